@@ -1,0 +1,1 @@
+"""The command line: the app and one file for each command."""

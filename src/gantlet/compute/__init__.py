@@ -1,0 +1,1 @@
+"""What work costs: floating point operations, critical path, clock, memory."""

@@ -1,0 +1,1 @@
+"""Contracts and plain data: knows no particular model, no file and no screen."""

@@ -1,0 +1,56 @@
+"""The one idea: a model in training is a game, named players each with parameters and a loss."""
+
+import abc
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from gantlet.core.model import Model
+
+
+class Game(abc.ABC):
+    """Players and their losses. A flow is a game of one player, a GAN a game of two."""
+
+    @property
+    @abc.abstractmethod
+    def players(self) -> Mapping[str, nn.Module]:
+        """The players by name, in order of play."""
+
+    @abc.abstractmethod
+    def loss(self, player: str, batch: Tensor, *, rng: torch.Generator) -> Tensor:
+        """Returns what ``player`` minimises on real samples, a scalar.
+
+        Differentiable in that player's parameters. The same ``batch`` and the same state of
+        ``rng`` give the same loss, so that solvers can look at one loss from several points.
+        """
+
+
+class Generative(Game):
+    """A game whose outcome can be sampled."""
+
+    @property
+    @abc.abstractmethod
+    def model(self) -> Model:
+        """What is sampled and judged."""
+
+    def prepare(self, batch: Tensor, *, rng: torch.Generator) -> None:
+        """Sets what depends on data (standardisation, actnorm) from one batch of real samples.
+
+        Called once, before the first step; most games have nothing to set.
+        """
+
+    @abc.abstractmethod
+    def validate(self, x: Tensor, *, rng: torch.Generator) -> Tensor:
+        """Returns how badly the model fits held-out samples, a scalar; lower is better.
+
+        Used to select the best step of a run. No gradient is kept.
+        """
+
+
+class Adversarial(Generative):
+    """A game with a critic, which tells real from fake."""
+
+    @abc.abstractmethod
+    def critic(self, x: Tensor) -> Tensor:
+        """Returns one score for each sample, shape ``(n,)``; higher is more real."""

@@ -1,0 +1,111 @@
+"""Intervals from a handful of repeats: means, paired differences, and how many would separate."""
+
+import math
+from collections.abc import Sequence
+
+from gantlet.core.estimate import Better, Estimate
+
+
+def t_quantile(p: float, df: float) -> float:
+    """Returns the ``p`` quantile of Student's t with ``df`` degrees of freedom."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(df, p))
+
+
+def mean(
+    values: Sequence[float],
+    *,
+    level: float = 0.95,
+    unit: str = "1",
+    better: Better | None = None,
+    of: str = "seeds",
+) -> Estimate:
+    """Returns the mean of independent repeats with Student's t interval.
+
+    Example:
+        >>> e = mean([1.0, 2.0, 3.0])
+        >>> round(e.low, 3), e.value, round(e.high, 3)
+        (-0.484, 2.0, 4.484)
+    """
+    n = len(values)
+    if n == 0:
+        return Estimate.missing(f"no {of}", unit=unit, better=better)
+    centre = math.fsum(values) / n
+    if n == 1:
+        return Estimate(
+            value=centre,
+            n=1,
+            unit=unit,
+            better=better,
+            method=f"one of the {of} only: no interval",
+        )
+    half = t_quantile((1 + level) / 2, n - 1) * _standard_error(values)
+    return Estimate(
+        value=centre,
+        low=centre - half,
+        high=centre + half,
+        level=level,
+        n=n,
+        unit=unit,
+        better=better,
+        method=f"mean of {n} {of}, Student's t",
+    )
+
+
+def paired(
+    a: Sequence[float],
+    b: Sequence[float],
+    *,
+    level: float = 0.95,
+    unit: str = "1",
+    of: str = "seeds",
+) -> Estimate:
+    """Returns the mean of ``a[i] - b[i]`` with Student's t interval.
+
+    Raises:
+        ValueError: If the lengths differ.
+    """
+    differences = [x - y for x, y in zip(a, b, strict=True)]
+    return mean(differences, level=level, unit=unit, of=f"paired {of}")
+
+
+def is_separated(difference: Estimate) -> bool:
+    """Returns whether the interval of a difference excludes zero."""
+    if difference.low is None or difference.high is None:
+        return False
+    return difference.low > 0 or difference.high < 0
+
+
+def repeats_to_separate(
+    differences: Sequence[float], *, level: float = 0.95, most: int = 10_000
+) -> int | None:
+    """Returns how many repeats would make an interval of this mean and spread exclude zero.
+
+    Assumes that mean and standard deviation stay as they are; None if there are fewer than two
+    repeats or more than ``most`` would be needed.
+    """
+    n = len(differences)
+    if n < 2:
+        return None
+    centre = abs(math.fsum(differences) / n)
+    spread = _standard_error(differences) * math.sqrt(n)
+    if spread == 0:
+        return 2 if centre > 0 else None
+
+    def enough(k: int) -> bool:
+        return centre > t_quantile((1 + level) / 2, k - 1) * spread / math.sqrt(k)
+
+    if not enough(most):
+        return None
+    low, high = 1, most
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high
+
+
+def _standard_error(values: Sequence[float]) -> float:
+    n = len(values)
+    centre = math.fsum(values) / n
+    return math.sqrt(math.fsum((v - centre) ** 2 for v in values) / (n - 1) / n)

@@ -1,0 +1,61 @@
+"""Components found by name through entry points; nothing is imported before it is asked for."""
+
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Generic, TypeVar, cast
+
+from gantlet.core.errors import unknown
+from gantlet.core.spec import Spec
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """The components of one kind that this installation knows.
+
+    Args:
+        kind: What the components are, in the singular, for messages.
+        group: The entry-point group that lists them.
+    """
+
+    def __init__(self, kind: str, group: str) -> None:
+        self.kind = kind
+        self._group = group
+
+    def names(self) -> list[str]:
+        """Returns the known names, sorted."""
+        return sorted(_points(self._group))
+
+    def load(self, name: str) -> type[T]:
+        """Returns the class behind ``name``.
+
+        Raises:
+            UserError: If the name is not known.
+        """
+        points = _points(self._group)
+        if name not in points:
+            raise unknown(self.kind, name, points)
+        return cast("type[T]", points[name].load())
+
+    def make(self, text: str) -> T:
+        """Builds the component that ``text`` describes, as ``name:key=value,...``.
+
+        Raises:
+            UserError: If the name, an option or a value is not known.
+        """
+        spec = Spec.parse(text)
+        return spec.build(self.load(spec.name))
+
+    def resolve(self, text: str) -> str:
+        """Returns ``text`` with every option written out, defaults included.
+
+        Example:
+            >>> Registry("solver", "gantlet.solvers").resolve("adam:lr=0.01")
+            'adam:lr=0.01,beta1=0.9,beta2=0.999,eps=1e-08,clip=none,steps=1'
+        """
+        return str(Spec.of(Spec.parse(text).name, self.make(text)))
+
+
+@cache
+def _points(group: str) -> dict[str, EntryPoint]:
+    return {p.name: p for p in entry_points(group=group)}

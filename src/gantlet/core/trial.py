@@ -1,0 +1,57 @@
+"""One unit of work: everything that decides its outcome, and nothing else."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+
+from gantlet.core.budget import Budget, Spend
+from gantlet.core.estimate import Estimate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """One model on one data set with one seed under one budget, as plain data.
+
+    Attributes:
+        parts: The written form of each component with all defaults written out, by role, and
+            plain settings as text: ``{"model": "gan:latent=32,...", "batch": "128"}``.
+        budget: What the trial may spend.
+        seed: From which every random number of the trial follows.
+    """
+
+    parts: Mapping[str, str]
+    budget: Budget = field(default_factory=Budget)
+    seed: int = 0
+
+    @property
+    def key(self) -> str:
+        """A short name for the trial; equal trials have equal keys.
+
+        Example:
+            >>> Trial(parts={"model": "gan"}).key == Trial(parts={"model": "gan"}).key
+            True
+        """
+        text = json.dumps(asdict(self), sort_keys=True)
+        return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a trial gave.
+
+    Attributes:
+        trial: What was run.
+        spend: What training used. Its ``seconds`` are kept apart with the clock in files.
+        scores: The measurements that repeat exactly, by name.
+        clock: The measurements of this machine at this hour, by name: times, rates, memory.
+        notes: What a reader must know of this trial, one sentence each.
+        error: Why the trial failed or diverged, or None.
+    """
+
+    trial: Trial
+    spend: Spend = field(default_factory=Spend)
+    scores: Mapping[str, Estimate] = field(default_factory=dict[str, Estimate])
+    clock: Mapping[str, Estimate] = field(default_factory=dict[str, Estimate])
+    notes: tuple[str, ...] = ()
+    error: str | None = None

@@ -1,0 +1,1 @@
+"""The game as mathematics: losses, penalties, solvers."""

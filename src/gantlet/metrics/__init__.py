@@ -1,0 +1,1 @@
+"""One file for each metric; a metric sees samples, never a model."""

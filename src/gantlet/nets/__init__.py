@@ -1,0 +1,1 @@
+"""Plain modules that families share; no losses."""

@@ -1,0 +1,96 @@
+"""Between the numbers of a space and the numbers that networks like: the one place for it."""
+
+import math
+from typing import final
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import override
+
+from gantlet.core.space import Space
+
+
+@final
+class Scaling(nn.Module):
+    """An affine map from samples to numbers of about zero mean and unit size, and back.
+
+    A discrete space is dequantised first: uniform noise in [0, 1) is added to the level, so
+    that for any density ``p`` on real numbers ``E_u log p(x + u) <= log P(x)`` bounds the
+    probability of the level (Theis et al., 2016, https://arxiv.org/abs/1511.01844, section 3.1).
+    Its map is fixed, ``[0, levels)`` to ``[-1, 1)``; that of a continuous space is set from data
+    by ``fit``.
+
+    Args:
+        space: The space of the samples.
+    """
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(self, space: Space) -> None:
+        super().__init__()
+        self.space = space
+        half = (space.levels or 0) / 2
+        shift = half if space.levels else 0.0
+        scale = half if space.levels else 1.0
+        # Images and discrete spaces share one scale; each column of a vector has its own.
+        shape = space.shape if self._is_fitted_per_component(space) else (1,) * len(space.shape)
+        self.register_buffer("shift", torch.full(shape, shift))
+        self.register_buffer("scale", torch.full(shape, scale))
+
+    @staticmethod
+    def _is_fitted_per_component(space: Space) -> bool:
+        return space.levels is None and space.kind != "image"
+
+    @torch.no_grad()
+    def fit(self, x: Tensor) -> None:
+        """Sets the map of a continuous space from samples, shape ``(n, *space.shape)``."""
+        if self.space.levels is not None:
+            return
+        if self._is_fitted_per_component(self.space):
+            std, mean = torch.std_mean(x, dim=0)
+        else:
+            std, mean = torch.std_mean(x)
+        self.shift.copy_(mean.expand_as(self.shift))
+        self.scale.copy_(torch.where(std > 0, std, torch.ones_like(std)).expand_as(self.scale))
+
+    def dequantise(self, x: Tensor, *, rng: torch.Generator) -> Tensor:
+        """Returns real numbers in ``[x, x + 1)`` for a discrete space, else ``x``."""
+        if self.space.levels is None:
+            return x
+        noise = torch.rand(x.shape, generator=rng, device=x.device, dtype=x.dtype)
+        return x + noise
+
+    @override
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns dequantised samples, scaled."""
+        return (x - self.shift) / self.scale
+
+    def inverse(self, y: Tensor) -> Tensor:
+        """Returns the dequantised samples behind scaled ones; differentiable, not rounded."""
+        return y * self.scale + self.shift
+
+    def samples(self, y: Tensor) -> Tensor:
+        """Returns samples of the space: those of a discrete one are rounded down and clamped."""
+        x = self.inverse(y)
+        return x if self.space.levels is None else x.floor().clamp(0, self.space.levels - 1)
+
+    def log_volume(self) -> Tensor:
+        """Returns ``log |det dy/dx|`` of the whole sample in nats, a scalar.
+
+        Add it to the log-density of ``y`` to have that of ``x``.
+        """
+        copies = self.space.size / self.scale.numel()
+        return -self.scale.log().sum() * copies
+
+
+def bits_per_dim(nats: Tensor, space: Space) -> Tensor:
+    """Returns negative log-probabilities in bits for each component of a sample.
+
+    Example:
+        >>> space = Space("image", (1, 8, 8), 17)
+        >>> uniform = torch.tensor(-64 * math.log(17))
+        >>> round(bits_per_dim(uniform, space).item(), 4) == round(math.log2(17), 4)
+        True
+    """
+    return -nats / (space.size * math.log(2))

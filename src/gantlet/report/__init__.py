@@ -1,0 +1,1 @@
+"""Blocks, and what renders them: terminal, HTML, Markdown, LaTeX, CSV, JSON."""

@@ -1,0 +1,1 @@
+"""The run folder: JSON, JSON lines and safetensors, never pickle."""

@@ -1,0 +1,1 @@
+"""Checks that a component keeps its contract; for our own tests and for plug-in authors."""
