@@ -1,6 +1,6 @@
 """The registries: every kind of component that can be named on the command line."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gantlet.core.registry import Registry
 
@@ -16,4 +16,15 @@ datasets: "Registry[Dataset]" = Registry("data set", "gantlet.datasets")
 extractors: "Registry[Extractor]" = Registry("extractor", "gantlet.features")
 metrics: "Registry[Metric]" = Registry("metric", "gantlet.metrics")
 probes: "Registry[Probe]" = Registry("probe", "gantlet.probes")
-studies: "Registry[object]" = Registry("study", "gantlet.studies")
+studies: "Registry[Any]" = Registry("study", "gantlet.studies")
+
+REGISTRIES: "dict[str, Registry[Any]]" = {
+    "families": families,
+    "solvers": solvers,
+    "datasets": datasets,
+    "features": extractors,
+    "metrics": metrics,
+    "probes": probes,
+    "studies": studies,
+}
+"""Every registry by the name of what it holds, in the plural."""

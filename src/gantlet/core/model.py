@@ -30,6 +30,17 @@ class Model(nn.Module, abc.ABC):
         """
 
 
+class Cached(Model):
+    """A model that keeps what it has computed of a sample so far while it goes on.
+
+    Without the cache it computes everything anew at each step, and gives the same samples.
+    """
+
+    @abc.abstractmethod
+    def sample(self, n: int, *, rng: torch.Generator, cached: bool = True) -> Tensor:
+        """Returns ``n`` samples as every model does, with or without the cache."""
+
+
 class Decoder(Model):
     """A model that maps latent vectors to samples: a GAN's generator, a VAE's decoder."""
 

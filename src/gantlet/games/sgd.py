@@ -21,13 +21,13 @@ class Sgd:
 
     Attributes:
         lr: Learning rate; one for all players, or one for each in order of play.
-        momentum: Decay of the velocity; may be negative in games.
+        momentum: Decay of the velocity.
         clip: Largest norm of a player's gradient, or none.
         steps: Moves of each player in one step; one number, or one for each in order of play.
     """
 
     lr: tuple[Annotated[float, Between(0)], ...] = (1e-2,)
-    momentum: Annotated[float, Between(-1, 1)] = 0.0
+    momentum: Annotated[float, Between(0, 1)] = 0.0
     clip: Annotated[float, Between(0)] | None = None
     steps: tuple[Annotated[int, Between(1)], ...] = (1,)
 

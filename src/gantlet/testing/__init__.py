@@ -1,1 +1,23 @@
-"""Checks that a component keeps its contract; for our own tests and for plug-in authors."""
+"""Checks that a component keeps its contract; for our own tests and for plug-in authors.
+
+    from gantlet.testing import check_family
+
+    def test_mine():
+        check_family(Mine(width=8), Space("image", (1, 8, 8), 17))
+
+Each raises AssertionError whose message names the broken clause.
+"""
+
+from gantlet.testing.datasets import check_dataset
+from gantlet.testing.families import check_family, check_fitted, check_model
+from gantlet.testing.metrics import check_metric
+from gantlet.testing.solvers import check_solver
+
+__all__ = [
+    "check_dataset",
+    "check_family",
+    "check_fitted",
+    "check_metric",
+    "check_model",
+    "check_solver",
+]

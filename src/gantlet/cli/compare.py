@@ -1,0 +1,66 @@
+"""gantlet compare."""
+
+from gantlet.cli.conduct import budget_of, conduct
+from gantlet.cli.options import BudgetOptions, RunOptions
+
+
+def compare(
+    *models: str,
+    data: str = "digits",
+    seeds: int = 2,
+    budget: BudgetOptions | None = None,
+    metric: tuple[str, ...] = (),
+    features: tuple[str, ...] = (),
+    solver: str = "auto",
+    batch: int = 128,
+    samples: int = 2000,
+    patience: int | None = None,
+    data_seed: int = 0,
+    running: RunOptions | None = None,
+) -> int:
+    """Train models on equal compute and report what each is good at.
+
+    Every contestant gets the same budget, the same data and the same seeds; what is reported is
+    quality, likelihood, cost of training and of sampling, parallelism and reversibility, with
+    intervals, beside the noise floor (held-out against held-out data).
+
+    Examples:
+        gantlet compare gan flow vae --data digits --flops 2e11 --seeds 3
+
+        gantlet compare gan gan:loss=hinge --data ring --steps 3000 --workers 2
+
+        gantlet compare flow diffusion --data mnist --examples 1e6 --json > result.json
+
+    Args:
+        models: Contestants, each as name or name:key=value,key=value.
+        data: Data set, as name or name:key=value,key=value.
+        seeds: How many times to repeat everything.
+        budget: What each contestant may spend in training.
+        metric: Distance to measure; repeat for more. Default: all.
+        features: What distances are measured on; repeat for more.
+        solver: How the players move; auto is what suits each family.
+        batch: Samples in a batch.
+        samples: How many samples to judge at most.
+        patience: Stop after this many validations without a better one.
+        data_seed: From which the splits follow.
+        running: How and where to run.
+    """
+    from gantlet.studies.compare import METRICS, Compare
+
+    options = running or RunOptions()
+    study = Compare(
+        models=models,
+        data=data,
+        budget=budget_of(budget),
+        seeds=seeds,
+        metrics=metric or METRICS,
+        features=features,
+        solver=solver,
+        batch=batch,
+        samples=samples,
+        patience=patience,
+        data_seed=data_seed,
+        threads=options.threads,
+        device=options.device,
+    )
+    return conduct(study, options, f"compare-{data.partition(':')[0]}")

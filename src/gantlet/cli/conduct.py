@@ -1,0 +1,112 @@
+"""Runs a study for a command: folder, workers, progress, and what is printed at the end."""
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gantlet.cli.options import BudgetOptions, RunOptions
+from gantlet.core.budget import Budget
+from gantlet.core.errors import UserError
+
+if TYPE_CHECKING:
+    from gantlet.exec.base import Executor
+    from gantlet.studies.base import Study
+
+DEFAULT_FLOPS = 2e11
+
+
+def budget_of(options: BudgetOptions | None) -> Budget:
+    """Returns the budget that was asked for, or the default of 2e11 FLOPs."""
+    if options is None or options == BudgetOptions():
+        return Budget(flops=DEFAULT_FLOPS)
+    return Budget(
+        flops=options.flops,
+        examples=_whole(options.examples, "examples"),
+        steps=_whole(options.steps, "steps"),
+        seconds=options.seconds,
+    )
+
+
+def conduct(study: "Study", options: RunOptions | None, name: str) -> int:
+    """Runs a study and prints its report; returns the exit code.
+
+    Args:
+        study: What to run.
+        options: How and where to run it.
+        name: Names the run folder where none is given.
+    """
+    options = options or RunOptions()
+    _check(options)
+    question = study.question()
+    folder = options.out or _folder(name, question)
+    if options.dry_run:
+        return _rehearse(study, question, folder, as_json=options.json)
+    from gantlet.cli.progress import progress
+    from gantlet.exec.base import carry_out, missing
+    from gantlet.exec.publish import publish
+    from gantlet.report.json import dumps
+    from gantlet.report.terminal import show
+    from gantlet.store.run import Run
+    from gantlet.studies.facts import facts
+
+    run = Run.create(folder, question, facts(options.device, options.threads, sys.argv[1:]))
+    with run.lock():
+        todo = missing(study, run)
+        with progress(len(todo), enabled=not options.json) as tell:
+            report = carry_out(study, run, _executor(options, len(todo)), tell)
+        page = publish(report, run)
+    if options.json:
+        print(dumps(report, str(page), blocks=False))
+    else:
+        show(report, path=str(page))
+    return 1 if any(o.error for o in run.outcomes()) else 0
+
+
+def _check(options: RunOptions) -> None:
+    from gantlet.core.devices import check_device
+
+    if options.threads < 1 or (options.workers is not None and options.workers < 1):
+        raise UserError("--threads and --workers must be at least 1.")
+    check_device(options.device)
+
+
+def _folder(name: str, question: dict[str, object]) -> Path:
+    text = json.dumps(question, sort_keys=True)
+    return Path("runs") / f"{name}-{hashlib.blake2b(text.encode(), digest_size=3).hexdigest()}"
+
+
+def _rehearse(study: "Study", question: dict[str, object], folder: Path, *, as_json: bool) -> int:
+    """Prints what would be done."""
+    from gantlet.exec.base import missing
+    from gantlet.store.run import Run
+
+    trials = study.trials()
+    left = missing(study, Run(folder))
+    plan = {"question": question, "out": str(folder), "trials": len(trials), "to do": len(left)}
+    if as_json:
+        print(json.dumps(plan, indent=2))
+        return 0
+    print(f"Folder: {folder} ({len(trials) - len(left)} of {len(trials)} trials done)")
+    for trial in left:
+        print(f"  seed {trial.seed}  {trial.parts['model']}")
+    return 0
+
+
+def _executor(options: RunOptions, trials: int) -> "Executor":
+    from gantlet.exec.base import Here
+    from gantlet.exec.pool import Pool, fitting
+
+    workers = options.workers or fitting(options.threads, options.device)
+    if min(workers, trials) <= 1:
+        return Here()
+    return Pool(workers, options.threads)
+
+
+def _whole(value: float | None, name: str) -> int | None:
+    if value is None:
+        return None
+    if value != int(value):
+        raise UserError(f"--{name} must be a whole number. Got {value:g}.")
+    return int(value)

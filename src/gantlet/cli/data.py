@@ -1,0 +1,77 @@
+"""gantlet data list, gantlet data where, gantlet data fetch."""
+
+from pathlib import Path
+
+
+def list_() -> None:
+    """List the published data sets, their terms, and which are here."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from gantlet.core.components import datasets
+    from gantlet.data import catalogue
+
+    table = Table("name", "samples", "one sample", "terms", "here", box=None, pad_edge=False)
+    for entry in catalogue.entries():
+        table.add_row(entry.name, entry.samples, entry.space, entry.licence, _place(entry.name))
+    console = Console(soft_wrap=True)
+    console.print(table)
+    named = {entry.name for entry in catalogue.entries()}
+    others = [name for name in datasets.names() if name not in named]
+    print(f"\nMade here, or read from your own files: {', '.join(others)}.")
+    print(f"Published sets are looked for in {catalogue.home()} (GANTLET_DATA).")
+
+
+def _place(name: str) -> str:
+    from gantlet.core.errors import UserError
+    from gantlet.data.catalogue import locate
+
+    try:
+        return str(locate(name))
+    except UserError:
+        return "no"
+
+
+def where(name: str | None = None) -> None:
+    """Print the folder of a published data set, or the folder of them all.
+
+    Args:
+        name: Data set; without it, the folder below which all are looked for.
+    """
+    from gantlet.data import catalogue
+
+    print(catalogue.home() if name is None else catalogue.locate(name))
+
+
+def fetch(name: str, *, to: Path | None = None, url: str | None = None) -> None:
+    """Fetch a published data set from its own site, and check its hash.
+
+    Args:
+        name: Data set.
+        to: Folder to put it in; the folder for data, below its name, if none is given.
+        url: Another address that serves the same files.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
+
+    from gantlet.data import catalogue
+    from gantlet.data.fetch import fetch as bring
+
+    entry = catalogue.entry(name)
+    folder = to or catalogue.home() / name
+    if to is None and _place(name) != "no":
+        print(f"{name} is already here: {_place(name)}")
+        return
+    size = sum(file.size for file in entry.files)
+    bar = Progress(
+        "{task.description}",
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        console=Console(stderr=True),
+        disable=not Console(stderr=True).is_terminal,
+    )
+    with bar:
+        task = bar.add_task(name, total=size)
+        bring(entry, folder, url=url, progress=lambda n: bar.advance(task, n))
+    print(f"{name} is in {folder}. Its terms: {entry.licence} ({entry.page}).")

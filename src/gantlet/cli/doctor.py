@@ -1,0 +1,30 @@
+"""gantlet doctor."""
+
+
+def doctor(*, json: bool = False) -> int:
+    """Check this installation and this machine.
+
+    Prints versions, threads, the measured peak of the machine, where data is looked for, whether
+    a browser is at hand, and what would make results wrong or slow.
+
+    Examples:
+        gantlet doctor
+
+    Args:
+        json: Print one JSON object.
+    """
+    from json import dumps
+
+    from gantlet.exec.health import health
+
+    found = health()
+    if json:
+        print(dumps({"facts": found.facts, "warnings": list(found.warnings)}, indent=2))
+        return 0
+    width = max(map(len, found.facts))
+    for name, value in found.facts.items():
+        print(f"{name:<{width}}  {value}")
+    for warning in found.warnings:
+        print(f"Warning: {warning}")
+    print("Everything is in order." if not found.warnings else "")
+    return 0

@@ -1,0 +1,20 @@
+"""gantlet export."""
+
+from pathlib import Path
+
+
+def export(*runs: Path, to: Path = Path("results.csv")) -> int:
+    """Write the numbers of runs as one table, one estimate a row.
+
+    Examples:
+        gantlet export runs/demo runs/other --to results.csv
+
+    Args:
+        runs: Run folders.
+        to: File to write: .csv, .json (a list of rows), .md or .tex.
+    """
+    from gantlet.exec.export import export_rows
+
+    n = export_rows(runs, to)
+    print(f"{n} rows of {len(runs)} runs written to {to}")
+    return 0

@@ -1,0 +1,30 @@
+"""gantlet list."""
+
+from gantlet.core.components import REGISTRIES
+from gantlet.core.errors import unknown
+
+
+def list_(kind: str | None = None, /, *, json: bool = False) -> int:
+    """List the components of a kind, or of all.
+
+    Examples:
+        gantlet list
+
+        gantlet list families --json
+
+    Args:
+        kind: families, solvers, datasets, features, metrics, probes or studies.
+        json: Print one JSON object.
+    """
+    from json import dumps
+
+    if kind is not None and kind not in REGISTRIES:
+        raise unknown("kind", kind, REGISTRIES)
+    found = {k: r.names() for k, r in REGISTRIES.items() if kind in (None, k)}
+    if json:
+        print(dumps(found, indent=2))
+        return 0
+    width = max(map(len, found))
+    for name, names in found.items():
+        print(f"{name:<{width}}  {', '.join(names)}")
+    return 0

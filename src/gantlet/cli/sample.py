@@ -1,0 +1,40 @@
+"""gantlet sample."""
+
+from pathlib import Path
+
+
+def sample(
+    run: Path,
+    /,
+    *,
+    model: str | None = None,
+    seed: int = 0,
+    n: int = 64,
+    noise: int = 0,
+    out: Path = Path("samples.npz"),
+) -> int:
+    """Draw samples from a trained model.
+
+    Examples:
+        gantlet sample runs/demo --model flow -n 1000 --out flow.npz
+
+        gantlet sample runs/demo --model gan --out gan.png
+
+    Args:
+        run: Run folder of `gantlet compare` or `gantlet train`.
+        model: Which of its models; needed where there are several.
+        seed: Which seed of that model.
+        n: How many samples.
+        noise: Seed of the sampling itself.
+        out: Where to put them: .npz, .npy, .safetensors, or .png for a picture of all.
+    """
+    from gantlet.core.rng import Rng
+    from gantlet.studies.contest import draw, restore
+    from gantlet.studies.find import find_trial
+    from gantlet.studies.samples import save_samples
+
+    trial, folder = find_trial(run, model, seed)
+    x = draw(restore(trial, folder), n, rng=Rng(noise).stream("sample"))
+    save_samples(out, x, trial)
+    print(f"{n} samples of {trial.parts['model'].partition(':')[0]} written to {out}")
+    return 0

@@ -1,0 +1,61 @@
+"""gantlet train."""
+
+from gantlet.cli.conduct import budget_of, conduct
+from gantlet.cli.options import BudgetOptions, RunOptions
+
+
+def train(
+    model: str,
+    /,
+    *,
+    data: str = "digits",
+    seed: int = 0,
+    budget: BudgetOptions | None = None,
+    solver: str = "auto",
+    batch: int = 128,
+    samples: int = 2000,
+    patience: int | None = None,
+    data_seed: int = 0,
+    running: RunOptions | None = None,
+) -> int:
+    """Train one model and measure it.
+
+    Interrupted training goes on from its last checkpoint when the same command is run again, with
+    the same result bit by bit.
+
+    Examples:
+        gantlet train flow --data digits --flops 1e12 --out runs/flow
+
+        gantlet train gan:loss=hinge --data images:path=photos,size=32 --examples 1e6
+
+    Args:
+        model: Model family, as name or name:key=value,key=value.
+        data: Data set, as name or name:key=value,key=value.
+        seed: From which every random number follows.
+        budget: What training may spend.
+        solver: How the players move; auto is what suits the family.
+        batch: Samples in a batch.
+        samples: How many samples to judge at most.
+        patience: Stop after this many validations without a better one.
+        data_seed: From which the splits follow.
+        running: How and where to run.
+    """
+    from gantlet.studies.compare import Compare
+
+    options = running or RunOptions()
+    study = Compare(
+        models=(model,),
+        data=data,
+        budget=budget_of(budget),
+        seeds=1,
+        first_seed=seed,
+        solver=solver,
+        batch=batch,
+        samples=samples,
+        patience=patience,
+        data_seed=data_seed,
+        threads=options.threads,
+        device=options.device,
+        command="train",
+    )
+    return conduct(study, options, f"train-{model.partition(':')[0]}")

@@ -1,0 +1,19 @@
+"""Devices by name."""
+
+from gantlet.core.errors import UserError
+
+
+def check_device(name: str) -> None:
+    """Checks that tensors can be put on a device.
+
+    Raises:
+        UserError: If there is no such device on this machine.
+    """
+    import torch
+
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(
+            f"--device must be one that this machine has, such as cpu. Got {name!r}."
+        ) from error

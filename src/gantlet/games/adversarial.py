@@ -1,0 +1,49 @@
+"""The two losses of a game against a critic, with no more work than they need."""
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from gantlet.games.losses import LOSSES, LossName
+from gantlet.games.penalties import PENALTIES, Critic, Judged, PenaltyName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+@final
+class Rules:
+    """How critic and generator are set against each other.
+
+    Attributes:
+        loss: Name of the loss.
+        penalty: Name of the penalty on the critic's slope.
+        gamma: Weight of the penalty, ``gamma / 2 * E |grad D|^2``.
+    """
+
+    loss: LossName = "relativistic"
+    penalty: PenaltyName = "r1r2"
+    gamma: float = 1.0
+
+    def critic(
+        self, critic: Critic, real: Tensor, fake: Tensor, *, rng: torch.Generator
+    ) -> Tensor:
+        """Returns what the critic minimises, penalty included, a scalar.
+
+        ``real`` and ``fake``, shapes ``(n, ...)``, count as given: nothing behind them is
+        differentiated. With ``F`` the cost of the critic's forward pass on one sample, value and
+        gradient cost 6 F for a pair without penalty and 12 F with R1 and R2.
+        """
+        seen, made = Judged.by(critic, real), Judged.by(critic, fake)
+        loss = LOSSES[self.loss].critic(seen.score, made.score)
+        return loss + self.gamma * PENALTIES[self.penalty](critic, seen, made, rng=rng)
+
+    def generator(self, critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
+        """Returns what the generator minimises, a scalar, differentiable in ``fake``."""
+        loss = LOSSES[self.loss]
+        score = critic(fake)
+        if not loss.is_paired:
+            return loss.generator(score, score)
+        with torch.no_grad():
+            seen = critic(real)
+        return loss.generator(seen, score)

@@ -1,0 +1,163 @@
+"""The report of a comparison: who wins on what, how surely, and at which cost."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from gantlet.core.budget import Spend
+from gantlet.core.estimate import Better
+from gantlet.core.trial import Outcome
+from gantlet.report.blocks import (
+    Block,
+    Caveat,
+    Cell,
+    Column,
+    Fact,
+    Facts,
+    Report,
+    Row,
+    Section,
+    Table,
+)
+from gantlet.store.run import Run
+from gantlet.studies import names
+from gantlet.studies.charts import charts
+from gantlet.studies.contest import REAL
+from gantlet.studies.gallery import galleries
+from gantlet.studies.summary import Contestant, contestants
+from gantlet.studies.verdicts import verdicts
+
+
+def answer(
+    command: str, question: Mapping[str, Any], outcomes: Sequence[Outcome], run: Run
+) -> Report:
+    """Returns the report of a comparison from its outcomes."""
+    everyone = contestants(outcomes)
+    rivals = [c for c in everyone if c.model != REAL]
+    return Report(
+        title=f"{_title(command, rivals)} on {question['data']}",
+        command=command,
+        question=question,
+        spend=sum((o.spend for o in outcomes), Spend()),
+        facts=Facts(items=list(_facts(question, outcomes, run))),
+        verdicts=verdicts(everyone),
+        caveats=list(_caveats(question, everyone)),
+        rows=list(_rows(outcomes)),
+        blocks=[_main_table(everyone), *charts(everyone, run), *_details(everyone, run)],
+    )
+
+
+def _title(command: str, rivals: Sequence[Contestant]) -> str:
+    if command == "train":
+        return rivals[0].label if rivals else "Training"
+    return f"{len(rivals)} models on equal compute"
+
+
+def _facts(question: Mapping[str, Any], outcomes: Sequence[Outcome], run: Run) -> Iterator[Fact]:
+    was = run.facts
+    budget = ", ".join(f"{v:.3g} {k}" for k, v in question["budget"].items())
+    seconds = sum(o.spend.seconds for o in outcomes)
+    machine = was["machine"]
+    yield Fact(name="Budget of each contestant", value=budget)
+    yield Fact(name="Data", value=str(question["data"]))
+    yield Fact(name="Seeds", value=", ".join(map(str, question["seeds"])))
+    yield Fact(name="Samples judged", value=f"{question['samples']} against as many held out")
+    yield Fact(name="Training, all together", value=str(timedelta(seconds=round(seconds))))
+    yield Fact(name="Machine", value=f"{machine['device']}, {machine['threads']} thread a trial")
+    yield Fact(
+        name="Versions", value=f"gantlet {was['gantlet']}, torch {was['packages']['torch']}"
+    )
+    yield Fact(name="Commit", value=was["commit"] or "not in a git repository")
+    yield Fact(name="Started", value=was["started"])
+    yield Fact(name="Command", value=was["command"])
+
+
+# The main table: score, title, what it means. Direction and unit travel with the estimates.
+_COLUMNS: tuple[tuple[str, str, Better | None, str, str], ...] = (
+    (names.QUALITY, "energy distance", "lower", "1", "Samples against held-out data, on pixels."),
+    ("frechet (classifier)", "Frechet distance", "lower", "1", "On a classifier's features."),
+    ("precision (pixels)", "precision", "higher", "1", "Share of samples that look real."),
+    ("recall (pixels)", "recall", "higher", "1", "Share of real data that samples reach."),
+    (names.LIKELIHOOD, "likelihood", "lower", "bits/dim", "Negative log-likelihood, held out."),
+    (names.TRAINING, "training", "lower", "FLOP", "Operations in training and validation."),
+    (names.SAMPLING, "per sample", "lower", "FLOP", "Operations for one sample."),
+    (names.SAMPLING_CPU, "per sample", "lower", "s", "CPU time for one sample, batch of 64."),
+    (names.DEPTH, "depth", "lower", "1", "Network evaluations that wait for one another."),
+)
+
+
+def _main_table(everyone: Sequence[Contestant]) -> Table:
+    return _table("Who is good at what", everyone, _COLUMNS)
+
+
+def _table(
+    title: str,
+    everyone: Sequence[Contestant],
+    wanted: Sequence[tuple[str, str, Better | None, str, str]],
+) -> Table:
+    """Returns a table of those columns that anyone has a value in, references last."""
+    shown = [c for c in wanted if any(who.values(c[0]) for who in everyone)]
+    columns = [Column(name="model")]
+    columns += [Column(name=n, better=b, unit=u, help=h) for _, n, b, u, h in shown]
+    rows: list[list[Cell]] = [
+        [who.label, *(who.estimate(score) for score, *_ in shown)] for who in everyone
+    ]
+    references = [who.label for who in everyone if who.model.partition(":")[0] in _REFERENCES]
+    return Table(
+        title=title,
+        columns=columns,
+        rows=rows,
+        references=references,
+        note="Mean over seeds ± half the 95 % interval; bold: the best and all that are not "
+        "clearly worse. Set apart: real data (the noise floor) and copies of the training data.",
+    )
+
+
+_REFERENCES = (REAL, "memorizer")
+
+
+def _details(everyone: Sequence[Contestant], run: Run) -> Iterator[Block]:
+    yield from galleries(everyone, run)
+    found = {
+        name: e for c in everyone for o in c.outcomes.values() for name, e in o.scores.items()
+    }
+    clock = {name: e for c in everyone for o in c.outcomes.values() for name, e in o.clock.items()}
+    for title, group in (("Every score", found), ("Times of this machine", clock)):
+        wanted = [(n, n, e.better, e.unit, "") for n, e in group.items()]
+        yield Section(title=title, blocks=[_table(title, everyone, wanted)])
+    failed = [[c.label, text] for c in everyone for text in c.failures]
+    if failed:
+        columns = [Column(name="model"), Column(name="what happened")]
+        yield Table(title="Trials that failed", columns=columns, rows=failed)
+
+
+def _caveats(question: Mapping[str, Any], everyone: Sequence[Contestant]) -> Iterator[Caveat]:
+    seeds = len(question["seeds"])
+    if seeds < 3:
+        yield Caveat(
+            text=f"{seeds} seed{'s' if seeds > 1 else ''} only: Student's t is wide, and small "
+            "differences cannot be told apart. Give more --seeds."
+        )
+    yield Caveat(
+        text=f"All numbers are for one split of the data (data seed {question['data_seed']}) and "
+        f"{question['samples']} held-out samples; paired differences speak of these samples."
+    )
+    yield Caveat(
+        text="FLOPs count matrix products, convolutions and attention; element-wise work and "
+        "memory traffic are left out. CPU times are of one busy or idle machine."
+    )
+    notes = {note for c in everyone for o in c.outcomes.values() for note in o.notes}
+    for note in sorted(n for n in notes if n.startswith(("features", "the meter"))):
+        yield Caveat(text=note[0].upper() + note[1:] + ".")
+
+
+def _rows(outcomes: Sequence[Outcome]) -> Iterator[Row]:
+    for o in outcomes:
+        for name, estimate in (*o.scores.items(), *o.clock.items()):
+            yield Row(
+                data=o.trial.parts["data"],
+                model=o.trial.parts["model"],
+                seed=o.trial.seed,
+                name=name,
+                estimate=estimate,
+            )

@@ -1,0 +1,139 @@
+"""Trains or fits the model of a trial."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import final
+
+from gantlet.compute.clock import Stopwatch, Usage
+from gantlet.core.budget import Spend
+from gantlet.core.components import families, solvers
+from gantlet.core.dataset import everything
+from gantlet.core.estimate import Estimate
+from gantlet.core.family import Family, Fitted
+from gantlet.core.model import Model
+from gantlet.core.rng import Rng
+from gantlet.core.trial import Trial
+from gantlet.store.run import TrialFolder
+from gantlet.studies.base import Watch
+from gantlet.studies.sources import source_of
+from gantlet.train.loop import Plan, Trained, train
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """A model that is ready to be judged.
+
+    Attributes:
+        model: The model.
+        spend: What training used.
+        usage: What the clock saw of it.
+        parameters: How many numbers training moved, critics included.
+        notes: What a reader must know.
+        trained: The course of training, or None for a baseline that was fitted outright.
+    """
+
+    model: Model
+    spend: Spend
+    usage: Usage
+    parameters: int
+    notes: tuple[str, ...] = ()
+    trained: Trained | None = None
+
+    def scores(self) -> dict[str, Estimate]:
+        """Returns what was counted: it repeats exactly."""
+        exact = Estimate.exact
+        found = {
+            "training FLOPs": exact(self.spend.flops, unit="FLOP", better="lower"),
+            "training examples": exact(self.spend.examples, unit="examples"),
+            "training steps": exact(self.spend.steps, unit="steps"),
+            "parameters to train": exact(self.parameters, unit="parameters"),
+        }
+        if self.trained is not None:
+            found["FLOPs per training step"] = exact(self.trained.step_flops, unit="FLOP")
+            found["best step"] = exact(self.trained.best_step, unit="steps")
+        return found
+
+    def clock(self) -> dict[str, Estimate]:
+        """Returns what the clock saw: it repeats on no machine."""
+        return {
+            "training wall time": _timed(self.usage.wall, "s"),
+            "training CPU time": _timed(self.usage.cpu, "s"),
+            "peak memory of the process": _timed(float(self.usage.peak_memory), "B"),
+            "achieved FLOP/s": _timed(self.spend.flops / max(self.usage.wall, 1e-9), "FLOP/s"),
+        }
+
+
+def build(trial: Trial, folder: TrialFolder, watch: Watch, *, rng: Rng) -> Built:
+    """Trains the model of ``trial``, or fits it where it is a baseline."""
+    family = families.make(trial.parts["model"])
+    if isinstance(family, Fitted):
+        watch(0.0, "fitting")
+        return _fit(family, trial, rng)
+    return _train(family, trial, folder, watch, rng)
+
+
+def _timed(value: float, unit: str) -> Estimate:
+    once = "one run; read beside the FLOPs, since other work on the machine moves it"
+    return Estimate(value=value, n=1, unit=unit, method=once)
+
+
+def _fit(family: Fitted, trial: Trial, rng: Rng) -> Built:
+    space, splits = source_of(trial)
+    x = everything(splits.train).to(rng.device)
+    with Stopwatch() as watch:
+        fit = family.fit(space, x, rng=rng)
+    return Built(
+        model=fit.model,
+        spend=Spend(flops=fit.flops, examples=len(x), seconds=watch.usage.wall),
+        usage=watch.usage,
+        parameters=sum(b.numel() for b in fit.model.buffers()),
+        notes=("fitted outright, not trained: its cost is its own, not the budget",),
+    )
+
+
+def _train(family: Family, trial: Trial, folder: TrialFolder, watch: Watch, rng: Rng) -> Built:
+    space, splits = source_of(trial)
+    game = family.build(space, rng=rng)
+    patience = trial.parts["patience"]
+    plan = Plan(
+        budget=trial.budget,
+        batch=int(trial.parts["batch"]),
+        ema=family.ema,
+        patience=None if patience == "none" else int(patience),
+    )
+    solver = solvers.make(trial.parts["solver"])
+    with Stopwatch() as stopwatch:
+        trained = train(game, solver, splits, plan, rng=rng, keep=folder, watch=_seldom(watch))
+    folder.save_curve(trained.curve)
+    return Built(
+        model=game.model,
+        spend=trained.spend,
+        usage=stopwatch.usage,
+        parameters=sum(p.numel() for player in game.players.values() for p in player.parameters()),
+        notes=_notes(trained),
+        trained=trained,
+    )
+
+
+def _notes(trained: Trained) -> tuple[str, ...]:
+    notes = [f"the weights of step {trained.best_step} of {trained.spend.steps} validated best"]
+    if trained.unknown:
+        names = ", ".join(sorted(trained.unknown))
+        notes.append(f"the meter could not count these operators, so FLOPs are too low: {names}")
+    return tuple(notes)
+
+
+def _seldom(watch: Watch, every: float = 0.2) -> Callable[[float], None]:
+    """Passes on the share of training done, a few times a second; training is 90 % of a trial."""
+    last = 0.0
+
+    def tell(share: float) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last > every:
+            watch(0.9 * min(share, 1.0), "training")
+            last = now
+
+    return tell

@@ -1,0 +1,163 @@
+"""Question 1: what does each kind of model give for the same compute?"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import final
+
+from gantlet.core.budget import Budget
+from gantlet.core.components import datasets, extractors, families, metrics, probes, solvers
+from gantlet.core.dataset import Dataset
+from gantlet.core.errors import UserError
+from gantlet.core.family import Family
+from gantlet.core.rng import Rng
+from gantlet.core.trial import Outcome, Trial
+from gantlet.report.blocks import Report
+from gantlet.store.run import Run, TrialFolder
+from gantlet.studies.answer import answer
+from gantlet.studies.base import Watch
+from gantlet.studies.contest import REAL, run_contestant
+from gantlet.studies.sources import load
+
+METRICS = (
+    "frechet",
+    "kid",
+    "energy",
+    "sliced-wasserstein",
+    "precision",
+    "recall",
+    "density",
+    "coverage",
+    "c2st",
+)
+PROBES = ("likelihood", "parameters", "sampling", "inverse")
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compare:
+    """Models on one data set under one budget.
+
+    Attributes:
+        models: The contestants, each as ``name:key=value,...``.
+        data: The data set.
+        budget: What each contestant may spend in training, validation included.
+        seeds: How many times to repeat everything; trials of one seed are paired.
+        metrics: The distances between samples and held-out data.
+        features: What the distances are measured on; empty means ``pixels``, and ``classifier``
+            where the data has labels.
+        probes: What is measured on the model itself.
+        solver: How the players move; ``auto`` is what suits each family.
+        batch: Samples in a batch.
+        samples: How many samples to judge at most; never more than the test split has.
+        patience: Stop after this many validations without a better one; None spends the budget.
+        data_seed: From which the splits follow; the same for all trials.
+        threads: Threads of each trial; part of what decides the last digits.
+        device: Where models are trained and measured.
+        first_seed: The first seed; the others follow it.
+        command: Which command asks.
+    """
+
+    models: tuple[str, ...]
+    data: str
+    budget: Budget
+    seeds: int = 2
+    metrics: tuple[str, ...] = METRICS
+    features: tuple[str, ...] = ()
+    probes: tuple[str, ...] = PROBES
+    solver: str = "auto"
+    batch: int = 128
+    samples: int = 2000
+    patience: int | None = None
+    data_seed: int = 0
+    threads: int = 1
+    device: str = "cpu"
+    first_seed: int = 0
+    command: str = "compare"
+
+    def question(self) -> dict[str, object]:
+        """Returns the question with every default written out."""
+        resolved = self._resolved()
+        return {
+            "command": self.command,
+            "models": [families.resolve(m) for m in self.models],
+            "solvers": [self._solver_of(m) for m in self.models],
+            "budget": {k: v for k, v in asdict(self.budget).items() if v is not None},
+            "seeds": list(self._seeds()),
+            **{k: json.loads(v) if v.startswith("[") else v for k, v in resolved.items()},
+        }
+
+    def trials(self) -> Sequence[Trial]:
+        """One for each model and seed, and one for real data."""
+        self._check()
+        shared = self._resolved()
+        real = Trial(parts={"model": REAL, **shared})
+        return [
+            real,
+            *(
+                Trial(parts=self._parts(model, shared), budget=self.budget, seed=seed)
+                for seed in self._seeds()
+                for model in self.models
+            ),
+        ]
+
+    def run(self, trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
+        """Trains one model and measures it."""
+        return run_contestant(trial, folder, watch)
+
+    def conclude(self, outcomes: Sequence[Outcome], run: Run) -> Report:
+        """Ranks the contestants and says how sure the ranking is."""
+        return answer(self.command, self.question(), outcomes, run)
+
+    def _seeds(self) -> range:
+        return range(self.first_seed, self.first_seed + self.seeds)
+
+    def _check(self) -> None:
+        if not self.models:
+            raise UserError("Name at least one model, such as gan or flow:layers=4.")
+        if self.seeds < 1 or self.samples < 2 or self.batch < 1:
+            raise UserError("seeds, samples and batch must be at least 1, 2 and 1.")
+        if not self.budget.is_limited:
+            raise UserError("Give a budget: flops, examples, steps or seconds.")
+        space, _ = load(datasets.resolve(self.data), self.data_seed)
+        for model in self.models:
+            family = families.make(model)
+            if isinstance(family, Family):
+                game = family.build(space, rng=Rng(0, "cpu"))
+                solvers.make(self._solver_of(model)).start(game)
+
+    def _parts(self, model: str, shared: dict[str, str]) -> dict[str, str]:
+        return {"model": families.resolve(model), "solver": self._solver_of(model), **shared}
+
+    def _solver_of(self, model: str) -> str:
+        family = families.make(model)
+        if not isinstance(family, Family):
+            return "none"
+        return solvers.resolve(family.solver if self.solver == "auto" else self.solver)
+
+    def _resolved(self) -> dict[str, str]:
+        """Returns what all trials share, in written form."""
+        data = datasets.resolve(self.data)
+        seen = self.features or self._default_features(datasets.make(data), data)
+        return {
+            "data": data,
+            "data_seed": str(self.data_seed),
+            "metrics": json.dumps([metrics.resolve(m) for m in self.metrics]),
+            "features": json.dumps([extractors.resolve(f) for f in seen]),
+            "probes": json.dumps([probes.resolve(p) for p in self.probes]),
+            "batch": str(self.batch),
+            "samples": str(self._samples(data)),
+            "patience": str(self.patience).lower(),
+            "threads": str(self.threads),
+            "device": self.device,
+        }
+
+    def _samples(self, data: str) -> int:
+        _, splits = load(data, self.data_seed)
+        return min(self.samples, len(splits.test))
+
+    def _default_features(self, dataset: Dataset, data: str) -> tuple[str, ...]:
+        if dataset.space.kind != "image":
+            return ("pixels",)
+        _, splits = load(data, self.data_seed)
+        return ("pixels", "random-conv" if splits.train.labels is None else "classifier")

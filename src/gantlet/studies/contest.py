@@ -1,0 +1,120 @@
+"""One contestant: trained or fitted, sampled, and measured."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from gantlet.core.components import families, metrics, probes
+from gantlet.core.dataset import everything
+from gantlet.core.estimate import Estimate
+from gantlet.core.family import Fitted
+from gantlet.core.model import Model
+from gantlet.core.rng import Rng
+from gantlet.core.trial import Outcome, Trial
+from gantlet.store.run import TrialFolder
+from gantlet.studies.base import Watch
+from gantlet.studies.build import build
+from gantlet.studies.sources import features_of, source_of
+
+REAL = "real"
+"""The name of the contestant that is held-out real data: the noise floor of every distance."""
+
+# Samples are drawn in blocks, so that memory does not grow with their number.
+_BLOCK = 500
+
+
+def run_contestant(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
+    """Trains or fits the model of ``trial``, samples it, measures it and saves both."""
+    with threads(int(trial.parts["threads"])):
+        if trial.parts["model"] == REAL:
+            return _measure_real(trial, watch)
+        rng = Rng(trial.seed, trial.parts["device"])
+        built = build(trial, folder, watch, rng=rng)
+        real = _held_out(trial)
+        watch(0.9, "sampling")
+        fake = draw(built.model, len(real), rng=rng.stream("sample"))
+        space, _ = source_of(trial)
+        folder.save(
+            "samples", {"samples": space.check(fake, f"samples of {trial.parts['model']}")}
+        )
+        folder.save("model", built.model.state_dict())
+        scores, notes = _distances(trial, real, fake, watch)
+        clock = built.clock()
+        for name in json.loads(trial.parts["probes"]):
+            watch(0.97, f"probing {name}")
+            found = probes.make(name).inspect(built.model, real, rng=rng)
+            scores |= found.scores
+            clock |= found.clock
+    return Outcome(
+        trial=trial,
+        spend=built.spend,
+        scores=scores | built.scores(),
+        clock=clock,
+        notes=(*built.notes, *notes),
+    )
+
+
+@contextmanager
+def threads(n: int) -> Iterator[None]:
+    """Uses ``n`` threads inside the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@torch.no_grad()
+def draw(model: Model, n: int, *, rng: torch.Generator) -> Tensor:
+    """Returns ``n`` samples, drawn in blocks of 500."""
+    blocks = [model.sample(min(_BLOCK, n - i), rng=rng) for i in range(0, n, _BLOCK)]
+    return torch.cat(blocks)
+
+
+def restore(trial: Trial, folder: TrialFolder) -> Model:
+    """Returns the finished model of a trial."""
+    space, _ = source_of(trial)
+    family = families.make(trial.parts["model"])
+    state = folder.load("model")
+    if isinstance(family, Fitted):
+        return family.restore(space, state)
+    model = family.build(space, rng=Rng(trial.seed)).model
+    model.load_state_dict(state)
+    return model
+
+
+def _held_out(trial: Trial) -> Tensor:
+    _, splits = source_of(trial)
+    return everything(splits.test, int(trial.parts["samples"])).to(trial.parts["device"])
+
+
+def _measure_real(trial: Trial, watch: Watch) -> Outcome:
+    """Compares held-out with held-out data: validation samples stand in for a model's."""
+    _, splits = source_of(trial)
+    real = _held_out(trial)
+    fake = everything(splits.validation, len(real)).to(real.device)
+    scores, notes = _distances(trial, real, fake, watch)
+    return Outcome(trial=trial, scores=scores, notes=notes)
+
+
+def _distances(
+    trial: Trial, real: Tensor, fake: Tensor, watch: Watch
+) -> tuple[dict[str, Estimate], tuple[str, ...]]:
+    """Returns every metric on every extractor, named ``metric (extractor)``, and their notes."""
+    scores: dict[str, Estimate] = {}
+    notes: list[str] = []
+    for extractor in json.loads(trial.parts["features"]):
+        seen = features_of(trial, extractor)
+        x, y = seen.extract(real), seen.extract(fake)
+        short = extractor.partition(":")[0]
+        for metric in json.loads(trial.parts["metrics"]):
+            name = f"{metric.partition(':')[0]} ({short})"
+            watch(0.92, f"measuring {name}")
+            stream = Rng(trial.seed, x.device).stream(name)
+            scores[name] = metrics.make(metric).measure(x, y, rng=stream)
+        notes.append(f"features {short}: {seen.note}")
+    return scores, tuple(notes)

@@ -1,0 +1,61 @@
+"""Samples to look at: uncurated, of the first seed, beside held-out data."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from gantlet.core.dataset import everything
+from gantlet.core.space import Space
+from gantlet.report.blocks import Block, Gallery, Picture
+from gantlet.report.pictures import grid, points
+from gantlet.store.run import Run
+from gantlet.studies.contest import REAL
+from gantlet.studies.sources import source_of
+from gantlet.studies.summary import Contestant
+
+_IMAGES = 64
+_POINTS = 1000
+
+
+def galleries(everyone: Sequence[Contestant], run: Run) -> Iterator[Block]:
+    """Yields one picture of samples for each contestant, where there is something to see."""
+    pictures = [p for c in everyone for p in _picture(c, run)]
+    if pictures:
+        yield Gallery(
+            title="Samples",
+            pictures=pictures,
+            note="The first samples of the first seed, none left out.",
+        )
+
+
+def _picture(c: Contestant, run: Run) -> Iterator[Picture]:
+    if not c.outcomes:
+        return
+    trial = next(iter(c.outcomes.values())).trial
+    space, splits = source_of(trial)
+    if c.model == REAL:
+        x = everything(splits.test, _POINTS)
+    else:
+        x = run.folder(trial).load("samples")["samples"]
+    png = picture(space, x)
+    if png is not None:
+        yield Picture(caption=c.label, png=png, description=f"Samples of {c.label}.")
+
+
+def picture(space: Space, x: Tensor) -> bytes | None:
+    """Returns samples as PNG: a grid of images, or points of the plane; else None."""
+    if space.kind == "image":
+        pixels = (_unit(space, x[:_IMAGES]).clamp(0, 1) * 255).round().to(torch.uint8)
+        return grid(pixels.movedim(1, -1).numpy())
+    if space.kind == "vector" and space.size == 2:
+        return points(x[:_POINTS].numpy())
+    return None
+
+
+def _unit(space: Space, x: Tensor) -> Tensor:
+    """Returns images in [0, 1], continuous ones stretched from their own range."""
+    if space.levels is not None:
+        return space.unit(x)
+    low, high = x.min(), x.max()
+    return (x - low) / (high - low).clamp_min(1e-12)

@@ -1,0 +1,14 @@
+"""The names of scores that reports single out, in one place."""
+
+QUALITY = "energy (pixels)"
+"""The distance by which contestants are ranked: needs no network, and no assumption of shape."""
+
+LIKELIHOOD = "likelihood"
+TRAINING = "training FLOPs"
+TRAINING_CPU = "training CPU time"
+SAMPLING = "FLOPs per sample"
+SAMPLING_CPU = "CPU time per sample"
+DEPTH = "sequential depth of sampling"
+DENSITY_DEPTH = "sequential depth of density"
+INVERSE = "round-trip error fp32"
+PARAMETERS = "parameters to sample"

@@ -1,0 +1,34 @@
+"""What all trials of a run share: the data set's splits, and the extractors fitted to it."""
+
+from functools import lru_cache
+
+from gantlet.core.components import datasets, extractors
+from gantlet.core.dataset import Splits
+from gantlet.core.measure import Features
+from gantlet.core.rng import Rng
+from gantlet.core.space import Space
+from gantlet.core.trial import Trial
+
+
+def source_of(trial: Trial) -> tuple[Space, Splits]:
+    """Returns the space and splits of a trial's data."""
+    return load(trial.parts["data"], int(trial.parts["data_seed"]))
+
+
+def features_of(trial: Trial, extractor: str) -> Features:
+    """Returns an extractor fitted to a trial's data; it depends on no contestant."""
+    parts = trial.parts
+    return _features(parts["data"], int(parts["data_seed"]), extractor, parts["device"])
+
+
+@lru_cache(maxsize=4)
+def load(data: str, seed: int) -> tuple[Space, Splits]:
+    """Returns a data set's space and splits; kept, since every trial of a run asks for them."""
+    dataset = datasets.make(data)
+    return dataset.space, dataset.load(rng=Rng(seed))
+
+
+@lru_cache(maxsize=8)
+def _features(data: str, seed: int, extractor: str, device: str) -> Features:
+    space, splits = load(data, seed)
+    return extractors.make(extractor).fit(space, splits, rng=Rng(seed, device))

@@ -1,0 +1,132 @@
+"""The contract of families, and of the models that they build."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from gantlet.core.components import solvers
+from gantlet.core.family import Family, Fitted
+from gantlet.core.model import Decoder, Density, Invertible, Model
+from gantlet.core.rng import Rng
+from gantlet.core.space import Space
+from gantlet.testing.samples import made_up
+
+
+def check_family(family: Family, space: Space, *, n: int = 32) -> None:
+    """Checks that ``family`` keeps the contract on samples of ``space``.
+
+    Raises:
+        AssertionError: If it does not; the message names the broken clause.
+    """
+    x = made_up(space, n)
+    with untouched_global_state():
+        first, second = (family.build(space, rng=Rng(0)) for _ in range(2))
+        for game in (first, second):
+            game.prepare(x, rng=Rng(0).stream("prepare"))
+        for player in first.players:
+            losses = [game.loss(player, x, rng=Rng(0).stream("loss")) for game in (first, second)]
+            assert losses[0].shape == (), f"the loss of {player} is a scalar"
+            assert losses[0].isfinite(), f"the loss of {player} is finite"
+            assert torch.equal(losses[0], losses[1]), f"same seed, same loss: {player} differs"
+        for (name, a), b in zip(
+            first.model.named_parameters(), second.model.parameters(), strict=True
+        ):
+            assert torch.equal(a, b), f"same seed, same weights: {name} differs"
+        with torch.no_grad():
+            value = first.validate(x, rng=Rng(0).stream("validate"))
+        assert value.shape == (), "validate returns a scalar"
+        assert value.isfinite(), "validate is finite"
+        play = solvers.make(family.solver).start(first)
+        for _ in range(2):
+            play.step(torch.cat([x] * play.batches), rng=Rng(0).stream("step"))
+    check_model(first.model, space, n=n)
+
+
+def check_fitted(family: Fitted, space: Space, *, n: int = 200) -> None:
+    """Checks that a baseline keeps the contract, and comes back from its saved tensors.
+
+    Raises:
+        AssertionError: If it does not; the message names the broken clause.
+    """
+    x = made_up(space, n)
+    with untouched_global_state():
+        fit = family.fit(space, x, rng=Rng(0))
+        again = family.fit(space, x, rng=Rng(0))
+    assert fit.flops >= 0, "the cost of fitting is counted"
+    state = fit.model.state_dict()
+    for name, tensor in again.model.state_dict().items():
+        assert torch.equal(tensor, state[name]), f"same seed, same fit: {name} differs"
+    check_model(fit.model, space, n=32)
+    restored = family.restore(space, state)
+    samples = (m.sample(5, rng=Rng(0).stream("fake")) for m in (fit.model, restored))
+    assert torch.equal(*samples), "a restored model gives the same samples"
+
+
+def check_model(model: Model, space: Space, *, n: int = 32) -> None:
+    """Checks what ``model`` says it can do.
+
+    Raises:
+        AssertionError: If it cannot; the message names the broken clause.
+    """
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    with untouched_global_state():
+        fake, again = (model.sample(5, rng=Rng(0).stream("fake")) for _ in range(2))
+        space.check(fake, "sample(n)")
+        assert len(fake) == 5, "sample(n) returns n samples"
+        assert torch.equal(fake, again), "same generator state, same samples"
+        assert not fake.requires_grad, "samples keep no gradient"
+        assert model.sample_depth >= 0, "sample_depth counts network evaluations"
+        if isinstance(model, Density):
+            _check_density(model, space, n)
+        if isinstance(model, Decoder):
+            _check_decoder(model, space)
+        if isinstance(model, Invertible):
+            _check_inverse(model, space)
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, before[name]), f"measuring leaves the model alone: {name}"
+
+
+def _check_density(model: Density, space: Space, n: int) -> None:
+    x = made_up(space, n, seed=1)
+    with torch.no_grad():
+        found, again = (model.log_prob(x, rng=Rng(0).stream("density")) for _ in range(2))
+    assert found.value.shape == (n,), "log_prob has shape (n,)"
+    assert found.value.isfinite().all(), "log_prob is finite"
+    assert torch.equal(found.value, again.value), "same generator state, same log_prob"
+    assert model.density_depth >= 0, "density_depth counts network evaluations"
+
+
+def _check_decoder(model: Decoder, space: Space) -> None:
+    z = model.prior(3, rng=Rng(0).stream("prior")).requires_grad_()
+    assert z.shape == (3, model.latent_dim), "prior has shape (n, latent_dim)"
+    out = model.decode(z)
+    assert out.shape == (3, *space.shape), "decode has shape (n, *space.shape)"
+    (gradient,) = torch.autograd.grad(out.sum(), z)
+    assert gradient.shape == z.shape, "decode is differentiable"
+
+
+def _check_inverse(model: Invertible, space: Space) -> None:
+    x = made_up(space, 4, seed=2)
+    x = x if space.levels is None else x + 0.5
+    with torch.no_grad():
+        z, log_det = model.encode(x)
+        back = model.decode(z)
+    assert z.shape == (4, space.size), "codes have shape (n, space.size)"
+    assert log_det.shape == (4,), "the log-determinant has shape (n,)"
+    error = float((back - x).abs().max() / x.abs().max())
+    assert error < 1e-2, f"decode(encode(x)) is x. Off by {error:.2g} of its size"
+
+
+@contextmanager
+def untouched_global_state() -> Iterator[None]:
+    """Checks that what runs inside neither reads nor moves torch's global random state.
+
+    Raises:
+        AssertionError: If the state has moved.
+    """
+    before = torch.random.get_rng_state()
+    yield
+    assert torch.equal(before, torch.random.get_rng_state()), (
+        "the global random state is untouched"
+    )

@@ -1,0 +1,318 @@
+"""The one training loop: any game, any solver, any budget."""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, final
+
+import torch
+from torch import Tensor
+
+from gantlet.compute.flops import count
+from gantlet.core.budget import Budget, Spend
+from gantlet.core.dataset import Splits, everything
+from gantlet.core.errors import UserError
+from gantlet.core.game import Generative
+from gantlet.core.rng import Rng
+from gantlet.core.solver import Losses, Solver
+from gantlet.train.average import Average
+from gantlet.train.batches import Batches
+
+Point = dict[str, float | int | None]
+
+# How many training samples a game sees to set what depends on data.
+_PREPARE = 512
+
+
+class DivergedError(RuntimeError):
+    """Training ran into a loss that is not a finite number."""
+
+
+class Checkpoints(Protocol):
+    """A place that keeps the state of training; a trial's folder is one."""
+
+    def save_state(self, state: Mapping[str, Any]) -> None:
+        """Keeps ``state``."""
+        ...
+
+    def load_state(self) -> dict[str, Any] | None:
+        """Returns the state kept last, or None."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How long to train, and how to look after it.
+
+    Attributes:
+        budget: What training may spend, validation included.
+        batch: Samples in one batch.
+        ema: Decay of the average of the sampled model's weights; 0 is none.
+        validations: How often to validate at most, spread evenly over the budget.
+        share: Largest share of the budget that validation may take.
+        patience: Stop after this many validations without a better one; None spends the budget.
+        held_out: How many validation samples to look at, at most.
+        checkpoint: Seconds between checkpoints.
+    """
+
+    budget: Budget
+    batch: int = 128
+    ema: float = 0.0
+    validations: int = 20
+    share: float = 0.05
+    patience: int | None = None
+    held_out: int = 512
+    checkpoint: float = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """What training gave; the game's model now holds the best weights.
+
+    Attributes:
+        spend: What it used.
+        curve: One point for each validation: step, flops, examples, losses, validation.
+        best_step: The step whose weights validated best.
+        step_flops: What one step costs.
+        unknown: Heavy operators that the meter could not count, with how often a step calls them.
+    """
+
+    spend: Spend
+    curve: list[Point]
+    best_step: int
+    step_flops: float
+    unknown: Mapping[str, int] = field(default_factory=dict[str, int])
+
+
+def train(
+    game: Generative,
+    solver: Solver,
+    data: Splits,
+    plan: Plan,
+    *,
+    rng: Rng,
+    keep: Checkpoints | None = None,
+    watch: Callable[[float], None] = lambda _: None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Trained:
+    """Plays ``game`` until the budget is spent and leaves the best model in it.
+
+    The budget is never exceeded: a step that would not fit, together with the validation that must
+    follow it, is not made. (Only a budget of seconds can be overrun, by less than one step.)
+
+    Args:
+        game: What is trained, on the device of ``rng``; players are changed in place.
+        solver: How the players move.
+        data: Its train split is learned from, its validation split selects the best step.
+        plan: Budget and settings.
+        rng: Streams ``data``, ``noise`` and ``validate`` decide everything random.
+        keep: Where to keep checkpoints; an interrupted training goes on from the last one, with
+            the same result bit by bit.
+        watch: Told the used fraction of the budget after each step.
+        clock: Returns seconds; injected so that tests need not wait.
+
+    Raises:
+        UserError: If the budget is unlimited, or too small for one step.
+        DivergedError: If a loss is not finite; the message says which and at which step.
+    """
+    if not plan.budget.is_limited:
+        raise UserError("Training needs a budget: flops, examples, steps or seconds.")
+    training = _Training(game, solver, data=data, plan=plan, rng=rng, clock=clock)
+    state = keep.load_state() if keep else None
+    if state is None:
+        training.begin()
+    else:
+        training.load(state)
+    saved = clock()
+    while training.goes_on():
+        training.step()
+        watch(plan.budget.used(training.spend))
+        if keep and clock() - saved > plan.checkpoint:
+            keep.save_state(training.state())
+            saved = clock()
+    return training.finish()
+
+
+@final
+class _Training:
+    """Training between two steps: all that a checkpoint holds."""
+
+    def __init__(
+        self,
+        game: Generative,
+        solver: Solver,
+        *,
+        data: Splits,
+        plan: Plan,
+        rng: Rng,
+        clock: Callable[[], float],
+    ) -> None:
+        self._game = game
+        self._data = data
+        self._plan = plan
+        self._rng = rng
+        self._clock = clock
+        self._batches = Batches(data.train, rng=rng)
+        self._noise = rng.stream("noise")
+        self._held_out = everything(data.validation, plan.held_out).to(rng.device)
+        self._solver = solver
+        self.spend = Spend()
+        self._costs = {"step": 0.0, "validation": 0.0}
+        self._unknown: dict[str, int] = {}
+        self._losses: list[Losses] = []
+        self._curve: list[Point] = []
+        self._best: dict[str, Tensor] = {}
+        self._best_step = 0
+        self._next = 0.0
+
+    def begin(self) -> None:
+        """Prepares the game, makes the first step and counts what step and validation cost."""
+        first = self._batches.next(min(_PREPARE, len(self._data.train)))
+        self._batches.taken = 0
+        with torch.no_grad():
+            setup = count(lambda: self._game.prepare(first, rng=self._rng.stream("prepare")))
+        self._start()
+        self.spend += Spend(flops=setup.flops)
+        cost = count(self._one_step)
+        self._costs["step"] = cost.flops
+        self._unknown = dict(cost.unknown)
+        # The step was made before its cost was known; charge it now.
+        self.spend += Spend(flops=cost.flops)
+        if not self._plan.budget.fits(self.spend):
+            raise UserError(
+                f"The budget is too small: one step of {self._plan.batch} samples costs "
+                f"{cost.flops:.3g} FLOPs. Give a larger budget or a smaller --batch."
+            )
+        self._costs["validation"] = count(self._validate).flops
+        self.spend += Spend(flops=self._costs["validation"])
+        self._next = self._interval()
+
+    def _start(self) -> None:
+        self._play = self._solver.start(self._game)
+        self._average = Average(self._game.model, self._plan.ema)
+
+    def _interval(self) -> float:
+        """The used fraction of the budget from one validation to the next."""
+        one = self._plan.budget.used(Spend(flops=self._costs["validation"]))
+        times = self._plan.validations if one == 0 else int(self._plan.share / one)
+        return 1 / max(1, min(times, self._plan.validations))
+
+    def goes_on(self) -> bool:
+        """Whether another step fits, with the validation that must follow the last one."""
+        patience = self._plan.patience
+        if patience is not None and len(self._curve) - self._best_index() >= patience:
+            return False
+        ahead = Spend(
+            flops=self._costs["step"] + self._costs["validation"],
+            examples=self._plan.batch * self._play.batches,
+            steps=1,
+        )
+        return self._plan.budget.fits(self.spend + ahead)
+
+    def _best_index(self) -> int:
+        steps = [point["step"] for point in self._curve]
+        return steps.index(self._best_step) + 1
+
+    def step(self) -> None:
+        """Makes one step, and validates when it is time."""
+        self._one_step()
+        self.spend += Spend(flops=self._costs["step"])
+        if self._plan.budget.used(self.spend) >= self._next:
+            self._validate()
+            self.spend += Spend(flops=self._costs["validation"])
+            self._next += self._interval()
+
+    def _one_step(self) -> None:
+        start = self._clock()
+        examples = self._plan.batch * self._play.batches
+        losses = self._play.step(self._batches.next(examples), rng=self._noise)
+        self._average.update()
+        self.spend += Spend(examples=examples, steps=1, seconds=self._clock() - start)
+        for name, loss in losses.items():
+            if not math.isfinite(loss):
+                raise DivergedError(
+                    f"diverged at step {self.spend.steps}: the loss of {name} is {loss}"
+                )
+        self._losses.append(losses)
+
+    def _validate(self) -> None:
+        start = self._clock()
+        with torch.no_grad(), self._average.applied():
+            stream = self._rng.stream("validate")
+            value = float(self._game.validate(self._held_out, rng=stream))
+            if not self._best or value < self._best_value():
+                self._best = {k: v.clone() for k, v in self._game.model.state_dict().items()}
+                self._best_step = self.spend.steps
+        self.spend += Spend(seconds=self._clock() - start)
+        self._curve.append(self._point(value))
+        self._losses = []
+
+    def _best_value(self) -> float:
+        values = [p["validation"] for p in self._curve if p["step"] == self._best_step]
+        return math.inf if values[0] is None else values[0]
+
+    def _point(self, validation: float) -> Point:
+        names = self._losses[0] if self._losses else {}
+        means = {
+            f"loss of {name}": math.fsum(losses[name] for losses in self._losses)
+            / len(self._losses)
+            for name in names
+        }
+        return {
+            "step": self.spend.steps,
+            "examples": self.spend.examples,
+            "flops": self.spend.flops,
+            "validation": validation if math.isfinite(validation) else None,
+            **means,
+        }
+
+    def finish(self) -> Trained:
+        """Validates the last step, puts the best weights in place and reports."""
+        if self._curve[-1]["step"] != self.spend.steps:
+            self._validate()
+            self.spend += Spend(flops=self._costs["validation"])
+        self._game.model.load_state_dict(self._best)
+        return Trained(
+            spend=self.spend,
+            curve=self._curve,
+            best_step=self._best_step,
+            step_flops=self._costs["step"],
+            unknown=self._unknown,
+        )
+
+    def state(self) -> dict[str, Any]:
+        """Returns all that is needed to go on bit by bit."""
+        return {
+            "players": {k: p.state_dict() for k, p in self._game.players.items()},
+            "model": self._game.model.state_dict(),
+            "play": self._play.state_dict(),
+            "average": self._average.state_dict(),
+            "noise": self._noise.get_state(),
+            "taken": self._batches.taken,
+            "spend": [self.spend.flops, self.spend.examples, self.spend.steps, self.spend.seconds],
+            "costs": self._costs,
+            "unknown": self._unknown,
+            "losses": [dict(losses) for losses in self._losses],
+            "curve": self._curve,
+            "best": self._best,
+            "best_step": self._best_step,
+            "next": self._next,
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Takes up a saved state."""
+        for name, player in self._game.players.items():
+            player.load_state_dict(state["players"][name])
+        self._game.model.load_state_dict(state["model"])
+        self._start()
+        self._play.load_state_dict(state["play"])
+        self._average.load_state_dict(state["average"])
+        self._noise.set_state(state["noise"])
+        self._batches.taken = state["taken"]
+        flops, examples, steps, seconds = state["spend"]
+        self.spend = Spend(flops=flops, examples=examples, steps=steps, seconds=seconds)
+        self._costs, self._unknown = state["costs"], state["unknown"]
+        self._losses, self._curve = state["losses"], state["curve"]
+        self._best, self._best_step = state["best"], state["best_step"]
+        self._next = state["next"]

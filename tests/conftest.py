@@ -1,0 +1,24 @@
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+# Tests run side by side; spinning threads would make them crawl.
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def global_random_state_is_left_alone():
+    before = torch.random.get_rng_state()
+    yield
+    assert torch.equal(before, torch.random.get_rng_state()), "a test moved torch's global state"
+
+
+@pytest.fixture
+def shared_data():
+    default = Path(__file__).parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("GANTLET_DATA", default))
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not there: set GANTLET_DATA to the folder of test data")
+    return folder

@@ -1,0 +1,50 @@
+import pytest
+
+from gantlet.core.components import families
+from gantlet.core.errors import UserError
+from gantlet.core.family import Fitted
+from gantlet.core.rng import Rng
+from gantlet.core.space import Space
+from gantlet.testing import check_family, check_fitted
+
+PLANE = Space("vector", (2,))
+DIGITS = Space("image", (1, 8, 8), 17)
+SMALL = Space("image", (3, 16, 16), 256)
+TOKENS = Space("tokens", (12,), 5)
+FITTED = [n for n in families.names() if isinstance(families.make(n), Fitted)]
+TRAINED = [n for n in families.names() if n not in FITTED]
+
+
+@pytest.mark.parametrize("space", [PLANE, DIGITS], ids=lambda s: s.label)
+@pytest.mark.parametrize("name", TRAINED)
+def test_every_family_keeps_the_contract(name, space):
+    check_family(families.make(name), space)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_every_family_models_colour_images(name):
+    check_family(families.make(name), SMALL, n=4)
+
+
+@pytest.mark.parametrize("space", [PLANE, DIGITS], ids=lambda s: s.label)
+@pytest.mark.parametrize("name", FITTED)
+def test_every_baseline_keeps_the_contract(name, space):
+    baseline = families.make(name)
+    assert isinstance(baseline, Fitted)
+    check_fitted(baseline, space)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_every_family_says_what_it_cannot_model(name):
+    graph = Space("graph", (5, 5))
+    with pytest.raises(UserError) as caught:
+        families.make(name).build(graph, rng=Rng(0))
+    assert "graph" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", families.names())
+def test_every_family_names_its_source_and_explains_its_options(name):
+    doc = families.load(name).__doc__
+    assert "Source:" in doc or "baseline" in doc.lower()
+    assert "Attributes:" in doc or not families.load(name).__dataclass_fields__

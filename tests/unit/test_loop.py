@@ -1,0 +1,220 @@
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+from gantlet.core.budget import Budget
+from gantlet.core.dataset import InMemory, Splits
+from gantlet.core.errors import UserError
+from gantlet.core.game import Generative
+from gantlet.core.model import Model
+from gantlet.core.rng import Rng
+from gantlet.core.space import Space
+from gantlet.games.adam import Adam
+from gantlet.nets.seeding import seeded
+from gantlet.train.average import Average
+from gantlet.train.batches import Batches
+from gantlet.train.loop import DivergedError, Plan, train
+
+# A step of batch 16: forward and the gradients of weight and noise, in multiply-adds.
+WIDTH, BATCH = 4, 16
+STEP = 2 * BATCH * WIDTH * WIDTH * 2
+
+
+class Shift(Model):
+    def __init__(self):
+        super().__init__()
+        self.space = Space("vector", (WIDTH,))
+        self.net = nn.Linear(WIDTH, WIDTH)
+
+    def sample(self, n, *, rng):
+        return self.net(torch.randn(n, WIDTH, generator=rng)).detach()
+
+
+class Fit(Generative):
+    """Moves the mean of noise to the mean of the data; its validation is a list of our choice."""
+
+    def __init__(self, validations=None, bad_step=None):
+        with seeded(Rng(0).stream("init")):
+            self._model = Shift()
+        self._validations = iter(validations) if validations else None
+        self.bad_step, self.steps, self.prepared = bad_step, 0, None
+
+    @property
+    def players(self):
+        return {"model": self._model}
+
+    @property
+    def model(self):
+        return self._model
+
+    def prepare(self, batch, *, rng):
+        self.prepared = len(batch)
+
+    def loss(self, player, batch, *, rng):
+        self.steps += 1
+        out = self._model.net(torch.randn(len(batch), WIDTH, generator=rng))
+        scale = float("nan") if self.steps == self.bad_step else 1.0
+        return ((out - batch) * scale).square().mean()
+
+    def validate(self, x, *, rng):
+        if self._validations is not None:
+            return torch.tensor(float(next(self._validations)))
+        out = self._model.net(torch.randn(len(x), WIDTH, generator=rng))
+        return (out.mean(0) - x.mean(0)).square().mean()
+
+
+class Memory:
+    def __init__(self):
+        self.kept = None
+
+    def save_state(self, state):
+        import copy
+
+        self.kept = copy.deepcopy(dict(state))
+
+    def load_state(self):
+        return self.kept
+
+
+def splits(n=100):
+    x = torch.randn(n, WIDTH, generator=Rng(1).stream("x")) + 3
+    return Splits(train=InMemory(x), validation=InMemory(x[:20]), test=InMemory(x[:20]))
+
+
+def weights(game):
+    return torch.cat([p.detach().flatten() for p in game.model.parameters()])
+
+
+def run(game, budget, *, keep=None, **plan):
+    settings = Plan(budget=budget, batch=BATCH, **plan)
+    return train(game, Adam(lr=(0.05,)), splits(), settings, rng=Rng(0), keep=keep)
+
+
+def test_a_budget_of_flops_is_met_within_one_step_and_never_exceeded():
+    found = run(Fit(), Budget(flops=1e6))
+    assert found.step_flops == STEP
+    assert found.spend.flops <= 1e6
+    assert found.spend.flops > 1e6 - 3 * STEP
+    assert found.spend.examples == found.spend.steps * BATCH
+
+
+@pytest.mark.parametrize(
+    ("budget", "spent"), [(Budget(steps=13), 13), (Budget(examples=13 * BATCH + 5), 13)]
+)
+def test_steps_and_examples_are_met_exactly(budget, spent):
+    found = run(Fit(), budget)
+    assert found.spend.steps == spent
+
+
+def test_validation_is_charged_and_takes_a_bounded_share():
+    found = run(Fit(), Budget(flops=1e7), share=0.05)
+    charged = found.spend.flops - found.spend.steps * STEP
+    assert 0 < charged <= 0.06 * 1e7
+    assert found.curve[-1]["flops"] <= 1e7
+
+
+def test_the_best_weights_are_put_in_place():
+    game = Fit(validations=[5, 4, 1, 3, 2, 6] + [9] * 20)
+    found = run(game, Budget(steps=20))
+    assert found.best_step == found.curve[2]["step"]
+    shorter = Fit()
+    run(shorter, Budget(steps=found.best_step))
+    last = Fit()
+    run(last, Budget(steps=20))
+    assert not torch.equal(weights(game), weights(last))
+
+
+def test_patience_stops_early():
+    found = run(Fit(validations=itertools.count()), Budget(steps=1000), patience=3)
+    assert len(found.curve) == 4
+    assert found.best_step == 1
+
+
+def test_same_seed_same_weights_bit_by_bit():
+    a, b = Fit(), Fit()
+    run(a, Budget(steps=40), ema=0.9)
+    run(b, Budget(steps=40), ema=0.9)
+    assert torch.equal(weights(a), weights(b))
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+@pytest.mark.parametrize("stop", [1, 7, 23])
+def test_an_interrupted_training_goes_on_bit_by_bit(stop, ema):
+    whole, memory = Fit(), Memory()
+    expected = run(whole, Budget(steps=40), ema=ema)
+
+    class Interrupted(Memory):
+        def save_state(self, state):
+            memory.save_state(state)
+            if state["spend"][2] >= stop:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(Fit(), Budget(steps=40), ema=ema, keep=Interrupted(), checkpoint=0.0)
+    resumed = Fit()
+    found = run(resumed, Budget(steps=40), ema=ema, keep=memory)
+    assert torch.equal(weights(whole), weights(resumed))
+    assert found.curve == expected.curve
+    assert found.best_step == expected.best_step
+
+
+def test_divergence_says_where():
+    with pytest.raises(DivergedError, match="diverged at step 5: the loss of model is nan"):
+        run(Fit(bad_step=5), Budget(steps=10))
+
+
+def test_mistakes_are_explained():
+    with pytest.raises(UserError, match="needs a budget"):
+        run(Fit(), Budget())
+    with pytest.raises(UserError, match="one step of 16 samples costs"):
+        run(Fit(), Budget(flops=10))
+
+
+def test_a_budget_of_seconds_ends():
+    ticks = itertools.count(step=0.5)
+    found = train(
+        Fit(),
+        Adam(),
+        splits(),
+        Plan(budget=Budget(seconds=10), batch=BATCH),
+        rng=Rng(0),
+        clock=lambda: next(ticks),
+    )
+    assert found.spend.seconds >= 10
+    assert found.spend.steps < 40
+
+
+def test_the_game_is_prepared_once_with_training_data():
+    game = Fit()
+    run(game, Budget(steps=3))
+    assert game.prepared == 100
+
+
+def test_an_epoch_holds_every_sample_once():
+    source = InMemory(torch.arange(10.0)[:, None])
+    batches = Batches(source, rng=Rng(0))
+    first = torch.cat([batches.next(4), batches.next(6)])
+    second = batches.next(10)
+    assert sorted(first.flatten().tolist()) == sorted(second.flatten().tolist()) == list(range(10))
+    assert not torch.equal(first, second)
+    again = Batches(source, rng=Rng(0))
+    again.taken = 10
+    assert torch.equal(again.next(10), second)
+
+
+def test_the_average_is_an_exponential_moving_average():
+    with seeded(Rng(0).stream("init")):
+        model = nn.Linear(1, 1, bias=False)
+    model.weight.data.fill_(0.0)
+    average = Average(model, 0.5)
+    expected = 0.0
+    for step in range(1, 30):
+        model.weight.data.fill_(float(step))
+        average.update()
+        decay = min(0.5, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * step
+    with average.applied():
+        assert model.weight.item() == pytest.approx(expected, rel=1e-6)
+    assert model.weight.item() == 29.0
