@@ -37,6 +37,6 @@ def test_sgd_is_gradient_descent():
         gradients = torch.autograd.grad(loss, list(player.parameters()))
         with torch.no_grad():
             for p, g in zip(player.parameters(), gradients, strict=True):
-                p -= 0.1 * g
+                p.sub_(0.1 * g)
     for a, b in zip(game.players["b"].parameters(), twin.players["b"].parameters(), strict=True):
         assert torch.allclose(a, b, atol=1e-7)

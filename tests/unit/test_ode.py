@@ -1,6 +1,7 @@
 """Fixed-step solvers against equations with a known solution, divergences against Jacobians."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from gantlet.nets.ode import (
     integrate_with_volume,
     rademacher,
 )
+from gantlet.nets.seeding import seeded
 from gantlet.nets.standardise import Standardise
 from gantlet.nets.unet import UNet
 from gantlet.nets.velocity import VelocityMlp
@@ -37,11 +39,17 @@ def logistic(y, t):
     return y * (1 - y) + 0 * t[:, None]
 
 
-def random_net(shape=(1, 4, 4)):
-    net = nn.Sequential(nn.Conv2d(2, 6, 3, padding=1), nn.SiLU(), nn.Conv2d(6, 1, 3, padding=1))
+def randomise(net, scale):
     rng = Rng(3).stream("net")
     for p in net.double().parameters():
-        p.data = torch.randn(p.shape, generator=rng, dtype=torch.float64) / 3
+        p.data = torch.randn(p.shape, generator=rng, dtype=torch.float64) * scale
+
+
+def random_net(shape=(1, 4, 4)):
+    with seeded(Rng(0).stream("init")):
+        layers = [nn.Conv2d(2, 6, 3, padding=1), nn.SiLU(), nn.Conv2d(6, 1, 3, padding=1)]
+    net = nn.Sequential(*layers)
+    randomise(net, 1 / 3)
 
     def field(y, t):
         clock = t.view(-1, 1, 1, 1).expand(-1, 1, *shape[1:])
@@ -70,7 +78,7 @@ def test_second_order_on_a_known_equation(method):
         for n in (20, 40, 80)
     ]
     assert errors[-1] < 1e-3
-    for coarse, fine in zip(errors, errors[1:], strict=False):
+    for coarse, fine in pairwise(errors):
         assert coarse / fine == pytest.approx(4, rel=0.15)
 
 
@@ -148,7 +156,7 @@ def test_hutchinson_is_unbiased():
     estimates = hutchinson(rademacher(y, rng=rng))(field, y, t)
     truth = exact_divergence(field, y[:1], t[:1]).item()
     error = estimates.std().item() / math.sqrt(4000)
-    assert error < 0.05 * estimates.std().item()
+    assert estimates.std() > 0.1
     assert abs(estimates.mean().item() - truth) < 4 * error
 
 
@@ -177,14 +185,13 @@ def test_rademacher_gives_signs():
 
 def test_networks_have_smooth_divergences():
     rng = Rng(5).stream("y")
-    nets = [
-        VelocityMlp((1, 8, 8), width=16, depth=2, time_features=3),
-        UNet((1, 8, 8), width=4, depth=1, time_features=3),
-    ]
+    with seeded(Rng(0).stream("init")):
+        nets = [
+            VelocityMlp((1, 8, 8), width=16, depth=2, time_features=3),
+            UNet((1, 8, 8), width=4, depth=1, time_features=3),
+        ]
     for net in nets:
-        net.double()
-        for p in net.parameters():
-            p.data = torch.randn(p.shape, generator=rng, dtype=torch.float64) / 4
+        randomise(net, 1 / 4)
         y = torch.randn(2, 1, 8, 8, generator=rng, dtype=torch.float64)
         t = torch.rand(2, generator=rng, dtype=torch.float64)
         assert torch.allclose(exact_divergence(net, y, t), jacobian_trace(net, y, t), atol=1e-9)
@@ -192,7 +199,8 @@ def test_networks_have_smooth_divergences():
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (1, 9, 13), (2, 4, 4), (3, 64, 64)])
 def test_unet_keeps_the_shape_and_starts_at_zero(shape):
-    net = UNet(shape, width=8, depth=2, time_features=2)
+    with seeded(Rng(0).stream("init")):
+        net = UNet(shape, width=8, depth=2, time_features=2)
     y = torch.randn(2, *shape, generator=Rng(0).stream("y"))
     velocity = net(y, torch.rand(2, generator=Rng(0).stream("t")))
     assert velocity.shape == y.shape

@@ -11,25 +11,25 @@ def list_() -> None:
     from gantlet.core.components import datasets
     from gantlet.data import catalogue
 
-    table = Table("name", "samples", "one sample", "terms", "here", box=None, pad_edge=False)
+    table = Table("name", "train + test", "image", "here", "terms", box=None, pad_edge=False)
     for entry in catalogue.entries():
-        table.add_row(entry.name, entry.samples, entry.space, entry.licence, _place(entry.name))
-    console = Console(soft_wrap=True)
-    console.print(table)
+        here = "yes" if _place(entry.name) else "no"
+        table.add_row(entry.name, entry.samples, entry.space, here, entry.licence)
+    Console().print(table)
     named = {entry.name for entry in catalogue.entries()}
     others = [name for name in datasets.names() if name not in named]
     print(f"\nMade here, or read from your own files: {', '.join(others)}.")
     print(f"Published sets are looked for in {catalogue.home()} (GANTLET_DATA).")
 
 
-def _place(name: str) -> str:
+def _place(name: str) -> Path | None:
     from gantlet.core.errors import UserError
     from gantlet.data.catalogue import locate
 
     try:
-        return str(locate(name))
+        return locate(name)
     except UserError:
-        return "no"
+        return None
 
 
 def where(name: str | None = None) -> None:
@@ -59,8 +59,9 @@ def fetch(name: str, *, to: Path | None = None, url: str | None = None) -> None:
 
     entry = catalogue.entry(name)
     folder = to or catalogue.home() / name
-    if to is None and _place(name) != "no":
-        print(f"{name} is already here: {_place(name)}")
+    here = _place(name)
+    if to is None and here is not None:
+        print(f"{name} is already here: {here}")
         return
     size = sum(file.size for file in entry.files)
     bar = Progress(

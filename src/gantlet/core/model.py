@@ -6,6 +6,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from gantlet.core.space import Space
 
@@ -36,6 +37,7 @@ class Cached(Model):
     Without the cache it computes everything anew at each step, and gives the same samples.
     """
 
+    @override
     @abc.abstractmethod
     def sample(self, n: int, *, rng: torch.Generator, cached: bool = True) -> Tensor:
         """Returns ``n`` samples as every model does, with or without the cache."""

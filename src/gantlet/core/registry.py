@@ -5,7 +5,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar, cast
 
 from gantlet.core.errors import unknown
-from gantlet.core.spec import Spec
+from gantlet.core.spec import Spec, options
 
 T = TypeVar("T")
 
@@ -54,6 +54,18 @@ class Registry(Generic[T]):
             'adam:lr=0.01,beta1=0.9,beta2=0.999,eps=1e-08,clip=none,steps=1'
         """
         return str(Spec.of(Spec.parse(text).name, self.make(text)))
+
+    def short(self, text: str) -> str:
+        """Returns ``text`` without the options that are at their default: what people call it.
+
+        Example:
+            >>> Registry("solver", "gantlet.solvers").short("adam:lr=0.01,beta1=0.9,clip=none")
+            'adam:lr=0.01'
+        """
+        spec = Spec.parse(self.resolve(text))
+        defaults = {o.name: o.default for o in options(self.load(spec.name))}
+        changed = {k: v for k, v in spec.options.items() if v != defaults[k]}
+        return str(Spec(spec.name, changed))
 
 
 @cache

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gantlet.core.errors import UserError
-from gantlet.report.blocks import Report
 from gantlet.exec.publish import published
+from gantlet.report.blocks import Report
 from gantlet.report.render import render
 from gantlet.store.files import write_bytes
 

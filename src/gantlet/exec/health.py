@@ -10,7 +10,7 @@ import torch
 
 from gantlet import __version__
 from gantlet.compute.machine import machine, measure_peak
-from gantlet.data.where import data_folder
+from gantlet.data.catalogue import home
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Health:
 def health() -> Health:
     """Looks at the installation and measures the machine, in about two seconds."""
     here, peak = machine(), measure_peak()
-    folder = data_folder()
+    folder = home()
     facts = {
         "gantlet": __version__,
         "torch": f"{torch.__version__}, {'CUDA' if torch.cuda.is_available() else 'CPU only'}",
@@ -38,7 +38,7 @@ def health() -> Health:
         "processor": f"{here.cpu}, {here.cores} cores, torch uses {here.threads} threads",
         "measured peak": f"{peak.fp32 / 1e9:.0f} GFLOP/s in fp32",
         "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "not set"),
-        "data": str(folder) if folder else "GANTLET_DATA is not set",
+        "data": str(folder) if folder.is_dir() else f"{folder} (not there; set GANTLET_DATA)",
         "browser": shutil.which(os.environ.get("GANTLET_CHROMIUM", "chromium")) or "none found",
     }
     return Health(facts, tuple(_warnings()))

@@ -32,7 +32,8 @@ class Rules:
 
         ``real`` and ``fake``, shapes ``(n, ...)``, count as given: nothing behind them is
         differentiated. With ``F`` the cost of the critic's forward pass on one sample, value and
-        gradient cost 6 F for a pair without penalty and 12 F with R1 and R2.
+        gradient cost at most 6 F for a pair without penalty, 9 F with one of R1 and R2, 12 F
+        with both.
         """
         seen, made = Judged.by(critic, real), Judged.by(critic, fake)
         loss = LOSSES[self.loss].critic(seen.score, made.score)

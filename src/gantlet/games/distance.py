@@ -11,7 +11,7 @@ def energy_distance(x: Tensor, y: Tensor, *, block: int = 1024) -> Tensor:
     where the distributions agree. It is in the units of the samples (their Euclidean norm over
     all components), not squared and not under a root.
 
-    Source: Szekely and Rizzo, 2013, https://doi.org/10.1016/j.jspi.2013.03.018, eq. 1.
+    Source: Szekely and Rizzo, 2013, https://doi.org/10.1016/j.jspi.2013.03.018.
 
     Args:
         x: Samples, shape ``(n, ...)``, at least two.

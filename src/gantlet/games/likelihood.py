@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from gantlet.core.errors import unknown
 from gantlet.core.game import Generative
 from gantlet.core.model import Density
 
@@ -54,6 +55,8 @@ class MaximumLikelihood(Generative):
 
     @override
     def loss(self, player: str, batch: Tensor, *, rng: torch.Generator) -> Tensor:
+        if player != self._player:
+            raise unknown("player", player, self.players)
         return self._bits(self._model.log_prob(batch, rng=rng).value)
 
     @override

@@ -35,8 +35,8 @@ class AdversarialLoss(abc.ABC):
 class Relativistic(AdversarialLoss):
     """Each fake sample is judged against one real sample: ``f(t) = softplus(-t)`` of the gap.
 
-    Source: Jolicoeur-Martineau, 2018, https://arxiv.org/abs/1807.00734, section 4.1; with the
-    penalties R1 and R2 as Huang et al., 2024 (R3GAN), https://arxiv.org/abs/2501.05441, eq. 2.
+    Source: Jolicoeur-Martineau, 2018, https://arxiv.org/abs/1807.00734 (RSGAN); with the
+    penalties R1 and R2 as Huang et al., 2024 (R3GAN), https://arxiv.org/abs/2501.05441.
     """
 
     @property
@@ -57,8 +57,7 @@ class Relativistic(AdversarialLoss):
 class NonSaturating(AdversarialLoss):
     """The original game with logits for scores; the generator climbs ``log D`` of its fakes.
 
-    Source: Goodfellow et al., 2014, https://arxiv.org/abs/1406.2661, eq. 1 and the end of
-    section 3.
+    Source: Goodfellow et al., 2014, https://arxiv.org/abs/1406.2661, section 3.
     """
 
     @override
@@ -74,8 +73,7 @@ class NonSaturating(AdversarialLoss):
 class Hinge(AdversarialLoss):
     """The critic stops caring once it separates by a margin of 1 on either side.
 
-    Source: Lim and Ye, 2017, https://arxiv.org/abs/1705.02894; Miyato et al., 2018,
-    https://arxiv.org/abs/1802.05957, eq. 16 and 17.
+    Source: Lim and Ye, 2017, https://arxiv.org/abs/1705.02894.
     """
 
     @override

@@ -64,7 +64,7 @@ class NoPenalty(Penalty):
 class R1(Penalty):
     """Half the mean squared slope at real samples.
 
-    Source: Mescheder et al., 2018, https://arxiv.org/abs/1801.04406, eq. 9.
+    Source: Mescheder et al., 2018, https://arxiv.org/abs/1801.04406, section 4.
     """
 
     @override
@@ -78,7 +78,7 @@ class R1(Penalty):
 class R2(Penalty):
     """Half the mean squared slope at fake samples.
 
-    Source: Mescheder et al., 2018, https://arxiv.org/abs/1801.04406, eq. 10.
+    Source: Mescheder et al., 2018, https://arxiv.org/abs/1801.04406, section 4.
     """
 
     @override
@@ -92,7 +92,7 @@ class R2(Penalty):
 class R1R2(Penalty):
     """The sum of R1 and R2.
 
-    Source: Huang et al., 2024 (R3GAN), https://arxiv.org/abs/2501.05441, section 2.
+    Source: Huang et al., 2024 (R3GAN), https://arxiv.org/abs/2501.05441.
     """
 
     @override
@@ -135,7 +135,7 @@ def _slopes(*judged: Judged) -> list[Tensor]:
     # A critic judges each sample alone, so the gradient of the sum holds them all.
     total = torch.stack([j.score.sum() for j in judged]).sum()
     gradients = torch.autograd.grad(total, [j.x for j in judged], create_graph=True)
-    return [_precise(g).flatten(1) for g in gradients]
+    return [_precise(g).reshape(len(g), -1) for g in gradients]
 
 
 def _precise(x: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from gantlet.core.budget import Spend
+from gantlet.core.components import datasets
 from gantlet.core.estimate import Better
 from gantlet.core.trial import Outcome
 from gantlet.report.blocks import (
@@ -35,14 +36,14 @@ def answer(
     everyone = contestants(outcomes)
     rivals = [c for c in everyone if c.model != REAL]
     return Report(
-        title=f"{_title(command, rivals)} on {question['data']}",
+        title=f"{_title(command, rivals)} on {datasets.short(question['data'])}",
         command=command,
         question=question,
         spend=sum((o.spend for o in outcomes), Spend()),
-        facts=Facts(items=list(_facts(question, outcomes, run))),
+        facts=facts_of(_setting(question), outcomes, run),
         verdicts=verdicts(everyone),
         caveats=list(_caveats(question, everyone)),
-        rows=list(_rows(outcomes)),
+        rows=list(rows_of(outcomes)),
         blocks=[_main_table(everyone), *charts(everyone, run), *_details(everyone, run)],
     )
 
@@ -53,23 +54,31 @@ def _title(command: str, rivals: Sequence[Contestant]) -> str:
     return f"{len(rivals)} models on equal compute"
 
 
-def _facts(question: Mapping[str, Any], outcomes: Sequence[Outcome], run: Run) -> Iterator[Fact]:
-    was = run.facts
+def _setting(question: Mapping[str, Any]) -> dict[str, str]:
     budget = ", ".join(f"{v:.3g} {k}" for k, v in question["budget"].items())
+    return {
+        "Budget of each contestant": budget,
+        "Data": str(question["data"]),
+        "Seeds": ", ".join(map(str, question["seeds"])),
+        "Samples judged": f"{question['samples']} against as many held out",
+    }
+
+
+def facts_of(setting: Mapping[str, str], outcomes: Sequence[Outcome], run: Run) -> Facts:
+    """Returns the head of a report: what was asked, what it took, where it ran."""
+    was = run.facts
     seconds = sum(o.spend.seconds for o in outcomes)
     machine = was["machine"]
-    yield Fact(name="Budget of each contestant", value=budget)
-    yield Fact(name="Data", value=str(question["data"]))
-    yield Fact(name="Seeds", value=", ".join(map(str, question["seeds"])))
-    yield Fact(name="Samples judged", value=f"{question['samples']} against as many held out")
-    yield Fact(name="Training, all together", value=str(timedelta(seconds=round(seconds))))
-    yield Fact(name="Machine", value=f"{machine['device']}, {machine['threads']} thread a trial")
-    yield Fact(
-        name="Versions", value=f"gantlet {was['gantlet']}, torch {was['packages']['torch']}"
-    )
-    yield Fact(name="Commit", value=was["commit"] or "not in a git repository")
-    yield Fact(name="Started", value=was["started"])
-    yield Fact(name="Command", value=was["command"])
+    known = {
+        **setting,
+        "Training, all together": str(timedelta(seconds=round(seconds))),
+        "Machine": f"{machine['device']}, {machine['threads']} thread(s) a trial",
+        "Versions": f"gantlet {was['gantlet']}, torch {was['packages']['torch']}",
+        "Commit": was["commit"] or "not in a git repository",
+        "Started": was["started"],
+        "Command": was["command"],
+    }
+    return Facts(items=[Fact(name=name, value=value) for name, value in known.items()])
 
 
 # The main table: score, title, what it means. Direction and unit travel with the estimates.
@@ -151,7 +160,8 @@ def _caveats(question: Mapping[str, Any], everyone: Sequence[Contestant]) -> Ite
         yield Caveat(text=note[0].upper() + note[1:] + ".")
 
 
-def _rows(outcomes: Sequence[Outcome]) -> Iterator[Row]:
+def rows_of(outcomes: Sequence[Outcome]) -> Iterator[Row]:
+    """Yields every estimate of every trial."""
     for o in outcomes:
         for name, estimate in (*o.scores.items(), *o.clock.items()):
             yield Row(

@@ -14,7 +14,7 @@ def charts(everyone: Sequence[Contestant], run: Run) -> Iterator[Block]:
     """Yields quality with intervals, likelihood with intervals, quality against cost, curves."""
     yield from _forest(everyone, names.QUALITY, "Energy distance to held-out data, on pixels")
     yield from _forest(everyone, names.LIKELIHOOD, "Negative log-likelihood of held-out data")
-    competing = [c for c in everyone if c.model != REAL]
+    competing = [c for c in everyone if c.model != REAL and c.outcomes]
     yield from _pareto(competing, names.SAMPLING, "FLOPs for one sample")
     curves = list(_curves(competing, run))
     if curves:

@@ -8,7 +8,6 @@ from typing import final
 from gantlet.core.components import families
 from gantlet.core.estimate import Better, Estimate
 from gantlet.core.intervals import is_separated, mean, paired, repeats_to_separate
-from gantlet.core.spec import Spec, options
 from gantlet.core.trial import Outcome
 from gantlet.studies.contest import REAL
 
@@ -84,18 +83,13 @@ def rivals(best: Contestant, others: Sequence[Contestant], score: str) -> list[C
 
 
 def label(model: str) -> str:
-    """Returns a model as people name it: its name, and the options that differ from the default.
+    """Returns a model as people name it, without the options that are at their default.
 
     Example:
-        >>> label("histogram:bins=64,smoothing=1.0")
-        'histogram'
+        >>> label("gan:latent=32,loss=hinge")
+        'gan:loss=hinge'
     """
-    if model == REAL:
-        return "held-out real data"
-    spec = Spec.parse(model)
-    defaults = {o.name: o.default for o in options(families.load(spec.name))}
-    changed = {k: v for k, v in spec.options.items() if v != defaults.get(k)}
-    return str(Spec(spec.name, changed))
+    return "held-out real data" if model == REAL else families.short(model)
 
 
 def _contestant(model: str, outcomes: Sequence[Outcome]) -> Contestant:

@@ -58,15 +58,15 @@ def _because(best: Contestant, rest: Sequence[Contestant], score: str) -> str:
         text = f"{other.label} {shown(gap)}"
         if not is_separated(gap):
             needed = seeds_needed(other, best, score)
-            text += f" (not separated; {_needed(needed)})"
+            text += f" (not separated: {_needed(needed)})"
         parts.append(text)
-    return "Paired over seeds: " + "; ".join(parts) + "."
+    return "Behind it, paired over seeds: " + "; ".join(parts) + "."
 
 
 def _needed(seeds: int | None) -> str:
     if seeds is None:
-        return "more seeds are needed to say how many would tell"
-    return f"about {seeds} seeds would tell, if their spread stays as it is"
+        return "no number of seeds can be named"
+    return f"about {seeds} seeds would tell"
 
 
 def _gan_against_mixture(competing: Sequence[Contestant]) -> Iterator[Verdict]:

@@ -1,0 +1,159 @@
+"""What this machine is, and how fast it is at its best."""
+
+import os
+import platform
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from gantlet.compute.clock import Clock, wait
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peak:
+    """The best rates seen in short runs of what hardware does best, in FLOP/s.
+
+    Each is at the thread count that torch uses now. A convolution may exceed the product of
+    matrices, because some algorithms (Winograd's) need fewer operations than are counted.
+
+    Attributes:
+        matmul: A square product of matrices in fp32.
+        convolution: A 3x3 convolution in fp32.
+        matmul_bf16: The product in bf16, or None where the hardware has no such arithmetic.
+    """
+
+    matmul: float
+    convolution: float
+    matmul_bf16: float | None = None
+
+    @property
+    def fp32(self) -> float:
+        """The faster of both rates in fp32, against which utilisation is given."""
+        return max(self.matmul, self.convolution)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What must be known of a machine to read its times.
+
+    Attributes:
+        cpu: Model of the processor.
+        cores: Cores that this process may use.
+        threads: Threads that torch uses.
+        device: What computes: the processor or the accelerator, by name.
+        torch: Version of torch.
+        python: Version of Python.
+        system: Operating system and architecture.
+    """
+
+    cpu: str
+    cores: int
+    threads: int
+    device: str
+    torch: str
+    python: str
+    system: str
+
+    def facts(self) -> dict[str, str | int]:
+        """Returns everything as plain data, for ``run.json``."""
+        return asdict(self)
+
+
+def machine(device: torch.device | str = "cpu") -> Machine:
+    """Returns what this machine is."""
+    cpu = _cpu_model()
+    on_gpu = torch.device(device).type == "cuda"
+    return Machine(
+        cpu=cpu,
+        cores=_cores(),
+        threads=torch.get_num_threads(),
+        device=torch.cuda.get_device_name(device) if on_gpu else cpu,
+        torch=str(torch.__version__),
+        python=platform.python_version(),
+        system=f"{platform.system()} {platform.machine()}",
+    )
+
+
+def measure_peak(
+    device: torch.device | str = "cpu", *, seconds: float = 0.5, clock: Clock | None = None
+) -> Peak:
+    """Returns the peak rates of ``device`` at the present thread count.
+
+    Args:
+        device: Where to compute.
+        seconds: About how long to look, over all the rates together.
+        clock: Where times are read.
+    """
+    read = (clock or Clock()).wall
+    device = torch.device(device)
+    share = seconds / 3
+    bf16 = _best(_matmuls(device, torch.bfloat16), share, read) if _has_bf16(device) else None
+    return Peak(
+        matmul=_best(_matmuls(device, torch.float32), share, read),
+        convolution=_best(_convolutions(device), share, read),
+        matmul_bf16=bf16,
+    )
+
+
+# A piece of work, with the operations that it takes.
+_Work = tuple[Callable[[], object], float]
+
+
+def _matmuls(device: torch.device, dtype: torch.dtype) -> Iterator[_Work]:
+    for n in (4096, 8192) if device.type == "cuda" else (256, 512):
+        a = torch.ones(n, n, device=device, dtype=dtype)
+        yield partial(torch.mm, a, a), 2.0 * n**3
+
+
+def _convolutions(device: torch.device) -> Iterator[_Work]:
+    n, c, size = (64, 256, 64) if device.type == "cuda" else (2, 64, 32)
+    x = torch.ones(n, c, size, size, device=device)
+    weight = torch.ones(c, c, 3, 3, device=device)
+    yield lambda: torch.conv2d(x, weight, padding=1), 2.0 * n * size * size * c * c * 9
+
+
+def _best(works: Iterator[_Work], seconds: float, read: Callable[[], float]) -> float:
+    """Returns the highest rate over sizes and repeats, in FLOP/s."""
+    rates: list[float] = []
+    for run, flops in works:
+        run()  # The first call sets up kernels and memory.
+        end = read() + seconds / 2
+        rates.append(flops / _timed(run, read))
+        while read() < end:
+            rates.append(flops / _timed(run, read))
+    return max(rates)
+
+
+def _timed(run: Callable[[], object], read: Callable[[], float]) -> float:
+    wait()
+    start = read()
+    run()
+    wait()
+    return max(read() - start, 1e-9)
+
+
+def _has_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return "bf16" in _cpu_facts("flags") or "bf16" in _cpu_facts("Features")
+
+
+def _cores() -> int:
+    # Not what the machine has, but what this process may use of it, where the system tells.
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def _cpu_model() -> str:
+    return _cpu_facts("model name") or platform.processor() or platform.machine()
+
+
+def _cpu_facts(key: str) -> str:
+    """Returns the first line named ``key`` that Linux tells of its processors, or nothing."""
+    source = Path("/proc/cpuinfo")
+    lines = source.read_text(encoding="utf-8").splitlines() if source.exists() else []
+    found = (line.partition(":")[2].strip() for line in lines if line.startswith(key))
+    return next(found, "")

@@ -1,0 +1,230 @@
+"""The published data sets that Gantlet knows by name: what they are and where they are kept."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from gantlet.core.errors import UserError, unknown
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file that can be fetched.
+
+    Attributes:
+        name: Its name.
+        size: Its length in bytes.
+        sha256: The hash of its content.
+    """
+
+    name: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One published data set.
+
+    Attributes:
+        name: The name of the data set component.
+        space: Channels, height and width of one image, in words; all have 256 levels.
+        samples: How many training and test samples are published, in words.
+        licence: The terms of use, as far as they are stated.
+        page: Where the data set is described.
+        needs: What has to be in its folder; a file may also be there as ``.gz``.
+        inner: The sub-folder that may hold it all, as the published archive has it.
+        url: From where its files are fetched, or None where one has to get them by hand.
+        files: What is fetched; one ``.tar.gz`` is unpacked.
+    """
+
+    name: str
+    space: str
+    samples: str
+    licence: str
+    page: str
+    needs: tuple[str, ...]
+    inner: str = ""
+    url: str | None = None
+    files: tuple[File, ...] = ()
+
+    @property
+    def advice(self) -> str:
+        """What to do when it is missing."""
+        if self.url is not None:
+            return f"Run 'gantlet data fetch {self.name}' or give path=FOLDER."
+        return f"Get it from {self.page} under its terms, then give path=FOLDER."
+
+
+_IDX = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
+
+
+def _idx(*files: tuple[int, str]) -> tuple[File, ...]:
+    pairs = zip(_IDX, files, strict=True)
+    return tuple(File(f"{name}.gz", size, sha256) for name, (size, sha256) in pairs)
+
+
+_ENTRIES = (
+    Entry(
+        name="mnist",
+        space="1x28x28",
+        samples="60,000 + 10,000",
+        licence="CC BY-SA 3.0",
+        page="http://yann.lecun.com/exdb/mnist/",
+        needs=_IDX,
+        # The authors' page serves the files no more; this is the copy of the PyTorch project.
+        url="https://ossci-datasets.s3.amazonaws.com/mnist/",
+        files=_idx(
+            (9912422, "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"),
+            (28881, "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"),
+            (1648877, "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"),
+            (4542, "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6"),
+        ),
+    ),
+    Entry(
+        name="fashion-mnist",
+        space="1x28x28",
+        samples="60,000 + 10,000",
+        licence="MIT",
+        page="https://github.com/zalandoresearch/fashion-mnist",
+        needs=_IDX,
+        url="http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+        files=_idx(
+            (26421880, "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84"),
+            (29515, "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845"),
+            (4422102, "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073"),
+            (5148, "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"),
+        ),
+    ),
+    Entry(
+        name="cifar10",
+        space="3x32x32",
+        samples="50,000 + 10,000",
+        licence="none stated",
+        page="https://www.cs.toronto.edu/~kriz/cifar.html",
+        needs=(*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"),
+        inner="cifar-10-batches-bin",
+        url="https://www.cs.toronto.edu/~kriz/",
+        files=(
+            File(
+                "cifar-10-binary.tar.gz",
+                170052171,
+                "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+            ),
+        ),
+    ),
+    Entry(
+        name="stl10",
+        space="3x96x96",
+        samples="105,000 + 8,000",
+        licence="none stated",
+        page="https://cs.stanford.edu/~acoates/stl10/",
+        needs=("train_X.bin", "train_y.bin", "test_X.bin", "test_y.bin"),
+        inner="stl10_binary",
+        url="http://ai.stanford.edu/~acoates/stl10/",
+        files=(
+            File(
+                "stl10_binary.tar.gz",
+                2640397119,
+                "f31fd99273a1acb8609c8db427cebb1de3f71de77758cdc0e22956e1289b9866",
+            ),
+        ),
+    ),
+    Entry(
+        name="celeba",
+        space="3x218x178, resized",
+        samples="182,637 + 19,962",
+        licence="research, not commercial",
+        page="https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html",
+        needs=("img_align_celeba",),
+    ),
+    Entry(
+        name="imagenet",
+        space="3 x any, resized",
+        samples="1,281,167 + 50,000",
+        licence="research, after registration",
+        page="https://image-net.org/download.php",
+        needs=("train", "val"),
+    ),
+)
+
+
+def entries() -> tuple[Entry, ...]:
+    """Returns all data sets that are known by name."""
+    return _ENTRIES
+
+
+def entry(name: str) -> Entry:
+    """Returns the data set ``name``.
+
+    Raises:
+        UserError: If it is not in the catalogue.
+    """
+    found = next((e for e in _ENTRIES if e.name == name), None)
+    if found is None:
+        raise unknown("published data set", name, [e.name for e in _ENTRIES])
+    return found
+
+
+def home() -> Path:
+    """Returns the folder for data.
+
+    That is ``GANTLET_DATA`` where it is set; else ``shared/data`` beside a checkout of this
+    repository where that exists; else ``.local/share/gantlet`` in the user's home.
+    """
+    given = os.environ.get("GANTLET_DATA")
+    if given:
+        return Path(given).expanduser()
+    beside = Path(__file__).parents[4] / "shared" / "data"
+    return beside if beside.is_dir() else Path.home() / ".local" / "share" / "gantlet"
+
+
+def locate(name: str, path: str | None = None) -> Path:
+    """Returns the folder that holds the data set ``name``.
+
+    Args:
+        name: A data set of the catalogue.
+        path: Where the user says that it is, or None to look below ``home()``.
+
+    Raises:
+        UserError: If it is not there; it says where it looked and what to do.
+    """
+    known = entry(name)
+    folders = list(_folders(known, path))
+    whole = next((f for f in folders if not missing(known, f)), None)
+    if whole is not None:
+        return whole
+    partial = next((f for f in folders if f.is_dir()), None)
+    if partial is not None:
+        lack = missing(known, partial)[0]
+        raise UserError(f"{name} is not complete: {partial} lacks {lack}. {known.advice}")
+    looked = " and ".join(dict.fromkeys(str(f) for f in folders if f.name != known.inner))
+    raise UserError(f"{name} is not here; looked in {looked}. {known.advice}")
+
+
+def missing(known: Entry, folder: Path) -> list[str]:
+    """Returns what ``folder`` lacks to be the whole data set."""
+    return [
+        name
+        for name in known.needs
+        if not (folder / name).exists() and not (folder / f"{name}.gz").exists()
+    ]
+
+
+def _folders(known: Entry, path: str | None) -> Iterator[Path]:
+    """Yields where the data set may be, the most likely first."""
+    if path is not None:
+        places = [Path(path).expanduser()]
+    else:
+        names = dict.fromkeys((known.name, known.name.replace("-", "_")))
+        places = [base / name for base in (home() / "images", home()) for name in names]
+    for place in places:
+        yield place
+        if known.inner:
+            yield place / known.inner

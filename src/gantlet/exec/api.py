@@ -1,0 +1,108 @@
+"""The commands as functions: the same studies, the same run folders, the same reports."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from gantlet.core.budget import Budget
+from gantlet.core.model import Model
+from gantlet.exec.base import Executor, Here, carry_out
+from gantlet.exec.pool import Pool
+from gantlet.exec.publish import publish, published
+from gantlet.report.blocks import Report
+from gantlet.store.run import Run
+from gantlet.studies.base import Study
+from gantlet.studies.compare import METRICS, Compare
+from gantlet.studies.contest import restore
+from gantlet.studies.facts import facts
+from gantlet.studies.find import find_trial
+
+
+def compare(
+    models: Sequence[str],
+    *,
+    data: str = "digits",
+    budget: Budget | None = None,
+    seeds: int = 2,
+    metrics: Sequence[str] = METRICS,
+    features: Sequence[str] = (),
+    solver: str = "auto",
+    batch: int = 128,
+    samples: int = 2000,
+    threads: int = 1,
+    workers: int = 1,
+    device: str = "cpu",
+    out: str | Path = "runs/compare",
+) -> Report:
+    """Trains models on equal compute and returns the report; see ``gantlet compare``.
+
+    Calling it again with the same question and folder resumes.
+
+    Args:
+        models: Contestants in written form: ``["gan", "flow:layers=4"]``.
+        data: Data set in written form.
+        budget: What each contestant may spend; 2e11 FLOPs by default.
+        seeds: How many times to repeat everything.
+        metrics: Distances to measure, in written form.
+        features: What they are measured on; empty for what suits the data.
+        solver: How the players move; ``auto`` is what suits each family.
+        batch: Samples in a batch.
+        samples: How many samples to judge at most.
+        threads: Threads of each trial.
+        workers: Processes that run trials side by side. Above 1, call from a script that guards
+            its entry with ``if __name__ == "__main__"``.
+        device: Where models are trained and measured.
+        out: Run folder.
+
+    Raises:
+        UserError: If the question cannot be asked, or the folder holds another one.
+    """
+    study = Compare(
+        models=tuple(models),
+        data=data,
+        budget=budget or Budget(flops=2e11),
+        seeds=seeds,
+        metrics=tuple(metrics),
+        features=tuple(features),
+        solver=solver,
+        batch=batch,
+        samples=samples,
+        threads=threads,
+        device=device,
+    )
+    return conduct(study, Path(out), workers=workers, threads=threads, device=device)
+
+
+def conduct(
+    study: Study, out: Path, *, workers: int = 1, threads: int = 1, device: str = "cpu"
+) -> Report:
+    """Runs any study into a run folder, writes its report there and returns it."""
+    run = Run.create(out, study.question(), facts(device, threads, sys.argv))
+    executor: Executor = Here() if workers == 1 else Pool(workers, threads)
+    with run.lock():
+        report = carry_out(study, run, executor)
+        publish(report, run)
+    return report
+
+
+def load_report(path: str | Path) -> Report:
+    """Returns the report of a run folder.
+
+    Raises:
+        UserError: If there is none.
+    """
+    return published(Path(path))
+
+
+def load_model(path: str | Path, model: str | None = None, *, seed: int = 0) -> Model:
+    """Returns a trained model from a run folder.
+
+    Args:
+        path: The run folder.
+        model: The model as the report names it; None where the run has only one.
+        seed: Which of its seeds.
+
+    Raises:
+        UserError: If there is no such model.
+    """
+    return restore(*find_trial(Path(path), model, seed))

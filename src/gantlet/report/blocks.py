@@ -1,0 +1,368 @@
+"""What a report is made of: plain data that every renderer understands."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias, final
+
+from gantlet.core.budget import Spend
+from gantlet.core.estimate import Better, Estimate
+
+Cell: TypeAlias = str | int | float | Estimate | None
+"""What a table holds; None is shown as a dash."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One estimate, as the machine-readable result lists it.
+
+    Attributes:
+        data: On which data set, in written form.
+        model: Of which model, in written form.
+        seed: From which seed, or None where the estimate is over several.
+        name: What was measured.
+        estimate: The number.
+    """
+
+    data: str
+    model: str
+    seed: int | None
+    name: str
+    estimate: Estimate
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """One line of the header.
+
+    Attributes:
+        name: What it is about: "date", "git commit", "not run".
+        value: The fact.
+    """
+
+    name: str
+    value: str
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What a reader needs to judge and repeat the run."""
+
+    items: Sequence[Fact] = ()
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """An answer in one plain sentence.
+
+    Attributes:
+        claim: The answer.
+        because: The numbers behind it, with interval, n and unit.
+    """
+
+    claim: str
+    because: str = ""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caveat:
+    """What a reader must know before believing a number; one or two sentences."""
+
+    text: str
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prose:
+    """Plain text; an empty line parts paragraphs. It is never read as markup."""
+
+    text: str
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """The head of a column.
+
+    Attributes:
+        name: Its title.
+        better: Which direction is better, or None where neither is. Decides the arrow and
+            which cells are bold.
+        unit: In what its numbers are measured: "FLOP", "B", "s" and others that
+            ``numbers.SCALED`` knows get prefixes of their own; "1" is a pure number.
+        help: What it means, in one sentence.
+    """
+
+    name: str
+    better: Better | None = None
+    unit: str = "1"
+    help: str = ""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """Rows under columns. In a column with a direction the best set is bold.
+
+    Attributes:
+        title: What the table shows.
+        columns: The heads; the first column names the rows.
+        rows: One sequence of cells for each row, as long as ``columns``.
+        references: First cells of the rows that do not compete (held-out real data, training
+            data): they are never bold, and are shown apart below the others.
+        note: What a reader must know to read it.
+    """
+
+    title: str
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Cell]]
+    references: Sequence[str] = ()
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        """Checks that every row fits the columns.
+
+        Raises:
+            ValueError: If one does not.
+        """
+        for row in self.rows:
+            if len(row) != len(self.columns):
+                raise ValueError(f"{self.title}: {len(row)} cells, {len(self.columns)} columns.")
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """One line with its band. NaN or infinity breaks the line.
+
+    Attributes:
+        name: Its label.
+        x: Positions.
+        y: Values, as many.
+        low: Lower ends of the band, as many, or empty where there is none.
+        high: Upper ends of the band, as many, or empty where there is none.
+    """
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
+
+    def __post_init__(self) -> None:
+        """Checks that all sequences fit together.
+
+        Raises:
+            ValueError: If they do not.
+        """
+        lengths = {len(self.x), len(self.y)}
+        bands = {len(self.low), len(self.high)}
+        if len(lengths) > 1 or bands not in ({0}, lengths):
+            raise ValueError(f"Series {self.name!r}: x, y, low and high differ in length.")
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lines:
+    """Curves over a common axis, with bands.
+
+    Attributes:
+        title: What the chart shows.
+        x_label: What is across, with its unit.
+        y_label: What is up, with its unit.
+        series: The curves.
+        log_x: Whether the axis across is logarithmic; values of 0 and below are left out then.
+        log_y: Whether the axis up is logarithmic.
+        note: What a reader must know to read it, such as what the band is.
+    """
+
+    title: str
+    x_label: str
+    y_label: str
+    series: Sequence[Series]
+    log_x: bool = False
+    log_y: bool = False
+    note: str = ""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One point of a scatter chart.
+
+    Attributes:
+        name: Its label.
+        x: Position across.
+        y: Position up.
+        x_low: Lower end of the interval of ``x``, or None.
+        x_high: Upper end of the interval of ``x``, or None.
+        y_low: Lower end of the interval of ``y``, or None.
+        y_high: Upper end of the interval of ``y``, or None.
+        front: Whether it lies on the Pareto front.
+    """
+
+    name: str
+    x: float
+    y: float
+    x_low: float | None = None
+    x_high: float | None = None
+    y_low: float | None = None
+    y_high: float | None = None
+    front: bool = False
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scatter:
+    """Points with error bars; those on the Pareto front are joined.
+
+    Attributes:
+        title: What the chart shows.
+        x_label: What is across, with its unit.
+        y_label: What is up, with its unit.
+        points: The points.
+        x_better: Which end of the axis across is better, or None.
+        y_better: Which end of the axis up is better, or None.
+        log_x: Whether the axis across is logarithmic; values of 0 and below are left out then.
+        log_y: Whether the axis up is logarithmic.
+        note: What a reader must know to read it.
+    """
+
+    title: str
+    x_label: str
+    y_label: str
+    points: Sequence[Point]
+    x_better: Better | None = "lower"
+    y_better: Better | None = "lower"
+    log_x: bool = False
+    log_y: bool = False
+    note: str = ""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dot:
+    """One line of a forest chart."""
+
+    name: str
+    estimate: Estimate
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Dots that belong together, under a common name (which may be empty)."""
+
+    name: str
+    dots: Sequence[Dot]
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forest:
+    """Dots with their intervals on a common axis, one below the other.
+
+    Attributes:
+        title: What the chart shows.
+        unit: In what all dots are measured; "1" is a pure number.
+        groups: The dots.
+        reference: Where a vertical line is drawn, such as 0 for differences, or None.
+        better: Which direction is better, or None.
+        log: Whether the axis is logarithmic.
+        note: What a reader must know to read it.
+    """
+
+    title: str
+    unit: str
+    groups: Sequence[Group]
+    reference: float | None = None
+    better: Better | None = None
+    log: bool = False
+    note: str = ""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """One image; ``gantlet.report.pictures`` makes them.
+
+    Attributes:
+        caption: Whose samples these are.
+        png: The file.
+        description: What there is to see, for people who cannot see it.
+    """
+
+    caption: str
+    png: bytes
+    description: str = ""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gallery:
+    """Pictures side by side.
+
+    Attributes:
+        title: What they show.
+        pictures: The pictures.
+        note: How the samples were chosen ("the first 64 of seed 0, none left out").
+    """
+
+    title: str
+    pictures: Sequence[Picture]
+    note: str = ""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """Blocks under a common title that can be folded away.
+
+    Attributes:
+        title: Its title.
+        blocks: What it holds.
+        open: Whether it is unfolded at first.
+    """
+
+    title: str
+    blocks: "Sequence[Block]"
+    open: bool = False
+
+
+Block: TypeAlias = (
+    Facts | Verdict | Caveat | Prose | Table | Lines | Scatter | Forest | Gallery | Section
+)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What a command has to say, before it is known who reads it.
+
+    Attributes:
+        title: Its title.
+        command: Which command made it: "compare".
+        question: What was asked, resolved; plain JSON values.
+        spend: What the whole run used, or None where nothing was trained.
+        facts: Date, commit, versions, hardware, seeds, what was not run.
+        verdicts: The answer, most important sentence first.
+        caveats: What limits it.
+        rows: Every estimate, tidy.
+        blocks: Tables, charts and pictures; the first table is the main one.
+        extra: Further keys of the JSON object, plain JSON values.
+    """
+
+    title: str
+    command: str
+    question: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    spend: Spend | None = None
+    facts: Facts = field(default_factory=Facts)
+    verdicts: Sequence[Verdict] = ()
+    caveats: Sequence[Caveat] = ()
+    rows: Sequence[Row] = ()
+    blocks: Sequence[Block] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict[str, Any])

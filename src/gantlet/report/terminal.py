@@ -1,0 +1,239 @@
+"""A report in the terminal: the answer, the main table, what limits it, and where the rest is."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import replace
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.padding import Padding
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table as Grid
+from rich.text import Text
+
+from gantlet.report import chart_tables
+from gantlet.report.blocks import (
+    Block,
+    Caveat,
+    Facts,
+    Forest,
+    Gallery,
+    Lines,
+    Prose,
+    Report,
+    Scatter,
+    Section,
+    Table,
+    Verdict,
+)
+from gantlet.report.labels import shorten
+from gantlet.report.markup import clean
+from gantlet.report.tabular import Layout, Shown, lay_out
+
+_GAP = 2  # columns between columns
+_WORDS = 76  # a line of prose longer than this is hard to read
+_NAMES = 30  # a column of names is folded there
+
+
+def show(report: Report, console: Console | None = None, *, path: str | None = None) -> None:
+    """Prints verdicts, the main table, caveats and the path of the whole report."""
+    console = console or Console()
+    _heading(console, report.title)
+    for verdict in report.verdicts:
+        _verdict(console, verdict)
+    main = next((b for b in report.blocks if isinstance(b, Table)), None)
+    if main is not None:
+        _table(console, main)
+    _caveats(console, report.caveats)
+    if path is not None:
+        console.print(Text(f"Report: {clean(path)}"), soft_wrap=True)
+
+
+def render(report: Report, *, width: int = 100) -> str:
+    """Returns every block as plain text, ``width`` columns wide; charts are tables."""
+    out = io.StringIO()
+    console = Console(file=out, width=width, color_system=None, force_terminal=False)
+    _heading(console, report.title)
+    for verdict in report.verdicts:
+        _verdict(console, verdict)
+    for block in report.blocks:
+        _block(console, block)
+    _caveats(console, report.caveats)
+    _block(console, report.facts)
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+
+
+def progress(*, silent: bool = False) -> Progress:
+    """Returns a bar on standard error, to be used in a ``with``.
+
+    It prints nothing when ``silent`` or when standard error is not a terminal.
+    """
+    console = Console(stderr=True)
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=silent or not console.is_terminal,
+        transient=True,
+    )
+
+
+def _block(console: Console, block: Block) -> None:
+    match block:
+        case Table():
+            _table(console, block)
+        case Lines():
+            _table(console, chart_tables.of_lines(block))
+        case Scatter():
+            _table(console, chart_tables.of_scatter(block))
+        case Forest():
+            _table(console, chart_tables.of_forest(block))
+        case Section():
+            _heading(console, block.title)
+            for inner in block.blocks:
+                _block(console, inner)
+        case _:
+            _words(console, block)
+
+
+def _words(console: Console, block: Facts | Verdict | Caveat | Prose | Gallery) -> None:
+    match block:
+        case Facts():
+            for fact in block.items:
+                _prose(console, Text(clean(f"{fact.name}: {fact.value}")))
+        case Verdict():
+            _verdict(console, block)
+        case Caveat():
+            _caveats(console, [block])
+        case Prose():
+            _prose(console, Text(clean(block.text)), after=1)
+        case Gallery():
+            names = "; ".join(p.caption for p in block.pictures)
+            _prose(console, Text(clean(f"{block.title} (pictures): {names}")), after=1)
+
+
+def _heading(console: Console, title: str) -> None:
+    console.print(Text(clean(title), style="bold underline"))
+    console.print()
+
+
+def _verdict(console: Console, verdict: Verdict) -> None:
+    _prose(console, Text(clean(verdict.claim), style="bold"))
+    if verdict.because:
+        _prose(console, Text(clean(verdict.because)), indent=2)
+    console.print()
+
+
+def _caveats(console: Console, caveats: Sequence[Caveat]) -> None:
+    for caveat in caveats:
+        _prose(console, Text(f"Note: {clean(caveat.text)}", style="dim"))
+    if caveats:
+        console.print()
+
+
+def _prose(console: Console, text: Text, *, indent: int = 0, after: int = 0) -> None:
+    width = min(console.width, _WORDS)
+    console.print(Padding(text, (0, 0, after, indent), expand=False), width=width)
+
+
+def _table(console: Console, table: Table) -> None:
+    layout = _with_short_names(lay_out(table))
+    is_plain = console.color_system is None
+    _prose(console, Text(layout.title, style="bold"))
+    for group in _fold(layout, console.width, is_plain=is_plain):
+        console.print(_grid(layout, group, is_plain=is_plain))
+        console.print()
+    for line in _below(layout, is_plain=is_plain):
+        _prose(console, Text(line, style="dim"))
+    console.print()
+
+
+def _with_short_names(layout: Layout) -> Layout:
+    """Returns ``layout`` with the written forms in its first column cut to what differs.
+
+    The full forms are in every other format.
+    """
+    short = shorten(line.cells[0].value for line in layout.lines)
+    lines = tuple(
+        replace(
+            line, cells=(replace(line.cells[0], value=short[line.cells[0].value]), *line.cells[1:])
+        )
+        for line in layout.lines
+    )
+    return replace(layout, lines=lines)
+
+
+def _fold(layout: Layout, width: int, *, is_plain: bool) -> list[list[int]]:
+    """Returns which columns go into which table, so that none is wider than ``width``.
+
+    The names of the rows come first in each.
+    """
+    wide = [_width(layout, k, is_plain=is_plain) for k in range(len(layout.heads))]
+    first = wide[0] + 2 if wide else 0
+    groups: list[list[int]] = [[0]]
+    used = first
+    for k in range(1, len(wide)):
+        if used + wide[k] + _GAP > width and len(groups[-1]) > 1:
+            groups.append([0])
+            used = first
+        groups[-1].append(k)
+        used += wide[k] + _GAP
+    return groups
+
+
+def _width(layout: Layout, k: int, *, is_plain: bool) -> int:
+    head = layout.heads[k]
+    words = [*head.name.split(), head.unit]
+    cells = [_cell(line.cells[k], is_plain=is_plain).cell_len for line in layout.lines]
+    if head.is_number:
+        return max([*map(len, words), *cells, 4])
+    return min(max([*cells, len(head.name), 4]), _NAMES)
+
+
+def _grid(layout: Layout, columns: list[int], *, is_plain: bool) -> Grid:
+    grid = Grid(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, _GAP, 0, 0))
+    for k in columns:
+        head = layout.heads[k]
+        title = " ".join(filter(None, (head.name, head.arrow)))
+        grid.add_column(
+            Text("\n".join(filter(None, (title, head.unit)))),
+            justify="right" if head.is_number else "left",
+            min_width=_width(layout, k, is_plain=is_plain) if head.is_number else None,
+            max_width=None if head.is_number else _NAMES,
+            overflow="fold",
+        )
+    for line, after in zip(layout.lines, [*layout.lines[1:], None], strict=True):
+        cells = [_cell(line.cells[k], is_plain=is_plain) for k in columns]
+        is_last = after is not None and after.is_reference and not line.is_reference
+        grid.add_row(*cells, end_section=is_last, style="dim" if line.is_reference else "")
+    return grid
+
+
+def _cell(cell: Shown, *, is_plain: bool) -> Text:
+    text = Text(cell.value, style="bold" if cell.best else "")
+    rest = " ".join(filter(None, (cell.spread, cell.suffix)))
+    if rest:
+        text.append(f" {rest}")
+    if cell.mark:
+        text.append(f" {cell.mark}")
+    if is_plain and cell.best:
+        text.append("*")
+    return text
+
+
+def _below(layout: Layout, *, is_plain: bool) -> list[str]:
+    lines = [f"{letter}: {why}" for letter, why in layout.footnotes]
+    if layout.has_best:
+        sign = "*" if is_plain else "Bold"
+        lines.insert(0, f"{sign}: the best, and all whose interval overlaps with its own.")
+    return [*lines, layout.note] if layout.note else lines

@@ -1,0 +1,355 @@
+"""What a training would cost: counted where it can be, timed on a few steps where it must be."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import final
+
+import torch
+from torch import Tensor
+
+from gantlet.compute.clock import Clock, wait
+from gantlet.compute.flops import count
+from gantlet.compute.pretend import pretend
+from gantlet.compute.reads import parameters_read
+from gantlet.core.components import families, solvers
+from gantlet.core.dataset import Source, everything
+from gantlet.core.errors import UserError
+from gantlet.core.estimate import Estimate
+from gantlet.core.family import Family, Fit, Fitted
+from gantlet.core.game import Game
+from gantlet.core.model import Model
+from gantlet.core.rng import Rng
+from gantlet.core.solver import Play
+from gantlet.core.space import Space
+from gantlet.report.blocks import Caveat, Column, Fact, Facts, Report, Row, Section, Table, Verdict
+from gantlet.report.numbers import text
+from gantlet.train.batches import Batches
+
+_SMALLEST = 8  # Samples in the first batch that is tried.
+_LONG = 0.5  # Seconds of a step from which on no larger batch is tried.
+_REPEATS = 5  # Steps that are timed, and samples.
+_PREPARE = 512  # Samples that set what depends on data, as in training.
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What it takes to train a model, and to draw from it.
+
+    Attributes:
+        family: The model, in written form with all defaults.
+        solver: How it would be trained, in written form, or None where it is fitted outright.
+        examples: Samples it would be trained on, repeats counted.
+        batch: Samples in a batch.
+        estimates: The numbers, by the name that reports give them.
+        notes: What a reader must know, one sentence each.
+    """
+
+    family: str
+    solver: str | None
+    examples: int
+    batch: int
+    estimates: dict[str, Estimate]
+    notes: tuple[str, ...] = ()
+
+
+def cost_of(
+    family: str,
+    space: Space,
+    train: Source,
+    *,
+    examples: int,
+    batch: int = 128,
+    solver: str | None = None,
+    rng: Rng | None = None,
+    clock: Clock | None = None,
+) -> Cost:
+    """Returns what training ``family`` on so many examples would cost on this machine.
+
+    A few steps are made and timed on the device of ``rng``, on batches that grow until a step
+    takes half a second; a larger batch is then counted without computing it. A family that is
+    fitted outright is fitted.
+
+    Args:
+        family: The model, in written form.
+        space: What one sample is.
+        train: The samples to learn from.
+        examples: Samples to train on, repeats counted.
+        batch: Samples in a batch.
+        solver: How to train, in written form; None is what suits the family.
+        rng: Where to compute; the CPU if None.
+        clock: Where times are read; the machine's if None.
+
+    Raises:
+        UserError: If a number is below 1, or the family cannot model such samples.
+    """
+    for name, value in (("--examples", examples), ("--batch", batch)):
+        if value < 1:
+            raise UserError(f"{name} must be at least 1. Got {value}.")
+    rng = Rng(0) if rng is None else rng
+    timer = _Timer((clock or Clock()).wall)
+    made = families.make(family)
+    if isinstance(made, Fitted):
+        x = everything(train, examples).to(rng.device)
+        estimates, notes = _fit(made, space, x, rng, timer)
+        name = None
+    else:
+        name = solvers.resolve(solver or made.solver)
+        trial = _Trial(made, name, space, train, rng=rng, timer=timer)
+        estimates, notes = trial.cost(examples, batch)
+    return Cost(
+        family=families.resolve(family),
+        solver=name,
+        examples=examples,
+        batch=batch,
+        estimates=estimates,
+        notes=notes,
+    )
+
+
+def cost_report(costs: Sequence[Cost], data: str) -> Report:
+    """Returns the report of what some models would cost.
+
+    Args:
+        costs: What each would cost.
+        data: The written form of the data.
+    """
+    first = costs[0]
+    question = {
+        "models": [c.family for c in costs],
+        "data": data,
+        "examples": first.examples,
+        "batch": first.batch,
+        "solvers": [c.solver for c in costs],
+    }
+    return Report(
+        title=f"What training on {data} would cost",
+        command="cost",
+        question=question,
+        verdicts=[_verdict(c) for c in costs],
+        caveats=[Caveat(text=note) for note in dict.fromkeys(n for c in costs for n in c.notes)],
+        rows=[
+            Row(data=data, model=c.family, seed=None, name=name, estimate=estimate)
+            for c in costs
+            for name, estimate in c.estimates.items()
+        ],
+        blocks=[_table(costs), _details(costs)],
+    )
+
+
+def _verdict(cost: Cost) -> Verdict:
+    name, found = cost.family.partition(":")[0], cost.estimates
+    return Verdict(
+        claim=f"{name}: {text(found['training wall time'])} and "
+        f"{text(found['training FLOPs'])} to train, on this machine.",
+        because=f"{text(found['wall time of one sample'])} and {text(found['FLOPs per sample'])} "
+        "to draw one sample; nothing but short steps was run",
+    )
+
+
+def _table(costs: Sequence[Cost]) -> Table:
+    units = {name: e.unit for c in costs for name, e in c.estimates.items()}
+    columns = [Column(name=name, unit=unit) for name, unit in units.items()]
+    return Table(
+        title="Cost",
+        columns=[Column(name="model"), *columns],
+        rows=[[c.family.partition(":")[0], *(c.estimates.get(n) for n in units)] for c in costs],
+        note="Times are of this machine at this hour; operations are the same everywhere.",
+    )
+
+
+def _details(costs: Sequence[Cost]) -> Section:
+    facts = [
+        Fact(
+            name=c.family.partition(":")[0],
+            value=" with ".join(filter(None, (c.family, c.solver))),
+        )
+        for c in costs
+    ]
+    return Section(title="Models in full", blocks=[Facts(items=facts)])
+
+
+@final
+class _Timer:
+    """Times single calls, waiting for the device at both ends."""
+
+    def __init__(self, read: Callable[[], float]) -> None:
+        self._read = read
+
+    def seconds(self, run: Callable[[], object]) -> float:
+        """Returns how long one call takes."""
+        wait()
+        start = self._read()
+        run()
+        wait()
+        return max(self._read() - start, 1e-9)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Probe:
+    """A few steps: on batches of which size, at which cost, in which times."""
+
+    batch: int
+    flops: float
+    seconds: tuple[float, ...]
+    unknown: tuple[str, ...]
+
+    @property
+    def method(self) -> str:
+        """How the times were obtained, in words."""
+        n = len(self.seconds)
+        return f"median of {n} steps on batches of {self.batch}, from the fastest to the slowest"
+
+
+@final
+class _Trial:
+    """A game with its solver, to be tried on a few batches and thrown away."""
+
+    def __init__(
+        self, family: Family, solver: str, space: Space, train: Source, *, rng: Rng, timer: _Timer
+    ) -> None:
+        self._rng = rng
+        self._timer = timer
+        self._batches = Batches(train, rng=rng)
+        self._game = family.build(space, rng=rng)
+        with torch.no_grad():
+            first = self._batches.next(min(_PREPARE, len(train)))
+            self._game.prepare(first, rng=rng.stream("prepare"))
+        self._play: Play = solvers.make(solver).start(self._game)
+        self._noise = rng.stream("noise")
+
+    def cost(self, examples: int, batch: int) -> tuple[dict[str, Estimate], tuple[str, ...]]:
+        """Returns the numbers, and what a reader must know of them."""
+        probe = self._probe(batch)
+        step, how = self._step(probe, batch)
+        steps = math.ceil(examples / (batch * self._play.batches))
+        players = self._game.players.values()
+        moved = sum(p.numel() for player in players for p in player.parameters())
+        estimates = {
+            "parameters to train": Estimate.exact(moved, unit="parameters"),
+            "FLOPs per training step": _counted(step, how),
+            "training steps": Estimate.exact(steps, unit="steps"),
+            "training FLOPs": _counted(steps * step, how),
+            "achieved FLOP/s": _spread(
+                [probe.flops / s for s in probe.seconds], "FLOP/s", probe.method
+            ),
+            "training wall time": _spread(
+                [steps * step / probe.flops * s for s in probe.seconds], "s", probe.method
+            ),
+            **_sampling(self._game.model, self._rng, self._timer),
+        }
+        return estimates, tuple(_notes(probe, how))
+
+    def _probe(self, batch: int) -> _Probe:
+        n = min(batch, _SMALLEST)
+        while True:
+            run = self._runner(n)
+            run()  # The first step sets up memory and kernels.
+            seconds = self._timer.seconds(run)
+            if n == batch or seconds > _LONG:
+                break
+            n = min(batch, 4 * n)
+        again = (self._timer.seconds(run) for _ in range(_REPEATS - 1))
+        times = (seconds, *again)
+        counted = count(run)
+        return _Probe(
+            batch=n, flops=counted.flops, seconds=times, unknown=tuple(sorted(counted.unknown))
+        )
+
+    def _runner(self, n: int) -> Callable[[], object]:
+        x = self._batches.next(n * self._play.batches)
+        return lambda: self._play.step(x, rng=self._noise)
+
+    def _step(self, probe: _Probe, batch: int) -> tuple[float, str]:
+        """Returns the cost of a step on a full batch, and how it was found."""
+        if probe.batch == batch:
+            return probe.flops, "counted on one step"
+        x = self._batches.next(probe.batch)
+        try:
+            with pretend() as shape:
+                small = shape(x)
+                full = small[:1].expand(batch, *x.shape[1:])
+                ratio = _gradients(self._game, full, self._noise) / max(
+                    _gradients(self._game, small, self._noise), 1.0
+                )
+        except RuntimeError:
+            # Torch cannot follow a loss that looks at its numbers without computing it.
+            ratio = batch / probe.batch
+            return probe.flops * ratio, f"counted on a batch of {probe.batch}, in proportion"
+        return probe.flops * ratio, "counted on shapes alone"
+
+
+def _gradients(game: Game, batch: Tensor, rng: torch.Generator) -> float:
+    """Returns the operations of every player's loss and gradient, once each."""
+
+    def run() -> None:
+        for name, player in game.players.items():
+            loss = game.loss(name, batch, rng=rng)
+            torch.autograd.grad(loss, list(player.parameters()))
+
+    return count(run).flops
+
+
+def _sampling(model: Model, rng: Rng, timer: _Timer) -> dict[str, Estimate]:
+    noise = rng.stream("sample")
+
+    def run() -> object:
+        return model.sample(1, rng=noise)
+
+    with torch.no_grad():
+        cost = count(run).flops
+        read = parameters_read(run, model)
+        times = [timer.seconds(run) for _ in range(_REPEATS)]
+    how = f"median of {_REPEATS} samples drawn one by one, from the fastest to the slowest"
+    return {
+        "parameters to sample": Estimate.exact(read, unit="parameters"),
+        "FLOPs per sample": _counted(cost, "counted on one sample drawn alone", "FLOP/sample"),
+        "wall time of one sample": _spread(times, "s", how),
+    }
+
+
+def _fit(
+    family: Fitted, space: Space, x: Tensor, rng: Rng, timer: _Timer
+) -> tuple[dict[str, Estimate], tuple[str, ...]]:
+    fits: list[Fit] = []
+    seconds = timer.seconds(lambda: fits.append(family.fit(space, x, rng=rng)))
+    (fit,) = fits
+    kept = Estimate.exact(sum(b.numel() for b in fit.model.buffers()), unit="parameters")
+    estimates = {
+        "parameters to train": kept,
+        "training FLOPs": _counted(fit.flops, "counted from the algorithm"),
+        "training wall time": Estimate(value=seconds, n=1, unit="s", method="fitted once"),
+        **_sampling(fit.model, rng, timer),
+        "parameters to sample": kept,
+    }
+    return estimates, (f"fitted outright to {len(x)} samples: this is its whole cost",)
+
+
+def _counted(flops: float, how: str, unit: str = "FLOP") -> Estimate:
+    if how.endswith("proportion"):
+        return Estimate(value=flops, n=1, unit=unit, better="lower", method=how)
+    return Estimate.exact(flops, method=how, unit=unit, better="lower")
+
+
+def _spread(values: Sequence[float], unit: str, how: str) -> Estimate:
+    """Returns the median; all values lie on one side of the true one with chance 2^(1-n)."""
+    return Estimate(
+        value=median(values),
+        low=min(values),
+        high=max(values),
+        level=1 - 2.0 ** (1 - len(values)),
+        n=len(values),
+        unit=unit,
+        method=how,
+    )
+
+
+def _notes(probe: _Probe, how: str) -> Iterator[str]:
+    yield "validation, which training keeps to a small share of its budget, comes on top"
+    if how.endswith("proportion"):
+        yield f"the cost of a step was {how}, because its loss depends on the numbers"
+    if probe.unknown:
+        names = ", ".join(probe.unknown)
+        yield f"the meter could not count these operators, so FLOPs are too low: {names}"

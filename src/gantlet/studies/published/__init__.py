@@ -1,0 +1,1 @@
+"""Published runs, costed from their configurations without running them."""

@@ -1,0 +1,197 @@
+"""GLOW on CelebA-HQ 256x256 (Kingma and Dhariwal, 2018)."""
+
+import math
+from collections.abc import Mapping
+from typing import final
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad, pixel_shuffle, pixel_unshuffle
+from typing_extensions import override
+
+from gantlet.studies.published.run import Claims, Run, Stated, flops, gradient, repeated, zeros
+
+_SIZE, _LEVELS, _DEPTH, _WIDTH = 256, 6, 32, 512
+
+
+@final
+class _EdgeConv(nn.Module):
+    """A 3x3 convolution that sees, in one more channel, where the image ends."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs + 1, outputs, 3, bias=False)
+        self.bias = nn.Parameter(torch.zeros(outputs, 1, 1))
+        self.logs = nn.Parameter(torch.zeros(outputs, 1, 1))
+
+    @override
+    def forward(self, x: Tensor) -> Tensor:
+        edge = pad(torch.zeros_like(x[:, :1]), (1, 1, 1, 1), value=1.0)
+        out: Tensor = self.conv(torch.cat([pad(x, (1, 1, 1, 1)), edge], 1))
+        return (out + self.bias) * self.logs.exp()
+
+
+@final
+class _Step(nn.Module):
+    """Activation normalisation, an invertible 1x1 convolution, an additive coupling."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        half = channels // 2
+        self.bias = nn.Parameter(torch.zeros(channels, 1, 1))
+        self.logs = nn.Parameter(torch.zeros(channels, 1, 1))
+        self.mix = nn.Parameter(torch.zeros(channels, channels))
+        self.first = _EdgeConv(half, width)
+        self.middle = nn.Conv2d(width, width, 1)
+        self.scale = nn.Parameter(torch.zeros(width, 1, 1))
+        self.last = _EdgeConv(width, half)
+
+    def shift(self, x: Tensor) -> Tensor:
+        """Returns what is added to the second half of the channels."""
+        h = self.middle(self.first(x).relu()) * self.scale.exp()
+        shift: Tensor = self.last(h.relu())
+        return shift
+
+    @override
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = (x + self.bias) * self.logs.exp()
+        x = torch.conv2d(x, self.mix[..., None, None])
+        a, b = x.chunk(2, 1)
+        volume = self.logs.sum() + torch.linalg.slogdet(self.mix.double())[1].float()
+        return torch.cat([a, b + self.shift(a)], 1), volume * x[0, 0].numel()
+
+    def inverse(self, z: Tensor) -> Tensor:
+        """Returns what ``forward`` turned into ``z``."""
+        a, b = z.chunk(2, 1)
+        x = torch.cat([a, b - self.shift(a)], 1)
+        x = torch.conv2d(x, torch.linalg.inv(self.mix)[..., None, None])
+        return x * (-self.logs).exp() - self.bias
+
+
+@final
+class Glow(nn.Module):
+    """A multi-scale flow: at each level steps, then half of the channels are split off.
+
+    Args:
+        depth: Steps in each level.
+    """
+
+    def __init__(self, depth: int = _DEPTH) -> None:
+        super().__init__()
+        channels = [12 * 2**level for level in range(_LEVELS)]
+        self.levels = nn.ModuleList(
+            nn.ModuleList(_Step(c, _WIDTH) for _ in range(depth)) for c in channels
+        )
+        self.splits = nn.ModuleList(_EdgeConv(c // 2, c) for c in channels[:-1])
+        self.top = _EdgeConv(2 * channels[-1], 2 * channels[-1])
+
+    @override
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the negative log-likelihood of images, shape ``(n, 3, h, w)``, a scalar."""
+        log_p = x.new_zeros(())
+        for i, steps in enumerate(self.levels):
+            x = pixel_unshuffle(x, 2)
+            for step in steps.children():
+                x, volume = step(x)
+                log_p = log_p + volume
+            if i < len(self.splits):
+                x, split = x.chunk(2, 1)
+                log_p = log_p + _log_normal(split, self.splits[i](x))
+        prior = self.top(torch.zeros_like(torch.cat([x, x], 1)))
+        return -(log_p + _log_normal(x, prior)).mean()
+
+    def inverse(self, z: Tensor) -> Tensor:
+        """Returns the image whose innermost code is ``z``, all others drawn as zeros."""
+        self.top(torch.zeros_like(torch.cat([z, z], 1)))
+        for i in reversed(range(len(self.levels))):
+            if i < len(self.splits):
+                z = torch.cat([z, self.splits[i](z).chunk(2, 1)[0]], 1)
+            for step in reversed(list(self.levels[i].children())):
+                z = step.inverse(z) if isinstance(step, _Step) else z
+            z = pixel_shuffle(z, 2)
+        return z
+
+
+def _log_normal(x: Tensor, h: Tensor) -> Tensor:
+    mean, logs = h.chunk(2, 1)
+    logs_p = -logs - 0.5 * ((x - mean).square() * (-2 * logs).exp() + math.log(2 * math.pi))
+    return logs_p.flatten(1).sum(1)
+
+
+@final
+class GlowRun(Run):
+    """GLOW, 256x256, 6 levels of 32 additive steps of width 512.
+
+    Differs from the paper: none in what is counted; TensorFlow's gradient checkpointing, which
+    the authors' code switches on, would run the forward pass once more (a third on top).
+    """
+
+    @property
+    @override
+    def name(self) -> str:
+        return "GLOW, CelebA-HQ 256"
+
+    @property
+    @override
+    def source(self) -> str:
+        return "Kingma and Dhariwal, 2018, https://arxiv.org/abs/1807.03039; openai/glow README"
+
+    @property
+    @override
+    def claims(self) -> Claims:
+        return Claims(
+            images=None,
+            gpus=Stated(value=40, source="openai/glow README", is_read=True),
+            days=Stated(value=7, source="the author in openai/glow #37, about"),
+            note="How many images were shown is not stated. The authors' code takes one image at "
+            "a time on each GPU at this size.",
+        )
+
+    @property
+    @override
+    def passes(self) -> Mapping[str, float]:
+        return {"flow": 3}
+
+    @override
+    def networks(self) -> Mapping[str, nn.Module]:
+        return {"flow": self.flow()}
+
+    @staticmethod
+    def flow(depth: int = _DEPTH) -> Glow:
+        """Returns the flow with so many steps in each level, on ``meta``."""
+        with torch.device("meta"):
+            return Glow(depth)
+
+    @override
+    def forward(self) -> Mapping[str, float]:
+        return {"flow": repeated(self.forward_at, _DEPTH)}
+
+    def forward_at(self, depth: int) -> float:
+        """Returns the operations of a forward pass with so many steps in each level."""
+        flow = self.flow(depth)
+        with torch.no_grad():
+            return flops(lambda: flow(zeros(1, 3, _SIZE, _SIZE)))
+
+    @override
+    def step(self) -> float:
+        return repeated(self.step_at, _DEPTH)
+
+    def step_at(self, depth: int) -> float:
+        """Returns the operations for one training image with so many steps in each level."""
+        flow = self.flow(depth)
+        return flops(lambda: gradient(flow(zeros(1, 3, _SIZE, _SIZE)), [flow]))
+
+    @override
+    def sample(self) -> float:
+        return repeated(self.sample_at, _DEPTH)
+
+    def sample_at(self, depth: int) -> float:
+        """Returns the operations of one sample with so many steps in each level."""
+        flow = self.flow(depth)
+        with torch.no_grad():
+            return flops(lambda: flow.inverse(zeros(1, 384, 4, 4)))
+
+    @property
+    @override
+    def sampling(self) -> str:
+        return "one inverse pass"

@@ -1,0 +1,107 @@
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from gantlet.cli.main import run
+
+
+def gantlet(*arguments, cwd=None):
+    """Runs the command line in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "gantlet.cli", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "100"},
+    )
+
+
+def test_help_needs_no_torch():
+    code = (
+        "import sys; from gantlet.cli.main import run\n"
+        "try: run(['--help'])\n"
+        "except SystemExit: pass\n"
+        "assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "compare" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "command",
+    "compare train sample cost study report export list show doctor data".split(),
+)
+def test_every_command_has_help_with_an_example(command, capsys):
+    run([command, "--help"])
+    told = capsys.readouterr().out
+    assert f"gantlet {command}" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("compare gann", "Unknown family 'gann'. Did you mean 'gan'?"),
+        ("compare gan:los=ns", "Unknown option of 'gan' 'los'. Did you mean 'loss'?"),
+        ("compare gan:loss=nss", "Unknown value of gan:loss 'nss'. Did you mean 'ns'?"),
+        ("compare", "Name at least one model"),
+        ("compare gan --data digitz", "Unknown data set 'digitz'. Did you mean 'digits'?"),
+        ("compare gan --metric energi", "Unknown metric 'energi'. Did you mean 'energy'?"),
+        ("compare gan --features pixel", "Unknown extractor 'pixel'. Did you mean 'pixels'?"),
+        ("compare gan --solver adamm", "Unknown solver 'adamm'. Did you mean 'adam'?"),
+        ("compare gan --solver adam:lr=fast", "adam:lr must be float"),
+        ("compare gan --flops 0", "The budget of flops must be above 0. Got 0."),
+        ("compare gan --flops -1", "The budget of flops must be above 0. Got -1."),
+        ("compare gan --steps 1.5", "--steps must be a whole number. Got 1.5."),
+        ("compare gan --seeds 0", "seeds, samples and batch must be at least"),
+        ("compare gan --workers 0", "--threads and --workers must be at least 1."),
+        ("compare gan --device cudaa", "--device must be one that this machine has"),
+        ("compare gan --data ring:modes=x", "ring:modes must be int"),
+        ("compare gan --sedes 2", "Unknown option"),
+        ("comapre gan", "comapre"),
+        ("sample nowhere", "nowhere is no run folder"),
+        ("report nowhere", "nowhere has no report.json yet"),
+        ("export --to x.csv", "Name at least one run folder."),
+        ("export nowhere --to x.doc", "--to must end in"),
+        ("list familiez", "Unknown kind 'familiez'. Did you mean 'families'?"),
+        ("show gann", "Unknown component 'gann'. Did you mean 'gan'?"),
+        ("study tradeofs", "Unknown study 'tradeofs'. Did you mean 'tradeoffs'?"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(arguments.split()) == 2
+    out, err = capsys.readouterr()
+    assert message in err
+    assert err.count("\n") == 1
+    assert out == ""
+    assert not list(tmp_path.iterdir()), "a mistake leaves nothing behind"
+
+
+def test_list_and_show_tell_machines_and_people(capsys):
+    assert run(["list", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {"gan", "flow", "ar", "vae", "diffusion"} <= set(found["families"])
+    assert run(["show", "gan:loss=hinge"]) == 0
+    told = capsys.readouterr().out
+    assert "loss=hinge" in told
+    assert "latent" in told
+    assert run(["show", "adam", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["options"][0]["name"] == "lr"
+
+
+def test_a_dry_run_does_nothing(capsys, tmp_path):
+    folder = tmp_path / "run"
+    arguments = ["compare", "gan", "gmm", "--data", "ring", "--out", str(folder), "--dry-run"]
+    assert run(arguments) == 0
+    assert "gan:" in capsys.readouterr().out
+    assert run([*arguments, "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["trials"] == plan["to do"] == 5
+    assert not folder.exists()

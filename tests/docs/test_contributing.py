@@ -1,0 +1,44 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from gantlet.core.dataset import everything
+from gantlet.core.rng import Rng
+from gantlet.core.space import Space
+
+ROOT = Path(__file__).parents[2]
+BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
+
+
+@pytest.fixture
+def names():
+    found = {"__name__": "independent"}
+    exec(compile(BLOCKS[0], "CONTRIBUTING.md", "exec"), found)
+    return found
+
+
+def test_the_family_in_the_guide_keeps_the_contract(names):
+    exec(compile(BLOCKS[1], "CONTRIBUTING.md", "exec"), names)
+
+
+def test_the_family_in_the_guide_learns(names):
+    from gantlet.core.budget import Budget
+    from gantlet.core.components import datasets, solvers
+    from gantlet.train.loop import Plan, train
+
+    data = datasets.make("ring")
+    splits = data.load(rng=Rng(0))
+    family = names["Independent"]()
+    game = family.build(data.space, rng=Rng(0))
+    train(game, solvers.make(family.solver), splits, Plan(budget=Budget(steps=200)), rng=Rng(0))
+    x = everything(splits.train)
+    mean, scale = game.model.scaling.inverse(game.model.mean), game.model.log_scale.exp()
+    assert mean.detach().tolist() == pytest.approx(x.mean(0).tolist(), abs=0.05)
+    expected = (x.std(0) / game.model.scaling.scale).tolist()
+    assert scale.detach().tolist() == pytest.approx(expected, abs=0.05)
+
+
+def test_the_family_in_the_guide_refuses_graphs(names):
+    with pytest.raises(names["UserError"], match="graph"):
+        names["Independent"]().build(Space("graph", (3, 3)), rng=Rng(0))

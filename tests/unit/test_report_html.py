@@ -1,0 +1,197 @@
+"""The page as text; tests/browser opens it."""
+
+import base64
+import hashlib
+import io
+import json
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from gantlet.core.errors import UserError
+from gantlet.core.estimate import Estimate
+from gantlet.report import html, pictures
+from gantlet.report.blocks import (
+    Column,
+    Gallery,
+    Lines,
+    Picture,
+    Prose,
+    Report,
+    Row,
+    Section,
+    Series,
+    Table,
+    Verdict,
+)
+from gantlet.report.markup import clean, tag
+
+
+class Page(HTMLParser):
+    """Collects tags, texts and attributes."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.in_script = False
+        self.tags, self.texts, self.attributes, self.scripts = [], [], [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, name, attributes):
+        self.tags.append(name)
+        self.in_script = name == "script"
+        if self.in_script:
+            self.scripts.append("")
+        self.attributes += [(name, k, v) for k, v in attributes]
+
+    def handle_data(self, data):
+        self.texts.append(data)
+        if self.in_script:
+            self.scripts[-1] += data
+
+    def handle_endtag(self, name):
+        self.in_script = False
+
+
+def page_of(name):
+    table = Table(
+        title=name,
+        columns=[Column(name="model", help=name), Column(name=name, unit=name, better="lower")],
+        rows=[
+            [name, Estimate(value=1.0, low=0.5, high=2.0, method=name)],
+            ["b", Estimate.missing(name or "x")],
+        ],
+        note=name,
+    )
+    row = Row(data="d", model=name, seed=0, name="x", estimate=Estimate(value=1.0, method="m"))
+    return html.render(
+        Report(
+            title=name,
+            command="compare",
+            question={name: name},
+            verdicts=[Verdict(claim=name, because=name)],
+            rows=[row],
+            blocks=[table, Section(title=name, blocks=[Prose(text=name)])],
+        )
+    )
+
+
+def test_nothing_is_fetched_and_only_our_script_runs():
+    text = page_of("gan")
+    page = Page(text)
+    policy = next(v for _, k, v in page.attributes if k == "content" and "default-src" in v)
+    script = page.scripts[-1]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in policy
+    assert "default-src 'none'" in policy
+    sources = [v for _, k, v in page.attributes if k in {"src", "href"}]
+    assert all(v.startswith(("data:", "#")) for v in sources)
+    assert not any(k.startswith("on") or k == "style" for _, k, _ in page.attributes)
+    assert "http" not in text.replace("http://www.w3.org/2000/svg", "").replace("http-equiv", "")
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.text(min_size=1, max_size=40))
+def test_any_name_is_text(name):
+    plain, odd = Page(page_of("plain")), Page(page_of(name))
+    drop = ("wbr", "p")  # paragraphs depend on the empty lines of the text
+    assert [t for t in odd.tags if t not in drop] == [t for t in plain.tags if t not in drop]
+    data = json.loads(odd.scripts[0])
+    assert data["rows"][0]["model"] == name
+    assert data["title"] == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["<script>alert(1)</script>", "</script><img src=x onerror=alert(1)>", '"><b x="', "]]>"],
+)
+def test_hostile_names_are_text(name):
+    page = Page(page_of(name))
+    assert page.tags.count("script") == 2
+    assert "img" not in page.tags
+    assert name in page.texts or name in "".join(page.texts)
+    assert ("th", "title", name) in page.attributes
+
+
+def test_tag_escapes_children_and_attributes():
+    assert tag("a", "<", tag("b", "&"), title='"', data_x=1.5, hidden=False) == (
+        '<a title="&quot;" data-x="1.5">&lt;<b>&amp;</b></a>'
+    )
+    assert clean("a\r\nb\tc\u202e") == "a\nb\tc\ufffd"
+
+
+def test_a_page_that_is_too_large_is_an_error():
+    noise = np.random.default_rng(0).integers(0, 255, 8_000_000, dtype=np.uint8).tobytes()
+    head = pictures.grid(np.zeros((1, 2, 2, 1), dtype=np.uint8))
+    huge = Gallery(title="g", pictures=[Picture(caption="c", png=head + noise)])
+    with pytest.raises(UserError, match=r"10\.7 MB, above the 10\.0 MB"):
+        html.render(Report(title="t", command="c", blocks=[huge]))
+
+
+def test_long_curves_do_not_make_a_large_page():
+    n = 100_000
+    x, y = np.arange(n).tolist(), np.random.default_rng(0).normal(size=n).tolist()
+    series = [Series(name=f"s{k}", x=x, y=y, low=y, high=y) for k in range(3)]
+    chart = Lines(title="t", x_label="x", y_label="y", series=series)
+    assert len(html.render(Report(title="t", command="c", blocks=[chart]))) < 100_000
+
+
+def test_a_report_without_anything_is_a_page():
+    assert "No conclusion can be drawn." in html.render(Report(title="t", command="c"))
+
+
+def test_grid_shows_samples_in_their_order_with_gaps_between():
+    samples = np.arange(5, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 3, 1), np.uint8)
+    png = pictures.grid(samples, columns=3)
+    assert pictures.size(png) == (3 * 3 + 2, 2 * 2 + 1)
+    image = np.asarray(Image.open(io.BytesIO(png)).convert("LA"))
+    assert [image[0, 0, 0], image[0, 4, 0], image[0, 8, 0]] == [0, 1, 2]
+    assert [image[3, 0, 0], image[3, 4, 0]] == [3, 4]
+    assert image[3, 8, 1] == image[2, 0, 1] == image[0, 3, 1] == 0
+
+
+def test_grid_in_colour_and_below_the_cap():
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 64, 3), dtype=np.uint8)
+    png = pictures.grid(noise)
+    assert len(png) <= pictures.MOST_BYTES
+    image = np.asarray(Image.open(io.BytesIO(png)))
+    assert (image[:64, :64, :3] == noise[0]).all()
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        (np.zeros((0, 2, 2, 1), np.uint8), "at least one"),
+        (np.zeros((2, 2, 2), np.uint8), r"Got \(2, 2, 2\)"),
+        (np.zeros((2, 2, 2, 4), np.uint8), "1 or 3"),
+        (np.zeros((2, 2, 2, 1)), "float64"),
+    ],
+)
+def test_grid_refuses_what_is_no_image(samples, message):
+    with pytest.raises(UserError, match=message):
+        pictures.grid(samples)
+
+
+def test_points_are_drawn_where_they_are():
+    square = np.array([[0.0, 0.0], [1.0, 1.0], [np.nan, 0.0]])
+    png = pictures.points(np.array([[1.0, 1.0]]), around=square)
+    image = np.asarray(Image.open(io.BytesIO(png)).convert("RGBA"))
+    y, x = np.argwhere(image[..., 3] > 0).mean(0) / image.shape[0]
+    # Up is up: the point (1, 1) is at the top right, one twentieth inside.
+    assert (x, y) == (pytest.approx(0.955, abs=0.01), pytest.approx(0.045, abs=0.01))
+
+
+def test_points_need_two_coordinates():
+    with pytest.raises(UserError, match="shape"):
+        pictures.points(np.zeros((3, 3)))
+    with pytest.raises(UserError, match="no finite points"):
+        pictures.points(np.full((3, 2), np.nan))
+
+
+def test_size_refuses_other_files():
+    with pytest.raises(UserError, match="not a PNG"):
+        pictures.size(b"GIF89a")
