@@ -23,7 +23,7 @@ lint: $(VENV)/.dev  ## Style, layers, dependencies, spelling
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/deptry src
 	$(VENV)/bin/vulture
-	$(VENV)/bin/codespell src tests docs examples benchmarks README.md CONTRIBUTING.md CHANGELOG.md
+	$(VENV)/bin/codespell src docs examples benchmarks README.md CONTRIBUTING.md CHANGELOG.md
 
 types: $(VENV)/.dev  ## mypy and pyright, both strict
 	$(VENV)/bin/mypy

@@ -7,6 +7,7 @@ from gantlet.core.components import datasets
 from gantlet.core.dataset import Dataset, Known, Source, everything
 from gantlet.core.rng import Rng
 from gantlet.core.spec import options
+from gantlet.testing import check_dataset
 
 _FILES = {"path", "images"}
 _EXTRA = ["energy:index=2", "energy:index=3", "energy:index=4", "digits:limit=100,validation=90"]
@@ -38,6 +39,10 @@ def test_the_sets_that_need_no_file_are_all_here():
 def test_it_is_a_data_set(data):
     assert isinstance(data, Dataset)
     assert data == type(data)(**{o.name: getattr(data, o.name) for o in options(type(data))})
+
+
+def test_it_keeps_the_contract(data):
+    check_dataset(data)
 
 
 def test_every_sample_is_of_the_space(data):

@@ -10,10 +10,20 @@ from torch import nn
 
 from gantlet.compute.clock import Clock, Stopwatch, Usage, peak_process_memory, wait
 from gantlet.compute.depth import DepthMeter, critical_path
+from gantlet.compute.flops import count as count_flops
 from gantlet.compute.machine import Peak, machine, measure_peak
 from gantlet.compute.memory import MemoryMeter, peak_memory
+from gantlet.compute.pretend import pretend
+from gantlet.compute.reads import parameters_read
 
 K = 1000 * 4  # bytes of a thousand numbers
+
+
+@pytest.fixture(autouse=True)
+def own_random_state():
+    """Networks here may be made without a seed: only their shapes matter."""
+    with torch.random.fork_rng(devices=[]):
+        yield
 
 
 def ticking(step):
@@ -178,6 +188,49 @@ class TestCriticalPath:
         assert critical_path(lambda: attention(attention(q, q, q), q, q)) == 2
         assert critical_path(lambda: q.exp().sum()) == 0
         assert critical_path(lambda: nn.Conv2d(2, 3, 1)(q)) == 1
+
+
+class TestPretend:
+    def test_counts_as_if_computed_and_leaves_weights_alone(self):
+        net, x = mlp(3), torch.ones(5, 4)
+        before = [p.clone() for p in net.parameters()]
+
+        def step(x):
+            loss = net(x).square().mean()
+            torch.autograd.grad(loss, list(net.parameters()))
+
+        real = count_flops(lambda: step(x))
+        with pretend() as shape:
+            assert count_flops(lambda: step(shape(x))) == real
+        assert all(map(torch.equal, before, net.parameters()))
+        assert all(p.grad is None for p in net.parameters())
+
+    def test_takes_no_memory(self):
+        with pretend() as shape:
+            huge = shape(torch.ones(1, 1)).expand(10**6, 10**6) + 1
+            assert (huge @ huge).shape == (10**6, 10**6)
+
+    def test_numbers_cannot_be_looked_at(self):
+        with pretend() as shape, pytest.raises(RuntimeError):
+            shape(torch.ones(1)).exp().item()
+
+
+class TestReads:
+    def test_only_what_is_read_counts(self):
+        nets = nn.ModuleList([mlp(2), mlp(3)])
+        x = torch.ones(1, 4)
+        assert parameters_read(lambda: nets[0](x), nets) == 2 * 20
+        assert parameters_read(lambda: nets[1](x), nets) == 3 * 20
+        assert parameters_read(x.exp, nets) == 0
+
+    def test_tied_weights_count_once(self):
+        net = nn.Sequential(nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False))
+        net[1].weight = net[0].weight
+        assert parameters_read(lambda: net(torch.ones(1, 4)), net) == 16
+
+    def test_views_and_fused_layers_are_seen(self):
+        net = nn.LSTM(3, 4)
+        assert parameters_read(lambda: net(torch.ones(5, 1, 3)), net) == 4 * 4 * (3 + 4 + 2)
 
 
 class TestMachine:

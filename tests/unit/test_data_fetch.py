@@ -271,8 +271,8 @@ def test_list_command(toy, capsys):
     assert [line.split()[0] for line in out.splitlines()[:3]] == ["name", "toy", "celeba"]
     assert "digits" in out
     assert str(toy.parent) in out
-    with pytest.raises(UserError, match=r"Unknown published data set 'toi'\. Did you mean 'toy'"):
-        commands.where("toi")
+    with pytest.raises(UserError, match=r"Unknown published data set 'toyy'\. Did you mean 'toy'"):
+        commands.where("toyy")
 
 
 def test_a_slow_server_is_given_up(monkeypatch, tmp_path):

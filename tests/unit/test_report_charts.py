@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gantlet.core.estimate import Estimate
-from gantlet.report import svg_forest, svg_lines, svg_scatter, thin
+from gantlet.report import chart_tables, svg_forest, svg_lines, svg_scatter, thin
 from gantlet.report.axis import Axis, span
 from gantlet.report.blocks import Dot, Forest, Group, Lines, Point, Scatter, Series
+from gantlet.report.tabular import lay_out
 
 HOSTILE = "</title><script>alert(1)</script>&\"'"
 SVG = "{http://www.w3.org/2000/svg}"
@@ -199,6 +200,24 @@ def test_forest_fills_what_is_separated():
     chart = Forest(title="t", unit="1", groups=[Group(name="", dots=dots)], reference=0.0)
     marks = [p.get("class") for p in parse(svg_forest.draw(chart)).iter(f"{SVG}path")]
     assert [m for m in marks if m.startswith("mark")] == ["mark s0", "mark hollow", "mark hollow"]
+
+
+def test_references_are_not_the_best_of_a_forest():
+    dots = [
+        Dot(name="real", estimate=Estimate(value=0.1, low=0.0, high=0.2)),
+        Dot(name="gan", estimate=Estimate(value=1.0, low=0.9, high=1.1)),
+    ]
+    chart = Forest(
+        title="t",
+        unit="1",
+        groups=[Group(name="", dots=dots)],
+        better="lower",
+        references=["real"],
+    )
+    marks = [p.get("class") for p in parse(svg_forest.draw(chart)).iter(f"{SVG}path")]
+    assert [m for m in marks if m.startswith("mark")] == ["mark hollow", "mark s0"]
+    layout = lay_out(chart_tables.of_forest(chart))
+    assert [line.is_reference for line in layout.lines] == [False, True]
 
 
 def test_hostile_names_are_text_in_every_chart():

@@ -40,6 +40,7 @@ from gantlet.report.blocks import (
     Verdict,
 )
 from gantlet.report.render import FORMATS, render
+from gantlet.report.tabular import lay_out
 
 SURE = Estimate(value=1.2, low=1.1, high=1.3, n=3, unit="nats", better="lower", method="t")
 GONE = Estimate.missing("a GAN has no density", unit="nats")
@@ -306,6 +307,21 @@ def test_terminal_folds_wide_tables(width):
     assert max(map(len, lines)) <= width
     assert sum(line.count("1.20 ± 0.10") for line in lines) == 12
     assert "…" not in out.file.getvalue()
+
+
+@given(
+    st.lists(st.sampled_from([1, 12.5, 1e9, SURE, GONE, 10**8]), min_size=1, max_size=12),
+    st.integers(45, 140),
+)
+def test_terminal_never_cuts_a_number(cells, width):
+    columns = [Column(name="model"), *(Column(name=f"n{k}") for k in range(len(cells)))]
+    table = Table(title="t", columns=columns, rows=[["a" * 35, *cells]])
+    out = console(width)
+    terminal.show(Report(title="t", command="c", blocks=[table]), out)
+    body = out.file.getvalue().split("─\n", 1)[1]
+    wanted = [c.text for line in lay_out(table).lines for c in line.cells[1:]]
+    for words in set(wanted):
+        assert len(re.findall(rf"(?<!\S){re.escape(words)}(?!\S)", body)) >= wanted.count(words)
 
 
 def test_terminal_reads_no_markup_and_no_escapes():

@@ -1,6 +1,5 @@
-"""A progress bar for trials that run side by side; to stderr, and none where nobody looks."""
+"""One bar for trials that run side by side."""
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -9,25 +8,23 @@ Tell = Callable[[str, float, str], None]
 
 @contextmanager
 def progress(trials: int, *, enabled: bool = True) -> Iterator[Tell]:
-    """Yields a function that is told a trial's key, its finished share and what it is doing."""
-    if not enabled or trials == 0 or not sys.stderr.isatty():
-        yield lambda *_: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    """Yields a function that is told a trial's key, its finished share and what it is doing.
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed:.1f}/{task.total:.0f} trials"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("starting", total=trials)
+    The bar goes to standard error, and nowhere when that is not a terminal.
+    """
+    from gantlet.report import terminal
+
+    with terminal.progress(silent=not enabled or trials == 0) as bar:
+        task = bar.add_task("starting", total=max(trials, 1))
         shares: dict[str, float] = {}
 
         def tell(key: str, share: float, what: str) -> None:
             shares[key] = share
-            bar.update(task, completed=sum(shares.values()), description=what)
+            running = sum(0 < s < 1 for s in shares.values())
+            bar.update(
+                task,
+                completed=sum(shares.values()),
+                description=f"{trials} trials, {running} running: {what}",
+            )
 
         yield tell

@@ -1,6 +1,6 @@
 """Work without numbers: shapes, operations and memory of a computation that is never made."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 from torch import Tensor
@@ -8,7 +8,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 
 @contextmanager
-def pretend() -> Iterator[Callable[[Tensor], Tensor]]:
+def pretend() -> Generator[Callable[[Tensor], Tensor], None, None]:
     """Makes every tensor computed inside a shape on its device, without numbers.
 
     Nothing is computed and no memory is taken, so that a step of any size can be counted at once.

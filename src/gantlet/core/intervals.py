@@ -70,6 +70,41 @@ def paired(
     return mean(differences, level=level, unit=unit, of=f"paired {of}")
 
 
+def proportion(
+    count: int,
+    n: int,
+    *,
+    level: float = 0.95,
+    unit: str = "1",
+    better: Better | None = None,
+    of: str = "samples",
+) -> Estimate:
+    """Returns ``count / n`` of independent trials with the exact binomial interval.
+
+    Source: Clopper and Pearson, 1934, https://doi.org/10.2307/2331986.
+
+    Example:
+        >>> e = proportion(8, 10)
+        >>> round(e.low, 3), e.value, round(e.high, 3)
+        (0.444, 0.8, 0.975)
+    """
+    from scipy.special import betaincinv
+
+    if n == 0:
+        return Estimate.missing(f"no {of}", unit=unit, better=better)
+    tail = (1 - level) / 2
+    return Estimate(
+        value=count / n,
+        low=float(betaincinv(count, n - count + 1, tail)) if count > 0 else 0.0,
+        high=float(betaincinv(count + 1, n - count, 1 - tail)) if count < n else 1.0,
+        level=level,
+        n=n,
+        unit=unit,
+        better=better,
+        method=f"{count} of {n} {of}, exact binomial interval",
+    )
+
+
 def is_separated(difference: Estimate) -> bool:
     """Returns whether the interval of a difference excludes zero."""
     if difference.low is None or difference.high is None:

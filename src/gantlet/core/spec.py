@@ -23,6 +23,8 @@ T = TypeVar("T")
 
 # A value in double quotes may hold commas; elsewhere commas part the options.
 _PART = re.compile(r'(?:[^,"]|"[^"]*")+')
+# Elements of a list are joined by a plus sign, but that of 1e+30 belongs to the number.
+_ELEMENT = re.compile(r"(?<![0-9][eE])\+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +192,7 @@ def _convert(text: str, kind: Any, where: str) -> Any:
     if origin is Literal:
         return _choice(text, inner, where)
     if origin is tuple:
-        return tuple(_convert(part, inner[0], where) for part in text.split("+"))
+        return tuple(_convert(part, inner[0], where) for part in _ELEMENT.split(text))
     return _plain(text, kind, where)
 
 

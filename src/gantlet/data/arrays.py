@@ -126,7 +126,7 @@ class Npz:
 def _rows(of: Npy | Npz, array: Array, labels: Array | None, where: Path | None) -> Rows:
     space_of(array, of.levels, of.path)
     same_length(array, labels, where or Path(of.path))
-    if labels is not None and labels.dtype.kind not in "bui":
+    if labels is not None and labels.dtype.kind not in "biu":
         raise UserError(f"The labels {of.labels} must be integers. Got {labels.dtype}.")
     return Rows(finite(array, Path(of.path)), labels)
 

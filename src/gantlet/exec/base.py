@@ -33,7 +33,9 @@ class Here:
     ) -> Iterator[Outcome]:
         """Yields outcomes in order."""
         for trial in trials:
-            yield attempt(study, trial, run, partial(tell, trial.key))
+            outcome = attempt(study, trial, run, partial(tell, trial.key))
+            tell(trial.key, 1.0, "done")
+            yield outcome
 
 
 def missing(study: Study, run: Run) -> list[Trial]:

@@ -73,7 +73,9 @@ def _collect(
         done, waiting = wait(waiting, timeout=0.1, return_when=FIRST_COMPLETED)
         _pass_on(news, tell)
         for future in done:
-            yield future.result()
+            outcome = future.result()
+            tell(outcome.trial.key, 1.0, "done")
+            yield outcome
 
 
 def _pass_on(news: "Queue[News]", tell: Tell) -> None:

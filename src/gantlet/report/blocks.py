@@ -272,6 +272,7 @@ class Forest:
         groups: The dots.
         reference: Where a vertical line is drawn, such as 0 for differences, or None.
         better: Which direction is better, or None.
+        references: Names of the dots that do not compete; they are never in the best set.
         log: Whether the axis is logarithmic.
         note: What a reader must know to read it.
     """
@@ -281,6 +282,7 @@ class Forest:
     groups: Sequence[Group]
     reference: float | None = None
     better: Better | None = None
+    references: Sequence[str] = ()
     log: bool = False
     note: str = ""
 

@@ -62,7 +62,11 @@ def of_forest(chart: Forest) -> Table:
     value = Column(name="value", better=better, unit=chart.unit)
     names = [Column(name="group")] if has_groups else []
     return Table(
-        title=chart.title, columns=[*names, Column(name="name"), value], rows=rows, note=chart.note
+        title=chart.title,
+        columns=[*names, Column(name="name"), value],
+        rows=rows,
+        note=chart.note,
+        references=[] if has_groups else chart.references,
     )
 
 

@@ -122,7 +122,7 @@ def _spent(spend: Spend | None) -> list[Fact]:
         f"{spend.steps:,} steps",
         numbers.text(spend.seconds, "s"),
     )
-    return [Fact(name="spent in training", value=", ".join(parts))]
+    return [Fact(name="Spent in training", value=", ".join(parts))]
 
 
 def _caveats(report: Report) -> list[Markup]:

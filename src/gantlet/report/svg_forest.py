@@ -66,7 +66,8 @@ def _value(estimate: Estimate) -> float:
 
 def _full(chart: Forest, group: Group) -> list[bool]:
     if chart.better is not None:
-        return best_set([d.estimate for d in group.dots], chart.better)
+        competing = [None if d.name in chart.references else d.estimate for d in group.dots]
+        return best_set(competing, chart.better)
     return [_is_apart(d.estimate, chart.reference) for d in group.dots]
 
 

@@ -37,7 +37,7 @@ from gantlet.report.labels import shorten
 from gantlet.report.markup import clean
 from gantlet.report.tabular import Layout, Shown, lay_out
 
-_GAP = 2  # columns between columns
+_GAP = 2  # blanks between columns, of which the box is one
 _WORDS = 76  # a line of prose longer than this is hard to read
 _NAMES = 30  # a column of names is folded there
 
@@ -179,7 +179,7 @@ def _fold(layout: Layout, width: int, *, is_plain: bool) -> list[list[int]]:
     The names of the rows come first in each.
     """
     wide = [_width(layout, k, is_plain=is_plain) for k in range(len(layout.heads))]
-    first = wide[0] + 2 if wide else 0
+    first = wide[0] if wide else 0
     groups: list[list[int]] = [[0]]
     used = first
     for k in range(1, len(wide)):
@@ -201,7 +201,7 @@ def _width(layout: Layout, k: int, *, is_plain: bool) -> int:
 
 
 def _grid(layout: Layout, columns: list[int], *, is_plain: bool) -> Grid:
-    grid = Grid(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, _GAP, 0, 0))
+    grid = Grid(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, _GAP - 1, 0, 0))
     for k in columns:
         head = layout.heads[k]
         title = " ".join(filter(None, (head.name, head.arrow)))

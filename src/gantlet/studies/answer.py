@@ -25,7 +25,7 @@ from gantlet.studies import names
 from gantlet.studies.charts import charts
 from gantlet.studies.contest import REAL
 from gantlet.studies.gallery import galleries
-from gantlet.studies.summary import Contestant, contestants
+from gantlet.studies.summary import Contestant, contestants, is_reference
 from gantlet.studies.verdicts import verdicts
 
 
@@ -111,7 +111,7 @@ def _table(
     rows: list[list[Cell]] = [
         [who.label, *(who.estimate(score) for score, *_ in shown)] for who in everyone
     ]
-    references = [who.label for who in everyone if who.model.partition(":")[0] in _REFERENCES]
+    references = [who.label for who in everyone if is_reference(who)]
     return Table(
         title=title,
         columns=columns,
@@ -120,9 +120,6 @@ def _table(
         note="Mean over seeds ± half the 95 % interval; bold: the best and all that are not "
         "clearly worse. Set apart: real data (the noise floor) and copies of the training data.",
     )
-
-
-_REFERENCES = (REAL, "memorizer")
 
 
 def _details(everyone: Sequence[Contestant], run: Run) -> Iterator[Block]:

@@ -7,7 +7,7 @@ from gantlet.report.blocks import Block, Dot, Forest, Group, Lines, Point, Scatt
 from gantlet.store.run import Run
 from gantlet.studies import names
 from gantlet.studies.contest import REAL
-from gantlet.studies.summary import Contestant
+from gantlet.studies.summary import Contestant, is_reference
 
 
 def charts(everyone: Sequence[Contestant], run: Run) -> Iterator[Block]:
@@ -30,6 +30,7 @@ def _forest(everyone: Sequence[Contestant], score: str, title: str) -> Iterator[
             unit=first.unit,
             groups=[Group(name="", dots=dots)],
             better=first.better,
+            references=[c.label for c in everyone if is_reference(c)],
             note="Dots are means over seeds, bars 95 % intervals over seeds and samples.",
         )
 

@@ -85,23 +85,23 @@ def cost_of(
     Raises:
         UserError: If a number is below 1, or the family cannot model such samples.
     """
-    for name, value in (("--examples", examples), ("--batch", batch)):
+    for option, value in (("--examples", examples), ("--batch", batch)):
         if value < 1:
-            raise UserError(f"{name} must be at least 1. Got {value}.")
+            raise UserError(f"{option} must be at least 1. Got {value}.")
     rng = Rng(0) if rng is None else rng
     timer = _Timer((clock or Clock()).wall)
     made = families.make(family)
+    plays: str | None = None
     if isinstance(made, Fitted):
         x = everything(train, examples).to(rng.device)
         estimates, notes = _fit(made, space, x, rng, timer)
-        name = None
     else:
-        name = solvers.resolve(solver or made.solver)
-        trial = _Trial(made, name, space, train, rng=rng, timer=timer)
+        plays = solvers.resolve(solver or made.solver)
+        trial = _Trial(made, plays, space, train, rng=rng, timer=timer)
         estimates, notes = trial.cost(examples, batch)
     return Cost(
         family=families.resolve(family),
-        solver=name,
+        solver=plays,
         examples=examples,
         batch=batch,
         estimates=estimates,
@@ -145,7 +145,7 @@ def _verdict(cost: Cost) -> Verdict:
         claim=f"{name}: {text(found['training wall time'])} and "
         f"{text(found['training FLOPs'])} to train, on this machine.",
         because=f"{text(found['wall time of one sample'])} and {text(found['FLOPs per sample'])} "
-        "to draw one sample; nothing but short steps was run",
+        "to draw one sample",
     )
 
 

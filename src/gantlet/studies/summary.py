@@ -50,6 +50,11 @@ class Contestant:
         return _combined(known)
 
 
+def is_reference(contestant: Contestant) -> bool:
+    """Returns whether a contestant only repeats data: it sets the scale and does not compete."""
+    return contestant.model.partition(":")[0] in (REAL, "memorizer")
+
+
 def contestants(outcomes: Sequence[Outcome]) -> list[Contestant]:
     """Returns the contestants in the order in which they were named."""
     models = dict.fromkeys(o.trial.parts["model"] for o in outcomes)

@@ -8,15 +8,19 @@ from gantlet.report.blocks import Verdict
 from gantlet.report.numbers import text as shown
 from gantlet.studies import names
 from gantlet.studies.contest import REAL
-from gantlet.studies.summary import Contestant, difference, rank, rivals, seeds_needed
-
-# Contestants that only repeat data; they set the scale and do not compete.
-_REFERENCES = (REAL, "memorizer")
+from gantlet.studies.summary import (
+    Contestant,
+    difference,
+    is_reference,
+    rank,
+    rivals,
+    seeds_needed,
+)
 
 
 def verdicts(everyone: Sequence[Contestant]) -> list[Verdict]:
     """Returns what was found, most important first."""
-    competing = [c for c in everyone if _name(c) not in _REFERENCES and c.outcomes]
+    competing = [c for c in everyone if not is_reference(c) and c.outcomes]
     return [
         *_winner(competing, names.QUALITY, "energy distance between samples and held-out data"),
         *_winner(competing, names.LIKELIHOOD, "held-out likelihood"),

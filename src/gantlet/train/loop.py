@@ -24,6 +24,9 @@ Point = dict[str, float | int | None]
 # How many training samples a game sees to set what depends on data.
 _PREPARE = 512
 
+# The fewest samples that a validation looks at.
+_FEW = 16
+
 
 class DivergedError(RuntimeError):
     """Training ran into a loss that is not a finite number."""
@@ -184,9 +187,18 @@ class _Training:
                 f"The budget is too small: one step of {self._plan.batch} samples costs "
                 f"{cost.flops:.3g} FLOPs. Give a larger budget or a smaller --batch."
             )
+        self._held_out = self._held_out[: self._affordable()]
         self._costs["validation"] = count(self._validate).flops
         self.spend += Spend(flops=self._costs["validation"])
         self._next = self._interval()
+
+    def _affordable(self) -> int:
+        """How many samples may be validated twice, first and last, within validation's share."""
+        few = self._held_out[:_FEW]
+        cost = count(lambda: self._game.validate(few, rng=self._rng.stream("validate")))
+        self.spend += Spend(flops=cost.flops)
+        one = self._plan.budget.used(Spend(flops=cost.flops)) / max(len(few), 1)
+        return len(self._held_out) if one == 0 else max(_FEW, int(self._plan.share / 2 / one))
 
     def _start(self) -> None:
         self._play = self._solver.start(self._game)
@@ -290,6 +302,7 @@ class _Training:
             "average": self._average.state_dict(),
             "noise": self._noise.get_state(),
             "taken": self._batches.taken,
+            "held_out": len(self._held_out),
             "spend": [self.spend.flops, self.spend.examples, self.spend.steps, self.spend.seconds],
             "costs": self._costs,
             "unknown": self._unknown,
@@ -310,6 +323,7 @@ class _Training:
         self._average.load_state_dict(state["average"])
         self._noise.set_state(state["noise"])
         self._batches.taken = state["taken"]
+        self._held_out = self._held_out[: state["held_out"]]
         flops, examples, steps, seconds = state["spend"]
         self.spend = Spend(flops=flops, examples=examples, steps=steps, seconds=seconds)
         self._costs, self._unknown = state["costs"], state["unknown"]

@@ -18,7 +18,14 @@ _EVALUATIONS = 2 * 18 - 1  # Heun's method with 18 steps; the last one needs no 
 
 @final
 class _Block(nn.Module):
-    """A residual block, perhaps with attention, perhaps fed with what came in on the way down."""
+    """A residual block, perhaps with attention.
+
+    Args:
+        inputs: Channels that come in.
+        skip: Channels that come in from the way down, or 0.
+        attends: Whether there is attention.
+        resample: Whether the image is halved or doubled first.
+    """
 
     def __init__(
         self,
@@ -29,7 +36,6 @@ class _Block(nn.Module):
         resample: Literal["up", "down"] | None = None,
     ) -> None:
         super().__init__()
-        self.takes_skip = skip > 0
         self.residual = Residual(inputs + skip, _WIDTH, _TIME, resample)
         self.attention = Attention(_WIDTH, heads=1) if attends else nn.Identity()
 
@@ -51,15 +57,18 @@ def _down() -> nn.ModuleList:
 
 
 def _up() -> nn.ModuleList:
-    blocks = nn.ModuleList([_Block(_WIDTH, attends=True), _Block(_WIDTH)])
+    """Returns the levels of the way up, each the blocks that resample and those fed with skips."""
+    levels = nn.ModuleList()
     for level in reversed(range(_LEVELS)):
-        if level < _LEVELS - 1:
-            blocks.append(_Block(_WIDTH, resample="up"))
-        for i in range(_BLOCKS + 1):
-            # The last skip of all is that of the first convolution, which is narrower.
-            skip = _BASE if level == 0 and i == _BLOCKS else _WIDTH
-            blocks.append(_Block(_WIDTH, skip=skip, attends=level == _ATTEND and i == _BLOCKS))
-    return blocks
+        is_deepest = level == _LEVELS - 1
+        middle = [_Block(_WIDTH, attends=True), _Block(_WIDTH)]
+        first = middle if is_deepest else [_Block(_WIDTH, resample="up")]
+        # The last skip of all is that of the first convolution, which is narrower.
+        skips = [_WIDTH] * _BLOCKS + [_BASE if level == 0 else _WIDTH]
+        fed = [_Block(_WIDTH, skip=s) for s in skips[:-1]]
+        fed.append(_Block(_WIDTH, skip=skips[-1], attends=level == _ATTEND))
+        levels.append(nn.ModuleList([nn.ModuleList(first), nn.ModuleList(fed)]))
+    return levels
 
 
 @final
@@ -86,9 +95,12 @@ class EdmNet(nn.Module):
         for block in self.down:
             x = block(x, t)
             skips.append(x)
-        for block in self.up:
-            x = torch.cat([x, skips.pop()], 1) if block.takes_skip is True else x
-            x = block(x, t)
+        for level in self.up.children():
+            first, fed = level.children()
+            for block in first.children():
+                x = block(x, t)
+            for block in fed.children():
+                x = block(torch.cat([x, skips.pop()], 1), t)
         out: Tensor = self.last(silu(self.norm(x)))
         return out
 

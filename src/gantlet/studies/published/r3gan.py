@@ -80,7 +80,8 @@ class Critic(nn.Module):
             x = avg_pool2d(x, 2) if i else x
             x = stage(x)
         features = self.dense(self.basis(x).flatten(1))
-        return (features * self.embed(label)).sum(1)
+        score: Tensor = (features * self.embed(label)).sum(1)
+        return score
 
 
 @final

@@ -1,0 +1,227 @@
+"""The baseline of mixed Gaussians."""
+
+import math
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, final
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from gantlet.core.errors import UserError
+from gantlet.core.family import Fit
+from gantlet.core.model import Density, LogProb, LogProbKind, Model
+from gantlet.core.rng import Rng
+from gantlet.core.space import Space
+from gantlet.core.spec import Between
+from gantlet.nets.scaling import Scaling
+
+_LARGEST = 1024  # components of a sample up to which a full covariance is sensible
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+@final
+class Gmm:
+    """A mixture of Gaussians, fitted by expectation maximisation on dequantised, scaled data.
+
+    scikit-learn fits it, from one run of k-means; sampling and scoring are done here, in double
+    precision. The fit ends when the mean log-likelihood rises by less than 0.001 in an iteration.
+
+    Source: Dempster, Laird and Rubin, 1977, https://doi.org/10.1111/j.2517-6161.1977.tb01600.x.
+
+    Attributes:
+        components: How many Gaussians.
+        covariance: Of each Gaussian: any ("full"), with independent directions ("diag"), round
+            ("spherical"), or any, but one for all Gaussians ("tied").
+        regularisation: What is added to the variances, in scaled units; none for that of the
+            noise of dequantisation on a discrete space, and 1e-6 on a continuous one.
+        iterations: Most iterations.
+    """
+
+    components: Annotated[int, Between(1)] = 10
+    covariance: Literal["full", "tied", "diag", "spherical"] = "full"
+    regularisation: Annotated[float, Between(0)] | None = None
+    iterations: Annotated[int, Between(1)] = 100
+
+    def fit(self, space: Space, train: Tensor, *, rng: Rng) -> Fit:
+        """Returns the mixture fitted to ``train``, shape ``(n, *space.shape)``.
+
+        The cost is that of k-means and of the iterations of expectation maximisation; see
+        ``_flops``.
+
+        Raises:
+            UserError: If ``train`` is not of ``space`` or has fewer samples than there are
+                Gaussians, or if covariances would be too large or came out singular.
+        """
+        x = space.check(train, "train")
+        self._check(space, len(x))
+        scaling = Scaling(space).to(x.device, torch.float64)
+        noisy = scaling.dequantise(x.double(), rng=rng.stream("dequantise"))
+        scaling.fit(noisy)
+        y = scaling(noisy).flatten(1)
+        found, lloyd = self._estimate(y, self._added(scaling), rng)
+        tensors = [found.weights_, found.means_, self._precision(found, space.size)]
+        weights, means, precision = (torch.from_numpy(a).to(y) for a in tensors)
+        model = _Mixture(space, scaling, weights, means, precision)
+        return Fit(model, self._flops(len(y), space.size, lloyd, int(found.n_iter_)))
+
+    def _check(self, space: Space, n: int) -> None:
+        if n < self.components:
+            raise UserError(f"gmm:components={self.components} needs as many samples. Got {n}.")
+        if space.size > _LARGEST and self.covariance in {"full", "tied"}:
+            raise UserError(
+                f"gmm:covariance={self.covariance} is for at most {_LARGEST} components of a "
+                f"sample. Got {space.size} ({space.label}); use gmm:covariance=diag."
+            )
+
+    def _added(self, scaling: Scaling) -> float:
+        """Returns what is added to the variances, in scaled units."""
+        if self.regularisation is not None:
+            return self.regularisation
+        # Uniform noise of one level has the variance 1/12 in squared levels.
+        return 1e-6 if scaling.space.levels is None else float(scaling.scale.max()) ** -2 / 12
+
+    def _estimate(self, y: Tensor, added: float, rng: Rng) -> tuple[Any, int]:
+        """Returns scikit-learn's mixture and the iterations of the k-means it started from."""
+        from sklearn.cluster import KMeans
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.mixture import GaussianMixture
+
+        stream = rng.stream("init")
+        seed = int(torch.randint(2**31 - 1, (), generator=stream, device=stream.device))
+        mixture = GaussianMixture(
+            self.components,
+            covariance_type=self.covariance,
+            reg_covar=added,
+            max_iter=self.iterations,
+            random_state=seed,
+        )
+        data = y.cpu().numpy()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            # The mixture does not tell how long its own k-means took; this is the same run.
+            kmeans = KMeans(self.components, n_init="auto", random_state=seed).fit(data)
+            try:
+                mixture.fit(data)
+            except ValueError as error:
+                raise UserError(
+                    f"A Gaussian of gmm came out singular; raise regularisation from "
+                    f"{added:g} or lower components from {self.components}."
+                ) from error
+        return mixture, int(kmeans.n_iter_)
+
+    def _precision(self, found: Any, d: int) -> Any:
+        """Returns the factor of each precision, ``(K, d, d)``, or its diagonal, ``(K, d)``."""
+        import numpy as np
+
+        factor = found.precisions_cholesky_
+        if self.covariance == "tied":
+            return np.broadcast_to(factor, (self.components, d, d)).copy()
+        if self.covariance == "spherical":
+            return np.broadcast_to(factor[:, None], (self.components, d)).copy()
+        return factor
+
+    def _flops(self, n: int, d: int, lloyd: int, iterations: int) -> float:
+        """Returns what the fit cost in floating point operations.
+
+        An iteration of k-means computes distances to the ``K`` centres, ``2 n d`` each. One of
+        expectation maximisation whitens the samples for each Gaussian and sums the outer products,
+        ``2 n d^2`` each and once in all where the covariance is tied, or ``8 n d`` together where
+        it is diagonal; it takes the means, ``2 n d``, and factors and inverts each covariance,
+        ``4 d^3 / 3``.
+        """
+        k, square, cube = self.components, 2.0 * n * d**2, 4 * d**3 / 3
+        fit = {
+            "full": k * (2 * square + cube),
+            "tied": k * square + square + cube,
+            "diag": k * 8.0 * n * d,
+            "spherical": k * 8.0 * n * d,
+        }[self.covariance]
+        return k * 2.0 * n * d * (lloyd + iterations) + fit * iterations
+
+    def restore(self, space: Space, state: Mapping[str, Tensor]) -> Model:
+        """Returns a fitted mixture from its saved tensors."""
+        own = {name: t for name, t in state.items() if not name.startswith("scaling.")}
+        scaling = Scaling(space).to(own["means"].device, torch.float64)
+        model = _Mixture(space, scaling, **own)
+        model.load_state_dict(dict(state))
+        return model
+
+
+@final
+class _Mixture(Density):
+    """Gaussians ``N(mean_k, (P_k P_k^T)^-1)`` on scaled data, in double precision.
+
+    Args:
+        space: The space of the samples.
+        scaling: From samples to the data that were fitted.
+        weights: The share of each Gaussian, shape ``(K,)``.
+        means: Shape ``(K, d)``.
+        precision: The upper triangular factors ``P``, shape ``(K, d, d)``, or their diagonals,
+            shape ``(K, d)``.
+    """
+
+    weights: Tensor
+    means: Tensor
+    precision: Tensor
+
+    def __init__(
+        self, space: Space, scaling: Scaling, weights: Tensor, means: Tensor, precision: Tensor
+    ) -> None:
+        super().__init__()
+        self.space = space
+        self.scaling = scaling
+        self.register_buffer("weights", weights)
+        self.register_buffer("means", means)
+        self.register_buffer("precision", precision)
+
+    @property
+    def _is_diagonal(self) -> bool:
+        return self.precision.ndim == 2
+
+    def score(self, y: Tensor) -> Tensor:
+        """Returns the log-density of scaled data, shape ``(n, d)``, in nats, shape ``(n,)``."""
+        d = y.shape[1]
+        diagonal = self.precision if self._is_diagonal else self.precision.diagonal(0, 1, 2)
+        log_det = diagonal.log().sum(1)
+        parts = [
+            -0.5 * self._whitened(y - mean, k).square().sum(1) for k, mean in enumerate(self.means)
+        ]
+        logits = torch.stack(parts, 1) + log_det + self.weights.log()
+        return logits.logsumexp(1) - 0.5 * d * math.log(2 * math.pi)
+
+    def _whitened(self, centred: Tensor, k: int) -> Tensor:
+        factor = self.precision[k]
+        return centred * factor if self._is_diagonal else centred @ factor
+
+    @override
+    def log_prob(self, x: Tensor, *, rng: torch.Generator) -> LogProb:
+        noisy = self.scaling.dequantise(x.double(), rng=rng)
+        value = self.score(self.scaling(noisy).flatten(1)) + self.scaling.log_volume()
+        kind: LogProbKind = "exact" if self.space.levels is None else "lower"
+        method = "" if kind == "exact" else "one draw of uniform dequantisation"
+        return LogProb(value.to(x.dtype), kind, method)
+
+    @override
+    @torch.no_grad()
+    def sample(self, n: int, *, rng: torch.Generator) -> Tensor:
+        if not n:
+            return torch.zeros(0, *self.space.shape, device=rng.device)
+        which = torch.multinomial(self.weights, n, replacement=True, generator=rng)
+        size = (n, self.means.shape[1])
+        z = torch.randn(size, generator=rng, device=rng.device, dtype=torch.float64)
+        y = self.means[which]
+        for k in range(len(self.means)):
+            mine = which == k
+            y[mine] += self._coloured(z[mine], k)
+        return self.scaling.samples(y.reshape(n, *self.space.shape)).float()
+
+    def _coloured(self, z: Tensor, k: int) -> Tensor:
+        """Returns the ``x`` with ``x P_k = z``."""
+        factor = self.precision[k]
+        if self._is_diagonal:
+            return z / factor
+        x: Tensor = torch.linalg.solve_triangular(factor, z, upper=True, left=False)
+        return x

@@ -1,0 +1,89 @@
+"""What fitted extractors share: training samples in blocks, and a net that no longer changes."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from gantlet.core.dataset import Source
+from gantlet.core.measure import Features
+from gantlet.core.space import Space
+from gantlet.core.spec import Spec
+from gantlet.nets.scaling import Scaling
+
+# Components of the samples in one block; a net makes some thirty numbers of each.
+_BLOCK = 2**18
+# Samples that suffice for a mean and a standard deviation of each component.
+_SCALED = 20_000
+
+
+def block_of(space: Space) -> int:
+    """Returns how many samples of ``space`` are looked at together.
+
+    Example:
+        >>> block_of(Space("image", (1, 28, 28), 256))
+        334
+    """
+    return max(1, _BLOCK // max(space.size, 1))
+
+
+def some(n: int, most: int, *, rng: torch.Generator) -> Tensor:
+    """Returns the indices of at most ``most`` of ``n`` samples, drawn by ``rng`` and sorted.
+
+    All of them, in order, where there are no more than ``most``. ``rng`` lives on the CPU.
+    """
+    if n <= most:
+        return torch.arange(n)
+    return torch.randperm(n, generator=rng)[:most].sort().values
+
+
+def blocks(
+    source: Source, index: Tensor, space: Space, *, device: torch.device
+) -> Iterator[Tensor]:
+    """Yields the samples at ``index`` on ``device``, so many at a time that memory is bounded."""
+    for part in index.split(block_of(space)):
+        yield source.take(part).to(device)
+
+
+def scaling_of(space: Space, train: Source, *, rng: torch.Generator) -> Scaling:
+    """Returns the map of samples to numbers of about unit size, from the training split."""
+    scaling = Scaling(space)
+    if space.levels is None:
+        scaling.fit(train.take(some(len(train), _SCALED, rng=rng)))
+    return scaling
+
+
+def frozen(net: nn.Module, space: Space, *, spec: Spec, note: str) -> Features:
+    """Returns the extractor that ``net`` has become; the net must not change afterwards.
+
+    Args:
+        net: Turns samples ``(n, *space.shape)`` into vectors ``(n, d)``.
+        space: The space of the samples.
+        spec: The extractor in written form, with all options.
+        note: What it is and how good it is.
+    """
+    net.eval().requires_grad_(False)
+    size = block_of(space)
+
+    @torch.no_grad()
+    def extract(x: Tensor) -> Tensor:
+        net.to(x.device)
+        # Convolutions on a GPU may else differ from call to call.
+        with torch.backends.cudnn.flags(deterministic=True):
+            return torch.cat([net(part.float()).float() for part in x.split(size)])
+
+    return Features(
+        extract=extract,
+        note=note,
+        fingerprint=f"{spec}/{space.label}/{digest(net.state_dict())}",
+    )
+
+
+def digest(state: Mapping[str, Tensor]) -> str:
+    """Returns a short hash of all weights: names, shapes, types and bits."""
+    found = hashlib.blake2b(digest_size=8)
+    for name, tensor in sorted(state.items()):
+        found.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()

@@ -1,0 +1,111 @@
+"""Principal components: the directions in which the training samples vary most."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Annotated, final
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import override
+
+from gantlet.core.dataset import Splits
+from gantlet.core.errors import UserError
+from gantlet.core.measure import Features
+from gantlet.core.rng import Rng
+from gantlet.core.space import Space
+from gantlet.core.spec import Between, Spec
+from gantlet.features.frozen import blocks, frozen, scaling_of, some
+from gantlet.features.spectrum import Spectrum, exact, leading
+from gantlet.nets.scaling import Scaling
+
+# Most training samples that are looked at.
+_SAMPLES = 60_000
+# Components of a sample up to which the whole covariance matrix is decomposed.
+_EXACT = 1024
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pca:
+    """The leading principal components of the training split, in double precision.
+
+    Levels are scaled to [-1, 1]; the columns of a continuous vector are standardised, so that
+    units do not matter.
+
+    Source: Hotelling, 1933, https://doi.org/10.1037/h0071325.
+
+    Attributes:
+        components: Most components.
+        variance: Share of the variance that is enough; no more components are taken.
+        whiten: Whether every component is divided by its standard deviation.
+    """
+
+    components: Annotated[int, Between(1)] = 64
+    variance: Annotated[float, Between(0, 1)] = 0.99
+    whiten: bool = False
+
+    def fit(self, space: Space, data: Splits, *, rng: Rng) -> Features:
+        """Returns the projection; at most 60,000 training samples are looked at.
+
+        The leading components of samples with more than 1,024 components are found by iteration.
+
+        Raises:
+            UserError: If the training samples do not differ.
+        """
+        stream = Rng(rng.seed).stream("pca")
+        scaling = scaling_of(space, data.train, rng=stream).to(rng.device, torch.float64)
+        index = some(len(data.train), _SAMPLES, rng=stream)
+
+        def rows() -> Iterable[Tensor]:
+            for x in blocks(data.train, index, space, device=rng.device):
+                yield scaling(x.double()).flatten(1)
+
+        found = self._spectrum(rows, space, stream)
+        if not found.total > 0:
+            raise UserError(
+                f"pca needs training samples that differ. Got {len(index)} that are all alike."
+            )
+        k = self._count(found)
+        net = _Projection(scaling, found, k, whiten=self.whiten)
+        share = float(found.values[:k].sum()) / found.total
+        return frozen(
+            net,
+            space,
+            spec=Spec.of("pca", self),
+            note=f"the first {k} principal components of {len(index)} training samples, with "
+            f"{100 * share:.1f} % of their variance",
+        )
+
+    def _spectrum(
+        self, rows: Callable[[], Iterable[Tensor]], space: Space, rng: torch.Generator
+    ) -> Spectrum:
+        if space.size <= _EXACT:
+            return exact(rows())
+        return leading(rows, min(self.components, space.size), rng=rng)
+
+    def _count(self, found: Spectrum) -> int:
+        """Returns how many components reach the share of the variance, with room for rounding."""
+        reached = found.values.cumsum(0) / found.total
+        needed = int((reached < self.variance - 1e-9).sum()) + 1
+        rank = int((found.values > 1e-12 * found.total).sum())
+        return min(needed, self.components, rank)
+
+
+@final
+class _Projection(nn.Module):
+    """Scales, centres and projects."""
+
+    mean: Tensor
+    basis: Tensor
+
+    def __init__(self, scaling: Scaling, found: Spectrum, k: int, *, whiten: bool) -> None:
+        super().__init__()
+        self.scaling = scaling
+        basis = found.vectors[:, :k]
+        self.register_buffer("mean", found.mean)
+        self.register_buffer("basis", basis / found.values[:k].sqrt() if whiten else basis)
+
+    @override
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the components, shape ``(n, k)``."""
+        return (self.scaling(x.double()).flatten(1) - self.mean) @ self.basis

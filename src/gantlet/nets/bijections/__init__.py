@@ -1,0 +1,1 @@
+"""Invertible maps with a known change of volume: what flows are made of."""

@@ -1,0 +1,148 @@
+"""A causal transformer that evaluates a whole sequence at once, or one token after another."""
+
+from dataclasses import dataclass
+from typing import final
+
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+from typing_extensions import override
+
+
+@dataclass(slots=True)
+class Cache:
+    """The keys and values of the tokens seen so far, for every block.
+
+    Attributes:
+        keys: Shape ``(blocks, n, heads, tokens, width / heads)``.
+        values: The same shape.
+        length: How many tokens have been seen.
+    """
+
+    keys: Tensor
+    values: Tensor
+    length: int = 0
+
+
+@final
+class CausalAttention(nn.Module):
+    """Multi-head self-attention in which a token sees itself and the tokens before it.
+
+    Source: Vaswani et al., 2017, https://arxiv.org/abs/1706.03762, section 3.2.
+
+    Args:
+        width: Size of a token; a multiple of ``heads``.
+        heads: How many heads.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+
+    @override
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns what each token of ``x`` gathers, both of shape ``(n, tokens, width)``."""
+        q, k, v = self._split(x)
+        return self._join(scaled_dot_product_attention(q, k, v, is_causal=True))
+
+    def step(self, x: Tensor, keys: Tensor, values: Tensor, at: int) -> Tensor:
+        """Returns what token ``at`` gathers from those cached; its key and value are added.
+
+        ``x`` has shape ``(n, 1, width)``, ``keys`` and ``values`` are one block of a ``Cache``.
+        """
+        q, k, v = self._split(x)
+        keys[:, :, at : at + 1] = k
+        values[:, :, at : at + 1] = v
+        seen = keys[:, :, : at + 1], values[:, :, : at + 1]
+        return self._join(scaled_dot_product_attention(q, *seen))
+
+    def _split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        q, k, v = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        return q, k, v
+
+    def _join(self, y: Tensor) -> Tensor:
+        joined: Tensor = self.out(y.transpose(1, 2).flatten(2))
+        return joined
+
+
+@final
+class Block(nn.Module):
+    """Attention and a perceptron, each normalised first and added to what came in.
+
+    Args:
+        width: Size of a token.
+        heads: How many heads attend.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width)
+        self.attention = CausalAttention(width, heads)
+        self.norm2 = nn.LayerNorm(width)
+        last = nn.Linear(4 * width, width)
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), last)
+        for branch in (self.attention.out, last):
+            nn.init.zeros_(branch.weight)
+            nn.init.zeros_(branch.bias)
+
+    @override
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the tokens, shape ``(n, tokens, width)``, one block on."""
+        x = x + self.attention(self.norm1(x))
+        out: Tensor = x + self.mlp(self.norm2(x))
+        return out
+
+    def step(self, x: Tensor, keys: Tensor, values: Tensor, at: int) -> Tensor:
+        """Returns token ``at``, shape ``(n, 1, width)``, one block on."""
+        x = x + self.attention.step(self.norm1(x), keys, values, at)
+        out: Tensor = x + self.mlp(self.norm2(x))
+        return out
+
+
+@final
+class CausalTransformer(nn.Module):
+    """Blocks in a row, normalised at the end: output ``t`` depends on tokens ``0 .. t`` alone.
+
+    Pre-normalisation as in Radford et al., 2019 (GPT-2), section 2.3. The last layer of each
+    branch starts at zero, so that the network starts as the identity and high learning rates
+    work without a warm-up.
+
+    Args:
+        width: Size of a token; a multiple of ``heads``.
+        layers: How many blocks.
+        heads: How many heads in each.
+    """
+
+    def __init__(self, width: int, layers: int, heads: int) -> None:
+        super().__init__()
+        self.width, self.heads = width, heads
+        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+
+    @override
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns features of a whole sequence, both of shape ``(n, tokens, width)``."""
+        for block in self.blocks:
+            x = block(x)
+        features: Tensor = self.norm(x)
+        return features
+
+    def cache(self, n: int, tokens: int) -> Cache:
+        """Returns room for ``n`` sequences of at most ``tokens`` tokens."""
+        shape = (2, len(self.blocks), n, self.heads, tokens, self.width // self.heads)
+        keys, values = self.norm.weight.new_empty(shape)
+        return Cache(keys, values)
+
+    def step(self, x: Tensor, cache: Cache) -> Tensor:
+        """Returns features of the next token, both of shape ``(n, 1, width)``.
+
+        ``cache`` takes up its keys and values: the cost is that of one token, however many came
+        before, but for attention.
+        """
+        for i, block in enumerate(self.blocks):
+            assert isinstance(block, Block)
+            x = block.step(x, cache.keys[i], cache.values[i], cache.length)
+        cache.length += 1
+        features: Tensor = self.norm(x)
+        return features

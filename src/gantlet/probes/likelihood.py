@@ -1,0 +1,82 @@
+"""How likely held-out data are under a model."""
+
+from dataclasses import dataclass
+from typing import Annotated, final
+
+import torch
+from torch import Tensor
+
+from gantlet.core.estimate import Estimate
+from gantlet.core.intervals import mean
+from gantlet.core.measure import Findings
+from gantlet.core.model import Density, LogProb, LogProbKind, Model
+from gantlet.core.rng import Rng
+from gantlet.core.space import Space
+from gantlet.core.spec import Between
+from gantlet.nets.scaling import bits_per_dim
+
+_BLOCK = 128
+
+# A lower bound of log p is an upper bound of -log p.
+_KINDS: dict[LogProbKind, str] = {
+    "exact": "exact",
+    "lower": "upper bound",
+    "estimate": "noisy estimate",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+@final
+class Likelihood:
+    """The negative log-probability of held-out samples, with an interval over samples.
+
+    In bits for each component of a discrete sample (a uniform model has exactly
+    ``log2(levels)``), in nats for a whole continuous sample. The method says whether it is exact,
+    an upper bound or a noisy estimate. Numbers of different kinds must not be ranked without
+    saying so: a bound may be loose.
+
+    Attributes:
+        most: How many samples to look at, at most.
+    """
+
+    most: Annotated[int, Between(2)] = 1000
+
+    @torch.no_grad()
+    def inspect(self, model: Model, real: Tensor, *, rng: Rng) -> Findings:
+        """Returns the score ``likelihood``."""
+        if not isinstance(model, Density):
+            missing = Estimate.missing(
+                "the model has no density", unit=_unit(model.space), better="lower"
+            )
+            return Findings(scores={"likelihood": missing}, clock={})
+        stream = rng.stream("likelihood")
+        found = [model.log_prob(x, rng=stream) for x in torch.split(real[: self.most], _BLOCK)]
+        return Findings(scores={"likelihood": _summary(found, model.space)}, clock={})
+
+
+def _summary(found: list[LogProb], space: Space) -> Estimate:
+    nats = torch.cat([part.value for part in found]).double()
+    unit = _unit(space)
+    wrong = int((~nats.isfinite()).sum())
+    if wrong:
+        return Estimate.missing(
+            f"{wrong} of {len(nats)} samples have probability 0, or none that is a number",
+            unit=unit,
+            better="lower",
+        )
+    values = -nats if space.levels is None else bits_per_dim(nats, space)
+    estimate = mean(values.tolist(), unit=unit, better="lower", of="samples")
+    how = ", ".join(filter(None, [_KINDS[found[0].kind], found[0].method]))
+    return Estimate(
+        value=estimate.value,
+        low=estimate.low,
+        high=estimate.high,
+        n=estimate.n,
+        unit=unit,
+        better="lower",
+        method=f"{how}; {estimate.method}",
+    )
+
+
+def _unit(space: Space) -> str:
+    return "nats" if space.levels is None else "bits/dim"

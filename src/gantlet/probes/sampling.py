@@ -1,0 +1,158 @@
+"""What a sample costs: operations, memory, time, and steps that must wait for one another."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, final
+
+import torch
+from torch import Tensor
+
+from gantlet.compute.depth import DepthMeter, critical_path
+from gantlet.compute.flops import FlopMeter, count
+from gantlet.compute.memory import MemoryMeter
+from gantlet.core.estimate import Estimate
+from gantlet.core.measure import Findings
+from gantlet.core.model import Cached, Density, Model
+from gantlet.core.rng import Rng
+from gantlet.core.spec import Between
+from gantlet.probes.repeats import median, repeat
+
+# Without its cache a model is timed only if that should take no longer than this many budgets.
+_PATIENCE = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+@final
+class Sampling:
+    """What it takes to sample, and of a density to evaluate it.
+
+    Scores: operations for a sample; the sequential depth, how many evaluations of the network
+    must wait for one another, as the model declares it; the critical path, how many heavy
+    operators (products of matrices, convolutions, attention) must, as it is measured. With any
+    number of processors, sampling could not take less time than its critical path. Clock: CPU time
+    for a sample in a batch, latency of one sample alone, throughput, peak memory of a batch.
+
+    A model with a cache is also measured without it.
+
+    Attributes:
+        batch: How many samples are drawn together.
+        repeats: How often each time is taken, at most.
+        seconds: How long each time may be taken for; slow models are repeated less often.
+    """
+
+    batch: Annotated[int, Between(1)] = 64
+    repeats: Annotated[int, Between(1)] = 9
+    seconds: Annotated[float, Between(0)] = 1.0
+
+    @torch.no_grad()
+    def inspect(self, model: Model, real: Tensor, *, rng: Rng) -> Findings:
+        """Returns operations and depths as scores, times and memory with the clock."""
+        draw = partial(_draw, model, rng=rng)
+        with FlopMeter() as flops, MemoryMeter() as memory, DepthMeter() as depth:
+            draw(self.batch)
+        cost = _operations(flops.flops / self.batch, flops.unknown, f"batch of {self.batch}")
+        scores = {
+            "FLOPs per sample": cost,
+            "sequential depth of sampling": _steps(
+                model.sample_depth, "network evaluations, as declared by the model"
+            ),
+            "critical path of sampling": _steps(depth.depth, "heavy operators in a chain"),
+            **_density(model, real, rng),
+        }
+        clock = {
+            **self._times(draw),
+            "peak memory of sampling": Estimate.exact(
+                memory.peak,
+                method=f"bytes of tensors held at one time, batch of {self.batch}",
+                unit="B",
+                better="lower",
+            ),
+        }
+        if isinstance(model, Cached):
+            naive, naive_clock = self._naive(model, clock["CPU time per sample"], cost, rng)
+            scores, clock = scores | naive, clock | naive_clock
+        return Findings(scores=scores, clock=clock)
+
+    def _times(self, draw: Callable[[int], object]) -> dict[str, Estimate]:
+        together = repeat(lambda: draw(self.batch), repeats=self.repeats, seconds=self.seconds)
+        alone = repeat(lambda: draw(1), repeats=self.repeats, seconds=self.seconds)
+        return {
+            "CPU time per sample": self._cpu([usage.cpu for usage in together]),
+            "latency of one sample": median(
+                [usage.wall for usage in alone],
+                unit="s",
+                better="lower",
+                of="runs",
+                method=f"wall clock, batch of 1{_threads()}",
+            ),
+            "throughput of sampling": median(
+                [self.batch / max(usage.wall, 1e-9) for usage in together],
+                unit="samples/s",
+                better="higher",
+                of="runs",
+                method=f"wall clock, batch of {self.batch}{_threads()}",
+            ),
+        }
+
+    def _cpu(self, seconds: list[float]) -> Estimate:
+        return median(
+            [s / self.batch for s in seconds],
+            unit="s",
+            better="lower",
+            of="runs",
+            method=f"CPU time of the host over all threads, batch of {self.batch}",
+        )
+
+    def _naive(
+        self, model: Cached, cached: Estimate, cost: Estimate, rng: Rng
+    ) -> tuple[dict[str, Estimate], dict[str, Estimate]]:
+        """Returns operations and CPU time for a sample without the cache."""
+
+        def draw(n: int) -> object:
+            return model.sample(n, rng=rng.stream("sampling"), cached=False)
+
+        found = count(lambda: draw(1))
+        scores = {"FLOPs per sample, naive": _operations(found.flops, found.unknown, "batch of 1")}
+        times = (found.flops / cost.value) if cost.value else 1.0
+        expected = times * self.batch * (cached.value or 0.0)
+        if expected > _PATIENCE * self.seconds:
+            cpu = Estimate.missing(
+                f"would take about {expected:.0f} s for a batch of {self.batch}",
+                unit="s",
+                better="lower",
+            )
+        else:
+            runs = repeat(lambda: draw(self.batch), repeats=self.repeats, seconds=self.seconds)
+            cpu = self._cpu([usage.cpu for usage in runs])
+        return scores, {"CPU time per sample, naive": cpu}
+
+
+def _draw(model: Model, n: int, *, rng: Rng) -> Tensor:
+    # A fresh stream for each call: every repeat draws the same samples.
+    return model.sample(n, rng=rng.stream("sampling"))
+
+
+def _density(model: Model, real: Tensor, rng: Rng) -> dict[str, Estimate]:
+    declared, measured = "sequential depth of density", "critical path of density"
+    if not isinstance(model, Density):
+        missing = Estimate.missing("the model has no density", better="lower")
+        return {declared: missing, measured: missing}
+    path = critical_path(lambda: model.log_prob(real[:1], rng=rng.stream("density")))
+    return {
+        declared: _steps(model.density_depth, "network evaluations, as declared by the model"),
+        measured: _steps(path, "heavy operators in a chain"),
+    }
+
+
+def _operations(flops: float, unknown: object, batch: str) -> Estimate:
+    beside = f", without {unknown}, which could not be counted" if unknown else ""
+    return Estimate.exact(flops, method=f"counted, {batch}{beside}", unit="FLOP", better="lower")
+
+
+def _steps(n: int, method: str) -> Estimate:
+    return Estimate.exact(n, method=method, better="lower")
+
+
+def _threads() -> str:
+    return f", {torch.get_num_threads()} threads"
