@@ -36,7 +36,19 @@ def test_help_needs_no_torch():
 
 @pytest.mark.parametrize(
     "command",
-    "compare train sample cost study report export list show doctor data".split(),
+    [
+        "compare",
+        "train",
+        "sample",
+        "cost",
+        "study",
+        "report",
+        "export",
+        "list",
+        "show",
+        "doctor",
+        "data",
+    ],
 )
 def test_every_command_has_help_with_an_example(command, capsys):
     run([command, "--help"])

@@ -10,7 +10,7 @@ from torch import nn
 from gantlet.core.rng import Rng
 from gantlet.core.space import Space
 from gantlet.families.flow import Flow
-from gantlet.nets.bijections.coupling import Coupling
+from gantlet.nets.bijections.coupling import Couplings
 from gantlet.nets.bijections.spline import BINS, BOUND, SMALLEST
 from gantlet.nets.seeding import seeded
 
@@ -35,18 +35,19 @@ def peer(name):
 
 
 def ours(coupling):
-    """A flow in double precision whose parameters have moved, and its couplings."""
+    """A flow in double precision whose parameters have moved, and its networks."""
     family = Flow(coupling=coupling, layers=COUPLINGS, width=16)
     model = family.build(SPACE, rng=Rng(0)).model.double()
-    couplings = [m for m in model.modules() if isinstance(m, Coupling)]
+    couplings = [m for m in model.modules() if isinstance(m, Couplings)]
+    nets = [net for c in couplings for net in c.nets]
     rng = Rng(0).stream("stir")
     with torch.no_grad():
-        for layer in couplings:
-            for parameter in layer.net.parameters():
+        for net in nets:
+            for parameter in net.parameters():
                 noise = torch.randn(parameter.shape, generator=rng, dtype=torch.float64)
                 parameter.add_(0.2 * noise)
     x = torch.randn(200, 6, generator=rng, dtype=torch.float64)
-    return model, couplings, x
+    return model, nets, x
 
 
 def masks():
@@ -81,17 +82,17 @@ def log_prob(model, x):
 @torch.no_grad()
 def test_affine_couplings_agree_with_zuko():
     zuko = peer("zuko")
-    model, couplings, x = ours("affine")
+    model, nets, x = ours("affine")
 
     def affine(l, t):
         return torch.distributions.AffineTransform(t, (2 * torch.tanh(l / 2)).exp())
 
     layers = []
-    for layer, kept in zip(couplings, masks(), strict=True):
+    for net, kept in zip(nets, masks(), strict=True):
         made = zuko.flows.coupling.GeneralCouplingTransform(
             6, mask=kept, univariate=affine, shapes=[(), ()], hidden_features=(16, 16)
         ).double()
-        load(made.hyper, interleaved(layer.net, 2))
+        load(made.hyper, interleaved(net, 2))
         layers.append(made)
     base = zuko.flows.UnconditionalDistribution(
         zuko.distributions.DiagNormal, torch.zeros(6).double(), torch.ones(6).double(), buffer=True
@@ -127,11 +128,11 @@ class Reorder(nn.Module):
 @torch.no_grad()
 def test_affine_couplings_agree_with_normflows():
     nf = peer("normflows")
-    model, couplings, x = ours("affine")
+    model, nets, x = ours("affine")
     layers = []
-    for layer, kept in zip(couplings, masks(), strict=True):
+    for net, kept in zip(nets, masks(), strict=True):
         order = torch.cat([kept.nonzero()[:, 0], (~kept).nonzero()[:, 0]])
-        block = nf.flows.AffineCouplingBlock(Parameters(layer.net))
+        block = nf.flows.AffineCouplingBlock(Parameters(net))
         layers += [Reorder(order), block, Reorder(order.argsort())]
     base = nf.distributions.DiagGaussian(6, trainable=False).double()
     theirs = nf.NormalizingFlow(base, list(reversed(layers)))
@@ -161,9 +162,9 @@ def test_spline_couplings_agree_with_nflows():
         PiecewiseRationalQuadraticCouplingTransform,
     )
 
-    model, couplings, x = ours("spline")
+    model, nets, x = ours("spline")
     layers = []
-    for layer, kept in zip(couplings, masks(), strict=True):
+    for net, kept in zip(nets, masks(), strict=True):
         made = PiecewiseRationalQuadraticCouplingTransform(
             mask=(~kept).int(),
             transform_net_create_fn=WithContext,
@@ -174,7 +175,7 @@ def test_spline_couplings_agree_with_nflows():
             min_bin_height=SMALLEST,
             min_derivative=SMALLEST,
         )
-        state = interleaved(layer.net, 3 * BINS - 1)
+        state = interleaved(net, 3 * BINS - 1)
         # Ours are shifted so that 0 is a slope of 1.
         slopes = state[-1][1].view(-1, 3 * BINS - 1)[:, 2 * BINS :]
         slopes += math.log(math.expm1(1 - SMALLEST))

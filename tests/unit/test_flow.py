@@ -15,7 +15,7 @@ from gantlet.core.rng import Rng
 from gantlet.core.space import Space
 from gantlet.families.flow import Flow
 from gantlet.nets.bijections.convolution import InvertibleConv
-from gantlet.nets.bijections.coupling import Coupling
+from gantlet.nets.bijections.coupling import Couplings
 from gantlet.nets.bijections.elementwise import Logit
 from gantlet.nets.bijections.multiscale import EarlyExit
 from gantlet.nets.bijections.planar import Planar
@@ -201,8 +201,9 @@ def test_realnvp_changes_every_component_with_two_layers():
     model = build(DIGITS, layers=2).model
     with torch.no_grad():
         for part in model.modules():
-            if isinstance(part, Coupling):
-                part.net[-1].bias.fill_(1)
+            if isinstance(part, Couplings):
+                for net in part.nets:
+                    net[-1].bias.fill_(1)
     x = made_up(DIGITS, 1) + 0.5
     start, _ = build(DIGITS, layers=2).model.encode(x)
     assert (model.encode(x)[0] != start).all()
@@ -210,8 +211,8 @@ def test_realnvp_changes_every_component_with_two_layers():
 
 def test_the_default_has_the_size_of_its_description():
     model = Flow().build(DIGITS, rng=Rng(0)).model
-    couplings = [m for m in model.modules() if isinstance(m, Coupling)]
-    assert len(couplings) == 8
+    couplings = [m for m in model.modules() if isinstance(m, Couplings)]
+    assert [len(c.nets) for c in couplings] == [4, 4]
     inside = 32 * 128 + 128 + 128 * 128 + 128 + 128 * 64 + 64
     assert sum(p.numel() for p in model.parameters()) == 8 * inside + 2 * 64
     planar = build(VECTOR, coupling="planar", layers=3).model

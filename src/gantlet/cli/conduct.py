@@ -39,6 +39,7 @@ def conduct(study: "Study", options: RunOptions | None, name: str) -> int:
     """
     options = options or RunOptions()
     _check(options)
+    study.trials()  # a question that cannot be asked is told before anything is written
     question = study.question()
     folder = options.out or _folder(name, question)
     if options.dry_run:

@@ -1,6 +1,9 @@
 """gantlet sample."""
 
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 
 def sample(
@@ -9,7 +12,7 @@ def sample(
     *,
     model: str | None = None,
     seed: int = 0,
-    n: int = 64,
+    n: Annotated[int, Parameter(name=["-n", "--n"])] = 64,
     noise: int = 0,
     out: Path = Path("samples.npz"),
 ) -> int:
@@ -28,11 +31,14 @@ def sample(
         noise: Seed of the sampling itself.
         out: Where to put them: .npz, .npy, .safetensors, or .png for a picture of all.
     """
+    from gantlet.core.errors import UserError
     from gantlet.core.rng import Rng
     from gantlet.studies.contest import draw, restore
     from gantlet.studies.find import find_trial
     from gantlet.studies.samples import save_samples
 
+    if n < 1:
+        raise UserError(f"-n must be at least 1. Got {n}.")
     trial, folder = find_trial(run, model, seed)
     x = draw(restore(trial, folder), n, rng=Rng(noise).stream("sample"))
     save_samples(out, x, trial)

@@ -77,6 +77,7 @@ def conduct(
     study: Study, out: Path, *, workers: int = 1, threads: int = 1, device: str = "cpu"
 ) -> Report:
     """Runs any study into a run folder, writes its report there and returns it."""
+    study.trials()  # a question that cannot be asked is told before anything is written
     run = Run.create(out, study.question(), facts(device, threads, sys.argv))
     executor: Executor = Here() if workers == 1 else Pool(workers, threads)
     with run.lock():

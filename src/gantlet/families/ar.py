@@ -56,6 +56,7 @@ class PixelTransformer(Cached, Density):
     order: Tensor
     back: Tensor
     near: Tensor
+    rows: Tensor
 
     def __init__(
         self, space: Space, *, patch: int, window: int, width: int, layers: int, heads: int
@@ -68,6 +69,9 @@ class PixelTransformer(Cached, Density):
         self.register_buffer("order", order, persistent=False)
         self.register_buffer("back", order.flatten().argsort(), persistent=False)
         self.register_buffer("near", near, persistent=False)
+        # Where the embeddings of each level of a patch begin.
+        rows = torch.arange(self.group) * self.output.inputs
+        self.register_buffer("rows", rows, persistent=False)
         self.embed = nn.Parameter(_ordinal(self.group, self.output.inputs, width))
         self.look = nn.Linear(near.shape[1] * self.group, width, bias=False)
         nn.init.normal_(self.look.weight, std=0.3)
@@ -118,7 +122,7 @@ class PixelTransformer(Cached, Density):
         n, tokens, _ = u.shape
         q = self.position.new_zeros(n, tokens + 1, self.group)
         cache = self.body.cache(n, tokens) if cached else None
-        weight = self.hidden.masked
+        weight, bias = self.hidden.masked, self.hidden.bias
         for t in range(tokens):
             if cache is None:
                 h = self.body(self._tokens(q, 0, t + 1))[:, -1]
@@ -127,8 +131,8 @@ class PixelTransformer(Cached, Density):
             for g in range(self.group):
                 seen = torch.cat([h, self._scaled(q[:, t + 1])], 1)
                 units = slice(g * h.shape[1], (g + 1) * h.shape[1])
-                z = linear(seen, weight[units], self.hidden.bias[units])
-                q[:, t + 1, g] = choose(self.out(gelu(z)), u[:, t, g]).to(q.dtype)
+                z = linear(seen, weight[units], bias[units])
+                q[:, t + 1, g] = choose(self.out(gelu(z)), u[:, t, g])
         return q[:, 1:].flatten(1)
 
     def _tokens(self, q: Tensor, first: int, last: int) -> Tensor:
@@ -137,15 +141,11 @@ class PixelTransformer(Cached, Density):
         ``q`` has shape ``(n, tokens + 1, group)``: a token of zeros stands for whatever is
         outside, then come the tokens; those from ``last`` on do not matter.
         """
-        index = q[:, first:last].long() + self._rows()
+        index = q[:, first:last].long() + self.rows
         before = embedding(index, self.embed).sum(2)
         around = self.look(self._scaled(q[:, self.near[first:last]].flatten(2)))
         tokens: Tensor = before + around + self.position[first:last]
         return tokens
-
-    def _rows(self) -> Tensor:
-        """Where the embeddings of each level of a patch begin."""
-        return torch.arange(self.group, device=self.embed.device) * self.output.inputs
 
     def _scaled(self, q: Tensor) -> Tensor:
         return q * (2 / max(self.output.inputs - 1, 1)) - 1

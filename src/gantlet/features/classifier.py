@@ -1,4 +1,4 @@
-"""A small network trained on the data's own labels; what it looks at last are the features."""
+"""A small network trained on the data's own labels; what it sees last are the features."""
 
 from dataclasses import dataclass
 from typing import Annotated, final
@@ -8,49 +8,68 @@ from gantlet.core.measure import Features
 from gantlet.core.rng import Rng
 from gantlet.core.space import Space
 from gantlet.core.spec import Between, Spec
+from gantlet.features.classifier_net import ClassifierNet
 from gantlet.features.frozen import frozen, scaling_of
-from gantlet.features.supervised import Labelled, Network, accuracy, labelled, train
+from gantlet.features.supervised import count_right, in_words, learn, lesson
+from gantlet.nets.seeding import seeded
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Classifier:
-    """The penultimate layer of a classifier, trained on the labels that the data set has.
+    """The penultimate layer of a classifier that is trained on the labels of the data.
 
-    Trained with Adam and cross-entropy; the epoch with the highest validation accuracy is kept.
+    Convolutions with batch normalisation for images, an MLP for anything else; Adam on the
+    cross-entropy; the epoch with the highest validation accuracy is kept. The test split does
+    nothing but rate it.
 
-    Source: the practice of Heusel et al., 2017, https://arxiv.org/abs/1706.08500, with a network
-        for the data at hand instead of Inception.
+    Source: Heusel et al., 2017, https://arxiv.org/abs/1706.08500, whose features are those of a
+        classifier too; batch normalisation after Ioffe and Szegedy, 2015,
+        https://arxiv.org/abs/1502.03167.
+    Differs from the paper: a small network of the data at hand, not Inception; distances of its
+        features are no FID.
 
     Attributes:
         features: Width of the penultimate layer.
         samples: Most training samples.
-        epochs: How often each of them is seen.
-        lr: Learning rate at the start; it falls to zero along a cosine.
+        epochs: Most times that each of them is seen.
+        steps: Most steps, each on 64 samples.
+        lr: Largest learning rate; it rises for 50 steps and falls to zero along a cosine.
     """
 
     features: Annotated[int, Between(1)] = 64
     samples: Annotated[int, Between(2)] = 20_000
-    epochs: Annotated[int, Between(1)] = 30
-    lr: Annotated[float, Between(0)] = 2e-3
+    epochs: Annotated[int, Between(1)] = 20
+    steps: Annotated[int, Between(1)] = 2_000
+    lr: Annotated[float, Between(0)] = 4e-3
 
     def fit(self, space: Space, data: Splits, *, rng: Rng) -> Features:
-        """Trains the classifier and returns its features; the test split only rates it.
+        """Trains the classifier and returns its features.
 
         Raises:
             UserError: If a split has no labels, or the training split has fewer than two classes.
         """
-        known = labelled(data)
-        scaling = scaling_of(space, data.train, rng=Rng(rng.seed).stream("classifier/scaling"))
-        net = Network(space, scaling, self.features, len(known.classes), rng=rng).to(rng.device)
-        train(net, known, samples=self.samples, epochs=self.epochs, lr=self.lr, rng=rng)
-        rated = accuracy(net, known, "test", rng.device)
+        known = lesson(data)
+        own = Rng(rng.seed)
+        scaling = scaling_of(space, data.train, rng=own.stream("classifier/scaling"))
+        with seeded(own.stream("classifier/init")):
+            net = ClassifierNet(space, scaling, features=self.features, classes=known.classes)
+        net.to(rng.device)
+        n = learn(
+            net,
+            known,
+            space,
+            samples=self.samples,
+            epochs=self.epochs,
+            steps=self.steps,
+            lr=self.lr,
+            rng=rng,
+        )
+        rated = in_words(*count_right(net, known.test, space, rng=rng))
         return frozen(
             net.body,
             space,
             spec=Spec.of("classifier", self),
-            note=f"the last layer of a classifier of {len(known.classes)} classes, {rated}",
+            note=f"the {self.features} numbers that a classifier of {known.classes} classes sees "
+            f"last, trained on {n} labelled samples; test accuracy {rated}",
         )
-
-
-__all__ = ["Classifier", "Labelled"]

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from gantlet.nets.scaling import Scaling
 
 # Components of the samples in one block; a net makes some thirty numbers of each.
 _BLOCK = 2**18
-# Samples that suffice for a mean and a standard deviation of each component.
+# Samples that suffice for the mean and deviation of each component.
 _SCALED = 20_000
 
 
@@ -32,6 +33,10 @@ def some(n: int, most: int, *, rng: torch.Generator) -> Tensor:
     """Returns the indices of at most ``most`` of ``n`` samples, drawn by ``rng`` and sorted.
 
     All of them, in order, where there are no more than ``most``. ``rng`` lives on the CPU.
+
+    Example:
+        >>> some(3, 5, rng=torch.Generator())
+        tensor([0, 1, 2])
     """
     if n <= most:
         return torch.arange(n)
@@ -47,11 +52,19 @@ def blocks(
 
 
 def scaling_of(space: Space, train: Source, *, rng: torch.Generator) -> Scaling:
-    """Returns the map of samples to numbers of about unit size, from the training split."""
+    """Returns the map of samples to numbers of about unit size; at most 20,000 set it."""
     scaling = Scaling(space)
     if space.levels is None:
         scaling.fit(train.take(some(len(train), _SCALED, rng=rng)))
     return scaling
+
+
+def exactly() -> AbstractContextManager[None]:
+    """Returns a context in which a GPU convolves in full precision, each time alike."""
+    context: AbstractContextManager[None] = torch.backends.cudnn.flags(
+        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+    )
+    return context
 
 
 def frozen(net: nn.Module, space: Space, *, spec: Spec, note: str) -> Features:
@@ -69,8 +82,7 @@ def frozen(net: nn.Module, space: Space, *, spec: Spec, note: str) -> Features:
     @torch.no_grad()
     def extract(x: Tensor) -> Tensor:
         net.to(x.device)
-        # Convolutions on a GPU may else differ from call to call.
-        with torch.backends.cudnn.flags(deterministic=True):
+        with exactly():
             return torch.cat([net(part.float()).float() for part in x.split(size)])
 
     return Features(
@@ -81,9 +93,9 @@ def frozen(net: nn.Module, space: Space, *, spec: Spec, note: str) -> Features:
 
 
 def digest(state: Mapping[str, Tensor]) -> str:
-    """Returns a short hash of all weights: names, shapes, types and bits."""
+    """Returns a short hash of weights: their names, shapes, types and bits."""
     found = hashlib.blake2b(digest_size=8)
     for name, tensor in sorted(state.items()):
         found.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        found.update(tensor.cpu().contiguous().numpy().tobytes())
     return found.hexdigest()

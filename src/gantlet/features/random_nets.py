@@ -6,7 +6,7 @@ from typing import final
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, conv2d, leaky_relu
+from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, conv2d, relu
 from typing_extensions import override
 
 from gantlet.core.rng import Rng
@@ -54,7 +54,7 @@ class RandomConvolutions(nn.Module):
         found: list[Tensor] = []
         for i, name in enumerate(self.names):
             x = avg_pool2d(x, 2, ceil_mode=True) if i else x
-            x = leaky_relu(conv2d(x, self.get_buffer(name), padding=1), 0.2) * math.sqrt(2)
+            x = relu(conv2d(x, self.get_buffer(name), padding=1)) * math.sqrt(2)
             found.append(adaptive_avg_pool2d(x, 2).flatten(1))
         return torch.cat(found, 1)
 

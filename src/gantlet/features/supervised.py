@@ -1,179 +1,197 @@
-"""Training of a small classifier: the labels, the network, the loop and the verdict."""
+"""Learning to classify: the labels, the loop and the verdict."""
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice
 from typing import Literal, final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy
-from typing_extensions import override
+from torch.optim import Adam
 
 from gantlet.core.dataset import Source, Splits
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.core.space import Space
-from gantlet.features.frozen import block_of, some
-from gantlet.nets.mlp import mlp
-from gantlet.nets.scaling import Scaling
-from gantlet.nets.seeding import seeded
+from gantlet.features.classifier_net import ClassifierNet
+from gantlet.features.frozen import block_of, exactly, some
 
 _BATCH = 64
+# Steps in which the learning rate rises from zero.
+_WARM_UP = 50
+# Most samples that an accuracy rests on.
+_JUDGED = 10_000
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """Splits whose samples all have a class.
+    """Samples with the place of each one's class among those of the training split.
 
     Attributes:
-        splits: The samples.
-        classes: The labels that the training split holds, sorted, shape ``(k,)``.
+        source: The samples.
+        classes: Shape ``(n,)``; -1 for a class that the training split does not have.
     """
 
-    splits: Splits
+    source: Source
     classes: Tensor
 
-    def of(self, name: Literal["train", "validation", "test"]) -> tuple[Source, Tensor]:
-        """Returns a split and the number of each sample's class; -1 where training has none."""
-        source: Source = getattr(self.splits, name)
-        labels = _labels(source, name)
-        place = torch.searchsorted(self.classes, labels).clamp(max=len(self.classes) - 1)
-        return source, torch.where(self.classes[place] == labels, place, -1)
+    def take(self, index: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Returns samples and their classes on ``device``."""
+        return self.source.take(index).to(device), self.classes[index].to(device)
 
 
-def labelled(data: Splits) -> Labelled:
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lesson:
+    """What a classifier learns from and is judged by.
+
+    Attributes:
+        train: What it learns from.
+        validation: What chooses its best epoch.
+        test: What rates it.
+        classes: How many classes there are.
+    """
+
+    train: Labelled
+    validation: Labelled
+    test: Labelled
+    classes: int
+
+
+def lesson(data: Splits) -> Lesson:
     """Returns splits with their classes.
 
     Raises:
         UserError: If a split has no labels, or the training split has fewer than two classes.
     """
-    for name in ("validation", "test"):
-        _labels(getattr(data, name), name)
-    classes = _labels(data.train, "train").unique()
-    if len(classes) < 2:
+    labels = {name: _labels(data, name) for name in ("train", "validation", "test")}
+    known = labels["train"].unique()
+    if len(known) < 2:
         raise UserError(
-            f"The classifier needs at least two classes. The training samples have {len(classes)}; "
-            "use --features random-conv."
+            "The classifier needs at least two classes. The training samples have "
+            f"{len(known)}; use the features random-conv."
         )
-    return Labelled(data, classes)
+
+    def split(name: Literal["train", "validation", "test"]) -> Labelled:
+        place = torch.searchsorted(known, labels[name]).clamp(max=len(known) - 1)
+        classes = torch.where(known[place] == labels[name], place, -1)
+        return Labelled(getattr(data, name), classes)
+
+    return Lesson(
+        train=split("train"),
+        validation=split("validation"),
+        test=split("test"),
+        classes=len(known),
+    )
 
 
-def _labels(source: Source, name: str) -> Tensor:
-    labels = source.labels
-    if labels is None:
+def _labels(data: Splits, name: str) -> Tensor:
+    source: Source = getattr(data, name)
+    if source.labels is None:
         raise UserError(
-            f"The classifier needs the class of each sample. The {name} split has no labels: give "
-            "them with the data (gantlet show DATA says how) or use --features random-conv."
+            f"The classifier needs the class of each sample. The {name} samples have no labels; "
+            "give them with the data or use the features random-conv."
         )
-    return labels.cpu()
+    return source.labels.cpu().long()
 
 
-@final
-class Network(nn.Module):
-    """Strided convolutions for images, an MLP for anything else, and a linear layer on top.
+def learn(
+    net: ClassifierNet,
+    lesson: Lesson,
+    space: Space,
+    *,
+    samples: int,
+    epochs: int,
+    steps: int,
+    lr: float,
+    rng: Rng,
+) -> int:
+    """Trains ``net`` and leaves it as it was after its best epoch on validation.
 
-    Args:
-        space: The space of the samples.
-        scaling: What they pass first.
-        features: Width of the layer before the last.
-        classes: How many classes.
-        rng: Its stream "classifier/init" decides the initial weights.
+    Returns how many samples it learned from.
     """
-
-    def __init__(
-        self, space: Space, scaling: Scaling, features: int, classes: int, *, rng: Rng
-    ) -> None:
-        super().__init__()
-        with seeded(Rng(rng.seed).stream("classifier/init")):
-            layers = _convolutions(space) if space.kind == "image" else _dense(space)
-            self.body = nn.Sequential(scaling, *layers, nn.LazyLinear(features), nn.ReLU())
-            self.head = nn.Linear(features, classes)
-            self(torch.zeros(1, *space.shape))
-
-    @override
-    def forward(self, x: Tensor) -> Tensor:
-        """Returns the logits of each class, shape ``(n, classes)``."""
-        logits: Tensor = self.head(self.body(x))
-        return logits
-
-
-def _convolutions(space: Space) -> list[nn.Module]:
-    c, *sides = space.shape
-    side = max(sides)
-    widths = [c, 16, 32, 64, 64, 64]
-    layers: list[nn.Module] = []
-    for i, (a, b) in enumerate(pairwise(widths)):
-        stride = 2 if side > 4 and (i or side > 8) else 1
-        layers += [nn.Conv2d(a, b, 3, stride=stride, padding=1), nn.ReLU()]
-        side = (side + stride - 1) // stride
-        if side <= 4 and i:
-            break
-    return [*layers, nn.Flatten()]
-
-
-def _dense(space: Space) -> list[nn.Module]:
-    return [nn.Flatten(), mlp(space.size, 128, 128, activation=nn.ReLU), nn.ReLU()]
-
-
-def train(
-    net: Network, known: Labelled, *, samples: int, epochs: int, lr: float, rng: Rng
-) -> None:
-    """Trains ``net`` with Adam and leaves it as it was after its best epoch on validation."""
-    source, labels = known.of("train")
     own = Rng(rng.seed)
-    chosen = some(len(source), samples, rng=own.stream("classifier/samples"))
-    optimizer = torch.optim.Adam(net.parameters(), lr)
-    steps = epochs * -(-len(chosen) // _BATCH)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, max(steps, 2))
+    n = len(lesson.train.source)
+    chosen = some(n, samples, rng=own.stream("classifier/samples"))
+    steps = min(steps, epochs * max(1, len(chosen) // _BATCH))
+    optimizer = Adam(net.parameters(), lr, fused=True)
     best, kept = -1.0, net.state_dict()
-    for epoch in range(epochs):
-        order = chosen[torch.randperm(len(chosen), generator=own.stream(f"classifier/{epoch}"))]
-        for part in order.split(_BATCH):
-            x, y = source.take(part).to(rng.device), labels[part].to(rng.device)
-            optimizer.zero_grad()
-            cross_entropy(net(x), y).backward()
-            optimizer.step()
-            schedule.step()
-        reached = right(net, known, "validation", rng.device) / len(known.splits.validation)
-        if reached >= best:
-            best, kept = reached, {k: v.clone() for k, v in net.state_dict().items()}
+    for step, (part, is_last) in enumerate(islice(_batches(chosen, own), steps)):
+        for group in optimizer.param_groups:
+            group["lr"] = lr * _rate(step, steps)
+        _step(net, optimizer, *lesson.train.take(part, rng.device))
+        if is_last or step == steps - 1:
+            right, of = count_right(net, lesson.validation, space, rng=rng)
+            if right / of >= best:
+                best = right / of
+                kept = {k: v.clone() for k, v in net.state_dict().items()}
     net.load_state_dict(kept)
+    return len(chosen)
+
+
+def _batches(chosen: Tensor, rng: Rng) -> Iterator[tuple[Tensor, bool]]:
+    """Yields batches of indices, epoch after epoch, and whether each is its epoch's last.
+
+    Samples that do not fill a batch wait for another epoch.
+    """
+    epoch = 0
+    while True:
+        stream = rng.stream(f"classifier/epoch/{epoch}")
+        order = chosen[torch.randperm(len(chosen), generator=stream)]
+        whole = max(1, len(order) // _BATCH)
+        for i, part in enumerate(order.split(_BATCH)[:whole]):
+            yield part, i == whole - 1
+        epoch += 1
+
+
+def _rate(step: int, steps: int) -> float:
+    """Returns the learning rate as a part of its largest value: a rise, then half a cosine."""
+    return min(1.0, (step + 1) / _WARM_UP) * (1 + math.cos(math.pi * step / steps)) / 2
+
+
+def _step(net: ClassifierNet, optimizer: Adam, x: Tensor, y: Tensor) -> None:
+    net.train()
+    optimizer.zero_grad()
+    with exactly():
+        cross_entropy(net(x), y).backward()
+    optimizer.step()
 
 
 @torch.no_grad()
-def right(
-    net: Network, known: Labelled, name: Literal["validation", "test"], device: torch.device
-) -> int:
-    """Returns how many samples of a split ``net`` puts into their class."""
-    source, labels = known.of(name)
-    found = 0
-    for part in torch.arange(len(source)).split(block_of_source(net)):
-        guess = net(source.take(part).to(device)).argmax(1).cpu()
-        found += int((guess == labels[part]).sum())
-    return found
+def count_right(
+    net: ClassifierNet, split: Labelled, space: Space, *, rng: Rng
+) -> tuple[int, int]:
+    """Returns how many samples of a split ``net`` puts into their class, and out of how many.
+
+    At most 10,000 are looked at.
+    """
+    net.eval()
+    index = some(len(split.source), _JUDGED, rng=Rng(rng.seed).stream("classifier/judged"))
+    right = 0
+    with exactly():
+        for part in index.split(block_of(space)):
+            x, y = split.take(part, rng.device)
+            right += int((net(x).argmax(1) == y).sum())
+    return right, len(index)
 
 
-def block_of_source(net: Network) -> int:
-    """Returns the block of samples for ``net``."""
-    scaling = net.body[0]
-    assert isinstance(scaling, Scaling)
-    return block_of(scaling.space)
-
-
-def accuracy(
-    net: Network, known: Labelled, name: Literal["validation", "test"], device: torch.device
-) -> str:
-    """Returns the accuracy of ``net`` on a split with its interval, in words.
+def in_words(right: int, of: int) -> str:
+    """Returns an accuracy with its 95 % interval.
 
     Source: Clopper and Pearson, 1934, https://doi.org/10.1093/biomet/26.4.404.
+
+    Example:
+        >>> in_words(98, 100)
+        '98.0 % (95 % interval 93.0 to 99.8, Clopper and Pearson, 100 samples)'
     """
     from scipy.special import betaincinv
 
-    n, k = len(known.splits.test), right(net, known, name, device)
-    low = float(betaincinv(k, n - k + 1, 0.025)) if k else 0.0
-    high = float(betaincinv(k + 1, n - k, 0.975)) if k < n else 1.0
+    low = 100 * float(betaincinv(right, of - right + 1, 0.025)) if right else 0.0
+    high = 100 * float(betaincinv(right + 1, of - right, 0.975)) if right < of else 100.0
     return (
-        f"{name} accuracy {100 * k / n:.1f} % [{100 * low:.1f}, {100 * high:.1f}] on {n} samples "
-        "(95 % interval of Clopper and Pearson)"
+        f"{100 * right / of:.1f} % (95 % interval {low:.1f} to {high:.1f}, Clopper and Pearson, "
+        f"{of} samples)"
     )

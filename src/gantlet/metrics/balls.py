@@ -109,5 +109,5 @@ def _count(distances: Tensor, radius: Tensor, count: Tensor) -> None:
     """Adds to each row of ``count`` how many balls, one a row, hold each column's sample."""
     # A product with ones adds zeros and ones exactly, and several times faster than sum.
     ones = torch.ones(len(distances), device=distances.device)
-    for r, row in zip(radius, count, strict=True):
-        row += ones @ (distances <= r[:, None]).float()
+    for i, r in enumerate(radius):
+        count[i] += ones @ (distances <= r[:, None]).float()

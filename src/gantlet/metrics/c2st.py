@@ -7,7 +7,7 @@ from typing import ClassVar, Literal, final
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from gantlet.core.estimate import Better, Estimate
 from gantlet.core.intervals import proportion
@@ -58,12 +58,8 @@ class C2st:
         if reason := too_few(x, y, 4):
             return Estimate.missing(reason, better=self.better)
         judge, x_test, y_test = train(x, y, self.classifier, rng=rng)
-        correct = int((~judge(x_test)).sum()) + int(judge(y_test).sum())
-        n = 2 * len(x_test)
-        made = proportion(correct, n, unit=self.unit, better=self.better, of="held-out samples")
-        return replace(
-            made, method=f"{self.classifier}; {made.method}; {_against_chance(correct, n)}"
-        )
+        found = rate(judge, x_test, y_test)
+        return replace(found, method=f"{self.classifier}; {found.method}", better=self.better)
 
 
 def train(
@@ -80,17 +76,28 @@ def train(
     z = torch.cat([x[:half], y[:half]])
     mean, scale = z.mean(0), z.std(0)
     scale = torch.where(scale > 0, scale, torch.ones_like(scale))
-    fit = _fit_mlp if classifier == "mlp" else _fit_knn
-    standard = fit(((z - mean) / scale).float(), rng)
+    standard_z = ((z - mean) / scale).float()
+    standard = _fit_mlp(standard_z, rng) if classifier == "mlp" else _fit_knn(standard_z)
     return (lambda w: standard(((w - mean) / scale).float())), x[half:], y[half:]
+
+
+def rate(judge: Judge, real: Tensor, fake: Tensor) -> Estimate:
+    """Returns how often ``judge`` is right on held-out samples, equally many of each."""
+    from scipy.special import bdtrc
+
+    correct, n = int((~judge(real)).sum()) + int(judge(fake).sum()), len(real) + len(fake)
+    found = proportion(correct, n, of="held-out samples")
+    # The probability of as many hits by guessing.
+    p = float(bdtrc(correct - 1, n, 0.5)) if correct > 0 else 1.0
+    return replace(found, method=f"{found.method}; p = {p:.2g} against chance")
 
 
 def _order(x: Tensor, rng: torch.Generator) -> Tensor:
     return torch.randperm(len(x), generator=rng, device=rng.device).to(x.device)
 
 
-def _fit_knn(z: Tensor, rng: torch.Generator) -> Judge:
-    """Returns the vote of the nearest; the second half of ``z`` is fake. Draws nothing."""
+def _fit_knn(z: Tensor) -> Judge:
+    """Returns the vote of the nearest; the second half of ``z`` is fake."""
     # An odd number of votes is never a draw.
     k = math.isqrt(len(z)) // 2 * 2 + 1
     k = min(k, len(z) - 1)
@@ -111,18 +118,14 @@ def _fit_mlp(z: Tensor, rng: torch.Generator) -> Judge:
         net = nn.Sequential(nn.Linear(z.shape[1], _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, 1))
     net.to(z.device)
     is_fake = (torch.arange(len(z), device=z.device) >= len(z) // 2).float()
-    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-2, weight_decay=1.0)
+    parameters = list(net.parameters())
+    optimizer = torch.optim.AdamW(parameters, lr=1e-2, weight_decay=1.0)
     with torch.enable_grad():
         for _ in range(_STEPS):
-            optimizer.zero_grad()
-            F.binary_cross_entropy_with_logits(net(z).flatten(), is_fake).backward()
+            loss = binary_cross_entropy_with_logits(net(z).flatten(), is_fake)
+            gradients = torch.autograd.grad(loss, parameters)
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                parameter.grad = gradient
             optimizer.step()
     net.requires_grad_(requires_grad=False)
     return lambda w: net(w).flatten() > 0
-
-
-def _against_chance(correct: int, n: int) -> str:
-    from scipy.special import bdtrc
-
-    p = float(bdtrc(correct - 1, n, 0.5)) if correct > 0 else 1.0
-    return f"p = {p:.2g} against chance"

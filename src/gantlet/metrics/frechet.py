@@ -10,7 +10,13 @@ from torch import Tensor
 from gantlet.core.estimate import Better, Estimate
 from gantlet.metrics.inputs import about_zero, pair, too_few
 from gantlet.metrics.intervals import Variance, around, total
-from gantlet.metrics.jackknife import Jackknifed, folds, jackknife
+from gantlet.metrics.jackknife import FOLDS, Jackknifed, folds, jackknife
+
+_METHOD = (
+    "plain {:.4g}, less its bias by block jackknife; interval by block jackknife, less the "
+    "second-order part that it counts twice"
+)
+_CAVEAT = "; with less than two samples a feature some bias is left, and the interval too narrow"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +42,8 @@ class Frechet:
     def measure(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Estimate:
         """Compares features, shapes ``(n, d)`` and ``(m, d)``; ``rng`` draws the folds.
 
-        There is no interval where a set has no more samples than features: the bias then exceeds
-        what leaving out samples can show.
+        There is no interval where a set, one fold less, has no more samples than features: the
+        bias then exceeds what leaving out samples can show.
 
         Raises:
             UserError: If the features cannot be compared.
@@ -54,27 +60,21 @@ def frechet_distance(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _estimate(x: Tensor, y: Tensor, rng: torch.Generator) -> Estimate:
-    n = min(len(x), len(y))
+    n, d = min(len(x), len(y)), x.shape[1]
     sides = [_leave_out(x, y, rng), _leave_out(y, x, rng)]
     plain = float(frechet_distance(x, y))
     value = plain - math.fsum(side.bias for side in sides)
-    if n <= x.shape[1]:
+    if n * (1 - 1 / FOLDS) <= d:
         return Estimate(
             value=value,
             n=n,
-            method=f"no interval: {n} samples for {x.shape[1]} features leave an unknown part of "
-            f"the bias; plain {plain:.4g}, less what the jackknife shows",
+            method=f"plain {plain:.4g}, less what the block jackknife shows of its bias; no "
+            f"interval, since {n} samples of {d} features leave an unknown part of it",
         )
-    spread = total([side.variance for side in sides])
+    spread = total(side.variance for side in sides)
     second = _second_order(x, y)
     variance = Variance(max(spread.value - second, second), spread.noise)
-    return around(
-        value,
-        variance,
-        n=n,
-        method=f"plain {plain:.4g}, less its bias by block jackknife; "
-        "interval by block jackknife, less the second-order part that it counts twice",
-    )
+    return around(value, variance, n=n, method=_METHOD.format(plain) + _CAVEAT * (n < 2 * d))
 
 
 def _leave_out(x: Tensor, y: Tensor, rng: torch.Generator) -> Jackknifed:
@@ -86,7 +86,11 @@ def _leave_out(x: Tensor, y: Tensor, rng: torch.Generator) -> Jackknifed:
 def _kept(x: Tensor, fold: Tensor | None) -> list[Tensor]:
     """Returns masks that keep all samples, then all but those of each fold."""
     everyone = torch.ones(len(x), dtype=torch.bool, device=x.device)
-    return [everyone] if fold is None else [everyone, *(fold != f for f in fold.unique())]
+    return (
+        [everyone]
+        if fold is None
+        else [everyone, *(fold != f for f in range(int(fold.max()) + 1))]
+    )
 
 
 def _distances(x: Tensor, y: Tensor, kept: list[Tensor]) -> Tensor:
@@ -109,7 +113,8 @@ def _root(y: Tensor) -> Tensor:
     if len(y) <= y.shape[1]:
         return (y - y.mean(0)).T / math.sqrt(len(y) - 1)
     variances, axes = torch.linalg.eigh(_covariance(y))
-    return axes * variances.clamp_min(0).sqrt()
+    root: Tensor = axes * variances.clamp_min(0).sqrt()
+    return root
 
 
 def _second_order(x: Tensor, y: Tensor) -> float:

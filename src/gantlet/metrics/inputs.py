@@ -5,6 +5,9 @@ from torch import Tensor
 
 from gantlet.core.errors import UserError
 
+# About the largest float32: its square still is a float64.
+_LARGEST = 3.5e38
+
 
 def pair(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
     """Returns both sets of features in float64, without gradient, having checked them.
@@ -13,8 +16,8 @@ def pair(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
     Frechet distance is wrong in its third digit, and a feature of mean 1e4 drowns its own spread.
 
     Raises:
-        UserError: If a set is not a matrix of finite floating point numbers, or if the sets
-            differ in width or device.
+        UserError: If a set is not a matrix of floating point numbers in the range of float32, or
+            if the sets differ in width or device.
     """
     for name, x in (("real", real), ("fake", fake)):
         _check(x, name)
@@ -38,11 +41,11 @@ def _check(x: Tensor, name: str) -> None:
         )
     if not x.is_floating_point():
         raise UserError(f"{name} must be floating point. Got {x.dtype}; call .float() first.")
-    bad = int((~x.isfinite()).any(1).sum())
+    bad = int((~(x.abs() <= _LARGEST)).any(1).sum())
     if bad:
         raise UserError(
-            f"{bad} of the {len(x)} feature vectors of {name} hold NaN or infinity; "
-            "leave those samples out or report the model as diverged."
+            f"{bad} of the {len(x)} feature vectors of {name} hold NaN, infinity or numbers "
+            f"beyond {_LARGEST:.0e}; leave those samples out or report the model as diverged."
         )
 
 

@@ -25,12 +25,12 @@ class Variance:
     @classmethod
     def of_squares(cls, value: float, df: float) -> "Variance":
         """Returns the variance estimated from ``df`` independent squares of normal numbers."""
-        return cls(value, 2 * value**2 / df)
+        return cls(value, 2 * value * value / df)
 
     @property
     def df(self) -> float:
         """The degrees of freedom that fit value and noise."""
-        return 2 * self.value**2 / self.noise if self.noise > 0 else math.inf
+        return 2 * self.value * self.value / self.noise if self.noise > 0 else math.inf
 
 
 def total(parts: Iterable[Variance]) -> Variance:

@@ -41,6 +41,7 @@ class Kid:
         Raises:
             UserError: If the features cannot be compared.
         """
+        del rng  # nothing is random
         x, y = pair(real, fake)
         if reason := too_few(x, y, 2):
             return Estimate.missing(reason, better=self.better)

@@ -1,5 +1,6 @@
 """Precision, recall, density and coverage: four counts of who lies in whose neighbourhood."""
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, final
@@ -11,8 +12,8 @@ from gantlet.core.estimate import Better, Estimate
 from gantlet.core.spec import Between
 from gantlet.metrics.balls import Inside, inside, radii
 from gantlet.metrics.inputs import about_zero, pair, too_few
-from gantlet.metrics.intervals import Variance, around, fraction, total
-from gantlet.metrics.jackknife import folds, shared
+from gantlet.metrics.intervals import Variance, around, fraction
+from gantlet.metrics.jackknife import FOLDS, folds, shared
 
 NAMES = ("precision", "recall", "density", "coverage")
 
@@ -45,39 +46,31 @@ def neighbour_metrics(
         UserError: If the features cannot be compared.
     """
     x, y = about_zero(*pair(real, fake))
+    # The balls must still reach their neighbour when a fold is left out.
     if reason := too_few(x, y, max(k_precision, k_density) + 2):
         return {name: Estimate.missing(reason, better="higher") for name in names}
-    seen = _look(x, y, k_precision, k_density, names, rng)
-    measures = {
-        "precision": lambda: _share(seen.inside.fake["precision"], k_precision),
-        "recall": lambda: _share(seen.inside.real["recall"], k_precision),
-        "density": lambda: _density(seen.inside.fake["density"], k_density),
-        "coverage": lambda: _coverage(seen, k_density),
-    }
-    return {name: measures[name]().named(unit="1", better="higher") for name in names}
+    seen = _look(x, y, (k_precision, k_density), names, rng)
+    return {name: _judge(name, seen).named(unit="1", better="higher") for name in names}
 
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What one pass over all pairs has shown."""
+    """What one pass over all pairs has shown, and with which balls."""
 
     inside: Inside
     wide: Tensor
-    fold_x: Tensor
+    fold: Tensor
+    k_precision: int
+    k_density: int
 
 
 def _look(
-    x: Tensor,
-    y: Tensor,
-    k_precision: int,
-    k_density: int,
-    names: Collection[str],
-    rng: torch.Generator,
+    x: Tensor, y: Tensor, ks: tuple[int, int], names: Collection[str], rng: torch.Generator
 ) -> _Seen:
     fold_x = folds(len(x), rng=rng, device=x.device)
     fold_y = folds(len(y), rng=rng, device=y.device)
-    narrow, wide = radii(x, [k_precision, k_density], fold_x)
-    (fakes,) = radii(y, [k_precision], fold_y)
+    narrow, wide = radii(x, ks, fold_x)
+    (fakes,) = radii(y, ks[:1], fold_y)
     found = inside(
         x,
         y,
@@ -85,11 +78,21 @@ def _look(
         fake_balls=_only(names, {"recall": fakes}),
         fake_fold=fold_y,
     )
-    return _Seen(found, wide, fold_x)
+    return _Seen(found, wide, fold_x, *ks)
 
 
 def _only(names: Collection[str], all_: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: radius for name, radius in all_.items() if name in names}
+
+
+def _judge(name: str, seen: _Seen) -> Estimate:
+    if name == "precision":
+        return _share(seen.inside.fake[name], seen.k_precision)
+    if name == "recall":
+        return _share(seen.inside.real[name], seen.k_precision)
+    if name == "density":
+        return _density(seen.inside.fake[name], seen.k_density)
+    return _coverage(seen)
 
 
 def _share(counts: Tensor, k: int) -> Estimate:
@@ -106,18 +109,18 @@ def _density(counts: Tensor, k: int) -> Estimate:
     return around(float(held[0].mean()), variance, n=held.shape[1], method=_METHOD.format(k))
 
 
-def _coverage(seen: _Seen, k: int) -> Estimate:
+def _coverage(seen: _Seen) -> Estimate:
     """Judges the share of real balls that hold a fake sample."""
     nearest = seen.inside.nearest
     covered = (nearest.amin(1) <= seen.wide).double()
     whole = covered[0]
     # A ball that is left out takes its own term with it, and fewer terms share the mean.
-    left_out = seen.fold_x == torch.arange(len(covered) - 1, device=whole.device)[:, None]
+    left_out = seen.fold == torch.arange(len(covered) - 1, device=whole.device)[:, None]
     fewer = len(whole) / (~left_out).sum(1, keepdim=True)
     by_real = torch.where(left_out, whole.mean() - whole, covered[1:] - whole) * fewer
     without = [_others(nearest, f).amin(1) for f in range(nearest.shape[1])]
     by_fake = (torch.stack(without) <= seen.wide[0]).double() - whole
-    return _fraction(whole, _variance(whole, by_real, by_fake), k)
+    return _fraction(whole, _variance(whole, by_real, by_fake), seen.k_density)
 
 
 def _others(nearest: Tensor, fold: int) -> Tensor:
@@ -132,7 +135,7 @@ def _variance(terms: Tensor, *changes: Tensor) -> Variance:
     shares = [shared(change / len(terms)) for change in changes]
     value = max(own + math.fsum(s.value for s in shares), own / 2)
     noise = math.fsum(s.noise for s in shares)
-    return Variance(value, min(noise, 2 * value**2 / _LEAST_DF))
+    return Variance(value, min(noise, 2 * value * value / (FOLDS - 1)))
 
 
 def _fraction(held: Tensor, variance: Variance, k: int) -> Estimate:
@@ -257,4 +260,3 @@ class Coverage:
 
 def _one(name: str, real: Tensor, fake: Tensor, k: int, rng: torch.Generator) -> Estimate:
     return neighbour_metrics(real, fake, rng=rng, k_precision=k, k_density=k, names=(name,))[name]
-

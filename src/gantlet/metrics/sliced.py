@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, final
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from gantlet.core.estimate import Better, Estimate
 from gantlet.core.spec import Between
@@ -12,7 +13,6 @@ from gantlet.metrics.blocks import blocks
 from gantlet.metrics.inputs import about_zero, pair, too_few
 from gantlet.metrics.intervals import Variance, around, total
 from gantlet.metrics.jackknife import folds, jackknife
-
 
 _METHOD = (
     "{} random directions; plain {:.4g}, less its bias; bias and interval by block jackknife, "
@@ -62,7 +62,7 @@ class SlicedWasserstein:
 def random_directions(d: int, count: int, *, rng: torch.Generator, like: Tensor) -> Tensor:
     """Returns unit vectors drawn evenly from the sphere, shape ``(d, count)``."""
     u = torch.randn(d, count, generator=rng, device=rng.device, dtype=torch.float64).to(like)
-    return u / u.norm(dim=0)
+    return normalize(u, dim=0)
 
 
 def wasserstein(x: Tensor, y: Tensor, order: int) -> Tensor:
@@ -77,11 +77,15 @@ def wasserstein(x: Tensor, y: Tensor, order: int) -> Tensor:
         order: The power ``p``.
     """
     n, m = x.shape[1], y.shape[1]
-    ends = torch.cat([torch.arange(1, n + 1) * m, torch.arange(1, m + 1) * n]).unique()
+    # Where either function steps, in units of 1 / (n m).
+    ends: Tensor = torch.unique(
+        torch.cat([torch.arange(1, n + 1) * m, torch.arange(1, m + 1) * n])
+    )
     starts = torch.cat([ends.new_zeros(1), ends[:-1]])
     lengths = (ends - starts).to(x) / (n * m)
     i, j = (starts // m).to(x.device), (starts // n).to(x.device)
-    return (x[:, i] - y[:, j]).abs().pow(order) @ lengths
+    cost: Tensor = (x[:, i] - y[:, j]).abs() ** order @ lengths
+    return cost
 
 
 def _estimate(x: Tensor, y: Tensor, u: Tensor, order: int, rng: torch.Generator) -> Estimate:

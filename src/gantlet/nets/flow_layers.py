@@ -1,5 +1,6 @@
 """The bijections of whole flows: RealNVP and planar flows for vectors, Glow for images."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -10,7 +11,7 @@ from gantlet.core.errors import UserError
 from gantlet.core.space import Space
 from gantlet.nets.bijections.bijection import Bijection, Chain
 from gantlet.nets.bijections.convolution import InvertibleConv
-from gantlet.nets.bijections.coupling import Coupling, convolutional, dense
+from gantlet.nets.bijections.coupling import Couplings, convolutional, dense
 from gantlet.nets.bijections.elementwise import ActNorm, Logit
 from gantlet.nets.bijections.multiscale import EarlyExit
 from gantlet.nets.bijections.planar import Planar
@@ -86,23 +87,29 @@ class Layers:
         return [*start, *self._couplings(space)]
 
     def _couplings(self, space: Space) -> list[Bijection]:
-        """Returns couplings on a checkerboard and on halves in turn, each both ways round."""
+        """Returns half of the couplings on a checkerboard, in whole rounds, the rest on halves."""
         white_first = checkerboard(space.shape)
-        orders = [white_first, inverted(white_first)]
         sizes = ((space.size + 1) // 2, space.size // 2)
-        parts: list[Bijection] = []
-        for i in range(self.layers):
-            keep = i % 2
-            if keep == 0:
-                parts.append(Permute(orders[i // 2 % 2]))
-            parts.append(self._coupling(dense, sizes, keep=keep))
-        return parts
+        turns = min(self.layers, 2 * math.ceil(self.layers / 4))
+        return [
+            Permute(white_first),
+            self._coupling(dense, sizes, turns=turns),
+            Permute(inverted(white_first)),
+            self._coupling(dense, sizes, turns=self.layers - turns),
+        ]
 
-    def _coupling(self, make: Conditioner, sizes: tuple[int, int], *, keep: int = 0) -> Coupling:
+    def _coupling(self, make: Conditioner, sizes: tuple[int, int], *, turns: int = 1) -> Couplings:
         transform = _TRANSFORMS[self.coupling]()
-        outputs = sizes[1 - keep] * transform.count
-        net = make(sizes[keep], outputs, width=self.width, depth=self.depth)
-        return Coupling(net, transform, sizes, keep=keep)
+        nets = (
+            make(
+                sizes[turn % 2],
+                sizes[1 - turn % 2] * transform.count,
+                width=self.width,
+                depth=self.depth,
+            )
+            for turn in range(turns)
+        )
+        return Couplings(nets, transform, sizes)
 
     def _glow(self, space: Space) -> Bijection:
         channels, height, width = self._image(space)

@@ -131,6 +131,6 @@ def choose(logits: Tensor, u: Tensor) -> Tensor:
         >>> choose(torch.zeros(3, 4), torch.tensor([0.1, 0.3, 0.99]))
         tensor([0, 1, 3])
     """
-    cumulative = logits.softmax(-1).cumsum(-1)
-    below = cumulative < u[..., None] * cumulative[..., -1:]
+    below = logits.softmax(-1).cumsum(-1) < u[..., None]
+    # Rounding can leave the sum of the probabilities a little below 1, and ``u`` above it.
     return below.sum(-1).clamp(max=logits.shape[-1] - 1)

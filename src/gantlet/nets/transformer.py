@@ -10,16 +10,15 @@ from typing_extensions import override
 
 @dataclass(slots=True)
 class Cache:
-    """The keys and values of the tokens seen so far, for every block.
+    """The keys and values of the tokens seen so far.
 
     Attributes:
-        keys: Shape ``(blocks, n, heads, tokens, width / heads)``.
-        values: The same shape.
+        seen: For each block a tensor of shape ``(2, n, heads, tokens, width / heads)``: keys, then
+            values.
         length: How many tokens have been seen.
     """
 
-    keys: Tensor
-    values: Tensor
+    seen: list[Tensor]
     length: int = 0
 
 
@@ -46,20 +45,21 @@ class CausalAttention(nn.Module):
         q, k, v = self._split(x)
         return self._join(scaled_dot_product_attention(q, k, v, is_causal=True))
 
-    def step(self, x: Tensor, keys: Tensor, values: Tensor, at: int) -> Tensor:
+    def step(self, x: Tensor, seen: Tensor, at: int) -> Tensor:
         """Returns what token ``at`` gathers from those cached; its key and value are added.
 
-        ``x`` has shape ``(n, 1, width)``, ``keys`` and ``values`` are one block of a ``Cache``.
+        ``x`` has shape ``(n, 1, width)``, ``seen`` is one block of a ``Cache``.
         """
-        q, k, v = self._split(x)
-        keys[:, :, at : at + 1] = k
-        values[:, :, at : at + 1] = v
-        seen = keys[:, :, : at + 1], values[:, :, : at + 1]
-        return self._join(scaled_dot_product_attention(q, *seen))
+        qkv = self._split(x)
+        seen[:, :, :, at : at + 1] = qkv[1:]
+        keys, values = seen[:, :, :, : at + 1]
+        return self._join(scaled_dot_product_attention(qkv[0], keys, values))
 
-    def _split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        q, k, v = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        return q, k, v
+    def _split(self, x: Tensor) -> Tensor:
+        """Returns query, key and value, shape ``(3, n, heads, tokens, width / heads)``."""
+        n, tokens, _ = x.shape
+        qkv: Tensor = self.qkv(x)
+        return qkv.view(n, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
 
     def _join(self, y: Tensor) -> Tensor:
         joined: Tensor = self.out(y.transpose(1, 2).flatten(2))
@@ -93,9 +93,9 @@ class Block(nn.Module):
         out: Tensor = x + self.mlp(self.norm2(x))
         return out
 
-    def step(self, x: Tensor, keys: Tensor, values: Tensor, at: int) -> Tensor:
+    def step(self, x: Tensor, seen: Tensor, at: int) -> Tensor:
         """Returns token ``at``, shape ``(n, 1, width)``, one block on."""
-        x = x + self.attention.step(self.norm1(x), keys, values, at)
+        x = x + self.attention.step(self.norm1(x), seen, at)
         out: Tensor = x + self.mlp(self.norm2(x))
         return out
 
@@ -130,9 +130,8 @@ class CausalTransformer(nn.Module):
 
     def cache(self, n: int, tokens: int) -> Cache:
         """Returns room for ``n`` sequences of at most ``tokens`` tokens."""
-        shape = (2, len(self.blocks), n, self.heads, tokens, self.width // self.heads)
-        keys, values = self.norm.weight.new_empty(shape)
-        return Cache(keys, values)
+        shape = (2, n, self.heads, tokens, self.width // self.heads)
+        return Cache([self.norm.weight.new_empty(shape) for _ in self.blocks])
 
     def step(self, x: Tensor, cache: Cache) -> Tensor:
         """Returns features of the next token, both of shape ``(n, 1, width)``.
@@ -140,9 +139,9 @@ class CausalTransformer(nn.Module):
         ``cache`` takes up its keys and values: the cost is that of one token, however many came
         before, but for attention.
         """
-        for i, block in enumerate(self.blocks):
+        for block, seen in zip(self.blocks, cache.seen, strict=True):
             assert isinstance(block, Block)
-            x = block.step(x, cache.keys[i], cache.values[i], cache.length)
+            x = block.step(x, seen, cache.length)
         cache.length += 1
         features: Tensor = self.norm(x)
         return features

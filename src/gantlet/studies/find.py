@@ -14,7 +14,8 @@ def find_trial(path: Path, model: str | None, seed: int) -> tuple[Trial, TrialFo
 
     Args:
         path: The run folder.
-        model: The model's label, as the report gives it; None where the run has only one.
+        model: The model's label, as the report gives it, or its family where that is enough;
+            None where the run has only one.
         seed: The trial's seed.
 
     Raises:
@@ -27,13 +28,22 @@ def find_trial(path: Path, model: str | None, seed: int) -> tuple[Trial, TrialFo
     labels = {label(t.parts["model"]): t.parts["model"] for t in trials}
     if not labels:
         raise UserError(f"{path} has no finished model. Run its command again to go on.")
-    if model is None and len(labels) > 1:
-        raise UserError(f"{path} has several models; give --model, one of {', '.join(labels)}.")
-    if model is not None and model not in labels:
-        raise unknown(f"model of {path}", model, labels)
-    wanted = labels[model] if model is not None else next(iter(labels.values()))
+    wanted = _choose(path, model, labels)
     seeds = {t.seed: t for t in trials if t.parts["model"] == wanted}
     if seed not in seeds:
         known = ", ".join(map(str, sorted(seeds)))
         raise UserError(f"{path} has no seed {seed} of {label(wanted)}. It has: {known}.")
     return seeds[seed], run.folder(seeds[seed])
+
+
+def _choose(path: Path, model: str | None, labels: dict[str, str]) -> str:
+    """Returns the model meant: by its label, or by its family where only one model is of it."""
+    if model is None:
+        if len(labels) > 1:
+            known = ", ".join(labels)
+            raise UserError(f"{path} has several models; give --model, one of {known}.")
+        return next(iter(labels.values()))
+    alike = [m for name, m in labels.items() if name.partition(":")[0] == model]
+    if model not in labels and len(alike) != 1:
+        raise unknown(f"model of {path}", model, labels)
+    return labels[model] if model in labels else alike[0]

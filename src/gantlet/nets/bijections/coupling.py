@@ -1,10 +1,11 @@
-"""Couplings: one part of a sample decides how the other is changed."""
+"""Couplings: one part of a sample decides how the other is changed, and the networks in them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import final
 
-from torch import Tensor, cat, nn
+import torch
+from torch import Tensor, nn
 from typing_extensions import override
 
 from gantlet.nets.bijections.bijection import Bijection
@@ -12,44 +13,46 @@ from gantlet.nets.bijections.transforms import Transform
 
 
 @final
-class Coupling(Bijection):
-    """Keeps one part of a sample and changes the other in a way that the kept part decides.
+class Couplings(Bijection):
+    """Parts a sample in two; each part in turn is changed in a way that the other decides.
 
+    The second part is changed first, by the first network, then the first part by the second
+    network, and so on.
     Source: Dinh, Krueger and Bengio, 2014, https://arxiv.org/abs/1410.8516, equations 4 and 5.
 
     Args:
-        net: From the kept part to the parameters of ``transform``, along the second axis.
+        nets: From the part that is kept to the parameters of ``transform``, along the second
+            axis.
         transform: How each component of the other part is changed.
         sizes: How long the first and the second part are, along the second axis.
-        keep: Which of them is kept, 0 or 1.
     """
 
     def __init__(
-        self, net: nn.Module, transform: Transform, sizes: tuple[int, int], *, keep: int
+        self, nets: Iterable[nn.Module], transform: Transform, sizes: tuple[int, int]
     ) -> None:
         super().__init__()
-        self.net = net
+        self.nets = nn.ModuleList(nets)
         self.transform = transform
         self.sizes = sizes
-        self.keep = keep
 
     @override
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        kept, changed = self._part(x)
-        z, log_det = self.transform(changed, self.net(kept))
-        return self._join(kept, z), log_det
+        # One cut and one joint for all turns: copying costs as much as a small layer.
+        parts = list(x.split_with_sizes(self.sizes, 1))
+        log_det = x.new_zeros(len(x))
+        for turn, net in enumerate(self.nets):
+            kept, changed = turn % 2, 1 - turn % 2
+            parts[changed], change = self.transform(parts[changed], net(parts[kept]))
+            log_det = log_det + change
+        return torch.cat(parts, 1), log_det
 
     @override
     def inverse(self, z: Tensor) -> Tensor:
-        kept, changed = self._part(z)
-        return self._join(kept, self.transform.inverse(changed, self.net(kept)))
-
-    def _part(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        first, second = x.split_with_sizes(self.sizes, 1)
-        return (second, first) if self.keep else (first, second)
-
-    def _join(self, kept: Tensor, changed: Tensor) -> Tensor:
-        return cat([changed, kept] if self.keep else [kept, changed], 1)
+        parts = list(z.split_with_sizes(self.sizes, 1))
+        for turn, net in reversed(list(enumerate(self.nets))):
+            kept, changed = turn % 2, 1 - turn % 2
+            parts[changed] = self.transform.inverse(parts[changed], net(parts[kept]))
+        return torch.cat(parts, 1)
 
 
 def dense(inputs: int, outputs: int, *, width: int, depth: int) -> nn.Sequential:

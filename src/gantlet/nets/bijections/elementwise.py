@@ -14,7 +14,7 @@ from gantlet.nets.bijections.bijection import Bijection
 class ActNorm(Bijection):
     """Subtracts and scales, so that the first batch comes out with mean 0 and deviation 1.
 
-    With ``z = (x - b) exp(s)``. Trained like any other layer afterwards.
+    ``z = x exp(s) + t``, trained like any other layer afterwards.
     Source: Kingma and Dhariwal, 2018, https://arxiv.org/abs/1807.03039, section 3.1.
 
     Args:
@@ -29,13 +29,13 @@ class ActNorm(Bijection):
 
     @override
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        z = (x - self.shift) * self.log_scale.exp()
+        z = torch.addcmul(self.shift, x, self.log_scale.exp())
         copies = math.prod(x.shape[1:]) // self.log_scale.numel()
         return z, (self.log_scale.sum() * copies).expand(len(x))
 
     @override
     def inverse(self, z: Tensor) -> Tensor:
-        return z * (-self.log_scale).exp() + self.shift
+        return (z - self.shift) * (-self.log_scale).exp()
 
     @override
     @torch.no_grad()
@@ -45,7 +45,7 @@ class ActNorm(Bijection):
         std = (x - mean).square().mean(shared, keepdim=True).sqrt()
         # What does not vary in the batch is left at its own scale.
         scale = torch.where(std > 0, std, torch.ones_like(std))
-        self.shift.copy_(mean.view_as(self.shift))
+        self.shift.copy_((-mean / scale).view_as(self.shift))
         self.log_scale.copy_(-scale.log().view_as(self.shift))
         return super().prepare(x)
 

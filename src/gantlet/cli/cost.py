@@ -1,0 +1,103 @@
+"""gantlet cost."""
+
+from typing import TYPE_CHECKING
+
+from gantlet.core.errors import UserError
+
+if TYPE_CHECKING:
+    from gantlet.report.blocks import Report
+
+
+def cost(
+    *families: str,
+    data: str = "digits",
+    examples: float | None = None,
+    batch: int = 128,
+    solver: str = "auto",
+    published: bool = False,
+    threads: int = 1,
+    data_seed: int = 0,
+    json: bool = False,
+) -> int:
+    """Say how long and how much a training would take, before it starts.
+
+    Operations are counted, times are measured on a few steps of this machine.
+
+    Examples:
+        gantlet cost gan flow --data digits --examples 1e6
+
+        gantlet cost --published
+
+    Args:
+        families: Model families, each as name or name:key=value,key=value.
+        data: Data set, as name or name:key=value,key=value.
+        examples: Training examples to be shown, repeats counted; default 1e6.
+        batch: Samples in a batch.
+        solver: How the players move; auto is what suits the family.
+        published: Count six published runs from their configurations instead.
+        threads: Threads to use.
+        data_seed: From which the splits follow.
+        json: Print one JSON object on stdout and nothing else.
+    """
+    if bool(families) == published:
+        raise UserError("Name a family, such as gan, or give --published; not both.")
+    shown = 1e6 if examples is None else examples
+    if batch < 1 or threads < 1 or shown < 1 or shown != int(shown):
+        raise UserError("--examples, --batch and --threads must be whole numbers above 0.")
+    from gantlet.report.json import dumps
+    from gantlet.report.terminal import show
+    from gantlet.studies.contest import threads as using
+
+    with using(threads):
+        if published:
+            report = _published(silent=json)
+        else:
+            report = _planned(
+                families,
+                data,
+                data_seed,
+                examples=int(shown),
+                batch=batch,
+                solver=None if solver == "auto" else solver,
+            )
+    if json:
+        print(dumps(report, blocks=False))
+    else:
+        show(report)
+    return 0
+
+
+def _planned(
+    families: tuple[str, ...],
+    data: str,
+    data_seed: int,
+    *,
+    examples: int,
+    batch: int,
+    solver: str | None,
+) -> "Report":
+    from gantlet.core.components import datasets
+    from gantlet.studies.costing import cost_of, cost_report
+    from gantlet.studies.sources import load
+
+    written = datasets.resolve(data)
+    space, splits = load(written, data_seed)
+    costs = [
+        cost_of(f, space, splits.train, examples=examples, batch=batch, solver=solver)
+        for f in families
+    ]
+    return cost_report(costs, datasets.short(written))
+
+
+def _published(*, silent: bool) -> "Report":
+    from gantlet.report.terminal import progress
+    from gantlet.studies.published.report import published_report
+    from gantlet.studies.published.rows import published_rows, published_runs
+
+    rows = []
+    with progress(silent=silent) as bar:
+        task = bar.add_task("counting published runs", total=len(published_runs()))
+        for row in published_rows():
+            rows.append(row)
+            bar.advance(task)
+    return published_report(rows)
