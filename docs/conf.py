@@ -1,14 +1,23 @@
 """Settings of the documentation, built by ``make docs``."""
 
-from gantlet import __version__
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parent))  # where mathml.py is
+
+from gantlet import __version__  # noqa: E402
 
 project = "Gantlet"
 author = "The Gantlet authors"
 copyright = author  # noqa: A001  (Sphinx's name for it)
 release = __version__
-extensions = ["myst_parser"]
+extensions = ["myst_parser", "mathml"]
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"Gantlet {__version__}"
+html_copy_source = False
+html_show_sphinx = False
+html_static_path = ["static"]
+html_css_files = ["page.css"]

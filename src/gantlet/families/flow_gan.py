@@ -137,7 +137,7 @@ class FlowGan:
     weight: Annotated[float, Between(0)] = 1.0
     loss: LossName = "relativistic"
     penalty: PenaltyName = "r1r2"
-    gamma: Annotated[float, Between(0)] = 0.3
+    gamma: Annotated[float, Between(0)] = 3.0
     critic_width: Annotated[int, Between(4)] = 256
     critic_depth: Annotated[int, Between(1)] = 2
     net: NetName = "auto"
@@ -152,10 +152,10 @@ class FlowGan:
 
     @property
     def solver(self) -> str:
-        """Adam; against a critic without momentum, and at half the critic's rate."""
+        """Adam; without momentum against a critic, as for ``gan``."""
         if math.isinf(self.weight):
             return "adam:lr=0.001"
-        return "adam:lr=0.001+0.0005,beta1=0.0,beta2=0.99"
+        return "adam:lr=0.001,beta1=0.0,beta2=0.99"
 
     def build(self, space: Space, *, rng: Rng) -> Generative:
         """Returns an untrained game for samples of ``space``, on the device of ``rng``.

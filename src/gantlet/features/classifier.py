@@ -8,9 +8,9 @@ from gantlet.core.measure import Features
 from gantlet.core.rng import Rng
 from gantlet.core.space import Space
 from gantlet.core.spec import Between, Spec
-from gantlet.features.classifier_net import ClassifierNet
-from gantlet.features.frozen import frozen, scaling_of
-from gantlet.features.supervised import count_right, in_words, learn, lesson
+from gantlet.features.classifier_net import ClassifierNet, memory_format
+from gantlet.features.frozen import frozen, scaling_of, some
+from gantlet.features.supervised import batches_in, count_right, in_words, labelled, train
 from gantlet.nets.seeding import seeded
 
 
@@ -26,8 +26,8 @@ class Classifier:
     Source: Heusel et al., 2017, https://arxiv.org/abs/1706.08500, whose features are those of a
         classifier too; batch normalisation after Ioffe and Szegedy, 2015,
         https://arxiv.org/abs/1502.03167.
-    Differs from the paper: a small network of the data at hand, not Inception; distances of its
-        features are no FID.
+    Differs from the paper: a small network that knows the data at hand, not Inception; a distance
+        of its features is no FID.
 
     Attributes:
         features: Width of the penultimate layer.
@@ -49,27 +49,24 @@ class Classifier:
         Raises:
             UserError: If a split has no labels, or the training split has fewer than two classes.
         """
-        known = lesson(data)
+        known = labelled(data)
         own = Rng(rng.seed)
-        scaling = scaling_of(space, data.train, rng=own.stream("classifier/scaling"))
-        with seeded(own.stream("classifier/init")):
-            net = ClassifierNet(space, scaling, features=self.features, classes=known.classes)
-        net.to(rng.device)
-        n = learn(
-            net,
-            known,
-            space,
-            samples=self.samples,
-            epochs=self.epochs,
-            steps=self.steps,
-            lr=self.lr,
-            rng=rng,
-        )
-        rated = in_words(*count_right(net, known.test, space, rng=rng))
+        chosen = some(len(data.train), self.samples, rng=own.stream("classifier/samples"))
+        net = self._net(space, data, known.count, own)
+        net.to(rng.device, memory_format=memory_format(space))
+        steps = min(self.steps, self.epochs * batches_in(len(chosen)))
+        train(net, known, chosen=chosen, steps=steps, lr=self.lr, rng=rng)
+        rated = in_words(*count_right(net, known.test, rng=rng))
         return frozen(
             net.body,
             space,
             spec=Spec.of("classifier", self),
-            note=f"the {self.features} numbers that a classifier of {known.classes} classes sees "
-            f"last, trained on {n} labelled samples; test accuracy {rated}",
+            note=f"the {self.features} numbers that a classifier of {known.count} classes sees "
+            f"last, trained on {len(chosen)} labelled samples; test accuracy {rated}",
         )
+
+    def _net(self, space: Space, data: Splits, classes: int, rng: Rng) -> ClassifierNet:
+        """Returns the untrained network."""
+        scaling = scaling_of(space, data.train, rng=rng.stream("classifier/scaling"))
+        with seeded(rng.stream("classifier/init")):
+            return ClassifierNet(space, scaling, features=self.features, classes=classes)

@@ -2,11 +2,12 @@
 
 from typing import final
 
+import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
 from gantlet.core.space import Space
-from gantlet.nets.mlp import mlp
+from gantlet.nets.mlp import leaky, mlp
 from gantlet.nets.scaling import Scaling
 
 # Channels of the convolutions, and width of the hidden layers where there are none.
@@ -29,8 +30,9 @@ class ClassifierNet(nn.Module):
 
     def __init__(self, space: Space, scaling: Scaling, *, features: int, classes: int) -> None:
         super().__init__()
+        self.space = space
         layers, wide = _convolutions(space) if space.kind == "image" else _dense(space)
-        self.body = nn.Sequential(scaling, *layers, nn.Linear(wide, features), nn.ReLU())
+        self.body = nn.Sequential(scaling, *layers, nn.Linear(wide, features), leaky())
         self.head = nn.Linear(features, classes)
 
     @override
@@ -38,6 +40,12 @@ class ClassifierNet(nn.Module):
         """Returns the logits of the classes, shape ``(n, classes)``."""
         logits: Tensor = self.head(self.body(x))
         return logits
+
+
+def memory_format(space: Space) -> torch.memory_format:
+    """Returns how weights are best laid out; channels last only pays above 8x8 pixels."""
+    is_large = space.kind == "image" and max(space.shape[1:]) > 2 * _BOTTOM
+    return torch.channels_last if is_large else torch.preserve_format
 
 
 def _convolutions(space: Space) -> tuple[list[nn.Module], int]:
@@ -58,5 +66,5 @@ def _convolutions(space: Space) -> tuple[list[nn.Module], int]:
 
 
 def _dense(space: Space) -> tuple[list[nn.Module], int]:
-    layers = mlp(space.size, _WIDTH, _WIDTH, activation=nn.ReLU)
-    return [nn.Flatten(), layers, nn.ReLU()], _WIDTH
+    layers = mlp(space.size, _WIDTH, _WIDTH)
+    return [nn.Flatten(), layers, leaky()], _WIDTH

@@ -12,7 +12,7 @@ from gantlet.core.measure import Features
 from gantlet.core.rng import Rng
 from gantlet.core.space import Space
 from gantlet.core.spec import Between, Spec
-from gantlet.features.frozen import blocks, frozen, scaling_of, some
+from gantlet.features.frozen import blocks, exactly, frozen, scaling_of, some
 from gantlet.features.random_nets import RandomConvolutions, RandomFourier
 
 # Most training samples that the scale of the features is taken from.
@@ -27,8 +27,8 @@ class RandomConv:
     Convolutions with orthogonal weights for images; random Fourier features at four scales for
     anything else. The weights follow from ``seed``, never from the seed of a run.
 
-    Source: Naeem et al., 2020, https://arxiv.org/abs/2002.09797, section 3.2, who recommend
-        random embeddings where no pretrained network fits the data; orthogonal weights after
+    Source: Naeem et al., 2020, https://arxiv.org/abs/2002.09797, who use a random network where
+        no pretrained one fits the data; orthogonal weights after
         Saxe et al., 2014, https://arxiv.org/abs/1312.6120; Fourier features after Rahimi and
         Recht, 2007, https://papers.nips.cc/paper/3182.
     Differs from the paper: a small network that suits 8x8 to 64x64 pixels, instead of VGG-16.
@@ -48,7 +48,7 @@ class RandomConv:
         kind = RandomConvolutions if space.kind == "image" else RandomFourier
         net = nn.Sequential(scaling, kind(space, self.features, rng=own)).to(rng.device)
         index = some(len(data.train), _SAMPLES, rng=own.stream("samples"))
-        with torch.no_grad():
+        with torch.no_grad(), exactly():
             parts = [net(x) for x in blocks(data.train, index, space, device=rng.device)]
         scale = _Standardised(torch.cat(parts).double())
         d = len(scale.mean)

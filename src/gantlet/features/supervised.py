@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal, final
+from typing import final
 
 import torch
 from torch import Tensor
@@ -14,11 +14,12 @@ from torch.optim import Adam
 from gantlet.core.dataset import Source, Splits
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
-from gantlet.core.space import Space
 from gantlet.features.classifier_net import ClassifierNet
 from gantlet.features.frozen import block_of, exactly, some
 
-_BATCH = 64
+BATCH = 64
+"""Samples in one step."""
+
 # Steps in which the learning rate rises from zero.
 _WARM_UP = 50
 # Most samples that an accuracy rests on.
@@ -45,91 +46,89 @@ class Labelled:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lesson:
-    """What a classifier learns from and is judged by.
+class LabelledSplits:
+    """The splits of a data set with their classes.
 
     Attributes:
-        train: What it learns from.
+        train: What a classifier learns from.
         validation: What chooses its best epoch.
         test: What rates it.
-        classes: How many classes there are.
+        count: How many classes the training split has.
     """
 
     train: Labelled
     validation: Labelled
     test: Labelled
-    classes: int
+    count: int
 
 
-def lesson(data: Splits) -> Lesson:
+def labelled(data: Splits) -> LabelledSplits:
     """Returns splits with their classes.
 
     Raises:
         UserError: If a split has no labels, or the training split has fewer than two classes.
     """
-    labels = {name: _labels(data, name) for name in ("train", "validation", "test")}
-    known = labels["train"].unique()
+    known = _labels(data.train, "train").unique()
     if len(known) < 2:
         raise UserError(
-            "The classifier needs at least two classes. The training samples have "
-            f"{len(known)}; use the features random-conv."
+            "The classifier needs samples of at least two classes. Those of the train split are "
+            "all of one; use the features random-conv."
         )
 
-    def split(name: Literal["train", "validation", "test"]) -> Labelled:
-        place = torch.searchsorted(known, labels[name]).clamp(max=len(known) - 1)
-        classes = torch.where(known[place] == labels[name], place, -1)
-        return Labelled(getattr(data, name), classes)
+    def split(source: Source, name: str) -> Labelled:
+        labels = _labels(source, name)
+        place = torch.searchsorted(known, labels).clamp(max=len(known) - 1)
+        return Labelled(source, torch.where(known[place] == labels, place, -1))
 
-    return Lesson(
-        train=split("train"),
-        validation=split("validation"),
-        test=split("test"),
-        classes=len(known),
+    return LabelledSplits(
+        train=split(data.train, "train"),
+        validation=split(data.validation, "validation"),
+        test=split(data.test, "test"),
+        count=len(known),
     )
 
 
-def _labels(data: Splits, name: str) -> Tensor:
-    source: Source = getattr(data, name)
+def _labels(source: Source, name: str) -> Tensor:
     if source.labels is None:
         raise UserError(
-            f"The classifier needs the class of each sample. The {name} samples have no labels; "
-            "give them with the data or use the features random-conv."
+            f"The classifier needs the class of each sample. The {name} split has no labels; "
+            "give them with the data, or use the features random-conv."
         )
     return source.labels.cpu().long()
 
 
-def learn(
+def train(
     net: ClassifierNet,
-    lesson: Lesson,
-    space: Space,
+    data: LabelledSplits,
     *,
-    samples: int,
-    epochs: int,
+    chosen: Tensor,
     steps: int,
     lr: float,
     rng: Rng,
-) -> int:
-    """Trains ``net`` and leaves it as it was after its best epoch on validation.
+) -> None:
+    """Trains ``net`` with Adam and leaves it as it was after its best epoch on validation.
 
-    Returns how many samples it learned from.
+    Args:
+        net: The network, on the device of ``rng``.
+        data: The samples.
+        chosen: Indices of the training samples.
+        steps: How many batches to learn from.
+        lr: Largest learning rate.
+        rng: Its streams "classifier/..." decide the order of the samples.
     """
-    own = Rng(rng.seed)
-    n = len(lesson.train.source)
-    chosen = some(n, samples, rng=own.stream("classifier/samples"))
-    steps = min(steps, epochs * max(1, len(chosen) // _BATCH))
     optimizer = Adam(net.parameters(), lr, fused=True)
     best, kept = -1.0, net.state_dict()
-    for step, (part, is_last) in enumerate(islice(_batches(chosen, own), steps)):
+    for step, (part, is_last) in enumerate(islice(_batches(chosen, Rng(rng.seed)), steps)):
         for group in optimizer.param_groups:
             group["lr"] = lr * _rate(step, steps)
-        _step(net, optimizer, *lesson.train.take(part, rng.device))
+        _step(net, optimizer, *data.train.take(part, rng.device))
         if is_last or step == steps - 1:
-            right, of = count_right(net, lesson.validation, space, rng=rng)
+            right, of = count_right(net, data.validation, rng=rng)
+            # Of equals the later one: it learned at the lower rate.
             if right / of >= best:
                 best = right / of
-                kept = {k: v.clone() for k, v in net.state_dict().items()}
+                kept = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     net.load_state_dict(kept)
-    return len(chosen)
 
 
 def _batches(chosen: Tensor, rng: Rng) -> Iterator[tuple[Tensor, bool]]:
@@ -141,10 +140,15 @@ def _batches(chosen: Tensor, rng: Rng) -> Iterator[tuple[Tensor, bool]]:
     while True:
         stream = rng.stream(f"classifier/epoch/{epoch}")
         order = chosen[torch.randperm(len(chosen), generator=stream)]
-        whole = max(1, len(order) // _BATCH)
-        for i, part in enumerate(order.split(_BATCH)[:whole]):
+        whole = batches_in(len(chosen))
+        for i, part in enumerate(order.split(BATCH)[:whole]):
             yield part, i == whole - 1
         epoch += 1
+
+
+def batches_in(n: int) -> int:
+    """Returns how many full batches ``n`` samples make; one where they do not fill it."""
+    return max(1, n // BATCH)
 
 
 def _rate(step: int, steps: int) -> float:
@@ -161,9 +165,7 @@ def _step(net: ClassifierNet, optimizer: Adam, x: Tensor, y: Tensor) -> None:
 
 
 @torch.no_grad()
-def count_right(
-    net: ClassifierNet, split: Labelled, space: Space, *, rng: Rng
-) -> tuple[int, int]:
+def count_right(net: ClassifierNet, split: Labelled, *, rng: Rng) -> tuple[int, int]:
     """Returns how many samples of a split ``net`` puts into their class, and out of how many.
 
     At most 10,000 are looked at.
@@ -172,7 +174,7 @@ def count_right(
     index = some(len(split.source), _JUDGED, rng=Rng(rng.seed).stream("classifier/judged"))
     right = 0
     with exactly():
-        for part in index.split(block_of(space)):
+        for part in index.split(block_of(net.space)):
             x, y = split.take(part, rng.device)
             right += int((net(x).argmax(1) == y).sum())
     return right, len(index)

@@ -5,8 +5,8 @@ from torch import Tensor
 
 from gantlet.core.errors import UserError
 
-# About the largest float32: its square still is a float64.
-_LARGEST = 3.5e38
+# The largest float32; squares of it are still well inside float64.
+_LARGEST = 3.4028235e38
 
 
 def pair(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
@@ -41,11 +41,11 @@ def _check(x: Tensor, name: str) -> None:
         )
     if not x.is_floating_point():
         raise UserError(f"{name} must be floating point. Got {x.dtype}; call .float() first.")
-    bad = int((~(x.abs() <= _LARGEST)).any(1).sum())
+    bad = int((~(x.double().abs() <= _LARGEST)).any(1).sum())
     if bad:
         raise UserError(
             f"{bad} of the {len(x)} feature vectors of {name} hold NaN, infinity or numbers "
-            f"beyond {_LARGEST:.0e}; leave those samples out or report the model as diverged."
+            f"beyond {_LARGEST:.1e}; leave those samples out or report the model as diverged."
         )
 
 

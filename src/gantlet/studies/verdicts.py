@@ -96,21 +96,19 @@ def _floor(everyone: Sequence[Contestant], competing: Sequence[Contestant]) -> I
     ranked = rank(competing, names.QUALITY, "lower")
     if real is None or not ranked:
         return
-    floor, best = real.estimate(names.QUALITY), ranked[0].estimate(names.QUALITY)
-    if floor.high is None or best.low is None:
+    floor = real.estimate(names.QUALITY)
+    if floor.high is None:
         return
     reached = [
         c
         for c in ranked
         if (low := c.estimate(names.QUALITY).low) is not None and low <= floor.high
     ]
-    said = f"{_listed(reached)} reach" if len(reached) != 1 else f"{reached[0].label} reaches"
-    claim = (
-        f"{said} the noise floor of held-out against held-out data ({shown(floor)})."
-        if reached
-        else f"No contestant reaches the noise floor, held-out against held-out ({shown(floor)})."
+    said = f"{_listed(reached)} reach{'' if len(reached) > 1 else 'es'}"
+    yield Verdict(
+        claim=f"{said} the noise floor of held-out against held-out data ({shown(floor)}).",
+        because="By overlap of intervals.",
     )
-    yield Verdict(claim=claim, because="By overlap of intervals.")
 
 
 def _sampling(competing: Sequence[Contestant]) -> Iterator[Verdict]:
@@ -138,5 +136,5 @@ def _failures(everyone: Sequence[Contestant]) -> Iterator[Verdict]:
 
 
 def _listed(group: Sequence[Contestant]) -> str:
-    labels = [c.label for c in group]
+    labels = [c.label for c in group] or ["No contestant"]
     return labels[0] if len(labels) == 1 else f"{', '.join(labels[:-1])} and {labels[-1]}"
