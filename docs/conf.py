@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parent))  # where mathml.py is
 
-from gantlet import __version__  # noqa: E402
+from gantlet import __version__
 
 project = "Gantlet"
 author = "The Gantlet authors"
@@ -15,6 +15,7 @@ extensions = ["myst_parser", "mathml"]
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build"]
+highlight_language = "text"
 html_theme = "furo"
 html_title = f"Gantlet {__version__}"
 html_copy_source = False

@@ -121,7 +121,7 @@ def test_the_report_is_whole_and_is_json(tmp_path):
         tmp_path / "run",
         {},
         {
-            "machine": {"device": "x", "threads": 1},
+            "machine": {"device": "x", "threads": 1, "peak": 1e9},
             "gantlet": "0",
             "packages": {"torch": "0"},
             "commit": None,

@@ -131,7 +131,8 @@ def test_a_diverged_trial_says_at_which_step(tmp_path):
 def test_two_families_end_with_the_same_flops(tmp_path):
     conduct(
         question(
-            models=("gan", "flow", "vae", "diffusion", "ar", "flow-gan"),
+            # A step must be small beside the budget, which it never oversteps.
+            models=("gan", "flow", "vae", "diffusion", "ar", "flow-gan:layers=2,width=16"),
             budget=Budget(flops=2e9),
             seeds=1,
         ),

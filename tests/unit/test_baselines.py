@@ -9,6 +9,7 @@ import pytest
 import torch
 from scipy import stats
 from sklearn.mixture import GaussianMixture
+from threadpoolctl import threadpool_limits
 
 from gantlet.core.components import datasets, families
 from gantlet.core.dataset import everything
@@ -261,6 +262,17 @@ def test_gmm_that_does_not_converge_warns_nobody():
         warnings.simplefilter("error")
         _fit("gmm:components=8,iterations=1", _clusters())
         _fit("gmm:components=5", torch.ones(20, 2))
+
+
+def test_gmm_depends_on_the_threads_of_the_trial_not_of_the_machine():
+    digits = datasets.make("digits")
+    x = everything(digits.load(rng=Rng(0)).train)
+    fits = []
+    for threads in (1, 2):
+        with threadpool_limits(threads, user_api="blas"):
+            fits.append(_fit("gmm:iterations=3", x, digits.space).model.state_dict())
+    for name, tensor in fits[0].items():
+        assert torch.equal(tensor, fits[1][name]), name
 
 
 def test_gmm_seeds():

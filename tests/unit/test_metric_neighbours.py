@@ -77,7 +77,7 @@ def test_recall_is_precision_with_the_roles_swapped():
 
 
 def test_left_out_balls_equal_those_of_the_smaller_set():
-    x, y = draw()
+    x, _ = draw()
     fold = folds(len(x), rng=Rng(0).stream("f"), device=x.device)
     (all_radii,) = radii(x, [3], fold)
     for f in (0, 7):
@@ -146,8 +146,8 @@ def test_expected_values_where_the_two_are_equal(n, m):
         "coverage": 1 - math.prod((n - 1 - i) / (n + m - 1 - i) for i in range(k)),
     }
     for name, values in found.items():
-        values = torch.tensor(values)
-        assert abs(values.mean() - expected[name]) < 3.5 * values.std() / repeats**0.5
+        all_ = torch.tensor(values)
+        assert abs(all_.mean() - expected[name]) < 3.5 * all_.std() / repeats**0.5
 
 
 def test_a_dropped_mode_costs_recall_and_coverage_not_precision():

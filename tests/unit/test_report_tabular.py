@@ -98,7 +98,7 @@ def test_rows_and_series_must_fit():
 
 def test_short_names_keep_what_differs():
     names = ["gan:loss=ns,latent=8", "gan:loss=wgan,latent=8", "flow", "vae:latent=4", "a: b=c"]
-    assert list(shorten(names).values()) == ["gan loss=ns", "gan loss=wgan", "flow", "vae", "a"]
+    assert list(shorten(names).values()) == ["gan:loss=ns", "gan:loss=wgan", "flow", "vae", "a"]
 
 
 def test_short_names_never_become_equal():

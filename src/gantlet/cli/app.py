@@ -1,44 +1,38 @@
 """The commands. Imports no torch: each command is loaded when it is called."""
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from gantlet import __version__
+from gantlet.cli.words import COMMANDS, DATA, START, Words
 
-_EPILOGUE = """
-Two commands to begin with:
 
-    gantlet compare gan flow gmm --data digits --flops 2e10 --seeds 2
+def _add(to: App, module: str, words: Words) -> None:
+    # The names of some commands are taken by Python; their functions end in an underscore.
+    function = f"{words.name}_" if words.name == "list" else words.name
+    to.command(
+        f"{module}:{function}",
+        name=words.name,
+        help=f"{words.does}\n\n{words.more}".rstrip(),
+        help_epilogue=f"Examples:\n{words.examples}",
+    )
 
-    gantlet cost gan --data digits --examples 1e6
-
-Every component is written as name:key=value,key=value; `gantlet list` names them all and
-`gantlet show NAME` explains one.
-"""
 
 app = App(
     name="gantlet",
     help="Put generative models to the test: equal compute, honest error bars.",
-    help_epilogue=_EPILOGUE,
+    help_format="plaintext",
+    help_epilogue=START,
     version=__version__,
+    default_parameter=Parameter(negative=()),
 )
+for _words in COMMANDS:
+    _add(app, f"gantlet.cli.{_words.name}", _words)
 
-for _name, _help in (
-    ("compare", "Train models on equal compute and report what each is good at."),
-    ("train", "Train one model and measure it."),
-    ("sample", "Draw samples from a trained model."),
-    ("cost", "Say how long and how much a training would take, before it starts."),
-    ("study", "Answer one of the open questions with a whole experiment."),
-    ("report", "Show the report of a run again, in any format."),
-    ("export", "Write the numbers of runs as one table."),
-    ("list", "List the components of a kind, or of all."),
-    ("show", "Explain a component: what it is, its options, its source."),
-    ("doctor", "Check this installation and this machine."),
-):
-    _function = f"{_name}_" if _name == "list" else _name
-    app.command(f"gantlet.cli.{_name}:{_function}", name=_name, help=_help)
-
-data = App(name="data", help="List the named data sets, say where they are, fetch them.")
-data.command("gantlet.cli.data:list_", name="list", help="List the named data sets.")
-data.command("gantlet.cli.data:where", name="where", help="Say where a data set is looked for.")
-data.command("gantlet.cli.data:fetch", name="fetch", help="Fetch a data set, hash-checked.")
+data = App(
+    name="data",
+    help="List the published data sets, say where they are, fetch them.",
+    help_epilogue="Examples:\n" + "".join(c.examples.removeprefix("\n") for c in DATA),
+)
+for _words in DATA:
+    _add(data, "gantlet.cli.data", _words)
 app.command(data)

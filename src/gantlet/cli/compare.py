@@ -9,8 +9,8 @@ def compare(
     data: str = "digits",
     seeds: int = 2,
     budget: BudgetOptions | None = None,
-    metric: tuple[str, ...] = (),
-    features: tuple[str, ...] = (),
+    metric: tuple[str, ...] | None = None,
+    features: tuple[str, ...] | None = None,
     solver: str = "auto",
     batch: int = 128,
     samples: int = 2000,
@@ -20,24 +20,13 @@ def compare(
 ) -> int:
     """Train models on equal compute and report what each is good at.
 
-    Every contestant gets the same budget, the same data and the same seeds; what is reported is
-    quality, likelihood, cost of training and of sampling, parallelism and reversibility, with
-    intervals, beside the noise floor (held-out against held-out data).
-
-    Examples:
-        gantlet compare gan flow vae --data digits --flops 2e11 --seeds 3
-
-        gantlet compare gan gan:loss=hinge --data ring --steps 3000 --workers 2
-
-        gantlet compare flow diffusion --data mnist --examples 1e6 --json > result.json
-
     Args:
         models: Contestants, each as name or name:key=value,key=value.
         data: Data set, as name or name:key=value,key=value.
         seeds: How many times to repeat everything.
         budget: What each contestant may spend in training.
         metric: Distance to measure; repeat for more. Default: all.
-        features: What distances are measured on; repeat for more.
+        features: What distances are measured on; repeat for more. Default: what suits the data.
         solver: How the players move; auto is what suits each family.
         batch: Samples in a batch.
         samples: How many samples to judge at most.
@@ -54,7 +43,7 @@ def compare(
         budget=budget_of(budget),
         seeds=seeds,
         metrics=metric or METRICS,
-        features=features,
+        features=features or (),
         solver=solver,
         batch=batch,
         samples=samples,

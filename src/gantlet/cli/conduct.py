@@ -23,8 +23,8 @@ def budget_of(options: BudgetOptions | None) -> Budget:
         return Budget(flops=DEFAULT_FLOPS)
     return Budget(
         flops=options.flops,
-        examples=_whole(options.examples, "examples"),
-        steps=_whole(options.steps, "steps"),
+        examples=whole(options.examples, "examples"),
+        steps=whole(options.steps, "steps"),
         seconds=options.seconds,
     )
 
@@ -105,9 +105,14 @@ def _executor(options: RunOptions, trials: int) -> "Executor":
     return Pool(workers, options.threads)
 
 
-def _whole(value: float | None, name: str) -> int | None:
+def whole(value: float | None, name: str) -> int | None:
+    """Returns a number such as 1e6 as an integer.
+
+    Raises:
+        UserError: If it is not whole.
+    """
     if value is None:
         return None
-    if value != int(value):
+    if not value.is_integer():
         raise UserError(f"--{name} must be a whole number. Got {value:g}.")
     return int(value)

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from gantlet.cli.conduct import whole
+from gantlet.cli.options import Flag
 from gantlet.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -14,19 +16,12 @@ def cost(
     examples: float | None = None,
     batch: int = 128,
     solver: str = "auto",
-    published: bool = False,
+    published: Flag = False,
     threads: int = 1,
     data_seed: int = 0,
-    json: bool = False,
+    json: Flag = False,
 ) -> int:
     """Say how long and how much a training would take, before it starts.
-
-    Operations are counted, times are measured on a few steps of this machine.
-
-    Examples:
-        gantlet cost gan flow --data digits --examples 1e6
-
-        gantlet cost --published
 
     Args:
         families: Model families, each as name or name:key=value,key=value.
@@ -41,9 +36,9 @@ def cost(
     """
     if bool(families) == published:
         raise UserError("Name a family, such as gan, or give --published; not both.")
-    shown = 1e6 if examples is None else examples
-    if batch < 1 or threads < 1 or shown < 1 or shown != int(shown):
-        raise UserError("--examples, --batch and --threads must be whole numbers above 0.")
+    shown = whole(examples, "examples")
+    if batch < 1 or threads < 1 or (shown is not None and shown < 1):
+        raise UserError("--examples, --batch and --threads must be at least 1.")
     from gantlet.report.json import dumps
     from gantlet.report.terminal import show
     from gantlet.studies.contest import threads as using
@@ -56,7 +51,7 @@ def cost(
                 families,
                 data,
                 data_seed,
-                examples=int(shown),
+                examples=10**6 if shown is None else shown,
                 batch=batch,
                 solver=None if solver == "auto" else solver,
             )
@@ -76,6 +71,7 @@ def _planned(
     batch: int,
     solver: str | None,
 ) -> "Report":
+    from gantlet.compute.machine import measure_peak
     from gantlet.core.components import datasets
     from gantlet.studies.costing import cost_of, cost_report
     from gantlet.studies.sources import load
@@ -86,7 +82,7 @@ def _planned(
         cost_of(f, space, splits.train, examples=examples, batch=batch, solver=solver)
         for f in families
     ]
-    return cost_report(costs, datasets.short(written))
+    return cost_report(costs, datasets.short(written), measure_peak(seconds=0.2).fp32)
 
 
 def _published(*, silent: bool) -> "Report":

@@ -1,14 +1,10 @@
 """gantlet doctor."""
 
+from gantlet.cli.options import Flag
 
-def doctor(*, json: bool = False) -> int:
+
+def doctor(*, json: Flag = False) -> int:
     """Check this installation and this machine.
-
-    Prints versions, threads, the measured peak of the machine, where data is looked for, whether
-    a browser is at hand, and what would make results wrong or slow.
-
-    Examples:
-        gantlet doctor
 
     Args:
         json: Print one JSON object.

@@ -6,9 +6,6 @@ from pathlib import Path
 def export(*runs: Path, to: Path = Path("results.csv")) -> int:
     """Write the numbers of runs as one table, one estimate a row.
 
-    Examples:
-        gantlet export runs/demo runs/other --to results.csv
-
     Args:
         runs: Run folders.
         to: File to write: .csv, .json (a list of rows), .md or .tex.

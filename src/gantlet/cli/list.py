@@ -1,16 +1,12 @@
 """gantlet list."""
 
+from gantlet.cli.options import Flag
 from gantlet.core.components import REGISTRIES
 from gantlet.core.errors import unknown
 
 
-def list_(kind: str | None = None, /, *, json: bool = False) -> int:
+def list_(kind: str | None = None, /, *, json: Flag = False) -> int:
     """List the components of a kind, or of all.
-
-    Examples:
-        gantlet list
-
-        gantlet list families --json
 
     Args:
         kind: families, solvers, datasets, features, metrics, probes or studies.

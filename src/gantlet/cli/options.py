@@ -2,8 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from cyclopts import Parameter
+
+Flag = Annotated[bool, Parameter(show_default=False)]
+"""An option that is given or not, and has no value."""
 
 
 @Parameter(name="*", group="Budget (whatever runs out first; default 2e11 FLOPs)")
@@ -30,8 +34,7 @@ class RunOptions:
     """How and where to run, and what to print.
 
     Attributes:
-        out: Run folder; the same question goes on where it stopped. Default: runs/ and a name
-            made from the question.
+        out: Run folder; one that holds the same question goes on. Default: one below runs/.
         workers: Processes that run trials side by side. Default: as many as fit the cores.
         threads: Threads of each trial; part of what decides the last digits.
         device: Where to train: cpu or cuda.
@@ -43,5 +46,5 @@ class RunOptions:
     workers: int | None = None
     threads: int = 1
     device: str = "cpu"
-    json: bool = False
-    dry_run: bool = False
+    json: Flag = False
+    dry_run: Flag = False

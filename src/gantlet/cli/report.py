@@ -13,11 +13,6 @@ def report(
 ) -> int:
     """Show the report of a run again, in any format.
 
-    Examples:
-        gantlet report runs/demo
-
-        gantlet report runs/demo --format latex --out table.tex
-
     Args:
         run: Run folder, or its report.json.
         format: In which form.

@@ -18,11 +18,6 @@ def sample(
 ) -> int:
     """Draw samples from a trained model.
 
-    Examples:
-        gantlet sample runs/demo --model flow -n 1000 --out flow.npz
-
-        gantlet sample runs/demo --model gan --out gan.png
-
     Args:
         run: Run folder of `gantlet compare` or `gantlet train`.
         model: Which of its models; needed where there are several.

@@ -2,19 +2,13 @@
 
 from collections.abc import Mapping
 
+from gantlet.cli.options import Flag
 from gantlet.core.components import REGISTRIES
 from gantlet.core.errors import unknown
 
 
-def show(name: str, /, *, json: bool = False) -> int:
+def show(name: str, /, *, json: Flag = False) -> int:
     """Explain a component: what it is, its options, its source.
-
-    A name may be followed by options; what is shown then is the resolved form.
-
-    Examples:
-        gantlet show gan
-
-        gantlet show gan:loss=hinge
 
     Args:
         name: A component of any kind, as name or name:key=value.

@@ -17,9 +17,6 @@ def study(
 ) -> int:
     """Answer one of the open questions with a whole experiment.
 
-    Examples:
-        gantlet study tradeoffs --size small
-
     Args:
         name: The study; `gantlet list studies` names them.
         size: small: minutes to an hour on two cores; full: hours, or a GPU.

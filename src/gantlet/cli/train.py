@@ -20,14 +20,6 @@ def train(
 ) -> int:
     """Train one model and measure it.
 
-    Interrupted training goes on from its last checkpoint when the same command is run again, with
-    the same result bit by bit.
-
-    Examples:
-        gantlet train flow --data digits --flops 1e12 --out runs/flow
-
-        gantlet train gan:loss=hinge --data images:path=photos,size=32 --examples 1e6
-
     Args:
         model: Model family, as name or name:key=value,key=value.
         data: Data set, as name or name:key=value,key=value.

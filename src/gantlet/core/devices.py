@@ -4,7 +4,7 @@ from gantlet.core.errors import UserError
 
 
 def check_device(name: str) -> None:
-    """Checks that tensors can be put on a device.
+    """Checks that a device can compute.
 
     Raises:
         UserError: If there is no such device on this machine.
@@ -12,7 +12,7 @@ def check_device(name: str) -> None:
     import torch
 
     try:
-        torch.empty(0, device=name)
+        torch.ones(1, device=name).item()
     except (RuntimeError, AssertionError) as error:
         raise UserError(
             f"--device must be one that this machine has, such as cpu. Got {name!r}."

@@ -34,30 +34,35 @@ class Between:
     Attributes:
         low: Smallest value, or None.
         high: Largest value, or None.
+        below: Whether ``high`` itself is too much.
     """
 
     low: float | None = None
     high: float | None = None
+    below: bool = False
 
     @property
     def label(self) -> str:
         """The range in words.
 
         Example:
-            >>> Between(1).label, Between(0, 1).label
-            ('at least 1', 'from 0 to 1')
+            >>> Between(1).label, Between(0, 1).label, Between(0, 1, below=True).label
+            ('at least 1', 'from 0 to 1', 'at least 0 and below 1')
         """
+        least = "" if self.low is None else f"at least {self.low:g}"
         if self.high is None:
-            return f"at least {self.low:g}"
-        return (
-            f"at most {self.high:g}" if self.low is None else f"from {self.low:g} to {self.high:g}"
-        )
+            return least
+        if self.below:
+            return " and ".join(filter(None, (least, f"below {self.high:g}")))
+        return f"from {self.low:g} to {self.high:g}" if least else f"at most {self.high:g}"
 
     def holds(self, value: float) -> bool:
         """Returns whether ``value`` is inside."""
-        return (self.low is None or value >= self.low) and (
-            self.high is None or value <= self.high
-        )
+        if self.low is not None and not value >= self.low:
+            return False
+        if self.high is None:
+            return True
+        return value < self.high if self.below else value <= self.high
 
 
 @dataclass(frozen=True, slots=True)

@@ -244,7 +244,7 @@ class Autoregressive:
     layers: Annotated[int, Between(1)] = 2
     heads: Annotated[int, Between(1)] = 2
     mixtures: Annotated[int, Between(1)] = 10
-    ema: Annotated[float, Between(0, 1)] = 0.0
+    ema: Annotated[float, Between(0, 1, below=True)] = 0.0
 
     @property
     def solver(self) -> str:

@@ -273,7 +273,7 @@ class Diffusion:
     time_features: Annotated[int, Between(1)] = 8
     steps: Annotated[int, Between(1)] = 20
     sampler: Method = "midpoint"
-    ema: Annotated[float, Between(0, 1)] = 0.998
+    ema: Annotated[float, Between(0, 1, below=True)] = 0.998
 
     @property
     def solver(self) -> str:

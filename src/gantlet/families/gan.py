@@ -172,7 +172,7 @@ class Gan:
     penalty: PenaltyName = "r1r2"
     gamma: Annotated[float, Between(0)] = 0.3
     spectral: bool = False
-    ema: Annotated[float, Between(0, 1)] = 0.995
+    ema: Annotated[float, Between(0, 1, below=True)] = 0.995
 
     @property
     def solver(self) -> str:

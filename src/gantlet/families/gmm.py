@@ -88,6 +88,7 @@ class Gmm:
         from sklearn.cluster import KMeans
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.mixture import GaussianMixture
+        from threadpoolctl import threadpool_limits
 
         stream = rng.stream("init")
         seed = int(torch.randint(2**31 - 1, (), generator=stream, device=stream.device))
@@ -99,7 +100,8 @@ class Gmm:
             random_state=seed,
         )
         data = y.cpu().numpy()
-        with warnings.catch_warnings():
+        # As many threads as torch has: the last digits depend on it, and so would --workers.
+        with warnings.catch_warnings(), threadpool_limits(torch.get_num_threads()):
             warnings.simplefilter("ignore", ConvergenceWarning)
             # The mixture does not tell how long its own k-means took; this is the same run.
             kmeans = KMeans(self.components, n_init="auto", random_state=seed).fit(data)

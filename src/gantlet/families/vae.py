@@ -212,7 +212,7 @@ class Vae:
     beta: Annotated[float, Between(0)] = 1.0
     mixtures: Annotated[int, Between(1)] = 5
     iwae: Annotated[int, Between(1)] = 64
-    ema: Annotated[float, Between(0, 1)] = 0.99
+    ema: Annotated[float, Between(0, 1, below=True)] = 0.99
 
     @property
     def solver(self) -> str:

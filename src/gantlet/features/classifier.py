@@ -8,7 +8,7 @@ from gantlet.core.measure import Features
 from gantlet.core.rng import Rng
 from gantlet.core.space import Space
 from gantlet.core.spec import Between, Spec
-from gantlet.features.classifier_net import ClassifierNet, memory_format
+from gantlet.features.classifier_net import ClassifierNet
 from gantlet.features.frozen import frozen, scaling_of, some
 from gantlet.features.supervised import batches_in, count_right, in_words, labelled, train
 from gantlet.nets.seeding import seeded
@@ -53,7 +53,7 @@ class Classifier:
         own = Rng(rng.seed)
         chosen = some(len(data.train), self.samples, rng=own.stream("classifier/samples"))
         net = self._net(space, data, known.count, own)
-        net.to(rng.device, memory_format=memory_format(space))
+        net.to(rng.device)
         steps = min(self.steps, self.epochs * batches_in(len(chosen)))
         train(net, known, chosen=chosen, steps=steps, lr=self.lr, rng=rng)
         rated = in_words(*count_right(net, known.test, rng=rng))

@@ -2,7 +2,6 @@
 
 from typing import final
 
-import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -40,12 +39,6 @@ class ClassifierNet(nn.Module):
         """Returns the logits of the classes, shape ``(n, classes)``."""
         logits: Tensor = self.head(self.body(x))
         return logits
-
-
-def memory_format(space: Space) -> torch.memory_format:
-    """Returns how weights are best laid out; channels last only pays above 8x8 pixels."""
-    is_large = space.kind == "image" and max(space.shape[1:]) > 2 * _BOTTOM
-    return torch.channels_last if is_large else torch.preserve_format
 
 
 def _convolutions(space: Space) -> tuple[list[nn.Module], int]:

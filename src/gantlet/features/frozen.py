@@ -47,7 +47,7 @@ def blocks(
     source: Source, index: Tensor, space: Space, *, device: torch.device
 ) -> Iterator[Tensor]:
     """Yields the samples at ``index`` on ``device``, so many at a time that memory is bounded."""
-    for part in index.split(block_of(space)):
+    for part in torch.split(index, block_of(space)):
         yield source.take(part).to(device)
 
 
@@ -76,14 +76,14 @@ def frozen(net: nn.Module, space: Space, *, spec: Spec, note: str) -> Features:
         spec: The extractor in written form, with all options.
         note: What it is and how good it is.
     """
-    net.eval().requires_grad_(False)
+    net.eval().requires_grad_(requires_grad=False)
     size = block_of(space)
 
     @torch.no_grad()
     def extract(x: Tensor) -> Tensor:
         net.to(x.device)
         with exactly():
-            return torch.cat([net(part.float()).float() for part in x.split(size)])
+            return torch.cat([net(part.float()).float() for part in torch.split(x, size)])
 
     return Features(
         extract=extract,

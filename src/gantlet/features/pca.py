@@ -18,7 +18,7 @@ from gantlet.features.frozen import blocks, frozen, scaling_of, some
 from gantlet.features.spectrum import Spectrum, exact, leading
 from gantlet.nets.scaling import Scaling
 
-# Most numbers of training samples that are looked at: 60 MB of bytes.
+# Most numbers of training samples that are looked at: 64 MB as bytes.
 _NUMBERS = 2**26
 # Components of a sample up to which the whole covariance matrix is decomposed.
 _EXACT = 1024
@@ -29,7 +29,7 @@ _EXACT = 1024
 class Pca:
     """The leading principal components of the training split, in double precision.
 
-    Levels are scaled to [-1, 1]; the columns of a continuous vector are standardised, so that
+    Levels are scaled to [-1, 1); the columns of a continuous vector are standardised, so that
     units do not matter.
 
     Source: Hotelling, 1933, https://doi.org/10.1037/h0071325.
@@ -110,4 +110,5 @@ class _Projection(nn.Module):
     @override
     def forward(self, x: Tensor) -> Tensor:
         """Returns the components, shape ``(n, k)``."""
-        return (self.scaling(x.double()).flatten(1) - self.mean) @ self.basis
+        scaled: Tensor = self.scaling(x.double())
+        return (scaled.flatten(1) - self.mean) @ self.basis

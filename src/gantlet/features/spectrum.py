@@ -46,9 +46,7 @@ def exact(rows: Iterable[Tensor]) -> Spectrum:
     return _spectrum(mean, values, vectors, float(values.clamp(min=0).sum()))
 
 
-def leading(
-    rows: Callable[[], Iterable[Tensor]], k: int, *, rng: torch.Generator
-) -> Spectrum:
+def leading(rows: Callable[[], Iterable[Tensor]], k: int, *, rng: torch.Generator) -> Spectrum:
     """Returns the ``k`` leading directions without ever making the covariance matrix.
 
     Source: Halko, Martinsson and Tropp, 2011, https://arxiv.org/abs/0909.4061, Algorithm 4.4.
@@ -71,14 +69,10 @@ def leading(
     values, inner = torch.linalg.eigh(q.T @ _covariance_times(q, rows, mean) / max(n - 1, 1))
     total = (square - n * float((mean**2).sum())) / max(n - 1, 1)
     found = _spectrum(mean, values, q @ inner, total)
-    return Spectrum(
-        mean=mean, values=found.values[:k], vectors=found.vectors[:, :k], total=total
-    )
+    return Spectrum(mean=mean, values=found.values[:k], vectors=found.vectors[:, :k], total=total)
 
 
-def _covariance_times(
-    q: Tensor, rows: Callable[[], Iterable[Tensor]], mean: Tensor
-) -> Tensor:
+def _covariance_times(q: Tensor, rows: Callable[[], Iterable[Tensor]], mean: Tensor) -> Tensor:
     product = torch.zeros_like(q)
     for x in rows():
         centred = x - mean

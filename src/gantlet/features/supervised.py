@@ -68,7 +68,7 @@ def labelled(data: Splits) -> LabelledSplits:
     Raises:
         UserError: If a split has no labels, or the training split has fewer than two classes.
     """
-    known = _labels(data.train, "train").unique()
+    known: Tensor = torch.unique(_labels(data.train, "train"))
     if len(known) < 2:
         raise UserError(
             "The classifier needs samples of at least two classes. Those of the train split are "
@@ -141,7 +141,7 @@ def _batches(chosen: Tensor, rng: Rng) -> Iterator[tuple[Tensor, bool]]:
         stream = rng.stream(f"classifier/epoch/{epoch}")
         order = chosen[torch.randperm(len(chosen), generator=stream)]
         whole = batches_in(len(chosen))
-        for i, part in enumerate(order.split(BATCH)[:whole]):
+        for i, part in enumerate(torch.split(order, BATCH)[:whole]):
             yield part, i == whole - 1
         epoch += 1
 
@@ -160,7 +160,7 @@ def _step(net: ClassifierNet, optimizer: Adam, x: Tensor, y: Tensor) -> None:
     net.train()
     optimizer.zero_grad()
     with exactly():
-        cross_entropy(net(x), y).backward()
+        torch.autograd.backward(cross_entropy(net(x), y))
     optimizer.step()
 
 
@@ -174,7 +174,7 @@ def count_right(net: ClassifierNet, split: Labelled, *, rng: Rng) -> tuple[int, 
     index = some(len(split.source), _JUDGED, rng=Rng(rng.seed).stream("classifier/judged"))
     right = 0
     with exactly():
-        for part in index.split(block_of(net.space)):
+        for part in torch.split(index, block_of(net.space)):
             x, y = split.take(part, rng.device)
             right += int((net(x).argmax(1) == y).sum())
     return right, len(index)

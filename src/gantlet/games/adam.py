@@ -30,8 +30,8 @@ class Adam:
     """
 
     lr: tuple[Annotated[float, Between(0)], ...] = (1e-3,)
-    beta1: Annotated[float, Between(0, 1)] = 0.9
-    beta2: Annotated[float, Between(0, 1)] = 0.999
+    beta1: Annotated[float, Between(0, 1, below=True)] = 0.9
+    beta2: Annotated[float, Between(0, 1, below=True)] = 0.999
     eps: Annotated[float, Between(0)] = 1e-8
     clip: Annotated[float, Between(0)] | None = None
     steps: tuple[Annotated[int, Between(1)], ...] = (1,)

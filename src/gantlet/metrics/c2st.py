@@ -6,20 +6,20 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, final
 
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits
+from torch import Tensor
 
 from gantlet.core.estimate import Better, Estimate
 from gantlet.core.intervals import proportion
 from gantlet.metrics.blocks import blocks, squared_distances
 from gantlet.metrics.inputs import pair, too_few
-from gantlet.nets.seeding import seeded
 
 # Says of each row whether it is fake, shape (n,).
 Judge = Callable[[Tensor], Tensor]
 
-_HIDDEN = 256
-_STEPS = 100
+Kind = Literal["network", "knn"]
+
+_HIDDEN = 1024
+_RIDGE = 0.3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,21 +33,24 @@ class C2st:
     Source: Lopez-Paz and Oquab, 2017, https://arxiv.org/abs/1610.06545, section 3.
 
     Differs from the paper: the interval and the p-value are those of the binomial, not of its
-    normal limit; the network is 256 wide instead of 20 and trained on all samples at once with
-    weight decay (which found more at equal time).
+    normal limit. The network's hidden layer stays as it was drawn and only the last is fitted, in
+    closed form (Rahimi and Recht, 2008,
+    https://people.eecs.berkeley.edu/~brecht/kitchensinks.html): ten times faster than
+    one trained by descent, and on a few hundred samples it found more.
 
     Attributes:
-        classifier: ``mlp``, a network with one hidden layer, or ``knn``, the vote of the nearest
-            ``sqrt(n)``, which sees copies and clusters but little in many dimensions.
+        classifier: ``network``, 1024 random ReLU units beside the features themselves, with ridge
+            regression on top, or ``knn``, the vote of the nearest ``sqrt(n)``, which sees copies
+            and clusters but little in many dimensions.
     """
 
     better: ClassVar[Better] = "lower"
     unit: ClassVar[str] = "1"
 
-    classifier: Literal["mlp", "knn"] = "mlp"
+    classifier: Kind = "network"
 
     def measure(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Estimate:
-        """Compares features, shapes ``(n, d)`` and ``(m, d)``; ``rng`` splits and initialises.
+        """Compares features, shapes ``(n, d)`` and ``(m, d)``; ``rng`` splits and draws the units.
 
         The interval is for the accuracy of the classifier that was trained, on new samples.
 
@@ -63,7 +66,7 @@ class C2st:
 
 
 def train(
-    real: Tensor, fake: Tensor, classifier: Literal["mlp", "knn"], *, rng: torch.Generator
+    real: Tensor, fake: Tensor, classifier: Kind, *, rng: torch.Generator
 ) -> tuple[Judge, Tensor, Tensor]:
     """Returns a classifier trained on half of each set, and the other halves.
 
@@ -76,9 +79,9 @@ def train(
     z = torch.cat([x[:half], y[:half]])
     mean, scale = z.mean(0), z.std(0)
     scale = torch.where(scale > 0, scale, torch.ones_like(scale))
-    standard_z = ((z - mean) / scale).float()
-    standard = _fit_mlp(standard_z, rng) if classifier == "mlp" else _fit_knn(standard_z)
-    return (lambda w: standard(((w - mean) / scale).float())), x[half:], y[half:]
+    z = (z - mean) / scale
+    standard = _fit_network(z, rng) if classifier == "network" else _fit_knn(z)
+    return (lambda w: standard((w - mean) / scale)), x[half:], y[half:]
 
 
 def rate(judge: Judge, real: Tensor, fake: Tensor) -> Estimate:
@@ -112,20 +115,27 @@ def _fit_knn(z: Tensor) -> Judge:
     return judge
 
 
-def _fit_mlp(z: Tensor, rng: torch.Generator) -> Judge:
-    """Returns a network trained on all of ``z`` at once; the second half of ``z`` is fake."""
-    with seeded(rng):
-        net = nn.Sequential(nn.Linear(z.shape[1], _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, 1))
-    net.to(z.device)
-    is_fake = (torch.arange(len(z), device=z.device) >= len(z) // 2).float()
-    parameters = list(net.parameters())
-    optimizer = torch.optim.AdamW(parameters, lr=1e-2, weight_decay=1.0)
-    with torch.enable_grad():
-        for _ in range(_STEPS):
-            loss = binary_cross_entropy_with_logits(net(z).flatten(), is_fake)
-            gradients = torch.autograd.grad(loss, parameters)
-            for parameter, gradient in zip(parameters, gradients, strict=True):
-                parameter.grad = gradient
-            optimizer.step()
-    net.requires_grad_(requires_grad=False)
-    return lambda w: net(w).flatten() > 0
+def _fit_network(z: Tensor, rng: torch.Generator) -> Judge:
+    """Returns ridge regression on random units; the second half of ``z`` is fake."""
+    d = z.shape[1]
+    drawn = torch.randn(d + 1, _HIDDEN, generator=rng, device=rng.device, dtype=z.dtype)
+    weight, bias = drawn[1:].to(z.device) / math.sqrt(d), drawn[0].to(z.device)
+
+    def units(w: Tensor) -> Tensor:
+        return torch.cat([w, (w @ weight + bias).relu()], dim=1)
+
+    target = torch.ones(len(z), dtype=z.dtype, device=z.device)
+    target[: len(z) // 2] = -1
+    seen = units(z)
+    centre = seen.mean(0)
+    seen -= centre
+    gram = seen.T @ seen
+    # In units of the mean squared length, so that it suits any number of features; it also
+    # keeps the matrix invertible where all features are constant.
+    gram.diagonal().add_(_RIDGE * gram.trace() / len(z) + 1e-12)
+    coefficients: Tensor = torch.linalg.solve(gram, seen.T @ target)
+
+    def judge(w: Tensor) -> Tensor:
+        return (units(w) - centre) @ coefficients > 0
+
+    return judge

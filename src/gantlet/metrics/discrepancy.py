@@ -28,60 +28,80 @@ class Discrepancy:
 def discrepancy(kernel: Kernel, x: Tensor, y: Tensor) -> Discrepancy:
     """Returns ``E k(x, x') + E k(y, y') - 2 E k(x, y)`` over all pairs of different samples.
 
-    The variance is that of Hoeffding's decomposition to second order. The spread of the
-    first-order projections counts the second order twice, so that it is taken off once; what is
-    left is right when the two are equal too, where the first order vanishes.
+    The variance is that of Hoeffding's decomposition, both orders: of what single samples
+    contribute, freed of the noise of finite means, and of what only pairs contribute. The second
+    keeps it right where the two distributions are equal and the first vanishes.
 
-    Source: Gretton et al., 2012, https://jmlr.org/papers/v13/gretton12a.html, equation 3;
-    Sutherland and Deka, 2019, https://arxiv.org/abs/1906.02104, for the variance.
+    Source: Gretton et al., 2012, https://jmlr.org/papers/v13/gretton12a.html, Lemma 6;
+    for the variance, after Sutherland and Deka, 2019, https://arxiv.org/abs/1906.02104.
 
     Args:
         kernel: Maps shapes ``(b, d)`` and ``(m, d)`` to ``(b, m)``; symmetric.
-        x: Shape ``(n, d)``, ``n`` at least 2.
-        y: Shape ``(m, d)``, ``m`` at least 2.
+        x: Shape ``(n, d)``, ``n`` at least 4.
+        y: Shape ``(m, d)``, ``m`` at least 4.
     """
     n, m = len(x), len(y)
-    xx, yy, xy = _means(kernel, x, None), _means(kernel, y, None), _means(kernel, x, y)
-    value = xx.mean + yy.mean - 2 * xy.mean
+    xx, yy, xy = _within(kernel, x), _within(kernel, y), _across(kernel, x, y)
     h_x, h_y = xx.rows - xy.rows, yy.rows - xy.columns
-    projections = 4 * h_x.var() / n + 4 * h_y.var() / m
+    noise_x = xx.interaction / (n - 2) + xy.interaction / m
+    noise_y = yy.interaction / (m - 2) + xy.interaction / n
+    first = 4 * (h_x.var() - noise_x) / n + 4 * (h_y.var() - noise_y) / m
     second = (
         2 * xx.interaction / (n * (n - 1))
         + 2 * yy.interaction / (m * (m - 1))
         + 4 * xy.interaction / (n * m)
     )
-    variance = torch.maximum(projections - second, second)
-    return Discrepancy(float(value), Variance.of_squares(float(variance), min(n, m) - 1))
+    return Discrepancy(
+        float(xx.mean + yy.mean - 2 * xy.mean),
+        Variance.of_squares(float(first.clamp_min(0) + second), min(n, m) - 1),
+    )
 
 
 @dataclass(frozen=True, slots=True)
-class _Means:
-    """Means of a kernel matrix: of its rows, its columns, all of it, and its squares."""
+class _Parts:
+    """A kernel matrix as mean + row effect + column effect + interaction.
 
+    The effects have mean zero; ``interaction`` is the mean square of what they do not explain.
+    """
+
+    mean: Tensor
     rows: Tensor
     columns: Tensor
-    mean: Tensor
-    squares: Tensor
-
-    @property
-    def interaction(self) -> Tensor:
-        """The mean square of the doubly centred matrix."""
-        ends = (self.rows**2).mean() + (self.columns**2).mean()
-        return (self.squares - ends + self.mean**2).clamp_min(0)
+    interaction: Tensor
 
 
-def _means(kernel: Kernel, x: Tensor, other: Tensor | None) -> _Means:
-    """Goes once over all pairs of ``x`` and ``other``, or of ``x`` with itself but no twins."""
-    y = x if other is None else other
-    rows, columns, squares = [], x.new_zeros(len(y)), x.new_zeros(())
+def _within(kernel: Kernel, x: Tensor) -> _Parts:
+    """Takes apart the kernel of ``x`` with itself, without the diagonal."""
+    n = len(x)
+    rows, _, squares = _sums(kernel, x, x, diagonal=False)
+    mean = rows.sum() / (n * (n - 1))
+    # Without the diagonal a row's mean has only n - 2 parts in n - 1 of its own effect.
+    effect = (rows / (n - 1) - mean) * (n - 1) / (n - 2)
+    left = squares - n * (n - 1) * mean**2 - 2 * (n - 2) * (effect**2).sum()
+    return _Parts(mean, effect, effect, left.clamp_min(0) / (n * (n - 3)))
+
+
+def _across(kernel: Kernel, x: Tensor, y: Tensor) -> _Parts:
+    """Takes apart the kernel of ``x`` with ``y``."""
+    n, m = len(x), len(y)
+    rows, columns, squares = _sums(kernel, x, y, diagonal=True)
+    mean = rows.sum() / (n * m)
+    of_x, of_y = rows / m - mean, columns / n - mean
+    left = squares - n * m * mean**2 - m * (of_x**2).sum() - n * (of_y**2).sum()
+    return _Parts(mean, of_x, of_y, left.clamp_min(0) / ((n - 1) * (m - 1)))
+
+
+def _sums(
+    kernel: Kernel, x: Tensor, y: Tensor, *, diagonal: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns the sums of rows, of columns and of all squares of the kernel matrix."""
+    rows: list[Tensor] = []
+    columns, squares = x.new_zeros(len(y)), x.new_zeros(())
     for block in blocks(len(x), len(y)):
         k = kernel(x[block], y)
-        if other is None:
+        if not diagonal:
             k.diagonal(block.start).zero_()
         rows.append(k.sum(1))
         columns += k.sum(0)
         squares += (k**2).sum()
-    wide = len(y) - (other is None)
-    tall = len(x) - (other is None)
-    row_means = torch.cat(rows) / wide
-    return _Means(row_means, columns / tall, row_means.mean(), squares / (len(x) * wide))
+    return torch.cat(rows), columns, squares

@@ -13,8 +13,8 @@ from gantlet.metrics.inputs import about_zero, pair, too_few
 from gantlet.metrics.intervals import around
 
 _METHOD = (
-    "unbiased over all pairs; interval from first- and second-order projections, "
-    "approximate where the two are equal and the statistic is not normal"
+    "unbiased, over all pairs; interval from both orders of Hoeffding's decomposition, "
+    "as if normal, which is a little wide where the two are equal"
 )
 
 
@@ -26,7 +26,7 @@ class Energy:
     It has no setting, is zero only when the two distributions are equal, and is unbiased here, so
     that it may be negative when they are close. Some libraries report its root.
 
-    Source: Szekely and Rizzo, 2013, https://doi.org/10.1016/j.jspi.2013.03.018, equation 2.1.
+    Source: Szekely and Rizzo, 2013, https://doi.org/10.1016/j.jspi.2013.03.018.
 
     Differs from the paper: the U-statistic, which leaves out each sample's distance to itself.
     """
@@ -42,7 +42,7 @@ class Energy:
         """
         del rng  # nothing is random
         x, y = pair(real, fake)
-        if reason := too_few(x, y, 2):
+        if reason := too_few(x, y, 4):
             return Estimate.missing(reason, better=self.better)
         found = energy_distance(x, y)
         made = around(found.value, found.variance, n=min(len(x), len(y)), method=_METHOD)

@@ -37,7 +37,7 @@ def jackknife(whole: Tensor, left_out: Tensor, fold: Tensor) -> Jackknifed:
     """Returns bias and variance of the statistic ``whole``, a scalar.
 
     Source: Busing, Meijer and van der Leeden, 1999, https://doi.org/10.1023/A:1008800423698,
-    equations 3 and 5, which allow folds of unequal size.
+    who allow folds of unequal size.
 
     Args:
         whole: The statistic of all samples.

@@ -12,8 +12,8 @@ from gantlet.metrics.inputs import pair, too_few
 from gantlet.metrics.intervals import around
 
 _METHOD = (
-    "unbiased over all pairs; interval from first- and second-order projections, "
-    "approximate where the two are equal and the statistic is not normal"
+    "unbiased, over all pairs; interval from both orders of Hoeffding's decomposition, "
+    "as if normal, which is a little wide where the two are equal"
 )
 
 
@@ -25,7 +25,7 @@ class Kid:
     It is unbiased, and so may be negative when the two are close. The kernel sees where the
     features lie, not only their differences: moving both sets alike changes it.
 
-    Source: Binkowski et al., 2018, https://arxiv.org/abs/1801.01401, section 4.
+    Source: Binkowski et al., 2018, https://arxiv.org/abs/1801.01401.
 
     Differs from the paper: one U-statistic over all pairs instead of the mean over random
     subsets of 1000, which is the same on average and varies less; the interval is that of the
@@ -43,7 +43,7 @@ class Kid:
         """
         del rng  # nothing is random
         x, y = pair(real, fake)
-        if reason := too_few(x, y, 2):
+        if reason := too_few(x, y, 4):
             return Estimate.missing(reason, better=self.better)
         found = kernel_distance(x, y)
         made = around(found.value, found.variance, n=min(len(x), len(y)), method=_METHOD)

@@ -58,12 +58,14 @@ def dumps(report: Report, path: str | None = None, *, blocks: bool = True) -> st
     return json.dumps(as_json(report, path, blocks=blocks), allow_nan=False)
 
 
-def from_json(data: Mapping[str, Any]) -> Report:
+def from_json(data: Any) -> Report:
     """Returns the report that ``as_json`` wrote; numbers that were not finite are lost.
 
     Raises:
         UserError: If ``data`` is not a report, or one that this version cannot read.
     """
+    if not isinstance(data, Mapping):
+        raise UserError(f"This is not a report: a JSON object is needed. Got {data!r:.40}.")
     missing = sorted({"command", "question", "rows", "verdicts", "caveats"} - data.keys())
     if missing:
         raise UserError(f"This is not a report: it has no {', '.join(missing)}.")

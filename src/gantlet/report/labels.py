@@ -7,13 +7,13 @@ from gantlet.core.spec import Spec
 
 
 def shorten(names: Iterable[str]) -> dict[str, str]:
-    """Returns a short name for each written form: its head, and the options that differ.
+    """Returns a short form of each written form: its name, and the options that differ.
 
     Names that would become equal, and names in no written form, stay as they are.
 
     Example:
         >>> shorten(["gan:loss=ns,latent=8", "gan:loss=wgan,latent=8", "flow:width=64"]).values()
-        dict_values(['gan loss=ns', 'gan loss=wgan', 'flow'])
+        dict_values(['gan:loss=ns', 'gan:loss=wgan', 'flow'])
     """
     specs = {name: _parse(name) for name in names}
     short = {name: _short(spec, list(specs.values())) for name, spec in specs.items()}
@@ -30,5 +30,5 @@ def _parse(name: str) -> Spec:
 
 def _short(spec: Spec, specs: list[Spec]) -> str:
     alike = [s.options for s in specs if s.name == spec.name]
-    differing = [f"{k}={v}" for k, v in spec.options.items() if any(o.get(k) != v for o in alike)]
-    return " ".join([spec.name, *differing])
+    options = spec.options.items()
+    return str(Spec(spec.name, {k: v for k, v in options if any(o.get(k) != v for o in alike)}))

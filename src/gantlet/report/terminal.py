@@ -1,12 +1,13 @@
 """A report in the terminal: the answer, the main table, what limits it, and where the rest is."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from textwrap import wrap
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
-from rich.padding import Padding
 from rich.progress import (
     BarColumn,
     Progress,
@@ -35,7 +36,7 @@ from gantlet.report.blocks import (
 )
 from gantlet.report.labels import shorten
 from gantlet.report.markup import clean
-from gantlet.report.tabular import Layout, Shown, lay_out
+from gantlet.report.tabular import Head, Layout, Shown, lay_out
 
 _GAP = 2  # blanks between columns, of which the box is one
 _WORDS = 76  # a line of prose longer than this is hard to read
@@ -142,16 +143,25 @@ def _caveats(console: Console, caveats: Sequence[Caveat]) -> None:
 
 
 def _prose(console: Console, text: Text, *, indent: int = 0, after: int = 0) -> None:
-    width = min(console.width, _WORDS)
-    console.print(Padding(text, (0, 0, after, indent), expand=False), width=width)
+    for line in text.wrap(console, min(console.width, _WORDS) - indent):
+        line.rstrip()
+        console.print(Text(" " * indent) + line)
+    for _ in range(after):
+        console.print()
 
 
 def _table(console: Console, table: Table) -> None:
     layout = _with_short_names(lay_out(table))
     is_plain = console.color_system is None
     _prose(console, Text(layout.title, style="bold"))
-    for group in _fold(layout, console.width, is_plain=is_plain):
-        console.print(_grid(layout, group, is_plain=is_plain))
+    least = [_width(layout, k, is_plain=is_plain) for k in range(len(layout.heads))]
+    # Names give way where a number would not fit beside them.
+    least[:1] = [
+        min(w, max(4, console.width - _GAP - max(least[1:], default=0))) for w in least[:1]
+    ]
+    for group in _fold(least, console.width):
+        widths = _grown(layout, {k: least[k] for k in group}, console.width)
+        console.print(_grid(layout, widths, is_plain=is_plain))
         console.print()
     for line in _below(layout, is_plain=is_plain):
         _prose(console, Text(line, style="dim"))
@@ -173,47 +183,68 @@ def _with_short_names(layout: Layout) -> Layout:
     return replace(layout, lines=lines)
 
 
-def _fold(layout: Layout, width: int, *, is_plain: bool) -> list[list[int]]:
+def _width(layout: Layout, k: int, *, is_plain: bool) -> int:
+    """Returns how wide a column must be: numbers are never broken, names and heads are."""
+    head = layout.heads[k]
+    cells = [_cell(line.cells[k], is_plain=is_plain).cell_len for line in layout.lines]
+    if head.is_number:
+        return max([*map(cell_len, _title(head).split(" ")), cell_len(head.unit), *cells, 4])
+    return min(max([*cells, len(head.name), 4]), _NAMES)
+
+
+def _title(head: Head) -> str:
+    """Returns name and direction, which stay on one line."""
+    return "\u00a0".join(filter(None, (head.name, head.arrow)))
+
+
+def _head(head: Head, width: int) -> list[str]:
+    """Returns the lines of a head: its title, broken between words, and its unit."""
+    lines = [line.replace("\u00a0", " ") for line in wrap(_title(head), width)]
+    return [*lines, head.unit] if head.unit else lines
+
+
+def _fold(widths: list[int], width: int) -> list[list[int]]:
     """Returns which columns go into which table, so that none is wider than ``width``.
 
     The names of the rows come first in each.
     """
-    wide = [_width(layout, k, is_plain=is_plain) for k in range(len(layout.heads))]
-    first = wide[0] if wide else 0
     groups: list[list[int]] = [[0]]
-    used = first
-    for k in range(1, len(wide)):
-        if used + wide[k] + _GAP > width and len(groups[-1]) > 1:
+    for k in range(1, len(widths)):
+        used = sum(widths[i] + _GAP for i in groups[-1])
+        if used + widths[k] > width and len(groups[-1]) > 1:
             groups.append([0])
-            used = first
         groups[-1].append(k)
-        used += wide[k] + _GAP
     return groups
 
 
-def _width(layout: Layout, k: int, *, is_plain: bool) -> int:
-    head = layout.heads[k]
-    words = [*head.name.split(), head.unit]
-    cells = [_cell(line.cells[k], is_plain=is_plain).cell_len for line in layout.lines]
-    if head.is_number:
-        return max([*map(len, words), *cells, 4])
-    return min(max([*cells, len(head.name), 4]), _NAMES)
-
-
-def _grid(layout: Layout, columns: list[int], *, is_plain: bool) -> Grid:
-    grid = Grid(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, _GAP - 1, 0, 0))
-    for k in columns:
+def _grown(layout: Layout, widths: Mapping[int, int], width: int) -> dict[int, int]:
+    """Returns wider columns where heads and names would be broken and there is room."""
+    spare = width - sum(widths.values()) - _GAP * (len(widths) - 1)
+    found = dict(widths)
+    for k, least in widths.items():
         head = layout.heads[k]
-        title = " ".join(filter(None, (head.name, head.arrow)))
+        whole = (
+            [_title(head)] if head.is_number else [line.cells[k].value for line in layout.lines]
+        )
+        more = max(map(cell_len, whole), default=0) - least
+        found[k] += max(0, min(more, spare))
+        spare -= found[k] - least
+    return found
+
+
+def _grid(layout: Layout, widths: Mapping[int, int], *, is_plain: bool) -> Grid:
+    grid = Grid(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, _GAP - 1, 0, 0))
+    for k, width in widths.items():
+        head = layout.heads[k]
         grid.add_column(
-            Text("\n".join(filter(None, (title, head.unit)))),
+            Text("\n".join(_head(head, width))),
             justify="right" if head.is_number else "left",
-            min_width=_width(layout, k, is_plain=is_plain) if head.is_number else None,
-            max_width=None if head.is_number else _NAMES,
+            vertical="bottom",
+            width=width,
             overflow="fold",
         )
     for line, after in zip(layout.lines, [*layout.lines[1:], None], strict=True):
-        cells = [_cell(line.cells[k], is_plain=is_plain) for k in columns]
+        cells = [_cell(line.cells[k], is_plain=is_plain) for k in widths]
         is_last = after is not None and after.is_reference and not line.is_reference
         grid.add_row(*cells, end_section=is_last, style="dim" if line.is_reference else "")
     return grid

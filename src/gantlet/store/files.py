@@ -46,7 +46,8 @@ def draft_of(path: Path) -> Iterator[Path]:
     """Yields a draft beside ``path`` that takes its place if the block ends well.
 
     Raises:
-        UserError: If the disk is full; what was there before stays.
+        UserError: If the disk is full, or the folder cannot be written; what was there before
+            stays.
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -55,7 +56,8 @@ def draft_of(path: Path) -> Iterator[Path]:
             yield draft
             draft.replace(path)
     finally:
-        draft.unlink(missing_ok=True)
+        if draft.exists():
+            draft.unlink()
 
 
 @contextmanager
@@ -68,6 +70,6 @@ def _explained(path: Path) -> Iterator[None]:
                 f"The disk is full: {path.name} could not be written. Finished trials are safe; "
                 "free some space and run the same command again."
             ) from error
-        if isinstance(error, (PermissionError, NotADirectoryError, FileExistsError)):
-            raise UserError(f"{path.parent} cannot be written: {error.strerror}.") from error
-        raise
+        raise UserError(
+            f"{path.parent} cannot be written: {error.strerror}. Give another folder."
+        ) from error

@@ -117,17 +117,17 @@ class Run:
         Raises:
             UserError: If the folder holds another question, or something else.
         """
-        file = path / "run.json"
         asked = json.loads(json.dumps(question))
-        if file.exists():
-            if read_json(file).get("question") != asked:
+        if (path / "run.json").exists():
+            if cls.open(path).question != asked:
                 raise UserError(
                     f"{path} holds the run of another question. Give another --out, or remove it."
                 )
         elif path.is_dir() and any(path.iterdir()):
             raise UserError(f"{path} is not empty and no run of Gantlet. Give another --out.")
         else:
-            write_json(file, {"schema": SCHEMA, "question": asked, "facts": dict(facts or {})})
+            found = {"schema": SCHEMA, "question": asked, "facts": dict(facts or {})}
+            write_json(path / "run.json", found)
         return cls(path)
 
     @classmethod
@@ -140,7 +140,10 @@ class Run:
         file = path / "run.json"
         if not file.exists():
             raise UserError(f"{path} is no run folder: it has no run.json.")
-        if read_json(file)["schema"] > SCHEMA:
+        found = read_json(file)
+        if not isinstance(found, dict) or not {"schema", "question", "facts"} <= found.keys():
+            raise UserError(f"{file} is not a run that Gantlet wrote. Give another folder.")
+        if found["schema"] > SCHEMA:
             raise UserError(f"{path} was written by a newer Gantlet. Upgrade to read it.")
         return cls(path)
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from gantlet.core.errors import UserError
-from gantlet.store.files import draft_of, read_json, write_json
+from gantlet.store.files import read_json, write_bytes, write_json
 
 _TENSOR = "__tensor__"
 
@@ -18,8 +18,8 @@ _TENSOR = "__tensor__"
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Saves tensors; those that share memory (tied weights) are saved once each."""
     whole = {name: t.detach().cpu().clone().contiguous() for name, t in tensors.items()}
-    with draft_of(path) as draft:
-        save_file(whole, draft)
+    # Written by Python: the library's own writer hides from the caller that a disk is full.
+    write_bytes(path, save(whole))
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ from gantlet.core.budget import Spend
 from gantlet.core.components import datasets
 from gantlet.core.estimate import Better
 from gantlet.core.trial import Outcome
+from gantlet.report import numbers
 from gantlet.report.blocks import (
     Block,
     Caveat,
@@ -69,10 +70,12 @@ def facts_of(setting: Mapping[str, str], outcomes: Sequence[Outcome], run: Run) 
     was = run.facts
     seconds = sum(o.spend.seconds for o in outcomes)
     machine = was["machine"]
+    threads = f"{machine['threads']} thread{'s' if machine['threads'] > 1 else ''} a trial"
+    peak = numbers.text(machine["peak"], "FLOP/s")
     known = {
         **setting,
         "Training, all together": str(timedelta(seconds=round(seconds))),
-        "Machine": f"{machine['device']}, {machine['threads']} thread(s) a trial",
+        "Machine": f"{machine['device']}, {threads}, measured peak {peak} in fp32",
         "Versions": f"gantlet {was['gantlet']}, torch {was['packages']['torch']}",
         "Commit": was["commit"] or "not in a git repository",
         "Started": was["started"],
@@ -117,8 +120,8 @@ def _table(
         columns=columns,
         rows=rows,
         references=references,
-        note="Mean over seeds ± half the 95 % interval; bold: the best and all that are not "
-        "clearly worse. Set apart: real data (the noise floor) and copies of the training data.",
+        note="Mean over seeds ± half the 95 % interval. Set apart: real data (the noise floor) "
+        "and copies of the training data.",
     )
 
 

@@ -117,6 +117,8 @@ class Compare:
             raise UserError("Name at least one model, such as gan or flow:layers=4.")
         if self.seeds < 1 or self.samples < 2 or self.batch < 1:
             raise UserError("seeds, samples and batch must be at least 1, 2 and 1.")
+        if self.patience is not None and self.patience < 1:
+            raise UserError(f"patience must be at least 1. Got {self.patience}.")
         if not self.budget.is_limited:
             raise UserError("Give a budget: flops, examples, steps or seconds.")
         space, _ = load(datasets.resolve(self.data), self.data_seed)

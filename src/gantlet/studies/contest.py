@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gantlet.core.components import families, metrics, probes
 from gantlet.core.dataset import everything
+from gantlet.core.errors import UserError
 from gantlet.core.estimate import Estimate
 from gantlet.core.family import Fitted
 from gantlet.core.model import Model
@@ -18,6 +19,7 @@ from gantlet.store.run import TrialFolder
 from gantlet.studies.base import Watch
 from gantlet.studies.build import build
 from gantlet.studies.sources import features_of, source_of
+from gantlet.train.loop import DivergedError
 
 REAL = "real"
 """The name of the contestant that is held-out real data: the noise floor of every distance."""
@@ -35,13 +37,12 @@ def run_contestant(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
         built = build(trial, folder, watch, rng=rng)
         real = _held_out(trial)
         watch(0.9, "sampling")
-        fake = draw(built.model, len(real), rng=rng.stream("sample"))
-        space, _ = source_of(trial)
-        folder.save(
-            "samples", {"samples": space.check(fake, f"samples of {trial.parts['model']}")}
-        )
+        with _fault_of_the_model():
+            fake = draw(built.model, len(real), rng=rng.stream("sample"))
+            built.model.space.check(fake, "the samples")
+            scores, notes = _distances(trial, real, fake, watch)
+        folder.save("samples", {"samples": fake})
         folder.save("model", built.model.state_dict())
-        scores, notes = _distances(trial, real, fake, watch)
         clock = built.clock()
         for name in json.loads(trial.parts["probes"]):
             watch(0.97, f"probing {name}")
@@ -55,6 +56,22 @@ def run_contestant(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
         clock=clock,
         notes=(*built.notes, *notes),
     )
+
+
+@contextmanager
+def _fault_of_the_model() -> Iterator[None]:
+    """Makes samples that cannot be measured the failure of one trial.
+
+    They are no mistake in the question, which would end the trials of all others. Extractors that
+    do not fit the data are: the trial of real data finds them.
+
+    Raises:
+        DivergedError: In place of a user's error.
+    """
+    try:
+        yield
+    except UserError as error:
+        raise DivergedError(f"diverged: {error}") from error
 
 
 @contextmanager

@@ -54,6 +54,11 @@ class Cost:
     estimates: dict[str, Estimate]
     notes: tuple[str, ...] = ()
 
+    @property
+    def label(self) -> str:
+        """The model as people name it, with those options that are not the default."""
+        return families.short(self.family)
+
 
 def cost_of(
     family: str,
@@ -109,12 +114,13 @@ def cost_of(
     )
 
 
-def cost_report(costs: Sequence[Cost], data: str) -> Report:
+def cost_report(costs: Sequence[Cost], data: str, peak: float) -> Report:
     """Returns the report of what some models would cost.
 
     Args:
         costs: What each would cost.
         data: The written form of the data.
+        peak: The measured peak of the machine, in FLOP/s.
     """
     first = costs[0]
     question = {
@@ -135,38 +141,35 @@ def cost_report(costs: Sequence[Cost], data: str) -> Report:
             for c in costs
             for name, estimate in c.estimates.items()
         ],
-        blocks=[_table(costs), _details(costs)],
+        blocks=[_table(costs, peak), _details(costs)],
     )
 
 
 def _verdict(cost: Cost) -> Verdict:
-    name, found = cost.family.partition(":")[0], cost.estimates
+    found = cost.estimates
     return Verdict(
-        claim=f"{name}: {text(found['training wall time'])} and "
+        claim=f"{cost.label}: {text(found['training wall time'])} and "
         f"{text(found['training FLOPs'])} to train, on this machine.",
         because=f"{text(found['wall time of one sample'])} and {text(found['FLOPs per sample'])} "
-        "to draw one sample",
+        "to draw one sample.",
     )
 
 
-def _table(costs: Sequence[Cost]) -> Table:
+def _table(costs: Sequence[Cost], peak: float) -> Table:
     units = {name: e.unit for c in costs for name, e in c.estimates.items()}
     columns = [Column(name=name, unit=unit) for name, unit in units.items()]
     return Table(
         title="Cost",
         columns=[Column(name="model"), *columns],
-        rows=[[c.family.partition(":")[0], *(c.estimates.get(n) for n in units)] for c in costs],
-        note="Times are of this machine at this hour; operations are the same everywhere.",
+        rows=[[c.label, *(c.estimates.get(n) for n in units)] for c in costs],
+        note="Times are of this machine at this hour, whose measured peak is "
+        f"{text(peak, 'FLOP/s')} in fp32; operations are the same everywhere.",
     )
 
 
 def _details(costs: Sequence[Cost]) -> Section:
     facts = [
-        Fact(
-            name=c.family.partition(":")[0],
-            value=" with ".join(filter(None, (c.family, c.solver))),
-        )
-        for c in costs
+        Fact(name=c.label, value=" with ".join(filter(None, (c.family, c.solver)))) for c in costs
     ]
     return Section(title="Models in full", blocks=[Facts(items=facts)])
 
@@ -305,7 +308,7 @@ def _sampling(model: Model, rng: Rng, timer: _Timer) -> dict[str, Estimate]:
     how = f"median of {_REPEATS} samples drawn one by one, from the fastest to the slowest"
     return {
         "parameters to sample": Estimate.exact(read, unit="parameters"),
-        "FLOPs per sample": _counted(cost, "counted on one sample drawn alone", "FLOP/sample"),
+        "FLOPs per sample": _counted(cost, "counted on one sample drawn alone"),
         "wall time of one sample": _spread(times, "s", how),
     }
 
@@ -324,13 +327,13 @@ def _fit(
         **_sampling(fit.model, rng, timer),
         "parameters to sample": kept,
     }
-    return estimates, (f"fitted outright to {len(x)} samples: this is its whole cost",)
+    return estimates, (f"Fitted outright to {len(x)} samples: this is its whole cost.",)
 
 
-def _counted(flops: float, how: str, unit: str = "FLOP") -> Estimate:
+def _counted(flops: float, how: str) -> Estimate:
     if how.endswith("proportion"):
-        return Estimate(value=flops, n=1, unit=unit, better="lower", method=how)
-    return Estimate.exact(flops, method=how, unit=unit, better="lower")
+        return Estimate(value=flops, n=1, unit="FLOP", better="lower", method=how)
+    return Estimate.exact(flops, method=how, unit="FLOP", better="lower")
 
 
 def _spread(values: Sequence[float], unit: str, how: str) -> Estimate:
@@ -347,9 +350,9 @@ def _spread(values: Sequence[float], unit: str, how: str) -> Estimate:
 
 
 def _notes(probe: _Probe, how: str) -> Iterator[str]:
-    yield "validation, which training keeps to a small share of its budget, comes on top"
+    yield "Validation, which training keeps to a small share of its budget, comes on top."
     if how.endswith("proportion"):
-        yield f"the cost of a step was {how}, because its loss depends on the numbers"
+        yield f"The cost of a step was {how}, because its loss depends on the numbers."
     if probe.unknown:
         names = ", ".join(probe.unknown)
-        yield f"the meter could not count these operators, so FLOPs are too low: {names}"
+        yield f"The meter could not count these operators, so FLOPs are too low: {names}."

@@ -7,7 +7,8 @@ from importlib.metadata import version
 from typing import Any
 
 from gantlet import __version__
-from gantlet.compute.machine import machine
+from gantlet.compute.machine import machine, measure_peak
+from gantlet.studies.contest import threads as using
 
 _PACKAGES = ("torch", "numpy", "scipy", "scikit-learn")
 
@@ -20,8 +21,14 @@ def facts(device: str, threads: int, arguments: Sequence[str]) -> dict[str, Any]
         "gantlet": __version__,
         "commit": _commit(),
         "packages": {name: version(name) for name in _PACKAGES},
-        "machine": {**machine(device).facts(), "threads": threads},
+        "machine": {**machine(device).facts(), "threads": threads, "peak": _peak(device, threads)},
     }
+
+
+def _peak(device: str, threads: int) -> float:
+    """The measured peak in fp32, in FLOP/s, with which achieved rates can be compared."""
+    with using(threads):
+        return measure_peak(device, seconds=0.2).fp32
 
 
 def _commit() -> str | None:

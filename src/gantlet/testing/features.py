@@ -40,7 +40,7 @@ def check_extractor(extractor: Extractor, space: Space, *, n: int = 150) -> None
     assert first.fingerprint == again.fingerprint, "same seed, same fingerprint"
     assert first.note, "there is a note"
     assert "\n" not in first.note, "the note is one line"
-    parts = torch.cat([first.extract(part) for part in x.split(3)])
+    parts = torch.cat([first.extract(part) for part in torch.split(x, 3)])
     assert torch.allclose(parts, found, rtol=1e-3, atol=1e-4), (
         "features of a sample do not depend on its neighbours"
     )

@@ -29,7 +29,7 @@ _FEW = 16
 
 
 class DivergedError(RuntimeError):
-    """Training ran into a loss that is not a finite number."""
+    """Training led to a loss, or to samples, that are not finite numbers."""
 
 
 class Checkpoints(Protocol):

@@ -11,10 +11,10 @@ from gantlet.studies.published.run import NOT_CHECKED
 _COLUMNS = (
     ("train_parameters", "parameters to train", "parameters", "Critics included."),
     ("sample_parameters", "parameters to sample", "parameters", "Of the network that is sampled."),
-    ("forward", "FLOPs per forward pass", "FLOP/image", "One image through that network."),
-    ("step", "training FLOPs per image", "FLOP/image", "At full resolution, penalties included."),
+    ("forward", "FLOPs per forward pass", "FLOP", "One image through that network."),
+    ("step", "training FLOPs per image", "FLOP", "At full resolution, penalties included."),
     ("total", "training FLOPs", "FLOP", "Over all images that the authors say were shown."),
-    ("sample", "FLOPs per sample", "FLOP/sample", "All passes that one sample takes."),
+    ("sample", "FLOPs per sample", "FLOP", "All passes that one sample takes."),
     ("rate", "implied rate per GPU", "FLOP/s", "Training FLOPs over the stated time."),
 )
 

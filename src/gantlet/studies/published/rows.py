@@ -67,10 +67,10 @@ def row_of(run: Run) -> PublishedRow:
         source=run.source,
         train_parameters=_counted(sum(sizes), "parameters"),
         sample_parameters=_counted(sizes[0], "parameters"),
-        forward=_counted(next(iter(run.forward().values())), "FLOP/image"),
-        step=_counted(step, "FLOP/image"),
+        forward=_counted(next(iter(run.forward().values())), "FLOP"),
+        step=_counted(step, "FLOP"),
         total=total,
-        sample=_counted(run.sample(), "FLOP/sample", f"{_COUNTED}: {run.sampling}"),
+        sample=_counted(run.sample(), "FLOP", f"{_COUNTED}: {run.sampling}"),
         rate=_rate(total, run.claims),
         stated=_stated(run.claims),
     )

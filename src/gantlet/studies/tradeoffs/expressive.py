@@ -1,53 +1,83 @@
 """Error per parameter: are flows less expressive than decoders of the same size?"""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from statistics import geometric_mean
+from typing import NamedTuple
 
-from gantlet.core.components import families
+from gantlet.core.components import datasets, families
+from gantlet.core.dataset import Known, everything
 from gantlet.core.estimate import Estimate
 from gantlet.core.intervals import t_quantile
 from gantlet.report.blocks import Block, Caveat, Dot, Forest, Group, Lines, Series, Verdict
-from gantlet.report.numbers import text as shown
 from gantlet.studies import names
 from gantlet.studies.contest import REAL
+from gantlet.studies.sources import load
 from gantlet.studies.summary import Contestant
 from gantlet.studies.tradeoffs.part import Part
 from gantlet.studies.tradeoffs.plan import VARIANTS
 
-ERROR = "sliced-wasserstein (pixels)"
-"""Positive by construction, so that its logarithm can be fitted."""
 
-By = Mapping[str, Sequence[Contestant]]
+class Trained(NamedTuple):
+    """One trial: whose, how many parameters it needs to sample, and its error."""
+
+    label: str
+    size: float
+    error: float
+
+
+DISTANCE = "sliced-wasserstein (pixels)"
+"""How far samples are from held-out data; every model has it, GANs too."""
+
+Values = Mapping[int, float]
+Measure = Callable[[Contestant], Values]
+"""The error of each trial of a contestant, by seed."""
 
 
 def expressive(found: Mapping[str, Sequence[Contestant]]) -> Part:
-    """Returns error against parameters for each data set, with fitted slopes."""
+    """Returns error against parameters for each data set, with fitted slopes and best models."""
     blocks: list[Block] = []
-    slopes: dict[str, dict[str, Estimate]] = {}
+    groups: list[Group] = []
+    verdicts: list[Verdict] = []
     for data, group in found.items():
         variants = _by_variant(group)
-        if not variants:
-            continue
-        slopes[data] = {v: slope(_points(members)) for v, members in variants.items()}
-        blocks.append(_chart(data, variants))
-    groups = [
-        Group(name=data, dots=[Dot(name=v, estimate=e) for v, e in found_here.items()])
-        for data, found_here in slopes.items()
-    ]
+        for what, measure in _measures(data).items():
+            points = {v: _points(members, measure) for v, members in variants.items()}
+            known = {v: p for v, p in points.items() if p}
+            if not known:
+                continue
+            blocks.append(_chart(data, what, known))
+            groups.append(_slopes(data, what, known))
+            verdicts += _verdict(data, what, known)
     if groups:
         blocks.append(_forest(groups))
     return Part(
-        title="Expressivity per parameter",
-        verdicts=[v for data, group in found.items() for v in _verdict(data, _by_variant(group))],
-        blocks=blocks,
-        caveats=[_CAVEAT],
+        title="Expressivity per parameter", verdicts=verdicts, blocks=blocks, caveats=[_CAVEAT]
     )
 
 
 _CAVEAT = Caveat(
     text="Error per parameter is of what training found at equal FLOPs, not of the best weights: "
-    "larger models make fewer steps. Slopes rest on few sizes and seeds."
+    "larger models make fewer steps. Slopes rest on few sizes and seeds. Errors not above "
+    "zero, at the noise floor of the held-out samples, have no logarithm and are left out."
 )
+
+
+def _measures(data: str) -> dict[str, Measure]:
+    """Returns the errors that can be had: distance for all, and for densities the excess nats.
+
+    The excess is the negative log-likelihood of held-out samples less that of the true density on
+    the same samples: an estimate of the Kullback-Leibler divergence.
+    """
+    found: dict[str, Measure] = {"sliced Wasserstein distance": lambda c: c.values(DISTANCE)}
+    truth = datasets.make(data)
+    if isinstance(truth, Known):
+        _, splits = load(datasets.resolve(data), 0)
+        entropy = -float(truth.log_density(everything(splits.test)).double().mean())
+        found["excess nats over the true density"] = lambda c: {
+            seed: nats - entropy for seed, nats in c.values(names.LIKELIHOOD).items()
+        }
+    return found
 
 
 def slope(points: Sequence[tuple[float, float]]) -> Estimate:
@@ -99,32 +129,39 @@ def _label(model: str) -> str:
     return families.short(model)
 
 
-def _points(members: Sequence[Contestant]) -> list[tuple[float, float]]:
-    """Returns parameters and error of every trial."""
+def _points(members: Sequence[Contestant], measure: Measure) -> list[Trained]:
+    """Returns parameters and error of every trial whose error is above the noise floor."""
     found = []
     for c in members:
         size = c.estimate(names.PARAMETERS).value
-        found += [(size, e) for e in c.values(ERROR).values() if size and e > 0]
+        found += [Trained(c.label, size, e) for e in measure(c).values() if size and e > 0]
     return found
 
 
-def _chart(data: str, variants: Mapping[str, Sequence[Contestant]]) -> Lines:
+def _chart(data: str, what: str, known: Mapping[str, Sequence[Trained]]) -> Lines:
     return Lines(
-        title=f"Error against parameters on {data}",
+        title=f"{data}: {what}",
         x_label="parameters needed to sample",
-        y_label="sliced Wasserstein distance",
-        series=[s for v, members in variants.items() for s in _series(v, members)],
+        y_label=what,
+        series=[_series(v, points) for v, points in known.items()],
         log_x=True,
         log_y=True,
-        note="Means over seeds, equal training FLOPs for every point.",
+        note="Geometric means over seeds, equal training FLOPs for every point.",
     )
 
 
-def _series(variant: str, members: Sequence[Contestant]) -> Iterator[Series]:
-    pairs = [(c.estimate(names.PARAMETERS).value, c.estimate(ERROR).value) for c in members]
-    known = sorted((x, y) for x, y in pairs if x is not None and y is not None)
-    if known:
-        yield Series(name=variant, x=[x for x, _ in known], y=[y for _, y in known])
+def _series(variant: str, points: Sequence[Trained]) -> Series:
+    sizes = sorted({p.size for p in points})
+    errors = [geometric_mean([p.error for p in points if p.size == size]) for size in sizes]
+    return Series(name=variant, x=sizes, y=errors)
+
+
+def _slopes(data: str, what: str, known: Mapping[str, Sequence[Trained]]) -> Group:
+    dots = [
+        Dot(name=v, estimate=slope([(p.size, p.error) for p in points]))
+        for v, points in known.items()
+    ]
+    return Group(name=f"{data}: {what}", dots=dots)
 
 
 def _forest(groups: Sequence[Group]) -> Forest:
@@ -138,22 +175,18 @@ def _forest(groups: Sequence[Group]) -> Forest:
     )
 
 
-def _verdict(data: str, variants: Mapping[str, Sequence[Contestant]]) -> Iterator[Verdict]:
-    """Says who has the least error with the fewest parameters on one data set."""
-    best = [
-        (e.value, c.label, e, c.estimate(names.PARAMETERS))
-        for members in variants.values()
-        for c in members
-        if (e := c.estimate(ERROR)).value is not None
-    ]
-    if not best:
-        return
-    best.sort(key=lambda entry: entry[0] or 0.0)
-    _, label, error, size = best[0]
-    flows = next((entry for entry in best if entry[1].startswith("flow")), None)
-    because = f"Sliced Wasserstein distance {shown(error)} with {shown(size)}."
-    if flows is not None and flows[1] != label:
-        because += f" The best flow is {flows[1]}: {shown(flows[2])} with {shown(flows[3])}."
-    yield Verdict(
-        claim=f"On {data} the least error at equal FLOPs is that of {label}.", because=because
-    )
+def _verdict(data: str, what: str, known: Mapping[str, Sequence[Trained]]) -> Iterator[Verdict]:
+    """Says whose error is least on one data set, and where the best flow stands."""
+    best = sorted((p for points in known.values() for p in _means(points)), key=lambda p: p.error)
+    first = best[0]
+    flow = next((p for p in best if p.label.startswith("flow")), None)
+    because = f"{first.error:.3g} with {first.size:,.0f} parameters."
+    if flow is not None and flow.label != first.label:
+        because += f" The best flow, {flow.label}: {flow.error:.3g} with {flow.size:,.0f}."
+    yield Verdict(claim=f"{data}: {first.label} has the least {what}.", because=because)
+
+
+def _means(points: Sequence[Trained]) -> list[Trained]:
+    labels = dict.fromkeys(p.label for p in points)
+    groups = [[p for p in points if p.label == label] for label in labels]
+    return [Trained(g[0].label, g[0].size, geometric_mean([p.error for p in g])) for g in groups]

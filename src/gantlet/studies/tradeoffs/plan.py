@@ -14,13 +14,13 @@ WEIGHTS = ("0", "0.01", "0.1", "1", "10", "inf")
 """Weights of the likelihood in the Flow-GAN sweep: purely adversarial to purely likelihood."""
 
 VARIANTS: dict[str, tuple[str, ...]] = {
-    "flow, planar": tuple(f"flow:coupling=planar,layers={n}" for n in (4, 8, 16, 32)),
-    "flow, affine": tuple(f"flow:coupling=affine,width={n}" for n in (8, 16, 32, 64)),
-    "flow, spline": tuple(f"flow:coupling=spline,width={n}" for n in (8, 16, 32, 64)),
-    "gan": tuple(f"gan:width={n}" for n in (16, 32, 64, 128)),
-    "vae": tuple(f"vae:width={n}" for n in (16, 32, 64, 128)),
-    "ar": tuple(f"ar:width={n}" for n in (16, 32, 64, 128)),
-    "diffusion": tuple(f"diffusion:width={n}" for n in (16, 32, 64, 128)),
+    "flow, planar": tuple(f"flow:coupling=planar,layers={n}" for n in (4, 8, 16)),
+    "flow, affine": tuple(f"flow:coupling=affine,width={n}" for n in (8, 16, 32)),
+    "flow, spline": tuple(f"flow:coupling=spline,width={n}" for n in (8, 16, 32)),
+    "gan": tuple(f"gan:width={n}" for n in (16, 32, 64)),
+    "vae": tuple(f"vae:width={n}" for n in (16, 32, 64)),
+    "ar": tuple(f"ar:width={n}" for n in (16, 32, 64)),
+    "diffusion": tuple(f"diffusion:width={n}" for n in (16, 32, 64)),
 }
 """Models of growing size whose error is compared per parameter."""
 
@@ -38,18 +38,19 @@ class Scale:
         seeds: Repeats of the comparison and of the sweep.
         plane: Energies of the plane on which expressivity is measured.
         plane_flops: Training FLOPs of each model there.
+        plane_steps: Training steps of each model there at most. Planar layers multiply so little
+            that they would never spend their operations.
         image_flops: Training FLOPs of each model of the expressivity part on the images.
         expressivity_seeds: Repeats of the expressivity part.
-        sizes: How many of the four sizes of each variant are trained on the images.
     """
 
     budgets: tuple[float, ...]
     seeds: int
     plane: tuple[int, ...]
     plane_flops: float
+    plane_steps: int
     image_flops: float
     expressivity_seeds: int
-    sizes: int
 
 
 SCALES: dict[Size, Scale] = {
@@ -58,18 +59,18 @@ SCALES: dict[Size, Scale] = {
         seeds=3,
         plane=(1, 2, 3, 4),
         plane_flops=4e9,
+        plane_steps=2000,
         image_flops=4e10,
         expressivity_seeds=2,
-        sizes=3,
     ),
     "full": Scale(
         budgets=(1e11, 1e12, 1e13, 1e14),
         seeds=5,
         plane=(1, 2, 3, 4),
         plane_flops=1e11,
+        plane_steps=50_000,
         image_flops=1e12,
         expressivity_seeds=5,
-        sizes=4,
     ),
 }
 
@@ -123,28 +124,35 @@ def sweep(scale: Scale, place: Place) -> Compare:
 def expressivity(scale: Scale, place: Place) -> dict[str, Compare]:
     """Returns the comparisons of models of growing size, by data set."""
     plane = {
-        f"energy:index={i}": _sizes(f"energy:index={i}", scale.plane_flops, scale, place)
+        f"energy:index={i},held_out=5000": _sizes(
+            f"energy:index={i},held_out=5000", _plane(scale), scale, place
+        )
         for i in scale.plane
     }
-    return plane | {place.data: _sizes(place.data, scale.image_flops, scale, place)}
+    return plane | {place.data: _sizes(place.data, Budget(flops=scale.image_flops), scale, place)}
 
 
-def _sizes(data: str, flops: float, scale: Scale, place: Place) -> Compare:
+def _plane(scale: Scale) -> Budget:
+    return Budget(flops=scale.plane_flops, steps=scale.plane_steps)
+
+
+def _sizes(data: str, budget: Budget, scale: Scale, place: Place) -> Compare:
     on_images = data == place.data
     models = [
         model
         for variant, sizes in VARIANTS.items()
         if not (on_images and variant in _NOT_ON_IMAGES)
-        for model in sizes[: scale.sizes if on_images else None]
+        for model in sizes
     ]
     return Compare(
         models=tuple(models),
         data=data,
-        budget=Budget(flops=flops),
+        budget=budget,
         seeds=scale.expressivity_seeds,
         metrics=("energy", "sliced-wasserstein"),
         features=("pixels",),
-        probes=("likelihood", "parameters"),
+        samples=5000,
+        probes=("likelihood:most=5000", "parameters"),
         threads=place.threads,
         device=place.device,
         command="study",

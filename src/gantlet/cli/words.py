@@ -1,0 +1,154 @@
+"""What the commands say of themselves, so that ``--help`` need not load them."""
+
+from typing import NamedTuple
+
+
+class Words(NamedTuple):
+    """What ``--help`` says of a command.
+
+    Attributes:
+        name: Its name.
+        does: What it does, in one line.
+        more: What else must be known, in one paragraph, or nothing.
+        examples: Commands to try, a line each.
+    """
+
+    name: str
+    does: str
+    more: str
+    examples: str
+
+
+COMMANDS = (
+    Words(
+        "compare",
+        "Train models on equal compute and report what each is good at.",
+        "Every contestant gets the same budget, the same data and the same seeds. Reported are "
+        "quality, likelihood, the cost of training and of sampling, parallelism and "
+        "reversibility, with intervals, beside the noise floor: held-out against held-out data. "
+        "The same command goes on where it was interrupted.",
+        """
+  gantlet compare gan flow vae --data digits --flops 2e11 --seeds 3
+  gantlet compare gan gan:loss=hinge --data ring --steps 3000
+  gantlet compare flow diffusion --data mnist --examples 1e6 --json > out.json
+""",
+    ),
+    Words(
+        "train",
+        "Train one model and measure it.",
+        "The same command goes on from the last checkpoint where it was interrupted, with the "
+        "same result bit by bit.",
+        """
+  gantlet train flow --data digits --flops 1e12 --out runs/flow
+  gantlet train gan:loss=hinge --data images:path=photos,size=32 --examples 1e6
+""",
+    ),
+    Words(
+        "sample",
+        "Draw samples from a trained model.",
+        "",
+        """
+  gantlet sample runs/demo --model flow -n 1000 --out flow.npz
+  gantlet sample runs/demo --model gan --out gan.png
+""",
+    ),
+    Words(
+        "cost",
+        "Say how long and how much a training would take, before it starts.",
+        "Operations are counted; times are measured on a few steps of this machine.",
+        """
+  gantlet cost gan flow --data digits --examples 1e6
+  gantlet cost --published
+""",
+    ),
+    Words(
+        "study",
+        "Answer one of the open questions with a whole experiment.",
+        "",
+        """
+  gantlet study tradeoffs --size small
+""",
+    ),
+    Words(
+        "report",
+        "Show the report of a run again, in any format.",
+        "",
+        """
+  gantlet report runs/demo
+  gantlet report runs/demo --format latex --out table.tex
+""",
+    ),
+    Words(
+        "export",
+        "Write the numbers of runs as one table, one estimate a row.",
+        "",
+        """
+  gantlet export runs/demo runs/other --to results.csv
+""",
+    ),
+    Words(
+        "list",
+        "List the components of a kind, or of all.",
+        "",
+        """
+  gantlet list
+  gantlet list families --json
+""",
+    ),
+    Words(
+        "show",
+        "Explain a component: what it is, its options, its source.",
+        "A name may be followed by options; what is shown then is the form with every option "
+        "written out.",
+        """
+  gantlet show gan
+  gantlet show gan:loss=hinge
+""",
+    ),
+    Words(
+        "doctor",
+        "Check this installation and this machine.",
+        "Prints versions, threads, the measured peak of the machine, where data is looked for, "
+        "whether a browser is at hand, and what would make results wrong or slow.",
+        """
+  gantlet doctor
+""",
+    ),
+)
+
+DATA = (
+    Words(
+        "list",
+        "List the published data sets, their terms, and which are here.",
+        "",
+        """
+  gantlet data list
+""",
+    ),
+    Words(
+        "where",
+        "Print the folder of a published data set, or the folder of them all.",
+        "",
+        """
+  gantlet data where mnist
+""",
+    ),
+    Words(
+        "fetch",
+        "Fetch a published data set from its own site, and check its hash.",
+        "",
+        """
+  gantlet data fetch fashion-mnist
+""",
+    ),
+)
+
+START = """\
+Two commands to begin with:
+
+  gantlet compare gan flow gmm --data digits --flops 2e10 --seeds 2
+  gantlet cost gan --data digits --examples 1e6
+
+Every component is written as name:key=value,key=value.
+`gantlet list` names them all, `gantlet show NAME` explains one.
+"""

@@ -1,0 +1,69 @@
+"""Every command that the documentation prints is one that this version takes."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from cyclopts import CycloptsError
+
+from gantlet.cli.app import app
+from gantlet.core.components import datasets, extractors, families, metrics, solvers, studies
+
+ROOT = Path(__file__).parents[2]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "Makefile")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "src/gantlet/cli").glob("*.py")),
+]
+LINE = re.compile(r"(?m)^\s*(?:\$\(VENV\)/bin/|\.venv/bin/)?gantlet ((?:[^\n\\]|\\\n)+)$")
+INLINE = re.compile(r"`+(?:\.venv/bin/)?gantlet ([^`]+)`+")
+# Words in capitals stand for something that the reader fills in.
+HOLE = re.compile(r"\b[A-Z]{2,}\b|\|")
+# The family that CONTRIBUTING.md adds.
+OWN = "independent"
+READS = {
+    "models": families,
+    "model": families,
+    "families": families,
+    "data": datasets,
+    "metric": metrics,
+    "features": extractors,
+    "solver": solvers,
+}
+
+
+def words(text):
+    """Returns the words of a command line, as a shell parts them, up to a redirection."""
+    found = shlex.split(text.replace("\\\n", " "), comments=True)
+    return found[: found.index(">")] if ">" in found else found
+
+
+def printed():
+    """Yields page and command, of lines in blocks and of whole commands in sentences."""
+    for page in PAGES:
+        text = page.read_text()
+        found = [m[1] for pattern in (LINE, INLINE) for m in pattern.finditer(text)]
+        for command in dict.fromkeys(found):
+            yield pytest.param(command, id=f"{page.relative_to(ROOT)}: {command}")
+
+
+@pytest.mark.parametrize("command", list(printed()))
+def test_a_printed_command_is_understood(command):
+    if HOLE.search(command) or len(words(command)) == 1:
+        assert words(command)[0] in (*app, "COMMAND"), "no such command"
+        return
+    try:
+        function, bound, _ = app.parse_args(
+            words(command), print_error=False, exit_on_error=False, help_on_error=False
+        )
+    except CycloptsError as error:
+        pytest.fail(str(error))
+    if function.__name__ == "study":
+        studies.load(bound.arguments["name"])
+    for name, value in bound.arguments.items():
+        if name not in READS or function.__name__ in ("sample", "show") or value == "auto":
+            continue
+        for text in (value,) if isinstance(value, str) else value:
+            if text != OWN:
+                READS[name].resolve(text)
