@@ -3,7 +3,7 @@
 Real features are standard normal, fake ones normal with the mean moved and the spread scaled.
 The truth is a closed form for the distances. Precision, recall, density and coverage have one
 only for given sample sizes: their mean over all replicates. That of the classifier two-sample
-test is the accuracy of each trained classifier on 40,000 new samples.
+test is the accuracy of each trained classifier on 14,000 new samples.
 
     python benchmarks/interval_coverage.py [--replicates 200]
 
@@ -112,7 +112,7 @@ def measure(case: Case, seed: int) -> Iterator[tuple[str, Estimate, float | None
         yield name, metric.measure(real, fake, rng=rng.stream(name)), TRUTHS[name](case)
     for name, found in neighbour_metrics(real, fake, rng=rng.stream("neighbours")).items():
         yield name, found, None
-    new = case.sample(20_000, rng.stream("new"))
+    new = case.sample(7000, rng.stream("new"))
     judge, *test = train(real, fake, "network", rng=rng.stream("c2st"))
     yield "c2st", rate(judge, *test), rate(judge, *new).value
 

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # A block that only shows the shape of something has this comment on the line before it.
 SHOWN = "<!-- shown, not run -->\n"
-BLOCK = re.compile(r"(?m)^(?P<note><!--.*-->\n)?```python\n(?P<code>.*?)^```$", re.DOTALL)
+BLOCK = re.compile(r"(?m)^(?P<note><!--[^\n]*-->\n)?```python\n(?P<code>.*?)^```$", re.DOTALL)
 
 
 def blocks(page):

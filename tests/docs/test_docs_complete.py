@@ -94,6 +94,23 @@ def test_every_command_has_a_page():
     assert all(name in (DOCS / "commands/components.md").read_text() for name in ("list", "show"))
 
 
+def taken(command):
+    """Returns the options that a command takes."""
+    names = {n for a in app[command].assemble_argument_collection() for n in a.names}
+    return {n for n in names if re.match("--(?!no-|empty-)", n)} - {"--n"}
+
+
+@pytest.mark.parametrize(
+    "command", ["compare", "train", "sample", "cost", "study", "report", "export", "doctor"]
+)
+def test_a_page_of_a_command_names_its_options_and_no_others(command):
+    text = (DOCS / f"commands/{command}.md").read_text()
+    told = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text))
+    shared = taken("compare") if "compare.md" in text else set()
+    assert taken(command) - shared <= told
+    assert told <= taken(command) | shared
+
+
 def test_every_study_is_the_page_of_a_question():
     assert all((DOCS / f"questions/{name}.md").exists() for name in studies.names())
 

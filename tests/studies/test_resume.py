@@ -90,6 +90,41 @@ def test_a_run_that_was_killed_goes_on_and_ends_the_same(expected, tmp_path):
     assert all(found[f] == finished[f] for f in done)
 
 
+def test_a_training_that_was_killed_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
+    asked = {"models": ("gan:width=16,ema=0.9",), "budget": Budget(steps=1500), "seeds": 1}
+    conduct(question(**asked), tmp_path / "whole")
+    script = tmp_path / "go.py"
+    script.write_text(
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from functools import partial\n"
+        "from pathlib import Path\n"
+        "import gantlet.studies.build as build\n"
+        "from test_resume import Budget, conduct, question\n"
+        "build.Plan = partial(build.Plan, checkpoint=0.0)  # after every step\n"
+        f"conduct(question(**{asked!r}), Path(sys.argv[2]))\n"
+    )
+    folder = tmp_path / "run"
+    command = [sys.executable, str(script), str(Path(__file__).parent), str(folder)]
+    child = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    deadline = time.monotonic() + 120
+    while not list(folder.glob("trials/*/state.1.safetensors")):
+        assert time.monotonic() < deadline, "no checkpoint was written"
+        assert child.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.01)
+    time.sleep(0.3)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    assert len(list(folder.glob("trials/*/state.json"))) == 1, "killed in the midst of training"
+
+    def anew(_):
+        raise AssertionError("training began anew")
+
+    monkeypatch.setattr("gantlet.train.loop._Training.begin", anew)
+    conduct(question(**asked), folder)
+    assert results(folder) == results(tmp_path / "whole")
+    assert not list(folder.glob("trials/*/state.*"))
+
+
 def test_a_finished_run_is_not_run_again(tmp_path, monkeypatch):
     conduct(question(seeds=1), tmp_path / "run")
 

@@ -59,10 +59,10 @@ def test_the_kind_of_net_can_be_chosen(net):
     assert D(G(draw(2, 5))).shape == (2,)
 
 
-def test_auto_takes_convolutions_above_8x8():
+def test_auto_takes_convolutions_above_28x28_grey():
     for space in SPACES:
         has = any(isinstance(m, nn.Conv2d) for m in make(critic, space).modules())
-        assert has == (space.kind == "image" and space.shape[-1] > 8)
+        assert has == (space.kind == "image" and space.size > 28 * 28)
 
 
 def test_convolutions_on_vectors_are_refused_in_one_line():

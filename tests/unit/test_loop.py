@@ -169,7 +169,7 @@ def test_divergence_says_where():
 def test_mistakes_are_explained():
     with pytest.raises(UserError, match="needs a budget"):
         run(Fit(), Budget())
-    with pytest.raises(UserError, match="one step of 16 samples costs"):
+    with pytest.raises(UserError, match="one step of model on 16 samples costs"):
         run(Fit(), Budget(flops=10))
 
 

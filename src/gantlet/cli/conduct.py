@@ -37,8 +37,11 @@ def conduct(study: "Study", options: RunOptions | None, name: str) -> int:
         options: How and where to run it.
         name: Names the run folder where none is given.
     """
+    from gantlet.studies.sources import forget
+
     options = options or RunOptions()
     _check(options)
+    forget()
     study.trials()  # a question that cannot be asked is told before anything is written
     question = study.question()
     folder = options.out or _folder(name, question)

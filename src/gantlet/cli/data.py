@@ -1,6 +1,8 @@
 """gantlet data list, gantlet data where, gantlet data fetch."""
 
 from pathlib import Path
+from shutil import get_terminal_size
+from textwrap import fill
 
 
 def list_() -> None:
@@ -18,8 +20,9 @@ def list_() -> None:
     Console().print(table)
     named = {entry.name for entry in catalogue.entries()}
     others = [name for name in datasets.names() if name not in named]
-    print(f"\nMade here, or read from your own files: {', '.join(others)}.")
-    print(f"Published sets are looked for in {catalogue.home()} (GANTLET_DATA).")
+    print("\nMade here, or read from your own files:")
+    print(fill(", ".join(others), get_terminal_size().columns))
+    print(f"\nPublished sets are looked for in {catalogue.home()} (GANTLET_DATA).")
 
 
 def _place(name: str) -> Path | None:

@@ -1,5 +1,8 @@
 """gantlet list."""
 
+from shutil import get_terminal_size
+from textwrap import fill
+
 from gantlet.cli.options import Flag
 from gantlet.core.components import REGISTRIES
 from gantlet.core.errors import unknown
@@ -20,7 +23,8 @@ def list_(kind: str | None = None, /, *, json: Flag = False) -> int:
     if json:
         print(dumps(found, indent=2))
         return 0
-    width = max(map(len, found))
+    wide = max(map(len, found)) + 2
     for name, names in found.items():
-        print(f"{name:<{width}}  {', '.join(names)}")
+        text = f"{name:<{wide}}{', '.join(names)}"
+        print(fill(text, get_terminal_size().columns, subsequent_indent=" " * wide))
     return 0

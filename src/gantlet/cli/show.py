@@ -1,6 +1,11 @@
 """gantlet show."""
 
+import re
 from collections.abc import Mapping
+from inspect import getdoc
+from shutil import get_terminal_size
+from textwrap import fill
+from typing import Any
 
 from gantlet.cli.options import Flag
 from gantlet.core.components import REGISTRIES
@@ -14,7 +19,6 @@ def show(name: str, /, *, json: Flag = False) -> int:
         name: A component of any kind, as name or name:key=value.
         json: Print one JSON object.
     """
-    import inspect
     from dataclasses import asdict
     from json import dumps
 
@@ -25,12 +29,12 @@ def show(name: str, /, *, json: Flag = False) -> int:
     if not homes:
         known = {n for r in REGISTRIES.values() for n in r.names()}
         raise unknown("component", short, known)
-    told = []
+    told: list[dict[str, Any]] = []
     for kind, registry in homes.items():
         cls = registry.load(short)
         resolved = registry.resolve(name) if name != short else short
-        doc = inspect.getdoc(cls) or ""
-        takes = [asdict(o) for o in options(cls)]
+        doc, meanings = _parted(getdoc(cls) or "")
+        takes = [{**asdict(o), "help": meanings.get(o.name, "")} for o in options(cls)]
         told.append({"name": resolved, "kind": kind, "doc": doc, "options": takes})
     if json:
         print(dumps(told, indent=2))
@@ -40,15 +44,28 @@ def show(name: str, /, *, json: Flag = False) -> int:
     return 0
 
 
-def _print(entry: Mapping[str, object]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+def _parted(doc: str) -> tuple[str, dict[str, str]]:
+    """Returns a docstring without its list of attributes, and what each of those means."""
+    before, _, after = doc.partition("\nAttributes:\n")
+    items, _, rest = after.partition("\n\n")
+    pairs = re.findall(r"(?m)^    (\w+): ((?:.+\n?(?:     +.+\n?)*))", items)
+    meanings = {name: " ".join(text.split()) for name, text in pairs}
+    return f"{before.strip()}\n\n{rest.strip()}".strip().replace("``", "`"), meanings
 
-    console = Console(highlight=False, markup=False)
-    console.print(f"{entry['name']} ({entry['kind']})\n")
-    console.print(f"{entry['doc']}\n")
-    table = Table("option", "takes", "default", box=None, padding=(0, 2, 0, 0))
-    rows = entry["options"]
-    for option in rows if isinstance(rows, list) else []:
-        table.add_row(option["name"], option["kind"], option["default"] or "must be given")
-    console.print(table)
+
+def _print(entry: Mapping[str, Any]) -> None:
+    width = min(get_terminal_size().columns, 88)
+    print(f"{entry['name']} ({entry['kind']})\n")
+    for paragraph in entry["doc"].split("\n\n"):
+        # Lists and formulas stand as they were written.
+        is_prose = not re.search(r"(?m)^(?: |\d\.)", paragraph)
+        print(fill(" ".join(paragraph.split()), width) if is_prose else paragraph, end="\n\n")
+    if entry["options"]:
+        print("Options:")
+    for option in entry["options"]:
+        default = option["default"]
+        given = "must be given" if default is None else f"default {default}"
+        print(f"  {option['name']}  ({option['kind']}; {given})")
+        meaning = option["help"].replace("``", "`")
+        print(fill(meaning, width, initial_indent=" " * 6, subsequent_indent=" " * 6))
+    print()

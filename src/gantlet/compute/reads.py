@@ -32,7 +32,8 @@ def parameters_read(run: Callable[[], object], module: nn.Module) -> int:
     """Returns how many parameters of ``module`` one call of ``run`` looks at.
 
     A weight that the call never touches, such as those of an encoder while samples are drawn, is
-    not needed for it and does not count. Weights that share memory count once.
+    not needed for it and does not count. Weights that share memory count once. Of a module without
+    parameters, such as a fitted baseline, the numbers that are saved count.
 
     Example:
         >>> import torch
@@ -40,8 +41,9 @@ def parameters_read(run: Callable[[], object], module: nn.Module) -> int:
         >>> parameters_read(lambda: net[0](torch.ones(1, 2)), net)
         9
     """
-    # Made before the call, so that no temporary tensor can take a weight's key.
-    sizes = {key(p): p.numel() for p in module.parameters()}
+    kept = list(module.parameters()) or list(module.state_dict().values())
+    # They live throughout, so that no temporary tensor can take the key of one.
+    sizes = {key(x): x.numel() for x in kept}
     with _Reads(sizes) as reads:
         run()
     return sum(sizes[k] for k in reads.seen)

@@ -16,6 +16,7 @@ from gantlet.studies.compare import METRICS, Compare
 from gantlet.studies.contest import restore
 from gantlet.studies.facts import facts
 from gantlet.studies.find import find_trial
+from gantlet.studies.sources import forget
 
 
 def compare(
@@ -77,6 +78,7 @@ def conduct(
     study: Study, out: Path, *, workers: int = 1, threads: int = 1, device: str = "cpu"
 ) -> Report:
     """Runs any study into a run folder, writes its report there and returns it."""
+    forget()
     study.trials()  # a question that cannot be asked is told before anything is written
     run = Run.create(out, study.question(), facts(device, threads, sys.argv))
     executor: Executor = Here() if workers == 1 else Pool(workers, threads)

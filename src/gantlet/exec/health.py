@@ -35,7 +35,7 @@ def health() -> Health:
         "torch": f"{torch.__version__}, {'CUDA' if torch.cuda.is_available() else 'CPU only'}",
         **{name: version(name) for name in ("numpy", "scipy", "scikit-learn", "cyclopts")},
         "python": here.python,
-        "processor": f"{here.cpu}, {here.cores} cores, torch uses {here.threads} threads",
+        "processor": f"{here.cpu}; cores: {here.cores}, threads of torch: {here.threads}",
         "measured peak": f"{peak.fp32 / 1e9:.0f} GFLOP/s in fp32",
         "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "not set"),
         "data": str(folder) if folder.is_dir() else f"{folder} (not there; set GANTLET_DATA)",

@@ -67,7 +67,7 @@ def fitting(threads: int, device: str) -> int:
 
 
 def _collect(
-    waiting: "set[Future[Outcome]]", news: "Queue[News]", tell: Tell
+    waiting: set[Future[Outcome]], news: "Queue[News]", tell: Tell
 ) -> Iterator[Outcome]:
     while waiting:
         done, waiting = wait(waiting, timeout=0.1, return_when=FIRST_COMPLETED)

@@ -113,7 +113,7 @@ class DiffusionModel(Invertible):
     @override
     @torch.no_grad()
     def sample(self, n: int, *, rng: torch.Generator) -> Tensor:
-        like = self.standardise.mean.new_empty(n, self.space.size)
+        like = self.standardise.shift.new_empty(n, self.space.size)
         y = self._carry(self.base.sample(like, rng=rng))
         return self.scaling.samples(self.standardise.inverse(y))
 

@@ -156,7 +156,8 @@ class Gan:
         latent: Components of the noise.
         width: Width of the hidden layers; a convolutional net has a quarter as many channels.
         depth: Hidden layers; residual blocks at each resolution of a convolutional net.
-        net: ``mlp``, ``conv``, or ``auto``: convolutions for images larger than 8x8.
+        net: ``mlp``, ``conv``, or ``auto``: convolutions for images larger than
+            28x28 grey.
         loss: What is played for.
         penalty: What holds down the critic's slope.
         gamma: Weight of the penalty, ``gamma / 2 * E |grad D|^2`` on scaled samples.

@@ -198,7 +198,8 @@ class Vae:
         latent: Components of a latent vector.
         width: Width of the hidden layers; a convolutional net has a quarter as many channels.
         depth: Hidden layers; residual blocks at each resolution of a convolutional net.
-        net: ``mlp``, ``conv``, or ``auto``: convolutions for images larger than 8x8.
+        net: ``mlp``, ``conv``, or ``auto``: convolutions for images larger than
+            28x28 grey.
         beta: Weight of the divergence in training; 1 gives the bound.
         mixtures: Logistics in the mixture, where there are more than 32 levels.
         iwae: Importance samples of the bound that is reported.

@@ -35,8 +35,7 @@ class C2st:
     Differs from the paper: the interval and the p-value are those of the binomial, not of its
     normal limit. The network's hidden layer stays as it was drawn and only the last is fitted, in
     closed form (Rahimi and Recht, 2008,
-    https://people.eecs.berkeley.edu/~brecht/kitchensinks.html): ten times faster than
-    one trained by descent, and on a few hundred samples it found more.
+    https://people.eecs.berkeley.edu/~brecht/kitchensinks.html), with no descent to tune.
 
     Attributes:
         classifier: ``network``, 1024 random ReLU units beside the features themselves, with ridge

@@ -19,7 +19,7 @@ NAMES = ("precision", "recall", "density", "coverage")
 
 _METHOD = (
     "balls to neighbour {}; for these sample sizes; interval from the count and, by block "
-    "jackknife, from the balls that the counted share; held 92 to 98 % in simulations"
+    "jackknife, from the balls that the counted share; held 92 to 99 % in simulations"
 )
 
 

@@ -56,7 +56,8 @@ def critic(
             channels up to 8x8 and fewer above.
         depth: Hidden layers of an MLP; residual blocks at each resolution of a convolutional net.
         spectral: Whether every layer is divided by its spectral norm.
-        net: ``mlp``, ``conv``, or ``auto``: convolutions for images larger than 8x8.
+        net: ``mlp``, ``conv``, or ``auto``: convolutions for images larger than
+            28x28 grey.
 
     Raises:
         UserError: If convolutions are asked for on what is no image.

@@ -20,7 +20,8 @@ def encoder(
         width: Width of the hidden layers of an MLP; a convolutional net has ``width // 4``
             channels up to 8x8 and fewer above.
         depth: Hidden layers of an MLP; residual blocks at each resolution of a convolutional net.
-        net: ``mlp``, ``conv``, or ``auto``: convolutions for images larger than 8x8.
+        net: ``mlp``, ``conv``, or ``auto``: convolutions for images larger than
+            28x28 grey.
 
     Raises:
         UserError: If convolutions are asked for on what is no image.

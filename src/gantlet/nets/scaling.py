@@ -4,14 +4,15 @@ import math
 from typing import final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from typing_extensions import override
 
 from gantlet.core.space import Space
+from gantlet.nets.affine import AffineMap
 
 
 @final
-class Scaling(nn.Module):
+class Scaling(AffineMap):
     """An affine map from samples to numbers of about zero mean and unit size, and back.
 
     A discrete space is dequantised first: uniform noise in [0, 1) is added to the level, so
@@ -24,24 +25,18 @@ class Scaling(nn.Module):
         space: The space of the samples.
     """
 
-    shift: Tensor
-    scale: Tensor
-
     def __init__(self, space: Space) -> None:
-        super().__init__()
-        self.space = space
         half = (space.levels or 0) / 2
-        shift = half if space.levels else 0.0
-        scale = half if space.levels else 1.0
         # Images and discrete spaces share one scale; each column of a vector has its own.
-        shape = space.shape if self._is_fitted_per_component(space) else (1,) * len(space.shape)
-        self.register_buffer("shift", torch.full(shape, shift))
-        self.register_buffer("scale", torch.full(shape, scale))
+        each = self._is_fitted_per_component(space)
+        super().__init__(space.shape, each=each, shift=half, scale=half or 1.0)
+        self.space = space
 
     @staticmethod
     def _is_fitted_per_component(space: Space) -> bool:
         return space.levels is None and space.kind != "image"
 
+    @override
     @torch.no_grad()
     def fit(self, x: Tensor) -> None:
         """Sets the map of a continuous space from samples, shape ``(n, *space.shape)``."""
@@ -61,27 +56,10 @@ class Scaling(nn.Module):
         noise = torch.rand(x.shape, generator=rng, device=x.device, dtype=x.dtype)
         return x + noise
 
-    @override
-    def forward(self, x: Tensor) -> Tensor:
-        """Returns dequantised samples, scaled."""
-        return (x - self.shift) / self.scale
-
-    def inverse(self, y: Tensor) -> Tensor:
-        """Returns the dequantised samples behind scaled ones; differentiable, not rounded."""
-        return y * self.scale + self.shift
-
     def samples(self, y: Tensor) -> Tensor:
         """Returns samples of the space: those of a discrete one are rounded down and clamped."""
         x = self.inverse(y)
         return x if self.space.levels is None else x.floor().clamp(0, self.space.levels - 1)
-
-    def log_volume(self) -> Tensor:
-        """Returns ``log |det dy/dx|`` of the whole sample in nats, a scalar.
-
-        Add it to the log-density of ``y`` to have that of ``x``.
-        """
-        copies = self.space.size / self.scale.numel()
-        return -self.scale.log().sum() * copies
 
 
 def bits_per_dim(nats: Tensor, space: Space) -> Tensor:

@@ -3,8 +3,10 @@
 from typing import final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from typing_extensions import override
+
+from gantlet.nets.affine import AffineMap
 
 # The smallest spread of a component, as a fraction of that of the whole. Without it a pixel that
 # happens to be constant in the first batch would turn later values into hundreds of deviations.
@@ -12,7 +14,7 @@ _FLOOR = 0.1
 
 
 @final
-class Standardise(nn.Module):
+class Standardise(AffineMap):
     """Subtracts a mean and divides by a standard deviation that are set once from data.
 
     The identity until ``fit`` is called.
@@ -22,36 +24,18 @@ class Standardise(nn.Module):
         each: Whether every component has a mean and deviation of its own, or all share one.
     """
 
-    mean: Tensor
-    std: Tensor
-
     def __init__(self, shape: tuple[int, ...], *, each: bool) -> None:
-        super().__init__()
-        self._copies = 1 if each else torch.Size(shape).numel()
-        inner = shape if each else (1,) * len(shape)
-        self.register_buffer("mean", torch.zeros(inner))
-        self.register_buffer("std", torch.ones(inner))
-
-    @torch.no_grad()
-    def fit(self, y: Tensor) -> None:
-        """Sets the map from samples, shape ``(n, *shape)``."""
-        mean, whole = y.mean(), y.std(correction=0).clamp(min=1e-12)
-        if self._copies > 1:
-            self.mean.fill_(mean)
-            self.std.fill_(whole)
-        else:
-            self.mean.copy_(y.mean(0))
-            self.std.copy_(y.std(0, correction=0).clamp(min=_FLOOR * whole))
+        super().__init__(shape, each=each)
+        self._each = each
 
     @override
-    def forward(self, y: Tensor) -> Tensor:
-        """Returns standardised samples."""
-        return (y - self.mean) / self.std
-
-    def inverse(self, u: Tensor) -> Tensor:
-        """Returns the samples behind standardised ones."""
-        return u * self.std + self.mean
-
-    def log_volume(self) -> Tensor:
-        """Returns ``log |det du/dy|`` of a whole sample in nats, a scalar."""
-        return -self.std.log().sum() * self._copies
+    @torch.no_grad()
+    def fit(self, x: Tensor) -> None:
+        """Sets the map from samples, shape ``(n, *shape)``."""
+        mean, whole = x.mean(), x.std(correction=0).clamp(min=1e-12)
+        if self._each:
+            self.shift.copy_(x.mean(0))
+            self.scale.copy_(x.std(0, correction=0).clamp(min=_FLOOR * whole))
+        else:
+            self.shift.fill_(mean)
+            self.scale.fill_(whole)

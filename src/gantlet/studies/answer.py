@@ -110,7 +110,9 @@ def _table(
     """Returns a table of those columns that anyone has a value in, references last."""
     shown = [c for c in wanted if any(who.values(c[0]) for who in everyone)]
     columns = [Column(name="model")]
-    columns += [Column(name=n, better=b, unit=u, help=h) for _, n, b, u, h in shown]
+    columns += [
+        Column(name=n, better=b, unit=_unit(everyone, s) or u, help=h) for s, n, b, u, h in shown
+    ]
     rows: list[list[Cell]] = [
         [who.label, *(who.estimate(score) for score, *_ in shown)] for who in everyone
     ]
@@ -123,6 +125,12 @@ def _table(
         note="Mean over seeds ± half the 95 % interval. Set apart: real data (the noise floor) "
         "and copies of the training data.",
     )
+
+
+def _unit(everyone: Sequence[Contestant], score: str) -> str:
+    """Returns in what a score was measured here: nats or bits, for one."""
+    units = [e.unit for who in everyone if (e := who.estimate(score)).value is not None]
+    return units[0] if units else ""
 
 
 def _details(everyone: Sequence[Contestant], run: Run) -> Iterator[Block]:

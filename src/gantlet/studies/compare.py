@@ -17,7 +17,7 @@ from gantlet.store.run import Run, TrialFolder
 from gantlet.studies.answer import answer
 from gantlet.studies.base import Watch
 from gantlet.studies.contest import REAL, run_contestant
-from gantlet.studies.sources import load
+from gantlet.studies.sources import fingerprint, load
 
 METRICS = (
     "frechet",
@@ -85,6 +85,7 @@ class Compare:
             "budget": {k: v for k, v in asdict(self.budget).items() if v is not None},
             "seeds": list(self._seeds()),
             **{k: json.loads(v) if v.startswith("[") else v for k, v in resolved.items()},
+            "data fingerprint": fingerprint(resolved["data"], self.data_seed),
         }
 
     def trials(self) -> Sequence[Trial]:

@@ -319,13 +319,12 @@ def _fit(
     fits: list[Fit] = []
     seconds = timer.seconds(lambda: fits.append(family.fit(space, x, rng=rng)))
     (fit,) = fits
-    kept = Estimate.exact(sum(b.numel() for b in fit.model.buffers()), unit="parameters")
+    fitted = sum(b.numel() for b in fit.model.buffers())
     estimates = {
-        "parameters to train": kept,
+        "parameters to train": Estimate.exact(fitted, unit="parameters"),
         "training FLOPs": _counted(fit.flops, "counted from the algorithm"),
         "training wall time": Estimate(value=seconds, n=1, unit="s", method="fitted once"),
         **_sampling(fit.model, rng, timer),
-        "parameters to sample": kept,
     }
     return estimates, (f"Fitted outright to {len(x)} samples: this is its whole cost.",)
 

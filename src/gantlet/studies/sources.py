@@ -1,13 +1,17 @@
 """What all trials of a run share: the data set's splits, and the extractors fitted to it."""
 
 from functools import lru_cache
+from hashlib import blake2b
 
 from gantlet.core.components import datasets, extractors
-from gantlet.core.dataset import Splits
+from gantlet.core.dataset import Splits, everything
 from gantlet.core.measure import Features
 from gantlet.core.rng import Rng
 from gantlet.core.space import Space
 from gantlet.core.trial import Trial
+
+# How many samples of each split tell what a data set holds.
+_TELLING = 256
 
 
 def source_of(trial: Trial) -> tuple[Space, Splits]:
@@ -26,6 +30,25 @@ def load(data: str, seed: int) -> tuple[Space, Splits]:
     """Returns a data set's space and splits; kept, since every trial of a run asks for them."""
     dataset = datasets.make(data)
     return dataset.space, dataset.load(rng=Rng(seed))
+
+
+def fingerprint(data: str, seed: int) -> str:
+    """Returns a short name for what a data set holds.
+
+    Other files under the same path have another one, told by the sizes and the first 256 samples
+    of the splits; so that a run does not go on with other data than it began with.
+    """
+    space, splits = load(data, seed)
+    digest = blake2b(f"{space.label}; {splits.note}".encode(), digest_size=6)
+    for split in (splits.train, splits.validation, splits.test):
+        digest.update(everything(split, _TELLING).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def forget() -> None:
+    """Forgets all data, so that files which have changed since are read again."""
+    load.cache_clear()
+    _features.cache_clear()
 
 
 @lru_cache(maxsize=8)

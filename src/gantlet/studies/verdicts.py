@@ -56,6 +56,8 @@ def _winner(
 
 def _because(best: Contestant, rest: Sequence[Contestant], score: str) -> str:
     """Says of each other contestant how far behind it is, or how many seeds would tell."""
+    if len(best.values(score)) < 2:
+        return "One seed: nothing can be separated. Give more --seeds."
     parts = []
     for other in rest[:5]:
         gap = difference(other, best, score)
@@ -79,7 +81,7 @@ def _gan_against_mixture(competing: Sequence[Contestant]) -> Iterator[Verdict]:
     for gan in (c for c in competing if _name(c) == "gan"):
         for mixture in mixtures:
             gap = difference(gan, mixture, names.QUALITY)
-            if gap.value is None:
+            if gap.low is None:
                 continue
             if not is_separated(gap):
                 said = "is not separated from"
@@ -104,11 +106,14 @@ def _floor(everyone: Sequence[Contestant], competing: Sequence[Contestant]) -> I
         for c in ranked
         if (low := c.estimate(names.QUALITY).low) is not None and low <= floor.high
     ]
-    said = f"{_listed(reached)} reach{'' if len(reached) > 1 else 'es'}"
-    yield Verdict(
-        claim=f"{said} the noise floor of held-out against held-out data ({shown(floor)}).",
-        because="By overlap of intervals.",
+    claim = (
+        f"Not separated from the noise floor, held-out against held-out data ({shown(floor)}): "
+        f"{_listed(reached)}."
+        if reached
+        else "Every contestant is worse than the noise floor, held-out against held-out data "
+        f"({shown(floor)})."
     )
+    yield Verdict(claim=claim, because="By overlap of intervals: wide ones separate nothing.")
 
 
 def _sampling(competing: Sequence[Contestant]) -> Iterator[Verdict]:
@@ -136,5 +141,5 @@ def _failures(everyone: Sequence[Contestant]) -> Iterator[Verdict]:
 
 
 def _listed(group: Sequence[Contestant]) -> str:
-    labels = [c.label for c in group] or ["No contestant"]
+    labels = [c.label for c in group]
     return labels[0] if len(labels) == 1 else f"{', '.join(labels[:-1])} and {labels[-1]}"

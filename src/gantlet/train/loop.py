@@ -184,8 +184,9 @@ class _Training:
         self.spend += Spend(flops=cost.flops)
         if not self._plan.budget.fits(self.spend):
             raise UserError(
-                f"The budget is too small: one step of {self._plan.batch} samples costs "
-                f"{cost.flops:.3g} FLOPs. Give a larger budget or a smaller --batch."
+                f"The budget is too small: one step of {' and '.join(self._game.players)} on "
+                f"{self._plan.batch} samples costs {cost.flops:.3g} FLOPs. "
+                "Give a larger budget or a smaller --batch."
             )
         self._held_out = self._held_out[: self._affordable()]
         self._costs["validation"] = count(self._validate).flops

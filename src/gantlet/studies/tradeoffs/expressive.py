@@ -1,15 +1,16 @@
 """Error per parameter: are flows less expressive than decoders of the same size?"""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from statistics import geometric_mean
+from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean, geometric_mean
 from typing import NamedTuple
 
 from gantlet.core.components import datasets, families
 from gantlet.core.dataset import Known, everything
 from gantlet.core.estimate import Estimate
-from gantlet.core.intervals import t_quantile
+from gantlet.core.intervals import mean, t_quantile
 from gantlet.report.blocks import Block, Caveat, Dot, Forest, Group, Lines, Series, Verdict
+from gantlet.report.numbers import text as shown
 from gantlet.studies import names
 from gantlet.studies.contest import REAL
 from gantlet.studies.sources import load
@@ -48,7 +49,7 @@ def expressive(found: Mapping[str, Sequence[Contestant]]) -> Part:
                 continue
             blocks.append(_chart(data, what, known))
             groups.append(_slopes(data, what, known))
-            verdicts += _verdict(data, what, known)
+            verdicts.append(_verdict(data, what, variants, measure))
     if groups:
         blocks.append(_forest(groups))
     return Part(
@@ -175,18 +176,19 @@ def _forest(groups: Sequence[Group]) -> Forest:
     )
 
 
-def _verdict(data: str, what: str, known: Mapping[str, Sequence[Trained]]) -> Iterator[Verdict]:
-    """Says whose error is least on one data set, and where the best flow stands."""
-    best = sorted((p for points in known.values() for p in _means(points)), key=lambda p: p.error)
-    first = best[0]
-    flow = next((p for p in best if p.label.startswith("flow")), None)
-    because = f"{first.error:.3g} with {first.size:,.0f} parameters."
-    if flow is not None and flow.label != first.label:
-        because += f" The best flow, {flow.label}: {flow.error:.3g} with {flow.size:,.0f}."
-    yield Verdict(claim=f"{data}: {first.label} has the least {what}.", because=because)
+def _verdict(
+    data: str, what: str, variants: Mapping[str, Sequence[Contestant]], measure: Measure
+) -> Verdict:
+    """Says whose error is least on one data set, noise floor included, and where flows stand."""
+    everyone = [c for members in variants.values() for c in members if measure(c)]
+    best = sorted(everyone, key=lambda c: fmean(measure(c).values()))
+    told = _told(best[0], measure)
+    flow = next((c for c in best if c.label.startswith("flow")), None)
+    if flow is not None and flow is not best[0]:
+        told += f". The best flow, {flow.label}: {_told(flow, measure)}"
+    return Verdict(claim=f"{data}: {best[0].label} has the least {what}.", because=f"{told}.")
 
 
-def _means(points: Sequence[Trained]) -> list[Trained]:
-    labels = dict.fromkeys(p.label for p in points)
-    groups = [[p for p in points if p.label == label] for label in labels]
-    return [Trained(g[0].label, g[0].size, geometric_mean([p.error for p in g])) for g in groups]
+def _told(c: Contestant, measure: Measure) -> str:
+    size = c.estimate(names.PARAMETERS).value or 0.0
+    return f"{shown(mean(list(measure(c).values())))} with {size:,.0f} parameters"

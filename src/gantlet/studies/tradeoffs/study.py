@@ -92,7 +92,7 @@ class Tradeoffs:
             rows=list(rows_of(outcomes)),
             blocks=[
                 parts[0].blocks[0],
-                *(Section(title=p.title, blocks=p.blocks, open=True) for p in parts),
+                *(Section(title=p.title, blocks=p.blocks, open=True) for p in parts[1:]),
             ],
         )
 
@@ -128,7 +128,7 @@ class Tradeoffs:
 _CAVEATS = (
     Caveat(
         text="Small models on small data: what holds at these budgets need not hold at those of "
-        "published models. `gantlet cost --published` counts what those cost."
+        "published models; gantlet cost --published counts what those cost."
     ),
     Caveat(
         text="Each family has one set of defaults, chosen on training and validation data; a "

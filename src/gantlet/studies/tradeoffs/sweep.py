@@ -15,11 +15,11 @@ RECALL = "recall (pixels)"
 PRECISION = "precision (pixels)"
 
 _COLUMNS = (
-    (names.LIKELIHOOD, "likelihood", "bits/dim"),
-    (names.QUALITY, "energy distance", "1"),
-    (PRECISION, "precision", "1"),
-    (RECALL, "recall", "1"),
-    (names.INVERSE, "round-trip error", "1"),
+    (names.LIKELIHOOD, "likelihood"),
+    (names.QUALITY, "energy distance"),
+    (PRECISION, "precision"),
+    (RECALL, "recall"),
+    (names.INVERSE, "round-trip error"),
 )
 
 
@@ -39,18 +39,18 @@ def _weight(c: Contestant) -> float:
 
 def _tables(by_weight: dict[float, Contestant]) -> Iterator[Block]:
     rows: list[Sequence[Cell]] = [
-        [f"{weight:g}", *(c.estimate(score) for score, _, _ in _COLUMNS)]
+        [f"{weight:g}", *(c.estimate(score) for score, _ in _COLUMNS)]
         for weight, c in sorted(by_weight.items())
     ]
     if not rows:
         return
     sample = next(iter(by_weight.values()))
-    better = {score: sample.estimate(score).better for score, _, _ in _COLUMNS}
+    told = {score: sample.estimate(score) for score, _ in _COLUMNS}
     yield Table(
         title="Weight of the likelihood",
         columns=[
             Column(name="weight"),
-            *(Column(name=n, unit=u, better=better[s]) for s, n, u in _COLUMNS),
+            *(Column(name=n, unit=told[s].unit, better=told[s].better) for s, n in _COLUMNS),
         ],
         rows=rows,
         note="0 is purely adversarial, inf is maximum likelihood; all are the same flow, trained "
@@ -64,9 +64,11 @@ def _best(by_weight: dict[float, Contestant]) -> Iterator[Verdict]:
     if 0.0 not in known or len(known) < 2:
         return
     best = min(known, key=lambda w: known[w].value or 0.0)
+    if best == 0.0:
+        return
     yield Verdict(
-        claim=f"Trained against a critic alone, the flow's likelihood is {shown(known[0.0])} "
-        f"bits/dim; with weight {best:g} it is {shown(known[best])}.",
+        claim=f"Trained against a critic alone, the flow's likelihood is {shown(known[0.0])}; "
+        f"with weight {best:g} it is {shown(known[best])}.",
         because="Held-out data; the same flow, the same FLOPs.",
     )
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
-from gantlet.report.blocks import Cell, Column, Table, Verdict
+from gantlet.report.blocks import Caveat, Cell, Column, Table, Verdict
 from gantlet.report.numbers import text as shown
 from gantlet.studies import names
 from gantlet.studies.summary import Contestant
@@ -67,6 +67,12 @@ def article_table(budgets: Budgets) -> Part:
     return Part(
         title="The article's table, measured",
         verdicts=[_verdict(found)],
+        caveats=[
+            Caveat(
+                text="Whether a family reaches the target is read off its mean over seeds; the "
+                "thresholds of the three properties are choices; the numbers stand beside them."
+            )
+        ],
         blocks=[table],
     )
 
@@ -96,7 +102,7 @@ def _answers(
 
 def _parallel(c: Contestant) -> Answer:
     depth = c.estimate(names.DEPTH).value or 0.0
-    return Answer(depth <= MOST_DEPTH, f"{depth:.0f} evaluations")
+    return Answer(depth <= MOST_DEPTH, f"{depth:.0f} evaluation{'' if depth == 1 else 's'}")
 
 
 def _efficient(budgets: Budgets, family: str, wanted: float) -> Answer:
