@@ -1,6 +1,7 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -8,11 +9,17 @@ import torch
 torch.set_num_threads(1)
 
 
+def numpy_state():
+    found = np.random.get_state(legacy=False)["state"]  # noqa: NPY002  (to see that it is left alone)
+    return found["pos"], found["key"].tobytes()
+
+
 @pytest.fixture(autouse=True)
 def global_random_state_is_left_alone():
-    before = torch.random.get_rng_state()
+    before, numpys = torch.random.get_rng_state(), numpy_state()
     yield
     assert torch.equal(before, torch.random.get_rng_state()), "a test moved torch's global state"
+    assert numpy_state() == numpys, "a test moved NumPy's global state"
 
 
 @pytest.fixture

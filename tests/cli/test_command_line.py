@@ -52,8 +52,15 @@ def test_help_needs_no_torch():
 )
 def test_every_command_has_help_with_an_example(command, capsys):
     run([command, "--help"])
-    told = capsys.readouterr().out
-    assert f"gantlet {command}" in told
+    _, examples = capsys.readouterr().out.split("Examples:")
+    assert f"  gantlet {command}" in examples
+
+
+def test_no_help_is_wider_than_a_terminal(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    for command in ([], ["compare"], ["train"], ["cost"], ["data"]):
+        run([*command, "--help"])
+        assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
 
 
 @pytest.mark.parametrize(
@@ -104,8 +111,21 @@ def test_list_and_show_tell_machines_and_people(capsys):
     told = capsys.readouterr().out
     assert "loss=hinge" in told
     assert "latent" in told
+    assert "Weight of the penalty" in told
     assert run(["show", "adam", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)[0]["options"][0]["name"] == "lr"
+    (first, *_) = json.loads(capsys.readouterr().out)[0]["options"]
+    assert (first["name"], first["default"]) == ("lr", "0.001")
+    assert first["help"].startswith("Learning rate")
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_lists_and_explanations_fit_the_terminal(capsys, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    for command in (["list"], ["show", "gan"], ["show", "images"]):
+        assert run(command) == 0
+        lines = capsys.readouterr().out.splitlines()
+        # Only what has no blank in it may be longer: an address.
+        assert all(len(line) <= width or " " not in line.strip() for line in lines), command
 
 
 def test_a_dry_run_does_nothing(capsys, tmp_path):

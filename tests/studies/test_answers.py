@@ -10,9 +10,10 @@ from gantlet.core.estimate import Estimate
 from gantlet.core.trial import Outcome, Trial
 from gantlet.store.run import Run
 from gantlet.studies import names
-from gantlet.studies.answer import answer
+from gantlet.studies.answer import _distances, _kinds, answer
 from gantlet.studies.compare import Compare
 from gantlet.studies.contest import REAL
+from gantlet.studies.pairs import behind_the_best
 from gantlet.studies.summary import contestants, difference, rank, rivals, seeds_needed
 from gantlet.studies.verdicts import verdicts
 
@@ -104,6 +105,48 @@ def test_the_noise_floor_is_compared_with():
 def test_the_price_of_a_sample_is_compared():
     sure = [o for o in made_up() if o.trial.parts["model"] != GMM]
     assert "A sample of flow costs 1,000 times one of gan." in claims(sure)
+
+
+def test_differences_to_the_best_are_shown_with_how_sure_they_are():
+    (section,) = behind_the_best(contestants(made_up()))
+    chart, table, *_ = section.blocks
+    assert [d.name for d in chart.groups[0].dots] == ["gmm", "flow"]
+    assert chart.reference == 0.0
+    near, far = table.rows
+    assert (near[0], near[2], far[0], far[2]) == ("gmm", "no", "flow", "yes")
+    assert near[3] > 1000
+    assert far[3] == 2
+    assert not list(behind_the_best(contestants([outcome(GAN, 0, energy=0.1)])))
+
+
+def test_likelihoods_of_different_kinds_are_told_apart():
+    def of(model, method):
+        found = outcome(model, 0, energy=0.1, likelihood=2.0)
+        found.scores[names.LIKELIHOOD] = Estimate.exact(2.0, method=method)
+        return found
+
+    mixed = [of(FLOW, "upper bound, one draw"), of(GMM, "exact, by hand")]
+    (caveat,) = _kinds(contestants(mixed))
+    assert "upper bound: flow; exact: gmm" in caveat.text
+    assert not list(_kinds(contestants(mixed[:1])))
+
+
+def test_few_distances_are_all_shown_and_many_by_choice():
+    few = [outcome(GAN, 0, energy=0.1)]
+    few[0].scores["kid (pca)"] = Estimate.exact(1.0, better="lower")
+    assert [c[0] for c in _distances(contestants(few))] == [names.QUALITY, "kid (pca)"]
+    for i in range(5):
+        few[0].scores[f"kid{i} (pca)"] = Estimate.exact(1.0, better="lower")
+    assert "kid (pca)" not in [c[0] for c in _distances(contestants(few))]
+
+
+def test_what_ranks_is_always_measured():
+    asked = Compare(
+        models=("histogram",), data="ring", budget=Budget(flops=1), metrics=("kid",),
+        features=("pca",),
+    ).question()  # fmt: skip
+    assert [m.partition(":")[0] for m in asked["metrics"]] == ["energy", "kid"]
+    assert [m.partition(":")[0] for m in asked["features"]] == ["pixels", "pca"]
 
 
 def test_failures_are_told_and_excluded():

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from gantlet.core.budget import Budget
 from gantlet.core.errors import UserError
@@ -152,6 +153,21 @@ def test_a_trial_that_fails_is_told_and_the_others_go_on(tmp_path, monkeypatch):
     assert errors["gmm"] == "RuntimeError: the mixture broke"
     assert errors["gan"] is None
     assert "the mixture broke" in (tmp_path / "run" / "log.jsonl").read_text()
+
+
+def test_samples_that_are_no_numbers_fail_their_trial_and_no_other(tmp_path, monkeypatch):
+    from gantlet.families.gan import Generator
+
+    def broken(self, n, *, rng):
+        return torch.full((n, 2), torch.nan)
+
+    monkeypatch.setattr(Generator, "sample", broken)
+    conduct(question(seeds=1), tmp_path / "run")
+    errors = {
+        o.trial.parts["model"].partition(":")[0]: o.error for o in Run(tmp_path / "run").outcomes()
+    }
+    told = "diverged: 100 of the 100 samples of the model hold NaN or infinity."
+    assert errors == {"gan": told, "flow": None, "gmm": None, "real": None}
 
 
 def test_a_diverged_trial_says_at_which_step(tmp_path):

@@ -110,7 +110,7 @@ class TestOperations:
         assert costs[2] - costs[1] == costs[1] - costs[0] > 0
 
     def test_the_flow_inverts_what_it_does(self):
-        glow = GlowRun.flow(1)
+        glow = GlowRun().on_meta(1)
         assert glow(zeros(2, 3, 256, 256)).shape == ()
         assert glow.inverse(zeros(2, 384, 4, 4)).shape == (2, 3, 256, 256)
 

@@ -1,5 +1,7 @@
 """gantlet compare."""
 
+from typing import Literal
+
 from gantlet.cli.conduct import budget_of, conduct
 from gantlet.cli.options import BudgetOptions, RunOptions
 
@@ -14,6 +16,7 @@ def compare(
     solver: str = "auto",
     batch: int = 128,
     samples: int = 2000,
+    select: Literal["best", "last"] = "best",
     patience: int | None = None,
     data_seed: int = 0,
     running: RunOptions | None = None,
@@ -30,6 +33,7 @@ def compare(
         solver: How the players move; auto is what suits each family.
         batch: Samples in a batch.
         samples: How many samples to judge at most.
+        select: Judge the weights that validated best, or the last.
         patience: Stop after this many validations without a better one.
         data_seed: From which the splits follow.
         running: How and where to run.
@@ -47,6 +51,7 @@ def compare(
         solver=solver,
         batch=batch,
         samples=samples,
+        select=select,
         patience=patience,
         data_seed=data_seed,
         threads=options.threads,

@@ -1,13 +1,13 @@
 """One bar for trials that run side by side."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 Tell = Callable[[str, float, str], None]
 
 
 @contextmanager
-def progress(trials: int, *, enabled: bool = True) -> Iterator[Tell]:
+def progress(trials: int, *, enabled: bool = True) -> Generator[Tell]:
     """Yields a function that is told a trial's key, its finished share and what it is doing.
 
     The bar goes to standard error, and nowhere when that is not a terminal.

@@ -65,7 +65,8 @@ def _print(entry: Mapping[str, Any]) -> None:
     for option in entry["options"]:
         default = option["default"]
         given = "must be given" if default is None else f"default {default}"
-        print(f"  {option['name']}  ({option['kind']}; {given})")
+        head = f"  {option['name']}  ({option['kind']}; {given})"
+        print(fill(head, width, subsequent_indent=" " * 6))
         meaning = option["help"].replace("``", "`")
         print(fill(meaning, width, initial_indent=" " * 6, subsequent_indent=" " * 6))
     print()

@@ -1,5 +1,7 @@
 """gantlet train."""
 
+from typing import Literal
+
 from gantlet.cli.conduct import budget_of, conduct
 from gantlet.cli.options import BudgetOptions, RunOptions
 
@@ -14,6 +16,7 @@ def train(
     solver: str = "auto",
     batch: int = 128,
     samples: int = 2000,
+    select: Literal["best", "last"] = "best",
     patience: int | None = None,
     data_seed: int = 0,
     running: RunOptions | None = None,
@@ -28,6 +31,7 @@ def train(
         solver: How the players move; auto is what suits the family.
         batch: Samples in a batch.
         samples: How many samples to judge at most.
+        select: Judge the weights that validated best, or the last.
         patience: Stop after this many validations without a better one.
         data_seed: From which the splits follow.
         running: How and where to run.
@@ -44,6 +48,7 @@ def train(
         solver=solver,
         batch=batch,
         samples=samples,
+        select=select,
         patience=patience,
         data_seed=data_seed,
         threads=options.threads,

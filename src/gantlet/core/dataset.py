@@ -1,15 +1,13 @@
 """What a data set is: three fixed splits of samples of one space."""
 
 from dataclasses import dataclass
-from typing import Literal, Protocol, final, runtime_checkable
+from typing import Protocol, final, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from gantlet.core.rng import Rng
 from gantlet.core.space import Space
-
-SplitName = Literal["train", "validation", "test"]
 
 
 @runtime_checkable

@@ -30,6 +30,8 @@ def compare(
     solver: str = "auto",
     batch: int = 128,
     samples: int = 2000,
+    patience: int | None = None,
+    data_seed: int = 0,
     threads: int = 1,
     workers: int = 1,
     device: str = "cpu",
@@ -49,6 +51,8 @@ def compare(
         solver: How the players move; ``auto`` is what suits each family.
         batch: Samples in a batch.
         samples: How many samples to judge at most.
+        patience: Stop after this many validations without a better one; None spends the budget.
+        data_seed: From which the splits follow.
         threads: Threads of each trial.
         workers: Processes that run trials side by side. Above 1, call from a script that guards
             its entry with ``if __name__ == "__main__"``.
@@ -68,6 +72,8 @@ def compare(
         solver=solver,
         batch=batch,
         samples=samples,
+        patience=patience,
+        data_seed=data_seed,
         threads=threads,
         device=device,
     )

@@ -47,7 +47,11 @@ def missing(study: Study, run: Run) -> list[Trial]:
     return [t for t in wanted.values() if run.outcome(t) is None]
 
 
-def carry_out(study: Study, run: Run, executor: Executor, tell: Tell = lambda *_: None) -> Report:
+def silent(key: str, share: float, what: str) -> None:
+    """Tells nobody."""
+
+
+def carry_out(study: Study, run: Run, executor: Executor, tell: Tell = silent) -> Report:
     """Runs what is missing, records it, and concludes. Calling it again resumes."""
     for outcome in executor.map(study, missing(study, run), run, tell):
         run.log("finished", trial=outcome.trial.key, error=outcome.error)

@@ -11,6 +11,7 @@ import torch
 from gantlet import __version__
 from gantlet.compute.machine import machine, measure_peak
 from gantlet.data.catalogue import home
+from gantlet.report.numbers import text
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,20 +29,30 @@ class Health:
 
 def health() -> Health:
     """Looks at the installation and measures the machine, in about two seconds."""
-    here, peak = machine(), measure_peak()
-    folder = home()
+    here, folder = machine(), home()
     facts = {
         "gantlet": __version__,
         "torch": f"{torch.__version__}, {'CUDA' if torch.cuda.is_available() else 'CPU only'}",
         **{name: version(name) for name in ("numpy", "scipy", "scikit-learn", "cyclopts")},
         "python": here.python,
         "processor": f"{here.cpu}; cores: {here.cores}, threads of torch: {here.threads}",
-        "measured peak": f"{peak.fp32 / 1e9:.0f} GFLOP/s in fp32",
+        **{f"measured peak, {name}": _peak(name) for name in _devices()},
         "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "not set"),
         "data": str(folder) if folder.is_dir() else f"{folder} (not there; set GANTLET_DATA)",
         "browser": shutil.which(os.environ.get("GANTLET_CHROMIUM", "chromium")) or "none found",
     }
     return Health(facts, tuple(_warnings()))
+
+
+def _devices() -> list[str]:
+    return ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+
+
+def _peak(device: str) -> str:
+    found = measure_peak(device)
+    rates = {"fp32": found.fp32, "bf16": found.matmul_bf16}
+    told = [f"{text(rate, 'FLOP/s')} in {name}" for name, rate in rates.items() if rate]
+    return f"{' and '.join(told)}, {machine(device).device}"
 
 
 def _warnings() -> list[str]:

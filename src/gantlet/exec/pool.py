@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -66,9 +66,7 @@ def fitting(threads: int, device: str) -> int:
     return max(1, (cores or 1) // threads)
 
 
-def _collect(
-    waiting: set[Future[Outcome]], news: "Queue[News]", tell: Tell
-) -> Iterator[Outcome]:
+def _collect(waiting: set[Future[Outcome]], news: "Queue[News]", tell: Tell) -> Iterator[Outcome]:
     while waiting:
         done, waiting = wait(waiting, timeout=0.1, return_when=FIRST_COMPLETED)
         _pass_on(news, tell)
@@ -94,7 +92,7 @@ def _abandon(pool: ProcessPoolExecutor) -> None:
 
 
 @contextmanager
-def _environment(threads: int) -> Iterator[None]:
+def _environment(threads: int) -> Generator[None]:
     """Sets what workers must find before torch loads, and puts it back."""
     wanted = {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": str(threads)}
     before = {name: os.environ.get(name) for name in wanted}

@@ -293,11 +293,7 @@ class Autoregressive:
                 layers=self.layers,
                 heads=self.heads,
             )
-        return MaximumLikelihood(model.to(rng.device), player="ar", prepare=_nothing)
-
-
-def _nothing(batch: Tensor, *, rng: torch.Generator) -> None:
-    """The transformer has nothing to set from data."""
+        return MaximumLikelihood(model.to(rng.device), player="ar")
 
 
 def _patch(space: Space, wanted: int | None) -> int:

@@ -31,10 +31,10 @@ class MaximumLikelihood(Generative):
     Args:
         model: The player.
         player: Its name.
-        prepare: Sets what depends on data in it.
+        prepare: Sets what depends on data in it, where anything does.
     """
 
-    def __init__(self, model: Density, *, player: str, prepare: Prepare) -> None:
+    def __init__(self, model: Density, *, player: str, prepare: Prepare | None = None) -> None:
         self._model = model
         self._player = player
         self._prepare = prepare
@@ -51,7 +51,8 @@ class MaximumLikelihood(Generative):
 
     @override
     def prepare(self, batch: Tensor, *, rng: torch.Generator) -> None:
-        self._prepare(batch, rng=rng)
+        if self._prepare is not None:
+            self._prepare(batch, rng=rng)
 
     @override
     def loss(self, player: str, batch: Tensor, *, rng: torch.Generator) -> Tensor:

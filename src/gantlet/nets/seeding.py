@@ -1,13 +1,13 @@
 """Initial weights from a named stream, with the global random state left as it was."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import torch
 
 
 @contextmanager
-def seeded(rng: torch.Generator) -> Iterator[None]:
+def seeded(rng: torch.Generator) -> Generator[None]:
     """Makes everything inside that draws from torch's global state draw from ``rng`` instead.
 
     Only the seed of ``rng`` counts, not its state. Modules are made on the CPU, so that the same
@@ -21,5 +21,5 @@ def seeded(rng: torch.Generator) -> Iterator[None]:
         (True, False)
     """
     with torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.manual_seed(rng.initial_seed())
+        torch.set_rng_state(torch.Generator().manual_seed(rng.initial_seed()).get_state())
         yield

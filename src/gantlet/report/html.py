@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from typing import cast
@@ -27,6 +28,9 @@ from gantlet.report.markup import Markup, tag
 
 MOST_BYTES = 10_000_000
 """A page above this is an error: browsers and mail give up on such files."""
+
+# Rows above this are left to report.json, so that a normal page stays below two megabytes.
+_MOST_DATA = 1_000_000
 
 
 def render(report: Report) -> str:
@@ -166,6 +170,9 @@ def _words(value: object) -> str:
 def _data(report: Report) -> Markup:
     """Returns the tidy result for machines; as ``<`` never occurs, it cannot end its element."""
     text = report_json.dumps(report, blocks=False)
+    if len(text) > _MOST_DATA:
+        told = {**report.extra, "note": "the rows are in report.json, to keep this page small"}
+        text = report_json.dumps(replace(report, rows=(), extra=told), blocks=False)
     for sign in "<>&":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
     return tag("script", Markup(text), type="application/json", id="report")

@@ -8,7 +8,7 @@ the reports made from clocks repeat bit by bit with the same seed and threads.
 
 import fcntl
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -177,7 +177,7 @@ class Run:
                 yield outcome
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self) -> Generator[None]:
         """Keeps other processes out of the folder inside the block.
 
         Raises:

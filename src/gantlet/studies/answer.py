@@ -26,6 +26,8 @@ from gantlet.studies import names
 from gantlet.studies.charts import charts
 from gantlet.studies.contest import REAL
 from gantlet.studies.gallery import galleries
+from gantlet.studies.pairs import behind_the_best
+from gantlet.studies.sources import load
 from gantlet.studies.summary import Contestant, contestants, is_reference
 from gantlet.studies.verdicts import verdicts
 
@@ -45,21 +47,32 @@ def answer(
         verdicts=verdicts(everyone),
         caveats=list(_caveats(question, everyone)),
         rows=list(rows_of(outcomes)),
-        blocks=[_main_table(everyone), *charts(everyone, run), *_details(everyone, run)],
+        blocks=[
+            _main_table(everyone),
+            *charts(everyone, run),
+            *behind_the_best(everyone),
+            *_details(everyone, run),
+        ],
     )
 
 
 def _title(command: str, rivals: Sequence[Contestant]) -> str:
     if command == "train":
         return rivals[0].label if rivals else "Training"
-    return f"{len(rivals)} models on equal compute"
+    return f"{len(rivals)} model{'s' if len(rivals) > 1 else ''} on equal compute"
+
+
+_UNITS = {"flops": "FLOP", "seconds": "s"}
 
 
 def _setting(question: Mapping[str, Any]) -> dict[str, str]:
-    budget = ", ".join(f"{v:.3g} {k}" for k, v in question["budget"].items())
+    limits: Mapping[str, float] = question["budget"]
+    budget = ", ".join(numbers.text(v, _UNITS.get(k, k)) for k, v in limits.items())
+    _, splits = load(question["data"], int(question["data_seed"]))
     return {
         "Budget of each contestant": budget,
         "Data": str(question["data"]),
+        "Splits": splits.note,
         "Seeds": ", ".join(map(str, question["seeds"])),
         "Samples judged": f"{question['samples']} against as many held out",
     }
@@ -84,12 +97,20 @@ def facts_of(setting: Mapping[str, str], outcomes: Sequence[Outcome], run: Run) 
     return Facts(items=[Fact(name=name, value=value) for name, value in known.items()])
 
 
-# The main table: score, title, what it means. Direction and unit travel with the estimates.
-_COLUMNS: tuple[tuple[str, str, Better | None, str, str], ...] = (
+# So many distances, or fewer, are all shown in the main table.
+_FEW = 5
+
+# A column: score, title, direction, unit, what it means.
+_Wanted = tuple[str, str, Better | None, str, str]
+
+_DISTANCES: tuple[_Wanted, ...] = (
     (names.QUALITY, "energy distance", "lower", "1", "Samples against held-out data, on pixels."),
     ("frechet (classifier)", "Frechet distance", "lower", "1", "On a classifier's features."),
+    ("frechet (random-conv)", "Frechet distance", "lower", "1", "On features of random weights."),
     ("precision (pixels)", "precision", "higher", "1", "Share of samples that look real."),
     ("recall (pixels)", "recall", "higher", "1", "Share of real data that samples reach."),
+)
+_OTHERS: tuple[_Wanted, ...] = (
     (names.LIKELIHOOD, "likelihood", "lower", "bits/dim", "Negative log-likelihood, held out."),
     (names.TRAINING, "training", "lower", "FLOP", "Operations in training and validation."),
     (names.SAMPLING, "per sample", "lower", "FLOP", "Operations for one sample."),
@@ -99,13 +120,23 @@ _COLUMNS: tuple[tuple[str, str, Better | None, str, str], ...] = (
 
 
 def _main_table(everyone: Sequence[Contestant]) -> Table:
-    return _table("Who is good at what", everyone, _COLUMNS)
+    return _table("Who is good at what", everyone, [*_distances(everyone), *_OTHERS])
+
+
+def _distances(everyone: Sequence[Contestant]) -> Sequence[_Wanted]:
+    """Returns all distances where few were asked for, else a choice of them."""
+    outcomes = [o for c in everyone for o in c.outcomes.values()]
+    found = {name: e for o in outcomes for name, e in o.scores.items() if name.endswith(")")}
+    if len(found) > _FEW:
+        return _DISTANCES
+    chosen = {wanted[0]: wanted for wanted in _DISTANCES}
+    return [chosen.get(name, (name, name, e.better, e.unit, "")) for name, e in found.items()]
 
 
 def _table(
     title: str,
     everyone: Sequence[Contestant],
-    wanted: Sequence[tuple[str, str, Better | None, str, str]],
+    wanted: Sequence[_Wanted],
 ) -> Table:
     """Returns a table of those columns that anyone has a value in, references last."""
     shown = [c for c in wanted if any(who.values(c[0]) for who in everyone)]
@@ -140,7 +171,7 @@ def _details(everyone: Sequence[Contestant], run: Run) -> Iterator[Block]:
     }
     clock = {name: e for c in everyone for o in c.outcomes.values() for name, e in o.clock.items()}
     for title, group in (("Every score", found), ("Times of this machine", clock)):
-        wanted = [(n, n, e.better, e.unit, "") for n, e in group.items()]
+        wanted: list[_Wanted] = [(n, n, e.better, e.unit, "") for n, e in group.items()]
         yield Section(title=title, blocks=[_table(title, everyone, wanted)])
     failed = [[c.label, text] for c in everyone for text in c.failures]
     if failed:
@@ -163,9 +194,26 @@ def _caveats(question: Mapping[str, Any], everyone: Sequence[Contestant]) -> Ite
         text="FLOPs count matrix products, convolutions and attention; element-wise work and "
         "memory traffic are left out. CPU times are of one busy or idle machine."
     )
+    yield from _kinds(everyone)
     notes = {note for c in everyone for o in c.outcomes.values() for note in o.notes}
     for note in sorted(n for n in notes if n.startswith(("features", "the meter"))):
         yield Caveat(text=note[0].upper() + note[1:] + ".")
+
+
+def _kinds(everyone: Sequence[Contestant]) -> Iterator[Caveat]:
+    """Says which likelihoods are exact and which are not, where both are ranked."""
+    kinds: dict[str, list[str]] = {}
+    for c in everyone:
+        if c.values(names.LIKELIHOOD):
+            (first, *_) = c.outcomes.values()
+            kind = first.scores[names.LIKELIHOOD].method.partition(",")[0]
+            kinds.setdefault(kind, []).append(c.label)
+    if len(kinds) > 1:
+        told = "; ".join(f"{kind}: {', '.join(labels)}" for kind, labels in kinds.items())
+        yield Caveat(
+            text=f"Likelihoods are of different kinds ({told}). A bound may be loose: the model "
+            "behind it may be better than it looks."
+        )
 
 
 def rows_of(outcomes: Sequence[Outcome]) -> Iterator[Row]:

@@ -102,6 +102,7 @@ def _train(family: Family, trial: Trial, folder: TrialFolder, watch: Watch, rng:
         batch=int(trial.parts["batch"]),
         ema=family.ema,
         patience=None if patience == "none" else int(patience),
+        select="last" if trial.parts.get("select") == "last" else "best",
     )
     solver = solvers.make(trial.parts["solver"])
     with Stopwatch() as stopwatch:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import final
+from typing import Literal, final
 
 from gantlet.core.budget import Budget
 from gantlet.core.components import datasets, extractors, families, metrics, probes, solvers
@@ -43,13 +43,16 @@ class Compare:
         data: The data set.
         budget: What each contestant may spend in training, validation included.
         seeds: How many times to repeat everything; trials of one seed are paired.
-        metrics: The distances between samples and held-out data.
-        features: What the distances are measured on; empty means ``pixels``, and ``classifier``
-            where the data has labels.
+        metrics: The distances between samples and held-out data; ``energy``, which ranks, is
+            always among them.
+        features: What the distances are measured on, ``pixels`` always among them; empty means
+            ``pixels`` alone, or for images with ``classifier``, or ``random-conv`` where the data
+            has no labels.
         probes: What is measured on the model itself.
         solver: How the players move; ``auto`` is what suits each family.
         batch: Samples in a batch.
         samples: How many samples to judge at most; never more than the test split has.
+        select: Which weights are judged: those that validated best, or the last.
         patience: Stop after this many validations without a better one; None spends the budget.
         data_seed: From which the splits follow; the same for all trials.
         threads: Threads of each trial; part of what decides the last digits.
@@ -68,6 +71,7 @@ class Compare:
     solver: str = "auto"
     batch: int = 128
     samples: int = 2000
+    select: Literal["best", "last"] = "best"
     patience: int | None = None
     data_seed: int = 0
     threads: int = 1
@@ -142,15 +146,17 @@ class Compare:
         """Returns what all trials share, in written form."""
         data = datasets.resolve(self.data)
         seen = self.features or self._default_features(datasets.make(data), data)
+        measured = _with(self.metrics, "energy")
         return {
             "data": data,
             "data_seed": str(self.data_seed),
-            "metrics": json.dumps([metrics.resolve(m) for m in self.metrics]),
-            "features": json.dumps([extractors.resolve(f) for f in seen]),
+            "metrics": json.dumps([metrics.resolve(m) for m in measured]),
+            "features": json.dumps([extractors.resolve(f) for f in _with(seen, "pixels")]),
             "probes": json.dumps([probes.resolve(p) for p in self.probes]),
             "batch": str(self.batch),
             "samples": str(self._samples(data)),
             "patience": str(self.patience).lower(),
+            **({} if self.select == "best" else {"select": self.select}),
             "threads": str(self.threads),
             "device": self.device,
         }
@@ -164,3 +170,10 @@ class Compare:
             return ("pixels",)
         _, splits = load(data, self.data_seed)
         return ("pixels", "random-conv" if splits.train.labels is None else "classifier")
+
+
+def _with(components: tuple[str, ...], name: str) -> tuple[str, ...]:
+    """Returns components with one called ``name`` among them."""
+    return (
+        components if any(c.partition(":")[0] == name for c in components) else (name, *components)
+    )

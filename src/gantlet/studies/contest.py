@@ -1,7 +1,7 @@
 """One contestant: trained or fitted, sampled, and measured."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import torch
@@ -15,6 +15,7 @@ from gantlet.core.family import Fitted
 from gantlet.core.model import Model
 from gantlet.core.rng import Rng
 from gantlet.core.trial import Outcome, Trial
+from gantlet.features.frozen import exactly
 from gantlet.store.run import TrialFolder
 from gantlet.studies.base import Watch
 from gantlet.studies.build import build
@@ -30,7 +31,7 @@ _BLOCK = 500
 
 def run_contestant(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
     """Trains or fits the model of ``trial``, samples it, measures it and saves both."""
-    with threads(int(trial.parts["threads"])):
+    with threads(int(trial.parts["threads"])), exactly():
         if trial.parts["model"] == REAL:
             return _measure_real(trial, watch)
         rng = Rng(trial.seed, trial.parts["device"])
@@ -39,7 +40,7 @@ def run_contestant(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
         watch(0.9, "sampling")
         with _fault_of_the_model():
             fake = draw(built.model, len(real), rng=rng.stream("sample"))
-            built.model.space.check(fake, "the samples")
+            built.model.space.check(fake, "the model")
             scores, notes = _distances(trial, real, fake, watch)
         folder.save("samples", {"samples": fake})
         folder.save("model", built.model.state_dict())
@@ -59,7 +60,7 @@ def run_contestant(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
 
 
 @contextmanager
-def _fault_of_the_model() -> Iterator[None]:
+def _fault_of_the_model() -> Generator[None]:
     """Makes samples that cannot be measured the failure of one trial.
 
     They are no mistake in the question, which would end the trials of all others. Extractors that
@@ -75,7 +76,7 @@ def _fault_of_the_model() -> Iterator[None]:
 
 
 @contextmanager
-def threads(n: int) -> Iterator[None]:
+def threads(n: int) -> Generator[None]:
     """Uses ``n`` threads inside the block."""
     before = torch.get_num_threads()
     torch.set_num_threads(n)

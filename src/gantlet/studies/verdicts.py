@@ -81,7 +81,7 @@ def _gan_against_mixture(competing: Sequence[Contestant]) -> Iterator[Verdict]:
     for gan in (c for c in competing if _name(c) == "gan"):
         for mixture in mixtures:
             gap = difference(gan, mixture, names.QUALITY)
-            if gap.low is None:
+            if gap.value is None or gap.low is None:
                 continue
             if not is_separated(gap):
                 said = "is not separated from"

@@ -1,6 +1,6 @@
 """The contract of families, and of the models that they build."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import torch
@@ -119,7 +119,7 @@ def _check_inverse(model: Invertible, space: Space) -> None:
 
 
 @contextmanager
-def untouched_global_state() -> Iterator[None]:
+def untouched_global_state() -> Generator[None]:
     """Checks that what runs inside neither reads nor moves torch's global random state.
 
     Raises:

@@ -1,11 +1,12 @@
 """A running average of a model's weights, which is sampled and judged in their place."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import final
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 @final
@@ -35,14 +36,12 @@ class Average:
             return
         self._steps += 1
         decay = min(self._decay, (1 + self._steps) / (10 + self._steps))
-        torch._foreach_lerp_(
-            list(self._shadow.values()),
-            [p.detach() for p in self._parameters.values()],
-            1 - decay,
-        )
+        present = [p.detach() for p in self._parameters.values()]
+        average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        average(list(self._shadow.values()), present, 0)
 
     @contextmanager
-    def applied(self) -> Iterator[None]:
+    def applied(self) -> Generator[None]:
         """Puts the average in place of the weights inside the block."""
         self._swap()
         try:

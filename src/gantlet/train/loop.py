@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, final
+from typing import Any, Literal, Protocol, final
 
 import torch
 from torch import Tensor
@@ -56,6 +56,7 @@ class Plan:
         share: Largest share of the budget that validation may take.
         patience: Stop after this many validations without a better one; None spends the budget.
         held_out: How many validation samples to look at, at most.
+        select: Which weights are judged: those that validated ``best``, or the ``last``.
         checkpoint: Seconds between checkpoints.
     """
 
@@ -66,6 +67,7 @@ class Plan:
     share: float = 0.05
     patience: int | None = None
     held_out: int = 512
+    select: Literal["best", "last"] = "best"
     checkpoint: float = 30.0
 
 
@@ -255,11 +257,19 @@ class _Training:
             stream = self._rng.stream("validate")
             value = float(self._game.validate(self._held_out, rng=stream))
             if not self._best or value < self._best_value():
-                self._best = {k: v.clone() for k, v in self._game.model.state_dict().items()}
+                self._best = self._weights()
                 self._best_step = self.spend.steps
         self.spend += Spend(seconds=self._clock() - start)
         self._curve.append(self._point(value))
         self._losses = []
+
+    def _weights(self) -> dict[str, Tensor]:
+        return {k: v.clone() for k, v in self._game.model.state_dict().items()}
+
+    def _keep(self) -> None:
+        """Takes the present weights, averaged, for the best."""
+        with self._average.applied():
+            self._best, self._best_step = self._weights(), self.spend.steps
 
     def _best_value(self) -> float:
         values = [p["validation"] for p in self._curve if p["step"] == self._best_step]
@@ -285,6 +295,8 @@ class _Training:
         if self._curve[-1]["step"] != self.spend.steps:
             self._validate()
             self.spend += Spend(flops=self._costs["validation"])
+        if self._plan.select == "last":
+            self._keep()
         self._game.model.load_state_dict(self._best)
         return Trained(
             spend=self.spend,

@@ -1,6 +1,5 @@
 """Conditional flow matching on CIFAR-10 (Tong et al., 2024)."""
 
-from collections.abc import Mapping
 from typing import final
 
 import torch
@@ -8,7 +7,8 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, silu
 from typing_extensions import override
 
-from gantlet.studies.published.run import Claims, Run, Stated, flops, gradient, zeros
+from gantlet.studies.published.run import Claims, Stated, zeros
+from gantlet.studies.published.single import Regression
 from gantlet.studies.published.unet import Attention, Residual, sinusoids
 
 _WIDTHS, _TIME, _BLOCKS, _ATTEND, _HEAD = (128, 256, 256, 256), 512, 2, 1, 64
@@ -82,7 +82,7 @@ class CfmNet(nn.Module):
 
 
 @final
-class CfmRun(Run):
+class CfmRun(Regression):
     """Flow matching with independent or optimal-transport pairs: the network is the same.
 
     Differs from the paper: samples are costed for Euler's method, since how often the adaptive
@@ -113,33 +113,16 @@ class CfmRun(Run):
             days=Stated(value=2.5, source="a user in conditional-flow-matching #105"),
         )
 
-    @property
     @override
-    def passes(self) -> Mapping[str, float]:
-        return {"network": 3}
+    def network(self) -> CfmNet:
+        return CfmNet()
 
     @override
-    def networks(self) -> Mapping[str, nn.Module]:
-        with torch.device("meta"):
-            return {"network": CfmNet()}
-
-    @override
-    def forward(self) -> Mapping[str, float]:
-        network = self.networks()["network"]
-        with torch.no_grad():
-            return {"network": flops(lambda: network(zeros(1, 3, 32, 32), zeros(1)))}
-
-    @override
-    def step(self) -> float:
-        network = self.networks()["network"]
-        x, t = zeros(1, 3, 32, 32), zeros(1)
-        return flops(lambda: gradient((network(x, t) - x).square().mean(), [network]))
-
-    @override
-    def sample(self) -> float:
-        return _EVALUATIONS * self.forward()["network"]
+    def look(self, network: nn.Module) -> Tensor:
+        found: Tensor = network(zeros(1, 3, 32, 32), zeros(1))
+        return found
 
     @property
     @override
-    def sampling(self) -> str:
-        return f"{_EVALUATIONS} passes of the network"
+    def evaluations(self) -> int:
+        return _EVALUATIONS

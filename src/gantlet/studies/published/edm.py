@@ -1,6 +1,5 @@
 """EDM on CIFAR-10 (Karras et al., 2022)."""
 
-from collections.abc import Mapping
 from typing import Literal, final
 
 import torch
@@ -8,7 +7,8 @@ from torch import Tensor, nn
 from torch.nn.functional import silu
 from typing_extensions import override
 
-from gantlet.studies.published.run import Claims, Run, Stated, flops, gradient, zeros
+from gantlet.studies.published.run import Claims, Stated, zeros
+from gantlet.studies.published.single import Regression
 from gantlet.studies.published.unet import Attention, Residual, sinusoids
 
 _BASE, _WIDTH, _TIME, _BLOCKS, _LEVELS, _ATTEND = 128, 256, 512, 4, 3, 1
@@ -106,7 +106,7 @@ class EdmNet(nn.Module):
 
 
 @final
-class EdmRun(Run):
+class EdmRun(Regression):
     """EDM: one denoising loss, Heun's method with 18 steps to sample; class-conditional."""
 
     @property
@@ -131,36 +131,17 @@ class EdmRun(Run):
             days=Stated(value=2, source="the authors' README, about", is_read=True),
         )
 
-    @property
     @override
-    def passes(self) -> Mapping[str, float]:
-        return {"network": 3}
+    def network(self) -> EdmNet:
+        return EdmNet()
 
     @override
-    def networks(self) -> Mapping[str, nn.Module]:
-        with torch.device("meta"):
-            return {"network": EdmNet()}
-
-    @override
-    def forward(self) -> Mapping[str, float]:
-        network = self.networks()["network"]
-        with torch.no_grad():
-            return {"network": flops(lambda: network(*_inputs()))}
-
-    @override
-    def step(self) -> float:
-        network = self.networks()["network"]
-        return flops(lambda: gradient(network(*_inputs()).square().mean(), [network]))
-
-    @override
-    def sample(self) -> float:
-        return _EVALUATIONS * self.forward()["network"]
+    def look(self, network: nn.Module) -> Tensor:
+        inputs = zeros(1, 3, 32, 32), zeros(1), zeros(1, _CLASSES), zeros(1, _AUGMENT)
+        found: Tensor = network(*inputs)
+        return found
 
     @property
     @override
-    def sampling(self) -> str:
-        return f"{_EVALUATIONS} passes of the network"
-
-
-def _inputs() -> tuple[Tensor, ...]:
-    return zeros(1, 3, 32, 32), zeros(1), zeros(1, _CLASSES), zeros(1, _AUGMENT)
+    def evaluations(self) -> int:
+        return _EVALUATIONS

@@ -1,7 +1,6 @@
 """GLOW on CelebA-HQ 256x256 (Kingma and Dhariwal, 2018)."""
 
 import math
-from collections.abc import Mapping
 from typing import final
 
 import torch
@@ -9,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn.functional import pad, pixel_shuffle, pixel_unshuffle
 from typing_extensions import override
 
-from gantlet.studies.published.run import Claims, Run, Stated, flops, gradient, repeated, zeros
+from gantlet.studies.published.run import Claims, Stated, flops, repeated, zeros
+from gantlet.studies.published.single import RepeatedFlow
 
 _SIZE, _LEVELS, _DEPTH, _WIDTH = 256, 6, 32, 512
 
@@ -119,7 +119,7 @@ def _log_normal(x: Tensor, h: Tensor) -> Tensor:
 
 
 @final
-class GlowRun(Run):
+class GlowRun(RepeatedFlow):
     """GLOW, 256x256, 6 levels of 32 additive steps of width 512.
 
     Differs from the paper: none in what is counted; TensorFlow's gradient checkpointing, which
@@ -147,39 +147,19 @@ class GlowRun(Run):
             "a time on each GPU at this size.",
         )
 
+    @override
+    def flow(self, times: int) -> Glow:
+        return Glow(times)
+
     @property
     @override
-    def passes(self) -> Mapping[str, float]:
-        return {"flow": 3}
+    def times(self) -> int:
+        return _DEPTH
 
+    @property
     @override
-    def networks(self) -> Mapping[str, nn.Module]:
-        return {"flow": self.flow()}
-
-    @staticmethod
-    def flow(depth: int = _DEPTH) -> Glow:
-        """Returns the flow with so many steps in each level, on ``meta``."""
-        with torch.device("meta"):
-            return Glow(depth)
-
-    @override
-    def forward(self) -> Mapping[str, float]:
-        return {"flow": repeated(self.forward_at, _DEPTH)}
-
-    def forward_at(self, depth: int) -> float:
-        """Returns the operations of a forward pass with so many steps in each level."""
-        flow = self.flow(depth)
-        with torch.no_grad():
-            return flops(lambda: flow(zeros(1, 3, _SIZE, _SIZE)))
-
-    @override
-    def step(self) -> float:
-        return repeated(self.step_at, _DEPTH)
-
-    def step_at(self, depth: int) -> float:
-        """Returns the operations for one training image with so many steps in each level."""
-        flow = self.flow(depth)
-        return flops(lambda: gradient(flow(zeros(1, 3, _SIZE, _SIZE)), [flow]))
+    def side(self) -> int:
+        return _SIZE
 
     @override
     def sample(self) -> float:
@@ -187,7 +167,8 @@ class GlowRun(Run):
 
     def sample_at(self, depth: int) -> float:
         """Returns the operations of one sample with so many steps in each level."""
-        flow = self.flow(depth)
+        with torch.device("meta"):
+            flow = Glow(depth)
         with torch.no_grad():
             return flops(lambda: flow.inverse(zeros(1, 384, 4, 4)))
 

@@ -1,6 +1,5 @@
 """TarFlow on ImageNet 64x64 (Zhai et al., 2024)."""
 
-from collections.abc import Mapping
 from typing import final
 
 import torch
@@ -8,7 +7,8 @@ from torch import Tensor, nn
 from torch.nn.functional import pixel_unshuffle, scaled_dot_product_attention
 from typing_extensions import override
 
-from gantlet.studies.published.run import Claims, Run, Stated, flops, gradient, repeated, zeros
+from gantlet.studies.published.run import Claims, Stated, flops, zeros
+from gantlet.studies.published.single import RepeatedFlow
 
 _SIZE, _PATCH, _WIDTH, _FLOWS, _LAYERS, _HEAD = 64, 2, 768, 8, 8, 64
 _LENGTH, _CHANNELS = (_SIZE // _PATCH) ** 2, 3 * _PATCH**2
@@ -96,7 +96,7 @@ class TarFlow(nn.Module):
 
 
 @final
-class TarFlowRun(Run):
+class TarFlowRun(RepeatedFlow):
     """TarFlow, patch 2, width 768, 8 flows of 8 layers, uniform noise, for likelihood.
 
     Attention is counted whole; a kernel that skips the masked half saves 8 % of the total.
@@ -128,36 +128,19 @@ class TarFlowRun(Run):
             note="How long it took is not stated.",
         )
 
+    @override
+    def flow(self, times: int) -> TarFlow:
+        return TarFlow(times)
+
     @property
     @override
-    def passes(self) -> Mapping[str, float]:
-        return {"flow": 3}
+    def times(self) -> int:
+        return _FLOWS
 
+    @property
     @override
-    def networks(self) -> Mapping[str, nn.Module]:
-        with torch.device("meta"):
-            return {"flow": TarFlow()}
-
-    @override
-    def forward(self) -> Mapping[str, float]:
-        return {"flow": repeated(self.forward_at, _FLOWS)}
-
-    def forward_at(self, flows: int) -> float:
-        """Returns the operations of a forward pass through so many flows."""
-        with torch.device("meta"):
-            flow = TarFlow(flows)
-        with torch.no_grad():
-            return flops(lambda: flow(zeros(1, 3, _SIZE, _SIZE)))
-
-    @override
-    def step(self) -> float:
-        return repeated(self.step_at, _FLOWS)
-
-    def step_at(self, flows: int) -> float:
-        """Returns the operations for one training image with so many flows."""
-        with torch.device("meta"):
-            flow = TarFlow(flows)
-        return flops(lambda: gradient(flow(zeros(1, 3, _SIZE, _SIZE)), [flow]))
+    def side(self) -> int:
+        return _SIZE
 
     @override
     def sample(self) -> float:
