@@ -136,11 +136,11 @@ def _verdict(found: dict[str, tuple[Answer, Answer, Answer]]) -> Verdict:
         f"{f}: " + (", ".join(_held(three)) or "none of the three") for f, three in found.items()
     )
     if every:
+        be = "is" if len(every) == 1 else "are"
         claim = (
-            f"Yes, at these scales: {' and '.join(every)} is parallel, efficient and reversible."
+            f"Yes, by these rules and at these scales: {' and '.join(every)} {be} parallel, "
+            "efficient and reversible."
         )
-        if len(every) > 1:
-            claim = claim.replace(" is parallel", " are parallel")
     else:
         claim = "No family is parallel, efficient and reversible at once here."
     return Verdict(claim=claim, because=because + ".")
