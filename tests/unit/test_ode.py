@@ -247,5 +247,5 @@ def test_standardise_bounds_what_a_constant_component_can_become():
     y[:, 0] = 3
     module = Standardise((2,), each=True)
     module.fit(y)
-    assert module.std[0] == pytest.approx(0.1 * y.std(correction=0).item())
+    assert module.scale[0] == pytest.approx(0.1 * y.std(correction=0).item())
     assert module(y + 1).abs().max() < 100

@@ -142,7 +142,7 @@ def test_the_generator_is_not_differentiated_in_the_loss_of_the_critic():
 def test_cost_of_a_critic_step_in_forward_passes(name, bound):
     space = Space("image", (3, 16, 16))
     with seeded(rng()):
-        critic = make_critic(space, width=64, depth=1)
+        critic = make_critic(space, width=64, depth=1, net="conv")
     real, fake = draw(4, *space.shape), draw(4, *space.shape, seed=1)
     forward = count(lambda: critic(real)).flops
     rules, parameters = Rules(penalty=name), list(critic.parameters())
@@ -156,7 +156,7 @@ def test_cost_of_a_critic_step_in_forward_passes(name, bound):
 def test_cost_of_a_generator_step_leaves_out_the_critics_weights():
     space = Space("image", (3, 16, 16))
     with seeded(rng()):
-        critic = make_critic(space, width=64, depth=1)
+        critic = make_critic(space, width=64, depth=1, net="conv")
     real, fake = draw(4, *space.shape), draw(4, *space.shape, seed=1).requires_grad_()
     forward = count(lambda: critic(real)).flops
     for loss, passes in [("relativistic", 3), ("ns", 2)]:
