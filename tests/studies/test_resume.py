@@ -193,3 +193,28 @@ def test_two_families_end_with_the_same_flops(tmp_path):
     assert len(spent) == 6
     assert max(spent) <= 2e9
     assert min(spent) >= 0.98 * 2e9
+
+
+def test_a_worker_that_dies_is_told_and_loses_nothing(expected, tmp_path):
+    script = tmp_path / "go.py"
+    script.write_text(
+        "import os, sys; sys.path.insert(0, sys.argv[1])\n"
+        "from pathlib import Path\n"
+        "from test_resume import conduct, question\n"
+        "from gantlet.families.gmm import Gmm\n"
+        "if __name__ == '__mp_main__':\n"
+        "    Gmm.fit = lambda *_, **__: os._exit(9)  # as when the system ends it for its memory\n"
+        "if __name__ == '__main__':\n"
+        "    conduct(question(), Path(sys.argv[2]), workers=2)\n"
+    )
+    folder = tmp_path / "run"
+    done = subprocess.run(
+        [sys.executable, str(script), str(Path(__file__).parent), str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert "UserError: A worker ended without a word" in done.stderr
+    conduct(question(), folder)
+    assert results(folder) == expected

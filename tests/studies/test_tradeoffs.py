@@ -72,7 +72,9 @@ def test_the_articles_table_follows_its_rules():
     assert cells["vae"] == ["yes", "no", "no"]
     assert cells["diffusion"] == ["no", "no", "no"]
     assert cells["flow-gan"] == ["yes", "yes", "yes"]
-    assert part.verdicts[0].claim.startswith("Yes, by these rules and at these scales: flow-gan is")
+    assert part.verdicts[0].claim.startswith(
+        "Yes, by these rules and at these scales: flow-gan is"
+    )
 
 
 def test_no_family_with_all_three_is_an_answer_too():

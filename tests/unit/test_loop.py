@@ -219,3 +219,22 @@ def test_the_average_is_an_exponential_moving_average():
     with average.applied():
         assert model.weight.item() == pytest.approx(expected, rel=1e-6)
     assert model.weight.item() == 29.0
+
+
+@pytest.mark.parametrize(
+    "budget", [Budget(steps=200), Budget(examples=200 * BATCH), Budget(flops=200 * STEP)]
+)
+def test_validation_takes_a_bounded_share_of_any_budget(budget):
+    class Slow(Fit):
+        """Validates at twice the cost of a step for each sample."""
+
+        def validate(self, x, *, rng):
+            for _ in range(len(x)):
+                self._model.net(torch.zeros(2 * BATCH * 2, WIDTH))
+            return super().validate(x, rng=rng)
+
+    found = run(Slow(), budget, held_out=20)
+    charged = found.spend.flops - found.spend.steps * STEP
+    # Three are always made: of few samples to learn the cost, the first, and the last.
+    assert len(found.curve) == 2
+    assert charged < 3 * 16 * 2.2 * STEP

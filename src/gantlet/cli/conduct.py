@@ -55,7 +55,9 @@ def conduct(study: "Study", options: RunOptions | None, name: str) -> int:
     from gantlet.store.run import Run
     from gantlet.studies.facts import facts
 
-    run = Run.create(folder, question, facts(options.device, options.threads, sys.argv[1:]))
+    run = Run.create(
+        folder, question, facts(options.device, options.threads, ["gantlet", *sys.argv[1:]])
+    )
     with run.lock():
         todo = missing(study, run)
         with progress(len(todo), enabled=not options.json) as tell:

@@ -86,7 +86,7 @@ def conduct(
     """Runs any study into a run folder, writes its report there and returns it."""
     forget()
     study.trials()  # a question that cannot be asked is told before anything is written
-    run = Run.create(out, study.question(), facts(device, threads, sys.argv))
+    run = Run.create(out, study.question(), facts(device, threads, ["python", *sys.argv]))
     executor: Executor = Here() if workers == 1 else Pool(workers, threads)
     with run.lock():
         report = carry_out(study, run, executor)

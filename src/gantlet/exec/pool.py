@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -12,6 +13,7 @@ from queue import Empty
 from threading import Thread
 from typing import final
 
+from gantlet.core.errors import UserError
 from gantlet.core.trial import Outcome, Trial
 from gantlet.exec.attempt import attempt
 from gantlet.exec.base import Tell
@@ -52,6 +54,11 @@ class Pool:
             waiting = {pool.submit(_work, study, trial, run) for trial in trials}
             try:
                 yield from _collect(waiting, news, tell)
+            except BrokenProcessPool as error:
+                raise UserError(
+                    "A worker ended without a word, perhaps for lack of memory. Finished trials "
+                    "are safe; run the same command again, with fewer --workers."
+                ) from error
             except BaseException:
                 _abandon(pool)
                 raise

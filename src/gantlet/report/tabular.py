@@ -130,8 +130,10 @@ def _column(
 ) -> tuple[Head, list[Shown]]:
     measured = [c for c in cells if not isinstance(c, str | None)]
     by = numbers.common_scale([_value(c) for c in measured], column.unit)
+    # Who competes with nobody wins nothing.
+    better = column.better if sum(competes) > 1 else None
     best = best_set(
-        [c if is_in else None for c, is_in in zip(cells, competes, strict=True)], column.better
+        [c if is_in else None for c, is_in in zip(cells, competes, strict=True)], better
     )
     shown = [_shown(c, b, by, column, letters) for c, b in zip(cells, best, strict=True)]
     unit = by.suffix if by is not None else ""

@@ -181,7 +181,12 @@ def _details(everyone: Sequence[Contestant], run: Run) -> Iterator[Block]:
 
 def _caveats(question: Mapping[str, Any], everyone: Sequence[Contestant]) -> Iterator[Caveat]:
     seeds = len(question["seeds"])
-    if seeds < 3:
+    if question["command"] == "train":
+        yield Caveat(
+            text="One model, one seed: how far another seed would end is not known. Several tell: "
+            "gantlet compare, with --seeds."
+        )
+    elif seeds < 3:
         yield Caveat(
             text=f"{seeds} seed{'s' if seeds > 1 else ''} only: Student's t is wide, and small "
             "differences cannot be told apart. Give more --seeds."
@@ -196,7 +201,7 @@ def _caveats(question: Mapping[str, Any], everyone: Sequence[Contestant]) -> Ite
     )
     yield from _kinds(everyone)
     notes = {note for c in everyone for o in c.outcomes.values() for note in o.notes}
-    for note in sorted(n for n in notes if n.startswith(("features", "the meter"))):
+    for note in sorted(n for n in notes if n.startswith(("features", "the meter", "the noise"))):
         yield Caveat(text=note[0].upper() + note[1:] + ".")
 
 

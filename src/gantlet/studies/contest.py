@@ -116,6 +116,9 @@ def _measure_real(trial: Trial, watch: Watch) -> Outcome:
     real = _held_out(trial)
     fake = everything(splits.validation, len(real)).to(real.device)
     scores, notes = _distances(trial, real, fake, watch)
+    if len(fake) < len(real):
+        few = f"the noise floor rests on {len(fake)} validation samples, models on {len(real)} of "
+        notes = (*notes, few + "their own; precision, recall, density and coverage depend on that")
     return Outcome(trial=trial, scores=scores, notes=notes)
 
 

@@ -13,11 +13,11 @@ from gantlet.studies.contest import threads as using
 _PACKAGES = ("torch", "numpy", "scipy", "scikit-learn")
 
 
-def facts(device: str, threads: int, arguments: Sequence[str]) -> dict[str, Any]:
+def facts(device: str, threads: int, command: Sequence[str]) -> dict[str, Any]:
     """Returns versions, commit, machine, threads, command and time of the start."""
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": " ".join(["gantlet", *arguments]),
+        "command": " ".join(command),
         "gantlet": __version__,
         "commit": _commit(),
         "packages": {name: version(name) for name in _PACKAGES},

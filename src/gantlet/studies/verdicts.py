@@ -110,8 +110,8 @@ def _floor(everyone: Sequence[Contestant], competing: Sequence[Contestant]) -> I
         f"Not separated from the noise floor, held-out against held-out data ({shown(floor)}): "
         f"{_listed(reached)}."
         if reached
-        else "Every contestant is worse than the noise floor, held-out against held-out data "
-        f"({shown(floor)})."
+        else f"{competing[0].label if len(competing) == 1 else 'Every contestant'} is worse than "
+        f"the noise floor, held-out against held-out data ({shown(floor)})."
     )
     yield Verdict(claim=claim, because="By overlap of intervals: wide ones separate nothing.")
 

@@ -163,7 +163,7 @@ class _Training:
         self._held_out = everything(data.validation, plan.held_out).to(rng.device)
         self._solver = solver
         self.spend = Spend()
-        self._costs = {"step": 0.0, "validation": 0.0}
+        self._costs = {"step": 0.0, "validation": 0.0, "seconds": 0.0}
         self._unknown: dict[str, int] = {}
         self._losses: list[Losses] = []
         self._curve: list[Point] = []
@@ -180,7 +180,7 @@ class _Training:
         self._start()
         self.spend += Spend(flops=setup.flops)
         cost = count(self._one_step)
-        self._costs["step"] = cost.flops
+        self._costs |= {"step": cost.flops, "seconds": self.spend.seconds}
         self._unknown = dict(cost.unknown)
         # The step was made before its cost was known; charge it now.
         self.spend += Spend(flops=cost.flops)
@@ -200,8 +200,22 @@ class _Training:
         few = self._held_out[:_FEW]
         cost = count(lambda: self._game.validate(few, rng=self._rng.stream("validate")))
         self.spend += Spend(flops=cost.flops)
-        one = self._plan.budget.used(Spend(flops=cost.flops)) / max(len(few), 1)
+        one = self._share(cost.flops) / max(len(few), 1)
         return len(self._held_out) if one == 0 else max(_FEW, int(self._plan.share / 2 / one))
+
+    def _share(self, flops: float) -> float:
+        """The share of the budget that validation with so many operations stands for.
+
+        Where the budget is not in FLOPs, it counts as the steps that cost as much.
+        """
+        steps = flops / self._costs["step"] if self._costs["step"] else 0.0
+        step = Spend(
+            examples=self._plan.batch * self._play.batches,
+            steps=1,
+            seconds=self._costs["seconds"],
+        )
+        budget = self._plan.budget
+        return max(budget.used(Spend(flops=flops)), steps * budget.used(step))
 
     def _start(self) -> None:
         self._play = self._solver.start(self._game)
@@ -209,7 +223,7 @@ class _Training:
 
     def _interval(self) -> float:
         """The used fraction of the budget from one validation to the next."""
-        one = self._plan.budget.used(Spend(flops=self._costs["validation"]))
+        one = self._share(self._costs["validation"])
         times = self._plan.validations if one == 0 else int(self._plan.share / one)
         return 1 / max(1, min(times, self._plan.validations))
 
