@@ -19,7 +19,7 @@ from gantlet.core.rng import Rng
 from gantlet.games.adam import Adam
 from gantlet.train.loop import Plan, train
 
-STEPS, BATCH, ROUNDS = 1000, 128, 5
+STEPS, BATCH, ROUNDS = 1000, 128, 3
 RESULT = Path(__file__).parent / "results" / "loop_overhead.json"
 
 
