@@ -203,7 +203,17 @@ def test_a_lower_bound_is_named_an_upper_bound_of_the_negative():
 def test_likelihood_looks_at_so_many_samples_in_blocks():
     model = Uniform(DIGITS)
     assert scores(Likelihood(most=200), model, levels(300))["likelihood"].n == 200
-    assert model.blocks == [128, 72]
+    assert model.blocks == [2, 128, 72], "two tell what a sample costs"
+
+
+def test_a_costly_likelihood_looks_at_fewer_samples(monkeypatch):
+    class Costly(Uniform):
+        def log_prob(self, x, *, rng):
+            x.flatten(1) @ torch.ones(64, 64)
+            return super().log_prob(x, rng=rng)
+
+    monkeypatch.setattr("gantlet.probes.likelihood._FLOPS", 40 * 2 * 64 * 64)
+    assert scores(Likelihood(), Costly(DIGITS), levels(300))["likelihood"].n == 40
 
 
 def test_likelihood_of_a_density_is_in_nats_with_a_sound_interval():

@@ -6,6 +6,7 @@ from typing import Annotated, final
 import torch
 from torch import Tensor
 
+from gantlet.compute.flops import count
 from gantlet.core.estimate import Estimate
 from gantlet.core.intervals import mean
 from gantlet.core.measure import Findings
@@ -16,6 +17,11 @@ from gantlet.core.spec import Between
 from gantlet.nets.scaling import bits_per_dim
 
 _BLOCK = 128
+
+# A likelihood that is integrated over many network evaluations is taken on fewer samples: those
+# that so many operations pay for, but at least the fewest.
+_FLOPS = 1e12
+_FEWEST = 16
 
 # A lower bound of log p is an upper bound of -log p.
 _KINDS: dict[LogProbKind, str] = {
@@ -36,7 +42,7 @@ class Likelihood:
     saying so: a bound may be loose.
 
     Attributes:
-        most: How many samples to look at, at most.
+        most: How many samples to look at, at most; fewer where they cost more than 1e12 FLOPs.
     """
 
     most: Annotated[int, Between(2)] = 1000
@@ -50,8 +56,16 @@ class Likelihood:
             )
             return Findings(scores={"likelihood": missing}, clock={})
         stream = rng.stream("likelihood")
-        found = [model.log_prob(x, rng=stream) for x in torch.split(real[: self.most], _BLOCK)]
+        x = real[: min(self.most, _affordable(model, real, rng))]
+        found = [model.log_prob(part, rng=stream) for part in torch.split(x, _BLOCK)]
         return Findings(scores={"likelihood": _summary(found, model.space)}, clock={})
+
+
+def _affordable(model: Density, real: Tensor, rng: Rng) -> int:
+    """Returns how many samples may be looked at, from the operations that two of them take."""
+    few = real[:2]
+    cost = count(lambda: model.log_prob(few, rng=rng.stream("likelihood cost"))).flops
+    return max(_FEWEST, int(_FLOPS * len(few) / cost)) if cost > 0 else len(real)
 
 
 def _summary(found: list[LogProb], space: Space) -> Estimate:
