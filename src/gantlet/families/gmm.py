@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, final
 
 import torch
@@ -18,7 +18,11 @@ from gantlet.core.space import Space
 from gantlet.core.spec import Between
 from gantlet.nets.scaling import Scaling
 
-_LARGEST = 1024  # components of a sample up to which a full covariance is sensible
+# Components of a sample up to which a full covariance is what "auto" means, and is allowed: an
+# iteration costs the square of them.
+_FULL, _LARGEST = 256, 1024
+
+Covariance = Literal["auto", "full", "diag", "spherical", "tied"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,14 +38,15 @@ class Gmm:
     Attributes:
         components: How many Gaussians.
         covariance: Of each Gaussian: any ("full"), with independent directions ("diag"), round
-            ("spherical"), or any, but one for all Gaussians ("tied").
+            ("spherical"), or any, but one for all Gaussians ("tied"); "auto" is "full" for
+            samples of at most 256 components and "diag" for larger ones.
         regularisation: What is added to the variances, in scaled units; none for that of the
             noise of dequantisation on a discrete space, and 1e-6 on a continuous one.
         iterations: Most iterations.
     """
 
     components: Annotated[int, Between(1)] = 10
-    covariance: Literal["full", "tied", "diag", "spherical"] = "full"
+    covariance: Covariance = "auto"
     regularisation: Annotated[float, Between(0)] | None = None
     iterations: Annotated[int, Between(1)] = 100
 
@@ -55,6 +60,9 @@ class Gmm:
             UserError: If ``train`` is not of ``space`` or has fewer samples than there are
                 Gaussians, or if covariances would be too large or came out singular.
         """
+        if self.covariance == "auto":
+            chosen: Covariance = "full" if space.size <= _FULL else "diag"
+            return replace(self, covariance=chosen).fit(space, train, rng=rng)
         x = space.check(train, "train")
         self._check(space, len(x))
         scaling = Scaling(space).to(x.device, torch.float64)

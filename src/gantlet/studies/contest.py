@@ -31,6 +31,7 @@ _BLOCK = 500
 
 def run_contestant(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
     """Trains or fits the model of ``trial``, samples it, measures it and saves both."""
+    watch = _naming(trial.parts["model"].partition(":")[0], watch)
     with threads(int(trial.parts["threads"])), exactly():
         if trial.parts["model"] == REAL:
             return _measure_real(trial, watch)
@@ -57,6 +58,15 @@ def run_contestant(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
         clock=clock,
         notes=(*built.notes, *notes),
     )
+
+
+def _naming(model: str, watch: Watch) -> Watch:
+    """Tells of which model it is that something is being done."""
+
+    def tell(share: float, what: str) -> None:
+        watch(share, f"{model}, {what}")
+
+    return tell
 
 
 @contextmanager
