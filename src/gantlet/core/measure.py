@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -12,6 +12,10 @@ from gantlet.core.estimate import Better, Estimate
 from gantlet.core.model import Model
 from gantlet.core.rng import Rng
 from gantlet.core.space import Space
+
+Sees = Literal["features", "probabilities", "samples"]
+"""What a metric is given: vectors of an extractor, class probabilities of a classifier, or the
+samples themselves, shape ``(n, *space.shape)``, levels scaled to [0, 1]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,11 +27,14 @@ class Features:
         note: What it is and how good it is, in one sentence ("test accuracy 97.2 %").
         fingerprint: Names extractor, weights and preprocessing; numbers with different
             fingerprints must not be compared.
+        classify: Turns samples into class probabilities, shape ``(n, classes)``, float32, or
+            None where the extractor knows no classes.
     """
 
     extract: "Extract"
     note: str
     fingerprint: str
+    classify: "Extract | None" = None
 
 
 class Extract(Protocol):
@@ -53,13 +60,49 @@ class Extractor(Protocol):
 
 @runtime_checkable
 class Metric(Protocol):
-    """A number that compares fake features with real ones; a frozen dataclass."""
+    """A number that compares fake samples with real ones; a frozen dataclass.
+
+    Attributes:
+        better: Which direction is better.
+        unit: In what it is measured; "1" for a pure number.
+        sees: What it is given.
+        quadratic: Whether its work grows faster than the number of samples.
+    """
 
     better: ClassVar[Better]
     unit: ClassVar[str]
+    sees: ClassVar[Sees]
+    quadratic: ClassVar[bool]
 
     def measure(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Estimate:
-        """Compares features, shapes ``(n, d)`` and ``(m, d)``."""
+        """Compares what it sees of both, for features shapes ``(n, d)`` and ``(m, d)``.
+
+        They may be mapped from disk, larger than memory: a metric that is not quadratic goes over
+        them in blocks.
+        """
+        ...
+
+
+@runtime_checkable
+class TrainMetric(Protocol):
+    """A number that also looks at what the model learned from; a frozen dataclass.
+
+    Attributes:
+        better: Which direction is better.
+        unit: In what it is measured; "1" for a pure number.
+        sees: What it is given.
+        quadratic: Whether its work grows faster than the number of samples.
+    """
+
+    better: ClassVar[Better]
+    unit: ClassVar[str]
+    sees: ClassVar[Sees]
+    quadratic: ClassVar[bool]
+
+    def judge(
+        self, real: Tensor, fake: Tensor, *, train: Tensor, rng: torch.Generator
+    ) -> Estimate:
+        """Compares fake samples with held-out real ones and with those of the training."""
         ...
 
 

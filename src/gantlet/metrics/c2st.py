@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gantlet.core.estimate import Better, Estimate
 from gantlet.core.intervals import proportion
+from gantlet.core.measure import Sees
 from gantlet.metrics.blocks import blocks, squared_distances
 from gantlet.metrics.inputs import pair, too_few
 
@@ -45,6 +46,8 @@ class C2st:
 
     better: ClassVar[Better] = "lower"
     unit: ClassVar[str] = "1"
+    sees: ClassVar[Sees] = "features"
+    quadratic: ClassVar[bool] = False
 
     classifier: Kind = "network"
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gantlet.core.estimate import Better, Estimate
+from gantlet.core.measure import Sees
 from gantlet.metrics.inputs import about_zero, pair, too_few
 from gantlet.metrics.intervals import Variance, around, total
 from gantlet.metrics.jackknife import FOLDS, Jackknifed, folds, jackknife
@@ -38,6 +39,8 @@ class Frechet:
 
     better: ClassVar[Better] = "lower"
     unit: ClassVar[str] = "1"
+    sees: ClassVar[Sees] = "features"
+    quadratic: ClassVar[bool] = False
 
     def measure(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Estimate:
         """Compares features, shapes ``(n, d)`` and ``(m, d)``; ``rng`` draws the folds.

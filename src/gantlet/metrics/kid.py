@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from gantlet.core.estimate import Better, Estimate
+from gantlet.core.measure import Sees
 from gantlet.metrics.discrepancy import Discrepancy, discrepancy
 from gantlet.metrics.inputs import pair, too_few
 from gantlet.metrics.intervals import around
@@ -34,6 +35,8 @@ class Kid:
 
     better: ClassVar[Better] = "lower"
     unit: ClassVar[str] = "1"
+    sees: ClassVar[Sees] = "features"
+    quadratic: ClassVar[bool] = True
 
     def measure(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Estimate:
         """Compares features, shapes ``(n, d)`` and ``(m, d)``; draws nothing from ``rng``.

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gantlet.core.estimate import Better, Estimate
+from gantlet.core.measure import Sees
 from gantlet.core.spec import Between
 from gantlet.metrics.balls import Inside, inside, radii
 from gantlet.metrics.inputs import about_zero, pair, too_few
@@ -159,6 +160,8 @@ class Precision:
 
     better: ClassVar[Better] = "higher"
     unit: ClassVar[str] = "1"
+    sees: ClassVar[Sees] = "features"
+    quadratic: ClassVar[bool] = True
 
     k: Annotated[int, Between(1, 1024)] = 3
 
@@ -186,6 +189,8 @@ class Recall:
 
     better: ClassVar[Better] = "higher"
     unit: ClassVar[str] = "1"
+    sees: ClassVar[Sees] = "features"
+    quadratic: ClassVar[bool] = True
 
     k: Annotated[int, Between(1, 1024)] = 3
 
@@ -216,6 +221,8 @@ class Density:
 
     better: ClassVar[Better] = "higher"
     unit: ClassVar[str] = "1"
+    sees: ClassVar[Sees] = "features"
+    quadratic: ClassVar[bool] = True
 
     k: Annotated[int, Between(1, 1024)] = 5
 
@@ -246,6 +253,8 @@ class Coverage:
 
     better: ClassVar[Better] = "higher"
     unit: ClassVar[str] = "1"
+    sees: ClassVar[Sees] = "features"
+    quadratic: ClassVar[bool] = True
 
     k: Annotated[int, Between(1, 1024)] = 5
 

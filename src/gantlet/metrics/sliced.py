@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from gantlet.core.estimate import Better, Estimate
+from gantlet.core.measure import Sees
 from gantlet.core.spec import Between
 from gantlet.metrics.blocks import blocks
 from gantlet.metrics.inputs import about_zero, pair, too_few
@@ -42,6 +43,8 @@ class SlicedWasserstein:
 
     better: ClassVar[Better] = "lower"
     unit: ClassVar[str] = "1"
+    sees: ClassVar[Sees] = "features"
+    quadratic: ClassVar[bool] = False
 
     directions: Annotated[int, Between(2, 65536)] = 256
     order: Annotated[int, Between(1, 2)] = 2

@@ -12,6 +12,7 @@ from gantlet.core.errors import UserError
 from gantlet.core.family import Family
 from gantlet.core.rng import Rng
 from gantlet.core.trial import Outcome, Trial
+from gantlet.metrics.two_sample import two_sample
 from gantlet.report.blocks import Report
 from gantlet.store.run import Run, TrialFolder
 from gantlet.studies.answer import answer
@@ -126,6 +127,8 @@ class Compare:
             raise UserError(f"patience must be at least 1. Got {self.patience}.")
         if not self.budget.is_limited:
             raise UserError("Give a budget: flops, examples, steps or seconds.")
+        for metric in self.metrics:
+            two_sample(metric)
         space, _ = load(datasets.resolve(self.data), self.data_seed)
         for model in self.models:
             family = families.make(model)

@@ -1,0 +1,78 @@
+"""Two generators judged by the same real samples: the difference of their numbers."""
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from gantlet.core.estimate import Estimate
+from gantlet.core.intervals import t_quantile
+from gantlet.metrics.intervals import LEVEL, Variance, around, total
+
+
+@dataclass(frozen=True, slots=True)
+class Detailed:
+    """An estimate and where its uncertainty comes from.
+
+    Attributes:
+        estimate: The number.
+        real: What each real sample, or each fold of them, adds to the number, centred, so that
+            ``real.var() / len(real)`` is the part of the variance that comes from the real side.
+        rest: The other part of the variance: from the fake side, and of second order.
+    """
+
+    estimate: Estimate
+    real: Tensor
+    rest: Variance
+
+
+@runtime_checkable
+class Paired(Protocol):
+    """A metric that can tell where its uncertainty comes from."""
+
+    def detail(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Detailed:
+        """Compares as ``measure`` does; the real samples must come in the same order each time.
+
+        ``rng`` must be in the same state for all generators that are to be compared.
+        """
+        ...
+
+
+def difference(a: Detailed, b: Detailed) -> Estimate:
+    """Returns the number of ``a`` minus that of ``b``, both taken against the same real samples.
+
+    What the real samples add to both cancels, as in a paired t-test.
+
+    Raises:
+        ValueError: If the two were not taken against equally many real samples or folds.
+    """
+    if a.real.shape != b.real.shape:
+        raise ValueError(f"Different real sides: {tuple(a.real.shape)}, {tuple(b.real.shape)}.")
+    if a.estimate.value is None or b.estimate.value is None:
+        return Estimate.missing("one of the two could not be measured", unit=a.estimate.unit)
+    shared, k = a.real - b.real, len(a.real)
+    own = Variance.of_squares(float(shared.var()) / k, k - 1)
+    found = around(
+        a.estimate.value - b.estimate.value,
+        total((own, a.rest, b.rest)),
+        n=min(a.estimate.n, b.estimate.n),
+        method="paired on the same real samples, Student's t",
+    )
+    return found.named(unit=a.estimate.unit, better=a.estimate.better)
+
+
+def unpaired(a: Estimate, b: Estimate) -> Estimate:
+    """Returns ``a`` minus ``b`` as if they rested on different real samples, which is cautious."""
+    if a.value is None or b.value is None:
+        return Estimate.missing("one of the two could not be measured", unit=a.unit)
+    if a.half_width is None or b.half_width is None:
+        return Estimate(
+            value=a.value - b.value, unit=a.unit, better=a.better, method="no interval of one"
+        )
+    z = t_quantile((1 + LEVEL) / 2, 1e6)
+    variance = Variance((a.half_width / z) ** 2 + (b.half_width / z) ** 2)
+    made = around(
+        a.value - b.value, variance, n=min(a.n, b.n), method="as if of independent samples"
+    )
+    return made.named(unit=a.unit, better=a.better)
