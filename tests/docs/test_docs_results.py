@@ -9,18 +9,23 @@ from gantlet.studies.tradeoffs import Tradeoffs
 from gantlet.studies.tradeoffs.plan import SCALES
 
 DOCS = Path(__file__).parents[2] / "docs"
-RESULT = DOCS / "results/tradeoffs-small.json"
-PAGE = DOCS / "questions/tradeoffs_results.md"
+PAGES = {
+    "tradeoffs-small": "tradeoffs_results",
+    "mnist": "mnist_results",
+}
 
 
-def test_the_result_page_is_what_the_command_makes(tmp_path):
-    if not RESULT.exists():
-        assert "has not been run" in PAGE.read_text()
-        pytest.skip(f"{RESULT} is not there yet: run the study and copy its report.json")
+@pytest.mark.parametrize(("result", "page"), PAGES.items())
+def test_the_result_page_is_what_the_command_makes(result, page, tmp_path):
+    file, text = DOCS / f"results/{result}.json", DOCS / f"questions/{page}.md"
     made = tmp_path / "page.md"
-    assert run(["report", str(RESULT), "--format", "markdown", "--out", str(made)]) == 0
-    told = "make it again: gantlet report docs/results/tradeoffs-small.json --format markdown"
-    assert PAGE.read_text() == made.read_text(), f"{told} --out docs/questions/{PAGE.name}"
+    assert run(["report", str(file), "--format", "markdown", "--out", str(made)]) == 0
+    told = f"gantlet report docs/results/{result}.json --format markdown --out {text.name}"
+    assert text.read_text() == made.read_text(), f"make docs/questions/{text.name} again: {told}"
+
+
+def test_every_committed_result_has_its_page():
+    assert {file.stem for file in (DOCS / "results").glob("*.json")} == set(PAGES)
 
 
 def test_the_page_of_the_study_says_how_large_it_is():
