@@ -22,6 +22,11 @@ def global_random_state_is_left_alone():
     assert numpy_state() == numpys, "a test moved NumPy's global state"
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("GANTLET_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
 @pytest.fixture
 def shared_data():
     default = Path(__file__).parents[2] / "shared" / "data"

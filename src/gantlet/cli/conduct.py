@@ -1,6 +1,5 @@
 """Runs a study for a command: folder, workers, progress, and what is printed at the end."""
 
-import hashlib
 import json
 import sys
 from pathlib import Path
@@ -44,7 +43,9 @@ def conduct(study: "Study", options: RunOptions | None, name: str) -> int:
     forget()
     study.trials()  # a question that cannot be asked is told before anything is written
     question = study.question()
-    folder = options.out or _folder(name, question)
+    from gantlet.store.run import folder_of
+
+    folder = options.out or folder_of(name, question)
     if options.dry_run:
         return _rehearse(study, question, folder, as_json=options.json)
     from gantlet.cli.progress import progress
@@ -76,11 +77,6 @@ def _check(options: RunOptions) -> None:
     if options.threads < 1 or (options.workers is not None and options.workers < 1):
         raise UserError("--threads and --workers must be at least 1.")
     check_device(options.device)
-
-
-def _folder(name: str, question: dict[str, object]) -> Path:
-    text = json.dumps(question, sort_keys=True)
-    return Path("runs") / f"{name}-{hashlib.blake2b(text.encode(), digest_size=3).hexdigest()}"
 
 
 def _rehearse(study: "Study", question: dict[str, object], folder: Path, *, as_json: bool) -> int:

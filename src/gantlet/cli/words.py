@@ -44,6 +44,19 @@ COMMANDS = (
 """,
     ),
     Words(
+        "evaluate",
+        "Judge samples against real ones: every metric, and how sure it is.",
+        "Samples are a folder of images, a file (npz, npy, csv, safetensors, idx), RUN@MODEL, or "
+        "a data set, perhaps followed by @train, @validation, @test or @all; NAME=WHERE gives "
+        "them a name. Beside every number stands the noise floor: real samples against real ones. "
+        "Several sets are ranked by paired differences. Features are kept in GANTLET_CACHE.",
+        """
+  gantlet evaluate samples.npz --against mnist --train mnist@train
+  gantlet evaluate a=runs/a/png b=runs/b/png --against photos
+  gantlet evaluate runs/demo@gan runs/demo@flow --against digits --train digits@train
+""",
+    ),
+    Words(
         "sample",
         "Draw samples from a trained model.",
         "",
@@ -139,6 +152,42 @@ DATA = (
         "",
         """
   gantlet data fetch fashion-mnist
+""",
+    ),
+)
+
+WEIGHTS = (
+    Words(
+        "list",
+        "List the trained weights that Gantlet knows, their terms, and which are here.",
+        "",
+        """
+  gantlet weights list
+""",
+    ),
+    Words(
+        "add",
+        "Take a file of weights into the folder for weights.",
+        "The file is known by its SHA-256 alone. Of a file that is none of the published ones the "
+        "hash is recorded, so that a later change is noticed.",
+        """
+  gantlet weights add downloads/pt_inception-2015-12-05-6726825d.pth
+""",
+    ),
+    Words(
+        "fetch",
+        "Fetch weights from their own site, and check their hash.",
+        "",
+        """
+  gantlet weights fetch inception
+""",
+    ),
+    Words(
+        "where",
+        "Print where weights are, or the folder for weights.",
+        "",
+        """
+  gantlet weights where inception
 """,
     ),
 )

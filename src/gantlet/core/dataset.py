@@ -97,6 +97,19 @@ class Dataset(Protocol):
 
 
 @runtime_checkable
+class OwnFile(Dataset, Protocol):
+    """Samples in the user's own files, which may be wanted whole and in their order."""
+
+    def whole(self) -> Source:
+        """Returns all samples in the order of the files.
+
+        Raises:
+            UserError: If the files cannot be found or used.
+        """
+        ...
+
+
+@runtime_checkable
 class Known(Dataset, Protocol):
     """A data set whose true density is known."""
 

@@ -63,12 +63,19 @@ class Npy:
         Raises:
             UserError: If the file cannot be read or used.
         """
+        return by_share(
+            self.whole(), validation=self.validation, test=self.test, limit=self.limit, rng=rng
+        )
+
+    def whole(self) -> Rows:
+        """Returns all samples in the order of the file.
+
+        Raises:
+            UserError: If the file cannot be read or used.
+        """
         where = None if self.labels is None else Path(self.labels).expanduser()
         labels = None if where is None else _read(where, None)
-        rows = _rows(self, self._array(), labels, where)
-        return by_share(
-            rows, validation=self.validation, test=self.test, limit=self.limit, rng=rng
-        )
+        return _rows(self, self._array(), labels, where)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,12 +122,19 @@ class Npz:
         Raises:
             UserError: If the file cannot be read or used.
         """
+        return by_share(
+            self.whole(), validation=self.validation, test=self.test, limit=self.limit, rng=rng
+        )
+
+    def whole(self) -> Rows:
+        """Returns all samples in the order of the file.
+
+        Raises:
+            UserError: If the file cannot be read or used.
+        """
         path = Path(self.path).expanduser()
         labels = None if self.labels is None else _read(path, self.labels)
-        rows = _rows(self, self._array(), labels, path)
-        return by_share(
-            rows, validation=self.validation, test=self.test, limit=self.limit, rng=rng
-        )
+        return _rows(self, self._array(), labels, path)
 
 
 def _rows(of: Npy | Npz, array: Array, labels: Array | None, where: Path | None) -> Rows:

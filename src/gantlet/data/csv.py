@@ -57,16 +57,20 @@ class Csv:
         Raises:
             UserError: If the file cannot be read, or a value is missing or not a number.
         """
+        return by_share(
+            self.whole(), validation=self.validation, test=self.test, limit=self.limit, rng=rng
+        )
+
+    def whole(self) -> Rows:
+        """Returns all rows in the order of the file.
+
+        Raises:
+            UserError: If the file cannot be read, or a value is missing or not a number.
+        """
         table = _read(Path(self.path).expanduser())
         x = finite(table.numbers(self._columns(table)), table.path)
         labels = None if self.label is None else table.classes(table.place(self.label))
-        return by_share(
-            Rows(x, labels),
-            validation=self.validation,
-            test=self.test,
-            limit=self.limit,
-            rng=rng,
-        )
+        return Rows(x, labels)
 
     def _columns(self, table: "_Table") -> list[int]:
         if self.columns is not None:

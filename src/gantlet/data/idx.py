@@ -83,6 +83,15 @@ class Idx:
         validation = max(1, round(self.validation * len(train)))
         return official(train, test, validation=validation, limit=self.limit, rng=rng)
 
+    def whole(self) -> Rows:
+        """Returns all samples of the training file in their order.
+
+        Raises:
+            UserError: If the files cannot be found, read or used.
+        """
+        images, labels, _, _ = self._files()
+        return read_pair(images, labels)
+
     def _files(self) -> tuple[Path, Path | None, Path | None, Path | None]:
         """Returns the files of training samples and labels, then those of the test."""
         given = [self.images, self.labels, self.test_images, self.test_labels]

@@ -85,6 +85,17 @@ class Images:
         validation = max(1, round(self.validation * len(train)))
         return official(train, test, validation=validation, limit=self.limit, rng=rng)
 
+    def whole(self) -> Pictures:
+        """Returns all images of ``path``, sorted by name.
+
+        Raises:
+            UserError: If there are no images, a file is damaged, or sizes differ without ``size``.
+        """
+        folder = Path(self.path).expanduser()
+        files = files_in(folder)
+        names = classes(files, folder)
+        return self._pictures(files, names, None if names is None else sorted(set(names)))
+
     def _pictures(
         self,
         files: Sequence[Path],

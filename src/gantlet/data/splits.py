@@ -39,6 +39,37 @@ class Subset:
         return self._source.take(self._index[index])
 
 
+@final
+class Joined:
+    """Several sources of one space, one after the other.
+
+    Args:
+        parts: The sources, at least one.
+    """
+
+    def __init__(self, *parts: Source) -> None:
+        self._parts = parts
+        self._starts = torch.tensor([0, *(len(p) for p in parts)]).cumsum(0)
+
+    @property
+    def labels(self) -> Tensor | None:
+        """The class of each sample, shape ``(n,)``, or None where a part has none."""
+        known = [labels for p in self._parts if (labels := p.labels) is not None]
+        return torch.cat(known) if len(known) == len(self._parts) else None
+
+    def __len__(self) -> int:
+        """How many samples there are."""
+        return int(self._starts[-1])
+
+    def take(self, index: Tensor) -> Tensor:
+        """Returns the samples at ``index``, at least one, as float32."""
+        home = torch.searchsorted(self._starts, index, right=True) - 1
+        order = home.argsort(stable=True)
+        places = index - self._starts[home]
+        taken = [self._parts[i].take(places[home == i]) for i in sorted(set(home.tolist()))]
+        return torch.cat(taken)[order.argsort()]
+
+
 def cpu_stream(rng: Rng, name: str) -> torch.Generator:
     """Returns the stream ``name`` on the CPU, so that every device sees the same data."""
     return Rng(rng.seed).stream(name)

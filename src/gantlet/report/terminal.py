@@ -3,6 +3,7 @@
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from textwrap import wrap
 
 from rich.box import SIMPLE_HEAD
@@ -243,7 +244,7 @@ def _grid(layout: Layout, widths: Mapping[int, int], *, is_plain: bool) -> Grid:
             width=width,
             overflow="fold",
         )
-    for line, after in zip(layout.lines, [*layout.lines[1:], None], strict=True):
+    for line, after in zip_longest(layout.lines, layout.lines[1:]):
         cells = [_cell(line.cells[k], is_plain=is_plain) for k in widths]
         is_last = after is not None and after.is_reference and not line.is_reference
         grid.add_row(*cells, end_section=is_last, style="dim" if line.is_reference else "")

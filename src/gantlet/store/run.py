@@ -7,6 +7,7 @@ the reports made from clocks repeat bit by bit with the same seed and threads.
 """
 
 import fcntl
+import hashlib
 import json
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -91,6 +92,12 @@ class TrialFolder:
             notes=tuple(raw["notes"]),
             error=raw["error"],
         )
+
+
+def folder_of(name: str, question: Mapping[str, Any]) -> Path:
+    """Returns the folder for a question where none was given, below ``runs``."""
+    text = json.dumps(question, sort_keys=True)
+    return Path("runs") / f"{name}-{hashlib.blake2b(text.encode(), digest_size=3).hexdigest()}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,7 +87,7 @@ def facts_of(setting: Mapping[str, str], outcomes: Sequence[Outcome], run: Run) 
     peak = numbers.text(machine["peak"], "FLOP/s")
     known = {
         **setting,
-        "Training, all together": str(timedelta(seconds=round(seconds))),
+        **({"Training, all together": str(timedelta(seconds=round(seconds)))} if seconds else {}),
         "Machine": f"{machine['device']}, {threads}, measured peak {peak} in fp32",
         "Versions": f"gantlet {was['gantlet']}, torch {was['packages']['torch']}",
         "Commit": was["commit"] or "not in a git repository",

@@ -105,14 +105,24 @@ def draw(model: Model, n: int, *, rng: torch.Generator) -> Tensor:
 
 
 def restore(trial: Trial, folder: TrialFolder) -> Model:
-    """Returns the finished model of a trial."""
+    """Returns the finished model of a trial.
+
+    Raises:
+        UserError: If its weights are of another version.
+    """
     space, _ = source_of(trial)
     family = families.make(trial.parts["model"])
     state = folder.load("model")
     if isinstance(family, Fitted):
         return family.restore(space, state)
     model = family.build(space, rng=Rng(trial.seed)).model
-    model.load_state_dict(state)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise UserError(
+            f"The weights in {folder.path} do not fit {trial.parts['model']}: another version of "
+            "Gantlet trained them. Use that version, or train again."
+        ) from error
     return model
 
 

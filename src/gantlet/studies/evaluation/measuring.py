@@ -1,0 +1,178 @@
+"""Measures one set of samples on one extractor."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gantlet.core.components import metrics
+from gantlet.core.estimate import Estimate
+from gantlet.core.measure import Metric, Sees, TrainMetric
+from gantlet.core.rng import Rng
+from gantlet.core.trial import Outcome, Trial
+from gantlet.features.frozen import exactly, some
+from gantlet.metrics.paired import Detailed
+from gantlet.metrics.together import detail_all
+from gantlet.store.run import TrialFolder
+from gantlet.studies.base import Watch
+from gantlet.studies.contest import REAL, threads
+from gantlet.studies.evaluation.exhibits import exhibits
+from gantlet.studies.evaluation.sets import (
+    Asked,
+    Chosen,
+    extractor_of,
+    features_in,
+    floor_of,
+    other_set,
+    real_set,
+    train_set,
+)
+
+SAMPLES = "samples"
+"""The extractor of trials whose metrics see the samples themselves."""
+
+# A metric whose work grows with the square of the samples sees so many of them at most, and one
+# that sees the samples themselves so many.
+_QUADRATIC = 20_000
+_LOOKED_AT = 2_000
+
+_NO_CLASSES = "needs class probabilities: --features classifier, or another that has some"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What metrics are given of one set."""
+
+    features: Tensor
+    probabilities: Tensor | None = None
+    samples: Tensor | None = None
+
+    def of(self, sees: Sees) -> Tensor | None:
+        """Returns what a metric wants to see, or None where there is none."""
+        known = {"features": self.features, "probabilities": self.probabilities}
+        return known.get(sees, self.samples)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sets:
+    """The reference, the set to judge, and that of the training where it is known."""
+
+    real: Seen
+    fake: Seen
+    train: Seen | None
+
+
+Wanted = Mapping[str, Metric | TrainMetric]
+
+
+def asked_of(trial: Trial) -> Asked:
+    """Returns what decides the sets of a trial."""
+    found = json.loads(trial.parts["sets"])
+    return Asked(**{**found, "fakes": tuple(found["fakes"])})
+
+
+def run_trial(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
+    """Measures all metrics of a trial and saves what paired differences and pictures need."""
+    parts = trial.parts
+    with threads(int(parts["threads"])), exactly():
+        sets = _sets(trial, watch)
+        wanted = {text: metrics.make(text) for text in json.loads(parts["metrics"])}
+        found = _measure(trial, wanted, sets, watch)
+        if parts["extractor"] == json.loads(parts["extractors"])[0]:
+            watch(0.95, "choosing samples to show")
+            train = None if sets.train is None else sets.train.features
+            folder.save("exhibits", exhibits(sets.real.features, sets.fake.features, train))
+    scores = {t: f.estimate if isinstance(f, Detailed) else f for t, f in found.items()}
+    # Halves of the reference are not the reference: differences from them are not paired.
+    is_whole = parts["model"] != REAL or floor_of(asked_of(trial)).is_whole
+    folder.save("influence", influences(found) if is_whole else {})
+    return Outcome(trial=trial, scores=scores, notes=_notes(trial))
+
+
+def _sets(trial: Trial, watch: Watch) -> Sets:
+    """Returns what metrics are given of each set."""
+    asked = asked_of(trial)
+    if trial.parts["model"] == REAL:
+        floor = floor_of(asked)
+        real, fake = floor.real, floor.other
+    else:
+        real, fake = real_set(asked), other_set(asked, trial.parts["model"], "fake")
+    train = train_set(asked)
+    see = _looked_at if trial.parts["extractor"] == SAMPLES else _featured
+    return Sets(
+        real=see(trial, real, watch),
+        fake=see(trial, fake, watch),
+        train=None if train is None else see(trial, train, watch),
+    )
+
+
+def _looked_at(trial: Trial, chosen: Chosen, watch: Watch) -> Seen:
+    """Returns the samples of a set themselves, scaled to [0, 1]."""
+    watch(0.1, f"reading {chosen.samples.name}")
+    index = some(chosen.n, _LOOKED_AT, rng=Rng(trial.seed).stream("looked at"))
+    x = chosen.samples.space.unit(chosen.samples.source.take(index))
+    x = x.to(trial.parts["device"])
+    return Seen(features=x.flatten(1), samples=x)
+
+
+def _featured(trial: Trial, chosen: Chosen, watch: Watch) -> Seen:
+    device, extractor = trial.parts["device"], trial.parts["extractor"]
+    made = features_in(asked_of(trial), chosen, extractor, device, watch)
+    return Seen(features=made.rows, probabilities=made.probabilities)
+
+
+def _measure(
+    trial: Trial, wanted: Wanted, sets: Sets, watch: Watch
+) -> dict[str, Detailed | Estimate]:
+    """Measures metrics that see the same together, quadratic ones on fewer samples."""
+    groups: dict[tuple[Sees, bool], dict[str, Metric | TrainMetric]] = {}
+    for text, metric in wanted.items():
+        groups.setdefault((metric.sees, metric.quadratic), {})[text] = metric
+    found: dict[str, Detailed | Estimate] = {}
+    for i, ((sees, quadratic), group) in enumerate(groups.items()):
+        watch(0.5 + 0.4 * i / len(groups), f"measuring {', '.join(map(_name, group))}")
+        found |= _group(trial, group, sets, sees, _QUADRATIC if quadratic else None)
+    return {text: found[text] for text in wanted}
+
+
+def _name(metric: str) -> str:
+    return metric.partition(":")[0]
+
+
+def _group(
+    trial: Trial, group: Wanted, sets: Sets, sees: Sees, most: int | None
+) -> dict[str, Detailed | Estimate]:
+    x, y, z = (_thinned(s, sees, most, trial) for s in (sets.real, sets.fake, sets.train))
+    if x is None or y is None:
+        return {t: Estimate.missing(_NO_CLASSES, better=m.better) for t, m in group.items()}
+    return detail_all(group, x, y, train=z, rng=Rng(trial.seed, x.device))
+
+
+def _thinned(seen: Seen | None, sees: Sees, most: int | None, trial: Trial) -> Tensor | None:
+    x = None if seen is None else seen.of(sees)
+    if x is None:
+        return None
+    if most is not None and len(x) > most:
+        x = x[some(len(x), most, rng=Rng(trial.seed).stream("thin/quadratic"))]
+    return x.to(trial.parts["device"])
+
+
+def influences(found: Mapping[str, Detailed | Estimate]) -> dict[str, Tensor]:
+    """Returns what paired differences need, as tensors by name."""
+    kept: dict[str, Tensor] = {}
+    for text, one in found.items():
+        if isinstance(one, Detailed):
+            rest = torch.tensor([one.rest.value, one.rest.noise], dtype=torch.float64)
+            kept |= {f"{text}/real": one.real.double(), f"{text}/rest": rest}
+    return kept
+
+
+def _notes(trial: Trial) -> tuple[str, ...]:
+    """Returns what was looked at in words, and its fingerprint."""
+    extractor = trial.parts["extractor"]
+    if extractor == SAMPLES:
+        return (f"{SAMPLES}: at most {_LOOKED_AT:,} samples of each set, as they are", SAMPLES)
+    features = extractor_of(asked_of(trial), extractor, trial.parts["device"])
+    return (f"{_name(extractor)}: {features.note}", features.fingerprint)

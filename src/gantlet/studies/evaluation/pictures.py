@@ -1,0 +1,101 @@
+"""Samples to look at: uncurated, the most and least real, and the nearest of the training."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from gantlet.core.space import Space
+from gantlet.core.trial import Outcome
+from gantlet.report.blocks import Block, Gallery, Picture
+from gantlet.store.run import Run
+from gantlet.studies.contest import REAL
+from gantlet.studies.evaluation.inputs import named
+from gantlet.studies.evaluation.sets import Asked, Chosen, other_set, real_set, train_set
+from gantlet.studies.gallery import picture
+
+_UNCURATED = 64
+
+
+def galleries(asked: Asked, outcomes: Sequence[Outcome], run: Run) -> Iterator[Block]:
+    """Yields pictures, where samples are something to see."""
+    real = real_set(asked)
+    space = real.samples.space
+    everyone = [(f, other_set(asked, f, "fake")) for f in asked.fakes]
+    shown = [*((named(f)[0], c) for f, c in everyone), ("real samples", real)]
+    yield from _gallery(
+        "Samples",
+        [p for name, c in shown for p in _picture(space, name, _first(c))],
+        "The first of each set, none left out.",
+    )
+    exhibits = {
+        o.trial.parts["model"]: run.folder(o.trial).load("exhibits")
+        for o in outcomes
+        if o.error is None and _has_exhibits(o)
+    }
+    chosen = [(named(f)[0], c, exhibits[f]) for f, c in everyone if f in exhibits]
+    yield from _extremes(space, chosen)
+    train = train_set(asked)
+    if train is not None:
+        yield from _nearest(space, chosen, train)
+
+
+def _has_exhibits(outcome: Outcome) -> bool:
+    parts = outcome.trial.parts
+    return parts["model"] != REAL and f'["{parts["extractor"]}"' in parts["extractors"]
+
+
+Shown = Sequence[tuple[str, Chosen, dict[str, Tensor]]]
+
+
+def _extremes(space: Space, chosen: Shown) -> Iterator[Block]:
+    pictures = [
+        p
+        for name, c, found in chosen
+        for which in ("most", "least")
+        for p in _picture(space, f"{name}: {which} realistic", _at(c, found[which]))
+    ]
+    note = "By realism on the first features: how far inside the balls around real samples."
+    yield from _gallery("The most and the least realistic", pictures, note)
+
+
+def _nearest(space: Space, chosen: Shown, train: Chosen) -> Iterator[Block]:
+    """Yields the samples nearest to training samples, each above its nearest."""
+    pictures = [
+        p
+        for name, c, found in chosen
+        for p in _picture(
+            space,
+            f"{name}, and below each the nearest training sample",
+            _above(_at(c, found["copies"]), _at(train, found["originals"])),
+        )
+    ]
+    note = "Those that lie nearest to the training set on the first features, nearest first."
+    yield from _gallery("Nearest training samples", pictures, note)
+
+
+def _above(upper: Tensor, lower: Tensor, columns: int = 8) -> Tensor:
+    """Returns rows of one set, each above a row of the other."""
+    both = zip(torch.split(upper, columns), torch.split(lower, columns), strict=True)
+    parts = [x for pair in both for x in pair]
+    return torch.cat(parts) if parts else upper
+
+
+def _first(chosen: Chosen) -> Tensor:
+    most = _UNCURATED if chosen.samples.space.kind == "image" else 1000
+    return _at(chosen, torch.arange(min(chosen.n, most)))
+
+
+def _at(chosen: Chosen, index: Tensor) -> Tensor:
+    return chosen.samples.source.take(index)
+
+
+def _picture(space: Space, name: str, x: Tensor) -> Iterator[Picture]:
+    png = picture(space, x) if len(x) else None
+    if png is not None:
+        yield Picture(caption=name, png=png, description=f"Samples of {name}.")
+
+
+def _gallery(title: str, pictures: Sequence[Picture], note: str) -> Iterator[Block]:
+    if pictures:
+        yield Gallery(title=title, pictures=pictures, note=note)

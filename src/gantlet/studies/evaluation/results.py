@@ -1,0 +1,104 @@
+"""What the trials of an evaluation say, set by set and extractor by extractor."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from gantlet.core.components import metrics
+from gantlet.core.estimate import Estimate
+from gantlet.core.intervals import is_separated
+from gantlet.core.trial import Outcome
+from gantlet.metrics.intervals import Variance
+from gantlet.metrics.paired import Detailed, difference, unpaired
+from gantlet.store.run import Run
+from gantlet.studies.contest import REAL
+from gantlet.studies.evaluation.inputs import named
+from gantlet.studies.evaluation.sets import FLOOR
+
+_MOST = 10_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """All numbers of one set on one extractor.
+
+    Attributes:
+        name: What the report calls the set.
+        model: The set as it was asked for, or ``REAL``.
+        extractor: What was looked at, in written form.
+        scores: The numbers, by the written form of the metric.
+        influence: What paired differences need, by name.
+        notes: What must be known of them.
+    """
+
+    name: str
+    model: str
+    extractor: str
+    scores: Mapping[str, Estimate]
+    influence: Mapping[str, Tensor]
+    notes: tuple[str, ...]
+
+    def detailed(self, metric: str) -> Detailed | None:
+        """Returns a number with its influences, or None where they are not known."""
+        real, rest = (self.influence.get(f"{metric}/{part}") for part in ("real", "rest"))
+        if real is None or rest is None or metric not in self.scores:
+            return None
+        return Detailed(self.scores[metric], real, Variance(*rest.tolist()))
+
+
+def results_of(outcomes: Sequence[Outcome], run: Run) -> list[Result]:
+    """Returns the results of all trials that gave numbers, in their order."""
+    return [_result(o, run) for o in outcomes if o.error is None]
+
+
+def _result(outcome: Outcome, run: Run) -> Result:
+    parts = outcome.trial.parts
+    return Result(
+        name=FLOOR if parts["model"] == REAL else named(parts["model"])[0],
+        model=parts["model"],
+        extractor=parts["extractor"],
+        scores=outcome.scores,
+        influence=run.folder(outcome.trial).load("influence"),
+        notes=outcome.notes,
+    )
+
+
+def on(results: Sequence[Result], extractor: str) -> tuple[list[Result], Result | None]:
+    """Returns the results of the fakes on one extractor, and that of real data."""
+    here = [r for r in results if r.extractor == extractor]
+    floors = [r for r in here if r.model == REAL]
+    return [r for r in here if r.model != REAL], floors[0] if floors else None
+
+
+def gap(a: Result, b: Result, metric: str) -> Estimate:
+    """Returns the number of ``a`` minus that of ``b``, paired where the real side is shared."""
+    first, second = a.detailed(metric), b.detailed(metric)
+    if first is not None and second is not None and first.real.shape == second.real.shape:
+        return difference(first, second)
+    return unpaired(a.scores[metric], b.scores[metric])
+
+
+def is_worse(apart: Estimate) -> bool:
+    """Returns whether a difference is separated from zero on the worse side."""
+    if not is_separated(apart) or apart.value is None:
+        return False
+    return apart.value > 0 if apart.better == "lower" else apart.value < 0
+
+
+def samples_needed(apart: Estimate) -> int | None:
+    """Returns how many samples would separate a difference, if it stays as it is."""
+    if not apart.value or apart.half_width is None or not apart.n:
+        return None
+    needed = apart.n * (apart.half_width / abs(apart.value)) ** 2
+    return round(needed) if needed < _MOST else None
+
+
+def short(metric: str) -> str:
+    """Returns a metric as people name it."""
+    return metrics.short(metric)
+
+
+def extractor_name(written: str) -> str:
+    """Returns an extractor as people name it."""
+    return written.partition(":")[0]

@@ -1,0 +1,30 @@
+"""What each metric does not show, in a few words for the report."""
+
+MISSES = {
+    "alpha-precision": "samples that are missing; shapes that no ball fits",
+    "authenticity": "copies that were changed more than real neighbours differ",
+    "beta-recall": "bad samples; shapes that no ball fits",
+    "birthday": "variety within the support: near-duplicates alone are counted",
+    "c2st": "how far apart the sets are once they can be told apart",
+    "cmmd": "fine detail, which its wide kernel smooths over",
+    "coverage": "bad samples far from all real ones",
+    "ct": "copies where as many samples lie far from the training set",
+    "density": "real samples that are missed",
+    "energy": "differences in fine structure, which large ones drown",
+    "fld": "which it is: bad samples, missing ones or copies",
+    "frechet": "all beyond mean and covariance; copies of training samples",
+    "frechet-infinity": "all beyond mean and covariance; copies of training samples",
+    "geometry-score": "where the samples lie: holes are counted, not places",
+    "inception-score": "the real data, which it never sees; variety within classes",
+    "kid": "copies of training samples; moments beyond the third",
+    "max-sliced-wasserstein": "every difference but the one direction where it is largest",
+    "mmd": "differences much finer or wider than its kernel",
+    "ms-ssim": "quality; and what kind of variety there is",
+    "prd": "fine detail within its clusters",
+    "precision": "real samples that are missed; copies",
+    "realism": "real samples that are missed; copies",
+    "recall": "bad samples; copies",
+    "sliced-wasserstein": "differences that few random directions see",
+    "vendi": "the real data, which it never sees: noise is diverse too",
+}
+"""By the name of a metric; those of plug-ins may be missing."""

@@ -1,0 +1,183 @@
+"""gantlet evaluate: what it finds, and what it refuses in one line."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gantlet.cli.main import run
+from gantlet.core.components import datasets
+from gantlet.core.dataset import everything
+from gantlet.core.rng import Rng
+from gantlet.store.tensors import save_tensors
+
+QUICK = ["--features", "pixels", "--metric", "energy", "--metric", "recall"]
+
+
+def blobs(n, seed, d=6, shift=0.0):
+    return (np.random.default_rng(seed).normal(size=(n, d)) + shift).astype(np.float32)
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("real.npy", blobs(300, 0))
+    np.save("same.npy", blobs(300, 1))
+    np.savez("far.npz", x=blobs(300, 2, shift=2.0))
+    return tmp_path
+
+
+def told(*arguments, capsys):
+    assert run([str(a) for a in arguments]) == 0
+    out, _ = capsys.readouterr()
+    return out
+
+
+def asked(*arguments, capsys):
+    return json.loads(told(*arguments, "--json", capsys=capsys))
+
+
+def test_one_set_is_told_from_real_data_or_not(files, capsys):
+    far = asked("evaluate", "far.npz", "--against", "real.npy", *QUICK, capsys=capsys)
+    assert "told from real data by 2 of 2" in " ".join(v["claim"] for v in far["verdicts"])
+    same = asked("evaluate", "same.npy", "--against", "real.npy", *QUICK, capsys=capsys)
+    assert "cannot be told from real data" in same["verdicts"][0]["claim"]
+    names = {(row["model"], row["name"]) for row in same["rows"]}
+    assert {("same.npy", "energy (pixels)"), ("real", "energy (pixels)")} <= names
+
+
+def test_several_sets_are_ranked_by_paired_differences(files, capsys):
+    sets = ["a=same.npy", "b=far.npz", "c=real.npy"]
+    out = told("evaluate", *sets, "--against", "real.npy", *QUICK, "--out", "o", capsys=capsys)
+    assert "best by kid on pixels" in out
+    assert "told from real data" in out
+    page = (files / "o/report.html").read_text()
+    assert "Every pair of sets" in page
+
+
+def test_the_same_command_resumes_and_another_question_is_refused(files, capsys, monkeypatch):
+    command = ["evaluate", "far.npz", "--against", "real.npy", *QUICK, "--out", "o"]
+    first = told(*command, capsys=capsys)
+
+    def nothing_is_measured(*_arguments):
+        raise AssertionError("measured again")
+
+    monkeypatch.setattr("gantlet.studies.evaluation.study.run_trial", nothing_is_measured)
+    assert told(*command, capsys=capsys) == first
+    np.savez(files / "far.npz", x=blobs(300, 3, shift=2.0))
+    assert run(command) == 2
+    assert "holds the run of another question" in capsys.readouterr().err
+
+
+def test_features_come_from_the_cache_the_second_time(files, capsys, monkeypatch):
+    command = ["evaluate", "far.npz", "--against", "real.npy", *QUICK, "--out"]
+    first = asked(*command, "o", capsys=capsys)
+
+    def nothing_is_extracted(*_arguments):
+        raise AssertionError("extracted again")
+
+    monkeypatch.setattr("gantlet.features.cache._write", nothing_is_extracted)
+    assert asked(*command, "p", capsys=capsys)["rows"] == first["rows"]
+
+
+def test_a_memorizer_and_a_collapsed_generator_are_caught_in_words(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    splits = datasets.make("digits").load(rng=Rng(0))
+    train = everything(splits.train).numpy().astype(np.uint8)
+    np.save("copies.npy", train[:300])
+    np.save("collapsed.npy", np.repeat(train[:3], 100, 0))
+    common = ["--against", "digits", "--train", "digits@train", "--features", "pixels"]
+    common += ["--metric", "recall", "--metric", "birthday", "--metric", "authenticity"]
+    found = asked("evaluate", "copies.npy", *common, capsys=capsys)
+    assert any("copies training samples" in v["claim"] for v in found["verdicts"])
+    found = asked("evaluate", "collapsed.npy", *common, capsys=capsys)
+    assert any("too little variety" in v["claim"] for v in found["verdicts"])
+    honest = asked("evaluate", "v=digits@validation", *common, capsys=capsys)
+    claims = " ".join(v["claim"] for v in honest["verdicts"])
+    assert "copies" not in claims
+    assert "too little variety" not in claims
+
+
+def test_folders_runs_trials_and_data_sets_are_found(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "png").mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(20):
+        pixels = rng.integers(0, 17, (8, 8), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"png/{i}.png")
+    train = ["compare", "histogram", "--steps", "1", "--seeds", "1", "--metric", "energy"]
+    told(*train, "--features", "pixels", "--workers", "1", "--out", "run", capsys=capsys)
+    (trial,) = [p.parent for p in tmp_path.glob("run/trials/*/model.safetensors")]
+    sets = ["images:path=png,colour=grey", "run@histogram", trial, "digits@all"]
+    found = asked("evaluate", *sets, "--against", "digits", *QUICK, capsys=capsys)
+    assert {r["model"] for r in found["rows"]} == {*map(str, sets), "real"}
+
+
+@pytest.mark.parametrize(
+    ("fake", "message"),
+    [
+        ("nowhere.npz", "nowhere.npz does not exist"),
+        ("digit", "Unknown data set 'digit'. Did you mean 'digits'?"),
+        ("text.npy", "cannot be read as numbers"),
+        ("empty.npy", "holds no values"),
+        ("nan.npy", "NaN or infinite"),
+        ("wide.npy", "wide.npy holds vector 7"),
+        ("a.txt", "is of no known kind"),
+        ("broken", "cannot be read as an image"),
+        ("two.safetensors", "holds 2 tensors"),
+    ],
+)
+def test_bad_samples_are_refused_in_one_line(files, capsys, fake, message):
+    (files / "text.npy").write_text("hello")
+    (files / "a.txt").write_text("hello")
+    np.save("empty.npy", np.zeros((0, 6), np.float32))
+    np.save("nan.npy", np.full((5, 6), np.nan, np.float32))
+    np.save("wide.npy", blobs(20, 0, d=7))
+    (files / "broken").mkdir()
+    (files / "broken/a.png").write_bytes(b"\x89PNG\r\n\x1a\nrubbish")
+    import torch
+
+    save_tensors(files / "two.safetensors", {"a": torch.ones(3, 2), "b": torch.ones(3, 2)})
+    before = sorted(files.rglob("*"))
+    assert run(["evaluate", fake, "--against", "real.npy", *QUICK]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert message in err
+    assert sorted(files.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--metric", "frechett"], "Unknown metric 'frechett'. Did you mean 'frechet'?"),
+        (["--features", "pixel"], "Unknown extractor 'pixel'. Did you mean 'pixels'?"),
+        (["--rank", "kids"], "Unknown metric 'kids'. Did you mean 'kid'?"),
+        (["--samples", "1"], "--samples must be at least 2. Got 1."),
+        (["far.npz"], "named twice"),
+    ],
+)
+def test_bad_options_are_refused_in_one_line(files, capsys, more, message):
+    assert run(["evaluate", "far.npz", "--against", "real.npy", *more]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_few_samples_give_reasons_instead_of_numbers(files, capsys, n):
+    np.save("few.npy", blobs(n, 5))
+    metrics = [a for m in ("frechet", "kid", "recall", "c2st") for a in ("--metric", m)]
+    command = ["evaluate", "few.npy", "--against", "real.npy", "--features", "pixels", *metrics]
+    found = asked(*command, capsys=capsys)
+    rows = [r for r in found["rows"] if r["model"] == "few.npy"]
+    assert len(rows) == 4
+    assert all(r["method"] for r in rows)
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0])
+def test_fractions_are_read_as_levels_and_said_so(tmp_path, monkeypatch, capsys, scale):
+    monkeypatch.chdir(tmp_path)
+    x = everything(datasets.make("digits").load(rng=Rng(0)).validation).numpy() / 16
+    np.save("unit.npy", (x * scale - (scale - 1)).astype(np.float32))
+    found = asked("evaluate", "unit.npy", "--against", "digits", *QUICK, capsys=capsys)
+    assert any("read as" in c for c in found["caveats"])
+    assert "cannot be told from real data" in found["verdicts"][0]["claim"]

@@ -1,0 +1,128 @@
+"""gantlet.evaluate on Python objects, and the parts behind it."""
+
+import numpy as np
+import pytest
+import torch
+
+import gantlet
+from gantlet.core.components import datasets, families
+from gantlet.core.dataset import InMemory, everything
+from gantlet.core.estimate import Estimate
+from gantlet.core.measure import Features
+from gantlet.data.splits import Joined
+from gantlet.features.cache import Cache
+from gantlet.features.sets import FeatureSet, feature_set
+from gantlet.studies.evaluation.ranking import _p
+from gantlet.studies.evaluation.results import is_worse, samples_needed
+
+RNG = gantlet.Rng(0)
+
+
+def normal(n, name, d=5):
+    return torch.randn(n, d, generator=RNG.stream(name))
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("here")
+def test_tensors_arrays_batches_models_and_data_sets_are_samples():
+    data = datasets.make("digits")
+    splits = data.load(rng=RNG)
+    model = families.make("histogram").fit(data.space, everything(splits.train), rng=RNG).model
+    x = everything(splits.validation)
+    fakes = {
+        "tensor": x,
+        "array": x.numpy().astype(np.uint8),
+        "batches": (b for b in torch.split(x, 50)),
+        "model": model,
+        "set": data,
+    }
+    report = gantlet.evaluate(fakes, data, metrics=["energy"], features=["pixels"], samples=150)
+    found = {r.model.partition("=")[0]: r.estimate for r in report.rows if r.model != "real"}
+    assert found.keys() == fakes.keys()
+    # The order of samples decides how they are thinned, which is the same for these three.
+    assert found["tensor"].value == found["array"].value == found["batches"].value
+    assert found["set"].value < 0.01
+    with pytest.raises(gantlet.UserError, match="Samples are a path"):
+        gantlet.evaluate(3, data)
+
+
+@pytest.mark.usefixtures("here")
+def test_the_same_seed_gives_the_same_report():
+    settings = {"metrics": ["energy", "c2st"], "features": ["pixels"]}
+    x, y = normal(200, "x"), normal(220, "y")
+    first = gantlet.evaluate(x, y, out="a", **settings)
+    again = gantlet.evaluate(x, y, out="b", **settings)
+    assert first.rows == again.rows
+    other = gantlet.evaluate(x, y, seed=1, out="c", **settings)
+    assert first.rows != other.rows
+
+
+def test_rows_are_made_once_and_mapped_from_disk(tmp_path):
+    made = []
+
+    def parts():
+        made.append(1)
+        yield from torch.split(torch.arange(12.0).reshape(6, 2), 4)
+
+    cache = Cache(tmp_path / "c")
+    for _ in range(2):
+        assert cache.rows("key", 6, parts).tolist() == torch.arange(12.0).reshape(6, 2).tolist()
+    assert made == [1]
+
+
+def test_the_oldest_rows_go_when_the_cache_grows_too_large(tmp_path):
+    import os
+
+    cache = Cache(tmp_path, most=1000)
+    for i in range(4):
+        cache.rows(str(i), 100, lambda: [torch.zeros(100, 1)])
+        for file in tmp_path.glob("*.npy"):
+            os.utime(file, (0, file.stat().st_mtime - 10))
+    assert len(list(tmp_path.glob("*.npy"))) == 1
+
+
+def test_an_interrupted_extraction_leaves_nothing(tmp_path):
+    def broken():
+        yield torch.zeros(2, 1)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Cache(tmp_path / "c").rows("key", 4, broken)
+    assert not list((tmp_path / "c").iterdir())
+
+
+def test_feature_sets_of_shards_are_those_of_the_whole():
+    features = Features(extract=lambda x: x[:, :2], note="two", fingerprint="two")
+    x = normal(40, "shards")
+    whole = feature_set(features, InMemory(x), block=7)
+    parts = [feature_set(features, InMemory(x[i : i + 20]), block=6) for i in (0, 20)]
+    joined = parts[0].joined(parts[1])
+    assert torch.equal(whole.rows, joined.rows)
+    moments = parts[0].moments() + parts[1].moments()
+    torch.testing.assert_close(moments.scatter, whole.moments().scatter)
+    stranger = FeatureSet(rows=x, fingerprint="three")
+    with pytest.raises(gantlet.UserError, match="cannot be compared"):
+        whole.joined(stranger)
+
+
+def test_joined_sources_are_one():
+    a, b = InMemory(torch.arange(3.0)[:, None]), InMemory(torch.arange(3.0, 8)[:, None])
+    both = Joined(a, b)
+    assert len(both) == 8
+    assert both.take(torch.tensor([7, 0, 3, 2])).flatten().tolist() == [7, 0, 3, 2]
+
+
+def test_samples_needed_grow_with_the_square_of_the_width():
+    apart = Estimate(value=1.0, low=-1.0, high=3.0, n=100, better="lower")
+    assert samples_needed(apart) == 400
+    assert not is_worse(apart)
+    assert is_worse(Estimate(value=1.0, low=0.5, high=1.5, n=100, better="lower"))
+    assert not is_worse(Estimate(value=1.0, low=0.5, high=1.5, n=100, better="higher"))
+
+
+def test_an_interval_that_just_reaches_zero_has_p_of_one_in_twenty():
+    assert _p(Estimate(value=1.0, low=0.0, high=2.0)) == pytest.approx(0.05, abs=1e-6)
