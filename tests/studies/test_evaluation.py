@@ -12,7 +12,6 @@ from gantlet.core.measure import Features
 from gantlet.data.splits import Joined
 from gantlet.features.cache import Cache
 from gantlet.features.sets import FeatureSet, feature_set
-from gantlet.studies.evaluation.ranking import _p
 from gantlet.studies.evaluation.results import is_worse, samples_needed
 
 RNG = gantlet.Rng(0)
@@ -122,7 +121,3 @@ def test_samples_needed_grow_with_the_square_of_the_width():
     assert not is_worse(apart)
     assert is_worse(Estimate(value=1.0, low=0.5, high=1.5, n=100, better="lower"))
     assert not is_worse(Estimate(value=1.0, low=0.5, high=1.5, n=100, better="higher"))
-
-
-def test_an_interval_that_just_reaches_zero_has_p_of_one_in_twenty():
-    assert _p(Estimate(value=1.0, low=0.0, high=2.0)) == pytest.approx(0.05, abs=1e-6)

@@ -1,6 +1,7 @@
 """Intervals from a handful of repeats: means, paired differences, and how many would separate."""
 
 import math
+import statistics
 from collections.abc import Sequence
 
 from gantlet.core.estimate import Better, Estimate
@@ -103,6 +104,39 @@ def proportion(
         better=better,
         method=f"{count} of {n} {of}, exact binomial interval",
     )
+
+
+def p_value(difference: Estimate) -> float:
+    """Returns the two-sided p-value of "no difference" that fits the interval, as if normal.
+
+    Example:
+        >>> round(p_value(Estimate(value=1.0, low=0.0, high=2.0)), 3)
+        0.05
+    """
+    if difference.value is None or difference.half_width is None:
+        return 1.0
+    if difference.half_width == 0:
+        return 1.0 if difference.value == 0 else 0.0
+    z = statistics.NormalDist().inv_cdf((1 + difference.level) / 2)
+    return math.erfc(abs(difference.value) / difference.half_width * z / math.sqrt(2))
+
+
+def holm(p_values: Sequence[float], *, level: float = 0.05) -> list[bool]:
+    """Returns which of several null hypotheses fall if none may fall wrongly but with ``level``.
+
+    Source: Holm, 1979, https://www.jstor.org/stable/4615733.
+
+    Example:
+        >>> holm([0.01, 0.04, 0.03])
+        [True, False, False]
+    """
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    fallen = [False] * len(p_values)
+    for rank, i in enumerate(order):
+        if p_values[i] > level / (len(order) - rank):
+            break
+        fallen[i] = True
+    return fallen
 
 
 def is_separated(difference: Estimate) -> bool:

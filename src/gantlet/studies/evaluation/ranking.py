@@ -1,11 +1,11 @@
 """Several sets, ranked by paired differences on the same real samples."""
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 from gantlet.core.estimate import Estimate
+from gantlet.core.intervals import holm, p_value
 from gantlet.report.blocks import Block, Column, Dot, Forest, Group, Section, Table, Verdict
 from gantlet.report.numbers import text as shown
 from gantlet.studies.evaluation.results import Result, extractor_name, gap, on, short
@@ -16,13 +16,12 @@ _SHOWN = 12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """Two sets and how far the first is behind the second."""
+    """Two sets, how far the first is behind the second, and whether that is sure."""
 
     worse: str
     better: str
     gap: Estimate
-    p: float
-    separated: bool = False
+    separated: bool
 
 
 def ranked(results: Sequence[Result], extractor: str, metric: str) -> list[Result]:
@@ -34,35 +33,15 @@ def ranked(results: Sequence[Result], extractor: str, metric: str) -> list[Resul
 
 
 def pairs(order: Sequence[Result], metric: str) -> list[Pair]:
-    """Returns all pairs of ranked sets; those that Holm's procedure separates are marked.
-
-    Source: Holm, 1979, https://www.jstor.org/stable/4615733; p-values from intervals as if normal.
-    """
-    every = [_pair(worse, better, metric) for better, worse in combinations(order, 2)]
-    by_p = sorted(every, key=lambda pair: pair.p)
-    separated: set[int] = set()
-    for i, pair in enumerate(by_p):
-        if pair.p > LEVEL / (len(by_p) - i):
-            break
-        separated.add(id(pair))
-    return [
-        Pair(worse=p.worse, better=p.better, gap=p.gap, p=p.p, separated=id(p) in separated)
-        for p in every
+    """Returns all pairs of ranked sets; those that Holm's procedure separates are marked."""
+    every = [
+        (worse, better, gap(worse, better, metric)) for better, worse in combinations(order, 2)
     ]
-
-
-def _pair(worse: Result, better: Result, metric: str) -> Pair:
-    found = gap(worse, better, metric)
-    return Pair(worse=worse.name, better=better.name, gap=found, p=_p(found))
-
-
-def _p(found: Estimate) -> float:
-    """Returns the two-sided p-value that fits a 95 % interval."""
-    if found.value is None or found.half_width is None:
-        return 1.0
-    if found.half_width == 0:
-        return 1.0 if found.value == 0 else 0.0
-    return math.erfc(abs(found.value) / found.half_width * 1.959964 / math.sqrt(2))
+    separated = holm([p_value(g) for *_, g in every], level=LEVEL)
+    return [
+        Pair(worse=worse.name, better=better.name, gap=g, separated=s)
+        for (worse, better, g), s in zip(every, separated, strict=True)
+    ]
 
 
 def ranking_verdict(results: Sequence[Result], extractor: str, metric: str) -> Iterator[Verdict]:

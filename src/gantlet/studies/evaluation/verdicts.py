@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from gantlet.core.estimate import Estimate
-from gantlet.core.intervals import is_separated
+from gantlet.core.intervals import holm, p_value
 from gantlet.report.blocks import Verdict
 from gantlet.report.numbers import text as shown
 from gantlet.studies.evaluation.ranking import ranking_verdict
@@ -79,12 +79,21 @@ def _alarms(
 
 
 def _worse(pairs: Sequence[tuple[Result, Result]], names: Sequence[str]) -> list[str]:
-    """Returns in words which of the metrics called ``names`` are worse than for real data."""
+    """Returns in words which of the metrics called ``names`` are surely worse than for real data.
+
+    By Holm's procedure over all of them.
+    """
+    found = [
+        (a, b, metric, gap(a, b, metric))
+        for a, b in pairs
+        for metric in _both(a, b)
+        if metric.partition(":")[0] in names
+    ]
+    sure = holm([p_value(apart) for *_, apart in found])
     return [
         _against(a, b, metric)
-        for a, b in pairs
-        for metric in a.scores
-        if metric.partition(":")[0] in names and metric in b.scores and is_worse(gap(a, b, metric))
+        for (a, b, metric, apart), is_sure in zip(found, sure, strict=True)
+        if is_sure and is_worse(apart)
     ]
 
 
@@ -101,8 +110,8 @@ def _told_apart(fake: Result, floor: Result) -> Iterator[Verdict]:
     if not apart:
         yield Verdict(
             claim=f"{fake.name} cannot be told from real data on {where} features.",
-            because=f"None of {len(known)} metrics separates it from {FLOOR} with these samples; "
-            "more samples, or other features, may.",
+            because=f"None of {len(known)} metrics separates it from {FLOOR} with these samples, "
+            "by Holm's procedure over all; more samples, or other features, may.",
         )
         return
     clearest = sorted(apart, key=lambda m: -_clarity(apart[m]))
@@ -120,9 +129,10 @@ def _both(fake: Result, floor: Result) -> list[str]:
 
 
 def _separating(fake: Result, floor: Result) -> dict[str, Estimate]:
-    """Returns the metrics that tell a set from real data, and by how much they differ."""
+    """Returns the metrics that tell a set from real data, by Holm's procedure over all."""
     gaps = {m: gap(fake, floor, m) for m in _both(fake, floor)}
-    return {m: g for m, g in gaps.items() if is_separated(g)}
+    sure = holm([p_value(g) for g in gaps.values()])
+    return {m: g for (m, g), s in zip(gaps.items(), sure, strict=True) if s}
 
 
 def _clarity(apart: Estimate) -> float:
