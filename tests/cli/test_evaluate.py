@@ -181,3 +181,23 @@ def test_fractions_are_read_as_levels_and_said_so(tmp_path, monkeypatch, capsys,
     found = asked("evaluate", "unit.npy", "--against", "digits", *QUICK, capsys=capsys)
     assert any("read as" in c for c in found["caveats"])
     assert "cannot be told from real data" in found["verdicts"][0]["claim"]
+
+
+def test_outputs_are_compared_with_their_targets(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    x = everything(datasets.make("digits").load(rng=Rng(0)).validation).numpy()[:60]
+    rng = np.random.default_rng(0)
+    outputs = np.repeat(x, 2, 0) + rng.normal(size=(120, 1, 8, 8))
+    np.save("targets.npy", x.astype(np.uint8))
+    np.save("outputs.npy", np.clip(np.rint(outputs), 0, 16).astype(np.uint8))
+    command = ["evaluate", "outputs.npy", "--against", "digits", "--pairs", "targets.npy"]
+    found = asked(*command, "--outputs", "2", *QUICK, capsys=capsys)
+    scores = {r["name"]: r["value"] for r in found["rows"] if r["name"].endswith("(pairs)")}
+    mse = ((np.repeat(x, 2, 0) - np.load("outputs.npy")) ** 2).mean((1, 2, 3)) / 256
+    assert scores["psnr (pairs)"] == pytest.approx((-10 * np.log10(mse)).mean())
+    assert scores["diversity (pairs)"] > 0
+    assert set(scores) == {
+        f"{n} (pairs)" for n in ("psnr", "ms-ssim", "feature distance", "diversity")
+    }
+    assert run([*command, *QUICK]) == 2
+    assert "60 outputs are needed" in capsys.readouterr().err

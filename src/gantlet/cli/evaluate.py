@@ -16,6 +16,8 @@ def evaluate(
     metric: tuple[str, ...] | None = None,
     rank: str = "kid",
     samples: int | Literal["all"] = 10_000,
+    pairs: str | None = None,
+    outputs: int = 1,
     seed: int = 0,
     data_seed: int = 0,
     running: RunOptions | None = None,
@@ -30,6 +32,8 @@ def evaluate(
         metric: What is measured; repeat for more. Default: the usual.
         rank: The metric by which several sets are ranked.
         samples: How many samples of a set to use at most, or all.
+        pairs: What each output should have been, for translation, infilling and edits.
+        outputs: How many outputs there are for each of these, one after the other.
         seed: Draws the samples that are used, and all else that is random.
         data_seed: From which the splits of data sets follow.
         running: How and where to run.
@@ -48,6 +52,8 @@ def evaluate(
         metrics=metric or (),
         rank=rank,
         samples=None if samples == "all" else samples,
+        pairs=pairs,
+        outputs=outputs,
         seed=seed,
         data_seed=data_seed,
         threads=options.threads,

@@ -92,6 +92,8 @@ def evaluate(
     metrics: Sequence[str] = (),
     rank: str = "kid",
     samples: int | None = 10_000,
+    pairs: Given | None = None,
+    outputs: int = 1,
     seed: int = 0,
     data_seed: int = 0,
     threads: int = 1,
@@ -110,6 +112,8 @@ def evaluate(
         metrics: What is measured; empty for the usual.
         rank: The metric by which several sets are ranked.
         samples: Most samples of a set, and how many are drawn from a model; None for all.
+        pairs: What each output should have been, in order, for translation, infilling and edits.
+        outputs: How many outputs there are for each of these, one after the other.
         seed: Draws the samples that are used, and all else that is random.
         data_seed: From which the splits of data sets follow.
         threads: Threads to use.
@@ -135,6 +139,8 @@ def evaluate(
         metrics=tuple(metrics),
         rank=rank,
         samples=samples,
+        pairs=None if pairs is None else word(pairs, "pairs"),
+        outputs=outputs,
         seed=seed,
         data_seed=data_seed,
         threads=threads,

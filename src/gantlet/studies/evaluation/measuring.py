@@ -19,6 +19,7 @@ from gantlet.store.run import TrialFolder
 from gantlet.studies.base import Watch
 from gantlet.studies.contest import REAL, threads
 from gantlet.studies.evaluation.exhibits import exhibits
+from gantlet.studies.evaluation.pairing import PAIRS, run_pairs
 from gantlet.studies.evaluation.sets import (
     Asked,
     Chosen,
@@ -77,6 +78,9 @@ def run_trial(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
     """Measures all metrics of a trial and saves what paired differences and pictures need."""
     parts = trial.parts
     with threads(int(parts["threads"])), exactly():
+        if parts["extractor"] == PAIRS:
+            folder.save("influence", {})
+            return run_pairs(trial, asked_of(trial), watch)
         sets = _sets(trial, watch)
         wanted = {text: metrics.make(text) for text in json.loads(parts["metrics"])}
         found = _measure(trial, wanted, sets, watch)

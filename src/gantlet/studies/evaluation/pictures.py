@@ -11,10 +11,12 @@ from gantlet.report.blocks import Block, Gallery, Picture
 from gantlet.store.run import Run
 from gantlet.studies.contest import REAL
 from gantlet.studies.evaluation.inputs import named
+from gantlet.studies.evaluation.pairing import first_pairs
 from gantlet.studies.evaluation.sets import Asked, Chosen, other_set, real_set, train_set
 from gantlet.studies.gallery import picture
 
 _UNCURATED = 64
+_PAIRS = 32
 
 
 def galleries(asked: Asked, outcomes: Sequence[Outcome], run: Run) -> Iterator[Block]:
@@ -28,6 +30,8 @@ def galleries(asked: Asked, outcomes: Sequence[Outcome], run: Run) -> Iterator[B
         [p for name, c in shown for p in _picture(space, name, _first(c))],
         "The first of each set, none left out.",
     )
+    if asked.pairs is not None:
+        yield from _pairs(space, asked)
     exhibits = {
         o.trial.parts["model"]: run.folder(o.trial).load("exhibits")
         for o in outcomes
@@ -38,6 +42,19 @@ def galleries(asked: Asked, outcomes: Sequence[Outcome], run: Run) -> Iterator[B
     train = train_set(asked)
     if train is not None:
         yield from _nearest(space, chosen, train)
+
+
+def _pairs(space: Space, asked: Asked) -> Iterator[Block]:
+    pictures = [
+        p
+        for fake in asked.fakes
+        for p in _picture(
+            space,
+            f"targets, and below each {named(fake)[0]}",
+            _above(*first_pairs(asked, fake, 32)),
+        )
+    ]
+    yield from _gallery("Pairs", pictures, "The first of each, none left out.")
 
 
 def _has_exhibits(outcome: Outcome) -> bool:

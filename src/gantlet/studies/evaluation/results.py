@@ -96,7 +96,7 @@ def samples_needed(apart: Estimate) -> int | None:
 
 def short(metric: str) -> str:
     """Returns a metric as people name it."""
-    return metrics.short(metric)
+    return metrics.short(metric) if metric.partition(":")[0] in metrics.names() else metric
 
 
 def extractor_name(written: str) -> str:

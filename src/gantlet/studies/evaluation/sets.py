@@ -36,6 +36,8 @@ class Asked:
         samples: Most samples of a set; None for all.
         seed: Draws the samples that are kept, and all else that is random.
         data_seed: From which the splits of data sets follow.
+        pairs: What each output should have been, in order, or None.
+        outputs: How many outputs there are for each of these.
     """
 
     real: str
@@ -44,6 +46,8 @@ class Asked:
     samples: int | None = 10_000
     seed: int = 0
     data_seed: int = 0
+    pairs: str | None = None
+    outputs: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +89,12 @@ def other_set(asked: Asked, text: str, role: Role) -> Chosen:
     )
     most = asked.samples if role == "fake" or asked.samples is None else _TRAINING
     return _chosen(asked, samples, most, role, note)
+
+
+def whole_set(asked: Asked, text: str) -> Samples:
+    """Returns all samples of a set in their order, as samples of the space of the reference."""
+    samples = find_samples(text, "fake", data_seed=asked.data_seed)
+    return alike(samples, real_set(asked).samples)[0]
 
 
 def train_set(asked: Asked) -> Chosen | None:

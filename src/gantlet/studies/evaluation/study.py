@@ -14,6 +14,7 @@ from gantlet.studies.base import Watch
 from gantlet.studies.contest import REAL
 from gantlet.studies.evaluation.answer import answer
 from gantlet.studies.evaluation.measuring import SAMPLES, run_trial
+from gantlet.studies.evaluation.pairing import PAIRS, matched
 from gantlet.studies.evaluation.sets import (
     Asked,
     fingerprint_of,
@@ -59,6 +60,8 @@ class Evaluate:
         metrics: What is measured; empty for the usual.
         rank: The metric by which several sets are ranked.
         samples: Most samples of a set; None for all.
+        pairs: What each output should have been, in order, for translation, infilling and edits.
+        outputs: How many outputs there are for each of these, one after the other.
         seed: Draws the samples that are kept, and all else that is random.
         data_seed: From which the splits of data sets follow.
         threads: Threads of each trial; part of what decides the last digits.
@@ -72,6 +75,8 @@ class Evaluate:
     metrics: tuple[str, ...] = ()
     rank: str = "kid"
     samples: int | None = 10_000
+    pairs: str | None = None
+    outputs: int = 1
     seed: int = 0
     data_seed: int = 0
     threads: int = 1
@@ -87,6 +92,8 @@ class Evaluate:
             samples=self.samples,
             seed=self.seed,
             data_seed=self.data_seed,
+            pairs=self.pairs,
+            outputs=self.outputs,
         )
 
     def question(self) -> dict[str, object]:
@@ -96,6 +103,8 @@ class Evaluate:
         prints[self.real] = fingerprint_of(asked, self.real, "real")
         if self.train is not None:
             prints[self.train] = fingerprint_of(asked, self.train, "train")
+        if self.pairs is not None:
+            prints[self.pairs] = fingerprint_of(asked, self.pairs, "fake")
         return {
             "command": "evaluate",
             **asdict(asked),
@@ -111,10 +120,10 @@ class Evaluate:
     def trials(self) -> Sequence[Trial]:
         """One for each set and extractor, and one for each extractor on real data alone."""
         self._check()
+        paired = self.fakes if self.pairs is not None else ()
         return [
-            self._trial(model, extractor)
-            for extractor in self._seen()
-            for model in (*self.fakes, REAL)
+            *(self._trial(fake, PAIRS) for fake in paired),
+            *(self._trial(m, e) for e in self._seen() for m in (*self.fakes, REAL)),
         ]
 
     def run(self, trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
@@ -136,6 +145,10 @@ class Evaluate:
         train_set(self.asked)
         for fake in self.fakes:
             other_set(self.asked, fake, "fake")
+            if self.pairs is not None:
+                matched(self.asked, fake)
+        if self.outputs < 1:
+            raise UserError(f"--outputs must be at least 1. Got {self.outputs}.")
         for metric in (*self.metrics, self.rank):
             metrics.make(metric)
         for extractor in self.features:
@@ -146,6 +159,7 @@ class Evaluate:
         wanted = [
             m for m in self._metrics() if (metrics.make(m).sees == "samples") == sees_samples
         ]
+        wanted = [] if extractor == PAIRS else wanted
         return Trial(
             parts={
                 "model": model,

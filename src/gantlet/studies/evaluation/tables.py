@@ -6,6 +6,7 @@ from gantlet.core.estimate import Estimate
 from gantlet.core.intervals import is_separated
 from gantlet.report.blocks import Block, Cell, Column, Section, Table
 from gantlet.report.tabular import ARROWS
+from gantlet.studies.evaluation.pairing import PAIRS
 from gantlet.studies.evaluation.results import (
     Result,
     extractor_name,
@@ -27,7 +28,7 @@ def main_table(results: Sequence[Result], extractor: str) -> Table:
 
 
 def further_tables(results: Sequence[Result], first: str) -> Iterator[Block]:
-    """Yields the same table for every other extractor."""
+    """Yields the same table for every other extractor, and that of pairs."""
     for extractor in dict.fromkeys(r.extractor for r in results):
         if extractor != first:
             yield main_table(results, extractor)
@@ -82,11 +83,12 @@ def _several(fakes: Sequence[Result], floor: Result | None, extractor: str) -> T
     everyone = [*fakes, *([floor] if floor is not None else [])]
     known = list(dict.fromkeys(m for r in everyone for m in r.scores))
     return Table(
-        title=f"All sets, on {extractor_name(extractor)}",
+        title="Pairs" if extractor == PAIRS else f"All sets, on {extractor_name(extractor)}",
         columns=[Column(name="samples"), *(_column(everyone, m) for m in known)],
         rows=[[r.name, *(r.scores.get(m, "–") for m in known)] for r in everyone],
         references=[FLOOR],
-        note="Value ± half the 95 % interval. Set apart: real against real, the noise floor.",
+        note="Value ± half the 95 % interval."
+        + (f" Set apart: {FLOOR}, the noise floor." if floor is not None else ""),
     )
 
 
