@@ -201,3 +201,9 @@ def test_outputs_are_compared_with_their_targets(tmp_path, monkeypatch, capsys):
     }
     assert run([*command, *QUICK]) == 2
     assert "60 outputs are needed" in capsys.readouterr().err
+
+
+def test_the_curve_of_precision_and_recall_is_drawn_where_it_is_asked_for(files, capsys):
+    command = ["evaluate", "far.npz", "--against", "real.npy", "--features", "pixels"]
+    told(*command, "--metric", "prd", "--out", "o", capsys=capsys)
+    assert "Precision and recall of distributions" in (files / "o/report.html").read_text()

@@ -7,8 +7,9 @@ from gantlet.core.trial import Outcome
 from gantlet.report.blocks import Block, Caveat, Column, Report, Row, Section, Table
 from gantlet.store.run import Run
 from gantlet.studies.answer import facts_of
+from gantlet.studies.evaluation.curves import curves
 from gantlet.studies.evaluation.inputs import named
-from gantlet.studies.evaluation.pictures import galleries
+from gantlet.studies.evaluation.pictures import exhibits_of, galleries
 from gantlet.studies.evaluation.ranking import ranking_section
 from gantlet.studies.evaluation.results import Result, extractor_name, results_of, short
 from gantlet.studies.evaluation.sets import (
@@ -56,6 +57,7 @@ def answer(
         blocks=[
             main_table(results, first),
             *ranking_section(results, first, rank),
+            *curves(exhibits_of(outcomes, run)),
             *galleries(asked, outcomes, run),
             *further_tables(results, first),
             methods(results),

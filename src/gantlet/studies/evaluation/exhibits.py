@@ -1,9 +1,8 @@
 """Which samples a report shows besides the first ones."""
 
-import torch
 from torch import Tensor
 
-from gantlet.metrics.blocks import blocks, squared_distances
+from gantlet.metrics.neighbour_train import nearest_training
 
 # How many of each kind.
 _EXTREMES = 32
@@ -19,20 +18,15 @@ def exhibits(real: Tensor, fake: Tensor, train: Tensor | None) -> dict[str, Tens
         train: Features of the training samples, or None.
 
     Returns:
-        ``most`` and ``least`` realistic fakes; where the training is known, the fakes nearest to
-        it, ``copies``, and the training samples they are nearest to, ``originals``.
+        Those nearest to real samples, ``near``, and farthest from them, ``far``; where the
+        training is known, those nearest to it, ``copies``, and what each is nearest to,
+        ``originals``.
     """
-    distance, _ = nearest(fake, real)
-    order = distance.argsort(stable=True)
-    found = {"most": order[:_EXTREMES], "least": order.flip(0)[:_EXTREMES]}
+    _, distance = nearest_training(fake, real)
+    order = distance[:, 0].argsort(stable=True)
+    found = {"near": order[:_EXTREMES], "far": order.flip(0)[:_EXTREMES]}
     if train is not None:
-        close, original = nearest(fake, train)
-        copies = close.argsort(stable=True)[:_COPIES]
-        found |= {"copies": copies, "originals": original[copies]}
-    return found
-
-
-def nearest(x: Tensor, among: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns squared distance and place of the nearest of ``among`` for each row of ``x``."""
-    found = [squared_distances(x[block], among).min(1) for block in blocks(len(x), len(among))]
-    return torch.cat([f.values for f in found]), torch.cat([f.indices for f in found])
+        original, close = nearest_training(fake, train)
+        copies = close[:, 0].argsort(stable=True)[:_COPIES]
+        found |= {"copies": copies, "originals": original[copies, 0]}
+    return {name: places.contiguous() for name, places in found.items()}

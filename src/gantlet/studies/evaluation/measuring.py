@@ -18,6 +18,7 @@ from gantlet.metrics.together import detail_all
 from gantlet.store.run import TrialFolder
 from gantlet.studies.base import Watch
 from gantlet.studies.contest import REAL, threads
+from gantlet.studies.evaluation.curves import curve_of
 from gantlet.studies.evaluation.exhibits import exhibits
 from gantlet.studies.evaluation.pairing import PAIRS, run_pairs
 from gantlet.studies.evaluation.sets import (
@@ -86,13 +87,20 @@ def run_trial(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
         found = _measure(trial, wanted, sets, watch)
         if parts["extractor"] == json.loads(parts["extractors"])[0]:
             watch(0.95, "choosing samples to show")
-            train = None if sets.train is None else sets.train.features
-            folder.save("exhibits", exhibits(sets.real.features, sets.fake.features, train))
+            folder.save("exhibits", _exhibits(trial, sets, wanted))
     scores = {t: f.estimate if isinstance(f, Detailed) else f for t, f in found.items()}
     # Halves of the reference are not the reference: differences from them are not paired.
     is_whole = parts["model"] != REAL or floor_of(asked_of(trial)).is_whole
     folder.save("influence", influences(found) if is_whole else {})
     return Outcome(trial=trial, scores=scores, notes=_notes(trial))
+
+
+def _exhibits(trial: Trial, sets: Sets, wanted: Wanted) -> dict[str, Tensor]:
+    real, fake = sets.real.features, sets.fake.features
+    found = exhibits(real, fake, None if sets.train is None else sets.train.features)
+    if any(_name(metric) == "prd" for metric in wanted):
+        found |= curve_of(real, fake, rng=Rng(trial.seed).stream("curve"))
+    return found
 
 
 def _sets(trial: Trial, watch: Watch) -> Sets:

@@ -1,4 +1,4 @@
-"""Samples to look at: uncurated, the most and least real, and the nearest of the training."""
+"""Samples to look at: uncurated, near to real ones and far, and the nearest of the training."""
 
 from collections.abc import Iterator, Sequence
 
@@ -23,8 +23,8 @@ def galleries(asked: Asked, outcomes: Sequence[Outcome], run: Run) -> Iterator[B
     """Yields pictures, where samples are something to see."""
     real = real_set(asked)
     space = real.samples.space
-    everyone = [(f, other_set(asked, f, "fake")) for f in asked.fakes]
-    shown = [*((named(f)[0], c) for f, c in everyone), ("real samples", real)]
+    everyone = [(named(f)[0], other_set(asked, f, "fake")) for f in asked.fakes]
+    shown = [*everyone, ("real samples", real)]
     yield from _gallery(
         "Samples",
         [p for name, c in shown for p in _picture(space, name, _first(c))],
@@ -32,16 +32,23 @@ def galleries(asked: Asked, outcomes: Sequence[Outcome], run: Run) -> Iterator[B
     )
     if asked.pairs is not None:
         yield from _pairs(space, asked)
-    exhibits = {
-        o.trial.parts["model"]: run.folder(o.trial).load("exhibits")
-        for o in outcomes
-        if o.error is None and _has_exhibits(o)
-    }
-    chosen = [(named(f)[0], c, exhibits[f]) for f, c in everyone if f in exhibits]
+    exhibits = exhibits_of(outcomes, run)
+    chosen = [
+        (named(f)[0], c, exhibits[named(f)[0]]) for f, c in everyone if named(f)[0] in exhibits
+    ]
     yield from _extremes(space, chosen)
     train = train_set(asked)
     if train is not None:
         yield from _nearest(space, chosen, train)
+
+
+def exhibits_of(outcomes: Sequence[Outcome], run: Run) -> dict[str, dict[str, Tensor]]:
+    """Returns what was chosen to be shown of each set, by its name."""
+    return {
+        named(o.trial.parts["model"])[0]: run.folder(o.trial).load("exhibits")
+        for o in outcomes
+        if o.error is None and _has_exhibits(o)
+    }
 
 
 def _pairs(space: Space, asked: Asked) -> Iterator[Block]:
@@ -69,11 +76,11 @@ def _extremes(space: Space, chosen: Shown) -> Iterator[Block]:
     pictures = [
         p
         for name, c, found in chosen
-        for which in ("most", "least")
-        for p in _picture(space, f"{name}: {which} realistic", _at(c, found[which]))
+        for which, words in (("near", "nearest to"), ("far", "farthest from"))
+        for p in _picture(space, f"{name}: {words} real samples", _at(c, found[which]))
     ]
-    note = "By realism on the first features: how far inside the balls around real samples."
-    yield from _gallery("The most and the least realistic", pictures, note)
+    note = "By the distance to the nearest real sample on the first features, outermost first."
+    yield from _gallery("The nearest to real samples, and the farthest", pictures, note)
 
 
 def _nearest(space: Space, chosen: Shown, train: Chosen) -> Iterator[Block]:
