@@ -333,6 +333,14 @@ def accuracy_in(note):
     return float(note.split("test accuracy ")[1].split(" %")[0])
 
 
+def test_the_classifier_gives_probabilities(classifier, digits):
+    p = classifier.classify(everything(digits.test))
+    assert p.shape == (len(digits.test), 10)
+    assert torch.allclose(p.sum(1), torch.ones(len(p)))
+    right = (p.argmax(1) == digits.test.labels).double().mean()
+    assert f"{100 * float(right):.1f} %" in classifier.note
+
+
 def test_the_classifier_knows_digits(classifier, digits):
     assert accuracy_in(classifier.note) >= 97
     assert "10 classes" in classifier.note

@@ -1,12 +1,15 @@
+import math
+
 import pytest
 import torch
-from scipy.stats import binomtest
+from scipy.stats import binomtest, norm
 
 from gantlet.core.intervals import proportion
 from gantlet.core.rng import Rng
 from gantlet.metrics.c2st import C2st, rate, train
+from gantlet.metrics.c2st_fits import logistic_weights
 
-KINDS = ["network", "knn"]
+KINDS = ["network", "knn", "logistic", "mlp"]
 
 
 def draw(n, d=6, seed=0):
@@ -34,9 +37,86 @@ def test_distant_sets_are_always_told_apart(kind):
     assert "p = 7.9e-31" in found.method
 
 
-def test_the_network_sees_spread_that_no_line_sees():
+@pytest.mark.parametrize("kind", ["network", "mlp"])
+def test_networks_see_spread_that_no_line_sees(kind):
     real, fake = draw(400)
-    assert measure("network", real, fake * 1.8).low > 0.5
+    assert measure(kind, real, fake * 1.8).low > 0.5
+    line = measure("logistic", real, fake * 1.8)
+    assert line.low <= 0.5 <= line.high
+
+
+@pytest.mark.parametrize("kind", ["network", "knn", "logistic"])
+def test_equal_distributions_are_rejected_as_often_as_promised(kind):
+    """Type I error at 5 %: the exact test never exceeds it."""
+    rejected, replicates = 0, 200
+    for seed in range(replicates):
+        found = measure(kind, *draw(60, 3, seed), seed)
+        rejected += p_of(found) <= 0.05
+    assert binomtest(rejected, replicates, 0.05, alternative="greater").pvalue > 0.01
+
+
+@pytest.mark.parametrize("n", [50, 200, 800])
+def test_power_follows_the_formula_of_the_paper(n):
+    """Lopez-Paz and Oquab, Theorem 1: it grows with the root of the held-out samples."""
+    epsilon, replicates = 0.06, 400
+    shift = norm.ppf(0.5 + epsilon)
+    rng = Rng(n).stream("x")
+    rejected = 0
+    for _ in range(replicates):
+        real, fake = torch.randn(2, n // 2, 1, generator=rng)
+        found = rate(lambda z: z[:, 0] > 0, real - shift, fake + shift)
+        rejected += p_of(found) <= 0.05
+    spread = math.sqrt(1 / 4 - epsilon**2)
+    power = norm.cdf((epsilon * math.sqrt(n) - norm.ppf(0.95) / 2) / spread)
+    # The exact test is a little cautious: counts are whole.
+    assert -0.12 < rejected / replicates - power < 0.08
+
+
+@pytest.mark.parametrize("kind", ["network", "logistic"])
+def test_the_interval_holds_the_accuracy_on_new_samples(kind):
+    hits, replicates = 0, 60
+    for seed in range(replicates):
+        rng = Rng(seed).stream("x")
+        real, fake, new_real, new_fake = (
+            torch.randn(n, 8, generator=rng, dtype=torch.float64) for n in (150, 150, 4000, 4000)
+        )
+        judge, *test = train(real, fake + 0.3, kind, rng=Rng(seed).stream("m"))
+        truth = rate(judge, new_real, new_fake + 0.3).value
+        found = rate(judge, *test)
+        hits += found.low <= truth <= found.high
+    assert hits >= 53
+
+
+def p_of(found):
+    return float(found.method.split("p = ")[1].split()[0])
+
+
+def test_permutations_give_a_p_value_of_their_own():
+    real, fake = draw(40)
+    test = C2st(classifier="logistic", permutations=19)
+    near, far = (test.measure(real, x, rng=Rng(0).stream("m")).method for x in (fake, fake + 2))
+    assert far.endswith("p = 0.05 of 19 permutations")
+    assert float(near.split("p = ")[2].split()[0]) > 0.05
+
+
+def test_permutations_reject_equal_distributions_as_often_as_promised():
+    test = C2st(classifier="logistic", permutations=9)
+    rejected = 0
+    for seed in range(60):
+        found = test.measure(*draw(16, 2, seed), rng=Rng(seed).stream("m"))
+        rejected += float(found.method.split("p = ")[2].split()[0]) <= 0.1
+    assert binomtest(rejected, 60, 0.1, alternative="greater").pvalue > 0.01
+
+
+def test_logistic_regression_reaches_its_minimum():
+    """Its gradient is zero: the penalty balances the residuals."""
+    real, fake = draw(50, 3)
+    z = torch.cat([real, fake + 1])
+    bias, weight = logistic_weights(z).split([1, 3])
+    target = torch.cat([torch.zeros(50), torch.ones(50)]).double()
+    residual = torch.sigmoid(z @ weight + bias) - target
+    assert torch.allclose(z.T @ residual + weight, torch.zeros(3).double(), atol=1e-5)
+    assert float(residual.sum()) == pytest.approx(0, abs=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)

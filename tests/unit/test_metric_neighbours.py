@@ -4,9 +4,7 @@ import pytest
 import torch
 
 from gantlet.core.rng import Rng
-from gantlet.metrics import blocks
-from gantlet.metrics.balls import inside, radii
-from gantlet.metrics.jackknife import folds
+from gantlet.metrics import neighbour_pairs, neighbour_search
 from gantlet.metrics.neighbours import (
     NAMES,
     Coverage,
@@ -58,7 +56,10 @@ def test_equals_the_definitions(k_precision, k_density):
 def test_blocks_do_not_change_a_thing(monkeypatch):
     x, y = draw()
     whole = neighbour_metrics(x, y, rng=Rng(0).stream("m"))
-    monkeypatch.setattr(blocks, "_NUMBERS", 200)
+    for module in (neighbour_pairs, neighbour_search):
+        monkeypatch.setattr(module, "ROWS", 7)
+        monkeypatch.setattr(module, "COLUMNS", 16)
+    monkeypatch.setattr(neighbour_pairs, "_PAIRS", 5)
     assert neighbour_metrics(x, y, rng=Rng(0).stream("m")) == whole
 
 
@@ -74,28 +75,6 @@ def test_recall_is_precision_with_the_roles_swapped():
     x, y = draw()
     there, back = measure(x, y), measure(y, x)
     assert there["recall"] == back["precision"]
-
-
-def test_left_out_balls_equal_those_of_the_smaller_set():
-    x, _ = draw()
-    fold = folds(len(x), rng=Rng(0).stream("f"), device=x.device)
-    (all_radii,) = radii(x, [3], fold)
-    for f in (0, 7):
-        keep = fold != f
-        alone = radii(x[keep], [3], torch.arange(int(keep.sum())) % 5)[0][0]
-        assert torch.allclose(all_radii[1 + f, keep], alone, rtol=1e-8)
-        assert (all_radii[1 + f, ~keep] == -1).all()
-
-
-def test_counts_without_a_fold_equal_those_of_the_smaller_set():
-    x, y = draw()
-    fold = folds(len(x), rng=Rng(0).stream("f"), device=x.device)
-    (balls,) = radii(x, [3], fold)
-    found = inside(x, y, real_balls={"p": balls}, fake_balls={}, fake_fold=torch.arange(len(y)))
-    keep = fold != 2
-    expected = torch.cdist(x[keep], y) ** 2 <= balls[3, keep][:, None]
-    assert torch.equal(found.fake["p"][3], expected.sum(0).double())
-    assert torch.allclose(found.nearest.amin(1), torch.cdist(x, y).amin(1) ** 2)
 
 
 def test_copies_of_the_real_samples_are_wholly_inside():

@@ -3,7 +3,7 @@
 from cyclopts import App, Parameter
 
 from gantlet import __version__
-from gantlet.cli.words import COMMANDS, DATA, START, Words
+from gantlet.cli.words import COMMANDS, DATA, START, WEIGHTS, Words
 
 
 def _add(to: App, module: str, words: Words) -> None:
@@ -36,3 +36,12 @@ data = App(
 for _words in DATA:
     _add(data, "gantlet.cli.data", _words)
 app.command(data)
+
+weights = App(
+    name="weights",
+    help="List trained weights, say where they are, add your own, fetch them.",
+    help_epilogue="Examples:\n" + "".join(c.examples.removeprefix("\n") for c in WEIGHTS),
+)
+for _words in WEIGHTS:
+    _add(weights, "gantlet.cli.weights", _words)
+app.command(weights)

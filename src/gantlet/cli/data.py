@@ -54,9 +54,7 @@ def fetch(name: str, *, to: Path | None = None, url: str | None = None) -> None:
         to: Folder to put it in; the folder for data, below its name, if none is given.
         url: Another address that serves the same files.
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
-
+    from gantlet.cli.transfer import bar
     from gantlet.data import catalogue
     from gantlet.data.fetch import fetch as bring
 
@@ -67,15 +65,6 @@ def fetch(name: str, *, to: Path | None = None, url: str | None = None) -> None:
         print(f"{name} is already here: {here}")
         return
     size = sum(file.size for file in entry.files)
-    bar = Progress(
-        "{task.description}",
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        console=Console(stderr=True),
-        disable=not Console(stderr=True).is_terminal,
-    )
-    with bar:
-        task = bar.add_task(name, total=size)
-        bring(entry, folder, url=url, progress=lambda n: bar.advance(task, n))
+    with bar(name, size) as progress:
+        bring(entry, folder, url=url, progress=progress)
     print(f"{name} is in {folder}. Its terms: {entry.licence} ({entry.page}).")

@@ -1,7 +1,5 @@
 """gantlet study."""
 
-from typing import Literal
-
 from gantlet.cli.conduct import conduct
 from gantlet.cli.options import RunOptions
 
@@ -10,7 +8,7 @@ def study(
     name: str,
     /,
     *,
-    size: Literal["small", "full"] = "small",
+    size: str = "small",
     data: str | None = None,
     seeds: int | None = None,
     running: RunOptions | None = None,
@@ -19,7 +17,8 @@ def study(
 
     Args:
         name: The study; `gantlet list studies` names them.
-        size: small: minutes to an hour on two cores; full: hours, or a GPU.
+        size: small: minutes to an hour on two cores; full: hours, or a GPU; `gantlet show`, with
+            the study's name, lists all.
         data: Another data set than the study's own.
         seeds: Another number of repeats than the study's own.
         running: How and where to run.

@@ -59,9 +59,9 @@ def noise(x: Tensor, levels: int | None, strength: float, rng: torch.Generator) 
 def blur(x: Tensor, levels: int | None, strength: float) -> Tensor:
     """Returns images, shape ``(n, c, h, w)``, blurred by a normal kernel.
 
-    At strength 1 its standard deviation is an eighth of the height; edges are repeated outwards.
+    At strength 1 its standard deviation is a quarter of the height; edges are repeated outwards.
     """
-    sigma = strength * x.shape[2] / 8
+    sigma = strength * x.shape[2] / 4
     if sigma == 0:
         return x
     reach = math.ceil(3 * sigma)
@@ -215,7 +215,7 @@ DAMAGES: Mapping[str, Damage] = {
         lambda space, _: space.kind in ("image", "vector"),
     ),
     "blur": Damage(
-        "a normal kernel, its standard deviation an eighth of the height",
+        "a normal kernel, its standard deviation a quarter of the height",
         lambda v, s, _: (blur(v.x, v.space.levels, s), v.labels),
         _is_image,
     ),

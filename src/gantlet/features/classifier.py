@@ -63,6 +63,7 @@ class Classifier:
             spec=Spec.of("classifier", self),
             note=f"the {self.features} numbers that a classifier of {known.count} classes sees "
             f"last, trained on {len(chosen)} labelled samples; test accuracy {rated}",
+            head=net.head,
         )
 
     def _net(self, space: Space, data: Splits, classes: int, rng: Rng) -> ClassifierNet:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gantlet.core.dataset import Source
-from gantlet.core.measure import Features
+from gantlet.core.measure import Extract, Features
 from gantlet.core.space import Space
 from gantlet.core.spec import Spec
 from gantlet.nets.scaling import Scaling
@@ -67,7 +67,9 @@ def exactly() -> AbstractContextManager[None]:
     return context
 
 
-def frozen(net: nn.Module, space: Space, *, spec: Spec, note: str) -> Features:
+def frozen(
+    net: nn.Module, space: Space, *, spec: Spec, note: str, head: nn.Module | None = None
+) -> Features:
     """Returns the extractor that ``net`` has become; the net must not change afterwards.
 
     Args:
@@ -75,7 +77,18 @@ def frozen(net: nn.Module, space: Space, *, spec: Spec, note: str) -> Features:
         space: The space of the samples.
         spec: The extractor in written form, with all options.
         note: What it is and how good it is.
+        head: Turns vectors into the logits of classes, or None where it knows no classes.
     """
+    whole = net if head is None else nn.Sequential(net, head, nn.Softmax(1))
+    return Features(
+        extract=_extract(net, space),
+        note=note,
+        fingerprint=f"{spec}/{space.label}/{digest(whole.state_dict())}",
+        classify=None if head is None else _extract(whole, space),
+    )
+
+
+def _extract(net: nn.Module, space: Space) -> Extract:
     net.eval().requires_grad_(requires_grad=False)
     size = block_of(space)
 
@@ -85,11 +98,7 @@ def frozen(net: nn.Module, space: Space, *, spec: Spec, note: str) -> Features:
         with exactly():
             return torch.cat([net(part.float()).float() for part in torch.split(x, size)])
 
-    return Features(
-        extract=extract,
-        note=note,
-        fingerprint=f"{spec}/{space.label}/{digest(net.state_dict())}",
-    )
+    return extract
 
 
 def digest(state: Mapping[str, Tensor]) -> str:

@@ -1,113 +1,165 @@
 """Balls that reach from each sample to its k-th nearest fellow, and who lies inside them.
 
-Everything is counted once with all centres and once without each fold of them, so that the
+Everything is counted once with all samples and once without each fold of them, so that the
 jackknife costs no second pass over the pairs.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import final
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
-from gantlet.metrics.blocks import blocks, squared_distances
+from gantlet.metrics.jackknife import FOLDS, folds
+from gantlet.metrics.neighbour_pairs import Watcher
+from gantlet.metrics.neighbour_search import Nearest
 
 
-def radii(x: Tensor, ks: Sequence[int], fold: Tensor) -> list[Tensor]:
-    """Returns for each ``k`` the squared radius of the ball around each row of ``x``.
+@final
+class Folds:
+    """The fold of each sample of both sets, drawn when their sizes are known."""
 
-    Shape ``(1 + folds, n)``: with all centres, then without each fold; the balls of the fold that
-    is left out have radius -1 and hold nothing. A ball is made larger by what rounding may have
-    taken from it, so that twins and ties lie inside.
+    def __init__(self, rng: torch.Generator) -> None:
+        self._rng = rng
+        self._drawn: tuple[Tensor, Tensor] | None = None
 
-    Args:
-        x: The centres, shape ``(n, d)``.
-        ks: To which neighbours the balls reach; the sample itself does not count.
-        fold: The fold of each centre.
+    def draw(self, n: int, m: int, *, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Returns the folds of the real samples and of the fake ones, ``(n,)`` and ``(m,)``.
+
+        They are drawn once: all that share them are left out of the same folds.
+        """
+        if self._drawn is None:
+            real = folds(n, rng=self._rng, device=device)
+            self._drawn = real, folds(m, rng=self._rng, device=device)
+        return self._drawn
+
+
+def least(k: int) -> int:
+    """Returns how many samples are needed for ``k`` neighbours when a fold of them is left out.
+
+    Example:
+        >>> least(3), least(19)
+        (5, 22)
     """
-    count = int(fold.max()) + 1
-    found = [x.new_empty(1 + count, len(x)) for _ in ks]
-    for block in blocks(len(x), len(x)):
-        nearest = _nearest_without_each_fold(x, block, max(ks), fold)
-        for k, out in zip(ks, found, strict=True):
-            out[:, block] = nearest[:, :, k - 1]
-    rounding = 1e-12 * (x**2).sum(1)
-    left_out = torch.arange(-1, count, device=x.device)[:, None] == fold
-    return [(r * (1 + 1e-9) + rounding).masked_fill(left_out, -1) for r in found]
+    return k + 1 + -(-(k + 1) // (FOLDS - 1))
 
 
-def _nearest_without_each_fold(x: Tensor, block: slice, k: int, fold: Tensor) -> Tensor:
-    """Returns squared distances to the ``k`` nearest, ascending, shape ``(1 + folds, b, k)``."""
-    distances = squared_distances(x[block], x)
-    distances.diagonal(block.start).fill_(torch.inf)
-    by_fold = _split(distances, fold)
-    near = by_fold.topk(min(k, by_fold.shape[2]), dim=2, largest=False).values
-    found = []
-    for f in range(-1, near.shape[1]):
-        others = near if f < 0 else near.index_fill(1, torch.tensor(f, device=x.device), torch.inf)
-        found.append(others.flatten(1).topk(k, dim=1, largest=False).values)
+def ends(near: Nearest, k: int, fold: Tensor) -> Tensor:
+    """Returns which neighbour the balls without each fold reach to, counted from 0.
+
+    Shape ``(folds, n)``; -1 for the balls of the fold that is left out, which hold nothing.
+    """
+    neighbours = fold[near.index]
+    found: list[Tensor] = []
+    for f in range(int(fold.max()) + 1):
+        left = (neighbours != f).to(torch.int32).cumsum(1)
+        end = (left < k).sum(1).clamp_max(near.index.shape[1] - 1)
+        found.append(end.masked_fill(fold == f, -1))
     return torch.stack(found)
 
 
-def _split(distances: Tensor, fold: Tensor) -> Tensor:
-    """Returns columns grouped by fold, ``(b, folds, width)``, short folds padded with infinity."""
-    sizes = fold.bincount()
-    order = fold.argsort(stable=True)
-    within = torch.arange(len(fold), device=fold.device) - (sizes.cumsum(0) - sizes)[fold[order]]
-    out = distances.new_full((len(distances), len(sizes), int(sizes.max())), torch.inf)
-    out[:, fold[order], within] = distances[:, order]
-    return out
-
-
-@dataclass(frozen=True, slots=True)
-class Inside:
-    """Who lies in whose ball.
-
-    Attributes:
-        fake: For each set of real balls, how many hold each fake sample, ``(1 + folds, m)``.
-        real: For each set of fake balls, how many hold each real sample, ``(1 + folds, n)``.
-        nearest: Squared distance of each real sample to the nearest fake one of each fold of
-            fakes, ``(n, folds)``.
-    """
-
-    fake: dict[str, Tensor]
-    real: dict[str, Tensor]
-    nearest: Tensor
-
-
-def inside(
-    real: Tensor,
-    fake: Tensor,
-    *,
-    real_balls: Mapping[str, Tensor],
-    fake_balls: Mapping[str, Tensor],
-    fake_fold: Tensor,
-) -> Inside:
-    """Goes once over all pairs of a real and a fake sample, shapes ``(n, d)`` and ``(m, d)``.
+@final
+class Held(Watcher):
+    """Counts how many balls hold each sample.
 
     Args:
-        real: The real samples.
-        fake: The fake samples.
-        real_balls: Radii around the real samples, by the name of what is counted.
-        fake_balls: Radii around the fake samples, likewise.
-        fake_fold: The fold of each fake sample.
+        near: The nearest fellows of the centres.
+        k: The neighbour to which a ball reaches.
+        fold: The fold of each centre.
+        others: How many samples there are to be held.
+        kept: Which balls count, shape ``(n,)``; all if not given.
     """
-    held = {name: real.new_zeros(len(r), len(fake)) for name, r in real_balls.items()}
-    holding = {name: real.new_zeros(len(r), len(real)) for name, r in fake_balls.items()}
-    nearest: list[Tensor] = []
-    for block in blocks(len(real), len(fake)):
-        distances = squared_distances(real[block], fake)
-        for name, radius in real_balls.items():
-            _count(distances, radius[:, block], held[name])
-        for name, radius in fake_balls.items():
-            _count(distances.T, radius, holding[name][:, block])
-        nearest.append(_split(distances, fake_fold).amin(2))
-    return Inside(held, holding, torch.cat(nearest))
+
+    def __init__(
+        self, near: Nearest, k: int, fold: Tensor, others: int, kept: Tensor | None = None
+    ) -> None:
+        self.k = k
+        self.fold = fold
+        self.kept = kept
+        self.ends = ends(near, k, fold)
+        self.reach = (self.ends.amax(0) + 1).clamp_min(k)
+        self.by_fold = fold.new_zeros(len(self.ends), others)
+        self.gained = fold.new_zeros(len(self.ends), others)
+
+    @override
+    def see(self, centre: Tensor, other: Tensor, rank: Tensor) -> None:
+        if self.kept is not None:
+            centre, other, rank = (z[self.kept[centre]] for z in (centre, other, rank))
+        inside = rank < self.k
+        _count(self.by_fold, self.fold[centre[inside]], other[inside])
+        f, which = gained(self.ends, centre[~inside], rank[~inside])
+        _count(self.gained, f, other[~inside][which])
+
+    def counts(self) -> Tensor:
+        """Returns how many of all balls hold each sample, then without each fold of them.
+
+        Shape ``(1 + folds, m)``.
+        """
+        whole = self.by_fold.sum(0)
+        return torch.cat([whole[None], whole - self.by_fold + self.gained])
 
 
-def _count(distances: Tensor, radius: Tensor, count: Tensor) -> None:
-    """Adds to each row of ``count`` how many balls, one a row, hold each column's sample."""
-    # A product with ones adds zeros and ones exactly, and several times faster than sum.
-    ones = torch.ones(len(distances), device=distances.device)
-    for i, r in enumerate(radius):
-        count[i] += ones @ (distances <= r[:, None]).float()
+@final
+class Holding(Watcher):
+    """Keeps for each ball the least weight of those that it holds.
+
+    Args:
+        near: The nearest fellows of the centres.
+        k: The neighbour to which a ball reaches.
+        fold: The fold of each centre.
+        weight: The weight of each sample that may be held, shape ``(m,)``.
+        other_fold: The fold of each of those, shape ``(m,)``.
+    """
+
+    def __init__(
+        self, near: Nearest, k: int, fold: Tensor, weight: Tensor, other_fold: Tensor
+    ) -> None:
+        self.k = k
+        self.fold = fold
+        self.weight = weight
+        self.other_fold = other_fold
+        self.ends = ends(near, k, fold)
+        self.reach = (self.ends.amax(0) + 1).clamp_min(k)
+        size = (int(other_fold.max()) + 1, len(fold))
+        self.by_fold = weight.new_full(size, torch.inf)
+        self.gained = weight.new_full((len(self.ends), len(fold)), torch.inf)
+
+    @override
+    def see(self, centre: Tensor, other: Tensor, rank: Tensor) -> None:
+        inside = rank < self.k
+        held = other[inside]
+        _lower(self.by_fold, self.other_fold[held], centre[inside], self.weight[held])
+        f, which = gained(self.ends, centre[~inside], rank[~inside])
+        weight = self.weight[other[~inside][which]]
+        _lower(self.gained, f, centre[~inside][which], weight)
+
+    def whole(self) -> Tensor:
+        """Returns the least weight in each ball, infinite where it holds nothing, ``(n,)``."""
+        return self.by_fold.amin(0)
+
+    def without_centres(self) -> Tensor:
+        """Returns the same when the balls reach past each fold of centres, ``(folds, n)``."""
+        return torch.minimum(self.whole(), self.gained)
+
+    def without_others(self) -> Tensor:
+        """Returns the same without each fold of those that are held, ``(folds, n)``."""
+        lowest = self.by_fold.topk(min(2, len(self.by_fold)), dim=0, largest=False)
+        first, second = lowest.values[0], lowest.values[-1]
+        fold = torch.arange(len(self.by_fold), device=first.device)[:, None]
+        return torch.where(lowest.indices[0] == fold, second, first)
+
+
+def gained(ends: Tensor, centre: Tensor, rank: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns which pairs outside a ball lie inside without which fold: folds and pairs."""
+    f, which = (rank <= ends[:, centre]).nonzero(as_tuple=True)
+    return f, which
+
+
+def _count(counts: Tensor, row: Tensor, column: Tensor) -> None:
+    flat = row * counts.shape[1] + column
+    counts.view(-1).index_add_(0, flat, torch.ones_like(flat))
+
+
+def _lower(values: Tensor, row: Tensor, column: Tensor, weight: Tensor) -> None:
+    flat = row * values.shape[1] + column
+    values.view(-1).scatter_reduce_(0, flat, weight, "amin")

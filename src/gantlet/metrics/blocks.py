@@ -29,3 +29,10 @@ def squared_distances(x: Tensor, y: Tensor) -> Tensor:
     """
     lengths = (x**2).sum(1)[:, None] + (y**2).sum(1)
     return torch.addmm(lengths, x, y.T, alpha=-2).clamp_min_(0)
+
+
+def products(a: Tensor, b: Tensor) -> Tensor:
+    """Returns ``a b^T``; on a CPU by NumPy, which needs half the work where ``a`` is ``b``."""
+    if a.device.type != "cpu":
+        return a @ b.T
+    return torch.from_numpy(a.numpy() @ b.numpy().T)

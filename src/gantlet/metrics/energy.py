@@ -9,14 +9,9 @@ from torch import Tensor
 from gantlet.core.estimate import Better, Estimate
 from gantlet.core.measure import Sees
 from gantlet.metrics.blocks import squared_distances
-from gantlet.metrics.discrepancy import Discrepancy, discrepancy
-from gantlet.metrics.inputs import about_zero, pair, too_few
-from gantlet.metrics.intervals import around
-
-_METHOD = (
-    "unbiased, over all pairs; interval from both orders of Hoeffding's decomposition, "
-    "as if normal, which is a little wide where the two are equal"
-)
+from gantlet.metrics.discrepancy import Discrepancy, discrepancy, precision, unmeasured
+from gantlet.metrics.inputs import centre_and_scale, checked, standard, too_few
+from gantlet.metrics.paired import Detailed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,24 +33,31 @@ class Energy:
     quadratic: ClassVar[bool] = True
 
     def measure(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Estimate:
-        """Compares features, shapes ``(n, d)`` and ``(m, d)``; draws nothing from ``rng``.
+        """Compares features, shapes ``(n, d)`` and ``(m, d)``; ``rng`` draws permutations.
 
         Raises:
             UserError: If the features cannot be compared.
         """
-        del rng  # nothing is random
-        x, y = pair(real, fake)
+        return self.detail(real, fake, rng=rng).estimate
+
+    def detail(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Detailed:
+        """Compares as ``measure`` does, and tells what each real sample adds.
+
+        Raises:
+            UserError: If the features cannot be compared.
+        """
+        x, y = checked(real, fake)
         if reason := too_few(x, y, 4):
-            return Estimate.missing(reason, better=self.better)
-        found = energy_distance(x, y)
-        made = around(found.value, found.variance, n=min(len(x), len(y)), method=_METHOD)
-        return made.named(unit=self.unit, better=self.better)
+            return unmeasured(reason, x)
+        return energy_distance(x, y, rng=rng).detail()
 
 
-def energy_distance(x: Tensor, y: Tensor) -> Discrepancy:
-    """Returns the energy distance of float64 features, ``(n, d)`` and ``(m, d)``."""
-    return discrepancy(_closeness, *about_zero(x, y))
+def energy_distance(x: Tensor, y: Tensor, *, rng: torch.Generator) -> Discrepancy:
+    """Returns the energy distance of features, shapes ``(n, d)`` and ``(m, d)``."""
+    (centre, scale), dtype = centre_and_scale(x, y), precision(x, y)
+    x, y = (standard(z, centre, scale, dtype) for z in (x, y))
+    return discrepancy(_closeness, x, y, rng=rng, unit=scale)
 
 
 def _closeness(a: Tensor, b: Tensor) -> Tensor:
-    return -squared_distances(a, b).sqrt_()
+    return squared_distances(a, b).sqrt_().neg_()

@@ -1,23 +1,33 @@
 """The Frechet distance of features, freed of its bias and with an interval."""
 
-import math
-from dataclasses import dataclass
-from typing import ClassVar, final
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, final
 
 import torch
 from torch import Tensor
 
 from gantlet.core.estimate import Better, Estimate
 from gantlet.core.measure import Sees
-from gantlet.metrics.inputs import about_zero, pair, too_few
-from gantlet.metrics.intervals import Variance, around, total
-from gantlet.metrics.jackknife import FOLDS, Jackknifed, folds, jackknife
+from gantlet.metrics.bures import Coupling, Diagonal, Full, NoCovariance, bures
+from gantlet.metrics.influence import Side, detailed
+from gantlet.metrics.inputs import checked, rows, too_few
+from gantlet.metrics.intervals import Variance
+from gantlet.metrics.paired import Detailed
+from gantlet.metrics.spread import Margins, Spread, spread_of
+
+Covariance = Literal["full", "diagonal", "none"]
 
 _METHOD = (
-    "plain {:.4g}, less its bias by block jackknife; interval by block jackknife, less the "
-    "second-order part that it counts twice"
+    "plain {:.4g}, less its bias by leaving out each sample in turn, in closed form; interval "
+    "from the same, less the second-order part that it counts twice"
 )
-_CAVEAT = "; with less than two samples a feature some bias is left, and the interval too narrow"
+_CAVEAT = "; with less than two samples a feature a little of the bias is left"
+_BIASED = (
+    "plain {:.4g}, less what leaving out each sample shows of its bias; no interval, since {} "
+    "samples of {} features leave an unknown part of it"
+)
+# From how many samples of each set the part of second order is estimated.
+_PAIRS = 2048
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,14 +37,19 @@ class Frechet:
 
     It is ``|m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2))``. Computed as it stands, it is too high by
     an amount that grows with ``d^2 / n`` and is often many times the distance itself; the value
-    here is corrected by leaving out one fold of samples at a time, and so may be negative. The
-    method tells the plain number. It is called FID only on Inception's features, so never here.
+    here is corrected by leaving out one sample at a time, and so may be negative. The method
+    tells the plain number. It may be called FID only on the features of Inception.
 
     Source: Dowson and Landau, 1982, https://doi.org/10.1016/0047-259X(82)90077-X; on features,
     Heusel et al., 2017, https://arxiv.org/abs/1706.08500.
 
     Differs from the paper: the bias is removed; the trace comes from the eigenvalues of a
     symmetric matrix in float64 instead of a matrix root.
+
+    Attributes:
+        covariance: ``full``; ``diagonal``, of the variances of single features only, which needs
+            far fewer samples and does not see correlations; or ``none``, the squared distance of
+            the means.
     """
 
     better: ClassVar[Better] = "lower"
@@ -42,104 +57,124 @@ class Frechet:
     sees: ClassVar[Sees] = "features"
     quadratic: ClassVar[bool] = False
 
-    def measure(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Estimate:
-        """Compares features, shapes ``(n, d)`` and ``(m, d)``; ``rng`` draws the folds.
+    covariance: Covariance = "full"
 
-        There is no interval where a set, one fold less, has no more samples than features: the
-        bias then exceeds what leaving out samples can show.
+    def measure(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Estimate:
+        """Compares features, shapes ``(n, d)`` and ``(m, d)``; ``rng`` draws some pairs of them.
+
+        There is no interval where a set has no more samples than features and these are
+        correlated: the bias then exceeds what leaving out samples can show.
 
         Raises:
             UserError: If the features cannot be compared.
         """
-        x, y = about_zero(*pair(real, fake))
+        return self.detail(real, fake, rng=rng).estimate
+
+    def detail(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Detailed:
+        """Compares as ``measure`` does, and tells what each real sample adds.
+
+        Raises:
+            UserError: If the features cannot be compared.
+        """
+        x, y = checked(real, fake)
         if reason := too_few(x, y, 3):
-            return Estimate.missing(reason, better=self.better)
-        return _estimate(x, y, rng).named(unit=self.unit, better=self.better)
+            missing = Estimate.missing(reason, better=self.better)
+            return Detailed(missing, x.new_zeros(len(x)), Variance(0.0))
+        made = Fitted(x, y, self.covariance).detail(rng)
+        estimate = made.estimate.named(unit=self.unit, better=self.better)
+        return replace(made, estimate=estimate)
 
 
-def frechet_distance(x: Tensor, y: Tensor) -> Tensor:
-    """Returns the plain Frechet distance of float64 features, a scalar; biased upwards."""
-    return _distances(x, y, _kept(x, None))[0]
+def frechet_distance(x: Tensor, y: Tensor) -> float:
+    """Returns the plain Frechet distance of features ``(n, d)`` and ``(m, d)``; biased upwards.
+
+    The features may be of any floating point type and mapped from disk.
+    """
+    return between(spread_of(x), spread_of(y))
 
 
-def _estimate(x: Tensor, y: Tensor, rng: torch.Generator) -> Estimate:
-    n, d = min(len(x), len(y)), x.shape[1]
-    sides = [_leave_out(x, y, rng), _leave_out(y, x, rng)]
-    plain = float(frechet_distance(x, y))
-    value = plain - math.fsum(side.bias for side in sides)
-    if n * (1 - 1 / FOLDS) <= d:
-        return Estimate(
-            value=value,
-            n=n,
-            method=f"plain {plain:.4g}, less what the block jackknife shows of its bias; no "
-            f"interval, since {n} samples of {d} features leave an unknown part of it",
+def between(a: Spread, b: Spread) -> float:
+    """Returns the plain Frechet distance of two sets of which mean and covariance are known."""
+    return float((a.mean - b.mean).square().sum()) + bures(a, b)
+
+
+@final
+class Fitted:
+    """Normal distributions fitted to two sets.
+
+    Attributes:
+        plain: Their distance, biased upwards.
+    """
+
+    def __init__(self, x: Tensor, y: Tensor, covariance: Covariance = "full") -> None:
+        """Takes features, shapes ``(n, d)`` and ``(m, d)``; solves one eigenvalue problem."""
+        self._sets = (x, y)
+        self._full = covariance == "full"
+        fit = spread_of if self._full else Margins.of
+        self._fits = a, b = fit(x), fit(y)
+        self._coupling = _coupling(a, b, covariance)
+        self._shift = a.mean - b.mean
+        self.plain = float(self._shift @ self._shift) + self._coupling.value
+
+    def detail(self, rng: torch.Generator) -> Detailed:
+        """Returns the distance less its bias, with its interval."""
+        x, y = self._sets
+        n, d = min(len(x), len(y)), x.shape[1]
+        influences = [self.influences(side) for side in (0, 1)]
+        value = self.plain + sum(float(i.mean()) for i in influences)
+        if self._full and n <= d + 1:
+            method = _BIASED.format(self.plain, n, d)
+            return Detailed(
+                Estimate(value=value, n=n, method=method), influences[0], Variance(0.0)
+            )
+        twice = self.second_order(rng)
+        sides = (Side(i, t) for i, t in zip(influences, twice, strict=True))
+        method = _METHOD.format(self.plain) + _CAVEAT * (self._full and n < 2 * d)
+        return detailed(value, *sides, method=method)
+
+    def influences(self, side: int) -> Tensor:
+        """Returns ``n - 1`` times what leaving out each sample takes off the plain distance."""
+        n = len(self._sets[side])
+        shift = self._shift if side == 0 else -self._shift
+        parts: list[Tensor] = []
+        for block in rows(self._sets[side]):
+            u = block - self._fits[side].mean
+            means = (shift - u / (n - 1)).square().sum(1)
+            without = means + self._coupling.without(side, u)
+            parts.append((self.plain - without) * (n - 1))
+        return torch.cat(parts)
+
+    def second_order(self, rng: torch.Generator) -> tuple[float, float]:
+        """Returns for each side the variance that comes from what pairs of samples add.
+
+        What a sample of one side adds with one of the other is halved between them.
+        ``rng`` draws up to 2048 pairs.
+        """
+        n, m = (len(x) for x in self._sets)
+        u, v = (self._drawn(side, rng) for side in (0, 1))
+        few = min(len(u), len(v))
+        across = self._together(u[:few], 0, v[:few], 1) * 4 / (n * m)
+        within = (
+            2 * self._together(z, side, z.roll(1, 0), side) / len(x) ** 2
+            for side, (z, x) in enumerate(zip((u, v), self._sets, strict=True))
         )
-    spread = total(side.variance for side in sides)
-    second = _second_order(x, y)
-    variance = Variance(max(spread.value - second, second), spread.noise)
-    return around(value, variance, n=n, method=_METHOD.format(plain) + _CAVEAT * (n < 2 * d))
+        of_x, of_y = (w + across / 2 for w in within)
+        return of_x, of_y
+
+    def _together(self, u: Tensor, side: int, v: Tensor, other: int) -> float:
+        """Returns the mean square of what pairs of samples add together."""
+        added = (u * v).sum(1) + self._coupling.curvature(u, side, v, other) / 2
+        return float(added.square().mean())
+
+    def _drawn(self, side: int, rng: torch.Generator) -> Tensor:
+        x = self._sets[side]
+        order = torch.randperm(len(x), generator=rng, device=rng.device)[:_PAIRS].to(x.device)
+        return x[order].to(torch.float64) - self._fits[side].mean
 
 
-def _leave_out(x: Tensor, y: Tensor, rng: torch.Generator) -> Jackknifed:
-    fold = folds(len(x), rng=rng, device=x.device)
-    distances = _distances(x, y, _kept(x, fold))
-    return jackknife(distances[0], distances[1:], fold)
-
-
-def _kept(x: Tensor, fold: Tensor | None) -> list[Tensor]:
-    """Returns masks that keep all samples, then all but those of each fold."""
-    everyone = torch.ones(len(x), dtype=torch.bool, device=x.device)
-    return (
-        [everyone]
-        if fold is None
-        else [everyone, *(fold != f for f in range(int(fold.max()) + 1))]
-    )
-
-
-def _distances(x: Tensor, y: Tensor, kept: list[Tensor]) -> Tensor:
-    """Returns the distance of each part of ``x`` from ``y``, shape ``(len(kept),)``.
-
-    With ``S2 = L L^T``, the eigenvalues of ``S1 S2`` are those of the covariance of ``x L``.
-    """
-    projected, centre, trace = x @ _root(y), y.mean(0), _trace(y)
-    values: list[Tensor] = []
-    for keep in kept:
-        part = x[keep]
-        shift = part.mean(0) - centre
-        root = torch.linalg.eigvalsh(_covariance(projected[keep])).clamp_min(0).sqrt().sum()
-        values.append(shift @ shift + _trace(part) + trace - 2 * root)
-    return torch.stack(values)
-
-
-def _root(y: Tensor) -> Tensor:
-    """Returns ``L`` with ``L L^T`` the covariance of ``y``, of no more columns than needed."""
-    if len(y) <= y.shape[1]:
-        return (y - y.mean(0)).T / math.sqrt(len(y) - 1)
-    variances, axes = torch.linalg.eigh(_covariance(y))
-    root: Tensor = axes * variances.clamp_min(0).sqrt()
-    return root
-
-
-def _second_order(x: Tensor, y: Tensor) -> float:
-    """Returns the variance of the distance where its first-order variance vanishes.
-
-    From the second derivatives of the distance at the fitted covariances, for normal features:
-    with ``l`` the eigenvalues of ``S1 S2``, those of the trace term weigh the errors of entry
-    ``(i, j)`` by ``h = sqrt(l_i l_j) / (sqrt(l_i) + sqrt(l_j))``.
-    """
-    n, m = len(x), len(y)
-    s1, s2 = _covariance(x), _covariance(y)
-    roots = torch.linalg.eigvalsh(_covariance(x @ _root(y))).clamp_min(0).sqrt()
-    h = torch.nan_to_num(roots[:, None] * roots / (roots[:, None] + roots))
-    trace = (h**2).sum() + (h.diagonal() ** 2).sum()
-    within = 2 * (s1**2).sum() / n**2 + 2 * (s2**2).sum() / m**2 + 4 * (s1 * s2).sum() / (n * m)
-    return float(within + trace * (1 / n + 1 / m) ** 2)
-
-
-def _covariance(x: Tensor) -> Tensor:
-    centred = x - x.mean(0)
-    return centred.T @ centred / (len(x) - 1)
-
-
-def _trace(x: Tensor) -> Tensor:
-    return x.var(0).sum()
+def _coupling(a: Spread | Margins, b: Spread | Margins, covariance: Covariance) -> Coupling:
+    if isinstance(a, Spread) and isinstance(b, Spread):
+        return Full(a, b)
+    if isinstance(a, Margins) and isinstance(b, Margins) and covariance == "diagonal":
+        return Diagonal((a, b))
+    return NoCovariance()

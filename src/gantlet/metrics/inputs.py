@@ -1,12 +1,18 @@
 """What every metric asks of its two sets of features."""
 
+import math
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
 from gantlet.core.errors import UserError
+from gantlet.metrics.blocks import blocks
 
 # The largest float32; squares of it are still well inside float64.
 _LARGEST = 3.4028235e38
+# Numbers that stay in a processor's cache: 1 MB in float64.
+_CACHED = 2**17
 
 
 def pair(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
@@ -19,6 +25,18 @@ def pair(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         UserError: If a set is not a matrix of floating point numbers in the range of float32, or
             if the sets differ in width or device.
     """
+    real, fake = checked(real, fake)
+    return real.to(torch.float64), fake.to(torch.float64)
+
+
+def checked(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns both sets as they are, without gradient, having checked them block by block.
+
+    For sets that may be mapped from disk: read them with ``rows``.
+
+    Raises:
+        UserError: As ``pair`` does.
+    """
     for name, x in (("real", real), ("fake", fake)):
         _check(x, name)
     if real.shape[1] != fake.shape[1]:
@@ -30,7 +48,15 @@ def pair(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         raise UserError(
             f"real and fake must lie on one device. Got {real.device} and {fake.device}."
         )
-    return real.detach().to(torch.float64), fake.detach().to(torch.float64)
+    return real.detach(), fake.detach()
+
+
+def rows(x: Tensor) -> Iterator[Tensor]:
+    """Yields the rows of ``x`` in float64, in blocks within 32 MB; one empty block if none."""
+    if len(x) == 0:
+        yield x.to(torch.float64)
+    for block in blocks(*x.shape):
+        yield x[block].to(torch.float64)
 
 
 def _check(x: Tensor, name: str) -> None:
@@ -41,12 +67,20 @@ def _check(x: Tensor, name: str) -> None:
         )
     if not x.is_floating_point():
         raise UserError(f"{name} must be floating point. Got {x.dtype}; call .float() first.")
-    bad = int((~(x.double().abs() <= _LARGEST)).any(1).sum())
+    bad = sum(_bad(x[block]) for block in blocks(*x.shape))
     if bad:
         raise UserError(
             f"{bad} of the {len(x)} feature vectors of {name} hold NaN, infinity or numbers "
             f"beyond {_LARGEST:.1e}; leave those samples out or report the model as diverged."
         )
+
+
+def _bad(x: Tensor) -> int:
+    """Returns how many rows hold what is no number or too large a one."""
+    low, high = torch.aminmax(x.detach())  # much faster than to look at each number; NaN stays
+    if -low.double() <= _LARGEST and high.double() <= _LARGEST:
+        return 0
+    return int((~(x.double().abs() <= _LARGEST)).any(1).sum())
 
 
 def too_few(real: Tensor, fake: Tensor, least: int) -> str | None:
@@ -69,3 +103,34 @@ def about_zero(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """
     centre = (x.sum(0) + y.sum(0)) / (len(x) + len(y))
     return x - centre, y - centre
+
+
+def centre_and_scale(x: Tensor, y: Tensor) -> tuple[Tensor, float]:
+    """Returns the mean of the union of both sets and the root mean square about it.
+
+    The mean has shape ``(d,)``; the scale is 1 where all samples are equal.
+
+    Example:
+        >>> centre_and_scale(torch.zeros(3, 2), torch.full((3, 2), 2.0))
+        (tensor([1., 1.], dtype=torch.float64), 1.0)
+    """
+    n = len(x) + len(y)
+    centre = sum((b.sum(0) / n for z in (x, y) for b in _few_rows(z)), torch.zeros(()).to(x))
+    square = sum(float((b - centre).square_().sum()) for z in (x, y) for b in _few_rows(z))
+    return centre, math.sqrt(square / (n * x.shape[1])) or 1.0
+
+
+def standard(x: Tensor, centre: Tensor, scale: float, dtype: torch.dtype) -> Tensor:
+    """Returns ``(x - centre) / scale`` in ``dtype``; on the way there in float64, in blocks."""
+    out, start = x.new_empty(x.shape, dtype=dtype), 0
+    for block in _few_rows(x):
+        out[start : start + len(block)] = block.sub_(centre).div_(scale)
+        start += len(block)
+    return out
+
+
+def _few_rows(x: Tensor) -> Iterator[Tensor]:
+    """Yields the rows of ``x`` in float64, copied, in blocks that stay in a processor's cache."""
+    step = max(1, _CACHED // x.shape[1])
+    for start in range(0, len(x), step):
+        yield x[start : start + step].to(torch.float64, copy=True)

@@ -1,5 +1,6 @@
 """The kernel distance of features: squared MMD with a cubic kernel."""
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, final
 
@@ -8,14 +9,10 @@ from torch import Tensor
 
 from gantlet.core.estimate import Better, Estimate
 from gantlet.core.measure import Sees
-from gantlet.metrics.discrepancy import Discrepancy, discrepancy
-from gantlet.metrics.inputs import pair, too_few
-from gantlet.metrics.intervals import around
-
-_METHOD = (
-    "unbiased, over all pairs; interval from both orders of Hoeffding's decomposition, "
-    "as if normal, which is a little wide where the two are equal"
-)
+from gantlet.metrics.blocks import products
+from gantlet.metrics.discrepancy import Discrepancy, discrepancy, precision, unmeasured
+from gantlet.metrics.inputs import centre_and_scale, checked, standard, too_few
+from gantlet.metrics.paired import Detailed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,28 +36,52 @@ class Kid:
     quadratic: ClassVar[bool] = True
 
     def measure(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Estimate:
-        """Compares features, shapes ``(n, d)`` and ``(m, d)``; draws nothing from ``rng``.
+        """Compares features, shapes ``(n, d)`` and ``(m, d)``; ``rng`` draws permutations.
 
         Raises:
             UserError: If the features cannot be compared.
         """
-        del rng  # nothing is random
-        x, y = pair(real, fake)
+        return self.detail(real, fake, rng=rng).estimate
+
+    def detail(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Detailed:
+        """Compares as ``measure`` does, and tells what each real sample adds.
+
+        Raises:
+            UserError: If the features cannot be compared.
+        """
+        x, y = checked(real, fake)
         if reason := too_few(x, y, 4):
-            return Estimate.missing(reason, better=self.better)
-        found = kernel_distance(x, y)
-        made = around(found.value, found.variance, n=min(len(x), len(y)), method=_METHOD)
-        return made.named(unit=self.unit, better=self.better)
+            return unmeasured(reason, x)
+        return kernel_distance(x, y, rng=rng).detail()
 
 
-def kernel_distance(x: Tensor, y: Tensor) -> Discrepancy:
-    """Returns the squared discrepancy of float64 features, ``(n, d)`` and ``(m, d)``."""
-    d = x.shape[1]
-    # A constant added to a kernel cancels in the statistic; this one takes the bulk off features
-    # with a large mean, whose cubes would leave no digits for the variance.
-    bulk = (x.mean(0) @ y.mean(0) / d + 1) ** 3
+def kernel_distance(x: Tensor, y: Tensor, *, rng: torch.Generator) -> Discrepancy:
+    """Returns the squared discrepancy of features, shapes ``(n, d)`` and ``(m, d)``."""
+    d, dtype = x.shape[1], precision(x, y)
+    centre, scale = centre_and_scale(x, y)
+    level = float(centre @ centre) / d + 1
+    unit = level + scale**2
+    scale = math.sqrt(d * unit)
+    kernel = _Cubic((centre / scale).to(dtype), level / unit)
+    x, y = (standard(z, centre, scale, dtype) for z in (x, y))
+    return discrepancy(kernel, x, y, rng=rng, unit=unit**3)
 
-    def kernel(a: Tensor, b: Tensor) -> Tensor:
-        return (a @ b.T / d + 1) ** 3 - bulk
 
-    return discrepancy(kernel, x, y)
+@final
+class _Cubic:
+    """``(a.b + c)^3`` of vectors ``a + mean`` and ``b + mean``, but for what cancels.
+
+    What depends on ``a`` alone or on ``b`` alone cancels in the statistic. Left out are ``c^3``
+    and ``3 c^2 (a + b).mean``, beside which the rest would lose its digits.
+    """
+
+    def __init__(self, mean: Tensor, level: float) -> None:
+        """Takes the mean of both sets and ``c``, ``mean.mean`` included."""
+        self._mean, self._level = mean, level
+
+    def __call__(self, a: Tensor, b: Tensor) -> Tensor:
+        product = products(a, b)
+        change = product + (a @ self._mean)[:, None]
+        change += b @ self._mean
+        cube = change + 3 * self._level
+        return cube.mul_(change).mul_(change).add_(product, alpha=3 * self._level**2)

@@ -1,26 +1,29 @@
 """Precision, recall, density and coverage: four counts of who lies in whose neighbourhood."""
 
-import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, final
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from gantlet.core.estimate import Better, Estimate
 from gantlet.core.measure import Sees
 from gantlet.core.spec import Between
-from gantlet.metrics.balls import Inside, inside, radii
-from gantlet.metrics.inputs import about_zero, pair, too_few
-from gantlet.metrics.intervals import Variance, around, fraction
-from gantlet.metrics.jackknife import FOLDS, folds, shared
+from gantlet.metrics.balls import Folds, Held, Holding
+from gantlet.metrics.intervals import around, fraction
+from gantlet.metrics.neighbour_look import Plan, Scene, look
+from gantlet.metrics.neighbour_pairs import Watcher
+from gantlet.metrics.neighbour_plan import BallPlan, alone
+from gantlet.metrics.neighbour_terms import Spread, over_fakes, over_reals, without_own_fold
+from gantlet.metrics.paired import Detailed
 
 NAMES = ("precision", "recall", "density", "coverage")
 
 _METHOD = (
     "balls to neighbour {}; for these sample sizes; interval from the count and, by block "
-    "jackknife, from the balls that the counted share; held 92 to 99 % in simulations"
+    "jackknife, from the balls that the counted share"
 )
 
 
@@ -46,101 +49,118 @@ def neighbour_metrics(
     Raises:
         UserError: If the features cannot be compared.
     """
-    x, y = about_zero(*pair(real, fake))
-    # The balls must still reach their neighbour when a fold is left out.
-    if reason := too_few(x, y, max(k_precision, k_density) + 2):
-        return {name: Estimate.missing(reason, better="higher") for name in names}
-    seen = _look(x, y, (k_precision, k_density), names, rng)
-    return {name: _judge(name, seen).named(unit="1", better="higher") for name in names}
+    folds = Folds(rng)
+    ks = dict(zip(NAMES, (k_precision, k_precision, k_density, k_density), strict=True))
+    found = look(real, fake, [_PLANS[name](ks[name], folds) for name in names])
+    estimates = [one.estimate if isinstance(one, Detailed) else one for one in found]
+    return {
+        name: one.named(unit="1", better="higher")
+        for name, one in zip(names, estimates, strict=True)
+    }
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """What one pass over all pairs has shown, and with which balls."""
+@final
+class PrecisionPlan(BallPlan):
+    """Counts which fake samples some real ball holds."""
 
-    inside: Inside
-    wide: Tensor
-    fold: Tensor
-    k_precision: int
-    k_density: int
+    def __init__(self, k: int, folds: Folds) -> None:
+        super().__init__(k, folds)
+        self.k_real = k
 
+    @override
+    def real_balls(self, scene: Scene) -> Sequence[Watcher]:
+        self._held = Held(scene.near_real, self.k, self.drawn(scene)[0], len(scene.fake))
+        return (self._held,)
 
-def _look(
-    x: Tensor, y: Tensor, ks: tuple[int, int], names: Collection[str], rng: torch.Generator
-) -> _Seen:
-    fold_x = folds(len(x), rng=rng, device=x.device)
-    fold_y = folds(len(y), rng=rng, device=y.device)
-    narrow, wide = radii(x, ks, fold_x)
-    (fakes,) = radii(y, ks[:1], fold_y)
-    found = inside(
-        x,
-        y,
-        real_balls=_only(names, {"precision": narrow, "density": wide}),
-        fake_balls=_only(names, {"recall": fakes}),
-        fake_fold=fold_y,
-    )
-    return _Seen(found, wide, fold_x, *ks)
+    @override
+    def judge(self, scene: Scene) -> Detailed:
+        held = (self._held.counts() > 0).double()
+        return share(held[0], over_fakes(held[0], held[1:] - held[0]), _METHOD.format(self.k))
 
 
-def _only(names: Collection[str], all_: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: radius for name, radius in all_.items() if name in names}
+@final
+class RecallPlan(BallPlan):
+    """Counts which real samples some fake ball holds."""
+
+    def __init__(self, k: int, folds: Folds) -> None:
+        super().__init__(k, folds)
+        self.k_fake = k
+
+    @override
+    def fake_balls(self, scene: Scene) -> Sequence[Watcher]:
+        self._held = Held(scene.near_fake, self.k, self.drawn(scene)[1], len(scene.real))
+        return (self._held,)
+
+    @override
+    def judge(self, scene: Scene) -> Detailed:
+        held = (self._held.counts() > 0).double()
+        return share(held[0], over_reals(held[0], [held[1:] - held[0]]), _METHOD.format(self.k))
 
 
-def _judge(name: str, seen: _Seen) -> Estimate:
-    if name == "precision":
-        return _share(seen.inside.fake[name], seen.k_precision)
-    if name == "recall":
-        return _share(seen.inside.real[name], seen.k_precision)
-    if name == "density":
-        return _density(seen.inside.fake[name], seen.k_density)
-    return _coverage(seen)
+@final
+class DensityPlan(BallPlan):
+    """Counts how many real balls hold each fake sample."""
+
+    def __init__(self, k: int, folds: Folds) -> None:
+        super().__init__(k, folds)
+        self.k_real = k
+
+    @override
+    def real_balls(self, scene: Scene) -> Sequence[Watcher]:
+        self._held = Held(scene.near_real, self.k, self.drawn(scene)[0], len(scene.fake))
+        return (self._held,)
+
+    @override
+    def judge(self, scene: Scene) -> Detailed:
+        held = self._held.counts().double() / self.k
+        spread = over_fakes(held[0], held[1:] - held[0])
+        value, method = float(held[0].mean()), _METHOD.format(self.k)
+        made = around(value, spread.whole, n=len(scene.fake), method=method)
+        return Detailed(made, spread.real, spread.rest)
 
 
-def _share(counts: Tensor, k: int) -> Estimate:
-    """Judges the share of samples that some ball holds."""
-    held = (counts > 0).double()
-    variance = _variance(held[0], held[1:] - held[0])
-    return _fraction(held[0], variance, k)
+@final
+class CoveragePlan(BallPlan):
+    """Counts which real balls hold a fake sample."""
+
+    def __init__(self, k: int, folds: Folds) -> None:
+        super().__init__(k, folds)
+        self.k_real = k
+
+    @override
+    def real_balls(self, scene: Scene) -> Sequence[Watcher]:
+        real, fake = self.drawn(scene)
+        weight = torch.zeros(len(scene.fake), device=fake.device)
+        self._holding = Holding(scene.near_real, self.k, real, weight, fake)
+        return (self._holding,)
+
+    @override
+    def judge(self, scene: Scene) -> Detailed:
+        covered, by_real, by_fake = (
+            z.isfinite().double()
+            for z in (
+                self._holding.whole(),
+                self._holding.without_centres(),
+                self._holding.without_others(),
+            )
+        )
+        fold = self.drawn(scene)[0]
+        spread = over_reals(covered, [without_own_fold(covered, by_real, fold), by_fake - covered])
+        return share(covered, spread, _METHOD.format(self.k))
 
 
-def _density(counts: Tensor, k: int) -> Estimate:
-    """Judges how many balls hold a sample, over ``k``."""
-    held = counts.double() / k
-    variance = _variance(held[0], held[1:] - held[0])
-    return around(float(held[0].mean()), variance, n=held.shape[1], method=_METHOD.format(k))
+_PLANS: dict[str, type[PrecisionPlan | RecallPlan | DensityPlan | CoveragePlan]] = {
+    "precision": PrecisionPlan,
+    "recall": RecallPlan,
+    "density": DensityPlan,
+    "coverage": CoveragePlan,
+}
 
 
-def _coverage(seen: _Seen) -> Estimate:
-    """Judges the share of real balls that hold a fake sample."""
-    nearest = seen.inside.nearest
-    covered = (nearest.amin(1) <= seen.wide).double()
-    whole = covered[0]
-    # A ball that is left out takes its own term with it, and fewer terms share the mean.
-    left_out = seen.fold == torch.arange(len(covered) - 1, device=whole.device)[:, None]
-    fewer = len(whole) / (~left_out).sum(1, keepdim=True)
-    by_real = torch.where(left_out, whole.mean() - whole, covered[1:] - whole) * fewer
-    without = [_others(nearest, f).amin(1) for f in range(nearest.shape[1])]
-    by_fake = (torch.stack(without) <= seen.wide[0]).double() - whole
-    return _fraction(whole, _variance(whole, by_real, by_fake), seen.k_density)
-
-
-def _others(nearest: Tensor, fold: int) -> Tensor:
-    return torch.cat([nearest[:, :fold], nearest[:, fold + 1 :]], dim=1)
-
-
-def _variance(terms: Tensor, *changes: Tensor) -> Variance:
-    """Returns the variance of the mean of terms that changed as samples were left out."""
-    own = float(terms.var()) / len(terms)
-    # Noise in what is shared must neither make the terms look more certain than independent ones,
-    # nor leave fewer degrees of freedom than the folds of one side have.
-    shares = [shared(change / len(terms)) for change in changes]
-    value = max(own + math.fsum(s.value for s in shares), own)
-    noise = math.fsum(s.noise for s in shares)
-    return Variance(value, min(noise, 2 * value * value / (FOLDS - 1)))
-
-
-def _fraction(held: Tensor, variance: Variance, k: int) -> Estimate:
-    return fraction(float(held.mean()), variance, n=len(held), method=_METHOD.format(k))
+def share(held: Tensor, spread: Spread, method: str) -> Detailed:
+    """Returns a share of samples with its interval and where its uncertainty comes from."""
+    made = fraction(float(held.mean()), spread.whole, n=len(held), method=method)
+    return Detailed(made, spread.real, spread.rest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +172,7 @@ class Precision:
     ``k``-th nearest real neighbour; on the edge counts as inside. The value depends on the sample
     sizes: compare equal sizes only.
 
-    Source: Kynkaanniemi et al., 2019, https://arxiv.org/abs/1904.06991.
+    Source: Kynkaanniemi et al., 2019, https://arxiv.org/abs/1904.06991, equations 1 and 2.
 
     Attributes:
         k: The neighbour to which a ball reaches.
@@ -165,13 +185,21 @@ class Precision:
 
     k: Annotated[int, Between(1, 1024)] = 3
 
+    def plan(self, rng: torch.Generator) -> Plan:
+        """Returns how it is found in the shared pass; ``rng`` draws the folds."""
+        return PrecisionPlan(self.k, Folds(rng))
+
+    def detail(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Detailed:
+        """Compares as ``measure`` does and tells where the uncertainty comes from."""
+        return alone(self, real, fake, rng)
+
     def measure(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Estimate:
         """Compares features, shapes ``(n, d)`` and ``(m, d)``; ``rng`` draws the folds.
 
         Raises:
             UserError: If the features cannot be compared.
         """
-        return _one("precision", real, fake, self.k, rng)
+        return self.detail(real, fake, rng=rng).estimate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,7 +209,7 @@ class Recall:
 
     Precision with the roles swapped.
 
-    Source: Kynkaanniemi et al., 2019, https://arxiv.org/abs/1904.06991.
+    Source: Kynkaanniemi et al., 2019, https://arxiv.org/abs/1904.06991, equations 1 and 2.
 
     Attributes:
         k: The neighbour to which a ball reaches.
@@ -194,13 +222,21 @@ class Recall:
 
     k: Annotated[int, Between(1, 1024)] = 3
 
+    def plan(self, rng: torch.Generator) -> Plan:
+        """Returns how it is found in the shared pass; ``rng`` draws the folds."""
+        return RecallPlan(self.k, Folds(rng))
+
+    def detail(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Detailed:
+        """Compares as ``measure`` does and tells where the uncertainty comes from."""
+        return alone(self, real, fake, rng)
+
     def measure(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Estimate:
         """Compares features, shapes ``(n, d)`` and ``(m, d)``; ``rng`` draws the folds.
 
         Raises:
             UserError: If the features cannot be compared.
         """
-        return _one("recall", real, fake, self.k, rng)
+        return self.detail(real, fake, rng=rng).estimate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,13 +262,21 @@ class Density:
 
     k: Annotated[int, Between(1, 1024)] = 5
 
+    def plan(self, rng: torch.Generator) -> Plan:
+        """Returns how it is found in the shared pass; ``rng`` draws the folds."""
+        return DensityPlan(self.k, Folds(rng))
+
+    def detail(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Detailed:
+        """Compares as ``measure`` does and tells where the uncertainty comes from."""
+        return alone(self, real, fake, rng)
+
     def measure(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Estimate:
         """Compares features, shapes ``(n, d)`` and ``(m, d)``; ``rng`` draws the folds.
 
         Raises:
             UserError: If the features cannot be compared.
         """
-        return _one("density", real, fake, self.k, rng)
+        return self.detail(real, fake, rng=rng).estimate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,14 +302,18 @@ class Coverage:
 
     k: Annotated[int, Between(1, 1024)] = 5
 
+    def plan(self, rng: torch.Generator) -> Plan:
+        """Returns how it is found in the shared pass; ``rng`` draws the folds."""
+        return CoveragePlan(self.k, Folds(rng))
+
+    def detail(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Detailed:
+        """Compares as ``measure`` does and tells where the uncertainty comes from."""
+        return alone(self, real, fake, rng)
+
     def measure(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Estimate:
         """Compares features, shapes ``(n, d)`` and ``(m, d)``; ``rng`` draws the folds.
 
         Raises:
             UserError: If the features cannot be compared.
         """
-        return _one("coverage", real, fake, self.k, rng)
-
-
-def _one(name: str, real: Tensor, fake: Tensor, k: int, rng: torch.Generator) -> Estimate:
-    return neighbour_metrics(real, fake, rng=rng, k_precision=k, k_density=k, names=(name,))[name]
+        return self.detail(real, fake, rng=rng).estimate

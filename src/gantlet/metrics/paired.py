@@ -49,12 +49,14 @@ def difference(a: Detailed, b: Detailed) -> Estimate:
     """
     if a.real.shape != b.real.shape:
         raise ValueError(f"Different real sides: {tuple(a.real.shape)}, {tuple(b.real.shape)}.")
-    if a.estimate.value is None or b.estimate.value is None:
-        return Estimate.missing("one of the two could not be measured", unit=a.estimate.unit)
+    rough = unpaired(a.estimate, b.estimate)
+    if rough.value is None or rough.half_width is None:
+        # Where one has no interval, its influences are not to be trusted either.
+        return rough
     shared, k = a.real - b.real, len(a.real)
     own = Variance.of_squares(float(shared.var()) / k, k - 1)
     found = around(
-        a.estimate.value - b.estimate.value,
+        rough.value,
         total((own, a.rest, b.rest)),
         n=min(a.estimate.n, b.estimate.n),
         method="paired on the same real samples, Student's t",

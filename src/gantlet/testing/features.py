@@ -1,9 +1,10 @@
 """The contract of extractors."""
 
 import torch
+from torch import Tensor
 
 from gantlet.core.dataset import InMemory, Splits
-from gantlet.core.measure import Extractor
+from gantlet.core.measure import Extract, Extractor
 from gantlet.core.rng import Rng
 from gantlet.core.space import Space
 from gantlet.testing.families import untouched_global_state
@@ -45,6 +46,29 @@ def check_extractor(extractor: Extractor, space: Space, *, n: int = 150) -> None
         "features of a sample do not depend on its neighbours"
     )
     assert first.extract(x[:0]).shape == (0, found.shape[1]), "no samples, no features"
+    if first.classify is not None:
+        check_probabilities(first.classify, x)
+
+
+def check_probabilities(classify: Extract, x: Tensor) -> None:
+    """Checks that ``classify`` keeps the contract on samples ``x``.
+
+    Raises:
+        AssertionError: If it does not; the message names the broken clause.
+    """
+    with untouched_global_state():
+        p = classify(x)
+    assert p.ndim == 2, "probabilities have shape (n, classes)"
+    assert len(p) == len(x), "there is one row for each sample"
+    assert p.dtype == torch.float32, "probabilities are float32"
+    assert p.device == x.device, "probabilities are where the samples are"
+    assert not p.requires_grad, "probabilities keep no gradient"
+    assert bool((p >= 0).all()), "probabilities are not negative"
+    assert torch.allclose(p.sum(1), torch.ones_like(p[:, 0]), atol=1e-5), (
+        "the probabilities of a sample add up to one"
+    )
+    assert torch.equal(p, classify(x)), "classifying changes nothing"
+    assert classify(x[:0]).shape == (0, p.shape[1]), "no samples, no probabilities"
 
 
 def labelled_splits(space: Space, n: int) -> Splits:

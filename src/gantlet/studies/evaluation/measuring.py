@@ -56,6 +56,14 @@ class Seen:
         known = {"features": self.features, "probabilities": self.probabilities}
         return known.get(sees, self.samples)
 
+    def at(self, places: Tensor) -> "Seen":
+        """Returns the same of some samples."""
+        known = self.probabilities
+        return Seen(
+            features=self.features[places],
+            probabilities=None if known is None else known[places],
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sets:
@@ -89,8 +97,8 @@ def run_trial(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
             watch(0.95, "choosing samples to show")
             folder.save("exhibits", _exhibits(trial, sets, wanted))
     scores = {t: f.estimate if isinstance(f, Detailed) else f for t, f in found.items()}
-    # Halves of the reference are not the reference: differences from them are not paired.
-    is_whole = parts["model"] != REAL or floor_of(asked_of(trial)).is_whole
+    # A part of the reference is not the reference: differences from it are not paired.
+    is_whole = parts["model"] != REAL or floor_of(asked_of(trial)).places is None
     folder.save("influence", influences(found) if is_whole else {})
     return Outcome(trial=trial, scores=scores, notes=_notes(trial))
 
@@ -108,16 +116,17 @@ def _sets(trial: Trial, watch: Watch) -> Sets:
     asked = asked_of(trial)
     if trial.parts["model"] == REAL:
         floor = floor_of(asked)
-        real, fake = floor.real, floor.other
+        real, fake, places = floor.real, floor.other, floor.places
     else:
         real, fake = real_set(asked), other_set(asked, trial.parts["model"], "fake")
+        places = None
     train = train_set(asked)
     see = _looked_at if trial.parts["extractor"] == SAMPLES else _featured
-    return Sets(
-        real=see(trial, real, watch),
-        fake=see(trial, fake, watch),
-        train=None if train is None else see(trial, train, watch),
-    )
+    z = None if train is None else see(trial, train, watch)
+    if places is not None and see is _featured:
+        whole = _featured(trial, real_set(asked), watch)
+        return Sets(real=whole.at(places[0]), fake=whole.at(places[1]), train=z)
+    return Sets(real=see(trial, real, watch), fake=see(trial, fake, watch), train=z)
 
 
 def _looked_at(trial: Trial, chosen: Chosen, watch: Watch) -> Seen:

@@ -33,9 +33,7 @@ def galleries(asked: Asked, outcomes: Sequence[Outcome], run: Run) -> Iterator[B
     if asked.pairs is not None:
         yield from _pairs(space, asked)
     exhibits = exhibits_of(outcomes, run)
-    chosen = [
-        (named(f)[0], c, exhibits[named(f)[0]]) for f, c in everyone if named(f)[0] in exhibits
-    ]
+    chosen = [(name, c, exhibits[name]) for name, c in everyone if name in exhibits]
     yield from _extremes(space, chosen)
     train = train_set(asked)
     if train is not None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
+from torch import Tensor
 
 from gantlet.core.components import extractors
 from gantlet.core.dataset import Source, Splits
@@ -110,16 +111,13 @@ class Floor:
         real: Takes the place of the reference: the reference itself, or a part of it.
         other: Takes the place of the fakes.
         words: What it is, in words.
+        places: Where in the reference the two sets are, ``real`` first, if both are parts of it.
     """
 
     real: Chosen
     other: Chosen
     words: str
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether the reference is the one that fakes are measured against."""
-        return self.real.n == self.real.found
+    places: tuple[Tensor, Tensor] | None = None
 
 
 @lru_cache(maxsize=8)
@@ -130,16 +128,15 @@ def floor_of(asked: Asked) -> Floor:
     if unused is not None and len(unused) >= min(n, real.n) // 2:
         kept = some(len(unused), n, rng=Rng(asked.seed).stream("thin/floor"))
         other = _of(real, Subset(unused, kept))
-        return Floor(
-            real=replace(real, found=real.n), other=other, words=f"{other.n:,} other real samples"
-        )
+        return Floor(real=real, other=other, words=f"{other.n:,} other real samples")
     order = torch.randperm(real.n, generator=Rng(asked.seed).stream("thin/floor"))
     n = min(n, real.n // 2)
     other, rest = (_of(real, Subset(real.samples.source, i)) for i in (order[:n], order[n:]))
     return Floor(
-        real=replace(rest, found=real.n),
+        real=rest,
         other=other,
         words=f"{n:,} samples of the reference against the {rest.n:,} others",
+        places=(order[n:], order[:n]),
     )
 
 

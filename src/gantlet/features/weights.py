@@ -1,0 +1,280 @@
+"""Trained weights that others published: which there are, and where on this machine they lie."""
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+from gantlet.core.errors import UserError, unknown
+from gantlet.core.places import cache_home
+
+_CHUNK = 2**20
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """One published file of weights.
+
+    Attributes:
+        name: What Gantlet calls it.
+        files: The names it goes by; the first is that of the file at ``url``.
+        url: The folder that serves it.
+        size: Its length in bytes.
+        sha256: The hash of its content.
+        licence: The terms of use.
+        page: Where it is described.
+    """
+
+    name: str
+    files: tuple[str, ...]
+    url: str
+    size: int
+    sha256: str
+    licence: str
+    page: str
+
+    @property
+    def advice(self) -> str:
+        """What to do when it is missing."""
+        return (
+            f"Run 'gantlet weights fetch {self.name}', or get {self.url}{self.files[0]} "
+            f"({self.size} bytes, SHA-256 {self.sha256}) and run 'gantlet weights add FILE'."
+        )
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A file of weights on this machine.
+
+    Attributes:
+        path: Where it is.
+        sha256: The hash of its content.
+        known: What it is, or None for a file that Gantlet knows nothing of.
+    """
+
+    path: Path
+    sha256: str
+    known: Known | None
+
+
+def _dinov2(letter: str, size: int, sha256: str) -> Known:
+    file = f"dinov2_vit{letter}14_pretrain.pth"
+    return Known(
+        name=f"dinov2-vit-{letter}-14",
+        files=(file,),
+        url=f"https://dl.fbaipublicfiles.com/dinov2/dinov2_vit{letter}14/",
+        size=size,
+        sha256=sha256,
+        licence="Apache-2.0",
+        page="https://github.com/facebookresearch/dinov2",
+    )
+
+
+def _clip(model: str, file: str, size: int, sha256: str) -> Known:
+    fidelity = f"clip-{model.replace('336', '336px')}-{sha256}.pt"
+    return Known(
+        name=f"clip-{model}",
+        files=(f"{file}.pt", fidelity),
+        url=f"https://openaipublic.azureedge.net/clip/models/{sha256}/",
+        size=size,
+        sha256=sha256,
+        licence="MIT",
+        page="https://github.com/openai/CLIP",
+    )
+
+
+_KNOWN = (
+    Known(
+        name="inception",
+        files=(
+            "weights-inception-2015-12-05-6726825d.pth",
+            "pt_inception-2015-12-05-6726825d.pth",
+        ),
+        url="https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/",
+        size=95_628_359,
+        sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
+        licence="Apache-2.0",
+        page="https://github.com/toshas/torch-fidelity",
+    ),
+    _dinov2("s", 88_283_115, "b938bf1bc15cd2ec0feacfe3a1bb553fe8ea9ca46a7e1d8d00217f29aef60cd9"),
+    _dinov2("b", 346_378_731, "0b8b82f85de91b424aded121c7e1dcc2b7bc6d0adeea651bf73a13307fad8c73"),
+    _dinov2(
+        "l", 1_217_586_395, "d5383ea8f4877b2472eb973e0fd72d557c7da5d3611bd527ceeb1d7162cbf428"
+    ),
+    _clip(
+        "vit-b-32",
+        "ViT-B-32",
+        353_976_522,
+        "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af",
+    ),
+    _clip(
+        "vit-b-16",
+        "ViT-B-16",
+        350_837_078,
+        "5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f",
+    ),
+    _clip(
+        "vit-l-14",
+        "ViT-L-14",
+        932_768_134,
+        "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836",
+    ),
+    _clip(
+        "vit-l-14-336",
+        "ViT-L-14-336px",
+        934_088_680,
+        "3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02",
+    ),
+)
+
+
+def catalogue() -> tuple[Known, ...]:
+    """Returns all weights that are known by name."""
+    return _KNOWN
+
+
+def known(name: str) -> Known:
+    """Returns the weights ``name``.
+
+    Raises:
+        UserError: If they are not in the catalogue.
+    """
+    found = next((k for k in _KNOWN if k.name == name), None)
+    if found is None:
+        raise unknown("weights", name, [k.name for k in _KNOWN])
+    return found
+
+
+def home() -> Path:
+    """Returns the folder for weights: ``GANTLET_WEIGHTS``, or one in the cache."""
+    given = os.environ.get("GANTLET_WEIGHTS")
+    return Path(given).expanduser() if given else cache_home() / "weights"
+
+
+def folders() -> list[Path]:
+    """Returns the folders in which weights are looked for, the first first.
+
+    They are ``home()``, that in the cache, and those in which torch.hub and OpenAI's package keep
+    what they fetched.
+    """
+    user = Path.home() / ".cache"
+    cache = Path(os.environ.get("XDG_CACHE_HOME", user)).expanduser()
+    hub = Path(os.environ.get("TORCH_HOME", cache / "torch")).expanduser() / "hub" / "checkpoints"
+    return list(dict.fromkeys((home(), cache_home() / "weights", hub, user / "clip")))
+
+
+def sha256_of(path: Path) -> str:
+    """Returns the hash of a file.
+
+    Raises:
+        UserError: If it cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while piece := file.read(_CHUNK):
+                digest.update(piece)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}.") from error
+    return digest.hexdigest()
+
+
+def identify(path: Path) -> Found:
+    """Returns what a file of weights is, by its hash alone.
+
+    Raises:
+        UserError: If it cannot be read.
+    """
+    sha256 = sha256_of(path)
+    match = next((k for k in _KNOWN if k.sha256 == sha256), None)
+    return Found(path=path, sha256=sha256, known=match)
+
+
+def locate(name: str) -> Found:
+    """Returns where the published weights ``name`` lie, their hash checked.
+
+    A file of another name is found too, if it has the right length and hash.
+
+    Raises:
+        UserError: If they are not there, or are not what was published; says what to do.
+    """
+    wanted = known(name)
+    for path in _candidates(wanted):
+        if sha256_of(path) == wanted.sha256:
+            return Found(path=path, sha256=wanted.sha256, known=wanted)
+    wrong = next((p for p in _places(wanted.files) if p.is_file()), None)
+    if wrong is not None:
+        raise UserError(
+            f"{wrong} is not the published file: it has {wrong.stat().st_size} bytes and SHA-256 "
+            f"{sha256_of(wrong)}. Remove it. {wanted.advice}"
+        )
+    raise UserError(f"The weights {name} are not here; looked in {_listed()}. {wanted.advice}")
+
+
+def here(name: str) -> bool:
+    """Returns whether a file of the right length is here, without reading it."""
+    return next(_candidates(known(name)), None) is not None
+
+
+def choose(name: str, own: str | None) -> Found:
+    """Returns the published weights ``name``, or the user's own instead.
+
+    Args:
+        name: Weights of the catalogue.
+        own: A path, the name of a file in one of the folders, or None.
+
+    Raises:
+        UserError: If there is no such file, or it changed since it was added.
+    """
+    if own is None:
+        return locate(name)
+    path = next((p for p in (Path(own).expanduser(), *_places((own,))) if p.is_file()), None)
+    if path is None:
+        raise UserError(f"There are no weights {own!r}, neither as a path nor in {_listed()}.")
+    found = identify(path)
+    _unchanged(found)
+    return found
+
+
+def note_of(path: Path) -> Path:
+    """Returns the file that records the hash of weights which Gantlet did not know."""
+    return path.with_name(f"{path.name}.sha256")
+
+
+def added() -> list[Path]:
+    """Returns the files in ``home()`` that Gantlet did not know when they were added."""
+    return [path for path in _files(home()) if note_of(path).is_file()]
+
+
+def _unchanged(found: Found) -> None:
+    note = note_of(found.path)
+    recorded = note.read_text(encoding="utf-8").split()[:1] if note.is_file() else []
+    if recorded and recorded != [found.sha256]:
+        raise UserError(
+            f"{found.path} has changed since it was added: its SHA-256 is {found.sha256}, "
+            f"{note.name} says {recorded[0]}. Add it again, if that is meant."
+        )
+
+
+def _candidates(wanted: Known) -> Iterator[Path]:
+    """Yields the files that may be it: of the right length, those of the right name first."""
+    others = (path for folder in folders() for path in _files(folder))
+    for path in dict.fromkeys((*_places(wanted.files), *others)):
+        if path.is_file() and path.stat().st_size == wanted.size:
+            yield path
+
+
+def _places(names: Iterable[str]) -> list[Path]:
+    return [folder / name for folder in folders() for name in names]
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def _listed() -> str:
+    return ", ".join(map(str, folders()))

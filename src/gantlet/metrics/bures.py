@@ -1,0 +1,212 @@
+"""Two normal distributions fitted to features, and what the distance owes to each sample.
+
+The covariances add ``tr S1 + tr S2 - 2 tr (S1 S2)^(1/2)`` to the Frechet distance, which is the
+squared Bures distance. Leaving out one sample changes ``S1`` by a matrix of rank one, so that
+the distance without any one sample follows from one eigenvalue problem.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from gantlet.metrics.spread import Margins, Spread
+
+# Roots below this part of the largest are rounding.
+_FLOOR = 1e-7
+# If rounding may have changed the roots by this part of both traces, they are computed again.
+_DOUBT = 1e-7
+# Steps of log s in the integrals below; their error falls as exp(-pi^2 / step).
+_STEP = 0.5
+
+
+class Coupling(ABC):
+    """What the covariances add to the distance of two sets; side 0 is the first set, 1 the other.
+
+    ``u`` are always samples less the mean of their set, float64, shape ``(b, d)``.
+    """
+
+    @property
+    @abstractmethod
+    def value(self) -> float:
+        """What the covariances add to the distance."""
+
+    @abstractmethod
+    def without(self, side: int, u: Tensor) -> Tensor:
+        """Returns the value when each of ``u`` in turn is left out of its set, shape ``(b,)``."""
+
+    @abstractmethod
+    def curvature(self, u: Tensor, side: int, v: Tensor, other: int) -> Tensor:
+        """Returns how each pair of samples moves the value together, shape ``(b,)``.
+
+        With ``e(u) = z z^T - I`` of the whitened samples, it is ``sum_ij h_ij e_ij(u) e_ij(v)``;
+        half the square of the errors of both covariances in this product is the value's change.
+        """
+
+
+@final
+class NoCovariance(Coupling):
+    """The covariances add nothing."""
+
+    @property
+    @override
+    def value(self) -> float:
+        return 0.0
+
+    @override
+    def without(self, side: int, u: Tensor) -> Tensor:
+        return u.new_zeros(len(u))
+
+    @override
+    def curvature(self, u: Tensor, side: int, v: Tensor, other: int) -> Tensor:
+        return u.new_zeros(len(u))
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Diagonal(Coupling):
+    """Variances only: ``sum_k (s_k - t_k)^2`` of the standard deviations ``s`` and ``t``."""
+
+    sides: tuple[Margins, Margins]
+
+    @property
+    @override
+    def value(self) -> float:
+        a, b = (side.variance.sqrt() for side in self.sides)
+        return float((a - b).square().sum())
+
+    @override
+    def without(self, side: int, u: Tensor) -> Tensor:
+        n, variance = self.sides[side].n, self.sides[side].variance
+        kept = _kept(n) * (variance - _weight(n) * u**2).clamp_min(0)
+        return (kept.sqrt() - self.sides[1 - side].variance.sqrt()).square().sum(1)
+
+    @override
+    def curvature(self, u: Tensor, side: int, v: Tensor, other: int) -> Tensor:
+        a, b = (x.variance.sqrt() for x in self.sides)
+        e, f = self._error(u, side), self._error(v, other)
+        return (e * f) @ (a * b / 2)
+
+    def _error(self, u: Tensor, side: int) -> Tensor:
+        variance = self.sides[side].variance
+        return torch.where(variance > 0, u**2 / variance.clamp_min(1e-300) - 1, 0)
+
+
+@final
+class Full(Coupling):
+    """Whole covariances.
+
+    In the axes in which ``S1 S2`` is diagonal and with both sets whitened, a sample is the vector
+    ``z``. The roots ``r`` of the eigenvalues of ``S1 S2`` then say everything: leaving out a
+    sample of ``n`` multiplies the product by a matrix of rank one, and
+    ``pi tr A^(1/2) = int_0^inf log det(I + A / s^2) ds`` turns that into
+
+        ``int log(1 - n / (n-1)^2 sum_k z_k^2 r_k^2 / (s^2 + r_k^2)) ds``.
+    """
+
+    def __init__(self, a: Spread, b: Spread) -> None:
+        """Solves the eigenvalue problem."""
+        self._sides = (a, b)
+        self._roots, *self._maps = _axes(a, b)
+        self._nodes, self._resolvent = _nodes(self._roots)
+
+    @property
+    @override
+    def value(self) -> float:
+        a, b = self._sides
+        return float(a.trace + b.trace - 2 * self._roots.sum())
+
+    @override
+    def without(self, side: int, u: Tensor) -> Tensor:
+        n, trace, other = self._sides[side].n, self._sides[side].trace, self._sides[1 - side]
+        z2, weight = self._whitened(u, side) ** 2, _weight(n)
+        # The part of first order is known; only the small rest needs the integral.
+        q = weight * z2 @ self._resolvent
+        rest = (torch.log1p(-q.clamp_max(1 - 1e-12)) + q) @ self._nodes / math.pi
+        root = self._roots.sum() - weight / 2 * (z2 @ self._roots) + rest
+        kept = _kept(n)
+        without: Tensor = kept * (trace - weight * (u**2).sum(1)) - 2 * math.sqrt(kept) * root
+        return without + other.trace
+
+    @override
+    def curvature(self, u: Tensor, side: int, v: Tensor, other: int) -> Tensor:
+        y, z = self._whitened(u, side), self._whitened(v, other)
+        # h_ij = r_i r_j / (r_i + r_j), as an integral of products.
+        pairs = ((y * z) @ self._resolvent) ** 2 @ self._nodes * (2 / math.pi)
+        return pairs - (y**2 + z**2 - 1) @ (self._roots / 2)
+
+    def _whitened(self, u: Tensor, side: int) -> Tensor:
+        return u @ self._maps[side]
+
+
+def bures(a: Spread, b: Spread) -> float:
+    """Returns ``tr S1 + tr S2 - 2 tr (S1 S2)^(1/2)``.
+
+    With ``S1 = K K^T`` and ``S2 = L L^T``, the last trace is the sum of the singular values of
+    ``K^T L``, or of the roots of the eigenvalues of ``L^T S1 L``, which cost half as much and hold
+    half as many digits.
+    """
+    big, small = _by_rank(a, b)
+    values = torch.linalg.eigvalsh(big.congruent(small))
+    roots = values.clamp_min(0).sqrt()
+    if _doubtful(values, a, b):
+        roots = torch.linalg.svdvals(big.root.T @ small.root)
+    return float(a.trace + b.trace - 2 * roots.sum())
+
+
+def _axes(a: Spread, b: Spread) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns the roots ``r`` and what turns samples of ``a``, ``b`` into ``z``, ``(d, r)``."""
+    big, small = _by_rank(a, b)
+    values, axes = torch.linalg.eigh(big.congruent(small))
+    if _doubtful(values, a, b):
+        left, roots, right = torch.linalg.svd(big.root.T @ small.root, full_matrices=False)
+        kept = roots > 1e-13 * roots.max()
+        roots = roots[kept]
+        of_big = small.root @ right.T[:, kept] / roots
+        of_small = big.root @ left[:, kept] / roots
+    else:
+        kept = values > _FLOOR**2 * values.max()
+        roots = values[kept].sqrt()
+        of_big = small.root @ axes[:, kept] / roots
+        of_small = big.times(of_big) / roots
+    return (roots, of_big, of_small) if big is a else (roots, of_small, of_big)
+
+
+def _by_rank(a: Spread, b: Spread) -> tuple[Spread, Spread]:
+    """Returns the two, that with the wider root first."""
+    return (a, b) if min(a.n, a.d) >= min(b.n, b.d) else (b, a)
+
+
+def _doubtful(values: Tensor, a: Spread, b: Spread) -> bool:
+    """Returns whether rounding may have changed the roots of ``values`` noticeably."""
+    rounding = 1e-15 * values.max().clamp_min(0)
+    change = torch.minimum(rounding / values.clamp_min(0).sqrt(), rounding.sqrt()).nansum()
+    return bool(change > _DOUBT * (a.trace + b.trace))
+
+
+def _nodes(roots: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns nodes with their weights, ``(k,)``, and ``r^2 / (s^2 + r^2)`` there, ``(r, k)``.
+
+    For integrals over ``s`` from 0 to infinity by the trapezoidal rule in ``log s``. In it the
+    integrands grow as ``s`` below the roots and fall as ``s^-3`` above.
+    """
+    if len(roots) == 0:
+        return roots, roots.new_zeros(0, 0)
+    low, high = math.log(float(roots.min())) - 14, math.log(float(roots.max())) + 5
+    s = torch.arange(low, high, _STEP, dtype=roots.dtype, device=roots.device).exp()
+    squares = roots[:, None] ** 2
+    return s * _STEP, squares / (s**2 + squares)
+
+
+def _weight(n: int) -> float:
+    """How much of ``u u^T`` leaves the covariance with a sample, before it is scaled."""
+    return n / (n - 1) ** 2
+
+
+def _kept(n: int) -> float:
+    """How the divisor of the covariance scales it when a sample leaves."""
+    return (n - 1) / (n - 2)

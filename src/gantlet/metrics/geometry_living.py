@@ -1,0 +1,143 @@
+"""Relative living times: for how long a cloud of points has how many holes."""
+
+from collections.abc import Iterator
+from typing import Any, Protocol, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gantlet.core.errors import UserError
+from gantlet.metrics.blocks import blocks, squared_distances
+
+# Distances that are held at once: 256 MB in single precision.
+_HELD = 2**26
+
+
+class _SimplexTree(Protocol):
+    def compute_persistence(self, homology_coeff_field: int, min_persistence: float) -> None: ...
+
+    def persistence_intervals_in_dimension(self, dimension: int) -> np.ndarray[Any, Any]: ...
+
+
+class _Complex(Protocol):
+    def create_simplex_tree(
+        self, max_alpha_square: float, limit_dimension: int
+    ) -> _SimplexTree: ...
+
+
+def living_times(
+    x: Tensor, *, landmarks: int, gamma: float, most: int, runs: int, rng: torch.Generator
+) -> Tensor:
+    """Returns the share of time in which ``x`` has 0, 1, ... holes, shape ``(runs, most)``.
+
+    Each run draws landmarks among the points and grows a witness complex on them, from 0 to
+    ``gamma`` times the largest distance of a point to a landmark; holes are those of dimension
+    one. Time spent with ``most`` or more holes is left out.
+
+    Source: Khrulkov and Oseledets, 2018, https://arxiv.org/abs/1802.02664, Algorithm 1; the
+    complex is that of de Silva and Carlsson, 2004, https://doi.org/10.2312/SPBG/SPBG04/157-166.
+
+    Differs from the paper: landmarks are drawn without repetition.
+
+    Args:
+        x: Points, shape ``(n, d)``.
+        landmarks: How many landmarks; all points where there are fewer.
+        gamma: The end of time, over the largest distance to a landmark.
+        most: How many numbers of holes are told apart.
+        runs: How many times landmarks are drawn.
+        rng: Draws them.
+
+    Raises:
+        UserError: If gudhi is not installed.
+    """
+    count = min(landmarks, len(x))
+    chosen = torch.stack(
+        [torch.randperm(len(x), generator=rng, device=rng.device)[:count] for _ in range(runs)]
+    ).to(x.device)
+    found = [_holes(table, gamma, most) for table in _distances(x, chosen)]
+    return torch.from_numpy(np.stack(found)).to(x.device)
+
+
+def _distances(x: Tensor, chosen: Tensor) -> Iterator["np.ndarray[Any, np.dtype[np.float32]]"]:
+    """Yields for each row of ``chosen`` the distances of all points to those, ``(n, count)``.
+
+    Rounds share landmarks, so each is looked at once for as many rounds as memory allows.
+    """
+    n, count = len(x), chosen.shape[1]
+    step = len(chosen) if n * n <= _HELD else max(1, _HELD // (n * count))
+    for rounds in chosen.split(step):
+        unique, where = rounds.unique(return_inverse=True)
+        table = x.new_empty(len(unique), n, dtype=torch.float32)
+        for block in blocks(len(unique), n):
+            squares = squared_distances(x[unique[block]], x)
+            squares.scatter_(1, unique[block, None], 0)  # to itself, without rounding
+            table[block] = squares.sqrt_()
+        for rows in where:
+            yield table[rows].T.contiguous().cpu().numpy()
+
+
+def _holes(
+    distances: "np.ndarray[Any, np.dtype[np.float32]]", gamma: float, most: int
+) -> "np.ndarray[Any, np.dtype[np.float64]]":
+    """Returns the shares of time for distances of shape ``(n, landmarks)``."""
+    end = gamma * float(distances.max())
+    if end == 0:
+        # A single point, repeated, never has a hole.
+        return np.eye(1, most)[0]
+    tree = _witness_complex(_nearest(distances, end)).create_simplex_tree(
+        max_alpha_square=end, limit_dimension=2
+    )
+    tree.compute_persistence(homology_coeff_field=2, min_persistence=0)
+    lives = tree.persistence_intervals_in_dimension(1).reshape(-1, 2)
+    return shares(lives.clip(max=end), end, most)
+
+
+def _nearest(
+    distances: "np.ndarray[Any, np.dtype[np.float32]]", end: float
+) -> "np.ndarray[Any, np.dtype[np.float64]]":
+    """Returns number and distance of the nearest landmarks, nearest first, ``(n, k, 2)``.
+
+    A triangle and the nearest landmark outside it are all within the fourth nearest; what lies
+    further than ``end`` beyond that is never reached, so ``k`` is where all witnesses may stop.
+    """
+    order = distances.argsort(axis=1)
+    near = np.take_along_axis(distances, order, axis=1)
+    reach = near[:, min(3, near.shape[1] - 1)] + np.float32(end * (1 + 1e-6))
+    k = min(int((near <= reach[:, None]).sum(1).max()) + 1, near.shape[1])
+    return np.stack([order[:, :k], near[:, :k]], axis=2, dtype=np.float64)
+
+
+def shares(
+    lives: "np.ndarray[Any, Any]", end: float, most: int
+) -> "np.ndarray[Any, np.dtype[np.float64]]":
+    """Returns the share of the time from 0 to ``end`` in which 0, 1, ... things live.
+
+    Args:
+        lives: Birth and death of each, between 0 and ``end``, shape ``(things, 2)``.
+        end: The end of time, above 0.
+        most: How many numbers are told apart; time with more is left out.
+
+    Example:
+        >>> shares(np.array([[0.0, 0.5], [0.25, 1.0]]), 1.0, 3).tolist()
+        [0.0, 0.75, 0.25]
+    """
+    births, deaths = np.sort(lives[:, 0]), np.sort(lives[:, 1])
+    times = np.unique(np.concatenate([[0.0, end], births, deaths]))
+    alive = np.searchsorted(births, times[:-1], "right") - np.searchsorted(
+        deaths, times[:-1], "right"
+    )
+    spent = np.bincount(alive, weights=times[1:] - times[:-1], minlength=most)
+    share: np.ndarray[Any, np.dtype[np.float64]] = spent[:most] / end
+    return share
+
+
+def _witness_complex(table: "np.ndarray[Any, np.dtype[np.float64]]") -> _Complex:
+    try:
+        import gudhi
+    except ImportError as error:
+        raise UserError(
+            "The Geometry Score needs the package gudhi, which is not installed: "
+            "install gantlet[topology]."
+        ) from error
+    return cast("_Complex", gudhi.WitnessComplex(table))

@@ -1,0 +1,158 @@
+"""The max-sliced Wasserstein distance: along the direction that shows the most."""
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, final
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from gantlet.core.estimate import Better, Estimate
+from gantlet.core.measure import Sees
+from gantlet.core.spec import Between
+from gantlet.metrics.inputs import about_zero, pair, too_few
+from gantlet.metrics.intervals import Variance, around
+from gantlet.metrics.paired import Detailed
+from gantlet.metrics.sliced import random_directions
+from gantlet.metrics.sliced_transport import transport, wasserstein
+
+_METHOD = (
+    "the direction found on half of the samples ({:.4g} there), the value and interval on the "
+    "other half, by block jackknife, for this direction; where the two are nearly equal {}"
+)
+_NEAR = {1: "the value stays too high", 2: "the interval is too wide"}
+# The first and the last step of the search, as an angle in radians.
+_STEPS = (0.5, 0.005)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+@final
+class MaxSlicedWasserstein:
+    """``W_p^p`` along the direction in which real and fake differ most: squared for order 2.
+
+    The direction is sought on half of the samples and judged on the other, so the value is that
+    of one honest direction: never inflated by the search, and at most the true maximum.
+
+    Source: Deshpande et al., 2019, https://arxiv.org/abs/1904.05877, definition 1.
+
+    Differs from the paper: found and judged on different samples, bias removed, no root.
+
+    Attributes:
+        order: The power of the distance that is carried.
+        restarts: From how many directions the search starts.
+        steps: How many steps each takes.
+    """
+
+    better: ClassVar[Better] = "lower"
+    unit: ClassVar[str] = "1"
+    sees: ClassVar[Sees] = "features"
+    quadratic: ClassVar[bool] = True
+
+    order: Annotated[int, Between(1, 2)] = 2
+    restarts: Annotated[int, Between(1, 1024)] = 8
+    steps: Annotated[int, Between(1, 10_000)] = 50
+
+    def measure(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Estimate:
+        """Compares features, shapes ``(n, d)`` and ``(m, d)``; ``rng`` splits, starts and folds.
+
+        Raises:
+            UserError: If the features cannot be compared.
+        """
+        return self.detail(real, fake, rng=rng).estimate
+
+    def detail(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Detailed:
+        """Compares as ``measure`` does and tells what each real sample adds, to first order.
+
+        Raises:
+            UserError: If the features cannot be compared.
+        """
+        x, y = about_zero(*pair(real, fake))
+        if reason := too_few(x, y, 4):
+            missing = Estimate.missing(reason, better=self.better)
+            return Detailed(missing, x.new_zeros(len(x)), Variance(0.0))
+        (seek_x, judge_x), (seek_y, judge_y) = _halves(len(x), rng), _halves(len(y), rng)
+        u, seen = max_sliced_direction(
+            *(x[seek_x.to(x.device)], y[seek_y.to(y.device)]),
+            order=self.order,
+            restarts=self.restarts,
+            steps=self.steps,
+            rng=rng,
+        )
+        judge_x = judge_x.to(x.device)
+        judged = (x[judge_x], y[judge_y.to(y.device)])
+        found = transport(*judged, u[:, None], self.order, rng=rng)
+        made = around(
+            found.plain - found.bias,
+            found.variance,
+            n=min(map(len, judged)),
+            method=_METHOD.format(seen, _NEAR[self.order]),
+        ).named(unit=self.unit, better=self.better)
+        # Samples of the search add nothing to the number, the others the more.
+        adds = x.new_zeros(len(x))
+        adds[judge_x] = found.of_real * (len(x) / len(judge_x))
+        return Detailed(made, adds, found.rest(found.variance))
+
+
+def max_sliced_direction(
+    x: Tensor,
+    y: Tensor,
+    *,
+    order: int = 2,
+    restarts: int = 8,
+    steps: int = 50,
+    rng: torch.Generator,
+) -> tuple[Tensor, float]:
+    """Returns the unit vector with the largest ``W_p^p`` found, shape ``(d,)``, and that cost.
+
+    Gradient ascent on the sphere, by steps of a falling angle, from the difference of the means
+    and from random directions; the best direction that any of them met. Half of the random ones
+    are the best of many.
+
+    Args:
+        x: Features, shape ``(n, d)``, floating point.
+        y: Features, shape ``(m, d)``.
+        order: The power ``p`` of the distance.
+        restarts: From how many directions to start.
+        steps: How many steps from each.
+        rng: Draws the directions.
+    """
+    x, y = x.detach(), y.detach()
+    u = _starts(x, y, order, restarts, rng)
+    best, most = u[:, 0], -math.inf
+    for step in range(steps + 1):
+        cost, slope = _slope(x, y, u, order)
+        top = int(cost.argmax())
+        if float(cost[top]) > most:
+            best, most = u[:, top].clone(), float(cost[top])
+        angle = _STEPS[0] * (_STEPS[1] / _STEPS[0]) ** (step / steps)
+        u = normalize(u + math.tan(angle) * normalize(slope, dim=0), dim=0)
+    return best, most
+
+
+def _starts(x: Tensor, y: Tensor, order: int, count: int, rng: torch.Generator) -> Tensor:
+    mean = normalize(x.mean(0) - y.mean(0), dim=0)[:, None]
+    drawn = random_directions(x.shape[1], 8 * count, rng=rng, like=x)
+    promise = _cost(x, y, drawn, order)
+    good, rest = drawn[:, promise.argsort(descending=True)], drawn
+    u = torch.cat([mean, good[:, : count // 2], rest[:, :count]], dim=1)[:, :count]
+    # Equal means have no direction.
+    return torch.where(u.norm(dim=0) > 0, u, drawn[:, :count])
+
+
+def _cost(x: Tensor, y: Tensor, u: Tensor, order: int) -> Tensor:
+    return wasserstein((x @ u).T.sort(dim=1).values, (y @ u).T.sort(dim=1).values, order)
+
+
+def _slope(x: Tensor, y: Tensor, u: Tensor, order: int) -> tuple[Tensor, Tensor]:
+    """Returns the cost along each direction and its gradient on the sphere, shape ``(d, l)``."""
+    with torch.enable_grad():
+        free = u.detach().requires_grad_()
+        cost = _cost(x, y, free, order)
+        (slope,) = torch.autograd.grad(cost.sum(), free)
+    return cost.detach(), slope - u * (u * slope).sum(0)
+
+
+def _halves(n: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    order = torch.randperm(n, generator=rng, device=rng.device)
+    return order[: n // 2].sort().values, order[n // 2 :].sort().values

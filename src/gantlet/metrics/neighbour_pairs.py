@@ -1,0 +1,158 @@
+"""One pass over all pairs of a real and a fake sample, shared by all who count neighbours.
+
+What is passed on of a pair is a whole number: how many fellows of the one lie nearer to it than
+the other does. That is all that balls to the k-th neighbour need, with all samples or without a
+fold of them.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from gantlet.metrics.neighbour_points import Points
+from gantlet.metrics.neighbour_search import Nearest
+from gantlet.metrics.neighbour_tiles import (
+    COLUMNS,
+    ROWS,
+    edge,
+    rows_of,
+    slack,
+    spans,
+    tile,
+    working_dtype,
+)
+
+# Pairs handled at a time: their ranks need a row of neighbours each.
+_PAIRS = 2**17
+# If more pairs than this share of a block lie near an edge, the block is done again in float64.
+_MANY = 1 / 64
+
+
+class Watcher(ABC):
+    """Someone who wants to know of pairs where the one lies near the other.
+
+    Attributes:
+        reach: How many neighbours its balls may reach to, for each of their centres, ``(n,)``.
+    """
+
+    reach: Tensor
+
+    @abstractmethod
+    def see(self, centre: Tensor, other: Tensor, rank: Tensor) -> None:
+        """Learns of some pairs.
+
+        Args:
+            centre: The centres of the balls.
+            other: The samples of the other set.
+            rank: How many fellows of the centre lie nearer to it than the other sample.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+@final
+class Side:
+    """Centres of balls and who watches them.
+
+    Attributes:
+        points: The centres.
+        near: Their nearest fellows.
+        watchers: Those who count.
+    """
+
+    points: Points
+    near: Nearest
+    watchers: Sequence[Watcher]
+
+    def edges(self) -> Tensor:
+        """Returns the squared distance of each neighbour, made safe for ties, ``(n, t)``."""
+        return edge(self.near.distance, self.points)
+
+    def reach(self) -> Tensor:
+        """Returns the squared distance up to which any watcher wants to know, ``(n,)``."""
+        widest = torch.stack([w.reach for w in self.watchers]).amax(0)
+        return self.edges().gather(1, (widest - 1)[:, None])[:, 0]
+
+
+def go_over(real: Side, fake: Side) -> None:
+    """Tells the watchers of both sides of all pairs within their reach."""
+    dtype = working_dtype(real.points)
+    sides = [
+        _Ready(side, other.points, transposed)
+        for side, other, transposed in ((real, fake, False), (fake, real, True))
+        if side.watchers
+    ]
+    for i in spans(len(real.points), ROWS) if sides else ():
+        a = rows_of(real.points, i, dtype)
+        for j in spans(len(fake.points), COLUMNS):
+            distances = tile(a, rows_of(fake.points, j, dtype))
+            for side in sides:
+                side.look(distances, i, j)
+
+
+@final
+class _Ready:
+    """One side with its edges at hand."""
+
+    def __init__(self, side: Side, other: Points, transposed: bool) -> None:
+        self.side = side
+        self.other = other
+        self.transposed = transposed
+        self.edges = side.edges()
+        self.dtype = working_dtype(side.points)
+        self.off = slack(self.dtype, other.width)
+        self.reach = side.reach()
+        longest = other.lengths(self.dtype).max() if len(other) else 0
+        lengths = side.points.lengths(self.dtype)
+        # Others within reach are no longer than the centre and the reach together.
+        bound = torch.minimum((lengths.sqrt() + self.reach.sqrt()) ** 2, lengths * 0 + longest)
+        self.safe_reach = (self.reach + self.off * (lengths + bound)).to(self.dtype)
+
+    def look(self, distances: Tensor, i: slice, j: slice) -> None:
+        """Tells of the pairs of a block; rows are real, columns fake."""
+        reach = self.safe_reach[j] if self.transposed else self.safe_reach[i, None]
+        rows, columns = (distances <= reach).nonzero(as_tuple=True)
+        if not len(rows):
+            return
+        apart = distances[rows, columns].to(torch.float64)
+        centre, other = rows + i.start, columns + j.start
+        if self.transposed:
+            centre, other = other, centre
+        near = self._near_an_edge(apart, centre, other)
+        if len(near) > distances.numel() * _MANY:
+            apart = self._again(i, j)[rows, columns]
+        elif len(near):
+            apart[near] = self.side.points.apart(centre[near], self.other, other[near])
+        parts = (z.split(_PAIRS) for z in (centre, other, apart))
+        for c, o, d in zip(*parts, strict=True):
+            self._tell(c, o, d)
+
+    def _tell(self, centre: Tensor, other: Tensor, apart: Tensor) -> None:
+        rank = (self.edges[centre] < apart[:, None]).sum(1)
+        for watcher in self.side.watchers:
+            seen = rank < watcher.reach[centre]
+            watcher.see(centre[seen], other[seen], rank[seen])
+
+    def _near_an_edge(self, apart: Tensor, centre: Tensor, other: Tensor) -> Tensor:
+        """Returns which pairs are so near an edge that rounding in float32 may decide."""
+        if self.dtype == torch.float64:
+            return centre[:0]
+        lengths = self.side.points.lengths(self.dtype)[centre]
+        off = self.off * (lengths + self.other.lengths(self.dtype)[other])
+        near = [
+            ((self.edges[c] - d[:, None]).abs() <= o[:, None]).any(1)
+            for c, d, o in zip(
+                centre.split(_PAIRS), apart.split(_PAIRS), off.split(_PAIRS), strict=True
+            )
+        ]
+        return torch.cat(near).nonzero()[:, 0]
+
+    def _again(self, i: slice, j: slice) -> Tensor:
+        """Returns the distances of a block in float64."""
+        mine, theirs = (j, i) if self.transposed else (i, j)
+        a = rows_of(self.side.points, mine, torch.float64)
+        b = rows_of(self.other, theirs, torch.float64)
+        return tile(b, a) if self.transposed else tile(a, b)

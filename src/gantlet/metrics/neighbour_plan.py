@@ -1,0 +1,76 @@
+"""Plans that count in balls, and what they have in common."""
+
+from abc import ABC
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import ClassVar, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from gantlet.core.estimate import Better, Estimate
+from gantlet.metrics.balls import Folds, least
+from gantlet.metrics.intervals import Variance
+from gantlet.metrics.neighbour_look import Plan, Scene, look
+from gantlet.metrics.paired import Detailed
+
+
+class BallPlan(Plan, ABC):
+    """A plan that counts in balls to the ``k``-th neighbour.
+
+    Args:
+        k: The neighbour to which a ball reaches.
+        folds: What is left out for the interval.
+    """
+
+    def __init__(self, k: int, folds: Folds) -> None:
+        self.k = k
+        self.folds = folds
+        self.least = least(k)
+
+    def drawn(self, scene: Scene) -> tuple[Tensor, Tensor]:
+        """Returns the folds of the real and of the fake samples."""
+        return self.folds.draw(len(scene.real), len(scene.fake), device=scene.real.device)
+
+
+@runtime_checkable
+class Shares(Protocol):
+    """A metric that can be measured in the pass over all pairs that others make too."""
+
+    better: ClassVar[Better]
+    unit: ClassVar[str]
+
+    def plan(self, rng: torch.Generator) -> Plan:
+        """Returns how it is found; ``rng`` draws what is random."""
+        ...
+
+
+def alone(metric: Shares, real: Tensor, fake: Tensor, rng: torch.Generator) -> Detailed:
+    """Returns the number of one metric, and where its uncertainty comes from if that is known.
+
+    Raises:
+        UserError: If the features cannot be compared.
+    """
+    found = at_once([metric], real, fake, [rng])[0]
+    if isinstance(found, Detailed):
+        return found
+    return Detailed(found, torch.zeros(0, dtype=torch.float64), Variance(0.0))
+
+
+def at_once(
+    metrics: Sequence[Shares], real: Tensor, fake: Tensor, rngs: Sequence[torch.Generator]
+) -> list[Detailed | Estimate]:
+    """Returns the numbers of several metrics from one pass; each has its own generator.
+
+    Raises:
+        UserError: If the features cannot be compared.
+    """
+    plans = [m.plan(rng) for m, rng in zip(metrics, rngs, strict=True)]
+    found = look(real, fake, plans)
+    return [_named(one, m) for m, one in zip(metrics, found, strict=True)]
+
+
+def _named(found: Detailed | Estimate, metric: Shares) -> Detailed | Estimate:
+    if isinstance(found, Estimate):
+        return found.named(unit=metric.unit, better=metric.better)
+    return replace(found, estimate=found.estimate.named(unit=metric.unit, better=metric.better))

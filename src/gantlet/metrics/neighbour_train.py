@@ -1,0 +1,120 @@
+"""The nearest training samples of fake and of held-out real ones."""
+
+from abc import ABC, abstractmethod
+from functools import cached_property
+from typing import ClassVar, Protocol, final, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from gantlet.core.errors import UserError
+from gantlet.core.estimate import Better, Estimate
+from gantlet.metrics.inputs import checked
+from gantlet.metrics.neighbour_points import Points, points
+from gantlet.metrics.neighbour_search import Nearest, nearest_among
+
+
+@final
+class TrainScene:
+    """All three sets; neighbours are looked for when first asked for, and once.
+
+    Args:
+        real: Held-out features, shape ``(n, d)``.
+        fake: Features of the model, shape ``(m, d)``.
+        train: Features of the training, shape ``(t, d)``.
+
+    Raises:
+        UserError: If they cannot be compared.
+    """
+
+    def __init__(self, real: Tensor, fake: Tensor, train: Tensor) -> None:
+        self.real, self.fake = checked(real, fake)
+        self.train = _checked_train(self.fake, train)
+
+    def too_few(self, least: int) -> str | None:
+        """Returns why the sets are too small, or None if each has ``least`` samples."""
+        sizes = [len(x) for x in (self.real, self.fake, self.train)]
+        if min(sizes) >= least:
+            return None
+        return (
+            f"needs at least {least} real, fake and training samples, "
+            f"got {sizes[0]}, {sizes[1]} and {sizes[2]}"
+        )
+
+    @cached_property
+    def base(self) -> Points:
+        """The training samples."""
+        return points(self.train)[0]
+
+    @cached_property
+    def near_fake(self) -> Nearest:
+        """The nearest training samples of each fake one."""
+        return self._near(self.fake)
+
+    @cached_property
+    def near_real(self) -> Nearest:
+        """The nearest training samples of each real one."""
+        return self._near(self.real)
+
+    def _near(self, x: Tensor) -> Nearest:
+        train, queries = points(self.train, x)
+        return nearest_among(queries, train)
+
+
+class TrainPlan(ABC):
+    """How one number is found from the neighbours of the training samples."""
+
+    @abstractmethod
+    def judge(self, scene: TrainScene) -> Estimate:
+        """Returns the number."""
+
+
+@runtime_checkable
+class SharesTrain(Protocol):
+    """A metric that uses the neighbours among the training samples that others use too."""
+
+    better: ClassVar[Better]
+    unit: ClassVar[str]
+
+    def plan_train(self, rng: torch.Generator) -> TrainPlan:
+        """Returns how it is found; ``rng`` draws what is random."""
+        ...
+
+
+def judged(metric: SharesTrain, scene: TrainScene, rng: torch.Generator) -> Estimate:
+    """Returns the number of one metric."""
+    return metric.plan_train(rng).judge(scene).named(unit=metric.unit, better=metric.better)
+
+
+def nearest_training(fake: Tensor, train: Tensor, *, k: int = 1) -> tuple[Tensor, Tensor]:
+    """Returns the ``k`` nearest training samples of each fake one, the nearest first.
+
+    Memory grows with the samples, not with their pairs.
+
+    Args:
+        fake: Features, shape ``(m, d)``.
+        train: Features of the training, shape ``(t, d)``.
+        k: How many for each.
+
+    Returns:
+        Which they are and how far, both of shape ``(m, k)``; distances in float64.
+
+    Raises:
+        UserError: If they cannot be compared or there are fewer than ``k`` of the training.
+    """
+    y = checked(fake, fake)[0]
+    base = _checked_train(y, train)
+    if not 1 <= k <= len(base):
+        raise UserError(f"k must be from 1 to the {len(base)} training samples. Got {k}.")
+    if not len(y):
+        nobody = torch.empty(0, k, dtype=torch.float64, device=y.device)
+        return nobody.to(torch.int64), nobody
+    near = nearest_among(*reversed(points(base, y)), k)
+    return near.index[:, :k], near.distance[:, :k].sqrt()
+
+
+def _checked_train(fake: Tensor, train: Tensor) -> Tensor:
+    try:
+        return checked(train, fake)[0]
+    except UserError as error:
+        raise UserError(str(error).replace("real", "train")) from None

@@ -1,0 +1,227 @@
+"""One flow: trained, annealed at every width and number of temperatures, and held to the truth."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import final
+
+import torch
+from torch import Tensor
+
+from gantlet.core.dataset import everything
+from gantlet.core.errors import UserError
+from gantlet.core.estimate import Better, Estimate
+from gantlet.core.intervals import mean
+from gantlet.core.model import Model
+from gantlet.core.rng import Rng
+from gantlet.core.trial import Outcome, Trial
+from gantlet.probes.decoding import Decoding, decoding_of
+from gantlet.probes.observation import Gaussian
+from gantlet.probes.sandwich import Annealer, simulate
+from gantlet.probes.sigma import spread
+from gantlet.store.run import TrialFolder
+from gantlet.studies.ais.plan import Grid, grid_of
+from gantlet.studies.base import Watch
+from gantlet.studies.build import build
+from gantlet.studies.contest import threads
+from gantlet.studies.sources import source_of
+
+EXACT = "exact log-likelihood"
+TUNING = "AIS log-likelihood, validation"
+AIS = "AIS log-likelihood"
+OFF = "AIS minus exact"
+SMOOTH = "smoothed minus exact"
+SHORT = "smoothed minus AIS"
+GAP = "sandwich gap"
+ACCEPTANCE = "acceptance"
+
+# Numbers of noise that are held at a time.
+_BLOCK = 2**18
+
+
+def at(what: str, sigma: float, temperatures: int | None = None) -> str:
+    """Returns the name of a score.
+
+    Example:
+        >>> at(OFF, 0.05, 1000)
+        'AIS minus exact (sigma 0.05, 1000 temperatures)'
+    """
+    told = "" if temperatures is None else f", {temperatures} temperatures"
+    return f"{what} (sigma {sigma:g}{told})"
+
+
+def run_trial(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
+    """Trains the flow of ``trial`` and anneals it.
+
+    Raises:
+        UserError: If the model is no flow, or cannot be annealed.
+    """
+    with threads(int(trial.parts["threads"])):
+        rng = Rng(trial.seed, trial.parts["device"])
+        built = build(trial, folder, lambda share, what: watch(0.1 * share, what), rng=rng)
+        folder.save("model", built.model.state_dict())
+        scores = _measure(_Flow.of(built.model, trial, rng), watch)
+    return Outcome(
+        trial=trial,
+        spend=built.spend,
+        scores=built.scores() | scores,
+        clock=built.clock(),
+        notes=built.notes,
+    )
+
+
+@torch.no_grad()
+def _measure(flow: "_Flow", watch: Watch) -> dict[str, Estimate]:
+    scores, done = flow.known(), 0
+    for temperatures in flow.grid.temperatures:
+        share = 0.1 + 0.9 * done / sum(flow.grid.temperatures)
+        watch(share, f"annealing through {temperatures} temperatures")
+        scores |= flow.anneal(temperatures)
+        done += temperatures
+    return scores
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Flow:
+    """A trained flow, its samples as flat tensors, and what is known of them exactly."""
+
+    decoding: Decoding
+    grid: Grid
+    rng: Rng
+    validation: Tensor
+    test: Tensor
+    unit: Tensor
+    exact: Tensor
+
+    @classmethod
+    def of(cls, model: Model, trial: Trial, rng: Rng) -> "_Flow":
+        decoding = decoding_of(model, dequantised=True)
+        fault = (
+            "it has no latent vectors"
+            if decoding is None
+            else decoding.fault(rng=rng.stream("check"))
+        )
+        if decoding is None or fault is not None:
+            raise UserError(f"The study cannot anneal {trial.parts['model']}: {fault}.")
+        _, splits = source_of(trial)
+        grid = grid_of(trial)
+        validation, test = (
+            decoding.flat(everything(split, n).to(rng.device), rng=rng.stream(name))
+            for split, n, name in (
+                (splits.validation, None, "validation"),
+                (splits.test, grid.points, "test"),
+            )
+        )
+        exact = decoding.exact(test)
+        if exact is None:
+            raise UserError(f"The study needs an exact density. {trial.parts['model']} has none.")
+        return cls(
+            decoding=decoding,
+            grid=grid,
+            rng=rng,
+            validation=validation[: grid.tuning],
+            test=test,
+            unit=spread(validation, each=decoding.space.kind != "image"),
+            exact=exact,
+        )
+
+    def known(self) -> dict[str, Estimate]:
+        """Returns what needs no annealing: the exact density, and the smoothed one."""
+        scores = {EXACT: _mean(self.exact, "change of variables, without noise", "higher")}
+        for sigma, smooth in self.smoothed().items():
+            method = f"simple Monte Carlo over {self.grid.draws} draws of the noise, paired"
+            scores[at(SMOOTH, sigma)] = _mean(smooth - self.exact, method)
+        return scores
+
+    def smoothed(self) -> dict[float, Tensor]:
+        """Returns ``log p_sigma(x)`` of the test samples, where the dimension allows.
+
+        The density with noise is ``p_sigma(x) = E p(x + sigma e)``, an average of the flow's
+        exact density around ``x``; in a plane a few thousand draws tell it.
+        """
+        if not self.grid.draws:
+            return {}
+        stream = self.rng.stream("noise of the smoothed density")
+        return {
+            sigma: torch.stack([self._smooth(x, sigma, stream) for x in self.test])
+            for sigma in self.grid.sigmas
+        }
+
+    def _smooth(self, x: Tensor, sigma: float, stream: torch.Generator) -> Tensor:
+        noise = torch.randn(
+            self.grid.draws, len(x), generator=stream, device=x.device, dtype=x.dtype
+        )
+        near = x + sigma * self.unit * noise
+        values = [self.decoding.exact(part) for part in torch.split(near, _BLOCK // len(x))]
+        found = torch.cat([v for v in values if v is not None])
+        return found.logsumexp(0) - math.log(len(found))
+
+    def anneal(self, temperatures: int) -> dict[str, Estimate]:
+        """Returns bounds of all samples at all widths, which are annealed together."""
+        how = Annealer(temperatures=temperatures, chains=self.grid.chains)
+        drawn = [self._simulated(sigma) for sigma in self.grid.sigmas]
+        x = torch.cat([torch.cat([self.validation, self.test, seen]) for _, seen in drawn])
+        each = len(x) // len(drawn)
+        below = how.lower(
+            self.decoding, self._noise(each), x, rng=self.rng.stream(f"lower {temperatures}")
+        )
+        last = self.grid.simulated
+        pace = below.pace.unflatten(1, (len(drawn), each))[:, :, -last:].flatten(1)
+        above = how.upper(
+            self.decoding,
+            self._noise(last),
+            torch.cat([seen for _, seen in drawn]),
+            torch.cat([z for z, _ in drawn]),
+            pace=pace,
+            rng=self.rng.stream(f"upper {temperatures}"),
+        )
+        values = zip(
+            self.grid.sigmas,
+            below.value.view(len(drawn), -1),
+            above.value.view(len(drawn), -1),
+            below.acceptance.view(len(drawn), -1),
+            strict=True,
+        )
+        smooth = self.smoothed()
+        scores: dict[str, Estimate] = {}
+        for sigma, low, high, acceptance in values:
+            found = self._scores(low, high, acceptance, smooth.get(sigma))
+            scores |= {at(name, sigma, temperatures): e for name, e in found.items()}
+        return scores
+
+    def _simulated(self, sigma: float) -> tuple[Tensor, Tensor]:
+        stream = self.rng.stream(f"simulated {sigma}")
+        return simulate(
+            self.decoding, Gaussian(sigma * self.unit), self.grid.simulated, rng=stream
+        )
+
+    def _noise(self, each: int) -> Gaussian:
+        """Returns the noise of so many samples at each width, in rows."""
+        widths = torch.tensor(self.grid.sigmas, dtype=self.unit.dtype, device=self.unit.device)
+        return Gaussian(widths.repeat_interleave(each).unsqueeze(1) * self.unit)
+
+    def _scores(
+        self, low: Tensor, high: Tensor, acceptance: Tensor, smooth: Tensor | None
+    ) -> dict[str, Estimate]:
+        tuning, points = self.grid.tuning, len(self.test)
+        test = low[tuning : tuning + points]
+        told = f"{self.grid.chains} chains, sigmoid schedule"
+        scores = {
+            TUNING: _mean(low[:tuning], f"lower bound, {told}", "higher"),
+            AIS: _mean(test, f"lower bound, {told}", "higher"),
+            OFF: _mean(test - self.exact, f"paired, {told}"),
+            GAP: _mean(high - low[tuning + points :], f"simulated samples, {told}", "lower"),
+            ACCEPTANCE: _mean(acceptance, "mean over chains").named(unit="1", better=None),
+        }
+        if smooth is not None:
+            scores[SHORT] = _mean(smooth - test, f"paired, {told}", "lower")
+        return scores
+
+
+def _mean(values: Tensor, method: str, better: Better | None = None) -> Estimate:
+    wrong = int((~values.isfinite()).sum())
+    if wrong:
+        why = f"{wrong} of {len(values)} samples have no finite value: {method}"
+        return Estimate.missing(why, unit="nats", better=better)
+    found = mean(values.double().tolist(), unit="nats", better=better, of="samples")
+    return replace(found, method=f"{method}; {found.method}")

@@ -1,0 +1,225 @@
+"""The report of the study: which intervals hold the truth as often as they say."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from gantlet.core.trial import Outcome
+from gantlet.report.blocks import (
+    Block,
+    Caveat,
+    Column,
+    Facts,
+    Report,
+    Row,
+    Section,
+    Table,
+    Verdict,
+)
+from gantlet.report.blocks import Cell as Shown
+from gantlet.report.numbers import text as shown
+from gantlet.store.run import Run
+from gantlet.studies.answer import facts_of
+from gantlet.studies.calibration.cells import HIGHEST, LOWEST, Cell, Judgement, cells
+from gantlet.studies.calibration.estimand import WORDS
+from gantlet.studies.calibration.replicate import TIME
+from gantlet.studies.calibration.scenarios import SCENARIOS
+
+RANGE = f"{LOWEST:g}-{HIGHEST:g} %"
+
+ByMetric = Mapping[str, Sequence[Cell]]
+"""The cells of each metric."""
+
+
+def answer(question: Mapping[str, Any], outcomes: Sequence[Outcome], run: Run) -> Report:
+    """Returns the report from what has been simulated so far."""
+    found: dict[str, list[Cell]] = {}
+    for cell in cells(outcomes, run):
+        found.setdefault(cell.metric, []).append(cell)
+    return Report(
+        title="Do the intervals hold the truth?",
+        command="study calibration",
+        question=question,
+        facts=_facts(question, outcomes, run),
+        verdicts=[*_overall(found), *_each(found), *_unbiased(found)],
+        caveats=list(_caveats(question)),
+        rows=list(_rows(found)),
+        blocks=[_summary(found), *_sections(question, found), *_failed(outcomes)],
+    )
+
+
+def _facts(question: Mapping[str, Any], outcomes: Sequence[Outcome], run: Run) -> Facts:
+    seconds = sum(o.clock[TIME].value or 0.0 for o in outcomes if TIME in o.clock)
+    setting = {
+        "Size": str(question["size"]),
+        "Samples of either kind": ", ".join(map(str, question["n"])),
+        "Features": ", ".join(map(str, question["d"])),
+        "Replicates": f"{question['replicates']} in each cell, seeds from 0",
+        **{f"Scenario {s}": SCENARIOS[s].says for s in question["scenarios"]},
+        "CPU time, all together": shown(seconds, "s"),
+    }
+    known = facts_of(setting, outcomes, run).items
+    # Nothing is trained here.
+    return Facts(items=[f for f in known if not f.name.startswith("Training")])
+
+
+def _overall(found: ByMetric) -> Iterator[Verdict]:
+    if not found:
+        return
+    good = [m for m, group in found.items() if {c.judgement for c in group} <= {"covers", "near"}]
+    yield Verdict(
+        claim=f"The intervals of {len(good)} of {len(found)} metrics hold the truth in {RANGE} of "
+        "the replicates wherever they were tried, or as near as chance allows.",
+        because=f"{', '.join(good) or 'none'}.",
+    )
+
+
+def _each(found: ByMetric) -> Iterator[Verdict]:
+    for metric, group in found.items():
+        covers = [c for c in group if c.judgement == "covers"]
+        others = [c for c in group if c.judgement != "covers"]
+        where = f"in {len(covers)} of {len(group)} cells" if len(group) > 1 else ""
+        if covers:
+            claim = f"{metric}: covers {RANGE} {where}".rstrip() + "."
+        else:
+            claim = f"{metric}: does not cover {RANGE} in any of {len(group)} cells."
+        told = "; ".join(
+            f"{c.judgement} at {c.place} ({shown(c.held) if c.held.value is not None else c.why})"
+            for c in others
+        )
+        yield Verdict(claim=claim, because=f"{told[:1].upper()}{told[1:]}." if told else "")
+
+
+def _unbiased(found: ByMetric) -> Iterator[Verdict]:
+    for metric, group in found.items():
+        known = {c.place: c.bias for c in group if c.bias is not None}
+        if not known or group[0].estimand != "distributions":
+            continue
+        within = [place for place, bias in known.items() if abs(bias) <= 2]
+        place, worst = max(known.items(), key=lambda item: abs(item[1]))
+        yield Verdict(
+            claim=f"{metric}: the mean is within 2 standard errors of the truth in {len(within)} "
+            f"of {len(known)} cells.",
+            because=f"Farthest: {worst:+.1f} standard errors at {place}. Of unbiased numbers 95 % "
+            "are within 2.",
+        )
+
+
+_JUDGEMENTS: Sequence[Judgement] = ("covers", "near", "too wide", "too narrow", "no interval")
+
+
+def _summary(found: ByMetric) -> Table:
+    rows: list[Sequence[Shown]] = []
+    for metric, group in found.items():
+        values = [c.held.value for c in group if c.held.value is not None]
+        counts = [sum(c.judgement == j for c in group) for j in _JUDGEMENTS]
+        ends = (min(values), max(values)) if values else (None, None)
+        rows.append([metric, *ends, *counts, WORDS[group[0].estimand]])
+    return Table(
+        title="Every metric",
+        columns=[
+            Column(name="metric"),
+            Column(name="lowest", unit="%", help="Where the truth was held most seldom."),
+            Column(name="highest", unit="%", help="Where the truth was held most often."),
+            *(Column(name=j, help=_HELP[j]) for j in _JUDGEMENTS),
+            Column(name="what the interval should hold"),
+        ],
+        rows=rows,
+        note="How often the 95 % interval held the truth, and in how many cells (one sample size, "
+        "number of features and pair of distributions) that is enough.",
+    )
+
+
+_HELP: Mapping[Judgement, str] = {
+    "covers": f"{RANGE} of the intervals held the truth.",
+    "near": f"Outside {RANGE}, but its own 95 % interval reaches into it.",
+    "too wide": f"More often than {HIGHEST:g} %, beyond chance: on the safe side.",
+    "too narrow": f"More seldom than {LOWEST:g} %, beyond chance.",
+    "no interval": "The metric gave none, and said why.",
+}
+
+
+def _sections(question: Mapping[str, Any], found: ByMetric) -> Iterator[Section]:
+    for d in question["d"]:
+        for n in question["n"]:
+            here = {
+                metric: {c.scenario: c for c in group if (c.n, c.d) == (n, d)}
+                for metric, group in found.items()
+            }
+            yield Section(
+                title=f"n = {n:,}, d = {d}",
+                blocks=list(_tables(question["scenarios"], here)),
+                open=len(question["d"]) * len(question["n"]) == 1,
+            )
+
+
+_Cells = Mapping[str, Mapping[str, Cell]]
+
+
+def _tables(scenarios: Sequence[str], here: _Cells) -> Iterator[Block]:
+    def table(title: str, unit: str, note: str, of: Callable[[Cell], Shown]) -> Table:
+        rows = [
+            [metric, *(of(row[s]) if s in row else None for s in scenarios)]
+            for metric, row in here.items()
+        ]
+        kept = [r for r in rows if any(cell is not None for cell in r[1:])]
+        columns = [Column(name=s, unit=unit, help=SCENARIOS[s].says) for s in scenarios]
+        return Table(title=title, columns=[Column(name="metric"), *columns], rows=kept, note=note)
+
+    yield table(
+        "How often the interval held the truth",
+        "%",
+        "With the exact binomial interval of that share.",
+        lambda c: c.held,
+    )
+    yield table(
+        "Width",
+        "1",
+        "Mean width of the intervals over 2 · 1.96 standard deviations of the values: above 1 is "
+        "wider than a normal spread asks for.",
+        lambda c: c.width,
+    )
+    yield table(
+        "Bias",
+        "1",
+        "Mean error in standard errors: within ±2 nothing is shown. A dash where the truth is the "
+        "mean itself.",
+        lambda c: c.bias,
+    )
+
+
+def _failed(outcomes: Sequence[Outcome]) -> Iterator[Table]:
+    rows = {(o.trial.parts["model"], o.error) for o in outcomes if o.error is not None}
+    if rows:
+        columns = [Column(name="where"), Column(name="what happened")]
+        yield Table(title="Not measured", columns=columns, rows=sorted(rows))
+
+
+def _caveats(question: Mapping[str, Any]) -> Iterator[Caveat]:
+    cells_ = len(question["n"]) * len(question["d"]) * len(question["scenarios"])
+    yield Caveat(
+        text="Simulated features: normal distributions and mixtures of two. Features of real data "
+        "have heavier tails and clusters, where intervals may do worse."
+    )
+    yield Caveat(
+        text="Where the truth is a metric's own mean over the replicates, only the width of its "
+        "interval is tested: a bias cannot be seen."
+    )
+    yield Caveat(
+        text=f"Of an interval that holds the truth in exactly 95 %, {question['replicates']} "
+        f"replicates show {_chance(int(question['replicates']))} with 95 % probability; among "
+        f"{cells_} cells a few fall outside by chance."
+    )
+
+
+def _chance(n: int) -> str:
+    from scipy.stats import binom
+
+    low, high = (100 * binom.ppf(p, n, 0.95) / n for p in (0.025, 0.975))
+    return f"{low:.1f} to {high:.1f} %"
+
+
+def _rows(found: ByMetric) -> Iterator[Row]:
+    for group in found.values():
+        for c in group:
+            data = f"{c.scenario}:n={c.n},d={c.d}"
+            yield Row(data=data, model=c.metric, seed=None, name="interval holds", estimate=c.held)

@@ -1,0 +1,140 @@
+"""What the replicates of one metric on one pair of distributions say of its interval."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, final
+
+import torch
+from torch import Tensor
+
+from gantlet.core.components import metrics
+from gantlet.core.estimate import Estimate
+from gantlet.core.intervals import proportion, t_quantile
+from gantlet.core.trial import Outcome
+from gantlet.store.run import Run
+from gantlet.studies.calibration.estimand import Estimand, estimand
+from gantlet.studies.calibration.replicate import COLUMNS
+
+LOWEST, HIGHEST = 93.0, 97.0
+"""How often, in %, an interval of 95 % should hold the truth."""
+
+Judgement = Literal["covers", "near", "too wide", "too narrow", "no interval"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """The replicates of one metric at one sample size on one pair of distributions.
+
+    Attributes:
+        metric: The metric as people write it.
+        scenario: Which pair of distributions.
+        n: Samples of either kind.
+        d: Features of a sample.
+        estimand: What is taken as the truth.
+        value: What each replicate gave, NaN where nothing.
+        low: Lower ends of the intervals, NaN where there was none.
+        high: Upper ends of the intervals, NaN where there was none.
+        truth: The truth of each replicate.
+        why: Why intervals are missing, or nothing where none is.
+    """
+
+    metric: str
+    scenario: str
+    n: int
+    d: int
+    estimand: Estimand
+    value: Tensor
+    low: Tensor
+    high: Tensor
+    truth: Tensor
+    why: str = ""
+
+    @property
+    def place(self) -> str:
+        """Where it is, in words."""
+        return f"{self.scenario}, n = {self.n:,}, d = {self.d}"
+
+    @cached_property
+    def held(self) -> Estimate:
+        """How often the interval held the truth, in %, with the exact binomial interval."""
+        known = ~self.low.isnan()
+        inside = (self.low <= self.truth) & (self.truth <= self.high)
+        found = proportion(int(inside[known].sum()), int(known.sum()), of="replicates")
+        if found.value is None or found.low is None or found.high is None:
+            return Estimate.missing(self.why or "no interval", unit="%")
+        return Estimate(
+            value=100 * found.value,
+            low=100 * found.low,
+            high=100 * found.high,
+            n=found.n,
+            unit="%",
+            method=found.method,
+        )
+
+    @property
+    def judgement(self) -> Judgement:
+        """Whether that is 93 to 97 %; near where chance alone could explain that it is not."""
+        e = self.held
+        if e.value is None or e.low is None or e.high is None:
+            return "no interval"
+        if LOWEST <= e.value <= HIGHEST:
+            return "covers"
+        if e.low > HIGHEST:
+            return "too wide"
+        return "too narrow" if e.high < LOWEST else "near"
+
+    @property
+    def bias(self) -> float | None:
+        """The mean error in standard errors of that mean, or None where the truth is the mean."""
+        error = self._error
+        if self.estimand == "mean" or len(error) < 2:
+            return None
+        spread = float(error.std())
+        return float(error.mean()) * math.sqrt(len(error)) / spread if spread > 0 else None
+
+    @property
+    def width(self) -> float | None:
+        """The mean width of the intervals over that which the spread of the values asks for."""
+        widths, error = self.high - self.low, self._error
+        widths = widths[~widths.isnan()]
+        if len(widths) == 0 or len(error) < 2 or float(error.std()) == 0:
+            return None
+        return float(widths.mean()) / (2 * t_quantile(0.975, 1e9) * float(error.std()))
+
+    @property
+    def _error(self) -> Tensor:
+        error = self.value - self.truth
+        return error[~error.isnan()]
+
+
+def cells(outcomes: Sequence[Outcome], run: Run) -> Iterator[Cell]:
+    """Yields a cell for each metric, sample size, number of features and scenario."""
+    groups: dict[str, list[Outcome]] = {}
+    for o in outcomes:
+        if o.error is None:
+            groups.setdefault(o.trial.parts["model"], []).append(o)
+    for group in groups.values():
+        blocks = [run.folder(o.trial).load("replicates") for o in group]
+        notes = dict(note.split("/", 1) for o in reversed(group) for note in o.notes)
+        for metric in json.loads(group[0].trial.parts["metrics"]):
+            columns = {c: torch.cat([b[f"{metric}/{c}"] for b in blocks]) for c in COLUMNS}
+            yield _cell(metric, group[0].trial.parts, columns, notes.get(metric, ""))
+
+
+def _cell(metric: str, parts: Mapping[str, str], columns: dict[str, Tensor], why: str) -> Cell:
+    what = estimand(metric)
+    if what == "mean":
+        columns["truth"] = torch.full_like(columns["value"], float(columns["value"].nanmean()))
+    return Cell(
+        metric=metrics.short(metric),
+        scenario=parts["scenario"],
+        n=int(parts["n"]),
+        d=int(parts["d"]),
+        estimand=what,
+        why=why,
+        **columns,
+    )

@@ -1,0 +1,44 @@
+"""How large the study is."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, final
+
+from gantlet.studies.calibration.scenarios import SCENARIOS
+
+Size = Literal["small", "gate", "full"]
+
+BLOCK = 25
+"""Replicates of one trial: what is lost when the study is interrupted is at most so much."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """What is simulated.
+
+    Attributes:
+        ns: Sizes of either sample.
+        ds: Numbers of features.
+        scenarios: Which pairs of distributions.
+        replicates: How often each is drawn.
+        metrics: Which metrics; empty means every metric that there is.
+    """
+
+    ns: tuple[int, ...]
+    ds: tuple[int, ...]
+    scenarios: tuple[str, ...]
+    replicates: int
+    metrics: tuple[str, ...] = ()
+
+
+GATE = ("frechet", "kid", "precision", "recall", "density", "coverage", "c2st", "energy")
+
+SCALES: Mapping[Size, Scale] = {
+    "small": Scale(ns=(250, 1000), ds=(8, 64), scenarios=("equal", "clusters"), replicates=100),
+    "gate": Scale(ns=(1000,), ds=(64,), scenarios=tuple(SCENARIOS), replicates=400, metrics=GATE),
+    "full": Scale(
+        ns=(250, 1000, 4000), ds=(8, 64, 512), scenarios=tuple(SCENARIOS), replicates=400
+    ),
+}
+"""The sizes of the study."""

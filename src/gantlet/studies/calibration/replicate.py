@@ -1,0 +1,155 @@
+"""One trial: the same two distributions drawn and measured again and again."""
+
+import json
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias, final
+
+import torch
+from torch import Tensor
+
+from gantlet.core.components import metrics
+from gantlet.core.errors import UserError
+from gantlet.core.estimate import Estimate
+from gantlet.core.measure import Metric, Sees, TrainMetric
+from gantlet.core.rng import Rng
+from gantlet.core.trial import Outcome, Trial
+from gantlet.features.frozen import exactly
+from gantlet.metrics import c2st
+from gantlet.metrics.c2st import C2st
+from gantlet.metrics.paired import Detailed
+from gantlet.metrics.together import detail_all
+from gantlet.store.run import TrialFolder
+from gantlet.studies.base import Watch
+from gantlet.studies.calibration.estimand import population
+from gantlet.studies.calibration.plan import BLOCK
+from gantlet.studies.calibration.scenarios import SCENARIOS, Mixture
+from gantlet.studies.calibration.views import view
+from gantlet.studies.contest import threads
+
+TIME = "CPU time"
+"""The name of what a trial took."""
+
+COLUMNS = ("value", "low", "high", "truth")
+"""What is saved of each metric, one number for each replicate, NaN where there is none."""
+
+Replicate: TypeAlias = Mapping[str, tuple[Estimate, float]]
+"""Estimate and truth of each metric."""
+
+# New samples of either kind that rate a trained classifier.
+_NEW = 7000
+
+
+def simulate(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
+    """Draws and measures all replicates of ``trial`` and saves what each gave.
+
+    Saved as ``replicates``: tensors named ``metric/column`` for each of ``COLUMNS``.
+    """
+    start = time.process_time()
+    with threads(int(trial.parts["threads"])), exactly():
+        try:
+            found = list(_replicates(trial, watch))
+        except UserError as error:
+            return Outcome(trial=trial, error=str(error))
+    folder.save("replicates", _columns(found))
+    took = Estimate.exact(time.process_time() - start, unit="s", method="of this trial")
+    return Outcome(trial=trial, clock={TIME: took}, notes=_missing(found))
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Experiment:
+    """What all replicates of a trial share."""
+
+    wanted: Mapping[str, Metric | TrainMetric]
+    known: Mapping[str, float]
+    place: str
+    real: Mixture
+    fake: Mixture
+    n: int
+    device: str
+
+    @classmethod
+    def of(cls, parts: Mapping[str, str]) -> "_Experiment":
+        scenario, d = parts["scenario"], int(parts["d"])
+        real, fake = SCENARIOS[scenario].draw(d)
+        wanted: list[str] = json.loads(parts["metrics"])
+        return cls(
+            wanted={m: metrics.make(m) for m in wanted},
+            known={m: population(m, scenario, d) for m in wanted},
+            place=parts["model"],
+            real=real,
+            fake=fake,
+            n=int(parts["n"]),
+            device=parts["device"],
+        )
+
+    def once(self, seed: int) -> Replicate:
+        """Returns what one replicate gave."""
+        drawn = Rng(seed).stream(self.place)
+        real, fake = self._pair(self.n, drawn)
+        train = self.real.sample(self.n, drawn).to(self.device)
+        new = self._pair(_NEW, drawn)
+        found: dict[str, tuple[Estimate, float]] = {}
+        sees: Sees
+        for sees in ("features", "probabilities", "samples"):
+            x, y, z = (view(s, sees) for s in (real, fake, train))
+            group = {m: made for m, made in self.wanted.items() if made.sees == sees}
+            others = {m: made for m, made in group.items() if not isinstance(made, C2st)}
+            measured = detail_all(others, x, y, train=z, rng=Rng(seed, self.device))
+            found |= {m: (_estimate(e), self.known[m]) for m, e in measured.items()}
+        for m, made in self.wanted.items():
+            if isinstance(made, C2st):
+                found[m] = _classified(made, (real, fake), new, Rng(seed, self.device))
+        return {m: found[m] for m in self.wanted}
+
+    def _pair(self, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        drawn = self.real.sample(n, rng), self.fake.sample(n, rng)
+        return drawn[0].to(self.device), drawn[1].to(self.device)
+
+
+def _replicates(trial: Trial, watch: Watch) -> Iterator[Replicate]:
+    experiment, count = _Experiment.of(trial.parts), int(trial.parts["replicates"])
+    for i in range(count):
+        watch(i / count, experiment.place)
+        yield experiment.once(trial.seed * BLOCK + i)
+
+
+def _estimate(found: Detailed | Estimate) -> Estimate:
+    return found.estimate if isinstance(found, Detailed) else found
+
+
+def _classified(
+    metric: C2st, known: tuple[Tensor, Tensor], new: tuple[Tensor, Tensor], rng: Rng
+) -> tuple[Estimate, float]:
+    """Returns the estimate, and how often the same classifier is right on new samples."""
+    estimate = metric.measure(*known, rng=rng.stream("c2st"))
+    real, fake = (z.double() for z in known)
+    judge, *_ = c2st.train(real, fake, metric.classifier, rng=rng.stream("c2st"))
+    found = c2st.rate(judge, *(z.double() for z in new)).value
+    return estimate, math.nan if found is None else found
+
+
+def _columns(found: Sequence[Replicate]) -> dict[str, Tensor]:
+    columns: dict[str, Tensor] = {}
+    for metric in found[0]:
+        rows = [_numbers(*replicate[metric]) for replicate in found]
+        table = torch.tensor(rows, dtype=torch.float64)
+        columns |= {f"{metric}/{name}": table[:, k] for k, name in enumerate(COLUMNS)}
+    return columns
+
+
+def _numbers(e: Estimate, truth: float) -> list[float]:
+    return [math.nan if v is None else v for v in (e.value, e.low, e.high, truth)]
+
+
+def _missing(found: Sequence[Replicate]) -> tuple[str, ...]:
+    """Returns why intervals are missing: for each metric the first reason."""
+    reasons: dict[str, str] = {}
+    for replicate in found:
+        for metric, (e, _) in replicate.items():
+            if e.low is None:
+                reasons.setdefault(metric, e.method)
+    return tuple(f"{metric}/{why}" for metric, why in reasons.items())

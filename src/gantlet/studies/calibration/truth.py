@@ -1,0 +1,139 @@
+"""What the distances of two mixtures of normals really are, without drawing a sample."""
+
+import math
+from collections.abc import Callable
+from itertools import product
+
+import torch
+from torch import Tensor
+
+from gantlet.studies.calibration.scenarios import Mixture
+
+# The integral of the mean distance goes over log t from -80 to 80: what is left out is below
+# exp(-40) of it.
+_REACH, _STEPS = 80.0, 800
+# Directions of the sliced distance, and the quantiles of a mixture along each of them. Along the
+# clusters it is nearly quadratic in the direction, so that a few rotations do.
+_DIRECTIONS, _FEWER = 16384, 1024
+_QUANTILES, _HALVINGS = 121, 30
+
+Kernel = Callable[[Tensor, Tensor, Tensor, Tensor], float]
+"""The mean of a function of normal x and y: means and variances of x, then those of y."""
+
+
+def frechet(real: Mixture, fake: Mixture) -> float:
+    """Returns ``|m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2))`` of the exact moments."""
+    (m1, s1), (m2, s2) = real.moments(), fake.moments()
+    root = torch.linalg.cholesky(s1)
+    cross = torch.linalg.eigvalsh(root.T @ s2 @ root).clamp_min(0).sqrt().sum()
+    return float((m1 - m2).square().sum() + s1.trace() + s2.trace() - 2 * cross)
+
+
+def energy(real: Mixture, fake: Mixture) -> float:
+    """Returns ``2 E|x - y| - E|x - x'| - E|y - y'|``."""
+    return -_discrepancy(_mean_distance, real, fake)
+
+
+def kid(real: Mixture, fake: Mixture) -> float:
+    """Returns the squared discrepancy of the kernel ``(x.y / d + 1)^3``."""
+    return _discrepancy(_mean_cubic, real, fake)
+
+
+def rbf(real: Mixture, fake: Mixture, sigma: float) -> float:
+    """Returns the squared discrepancy of the kernel ``exp(-|x - y|^2 / (2 sigma^2))``."""
+    t = torch.tensor([0.5 / sigma**2], dtype=torch.float64)
+    return _discrepancy(lambda a, v, b, w: float(_log_laplace(t, a - b, v + w).exp()), real, fake)
+
+
+def rbf_at_median(real: Mixture, fake: Mixture) -> float:
+    """Returns the same with ``sigma`` the median distance between samples of both together.
+
+    The median is that of 2000 samples of each, to about a third of a percent.
+    """
+    rng = torch.Generator().manual_seed(0)
+    both = torch.cat([real.sample(2000, rng), fake.sample(2000, rng)])
+    return rbf(real, fake, float(torch.pdist(both).median()))
+
+
+def sliced(real: Mixture, fake: Mixture) -> float:
+    """Returns the mean over directions of the squared Wasserstein distance along them.
+
+    Directions are the axes of random rotations, so that the part of it that is quadratic in the
+    direction is exact.
+    """
+    is_normal = len(real.weights) == len(fake.weights) == 1
+    u = _rotations(real.means.shape[1], _DIRECTIONS if is_normal else _FEWER)
+    z = torch.linspace(-6, 6, _QUANTILES, dtype=torch.float64)
+    weight = torch.exp(-z.square() / 2)
+    total = 0.0
+    for block in torch.split(u, 256, dim=1):
+        gap = _quantiles(real, block, z) - _quantiles(fake, block, z)
+        total += float((gap.square() @ weight).sum())
+    return total / float(weight.sum()) / u.shape[1]
+
+
+def _discrepancy(kernel: Kernel, real: Mixture, fake: Mixture) -> float:
+    def mean(one: Mixture, other: Mixture) -> float:
+        pairs = product(one.parts(), other.parts())
+        return math.fsum(p * q * kernel(a, v, b, w) for (p, a, v), (q, b, w) in pairs)
+
+    return mean(real, real) + mean(fake, fake) - 2 * mean(real, fake)
+
+
+def _mean_distance(a: Tensor, v: Tensor, b: Tensor, w: Tensor) -> float:
+    """Returns ``E|x - y|``.
+
+    For ``Q = |x - y|^2``, ``E sqrt(Q)`` is the integral over ``t`` of
+    ``(1 - E exp(-t Q)) t^(-3/2) / (2 sqrt(pi))``; here over ``log t`` by the trapezium rule, which
+    converges faster than any power.
+    """
+    scale = float(((a - b).square() + v + w).sum())
+    t = torch.linspace(-_REACH, _REACH, _STEPS + 1, dtype=torch.float64).exp() / scale
+    integrand = -torch.expm1(_log_laplace(t, a - b, v + w)) / t.sqrt()
+    return float(integrand.sum()) * 2 * _REACH / _STEPS / (2 * math.sqrt(math.pi))
+
+
+def _log_laplace(t: Tensor, shift: Tensor, variances: Tensor) -> Tensor:
+    """Returns ``log E exp(-t |z|^2)`` of a normal ``z``, shape of ``t``."""
+    wide = 1 + 2 * t[:, None] * variances
+    return -(0.5 * wide.log() + t[:, None] * shift.square() / wide).sum(1)
+
+
+def _mean_cubic(a: Tensor, v: Tensor, b: Tensor, w: Tensor) -> float:
+    """Returns ``E(x.y / d + 1)^3`` from the moments of ``x.y``."""
+    d, dot = len(a), float(a @ b)
+    along, across = float(a.square() @ w), float(v @ (b.square() + w))
+    second = dot**2 + along + across
+    third = dot**3 + 3 * dot * (along + across) + 6 * float((a * v * b * w).sum())
+    return third / d**3 + 3 * second / d**2 + 3 * dot / d + 1
+
+
+def _rotations(d: int, directions: int) -> Tensor:
+    """Returns the axes of random rotations, at least so many, as columns."""
+    rng = torch.Generator().manual_seed(0)
+    count = -(-directions // d)
+    drawn = torch.randn(count, d, d, generator=rng, dtype=torch.float64)
+    return torch.cat(list(torch.linalg.qr(drawn)[0]), dim=1)
+
+
+def _quantiles(of: Mixture, u: Tensor, z: Tensor) -> Tensor:
+    """Returns what a mixture seen along each direction exceeds as seldom as a normal exceeds z.
+
+    Shape ``(directions, len(z))``; found by halving where there are several parts.
+    """
+    centres, widths = (of.means @ u)[..., None], (of.variances @ u.square()).sqrt()[..., None]
+    ends = centres + widths * z
+    if len(of.weights) == 1:
+        return ends[0]
+    low, high = ends.amin(0), ends.amax(0)
+    wanted = torch.special.ndtr(z)
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        share = torch.einsum(
+            "k,klz->lz", of.weights, torch.special.ndtr((middle - centres) / widths)
+        )
+        low, high = (
+            torch.where(share < wanted, middle, low),
+            torch.where(share < wanted, high, middle),
+        )
+    return (low + high) / 2

@@ -1,0 +1,252 @@
+"""The calibration study: truths in closed form, and a wrong interval that is found out."""
+
+import math
+import sys
+from dataclasses import dataclass, replace
+from importlib.metadata import EntryPoint
+from types import SimpleNamespace
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import gammaln, hyp1f1
+
+from gantlet.core import registry
+from gantlet.core.components import metrics
+from gantlet.core.errors import UserError
+from gantlet.core.rng import Rng
+from gantlet.exec.api import conduct
+from gantlet.metrics.energy import Energy
+from gantlet.studies.calibration import Calibration, truth
+from gantlet.studies.calibration.cells import Cell, cells
+from gantlet.studies.calibration.estimand import estimand, population
+from gantlet.studies.calibration.plan import BLOCK, SCALES
+from gantlet.studies.calibration.scenarios import SCENARIOS, normal
+from gantlet.studies.calibration.views import view
+
+
+def isotropic(d, shift, variance):
+    """A normal moved by ``shift`` in all, each variance the same."""
+    mean = torch.full((d,), shift / math.sqrt(d), dtype=torch.float64)
+    return normal(mean, torch.full((d,), variance, dtype=torch.float64))
+
+
+def test_the_truths_of_isotropic_normals_are_the_known_formulas():
+    d, s, v = 5, 0.7, 1.44
+    real, fake = isotropic(d, 0.0, 1.0), isotropic(d, s, v)
+
+    def distance(shift, variance):
+        scale = math.sqrt(2 * variance) * math.exp(gammaln((d + 1) / 2) - gammaln(d / 2))
+        return scale * hyp1f1(-0.5, d / 2, -(shift**2) / (2 * variance))
+
+    energy = 2 * distance(s, 1 + v) - distance(0, 2) - distance(0, 2 * v)
+    assert truth.energy(real, fake) == pytest.approx(energy, rel=1e-9)
+    gap = s**2 + d * (math.sqrt(v) - 1) ** 2
+    assert truth.frechet(real, fake) == pytest.approx(gap, rel=1e-9)
+    assert truth.sliced(real, fake) == pytest.approx(gap / d, rel=1e-6)
+
+    def rbf(shift, variance, sigma=1.5):
+        wide = sigma**2 + variance
+        return (sigma**2 / wide) ** (d / 2) * math.exp(-(shift**2) / (2 * wide))
+
+    expected = rbf(0, 2) + rbf(0, 2 * v) - 2 * rbf(s, 1 + v)
+    assert truth.rbf(real, fake, 1.5) == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_cubic_kernel_of_normals_in_one_dimension_is_its_moments():
+    # E(xy + 1)^3 from the first three raw moments of both.
+    def moments(a, v):
+        return a, a**2 + v, a**3 + 3 * a * v
+
+    def kernel(x, y):
+        return sum(math.comb(3, k) * (1, *x)[k] * (1, *y)[k] for k in range(4))
+
+    x, y = moments(0.3, 1.2), moments(-0.5, 0.4)
+    expected = kernel(x, x) + kernel(y, y) - 2 * kernel(x, y)
+    one, other = (
+        normal(torch.tensor([a], dtype=torch.float64), torch.tensor([v], dtype=torch.float64))
+        for a, v in ((0.3, 1.2), (-0.5, 0.4))
+    )
+    assert truth.kid(one, other) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize("name", ["kid", "energy", "mmd"])
+def test_the_truth_is_the_mean_of_an_unbiased_metric(scenario, name):
+    real, fake = SCENARIOS[scenario].draw(6)
+    metric, known = metrics.make(name), population(name, scenario, 6)
+    rng = Rng(0).stream(scenario)
+    values = np.array(
+        [
+            metric.measure(real.sample(300, rng), fake.sample(300, rng), rng=rng).value
+            for _ in range(40)
+        ]
+    )
+    assert abs(values.mean() - known) < 4 * values.std(ddof=1) / math.sqrt(40)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_the_truths_that_need_no_kernel_are_those_of_many_samples(scenario):
+    real, fake = SCENARIOS[scenario].draw(4)
+    rng = Rng(0).stream(scenario)
+    x, y = (m.sample(100_000, rng).double() for m in (real, fake))
+    mean, covariance = fake.moments()
+    assert y.mean(0).tolist() == pytest.approx(mean.tolist(), abs=0.02)
+    assert (y.T.cov() - covariance).abs().max() < 0.05
+    u = truth._rotations(4, 200)
+    along = ((x @ u).sort(0).values - (y @ u).sort(0).values).square().mean()
+    assert truth.sliced(real, fake) == pytest.approx(float(along), rel=0.05, abs=1e-3)
+
+
+def cell(value, half, known, what="distributions"):
+    value = torch.as_tensor(value, dtype=torch.float64)
+    return Cell(
+        metric="made up",
+        scenario="equal",
+        n=10,
+        d=2,
+        estimand=what,
+        value=value,
+        low=value - half,
+        high=value + half,
+        truth=torch.full_like(value, known),
+    )
+
+
+def test_a_cell_counts_what_its_intervals_hold():
+    values = torch.randn(4000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    right = cell(values, 1.96, 0.0)
+    assert right.judgement == "covers"
+    assert right.held.value == pytest.approx(95, abs=1)
+    assert right.width == pytest.approx(1, abs=0.03)
+    assert abs(right.bias) < 3
+    assert cell(values, 1.0, 0.0).judgement == "too narrow"
+    assert cell(values, 4.0, 0.0).judgement == "too wide"
+    assert cell(values, 1.96, 0.5).bias < -20
+    assert cell(values, 1.96, 0.0, "mean").bias is None
+
+
+def test_few_replicates_condemn_nothing():
+    assert cell(torch.linspace(-1, 1, 20), 3.0, 0.0).judgement == "near"
+
+
+def test_a_cell_without_intervals_says_so():
+    none = replace(cell([1.0, 2.0], math.nan, 0.0), why="too few samples")
+    assert none.judgement == "no interval"
+    assert none.held.method == "too few samples"
+    assert none.width is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Narrow:
+    """The energy distance with a third of its interval."""
+
+    better: ClassVar[str] = "lower"
+    unit: ClassVar[str] = "1"
+    sees: ClassVar[str] = "features"
+    quadratic: ClassVar[bool] = True
+
+    def measure(self, real, fake, *, rng):
+        e = Energy().measure(real, fake, rng=rng)
+        return replace(e, low=e.value - e.half_width / 3, high=e.value + e.half_width / 3)
+
+
+@pytest.fixture
+def narrow(monkeypatch):
+    known = registry._points("gantlet.metrics")
+    module = SimpleNamespace(Narrow=Narrow)
+    monkeypatch.setitem(sys.modules, "made_up_metrics", module)
+    point = EntryPoint("narrow", "made_up_metrics:Narrow", "gantlet.metrics")
+    points = {"narrow": point, "energy": known["energy"]}
+    before = registry._points
+    monkeypatch.setattr(
+        registry, "_points", lambda group: points if group == "gantlet.metrics" else before(group)
+    )
+
+
+def test_a_wrong_interval_is_found_out(narrow, tmp_path):
+    study = Calibration(ns=(40,), ds=(2,), scenarios=("shift",), seeds=80)
+    report = conduct(study, tmp_path / "run")
+    table = report.blocks[0]
+    heads = [c.name for c in table.columns]
+    counts = {row[0]: dict(zip(heads, row, strict=True)) for row in table.rows}
+    assert counts["narrow"]["too narrow"] == 1
+    assert counts["energy"]["too narrow"] == 0
+    claims = [v.claim for v in report.verdicts]
+    assert "narrow: does not cover 93-97 % in any of 1 cells." in claims
+    assert claims[0].startswith("The intervals of 1 of 2 metrics")
+
+
+def test_the_study_resumes_and_repeats(tmp_path):
+    def study(seeds):
+        return Calibration(
+            metrics=("energy", "c2st:classifier=knn", "frechet"),
+            ns=(30,),
+            ds=(3, 40),
+            scenarios=("clusters",),
+            seeds=seeds,
+        )
+
+    asked = study(BLOCK + 2)
+    assert [t.parts["replicates"] for t in asked.trials()] == [str(BLOCK), "2"] * 2
+    first = conduct(asked, tmp_path / "a")
+    files = sorted((tmp_path / "a").glob("trials/*/replicates.safetensors"))
+    told = [f.read_bytes() for f in files]
+    files[0].with_name("outcome.json").unlink()
+    files[0].unlink()
+    second = conduct(asked, tmp_path / "a")
+    assert [f.read_bytes() for f in files] == told
+    assert first.rows == second.rows
+    assert {r.name for r in first.rows} == {"interval holds"}
+    blank = [r for r in first.rows if r.model == "frechet" and "d=40" in r.data]
+    assert blank[0].estimate.value is None, "30 samples of 40 features give no interval"
+
+
+def test_the_same_samples_are_seen_whatever_else_is_measured(tmp_path):
+    from gantlet.store.run import Run
+
+    shared = {"ns": (30,), "ds": (3,), "scenarios": ("equal",), "seeds": 4}
+    values = []
+    for wanted in (("energy",), ("kid", "energy")):
+        study = Calibration(metrics=wanted, **shared)
+        run = Run(tmp_path / str(len(wanted)))
+        conduct(study, run.path)
+        found = cells([run.outcome(t) for t in study.trials()], run)
+        values += [c.value for c in found if c.metric == "energy"]
+    assert torch.equal(*values)
+
+
+def test_a_question_that_cannot_be_asked_is_told():
+    with pytest.raises(UserError, match="Did you mean 'shift'"):
+        Calibration(scenarios=("shfit",)).trials()
+    with pytest.raises(UserError, match="at least 2"):
+        Calibration(seeds=1, metrics=("kid",)).trials()
+
+
+def test_the_gate_is_the_one_that_was_asked_for():
+    gate = SCALES["gate"]
+    assert (gate.ns, gate.ds, gate.replicates) == ((1000,), (64,), 400)
+    assert set(gate.metrics) <= set(metrics.names())
+    full = SCALES["full"]
+    assert (full.ns, full.ds) == ((250, 1000, 4000), (8, 64, 512))
+
+
+def test_what_is_estimated_follows_from_the_metric():
+    assert estimand("kid") == "distributions"
+    assert estimand("c2st:classifier=knn") == "classifier"
+    assert estimand("precision") == "mean"
+    assert estimand("sliced-wasserstein:order=1") == "mean", "truths are those of the defaults"
+
+
+def test_views_are_probabilities_and_pictures():
+    x = torch.randn(7, 20, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(view(x, "features"), x)
+    p = view(x, "probabilities")
+    assert p.shape == (7, 10)
+    assert p.sum(1).tolist() == pytest.approx([1.0] * 7)
+    pictures = view(x, "samples")
+    assert pictures.shape == (7, 1, 16, 16)
+    assert pictures.min() >= 0
+    assert pictures.max() <= 1
+    assert pictures.std() > 0.1
