@@ -81,7 +81,7 @@ def test_a_family_that_cannot_model_the_space(refused, tmp_path, model, shape, m
 @pytest.mark.parametrize(
     ("model", "shape", "message"),
     [
-        ("gmm", (60, 3, 32, 32), "use gmm:covariance=diag"),
+        ("gmm:covariance=full", (60, 3, 32, 32), "use gmm:covariance=diag"),
         ("gmm:components=99", (60, 2), "gmm:components=99 needs as many samples. Got 48."),
     ],
 )

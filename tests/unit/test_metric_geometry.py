@@ -87,14 +87,14 @@ def test_shares_are_those_of_counting_at_many_times():
 def test_the_published_value_of_a_circle_and_a_disc():
     """The authors' notebook has 1.830 for a circle with some noise and a filled one."""
     rng = Rng(1).stream("x")
-    metric = GeometryScore(landmarks=32, gamma=1 / 8, most=10, runs=20)
+    metric = GeometryScore(landmarks=32, gamma=1 / 8, most=10, runs=60)
     found = metric.measure(circle(5000, rng), disc(5000, rng), rng=Rng(0).stream("m"))
     assert found.value == pytest.approx(1.83, abs=0.03)
     assert found.low <= 1.83 <= found.high
 
 
 def score(real, fake, seed=0, **options):
-    known = {"landmarks": 16, "gamma": 1 / 8, "most": 8, "runs": 40} | options
+    known = {"landmarks": 16, "gamma": 1 / 8, "most": 8, "runs": 30} | options
     return GeometryScore(**known).measure(real, fake, rng=Rng(seed).stream("m"))
 
 
@@ -110,11 +110,11 @@ def test_the_same_shape_scores_nothing_wherever_it_is():
 
 def test_the_interval_holds_the_mean_over_new_samples():
     found = []
-    for seed in range(30):
+    for seed in range(20):
         rng = Rng(seed).stream("x")
         found.append(score(circle(200, rng), disc(200, rng), seed))
-    mean = sum(e.value for e in found) / 30
-    assert sum(e.low <= mean <= e.high for e in found) >= 26
+    mean = sum(e.value for e in found) / 20
+    assert sum(e.low <= mean <= e.high for e in found) >= 17
 
 
 def test_the_larger_set_is_thinned():

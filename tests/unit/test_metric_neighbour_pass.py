@@ -71,9 +71,7 @@ def test_nearest_of_another_set(name):
     assert torch.allclose(found.distance[:, 0], expected, rtol=1e-12, atol=0)
     some = torch.tensor([3, 7, 11])
     table = apart(x, x).fill_diagonal_(torch.inf).amin(1)
-    assert torch.allclose(
-        nearest_fellow_of(some, a), table[some] * a.scale**2, rtol=1e-12, atol=0
-    )
+    assert torch.allclose(nearest_fellow_of(some, a), table[some] * a.scale**2, rtol=1e-12, atol=0)
 
 
 def see(x, y, k, fold_x, fold_y):

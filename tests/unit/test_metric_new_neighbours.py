@@ -104,7 +104,9 @@ def test_influence_is_the_derivative():
     curve = Curve(u)
     for place in (0.1, 0.6):
         more = Curve(torch.cat([u, u.new_full((1,), place)])).agreement()
-        slope = curve.influence(torch.tensor([place], dtype=u.dtype))[0] - curve.influence(u).mean()
+        slope = (
+            curve.influence(torch.tensor([place], dtype=u.dtype))[0] - curve.influence(u).mean()
+        )
         assert (more - curve.agreement()) * 401 == pytest.approx(float(slope), abs=0.02)
 
 

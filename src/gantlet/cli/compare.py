@@ -13,6 +13,7 @@ def compare(
     budget: BudgetOptions | None = None,
     metric: tuple[str, ...] | None = None,
     features: tuple[str, ...] | None = None,
+    probe: tuple[str, ...] | None = None,
     solver: str = "auto",
     batch: int = 128,
     samples: int = 2000,
@@ -30,6 +31,7 @@ def compare(
         budget: What each contestant may spend in training.
         metric: Distance to measure; repeat for more. Default: all.
         features: What distances are measured on; repeat for more. Default: what suits the data.
+        probe: What to measure on the models themselves besides the usual; repeat for more: ais.
         solver: How the players move; auto is what suits each family.
         batch: Samples in a batch.
         samples: How many samples to judge at most.
@@ -38,7 +40,7 @@ def compare(
         data_seed: From which the splits follow.
         running: How and where to run.
     """
-    from gantlet.studies.compare import METRICS, Compare
+    from gantlet.studies.compare import METRICS, Compare, with_usual
 
     options = running or RunOptions()
     study = Compare(
@@ -48,6 +50,7 @@ def compare(
         seeds=seeds,
         metrics=metric or METRICS,
         features=features or (),
+        probes=with_usual(probe or ()),
         solver=solver,
         batch=batch,
         samples=samples,

@@ -47,7 +47,14 @@ class Extract(Protocol):
 
 @runtime_checkable
 class Extractor(Protocol):
-    """Settings of one way to see samples as vectors; a frozen dataclass."""
+    """Settings of one way to see samples as vectors; a frozen dataclass.
+
+    Attributes:
+        learns: Whether it learns from the data, which takes time. One that does not is made ready
+            before anything else is done, so that missing weights are told at once.
+    """
+
+    learns: ClassVar[bool]
 
     def fit(self, space: Space, data: Splits, *, rng: Rng) -> Features:
         """Returns the extractor for samples of ``space``; it may learn from the train split.

@@ -13,7 +13,7 @@ from gantlet.exec.publish import publish, published
 from gantlet.report.blocks import Report
 from gantlet.store.run import Run, folder_of
 from gantlet.studies.base import Study
-from gantlet.studies.compare import METRICS, Compare
+from gantlet.studies.compare import METRICS, Compare, with_usual
 from gantlet.studies.contest import restore
 from gantlet.studies.evaluation import Evaluate
 from gantlet.studies.evaluation.sets import forget as forget_sets
@@ -30,6 +30,7 @@ def compare(
     seeds: int = 2,
     metrics: Sequence[str] = METRICS,
     features: Sequence[str] = (),
+    probes: Sequence[str] = (),
     solver: str = "auto",
     batch: int = 128,
     samples: int = 2000,
@@ -51,6 +52,7 @@ def compare(
         seeds: How many times to repeat everything.
         metrics: Distances to measure, in written form.
         features: What they are measured on; empty for what suits the data.
+        probes: What is measured on the models themselves besides the usual: ``["ais"]``.
         solver: How the players move; ``auto`` is what suits each family.
         batch: Samples in a batch.
         samples: How many samples to judge at most.
@@ -72,6 +74,7 @@ def compare(
         seeds=seeds,
         metrics=tuple(metrics),
         features=tuple(features),
+        probes=with_usual(probes),
         solver=solver,
         batch=batch,
         samples=samples,

@@ -1,7 +1,7 @@
 """A small network trained on the data's own labels; what it sees last are the features."""
 
 from dataclasses import dataclass
-from typing import Annotated, final
+from typing import Annotated, ClassVar, final
 
 from gantlet.core.dataset import Splits
 from gantlet.core.measure import Features
@@ -36,6 +36,8 @@ class Classifier:
         steps: Most steps, each on 64 samples.
         lr: Largest learning rate; it rises for 50 steps and falls to zero along a cosine.
     """
+
+    learns: ClassVar[bool] = True
 
     features: Annotated[int, Between(1)] = 64
     samples: Annotated[int, Between(2)] = 20_000

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, final
+from typing import ClassVar, Literal, final
 
 import torch
 from torch import Tensor
@@ -77,6 +77,8 @@ class Clip:
         weights: Path of a file of your own with tensors of the same names, or the name of one that
             was added; the published file if none is given.
     """
+
+    learns: ClassVar[bool] = False
 
     model: Literal["vit-b-32", "vit-b-16", "vit-l-14", "vit-l-14-336"] = "vit-b-32"
     unit: bool = False

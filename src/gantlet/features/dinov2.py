@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import ClassVar, Literal, final
 
 import torch
 from torch import Tensor
@@ -58,6 +58,8 @@ class DinoV2:
         weights: Path of a file of your own with tensors of the same names, or the name of one that
             was added; the published file if none is given.
     """
+
+    learns: ClassVar[bool] = False
 
     model: Literal["vit-s-14", "vit-b-14", "vit-l-14"] = "vit-l-14"
     weights: str | None = None

@@ -1,7 +1,7 @@
 """The network whose Frechet distance is called FID."""
 
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import ClassVar, Literal, final
 
 import torch
 from torch import Tensor
@@ -41,6 +41,8 @@ class Inception:
             was added; the published file if none is given.
         resize: ``tf1`` as TensorFlow 1 did it, or ``antialias`` (bicubic), as Clean-FID does it.
     """
+
+    learns: ClassVar[bool] = False
 
     weights: str | None = None
     resize: Literal["tf1", "antialias"] = "tf1"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any, cast, final
+from typing import Annotated, Any, ClassVar, cast, final
 
 from torch import Tensor, nn
 
@@ -43,6 +43,8 @@ class Module:
         channels: 3 repeats a grey image; none leaves it.
         pixels: What pixel values it wants; ``imagenet`` and ``clip`` standardise colours.
     """
+
+    learns: ClassVar[bool] = False
 
     path: str
     output: str | None = None

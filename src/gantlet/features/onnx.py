@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, final
+from typing import Annotated, Any, ClassVar, final
 
 import torch
 from torch import Tensor
@@ -55,6 +55,8 @@ class Onnx:
         pixels: What pixel values the file wants; ``imagenet`` and ``clip`` standardise colours.
     """
 
+    learns: ClassVar[bool] = False
+
     path: str
     output: str | None = None
     logits: str | None = None
@@ -91,7 +93,7 @@ class Onnx:
 def _session(path: Path) -> Any:
     """Returns the network of a file."""
     try:
-        import onnxruntime as runtime  # type: ignore[import-untyped]
+        import onnxruntime as runtime
     except ImportError as error:
         raise UserError(
             "The features onnx need onnxruntime: pip install 'gantlet[onnx]'."

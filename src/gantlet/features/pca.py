@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Annotated, final
+from typing import Annotated, ClassVar, final
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +39,8 @@ class Pca:
         variance: Share of the variance that is enough; no more components are taken.
         whiten: Whether every component is divided by its standard deviation.
     """
+
+    learns: ClassVar[bool] = True
 
     components: Annotated[int, Between(1)] = 64
     variance: Annotated[float, Between(0, 1)] = 0.99

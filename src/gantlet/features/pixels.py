@@ -1,7 +1,7 @@
 """Samples as they are: every component a feature."""
 
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, final
 
 from torch import Tensor
 
@@ -18,6 +18,8 @@ class Pixels:
 
     Source: none needed; the baseline of every learned feature.
     """
+
+    learns: ClassVar[bool] = False
 
     def fit(self, space: Space, data: Splits, *, rng: Rng) -> Features:
         """Returns the extractor; there is nothing to fit."""

@@ -1,7 +1,7 @@
 """A fixed random network: features that are the same in every run, and need no training."""
 
 from dataclasses import dataclass
-from typing import Annotated, final
+from typing import Annotated, ClassVar, final
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +37,8 @@ class RandomConv:
         features: About how many features.
         seed: Which random network.
     """
+
+    learns: ClassVar[bool] = True
 
     features: Annotated[int, Between(8)] = 256
     seed: Annotated[int, Between(0)] = 0

@@ -76,6 +76,7 @@ def feature_set(
     block: int,
     device: torch.device | str = "cpu",
     cache: Cache | None = None,
+    classes: bool = True,
     tell: Tell = lambda _: None,
 ) -> FeatureSet:
     """Extracts the features of all samples, a block at a time.
@@ -86,6 +87,7 @@ def feature_set(
         block: How many samples are looked at together.
         device: Where the extractor works.
         cache: Where features are kept, or None to hold them in memory alone.
+        classes: Whether class probabilities are wanted too, where the extractor knows them.
         tell: Is told how far it is.
     """
 
@@ -101,7 +103,7 @@ def feature_set(
         return cache.rows(key, len(source), parts)
 
     samples = "" if cache is None else digest_of(source, block)
-    classify = features.classify
+    classify = features.classify if classes else None
     return FeatureSet(
         rows=made(features.extract, "features"),
         fingerprint=features.fingerprint,

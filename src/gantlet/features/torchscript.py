@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, final
+from typing import Annotated, Any, ClassVar, final
 
 from torch import Tensor
 
@@ -36,6 +36,8 @@ class TorchScript:
         channels: 3 repeats a grey image; none leaves it.
         pixels: What pixel values it wants; ``imagenet`` and ``clip`` standardise colours.
     """
+
+    learns: ClassVar[bool] = False
 
     path: str
     output: str | None = None

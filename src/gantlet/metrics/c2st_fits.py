@@ -63,7 +63,11 @@ def logistic_weights(z: Tensor) -> Tensor:
     sign = _sign(z)
     weight = z.new_zeros(z.shape[1] + 1)
     search = torch.optim.LBFGS(
-        [weight], max_iter=200, tolerance_grad=1e-8, line_search_fn="strong_wolfe"
+        [weight],
+        max_iter=200,
+        tolerance_grad=1e-8,
+        tolerance_change=1e-14,
+        line_search_fn="strong_wolfe",
     )
 
     def loss() -> float:

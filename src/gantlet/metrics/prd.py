@@ -9,16 +9,18 @@ from torch import Tensor
 from gantlet.core.estimate import Better, Estimate
 from gantlet.core.measure import Sees
 from gantlet.core.spec import Between
+from gantlet.metrics.blocks import blocks
 from gantlet.metrics.inputs import about_zero, pair, too_few
-from gantlet.metrics.intervals import Variance, around
+from gantlet.metrics.intervals import Variance, around, total
+from gantlet.metrics.jackknife import folds
 from gantlet.metrics.paired import Detailed
 from gantlet.metrics.prd_clusters import cluster, principal
 
 _AXES = 64
 _METHOD = (
     "F_{:g} of the mean curve of {} runs of k-means with {} clusters; recall-like F_8 {:.3g}, "
-    "precision-like F_1/8 {:.3g}; interval by the delta method, for these clusters and sample "
-    "sizes; near 1 the interval is too wide, and larger samples give a higher value"
+    "precision-like F_1/8 {:.3g}; interval by block jackknife, for these clusters and "
+    "sample sizes; near 1 larger samples give a higher value"
 )
 
 
@@ -30,26 +32,15 @@ class PrdCurve:
         precision: Shape ``(angles,)``, rising.
         recall: Shape ``(angles,)``, falling.
         slopes: The ratio of precision to recall at each, shape ``(angles,)``.
-        real: How often each cluster holds a real sample, shape ``(runs, clusters)``.
-        fake: The same for fake samples.
     """
 
     precision: Tensor
     recall: Tensor
     slopes: Tensor
-    real: Tensor
-    fake: Tensor
 
     def score(self, beta: float) -> float:
         """Returns the largest F score on the curve; ``beta`` above 1 weighs recall more."""
-        return float(self._scores(beta).max())
-
-    def at(self, beta: float) -> float:
-        """Returns the slope of the point with the largest F score."""
-        return float(self.slopes[self._scores(beta).argmax()])
-
-    def _scores(self, beta: float) -> Tensor:
-        return f_score(self.precision, self.recall, beta)
+        return float(f_score(self.precision, self.recall, beta).max())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +84,7 @@ class Prd:
         return self.detail(real, fake, rng=rng).estimate
 
     def detail(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Detailed:
-        """Compares as ``measure`` does and tells what each real sample adds, to first order.
+        """Compares as ``measure`` does and tells what each fold of real samples adds.
 
         Raises:
             UserError: If the features cannot be compared.
@@ -101,22 +92,35 @@ class Prd:
         x, y = about_zero(*pair(real, fake))
         if reason := too_few(x, y, 4):
             missing = Estimate.missing(reason, better=self.better)
-            return Detailed(missing, x.new_zeros(len(x)), Variance(0.0))
+            return Detailed(missing, x.new_zeros(2), Variance(0.0))
+        # The folds come first, so that they do not depend on how many fakes there are.
+        fold_x, fold_y = (folds(len(z), rng=rng, device=z.device) for z in (x, y))
         h = min(len(x), len(y))
-        chosen, other = (_order(z, rng)[:h].sort().values for z in (x, y))
-        labels = _labels(x[chosen], y[other], self.clusters, self.runs, rng)
-        curve = _curve(*labels, self.clusters, self.angles)
-        of_real, of_fake = _adds(curve, *labels, self.beta)
-        own = [Variance.of_squares(float(z.var()) / h, h - 1) for z in (of_real, of_fake)]
-        both = Variance(own[0].value + own[1].value, own[0].noise + own[1].noise)
+        chosen, other = (_order(z, rng)[:h] for z in (x, y))
+        label_x, label_y = _labels(x[chosen], y[other], self.clusters, self.runs, rng)
+        count_x = _counts(label_x, fold_x[chosen], self.clusters)
+        count_y = _counts(label_y, fold_y[other], self.clusters)
+        found = self._estimate(count_x, count_y)
+        value = found[0].score(self.beta)
+        of_x, of_y = (_adds(value, [c.score(self.beta) for c in side]) for side in found[1:])
+        own = [Variance.of_squares(float(z.var()) / len(z), len(z) - 1) for z in (of_x, of_y)]
         method = _METHOD.format(
-            self.beta, self.runs, self.clusters, curve.score(8), curve.score(1 / 8)
+            *(self.beta, self.runs, self.clusters, found[0].score(8), found[0].score(1 / 8))
         )
-        made = around(curve.score(self.beta), both, n=h, method=method)
-        # Samples that were thinned out add nothing, the others the more.
-        adds = x.new_zeros(len(x))
-        adds[chosen] = of_real * (len(x) / h)
-        return Detailed(made.named(unit=self.unit, better=self.better), adds, own[1])
+        made = around(value, total(own), n=h, method=method)
+        return Detailed(made.named(unit=self.unit, better=self.better), of_x, own[1])
+
+    def _estimate(self, x: Tensor, y: Tensor) -> tuple[PrdCurve, list[PrdCurve], list[PrdCurve]]:
+        """Returns the curve of all samples, without each fold of real, and of fake ones.
+
+        The counts have shape ``(folds, runs, clusters)``.
+        """
+        p, q = x.sum(0), y.sum(0)
+        return (
+            _curve(p, q, self.angles),
+            [_curve(p - out, q, self.angles) for out in x],
+            [_curve(p, q - out, self.angles) for out in y],
+        )
 
 
 def prd_curve(
@@ -142,7 +146,9 @@ def prd_curve(
         UserError: If the features cannot be compared.
     """
     x, y = about_zero(*pair(real, fake))
-    return _curve(*_labels(x, y, clusters, runs, rng), clusters, angles)
+    labels = _labels(x, y, clusters, runs, rng)
+    counts = [_counts(z, torch.zeros_like(z[0]), clusters)[0] for z in labels]
+    return _curve(*counts, angles)
 
 
 def f_score(precision: Tensor, recall: Tensor, beta: float) -> Tensor:
@@ -167,30 +173,34 @@ def _labels(
     return label[:, : len(x)], label[:, len(x) :]
 
 
-def _curve(x: Tensor, y: Tensor, clusters: int, angles: int) -> PrdCurve:
-    p, q = (
-        torch.stack([row.bincount(minlength=clusters) for row in z]).double() / z.shape[1]
-        for z in (x, y)
-    )
+def _counts(label: Tensor, fold: Tensor, clusters: int) -> Tensor:
+    """Returns how many samples of each fold each cluster holds, ``(folds, runs, clusters)``."""
+    runs, count = len(label), int(fold.max()) + 1
+    run = torch.arange(runs, device=label.device)[:, None]
+    cell = ((fold * runs) + run) * clusters + label
+    held = cell.flatten().bincount(minlength=count * runs * clusters).double()
+    return held.view(count, runs, clusters)
+
+
+def _curve(x: Tensor, y: Tensor, angles: int) -> PrdCurve:
+    """Returns the mean curve of clusters that hold so many, shapes ``(runs, clusters)``."""
+    p, q = (z / z.sum(1, keepdim=True).clamp_min(1) for z in (x, y))
     quarter = torch.pi / 2
     slopes = torch.linspace(1e-10, quarter - 1e-10, angles, dtype=p.dtype, device=p.device).tan()
-    precision = torch.stack([(l * p).minimum(q).sum(1).mean() for l in slopes])
-    return PrdCurve(precision, precision / slopes, slopes, p, q)
+    precision = torch.cat(
+        [
+            (slopes[block, None, None] * p).minimum(q).sum(2).mean(1)
+            for block in blocks(angles, p.numel())
+        ]
+    )
+    return PrdCurve(precision, precision / slopes, slopes)
 
 
-def _adds(curve: PrdCurve, x: Tensor, y: Tensor, beta: float) -> tuple[Tensor, Tensor]:
-    """Returns what each sample adds to the best F score to first order, centred.
-
-    At its maximum the score changes only through precision and recall, not through the slope.
-    """
-    l, b = curve.at(beta), beta**2
-    p, q = curve.real, curve.fake
-    # With recall = precision / l the score is (1 + b) precision / (b l + 1).
-    factor = (1 + b) / (b * l + 1)
-    full = (q < l * p).to(p), (l * p <= q).to(p)
-    of_y = full[0].gather(1, y).mean(0) * factor
-    of_x = full[1].gather(1, x).mean(0) * factor * l
-    return of_x - of_x.mean(), of_y - of_y.mean()
+def _adds(value: float, without: list[float]) -> Tensor:
+    """Returns what each fold adds: the pseudo-values of the jackknife, with mean zero."""
+    left = torch.tensor(without, dtype=torch.float64)
+    adds = (len(left) - 1) * (value - left)
+    return adds - adds.mean()
 
 
 def _order(x: Tensor, rng: torch.Generator) -> Tensor:

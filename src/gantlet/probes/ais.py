@@ -103,8 +103,10 @@ class Ais:
     @property
     def passes(self) -> float:
         """How many times a single latent vector is decoded and its slope pulled back."""
-        chains = self.chains * (self.points + 2 * self.simulated + self.tuning / _TUNING)
-        return chains * self.temperatures * self.leapfrogs
+        how = self._annealer()
+        bounds = self.points * (how.temperatures + how.pilot)
+        bounds += self.simulated * (2 * how.temperatures + how.pilot)
+        return self.leapfrogs * self.chains * (bounds + self.tuning * self._widths)
 
     @property
     def told(self) -> str:
@@ -112,6 +114,19 @@ class Ais:
         return (
             f"{self.chains} chains, {self.temperatures} temperatures ({self.schedule}), "
             f"{self.leapfrogs} leapfrogs"
+        )
+
+    @property
+    def _widths(self) -> int:
+        """How many widths of the noise are passed while it is tuned."""
+        return max(3, self.temperatures // _TUNING)
+
+    def _annealer(self) -> Annealer:
+        return Annealer(
+            temperatures=self.temperatures,
+            chains=self.chains,
+            schedule=self.schedule,
+            hmc=Hmc(leapfrogs=self.leapfrogs),
         )
 
     def _kind(self, space: Space) -> str:
@@ -145,12 +160,7 @@ class Ais:
         x = decoding.flat(real, rng=rng.stream("ais samples"))
         judged, rest = x[: self.points], x[self.points :]
         width, observation = self._observation(decoding, rest, rng)
-        how = Annealer(
-            temperatures=self.temperatures,
-            chains=self.chains,
-            schedule=self.schedule,
-            hmc=Hmc(leapfrogs=self.leapfrogs),
-        )
+        how = self._annealer()
         z, drawn = simulate(decoding, observation, self.simulated, rng=rng.stream("ais simulated"))
         below = how.lower(decoding, observation, drawn, rng=rng.stream("ais below"))
         above = how.upper(
@@ -178,7 +188,7 @@ class Ais:
                 decoding,
                 rest[: self.tuning],
                 unit,
-                temperatures=max(3, self.temperatures // _TUNING),
+                temperatures=self._widths,
                 chains=self.chains,
                 hmc=Hmc(leapfrogs=self.leapfrogs),
                 rng=rng.stream("ais sigma"),

@@ -103,4 +103,3 @@ def log_mean_exp(log_weight: Tensor, chains: int) -> Tensor:
     """
     each = log_weight.view(-1, chains)
     return each.logsumexp(1) - math.log(chains)
-

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gantlet.probes.observation import Observation
 
+
 @final
 @dataclass(frozen=True, slots=True)
 class State:

@@ -63,7 +63,7 @@ class Adapting(Pace):
         rate: How fast.
     """
 
-    def __init__(self, first: Tensor, *, target: float = 0.65, rate: float = 0.2) -> None:
+    def __init__(self, first: Tensor, *, target: float = 0.65, rate: float = 0.5) -> None:
         self._now = first
         self._target = target
         self._rate = rate

@@ -59,6 +59,11 @@ class Annealer:
     schedule: ScheduleName = "sigmoid"
     hmc: Hmc = field(default_factory=Hmc)
 
+    @property
+    def pilot(self) -> int:
+        """How many temperatures the pilot run passes."""
+        return max(self.temperatures // _PILOT, min(self.temperatures, _SHORTEST))
+
     def lower(
         self, decoding: Decoding, observation: Observation, x: Tensor, *, rng: torch.Generator
     ) -> Bound:
@@ -66,7 +71,7 @@ class Annealer:
 
         Its expectation is at most ``log p(x)``, the closer the more temperatures and chains.
         """
-        pace = self._pilot(decoding, observation, x, rng)
+        pace = self._paces(decoding, observation, x, rng)
         betas = schedule(self.schedule, self.temperatures)
         found: list[Chains] = []
         for index in self._blocks(x):
@@ -104,15 +109,14 @@ class Annealer:
             found.append(anneal(posterior, z[index], betas, hmc=self.hmc, pace=steps, rng=rng))
         return self._bound(found, pace, -1)
 
-    def _pilot(
+    def _paces(
         self, decoding: Decoding, observation: Observation, x: Tensor, rng: torch.Generator
     ) -> Tensor:
         """Returns the logarithms of step sizes to which chains of each point adapt, on average.
 
         They take shape ``(moves, n)``.
         """
-        short = max(self.temperatures // _PILOT, min(self.temperatures, _SHORTEST))
-        betas = schedule(self.schedule, short)
+        betas = schedule(self.schedule, self.pilot)
         found: list[Tensor] = []
         for index in self._blocks(x):
             z = decoding.prior(len(index), rng=rng)

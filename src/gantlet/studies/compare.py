@@ -18,7 +18,7 @@ from gantlet.store.run import Run, TrialFolder
 from gantlet.studies.answer import answer
 from gantlet.studies.base import Watch
 from gantlet.studies.contest import REAL, run_contestant
-from gantlet.studies.sources import fingerprint, load
+from gantlet.studies.sources import features, fingerprint, load
 
 METRICS = (
     "frechet",
@@ -130,11 +130,18 @@ class Compare:
         for metric in self.metrics:
             two_sample(metric)
         space, _ = load(datasets.resolve(self.data), self.data_seed)
+        self._check_features()
         for model in self.models:
             family = families.make(model)
             if isinstance(family, Family):
                 game = family.build(space, rng=Rng(0, "cpu"))
                 solvers.make(self._solver_of(model)).start(game)
+
+    def _check_features(self) -> None:
+        resolved = self._resolved()
+        for extractor in json.loads(resolved["features"]):
+            if not extractors.make(extractor).learns:
+                features(resolved["data"], self.data_seed, extractor, self.device)
 
     def _parts(self, model: str, shared: dict[str, str]) -> dict[str, str]:
         return {"model": families.resolve(model), "solver": self._solver_of(model), **shared}
@@ -173,6 +180,17 @@ class Compare:
             return ("pixels",)
         _, splits = load(data, self.data_seed)
         return ("pixels", "random-conv" if splits.train.labels is None else "classifier")
+
+
+def with_usual(probes: Sequence[str]) -> tuple[str, ...]:
+    """Returns the usual probes and ``probes``, which take the place of those of the same name.
+
+    Example:
+        >>> with_usual(["ais", "likelihood:most=9"])
+        ('parameters', 'sampling', 'inverse', 'ais', 'likelihood:most=9')
+    """
+    named = {probe.partition(":")[0] for probe in probes}
+    return (*(probe for probe in PROBES if probe not in named), *probes)
 
 
 def _with(components: tuple[str, ...], name: str) -> tuple[str, ...]:

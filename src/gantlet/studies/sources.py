@@ -22,7 +22,7 @@ def source_of(trial: Trial) -> tuple[Space, Splits]:
 def features_of(trial: Trial, extractor: str) -> Features:
     """Returns an extractor fitted to a trial's data; it depends on no contestant."""
     parts = trial.parts
-    return _features(parts["data"], int(parts["data_seed"]), extractor, parts["device"])
+    return features(parts["data"], int(parts["data_seed"]), extractor, parts["device"])
 
 
 @lru_cache(maxsize=4)
@@ -48,10 +48,11 @@ def fingerprint(data: str, seed: int) -> str:
 def forget() -> None:
     """Forgets all data, so that files which have changed since are read again."""
     load.cache_clear()
-    _features.cache_clear()
+    features.cache_clear()
 
 
 @lru_cache(maxsize=8)
-def _features(data: str, seed: int, extractor: str, device: str) -> Features:
+def features(data: str, seed: int, extractor: str, device: str) -> Features:
+    """Returns an extractor fitted to a data set; kept, since every trial of a run asks for it."""
     space, splits = load(data, seed)
     return extractors.make(extractor).fit(space, splits, rng=Rng(seed, device))

@@ -66,8 +66,8 @@ _PLANE = Grid(
     temperatures=(100, 1000, 10_000),
     chains=2,
     tuning=8,
-    points=48,
-    simulated=24,
+    points=32,
+    simulated=16,
     draws=16_384,
 )
 _IMAGES = Grid(

@@ -15,10 +15,6 @@ CAVEATS = (
         text="Where the smoothed density is not known, what chains lose is taken from the gap of "
         "simulated samples: more than they lose there, and perhaps not what they lose on data."
     ),
-    Caveat(
-        text="Each chain's step size follows its own past, so the bounds hold nearly, not "
-        "strictly; published implementations do the same."
-    ),
 )
 
 _WORDS = {"none": "not shown", "noise": "noise", "chains": "chains", "both": "both"}

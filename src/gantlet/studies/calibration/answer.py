@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from gantlet.core.components import metrics
 from gantlet.core.trial import Outcome
 from gantlet.report.blocks import (
     Block,
@@ -21,6 +22,7 @@ from gantlet.store.run import Run
 from gantlet.studies.answer import facts_of
 from gantlet.studies.calibration.cells import HIGHEST, LOWEST, Cell, Judgement, cells
 from gantlet.studies.calibration.estimand import WORDS
+from gantlet.studies.calibration.plan import SCALES
 from gantlet.studies.calibration.replicate import TIME
 from gantlet.studies.calibration.scenarios import SCENARIOS
 
@@ -56,10 +58,25 @@ def _facts(question: Mapping[str, Any], outcomes: Sequence[Outcome], run: Run) -
         "Replicates": f"{question['replicates']} in each cell, seeds from 0",
         **{f"Scenario {s}": SCENARIOS[s].says for s in question["scenarios"]},
         "CPU time, all together": shown(seconds, "s"),
+        "Not run": _not_run(question),
     }
     known = facts_of(setting, outcomes, run).items
     # Nothing is trained here.
     return Facts(items=[f for f in known if not f.name.startswith("Training")])
+
+
+def _not_run(question: Mapping[str, Any]) -> str:
+    """Returns what a full study would do besides."""
+    full = SCALES["full"]
+    wanted = {m.partition(":")[0] for m in question["metrics"]}
+    left = {
+        "metrics": [m for m in metrics.names() if m not in wanted],
+        "n": [n for n in full.ns if n not in question["n"]],
+        "d": [d for d in full.ds if d not in question["d"]],
+        "scenarios": [s for s in full.scenarios if s not in question["scenarios"]],
+    }
+    told = [f"{name} {', '.join(map(str, some))}" for name, some in left.items() if some]
+    return "; ".join(told) or "nothing of the full study is left out"
 
 
 def _overall(found: ByMetric) -> Iterator[Verdict]:

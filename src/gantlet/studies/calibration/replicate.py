@@ -124,12 +124,11 @@ def _estimate(found: Detailed | Estimate) -> Estimate:
 def _classified(
     metric: C2st, known: tuple[Tensor, Tensor], new: tuple[Tensor, Tensor], rng: Rng
 ) -> tuple[Estimate, float]:
-    """Returns the estimate, and how often the same classifier is right on new samples."""
-    estimate = metric.measure(*known, rng=rng.stream("c2st"))
+    """Returns what ``metric.measure`` does, and how often its classifier is right on new samples."""
     real, fake = (z.double() for z in known)
-    judge, *_ = c2st.train(real, fake, metric.classifier, rng=rng.stream("c2st"))
+    judge, *test = c2st.train(real, fake, metric.classifier, rng=rng.stream("c2st"))
     found = c2st.rate(judge, *(z.double() for z in new)).value
-    return estimate, math.nan if found is None else found
+    return c2st.rate(judge, *test), math.nan if found is None else found
 
 
 def _columns(found: Sequence[Replicate]) -> dict[str, Tensor]:

@@ -28,8 +28,9 @@ class Calibration:
     the bias in standard errors, and the width against what the spread of the values asks for.
 
     Attributes:
-        size: small: every metric, a few cells, 100 replicates; gate: eight metrics at n = 1000 and
-            d = 64, 400 replicates; full: every metric and cell, 400 replicates, many hours.
+        size: small: all but the two slowest metrics, a few cells, 100 replicates; gate: eight
+            metrics at n = 1000 and d = 64, 400 replicates; full: every metric and cell, 400
+            replicates, many hours.
         seeds: Replicates, or None for what the size says.
         metrics: Which metrics; empty for those of the size.
         ns: Sample sizes; empty for those of the size.
@@ -93,12 +94,12 @@ class Calibration:
             ds=self.ds or scale.ds,
             scenarios=self.scenarios or scale.scenarios,
             replicates=scale.replicates if self.seeds is None else self.seeds,
-            metrics=self.metrics or scale.metrics,
+            metrics=self.metrics or scale.metrics or _all_but(scale.without),
         )
 
     @property
     def _metrics(self) -> list[str]:
-        return [metrics.resolve(m) for m in self._scale.metrics or metrics.names()]
+        return [metrics.resolve(m) for m in self._scale.metrics]
 
     def _trial(self, n: int, d: int, scenario: str, block: int) -> Trial:
         parts = {
@@ -112,6 +113,10 @@ class Calibration:
             "device": self.device,
         }
         return Trial(parts=parts, seed=block)
+
+
+def _all_but(without: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(m for m in metrics.names() if m not in without)
 
 
 def _check(scale: Scale) -> None:

@@ -95,8 +95,8 @@ def _mean_distance(a: Tensor, v: Tensor, b: Tensor, w: Tensor) -> float:
 
 def _log_laplace(t: Tensor, shift: Tensor, variances: Tensor) -> Tensor:
     """Returns ``log E exp(-t |z|^2)`` of a normal ``z``, shape of ``t``."""
-    wide = 1 + 2 * t[:, None] * variances
-    return -(0.5 * wide.log() + t[:, None] * shift.square() / wide).sum(1)
+    wide = 2 * t[:, None] * variances
+    return -(0.5 * wide.log1p() + t[:, None] * shift.square() / (1 + wide)).sum(1)
 
 
 def _mean_cubic(a: Tensor, v: Tensor, b: Tensor, w: Tensor) -> float:

@@ -63,6 +63,7 @@ def answer(
             methods(results),
             *_failed(outcomes),
         ],
+        extra={"fingerprints": {r.extractor: r.fingerprint for r in results}},
     )
 
 

@@ -140,7 +140,15 @@ def _looked_at(trial: Trial, chosen: Chosen, watch: Watch) -> Seen:
 
 def _featured(trial: Trial, chosen: Chosen, watch: Watch) -> Seen:
     device, extractor = trial.parts["device"], trial.parts["extractor"]
-    made = features_in(asked_of(trial), chosen, extractor, device, watch)
+    wanted = (metrics.make(text).sees for text in json.loads(trial.parts["metrics"]))
+    made = features_in(
+        asked_of(trial),
+        chosen,
+        extractor,
+        watch,
+        device=device,
+        classes="probabilities" in wanted,
+    )
     return Seen(features=made.rows, probabilities=made.probabilities)
 
 

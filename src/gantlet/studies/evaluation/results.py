@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from gantlet.core.components import metrics
+from gantlet.core.errors import UserError
 from gantlet.core.estimate import Estimate
 from gantlet.core.intervals import is_separated
 from gantlet.core.trial import Outcome
+from gantlet.features.inception import FID
 from gantlet.metrics.intervals import Variance
 from gantlet.metrics.paired import Detailed, difference, unpaired
 from gantlet.store.run import Run
@@ -30,6 +32,7 @@ class Result:
         scores: The numbers, by the written form of the metric.
         influence: What paired differences need, by name.
         notes: What must be known of them.
+        fingerprint: Names extractor, weights and preprocessing.
     """
 
     name: str
@@ -38,6 +41,7 @@ class Result:
     scores: Mapping[str, Estimate]
     influence: Mapping[str, Tensor]
     notes: tuple[str, ...]
+    fingerprint: str
 
     def detailed(self, metric: str) -> Detailed | None:
         """Returns a number with its influences, or None where they are not known."""
@@ -60,7 +64,8 @@ def _result(outcome: Outcome, run: Run) -> Result:
         extractor=parts["extractor"],
         scores=outcome.scores,
         influence=run.folder(outcome.trial).load("influence"),
-        notes=outcome.notes,
+        notes=outcome.notes[:1],
+        fingerprint=outcome.notes[1],
     )
 
 
@@ -72,7 +77,16 @@ def on(results: Sequence[Result], extractor: str) -> tuple[list[Result], Result 
 
 
 def gap(a: Result, b: Result, metric: str) -> Estimate:
-    """Returns the number of ``a`` minus that of ``b``, paired where the real side is shared."""
+    """Returns the number of ``a`` minus that of ``b``, paired where the real side is shared.
+
+    Raises:
+        UserError: If the two were taken on different features.
+    """
+    if a.fingerprint != b.fingerprint:
+        raise UserError(
+            f"{a.name} was measured on {a.fingerprint}, {b.name} on {b.fingerprint}: such numbers "
+            "are not compared. Measure both on the same features."
+        )
     first, second = a.detailed(metric), b.detailed(metric)
     if first is not None and second is not None and first.real.shape == second.real.shape:
         return difference(first, second)
@@ -92,6 +106,17 @@ def samples_needed(apart: Estimate) -> int | None:
         return None
     needed = apart.n * (apart.half_width / abs(apart.value)) ** 2
     return round(needed) if needed < _MOST else None
+
+
+def called(metric: str, result: Result) -> str:
+    """Returns a metric as people name it on these features: FID is one on Inception alone."""
+    name = short(metric)
+    return "FID, freed of bias" if name == "frechet" and is_fid(result.fingerprint) else name
+
+
+def is_fid(fingerprint: str) -> bool:
+    """Returns whether features are those of the network behind published FIDs."""
+    return fingerprint.startswith(FID)
 
 
 def short(metric: str) -> str:

@@ -188,9 +188,18 @@ def extractor_of(asked: Asked, extractor: str, device: str) -> Features:
 
 
 def features_in(
-    asked: Asked, chosen: Chosen, extractor: str, device: str, watch: Watch
+    asked: Asked, chosen: Chosen, extractor: str, watch: Watch, *, device: str, classes: bool
 ) -> FeatureSet:
-    """Returns the features of a set, from the cache where they are there."""
+    """Returns the features of a set, from the cache where they are there.
+
+    Args:
+        asked: What decides the sets.
+        chosen: The set.
+        extractor: In written form.
+        watch: Is told how far it is.
+        device: Where the extractor works.
+        classes: Whether class probabilities are wanted too.
+    """
     name = extractor.partition(":")[0]
     return feature_set(
         extractor_of(asked, extractor, device),
@@ -198,6 +207,7 @@ def features_in(
         block=block_of(chosen.samples.space),
         device=device,
         cache=Cache.usual(),
+        classes=classes,
         tell=lambda share: watch(0.5 * share, f"{name} of {chosen.samples.name}"),
     )
 

@@ -17,6 +17,7 @@ from gantlet.studies.evaluation.measuring import SAMPLES, run_trial
 from gantlet.studies.evaluation.pairing import PAIRS, matched
 from gantlet.studies.evaluation.sets import (
     Asked,
+    extractor_of,
     fingerprint_of,
     known_splits,
     other_set,
@@ -151,8 +152,9 @@ class Evaluate:
             raise UserError(f"--outputs must be at least 1. Got {self.outputs}.")
         for metric in (*self.metrics, self.rank):
             metrics.make(metric)
-        for extractor in self.features:
-            extractors.make(extractor)
+        for extractor in self._features():
+            if not extractors.make(extractor).learns:
+                extractor_of(self.asked, extractor, self.device)
 
     def _trial(self, model: str, extractor: str) -> Trial:
         sees_samples = extractor == SAMPLES

@@ -9,11 +9,11 @@ from gantlet.report.tabular import ARROWS
 from gantlet.studies.evaluation.pairing import PAIRS
 from gantlet.studies.evaluation.results import (
     Result,
+    called,
     extractor_name,
     gap,
     on,
     samples_needed,
-    short,
 )
 from gantlet.studies.evaluation.sets import FLOOR
 from gantlet.studies.evaluation.words import MISSES
@@ -53,7 +53,7 @@ def _one(fake: Result, floor: Result) -> Table:
 
 def _row(fake: Result, floor: Result, metric: str) -> list[Cell]:
     value, noise = fake.scores[metric], floor.scores.get(metric)
-    name = f"{short(metric)} {ARROWS[value.better]}".rstrip()
+    name = f"{called(metric, fake)} {ARROWS[value.better]}".rstrip()
     told = "–" if noise is None or noise.value is None else _told(gap(fake, floor, metric))
     return [name, value, noise or "–", told, MISSES.get(metric.partition(":")[0], "")]
 
@@ -93,16 +93,17 @@ def _several(fakes: Sequence[Result], floor: Result | None, extractor: str) -> T
 
 
 def _column(everyone: Sequence[Result], metric: str) -> Column:
-    first = next(r.scores[metric] for r in everyone if metric in r.scores)
+    who = next(r for r in everyone if metric in r.scores)
+    first = who.scores[metric]
     missed = MISSES.get(metric.partition(":")[0])
     told = "" if missed is None else f"Does not show {missed}."
-    return Column(name=short(metric), better=first.better, unit=first.unit, help=told)
+    return Column(name=called(metric, who), better=first.better, unit=first.unit, help=told)
 
 
 def methods(results: Sequence[Result]) -> Section:
     """Returns how each number was obtained, and on how many samples it rests."""
     rows: list[list[Cell]] = [
-        [r.name, extractor_name(r.extractor), short(m), e.n or "–", e.method]
+        [r.name, extractor_name(r.extractor), called(m, r), e.n or "–", e.method]
         for r in results
         for m, e in r.scores.items()
     ]

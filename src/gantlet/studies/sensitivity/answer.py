@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from gantlet.core.components import metrics
 from gantlet.core.trial import Outcome
 from gantlet.data.damage import DAMAGES
 from gantlet.report.blocks import Caveat, Cell, Column, Facts, Report, Row, Section, Table, Verdict
@@ -67,6 +68,10 @@ def _facts(question: Mapping[str, Any], outcomes: Sequence[Outcome], run: Run) -
     absent = [d for d in DAMAGES if d not in question["damages"]]
     if absent:
         setting["Not run, as the data cannot suffer it"] = ", ".join(absent)
+    wanted = {m.partition(":")[0] for m in question["metrics"]}
+    left = [m for m in metrics.names() if m not in wanted]
+    if left:
+        setting["Metrics not run"] = ", ".join(left)
     known = facts_of(setting, outcomes, run).items
     # Nothing is trained here but extractors.
     return Facts(items=[f for f in known if not f.name.startswith("Training")])

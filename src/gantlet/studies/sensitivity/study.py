@@ -33,7 +33,7 @@ class Sensitivity:
         size: small: minutes; full: hours, and larger data than the digits.
         data: The data set: images, or vectors, for which fewer damages make sense.
         seeds: Draws of each damage, or None for what the size says.
-        metrics: Which metrics; empty means every metric that there is.
+        metrics: Which metrics; empty means every metric, but for the slowest one if small.
         features: What they look at; empty means pixels, and for images with labels the classifier,
             without labels random-conv.
         ns: Samples of each set; empty for those of the size.
@@ -102,6 +102,11 @@ class Sensitivity:
         )
 
     @property
+    def _metrics(self) -> list[str]:
+        without = SCALES[self.size].without
+        return list(self.metrics) or [m for m in metrics.names() if m not in without]
+
+    @property
     def _damages(self) -> list[str]:
         space = datasets.make(self._shared["data"]).space
         return possible(space, labelled=pool_of(self._shared).labels is not None)
@@ -112,7 +117,7 @@ class Sensitivity:
         return {
             "data": datasets.resolve(self.data),
             "data_seed": str(self.data_seed),
-            "metrics": json.dumps([metrics.resolve(m) for m in self.metrics or metrics.names()]),
+            "metrics": json.dumps([metrics.resolve(m) for m in self._metrics]),
             "features": json.dumps([extractors.resolve(f) for f in self.features or self._seen]),
             "threads": str(self.threads),
             "device": self.device,

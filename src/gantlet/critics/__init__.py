@@ -1,0 +1,1 @@
+"""Critics that look for what tells fake samples from real ones."""
