@@ -126,17 +126,22 @@ def main() -> None:
     options = parser.parse_args()
     if options.memory:
         name, n, d = options.memory
-        return memory_here(name, int(n), int(d))
-    if options.large:
-        return print(f"50,000 + 50,000 of 32: {memory('all', 50_000, 32):.0f} MB above base")
+        memory_here(name, int(n), int(d))
+    elif options.large:
+        print(f"50,000 + 50,000 of 32: {memory('all', 50_000, 32):.0f} MB above base")
+    else:
+        compare()
+
+
+def compare() -> None:
     torch.set_num_threads(1)
     x, y = features(SIZE, WIDTH)
     rows: dict[str, dict[str, object]] = {}
     for name in CONTENDERS:
         seconds, found = timed(name, x, y)
-        mb = memory(name, SIZE, WIDTH) if name in ("all", "prdc") else None
+        mb = memory(name, SIZE, WIDTH) if name in ("all", "prdc") else 0.0
         rows[name] = {"cpu_s": seconds, "mb_above_base": mb, "values": found}
-        print(f"{name:18} {seconds:7.1f} CPU s  {mb or 0:7.0f} MB", flush=True)
+        print(f"{name:18} {seconds:7.1f} CPU s  {mb:7.0f} MB", flush=True)
     peer = rows["prdc"]
     result = {
         "what": "all metrics of nearest neighbours, 10k + 10k x 2048 float32, one thread",

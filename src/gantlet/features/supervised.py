@@ -13,6 +13,7 @@ from torch.optim import Adam
 
 from gantlet.core.dataset import Source, Splits
 from gantlet.core.errors import UserError
+from gantlet.core.intervals import proportion
 from gantlet.core.rng import Rng
 from gantlet.features.classifier_net import ClassifierNet
 from gantlet.features.frozen import block_of, exactly, some
@@ -189,10 +190,8 @@ def in_words(right: int, of: int) -> str:
         >>> in_words(98, 100)
         '98.0 % (95 % interval 93.0 to 99.8, Clopper and Pearson, 100 samples)'
     """
-    from scipy.special import betaincinv
-
-    low = 100 * float(betaincinv(right, of - right + 1, 0.025)) if right else 0.0
-    high = 100 * float(betaincinv(right + 1, of - right, 0.975)) if right < of else 100.0
+    found = proportion(right, of)
+    low, high = (100 * (end or 0.0) for end in (found.low, found.high))
     return (
         f"{100 * right / of:.1f} % (95 % interval {low:.1f} to {high:.1f}, Clopper and Pearson, "
         f"{of} samples)"

@@ -70,7 +70,7 @@ class AuthenticityPlan(TrainPlan):
 
 def authentic(scene: TrainScene, near: Nearest) -> Tensor:
     """Returns which samples are farther from their training sample than its fellows, ``(m,)``."""
-    owners, which = near.index[:, 0].unique(return_inverse=True)
+    owners, which = torch.unique(near.index[:, 0], return_inverse=True)
     fellows = nearest_fellow_of(owners, scene.base)
     edges = edge(fellows, scene.base, owners)
     return near.distance[:, 0] > edges[which]

@@ -123,7 +123,7 @@ def meetings(x: Points, near: Nearest, limit: float) -> Tensor:
     edges = edge(torch.full((len(x),), limit, dtype=torch.float64, device=x.device), x)
     found = (near.distance <= edges[:, None]).sum(1)
     full = (found == near.distance.shape[1]) & (found < len(x) - 1)
-    for some in full.nonzero()[:, 0].split(ROWS):
+    for some in torch.split(full.nonzero()[:, 0], ROWS):
         rows = rows_of(x, some, torch.float64)
         counts = [
             (tile(rows, rows_of(x, j, torch.float64)) <= edges[some, None]).sum(1)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from gantlet.metrics.spread import Margins, Spread
+from gantlet.metrics.spread import Margins, Spread, eigenvectors
 
 # Roots below this part of the largest are rounding.
 _FLOOR = 1e-7
@@ -40,11 +40,15 @@ class Coupling(ABC):
         """Returns the value when each of ``u`` in turn is left out of its set, shape ``(b,)``."""
 
     @abstractmethod
-    def curvature(self, u: Tensor, side: int, v: Tensor, other: int) -> Tensor:
-        """Returns how each pair of samples moves the value together, shape ``(b,)``.
+    def whitened(self, side: int, u: Tensor) -> Tensor:
+        """Returns ``u`` in axes in which its covariance is the identity, shape ``(b, r)``."""
 
-        With ``e(u) = z z^T - I`` of the whitened samples, it is ``sum_ij h_ij e_ij(u) e_ij(v)``;
-        half the square of the errors of both covariances in this product is the value's change.
+    @abstractmethod
+    def curvature(self, y: Tensor, z: Tensor) -> Tensor:
+        """Returns how each pair of whitened samples moves the value together, shape ``(b,)``.
+
+        With ``e(z) = z z^T - I``, it is ``sum_ij h_ij e_ij(y) e_ij(z)``; half this product of the
+        difference of the errors of both covariances with itself is the value's change.
         """
 
 
@@ -62,8 +66,12 @@ class NoCovariance(Coupling):
         return u.new_zeros(len(u))
 
     @override
-    def curvature(self, u: Tensor, side: int, v: Tensor, other: int) -> Tensor:
-        return u.new_zeros(len(u))
+    def whitened(self, side: int, u: Tensor) -> Tensor:
+        return u[:, :0]
+
+    @override
+    def curvature(self, y: Tensor, z: Tensor) -> Tensor:
+        return y.new_zeros(len(y))
 
 
 @final
@@ -86,14 +94,14 @@ class Diagonal(Coupling):
         return (kept.sqrt() - self.sides[1 - side].variance.sqrt()).square().sum(1)
 
     @override
-    def curvature(self, u: Tensor, side: int, v: Tensor, other: int) -> Tensor:
-        a, b = (x.variance.sqrt() for x in self.sides)
-        e, f = self._error(u, side), self._error(v, other)
-        return (e * f) @ (a * b / 2)
+    def whitened(self, side: int, u: Tensor) -> Tensor:
+        deviation = self.sides[side].variance.sqrt()
+        return u / torch.where(deviation > 0, deviation, torch.ones_like(deviation))
 
-    def _error(self, u: Tensor, side: int) -> Tensor:
-        variance = self.sides[side].variance
-        return torch.where(variance > 0, u**2 / variance.clamp_min(1e-300) - 1, 0)
+    @override
+    def curvature(self, y: Tensor, z: Tensor) -> Tensor:
+        a, b = (side.variance.sqrt() for side in self.sides)
+        return ((y**2 - 1) * (z**2 - 1)) @ (a * b / 2)
 
 
 @final
@@ -123,7 +131,7 @@ class Full(Coupling):
     @override
     def without(self, side: int, u: Tensor) -> Tensor:
         n, trace, other = self._sides[side].n, self._sides[side].trace, self._sides[1 - side]
-        z2, weight = self._whitened(u, side) ** 2, _weight(n)
+        z2, weight = self.whitened(side, u) ** 2, _weight(n)
         # The part of first order is known; only the small rest needs the integral.
         q = weight * z2 @ self._resolvent
         rest = (torch.log1p(-q.clamp_max(1 - 1e-12)) + q) @ self._nodes / math.pi
@@ -133,14 +141,14 @@ class Full(Coupling):
         return without + other.trace
 
     @override
-    def curvature(self, u: Tensor, side: int, v: Tensor, other: int) -> Tensor:
-        y, z = self._whitened(u, side), self._whitened(v, other)
+    def whitened(self, side: int, u: Tensor) -> Tensor:
+        return u @ self._maps[side]
+
+    @override
+    def curvature(self, y: Tensor, z: Tensor) -> Tensor:
         # h_ij = r_i r_j / (r_i + r_j), as an integral of products.
         pairs = ((y * z) @ self._resolvent) ** 2 @ self._nodes * (2 / math.pi)
         return pairs - (y**2 + z**2 - 1) @ (self._roots / 2)
-
-    def _whitened(self, u: Tensor, side: int) -> Tensor:
-        return u @ self._maps[side]
 
 
 def bures(a: Spread, b: Spread) -> float:
@@ -161,7 +169,7 @@ def bures(a: Spread, b: Spread) -> float:
 def _axes(a: Spread, b: Spread) -> tuple[Tensor, Tensor, Tensor]:
     """Returns the roots ``r`` and what turns samples of ``a``, ``b`` into ``z``, ``(d, r)``."""
     big, small = _by_rank(a, b)
-    values, axes = torch.linalg.eigh(big.congruent(small))
+    values, axes = eigenvectors(big.congruent(small))
     if _doubtful(values, a, b):
         left, roots, right = torch.linalg.svd(big.root.T @ small.root, full_matrices=False)
         kept = roots > 1e-13 * roots.max()

@@ -95,7 +95,7 @@ def copying(real: Tensor, fake: Tensor, real_cell: Tensor, fake_cell: Tensor) ->
     """
     scores: list[RankScore] = []
     weights: list[int] = []
-    everyone = torch.cat([real_cell, fake_cell]).unique()
+    everyone: Tensor = torch.unique(torch.cat([real_cell, fake_cell]))
     for cell in everyone:
         a, b = real[real_cell == cell], fake[fake_cell == cell]
         if min(len(a), len(b)) >= _LEAST:

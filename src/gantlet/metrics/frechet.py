@@ -151,25 +151,39 @@ class Fitted:
         ``rng`` draws up to 2048 pairs.
         """
         n, m = (len(x) for x in self._sets)
-        u, v = (self._drawn(side, rng) for side in (0, 1))
-        few = min(len(u), len(v))
-        across = self._together(u[:few], 0, v[:few], 1) * 4 / (n * m)
-        within = (
-            2 * self._together(z, side, z.roll(1, 0), side) / len(x) ** 2
-            for side, (z, x) in enumerate(zip((u, v), self._sets, strict=True))
+        a, b = (self._drawn(side, rng) for side in (0, 1))
+        few = min(len(a.u), len(b.u))
+        across = 4 / (n * m) * self._together(a.cut(few), b.cut(few))
+        of_x, of_y = (
+            2 / k**2 * self._together(drawn, drawn.rolled()) + across / 2
+            for k, drawn in ((n, a), (m, b))
         )
-        of_x, of_y = (w + across / 2 for w in within)
         return of_x, of_y
 
-    def _together(self, u: Tensor, side: int, v: Tensor, other: int) -> float:
+    def _together(self, a: "_Drawn", b: "_Drawn") -> float:
         """Returns the mean square of what pairs of samples add together."""
-        added = (u * v).sum(1) + self._coupling.curvature(u, side, v, other) / 2
+        added = (a.u * b.u).sum(1) + self._coupling.curvature(a.z, b.z) / 2
         return float(added.square().mean())
 
-    def _drawn(self, side: int, rng: torch.Generator) -> Tensor:
+    def _drawn(self, side: int, rng: torch.Generator) -> "_Drawn":
         x = self._sets[side]
         order = torch.randperm(len(x), generator=rng, device=rng.device)[:_PAIRS].to(x.device)
-        return x[order].to(torch.float64) - self._fits[side].mean
+        u = x[order].to(torch.float64) - self._fits[side].mean
+        return _Drawn(u, self._coupling.whitened(side, u))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Drawn:
+    """Some samples less the mean of their set, as they are and whitened."""
+
+    u: Tensor
+    z: Tensor
+
+    def cut(self, n: int) -> "_Drawn":
+        return _Drawn(self.u[:n], self.z[:n])
+
+    def rolled(self) -> "_Drawn":
+        return _Drawn(self.u.roll(1, 0), self.z.roll(1, 0))
 
 
 def _coupling(a: Spread | Margins, b: Spread | Margins, covariance: Covariance) -> Coupling:

@@ -126,7 +126,7 @@ class _Ready:
             apart = self._again(i, j)[rows, columns]
         elif len(near):
             apart[near] = self.side.points.apart(centre[near], self.other, other[near])
-        parts = (z.split(_PAIRS) for z in (centre, other, apart))
+        parts = (torch.split(z, _PAIRS) for z in (centre, other, apart))
         for c, o, d in zip(*parts, strict=True):
             self._tell(c, o, d)
 
@@ -142,11 +142,10 @@ class _Ready:
             return centre[:0]
         lengths = self.side.points.lengths(self.dtype)[centre]
         off = self.off * (lengths + self.other.lengths(self.dtype)[other])
+        parts = (torch.split(z, _PAIRS) for z in (centre, apart, off))
         near = [
             ((self.edges[c] - d[:, None]).abs() <= o[:, None]).any(1)
-            for c, d, o in zip(
-                centre.split(_PAIRS), apart.split(_PAIRS), off.split(_PAIRS), strict=True
-            )
+            for c, d, o in zip(*parts, strict=True)
         ]
         return torch.cat(near).nonzero()[:, 0]
 

@@ -63,7 +63,7 @@ class Points:
         """Returns the squared distances of pairs of rows, from differences in float64."""
         parts: list[Tensor] = []
         step = max(1, _NUMBERS // self.width)
-        for a, b in zip(i.split(step), j.split(step), strict=True):
+        for a, b in zip(torch.split(i, step), torch.split(j, step), strict=True):
             parts.append(_squares(_wide(self.x[a]) - _wide(other.x[b])))
         return torch.cat(parts) * self.scale**2
 
@@ -97,7 +97,8 @@ def _largest(x: Tensor, centre: Tensor) -> float:
 
 def _squares(rows: Tensor) -> Tensor:
     wide = _wide(rows)
-    return torch.linalg.vecdot(wide, wide)
+    squares: Tensor = torch.linalg.vecdot(wide, wide)
+    return squares
 
 
 def _wide(x: Tensor) -> Tensor:

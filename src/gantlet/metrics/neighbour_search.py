@@ -90,9 +90,9 @@ class _Best:
         self.queries = queries
         self.base = base
         self.k = min(k, t)
-        kind = {"dtype": working_dtype(base), "device": base.device}
-        self.distance = torch.full((len(queries), t), torch.inf, **kind)
-        self.index = torch.zeros(len(queries), t, dtype=torch.int64, device=base.device)
+        size, device = (len(queries), t), base.device
+        self.distance = torch.full(size, torch.inf, dtype=working_dtype(base), device=device)
+        self.index = torch.zeros(size, dtype=torch.int64, device=device)
 
     def update(self, part: slice, distances: Tensor, offset: int) -> None:
         """Looks at the distances of some rows to the samples from ``offset`` on."""
@@ -109,7 +109,7 @@ class _Best:
         farthest = self.distance.amax(1).to(torch.float64)
         found = self._measure(torch.arange(len(self.queries), device=self.base.device), self.index)
         doubtful = self._doubtful(found, farthest, dtype)
-        for some in doubtful.split(ROWS):
+        for some in torch.split(doubtful, ROWS):
             again = self._measure(some, self._search_again(some))
             found.distance[some], found.index[some] = again.distance, again.index
         return found
@@ -143,7 +143,7 @@ class _Best:
         t = index.shape[1]
         apart = self.queries.apart(some.repeat_interleave(t), self.base, index.flatten())
         # By index first, so that ties are in one order.
-        index = index.sort(1)
-        by_index = apart.reshape(-1, t).gather(1, index.indices)
-        ordered = by_index.sort(dim=1, stable=True)
-        return Nearest(ordered.values, index.values.gather(1, ordered.indices))
+        ordered, order = index.sort(1)
+        by_index = apart.reshape(-1, t).gather(1, order)
+        distance, order = torch.sort(by_index, dim=1, stable=True)
+        return Nearest(distance, ordered.gather(1, order))

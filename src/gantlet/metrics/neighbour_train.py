@@ -109,7 +109,8 @@ def nearest_training(fake: Tensor, train: Tensor, *, k: int = 1) -> tuple[Tensor
     if not len(y):
         nobody = torch.empty(0, k, dtype=torch.float64, device=y.device)
         return nobody.to(torch.int64), nobody
-    near = nearest_among(*reversed(points(base, y)), k)
+    samples, queries = points(base, y)
+    near = nearest_among(queries, samples, k)
     return near.index[:, :k], near.distance[:, :k].sqrt()
 
 

@@ -50,8 +50,9 @@ def neighbour_metrics(
         UserError: If the features cannot be compared.
     """
     folds = Folds(rng)
-    ks = dict(zip(NAMES, (k_precision, k_precision, k_density, k_density), strict=True))
-    found = look(real, fake, [_PLANS[name](ks[name], folds) for name in names])
+    ks = {"precision": k_precision, "recall": k_precision}
+    plans = [_PLANS[name](ks.get(name, k_density), folds) for name in names]
+    found = look(real, fake, plans)
     estimates = [one.estimate if isinstance(one, Detailed) else one for one in found]
     return {
         name: one.named(unit="1", better="higher")

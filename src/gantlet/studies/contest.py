@@ -16,6 +16,7 @@ from gantlet.core.model import Model
 from gantlet.core.rng import Rng
 from gantlet.core.trial import Outcome, Trial
 from gantlet.features.frozen import exactly
+from gantlet.metrics.together import measure_all
 from gantlet.metrics.two_sample import two_sample
 from gantlet.store.run import TrialFolder
 from gantlet.studies.base import Watch
@@ -153,10 +154,11 @@ def _distances(
         seen = features_of(trial, extractor)
         x, y = seen.extract(real), seen.extract(fake)
         short = extractor.partition(":")[0]
-        for metric in json.loads(trial.parts["metrics"]):
-            name = f"{metric.partition(':')[0]} ({short})"
-            watch(0.92, f"measuring {name}")
-            stream = Rng(trial.seed, x.device).stream(name)
-            scores[name] = two_sample(metric).measure(x, y, rng=stream)
+        wanted = {
+            f"{metric.partition(':')[0]} ({short})": two_sample(metric)
+            for metric in json.loads(trial.parts["metrics"])
+        }
+        watch(0.92, f"measuring distances on {short}")
+        scores |= measure_all(wanted, x, y, rng=Rng(trial.seed, x.device))
         notes.append(f"features {short}: {seen.note}")
     return scores, tuple(notes)

@@ -69,7 +69,7 @@ def _not_run(question: Mapping[str, Any]) -> str:
     """Returns what a full study would do besides."""
     full = SCALES["full"]
     wanted = {m.partition(":")[0] for m in question["metrics"]}
-    left = {
+    left: dict[str, list[object]] = {
         "metrics": [m for m in metrics.names() if m not in wanted],
         "n": [n for n in full.ns if n not in question["n"]],
         "d": [d for d in full.ds if d not in question["d"]],

@@ -124,7 +124,7 @@ def _estimate(found: Detailed | Estimate) -> Estimate:
 def _classified(
     metric: C2st, known: tuple[Tensor, Tensor], new: tuple[Tensor, Tensor], rng: Rng
 ) -> tuple[Estimate, float]:
-    """Returns what ``metric.measure`` does, and how often its classifier is right on new samples."""
+    """Returns what the metric measures, and how often its classifier is right on new samples."""
     real, fake = (z.double() for z in known)
     judge, *test = c2st.train(real, fake, metric.classifier, rng=rng.stream("c2st"))
     found = c2st.rate(judge, *(z.double() for z in new)).value

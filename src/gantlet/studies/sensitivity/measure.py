@@ -29,6 +29,8 @@ TIME = "CPU time"
 SAMPLES = "samples"
 """What metrics are said to look at that see the samples themselves."""
 
+_SAYS_SO = Estimate.exact(1.0, method="a number where the control gives none", better="lower")
+
 _Found: TypeAlias = Mapping[str, Detailed | Estimate]
 
 
@@ -36,7 +38,8 @@ def measure(trial: Trial, watch: Watch) -> Outcome:
     """Compares damaged samples with the reference, and takes off what the control gives.
 
     Scores are named ``metric (extractor) @ strength``: the number of the damaged samples minus
-    that of the control, with the interval of the difference.
+    that of the control, with the interval of the difference. A metric that has a number for the
+    damaged samples only, such as that of near-duplicates, says by this that they are worse.
     """
     start = time.process_time()
     with threads(int(trial.parts["threads"])), exactly():
@@ -111,7 +114,8 @@ def _minus(damaged: Detailed | Estimate, control: Detailed | Estimate) -> Estima
         case Detailed(), Detailed() if damaged.real.shape == control.real.shape:
             return difference(damaged, control)
         case _:
-            return unpaired(_estimate(damaged), _estimate(control))
+            a, b = _estimate(damaged), _estimate(control)
+            return _SAYS_SO if a.low is not None and b.value is None else unpaired(a, b)
 
 
 def _estimate(found: Detailed | Estimate) -> Estimate:
