@@ -65,7 +65,7 @@ def digits(real: Tensor, fake: Tensor) -> tuple[float, float]:
         discrepancy._EXACT = limit  # noqa: SLF001
         found.append(kernel_distance(x, y, rng=rng("m")))
     discrepancy._EXACT = kept  # noqa: SLF001
-    errors = [(a.real.variance.value + a.fake.variance.value) ** 0.5 for a in found]
+    errors = [a.detail().estimate.half_width / 1.96 for a in found]
     return (
         abs(found[0].value - found[1].value) / errors[0],
         abs(errors[0] - errors[1]) / errors[0],

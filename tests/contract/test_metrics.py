@@ -19,6 +19,9 @@ NAMES = [
     "density",
     "coverage",
     "c2st",
+    "realism",
+    "alpha-precision",
+    "beta-recall",
 ]
 EXTRA = ["sliced-wasserstein:order=1", "c2st:classifier=knn"]
 DISTANCES = NAMES[:4]

@@ -14,7 +14,7 @@ from gantlet.core.rng import Rng
 from gantlet.core.space import Space
 from gantlet.probes.ais import Ais
 from gantlet.probes.ais_scores import ABOVE, ACCEPTANCE, BELOW, BITS, EXACT, GAP, LOWER, OFF, SIGMA
-from gantlet.probes.annealing import log_mean_exp, schedule
+from gantlet.probes.annealing import anneal, log_mean_exp, schedule
 from gantlet.probes.decoding import Decoding, decoding_of
 from gantlet.probes.hmc import Hmc, Posterior
 from gantlet.probes.observation import Bernoulli, Gaussian
@@ -320,6 +320,26 @@ def test_weights_are_unbiased_even_with_few_temperatures():
     assert float(found.value) == pytest.approx(float(model.exact(x, 0.8)), abs=0.03)
 
 
+def test_chains_that_adapt_to_their_own_past_are_why_there_is_a_pilot():
+    model = Linear()
+    noise = Gaussian(torch.tensor([0.2]).double())
+    decoding = Decoding(model, dequantised=True)
+    _, x = simulate(decoding, noise, 200, rng=stream())
+    rows = x.repeat_interleave(8, 0)
+    pace = Adapting(torch.full((1600,), -2.0).double(), rate=0.1)
+    found = anneal(
+        Posterior(decoding, noise, rows),
+        decoding.prior(1600, rng=stream()),
+        schedule("sigmoid", 400),
+        hmc=Hmc(),
+        pace=pace,
+        rng=stream(),
+    )
+    ratio = (log_mean_exp(found.log_weight, 8) - model.exact(x, 0.2)).exp()
+    error = float(ratio.std()) / math.sqrt(200)
+    assert float(ratio.mean()) > 1 + 5 * error
+
+
 def test_log_mean_exp_is_over_the_chains_of_a_point():
     weights = torch.tensor([1.0, 3.0, 1000.0, 1000.0]).double().log()
     assert log_mean_exp(weights, 2).exp().tolist() == pytest.approx([2.0, 1000.0])
@@ -327,7 +347,7 @@ def test_log_mean_exp_is_over_the_chains_of_a_point():
 
 def test_blocks_bound_memory_and_change_little(monkeypatch):
     model = Linear()
-    noise = Gaussian(torch.tensor([0.3]).double())
+    noise = Gaussian(torch.tensor([1.0]).double())
     rows = []
     decode = Linear.decode
     monkeypatch.setattr(Linear, "decode", lambda self, z: rows.append(len(z)) or decode(self, z))

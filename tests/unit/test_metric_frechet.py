@@ -3,8 +3,14 @@ import pytest
 import torch
 from scipy.linalg import sqrtm
 
+from gantlet.core.moments import Moments
 from gantlet.core.rng import Rng
-from gantlet.metrics.frechet import Frechet, frechet_distance
+from gantlet.metrics import blocks
+from gantlet.metrics.bures import bures
+from gantlet.metrics.frechet import Fitted, Frechet, between, frechet_distance
+from gantlet.metrics.frechet_infinity import FrechetInfinity
+from gantlet.metrics.paired import difference
+from gantlet.metrics.spread import Few, Many
 
 
 def draw(n, d, seed=0):
@@ -98,5 +104,151 @@ def test_too_few_samples_for_the_features_leave_no_interval():
 
 def test_the_method_warns_of_fewer_than_two_samples_a_feature():
     (tight,), (ample,) = measured(50, 30, 0.0, 1.0, 1), measured(70, 30, 0.0, 1.0, 1)
-    assert "too narrow" in tight.method
-    assert "too narrow" not in ample.method
+    assert "bias is left" in tight.method
+    assert "bias is left" not in ample.method
+
+
+def without(x, y, distance):
+    """The plain distance without each sample of ``x``, by computing it anew each time."""
+    return torch.tensor(
+        [distance(torch.cat([x[:i], x[i + 1 :]]), y) for i in range(len(x))], dtype=torch.float64
+    )
+
+
+def by_variances(x, y):
+    return float((x.mean(0) - y.mean(0)).square().sum() + (x.std(0) - y.std(0)).square().sum())
+
+
+def by_means(x, y):
+    return float((x.mean(0) - y.mean(0)).square().sum())
+
+
+SLOW = {"full": frechet_distance, "diagonal": by_variances, "none": by_means}
+
+
+@pytest.mark.parametrize("covariance", SLOW)
+@pytest.mark.parametrize(("n", "m", "d"), [(40, 35, 5), (12, 90, 20), (15, 12, 20)])
+def test_leaving_out_each_sample_equals_doing_so(covariance, n, m, d):
+    """The closed form against a loop, for both sides, also with fewer samples than features."""
+    x, y = draw(n, d, 0), draw(m, d, 1) + 0.5
+    slow = SLOW[covariance]
+    fitted = Fitted(x, y, covariance)
+    assert fitted.plain == pytest.approx(slow(x, y), rel=1e-7)
+    for side, (a, b) in enumerate(((x, y), (y, x))):
+        expected = (len(a) - 1) * (slow(a, b) - without(a, b, slow))
+        found = fitted.influences(side)
+        scale = float(expected.abs().max())
+        assert float((found - expected).abs().max()) < 1e-4 * scale
+
+
+@pytest.mark.parametrize("covariance", SLOW)
+@pytest.mark.parametrize(("shift", "scale"), [(0.0, 1.0), (1.0, 1.2)])
+def test_the_variance_is_right_and_the_centre_unbiased(covariance, shift, scale):
+    n, d = 120, 12
+    truth = shift**2 + (covariance != "none") * d * (scale - 1) ** 2
+    found = []
+    for seed in range(120):
+        x, y = torch.randn(2, n, d, generator=Rng(seed).stream("x"), dtype=torch.float64)
+        fake = y * scale + shift / d**0.5
+        metric = Frechet(covariance=covariance)
+        found.append(metric.measure(x, fake, rng=Rng(seed).stream("m")))
+    values = torch.tensor([e.value for e in found])
+    assert abs(float(values.mean()) - truth) < 3.5 * float(values.std()) / 120**0.5
+    width = sum(e.half_width for e in found) / 120 / float(values.std())
+    assert 1.6 < width < 2.6
+    assert sum(e.low <= truth <= e.high for e in found) >= 105
+
+
+def test_correlations_are_seen_by_the_full_covariance_alone():
+    z = whitened(400, 2)
+    turned = z @ torch.tensor([[1.0, 0.0], [0.9, 0.19**0.5]], dtype=torch.float64)
+    turned /= turned.std(0)
+    rng = Rng(0).stream("m")
+    full, diagonal, none = (
+        Frechet(covariance=c).measure(z, turned, rng=rng) for c in ("full", "diagonal", "none")
+    )
+    assert full.low > 0.05
+    assert abs(diagonal.value) < 0.03
+    assert abs(none.value) < 0.03
+
+
+def test_both_roots_of_a_covariance_give_one_distance():
+    """The samples themselves against the Cholesky factor: nuclear norm and eigenvalues."""
+    x, y = draw(40, 12, 0), draw(50, 12, 1)
+    full, thin = [Many(Moments.of([z])) for z in (x, y)], [Few(z) for z in (x, y)]
+    expected = bures(*full)
+    for a, b in ((thin[0], full[1]), (full[0], thin[1]), (thin[0], thin[1])):
+        assert bures(a, b) == pytest.approx(expected, rel=1e-6)
+
+
+def test_one_wild_feature_does_not_drown_the_others():
+    """Eigenvalues of a product of covariances span 24 digits here, their roots 12."""
+    z, scale = whitened(300, 5), torch.tensor([1e6, 1.0, 1.0, 1.0, 1.0], dtype=torch.float64)
+    wide = torch.tensor([1.0, 1.0, 2.0, 2.0, 2.0], dtype=torch.float64)
+    assert frechet_distance(z * scale, z * scale * wide) == pytest.approx(3, rel=1e-2)
+
+
+@pytest.mark.parametrize("rank", [1, 3])
+def test_covariances_without_full_rank(rank):
+    """More samples than features, but the features lie in a plane."""
+    flat = torch.randn(rank, 6, generator=Rng(5).stream("plane"), dtype=torch.float64)
+    x, y = draw(80, rank, 0) @ flat, draw(90, rank, 1) @ flat * 1.3
+    found = Frechet().measure(x, y, rng=Rng(0).stream("m"))
+    assert found.low < found.value < found.high
+    # The same in the plane, where nothing is missing.
+    axes = torch.linalg.qr(flat.T).Q
+    assert frechet_distance(x, y) == pytest.approx(by_matrix_root(x @ axes, y @ axes), rel=1e-5)
+    there = Frechet().measure(x @ axes, y @ axes, rng=Rng(0).stream("m"))
+    assert found.value == pytest.approx(there.value, rel=1e-4)
+
+
+def test_shards_merge_into_the_distance_of_the_whole():
+    x, y = draw(200, 6, 0), draw(150, 6, 1)
+    parts = Moments.of([x[:70]]) + Moments.of([x[70:]])
+    found = between(Many(parts), Many(Moments.of([y])))
+    assert found == pytest.approx(frechet_distance(x, y), rel=1e-12)
+
+
+def test_mapped_files_are_read_in_blocks(tmp_path, monkeypatch):
+    x, y = (draw(900, 6, seed).float() for seed in (0, 1))
+    np.save(tmp_path / "x.npy", x.numpy())
+    mapped = torch.from_numpy(np.load(tmp_path / "x.npy", mmap_mode="c"))
+    whole = Frechet().measure(x, y, rng=Rng(0).stream("m"))
+    monkeypatch.setattr(blocks, "_NUMBERS", 600)
+    parts = Frechet().measure(mapped, y, rng=Rng(0).stream("m"))
+    assert parts.value == pytest.approx(whole.value, rel=1e-9)
+    assert parts.low == pytest.approx(whole.low, rel=1e-9)
+
+
+def test_generators_judged_by_the_same_real_samples_are_told_apart_better():
+    real = draw(400, 8, 0)
+    a, b = draw(400, 8, 0) + 0.3, draw(400, 8, 0) * 1.1
+    b = b.flip(0) + 0.4
+    one, other = (Frechet().detail(real, z, rng=Rng(0).stream("m")) for z in (a, b))
+    found = difference(one, other)
+    assert found.value == pytest.approx(one.estimate.value - other.estimate.value)
+    alone = (one.estimate.half_width**2 + other.estimate.half_width**2) ** 0.5
+    assert 0 < found.half_width < alone
+    # The detail holds the whole variance of the estimate.
+    variance = float(one.real.var()) / 400 + one.rest.value
+    assert one.estimate.half_width == pytest.approx(1.96 * variance**0.5, rel=0.05)
+
+
+def test_extrapolation_agrees_with_leaving_out():
+    for shift, scale in ((0.0, 1.0), (1.0, 1.2)):
+        truth, found = shift**2 + 6 * (scale - 1) ** 2, []
+        for seed in range(60):
+            x, y = torch.randn(2, 200, 6, generator=Rng(seed).stream("x"), dtype=torch.float64)
+            fake = y * scale + shift / 6**0.5
+            found.append(FrechetInfinity().measure(x, fake, rng=Rng(seed).stream("m")))
+        values = torch.tensor([e.value for e in found])
+        assert abs(float(values.mean()) - truth) < 3.5 * float(values.std()) / 60**0.5
+        width = sum(e.half_width for e in found) / 60 / float(values.std())
+        assert 1.5 < width < 2.8
+        assert sum(e.low <= truth <= e.high for e in found) >= 52
+
+
+def test_extrapolation_needs_samples():
+    found = FrechetInfinity().measure(draw(20, 10), draw(90, 10), rng=Rng(0).stream("m"))
+    assert found.value is None
+    assert "twice the features" in found.method

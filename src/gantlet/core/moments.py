@@ -54,7 +54,7 @@ class Moments:
             n, total = n + len(x), total + moved.sum(0)
             add_gram(scatter, moved)
         shift = total / max(n, 1)
-        return cls(n, origin + shift, _whole(scatter).addr_(shift, shift, alpha=-n))
+        return cls(n, origin + shift, _whole(scatter.addr_(shift, shift, alpha=-n)))
 
     def __add__(self, other: "Moments") -> "Moments":
         """Returns the moments of the rows of both, as if they had been taken together.
@@ -84,10 +84,12 @@ def add_gram(gram: Tensor, x: Tensor) -> None:
     if x.device.type != "cpu" or len(x) == 0:
         gram.addmm_(x.T, x)
         return
-    from scipy.linalg.blas import dsyrk
+    from scipy.linalg import get_blas_funcs
 
+    a, c = x.numpy(), gram.numpy()
+    (syrk,) = get_blas_funcs(("syrk",), (a, c))
     # Fortran sees both transposed: the part below its diagonal is the one above ours.
-    dsyrk(1.0, x.numpy().T, 1.0, gram.numpy().T, lower=1, overwrite_c=1)
+    syrk(1.0, a.T, 1.0, c.T, lower=1, overwrite_c=1)
 
 
 def _whole(upper: Tensor) -> Tensor:

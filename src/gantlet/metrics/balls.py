@@ -84,7 +84,8 @@ class Held(Watcher):
     @override
     def see(self, centre: Tensor, other: Tensor, rank: Tensor) -> None:
         if self.kept is not None:
-            centre, other, rank = (z[self.kept[centre]] for z in (centre, other, rank))
+            kept = self.kept[centre]
+            centre, other, rank = centre[kept], other[kept], rank[kept]
         inside = rank < self.k
         _count(self.by_fold, self.fold[centre[inside]], other[inside])
         f, which = gained(self.ends, centre[~inside], rank[~inside])

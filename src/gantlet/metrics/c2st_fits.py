@@ -5,7 +5,7 @@ Of the samples they learn from, shape ``(2 h, d)``, the first half is real, the 
 
 import math
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor
@@ -78,7 +78,8 @@ def logistic_weights(z: Tensor) -> Tensor:
             (weight.grad,) = torch.autograd.grad(value, free)
         return float(value.detach())
 
-    search.step(loss)
+    # Its type is not declared.
+    cast("Callable[[Callable[[], float]], object]", search.step)(loss)
     return weight
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 import torch
@@ -20,7 +21,7 @@ _PERMUTATIONS = 99
 # Beyond this many products the kernel matrices are taken in float32, their sums in float64.
 _EXACT = 2**34
 # Rows and columns of a piece of the kernel matrix: on a CPU it should stay in the cache.
-_TILE = {"cpu": 1024}
+_TILE = {"cpu": 768}
 _LARGE_TILE = 4096
 
 
@@ -165,10 +166,18 @@ def _sums(kernel: Kernel, x: Tensor, y: Tensor, g: Tensor, h: Tensor) -> _Sums:
 
 def _tiles(n: int, m: int, device: torch.device, *, same: bool) -> Iterator[tuple[slice, slice]]:
     """Yields pieces that cover a matrix, or its upper half."""
-    step = _TILE.get(device.type, _LARGE_TILE)
-    for i in range(0, n, step):
-        for j in range(i if same else 0, m, step):
-            yield slice(i, min(i + step, n)), slice(j, min(j + step, m))
+    most = _TILE.get(device.type, _LARGE_TILE)
+    for i in _even(n, most):
+        for j in _even(m, most):
+            if not same or i.start <= j.start:
+                yield i, j
+
+
+def _even(n: int, most: int) -> list[slice]:
+    """Returns slices that cover ``range(n)``, of about equal length, ``most`` or less."""
+    count = -(-n // most)
+    ends = [n * k // count for k in range(count + 1)]
+    return [slice(a, b) for a, b in pairwise(ends)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

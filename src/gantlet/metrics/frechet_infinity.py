@@ -17,8 +17,8 @@ from gantlet.metrics.intervals import Variance, around, total
 from gantlet.metrics.spread import Many
 
 _POINTS = 15
-# The smallest share of the samples, where it still leaves two samples a feature, and at most half.
-_LEAST, _PER_FEATURE = 0.1, 2
+# The smallest share of the samples, if it leaves four samples a feature; at most half.
+_LEAST, _PER_FEATURE = 0.1, 4
 _METHOD = (
     "extrapolated from {} sizes, {:.0%} to 100 % of the samples, plain {:.4g}; interval from the "
     "influence of each sample on the line, both orders"
@@ -36,7 +36,7 @@ class FrechetInfinity:
     Source: Chong and Forsyth, 2020, https://arxiv.org/abs/1911.07023, section 4.
 
     Differs from the paper: both sets are thinned by the same share, so that the bias of both goes,
-    where the paper thins the generated set alone; the sizes begin at a tenth, or at two samples
+    where the paper thins the generated set alone; the sizes begin at a tenth, or at four samples
     a feature if that is more, instead of at 5000; smaller sets lie inside larger ones; samples
     are independent draws, not Sobol points.
     """

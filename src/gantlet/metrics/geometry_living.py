@@ -1,10 +1,11 @@
 """Relative living times: for how long a cloud of points has how many holes."""
 
 from collections.abc import Iterator
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gantlet.core.errors import UserError
@@ -17,7 +18,7 @@ _HELD = 2**26
 class _SimplexTree(Protocol):
     def compute_persistence(self, homology_coeff_field: int, min_persistence: float) -> None: ...
 
-    def persistence_intervals_in_dimension(self, dimension: int) -> np.ndarray[Any, Any]: ...
+    def persistence_intervals_in_dimension(self, dimension: int) -> NDArray[np.float64]: ...
 
 
 class _Complex(Protocol):
@@ -59,15 +60,15 @@ def living_times(
     return torch.from_numpy(np.stack(found)).to(x.device)
 
 
-def _distances(x: Tensor, chosen: Tensor) -> Iterator["np.ndarray[Any, np.dtype[np.float32]]"]:
+def _distances(x: Tensor, chosen: Tensor) -> Iterator[NDArray[np.float32]]:
     """Yields for each row of ``chosen`` the distances of all points to those, ``(n, count)``.
 
     Rounds share landmarks, so each is looked at once for as many rounds as memory allows.
     """
     n, count = len(x), chosen.shape[1]
     step = len(chosen) if n * n <= _HELD else max(1, _HELD // (n * count))
-    for rounds in chosen.split(step):
-        unique, where = rounds.unique(return_inverse=True)
+    for rounds in torch.split(chosen, step):
+        unique, where = torch.unique(rounds, return_inverse=True)
         table = x.new_empty(len(unique), n, dtype=torch.float32)
         for block in blocks(len(unique), n):
             squares = squared_distances(x[unique[block]], x)
@@ -77,14 +78,12 @@ def _distances(x: Tensor, chosen: Tensor) -> Iterator["np.ndarray[Any, np.dtype[
             yield table[rows].T.contiguous().cpu().numpy()
 
 
-def _holes(
-    distances: "np.ndarray[Any, np.dtype[np.float32]]", gamma: float, most: int
-) -> "np.ndarray[Any, np.dtype[np.float64]]":
+def _holes(distances: NDArray[np.float32], gamma: float, most: int) -> NDArray[np.float64]:
     """Returns the shares of time for distances of shape ``(n, landmarks)``."""
     end = gamma * float(distances.max())
     if end == 0:
         # A single point, repeated, never has a hole.
-        return np.eye(1, most)[0]
+        return shares(np.zeros((0, 2)), 1.0, most)
     tree = _witness_complex(_nearest(distances, end)).create_simplex_tree(
         max_alpha_square=end, limit_dimension=2
     )
@@ -93,9 +92,7 @@ def _holes(
     return shares(lives.clip(max=end), end, most)
 
 
-def _nearest(
-    distances: "np.ndarray[Any, np.dtype[np.float32]]", end: float
-) -> "np.ndarray[Any, np.dtype[np.float64]]":
+def _nearest(distances: NDArray[np.float32], end: float) -> NDArray[np.float64]:
     """Returns number and distance of the nearest landmarks, nearest first, ``(n, k, 2)``.
 
     A triangle and the nearest landmark outside it are all within the fourth nearest; what lies
@@ -108,9 +105,7 @@ def _nearest(
     return np.stack([order[:, :k], near[:, :k]], axis=2, dtype=np.float64)
 
 
-def shares(
-    lives: "np.ndarray[Any, Any]", end: float, most: int
-) -> "np.ndarray[Any, np.dtype[np.float64]]":
+def shares(lives: NDArray[np.float64], end: float, most: int) -> NDArray[np.float64]:
     """Returns the share of the time from 0 to ``end`` in which 0, 1, ... things live.
 
     Args:
@@ -128,11 +123,11 @@ def shares(
         deaths, times[:-1], "right"
     )
     spent = np.bincount(alive, weights=times[1:] - times[:-1], minlength=most)
-    share: np.ndarray[Any, np.dtype[np.float64]] = spent[:most] / end
+    share: NDArray[np.float64] = spent[:most] / end
     return share
 
 
-def _witness_complex(table: "np.ndarray[Any, np.dtype[np.float64]]") -> _Complex:
+def _witness_complex(table: NDArray[np.float64]) -> _Complex:
     try:
         import gudhi
     except ImportError as error:

@@ -9,22 +9,20 @@ from gantlet.metrics.intervals import Variance, around, total
 from gantlet.metrics.paired import Detailed
 
 
-def spread(influence: Tensor, twice: float = 0.0) -> Variance:
-    """Returns the variance of a number of which each sample's influence is known.
+def spread(influence: Tensor) -> Variance:
+    """Returns the variance of a number from each sample's influence on it, all samples' together.
 
     Args:
         influence: By how much each sample moves the number, times ``n``, shape ``(n,)``.
-        twice: The part of second order, which ``influence.var() / n`` holds twice: it is taken off
-            once, and never more than leaves it once.
     """
     n = len(influence)
-    raw = float(influence.var()) / n
-    if not raw > 0:
-        return Variance(max(raw, twice))
+    value = float(influence.var()) / n
+    if not value > 0:
+        return Variance(value)
     # Fourth powers of unit numbers, so that large features do not overflow.
-    unit = (influence - influence.mean()) / math.sqrt(raw * n)
+    unit = (influence - influence.mean()) / math.sqrt(value * n)
     noise = max(float(unit.pow(4).mean()) - 1, 0.0) / n
-    return Variance(max(raw - twice, twice), noise * raw * raw)
+    return Variance(value, noise * value * value)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,25 +37,21 @@ class Side:
     influence: Tensor
     twice: float = 0.0
 
-    @property
-    def variance(self) -> Variance:
-        """The part of the number's variance that comes from this set."""
-        return spread(self.influence, self.twice)
-
-    def centred(self) -> Tensor:
-        """Returns the influences, centred and so scaled that they have the right variance."""
-        raw = float(self.influence.var()) / len(self.influence)
-        factor = math.sqrt(self.variance.value / raw) if raw > 0 else 1.0
-        centred: Tensor = (self.influence - self.influence.mean()) * factor
-        return centred
-
 
 def detailed(value: float, real: Side, fake: Side, *, method: str) -> Detailed:
-    """Returns the estimate of a number whose two sides vary independently, with its detail."""
-    n = min(len(real.influence), len(fake.influence))
-    variance = total((real.variance, fake.variance))
+    """Returns the estimate of a number whose two sides vary independently, with its detail.
+
+    The part of second order is taken off once, and always left once: near equality the rest is
+    nothing but noise around zero.
+    """
+    n, second = min(len(real.influence), len(fake.influence)), real.twice + fake.twice
+    of_real, of_fake = spread(real.influence), spread(fake.influence)
+    both = total((of_real, of_fake))
+    variance = Variance(max(both.value - second, second), both.noise)
+    share = variance.value / both.value if both.value > 0 else 1.0
+    centred = real.influence - real.influence.mean()
     return Detailed(
         around(value, variance, n=n, method=method),
-        real.centred(),
-        fake.variance,
+        centred * math.sqrt(share),
+        Variance(of_fake.value * share, of_fake.noise * share * share),
     )

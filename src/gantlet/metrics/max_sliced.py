@@ -21,7 +21,7 @@ _METHOD = (
     "the direction found on half of the samples ({:.4g} there), the value and interval on the "
     "other half, by block jackknife, for this direction; where the two are nearly equal {}"
 )
-_NEAR = {1: "the value stays too high", 2: "the interval is too wide"}
+_NEAR = {1: "the value stays too high", 2: "the interval is a little wide"}
 # The first and the last step of the search, as an angle in radians.
 _STEPS = (0.5, 0.005)
 

@@ -109,7 +109,10 @@ class _Ready:
         lengths = side.points.lengths(self.dtype)
         # Others within reach are no longer than the centre and the reach together.
         bound = torch.minimum((lengths.sqrt() + self.reach.sqrt()) ** 2, lengths * 0 + longest)
-        self.safe_reach = (self.reach + self.off * (lengths + bound)).to(self.dtype)
+        margin = self.off * (lengths + bound)
+        self.safe_reach = (self.reach + margin).to(self.dtype)
+        # Nearer than this, the other is surely nearer than all fellows.
+        self.surely_first = self.edges[:, 0] - margin
 
     def look(self, distances: Tensor, i: slice, j: slice) -> None:
         """Tells of the pairs of a block; rows are real, columns fake."""
@@ -126,28 +129,35 @@ class _Ready:
             apart = self._again(i, j)[rows, columns]
         elif len(near):
             apart[near] = self.side.points.apart(centre[near], self.other, other[near])
-        parts = (torch.split(z, _PAIRS) for z in (centre, other, apart))
-        for c, o, d in zip(*parts, strict=True):
-            self._tell(c, o, d)
+        parts = (torch.split(z, _PAIRS) for z in (centre, other, self._rank(apart, centre)))
+        for c, o, rank in zip(*parts, strict=True):
+            for watcher in self.side.watchers:
+                seen = rank < watcher.reach[c]
+                whole = bool(seen.all())  # to leave none out costs no copies
+                watcher.see(*((c, o, rank) if whole else (c[seen], o[seen], rank[seen])))
 
-    def _tell(self, centre: Tensor, other: Tensor, apart: Tensor) -> None:
-        rank = (self.edges[centre] < apart[:, None]).sum(1)
-        for watcher in self.side.watchers:
-            seen = rank < watcher.reach[centre]
-            watcher.see(centre[seen], other[seen], rank[seen])
+    def _rank(self, apart: Tensor, centre: Tensor) -> Tensor:
+        """Returns how many fellows of each centre are nearer."""
+        rank = torch.zeros_like(centre)
+        for some in torch.split(self._not_first(apart, centre), _PAIRS):
+            rank[some] = (self.edges[centre[some]] < apart[some, None]).sum(1)
+        return rank
+
+    def _not_first(self, apart: Tensor, centre: Tensor) -> Tensor:
+        """Returns which pairs may have a fellow between them."""
+        return (apart >= self.surely_first[centre]).nonzero()[:, 0]
 
     def _near_an_edge(self, apart: Tensor, centre: Tensor, other: Tensor) -> Tensor:
         """Returns which pairs are so near an edge that rounding in float32 may decide."""
-        if self.dtype == torch.float64:
-            return centre[:0]
-        lengths = self.side.points.lengths(self.dtype)[centre]
-        off = self.off * (lengths + self.other.lengths(self.dtype)[other])
-        parts = (torch.split(z, _PAIRS) for z in (centre, apart, off))
-        near = [
-            ((self.edges[c] - d[:, None]).abs() <= o[:, None]).any(1)
-            for c, d, o in zip(*parts, strict=True)
-        ]
-        return torch.cat(near).nonzero()[:, 0]
+        found = [centre[:0]]
+        doubtful = self._not_first(apart, centre) if self.dtype == torch.float32 else centre[:0]
+        for some in torch.split(doubtful, _PAIRS):
+            c, o = centre[some], other[some]
+            lengths = self.side.points.lengths(self.dtype)[c]
+            off = self.off * (lengths + self.other.lengths(self.dtype)[o])
+            gap = (self.edges[c] - apart[some, None]).abs()
+            found.append(some[(gap <= off[:, None]).any(1)])
+        return torch.cat(found)
 
     def _again(self, i: slice, j: slice) -> Tensor:
         """Returns the distances of a block in float64."""

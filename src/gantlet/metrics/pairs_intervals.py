@@ -64,7 +64,7 @@ def numbered(inputs: Tensor, n: int, device: torch.device) -> tuple[Tensor, int]
             f"inputs must be one whole number for each of the {n} pairs. "
             f"Got {inputs.dtype} of shape {tuple(inputs.shape)}."
         )
-    unique, which = inputs.to(device).unique(return_inverse=True)
+    unique, which = torch.unique(inputs.to(device), return_inverse=True)
     return which, len(unique)
 
 

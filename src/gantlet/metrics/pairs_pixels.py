@@ -61,4 +61,4 @@ def paired_ms_ssim(target: Tensor, output: Tensor, *, inputs: Tensor | None = No
 
 def _batches(target: Tensor, output: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
     step = max(1, _NUMBERS // max(1, math.prod(target.shape[1:])))
-    return target.detach().split(step), output.detach().split(step)
+    return torch.split(target.detach(), step), torch.split(output.detach(), step)

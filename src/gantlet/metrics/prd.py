@@ -1,6 +1,6 @@
 """Precision and recall for distributions: how much quality at how much variety."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, final
 
 import torch
@@ -101,14 +101,14 @@ class Prd:
         count_x = _counts(label_x, fold_x[chosen], self.clusters)
         count_y = _counts(label_y, fold_y[other], self.clusters)
         found = self._estimate(count_x, count_y)
-        value = found[0].score(self.beta)
+        value = min(found[0].score(self.beta), 1.0)
         of_x, of_y = (_adds(value, [c.score(self.beta) for c in side]) for side in found[1:])
         own = [Variance.of_squares(float(z.var()) / len(z), len(z) - 1) for z in (of_x, of_y)]
         method = _METHOD.format(
             *(self.beta, self.runs, self.clusters, found[0].score(8), found[0].score(1 / 8))
         )
         made = around(value, total(own), n=h, method=method)
-        return Detailed(made.named(unit=self.unit, better=self.better), of_x, own[1])
+        return Detailed(_within(made.named(unit=self.unit, better=self.better)), of_x, own[1])
 
     def _estimate(self, x: Tensor, y: Tensor) -> tuple[PrdCurve, list[PrdCurve], list[PrdCurve]]:
         """Returns the curve of all samples, without each fold of real, and of fake ones.
@@ -148,7 +148,7 @@ def prd_curve(
     x, y = about_zero(*pair(real, fake))
     labels = _labels(x, y, clusters, runs, rng)
     counts = [_counts(z, torch.zeros_like(z[0]), clusters)[0] for z in labels]
-    return _curve(*counts, angles)
+    return _curve(counts[0], counts[1], angles)
 
 
 def f_score(precision: Tensor, recall: Tensor, beta: float) -> Tensor:
@@ -160,6 +160,13 @@ def f_score(precision: Tensor, recall: Tensor, beta: float) -> Tensor:
     """
     b = beta**2
     return (1 + b) * precision * recall / (b * precision + recall).clamp_min(1e-30)
+
+
+def _within(made: Estimate) -> Estimate:
+    """Returns the estimate with no end of its interval outside [0, 1]."""
+    if made.low is None or made.high is None:
+        return made
+    return replace(made, low=max(made.low, 0.0), high=min(made.high, 1.0))
 
 
 def _labels(

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from gantlet.metrics.blocks import blocks, squared_distances
 
-_ROUNDS = 50
+_ROUNDS = 25
 
 
 def principal(z: Tensor, width: int, *, rng: torch.Generator) -> Tensor:

@@ -153,8 +153,10 @@ def eigenvectors(s: Tensor) -> tuple[Tensor, Tensor]:
 
 def _sandwich(s: Tensor, lower: Tensor) -> Tensor:
     """Returns ``lower^T s lower`` at and below the diagonal, for half the work."""
-    from scipy.linalg.lapack import dsygst
+    from scipy.linalg import get_lapack_funcs
 
+    a, b = s.numpy(), lower.numpy()
+    (sygst,) = get_lapack_funcs(("sygst",), (a, b))
     # Fortran sees both transposed, so that the lower triangle is its upper one.
-    found, _ = dsygst(s.numpy().T, lower.numpy().T, itype=2, lower=0)
+    found, _ = sygst(a.T, b.T, itype=2, lower=0)
     return torch.from_numpy(found.T)

@@ -166,7 +166,7 @@ def _score(values: Tensor, order: float) -> float:
         return math.exp(-float((p * p.log()).sum()))
     if math.isinf(order):
         return 1 / float(p.max())
-    return float((p**order).sum()) ** (1 / (1 - order))
+    return math.exp(math.log(float((p**order).sum())) / (1 - order))
 
 
 def _within(made: Estimate, n: int) -> Estimate:

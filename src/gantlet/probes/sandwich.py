@@ -74,7 +74,7 @@ class Annealer:
         pace = self._paces(decoding, observation, x, rng)
         betas = schedule(self.schedule, self.temperatures)
         found: list[Chains] = []
-        for index in self._blocks(x):
+        for index in blocks(x, self.chains):
             z = decoding.prior(len(index), rng=rng)
             posterior = Posterior(decoding, observation.rows(index), x[index])
             steps = Fixed(pace[:, index])
@@ -103,7 +103,7 @@ class Annealer:
         """
         betas = schedule(self.schedule, self.temperatures).flip(0)
         found: list[Chains] = []
-        for index in self._blocks(x):
+        for index in blocks(x, self.chains):
             posterior = Posterior(decoding, observation.rows(index), x[index])
             steps = Fixed(pace[:, index].flip(0))
             found.append(anneal(posterior, z[index], betas, hmc=self.hmc, pace=steps, rng=rng))
@@ -118,19 +118,13 @@ class Annealer:
         """
         betas = schedule(self.schedule, self.pilot)
         found: list[Tensor] = []
-        for index in self._blocks(x):
+        for index in blocks(x, self.chains):
             z = decoding.prior(len(index), rng=rng)
             posterior = Posterior(decoding, observation.rows(index), x[index])
             pace = Adapting(torch.full_like(z[:, 0], _FIRST_STEP))
             anneal(posterior, z, betas, hmc=self.hmc, pace=pace, rng=rng)
-            found.append(pace.path().unflatten(1, (-1, self.chains)).mean(2))
+            found.append(pace.path().view(self.pilot - 2, -1, self.chains).mean(2))
         return stretched(torch.cat(found, 1), self.temperatures - 2)
-
-    def _blocks(self, x: Tensor) -> Iterator[Tensor]:
-        """Yields for each chain of a block the data point that it belongs to."""
-        points = max(1, _BLOCK // x.shape[1] // self.chains)
-        for part in torch.split(torch.arange(len(x), device=x.device), points):
-            yield part.repeat_interleave(self.chains)
 
     def _bound(self, found: list[Chains], pace: Tensor, sign: int) -> Bound:
         log_weight = torch.cat([c.log_weight for c in found])
@@ -149,3 +143,10 @@ def simulate(
     """Returns latent vectors and flat samples that the model draws from them."""
     z = decoding.prior(n, rng=rng)
     return z, observation.sample(decoding(z), rng=rng)
+
+
+def blocks(x: Tensor, chains: int) -> Iterator[Tensor]:
+    """Yields for each chain of a block the data point of ``x`` that it belongs to."""
+    points = max(1, _BLOCK // x.shape[1] // chains)
+    for part in torch.split(torch.arange(len(x), device=x.device), points):
+        yield part.repeat_interleave(chains)

@@ -1,6 +1,7 @@
 """Which width of Gaussian noise around a decoder makes held-out samples most likely."""
 
 import math
+from collections import defaultdict
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from gantlet.probes.decoding import Decoding
 from gantlet.probes.hmc import Hmc, Posterior
 from gantlet.probes.observation import Gaussian
 from gantlet.probes.pace import Adapting
+from gantlet.probes.sandwich import blocks
 
 # The widths that are passed, as shares of the data's standard deviation; those above the second
 # only lead there from the prior.
@@ -46,19 +48,21 @@ def tune(
     ladder = torch.linspace(2 * math.log(_SMALLEST / _FROM), 0, temperatures - 1).double().exp()
     betas = torch.cat([ladder.new_zeros(1), ladder])
     volume, size = float(narrow.log_volume(x.shape[1])), x.shape[1]
-    found: dict[float, float] = {}
+    totals: defaultdict[float, float] = defaultdict(float)
 
     def watch(beta: float, log_weight: Tensor) -> None:
-        width = _SMALLEST / math.sqrt(beta)
-        if width <= _LARGEST:
-            raw = float(log_mean_exp(log_weight, chains).mean())
-            found[width] = raw - (1 - beta) * volume + 0.5 * size * math.log(beta)
+        totals[beta] += float(log_mean_exp(log_weight, chains).sum())
 
-    rows = x.repeat_interleave(chains, 0)
-    z = decoding.prior(len(rows), rng=rng)
-    pace = Adapting(torch.full_like(z[:, 0], _FIRST_STEP))
-    posterior = Posterior(decoding, narrow, rows)
-    anneal(posterior, z, betas, hmc=hmc, pace=pace, rng=rng, watch=watch)
+    for index in blocks(x, chains):
+        z = decoding.prior(len(index), rng=rng)
+        pace = Adapting(torch.full_like(z[:, 0], _FIRST_STEP))
+        posterior = Posterior(decoding, narrow, x[index])
+        anneal(posterior, z, betas, hmc=hmc, pace=pace, rng=rng, watch=watch)
+    found = {
+        _SMALLEST / math.sqrt(b): t / len(x) - (1 - b) * volume + 0.5 * size * math.log(b)
+        for b, t in totals.items()
+        if _SMALLEST / math.sqrt(b) <= _LARGEST
+    }
     return max(found, key=lambda width: found[width])
 
 

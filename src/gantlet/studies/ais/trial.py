@@ -134,27 +134,14 @@ class _Flow:
         return scores
 
     def smoothed(self) -> dict[float, Tensor]:
-        """Returns ``log p_sigma(x)`` of the test samples, where the dimension allows.
-
-        The density with noise is ``p_sigma(x) = E p(x + sigma e)``, an average of the flow's
-        exact density around ``x``; in a plane a few thousand draws tell it.
-        """
-        if not self.grid.draws:
-            return {}
+        """Returns ``log p_sigma(x)`` of the test samples by width, where the dimension allows."""
         stream = self.rng.stream("noise of the smoothed density")
+        draws = self.grid.draws
         return {
-            sigma: torch.stack([self._smooth(x, sigma, stream) for x in self.test])
+            sigma: smoothed(self.decoding, self.test, sigma * self.unit, draws=draws, rng=stream)
             for sigma in self.grid.sigmas
+            if draws
         }
-
-    def _smooth(self, x: Tensor, sigma: float, stream: torch.Generator) -> Tensor:
-        noise = torch.randn(
-            self.grid.draws, len(x), generator=stream, device=x.device, dtype=x.dtype
-        )
-        near = x + sigma * self.unit * noise
-        values = [self.decoding.exact(part) for part in torch.split(near, _BLOCK // len(x))]
-        found = torch.cat([v for v in values if v is not None])
-        return found.logsumexp(0) - math.log(len(found))
 
     def anneal(self, temperatures: int) -> dict[str, Estimate]:
         """Returns bounds of all samples at all widths, which are annealed together."""
@@ -166,7 +153,7 @@ class _Flow:
             self.decoding, self._noise(each), x, rng=self.rng.stream(f"lower {temperatures}")
         )
         last = self.grid.simulated
-        pace = below.pace.unflatten(1, (len(drawn), each))[:, :, -last:].flatten(1)
+        pace = below.pace.view(-1, len(drawn), each)[:, :, -last:].flatten(1)
         above = how.upper(
             self.decoding,
             self._noise(last),
@@ -216,6 +203,30 @@ class _Flow:
         if smooth is not None:
             scores[SHORT] = _mean(smooth - test, f"paired, {told}", "lower")
         return scores
+
+
+def smoothed(
+    decoding: Decoding, x: Tensor, width: Tensor, *, draws: int, rng: torch.Generator
+) -> Tensor:
+    """Returns ``log p_sigma(x)`` of flat samples by simple Monte Carlo, shape ``(n,)``.
+
+    The density with noise is ``p_sigma(x) = E p(x + sigma e)``, the mean of the flow's exact
+    density around ``x``; in a plane a few thousand draws tell it.
+
+    Args:
+        decoding: A flow's.
+        x: The samples, shape ``(n, size)``.
+        width: ``sigma``, of each component or of all.
+        draws: How many draws of the noise.
+        rng: Decides the noise.
+    """
+    found: list[Tensor] = []
+    for one in x:
+        noise = torch.randn(draws, len(one), generator=rng, device=x.device, dtype=x.dtype)
+        near = torch.split(one + width * noise, _BLOCK // len(one))
+        values = [v for part in near if (v := decoding.exact(part)) is not None]
+        found.append(torch.cat(values).logsumexp(0) - math.log(draws))
+    return torch.stack(found)
 
 
 def _mean(values: Tensor, method: str, better: Better | None = None) -> Estimate:

@@ -11,6 +11,7 @@ from gantlet.studies.evaluation.results import Result, extractor_name, gap, is_w
 from gantlet.studies.evaluation.sets import FLOOR
 
 _VARIETY = ("recall", "coverage", "beta-recall", "vendi", "birthday", "ms-ssim")
+_BIRTHDAY = "birthday"
 _COPIES = ("authenticity", "ct")
 _SHOWN = 3
 
@@ -65,7 +66,7 @@ def _alarms(
     fake: Result, floor: Result, everywhere: Sequence[tuple[Result, Result]]
 ) -> Iterator[Verdict]:
     """Says that variety is missing, or that training samples were copied."""
-    few = _worse(everywhere, _VARIETY)
+    few = [*_repeats(everywhere), *_worse(everywhere, _VARIETY)]
     if few:
         yield Verdict(
             claim=f"{fake.name} has too little variety: kinds of samples are missing or repeat.",
@@ -76,6 +77,19 @@ def _alarms(
         yield Verdict(
             claim=f"{fake.name} copies training samples.", because=f"{'; '.join(copied)}."
         )
+
+
+def _repeats(pairs: Sequence[tuple[Result, Result]]) -> list[str]:
+    """Returns in words where fakes repeat and real samples do not."""
+    return [
+        f"{short(m)} ({extractor_name(a.extractor)}) {shown(a.scores[m])} different samples, "
+        "where real ones do not repeat"
+        for a, b in pairs
+        for m in _both(a, b)
+        if m.partition(":")[0] == _BIRTHDAY
+        and a.scores[m].value is not None
+        and b.scores[m].value is None
+    ]
 
 
 def _worse(pairs: Sequence[tuple[Result, Result]], names: Sequence[str]) -> list[str]:

@@ -36,7 +36,7 @@ SCALES: Mapping[Size, Scale] = {
         strengths=(0.05, 0.2, 0.5, 1.0),
         draws=5,
         controls=25,
-        without=("frechet-infinity",),
+        without=("frechet-infinity", "geometry-score"),
     ),
     "full": Scale(
         ns=(250, 1000, 4000),

@@ -33,7 +33,7 @@ class Sensitivity:
         size: small: minutes; full: hours, and larger data than the digits.
         data: The data set: images, or vectors, for which fewer damages make sense.
         seeds: Draws of each damage, or None for what the size says.
-        metrics: Which metrics; empty means every metric, but for the slowest one if small.
+        metrics: Which metrics; empty means every metric, but for the two slowest ones if small.
         features: What they look at; empty means pixels, and for images with labels the classifier,
             without labels random-conv.
         ns: Samples of each set; empty for those of the size.
