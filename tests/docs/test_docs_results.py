@@ -12,6 +12,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 PAGES = {
     "tradeoffs-small": "tradeoffs_results",
     "mnist": "mnist_results",
+    "ais-small": "ais_results",
 }
 
 

@@ -85,7 +85,11 @@ def test_shares_are_those_of_counting_at_many_times():
 
 
 def test_the_published_value_of_a_circle_and_a_disc():
-    """The authors' notebook has 1.830 for a circle with some noise and a filled one."""
+    """The authors' notebook has 1.830 for a circle and a filled one.
+
+    Its noise is not known; 5 % gives the living times that it shows. Over six draws with 60 runs
+    the score was 1.844 with standard deviation 0.010.
+    """
     rng = Rng(1).stream("x")
     metric = GeometryScore(landmarks=32, gamma=1 / 8, most=10, runs=30)
     found = metric.measure(circle(5000, rng), disc(5000, rng), rng=Rng(0).stream("m"))

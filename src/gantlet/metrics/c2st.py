@@ -43,7 +43,7 @@ class C2st:
     better: ClassVar[Better] = "lower"
     unit: ClassVar[str] = "1"
     sees: ClassVar[Sees] = "features"
-    quadratic: ClassVar[bool] = False
+    quadratic: ClassVar[bool] = True
 
     classifier: Kind = "network"
     permutations: Annotated[int, Between(0)] = 0

@@ -17,7 +17,8 @@ from gantlet.metrics.intervals import Variance, around
 _FOLDS = 10
 _METHOD = (
     "{} runs on {} samples of each, gamma {:.3g}; plain {:.4g}, less its bias; bias and interval "
-    "from the spread over runs, which is that of landmarks, and over {} folds of the samples"
+    "from the spread over runs, which is that of landmarks, and over {} folds of the samples; "
+    "too wide where samples are few"
 )
 
 

@@ -32,7 +32,7 @@ class AisStudy:
     too early make a loose bound.
 
     Attributes:
-        size: small: about six minutes of one core; full: hours.
+        size: small: about seven minutes of one core; full: hours.
         data: The data set of the second part, beside points of the plane.
         seeds: Repeats of each flow.
         data_seed: From which the splits follow.

@@ -38,8 +38,8 @@ COLUMNS = ("value", "low", "high", "truth")
 Replicate: TypeAlias = Mapping[str, tuple[Estimate, float]]
 """Estimate and truth of each metric."""
 
-# New samples of either kind that rate a trained classifier.
-_NEW = 7000
+# New samples of either kind that rate a trained classifier, and how many are rated at once.
+_NEW, _AT_ONCE = 12_000, 250
 
 
 def simulate(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
@@ -68,12 +68,13 @@ class _Experiment:
     place: str
     real: Mixture
     fake: Mixture
+    train: Tensor
     n: int
     device: str
 
     @classmethod
     def of(cls, parts: Mapping[str, str]) -> "_Experiment":
-        scenario, d = parts["scenario"], int(parts["d"])
+        scenario, n, d = parts["scenario"], int(parts["n"]), int(parts["d"])
         real, fake = SCENARIOS[scenario].draw(d)
         wanted: list[str] = json.loads(parts["metrics"])
         return cls(
@@ -82,26 +83,27 @@ class _Experiment:
             place=parts["model"],
             real=real,
             fake=fake,
-            n=int(parts["n"]),
+            # What a model learned from is given: the same in all replicates.
+            train=real.sample(n, Rng(0).stream("train")).to(parts["device"]),
+            n=n,
             device=parts["device"],
         )
 
     def once(self, seed: int) -> Replicate:
         """Returns what one replicate gave."""
-        drawn = Rng(seed).stream(self.place)
-        real, fake = self._pair(self.n, drawn)
-        train = self.real.sample(self.n, drawn).to(self.device)
-        new = self._pair(_NEW, drawn)
+        rng = Rng(seed)
+        real, fake = self._pair(self.n, rng.stream(self.place))
         found: dict[str, tuple[Estimate, float]] = {}
         sees: Sees
         for sees in ("features", "probabilities", "samples"):
-            x, y, z = (view(s, sees) for s in (real, fake, train))
+            x, y, z = (view(s, sees) for s in (real, fake, self.train))
             group = {m: made for m, made in self.wanted.items() if made.sees == sees}
             others = {m: made for m, made in group.items() if not isinstance(made, C2st)}
             measured = detail_all(others, x, y, train=z, rng=Rng(seed, self.device))
             found |= {m: (_estimate(e), self.known[m]) for m, e in measured.items()}
         for m, made in self.wanted.items():
             if isinstance(made, C2st):
+                new = self._pair(_NEW, rng.stream(f"{self.place}/new"))
                 found[m] = _classified(made, (real, fake), new, Rng(seed, self.device))
         return {m: found[m] for m in self.wanted}
 
@@ -127,7 +129,11 @@ def _classified(
     """Returns what the metric measures, and how often its classifier is right on new samples."""
     real, fake = (z.double() for z in known)
     judge, *test = c2st.train(real, fake, metric.classifier, rng=rng.stream("c2st"))
-    found = c2st.rate(judge, *(z.double() for z in new)).value
+
+    def by_parts(x: Tensor) -> Tensor:
+        return torch.cat([judge(part) for part in torch.split(x, _AT_ONCE)])
+
+    found = c2st.rate(by_parts, *(z.double() for z in new)).value
     return c2st.rate(judge, *test), math.nan if found is None else found
 
 

@@ -105,7 +105,8 @@ def run_trial(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
 
 def _exhibits(trial: Trial, sets: Sets, wanted: Wanted) -> dict[str, Tensor]:
     real, fake = sets.real.features, sets.fake.features
-    found = exhibits(real, fake, None if sets.train is None else sets.train.features)
+    train = None if sets.train is None else sets.train.features
+    found = exhibits(real, fake, train, rng=Rng(trial.seed).stream("exhibits"))
     if any(_name(metric) == "prd" for metric in wanted):
         found |= curve_of(real, fake, rng=Rng(trial.seed).stream("curve"))
     return found

@@ -1,0 +1,142 @@
+"""How far two sets of numbers lie apart: size, parts, certainty, and what a threshold makes of it."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, final
+
+import torch
+from torch import Tensor
+
+from gantlet.core.estimate import Estimate
+from gantlet.core.intervals import proportion
+from gantlet.metrics.blocks import blocks
+from gantlet.metrics.intervals import around
+from gantlet.metrics.sliced_transport import transport, wasserstein
+
+Kind = Literal["location", "scale", "shape"]
+
+_BINS = 16
+
+Score = Callable[[Tensor], Tensor]
+"""Turns numbers, shape ``(n,)``, into scores: above 0 is more fake than real."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """How far fake numbers lie from real ones.
+
+    Attributes:
+        size: The Wasserstein distance of order 2, its bias removed, in standard deviations of the
+            real numbers.
+        location: The part of its square that the difference of the means makes, in [0, 1].
+        scale: The part that the difference of the standard deviations makes.
+        shift: The difference of the means, fake minus real, in the same unit.
+    """
+
+    size: Estimate
+    location: float
+    scale: float
+    shift: float
+
+    @property
+    def kind(self) -> Kind:
+        """What makes the largest part of it."""
+        parts: dict[Kind, float] = {"location": self.location, "scale": self.scale}
+        parts["shape"] = 1 - self.location - self.scale
+        return max(parts, key=lambda name: parts[name])
+
+
+def gap(real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Gap:
+    """Compares two sets of numbers, shapes ``(n,)`` and ``(m,)``.
+
+    ``W_2^2 = (difference of means)^2 + (difference of deviations)^2 + rest``, the rest being that
+    of shapes; the interval is the block jackknife's for the square, its ends under the root.
+    """
+    spread = real.std().clamp_min(1e-12)
+    x, y = (real - real.mean()) / spread, (fake - real.mean()) / spread
+    found = transport(x[:, None], y[:, None], x.new_ones(1, 1), 2, rng=rng)
+    square = around(found.plain - found.bias, found.variance, n=min(len(x), len(y)), method="")
+    shift, wider = float(y.mean() - x.mean()), float(y.std() - x.std())
+    whole = max(found.plain, 1e-12)
+    location = min(shift**2 / whole, 1.0)
+    return Gap(
+        size=_root(square),
+        location=location,
+        scale=min(wider**2 / whole, 1 - location),
+        shift=shift,
+    )
+
+
+def p_values(real: Tensor, fake: Tensor, *, permutations: int, rng: torch.Generator) -> Tensor:
+    """Returns how often labels at random part the means as far, for each column, shape ``(d,)``.
+
+    Args:
+        real: Shape ``(n, d)``.
+        fake: Shape ``(m, d)``.
+        permutations: How often labels are dealt out.
+        rng: Deals them out.
+    """
+    both = torch.cat([real, fake])
+    both = (both - both.mean(0)) / both.std(0).clamp_min(1e-12)
+    n, m = len(real), len(fake)
+    # With the mean of all at zero, the sum over one set decides the difference of the means.
+    seen = both[n:].sum(0).abs()
+    beyond = torch.zeros_like(seen)
+    for block in blocks(permutations, n + m):
+        keys = torch.rand(block.stop - block.start, n + m, generator=rng, device=rng.device)
+        chosen = keys.argsort(1)[:, :m].to(both.device)
+        labels = torch.zeros(len(chosen), n + m, dtype=both.dtype, device=both.device)
+        labels.scatter_(1, chosen, 1.0)
+        beyond += ((labels @ both).abs() >= seen - 1e-9).sum(0)
+    return (1 + beyond) / (1 + permutations)
+
+
+def p_value(real: Tensor, fake: Tensor, *, permutations: int, rng: torch.Generator) -> float:
+    """Returns how often labels at random give as large a ``W_2`` between ``(n,)`` and ``(m,)``."""
+    n, m = len(real), len(fake)
+    both = torch.cat([real, fake]).sort().values
+    seen = wasserstein(real.sort().values[None], fake.sort().values[None], 2)
+    beyond = 0
+    for block in blocks(permutations, n + m):
+        keys = torch.rand(block.stop - block.start, n + m, generator=rng, device=rng.device)
+        order = keys.argsort(1).to(both.device)
+        # Places in the sorted whole: sorting them sorts the numbers.
+        x, y = (both[part.sort(1).values] for part in (order[:, :n], order[:, n:]))
+        beyond += int((wasserstein(x, y, 2) >= seen - 1e-12).sum())
+    return (1 + beyond) / (1 + permutations)
+
+
+def score_of(real: Tensor, fake: Tensor) -> Score:
+    """Returns the log of how many times likelier a number is among the fake ones.
+
+    Counted in bins of equal share of both together, with neighbours' counts mixed in.
+    """
+    both = torch.cat([real, fake])
+    inner = torch.linspace(0, 1, _BINS + 1, dtype=both.dtype, device=both.device)[1:-1]
+    edges = torch.unique(torch.quantile(both[:: max(1, len(both) // 100_000)], inner))
+    smooth = [_smooth(torch.bucketize(v, edges), len(edges) + 1) for v in (fake, real)]
+    ratio = (smooth[0] / smooth[0].sum() / (smooth[1] / smooth[1].sum())).log()
+    return lambda v: ratio[torch.bucketize(v, edges)]
+
+
+def accuracy(score: Score, real: Tensor, fake: Tensor) -> Estimate:
+    """Returns how often the sign of a score is right, as many real as fake numbers judged."""
+    h = min(len(real), len(fake))
+    right = int((score(fake[:h]) > 0).sum()) + int((score(real[:h]) <= 0).sum())
+    return proportion(right, 2 * h, of="held-out samples told by this flaw alone")
+
+
+def _smooth(places: Tensor, bins: int) -> Tensor:
+    counts = torch.bincount(places, minlength=bins).double() + 1
+    padded = torch.cat([counts[:1], counts, counts[-1:]])
+    return (padded[:-2] + 2 * padded[1:-1] + padded[2:]) / 4
+
+
+def _root(square: Estimate) -> Estimate:
+    method = "root of the squared distance on held-out samples, block jackknife"
+    if square.value is None or square.low is None or square.high is None:
+        return Estimate.missing(square.method)
+    low, value, high = (math.sqrt(max(v, 0.0)) for v in (square.low, square.value, square.high))
+    return Estimate(value=value, low=low, high=high, n=square.n, better="lower", method=method)
