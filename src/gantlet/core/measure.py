@@ -73,7 +73,8 @@ class Metric(Protocol):
         better: Which direction is better.
         unit: In what it is measured; "1" for a pure number.
         sees: What it is given.
-        quadratic: Whether its work grows faster than the number of samples.
+        quadratic: Whether its work grows faster than the number of samples, or its memory with
+            that number; then it is given a part of large sets.
     """
 
     better: ClassVar[Better]
@@ -98,7 +99,8 @@ class TrainMetric(Protocol):
         better: Which direction is better.
         unit: In what it is measured; "1" for a pure number.
         sees: What it is given.
-        quadratic: Whether its work grows faster than the number of samples.
+        quadratic: Whether its work grows faster than the number of samples, or its memory with
+            that number; then it is given a part of large sets.
     """
 
     better: ClassVar[Better]

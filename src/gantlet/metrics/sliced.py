@@ -44,7 +44,7 @@ class SlicedWasserstein:
     better: ClassVar[Better] = "lower"
     unit: ClassVar[str] = "1"
     sees: ClassVar[Sees] = "features"
-    quadratic: ClassVar[bool] = False
+    quadratic: ClassVar[bool] = True
 
     directions: Annotated[int, Between(2, 65536)] = 256
     order: Annotated[int, Between(1, 2)] = 2

@@ -1,7 +1,7 @@
 """Measures one set of samples on one extractor."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +12,7 @@ from gantlet.core.estimate import Estimate
 from gantlet.core.measure import Metric, Sees, TrainMetric
 from gantlet.core.rng import Rng
 from gantlet.core.trial import Outcome, Trial
+from gantlet.features.cache import Cache
 from gantlet.features.frozen import exactly, some
 from gantlet.metrics.paired import Detailed
 from gantlet.metrics.together import detail_all
@@ -26,6 +27,7 @@ from gantlet.studies.evaluation.sets import (
     Chosen,
     extractor_of,
     features_in,
+    fingerprint_of,
     floor_of,
     other_set,
     real_set,
@@ -39,6 +41,9 @@ SAMPLES = "samples"
 # that sees the samples themselves so many.
 _QUADRATIC = 20_000
 _LOOKED_AT = 2_000
+# So many numbers are copied in memory at most, and so many rows at a time.
+_IN_MEMORY = 2**24
+_BLOCK = 4096
 
 _NO_CLASSES = "needs class probabilities: --features classifier, or another that has some"
 
@@ -56,13 +61,24 @@ class Seen:
         known = {"features": self.features, "probabilities": self.probabilities}
         return known.get(sees, self.samples)
 
-    def at(self, places: Tensor) -> "Seen":
-        """Returns the same of some samples."""
+    def at(self, places: Tensor, name: str) -> "Seen":
+        """Returns the same of some samples; what is large is kept on disk under ``name``."""
         known = self.probabilities
         return Seen(
-            features=self.features[places],
-            probabilities=None if known is None else known[places],
+            features=_rows_at(self.features, places, f"features/{name}"),
+            probabilities=None if known is None else _rows_at(known, places, f"classes/{name}"),
         )
+
+
+def _rows_at(rows: Tensor, places: Tensor, name: str) -> Tensor:
+    if len(places) * rows.shape[1] <= _IN_MEMORY:
+        return rows[places]
+
+    def parts() -> Iterator[Tensor]:
+        for part in torch.split(places, _BLOCK):
+            yield rows[part]
+
+    return Cache.usual().rows(name, len(places), parts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +142,10 @@ def _sets(trial: Trial, watch: Watch) -> Sets:
     z = None if train is None else see(trial, train, watch)
     if places is not None and see is _featured:
         whole = _featured(trial, real_set(asked), watch)
-        return Sets(real=whole.at(places[0]), fake=whole.at(places[1]), train=z)
+        extractor = trial.parts["extractor"]
+        name = f"{extractor}/{fingerprint_of(asked, asked.real, 'real')}/{trial.seed}"
+        x, y = (whole.at(p, f"{name}/{len(p)}/{i}") for i, p in enumerate(places))
+        return Sets(real=x, fake=y, train=z)
     return Sets(real=see(trial, real, watch), fake=see(trial, fake, watch), train=z)
 
 
