@@ -85,19 +85,21 @@ def test_a_number_where_the_control_has_none_is_a_sign():
     assert sign(_minus(gap(3.0), gap(0.0))) == "worse"
 
 
+QUESTION = {
+    "size": "small",
+    "data": "made up",
+    "data fingerprint": "0",
+    "n": [50],
+    "strengths": [0.2, 1.0],
+    "draws": 5,
+    "controls": 40,
+    "damages": ["noise", "jpeg"],
+    "metrics": ["energy", "precision", "c2st"],
+}
+
+
 def report(outcomes, run):
-    question = {
-        "size": "small",
-        "data": "made up",
-        "data fingerprint": "0",
-        "n": [50],
-        "strengths": [0.2, 1.0],
-        "draws": 5,
-        "controls": 40,
-        "damages": ["noise", "jpeg"],
-        "metrics": ["energy", "precision", "c2st"],
-    }
-    return answer(question, outcomes, run)
+    return answer(QUESTION, outcomes, run)
 
 
 def test_the_report_says_who_noticed_what(run):
@@ -114,6 +116,14 @@ def test_the_report_says_who_noticed_what(run):
         "c2st (pixels)": ["no interval", "no interval"],
     }
     assert made.extra["noticed"]["energy (pixels)"]["noise"]["50"]["1"] == [5, 0, 5]
+
+
+def test_what_is_not_measured_yet_is_not_concluded(run):
+    some = [o for o in made_up(alarms=2) if o.trial.parts["model"] != "jpeg"]
+    some.append(outcome("jpeg", 0, {"energy (pixels) @ 1": gap(0.0)}, n=20))
+    question = {**QUESTION, "n": [20, 50]}
+    claims = [v.claim for v in answer(question, some, run).verdicts]
+    assert "jpeg: not measured with 50 samples yet." in claims
 
 
 def test_false_alarms_beyond_chance_are_told(run):

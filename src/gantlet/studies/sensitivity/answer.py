@@ -84,6 +84,9 @@ def _verdicts(
         return
     n = sizes[0]
     for damage in damages:
+        if not any((what, size) == (damage, n) for _, what, size in found):
+            yield Verdict(claim=f"{damage}: not measured with {n:,} samples yet.")
+            continue
         told = sorted(noticers(found, damage, n))
         praised = [
             metric
