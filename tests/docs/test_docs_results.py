@@ -13,6 +13,9 @@ PAGES = {
     "tradeoffs-small": "tradeoffs_results",
     "mnist": "mnist_results",
     "ais-small": "ais_results",
+    "calibration-small": "calibration_results",
+    "calibration-gate": "calibration_gate_results",
+    "sensitivity-small": "sensitivity_results",
 }
 
 

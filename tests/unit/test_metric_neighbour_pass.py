@@ -4,18 +4,18 @@ import pytest
 import torch
 
 from gantlet.core.rng import Rng
-from gantlet.metrics import neighbour_pairs
-from gantlet.metrics.balls import Held, Holding, ends, least
 from gantlet.metrics.jackknife import folds
-from gantlet.metrics.neighbour_pairs import Side, go_over
-from gantlet.metrics.neighbour_points import points
-from gantlet.metrics.neighbour_search import (
+from gantlet.metrics.neighbour import pairs
+from gantlet.metrics.neighbour.balls import Held, Holding, ends, least
+from gantlet.metrics.neighbour.pairs import Side, go_over
+from gantlet.metrics.neighbour.points import points
+from gantlet.metrics.neighbour.search import (
     nearest_among,
     nearest_fellow_of,
     nearest_fellows,
 )
-from gantlet.metrics.neighbour_terms import over_fakes, over_reals
-from gantlet.metrics.neighbour_tiles import working_dtype
+from gantlet.metrics.neighbour.terms import over_fakes, over_reals
+from gantlet.metrics.neighbour.tiles import working_dtype
 
 
 def draw(n, d, seed=0):
@@ -96,7 +96,7 @@ def twin(x, y, k):
 def test_counts_with_all_and_without_each_fold_equal_those_of_the_smaller_sets(
     name, many, monkeypatch
 ):
-    monkeypatch.setattr(neighbour_pairs, "_MANY", many)
+    monkeypatch.setattr(pairs, "_MANY", many)
     x = CASES[name]
     x, y = x[::2], x[1::2].flip(0)
     rng = Rng(0).stream("f")

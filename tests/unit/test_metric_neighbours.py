@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gantlet.core.rng import Rng
-from gantlet.metrics import neighbour_pairs, neighbour_search
+from gantlet.metrics.neighbour import pairs, search
 from gantlet.metrics.neighbours import (
     NAMES,
     Coverage,
@@ -56,10 +56,10 @@ def test_equals_the_definitions(k_precision, k_density):
 def test_blocks_do_not_change_a_thing(monkeypatch):
     x, y = draw()
     whole = neighbour_metrics(x, y, rng=Rng(0).stream("m"))
-    for module in (neighbour_pairs, neighbour_search):
+    for module in (pairs, search):
         monkeypatch.setattr(module, "ROWS", 7)
         monkeypatch.setattr(module, "COLUMNS", 16)
-    monkeypatch.setattr(neighbour_pairs, "_PAIRS", 5)
+    monkeypatch.setattr(pairs, "_PAIRS", 5)
     assert neighbour_metrics(x, y, rng=Rng(0).stream("m")) == whole
 
 

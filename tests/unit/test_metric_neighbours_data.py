@@ -10,7 +10,7 @@ from gantlet.core.rng import Rng
 from gantlet.metrics.authenticity import Authenticity
 from gantlet.metrics.birthday import Birthday
 from gantlet.metrics.ct import Ct
-from gantlet.metrics.neighbour_train import nearest_training
+from gantlet.metrics.neighbour.train import nearest_training
 
 pytestmark = pytest.mark.data
 

@@ -12,9 +12,9 @@ from gantlet.metrics.alpha_beta import AlphaPrecision, BetaRecall, ranks
 from gantlet.metrics.authenticity import Authenticity
 from gantlet.metrics.birthday import Birthday, support
 from gantlet.metrics.ct import Ct, copying, rank_score
-from gantlet.metrics.neighbour_cells import Cells, cells_of
-from gantlet.metrics.neighbour_curves import Curve
-from gantlet.metrics.neighbour_train import nearest_training
+from gantlet.metrics.neighbour.cells import Cells, cells_of
+from gantlet.metrics.neighbour.curves import Curve
+from gantlet.metrics.neighbour.train import nearest_training
 from gantlet.metrics.realism import Realism, realism
 
 

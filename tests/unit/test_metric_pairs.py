@@ -5,10 +5,10 @@ import torch
 
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
-from gantlet.metrics.pairs_all import Pairs
-from gantlet.metrics.pairs_features import diversity, feature_distance
-from gantlet.metrics.pairs_intervals import over_inputs
-from gantlet.metrics.pairs_pixels import paired_ms_ssim, psnr
+from gantlet.metrics.pairs.all import Pairs
+from gantlet.metrics.pairs.features import diversity, feature_distance
+from gantlet.metrics.pairs.intervals import over_inputs
+from gantlet.metrics.pairs.pixels import paired_ms_ssim, psnr
 from gantlet.metrics.ssim import ms_ssim
 
 

@@ -2,12 +2,12 @@ import pytest
 import torch
 
 from gantlet.core.rng import Rng
-from gantlet.metrics import neighbour_look
 from gantlet.metrics.alpha_beta import AlphaPrecision, BetaRecall
 from gantlet.metrics.authenticity import Authenticity
 from gantlet.metrics.birthday import Birthday
 from gantlet.metrics.ct import Ct
 from gantlet.metrics.energy import Energy
+from gantlet.metrics.neighbour import look
 from gantlet.metrics.neighbours import Coverage, Density, Precision, Recall
 from gantlet.metrics.paired import Detailed, difference
 from gantlet.metrics.realism import Realism
@@ -49,8 +49,8 @@ def test_together_is_the_same_as_alone_to_the_last_bit(d):
 
 def test_the_pass_is_made_once(monkeypatch):
     passes = []
-    before = neighbour_look.go_over
-    monkeypatch.setattr(neighbour_look, "go_over", lambda *s: (passes.append(1), before(*s)))
+    before = look.go_over
+    monkeypatch.setattr(look, "go_over", lambda *s: (passes.append(1), before(*s)))
     measure_all(PAIRS, *draw()[:2], rng=Rng(0))
     assert len(passes) == 1
 

@@ -1,4 +1,4 @@
-"""How far two sets of numbers lie apart: size, parts, certainty, and what a threshold makes of it."""
+"""How far two sets of numbers lie apart, in parts, and how sure that is."""
 
 import math
 from collections.abc import Callable
@@ -116,9 +116,11 @@ def score_of(real: Tensor, fake: Tensor) -> Score:
     both = torch.cat([real, fake])
     inner = torch.linspace(0, 1, _BINS + 1, dtype=both.dtype, device=both.device)[1:-1]
     edges = torch.unique(torch.quantile(both[:: max(1, len(both) // 100_000)], inner))
-    smooth = [_smooth(torch.bucketize(v, edges), len(edges) + 1) for v in (fake, real)]
+    smooth = [
+        _smooth(torch.bucketize(v.contiguous(), edges), len(edges) + 1) for v in (fake, real)
+    ]
     ratio = (smooth[0] / smooth[0].sum() / (smooth[1] / smooth[1].sum())).log()
-    return lambda v: ratio[torch.bucketize(v, edges)]
+    return lambda v: ratio[torch.bucketize(v.contiguous(), edges)]
 
 
 def accuracy(score: Score, real: Tensor, fake: Tensor) -> Estimate:

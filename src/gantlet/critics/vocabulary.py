@@ -105,26 +105,26 @@ def _by_name(words: Sequence[Word]) -> dict[str, Word]:
     return {word.name: word for word in words}
 
 
+_PATTERN = "a checkerboard pattern"
+
 IMAGE_WORDS = _by_name(
     [
         _word("brightness", "too dark", "too bright"),
         _word("contrast", "contrast too low", "contrast too high"),
         _word("fine detail", "blurred: fine detail missing", "noisy: too much fine detail"),
-        _word("checkerboard", "a checkerboard pattern", "a checkerboard pattern"),
-        _word(
-            "column stripes", "a checkerboard pattern", "a checkerboard pattern", "checkerboard"
-        ),
-        _word("row stripes", "a checkerboard pattern", "a checkerboard pattern", "checkerboard"),
+        _word("checkerboard", _PATTERN, _PATTERN),
+        _word("column stripes", _PATTERN, _PATTERN, "checkerboard"),
+        _word("row stripes", _PATTERN, _PATTERN, "checkerboard"),
         _word(
             "block edges", "block edges too weak", "block edges, as lossy compression leaves them"
         ),
         _word("mirror symmetry", "not symmetric enough", "too symmetric"),
         _word("middle seam", "middle too smooth", "halves that do not fit together"),
         _word("saturation", "colours too pale", "colours too strong"),
-        _word("red against green", "a green cast", "a red cast", "colour cast"),
-        _word("blue against yellow", "a yellow cast", "a blue cast", "colour cast"),
-        _word("hue axis", "wrong hues", "wrong hues", "hue"),
-        _word("hue diagonal", "wrong hues", "wrong hues", "hue"),
+        _word("red against green", "a green cast", "a red cast", "colour"),
+        _word("blue against yellow", "a yellow cast", "a blue cast", "colour"),
+        _word("hue axis", "wrong hues", "wrong hues", "colour"),
+        _word("hue diagonal", "wrong hues", "wrong hues", "colour"),
         _word("colour agreement", "colours that do not go together", "colours too much alike"),
     ]
 )

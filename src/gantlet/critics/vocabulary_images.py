@@ -7,6 +7,8 @@ from torch.nn.functional import adaptive_avg_pool2d
 # Keeps logarithms finite: an amplitude that no eye sees, for pixels in [0, 1].
 _TINY = 1e-3
 _BLOCK = 8  # of JPEG files
+# Noise of single pixels does not matter to how colours go together.
+_COARSE = 8
 _IMAGES = 1024  # that are measured together
 
 
@@ -82,11 +84,18 @@ def _nyquist(luma: Tensor) -> dict[str, Tensor]:
 
 
 def _seam(luma: Tensor) -> Tensor:
-    """Returns how much larger the step between the two halves is than those beside it."""
+    """Returns how much larger the step between the two halves is than those beside it.
+
+    Where the middle is the edge of a block, other edges of blocks take the place of its
+    neighbours.
+    """
     steps = luma.diff(dim=2).abs().mean(1)
-    middle = luma.shape[2] // 2 - 1
-    beside = (steps[:, middle - 1] + steps[:, middle + 1]) / 2
-    return ((steps[:, middle] + _TINY) / (beside + _TINY)).log()
+    middle = luma.shape[2] // 2
+    others = [place for place in range(_BLOCK, luma.shape[2], _BLOCK) if place != middle]
+    if middle % _BLOCK or not others:
+        others = [middle - 1, middle + 1]
+    beside = steps[:, [place - 1 for place in others]].mean(1)
+    return ((steps[:, middle - 1] + _TINY) / (beside + _TINY)).log()
 
 
 def _colour(x: Tensor, coarse: Tensor) -> dict[str, Tensor]:
@@ -106,7 +115,7 @@ def _colour(x: Tensor, coarse: Tensor) -> dict[str, Tensor]:
 
 
 def _colour_agreement(x: Tensor) -> Tensor:
-    red, green, blue = (x[:, i].flatten(1) for i in range(3))
+    red, green, blue = adaptive_avg_pool2d(x, min(_COARSE, *x.shape[2:])).flatten(2).unbind(1)
     found = [_agreement(red, green), _agreement(green, blue), _agreement(red, blue)]
     return torch.stack(found).mean(0)
 

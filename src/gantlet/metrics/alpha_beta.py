@@ -11,14 +11,14 @@ from typing_extensions import override
 from gantlet.core.estimate import Better, Estimate
 from gantlet.core.measure import Sees
 from gantlet.core.spec import Between
-from gantlet.metrics.balls import Folds, Holding, least
 from gantlet.metrics.intervals import around
-from gantlet.metrics.neighbour_curves import Curve
-from gantlet.metrics.neighbour_look import Plan, Scene
-from gantlet.metrics.neighbour_pairs import Watcher
-from gantlet.metrics.neighbour_plan import BallPlan, alone
-from gantlet.metrics.neighbour_points import Points, row_blocks
-from gantlet.metrics.neighbour_terms import Spread, over_fakes, over_reals, without_own_fold
+from gantlet.metrics.neighbour.balls import Folds, Holding, least
+from gantlet.metrics.neighbour.curves import Curve
+from gantlet.metrics.neighbour.look import Plan, Scene
+from gantlet.metrics.neighbour.pairs import Watcher
+from gantlet.metrics.neighbour.plan import BallPlan, alone
+from gantlet.metrics.neighbour.points import Points, row_blocks
+from gantlet.metrics.neighbour.terms import Spread, over_fakes, over_reals, without_own_fold
 from gantlet.metrics.paired import Detailed
 
 _ALPHA = (

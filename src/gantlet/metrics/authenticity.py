@@ -10,9 +10,9 @@ from typing_extensions import override
 from gantlet.core.estimate import Better, Estimate
 from gantlet.core.intervals import proportion
 from gantlet.core.measure import Sees
-from gantlet.metrics.neighbour_search import Nearest, nearest_fellow_of
-from gantlet.metrics.neighbour_tiles import edge
-from gantlet.metrics.neighbour_train import TrainPlan, TrainScene, judged
+from gantlet.metrics.neighbour.search import Nearest, nearest_fellow_of
+from gantlet.metrics.neighbour.tiles import edge
+from gantlet.metrics.neighbour.train import TrainPlan, TrainScene, judged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

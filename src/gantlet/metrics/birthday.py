@@ -12,11 +12,11 @@ from gantlet.core.estimate import Better, Estimate
 from gantlet.core.measure import Sees
 from gantlet.core.spec import Between
 from gantlet.metrics.intervals import LEVEL
-from gantlet.metrics.neighbour_look import Plan, Scene
-from gantlet.metrics.neighbour_plan import alone
-from gantlet.metrics.neighbour_points import Points
-from gantlet.metrics.neighbour_search import Nearest
-from gantlet.metrics.neighbour_tiles import COLUMNS, ROWS, edge, rows_of, spans, tile
+from gantlet.metrics.neighbour.look import Plan, Scene
+from gantlet.metrics.neighbour.plan import alone
+from gantlet.metrics.neighbour.points import Points
+from gantlet.metrics.neighbour.search import Nearest
+from gantlet.metrics.neighbour.tiles import COLUMNS, ROWS, edge, rows_of, spans, tile
 
 # The reals that lie nearest to another one set the measure, all but the nearest of them.
 _QUANTILE = 0.05

@@ -12,8 +12,8 @@ from gantlet.core.estimate import Better, Estimate
 from gantlet.core.measure import Sees
 from gantlet.core.spec import Between
 from gantlet.metrics.intervals import Variance, around
-from gantlet.metrics.neighbour_cells import Cells, cells_of
-from gantlet.metrics.neighbour_train import TrainPlan, TrainScene, judged
+from gantlet.metrics.neighbour.cells import Cells, cells_of
+from gantlet.metrics.neighbour.train import TrainPlan, TrainScene, judged
 
 # A cell with fewer fakes or reals says nothing: the rank sum is not yet normal there.
 _LEAST = 20

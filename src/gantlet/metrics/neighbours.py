@@ -11,12 +11,12 @@ from typing_extensions import override
 from gantlet.core.estimate import Better, Estimate
 from gantlet.core.measure import Sees
 from gantlet.core.spec import Between
-from gantlet.metrics.balls import Folds, Held, Holding
 from gantlet.metrics.intervals import around, fraction
-from gantlet.metrics.neighbour_look import Plan, Scene, look
-from gantlet.metrics.neighbour_pairs import Watcher
-from gantlet.metrics.neighbour_plan import BallPlan, alone
-from gantlet.metrics.neighbour_terms import Spread, over_fakes, over_reals, without_own_fold
+from gantlet.metrics.neighbour.balls import Folds, Held, Holding
+from gantlet.metrics.neighbour.look import Plan, Scene, look
+from gantlet.metrics.neighbour.pairs import Watcher
+from gantlet.metrics.neighbour.plan import BallPlan, alone
+from gantlet.metrics.neighbour.terms import Spread, over_fakes, over_reals, without_own_fold
 from gantlet.metrics.paired import Detailed
 
 NAMES = ("precision", "recall", "density", "coverage")

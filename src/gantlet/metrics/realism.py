@@ -12,15 +12,15 @@ from gantlet.core.errors import UserError
 from gantlet.core.estimate import Better, Estimate
 from gantlet.core.measure import Sees
 from gantlet.core.spec import Between
-from gantlet.metrics.balls import Folds, Held
 from gantlet.metrics.inputs import checked
-from gantlet.metrics.neighbour_look import Plan, Scene
-from gantlet.metrics.neighbour_pairs import Watcher
-from gantlet.metrics.neighbour_plan import BallPlan, alone
-from gantlet.metrics.neighbour_points import Points, points
-from gantlet.metrics.neighbour_search import nearest_fellows
-from gantlet.metrics.neighbour_terms import over_fakes
-from gantlet.metrics.neighbour_tiles import (
+from gantlet.metrics.neighbour.balls import Folds, Held
+from gantlet.metrics.neighbour.look import Plan, Scene
+from gantlet.metrics.neighbour.pairs import Watcher
+from gantlet.metrics.neighbour.plan import BallPlan, alone
+from gantlet.metrics.neighbour.points import Points, points
+from gantlet.metrics.neighbour.search import nearest_fellows
+from gantlet.metrics.neighbour.terms import over_fakes
+from gantlet.metrics.neighbour.tiles import (
     COLUMNS,
     ROWS,
     edge,

@@ -8,8 +8,8 @@ from torch import Tensor
 from gantlet.core.estimate import Estimate
 from gantlet.core.measure import Metric, TrainMetric
 from gantlet.core.rng import Rng
-from gantlet.metrics.neighbour_plan import Shares, at_once
-from gantlet.metrics.neighbour_train import SharesTrain, TrainScene, judged
+from gantlet.metrics.neighbour.plan import Shares, at_once
+from gantlet.metrics.neighbour.train import SharesTrain, TrainScene, judged
 from gantlet.metrics.paired import Detailed, Paired
 
 NO_TRAIN = "needs the training samples: --train"

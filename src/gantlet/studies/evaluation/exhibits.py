@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from gantlet.features.frozen import some
-from gantlet.metrics.neighbour_train import nearest_training
+from gantlet.metrics.neighbour.train import nearest_training
 
 # So many samples are looked through, since the work grows with the pairs.
 _SEARCHED = 10_000

@@ -9,7 +9,7 @@ from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.core.trial import Outcome, Trial
 from gantlet.features.frozen import some
-from gantlet.metrics.pairs_all import Pairs
+from gantlet.metrics.pairs.all import Pairs
 from gantlet.studies.base import Watch
 from gantlet.studies.evaluation.inputs import Samples
 from gantlet.studies.evaluation.sets import Asked, extractor_of, whole_set

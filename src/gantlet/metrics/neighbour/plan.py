@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from gantlet.core.estimate import Better, Estimate
-from gantlet.metrics.balls import Folds, least
 from gantlet.metrics.intervals import Variance
-from gantlet.metrics.neighbour_look import Plan, Scene, look
+from gantlet.metrics.neighbour.balls import Folds, least
+from gantlet.metrics.neighbour.look import Plan, Scene, look
 from gantlet.metrics.paired import Detailed
 
 

@@ -10,8 +10,8 @@ from torch import Tensor
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Better, Estimate
 from gantlet.metrics.inputs import checked
-from gantlet.metrics.neighbour_points import Points, points
-from gantlet.metrics.neighbour_search import Nearest, nearest_among
+from gantlet.metrics.neighbour.points import Points, points
+from gantlet.metrics.neighbour.search import Nearest, nearest_among
 
 
 @final

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gantlet.core.estimate import Estimate
-from gantlet.metrics.pairs_intervals import over_inputs, same_shape
+from gantlet.metrics.pairs.intervals import over_inputs, same_shape
 from gantlet.metrics.ssim import Scales, ms_ssim
 
 # Equal images would have an infinite ratio.

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from gantlet.core.estimate import Estimate
-from gantlet.metrics.pairs_features import diversity, feature_distance
-from gantlet.metrics.pairs_pixels import paired_ms_ssim, psnr
+from gantlet.metrics.pairs.features import diversity, feature_distance
+from gantlet.metrics.pairs.pixels import paired_ms_ssim, psnr
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,9 +13,9 @@ from typing import final
 import torch
 from torch import Tensor
 
-from gantlet.metrics.neighbour_points import Points
-from gantlet.metrics.neighbour_search import Nearest
-from gantlet.metrics.neighbour_tiles import (
+from gantlet.metrics.neighbour.points import Points
+from gantlet.metrics.neighbour.search import Nearest
+from gantlet.metrics.neighbour.tiles import (
     COLUMNS,
     ROWS,
     edge,

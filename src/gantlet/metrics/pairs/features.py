@@ -6,7 +6,7 @@ from torch import Tensor
 from gantlet.core.estimate import Estimate
 from gantlet.core.intervals import mean
 from gantlet.metrics.inputs import about_zero, pair
-from gantlet.metrics.pairs_intervals import numbered, over_inputs, same_shape
+from gantlet.metrics.pairs.intervals import numbered, over_inputs, same_shape
 
 
 def feature_distance(target: Tensor, output: Tensor, *, inputs: Tensor | None = None) -> Estimate:

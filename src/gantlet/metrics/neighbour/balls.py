@@ -11,8 +11,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from gantlet.metrics.jackknife import FOLDS, folds
-from gantlet.metrics.neighbour_pairs import Watcher
-from gantlet.metrics.neighbour_search import Nearest
+from gantlet.metrics.neighbour.pairs import Watcher
+from gantlet.metrics.neighbour.search import Nearest
 
 
 @final

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gantlet.metrics.neighbour_points import Points
+from gantlet.metrics.neighbour.points import Points
 
 ROWS, COLUMNS = 1024, 2048
 """The size of one block of pairs."""

@@ -6,7 +6,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from gantlet.metrics.neighbour_points import row_blocks
+from gantlet.metrics.neighbour.points import row_blocks
 
 # So many samples are enough to place a few cells.
 _SAMPLES = 2000

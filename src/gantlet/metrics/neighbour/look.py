@@ -10,9 +10,9 @@ from torch import Tensor
 
 from gantlet.core.estimate import Estimate
 from gantlet.metrics.inputs import checked, too_few
-from gantlet.metrics.neighbour_pairs import Side, Watcher, go_over
-from gantlet.metrics.neighbour_points import Points, points
-from gantlet.metrics.neighbour_search import Nearest, nearest_fellows
+from gantlet.metrics.neighbour.pairs import Side, Watcher, go_over
+from gantlet.metrics.neighbour.points import Points, points
+from gantlet.metrics.neighbour.search import Nearest, nearest_fellows
 from gantlet.metrics.paired import Detailed
 
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gantlet.metrics.neighbour_points import Points
-from gantlet.metrics.neighbour_tiles import (
+from gantlet.metrics.neighbour.points import Points
+from gantlet.metrics.neighbour.tiles import (
     COLUMNS,
     ROWS,
     Rows,

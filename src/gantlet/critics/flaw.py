@@ -1,0 +1,79 @@
+"""What a flaw is, and a list of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, final
+
+from gantlet.core.estimate import Estimate
+from gantlet.critics.halves import Pair
+from gantlet.critics.line import Kind
+
+Mode = Literal["guided", "linear", "transport", "pca"]
+"""How flaws are looked for: named measurements first, then directions of features; directions
+alone, each taken away before the next; the same with fakes carried onto reals along each; the
+principal components of a small critic's activations."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Naming:
+    """How a flaw came to its name.
+
+    Attributes:
+        probe: The named measurement.
+        topic: What it is about; a list holds each topic once.
+        agreement: The correlation of the flaw with it on held-out samples, within each set; 1
+            where the flaw is that measurement itself.
+    """
+
+    probe: str
+    topic: str
+    agreement: Estimate
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flaw:
+    """One way in which fake samples differ from real ones, judged on held-out samples.
+
+    Attributes:
+        title: What it is called.
+        naming: How it came to that name, or None.
+        size: How far the fakes lie from the reals, in standard deviations of the reals.
+        kind: Whether it is mostly the mean, the spread or the shape that differs.
+        accuracy: How often this flaw alone tells a sample.
+        p: The p-value by permutation, corrected for the whole list.
+        shift: The difference of the means, fake minus real.
+        seek: What was measured of the first half, by which blinding is fitted.
+        judge: What was measured of the held-out half.
+    """
+
+    title: str
+    naming: Naming | None
+    size: Estimate
+    kind: Kind
+    accuracy: Estimate
+    p: float
+    shift: float
+    seek: Pair
+    judge: Pair
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flaws:
+    """An ordered list, the largest first.
+
+    Attributes:
+        flaws: The flaws.
+        total: How often a linear critic tells a sample, before it is blind to anything.
+        left: The same once it is blind to the first flaw, the first two, and so on.
+        stopped: Why the list ends, in words.
+        places: Where in the sets the held-out samples are.
+    """
+
+    flaws: Sequence[Flaw]
+    total: Estimate
+    left: Sequence[Estimate]
+    stopped: str
+    places: Pair

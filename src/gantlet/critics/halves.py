@@ -1,0 +1,171 @@
+"""Real and fake samples in two halves: one to look for flaws, one to judge what was found."""
+
+from dataclasses import dataclass
+from typing import Self, final
+
+import torch
+from torch import Tensor
+
+from gantlet.core.errors import UserError
+from gantlet.core.rng import Rng
+from gantlet.critics.vocabulary import REPEATS, Probes
+from gantlet.features.spectrum import exact, leading
+from gantlet.metrics.blocks import blocks, squared_distances
+
+# So many directions of features are kept; beyond so many features they come from iteration.
+_KEPT, _WIDE = 48, 1024
+_SHRINK = 1e-2
+
+_FEWEST = 40
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What is known of a set of samples.
+
+    Attributes:
+        probes: Their named measurements.
+        features: Their features, shape ``(n, d)``.
+    """
+
+    probes: Probes
+    features: Tensor
+
+    def __len__(self) -> int:
+        """How many samples there are."""
+        return len(self.features)
+
+    def at(self, places: Tensor) -> "Seen":
+        """Returns the same of some of them."""
+        return Seen(probes=self.probes.at(places), features=self.features[places])
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """The same kind of numbers of real and of fake samples.
+
+    Attributes:
+        real: Shape ``(n, d)`` or ``(n,)``.
+        fake: Shape ``(m, d)`` or ``(m,)``.
+    """
+
+    real: Tensor
+    fake: Tensor
+
+    def both(self) -> Tensor:
+        """Returns real ones, then fake ones."""
+        return torch.cat([self.real, self.fake])
+
+    def column(self, j: int) -> "Pair":
+        """Returns one column of both."""
+        return Pair(real=self.real[:, j], fake=self.fake[:, j])
+
+    def shift(self) -> Tensor:
+        """Returns the difference of the means, fake minus real."""
+        return self.fake.mean(0) - self.real.mean(0)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Halves:
+    """Standardised numbers of both halves, and where they come from.
+
+    Attributes:
+        words: What the columns of the probes are called.
+        seek: Probes of the first half, standardised by its real samples.
+        judge: The same of the second half.
+        seek_features: Features of the first half, whitened by its real samples.
+        judge_features: The same of the second half.
+        places: Where in the sets the samples of the second half are.
+    """
+
+    words: Probes
+    seek: Pair
+    judge: Pair
+    seek_features: Pair
+    judge_features: Pair
+    places: Pair
+
+    @classmethod
+    def of(cls, real: Seen, fake: Seen, *, rng: Rng) -> Self:
+        """Splits both sets and standardises them by the real samples of the first half.
+
+        Raises:
+            UserError: If there are too few samples.
+        """
+        if min(len(real), len(fake)) < _FEWEST:
+            raise UserError(
+                f"A list of flaws needs at least {_FEWEST} samples of each set. Got {len(real)} "
+                f"real and {len(fake)} fake ones."
+            )
+        h = min(len(real), len(fake)) // 2
+        orders = [
+            torch.randperm(len(s), generator=rng.stream(f"halves/{name}"), device=rng.device).cpu()
+            for name, s in (("real", real), ("fake", fake))
+        ]
+        firsts = [s.at(order[:h]) for s, order in zip((real, fake), orders, strict=True)]
+        seconds = [s.at(o[h : 2 * h]) for s, o in zip((real, fake), orders, strict=True)]
+        frame = _Frame.of(firsts[0].features, rng=rng)
+        whitened = [[frame(s.features) for s in half] for half in (firsts, seconds)]
+        named = [
+            [_with_repeats(s, w, other) for s, w, other in zip(*parts, strict=True)]
+            for parts in (
+                (firsts, whitened[0], whitened[1]),
+                (seconds, whitened[1], whitened[0]),
+            )
+        ]
+        mean, std = named[0][0].values.mean(0), named[0][0].values.std(0)
+        live = std > 1e-9 * (1 + mean.abs())
+        std = torch.where(live, std, torch.ones_like(std))
+        scaled = [[(p.values - mean) / std * live for p in half] for half in named]
+        return cls(
+            words=named[0][0],
+            seek=Pair(real=scaled[0][0], fake=scaled[0][1]),
+            judge=Pair(real=scaled[1][0], fake=scaled[1][1]),
+            seek_features=Pair(real=whitened[0][0], fake=whitened[0][1]),
+            judge_features=Pair(real=whitened[1][0], fake=whitened[1][1]),
+            places=Pair(real=orders[0][h : 2 * h], fake=orders[1][h : 2 * h]),
+        )
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """Leading directions of real features, scaled to unit variance."""
+
+    mean: Tensor
+    scale: Tensor
+    outward: Tensor
+
+    @classmethod
+    def of(cls, x: Tensor, *, rng: Rng) -> Self:
+        z = x.double()
+        mean = z.mean(0)
+        size = (z - mean).pow(2).mean().sqrt().clamp_min(1e-12)
+        z = (z - mean) / size
+        wide = z.shape[1] > _WIDE
+        found = leading(lambda: [z], _KEPT, rng=rng.stream("frame")) if wide else exact([z])
+        kept = found.values[:_KEPT]
+        deviation = (kept + _SHRINK * kept.mean()).sqrt().clamp_min(1e-12)
+        return cls(mean=mean, scale=size, outward=found.vectors[:, :_KEPT] / deviation)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return (x.double() - self.mean) / self.scale @ self.outward
+
+
+def _with_repeats(seen: Seen, own: Tensor, other: Tensor) -> Probes:
+    """Returns the probes, and how near the nearest sample of the set's other half is.
+
+    In units of the mean distance, so that contrast does not matter. Given the other half, these
+    numbers are independent of each other.
+    """
+    nearness = [_nearness(own[block], other) for block in blocks(len(own), len(other))]
+    return seen.probes.with_more(Probes(words=(REPEATS,), values=torch.cat(nearness)[:, None]))
+
+
+def _nearness(own: Tensor, other: Tensor) -> Tensor:
+    distances = squared_distances(own, other).sqrt()
+    found: Tensor = (distances.min(1).values / distances.mean(1).clamp_min(1e-12) + 0.1).log()
+    return found

@@ -1,0 +1,1 @@
+"""Who lies near whom: one pass over all pairs for every metric that asks."""

@@ -1,0 +1,1 @@
+"""Outputs beside what they should have been."""
