@@ -90,7 +90,7 @@ def test_a_memorizer_and_a_collapsed_generator_are_caught_in_words(tmp_path, mon
     common = ["--against", "digits", "--train", "digits@train", "--features", "pixels"]
     common += ["--metric", "recall", "--metric", "birthday", "--metric", "authenticity"]
     found = asked("evaluate", "copies.npy", *common, capsys=capsys)
-    assert any("copies training samples" in v["claim"] for v in found["verdicts"])
+    assert any("copies of training samples" in v["claim"] for v in found["verdicts"])
     found = asked("evaluate", "collapsed.npy", *common, capsys=capsys)
     (few,) = (v for v in found["verdicts"] if "too little variety" in v["claim"])
     assert "where real ones do not repeat" in few["because"]

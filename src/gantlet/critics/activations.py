@@ -11,6 +11,7 @@ from gantlet.core.rng import Rng
 from gantlet.critics.flaw import Flaw
 from gantlet.critics.halves import Halves, Pair
 from gantlet.critics.line import gap, p_value
+from gantlet.critics.named import holm
 from gantlet.critics.naming import Namer
 from gantlet.nets.mlp import mlp
 from gantlet.nets.seeding import seeded
@@ -42,17 +43,18 @@ def by_activations(
     seek, judge = (_hidden(net, z) for z in (halves.seek_features, halves.judge_features))
     centre = seek.both().mean(0)
     _, _, vectors = torch.linalg.svd(seek.both() - centre, full_matrices=False)
+    parts = [
+        [Pair(real=z.real @ v, fake=z.fake @ v) for z in (seek, judge)] for v in vectors[:most]
+    ]
+    labels = rng.stream("p")
+    p = holm([p_value(z.real, z.fake, permutations=permutations, rng=labels) for _, z in parts])
     namer = Namer(halves, permutations, rng)
     found: list[Flaw] = []
-    for k, v in enumerate(vectors[:most]):
-        first, second = (Pair(real=z.real @ v, fake=z.fake @ v) for z in (seek, judge))
-        p = p_value(second.real, second.fake, permutations=permutations, rng=rng.stream(f"p/{k}"))
-        if p > level:
-            return found, "the next component is not significant"
+    for k, (first, second) in enumerate(parts):
         apart = gap(second.real, second.fake, rng=rng.stream(f"gap/{k}"))
-        if (apart.size.value or 0.0) >= smallest:
-            found.append(namer.flaw(first, second, apart, p, number=len(found) + 1))
-    return found, "all components were looked at"
+        if p[k] <= level and (apart.size.value or 0.0) >= smallest:
+            found.append(namer.flaw(first, second, apart, p[k], number=len(found) + 1))
+    return found, f"the first {len(parts)} components were looked at"
 
 
 def _critic(z: Pair, rng: Rng) -> nn.Sequential:

@@ -1,6 +1,7 @@
 """Flaws without a measurement of their own: directions of features in which samples differ."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -73,9 +74,12 @@ def by_directions(
         apart = gap(second.real, second.fake, rng=rng.stream(f"gap/{k}"))
         if (apart.size.value or 0.0) < smallest:
             return found, f"the next direction is smaller than {smallest:g} standard deviations"
-        flaw = namer.flaw(first, second, apart, p, number=len(found) + 1)
-        if flaw.naming is None or flaw.naming.topic not in _topics([*named, *found]):
-            found.append(flaw)
+        # Blinding must not make a flaw of its own: it has to be there without it too.
+        plain = gap(*_sides(halves.judge_features, u), rng=rng.stream(f"gap/{k}"))
+        if (plain.size.value or 0.0) >= smallest:
+            flaw = namer.flaw(first, second, apart, p, number=len(found) + 1)
+            if flaw.naming is None or flaw.naming.topic not in _topics([*named, *found]):
+                found.append(replace(flaw, direction=u))
         seek, judge = _carried(seek, judge, u) if carry else (_off(seek, u), _off(judge, u))
     return found, f"{most} directions were looked at; --most looks at more"
 
@@ -83,6 +87,11 @@ def by_directions(
 def along(z: Pair, u: Tensor) -> Pair:
     """Returns the numbers along a direction."""
     return Pair(real=z.real @ u, fake=z.fake @ u)
+
+
+def _sides(z: Pair, u: Tensor) -> tuple[Tensor, Tensor]:
+    both = along(z, u)
+    return both.real, both.fake
 
 
 def _topics(flaws: Sequence[Flaw]) -> set[str]:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, final
 
+from torch import Tensor
+
 from gantlet.core.estimate import Estimate
 from gantlet.critics.halves import Pair
 from gantlet.critics.line import Kind
@@ -46,6 +48,7 @@ class Flaw:
         shift: The difference of the means, fake minus real.
         seek: What was measured of the first half, by which blinding is fitted.
         judge: What was measured of the held-out half.
+        direction: Along which direction of the whitened features it lies, or None.
     """
 
     title: str
@@ -57,6 +60,7 @@ class Flaw:
     shift: float
     seek: Pair
     judge: Pair
+    direction: Tensor | None = None
 
 
 @final

@@ -86,8 +86,14 @@ def _overall(found: ByMetric) -> Iterator[Verdict]:
     yield Verdict(
         claim=f"The intervals of {len(good)} of {len(found)} metrics hold the truth in {RANGE} of "
         "the replicates wherever they were tried, or as near as chance allows.",
-        because=f"{', '.join(good) or 'none'}.",
+        because=f"{', '.join(good) or 'None'}. {_share(found)}",
     )
+
+
+def _share(found: ByMetric) -> str:
+    judged = [c.judgement for group in found.values() for c in group]
+    covers, near = judged.count("covers"), judged.count("near")
+    return f"Of {len(judged)} cells {covers} cover and {near} are near."
 
 
 def _each(found: ByMetric) -> Iterator[Verdict]:
@@ -220,6 +226,10 @@ def _caveats(question: Mapping[str, Any]) -> Iterator[Caveat]:
     yield Caveat(
         text="Where the truth is a metric's own mean over the replicates, only the width of its "
         "interval is tested: a bias cannot be seen."
+    )
+    yield Caveat(
+        text="All metrics see the same samples, so that their chance errors go together: where "
+        "kid and energy, which are unbiased by construction, are off, others are by chance too."
     )
     yield Caveat(
         text=f"Of an interval that holds the truth in exactly 95 %, {question['replicates']} "

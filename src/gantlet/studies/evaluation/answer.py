@@ -68,10 +68,11 @@ def answer(
 
 
 def _setting(question: Mapping[str, Any], asked: Asked) -> dict[str, str]:
-    train = train_set(asked)
+    real, train = real_set(asked), train_set(asked)
     known = {
-        "Judged": "; ".join(_told(f, other_set(asked, f, "fake")) for f in asked.fakes),
-        "Reference": _told(asked.real, real_set(asked)),
+        "Judged": "; ".join(_told(named(f)[0], other_set(asked, f, "fake")) for f in asked.fakes),
+        "Reference": _told(asked.real, real),
+        "Samples": real.samples.space.label,
         "Training samples": "not given" if train is None else _told(str(asked.train), train),
         "Noise floor": floor_of(asked).words,
         "Features": ", ".join(question["features"]),
@@ -85,7 +86,7 @@ def _setting(question: Mapping[str, Any], asked: Asked) -> dict[str, str]:
 
 def _told(text: str, chosen: Chosen) -> str:
     of = f" of {chosen.found:,}" if chosen.found != chosen.n else ""
-    return f"{text} ({chosen.n:,}{of} samples, {chosen.samples.space.label})"
+    return f"{text} ({chosen.n:,}{of} samples)"
 
 
 def _caveats(asked: Asked, results: Sequence[Result]) -> Iterator[Caveat]:

@@ -12,6 +12,7 @@ from gantlet.core.dataset import InMemory, OwnFile, Source, Splits
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.core.space import Space
+from gantlet.core.spec import Spec
 from gantlet.data.rows import arranged, space_of
 from gantlet.data.splits import Joined
 from gantlet.store.run import TrialFolder
@@ -154,9 +155,15 @@ def _tensors(path: Path, text: str) -> Samples:
     return Samples(name=text, space=space, source=InMemory(torch.from_numpy(array)))
 
 
+def _short(text: str) -> str:
+    """Returns a data set as people name it: by its file, where it is one."""
+    path = Spec.parse(text).options.get("path")
+    return datasets.short(text) if path is None else Path(path).name
+
+
 def _from_dataset(text: str, split: str | None, seed: int) -> Samples:
     dataset = datasets.make(text)
-    name = datasets.short(text)
+    name = _short(text)
     if split is None and isinstance(dataset, OwnFile):
         return Samples(name=name, space=dataset.space, source=dataset.whole())
     splits = dataset.load(rng=Rng(seed))

@@ -1,6 +1,6 @@
 """The answers of an evaluation, in sentences."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from gantlet.core.estimate import Estimate
 from gantlet.core.intervals import holm, p_value
@@ -27,8 +27,7 @@ def verdicts(results: Sequence[Result], first: str, rank: str) -> list[Verdict]:
     fakes, floor = on(results, first)
     found = list(ranking_verdict(results, first, rank))
     if floor is not None:
-        for fake in fakes:
-            found += _alarms(fake, floor, _samples_of(results, fake.model))
+        found += _alarms(fakes, floor, results)
         found += _told_apart(fakes[0], floor) if len(fakes) == 1 else _apart(fakes, floor)
     return found
 
@@ -63,20 +62,29 @@ def _samples_of(results: Sequence[Result], model: str) -> list[tuple[Result, Res
 
 
 def _alarms(
-    fake: Result, floor: Result, everywhere: Sequence[tuple[Result, Result]]
+    fakes: Sequence[Result], floor: Result, results: Sequence[Result]
 ) -> Iterator[Verdict]:
-    """Says that variety is missing, or that training samples were copied."""
-    few = [*_repeats(everywhere), *_worse(everywhere, _VARIETY)]
-    if few:
-        yield Verdict(
-            claim=f"{fake.name} has too little variety: kinds of samples are missing or repeat.",
-            because=f"{'; '.join(few[:_SHOWN])}.",
-        )
-    copied = _worse([(fake, floor)], _COPIES)
-    if copied:
-        yield Verdict(
-            claim=f"{fake.name} copies training samples.", because=f"{'; '.join(copied)}."
-        )
+    """Says of which sets variety is missing, and which copied training samples."""
+    few: dict[str, list[str]] = {}
+    for fake in fakes:
+        everywhere = _samples_of(results, fake.model)
+        few[fake.name] = [*_repeats(everywhere), *_worse(everywhere, _VARIETY)]
+    yield from _alarm(few, "too little variety: kinds of samples are missing or repeat")
+    copied = {fake.name: _worse([(fake, floor)], _COPIES) for fake in fakes}
+    yield from _alarm(copied, "copies of training samples")
+
+
+def _alarm(signs: Mapping[str, Sequence[str]], what: str) -> Iterator[Verdict]:
+    """Says of all sets with signs at once what they have, with the signs of each."""
+    bad = {name: found for name, found in signs.items() if found}
+    if not bad:
+        return
+    if len(signs) == 1:
+        ((name, found),) = bad.items()
+        yield Verdict(claim=f"{name} has {what}.", because=f"{'; '.join(found[:_SHOWN])}.")
+        return
+    told = ". ".join(f"{name}: {found[0]}" for name, found in bad.items())
+    yield Verdict(claim=f"{len(bad)} of {len(signs)} sets have {what}.", because=f"{told}.")
 
 
 def _repeats(pairs: Sequence[tuple[Result, Result]]) -> list[str]:
