@@ -4,6 +4,7 @@ import math
 import sys
 from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint
+from pathlib import Path
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -16,8 +17,10 @@ from gantlet.core import registry
 from gantlet.core.components import metrics
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
-from gantlet.exec.api import conduct
+from gantlet.exec.api import conduct, load_report
 from gantlet.metrics.energy import Energy
+from gantlet.report.blocks import Section
+from gantlet.report.markdown import table as as_markdown
 from gantlet.studies.calibration import Calibration, truth
 from gantlet.studies.calibration.cells import Cell, cells
 from gantlet.studies.calibration.estimand import estimand, population
@@ -263,3 +266,11 @@ def test_views_are_probabilities_and_pictures():
     assert pictures.min() >= 0
     assert pictures.max() <= 1
     assert pictures.std() > 0.1
+
+
+def test_the_page_on_intervals_shows_the_table_of_the_committed_result():
+    docs = Path(__file__).parents[2] / "docs"
+    blocks = load_report(docs / "results/calibration-gate.json").blocks
+    table = next(b for b in blocks if isinstance(b, Section)).blocks[0]
+    told = "copy the first table of n = 1,000 of questions/calibration_gate_results.md"
+    assert as_markdown(table) in (docs / "metrics/intervals.md").read_text(), told

@@ -55,7 +55,8 @@ def made_up(alarms):
                 "energy (pixels) @ 1": gap(size),
                 "precision (pixels) @ 0.2": gap(size, better="higher"),
                 "precision (pixels) @ 1": gap(size, better="higher"),
-                "c2st (pixels) @ 1": Estimate.missing("none"),
+                "c2st (pixels) @ 1": Estimate(value=1.0, method="no interval"),
+                "birthday (pixels) @ 1": Estimate.missing("none"),
             }
             found.append(outcome(damage, seed, scores))
     for seed in range(40):
@@ -63,7 +64,8 @@ def made_up(alarms):
         scores = {
             "energy (pixels) @ 1": gap(alarm),
             "precision (pixels) @ 1": gap(0.0, better="higher"),
-            "c2st (pixels) @ 1": Estimate.missing("none"),
+            "c2st (pixels) @ 1": Estimate(value=0.0, method="no interval"),
+            "birthday (pixels) @ 1": Estimate.missing("none"),
         }
         found.append(outcome(NOTHING, seed, scores))
     return found
@@ -114,6 +116,7 @@ def test_the_report_says_who_noticed_what(run):
         "energy (pixels)": ["1", "-"],
         "precision (pixels)": ["better 0.2", "-"],
         "c2st (pixels)": ["no interval", "no interval"],
+        "birthday (pixels)": ["-", "-"],
     }
     assert made.extra["noticed"]["energy (pixels)"]["noise"]["50"]["1"] == [5, 0, 5]
 
@@ -131,8 +134,9 @@ def test_false_alarms_beyond_chance_are_told(run):
     found = tallies(outcomes)
     assert false_alarms(found, "energy (pixels)", 50).value == 50
     assert false_alarms(found, "c2st (pixels)", 50).value is None
+    assert false_alarms(found, "birthday (pixels)", 50).value == 0
     last = report(outcomes, run).verdicts[-1]
-    assert last.claim.startswith("1 of 2 pairs of metric and sample size raise more")
+    assert last.claim.startswith("1 of 3 pairs of metric and sample size raise more")
     assert "energy (pixels) at n = 50" in last.because
 
 

@@ -57,6 +57,18 @@ COMMANDS = (
 """,
     ),
     Words(
+        "flaws",
+        "List what is wrong with samples, the largest flaw first.",
+        "Each flaw is found on one half of the samples and certified on the other; then the "
+        "critic is made blind to it and looks for the next. Samples are given as for evaluate. "
+        "Several sets are also compared: which flaws they share, and which are their own.",
+        """
+  gantlet flaws samples.npz --against mnist
+  gantlet flaws a=runs/a/png b=runs/b/png --against photos
+  gantlet flaws runs/demo@gan --against digits --mode linear
+""",
+    ),
+    Words(
         "sample",
         "Draw samples from a trained model.",
         "",

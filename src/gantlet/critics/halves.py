@@ -15,6 +15,7 @@ from gantlet.metrics.blocks import blocks, squared_distances
 # So many directions of features are kept; beyond so many features they come from iteration.
 _KEPT, _WIDE = 48, 1024
 _SHRINK = 1e-2
+_OUTERMOST = 5.0  # deviations
 
 _FEWEST = 40
 
@@ -152,7 +153,9 @@ class _Frame:
         return cls(mean=mean, scale=size, outward=found.vectors[:, :_KEPT] / deviation)
 
     def __call__(self, x: Tensor) -> Tensor:
-        return (x.double() - self.mean) / self.scale @ self.outward
+        z = (x.double() - self.mean) / self.scale
+        # A few samples far out must not decide what a direction is.
+        return (z @ self.outward).clamp(-_OUTERMOST, _OUTERMOST)
 
 
 def _with_repeats(seen: Seen, own: Tensor, other: Tensor) -> Probes:

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 from gantlet.core.budget import Budget
 from gantlet.core.model import Model
@@ -126,16 +127,14 @@ def evaluate(
     Raises:
         UserError: If the samples cannot be found or compared, or the folder holds another run.
     """
-    several = fake if isinstance(fake, Mapping) else {"fake": fake}
     n = 10_000 if samples is None else samples
 
     def word(given: Given, name: str) -> str:
         return written(given, name, n=n, seed=seed)
 
     study = Evaluate(
-        fakes=tuple(_called(name, word(given, name)) for name, given in several.items())
-        if isinstance(fake, Mapping)
-        else (word(fake, "fake"),),
+        fakes=tuple(_called(name, word(given, name)) for name, given in _several(fake).items())
+        or (word(cast("Given", fake), "fake"),),
         real=word(real, "real"),
         train=None if train is None else word(train, "train"),
         features=tuple(features),
@@ -152,6 +151,11 @@ def evaluate(
     forget_sets()
     folder = Path(out) if out is not None else folder_of("evaluate", study.question())
     return conduct(study, folder, threads=threads, device=device)
+
+
+def _several(fake: Given | Mapping[str, Given]) -> Mapping[str, Given]:
+    """Returns sets by name, or none where one set came without a name."""
+    return cast("Mapping[str, Given]", fake) if isinstance(fake, Mapping) else {}
 
 
 def _called(name: str, word: str) -> str:

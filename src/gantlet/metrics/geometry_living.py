@@ -1,7 +1,7 @@
 """Relative living times: for how long a cloud of points has how many holes."""
 
 from collections.abc import Iterator
-from typing import Protocol, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,18 +13,6 @@ from gantlet.metrics.blocks import blocks, squared_distances
 
 # Distances that are held at once: 256 MB in single precision.
 _HELD = 2**26
-
-
-class _SimplexTree(Protocol):
-    def compute_persistence(self, homology_coeff_field: int, min_persistence: float) -> None: ...
-
-    def persistence_intervals_in_dimension(self, dimension: int) -> NDArray[np.float64]: ...
-
-
-class _Complex(Protocol):
-    def create_simplex_tree(
-        self, max_alpha_square: float, limit_dimension: int
-    ) -> _SimplexTree: ...
 
 
 def living_times(
@@ -127,7 +115,7 @@ def shares(lives: NDArray[np.float64], end: float, most: int) -> NDArray[np.floa
     return share
 
 
-def _witness_complex(table: NDArray[np.float64]) -> _Complex:
+def _witness_complex(table: NDArray[np.float64]) -> Any:
     try:
         import gudhi
     except ImportError as error:
@@ -135,4 +123,4 @@ def _witness_complex(table: NDArray[np.float64]) -> _Complex:
             "The Geometry Score needs the package gudhi, which is not installed: "
             "install gantlet[topology]."
         ) from error
-    return cast("_Complex", gudhi.WitnessComplex(table))
+    return gudhi.WitnessComplex(table)

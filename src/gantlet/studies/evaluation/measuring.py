@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -95,8 +96,9 @@ Wanted = Mapping[str, Metric | TrainMetric]
 
 def asked_of(trial: Trial) -> Asked:
     """Returns what decides the sets of a trial."""
-    found = json.loads(trial.parts["sets"])
-    return Asked(**{**found, "fakes": tuple(found["fakes"])})
+    found: dict[str, Any] = json.loads(trial.parts["sets"])
+    found["fakes"] = tuple(found["fakes"])
+    return Asked(**found)
 
 
 def run_trial(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:

@@ -25,7 +25,7 @@ class Tally:
     Attributes:
         worse: In how many draws the damaged samples were shown to be worse than the control.
         better: In how many they were shown to be better.
-        draws: In how many there was an interval at all.
+        draws: In how many it could have told.
     """
 
     worse: int = 0
@@ -64,7 +64,8 @@ def tallies(outcomes: Sequence[Outcome]) -> Tallies:
             metric, _, strength = name.rpartition(" @ ")
             by_strength = found.setdefault((label(metric), damage, n), {})
             before = by_strength.setdefault(float(strength), Tally())
-            if gap.low is not None:
+            # Where there is no number, nothing was noticed; a number without interval cannot tell.
+            if gap.low is not None or gap.value is None:
                 by_strength[float(strength)] = before.with_one(sign(gap))
     return found
 

@@ -1,0 +1,109 @@
+"""The report of a list of flaws."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from gantlet.core.trial import Outcome
+from gantlet.report.blocks import Block, Caveat, Report, Row, Section
+from gantlet.store.run import Run
+from gantlet.studies.answer import facts_of
+from gantlet.studies.evaluation.inputs import named
+from gantlet.studies.evaluation.sets import Asked, Chosen, known_splits, other_set, real_set
+from gantlet.studies.flaws.pages import pages
+from gantlet.studies.flaws.tables import Listed, list_table, shared_table
+from gantlet.studies.flaws.verdicts import verdicts
+
+
+def answer(
+    question: Mapping[str, Any], asked: Asked, outcomes: Sequence[Outcome], run: Run
+) -> Report:
+    """Returns the report of lists of flaws from their outcomes."""
+    lists = [listed(o) for o in outcomes if o.error is None]
+    real = real_set(asked).samples.name
+    who = named(asked.fakes[0])[0] if len(asked.fakes) == 1 else f"{len(asked.fakes)} sets"
+    return Report(
+        title=f"What is wrong with {who}, against {real}",
+        command="flaws",
+        question=question,
+        facts=facts_of(_setting(question, asked), outcomes, run),
+        verdicts=[v for found in lists for v in verdicts(found, question["search"])],
+        caveats=list(_caveats(asked, lists)),
+        rows=[
+            Row(
+                data=asked.real,
+                model=o.trial.parts["model"],
+                seed=o.trial.seed,
+                name=_row_name(name, listed(o)),
+                estimate=e,
+            )
+            for o in outcomes
+            if o.error is None
+            for name, e in o.scores.items()
+        ],
+        blocks=[*_blocks(asked, outcomes, lists, run)],
+        extra={"lists": {found.name: found.flaws for found in lists}},
+    )
+
+
+def listed(outcome: Outcome) -> Listed:
+    """Returns the list of an outcome."""
+    told = json.loads(outcome.notes[0])
+    return Listed(
+        name=named(outcome.trial.parts["model"])[0],
+        flaws=told["flaws"],
+        stopped=told["stopped"],
+        scores=outcome.scores,
+        note=outcome.notes[1],
+    )
+
+
+def _blocks(
+    asked: Asked, outcomes: Sequence[Outcome], lists: Sequence[Listed], run: Run
+) -> Iterator[Block]:
+    yield from (list_table(found) for found in lists)
+    if len(lists) > 1:
+        yield from shared_table(lists)
+    good = [o for o in outcomes if o.error is None]
+    for found, outcome in zip(lists, good, strict=True):
+        shown = run.folder(outcome.trial).load("exhibits") if found.flaws else {}
+        fake = other_set(asked, outcome.trial.parts["model"], "fake")
+        yield from pages(found, shown, real_set(asked), fake)
+    failed = [Caveat(text=f"{o.trial.parts['model']}: {o.error}") for o in outcomes if o.error]
+    if failed:
+        yield Section(title="What failed", blocks=failed, open=True)
+
+
+def _row_name(name: str, found: Listed) -> str:
+    number, colon, what = name.partition(": ")
+    return f"{number}: {found.flaws[int(number) - 1]['title']}: {what}" if colon else name
+
+
+def _setting(question: Mapping[str, Any], asked: Asked) -> dict[str, str]:
+    return {
+        "Judged": "; ".join(_told(f, other_set(asked, f, "fake")) for f in asked.fakes),
+        "Reference": _told(asked.real, real_set(asked)),
+        "Features": question["features"],
+        "Features learned from": known_splits(asked)[1],
+        "Mode": question["search"]["mode"],
+        "Seed": str(asked.seed),
+    }
+
+
+def _told(text: str, chosen: Chosen) -> str:
+    of = f" of {chosen.found:,}" if chosen.found != chosen.n else ""
+    return f"{text} ({chosen.n:,}{of} samples, {chosen.samples.space.label})"
+
+
+def _caveats(asked: Asked, lists: Sequence[Listed]) -> Iterator[Caveat]:
+    for fake in asked.fakes:
+        note = other_set(asked, fake, "fake").note
+        if note:
+            yield Caveat(text=f"{note}.")
+    yield Caveat(
+        text="A name is that of the measurement that shows a flaw, not of its cause: block edges "
+        "may come from elsewhere than a JPEG file. What neither the named measurements nor the "
+        "features see is not in the list."
+    )
+    for note in dict.fromkeys(found.note for found in lists):
+        yield Caveat(text=f"Features: {note}.")

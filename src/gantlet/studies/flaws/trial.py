@@ -1,0 +1,113 @@
+"""Lists the flaws of one set of samples."""
+
+import json
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from gantlet.core.estimate import Estimate
+from gantlet.core.rng import Rng
+from gantlet.core.trial import Outcome, Trial
+from gantlet.critics.flaw import Flaw, Flaws
+from gantlet.critics.halves import Halves, Seen
+from gantlet.critics.listing import Search, list_flaws
+from gantlet.critics.shared import gap_of
+from gantlet.critics.vocabulary import Probes, probes_of
+from gantlet.features.frozen import block_of, exactly
+from gantlet.store.run import TrialFolder
+from gantlet.studies.base import Watch
+from gantlet.studies.contest import threads
+from gantlet.studies.evaluation.inputs import named
+from gantlet.studies.evaluation.measuring import asked_of
+from gantlet.studies.evaluation.sets import (
+    Chosen,
+    extractor_of,
+    features_in,
+    other_set,
+    real_set,
+)
+from gantlet.studies.flaws.shown import exhibits
+
+
+def run_trial(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
+    """Finds the flaws of a set and saves what pictures need."""
+    asked = asked_of(trial)
+    with threads(int(trial.parts["threads"])), exactly():
+        real, fake = real_set(asked), other_set(asked, trial.parts["model"], "fake")
+        seen_real, seen = _seen(trial, real, watch), _seen(trial, fake, watch)
+        watch(0.6, "looking for flaws")
+        search, rng = Search(**json.loads(trial.parts["search"])), Rng(trial.seed)
+        found = list_flaws(seen_real, seen, search, rng=rng)
+        watch(0.9, "choosing samples to show")
+        folder.save("exhibits", exhibits(found, real, fake))
+        others = {
+            named(text)[0]: _seen(trial, other_set(asked, text, "fake"), watch)
+            for text in asked.fakes
+            if text != trial.parts["model"]
+        }
+        shared = _shared(seen_real, others, found.flaws, rng)
+    extractor = extractor_of(asked, trial.parts["extractor"], trial.parts["device"])
+    told = json.dumps({"flaws": list(map(_told, found.flaws)), "stopped": found.stopped})
+    return Outcome(
+        trial=trial,
+        scores={**_scores(found), **shared},
+        notes=(told, extractor.note, extractor.fingerprint),
+    )
+
+
+def _seen(trial: Trial, chosen: Chosen, watch: Watch) -> Seen:
+    asked, parts = asked_of(trial), trial.parts
+    made = features_in(
+        asked, chosen, parts["extractor"], watch, device=parts["device"], classes=True
+    )
+    space, source = chosen.samples.space, chosen.samples.source
+    found: list[Probes] = []
+    for index in torch.split(torch.arange(chosen.n), block_of(space)):
+        classes = None if made.probabilities is None else made.probabilities[index]
+        found.append(probes_of(space, source.take(index), classes))
+    values = torch.cat([p.values for p in found])
+    return Seen(probes=Probes(words=found[0].words, values=values), features=made.rows)
+
+
+def _scores(found: Flaws) -> dict[str, Estimate]:
+    scores = {"told by a linear critic": found.total}
+    for k, (flaw, left) in enumerate(zip(found.flaws, found.left, strict=True), 1):
+        p = Estimate(value=flaw.p, method="p-value by permutation, corrected: no interval")
+        scores |= {
+            f"{k}: size": flaw.size,
+            f"{k}: told by it alone": flaw.accuracy,
+            f"{k}: p": p,
+            f"{k}: still told": left,
+        }
+    return scores
+
+
+def _shared(
+    real: Seen, others: Mapping[str, Seen], flaws: Sequence[Flaw], rng: Rng
+) -> dict[str, Estimate]:
+    """Returns how large each flaw is in the other sets, where it can be measured there."""
+    scores: dict[str, Estimate] = {}
+    for name, seen in others.items():
+        halves = Halves.of(real, seen, rng=rng)
+        for k, flaw in enumerate(flaws, 1):
+            apart = gap_of(flaw, halves, rng=rng.stream(f"shared/{name}/{k}"))
+            if apart is not None:
+                size = apart.size
+                opposite = flaw.kind == "location" and apart.shift * flaw.shift < 0
+                scores[f"{k}: size in {name}"] = _opposite(size) if opposite else size
+    return scores
+
+
+def _opposite(size: Estimate) -> Estimate:
+    if size.value is None or size.low is None or size.high is None:
+        return size
+    method = f"{size.method}; negative: the means differ the other way"
+    return Estimate(value=-size.value, low=-size.high, high=-size.low, n=size.n, method=method)
+
+
+def _told(flaw: Flaw) -> dict[str, str | float]:
+    told: dict[str, str | float] = {"title": flaw.title, "kind": flaw.kind, "shift": flaw.shift}
+    if flaw.naming is None:
+        return told
+    agreement = flaw.naming.agreement.value or 0.0
+    return {**told, "probe": flaw.naming.probe, "agreement": agreement}
