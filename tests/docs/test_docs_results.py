@@ -16,6 +16,7 @@ PAGES = {
     "calibration-small": "calibration_results",
     "calibration-gate": "calibration_gate_results",
     "sensitivity-small": "sensitivity_results",
+    "sensitivity-cifar10": "sensitivity_cifar10_results",
 }
 
 

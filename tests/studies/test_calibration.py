@@ -22,7 +22,7 @@ from gantlet.metrics.energy import Energy
 from gantlet.report.blocks import Section
 from gantlet.report.markdown import table as as_markdown
 from gantlet.studies.calibration import Calibration, truth
-from gantlet.studies.calibration.cells import Cell, cells
+from gantlet.studies.calibration.cells import Cell, cells, judged, pooled
 from gantlet.studies.calibration.estimand import estimand, population
 from gantlet.studies.calibration.plan import BLOCK, SCALES
 from gantlet.studies.calibration.replicate import _classified
@@ -134,7 +134,10 @@ def test_a_cell_counts_what_its_intervals_hold():
 
 
 def test_few_replicates_condemn_nothing():
-    assert cell(torch.linspace(-1, 1, 20), 3.0, 0.0).judgement == "near"
+    one = cell(torch.linspace(-1, 1, 20), 3.0, 0.0)
+    assert one.judgement == "near"
+    assert judged(pooled([one] * 20)) == "too wide", "many cells together do"
+    assert pooled([one] * 20).n == 400
 
 
 def test_a_cell_without_intervals_says_so():

@@ -19,6 +19,7 @@ def compare(
     samples: int = 2000,
     select: Literal["best", "last"] = "best",
     patience: int | None = None,
+    snapshots: int = 0,
     data_seed: int = 0,
     running: RunOptions | None = None,
 ) -> int:
@@ -37,6 +38,7 @@ def compare(
         samples: How many samples to judge at most.
         select: Judge the weights that validated best, or the last.
         patience: Stop after this many validations without a better one.
+        snapshots: How often to save all players over the budget, for gantlet tournament.
         data_seed: From which the splits follow.
         running: How and where to run.
     """
@@ -56,6 +58,7 @@ def compare(
         samples=samples,
         select=select,
         patience=patience,
+        snapshots=snapshots,
         data_seed=data_seed,
         threads=options.threads,
         device=options.device,

@@ -18,6 +18,7 @@ def train(
     samples: int = 2000,
     select: Literal["best", "last"] = "best",
     patience: int | None = None,
+    snapshots: int = 0,
     data_seed: int = 0,
     running: RunOptions | None = None,
 ) -> int:
@@ -33,6 +34,7 @@ def train(
         samples: How many samples to judge at most.
         select: Judge the weights that validated best, or the last.
         patience: Stop after this many validations without a better one.
+        snapshots: How often to save all players over the budget, for gantlet tournament.
         data_seed: From which the splits follow.
         running: How and where to run.
     """
@@ -50,6 +52,7 @@ def train(
         samples=samples,
         select=select,
         patience=patience,
+        snapshots=snapshots,
         data_seed=data_seed,
         threads=options.threads,
         device=options.device,

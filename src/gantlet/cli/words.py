@@ -69,6 +69,18 @@ COMMANDS = (
 """,
     ),
     Words(
+        "tournament",
+        "Rate generators and critics by matches against each other.",
+        "Plays all snapshots in run folders, and the final samples of models without, against the "
+        "critics of all snapshots. Prints ratings, how they move over training, when to stop, and "
+        "cycles. Train with --snapshots N first.",
+        """
+  gantlet train gan --data digits --steps 2000 --snapshots 8 --out runs/gan
+  gantlet tournament runs/gan
+  gantlet tournament runs/gan runs/demo --json > out.json
+""",
+    ),
+    Words(
         "sample",
         "Draw samples from a trained model.",
         "",

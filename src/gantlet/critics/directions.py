@@ -16,6 +16,8 @@ from gantlet.critics.naming import Namer
 from gantlet.metrics.max_sliced import max_sliced_direction
 
 _RESTARTS, _STEPS = 8, 50
+# Deviations of the real samples.
+_REACH = 4.0
 # The steps of the map that carries fakes onto reals.
 _QUANTILES = 101
 
@@ -67,7 +69,7 @@ def by_directions(
             steps=_STEPS,
             rng=rng.stream(f"direction/{k}"),
         )
-        first, second = along(seek, u), along(judge, u)
+        first, second = _tamed(along(seek, u), along(judge, u))
         p = p_value(second.real, second.fake, permutations=permutations, rng=rng.stream(f"p/{k}"))
         if p > level:
             return found, "the next direction is not significant"
@@ -75,7 +77,8 @@ def by_directions(
         if (apart.size.value or 0.0) < smallest:
             return found, f"the next direction is smaller than {smallest:g} standard deviations"
         # Blinding must not make a flaw of its own: it has to be there without it too.
-        plain = gap(*_sides(halves.judge_features, u), rng=rng.stream(f"gap/{k}"))
+        _, as_is = _tamed(along(halves.seek_features, u), along(halves.judge_features, u))
+        plain = gap(as_is.real, as_is.fake, rng=rng.stream(f"gap/{k}"))
         if (plain.size.value or 0.0) >= smallest:
             flaw = namer.flaw(first, second, apart, p, number=len(found) + 1)
             if flaw.naming is None or flaw.naming.topic not in _topics([*named, *found]):
@@ -89,9 +92,15 @@ def along(z: Pair, u: Tensor) -> Pair:
     return Pair(real=z.real @ u, fake=z.fake @ u)
 
 
-def _sides(z: Pair, u: Tensor) -> tuple[Tensor, Tensor]:
-    both = along(z, u)
-    return both.real, both.fake
+def _tamed(first: Pair, second: Pair) -> tuple[Pair, Pair]:
+    """Returns both with what lies far out drawn in: a few samples must not make a flaw large."""
+    middle, reach = first.real.mean(), _REACH * first.real.std()
+
+    def tamed(z: Pair) -> Pair:
+        low, high = middle - reach, middle + reach
+        return Pair(real=z.real.clamp(low, high), fake=z.fake.clamp(low, high))
+
+    return tamed(first), tamed(second)
 
 
 def _topics(flaws: Sequence[Flaw]) -> set[str]:

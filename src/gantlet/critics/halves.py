@@ -15,7 +15,7 @@ from gantlet.metrics.blocks import blocks, squared_distances
 # So many directions of features are kept; beyond so many features they come from iteration.
 _KEPT, _WIDE = 48, 1024
 _SHRINK = 1e-2
-_OUTERMOST = 5.0  # deviations
+_OUTERMOST = 3.0  # deviations
 
 _FEWEST = 40
 
@@ -161,8 +161,8 @@ class _Frame:
 def _with_repeats(seen: Seen, own: Tensor, other: Tensor) -> Probes:
     """Returns the probes, and how near the nearest sample of the set's other half is.
 
-    In units of the mean distance, so that contrast does not matter. Given the other half, these
-    numbers are independent of each other.
+    In units of the mean distance, so that contrast does not matter. These numbers depend on each
+    other across the halves: their p-value is that of ``repeats_p``.
     """
     nearness = [_nearness(own[block], other) for block in blocks(len(own), len(other))]
     return seen.probes.with_more(Probes(words=(REPEATS,), values=torch.cat(nearness)[:, None]))
@@ -170,5 +170,9 @@ def _with_repeats(seen: Seen, own: Tensor, other: Tensor) -> Probes:
 
 def _nearness(own: Tensor, other: Tensor) -> Tensor:
     distances = squared_distances(own, other).sqrt()
-    found: Tensor = (distances.min(1).values / distances.mean(1).clamp_min(1e-12) + 0.1).log()
-    return found
+    return nearness_of(distances.min(1).values, distances.mean(1))
+
+
+def nearness_of(nearest: Tensor, mean: Tensor) -> Tensor:
+    """Returns how near the nearest is in units of the mean distance, on a logarithmic scale."""
+    return (nearest / mean.clamp_min(1e-12) + 0.1).log()

@@ -10,6 +10,7 @@ from gantlet.core.rng import Rng
 from gantlet.critics.flaw import Flaw, Naming
 from gantlet.critics.halves import Halves, Pair
 from gantlet.critics.line import accuracy, gap, p_values, score_of
+from gantlet.critics.repeats import repeats_p
 from gantlet.critics.vocabulary import Word
 
 _ITSELF = Estimate.exact(1.0, method="the flaw is this measurement itself")
@@ -42,7 +43,7 @@ def by_probes(
     generator = rng.stream("named/p")
     both = [torch.cat([getattr(v, s) for v in (plain, alone)], 1) for s in ("real", "fake")]
     p = p_values(*both, permutations=permutations, rng=generator).view(2, -1).amax(0)
-    corrected = holm(p.tolist())
+    corrected = holm(_with_repeats(p.tolist(), halves, picked, permutations, rng))
     shifts = agreed(plain.shift(), alone.shift())
     found: list[Flaw] = []
     for i, j in enumerate(picked):
@@ -51,6 +52,21 @@ def by_probes(
         if corrected[i] <= level and float(shifts[i]) >= smallest and is_new:
             found.append(_flaw(halves, j, corrected[i], rng=rng))
     return found
+
+
+def _with_repeats(
+    p: list[float], halves: Halves, picked: list[int], permutations: int, rng: Rng
+) -> list[float]:
+    """Returns p-values in which that of repeats is its own: halves do not part what it rests on."""
+    last = len(halves.words.words) - 1  # the column of repeats
+    if last not in picked:
+        return p
+    seek, judge = halves.seek_features, halves.judge_features
+    everyone = Pair(
+        real=torch.cat([seek.real, judge.real]), fake=torch.cat([seek.fake, judge.fake])
+    )
+    own = repeats_p(everyone, permutations=permutations, rng=rng)
+    return [max(q, own) if j == last else q for q, j in zip(p, picked, strict=True)]
 
 
 def pick(halves: Halves, smallest: float) -> list[int]:

@@ -36,6 +36,7 @@ def compare(
     batch: int = 128,
     samples: int = 2000,
     patience: int | None = None,
+    snapshots: int = 0,
     data_seed: int = 0,
     threads: int = 1,
     workers: int = 1,
@@ -58,6 +59,7 @@ def compare(
         batch: Samples in a batch.
         samples: How many samples to judge at most.
         patience: Stop after this many validations without a better one; None spends the budget.
+        snapshots: How often to save all players over the budget, for ``gantlet tournament``.
         data_seed: From which the splits follow.
         threads: Threads of each trial.
         workers: Processes that run trials side by side. Above 1, call from a script that guards
@@ -80,6 +82,7 @@ def compare(
         batch=batch,
         samples=samples,
         patience=patience,
+        snapshots=snapshots,
         data_seed=data_seed,
         threads=threads,
         device=device,

@@ -18,6 +18,7 @@ from gantlet.store.run import TrialFolder
 from gantlet.studies.base import Watch
 from gantlet.studies.sources import source_of
 from gantlet.train.loop import Plan, Trained, train
+from gantlet.train.snapshots import Snapshots
 
 
 @final
@@ -106,7 +107,16 @@ def _train(family: Family, trial: Trial, folder: TrialFolder, watch: Watch, rng:
     )
     solver = solvers.make(trial.parts["solver"])
     with Stopwatch() as stopwatch:
-        trained = train(game, solver, splits, plan, rng=rng, keep=folder, watch=_seldom(watch))
+        trained = train(
+            game,
+            solver,
+            splits,
+            plan,
+            rng=rng,
+            keep=folder,
+            snapshots=_snapshots(trial, folder),
+            watch=_seldom(watch),
+        )
     folder.save_curve(trained.curve)
     return Built(
         model=game.model,
@@ -116,6 +126,11 @@ def _train(family: Family, trial: Trial, folder: TrialFolder, watch: Watch, rng:
         notes=_notes(trained),
         trained=trained,
     )
+
+
+def _snapshots(trial: Trial, folder: TrialFolder) -> Snapshots | None:
+    count = int(trial.parts.get("snapshots", "0"))
+    return Snapshots(count, folder.save) if count else None
 
 
 def _notes(trained: Trained) -> tuple[str, ...]:

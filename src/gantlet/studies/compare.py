@@ -55,6 +55,7 @@ class Compare:
         samples: How many samples to judge at most; never more than the test split has.
         select: Which weights are judged: those that validated best, or the last.
         patience: Stop after this many validations without a better one; None spends the budget.
+        snapshots: How often to save all players over the budget, for ``gantlet tournament``.
         data_seed: From which the splits follow; the same for all trials.
         threads: Threads of each trial; part of what decides the last digits.
         device: Where models are trained and measured.
@@ -74,6 +75,7 @@ class Compare:
     samples: int = 2000
     select: Literal["best", "last"] = "best"
     patience: int | None = None
+    snapshots: int = 0
     data_seed: int = 0
     threads: int = 1
     device: str = "cpu"
@@ -125,6 +127,8 @@ class Compare:
             raise UserError("seeds, samples and batch must be at least 1, 2 and 1.")
         if self.patience is not None and self.patience < 1:
             raise UserError(f"patience must be at least 1. Got {self.patience}.")
+        if self.snapshots < 0:
+            raise UserError(f"snapshots must be at least 0. Got {self.snapshots}.")
         if not self.budget.is_limited:
             raise UserError("Give a budget: flops, examples, steps or seconds.")
         for metric in self.metrics:
@@ -167,6 +171,7 @@ class Compare:
             "samples": str(self._samples(data)),
             "patience": str(self.patience).lower(),
             **({} if self.select == "best" else {"select": self.select}),
+            **({"snapshots": str(self.snapshots)} if self.snapshots else {}),
             "threads": str(self.threads),
             "device": self.device,
         }

@@ -18,6 +18,7 @@ from gantlet.core.rng import Rng
 from gantlet.core.solver import Losses, Solver
 from gantlet.train.average import Average
 from gantlet.train.batches import Batches
+from gantlet.train.snapshots import Snapshots
 
 Point = dict[str, float | int | None]
 
@@ -98,6 +99,7 @@ def train(
     *,
     rng: Rng,
     keep: Checkpoints | None = None,
+    snapshots: Snapshots | None = None,
     watch: Callable[[float], None] = lambda _: None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Trained:
@@ -114,6 +116,7 @@ def train(
         rng: Streams ``data``, ``noise`` and ``validate`` decide everything random.
         keep: Where to keep checkpoints; an interrupted training goes on from the last one, with
             the same result bit by bit.
+        snapshots: When to save all players; they change nothing else.
         watch: Told the used fraction of the budget after each step.
         clock: Returns seconds; injected so that tests need not wait.
 
@@ -130,12 +133,18 @@ def train(
     else:
         training.load(state)
     saved = clock()
+    used = 0.0 if state is None else plan.budget.used(training.spend)
     while training.goes_on():
         training.step()
-        watch(plan.budget.used(training.spend))
+        before, used = used, plan.budget.used(training.spend)
+        if snapshots and (number := snapshots.due(before, used)):
+            training.snap(snapshots, number)
+        watch(used)
         if keep and clock() - saved > plan.checkpoint:
             keep.save_state(training.state())
             saved = clock()
+    if snapshots:
+        training.snap(snapshots, snapshots.last(used))
     return training.finish()
 
 
@@ -279,6 +288,12 @@ class _Training:
 
     def _weights(self) -> dict[str, Tensor]:
         return {k: v.clone() for k, v in self._game.model.state_dict().items()}
+
+    def snap(self, snapshots: Snapshots, number: int) -> None:
+        """Saves all players as they are now."""
+        with self._average.applied():
+            weights = self._weights()
+        snapshots.take(number, self._game, weights, self.spend.steps)
 
     def _keep(self) -> None:
         """Takes the present weights, averaged, for the best."""

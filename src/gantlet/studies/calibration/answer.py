@@ -20,7 +20,15 @@ from gantlet.report.blocks import Cell as Shown
 from gantlet.report.numbers import text as shown
 from gantlet.store.run import Run
 from gantlet.studies.answer import facts_of
-from gantlet.studies.calibration.cells import HIGHEST, LOWEST, Cell, Judgement, cells
+from gantlet.studies.calibration.cells import (
+    HIGHEST,
+    LOWEST,
+    Cell,
+    Judgement,
+    cells,
+    judged,
+    pooled,
+)
 from gantlet.studies.calibration.estimand import WORDS
 from gantlet.studies.calibration.plan import SCALES
 from gantlet.studies.calibration.replicate import TIME
@@ -82,18 +90,23 @@ def _not_run(question: Mapping[str, Any]) -> str:
 def _overall(found: ByMetric) -> Iterator[Verdict]:
     if not found:
         return
-    good = [m for m, group in found.items() if {c.judgement for c in group} <= {"covers", "near"}]
+    fair = {"covers", "near"}
+    good = [
+        m
+        for m, group in found.items()
+        if {judged(pooled(group)), *(c.judgement for c in group)} <= fair
+    ]
     yield Verdict(
         claim=f"The intervals of {len(good)} of {len(found)} metrics hold the truth in {RANGE} of "
-        "the replicates wherever they were tried, or as near as chance allows.",
+        "the replicates, in every cell and over all, or as near as chance allows.",
         because=f"{', '.join(good) or 'None'}. {_share(found)}",
     )
 
 
 def _share(found: ByMetric) -> str:
-    judged = [c.judgement for group in found.values() for c in group]
-    covers, near = judged.count("covers"), judged.count("near")
-    return f"Of {len(judged)} cells {covers} cover and {near} are near."
+    every = [c.judgement for group in found.values() for c in group]
+    covers, near = every.count("covers"), every.count("near")
+    return f"Of {len(every)} cells {covers} cover and {near} are near."
 
 
 def _each(found: ByMetric) -> Iterator[Verdict]:
@@ -109,7 +122,10 @@ def _each(found: ByMetric) -> Iterator[Verdict]:
             f"{c.judgement} at {c.place} ({shown(c.held) if c.held.value is not None else c.why})"
             for c in others
         )
-        yield Verdict(claim=claim, because=f"{told[:1].upper()}{told[1:]}." if told else "")
+        over_all = pooled(group)
+        because = f"Over all cells {shown(over_all)}: {judged(over_all)}. " * (len(group) > 1)
+        because += f"{told[:1].upper()}{told[1:]}." if told else ""
+        yield Verdict(claim=claim, because=because.strip())
 
 
 def _unbiased(found: ByMetric) -> Iterator[Verdict]:
@@ -136,11 +152,12 @@ def _summary(found: ByMetric) -> Table:
         values = [c.held.value for c in group if c.held.value is not None]
         counts = [sum(c.judgement == j for c in group) for j in _JUDGEMENTS]
         ends = (min(values), max(values)) if values else (None, None)
-        rows.append([metric, *ends, *counts, WORDS[group[0].estimand]])
+        rows.append([metric, pooled(group), *ends, *counts, WORDS[group[0].estimand]])
     return Table(
         title="Every metric",
         columns=[
             Column(name="metric"),
+            Column(name="all cells", unit="%", help="Over the replicates of all cells."),
             Column(name="lowest", unit="%", help="Where the truth was held most seldom."),
             Column(name="highest", unit="%", help="Where the truth was held most often."),
             *(Column(name=j, help=_HELP[j]) for j in _JUDGEMENTS),

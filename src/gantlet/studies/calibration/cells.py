@@ -63,29 +63,12 @@ class Cell:
         """How often the interval held the truth, in %, with the exact binomial interval."""
         known = ~self.low.isnan()
         inside = (self.low <= self.truth) & (self.truth <= self.high)
-        found = proportion(int(inside[known].sum()), int(known.sum()), of="replicates")
-        if found.value is None or found.low is None or found.high is None:
-            return Estimate.missing(self.why or "no interval", unit="%")
-        return Estimate(
-            value=100 * found.value,
-            low=100 * found.low,
-            high=100 * found.high,
-            n=found.n,
-            unit="%",
-            method=found.method,
-        )
+        return _percent(int(inside[known].sum()), int(known.sum()), self.why)
 
     @property
     def judgement(self) -> Judgement:
         """Whether that is 93 to 97 %; near where chance alone could explain that it is not."""
-        e = self.held
-        if e.value is None or e.low is None or e.high is None:
-            return "no interval"
-        if LOWEST <= e.value <= HIGHEST:
-            return "covers"
-        if e.low > HIGHEST:
-            return "too wide"
-        return "too narrow" if e.high < LOWEST else "near"
+        return judged(self.held)
 
     @property
     def bias(self) -> float | None:
@@ -109,6 +92,38 @@ class Cell:
     def _error(self) -> Tensor:
         error = self.value - self.truth
         return error[~error.isnan()]
+
+
+def judged(e: Estimate) -> Judgement:
+    """Returns what to make of how often an interval held the truth, in %."""
+    if e.value is None or e.low is None or e.high is None:
+        return "no interval"
+    if LOWEST <= e.value <= HIGHEST:
+        return "covers"
+    if e.low > HIGHEST:
+        return "too wide"
+    return "too narrow" if e.high < LOWEST else "near"
+
+
+def pooled(group: Sequence[Cell]) -> Estimate:
+    """Returns how often the intervals of all cells together held the truth, in %."""
+    known = [c.held for c in group if c.held.value is not None]
+    held = sum(round((e.value or 0.0) * e.n / 100) for e in known)
+    return _percent(held, sum(e.n for e in known), "no interval in any cell")
+
+
+def _percent(count: int, n: int, why: str) -> Estimate:
+    found = proportion(count, n, of="replicates")
+    if found.value is None or found.low is None or found.high is None:
+        return Estimate.missing(why or "no interval", unit="%")
+    return Estimate(
+        value=100 * found.value,
+        low=100 * found.low,
+        high=100 * found.high,
+        n=found.n,
+        unit="%",
+        method=found.method,
+    )
 
 
 def cells(outcomes: Sequence[Outcome], run: Run) -> Iterator[Cell]:

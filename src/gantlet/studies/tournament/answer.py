@@ -1,0 +1,176 @@
+"""The report of a tournament."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from gantlet.core.components import datasets
+from gantlet.core.estimate import Estimate
+from gantlet.core.intervals import is_separated
+from gantlet.core.trial import Outcome
+from gantlet.critics.rating_agreement import spearman
+from gantlet.report.blocks import Caveat, Report, Row, Verdict
+from gantlet.report.numbers import text
+from gantlet.store.run import Run
+from gantlet.studies.answer import facts_of
+from gantlet.studies.tournament.play import REALS, Player
+from gantlet.studies.tournament.ratings import CRITIC, Standings, standings
+from gantlet.studies.tournament.views import blocks
+
+_FEW_CRITICS = 6
+
+
+def answer(question: Mapping[str, Any], outcomes: Sequence[Outcome], run: Run) -> Report:
+    """Returns the report of a tournament from its outcome."""
+    outcome = outcomes[0] if outcomes else None
+    if outcome is None or outcome.error is not None:
+        reason = "it has not been played" if outcome is None else outcome.error
+        return Report(
+            title="Tournament",
+            command="tournament",
+            question=question,
+            facts=facts_of({}, outcomes, run),
+            caveats=[Caveat(text=f"There are no ratings: {reason}.")],
+        )
+    table = standings(run.folder(outcome.trial).load("scores"))
+    agreements = dict(_agreements(table, outcome.scores))
+    return Report(
+        title=f"Tournament of {len(table.generators) - 1} generators and "
+        f"{len(table.critics)} critics on {datasets.short(question['data'])}",
+        command="tournament",
+        question=question,
+        facts=facts_of(_setting(question), outcomes, run),
+        verdicts=list(_verdicts(table, agreements)),
+        caveats=list(_caveats(table)),
+        rows=list(_rows(question, table, outcome.scores, agreements)),
+        blocks=list(blocks(table, outcome.scores)),
+        extra={"cycles": [list(c) for c in table.cycles]},
+    )
+
+
+def _setting(question: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        "Runs": ", ".join(question["runs"]),
+        "Data": question["data"],
+        "Calibration": "each critic by the ranks of validation samples; test samples play as data",
+        "Samples of a player": f"{question['samples']} at most",
+        "Seed": str(question["seed"]),
+    }
+
+
+def _agreements(
+    table: Standings, distances: Mapping[str, Estimate]
+) -> Iterator[tuple[str, Estimate]]:
+    """Yields the correlation of ratings with energy distance: overall, and in each training."""
+    everyone = [g for g in table.generators if g.course != REALS]
+    groups = {"all generators": everyone, **table.courses()}
+    for name, players in groups.items():
+        if name == "all generators" or len(table.courses()) > 1:
+            ratings = [table.rating(p).value or 0.0 for p in players]
+            yield name, spearman(ratings, [distances[p.name].value or 0.0 for p in players])
+
+
+def _verdicts(table: Standings, agreements: Mapping[str, Estimate]) -> Iterator[Verdict]:
+    yield _best(table)
+    yield from (stopping(table, players) for players in table.courses().values())
+    yield _transitive(table)
+    for name, rho in agreements.items():
+        if rho.value is not None:
+            yield Verdict(
+                claim=f"Ratings and energy distance of {name}: {_sense(rho)}.",
+                because=f"Spearman's rho {text(rho)}; -1 is full agreement, since less distance "
+                f"is better. {rho.method}.",
+            )
+
+
+def _sense(rho: Estimate) -> str:
+    full = rho.value is not None and abs(rho.value) == 1
+    if not full and not is_separated(rho):
+        return "no relation that can be told from chance"
+    return "they agree" if (rho.value or 0.0) < 0 else "they contradict each other"
+
+
+def _best(table: Standings) -> Verdict:
+    players = [g for g in table.generators if g.course != REALS]
+    order = sorted(players, key=lambda p: -(table.rating(p).value or 0.0))
+    first = order[0]
+    if len(order) < 2:
+        return Verdict(claim=f"{first.name} is the only generator.")
+    lead = table.lead(first, order[1])
+    sure = "" if is_separated(lead) else f", not surely above {order[1].name}"
+    return Verdict(
+        claim=f"{first.name} is rated highest{sure}.",
+        because=f"Rating {text(table.rating(first))}; ahead of {order[1].name} by {text(lead)}.",
+    )
+
+
+def stopping(table: Standings, players: Sequence[Player]) -> Verdict:
+    """Returns whether a training went on too long, by the ratings of its snapshots.
+
+    The best snapshot was looked for, so its lead over the last must be sure at a level divided by
+    the number of snapshots (Bonferroni).
+    """
+    best = max(players, key=lambda p: table.rating(p).value or 0.0)
+    last = players[-1]
+    if best == last:
+        return Verdict(
+            claim=f"{last.course}: the last snapshot is rated highest; more training may help.",
+            because=f"Ahead of the first by {text(table.lead(last, players[0]))}.",
+        )
+    lead = table.lead(best, last, level=1 - 0.05 / (len(players) - 1))
+    because = f"Step {best.step} is ahead of the last, step {last.step}, by {text(lead)}."
+    if is_separated(lead):
+        claim = f"{last.course}: stop at step {best.step}; later snapshots are rated lower."
+    else:
+        claim = f"{last.course}: no snapshot is surely better than the last."
+    return Verdict(claim=claim, because=because)
+
+
+def _transitive(table: Standings) -> Verdict:
+    n = len(table.cycles)
+    if not n:
+        return Verdict(claim="No cycles: nobody surely beats one who, by way of others, beats it.")
+    return Verdict(
+        claim=f"{n} cycle{'s' if n > 1 else ''}: one scale of skill does not tell the whole.",
+        because=f"For example {' beats '.join([*table.cycles[0], table.cycles[0][0]])}.",
+    )
+
+
+def _caveats(table: Standings) -> Iterator[Caveat]:
+    yield Caveat(
+        text="Ratings hold within this tournament only: other critics would give others. Critics "
+        "of one training resemble each other, which the intervals do not know."
+    )
+    if len(table.critics) < _FEW_CRITICS:
+        yield Caveat(
+            text=f"The ratings of generators rest on {len(table.critics)} critics only; more "
+            "snapshots make the intervals narrower."
+        )
+    blind = [g.name for g in table.generators[:-1] if table.mean_rate(g) > 0.5]
+    if blind:
+        yield Caveat(
+            text=f"Critics hold samples of {', '.join(blind)} for more real than data on average: "
+            "a high rating then shows what critics overlook, not that samples are perfect."
+        )
+
+
+def _rows(
+    question: Mapping[str, Any],
+    table: Standings,
+    distances: Mapping[str, Estimate],
+    agreements: Mapping[str, Estimate],
+) -> Iterator[Row]:
+    def row(model: str, name: str, estimate: Estimate) -> Row:
+        seed = question["seed"]
+        return Row(data=question["data"], model=model, seed=seed, name=name, estimate=estimate)
+
+    for g in table.generators:
+        yield row(g.name, "rating", table.rating(g))
+        yield row(g.name, "Glicko-2 rating", table.streamed(g.name))
+        yield row(g.name, "energy (pixels)", distances[g.name])
+    for c in table.critics:
+        yield row(CRITIC + c.name, "rating", table.rating(c, critic=True))
+        yield row(CRITIC + c.name, "Glicko-2 rating", table.streamed(CRITIC + c.name))
+    for (g_name, c_name), rate in table.rates.items():
+        yield row(g_name, f"win rate against {CRITIC}{c_name}", rate)
+    for name, rho in agreements.items():
+        yield row(name, "rho of rating and energy distance", rho)

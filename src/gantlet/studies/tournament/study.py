@@ -1,0 +1,86 @@
+"""Question 5: which generator fools which critic, and who is getting better?"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+from gantlet.core.errors import UserError
+from gantlet.core.trial import Outcome, Trial
+from gantlet.report.blocks import Report
+from gantlet.store.run import Run, TrialFolder
+from gantlet.studies.base import Watch
+from gantlet.studies.tournament.answer import answer
+from gantlet.studies.tournament.entrants import Course, courses_of
+from gantlet.studies.tournament.play import run_tournament
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tournament:
+    """Generators and critics of some runs, all against all.
+
+    Attributes:
+        runs: Run folders of ``train`` or ``compare``, of the same data.
+        samples: Most samples of each generator; never more than the test split has.
+        seed: Draws the samples.
+        threads: Threads; part of what decides the last digits.
+    """
+
+    runs: tuple[str, ...]
+    samples: int = 1000
+    seed: int = 0
+    threads: int = 1
+
+    def question(self) -> dict[str, object]:
+        """Returns the question with every default written out."""
+        trial = self._trial()
+        return {
+            "command": "tournament",
+            "runs": list(self.runs),
+            "data": trial.parts["data"],
+            "data_seed": int(trial.parts["data_seed"]),
+            "samples": self.samples,
+            "seed": self.seed,
+            "threads": self.threads,
+            "fingerprint": trial.parts["fingerprint"],
+        }
+
+    def trials(self) -> Sequence[Trial]:
+        """One: all matches together take seconds."""
+        return [self._trial()]
+
+    def run(self, trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
+        """Plays all matches."""
+        return run_tournament(trial, folder, watch)
+
+    def conclude(self, outcomes: Sequence[Outcome], run: Run) -> Report:
+        """Rates everybody."""
+        return answer(self.question(), outcomes, run)
+
+    def _trial(self) -> Trial:
+        if not self.runs:
+            raise UserError("Name at least one run folder, such as runs/demo.")
+        if self.samples < 20:
+            raise UserError(f"samples must be at least 20. Got {self.samples}.")
+        courses = courses_of(self.runs)
+        return Trial(
+            parts={
+                "model": "tournament",
+                "runs": json.dumps(self.runs),
+                "data": courses[0].trial.parts["data"],
+                "data_seed": courses[0].trial.parts["data_seed"],
+                "samples": str(self.samples),
+                "fingerprint": _fingerprint(courses),
+                "threads": str(self.threads),
+                "device": "cpu",
+            },
+            seed=self.seed,
+        )
+
+
+def _fingerprint(courses: Sequence[Course]) -> str:
+    """Returns a short name for what is in the runs, which may grow."""
+    text = json.dumps([[c.name, c.trial.key, c.snapshots] for c in courses])
+    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()

@@ -1,0 +1,146 @@
+"""Tournaments of short trainings: what is rated, and that a planted bad snapshot falls."""
+
+import shutil
+
+import pytest
+import torch
+
+from gantlet.core.budget import Budget
+from gantlet.core.errors import UserError
+from gantlet.core.rng import Rng
+from gantlet.critics.rating_agreement import spearman
+from gantlet.exec.api import conduct
+from gantlet.store.run import TrialFolder
+from gantlet.studies.compare import Compare
+from gantlet.studies.tournament import Tournament
+from gantlet.studies.tournament.play import REALS, Player
+from gantlet.studies.tournament.ratings import standings
+
+GAN = "gan:width=16,depth=1"
+
+
+def played(folder, name="t"):
+    return conduct(Tournament(runs=(str(folder),), samples=300), folder.parent / name)
+
+
+def ratings(report):
+    return {r.model: r.estimate for r in report.rows if r.name == "rating"}
+
+
+def trained(folder, *models, snapshots, seeds=1, data="ring:n=600"):
+    study = Compare(
+        models=models,
+        data=data,
+        budget=Budget(steps=150),
+        seeds=seeds,
+        metrics=("energy",),
+        features=("pixels",),
+        probes=(),
+        batch=32,
+        samples=300,
+        snapshots=snapshots,
+    )
+    conduct(study, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tournament") / "run"
+    return trained(folder, GAN, "gmm:components=8", snapshots=5)
+
+
+def test_snapshots_final_samples_and_real_data_are_rated(run):
+    report = played(run)
+    found = ratings(report)
+    generators = [name for name in found if not name.startswith("critic of ")]
+    assert len(generators) == 5 + 1 + 1
+    assert sum(name.startswith("critic of ") for name in found) == 5
+    assert all(e.low < e.value < e.high for e in found.values())
+    competing = [found[g].value for g in generators if g != REALS]
+    assert sum(competing) / len(competing) == pytest.approx(1500)
+    real = {r.name: r.estimate for r in report.rows if r.model == REALS}
+    rates = [e for name, e in real.items() if name.startswith("win rate")]
+    assert sum(e.low <= 0.5 <= e.high for e in rates) >= 4
+    assert any("rho" in r.name for r in report.rows)
+
+
+def test_the_same_tournament_gives_the_same_ratings(run):
+    assert played(run, "a").rows == played(run, "b").rows
+
+
+def test_a_planted_bad_snapshot_is_rated_lower(run, tmp_path):
+    shutil.copytree(run, tmp_path / "bad")
+    before = ratings(played(run, "before"))
+    file = sorted((tmp_path / "bad").glob("trials/*/snapshot-004.safetensors"))[0]
+    folder = TrialFolder(file.parent)
+    saved = folder.load("snapshot-004")
+    noise = Rng(0).stream("noise")
+    for name, weight in saved.items():
+        if name.startswith("model/net"):
+            saved[name] = weight + 0.5 * torch.randn(weight.shape, generator=noise)
+    folder.save("snapshot-004", saved)
+    after = ratings(played(tmp_path / "bad"))
+    name = next(n for n in after if n.endswith("@120") and not n.startswith("critic"))
+    last = next(n for n in after if n.endswith("@150") and not n.startswith("critic"))
+    assert after[name].value < before[name].value - 50
+    assert after[name].value < after[last].value
+
+
+def test_runs_that_cannot_play_are_told_in_one_line(run, tmp_path):
+    none = trained(tmp_path / "none", "gmm:components=2", snapshots=0)
+    other = trained(tmp_path / "other", GAN, snapshots=2, data="grid:n=400")
+    with pytest.raises(UserError, match="train with --snapshots N"):
+        Tournament(runs=(str(none),)).trials()
+    with pytest.raises(UserError, match="same data"):
+        Tournament(runs=(str(run), str(other))).trials()
+    with pytest.raises(UserError, match="twice"):
+        Tournament(runs=(str(run), str(run))).trials()
+    with pytest.raises(UserError, match=r"no run\.json"):
+        Tournament(runs=(str(tmp_path),)).trials()
+    with pytest.raises(UserError, match="at least one run"):
+        Tournament(runs=()).trials()
+
+
+def test_weights_of_another_version_are_told(run, tmp_path):
+    shutil.copytree(run, tmp_path / "old")
+    file = sorted((tmp_path / "old").glob("trials/*/snapshot-002.safetensors"))[0]
+    TrialFolder(file.parent).save("snapshot-002", {"step": torch.tensor(3)})
+    with pytest.raises(UserError, match="another version"):
+        played(tmp_path / "old")
+
+
+def test_better_generators_are_rated_higher_by_made_up_critics():
+    rng = Rng(0).stream("scores")
+    scores = {}
+    for critic in range(5):
+        scores[f"gan #0 @{critic} judges validation data"] = torch.randn(200, generator=rng)
+        for step, shift in enumerate([3.0, 2.0, 1.0, 0.5]):
+            fakes = torch.randn(200, generator=rng) - shift * (1 + 0.1 * critic)
+            scores[f"gan #0 @{critic} judges gan #0 @{step}"] = fakes
+        scores[f"gan #0 @{critic} judges {REALS}"] = torch.randn(200, generator=rng)
+    table = standings(scores)
+    values = [table.rating(g).value for g in table.generators]
+    assert values == sorted(values)
+    assert [g.name for g in table.generators][-1] == REALS
+    glicko = [table.streamed(g.name).value for g in table.generators]
+    assert glicko == sorted(glicko)
+    lead = table.lead(table.generators[3], table.generators[0])
+    assert lead.low > 0
+    assert table.cycles == []
+    changed = {k: (2 * v).exp() for k, v in scores.items()}
+    again = standings({k: v.double() for k, v in changed.items()})
+    assert [again.rating(g).value for g in again.generators] == pytest.approx(values)
+
+
+def test_names_of_players_are_read_back():
+    for player in (Player("gan:width=8 #0", 20), Player("gmm #1"), Player(REALS)):
+        assert Player.named(player.name) == player
+
+
+def test_spearman_of_few_equal_or_perfectly_ordered_values():
+    assert spearman([1, 2], [1, 2]).value is None
+    assert spearman([1, 1, 1, 1], [1, 2, 3, 4]).value is None
+    assert spearman([1, 2, 3, 4], [8, 6, 4, 2]).value == -1
+    with pytest.raises(ValueError, match="3 values beside 2"):
+        spearman([1, 2, 3], [1, 2])
