@@ -121,3 +121,15 @@ def test_samples_needed_grow_with_the_square_of_the_width():
     assert not is_worse(apart)
     assert is_worse(Estimate(value=1.0, low=0.5, high=1.5, n=100, better="lower"))
     assert not is_worse(Estimate(value=1.0, low=0.5, high=1.5, n=100, better="higher"))
+
+
+def test_lopsided_intervals_keep_their_sides():
+    from gantlet.core.intervals import is_separated, p_value
+    from gantlet.metrics.paired import unpaired
+
+    few = Estimate(value=20.0, low=10.0, high=50.0, n=9, better="higher")
+    many = Estimate(value=900.0, low=400.0, high=5000.0, n=9, better="higher")
+    apart = unpaired(few, many)
+    assert (apart.low, apart.high) == pytest.approx((-880 - 4100.0122, -880 + 500.8992), abs=1e-3)
+    assert is_separated(apart)
+    assert p_value(apart) < 0.001

@@ -72,7 +72,7 @@ def test_the_same_tournament_gives_the_same_ratings(run):
 def test_a_planted_bad_snapshot_is_rated_lower(run, tmp_path):
     shutil.copytree(run, tmp_path / "bad")
     before = ratings(played(run, "before"))
-    file = sorted((tmp_path / "bad").glob("trials/*/snapshot-004.safetensors"))[0]
+    file = min((tmp_path / "bad").glob("trials/*/snapshot-004.safetensors"))
     folder = TrialFolder(file.parent)
     saved = folder.load("snapshot-004")
     noise = Rng(0).stream("noise")
@@ -104,7 +104,7 @@ def test_runs_that_cannot_play_are_told_in_one_line(run, tmp_path):
 
 def test_weights_of_another_version_are_told(run, tmp_path):
     shutil.copytree(run, tmp_path / "old")
-    file = sorted((tmp_path / "old").glob("trials/*/snapshot-002.safetensors"))[0]
+    file = min((tmp_path / "old").glob("trials/*/snapshot-002.safetensors"))
     TrialFolder(file.parent).save("snapshot-002", {"step": torch.tensor(3)})
     with pytest.raises(UserError, match="another version"):
         played(tmp_path / "old")

@@ -109,16 +109,18 @@ def proportion(
 def p_value(difference: Estimate) -> float:
     """Returns the two-sided p-value of "no difference" that fits the interval, as if normal.
 
+    Where the two sides of the interval differ, the one that faces zero counts.
+
     Example:
         >>> round(p_value(Estimate(value=1.0, low=0.0, high=2.0)), 3)
         0.05
     """
-    if difference.value is None or difference.half_width is None:
+    value, low, high = difference.value, difference.low, difference.high
+    if value is None or low is None or high is None or value == 0:
         return 1.0
-    if difference.half_width == 0:
-        return 1.0 if difference.value == 0 else 0.0
+    side = value - low if value > 0 else high - value
     z = statistics.NormalDist().inv_cdf((1 + difference.level) / 2)
-    return math.erfc(abs(difference.value) / difference.half_width * z / math.sqrt(2))
+    return math.erfc(abs(value) / side * z / math.sqrt(2)) if side > 0 else 0.0
 
 
 def holm(p_values: Sequence[float], *, level: float = 0.05) -> list[bool]:

@@ -21,8 +21,8 @@ def win_rate(fakes: Tensor, reals: Tensor) -> Estimate:
 
     Source: DeLong, DeLong and Clarke-Pearson, 1988, https://doi.org/10.2307/2531595.
 
-    Differs from the paper: each of the two variances is kept at least at that of half a sample
-    in n, so that an interval is never a single point.
+    Differs from the paper: the variances of the placements are at least ``1 / (4 n)``, so that an
+    interval is never a single point.
 
     Args:
         fakes: Scores of fakes, shape ``(n,)``, at least two.

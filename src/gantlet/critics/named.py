@@ -57,7 +57,7 @@ def by_probes(
 def _with_repeats(
     p: list[float], halves: Halves, picked: list[int], permutations: int, rng: Rng
 ) -> list[float]:
-    """Returns p-values in which that of repeats is its own: halves do not part what it rests on."""
+    """Returns p-values in which that of repeats is its own, which does not rest on halves."""
     last = len(halves.words.words) - 1  # the column of repeats
     if last not in picked:
         return p

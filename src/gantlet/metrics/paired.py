@@ -1,5 +1,6 @@
 """Two generators judged by the same real samples: the difference of their numbers."""
 
+import math
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -7,8 +8,7 @@ import torch
 from torch import Tensor
 
 from gantlet.core.estimate import Estimate
-from gantlet.core.intervals import t_quantile
-from gantlet.metrics.intervals import LEVEL, Variance, around, total
+from gantlet.metrics.intervals import Variance, around, total
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +65,23 @@ def difference(a: Detailed, b: Detailed) -> Estimate:
 
 
 def unpaired(a: Estimate, b: Estimate) -> Estimate:
-    """Returns ``a`` minus ``b`` as if they rested on different real samples, which is cautious."""
+    """Returns ``a`` minus ``b`` as if they rested on different real samples, which is cautious.
+
+    Each interval keeps its own sides, which may differ: those of counts and of shares do.
+
+    Source: Zou and Donner, 2008, https://doi.org/10.1002/sim.3095, equation 4.
+    """
     if a.value is None or b.value is None:
         return Estimate.missing("one of the two could not be measured", unit=a.unit)
-    if a.half_width is None or b.half_width is None:
-        return Estimate(
-            value=a.value - b.value, unit=a.unit, better=a.better, method="no interval of one"
-        )
-    z = t_quantile((1 + LEVEL) / 2, 1e6)
-    variance = Variance((a.half_width / z) ** 2 + (b.half_width / z) ** 2)
-    made = around(
-        a.value - b.value, variance, n=min(a.n, b.n), method="as if of independent samples"
+    value = a.value - b.value
+    if a.low is None or a.high is None or b.low is None or b.high is None:
+        return Estimate(value=value, unit=a.unit, better=a.better, method="no interval of one")
+    return Estimate(
+        value=value,
+        low=value - math.hypot(a.value - a.low, b.high - b.value),
+        high=value + math.hypot(a.high - a.value, b.value - b.low),
+        n=min(a.n, b.n),
+        unit=a.unit,
+        better=a.better,
+        method="as if of independent samples; the sides of both intervals in quadrature",
     )
-    return made.named(unit=a.unit, better=a.better)

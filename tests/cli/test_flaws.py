@@ -1,0 +1,109 @@
+"""gantlet flaws: what it lists, and what it refuses in one line."""
+
+import json
+import pathlib
+
+import numpy as np
+import pytest
+
+from gantlet.cli.main import run
+from gantlet.core.components import datasets
+from gantlet.core.dataset import everything
+from gantlet.core.rng import Rng
+
+QUICK = ["--permutations", "199"]
+
+
+def blobs(n, seed, d=6):
+    return np.random.default_rng(seed).normal(size=(n, d)).astype(np.float32)
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("real.npy", blobs(800, 0))
+    np.save("same.npy", blobs(800, 1))
+    shifted = blobs(800, 2)
+    shifted[:, 2] += 1.0
+    np.save("shifted.npy", shifted)
+    both = blobs(800, 3)
+    both[:, 2] += 1.0
+    both[:, 4] -= 0.8
+    np.save("both.npy", both)
+    return tmp_path
+
+
+def asked(*arguments, capsys):
+    assert run([str(a) for a in arguments]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_flaws_are_listed_the_largest_first(files, capsys):
+    command = ["flaws", "both.npy", "--against", "real.npy", *QUICK, "--out", "o", "--json"]
+    found = asked(*command, capsys=capsys)
+    titles = [f["title"] for f in found["lists"]["both.npy"]]
+    assert titles[:2] == ["column 2 too high", "column 4 too low"]
+    assert "the largest flaw is: column 2 too high" in found["verdicts"][0]["claim"]
+    names = {r["name"] for r in found["rows"]}
+    assert {"1: column 2 too high: size", "told by a linear critic"} <= names
+    assert "Flaws of both.npy" in (files / "o/report.html").read_text()
+    assert asked(*command, capsys=capsys)["rows"] == found["rows"]
+
+
+@pytest.mark.usefixtures("files")
+def test_equal_sets_have_no_flaws_and_it_is_said(capsys):
+    found = asked("flaws", "same.npy", "--against", "real.npy", *QUICK, "--json", capsys=capsys)
+    assert found["lists"] == {"same.npy": []}
+    assert "nothing significant of at least 0.2" in found["verdicts"][0]["claim"]
+
+
+@pytest.mark.usefixtures("files")
+def test_two_sets_share_some_flaws_and_have_their_own(capsys):
+    sets = ["a=both.npy", "b=shifted.npy"]
+    assert run(["flaws", *sets, "--against", "real.npy", *QUICK, "--out", "o"]) == 0
+    capsys.readouterr()
+    page = json.loads(pathlib.Path("o/report.json").open().read())
+    rows = {(r["model"], r["name"]): r["value"] for r in page["rows"]}
+    assert rows["a=both.npy", "1: column 2 too high: size in b"] > 0.7
+    assert abs(rows["a=both.npy", "2: column 4 too low: size in b"]) < 0.3
+    text = pathlib.Path("o/report.html").open().read()
+    assert "shared with b" in text
+    assert "its own" in text
+
+
+def test_images_are_shown_with_their_flaw(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    x = everything(datasets.make("digits").load(rng=Rng(0)).train).numpy()[:700]
+    np.save("bright.npy", np.clip(x + 3, 0, 16).astype(np.uint8))
+    command = ["flaws", "bright.npy", "--against", "digits@train", "--features", "pixels", *QUICK]
+    found = asked(*command, "--out", "o", "--json", capsys=capsys)
+    assert "too bright" in [f["title"] for f in found["lists"]["bright.npy"]]
+    page = (tmp_path / "o/report.html").read_text()
+    assert "Who has it most and least" in page
+    assert "average difference" in page
+
+
+@pytest.mark.usefixtures("files")
+@pytest.mark.parametrize("mode", ["linear", "transport", "pca"])
+def test_other_modes_find_the_largest_flaw(mode, capsys):
+    command = ["flaws", "both.npy", "--against", "real.npy", "--mode", mode, *QUICK, "--json"]
+    found = asked(*command, capsys=capsys)
+    assert found["lists"]["both.npy"]
+
+
+@pytest.mark.usefixtures("files")
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--smallest", "-1"], "--smallest must not be negative"),
+        (["--level", "1"], "--level must lie between 0 and 1"),
+        (["--most", "0"], "--most must be at least 1"),
+        (["--permutations", "3"], "--permutations must be at least 19"),
+        (["--samples", "1"], "--samples must be at least 2"),
+        (["--features", "pixel"], "Did you mean 'pixels'"),
+        (["both.npy"], "named twice"),
+    ],
+)
+def test_bad_options_are_refused_in_one_line(more, message, capsys):
+    assert run(["flaws", "both.npy", "--against", "real.npy", *more]) == 2
+    assert message in capsys.readouterr().err
