@@ -102,6 +102,16 @@ def test_runs_that_cannot_play_are_told_in_one_line(run, tmp_path):
         Tournament(runs=()).trials()
 
 
+def test_one_critic_gives_ratings_without_intervals(tmp_path):
+    report = played(trained(tmp_path / "one", GAN, snapshots=1))
+    found = ratings(report)
+    assert len(found) == 3
+    assert found[REALS].low is None
+    assert "one judge" in found[REALS].method
+    assert "is the only generator" in report.verdicts[0].claim
+    assert not any("last snapshot" in v.claim for v in report.verdicts)
+
+
 def test_weights_of_another_version_are_told(run, tmp_path):
     shutil.copytree(run, tmp_path / "old")
     file = min((tmp_path / "old").glob("trials/*/snapshot-002.safetensors"))

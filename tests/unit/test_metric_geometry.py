@@ -142,3 +142,16 @@ def test_without_gudhi_it_says_what_to_install(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", absent)
     with pytest.raises(UserError, match=r"install gantlet\[topology\]"):
         live(circle(30, Rng(0).stream("x")), 1)
+
+
+def test_repeated_points_add_nothing():
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(40, 8, generator=rng, dtype=torch.float64)
+    settings = {"landmarks": 16, "gamma": 0.1, "most": 20, "runs": 4}
+    once = torch.unique(x, dim=0)
+    again = living_times(x.repeat(3, 1), rng=torch.Generator().manual_seed(1), **settings)
+    torch.testing.assert_close(
+        again, living_times(once, rng=torch.Generator().manual_seed(1), **settings)
+    )
+    alike = living_times(x[:1].repeat(90, 1), rng=torch.Generator().manual_seed(1), **settings)
+    assert alike[:, 0].tolist() == [1.0] * 4

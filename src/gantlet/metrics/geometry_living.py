@@ -40,6 +40,10 @@ def living_times(
     Raises:
         UserError: If gudhi is not installed.
     """
+    different = torch.unique(x, dim=0)
+    if len(different) < len(x):
+        # A point adds nothing when it comes again, but a crowd of them takes minutes.
+        x = different
     count = min(landmarks, len(x))
     chosen = torch.stack(
         [torch.randperm(len(x), generator=rng, device=rng.device)[:count] for _ in range(runs)]

@@ -149,3 +149,8 @@ def _check_search(search: Search) -> None:
         raise UserError(f"--most must be at least 1. Got {search.most}.")
     if search.permutations < 19:
         raise UserError(f"--permutations must be at least 19. Got {search.permutations}.")
+    if search.mode == "pca" and (search.permutations + 1) * search.level < search.most:
+        raise UserError(
+            f"{search.permutations} permutations cannot certify any of {search.most} components: "
+            "raise --permutations or lower --most."
+        )

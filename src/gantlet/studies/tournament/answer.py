@@ -145,7 +145,8 @@ def _caveats(table: Standings) -> Iterator[Caveat]:
             text=f"The ratings of generators rest on {len(table.critics)} critics only; more "
             "snapshots make the intervals narrower."
         )
-    blind = [g.name for g in table.generators[:-1] if table.mean_rate(g) > 0.5]
+    players = [g for g in table.generators if g.course != REALS]
+    blind = [g.name for g in players if (table.mean_rate(g).low or 0.0) > 0.5]
     if blind:
         yield Caveat(
             text=f"Critics hold samples of {', '.join(blind)} for more real than data on average: "

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gantlet.core.estimate import Estimate
+from gantlet.core.intervals import mean
 from gantlet.critics.bradley_terry import Bouts, Strengths, bradley_terry
 from gantlet.critics.calibration import ranks
 from gantlet.critics.glicko import Match, Skill, after_round
@@ -73,18 +74,18 @@ class Standings:
             method=f"Glicko-2 after {_ROUNDS} rounds, 1.96 deviations either way",
         )
 
-    def mean_rate(self, player: Player) -> float:
+    def mean_rate(self, player: Player) -> Estimate:
         """Returns the mean win rate of a generator over all critics."""
         found = [self.rates[player.name, c.name].value or 0.0 for c in self.critics]
-        return math.fsum(found) / len(found)
+        return mean(found, better="higher", of="critics")
 
     def courses(self) -> dict[str, list[Player]]:
-        """Returns the generators of each training that has snapshots, by step."""
+        """Returns the generators of each training that has several snapshots, by step."""
         found: dict[str, list[Player]] = {}
         for player in self.generators:
             if player.step is not None:
                 found.setdefault(player.course, []).append(player)
-        return found
+        return {course: players for course, players in found.items() if len(players) > 1}
 
     def _mean(self) -> Tensor:
         shares = [0.0 if g.course == REALS else 1.0 for g in self.generators]

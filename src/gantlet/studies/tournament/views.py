@@ -44,8 +44,7 @@ def _main(table: Standings, distances: Mapping[str, Estimate]) -> Table:
 
 
 def _curve(table: Standings) -> Iterator[Lines]:
-    courses = {name: players for name, players in table.courses().items() if len(players) > 1}
-    if courses:
+    if courses := table.courses():
         yield Lines(
             title="Rating over training",
             x_label="step",
