@@ -12,7 +12,8 @@ name is right if it is about any of the planted flaws. The order is that of Kend
 these shifts and the sizes in the list, over lists with at least two flaws found. Compared are the
 PCA mode, INLP (the direction of a linear critic, taken away, until it tells no more), LEACE (one
 such step) and plain C2ST, which gives one number and no list. All see the same; INLP and LEACE see
-measurements beside features. The result goes to benchmarks/results/planted_flaws.json.
+measurements beside features. The names of ways after the command leave out the others. The result
+goes to benchmarks/results/planted_flaws.json.
 """
 
 import gzip
@@ -314,7 +315,7 @@ def main() -> None:
     torch.set_num_threads(1)
     start = time.process_time()
     worlds = [World(load) for load in (digits, mnist, colour)]
-    tallies = {way: Tally() for way in WAYS}
+    tallies = {way: Tally() for way in sys.argv[1:] or WAYS}
     for i in range(LISTS):
         real, fake, plan = planted(worlds[i % 3], FIRST + i)
         for way, tally in tallies.items():

@@ -64,13 +64,15 @@ def _critic(z: Pair, rng: Rng) -> nn.Sequential:
     with seeded(rng.stream("critic/init")):
         net = mlp(x.shape[1], _WIDTH, 1).to(x.device)
     batches = rng.stream("critic/batches")
-    adam = Adam(net.parameters(), lr=_LR, weight_decay=_DECAY)
+    parameters = list(net.parameters())
+    adam = Adam(parameters, lr=_LR, weight_decay=_DECAY)
     with torch.enable_grad():
         for _ in range(_STEPS):
             chosen = torch.randint(len(x), (_BATCH,), generator=batches, device=batches.device)
             loss = softplus(-sign[chosen] * net(x[chosen])[:, 0]).mean()
-            adam.zero_grad()
-            loss.backward()
+            slopes = torch.autograd.grad(loss, parameters)
+            for parameter, slope in zip(parameters, slopes, strict=True):
+                parameter.grad = slope
             adam.step()
     return net
 

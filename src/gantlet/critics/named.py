@@ -144,7 +144,7 @@ def slopes(x: Tensor, y: Tensor) -> Tensor:
     x = x.clamp(-_KNOWN, _KNOWN)
     ridge = _RIDGE * len(x) * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
     solved: Tensor = torch.linalg.solve(x.T @ x + ridge, x.T @ y)
-    return solved * (solved.abs() > 3 / len(x) ** 0.5)
+    return torch.where(solved.abs() > 3 / len(x) ** 0.5, solved, torch.zeros_like(solved))
 
 
 def _flaw(halves: Halves, j: int, p: float, *, rng: Rng) -> Flaw:

@@ -51,12 +51,13 @@ def fine_detail(luma: Tensor) -> Tensor:
         (fx == 0.5) & (fy == 0)[:, None]
     )
     high, middle = (radius > 0.35) & ~is_edge, (radius >= 0.1) & (radius <= 0.25)
-    return ((power[:, high].mean(1) + _TINY**2) / (power[:, middle].mean(1) + _TINY**2)).log() / 2
+    ratio: Tensor = (power[:, high].mean(1) + _TINY**2) / (power[:, middle].mean(1) + _TINY**2)
+    return ratio.log() / 2
 
 
 def block_edges(luma: Tensor) -> Tensor:
     """Returns how much larger steps across the edges of 8x8 blocks are than others, as a log."""
-    across, inside = [], []
+    across, inside = luma.new_zeros(len(luma)), luma.new_zeros(len(luma))
     for axis in (1, 2):
         size = luma.shape[axis]
         steps = luma.diff(dim=axis).abs()
@@ -66,9 +67,9 @@ def block_edges(luma: Tensor) -> Tensor:
         # Beside an edge the block is as it was: only next neighbours are a fair comparison.
         beside = ((place % _BLOCK == 1) | (place % _BLOCK == _BLOCK - 1)) & (place > 1)
         other = 3 - axis
-        across.append(steps.index_select(axis, edge.nonzero()[:, 0]).mean((axis, other)))
-        inside.append(steps.index_select(axis, beside.nonzero()[:, 0]).mean((axis, other)))
-    return ((sum(across) + _TINY) / (sum(inside) + _TINY)).log()
+        across += steps.index_select(axis, edge.nonzero()[:, 0]).mean((axis, other))
+        inside += steps.index_select(axis, beside.nonzero()[:, 0]).mean((axis, other))
+    return ((across + _TINY) / (inside + _TINY)).log()
 
 
 def _nyquist(luma: Tensor) -> dict[str, Tensor]:
@@ -124,4 +125,5 @@ def _agreement(a: Tensor, b: Tensor) -> Tensor:
     """Returns the correlation of each row of ``a`` with that of ``b``, as Fisher's z."""
     a, b = (v - v.mean(1, keepdim=True) for v in (a, b))
     size = (a.norm(dim=1) * b.norm(dim=1)).clamp_min(_TINY**2)
-    return ((a * b).sum(1) / size).clamp(-0.999, 0.999).atanh()
+    found: Tensor = (a * b).sum(1) / size
+    return found.clamp(-0.999, 0.999).atanh()
