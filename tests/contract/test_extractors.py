@@ -1,5 +1,7 @@
 """The laws that every extractor must keep."""
 
+from dataclasses import fields
+
 import pytest
 
 from gantlet.core.components import extractors
@@ -41,4 +43,4 @@ def test_every_extractor_has_a_written_form_and_a_source(name):
     assert isinstance(made, Extractor)
     assert extractors.make(extractors.resolve(text)) == made
     assert "Source:" in type(made).__doc__
-    assert "Attributes:" in type(made).__doc__ or not type(made).__dataclass_fields__
+    assert "Attributes:" in type(made).__doc__ or not fields(made)

@@ -286,7 +286,7 @@ def test_gmm_seeds():
     ("spec", "space", "n", "words"),
     [
         ("gmm", Space("vector", (2,)), 9, "gmm:components=10 needs as many samples. Got 9"),
-        ("gmm", Space("image", (3, 32, 32), 256), 20, "use gmm:covariance=diag"),
+        ("gmm:covariance=full", Space("image", (3, 32, 32), 256), 20, "use gmm:covariance=diag"),
         ("gmm:covariance=tied", Space("vector", (1025,)), 20, "at most 1024 components"),
     ],
 )
