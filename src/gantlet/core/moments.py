@@ -54,7 +54,7 @@ class Moments:
             n, total = n + len(x), total + moved.sum(0)
             add_gram(scatter, moved)
         shift = total / max(n, 1)
-        return cls(n, origin + shift, _whole(scatter.addr_(shift, shift, alpha=-n)))
+        return cls(n, origin + shift, mirrored(scatter.addr_(shift, shift, alpha=-n)))
 
     def __add__(self, other: "Moments") -> "Moments":
         """Returns the moments of the rows of both, as if they had been taken together.
@@ -92,6 +92,6 @@ def add_gram(gram: Tensor, x: Tensor) -> None:
     syrk(1.0, a.T, 1.0, c.T, lower=1, overwrite_c=1)
 
 
-def _whole(upper: Tensor) -> Tensor:
+def mirrored(upper: Tensor) -> Tensor:
     """Returns the symmetric matrix that ``upper`` has at and above its diagonal."""
     return upper.triu().add_(upper.triu(1).T)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from gantlet.core.moments import add_gram, mirrored
 from gantlet.metrics.blocks import blocks, squared_distances
 
 # Says of each row whether it is fake, shape (n,).
@@ -125,7 +126,9 @@ def fit_network(z: Tensor, *, rng: torch.Generator) -> Judge:
     seen = units(z)
     centre = seen.mean(0)
     seen -= centre
-    gram = seen.T @ seen
+    gram = seen.new_zeros(seen.shape[1], seen.shape[1])
+    add_gram(gram, seen)
+    gram = mirrored(gram)
     # In units of the mean squared length, so that it suits any number of features; it also
     # keeps the matrix invertible where all features are constant.
     gram.diagonal().add_(_RIDGE * gram.trace() / len(z) + 1e-12)

@@ -29,7 +29,7 @@ METRICS = (
     "frechet",
     "kid",
     "energy",
-    "sliced-wasserstein",
+    "sliced-wasserstein:directions=128",
     "precision",
     "recall",
     "density",
