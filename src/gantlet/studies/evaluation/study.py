@@ -194,7 +194,7 @@ class Evaluate:
         splits, _ = known_splits(self.asked)
         labels = splits.train.labels
         has_classes = labels is not None and bool((labels != labels[:1]).any())
-        return ("classifier" if has_classes else "random-conv", "pixels")
+        return ("classifier:steps=1000" if has_classes else "random-conv", "pixels")
 
     def _seen(self) -> tuple[str, ...]:
         """Returns the extractors, and that of the samples themselves where it is needed."""
