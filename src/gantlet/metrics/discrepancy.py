@@ -7,6 +7,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from gantlet.core.estimate import Better, Estimate
 from gantlet.metrics.influence import Side, detailed
@@ -20,6 +21,8 @@ METHOD = (
 _PERMUTATIONS = 99
 # Beyond this many products the kernel matrices are taken in float32, their sums in float64.
 _EXACT = 2**34
+# Permutations of large sets deal groups of so many samples, which takes a 64th of the products.
+_GROUP, _GROUPED = 8, 2000
 # Rows and columns of a piece of the kernel matrix: on a CPU it should stay in the cache.
 _TILE = {"cpu": 768}
 _LARGE_TILE = 4096
@@ -87,6 +90,8 @@ def discrepancy(
 
     The same pass over the kernel matrix serves the permutations: with ``g`` the indicator of the
     samples that a permutation calls the first set, all it needs is ``g^T K g`` and ``g^T K 1``.
+    Where both sets are large, groups of 8 samples, drawn at random, change sides together, which
+    is a test of the same level.
 
     Source: Gretton et al., 2012, https://jmlr.org/papers/v13/gretton12a.html, Lemma 6;
     for the variance, after Sutherland and Deka, 2019, https://arxiv.org/abs/1906.02104.
@@ -99,20 +104,28 @@ def discrepancy(
         unit: What the kernel is to be multiplied with.
     """
     n, m = len(x), len(y)
-    labels = _labels(n, n + m, rng).to(x)
-    first, second = labels[:n], labels[n:]
-    xx, yy = _sums(kernel, x, x, first, first), _sums(kernel, y, y, second, second)
-    xy = _sums(kernel, x, y, first, second)
+    size = _GROUP if min(n, m) >= _GROUPED else 1
+    # Groups must not depend on the order in which samples came, such as class by class.
+    places = _orders(n, m, rng, x.device, shuffled=size > 1)
+    x, y = x[places[0]], y[places[1]]
+    first, second = (g.to(x) for g in _labels(n, m, size, rng))
+    xx = _sums(kernel, (x, x), (first, first), size)
+    yy = _sums(kernel, (y, y), (second, second), size)
+    xy = _sums(kernel, (x, y), (first, second), size)
     of_xx, of_yy, of_xy = _within(xx), _within(yy), _across(xy)
     shared = 2 * of_xy.interaction / (n * m)
     real, fake = (
-        Side(2 * unit * effect, unit * unit * float(2 * own.interaction / (k * (k - 1)) + shared))
-        for effect, own, k in (
-            (of_xx.rows - of_xy.rows, of_xx, n),
-            (of_yy.rows - of_xy.columns, of_yy, m),
+        Side(
+            2 * unit * effect[place.argsort()],
+            unit * unit * float(2 * own.interaction / (k * (k - 1)) + shared),
+        )
+        for effect, place, own, k in (
+            (of_xx.rows - of_xy.rows, places[0], of_xx, n),
+            (of_yy.rows - of_xy.columns, places[1], of_yy, m),
         )
     )
     value = of_xx.mean + of_yy.mean - 2 * of_xy.mean
+    labels = torch.cat([g.repeat_interleave(size, 0)[:k] for g, k in ((first, n), (second, m))])
     chance = _permuted(xx, yy, xy, labels)
     as_large = int((chance >= value - 1e-6 * value.abs()).sum())
     return Discrepancy(
@@ -141,43 +154,63 @@ class _Sums:
     called: Tensor
 
 
-def _sums(kernel: Kernel, x: Tensor, y: Tensor, g: Tensor, h: Tensor) -> _Sums:
-    """Sums over the kernel of ``x`` and ``y``; if they are one, over half of it."""
+def _sums(
+    kernel: Kernel, sets: tuple[Tensor, Tensor], labels: tuple[Tensor, Tensor], size: int
+) -> _Sums:
+    """Sums over the kernel of two sets; if they are one, over half of it.
+
+    The labels tell of each group of ``size`` samples which permutations call it the first set.
+    """
+    (x, y), (g, h) = sets, labels
     same = x is y
     rows = x.new_zeros(len(x), dtype=torch.float64)
     columns = rows if same else rows.new_zeros(len(y))
     squares, called = rows.new_zeros(()), rows.new_zeros(g.shape[1])
-    with_ones = torch.cat([h, h.new_ones(len(h), 1)], dim=1)
-    for i, j in _tiles(len(x), len(y), x.device, same=same):
+    for i, j in _tiles(len(x), len(y), x.device, size, same=same):
         once = same and i == j
         left = x[i]
         k = kernel(left, left if once else y[j])
         if once:
             k.diagonal().zero_()
         times = 2 if same and not once else 1
-        products = k @ with_ones[j]
-        rows[i] += products[:, -1]
+        rows[i] += k.sum(1, dtype=torch.float64)
         if not once:
-            columns[j] += k.sum(0)
+            columns[j] += k.sum(0, dtype=torch.float64)
         squares += times * k.flatten().dot(k.flatten())
-        called += times * torch.linalg.vecdot(g[i], products[:, :-1], dim=0)
+        a, b = (slice(s.start // size, -(-s.stop // size)) for s in (i, j))
+        called += times * torch.linalg.vecdot(g[a], _grouped(k, size) @ h[b], dim=0)
     return _Sums(rows, columns, squares, called)
 
 
-def _tiles(n: int, m: int, device: torch.device, *, same: bool) -> Iterator[tuple[slice, slice]]:
-    """Yields pieces that cover a matrix, or its upper half."""
+def _grouped(k: Tensor, size: int) -> Tensor:
+    """Returns the sums of ``k`` over groups of rows and columns; the last may be short."""
+    if size == 1:
+        return k
+    short = [-length % size for length in k.shape]
+    whole = pad(k, (0, short[1], 0, short[0])) if any(short) else k
+    tall = whole.view(-1, size, whole.shape[1]).sum(1)
+    return tall.view(len(tall), -1, size).sum(2)
+
+
+def _tiles(
+    n: int, m: int, device: torch.device, size: int, *, same: bool
+) -> Iterator[tuple[slice, slice]]:
+    """Yields pieces that cover a matrix, or its upper half, and cut no group."""
     most = _TILE.get(device.type, _LARGE_TILE)
-    for i in _even(n, most):
-        for j in _even(m, most):
+    for i in _even(n, most, size):
+        for j in _even(m, most, size):
             if not same or i.start <= j.start:
                 yield i, j
 
 
-def _even(n: int, most: int) -> list[slice]:
-    """Returns slices that cover ``range(n)``, of about equal length, ``most`` or less."""
-    count = -(-n // most)
-    ends = [n * k // count for k in range(count + 1)]
-    return [slice(a, b) for a, b in pairwise(ends)]
+def _even(n: int, most: int, size: int) -> list[slice]:
+    """Returns slices that cover ``range(n)``, of about equal length, ``most`` or less.
+
+    All but the last end at a multiple of ``size``.
+    """
+    count = -(-n // (most - size + 1))
+    ends = [n * k // count // size * size for k in range(count)]
+    return [slice(a, b) for a, b in pairwise([*ends, n])]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -212,12 +245,29 @@ def _across(sums: _Sums) -> _Parts:
     return _Parts(mean, of_x, of_y, left.clamp_min(0) / ((n - 1) * (m - 1)))
 
 
-def _labels(n: int, total: int, rng: torch.Generator) -> Tensor:
-    """Returns a column for each permutation, 1 at the samples that it calls the first set."""
-    labels = torch.zeros(total, _PERMUTATIONS, device=rng.device)
+def _orders(
+    n: int, m: int, rng: torch.Generator, device: torch.device, *, shuffled: bool
+) -> tuple[Tensor, Tensor]:
+    """Returns an order of each set: drawn at random, or as they are."""
+    if not shuffled:
+        return torch.arange(n, device=device), torch.arange(m, device=device)
+    x, y = (torch.randperm(k, generator=rng, device=rng.device).to(device) for k in (n, m))
+    return x, y
+
+
+def _labels(n: int, m: int, size: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Returns a column for each permutation, 1 at the groups that it calls the first set.
+
+    For the groups of both sets; what does not fill a group keeps its side.
+    """
+    a, b = n // size, m // size
+    labels = torch.zeros(a + b, _PERMUTATIONS, device=rng.device)
     for column in labels.T:
-        column[torch.randperm(total, generator=rng, device=rng.device)[:n]] = 1
-    return labels
+        column[torch.randperm(a + b, generator=rng, device=rng.device)[:a]] = 1
+    first = torch.ones(-(-n // size), _PERMUTATIONS, device=rng.device)
+    second = torch.zeros(-(-m // size), _PERMUTATIONS, device=rng.device)
+    first[:a], second[:b] = labels[:a], labels[a:]
+    return first, second
 
 
 def _permuted(xx: _Sums, yy: _Sums, xy: _Sums, labels: Tensor) -> Tensor:

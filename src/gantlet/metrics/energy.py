@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gantlet.core.estimate import Better, Estimate
 from gantlet.core.measure import Sees
-from gantlet.metrics.blocks import products
+from gantlet.metrics.blocks import squared_distances
 from gantlet.metrics.discrepancy import Discrepancy, discrepancy, precision, unmeasured
 from gantlet.metrics.inputs import centre_and_scale, checked, standard, too_few
 from gantlet.metrics.paired import Detailed
@@ -60,6 +60,4 @@ def energy_distance(x: Tensor, y: Tensor, *, rng: torch.Generator) -> Discrepanc
 
 
 def _closeness(a: Tensor, b: Tensor) -> Tensor:
-    lengths = (a**2).sum(1)[:, None], (b**2).sum(1)
-    squares = products(a, b).mul_(-2).add_(lengths[0]).add_(lengths[1])
-    return squares.clamp_min_(0).sqrt_().neg_()
+    return squared_distances(a, b).sqrt_().neg_()

@@ -83,5 +83,5 @@ class _Cubic:
         product = products(a, b)
         change = product + (a @ self._mean)[:, None]
         change += b @ self._mean
-        cube = change + 3 * self._level
-        return cube.mul_(change).mul_(change).add_(product, alpha=3 * self._level**2)
+        cube = change.square().add_(change, alpha=3 * self._level)
+        return product.mul_(3 * self._level**2).addcmul_(cube, change)
