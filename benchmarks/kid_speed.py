@@ -21,7 +21,7 @@ from gantlet.core.rng import Rng
 from gantlet.metrics import discrepancy
 from gantlet.metrics.kid import Kid, kernel_distance
 
-SIZE, WIDTH, SUBSETS, SUBSET, REPEATS = 10_000, 2048, 100, 1000, 2
+SIZE, WIDTH, SUBSETS, SUBSET, REPEATS = 10_000, 2048, 100, 1000, 3
 RESULT = Path(__file__).parent / "results" / "kid_speed.json"
 
 
