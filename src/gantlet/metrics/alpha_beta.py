@@ -8,15 +8,13 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from gantlet.core.estimate import Better, Estimate
-from gantlet.core.measure import Sees
 from gantlet.core.spec import Between
 from gantlet.metrics.intervals import around
 from gantlet.metrics.neighbour.balls import Folds, Holding, least
 from gantlet.metrics.neighbour.curves import Curve
 from gantlet.metrics.neighbour.look import Plan, Scene
 from gantlet.metrics.neighbour.pairs import Watcher
-from gantlet.metrics.neighbour.plan import BallPlan, alone
+from gantlet.metrics.neighbour.plan import BallPlan, NeighbourMetric
 from gantlet.metrics.neighbour.points import Points, row_blocks
 from gantlet.metrics.neighbour.terms import Spread, over_fakes, over_reals, without_own_fold
 from gantlet.metrics.paired import Detailed
@@ -35,7 +33,7 @@ _BETA = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
-class AlphaPrecision:
+class AlphaPrecision(NeighbourMetric):
     """Whether fake samples are as typical as real ones, 1 if so.
 
     The ball around the mean of the real samples that holds the share ``alpha`` of them should hold
@@ -50,31 +48,16 @@ class AlphaPrecision:
     sums 30 steps.
     """
 
-    better: ClassVar[Better] = "higher"
-    unit: ClassVar[str] = "1"
-    sees: ClassVar[Sees] = "features"
     quadratic: ClassVar[bool] = False
 
+    @override
     def plan(self, rng: torch.Generator) -> Plan:
-        """Returns how it is found beside others; ``rng`` draws the folds."""
         return AlphaPlan(Folds(rng))
-
-    def detail(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Detailed:
-        """Compares as ``measure`` does and tells where the uncertainty comes from."""
-        return alone(self, real, fake, rng)
-
-    def measure(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Estimate:
-        """Compares features, shapes ``(n, d)`` and ``(m, d)``; ``rng`` draws the folds.
-
-        Raises:
-            UserError: If the features cannot be compared.
-        """
-        return self.detail(real, fake, rng=rng).estimate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
-class BetaRecall:
+class BetaRecall(NeighbourMetric):
     """Whether real samples are covered by fakes as typical as they are, 1 if so.
 
     A real sample is covered at ``beta`` if its ball, which reaches to its ``k``-th nearest real
@@ -92,28 +75,11 @@ class BetaRecall:
         k: The neighbour to which a ball reaches.
     """
 
-    better: ClassVar[Better] = "higher"
-    unit: ClassVar[str] = "1"
-    sees: ClassVar[Sees] = "features"
-    quadratic: ClassVar[bool] = True
-
     k: Annotated[int, Between(1, 1024)] = 5
 
+    @override
     def plan(self, rng: torch.Generator) -> Plan:
-        """Returns how it is found in the shared pass; ``rng`` draws the folds."""
         return BetaPlan(self.k, Folds(rng))
-
-    def detail(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Detailed:
-        """Compares as ``measure`` does and tells where the uncertainty comes from."""
-        return alone(self, real, fake, rng)
-
-    def measure(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Estimate:
-        """Compares features, shapes ``(n, d)`` and ``(m, d)``; ``rng`` draws the folds.
-
-        Raises:
-            UserError: If the features cannot be compared.
-        """
-        return self.detail(real, fake, rng=rng).estimate
 
 
 @final
@@ -142,10 +108,6 @@ class AlphaPlan(Plan):
 @final
 class BetaPlan(BallPlan):
     """Looks for the most typical fake in each real ball."""
-
-    def __init__(self, k: int, folds: Folds) -> None:
-        super().__init__(k, folds)
-        self.k_real = k
 
     @override
     def real_balls(self, scene: Scene) -> Sequence[Watcher]:

@@ -1,16 +1,14 @@
 """CMMD: the maximum mean discrepancy that was proposed for CLIP's embeddings."""
 
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import final
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
+from typing_extensions import override
 
-from gantlet.core.estimate import Better, Estimate
-from gantlet.core.measure import Sees
-from gantlet.metrics.discrepancy import METHOD, Discrepancy, unmeasured
-from gantlet.metrics.inputs import checked, too_few
+from gantlet.metrics.discrepancy import METHOD, Discrepancy, KernelMetric
 from gantlet.metrics.mmd import gaussian_discrepancy
 from gantlet.metrics.paired import Detailed
 
@@ -24,7 +22,7 @@ _PAPER = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
-class Cmmd:
+class Cmmd(KernelMetric):
     """1000 times the squared MMD of unit vectors, with a Gaussian kernel of bandwidth 10.
 
     The features are divided by their length first. It may be called CMMD only on the embeddings
@@ -38,28 +36,8 @@ class Cmmd:
     nearly linear, so that it mostly sees the means.
     """
 
-    better: ClassVar[Better] = "lower"
-    unit: ClassVar[str] = "1"
-    sees: ClassVar[Sees] = "features"
-    quadratic: ClassVar[bool] = True
-
-    def measure(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Estimate:
-        """Compares features, shapes ``(n, d)`` and ``(m, d)``; ``rng`` draws permutations.
-
-        Raises:
-            UserError: If the features cannot be compared.
-        """
-        return self.detail(real, fake, rng=rng).estimate
-
-    def detail(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Detailed:
-        """Compares as ``measure`` does, and tells what each real sample adds.
-
-        Raises:
-            UserError: If the features cannot be compared.
-        """
-        x, y = checked(real, fake)
-        if reason := too_few(x, y, 4):
-            return unmeasured(reason, x)
+    @override
+    def _compare(self, x: Tensor, y: Tensor, *, rng: torch.Generator) -> Detailed:
         x, y = (normalize(z.to(torch.float64)) for z in (x, y))
         found = gaussian_discrepancy(x, y, _BANDWIDTH, rng=rng, unit=_UNIT)
         return found.detail(method=_PAPER.format(_with_itself(found), METHOD))

@@ -1,18 +1,22 @@
 """The kernel two-sample statistic that KID, MMD, CMMD and the energy distance share."""
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol
+from typing import ClassVar, Protocol, final
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
+from typing_extensions import override
 
 from gantlet.core.estimate import Better, Estimate
+from gantlet.core.measure import Sees
 from gantlet.metrics.influence import Side, detailed
+from gantlet.metrics.inputs import checked, too_few
 from gantlet.metrics.intervals import Variance
-from gantlet.metrics.paired import Detailed
+from gantlet.metrics.paired import Detailed, Paired
 
 METHOD = (
     "unbiased, over all pairs; interval from both orders of Hoeffding's decomposition, as if "
@@ -63,11 +67,31 @@ class Discrepancy:
         return Detailed(named, made.real, made.rest)
 
 
-def unmeasured(reason: str, real: Tensor) -> Detailed:
-    """Returns the detail of what could not be measured."""
-    return Detailed(
-        Estimate.missing(reason, better="lower"), real.new_zeros(len(real)), Variance(0.0)
-    )
+class KernelMetric(Paired):
+    """A paired metric that is such a statistic."""
+
+    __slots__ = ()
+
+    better: ClassVar[Better] = "lower"
+    unit: ClassVar[str] = "1"
+    sees: ClassVar[Sees] = "features"
+    quadratic: ClassVar[bool] = True
+
+    @abstractmethod
+    def _compare(self, x: Tensor, y: Tensor, *, rng: torch.Generator) -> Detailed:
+        """Compares checked features, shapes ``(n, d)`` and ``(m, d)``, at least 4 of each.
+
+        ``rng`` draws permutations, and samples where a bandwidth is wanted.
+        """
+
+    @final
+    @override
+    def detail(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Detailed:
+        x, y = checked(real, fake)
+        if reason := too_few(x, y, 4):
+            missing = Estimate.missing(reason, better=self.better)
+            return Detailed(missing, x.new_zeros(len(x)), Variance(0.0))
+        return self._compare(x, y, rng=rng)
 
 
 def precision(x: Tensor, y: Tensor) -> torch.dtype:

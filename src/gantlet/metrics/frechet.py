@@ -5,6 +5,7 @@ from typing import ClassVar, Literal, final
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from gantlet.core.estimate import Better, Estimate
 from gantlet.core.measure import Sees
@@ -12,7 +13,7 @@ from gantlet.metrics.bures import Coupling, Diagonal, Full, NoCovariance, bures
 from gantlet.metrics.influence import Side, detailed
 from gantlet.metrics.inputs import checked, rows, too_few
 from gantlet.metrics.intervals import Variance
-from gantlet.metrics.paired import Detailed
+from gantlet.metrics.paired import Detailed, Paired
 from gantlet.metrics.spread import Margins, Spread, spread_of
 
 Covariance = Literal["full", "diagonal", "none"]
@@ -32,7 +33,7 @@ _PAIRS = 2048
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
-class Frechet:
+class Frechet(Paired):
     """The Frechet distance between normal distributions fitted to the features.
 
     It is ``|m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2))``. Computed as it stands, it is too high by
@@ -59,17 +60,7 @@ class Frechet:
 
     covariance: Covariance = "full"
 
-    def measure(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Estimate:
-        """Compares features, shapes ``(n, d)`` and ``(m, d)``; ``rng`` draws some pairs of them.
-
-        There is no interval where a set has no more samples than features and these are
-        correlated: the bias then exceeds what leaving out samples can show.
-
-        Raises:
-            UserError: If the features cannot be compared.
-        """
-        return self.detail(real, fake, rng=rng).estimate
-
+    @override
     def detail(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Detailed:
         """Compares as ``measure`` does, and tells what each real sample adds.
 

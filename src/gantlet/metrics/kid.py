@@ -2,22 +2,21 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import final
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
-from gantlet.core.estimate import Better, Estimate
-from gantlet.core.measure import Sees
 from gantlet.metrics.blocks import products
-from gantlet.metrics.discrepancy import Discrepancy, discrepancy, precision, unmeasured
-from gantlet.metrics.inputs import centre_and_scale, checked, standard, too_few
+from gantlet.metrics.discrepancy import Discrepancy, KernelMetric, discrepancy, precision
+from gantlet.metrics.inputs import centre_and_scale, standard
 from gantlet.metrics.paired import Detailed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
-class Kid:
+class Kid(KernelMetric):
     """The squared maximum mean discrepancy with the kernel ``(x.y / d + 1)^3``.
 
     It is unbiased, and so may be negative when the two are close. The kernel sees where the
@@ -30,28 +29,8 @@ class Kid:
     samples, where the usual spread over subsets depends on the subset size.
     """
 
-    better: ClassVar[Better] = "lower"
-    unit: ClassVar[str] = "1"
-    sees: ClassVar[Sees] = "features"
-    quadratic: ClassVar[bool] = True
-
-    def measure(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Estimate:
-        """Compares features, shapes ``(n, d)`` and ``(m, d)``; ``rng`` draws permutations.
-
-        Raises:
-            UserError: If the features cannot be compared.
-        """
-        return self.detail(real, fake, rng=rng).estimate
-
-    def detail(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Detailed:
-        """Compares as ``measure`` does, and tells what each real sample adds.
-
-        Raises:
-            UserError: If the features cannot be compared.
-        """
-        x, y = checked(real, fake)
-        if reason := too_few(x, y, 4):
-            return unmeasured(reason, x)
+    @override
+    def _compare(self, x: Tensor, y: Tensor, *, rng: torch.Generator) -> Detailed:
         return kernel_distance(x, y, rng=rng).detail()
 
 

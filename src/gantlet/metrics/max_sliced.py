@@ -7,13 +7,14 @@ from typing import Annotated, ClassVar, final
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
+from typing_extensions import override
 
 from gantlet.core.estimate import Better, Estimate
 from gantlet.core.measure import Sees
 from gantlet.core.spec import Between
 from gantlet.metrics.inputs import about_zero, pair, too_few
 from gantlet.metrics.intervals import Variance, around
-from gantlet.metrics.paired import Detailed
+from gantlet.metrics.paired import Detailed, Paired
 from gantlet.metrics.sliced import random_directions
 from gantlet.metrics.sliced_transport import transport, wasserstein
 
@@ -28,7 +29,7 @@ _STEPS = (0.5, 0.005)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
-class MaxSlicedWasserstein:
+class MaxSlicedWasserstein(Paired):
     """``W_p^p`` along the direction in which real and fake differ most: squared for order 2.
 
     The direction is sought on half of the samples and judged on the other, so the value is that
@@ -53,14 +54,7 @@ class MaxSlicedWasserstein:
     restarts: Annotated[int, Between(1, 1024)] = 8
     steps: Annotated[int, Between(1, 10_000)] = 50
 
-    def measure(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Estimate:
-        """Compares features, shapes ``(n, d)`` and ``(m, d)``; ``rng`` splits, starts and folds.
-
-        Raises:
-            UserError: If the features cannot be compared.
-        """
-        return self.detail(real, fake, rng=rng).estimate
-
+    @override
     def detail(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Detailed:
         """Compares as ``measure`` does and tells what each real sample adds, to first order.
 

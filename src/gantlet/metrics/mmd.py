@@ -1,24 +1,23 @@
 """The squared maximum mean discrepancy with a Gaussian kernel."""
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, final
+from typing import Annotated, final
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
-from gantlet.core.estimate import Better, Estimate
-from gantlet.core.measure import Sees
 from gantlet.core.spec import Between
 from gantlet.metrics.blocks import squared_distances
 from gantlet.metrics.discrepancy import (
     METHOD,
     Discrepancy,
     Kernel,
+    KernelMetric,
     discrepancy,
     precision,
-    unmeasured,
 )
-from gantlet.metrics.inputs import centre_and_scale, checked, standard, too_few
+from gantlet.metrics.inputs import centre_and_scale, standard
 from gantlet.metrics.paired import Detailed
 
 # From how many samples of each set the median distance is taken.
@@ -27,7 +26,7 @@ _MEDIAN = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
-class Mmd:
+class Mmd(KernelMetric):
     """The squared maximum mean discrepancy with the kernel ``exp(-|x - y|^2 / (2 s^2))``.
 
     It is zero only when the two distributions are equal, lies below 2, and is unbiased here, so
@@ -41,32 +40,10 @@ class Mmd:
             the method tells it.
     """
 
-    better: ClassVar[Better] = "lower"
-    unit: ClassVar[str] = "1"
-    sees: ClassVar[Sees] = "features"
-    quadratic: ClassVar[bool] = True
-
     bandwidth: Annotated[float, Between(1e-30, 1e30)] | None = None
 
-    def measure(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Estimate:
-        """Compares features, shapes ``(n, d)`` and ``(m, d)``.
-
-        ``rng`` draws permutations, and the samples whose median distance is taken.
-
-        Raises:
-            UserError: If the features cannot be compared.
-        """
-        return self.detail(real, fake, rng=rng).estimate
-
-    def detail(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Detailed:
-        """Compares as ``measure`` does, and tells what each real sample adds.
-
-        Raises:
-            UserError: If the features cannot be compared.
-        """
-        x, y = checked(real, fake)
-        if reason := too_few(x, y, 4):
-            return unmeasured(reason, x)
+    @override
+    def _compare(self, x: Tensor, y: Tensor, *, rng: torch.Generator) -> Detailed:
         s = self.bandwidth or median_distance(x, y, rng=rng)
         found = gaussian_discrepancy(x, y, s, rng=rng)
         return found.detail(method=f"bandwidth {s:.4g}; {METHOD}")

@@ -6,13 +6,14 @@ from typing import Annotated, ClassVar, final
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Better, Estimate
 from gantlet.core.measure import Sees
 from gantlet.core.spec import Between
 from gantlet.metrics.intervals import Variance, around
-from gantlet.metrics.paired import Detailed
+from gantlet.metrics.paired import Detailed, Paired
 from gantlet.metrics.ssim import Pyramid, Scales
 
 _METHOD = (
@@ -25,7 +26,7 @@ _NUMBERS = 2**20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
-class MsSsim:
+class MsSsim(Paired):
     """The mean similarity of two fake images, from 0 to 1: lower is more diverse.
 
     Only a value *above* that of real images, which the method tells, is a flaw: the fakes repeat
@@ -47,14 +48,7 @@ class MsSsim:
 
     pairs: Annotated[int, Between(2)] = 2000
 
-    def measure(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Estimate:
-        """Scores fake images beside real ones, ``(n, c, h, w)`` in [0, 1]; ``rng`` draws pairs.
-
-        Raises:
-            UserError: If they are no images, or hold NaN or infinity.
-        """
-        return self.detail(real, fake, rng=rng).estimate
-
+    @override
     def detail(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Detailed:
         """Scores as ``measure`` does; the real images add nothing to the number.
 

@@ -2,20 +2,19 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, final
+from typing import Annotated, final
 
 import torch
 from torch import Tensor
 from typing_extensions import override
 
-from gantlet.core.estimate import Better, Estimate
-from gantlet.core.measure import Sees
+from gantlet.core.estimate import Estimate
 from gantlet.core.spec import Between
 from gantlet.metrics.intervals import around, fraction
 from gantlet.metrics.neighbour.balls import Folds, Held, Holding
 from gantlet.metrics.neighbour.look import Plan, Scene, look
 from gantlet.metrics.neighbour.pairs import Watcher
-from gantlet.metrics.neighbour.plan import BallPlan, alone
+from gantlet.metrics.neighbour.plan import BallPlan, NeighbourMetric
 from gantlet.metrics.neighbour.terms import Spread, over_fakes, over_reals, without_own_fold
 from gantlet.metrics.paired import Detailed
 
@@ -60,18 +59,19 @@ def neighbour_metrics(
     }
 
 
-@final
-class PrecisionPlan(BallPlan):
-    """Counts which fake samples some real ball holds."""
+class HeldPlan(BallPlan):
+    """Counts how many real balls hold each fake sample."""
 
-    def __init__(self, k: int, folds: Folds) -> None:
-        super().__init__(k, folds)
-        self.k_real = k
-
+    @final
     @override
     def real_balls(self, scene: Scene) -> Sequence[Watcher]:
         self._held = Held(scene.near_real, self.k, self.drawn(scene)[0], len(scene.fake))
         return (self._held,)
+
+
+@final
+class PrecisionPlan(HeldPlan):
+    """Judges the share of fake samples that some real ball holds."""
 
     @override
     def judge(self, scene: Scene) -> Detailed:
@@ -83,9 +83,7 @@ class PrecisionPlan(BallPlan):
 class RecallPlan(BallPlan):
     """Counts which real samples some fake ball holds."""
 
-    def __init__(self, k: int, folds: Folds) -> None:
-        super().__init__(k, folds)
-        self.k_fake = k
+    centres = "fake"
 
     @override
     def fake_balls(self, scene: Scene) -> Sequence[Watcher]:
@@ -99,17 +97,8 @@ class RecallPlan(BallPlan):
 
 
 @final
-class DensityPlan(BallPlan):
-    """Counts how many real balls hold each fake sample."""
-
-    def __init__(self, k: int, folds: Folds) -> None:
-        super().__init__(k, folds)
-        self.k_real = k
-
-    @override
-    def real_balls(self, scene: Scene) -> Sequence[Watcher]:
-        self._held = Held(scene.near_real, self.k, self.drawn(scene)[0], len(scene.fake))
-        return (self._held,)
+class DensityPlan(HeldPlan):
+    """Judges the mean number of real balls that hold a fake sample."""
 
     @override
     def judge(self, scene: Scene) -> Detailed:
@@ -123,10 +112,6 @@ class DensityPlan(BallPlan):
 @final
 class CoveragePlan(BallPlan):
     """Counts which real balls hold a fake sample."""
-
-    def __init__(self, k: int, folds: Folds) -> None:
-        super().__init__(k, folds)
-        self.k_real = k
 
     @override
     def real_balls(self, scene: Scene) -> Sequence[Watcher]:
@@ -166,7 +151,7 @@ def share(held: Tensor, spread: Spread, method: str) -> Detailed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
-class Precision:
+class Precision(NeighbourMetric):
     """The share of fake samples inside the real set: are they good?
 
     A fake sample is inside if it lies in the ball of a real one, which reaches to the real one's
@@ -179,33 +164,16 @@ class Precision:
         k: The neighbour to which a ball reaches.
     """
 
-    better: ClassVar[Better] = "higher"
-    unit: ClassVar[str] = "1"
-    sees: ClassVar[Sees] = "features"
-    quadratic: ClassVar[bool] = True
-
     k: Annotated[int, Between(1, 1024)] = 3
 
+    @override
     def plan(self, rng: torch.Generator) -> Plan:
-        """Returns how it is found in the shared pass; ``rng`` draws the folds."""
         return PrecisionPlan(self.k, Folds(rng))
-
-    def detail(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Detailed:
-        """Compares as ``measure`` does and tells where the uncertainty comes from."""
-        return alone(self, real, fake, rng)
-
-    def measure(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Estimate:
-        """Compares features, shapes ``(n, d)`` and ``(m, d)``; ``rng`` draws the folds.
-
-        Raises:
-            UserError: If the features cannot be compared.
-        """
-        return self.detail(real, fake, rng=rng).estimate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
-class Recall:
+class Recall(NeighbourMetric):
     """The share of real samples inside the fake set: are all kinds made?
 
     Precision with the roles swapped.
@@ -216,33 +184,16 @@ class Recall:
         k: The neighbour to which a ball reaches.
     """
 
-    better: ClassVar[Better] = "higher"
-    unit: ClassVar[str] = "1"
-    sees: ClassVar[Sees] = "features"
-    quadratic: ClassVar[bool] = True
-
     k: Annotated[int, Between(1, 1024)] = 3
 
+    @override
     def plan(self, rng: torch.Generator) -> Plan:
-        """Returns how it is found in the shared pass; ``rng`` draws the folds."""
         return RecallPlan(self.k, Folds(rng))
-
-    def detail(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Detailed:
-        """Compares as ``measure`` does and tells where the uncertainty comes from."""
-        return alone(self, real, fake, rng)
-
-    def measure(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Estimate:
-        """Compares features, shapes ``(n, d)`` and ``(m, d)``; ``rng`` draws the folds.
-
-        Raises:
-            UserError: If the features cannot be compared.
-        """
-        return self.detail(real, fake, rng=rng).estimate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
-class Density:
+class Density(NeighbourMetric):
     """How many real balls hold a fake sample, over ``k``: are fakes where reals are dense?
 
     1 on average where the two are equal; above 1 where fakes crowd the densest places.
@@ -256,33 +207,16 @@ class Density:
         k: The neighbour to which a ball reaches.
     """
 
-    better: ClassVar[Better] = "higher"
-    unit: ClassVar[str] = "1"
-    sees: ClassVar[Sees] = "features"
-    quadratic: ClassVar[bool] = True
-
     k: Annotated[int, Between(1, 1024)] = 5
 
+    @override
     def plan(self, rng: torch.Generator) -> Plan:
-        """Returns how it is found in the shared pass; ``rng`` draws the folds."""
         return DensityPlan(self.k, Folds(rng))
-
-    def detail(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Detailed:
-        """Compares as ``measure`` does and tells where the uncertainty comes from."""
-        return alone(self, real, fake, rng)
-
-    def measure(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Estimate:
-        """Compares features, shapes ``(n, d)`` and ``(m, d)``; ``rng`` draws the folds.
-
-        Raises:
-            UserError: If the features cannot be compared.
-        """
-        return self.detail(real, fake, rng=rng).estimate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
-class Coverage:
+class Coverage(NeighbourMetric):
     """The share of real balls that hold a fake sample: are all kinds made?
 
     Where the two are equal it is ``1 - prod_{i<k} (n - 1 - i) / (n + m - 1 - i)`` on average,
@@ -296,25 +230,8 @@ class Coverage:
         k: The neighbour to which a ball reaches.
     """
 
-    better: ClassVar[Better] = "higher"
-    unit: ClassVar[str] = "1"
-    sees: ClassVar[Sees] = "features"
-    quadratic: ClassVar[bool] = True
-
     k: Annotated[int, Between(1, 1024)] = 5
 
+    @override
     def plan(self, rng: torch.Generator) -> Plan:
-        """Returns how it is found in the shared pass; ``rng`` draws the folds."""
         return CoveragePlan(self.k, Folds(rng))
-
-    def detail(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Detailed:
-        """Compares as ``measure`` does and tells where the uncertainty comes from."""
-        return alone(self, real, fake, rng)
-
-    def measure(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Estimate:
-        """Compares features, shapes ``(n, d)`` and ``(m, d)``; ``rng`` draws the folds.
-
-        Raises:
-            UserError: If the features cannot be compared.
-        """
-        return self.detail(real, fake, rng=rng).estimate

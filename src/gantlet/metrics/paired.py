@@ -1,8 +1,9 @@
 """Two generators judged by the same real samples: the difference of their numbers."""
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import final
 
 import torch
 from torch import Tensor
@@ -27,16 +28,35 @@ class Detailed:
     rest: Variance
 
 
-@runtime_checkable
-class Paired(Protocol):
+class Paired(ABC):
     """A metric that can tell where its uncertainty comes from."""
 
-    def detail(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Detailed:
-        """Compares as ``measure`` does; the real samples must come in the same order each time.
+    __slots__ = ()
 
-        ``rng`` must be in the same state for all generators that are to be compared.
+    @abstractmethod
+    def detail(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Detailed:
+        """Compares as ``measure`` does, and tells what each real sample adds.
+
+        The real samples must come in the same order, and ``rng`` must be in the same state, for
+        all generators that are to be compared.
+
+        Raises:
+            UserError: If the two sets cannot be compared.
         """
-        ...
+
+    @final
+    def measure(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Estimate:
+        """Compares what the metric sees of both, for features shapes ``(n, d)`` and ``(m, d)``.
+
+        Args:
+            real: Of the real samples.
+            fake: Of the fake samples.
+            rng: Draws all that is random.
+
+        Raises:
+            UserError: If the two sets cannot be compared.
+        """
+        return self.detail(real, fake, rng=rng).estimate
 
 
 def difference(a: Detailed, b: Detailed) -> Estimate:

@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, final
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from gantlet.core.estimate import Better, Estimate
 from gantlet.core.measure import Sees
@@ -13,7 +14,7 @@ from gantlet.metrics.blocks import blocks
 from gantlet.metrics.inputs import about_zero, pair, too_few
 from gantlet.metrics.intervals import Variance, around, total
 from gantlet.metrics.jackknife import folds
-from gantlet.metrics.paired import Detailed
+from gantlet.metrics.paired import Detailed, Paired
 from gantlet.metrics.prd_clusters import cluster, principal
 
 _AXES = 64
@@ -46,7 +47,7 @@ class PrdCurve:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
-class Prd:
+class Prd(Paired):
     """The best F score on the curve of precision and recall of distributions.
 
     k-means on both sets together turns each into a histogram; precision at slope ``l`` is the sum
@@ -76,14 +77,7 @@ class Prd:
     runs: Annotated[int, Between(1, 1024)] = 10
     angles: Annotated[int, Between(3, 100_001)] = 1001
 
-    def measure(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Estimate:
-        """Compares features, shapes ``(n, d)`` and ``(m, d)``; ``rng`` thins and clusters.
-
-        Raises:
-            UserError: If the features cannot be compared.
-        """
-        return self.detail(real, fake, rng=rng).estimate
-
+    @override
     def detail(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Detailed:
         """Compares as ``measure`` does and tells what each fold of real samples adds.
 

@@ -2,21 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, final
+from typing import Annotated, final
 
 import torch
 from torch import Tensor
 from typing_extensions import override
 
 from gantlet.core.errors import UserError
-from gantlet.core.estimate import Better, Estimate
-from gantlet.core.measure import Sees
 from gantlet.core.spec import Between
 from gantlet.metrics.inputs import checked
 from gantlet.metrics.neighbour.balls import Folds, Held
 from gantlet.metrics.neighbour.look import Plan, Scene
 from gantlet.metrics.neighbour.pairs import Watcher
-from gantlet.metrics.neighbour.plan import BallPlan, alone
+from gantlet.metrics.neighbour.plan import BallPlan, NeighbourMetric
 from gantlet.metrics.neighbour.points import Points, points
 from gantlet.metrics.neighbour.search import nearest_fellows
 from gantlet.metrics.neighbour.terms import over_fakes
@@ -42,7 +40,7 @@ _METHOD = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
-class Realism:
+class Realism(NeighbourMetric):
     """The share of fake samples with a realism of at least 1.
 
     The realism of a fake sample is ``max_i r_i / |y - x_i|``, where the ball of the real sample
@@ -58,37 +56,16 @@ class Realism:
         k: The neighbour to which a ball reaches.
     """
 
-    better: ClassVar[Better] = "higher"
-    unit: ClassVar[str] = "1"
-    sees: ClassVar[Sees] = "features"
-    quadratic: ClassVar[bool] = True
-
     k: Annotated[int, Between(1, 1024)] = 3
 
+    @override
     def plan(self, rng: torch.Generator) -> Plan:
-        """Returns how it is found in the shared pass; ``rng`` draws the folds."""
         return RealismPlan(self.k, Folds(rng))
-
-    def detail(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Detailed:
-        """Compares as ``measure`` does and tells where the uncertainty comes from."""
-        return alone(self, real, fake, rng)
-
-    def measure(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Estimate:
-        """Compares features, shapes ``(n, d)`` and ``(m, d)``; ``rng`` draws the folds.
-
-        Raises:
-            UserError: If the features cannot be compared.
-        """
-        return self.detail(real, fake, rng=rng).estimate
 
 
 @final
 class RealismPlan(BallPlan):
     """Counts which fake samples one of the smaller real balls holds."""
-
-    def __init__(self, k: int, folds: Folds) -> None:
-        super().__init__(k, folds)
-        self.k_real = k
 
     @override
     def real_balls(self, scene: Scene) -> Sequence[Watcher]:

@@ -6,13 +6,14 @@ from typing import Annotated, ClassVar, final
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
+from typing_extensions import override
 
 from gantlet.core.estimate import Better, Estimate
 from gantlet.core.measure import Sees
 from gantlet.core.spec import Between
 from gantlet.metrics.inputs import about_zero, pair, too_few
 from gantlet.metrics.intervals import Variance, around, total
-from gantlet.metrics.paired import Detailed
+from gantlet.metrics.paired import Detailed, Paired
 from gantlet.metrics.sliced_transport import transport
 
 _METHOD = (
@@ -25,7 +26,7 @@ _NEAR = {1: "the value stays too high and the interval misses", 2: "the interval
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
-class SlicedWasserstein:
+class SlicedWasserstein(Paired):
     """The mean over random directions of ``W_p^p`` along each: squared for order 2, no root.
 
     Freed of its bias by leaving out one fold of samples at a time, it may be negative when the
@@ -49,14 +50,7 @@ class SlicedWasserstein:
     directions: Annotated[int, Between(2, 65536)] = 256
     order: Annotated[int, Between(1, 2)] = 2
 
-    def measure(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Estimate:
-        """Compares features, shapes ``(n, d)`` and ``(m, d)``; ``rng`` draws directions and folds.
-
-        Raises:
-            UserError: If the features cannot be compared.
-        """
-        return self.detail(real, fake, rng=rng).estimate
-
+    @override
     def detail(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Detailed:
         """Compares as ``measure`` does and tells what each real sample adds, to first order.
 

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal, final
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
+from typing_extensions import override
 
 from gantlet.core.estimate import Better, Estimate
 from gantlet.core.measure import Sees
@@ -16,7 +17,7 @@ from gantlet.metrics.blocks import squared_distances
 from gantlet.metrics.inputs import about_zero, pair, too_few
 from gantlet.metrics.intervals import Variance, around
 from gantlet.metrics.jackknife import folds, jackknife
-from gantlet.metrics.paired import Detailed
+from gantlet.metrics.paired import Detailed, Paired
 
 Kernel = Literal["cosine", "rbf"]
 
@@ -28,7 +29,7 @@ _METHOD = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
-class Vendi:
+class Vendi(Paired):
     """The effective number of different fake samples, from 1, all alike, to their number.
 
     The exponential of the entropy of the eigenvalues of the kernel matrix, over ``n``. It looks
@@ -56,16 +57,7 @@ class Vendi:
     order: Annotated[float, Between(0)] = 1.0
     samples: Annotated[int, Between(4)] = 1000
 
-    def measure(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Estimate:
-        """Scores fake features, shape ``(m, d)``, beside real ones, ``(n, d)``.
-
-        ``rng`` draws samples and folds.
-
-        Raises:
-            UserError: If the features cannot be compared.
-        """
-        return self.detail(real, fake, rng=rng).estimate
-
+    @override
     def detail(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Detailed:
         """Scores as ``measure`` does; the real samples add nothing to the number.
 

@@ -1,18 +1,20 @@
 """Plans that count in balls, and what they have in common."""
 
-from abc import ABC
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import ClassVar, Literal, Protocol, final, runtime_checkable
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from gantlet.core.estimate import Better, Estimate
+from gantlet.core.measure import Sees
 from gantlet.metrics.intervals import Variance
 from gantlet.metrics.neighbour.balls import Folds, least
 from gantlet.metrics.neighbour.look import Plan, Scene, look
-from gantlet.metrics.paired import Detailed
+from gantlet.metrics.paired import Detailed, Paired
 
 
 class BallPlan(Plan, ABC):
@@ -21,10 +23,16 @@ class BallPlan(Plan, ABC):
     Args:
         k: The neighbour to which a ball reaches.
         folds: What is left out for the interval.
+
+    Attributes:
+        centres: Around which samples the balls are.
     """
+
+    centres: ClassVar[Literal["real", "fake"]] = "real"
 
     def __init__(self, k: int, folds: Folds) -> None:
         self.k = k
+        self.k_real, self.k_fake = (k, 0) if self.centres == "real" else (0, k)
         self.folds = folds
         self.least = least(k)
 
@@ -43,6 +51,26 @@ class Shares(Protocol):
     def plan(self, rng: torch.Generator) -> Plan:
         """Returns how it is found; ``rng`` draws what is random."""
         ...
+
+
+class NeighbourMetric(Paired):
+    """A paired metric that is found in that pass, higher where samples are better."""
+
+    __slots__ = ()
+
+    better: ClassVar[Better] = "higher"
+    unit: ClassVar[str] = "1"
+    sees: ClassVar[Sees] = "features"
+    quadratic: ClassVar[bool] = True
+
+    @abstractmethod
+    def plan(self, rng: torch.Generator) -> Plan:
+        """Returns how it is found in the shared pass; ``rng`` draws the folds."""
+
+    @final
+    @override
+    def detail(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Detailed:
+        return alone(self, real, fake, rng)
 
 
 def alone(metric: Shares, real: Tensor, fake: Tensor, rng: torch.Generator) -> Detailed:
