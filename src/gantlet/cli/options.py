@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from gantlet.studies.evaluation.sets import Asked
 
 Flag = Annotated[bool, Parameter(show_default=False)]
 """An option that is given or not, and has no value."""
@@ -28,6 +31,45 @@ class BudgetOptions:
     seconds: float | None = None
 
 
+@Parameter(name="*", group="Samples")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetOptions:
+    """Against what samples are judged, and how many of them.
+
+    Attributes:
+        against: The real samples.
+        train: What the models learned from, and extractors may; shows copies.
+        samples: How many samples of a set to use at most, or all.
+        seed: Draws the samples that are used, and all else that is random.
+        data_seed: From which the splits of data sets follow.
+    """
+
+    against: str
+    train: str | None = None
+    samples: int | Literal["all"] = 10_000
+    seed: int = 0
+    data_seed: int = 0
+
+    def asked(
+        self, fakes: tuple[str, ...], *, pairs: str | None = None, outputs: int = 1
+    ) -> "Asked":
+        """Returns what decides the sets, for a study."""
+        from gantlet.studies.evaluation.sets import Asked, forget
+
+        # Files may have changed since another command of this process read them.
+        forget()
+        return Asked(
+            fakes=fakes,
+            real=self.against,
+            train=self.train,
+            samples=None if self.samples == "all" else self.samples,
+            seed=self.seed,
+            data_seed=self.data_seed,
+            pairs=pairs,
+            outputs=outputs,
+        )
+
+
 @Parameter(name="*", group="Running")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
@@ -35,7 +77,7 @@ class RunOptions:
 
     Attributes:
         out: Run folder; one that holds the same question goes on. Default: one below runs/.
-        workers: Processes that run trials side by side. Default: as many as fit the cores.
+        workers: Processes that run trials side by side. Default: what suits command and cores.
         threads: Threads of each trial; part of what decides the last digits.
         device: Where to train: cpu or cuda.
         json: Print one JSON object on stdout and nothing else.

@@ -17,6 +17,7 @@ from gantlet.studies.base import Study
 from gantlet.studies.compare import METRICS, Compare, with_usual
 from gantlet.studies.contest import restore
 from gantlet.studies.evaluation import Evaluate
+from gantlet.studies.evaluation.sets import Asked
 from gantlet.studies.evaluation.sets import forget as forget_sets
 from gantlet.studies.facts import facts
 from gantlet.studies.find import find_trial
@@ -135,19 +136,22 @@ def evaluate(
     def word(given: Given, name: str) -> str:
         return written(given, name, n=n, seed=seed)
 
-    study = Evaluate(
+    asked = Asked(
         fakes=tuple(_called(name, word(given, name)) for name, given in _several(fake).items())
         or (word(cast("Given", fake), "fake"),),
         real=word(real, "real"),
         train=None if train is None else word(train, "train"),
+        samples=samples,
+        seed=seed,
+        data_seed=data_seed,
+        pairs=None if pairs is None else word(pairs, "pairs"),
+        outputs=outputs,
+    )
+    study = Evaluate(
+        asked=asked,
         features=tuple(features),
         metrics=tuple(metrics),
         rank=rank,
-        samples=samples,
-        pairs=None if pairs is None else word(pairs, "pairs"),
-        outputs=outputs,
-        seed=seed,
-        data_seed=data_seed,
         threads=threads,
         device=device,
     )

@@ -28,8 +28,8 @@ from gantlet.nets.seeding import seeded
 class Module:
     """What a function or an ``nn.Module`` returns that is found in a Python module.
 
-    The module is imported, which runs it; it is looked for in the current folder too. In Python a
-    ``Features`` object may be given instead of a written form; ``of_callable`` makes one.
+    The module is imported, which runs it; it is looked for in the current folder too. In Python
+    ``of_callable`` makes a ``Features`` object of a function at hand.
 
     Images are resized with antialiased bilinear interpolation. What is no image is given as it is.
 

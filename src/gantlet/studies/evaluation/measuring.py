@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,8 +23,8 @@ from gantlet.studies.evaluation.curves import curve_of
 from gantlet.studies.evaluation.exhibits import exhibits
 from gantlet.studies.evaluation.pairing import PAIRS, run_pairs
 from gantlet.studies.evaluation.sets import (
-    Asked,
     Chosen,
+    asked_of,
     extractor_of,
     features_in,
     fingerprint_of,
@@ -92,13 +91,6 @@ class Sets:
 
 
 Wanted = Mapping[str, Metric | TrainMetric]
-
-
-def asked_of(trial: Trial) -> Asked:
-    """Returns what decides the sets of a trial."""
-    found: dict[str, Any] = json.loads(trial.parts["sets"])
-    found["fakes"] = tuple(found["fakes"])
-    return Asked(**found)
 
 
 def run_trial(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:

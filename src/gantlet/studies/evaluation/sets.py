@@ -1,7 +1,10 @@
 """The sets of samples behind an evaluation: found, made alike, thinned, turned to features."""
 
-from dataclasses import dataclass, replace
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -11,6 +14,7 @@ from gantlet.core.dataset import Source, Splits
 from gantlet.core.errors import UserError
 from gantlet.core.measure import Features
 from gantlet.core.rng import Rng
+from gantlet.core.trial import Trial
 from gantlet.data.splits import Joined, Subset, by_share
 from gantlet.features.cache import Cache, digest_of
 from gantlet.features.frozen import block_of, some
@@ -217,6 +221,49 @@ def fingerprint_of(asked: Asked, text: str, role: Role) -> str:
     """Returns a short name for the samples that are used of a set."""
     chosen = real_set(asked) if role == "real" else other_set(asked, text, role)
     return digest_of(chosen.samples.source, block_of(chosen.samples.space))[:12]
+
+
+def asked_of(trial: Trial) -> Asked:
+    """Returns what decides the sets of a trial."""
+    found: dict[str, Any] = json.loads(trial.parts["sets"])
+    found["fakes"] = tuple(found["fakes"])
+    return Asked(**found)
+
+
+def written_sets(asked: Asked) -> dict[str, object]:
+    """Returns what decides the sets as plain data, and what they hold."""
+    prints = {f: fingerprint_of(asked, f, "fake") for f in asked.fakes}
+    prints[asked.real] = fingerprint_of(asked, asked.real, "real")
+    for text, role in ((asked.train, "train"), (asked.pairs, "fake")):
+        if text is not None:
+            prints[text] = fingerprint_of(asked, text, cast("Role", role))
+    return {**asdict(asked), "fakes": list(asked.fakes), "fingerprints": prints}
+
+
+def check_sets(asked: Asked, used: Sequence[str], device: str) -> None:
+    """Finds all sets, and makes those of the extractors ready that learn nothing.
+
+    Raises:
+        UserError: If that cannot be done, or the sets make no sense.
+    """
+    if not asked.fakes:
+        raise UserError("Name samples to judge: a folder, a file, RUN@MODEL or a data set.")
+    if len(set(asked.fakes)) < len(asked.fakes):
+        raise UserError("The same samples were named twice.")
+    if asked.samples is not None and asked.samples < 2:
+        raise UserError(f"--samples must be at least 2. Got {asked.samples}.")
+    train_set(asked)
+    for fake in asked.fakes:
+        other_set(asked, fake, "fake")
+    for extractor in used:
+        if not extractors.make(extractor).learns:
+            extractor_of(asked, extractor, device)
+
+
+def has_classes(asked: Asked) -> bool:
+    """Returns whether a classifier can be trained on what is known of the real data."""
+    labels = known_splits(asked)[0].train.labels
+    return labels is not None and bool((labels != labels[:1]).any())
 
 
 def forget() -> None:

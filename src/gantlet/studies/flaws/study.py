@@ -12,15 +12,7 @@ from gantlet.critics.listing import Search
 from gantlet.report.blocks import Report
 from gantlet.store.run import Run, TrialFolder
 from gantlet.studies.base import Watch
-from gantlet.studies.evaluation.sets import (
-    Asked,
-    extractor_of,
-    fingerprint_of,
-    known_splits,
-    other_set,
-    real_set,
-    train_set,
-)
+from gantlet.studies.evaluation.sets import Asked, check_sets, has_classes, real_set, written_sets
 from gantlet.studies.flaws.answer import answer
 from gantlet.studies.flaws.trial import run_trial
 
@@ -34,63 +26,34 @@ class FindFlaws:
     """Sets of samples, each with its list of flaws.
 
     Attributes:
-        fakes: The sets to judge: a folder of images, a file, ``RUN@MODEL`` or a data set.
-        real: The reference, likewise; of a data set the test split.
-        train: What extractors may learn from, or None.
+        asked: The sets; the training samples are what extractors may learn from.
         features: In what directions are looked for; empty for what suits the data.
         search: How flaws are looked for.
-        samples: Most samples of a set; None for all.
-        seed: Draws the samples that are kept, and all else that is random.
-        data_seed: From which the splits of data sets follow.
         threads: Threads to use.
         device: Where features are computed.
     """
 
-    fakes: tuple[str, ...]
-    real: str
-    train: str | None = None
+    asked: Asked
     features: str = ""
     search: Search = field(default_factory=Search)
-    samples: int | None = 10_000
-    seed: int = 0
-    data_seed: int = 0
     threads: int = 1
     device: str = "cpu"
 
-    @property
-    def asked(self) -> Asked:
-        """What decides the sets."""
-        return Asked(
-            real=self.real,
-            train=self.train,
-            fakes=self.fakes,
-            samples=self.samples,
-            seed=self.seed,
-            data_seed=self.data_seed,
-        )
-
     def question(self) -> dict[str, object]:
         """Returns the question with every default written out."""
-        asked = self.asked
-        prints = {f: fingerprint_of(asked, f, "fake") for f in self.fakes}
-        prints[self.real] = fingerprint_of(asked, self.real, "real")
-        if self.train is not None:
-            prints[self.train] = fingerprint_of(asked, self.train, "train")
         return {
             "command": "flaws",
-            **asdict(asked),
-            "fakes": list(self.fakes),
+            **written_sets(self.asked),
             "features": self._features(),
             "search": asdict(self.search),
             "threads": self.threads,
             "device": self.device,
-            "fingerprints": prints,
         }
 
     def trials(self) -> Sequence[Trial]:
         """One for each set."""
         self._check()
-        return [self._trial(fake) for fake in self.fakes]
+        return [self._trial(fake) for fake in self.asked.fakes]
 
     def run(self, trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
         """Lists the flaws of one set."""
@@ -101,19 +64,8 @@ class FindFlaws:
         return answer(self.question(), self.asked, outcomes, run)
 
     def _check(self) -> None:
-        if not self.fakes:
-            raise UserError("Name samples to judge: a folder, a file, RUN@MODEL or a data set.")
-        if len(set(self.fakes)) < len(self.fakes):
-            raise UserError("The same samples were named twice.")
-        if self.samples is not None and self.samples < 2:
-            raise UserError(f"--samples must be at least 2. Got {self.samples}.")
         _check_search(self.search)
-        real_set(self.asked)
-        train_set(self.asked)
-        for fake in self.fakes:
-            other_set(self.asked, fake, "fake")
-        if not extractors.make(self._features()).learns:
-            extractor_of(self.asked, self._features(), self.device)
+        check_sets(self.asked, (self._features(),), self.device)
 
     def _trial(self, fake: str) -> Trial:
         return Trial(
@@ -125,7 +77,7 @@ class FindFlaws:
                 "threads": str(self.threads),
                 "device": self.device,
             },
-            seed=self.seed,
+            seed=self.asked.seed,
         )
 
     def _features(self) -> str:
@@ -133,9 +85,7 @@ class FindFlaws:
             return extractors.resolve(self.features)
         if real_set(self.asked).samples.space.kind != "image":
             return extractors.resolve("pixels")
-        labels = known_splits(self.asked)[0].train.labels
-        has_classes = labels is not None and bool((labels != labels[:1]).any())
-        return extractors.resolve("classifier" if has_classes else "random-conv")
+        return extractors.resolve("classifier" if has_classes(self.asked) else "random-conv")
 
 
 def _check_search(search: Search) -> None:

@@ -18,9 +18,9 @@ from gantlet.store.run import TrialFolder
 from gantlet.studies.base import Watch
 from gantlet.studies.contest import threads
 from gantlet.studies.evaluation.inputs import named
-from gantlet.studies.evaluation.measuring import asked_of
 from gantlet.studies.evaluation.sets import (
     Chosen,
+    asked_of,
     extractor_of,
     features_in,
     other_set,
