@@ -19,6 +19,7 @@ def names():
 
 
 def test_the_family_in_the_guide_keeps_the_contract(names):
+    assert "check_family(" in BLOCKS[1], "the guide shows how a family is checked"
     exec(compile(BLOCKS[1], "CONTRIBUTING.md", "exec"), names)
 
 

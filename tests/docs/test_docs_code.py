@@ -21,12 +21,13 @@ def blocks(page):
 @pytest.mark.parametrize(
     "page", [p for p in PAGES if blocks(p)], ids=lambda p: str(p.relative_to(ROOT))
 )
-def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
+def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names = {"__name__": "page"}
     with torch.random.fork_rng():  # a reader's own networks may start where they like
         for code in blocks(page):
             exec(compile(code, page.name, "exec"), names)
+    assert not re.search(r"\b(nan|inf|None)\b", capsys.readouterr().out), "pages print numbers"
 
 
 def test_blocks_that_are_only_shown_say_so():

@@ -3,6 +3,7 @@
 import math
 import statistics
 from collections.abc import Sequence
+from dataclasses import replace
 
 from gantlet.core.estimate import Better, Estimate
 
@@ -103,6 +104,23 @@ def proportion(
         unit=unit,
         better=better,
         method=f"{count} of {n} {of}, exact binomial interval",
+    )
+
+
+def percentage(count: int, n: int, *, of: str, why: str) -> Estimate:
+    """Returns ``100 count / n`` with the exact binomial interval, in per cent.
+
+    Args:
+        count: How often it was so.
+        n: Of how many independent trials.
+        of: What a trial is, in the plural.
+        why: Why there is no number where there was no trial.
+    """
+    found = proportion(count, n, of=of)
+    if found.value is None or found.low is None or found.high is None:
+        return Estimate.missing(why, unit="%")
+    return replace(
+        found, value=100 * found.value, low=100 * found.low, high=100 * found.high, unit="%"
     )
 
 

@@ -26,9 +26,8 @@ class Pace(abc.ABC):
     def log_step(self, move: int) -> Tensor:
         """Returns the logarithms for a move, counted from 0, shape ``(n,)``."""
 
-    @abc.abstractmethod
     def told(self, chance: Tensor) -> None:
-        """Hears the acceptance probability of each chain's last move."""
+        """Hears the acceptance probability of each chain's last move; steps may follow it."""
 
 
 @final
@@ -45,10 +44,6 @@ class Fixed(Pace):
     @override
     def log_step(self, move: int) -> Tensor:
         return self._path[move]
-
-    @override
-    def told(self, chance: Tensor) -> None:
-        """Hears it, and changes nothing."""
 
 
 @final

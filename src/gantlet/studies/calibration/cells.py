@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gantlet.core.components import metrics
 from gantlet.core.estimate import Estimate
-from gantlet.core.intervals import proportion, t_quantile
+from gantlet.core.intervals import percentage, t_quantile
 from gantlet.core.trial import Outcome
 from gantlet.store.run import Run
 from gantlet.studies.calibration.estimand import Estimand, estimand
@@ -63,7 +63,12 @@ class Cell:
         """How often the interval held the truth, in %, with the exact binomial interval."""
         known = ~self.low.isnan()
         inside = (self.low <= self.truth) & (self.truth <= self.high)
-        return _percent(int(inside[known].sum()), int(known.sum()), self.why)
+        return percentage(
+            int(inside[known].sum()),
+            int(known.sum()),
+            of="replicates",
+            why=self.why or "no interval",
+        )
 
     @property
     def judgement(self) -> Judgement:
@@ -109,21 +114,8 @@ def pooled(group: Sequence[Cell]) -> Estimate:
     """Returns how often the intervals of all cells together held the truth, in %."""
     known = [c.held for c in group if c.held.value is not None]
     held = sum(round((e.value or 0.0) * e.n / 100) for e in known)
-    return _percent(held, sum(e.n for e in known), "no interval in any cell")
-
-
-def _percent(count: int, n: int, why: str) -> Estimate:
-    found = proportion(count, n, of="replicates")
-    if found.value is None or found.low is None or found.high is None:
-        return Estimate.missing(why or "no interval", unit="%")
-    return Estimate(
-        value=100 * found.value,
-        low=100 * found.low,
-        high=100 * found.high,
-        n=found.n,
-        unit="%",
-        method=found.method,
-    )
+    total = sum(e.n for e in known)
+    return percentage(held, total, of="replicates", why="no interval in any cell")
 
 
 def cells(outcomes: Sequence[Outcome], run: Run) -> Iterator[Cell]:

@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias, final
 
 from gantlet.core.components import metrics
 from gantlet.core.estimate import Estimate
-from gantlet.core.intervals import is_separated, proportion
+from gantlet.core.intervals import is_separated, percentage
 from gantlet.core.trial import Outcome
 from gantlet.studies.sensitivity.plan import NOTHING
 
@@ -97,16 +97,8 @@ def false_alarms(found: Tallies, metric: str, n: int) -> Estimate:
     by_strength = found.get((metric, NOTHING, n), {})
     total = sum(t.draws for t in by_strength.values())
     raised = sum(t.worse + t.better for t in by_strength.values())
-    rate = proportion(raised, total, of="undamaged draws")
-    if rate.value is None or rate.low is None or rate.high is None:
-        return Estimate.missing("no interval, so nothing can be noticed", unit="%")
-    return Estimate(
-        value=100 * rate.value,
-        low=100 * rate.low,
-        high=100 * rate.high,
-        n=rate.n,
-        unit="%",
-        method=rate.method,
+    return percentage(
+        raised, total, of="undamaged draws", why="no interval, so nothing can be noticed"
     )
 
 
