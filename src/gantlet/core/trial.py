@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from gantlet.core.budget import Budget, Spend
 from gantlet.core.estimate import Estimate
@@ -46,6 +47,7 @@ class Outcome:
         scores: The measurements that repeat exactly, by name.
         clock: The measurements of this machine at this hour, by name: times, rates, memory.
         notes: What a reader must know of this trial, one sentence each.
+        details: What else the study needs to conclude, plain JSON values.
         error: Why the trial failed or diverged, or None.
     """
 
@@ -54,4 +56,5 @@ class Outcome:
     scores: Mapping[str, Estimate] = field(default_factory=dict[str, Estimate])
     clock: Mapping[str, Estimate] = field(default_factory=dict[str, Estimate])
     notes: tuple[str, ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict[str, Any])
     error: str | None = None

@@ -90,6 +90,7 @@ class TrialFolder:
             scores={k: Estimate(**v) for k, v in raw["scores"].items()},
             clock={k: Estimate(**v) for k, v in clock["measured"].items()},
             notes=tuple(raw["notes"]),
+            details=raw.get("details", {}),
             error=raw["error"],
         )
 

@@ -21,7 +21,7 @@ from gantlet.studies.base import Watch
 from gantlet.studies.contest import REAL, threads
 from gantlet.studies.evaluation.curves import curve_of
 from gantlet.studies.evaluation.exhibits import exhibits
-from gantlet.studies.evaluation.pairing import PAIRS, run_pairs
+from gantlet.studies.evaluation.pairing import FINGERPRINT, PAIRS, run_pairs
 from gantlet.studies.evaluation.sets import (
     Chosen,
     asked_of,
@@ -103,14 +103,21 @@ def run_trial(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
         sets = _sets(trial, watch)
         wanted = {text: metrics.make(text) for text in json.loads(parts["metrics"])}
         found = _measure(trial, wanted, sets, watch)
-        if parts["extractor"] == json.loads(parts["extractors"])[0]:
+        if sees_first(trial):
             watch(0.95, "choosing samples to show")
             folder.save("exhibits", _exhibits(trial, sets, wanted))
     scores = {t: f.estimate if isinstance(f, Detailed) else f for t, f in found.items()}
     # A part of the reference is not the reference: differences from it are not paired.
     is_whole = parts["model"] != REAL or floor_of(asked_of(trial)).places is None
     folder.save("influence", influences(found) if is_whole else {})
-    return Outcome(trial=trial, scores=scores, notes=_notes(trial))
+    note, fingerprint = _seen_as(trial)
+    return Outcome(trial=trial, scores=scores, notes=(note,), details={FINGERPRINT: fingerprint})
+
+
+def sees_first(trial: Trial) -> bool:
+    """Returns whether a trial looks through the first extractor, which decides what is shown."""
+    first: str = json.loads(trial.parts["extractors"])[0]
+    return trial.parts["extractor"] == first
 
 
 def _exhibits(trial: Trial, sets: Sets, wanted: Wanted) -> dict[str, Tensor]:
@@ -212,7 +219,7 @@ def influences(found: Mapping[str, Detailed | Estimate]) -> dict[str, Tensor]:
     return kept
 
 
-def _notes(trial: Trial) -> tuple[str, ...]:
+def _seen_as(trial: Trial) -> tuple[str, str]:
     """Returns what was looked at in words, and its fingerprint."""
     extractor = trial.parts["extractor"]
     if extractor == SAMPLES:

@@ -17,6 +17,9 @@ from gantlet.studies.evaluation.sets import Asked, extractor_of, whole_set
 PAIRS = "pairs"
 """The extractor of trials that look at pairs."""
 
+FINGERPRINT = "fingerprint"
+"""The detail of an outcome that names extractor, weights and preprocessing."""
+
 # So many inputs are looked at.
 _INPUTS = 2_000
 
@@ -56,7 +59,9 @@ def run_pairs(trial: Trial, asked: Asked, watch: Watch) -> Outcome:
     found = pairs.measure((features.extract(x), features.extract(y)))
     note = f"{PAIRS}: {len(chosen):,} inputs with {k} output{'s' if k > 1 else ''} each; "
     note += f"distances on {extractor.partition(':')[0]} features"
-    return Outcome(trial=trial, scores=found, notes=(note, features.fingerprint))
+    return Outcome(
+        trial=trial, scores=found, notes=(note,), details={FINGERPRINT: features.fingerprint}
+    )
 
 
 def first_pairs(asked: Asked, fake: str, n: int) -> tuple[Tensor, Tensor]:

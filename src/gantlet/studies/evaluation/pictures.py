@@ -11,6 +11,7 @@ from gantlet.report.blocks import Block, Gallery, Picture
 from gantlet.store.run import Run
 from gantlet.studies.contest import REAL
 from gantlet.studies.evaluation.inputs import named
+from gantlet.studies.evaluation.measuring import sees_first
 from gantlet.studies.evaluation.pairing import first_pairs
 from gantlet.studies.evaluation.sets import Asked, Chosen, other_set, real_set, train_set
 from gantlet.studies.gallery import picture
@@ -45,7 +46,7 @@ def exhibits_of(outcomes: Sequence[Outcome], run: Run) -> dict[str, dict[str, Te
     return {
         named(o.trial.parts["model"])[0]: run.folder(o.trial).load("exhibits")
         for o in outcomes
-        if o.error is None and _has_exhibits(o)
+        if o.error is None and o.trial.parts["model"] != REAL and sees_first(o.trial)
     }
 
 
@@ -60,11 +61,6 @@ def _pairs(space: Space, asked: Asked) -> Iterator[Block]:
         )
     ]
     yield from _gallery("Pairs", pictures, "The first of each, none left out.")
-
-
-def _has_exhibits(outcome: Outcome) -> bool:
-    parts = outcome.trial.parts
-    return parts["model"] != REAL and f'["{parts["extractor"]}"' in parts["extractors"]
 
 
 Shown = Sequence[tuple[str, Chosen, dict[str, Tensor]]]

@@ -16,6 +16,7 @@ from gantlet.metrics.paired import Detailed, difference, unpaired
 from gantlet.store.run import Run
 from gantlet.studies.contest import REAL
 from gantlet.studies.evaluation.inputs import named
+from gantlet.studies.evaluation.pairing import FINGERPRINT
 from gantlet.studies.evaluation.sets import FLOOR
 
 _MOST = 10_000_000
@@ -64,8 +65,8 @@ def _result(outcome: Outcome, run: Run) -> Result:
         extractor=parts["extractor"],
         scores=outcome.scores,
         influence=run.folder(outcome.trial).load("influence"),
-        notes=outcome.notes[:1],
-        fingerprint=outcome.notes[1],
+        notes=outcome.notes,
+        fingerprint=outcome.details[FINGERPRINT],
     )
 
 

@@ -1,6 +1,5 @@
 """The report of a list of flaws."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -48,13 +47,12 @@ def answer(
 
 def listed(outcome: Outcome) -> Listed:
     """Returns the list of an outcome."""
-    told = json.loads(outcome.notes[0])
     return Listed(
         name=named(outcome.trial.parts["model"])[0],
-        flaws=told["flaws"],
-        stopped=told["stopped"],
+        flaws=outcome.details["flaws"],
+        stopped=outcome.details["stopped"],
         scores=outcome.scores,
-        note=outcome.notes[1],
+        note=outcome.notes[0],
     )
 
 

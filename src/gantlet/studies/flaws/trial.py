@@ -47,11 +47,11 @@ def run_trial(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
         }
         shared = _shared(seen_real, others, found.flaws, rng)
     extractor = extractor_of(asked, trial.parts["extractor"], trial.parts["device"])
-    told = json.dumps({"flaws": list(map(_told, found.flaws)), "stopped": found.stopped})
     return Outcome(
         trial=trial,
         scores={**_scores(found), **shared},
-        notes=(told, extractor.note, extractor.fingerprint),
+        notes=(extractor.note,),
+        details={"flaws": list(map(_told, found.flaws)), "stopped": found.stopped},
     )
 
 
