@@ -25,6 +25,14 @@ class Game(abc.ABC):
         ``rng`` give the same loss, so that solvers can look at one loss from several points.
         """
 
+    def coupled(self, player: str, batch: Tensor, *, rng: torch.Generator) -> Tensor:
+        """Returns the number that ``loss`` does, differentiable in the parameters of all players.
+
+        For what asks how a player's loss depends on the others: Jacobians, and solvers that look
+        ahead. A game whose ``loss`` cuts the others off, to save work, overrides it.
+        """
+        return self.loss(player, batch, rng=rng)
+
 
 class Generative(Game):
     """A game whose outcome can be sampled."""

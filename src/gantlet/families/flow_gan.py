@@ -71,13 +71,20 @@ class FlowGanGame(Adversarial):
 
     @override
     def loss(self, player: str, batch: Tensor, *, rng: torch.Generator) -> Tensor:
+        return self._loss(player, batch, rng, coupled=False)
+
+    @override
+    def coupled(self, player: str, batch: Tensor, *, rng: torch.Generator) -> Tensor:
+        return self._loss(player, batch, rng, coupled=True)
+
+    def _loss(self, player: str, batch: Tensor, rng: torch.Generator, *, coupled: bool) -> Tensor:
         if player == "critic":
-            with torch.no_grad():
+            with torch.set_grad_enabled(coupled):
                 real, fake = self._see(batch, rng)
-            return self._rules.critic(self._critic, real, fake, rng=rng)
+            return self._rules.critic(self._critic, real, fake, rng=rng, coupled=coupled)
         if player == "flow":
             real, fake = self._see(batch, rng)
-            adversarial = self._rules.generator(self._critic, real, fake)
+            adversarial = self._rules.generator(self._critic, real, fake, coupled=coupled)
             if self._weight == 0:
                 return adversarial
             return adversarial + self._weight * self._likelihood.loss(player, batch, rng=rng)

@@ -56,7 +56,9 @@ class Generator(Decoder):
 
     @override
     def prior(self, n: int, *, rng: torch.Generator) -> Tensor:
-        return torch.randn(n, self.latent_dim, generator=rng, device=self.scaling.shift.device)
+        shift = self.scaling.shift
+        noise = torch.randn(n, self.latent_dim, generator=rng, device=shift.device)
+        return noise.to(shift.dtype)
 
     @override
     def forward(self, z: Tensor) -> Tensor:
@@ -114,15 +116,22 @@ class GanGame(Adversarial):
 
     @override
     def loss(self, player: str, batch: Tensor, *, rng: torch.Generator) -> Tensor:
+        return self._loss(player, batch, rng, coupled=False)
+
+    @override
+    def coupled(self, player: str, batch: Tensor, *, rng: torch.Generator) -> Tensor:
+        return self._loss(player, batch, rng, coupled=True)
+
+    def _loss(self, player: str, batch: Tensor, rng: torch.Generator, *, coupled: bool) -> Tensor:
         real = self._see(batch, rng)
         z = self._model.prior(len(batch), rng=rng)
         if player == "critic":
-            with torch.no_grad():
+            with torch.set_grad_enabled(coupled):
                 fake = self._see(self._model.decode(z), rng)
-            return self._rules.critic(self._critic, real, fake, rng=rng)
+            return self._rules.critic(self._critic, real, fake, rng=rng, coupled=coupled)
         if player == "generator":
             fake = self._see(self._model.decode(z), rng)
-            return self._rules.generator(self._critic, real, fake)
+            return self._rules.generator(self._critic, real, fake, coupled=coupled)
         raise unknown("player", player, self.players)
 
     def _see(self, x: Tensor, rng: torch.Generator) -> Tensor:

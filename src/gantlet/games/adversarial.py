@@ -26,25 +26,37 @@ class Rules:
     gamma: float = 1.0
 
     def critic(
-        self, critic: Critic, real: Tensor, fake: Tensor, *, rng: torch.Generator
+        self,
+        critic: Critic,
+        real: Tensor,
+        fake: Tensor,
+        *,
+        rng: torch.Generator,
+        coupled: bool = False,
     ) -> Tensor:
         """Returns what the critic minimises, penalty included, a scalar.
 
         ``real`` and ``fake``, shapes ``(n, ...)``, count as given: nothing behind them is
-        differentiated. With ``F`` the cost of the critic's forward pass on one sample, value and
+        differentiated, unless the loss is to be ``coupled`` to what made them. With ``F`` the cost of the critic's forward pass on one sample, value and
         gradient cost at most 6 F for a pair without penalty, 9 F with one of R1 and R2, 12 F
         with both.
         """
-        seen, made = Judged.by(critic, real), Judged.by(critic, fake)
+        judge = Judged.along if coupled else Judged.by
+        seen, made = judge(critic, real), judge(critic, fake)
         loss = LOSSES[self.loss].critic(seen.score, made.score)
         return loss + self.gamma * PENALTIES[self.penalty](critic, seen, made, rng=rng)
 
-    def generator(self, critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
-        """Returns what the generator minimises, a scalar, differentiable in ``fake``."""
+    def generator(
+        self, critic: Critic, real: Tensor, fake: Tensor, *, coupled: bool = False
+    ) -> Tensor:
+        """Returns what the generator minimises, a scalar, differentiable in ``fake``.
+
+        Where it is to be ``coupled``, the critic's scores of real samples are differentiated too.
+        """
         loss = LOSSES[self.loss]
         score = critic(fake)
         if not loss.is_paired:
             return loss.generator(score, score)
-        with torch.no_grad():
+        with torch.set_grad_enabled(coupled):
             seen = critic(real)
         return loss.generator(seen, score)

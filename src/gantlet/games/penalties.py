@@ -22,7 +22,7 @@ class Judged:
     """Samples and what a critic says of them, with the graph between the two.
 
     Attributes:
-        x: The samples, shape ``(n, ...)``, a leaf that requires a gradient.
+        x: The samples, shape ``(n, ...)``, which require a gradient.
         score: One score for each sample, shape ``(n,)``.
     """
 
@@ -32,8 +32,13 @@ class Judged:
     @classmethod
     def by(cls, critic: Critic, x: Tensor) -> "Judged":
         """Returns ``x``, cut off from what made it, judged by ``critic``."""
-        leaf = x.detach().requires_grad_()
-        return cls(leaf, critic(leaf))
+        return cls.along(critic, x.detach())
+
+    @classmethod
+    def along(cls, critic: Critic, x: Tensor) -> "Judged":
+        """Returns ``x`` judged by ``critic``, with the graph behind it where there is one."""
+        seen = x if x.requires_grad else x.detach().requires_grad_()
+        return cls(seen, critic(seen))
 
 
 class Penalty(abc.ABC):
@@ -120,7 +125,7 @@ class GradientPenalty(Penalty):
         x, y = real.x, fake.x
         shape = (len(x), *(1,) * (x.ndim - 1))
         t = torch.rand(shape, generator=rng, device=x.device, dtype=x.dtype)
-        (slope,) = _slopes(Judged.by(critic, torch.lerp(y, x, t)))
+        (slope,) = _slopes(Judged.along(critic, torch.lerp(y, x, t)))
         norm: Tensor = torch.linalg.vector_norm(slope, dim=1)
         return (norm - 1).square().mean() / 2
 

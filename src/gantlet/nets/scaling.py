@@ -53,8 +53,8 @@ class Scaling(AffineMap):
         """Returns real numbers in ``[x, x + 1)`` for a discrete space, else ``x``."""
         if self.space.levels is None:
             return x
-        noise = torch.rand(x.shape, generator=rng, device=x.device, dtype=x.dtype)
-        return x + noise
+        # Drawn in one precision, so that a model made precise sees the same noise.
+        return x + torch.rand(x.shape, generator=rng, device=x.device).to(x.dtype)
 
     def samples(self, y: Tensor) -> Tensor:
         """Returns samples of the space: those of a discrete one are rounded down and clamped."""
