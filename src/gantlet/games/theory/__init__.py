@@ -1,0 +1,1 @@
+"""Games of finitely many strategies, given by a matrix of payoffs."""
