@@ -50,8 +50,8 @@ class Registry(Generic[T]):
         """Returns ``text`` with every option written out, defaults included.
 
         Example:
-            >>> Registry("solver", "gantlet.solvers").resolve("adam:lr=0.01")
-            'adam:lr=0.01,beta1=0.9,beta2=0.999,eps=1e-08,clip=none,steps=1'
+            >>> Registry("solver", "gantlet.solvers").resolve("sgd:lr=0.1")
+            'sgd:lr=0.1,momentum=0.0,clip=none,steps=1,mode=alternating'
         """
         return str(Spec.of(Spec.parse(text).name, self.make(text)))
 

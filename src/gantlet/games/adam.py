@@ -1,22 +1,27 @@
 """Gradient descent with Adam (Kingma and Ba, 2015), https://arxiv.org/abs/1412.6980."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, final
 
+from torch import nn
 from torch.optim import Adam as TorchAdam
 from torch.optim import Optimizer
 
 from gantlet.core.game import Game
 from gantlet.core.solver import Play
 from gantlet.core.spec import Between
-from gantlet.games.alternating import Alternating, each
+from gantlet.games.modes import Mode, begin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
 class Adam:
-    """Adam for every player, alternating: each moves against what the others have just become.
+    """Adam for every player, by default alternating.
+
+    Alternating, each moves against what the others have just become. Simultaneous, all see the
+    same batch and noise and move at once. A rate for each player gives two time scales
+    (``lr=4e-4+1e-4``; Heusel et al., 2017, https://arxiv.org/abs/1706.08500).
 
     Source: Kingma and Ba, 2015, https://arxiv.org/abs/1412.6980, Algorithm 1.
 
@@ -27,6 +32,7 @@ class Adam:
         eps: Added to the root of the second moment.
         clip: Largest norm of a player's gradient, or none.
         steps: Moves of each player in one step; one number, or one for each in order of play.
+        mode: Whether players move in turn or at once.
     """
 
     lr: tuple[Annotated[float, Between(0)], ...] = (1e-3,)
@@ -35,18 +41,20 @@ class Adam:
     eps: Annotated[float, Between(0)] = 1e-8
     clip: Annotated[float, Between(0)] | None = None
     steps: tuple[Annotated[int, Between(1)], ...] = (1,)
+    mode: Mode = "alternating"
+
+    def optimizer(self, parameters: Sequence[nn.Parameter], lr: float) -> Optimizer:
+        """Returns the optimizer of one player."""
+        betas = (self.beta1, self.beta2)
+        return TorchAdam(parameters, lr, betas=betas, eps=self.eps, fused=True)
 
     def start(self, game: Game) -> Play:
         """Returns Adam, ready to play ``game``."""
-        rates = each(self.lr, game, "lr")
-        optimizers: Mapping[str, Optimizer] = {
-            name: TorchAdam(
-                player.parameters(),
-                rates[name],
-                betas=(self.beta1, self.beta2),
-                eps=self.eps,
-                fused=True,
-            )
-            for name, player in game.players.items()
-        }
-        return Alternating(game, optimizers, each(self.steps, game, "steps"), self.clip)
+        return begin(
+            game,
+            self.optimizer,
+            lr=self.lr,
+            clip=self.clip,
+            steps=self.steps,
+            mode=self.mode,
+        )

@@ -1,0 +1,57 @@
+"""Optimism: each step counts double, less the one before it."""
+
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from gantlet.core.game import Game
+from gantlet.core.solver import Losses, Play
+from gantlet.games.based import Based
+from gantlet.games.descent import Descent
+from gantlet.games.vectors import Look, Parameters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+@final
+class Optimistic(Based):
+    """Optimistic gradient descent: players expect the next gradient to change as the last did.
+
+    With ``d`` the step that the base would make, ``w + 2 d - last d``. On Adam this is Optimistic
+    Adam. The first step has no last one and is twice as long.
+
+    Source: Daskalakis et al., 2018, https://arxiv.org/abs/1711.00141, section 2 and Algorithm 1.
+    """
+
+    @override
+    def start(self, game: Game) -> Play:
+        parameters = Parameters(game)
+        return _Optimistic(parameters, self.descent(parameters))
+
+
+@final
+class _Optimistic(Play):
+    def __init__(self, parameters: Parameters, descent: Descent) -> None:
+        self._parameters = parameters
+        self._descent = descent
+        self._last = torch.zeros_like(parameters.read())
+
+    @override
+    def step(self, batch: Tensor, *, rng: torch.Generator) -> Losses:
+        gradient, losses = self._parameters.gradient(Look(batch, rng=rng))
+        step = self._descent(gradient)
+        self._parameters.move(2 * step - self._last)
+        # A tensor of its own: were it a buffer of the gradient, zeroing gradients would undo it.
+        self._last = step
+        return losses
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        return {"descent": self._descent.state_dict(), "last": self._last}
+
+    @override
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._descent.load_state_dict(state["descent"])
+        self._last = state["last"]

@@ -1,0 +1,59 @@
+"""Extragradient from the past: look ahead along the last step, for half the price."""
+
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from gantlet.core.game import Game
+from gantlet.core.solver import Losses, Play
+from gantlet.games.based import Based
+from gantlet.games.descent import Descent
+from gantlet.games.vectors import Look, Parameters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+@final
+class PastExtragradient(Based):
+    """Extragradient that looks ahead by the last gradient instead of a new one.
+
+    With ``F`` the players' gradients, ``w' = w - lr F(last w')``, then ``w - lr F(w')``: one
+    gradient, one batch for each step. The first step looks from where it stands.
+
+    Source: Popov, 1980; Gidel et al., 2019, https://arxiv.org/abs/1802.10551, section 4.2.
+    Differs from the paper: on Adam, it looks ahead by the whole last step, and the moments see
+    each gradient once.
+    """
+
+    @override
+    def start(self, game: Game) -> Play:
+        parameters = Parameters(game)
+        return _PastExtragradient(parameters, self.descent(parameters))
+
+
+@final
+class _PastExtragradient(Play):
+    def __init__(self, parameters: Parameters, descent: Descent) -> None:
+        self._parameters = parameters
+        self._descent = descent
+        self._last = torch.zeros_like(parameters.read())
+
+    @override
+    def step(self, batch: Tensor, *, rng: torch.Generator) -> Losses:
+        ahead = self._parameters.read() + self._last
+        with self._parameters.at(ahead, visit=False):
+            gradient, losses = self._parameters.gradient(Look(batch, rng=rng))
+        self._last = self._descent(gradient)
+        self._parameters.move(self._last)
+        return losses
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        return {"descent": self._descent.state_dict(), "last": self._last}
+
+    @override
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._descent.load_state_dict(state["descent"])
+        self._last = state["last"]
