@@ -17,12 +17,14 @@ def f(t):
 CRITIC = {
     "relativistic": (f(-1.5) + f(2.0)) / 2,
     "ns": (f(-2.0) + f(1.0)) / 2 + (f(0.5) + f(1.0)) / 2,
+    "minimax": (f(-2.0) + f(1.0)) / 2 + (f(0.5) + f(1.0)) / 2,
     "hinge": (0.0 + 2.0) / 2 + (1.5 + 2.0) / 2,
     "wgan": 0.75 - 0.5,
 }
 GENERATOR = {
     "relativistic": (f(1.5) + f(-2.0)) / 2,
     "ns": (f(-0.5) + f(-1.0)) / 2,
+    "minimax": -(f(0.5) + f(1.0)) / 2,
     "hinge": -0.75,
     "wgan": -0.75,
 }
@@ -56,6 +58,7 @@ def test_gradient_of_the_generator_is_that_of_its_formula(name):
     slopes = {
         "relativistic": -torch.sigmoid(REAL - FAKE),
         "ns": -torch.sigmoid(-FAKE),
+        "minimax": -torch.sigmoid(FAKE),
         "hinge": -torch.ones(2),
         "wgan": -torch.ones(2),
     }
@@ -89,7 +92,8 @@ def test_dirac_gan_pulls_as_mescheder_says(name, theta, psi):
     weight = {"hinge": 1.0, "wgan": 1.0}.get(name)
     c = torch.tensor(theta * psi)
     assert critic_slope.item() == pytest.approx(theta * (weight or torch.sigmoid(c).item()))
-    assert generator_slope.item() == pytest.approx(-psi * (weight or torch.sigmoid(-c).item()))
+    pull = torch.sigmoid(c if name == "minimax" else -c).item()
+    assert generator_slope.item() == pytest.approx(-psi * (weight or pull))
 
 
 def field(rules, theta, psi):

@@ -12,7 +12,7 @@ def list_(kind: str | None = None, /, *, json: Flag = False) -> int:
     """List the components of a kind, or of all.
 
     Args:
-        kind: families, solvers, datasets, features, metrics, probes or studies.
+        kind: families, solvers, datasets, features, metrics, probes, toys or studies.
         json: Print one JSON object.
     """
     from json import dumps

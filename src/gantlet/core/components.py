@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from gantlet.core.family import Family, Fitted
     from gantlet.core.measure import Extractor, Metric, Probe, TrainMetric
     from gantlet.core.solver import Solver
+    from gantlet.core.toy import Toy
 
 families: "Registry[Family | Fitted]" = Registry("family", "gantlet.families")
 solvers: "Registry[Solver]" = Registry("solver", "gantlet.solvers")
@@ -16,6 +17,7 @@ datasets: "Registry[Dataset]" = Registry("data set", "gantlet.datasets")
 extractors: "Registry[Extractor]" = Registry("extractor", "gantlet.features")
 metrics: "Registry[Metric | TrainMetric]" = Registry("metric", "gantlet.metrics")
 probes: "Registry[Probe]" = Registry("probe", "gantlet.probes")
+toys: "Registry[Toy]" = Registry("toy game", "gantlet.toys")
 studies: "Registry[Any]" = Registry("study", "gantlet.studies")
 
 REGISTRIES: "dict[str, Registry[Any]]" = {
@@ -25,6 +27,7 @@ REGISTRIES: "dict[str, Registry[Any]]" = {
     "features": extractors,
     "metrics": metrics,
     "probes": probes,
+    "toys": toys,
     "studies": studies,
 }
 """Every registry by the name of what it holds, in the plural."""

@@ -37,9 +37,9 @@ class Rules:
         """Returns what the critic minimises, penalty included, a scalar.
 
         ``real`` and ``fake``, shapes ``(n, ...)``, count as given: nothing behind them is
-        differentiated, unless the loss is to be ``coupled`` to what made them. With ``F`` the cost of the critic's forward pass on one sample, value and
-        gradient cost at most 6 F for a pair without penalty, 9 F with one of R1 and R2, 12 F
-        with both.
+        differentiated, unless the loss is to be ``coupled`` to what made them. With ``F`` the cost
+        of the critic's forward pass on one sample, value and gradient cost at most 6 F for a pair
+        without penalty, 9 F with one of R1 and R2, 12 F with both.
         """
         judge = Judged.along if coupled else Judged.by
         seen, made = judge(critic, real), judge(critic, fake)

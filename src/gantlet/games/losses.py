@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import relu, softplus
 from typing_extensions import override
 
-LossName = Literal["relativistic", "ns", "hinge", "wgan"]
+LossName = Literal["relativistic", "ns", "minimax", "hinge", "wgan"]
 
 
 class AdversarialLoss(abc.ABC):
@@ -70,6 +70,23 @@ class NonSaturating(AdversarialLoss):
 
 
 @final
+class Minimax(AdversarialLoss):
+    """The original game as it was first written: the generator descends what the critic climbs.
+
+    Source: Goodfellow et al., 2014, https://arxiv.org/abs/1406.2661, eq. 1. Its generator learns
+    little from a critic that is sure; ``NonSaturating`` is what is trained.
+    """
+
+    @override
+    def critic(self, real: Tensor, fake: Tensor) -> Tensor:
+        return softplus(-real).mean() + softplus(fake).mean()
+
+    @override
+    def generator(self, real: Tensor, fake: Tensor) -> Tensor:
+        return -softplus(fake).mean()
+
+
+@final
 class Hinge(AdversarialLoss):
     """The critic stops caring once it separates by a margin of 1 on either side.
 
@@ -105,6 +122,7 @@ class Wasserstein(AdversarialLoss):
 LOSSES: Mapping[LossName, AdversarialLoss] = {
     "relativistic": Relativistic(),
     "ns": NonSaturating(),
+    "minimax": Minimax(),
     "hinge": Hinge(),
     "wgan": Wasserstein(),
 }

@@ -1,0 +1,60 @@
+"""What one step of a solver does to small displacements, linearised at one point."""
+
+from collections.abc import Mapping
+from typing import final
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from gantlet.games.linear import Linear
+
+
+@final
+class InTurn(Linear):
+    """Players who move one after the other, each against what the others have just become.
+
+    ``prod_p (I + R E_p J)^moves``, where ``E_p`` keeps the rows of a player and ``R`` holds the
+    rate of every parameter. (Moved all at once, they give ``I + R J``.)
+
+    Args:
+        inner: ``J``.
+        rates: The diagonal of ``R``, shape ``(size,)``.
+        players: Which rows are whose, in order of play.
+        moves: How often each moves in one step.
+    """
+
+    def __init__(
+        self,
+        inner: Linear,
+        rates: Tensor,
+        players: Mapping[str, slice],
+        moves: Mapping[str, int],
+    ) -> None:
+        self._inner = inner
+        masks = {p: torch.zeros_like(rates) for p in players}
+        for player, where in players.items():
+            masks[player][where] = rates[where]
+        self._turns = [masks[p].to(inner.like) for p in players for _ in range(moves[p])]
+
+    @property
+    @override
+    def size(self) -> int:
+        return self._inner.size
+
+    @property
+    @override
+    def like(self) -> Tensor:
+        return self._inner.like
+
+    @override
+    def apply(self, u: Tensor) -> Tensor:
+        for rates in self._turns:
+            u = u + rates * self._inner.apply(u)
+        return u
+
+    @override
+    def transposed(self, u: Tensor) -> Tensor:
+        for rates in reversed(self._turns):
+            u = u + self._inner.transposed(rates * u)
+        return u
