@@ -111,3 +111,13 @@ def test_one_step_multiplies_by_the_exact_factor(text):
 def test_one_step_multiplies_by_the_stated_factor(text):
     digits = len(str(STATED[text]).partition(".")[2])
     assert factor(text) == pytest.approx(STATED[text], abs=0.5 * 10**-digits)
+
+
+@pytest.mark.parametrize("beta", [-0.7, -0.5, -0.3, -0.1])
+def test_negative_momentum_needs_alternation(beta):
+    assert factor(f"sgd:momentum={beta},") < 1 - 1e-4
+    assert factor(f"sgd:momentum={beta},mode=simultaneous,") > 1 + 1e-4
+
+
+def test_positive_momentum_destroys():
+    assert factor("sgd:momentum=0.9,mode=simultaneous,") > factor("sgd:momentum=0.9,") > 1.19

@@ -56,9 +56,8 @@ class _Extragradient(Play):
         parts = batch.chunk(self.batches)
         first = Look(parts[0], rng=rng)
         here, losses = self._parameters.gradient(first)
-        ahead = self._parameters.read() + self._descent(here)
         second = Look(parts[1], rng=rng) if self._fresh else first
-        with self._parameters.at(ahead):
+        with self._parameters.ahead(self._descent(here)):
             there, _ = self._parameters.gradient(second)
         self._parameters.move(self._descent(there))
         return losses

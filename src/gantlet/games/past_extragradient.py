@@ -42,8 +42,7 @@ class _PastExtragradient(Play):
 
     @override
     def step(self, batch: Tensor, *, rng: torch.Generator) -> Losses:
-        ahead = self._parameters.read() + self._last
-        with self._parameters.at(ahead, visit=False):
+        with self._parameters.ahead(self._last, visit=False):
             gradient, losses = self._parameters.gradient(Look(batch, rng=rng))
         self._last = self._descent(gradient)
         self._parameters.move(self._last)

@@ -72,15 +72,15 @@ class Parameters:
             parameter.add_(part)
 
     @contextmanager
-    def at(self, place: Tensor, *, visit: bool = True) -> Generator[None]:
-        """Puts the players at ``place``, and afterwards exactly where they were.
+    def ahead(self, step: Tensor, *, visit: bool = True) -> Generator[None]:
+        """Moves the players by ``step``, and afterwards puts them back exactly.
 
         Buffers, such as running means of networks, are put back too, unless this is no ``visit``
         but the one look of a step, from which they are to learn.
         """
         home = self.read()
         buffers = [b.clone() for b in self._buffers()] if visit else []
-        self.write(place)
+        self.write(home + step)
         try:
             yield
         finally:
