@@ -59,10 +59,14 @@ class Minimax(Game):
     def loss(self, player: str, batch: Tensor, *, rng: torch.Generator) -> Tensor:
         if player not in self.players:
             raise unknown("player", player, self.players)
+        value = self.value(batch, rng=rng)
+        return -value if player == "critic" else value
+
+    def value(self, batch: Tensor, *, rng: torch.Generator) -> Tensor:
+        """Returns ``worth`` on real samples and as many of the generator's, a scalar."""
         z = self._model.prior(len(batch), rng=rng)
         real, fake = (self._seen(x, rng) for x in (batch, self._model.decode(z)))
-        value = worth(self._game.critic(real), self._game.critic(fake))
-        return -value if player == "critic" else value
+        return worth(self._game.critic(real), self._game.critic(fake))
 
     def _seen(self, x: Tensor, rng: torch.Generator) -> Tensor:
         """Returns samples as a critic may see them: the round ones of levels with noise."""
