@@ -1,0 +1,113 @@
+"""Many plays in one program take the steps that the solvers take, one by one."""
+
+import pytest
+import torch
+
+from gantlet.core.components import solvers
+from gantlet.core.rng import Rng
+from gantlet.games.field import GameField
+from gantlet.games.toys import moves
+from gantlet.games.toys.ensemble import Ensemble
+from gantlet.games.toys.lgq import Lgq
+from gantlet.games.toys.linear_mixture import LinearMixture
+from gantlet.games.toys.quadratic import LinearGenerator, QuadraticCritic
+from gantlet.games.toys.sampled import Sampled, energy_goal, gaussian_goal
+from gantlet.games.vectors import Look
+
+COVARIANCE = torch.tensor([[1.0, 0.3], [0.3, 0.6]], dtype=torch.float64)
+EMPTY = torch.zeros(1, 0, dtype=torch.float64)
+H = 0.05
+PAIRS = {
+    f"sgd:lr={H},mode=simultaneous": (moves.Euler(), 1),
+    f"sgd:lr={H}": (moves.InTurn(first=3), 1),
+    f"extragradient:base=sgd,lr={H},fresh=false": (moves.Extragradient(), 1),
+    f"optimistic:base=sgd,lr={H}": (moves.Optimistic(), 1),
+    f"lookahead:base=sgd,lr={H},k=6,mode=simultaneous": (moves.Lookahead(), 6),
+    f"consensus:base=sgd,lr={H},gamma=0.3": (moves.Euler(moves.Consensus(0.3)), 1),
+    f"sga:base=sgd,lr={H},gamma=0.7,align=false": (moves.Euler(moves.Adjusted(0.7)), 1),
+    f"crossing-the-curl:base=sgd,lr={H}": (moves.Euler(moves.crossing_the_curl), 1),
+    f"crossing-the-curl:base=sgd,lr={H},whole=true": (moves.Euler(moves.looking_ahead), 1),
+}
+
+
+def normal(*shape, name="test"):
+    return torch.randn(*shape, generator=Rng(0).stream(name), dtype=torch.float64)
+
+
+def drawn(gamma=0.5):
+    generator, critic = LinearGenerator(2, 2, is_shifted=True), QuadraticCritic(2, is_tilted=True)
+    goal = gaussian_goal(generator, torch.zeros(2).double(), COVARIANCE)
+    return Sampled(generator, critic, latent=2, goal=goal, gamma=gamma)
+
+
+@pytest.mark.parametrize("solver", PAIRS)
+def test_a_move_is_the_step_of_the_solver(solver):
+    move, inner = PAIRS[solver]
+    game = Lgq(COVARIANCE, gamma=0.2)
+    ensemble = Ensemble(game)
+    z = 0.7 * normal(3, 7)
+    rates = ensemble.rates({"critic": H, "generator": H})
+    nothing = z.new_empty(3, 0)
+    step, memory = ensemble.program(move, z, rates, nothing, nothing)
+    ends = z
+    for _ in range(5):
+        ends, memory = step(ends, memory, nothing, nothing)
+    for start, end in zip(z, ends, strict=True):
+        ensemble.place(start)
+        play = solvers.make(solver).start(game)
+        for _ in range(5 * inner):
+            play.step(EMPTY, rng=Rng(0).stream("noise"))
+        assert torch.allclose(Ensemble(game).now, end, rtol=1e-12, atol=1e-13)
+
+
+def test_a_move_on_samples_is_the_step_of_the_solver():
+    game = drawn()
+    ensemble = Ensemble(game)
+    z = 0.5 * normal(2, len(ensemble.now))
+    x = normal(2, 16, 2, name="data")
+    # What a solver's look at a batch draws from this stream.
+    look = Look(x[0], rng=Rng(0).stream("noise"))
+    noise = game.noise(16, rng=look.rng()).expand(2, -1, -1)
+    rates = ensemble.rates({"critic": 2 * H, "generator": H})
+    move = moves.Euler(moves.crossing_the_curl)
+    step, memory = ensemble.program(move, z, rates, x, noise)
+    ends, _ = step(z, memory, x, noise)
+    for start, end, batch in zip(z, ends, x, strict=True):
+        ensemble.place(start)
+        play = solvers.make(f"crossing-the-curl:base=sgd,lr={2 * H}+{H}").start(game)
+        play.step(batch, rng=Rng(0).stream("noise"))
+        assert torch.allclose(Ensemble(game).now, end, rtol=1e-10, atol=1e-12)
+
+
+def test_the_jacobian_is_that_of_the_field_of_games():
+    game = drawn()
+    ensemble = Ensemble(game)
+    z, x, rng = 0.5 * normal(len(ensemble.now)), normal(16, 2), Rng(0).stream("noise")
+    ensemble.place(z)
+    other = GameField(game, x, rng=rng)
+    mine = ensemble.jacobian(z, x, game.noise(16, rng=Rng(0).stream("noise")))
+    assert torch.allclose(other.position, z)
+    assert torch.allclose(other.jacobian.dense(), mine, atol=1e-10)
+
+
+def test_a_mixture_of_linear_generators_uses_each_as_often():
+    mixture = LinearMixture(2, 3, 2)
+    mixture.shift.data = torch.tensor([[9.0, 0.0], [0.0, 9.0], [-9.0, 0.0]]).double()
+    mixture.scale.data *= 0.1
+    noise = normal(3000, 3)
+    x = mixture(noise).detach()
+    near = torch.cdist(x, mixture.shift.detach()).argmin(1)
+    assert (near.bincount() / 1000 - 1).abs().max() < 0.1
+    own = x - mixture.shift.detach()[near]
+    assert torch.allclose(own, 0.1 * noise[:, 1:])
+    more = normal(1000, 3, name="more")
+    same = energy_goal(mixture, more, x, 2.0)().detach()
+    other = energy_goal(mixture, more, 2 * x, 2.0)().detach()
+    assert abs(float(same)) < 0.05 < 0.5 < float(other)
+
+
+def test_rates_and_sizes_are_by_player():
+    ensemble = Ensemble(Lgq(COVARIANCE))
+    assert ensemble.sizes == {"critic": 3, "generator": 4}
+    rates = ensemble.rates({"critic": 2.0, "generator": 1.0})
+    assert rates.tolist() == [2.0] * 3 + [1.0] * 4
