@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gantlet.core.estimate import Estimate
     from gantlet.core.rng import Rng
     from gantlet.core.space import Space
-    from gantlet.exec.api import compare, conduct, evaluate, load_model, load_report
+    from gantlet.exec.api import compare, conduct, converge, evaluate, load_model, load_report
 
 __version__ = "0.1.0"
 
@@ -28,6 +28,7 @@ __all__ = [
     "UserError",
     "compare",
     "conduct",
+    "converge",
     "evaluate",
     "load_model",
     "load_report",
@@ -41,6 +42,7 @@ _HOMES = {
     "UserError": "gantlet.core.errors",
     "compare": "gantlet.exec.api",
     "conduct": "gantlet.exec.api",
+    "converge": "gantlet.exec.api",
     "evaluate": "gantlet.exec.api",
     "load_model": "gantlet.exec.api",
     "load_report": "gantlet.exec.api",

@@ -81,6 +81,19 @@ COMMANDS = (
 """,
     ),
     Words(
+        "converge",
+        "Say whether a training converges, and if not, what would help.",
+        "Trains a model (or looks at a run with snapshots, or plays a toy game) and says whether "
+        "it converges, rotates, diverges or is stuck; with eigenvalues of the game's Jacobian, "
+        "rotation, curvature, the largest stable step and delay, the duality gap, and advice with "
+        "what it is predicted to change. --try follows the first advice and shows both.",
+        """
+  gantlet converge gan:loss=wgan,penalty=none --data digits --steps 600 --try
+  gantlet converge runs/gan@gan#0
+  gantlet converge dirac:loss=wgan --steps 1000 --try
+""",
+    ),
+    Words(
         "sample",
         "Draw samples from a trained model.",
         "",

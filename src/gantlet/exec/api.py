@@ -16,6 +16,7 @@ from gantlet.store.run import Run, folder_of
 from gantlet.studies.base import Study
 from gantlet.studies.compare import METRICS, Compare, with_usual
 from gantlet.studies.contest import restore
+from gantlet.studies.converge import Converge
 from gantlet.studies.evaluation import Evaluate
 from gantlet.studies.evaluation.sets import Asked
 from gantlet.studies.evaluation.sets import forget as forget_sets
@@ -157,6 +158,57 @@ def evaluate(
     )
     forget_sets()
     folder = Path(out) if out is not None else folder_of("evaluate", study.question())
+    return conduct(study, folder, threads=threads, device=device)
+
+
+def converge(
+    model: str,
+    *,
+    data: str = "digits",
+    budget: Budget | None = None,
+    seed: int = 0,
+    solver: str = "auto",
+    batch: int = 128,
+    retry: bool = False,
+    data_seed: int = 0,
+    threads: int = 1,
+    device: str = "cpu",
+    out: str | Path | None = None,
+) -> Report:
+    """Says whether a training converges, and what would help; see ``gantlet converge``.
+
+    Calling it again with the same question and folder resumes.
+
+    Args:
+        model: A family or toy game in written form, or a training with snapshots as
+            ``RUN@MODEL#SEED``.
+        data: Data set in written form.
+        budget: What training may spend; 2e11 FLOPs by default, 1000 steps for a toy game.
+        seed: From which every random number follows.
+        solver: How the players move; ``auto`` is what suits the family.
+        batch: Samples in a batch.
+        retry: Whether to train again with the first advice followed, and show both.
+        data_seed: From which the splits follow.
+        threads: Threads to use.
+        device: Where models are trained and measured.
+        out: Run folder; one below runs/ if none is given.
+
+    Raises:
+        UserError: If the question cannot be asked, or the folder holds another one.
+    """
+    study = Converge(
+        model=model,
+        data=data,
+        budget=budget or Budget(flops=2e11),
+        seed=seed,
+        solver=solver,
+        batch=batch,
+        retry=retry,
+        data_seed=data_seed,
+        threads=threads,
+        device=device,
+    )
+    folder = Path(out) if out is not None else folder_of("converge", study.question())
     return conduct(study, folder, threads=threads, device=device)
 
 

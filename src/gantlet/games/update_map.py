@@ -58,3 +58,69 @@ class InTurn(Linear):
         for rates in reversed(self._turns):
             u = u + self._inner.transposed(rates * u)
         return u
+
+
+@final
+class Damped(Linear):
+    """``J - gamma J^T J``: the field after consensus has been added, near an equilibrium.
+
+    Source: Mescheder et al., 2017, https://arxiv.org/abs/1705.10461.
+
+    Args:
+        inner: ``J``.
+        gamma: The weight of consensus.
+    """
+
+    def __init__(self, inner: Linear, gamma: float) -> None:
+        self._inner = inner
+        self._gamma = gamma
+
+    @property
+    @override
+    def size(self) -> int:
+        return self._inner.size
+
+    @property
+    @override
+    def like(self) -> Tensor:
+        return self._inner.like
+
+    @override
+    def apply(self, u: Tensor) -> Tensor:
+        image = self._inner.apply(u)
+        return image - self._gamma * self._inner.transposed(image)
+
+    @override
+    def transposed(self, u: Tensor) -> Tensor:
+        square = self._inner.transposed(self._inner.apply(u))
+        return self._inner.transposed(u) - self._gamma * square
+
+
+@final
+class Less(Linear):
+    """A map less the identity.
+
+    Args:
+        inner: The map.
+    """
+
+    def __init__(self, inner: Linear) -> None:
+        self._inner = inner
+
+    @property
+    @override
+    def size(self) -> int:
+        return self._inner.size
+
+    @property
+    @override
+    def like(self) -> Tensor:
+        return self._inner.like
+
+    @override
+    def apply(self, u: Tensor) -> Tensor:
+        return self._inner.apply(u) - u
+
+    @override
+    def transposed(self, u: Tensor) -> Tensor:
+        return self._inner.transposed(u) - u

@@ -1,0 +1,251 @@
+"""The numbers of a game at one point."""
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from gantlet.core.estimate import Estimate
+from gantlet.core.game import Game
+from gantlet.core.rng import Rng
+from gantlet.core.trial import Trial
+from gantlet.games.duality import duality_gap
+from gantlet.games.field import GameField
+from gantlet.games.linear import Preconditioned
+from gantlet.games.path import Path, path_angle
+from gantlet.games.rotation import Rotation, rotation
+from gantlet.games.second_moments import second_moments
+from gantlet.games.spectrum import Spectrum, ends, leading, rightmost
+from gantlet.games.stability import LONGEST, largest_delay, largest_step
+from gantlet.studies.converge.course import Course, Record, State
+from gantlet.studies.converge.forecast import MODES, Forecast, forecast
+from gantlet.studies.converge.pace import Pace
+from gantlet.studies.converge.setting import blank, held_out, is_toy, looked_at, put
+
+# Real samples in the batch at which the field is looked at.
+LOOK = 256
+GROWTH = "growth of the leading modes in one step"
+"""The name of what a solver does to the leading modes."""
+
+# Batches from which second moments are taken.
+_BATCHES = 24
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """A game at one record of a training, ready to be measured.
+
+    Attributes:
+        game: The game.
+        field: Its field at a fixed batch.
+        squares: Second moments of its gradients over batches.
+        pace: How the solver moves, or None where that is not known.
+    """
+
+    game: Game
+    field: GameField
+    squares: Tensor
+    pace: Pace | None
+
+    def modes(self, rng: Rng) -> Spectrum | None:
+        """Returns the leading modes where players move at once, or None if the pace is unknown."""
+        if self.pace is None:
+            return None
+        rates = self.pace.per_parameter(self.field.players, self.squares)
+        change = Preconditioned(self.field.jacobian, rates)
+        return leading(change, MODES, rng=rng.stream("search"))
+
+    def forecast(self, rng: Rng, pace: Pace | None = None) -> Forecast | None:
+        """Returns what a solver, or the one that trained, does to the leading modes here."""
+        chosen = self.pace if pace is None else pace
+        if chosen is None:
+            return None
+        return forecast(self.field, chosen, self.squares, rng=rng.stream("search"))
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosis:
+    """What was measured at one point.
+
+    Attributes:
+        leading: The largest eigenvalues of the Jacobian.
+        rightmost: Those with the largest real part.
+        rotation: How much of the field turns.
+        curvature: Smallest and largest curvature of each player's own loss, None where the
+            search found none.
+        forecast: What the solver does to the leading modes.
+        path: The field between start and end.
+        gap: What players could still gain.
+        numbers: Every estimate by its name.
+    """
+
+    leading: Spectrum
+    rightmost: Spectrum
+    rotation: Rotation
+    curvature: dict[str, tuple[float | None, float | None]]
+    forecast: Forecast | None
+    path: Path
+    gap: Estimate
+    numbers: dict[str, Estimate]
+
+
+def point_of(trial: Trial, course: Course, record: Record) -> Point:
+    """Returns the game of a trial where a record found it, or at the centre of what it circles.
+
+    A toy game that does not settle is looked at where it was on average: what goes round in
+    circles goes round an equilibrium, and second moments are those of the whole circle.
+    """
+    if not course.is_exact:
+        return point_at(trial, record.state, None)
+    half = course.records[len(course.records) // 2 :]
+    velocities = [point_at(trial, r.state, torch.ones(())).field.value() for r in half]
+    squares = torch.stack(velocities).square().mean(0)
+    return point_at(trial, record.state, squares)
+
+
+def centre(course: Course) -> State:
+    """Returns the average of the players over the last half of a training."""
+    half = course.records[len(course.records) // 2 :]
+    return {
+        player: {key: torch.stack([r.state[player][key] for r in half]).mean(0) for key in tensors}
+        for player, tensors in course.last.state.items()
+    }
+
+
+def point_at(trial: Trial, state: State, squares: Tensor | None) -> Point:
+    """Returns the game of a trial with its players in a state.
+
+    Args:
+        trial: What is trained.
+        state: Where its players are.
+        squares: Second moments of gradients; None takes them from batches.
+    """
+    game, toy = blank(trial), is_toy(trial.parts["model"])
+    put(game, state)
+    rng = Rng(trial.seed, trial.parts["device"])
+    x = looked_at(trial, LOOK)
+    field = GameField(game, x, rng=rng.stream("field"), precise=toy)
+    if squares is None:
+        batch = int(trial.parts["batch"])
+        batches = list(torch.split(looked_at(trial, _BATCHES * batch), batch))
+        squares = second_moments(game, batches, rng=rng.stream("squares"))
+    return Point(game=game, field=field, squares=squares, pace=Pace.of(trial.parts["solver"]))
+
+
+def diagnose(trial: Trial, course: Course, point: Point) -> Diagnosis:
+    """Measures a game at a point of its training."""
+    rng, field = Rng(trial.seed, trial.parts["device"]), point.field
+    largest = leading(field.jacobian, 6, rng=rng.stream("search"))
+    size = max(map(abs, largest.values), default=0.0)
+    # A step in which the fastest mode moves by half of itself: far from its own instability.
+    right = (
+        rightmost(field.jacobian, 4, step=0.5 / size, rng=rng.stream("search"))
+        if size
+        else (largest)
+    )
+    turning = rotation(field.jacobian, rng=rng.stream("signs"))
+    curvature = {p: ends(field.hessian(p), rng=rng.stream(f"ends/{p}")) for p in field.players}
+    expected = point.forecast(rng)
+    gap = _gap(trial, point.game, rng)
+    path = path_angle(field, _start(trial, course), field.position)
+    numbers = {
+        **_eigenvalues(largest, right),
+        "rotation share": turning.share,
+        "rotation over attraction": turning.ratio,
+        **_curvatures(curvature),
+        **_growth(expected),
+        **_steps(largest, right, point.modes(rng)),
+        "duality gap": gap,
+    }
+    return Diagnosis(
+        leading=largest,
+        rightmost=right,
+        rotation=turning,
+        curvature=curvature,
+        forecast=expected,
+        path=path,
+        gap=gap,
+        numbers=numbers,
+    )
+
+
+def _start(trial: Trial, course: Course) -> Tensor:
+    game = blank(trial)
+    put(game, course.records[0].state)
+    return GameField(game, looked_at(trial, 1), rng=Rng(0).stream("start")).position.to(
+        torch.float64 if is_toy(trial.parts["model"]) else torch.float32
+    )
+
+
+def _gap(trial: Trial, game: Game, rng: Rng) -> Estimate:
+    if is_toy(trial.parts["model"]):
+        return Estimate.missing("a toy game has no held-out samples")
+    seek, judge = held_out(trial, 2048)
+    batch = min(int(trial.parts["batch"]), len(judge) // 4)
+    return duality_gap(game, seek, judge, steps=100, rng=rng, batch=max(batch, 1))
+
+
+def _found(value: float, residual: float) -> Estimate:
+    return Estimate(
+        value=value, n=1, method=f"at one fixed batch, residual {residual:.1e}: no interval"
+    )
+
+
+def _eigenvalues(largest: Spectrum, right: Spectrum) -> dict[str, Estimate]:
+    numbers: dict[str, Estimate] = {}
+    for name, spectrum in (("leading", largest), ("rightmost", right)):
+        if not spectrum.values:
+            numbers[f"{name} eigenvalue"] = Estimate.missing("the search did not converge")
+            continue
+        value, residual = spectrum.values[0], spectrum.residuals[0]
+        numbers[f"{name} eigenvalue, real part"] = _found(value.real, residual)
+        numbers[f"{name} eigenvalue, imaginary part"] = _found(abs(value.imag), residual)
+    return numbers
+
+
+def _curvatures(
+    curvature: dict[str, tuple[float | None, float | None]],
+) -> dict[str, Estimate]:
+    how = "eigenvalue of the Hessian of the player's own loss at one fixed batch: no interval"
+    return {
+        f"{which} curvature of {player}": Estimate.missing("the search did not converge")
+        if value is None
+        else Estimate(value=value, n=1, method=how)
+        for player, both in curvature.items()
+        for which, value in zip(("smallest", "largest"), both, strict=True)
+    }
+
+
+def _growth(expected: Forecast | None) -> dict[str, Estimate]:
+    if expected is None:
+        return {GROWTH: Estimate.missing("not known of this solver")}
+    how = "predicted from eigenvalues at one fixed batch: no interval"
+    return {GROWTH: Estimate(value=expected.growth, n=1, better="lower", method=how)}
+
+
+def _steps(largest: Spectrum, right: Spectrum, modes: Spectrum | None) -> dict[str, Estimate]:
+    none = "no mode decays, or one only turns"
+    falling = [value for value in (*largest.good(), *right.good()) if value.real < 0]
+    numbers = {"largest stable step of plain descent": _predicted(largest_step(falling), none)}
+    if modes is None:
+        return numbers
+    decaying = [s for s in modes.values if s.real < 0]
+    held = [s for s in decaying if abs(1 + s) < 1]
+    delay = largest_delay(held, 1.0) if held else None
+    return {
+        **numbers,
+        "largest stable step, in steps of now": _predicted(largest_step(decaying), none),
+        "largest stable delay": _predicted(delay, "no leading mode decays", "steps"),
+    }
+
+
+def _predicted(value: float | None, why: str, unit: str = "1") -> Estimate:
+    if value is None:
+        return Estimate.missing(why, unit=unit)
+    how = "predicted from eigenvalues left of the axis, players moving at once: no interval"
+    if unit == "steps" and value >= LONGEST:
+        how += f"; {LONGEST} or more"
+    return Estimate(value=float(value), n=1, unit=unit, method=how)
