@@ -1,15 +1,17 @@
 """KID and the energy distance: one U-statistic, two kernels."""
 
 import math
+from typing import final
 
 import pytest
 import torch
 from scipy.stats import energy_distance as by_scipy
 
 from gantlet.core.rng import Rng
-from gantlet.metrics import discrepancy as module
+from gantlet.metrics import kernel_sums
 from gantlet.metrics.discrepancy import discrepancy
 from gantlet.metrics.energy import Energy, energy_distance
+from gantlet.metrics.inputs import Standard
 from gantlet.metrics.kid import Kid, kernel_distance
 
 
@@ -60,7 +62,8 @@ def test_energy_equals_a_loop_over_all_pairs():
 def test_blocks_do_not_change_the_number(monkeypatch):
     x, y = draw()
     whole = kernel_distance(x, y, rng=rng()), energy_distance(x, y, rng=rng())
-    monkeypatch.setattr(module, "_TILE", {"cpu": 7})
+    monkeypatch.setattr(kernel_sums, "_TILE", {"cpu": 7})
+    monkeypatch.setattr(kernel_sums, "_STRIP", {"cpu": 3})
     parts = kernel_distance(x, y, rng=rng()), energy_distance(x, y, rng=rng())
     for one, other in zip(whole, parts, strict=True):
         assert other.value == pytest.approx(one.value, rel=1e-10)
@@ -123,10 +126,27 @@ def test_kid_keeps_its_digits_under_a_large_mean():
     assert 0 < found.low < found.value < found.high < 3 * found.value
 
 
+@final
+class Linear:
+    def __init__(self, constant=0.0):
+        self.constant = constant
+
+    def of_each(self, z):
+        return z[:, 0]
+
+    def __call__(self, product, of_a, of_b):
+        return product + self.constant
+
+
+def as_they_are(x):
+    return Standard(torch.zeros_like(x[0]), 1.0, x.dtype)
+
+
 def test_a_constant_in_the_kernel_cancels():
     x, y = draw()
-    here = discrepancy(lambda a, b: a @ b.T, x, y, rng=rng())
-    there = discrepancy(lambda a, b: a @ b.T + 5, x, y, rng=rng())
+    here, there = (
+        discrepancy(Linear(constant), x, y, as_they_are(x), rng=rng()) for constant in (0, 5)
+    )
     assert there.value == pytest.approx(here.value, rel=1e-9)
     assert half(there) == pytest.approx(half(here), rel=1e-9)
 
@@ -135,6 +155,5 @@ def test_linear_kernel_is_the_distance_of_means():
     x, y = draw()
     n, m = len(x), len(y)
     expected = (x.mean(0) - y.mean(0)).square().sum() - x.var(0).sum() / n - y.var(0).sum() / m
-    assert discrepancy(lambda a, b: a @ b.T, x, y, rng=rng()).value == pytest.approx(
-        float(expected)
-    )
+    found = discrepancy(Linear(), x, y, as_they_are(x), rng=rng())
+    assert found.value == pytest.approx(float(expected))

@@ -8,6 +8,7 @@ from torch.nn.functional import normalize
 
 from gantlet.core.rng import Rng
 from gantlet.metrics import discrepancy as module
+from gantlet.metrics import kernel_sums
 from gantlet.metrics.cmmd import Cmmd
 from gantlet.metrics.energy import Energy, energy_distance
 from gantlet.metrics.kid import Kid, kernel_distance
@@ -119,7 +120,7 @@ def test_groups_change_sides_as_their_samples_would(monkeypatch):
     monkeypatch.setattr(module, "_PERMUTATIONS", 8)
     monkeypatch.setattr(module, "_GROUPED", 10)
     monkeypatch.setattr(module, "_GROUP", 4)
-    monkeypatch.setattr(module, "_TILE", {"cpu": 9})
+    monkeypatch.setattr(kernel_sums, "_TILE", {"cpu": 9})
     x, y = draw(21, 30)
     order, other = module._orders(21, 30, rng(), x.device, shuffled=True)
     stream = rng()

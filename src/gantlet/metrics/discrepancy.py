@@ -1,21 +1,19 @@
 """The kernel two-sample statistic that KID, MMD, CMMD and the energy distance share."""
 
 from abc import abstractmethod
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import ClassVar, Protocol, final
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 from typing_extensions import override
 
 from gantlet.core.estimate import Better, Estimate
 from gantlet.core.measure import Sees
 from gantlet.metrics.influence import Side, detailed
-from gantlet.metrics.inputs import checked, too_few
+from gantlet.metrics.inputs import Standard, checked, too_few
 from gantlet.metrics.intervals import Variance
+from gantlet.metrics.kernel_sums import Kernel, Sums, kernel_sums
 from gantlet.metrics.paired import Detailed, Paired
 
 METHOD = (
@@ -27,17 +25,6 @@ _PERMUTATIONS = 99
 _EXACT = 2**34
 # Permutations of large sets deal groups of so many samples, which takes a 64th of the products.
 _GROUP, _GROUPED = 8, 2000
-# Rows and columns of a piece of the kernel matrix: on a CPU it should stay in the cache.
-_TILE = {"cpu": 768}
-_LARGE_TILE = 4096
-
-
-class Kernel(Protocol):
-    """A symmetric function of two vectors."""
-
-    def __call__(self, a: Tensor, b: Tensor) -> Tensor:
-        """Maps shapes ``(b, d)`` and ``(m, d)`` to a new tensor ``(b, m)``."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,7 +91,13 @@ def precision(x: Tensor, y: Tensor) -> torch.dtype:
 
 
 def discrepancy(
-    kernel: Kernel, x: Tensor, y: Tensor, *, rng: torch.Generator, unit: float = 1.0
+    kernel: Kernel,
+    x: Tensor,
+    y: Tensor,
+    standard: Standard,
+    *,
+    rng: torch.Generator,
+    unit: float = 1.0,
 ) -> Discrepancy:
     """Returns ``E k(x, x') + E k(y, y') - 2 E k(x, y)`` over all pairs of different samples.
 
@@ -124,6 +117,7 @@ def discrepancy(
         kernel: Of two samples.
         x: Shape ``(n, d)``, ``n`` at least 4.
         y: Shape ``(m, d)``, ``m`` at least 4.
+        standard: What the kernel is to see of them.
         rng: Draws the permutations.
         unit: What the kernel is to be multiplied with.
     """
@@ -131,11 +125,11 @@ def discrepancy(
     size = _GROUP if min(n, m) >= _GROUPED else 1
     # Groups must not depend on the order in which samples came, such as class by class.
     places = _orders(n, m, rng, x.device, shuffled=size > 1)
-    x, y = x[places[0]], y[places[1]]
+    x, y = (standard.of(z, place) for z, place in zip((x, y), places, strict=True))
     first, second = (g.to(x) for g in _labels(n, m, size, rng))
-    xx = _sums(kernel, (x, x), (first, first), size)
-    yy = _sums(kernel, (y, y), (second, second), size)
-    xy = _sums(kernel, (x, y), (first, second), size)
+    xx = kernel_sums(kernel, (x, x), (first, first), size)
+    yy = kernel_sums(kernel, (y, y), (second, second), size)
+    xy = kernel_sums(kernel, (x, y), (first, second), size)
     of_xx, of_yy, of_xy = _within(xx), _within(yy), _across(xy)
     shared = 2 * of_xy.interaction / (n * m)
     real, fake = (
@@ -162,82 +156,6 @@ def discrepancy(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Sums:
-    """Sums over a kernel matrix, which is without its diagonal if it is of one set.
-
-    Attributes:
-        rows: Of each row, shape ``(n,)``.
-        columns: Of each column, shape ``(m,)``.
-        squares: Of the squares of all entries.
-        called: Of the entries that a permutation calls both of the first set, one for each.
-    """
-
-    rows: Tensor
-    columns: Tensor
-    squares: Tensor
-    called: Tensor
-
-
-def _sums(
-    kernel: Kernel, sets: tuple[Tensor, Tensor], labels: tuple[Tensor, Tensor], size: int
-) -> _Sums:
-    """Sums over the kernel of two sets; if they are one, over half of it.
-
-    The labels tell of each group of ``size`` samples which permutations call it the first set.
-    """
-    (x, y), (g, h) = sets, labels
-    same = x is y
-    rows = x.new_zeros(len(x), dtype=torch.float64)
-    columns = rows if same else rows.new_zeros(len(y))
-    squares, called = rows.new_zeros(()), rows.new_zeros(g.shape[1])
-    for i, j in _tiles(len(x), len(y), x.device, size, same=same):
-        once = same and i == j
-        left = x[i]
-        k = kernel(left, left if once else y[j])
-        if once:
-            k.diagonal().zero_()
-        times = 2 if same and not once else 1
-        rows[i] += k.sum(1, dtype=torch.float64)
-        if not once:
-            columns[j] += k.sum(0, dtype=torch.float64)
-        squares += times * k.flatten().dot(k.flatten())
-        a, b = (slice(s.start // size, -(-s.stop // size)) for s in (i, j))
-        called += times * torch.linalg.vecdot(g[a], _grouped(k, size) @ h[b], dim=0)
-    return _Sums(rows, columns, squares, called)
-
-
-def _grouped(k: Tensor, size: int) -> Tensor:
-    """Returns the sums of ``k`` over groups of rows and columns; the last may be short."""
-    if size == 1:
-        return k
-    short = [-length % size for length in k.shape]
-    whole = pad(k, (0, short[1], 0, short[0])) if any(short) else k
-    tall = whole.view(-1, size, whole.shape[1]).sum(1)
-    return tall.view(len(tall), -1, size).sum(2)
-
-
-def _tiles(
-    n: int, m: int, device: torch.device, size: int, *, same: bool
-) -> Iterator[tuple[slice, slice]]:
-    """Yields pieces that cover a matrix, or its upper half, and cut no group."""
-    most = _TILE.get(device.type, _LARGE_TILE)
-    for i in _even(n, most, size):
-        for j in _even(m, most, size):
-            if not same or i.start <= j.start:
-                yield i, j
-
-
-def _even(n: int, most: int, size: int) -> list[slice]:
-    """Returns slices that cover ``range(n)``, of about equal length, ``most`` or less.
-
-    All but the last end at a multiple of ``size``.
-    """
-    count = -(-n // (most - size + 1))
-    ends = [n * k // count // size * size for k in range(count)]
-    return [slice(a, b) for a, b in pairwise([*ends, n])]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class _Parts:
     """A kernel matrix as mean + row effect + column effect + interaction.
 
@@ -250,7 +168,7 @@ class _Parts:
     interaction: Tensor
 
 
-def _within(sums: _Sums) -> _Parts:
+def _within(sums: Sums) -> _Parts:
     """Takes apart the kernel of a set with itself, without the diagonal."""
     n = len(sums.rows)
     mean = sums.rows.sum() / (n * (n - 1))
@@ -260,7 +178,7 @@ def _within(sums: _Sums) -> _Parts:
     return _Parts(mean, effect, effect, left.clamp_min(0) / (n * (n - 3)))
 
 
-def _across(sums: _Sums) -> _Parts:
+def _across(sums: Sums) -> _Parts:
     """Takes apart the kernel of one set with the other."""
     n, m = len(sums.rows), len(sums.columns)
     mean = sums.rows.sum() / (n * m)
@@ -294,7 +212,7 @@ def _labels(n: int, m: int, size: int, rng: torch.Generator) -> tuple[Tensor, Te
     return first, second
 
 
-def _permuted(xx: _Sums, yy: _Sums, xy: _Sums, labels: Tensor) -> Tensor:
+def _permuted(xx: Sums, yy: Sums, xy: Sums, labels: Tensor) -> Tensor:
     """Returns the statistic of each permutation."""
     n, m = len(xy.rows), len(xy.columns)
     rows = torch.cat([xx.rows + xy.rows, yy.rows + xy.columns])

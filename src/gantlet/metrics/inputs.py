@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import final
 
 import torch
 from torch import Tensor
@@ -116,21 +118,44 @@ def centre_and_scale(x: Tensor, y: Tensor) -> tuple[Tensor, float]:
     """
     n = len(x) + len(y)
     centre = sum((b.sum(0) / n for z in (x, y) for b in _few_rows(z)), torch.zeros(()).to(x))
-    square = sum(float((b - centre).square_().sum()) for z in (x, y) for b in _few_rows(z))
+    square = sum(
+        float(b.sub_(centre).flatten().dot(b.flatten())) for z in (x, y) for b in _few_rows(z)
+    )
     return centre, math.sqrt(square / (n * x.shape[1])) or 1.0
 
 
-def standard(x: Tensor, centre: Tensor, scale: float, dtype: torch.dtype) -> Tensor:
-    """Returns ``(x - centre) / scale`` in ``dtype``; on the way there in float64, in blocks."""
-    out, start = x.new_empty(x.shape, dtype=dtype), 0
-    for block in _few_rows(x):
-        out[start : start + len(block)] = block.sub_(centre).div_(scale)
-        start += len(block)
-    return out
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Standard:
+    """Moves and scales features, and narrows them if wanted.
+
+    Attributes:
+        centre: What becomes zero, shape ``(d,)``.
+        scale: What becomes one.
+        dtype: What the features are to be afterwards; on the way there they are in float64.
+    """
+
+    centre: Tensor
+    scale: float
+    dtype: torch.dtype
+
+    def of(self, x: Tensor, order: Tensor) -> Tensor:
+        """Returns the rows ``order`` of ``x``, shape ``(n, d)``, in blocks."""
+        out, start = x.new_empty(x.shape, dtype=self.dtype), 0
+        for block in _few_rows(x, order):
+            out[start : start + len(block)] = block.sub_(self.centre).mul_(1 / self.scale)
+            start += len(block)
+        return out
 
 
-def _few_rows(x: Tensor) -> Iterator[Tensor]:
-    """Yields the rows of ``x`` in float64, copied, in blocks that stay in a processor's cache."""
+def _few_rows(x: Tensor, order: Tensor | None = None) -> Iterator[Tensor]:
+    """Yields the rows of ``x`` in float64, in blocks that stay in a processor's cache.
+
+    Copied, each into the same memory as the one before.
+    """
     step = max(1, _CACHED // x.shape[1])
+    room = x.new_empty(min(step, len(x)), x.shape[1], dtype=torch.float64)
     for start in range(0, len(x), step):
-        yield x[start : start + step].to(torch.float64, copy=True)
+        part = slice(start, start + step)
+        taken = x[part] if order is None else x.index_select(0, order[part])
+        yield room[: len(taken)].copy_(taken)

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from gantlet.metrics.blocks import products
 from gantlet.metrics.discrepancy import Discrepancy, KernelMetric, discrepancy, precision
-from gantlet.metrics.inputs import centre_and_scale, standard
+from gantlet.metrics.inputs import Standard, centre_and_scale
 from gantlet.metrics.paired import Detailed
 
 
@@ -42,8 +41,8 @@ def kernel_distance(x: Tensor, y: Tensor, *, rng: torch.Generator) -> Discrepanc
     unit = level + scale**2
     scale = math.sqrt(d * unit)
     kernel = _Cubic((centre / scale).to(dtype), level / unit)
-    x, y = (standard(z, centre, scale, dtype) for z in (x, y))
-    return discrepancy(kernel, x, y, rng=rng, unit=unit**3)
+    standard = Standard(centre, scale, dtype)
+    return discrepancy(kernel, x, y, standard, rng=rng, unit=unit**3)
 
 
 @final
@@ -58,9 +57,10 @@ class _Cubic:
         """Takes the mean of both sets and ``c``, ``mean.mean`` included."""
         self._mean, self._level = mean, level
 
-    def __call__(self, a: Tensor, b: Tensor) -> Tensor:
-        product = products(a, b)
-        change = product + (a @ self._mean)[:, None]
-        change += b @ self._mean
+    def of_each(self, z: Tensor) -> Tensor:
+        return z @ self._mean
+
+    def __call__(self, product: Tensor, of_a: Tensor, of_b: Tensor) -> Tensor:
+        change = (product + of_a[:, None]).add_(of_b)
         cube = change.square().add_(change, alpha=3 * self._level)
         return product.mul_(3 * self._level**2).addcmul_(cube, change)

@@ -12,12 +12,12 @@ from gantlet.metrics.blocks import squared_distances
 from gantlet.metrics.discrepancy import (
     METHOD,
     Discrepancy,
-    Kernel,
     KernelMetric,
     discrepancy,
     precision,
 )
-from gantlet.metrics.inputs import centre_and_scale, standard
+from gantlet.metrics.inputs import Standard, centre_and_scale
+from gantlet.metrics.kernel_sums import OfDistance
 from gantlet.metrics.paired import Detailed
 
 # From how many samples of each set the median distance is taken.
@@ -78,14 +78,22 @@ def gaussian_discrepancy(
         rng: Draws permutations.
         unit: What the kernel is multiplied with.
     """
-    (centre, scale), dtype = centre_and_scale(x, y), precision(x, y)
-    x, y = (standard(z, centre, scale, dtype) for z in (x, y))
-    return discrepancy(_gaussian(bandwidth / scale), x, y, rng=rng, unit=unit)
+    centre, scale = centre_and_scale(x, y)
+    standard = Standard(centre, scale, precision(x, y))
+    return discrepancy(_Gaussian(bandwidth / scale), x, y, standard, rng=rng, unit=unit)
 
 
-def _gaussian(bandwidth: float) -> Kernel:
-    def kernel(a: Tensor, b: Tensor) -> Tensor:
-        # Less 1, which cancels in the statistic and would cost digits where all are near.
-        return squared_distances(a, b).mul_(-0.5 / bandwidth**2).expm1_()
+@final
+class _Gaussian(OfDistance):
+    """``exp(-|a - b|^2 / (2 s^2))``, less 1.
 
-    return kernel
+    Which cancels in the statistic, and would cost digits where all are near.
+    """
+
+    def __init__(self, bandwidth: float) -> None:
+        """Takes ``s``."""
+        self._bandwidth = bandwidth
+
+    @override
+    def of_squares(self, squares: Tensor) -> Tensor:
+        return squares.mul_(-0.5 / self._bandwidth**2).expm1_()
