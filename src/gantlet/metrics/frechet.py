@@ -19,8 +19,9 @@ from gantlet.metrics.spread import Margins, Spread, spread_of
 Covariance = Literal["full", "diagonal", "none"]
 
 _METHOD = (
-    "plain {:.4g}, less its bias by leaving out each sample in turn, in closed form; interval "
-    "from the same, less the second-order part that it counts twice"
+    "plain {:.4g}, less its bias by leaving out each sample in turn, in closed form, to second "
+    "order as for normal features; interval from the same, less the second-order part that it "
+    "counts twice"
 )
 _CAVEAT = "; with less than two samples a feature a little of the bias is left"
 _BIASED = (
@@ -118,6 +119,7 @@ class Fitted:
             return Detailed(
                 Estimate(value=value, n=n, method=method), influences[0], Variance(0.0)
             )
+        value += self._coupling.left_over
         twice = self.second_order(rng)
         sides = (Side(i, t) for i, t in zip(influences, twice, strict=True))
         method = _METHOD.format(self.plain) + _CAVEAT * (self._full and n < 2 * d)

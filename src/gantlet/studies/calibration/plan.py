@@ -6,7 +6,7 @@ from typing import Literal, final
 
 from gantlet.studies.calibration.scenarios import SCENARIOS
 
-Size = Literal["small", "gate", "full"]
+Size = Literal["small", "gate", "frechet", "full"]
 
 BLOCK = 25
 """Replicates of one trial: what is lost when the study is interrupted is at most so much."""
@@ -45,6 +45,10 @@ SCALES: Mapping[Size, Scale] = {
         without=("frechet-infinity", "geometry-score"),
     ),
     "gate": Scale(ns=(1000,), ds=(64,), scenarios=tuple(SCENARIOS), replicates=400, metrics=GATE),
+    # Bias is small beside the spread of the values, so that it takes many replicates to see it.
+    "frechet": Scale(
+        ns=(1000,), ds=(64,), scenarios=tuple(SCENARIOS), replicates=4000, metrics=("frechet",)
+    ),
     "full": Scale(
         ns=(250, 1000, 4000), ds=(8, 64, 512), scenarios=tuple(SCENARIOS), replicates=400
     ),
