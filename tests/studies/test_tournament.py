@@ -13,7 +13,7 @@ from gantlet.exec.api import conduct
 from gantlet.store.run import TrialFolder
 from gantlet.studies.compare import Compare
 from gantlet.studies.tournament import Tournament
-from gantlet.studies.tournament.play import REALS, Player
+from gantlet.studies.tournament.players import REALS, Player
 from gantlet.studies.tournament.ratings import standings
 
 GAN = "gan:width=16,depth=1"

@@ -12,7 +12,8 @@ from gantlet.report.blocks import Caveat, Report, Row, Verdict
 from gantlet.report.numbers import text
 from gantlet.store.run import Run
 from gantlet.studies.answer import facts_of
-from gantlet.studies.tournament.play import REALS, Player
+from gantlet.studies.tournament.equilibrium import MIXTURE, Best, best_mixture
+from gantlet.studies.tournament.players import REALS, Player
 from gantlet.studies.tournament.ratings import CRITIC, Standings, standings
 from gantlet.studies.tournament.views import blocks
 
@@ -31,7 +32,8 @@ def answer(question: Mapping[str, Any], outcomes: Sequence[Outcome], run: Run) -
             facts=facts_of({}, outcomes, run),
             caveats=[Caveat(text=f"There are no ratings: {reason}.")],
         )
-    table = standings(run.folder(outcome.trial).load("scores"))
+    scores = run.folder(outcome.trial).load("scores")
+    table, best = standings(scores), best_mixture(scores)
     agreements = dict(_agreements(table, outcome.scores))
     return Report(
         title=f"Tournament of {len(table.generators) - 1} generators and "
@@ -39,10 +41,10 @@ def answer(question: Mapping[str, Any], outcomes: Sequence[Outcome], run: Run) -
         command="tournament",
         question=question,
         facts=facts_of(_setting(question), outcomes, run),
-        verdicts=list(_verdicts(table, agreements)),
+        verdicts=[*_verdicts(table, agreements), mixing(best, outcome.scores)],
         caveats=list(_caveats(table)),
-        rows=list(_rows(question, table, outcome.scores, agreements)),
-        blocks=list(blocks(table, outcome.scores)),
+        rows=list(_rows(question, table, best, outcome.scores, agreements)),
+        blocks=list(blocks(table, best, outcome.scores)),
         extra={"cycles": [list(c) for c in table.cycles]},
     )
 
@@ -135,6 +137,25 @@ def _transitive(table: Standings) -> Verdict:
     )
 
 
+def mixing(best: Best, distances: Mapping[str, Estimate]) -> Verdict:
+    """Returns what the mixture of generators is that critics find hardest, and what it gains."""
+    told = ", ".join(f"{w:.0%} {g.name}" for g, w in best.generators.items())
+    energy = {p: distances.get(p) for p in (MIXTURE, best.single.name)}
+    far = "; ".join(f"{p} {text(e)}" for p, e in energy.items() if e is not None)
+    if len(best.generators) == 1:
+        claim = f"Mixing generators gains nothing: {told} is hardest for its worst critic."
+    elif is_separated(best.gain) and (best.gain.value or 0.0) > 0:
+        claim = f"Mixing generators gains: {told} is hardest for its worst critic."
+    else:
+        claim = f"Mixing generators is not shown to gain; hardest for its worst critic is {told}."
+    return Verdict(
+        claim=claim,
+        because=f"Win rate against the worst critic, on samples that chose neither: mixture "
+        f"{text(best.mixed)}, {best.single.name} alone {text(best.alone)}, gain "
+        f"{text(best.gain)}. Energy distance: {far}.",
+    )
+
+
 def _caveats(table: Standings) -> Iterator[Caveat]:
     yield Caveat(
         text="Ratings hold within this tournament only: other critics would give others. Critics "
@@ -157,6 +178,7 @@ def _caveats(table: Standings) -> Iterator[Caveat]:
 def _rows(
     question: Mapping[str, Any],
     table: Standings,
+    best: Best,
     distances: Mapping[str, Estimate],
     agreements: Mapping[str, Estimate],
 ) -> Iterator[Row]:
@@ -173,5 +195,12 @@ def _rows(
         yield row(CRITIC + c.name, "Glicko-2 rating", table.streamed(CRITIC + c.name))
     for (g_name, c_name), rate in table.rates.items():
         yield row(g_name, f"win rate against {CRITIC}{c_name}", rate)
+    yield row(MIXTURE, "win rate against its worst critic", best.mixed)
+    yield row(MIXTURE, "gain over the best single generator", best.gain)
+    if MIXTURE in distances:
+        yield row(MIXTURE, "energy (pixels)", distances[MIXTURE])
+    for g, weight in best.generators.items():
+        chosen = Estimate(value=weight, method="linear programme on half of the samples; chosen")
+        yield row(g.name, f"weight in the {MIXTURE}", chosen)
     for name, rho in agreements.items():
         yield row(name, "rho of rating and energy distance", rho)

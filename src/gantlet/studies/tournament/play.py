@@ -1,9 +1,7 @@
 """The matches: every critic scores the samples of every generator."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import final
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -20,42 +18,10 @@ from gantlet.studies.base import Watch
 from gantlet.studies.contest import threads
 from gantlet.studies.sources import features_of, source_of
 from gantlet.studies.tournament.entrants import Course, courses_of, snapshots_of
-
-REALS = "held-out real data"
-"""The player that is real data: test samples, which no critic has seen."""
-
-SCALE = "validation data"
-"""What critics are calibrated on: real samples that they have not learned from."""
-
-JUDGES = " judges "
-"""Stands between critic and player in the names of scores."""
+from gantlet.studies.tournament.equilibrium import MIXTURE, best_mixture, pooled
+from gantlet.studies.tournament.players import JUDGES, REALS, SCALE, Player
 
 _BLOCK = 500
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Player:
-    """A generator or a critic.
-
-    Attributes:
-        course: Of which training.
-        step: After how many steps; None for a final model, or for data.
-    """
-
-    course: str
-    step: int | None = None
-
-    @property
-    def name(self) -> str:
-        """What the report calls it."""
-        return self.course if self.step is None else f"{self.course} @{self.step}"
-
-    @classmethod
-    def named(cls, name: str) -> "Player":
-        """Returns the player of a name."""
-        course, at, step = name.rpartition(" @")
-        return cls(course, int(step)) if at else cls(name)
 
 
 def run_tournament(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
@@ -75,7 +41,8 @@ def run_tournament(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
             scores |= _scores(course, judged)
         folder.save("scores", scores)
         watch(0.8, "measuring distances")
-        return Outcome(trial=trial, scores=_distances(trial, samples))
+        mixed = pooled(samples, best_mixture(scores).generators)
+        return Outcome(trial=trial, scores=_distances(trial, {**samples, MIXTURE: mixed}))
 
 
 def _played(course: Course, n: int, trial: Trial) -> dict[str, Tensor]:
@@ -111,9 +78,3 @@ def _distances(trial: Trial, samples: Mapping[str, Tensor]) -> dict[str, Estimat
         player: Energy().measure(real, seen.extract(x), rng=Rng(trial.seed).stream("distances"))
         for player, x in samples.items()
     }
-
-
-def sorted_players(names: Sequence[str]) -> Iterator[Player]:
-    """Yields players by training and step; real data last."""
-    players = [Player.named(name) for name in dict.fromkeys(names)]
-    yield from sorted(players, key=lambda p: (p.course == REALS, p.course, p.step or 0))

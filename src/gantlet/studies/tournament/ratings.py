@@ -14,7 +14,7 @@ from gantlet.critics.bradley_terry import Bouts, Strengths, bradley_terry
 from gantlet.critics.calibration import ranks
 from gantlet.critics.glicko import Match, Skill, after_round
 from gantlet.critics.matches import cycles, win_rate, wins_of
-from gantlet.studies.tournament.play import JUDGES, REALS, SCALE, Player, sorted_players
+from gantlet.studies.tournament.players import JUDGES, REALS, SCALE, Player, sorted_players
 
 CRITIC = "critic of "
 """Begins the name of a critic, to tell it from the generator of the same step."""

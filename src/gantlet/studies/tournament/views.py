@@ -4,17 +4,19 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from gantlet.core.estimate import Estimate
 from gantlet.report.blocks import Block, Cell, Column, Lines, Section, Series, Table
-from gantlet.studies.tournament.play import REALS, Player
+from gantlet.studies.tournament.equilibrium import Best
+from gantlet.studies.tournament.players import REALS, Player
 from gantlet.studies.tournament.ratings import CRITIC, Standings
 
 _MOST_COLUMNS = 10
 _MOST_CYCLES = 50
 
 
-def blocks(table: Standings, distances: Mapping[str, Estimate]) -> Iterator[Block]:
-    """Yields the main table, the curves, the critics, the win rates and the cycles."""
+def blocks(table: Standings, best: Best, distances: Mapping[str, Estimate]) -> Iterator[Block]:
+    """Yields the main table, the curves, the mixture, the critics, the win rates, the cycles."""
     yield _main(table, distances)
     yield from _curve(table)
+    yield Section(title="The mixture that is hardest to tell", blocks=[_mixture(best)])
     yield Section(title="Critics", blocks=[_critics(table)])
     yield Section(title="Every match", blocks=[_matches(table)])
     if table.cycles:
@@ -63,6 +65,21 @@ def _series(table: Standings, name: str, players: Sequence[Player]) -> Series:
         y=values,
         low=[v if e.low is None else e.low for e, v in zip(found, values, strict=True)],
         high=[v if e.high is None else e.high for e, v in zip(found, values, strict=True)],
+    )
+
+
+def _mixture(best: Best) -> Table:
+    sides = (("generator", best.generators), ("critic", best.critics))
+    return Table(
+        title="Equilibrium of generators and critics",
+        columns=[
+            Column(name="player"),
+            Column(name="side"),
+            Column(name="weight", help="How often it plays."),
+        ],
+        rows=[[p.name, side, weight] for side, own in sides for p, weight in own.items()],
+        note="A linear programme on the win rates of half of the samples; nobody gains by playing "
+        "otherwise. Who is left out plays never.",
     )
 
 
