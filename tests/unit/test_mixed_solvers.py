@@ -46,16 +46,17 @@ def test_a_history_of_one_is_plain_play(base):
 
 
 def test_opponents_are_drawn_evenly_from_the_last_few():
-    """With gradients that tell who the opponent is: d(x y)/dx = y, and y is the step's number."""
+    """With moves that tell who the opponent is: d(x y)/dx = y, and y is the step's number."""
     game = Bilinear(torch.zeros(1), torch.zeros(1))
     x, y = (next(iter(p.parameters())) for p in game.players.values())
-    play = History(base="sgd", lr=(0.0,), last=4, every=2).start(game)
+    play = History(base="sgd", lr=(1.0, 0.0), last=4, every=2).start(game)
     noise, seen = stream(), []
     for step in range(1000):
         with torch.no_grad():
             y.fill_(step)
+        before = float(x.detach())
         play.step(NOTHING, rng=noise)
-        seen.append(int(x.grad))
+        seen.append(int(before - x.detach()))
         assert y == step  # The present ones are back.
     back = [step - y for step, y in enumerate(seen)][10:]
     # Snapshots of odd steps: 1, 3, 5 steps ago before an even step, 2, 4, 6 before an odd one.

@@ -2,16 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, final
+from typing import Annotated, Any, final
 
-from torch import nn
-from torch.optim import Adam as TorchAdam
-from torch.optim import Optimizer
+import torch
+from torch import Tensor
+from typing_extensions import override
 
 from gantlet.core.game import Game
 from gantlet.core.solver import Play
 from gantlet.core.spec import Between
 from gantlet.games.modes import Mode, begin
+from gantlet.games.rules import Rule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,18 +44,63 @@ class Adam:
     steps: tuple[Annotated[int, Between(1)], ...] = (1,)
     mode: Mode = "alternating"
 
-    def optimizer(self, parameters: Sequence[nn.Parameter], lr: float) -> Optimizer:
-        """Returns the optimizer of one player."""
-        betas = (self.beta1, self.beta2)
-        return TorchAdam(parameters, lr, betas=betas, eps=self.eps, fused=True)
+    def rule(self, tensors: Sequence[Tensor], lr: float) -> Rule:
+        """Returns what moves one player."""
+        return Moments(tensors, lr, (self.beta1, self.beta2), self.eps)
 
     def start(self, game: Game) -> Play:
         """Returns Adam, ready to play ``game``."""
-        return begin(
-            game,
-            self.optimizer,
-            lr=self.lr,
-            clip=self.clip,
-            steps=self.steps,
-            mode=self.mode,
+        return begin(game, self.rule, lr=self.lr, clip=self.clip, steps=self.steps, mode=self.mode)
+
+
+@final
+class Moments(Rule):
+    """Adam's moments of some tensors, and its steps.
+
+    Args:
+        tensors: What is moved.
+        lr: Learning rate.
+        betas: Decay of the first and the second moment.
+        eps: Added to the root of the second moment.
+    """
+
+    def __init__(
+        self, tensors: Sequence[Tensor], lr: float, betas: tuple[float, float], eps: float
+    ) -> None:
+        self._tensors = list(tensors)
+        self._lr, self._betas, self._eps = lr, betas, eps
+        self._first = [torch.zeros_like(t) for t in tensors]
+        self._second = [torch.zeros_like(t) for t in tensors]
+        self._steps = torch.zeros((), device=tensors[0].device)
+
+    @override
+    @torch.no_grad()
+    def step(self, gradients: Sequence[Tensor]) -> None:
+        self._steps += 1
+        beta1, beta2 = self._betas
+        # What torch's own Adam comes down to with fused=True.
+        torch._fused_adam_(  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
+            self._tensors,
+            list(gradients),
+            self._first,
+            self._second,
+            [],
+            [self._steps] * len(self._tensors),
+            lr=self._lr,
+            beta1=beta1,
+            beta2=beta2,
+            weight_decay=0.0,
+            eps=self._eps,
+            amsgrad=False,
+            maximize=False,
         )
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        return {"first": self._first, "second": self._second, "steps": self._steps}
+
+    @override
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._first = [t.clone() for t in state["first"]]
+        self._second = [t.clone() for t in state["second"]]
+        self._steps = state["steps"].clone()

@@ -1,16 +1,16 @@
-"""Players move in turn, each with its own optimizer."""
+"""Players move in turn, each by its own rule."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, final
 
 import torch
-from torch import Tensor
-from torch.optim import Optimizer
+from torch import Tensor, nn
 from typing_extensions import override
 
 from gantlet.core.errors import UserError
 from gantlet.core.game import Game
 from gantlet.core.solver import Losses, Play
+from gantlet.games.rules import Rule, clipped
 
 T = TypeVar("T")
 
@@ -35,7 +35,8 @@ class Alternating(Play):
 
     Args:
         game: The game.
-        optimizers: The optimizer of each player.
+        rules: What moves each player.
+        parameters: What is moved, by player.
         moves: How often each player moves in one step.
         clip: Largest norm of a player's gradient, or None.
     """
@@ -43,43 +44,40 @@ class Alternating(Play):
     def __init__(
         self,
         game: Game,
-        optimizers: Mapping[str, Optimizer],
+        rules: Mapping[str, Rule],
+        parameters: Mapping[str, Sequence[nn.Parameter]],
         moves: Mapping[str, int],
         clip: float | None,
     ) -> None:
-        self.game = game
-        self.optimizers = optimizers
-        self.moves = moves
-        self.clip = clip
+        self._game = game
+        self._rules = rules
+        self._parameters = parameters
+        self._moves = moves
+        self._clip = clip
 
     @property
     @override
     def batches(self) -> int:
-        return max(self.moves.values())
+        return max(self._moves.values())
 
     @override
     def step(self, batch: Tensor, *, rng: torch.Generator) -> Losses:
         losses: dict[str, float] = {}
         batches = batch.chunk(self.batches)
-        for name, player in self.game.players.items():
-            parameters = list(player.parameters())
-            for part in batches[: self.moves[name]]:
-                loss = self.game.loss(name, part, rng=rng)
+        for name, parameters in self._parameters.items():
+            for part in batches[: self._moves[name]]:
+                loss = self._game.loss(name, part, rng=rng)
                 # A gradient for this player alone: the others are neither charged nor polluted.
                 gradients = torch.autograd.grad(loss, parameters)
-                for parameter, gradient in zip(parameters, gradients, strict=True):
-                    parameter.grad = gradient
-                if self.clip is not None:
-                    torch.nn.utils.clip_grad_norm_(parameters, self.clip)
-                self.optimizers[name].step()
+                self._rules[name].step(clipped(gradients, self._clip))
                 losses[name] = loss.item()
         return losses
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        return {name: o.state_dict() for name, o in self.optimizers.items()}
+        return {name: rule.state_dict() for name, rule in self._rules.items()}
 
     @override
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        for name, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(state[name])
+        for name, rule in self._rules.items():
+            rule.load_state_dict(state[name])

@@ -8,7 +8,7 @@ from gantlet.core.game import Game
 from gantlet.core.solver import Play
 from gantlet.core.spec import Between
 from gantlet.games.adam import Adam
-from gantlet.games.descent import Descent
+from gantlet.games.descent import Descent, Rules
 from gantlet.games.modes import Mode
 from gantlet.games.sgd import Sgd
 from gantlet.games.vectors import Parameters
@@ -42,7 +42,10 @@ class Based(abc.ABC):
             return Sgd(lr=self.lr, clip=self.clip, mode=mode)
         return Adam(lr=self.lr, beta1=self.beta1, beta2=self.beta2, clip=self.clip, mode=mode)
 
+    def rules(self, parameters: Parameters) -> Rules:
+        """Returns the rules of all players, which move them."""
+        return Rules(parameters, self.alone("simultaneous").rule, self.lr, self.clip)
+
     def descent(self, parameters: Parameters) -> Descent:
-        """Returns the optimizers of all players."""
-        make = self.alone("simultaneous").optimizer
-        return Descent(parameters, make, self.lr, self.clip)
+        """Returns the rule of all players together, which says where it would move them."""
+        return Descent(parameters, self.alone("simultaneous").rule, self.lr, self.clip)

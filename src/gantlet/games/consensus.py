@@ -35,8 +35,9 @@ class Consensus(Based):
     def start(self, game: Game) -> Play:
         parameters = Parameters(game)
 
-        def field(look: Look) -> tuple[Tensor, Losses]:
+        def field(look: Look) -> tuple[list[Tensor], Losses]:
             seen = Curvature(parameters, look, cross=False)
-            return seen.field + self.gamma * seen.transposed(seen.field), seen.losses
+            descended = seen.field + self.gamma * seen.transposed(seen.field)
+            return parameters.views(descended), seen.losses
 
-        return Simultaneous(parameters, self.descent(parameters), field)
+        return Simultaneous(self.rules(parameters), field)

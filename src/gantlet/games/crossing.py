@@ -46,9 +46,9 @@ class CrossingTheCurl(Based):
             )
         parameters = Parameters(game)
 
-        def field(look: Look) -> tuple[Tensor, Losses]:
+        def field(look: Look) -> tuple[list[Tensor], Losses]:
             seen = Curvature(parameters, look)
             product = seen.times if self.whole else seen.twist
-            return -product(seen.field), seen.losses
+            return parameters.views(-product(seen.field)), seen.losses
 
-        return Simultaneous(parameters, self.descent(parameters), field)
+        return Simultaneous(self.rules(parameters), field)

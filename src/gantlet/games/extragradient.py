@@ -10,7 +10,7 @@ from typing_extensions import override
 from gantlet.core.game import Game
 from gantlet.core.solver import Losses, Play
 from gantlet.games.based import Based
-from gantlet.games.descent import Descent
+from gantlet.games.descent import Rules
 from gantlet.games.vectors import Look, Parameters
 
 
@@ -36,14 +36,14 @@ class Extragradient(Based):
     @override
     def start(self, game: Game) -> Play:
         parameters = Parameters(game)
-        return _Extragradient(parameters, self.descent(parameters), fresh=self.fresh)
+        return _Extragradient(parameters, self.rules(parameters), fresh=self.fresh)
 
 
 @final
 class _Extragradient(Play):
-    def __init__(self, parameters: Parameters, descent: Descent, *, fresh: bool) -> None:
+    def __init__(self, parameters: Parameters, rules: Rules, *, fresh: bool) -> None:
         self._parameters = parameters
-        self._descent = descent
+        self._rules = rules
         self._fresh = fresh
 
     @property
@@ -55,17 +55,18 @@ class _Extragradient(Play):
     def step(self, batch: Tensor, *, rng: torch.Generator) -> Losses:
         parts = batch.chunk(self.batches)
         first = Look(parts[0], rng=rng)
-        here, losses = self._parameters.gradient(first)
+        here, losses = self._parameters.gradients(first)
         second = Look(parts[1], rng=rng) if self._fresh else first
-        with self._parameters.ahead(self._descent(here)):
-            there, _ = self._parameters.gradient(second)
-        self._parameters.move(self._descent(there))
+        with self._parameters.visit():
+            self._rules.step(here)
+            there, _ = self._parameters.gradients(second)
+        self._rules.step(there)
         return losses
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        return self._descent.state_dict()
+        return self._rules.state_dict()
 
     @override
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._descent.load_state_dict(state)
+        self._rules.load_state_dict(state)

@@ -14,6 +14,7 @@ from gantlet.core.solver import Losses, Play
 from gantlet.core.spec import Between
 from gantlet.games.alternating import each
 from gantlet.games.based import Based
+from gantlet.games.rules import clipped
 
 Weights = Mapping[str, Mapping[str, Tensor]]
 """The tensors of all players at one time, by player and name."""
@@ -40,8 +41,8 @@ class History(Based):
         every: Steps between snapshots.
     """
 
-    last: Annotated[int, Between(1)] = 10
-    every: Annotated[int, Between(1)] = 50
+    last: Annotated[int, Between(1)] = 5
+    every: Annotated[int, Between(1)] = 1
 
     @override
     def start(self, game: Game) -> Play:
@@ -54,8 +55,8 @@ class _History(Play):
         self._how = how
         self._game = game
         rates = each(how.lr, game, "lr")
-        make = how.alone("alternating").optimizer
-        self._optimizers = {
+        make = how.alone("alternating").rule
+        self._rules = {
             name: make(list(player.parameters()), rates[name])
             for name, player in game.players.items()
         }
@@ -70,11 +71,7 @@ class _History(Play):
             with self._opponents(name, rng):
                 loss = self._game.loss(name, batch, rng=rng)
                 gradients = torch.autograd.grad(loss, parameters)
-            for parameter, gradient in zip(parameters, gradients, strict=True):
-                parameter.grad = gradient
-            if self._how.clip is not None:
-                torch.nn.utils.clip_grad_norm_(parameters, self._how.clip)
-            self._optimizers[name].step()
+            self._rules[name].step(clipped(gradients, self._how.clip))
             losses[name] = loss.item()
         self._remember()
         return losses
@@ -112,13 +109,13 @@ class _History(Play):
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        optimizers = {name: o.state_dict() for name, o in self._optimizers.items()}
-        return {"optimizers": optimizers, "past": list(self._past), "steps": self._steps}
+        rules = {name: rule.state_dict() for name, rule in self._rules.items()}
+        return {"rules": rules, "past": list(self._past), "steps": self._steps}
 
     @override
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        for name, optimizer in self._optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
+        for name, rule in self._rules.items():
+            rule.load_state_dict(state["rules"][name])
         self._past, self._steps = list(state["past"]), state["steps"]
 
 

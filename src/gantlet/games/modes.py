@@ -1,4 +1,4 @@
-"""The two orders in which players can move by an optimizer of their own."""
+"""The two orders in which players can move, each by a rule of its own."""
 
 from typing import Literal
 
@@ -6,23 +6,24 @@ from gantlet.core.errors import UserError
 from gantlet.core.game import Game
 from gantlet.core.solver import Play
 from gantlet.games.alternating import Alternating, each
-from gantlet.games.descent import Descent, MakeOptimizer
+from gantlet.games.descent import Rules
+from gantlet.games.rules import MakeRule
 from gantlet.games.simultaneous import Simultaneous
-from gantlet.games.vectors import Parameters
+from gantlet.games.vectors import Parameters, own_parameters
 
 Mode = Literal["alternating", "simultaneous"]
 
 
 def begin(
     game: Game,
-    make: MakeOptimizer,
+    make: MakeRule,
     *,
     lr: tuple[float, ...],
     clip: float | None,
     steps: tuple[int, ...],
     mode: Mode,
 ) -> Play:
-    """Returns optimizers, ready to play ``game``.
+    """Returns players with their rules, ready to play ``game``.
 
     Raises:
         UserError: If rates or steps do not fit the players, or players that move at once are
@@ -33,10 +34,9 @@ def begin(
             told = "+".join(map(str, steps))
             raise UserError(f"steps must be 1 where players move simultaneously. Got {told}.")
         parameters = Parameters(game)
-        descent = Descent(parameters, make, lr, clip)
-        return Simultaneous(parameters, descent, parameters.gradient)
+        rules = Rules(parameters, make, lr, clip)
+        return Simultaneous(rules, parameters.gradients)
     rates = each(lr, game, "lr")
-    optimizers = {
-        name: make(list(player.parameters()), rates[name]) for name, player in game.players.items()
-    }
-    return Alternating(game, optimizers, each(steps, game, "steps"), clip)
+    of = own_parameters(game)
+    own_rules = {name: make(own, rates[name]) for name, own in of.items()}
+    return Alternating(game, own_rules, of, each(steps, game, "steps"), clip)

@@ -11,7 +11,7 @@ from gantlet.core.game import Game
 from gantlet.core.solver import Losses, Play
 from gantlet.games.based import Based
 from gantlet.games.descent import Descent
-from gantlet.games.vectors import Look, Parameters
+from gantlet.games.vectors import Look, Parameters, flat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,9 +40,9 @@ class _Optimistic(Play):
 
     @override
     def step(self, batch: Tensor, *, rng: torch.Generator) -> Losses:
-        gradient, losses = self._parameters.gradient(Look(batch, rng=rng))
-        step = self._descent(gradient)
-        self._parameters.move(2 * step - self._last)
+        gradients, losses = self._parameters.gradients(Look(batch, rng=rng))
+        step = self._descent(flat(gradients))
+        self._parameters.move((2 * step).sub_(self._last))
         # A tensor of its own: were it a buffer of the gradient, zeroing gradients would undo it.
         self._last = step
         return losses

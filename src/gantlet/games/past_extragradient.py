@@ -11,7 +11,7 @@ from gantlet.core.game import Game
 from gantlet.core.solver import Losses, Play
 from gantlet.games.based import Based
 from gantlet.games.descent import Descent
-from gantlet.games.vectors import Look, Parameters
+from gantlet.games.vectors import Look, Parameters, flat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,9 +42,9 @@ class _PastExtragradient(Play):
 
     @override
     def step(self, batch: Tensor, *, rng: torch.Generator) -> Losses:
-        with self._parameters.ahead(self._last, visit=False):
-            gradient, losses = self._parameters.gradient(Look(batch, rng=rng))
-        self._last = self._descent(gradient)
+        with self._parameters.ahead(self._last):
+            gradients, losses = self._parameters.gradients(Look(batch, rng=rng))
+        self._last = self._descent(flat(gradients))
         self._parameters.move(self._last)
         return losses
 

@@ -42,13 +42,13 @@ class Sga(Based):
     def start(self, game: Game) -> Play:
         parameters = Parameters(game)
 
-        def field(look: Look) -> tuple[Tensor, Losses]:
+        def field(look: Look) -> tuple[list[Tensor], Losses]:
             seen = Curvature(parameters, look)
             turn = -seen.twist(seen.field)
             sign = alignment(seen, turn) if self.align else 1.0
-            return seen.field + self.gamma * sign * turn, seen.losses
+            return parameters.views(seen.field + self.gamma * sign * turn), seen.losses
 
-        return Simultaneous(parameters, self.descent(parameters), field)
+        return Simultaneous(self.rules(parameters), field)
 
 
 def alignment(seen: Curvature, turn: Tensor) -> Tensor:

@@ -2,15 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, final
+from typing import Annotated, Any, final
 
-from torch import nn
-from torch.optim import SGD, Optimizer
+import torch
+from torch import Tensor
+from typing_extensions import override
 
 from gantlet.core.game import Game
 from gantlet.core.solver import Play
 from gantlet.core.spec import Between
 from gantlet.games.modes import Mode, begin
+from gantlet.games.rules import Rule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,21 +42,42 @@ class Sgd:
     steps: tuple[Annotated[int, Between(1)], ...] = (1,)
     mode: Mode = "alternating"
 
-    def optimizer(self, parameters: Sequence[nn.Parameter], lr: float) -> Optimizer:
-        """Returns the optimizer of one player."""
-        made = SGD(parameters, lr)
-        for group in made.param_groups:
-            # Torch refuses a momentum below zero, and takes it all the same.
-            group["momentum"] = self.momentum
-        return made
+    def rule(self, tensors: Sequence[Tensor], lr: float) -> Rule:
+        """Returns what moves one player."""
+        return HeavyBall(tensors, lr, self.momentum)
 
     def start(self, game: Game) -> Play:
         """Returns gradient descent, ready to play ``game``."""
-        return begin(
-            game,
-            self.optimizer,
-            lr=self.lr,
-            clip=self.clip,
-            steps=self.steps,
-            mode=self.mode,
-        )
+        return begin(game, self.rule, lr=self.lr, clip=self.clip, steps=self.steps, mode=self.mode)
+
+
+@final
+class HeavyBall(Rule):
+    """The velocities of some tensors, which decay and are pushed by gradients.
+
+    Args:
+        tensors: What is moved.
+        lr: Learning rate.
+        momentum: Decay of the velocities; with 0 there are none.
+    """
+
+    def __init__(self, tensors: Sequence[Tensor], lr: float, momentum: float) -> None:
+        self._tensors = list(tensors)
+        self._lr, self._momentum = lr, momentum
+        self._velocities = [torch.zeros_like(t) for t in tensors] if momentum else []
+
+    @override
+    @torch.no_grad()
+    def step(self, gradients: Sequence[Tensor]) -> None:
+        for velocity, gradient in zip(self._velocities, gradients, strict=False):
+            velocity.mul_(self._momentum).add_(gradient)
+        for tensor, push in zip(self._tensors, self._velocities or gradients, strict=True):
+            tensor.add_(push, alpha=-self._lr)
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        return {"velocities": self._velocities}
+
+    @override
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._velocities = [t.clone() for t in state["velocities"]]

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gantlet.core.game import Game
 from gantlet.core.solver import Losses
@@ -42,21 +42,23 @@ class Parameters:
 
     def __init__(self, game: Game) -> None:
         self.game = game
-        self.of = {
-            name: [p for p in player.parameters() if p.requires_grad]
-            for name, player in game.players.items()
-        }
+        self.of = own_parameters(game)
         self.all = [p for parameters in self.of.values() for p in parameters]
         self.sizes = {name: sum(p.numel() for p in own) for name, own in self.of.items()}
-        self._numels = [p.numel() for p in self.all]
+        # Steps are copied here, where their parts need not be found anew.
+        self._step = torch.zeros_like(self.read())
+        self._parts = self.views(self._step)
+        modules = [m for player in game.players.values() for m in player.modules()]
+        self._buffers = [(m, name) for m in modules for name, _ in m.named_buffers(recurse=False)]
 
+    @torch.no_grad()
     def read(self) -> Tensor:
         """Returns a copy of where the players stand."""
-        return flat([p.detach() for p in self.all])
+        return flat(self.all)
 
     def views(self, vector: Tensor) -> list[Tensor]:
         """Returns the parts of a vector in the shapes of the parameters."""
-        parts = torch.split(vector, self._numels)
+        parts = torch.split(vector, [p.numel() for p in self.all])
         return [part.view(p.shape) for part, p in zip(parts, self.all, strict=True)]
 
     @torch.no_grad()
@@ -68,39 +70,62 @@ class Parameters:
     @torch.no_grad()
     def move(self, step: Tensor) -> None:
         """Moves the players by ``step``."""
-        for parameter, part in zip(self.all, self.views(step), strict=True):
+        self._step.copy_(step)
+        for parameter, part in zip(self.all, self._parts, strict=True):
             parameter.add_(part)
 
     @contextmanager
-    def ahead(self, step: Tensor, *, visit: bool = True) -> Generator[None]:
-        """Moves the players by ``step``, and afterwards puts them back exactly.
-
-        Buffers, such as running means of networks, are put back too, unless this is no ``visit``
-        but the one look of a step, from which they are to learn.
-        """
-        home = self.read()
-        buffers = [b.clone() for b in self._buffers()] if visit else []
-        self.write(home + step)
+    def ahead(self, step: Tensor) -> Generator[None]:
+        """Moves players by ``step``, and afterwards puts them back exactly where they were."""
+        home = [p.data for p in self.all]
+        self._step.copy_(step)
+        for parameter, at, part in zip(self.all, home, self._parts, strict=True):
+            parameter.data = at + part
         try:
             yield
         finally:
-            self.write(home)
-            if visit:
-                for buffer, kept in zip(self._buffers(), buffers, strict=True):
-                    buffer.copy_(kept)
+            for parameter, at in zip(self.all, home, strict=True):
+                parameter.data = at
 
-    def _buffers(self) -> list[Tensor]:
-        return [b for player in self.game.players.values() for b in player.buffers()]
+    @contextmanager
+    def visit(self) -> Generator[None]:
+        """Lets players be moved, and afterwards puts them back exactly where they were.
 
-    def gradient(self, look: Look) -> tuple[Tensor, Losses]:
-        """Returns each player's gradient of its own loss, and the losses."""
-        gradients: list[Tensor] = []
+        Buffers, such as running means of networks, are put back too: they learn from the look of
+        a step that is taken at home.
+        """
+        home = [p.data for p in self.all]
+        buffers = [b.clone() for b in self._present()]
+        for parameter, at in zip(self.all, home, strict=True):
+            parameter.data = at.clone()
+        try:
+            yield
+        finally:
+            for parameter, at in zip(self.all, home, strict=True):
+                parameter.data = at
+            for buffer, kept in zip(self._present(), buffers, strict=True):
+                buffer.copy_(kept)
+
+    def _present(self) -> list[Tensor]:
+        return [getattr(module, name) for module, name in self._buffers]
+
+    def gradients(self, look: Look) -> tuple[list[Tensor], Losses]:
+        """Returns each player's gradient of its own loss, in all its parts, and the losses."""
+        found: list[Tensor] = []
         losses: dict[str, float] = {}
         for name, own in self.of.items():
             loss = self.game.loss(name, look.batch, rng=look.rng())
-            gradients += torch.autograd.grad(loss, own)
+            found += torch.autograd.grad(loss, own)
             losses[name] = loss.item()
-        return flat(gradients), losses
+        return found, losses
+
+
+def own_parameters(game: Game) -> dict[str, list[nn.Parameter]]:
+    """Returns what each player moves."""
+    return {
+        name: [p for p in player.parameters() if p.requires_grad]
+        for name, player in game.players.items()
+    }
 
 
 def flat(tensors: Sequence[Tensor]) -> Tensor:
