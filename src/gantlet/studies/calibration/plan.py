@@ -47,7 +47,7 @@ SCALES: Mapping[Size, Scale] = {
     "gate": Scale(ns=(1000,), ds=(64,), scenarios=tuple(SCENARIOS), replicates=400, metrics=GATE),
     # Bias is small beside the spread of the values, so that it takes many replicates to see it.
     "frechet": Scale(
-        ns=(1000,), ds=(64,), scenarios=tuple(SCENARIOS), replicates=4000, metrics=("frechet",)
+        ns=(1000,), ds=(64,), scenarios=tuple(SCENARIOS), replicates=2000, metrics=("frechet",)
     ),
     "full": Scale(
         ns=(250, 1000, 4000), ds=(8, 64, 512), scenarios=tuple(SCENARIOS), replicates=400

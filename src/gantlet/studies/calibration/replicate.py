@@ -96,8 +96,10 @@ class _Experiment:
         found: dict[str, tuple[Estimate, float]] = {}
         sees: Sees
         for sees in ("features", "probabilities", "samples"):
-            x, y, z = (view(s, sees) for s in (real, fake, self.train))
             group = {m: made for m, made in self.wanted.items() if made.sees == sees}
+            if not group:
+                continue
+            x, y, z = (view(s, sees) for s in (real, fake, self.train))
             others = {m: made for m, made in group.items() if not isinstance(made, C2st)}
             measured = detail_all(others, x, y, train=z, rng=Rng(seed, self.device))
             found |= {m: (_estimate(e), self.known[m]) for m, e in measured.items()}

@@ -29,7 +29,7 @@ class Calibration:
 
     Attributes:
         size: small: all but the two slowest metrics, a few cells, 100 replicates; gate: eight
-            metrics at n = 1000 and d = 64, 400 replicates; frechet: that one alone, 4,000
+            metrics at n = 1000 and d = 64, 400 replicates; frechet: that one alone, 2,000
             replicates, to see its bias; full: every metric and cell, 400 replicates, many hours.
         seeds: Replicates, or None for what the size says.
         metrics: Which metrics; empty for those of the size.
