@@ -124,14 +124,14 @@ def test_folders_runs_trials_and_data_sets_are_found(tmp_path, monkeypatch, caps
         ("empty.npy", "holds no values"),
         ("nan.npy", "NaN or infinite"),
         ("wide.npy", "wide.npy holds vector 7"),
-        ("a.txt", "is of no known kind"),
+        ("a.odt", "is of no known kind"),
         ("broken", "cannot be read as an image"),
         ("two.safetensors", "holds 2 tensors"),
     ],
 )
 def test_bad_samples_are_refused_in_one_line(files, capsys, fake, message):
     (files / "text.npy").write_text("hello")
-    (files / "a.txt").write_text("hello")
+    (files / "a.odt").write_text("hello")
     np.save("empty.npy", np.zeros((0, 6), np.float32))
     np.save("nan.npy", np.full((5, 6), np.nan, np.float32))
     np.save("wide.npy", blobs(20, 0, d=7))

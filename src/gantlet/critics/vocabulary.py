@@ -1,61 +1,33 @@
 """What a flaw can be called: measurements of single samples that have a name."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import final
 
 import torch
 from torch import Tensor
 
+from gantlet.core.code import Code
 from gantlet.core.space import Space
+from gantlet.critics.vocabulary_audio import audio_probes
+from gantlet.critics.vocabulary_graphs import graph_probes
 from gantlet.critics.vocabulary_images import image_probes
+from gantlet.critics.vocabulary_tables import table_probes
+from gantlet.critics.vocabulary_text import text_probes
+from gantlet.critics.word import Probes, Word
+from gantlet.critics.word import word as _word
+from gantlet.data.columns import TableCode
+from gantlet.data.graphs import GraphCode
+from gantlet.data.sounds import AudioCode
+from gantlet.data.words import TextCode
+
+__all__ = ["IMAGE_WORDS", "REPEATS", "Probes", "Word", "probes_of"]
 
 # Vectors and tables of more columns than this are not named column by column.
 _COLUMNS = 64
 
 
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Word:
-    """The name of a measurement of single samples.
-
-    Attributes:
-        name: What it measures: "brightness".
-        less: What fakes are called whose measurements are too low.
-        more: What fakes are called whose measurements are too high.
-        topic: Words of one topic are one flaw: the two axes of a colour cast.
-    """
-
-    name: str
-    less: str
-    more: str
-    topic: str
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Probes:
-    """Named measurements of a set of samples.
-
-    Attributes:
-        words: One for each column.
-        values: Shape ``(n, len(words))``, float64.
-    """
-
-    words: tuple[Word, ...]
-    values: Tensor
-
-    def with_more(self, other: "Probes") -> "Probes":
-        """Returns these and others of the same samples."""
-        both = torch.cat([self.values, other.values], 1)
-        return Probes(words=(*self.words, *other.words), values=both)
-
-    def at(self, places: Tensor) -> "Probes":
-        """Returns those of some of the samples."""
-        return Probes(words=self.words, values=self.values[places])
-
-
-def probes_of(space: Space, x: Tensor, probabilities: Tensor | None = None) -> Probes:
+def probes_of(
+    space: Space, x: Tensor, probabilities: Tensor | None = None, code: Code | None = None
+) -> Probes:
     """Returns the named measurements of samples, shape ``(n, *space.shape)``.
 
     Args:
@@ -63,13 +35,34 @@ def probes_of(space: Space, x: Tensor, probabilities: Tensor | None = None) -> P
         x: The samples.
         probabilities: Class probabilities, shape ``(n, classes)``: the share of each class then
             has a name too.
+        code: What the numbers of a sample stand for, where they are no plain numbers.
     """
-    found = _own(space, space.unit(x))
+    found = _coded(code, x) or _own(space, space.unit(x))
     return found if probabilities is None else found.with_more(_classes(probabilities.double()))
 
 
+def can_name_images(space: Space) -> bool:
+    """Says whether samples are images that have measurements of their own."""
+    return space.kind == "image" and min(space.shape[1:]) >= 4 and space.shape[0] in (1, 3)
+
+
+def _coded(code: Code | None, x: Tensor) -> Probes | None:
+    """Returns the measurements of what is told by a code, or None."""
+    match code:
+        case TextCode():
+            return text_probes(code, x)
+        case TableCode():
+            return table_probes(code, x)
+        case AudioCode():
+            return audio_probes(code, x)
+        case GraphCode():
+            return graph_probes(x)
+        case _:
+            return None
+
+
 def _own(space: Space, x: Tensor) -> Probes:
-    if space.kind == "image" and min(space.shape[1:]) >= 4 and space.shape[0] in (1, 3):
+    if can_name_images(space):
         named = image_probes(x)
         words = tuple(IMAGE_WORDS[name] for name in named)
         return Probes(words=words, values=torch.stack(list(named.values()), 1))
@@ -95,10 +88,6 @@ def _classes(p: Tensor) -> Probes:
         for k in range(p.shape[1])
     )
     return Probes(words=tuple(words), values=p)
-
-
-def _word(name: str, less: str, more: str, topic: str = "") -> Word:
-    return Word(name=name, less=less, more=more, topic=topic or name)
 
 
 def _by_name(words: Sequence[Word]) -> dict[str, Word]:

@@ -9,6 +9,7 @@ from gantlet.core.dataset import everything
 from gantlet.core.space import Space
 from gantlet.report.blocks import Block, Gallery, Picture
 from gantlet.report.pictures import grid, points
+from gantlet.report.sketches import drawings, spectrograms
 from gantlet.store.run import Run
 from gantlet.studies.contest import REAL
 from gantlet.studies.sources import source_of
@@ -16,6 +17,7 @@ from gantlet.studies.summary import Contestant
 
 _IMAGES = 64
 _POINTS = 1000
+_SKETCHES = 16
 
 
 def galleries(everyone: Sequence[Contestant], run: Run) -> Iterator[Block]:
@@ -44,12 +46,16 @@ def _picture(c: Contestant, run: Run) -> Iterator[Picture]:
 
 
 def picture(space: Space, x: Tensor) -> bytes | None:
-    """Returns samples as PNG: a grid of images, or points of the plane; else None."""
+    """Returns samples as PNG: a grid of images, spectrograms or graphs, or points; else None."""
     if space.kind == "image":
         pixels = (_unit(space, x[:_IMAGES]).clamp(0, 1) * 255).round().to(torch.uint8)
         return grid(pixels.movedim(1, -1).numpy())
     if space.kind == "vector" and space.size == 2:
         return points(x[:_POINTS].numpy())
+    if space.kind == "audio":
+        return grid(spectrograms(x[:_SKETCHES].flatten(1).numpy()), columns=4)
+    if space.kind == "graph":
+        return grid(drawings(x[:_SKETCHES].numpy()), columns=4)
     return None
 
 

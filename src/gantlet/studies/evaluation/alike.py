@@ -47,8 +47,9 @@ class Changed:
 def alike(samples: Samples, real: Samples) -> tuple[Samples, str]:
     """Returns ``samples`` as samples of the space of ``real``, and what was done, in words.
 
-    Grey images where colour is wanted are repeated in three channels. Fractions in [0, 1] or
-    [-1, 1] become levels where levels are wanted; they are not rounded.
+    Files that need a code are written in that of ``real``. Grey images where colour is wanted are
+    repeated in three channels. Fractions in [0, 1] or [-1, 1] become levels where levels are
+    wanted; they are not rounded.
 
     Raises:
         UserError: If they cannot be compared.
@@ -56,10 +57,13 @@ def alike(samples: Samples, real: Samples) -> tuple[Samples, str]:
     space, wanted = samples.space, real.space
     if not len(samples.source):
         raise UserError(f"{samples.name} holds no samples.")
+    if samples.own is not None and real.code is not None:
+        source, told = samples.own.coded(real.code)
+        return replace(samples, space=wanted, source=source, code=real.code), told
     if space.shape != wanted.shape:
         return _as_colour(samples, real)
     if space == wanted:
-        return samples, ""
+        return replace(samples, code=real.code), ""
     if wanted.levels is None:
         if space.levels is None:
             return replace(samples, space=wanted), ""
@@ -119,7 +123,10 @@ def _as_colour(samples: Samples, real: Samples) -> tuple[Samples, str]:
         found, told = alike(coloured, real)
         grey = f"{samples.name} is grey and was repeated in three channels"
         return found, f"{grey}; {told}" if told else grey
+    held = f"{samples.name} holds {samples.space.label}, {real.name} {real.space.label}."
+    if samples.space.kind != real.space.kind:
+        raise UserError(f"{held} Give samples of one kind.")
     raise UserError(
-        f"{samples.name} holds {samples.space.label}, {real.name} {real.space.label}. Bring them "
-        "to one size: for a folder, images:path=FOLDER,size=PIXELS or ,colour=grey."
+        f"{held} Bring them to one size: for a folder, images:path=FOLDER,size=PIXELS or "
+        ",colour=grey."
     )

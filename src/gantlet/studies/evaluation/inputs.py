@@ -7,13 +7,17 @@ from typing import Literal
 
 import torch
 
+from gantlet.core.code import Code, Coded
 from gantlet.core.components import datasets
 from gantlet.core.dataset import InMemory, OwnFile, Source, Splits
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.core.space import Space
 from gantlet.core.spec import Spec
+from gantlet.data.cells import read_cells
+from gantlet.data.graphs import holds_graphs
 from gantlet.data.rows import arranged, space_of
+from gantlet.data.sounds import sound_files
 from gantlet.data.splits import Joined
 from gantlet.store.run import TrialFolder
 from gantlet.store.tensors import load_tensors
@@ -25,7 +29,8 @@ Role = Literal["fake", "real", "train"]
 
 SPLITS = ("train", "validation", "test", "all")
 
-_FILES = {".npz": "npz", ".npy": "npy", ".csv": "csv"}
+_FILES = {".npz": "npz", ".npy": "npy", ".csv": "csv", ".txt": "text"}
+_ARCHIVES = (".tar", ".tar.gz", ".tgz")
 _SAMPLES = "samples.safetensors"
 
 
@@ -38,12 +43,16 @@ class Samples:
         space: What one sample is.
         source: The samples.
         splits: All splits of the data set that they are a part of, or None.
+        code: What their numbers stand for, or None where they are plain numbers.
+        own: The files that can be written in another code, or None.
     """
 
     name: str
     space: Space
     source: Source
     splits: Splits | None = None
+    code: Code | None = None
+    own: Coded | None = None
 
 
 def named(text: str) -> tuple[str, str]:
@@ -60,10 +69,11 @@ def named(text: str) -> tuple[str, str]:
 def find_samples(text: str, role: Role, *, data_seed: int = 0) -> Samples:
     """Returns the samples that ``text`` means.
 
-    A folder of images; a file of arrays (npz, npy, csv, safetensors, idx); ``RUN@MODEL``, the
-    samples of a trained model, or the folder of its trial; or a data set in written form, perhaps
-    followed by ``@train``, ``@validation``, ``@test`` or ``@all``. Files are taken whole and in
-    their order; of a data set the test split unless it is the training that is wanted.
+    A folder of images or of sounds; a file of arrays (npz, npy, csv, safetensors, idx), of rows
+    (csv), lines (txt), graphs (npz) or sounds (tar); ``RUN@MODEL``, the samples of a trained
+    model, or the folder of its trial; or a data set in written form, perhaps followed by
+    ``@train``, ``@validation``, ``@test`` or ``@all``. Files are taken whole and in their order;
+    of a data set the test split unless it is the training that is wanted.
     ``NAME=WHERE`` gives any of them a name.
 
     Raises:
@@ -93,16 +103,26 @@ def _from_path(path: Path, text: str) -> Samples:
         return _from_folder(path, text)
     if path.suffix == ".safetensors":
         return _tensors(path, text)
-    kind = _FILES.get(path.suffix)
+    if path.name.endswith(_ARCHIVES):
+        return _from_file(f"audio:path={path}", path.name)
+    kind = _kind_of(path)
     if kind is not None:
         return _from_file(f"{kind}:path={path}", path.name)
     if re.search(r"ubyte(\.gz)?$", path.name):
         return _from_file(f"idx:images={path}", path.name)
     known = ", ".join((*_FILES, ".safetensors"))
     raise UserError(
-        f"{path} is of no known kind. Give a folder of images, a file that ends in {known} or "
-        "ubyte(.gz), a run or a data set."
+        f"{path} is of no known kind. Give a folder of images or wav files, a file that ends in "
+        f"{known}, .tar(.gz) or ubyte(.gz), a run or a data set."
     )
+
+
+def _kind_of(path: Path) -> str | None:
+    """Returns the data set that reads a file, by its name and, where that is not enough, by it."""
+    kind = _FILES.get(path.suffix)
+    if kind == "csv" and not read_cells(path).is_numeric:
+        return "table"
+    return "graphs" if kind == "npz" and holds_graphs(path) else kind
 
 
 def _from_folder(path: Path, text: str) -> Samples:
@@ -110,7 +130,8 @@ def _from_folder(path: Path, text: str) -> Samples:
         return _from_run(path, "", text)
     if (path / _SAMPLES).exists():
         return _from_trial(path, text)
-    return _from_file(f"images:path={path}", path.name)
+    kind = "audio" if sound_files(path) else "images"
+    return _from_file(f"{kind}:path={path}", path.name)
 
 
 def _from_file(spec: str, name: str) -> Samples:
@@ -118,8 +139,15 @@ def _from_file(spec: str, name: str) -> Samples:
     if not isinstance(found, OwnFile):
         raise UserError(f"{spec} is no file of samples.")
     # The files are read first: what is wrong with them is told in their own words.
+    return _whole(found, name)
+
+
+def _whole(found: OwnFile, name: str) -> Samples:
+    """Returns all samples of the user's files in their order."""
     source = found.whole()
-    return Samples(name=name, space=found.space, source=source)
+    own = found if isinstance(found, Coded) else None
+    code = None if own is None else own.code()
+    return Samples(name=name, space=found.space, source=source, code=code, own=own)
 
 
 def _from_run(path: Path, model: str, text: str) -> Samples:
@@ -165,11 +193,14 @@ def _from_dataset(text: str, split: str | None, seed: int) -> Samples:
     dataset = datasets.make(text)
     name = _short(text)
     if split is None and isinstance(dataset, OwnFile):
-        return Samples(name=name, space=dataset.space, source=dataset.whole())
+        return _whole(dataset, name)
     splits = dataset.load(rng=Rng(seed))
     chosen = split or "test"
     if chosen == "all":
         source: Source = Joined(splits.train, splits.validation, splits.test)
     else:
         source = getattr(splits, chosen)
-    return Samples(name=f"{name}@{chosen}", space=dataset.space, source=source, splits=splits)
+    code = dataset.code() if isinstance(dataset, Coded) else None
+    return Samples(
+        name=f"{name}@{chosen}", space=dataset.space, source=source, splits=splits, code=code
+    )

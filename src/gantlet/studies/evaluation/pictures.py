@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from gantlet.core.code import Readable
 from gantlet.core.space import Space
 from gantlet.core.trial import Outcome
 from gantlet.report.blocks import Block, Gallery, Picture
@@ -15,9 +16,11 @@ from gantlet.studies.evaluation.measuring import sees_first
 from gantlet.studies.evaluation.pairing import first_pairs
 from gantlet.studies.evaluation.sets import Asked, Chosen, other_set, real_set, train_set
 from gantlet.studies.gallery import picture
+from gantlet.studies.lines import lines_table
 
 _UNCURATED = 64
 _PAIRS = 32
+_READ = 10
 
 
 def galleries(asked: Asked, outcomes: Sequence[Outcome], run: Run) -> Iterator[Block]:
@@ -26,11 +29,7 @@ def galleries(asked: Asked, outcomes: Sequence[Outcome], run: Run) -> Iterator[B
     space = real.samples.space
     everyone = [(named(f)[0], other_set(asked, f, "fake")) for f in asked.fakes]
     shown = [*everyone, ("real samples", real)]
-    yield from _gallery(
-        "Samples",
-        [p for name, c in shown for p in _picture(space, name, _first(c))],
-        "The first of each set, none left out.",
-    )
+    yield from _samples(shown)
     if asked.pairs is not None:
         yield from _pairs(space, asked)
     exhibits = exhibits_of(outcomes, run)
@@ -39,6 +38,17 @@ def galleries(asked: Asked, outcomes: Sequence[Outcome], run: Run) -> Iterator[B
     train = train_set(asked)
     if train is not None:
         yield from _nearest(space, chosen, train)
+
+
+def _samples(shown: Sequence[tuple[str, Chosen]]) -> Iterator[Block]:
+    """Yields the first samples of each set, to be seen or to be read."""
+    note = "The first of each set, none left out."
+    space, code = shown[-1][1].samples.space, shown[-1][1].samples.code
+    if isinstance(code, Readable):
+        read = {name: code.read(_first(c)[:_READ]) for name, c in shown}
+        yield lines_table("Samples", read, note)
+    pictures = [p for name, c in shown for p in _picture(space, name, _first(c))]
+    yield from _gallery("Samples", pictures, note)
 
 
 def exhibits_of(outcomes: Sequence[Outcome], run: Run) -> dict[str, dict[str, Tensor]]:
@@ -100,7 +110,7 @@ def _above(upper: Tensor, lower: Tensor, columns: int = 8) -> Tensor:
 
 
 def _first(chosen: Chosen) -> Tensor:
-    most = _UNCURATED if chosen.samples.space.kind == "image" else 1000
+    most = 1000 if chosen.samples.space.kind == "vector" else _UNCURATED
     return _at(chosen, torch.arange(min(chosen.n, most)))
 
 

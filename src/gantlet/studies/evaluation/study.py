@@ -16,6 +16,7 @@ from gantlet.studies.evaluation.answer import answer
 from gantlet.studies.evaluation.measuring import SAMPLES, run_trial
 from gantlet.studies.evaluation.pairing import PAIRS, matched
 from gantlet.studies.evaluation.sets import Asked, check_sets, has_classes, real_set, written_sets
+from gantlet.studies.evaluation.usual import usual_features
 
 METRICS = (
     "frechet",
@@ -132,8 +133,9 @@ class Evaluate:
         return tuple(extractors.resolve(f) for f in self.features or self._usual_features())
 
     def _usual_features(self) -> tuple[str, ...]:
-        if real_set(self.asked).samples.space.kind != "image":
-            return ("pixels",)
+        kind = real_set(self.asked).samples.space.kind
+        if kind != "image":
+            return (usual_features(kind),)
         return ("classifier:steps=1000" if has_classes(self.asked) else "random-conv", "pixels")
 
     def _seen(self) -> tuple[str, ...]:

@@ -5,14 +5,18 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
+from gantlet.core.code import Readable
 from gantlet.report.blocks import Block, Gallery, Lines, Picture, Prose, Section, Series
 from gantlet.report.pictures import grid
 from gantlet.studies.evaluation.sets import Chosen
 from gantlet.studies.flaws.tables import Listed
 from gantlet.studies.gallery import picture
+from gantlet.studies.lines import lines_table
 
 # So many flaws are unfolded at first.
 _OPEN = 3
+# So many samples are shown to be read.
+_READ = 6
 
 
 def pages(
@@ -20,20 +24,29 @@ def pages(
 ) -> Iterator[Block]:
     """Yields a section for each flaw, where samples are something to see."""
     for k, flaw in enumerate(found.flaws, 1):
-        pictures = [*_samples(found, k, shown, real, fake), *_difference(k, shown)]
-        if not pictures:
+        seen = _seen(found, k, shown, real, fake)
+        if seen is None:
             return
-        gallery = Gallery(
-            title="Who has it most and least",
-            pictures=pictures,
-            note="Of the held-out samples, by this flaw alone, outermost first.",
-        )
         words = Prose(text=_named(flaw))
         yield Section(
             title=f"{found.name}, {k}: {flaw['title']}",
-            blocks=[words, gallery, *_spectra(k, shown)],
+            blocks=[words, seen, *_spectra(k, shown)],
             open=k <= _OPEN,
         )
+
+
+def _seen(
+    found: Listed, k: int, shown: Mapping[str, Tensor], real: Chosen, fake: Chosen
+) -> Block | None:
+    """Returns the samples that have a flaw most and least, where they can be seen or read."""
+    title = "Who has it most and least"
+    note = "Of the held-out samples, by this flaw alone, outermost first."
+    code = fake.samples.code
+    if isinstance(code, Readable):
+        taken = {name: x[:_READ] for name, x in _taken(found, k, shown, real, fake)}
+        return lines_table(title, {name: code.read(x) for name, x in taken.items()}, note)
+    pictures = [*_pictures(found, k, shown, real, fake), *_difference(k, shown)]
+    return Gallery(title=title, pictures=pictures, note=note) if pictures else None
 
 
 def _named(flaw: Mapping[str, object]) -> str:
@@ -45,16 +58,23 @@ def _named(flaw: Mapping[str, object]) -> str:
     return f"Named after the measurement that follows it: {flaw['probe']}, r = {agreement:.2f}."
 
 
-def _samples(
+def _pictures(
     found: Listed, k: int, shown: Mapping[str, Tensor], real: Chosen, fake: Chosen
 ) -> Iterator[Picture]:
+    for caption, x in _taken(found, k, shown, real, fake):
+        png = picture(fake.samples.space, x)
+        if png is not None:
+            yield Picture(caption=caption, png=png, description=f"{caption} of flaw {k}.")
+
+
+def _taken(
+    found: Listed, k: int, shown: Mapping[str, Tensor], real: Chosen, fake: Chosen
+) -> Iterator[tuple[str, Tensor]]:
+    """Yields the samples to show, and what they are."""
     for chosen, side, name in ((fake, "fake", found.name), (real, "real", "real samples")):
         for which in ("most", "least"):
             x = chosen.samples.source.take(shown[f"{k}/{side} {which}"])
-            png = picture(chosen.samples.space, x)
-            if png is not None:
-                caption = f"{name}: {which}"
-                yield Picture(caption=caption, png=png, description=f"{caption} of flaw {k}.")
+            yield f"{name}: {which}", x
 
 
 def _difference(k: int, shown: Mapping[str, Tensor]) -> Iterator[Picture]:

@@ -13,11 +13,16 @@ from gantlet.report.blocks import Report
 from gantlet.store.run import Run, TrialFolder
 from gantlet.studies.base import Watch
 from gantlet.studies.evaluation.sets import Asked, check_sets, has_classes, real_set, written_sets
+from gantlet.studies.evaluation.usual import usual_features
 from gantlet.studies.flaws.answer import answer
+from gantlet.studies.flaws.forecast import forecasts
 from gantlet.studies.flaws.trial import run_trial
 
-MODES = ("guided", "linear", "transport", "pca")
+MODES = ("guided", "linear", "transport", "neural", "pca")
 """How flaws may be looked for."""
+
+BLINDINGS = ("residual", "project")
+"""How the critics of mode ``neural`` may be made blind."""
 
 
 @final
@@ -63,6 +68,10 @@ class FindFlaws:
         """Says what is wrong, and what is not."""
         return answer(self.question(), self.asked, outcomes, run)
 
+    def forecast(self) -> Sequence[str]:
+        """Says of each set what its size lets be found, before anything is looked for."""
+        return forecasts(self.asked, self.search.level)
+
     def _check(self) -> None:
         _check_search(self.search)
         check_sets(self.asked, (self._features(),), self.device)
@@ -83,14 +92,17 @@ class FindFlaws:
     def _features(self) -> str:
         if self.features:
             return extractors.resolve(self.features)
-        if real_set(self.asked).samples.space.kind != "image":
-            return extractors.resolve("pixels")
+        kind = real_set(self.asked).samples.space.kind
+        if kind != "image":
+            return extractors.resolve(usual_features(kind))
         return extractors.resolve("classifier" if has_classes(self.asked) else "random-conv")
 
 
 def _check_search(search: Search) -> None:
     if search.mode not in MODES:
         raise UserError(f"--mode must be one of {', '.join(MODES)}. Got {search.mode!r}.")
+    if search.blind not in BLINDINGS:
+        raise UserError(f"--blind must be one of {', '.join(BLINDINGS)}. Got {search.blind!r}.")
     if not 0 < search.level < 1:
         raise UserError(f"--level must lie between 0 and 1. Got {search.level:g}.")
     if search.smallest < 0:

@@ -13,6 +13,7 @@ from gantlet.critics.halves import Halves, Seen
 from gantlet.critics.listing import Search, list_flaws
 from gantlet.critics.shared import gap_of
 from gantlet.critics.vocabulary import Probes, probes_of
+from gantlet.data.columns import TableCode
 from gantlet.features.frozen import block_of, exactly
 from gantlet.store.run import TrialFolder
 from gantlet.studies.base import Watch
@@ -62,9 +63,11 @@ def _seen(trial: Trial, chosen: Chosen, watch: Watch) -> Seen:
     )
     space, source = chosen.samples.space, chosen.samples.source
     found: list[Probes] = []
-    for index in torch.split(torch.arange(chosen.n), block_of(space)):
+    # Ranks within a set are of all of it: a table is not read in blocks.
+    block = chosen.n if isinstance(chosen.samples.code, TableCode) else block_of(space)
+    for index in torch.split(torch.arange(chosen.n), block):
         classes = None if made.probabilities is None else made.probabilities[index]
-        found.append(probes_of(space, source.take(index), classes))
+        found.append(probes_of(space, source.take(index), classes, chosen.samples.code))
     values = torch.cat([p.values for p in found])
     return Seen(probes=Probes(words=found[0].words, values=values), features=made.rows)
 

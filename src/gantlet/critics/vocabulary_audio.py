@@ -1,0 +1,191 @@
+"""Measurements of single clips of sound that have a name."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from gantlet.critics.word import Probes, Word, haze, probes, word
+from gantlet.data.sounds import AudioCode
+
+_TINY = 1e-4  # an amplitude that no ear hears, for numbers in [-1, 1]
+_FRAME = 0.032  # seconds
+_QUIET = 0.05  # of the peak
+_VOICE = (60.0, 500.0)  # hertz
+_SHARES = 1e-3  # so that the logarithm of a share is finite
+_SMALL = 0.1  # a deviation on a logarithmic scale that nobody notices
+_PEAK = 0.7
+
+
+def audio_probes(code: AudioCode, x: Tensor) -> Probes:
+    """Returns measurements of clips, shape ``(n, 1, length)``.
+
+    What follows the last number that is not 0 is no part of a clip. All but loudness and offset
+    are as they would be at any volume.
+
+    Args:
+        code: Of the clips.
+        x: Numbers in [-1, 1].
+    """
+    wave = x.flatten(1).double()
+    place = torch.arange(1, wave.shape[1] + 1, device=wave.device)
+    n = ((wave != 0) * place).amax(1).clamp_min(1)
+    frames = _Frames(wave, n, code.rate)
+    return probes(
+        _level(wave, n, frames)
+        | _damage(wave, n, place <= n[:, None])
+        | _pauses(frames)
+        | _colour(frames)
+        | _voice(frames)
+    )
+
+
+class _Frames:
+    """Clips in short pieces that overlap by half, and their spectra.
+
+    Attributes:
+        power: The power at each frequency, shape ``(n, frequencies, frames)``.
+        energy: The root of the mean square of each frame, shape ``(n, frames)``.
+        there: Which frames a clip has, shape ``(n, frames)``.
+        size: Numbers of a frame.
+        rate: Numbers of a second.
+    """
+
+    def __init__(self, wave: Tensor, n: Tensor, rate: int) -> None:
+        self.rate = rate
+        self.size = size = max(16, 2 ** round(math.log2(_FRAME * rate)))
+        padded = pad(wave, (0, max(size - wave.shape[1], 0)))
+        pieces = padded.unfold(1, size, size // 2)
+        window = torch.hann_window(size, dtype=wave.dtype, device=wave.device)
+        self.power = torch.fft.rfft(pieces * window, dim=2).abs().square().movedim(1, 2)
+        self.energy = pieces.square().mean(2).sqrt()
+        first = torch.arange(pieces.shape[1], device=wave.device) * (size // 2)
+        self.there = (first + size <= n[:, None]) | (first == 0)
+
+    @property
+    def hertz(self) -> Tensor:
+        """The frequencies, shape ``(frequencies,)``."""
+        k = torch.arange(self.power.shape[1], device=self.power.device)
+        found: Tensor = k.double() * self.rate / self.size
+        return found
+
+    def mean_power(self) -> Tensor:
+        """Returns the mean over the frames of a clip, shape ``(n, frequencies)``."""
+        own = self.power * self.there[:, None]
+        found: Tensor = own.sum(2) / self.there.sum(1, keepdim=True)
+        return found
+
+    def is_loud(self) -> Tensor:
+        """Returns which frames have a twentieth of the amplitude of the loudest, or more."""
+        energy = self.energy * self.there
+        found: Tensor = energy >= _QUIET * energy.amax(1, keepdim=True).clamp_min(_TINY)
+        return found
+
+
+def _level(wave: Tensor, n: Tensor, frames: _Frames) -> dict[Word, Tensor]:
+    loud = frames.energy * frames.is_loud()
+    size = (loud.square().sum(1) / frames.is_loud().sum(1).clamp_min(1)).sqrt()
+    mean = wave.sum(1) / n
+    return {
+        word("duration", "too short", "too long"): (n / frames.rate + 0.01).log(),
+        word("loudness", "too quiet", "too loud"): (size + _TINY).log(),
+        word("offset", "an offset below zero", "an offset above zero"): (
+            mean / (size + _TINY) + haze(wave, _SMALL / 10)
+        ),
+    }
+
+
+def _damage(wave: Tensor, n: Tensor, there: Tensor) -> dict[Word, Tensor]:
+    """Returns flat tops, as clipping leaves them, and jumps that stand out from all others."""
+    peak = wave.abs().amax(1, keepdim=True).clamp_min(_TINY)
+    flat = (wave.diff(dim=1).abs() < 1e-3 * peak) & (wave[:, 1:].abs() > _PEAK * peak)
+    bend = wave.diff(n=2, dim=1).abs() * there[:, 2:]
+    usual = (bend.square().sum(1, keepdim=True) / n[:, None]).sqrt() + _TINY**2
+    dust = haze(wave, _SMALL)
+    return {
+        word("flat peaks", "peaks too round", "clipped: flat peaks"): (
+            (flat.sum(1) / n + _SHARES).log() + dust
+        ),
+        word("clicks", "no sudden jumps", "clicks: sudden jumps"): (
+            (bend.amax(1) / usual[:, 0] + 1).log() + dust
+        ),
+    }
+
+
+def _pauses(frames: _Frames) -> dict[Word, Tensor]:
+    """Returns how loudness goes on in a clip.
+
+    The noise floor is that of the quietest tenth of all frequencies of all frames from the first
+    loud one to the last, against the mean power of the clip.
+    """
+    n = frames.there.sum(1)
+    is_loud = frames.is_loud()
+    loudest = (frames.energy * frames.there).amax(1, keepdim=True).clamp_min(_TINY)
+    level = (frames.energy / loudest).masked_fill(~frames.there, torch.nan)
+    seen = is_loud.cumsum(1)
+    inside = (seen > 0) & ((seen < seen[:, -1:]) | is_loud)
+    cells = frames.power.masked_fill(~inside[:, None], torch.nan).flatten(1)
+    # A clip without any sound has no loud frame.
+    cells[~inside.any(1)] = 0.0
+    floor = torch.nanquantile(cells, 0.1, dim=1) / frames.mean_power().mean(1).clamp_min(_TINY**2)
+    dust = haze(frames.energy, _SMALL / 10)
+    return {
+        word("noise floor", "background too silent", "background noise"): (
+            (floor + _TINY**2).log()
+        ),
+        word("dynamics", "loudness varies too much", "loudness varies too little"): (
+            (torch.nanquantile(level, 0.5, dim=1) + _TINY).log()
+        ),
+        word("pauses", "too few pauses", "too many pauses"): 1 - is_loud.sum(1) / n + dust,
+        word("start", "starts too early", "starts too late"): (
+            is_loud.to(torch.uint8).argmax(1) / n + dust
+        ),
+    }
+
+
+def _colour(frames: _Frames) -> dict[Word, Tensor]:
+    """Returns where in the spectrum the power of a clip lies."""
+    power, hertz = frames.mean_power(), frames.hertz
+    share = power / power.sum(1, keepdim=True).clamp_min(_TINY**4)
+    centre = share @ hertz
+    width = (share * (hertz - centre[:, None]).square()).sum(1).sqrt()
+    reach = (share.cumsum(1) < 0.95).sum(1) * (hertz[1] - hertz[0])
+    top, bottom = hertz > 0.625 * hertz[-1], hertz < 0.05 * hertz[-1]
+    high = "high frequencies"
+    return {
+        word(high, f"dull: {high} missing", f"hiss: too many {high}"): (
+            (share[:, top].sum(1) + _TINY**2).log()
+        ),
+        word("low frequencies", "low frequencies missing", "hum: too many low frequencies"): (
+            (share[:, bottom].sum(1) + _TINY).log()
+        ),
+        word("spectral centre", "too dark", "too shrill"): (centre + 1).log(),
+        word("bandwidth", "too narrow a band", "too wide a band"): (width + 1).log(),
+        word("reach", f"dull: {high} missing", f"hiss: too many {high}", high): (reach + 1).log(),
+    }
+
+
+def _voice(frames: _Frames) -> dict[Word, Tensor]:
+    """Returns how periodic loud frames are, and how high their tone is.
+
+    By the largest value of the autocorrelation of a frame at lags of 60 to 500 hertz.
+    """
+    spectrum = frames.power.movedim(1, 2)
+    lags = torch.fft.irfft(spectrum, n=2 * (spectrum.shape[2] - 1), dim=2)
+    low = max(1, int(frames.rate / _VOICE[1]))
+    high = max(low + 2, min(int(frames.rate / _VOICE[0]), frames.size // 2))
+    # A window over the frame makes its autocorrelation fall off: this is taken out.
+    window = torch.hann_window(frames.size, dtype=lags.dtype, device=lags.device)
+    fall = torch.fft.irfft(torch.fft.rfft(window, n=2 * frames.size).abs().square())[: frames.size]
+    own = lags[..., low:high] / (lags[..., :1] + _TINY**2) * fall[0] / fall[low:high]
+    best = own.max(2)
+    weight = (frames.energy * frames.there).square()
+    weight = weight / weight.sum(1, keepdim=True).clamp_min(_TINY**4)
+    tone = (frames.rate / (best.indices + low)).log()
+    return {
+        word("periodicity", "tone missing: too rough", "too pure a tone"): (
+            (best.values.clamp(-1, 1.5) * weight).sum(1)
+        ),
+        word("pitch", "pitch too low", "pitch too high"): (tone * weight).sum(1),
+    }

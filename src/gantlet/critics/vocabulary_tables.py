@@ -1,0 +1,104 @@
+"""Measurements of single rows of a table that have a name: that of their columns."""
+
+import torch
+from torch import Tensor
+
+from gantlet.critics.word import Probes, Word, haze, probes, word
+from gantlet.data.bonds import Bond, normal_scores
+from gantlet.data.columns import Column, TableCode
+
+# Deviations: what lies farther out counts as so far.
+_FAR, _TAMED = 10.0, 3.0
+_THERE = 0.5
+# What no real row has counts as if one in a hundred had it.
+_SMALL = 0.1
+
+
+def table_probes(code: TableCode, x: Tensor) -> Probes:
+    """Returns measurements of rows, shape ``(n, components)``, which should be a whole set.
+
+    How columns go together is told by ranks within the set, so that how each column is spread does
+    not matter to it.
+
+    Args:
+        code: The columns of the real table.
+        x: The components of the rows.
+    """
+    x = x.double()
+    dust = haze(x, _SMALL)
+    measured: dict[Word, Tensor] = {}
+    for column in code.columns:
+        part = x[:, column.start : column.end]
+        own = _categories if column.kind == "category" else _numbers
+        measured |= own(column, part, dust)
+    for bond in code.bonds:
+        measured |= _together(code, bond, x)
+    return probes(measured)
+
+
+def _numbers(column: Column, part: Tensor, dust: Tensor) -> dict[Word, Tensor]:
+    name = column.name
+    z = ((part[:, 0] - column.middle) / column.spread).clamp(-_FAR, _FAR)
+    there = part[:, 1] < _THERE if column.gaps else torch.ones_like(z, dtype=torch.bool)
+    outside = (part[:, 0] < column.low) | (part[:, 0] > column.high)
+    # On a logarithmic scale, so that a difference of means is never larger as one of spreads.
+    spread = (z.abs() + 0.1).log()
+    # What is missing counts as the mean of what is not: it is a flaw of its own.
+    z, spread = (
+        torch.where(there, v, v[there].sum() / there.sum().clamp_min(1)) for v in (z, spread)
+    )
+    found = {
+        word(name, f"{name} too low", f"{name} too high"): z,
+        word(f"spread of {name}", f"{name} too narrow", f"{name} too wide", name): spread,
+        word(f"extremes of {name}", f"{name} without extremes", f"{name} out of range", name): (
+            outside + dust
+        ),
+    }
+    return found | _missing(name, part[:, 1], dust) if column.gaps else found
+
+
+def _categories(column: Column, part: Tensor, dust: Tensor) -> dict[Word, Tensor]:
+    name = column.name
+    found: dict[Word, Tensor] = {}
+    for i, category in enumerate(column.categories):
+        told = f"{name}={category}"
+        less, more = f"{told} missing or too rare", f"{told} over-represented"
+        found[word(f"share of {told}", less, more, name)] = part[:, i]
+    less, more = f"{name} without rare values", f"{name} with values that no real row has"
+    found[word(f"other values of {name}", less, more, name)] = part[:, -2] + dust
+    return found | _missing(name, part[:, -1], dust)
+
+
+def _missing(name: str, is_missing: Tensor, dust: Tensor) -> dict[Word, Tensor]:
+    told = f"missing values of {name}"
+    return {word(told, f"too few {told}", f"too many {told}"): is_missing + dust}
+
+
+def _together(code: TableCode, bond: Bond, x: Tensor) -> dict[Word, Tensor]:
+    """Returns how well what goes together in the real table does so in each row.
+
+    Minus the squared difference of two columns of numbers, in its deviation in the real table and
+    at most three of it; with categories the product of what goes together.
+    """
+    first, second = (code.columns[i] for i in bond.columns)
+    left, right = (
+        _side(column, weight, x)
+        for column, weight in zip((first, second), bond.weights, strict=True)
+    )
+    told = f"correlation of {first.name} and {second.name}"
+    if "category" in (first.kind, second.kind):
+        fit = left * right
+    else:
+        apart = (left - right) / max(2 * (1 - bond.correlation), 0.01) ** 0.5
+        fit = -apart.square().clamp(max=_TAMED**2)
+    return {word(told, f"{told} lost", f"{told} too strong"): fit}
+
+
+def _side(column: Column, weight: Tensor, x: Tensor) -> Tensor:
+    """Returns the sum of a bond's side for each row, within three deviations."""
+    part = x[:, column.start : column.start + len(weight)]
+    if column.kind != "category":
+        part = normal_scores(part[:, 0])[:, None]
+        return (part @ weight).clamp(-_TAMED, _TAMED)
+    sums = part @ weight
+    return (sums - sums.mean()).clamp(-_TAMED, _TAMED)

@@ -1,0 +1,79 @@
+"""The names of measurements of single samples."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+_GOLDEN = 0.6180339887498949
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Word:
+    """The name of a measurement of single samples.
+
+    Attributes:
+        name: What it measures: "brightness".
+        less: What fakes are called whose measurements are too low.
+        more: What fakes are called whose measurements are too high.
+        topic: Words of one topic are one flaw: the two axes of a colour cast.
+    """
+
+    name: str
+    less: str
+    more: str
+    topic: str
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probes:
+    """Named measurements of a set of samples.
+
+    Attributes:
+        words: One for each column.
+        values: Shape ``(n, len(words))``, float64.
+    """
+
+    words: tuple[Word, ...]
+    values: Tensor
+
+    def with_more(self, other: "Probes") -> "Probes":
+        """Returns these and others of the same samples."""
+        both = torch.cat([self.values, other.values], 1)
+        return Probes(words=(*self.words, *other.words), values=both)
+
+    def at(self, places: Tensor) -> "Probes":
+        """Returns those of some of the samples."""
+        return Probes(words=self.words, values=self.values[places])
+
+
+def word(name: str, less: str, more: str, topic: str = "") -> Word:
+    """Returns a word that is a topic of its own, unless another one is given."""
+    return Word(name=name, less=less, more=more, topic=topic or name)
+
+
+def probes(measured: Mapping[Word, Tensor]) -> Probes:
+    """Returns measurements, each of shape ``(n,)``, under their words."""
+    return Probes(words=tuple(measured), values=torch.stack(list(measured.values()), 1).double())
+
+
+def haze(x: Tensor, size: float) -> Tensor:
+    """Returns numbers of mean 0 and deviation ``size``, one for each sample, that mean nothing.
+
+    A measurement that is the same for all real samples has no deviation in which a difference
+    could be told. With this added it counts as if it had one of ``size``. The numbers follow from
+    the sample, so that the same samples have the same ones.
+
+    Args:
+        x: Samples, shape ``(n, ...)``.
+        size: What deviation is too small to matter.
+    """
+    flat = x.flatten(1).double()
+    weight = (torch.arange(1, flat.shape[1] + 1, device=flat.device).double() * _GOLDEN) % 1.0
+    # Multiples of golden fractions spread evenly over the circle, whatever the numbers are.
+    angle = ((flat * (weight + 1)).sum(1) * _GOLDEN * 997.0) % 1.0
+    return (angle - 0.5) * 12**0.5 * size

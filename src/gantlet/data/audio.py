@@ -1,0 +1,90 @@
+"""A folder, or an archive, of sound files."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, final
+
+from gantlet.core.code import Code
+from gantlet.core.dataset import Splits
+from gantlet.core.errors import UserError
+from gantlet.core.rng import Rng
+from gantlet.core.space import Space
+from gantlet.core.spec import Between
+from gantlet.data.sounds import AudioCode, Clips, Recordings, audio_code, recordings
+from gantlet.data.splits import by_share
+
+_LONGEST = 65_536
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+@final
+class Audio:
+    """The wav files (PCM) of a folder and below, or of a tar file, as clips of one length.
+
+    All files must have one rate. Channels are averaged. Longer clips are cut, silence is added to
+    shorter ones.
+
+    Attributes:
+        path: The folder, or a file that ends in .tar, .tar.gz or .tgz.
+        length: How many numbers a clip has, or none for the longest, at most 65,536.
+        validation: Share of the clips for validation.
+        test: Share of the clips for the test.
+        limit: Most clips for training, or none.
+    """
+
+    path: str
+    length: Annotated[int, Between(1)] | None = None
+    validation: Annotated[float, Between(0, 1)] = 0.1
+    test: Annotated[float, Between(0, 1)] = 0.1
+    limit: Annotated[int, Between(1)] | None = None
+
+    @property
+    def space(self) -> Space:
+        """Clips of one channel, as long as the longest."""
+        return self.code().space
+
+    def load(self, *, rng: Rng) -> Splits:
+        """Returns the splits.
+
+        Raises:
+            UserError: If a file cannot be read, or their rates differ.
+        """
+        return by_share(
+            self.whole(), validation=self.validation, test=self.test, limit=self.limit, rng=rng
+        )
+
+    def whole(self) -> Clips:
+        """Returns all clips by the names of their files.
+
+        Raises:
+            UserError: If a file cannot be read, or their rates differ.
+        """
+        return Clips(self._recordings(), self.code().length)
+
+    def code(self) -> AudioCode:
+        """Returns rate and length of the clips.
+
+        Raises:
+            UserError: If a file cannot be read, or their rates differ.
+        """
+        found = self._recordings()
+        return AudioCode(found.rate, self.length or min(int(found.lengths.max()), _LONGEST))
+
+    def coded(self, code: Code) -> tuple[Clips, str]:
+        """Returns all clips in the length of others.
+
+        Raises:
+            UserError: If a file cannot be read, or the rate is another one.
+        """
+        found, wanted = self._recordings(), audio_code(code, self.path)
+        if found.rate != wanted.rate:
+            raise UserError(
+                f"{self.path} has {found.rate} numbers a second, the real samples {wanted.rate}. "
+                "Resample it."
+            )
+        cut = int((found.lengths > wanted.length).sum())
+        told = f"{cut} of the {len(found.lengths)} clips of {Path(self.path).name} are longer than"
+        return Clips(found, wanted.length), f"{told} the real ones and were cut" if cut else ""
+
+    def _recordings(self) -> Recordings:
+        return recordings(Path(self.path).expanduser())

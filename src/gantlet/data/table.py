@@ -1,0 +1,88 @@
+"""Tables with columns of any kind."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, final
+
+from gantlet.core.code import Code
+from gantlet.core.dataset import Splits
+from gantlet.core.rng import Rng
+from gantlet.core.space import Space
+from gantlet.core.spec import Between
+from gantlet.data.cells import Cells, read_cells
+from gantlet.data.columns import TableCode, table_code
+from gantlet.data.rows import Rows
+from gantlet.data.splits import by_share
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+@final
+class Table:
+    """A text file of rows, whose columns hold numbers, dates or categories; values may be missing.
+
+    A column holds numbers, or dates as 2026-11-28, where all that is there is one; else
+    categories, of which the 32 most frequent are told apart. Columns are parted by comma,
+    semicolon or tab, whichever the first line has most of. The first line is a header unless all
+    of it is numbers.
+
+    Attributes:
+        path: The file, in UTF-8.
+        columns: The columns to use, by their names or by their numbers from 1; none for all but
+            the label.
+        label: The column that holds the class of a row, of any text, or none.
+        validation: Share of the rows for validation.
+        test: Share of the rows for the test.
+        limit: Most rows for training, or none.
+    """
+
+    path: str
+    columns: tuple[str, ...] | None = None
+    label: str | None = None
+    validation: Annotated[float, Between(0, 1)] = 0.1
+    test: Annotated[float, Between(0, 1)] = 0.1
+    limit: Annotated[int, Between(1)] | None = None
+
+    @property
+    def space(self) -> Space:
+        """The components of all columns side by side."""
+        return self.code().space
+
+    def load(self, *, rng: Rng) -> Splits:
+        """Returns the splits.
+
+        Raises:
+            UserError: If the file cannot be read.
+        """
+        return by_share(
+            self.whole(), validation=self.validation, test=self.test, limit=self.limit, rng=rng
+        )
+
+    def whole(self) -> Rows:
+        """Returns all rows in the order of the file.
+
+        Raises:
+            UserError: If the file cannot be read.
+        """
+        table = self._cells()
+        labels = None if self.label is None else table.classes(table.place(self.label))
+        return Rows(self.code().write(table), labels)
+
+    def code(self) -> TableCode:
+        """Returns the columns of the file.
+
+        Raises:
+            UserError: If the file cannot be read.
+        """
+        table = self._cells()
+        return TableCode.of(table, table.chosen(self.columns, self.label))
+
+    def coded(self, code: Code) -> tuple[Rows, str]:
+        """Returns all rows with the columns of another table.
+
+        Raises:
+            UserError: If a column is missing.
+        """
+        return Rows(table_code(code, self.path).write(self._cells())), ""
+
+    def _cells(self) -> Cells:
+        return read_cells(Path(self.path).expanduser())

@@ -1,0 +1,105 @@
+"""A text file, a sample a line."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, final
+
+from gantlet.core.code import Code
+from gantlet.core.dataset import Splits
+from gantlet.core.errors import UserError
+from gantlet.core.rng import Rng
+from gantlet.core.space import Space
+from gantlet.core.spec import Between
+from gantlet.data.checks import is_file, readable
+from gantlet.data.rows import Rows
+from gantlet.data.splits import by_share
+from gantlet.data.words import UNKNOWN, Level, TextCode, text_code
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+@final
+class Text:
+    """The lines of a text file, as rows of words or of characters.
+
+    A token that stands in no other line is unknown. Empty lines are left out.
+
+    Attributes:
+        path: The file, in UTF-8.
+        level: What a token is; auto takes words where lines have two or more in the mean.
+        length: How many tokens are kept of a line, or none for the longest, at most 512.
+        validation: Share of the lines for validation.
+        test: Share of the lines for the test.
+        limit: Most lines for training, or none.
+    """
+
+    path: str
+    level: Level = "auto"
+    length: Annotated[int, Between(1)] | None = None
+    validation: Annotated[float, Between(0, 1)] = 0.1
+    test: Annotated[float, Between(0, 1)] = 0.1
+    limit: Annotated[int, Between(1)] | None = None
+
+    @property
+    def space(self) -> Space:
+        """Rows of tokens, as long as the longest line."""
+        return self.code().space
+
+    def load(self, *, rng: Rng) -> Splits:
+        """Returns the splits.
+
+        Raises:
+            UserError: If the file cannot be read.
+        """
+        return by_share(
+            self.whole(), validation=self.validation, test=self.test, limit=self.limit, rng=rng
+        )
+
+    def whole(self) -> Rows:
+        """Returns all lines in the order of the file.
+
+        Raises:
+            UserError: If the file cannot be read.
+        """
+        return Rows(self.code().write(self._lines(), own=True))
+
+    def code(self) -> TextCode:
+        """Returns the tokens of the file.
+
+        Raises:
+            UserError: If the file cannot be read.
+        """
+        return _code(self._lines(), self.level, self.length)
+
+    def coded(self, code: Code) -> tuple[Rows, str]:
+        """Returns all lines in the tokens of another text.
+
+        Raises:
+            UserError: If the file cannot be read, or the code is not that of a text.
+        """
+        found = text_code(code, self.path)
+        x = found.write(self._lines(), own=False)
+        unknown, n = int((x == UNKNOWN).sum()), int((x > 0).sum())
+        told = f"{unknown:,} of the {n:,} {found.unit}s of {Path(self.path).name}"
+        return Rows(x), f"{told} are unknown to the real text" if unknown else ""
+
+    def _lines(self) -> Sequence[str]:
+        path = is_file(Path(self.path).expanduser())
+        stat = path.stat()
+        return _read_once(path, stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=4)
+def _read_once(path: Path, *_stamp: int) -> tuple[str, ...]:
+    with readable(path, "text", (OSError, UnicodeDecodeError)):
+        text = path.read_text(encoding="utf-8-sig")
+    lines = tuple(line.strip() for line in text.split("\n") if line.strip())
+    if not lines:
+        raise UserError(f"{path} holds no text. Write one sample a line.")
+    return lines
+
+
+@lru_cache(maxsize=4)
+def _code(lines: tuple[str, ...], level: Level, length: int | None) -> TextCode:
+    return TextCode.of(lines, level, length)
