@@ -42,8 +42,8 @@ class Langevin:
     """
 
     lr: tuple[Annotated[float, Between(0)], ...] = (1e-3,)
-    temperature: Annotated[float, Between(0)] = 1e-8
-    inner: Annotated[int, Between(1)] = 5
+    temperature: Annotated[float, Between(0)] = 1e-9
+    inner: Annotated[int, Between(1)] = 2
     beta: Annotated[float, Between(0, 1)] = 0.9
     decay: Annotated[float, Between(0, 1, below=True)] | None = 0.99
 

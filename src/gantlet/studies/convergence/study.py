@@ -11,9 +11,12 @@ from gantlet.store.run import Run, TrialFolder
 from gantlet.studies.answer import facts_of, rows_of
 from gantlet.studies.base import Watch
 from gantlet.studies.contest import threads
+from gantlet.studies.convergence.assumptions import Assumptions
+from gantlet.studies.convergence.equilibria import Equilibria
+from gantlet.studies.convergence.landscape import Landscape
 from gantlet.studies.convergence.strategy import Size, Strategy
 
-STRATEGIES: tuple[Strategy, ...] = ()
+STRATEGIES: tuple[Strategy, ...] = (Assumptions(), Landscape(), Equilibria())
 """The strategies of the article, in its order."""
 
 
