@@ -1,6 +1,6 @@
 """What a flaw is, and a list of them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, final
 
@@ -10,10 +10,14 @@ from gantlet.core.estimate import Estimate
 from gantlet.critics.halves import Pair
 from gantlet.critics.line import Kind
 
-Mode = Literal["guided", "linear", "transport", "pca"]
+Mode = Literal["guided", "linear", "transport", "neural", "pca"]
 """How flaws are looked for: named measurements first, then directions of features; directions
-alone, each taken away before the next; the same with fakes carried onto reals along each; the
-principal components of a small critic's activations."""
+alone, each taken away before the next; the same with fakes carried onto reals along each; small
+critics, each blind to those before; the principal components of a small critic's activations."""
+
+Blind = Literal["residual", "project"]
+"""How a small critic is made blind: it is trained on what is left unexplained, or the directions
+of features that moved those before it are taken away."""
 
 
 @final
@@ -49,6 +53,7 @@ class Flaw:
         seek: What was measured of the first half, by which blinding is fitted.
         judge: What was measured of the held-out half.
         direction: Along which direction of the whitened features it lies, or None.
+        measure: What measures it from whitened features where no direction does, or None.
     """
 
     title: str
@@ -61,6 +66,7 @@ class Flaw:
     seek: Pair
     judge: Pair
     direction: Tensor | None = None
+    measure: Callable[[Tensor], Tensor] | None = None
 
 
 @final
@@ -74,6 +80,8 @@ class Flaws:
         left: The same once it is blind to the first flaw, the first two, and so on.
         stopped: Why the list ends, in words.
         places: Where in the sets the held-out samples are.
+        detectable: The smallest difference of the means of a named measurement, in deviations,
+            that would have been found nine times in ten; None where names are not looked at.
     """
 
     flaws: Sequence[Flaw]
@@ -81,3 +89,4 @@ class Flaws:
     left: Sequence[Estimate]
     stopped: str
     places: Pair
+    detectable: float | None = None
