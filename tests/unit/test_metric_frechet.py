@@ -2,11 +2,12 @@ import numpy as np
 import pytest
 import torch
 from scipy.linalg import sqrtm
+from scipy.special import digamma
 
 from gantlet.core.moments import Moments
 from gantlet.core.rng import Rng
 from gantlet.metrics import blocks
-from gantlet.metrics.bures import bures
+from gantlet.metrics.bures import bures, expansion
 from gantlet.metrics.frechet import Fitted, Frechet, between, frechet_distance
 from gantlet.metrics.frechet_infinity import FrechetInfinity
 from gantlet.metrics.paired import difference
@@ -157,6 +158,68 @@ def test_the_variance_is_right_and_the_centre_unbiased(covariance, shift, scale)
     width = sum(e.half_width for e in found) / 120 / float(values.std())
     assert 1.6 < width < 2.6
     assert sum(e.low <= truth <= e.high for e in found) >= 105
+
+
+def test_second_order_of_the_determinant_of_a_wishart_matrix():
+    """``E log det(W / k)`` is a sum of digammas; what both covariances add up to is a sum."""
+    d, k = 7, 10_000
+    exact = sum(digamma((k - i) / 2) + np.log(2 / k) for i in range(d))
+    first, second, both = expansion(torch.ones(d, 1, dtype=torch.float64))[:, 0].tolist()
+    assert first == -d * (d + 1) / 2
+    assert k**2 * (exact - first / k) == pytest.approx(second, rel=1e-2)
+    assert both == pytest.approx(0)
+
+
+def test_second_order_of_the_root_of_a_variance():
+    """``E s`` is ``(1 - 1/(4k) + 1/(32k^2) - ...) sigma``, and that of two its product."""
+    s = torch.arange(-20, 20, 0.1, dtype=torch.float64).exp()
+    q = 1 / (1 + s**2)
+    found = expansion(q[None]) @ (s * 0.1) / np.pi
+    assert found.tolist() == pytest.approx([-1 / 4, 1 / 32, 1 / 16])
+
+
+def controlled(fake_variances, n, covariance, replicates):
+    """Returns bias with and without the second order, the error of both, and the spread.
+
+    Freed of the chance that it shares with moments whose mean is known.
+    """
+    d, found, controls = len(fake_variances), [], []
+    truth = float((1 - fake_variances.sqrt()).square().sum())
+    one = torch.eye(d, dtype=torch.float64)
+    for seed in range(replicates):
+        x, y = torch.randn(2, n, d, generator=Rng(seed).stream("x"), dtype=torch.float64)
+        fitted = Fitted(x, y * fake_variances.sqrt(), covariance)
+        value = fitted.detail(Rng(seed).stream("m")).estimate.value
+        first = fitted.plain + sum(float(fitted.influences(side).mean()) for side in (0, 1))
+        found.append([value - truth, first - truth])
+        s, t = (z.T.cov() - one for z in (x, y))
+        squares = [float(e.square().sum()) - d * (d + 1) / (n - 1) for e in (s, t)]
+        margins = [float(e.diag().square().sum()) - 2 * d / (n - 1) for e in (s, t)]
+        traces = [float(e.diag() @ w) for e in (s, t) for w in (one.diag(), fake_variances)]
+        mean = x.mean(0) - y.mean(0) * fake_variances.sqrt()
+        shift = float(mean.square().sum() - (1 + fake_variances).sum() / n)
+        both = [float((s * t).sum()), float(s.diag() @ t.diag())]
+        controls.append([1.0, *squares, *margins, *traces, shift, *both])
+    values, known = (torch.tensor(z, dtype=torch.float64) for z in (found, controls))
+    bias = torch.linalg.lstsq(known, values).solution
+    error = float((values - known @ bias).std(0)[0]) / replicates**0.5
+    return *bias[0].tolist(), error, float(values[:, 0].std())
+
+
+@pytest.mark.parametrize(
+    ("covariance", "variances"),
+    [("full", (1.0, 1.0)), ("full", (1.6, 0.5)), ("diagonal", (1.6, 0.5))],
+)
+def test_no_bias_of_second_order_is_left(covariance, variances):
+    d, n = 12, 60
+    bias, without, error, spread = controlled(
+        torch.tensor(variances, dtype=torch.float64).repeat(d // 2), n, covariance, 250
+    )
+    assert abs(bias) < 3.5 * error
+    assert error < 0.02 * spread
+    print("XX", bias / spread, without / spread, error / spread)
+    # Leaving out each sample alone takes off too much.
+    assert without < bias - 4 * error or covariance == "diagonal"
 
 
 def test_correlations_are_seen_by_the_full_covariance_alone():

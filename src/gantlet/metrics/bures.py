@@ -121,7 +121,8 @@ class Diagonal(Coupling):
     def left_over(self) -> float:
         a, b = (side.variance.sqrt() for side in self.sides)
         # Each feature alone, where E s = (1 - 1 / (4 k) + 1 / (32 k^2)) sigma, k = n - 1.
-        return float(a @ b) * _left_over(*(s.n for s in self.sides), (1 / 2, -1 / 16, -1 / 8))
+        n, m = (s.n for s in self.sides)
+        return float(a @ b) * _left_over(n, m, 1 / 2, -1 / 16, -1 / 8)
 
 
 @final
@@ -177,7 +178,7 @@ class Full(Coupling):
             return 0.0
         terms = expansion(self._resolvent) @ self._nodes * (-2 / math.pi)
         first, second, both = terms.tolist()
-        return _left_over(*(s.n for s in self._sides), (first, second, both))
+        return _left_over(self._sides[0].n, self._sides[1].n, first, second, both)
 
 
 def bures(a: Spread, b: Spread) -> float:
@@ -265,13 +266,12 @@ def expansion(q: Tensor) -> Tensor:
     return torch.stack([first, second, both])
 
 
-def _left_over(n: int, m: int, terms: tuple[float, float, float]) -> float:
+def _left_over(n: int, m: int, first: float, second: float, both: float) -> float:
     """Returns how far leaving out each sample takes off too much.
 
     Of ``f / (n-1)`` it takes off ``1 / ((n-1) (n-2))`` of ``f`` too much, of ``g / (n-1)^2`` about
     twice what there is, of ``h / ((n-1) (m-1))`` as well.
     """
-    first, second, both = terms
     alone = sum(1 / ((k - 1) * (k - 2)) for k in (n, m))
     return (first + second) * alone + both / ((n - 1) * (m - 1))
 
