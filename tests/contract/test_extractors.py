@@ -18,8 +18,8 @@ SPACES = [
 ]
 # Short training, so that the contract takes no minute.
 SHORT = {"classifier": "classifier:steps=20"}
-# These need a file that is not here; test_inception, test_vision_transformers and
-# test_foreign_extractors hold them to the contract with files of their own.
+# These need a file that is not here; test_inception, test_vision_transformers, test_own_critic
+# and test_foreign_extractors hold them to the contract with files of their own.
 OUTSIDE = {
     "inception": "inception",
     "dinov2": "dinov2",
@@ -27,6 +27,7 @@ OUTSIDE = {
     "onnx": "onnx:path=net.onnx",
     "torchscript": "torchscript:path=net.pt",
     "module": "module:path=package.module:network",
+    "critic": "critic:run=runs/gan",
 }
 
 

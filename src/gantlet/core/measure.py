@@ -1,5 +1,6 @@
 """What a measurement is."""
 
+import abc
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol, runtime_checkable
@@ -63,6 +64,15 @@ class Extractor(Protocol):
             UserError: If it cannot see such samples.
         """
         ...
+
+
+class Partisan(abc.ABC):
+    """An extractor that comes from a model which may be judged: for lists, never for ranks."""
+
+    @property
+    @abc.abstractmethod
+    def why(self) -> str:
+        """Why it cannot rank, and what to do instead."""
 
 
 @runtime_checkable

@@ -18,6 +18,8 @@ from gantlet.store.run import Run, TrialFolder
 from gantlet.studies.answer import answer
 from gantlet.studies.base import Watch
 from gantlet.studies.contest import REAL, run_contestant
+from gantlet.studies.evaluation.usual import usual_features
+from gantlet.studies.fair import refuse_partisans
 from gantlet.studies.sources import features, fingerprint, load
 
 METRICS = (
@@ -143,6 +145,7 @@ class Compare:
 
     def _check_features(self) -> None:
         resolved = self._resolved()
+        refuse_partisans(self.features)
         for extractor in json.loads(resolved["features"]):
             if not extractors.make(extractor).learns:
                 features(resolved["data"], self.data_seed, extractor, self.device)
@@ -182,7 +185,7 @@ class Compare:
 
     def _default_features(self, dataset: Dataset, data: str) -> tuple[str, ...]:
         if dataset.space.kind != "image":
-            return ("pixels",)
+            return (usual_features(dataset.space.kind),)
         _, splits = load(data, self.data_seed)
         return ("pixels", "random-conv" if splits.train.labels is None else "classifier")
 

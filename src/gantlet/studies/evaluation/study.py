@@ -17,6 +17,7 @@ from gantlet.studies.evaluation.measuring import SAMPLES, run_trial
 from gantlet.studies.evaluation.pairing import PAIRS, matched
 from gantlet.studies.evaluation.sets import Asked, check_sets, has_classes, real_set, written_sets
 from gantlet.studies.evaluation.usual import usual_features
+from gantlet.studies.fair import refuse_partisans
 
 METRICS = (
     "frechet",
@@ -96,6 +97,7 @@ class Evaluate:
             metrics.make(metric)
         if self.asked.outputs < 1:
             raise UserError(f"--outputs must be at least 1. Got {self.asked.outputs}.")
+        refuse_partisans(self._features())
         check_sets(self.asked, self._features(), self.device)
         if self.asked.pairs is not None:
             for fake in self.asked.fakes:

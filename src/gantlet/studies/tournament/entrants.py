@@ -84,7 +84,7 @@ def courses_of(runs: Sequence[str]) -> list[Course]:
     several = len({path for path, _ in found}) > 1
     named = [(path.name + "/" if several else "", trial, f) for path, (trial, f) in found]
     courses = [
-        Course(f"{prefix}{label(t.parts['model'])} #{t.seed}", t, f, _snapshots(f))
+        Course(f"{prefix}{label(t.parts['model'])} #{t.seed}", t, f, snapshots_in(f))
         for prefix, t, f in sorted(named, key=lambda x: (x[0], x[1].parts["model"], x[1].seed))
     ]
     if not any(c.snapshots and isinstance(c.game(), Adversarial) for c in courses):
@@ -106,7 +106,8 @@ def _check_data(trials: Sequence[Trial]) -> None:
         raise UserError(f"Models can only meet on the same data. Got {' and '.join(data)}.")
 
 
-def _snapshots(folder: TrialFolder) -> tuple[str, ...]:
+def snapshots_in(folder: TrialFolder) -> tuple[str, ...]:
+    """Returns the names of the snapshots of a trial, in order."""
     return tuple(sorted(file.stem for file in folder.path.glob("snapshot-*.safetensors")))
 
 
