@@ -42,6 +42,7 @@ def conduct(study: "Study", options: RunOptions | None, name: str) -> int:
     _check(options)
     forget()
     study.trials()  # a question that cannot be asked is told before anything is written
+    _foretell(study)
     question = study.question()
     from gantlet.store.run import folder_of
 
@@ -69,6 +70,14 @@ def conduct(study: "Study", options: RunOptions | None, name: str) -> int:
     else:
         show(report, path=str(page))
     return 1 if any(o.error for o in run.outcomes()) else 0
+
+
+def _foretell(study: "Study") -> None:
+    """Says what the samples let be found, before anything is run."""
+    from gantlet.studies.base import Forecasting
+
+    if isinstance(study, Forecasting):
+        print(*study.forecast(), sep="\n", file=sys.stderr)
 
 
 def _check(options: RunOptions) -> None:

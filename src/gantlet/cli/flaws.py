@@ -11,7 +11,8 @@ def flaws(
     *fakes: str,
     sets: SetOptions,
     features: str | None = None,
-    mode: Literal["guided", "linear", "transport", "pca"] = "guided",
+    mode: Literal["guided", "linear", "transport", "neural", "pca"] = "guided",
+    blind: Literal["residual", "project"] = "residual",
     smallest: float = 0.2,
     level: float = 0.05,
     most: int = 12,
@@ -24,7 +25,8 @@ def flaws(
         fakes: Sets of samples to judge.
         sets: Against what they are judged.
         features: In what directions are looked for. Default: what suits the data.
-        mode: How flaws are looked for: named measurements first, or directions alone.
+        mode: How flaws are looked for: named measurements first, directions alone, or critics.
+        blind: How the small critics of the mode neural are made blind to each other.
         smallest: The smallest flaw worth telling, in standard deviations of the real samples.
         level: How likely a list on flawless samples may hold anything.
         most: How many directions are looked at.
@@ -39,7 +41,12 @@ def flaws(
         asked=sets.asked(fakes),
         features=features or "",
         search=Search(
-            mode=mode, level=level, smallest=smallest, most=most, permutations=permutations
+            mode=mode,
+            level=level,
+            smallest=smallest,
+            most=most,
+            permutations=permutations,
+            blind=blind,
         ),
         threads=options.threads,
         device=options.device,

@@ -7,10 +7,11 @@ from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
 from gantlet.critics.activations import by_activations
 from gantlet.critics.directions import by_directions
-from gantlet.critics.flaw import Flaw, Flaws, Mode
+from gantlet.critics.flaw import Blind, Flaw, Flaws, Mode
 from gantlet.critics.halves import Halves, Seen
 from gantlet.critics.left import left_after
 from gantlet.critics.named import by_probes
+from gantlet.critics.neural import by_critics
 
 
 @final
@@ -24,6 +25,7 @@ class Search:
         smallest: The smallest flaw worth telling, in standard deviations of the real samples.
         most: How many directions are looked at.
         permutations: How often labels are dealt out for each p-value.
+        blind: How the critics of mode ``neural`` are made blind.
     """
 
     mode: Mode = "guided"
@@ -31,6 +33,7 @@ class Search:
     smallest: Annotated[float, Between(0, 100)] = 0.2
     most: Annotated[int, Between(1, 1000)] = 12
     permutations: Annotated[int, Between(19, 10**6)] = 1999
+    blind: Blind = "residual"
 
 
 def list_flaws(real: Seen, fake: Seen, search: Search, *, rng: Rng) -> Flaws:
@@ -62,6 +65,16 @@ def _look(halves: Halves, search: Search, rng: Rng) -> tuple[list[Flaw], str]:
     if search.mode == "pca":
         return by_activations(
             halves, level=level, smallest=smallest, most=search.most, permutations=times, rng=rng
+        )
+    if search.mode == "neural":
+        return by_critics(
+            halves,
+            blind=search.blind,
+            level=level,
+            smallest=smallest,
+            most=search.most,
+            permutations=times,
+            rng=rng,
         )
     named: list[Flaw] = []
     if search.mode == "guided":

@@ -1,7 +1,7 @@
 """What a study is: trials to run, how to run one, and what they say together."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from gantlet.core.trial import Outcome, Trial
 from gantlet.report.blocks import Report
@@ -28,4 +28,13 @@ class Study(Protocol):
 
     def conclude(self, outcomes: Sequence[Outcome], run: Run) -> Report:
         """Turns outcomes, perhaps not all of them, into a report; writes nothing."""
+        ...
+
+
+@runtime_checkable
+class Forecasting(Protocol):
+    """A study that can say beforehand how much its samples let be found."""
+
+    def forecast(self) -> Sequence[str]:
+        """Returns one sentence for each set of samples."""
         ...

@@ -9,6 +9,7 @@ from gantlet.store.run import Run
 from gantlet.studies.answer import facts_of
 from gantlet.studies.evaluation.inputs import named
 from gantlet.studies.evaluation.sets import Asked, Chosen, known_splits, other_set, real_set
+from gantlet.studies.flaws.forecast import forecasts
 from gantlet.studies.flaws.pages import pages
 from gantlet.studies.flaws.tables import Listed, list_table, shared_table
 from gantlet.studies.flaws.verdicts import verdicts
@@ -83,9 +84,15 @@ def _setting(question: Mapping[str, Any], asked: Asked) -> dict[str, str]:
         "Reference": _told(asked.real, real_set(asked)),
         "Features": question["features"],
         "Features learned from": known_splits(asked)[1],
-        "Mode": question["search"]["mode"],
+        "Mode": _mode(question["search"]),
+        "Power": "; ".join(forecasts(asked, question["search"]["level"])),
         "Seed": str(asked.seed),
     }
+
+
+def _mode(search: Mapping[str, Any]) -> str:
+    mode = str(search["mode"])
+    return f"{mode}, blinded by {search['blind']}" if mode == "neural" else mode
 
 
 def _told(text: str, chosen: Chosen) -> str:
