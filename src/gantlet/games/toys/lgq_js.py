@@ -75,8 +75,9 @@ class JensenShannonLgq(Solvable):
     @override
     def distance(self) -> Tensor:
         """Returns ``|A A^T - S_r| / |S|``: the critic may have many best answers."""
-        off: Tensor = torch.linalg.norm(self.generator.covariance - self._goal)
-        return off / torch.linalg.norm(self._covariance)
+        off = torch.linalg.norm(self.generator.covariance - self._goal)
+        share: Tensor = off / torch.linalg.norm(self._covariance)
+        return share
 
 
 def gauss_hermite(dim: int, nodes: int) -> tuple[Tensor, Tensor]:

@@ -4,7 +4,6 @@ from typing import final
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
 from typing_extensions import override
 
 
@@ -32,6 +31,9 @@ class LinearMixture(nn.Module):
         """Returns samples, shape ``(n, dim)``, from noise of shape ``(n, 1 + rank)``."""
         parts = len(self.shift)
         share = torch.special.ndtr(z[:, 0])
-        which = one_hot((share * parts).long().clamp(max=parts - 1), parts).to(z.dtype)
+        slot = (share * parts).floor().clamp(max=parts - 1)
+        # Not one_hot, which looks at its numbers and so cannot be traced.
+        which = (slot[:, None] == torch.arange(parts, device=z.device)).to(z.dtype)
         all_of_them = torch.einsum("kij,nj->nki", self.scale, z[:, 1:]) + self.shift
-        return (which[..., None] * all_of_them).sum(1)
+        found: Tensor = (which[..., None] * all_of_them).sum(1)
+        return found
