@@ -202,3 +202,24 @@ def test_products_hold_through_penalties_of_a_gan(penalty):
     twist = here.times(u) - here.transposed(u)
     assert torch.allclose(2 * here.twist(u), twist, rtol=1e-8, atol=1e-8)
     assert here.mixed(u).dot(v).item() == pytest.approx(here.mixed_transposed(v).dot(u).item())
+
+
+def test_the_default_number_of_conjugate_gradients_solves_a_gan_to_a_few_per_cent():
+    data = datasets.make("digits")
+    x = everything(data.load(rng=Rng(0)).train)[:64]
+    game = families.make("gan:width=32").build(data.space, rng=Rng(0))
+    game.prepare(x, rng=Rng(0).stream("prepare"))
+    seen = Curvature(Parameters(game), Look(x, rng=Rng(0).stream("look")))
+    how = solvers.make("cgd")
+    half = (how.lr[0] / (seen.field.abs() + how.eps)).sqrt()
+
+    def times(v):
+        return v + half * seen.mixed(half * v)
+
+    def transposed(v):
+        return v + half * seen.mixed_transposed(half * v)
+
+    right = -half * seen.field
+    left = times(solve(times, transposed, right, how.iterations)) - right
+    assert left.norm() < 0.05 * right.norm()
+    assert left.norm() < 0.3 * (times(right) - right).norm()

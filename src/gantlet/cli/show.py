@@ -33,7 +33,7 @@ def show(name: str, /, *, json: Flag = False) -> int:
     for kind, registry in homes.items():
         cls = registry.load(short)
         resolved = registry.resolve(name) if name != short else short
-        doc, meanings = _parted(getdoc(cls) or "")
+        doc, meanings = _told(cls)
         takes = [{**asdict(o), "help": meanings.get(o.name, "")} for o in options(cls)]
         told.append({"name": resolved, "kind": kind, "doc": doc, "options": takes})
     if json:
@@ -42,6 +42,13 @@ def show(name: str, /, *, json: Flag = False) -> int:
     for entry in told:
         _print(entry)
     return 0
+
+
+def _told(cls: type) -> tuple[str, dict[str, str]]:
+    """Returns what a class is, and what its attributes mean, those of its bases among them."""
+    doc, own = _parted(getdoc(cls) or "")
+    inherited = [_parted(getdoc(base) or "")[1] for base in reversed(cls.__mro__[1:-1])]
+    return doc, {k: v for meanings in (*inherited, own) for k, v in meanings.items()}
 
 
 def _parted(doc: str) -> tuple[str, dict[str, str]]:

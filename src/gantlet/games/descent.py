@@ -71,7 +71,8 @@ class Descent:
     ) -> None:
         self._at = torch.zeros_like(parameters.read())
         self._sizes = parameters.sizes
-        self._rates = rates(parameters, lr)
+        # One rate for all is a number, which is not read anew for each parameter.
+        self._rates = lr[0] if len(lr) == 1 else rates(parameters, lr)
         self._rule = make([self._at], 1.0)
         self._clip = clip
 
