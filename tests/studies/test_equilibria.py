@@ -134,7 +134,22 @@ def test_without_a_gain_the_verdicts_say_so():
     outcomes = [made_up(s, {LAST: (0.3, 0.1), SOLVED: (0.3, 0.1)}) for s in range(3)]
     exploitable, _, mixture, _ = Equilibria().verdicts(outcomes)
     assert "no method; more so: none; the other 1 cannot be told apart" in exploitable.claim
-    assert "not shown to be better than what needs no game theory" in mixture.claim
+    assert "is not told apart from what needs no game theory" in mixture.claim
+
+
+def test_critics_without_a_penalty_are_told_of_apart():
+    loose = [
+        replace(o, trial=replace(trial("without penalty"), seed=o.trial.seed))
+        for o in (made_up(s, {LAST: (0.3, 2.0), SOLVED: (0.3, 0.5)}) for s in range(3))
+    ]
+    held = [made_up(s, {LAST: (0.3, 0.1), SOLVED: (0.3, 0.2)}) for s in range(3)]
+    claims = [v.claim for v in Equilibria().verdicts([*held, *loose])]
+    told = [c for c in claims if "equilibrium of checkpoints plays" in c]
+    assert [c.partition(",")[0] for c in told] == ["With a penalty", "Without a penalty"]
+    assert "more exploitable than last iterate" in told[0]
+    assert "less exploitable than last iterate" in told[1]
+    tables = [b.title for b in Equilibria().blocks([*held, *loose])]
+    assert tables[-1] == "The same of plain training whose critic has no penalty"
 
 
 def test_parts_of_the_trials_are_enough_for_a_report():

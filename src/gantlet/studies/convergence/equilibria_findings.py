@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import final, get_args
 
 from gantlet.core.estimate import Estimate
 from gantlet.core.intervals import mean, paired
 from gantlet.core.trial import Outcome
 from gantlet.studies.convergence.equilibria_arms import ARMS, LAST
-from gantlet.studies.convergence.equilibria_plan import MATRIX, scale_of
+from gantlet.studies.convergence.equilibria_plan import LOOSE, MATRIX, Method, scale_of
 from gantlet.studies.convergence.equilibria_trial import ENERGY, FLOPS, GAP, NETWORKS, at
 
 
@@ -60,9 +60,15 @@ class Found:
         return {seed: e.value for seed, e in found.items() if e.value is not None}
 
 
-def findings(outcomes: Sequence[Outcome]) -> Found | None:
-    """Returns what trained methods reached, or None where no trial of them is finished."""
-    trained = [o for o in outcomes if o.trial.parts["method"] != MATRIX]
+def findings(outcomes: Sequence[Outcome], *, loose: bool = False) -> Found | None:
+    """Returns what trained methods reached, or None where no trial of them is finished.
+
+    Args:
+        outcomes: Those of all trials, or of some.
+        loose: Whether to look at the critics without a penalty in place of those with one.
+    """
+    wanted = {LOOSE} if loose else {*get_args(Method)} - {LOOSE, MATRIX}
+    trained = [o for o in outcomes if o.trial.parts["method"] in wanted]
     if not trained:
         return None
     scores: dict[int, dict[str, Estimate]] = {}

@@ -11,20 +11,30 @@ from gantlet.core.trial import Trial
 from gantlet.studies.convergence.strategy import Size
 
 Method = Literal[
-    "plain", "near past", "far past", "langevin", "mix-gan", "double oracle", "matrix games"
+    "plain",
+    "without penalty",
+    "near past",
+    "far past",
+    "langevin",
+    "mix-gan",
+    "double oracle",
+    "matrix games",
 ]
 
 PLAIN: Method = "plain"
+LOOSE: Method = "without penalty"
 NEAR: Method = "near past"
 FAR: Method = "far past"
 LANGEVIN: Method = "langevin"
 ORACLE: Method = "double oracle"
 MATRIX: Method = "matrix games"
 
-_NETS = "latent=8,width=32,depth=2,loss=ns,penalty=r1,gamma=0.1"
+_SIZE = "latent=8,width=32,depth=2,loss=ns"
+_NETS = f"{_SIZE},penalty=r1,gamma=0.1"
 _ADAM = "adam:lr=0.001,beta1=0.0,beta2=0.99"
 _TRAINED: dict[Method, tuple[str, str]] = {
     PLAIN: (f"gan:{_NETS}", _ADAM),
+    LOOSE: (f"gan:{_SIZE},penalty=none", _ADAM),
     NEAR: (f"gan:{_NETS}", "history:last=5,every=1"),
     FAR: (f"gan:{_NETS}", "history:last=10,every=50"),
     LANGEVIN: (f"gan:{_NETS}", "langevin:inner=2,temperature=1e-9"),

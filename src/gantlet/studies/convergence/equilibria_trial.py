@@ -37,6 +37,7 @@ from gantlet.studies.convergence.equilibria_oracle import oracle
 from gantlet.studies.convergence.equilibria_plan import (
     FAR,
     GAN,
+    LOOSE,
     MATRIX,
     NEAR,
     ORACLE,
@@ -123,7 +124,7 @@ def _offers(trial: Trial, folder: TrialFolder, watch: Watch) -> tuple[list[Offer
 
 def _made(method: str, course: Course) -> Iterator[Offer]:
     shares = course.scale.shares
-    if method == PLAIN:
+    if method in {PLAIN, LOOSE}:
         yield from course.plain()
     elif method == NEAR:
         yield from (course.last(NEAR_LAST, share, 10) for share in shares)

@@ -24,14 +24,17 @@ def blocks(outcomes: Sequence[Outcome]) -> Iterator[Block]:
     """Yields what each method reached at what cost, the course of it, and matching pennies."""
     found = findings(outcomes)
     if found is not None:
-        yield _reached(found)
+        yield _reached(found, "What each method reached with the whole budget")
         yield _course(found)
+    loose = findings(outcomes, loose=True)
+    if loose is not None:
+        yield _reached(loose, "The same of plain training whose critic has no penalty")
     for outcome in outcomes:
         if outcome.trial.parts["method"] == MATRIX:
             yield _rounds(outcome)
 
 
-def _reached(found: Found) -> Table:
+def _reached(found: Found, title: str) -> Table:
     share = found.shares[-1]
     columns = [
         Column(name="method"),
@@ -47,7 +50,7 @@ def _reached(found: Found) -> Table:
         [arm, *(_cell(found, what, arm, share) for what in wanted)] for arm in found.arms
     ]
     return Table(
-        title="What each method reached with the whole budget",
+        title=title,
         columns=columns,
         rows=rows,
         note="Mean over seeds ± half the 95 % interval. The duality gap is a lower bound: best "

@@ -33,8 +33,11 @@ def verdicts(outcomes: Sequence[Outcome]) -> Iterator[Verdict]:
     if found is not None and LAST in found.arms and len(found.arms) > 1:
         yield _against_last(found, GAP)
         yield _against_last(found, ENERGY)
-        yield from _mixture(found)
+        yield from _mixture(found, "With a penalty")
         yield _resources(found)
+    loose = findings(outcomes, loose=True)
+    if loose is not None:
+        yield from _mixture(loose, "Without a penalty")
     yield from (_pennies(o) for o in outcomes if o.trial.parts["method"] == MATRIX)
 
 
@@ -57,7 +60,7 @@ def _against_last(found: Found, what: str) -> Verdict:
     )
 
 
-def _mixture(found: Found) -> Iterator[Verdict]:
+def _mixture(found: Found, where: str) -> Iterator[Verdict]:
     """Says whether the equilibrium of checkpoints beats what needs no game theory."""
     if SOLVED not in found.arms:
         return
@@ -66,17 +69,23 @@ def _mixture(found: Found) -> Iterator[Verdict]:
     told = {
         arm: (found.behind(GAP, SOLVED, arm), found.behind(ENERGY, SOLVED, arm)) for arm in rivals
     }
-    gains = [
-        f"{word} than {arm}"
-        for arm, pair in told.items()
-        for word, e in zip(("less exploitable", "nearer to the data"), pair, strict=True)
-        if is_separated(e) and (e.value or 0.0) < 0
-    ]
+    better, worse = (
+        [
+            f"{word} than {arm}"
+            for arm, pair in told.items()
+            for word, e in zip(words, pair, strict=True)
+            if is_separated(e) and sign * (e.value or 0.0) > 0
+        ]
+        for sign, words in (
+            (-1, ("less exploitable", "nearer to the data")),
+            (1, ("more exploitable", "farther from the data")),
+        )
+    )
     networks = found.over_seeds(NETWORKS, SOLVED, share)
     because = "; ".join(f"{arm}: {_both(*pair)}" for arm, pair in told.items())
     yield Verdict(
-        claim=f"The equilibrium of checkpoints plays {text(networks)} networks and is "
-        f"{_listed(gains, 'not shown to be better than what needs no game theory')}.",
+        claim=f"{where}, the equilibrium of checkpoints plays {text(networks)} and is "
+        f"{_listed(better + worse, 'not told apart from what needs no game theory')}.",
         because=f"Duality gap and energy distance less those of {because}.",
     )
 
