@@ -84,11 +84,37 @@ def test_images_are_shown_with_their_flaw(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.usefixtures("files")
-@pytest.mark.parametrize("mode", ["linear", "transport", "pca"])
+@pytest.mark.parametrize("mode", ["linear", "transport", "neural", "pca"])
 def test_other_modes_find_the_largest_flaw(mode, capsys):
     command = ["flaws", "both.npy", "--against", "real.npy", "--mode", mode, "--json"]
-    found = asked(*command, "--permutations", "399", capsys=capsys)
+    found = asked(*command, "--permutations", "399", "--most", "2", capsys=capsys)
     assert found["lists"]["both.npy"]
+
+
+def test_critics_list_what_no_direction_shows(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    np.save("real.npy", blobs(1600, 0, 4))
+    sphere = blobs(1600, 1, 4)
+    np.save("sphere.npy", 2 * sphere / np.linalg.norm(sphere, axis=1, keepdims=True))
+    command = ["flaws", "sphere.npy", "--against", "real.npy", *QUICK, "--most", "1"]
+    for blind in ("residual", "project"):
+        more = ["--mode", "neural", "--blind", blind, "--json", "--out", blind]
+        found = asked(*command, *more, capsys=capsys)
+        rows = {r["name"]: r["value"] for r in found["rows"]}
+        assert rows["1: unnamed direction 1: told by it alone"] > 0.7
+        assert f"neural, blinded by {blind}" in str(found["facts"])
+
+
+@pytest.mark.usefixtures("files")
+def test_what_can_be_detected_is_told_before_the_run(capsys):
+    assert run(["flaws", "both.npy", "--against", "real.npy", "--dry-run"]) == 0
+    told = capsys.readouterr().err
+    assert "with 800 held-out samples you can detect an accuracy of at least 0.544" in told
+    found = asked("flaws", "both.npy", "--against", "real.npy", *QUICK, "--json", capsys=capsys)
+    assert "at least 0.544" in str(found["facts"])
+    np.save("tiny.npy", blobs(3, 0))
+    assert run(["flaws", "tiny.npy", "--against", "real.npy", "--dry-run"]) == 0
+    assert "2 held-out samples cannot tell anything" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("files")
@@ -97,6 +123,7 @@ def test_other_modes_find_the_largest_flaw(mode, capsys):
     [
         (["--smallest", "-1"], "--smallest must not be negative"),
         (["--level", "1"], "--level must lie between 0 and 1"),
+        (["--blind", "adversary"], "--blind"),
         (["--most", "0"], "--most must be at least 1"),
         (["--permutations", "3"], "--permutations must be at least 19"),
         (["--mode", "pca", "--permutations", "99"], "99 permutations cannot certify"),

@@ -9,6 +9,7 @@ from torch import Tensor
 from gantlet.core.estimate import Better, Estimate
 from gantlet.core.intervals import proportion
 from gantlet.core.measure import Sees
+from gantlet.core.power import detectable_accuracy, fewest_right
 from gantlet.core.spec import Between
 from gantlet.metrics.c2st_fits import Judge, Kind, fit
 from gantlet.metrics.inputs import pair, too_few
@@ -105,7 +106,10 @@ def rate(judge: Judge, real: Tensor, fake: Tensor) -> Estimate:
     found = proportion(correct, n, of="held-out samples")
     # The probability of as many hits by guessing.
     p = float(bdtrc(correct - 1, n, 0.5)) if correct > 0 else 1.0
-    return replace(found, method=f"{found.method}; p = {p:.2g} against chance")
+    told = f"p = {p:.2g} against chance"
+    if fewest_right(n) <= n:
+        told += f"; an accuracy of {detectable_accuracy(n):.3f} is found 4 times in 5"
+    return replace(found, method=f"{found.method}; {told}")
 
 
 def _correct(judge: Judge, real: Tensor, fake: Tensor) -> int:
