@@ -50,7 +50,7 @@ def duality_gap(
 
     Args:
         game: Left as it was, bit by bit.
-        train: Samples for best responses, shape ``(n, *space.shape)``.
+        train: Samples for best responses, shape ``(n, *space.shape)``, on the device of ``rng``.
         held_out: Samples that gains are measured on, at least two batches for an interval.
         steps: Steps of each best response; part of what the number means.
         lr: Learning rate of Adam.

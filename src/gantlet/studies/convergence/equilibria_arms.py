@@ -145,7 +145,7 @@ class Course:
         return float(energy_distance(x, self.game.model.sample(len(x), rng=self._noise())))
 
     def _judged(self) -> Tensor:
-        return everything(self.splits.validation, self.scale.judged)
+        return everything(self.splits.validation, self.scale.judged).to(self.rng.device)
 
     def _noise(self) -> torch.Generator:
         return self.rng.stream("choosing")

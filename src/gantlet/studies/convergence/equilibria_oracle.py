@@ -38,13 +38,13 @@ def oracle(
         rng: Its streams decide everything random.
         watch: Told the spent share of the budget after each round.
     """
-    train = everything(splits.train)
+    train = everything(splits.train).to(rng.device)
     with torch.no_grad():
         game.prepare(train[:512], rng=rng.stream("prepare"))
     stage = Stage(
         game,
         train,
-        everything(splits.validation, scale.judged),
+        everything(splits.validation, scale.judged).to(rng.device),
         steps=scale.response,
         lr=_LR,
         rng=rng,

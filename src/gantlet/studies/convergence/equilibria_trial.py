@@ -159,12 +159,12 @@ def _judged(trial: Trial, offer: Offer) -> dict[str, Estimate]:
     scale, rng = scale_of(trial), Rng(trial.seed, trial.parts["device"]).stream("judge")
     _, splits = source_of(trial)
     judge = Rng(rng.initial_seed(), trial.parts["device"])
-    test = everything(splits.test)
+    test = everything(splits.test).to(judge.device)
     game = _pair(trial)
     gap = mixed_gap(
         game,
         offer.mixed,
-        everything(splits.train),
+        everything(splits.train).to(judge.device),
         test,
         steps=scale.search,
         rng=judge,
@@ -191,7 +191,7 @@ def _mixture(trial: Trial, mixed: Mixed) -> Model:
         game = _pair(trial)
         game.players[GENERATOR].load_state_dict(state)
         parts.append(game.model)
-    return Mixture.weighted(parts, mixed.rows)
+    return Mixture.weighted(parts, mixed.rows).to(trial.parts["device"])
 
 
 def _matrix(scale: Scale) -> Iterator[tuple[str, Estimate]]:
