@@ -32,6 +32,8 @@ def by_directions(
     most: int,
     permutations: int,
     rng: Rng,
+    remade: Sequence[Tensor] = (),
+    told: Tensor | None = None,
 ) -> tuple[list[Flaw], str]:
     """Returns directions of features along which samples differ, and why the search ended.
 
@@ -57,9 +59,12 @@ def by_directions(
         most: How many directions are looked at.
         permutations: How often labels are dealt out.
         rng: Draws directions and labels.
+        remade: What is taken in the place of the real features of both halves: those of real
+            samples with what is known of the fakes done to them. None: the real ones as they are.
+        told: Which measurements may give a name; None for all.
     """
-    seek, judge = _blind_to(halves, named)
-    namer = Namer(halves, permutations, rng)
+    seek, judge = _blind_to(halves, named, remade)
+    namer = Namer(halves, permutations, rng, told)
     found: list[Flaw] = []
     for k in range(min(most, seek.real.shape[1])):
         u, _ = max_sliced_direction(
@@ -82,6 +87,8 @@ def by_directions(
         if (plain.size.value or 0.0) >= smallest:
             flaw = namer.flaw(first, second, apart, p, number=len(found) + 1)
             if flaw.naming is None or flaw.naming.topic not in _topics([*named, *found]):
+                here, there = (along(z, u) for z in (halves.seek_features, halves.judge_features))
+                flaw = replace(flaw, seek=here, judge=there) if remade else flaw
                 found.append(replace(flaw, direction=u))
         seek, judge = _carried(seek, judge, u) if carry else (_off(seek, u), _off(judge, u))
     return found, f"{most} directions were looked at; --most looks at more"
@@ -107,10 +114,17 @@ def _topics(flaws: Sequence[Flaw]) -> set[str]:
     return {f.naming.topic for f in flaws if f.naming is not None}
 
 
-def _blind_to(halves: Halves, named: Sequence[Flaw]) -> tuple[Pair, Pair]:
+def _blind_to(
+    halves: Halves, named: Sequence[Flaw], remade: Sequence[Tensor]
+) -> tuple[Pair, Pair]:
     """Returns features without what real samples let expect from the named flaws."""
     seek, judge = halves.seek_features, halves.judge_features
-    if not named:
+    if remade:
+        seek, judge = (
+            Pair(real=r, fake=z.fake) for r, z in zip(remade, (seek, judge), strict=True)
+        )
+    named = [f for f in named if f.cause is None]
+    if not named or remade:
         return seek, judge
     known, later = (_values(named, half) for half in ("seek", "judge"))
     slope = slopes(known.real, seek.real)

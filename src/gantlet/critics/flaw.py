@@ -54,6 +54,7 @@ class Flaw:
         judge: What was measured of the held-out half.
         direction: Along which direction of the whitened features it lies, or None.
         measure: What measures it from whitened features where no direction does, or None.
+        cause: The damage that does this to real samples, or None where none was found.
     """
 
     title: str
@@ -67,6 +68,7 @@ class Flaw:
     judge: Pair
     direction: Tensor | None = None
     measure: Callable[[Tensor], Tensor] | None = None
+    cause: str | None = None
 
 
 @final

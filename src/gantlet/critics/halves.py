@@ -17,7 +17,8 @@ _KEPT, _WIDE = 48, 1024
 _SHRINK = 1e-2
 _OUTERMOST = 3.0  # deviations
 
-_FEWEST = 40
+FEWEST = 40
+"""Samples of each set."""
 
 
 @final
@@ -80,6 +81,10 @@ class Halves:
         seek_features: Features of the first half, whitened by its real samples.
         judge_features: The same of the second half.
         places: Where in the sets the samples of the second half are.
+        seek_places: Where those of the first half are.
+        everyone: Features of all these samples, whitened by all of them: no set is favoured.
+        scale: The deviations by which probes were divided.
+        frame: Whitens features.
     """
 
     words: Probes
@@ -88,6 +93,10 @@ class Halves:
     seek_features: Pair
     judge_features: Pair
     places: Pair
+    seek_places: Pair
+    everyone: Pair
+    scale: Tensor
+    frame: "_Frame"
 
     @classmethod
     def of(cls, real: Seen, fake: Seen, *, rng: Rng) -> Self:
@@ -96,9 +105,9 @@ class Halves:
         Raises:
             UserError: If there are too few samples.
         """
-        if min(len(real), len(fake)) < _FEWEST:
+        if min(len(real), len(fake)) < FEWEST:
             raise UserError(
-                f"A list of flaws needs at least {_FEWEST} samples of each set. Got {len(real)} "
+                f"A list of flaws needs at least {FEWEST} samples of each set. Got {len(real)} "
                 f"real and {len(fake)} fake ones."
             )
         h = min(len(real), len(fake)) // 2
@@ -110,11 +119,16 @@ class Halves:
         seconds = [s.at(o[h : 2 * h]) for s, o in zip((real, fake), orders, strict=True)]
         frame = _Frame.of(firsts[0].features, rng=rng)
         whitened = [[frame(s.features) for s in half] for half in (firsts, seconds)]
+        used = [s.features[order[: 2 * h]] for s, order in zip((real, fake), orders, strict=True)]
+        everyone = fairly(used[0], used[1], rng=rng)
         named = [
-            [_with_repeats(s, w, other) for s, w, other in zip(*parts, strict=True)]
-            for parts in (
-                (firsts, whitened[0], whitened[1]),
-                (seconds, whitened[1], whitened[0]),
+            [
+                _with_repeats(s, z[part], z[other])
+                for s, z in zip(half, (everyone.real, everyone.fake), strict=True)
+            ]
+            for half, part, other in (
+                (firsts, slice(h), slice(h, None)),
+                (seconds, slice(h, None), slice(h)),
             )
         ]
         mean, std = named[0][0].values.mean(0), named[0][0].values.std(0)
@@ -128,6 +142,10 @@ class Halves:
             seek_features=Pair(real=whitened[0][0], fake=whitened[0][1]),
             judge_features=Pair(real=whitened[1][0], fake=whitened[1][1]),
             places=Pair(real=orders[0][h : 2 * h], fake=orders[1][h : 2 * h]),
+            seek_places=Pair(real=orders[0][:h], fake=orders[1][:h]),
+            everyone=everyone,
+            scale=std,
+            frame=frame,
         )
 
 
@@ -164,8 +182,20 @@ def _with_repeats(seen: Seen, own: Tensor, other: Tensor) -> Probes:
     In units of the mean distance, so that contrast does not matter. These numbers depend on each
     other across the halves: their p-value is that of ``repeats_p``.
     """
-    nearness = [_nearness(own[block], other) for block in blocks(len(own), len(other))]
-    return seen.probes.with_more(Probes(words=(REPEATS,), values=torch.cat(nearness)[:, None]))
+    values = nearness(own, other)[:, None]
+    return seen.probes.with_more(Probes(words=(REPEATS,), values=values))
+
+
+def fairly(real: Tensor, fake: Tensor, *, rng: Rng) -> Pair:
+    """Returns as many features of both, whitened by all of them together."""
+    n = min(len(real), len(fake))
+    frame = _Frame.of(torch.cat([real[:n], fake[:n]]), rng=rng)
+    return Pair(real=frame(real[:n]), fake=frame(fake[:n]))
+
+
+def nearness(own: Tensor, other: Tensor) -> Tensor:
+    """Returns how near the nearest of the others is to each, shape ``(n,)``."""
+    return torch.cat([_nearness(own[block], other) for block in blocks(len(own), len(other))])
 
 
 def _nearness(own: Tensor, other: Tensor) -> Tensor:

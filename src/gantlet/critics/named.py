@@ -1,86 +1,147 @@
 """Flaws that have a name: measurements in which fake samples differ from real ones."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import final
 
 import torch
 from torch import Tensor
 
 from gantlet.core.estimate import Estimate
 from gantlet.core.rng import Rng
+from gantlet.critics.explained import Explanation
 from gantlet.critics.flaw import Flaw, Naming
 from gantlet.critics.halves import Halves, Pair
 from gantlet.critics.line import accuracy, gap, p_values, score_of
-from gantlet.critics.repeats import repeats_p
-from gantlet.critics.vocabulary import Word
+from gantlet.critics.word import Word
 
 _ITSELF = Estimate.exact(1.0, method="the flaw is this measurement itself")
 _RIDGE = 1e-3
 # Deviations.
 _KNOWN = 3.0
+# An explanation may be wrong by this share of what it says that damages do.
+_WRONG = 0.4
+# Standard errors.
+_CHANCE = 1.5
+_SIDES = ("real", "fake")
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Suspect:
+    """A measurement that may show a flaw.
+
+    Attributes:
+        column: Which.
+        alone: It on the second half, without what is known of other flaws.
+        cause: The damage that explains it, or None.
+    """
+
+    column: int
+    alone: Pair
+    cause: str | None = None
 
 
 def by_probes(
-    halves: Halves, *, level: float, smallest: float, permutations: int, rng: Rng
+    halves: Halves,
+    known: Explanation,
+    *,
+    level: float,
+    smallest: float,
+    permutations: int,
+    rng: Rng,
 ) -> list[Flaw]:
     """Returns the named measurements whose means differ, in the order in which they were found.
 
-    One that is explained by those before it is left out: the difference of the means must be
-    there as it stands, and also, with the same sign, once what real samples let expect from the
-    earlier measurements is taken away. The measurements and their order come from the first half;
-    the second gives the larger of the two p-values, corrected by Holm's procedure.
+    First those that a damage explains, each by the measurement that it moves most; then those
+    that no damage explains. The difference of the means must be there as it stands, and also,
+    with the same sign, once what is known of the others is taken away: what other damages do to
+    real samples, and what real samples let expect from the unexplained measurements found before.
+    What is looked at and in which order comes from the first half; the second gives the larger of
+    the two p-values, corrected by Holm's procedure.
 
     Args:
         halves: The samples.
+        known: What explains the first half.
         level: How likely one of them may be found on flawless samples.
         smallest: The smallest difference worth telling, in standard deviations.
         permutations: How often labels are dealt out.
         rng: Deals them out.
     """
-    picked = pick(halves, smallest / 2)
-    if not picked:
+    suspects = [*_caused(halves, known), *_others(halves, known, smallest / 2)]
+    if not suspects:
         return []
-    plain, alone = _columns(halves, picked)
+    columns = [s.column for s in suspects]
+    z = halves.judge
+    plain = Pair(real=z.real[:, columns], fake=z.fake[:, columns])
+    real, fake = (torch.stack([getattr(s.alone, x) for s in suspects], 1) for x in _SIDES)
+    alone = Pair(real=real, fake=fake)
     generator = rng.stream("named/p")
-    both = [torch.cat([getattr(v, s) for v in (plain, alone)], 1) for s in ("real", "fake")]
+    both = [torch.cat([getattr(v, s) for v in (plain, alone)], 1) for s in _SIDES]
     p = p_values(*both, permutations=permutations, rng=generator).view(2, -1).amax(0)
-    corrected = holm(_with_repeats(p.tolist(), halves, picked, permutations, rng))
+    corrected = holm(p.tolist())
     shifts = agreed(plain.shift(), alone.shift())
     found: list[Flaw] = []
-    for i, j in enumerate(picked):
+    for i, suspect in enumerate(suspects):
         topics = {f.naming.topic for f in found if f.naming is not None}
-        is_new = halves.words.words[j].topic not in topics
+        is_new = halves.words.words[suspect.column].topic not in topics
         if corrected[i] <= level and float(shifts[i]) >= smallest and is_new:
-            found.append(_flaw(halves, j, corrected[i], rng=rng))
+            found.append(flaw_of(halves, suspect.column, suspect.alone, corrected[i], rng=rng))
+            found[-1] = replace(found[-1], cause=suspect.cause)
     return found
 
 
-def _with_repeats(
-    p: list[float], halves: Halves, picked: list[int], permutations: int, rng: Rng
-) -> list[float]:
-    """Returns p-values in which that of repeats is its own, which does not rest on halves."""
-    last = len(halves.words.words) - 1  # the column of repeats
-    if last not in picked:
-        return p
-    seek, judge = halves.seek_features, halves.judge_features
-    everyone = Pair(
-        real=torch.cat([seek.real, judge.real]), fake=torch.cat([seek.fake, judge.fake])
-    )
-    own = repeats_p(everyone, permutations=permutations, rng=rng)
-    return [max(q, own) if j == last else q for q, j in zip(p, picked, strict=True)]
+def told(halves: Halves, known: Explanation) -> Tensor:
+    """Returns whether each measurement differs by more than the explanation may be wrong."""
+    left = halves.seek.shift() - known.moved
+    return left.abs() > _WRONG * known.most()
 
 
-def pick(halves: Halves, smallest: float) -> list[int]:
-    """Returns the columns that differ on the first half, each given those before it."""
+def _caused(halves: Halves, known: Explanation) -> list[_Suspect]:
+    found: list[_Suspect] = []
+    for name in known.strengths:
+        part = torch.where(known.own[name], known.part(name).abs(), 0)
+        found.append(
+            _Suspect(
+                column=(j := int(part.argmax())),
+                alone=_less(halves.judge, known.others[name]).column(j),
+                cause=name,
+            )
+        )
+    return sorted(found, key=lambda s: -float(s.alone.shift().abs()))
+
+
+def _others(halves: Halves, known: Explanation, smallest: float) -> list[_Suspect]:
+    """Returns what no damage explains, each given what was found before."""
+    seek, judge = (_less(z, known.moved) for z in (halves.seek, halves.judge))
+    allowed = told(halves, known)
+    allowed[-1] = False  # repeats are judged by themselves
+    for own in known.own.values():
+        allowed &= ~own
+    # What chance does to most measurements would only make Holm's procedure stricter.
+    chance = _CHANCE * (1 / len(seek.real) + 1 / len(seek.fake)) ** 0.5
+    picked = pick(seek, allowed, max(smallest, chance))
+    return [
+        _Suspect(column=j, alone=_without(seek, judge, picked[:i]).column(j))
+        for i, j in enumerate(picked)
+    ]
+
+
+def pick(z: Pair, allowed: Tensor, smallest: float) -> list[int]:
+    """Returns the allowed columns that differ on the first half, each given those before it."""
     picked: list[int] = []
-    z = halves.seek
     while len(picked) < z.real.shape[1]:
-        strength = agreed(z.shift(), _without(z, z, picked).shift())
+        strength = agreed(z.shift(), _without(z, z, picked).shift()) * allowed
         strength[picked] = 0
         top = int(strength.argmax())
         if float(strength[top]) < smallest:
             break
         picked.append(top)
     return picked
+
+
+def _less(z: Pair, moved: Tensor) -> Pair:
+    return Pair(real=z.real, fake=z.fake - moved)
 
 
 def agreed(plain: Tensor, blind: Tensor) -> Tensor:
@@ -108,15 +169,6 @@ def holm(p: Sequence[float]) -> list[float]:
 def title_of(word: Word, shift: float) -> str:
     """Returns what a flaw is called whose measurement is shifted that way."""
     return word.more if shift > 0 else word.less
-
-
-def _columns(halves: Halves, picked: list[int]) -> tuple[Pair, Pair]:
-    """Returns each picked column of the second half, as it stands and given those before it."""
-    z = halves.judge
-    alone = [_without(halves.seek, z, picked[:i]).column(j) for i, j in enumerate(picked)]
-    plain = Pair(real=z.real[:, picked], fake=z.fake[:, picked])
-    real, fake = (torch.stack([getattr(b, s) for b in alone], 1) for s in ("real", "fake"))
-    return plain, Pair(real=real, fake=fake)
 
 
 def _without(learn: Pair, z: Pair, known: list[int]) -> Pair:
@@ -147,10 +199,19 @@ def slopes(x: Tensor, y: Tensor) -> Tensor:
     return torch.where(solved.abs() > 3 / len(x) ** 0.5, solved, torch.zeros_like(solved))
 
 
-def _flaw(halves: Halves, j: int, p: float, *, rng: Rng) -> Flaw:
+def flaw_of(halves: Halves, j: int, alone: Pair, p: float, *, rng: Rng) -> Flaw:
+    """Returns the flaw that a measurement shows.
+
+    Args:
+        halves: The samples.
+        j: The column of the measurement.
+        alone: It on the second half without what is known of other flaws.
+        p: The corrected p-value.
+        rng: Draws the folds of the interval.
+    """
     word = halves.words.words[j]
     seek, judge = halves.seek.column(j), halves.judge.column(j)
-    apart = gap(judge.real, judge.fake, rng=rng.stream(f"named/{word.name}"))
+    apart = gap(alone.real, alone.fake, rng=rng.stream(f"named/{word.name}"))
     return Flaw(
         title=title_of(word, apart.shift),
         naming=Naming(probe=word.name, topic=word.topic, agreement=_ITSELF),

@@ -28,9 +28,12 @@ class Namer:
         halves: The samples.
         permutations: How often labels are dealt out to see which measurements differ at all.
         rng: Deals them out.
+        told: Which measurements may give a name, shape ``(d,)``; None for all.
     """
 
-    def __init__(self, halves: Halves, permutations: int, rng: Rng) -> None:
+    def __init__(
+        self, halves: Halves, permutations: int, rng: Rng, told: Tensor | None = None
+    ) -> None:
         self._words, self._values = halves.words.words, halves.judge
         self._shift = halves.judge.shift()
         self._p = p_values(
@@ -39,6 +42,8 @@ class Namer:
             permutations=permutations,
             rng=rng.stream("probes/p"),
         )
+        if told is not None:
+            self._p = torch.where(told, self._p, torch.ones_like(self._p))
 
     def flaw(self, first: Pair, second: Pair, apart: Gap, p: float, *, number: int) -> Flaw:
         """Returns a direction as a flaw, with a name where one explains it."""
@@ -70,7 +75,15 @@ class Namer:
         """
         if not self._words:
             return None
-        probes = torch.cat([z - z.mean(0) for z in (self._values.real, self._values.fake)])
+        own = self._values
+        if len(scores.real) != len(own.real):
+            # Other real samples took the place of these.
+            none = own.real[:0]
+            own, values, scores = (
+                Pair(real=none[:, 0] if z.fake.ndim == 1 else none, fake=z.fake)
+                for z in (own, values, scores)
+            )
+        probes = torch.cat([z - z.mean(0) for z in (own.real, own.fake)])
         both = torch.stack([_agreement(probes, v) for v in (values, scores)]).abs().amax(0)
         both = both * (self._p <= 0.05 / len(self._words))
         j = int(both.argmax())

@@ -54,6 +54,7 @@ def listed(outcome: Outcome) -> Listed:
         stopped=outcome.details["stopped"],
         scores=outcome.scores,
         note=outcome.notes[0],
+        detectable=outcome.details.get("detectable"),
     )
 
 

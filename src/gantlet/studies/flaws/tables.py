@@ -19,6 +19,7 @@ class Listed:
         stopped: Why the list ends.
         scores: All numbers: ``"1: size"`` and so on.
         note: What the features are.
+        detectable: The smallest difference of means that would have been found nine times in ten.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Listed:
     stopped: str
     scores: Mapping[str, Estimate]
     note: str
+    detectable: float | None = None
 
     def number(self, k: int, what: str) -> Estimate:
         """Returns a number of the flaw on place ``k``, counted from 1."""
@@ -39,12 +41,13 @@ KINDS = {"location": "the mean", "scale": "the spread", "shape": "the shape"}
 def list_table(found: Listed) -> Table:
     """Returns the list of one set, the largest flaw first."""
     total = found.scores["told by a linear critic"]
-    start: list[Cell] = ["–", "before any is taken away", "–", "–", "–", "–", total]
+    start: list[Cell] = ["–", "before any is taken away", *["–"] * 5, total]
     return Table(
         title=f"Flaws of {found.name}",
         columns=[
             Column(name="rank"),
             Column(name="flaw"),
+            Column(name="explained by", help="The damage that does this to real samples."),
             Column(name="what differs", help="Mean, spread or shape of what shows it."),
             Column(name="size", help="Distance in standard deviations of the real samples."),
             Column(name="told by it alone", help="Share of held-out samples told; 0.5 is chance."),
@@ -52,7 +55,8 @@ def list_table(found: Listed) -> Table:
             Column(name="still told", help="By a linear critic that is blind to this and above."),
         ],
         rows=[start, *(_row(found, k) for k in range(1, len(found.flaws) + 1))],
-        note="All numbers are of held-out samples. Value ± half the 95 % interval.",
+        note="All numbers are of held-out samples. Value ± half the 95 % interval. Size: beyond "
+        "what the other flaws explain.",
     )
 
 
@@ -87,7 +91,8 @@ def _row(found: Listed, k: int) -> list[Cell]:
     numbers = (found.number(k, what) for what in ("size", "told by it alone"))
     p = found.number(k, "p").value
     kind = KINDS[flaw["kind"]]
-    return [str(k), flaw["title"], kind, *numbers, _p(p), found.number(k, "still told")]
+    cause = flaw.get("cause", "–")
+    return [str(k), flaw["title"], cause, kind, *numbers, _p(p), found.number(k, "still told")]
 
 
 def _p(p: float | None) -> str:

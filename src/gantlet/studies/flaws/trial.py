@@ -28,6 +28,7 @@ from gantlet.studies.evaluation.sets import (
     real_set,
 )
 from gantlet.studies.flaws.shown import exhibits
+from gantlet.studies.flaws.tried import causes_for
 
 
 def run_trial(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
@@ -38,7 +39,12 @@ def run_trial(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
         seen_real, seen = _seen(trial, real, watch), _seen(trial, fake, watch)
         watch(0.6, "looking for flaws")
         search, rng = Search(**json.loads(trial.parts["search"])), Rng(trial.seed)
-        found = list_flaws(seen_real, seen, search, rng=rng)
+        extractor = extractor_of(asked, trial.parts["extractor"], trial.parts["device"])
+        causes = None
+        if search.mode == "guided":
+            drawn = Rng(trial.seed).stream("causes")
+            causes = causes_for(real, extractor, device=trial.parts["device"], rng=drawn)
+        found = list_flaws(seen_real, seen, search, rng=rng, causes=causes)
         watch(0.9, "choosing samples to show")
         folder.save("exhibits", exhibits(found, real, fake))
         others = {
@@ -47,12 +53,15 @@ def run_trial(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
             if text != trial.parts["model"]
         }
         shared = _shared(seen_real, others, found.flaws, rng)
-    extractor = extractor_of(asked, trial.parts["extractor"], trial.parts["device"])
     return Outcome(
         trial=trial,
         scores={**_scores(found), **shared},
         notes=(extractor.note,),
-        details={"flaws": list(map(_told, found.flaws)), "stopped": found.stopped},
+        details={
+            "flaws": list(map(_told, found.flaws)),
+            "stopped": found.stopped,
+            "detectable": found.detectable,
+        },
     )
 
 
@@ -110,6 +119,8 @@ def _opposite(size: Estimate) -> Estimate:
 
 def _told(flaw: Flaw) -> dict[str, str | float]:
     told: dict[str, str | float] = {"title": flaw.title, "kind": flaw.kind, "shift": flaw.shift}
+    if flaw.cause is not None:
+        told["cause"] = flaw.cause
     if flaw.naming is None:
         return told
     agreement = flaw.naming.agreement.value or 0.0

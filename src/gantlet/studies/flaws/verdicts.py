@@ -15,7 +15,7 @@ def verdicts(found: Listed, search: Mapping[str, Any]) -> Iterator[Verdict]:
         yield Verdict(
             claim=f"{found.name}: nothing significant of at least {smallest:g} standard "
             "deviations was found.",
-            because=f"{_told(found)}; {found.stopped}.",
+            because=f"{_told(found)}; {found.stopped}.{_power(found)}",
         )
         return
     first, size = found.flaws[0], found.number(1, "size")
@@ -36,10 +36,19 @@ def verdicts(found: Listed, search: Mapping[str, Any]) -> Iterator[Verdict]:
         if "were looked at" not in found.stopped
         else f"{found.name}: the search ended early: {found.stopped}.",
         because=f"A critic blind to all of them still tells {text(left)} of held-out samples "
-        f"right ({_told(found)} before); {found.stopped}.",
+        f"right ({_told(found)} before); {found.stopped}.{_power(found)}",
     )
 
 
 def _told(found: Listed) -> str:
     total = found.scores["told by a linear critic"]
     return f"a linear critic tells {text(total)} of held-out samples right"
+
+
+def _power(found: Listed) -> str:
+    if found.detectable is None:
+        return ""
+    return (
+        " With so many samples a measurement whose mean is shifted by at least "
+        f"{found.detectable:.2g} deviations is found nine times in ten."
+    )

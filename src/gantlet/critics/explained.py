@@ -1,0 +1,162 @@
+"""Explains measurements that differ by few damages that move real samples as far."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Self, final
+
+import torch
+from torch import Tensor
+
+from gantlet.critics.causes import GRID, Cause, Causes, Strengths
+
+# An explanation need not be exact: damages of one kind differ.
+_SLACK, _FLOOR = 0.08, 0.04
+# What a cause must explain, in squared deviations of what is unexplained.
+_WORTH = 12.0
+_MOST = 8
+# So many are tried together with those chosen before, of these so many with all fitted again.
+_TRIED, _FITTED = 4, 2
+_STEPS = (0.1, 0.03)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """Damages that together move real samples to where the fakes are.
+
+    Attributes:
+        strengths: How strong each is.
+        moved: How far all of them move each measurement, shape ``(d,)``.
+        others: By cause, how far the others do.
+        own: By cause, which measurements it is told by, shape ``(d,)``.
+    """
+
+    strengths: Strengths
+    moved: Tensor
+    others: Mapping[str, Tensor]
+    own: Mapping[str, Tensor]
+
+    @classmethod
+    def nothing(cls, d: int) -> Self:
+        """Explains nothing."""
+        return cls(strengths={}, moved=torch.zeros(d).double(), others={}, own={})
+
+    def part(self, name: str) -> Tensor:
+        """Returns what one damage adds to the others, shape ``(d,)``."""
+        return self.moved - self.others[name]
+
+    def widened(self) -> Self:
+        """Returns the same with one more measurement, which it does not explain."""
+
+        def wide(v: Tensor) -> Tensor:
+            return torch.cat([v, v.new_zeros(1)])
+
+        return replace(
+            self,
+            moved=wide(self.moved),
+            others={k: wide(v) for k, v in self.others.items()},
+            own={k: wide(v) for k, v in self.own.items()},
+        )
+
+    def most(self) -> Tensor:
+        """Returns how far single damages move each measurement, added up, shape ``(d,)``."""
+        parts = [self.part(name).abs() for name in self.strengths]
+        return torch.stack(parts).sum(0) if parts else torch.zeros_like(self.moved)
+
+
+def explain(
+    shift: Tensor, error: Tensor, scale: Tensor, causes: Causes, *, smallest: float
+) -> Explanation:
+    """Returns the damages that explain how far measurements are shifted.
+
+    The one that explains most is added, all strengths are fitted again, and so on, until none is
+    worth it: forward selection by what damages do to real samples, all together and not added up.
+
+    Args:
+        shift: The differences of the means, in deviations of real samples, shape ``(d,)``.
+        error: Their standard errors.
+        scale: The deviations, by which what damages do is divided.
+        causes: The damages.
+        smallest: A damage must move one of the measurements that it is about at least so far.
+    """
+    fit = _Fit(shift, error, scale, causes)
+    chosen: dict[str, float] = {}
+    while len(chosen) < _MOST:
+        better = fit.with_one_more(chosen)
+        if better is None or fit.loss(better) > fit.loss(chosen) - _WORTH:
+            break
+        chosen = better
+    return fit.explanation(fit.needed(chosen, smallest))
+
+
+class _Fit:
+    """Strengths that bring real samples near to fake ones."""
+
+    def __init__(self, shift: Tensor, error: Tensor, scale: Tensor, causes: Causes) -> None:
+        self._shift, self._scale, self._causes = shift, scale, causes
+        self._spread = (error**2 + (_SLACK * shift) ** 2 + _FLOOR**2).sqrt()
+        self._known: dict[tuple[tuple[str, float], ...], Tensor] = {(): torch.zeros_like(shift)}
+        names = [word.topic for word in causes.before.probes.words]
+        self._own = {
+            c.name: torch.tensor([topic in c.about for topic in names])
+            for c in causes.known.values()
+        }
+
+    def moved(self, strengths: Strengths) -> Tensor:
+        key = tuple(sorted(strengths.items()))
+        if key not in self._known:
+            self._known[key] = self._causes.moved(strengths) / self._scale
+        return self._known[key]
+
+    def loss(self, strengths: Strengths) -> float:
+        return float(self._loss(self._shift - self.moved(strengths)))
+
+    def with_one_more(self, chosen: Strengths) -> dict[str, float] | None:
+        """Returns the strengths with the cause added that explains most, all fitted again."""
+        rest = self._shift - self.moved(chosen)
+        starts: list[tuple[float, str, float]] = []
+        for cause in self._causes.known.values():
+            if self._is_free(cause, chosen):
+                losses = self._loss(rest - self._causes.alone(cause.name) / self._scale)
+                i = int(losses.argmin())
+                starts.append((float(losses[i]), cause.name, GRID[i]))
+        tried = [{**chosen, n: s} for _, n, s in sorted(starts)[:_TRIED]]
+        best = sorted(tried, key=self.loss)[:_FITTED]
+        return min(map(self._fitted, best), key=self.loss, default=None)
+
+    def needed(self, chosen: Strengths, smallest: float) -> dict[str, float]:
+        """Returns the strengths without the causes that the others make up for."""
+        kept = dict(chosen)
+        for name in sorted(chosen, key=lambda n: self.loss(_without(chosen, n))):
+            less = _without(kept, name)
+            part = (self.moved(kept) - self.moved(less))[self._own[name]].abs()
+            if self.loss(less) < self.loss(kept) + _WORTH or float(part.max()) < smallest:
+                kept = less
+        return kept
+
+    def explanation(self, chosen: Strengths) -> Explanation:
+        others = {name: self.moved(_without(chosen, name)) for name in chosen}
+        own = {name: self._own[name] for name in chosen}
+        return Explanation(strengths=chosen, moved=self.moved(chosen), others=others, own=own)
+
+    def _loss(self, rest: Tensor) -> Tensor:
+        # Beyond four deviations linear: one measurement that no cause explains must not rule.
+        z = (rest / self._spread).abs()
+        return torch.where(z < 4, z**2, 8 * z - 16).sum(-1)
+
+    def _is_free(self, cause: Cause, chosen: Strengths) -> bool:
+        taken = [self._causes.known[name] for name in chosen]
+        return not any(cause.against & other.against for other in taken)
+
+    def _fitted(self, start: dict[str, float]) -> dict[str, float]:
+        best = start
+        for step in _STEPS:
+            for name in sorted(start):
+                for side in (step, -step):
+                    moved = {**best, name: round(min(max(best[name] + side, 0.02), 1.0), 4)}
+                    best = min(best, moved, key=self.loss)
+        return best
+
+
+def _without(strengths: Strengths, name: str) -> dict[str, float]:
+    return {n: s for n, s in strengths.items() if n != name}

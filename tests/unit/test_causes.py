@@ -1,0 +1,129 @@
+"""Explaining by damages: what they do, and that the right ones are found together."""
+
+import pytest
+import torch
+from scipy.ndimage import correlate
+
+from gantlet.core.rng import Rng
+from gantlet.core.space import Space
+from gantlet.critics.causes import Causes
+from gantlet.critics.causes_images import (
+    compressed,
+    image_causes,
+    mixed_halves,
+    smoothed,
+    stretched,
+)
+from gantlet.critics.explained import explain
+from gantlet.critics.halves import Halves, Seen
+from gantlet.critics.listing import Search, list_flaws
+from gantlet.critics.repeats import distinct
+from gantlet.critics.vocabulary import probes_of
+from gantlet.data.damage import jpeg
+
+SPACE = Space("image", (3, 32, 32), 256)
+
+
+def pictures(n, seed):
+    """Smooth random images with two classes: dark ones and bright ones."""
+    rng = Rng(seed).stream("pictures")
+    coarse = torch.rand(n, 3, 6, 6, generator=rng)
+    x = torch.nn.functional.interpolate(coarse, (32, 32), mode="bicubic").clamp(0, 1)
+    grey = torch.rand(n, 1, 32, 32, generator=rng)
+    bright = (torch.arange(n) % 2).view(-1, 1, 1, 1)
+    return (0.1 + 0.5 * x + 0.04 * grey + 0.15 * bright).clamp(0, 1)
+
+
+def see(x):
+    classes = torch.nn.functional.one_hot((x.mean((1, 2, 3)) > 0.45).long(), 2)
+    probes = probes_of(SPACE, (255 * x).round(), classes)
+    features = torch.nn.functional.avg_pool2d(x, 8).flatten(1).double()
+    return Seen(probes=probes, features=features)
+
+
+def causes(x):
+    return Causes(image_causes(SPACE), x[:100], see, lambda places: x[places])
+
+
+def test_each_damage_does_what_it_is_called():
+    x = pictures(40, 0)
+    before = see(x).probes
+    names = [w.topic for w in before.words]
+    for cause in image_causes(SPACE):
+        after = see(cause.apply(x, 0.5)).probes.values
+        moved = (after.mean(0) - before.values.mean(0)).abs() / before.values.std(0)
+        own = [float(moved[j]) for j, topic in enumerate(names) if topic in cause.about]
+        assert max(own) > 0.2, cause.name
+
+
+def test_smoothing_is_scipys():
+    x = pictures(3, 1)
+    row = torch.tensor([1.0, 4, 6, 4, 1]) / 16
+    kernel = torch.outer(row, row).numpy()
+    for image, made in zip(x.flatten(0, 1), smoothed(x).flatten(0, 1), strict=True):
+        assert made.numpy() == pytest.approx(
+            correlate(image.numpy(), kernel, mode="nearest"), abs=1e-5
+        )
+
+
+def test_files_of_many_images_are_as_files_of_one():
+    x = pictures(5, 2)
+    alone = jpeg((255 * x).round(), 256, 0.5) / 255
+    assert float((compressed(x, 0.5) - alone).abs().mean()) < 0.1 * float((alone - x).abs().mean())
+    small = x[:, :1, :28, :28]
+    assert compressed(small, 0.5).shape == small.shape
+
+
+def test_stretching_scales_deviations_and_halves_come_from_the_neighbour():
+    x = pictures(6, 3)
+    made = stretched(x, 0.5)
+    assert made.std((1, 2, 3)) == pytest.approx(0.5 * x.std((1, 2, 3)), rel=1e-4)
+    mixed = mixed_halves(x, 1.0)
+    assert torch.equal(mixed[1:, ..., 16:], x[:-1, ..., 16:])
+    assert torch.equal(mixed[..., :16], x[..., :16])
+
+
+def test_weights_are_what_leaving_out_a_class_does():
+    x = pictures(100, 4)
+    tried = causes(x)
+    kept = see(x[tried.before.probes.values[:, -1] == 0]).probes.values.mean(0)
+    moved = tried.moved({"less of class 1": 1.0})
+    assert moved == pytest.approx(kept - tried.before.probes.values.mean(0), abs=1e-5)
+    remade = tried.remade(torch.arange(100), see(x), {"less of class 1": 1.0})
+    assert float(remade.probes.values[:, -1].mean()) == 0
+
+
+def test_a_mixture_of_damages_is_taken_apart():
+    x = pictures(600, 5)
+    planted = {"mixed halves": 0.5, "brighter": 0.3, "checkerboard, light first": 0.4}
+    fake = x[300:]
+    for cause in image_causes(SPACE):
+        if cause.name in planted:
+            fake = cause.apply(fake, planted[cause.name])
+    real, seen = see(x[:300]), see(fake)
+    scale = real.probes.values.std(0).clamp_min(1e-9)
+    shift = (seen.probes.values.mean(0) - real.probes.values.mean(0)) / scale
+    error = torch.full_like(shift, (2 / 300) ** 0.5)
+    found = explain(shift, error, scale, causes(x[:300]), smallest=0.1)
+    assert found.strengths.keys() == planted.keys()
+    assert all(abs(found.strengths[k] - s) < 0.2 for k, s in planted.items())
+
+
+def test_side_effects_are_not_called_flaws():
+    x = pictures(1200, 6)
+    fake = image_causes(SPACE)[3].apply(x[600:], 0.5)  # less contrast: paler colours too
+    sets = see(x[:600]), see(fake)
+    search = Search(permutations=199)
+    plain = {f.naming.topic for f in list_flaws(*sets, search, rng=Rng(0)).flaws if f.naming}
+    found = list_flaws(*sets, search, rng=Rng(0), causes=causes(x[:600])).flaws
+    named = {f.naming.topic for f in found if f.naming}
+    assert named == {"contrast"} < plain
+    assert found[0].cause == "less contrast"
+
+
+def test_of_copies_one_is_kept():
+    x = pictures(200, 7)
+    fake = torch.cat([x[100:150], x[100:150]])
+    halves = Halves.of(see(x[:100]), see(fake), rng=Rng(0))
+    assert distinct(halves, see(fake).features).tolist() == list(range(50))
+    assert len(distinct(halves, see(x[100:]).features)) == 100
