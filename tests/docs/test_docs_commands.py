@@ -9,6 +9,7 @@ from cyclopts import CycloptsError
 
 from gantlet.cli.app import app
 from gantlet.core.components import datasets, extractors, families, metrics, solvers, studies
+from gantlet.studies.converge.setting import resolved
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
@@ -65,5 +66,7 @@ def test_a_printed_command_is_understood(command):
         if name not in READS or function.__name__ in ("sample", "show") or value == "auto":
             continue
         for text in (value,) if isinstance(value, str) else value:
-            if text != OWN:
+            if function.__name__ == "converge" and name == "model" and "@" not in text:
+                resolved(text)
+            elif text != OWN and "@" not in text:
                 READS[name].resolve(text)

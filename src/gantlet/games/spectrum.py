@@ -18,7 +18,7 @@ Which = Literal["magnitude", "imaginary"]
 _ARPACK = {"magnitude": "LM", "imaginary": "LI"}
 
 # Maps up to this size are written down, which is faster and finds all.
-DENSE = 128
+DENSE = 40
 
 _Vector = NDArray[np.float64]
 

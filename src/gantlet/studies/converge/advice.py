@@ -1,11 +1,11 @@
 """What could be changed, and what that is predicted to do."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import final
 
 from gantlet.core.components import solvers
-from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Spec
 from gantlet.core.trial import Trial
@@ -15,7 +15,7 @@ from gantlet.studies.converge.course import State
 from gantlet.studies.converge.diagnosis import Point, point_at
 from gantlet.studies.converge.forecast import Forecast
 from gantlet.studies.converge.pace import Pace
-from gantlet.studies.converge.setting import changed, resolved
+from gantlet.studies.converge.setting import changed, is_toy, resolved
 
 # Strengths of a penalty that are looked at where there is none yet.
 _GAMMAS = (0.1, 0.3, 1.0, 3.0, 10.0)
@@ -65,9 +65,12 @@ def advise(
     grows come last; those that are predicted to be no better than what is there are left out.
     Only where the step is too large for a mode that does not turn comes a smaller step first.
 
-    Where the leading modes are predicted to decay already and training does not settle all the
-    same, the field is not smooth (WGAN-GP has a kink at its equilibrium) and its eigenvalues
-    mislead; changes of the game then come before those of the solver, which keep the kink.
+    In two cases changes of the game, a penalty, come before those of the solver. Where the leading
+    modes are predicted to decay already and training does not settle all the same, the field is
+    not smooth (WGAN-GP has a kink at its equilibrium) and its eigenvalues mislead. And where no
+    change is predicted to make them decay, the point says little, but R1 is proved to attract near
+    an equilibrium (Mescheder et al., 2018, https://arxiv.org/abs/1801.04406); a strength of 1 is
+    then advised before others.
 
     Args:
         trial: What was trained.
@@ -80,33 +83,55 @@ def advise(
     if now is None or point.pace is None:
         return []
     found: list[Advice] = []
-    slower = {solver for _, _, solver in _smaller("", trial.parts["solver"], point.pace, now)}
-    asked = list(_changes(trial, point.pace, now))
+    asked = list(_changes(trial, point.pace, now, len(point.field.players)))
     for i, (what, model, solver) in enumerate(asked):
         watch(0.5 + 0.4 * i / len(asked), f"predicting: {what}")
         other = changed(trial, model=model, solver=solver)
-        there = point if model == trial.parts["model"] else point_at(other, state, point.squares)
+        # The gradients of another game have other second moments; a toy's are of its whole circle.
+        squares = point.squares if is_toy(model) else None
+        there = point if model == trial.parts["model"] else point_at(other, state, squares)
         pace = Pace.of(solver)
         expected = there.forecast(Rng(trial.seed, trial.parts["device"]), pace)
         if expected is not None:
             found.append(Advice(what=what, model=model, solver=solver, forecast=expected))
-    is_misled = now.growth < 1 and not settles
-    bound = 0.0 if is_misled else now.rate
+    slower = {solver for _, _, solver in _smaller("", trial.parts["solver"], point.pace, now)}
     first = slower if _is_too_fast(now) else set[str]()
-    better = [a for a in found if a.solver in first or a.forecast.rate < bound - 1e-9]
-
-    def rank(a: Advice) -> tuple[bool, bool, float]:
-        return a.solver not in first, is_misled and a.model == trial.parts["model"], a.rate
-
-    return sorted(better, key=rank)
+    return _ordered(found, now, first, trial.parts["model"], settles=settles)
 
 
-def _changes(trial: Trial, pace: Pace, now: Forecast) -> Iterator[tuple[str, str, str]]:
+def _ordered(
+    found: list[Advice], now: Forecast, first: set[str], model: str, *, settles: bool
+) -> list[Advice]:
+    is_misled = now.growth < 1 and not settles
+    is_blind = all(a.forecast.growth >= 1 for a in found)
+    bound = 0.0 if is_misled else now.rate
+
+    def helps(a: Advice) -> bool:
+        better = a.forecast.rate < bound - 1e-9
+        return better or a.solver in first or (is_blind and a.model != model)
+
+    def rank(a: Advice) -> tuple[bool, bool, float, float]:
+        is_game = a.model != model
+        # Where nothing is told apart, a penalty of the usual strength comes before others.
+        usual = abs(math.log(_strength(a.model))) if is_blind and is_game else 0.0
+        return a.solver not in first, (is_misled or is_blind) and not is_game, usual, a.rate
+
+    return sorted(filter(helps, found), key=rank)
+
+
+def _strength(model: str) -> float:
+    return float(Spec.parse(model).options["gamma"])
+
+
+def _changes(
+    trial: Trial, pace: Pace, now: Forecast, players: int
+) -> Iterator[tuple[str, str, str]]:
     """Yields what, model and solver of every change that can be made."""
     model, solver = trial.parts["model"], trial.parts["solver"]
     yield from _penalties(model, solver)
     yield from _smaller(model, solver, pace, now)
-    yield from _ratios(model, solver, pace)
+    if players == 2:
+        yield from _ratios(model, solver, pace)
     yield from _solvers(model, pace)
 
 
@@ -139,12 +164,8 @@ def _ratios(model: str, solver: str, pace: Pace) -> Iterator[tuple[str, str, str
     if len(pace.rates) != 1:
         return
     for ratio in _RATIOS:
-        try:
-            rates = f"{pace.rates[0] * ratio**0.5:.3g}+{pace.rates[0] / ratio**0.5:.3g}"
-            changed_solver = _solver(solver, lr=rates)
-        except UserError:
-            continue
-        yield f"lr={rates}", model, changed_solver
+        rates = f"{pace.rates[0] * ratio**0.5:.3g}+{pace.rates[0] / ratio**0.5:.3g}"
+        yield f"lr={rates}", model, _solver(solver, lr=rates)
 
 
 def _solvers(model: str, pace: Pace) -> Iterator[tuple[str, str, str]]:

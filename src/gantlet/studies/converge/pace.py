@@ -1,13 +1,15 @@
 """How fast a solver moves each parameter, as far as its written form tells."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import final
+from typing import TypeVar, final
 
 import torch
 from torch import Tensor
 
 from gantlet.core.spec import Spec
+
+T = TypeVar("T")
 
 # Added to the root of second moments; that of Adam itself makes no difference here.
 _EPS = 1e-8
@@ -64,5 +66,5 @@ class Pace:
         return dict(zip(players, _each(self.moves, len(players)), strict=True))
 
 
-def _each(values: Sequence[float] | Sequence[int], n: int) -> list:  # type: ignore[type-arg]
-    return list(values) * (n if len(values) == 1 else 1)
+def _each(values: tuple[T, ...], n: int) -> tuple[T, ...]:
+    return values * (n if len(values) == 1 else 1)

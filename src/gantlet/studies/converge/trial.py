@@ -84,7 +84,7 @@ def _judged(trial: Trial, course: Course) -> _Judged:
     record, unsettled = course.last, state.name in {"rotating", "diverging"}
     if unsettled and course.is_exact:
         record = replace(record, state=centre(course))
-    elif state.name == "diverging":
+    elif unsettled:
         # Does the field hold it where it was best?
         record = course.best
     point = point_of(trial, course, record)

@@ -1,0 +1,237 @@
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import gantlet
+from gantlet.core.budget import Budget, Spend
+from gantlet.core.components import solvers, toys
+from gantlet.core.errors import UserError
+from gantlet.core.rng import Rng
+from gantlet.games.field import GameField
+from gantlet.report.render import render
+from gantlet.store.run import TrialFolder
+from gantlet.studies.converge import Converge
+from gantlet.studies.converge.course import Course, Record
+from gantlet.studies.converge.forecast import forecast
+from gantlet.studies.converge.pace import Pace
+from gantlet.studies.converge.told import curves_down
+from gantlet.studies.converge.verdict import state_of_course
+
+SMALL = "gan:width=8,latent=2,depth=1"
+STEPS = Budget(steps=60)
+
+
+def study(model, **options):
+    return Converge(model=model, **{"budget": STEPS, **options})
+
+
+def details(tmp_path, model, **options):
+    asked = study(model, **options)
+    (trial,) = asked.trials()
+    return asked.run(trial, TrialFolder(tmp_path / "trial"), lambda *_: None)
+
+
+def course(quality, *, exact=False, error=None):
+    records = [Record(step=i, state={}, quality=q) for i, q in enumerate(quality)]
+    return Course(records=records, measure="", is_exact=exact, error=error, spend=Spend())
+
+
+@pytest.mark.parametrize(
+    ("quality", "state"),
+    [
+        ([9, 5, 3, 2, 1.1, 1, 1.1, 1, 1, 1.1, 1, 1.05, 1], "converging"),
+        ([9, 5, 3, 2, 1, 1.2, 1, 1.4, 2, 3, 4, 5, 6], "diverging"),
+        ([9, 5, 3, 2, 1, 1.2, 1, 3, 1, 3, 1, 2.5, 1], "rotating"),
+        ([9, 8, 9, 8, 7, 8, 7, 8, 9, 8, 7, 8, 8], "stuck"),
+        ([9, 10, 11, 12], "stuck"),
+    ],
+)
+def test_a_model_is_judged_by_its_course(quality, state):
+    assert state_of_course(course(quality), is_adversarial=True).name == state
+
+
+def test_a_likelihood_need_not_fall_to_a_share_of_itself():
+    quality = [9, 8.1, 8.01, 8.0, 8.0, 8.01, 8.0, 8.0]
+    assert state_of_course(course(quality), is_adversarial=False).name == "converging"
+    assert state_of_course(course(quality), is_adversarial=True).name == "stuck"
+
+
+@pytest.mark.parametrize(
+    ("growth", "state"), [(0.9, "converging"), (1.0, "rotating"), (1.02, "diverging")]
+)
+def test_a_toy_is_judged_by_the_length_of_its_field(growth, state):
+    quality = [growth**i for i in range(60)]
+    assert state_of_course(course(quality, exact=True), is_adversarial=False).name == state
+
+
+def test_what_broke_off_diverged():
+    found = state_of_course(course([1.0], error="the loss is nan"), is_adversarial=True)
+    assert (found.name, found.because) == ("diverging", "The loss is nan.")
+
+
+def test_the_pace_of_a_solver_is_read_off_its_written_form():
+    pace = Pace.of(solvers.resolve("adam:lr=0.1+0.2,steps=3+1"))
+    assert pace.is_adaptive
+    assert pace.in_turn
+    players = {"a": slice(0, 2), "b": slice(2, 3)}
+    assert pace.moves_of(players) == {"a": 3, "b": 1}
+    rates = pace.per_parameter(players, torch.tensor([4.0, 1.0, 0.25]))
+    assert torch.allclose(rates, torch.tensor([0.05, 0.1, 0.4]))
+    sgd = Pace.of(solvers.resolve("sgd:lr=0.5,mode=simultaneous"))
+    assert not sgd.is_adaptive
+    assert not sgd.in_turn
+    assert torch.equal(sgd.per_parameter(players, torch.ones(3)), torch.full((3,), 0.5))
+    assert Pace.of("odd:speed=3") is None
+
+
+@pytest.mark.parametrize(
+    "solver",
+    [
+        "sgd:lr=0.2",
+        "sgd:lr=0.2,mode=simultaneous",
+        "sgd:lr=0.1+0.3,steps=2+1",
+        "sgd:lr=0.2,momentum=-0.3,mode=simultaneous",
+        "extragradient:base=sgd,lr=0.2",
+        "optimistic:base=sgd,lr=0.2",
+        "past-extragradient:base=sgd,lr=0.2",
+        "lookahead:base=sgd,lr=0.2,k=6",
+        "consensus:base=sgd,lr=0.2,gamma=0.7",
+    ],
+)
+def test_a_forecast_is_what_the_solver_does(solver):
+    """On a linear field the largest factor is the rate at which distances shrink in the end."""
+    toy, steps = toys.make("saddle:own=0.3+0.1,cross=0.8"), 240
+    game = toy.build()
+    field = GameField(game, toy.real, rng=Rng(0).stream("f"))
+    pace = Pace.of(solvers.resolve(solver))
+    found = forecast(field, pace, torch.ones(2, dtype=torch.float64), rng=Rng(0).stream("s"))
+    play = solvers.make(solver).start(game)
+    sizes = []
+    for _ in range(steps):
+        play.step(torch.cat([toy.real] * play.batches), rng=Rng(0).stream("n"))
+        where = [p.detach() for m in game.players.values() for p in m.parameters()]
+        sizes.append(torch.cat(where).norm().item())
+    slope = np.polyfit(range(120, steps), np.log(sizes[120:]), 1)[0]
+    assert math.log(found.growth) == pytest.approx(slope, rel=0.03)
+
+
+def test_a_solver_without_a_formula_has_no_forecast():
+    toy = toys.make("saddle")
+    field = GameField(toy.build(), toy.real, rng=Rng(0).stream("f"))
+    squares = torch.ones(2, dtype=torch.float64)
+    pace = Pace.of(solvers.resolve("sga"))
+    assert forecast(field, pace, squares, rng=Rng(0).stream("s")) is None
+
+
+@pytest.mark.parametrize(
+    ("model", "solver", "advice"),
+    [
+        ("dirac", "sgd:lr=0.1", "penalty=r1,gamma=1"),
+        ("dirac:loss=wgan,penalty=gp", "sgd:lr=0.1", "penalty=r1,gamma=1"),
+        ("dirac:penalty=r1,gamma=3", "sgd:lr=1.0", "lr=0.333"),
+        ("saddle:dim=2", "sgd:lr=0.1,mode=simultaneous", "consensus:base=sgd,lr=0.1,gamma=1.0"),
+    ],
+)
+def test_the_first_advice_makes_a_toy_converge(tmp_path, model, solver, advice):
+    found = details(tmp_path, model, solver=solver, budget=Budget(steps=400), retry=True).details
+    assert found["state"] != "converging"
+    assert found["tried"]["what"] == advice
+    assert found["tried"]["state"] == "converging"
+
+
+def test_the_first_advice_makes_a_gan_converge(tmp_path):
+    found = details(
+        tmp_path,
+        "gan:width=32,latent=8,loss=wgan,penalty=none",
+        data="digits",
+        batch=64,
+        budget=Budget(steps=250),
+        seed=3,
+        retry=True,
+    )
+    told = found.details
+    assert told["state"] != "converging"
+    assert told["tried"]["state"] == "converging"
+    assert found.scores["after: duality gap"].value < found.scores["duality gap"].value
+    assert found.scores["rotation share"].half_width < 0.2
+    assert found.spend.steps == 500
+
+
+def test_stable_without_being_a_nash_point_is_told_as_normal(tmp_path):
+    report = gantlet.converge("saddle:own=-1+3,cross=2", out=tmp_path, budget=Budget(steps=200))
+    claims = [v.claim for v in report.verdicts]
+    assert claims[0].endswith("converges.")
+    assert any("no Nash point: x" in c and "normal" in c for c in claims)
+    assert claims[-1] == "Nothing needs to be changed."
+
+
+def test_a_curvature_below_zero_counts_from_a_thousandth_of_the_largest():
+    assert curves_down((-1.0, 3.0))
+    assert not curves_down((-1e-6, 3.0))
+    assert not curves_down((None, None))
+
+
+def test_a_model_of_one_player_has_no_rotation(tmp_path):
+    found = details(tmp_path, "flow:width=8,layers=2", data="moons")
+    assert found.scores["rotation share"].value == pytest.approx(0.0, abs=1e-6)
+    assert found.details["state"] in {"converging", "rotating", "diverging"}
+
+
+def test_a_report_says_all_of_it_and_repeats(tmp_path):
+    asked = study(SMALL, data="ring:n=500,held_out=200", batch=16, budget=Budget(steps=20))
+    first, again = (gantlet.conduct(asked, tmp_path / name) for name in ("first", "again"))
+    assert [r.estimate for r in first.rows] == [r.estimate for r in again.rows]
+    text = render(first, "markdown")
+    for part in ("rotation share", "What could be changed", "duality gap", "Eigenvalues"):
+        assert part in text
+    json.dumps(first.extra, allow_nan=False)
+    assert first.question["solver"].startswith("adam:lr=0.001")
+
+
+def test_a_finished_training_with_snapshots_can_be_looked_at(tmp_path):
+    runs = gantlet.compare(
+        [SMALL],
+        data="ring",
+        budget=STEPS,
+        seeds=1,
+        snapshots=3,
+        metrics=["energy"],
+        samples=50,
+        out=tmp_path / "run",
+    )
+    assert {r.name for r in runs.rows} >= {"energy (pixels)"}
+    report = gantlet.converge(f"{tmp_path / 'run'}@gan#0", out=tmp_path / "found")
+    assert report.question["model"].startswith("gan:latent=2")
+    assert report.extra["steps"][0] == 0
+    assert report.extra["steps"][-1] == 60
+    for file in (tmp_path / "run").glob("trials/*/snapshot-*"):
+        file.unlink()
+    with pytest.raises(UserError, match=r"no snapshots to look at\. Train with --snapshots"):
+        study(f"{tmp_path / 'run'}").trials()
+
+
+def test_a_toy_that_blows_up_is_told_of(tmp_path):
+    found = details(tmp_path, "saddle", solver="sgd:lr=3.0,mode=simultaneous").details
+    assert found["state"] == "diverging"
+    assert "iverged at step" in found["because"]
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("gmm", "gmm is fitted outright: it plays no game"),
+        ("gann", "Did you mean 'gan'"),
+        ("dirac:gama=3", "Did you mean 'gamma'"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(model, message):
+    with pytest.raises(UserError, match=message):
+        study(model).trials()
+
+
+def test_a_batch_needs_a_sample():
+    with pytest.raises(UserError, match="--batch must be at least 1"):
+        study("gan", batch=0).trials()
