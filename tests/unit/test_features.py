@@ -290,7 +290,10 @@ def test_there_are_about_as_many_random_features_as_asked_for(side):
 def test_random_features_are_standardised_on_train(digits):
     y = fit("random-conv", DIGITS, digits).extract(everything(digits.train)).double()
     assert torch.allclose(y.mean(0), torch.zeros(256, dtype=torch.float64), atol=1e-4)
-    assert torch.allclose(y.std(0, correction=0), torch.ones(256, dtype=torch.float64), atol=1e-4)
+    std = y.std(0, correction=0)
+    # All but those that hardly stir on digits, which are not blown up.
+    assert int((std - 1).abs().gt(1e-4).sum()) < 256 // 20
+    assert float(std.max()) < 1 + 1e-4
 
 
 def test_features_that_do_not_vary_stay_finite():
@@ -309,6 +312,20 @@ def test_fourier_features_approximate_a_sum_of_gaussian_kernels():
     squared = torch.cdist(x, x).double() ** 2 / d
     kernel = torch.stack([torch.exp(-(s**2) * squared / 2) for s in (1, 2, 4, 8)]).mean(0)
     assert torch.allclose(found, kernel, atol=5 / math.sqrt(count))
+
+
+def test_a_feature_that_hardly_stirs_in_training_does_not_drown_the_others():
+    draws = Rng(3).stream("images")
+    train = torch.randint(17, (300, 1, 8, 8), generator=draws).float()
+    train[:, :, :4] = 0.0
+    lit = train.clone()
+    lit[:10, :, :4] = 16.0
+    train[0, :, 0, 0] = 1.0
+    seen = fit("random-conv", DIGITS, Splits(train=train, validation=train, test=train))
+    known, other = (seen.extract(x).double() for x in (train, lit))
+    # Without a floor, what one sample of three hundred shows is a thousand deviations here.
+    assert float(other.abs().max()) < 100
+    assert float(known.std(0, correction=0).median()) == pytest.approx(1, abs=1e-3)
 
 
 def test_random_features_of_vectors_see_modes():

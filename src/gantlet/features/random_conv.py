@@ -17,6 +17,9 @@ from gantlet.features.random_nets import RandomConvolutions, RandomFourier
 
 # Most training samples that the scale of the features is taken from.
 _SAMPLES = 20_000
+# No feature counts as varying less than this share of what the middle one does: one that hardly
+# ever stirs would turn the few samples that stir it into all that a distance sees.
+_LEAST = 0.1
 
 
 @final
@@ -66,7 +69,10 @@ class RandomConv:
 
 @final
 class _Standardised(nn.Module):
-    """Subtracts the mean and divides by the standard deviation of features, shape ``(n, d)``."""
+    """Subtracts the mean and divides by the standard deviation of features, shape ``(n, d)``.
+
+    By a tenth of the median deviation where that is more.
+    """
 
     mean: Tensor
     std: Tensor
@@ -74,8 +80,8 @@ class _Standardised(nn.Module):
     def __init__(self, y: Tensor) -> None:
         super().__init__()
         std = y.std(0, correction=0)
-        # A feature that does not vary in the data must not turn rounding into signal.
-        std = torch.where(std > 1e-6 * y.abs().mean(0), std, torch.ones_like(std))
+        middle = std.median()
+        std = std.clamp_min(_LEAST * middle) if middle > 0 else torch.ones_like(std)
         self.register_buffer("mean", y.mean(0).float())
         self.register_buffer("std", std.float())
 
