@@ -1,5 +1,6 @@
 """Damages that images are known to suffer, for pixels in [0, 1]."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -13,6 +14,7 @@ from gantlet.data.damage import hue, jpeg
 
 _KERNEL = (1.0, 4.0, 6.0, 4.0, 1.0)
 _BLOCKS = 16  # pixels: two blocks of JPEG files
+_TALLEST = 60_000  # pixels: no JPEG file is taller than 65,535
 
 
 def image_causes(space: Space) -> list[Cause]:
@@ -62,19 +64,27 @@ def smoothed(x: Tensor) -> Tensor:
 def noisy(x: Tensor, strength: float) -> Tensor:
     """Returns images with even noise on every number, the same noise at every strength."""
     drawn = torch.rand(x.shape, generator=Rng(0).stream("causes/noise"), dtype=x.dtype)
-    return (x + strength**1.5 * (drawn.to(x.device) - 0.5) * 1.2).clamp(0, 1)
+    reach = 1.2 * math.pow(strength, 1.5)
+    return (x + reach * (drawn.to(x.device) - 0.5)).clamp(0, 1)
 
 
 def compressed(x: Tensor, strength: float) -> Tensor:
     """Returns images as a JPEG file shows them, of quality 95 down to 5.
 
-    All of them lie in one file, each widened to whole blocks by its edges: as if each had its own.
+    Many lie in one file, each widened to whole blocks by its edges: as if each had its own.
     """
     h, w = x.shape[2:]
-    sheet = pad(x, (0, -w % _BLOCKS, 0, -h % _BLOCKS), mode="replicate")
-    tall = sheet.transpose(0, 1).flatten(1, 2)[None]
-    back = jpeg((255 * tall).round(), 256, 0.05 + 0.9 * strength) / 255
-    return back[0].unflatten(1, sheet.shape[::2]).transpose(0, 1)[:, :, :h, :w].to(x)
+    wide = pad(x, (0, -w % _BLOCKS, 0, -h % _BLOCKS), mode="replicate")
+    parts = torch.split(wide, max(1, _TALLEST // wide.shape[2]))
+    whole = torch.cat([_in_one_file(part, 0.05 + 0.9 * strength) for part in parts])
+    return whole[:, :, :h, :w].to(x)
+
+
+def _in_one_file(x: Tensor, strength: float) -> Tensor:
+    n, channels, h, w = x.shape
+    tall = x.transpose(0, 1).reshape(1, channels, n * h, w)
+    back = jpeg((255 * tall).round(), 256, strength) / 255
+    return back.view(channels, n, h, w).transpose(0, 1)
 
 
 def _cause(name: str, *about: str, apply: Callable[[Tensor, float], Tensor]) -> Cause:
@@ -156,7 +166,7 @@ class _Cast:
 
     def __call__(self, x: Tensor, strength: float) -> Tensor:
         added = torch.tensor(self._direction, dtype=x.dtype, device=x.device).view(1, 3, 1, 1)
-        return (x + strength**1.5 * added).clamp(0, 1)
+        return (x + math.pow(strength, 1.5) * added).clamp(0, 1)
 
 
 def _grey(x: Tensor) -> Tensor:
