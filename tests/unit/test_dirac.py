@@ -209,3 +209,9 @@ def test_every_toy_is_played_by_its_solver(name):
         value = again.loss(player, toy.real, rng=stream())
         assert value.item() == pytest.approx(losses[player], abs=1.0)
     assert "Source:" in type(toy).__doc__
+
+
+def test_a_centred_penalty_can_hold_the_generator_where_no_data_is():
+    """At theta = 2 gamma the pull of the loss on psi = 0+ is that of the penalty's kink."""
+    found = norms(Dirac(loss="ns", penalty="gp", gamma=1.0), "sgd:lr=0.2", 600)
+    assert found[-1] == pytest.approx(2.0, abs=1e-3)
