@@ -69,6 +69,23 @@ def test_the_same_tournament_gives_the_same_ratings(run):
     assert played(run, "a").rows == played(run, "b").rows
 
 
+def test_a_snapshot_that_was_set_back_is_rated_as_the_earlier_one(run, tmp_path):
+    shutil.copytree(run, tmp_path / "back")
+    file = min((tmp_path / "back").glob("trials/*/snapshot-004.safetensors"))
+    folder = TrialFolder(file.parent)
+    saved, early = folder.load("snapshot-004"), folder.load("snapshot-001")
+    folder.save(
+        "snapshot-004", {k: early[k] if k.startswith("model/") else v for k, v in saved.items()}
+    )
+    found = ratings(played(tmp_path / "back"))
+    first, back, last = (
+        next(e.value for n, e in found.items() if n.endswith(f"@{step}") and "critic" not in n)
+        for step in (30, 120, 150)
+    )
+    assert back < last - 20
+    assert abs(back - first) < abs(back - last)
+
+
 def test_a_planted_bad_snapshot_is_rated_lower(run, tmp_path):
     shutil.copytree(run, tmp_path / "bad")
     before = ratings(played(run, "before"))
