@@ -148,7 +148,7 @@ def test_r1_comes_in_at_the_rate_of_its_eigenvalues():
 @pytest.mark.parametrize("solver", [SIM, ALT])
 def test_a_clipped_wgan_stays_bounded_and_never_settles(solver):
     found = norms(Dirac(loss="wgan", clip=0.5, theta=0.2, psi=0.2), solver, 1500)
-    # The slope is at most the clip; the generator gets nowhere while it swings to and fro.
+    # The slope is at most the clip; the generator gets nowhere while it swings.
     assert found.max() < 4 * 0.5
     assert found[-300:].max() > 0.2
     assert found[-300:].max() / found[500:800].max() > 0.9

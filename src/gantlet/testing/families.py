@@ -29,6 +29,8 @@ def check_family(family: Family, space: Space, *, n: int = 32) -> None:
             assert losses[0].shape == (), f"the loss of {player} is a scalar"
             assert losses[0].isfinite(), f"the loss of {player} is finite"
             assert torch.equal(losses[0], losses[1]), f"same seed, same loss: {player} differs"
+            coupled = first.coupled(player, x, rng=Rng(0).stream("loss"))
+            assert torch.allclose(coupled, losses[0]), f"coupled is loss: {player} differs"
         for (name, a), b in zip(
             first.model.named_parameters(), second.model.parameters(), strict=True
         ):
