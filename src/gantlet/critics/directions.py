@@ -75,14 +75,18 @@ def by_directions(
             rng=rng.stream(f"direction/{k}"),
         )
         first, second = _tamed(along(seek, u), along(judge, u))
-        p = p_value(second.real, second.fake, permutations=permutations, rng=rng.stream(f"p/{k}"))
+        # Blinding must not make a flaw of its own: it has to be there without it too.
+        _, as_is = _tamed(along(halves.seek_features, u), along(halves.judge_features, u))
+        both = [second, as_is] if named or remade else [second]
+        p = max(
+            p_value(z.real, z.fake, permutations=permutations, rng=rng.stream(f"p/{k}"))
+            for z in both
+        )
         if p > level:
             return found, "the next direction is not significant"
         apart = gap(second.real, second.fake, rng=rng.stream(f"gap/{k}"))
         if (apart.size.value or 0.0) < smallest:
             return found, f"the next direction is smaller than {smallest:g} standard deviations"
-        # Blinding must not make a flaw of its own: it has to be there without it too.
-        _, as_is = _tamed(along(halves.seek_features, u), along(halves.judge_features, u))
         plain = gap(as_is.real, as_is.fake, rng=rng.stream(f"gap/{k}"))
         if (plain.size.value or 0.0) >= smallest:
             flaw = namer.flaw(first, second, apart, p, number=len(found) + 1)
