@@ -8,10 +8,6 @@ from gantlet.studies.convergence import landscape
 from gantlet.studies.convergence.landscape import Landscape, bad_from
 
 
-def watch(done, doing):
-    pass
-
-
 @pytest.fixture(scope="module")
 def outcomes():
     with pytest.MonkeyPatch.context() as patch:
@@ -22,7 +18,7 @@ def outcomes():
             for t in Landscape().trials("small")
             if int(t.parts["width"]) <= 2
         ]
-        return [Landscape().run(t, None, watch) for t in trials]
+        return [Landscape().run(t, None, lambda *_: None) for t in trials]
 
 
 def test_sizes_of_both_games_are_equal_up_to_one_parameter(outcomes):

@@ -77,6 +77,9 @@ def test_the_duel_is_the_game_that_training_plays():
 @pytest.mark.parametrize("kind", [Fit, Duel])
 def test_batched_jacobian_equals_that_of_the_game_field(kind):
     game = kind(2)
+    weights = Rng(1).stream("weights")
+    for p in (q for player in game.players.values() for q in player.parameters()):
+        p.data = torch.randn(p.shape, generator=weights, dtype=p.dtype)
     ensemble = Ensemble(game)
     field = GameField(game, NOTHING, rng=Rng(0).stream("noise"))
     dense = field.jacobian.dense()
@@ -85,6 +88,8 @@ def test_batched_jacobian_equals_that_of_the_game_field(kind):
 
 def test_decay_is_half_the_square_of_a_players_own_weights():
     with_decay, without = Duel(2, decay=0.5), Duel(2, decay=0.0)
+    for p in with_decay.critic.parameters():
+        p.data = torch.randn(p.shape, generator=Rng(2).stream(str(p.shape)), dtype=p.dtype)
     for mine, other in zip(
         with_decay.critic.parameters(), without.critic.parameters(), strict=True
     ):

@@ -41,7 +41,8 @@ class Settled:
         A search may also end where ``|v|`` has a minimum that is not zero, as Frye et al., 2021,
         https://arxiv.org/abs/2003.10397, found it mostly does in large networks.
         """
-        return self.v.norm(dim=1) <= tolerance
+        still: Tensor = self.v.norm(dim=1) <= tolerance
+        return still
 
 
 @torch.no_grad()

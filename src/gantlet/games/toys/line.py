@@ -15,10 +15,7 @@ from torch.nn.functional import softplus
 from typing_extensions import override
 
 from gantlet.core.errors import unknown
-from gantlet.core.rng import Rng
 from gantlet.games.toys.solvable import Solvable
-from gantlet.nets.mlp import mlp
-from gantlet.nets.seeding import seeded
 
 _SPREAD = 0.15  # of each mode
 _BANDWIDTHS = (0.5, 2.0)
@@ -27,7 +24,8 @@ _BANDWIDTHS = (0.5, 2.0)
 def normal_quantiles(n: int) -> Tensor:
     """Returns ``n`` quantiles of the standard normal distribution, shape ``(n, 1)``, float64."""
     levels = (torch.arange(n, dtype=torch.float64) + 0.5) / n
-    return torch.special.ndtri(levels)[:, None]
+    found: Tensor = torch.special.ndtri(levels)
+    return found[:, None]
 
 
 def modes(n: int, centres: tuple[float, ...] = (-3.0, -1.0, 1.0, 3.0)) -> Tensor:
@@ -59,10 +57,15 @@ def discrepancy(x: Tensor, y: Tensor) -> Tensor:
     return mean(x, x) + mean(y, y) - 2 * mean(x, y)
 
 
-def _network(width: int, name: str) -> nn.Sequential:
-    # Where it begins does not matter: plays are put at places of their own.
-    with seeded(Rng(0).stream(name)):
-        return mlp(1, width, 1, activation=nn.Tanh).double()
+def _network(width: int) -> nn.Sequential:
+    """Returns a network with one hidden layer and weights of zero; plays start elsewhere."""
+    # Made without memory first, which draws no random numbers.
+    with torch.device("meta"):
+        net = nn.Sequential(nn.Linear(1, width), nn.Tanh(), nn.Linear(width, 1))
+    net = net.to_empty(device="cpu").double()
+    for parameter in net.parameters():
+        nn.init.zeros_(parameter)
+    return net
 
 
 class OnALine(Solvable, abc.ABC):
@@ -79,7 +82,7 @@ class OnALine(Solvable, abc.ABC):
     def __init__(self, width: int, *, decay: float = 1e-3, points: int = POINTS) -> None:
         self.decay = decay
         self.latent, self.real = normal_quantiles(points), modes(points)
-        self.generator = _network(width, "generator")
+        self.generator = _network(width)
 
     @override
     def noise(self, n: int, *, rng: torch.Generator) -> Tensor:
@@ -139,7 +142,7 @@ class Duel(OnALine):
     ) -> None:
         super().__init__(width, decay=decay, points=points)
         self.gamma = gamma
-        self.critic = _network(width, "critic")
+        self.critic = _network(width)
 
     @property
     @override
@@ -160,4 +163,5 @@ class Duel(OnALine):
         """Returns the critic's derivative, written out so that it can be batched and traced."""
         inner, outer = (cast("nn.Linear", self.critic[i]) for i in (0, 2))
         hidden = inner(x).tanh()
-        return ((1 - hidden.square()) * outer.weight) @ inner.weight
+        slope: Tensor = ((1 - hidden.square()) * outer.weight) @ inner.weight
+        return slope
