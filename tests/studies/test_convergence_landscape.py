@@ -8,15 +8,18 @@ from gantlet.studies.convergence import landscape
 from gantlet.studies.convergence.landscape import Landscape, bad_from
 
 
+MODELS = ("one player:width=2", "two players:width=1", "two players:width=2")
+
+
 @pytest.fixture(scope="module")
 def outcomes():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(landscape, "_STEPS", 400)
-        patch.setattr(landscape, "_SETTLE", 60)
+        patch.setattr(landscape, "_STEPS", 150)
+        patch.setattr(landscape, "_SETTLE", 40)
         trials = [
-            replace(t, parts={**t.parts, "plays": "6"})
+            replace(t, parts={**t.parts, "plays": "4"})
             for t in Landscape().trials("small")
-            if int(t.parts["width"]) <= 2
+            if t.parts["model"] in MODELS
         ]
         return [Landscape().run(t, None, lambda *_: None) for t in trials]
 
