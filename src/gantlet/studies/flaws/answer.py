@@ -107,8 +107,9 @@ def _caveats(asked: Asked, lists: Sequence[Listed]) -> Iterator[Caveat]:
         if note:
             yield Caveat(text=f"{note}.")
     yield Caveat(
-        text="A name is that of the measurement that shows a flaw, not of its cause: block edges "
-        "may come from elsewhere than a JPEG file. What neither the named measurements nor the "
+        text="Where no damage explains a flaw its name is that of the measurement that shows it, "
+        "not of its cause; a damage that explains one moves real samples as far, which does not "
+        "prove that it happened. What neither the named measurements nor the "
         "features see is not in the list."
     )
     for note in dict.fromkeys(found.note for found in lists):
