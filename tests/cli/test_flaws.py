@@ -55,6 +55,7 @@ def test_equal_sets_have_no_flaws_and_it_is_said(capsys):
     found = asked("flaws", "same.npy", "--against", "real.npy", *QUICK, "--json", capsys=capsys)
     assert found["lists"] == {"same.npy": []}
     assert "nothing significant of at least 0.2" in found["verdicts"][0]["claim"]
+    assert "found nine times in ten" in found["verdicts"][0]["because"]
 
 
 @pytest.mark.usefixtures("files")
