@@ -5,6 +5,7 @@ from dataclasses import fields
 import pytest
 
 from gantlet.core.components import extractors
+from gantlet.core.errors import UserError
 from gantlet.core.measure import Extractor
 from gantlet.core.space import Space
 from gantlet.testing import check_extractor
@@ -31,7 +32,18 @@ OUTSIDE = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(set(extractors.names()) - OUTSIDE.keys()))
+# These see samples of one kind alone; test_vocabularies holds them to the contract on those.
+OF_ONE_KIND = {"ngrams", "spectrogram", "graph-statistics"}
+
+
+@pytest.mark.parametrize("name", sorted(OF_ONE_KIND))
+@pytest.mark.parametrize("space", SPACES, ids=lambda s: s.label)
+def test_samples_of_another_kind_are_refused(name, space):
+    with pytest.raises(UserError, match=f"{name} sees .* alone. Got {space.kind}"):
+        check_extractor(extractors.make(name), space)
+
+
+@pytest.mark.parametrize("name", sorted(set(extractors.names()) - OUTSIDE.keys() - OF_ONE_KIND))
 @pytest.mark.parametrize("space", SPACES, ids=lambda s: s.label)
 def test_every_extractor_keeps_the_contract(name, space):
     check_extractor(extractors.make(SHORT.get(name, name)), space)

@@ -15,7 +15,8 @@ _QUIET = 0.05  # of the peak
 _VOICE = (60.0, 500.0)  # hertz
 _SHARES = 1e-3  # so that the logarithm of a share is finite
 _SMALL = 0.1  # a deviation on a logarithmic scale that nobody notices
-_PEAK = 0.7
+_LOWER = 0.25  # of the frequencies
+_PEAK = 0.7  # of the largest
 
 
 def audio_probes(code: AudioCode, x: Tensor) -> Probes:
@@ -46,6 +47,7 @@ class _Frames:
 
     Attributes:
         power: The power at each frequency, shape ``(n, frequencies, frames)``.
+        lags: The autocorrelation of each frame, shape ``(n, frames, size)``.
         energy: The root of the mean square of each frame, shape ``(n, frames)``.
         there: Which frames a clip has, shape ``(n, frames)``.
         size: Numbers of a frame.
@@ -58,7 +60,10 @@ class _Frames:
         padded = pad(wave, (0, max(size - wave.shape[1], 0)))
         pieces = padded.unfold(1, size, size // 2)
         window = torch.hann_window(size, dtype=wave.dtype, device=wave.device)
-        self.power = torch.fft.rfft(pieces * window, dim=2).abs().square().movedim(1, 2)
+        # With as many zeros behind, so that the ends of a frame do not meet.
+        double = torch.fft.rfft(pieces * window, n=2 * size, dim=2).abs().square()
+        self.power = double[..., ::2].movedim(1, 2)
+        self.lags = torch.fft.irfft(double, dim=2)[..., :size]
         self.energy = pieces.square().mean(2).sqrt()
         first = torch.arange(pieces.shape[1], device=wave.device) * (size // 2)
         self.there = (first + size <= n[:, None]) | (first == 0)
@@ -116,8 +121,8 @@ def _damage(wave: Tensor, n: Tensor, there: Tensor) -> dict[Word, Tensor]:
 def _pauses(frames: _Frames) -> dict[Word, Tensor]:
     """Returns how loudness goes on in a clip.
 
-    The noise floor is that of the quietest tenth of all frequencies of all frames from the first
-    loud one to the last, against the mean power of the clip.
+    The noise floor is that of the quietest quarter of the lower frequencies of all frames from the
+    first loud one to the last, against the mean power of the clip.
     """
     n = frames.there.sum(1)
     is_loud = frames.is_loud()
@@ -125,10 +130,11 @@ def _pauses(frames: _Frames) -> dict[Word, Tensor]:
     level = (frames.energy / loudest).masked_fill(~frames.there, torch.nan)
     seen = is_loud.cumsum(1)
     inside = (seen > 0) & ((seen < seen[:, -1:]) | is_loud)
-    cells = frames.power.masked_fill(~inside[:, None], torch.nan).flatten(1)
+    lower = frames.power[:, : max(2, int(_LOWER * frames.power.shape[1]))]
+    cells = lower.masked_fill(~inside[:, None], torch.nan).flatten(1)
     # A clip without any sound has no loud frame.
     cells[~inside.any(1)] = 0.0
-    floor = torch.nanquantile(cells, 0.1, dim=1) / frames.mean_power().mean(1).clamp_min(_TINY**2)
+    floor = torch.nanquantile(cells, 0.25, dim=1) / frames.mean_power().mean(1).clamp_min(_TINY**2)
     dust = haze(frames.energy, _SMALL / 10)
     return {
         word("noise floor", "background too silent", "background noise"): (
@@ -169,23 +175,27 @@ def _colour(frames: _Frames) -> dict[Word, Tensor]:
 def _voice(frames: _Frames) -> dict[Word, Tensor]:
     """Returns how periodic loud frames are, and how high their tone is.
 
-    By the largest value of the autocorrelation of a frame at lags of 60 to 500 hertz.
+    By the autocorrelation of a frame at lags of 60 to 500 hertz: its largest value, and the first
+    of its peaks that is nearly as large.
     """
-    spectrum = frames.power.movedim(1, 2)
-    lags = torch.fft.irfft(spectrum, n=2 * (spectrum.shape[2] - 1), dim=2)
+    lags = frames.lags
     low = max(1, int(frames.rate / _VOICE[1]))
-    high = max(low + 2, min(int(frames.rate / _VOICE[0]), frames.size // 2))
+    high = max(low + 3, min(int(frames.rate / _VOICE[0]), frames.size // 2))
     # A window over the frame makes its autocorrelation fall off: this is taken out.
     window = torch.hann_window(frames.size, dtype=lags.dtype, device=lags.device)
     fall = torch.fft.irfft(torch.fft.rfft(window, n=2 * frames.size).abs().square())[: frames.size]
     own = lags[..., low:high] / (lags[..., :1] + _TINY**2) * fall[0] / fall[low:high]
-    best = own.max(2)
+    best = own.amax(2, keepdim=True)
     weight = (frames.energy * frames.there).square()
     weight = weight / weight.sum(1, keepdim=True).clamp_min(_TINY**4)
-    tone = (frames.rate / (best.indices + low)).log()
+    # A period is followed by its multiples, which fit nearly as well: the first good one counts.
+    inner = own[..., 1:-1]
+    is_top = (inner >= own[..., :-2]) & (inner >= own[..., 2:]) & (inner >= _PEAK * best)
+    lag = torch.where(is_top.any(2), is_top.to(torch.uint8).argmax(2) + 1, own.argmax(2)) + low
+    tone = (frames.rate / lag).log()
     return {
         word("periodicity", "tone missing: too rough", "too pure a tone"): (
-            (best.values.clamp(-1, 1.5) * weight).sum(1)
+            (best[..., 0].clamp(-1, 1.5) * weight).sum(1)
         ),
         word("pitch", "pitch too low", "pitch too high"): (tone * weight).sum(1),
     }

@@ -98,12 +98,15 @@ def _whole(edge: Tensor, degree: Tensor, node: Tensor) -> dict[Word, Tensor]:
     parts = [_parts(e, n) for e, n in zip(edge.cpu().numpy(), node.cpu().numpy(), strict=True)]
     number, largest = torch.tensor(parts, dtype=edge.dtype, device=edge.device).T
     dust = haze(edge, _SMALL)
-    gap = normalised_spectra(edge, degree, node)[:, 1]
+    # The first eigenvalue that is not 0: each part has one that is.
+    values = normalised_spectra(edge, degree, node)
+    first = number.long().clamp(max=values.shape[1] - 1)
+    gap = values.gather(1, first[:, None])[:, 0].clamp(0, 2)
     few, loose = "falls into too few parts", "bottlenecks: hangs together too loosely"
     return {
-        word("parts", few, "falls into parts"): number.clamp_min(1).log() + dust,
+        word("parts", few, "falls into parts"): number.clamp_min(1).log() + 5 * dust,
         word("largest part", "largest part too small", few, "parts"): largest + dust,
-        word("spectral gap", loose, "hangs together too well"): ((gap.clamp_min(0) + 1e-3).log()),
+        word("spectral gap", loose, "hangs together too well"): (gap.sqrt() + dust),
     }
 
 

@@ -188,7 +188,7 @@ def _part(path: Path, nodes: Array, counts: Array, edges: Array) -> _Part:
     graph = np.repeat(np.arange(len(nodes)), counts)
     outside = (edges < 0).any(1) | (edges >= nodes.astype(np.int64)[graph][:, None]).any(1)
     for wrong, what in (
-        (outside, "a node that it does not have"),
+        (outside, "an edge to a node that it lacks"),
         (edges[:, 0] == edges[:, 1], "a loop"),
     ):
         if wrong.any():

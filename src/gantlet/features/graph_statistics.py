@@ -13,6 +13,7 @@ from gantlet.core.rng import Rng
 from gantlet.core.space import Space
 from gantlet.core.spec import Between, Spec
 
+_ROUNDING = 1e-6
 _LARGEST = 2.5  # above all eigenvalues, with what rounding adds
 
 
@@ -65,7 +66,10 @@ class GraphStatistics:
         by_degree = self._shares(degree.clamp(max=last), node)
         by_clustering = self._shares((around * self.bins).clamp(max=last), node)
         values = normalised_spectra(edge, degree, node)
-        by_value = self._shares((values / 2 * self.bins).clamp(max=last), values < _LARGEST)
+        # Many eigenvalues are 0 or 1 but for rounding, which must not decide their bin.
+        by_value = self._shares(
+            ((values / 2 + _ROUNDING) * self.bins).clamp(0, last), values < _LARGEST
+        )
         share = node.mean(1, keepdim=True)
         return torch.cat([by_degree, by_clustering, by_value, share], 1).float()
 

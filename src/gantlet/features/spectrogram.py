@@ -61,6 +61,8 @@ class Spectrogram:
         )
 
     def _statistics(self, x: Tensor, weights: Tensor) -> Tensor:
+        if not len(x):
+            return x.new_zeros(0, 3 * self.bands)
         wave = x.flatten(1).float()
         wave = pad(wave, (0, max(self.frame - wave.shape[1], 0)))
         pieces = wave.unfold(1, self.frame, self.frame // 2)

@@ -1,0 +1,314 @@
+"""Text, tables of any kind, sounds and graphs: what is read, and what is said of bad files."""
+
+import io
+import tarfile
+import wave
+
+import numpy as np
+import pytest
+import torch
+
+from gantlet.core.components import datasets
+from gantlet.core.dataset import everything
+from gantlet.core.errors import UserError
+from gantlet.core.rng import Rng
+from gantlet.core.space import Space
+from gantlet.data.bonds import normal_scores
+from gantlet.data.words import UNKNOWN, cut
+from gantlet.testing import check_dataset
+
+
+def lines(path, *text):
+    path.write_text("\n".join(text), encoding="utf-8")
+    return datasets.make(f"text:path={path}")
+
+
+def refused(make, *words):
+    with pytest.raises(UserError) as caught:
+        make()
+    message = str(caught.value)
+    assert "\n" not in message
+    assert [w for w in words if w not in message] == []
+
+
+# Text
+
+
+def test_lines_become_tokens_and_are_read_again(tmp_path):
+    text = lines(
+        tmp_path / "a.txt", "a dog's life, they say.", "", "a cat's life, they say!", "a a"
+    )
+    assert cut("Mr. Smith-Jones isn’t in!", words=True) == [
+        "Mr",
+        ".",
+        "Smith-Jones",
+        "isn’t",
+        "in",
+        "!",
+    ]
+    code, x = text.code(), everything(text.whole())
+    assert text.space == Space("tokens", (7,), len(code.tokens) + 2)
+    assert x.shape == (3, 7)
+    # Of two lines each, or of three; a word of a single line is unknown there.
+    assert code.read(x) == ["a □ life, they say □", "a □ life, they say □", "a a"]
+    assert code.tokens[0] == "a"
+    text.space.check(x)
+
+
+def test_letters_are_tokens_where_lines_are_single_words(tmp_path):
+    text = lines(tmp_path / "a.txt", "emma", "anna", "amelia")
+    assert text.code().unit == "character"
+    assert text.code().read(everything(text.whole()))[1] == "a□□a"
+    words = datasets.make(f"text:path={tmp_path / 'a.txt'},level=words,length=2")
+    assert words.space.shape == (2,)
+
+
+def test_another_text_is_written_in_the_words_of_the_real_one(tmp_path):
+    real = lines(tmp_path / "real.txt", "the cat sat", "the dog sat", "the cat ran")
+    fake = lines(tmp_path / "fake.txt", "the cow ran far away", "dog sat")
+    source, told = fake.coded(real.code())
+    assert real.code().read(everything(source)) == ["the □ ran", "dog sat"]
+    # What is longer than the longest real line is cut; "dog" and "ran" are in one line each.
+    assert told == "1 of the 5 words of fake.txt are unknown to the real text"
+
+
+def test_real_lines_are_unknown_as_often_as_fresh_ones(tmp_path):
+    draw = np.random.default_rng(0)
+    share = 1 / np.arange(1, 3001)
+    share = share / share.sum()
+    text = [
+        [" ".join(f"w{k}" for k in draw.choice(3000, 8, p=share)) for _ in range(1500)]
+        for _ in range(2)
+    ]
+    real, fresh = (lines(tmp_path / f"{i}.txt", *t) for i, t in enumerate(text))
+    own = (real.whole().array == UNKNOWN).mean(1)
+    other = (fresh.coded(real.code())[0].array == UNKNOWN).mean(1)
+    assert own.mean() > 0.03
+    error = np.hypot(own.std(), other.std()) / 1500**0.5
+    assert abs(own.mean() - other.mean()) < 4 * error
+
+
+def test_the_order_of_a_chain_is_told_by_its_probabilities(tmp_path):
+    # After a comes b nine times in ten, else c.
+    text = lines(tmp_path / "a.txt", *(["a b"] * 900 + ["a c"] * 100))
+    table = text.code().following
+    assert table.shape == (5, 5)
+    # Of 3,000 pairs 900 are of a and b; 1,000 start at a and 900 end at b.
+    assert float(table[1, 2]) == pytest.approx(np.log(901 / (1000 * 900 / 3000 + 1)))
+
+
+# Tables
+
+TABLE = """age,city,born,note,id
+30,Rome,2001-02-03,,a1
+40.5,Oslo,1999-12-31,x,a2
+,Rome,2000-01-01,x,a3
+50,Oslo,2000-01-02,?,a4
+60,Lima,2000-01-03,y,a5
+"""
+
+
+def table(path, text):
+    path.write_text(text)
+    return datasets.make(f"table:path={path}")
+
+
+def test_columns_of_any_kind_become_components(tmp_path):
+    found = table(tmp_path / "t.csv", TABLE)
+    age, city, born, note, own = found.code().columns
+    assert (age.kind, city.kind, born.kind, note.kind) == (
+        "number",
+        "category",
+        "date",
+        "category",
+    )
+    assert (age.middle, city.categories, note.categories) == (45.25, ("Oslo", "Rome"), ("x",))
+    # Of names that nobody shares none has a component.
+    assert own.categories == ()
+    x = everything(found.whole())
+    assert x[2, age.start : age.end].tolist() == [45.25, 1]
+    assert x[4, city.start : city.end].tolist() == [0, 0, 1, 0]
+    assert x[0, note.start : note.end].tolist() == [0, 0, 1]
+    assert float(x[1, born.start] - x[2, born.start]) == -1
+    assert found.space == Space("table", (2 + 4 + 2 + 3 + 2,))
+    read = found.code().read(x[2:3])[0]
+    assert read == "age=missing, city=Rome, born=2000-01-01, note=x, id=another"
+
+
+def test_columns_are_matched_by_their_names(tmp_path):
+    real = table(tmp_path / "real.csv", TABLE)
+    fake = table(tmp_path / "fake.csv", "id;note;city;age;born\nq;x;Bonn;old;1990-01-01\n")
+    source, _ = fake.coded(real.code())
+    x = everything(source)
+    read = "age=missing, city=another, born=1990-01-01, note=x, id=another"
+    assert real.code().read(x) == [read]
+    lacking = table(tmp_path / "lacking.csv", "age,town\n3,Rome\n")
+    refused(lambda: lacking.coded(real.code()), "has no column 'city'", "age, town")
+
+
+def test_a_table_of_numbers_has_names_too(tmp_path):
+    (tmp_path / "t.csv").write_text("a,b\n1,2\n3,5\n4,4\n")
+    real = datasets.make(f"csv:path={tmp_path / 't.csv'}")
+    assert real.space == Space("vector", (2,)) == real.code().space
+    (tmp_path / "f.csv").write_text("b,a\n7,8\n")
+    fake = datasets.make(f"csv:path={tmp_path / 'f.csv'}")
+    assert everything(fake.coded(real.code())[0]).tolist() == [[8, 7]]
+    (tmp_path / "p.csv").write_text("1,2\n")
+    plain = datasets.make(f"csv:path={tmp_path / 'p.csv'}")
+    assert everything(plain.coded(real.code())[0]).tolist() == [[1, 2]]
+    bad = table(tmp_path / "bad.csv", "a,b\n1,many\n")
+    refused(lambda: bad.coded(real.code()), "bad.csv, line 2, column 'b'", "'many' is no number")
+
+
+def test_bonds_are_correlations_of_normal_scores_and_of_categories(tmp_path):
+    draw = np.random.default_rng(1)
+    x = draw.normal(size=2000)
+    y = 0.6 * x + 0.8 * draw.normal(size=2000)
+    kind = np.where(y + 0.5 * draw.normal(size=2000) > 0, "high", "low")
+    loose = draw.choice(["p", "q"], 2000)
+    rows = "\n".join(
+        f"{a},{np.exp(b)},{k},{q}" for a, b, k, q in zip(x, y, kind, loose, strict=True)
+    )
+    found = table(tmp_path / "t.csv", f"x,y,kind,loose\n{rows}\n").code()
+    bonds = {b.columns: b.correlation for b in found.bonds}
+    scores = [normal_scores(torch.from_numpy(v)) for v in (x, y)]
+    expected = float(torch.corrcoef(torch.stack(scores))[0, 1])
+    assert bonds[0, 1] == pytest.approx(expected, abs=1e-6)
+    # The correlation of a number with an indicator.
+    other = np.corrcoef(scores[1].numpy(), kind == "high")[0, 1]
+    assert bonds[1, 2] == pytest.approx(abs(other), abs=1e-3)
+    assert not {(0, 3), (1, 3), (2, 3)} & bonds.keys()
+
+
+# Sounds
+
+
+def pcm(x, *, rate=8000, width=2, channels=1):
+    out = io.BytesIO()
+    with wave.open(out, "wb") as file:
+        file.setnchannels(channels)
+        file.setsampwidth(width)
+        file.setframerate(rate)
+        whole = np.round(np.asarray(x) * (2 ** (8 * width - 1) - 1)).astype(np.int64)
+        whole = whole + 128 if width == 1 else whole
+        raw = [int(v).to_bytes(width, "little", signed=width > 1) for v in whole.ravel()]
+        file.writeframes(b"".join(raw))
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 4])
+def test_sounds_of_every_width_are_read(tmp_path, width):
+    x = np.array([0.0, 0.5, -0.5, 0.25])
+    (tmp_path / "a.wav").write_bytes(pcm(x, width=width))
+    (tmp_path / "b.WAV").write_bytes(pcm(np.stack([x[:3], -x[:3]], 1), width=width, channels=2))
+    (tmp_path / ".c.wav").write_bytes(b"hidden")
+    found = datasets.make(f"audio:path={tmp_path}")
+    assert found.space == Space("audio", (1, 4))
+    read = everything(found.whole())[:, 0]
+    assert torch.allclose(read[0], torch.tensor(x).float(), atol=0.02)
+    # Channels are averaged, and silence follows.
+    assert torch.allclose(read[1], torch.zeros(4), atol=0.02)
+
+
+def test_an_archive_holds_the_same_as_a_folder_and_clips_are_cut(tmp_path):
+    folder = tmp_path / "sounds"
+    folder.mkdir()
+    for i in range(12):
+        (folder / f"{i:02}.wav").write_bytes(pcm(np.linspace(0, 0.9, 20 + i)))
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as archive:
+        archive.add(folder, arcname="in")
+    one, two = (datasets.make(f"audio:path={p}") for p in (folder, tmp_path / "a.tar.gz"))
+    assert torch.equal(everything(one.whole()), everything(two.whole()))
+    short = datasets.make(f"audio:path={folder},length=25")
+    source, told = two.coded(short.code())
+    assert everything(source).shape == (12, 1, 25)
+    assert told == "6 of the 12 clips of a.tar.gz are longer than the real ones and were cut"
+    check_dataset(datasets.make(f"audio:path={folder},validation=0.2,test=0.2"))
+
+
+def test_sounds_that_cannot_be_compared_are_refused(tmp_path):
+    for name, rate in (("a", 8000), ("b", 16000)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.wav").write_bytes(pcm([0.1] * 9, rate=rate))
+    a, b = (datasets.make(f"audio:path={tmp_path / n}") for n in "ab")
+    refused(lambda: b.coded(a.code()), "16000 numbers a second, the real samples 8000")
+    both = datasets.make(f"audio:path={tmp_path}")
+    refused(both.whole, "x.wav has 16000 numbers a second, those before 8000")
+    (tmp_path / "a/y.wav").write_bytes(b"RIFFnothing")
+    refused(a.whole, "y.wav cannot be read as a wav file of PCM")
+    (tmp_path / "none").mkdir()
+    refused(datasets.make(f"audio:path={tmp_path / 'none'}").whole, "holds no wav files")
+    refused(datasets.make(f"audio:path={tmp_path / 'not'}").whole, "does not exist")
+
+
+# Graphs
+
+
+def graphs(path, *sets, names=("",)):
+    arrays = {}
+    for name, found in zip(names, sets, strict=True):
+        arrays[f"{name}num_nodes"] = np.array([n for n, _ in found])
+        arrays[f"{name}num_edges"] = np.array([len(e) for _, e in found])
+        arrays[f"{name}edges"] = np.concatenate([np.reshape(e, (-1, 2)) for _, e in found]).astype(
+            int
+        )
+    np.savez(path, **arrays)
+    return datasets.make(f"graphs:path={path}")
+
+
+def test_graphs_become_matrices_with_their_nodes_on_the_diagonal(tmp_path):
+    found = graphs(tmp_path / "g.npz", [(3, [(0, 1), (2, 1)]), (4, []), (2, [(1, 0), (0, 1)])])
+    assert found.space == Space("graph", (4, 4), 2)
+    first, second, third = everything(found.whole())
+    expected = torch.tensor([[1.0, 1, 0, 0], [1, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 0]])
+    assert torch.equal(first, expected)
+    assert torch.equal(second, torch.eye(4))
+    assert third.sum() == 4
+    large = graphs(tmp_path / "large.npz", [(7, [(0, 6)])])
+    refused(
+        lambda: large.coded(found.code()), "graphs of 7 nodes, the real ones have 4", "nodes=7"
+    )
+    roomy = datasets.make(f"graphs:path={tmp_path / 'g.npz'},nodes=9")
+    assert everything(large.coded(roomy.code())[0]).sum() == 9
+
+
+def test_a_test_part_stays_the_test(tmp_path):
+    train, test = [(3, [(0, 1)])] * 30, [(5, [(0, 4)])] * 10
+    found = graphs(tmp_path / "g.npz", train, test, names=("train_", "test_"))
+    splits = found.load(rng=Rng(0))
+    assert [len(s) for s in (splits.train, splits.validation, splits.test)] == [27, 3, 10]
+    assert bool((everything(splits.test).diagonal(dim1=1, dim2=2).sum(1) == 5).all())
+    part = datasets.make(f"graphs:path={tmp_path / 'g.npz'},part=train")
+    assert len(part.whole()) == 30
+    wrong = datasets.make(f"graphs:path={tmp_path / 'g.npz'},part=tset")
+    refused(wrong.whole, "Did you mean 'test'")
+    check_dataset(found)
+
+
+@pytest.mark.parametrize(
+    ("graph", "message"),
+    [((2, [(0, 2)]), "an edge to a node that it lacks"), ((2, [(1, 1)]), "a loop")],
+)
+def test_graphs_that_cannot_be_are_refused(tmp_path, graph, message):
+    found = graphs(tmp_path / "g.npz", [(2, [(0, 1)]), graph])
+    refused(found.whole, "graph 1 (from 0)", message)
+
+
+def test_files_without_graphs_are_refused(tmp_path):
+    np.savez(tmp_path / "x.npz", x=np.zeros(3))
+    refused(datasets.make(f"graphs:path={tmp_path / 'x.npz'}").whole, "holds no graphs")
+    np.savez(tmp_path / "y.npz", num_nodes=[2], num_edges=[3], edges=np.zeros((1, 2), int))
+    refused(datasets.make(f"graphs:path={tmp_path / 'y.npz'}").whole, "of shape (their sum, 2)")
+
+
+def test_codes_of_other_kinds_are_refused(tmp_path):
+    text = lines(tmp_path / "a.txt", "a b c", "a b d")
+    rows = table(tmp_path / "t.csv", TABLE)
+    (tmp_path / "x.wav").write_bytes(pcm([0.1] * 9))
+    sound = datasets.make(f"audio:path={tmp_path}")
+    graph = graphs(tmp_path / "g.npz", [(2, [(0, 1)])])
+    found = [text, rows, sound, graph]
+    for one in found:
+        for other in found:
+            if one is not other:
+                refused(lambda one=one, other=other: one.coded(other.code()), "real samples")
