@@ -13,7 +13,7 @@ def test_a_toy_game_is_diagnosed_and_cured(tmp_path, capsys):
     found = json.loads(capsys.readouterr().out)
     assert found["command"] == "converge"
     assert found["question"]["model"].startswith("dirac:loss=wgan,penalty=none")
-    assert found["verdicts"][0]["claim"].startswith("dirac:loss=wgan goes round in circles")
+    assert found["verdicts"][0]["claim"].startswith("dirac:loss=wgan rotates")
     assert found["tried"]["state"] == "converging"
     assert found["leading"][0][:2] == pytest.approx([0.0, 1.0])
     names = {row["name"] for row in found["rows"]}

@@ -98,6 +98,23 @@ def test_every_family_has_a_field_and_is_left_alone(name):
         assert torch.equal(value, before[key]), key
 
 
+@pytest.mark.parametrize("name", TRAINED)
+def test_no_family_cuts_one_player_off_from_another(name):
+    space = Space("image", (1, 4, 4), 5)
+    game = families.make(name).build(space, rng=Rng(0))
+    x = made_up(space, 8)
+    game.prepare(x, rng=stream("prepare"))
+    f = GameField(game, x, rng=stream("noise"), precise=True)
+    z, u, h = f.position, noise(f.size), 1e-7
+    pushed = f.push(u)
+    f.move(z + h * u)
+    after = f.value()
+    f.move(z - h * u)
+    slope = (after - f.value()) / (2 * h)
+    # Units of a LeakyReLU may switch between the two points.
+    assert (pushed - slope).norm() < 1e-2 * slope.norm()
+
+
 class Normed(Game):
     """A critic whose normalisation writes to its buffers on every pass."""
 

@@ -10,7 +10,7 @@ from gantlet.studies.converge.diagnosis import GROWTH
 
 _STATES = {
     "converging": "converges",
-    "rotating": "goes round in circles: it does not converge",
+    "rotating": "rotates: it goes round or swings and does not settle",
     "diverging": "diverges",
     "stuck": "is stuck",
 }
