@@ -15,6 +15,7 @@ PAGES = {
     "ais-small": "ais_results",
     "calibration-small": "calibration_results",
     "calibration-gate": "calibration_gate_results",
+    "calibration-frechet": "calibration_frechet_results",
     "sensitivity-small": "sensitivity_results",
     "sensitivity-cifar10": "sensitivity_cifar10_results",
 }
