@@ -68,7 +68,7 @@ class Case:
     gamma: float = 0.0
     tau: float = 1.0
     step: float = 0.01
-    steps: int = 8000
+    steps: int = 10_000
     batch: int = 0
     starts: int = 20
     spread: tuple[float, float] = (1.0, 1.0)
@@ -122,11 +122,11 @@ _R1S = ((1.0, 0.25), (4.0, 0.2), (4.0, 0.35), (1.0, 0.7))
 
 def cases(size: Size) -> list[Case]:
     """Returns all cells of all tables."""
-    limit = 8_000 if size == "small" else 20_000
+    limit = 10_000 if size == "small" else 20_000
     places = _PLANES if size == "small" else {**_PLANES, **_SPACE}
     return [
         *_table(places, limit),
-        *_far(limit),
+        *_far(8_000 if size == "small" else 20_000),
         *_thresholds(5000 if size == "small" else 20_000),
         *_forms(),
         *_ladder(size),
@@ -169,10 +169,24 @@ def _thresholds(limit: int) -> Iterator[Case]:
     )
     for tau, ridge in _RIDGES:
         side = tau * ridge**2 / (2 * SPECTRUM[2])
-        yield replace(base, row="ridge", column=f"{side:.2f}", tau=tau, ridge=ridge, side=side)
+        yield replace(
+            base,
+            row="ridge",
+            column=f"{side:.2f}, step ratio {tau:g}",
+            tau=tau,
+            ridge=ridge,
+            side=side,
+        )
     for tau, gamma in _R1S:
         side = tau * (2 * gamma) ** 2 * (SPECTRUM[1] + SPECTRUM[-1])
-        yield replace(base, row="R1", column=f"{side:.2f}", tau=tau, gamma=gamma, side=side)
+        yield replace(
+            base,
+            row="R1",
+            column=f"{side:.2f}, step ratio {tau:g}",
+            tau=tau,
+            gamma=gamma,
+            side=side,
+        )
 
 
 def _forms() -> Iterator[Case]:
@@ -232,24 +246,32 @@ _MIXTURE: Mapping[str, Any] = {
     "tolerance": 0.5,
 }
 
+_AMOUNTS: Mapping[tuple[Size, str], Mapping[str, Any]] = {
+    ("small", "one peak"): {"steps": 2000, "starts": 10},
+    ("small", "mixture"): {"steps": 1500, "starts": 6},
+    ("full", "one peak"): {"steps": 20_000, "starts": 20},
+    ("full", "mixture"): {"steps": 20_000, "starts": 20},
+}
 _LADDER: Mapping[str, tuple[SolverName, Mapping[str, Any]]] = {
     "simultaneous": ("simultaneous", {}),
-    "R1": ("simultaneous", {"gamma": 0.5}),
+    "R1 penalty": ("simultaneous", {"gamma": 0.5}),
     "extragradient": ("extragradient", {}),
     "crossing the curl": ("crossing the curl", {}),
 }
-"""How each rung is climbed: one length of step for all of them."""
+"""How each rung is climbed: one length of step for all of them, on one peak and on mixtures."""
 
 
 def _ladder(size: Size) -> Iterator[Case]:
-    steps, starts = (2000, 10) if size == "small" else (20_000, 20)
+    # Networks take longer for each step, and their gradients are smaller.
+    exact = {"step": 0.02, **_AMOUNTS[size, "one peak"]}
+    mixed = {"step": 0.05, **_AMOUNTS[size, "mixture"], **_MIXTURE}
     for row, settings in RUNGS.items():
-        shared = settings if "players" not in settings else {**_MIXTURE, **settings}
+        shared = {**(mixed if "players" in settings else exact), **settings}
         for column, (solver, how) in _LADDER.items():
             if size == "small" and column == "extragradient":
                 continue
             case = Case(part="ladder", row=row, column=column, solver=solver, values=_TWO)
-            yield replace(case, step=0.02, steps=steps, starts=starts, **{**shared, **how})
+            yield replace(case, **{**shared, **how})
 
 
 def trials(size: Size) -> Sequence[Trial]:

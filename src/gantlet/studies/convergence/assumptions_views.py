@@ -15,18 +15,18 @@ from gantlet.studies.convergence.assumptions_trial import (
     TURNING,
 )
 
-_CELL = "Starts that converged, and where any did the mean of their steps."
+_CELL = "Starts that converged of all, and where any did the mean of their steps."
 
 
 def blocks(outcomes: Sequence[Outcome]) -> Iterator[Block]:
     """Yields every table that has cells."""
     table = cells(outcomes, "table")
     if table:
-        yield _shares(table, "LGQ GAN: starts that converge")
+        yield _shares(table, "LGQ GAN: starts that converge", "solver")
         yield _curves(table)
     far = cells(outcomes, "far")
     if far:
-        yield _shares(far, "LGQ GAN: starts far off")
+        yield _shares(far, "LGQ GAN: starts far off", "solver")
     thresholds = cells(outcomes, "thresholds")
     if thresholds:
         yield _thresholds(thresholds)
@@ -35,34 +35,42 @@ def blocks(outcomes: Sequence[Outcome]) -> Iterator[Block]:
         yield _listed(forms, "Other forms of the game", "form")
     ladder = cells(outcomes, "ladder")
     if ladder:
-        yield _shares(ladder, "The relaxation ladder: starts that converge")
+        yield _shares(ladder, "The relaxation ladder: starts that converge", "rung")
         yield Section(
             title="Every rung of the ladder",
             blocks=[_listed(ladder, "The relaxation ladder in numbers", "rung")],
         )
 
 
-def _shares(found: Sequence[Cell], title: str) -> Table:
+def _shares(found: Sequence[Cell], title: str, what: str) -> Table:
     rows = grid(found)
     columns = list(dict.fromkeys(c.case.column for c in found))
     shown: list[Sequence[Shown]] = [
         [row, *(_short(by[c]) if c in by else None for c in columns)] for row, by in rows.items()
     ]
-    case = found[0].case
-    batches = any(c.case.batch for c in found)
-    how = (
-        "On samples: within the tolerance from then on, to the end. "
-        if batches
-        else f"Converged: within {case.tolerance:g} of the solution. "
-    )
     return Table(
         title=title,
-        columns=[Column(name=""), *(Column(name=c, help=_CELL) for c in columns)],
+        columns=[Column(name=what), *(Column(name=c, help=_CELL) for c in columns)],
         rows=shown,
-        note=f"{how}At most {max(c.case.steps for c in found):,} steps; starts are normal with "
-        f"standard deviation {case.spread[0]:g} for the critic and {case.spread[1]:g} for the "
-        "generator, networks start as networks do.",
+        note=_how(found),
     )
+
+
+def _how(found: Sequence[Cell]) -> str:
+    first = found[0].case
+    critic, generator = first.spread
+    told = [
+        f"In brackets the mean number of steps; at most {max(c.case.steps for c in found):,}.",
+        f"Converged: within {first.tolerance:g} of the solution.",
+        f"Starts: normal numbers times {critic:g} (critic) and {generator:g} (generator).",
+    ]
+    if any(c.case.batch for c in found):
+        told[1] = (
+            f"Converged: in exact expectation within {first.tolerance:g} of the solution; on "
+            "samples with an error below 0.1 from then on to the end, of mixtures below 0.5."
+        )
+        told.append("Networks start as networks do.")
+    return " ".join(told)
 
 
 def _short(cell: Cell) -> str:

@@ -62,7 +62,7 @@ def _thresholds(found: Sequence[Cell]) -> Iterator[Verdict]:
         return
     right = [c for c in found if c.converged == (c.case.starts if c.case.side > 1 else 0)]
     told = "; ".join(
-        f"{c.case.row} {c.case.side:.2f}: {_of([c])}"
+        f"{c.case.row} {c.case.column}: {_of([c])}"
         for c in sorted(found, key=lambda c: (c.case.row, c.case.side))
     )
     claim = (
