@@ -14,6 +14,7 @@ from gantlet.games.toys.ensemble import Ensemble
 from gantlet.games.toys.feizi import QuadraticWasserstein
 from gantlet.games.toys.lgq import Lgq
 from gantlet.games.toys.lgq_js import JensenShannonLgq
+from gantlet.games.toys.lgq_toy import LgqToy
 from gantlet.games.toys.moves import (
     Adaptive,
     Direction,
@@ -321,3 +322,17 @@ def test_the_distance_of_gaussians_sees_mean_and_covariance():
 def test_an_unknown_player_is_told(make):
     with pytest.raises(UserError, match="Did you mean 'critic'"):
         make(torch.eye(2).double()).judge("critc", NOTHING, NOTHING)
+
+
+def test_the_toy_is_the_game_of_its_settings():
+    game = LgqToy(dim=3, condition=4.0, rank=2, gamma=0.5, mean=True, seed=1).build()
+    ensemble = Ensemble(game)
+    assert ensemble.sizes == {"critic": 6 + 3, "generator": 6 + 3}
+    assert len(set(ensemble.now.tolist())) == 18
+    mean = torch.full((3,), 3**-0.5).double()
+    covariance = torch.diag(torch.tensor([1.0, 0.5, 0.25])).double()
+    twin = Lgq(covariance, mean=mean, rank=2, gamma=0.5)
+    Ensemble(twin).place(ensemble.now)
+    assert torch.allclose(twin.distance(), game.distance())
+    with pytest.raises(UserError, match=r"at most dim, 2\. Got 3"):
+        LgqToy(rank=3).build()
