@@ -1,9 +1,9 @@
 """One diagnosis: train or load, measure, advise, and where asked try the first advice."""
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 from gantlet.core.budget import Spend
 from gantlet.core.game import Adversarial
@@ -32,12 +32,11 @@ def run_trial(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
         course = _course(trial, folder, watch)
         first = _judged(trial, course)
         watch(0.45, "predicting")
-        settles = first.state.name in {"converging", "stuck"}
-        best = advise(trial, first.record.state, first.point, watch, settles=settles)
+        best = _advised(trial, first, watch)
         details: dict[str, Any] = {**first.told(), "advice": [_told(a) for a in best]}
         scores = dict(first.diagnosis.numbers)
         spend = course.spend
-        if trial.parts["try"] == "true" and best and first.state.name != "converging":
+        if trial.parts["try"] == "true" and best:
             then, spent = _tried(trial, best[0], folder, watch)
             details["tried"] = {**then.told(), "what": best[0].what, "model": best[0].model}
             scores |= {f"after: {k}": v for k, v in then.diagnosis.numbers.items()}
@@ -45,17 +44,24 @@ def run_trial(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
         return Outcome(trial=trial, spend=spend, scores=scores, details=details)
 
 
+def _advised(trial: Trial, first: "_Judged", watch: Watch) -> list[Advice]:
+    # What converges needs no advice, which is most of the work.
+    if first.state.name == "converging":
+        return []
+    settles = first.state.name == "stuck"
+    return advise(trial, first.record.state, first.point, watch, settles=settles)
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class _Judged:
     """A training with what was found of it."""
 
-    def __init__(
-        self, course: Course, record: Record, point: Point, state: State, diagnosis: Diagnosis
-    ) -> None:
-        self.course = course
-        self.record = record
-        self.point = point
-        self.state = state
-        self.diagnosis = diagnosis
+    course: Course
+    record: Record
+    point: Point
+    state: State
+    diagnosis: Diagnosis
 
     def told(self) -> dict[str, Any]:
         """Returns what a report needs, as plain JSON values."""
