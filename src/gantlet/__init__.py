@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from gantlet.core.estimate import Estimate
     from gantlet.core.rng import Rng
     from gantlet.core.space import Space
-    from gantlet.exec.api import compare, conduct, converge, evaluate, load_model, load_report
+    from gantlet.exec.api import compare, conduct, converge, load_model, load_report
+    from gantlet.exec.judging import evaluate, flaws, tournament
 
 __version__ = "0.1.0"
 
@@ -30,8 +31,10 @@ __all__ = [
     "conduct",
     "converge",
     "evaluate",
+    "flaws",
     "load_model",
     "load_report",
+    "tournament",
 ]
 
 _HOMES = {
@@ -43,9 +46,11 @@ _HOMES = {
     "compare": "gantlet.exec.api",
     "conduct": "gantlet.exec.api",
     "converge": "gantlet.exec.api",
-    "evaluate": "gantlet.exec.api",
+    "evaluate": "gantlet.exec.judging",
+    "flaws": "gantlet.exec.judging",
     "load_model": "gantlet.exec.api",
     "load_report": "gantlet.exec.api",
+    "tournament": "gantlet.exec.judging",
 }
 
 

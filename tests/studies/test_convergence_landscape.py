@@ -7,7 +7,6 @@ import pytest
 from gantlet.studies.convergence import landscape
 from gantlet.studies.convergence.landscape import Landscape, bad_from
 
-
 MODELS = ("one player:width=2", "two players:width=1", "two players:width=2")
 
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+import gantlet
 from gantlet.core.estimate import Estimate
 from gantlet.core.rng import Rng
 from gantlet.core.space import Space
@@ -47,3 +48,16 @@ def test_the_spectrum_of_a_wave_lies_at_its_frequency():
     found = spectrum(wave.expand(2, 1, 16, 16))
     assert int(found.argmax()) == 3
     assert found.sum() == pytest.approx(float(found[3]), abs=1e-4)
+
+
+def test_flaws_of_tensors_are_listed_from_python(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = Rng(3).stream("x")
+    real, fake = torch.randn(400, 3, generator=rng), torch.randn(400, 3, generator=rng)
+    fake[:, 1] += 1
+    search = Search(permutations=199)
+    report = gantlet.flaws({"mine": fake}, against=real, search=search, out=tmp_path / "run")
+    assert "mine: the largest flaw is: column 1 too high" in report.verdicts[0].claim
+    assert (tmp_path / "run" / "report.html").exists()
+    with pytest.raises(gantlet.UserError, match="40"):
+        gantlet.flaws(fake[:20], real, search=search)

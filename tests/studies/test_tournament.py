@@ -5,6 +5,7 @@ import shutil
 import pytest
 import torch
 
+import gantlet
 from gantlet.core.budget import Budget
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
@@ -63,6 +64,12 @@ def test_snapshots_final_samples_and_real_data_are_rated(run):
     rates = [e for name, e in real.items() if name.startswith("win rate")]
     assert sum(e.low <= 0.5 <= e.high for e in rates) >= 4
     assert any("rho" in r.name for r in report.rows)
+
+
+def test_a_tournament_is_played_from_python(run, tmp_path):
+    report = gantlet.tournament(run, samples=300, out=tmp_path / "played")
+    assert report.command == "tournament"
+    assert report.rows
 
 
 def test_the_same_tournament_gives_the_same_ratings(run):

@@ -217,7 +217,6 @@ def test_no_bias_of_second_order_is_left(covariance, variances):
     )
     assert abs(bias) < 3.5 * error
     assert error < 0.02 * spread
-    print("XX", bias / spread, without / spread, error / spread)
     # Leaving out each sample alone takes off too much.
     assert without < bias - 4 * error or covariance == "diagonal"
 

@@ -1,14 +1,12 @@
 """The commands as functions: the same studies, the same run folders, the same reports."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
 
 from gantlet.core.budget import Budget
 from gantlet.core.model import Model
 from gantlet.exec.base import Executor, Here, carry_out
-from gantlet.exec.given import Given, written
 from gantlet.exec.pool import Pool
 from gantlet.exec.publish import publish, published
 from gantlet.report.blocks import Report
@@ -17,9 +15,6 @@ from gantlet.studies.base import Study
 from gantlet.studies.compare import METRICS, Compare, with_usual
 from gantlet.studies.contest import restore
 from gantlet.studies.converge import Converge
-from gantlet.studies.evaluation import Evaluate
-from gantlet.studies.evaluation.sets import Asked
-from gantlet.studies.evaluation.sets import forget as forget_sets
 from gantlet.studies.facts import facts
 from gantlet.studies.find import find_trial
 from gantlet.studies.sources import forget
@@ -92,75 +87,6 @@ def compare(
     return conduct(study, Path(out), workers=workers, threads=threads, device=device)
 
 
-def evaluate(
-    fake: Given | Mapping[str, Given],
-    real: Given,
-    *,
-    train: Given | None = None,
-    features: Sequence[str] = (),
-    metrics: Sequence[str] = (),
-    rank: str = "kid",
-    samples: int | None = 10_000,
-    pairs: Given | None = None,
-    outputs: int = 1,
-    seed: int = 0,
-    data_seed: int = 0,
-    threads: int = 1,
-    device: str = "cpu",
-    out: str | Path | None = None,
-) -> Report:
-    """Judges samples against real ones and returns the report; see ``gantlet evaluate``.
-
-    Calling it again with the same question and folder resumes.
-
-    Args:
-        fake: The samples to judge, or several by name.
-        real: The real samples.
-        train: What the model learned from; shows copies.
-        features: What distances are measured on; empty for what suits the data.
-        metrics: What is measured; empty for the usual.
-        rank: The metric by which several sets are ranked.
-        samples: Most samples of a set, and how many are drawn from a model; None for all.
-        pairs: What each output should have been, in order, for translation, infilling and edits.
-        outputs: How many outputs there are for each of these, one after the other.
-        seed: Draws the samples that are used, and all else that is random.
-        data_seed: From which the splits of data sets follow.
-        threads: Threads to use.
-        device: Where features are computed and compared.
-        out: Run folder; one below runs/ if none is given.
-
-    Raises:
-        UserError: If the samples cannot be found or compared, or the folder holds another run.
-    """
-    n = 10_000 if samples is None else samples
-
-    def word(given: Given, name: str) -> str:
-        return written(given, name, n=n, seed=seed)
-
-    asked = Asked(
-        fakes=tuple(_called(name, word(given, name)) for name, given in _several(fake).items())
-        or (word(cast("Given", fake), "fake"),),
-        real=word(real, "real"),
-        train=None if train is None else word(train, "train"),
-        samples=samples,
-        seed=seed,
-        data_seed=data_seed,
-        pairs=None if pairs is None else word(pairs, "pairs"),
-        outputs=outputs,
-    )
-    study = Evaluate(
-        asked=asked,
-        features=tuple(features),
-        metrics=tuple(metrics),
-        rank=rank,
-        threads=threads,
-        device=device,
-    )
-    forget_sets()
-    folder = Path(out) if out is not None else folder_of("evaluate", study.question())
-    return conduct(study, folder, threads=threads, device=device)
-
-
 def converge(
     model: str,
     *,
@@ -210,15 +136,6 @@ def converge(
     )
     folder = Path(out) if out is not None else folder_of("converge", study.question())
     return conduct(study, folder, threads=threads, device=device)
-
-
-def _several(fake: Given | Mapping[str, Given]) -> Mapping[str, Given]:
-    """Returns sets by name, or none where one set came without a name."""
-    return cast("Mapping[str, Given]", fake) if isinstance(fake, Mapping) else {}
-
-
-def _called(name: str, word: str) -> str:
-    return word if word.startswith(f"{name}=") else f"{name}={word}"
 
 
 def conduct(

@@ -91,8 +91,13 @@ def geometric(dim: int, condition: float) -> tuple[float, ...]:
 SPECTRUM = (2.0, 1.2, 0.6, 0.4, 0.3, 0.2)
 """Of the thresholds, with rank 2: ``l_3 = 0.6``, and ``l_2 + l_6 = 1.4``."""
 
-_PLANES = {"d = 1": (1, 1.0), "d = 2, cond 5": (2, 5.0), "d = 4, cond 10": (4, 10.0)}
-_SPACE = {"d = 8, cond 10": (8, 10.0)}
+_PLANES: Mapping[str, tuple[int, float]] = {
+    "d = 1": (1, 1.0),
+    "d = 2, cond 5": (2, 5.0),
+    "d = 4, cond 10": (4, 10.0),
+    "d = 8, cond 10": (8, 10.0),
+}
+_LIMIT = 20_000
 _FIVE = 0.05  # the step of those that need no small one
 
 _SOLVERS: Sequence[tuple[str, SolverName, Mapping[str, Any]]] = (
@@ -122,26 +127,24 @@ _R1S = ((1.0, 0.25), (4.0, 0.2), (4.0, 0.35), (1.0, 0.7))
 
 def cases(size: Size) -> list[Case]:
     """Returns all cells of all tables."""
-    limit = 10_000 if size == "small" else 20_000
-    places = _PLANES if size == "small" else {**_PLANES, **_SPACE}
     return [
-        *_table(places, limit),
-        *_far(8_000 if size == "small" else 20_000),
-        *_thresholds(5000 if size == "small" else 20_000),
+        *_table(),
+        *_far(),
+        *_thresholds(5000 if size == "small" else _LIMIT),
         *_forms(),
         *_ladder(size),
     ]
 
 
-def _table(places: Mapping[str, tuple[int, float]], limit: int) -> Iterator[Case]:
-    for column, (dim, condition) in places.items():
+def _table() -> Iterator[Case]:
+    for column, (dim, condition) in _PLANES.items():
         for row, solver, settings in _SOLVERS:
             values = geometric(dim, condition)
             case = Case(part="table", row=row, column=column, solver=solver, values=values)
-            yield replace(case, steps=limit, **settings)
+            yield replace(case, steps=_LIMIT, **settings)
 
 
-def _far(limit: int) -> Iterator[Case]:
+def _far() -> Iterator[Case]:
     for row, solver, settings in _FAR:
         case = Case(
             part="far",
@@ -150,7 +153,7 @@ def _far(limit: int) -> Iterator[Case]:
             solver=solver,
             values=geometric(4, 10.0),
             step=1e-3,
-            steps=limit,
+            steps=_LIMIT,
             spread=(5.0, 3.0),
         )
         yield replace(case, **settings)
