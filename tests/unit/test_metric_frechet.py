@@ -213,7 +213,7 @@ def controlled(fake_variances, n, covariance, replicates):
 def test_no_bias_of_second_order_is_left(covariance, variances):
     d, n = 12, 60
     bias, without, error, spread = controlled(
-        torch.tensor(variances, dtype=torch.float64).repeat(d // 2), n, covariance, 250
+        torch.tensor(variances, dtype=torch.float64).repeat(d // 2), n, covariance, 1500
     )
     assert abs(bias) < 3.5 * error
     assert error < 0.02 * spread
