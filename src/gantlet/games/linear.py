@@ -69,8 +69,29 @@ class Matrix(Linear):
         return self._entries
 
 
+class Wrapped(Linear, abc.ABC):
+    """A map made of another one, of the same size.
+
+    Args:
+        inner: The other one.
+    """
+
+    def __init__(self, inner: Linear) -> None:
+        self._inner = inner
+
+    @property
+    @override
+    def size(self) -> int:
+        return self._inner.size
+
+    @property
+    @override
+    def like(self) -> Tensor:
+        return self._inner.like
+
+
 @final
-class Preconditioned(Linear):
+class Preconditioned(Wrapped):
     """``R^1/2 J R^1/2`` for a diagonal ``R`` of rates: it has the eigenvalues of ``R J``.
 
     With the learning rate of each player, or Adam's ``lr / (sqrt(second moment) + eps)``, ``R J``
@@ -82,18 +103,8 @@ class Preconditioned(Linear):
     """
 
     def __init__(self, inner: Linear, rates: Tensor) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._root = rates.to(inner.like).sqrt()
-
-    @property
-    @override
-    def size(self) -> int:
-        return self._inner.size
-
-    @property
-    @override
-    def like(self) -> Tensor:
-        return self._inner.like
 
     @override
     def apply(self, u: Tensor) -> Tensor:
@@ -105,7 +116,7 @@ class Preconditioned(Linear):
 
 
 @final
-class Shifted(Linear):
+class Shifted(Wrapped):
     """``I + step * J``.
 
     Args:
@@ -114,18 +125,8 @@ class Shifted(Linear):
     """
 
     def __init__(self, inner: Linear, step: float) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._step = step
-
-    @property
-    @override
-    def size(self) -> int:
-        return self._inner.size
-
-    @property
-    @override
-    def like(self) -> Tensor:
-        return self._inner.like
 
     @override
     def apply(self, u: Tensor) -> Tensor:

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from gantlet.games.linear import Linear
+from gantlet.games.linear import Linear, Wrapped
 
 
 @final
-class InTurn(Linear):
+class InTurn(Wrapped):
     """Players who move one after the other, each against what the others have just become.
 
     ``prod_p (I + R E_p J)^moves``, where ``E_p`` keeps the rows of a player and ``R`` holds the
@@ -31,21 +31,11 @@ class InTurn(Linear):
         players: Mapping[str, slice],
         moves: Mapping[str, int],
     ) -> None:
-        self._inner = inner
+        super().__init__(inner)
         masks = {p: torch.zeros_like(rates) for p in players}
         for player, where in players.items():
             masks[player][where] = rates[where]
         self._turns = [masks[p].to(inner.like) for p in players for _ in range(moves[p])]
-
-    @property
-    @override
-    def size(self) -> int:
-        return self._inner.size
-
-    @property
-    @override
-    def like(self) -> Tensor:
-        return self._inner.like
 
     @override
     def apply(self, u: Tensor) -> Tensor:
@@ -61,7 +51,7 @@ class InTurn(Linear):
 
 
 @final
-class Damped(Linear):
+class Damped(Wrapped):
     """``J - gamma J^T J``: the field after consensus has been added, near an equilibrium.
 
     Source: Mescheder et al., 2017, https://arxiv.org/abs/1705.10461.
@@ -72,18 +62,8 @@ class Damped(Linear):
     """
 
     def __init__(self, inner: Linear, gamma: float) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._gamma = gamma
-
-    @property
-    @override
-    def size(self) -> int:
-        return self._inner.size
-
-    @property
-    @override
-    def like(self) -> Tensor:
-        return self._inner.like
 
     @override
     def apply(self, u: Tensor) -> Tensor:
@@ -97,25 +77,12 @@ class Damped(Linear):
 
 
 @final
-class Less(Linear):
+class Less(Wrapped):
     """A map less the identity.
 
     Args:
         inner: The map.
     """
-
-    def __init__(self, inner: Linear) -> None:
-        self._inner = inner
-
-    @property
-    @override
-    def size(self) -> int:
-        return self._inner.size
-
-    @property
-    @override
-    def like(self) -> Tensor:
-        return self._inner.like
 
     @override
     def apply(self, u: Tensor) -> Tensor:
