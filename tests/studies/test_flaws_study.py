@@ -1,5 +1,6 @@
 """The study behind gantlet flaws: what is shown of a flaw, and whose it is."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,6 +11,8 @@ from gantlet.core.space import Space
 from gantlet.critics.halves import Seen
 from gantlet.critics.listing import Search, list_flaws
 from gantlet.critics.vocabulary import probes_of
+from gantlet.studies.evaluation.sets import Asked
+from gantlet.studies.flaws import FindFlaws
 from gantlet.studies.flaws.shown import ranking, spectrum
 from gantlet.studies.flaws.tables import Listed, shared_table, sharers
 
@@ -61,3 +64,14 @@ def test_flaws_of_tensors_are_listed_from_python(tmp_path, monkeypatch):
     assert (tmp_path / "run" / "report.html").exists()
     with pytest.raises(gantlet.UserError, match="40"):
         gantlet.flaws(fake[:20], real, search=search)
+
+
+def test_sets_need_names_that_differ(tmp_path):
+    x = torch.randn(100, 3, generator=Rng(3).stream("x")).numpy()
+    files = []
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        np.save(tmp_path / folder / "x.npy", x)
+        files.append(f"npy:path={tmp_path}/{folder}/x.npy")
+    with pytest.raises(gantlet.UserError, match=r"Two sets are called 'x.npy'. Give each a name"):
+        FindFlaws(asked=Asked(fakes=tuple(files), real=files[0], train=None)).trials()

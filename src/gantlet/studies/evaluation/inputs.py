@@ -58,12 +58,24 @@ class Samples:
 def named(text: str) -> tuple[str, str]:
     """Returns the name of a set and where it is; ``NAME=WHERE`` gives it a name.
 
+    A file with options is called by its file and key.
+
     Example:
-        >>> named("mine=runs/a.npz"), named("npz:path=a.npz")
-        (('mine', 'runs/a.npz'), ('npz:path=a.npz', 'npz:path=a.npz'))
+        >>> named("mine=runs/a.npz"), named("npz:path=runs/a.npz,key=x")
+        (('mine', 'runs/a.npz'), ('a.npz, x', 'npz:path=runs/a.npz,key=x'))
     """
     found = re.fullmatch(r"([^=:/\\]+)=(.+)", text)
-    return (text, text) if found is None else (found[1], found[2])
+    return (_by_file(text), text) if found is None else (found[1], found[2])
+
+
+def _by_file(text: str) -> str:
+    """Returns what a set without a name is called: what was written, options but the key cut."""
+    if ":path=" not in text:
+        return text
+    where, at, split = text.rpartition("@")
+    options = Spec.parse(where if at and split in SPLITS else text).options
+    name = ", ".join([Path(options["path"]).name, *([options["key"]] if "key" in options else [])])
+    return f"{name}@{split}" if at and split in SPLITS else name
 
 
 def find_samples(text: str, role: Role, *, data_seed: int = 0) -> Samples:

@@ -21,7 +21,7 @@ from gantlet.features.frozen import block_of, some
 from gantlet.features.sets import FeatureSet, feature_set
 from gantlet.studies.base import Watch
 from gantlet.studies.evaluation.alike import alike
-from gantlet.studies.evaluation.inputs import Role, Samples, find_samples
+from gantlet.studies.evaluation.inputs import Role, Samples, find_samples, named
 
 FLOOR = "real against real"
 """What the noise floor is called."""
@@ -250,6 +250,10 @@ def check_sets(asked: Asked, used: Sequence[str], device: str) -> None:
         raise UserError("Name samples to judge: a folder, a file, RUN@MODEL or a data set.")
     if len(set(asked.fakes)) < len(asked.fakes):
         raise UserError("The same samples were named twice.")
+    names = [named(fake)[0] for fake in asked.fakes]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"Two sets are called {name!r}. Give each a name: NAME=WHERE.")
     if asked.samples is not None and asked.samples < 2:
         raise UserError(f"--samples must be at least 2. Got {asked.samples}.")
     train_set(asked)
