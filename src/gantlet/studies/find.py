@@ -40,7 +40,7 @@ def _choose(path: Path, model: str | None, labels: dict[str, str]) -> str:
     """Returns the model meant: by its label, or by its family where only one model is of it."""
     if model is None:
         if len(labels) > 1:
-            known = ", ".join(labels)
+            known = ", ".join(sorted(labels))
             raise UserError(f"{path} has several models; give --model, one of {known}.")
         return next(iter(labels.values()))
     alike = [m for name, m in labels.items() if name.partition(":")[0] == model]

@@ -105,7 +105,7 @@ def symmetric_basis(dim: int) -> Tensor:
     There are ``k = dim (dim + 1) / 2``.
 
     Example:
-        >>> (symmetric_basis(2)[1] ** 2).tolist()
+        >>> (symmetric_basis(2)[1] ** 2).round(decimals=9).tolist()
         [[0.0, 0.5], [0.5, 0.0]]
     """
     rows, columns = torch.triu_indices(dim, dim)
