@@ -14,6 +14,12 @@ MANY = ["--permutations", "999"]
 RATE = 4000
 
 
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    """Runs go below the working folder."""
+    monkeypatch.chdir(tmp_path)
+
+
 def listed(fake, real, capsys, *more):
     assert run(["flaws", str(fake), "--against", str(real), *MANY, *more, "--json"]) == 0
     (found,) = json.loads(capsys.readouterr().out)["lists"].values()

@@ -13,6 +13,12 @@ MANY = ["--permutations", "999"]
 N = 500
 
 
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    """Runs go below the working folder."""
+    monkeypatch.chdir(tmp_path)
+
+
 def listed(fake, real, capsys, *more):
     most = [] if "--permutations" in more else MANY
     assert run(["flaws", str(fake), "--against", str(real), *most, *more, "--json"]) == 0
