@@ -13,6 +13,7 @@ PAGES = {
     "tradeoffs-small": "tradeoffs_results",
     "mnist": "mnist_results",
     "ais-small": "ais_results",
+    "convergence-small": "convergence_results",
     "calibration-small": "calibration_results",
     "calibration-gate": "calibration_gate_results",
     "calibration-frechet": "calibration_frechet_results",
