@@ -32,7 +32,7 @@ def spearman(a: Sequence[float], b: Sequence[float]) -> Estimate:
         raise ValueError(f"{len(a)} values beside {len(b)}.")
     n = len(a)
     if n < _FEW:
-        return Estimate.missing(f"{n} players; a correlation needs at least {_FEW}")
+        return Estimate.missing(f"a correlation needs at least {_FEW} pairs, here are {n}")
     x, y = (torch.tensor(v, dtype=torch.float64) for v in (a, b))
     x, y = (ranks(v, v) for v in (x, y))
     if float(x.var()) == 0 or float(y.var()) == 0:
