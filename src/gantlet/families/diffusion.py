@@ -103,7 +103,7 @@ class DiffusionModel(Invertible):
     def prepare(self, batch: Tensor, *, rng: torch.Generator) -> None:
         """Sets scaling and standardisation from real samples."""
         self.scaling.fit(batch)
-        self.standardise.fit(self.scaling(self.scaling.dequantise(batch, rng=rng)))
+        self.standardise.fit(self.scaling.noisy(batch, rng=rng))
 
     def point(self, x: Tensor) -> Tensor:
         """Returns dequantised samples as the velocity sees them."""

@@ -92,8 +92,7 @@ class FlowGanGame(Adversarial):
 
     def _see(self, batch: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Returns real samples and as many fakes, as the critic sees them."""
-        scaling = self._model.scaling
-        real: Tensor = scaling(scaling.dequantise(batch, rng=rng))
+        real = self._model.scaling.noisy(batch, rng=rng)
         return real, self._model.scaled_samples(len(batch), rng=rng)
 
     @override

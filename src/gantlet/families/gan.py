@@ -94,9 +94,7 @@ class GanGame(Adversarial):
 
     def _see(self, x: Tensor, rng: torch.Generator) -> Tensor:
         """Returns samples as the critic sees them: scaled, discrete ones with noise."""
-        scaling = self._model.scaling
-        seen: Tensor = scaling(scaling.dequantise(x, rng=rng))
-        return seen
+        return self._model.scaling.noisy(x, rng=rng)
 
     @override
     @torch.no_grad()

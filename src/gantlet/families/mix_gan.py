@@ -191,9 +191,7 @@ class MixGame(Adversarial):
 
     def _see(self, x: Tensor, rng: torch.Generator) -> Tensor:
         """Returns samples as critics see them: scaled, discrete ones with noise."""
-        scaling = self._generators[0].scaling
-        seen: Tensor = scaling(scaling.dequantise(x, rng=rng))
-        return seen
+        return self._generators[0].scaling.noisy(x, rng=rng)
 
     @override
     @torch.no_grad()

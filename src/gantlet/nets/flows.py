@@ -64,7 +64,7 @@ class FlowModel(Invertible):
     def prepare(self, batch: Tensor, *, rng: torch.Generator) -> None:
         """Sets scaling and standardisation from real samples."""
         self.scaling.fit(batch)
-        self.bijection.prepare(self.scaling(self.scaling.dequantise(batch, rng=rng)))
+        self.bijection.prepare(self.scaling.noisy(batch, rng=rng))
 
     @override
     def log_prob(self, x: Tensor, *, rng: torch.Generator) -> LogProb:

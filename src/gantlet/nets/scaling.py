@@ -56,6 +56,11 @@ class Scaling(AffineMap):
         # Drawn in one precision, so that a model made precise sees the same noise.
         return x + torch.rand(x.shape, generator=rng, device=x.device).to(x.dtype)
 
+    def noisy(self, x: Tensor, *, rng: torch.Generator) -> Tensor:
+        """Returns scaled samples, those of a discrete space dequantised: what critics see."""
+        y: Tensor = self(self.dequantise(x, rng=rng))
+        return y
+
     def samples(self, y: Tensor) -> Tensor:
         """Returns samples of the space: those of a discrete one are rounded down and clamped."""
         x = self.inverse(y)
