@@ -1,7 +1,7 @@
 """Optimism: each step counts double, less the one before it."""
 
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from typing_extensions import override
 from gantlet.core.game import Game
 from gantlet.core.solver import Losses, Play
 from gantlet.games.based import Based
-from gantlet.games.descent import Descent
+from gantlet.games.remembering import Remembering
 from gantlet.games.vectors import Look, Parameters, flat
 
 
@@ -32,12 +32,7 @@ class Optimistic(Based):
 
 
 @final
-class _Optimistic(Play):
-    def __init__(self, parameters: Parameters, descent: Descent) -> None:
-        self._parameters = parameters
-        self._descent = descent
-        self._last = torch.zeros_like(parameters.read())
-
+class _Optimistic(Remembering):
     @override
     def step(self, batch: Tensor, *, rng: torch.Generator) -> Losses:
         gradients, losses = self._parameters.gradients(Look(batch, rng=rng))
@@ -46,12 +41,3 @@ class _Optimistic(Play):
         # A tensor of its own: were it a buffer of the gradient, zeroing gradients would undo it.
         self._last = step
         return losses
-
-    @override
-    def state_dict(self) -> dict[str, Any]:
-        return {"descent": self._descent.state_dict(), "last": self._last}
-
-    @override
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._descent.load_state_dict(state["descent"])
-        self._last = state["last"]

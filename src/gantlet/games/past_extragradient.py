@@ -1,7 +1,7 @@
 """Extragradient from the past: look ahead along the last step, for half the price."""
 
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from typing_extensions import override
 from gantlet.core.game import Game
 from gantlet.core.solver import Losses, Play
 from gantlet.games.based import Based
-from gantlet.games.descent import Descent
+from gantlet.games.remembering import Remembering
 from gantlet.games.vectors import Look, Parameters, flat
 
 
@@ -34,12 +34,7 @@ class PastExtragradient(Based):
 
 
 @final
-class _PastExtragradient(Play):
-    def __init__(self, parameters: Parameters, descent: Descent) -> None:
-        self._parameters = parameters
-        self._descent = descent
-        self._last = torch.zeros_like(parameters.read())
-
+class _PastExtragradient(Remembering):
     @override
     def step(self, batch: Tensor, *, rng: torch.Generator) -> Losses:
         with self._parameters.ahead(self._last):
@@ -47,12 +42,3 @@ class _PastExtragradient(Play):
         self._last = self._descent(flat(gradients))
         self._parameters.move(self._last)
         return losses
-
-    @override
-    def state_dict(self) -> dict[str, Any]:
-        return {"descent": self._descent.state_dict(), "last": self._last}
-
-    @override
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._descent.load_state_dict(state["descent"])
-        self._last = state["last"]

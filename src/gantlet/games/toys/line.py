@@ -17,6 +17,9 @@ from typing_extensions import override
 from gantlet.core.errors import unknown
 from gantlet.games.toys.solvable import Solvable
 
+CENTRES = (-3.0, -1.0, 1.0, 3.0)
+"""Where the modes are."""
+
 _SPREAD = 0.15  # of each mode
 _BANDWIDTHS = (0.5, 2.0)
 
@@ -28,7 +31,7 @@ def normal_quantiles(n: int) -> Tensor:
     return found[:, None]
 
 
-def modes(n: int, centres: tuple[float, ...] = (-3.0, -1.0, 1.0, 3.0)) -> Tensor:
+def modes(n: int, centres: tuple[float, ...] = CENTRES) -> Tensor:
     """Returns ``n`` quantiles of equal, narrow modes, shape ``(n, 1)``, float64."""
     own = normal_quantiles(n // len(centres))
     return torch.cat([centre + _SPREAD * own for centre in centres])

@@ -23,7 +23,7 @@ from gantlet.core.trial import Outcome, Trial
 from gantlet.critics.rating_agreement import spearman
 from gantlet.games.stationary import Settled, character, settle
 from gantlet.games.toys.ensemble import Ensemble
-from gantlet.games.toys.line import Duel, Fit, OnALine, apart, modes
+from gantlet.games.toys.line import CENTRES, Duel, Fit, OnALine, apart, modes
 from gantlet.report.blocks import Block, Caveat, Verdict
 from gantlet.store.run import TrialFolder
 from gantlet.studies.base import Watch
@@ -103,7 +103,7 @@ class Landscape(Strategy):
     @override
     def run(self, trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
         kind = Fit if trial.parts["game"] == "one player" else Duel
-        return _outcome(trial, explore(kind(int(trial.parts["width"])), trial, watch))
+        return _outcome(trial, _explore(kind(int(trial.parts["width"])), trial, watch))
 
     @override
     def blocks(self, outcomes: Sequence[Outcome]) -> Iterator[Block]:
@@ -117,21 +117,23 @@ class Landscape(Strategy):
 
 def bad_from() -> float:
     """Returns the energy distance of perfect samples that leave out the mode missed least."""
-    centres = (-3.0, -1.0, 1.0, 3.0)
     n = OnALine.POINTS
-    left = [tuple(c for c in centres if c != gone) for gone in centres]
-    return min(float(apart(modes(n - n // len(centres), kept), modes(n))) for kept in left)
+    left = [tuple(c for c in CENTRES if c != gone) for gone in CENTRES]
+    return min(float(apart(modes(n - n // len(CENTRES), kept), modes(n))) for kept in left)
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class _Explored:
-    game: OnALine
+    """Stationary points, how many searches began, and how far trained runs end from the data."""
+
+    parameters: int
     found: Sequence[Found]
     started: int
     ended: Tensor
 
 
-def explore(game: OnALine, trial: Trial, watch: Watch) -> _Explored:
+def _explore(game: OnALine, trial: Trial, watch: Watch) -> _Explored:
     """Trains a game from many starts, and searches stationary points from where it went."""
     ensemble, plays = Ensemble(game), int(trial.parts["plays"])
 
@@ -144,11 +146,11 @@ def explore(game: OnALine, trial: Trial, watch: Watch) -> _Explored:
     ends = settle(field, path[-1], steps=_SETTLE)
     others = settle(field, torch.cat(path[:-1]), steps=_SETTLE)
     found = [*_found(ensemble, ends, trained=True), *_found(ensemble, others, trained=False)]
-    return _Explored(game, found, len(others.z), ensemble.distance(path[-1]).detach())
+    return _Explored(len(ensemble.now), found, len(others.z), ensemble.distance(path[-1]).detach())
 
 
 def starts(ensemble: Ensemble, plays: int, *, rng: torch.Generator) -> Tensor:
-    """Returns normal weights, shape ``(plays, p)``, each network's first layer of unit scale."""
+    """Returns standard normal weights, shape ``(plays, p)``."""
     size = len(ensemble.now)
     return torch.randn(plays, size, generator=rng, dtype=torch.float64)
 
@@ -208,7 +210,7 @@ def _outcome(trial: Trial, explored: _Explored) -> Outcome:
     points = distinct(found)
     bad = int((ended >= bad_from()).sum())
     scores: dict[str, Estimate] = {
-        "parameters": Estimate.exact(float(len(Ensemble(explored.game).now)), method="counted"),
+        "parameters": Estimate.exact(float(explored.parameters), method="counted"),
         "trained runs that end badly": proportion(bad, len(ended), of="trained runs"),
         "of those at rest, bad": proportion(
             sum(f.distance >= bad_from() for f in at_end), len(at_end), of="runs at rest"

@@ -73,9 +73,7 @@ def _by_file(text: str) -> str:
     if ":path=" not in text:
         return text
     where, at, split = text.rpartition("@")
-    options = Spec.parse(where if at and split in SPLITS else text).options
-    name = ", ".join([Path(options["path"]).name, *([options["key"]] if "key" in options else [])])
-    return f"{name}@{split}" if at and split in SPLITS else name
+    return f"{_short(where)}@{split}" if at and split in SPLITS else _short(text)
 
 
 def find_samples(text: str, role: Role, *, data_seed: int = 0) -> Samples:
@@ -196,9 +194,12 @@ def _tensors(path: Path, text: str) -> Samples:
 
 
 def _short(text: str) -> str:
-    """Returns a data set as people name it: by its file, where it is one."""
-    path = Spec.parse(text).options.get("path")
-    return datasets.short(text) if path is None else Path(path).name
+    """Returns a data set as people name it: by its file and key, where it is one."""
+    options = Spec.parse(text).options
+    if "path" not in options:
+        return datasets.short(text)
+    key = [options["key"]] if "key" in options else []
+    return ", ".join([Path(options["path"]).name, *key])
 
 
 def _from_dataset(text: str, split: str | None, seed: int) -> Samples:
