@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, final
 
 from cyclopts import Parameter
 
@@ -13,6 +13,7 @@ Flag = Annotated[bool, Parameter(show_default=False)]
 """An option that is given or not, and has no value."""
 
 
+@final
 @Parameter(name="*", group="Budget (whatever runs out first; default 2e11 FLOPs)")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetOptions:
@@ -31,6 +32,7 @@ class BudgetOptions:
     seconds: float | None = None
 
 
+@final
 @Parameter(name="*", group="Samples")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetOptions:
@@ -70,6 +72,7 @@ class SetOptions:
         )
 
 
+@final
 @Parameter(name="*", group="Running")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:

@@ -36,6 +36,7 @@ def _cuda_in_use() -> bool:
     return torch.cuda.is_available() and bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class Clock:
     """Where times and memory are read; tests put in their own.
@@ -51,6 +52,7 @@ class Clock:
     memory: Callable[[], int] = peak_process_memory
 
 
+@final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
     """What the clock saw of a stretch of work; none of it repeats exactly.

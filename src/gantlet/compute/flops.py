@@ -70,6 +70,7 @@ class FlopMeter(Meter):
         return out
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class Count:
     """What a call took.

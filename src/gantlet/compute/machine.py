@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import final
 
 import torch
 
 from gantlet.compute.clock import Clock, wait
 
 
+@final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peak:
     """The best rates seen in short runs of what hardware does best, in FLOP/s.
@@ -35,6 +37,7 @@ class Peak:
         return max(self.matmul, self.convolution)
 
 
+@final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
     """What must be known of a machine to read its times.

@@ -1,10 +1,12 @@
 """What a run may spend, and what it has spent."""
 
 from dataclasses import dataclass, fields
+from typing import final
 
 from gantlet.core.errors import UserError
 
 
+@final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spend:
     """Resources used so far. All but ``seconds`` repeat exactly with the same seed and threads.
@@ -32,6 +34,7 @@ class Spend:
         )
 
 
+@final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
     """The most a run may spend; whatever runs out first ends it. None is no limit.

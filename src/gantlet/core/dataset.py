@@ -61,6 +61,7 @@ def everything(source: Source, limit: int | None = None) -> Tensor:
     return source.take(torch.arange(n))
 
 
+@final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Splits:
     """The three splits, which never share a sample.

@@ -1,11 +1,12 @@
 """A number that says how sure it is."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, final
 
 Better = Literal["lower", "higher"]
 
 
+@final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
     """A measured value with its uncertainty; never a bare number.

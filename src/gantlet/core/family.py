@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol, final, runtime_checkable
 
 from torch import Tensor
 
@@ -35,6 +35,7 @@ class Family(Protocol):
         ...
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class Fit:
     """A model fitted without a game.

@@ -3,7 +3,7 @@
 import abc
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol, runtime_checkable
+from typing import ClassVar, Literal, Protocol, final, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ Sees = Literal["features", "probabilities", "samples"]
 samples themselves, shape ``(n, *space.shape)``, levels scaled to [0, 1]."""
 
 
+@final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Features:
     """An extractor that is ready for use, and what the report must say of it.
@@ -125,6 +126,7 @@ class TrainMetric(Protocol):
         ...
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class Findings:
     """What a probe found.

@@ -2,7 +2,7 @@
 
 import abc
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, final
 
 import torch
 from torch import Tensor, nn
@@ -60,6 +60,7 @@ class Decoder(Model):
         """
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class LogProb:
     """Log-probabilities in nats, and what kind of number they are.

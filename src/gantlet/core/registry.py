@@ -2,7 +2,7 @@
 
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Generic, TypeVar, cast
+from typing import Generic, TypeVar, cast, final
 
 from gantlet.core.errors import unknown
 from gantlet.core.spec import Spec, options
@@ -10,6 +10,7 @@ from gantlet.core.spec import Spec, options
 T = TypeVar("T")
 
 
+@final
 class Registry(Generic[T]):
     """The components of one kind that this installation knows.
 

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, final
 
 from torch import Tensor
 
@@ -11,6 +11,7 @@ from gantlet.core.errors import UserError
 Kind = Literal["vector", "image", "tokens", "audio", "graph", "table"]
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class Space:
     """The kind and shape of one sample.

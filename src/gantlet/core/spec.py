@@ -10,6 +10,7 @@ from typing import (
     Literal,
     TypeVar,
     Union,
+    final,
     get_args,
     get_origin,
     get_type_hints,
@@ -27,6 +28,7 @@ _PART = re.compile(r'(?:[^,"]|"[^"]*")+')
 _ELEMENT = re.compile(r"(?<![0-9][eE])\+")
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class Between:
     """The range of an option, for ``Annotated[float, Between(0, 1)]``; both ends are allowed.
@@ -65,6 +67,7 @@ class Between:
         return value < self.high if self.below else value <= self.high
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class Option:
     """One option of a component, as ``gantlet show`` prints it.
@@ -80,6 +83,7 @@ class Option:
     default: str | None
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class Spec:
     """The name of a registered component and the options given to it.

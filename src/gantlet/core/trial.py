@@ -4,12 +4,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, final
 
 from gantlet.core.budget import Budget, Spend
 from gantlet.core.estimate import Estimate
 
 
+@final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
     """One model on one data set with one seed under one budget, as plain data.
@@ -37,6 +38,7 @@ class Trial:
         return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
 
+@final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """What a trial gave.

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import final
 
 import torch
 from torch import Tensor
@@ -105,6 +106,7 @@ def _patterns() -> list[Cause]:
     ]
 
 
+@final
 class _Pattern:
     """Draws images towards a pattern of single pixels."""
 
@@ -148,6 +150,7 @@ _CASTS = {
 }
 
 
+@final
 class _Turn:
     """Turns hues by up to half a circle."""
 
@@ -158,6 +161,7 @@ class _Turn:
         return hue(x, None, self._sign * strength).clamp(0, 1)
 
 
+@final
 class _Cast:
     """Adds a colour."""
 

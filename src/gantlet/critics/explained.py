@@ -89,6 +89,7 @@ def explain(
     return fit.explanation(fit.needed(chosen, smallest))
 
 
+@final
 class _Fit:
     """Strengths that bring real samples near to fake ones."""
 

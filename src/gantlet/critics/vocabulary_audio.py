@@ -1,6 +1,7 @@
 """Measurements of single clips of sound that have a name."""
 
 import math
+from typing import final
 
 import torch
 from torch import Tensor
@@ -42,6 +43,7 @@ def audio_probes(code: AudioCode, x: Tensor) -> Probes:
     )
 
 
+@final
 class _Frames:
     """Clips in short pieces that overlap by half, and their spectra.
 

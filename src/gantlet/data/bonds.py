@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import final
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ _MOST = 64
 _SURE = 0.3
 
 
+@final
 @dataclass(frozen=True, slots=True, eq=False)
 class Bond:
     """Two columns and their largest correlation.

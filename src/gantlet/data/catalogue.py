@@ -4,10 +4,12 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import final
 
 from gantlet.core.errors import UserError, unknown
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class File:
     """A file that can be fetched.
@@ -23,6 +25,7 @@ class File:
     sha256: str
 
 
+@final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """One published data set.

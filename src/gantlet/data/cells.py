@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import final
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from gantlet.data.checks import Array, is_file, readable
 _MISSING = ("", "?", "na", "n/a", "nan", "null", "none")
 
 
+@final
 @dataclass(frozen=True, slots=True, eq=False)
 class Cells:
     """The cells of a file, not yet understood.

@@ -127,6 +127,7 @@ class Graphs:
         return [parts[self.part]]
 
 
+@final
 @dataclass(frozen=True, slots=True, eq=False)
 class _Part:
     """Graphs as they are in a file.

@@ -31,6 +31,7 @@ _UNREADABLE = (
 )
 
 
+@final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decoding:
     """How a file becomes a sample.

@@ -5,6 +5,7 @@ import shutil
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
+from typing import final
 
 import torch
 
@@ -14,6 +15,7 @@ from gantlet.data.catalogue import home
 from gantlet.report.numbers import text
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class Health:
     """What was found.

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import final
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ _EXTRA = 32
 _ITERATIONS = 5
 
 
+@final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spectrum:
     """The mean of samples and the eigenvectors of their covariance, largest variance first.

@@ -17,6 +17,7 @@ Critic = Callable[[Tensor], Tensor]
 PenaltyName = Literal["none", "r1", "r2", "r1r2", "gp"]
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class Judged:
     """Samples and what a critic says of them, with the graph between the two.

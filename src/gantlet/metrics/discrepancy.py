@@ -27,6 +27,7 @@ _EXACT = 2**34
 _GROUP, _GROUPED = 8, 2000
 
 
+@final
 @dataclass(frozen=True, slots=True, eq=False)
 class Discrepancy:
     """An unbiased squared maximum mean discrepancy.
@@ -155,6 +156,7 @@ def discrepancy(
     )
 
 
+@final
 @dataclass(frozen=True, slots=True, eq=False)
 class _Parts:
     """A kernel matrix as mean + row effect + column effect + interaction.

@@ -165,6 +165,7 @@ class Fitted:
         return _Drawn(u, self._coupling.whitened(side, u))
 
 
+@final
 @dataclass(frozen=True, slots=True, eq=False)
 class _Drawn:
     """Some samples less the mean of their set, as they are and whitened."""

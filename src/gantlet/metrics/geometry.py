@@ -97,6 +97,7 @@ class GeometryScore:
         )
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class _Shape:
     """Mean relative living times, shape ``(most,)``, and the covariance of that mean."""

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import final
 
 from torch import Tensor
 
@@ -25,6 +26,7 @@ def spread(influence: Tensor) -> Variance:
     return Variance(value, noise * value * value)
 
 
+@final
 @dataclass(frozen=True, slots=True, eq=False)
 class Side:
     """What the samples of one set add to a number.

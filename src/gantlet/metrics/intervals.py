@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import final
 
 from gantlet.core.estimate import Estimate
 from gantlet.core.intervals import t_quantile
@@ -10,6 +11,7 @@ from gantlet.core.intervals import t_quantile
 LEVEL = 0.95
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class Variance:
     """A variance that was itself estimated.

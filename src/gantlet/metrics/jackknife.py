@@ -1,6 +1,7 @@
 """Bias and variance of any statistic, from leaving out one fold of the samples at a time."""
 
 from dataclasses import dataclass
+from typing import final
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ def folds(n: int, *, rng: torch.Generator, device: torch.device, most: int = FOL
     return (order % min(FOLDS, n, most)).to(device)
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class Jackknifed:
     """What leaving out folds says of a statistic.

@@ -73,6 +73,7 @@ class MsSsim(Paired):
         return Detailed(made.named(unit=self.unit, better=self.better), nothing, found.variance)
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class Similarity:
     """The mean MS-SSIM of pairs of images.

@@ -12,6 +12,7 @@ from gantlet.core.estimate import Estimate
 from gantlet.metrics.intervals import Variance, around, total
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class Detailed:
     """An estimate and where its uncertainty comes from.

@@ -26,6 +26,7 @@ _METHOD = (
 )
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class PrdCurve:
     """The attainable pairs of precision and recall, from all recall to all precision.

@@ -1,6 +1,7 @@
 """Optimal transport along lines: cost, bias, variance, and what each sample adds."""
 
 from dataclasses import dataclass
+from typing import final
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from gantlet.metrics.intervals import Variance
 from gantlet.metrics.jackknife import folds, jackknife
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class Transport:
     """The mean cost of transport along some directions.

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import final
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ _WINDOW, _SIGMA = 11, 1.5
 _C1, _C2 = 0.01**2, 0.03**2
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class Scales:
     """On which scales images are compared, and through which window.
@@ -68,6 +70,7 @@ class Scales:
         return f"{len(self.weights)} of {len(_WEIGHTS)} scales, window {self.window}"
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class Pyramid:
     """Images on all scales, with local means and variances, ready to be compared in pairs.

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, final
 
 from torch import nn
 
@@ -27,6 +27,7 @@ Conditioner = Callable[..., nn.Module]
 _TRANSFORMS: dict[str, type[Transform]] = {"affine": Affine, "spline": Spline}
 
 
+@final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layers:
     """Which bijections a flow is made of.

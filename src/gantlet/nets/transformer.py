@@ -8,6 +8,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from typing_extensions import override
 
 
+@final
 @dataclass(slots=True)
 class Cache:
     """The keys and values of the tokens seen so far.

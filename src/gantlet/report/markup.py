@@ -2,6 +2,7 @@
 
 import re
 from html import escape
+from typing import final
 
 # Control characters and the marks that turn the direction of text around can hide or forge what
 # a terminal or a page shows; halves of characters, from file names, cannot be written at all.
@@ -12,6 +13,7 @@ _VOID = frozenset({"meta", "link", "img"})
 _JOINT = re.compile(r"(?<=[,:/+|])(?=\w)")
 
 
+@final
 class Markup(str):
     """Text that is escaped already."""
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import median
+from typing import final
 
 from gantlet.core.estimate import Estimate
 
@@ -29,6 +30,7 @@ _LONG = ((7200.0, 3600.0, "h"), (120.0, 60.0, "min"))  # from so many seconds on
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class Scale:
     """What numbers are divided by, and what is written behind them then.
@@ -44,6 +46,7 @@ class Scale:
     fits_any: bool = False
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class Written:
     """A number for people.

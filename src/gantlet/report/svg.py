@@ -4,6 +4,7 @@ Colours are classes of the page's style sheet, so that one chart serves light, d
 """
 
 from dataclasses import dataclass
+from typing import final
 
 from gantlet.report import numbers
 from gantlet.report.axis import Axis
@@ -21,6 +22,7 @@ _MARKERS = (
 )
 
 
+@final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
     """A chart's size and margins in pixels."""

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import final
 
 from gantlet.core.estimate import Better, Estimate
 from gantlet.report import numbers
@@ -13,6 +14,7 @@ from gantlet.report.numbers import Scale
 ARROWS: dict[Better | None, str] = {"lower": "↓", "higher": "↑", None: ""}
 
 
+@final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
     """A written cell.
@@ -43,6 +45,7 @@ class Shown:
         return " ".join(filter(None, (self.value, self.spread, self.suffix)))
 
 
+@final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
     """A written column head.
@@ -69,6 +72,7 @@ class Head:
         return ARROWS[self.better]
 
 
+@final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
     """A written row; a reference does not compete."""
@@ -77,6 +81,7 @@ class Line:
     is_reference: bool
 
 
+@final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
     """A written table; references come last. Footnotes are pairs of letter and text."""

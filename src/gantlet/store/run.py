@@ -13,7 +13,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 from torch import Tensor
 
@@ -27,6 +27,7 @@ from gantlet.store.tensors import drop_state, load_state, load_tensors, save_sta
 SCHEMA = 1
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class TrialFolder:
     """The folder of one trial.

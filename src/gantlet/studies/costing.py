@@ -190,6 +190,7 @@ class _Timer:
         return max(self._read() - start, 1e-9)
 
 
+@final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Probe:
     """A few steps: on batches of which size, at which cost, in which times."""

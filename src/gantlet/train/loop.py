@@ -72,6 +72,7 @@ class Plan:
     checkpoint: float = 30.0
 
 
+@final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trained:
     """What training gave; the game's model now holds the best weights.

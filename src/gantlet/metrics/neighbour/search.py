@@ -1,6 +1,7 @@
 """The nearest fellows of each sample: found in float32, measured and confirmed in float64."""
 
 from dataclasses import dataclass
+from typing import final
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from gantlet.metrics.neighbour.tiles import (
 )
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class Nearest:
     """Neighbours of each sample, the nearest first.
@@ -83,6 +85,7 @@ def reserve(k: int) -> int:
     return k + k // 8 + 12
 
 
+@final
 class _Best:
     """The nearest samples that have been seen so far."""
 

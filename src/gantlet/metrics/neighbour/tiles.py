@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import final
 
 import torch
 from torch import Tensor
@@ -32,6 +33,7 @@ def spans(n: int, step: int, start: int = 0) -> Iterator[slice]:
         yield slice(begin, min(begin + step, n))
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class Rows:
     """Some rows of a set, ready for products.

@@ -1,6 +1,7 @@
 """All numbers of a paired task: translation, infilling, edits of attributes."""
 
 from dataclasses import dataclass
+from typing import final
 
 from torch import Tensor
 
@@ -9,6 +10,7 @@ from gantlet.metrics.pairs.features import diversity, feature_distance
 from gantlet.metrics.pairs.pixels import paired_ms_ssim, psnr
 
 
+@final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pairs:
     """Targets and outputs of a paired task.

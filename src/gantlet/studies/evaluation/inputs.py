@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, final
 
 import torch
 
@@ -34,6 +34,7 @@ _ARCHIVES = (".tar", ".tar.gz", ".tgz")
 _SAMPLES = "samples.safetensors"
 
 
+@final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Samples:
     """Samples under the name by which they were asked for.

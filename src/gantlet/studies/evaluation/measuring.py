@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import final
 
 import torch
 from torch import Tensor
@@ -48,6 +49,7 @@ _BLOCK = 4096
 _NO_CLASSES = "needs class probabilities: --features classifier, or another that has some"
 
 
+@final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
     """What metrics are given of one set."""
@@ -81,6 +83,7 @@ def _rows_at(rows: Tensor, places: Tensor, name: str) -> Tensor:
     return Cache.usual().rows(name, len(places), parts)
 
 
+@final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sets:
     """The reference, the set to judge, and that of the training where it is known."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import final
 
 from gantlet.core.estimate import Estimate
 from gantlet.core.intervals import holm, p_value
@@ -14,6 +15,7 @@ LEVEL = 0.05
 _SHOWN = 12
 
 
+@final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
     """Two sets, how far the first is behind the second, and whether that is sure."""

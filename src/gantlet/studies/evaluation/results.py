@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import final
 
 from torch import Tensor
 
@@ -22,6 +23,7 @@ from gantlet.studies.evaluation.sets import FLOOR
 _MOST = 10_000_000
 
 
+@final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """All numbers of one set on one extractor.

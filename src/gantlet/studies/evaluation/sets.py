@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any, cast, final
 
 import torch
 from torch import Tensor
@@ -30,6 +30,7 @@ FLOOR = "real against real"
 _TRAINING = 50_000
 
 
+@final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """What decides the sets; all of it is part of the question.
@@ -55,6 +56,7 @@ class Asked:
     outputs: int = 1
 
 
+@final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chosen:
     """A set, ready to be measured.
@@ -107,6 +109,7 @@ def train_set(asked: Asked) -> Chosen | None:
     return None if asked.train is None else other_set(asked, asked.train, "train")
 
 
+@final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Floor:
     """Two sets of real samples that share none.

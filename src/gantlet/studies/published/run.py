@@ -3,6 +3,7 @@
 import abc
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import final
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from gantlet.compute.flops import count
 NOT_CHECKED = "as published, not checked"
 
 
+@final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stated:
     """A number that was not computed here.
@@ -33,6 +35,7 @@ class Stated:
         return f"{self.value:,.10g} ({origin})"
 
 
+@final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claims:
     """What the authors say of a run; None where they do not say.
