@@ -29,9 +29,9 @@ from gantlet.core.components import datasets, families, solvers
 from gantlet.core.dataset import everything
 from gantlet.core.game import Generative
 from gantlet.core.rng import Rng
-from gantlet.games.curvature import Curvature
 from gantlet.games.distance import energy_distance
-from gantlet.games.vectors import Look, Parameters
+from gantlet.games.solvers.curvature import Curvature
+from gantlet.games.solvers.vectors import Look, Parameters
 from gantlet.probes.repeats import median
 from gantlet.train.loop import DivergedError, Plan, train
 

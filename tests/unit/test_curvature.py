@@ -12,10 +12,10 @@ from gantlet.core.dataset import everything
 from gantlet.core.errors import unknown
 from gantlet.core.game import Game
 from gantlet.core.rng import Rng
-from gantlet.games.cgd import solve
-from gantlet.games.curvature import Curvature
+from gantlet.games.solvers.cgd import solve
+from gantlet.games.solvers.curvature import Curvature
+from gantlet.games.solvers.vectors import Look, Parameters, flat
 from gantlet.games.toys.point import Point
-from gantlet.games.vectors import Look, Parameters, flat
 
 SIZES = {2: (2, 3), 3: (2, 3, 2)}
 

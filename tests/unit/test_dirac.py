@@ -10,14 +10,14 @@ import torch
 from gantlet.core.components import solvers, toys
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
-from gantlet.games.field import GameField
+from gantlet.games.dynamics.field import GameField
+from gantlet.games.dynamics.rotation import rotation
+from gantlet.games.dynamics.spectrum import ends, leading
+from gantlet.games.dynamics.update_map import InTurn
 from gantlet.games.losses import LOSSES
 from gantlet.games.penalties import PENALTIES
-from gantlet.games.rotation import rotation
-from gantlet.games.spectrum import ends, leading
 from gantlet.games.toys.dirac import Dirac
 from gantlet.games.toys.saddle import Saddle
-from gantlet.games.update_map import InTurn
 
 
 def stream():

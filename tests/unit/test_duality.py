@@ -10,8 +10,8 @@ from gantlet.core.game import Adversarial
 from gantlet.core.model import Decoder
 from gantlet.core.rng import Rng
 from gantlet.core.space import Space
-from gantlet.games.duality import duality_gap, regret, regrets
-from gantlet.games.minimax import Minimax, worth
+from gantlet.games.mixed.duality import duality_gap, regret, regrets
+from gantlet.games.mixed.minimax import Minimax, worth
 from gantlet.games.toys.bilinear import Bilinear
 from gantlet.games.toys.matrix import Matrix
 from gantlet.nets.seeding import seeded

@@ -5,14 +5,14 @@ import torch
 
 from gantlet.core.components import solvers
 from gantlet.core.rng import Rng
-from gantlet.games.field import GameField
+from gantlet.games.dynamics.field import GameField
+from gantlet.games.solvers.vectors import Look
 from gantlet.games.toys import moves
 from gantlet.games.toys.ensemble import Ensemble
 from gantlet.games.toys.lgq import Lgq
 from gantlet.games.toys.linear_mixture import LinearMixture
 from gantlet.games.toys.quadratic import LinearGenerator, QuadraticCritic
 from gantlet.games.toys.sampled import Sampled, energy_goal, gaussian_goal
-from gantlet.games.vectors import Look
 
 COVARIANCE = torch.tensor([[1.0, 0.3], [0.3, 0.6]], dtype=torch.float64)
 EMPTY = torch.zeros(1, 0, dtype=torch.float64)

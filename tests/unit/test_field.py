@@ -15,13 +15,13 @@ from gantlet.core.game import Game
 from gantlet.core.rng import Rng
 from gantlet.core.space import Space
 from gantlet.families.gan import Gan
-from gantlet.games.field import GameField
-from gantlet.games.linear import Matrix, Preconditioned, Shifted
-from gantlet.games.rotation import rotation
-from gantlet.games.second_moments import second_moments
-from gantlet.games.spectrum import ends, leading, rightmost
+from gantlet.games.dynamics.field import GameField
+from gantlet.games.dynamics.linear import Matrix, Preconditioned, Shifted
+from gantlet.games.dynamics.rotation import rotation
+from gantlet.games.dynamics.second_moments import second_moments
+from gantlet.games.dynamics.spectrum import ends, leading, rightmost
+from gantlet.games.dynamics.update_map import InTurn
 from gantlet.games.toys.bilinear import Bilinear
-from gantlet.games.update_map import InTurn
 from gantlet.testing.samples import made_up
 
 PLANE = Space("vector", (2,))

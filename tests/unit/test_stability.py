@@ -7,10 +7,10 @@ import torch
 
 from gantlet.core.components import solvers
 from gantlet.core.rng import Rng
-from gantlet.games.field import GameField
-from gantlet.games.path import path_angle
-from gantlet.games.spectrum import leading
-from gantlet.games.stability import (
+from gantlet.games.dynamics.field import GameField
+from gantlet.games.dynamics.path import path_angle
+from gantlet.games.dynamics.spectrum import leading
+from gantlet.games.dynamics.stability import (
     LONGEST,
     delayed_radius,
     grows,

@@ -7,8 +7,8 @@ from torch.nn.functional import softplus
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.games.adversarial import Rules
-from gantlet.games.field import GameField
-from gantlet.games.stationary import character, settle
+from gantlet.games.dynamics.field import GameField
+from gantlet.games.dynamics.stationary import character, settle
 from gantlet.games.toys.ensemble import Ensemble
 from gantlet.games.toys.line import Duel, Fit, apart, discrepancy, modes, normal_quantiles
 

@@ -28,7 +28,7 @@ from gantlet.core.spec import Between
 from gantlet.games.adversarial import Rules
 from gantlet.games.distance import energy_distance
 from gantlet.games.losses import LossName
-from gantlet.games.mixture import Mixture
+from gantlet.games.mixed.mixture import Mixture
 from gantlet.games.penalties import PenaltyName
 from gantlet.nets.critic import critic
 from gantlet.nets.generator import generator

@@ -13,7 +13,7 @@ from gantlet.core.estimate import Estimate
 from gantlet.core.intervals import mean, percentage
 from gantlet.core.rng import Rng
 from gantlet.core.trial import Outcome, Trial
-from gantlet.games.field import GameField
+from gantlet.games.dynamics.field import GameField
 from gantlet.games.toys.ensemble import Ensemble
 from gantlet.games.toys.moves import (
     Adaptive,

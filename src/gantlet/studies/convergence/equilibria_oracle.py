@@ -10,9 +10,9 @@ from gantlet.compute.flops import count
 from gantlet.core.dataset import Splits, everything
 from gantlet.core.game import Adversarial
 from gantlet.core.rng import Rng
-from gantlet.games.duality import kept, respond
-from gantlet.games.stage import Stage
-from gantlet.games.strategies import CRITIC, GENERATOR, Mixed, State, state_of
+from gantlet.games.mixed.duality import kept, respond
+from gantlet.games.mixed.stage import Stage
+from gantlet.games.mixed.strategies import CRITIC, GENERATOR, Mixed, State, state_of
 from gantlet.games.theory.oracle import Round, double_oracle
 from gantlet.studies.convergence.equilibria_arms import ORACLE, Offer
 from gantlet.studies.convergence.equilibria_plan import Scale

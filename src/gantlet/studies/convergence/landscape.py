@@ -21,7 +21,7 @@ from gantlet.core.intervals import proportion
 from gantlet.core.rng import Rng
 from gantlet.core.trial import Outcome, Trial
 from gantlet.critics.rating_agreement import spearman
-from gantlet.games.stationary import Settled, character, settle
+from gantlet.games.dynamics.stationary import Settled, character, settle
 from gantlet.games.toys.ensemble import Ensemble
 from gantlet.games.toys.line import CENTRES, Duel, Fit, OnALine, apart, modes
 from gantlet.report.blocks import Block, Caveat, Verdict

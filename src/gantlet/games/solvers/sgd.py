@@ -11,8 +11,8 @@ from typing_extensions import override
 from gantlet.core.game import Game
 from gantlet.core.solver import Play
 from gantlet.core.spec import Between
-from gantlet.games.modes import Mode, begin
-from gantlet.games.rules import Rule
+from gantlet.games.solvers.modes import Mode, begin
+from gantlet.games.solvers.rules import Rule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,9 +12,9 @@ from typing_extensions import override
 from gantlet.core.game import Game
 from gantlet.core.solver import Losses, Play
 from gantlet.core.spec import Between
-from gantlet.games.alternating import each
-from gantlet.games.based import Based
-from gantlet.games.rules import clipped
+from gantlet.games.solvers.alternating import each
+from gantlet.games.solvers.based import Based
+from gantlet.games.solvers.rules import clipped
 
 Weights = Mapping[str, Mapping[str, Tensor]]
 """The tensors of all players at one time, by player and name."""

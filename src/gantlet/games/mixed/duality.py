@@ -45,8 +45,8 @@ def duality_gap(
 
     Source: Grnarova et al., 2019, https://arxiv.org/abs/1811.05512.
     Differs from the paper: the losses are the game's own, penalties included; for the value of the
-    paper, ``1/2 E log D + 1/2 E log(1 - D)``, give a ``gantlet.games.minimax.Minimax``. Held-out
-    samples measure gains but do not choose the step at which a search ends.
+    paper, ``1/2 E log D + 1/2 E log(1 - D)``, give a ``gantlet.games.mixed.minimax.Minimax``.
+    Held-out samples measure gains but do not choose the step at which a search ends.
 
     Args:
         game: Left as it was, bit by bit.

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from gantlet.core.game import Adversarial, Game
-from gantlet.games.minimax import Minimax
-from gantlet.games.mixture import drawn
+from gantlet.games.mixed.minimax import Minimax
+from gantlet.games.mixed.mixture import drawn
 from gantlet.games.theory.equilibrium import Equilibrium, equilibrium
 
 State = Mapping[str, Tensor]

@@ -5,11 +5,11 @@ from typing import Literal
 from gantlet.core.errors import UserError
 from gantlet.core.game import Game
 from gantlet.core.solver import Play
-from gantlet.games.alternating import Alternating, each
-from gantlet.games.descent import Rules
-from gantlet.games.rules import MakeRule
-from gantlet.games.simultaneous import Simultaneous
-from gantlet.games.vectors import Parameters, own_parameters
+from gantlet.games.solvers.alternating import Alternating, each
+from gantlet.games.solvers.descent import Rules
+from gantlet.games.solvers.rules import MakeRule
+from gantlet.games.solvers.simultaneous import Simultaneous
+from gantlet.games.solvers.vectors import Parameters, own_parameters
 
 Mode = Literal["alternating", "simultaneous"]
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from gantlet.games.linear import Linear, Wrapped
+from gantlet.games.dynamics.linear import Linear, Wrapped
 
 
 @final

@@ -10,9 +10,9 @@ from typing_extensions import override
 from gantlet.core.game import Game
 from gantlet.core.solver import Losses, Play
 from gantlet.core.spec import Between
-from gantlet.games.based import Based
-from gantlet.games.modes import Mode
-from gantlet.games.vectors import Parameters
+from gantlet.games.solvers.based import Based
+from gantlet.games.solvers.modes import Mode
+from gantlet.games.solvers.vectors import Parameters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,10 +9,10 @@ from typing_extensions import override
 from gantlet.core.errors import UserError
 from gantlet.core.game import Game
 from gantlet.core.solver import Losses, Play
-from gantlet.games.based import Based
-from gantlet.games.curvature import Curvature
-from gantlet.games.simultaneous import Simultaneous
-from gantlet.games.vectors import Look, Parameters
+from gantlet.games.solvers.based import Based
+from gantlet.games.solvers.curvature import Curvature
+from gantlet.games.solvers.simultaneous import Simultaneous
+from gantlet.games.solvers.vectors import Look, Parameters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gantlet.games.linear import Linear, Shifted
+from gantlet.games.dynamics.linear import Linear, Shifted
 
 Which = Literal["magnitude", "imaginary"]
 """Which eigenvalues are wanted: largest in magnitude, or in imaginary part."""

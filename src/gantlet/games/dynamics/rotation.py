@@ -8,7 +8,7 @@ import torch
 
 from gantlet.core.estimate import Estimate
 from gantlet.core.intervals import t_quantile
-from gantlet.games.linear import Linear
+from gantlet.games.dynamics.linear import Linear
 
 
 @final

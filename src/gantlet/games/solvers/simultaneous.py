@@ -8,8 +8,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from gantlet.core.solver import Losses, Play
-from gantlet.games.descent import Rules
-from gantlet.games.vectors import Look
+from gantlet.games.solvers.descent import Rules
+from gantlet.games.solvers.vectors import Look
 
 # What the players descend, in the shapes of all parameters, and their losses, as a look sees them.
 Field = Callable[[Look], tuple[Sequence[Tensor], Losses]]

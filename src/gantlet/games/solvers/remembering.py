@@ -7,8 +7,8 @@ import torch
 from typing_extensions import override
 
 from gantlet.core.solver import Play
-from gantlet.games.descent import Descent
-from gantlet.games.vectors import Parameters
+from gantlet.games.solvers.descent import Descent
+from gantlet.games.solvers.vectors import Parameters
 
 
 class Remembering(Play, abc.ABC):

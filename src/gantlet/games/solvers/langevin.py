@@ -12,7 +12,7 @@ from gantlet.core.errors import UserError
 from gantlet.core.game import Game
 from gantlet.core.solver import Losses, Play
 from gantlet.core.spec import Between
-from gantlet.games.alternating import each
+from gantlet.games.solvers.alternating import each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

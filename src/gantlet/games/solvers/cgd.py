@@ -11,9 +11,9 @@ from typing_extensions import override
 from gantlet.core.game import Game
 from gantlet.core.solver import Losses, Play
 from gantlet.core.spec import Between
-from gantlet.games.curvature import Curvature
-from gantlet.games.descent import rates
-from gantlet.games.vectors import Look, Parameters
+from gantlet.games.solvers.curvature import Curvature
+from gantlet.games.solvers.descent import rates
+from gantlet.games.solvers.vectors import Look, Parameters
 
 _Product = Callable[[Tensor], Tensor]
 

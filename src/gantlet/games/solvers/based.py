@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 from gantlet.core.game import Game
 from gantlet.core.solver import Play
 from gantlet.core.spec import Between
-from gantlet.games.adam import Adam
-from gantlet.games.descent import Descent, Rules
-from gantlet.games.modes import Mode
-from gantlet.games.sgd import Sgd
-from gantlet.games.vectors import Parameters
+from gantlet.games.solvers.adam import Adam
+from gantlet.games.solvers.descent import Descent, Rules
+from gantlet.games.solvers.modes import Mode
+from gantlet.games.solvers.sgd import Sgd
+from gantlet.games.solvers.vectors import Parameters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

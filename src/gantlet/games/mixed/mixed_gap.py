@@ -13,9 +13,17 @@ from gantlet.core.estimate import Estimate
 from gantlet.core.game import Adversarial
 from gantlet.core.intervals import mean
 from gantlet.core.rng import Rng
-from gantlet.games.duality import kept, respond
-from gantlet.games.minimax import Minimax
-from gantlet.games.strategies import CRITIC, GENERATOR, Against, Mixed, State, payoffs, state_of
+from gantlet.games.mixed.duality import kept, respond
+from gantlet.games.mixed.minimax import Minimax
+from gantlet.games.mixed.strategies import (
+    CRITIC,
+    GENERATOR,
+    Against,
+    Mixed,
+    State,
+    payoffs,
+    state_of,
+)
 
 # How many training samples judge the starts and ends of searches.
 _TELLING = 1024

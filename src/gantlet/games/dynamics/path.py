@@ -6,7 +6,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from gantlet.games.field import GameField
+from gantlet.games.dynamics.field import GameField
 
 # The line goes on beyond both ends by this share of its length.
 _BEYOND = 0.1

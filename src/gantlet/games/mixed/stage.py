@@ -9,9 +9,9 @@ from typing_extensions import override
 
 from gantlet.core.game import Adversarial
 from gantlet.core.rng import Rng
-from gantlet.games.duality import respond
-from gantlet.games.minimax import Minimax
-from gantlet.games.strategies import CRITIC, GENERATOR, Against, State, state_of
+from gantlet.games.mixed.duality import respond
+from gantlet.games.mixed.minimax import Minimax
+from gantlet.games.mixed.strategies import CRITIC, GENERATOR, Against, State, state_of
 from gantlet.games.theory.oracle import Arena
 
 

@@ -10,7 +10,7 @@ from typing_extensions import override
 from gantlet.core.errors import UserError
 from gantlet.core.game import Game
 from gantlet.core.solver import Losses, Play
-from gantlet.games.rules import Rule, clipped
+from gantlet.games.solvers.rules import Rule, clipped
 
 T = TypeVar("T")
 

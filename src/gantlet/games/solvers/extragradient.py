@@ -9,9 +9,9 @@ from typing_extensions import override
 
 from gantlet.core.game import Game
 from gantlet.core.solver import Losses, Play
-from gantlet.games.based import Based
-from gantlet.games.descent import Rules
-from gantlet.games.vectors import Look, Parameters
+from gantlet.games.solvers.based import Based
+from gantlet.games.solvers.descent import Rules
+from gantlet.games.solvers.vectors import Look, Parameters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,9 +9,9 @@ from typing_extensions import override
 
 from gantlet.core.game import Game
 from gantlet.core.solver import Losses, Play
-from gantlet.games.based import Based
-from gantlet.games.remembering import Remembering
-from gantlet.games.vectors import Look, Parameters, flat
+from gantlet.games.solvers.based import Based
+from gantlet.games.solvers.remembering import Remembering
+from gantlet.games.solvers.vectors import Look, Parameters, flat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

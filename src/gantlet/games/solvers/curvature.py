@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from gantlet.games.vectors import Look, Parameters, flat
+from gantlet.games.solvers.vectors import Look, Parameters, flat
 
 # The gradient of one player's loss in the parameters of another, and a factor.
 _Term = tuple[str, str, float]

@@ -18,7 +18,7 @@ from typing_extensions import override
 
 from gantlet.core.errors import unknown
 from gantlet.core.game import Game, Generative
-from gantlet.games.linear import Linear
+from gantlet.games.dynamics.linear import Linear
 
 
 @final

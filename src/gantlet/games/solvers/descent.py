@@ -6,9 +6,9 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from gantlet.games.alternating import each
-from gantlet.games.rules import MakeRule, clipped
-from gantlet.games.vectors import Parameters
+from gantlet.games.solvers.alternating import each
+from gantlet.games.solvers.rules import MakeRule, clipped
+from gantlet.games.solvers.vectors import Parameters
 
 
 @final

@@ -1,0 +1,1 @@
+"""Mixed strategies of networks, and how far play is from equilibrium."""

@@ -1,0 +1,1 @@
+"""How players move: one file for each solver, and what they share."""
