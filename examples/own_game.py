@@ -13,8 +13,8 @@ from gantlet.core.game import Adversarial
 from gantlet.core.model import Model
 from gantlet.core.rng import Rng
 from gantlet.core.space import Space
-from gantlet.games.solvers.adam import Adam
 from gantlet.games.distance import energy_distance
+from gantlet.games.solvers.adam import Adam
 from gantlet.nets.seeding import seeded
 from gantlet.train.loop import Plan, train
 
