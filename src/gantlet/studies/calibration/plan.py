@@ -6,7 +6,7 @@ from typing import Literal, final
 
 from gantlet.studies.calibration.scenarios import SCENARIOS
 
-Size = Literal["small", "gate", "frechet", "full"]
+Size = Literal["small", "gate", "frechet", "wide", "full"]
 
 BLOCK = 25
 """Replicates of one trial: what is lost when the study is interrupted is at most so much."""
@@ -48,6 +48,9 @@ SCALES: Mapping[Size, Scale] = {
     # Bias is small beside the spread of the values, so that it takes many replicates to see it.
     "frechet": Scale(
         ns=(1000,), ds=(64,), scenarios=tuple(SCENARIOS), replicates=2000, metrics=("frechet",)
+    ),
+    "wide": Scale(
+        ns=(250, 1000, 4000), ds=(8, 64, 512), scenarios=("equal", "clusters"), replicates=50
     ),
     "full": Scale(
         ns=(250, 1000, 4000), ds=(8, 64, 512), scenarios=tuple(SCENARIOS), replicates=400

@@ -30,7 +30,9 @@ class Calibration:
     Attributes:
         size: small: all but the two slowest metrics, a few cells, 100 replicates; gate: eight
             metrics at n = 1000 and d = 64, 400 replicates; frechet: that one alone, 2,000
-            replicates, to see its bias; full: every metric and cell, 400 replicates, many hours.
+            replicates, to see its bias; wide: every metric, sample size and number of features,
+            two pairs of distributions, 50 replicates, two CPU hours; full: all four pairs, 400
+            replicates, a day and more.
         seeds: Replicates, or None for what the size says.
         metrics: Which metrics; empty for those of the size.
         ns: Sample sizes; empty for those of the size.
