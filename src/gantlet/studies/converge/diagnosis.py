@@ -144,7 +144,7 @@ def diagnose(trial: Trial, course: Course, point: Point) -> Diagnosis:
     right = (
         rightmost(field.jacobian, 4, step=0.5 / size, rng=rng.stream("search"))
         if size
-        else (largest)
+        else largest
     )
     turning = rotation(field.jacobian, rng=rng.stream("signs"))
     curvature = {p: ends(field.hessian(p), rng=rng.stream(f"ends/{p}")) for p in field.players}
