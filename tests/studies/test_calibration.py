@@ -2,6 +2,7 @@
 
 import math
 import sys
+from collections import Counter
 from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -22,6 +23,7 @@ from gantlet.metrics.energy import Energy
 from gantlet.report.blocks import Section
 from gantlet.report.markdown import table as as_markdown
 from gantlet.studies.calibration import Calibration, truth
+from gantlet.studies.calibration.answer import _caveats
 from gantlet.studies.calibration.cells import Cell, cells, judged, pooled
 from gantlet.studies.calibration.estimand import estimand, population
 from gantlet.studies.calibration.plan import BLOCK, SCALES
@@ -249,6 +251,20 @@ def test_the_gate_is_the_one_that_was_asked_for():
     assert set(gate.metrics) <= set(metrics.names())
     full = SCALES["full"]
     assert (full.ns, full.ds) == ((250, 1000, 4000), (8, 64, 512))
+
+
+def test_large_samples_are_drawn_less_often():
+    wide = Calibration(size="wide", metrics=("kid",), ds=(8,), scenarios=("equal",))
+    drawn = Counter()
+    for trial in wide.trials():
+        drawn[trial.parts["n"]] += int(trial.parts["replicates"])
+    assert drawn == wide.question()["replicates"] == {"250": 200, "1000": 100, "4000": 50}
+    text = [c.text for c in _caveats(wide.question())][-1]
+    assert "200 replicates show 92.0 to 98.0 %" in text
+    assert "50 replicates show 88.0 to 100.0 %" in text
+    asked = Calibration(size="wide", seeds=30, metrics=("kid",)).question()
+    assert asked["replicates"] == 30
+    assert Calibration(size="wide", ns=(4000,)).question()["replicates"] == 50
 
 
 def test_what_is_estimated_follows_from_the_metric():

@@ -63,7 +63,7 @@ def _facts(question: Mapping[str, Any], outcomes: Sequence[Outcome], run: Run) -
         "Size": str(question["size"]),
         "Samples of either kind": ", ".join(map(str, question["n"])),
         "Features": ", ".join(map(str, question["d"])),
-        "Replicates": f"{question['replicates']} in each cell, seeds from 0",
+        "Replicates": f"{_replicates(question)} in each cell, seeds from 0",
         **{f"Scenario {s}": SCENARIOS[s].says for s in question["scenarios"]},
         "CPU time, all together": shown(seconds, "s"),
         "Not run": _not_run(question),
@@ -71,6 +71,13 @@ def _facts(question: Mapping[str, Any], outcomes: Sequence[Outcome], run: Run) -
     known = facts_of(setting, outcomes, run).items
     # Nothing is trained here.
     return Facts(items=[f for f in known if not f.name.startswith("Training")])
+
+
+def _replicates(question: Mapping[str, Any]) -> str:
+    asked = question["replicates"]
+    if isinstance(asked, int):
+        return str(asked)
+    return ", ".join(f"{count} at n = {n}" for n, count in asked.items())
 
 
 def _not_run(question: Mapping[str, Any]) -> str:
@@ -248,10 +255,12 @@ def _caveats(question: Mapping[str, Any]) -> Iterator[Caveat]:
         text="All metrics see the same samples, so that their chance errors go together: where "
         "kid and energy, which are unbiased by construction, are off, others are by chance too."
     )
+    asked = question["replicates"]
+    counts = [asked] if isinstance(asked, int) else list(asked.values())
+    told = ", ".join(f"{count} replicates show {_chance(count)}" for count in counts)
     yield Caveat(
-        text=f"Of an interval that holds the truth in exactly 95 %, {question['replicates']} "
-        f"replicates show {_chance(int(question['replicates']))} with 95 % probability; among "
-        f"{cells_} cells a few fall outside by chance."
+        text=f"Of an interval that holds the truth in exactly 95 %, {told} with 95 % probability; "
+        f"among {cells_} cells a few fall outside by chance."
     )
 
 

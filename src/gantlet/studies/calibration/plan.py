@@ -1,7 +1,7 @@
 """How large the study is."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, final
 
 from gantlet.studies.calibration.scenarios import SCENARIOS
@@ -22,6 +22,7 @@ class Scale:
         ds: Numbers of features.
         scenarios: Which pairs of distributions.
         replicates: How often each is drawn.
+        rarer: How often those of a sample size are drawn instead, where time asks for fewer.
         metrics: Which metrics; empty means every metric that there is.
         without: Those that are left out of every metric, as they would take most of the time.
     """
@@ -32,6 +33,11 @@ class Scale:
     replicates: int
     metrics: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
+    rarer: Mapping[int, int] = field(default_factory=dict)
+
+    def replicates_at(self, n: int) -> int:
+        """Returns how often samples of this size are drawn."""
+        return self.rarer.get(n, self.replicates)
 
 
 GATE = ("frechet", "kid", "precision", "recall", "density", "coverage", "c2st", "energy")
@@ -50,7 +56,11 @@ SCALES: Mapping[Size, Scale] = {
         ns=(1000,), ds=(64,), scenarios=tuple(SCENARIOS), replicates=2000, metrics=("frechet",)
     ),
     "wide": Scale(
-        ns=(250, 1000, 4000), ds=(8, 64, 512), scenarios=("equal", "clusters"), replicates=50
+        ns=(250, 1000, 4000),
+        ds=(8, 64, 512),
+        scenarios=("equal", "clusters"),
+        replicates=200,
+        rarer={1000: 100, 4000: 50},
     ),
     "full": Scale(
         ns=(250, 1000, 4000), ds=(8, 64, 512), scenarios=tuple(SCENARIOS), replicates=400

@@ -31,8 +31,8 @@ class Calibration:
         size: small: all but the two slowest metrics, a few cells, 100 replicates; gate: eight
             metrics at n = 1000 and d = 64, 400 replicates; frechet: that one alone, 2,000
             replicates, to see its bias; wide: every metric, sample size and number of features,
-            two pairs of distributions, 50 replicates, two CPU hours; full: all four pairs, 400
-            replicates, a day and more.
+            two pairs of distributions, 200 to 50 replicates, three CPU hours; full: all four
+            pairs, 400 replicates, a day and more.
         seeds: Replicates, or None for what the size says.
         metrics: Which metrics; empty for those of the size.
         ns: Sample sizes; empty for those of the size.
@@ -61,7 +61,7 @@ class Calibration:
             "n": list(scale.ns),
             "d": list(scale.ds),
             "scenarios": list(scale.scenarios),
-            "replicates": scale.replicates,
+            "replicates": self._replicates,
             "threads": self.threads,
             "device": self.device,
         }
@@ -75,9 +75,9 @@ class Calibration:
         scale = self._scale
         _check(scale)
         return [
-            self._trial(*place, block)
-            for place in product(scale.ns, scale.ds, scale.scenarios)
-            for block in range(-(-scale.replicates // BLOCK))
+            self._trial(n, d, scenario, block)
+            for n, d, scenario in product(scale.ns, scale.ds, scale.scenarios)
+            for block in range(-(-scale.replicates_at(n) // BLOCK))
         ]
 
     def run(self, trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
@@ -97,7 +97,15 @@ class Calibration:
             scenarios=self.scenarios or scale.scenarios,
             replicates=scale.replicates if self.seeds is None else self.seeds,
             metrics=self.metrics or scale.metrics or _all_but(scale.without),
+            rarer=scale.rarer if self.seeds is None else {},
         )
+
+    @property
+    def _replicates(self) -> int | dict[str, int]:
+        """How often each cell is drawn: one number, or one for each sample size."""
+        scale = self._scale
+        each = {str(n): scale.replicates_at(n) for n in scale.ns}
+        return each if len(set(each.values())) > 1 else scale.replicates_at(scale.ns[0])
 
     @property
     def _metrics(self) -> list[str]:
@@ -110,7 +118,7 @@ class Calibration:
             "scenario": scenario,
             "n": str(n),
             "d": str(d),
-            "replicates": str(min(BLOCK, self._scale.replicates - block * BLOCK)),
+            "replicates": str(min(BLOCK, self._scale.replicates_at(n) - block * BLOCK)),
             "threads": str(self.threads),
             "device": self.device,
         }
