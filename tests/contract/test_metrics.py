@@ -23,7 +23,7 @@ NAMES = [
     "alpha-precision",
     "beta-recall",
 ]
-EXTRA = ["sliced-wasserstein:order=1", "c2st:classifier=knn"]
+EXTRA = ["sliced-wasserstein:order=1", "mind:directions=64", "c2st:classifier=knn"]
 DISTANCES = NAMES[:4]
 COUNTS = NAMES[4:8]
 

@@ -51,6 +51,7 @@ def test_the_truths_of_isotropic_normals_are_the_known_formulas():
     gap = s**2 + d * (math.sqrt(v) - 1) ** 2
     assert truth.frechet(real, fake) == pytest.approx(gap, rel=1e-9)
     assert truth.sliced(real, fake) == pytest.approx(gap / d, rel=1e-6)
+    assert truth.mind(real, fake) == pytest.approx(3 * gap, rel=1e-6)
 
     def rbf(shift, variance, sigma=1.5):
         wide = sigma**2 + variance

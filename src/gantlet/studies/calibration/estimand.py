@@ -28,6 +28,7 @@ _KNOWN: Mapping[str, Callable[[Mixture, Mixture], float]] = {
     "energy": truth.energy,
     "mmd": truth.rbf_at_median,
     "sliced-wasserstein": truth.sliced,
+    "mind": truth.mind,
 }
 
 

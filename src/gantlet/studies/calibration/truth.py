@@ -72,6 +72,11 @@ def sliced(real: Mixture, fake: Mixture) -> float:
     return total / float(weight.sum()) / u.shape[1]
 
 
+def mind(real: Mixture, fake: Mixture) -> float:
+    """Returns the Monge Inception Distance, ``3 d`` times the sliced one."""
+    return 3 * real.means.shape[1] * sliced(real, fake)
+
+
 def _discrepancy(kernel: Kernel, real: Mixture, fake: Mixture) -> float:
     def mean(one: Mixture, other: Mixture) -> float:
         pairs = product(one.parts(), other.parts())

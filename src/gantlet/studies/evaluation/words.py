@@ -18,6 +18,7 @@ MISSES = {
     "inception-score": "the real data, which it never sees; variety within classes",
     "kid": "copies of training samples; moments beyond the third",
     "max-sliced-wasserstein": "every difference but the one direction where it is largest",
+    "mind": "differences that few random directions see",
     "mmd": "differences much finer or wider than its kernel",
     "ms-ssim": "quality; and what kind of variety there is",
     "prd": "fine detail within its clusters",
