@@ -9,6 +9,7 @@ from gantlet.core.space import Space
 from gantlet.critics.causes import Causes
 from gantlet.critics.causes_images import (
     compressed,
+    fewer_tones,
     image_causes,
     mixed_halves,
     smoothed,
@@ -116,12 +117,22 @@ def test_side_effects_are_not_called_flaws():
     x = pictures(1200, 6)
     fake = image_causes(SPACE)[3].apply(x[600:], 0.5)  # less contrast: paler colours too
     sets = see(x[:600]), see(fake)
-    search = Search(permutations=199)
+    search = Search(permutations=999)
     plain = {f.naming.topic for f in list_flaws(*sets, search, rng=Rng(0)).flaws if f.naming}
     found = list_flaws(*sets, search, rng=Rng(0), causes=causes(x[:600])).flaws
     named = {f.naming.topic for f in found if f.naming}
     assert named == {"contrast"} < plain
     assert found[0].cause == "less contrast"
+
+
+def test_few_tones_are_told_from_noise_though_both_add_fine_detail():
+    x = pictures(1200, 8)
+    fake = fewer_tones(x[600:], 0.6)
+    assert torch.allclose(7 * fake, (7 * fake).round(), atol=1e-5), "eight tones"
+    sets = see(x[:600]), see(fake)
+    found = list_flaws(*sets, Search(permutations=999), rng=Rng(0), causes=causes(x[:600])).flaws
+    assert [f.cause for f in found if f.naming] == ["fewer tones"]
+    assert found[0].title == "too few tones or colours"
 
 
 def test_of_copies_one_is_kept():

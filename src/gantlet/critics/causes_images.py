@@ -29,6 +29,7 @@ def image_causes(space: Space) -> list[Cause]:
         _cause("blur", "fine detail", apply=lambda x, s: mixed(x, smoothed(x), s)),
         _cause("noise", "fine detail", apply=noisy),
         *_patterns(),
+        _cause("fewer tones", "colour count", apply=fewer_tones),
     ]
     if min(space.shape[1:]) >= _BLOCKS:
         found.append(_cause("compression", "block edges", apply=compressed))
@@ -67,6 +68,12 @@ def noisy(x: Tensor, strength: float) -> Tensor:
     drawn = torch.rand(x.shape, generator=Rng(0).stream("causes/noise"), dtype=x.dtype)
     reach = 1.2 * math.pow(strength, 1.5)
     return (x + reach * (drawn.to(x.device) - 0.5)).clamp(0, 1)
+
+
+def fewer_tones(x: Tensor, strength: float) -> Tensor:
+    """Returns images of which each channel is rounded to a number of tones, from 64 down to 2."""
+    steps = round(math.pow(2, 6 - 5 * strength)) - 1
+    return (x * steps).round() / steps
 
 
 def compressed(x: Tensor, strength: float) -> Tensor:

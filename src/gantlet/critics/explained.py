@@ -11,6 +11,8 @@ from gantlet.critics.causes import GRID, Cause, Causes, Strengths
 
 # An explanation need not be exact: damages of one kind differ.
 _SLACK, _FLOOR = 0.08, 0.04
+# What follows from almost anything must only not speak against it.
+_LOOSE = 0.35
 # What a cause must explain, in squared deviations of what is unexplained.
 _WORTH = 12.0
 _MOST = 8
@@ -95,7 +97,8 @@ class _Fit:
 
     def __init__(self, shift: Tensor, error: Tensor, scale: Tensor, causes: Causes) -> None:
         self._shift, self._scale, self._causes = shift, scale, causes
-        self._spread = (error**2 + (_SLACK * shift) ** 2 + _FLOOR**2).sqrt()
+        slack = torch.where(causes.before.probes.follows(), _LOOSE, _SLACK)
+        self._spread = (error**2 + (slack * shift) ** 2 + _FLOOR**2).sqrt()
         self._known: dict[tuple[tuple[str, float], ...], Tensor] = {(): torch.zeros_like(shift)}
         names = [word.topic for word in causes.before.probes.words]
         self._own = {

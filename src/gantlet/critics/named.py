@@ -21,6 +21,8 @@ _RIDGE = 1e-3
 _KNOWN = 3.0
 # An explanation may be wrong by this share of what it says that damages do.
 _WRONG = 0.4
+# And by this share where a measurement follows from almost any damage.
+_WRONGER = 1.0
 # Standard errors.
 _CHANCE = 1.5
 _SIDES = ("real", "fake")
@@ -94,7 +96,8 @@ def by_probes(
 def told(halves: Halves, known: Explanation) -> Tensor:
     """Returns whether each measurement differs by more than the explanation may be wrong."""
     left = halves.seek.shift() - known.moved
-    return left.abs() > _WRONG * known.most()
+    share = torch.where(halves.words.follows(), _WRONGER, _WRONG)
+    return left.abs() > share * known.most()
 
 
 def _caused(halves: Halves, known: Explanation) -> list[_Suspect]:
@@ -112,7 +115,10 @@ def _caused(halves: Halves, known: Explanation) -> list[_Suspect]:
 
 
 def _others(halves: Halves, known: Explanation, smallest: float) -> list[_Suspect]:
-    """Returns what no damage explains, each given what was found before."""
+    """Returns what no damage explains, each given what was found before.
+
+    Last what follows from almost any flaw, where those before it do not let expect it.
+    """
     seek, judge = (_less(z, known.moved) for z in (halves.seek, halves.judge))
     allowed = told(halves, known)
     allowed[-1] = False  # repeats are judged by themselves
@@ -120,16 +126,19 @@ def _others(halves: Halves, known: Explanation, smallest: float) -> list[_Suspec
         allowed &= ~own
     # What chance does to most measurements would only make Holm's procedure stricter.
     chance = _CHANCE * (1 / len(seek.real) + 1 / len(seek.fake)) ** 0.5
-    picked = pick(seek, allowed, max(smallest, chance))
+    least = max(smallest, chance)
+    follows = halves.words.follows()
+    picked = pick(seek, allowed & ~follows, least)
+    picked = pick(seek, allowed & follows, least, picked)
     return [
         _Suspect(column=j, alone=_without(seek, judge, picked[:i]).column(j))
         for i, j in enumerate(picked)
     ]
 
 
-def pick(z: Pair, allowed: Tensor, smallest: float) -> list[int]:
-    """Returns the allowed columns that differ on the first half, each given those before it."""
-    picked: list[int] = []
+def pick(z: Pair, allowed: Tensor, smallest: float, before: Sequence[int] = ()) -> list[int]:
+    """Returns ``before`` and the allowed columns that differ, each given those before it."""
+    picked = list(before)
     while len(picked) < z.real.shape[1]:
         strength = agreed(z.shift(), _without(z, z, picked).shift()) * allowed
         strength[picked] = 0

@@ -35,6 +35,7 @@ class Namer:
         self, halves: Halves, permutations: int, rng: Rng, told: Tensor | None = None
     ) -> None:
         self._words, self._values = halves.words.words, halves.judge
+        self._follows = halves.words.follows()
         self._shift = halves.judge.shift()
         self._p = p_values(
             halves.judge.real,
@@ -86,12 +87,18 @@ class Namer:
         probes = torch.cat([z - z.mean(0) for z in (own.real, own.fake)])
         both = torch.stack([_agreement(probes, v) for v in (values, scores)]).abs().amax(0)
         both = both * (self._p <= 0.05 / len(self._words))
-        j = int(both.argmax())
-        agreement = correlation(float(both[j]), len(probes))
-        if agreement.low is None or agreement.low < _EXPLAINS:
+        first, last = (
+            self._named(both * own, len(probes)) for own in (~self._follows, self._follows)
+        )
+        return first or last
+
+    def _named(self, agreement: Tensor, n: int) -> Naming | None:
+        j = int(agreement.argmax())
+        found = correlation(float(agreement[j]), n)
+        if found.low is None or found.low < _EXPLAINS:
             return None
         word = self._words[j]
-        return Naming(probe=word.name, topic=word.topic, agreement=agreement)
+        return Naming(probe=word.name, topic=word.topic, agreement=found)
 
 
 def correlation(r: float, n: int) -> Estimate:

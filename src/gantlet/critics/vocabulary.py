@@ -115,6 +115,13 @@ IMAGE_WORDS = _by_name(
         _word("hue axis", "wrong hues", "wrong hues", "colour"),
         _word("hue diagonal", "wrong hues", "wrong hues", "colour"),
         _word("colour agreement", "colours that do not go together", "colours too much alike"),
+        _word(
+            "coarse structure", "large shapes too weak", "large shapes too strong", follows=True
+        ),
+        _word("edge density", "too few edges", "too many edges", follows=True),
+        _word(
+            "colour count", "too few tones or colours", "too many tones or colours", follows=True
+        ),
     ]
 )
 """By the name of the measurement."""

@@ -10,6 +10,8 @@ _BLOCK = 8  # of JPEG files
 # Noise of single pixels does not matter to how colours go together.
 _COARSE = 8
 _IMAGES = 1024  # that are measured together
+# Tones that are told apart in each colour, and the lowest frequencies, in cycles a pixel.
+_TONES, _LOWEST = 32, 0.1
 
 
 def image_probes(x: Tensor) -> dict[str, Tensor]:
@@ -29,12 +31,16 @@ def _measured(x: Tensor) -> dict[str, Tensor]:
         "brightness": luma.mean((1, 2)),
         "contrast": (coarse.std(1) + _TINY).log(),
         "fine detail": fine_detail(luma),
+        "edge density": edge_density(luma),
+        "colour count": colour_count(x),
         "mirror symmetry": _agreement(luma.flatten(1), luma.flip(2).flatten(1)),
         **_nyquist(luma),
     }
     if min(luma.shape[1:]) >= 2 * _BLOCK:
         found["block edges"] = block_edges(luma)
     found["middle seam"] = _seam(luma)
+    if min(luma.shape[1:]) * _LOWEST > 1:
+        found["coarse structure"] = coarse_structure(luma)
     return found | (_colour(x, coarse) if x.shape[1] == 3 else {})
 
 
@@ -43,15 +49,50 @@ def fine_detail(luma: Tensor) -> Tensor:
 
     A ratio, so that contrast does not matter; the frequencies of checkerboards are left out.
     """
+    fy, fx = _frequencies(luma)
+    is_edge = ((fy == 0.5) & ((fx == 0) | (fx == 0.5))) | ((fx == 0.5) & (fy == 0))
+    return _beside_middle(luma, ((fy**2 + fx**2).sqrt() > 0.35) & ~is_edge)
+
+
+def coarse_structure(luma: Tensor) -> Tensor:
+    """Returns the log ratio of amplitudes below 0.1 cycles a pixel, zero left out, to the same."""
+    fy, fx = _frequencies(luma)
+    radius = (fy**2 + fx**2).sqrt()
+    return _beside_middle(luma, (radius > 0) & (radius < _LOWEST))
+
+
+def edge_density(luma: Tensor) -> Tensor:
+    """Returns the share of pixels that differ from the next by more than the image's deviation.
+
+    In units of the deviation, so that contrast does not matter; next down or to the right.
+    """
+    least = luma.flatten(1).std(1)[:, None, None] + _TINY
+    across, down = luma.diff(dim=2)[:, :-1].abs(), luma.diff(dim=1)[:, :, :-1].abs()
+    found: Tensor = (torch.maximum(across, down) > least).double().mean((1, 2))
+    return found
+
+
+def colour_count(x: Tensor) -> Tensor:
+    """Returns the log of how many colours an image has, 32 tones of each channel told apart."""
+    tones = (x.flatten(2) * _TONES).floor().clamp(0, _TONES - 1)
+    place = _TONES ** torch.arange(x.shape[1], device=x.device)
+    code = (tones * place[:, None]).sum(1).sort(1).values
+    return (1.0 + (code.diff(dim=1) > 0).sum(1)).double().log()
+
+
+def _frequencies(luma: Tensor) -> tuple[Tensor, Tensor]:
     h, w = luma.shape[1:]
-    power = torch.fft.fft2(luma).abs() ** 2 / (h * w)
     fy, fx = (torch.fft.fftfreq(k, device=luma.device).abs() for k in (h, w))
-    radius = (fy[:, None] ** 2 + fx**2).sqrt()
-    is_edge = ((fy == 0.5)[:, None] & ((fx == 0) | (fx == 0.5))) | (
-        (fx == 0.5) & (fy == 0)[:, None]
-    )
-    high, middle = (radius > 0.35) & ~is_edge, (radius >= 0.1) & (radius <= 0.25)
-    ratio: Tensor = (power[:, high].mean(1) + _TINY**2) / (power[:, middle].mean(1) + _TINY**2)
+    return fy[:, None], fx[None]
+
+
+def _beside_middle(luma: Tensor, band: Tensor) -> Tensor:
+    """Returns the log ratio of amplitudes in a band to those of 0.1 to 0.25 cycles a pixel."""
+    fy, fx = _frequencies(luma)
+    radius = (fy**2 + fx**2).sqrt()
+    power = torch.fft.fft2(luma).abs() ** 2 / luma[0].numel()
+    middle = power[:, (radius >= 0.1) & (radius <= 0.25)].mean(1)
+    ratio: Tensor = (power[:, band].mean(1) + _TINY**2) / (middle + _TINY**2)
     return ratio.log() / 2
 
 

@@ -20,12 +20,15 @@ class Word:
         less: What fakes are called whose measurements are too low.
         more: What fakes are called whose measurements are too high.
         topic: Words of one topic are one flaw: the two axes of a colour cast.
+        follows: Whether it follows from almost any other flaw. It is then a flaw by itself only
+            beyond what the others let expect, and names a direction only where no other word does.
     """
 
     name: str
     less: str
     more: str
     topic: str
+    follows: bool = False
 
 
 @final
@@ -46,14 +49,19 @@ class Probes:
         both = torch.cat([self.values, other.values], 1)
         return Probes(words=(*self.words, *other.words), values=both)
 
+    def follows(self) -> Tensor:
+        """Returns which measurements follow from almost any flaw, shape ``(len(words),)``."""
+        flags = [word.follows for word in self.words]
+        return torch.tensor(flags, dtype=torch.bool, device=self.values.device)
+
     def at(self, places: Tensor) -> "Probes":
         """Returns those of some of the samples."""
         return Probes(words=self.words, values=self.values[places])
 
 
-def word(name: str, less: str, more: str, topic: str = "") -> Word:
+def word(name: str, less: str, more: str, topic: str = "", *, follows: bool = False) -> Word:
     """Returns a word that is a topic of its own, unless another one is given."""
-    return Word(name=name, less=less, more=more, topic=topic or name)
+    return Word(name=name, less=less, more=more, topic=topic or name, follows=follows)
 
 
 def probes(measured: Mapping[Word, Tensor]) -> Probes:
