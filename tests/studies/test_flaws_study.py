@@ -15,6 +15,7 @@ from gantlet.studies.evaluation.sets import Asked
 from gantlet.studies.flaws import FindFlaws
 from gantlet.studies.flaws.shown import ranking, spectrum
 from gantlet.studies.flaws.tables import Listed, shared_table, sharers
+from gantlet.studies.flaws.verdicts import verdicts
 
 
 def size(value, half=0.1):
@@ -75,3 +76,18 @@ def test_sets_need_names_that_differ(tmp_path):
         files.append(f"npy:path={tmp_path}/{folder}/x.npy")
     with pytest.raises(gantlet.UserError, match=r"Two sets are called 'x.npy'. Give each a name"):
         FindFlaws(asked=Asked(fakes=tuple(files), real=files[0], train=None)).trials()
+
+
+@pytest.mark.parametrize(("low", "warns"), [(0.95, True), (0.48, False)])
+def test_an_empty_list_warns_where_a_critic_tells_the_sets_apart(low, warns):
+    told = Estimate(value=low + 0.02, low=low, high=low + 0.04, n=400, method="m")
+    found = Listed(
+        name="A",
+        flaws=[],
+        stopped="the next direction is not significant",
+        scores={"told by a linear critic": told},
+        note="",
+    )
+    (only,) = verdicts(found, {"smallest": 0.2})
+    assert "nothing significant of at least 0.2" in only.claim
+    assert ("something differs" in only.because) == warns

@@ -96,7 +96,7 @@ def _spectra(k: int, shown: Mapping[str, Tensor]) -> Iterator[Block]:
     if spectra is None:
         return
     x = list(map(float, range(1, spectra.shape[1])))
-    names = ("fakes that have it most", "fakes that have it least", "real samples")
+    names = ("fakes: most", "fakes: least", "real samples")
     yield Lines(
         title="Spectrum",
         x_label="frequency, cycles an image",

@@ -15,7 +15,8 @@ def verdicts(found: Listed, search: Mapping[str, Any]) -> Iterator[Verdict]:
         yield Verdict(
             claim=f"{found.name}: nothing significant of at least {smallest:g} standard "
             "deviations was found.",
-            because=f"{_told(found)}; {found.stopped}.{_power(found)}",
+            because=f"A linear critic tells {_told(found)} of held-out samples right"
+            f"{_unlisted(found)}; {found.stopped}.{_power(found)}",
         )
         return
     first, size = found.flaws[0], found.number(1, "size")
@@ -30,19 +31,27 @@ def verdicts(found: Listed, search: Mapping[str, Any]) -> Iterator[Verdict]:
         rest = "; ".join(f["title"] for f in found.flaws[1:])
         yield Verdict(claim=f"{found.name}: further flaws, the largest first: {rest}.")
     left = found.number(len(found.flaws), "still told")
+    known, they = ("this", "it") if len(found.flaws) == 1 else ("these", "all of them")
     yield Verdict(
-        claim=f"{found.name}: beyond these {len(found.flaws)}, nothing significant of at least "
-        f"{smallest:g} standard deviations was found."
+        claim=f"{found.name}: beyond {known}, nothing significant of at least {smallest:g} "
+        "standard deviations was found."
         if "were looked at" not in found.stopped
         else f"{found.name}: the search ended early: {found.stopped}.",
-        because=f"A critic blind to all of them still tells {text(left)} of held-out samples "
-        f"right ({_told(found)} before); {found.stopped}.{_power(found)}",
+        because=f"A critic blind to {they} still tells {text(left)} of held-out samples right "
+        f"({_told(found)} before); {found.stopped}.{_power(found)}",
     )
 
 
 def _told(found: Listed) -> str:
-    total = found.scores["told by a linear critic"]
-    return f"a linear critic tells {text(total)} of held-out samples right"
+    return text(found.scores["told by a linear critic"])
+
+
+def _unlisted(found: Listed) -> str:
+    """Returns what it means if a critic tells sets apart in which no flaw was found."""
+    low = found.scores["told by a linear critic"].low
+    if low is None or low <= 0.5:
+        return ""
+    return ", so something differs that no measurement and no single direction shows"
 
 
 def _power(found: Listed) -> str:
