@@ -5,7 +5,7 @@ import torch
 
 from gantlet.core.measure import TrainMetric
 from gantlet.core.rng import Rng
-from gantlet.metrics.fld import Fld, log_mixture, variances
+from gantlet.metrics.fld import Fld, log_mixtures, variances
 
 
 def draw(n=400, d=6, seed=0):
@@ -24,7 +24,11 @@ def test_log_density_of_a_mixture():
         for c, v in zip(centres, variance, strict=True)
     ]
     expected = torch.stack(parts).logsumexp(0) - math.log(3)
-    assert log_mixture(x, centres, variance).numpy() == pytest.approx(expected.numpy())
+    found = log_mixtures(x, centres, variance, torch.tensor([0, 1, 0]))
+    assert found[0].numpy() == pytest.approx(expected.numpy())
+    assert found[1].numpy() == pytest.approx(parts[1].numpy()), "without the fold of two"
+    two = torch.stack([parts[0], parts[2]]).logsumexp(0) - math.log(2)
+    assert found[2].numpy() == pytest.approx(two.numpy())
 
 
 def test_one_centre_gets_the_variance_about_it():
@@ -36,15 +40,32 @@ def test_one_centre_gets_the_variance_about_it():
 def test_fitted_widths_are_a_maximum_of_the_likelihood():
     x, centres = draw(150), draw(10, seed=1)
     best = variances(centres, x)
-    here = float(log_mixture(x, centres, best).sum())
+    fold = torch.arange(10) % 2
+    here = float(log_mixtures(x, centres, best, fold)[0].sum())
     for factor in (0.97, 1.03):
-        assert float(log_mixture(x, centres, best * factor).sum()) < here
+        assert float(log_mixtures(x, centres, best * factor, fold)[0].sum()) < here
 
 
 def test_a_perfect_model_scores_about_zero():
     found = [judge(draw(seed=s), draw(seed=100 + s), draw(seed=200 + s)).value for s in range(12)]
     values = torch.tensor(found)
     assert abs(float(values.mean())) < 4 * float(values.std()) / 12**0.5 + 0.3
+
+
+@pytest.mark.parametrize("more", [1, 8])
+def test_the_interval_is_as_wide_as_new_samples_and_thinnings_ask_for(more):
+    train = draw(100 * more, seed=999)
+    found = [
+        Fld().judge(
+            draw(100, seed=s), draw(100, seed=500 + s), train=train, rng=Rng(s).stream("m")
+        )
+        for s in range(60)
+    ]
+    values = torch.tensor([e.value for e in found])
+    held = sum(e.low <= float(values.mean()) <= e.high for e in found)
+    assert held >= 53, "at 95 % fewer are drawn once in a hundred times"
+    width = sum(e.half_width for e in found) / len(found) / (2 * float(values.std()))
+    assert 0.85 < width < 1.5
 
 
 def test_flaws_cost():

@@ -12,15 +12,15 @@ from gantlet.core.measure import Sees
 from gantlet.core.spec import Between
 from gantlet.metrics.blocks import blocks, squared_distances
 from gantlet.metrics.inputs import checked
-from gantlet.metrics.intervals import Variance, around
+from gantlet.metrics.intervals import Variance, around, total
+from gantlet.metrics.jackknife import folds, jackknife
 
 _STEPS = 30
 # The smallest variance of a centre, over that where all begin; copies would send it to zero.
 _FLOOR = 1e-3
 _METHOD = (
-    "mixtures of {} centres; mean over {} real samples, Student's t: how the fake and training "
-    "samples were drawn is not in the interval, which is too narrow: it held 58 to 88 % in "
-    "simulations"
+    "mixtures of {} centres; mean over {} real samples; interval from those and, by block "
+    "jackknife of the centres at their widths, from the fake samples; for this training set"
 )
 
 
@@ -69,28 +69,64 @@ class Fld:
                 f"{len(x)}, {len(y)} and {len(t)}",
                 better=self.better,
             )
+        left_out = 1 - 2 * k / len(t)
         x, y, t = _standard(x.double(), _drawn(y, k, rng), _drawn(t, 2 * k, rng))
-        worse = feature_likelihood(x, y, t) * 100 / x.shape[1]
-        variance = Variance.of_squares(float(worse.var()) / len(worse), len(worse) - 1)
-        method = _METHOD.format(k, len(x))
-        found = around(float(worse.mean()), variance, n=len(x), method=method)
+        fold = folds(k, rng=rng, device=x.device)
+        likelihoods = Likelihoods(x, fold, unit=50 / x.shape[1])
+        worse, variance = likelihoods.compare(y, t[:k], t[k:], left_out)
+        found = around(worse, variance, n=len(x), method=_METHOD.format(k, len(x)))
         return found.named(unit=self.unit, better=self.better)
 
 
-def feature_likelihood(real: Tensor, fake: Tensor, train: Tensor) -> Tensor:
-    """Returns by how many nats the fake samples explain each real one worse than training ones do.
+@final
+class Likelihoods:
+    """The log density of real samples under mixtures, and what single centres do to it.
 
     Args:
         real: Float64, shape ``(n, d)``.
-        fake: Float64, shape ``(k, d)``.
-        train: Float64, shape ``(2 k, d)``.
+        fold: The fold of each of the ``k`` centres that a mixture has.
+        unit: What a log density in nats is multiplied with.
     """
-    a, b = train[: len(fake)], train[len(fake) :]
 
-    def fitted(centres: Tensor, to: Tensor) -> Tensor:
-        return log_mixture(real, centres, variances(centres, to))
+    def __init__(self, real: Tensor, fold: Tensor, unit: float) -> None:
+        self._real, self._fold, self._unit = real, fold, unit
 
-    return (fitted(a, b) + fitted(b, a) - fitted(fake, a) - fitted(fake, b)) / 2
+    def compare(
+        self, fake: Tensor, a: Tensor, b: Tensor, left_out: float
+    ) -> tuple[float, Variance]:
+        """Returns how much worse fakes explain the real samples, and its variance.
+
+        Args:
+            fake: Centres, float64, shape ``(k, d)``.
+            a: Half of the training samples, likewise.
+            b: The other half.
+            left_out: The share of the training set that is in neither: where it is all in, which
+                half a sample is in cancels to first order.
+        """
+        of_a, of_b = self._under(a, b), self._under(b, a)
+        of_fake = self._under(fake, a) + self._under(fake, b)
+        worse = of_a[0] + of_b[0] - of_fake[0]
+        n = len(worse)
+        drawn = [self._of_centres(z) for z in (of_a, of_b)]
+        parts = [
+            Variance.of_squares(float(worse.var()) / n, n - 1),
+            self._of_centres(of_fake),
+            *(Variance(left_out * v.value, left_out**2 * v.noise) for v in drawn),
+        ]
+        return float(worse.mean()), total(parts)
+
+    def _under(self, centres: Tensor, fitted_to: Tensor) -> Tensor:
+        variance = variances(centres, fitted_to)
+        return self._unit * log_mixtures(self._real, centres, variance, self._fold)
+
+    def _of_centres(self, found: Tensor) -> Variance:
+        """Returns the variance of a mean log density over what its centres may be.
+
+        Their widths stay as they are: these are where the likelihood is largest, so that it
+        changes only to second order with them.
+        """
+        means = found.mean(1)
+        return jackknife(means[0], means[1:], self._fold).variance
 
 
 def variances(centres: Tensor, x: Tensor) -> Tensor:
@@ -113,13 +149,32 @@ def variances(centres: Tensor, x: Tensor) -> Tensor:
     return found
 
 
-def log_mixture(x: Tensor, centres: Tensor, variance: Tensor) -> Tensor:
-    """Returns the log density of ``x``, shape ``(n, d)``, in nats, shape ``(n,)``."""
+def log_mixtures(x: Tensor, centres: Tensor, variance: Tensor, fold: Tensor) -> Tensor:
+    """Returns the log density of ``x`` under all centres, then without each fold of them.
+
+    In nats, shape ``(1 + folds, n)``.
+
+    Args:
+        x: Shape ``(n, d)``.
+        centres: Shape ``(k, d)``.
+        variance: Of each centre, shape ``(k,)``.
+        fold: Of each centre, shape ``(k,)``.
+    """
     parts = [
-        _log_parts(squared_distances(x[block], centres), variance, x.shape[1]).logsumexp(1)
+        _by_fold(squared_distances(x[block], centres), variance, x.shape[1], fold)
         for block in blocks(len(x), len(centres))
     ]
-    return torch.cat(parts) - math.log(len(centres))
+    each = torch.cat(parts, 1)
+    sizes = fold.bincount().to(each)
+    kept = ~torch.eye(len(sizes), dtype=torch.bool, device=x.device)
+    every = torch.ones_like(kept[:1])
+    return torch.stack([each[k].logsumexp(0) - sizes[k].sum().log() for k in (*every, *kept)])
+
+
+def _by_fold(distances: Tensor, variance: Tensor, d: int, fold: Tensor) -> Tensor:
+    """Returns the log of the summed density of the centres of each fold, ``(folds, n)``."""
+    each = _log_parts(distances, variance, d)
+    return torch.stack([each[:, fold == f].logsumexp(1) for f in range(int(fold.max()) + 1)])
 
 
 def _log_parts(distances: Tensor, variance: Tensor, d: int) -> Tensor:
