@@ -119,20 +119,29 @@ def _share(found: ByMetric) -> str:
 def _each(found: ByMetric) -> Iterator[Verdict]:
     for metric, group in found.items():
         covers = [c for c in group if c.judgement == "covers"]
-        others = [c for c in group if c.judgement != "covers"]
         where = f"in {len(covers)} of {len(group)} cells" if len(group) > 1 else ""
         if covers:
             claim = f"{metric}: covers {RANGE} {where}".rstrip() + "."
         else:
             claim = f"{metric}: does not cover {RANGE} in any of {len(group)} cells."
-        told = "; ".join(
-            f"{c.judgement} at {c.place} ({shown(c.held) if c.held.value is not None else c.why})"
-            for c in others
-        )
         over_all = pooled(group)
         because = f"Over all cells {shown(over_all)}: {judged(over_all)}. " * (len(group) > 1)
-        because += f"{told[:1].upper()}{told[1:]}." if told else ""
-        yield Verdict(claim=claim, because=because.strip())
+        yield Verdict(claim=claim, because=(because + _elsewhere(group)).strip())
+
+
+def _elsewhere(group: Sequence[Cell]) -> str:
+    """Returns in words where the intervals of a metric do not cover; chance is only counted."""
+    told = [
+        f"{c.judgement} at {c.place} ({shown(c.held)})"
+        for c in group
+        if c.judgement in ("too wide", "too narrow")
+    ]
+    if near := sum(c.judgement == "near" for c in group):
+        told.append(f"near in {near}")
+    if none := [c for c in group if c.judgement == "no interval"]:
+        told.append(f"no interval in {len(none)}, as at {none[0].place} ({none[0].why})")
+    words = "; ".join(told)
+    return f"{words[:1].upper()}{words[1:]}." if words else ""
 
 
 def _unbiased(found: ByMetric) -> Iterator[Verdict]:
