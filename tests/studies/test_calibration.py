@@ -22,6 +22,7 @@ from gantlet.exec.api import conduct, load_report
 from gantlet.metrics.energy import Energy
 from gantlet.report.blocks import Section
 from gantlet.report.markdown import table as as_markdown
+from gantlet.store.run import Run
 from gantlet.studies.calibration import Calibration, truth
 from gantlet.studies.calibration.answer import _caveats
 from gantlet.studies.calibration.cells import Cell, cells, judged, pooled
@@ -216,8 +217,6 @@ def test_the_study_resumes_and_repeats(tmp_path):
 
 
 def test_the_same_samples_are_seen_whatever_else_is_measured(tmp_path):
-    from gantlet.store.run import Run
-
     shared = {"ns": (30,), "ds": (3,), "scenarios": ("equal",), "seeds": 4}
     values = []
     for wanted in (("energy",), ("kid", "energy")):
@@ -246,6 +245,32 @@ def test_the_rated_classifier_is_the_one_that_the_metric_trains():
     assert 0.3 < truth_of_it < 0.7
 
 
+def test_the_truth_along_a_found_direction_is_that_of_the_two_normals(tmp_path):
+    """Real N(0, I), fake N(m, diag v): along u the means lie m.u apart, the widths |u sqrt v|."""
+    real, fake = SCENARIOS["spread"].draw(6)
+    u = torch.nn.functional.normalize(torch.arange(1.0, 7).double(), dim=0)
+    apart = float((fake.means[0] - real.means[0]) @ u)
+    widths = [float((m.variances[0] @ u.square()).sqrt()) for m in (real, fake)]
+    expected = apart**2 + (widths[0] - widths[1]) ** 2
+    assert float(truth.along(real, fake, u[:, None])) == pytest.approx(expected, rel=1e-6)
+
+    study = Calibration(
+        metrics=("max-sliced-wasserstein",), ns=(60,), ds=(6,), scenarios=("spread",), seeds=3
+    )
+    run = Run(tmp_path / "run")
+    conduct(study, run.path)
+    (cell,) = cells([run.outcome(t) for t in study.trials()], run)
+    assert cell.estimand == "direction"
+    assert len(set(cell.truth.tolist())) == 3, "each replicate finds a direction of its own"
+    rng = Rng(2)
+    x, y = real.sample(60, s := rng.stream("spread:n=60,d=6")), fake.sample(60, s)
+    metric = metrics.make("max-sliced-wasserstein")
+    name = metrics.resolve("max-sliced-wasserstein")
+    found, u = metric.directed(x, y, rng=Rng(2).stream(name))
+    assert float(cell.value[2]) == found.estimate.value
+    assert float(cell.truth[2]) == pytest.approx(float(truth.along(real, fake, u[:, None])))
+
+
 def test_the_gate_is_the_one_that_was_asked_for():
     gate = SCALES["gate"]
     assert (gate.ns, gate.ds, gate.replicates) == ((1000,), (64,), 400)
@@ -272,6 +297,8 @@ def test_what_is_estimated_follows_from_the_metric():
     assert estimand("kid") == "distributions"
     assert estimand("c2st:classifier=knn") == "classifier"
     assert estimand("precision") == "mean"
+    assert estimand("max-sliced-wasserstein") == "direction"
+    assert estimand("max-sliced-wasserstein:order=1") == "mean"
     assert estimand("sliced-wasserstein:order=1") == "mean", "truths are those of the defaults"
 
 

@@ -61,10 +61,20 @@ class MaxSlicedWasserstein(Paired):
         Raises:
             UserError: If the features cannot be compared.
         """
+        return self.directed(real, fake, rng=rng)[0]
+
+    def directed(
+        self, real: Tensor, fake: Tensor, *, rng: torch.Generator
+    ) -> tuple[Detailed, Tensor | None]:
+        """Returns what ``detail`` does, and the direction, shape ``(d,)``; None if not sought.
+
+        Raises:
+            UserError: If the features cannot be compared.
+        """
         x, y = about_zero(*pair(real, fake))
         if reason := too_few(x, y, 4):
             missing = Estimate.missing(reason, better=self.better)
-            return Detailed(missing, x.new_zeros(len(x)), Variance(0.0))
+            return Detailed(missing, x.new_zeros(len(x)), Variance(0.0)), None
         (seek_x, judge_x), (seek_y, judge_y) = _halves(len(x), rng), _halves(len(y), rng)
         u, seen = max_sliced_direction(
             *(x[seek_x.to(x.device)], y[seek_y.to(y.device)]),
@@ -85,7 +95,7 @@ class MaxSlicedWasserstein(Paired):
         # Samples of the search add nothing to the number, the others the more.
         adds = x.new_zeros(len(x))
         adds[judge_x] = found.of_real * (len(x) / len(judge_x))
-        return Detailed(made, adds, found.rest(found.variance))
+        return Detailed(made, adds, found.rest(found.variance)), u
 
 
 def max_sliced_direction(

@@ -10,14 +10,16 @@ from gantlet.core.spec import Spec
 from gantlet.studies.calibration import truth
 from gantlet.studies.calibration.scenarios import SCENARIOS, Mixture
 
-Estimand = Literal["distributions", "classifier", "mean"]
+Estimand = Literal["distributions", "classifier", "direction", "mean"]
 """``distributions``: a number of the two distributions, whatever the sample size. ``classifier``:
-how often the classifier that was trained is right on new samples. ``mean``: the mean over all
-samples of this size, for metrics whose value depends on the size."""
+how often the classifier that was trained is right on new samples. ``direction``: how far the two
+distributions lie apart along the direction that was found. ``mean``: the mean over all samples of
+this size, for metrics whose value depends on the size."""
 
 WORDS: Mapping[Estimand, str] = {
     "distributions": "the distance of the two distributions, without sampling",
     "classifier": "the accuracy of each trained classifier on new samples",
+    "direction": "the distance along each direction that was found, without sampling",
     "mean": "its own mean over the replicates: other sizes have other values",
 }
 
@@ -39,6 +41,8 @@ def estimand(metric: str) -> Estimand:
         return "classifier"
     # Truths are those of the default options.
     is_default = metrics.make(name) == metrics.make(metric)
+    if name == "max-sliced-wasserstein" and is_default:
+        return "direction"
     return "distributions" if name in _KNOWN and is_default else "mean"
 
 

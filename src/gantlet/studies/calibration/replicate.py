@@ -19,13 +19,15 @@ from gantlet.core.trial import Outcome, Trial
 from gantlet.features.frozen import exactly
 from gantlet.metrics import c2st
 from gantlet.metrics.c2st import C2st
+from gantlet.metrics.max_sliced import MaxSlicedWasserstein
 from gantlet.metrics.paired import Detailed
 from gantlet.metrics.together import detail_all
 from gantlet.store.run import TrialFolder
 from gantlet.studies.base import Watch
-from gantlet.studies.calibration.estimand import population
+from gantlet.studies.calibration.estimand import estimand, population
 from gantlet.studies.calibration.plan import BLOCK
 from gantlet.studies.calibration.scenarios import SCENARIOS, Mixture
+from gantlet.studies.calibration.truth import along
 from gantlet.studies.calibration.views import view
 from gantlet.studies.contest import threads
 
@@ -38,6 +40,8 @@ COLUMNS = ("value", "low", "high", "truth")
 Replicate: TypeAlias = Mapping[str, tuple[Estimate, float]]
 """Estimate and truth of each metric."""
 
+# What these find on the samples decides what they estimate.
+_Learned = (C2st, MaxSlicedWasserstein)
 # New samples of either kind that rate a trained classifier, and how many are rated at once.
 _NEW, _AT_ONCE = 12_000, 250
 
@@ -100,14 +104,26 @@ class _Experiment:
             if not group:
                 continue
             x, y, z = (view(s, sees) for s in (real, fake, self.train))
-            others = {m: made for m, made in group.items() if not isinstance(made, C2st)}
+            others = {m: made for m, made in group.items() if not isinstance(made, _Learned)}
             measured = detail_all(others, x, y, train=z, rng=Rng(seed, self.device))
             found |= {m: (_estimate(e), self.known[m]) for m, e in measured.items()}
         for m, made in self.wanted.items():
             if isinstance(made, C2st):
                 new = self._pair(_NEW, rng.stream(f"{self.place}/new"))
                 found[m] = _classified(made, (real, fake), new, Rng(seed, self.device))
+            elif isinstance(made, MaxSlicedWasserstein):
+                drawn = Rng(seed, self.device).stream(m)
+                found[m] = self._directed(m, made.directed(real, fake, rng=drawn))
         return {m: found[m] for m in self.wanted}
+
+    def _directed(
+        self, metric: str, made: tuple[Detailed, Tensor | None]
+    ) -> tuple[Estimate, float]:
+        """Returns what was measured, and the distance of the distributions along the direction."""
+        detailed, u = made
+        if u is None or estimand(metric) != "direction":
+            return detailed.estimate, math.nan
+        return detailed.estimate, float(along(self.real, self.fake, u[:, None].cpu()))
 
     def _pair(self, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         drawn = self.real.sample(n, rng), self.fake.sample(n, rng)

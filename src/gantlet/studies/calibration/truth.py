@@ -63,13 +63,22 @@ def sliced(real: Mixture, fake: Mixture) -> float:
     """
     is_normal = len(real.weights) == len(fake.weights) == 1
     u = _rotations(real.means.shape[1], _DIRECTIONS if is_normal else _FEWER)
+    return float(torch.cat([along(real, fake, b) for b in torch.split(u, 256, dim=1)]).mean())
+
+
+def along(real: Mixture, fake: Mixture, u: Tensor) -> Tensor:
+    """Returns the squared Wasserstein distance along each unit vector, shape ``(l,)``.
+
+    Args:
+        real: The one distribution.
+        fake: The other one.
+        u: Directions, float64, shape ``(d, l)``.
+    """
     z = torch.linspace(-6, 6, _QUANTILES, dtype=torch.float64)
     weight = torch.exp(-z.square() / 2)
-    total = 0.0
-    for block in torch.split(u, 256, dim=1):
-        gap = _quantiles(real, block, z) - _quantiles(fake, block, z)
-        total += float((gap.square() @ weight).sum())
-    return total / float(weight.sum()) / u.shape[1]
+    gap = _quantiles(real, u, z) - _quantiles(fake, u, z)
+    cost: Tensor = gap.square() @ weight / weight.sum()
+    return cost
 
 
 def mind(real: Mixture, fake: Mixture) -> float:
