@@ -14,7 +14,7 @@ PAGES = {
     "mnist": "mnist_results",
     "ais-small": "ais_results",
     "convergence-small": "convergence_results",
-    "calibration-small": "calibration_results",
+    "calibration-wide": "calibration_wide_results",
     "calibration-gate": "calibration_gate_results",
     "calibration-frechet": "calibration_frechet_results",
     "sensitivity-small": "sensitivity_results",

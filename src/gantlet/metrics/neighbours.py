@@ -22,7 +22,7 @@ NAMES = ("precision", "recall", "density", "coverage")
 
 _METHOD = (
     "balls to neighbour {}; for these sample sizes; interval from the count and, by block "
-    "jackknife, from the balls that the counted share; held 91 to 99 % in simulations"
+    "jackknife, from the balls that the counted share; held 91 to 100 % in simulations"
 )
 
 

@@ -21,7 +21,7 @@ _AXES = 64
 _METHOD = (
     "F_{:g} of the mean curve of {} runs of k-means with {} clusters; recall-like F_8 {:.3g}, "
     "precision-like F_1/8 {:.3g}; interval by block jackknife, for these clusters and "
-    "sample sizes, too wide: it held 98 to 100 % in simulations; near 1 larger samples give a "
+    "sample sizes, too wide: it held 96 to 100 % in simulations; near 1 larger samples give a "
     "higher value"
 )
 

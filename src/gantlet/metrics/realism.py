@@ -33,7 +33,7 @@ from gantlet.metrics.paired import Detailed
 _METHOD = (
     "share of fakes of realism 1 or more, in the smaller half of the balls to neighbour {}; for "
     "these sample sizes; interval from the count and, by block jackknife, from the balls that the "
-    "counted share; which balls are the smaller half is taken as given; held 95 to 97 % in "
+    "counted share; which balls are the smaller half is taken as given; held 94 to 100 % in "
     "simulations"
 )
 

@@ -146,7 +146,9 @@ def _elsewhere(group: Sequence[Cell]) -> str:
 
 def _unbiased(found: ByMetric) -> Iterator[Verdict]:
     for metric, group in found.items():
-        known = {c.place: c.bias for c in group if c.bias is not None}
+        # Where there is no interval the metric says itself that a part of its bias is unknown.
+        fair = [c for c in group if c.judgement != "no interval"]
+        known = {c.place: c.bias for c in fair if c.bias is not None}
         if not known or group[0].estimand != "distributions":
             continue
         within = [place for place, bias in known.items() if abs(bias) <= 2]
