@@ -55,7 +55,10 @@ def fine_detail(luma: Tensor) -> Tensor:
 
 
 def coarse_structure(luma: Tensor) -> Tensor:
-    """Returns the log ratio of amplitudes below 0.1 cycles a pixel, zero left out, to the same."""
+    """Returns the log ratio of amplitudes below 0.1 cycles a pixel to those of 0.1 to 0.25.
+
+    Waves longer than ten pixels; the mean of the image, frequency zero, is left out.
+    """
     fy, fx = _frequencies(luma)
     radius = (fy**2 + fx**2).sqrt()
     return _beside_middle(luma, (radius > 0) & (radius < _LOWEST))

@@ -41,7 +41,7 @@ Replicate: TypeAlias = Mapping[str, tuple[Estimate, float]]
 """Estimate and truth of each metric."""
 
 # What these find on the samples decides what they estimate.
-_Learned = (C2st, MaxSlicedWasserstein)
+_LEARNED = (C2st, MaxSlicedWasserstein)
 # New samples of either kind that rate a trained classifier, and how many are rated at once.
 _NEW, _AT_ONCE = 12_000, 250
 
@@ -104,7 +104,7 @@ class _Experiment:
             if not group:
                 continue
             x, y, z = (view(s, sees) for s in (real, fake, self.train))
-            others = {m: made for m, made in group.items() if not isinstance(made, _Learned)}
+            others = {m: made for m, made in group.items() if not isinstance(made, _LEARNED)}
             measured = detail_all(others, x, y, train=z, rng=Rng(seed, self.device))
             found |= {m: (_estimate(e), self.known[m]) for m, e in measured.items()}
         for m, made in self.wanted.items():
