@@ -193,6 +193,8 @@ def test_an_archive_is_unpacked_and_removed(site, tmp_path):
         (b"no archive", "cannot be unpacked"),
         (_archive(**{"..__escaped": b"x"}), "cannot be unpacked"),
     ],
+    # An archive holds the second in which it was made, which must not be in a test's name.
+    ids=["no such file", "another folder", "cut short", "no archive", "escapes"],
 )
 def test_archives_that_cannot_be_used(site, tmp_path, raw, words):
     entry = _entry(_put(site, "a.tar.gz", raw), url=site[1], inner="inner")
