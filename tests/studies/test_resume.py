@@ -115,7 +115,7 @@ def test_a_training_that_was_killed_goes_on_from_its_checkpoint(tmp_path, monkey
     time.sleep(0.3)
     child.send_signal(signal.SIGKILL)
     child.wait()
-    assert len(list(folder.glob("trials/*/state.json"))) == 1, "killed in the midst of training"
+    assert len(list(folder.glob("trials/*/state.1.json"))) == 1, "killed in the midst of training"
 
     def anew(_):
         raise AssertionError("training began anew")
@@ -215,6 +215,6 @@ def test_a_worker_that_dies_is_told_and_loses_nothing(expected, tmp_path):
         check=False,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
-    assert "UserError: A worker ended without a word" in done.stderr
+    assert "UserError: A worker process died" in done.stderr
     conduct(question(), folder)
     assert results(folder) == expected

@@ -121,7 +121,7 @@ def test_a_nested_state_round_trips(tmp_path):
 
 def test_a_state_is_whole_even_if_the_next_one_was_never_finished(tmp_path, monkeypatch):
     save_state(tmp_path / "state", {"x": torch.tensor(1.0)})
-    monkeypatch.setattr("gantlet.store.tensors.write_json", full_disk)
+    monkeypatch.setattr("gantlet.store.tensors.write_sealed", full_disk)
     with pytest.raises(OSError, match="No space"):
         save_state(tmp_path / "state", {"x": torch.tensor(2.0)})
     assert load_state(tmp_path / "state")["x"] == 1

@@ -24,6 +24,8 @@ app = App(
     help_epilogue=START,
     version=__version__,
     default_parameter=Parameter(negative=()),
+    # Ctrl-C is told in words, by the one who catches everything else.
+    suppress_keyboard_interrupt=False,
 )
 for _words in COMMANDS:
     _add(app, f"gantlet.cli.{_words.name}", _words)

@@ -11,9 +11,12 @@ from gantlet.core.errors import UserError
 
 if TYPE_CHECKING:
     from gantlet.exec.base import Executor
+    from gantlet.store.run import Run
     from gantlet.studies.base import Study
 
 DEFAULT_FLOPS = 2e11
+# Failed trials that are named on standard error; a report names all.
+_LINES = 10
 
 
 def budget_of(options: BudgetOptions | None) -> Budget:
@@ -48,9 +51,9 @@ def conduct(study: "Study", options: RunOptions | None, name: str) -> int:
 
     folder = options.out or folder_of(name, question)
     if options.dry_run:
-        return _rehearse(study, question, folder, as_json=options.json)
+        return _rehearse(study, question, folder, options)
     from gantlet.cli.progress import progress
-    from gantlet.exec.base import carry_out, missing
+    from gantlet.exec.base import carry_out, pending
     from gantlet.exec.publish import publish
     from gantlet.report.json import dumps
     from gantlet.report.terminal import show
@@ -61,15 +64,35 @@ def conduct(study: "Study", options: RunOptions | None, name: str) -> int:
         folder, question, facts(options.device, options.threads, ["gantlet", *sys.argv[1:]])
     )
     with run.lock():
-        todo = missing(study, run)
-        with progress(len(todo), enabled=not options.json) as tell:
-            report = carry_out(study, run, _executor(options, len(todo)), tell)
+        todo = pending(study, run, options.retry)
+        with progress(len(todo), folder, enabled=not options.json) as tell:
+            report = carry_out(study, run, _executor(options, len(todo)), tell, todo=todo)
         page = publish(report, run)
     if options.json:
         print(dumps(report, str(page), blocks=False))
     else:
         show(report, path=str(page))
-    return 1 if any(o.error for o in run.outcomes()) else 0
+    return _tell_failures(run)
+
+
+def _tell_failures(run: "Run") -> int:
+    """Says on standard error which trials failed, and why; returns the exit code."""
+    from gantlet.cli.progress import say
+    from gantlet.exec.base import failures
+
+    failed = [o for o in run.outcomes() if o.error is not None]
+    if not failed:
+        return 0
+    lines = failures(failed)
+    for line in lines[:_LINES]:
+        say(line)
+    if len(lines) > _LINES:
+        say(f"{len(lines) - _LINES} more trials failed; all are in the report.")
+    if any(o.failure == "failed" for o in failed):
+        say(f"The same command tries again what failed. Tracebacks: {run.path / 'log.jsonl'}.")
+    if any(o.failure != "failed" for o in failed):
+        say("What diverged or cannot be run is kept as a result; --retry all runs it again.")
+    return 1
 
 
 def _foretell(study: "Study") -> None:
@@ -88,15 +111,17 @@ def _check(options: RunOptions) -> None:
     check_device(options.device)
 
 
-def _rehearse(study: "Study", question: dict[str, object], folder: Path, *, as_json: bool) -> int:
+def _rehearse(
+    study: "Study", question: dict[str, object], folder: Path, options: RunOptions
+) -> int:
     """Prints what would be done."""
     from gantlet.exec.base import missing
     from gantlet.store.run import Run
 
     trials = study.trials()
-    left = missing(study, Run(folder))
+    left = missing(study, Run(folder), options.retry)
     plan = {"question": question, "out": str(folder), "trials": len(trials), "to do": len(left)}
-    if as_json:
+    if options.json:
         print(json.dumps(plan, indent=2))
         return 0
     print(f"Folder: {folder} ({len(trials) - len(left)} of {len(trials)} trials done)")

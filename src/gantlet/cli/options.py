@@ -82,6 +82,8 @@ class RunOptions:
         out: Run folder; one that holds the same question goes on. Default: one below runs/.
         workers: Processes that run trials side by side. Default: what suits command and cores.
         threads: Threads of each trial; part of what decides the last digits.
+        retry: Trials that failed before and run again: failed (for lack of memory, for one),
+            all (also those that diverged or cannot be run), or none.
         device: Where to train: cpu or cuda.
         json: Print one JSON object on stdout and nothing else.
         dry_run: Say what would be done, and stop.
@@ -90,6 +92,7 @@ class RunOptions:
     out: Path | None = None
     workers: int | None = None
     threads: int = 1
+    retry: Literal["failed", "all", "none"] = "failed"
     device: str = "cpu"
     json: Flag = False
     dry_run: Flag = False

@@ -4,7 +4,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar, cast, final
 
-from gantlet.core.errors import unknown
+from gantlet.core.errors import UserError, unknown
 from gantlet.core.spec import Spec, options
 
 T = TypeVar("T")
@@ -31,12 +31,12 @@ class Registry(Generic[T]):
         """Returns the class behind ``name``.
 
         Raises:
-            UserError: If the name is not known.
+            UserError: If the name is not known, or the package that brings it cannot be imported.
         """
         points = _points(self._group)
         if name not in points:
             raise unknown(self.kind, name, points)
-        return cast("type[T]", points[name].load())
+        return cast("type[T]", _load(self.kind, points[name]))
 
     def make(self, text: str) -> T:
         """Builds the component that ``text`` describes, as ``name:key=value,...``.
@@ -72,3 +72,16 @@ class Registry(Generic[T]):
 @cache
 def _points(group: str) -> dict[str, EntryPoint]:
     return {p.name: p for p in entry_points(group=group)}
+
+
+def _load(kind: str, point: EntryPoint) -> object:
+    """Imports a component; whatever its package raises is told with the name of that package."""
+    try:
+        return point.load()
+    except Exception as error:
+        package = "of an unknown package" if point.dist is None else f"of {point.dist.name}"
+        reason = " ".join(str(error).split()) or "no reason given"
+        raise UserError(
+            f"{kind} {point.name!r} {package} cannot be imported from {point.value} "
+            f"({type(error).__name__}: {reason}). Repair, upgrade or uninstall that package."
+        ) from error

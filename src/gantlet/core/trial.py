@@ -4,10 +4,15 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, final
+from typing import Any, Literal, final
 
 from gantlet.core.budget import Budget, Spend
 from gantlet.core.estimate import Estimate
+
+Failure = Literal["diverged", "cannot", "failed"]
+"""Why a trial gave no numbers: its training diverged, which is a result; the model cannot be
+trained or measured on this data, as a message for the user says; or anything else, such as a lack
+of memory, which may pass."""
 
 
 @final
@@ -51,6 +56,7 @@ class Outcome:
         notes: What a reader must know of this trial, one sentence each.
         details: What else the study needs to conclude, plain JSON values.
         error: Why the trial failed or diverged, or None.
+        failure: What kind of failure that is, or None where there is no error.
     """
 
     trial: Trial
@@ -60,3 +66,9 @@ class Outcome:
     notes: tuple[str, ...] = ()
     details: Mapping[str, Any] = field(default_factory=dict[str, Any])
     error: str | None = None
+    failure: Failure | None = None
+
+    def __post_init__(self) -> None:
+        """Takes an error of no stated kind for one that may pass."""
+        if (self.error is None) != (self.failure is None):
+            object.__setattr__(self, "failure", None if self.error is None else "failed")

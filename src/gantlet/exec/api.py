@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gantlet.core.budget import Budget
 from gantlet.core.model import Model
-from gantlet.exec.base import Executor, Here, carry_out
+from gantlet.exec.base import Executor, Here, Retry, carry_out, pending
 from gantlet.exec.pool import Pool
 from gantlet.exec.publish import publish, published
 from gantlet.report.blocks import Report
@@ -139,15 +139,34 @@ def converge(
 
 
 def conduct(
-    study: Study, out: Path, *, workers: int = 1, threads: int = 1, device: str = "cpu"
+    study: Study,
+    out: Path,
+    *,
+    workers: int = 1,
+    threads: int = 1,
+    device: str = "cpu",
+    retry: Retry = "failed",
 ) -> Report:
-    """Runs any study into a run folder, writes its report there and returns it."""
+    """Runs any study into a run folder, writes its report there and returns it.
+
+    Args:
+        study: What to run.
+        out: Run folder; calling again with the same question and folder resumes.
+        workers: Processes that run trials side by side.
+        threads: Threads of each trial.
+        device: Where models are trained and measured.
+        retry: Which trials that failed before run again: those whose failure may pass, all, or
+            none.
+
+    Raises:
+        UserError: If the question cannot be asked, or the folder cannot be used.
+    """
     forget()
     study.trials()  # a question that cannot be asked is told before anything is written
     run = Run.create(out, study.question(), facts(device, threads, ["python", *sys.argv]))
     executor: Executor = Here() if workers == 1 else Pool(workers, threads)
     with run.lock():
-        report = carry_out(study, run, executor)
+        report = carry_out(study, run, executor, todo=pending(study, run, retry))
         publish(report, run)
     return report
 

@@ -1,28 +1,32 @@
 """Runs trials in a pool of processes on this machine."""
 
 import os
+import signal
 import time
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from multiprocessing.queues import Queue
 from queue import Empty
-from threading import Thread
 from typing import final
 
 from gantlet.core.errors import UserError
 from gantlet.core.trial import Outcome, Trial
+from gantlet.exec import worker
 from gantlet.exec.attempt import attempt
 from gantlet.exec.base import Tell
+from gantlet.exec.worker import News
 from gantlet.store.run import Run
 from gantlet.studies.base import Study
 
-News = tuple[str, float, str]
-
-_news: "Queue[News] | None" = None
+# Seconds that workers get to end after they were killed.
+_PATIENCE = 5.0
+# A signal for all processes of a group may end a worker before the parent has heard of it.
+_SIGNAL = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +52,19 @@ class Pool:
             pool = ProcessPoolExecutor(
                 min(self.workers, max(len(trials), 1)),
                 mp_context=context,
-                initializer=_enter,
-                initargs=(news, self.threads),
+                initializer=worker.enter,
+                initargs=(news, self.threads, os.getpid()),
             )
-            waiting = {pool.submit(_work, study, trial, run) for trial in trials}
             try:
+                with _deaf_to_interrupts():
+                    waiting = {pool.submit(_work, study, trial, run) for trial in trials}
                 yield from _collect(waiting, news, tell)
             except BrokenProcessPool as error:
+                time.sleep(_SIGNAL)
+                _abandon(pool)
                 raise UserError(
-                    "A worker ended without a word, perhaps for lack of memory. Finished trials "
-                    "are safe; run the same command again, with fewer --workers."
+                    "A worker process died (out of memory?). Finished trials are safe; run the "
+                    "same command again, with fewer --workers."
                 ) from error
             except BaseException:
                 _abandon(pool)
@@ -93,9 +100,27 @@ def _pass_on(news: "Queue[News]", tell: Tell) -> None:
 
 def _abandon(pool: ProcessPoolExecutor) -> None:
     """Ends the workers at once: what they have finished is recorded, the rest runs again."""
+    # Shutting down forgets the processes, so they are listed first.
+    processes = list((pool._processes or {}).values())  # noqa: SLF001  (public from 3.14)
     pool.shutdown(wait=False, cancel_futures=True)
-    for process in list((pool._processes or {}).values()):  # noqa: SLF001  (public from 3.14)
-        process.terminate()
+    for process in processes:
+        process.kill()
+    deadline = time.monotonic() + _PATIENCE
+    for process in processes:
+        process.join(max(0.0, deadline - time.monotonic()))
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Generator[None]:
+    """Starts processes that Ctrl-C does not reach; here it takes effect at the end of the block.
+
+    A worker learns to ignore it only after it has started, which takes a while.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
@@ -114,29 +139,5 @@ def _environment(threads: int) -> Generator[None]:
                 os.environ[name] = value
 
 
-def _enter(news: "Queue[News]", threads: int) -> None:
-    import signal
-
-    import torch
-
-    global _news  # noqa: PLW0603  (a worker process has one parent to report to)
-    _news = news
-    # Ctrl-C reaches every process of the terminal; the parent alone decides what to do.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(threads)
-    Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
-
-
-def _leave_with(parent: int) -> None:
-    """Ends this worker when its parent is gone, even by kill -9: nobody waits for its work."""
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
-
-
 def _work(study: Study, trial: Trial, run: Run) -> Outcome:
-    def watch(share: float, what: str) -> None:
-        if _news is not None:
-            _news.put((trial.key, share, what))
-
-    return attempt(study, trial, run, watch)
+    return attempt(study, trial, run, partial(worker.tell, trial.key))

@@ -6,14 +6,14 @@ from gantlet.core.errors import UserError
 from gantlet.report.blocks import Report
 from gantlet.report.json import as_json, from_json
 from gantlet.report.render import render
-from gantlet.store.files import read_json, write_bytes, write_json
+from gantlet.store.files import DamagedError, read_sealed, write_bytes, write_sealed
 from gantlet.store.run import Run
 
 
 def publish(report: Report, run: Run) -> Path:
     """Writes ``report.json`` and ``report.html`` and returns the path of the page."""
     page = run.path / "report.html"
-    write_json(run.path / "report.json", as_json(report, str(page)))
+    write_sealed(run.path / "report.json", as_json(report, str(page)))
     write_bytes(page, render(report, "html").encode())
     return page
 
@@ -22,9 +22,14 @@ def published(path: Path) -> Report:
     """Returns the report of a run folder, or of a report.json.
 
     Raises:
-        UserError: If there is none.
+        UserError: If there is none, or it was changed since.
     """
     file = path / "report.json" if path.is_dir() else path
     if not file.exists():
         raise UserError(f"{path} has no report.json yet. Run its command again to go on.")
-    return from_json(read_json(file))
+    try:
+        return from_json(read_sealed(file))
+    except DamagedError as error:
+        raise DamagedError(
+            f"{error} Run the command of that run again to make it anew."
+        ) from error

@@ -19,6 +19,7 @@ from rich.progress import (
 )
 from rich.table import Table as Grid
 from rich.text import Text
+from typing_extensions import override
 
 from gantlet.report import chart_tables
 from gantlet.report.blocks import (
@@ -44,9 +45,22 @@ _WORDS = 76  # a line of prose longer than this is hard to read
 _NAMES = 30  # a column of names is folded there
 
 
+class _Output(Console):
+    """Standard output; what goes wrong in writing to it is for the command line to explain."""
+
+    @override
+    def on_broken_pipe(self) -> None:
+        """Hands the error on, where the usual way is to end the program as if it had failed.
+
+        Raises:
+            BrokenPipeError: Always.
+        """
+        raise BrokenPipeError("standard output was closed")
+
+
 def show(report: Report, console: Console | None = None, *, path: str | None = None) -> None:
     """Prints verdicts, the main table, caveats and the path of the whole report."""
-    console = console or Console()
+    console = console or _Output()
     _heading(console, report.title)
     for verdict in report.verdicts:
         _verdict(console, verdict)

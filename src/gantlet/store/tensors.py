@@ -1,6 +1,6 @@
 """Tensors on disk, without pickle: safetensors, and JSON for the plain values between them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,13 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from gantlet.core.errors import UserError
-from gantlet.store.files import read_json, write_bytes, write_json
+from gantlet.store.files import (
+    DamagedError,
+    digest_of_file,
+    read_sealed,
+    write_bytes,
+    write_sealed,
+)
 
 _TENSOR = "__tensor__"
 
@@ -19,46 +25,62 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Saves tensors; those that share memory (tied weights) are saved once each."""
     whole = {name: t.detach().cpu().clone().contiguous() for name, t in tensors.items()}
     # Written by Python: the library's own writer hides from the caller that a disk is full.
-    write_bytes(path, save(whole))
+    write_bytes(path, save(whole), durable=True)
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
     """Returns the tensors of a file.
 
     Raises:
-        UserError: If there is no such file, or it is not of this format.
+        DamagedError: If there is no such file, or it is not of this format.
     """
     if not path.exists():
-        raise UserError(f"{path} does not exist.")
+        raise DamagedError(f"{path} does not exist.")
     try:
         return load_file(path)
-    except SafetensorError as error:
-        raise UserError(f"{path} is not a whole safetensors file: {error}.") from error
+    except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
+        raise DamagedError(f"{path} is not a whole safetensors file: {error}.") from error
 
 
-def save_state(path: Path, state: Mapping[str, Any]) -> None:
-    """Saves a nested state of tensors and plain values as ``path`` in two files.
+def save_state(path: Path, state: Mapping[str, Any], owner: str = "") -> None:
+    """Saves a nested state of tensors and plain values as ``path``, beside the one before.
 
-    The JSON file is written last and names the tensors' file, so that a reader never pairs
-    halves of different states.
+    Two generations are kept, each as tensors and an index with the checksum of both. The index is
+    written last; a generation whose halves do not fit together does not count.
+
+    Args:
+        path: The files are named after it: ``state.0.safetensors``, ``state.0.json`` and so on.
+        state: Tensors and plain values, in dictionaries and lists.
+        owner: To whom the state belongs: that of another is never taken up.
     """
     tensors: dict[str, Tensor] = {}
     plain = _lift(state, "", tensors)
-    generation = _generation(path) + 1
-    file = path.with_name(f"{path.name}.{generation % 2}.safetensors")
+    generation = max((found for found, _ in _generations(path, str)), default=0) + 1
+    index = _index(path, generation)
+    file = index.with_suffix(".safetensors")
     save_tensors(file, tensors)
-    write_json(path.with_suffix(".json"), {"generation": generation, "state": plain})
+    entry = {"generation": generation, "owner": owner, "tensors": digest_of_file(file)}
+    write_sealed(index, {**entry, "state": plain})
+    # What an earlier version wrote refers to tensors that have been written over by now.
+    path.with_suffix(".json").unlink(missing_ok=True)
 
 
-def load_state(path: Path) -> dict[str, Any] | None:
-    """Returns the state that ``save_state`` saved, or None where there is none."""
-    index = path.with_suffix(".json")
-    if not index.exists():
-        return None
-    entry = read_json(index)
-    tensors = load_tensors(path.with_name(f"{path.name}.{entry['generation'] % 2}.safetensors"))
-    state: dict[str, Any] = _drop(entry["state"], tensors)
-    return state
+def load_state(
+    path: Path, owner: str = "", warn: Callable[[str], object] = lambda _: None
+) -> dict[str, Any] | None:
+    """Returns the latest state that ``save_state`` saved and that is whole, or None.
+
+    Args:
+        path: As for ``save_state``.
+        owner: As for ``save_state``.
+        warn: Told of each generation that is damaged.
+    """
+    for _, index in sorted(_generations(path, warn), reverse=True):
+        try:
+            return _state_of(path, index, owner)
+        except (UserError, LookupError, TypeError, OSError) as error:
+            warn(f"the checkpoint {index.name} cannot be used ({error})")
+    return None
 
 
 def drop_state(path: Path) -> None:
@@ -67,9 +89,32 @@ def drop_state(path: Path) -> None:
         file.unlink()
 
 
-def _generation(path: Path) -> int:
-    index = path.with_suffix(".json")
-    return int(read_json(index)["generation"]) if index.exists() else 0
+def _index(path: Path, generation: int) -> Path:
+    return path.with_name(f"{path.name}.{generation % 2}.json")
+
+
+def _generations(path: Path, warn: Callable[[str], object]) -> list[tuple[int, Path]]:
+    """Returns the generations whose index is whole, with that index; one by an earlier version."""
+    found: list[tuple[int, Path]] = []
+    for file in (_index(path, 0), _index(path, 1), path.with_suffix(".json")):
+        if not file.exists():
+            continue
+        try:
+            found.append((int(read_sealed(file, since="tensors")["generation"]), file))
+        except (UserError, LookupError, TypeError, ValueError, OSError) as error:
+            warn(f"the checkpoint {file.name} cannot be used ({error})")
+    return found
+
+
+def _state_of(path: Path, index: Path, owner: str) -> dict[str, Any]:
+    entry = read_sealed(index, since="tensors")
+    file = _index(path, int(entry["generation"])).with_suffix(".safetensors")
+    if entry.get("owner", owner) != owner:
+        raise DamagedError(f"{index} belongs to {entry['owner']}.")
+    if "tensors" in entry and digest_of_file(file) != entry["tensors"]:
+        raise DamagedError(f"{file} is damaged: its checksum is another.")
+    state: dict[str, Any] = _drop(entry["state"], load_tensors(file))
+    return state
 
 
 def _lift(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:

@@ -2,7 +2,9 @@
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, final
 
@@ -31,6 +33,10 @@ _FEW = 16
 
 class DivergedError(RuntimeError):
     """Training led to a loss, or to samples, that are not finite numbers."""
+
+
+class RestartWarning(UserWarning):
+    """Training begins again, for its checkpoint is not one of this model."""
 
 
 class Checkpoints(Protocol):
@@ -124,17 +130,24 @@ def train(
     Raises:
         UserError: If the budget is unlimited, or too small for one step.
         DivergedError: If a loss is not finite; the message says which and at which step.
+
+    Warns:
+        RestartWarning: If the checkpoint is not one of this model: training begins again.
     """
     if not plan.budget.is_limited:
         raise UserError("Training needs a budget: flops, examples, steps or seconds.")
-    training = _Training(game, solver, data=data, plan=plan, rng=rng, clock=clock)
+
+    def ready() -> _Training:
+        return _Training(game, solver, data=data, plan=plan, rng=rng, clock=clock)
+
     state = keep.load_state() if keep else None
-    if state is None:
-        training.begin()
+    training, used = ready(), 0.0
+    if state is not None and training.takes_up(state):
+        used = plan.budget.used(training.spend)
     else:
-        training.load(state)
+        training = training if state is None else ready()
+        training.begin()
     saved = clock()
-    used = 0.0 if state is None else plan.budget.used(training.spend)
     while training.goes_on():
         training.step()
         before, used = used, plan.budget.used(training.spend)
@@ -355,6 +368,23 @@ class _Training:
             "best_step": self._best_step,
             "next": self._next,
         }
+
+    def takes_up(self, state: Mapping[str, Any]) -> bool:
+        """Takes up a saved state if it fits; if not, warns and leaves the game as it was."""
+        modules = (*self._game.players.values(), self._game.model)
+        before = [deepcopy(module.state_dict()) for module in modules]
+        try:
+            self.load(state)
+        except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            for module, weights in zip(modules, before, strict=True):
+                module.load_state_dict(weights)
+            reason = " ".join(str(error).split())[:200]
+            told = (
+                f"the checkpoint is of another version of Gantlet, training begins again: {reason}"
+            )
+            warnings.warn(told, RestartWarning, stacklevel=2)
+            return False
+        return True
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Takes up a saved state."""

@@ -56,7 +56,7 @@ def simulate(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
         try:
             found = list(_replicates(trial, watch))
         except UserError as error:
-            return Outcome(trial=trial, error=str(error))
+            return Outcome(trial=trial, error=str(error), failure="cannot")
     folder.save("replicates", _columns(found))
     took = Estimate.exact(time.process_time() - start, unit="s", method="of this trial")
     return Outcome(trial=trial, clock={TIME: took}, notes=_missing(found))
