@@ -13,6 +13,7 @@ from gantlet.core.errors import UserError
 from gantlet.core.estimate import Estimate
 from gantlet.core.family import Fitted
 from gantlet.core.model import Model
+from gantlet.core.places import StorageError
 from gantlet.core.rng import Rng
 from gantlet.core.trial import Outcome, Trial
 from gantlet.features.frozen import exactly
@@ -83,6 +84,8 @@ def _fault_of_the_model() -> Generator[None]:
     """
     try:
         yield
+    except StorageError:
+        raise
     except UserError as error:
         raise DivergedError(f"diverged: {error}") from error
 
