@@ -1,0 +1,340 @@
+"""What goes wrong in a run is told, in words, and what can be mended is mended by the next run."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from gantlet.cli import progress
+from gantlet.cli.main import run
+from gantlet.core.budget import Spend
+from gantlet.exec.attempt import Remark
+from gantlet.families.gmm import Gmm
+from gantlet.families.histogram import Histogram
+from gantlet.report import terminal
+from gantlet.store.run import Run
+from gantlet.studies import build
+
+QUICK = ["--steps", "3", "--seeds", "1", "--workers", "1", "--metric", "energy"]
+QUICK += ["--features", "pixels", "--samples", "50"]
+ASKED = ["compare", "gmm:components=2", "histogram", "--data", "ring:n=300", *QUICK]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "run"
+
+
+def failing(error):
+    def fit(*_, **__):
+        raise error
+
+    return fit
+
+
+def kinds(folder):
+    return {o.trial.parts["model"].partition(":")[0]: o.failure for o in Run(folder).outcomes()}
+
+
+def test_a_trial_that_ran_out_of_memory_is_told_and_tried_again(folder, capsys, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(Gmm, "fit", failing(MemoryError("9 GB")))
+        assert run([*ASKED, "--out", "run"]) == 1
+        out, err = capsys.readouterr()
+        assert "gantlet: gmm:" in err
+        assert "seed 0 failed: MemoryError: 9 GB." in err
+        assert "The same command tries again what failed. Tracebacks: run/log.jsonl." in err
+        assert "MemoryError: 9 GB" in " ".join(out.split())
+        assert kinds(folder) == {"gmm": "failed", "histogram": None, "real": None}
+        assert "Traceback" in (folder / "log.jsonl").read_text()
+        assert run([*ASKED, "--out", "run", "--retry", "none"]) == 1
+        assert "tried again" not in capsys.readouterr().err
+    done = {f: f.stat().st_mtime_ns for f in folder.glob("trials/*/outcome.json")}
+    assert run([*ASKED, "--out", "run"]) == 0
+    assert "failed before (MemoryError: 9 GB) and is tried again" in capsys.readouterr().err
+    assert kinds(folder) == {"gmm": None, "histogram": None, "real": None}
+    assert sum(f.stat().st_mtime_ns == before for f, before in done.items()) == 2
+    assert run([*ASKED, "--out", "whole"]) == 0
+    whole = folder.with_name("whole")
+    for file in whole.glob("trials/*/outcome.json"):
+        assert (folder / file.relative_to(whole)).read_bytes() == file.read_bytes()
+
+
+def test_divergence_is_a_result_and_runs_again_only_when_asked(folder, capsys):
+    asked = ["compare", "flow:layers=2", "histogram", "--data", "ring:n=300", *QUICK]
+    asked += ["--solver", "sgd:lr=1e30", "--out", "run"]
+    assert run(asked) == 1
+    first = capsys.readouterr().err
+    assert "diverged at step" in first
+    assert "kept as a result; --retry all runs it again" in first
+    assert kinds(folder)["flow"] == "diverged"
+    assert run(asked) == 1
+    assert "tried again" not in capsys.readouterr().err
+    assert run([*asked, "--dry-run"]) == 0
+    assert "3 of 3 trials done" in capsys.readouterr().out
+    assert run([*asked, "--retry", "all", "--dry-run"]) == 0
+    assert "2 of 3 trials done" in capsys.readouterr().out
+
+
+def test_a_model_that_cannot_be_fitted_does_not_end_the_others(folder, capsys):
+    np.save("a.npy", np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32))
+    asked = ["compare", "gmm:components=99", "histogram", "--data", "npy:path=a.npy", *QUICK]
+    assert run([*asked, "--out", "run"]) == 1
+    out, err = capsys.readouterr()
+    assert "seed 0 failed: gmm:components=99 needs as many samples. Got 48." in err
+    assert "energy distance" in out
+    assert kinds(folder) == {"gmm": "cannot", "histogram": None, "real": None}
+
+
+def test_a_question_that_no_model_can_answer_is_one_line_and_no_result(folder, capsys):
+    np.save("a.npy", np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32))
+    asked = ["compare", "gmm:components=99", "--data", "npy:path=a.npy", *QUICK, "--out", "run"]
+    for _ in range(2):
+        assert run(asked) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+    assert kinds(folder) == {"real": None}
+
+
+def test_what_cannot_be_written_down_fails_its_trial_alone(folder, capsys, monkeypatch):
+    fitted = build._fit
+
+    def wrong(family, trial, rng):
+        found = fitted(family, trial, rng)
+        is_wrong = isinstance(family, Histogram)
+        return replace(found, spend=Spend(flops=float("nan"))) if is_wrong else found
+
+    monkeypatch.setattr(build, "_fit", wrong)
+    assert run([*ASKED, "--out", "run"]) == 1
+    err = capsys.readouterr().err
+    assert "spend/flops is not JSON compliant: nan" in err
+    assert kinds(folder) == {"gmm": None, "histogram": "failed", "real": None}
+
+
+def test_warnings_of_libraries_go_into_the_log(folder, capsys, monkeypatch):
+    fit = Gmm.fit
+
+    def noisy(self, space, x, *, rng):
+        warnings.warn("overflow in cast", RuntimeWarning, stacklevel=1)
+        return fit(self, space, x, rng=rng)
+
+    monkeypatch.setattr(Gmm, "fit", noisy)
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        assert run([*ASKED, "--out", "run"]) == 0
+    assert "overflow" not in capsys.readouterr().err
+    assert "RuntimeWarning: overflow in cast" in (folder / "log.jsonl").read_text()
+
+
+def test_a_conclusion_that_fails_for_a_failed_trial_is_one_line(folder, capsys, monkeypatch):
+    from gantlet.studies.compare import Compare
+
+    monkeypatch.setattr(Gmm, "fit", failing(MemoryError("9 GB")))
+    monkeypatch.setattr(Compare, "conclude", failing(IndexError("nothing there")))
+    assert run([*ASKED, "--out", "run"]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "There is no report, for gmm:" in err
+    assert "MemoryError: 9 GB" in err
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted; run the same command again to go on."),
+        (OSError(30, "Read-only file system", "/x/y"), 2, "/x/y: Read-only file system."),
+        (MemoryError(), 1, "out of memory. Finished trials are safe."),
+    ],
+)
+def test_what_leaves_a_command_is_told_in_a_line(capsys, monkeypatch, error, code, told):
+    monkeypatch.setattr("gantlet.cli.list.get_terminal_size", failing(error))
+    assert run(["list"]) == code
+    out, err = capsys.readouterr()
+    assert f"gantlet: {told}\n" in err
+    assert "Traceback" not in out + err
+
+
+def test_an_unwritable_run_folder_is_one_line(folder, capsys, monkeypatch):
+    assert run([*ASKED, "--out", "run"]) == 0
+    capsys.readouterr()
+    opened = Path.open
+
+    def read_only(self, mode="r", **rest):
+        if "w" in mode or "a" in mode:
+            raise OSError(30, "Read-only file system", str(self))
+        return opened(self, mode, **rest)
+
+    monkeypatch.setattr(Path, "open", read_only)
+    assert run([*ASKED, "--out", "run"]) == 2
+    assert capsys.readouterr().err == (
+        "gantlet: run cannot be written: Read-only file system. Give another folder.\n"
+    )
+    assert run(["report", "run"]) == 0
+    assert "energy distance" in capsys.readouterr().out
+
+
+def test_a_log_says_where_the_run_is_and_how_far(capsys, monkeypatch):
+    monkeypatch.setattr(progress, "_FIRST", 0.0)
+    monkeypatch.setattr(progress, "_EVERY", 0.05)
+    with progress.progress(3, Path("runs/a")) as tell:
+        tell("a", 0.25, "gan, training")
+        tell("b", 1.0, "done")
+        tell("a", 0.5, Remark("the checkpoint is damaged\x1b[31m"))
+        time.sleep(0.3)
+    lines = capsys.readouterr().err.splitlines()
+    assert "gantlet: run folder runs/a, 3 trials to run" in lines[:3]
+    assert any("the checkpoint is damaged" in line and "\x1b" not in line for line in lines)
+    assert "gantlet: 0 min: 1 of 3 trials done; running: gan, training (25% of the trial)" in lines
+
+
+def test_a_command_that_is_over_at_once_writes_no_log(capsys):
+    with progress.progress(3, Path("runs/a")) as tell:
+        tell("a", 0.25, "gan, training")
+    with progress.progress(3, Path("runs/a"), enabled=False) as tell:
+        tell("a", 0.25, "gan, training")
+        tell("a", 0.25, Remark("damaged"))
+    assert capsys.readouterr() == ("", "gantlet: damaged\n")
+
+
+def test_a_terminal_shows_what_each_running_trial_does(monkeypatch):
+    out = io.StringIO()
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(
+        terminal, "Console", lambda **_: Console(file=out, force_terminal=True, width=100)
+    )
+    with progress.progress(3, Path("runs/a")) as tell:
+        tell("a", 0.25, "gan, training, loss 0.31")
+        tell("b", 0.1, "flow, training, loss 2.5")
+        tell("b", 1.0, "done")
+        time.sleep(0.3)
+    shown = out.getvalue()
+    assert "1 of 3 trials done" in shown
+    assert "gan, training, loss 0.31" in shown
+
+
+GANTLET = [sys.executable, "-m", "gantlet.cli"]
+LONG = ["compare", "gan", "flow", "--data", "ring", "--steps", "1000000", "--seeds", "1"]
+LONG += ["--samples", "50", "--workers", "2", "--metric", "energy", "--out", "run"]
+
+
+def children(pid):
+    """The processes of a session, itself left out, that are no zombies."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rsplit(")", 1)[1].split()
+        except OSError:
+            continue
+        if int(fields[3]) == pid and int(stat.parent.name) != pid and fields[0] != "Z":
+            found.append(int(stat.parent.name))
+    return found
+
+
+def until(condition, seconds=90.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+
+@linux
+@pytest.mark.parametrize(
+    ("number", "code", "late"),
+    [
+        (signal.SIGINT, 130, True),
+        (signal.SIGTERM, 143, True),
+        (signal.SIGINT, 130, False),
+        (signal.SIGKILL, -9, False),
+    ],
+)
+def test_signals_end_a_run_with_its_workers(tmp_path, number, code, late):
+    with (tmp_path / "err").open("w") as err:
+        child = subprocess.Popen(
+            [*GANTLET, *LONG], stderr=err, stdout=subprocess.DEVNULL, start_new_session=True
+        )
+    # Two workers, and what multiprocessing itself keeps for semaphores.
+    until(lambda: len(children(child.pid)) >= 3)
+    if late:
+        until(lambda: len(list(tmp_path.glob("run/trials/*/state.*"))) or _training(child.pid))
+    if number == signal.SIGKILL:
+        child.send_signal(number)
+    else:
+        os.killpg(child.pid, number)  # as a terminal does, to all
+    assert child.wait(60) == code
+    until(lambda: not children(child.pid), 30)
+    told = (tmp_path / "err").read_text()
+    if number != signal.SIGKILL:
+        assert "gantlet: interrupted; run the same command again to go on." in told
+        assert "Traceback" not in told
+        assert "leaked" not in told
+
+
+def _training(pid):
+    """Whether some worker has used its processor for longer than it takes to start."""
+    ticks = os.sysconf("SC_CLK_TCK")
+    for child in children(pid):
+        fields = Path(f"/proc/{child}/stat").read_text().rsplit(")", 1)[1].split()
+        if (int(fields[11]) + int(fields[12])) / ticks > 3:
+            return True
+    return False
+
+
+@linux
+def test_a_worker_of_a_parent_that_is_gone_ends_before_it_loads_torch():
+    script = (
+        "import sys; from gantlet.exec import worker\n"
+        "assert 'torch' not in sys.modules\n"
+        "worker.enter(None, 1, 1)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+@pytest.mark.parametrize("form", [[], ["--format", "json"]])
+def test_a_reader_that_leaves_is_no_failure(form, capsys):
+    assert run([*ASKED, "--out", "run"]) == 0
+    capsys.readouterr()
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [*GANTLET, "report", "run", *form], stdout=write, stderr=subprocess.PIPE, check=False
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_an_output_that_is_full_is_one_line():
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*GANTLET, "list"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 2
+    assert done.stderr.startswith("gantlet: standard output cannot be written: No space left")
+    assert done.stderr.count("\n") == 1
+
+
+def test_report_json_that_was_changed_is_one_line(folder, capsys):
+    assert run([*ASKED, "--out", "run"]) == 0
+    capsys.readouterr()
+    found = json.loads((folder / "report.json").read_text())
+    found["rows"][0]["value"] = 0.0
+    (folder / "report.json").write_text(json.dumps(found))
+    assert run(["report", "run"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "report.json is damaged: its checksum is another." in err
+    assert err.count("\n") == 1
