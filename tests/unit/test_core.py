@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from gantlet.core import registry
 from gantlet.core.budget import Budget, Spend
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Estimate
@@ -116,3 +117,23 @@ def test_a_constant_column_is_left_unscaled():
     scaling = Scaling(Space("vector", (2,)))
     scaling.fit(torch.tensor([[1.0, 7.0], [3.0, 7.0]]))
     assert scaling(torch.tensor([[2.0, 7.0]])).tolist() == [[0.0, 0.0]]
+
+
+@pytest.mark.parametrize("error", [ImportError("No module named 'x'\nat all"), OSError()])
+def test_a_broken_entry_point_names_its_package(monkeypatch, error):
+    class Package:
+        name = "gantlet-nice-metrics"
+
+    class Broken:
+        name, value, dist = "nice", "nice_metrics:Nice", Package
+
+        def load(self):
+            raise error
+
+    monkeypatch.setattr(registry, "_points", lambda _: {"nice": Broken()})
+    known = registry.Registry("metric", "gantlet.metrics")
+    assert known.names() == ["nice"]
+    with pytest.raises(UserError, match="of gantlet-nice-metrics cannot be imported") as told:
+        known.load("nice")
+    assert "nice_metrics:Nice" in str(told.value)
+    assert "\n" not in str(told.value)

@@ -13,9 +13,10 @@ from gantlet.core.rng import Rng
 from gantlet.core.space import Space
 from gantlet.games.solvers.adam import Adam
 from gantlet.nets.seeding import seeded
+from gantlet.store.run import TrialFolder
 from gantlet.train.average import Average
 from gantlet.train.batches import Batches
-from gantlet.train.loop import DivergedError, Plan, train
+from gantlet.train.loop import DivergedError, Plan, RestartWarning, train
 
 # A step of batch 16: forward and the gradients of weight and noise, in multiply-adds.
 WIDTH, BATCH = 4, 16
@@ -159,6 +160,63 @@ def test_an_interrupted_training_goes_on_bit_by_bit(stop, ema):
     assert torch.equal(weights(whole), weights(resumed))
     assert found.curve == expected.curve
     assert found.best_step == expected.best_step
+
+
+def interrupted(folder, stop):
+    """Trains into a trial's folder and is interrupted after the checkpoint of step ``stop``."""
+
+    class Keep:
+        def save_state(self, state):
+            folder.save_state(state)
+            if state["spend"][2] >= stop:
+                raise KeyboardInterrupt
+
+        def load_state(self):
+            return None
+
+    with pytest.raises(KeyboardInterrupt):
+        run(Fit(), Budget(steps=40), ema=0.9, keep=Keep(), checkpoint=0.0)
+
+
+@pytest.mark.parametrize("name", ["0.json", "0.safetensors", "1.json", "1.safetensors", "all"])
+@pytest.mark.parametrize("kind", ["cut", "flip", "delete", "swap", "empty"])
+def test_damaged_checkpoints_change_no_result(tmp_path, kind, name):
+    whole, told = Fit(), []
+    expected = run(whole, Budget(steps=40), ema=0.9)
+    folder, other = TrialFolder(tmp_path / "a", told.append), TrialFolder(tmp_path / "b")
+    interrupted(folder, 7)
+    interrupted(other, 9)
+    files = [f for f in sorted(folder.path.glob("state.*")) if name in {"all", f.name[6:]}]
+    assert len(files) == (4 if name == "all" else 1)
+    for file in files:
+        raw = bytearray(file.read_bytes())
+        if kind == "cut":
+            file.write_bytes(raw[: len(raw) * 2 // 3])
+        elif kind == "flip":
+            raw[len(raw) // 2] ^= 1
+            file.write_bytes(raw)
+        elif kind == "swap":
+            file.write_bytes((other.path / file.name).read_bytes())
+        elif kind == "empty":
+            file.write_bytes(b"")
+        else:
+            file.unlink()
+    resumed = Fit()
+    found = run(resumed, Budget(steps=40), ema=0.9, keep=folder)
+    assert torch.equal(weights(whole), weights(resumed))
+    assert found.curve == expected.curve
+    # The latest is an even one; where it is whole, the tensors of the other are not read.
+    assert told or name == "1.safetensors" or kind == "delete"
+
+
+def test_a_checkpoint_of_another_model_makes_training_begin_again():
+    whole, memory = Fit(), Memory()
+    run(whole, Budget(steps=40))
+    memory.kept = {"players": {"model": {"net.weight": torch.zeros(3)}}}
+    resumed = Fit()
+    with pytest.warns(RestartWarning, match="another version .*, training begins again"):
+        run(resumed, Budget(steps=40), keep=memory)
+    assert torch.equal(weights(whole), weights(resumed))
 
 
 def test_divergence_says_where():

@@ -1,5 +1,7 @@
 import errno
 import json
+import math
+import os
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,13 @@ from gantlet.core.budget import Budget, Spend
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Estimate
 from gantlet.core.trial import Outcome, Trial
-from gantlet.store.files import write_bytes, write_json
+from gantlet.store.files import (
+    DamagedError,
+    read_sealed,
+    write_bytes,
+    write_json,
+    write_sealed,
+)
 from gantlet.store.run import Run
 from gantlet.store.tensors import drop_state, load_state, load_tensors, save_state, save_tensors
 
@@ -125,6 +133,78 @@ def test_a_state_is_whole_even_if_the_next_one_was_never_finished(tmp_path, monk
     with pytest.raises(OSError, match="No space"):
         save_state(tmp_path / "state", {"x": torch.tensor(2.0)})
     assert load_state(tmp_path / "state")["x"] == 1
+
+
+def test_a_state_of_an_earlier_version_is_taken_up_and_then_replaced(tmp_path):
+    tensors, plain = {"x": torch.tensor(4.0)}, {"__items__": [["x", {"__tensor__": "x"}]]}
+    save_tensors(tmp_path / "state.1.safetensors", tensors)
+    write_json(tmp_path / "state.json", {"generation": 5, "state": plain})
+    assert load_state(tmp_path / "state", "owner")["x"] == 4
+    save_state(tmp_path / "state", {"x": torch.tensor(5.0)}, "owner")
+    assert not (tmp_path / "state.json").exists()
+    assert load_state(tmp_path / "state", "owner")["x"] == 5
+
+
+def test_a_state_of_another_trial_is_not_taken_up(tmp_path):
+    told = []
+    save_state(tmp_path / "state", {"x": torch.tensor(1.0)}, "a")
+    assert load_state(tmp_path / "state", "b", told.append) is None
+    assert "belongs to a" in told[0]
+
+
+def test_a_sealed_object_is_known_to_be_changed(tmp_path):
+    file = tmp_path / "a.json"
+    write_sealed(file, {"x": (0.1, 1e300), "y": {"z": None}})
+    assert read_sealed(file) == {"x": [0.1, 1e300], "y": {"z": None}}
+    file.write_text(file.read_text().replace("0.1", "0.2"))
+    with pytest.raises(DamagedError, match=r"a\.json is damaged"):
+        read_sealed(file)
+    write_json(file, {"old": 1})
+    assert read_sealed(file, since="new") == {"old": 1}
+    write_json(file, {"old": 1, "new": 1})
+    with pytest.raises(DamagedError, match="damaged"):
+        read_sealed(file, since="new")
+
+
+def test_an_outcome_knows_its_files(tmp_path):
+    run = Run.create(tmp_path / "run", {})
+    folder = run.folder(TRIAL)
+    folder.save("samples", {"x": torch.ones(3)})
+    folder.save_state({"x": torch.ones(1)})
+    folder.record(OUTCOME)
+    folder.check()
+    file = folder.path / "samples.safetensors"
+    raw = bytearray(file.read_bytes())
+    raw[-1] ^= 1
+    file.write_bytes(raw)
+    for reads in (folder.check, lambda: folder.load("samples")):
+        with pytest.raises(DamagedError, match="Run the command of that run again"):
+            reads()
+    file.unlink()
+    with pytest.raises(DamagedError, match="is missing"):
+        folder.check()
+    folder.clear(keep_state=True)
+    assert {f.name for f in folder.path.iterdir()} == {"state.1.json", "state.1.safetensors"}
+
+
+def test_drafts_of_killed_processes_are_removed_when_a_run_is_taken_up(tmp_path):
+    run = Run.create(tmp_path / "run", {})
+    run.record(OUTCOME)
+    orphan = run.folder(TRIAL).path / ".samples.safetensors.99999999"
+    live = run.path / f".report.json.{os.getpid()}"
+    for draft in (orphan, live):
+        draft.write_text("half")
+    with run.lock():
+        assert not orphan.exists()
+        assert live.exists()
+
+
+def test_numbers_that_json_cannot_hold_are_named_with_their_place(tmp_path):
+    run = Run.create(tmp_path / "run", {})
+    for value, told in ((math.inf, "inf"), (torch.ones(1), "Tensor")):
+        with pytest.raises(ValueError, match=f"details/a/1 is not JSON compliant: {told}"):
+            run.record(Outcome(trial=TRIAL, details={"a": [0, value]}))
+    assert not run.folder(TRIAL).path.exists()
 
 
 def test_tied_and_strided_tensors_are_saved(tmp_path):
