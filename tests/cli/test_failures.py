@@ -1,8 +1,10 @@
 """What goes wrong in a run is told, in words, and what can be mended is mended by the next run."""
 
+import contextlib
 import io
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -195,6 +197,21 @@ def test_a_log_says_where_the_run_is_and_how_far(capsys, monkeypatch):
     assert "gantlet: run folder runs/a, 3 trials to run" in lines[:3]
     assert any("the checkpoint is damaged" in line and "\x1b" not in line for line in lines)
     assert "gantlet: 0 min: 1 of 3 trials done; running: gan, training (25% of the trial)" in lines
+
+
+def test_a_remark_stays_one_between_processes():
+    assert isinstance(pickle.loads(pickle.dumps(Remark("damaged"))), Remark)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_log_that_cannot_be_written_ends_no_run(monkeypatch):
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr(sys, "stderr", full)
+        progress.say("anything")
+        assert run(["list", "nonsense"]) == 2
+        monkeypatch.undo()
+        with contextlib.suppress(OSError):
+            full.close()
 
 
 def test_a_command_that_is_over_at_once_writes_no_log(capsys):

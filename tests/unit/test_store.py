@@ -18,7 +18,7 @@ from gantlet.store.files import (
     write_json,
     write_sealed,
 )
-from gantlet.store.run import Run
+from gantlet.store.run import Run, TrialFolder
 from gantlet.store.tensors import drop_state, load_state, load_tensors, save_state, save_tensors
 
 TRIAL = Trial(parts={"model": "gan"}, budget=Budget(flops=1e9), seed=3)
@@ -185,6 +185,20 @@ def test_an_outcome_knows_its_files(tmp_path):
         folder.check()
     folder.clear(keep_state=True)
     assert {f.name for f in folder.path.iterdir()} == {"state.1.json", "state.1.safetensors"}
+    folder.clear(keep_state=False)
+    assert not list(folder.path.iterdir())
+
+
+def test_a_state_is_worth_nothing_without_the_snapshots_taken_before_it(tmp_path):
+    told = []
+    folder = TrialFolder(tmp_path / "a", told.append)
+    folder.save("snapshot-001", {"x": torch.ones(3)})
+    for i in range(2):
+        folder.save_state({"x": torch.tensor(float(i))})
+    assert folder.load_state()["x"] == 1
+    folder.save("snapshot-001", {"x": torch.zeros(3)})
+    assert folder.load_state() is None
+    assert "snapshot-001.safetensors is damaged" in told[0]
 
 
 def test_drafts_of_killed_processes_are_removed_when_a_run_is_taken_up(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -100,7 +101,8 @@ def _foretell(study: "Study") -> None:
     from gantlet.studies.base import Forecasting
 
     if isinstance(study, Forecasting):
-        print(*study.forecast(), sep="\n", file=sys.stderr)
+        with suppress(OSError):
+            print(*study.forecast(), sep="\n", file=sys.stderr)
 
 
 def _check(options: RunOptions) -> None:

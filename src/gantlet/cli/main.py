@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from types import FrameType
 from typing import final
 
@@ -59,8 +60,7 @@ def run(arguments: Sequence[str]) -> int:
         return _told(str(error), MISTAKE)
     except KeyboardInterrupt as error:
         code = error.code if isinstance(error, _Ended) else INTERRUPTED
-        print(file=sys.stderr)
-        return _told("interrupted; run the same command again to go on.", code)
+        return _told("interrupted; run the same command again to go on.", code, before="\n")
     except BrokenPipeError:
         # Whoever read our output has left, as `head` does; nothing is wrong.
         _silence_stdout()
@@ -110,6 +110,7 @@ def _silence_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _told(message: str, code: int) -> int:
-    print(f"gantlet: {message}", file=sys.stderr)
+def _told(message: str, code: int, *, before: str = "") -> int:
+    with suppress(OSError):
+        print(f"{before}gantlet: {message}", file=sys.stderr)
     return code

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, Thread
@@ -53,7 +53,8 @@ def say(text: str) -> None:
     """Writes a line to standard error, whatever names it holds."""
     from gantlet.report.markup import clean
 
-    print(f"gantlet: {clean(text)}", file=sys.stderr, flush=True)
+    with suppress(OSError):  # nobody reads it: no reason to end a run
+        print(f"gantlet: {clean(text)}", file=sys.stderr, flush=True)
 
 
 def _quiet(_key: str, _share: float, what: str) -> None:

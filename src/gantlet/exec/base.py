@@ -9,7 +9,7 @@ from typing import Literal, Protocol, final
 from gantlet.core.errors import UserError
 from gantlet.core.trial import Outcome, Trial
 from gantlet.exec.attempt import Remark, attempt
-from gantlet.report.blocks import Caveat, Report
+from gantlet.report.blocks import Caveat, Report, Verdict
 from gantlet.store.files import DamagedError
 from gantlet.store.run import Run
 from gantlet.studies.base import Study
@@ -162,6 +162,10 @@ def _concluded(study: Study, outcomes: Sequence[Outcome], run: Run) -> Report:
             f"There is no report, for {failed[0]} Its traceback is in {run.path / 'log.jsonl'}; "
             "run the same command again to try once more."
         ) from error
+    if failed and not report.verdicts:
+        count = f"{len(failed)} of {len(outcomes)} trials failed"
+        claim = f"Nothing can be said: {count}."
+        report = replace(report, verdicts=[Verdict(claim=claim, because=failed[0])])
     said = " ".join([*(c.text for c in report.caveats), *(v.because for v in report.verdicts)])
     new = [Caveat(text=line) for line in failed if line.partition(" failed: ")[2] not in said]
     return replace(report, caveats=[*new, *report.caveats]) if new else report

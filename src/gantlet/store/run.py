@@ -44,6 +44,7 @@ Warn = Callable[[str], object]
 """Told what a user should know, in words."""
 
 _STATE = "state"
+_NO_RESULT = (".", f"{_STATE}.")
 _OWN = frozenset({"outcome.json", "clock.json"})
 _AGAIN = "Run the command of that run again to make it anew."
 
@@ -60,6 +61,9 @@ class TrialFolder:
 
     path: Path
     warn: Warn = field(default=lambda _: None, compare=False)
+    _known: dict[str, tuple[tuple[int, int], str]] = field(
+        default_factory=dict[str, tuple[tuple[int, int], str]], compare=False, repr=False
+    )
 
     def save(self, name: str, tensors: Mapping[str, Tensor]) -> None:
         """Saves tensors under ``name``."""
@@ -77,7 +81,7 @@ class TrialFolder:
 
     def save_state(self, state: Mapping[str, Any]) -> None:
         """Saves what training needs to go on from here, beside what was saved before."""
-        save_state(self.path / _STATE, state, self.path.name)
+        save_state(self.path / _STATE, state, self.path.name, self._digests())
 
     def load_state(self) -> dict[str, Any] | None:
         """Returns the last state of training that is whole, or None where training begins."""
@@ -151,12 +155,13 @@ class TrialFolder:
         """Removes what is recorded of the trial, so that it runs again.
 
         Args:
-            keep_state: Whether training goes on from its last checkpoint.
+            keep_state: Whether training goes on from its last checkpoint, with the snapshots that
+                were taken before it.
         """
         # An outcome marks a trial finished, so it goes first.
         files = sorted(self.path.glob("*"), key=lambda f: f.name != "outcome.json")
         for file in files:
-            if file.is_file() and not (keep_state and file.name.startswith(f"{_STATE}.")):
+            if file.is_file() and (file.name in _OWN or not keep_state):
                 with explained(file):
                     file.unlink()
 
@@ -185,9 +190,15 @@ class TrialFolder:
     def _digests(self) -> dict[str, str]:
         """Returns the checksums of all that was saved, without what training goes on from."""
         files = [f for f in sorted(self.path.glob("*")) if f.is_file() and f.name not in _OWN]
-        return {
-            f.name: digest_of_file(f) for f in files if not f.name.startswith((".", f"{_STATE}."))
-        }
+        return {f.name: self._digest(f) for f in files if not f.name.startswith(_NO_RESULT)}
+
+    def _digest(self, file: Path) -> str:
+        """Returns the checksum of a file, which is read once."""
+        stat = file.stat()
+        seen = (stat.st_mtime_ns, stat.st_size)
+        if self._known.get(file.name, (None, ""))[0] != seen:
+            self._known[file.name] = (seen, digest_of_file(file))
+        return self._known[file.name][1]
 
 
 def _outcome(raw: Mapping[str, Any], clock: Mapping[str, Any]) -> Outcome:

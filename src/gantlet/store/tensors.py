@@ -42,7 +42,9 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         raise DamagedError(f"{path} is not a whole safetensors file: {error}.") from error
 
 
-def save_state(path: Path, state: Mapping[str, Any], owner: str = "") -> None:
+def save_state(
+    path: Path, state: Mapping[str, Any], owner: str = "", files: Mapping[str, str] | None = None
+) -> None:
     """Saves a nested state of tensors and plain values as ``path``, beside the one before.
 
     Two generations are kept, each as tensors and an index with the checksum of both. The index is
@@ -52,6 +54,7 @@ def save_state(path: Path, state: Mapping[str, Any], owner: str = "") -> None:
         path: The files are named after it: ``state.0.safetensors``, ``state.0.json`` and so on.
         state: Tensors and plain values, in dictionaries and lists.
         owner: To whom the state belongs: that of another is never taken up.
+        files: Checksums of files in the same folder without which the state is worth nothing.
     """
     tensors: dict[str, Tensor] = {}
     plain = _lift(state, "", tensors)
@@ -60,7 +63,7 @@ def save_state(path: Path, state: Mapping[str, Any], owner: str = "") -> None:
     file = index.with_suffix(".safetensors")
     save_tensors(file, tensors)
     entry = {"generation": generation, "owner": owner, "tensors": digest_of_file(file)}
-    write_sealed(index, {**entry, "state": plain})
+    write_sealed(index, {**entry, "files": files or {}, "state": plain})
     # What an earlier version wrote refers to tensors that have been written over by now.
     path.with_suffix(".json").unlink(missing_ok=True)
 
@@ -111,8 +114,10 @@ def _state_of(path: Path, index: Path, owner: str) -> dict[str, Any]:
     file = _index(path, int(entry["generation"])).with_suffix(".safetensors")
     if entry.get("owner", owner) != owner:
         raise DamagedError(f"{index} belongs to {entry['owner']}.")
-    if "tensors" in entry and digest_of_file(file) != entry["tensors"]:
-        raise DamagedError(f"{file} is damaged: its checksum is another.")
+    if "tensors" in entry:
+        for name, wanted in {file.name: entry["tensors"], **entry["files"]}.items():
+            if digest_of_file(path.with_name(name)) != wanted:
+                raise DamagedError(f"{path.with_name(name)} is damaged: its checksum is another.")
     state: dict[str, Any] = _drop(entry["state"], load_tensors(file))
     return state
 
