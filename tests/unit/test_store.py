@@ -189,6 +189,28 @@ def test_an_outcome_knows_its_files(tmp_path):
     assert not list(folder.path.iterdir())
 
 
+@pytest.mark.parametrize("value", [math.nan, object(), {1, 2}])
+def test_a_state_that_cannot_be_saved_is_told_once_and_ends_nothing(tmp_path, value):
+    told = []
+    folder = TrialFolder(tmp_path / "a", told.append)
+    folder.save_state({"x": torch.ones(1)})
+    for _ in range(2):
+        folder.save_state({"x": torch.ones(1), "own": value})
+    assert len(told) == 1
+    assert "cannot be saved" in told[0]
+    assert "interrupted, it begins again" in told[0]
+    assert folder.load_state() is None
+
+
+def test_a_folder_of_dot_files_is_no_remains_of_a_run(tmp_path):
+    (tmp_path / ".run.json.99999999").write_text("half")
+    Run.create(tmp_path, {})
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / ".bashrc").write_text("precious")
+    with pytest.raises(UserError, match="not empty"):
+        Run.create(tmp_path / "other", {})
+
+
 def test_a_state_is_worth_nothing_without_the_snapshots_taken_before_it(tmp_path):
     told = []
     folder = TrialFolder(tmp_path / "a", told.append)

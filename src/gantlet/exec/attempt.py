@@ -40,9 +40,7 @@ def attempt(study: Study, trial: Trial, run: Run, watch: Watch) -> Outcome:
         run.log("remark", trial=trial.key, text=text)
         watch(0.0, Remark(f"{name}, seed {trial.seed}: {text}."))
 
-    folder = run.folder(
-        trial, lambda text: remark(f"{text}; training goes on from an earlier one")
-    )
+    folder = run.folder(trial, remark)
     with _logged_warnings(run, trial) as restarts:
         outcome = _outcome(study, trial, run, folder, watch)
     for text in restarts:

@@ -124,8 +124,15 @@ def carry_out(
     todo = pending(study, run) if todo is None else todo
     for one in todo:
         _prepare(one, run, tell)
-    for outcome in executor.map(study, [one.trial for one in todo], run, tell):
-        run.log("finished", trial=outcome.trial.key, error=outcome.error)
+    mistakes: list[Trial] = []
+    try:
+        for outcome in executor.map(study, [one.trial for one in todo], run, tell):
+            run.log("finished", trial=outcome.trial.key, error=outcome.error)
+            mistakes += [outcome.trial] if outcome.failure == "cannot" else []
+    except UserError:
+        # The question was wrong: what models could not do with it is no result.
+        _forget(mistakes, run)
+        raise
     found = (run.outcome(trial) for trial in {t.key: t for t in study.trials()}.values())
     return _concluded(study, [o for o in found if o is not None], run)
 
@@ -143,14 +150,18 @@ def _prepare(todo: Todo, run: Run, tell: Tell) -> None:
     tell(todo.trial.key, 0.0, Remark(text))
 
 
+def _forget(trials: Sequence[Trial], run: Run) -> None:
+    for trial in trials:
+        run.folder(trial).clear(keep_state=False)
+
+
 def _concluded(study: Study, outcomes: Sequence[Outcome], run: Run) -> Report:
     """Returns the report, with a note on every failure that it does not tell of itself."""
     failed = failures(outcomes)
     models = [o for o in outcomes if o.trial.parts.get("model") != REAL]
     if models and all(o.failure == "cannot" for o in models):
         # A mistake in the question leaves no result: where it can be mended, it is asked again.
-        for outcome in models:
-            run.folder(outcome.trial).clear(keep_state=False)
+        _forget([o.trial for o in models], run)
         raise UserError(str(models[0].error))
     try:
         report = study.conclude(outcomes, run)

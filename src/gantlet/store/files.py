@@ -103,8 +103,7 @@ def dumps(value: Any, name: str) -> str:
     except (ValueError, TypeError) as error:
         place, what = next(_foreign(value, ""), ("it", str(error)))
         raise ValueError(
-            f"{name} cannot be written, {place} is not JSON compliant: {what}. A measurement is a "
-            "finite number, or Estimate.missing with a reason."
+            f"{name} cannot be written, {place} is not JSON compliant: {what}"
         ) from error
 
 
@@ -180,12 +179,17 @@ def flush_to_disk(path: Path) -> None:
 def drop_drafts(folder: Path) -> None:
     """Removes the drafts that processes left behind which were killed."""
     for file in folder.glob(".*.*"):
-        writer = file.name.rpartition(".")[2]
-        if writer.isdecimal() and not is_alive(int(writer)):
+        if is_draft(file) and not _is_alive(int(file.name.rpartition(".")[2])):
             file.unlink(missing_ok=True)
 
 
-def is_alive(pid: int) -> bool:
+def is_draft(file: Path) -> bool:
+    """Returns whether a name is one that ``draft_of`` gives."""
+    writer = file.name.rpartition(".")[2]
+    return file.name.startswith(".") and writer.isascii() and writer.isdecimal()
+
+
+def _is_alive(pid: int) -> bool:
     """Returns whether a process of this machine is still there."""
     try:
         os.kill(pid, 0)

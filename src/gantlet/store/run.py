@@ -31,6 +31,7 @@ from gantlet.store.files import (
     drop_drafts,
     dumps,
     explained,
+    is_draft,
     read_sealed,
     write_bytes,
     write_sealed,
@@ -56,7 +57,7 @@ class TrialFolder:
 
     Attributes:
         path: Where it is; made when first written to.
-        warn: Told of checkpoints that are damaged.
+        warn: Told of checkpoints that are damaged or cannot be saved.
     """
 
     path: Path
@@ -64,6 +65,7 @@ class TrialFolder:
     _known: dict[str, tuple[tuple[int, int], str]] = field(
         default_factory=dict[str, tuple[tuple[int, int], str]], compare=False, repr=False
     )
+    _told: set[str] = field(default_factory=set[str], compare=False, repr=False)
 
     def save(self, name: str, tensors: Mapping[str, Tensor]) -> None:
         """Saves tensors under ``name``."""
@@ -80,12 +82,29 @@ class TrialFolder:
         return load_tensors(file)
 
     def save_state(self, state: Mapping[str, Any]) -> None:
-        """Saves what training needs to go on from here, beside what was saved before."""
-        save_state(self.path / _STATE, state, self.path.name, self._digests())
+        """Saves what training needs to go on from here, beside what was saved before.
+
+        What cannot be saved, such as an object of a plug-in, is no reason to end a training: it
+        goes on without checkpoints, and says so.
+        """
+        try:
+            save_state(self.path / _STATE, state, self.path.name, self._digests())
+        except UserError:
+            raise
+        except (ValueError, TypeError, LookupError, RuntimeError) as error:
+            self.drop_state()
+            self._warn(
+                f"the state of training cannot be saved ({error}); interrupted, it begins again",
+                "saving",
+            )
 
     def load_state(self) -> dict[str, Any] | None:
         """Returns the last state of training that is whole, or None where training begins."""
-        return load_state(self.path / _STATE, self.path.name, self.warn)
+
+        def warn(text: str) -> None:
+            self._warn(f"{text}; an earlier one is taken, or training begins again", text)
+
+        return load_state(self.path / _STATE, self.path.name, warn)
 
     def drop_state(self) -> None:
         """Removes the state of training, which a finished trial no longer needs."""
@@ -164,6 +183,12 @@ class TrialFolder:
             if file.is_file() and (file.name in _OWN or not keep_state):
                 with explained(file):
                     file.unlink()
+
+    def _warn(self, text: str, subject: str) -> None:
+        """Tells something, once for each subject."""
+        if subject not in self._told:
+            self._told.add(subject)
+            self.warn(text)
 
     def _sealed(self, name: str, *, since: str) -> dict[str, Any]:
         """Returns one of the trial's two objects."""
@@ -368,5 +393,5 @@ _PARTS = frozenset({"trials", "log.jsonl", ".lock", "report.json", "report.html"
 
 def _is_remains(path: Path) -> bool:
     """Returns whether a folder is empty, or a run that lost its ``run.json``."""
-    names = {f.name for f in path.iterdir() if not f.name.startswith(".run.json.")}
+    names = {f.name for f in path.iterdir() if not is_draft(f)}
     return not names or ("trials" in names and names <= _PARTS)
