@@ -1,10 +1,18 @@
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
 import pytest
 import torch
 
+from gantlet.core.errors import UserError
+from gantlet.core.estimate import Estimate
+from gantlet.core.measure import Groups
 from gantlet.core.rng import Rng
 from gantlet.metrics.alpha_beta import AlphaPrecision, BetaRecall
 from gantlet.metrics.authenticity import Authenticity
-from gantlet.metrics.birthday import Birthday
+from gantlet.metrics.birthday import Birthday, BirthdayPlan
 from gantlet.metrics.ct import Ct
 from gantlet.metrics.energy import Energy
 from gantlet.metrics.neighbour import look
@@ -98,3 +106,96 @@ def test_differences_hold_and_are_no_wider_than_those_of_independent_samples(met
         apart += (a.estimate.half_width**2 + b.estimate.half_width**2) ** 0.5
     assert held >= 44
     assert paired < apart * 1.02
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """A metric of another package, which knows nothing of groups."""
+
+    does: Callable[[], Estimate]
+
+    better: ClassVar[str] = "lower"
+    unit: ClassVar[str] = "1"
+    sees: ClassVar[str] = "features"
+    quadratic: ClassVar[bool] = False
+
+    def measure(self, real, fake, *, rng):
+        return self.does()
+
+
+def fail(error):
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("does", "says"),
+    [
+        (lambda: fail(UserError("too many\nfeatures")), "too many features"),
+        (lambda: fail(MemoryError("20 GB")), "failed: MemoryError: 20 GB"),
+        (lambda: Estimate(value=math.nan, method="a ratio"), "gave nan, which is no number"),
+        (lambda: Estimate(value=math.inf, method="a ratio"), "gave inf, which is no number"),
+    ],
+)
+def test_a_metric_that_fails_takes_no_other_along(does, says):
+    x, y, _ = draw()
+    found = measure_all({"bad": Foreign(does), **PAIRS}, x, y, rng=Rng(0))
+    assert found["bad"].value is None
+    assert says in found["bad"].method
+    assert {name: found[name] for name in PAIRS} == measure_all(PAIRS, x, y, rng=Rng(0))
+
+
+def test_ends_that_are_no_numbers_are_left_out():
+    found = measure_all(
+        {"bad": Foreign(lambda: Estimate(value=1.0, low=math.nan, high=math.nan))},
+        *draw()[:2],
+        rng=Rng(0),
+    )["bad"]
+    assert (found.value, found.low) == (1.0, None)
+    assert "no numbers" in found.method
+
+
+def test_one_that_fails_in_the_shared_pass_takes_no_other_along(monkeypatch):
+    x, y, _ = draw()
+    wanted = {"birthday": Birthday(), "recall": Recall()}
+    alone = Recall().measure(x, y, rng=Rng(0).stream("recall"))
+    monkeypatch.setattr(BirthdayPlan, "judge", lambda *_: fail(RuntimeError("gone")))
+    found = measure_all(wanted, x, y, rng=Rng(0))
+    assert found["birthday"].method == "failed: RuntimeError: gone"
+    assert found["birthday"].better == "higher"
+    assert found["recall"] == alone
+
+
+def test_one_that_fails_on_training_samples_takes_no_other_along(monkeypatch):
+    x, y, train = draw()
+    monkeypatch.setattr(Ct, "plan_train", lambda *_: fail(UserError("no")))
+    found = measure_all(JUDGES, x, y, train=train, rng=Rng(0))
+    assert found["ct"].method == "no"
+    assert found["authenticity"].value is not None
+
+
+def test_sets_that_no_metric_can_compare_are_an_error():
+    x, y, train = draw()
+    with pytest.raises(UserError, match="equally many features"):
+        measure_all(PAIRS, x, y[:, :3], rng=Rng(0))
+    with pytest.raises(UserError, match="equally many features"):
+        measure_all(JUDGES, x, y, train=train[:, :3], rng=Rng(0))
+    with pytest.raises(UserError, match="NaN"):
+        measure_all({"energy": Energy()}, x.log(), y, rng=Rng(0))
+
+
+def test_one_that_knows_nothing_of_groups_loses_its_interval_where_there_are_some():
+    x, y, _ = draw()
+    plain = Estimate(value=1.0, low=0.0, high=2.0, method="counted")
+    wanted = {"foreign": Foreign(lambda: plain)}
+    twos = Groups(real=torch.arange(len(x)) // 2)
+    found = measure_all(wanted, x, y, rng=Rng(0), groups=twos)["foreign"]
+    assert (found.value, found.low) == (1.0, None)
+    assert found.method.startswith("counted; no interval")
+    each = Groups(real=torch.arange(len(x)) + 5, fake=torch.arange(len(y)))
+    assert measure_all(wanted, x, y, rng=Rng(0), groups=each)["foreign"] == plain
+
+
+@pytest.mark.parametrize("bad", [torch.zeros(3, dtype=torch.int64), torch.zeros(150)])
+def test_groups_that_are_not_those_of_the_samples(bad):
+    with pytest.raises(UserError, match="one whole number for each of its 150 samples"):
+        measure_all({}, *draw()[:2], rng=Rng(0), groups=Groups(real=bad))

@@ -76,6 +76,25 @@ class Partisan(abc.ABC):
         """Why it cannot rank, and what to do instead."""
 
 
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Groups:
+    """Which samples belong together: of one subject, prompt or source, or copies of one another.
+
+    Samples of one group are not independent, so that intervals and permutations must move whole
+    groups.
+
+    Attributes:
+        real: The group of each real sample, int64, shape ``(n,)``; any numbers, equal within a
+            group. None where every sample is a group of its own.
+        fake: The group of each fake sample, int64, shape ``(m,)``; likewise. Groups of the two
+            sets have nothing to do with each other, whatever their numbers.
+    """
+
+    real: Tensor | None = None
+    fake: Tensor | None = None
+
+
 @runtime_checkable
 class Metric(Protocol):
     """A number that compares fake samples with real ones; a frozen dataclass.
@@ -124,6 +143,39 @@ class TrainMetric(Protocol):
     ) -> Estimate:
         """Compares fake samples with held-out real ones and with those of the training."""
         ...
+
+
+class Clustered(abc.ABC):
+    """A metric whose interval holds for samples that come in groups.
+
+    One that is not loses its interval where there are groups.
+    """
+
+    __slots__ = ()
+
+    @abc.abstractmethod
+    def measure(
+        self, real: Tensor, fake: Tensor, *, rng: torch.Generator, groups: Groups | None = None
+    ) -> Estimate:
+        """Compares as a `Metric` does; samples of one group count as one that was drawn."""
+
+
+class ClusteredTrain(abc.ABC):
+    """A metric with training samples whose interval holds for samples that come in groups."""
+
+    __slots__ = ()
+
+    @abc.abstractmethod
+    def judge(
+        self,
+        real: Tensor,
+        fake: Tensor,
+        *,
+        train: Tensor,
+        rng: torch.Generator,
+        groups: Groups | None = None,
+    ) -> Estimate:
+        """Compares as a `TrainMetric` does; samples of one group count as one that was drawn."""
 
 
 @final

@@ -7,8 +7,10 @@ from typing import final
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from gantlet.core.estimate import Estimate
+from gantlet.core.measure import Clustered, Groups
 from gantlet.metrics.intervals import Variance, around, total
 
 
@@ -19,7 +21,7 @@ class Detailed:
 
     Attributes:
         estimate: The number.
-        real: What each real sample, or each fold of them, adds to the number, centred, so that
+        real: What each real sample, group or fold of them adds to the number, centred, so that
             ``real.var() / len(real)`` is the part of the variance that comes from the real side.
         rest: The other part of the variance: from the fake side, and of second order.
     """
@@ -45,7 +47,6 @@ class Paired(ABC):
             UserError: If the two sets cannot be compared.
         """
 
-    @final
     def measure(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Estimate:
         """Compares what the metric sees of both, for features shapes ``(n, d)`` and ``(m, d)``.
 
@@ -58,6 +59,44 @@ class Paired(ABC):
             UserError: If the two sets cannot be compared.
         """
         return self.detail(real, fake, rng=rng).estimate
+
+
+class ClusteredPaired(Paired, Clustered):
+    """A paired metric whose interval holds for samples that come in groups, too."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    @override
+    def detail(
+        self, real: Tensor, fake: Tensor, *, rng: torch.Generator, groups: Groups | None = None
+    ) -> Detailed:
+        """Compares as ``measure`` does, and tells what each real sample or group of them adds.
+
+        The real samples must come in the same order, in the same groups, and ``rng`` must be in
+        the same state, for all generators that are to be compared.
+
+        Raises:
+            UserError: If the two sets cannot be compared.
+        """
+
+    @final
+    @override
+    def measure(
+        self, real: Tensor, fake: Tensor, *, rng: torch.Generator, groups: Groups | None = None
+    ) -> Estimate:
+        """Compares what the metric sees of both, for features shapes ``(n, d)`` and ``(m, d)``.
+
+        Args:
+            real: Of the real samples.
+            fake: Of the fake samples.
+            rng: Draws all that is random.
+            groups: Which samples belong together.
+
+        Raises:
+            UserError: If the two sets cannot be compared.
+        """
+        return self.detail(real, fake, rng=rng, groups=groups).estimate
 
 
 def difference(a: Detailed, b: Detailed) -> Estimate:

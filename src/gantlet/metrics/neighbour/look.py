@@ -2,13 +2,15 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import torch
 from torch import Tensor
 
 from gantlet.core.estimate import Estimate
+from gantlet.core.measure import Groups
+from gantlet.metrics.groups import checked_groups, without_interval
 from gantlet.metrics.inputs import checked, too_few
 from gantlet.metrics.neighbour.pairs import Side, Watcher, go_over
 from gantlet.metrics.neighbour.points import Points, points
@@ -26,12 +28,14 @@ class Scene:
         fake: The fake samples.
         near_real: The nearest real samples of each real one; nobody where none were asked for.
         near_fake: The nearest fake samples of each fake one; likewise.
+        groups: Which samples belong together, numbered without gaps, if any do.
     """
 
     real: Points
     fake: Points
     near_real: Nearest
     near_fake: Nearest
+    groups: Groups | None = None
 
 
 class Plan(ABC):
@@ -41,11 +45,13 @@ class Plan(ABC):
         k_real: How many real neighbours of the real samples it needs.
         k_fake: How many fake neighbours of the fake samples it needs.
         least: How many samples of each set it needs.
+        by_groups: Whether its interval heeds the groups of the scene.
     """
 
     k_real: int = 0
     k_fake: int = 0
     least: int = 2
+    by_groups: bool = False
 
     def real_balls(self, scene: Scene) -> Sequence[Watcher]:
         """Returns who watches the neighbourhoods of real samples."""
@@ -62,10 +68,13 @@ class Plan(ABC):
         """Returns the number once all pairs have been seen."""
 
 
-def look(real: Tensor, fake: Tensor, plans: Sequence[Plan]) -> list[Detailed | Estimate]:
+def look(
+    real: Tensor, fake: Tensor, plans: Sequence[Plan], groups: Groups | None = None
+) -> list[Detailed | Estimate]:
     """Returns the numbers of all plans, shapes ``(n, d)`` and ``(m, d)``, from one pass.
 
-    An estimate alone where there are too few samples, or where nothing more is known.
+    An estimate alone where there are too few samples, or where nothing more is known. Without an
+    interval where there are groups that the plan does not heed.
 
     Raises:
         UserError: If the features cannot be compared.
@@ -73,20 +82,30 @@ def look(real: Tensor, fake: Tensor, plans: Sequence[Plan]) -> list[Detailed | E
     x, y = checked(real, fake)
     reasons = [too_few(x, y, plan.least) for plan in plans]
     able = [plan for plan, reason in zip(plans, reasons, strict=True) if reason is None]
-    found = iter(_judged(x, y, able))
+    found = iter(_judged(x, y, able, checked_groups(groups, len(x), len(y))))
     return [next(found) if reason is None else Estimate.missing(reason) for reason in reasons]
 
 
-def _judged(x: Tensor, y: Tensor, plans: Sequence[Plan]) -> list[Detailed | Estimate]:
+def _judged(
+    x: Tensor, y: Tensor, plans: Sequence[Plan], groups: Groups | None
+) -> list[Detailed | Estimate]:
     if not plans:
         return []
-    scene = _scene(x, y, plans)
+    scene = replace(_scene(x, y, plans), groups=groups)
     watchers = [(plan.real_balls(scene), plan.fake_balls(scene)) for plan in plans]
     go_over(
         Side(scene.real, scene.near_real, [w for reals, _ in watchers for w in reals]),
         Side(scene.fake, scene.near_fake, [w for _, fakes in watchers for w in fakes]),
     )
-    return [plan.judge(scene) for plan in plans]
+    return [_heeded(plan.judge(scene), plan, groups) for plan in plans]
+
+
+def _heeded(found: Detailed | Estimate, plan: Plan, groups: Groups | None) -> Detailed | Estimate:
+    if groups is None or plan.by_groups:
+        return found
+    if isinstance(found, Estimate):
+        return without_interval(found)
+    return replace(found, estimate=without_interval(found.estimate))
 
 
 def _scene(x: Tensor, y: Tensor, plans: Sequence[Plan]) -> Scene:

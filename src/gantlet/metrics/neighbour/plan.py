@@ -10,11 +10,11 @@ from torch import Tensor
 from typing_extensions import override
 
 from gantlet.core.estimate import Better, Estimate
-from gantlet.core.measure import Sees
+from gantlet.core.measure import Groups, Sees
 from gantlet.metrics.intervals import Variance
 from gantlet.metrics.neighbour.balls import Folds, least
 from gantlet.metrics.neighbour.look import Plan, Scene, look
-from gantlet.metrics.paired import Detailed, Paired
+from gantlet.metrics.paired import ClusteredPaired, Detailed
 
 
 class BallPlan(Plan, ABC):
@@ -53,7 +53,7 @@ class Shares(Protocol):
         ...
 
 
-class NeighbourMetric(Paired):
+class NeighbourMetric(ClusteredPaired):
     """A paired metric that is found in that pass, higher where samples are better."""
 
     __slots__ = ()
@@ -69,24 +69,37 @@ class NeighbourMetric(Paired):
 
     @final
     @override
-    def detail(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Detailed:
-        return alone(self, real, fake, rng)
+    def detail(
+        self, real: Tensor, fake: Tensor, *, rng: torch.Generator, groups: Groups | None = None
+    ) -> Detailed:
+        return alone(self, real, fake, rng, groups)
 
 
-def alone(metric: Shares, real: Tensor, fake: Tensor, rng: torch.Generator) -> Detailed:
+def alone(
+    metric: Shares,
+    real: Tensor,
+    fake: Tensor,
+    rng: torch.Generator,
+    groups: Groups | None = None,
+) -> Detailed:
     """Returns the number of one metric, and where its uncertainty comes from if that is known.
 
     Raises:
         UserError: If the features cannot be compared.
     """
-    found = at_once([metric], real, fake, [rng])[0]
+    found = at_once([metric], real, fake, [rng], groups=groups)[0]
     if isinstance(found, Detailed):
         return found
     return Detailed(found, torch.zeros(0, dtype=torch.float64), Variance(0.0))
 
 
 def at_once(
-    metrics: Sequence[Shares], real: Tensor, fake: Tensor, rngs: Sequence[torch.Generator]
+    metrics: Sequence[Shares],
+    real: Tensor,
+    fake: Tensor,
+    rngs: Sequence[torch.Generator],
+    *,
+    groups: Groups | None = None,
 ) -> list[Detailed | Estimate]:
     """Returns the numbers of several metrics from one pass; each has its own generator.
 
@@ -94,7 +107,7 @@ def at_once(
         UserError: If the features cannot be compared.
     """
     plans = [m.plan(rng) for m, rng in zip(metrics, rngs, strict=True)]
-    found = look(real, fake, plans)
+    found = look(real, fake, plans, groups)
     return [_named(one, m) for m, one in zip(metrics, found, strict=True)]
 
 

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Better, Estimate
+from gantlet.core.measure import Groups
+from gantlet.metrics.groups import checked_groups, without_interval
 from gantlet.metrics.inputs import checked
 from gantlet.metrics.neighbour.points import Points, points
 from gantlet.metrics.neighbour.search import Nearest, nearest_among
@@ -22,13 +24,17 @@ class TrainScene:
         real: Held-out features, shape ``(n, d)``.
         fake: Features of the model, shape ``(m, d)``.
         train: Features of the training, shape ``(t, d)``.
+        groups: Which real and which fake samples belong together, if any do.
 
     Raises:
         UserError: If they cannot be compared.
     """
 
-    def __init__(self, real: Tensor, fake: Tensor, train: Tensor) -> None:
+    def __init__(
+        self, real: Tensor, fake: Tensor, train: Tensor, *, groups: Groups | None = None
+    ) -> None:
         self.real, self.fake = checked(real, fake)
+        self.groups = checked_groups(groups, len(real), len(fake))
         self.train = _checked_train(self.fake, train)
 
     def too_few(self, least: int) -> str | None:
@@ -62,7 +68,13 @@ class TrainScene:
 
 
 class TrainPlan(ABC):
-    """How one number is found from the neighbours of the training samples."""
+    """How one number is found from the neighbours of the training samples.
+
+    Attributes:
+        by_groups: Whether its interval heeds the groups of the scene.
+    """
+
+    by_groups: ClassVar[bool] = False
 
     @abstractmethod
     def judge(self, scene: TrainScene) -> Estimate:
@@ -82,8 +94,10 @@ class SharesTrain(Protocol):
 
 
 def judged(metric: SharesTrain, scene: TrainScene, rng: torch.Generator) -> Estimate:
-    """Returns the number of one metric."""
-    return metric.plan_train(rng).judge(scene).named(unit=metric.unit, better=metric.better)
+    """Returns the number of one metric; without its interval if it heeds no groups there are."""
+    plan = metric.plan_train(rng)
+    found = plan.judge(scene).named(unit=metric.unit, better=metric.better)
+    return found if scene.groups is None or plan.by_groups else without_interval(found)
 
 
 def nearest_training(fake: Tensor, train: Tensor, *, k: int = 1) -> tuple[Tensor, Tensor]:
