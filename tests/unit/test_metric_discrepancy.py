@@ -99,9 +99,11 @@ def test_unbiased_and_right_variance_where_the_two_are_equal(metric):
     values = torch.tensor([e.value for e in found])
     assert abs(values.mean()) < 3.5 * values.std() / 200**0.5
     assert sum(e.low <= 0 <= e.high for e in found) >= 184
-    # No wider than needed: the half width is about two standard deviations.
-    width = sum(e.half_width for e in found) / 200
-    assert 1.5 < width / float(values.std()) < 3
+    # A little difference may hide behind a value near zero: upwards the interval is wider.
+    below = sum(e.value - e.low for e in found) / 200 / float(values.std())
+    above = sum(e.high - e.value for e in found) / 200 / float(values.std())
+    assert 1.8 < below < 3.5
+    assert below < above < 5.5
 
 
 @pytest.mark.parametrize("metric", [Kid(), Energy()])

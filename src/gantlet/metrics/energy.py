@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from gantlet.core.measure import Groups
 from gantlet.metrics.discrepancy import Discrepancy, KernelMetric, discrepancy, precision
 from gantlet.metrics.inputs import Standard, centre_and_scale
 from gantlet.metrics.kernel_sums import OfDistance
@@ -28,16 +29,20 @@ class Energy(KernelMetric):
     """
 
     @override
-    def _compare(self, x: Tensor, y: Tensor, *, rng: torch.Generator) -> Detailed:
-        return energy_distance(x, y, rng=rng).detail()
+    def _compare(
+        self, x: Tensor, y: Tensor, *, rng: torch.Generator, groups: Groups | None
+    ) -> Detailed:
+        return energy_distance(x, y, rng=rng, groups=groups).detail()
 
 
-def energy_distance(x: Tensor, y: Tensor, *, rng: torch.Generator) -> Discrepancy:
+def energy_distance(
+    x: Tensor, y: Tensor, *, rng: torch.Generator, groups: Groups | None = None
+) -> Discrepancy:
     """Returns the energy distance of features, shapes ``(n, d)`` and ``(m, d)``."""
     centre, scale = centre_and_scale(x, y)
     standard = Standard(centre, scale, precision(x, y))
     kernel = _Closeness(round(math.sqrt(2 * x.shape[1])))
-    return discrepancy(kernel, x, y, standard, rng=rng, unit=scale)
+    return discrepancy(kernel, x, y, standard, rng=rng, unit=scale, groups=groups)
 
 
 @final

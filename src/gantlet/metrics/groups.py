@@ -30,6 +30,21 @@ def checked_groups(groups: Groups | None, n: int, m: int) -> Groups | None:
     return None if found.real is None and found.fake is None else found
 
 
+def too_few_groups(groups: Groups | None, least: int) -> str | None:
+    """Returns why there are too few groups, or None if each set has ``least``.
+
+    Args:
+        groups: As `checked_groups` returns them.
+        least: How many of each are needed.
+    """
+    if groups is None:
+        return None
+    for name, labels in (("real", groups.real), ("fake", groups.fake)):
+        if labels is not None and (count := int(labels.max()) + 1) < least:
+            return f"needs at least {least} groups of {name} samples, got {count}"
+    return None
+
+
 def without_interval(found: Estimate, reason: str = IGNORED) -> Estimate:
     """Returns the same value without an interval, and says why in its method."""
     if found.low is None:

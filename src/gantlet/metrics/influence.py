@@ -6,7 +6,8 @@ from typing import final
 
 from torch import Tensor
 
-from gantlet.metrics.intervals import Variance, around, total
+from gantlet.metrics.intervals import Variance, total
+from gantlet.metrics.near_equality import Bend, squared_distance
 from gantlet.metrics.paired import Detailed
 
 
@@ -26,13 +27,28 @@ def spread(influence: Tensor) -> Variance:
     return Variance(value, noise * value * value)
 
 
+def by_group(influence: Tensor, group: Tensor | None) -> Tensor:
+    """Returns what each group moves the number, times their number, so that they can be spread.
+
+    Args:
+        influence: By how much each sample moves the number, times ``n``, shape ``(n,)``.
+        group: The group of each sample, from 0 without gaps; None where no two share one.
+    """
+    if group is None:
+        return influence
+    count = int(group.max()) + 1
+    sums = influence.new_zeros(count).index_add_(0, group, influence - influence.mean())
+    return sums * (count / len(influence))
+
+
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Side:
     """What the samples of one set add to a number.
 
     Attributes:
-        influence: By how much each sample moves the number, times ``n``, shape ``(n,)``.
+        influence: By how much each sample moves the number, times ``n``, shape ``(n,)``; or each
+            group, times the number of groups.
         twice: The part of second order, which the variance of ``influence`` holds twice.
     """
 
@@ -40,11 +56,18 @@ class Side:
     twice: float = 0.0
 
 
-def detailed(value: float, real: Side, fake: Side, *, method: str) -> Detailed:
-    """Returns the estimate of a number whose two sides vary independently, with its detail.
+def detailed(value: float, real: Side, fake: Side, bent: Bend, *, method: str) -> Detailed:
+    """Returns the estimate of a squared distance of two independent sides, with its detail.
 
     The part of second order is taken off once, and always left once: near equality the rest is
     nothing but noise around zero.
+
+    Args:
+        value: The squared distance, without bias.
+        real: What the real samples add.
+        fake: What the fake samples add.
+        bent: How its distribution changes with the true distance.
+        method: How it was obtained.
     """
     n, second = min(len(real.influence), len(fake.influence)), real.twice + fake.twice
     of_real, of_fake = spread(real.influence), spread(fake.influence)
@@ -53,7 +76,7 @@ def detailed(value: float, real: Side, fake: Side, *, method: str) -> Detailed:
     share = variance.value / both.value if both.value > 0 else 1.0
     centred = real.influence - real.influence.mean()
     return Detailed(
-        around(value, variance, n=n, method=method),
+        squared_distance(value, both, second, bent, n=n, method=method),
         centred * math.sqrt(share),
         Variance(of_fake.value * share, of_fake.noise * share * share),
     )

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from gantlet.core.measure import Groups
 from gantlet.metrics.discrepancy import Discrepancy, KernelMetric, discrepancy, precision
 from gantlet.metrics.inputs import Standard, centre_and_scale
 from gantlet.metrics.paired import Detailed
@@ -29,11 +30,15 @@ class Kid(KernelMetric):
     """
 
     @override
-    def _compare(self, x: Tensor, y: Tensor, *, rng: torch.Generator) -> Detailed:
-        return kernel_distance(x, y, rng=rng).detail()
+    def _compare(
+        self, x: Tensor, y: Tensor, *, rng: torch.Generator, groups: Groups | None
+    ) -> Detailed:
+        return kernel_distance(x, y, rng=rng, groups=groups).detail()
 
 
-def kernel_distance(x: Tensor, y: Tensor, *, rng: torch.Generator) -> Discrepancy:
+def kernel_distance(
+    x: Tensor, y: Tensor, *, rng: torch.Generator, groups: Groups | None = None
+) -> Discrepancy:
     """Returns the squared discrepancy of features, shapes ``(n, d)`` and ``(m, d)``."""
     d, dtype = x.shape[1], precision(x, y)
     centre, scale = centre_and_scale(x, y)
@@ -42,7 +47,7 @@ def kernel_distance(x: Tensor, y: Tensor, *, rng: torch.Generator) -> Discrepanc
     scale = math.sqrt(d * unit)
     kernel = _Cubic((centre / scale).to(dtype), level / unit)
     standard = Standard(centre, scale, dtype)
-    return discrepancy(kernel, x, y, standard, rng=rng, unit=unit**3)
+    return discrepancy(kernel, x, y, standard, rng=rng, unit=unit**3, groups=groups)
 
 
 @final

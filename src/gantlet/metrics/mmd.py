@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from gantlet.core.measure import Groups
 from gantlet.core.spec import Between
 from gantlet.metrics.blocks import squared_distances
 from gantlet.metrics.discrepancy import (
@@ -43,9 +44,11 @@ class Mmd(KernelMetric):
     bandwidth: Annotated[float, Between(1e-30, 1e30)] | None = None
 
     @override
-    def _compare(self, x: Tensor, y: Tensor, *, rng: torch.Generator) -> Detailed:
+    def _compare(
+        self, x: Tensor, y: Tensor, *, rng: torch.Generator, groups: Groups | None
+    ) -> Detailed:
         s = self.bandwidth or median_distance(x, y, rng=rng)
-        found = gaussian_discrepancy(x, y, s, rng=rng)
+        found = gaussian_discrepancy(x, y, s, rng=rng, groups=groups)
         return found.detail(method=f"bandwidth {s:.4g}; {METHOD}")
 
 
@@ -67,7 +70,13 @@ def median_distance(x: Tensor, y: Tensor, *, rng: torch.Generator) -> float:
 
 
 def gaussian_discrepancy(
-    x: Tensor, y: Tensor, bandwidth: float, *, rng: torch.Generator, unit: float = 1.0
+    x: Tensor,
+    y: Tensor,
+    bandwidth: float,
+    *,
+    rng: torch.Generator,
+    unit: float = 1.0,
+    groups: Groups | None = None,
 ) -> Discrepancy:
     """Returns the discrepancy with the Gaussian kernel, times ``unit``.
 
@@ -77,10 +86,12 @@ def gaussian_discrepancy(
         bandwidth: The standard deviation of the kernel.
         rng: Draws permutations.
         unit: What the kernel is multiplied with.
+        groups: Which samples belong together, as `discrepancy` takes them.
     """
     centre, scale = centre_and_scale(x, y)
     standard = Standard(centre, scale, precision(x, y))
-    return discrepancy(_Gaussian(bandwidth / scale), x, y, standard, rng=rng, unit=unit)
+    kernel = _Gaussian(bandwidth / scale)
+    return discrepancy(kernel, x, y, standard, rng=rng, unit=unit, groups=groups)
 
 
 @final
