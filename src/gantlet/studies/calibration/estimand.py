@@ -8,7 +8,7 @@ from typing import Literal
 from gantlet.core.components import metrics
 from gantlet.core.spec import Spec
 from gantlet.studies.calibration import truth
-from gantlet.studies.calibration.scenarios import SCENARIOS, Mixture
+from gantlet.studies.calibration.scenarios import SCENARIOS, World
 
 Estimand = Literal["distributions", "classifier", "direction", "mean"]
 """``distributions``: a number of the two distributions, whatever the sample size. ``classifier``:
@@ -23,7 +23,7 @@ WORDS: Mapping[Estimand, str] = {
     "mean": "its own mean over the replicates: other sizes have other values",
 }
 
-_KNOWN: Mapping[str, Callable[[Mixture, Mixture], float]] = {
+_KNOWN: Mapping[str, Callable[[World, World], float]] = {
     "frechet": truth.frechet,
     "frechet-infinity": truth.frechet,
     "kid": truth.kid,

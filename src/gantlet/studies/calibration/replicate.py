@@ -13,7 +13,7 @@ from torch import Tensor
 from gantlet.core.components import metrics
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Estimate
-from gantlet.core.measure import Metric, Sees, TrainMetric
+from gantlet.core.measure import Groups, Metric, Sees, TrainMetric
 from gantlet.core.rng import Rng
 from gantlet.core.trial import Outcome, Trial
 from gantlet.features.frozen import exactly
@@ -26,7 +26,7 @@ from gantlet.store.run import TrialFolder
 from gantlet.studies.base import Watch
 from gantlet.studies.calibration.estimand import estimand, population
 from gantlet.studies.calibration.plan import BLOCK
-from gantlet.studies.calibration.scenarios import SCENARIOS, Mixture
+from gantlet.studies.calibration.scenarios import SCENARIOS, World
 from gantlet.studies.calibration.truth import along
 from gantlet.studies.calibration.views import view
 from gantlet.studies.contest import threads
@@ -70,8 +70,8 @@ class _Experiment:
     wanted: Mapping[str, Metric | TrainMetric]
     known: Mapping[str, float]
     place: str
-    real: Mixture
-    fake: Mixture
+    real: World
+    fake: World
     train: Tensor
     n: int
     device: str
@@ -105,7 +105,8 @@ class _Experiment:
                 continue
             x, y, z = (view(s, sees) for s in (real, fake, self.train))
             others = {m: made for m, made in group.items() if not isinstance(made, _LEARNED)}
-            measured = detail_all(others, x, y, train=z, rng=Rng(seed, self.device))
+            groups = Groups(*(w.groups(self.n) for w in (self.real, self.fake)))
+            measured = detail_all(others, x, y, train=z, rng=Rng(seed, self.device), groups=groups)
             found |= {m: (_estimate(e), self.known[m]) for m, e in measured.items()}
         for m, made in self.wanted.items():
             if isinstance(made, C2st):

@@ -30,7 +30,9 @@ class Calibration:
     Attributes:
         size: small: all but the two slowest metrics, a few cells, 100 replicates; gate: eight
             metrics at n = 1000 and d = 64, 400 replicates; frechet: that one alone, 2,000
-            replicates, to see its bias; wide: every metric, sample size and number of features,
+            replicates, to see its bias; near: energy, kid and frechet at n = 500 where the two are
+            nearly equal, discrete, heavy-tailed, in groups, or images of MNIST (where its files
+            are there), 400 replicates; wide: every metric, sample size and number of features,
             two pairs of distributions, 200 to 50 replicates, three CPU hours; full: all four
             pairs, 400 replicates, a day and more.
         seeds: Replicates, or None for what the size says.
@@ -77,6 +79,7 @@ class Calibration:
         return [
             self._trial(n, d, scenario, block)
             for n, d, scenario in product(scale.ns, scale.ds, scale.scenarios)
+            if scale.wants(scenario, d)
             for block in range(-(-scale.replicates_at(n) // BLOCK))
         ]
 
@@ -98,6 +101,7 @@ class Calibration:
             replicates=scale.replicates if self.seeds is None else self.seeds,
             metrics=self.metrics or scale.metrics or _all_but(scale.without),
             rarer=scale.rarer if self.seeds is None else {},
+            only={} if self.ds or self.scenarios else scale.only,
         )
 
     @property
