@@ -65,7 +65,7 @@ SCALES: Mapping[Size, Scale] = {
         ns=(500,),
         ds=(1, 2, 16, 32),
         scenarios=("near", "chain", "atoms", "tails", "rare", "twice", "groups", "digits"),
-        replicates=400,
+        replicates=200,
         metrics=("energy", "kid", "frechet"),
         only={
             "near": (1, 2),

@@ -32,7 +32,7 @@ class Calibration:
             metrics at n = 1000 and d = 64, 400 replicates; frechet: that one alone, 2,000
             replicates, to see its bias; near: energy, kid and frechet at n = 500 where the two are
             nearly equal, discrete, heavy-tailed, in groups, or images of MNIST (where its files
-            are there), 400 replicates; wide: every metric, sample size and number of features,
+            are there), 200 replicates; wide: every metric, sample size and number of features,
             two pairs of distributions, 200 to 50 replicates, three CPU hours; full: all four
             pairs, 400 replicates, a day and more.
         seeds: Replicates, or None for what the size says.
