@@ -5,9 +5,12 @@ import torch
 from scipy.stats import binomtest, norm
 
 from gantlet.core.intervals import proportion
+from gantlet.core.measure import Clustered, Groups
 from gantlet.core.rng import Rng
-from gantlet.metrics.c2st import C2st, rate, train
-from gantlet.metrics.c2st_fits import logistic_weights
+from gantlet.metrics.c2st import C2st, clustered, rate, train
+from gantlet.metrics.c2st_fits import fit_network, logistic_weights
+from gantlet.metrics.c2st_halves import halves, kept_together
+from gantlet.metrics.duplicates import equal_rows, without_duplicates
 
 KINDS = ["network", "knn", "logistic", "mlp"]
 
@@ -167,3 +170,160 @@ def test_no_sample_serves_both_training_and_judging(kind):
 def test_gradients_are_not_followed():
     real, fake = draw(50)
     assert measure("network", real.requires_grad_(), fake + 5).value == 1.0
+
+
+def primal_network(z, rng):
+    """The classifier by the system with one equation for each coefficient, as it is defined."""
+    n, d = z.shape
+    drawn = torch.randn(d + 1, 1024, generator=rng, dtype=z.dtype)
+    weight, bias = drawn[1:] / math.sqrt(d), drawn[0]
+
+    def units(w):
+        return torch.cat([w, (w @ weight + bias).relu()], 1)
+
+    seen = units(z)
+    centre = seen.mean(0)
+    seen = seen - centre
+    gram = seen.T @ seen
+    sign = torch.cat([-torch.ones(n // 2), torch.ones(n - n // 2)]).double()
+    gram.diagonal().add_(0.3 * gram.trace() / n + 1e-12)
+    coefficients = torch.linalg.solve(gram, seen.T @ sign)
+    return lambda w: (units(w) - centre) @ coefficients
+
+
+@pytest.mark.parametrize(("n", "d"), [(60, 20), (400, 100), (200, 700), (1300, 8)])
+def test_either_system_of_the_network_makes_the_same_decisions(n, d):
+    real, fake = draw(n, d)
+    z = torch.cat([real, fake * 1.1])
+    z = (z - z.mean(0)) / z.std(0)
+    new = torch.randn(500, d, generator=Rng(9).stream("x"), dtype=torch.float64)
+    expected = primal_network(z, Rng(0).stream("m"))(new)
+    found = fit_network(z, rng=Rng(0).stream("m"))(new)
+    assert torch.equal(found, expected > 0)
+    assert float(expected.abs().min()) < 0.02, "some decisions are close"
+
+
+def test_many_features_need_no_matrix_of_their_square():
+    """40 images of 128 x 128 in colour: one equation for each feature would ask for 20 GB."""
+    real, fake = torch.rand(2, 40, 49_152, generator=Rng(0).stream("x"))
+    found = C2st().measure(real, fake * 0.9, rng=Rng(0).stream("m"))
+    assert found.value == 1.0
+
+
+def twice(x):
+    return x.repeat_interleave(2, 0)
+
+
+@pytest.mark.parametrize("kind", ["knn", "logistic", "network"])
+def test_each_sample_twice_is_no_difference(kind):
+    """Once held by heart, a sample would be told by its twin."""
+    rejected, count = 0, 40 if kind == "network" else 150
+    for seed in range(count):
+        found = measure(kind, *(twice(z) for z in draw(60, 3, seed)), seed)
+        rejected += not found.low <= 0.5 <= found.high
+    assert binomtest(rejected, count, 0.05, alternative="greater").pvalue > 0.01
+    assert found.n == 60
+    assert "60 groups" in found.method
+
+
+def test_a_difference_is_found_among_twins():
+    real, fake = draw(100)
+    assert measure("network", twice(real), twice(fake + 3)).low > 0.9
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_copies_of_the_real_set_cannot_be_told_from_it(kind):
+    """Were a sample to train as real and its copy to judge as fake, it would seem below chance."""
+    real, _ = draw(100)
+    found = measure(kind, real, real[torch.randperm(100, generator=Rng(1).stream("o"))])
+    assert found.value == 0.5
+    assert found.low < 0.5 < found.high
+
+
+def test_clustered_samples_hold_what_single_ones_do_not():
+    """20 subjects of 10 samples each, alike within a subject."""
+    missed = {"groups": 0, "none": 0}
+    for seed in range(60):
+        rng = Rng(seed).stream("x")
+        real, fake = (
+            (torch.randn(20, 1, 4, generator=rng) + 0.2 * torch.randn(20, 10, 4, generator=rng))
+            for _ in range(2)
+        )
+        group = torch.arange(20).repeat_interleave(10)
+        for name, groups in (("groups", Groups(group, group)), ("none", None)):
+            found = C2st(classifier="knn").measure(
+                real.flatten(0, 1), fake.flatten(0, 1), rng=Rng(seed).stream("m"), groups=groups
+            )
+            missed[name] += not found.low <= 0.5 <= found.high
+    assert missed["groups"] <= 8
+    assert missed["none"] > 50
+
+
+def test_permutations_deal_whole_groups():
+    rng = Rng(0).stream("x")
+    real, fake = (torch.randn(12, 3, generator=rng).repeat_interleave(4, 0) for _ in range(2))
+    test = C2st(classifier="logistic", permutations=19)
+    near, far = (test.measure(real, x, rng=Rng(0).stream("m")).method for x in (fake, fake + 4))
+    assert far.endswith("p = 0.05 of 19 permutations")
+    assert float(near.split("p = ")[2].split()[0]) > 0.05
+
+
+def test_the_clustered_interval_is_the_plain_one_where_nothing_is_clustered():
+    right = torch.arange(50) < 34, torch.arange(50) < 30
+    group = torch.arange(50), torch.arange(50) + 50
+    found, size = clustered(right, group)
+    plain = proportion(64, 100)
+    assert size == pytest.approx(100, abs=0.5), "two shares of halves, not one of the whole"
+    assert (found.value, found.low, found.high) == pytest.approx(
+        (plain.value, plain.low, plain.high), abs=1e-3
+    )
+
+
+def test_whole_groups_are_on_one_side_and_sides_are_even():
+    rng = Rng(3).stream("x")
+    group = torch.randint(40, (300,), generator=rng), torch.randint(40, (300,), generator=rng) + 20
+    split = halves(group, (300, 300), rng=rng, device=torch.device("cpu"))
+    learns, judges = (
+        torch.cat([g[i] for g, i in zip(group, side, strict=True)])
+        for side in (split.train, split.test)
+    )
+    assert not set(learns.tolist()) & set(judges.tolist())
+    assert len(split.train[0]) == len(split.train[1])
+    assert all(abs(len(z) - 150) < 12 for z in (*split.train, *split.test))
+
+
+def test_what_is_joined_by_groups_or_by_equality_stays_together():
+    x = torch.tensor([[1.0], [2.0], [3.0], [1.0]])
+    y = torch.tensor([[2.0], [5.0], [6.0]])
+    groups = Groups(torch.tensor([7, 7, 1, 2]), torch.tensor([0, 4, 4]))
+    real, fake = kept_together(x, y, groups)
+    assert real[0] == real[1] == real[3] == fake[0]
+    assert fake[1] == fake[2]
+    assert len({int(real[0]), int(real[2]), int(fake[1])}) == 3
+    assert kept_together(x[:3], y[1:], None) is None
+
+
+def test_repeats_of_discrete_data_are_independent():
+    real, fake = (torch.randint(4, (100, 2), generator=Rng(s).stream("x")).float() for s in (0, 1))
+    assert kept_together(real, fake, None) is None
+    assert measure("network", real, fake + 0.0 * real).n == 100
+
+
+@pytest.mark.parametrize("alike", ["fake", "real"])
+def test_a_set_of_one_sample_again_and_again_gives_a_reason(alike):
+    real, fake = draw(40)
+    sets = (real, fake[:1].expand(40, 6)) if alike == "fake" else (real[:1].expand(40, 6), fake)
+    found = measure("network", *sets)
+    assert found.value is None
+    assert "nearly all of a set are equal" in found.method
+
+
+def test_the_contract_of_groups():
+    assert isinstance(C2st(), Clustered)
+
+
+def test_duplicates_of_a_training_set_are_dropped_unless_the_data_repeat():
+    train = torch.tensor([[3.0], [1.0], [3.0], [2.0]])
+    assert without_duplicates(train, torch.tensor([[7.0], [8.0]])).tolist() == [[3], [1], [2]]
+    assert torch.equal(without_duplicates(train, torch.tensor([[1.0], [8.0]])), train)
+    assert equal_rows(train)[0].tolist() == [2, 0, 2, 1]

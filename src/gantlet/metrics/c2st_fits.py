@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from gantlet.core.moments import add_gram, mirrored
-from gantlet.metrics.blocks import blocks, squared_distances
+from gantlet.metrics.blocks import blocks, products, squared_distances
 
 # Says of each row whether it is fake, shape (n,).
 Judge = Callable[[Tensor], Tensor]
@@ -121,23 +121,47 @@ def fit_network(z: Tensor, *, rng: torch.Generator) -> Judge:
     weight, bias = drawn[1:].to(z.device) / math.sqrt(d), drawn[0].to(z.device)
 
     def units(w: Tensor) -> Tensor:
-        return torch.cat([w, (w @ weight + bias).relu()], dim=1)
+        return (w @ weight + bias).relu_()
 
-    seen = units(z)
-    centre = seen.mean(0)
-    seen -= centre
+    hidden = units(z)
+    centre = hidden.mean(0)
+    hidden -= centre
+    of_features, of_units = _ridge(z, hidden, _sign(z))
+
+    def judge(w: Tensor) -> Tensor:
+        return w @ of_features + (units(w) - centre) @ of_units > 0
+
+    return judge
+
+
+def _ridge(z: Tensor, hidden: Tensor, sign: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the coefficients of ridge regression on centred features and units.
+
+    From the smaller of two equal systems: one equation for each coefficient, or one for each
+    sample (Saunders, Gammerman and Vovk, 1998, "Ridge regression learning algorithm in dual
+    variables").
+
+    Args:
+        z: Features, shape ``(n, d)``.
+        hidden: Units, shape ``(n, h)``.
+        sign: What is regressed, shape ``(n,)``.
+    """
+    n, d = z.shape
+    # In units of the mean squared length, so that it suits any number of features; it also
+    # keeps the matrix invertible where all features are constant.
+    ridge = _RIDGE * float(z.square().sum() + hidden.square().sum()) / n + 1e-12
+    if n < d + hidden.shape[1]:
+        gram = products(z, z) + products(hidden, hidden)
+        gram.diagonal().add_(ridge)
+        dual: Tensor = torch.linalg.solve(gram, sign)
+        return dual @ z, dual @ hidden
+    seen = torch.cat([z, hidden], dim=1)
     gram = seen.new_zeros(seen.shape[1], seen.shape[1])
     add_gram(gram, seen)
     gram = mirrored(gram)
-    # In units of the mean squared length, so that it suits any number of features; it also
-    # keeps the matrix invertible where all features are constant.
-    gram.diagonal().add_(_RIDGE * gram.trace() / len(z) + 1e-12)
-    coefficients: Tensor = torch.linalg.solve(gram, seen.T @ _sign(z))
-
-    def judge(w: Tensor) -> Tensor:
-        return (units(w) - centre) @ coefficients > 0
-
-    return judge
+    gram.diagonal().add_(ridge)
+    found: Tensor = torch.linalg.solve(gram, seen.T @ sign)
+    return found[:d], found[d:]
 
 
 def _sign(z: Tensor) -> Tensor:
