@@ -1,5 +1,6 @@
 import builtins
 import math
+import time
 
 import numpy as np
 import pytest
@@ -155,3 +156,31 @@ def test_repeated_points_add_nothing():
     )
     alike = living_times(x[:1].repeat(90, 1), rng=torch.Generator().manual_seed(1), **settings)
     assert alike[:, 0].tolist() == [1.0] * 4
+
+
+@pytest.mark.parametrize("far", [50.0, 1e6, 1e30])
+def test_one_far_sample_changes_little_and_costs_nothing(far):
+    """It used to stretch time until all landmarks were neighbours, which never ended."""
+    rng = Rng(0).stream("x")
+    ring, other = circle(300, rng), circle(300, rng)
+    alike = GeometryScore(runs=20, landmarks=32, gamma=1 / 8, most=10)
+    ring[7] = far
+    found = alike.measure(ring, other, rng=Rng(0).stream("m"))
+    assert abs(found.value) < 0.3
+    assert live(ring, 10).mean(0)[1] > 0.7
+
+
+def test_an_outlier_does_not_set_the_default_time():
+    x, y = torch.randn(2, 400, 16, generator=Rng(0).stream("x"))
+    y[3] = 1e4
+    start = time.process_time()
+    found = GeometryScore(runs=20).measure(x, y, rng=Rng(0).stream("m"))
+    assert time.process_time() - start < 20
+    assert found.value is not None
+
+
+def test_too_much_work_is_a_reason():
+    x, y = torch.randn(2, 400, 6, generator=Rng(0).stream("x"))
+    found = GeometryScore(gamma=5.0, runs=100).measure(x, y, rng=Rng(0).stream("m"))
+    assert found.value is None
+    assert "smaller gamma" in found.method

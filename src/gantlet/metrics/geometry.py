@@ -10,8 +10,8 @@ from torch import Tensor
 from gantlet.core.estimate import Better, Estimate
 from gantlet.core.measure import Sees
 from gantlet.core.spec import Between
-from gantlet.metrics.geometry_living import living_times
-from gantlet.metrics.inputs import about_zero, pair, too_few
+from gantlet.metrics.geometry_living import TooDenseError, living_times
+from gantlet.metrics.inputs import pair, too_few
 from gantlet.metrics.intervals import Variance, around
 
 _FOLDS = 10
@@ -36,12 +36,13 @@ class GeometryScore:
     Source: Khrulkov and Oseledets, 2018, https://arxiv.org/abs/1802.02664, section 5.
 
     Differs from the paper: landmarks without repetition, bias removed, so that it may be negative
-    where the two are alike, and fewer runs, as the interval shows whether they are enough.
+    where the two are alike, fewer runs, as the interval shows whether they are enough, and
+    outliers are left out.
 
     Attributes:
         landmarks: How many landmarks a run draws.
-        gamma: The end of time, over the largest distance to a landmark; the authors' choice,
-            ``n / 640000``, where none is given.
+        gamma: The end of time, over the largest distance to a landmark, outliers aside; the
+            authors' choice, ``n / 640000``, where none is given.
         most: How many numbers of holes are told apart.
         runs: How many times landmarks are drawn for each set.
     """
@@ -62,12 +63,15 @@ class GeometryScore:
         Raises:
             UserError: If the features cannot be compared, or gudhi is not installed.
         """
-        x, y = about_zero(*pair(real, fake))
+        x, y = pair(real, fake)
         if reason := too_few(x, y, 2 * _FOLDS):
             return Estimate.missing(reason, better=self.better)
         n = min(len(x), len(y))
         gamma = self.gamma or n / 640_000
-        a, b = (self._look(z[_order(z, rng)[:n]], gamma, rng) for z in (x, y))
+        try:
+            a, b = (self._look(z[_order(z, rng)[:n]], gamma, rng) for z in (x, y))
+        except TooDenseError as error:
+            return Estimate.missing(str(error), better=self.better)
         # Only the squared difference is left of where either lies.
         way, spread = a.mean - b.mean, a.spread + b.spread
         plain, bias = float(way @ way), float(spread.trace())

@@ -13,6 +13,15 @@ from gantlet.metrics.blocks import blocks, squared_distances
 
 # Distances that are held at once: 256 MB in single precision.
 _HELD = 2**26
+# Up to this share of points, farther than so many times the usual distance, are outliers, which
+# would set the end of time and make all landmarks neighbours of each other at once.
+_OUTLYING, _FARTHEST = 0.01, 5.0
+# Triangles that witnesses may look at in all runs together: some minutes.
+_MOST_WORK = 5e8
+
+
+class TooDenseError(UserError):
+    """So many landmarks are within reach that the complex takes too long."""
 
 
 def living_times(
@@ -22,15 +31,16 @@ def living_times(
 
     Each run draws landmarks among the points and grows a witness complex on them, from 0 to
     ``gamma`` times the largest distance of a point to a landmark; holes are those of dimension
-    one. Time spent with ``most`` or more holes is left out.
+    one. Time spent with ``most`` or more holes is left out, and so are a few outliers: at most 1 %
+    of the points, whose median distance is above five times the usual one.
 
     Source: Khrulkov and Oseledets, 2018, https://arxiv.org/abs/1802.02664, Algorithm 1; the
     complex is that of de Silva and Carlsson, 2004, https://doi.org/10.2312/SPBG/SPBG04/157-166.
 
-    Differs from the paper: landmarks are drawn without repetition.
+    Differs from the paper: landmarks are drawn without repetition; outliers are left out.
 
     Args:
-        x: Points, shape ``(n, d)``.
+        x: Points, shape ``(n, d)``, float64.
         landmarks: How many landmarks; all points where there are fewer.
         gamma: The end of time, over the largest distance to a landmark.
         most: How many numbers of holes are told apart.
@@ -38,18 +48,41 @@ def living_times(
         rng: Draws them.
 
     Raises:
+        TooDenseError: If the work would take minutes.
         UserError: If gudhi is not installed.
     """
     different = torch.unique(x, dim=0)
     if len(different) < len(x):
         # A point adds nothing when it comes again, but a crowd of them takes minutes.
         x = different
+    x = _about_the_bulk(x)
     count = min(landmarks, len(x))
     chosen = torch.stack(
         [torch.randperm(len(x), generator=rng, device=rng.device)[:count] for _ in range(runs)]
     ).to(x.device)
-    found = [_holes(table, gamma, most) for table in _distances(x, chosen)]
+    found: list[NDArray[np.float64]] = []
+    spent = 0.0
+    for table in map(_without_outliers, _distances(x, chosen)):
+        end = gamma * float(table.max())
+        near = _nearest(table, end)
+        spent += _work(near, end)
+        # What the first run takes, all will: better to know before than after.
+        if spent * (runs if not found else 1) > _MOST_WORK:
+            raise TooDenseError(
+                f"takes too long: at gamma {gamma:.3g} most of the {count} landmarks are within "
+                "reach of each other; choose a smaller gamma or fewer landmarks"
+            )
+        found.append(_holes(near, end, most))
     return torch.from_numpy(np.stack(found)).to(x.device)
+
+
+def _about_the_bulk(x: Tensor) -> Tensor:
+    """Returns the same shape about its median, of size one, whatever outliers there are."""
+    moved = x - x.median(0).values
+    size = moved.abs().amax(1)
+    scale = float(size.median()) or float(size.max()) or 1.0
+    # Beyond this nothing is near anything, and squares stay finite in single precision.
+    return (moved / scale).clamp_(-1e15, 1e15)
 
 
 def _distances(x: Tensor, chosen: Tensor) -> Iterator[NDArray[np.float32]]:
@@ -70,15 +103,30 @@ def _distances(x: Tensor, chosen: Tensor) -> Iterator[NDArray[np.float32]]:
             yield table[rows].T.contiguous().cpu().numpy()
 
 
-def _holes(distances: NDArray[np.float32], gamma: float, most: int) -> NDArray[np.float64]:
-    """Returns the shares of time for distances of shape ``(n, landmarks)``."""
-    end = gamma * float(distances.max())
+def _without_outliers(distances: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Returns distances of shape ``(n, landmarks)`` without a few points that are far away."""
+    from_points, from_landmarks = np.median(distances, axis=1), np.median(distances, axis=0)
+    limit = _FARTHEST * float(np.median(from_points))
+    far = from_points > limit
+    if not 0 < far.sum() <= max(1, _OUTLYING * len(far)):
+        return distances
+    return distances[~far][:, from_landmarks <= limit]
+
+
+def _work(near: NDArray[np.float64], end: float) -> float:
+    """Returns how many triangles all witnesses look at, about."""
+    distances = near[:, :, 1]
+    reach = distances[:, min(3, distances.shape[1] - 1)] + end
+    k = (distances <= reach[:, None]).sum(1).astype(np.float64)
+    return float((k * (k - 1) * (k - 2) / 6).sum())
+
+
+def _holes(near: NDArray[np.float64], end: float, most: int) -> NDArray[np.float64]:
+    """Returns the shares of time for number and distance of the nearest, ``(n, k, 2)``."""
     if end == 0:
         # A single point, repeated, never has a hole.
         return shares(np.zeros((0, 2)), 1.0, most)
-    tree = _witness_complex(_nearest(distances, end)).create_simplex_tree(
-        max_alpha_square=end, limit_dimension=2
-    )
+    tree = _witness_complex(near).create_simplex_tree(max_alpha_square=end, limit_dimension=2)
     tree.compute_persistence(homology_coeff_field=2, min_persistence=0)
     lives = tree.persistence_intervals_in_dimension(1).reshape(-1, 2)
     return shares(lives.clip(max=end), end, most)
