@@ -135,13 +135,33 @@ class BetaPlan(BallPlan):
 
 
 def ranks(distance: Tensor, among: Tensor) -> Tensor:
-    """Returns the share of ``among`` that are below ``distance``.
+    """Returns the share of ``among`` that are below ``distance``, shape as ``distance``.
 
     The smallest ball that holds at least a share ``t`` of them holds the distance from ``t`` just
-    above this rank on; never where it is 1.
+    above this rank on; never where it is 1. Where several of them are at one distance, no ball
+    tells them apart: distances that are equal to it are spread evenly over their share, so that
+    equal sets agree even where all samples are equal.
+
+    Example:
+        >>> ranks(torch.tensor([1.0, 3.0]), torch.tensor([0.0, 2.0])).tolist()
+        [0.5, 1.0]
+        >>> ranks(torch.zeros(2), torch.zeros(5)).tolist()
+        [0.25, 0.75]
     """
-    nearer = torch.searchsorted(among.sort().values, distance.contiguous())
-    return nearer.to(torch.float64) / len(among)
+    ordered, n = among.sort().values, len(among)
+    below, upto = (
+        torch.searchsorted(ordered, distance.contiguous(), right=side).to(torch.float64) / n
+        for side in (False, True)
+    )
+    tied = upto - below > 1.5 / n
+    if not bool(tied.any()):
+        return below
+    mine, order = distance.sort(dim=-1, stable=True)
+    first, last = (
+        torch.searchsorted(mine, distance.contiguous(), right=side) for side in (False, True)
+    )
+    place = (order.argsort(dim=-1) - first + 0.5) / (last - first)
+    return torch.where(tied, below + (upto - below) * place, below)
 
 
 def _agreement(curve: Curve, spread: Spread, n: int, method: str) -> Detailed:
@@ -168,9 +188,10 @@ def _centres_without(x: Points, fold: Tensor) -> list[Tensor]:
 
 def _from_centres(x: Points, centres: Tensor) -> Tensor:
     """Returns squared distances from each centre, shape ``(len(centres), n)``."""
-    lengths = (centres**2).sum(1)[:, None]
-    parts = []
+    parts: list[Tensor] = []
     for part in row_blocks(x.x):
         rows = x.rows(part, torch.float64)
-        parts.append(lengths + (rows**2).sum(1) - 2 * centres @ rows.T)
+        # From differences, so that equal samples are at equal distances to the last digit.
+        each = [torch.linalg.vecdot(moved, moved) for moved in (rows - c for c in centres)]
+        parts.append(torch.stack(each))
     return torch.cat(parts, 1)

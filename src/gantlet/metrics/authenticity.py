@@ -10,6 +10,9 @@ from typing_extensions import override
 from gantlet.core.estimate import Better, Estimate
 from gantlet.core.intervals import proportion
 from gantlet.core.measure import Sees
+from gantlet.metrics.grouped_means import variance_of_mean
+from gantlet.metrics.groups import without_interval
+from gantlet.metrics.intervals import fraction
 from gantlet.metrics.neighbour.search import Nearest, nearest_fellow_of
 from gantlet.metrics.neighbour.tiles import edge
 from gantlet.metrics.neighbour.train import TrainPlan, TrainScene, judged
@@ -58,6 +61,8 @@ class Authenticity:
 class AuthenticityPlan(TrainPlan):
     """Compares the fakes' distances with those among training samples."""
 
+    by_groups: ClassVar[bool] = True
+
     @override
     def judge(self, scene: TrainScene) -> Estimate:
         if reason := scene.too_few(2):
@@ -65,7 +70,21 @@ class AuthenticityPlan(TrainPlan):
         fakes = authentic(scene, scene.near_fake)
         reals = authentic(scene, scene.near_real)
         floor = f"held-out real samples: {float(reals.double().mean()):.3f}"
-        return proportion(int(fakes.sum()), len(fakes), of=f"fakes are authentic, {floor}")
+        if scene.groups is None or scene.groups.fake is None:
+            return proportion(int(fakes.sum()), len(fakes), of=f"fakes are authentic, {floor}")
+        return _of_groups(fakes.double(), scene.groups.fake, floor)
+
+
+def _of_groups(authentic: Tensor, group: Tensor, floor: str) -> Estimate:
+    groups = int(group.max()) + 1
+    method = (
+        f"{int(authentic.sum())} of {len(authentic)} fakes are authentic, {floor}; Wilson's "
+        f"interval at the effective size of {groups} groups"
+    )
+    found = fraction(
+        float(authentic.mean()), variance_of_mean(authentic, group), n=groups, method=method
+    )
+    return found if groups > 1 else without_interval(found, "no interval: all are of one group")
 
 
 def authentic(scene: TrainScene, near: Nearest) -> Tensor:

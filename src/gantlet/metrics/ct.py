@@ -9,8 +9,9 @@ from torch import Tensor
 from typing_extensions import override
 
 from gantlet.core.estimate import Better, Estimate
-from gantlet.core.measure import Sees
+from gantlet.core.measure import Groups, Sees
 from gantlet.core.spec import Between
+from gantlet.metrics.grouped_means import variance_of_mean
 from gantlet.metrics.intervals import Variance, around
 from gantlet.metrics.neighbour.cells import Cells, cells_of
 from gantlet.metrics.neighbour.train import TrainPlan, TrainScene, judged
@@ -76,6 +77,8 @@ class Ct:
 class CtPlan(TrainPlan):
     """Ranks distances to training samples in cells."""
 
+    by_groups: ClassVar[bool] = True
+
     def __init__(self, cells: int, rng: torch.Generator) -> None:
         self.cells = cells
         self.rng = rng
@@ -99,7 +102,8 @@ class CtPlan(TrainPlan):
     def _divided(self, scene: TrainScene) -> "RankScore | None":
         cells = Cells.fit(scene.train, min(self.cells, len(scene.train)), rng=self.rng)
         real, fake = scene.near_real.distance[:, 0], scene.near_fake.distance[:, 0]
-        return copying(real, fake, cells_of(scene.real, cells), cells_of(scene.fake, cells))
+        where = cells_of(scene.real, cells), cells_of(scene.fake, cells)
+        return copying(real, fake, *where, scene.groups or Groups())
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +115,13 @@ class RankScore:
     variance: float
 
 
-def copying(real: Tensor, fake: Tensor, real_cell: Tensor, fake_cell: Tensor) -> RankScore | None:
+def copying(
+    real: Tensor,
+    fake: Tensor,
+    real_cell: Tensor,
+    fake_cell: Tensor,
+    groups: Groups | None = None,
+) -> RankScore | None:
     """Returns the mean z-score over cells of whether ``fake`` is larger than ``real``.
 
     Cells with too few samples do not count; None where all have too few.
@@ -121,12 +131,16 @@ def copying(real: Tensor, fake: Tensor, real_cell: Tensor, fake_cell: Tensor) ->
         fake: That of each fake one, shape ``(m,)``.
         real_cell: The cell of each held-out sample, ``(n,)``.
         fake_cell: The cell of each fake one, ``(m,)``.
+        groups: Which of them belong together.
     """
+    known = groups or Groups()
     parts: list[tuple[int, RankScore]] = []
     for cell in torch.unique(torch.cat([real_cell, fake_cell])):
-        a, b = real[real_cell == cell], fake[fake_cell == cell]
+        mine, theirs = real_cell == cell, fake_cell == cell
+        a, b = real[mine], fake[theirs]
         if min(len(a), len(b)) >= _LEAST:
-            parts.append((len(a), rank_score(a, b)))
+            here = Groups(_within(known.real, mine), _within(known.fake, theirs))
+            parts.append((len(a), rank_score(a, b, here)))
     if not parts:
         return None
     total = sum(w for w, _ in parts)
@@ -136,8 +150,15 @@ def copying(real: Tensor, fake: Tensor, real_cell: Tensor, fake_cell: Tensor) ->
     )
 
 
-def rank_score(a: Tensor, b: Tensor) -> RankScore:
+def _within(group: Tensor | None, chosen: Tensor) -> Tensor | None:
+    return None if group is None else torch.unique(group[chosen], return_inverse=True)[1]
+
+
+def rank_score(a: Tensor, b: Tensor, groups: Groups | None = None) -> RankScore:
     """Returns the z-score of how often ``b`` is larger than ``a``, shapes ``(n,)`` and ``(m,)``.
+
+    Its variance takes the samples of one group together (Obuchowski, 1997,
+    https://doi.org/10.2307/2533958); the score itself is that of independent samples.
 
     Source: Mann and Whitney, 1947, https://doi.org/10.1214/aoms/1177730491; the variance, DeLong
     et al., 1988, https://doi.org/10.2307/2531595, but never below that of half a rank.
@@ -146,7 +167,11 @@ def rank_score(a: Tensor, b: Tensor) -> RankScore:
     above, below = _placed(b, a), 1 - _placed(a, b)
     share = float(above.mean())
     spread = math.sqrt((n + m + 1) / (12 * n * m))
-    variance = float(above.var()) / m + float(below.var()) / n
+    known = groups or Groups()
+    variance = math.fsum(
+        variance_of_mean(placed, group).value
+        for placed, group in ((above, known.fake), (below, known.real))
+    )
     least = (0.5 / min(n, m)) ** 2
     return RankScore((share - 0.5) / spread, max(variance, least) / spread**2)
 

@@ -13,6 +13,7 @@ from gantlet.core.measure import ClusteredTrain, Groups, Sees
 from gantlet.core.spec import Between
 from gantlet.metrics.blocks import blocks, squared_distances
 from gantlet.metrics.duplicates import without_duplicates
+from gantlet.metrics.grouped_means import variance_of_mean
 from gantlet.metrics.groups import checked_groups, without_interval
 from gantlet.metrics.inputs import checked
 from gantlet.metrics.intervals import Variance, around, total
@@ -215,7 +216,7 @@ class Mixtures:
         worse = halves[0][0] + halves[1][0] - of_fake[0]
         drawn, left_out = [_of_centres(z, self._of_train) for z in halves], training.left_out
         parts = [
-            _of_mean(worse, self._groups.real),
+            variance_of_mean(worse, self._groups.real),
             _of_centres(of_fake, self._of_fake),
             *(Variance(left_out * v.value, left_out**2 * v.noise) for v in drawn),
         ]
@@ -223,17 +224,6 @@ class Mixtures:
 
     def _under(self, centres: Tensor, variance: Tensor, fold: Tensor) -> Tensor:
         return self._unit * log_mixtures(self._real, centres, variance, fold)
-
-
-def _of_mean(terms: Tensor, group: Tensor | None) -> Variance:
-    """Returns the variance of the mean of ``terms``, which move together within a group."""
-    if group is not None:
-        sums = torch.zeros(int(group.max()) + 1).to(terms)
-        terms = sums.index_add(0, group, terms - terms.mean()) * (len(sums) / len(terms))
-    n = len(terms)
-    if n < 2:
-        return Variance(0.0)
-    return Variance.of_squares(float(terms.var()) / n, n - 1)
 
 
 def _of_centres(found: Tensor, fold: Tensor) -> Variance:

@@ -11,7 +11,7 @@ from typing_extensions import override
 from gantlet.core.estimate import Estimate
 from gantlet.core.spec import Between
 from gantlet.metrics.intervals import around, fraction
-from gantlet.metrics.neighbour.balls import Folds, Held, Holding
+from gantlet.metrics.neighbour.balls import Folds, Held, Holding, Usual
 from gantlet.metrics.neighbour.look import Plan, Scene, look
 from gantlet.metrics.neighbour.pairs import Watcher
 from gantlet.metrics.neighbour.plan import BallPlan, NeighbourMetric
@@ -24,6 +24,13 @@ _METHOD = (
     "balls to neighbour {}; for these sample sizes; interval from the count and, by block "
     "jackknife, from the balls that the counted share; held 91 to 100 % in simulations"
 )
+
+OUTLYING = "caution: balls of outlying"
+"""How the warning begins that a few large balls decide a number."""
+
+# What the largest hundredth of the balls may hold alone without a warning: simulations without
+# outliers stay below.
+_ALONE = 0.1
 
 
 def neighbour_metrics(
@@ -66,7 +73,8 @@ class HeldPlan(BallPlan):
     @override
     def real_balls(self, scene: Scene) -> Sequence[Watcher]:
         self._held = Held(scene.near_real, self.k, self.drawn(scene)[0], len(scene.fake))
-        return (self._held,)
+        self._usual = Usual(scene.near_real, self.k, len(scene.fake))
+        return (self._held, self._usual)
 
 
 @final
@@ -76,7 +84,8 @@ class PrecisionPlan(HeldPlan):
     @override
     def judge(self, scene: Scene) -> Detailed:
         held = (self._held.counts() > 0).double()
-        return share(held[0], over_fakes(held[0], held[1:] - held[0]), _METHOD.format(self.k))
+        method = _METHOD.format(self.k) + outlying(held[0], self._usual, "real")
+        return share(held[0], over_fakes(held[0], held[1:] - held[0]), method)
 
 
 @final
@@ -88,12 +97,14 @@ class RecallPlan(BallPlan):
     @override
     def fake_balls(self, scene: Scene) -> Sequence[Watcher]:
         self._held = Held(scene.near_fake, self.k, self.drawn(scene)[1], len(scene.real))
-        return (self._held,)
+        self._usual = Usual(scene.near_fake, self.k, len(scene.real))
+        return (self._held, self._usual)
 
     @override
     def judge(self, scene: Scene) -> Detailed:
         held = (self._held.counts() > 0).double()
-        return share(held[0], over_reals(held[0], [held[1:] - held[0]]), _METHOD.format(self.k))
+        method = _METHOD.format(self.k) + outlying(held[0], self._usual, "fake")
+        return share(held[0], over_reals(held[0], [held[1:] - held[0]]), method)
 
 
 @final
@@ -105,6 +116,7 @@ class DensityPlan(HeldPlan):
         held = self._held.counts().double() / self.k
         spread = over_fakes(held[0], held[1:] - held[0])
         value, method = float(held[0].mean()), _METHOD.format(self.k)
+        method += crowding(value, float(self._usual.counts.double().mean()) / self.k)
         made = around(value, spread.whole, n=len(scene.fake), method=method)
         return Detailed(made, spread.real, spread.rest)
 
@@ -141,6 +153,36 @@ _PLANS: dict[str, type[PrecisionPlan | RecallPlan | DensityPlan | CoveragePlan]]
     "density": DensityPlan,
     "coverage": CoveragePlan,
 }
+
+
+def outlying(held: Tensor, usual: Usual, kind: str) -> str:
+    """Returns a warning where the largest balls alone hold much, or nothing.
+
+    The ball of an outlier reaches from where it is to everywhere, and all inside it counts (Naeem
+    et al., 2020, https://arxiv.org/abs/2002.09797, section 3).
+
+    Args:
+        held: Above 0 for each sample that is in any ball, shape ``(m,)``.
+        usual: Which are in any of the smaller balls.
+        kind: Around which samples the balls are.
+    """
+    whole, rest = float((held > 0).double().mean()), float((usual.counts > 0).double().mean())
+    if whole - rest < _ALONE:
+        return ""
+    return (
+        f"; {OUTLYING} {kind} samples alone, the largest {usual.large} of all balls, hold "
+        f"{whole - rest:.3f} of the samples: without them {rest:.3f} are held"
+    )
+
+
+def crowding(density: float, usual: float) -> str:
+    """Returns a warning where the largest balls make up much of the density, or nothing."""
+    if density - usual < _ALONE * density:
+        return ""
+    return (
+        f"; {OUTLYING} real samples, the largest hundredth of all balls, add "
+        f"{density - usual:.3f} to it: without them it is {usual:.3f}"
+    )
 
 
 def share(held: Tensor, spread: Spread, method: str) -> Detailed:

@@ -101,6 +101,31 @@ class Held(Watcher):
 
 
 @final
+class Usual(Watcher):
+    """Counts by how many balls each is held, but the largest hundredth of them, or largest one.
+
+    Args:
+        near: The nearest fellows of the centres.
+        k: The neighbour to which a ball reaches.
+        others: How many samples there are to be held.
+    """
+
+    def __init__(self, near: Nearest, k: int, others: int) -> None:
+        radii = near.distance[:, k - 1]
+        self.k = k
+        self.large = -(-len(radii) // 100)
+        self._usual = torch.ones_like(radii, dtype=torch.bool)
+        self._usual[radii.topk(self.large).indices] = False
+        self.reach = torch.full_like(near.index[:, 0], k)
+        self.counts = near.index.new_zeros(others)
+
+    @override
+    def see(self, centre: Tensor, other: Tensor, rank: Tensor) -> None:
+        held = other[(rank < self.k) & self._usual[centre]]
+        self.counts.index_add_(0, held, torch.ones_like(held))
+
+
+@final
 class Holding(Watcher):
     """Keeps for each ball the least weight of those that it holds.
 
