@@ -1,6 +1,7 @@
 """What every metric, of whatever it sees, makes of input that is few, odd or wrong."""
 
 import math
+import time
 
 import pytest
 import torch
@@ -77,6 +78,17 @@ def far(x, y, what):
     return (x + 1e4, y + 1e4) if what == "features" else (x, y)
 
 
+def outlier(x, what, size=1e6):
+    x = x.clone()
+    if what == "features":
+        x[3] = size
+    return x
+
+
+def scaled(x, y, what, size):
+    return (x * size, y * size) if what == "features" else (x, y)
+
+
 ODD = {
     "fewer samples than features": wide,
     "duplicates": lambda x, y, _: (x[:6].repeat_interleave(10, 0), y[:9].repeat_interleave(5, 0)),
@@ -84,6 +96,15 @@ ODD = {
     "the same set twice": lambda x, _y, _: (x, x.clone()),
     "one constant feature": constant,
     "a mean of 1e4": far,
+    "a mean of 1e6": lambda x, y, what: (x + 1e6, y + 1e6) if what == "features" else (x, y),
+    "one far fake": lambda x, y, what: (x, outlier(y, what)),
+    "one far real": lambda x, y, what: (outlier(x, what), y),
+    "a huge scale": lambda x, y, what: scaled(x, y, what, 1e30),
+    "a tiny scale": lambda x, y, what: scaled(x, y, what, 1e-30),
+    "a scale below normal numbers": lambda x, y, what: scaled(x, y, what, 1e-42),
+    "different constants": lambda x, y, _: (x[:1].expand_as(x), y[:1].expand_as(y)),
+    "constant fakes": lambda x, y, _: (x, y[:1].expand_as(y)),
+    "copies of the real set": lambda x, _y, _: (x, x.flip(0)),
     "half precision": lambda x, y, _: (x.half(), y.half()),
     "double precision": lambda x, y, _: (x.double(), y.double()),
 }
@@ -95,6 +116,64 @@ def test_odd_samples_give_a_sound_number_or_a_reason(name, kind):
     what = sees(name)
     found = measured(name, *ODD[kind](some(what, 60, 0), some(what, 45, 1), what))
     assert is_sound(found), found
+
+
+# What does not depend on the unit of the features, by definition.
+UNITLESS = [
+    *("precision", "recall", "density", "coverage", "realism", "alpha-precision", "beta-recall"),
+    *("authenticity", "ct", "fld", "c2st", "prd", "geometry-score"),
+]
+
+
+@pytest.mark.parametrize("name", [n for n in UNITLESS if n in NAMES])
+@pytest.mark.parametrize("size", [2.0**100, 2.0**-100])
+def test_units_do_not_matter_to_those_that_have_none(name, size):
+    x, y, train = (some("features", n, seed) for n, seed in ((60, 0), (45, 1), (70, 5)))
+    here, there = measured(name, x, y, train), measured(name, x * size, y * size, train * size)
+    assert there.value == pytest.approx(here.value, rel=1e-6, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", [n for n in UNITLESS if n in NAMES and n != "prd"])
+def test_a_far_origin_does_not_matter_to_them_either(name):
+    """Numbers of few digits, which are still exact at a mean of 1e6."""
+    x, y, train = (
+        (some("features", n, seed) * 8).round() / 8 for n, seed in ((60, 0), (45, 1), (70, 5))
+    )
+    here, there = measured(name, x, y, train), measured(name, x + 1e6, y + 1e6, train + 1e6)
+    assert there.value == pytest.approx(here.value, rel=1e-4, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if sees(n) == "features"])
+@pytest.mark.parametrize("side", ["real", "fake"])
+@pytest.mark.parametrize("size", [1e3, 1e30])
+def test_one_far_sample_is_no_endless_work(name, side, size):
+    x, y = some("features", 60, 0), some("features", 60, 1)
+    x, y = (
+        (outlier(x, "features", size), y) if side == "real" else (x, outlier(y, "features", size))
+    )
+    start = time.process_time()
+    assert is_sound(measured(name, x, y))
+    assert time.process_time() - start < 20
+
+
+@pytest.mark.parametrize(
+    ("name", "side"),
+    [
+        ("recall", "real"),
+        ("coverage", "real"),
+        ("precision", "fake"),
+        ("density", "fake"),
+        ("coverage", "fake"),
+    ],
+)
+def test_a_sample_beyond_all_others_does_not_blur_them(name, side):
+    """At 1e5 and at 1e30 it is as far, and the others are where they were."""
+    found = []
+    for size in (1e5, 1e30):
+        x, y = some("features", 60, 0), some("features", 60, 1)
+        (x if side == "real" else y)[3] = size
+        found.append(measured(name, x, y).value)
+    assert found[0] == pytest.approx(found[1], abs=1e-9)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -9,6 +9,8 @@ from torch import Tensor
 
 # Numbers that are turned into double precision at a time: half a MB, which stays in a cache.
 _NUMBERS = 2**16
+# So many rows are enough to place a centre, which need not be exact.
+_FOR_CENTRE = 256
 # Squares of numbers in this range neither vanish nor overflow in float32.
 _SMALL, _LARGE = 1e-12, 1e12
 
@@ -69,14 +71,15 @@ class Points:
 
 
 def points(*sets: Tensor) -> list[Points]:
-    """Returns the sets with the mean of the first as their common centre, and one scale.
+    """Returns the sets with the median of the first as their common centre, and one scale.
 
-    The sets must have been checked and not be empty.
+    The median of each feature, over some of the rows: an outlier would move the mean so far that
+    the digits of all others were lost. The sets must have been checked and not be empty.
     """
     first = sets[0]
-    total = sum((_wide(first[part]).sum(0) for part in row_blocks(first)), torch.zeros(()))
+    some = first[:: max(1, len(first) // _FOR_CENTRE)]
     # A centre of float32 numbers is subtracted alike in both precisions.
-    centre = (total / len(first)).to(torch.float32).to(torch.float64)
+    centre = _wide(some).median(0).values.to(torch.float32).to(torch.float64)
     largest = max(_largest(x, centre) for x in sets)
     fits = _SMALL < largest < _LARGE or largest == 0
     scale = 1.0 if fits else 2.0 ** -math.frexp(largest)[1]
