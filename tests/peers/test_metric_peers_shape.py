@@ -75,6 +75,21 @@ def test_ms_ssim_equals_the_scales_of_torchmetrics(side, channels):
     assert ms_ssim(x, y).tolist() == pytest.approx(whole.tolist(), rel=0.02)
 
 
+@pytest.mark.parametrize(("side", "near"), [(28, 0.2), (64, 0.05), (128, 0.02), (256, 0.01)])
+def test_edges_make_ms_ssim_differ_from_torchmetrics_by_the_documented_amount(side, near):
+    """They average mirrored edges on the last scale, which small images mostly consist of."""
+    image = pytest.importorskip("torchmetrics.functional.image")
+    rng = Rng(0).stream("x")
+    low = torch.rand(16, 1, max(4, side // 6), max(4, side // 6), generator=rng)
+    x = torch.nn.functional.interpolate(low, size=side, mode="bicubic").clamp(0, 1).double()
+    a, b = x[:8], (x[:8] + x[8:]) / 2
+    theirs = image.multiscale_structural_similarity_index_measure(
+        a, b, data_range=1.0, reduction="none", betas=Scales.of(side, side).weights
+    )
+    apart = float((ms_ssim(a, b) - theirs).abs().mean())
+    assert near / 8 < apart < near
+
+
 def test_geometry_with_full_tables_and_double_precision():
     """Algorithm 1 as it is written, on landmarks drawn alike."""
     gudhi = pytest.importorskip("gudhi")

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from gantlet.core.errors import UserError
+from gantlet.core.measure import Groups
 from gantlet.core.rng import Rng
 from gantlet.metrics.alpha_beta import AlphaPrecision, BetaRecall, ranks
 from gantlet.metrics.authenticity import Authenticity
@@ -14,7 +15,8 @@ from gantlet.metrics.birthday import Birthday, support
 from gantlet.metrics.ct import Ct, copying, rank_score
 from gantlet.metrics.neighbour.cells import Cells, cells_of
 from gantlet.metrics.neighbour.curves import Curve
-from gantlet.metrics.neighbour.train import nearest_training
+from gantlet.metrics.neighbour.train import TrainScene, judged, nearest_training
+from gantlet.metrics.neighbours import OUTLYING, neighbour_metrics
 from gantlet.metrics.realism import Realism, realism
 
 
@@ -347,3 +349,74 @@ def test_a_set_mapped_from_disk(tmp_path):
     np.save(tmp_path / "train.npy", train.numpy())
     mapped = torch.from_numpy(np.load(tmp_path / "train.npy", mmap_mode="c"))
     assert torch.equal(nearest_training(fake, mapped)[0], nearest_training(fake, train)[0])
+
+
+# Ties and groups
+
+
+@pytest.mark.parametrize("metric", [AlphaPrecision(), BetaRecall()])
+def test_equal_constants_agree(metric):
+    """To the letter each ball holds everything, and the area is that of a lone step: 0."""
+    same = torch.full((60, 5), 2.1)
+    assert metric.measure(same, same[:40], rng=stream()).value == pytest.approx(1, abs=0.02)
+
+
+def test_constants_elsewhere_do_not_agree():
+    one, other = torch.zeros(60, 5), torch.ones(60, 5)
+    assert AlphaPrecision().measure(one, other, rng=stream()).value == pytest.approx(0, abs=0.02)
+    assert BetaRecall().measure(one, other, rng=stream()).value == pytest.approx(0, abs=0.02)
+
+
+def test_ranks_spread_ties_evenly_and_leave_others():
+    among = torch.tensor([1.0, 2.0, 2.0, 2.0, 5.0])
+    assert ranks(torch.tensor([0.0, 1.0, 3.0, 9.0]), among).tolist() == [0, 0, 0.8, 1]
+    assert ranks(torch.tensor([2.0, 7.0, 2.0]), among).tolist() == pytest.approx([0.35, 1, 0.65])
+
+
+def test_authenticity_counts_groups():
+    train, fake = draw(n=300, m=60)
+    fakes, group = fake.repeat_interleave(5, 0), torch.arange(60).repeat_interleave(5)
+    real = draw(n=100, seed=3)[0]
+
+    by_scene = [
+        judged(Authenticity(), TrainScene(real, fakes, train, groups=g), stream())
+        for g in (None, Groups(fake=group))
+    ]
+    single = judge(Authenticity(), real, fake, train)
+    assert by_scene[0].value == by_scene[1].value == pytest.approx(single.value)
+    assert by_scene[1].half_width == pytest.approx(single.half_width, rel=0.15)
+    assert by_scene[1].half_width > 1.8 * by_scene[0].half_width
+
+
+def test_ct_takes_groups_together():
+    train, fake = draw(n=300, m=60)
+    real = draw(n=60, seed=3)[0]
+    group = torch.arange(60).repeat_interleave(5)
+    sets = real.repeat_interleave(5, 0), fake.repeat_interleave(5, 0), train
+    plain, grouped = (
+        judged(Ct(cells=1), TrainScene(*sets, groups=g), stream())
+        for g in (None, Groups(group, group))
+    )
+    assert grouped.value == plain.value
+    assert grouped.half_width == pytest.approx(plain.half_width * 5**0.5, rel=0.05)
+
+
+# Outliers
+
+
+def test_an_outlier_whose_ball_holds_much_is_told():
+    x, y = draw(n=120, m=120, d=8, shift=0)
+    y *= 0.3
+    quiet = neighbour_metrics(x, y, rng=stream())
+    assert not any(OUTLYING in e.method for e in quiet.values())
+    y[5] = 8
+    found = neighbour_metrics(x, y, rng=stream())
+    assert found["recall"].value > quiet["recall"].value + 0.2
+    said = found["recall"].method.split(OUTLYING)[1]
+    assert float(said.split("without them ")[1].split()[0]) == pytest.approx(
+        quiet["recall"].value, abs=0.03
+    )
+    swapped = neighbour_metrics(y, x, rng=stream())
+    assert OUTLYING in swapped["precision"].method
+    assert OUTLYING in swapped["density"].method
+    assert Realism().measure(y, x, rng=stream()).value < 0.1
