@@ -72,7 +72,7 @@ class C2st(Clustered):
         if reason := split.too_few:
             return Estimate.missing(reason, better=self.better)
         judge = learned(x, y, split, self.classifier, rng=rng)
-        found = rate(judge, x[split.test[0]], y[split.test[1]], split.group)
+        found = rate(judge, x[split.test[0]], y[split.test[1]], group=split.group)
         method = f"{self.classifier}; {found.method}"
         if self.permutations and found.value is not None:
             p = self._p_value(found.value, x, y, group, rng)
@@ -138,7 +138,7 @@ def learned(
 
 
 def rate(
-    judge: Judge, real: Tensor, fake: Tensor, group: tuple[Tensor, Tensor] | None = None
+    judge: Judge, real: Tensor, fake: Tensor, *, group: tuple[Tensor, Tensor] | None = None
 ) -> Estimate:
     """Returns how often ``judge`` is right on held-out samples.
 
