@@ -1,5 +1,7 @@
 """Checks that every file reader shares."""
 
+import os
+import stat
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gantlet.core.errors import UserError
+from gantlet.core.errors import UserError, reading
 
 Array = NDArray[Any]
 
@@ -39,36 +41,53 @@ def finite(array: Array, where: Path) -> Array:
 
 
 @contextmanager
-def readable(path: Path, kind: str, errors: tuple[type[Exception], ...]) -> Generator[None]:
+def readable(path: Path, kind: str, errors: tuple[type[Exception], ...] = ()) -> Generator[None]:
     """Turns the errors that a damaged or foreign file at ``path`` causes inside into one.
 
     Args:
         path: The file.
         kind: What it should be, in words.
-        errors: What reading it may raise.
+        errors: Not needed: every exception that a parser raises is meant.
 
     Raises:
-        UserError: In place of any of ``errors``.
+        UserError: In place of any exception.
     """
-    try:
+    del errors
+    with reading(path, kind):
         yield
-    except UserError:
-        raise
-    except errors as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
-        raise UserError(f"{path} cannot be read as {kind} ({reason}). Repair it.") from error
+
+
+def is_there(path: Path) -> bool:
+    """Returns whether there is a file or folder, having looked at what it is.
+
+    Raises:
+        UserError: If it cannot be looked at, or is a pipe, a socket or a device, which nothing
+            can be read from twice, or ever.
+    """
+    with reading(path):
+        try:
+            mode = path.stat().st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except ValueError:  # a name with a null byte
+            return False
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+        return True
+    kinds = ((stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))
+    what = next((name for test, name in kinds if test(mode)), "a device")
+    raise UserError(f"{path} is {what}. Samples are read from files and folders; save it as one.")
 
 
 def is_file(path: Path) -> Path:
     """Returns ``path``, having checked that a file is there.
 
     Raises:
-        UserError: If there is none.
+        UserError: If there is none, or it is a pipe or a device.
     """
+    if not is_there(path):
+        raise UserError(f"No file {path}. Check the path.")
     if path.is_dir():
         raise UserError(f"{path} is a folder. A file is needed.")
-    if not path.is_file():
-        raise UserError(f"No file {path}. Check the path.")
     return path
 
 
@@ -76,10 +95,12 @@ def is_folder(path: Path) -> Path:
     """Returns ``path``, having checked that a folder is there.
 
     Raises:
-        UserError: If there is none.
+        UserError: If there is none, or it may not be listed.
     """
-    if not path.is_dir():
+    if not is_there(path) or not path.is_dir():
         raise UserError(f"No folder {path}. Check the path.")
+    with reading(path, "a folder"):
+        os.scandir(path).close()
     return path
 
 

@@ -4,11 +4,8 @@ import re
 from html import escape
 from typing import final
 
-# Control characters and the marks that turn the direction of text around can hide or forge what
-# a terminal or a page shows; halves of characters, from file names, cannot be written at all.
-_HIDDEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
-)
+from gantlet.core.errors import printable
+
 _VOID = frozenset({"meta", "link", "img"})
 _JOINT = re.compile(r"(?<=[,:/+|])(?=\w)")
 
@@ -22,7 +19,7 @@ class Markup(str):
 
 def clean(text: str) -> str:
     """Returns ``text`` with every invisible character replaced by a visible mark."""
-    return _HIDDEN.sub("\ufffd", text.replace("\r\n", "\n"))
+    return printable(text)
 
 
 def safe(text: str) -> Markup:
