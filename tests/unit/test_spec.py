@@ -1,3 +1,5 @@
+import os
+import re
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -5,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gantlet.core.components import REGISTRIES, datasets, families, metrics, probes
 from gantlet.core.errors import UserError
 from gantlet.core.spec import Between, Spec, options
 
@@ -20,7 +23,8 @@ class Thing:
 
 
 names = st.from_regex(r"[a-z][a-z_]*", fullmatch=True)
-values = st.from_regex(r"[A-Za-z0-9./+ :-]+", fullmatch=True)
+# Paths may hold anything but null: quotes, commas, line breaks, bytes that are no UTF-8.
+values = st.text() | st.binary().map(os.fsdecode) | st.text('",= ')
 
 
 @given(names, st.dictionaries(names, values))
@@ -32,7 +36,7 @@ def test_written_form_round_trips(name, given_options):
 @given(
     st.builds(
         Thing,
-        path=st.from_regex(r"[a-z,/ ]+", fullmatch=True),
+        path=values,
         width=st.integers(1, 99),
         widths=st.lists(st.integers(), min_size=1).map(tuple),
         rate=st.none() | st.floats(0, 1),
@@ -56,6 +60,10 @@ def test_every_component_comes_back_from_its_written_form(thing):
         ("thing:path=a,rate=2", "thing:rate must be from 0 to 1. Got 2."),
         ("thing:path=a,loss=nss", "Unknown value of thing:loss 'nss'. Did you mean 'ns'?"),
         ("thing:path=a,flag=yes", "Unknown value of thing:flag 'yes'."),
+        ('thing:path="a', "has quotes that do not enclose its value"),
+        ('thing:path="a"b', "has quotes that do not enclose its value"),
+        ("thing:path=runs/a,b", "A value with a comma goes in double quotes"),
+        ("thing:path=a,rate=nan", "thing:rate must be a finite number. Got 'nan'."),
         ("thing:path=a,widths=1+b", "thing:widths must be int. Got 'b'."),
     ],
 )
@@ -72,3 +80,75 @@ def test_options_are_explained():
     assert kinds["width"] == ("int at least 1", "8")
     assert kinds["rate"] == ("float from 0 to 1 or none", "none")
     assert kinds["widths"] == ("int+...", "4+5")
+
+
+def test_quotes_inside_quotes_are_doubled():
+    assert Spec.parse('npy:path="a, ""b"".npy",layout=nd').options == {
+        "path": 'a, "b".npy',
+        "layout": "nd",
+    }
+    assert Spec.parse('npy:path=a"b.npy').options == {"path": 'a"b.npy'}
+    inner = str(Spec("gan", {"loss": "ns", "latent": "8"}))
+    assert Spec.parse(str(Spec("mix", {"of": inner}))).options == {"of": inner}
+
+
+@pytest.mark.parametrize(
+    ("registry", "written", "means"),
+    [
+        (families, "realnvp", "flow:arch=realnvp"),
+        (families, "glow:layers=4", "flow:arch=glow,layers=4"),
+        (families, "wgan-gp", "gan:loss=wgan,penalty=gp,gamma=20"),
+        (families, "wgan_gp:gamma=2", "gan:loss=wgan,penalty=gp,gamma=2"),
+        (families, "dcgan", "gan:net=conv,loss=ns,penalty=none"),
+        (families, "GAN", "gan"),
+        (metrics, "is", "inception-score"),
+        (metrics, "fd", "frechet"),
+        (metrics, "swd:directions=64", "sliced-wasserstein:directions=64"),
+        (metrics, "MS_SSIM", "ms-ssim"),
+        (datasets, "CIFAR-10", "cifar10"),
+        (probes, "nll", "likelihood"),
+    ],
+)
+def test_names_that_people_use_are_aliases(registry, written, means):
+    assert registry.resolve(written) == registry.resolve(means)
+    assert type(registry.make(written)) is registry.load(Spec.parse(means).name)
+
+
+def test_every_alias_and_pointer_is_sound():
+    for registry in REGISTRIES.values():
+        for alias, means in registry.aliases.items():
+            assert alias not in registry.names()
+            spec = Spec.parse(means)
+            assert spec.name in registry.names()
+            assert set(spec.options) <= {o.name for o in options(registry.load(spec.name))}
+        assert not registry.pointers.keys() & {*registry.names(), *registry.aliases}
+
+
+@pytest.mark.parametrize(
+    ("registry", "written", "message"),
+    [
+        (metrics, "fid", "--metric frechet --features inception"),
+        (metrics, "FID", "--metric frechet --features inception"),
+        (metrics, "nll", "Likelihood is measured on every trained model"),
+        (families, "ddpm", "The nearest is diffusion"),
+        (metrics, "inception", "'inception' is no metric but an extractor: --features inception."),
+        (families, "adam", "'adam' is no family but a solver: --solver adam."),
+        (metrics, "fidd", "Did you mean 'fid'?"),
+        (families, "dcgann", "Did you mean 'dcgan'?"),
+        (datasets, "mnits", "Did you mean 'mnist'?"),
+    ],
+)
+def test_other_names_lead_to_what_is_meant(registry, written, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        registry.make(written)
+
+
+def test_a_path_with_a_comma_is_never_cut_silently(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("a", "a,limit=30"):
+        (tmp_path / folder).mkdir()
+    for text in ("images:path=a,limit=30", "images:path=a,limit=30,size=8"):
+        with pytest.raises(UserError, match=re.escape('images:path="a,limit=30"')):
+            datasets.make(text)
+    assert datasets.make('images:path="a,limit=30",size=8').path == "a,limit=30"
+    assert datasets.make("images:path=a,size=8").path == "a"

@@ -12,6 +12,8 @@ import torch
 
 from gantlet.compute.clock import Clock, wait
 
+_CGROUP = Path("/sys/fs/cgroup")
+
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +80,18 @@ def machine(device: torch.device | str = "cpu") -> Machine:
         python=platform.python_version(),
         system=f"{platform.system()} {platform.machine()}",
     )
+
+
+def memory() -> int:
+    """Returns the bytes that this process may use, those of its control group if it has one."""
+    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for place in ("memory.max", "memory/memory.limit_in_bytes"):
+        try:
+            text = (_CGROUP / place).read_text(encoding="ascii").strip()
+        except (OSError, UnicodeError):
+            continue
+        found += [int(text)] if text.isdecimal() else []
+    return min(found)
 
 
 def measure_peak(

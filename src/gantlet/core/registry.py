@@ -1,13 +1,33 @@
 """Components found by name through entry points; nothing is imported before it is asked for."""
 
+import re
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from itertools import accumulate
+from pathlib import Path
+from types import MappingProxyType
 from typing import Generic, TypeVar, cast, final
 
 from gantlet.core.errors import UserError, unknown
-from gantlet.core.spec import Spec, options
+from gantlet.core.spec import Spec, options, quoted
 
 T = TypeVar("T")
+
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+
+# How a component of each group is asked for: what is named in the wrong place is told its own.
+_PLACES = {
+    "gantlet.families": "a model",
+    "gantlet.solvers": "a solver: --solver {}",
+    "gantlet.datasets": "a data set",
+    "gantlet.features": "an extractor: --features {}",
+    "gantlet.metrics": "a metric: --metric {}",
+    "gantlet.probes": "a probe of trained models: --probe {}",
+    "gantlet.toys": "a toy game: gantlet converge {}",
+    "gantlet.studies": "a study: gantlet study {}",
+}
+_PATH = re.compile(r'[:,](?:path|\w*images|\w*labels|test)=(?!")(.*,.*)\Z', re.DOTALL)
 
 
 @final
@@ -17,15 +37,44 @@ class Registry(Generic[T]):
     Args:
         kind: What the components are, in the singular, for messages.
         group: The entry-point group that lists them.
+        aliases: Other names that people use, and the written form that each stands for.
+        pointers: Names of what is asked for in another way, and how, in one sentence.
     """
 
-    def __init__(self, kind: str, group: str) -> None:
+    def __init__(
+        self,
+        kind: str,
+        group: str,
+        aliases: Mapping[str, str] = _NOTHING,
+        pointers: Mapping[str, str] = _NOTHING,
+    ) -> None:
         self.kind = kind
+        self.aliases = aliases
+        self.pointers = pointers
         self._group = group
 
     def names(self) -> list[str]:
         """Returns the known names, sorted."""
         return sorted(_points(self._group))
+
+    def knows(self, name: str) -> bool:
+        """Returns whether ``name`` is a component, or an alias of one."""
+        return self._canonical(name) in {*_points(self._group), *self.aliases}
+
+    def expand(self, text: str) -> Spec:
+        """Returns the spec that ``text`` means, an alias replaced by what it stands for.
+
+        Example:
+            >>> registry = Registry("solver", "gantlet.solvers", {"eg": "extragradient:clip=1"})
+            >>> str(registry.expand("eg:lr=0.1"))
+            'extragradient:clip=1,lr=0.1'
+        """
+        spec = Spec.parse(text)
+        name = self._canonical(spec.name)
+        if name not in self.aliases or name in _points(self._group):
+            return Spec(name, spec.options)
+        stands = Spec.parse(self.aliases[name])
+        return Spec(stands.name, {**stands.options, **spec.options})
 
     def load(self, name: str) -> type[T]:
         """Returns the class behind ``name``.
@@ -34,17 +83,20 @@ class Registry(Generic[T]):
             UserError: If the name is not known, or the package that brings it cannot be imported.
         """
         points = _points(self._group)
-        if name not in points:
-            raise unknown(self.kind, name, points)
-        return cast("type[T]", _load(self.kind, points[name]))
+        found = self.expand(name).name
+        if found not in points:
+            raise self._unknown(name)
+        return cast("type[T]", _load(self.kind, points[found]))
 
     def make(self, text: str) -> T:
         """Builds the component that ``text`` describes, as ``name:key=value,...``.
 
         Raises:
-            UserError: If the name, an option or a value is not known.
+            UserError: If the name, an option or a value is not known, or ``text`` has a path with
+                a comma that is not in quotes.
         """
-        spec = Spec.parse(text)
+        _check_paths(text)
+        spec = self.expand(text)
         return spec.build(self.load(spec.name))
 
     def resolve(self, text: str) -> str:
@@ -54,7 +106,7 @@ class Registry(Generic[T]):
             >>> Registry("solver", "gantlet.solvers").resolve("sgd:lr=0.1")
             'sgd:lr=0.1,momentum=0.0,clip=none,steps=1,mode=alternating'
         """
-        return str(Spec.of(Spec.parse(text).name, self.make(text)))
+        return str(Spec.of(self.expand(text).name, self.make(text)))
 
     def short(self, text: str) -> str:
         """Returns ``text`` without the options that are at their default: what people call it.
@@ -67,6 +119,26 @@ class Registry(Generic[T]):
         defaults = {o.name: o.default for o in options(self.load(spec.name))}
         changed = {k: v for k, v in spec.options.items() if v != defaults[k]}
         return str(Spec(spec.name, changed))
+
+    def _canonical(self, name: str) -> str:
+        """Returns ``name`` as it is registered: people write ``ms_ssim`` and ``MNIST``."""
+        if name in _points(self._group):
+            return name
+        plain = name.strip().lower().replace("_", "-")
+        known = {*_points(self._group), *self.aliases, *self.pointers}
+        return plain if plain in known else name
+
+    def _unknown(self, name: str) -> UserError:
+        plain = self._canonical(name)
+        if plain in self.pointers:
+            return UserError(f"No {self.kind} is called {name!r}. {self.pointers[plain]}")
+        for group, words in _PLACES.items():
+            if group != self._group and plain in _points(group):
+                return UserError(
+                    f"{name!r} is no {self.kind} but {words.format(name)}. "
+                    f"Known: {', '.join(self.names())}."
+                )
+        return unknown(self.kind, name, self.names(), [*self.aliases, *self.pointers])
 
 
 @cache
@@ -85,3 +157,22 @@ def _load(kind: str, point: EntryPoint) -> object:
             f"{kind} {point.name!r} {package} cannot be imported from {point.value} "
             f"({type(error).__name__}: {reason}). Repair, upgrade or uninstall that package."
         ) from error
+
+
+def _check_paths(text: str) -> None:
+    """Refuses a path with a comma that is not in quotes: it would be cut, and another one read."""
+    found = _PATH.search(text)
+    if found is None:
+        return
+    for path in _prefixes(found[1]):
+        if "," in path and Path(path).expanduser().exists():
+            raise UserError(
+                f"{text!r} names {path!r}, which exists and holds a comma. Put the path in double "
+                f"quotes: {text[: found.start(1)]}{quoted(path)}"
+            )
+
+
+def _prefixes(rest: str) -> Iterator[str]:
+    """Yields ``rest`` up to each of its commas, the longest first."""
+    parts = list(accumulate(rest.split(","), lambda a, b: f"{a},{b}"))
+    yield from reversed(parts)

@@ -1,6 +1,12 @@
-"""One grammar for every component: ``name`` or ``name:key=value,key=value``."""
+"""One grammar for every component: ``name`` or ``name:key=value,key=value``.
+
+A value that holds a comma, or begins with a double quote, is put in double quotes, in which a
+double quote is doubled, as in CSV: ``npy:path="a, ""b"".npy"``. Nothing else is special, so that
+any path can be written.
+"""
 
 import dataclasses
+import math
 import re
 from dataclasses import dataclass, field
 from types import UnionType
@@ -22,8 +28,8 @@ from gantlet.core.errors import UserError, unknown
 
 T = TypeVar("T")
 
-# A value in double quotes may hold commas; elsewhere commas part the options.
-_PART = re.compile(r'(?:[^,"]|"[^"]*")+')
+# One option and its value, up to the comma or the end behind it.
+_OPTION = re.compile(r'([^,="]*)=(?:"((?:[^"]|"")*)"|(?!")([^,]*))(?:,|\Z)', re.DOTALL)
 # Elements of a list are joined by a plus sign, but that of 1e+30 belongs to the number.
 _ELEMENT = re.compile(r"(?<![0-9][eE])\+")
 
@@ -103,17 +109,20 @@ class Spec:
         """Reads a spec from its written form.
 
         Raises:
-            UserError: If an option lacks its ``=`` or is given twice.
+            UserError: If an option lacks its ``=`` or closing quote, or is given twice.
         """
         name, _, rest = text.partition(":")
         options: dict[str, str] = {}
-        for part in _PART.findall(rest):
-            key, equals, value = part.partition("=")
-            if not equals:
-                raise UserError(f"Option {part!r} of {text!r} needs the form key=value.")
+        place = 0
+        while place < len(rest):
+            found = _OPTION.match(rest, place)
+            if found is None:
+                raise _no_option(rest[place:], text)
+            key, quoted_value, value = found.groups()
             if key in options:
                 raise UserError(f"Option {key!r} of {text!r} is given twice.")
-            options[key] = value.strip('"')
+            options[key] = value if quoted_value is None else quoted_value.replace('""', '"')
+            place = found.end()
         return cls(name, options)
 
     @classmethod
@@ -124,7 +133,7 @@ class Spec:
 
     @override
     def __str__(self) -> str:
-        rest = ",".join(f"{k}={_quoted(v)}" for k, v in self.options.items())
+        rest = ",".join(f"{k}={quoted(v)}" for k, v in self.options.items())
         return f"{self.name}:{rest}" if rest else self.name
 
     def build(self, cls: "type[T]") -> "T":
@@ -173,8 +182,33 @@ def _write(value: object) -> str:
     return "+".join(map(_write, value)) if isinstance(value, tuple) else str(value)
 
 
-def _quoted(text: str) -> str:
-    return f'"{text}"' if "," in text else text
+def quoted(text: str, special: str = ",") -> str:
+    """Returns ``text`` as a value of the grammar, in double quotes where it needs them.
+
+    Args:
+        text: Any text.
+        special: The characters that it cannot hold without quotes.
+
+    Example:
+        >>> quoted("a.npy"), quoted("a,b.npy")
+        ('a.npy', '"a,b.npy"')
+    """
+    if text.startswith('"') or any(c in special for c in text):
+        return '"' + text.replace('"', '""') + '"'
+    return text
+
+
+def _no_option(rest: str, text: str) -> UserError:
+    part = rest.partition(",")[0]
+    if '"' in part:
+        return UserError(
+            f"Option {part!r} of {text!r} has quotes that do not enclose its value: write "
+            'key="value", and "" for a quote inside.'
+        )
+    return UserError(
+        f"Option {part!r} of {text!r} needs the form key=value. A value with a comma goes in "
+        'double quotes: key="a,b".'
+    )
 
 
 def _label(kind: Any) -> str:
@@ -209,9 +243,12 @@ def _plain(text: str, kind: Any, where: str) -> Any:
     if kind is bool:
         return _choice(text, ("true", "false"), where) == "true"
     try:
-        return kind(text)
+        value = kind(text)
     except ValueError as error:
         raise UserError(f"{where} must be {_label(kind)}. Got {text!r}.") from error
+    if kind is float and not math.isfinite(value):
+        raise UserError(f"{where} must be a finite number. Got {text!r}.")
+    return value
 
 
 def _ranged(text: str, kind: Any, where: str) -> Any:

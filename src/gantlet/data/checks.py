@@ -1,7 +1,14 @@
 """Checks that every file reader shares."""
 
+import csv
 import os
 import stat
+import struct
+import tarfile
+import tokenize
+import wave
+import zipfile
+import zlib
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,8 +23,26 @@ Array = NDArray[Any]
 
 _ROWS = 4096
 
+PARSER_ERRORS: tuple[type[Exception], ...] = (
+    OSError,
+    MemoryError,
+    EOFError,
+    OverflowError,
+    RecursionError,
+    SyntaxError,
+    UnicodeError,
+    csv.Error,
+    struct.error,
+    tarfile.TarError,
+    tokenize.TokenError,
+    wave.Error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What parsers of files raise, and mistakes of a program hardly ever."""
 
-def finite(array: Array, where: Path) -> Array:
+
+def finite(array: Array, where: Path | str) -> Array:
     """Returns ``array``, shape ``(n, ...)``, having looked for NaN and infinity.
 
     Raises:

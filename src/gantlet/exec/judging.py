@@ -11,12 +11,10 @@ from gantlet.exec.given import Given, written
 from gantlet.report.blocks import Report
 from gantlet.store.run import folder_of
 from gantlet.studies.evaluation import Evaluate
+from gantlet.studies.evaluation.inputs import named, naming
 from gantlet.studies.evaluation.sets import Asked, forget
 from gantlet.studies.flaws import FindFlaws
 from gantlet.studies.tournament import Tournament
-
-# How many samples are drawn from a model where all samples of sets are wanted.
-_DRAWN = 10_000
 
 
 def evaluate(
@@ -171,7 +169,7 @@ def _asked(
 
 
 def _word(given: Given, name: str, samples: int | None, seed: int) -> str:
-    return written(given, name, n=_DRAWN if samples is None else samples, seed=seed)
+    return written(given, name, n=samples, seed=seed)
 
 
 def _several(fake: Given | Mapping[str, Given]) -> Mapping[str, Given]:
@@ -180,4 +178,4 @@ def _several(fake: Given | Mapping[str, Given]) -> Mapping[str, Given]:
 
 
 def _called(name: str, word: str) -> str:
-    return word if word.startswith(f"{name}=") else f"{name}={word}"
+    return naming(name, named(word)[1])

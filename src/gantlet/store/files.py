@@ -85,7 +85,9 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     Raises:
         ValueError: If it holds what JSON has no name for; the message says where.
     """
-    write_bytes(path, (dumps(value, path.name) + "\n").encode(), durable=True)
+    # A file name that is no UTF-8 comes back as it was: its bytes are escapes of JSON too.
+    text = dumps(value, path.name) + "\n"
+    write_bytes(path, text.encode("utf-8", "backslashreplace"), durable=True)
 
 
 def dumps(value: Any, name: str) -> str:

@@ -45,7 +45,7 @@ def answer(
         caveats=list(_caveats(asked, results)),
         rows=[
             Row(
-                data=asked.real,
+                data=named(asked.real)[0],
                 model=r.model,
                 seed=asked.seed,
                 name=f"{short(m)} ({extractor_name(r.extractor)})",
@@ -71,9 +71,11 @@ def _setting(question: Mapping[str, Any], asked: Asked) -> dict[str, str]:
     real, train = real_set(asked), train_set(asked)
     known = {
         "Judged": "; ".join(_told(named(f)[0], other_set(asked, f, "fake")) for f in asked.fakes),
-        "Reference": _told(asked.real, real),
+        "Reference": _told(named(asked.real)[0], real),
         "Samples": real.samples.space.label,
-        "Training samples": "not given" if train is None else _told(str(asked.train), train),
+        "Training samples": "not given"
+        if train is None
+        else _told(named(str(asked.train))[0], train),
         "Noise floor": floor_of(asked).words,
         "Features": ", ".join(question["features"]),
         "Features learned from": known_splits(asked)[1],
@@ -91,7 +93,9 @@ def _told(text: str, chosen: Chosen) -> str:
 
 def _caveats(asked: Asked, results: Sequence[Result]) -> Iterator[Caveat]:
     everyone = [(f, other_set(asked, f, "fake")) for f in asked.fakes]
-    for _, chosen in everyone:
+    sets = [c for _, c in everyone] + [real_set(asked)]
+    train = train_set(asked)
+    for chosen in sets if train is None else [*sets, train]:
         if chosen.note:
             yield Caveat(text=f"{chosen.note}.")
     sizes = {c.n for _, c in everyone}

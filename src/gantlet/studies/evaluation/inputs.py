@@ -1,24 +1,31 @@
 """Finds the samples that a word of the command line means."""
 
+import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from itertools import islice
 from pathlib import Path
 from typing import Literal, final
 
+import numpy as np
 import torch
 
 from gantlet.core.code import Code, Coded
 from gantlet.core.components import datasets
 from gantlet.core.dataset import InMemory, OwnFile, Source, Splits
-from gantlet.core.errors import UserError
+from gantlet.core.errors import UserError, reading
 from gantlet.core.rng import Rng
 from gantlet.core.space import Space
-from gantlet.core.spec import Spec
+from gantlet.core.spec import Spec, quoted
 from gantlet.data.cells import read_cells
+from gantlet.data.checks import PARSER_ERRORS, finite, is_there
 from gantlet.data.graphs import holds_graphs
-from gantlet.data.rows import arranged, space_of
+from gantlet.data.rows import Rows, arranged, space_of
 from gantlet.data.sounds import sound_files
 from gantlet.data.splits import Joined
+from gantlet.store.kept import kept
 from gantlet.store.run import TrialFolder
 from gantlet.store.tensors import load_tensors
 from gantlet.studies.contest import REAL
@@ -33,6 +40,10 @@ _FILES = {".npz": "npz", ".npy": "npy", ".csv": "csv", ".txt": "text"}
 _ARCHIVES = (".tar", ".tar.gz", ".tgz")
 _SAMPLES = "samples.safetensors"
 
+# A name with one of these signs goes in quotes.
+_SIGNS = '=:/\\"@'
+_NAMED = re.compile(r'(?:"((?:[^"]|"")+)"|([^=:/\\"]+))=(.+)', re.DOTALL)
+
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +57,7 @@ class Samples:
         splits: All splits of the data set that they are a part of, or None.
         code: What their numbers stand for, or None where they are plain numbers.
         own: The files that can be written in another code, or None.
+        note: What was done to get them from what was given, in words, or nothing.
     """
 
     name: str
@@ -54,19 +66,51 @@ class Samples:
     splits: Splits | None = None
     code: Code | None = None
     own: Coded | None = None
+    note: str = ""
 
 
 def named(text: str) -> tuple[str, str]:
     """Returns the name of a set and where it is; ``NAME=WHERE`` gives it a name.
 
-    A file with options is called by its file and key.
+    What exists as a path is a path, whatever signs it holds. A name with ``=``, ``:``, a slash or
+    a double quote goes in double quotes. A file with options is called by its file and key.
 
     Example:
         >>> named("mine=runs/a.npz"), named("npz:path=runs/a.npz,key=x")
         (('mine', 'runs/a.npz'), ('a.npz, x', 'npz:path=runs/a.npz,key=x'))
+        >>> named('"unet:big"=runs/a.npz')
+        ('unet:big', 'runs/a.npz')
     """
-    found = re.fullmatch(r"([^=:/\\]+)=(.+)", text)
-    return (_by_file(text), text) if found is None else (found[1], found[2])
+    if "\0" in text:
+        raise UserError(f"No path holds a null character. Got {text!r}.")
+    if _exists(text):
+        return text, text
+    found = _NAMED.fullmatch(text)
+    if found is None:
+        return _by_file(text), text
+    inner, plain, where = found.groups()
+    return (plain if inner is None else inner.replace('""', '"')), where
+
+
+def naming(name: str, where: str) -> str:
+    """Returns the word that gives the samples at ``where`` a name, whatever signs it holds.
+
+    Example:
+        >>> naming("lr=0.1", "runs/a.npz")
+        '"lr=0.1"=runs/a.npz'
+    """
+    return f"{quoted(name, _SIGNS)}={where}"
+
+
+def _exists(text: str) -> bool:
+    """Returns whether ``text`` is the path of something, or of a run followed by ``@MODEL``."""
+    head, at, _ = text.rpartition("@")
+    # Unlike the methods of Path, these return False for names that no file can have.
+    return any(
+        os.path.lexists(path)
+        for where in (text, f"{head}/run.json" if at else "")
+        for path in (where, os.path.expanduser(where))  # noqa: PTH111  (never raises)
+    )
 
 
 def _by_file(text: str) -> str:
@@ -85,42 +129,107 @@ def find_samples(text: str, role: Role, *, data_seed: int = 0) -> Samples:
     model, or the folder of its trial; or a data set in written form, perhaps followed by
     ``@train``, ``@validation``, ``@test`` or ``@all``. Files are taken whole and in their order;
     of a data set the test split unless it is the training that is wanted.
-    ``NAME=WHERE`` gives any of them a name.
+    ``NAME=WHERE`` gives any of them a name. A path that exists is taken as a path, whatever signs
+    it holds.
 
     Raises:
-        UserError: If there are no such samples.
+        UserError: If there are no such samples, or they cannot be read.
     """
     name, where = named(text)
-    found = _find(where, role, data_seed)
+    with reading(where, only=PARSER_ERRORS):
+        found = _kept(where, name) or _find(where, role, data_seed)
     return found if name == where else replace(found, name=name)
 
 
+def _kept(where: str, name: str) -> Samples | None:
+    """Returns samples that were given as a Python object, or None where ``where`` is none."""
+    found = kept(where, name)
+    if found is None:
+        return None
+    if found.kind == "table":
+        return replace(_from_table(found.path, name), note=found.note)
+    array = finite(arranged(np.load(found.path, mmap_mode="r"), "auto", name), name)
+    return Samples(
+        name=name, space=space_of(array, None, name), source=Rows(array), note=found.note
+    )
+
+
+def _from_table(path: Path, name: str) -> Samples:
+    """Returns a table that was given as a Python object; messages call it by its name."""
+    try:
+        return _from_file(_kind_of(path) or "table", "path", path, name)
+    except UserError as error:
+        raise UserError(str(error).replace(str(path), name).replace(path.name, name)) from error
+
+
 def _find(text: str, role: Role, data_seed: int) -> Samples:
-    path = Path(text).expanduser()
-    if path.exists():
-        return _from_path(path, text)
+    for path in (Path(text), Path(os.path.expanduser(text))):  # noqa: PTH111  (never raises)
+        if text and os.path.lexists(path):
+            return _from_path(path, text)
     head, at, tail = text.rpartition("@")
-    if at and (Path(head).expanduser() / "run.json").exists():
-        return _from_run(Path(head).expanduser(), tail, text)
+    run = Path(os.path.expanduser(head))  # noqa: PTH111  (never raises)
+    if at and os.path.lexists(run / "run.json"):
+        return _from_run(run, tail, text)
     if at and tail in SPLITS:
+        _check_split(text)
         return _from_dataset(head, tail, data_seed)
-    if ":" not in text and ("/" in text or path.suffix in _FILES):
-        raise UserError(f"{text} does not exist. Give a folder, a file, a run or a data set.")
+    if not datasets.knows(Spec.parse(text).name if ":" in text else text):
+        raise _nowhere(text)
     return _from_dataset(text, None if role != "train" else "train", data_seed)
 
 
+def _check_split(text: str) -> None:
+    """Refuses ``images:path=a@train`` where there is a folder of that name."""
+    path = text.rpartition("path=")[2]
+    if path != text and os.path.lexists(path):
+        raise UserError(
+            f"{text!r} could mean a split, or {path!r}, which exists. Put the path in double "
+            f'quotes: path="{path}"'
+        )
+
+
+def _nowhere(text: str) -> UserError:
+    """Returns the error for a word that means nothing; says what is close to it."""
+    path = Path(os.path.expanduser(text))  # noqa: PTH111  (never raises)
+    is_there(path)  # a folder that is closed, or a name that is too long, has its own reason
+    name = text.partition(":")[0].partition("@")[0]
+    with suppress(OSError, ValueError):
+        beside = [p.name for p in islice(path.parent.iterdir(), 10_000)]
+        close = get_close_matches(path.name, beside, n=1, cutoff=0.75)
+        if close:
+            meant = str(path.parent / close[0])
+            return UserError(
+                f"{text} does not exist: it is neither a file, a folder nor a data set. Did you "
+                f"mean {meant!r}?"
+            )
+    if "=" in text and ":" not in text.partition("=")[0]:
+        return UserError(
+            f"{text} does not exist: it is neither a file, a folder nor a data set. A name with a "
+            "slash or a colon goes in double quotes: '\"NAME\"=WHERE'."
+        )
+    known = [*datasets.names(), *datasets.aliases]
+    near = get_close_matches(name.lower(), known, n=1)
+    hint = f" Did you mean the data set {near[0]!r}?" if near and "/" not in name else ""
+    return UserError(
+        f"{text} does not exist: it is neither a file, a folder nor a data set.{hint} Give a path "
+        f"that exists, RUN@MODEL, or one of the data sets {', '.join(datasets.names())}."
+    )
+
+
 def _from_path(path: Path, text: str) -> Samples:
+    if not is_there(path):
+        raise UserError(f"{text} is a link to something that does not exist. Mend it.")
     if path.is_dir():
         return _from_folder(path, text)
-    if path.suffix == ".safetensors":
+    if path.suffix.lower() == ".safetensors":
         return _tensors(path, text)
-    if path.name.endswith(_ARCHIVES):
-        return _from_file(f"audio:path={path}", path.name)
+    if path.name.lower().endswith(_ARCHIVES):
+        return _from_file("audio", "path", path, path.name)
     kind = _kind_of(path)
     if kind is not None:
-        return _from_file(f"{kind}:path={path}", path.name)
+        return _from_file(kind, "path", path, path.name)
     if re.search(r"ubyte(\.gz)?$", path.name):
-        return _from_file(f"idx:images={path}", path.name)
+        return _from_file("idx", "images", path, path.name)
     known = ", ".join((*_FILES, ".safetensors"))
     raise UserError(
         f"{path} is of no known kind. Give a folder of images or wav files, a file that ends in "
@@ -130,7 +239,7 @@ def _from_path(path: Path, text: str) -> Samples:
 
 def _kind_of(path: Path) -> str | None:
     """Returns the data set that reads a file, by its name and, where that is not enough, by it."""
-    kind = _FILES.get(path.suffix)
+    kind = _FILES.get(path.suffix.lower())
     if kind == "csv" and not read_cells(path).is_numeric:
         return "table"
     return "graphs" if kind == "npz" and holds_graphs(path) else kind
@@ -142,13 +251,16 @@ def _from_folder(path: Path, text: str) -> Samples:
     if (path / _SAMPLES).exists():
         return _from_trial(path, text)
     kind = "audio" if sound_files(path) else "images"
-    return _from_file(f"{kind}:path={path}", path.name)
+    return _from_file(kind, "path", path, path.name)
 
 
-def _from_file(spec: str, name: str) -> Samples:
-    found = datasets.make(spec)
+def _from_file(kind: str, option: str, path: Path, name: str) -> Samples:
+    """Returns the samples of a file; its path never passes through the grammar."""
+    # A name that begins with a tilde would be taken for somebody's home.
+    where = str(path.absolute() if str(path).startswith("~") else path)
+    found = datasets.load(kind)(**{option: where})
     if not isinstance(found, OwnFile):
-        raise UserError(f"{spec} is no file of samples.")
+        raise UserError(f"{path} is no file of samples.")
     # The files are read first: what is wrong with them is told in their own words.
     return _whole(found, name)
 
@@ -189,7 +301,8 @@ def _tensors(path: Path, text: str) -> Samples:
             "Save the samples alone."
         )
     x = found["samples"] if "samples" in found else next(iter(found.values()))
-    array = arranged(x.float().numpy() if x.is_floating_point() else x.numpy(), "auto", str(path))
+    array = x.float().numpy() if x.is_floating_point() else x.numpy()
+    array = finite(arranged(array, "auto", str(path)), path)
     space = space_of(array, None, str(path))
     return Samples(name=text, space=space, source=InMemory(torch.from_numpy(array)))
 

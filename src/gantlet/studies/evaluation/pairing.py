@@ -35,8 +35,9 @@ def matched(asked: Asked, fake: str) -> tuple[Samples, Samples]:
     targets, outputs = whole_set(asked, asked.pairs), whole_set(asked, fake)
     n, m = len(targets.source), len(outputs.source)
     if m != n * asked.outputs:
+        name, wanted = outputs.name, targets.name
         raise UserError(
-            f"{fake} holds {m} samples, {asked.pairs} {n} targets with --outputs {asked.outputs}. "
+            f"{name} holds {m} samples, {wanted} {n} targets with --outputs {asked.outputs}. "
             f"{n * asked.outputs} outputs are needed, those of the first target first."
         )
     return targets, outputs

@@ -167,7 +167,7 @@ def _chosen(asked: Asked, samples: Samples, most: int | None, role: str, note: s
     if most is not None and n > most:
         kept = some(n, most, rng=Rng(asked.seed).stream(f"thin/{role}"))
         samples = replace(samples, source=Subset(samples.source, kept))
-    return Chosen(samples=samples, found=n, note=note)
+    return Chosen(samples=samples, found=n, note="; ".join(filter(None, (samples.note, note))))
 
 
 def known_splits(asked: Asked) -> tuple[Splits, str]:
@@ -175,15 +175,15 @@ def known_splits(asked: Asked) -> tuple[Splits, str]:
     real, train = real_set(asked), train_set(asked)
     for known, text in ((train, asked.train), (real, asked.real)):
         if known is not None and known.samples.splits is not None:
-            return known.samples.splits, f"the training split of {text}"
+            return known.samples.splits, f"the training split of {named(text or '')[0]}"
     chosen, text = (real, asked.real) if train is None else (train, asked.train)
-    rng = Rng(asked.data_seed)
+    name, rng = named(text or "")[0], Rng(asked.data_seed)
     source = chosen.samples.source
     if len(source) < 10:
-        raise UserError(f"{text} holds {len(source)} samples. At least 10 are needed.")
+        raise UserError(f"{name} holds {len(source)} samples. At least 10 are needed.")
     splits = by_share(source, validation=0.1, test=0.1, limit=None, rng=rng)
     own = "" if train is not None else ", the reference itself"
-    return splits, f"{len(splits.train)} samples of {text}{own}"
+    return splits, f"{len(splits.train)} samples of {name}{own}"
 
 
 @lru_cache(maxsize=8)

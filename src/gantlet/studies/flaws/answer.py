@@ -31,7 +31,7 @@ def answer(
         caveats=list(_caveats(asked, lists)),
         rows=[
             Row(
-                data=asked.real,
+                data=named(asked.real)[0],
                 model=o.trial.parts["model"],
                 seed=o.trial.seed,
                 name=_row_name(name, listed(o)),
@@ -81,8 +81,8 @@ def _row_name(name: str, found: Listed) -> str:
 
 def _setting(question: Mapping[str, Any], asked: Asked) -> dict[str, str]:
     return {
-        "Judged": "; ".join(_told(f, other_set(asked, f, "fake")) for f in asked.fakes),
-        "Reference": _told(asked.real, real_set(asked)),
+        "Judged": "; ".join(_told(named(f)[0], other_set(asked, f, "fake")) for f in asked.fakes),
+        "Reference": _told(named(asked.real)[0], real_set(asked)),
         "Features": question["features"],
         "Features learned from": known_splits(asked)[1],
         "Mode": _mode(question["search"]),
