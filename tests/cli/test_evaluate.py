@@ -119,7 +119,11 @@ def test_folders_runs_trials_and_data_sets_are_found(tmp_path, monkeypatch, caps
     ("fake", "message"),
     [
         ("nowhere.npz", "nowhere.npz does not exist"),
-        ("digit", "Unknown data set 'digit'. Did you mean 'digits'?"),
+        ("digit", "neither a file, a folder nor a data set. Did you mean the data set 'digits'?"),
+        ("nothere", "nothere does not exist: it is neither a file, a folder nor a data set."),
+        ("runs/nothere", "runs/nothere does not exist: it is neither a file, a folder nor"),
+        ("rael.npy", "Did you mean 'real.npy'?"),
+        ("a/b=real.npy", "A name with a slash or a colon goes in double quotes"),
         ("text.npy", "cannot be read as numbers"),
         ("empty.npy", "holds no values"),
         ("nan.npy", "NaN or infinite"),

@@ -35,7 +35,8 @@ def test_tensors_arrays_batches_models_and_data_sets_are_samples():
     fakes = {
         "tensor": x,
         "array": x.numpy().astype(np.uint8),
-        "batches": (b for b in torch.split(x, 50)),
+        "batches": list(torch.split(x, 50)),
+        "stream": (b for b in torch.split(x, 50)),
         "model": model,
         "set": data,
     }
@@ -44,8 +45,10 @@ def test_tensors_arrays_batches_models_and_data_sets_are_samples():
     assert found.keys() == fakes.keys()
     # The order of samples decides how they are thinned, which is the same for these three.
     assert found["tensor"].value == found["array"].value == found["batches"].value
+    # An iterator may never end: of one the first samples are taken.
+    assert any("the first 150 samples of stream were taken" in c.text for c in report.caveats)
     assert found["set"].value < 0.01
-    with pytest.raises(gantlet.UserError, match="Samples are a path"):
+    with pytest.raises(gantlet.UserError, match="fake must be a path"):
         gantlet.evaluate(3, data)
 
 

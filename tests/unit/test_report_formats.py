@@ -39,6 +39,7 @@ from gantlet.report.blocks import (
     Table,
     Verdict,
 )
+from gantlet.report.csv import table as csv_of
 from gantlet.report.render import FORMATS, render
 from gantlet.report.tabular import lay_out
 
@@ -362,6 +363,48 @@ def test_file_names_that_are_no_utf8_can_be_written(fmt):
     table = Table(title=name, columns=[Column(name="model")], rows=[[name]])
     report = Report(title=name, command="c", question={"a": name}, rows=[row], blocks=[table])
     assert render(report, fmt).encode("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("cell", "written"),
+    [
+        ("=1+1", "'=1+1"),
+        ("+1+1", "'+1+1"),
+        ("-1+1", "'-1+1"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("\t=1", "'\t=1"),
+        (" =1", "' =1"),
+        ("\uff1d1", "'\uff1d1"),
+        ("-dash", "'-dash"),
+        ("-1.5", "-1.5"),
+        ("+2e-3", "+2e-3"),
+        ("a=b", "a=b"),
+        ("red\x1b[31m", "red\ufffd[31m"),
+        ("caf\udce9", "caf\ufffd"),
+        ("", ""),
+    ],
+)
+def test_cells_that_a_spreadsheet_would_compute_are_text(cell, written):
+    minus = Estimate.exact(-1.5, better="lower")
+    table = Table(
+        title="t", columns=[Column(name=cell), Column(name="v")], rows=[[cell, minus], [cell, -2]]
+    )
+    rows = list(csv.reader(io.StringIO(csv_of(table))))
+    assert [row[0] for row in rows] == [written] * 3
+    assert [row[1] for row in rows[1:]] == ["-1.5", "-2"]
+    row = Row(data=cell, model=cell, seed=0, name=cell, estimate=minus)
+    report = Report(title="t", command="c", rows=[row])
+    (found,) = list(csv.reader(io.StringIO(render(report, "csv"))))[1:]
+    assert found[:2] == [written] * 2
+    assert found[4] == "-1.5"
+
+
+def test_a_line_break_in_a_name_begins_no_heading():
+    report = Report(
+        title="a\n# b", command="c", facts=Facts(items=[Fact(name="x", value="y\n# z")])
+    )
+    assert "\n\\# b" not in render(report, "markdown")
+    assert not re.search(r"(?m)^#+ b|^# z", render(report, "markdown"))
 
 
 def test_unknown_format_suggests_one():

@@ -2,11 +2,18 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterable
 
 from gantlet.core.estimate import Estimate
 from gantlet.report import plain
 from gantlet.report.blocks import Cell, Report, Table
+from gantlet.report.markup import clean
+
+# What makes a spreadsheet compute; full-width signs and a blank before them do, too.
+_FORMULA = "=+-@\t\r\uff1d\uff0b\uff0d\uff20"
+_BLANKS = " \n\u00a0"
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 
 _ESTIMATE = ("value", "low", "high", "level", "n", "unit", "better", "method")
 
@@ -50,6 +57,20 @@ def _fields(estimate: Estimate) -> list[object]:
 
 def _written(rows: Iterable[Iterable[object]]) -> str:
     out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows(rows)
-    # A file name that is no UTF-8 must not stop the file from being written.
-    return out.getvalue().encode("utf-8", "replace").decode("utf-8")
+    csv.writer(out, lineterminator="\n").writerows(map(_harmless, row) for row in rows)
+    return out.getvalue()
+
+
+def _harmless(cell: object) -> object:
+    """Returns a cell that a spreadsheet shows as it is.
+
+    Text that begins like a formula gets an apostrophe, unless it is a number; control characters
+    and halves of characters are replaced.
+
+    Source: OWASP, https://owasp.org/www-community/attacks/CSV_Injection.
+    """
+    if not isinstance(cell, str):
+        return cell
+    text = clean(cell)
+    begins = text.lstrip(_BLANKS)[:1]
+    return f"'{text}" if begins in _FORMULA and begins and not _NUMBER.fullmatch(text) else text

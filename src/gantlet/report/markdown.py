@@ -81,7 +81,7 @@ def _titled(block: Table | Lines | Scatter | Forest | Gallery, level: int) -> st
 
 
 def _title(title: str, level: int) -> str:
-    return f"{'#' * level} {_safe(title)}"
+    return f"{'#' * level} {_line(title)}"
 
 
 def _verdict(verdict: Verdict) -> str:
@@ -90,7 +90,7 @@ def _verdict(verdict: Verdict) -> str:
 
 
 def _facts(facts: Facts) -> str:
-    return "\n".join(f"- {_safe(f.name)}: {_safe(f.value)}" for f in facts.items)
+    return "\n".join(f"- {_line(f.name)}: {_line(f.value)}" for f in facts.items)
 
 
 def _head(layout: Layout, k: int) -> str:
