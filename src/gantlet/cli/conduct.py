@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gantlet.cli.options import BudgetOptions, RunOptions
+from gantlet.core.arguments import check_fields
 from gantlet.core.budget import Budget
 from gantlet.core.errors import UserError
 
@@ -44,6 +45,7 @@ def conduct(study: "Study", options: RunOptions | None, name: str) -> int:
 
     options = options or RunOptions()
     _check(options)
+    check_fields(study)
     forget()
     study.trials()  # a question that cannot be asked is told before anything is written
     _foretell(study)

@@ -5,6 +5,8 @@ from typing import final
 
 from gantlet.core.errors import UserError
 
+_BITS = 1000  # a larger number is no floating point number
+
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +61,12 @@ class Budget:
         """
         for field in fields(self):
             limit = getattr(self, field.name)
+            if isinstance(limit, int) and limit.bit_length() > _BITS:
+                raise UserError(f"The budget of {field.name} has {limit.bit_length()} bits.")
+            if limit is not None and (
+                isinstance(limit, (bool, str)) or not hasattr(limit, "real")
+            ):
+                raise TypeError(f"The budget of {field.name} must be a number. Got {limit!r:.60}.")
             if limit is not None and not 0 < limit < float("inf"):
                 raise UserError(f"The budget of {field.name} must be above 0. Got {limit:g}.")
 

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from gantlet.core.arguments import checked
 from gantlet.core.budget import Budget
 from gantlet.core.model import Model
 from gantlet.exec.base import Executor, Here, Retry, carry_out, pending
@@ -20,6 +21,7 @@ from gantlet.studies.find import find_trial
 from gantlet.studies.sources import forget
 
 
+@checked
 def compare(
     models: Sequence[str],
     *,
@@ -87,6 +89,7 @@ def compare(
     return conduct(study, Path(out), workers=workers, threads=threads, device=device)
 
 
+@checked
 def converge(
     model: str,
     *,
@@ -138,6 +141,7 @@ def converge(
     return conduct(study, folder, threads=threads, device=device)
 
 
+@checked
 def conduct(
     study: Study,
     out: Path,
@@ -171,6 +175,7 @@ def conduct(
     return report
 
 
+@checked
 def load_report(path: str | Path) -> Report:
     """Returns the report of a run folder.
 
@@ -180,6 +185,7 @@ def load_report(path: str | Path) -> Report:
     return published(Path(path))
 
 
+@checked
 def load_model(path: str | Path, model: str | None = None, *, seed: int = 0) -> Model:
     """Returns a trained model from a run folder.
 

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gantlet.compute.machine import memory
 from gantlet.core.components import datasets
 from gantlet.core.dataset import Dataset, everything
 from gantlet.core.errors import UserError
@@ -120,6 +121,7 @@ def _ends(given: Any) -> bool:
 def _asked(given: Any, name: str, n: int, seed: int) -> Gathered | None:
     """Returns samples of what has to be asked for them, or None where it is something else."""
     if isinstance(given, Model):
+        _check_room(4 * n * given.space.size, name, n)
         x = draw(given, n, rng=Rng(seed).stream("sample")).cpu()
         return Gathered(_levels(x, given.space.levels))
     if isinstance(given, Dataset):
@@ -139,6 +141,15 @@ def _asked(given: Any, name: str, n: int, seed: int) -> Gathered | None:
     if callable(given) and not isinstance(given, Iterable) and not hasattr(given, "__array__"):
         return _called(given, name, n)
     return None
+
+
+def _check_room(size: int, name: str, n: int) -> None:
+    room = memory() // 2
+    if size > room:
+        raise UserError(
+            f"{n} samples of {name} take {size / 2**30:.1f} GB, more than half of the memory "
+            f"({room / 2**30:.1f} GB). Ask for fewer samples."
+        )
 
 
 def _called(function: Callable[[int], Any], name: str, n: int) -> Gathered:

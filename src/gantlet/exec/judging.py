@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
+from gantlet.core.arguments import checked
+from gantlet.core.errors import UserError
 from gantlet.critics.search import Search
 from gantlet.exec.api import conduct
 from gantlet.exec.given import Given, written
@@ -17,6 +19,7 @@ from gantlet.studies.flaws import FindFlaws
 from gantlet.studies.tournament import Tournament
 
 
+@checked
 def evaluate(
     fake: Given | Mapping[str, Given],
     real: Given,
@@ -71,6 +74,7 @@ def evaluate(
     return _judged(study, "evaluate", out)
 
 
+@checked
 def flaws(
     fake: Given | Mapping[str, Given],
     against: Given,
@@ -115,6 +119,7 @@ def flaws(
     return _judged(study, "flaws", out)
 
 
+@checked
 def tournament(
     *runs: str | Path,
     samples: int = 1000,
@@ -174,6 +179,11 @@ def _word(given: Given, name: str, samples: int | None, seed: int) -> str:
 
 def _several(fake: Given | Mapping[str, Given]) -> Mapping[str, Given]:
     """Returns sets by name, or none where one set came without a name."""
+    for name in fake if isinstance(fake, Mapping) else ():
+        if not isinstance(name, str):
+            raise TypeError(f"Names of sets must be texts. Got {name!r:.60}.")
+        if not name or "\0" in name:
+            raise UserError(f"{name!r} cannot be the name of a set.")
     return cast("Mapping[str, Given]", fake) if isinstance(fake, Mapping) else {}
 
 

@@ -26,7 +26,7 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~$&])")
 
 def render(report: Report) -> str:
     """Returns the whole report; pictures are named only."""
-    parts = [f"# {_safe(report.title)}"]
+    parts = [f"# {_line(report.title)}"]
     parts += [_verdict(v) for v in report.verdicts]
     parts += [_block(b, 2) for b in report.blocks]
     if report.caveats:
@@ -54,7 +54,7 @@ def _block(block: Block, level: int) -> str:
         case Verdict():
             return _verdict(block)
         case Caveat():
-            return f"> {_safe(block.text)}"
+            return f"> {_line(block.text)}"
         case Prose():
             return _safe(block.text)
         case Section():
@@ -85,8 +85,8 @@ def _title(title: str, level: int) -> str:
 
 
 def _verdict(verdict: Verdict) -> str:
-    because = f" {_safe(verdict.because)}" if verdict.because else ""
-    return f"**{_safe(verdict.claim)}**{because}"
+    because = f" {_line(verdict.because)}" if verdict.because else ""
+    return f"**{_line(verdict.claim)}**{because}"
 
 
 def _facts(facts: Facts) -> str:
