@@ -21,6 +21,7 @@ _SEED = 2**63 - 1  # torch takes no larger one
 # Whole numbers: the smallest and the largest, and whether None is allowed.
 _WHOLE = {
     "seed": (0, _SEED, False),
+    "first_seed": (0, _SEED, False),
     "data_seed": (0, _SEED, False),
     "seeds": (1, 10_000, False),
     "batch": (1, 2**24, False),

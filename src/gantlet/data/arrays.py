@@ -1,11 +1,11 @@
 """NumPy's own files."""
 
+import math
 import zipfile
-import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, final
+from typing import IO, Annotated, final
 
 import numpy as np
 
@@ -14,12 +14,13 @@ from gantlet.core.errors import UserError, unknown
 from gantlet.core.rng import Rng
 from gantlet.core.space import Space
 from gantlet.core.spec import Between
-from gantlet.data.checks import Array, finite, is_file, readable, same_length
+from gantlet.data.checks import Array, check_size, finite, is_file, readable, same_length
 from gantlet.data.rows import Layout, Rows, arranged, space_of
 from gantlet.data.splits import by_share
 
-# What a damaged or foreign file makes numpy and zipfile raise.
-_UNREADABLE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06")
+_MAGIC = b"\x93NUM"
+_HEADER = 2**20  # bytes; a longer header is no header
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,25 +154,74 @@ def _read(path: Path, key: str | None) -> Array:
 
 @lru_cache(maxsize=2)
 def _read_once(path: Path, key: str | None, *_stamp: int) -> Array:
-    with readable(path, "numbers", _UNREADABLE):
+    with readable(path, "numbers"):
         return _npy(path) if key is None else _npz(path, key)
 
 
 def _npy(path: Path) -> Array:
-    array = np.load(path, mmap_mode="r", allow_pickle=False)
-    if isinstance(array, np.ndarray):
-        return array
-    array.close()
-    raise UserError(f"{path} is not a .npy file; for a .npz write npz:path={path}.")
+    with path.open("rb") as file:
+        if file.read(4) in _ZIP:
+            raise UserError(f"{path} is not a .npy file; for a .npz write npz:path={path}.")
+        file.seek(0)
+        _check_header(path, file, path.stat().st_size)
+    array: Array = np.load(path, mmap_mode="r", allow_pickle=False)
+    return array
 
 
 def _npz(path: Path, key: str) -> Array:
     with path.open("rb") as file:
-        archive = np.load(file, allow_pickle=False)
-        if isinstance(archive, np.ndarray):
+        if file.read(4) == _MAGIC:
             raise UserError(f"{path} is not a .npz file; for a .npy write npy:path={path}.")
-        array: Array = archive[_key(key, archive.files, path)]
-        return array
+        file.seek(0)
+        with zipfile.ZipFile(file) as archive:
+            names = {n.removesuffix(".npy"): n for n in archive.namelist()}
+            return unpacked(archive, names[_key(key, list(names), path)], path)
+
+
+def unpacked(archive: zipfile.ZipFile, member: str, path: Path) -> Array:
+    """Returns an array of a ``.npz`` file; what it claims is checked before it is unpacked.
+
+    Args:
+        archive: The file.
+        member: Which of its members.
+        path: Where it is, for messages.
+
+    Raises:
+        UserError: If it is too large, holds Python objects, or claims another size than it has.
+    """
+    size = archive.getinfo(member).file_size
+    with archive.open(member) as file:
+        claimed = _check_header(path, file, size)
+    check_size(path, claimed)
+    with archive.open(member) as file:
+        array: Array = np.lib.format.read_array(file, allow_pickle=False)
+    return array
+
+
+def _check_header(path: Path, file: IO[bytes], size: int) -> int:
+    """Returns the bytes of data that the header of an array claims, which must be there.
+
+    Args:
+        path: Where it is, for messages.
+        file: At the start of the array.
+        size: How many bytes there are, header included.
+    """
+    read = {(1, 0): np.lib.format.read_array_header_1_0}
+    version = np.lib.format.read_magic(file)
+    header = read.get(version, np.lib.format.read_array_header_2_0)
+    shape, _, dtype = header(file, max_header_size=_HEADER)
+    if dtype.hasobject:
+        raise UserError(
+            f"{path} cannot be read as numbers: it holds Python objects, which are never loaded. "
+            "Save an array of numbers."
+        )
+    claimed = math.prod(shape) * dtype.itemsize
+    if min(shape, default=0) < 0 or claimed > size:
+        raise UserError(
+            f"{path} cannot be read as numbers: it claims {claimed:,} bytes, {shape} of {dtype}, "
+            f"and holds {size:,}. It is cut or damaged; save it again."
+        )
+    return claimed
 
 
 def _key(key: str, known: list[str], path: Path) -> str:

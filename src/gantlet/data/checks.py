@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gantlet.compute.machine import memory
 from gantlet.core.errors import UserError, reading
 
 Array = NDArray[Any]
@@ -127,6 +128,30 @@ def is_folder(path: Path) -> Path:
     with reading(path, "a folder"):
         os.scandir(path).close()
     return path
+
+
+def most_bytes() -> int:
+    """Returns how many bytes one input may take once it is unpacked: half of the memory."""
+    return memory() // 2
+
+
+def check_size(path: Path | str, claimed: int) -> None:
+    """Checks what an input claims to hold, before it is unpacked.
+
+    Args:
+        path: The input.
+        claimed: Its bytes once unpacked, as its header says.
+
+    Raises:
+        UserError: If that is more than half of the memory; it says the bound.
+    """
+    bound = most_bytes()
+    if claimed > bound:
+        raise UserError(
+            f"{path} would take {claimed / 2**30:,.1f} GB once unpacked, more than half of the "
+            f"memory ({bound / 2**30:.1f} GB). Give a part of it, or a .npy file, which is read "
+            "from disk as it is needed."
+        )
 
 
 def same_length(x: Array, labels: Array | None, where: Path) -> None:

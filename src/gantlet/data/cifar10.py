@@ -61,7 +61,7 @@ def _read(paths: list[Path]) -> Rows:
 
 
 def _records(path: Path) -> "np.ndarray[tuple[int, int], np.dtype[np.uint8]]":
-    with readable(path, "CIFAR-10", (OSError,)):
+    with readable(path, "CIFAR-10"):
         raw = np.fromfile(path, dtype=np.uint8)
     if not len(raw) or len(raw) % _RECORD:
         raise UserError(

@@ -112,6 +112,16 @@ def _draft(target: Path) -> Generator[Path]:
             draft.unlink()
 
 
+def _check_room(archive: Path, claimed: int, folder: Path) -> None:
+    """Refuses what would fill the disk, before any of it is unpacked."""
+    free = shutil.disk_usage(folder).free
+    if claimed > free:
+        raise UserError(
+            f"{archive} needs {claimed / 2**30:.1f} GB to be unpacked, and {folder} has "
+            f"{free / 2**30:.1f} GB free. Free some space."
+        )
+
+
 def unpack(archive: Path, known: Entry) -> Path:
     """Unpacks a ``.tar.gz`` beside itself, removes it, and returns the folder it held.
 
@@ -122,7 +132,9 @@ def unpack(archive: Path, known: Entry) -> Path:
     with _draft(target) as draft:
         try:
             with tarfile.open(archive, "r:gz") as tar:
-                tar.extractall(draft, filter="data")
+                members = tar.getmembers()
+                _check_room(archive, sum(m.size for m in members), draft.parent)
+                tar.extractall(draft, members, filter="data")
         except (tarfile.TarError, EOFError, zlib.error) as error:
             raise UserError(f"{archive} cannot be unpacked: {error}.") from error
         lack = missing(known, draft / known.inner)

@@ -3,10 +3,9 @@
 import gzip
 import math
 import struct
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, final
+from typing import IO, Annotated, cast, final
 
 import numpy as np
 
@@ -15,7 +14,15 @@ from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.core.space import Space
 from gantlet.core.spec import Between
-from gantlet.data.checks import Array, finite, is_file, is_folder, readable, same_length
+from gantlet.data.checks import (
+    Array,
+    check_size,
+    finite,
+    is_file,
+    is_folder,
+    readable,
+    same_length,
+)
 from gantlet.data.rows import Rows, arranged, space_of
 from gantlet.data.splits import by_share, official
 
@@ -140,23 +147,34 @@ def read(path: Path) -> Array:
     Raises:
         UserError: If the file is not in the IDX format, or is cut short.
     """
-    raw = _bytes(path)
-    kind, dimensions = (raw[2], raw[3]) if len(raw) > 3 else (0, 0)
-    start = 4 + 4 * dimensions
-    if raw[:2] != b"\0\0" or kind not in _TYPES or not dimensions or len(raw) < start:
-        raise UserError(f"{path} is not an IDX file: its first bytes are {raw[:4].hex(' ')}.")
-    shape = struct.unpack(f">{dimensions}I", raw[4:start])
-    dtype = np.dtype(_TYPES[kind])
-    wanted = math.prod(shape) * dtype.itemsize
-    if len(raw) - start != wanted:
+    with readable(path, "an IDX file"), _opened(path) as file:
+        head = file.read(4)
+        kind, dimensions = (head[2], head[3]) if len(head) > 3 else (0, 0)
+        sizes = file.read(4 * dimensions)
+        if head[:2] != b"\0\0" or kind not in _TYPES or not dimensions or len(sizes) % 4:
+            raise UserError(f"{path} is not an IDX file: its first bytes are {head.hex(' ')}.")
+        shape = struct.unpack(f">{dimensions}I", sizes)
+        dtype = np.dtype(_TYPES[kind])
+        wanted = math.prod(shape) * dtype.itemsize
+        if not isinstance(file, gzip.GzipFile):
+            _check_held(path, wanted, path.stat().st_size - 4 - 4 * dimensions)
+        check_size(path, wanted)
+        # A byte more than there should be, not all that may come.
+        raw = file.read(wanted + 1)
+    _check_held(path, wanted, len(raw))
+    return np.frombuffer(raw, dtype).reshape(shape)
+
+
+def _check_held(path: Path, wanted: int, held: int) -> None:
+    if held != wanted:
         raise UserError(
             f"{path} should hold {wanted} bytes of data, as its header says. "
-            f"Got {len(raw) - start}; fetch the file again."
+            f"Got {held}; fetch the file again."
         )
-    return np.frombuffer(raw, dtype, offset=start).reshape(shape)
 
 
-def _bytes(path: Path) -> bytes:
-    with readable(path, "an IDX file", (OSError, EOFError, zlib.error)):
-        raw = path.read_bytes()
-        return gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
+def _opened(path: Path) -> IO[bytes]:
+    """Returns a file to be read, unpacked on the way where it is compressed."""
+    with path.open("rb") as file:
+        is_packed = file.read(2) == b"\x1f\x8b"
+    return cast("IO[bytes]", gzip.open(path, "rb")) if is_packed else path.open("rb")

@@ -15,7 +15,7 @@ from gantlet.core.rng import Rng
 from gantlet.core.space import Space
 from gantlet.core.spec import Between
 from gantlet.data.catalogue import locate
-from gantlet.data.checks import Array, is_file, same_length
+from gantlet.data.checks import Array, is_file, readable, same_length
 from gantlet.data.rows import Rows
 from gantlet.data.splits import official
 
@@ -67,9 +67,10 @@ class Stl10:
     def _labelled(self, folder: Path, split: str) -> "_Shrunk":
         images = _images(is_file(folder / f"{split}_X.bin"))
         path = is_file(folder / f"{split}_y.bin")
-        classes = np.fromfile(path, dtype=np.uint8)
+        with readable(path, "classes of STL-10"):
+            classes = np.fromfile(path, dtype=np.uint8)
         same_length(images, classes, path)
-        if not 1 <= int(classes.min()) <= int(classes.max()) <= 10:
+        if not len(classes) or not 1 <= int(classes.min()) <= int(classes.max()) <= 10:
             raise UserError(f"{path} should hold classes from 1 to 10. Fetch it again.")
         return _Shrunk(Rows(images, classes - 1), self.size)
 
