@@ -88,6 +88,24 @@ def test_real_lines_are_unknown_as_often_as_fresh_ones(tmp_path):
     assert abs(own.mean() - other.mean()) < 4 * error
 
 
+def test_a_text_is_learned_from_some_of_its_lines_alone(tmp_path):
+    text = lines(tmp_path / "a.txt", "a b", "a b", "a c", "d c", "d c")
+    code = text.code(torch.tensor([0, 1, 2]))
+    assert set(code.tokens) == {"a", "b", "c"}
+    x = everything(text.coded(code, torch.tensor([0, 1, 2]))[0])
+    # To the third line its own c is unknown; to the others it is known from there.
+    assert code.read(x) == ["a b", "a b", "a □", "□ c", "□ c"]
+
+
+def test_a_code_of_text_is_relearned_from_samples(tmp_path):
+    text = lines(tmp_path / "a.txt", *(["a b"] * 30 + ["a c"] * 10 + ["b c"] * 10))
+    whole, x = text.code(), everything(text.whole())
+    found, again = whole.relearned(x[:40]), lines(tmp_path / "b.txt", *["a b"] * 30, *["a c"] * 10)
+    assert (found.tokens, found.counts) == (whole.tokens, (40, 30, 10))
+    assert torch.equal(found.following, again.code().following)
+    assert found.half == again.code().half
+
+
 def test_the_order_of_a_chain_is_told_by_its_probabilities(tmp_path):
     # After a comes b nine times in ten, else c.
     text = lines(tmp_path / "a.txt", *(["a b"] * 900 + ["a c"] * 100))
@@ -105,6 +123,8 @@ TABLE = """age,city,born,note,id
 ,Rome,2000-01-01,x,a3
 50,Oslo,2000-01-02,?,a4
 60,Lima,2000-01-03,y,a5
+70,Rome,2000-01-04,x,a6
+80,Oslo,2000-01-05,x,a7
 """
 
 
@@ -122,17 +142,51 @@ def test_columns_of_any_kind_become_components(tmp_path):
         "date",
         "category",
     )
-    assert (age.middle, city.categories, note.categories) == (45.25, ("Oslo", "Rome"), ("x",))
+    assert (age.middle, city.categories, note.categories) == (55.0, ("Oslo", "Rome"), ("x",))
     # Of names that nobody shares none has a component.
     assert own.categories == ()
     x = everything(found.whole())
-    assert x[2, age.start : age.end].tolist() == [45.25, 1]
+    assert x[2, age.start : age.end].tolist() == [55.0, 1]
     assert x[4, city.start : city.end].tolist() == [0, 0, 1, 0]
     assert x[0, note.start : note.end].tolist() == [0, 0, 1]
     assert float(x[1, born.start] - x[2, born.start]) == -1
     assert found.space == Space("table", (2 + 4 + 2 + 3 + 2,))
     read = found.code().read(x[2:3])[0]
     assert read == "age=missing, city=Rome, born=2000-01-01, note=x, id=another"
+
+
+def test_rare_categories_are_as_rare_in_real_rows_as_in_fresh_ones(tmp_path):
+    draw = np.random.default_rng(3)
+    known: list[list[float]] = []
+    for i in range(20):
+        rows = draw.integers(0, 400, (2, 600))
+        real, fresh = (
+            table(tmp_path / f"{i}{j}.csv", "a,b\n" + "".join(f"k{v},1\n" for v in own))
+            for j, own in enumerate(rows)
+        )
+        code = real.code()
+        other = len(code.columns[0].categories)
+        both = (real.whole(), fresh.coded(code)[0])
+        known.append([1 - float(everything(s)[:, other].mean()) for s in both])
+    found = np.array(known)
+    apart = found[:, 0] - found[:, 1]
+    # With the row itself among those that make a category known it would be 0.17 to 0.08.
+    assert found[:, 1].mean() == pytest.approx(32 / 400, abs=0.01)
+    assert abs(apart.mean()) < 4 * apart.std() / 20**0.5
+
+
+def test_a_code_of_a_table_is_relearned_from_samples(tmp_path):
+    draw = np.random.default_rng(0).normal(size=(50, 2))
+    text = "".join(f"{a},{a + b},x\n" for a, b in draw)
+    real = table(tmp_path / "t.csv", "a,b,c\n" + text)
+    part = table(tmp_path / "p.csv", "a,b,c\n" + "".join(text.splitlines(keepends=True)[:20]))
+    found = real.code().relearned(everything(real.whole())[:20])
+    few, chosen = part.code(), real.code(torch.arange(20))
+    for one, other, same in zip(found.columns, few.columns, chosen.columns, strict=True):
+        assert one.middle == pytest.approx(other.middle, rel=1e-6)
+        assert one.spread == pytest.approx(other.spread, rel=1e-6)
+        assert same == other
+    assert found.bonds[0].correlation == pytest.approx(few.bonds[0].correlation, rel=1e-6)
 
 
 def test_columns_are_matched_by_their_names(tmp_path):

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Protocol, Self, runtime_checkable
 
 from torch import Tensor
 
@@ -21,6 +21,16 @@ class Code(ABC):
     def space(self) -> Space:
         """What one sample is."""
 
+    def relearned(self, x: Tensor) -> Self:
+        """Returns the code with all that it knows of a distribution learned from ``x`` alone.
+
+        What the numbers of a sample stand for stays, so that ``x``, shape ``(n, *space.shape)``,
+        and all others are samples of the new code too. A code that knows nothing of a distribution
+        is returned as it is.
+        """
+        del x
+        return self
+
 
 class Readable(Code):
     """A code whose samples people read as text."""
@@ -34,16 +44,25 @@ class Readable(Code):
 class Coded(OwnFile, Protocol):
     """Samples in the user's own files that only a code makes comparable."""
 
-    def code(self) -> Code | None:
+    def code(self, rows: Tensor | None = None) -> Code | None:
         """Returns the code that these files ask for, or None where they hold plain numbers.
+
+        Args:
+            rows: The samples that it is learned from, by their places in the files; None for all.
 
         Raises:
             UserError: If the files cannot be found or used.
         """
         ...
 
-    def coded(self, code: Code) -> tuple[Source, str]:
-        """Returns all samples in another code, in their order, and what was lost, in words.
+    def coded(self, code: Code, own: Tensor | None = None) -> tuple[Source, str]:
+        """Returns all samples in a code, in their order, and what was lost, in words.
+
+        Args:
+            code: The code, of these files or of others.
+            own: The places of the samples that it was learned from, where they are of these files.
+                Each of them is written by what the others teach, as a fresh sample is: so both
+                are alike if they come from one source.
 
         Raises:
             UserError: If the files do not hold what the code is for.

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, final
 
+from torch import Tensor
+
 from gantlet.core.code import Code
 from gantlet.core.dataset import Splits
 from gantlet.core.errors import UserError
@@ -61,21 +63,23 @@ class Audio:
         """
         return Clips(self._recordings(), self.code().length)
 
-    def code(self) -> AudioCode:
-        """Returns rate and length of the clips.
+    def code(self, rows: Tensor | None = None) -> AudioCode:
+        """Returns rate and length of the clips, of all whatever ``rows`` are.
 
         Raises:
             UserError: If a file cannot be read, or their rates differ.
         """
+        del rows
         found = self._recordings()
         return AudioCode(found.rate, self.length or min(int(found.lengths.max()), _LONGEST))
 
-    def coded(self, code: Code) -> tuple[Clips, str]:
-        """Returns all clips in the length of others.
+    def coded(self, code: Code, own: Tensor | None = None) -> tuple[Clips, str]:
+        """Returns all clips in the length of others; it is the same whichever are ``own``.
 
         Raises:
             UserError: If a file cannot be read, or the rate is another one.
         """
+        del own
         found, wanted = self._recordings(), audio_code(code, self.path)
         if found.rate != wanted.rate:
             raise UserError(

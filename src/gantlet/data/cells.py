@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import final
 
 import numpy as np
+from torch import Tensor
 
 from gantlet.core.errors import UserError, unknown
 from gantlet.data.checks import Array, is_file, readable
@@ -46,6 +47,14 @@ class Cells:
             return tuple(self.place(name) for name in columns)
         apart = None if label is None else self.place(label)
         return tuple(i for i in range(len(self.names)) if i != apart)
+
+    def some(self, rows: Tensor | None) -> "Cells":
+        """Returns some rows, by their numbers from 0; the cells themselves of None."""
+        if rows is None:
+            return self
+        places = rows.tolist()
+        kept, lines = [self.rows[i] for i in places], [self.lines[i] for i in places]
+        return Cells(self.path, self.names, kept, lines)
 
     @property
     def is_numeric(self) -> bool:

@@ -2,12 +2,13 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import lru_cache
 from typing import Literal, Self, final
 
 import numpy as np
+import torch
 from torch import Tensor
 from typing_extensions import override
 
@@ -34,6 +35,7 @@ class Column:
         kind: What it holds; dates count as days.
         start: The first of its components.
         categories: Those that have a component: of those in several rows the most frequent.
+        doubtful: Those of them that would not have one if one row less had them.
         gaps: Whether values may be missing.
         middle: The median of the numbers; it stands where one is missing.
         spread: Their standard deviation.
@@ -45,6 +47,7 @@ class Column:
     kind: Literal["number", "date", "category"]
     start: int
     categories: tuple[str, ...] = ()
+    doubtful: frozenset[str] = frozenset()
     gaps: bool = True
     middle: float = 0.0
     spread: float = 1.0
@@ -111,8 +114,18 @@ class TableCode(Readable):
             start = columns[-1].end if columns else 0
             columns.append(_column(table.names[c], [row[c].strip() for row in table.rows], start))
         found = cls(tuple(columns), plain=False)
-        x = found.write(table)
+        x = found.write(table, torch.arange(len(table.rows)))
         return cls(tuple(columns), plain=False, bonds=_bonds(found.columns, x))
+
+    @override
+    def relearned(self, x: Tensor) -> Self:
+        """Returns the code with spreads and bonds learned from rows, shape ``(n, components)``."""
+        rows = x.cpu().numpy()
+        columns = tuple(
+            c if c.kind == "category" else _spread_over(c, rows[:, c.start : c.end])
+            for c in self.columns
+        )
+        return replace(self, columns=columns, bonds=_bonds(columns, rows))
 
     @property
     @override
@@ -120,8 +133,14 @@ class TableCode(Readable):
         """All components of all columns side by side."""
         return Space("vector" if self.plain else "table", (self.columns[-1].end,))
 
-    def write(self, table: Cells) -> Array:
+    def write(self, table: Cells, own: Tensor | None = None) -> Array:
         """Returns the rows of a table with these columns, shape ``(n, components)``.
+
+        Args:
+            table: The rows.
+            own: The places of those that the code was made from. There a category that has a
+                component only because of the row itself is another one: so that a category is
+                known to a row of the same source as often as to one of these.
 
         Raises:
             UserError: If a column is missing, or a value where none may be.
@@ -134,7 +153,7 @@ class TableCode(Readable):
             cells = [row[c].strip() for row in table.rows]
             part = x[:, column.start : column.end]
             if column.kind == "category":
-                _write_categories(part, column, cells)
+                _write_categories(part, column, cells, own)
             else:
                 _write_numbers(part, column, cells)
         return x
@@ -169,7 +188,18 @@ def _column(name: str, cells: Sequence[str], start: int) -> Column:
     # What a single row has would be in the other set only by chance: it is another one in both.
     often = [category for category in counts if counts[category] > 1]
     order = sorted(often, key=lambda category: (-counts[category], category))
-    return Column(name, "category", start, tuple(order[:_MOST]))
+    kept, bar = order[:_MOST], order[_MOST : _MOST + 1]
+    # Of a category that a row has, its other rows alone decide.
+    doubtful = frozenset(
+        c for c in kept if counts[c] == 2 or any((1 - counts[c], c) > (-counts[b], b) for b in bar)
+    )
+    return Column(name, "category", start, tuple(kept), doubtful)
+
+
+def _spread_over(column: Column, part: Array) -> Column:
+    """Returns a column of numbers, spread as in rows, shape ``(n, width)``."""
+    there = part[part[:, 1] < 0.5, 0] if column.gaps else part[:, 0]
+    return _with_numbers(column, there) if len(there) else column
 
 
 def _with_numbers(column: Column, x: Array) -> Column:
@@ -195,10 +225,14 @@ def _write_numbers(part: Array, column: Column, cells: Sequence[str]) -> None:
     part[:, 1] = [v is None or not np.isfinite(v) for v in values]
 
 
-def _write_categories(part: Array, column: Column, cells: Sequence[str]) -> None:
+def _write_categories(
+    part: Array, column: Column, cells: Sequence[str], own: Tensor | None
+) -> None:
     level = {category: i for i, category in enumerate(column.categories)}
     other, missing = len(column.categories), len(column.categories) + 1
     where = [missing if is_missing(cell) else level.get(cell, other) for cell in cells]
+    for i in [] if own is None else own.tolist():
+        where[i] = other if cells[i] in column.doubtful else where[i]
     part[np.arange(len(cells)), where] = 1.0
 
 

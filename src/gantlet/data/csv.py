@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, final
 
+from torch import Tensor
+
 from gantlet.core.code import Code
 from gantlet.core.dataset import Splits
 from gantlet.core.rng import Rng
@@ -68,20 +70,27 @@ class Csv:
         labels = None if self.label is None else table.classes(table.place(self.label))
         return Rows(x, labels)
 
-    def code(self) -> TableCode:
-        """Returns the names of the columns.
+    def code(self, rows: Tensor | None = None) -> TableCode:
+        """Returns the columns, and how they are spread.
+
+        Args:
+            rows: The rows that it is learned from, by their numbers from 0; None for all.
 
         Raises:
             UserError: If the file cannot be read, or a value is missing or not a number.
         """
-        table = read_cells(Path(self.path).expanduser())
+        table = read_cells(Path(self.path).expanduser()).some(rows)
         return TableCode.of_numbers(table, table.chosen(self.columns, self.label))
 
-    def coded(self, code: Code) -> tuple[Rows, str]:
-        """Returns all rows with the columns of another table.
+    def coded(self, code: Code, own: Tensor | None = None) -> tuple[Rows, str]:
+        """Returns all rows with the columns of a code.
+
+        Args:
+            code: Of this table or of another.
+            own: The rows that it was learned from, where they are of this table.
 
         Raises:
             UserError: If a column is missing, or holds what cannot be used.
         """
         table = read_cells(Path(self.path).expanduser())
-        return Rows(table_code(code, self.path).write(table)), ""
+        return Rows(table_code(code, self.path).write(table, own)), ""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, final
 
 import numpy as np
+from torch import Tensor
 from typing_extensions import override
 
 from gantlet.core.code import Code
@@ -99,20 +100,22 @@ class Graphs:
         """
         return _matrices(self._chosen(), self.code().nodes, self.path)
 
-    def code(self) -> GraphCode:
-        """Returns for how many nodes there is room.
+    def code(self, rows: Tensor | None = None) -> GraphCode:
+        """Returns for how many nodes there is room, of all graphs whatever ``rows`` are.
 
         Raises:
             UserError: If the file cannot be read or used.
         """
+        del rows
         return GraphCode(self.nodes or max(int(p.nodes.max()) for p in self._chosen()))
 
-    def coded(self, code: Code) -> tuple[Rows, str]:
-        """Returns all graphs with room for as many nodes as others have.
+    def coded(self, code: Code, own: Tensor | None = None) -> tuple[Rows, str]:
+        """Returns all graphs with room for as many nodes as others; all of ``own`` too.
 
         Raises:
             UserError: If the file cannot be read or used, or a graph is too large.
         """
+        del own
         if not isinstance(code, GraphCode):
             raise UserError(f"{self.path} holds graphs; the real samples are none.")
         return _matrices(self._chosen(), code.nodes, self.path), ""

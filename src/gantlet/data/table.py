@@ -4,6 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, final
 
+import torch
+from torch import Tensor
+
 from gantlet.core.code import Code
 from gantlet.core.dataset import Splits
 from gantlet.core.rng import Rng
@@ -65,24 +68,31 @@ class Table:
         """
         table = self._cells()
         labels = None if self.label is None else table.classes(table.place(self.label))
-        return Rows(self.code().write(table), labels)
+        return Rows(self.code().write(table, torch.arange(len(table.rows))), labels)
 
-    def code(self) -> TableCode:
+    def code(self, rows: Tensor | None = None) -> TableCode:
         """Returns the columns of the file.
+
+        Args:
+            rows: The rows that it is learned from, by their numbers from 0; None for all.
 
         Raises:
             UserError: If the file cannot be read.
         """
-        table = self._cells()
+        table = self._cells().some(rows)
         return TableCode.of(table, table.chosen(self.columns, self.label))
 
-    def coded(self, code: Code) -> tuple[Rows, str]:
-        """Returns all rows with the columns of another table.
+    def coded(self, code: Code, own: Tensor | None = None) -> tuple[Rows, str]:
+        """Returns all rows with the columns of a code.
+
+        Args:
+            code: Of this table or of another.
+            own: The rows that it was learned from, where they are of this table.
 
         Raises:
             UserError: If a column is missing.
         """
-        return Rows(table_code(code, self.path).write(self._cells())), ""
+        return Rows(table_code(code, self.path).write(self._cells(), own)), ""
 
     def _cells(self) -> Cells:
         return read_cells(Path(self.path).expanduser())

@@ -6,6 +6,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, final
 
+from torch import Tensor
+
 from gantlet.core.code import Code
 from gantlet.core.dataset import Splits
 from gantlet.core.errors import UserError
@@ -64,22 +66,31 @@ class Text:
         """
         return Rows(self.code().write(self._lines(), own=True))
 
-    def code(self) -> TextCode:
+    def code(self, rows: Tensor | None = None) -> TextCode:
         """Returns the tokens of the file.
+
+        Args:
+            rows: The lines that it is learned from, by their numbers from 0; None for all.
 
         Raises:
             UserError: If the file cannot be read.
         """
-        return _code(self._lines(), self.level, self.length)
+        lines = self._lines()
+        own = lines if rows is None else tuple(lines[i] for i in rows.tolist())
+        return _code(own, self.level, self.length)
 
-    def coded(self, code: Code) -> tuple[Rows, str]:
-        """Returns all lines in the tokens of another text.
+    def coded(self, code: Code, own: Tensor | None = None) -> tuple[Rows, str]:
+        """Returns all lines in the tokens of a code.
+
+        Args:
+            code: Of this text or of another.
+            own: The lines that it was learned from, where they are of this text.
 
         Raises:
             UserError: If the file cannot be read, or the code is not that of a text.
         """
         found = text_code(code, self.path)
-        x = found.write(self._lines(), own=False)
+        x = found.write(self._lines(), own=False if own is None else own.numpy())
         unknown, n = int((x == UNKNOWN).sum()), int((x > 0).sum())
         told = f"{unknown:,} of the {n:,} {found.unit}s of {Path(self.path).name}"
         return Rows(x), f"{told} are unknown to the real text" if unknown else ""

@@ -2,8 +2,8 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, Self, final
 
 import numpy as np
@@ -82,25 +82,39 @@ class TextCode(Readable):
         """What a token is called."""
         return "word" if self.words else "character"
 
-    def write(self, lines: Sequence[str], *, own: bool) -> Array:
+    @override
+    def relearned(self, x: Tensor) -> Self:
+        """Returns the code with counts and order learned from lines, shape ``(n, length)``."""
+        levels, words = x.long(), len(self.tokens) + FIRST
+        row = torch.arange(len(levels))[:, None] * words
+        once = torch.unique(row + levels.cpu()) % words
+        counts = torch.bincount(once, minlength=words)[FIRST:].tolist()
+        split = [[i for i in line if i != END] for line in levels.tolist()]
+        order = range(FIRST, words)
+        return replace(
+            self,
+            counts=tuple(counts),
+            half=_half(order, split),
+            following=_following(order, split),
+        )
+
+    def write(self, lines: Sequence[str], *, own: bool | Array) -> Array:
         """Returns lines as levels, shape ``(n, length)``.
 
         Args:
             lines: The text.
-            own: Whether they are the lines that the code was made from. Then a token which stands
-                in a single one is unknown there: so it is to all others, and a line of the same
-                source is unknown as often as one of these.
+            own: Whether they are the lines that the code was made from, or the places of those
+                that are. There a token which stands in a single one is unknown: so it is to all
+                others, and a line of the same source is unknown as often as one of these.
         """
-        fewest = 2 if own else 1
-        level = {
-            token: i
-            for i, (token, n) in enumerate(zip(self.tokens, self.counts, strict=True), FIRST)
-            if n >= fewest
-        }
+        level = dict(zip(self.tokens, range(FIRST, len(self.tokens) + FIRST), strict=True))
+        several = {t: level[t] for t, n in zip(self.tokens, self.counts, strict=True) if n > 1}
+        is_own = np.full(len(lines), own) if isinstance(own, bool) else _flags(own, len(lines))
         kind = np.uint16 if len(self.tokens) + FIRST < 2**16 else np.int32
         x = np.zeros((len(lines), self.length), kind)
-        for row, line in zip(x, lines, strict=True):
-            found = [level.get(token, UNKNOWN) for token in cut(line, words=self.words)]
+        for row, line, its in zip(x, lines, is_own.tolist(), strict=True):
+            known = several if its else level
+            found = [known.get(token, UNKNOWN) for token in cut(line, words=self.words)]
             row[: len(found)] = found[: self.length]
         return x
 
@@ -139,14 +153,21 @@ def _has_words(lines: Sequence[str]) -> bool:
     return sum(len(line.split()) for line in lines) >= _WORDS * len(lines)
 
 
-def _half(order: Sequence[str], split: Sequence[Sequence[str]]) -> int:
+def _flags(places: Array, n: int) -> Array:
+    """Returns which of ``n`` rows are at some of these places."""
+    flags = np.zeros(n, bool)
+    flags[places] = True
+    return flags
+
+
+def _half(order: Sequence[Hashable], split: Sequence[Sequence[Hashable]]) -> int:
     """Returns how many of the first tokens make up half of the text."""
     counts = Counter(token for tokens in split for token in tokens)
     sums = np.cumsum([counts[token] for token in order])
     return int(np.searchsorted(sums, sums[-1] / 2)) + 1
 
 
-def _following(order: Sequence[str], split: Sequence[Sequence[str]]) -> Tensor:
+def _following(order: Sequence[Hashable], split: Sequence[Sequence[Hashable]]) -> Tensor:
     """Returns the table of ``TextCode.following``, one count added to the mean of each pair."""
     size = sum(map(len, split))
     # So few kinds that about fifty pairs are there for each of the table.
