@@ -148,7 +148,7 @@ def test_lazy_and_kept_images_are_the_same(tmp_path, monkeypatch):
     lazy = _load(f"images:path={tmp_path}")[1]
     for _ in range(2):
         assert torch.equal(everything(kept.train), everything(lazy.train))
-    files = pictures.files_in(tmp_path)
+    files = pictures.files_in(tmp_path).files
     some = Pictures(files, Decoding(size=None))
     everything(some)
     assert len(some._kept) == 2

@@ -1,5 +1,6 @@
 """What a data set is: three fixed splits of samples of one space."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, final, runtime_checkable
 
@@ -26,6 +27,32 @@ class Source(Protocol):
     def take(self, index: Tensor) -> Tensor:
         """Returns the samples at ``index``, shape ``(len(index), *space.shape)``, as float32."""
         ...
+
+
+@runtime_checkable
+class Noted(Protocol):
+    """A source that has something to say of the files behind it."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What was left out, converted or guessed, in words: a clause each, without full stop."""
+        ...
+
+
+@runtime_checkable
+class Named(Protocol):
+    """A source each of whose samples has a name in the files behind it."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The name of each sample, such as that of its file below its folder, without ending."""
+        ...
+
+
+def notes_of(*sources: Source) -> tuple[str, ...]:
+    """Returns what sources have to say of the files behind them, each thing once."""
+    told = (note for source in sources if isinstance(source, Noted) for note in source.notes)
+    return tuple(dict.fromkeys(told))
 
 
 @final
@@ -71,12 +98,14 @@ class Splits:
         validation: What stopping and selection look at.
         test: What reports are made from; touched by nothing else.
         note: How the splits were made, in one sentence for the report.
+        notes: What was left out of the files, converted or guessed: a clause each.
     """
 
     train: Source
     validation: Source
     test: Source
     note: str = ""
+    notes: Sequence[str] = ()
 
 
 @runtime_checkable

@@ -21,9 +21,10 @@ _LONGEST = 65_536
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
 class Audio:
-    """The wav files (PCM) of a folder and below, or of a tar file, as clips of one length.
+    """The sound files of a folder and below, or of a tar file, as clips of one length.
 
-    All files must have one rate. Channels are averaged. Longer clips are cut, silence is added to
+    All that libsndfile decodes: wav of every width, FLAC, Ogg, AIFF, MP3, ... All files must have
+    one rate. Channels are averaged. Longer clips are cut, silence is added to
     shorter ones.
 
     Attributes:
@@ -32,6 +33,7 @@ class Audio:
         validation: Share of the clips for validation.
         test: Share of the clips for the test.
         limit: Most clips for training, or none.
+        skip_bad: How many files that cannot be read may be left out.
     """
 
     path: str
@@ -39,6 +41,7 @@ class Audio:
     validation: Annotated[float, Between(0, 1)] = 0.1
     test: Annotated[float, Between(0, 1)] = 0.1
     limit: Annotated[int, Between(1)] | None = None
+    skip_bad: Annotated[int, Between(0)] = 0
 
     @property
     def space(self) -> Space:
@@ -91,4 +94,4 @@ class Audio:
         return Clips(found, wanted.length), f"{told} the real ones and were cut" if cut else ""
 
     def _recordings(self) -> Recordings:
-        return recordings(Path(self.path).expanduser())
+        return recordings(Path(self.path).expanduser(), skip=self.skip_bad)

@@ -51,7 +51,7 @@ class CelebA:
         Raises:
             UserError: If the images are missing or damaged.
         """
-        files = files_in(locate("celeba", self.path) / "img_align_celeba")
+        files = files_in(locate("celeba", self.path) / "img_align_celeba").files
         parts: list[list[Path]] = [[], [], []]
         for path in files:
             number = _number(path)

@@ -51,7 +51,7 @@ class ImageNet:
             UserError: If the images are missing or damaged.
         """
         folder = locate("imagenet", self.path)
-        trains, tests = files_in(folder / "train"), files_in(folder / "val")
+        trains, tests = (files_in(folder / part).files for part in ("train", "val"))
         names = classes(trains, folder / "train")
         if names is None:
             raise UserError(f"{folder / 'train'} must hold one folder of images for each class.")

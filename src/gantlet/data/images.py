@@ -10,6 +10,7 @@ from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.core.space import Space
 from gantlet.core.spec import Between
+from gantlet.data.folders import Found
 from gantlet.data.pictures import (
     Colour,
     Decoding,
@@ -17,7 +18,6 @@ from gantlet.data.pictures import (
     classes,
     files_in,
     numbered,
-    size_of,
     space_of,
 )
 from gantlet.data.splits import by_share, official
@@ -28,10 +28,12 @@ _TESTS = ("test", "val", "valid", "validation")
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
 class Images:
-    """PNG, JPEG and WebP files in a folder and its sub-folders, with 256 levels.
+    """The image files in a folder and its sub-folders, with 256 levels.
 
-    Where every file lies in a sub-folder, the first sub-folder is its class. Hidden files are left
-    out. A photo is turned as its camera says, transparency is dropped.
+    All that Pillow decodes: PNG, JPEG, WebP, TIFF, BMP, GIF, ... Where every file lies in a
+    sub-folder, the first sub-folder is its class. Links to folders are followed; hidden files are
+    left out. A photo is turned as its camera says; transparency is dropped, and of several frames
+    the first is read. What is left out or changed is said.
 
     Attributes:
         path: The folder.
@@ -43,6 +45,7 @@ class Images:
         validation: Share of the samples for validation.
         test: Share of the samples for the test where there is no ``test_path``.
         limit: Most samples for training, or none.
+        skip_bad: How many files that cannot be read may be left out.
     """
 
     path: str
@@ -53,6 +56,7 @@ class Images:
     validation: Annotated[float, Between(0, 1)] = 0.1
     test: Annotated[float, Between(0, 1)] = 0.1
     limit: Annotated[int, Between(1)] | None = None
+    skip_bad: Annotated[int, Between(0)] = 0
 
     @property
     def _decoding(self) -> Decoding:
@@ -61,7 +65,8 @@ class Images:
     @property
     def space(self) -> Space:
         """Images of the given size, or of that of the first file."""
-        return space_of(files_in(Path(self.path).expanduser()), self._decoding)
+        found = files_in(Path(self.path).expanduser())
+        return space_of(found.files, self._decoding, skip=self.skip_bad)
 
     def load(self, *, rng: Rng) -> Splits:
         """Returns the splits; files are decoded once if a gigabyte holds them, else when needed.
@@ -70,18 +75,18 @@ class Images:
             UserError: If there are no images, a file is damaged, or sizes differ without ``size``.
         """
         folder = Path(self.path).expanduser()
-        files = files_in(folder)
+        found = files_in(folder)
         _refuse_splits(folder)
-        names = classes(files, folder)
+        names = classes(found.files, folder)
         known = None if names is None else sorted(set(names))
-        train = self._pictures(files, names, known)
+        train = self._pictures(found, names, known)
         if self.test_path is None:
             return by_share(
                 train, validation=self.validation, test=self.test, limit=self.limit, rng=rng
             )
         apart = Path(self.test_path).expanduser()
         tests = files_in(apart)
-        test = self._pictures([*tests], classes(tests, apart), known, like=files[0])
+        test = self._pictures(tests, classes(tests.files, apart), known, like=train.first)
         validation = max(1, round(self.validation * len(train)))
         return official(train, test, validation=validation, limit=self.limit, rng=rng)
 
@@ -92,33 +97,28 @@ class Images:
             UserError: If there are no images, a file is damaged, or sizes differ without ``size``.
         """
         folder = Path(self.path).expanduser()
-        files = files_in(folder)
-        names = classes(files, folder)
-        return self._pictures(files, names, None if names is None else sorted(set(names)))
+        found = files_in(folder)
+        names = classes(found.files, folder)
+        return self._pictures(found, names, None if names is None else sorted(set(names)))
 
     def _pictures(
         self,
-        files: Sequence[Path],
+        found: Found,
         names: Sequence[str] | None,
         known: Sequence[str] | None,
         like: Path | None = None,
     ) -> Pictures:
-        if self._decoding.size is None and self._decoding.crop is None:
-            _check_sizes(files, like or files[0])
-        pictures = Pictures(files, self._decoding, numbered(names, known))
-        pictures.check()
+        pictures = Pictures(
+            found.files,
+            self._decoding,
+            numbered(names, known),
+            names=found.names,
+            notes=found.notes,
+        )
+        pictures.check(like=like, skip=self.skip_bad)
+        if not len(pictures):
+            raise UserError(f"{found.folder} holds no image that can be read.")
         return pictures
-
-
-def _check_sizes(files: Sequence[Path], like: Path) -> None:
-    wanted = size_of(like)
-    for path in files:
-        size = size_of(path)
-        if size != wanted:
-            raise UserError(
-                f"Images differ in size: {like} is {wanted[0]}x{wanted[1]}, {path} is "
-                f"{size[0]}x{size[1]}. Give size=PIXELS to cut and resize them."
-            )
 
 
 def _refuse_splits(folder: Path) -> None:

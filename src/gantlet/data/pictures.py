@@ -1,8 +1,12 @@
 """Image files, decoded when they are needed."""
 
-import struct
-from collections.abc import Iterator, Sequence
+import math
+import re
+import warnings
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal, final
 
@@ -13,22 +17,33 @@ from torch import Tensor
 
 from gantlet.core.errors import UserError
 from gantlet.core.space import Space
-from gantlet.data.checks import Array, is_folder, readable
+from gantlet.data.checks import Array, readable
+from gantlet.data.folders import (
+    STUBS,
+    Found,
+    Unreadable,
+    counted,
+    listed,
+    picture_endings,
+    pictures_in,
+)
 
 Colour = Literal["rgb", "grey"]
 
-SUFFIXES = (".jpeg", ".jpg", ".png", ".webp")
+MOST_PIXELS = 2**26
+"""Pixels of the largest image that is decoded: 8,192 by 8,192."""
+
 _KEPT = 2**30  # bytes of decoded images that one split keeps in memory
 _FOREIGN = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # more than eight bits a value
-# What Pillow raises on damaged files.
-_UNREADABLE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    struct.error,
-    Image.DecompressionBombError,
-)
+# How modes are written into three channels where that is more than a copy.
+_CONVERTED = ("CMYK", "LAB", "YCbCr", "HSV")
+
+TRAITS = {
+    "alpha": "transparency, which was dropped",
+    "frames": "several frames, of which the first was read",
+    "ink": "colours of print (CMYK) or of another kind, converted to RGB without a profile",
+}
+"""What of an image does not reach its sample, in words."""
 
 
 @final
@@ -56,19 +71,26 @@ class Decoding:
         """Returns the image at ``path``, shape ``(channels, height, width)``, as bytes.
 
         Raises:
-            UserError: If the file is damaged or holds more than eight bits a channel.
+            UserError: If the file is damaged, holds more than eight bits a channel, or is larger
+                than ``MOST_PIXELS``.
         """
-        with readable(path, "an image", _UNREADABLE), Image.open(path) as opened:
-            image = self._converted(opened, path)
-        pixels = np.asarray(self._shaped(image, path))
-        return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+        return self.decode_fully(path)[0]
 
-    def _converted(self, image: Image.Image, path: Path) -> Image.Image:
-        if image.mode in _FOREIGN:
-            raise UserError(f"{path} holds more than 8 bits a channel. Convert it.")
-        # Pillow warns of palettes with transparency unless they pass through RGBA.
-        full = image.convert("RGBA") if image.mode == "P" else image
-        return ImageOps.exif_transpose(full).convert("RGB" if self.colour == "rgb" else "L")
+    def decode_fully(self, path: Path) -> tuple[Array, frozenset[str]]:
+        """Returns the image at ``path``, and which of ``TRAITS`` it has.
+
+        Raises:
+            UserError: As ``decode`` does.
+        """
+        with readable(path, "an image"), opened(path) as file:
+            traits = _traits(file)
+            # Pillow warns of palettes with transparency unless they pass through RGBA.
+            image = file.convert("RGBA") if file.mode in {"P", "PA"} else file
+            if "A" in image.getbands() and _is_see_through(image):
+                traits |= {"alpha"}
+            image = ImageOps.exif_transpose(image).convert("RGB" if self.colour == "rgb" else "L")
+        pixels = np.asarray(self._shaped(image, path))
+        return (pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)), traits
 
     def _shaped(self, image: Image.Image, path: Path) -> Image.Image:
         if self.size is None and self.crop is None:
@@ -101,9 +123,70 @@ def size_of(path: Path) -> tuple[int, int]:
     Raises:
         UserError: If the file is damaged.
     """
-    with readable(path, "an image", _UNREADABLE), Image.open(path) as image:
+    with readable(path, "an image"), opened(path) as image:
         turned = image.getexif().get(0x0112, 1) in {5, 6, 7, 8}
         return (image.height, image.width) if turned else image.size
+
+
+@contextmanager
+def opened(path: Path) -> Generator[Image.Image]:
+    """Opens an image, of which nothing but the header is read yet.
+
+    Raises:
+        UserError: If it is larger than ``MOST_PIXELS``, or holds more than 8 bits a channel.
+    """
+    with warnings.catch_warnings():
+        # The bound is our own, and is told below.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        try:
+            image = Image.open(path, formats=_formats())
+        except Image.DecompressionBombError as error:
+            raise UserError(f"{path} is too large: {_AT_MOST} Make it smaller.") from error
+        with image:
+            if image.width * image.height > MOST_PIXELS:
+                raise UserError(
+                    f"{path} says that it is {image.width}x{image.height}: {_AT_MOST} Make it "
+                    "smaller."
+                )
+            if image.mode in _FOREIGN or _is_deep(image):
+                raise UserError(
+                    f"{path} holds more than 8 bits a channel. Images are read with 256 levels: "
+                    "convert it to 8 bits, or save the numbers as an array (npz)."
+                )
+            yield image
+
+
+_AT_MOST = f"at most {MOST_PIXELS:,} pixels are decoded."
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """Returns what Pillow decodes itself, the formats of most files first."""
+    picture_endings()
+    first = ("PNG", "JPEG", "WEBP")
+    return (*first, *(f for f in Image.ID if f in Image.OPEN and f not in {*first, *STUBS}))
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """Returns whether Pillow would drop bits of a colour image: it reads those as 8 bits."""
+    for tile in getattr(image, "tile", ()):
+        for arg in tile[3] if isinstance(tile[3], tuple) else (tile[3],):
+            if isinstance(arg, str) and re.search(r";(16|32|12)", arg):
+                return True
+            # The largest value of a PPM file.
+            if tile[0].startswith("ppm") and isinstance(arg, int) and arg > 255:
+                return True
+    return False
+
+
+def _traits(image: Image.Image) -> frozenset[str]:
+    found = {"frames": getattr(image, "is_animated", False), "ink": image.mode in _CONVERTED}
+    return frozenset(name for name, is_so in found.items() if is_so)
+
+
+def _is_see_through(image: Image.Image) -> bool:
+    low, _ = image.getchannel("A").getextrema()
+    return float(str(low)) < 255
 
 
 @final
@@ -114,16 +197,32 @@ class Pictures:
         files: One file for each sample.
         decoding: How a file becomes a sample.
         labels: The class of each sample, shape ``(n,)``.
+        names: What each sample is called, or nothing.
+        notes: What is to be said of the files.
     """
 
     def __init__(
-        self, files: Sequence[Path], decoding: Decoding, labels: Tensor | None = None
+        self,
+        files: Sequence[Path],
+        decoding: Decoding,
+        labels: Tensor | None = None,
+        *,
+        names: Sequence[str] = (),
+        notes: Sequence[str] = (),
     ) -> None:
+        self.names = names
         self._files = files
         self._decoding = decoding
         self._labels = labels
+        self._notes = notes
         self._kept: dict[int, Array] = {}
         self._room = _KEPT
+        self._traits: dict[str, set[int]] = {}
+
+    @property
+    def first(self) -> Path:
+        """The file of the first sample."""
+        return self._files[0]
 
     @property
     def labels(self) -> Tensor | None:
@@ -139,44 +238,85 @@ class Pictures:
         images = [self._image(i) for i in index.tolist()]
         return torch.from_numpy(np.stack(images)).float()
 
+    @property
+    def notes(self) -> Sequence[str]:
+        """What of the files was not read, or not as it is: known of those decoded so far."""
+        traits = [
+            f"{counted(len(places), 'image has', 'images have')} {TRAITS[trait]}: "
+            f"{listed([self._files[i].name for i in sorted(places)])}"
+            for trait, places in sorted(self._traits.items())
+        ]
+        return (*self._notes, *traits)
+
     def _image(self, i: int) -> Array:
         if i in self._kept:
             return self._kept[i]
-        image = self._decoding.decode(self._files[i])
+        image, traits = self._decoding.decode_fully(self._files[i])
+        for trait in traits:
+            self._traits.setdefault(trait, set()).add(i)
         if image.nbytes <= self._room:
             self._kept[i] = image
             self._room -= image.nbytes
         return image
 
-    def check(self) -> None:
-        """Decodes every file, if a gigabyte holds them all.
+    def check(self, *, like: Path | None = None, skip: int = 0) -> None:
+        """Decodes every file, if a gigabyte holds them all; else looks at every header.
+
+        Args:
+            like: An image whose size all must have where none is asked for; None for the first.
+            skip: So many files that cannot be read are left out. Then each is decoded.
 
         Raises:
-            UserError: If a file is damaged.
+            UserError: If more files are damaged, or sizes differ.
         """
-        if self._files and len(self) * self._image(0).nbytes <= _KEPT:
-            for i in range(len(self)):
-                self._image(i)
+        fits, bad = True, Unreadable(skip)
+        wanted = None if like is None else (like, self._decoding.shape(like))
+        good: list[int] = []
+        for i, path in enumerate(self._files):
+            try:
+                shape = self._image(i).shape if fits or skip else self._decoding.shape(path)
+            except UserError as error:
+                bad.add(path.name, error)
+                continue
+            wanted = wanted or (path, shape)
+            if shape != wanted[1]:
+                raise _sizes_differ(*wanted, path, shape)
+            fits = fits and len(self) * math.prod(shape) <= _KEPT
+            good.append(i)
+        if bad.names:
+            self._keep(good)
+            self._notes = (*self._notes, *bad.notes)
+
+    def _keep(self, good: Sequence[int]) -> None:
+        """Leaves out all files but some."""
+        place = {i: k for k, i in enumerate(good)}
+        self._files = [self._files[i] for i in good]
+        self.names = [self.names[i] for i in good] if self.names else ()
+        self._labels = None if self._labels is None else self._labels[torch.tensor(good)]
+        self._kept = {place[i]: x for i, x in self._kept.items()}
+        self._traits = {t: {place[i] for i in own} for t, own in self._traits.items()}
 
 
-def files_in(folder: Path) -> list[Path]:
+def _sizes_differ(
+    one: Path, shape: tuple[int, ...], other: Path, its: tuple[int, ...]
+) -> UserError:
+    return UserError(
+        f"Images differ in size: {one} is {shape[2]}x{shape[1]}, {other} is {its[2]}x{its[1]}. "
+        "Give size=PIXELS to cut and resize them."
+    )
+
+
+def files_in(folder: Path) -> Found:
     """Returns the image files in ``folder`` and below, sorted; hidden ones are left out.
 
     Raises:
         UserError: If there is no such folder, or no image in it.
     """
-    files = sorted(_visible(is_folder(folder)))
-    if not files:
-        raise UserError(f"{folder} holds no image. Wanted files end in {', '.join(SUFFIXES)}.")
-    return files
-
-
-def _visible(folder: Path) -> Iterator[Path]:
-    for path in folder.rglob("*"):
-        if path.suffix.lower() in SUFFIXES and path.is_file():
-            inner = path.relative_to(folder).parts
-            if not any(part.startswith(".") for part in inner):
-                yield path
+    found = pictures_in(folder)
+    if not found.files:
+        what = f" ({'; '.join(found.notes)})" if found.notes else ""
+        raise UserError(f"{folder} holds no image{what}. Give files such as .png, .jpg or .tif.")
+    return found
 
 
 def classes(files: Sequence[Path], folder: Path) -> list[str] | None:
@@ -200,6 +340,15 @@ def numbered(names: Sequence[str] | None, known: Sequence[str] | None) -> Tensor
     return torch.tensor([place[name] for name in names])
 
 
-def space_of(files: Sequence[Path], decoding: Decoding) -> Space:
-    """Returns the space of the samples, told by the first file."""
-    return Space("image", decoding.shape(files[0]), 256)
+def space_of(files: Sequence[Path], decoding: Decoding, *, skip: int = 0) -> Space:
+    """Returns the space of the samples, told by the first file that can be read.
+
+    Raises:
+        UserError: If more than ``skip`` files before it cannot.
+    """
+    for path in files[:skip]:
+        try:
+            return Space("image", decoding.shape(path), 256)
+        except UserError:
+            continue
+    return Space("image", decoding.shape(files[min(skip, len(files) - 1)]), 256)

@@ -1,5 +1,6 @@
 """Arrays of samples, and what space they are of."""
 
+from collections.abc import Sequence
 from typing import Literal, final
 
 import numpy as np
@@ -23,10 +24,14 @@ class Rows:
     Args:
         array: The samples, shape ``(n, *space.shape)``, of any number type.
         labels: The class of each sample, shape ``(n,)``.
+        notes: What was left out of the files, converted or guessed.
     """
 
-    def __init__(self, array: Array, labels: Array | None = None) -> None:
+    def __init__(
+        self, array: Array, labels: Array | None = None, notes: Sequence[str] = ()
+    ) -> None:
         self.array = array
+        self.notes = notes
         self._labels = None if labels is None else torch.from_numpy(labels.astype(np.int64))
 
     @property

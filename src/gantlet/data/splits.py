@@ -6,7 +6,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from gantlet.core.dataset import InMemory, Source, Splits
+from gantlet.core.dataset import InMemory, Source, Splits, notes_of
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 
@@ -103,8 +103,12 @@ def by_share(
         train=Subset(source, trained),
         validation=Subset(source, validated),
         test=Subset(source, tested),
-        note=f"{len(trained)} train, {v} validation and {t} test samples of {n}, "
-        f"drawn by seed {rng.seed}.",
+        note=_sentences(
+            f"{len(trained)} train, {v} validation and {t} test samples of {n}, "
+            f"drawn by seed {rng.seed}",
+            source,
+        ),
+        notes=notes_of(source),
     )
 
 
@@ -136,9 +140,18 @@ def official(
         train=Subset(train, trained),
         validation=Subset(train, validated),
         test=test,
-        note=f"{len(trained)} train and {validation} validation samples, drawn by seed {rng.seed} "
-        f"from the {len(train)} training samples; the {len(test)} test samples are fixed.",
+        note=_sentences(
+            f"{len(trained)} train and {validation} validation samples, drawn by seed {rng.seed} "
+            f"from the {len(train)} training samples; the {len(test)} test samples are fixed",
+            train,
+            test,
+        ),
+        notes=notes_of(train, test),
     )
+
+
+def _sentences(note: str, *sources: Source) -> str:
+    return " ".join(f"{part}." for part in (note, *notes_of(*sources)))
 
 
 def _cut(n: int, held_out: int, rng: Rng) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,264 @@
+"""Folders of images and sounds: which files are read, and what is said of all others."""
+
+import io
+import os
+import struct
+import wave
+import zlib
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from PIL import Image
+
+from gantlet.core.components import datasets
+from gantlet.core.dataset import everything, notes_of
+from gantlet.core.errors import UserError
+from gantlet.data.folders import holds_sounds, picture_endings, pictures_in
+from gantlet.data.sounds import MOST_NUMBERS
+
+
+def picture(seed=0, size=8, mode="RGB"):
+    shape = (size, size) if mode == "L" else (size, size, len(mode))
+    pixels = np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
+    return Image.frombytes(mode, (size, size), pixels.tobytes())
+
+
+def pictures(folder, n=4, ending="png"):
+    folder.mkdir(parents=True, exist_ok=True)
+    for i in range(n):
+        picture(i).save(folder / f"{i}.{ending}")
+    return folder
+
+
+def sound(path, n=40, rate=8000, channels=1, **how):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    x = 0.5 * np.sin(np.arange(n * channels) * 0.3).reshape(n, channels)
+    soundfile.write(path, x, rate, **how)
+    return torch.from_numpy(x.mean(1)).float()
+
+
+def refused(text, *words):
+    with pytest.raises(UserError) as caught:
+        datasets.make(text).whole()
+    message = str(caught.value)
+    assert "\n" not in message
+    assert [w for w in words if w not in message] == [], message
+
+
+# What is found
+
+
+def test_links_to_folders_are_followed_and_circles_end(tmp_path):
+    pictures(tmp_path / "in" / "a", 2)
+    pictures(tmp_path / "store" / "b", 3)
+    (tmp_path / "in" / "b").symlink_to(tmp_path / "store" / "b")
+    (tmp_path / "store" / "b" / "round").symlink_to(tmp_path / "in")
+    (tmp_path / "in" / "again").symlink_to(tmp_path / "in" / "a")
+    (tmp_path / "in" / "gone").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "in" / "self").symlink_to(tmp_path / "in" / "self")
+    found = datasets.make(f"images:path={tmp_path / 'in'}").whole()
+    assert list(found.names) == ["a/0", "a/1", "b/0", "b/1", "b/2"]
+    assert found.labels.tolist() == [0, 0, 1, 1, 1]
+    assert notes_of(found) == (
+        "in: 2 files are no images and were not read: gone, self",
+        "in: 2 linked folders are there already, read once: again, b/round",
+    )
+
+
+def test_what_is_not_read_is_counted_and_named(tmp_path):
+    pictures(tmp_path, 3)
+    for name in ("a.txt", "b.wav", "c.csv", "d.md"):
+        (tmp_path / name).write_text("x")
+    pictures(tmp_path / ".trash", 2)
+    (tmp_path / ".DS_Store").write_text("x")
+    assert notes_of(datasets.make(f"images:path={tmp_path}").whole()) == (
+        f"{tmp_path.name}: 2 hidden files were not read: .trash/0.png, .trash/1.png",
+        f"{tmp_path.name}: 4 files are no images and were not read: a.txt, b.wav, c.csv, ...",
+    )
+    folder = tmp_path / "sounds"
+    sound(folder / "a.wav")
+    sound(folder / ".b" / "a.wav")
+    (folder / "cover.jpg").write_bytes(b"x")
+    assert notes_of(datasets.make(f"audio:path={folder}").whole()) == (
+        "sounds: 1 hidden file was not read: .b/a.wav",
+        "sounds: 1 file is no sounds and was not read: cover.jpg",
+    )
+
+
+def test_a_folder_is_of_what_it_holds_more_of(tmp_path):
+    pictures(tmp_path, 3)
+    sound(tmp_path / "stray.wav")
+    assert not holds_sounds(tmp_path)
+    for name in "bcd":
+        sound(tmp_path / f"{name}.flac")
+    assert holds_sounds(tmp_path)
+
+
+def test_every_ending_that_pillow_decodes_in_any_case(tmp_path):
+    # Each by its usual ending, and by others.
+    alike = ("png", "bmp", "tiff", "gif", "ppm", "tga", "Webp", "pcx", "ico", "dds", "qoi")
+    kinds = {ending: ending.upper() for ending in alike}
+    kinds |= {"TIF": "TIFF", "JFIF": "JPEG", "jpe": "JPEG", "jp2": "JPEG2000"}
+    for ending, kind in kinds.items():
+        with io.BytesIO() as file:
+            picture(1).save(file, kind, **({"sizes": [(8, 8)]} if kind == "ICO" else {}))
+            (tmp_path / f"x-{ending}.{ending}").write_bytes(file.getvalue())
+    found = datasets.make(f"images:path={tmp_path}").whole()
+    assert everything(found).shape == (len(kinds), 3, 8, 8)
+    assert notes_of(found) == ()
+    # Another program would be run for these.
+    assert not {".eps", ".ps", ".h5", ".mpg"} & picture_endings()
+
+
+def test_postscript_by_another_name_is_not_run(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n")
+    refused(f"images:path={tmp_path}", "a.png cannot be read as an image")
+
+
+def test_names_that_are_not_utf_8(tmp_path):
+    pictures(tmp_path, 2)
+    picture().save(tmp_path / "x.png")
+    (tmp_path / "x.png").rename(tmp_path / os.fsdecode(b"\xff.png"))
+    assert len(pictures_in(tmp_path).files) == 3
+
+
+# Images
+
+
+def test_what_of_an_image_is_lost_is_said(tmp_path):
+    pictures(tmp_path, 1)
+    picture(1, mode="RGBA").save(tmp_path / "clear.png")
+    Image.new("RGBA", (8, 8), (1, 2, 3, 255)).save(tmp_path / "solid.png")
+    frames = [picture(i) for i in range(3)]
+    frames[0].save(tmp_path / "film.gif", save_all=True, append_images=frames[1:])
+    picture(2, mode="CMYK").save(tmp_path / "print.jpg")
+    found = datasets.make(f"images:path={tmp_path}").whole()
+    assert notes_of(found) == (
+        "1 image has transparency, which was dropped: clear.png",
+        "1 image has several frames, of which the first was read: film.gif",
+        (
+            "1 image has colours of print (CMYK) or of another kind, converted to RGB without a "
+            "profile: print.jpg"
+        ),
+    )
+
+
+def png(width, height, depth, kind, data):
+    def chunk(name, body):
+        crc = struct.pack(">I", zlib.crc32(name + body))
+        return struct.pack(">I", len(body)) + name + body + crc
+
+    head = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0)
+    parts = (chunk(b"IHDR", head), chunk(b"IDAT", zlib.compress(data)), chunk(b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+@pytest.mark.parametrize(("kind", "channels"), [(0, 1), (4, 2), (2, 3), (6, 4)])
+def test_png_of_16_bits_is_refused_in_every_colour(tmp_path, kind, channels):
+    rows = b"".join(b"\0" + os.urandom(16 * channels) for _ in range(8))
+    (tmp_path / "deep.png").write_bytes(png(8, 8, 16, kind, rows))
+    refused(f"images:path={tmp_path}", "deep.png holds more than 8 bits a channel", "npz")
+
+
+def test_ppm_and_tiff_of_16_bits_are_refused(tmp_path):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    (tmp_path / "a" / "x.ppm").write_bytes(b"P6 2 2 65535\n" + bytes(24))
+    refused(f"images:path={tmp_path / 'a'}", "x.ppm holds more than 8 bits a channel")
+    # A TIFF of three channels of 16 bits, its pixels right behind the directory: width, height,
+    # bits, compression, kind, strips, channels, rows a strip, bytes, order.
+    shorts = {258: (3, 134), 259: (1, 1), 262: (1, 2), 277: (1, 3), 284: (1, 1)}
+    longs = {256: 2, 257: 2, 273: 140, 278: 2, 279: 24}
+    tags = [(t, 3, *v) for t, v in shorts.items()] + [(t, 4, 1, v) for t, v in longs.items()]
+    tags.sort()
+    body = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", *t) for t in tags)
+    body += struct.pack("<I", 0)
+    raw = b"II*\0" + struct.pack("<I", 8) + body
+    (tmp_path / "b" / "x.tif").write_bytes(raw + struct.pack("<HHH", 16, 16, 16) + bytes(24))
+    refused(f"images:path={tmp_path / 'b'}", "x.tif holds more than 8 bits a channel")
+
+
+@pytest.mark.parametrize("side", [10_000, 60_000])
+def test_an_image_that_claims_to_be_huge_is_refused_by_its_header(tmp_path, side):
+    (tmp_path / "bomb.png").write_bytes(png(side, side, 8, 0, b""))
+    refused(f"images:path={tmp_path}", "bomb.png", "at most 67,108,864 pixels are decoded")
+
+
+def test_unreadable_images_are_left_out_if_that_is_wanted(tmp_path):
+    pictures(tmp_path, 6)
+    for name in ("0", "3"):
+        (tmp_path / f"{name}.png").write_bytes(b"damaged")
+    refused(f"images:path={tmp_path}", "0.png cannot be read", "--skip-bad N", "skip_bad=N")
+    refused(f"images:path={tmp_path},skip_bad=1", "3.png cannot be read", "1 before it were left")
+    found = datasets.make(f"images:path={tmp_path},skip_bad=2")
+    assert found.space.shape == (3, 8, 8)
+    assert list(found.whole().names) == ["1", "2", "4", "5"]
+    assert notes_of(found.whole()) == ("2 files cannot be read and left out: 0.png, 3.png",)
+    x = everything(found.whole())
+    pictures(tmp_path, 6)
+    whole = datasets.make(f"images:path={tmp_path}").whole()
+    assert torch.equal(x, everything(whole)[[1, 2, 4, 5]])
+
+
+# Sounds
+
+
+@pytest.mark.parametrize(
+    ("name", "how", "error"),
+    [
+        ("a.wav", {"subtype": "PCM_24", "format": "WAVEX"}, 1e-6),
+        ("a.wav", {"subtype": "FLOAT"}, 1e-6),
+        ("a.WAV", {"subtype": "ULAW", "format": "WAV"}, 0.02),
+        ("a.flac", {"subtype": "PCM_24"}, 1e-6),
+        ("a.aiff", {"subtype": "PCM_16"}, 1e-4),
+        ("a.w64", {"subtype": "PCM_16"}, 1e-4),
+    ],
+)
+def test_sounds_of_other_kinds_are_read(tmp_path, name, how, error):
+    x = sound(tmp_path / name, 400, **how)
+    found = everything(datasets.make(f"audio:path={tmp_path}").whole())[0, 0]
+    assert torch.allclose(found, x, atol=error)
+
+
+def test_several_channels_are_averaged_and_that_is_said(tmp_path):
+    x = sound(tmp_path / "two.flac", channels=2, subtype="PCM_24")
+    sound(tmp_path / "one.flac", channels=1)
+    found = datasets.make(f"audio:path={tmp_path}").whole()
+    assert torch.allclose(everything(found)[1, 0], x, atol=1e-6)
+    told = "1 file has several channels, which were averaged: two.flac"
+    assert notes_of(found) == (told,)
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac"])
+def test_a_sound_that_is_cut_short_is_refused_or_left_out(tmp_path, name):
+    sound(tmp_path / name, 4000)
+    sound(tmp_path / "b.wav", 100)
+    raw = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(raw[: len(raw) // 2])
+    refused(f"audio:path={tmp_path}", name, "--skip-bad N")
+    found = datasets.make(f"audio:path={tmp_path},skip_bad=1").whole()
+    assert (len(found), list(found.names)) == (1, ["b"])
+    assert notes_of(found) == (f"1 file cannot be read and left out: {name}",)
+
+
+def test_a_wav_file_whose_writer_could_not_go_back_is_read(tmp_path):
+    with io.BytesIO() as out:
+        with wave.open(out, "wb") as file:
+            file.setparams((1, 2, 8000, 0, "NONE", ""))
+            file.writeframes(np.arange(50, dtype="<i2").tobytes())
+        raw = bytearray(out.getvalue())
+    raw[4:8] = raw[40:44] = b"\xff" * 4
+    (tmp_path / "a.wav").write_bytes(raw)
+    assert len(everything(datasets.make(f"audio:path={tmp_path}").whole())[0, 0]) == 50
+
+
+def test_a_sound_that_claims_to_be_huge_is_refused_by_its_header(tmp_path):
+    sound(tmp_path / "a.flac", 4000)
+    raw = bytearray((tmp_path / "a.flac").read_bytes())
+    # The number of samples is the last 36 bits before the checksum of the stream.
+    raw[21] |= 0x0F
+    raw[22:26] = b"\xff" * 4
+    (tmp_path / "a.flac").write_bytes(raw)
+    refused(f"audio:path={tmp_path}", "a.flac says that it holds", f"{MOST_NUMBERS:,} are read")
