@@ -69,7 +69,12 @@ def test_another_text_is_written_in_the_words_of_the_real_one(tmp_path):
     source, told = fake.coded(real.code())
     assert real.code().read(everything(source)) == ["the □ ran", "dog sat"]
     # What is longer than the longest real line is cut; "dog" and "ran" are in one line each.
-    assert told == "1 of the 5 words of fake.txt are unknown to the real text"
+    cut_there = "1 line of fake.txt is longer than 3 words and cut there"
+    assert told == f"1 of the 5 words of fake.txt are unknown to the real text; {cut_there}"
+    # Where sets are compared there is room.
+    roomy = real.roomy()
+    assert roomy.code().read(everything(fake.coded(roomy.code())[0]))[0] == "the □ ran □ □"
+    assert (roomy.space.shape, roomy.roomy(), roomy.length) == ((6,), roomy, 6)
 
 
 def test_real_lines_are_unknown_as_often_as_fresh_ones(tmp_path):
@@ -86,6 +91,53 @@ def test_real_lines_are_unknown_as_often_as_fresh_ones(tmp_path):
     assert own.mean() > 0.03
     error = np.hypot(own.std(), other.std()) / 1500**0.5
     assert abs(own.mean() - other.mean()) < 4 * error
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("हिन्दी भाषा", ["हिन्दी", "भाषा"]),
+        ("cafe\u0301 nai\u0308ve", ["cafe\u0301", "nai\u0308ve"]),
+        ("العَرَبِيَّة", ["العَرَبِيَّة"]),
+        ("می\u200cخواهم بروم", ["می\u200cخواهم", "بروم"]),
+        ("so 👩‍👩‍👧 and 👍🏽!", ["so", "👩‍👩‍👧", "and", "👍🏽", "!"]),
+    ],
+)
+def test_letters_keep_their_marks(text, words):
+    assert cut(text, words=True) == words
+    assert "".join(cut(text, words=False)) == text
+    assert all(len(c) > 1 for c in cut("e\u0301👍🏽", words=False))
+
+
+def test_composed_and_decomposed_letters_are_the_same(tmp_path):
+    one, other = "café au lait", "cafe\u0301 au lait"
+    real = lines(tmp_path / "a.txt", *[one] * 3)
+    source, told = lines(tmp_path / "b.txt", *[other] * 3).coded(real.code())
+    assert torch.equal(everything(source), everything(real.whole()))
+    assert told == ""
+
+
+def test_both_sets_of_text_are_treated_alike(tmp_path):
+    draw = np.random.default_rng(1)
+    texts = [[" ".join(f"w{k}" for k in draw.choice(40, draw.integers(3, 9))) for _ in range(60)]
+             for _ in range(2)]  # fmt: skip
+    a, b = (lines(tmp_path / f"{i}.txt", *t).roomy() for i, t in enumerate(texts))
+    # Whichever is the real one: no line is cut, and each is read as it is but for unknown words.
+    for real, fake in ((a, b), (b, a)):
+        code = real.code()
+        for source in (real.whole(), fake.coded(code)[0]):
+            assert len(code.read(everything(source))) == 60
+        for source, text in ((real.whole(), real), (fake.coded(code)[0], fake)):
+            sizes = [len(line.split()) for line in text._lines().lines]
+            assert (everything(source) > 0).sum(1).tolist() == sizes
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "latin-1"])
+def test_text_in_other_encodings(tmp_path, encoding):
+    (tmp_path / "a.txt").write_bytes("naïve café\r\nnaïve café\r\n".encode(encoding))
+    text = datasets.make(f"text:path={tmp_path / 'a.txt'},level=words")
+    assert text.code().tokens == ("café", "naïve")
+    assert bool(text.whole().notes) == (encoding == "latin-1")
 
 
 def test_a_text_is_learned_from_some_of_its_lines_alone(tmp_path):
@@ -139,7 +191,7 @@ def test_columns_of_any_kind_become_components(tmp_path):
     assert (age.kind, city.kind, born.kind, note.kind) == (
         "number",
         "category",
-        "date",
+        "time",
         "category",
     )
     assert (age.middle, city.categories, note.categories) == (55.0, ("Oslo", "Rome"), ("x",))
@@ -191,9 +243,14 @@ def test_a_code_of_a_table_is_relearned_from_samples(tmp_path):
 
 def test_columns_are_matched_by_their_names(tmp_path):
     real = table(tmp_path / "real.csv", TABLE)
-    fake = table(tmp_path / "fake.csv", "id;note;city;age;born\nq;x;Bonn;old;1990-01-01\n")
-    source, _ = fake.coded(real.code())
-    x = everything(source)
+    fake = table(
+        tmp_path / "fake.csv",
+        "id;note;city;age;born\n"
+         "q;x;Bonn;old;1990-01-01\nq;x;Bonn;;1990-01-01\nq;x;Bonn;4;1990-01-01\n",
+    )
+    source, told = fake.coded(real.code())
+    assert told == "fake.csv: column age: 1 of 3 cells is not a number ('old'), read as missing"
+    x = everything(source)[:1]
     read = "age=missing, city=another, born=1990-01-01, note=x, id=another"
     assert real.code().read(x) == [read]
     lacking = table(tmp_path / "lacking.csv", "age,town\n3,Rome\n")
@@ -211,7 +268,9 @@ def test_a_table_of_numbers_has_names_too(tmp_path):
     plain = datasets.make(f"csv:path={tmp_path / 'p.csv'}")
     assert everything(plain.coded(real.code())[0]).tolist() == [[1, 2]]
     bad = table(tmp_path / "bad.csv", "a,b\n1,many\n")
-    refused(lambda: bad.coded(real.code()), "bad.csv, line 2, column 'b'", "'many' is no number")
+    refused(
+        lambda: bad.coded(real.code()), "bad.csv, line 2, column 'b'", "'many' is not a number"
+    )
 
 
 def test_bonds_are_correlations_of_normal_scores_and_of_categories(tmp_path):
@@ -289,9 +348,9 @@ def test_sounds_that_cannot_be_compared_are_refused(tmp_path):
     both = datasets.make(f"audio:path={tmp_path}")
     refused(both.whole, "x.wav has 16000 numbers a second, those before 8000")
     (tmp_path / "a/y.wav").write_bytes(b"RIFFnothing")
-    refused(a.whole, "y.wav cannot be read as a wav file of PCM")
+    refused(a.whole, "y.wav cannot be read as a sound file")
     (tmp_path / "none").mkdir()
-    refused(datasets.make(f"audio:path={tmp_path / 'none'}").whole, "holds no wav files")
+    refused(datasets.make(f"audio:path={tmp_path / 'none'}").whole, "holds no sound files")
     refused(datasets.make(f"audio:path={tmp_path / 'not'}").whole, "does not exist")
 
 

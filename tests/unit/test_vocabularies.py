@@ -92,8 +92,8 @@ def test_the_order_of_words_is_their_mean_surprise():
 
 def cells(**columns):
     names = list(columns)
-    rows = [[str(v) for v in row] for row in zip(*columns.values(), strict=True)]
-    return Cells(path=None, names=names, rows=rows, lines=range(len(rows)))
+    written = [np.array([str(v) for v in values], dtype=object) for values in columns.values()]
+    return Cells(path=None, names=names, columns=written, places=np.arange(len(written[0])))
 
 
 def test_rows_are_measured_by_their_columns():

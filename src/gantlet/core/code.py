@@ -41,6 +41,15 @@ class Readable(Code):
 
 
 @runtime_checkable
+class Roomy(Protocol):
+    """Files whose code has a size, that of the largest sample."""
+
+    def roomy(self) -> Self:
+        """Returns the same files with room for larger samples: those of other sets may be."""
+        ...
+
+
+@runtime_checkable
 class Coded(OwnFile, Protocol):
     """Samples in the user's own files that only a code makes comparable."""
 

@@ -1,37 +1,51 @@
-"""Text files of rows and columns, not yet understood."""
+"""Files of rows and columns, whose cells are not yet understood."""
 
-import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import final
+from typing import Any, Final, Literal, final
 
 import numpy as np
 from torch import Tensor
 
 from gantlet.core.errors import UserError, unknown
 from gantlet.data.checks import Array, is_file, readable
+from gantlet.data.delimited import Delimited, check_size
+from gantlet.data.folders import counted
+from gantlet.data.kinds import Parsed, Style, floats, is_missing, number, parsed
 
-_MISSING = ("", "?", "na", "n/a", "nan", "null", "none")
+# Of the cells of another table's column so many must be what those of the real one are.
+_LEAST: Final = 0.5
 
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Cells:
-    """The cells of a file, not yet understood.
+    """The cells of a file.
 
     Attributes:
         path: The file.
         names: The names of the columns.
-        rows: The cells of each row.
-        lines: The line of the file in which each row ends, for messages.
+        columns: For each column its cells, shape ``(rows,)``: numbers, NaN where one is missing,
+            or else text.
+        places: The number of each row in the file, from 0, the header left out.
+        form: How the file is written, or None where it is not text.
+        notes: What was left out or guessed, in words.
     """
 
     path: Path
     names: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    lines: Sequence[int]
+    columns: Sequence[Array]
+    places: Array
+    form: Delimited | None = None
+    notes: tuple[str, ...] = ()
+    _kept: dict[int, Parsed] = field(default_factory=dict[int, Parsed])
+    _texts: dict[int, Array] = field(default_factory=dict[int, Array])
+
+    def __len__(self) -> int:
+        """How many rows there are."""
+        return len(self.places)
 
     def place(self, name: str) -> int:
         """Returns the number, from 0, of the column that has a name or a number from 1."""
@@ -52,84 +66,143 @@ class Cells:
         """Returns some rows, by their numbers from 0; the cells themselves of None."""
         if rows is None:
             return self
-        places = rows.tolist()
-        kept, lines = [self.rows[i] for i in places], [self.lines[i] for i in places]
-        return Cells(self.path, self.names, kept, lines)
+        kept = rows.numpy()
+        columns = [c[kept] for c in self.columns]
+        return Cells(self.path, self.names, columns, self.places[kept], self.form, self.notes)
 
     @property
     def is_numeric(self) -> bool:
         """Whether there is a number in every cell."""
-        return all(number(c) is not None and not is_missing(c) for row in self.rows for c in row)
+        for c in range(len(self.names)):
+            found = self.parsed(c)
+            if found.kind != "number" or found.odd or np.isnan(found.values).any():
+                return False
+        return True
 
-    def places(self, names: Sequence[str]) -> list[int]:
-        """Returns the columns of these names, or as many of others in their order.
+    def parsed(self, column: int) -> Parsed:
+        """Returns a column as numbers, times or categories, whichever most of its cells are."""
+        if column not in self._kept:
+            cells = self.columns[column]
+            is_read = cells.dtype.kind == "f"
+            self._kept[column] = (
+                floats(cells) if is_read else parsed(cells, decimal_comma=self._is_european)
+            )
+        return self._kept[column]
+
+    def parsed_as(self, column: int, kind: Literal["number", "time"], style: Style) -> Parsed:
+        """Returns a column as numbers, or as times, if half of its cells are.
+
+        Args:
+            column: Which one.
+            kind: What its cells should be.
+            style: How they are written, if that fits about as well as any other way.
+        """
+        found = self.parsed(column)
+        if self.columns[column].dtype.kind == "f" or (found.kind, found.style) == (kind, style):
+            return found
+        comma = self._is_european
+        cells = self.columns[column]
+        return parsed(cells, style, decimal_comma=comma, share=_LEAST, kind=kind)
+
+    @property
+    def _is_european(self) -> bool:
+        """Whether columns are parted as where the comma stands before decimals."""
+        return self.form is not None and self.form.delimiter == ";"
+
+    def text(self, column: int) -> Array:
+        """Returns the cells of a column as they are written, without the blanks around them."""
+        if column not in self._texts:
+            cells = self.columns[column]
+            if cells.dtype.kind == "f" and self.form is not None:
+                cells = self.form.written(column)[self.places]
+            elif cells.dtype.kind == "f":
+                cells = np.array(["" if np.isnan(v) else f"{v:.17g}" for v in cells.tolist()])
+            self._texts[column] = np.array([c.strip() for c in cells.tolist()], dtype=object)
+        return self._texts[column]
+
+    def places_of(self, names: Sequence[str]) -> tuple[list[int], tuple[str, ...]]:
+        """Returns the columns of these names, and what else is to be said.
+
+        Where no name fits, they are as many others in their order.
 
         Raises:
             UserError: If a column is missing.
         """
         if set(names) <= set(self.names):
-            return [self.names.index(name) for name in names]
+            more = [name for name in self.names if name not in names]
+            told = counted(len(more), "column", "columns")
+            told = f"{told} of {self.path.name} that the real table lacks: {_listed(more)}"
+            return [self.names.index(name) for name in names], (told,) if more else ()
         if len(names) == len(self.names) and not set(names) & set(self.names):
-            return list(range(len(names)))
+            told = f"no column of {self.path.name} has a real one's name: matched by order"
+            # Where one of the files has no header there is no other way.
+            is_named = not (self._is_unnamed(self.names) or self._is_unnamed(names))
+            return list(range(len(names))), (told,) if is_named else ()
         lack = next(name for name in names if name not in self.names)
         raise UserError(
             f"{self.path} has no column {lack!r}, which the real table has. "
-            f"It has: {', '.join(self.names)}."
+            f"It has: {_listed(self.names, 20)}."
         )
 
+    @staticmethod
+    def _is_unnamed(names: Sequence[str]) -> bool:
+        return list(names) == [str(i + 1) for i in range(len(names))]
+
     def numbers(self, columns: Sequence[int]) -> Array:
-        """Returns the given columns as float32, shape ``(rows, columns)``."""
-        self._check_missing(columns)
-        values = [[number(row[c]) for c in columns] for row in self.rows]
-        for line, row, cells in zip(self.lines, values, self.rows, strict=True):
-            if None in row:
-                c = columns[row.index(None)]
-                raise UserError(
-                    f"{self.path}, line {line}, column {self.names[c]!r}: {cells[c]!r} is no "
-                    "number. Choose numeric columns with columns=A+B, or label=COLUMN for a class."
-                )
+        """Returns the given columns as float32, shape ``(rows, columns)``.
+
+        Raises:
+            UserError: If a value is missing or not a number; it says where.
+        """
+        found = np.empty((len(self), len(columns)))
+        gaps, first = 0, (len(self), 0)
+        for k, c in enumerate(columns):
+            own = self.parsed(c)
+            if own.kind != "number" or own.odd:
+                self._refuse(c)
+            missing = np.isnan(own.values).nonzero()[0]
+            gaps += len(missing)
+            first = min(first, (missing[0], c)) if len(missing) else first
+            found[:, k] = own.values
+        if gaps:
+            row, c = first
+            raise UserError(
+                f"{self.path} has {counted(gaps, 'missing value', 'missing values')}, the first "
+                f"in line {self.line(int(row))}, column {self.names[c]!r}. Fill or drop them, or "
+                "read the table as table:path=FILE."
+            )
         # What single precision cannot hold becomes infinite here and is reported as such.
         with np.errstate(over="ignore"):
-            return np.array(values, dtype=np.float64).astype(np.float32)
+            return found.astype(np.float32)
 
-    def _check_missing(self, columns: Sequence[int]) -> None:
-        gaps = [
-            (line, self.names[c])
-            for line, row in zip(self.lines, self.rows, strict=True)
-            for c in columns
-            if is_missing(row[c])
-        ]
-        if gaps:
-            line, name = gaps[0]
-            raise UserError(
-                f"{self.path} misses {len(gaps)} value{'s' * (len(gaps) > 1)}, the first in line "
-                f"{line}, column {name!r}. Fill or remove them."
-            )
+    def _refuse(self, column: int) -> None:
+        """Refuses a column with cells that are not numbers."""
+        cells = self.text(column)
+        found = parsed(cells, decimal_comma=self._is_european, share=0.0, kind="number")
+        is_bad = np.isnan(found.values) & ~is_missing(cells)
+        row = int(is_bad.argmax())
+        what = "not a number" if number(cells[row]) is None else "infinite or too large"
+        raise UserError(
+            f"{self.path}, line {self.line(row)}, column {self.names[column]!r}: {cells[row]!r} "
+            f"is {what}. Choose numeric columns with columns=A+B, label=COLUMN for a class, or "
+            "read columns of any kind with table:path=FILE."
+        )
+
+    def line(self, row: int) -> int:
+        """Returns the line of the file in which a row ends."""
+        place = int(self.places[row])
+        return place + 1 if self.form is None else self.form.line(place)
 
     def classes(self, column: int) -> Array:
         """Returns the class of each row as a number, by the order of their names."""
-        names = [row[column].strip() for row in self.rows]
-        return np.unique(names, return_inverse=True)[1]
-
-
-def is_missing(cell: str) -> bool:
-    """Returns whether nothing stands in a cell."""
-    return cell.strip().lower() in _MISSING
-
-
-def number(cell: str) -> float | None:
-    """Returns the number that a cell holds, or None."""
-    try:
-        return float(cell)
-    except ValueError:
-        return None
+        return np.unique(self.text(column).astype(str), return_inverse=True)[1]
 
 
 def read_cells(path: Path) -> Cells:
-    """Returns the cells of a file.
+    """Returns the cells of a file: text of rows, or Parquet.
 
     Raises:
-        UserError: If the file cannot be read as a table.
+        UserError: If the file cannot be read as a table, or is too large.
     """
     stat = is_file(path).stat()
     return _read_once(path, stat.st_mtime_ns, stat.st_size)
@@ -137,31 +210,66 @@ def read_cells(path: Path) -> Cells:
 
 @lru_cache(maxsize=8)
 def _read_once(path: Path, *_stamp: int) -> Cells:
-    lines, rows = _cells(path)
-    if not rows:
+    if path.suffix.lower() == ".parquet":
+        frame = _parquet(path)
+        return _cells(path, _names(path, [str(name) for name in frame.columns]), frame, None)
+    form = Delimited.of(path)
+    names = _names(path, form.header) if form.header else [str(i + 1) for i in range(form.width)]
+    return _cells(path, names, form.frame(), form)
+
+
+def _names(path: Path, header: Sequence[str]) -> list[str]:
+    names = [name.strip() or f"column {i + 1}" for i, name in enumerate(header)]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UserError(f"{path} names a column twice: {twice}. Rename one.")
+    return names
+
+
+def _parquet(path: Path) -> Any:
+    import pandas as pd
+
+    with readable(path, "a Parquet table"):
+        try:
+            frame: Any = pd.read_parquet(path)
+        except ImportError as error:
+            raise UserError(
+                f"{path} is a Parquet file, which needs pyarrow: pip install pyarrow, or save the "
+                "table as csv."
+            ) from error
+    check_size(path, frame.shape[1], frame.size)
+    if not frame.size:
         raise UserError(f"{path} holds no rows.")
-    width = len(rows[0])
-    for line, row in zip(lines, rows, strict=True):
-        if len(row) != width:
-            raise UserError(f"{path}, line {line} has {len(row)} columns. The first has {width}.")
-    numeric = all(number(cell) is not None for cell in rows[0])
-    if numeric:
-        return Cells(path, [str(i + 1) for i in range(width)], rows, lines)
-    names = [name.strip() for name in rows[0]]
-    if len(set(names)) < width:
-        raise UserError(f"{path} names a column twice: {', '.join(names)}. Rename one.")
-    if len(rows) == 1:
-        raise UserError(f"{path} holds a header and no rows.")
-    return Cells(path, names, rows[1:], lines[1:])
+    return frame
 
 
-def _cells(path: Path) -> tuple[list[int], list[list[str]]]:
-    with (
-        readable(path, "a table", (OSError, UnicodeDecodeError, csv.Error)),
-        path.open(encoding="utf-8-sig", newline="") as file,
-    ):
-        first = file.readline()
-        file.seek(0)
-        reader = csv.reader(file, delimiter=max(",;\t", key=first.count))
-        pairs = [(reader.line_num, row) for row in reader if any(map(str.strip, row))]
-    return [line for line, _ in pairs], [row for _, row in pairs]
+def _cells(path: Path, names: Sequence[str], frame: Any, form: Delimited | None) -> Cells:
+    """Returns the cells of a frame, without the rows that are empty."""
+    columns = [_column(frame.iloc[:, i], i, form) for i in range(frame.shape[1])]
+    notes = () if form is None else form.notes
+    empty = np.logical_and.reduce([is_missing(column) for column in columns])
+    places = np.arange(len(frame))
+    if empty.all():
+        raise UserError(f"{path} holds no rows.")
+    if empty.any() and len(names) > 1:
+        told = counted(int(empty.sum()), "row is", "rows are")
+        notes = (*notes, f"{told} empty in {path.name} and left out")
+        columns, places = [c[~empty] for c in columns], places[~empty]
+    return Cells(path, names, columns, places, form, notes)
+
+
+def _column(series: Any, place: int, form: Delimited | None) -> Array:
+    """Returns a column as numbers, or as text."""
+    kind = series.dtype.kind
+    if kind in "iuf":
+        numbers: Array = series.to_numpy(np.float64, na_value=np.nan)
+        return numbers
+    # What was taken for truth values may be written in many ways.
+    if kind == "b" and form is not None:
+        return form.written(place)
+    texts: Array = series.astype(object).where(series.notna(), "").map(str).to_numpy(object)
+    return texts
+
+
+def _listed(names: Sequence[str], most: int = 5) -> str:
+    return ", ".join([*names[:most], *(["..."] if len(names) > most else [])])

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Literal, Self, final
 
@@ -16,10 +16,15 @@ from gantlet.core.code import Readable
 from gantlet.core.errors import UserError
 from gantlet.core.space import Space
 from gantlet.data.bonds import Bond, bonds
-from gantlet.data.cells import Cells, is_missing, number
+from gantlet.data.cells import Cells
 from gantlet.data.checks import Array, finite
+from gantlet.data.delimited import MOST_CELLS
+from gantlet.data.folders import counted
+from gantlet.data.kinds import Parsed, Style, is_missing
 
 _MOST = 32  # categories of a column that have a component of their own
+# Of numbers that differ by less, in their size, single precision keeps too few digits.
+_FINE = 1e-4
 
 
 @final
@@ -32,11 +37,14 @@ class Column:
 
     Attributes:
         name: Its name.
-        kind: What it holds; dates count as days.
+        kind: What it holds; times count as days.
         start: The first of its components.
         categories: Those that have a component: of those in several rows the most frequent.
         doubtful: Those of them that would not have one if one row less had them.
         gaps: Whether values may be missing.
+        origin: What is taken from the numbers, so that single precision tells them apart: it is 0
+            unless they are times, or differ by little of their size.
+        style: How the numbers are written.
         middle: The median of the numbers; it stands where one is missing.
         spread: Their standard deviation.
         low: Below this lies one number in two hundred.
@@ -44,11 +52,13 @@ class Column:
     """
 
     name: str
-    kind: Literal["number", "date", "category"]
+    kind: Literal["number", "time", "category"]
     start: int
     categories: tuple[str, ...] = ()
     doubtful: frozenset[str] = frozenset()
     gaps: bool = True
+    origin: float = 0.0
+    style: Style = "plain"
     middle: float = 0.0
     spread: float = 1.0
     low: float = 0.0
@@ -72,7 +82,8 @@ class Column:
             return names[max(range(len(own)), key=own.__getitem__)]
         if self.gaps and own[1] > 0.5:
             return "missing"
-        return str(date.fromordinal(round(own[0]))) if self.kind == "date" else f"{own[0]:.6g}"
+        value = own[0] + self.origin
+        return _moment(value, self.style) if self.kind == "time" else f"{value:.6g}"
 
 
 @final
@@ -108,13 +119,21 @@ class TableCode(Readable):
     @classmethod
     @lru_cache(maxsize=8)
     def of(cls, table: Cells, places: tuple[int, ...]) -> Self:
-        """Returns the code of columns of any kind."""
+        """Returns the code of columns of any kind.
+
+        Raises:
+            UserError: If they have more components than ``MOST_CELLS`` for all rows.
+        """
         columns: list[Column] = []
         for c in places:
-            start = columns[-1].end if columns else 0
-            columns.append(_column(table.names[c], [row[c].strip() for row in table.rows], start))
+            columns.append(_column(table, c, columns[-1].end if columns else 0))
+        if columns[-1].end * len(table) > 4 * MOST_CELLS:
+            raise UserError(
+                f"{table.path} becomes {len(table):,} rows of {columns[-1].end:,} numbers, too "
+                "many to be held. Choose columns with columns=A+B, or give fewer rows."
+            )
         found = cls(tuple(columns), plain=False)
-        x = found.write(table, torch.arange(len(table.rows)))
+        x = found.write(table, torch.arange(len(table)))
         return cls(tuple(columns), plain=False, bonds=_bonds(found.columns, x))
 
     @override
@@ -145,18 +164,56 @@ class TableCode(Readable):
         Raises:
             UserError: If a column is missing, or a value where none may be.
         """
-        places = table.places([c.name for c in self.columns])
+        places, _ = table.places_of([c.name for c in self.columns])
         if self.plain:
             return finite(table.numbers(places), table.path)
-        x = np.zeros((len(table.rows), self.columns[-1].end), np.float32)
+        x = np.zeros((len(table), self.columns[-1].end), np.float32)
         for column, c in zip(self.columns, places, strict=True):
-            cells = [row[c].strip() for row in table.rows]
             part = x[:, column.start : column.end]
             if column.kind == "category":
-                _write_categories(part, column, cells, own)
+                _write_categories(part, column, table.text(c), own)
             else:
-                _write_numbers(part, column, cells)
+                _write_numbers(part, column, table, c)
         return x
+
+    def notes(self, table: Cells) -> tuple[str, ...]:
+        """Returns what of the cells of a table is not in its rows, or was guessed, in words."""
+        places, told = table.places_of([c.name for c in self.columns])
+        odd: list[str] = []
+        doubtful: list[str] = []
+        for column, c in zip(self.columns, places, strict=True):
+            if column.kind == "category":
+                continue
+            found = table.parsed_as(c, column.kind, column.style)
+            if found.odd:
+                odd.append(_odd(column, found, len(table)))
+            if found.is_doubtful:
+                cells = table.text(c)
+                doubtful.append(f"{column.name} ({cells[0]!r} as {_shown(column, found)})")
+        guessed = f"columns of {table.path.name} that could be read in two ways: "
+        both = (guessed + _some(doubtful),) if doubtful else ()
+        return (*table.notes, *told, *(f"{table.path.name}: {o}" for o in _few(odd)), *both)
+
+    def losses(self, table: Cells) -> tuple[str, ...]:
+        """Returns which columns of the table that it was made from are hardly compared."""
+        mixed: list[str] = []
+        single: list[str] = []
+        for column in self.columns:
+            c = table.names.index(column.name)
+            share = table.parsed(c).share
+            if column.kind == "category" and share > 0.5:
+                mixed.append(f"{column.name} ({share:.0%})")
+            elif column.kind == "category" and not column.categories:
+                single += [column.name] if not is_missing(table.text(c)).all() else []
+        told = {
+            "read as categories, as too few cells of them are numbers or times": mixed,
+            "not compared but for missing values, as no value is there twice": single,
+        }
+        return tuple(
+            f"{counted(len(own), 'column', 'columns')} of {table.path.name} {what}: {_some(own)}"
+            for what, own in told.items()
+            if own
+        )
 
     @override
     def read(self, x: Tensor) -> Sequence[str]:
@@ -176,14 +233,14 @@ def table_code(code: object, name: str) -> TableCode:
     raise UserError(f"{name} is a table; the real samples are not. Give samples of their kind.")
 
 
-def _column(name: str, cells: Sequence[str], start: int) -> Column:
-    there = [cell for cell in cells if not is_missing(cell)]
-    values = [number(cell) for cell in there]
-    days = [_days(cell) for cell in there]
-    if there and None not in values:
-        return _with_numbers(Column(name, "number", start), np.array(values, np.float64))
-    if there and None not in days:
-        return _with_numbers(Column(name, "date", start), np.array(days, np.float64))
+def _column(table: Cells, c: int, start: int) -> Column:
+    name, found = table.names[c], table.parsed(c)
+    if found.kind != "category":
+        values = found.values[~np.isnan(found.values)]
+        column = Column(name, found.kind, start, style=found.style, origin=_origin(found, values))
+        return _with_numbers(column, values - column.origin)
+    cells = table.text(c)
+    there = cells[~is_missing(cells)].tolist()
     counts = Counter(there)
     # What a single row has would be in the other set only by chance: it is another one in both.
     often = [category for category in counts if counts[category] > 1]
@@ -202,45 +259,94 @@ def _spread_over(column: Column, part: Array) -> Column:
     return _with_numbers(column, there) if len(there) else column
 
 
+def _origin(found: Parsed, values: Array) -> float:
+    """Returns what to take from numbers that single precision would not tell apart."""
+    middle = float(np.round(np.median(values)))
+    is_fine = float(values.std()) > _FINE * abs(middle) or not values.std()
+    return 0.0 if found.kind == "number" and is_fine else middle
+
+
 def _with_numbers(column: Column, x: Array) -> Column:
     x = x.astype(np.float64)
     low, middle, high = np.quantile(x, [0.005, 0.5, 0.995]).tolist()
-    return Column(
-        column.name,
-        column.kind,
-        column.start,
-        gaps=column.gaps,
-        middle=middle,
-        spread=float(x.std()) or 1.0,
-        low=low,
-        high=high,
+    return replace(column, middle=middle, spread=float(x.std()) or 1.0, low=low, high=high)
+
+
+def _write_numbers(part: Array, column: Column, table: Cells, c: int) -> None:
+    """Writes numbers; what is none counts as missing.
+
+    Raises:
+        UserError: If most of what is there is none.
+    """
+    if column.kind == "category":
+        return
+    found, cells = table.parsed_as(c, column.kind, column.style), table.columns[c]
+    if found.kind != column.kind and not is_missing(cells).all():
+        what = "numbers" if column.kind == "number" else "times"
+        raise UserError(
+            f"Column {column.name!r} of {table.path} does not hold {what}, as that of the real "
+            f"table does: its first cell is {table.text(c)[0]!r}. Bring both into one form, or "
+            "leave it out with columns=."
+        )
+    with np.errstate(over="ignore"):
+        values = (found.values - column.origin).astype(np.float32)
+    missing = ~np.isfinite(values)
+    part[:, 0] = np.where(missing, column.middle, values)
+    part[:, 1] = missing
+
+
+def _odd(column: Column, found: Parsed, n: int) -> str:
+    what = "numbers" if column.kind == "number" else "times"
+    cells = ", ".join(repr(cell) for cell in found.odd[:3])
+    more = ", ..." if len(found.odd) > 3 else ""
+    told = (
+        f"1 of {n:,} cells is not a {what[:-1]}"
+        if found.n_odd == 1
+        else (f"{found.n_odd:,} of {n:,} cells are not {what}")
     )
+    return f"column {column.name}: {told} ({cells}{more}), read as missing"
 
 
-def _write_numbers(part: Array, column: Column, cells: Sequence[str]) -> None:
-    """Writes numbers; what is none counts as missing."""
-    read = number if column.kind == "number" else _days
-    values = [None if is_missing(cell) else read(cell) for cell in cells]
-    part[:, 0] = [column.middle if v is None or not np.isfinite(v) else v for v in values]
-    part[:, 1] = [v is None or not np.isfinite(v) for v in values]
+def _few(told: Sequence[str], most: int = 5) -> list[str]:
+    left = len(told) - most
+    return [*told[:most], *([f"and {left:,} more columns with such cells"] if left > 0 else [])]
 
 
-def _write_categories(
-    part: Array, column: Column, cells: Sequence[str], own: Tensor | None
-) -> None:
+def _some(names: Sequence[str], most: int = 5) -> str:
+    return ", ".join([*names[:most], *(["..."] if len(names) > most else [])])
+
+
+def _shown(column: Column, found: Parsed) -> str:
+    value = float(found.values[0])
+    if np.isnan(value):
+        return "missing"
+    return _moment(value, column.style) if column.kind == "time" else f"{value:.6g}"
+
+
+def _moment(days: float, style: Style) -> str:
+    """Returns days since 1970 as people write them; of a clock the time of the day."""
+    seconds = round(days * 86_400)
+    if style == "clock":
+        return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+    try:
+        moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
+    except OverflowError:
+        return f"{days:.0f} days after 1970"
+    is_day = not seconds % 86_400
+    return moment.strftime("%Y-%m-%d" if is_day else "%Y-%m-%d %H:%M:%S")
+
+
+def _write_categories(part: Array, column: Column, cells: Array, own: Tensor | None) -> None:
     level = {category: i for i, category in enumerate(column.categories)}
     other, missing = len(column.categories), len(column.categories) + 1
-    where = [missing if is_missing(cell) else level.get(cell, other) for cell in cells]
-    for i in [] if own is None else own.tolist():
-        where[i] = other if cells[i] in column.doubtful else where[i]
+    where = np.array([level.get(cell, other) for cell in cells.tolist()])
+    where[is_missing(cells)] = missing
+    if own is not None and column.doubtful:
+        doubtful = np.array([cell in column.doubtful for cell in cells.tolist()])
+        is_own = np.zeros(len(cells), bool)
+        is_own[own.numpy()] = True
+        where[doubtful & is_own] = other
     part[np.arange(len(cells)), where] = 1.0
-
-
-def _days(cell: str) -> float | None:
-    try:
-        return float(date.fromisoformat(cell).toordinal())
-    except ValueError:
-        return None
 
 
 def _bonds(columns: Sequence[Column], x: Array) -> tuple[Bond, ...]:

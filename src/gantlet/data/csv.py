@@ -23,11 +23,11 @@ from gantlet.data.splits import by_share
 class Csv:
     """The numeric columns of a text file; each row is a vector.
 
-    Columns are parted by comma, semicolon or tab, whichever the first line has most of. The first
-    line is a header unless all of it is numbers.
+    Columns are parted by tab, semicolon, bar or comma, whichever gives all rows one width. The
+    first line is a header unless all of it is numbers and times.
 
     Attributes:
-        path: The file, in UTF-8.
+        path: The file: text, packed (.gz) or not, or Parquet.
         columns: The columns to use, by their names or by their numbers from 1; none for all but
             the label.
         label: The column that holds the class of a row, of any text, or none.
@@ -68,7 +68,7 @@ class Csv:
         table = read_cells(Path(self.path).expanduser())
         x = finite(table.numbers(table.chosen(self.columns, self.label)), table.path)
         labels = None if self.label is None else table.classes(table.place(self.label))
-        return Rows(x, labels)
+        return Rows(x, labels, self.code().notes(table))
 
     def code(self, rows: Tensor | None = None) -> TableCode:
         """Returns the columns, and how they are spread.
@@ -93,4 +93,5 @@ class Csv:
             UserError: If a column is missing, or holds what cannot be used.
         """
         table = read_cells(Path(self.path).expanduser())
-        return Rows(table_code(code, self.path).write(table, own)), ""
+        found = table_code(code, self.path)
+        return Rows(found.write(table, own)), "; ".join(found.notes(table))

@@ -21,15 +21,15 @@ from gantlet.data.splits import by_share
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
 class Table:
-    """A text file of rows, whose columns hold numbers, dates or categories; values may be missing.
+    """A file of rows, whose columns hold numbers, times or categories; values may be missing.
 
-    A column holds numbers, or dates as 2026-11-28, where all that is there is one; else
-    categories, of which the 32 most frequent are told apart. Columns are parted by comma,
-    semicolon or tab, whichever the first line has most of. The first line is a header unless all
-    of it is numbers.
+    A column holds numbers, or times, where nine in ten of its cells that are not empty do; the
+    others count as missing, which is said. Else it holds categories, of which the 32 most frequent
+    are told apart. Columns are parted by tab, semicolon, bar or comma, whichever gives all rows
+    one width. The first line is a header unless all of it is numbers and times.
 
     Attributes:
-        path: The file, in UTF-8.
+        path: The file: text, packed (.gz) or not, or Parquet.
         columns: The columns to use, by their names or by their numbers from 1; none for all but
             the label.
         label: The column that holds the class of a row, of any text, or none.
@@ -68,7 +68,9 @@ class Table:
         """
         table = self._cells()
         labels = None if self.label is None else table.classes(table.place(self.label))
-        return Rows(self.code().write(table, torch.arange(len(table.rows))), labels)
+        code = self.code()
+        notes = (*code.notes(table), *code.losses(table))
+        return Rows(code.write(table, torch.arange(len(table))), labels, notes)
 
     def code(self, rows: Tensor | None = None) -> TableCode:
         """Returns the columns of the file.
@@ -92,7 +94,8 @@ class Table:
         Raises:
             UserError: If a column is missing.
         """
-        return Rows(table_code(code, self.path).write(self._cells(), own)), ""
+        found, table = table_code(code, self.path), self._cells()
+        return Rows(found.write(table, own)), "; ".join(found.notes(table))
 
     def _cells(self) -> Cells:
         return read_cells(Path(self.path).expanduser())

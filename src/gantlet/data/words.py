@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, Self, final
 
 import numpy as np
+import regex
 import torch
 from torch import Tensor
 from typing_extensions import override
@@ -22,7 +23,9 @@ END, UNKNOWN, FIRST = 0, 1, 2
 """The levels that are no token: what follows the last one, what the code does not know, and the
 level of the most frequent token."""
 
-_WORD = re.compile(r"\w+(?:[-'’]\w+)*|[^\w\s]")
+# Marks belong to the letter before them, which re does not know; a sign is what is seen as one.
+_WORD = regex.compile(r"\w+(?:[-'’]\w+)*|(?!\s)\X")
+_CHARACTER = regex.compile(r"\X")
 _SHOWN = "□"
 _LONGEST = 512
 # Lines of so many words, in the mean, are cut into words.
@@ -98,8 +101,17 @@ class TextCode(Readable):
             following=_following(order, split),
         )
 
+    @property
+    def room(self) -> int:
+        """For how many tokens there is room where lines twice as long are not cut, up to 512."""
+        return max(self.length, min(2 * self.length, _LONGEST))
+
     def write(self, lines: Sequence[str], *, own: bool | Array) -> Array:
-        """Returns lines as levels, shape ``(n, length)``.
+        """Returns lines as levels, shape ``(n, length)``; see ``encode``."""
+        return self.encode(lines, own=own)[0]
+
+    def encode(self, lines: Sequence[str], *, own: bool | Array) -> tuple[Array, int]:
+        """Returns lines as levels, shape ``(n, length)``, and how many were cut.
 
         Args:
             lines: The text.
@@ -109,6 +121,7 @@ class TextCode(Readable):
         """
         level = dict(zip(self.tokens, range(FIRST, len(self.tokens) + FIRST), strict=True))
         several = {t: level[t] for t, n in zip(self.tokens, self.counts, strict=True) if n > 1}
+        long = 0
         is_own = np.full(len(lines), own) if isinstance(own, bool) else _flags(own, len(lines))
         kind = np.uint16 if len(self.tokens) + FIRST < 2**16 else np.int32
         x = np.zeros((len(lines), self.length), kind)
@@ -116,7 +129,8 @@ class TextCode(Readable):
             known = several if its else level
             found = [known.get(token, UNKNOWN) for token in cut(line, words=self.words)]
             row[: len(found)] = found[: self.length]
-        return x
+            long += len(found) > self.length
+        return x, long
 
     @override
     def read(self, x: Tensor) -> Sequence[str]:
@@ -131,11 +145,16 @@ class TextCode(Readable):
 def cut(line: str, *, words: bool) -> list[str]:
     """Returns the tokens of a line: words and punctuation marks, or characters.
 
+    Letters keep their marks, and emoji their parts.
+
+    Source: the Unicode Consortium, UAX 29, https://www.unicode.org/reports/tr29/.
+
     Example:
         >>> cut("A dog's life, they say.", words=True)
         ['A', "dog's", 'life', ',', 'they', 'say', '.']
     """
-    return _WORD.findall(line) if words else list(line)
+    found: list[str] = (_WORD if words else _CHARACTER).findall(line)
+    return found
 
 
 def text_code(code: object, name: str) -> TextCode:
