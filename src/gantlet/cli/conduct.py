@@ -48,6 +48,7 @@ def conduct(study: "Study", options: RunOptions | None, name: str) -> int:
     check_fields(study)
     forget()
     study.trials()  # a question that cannot be asked is told before anything is written
+    _note(study)
     _foretell(study)
     question = study.question()
     from gantlet.store.run import folder_of
@@ -96,6 +97,15 @@ def _tell_failures(run: "Run") -> int:
     if any(o.failure != "failed" for o in failed):
         say("What diverged or cannot be run is kept as a result; --retry all runs it again.")
     return 1
+
+
+def _note(study: "Study") -> None:
+    """Says what of the files was left out, converted or guessed."""
+    from gantlet.studies.base import Noting
+
+    if isinstance(study, Noting):
+        for note in study.notes():
+            print(f"Note: {note}.", file=sys.stderr)
 
 
 def _foretell(study: "Study") -> None:

@@ -44,6 +44,7 @@ class SetOptions:
         samples: How many samples of a set to use at most, or all.
         seed: Draws the samples that are used, and all else that is random.
         data_seed: From which the splits of data sets follow.
+        skip_bad: How many files of a folder that cannot be read may be left out; they are named.
     """
 
     against: str
@@ -51,6 +52,7 @@ class SetOptions:
     samples: int | Literal["all"] = 10_000
     seed: int = 0
     data_seed: int = 0
+    skip_bad: int = 0
 
     def asked(
         self, fakes: tuple[str, ...], *, pairs: str | None = None, outputs: int = 1
@@ -69,6 +71,7 @@ class SetOptions:
             data_seed=self.data_seed,
             pairs=pairs,
             outputs=outputs,
+            skip_bad=self.skip_bad,
         )
 
 

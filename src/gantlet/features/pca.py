@@ -30,7 +30,8 @@ class Pca:
     """The leading principal components of the training split, in double precision.
 
     Levels are scaled to [-1, 1); the columns of a continuous vector are standardised, so that
-    units do not matter.
+    units do not matter. If some of them are constant over the training samples, the distance from
+    these constants is one feature more: what is new in a sample may be in no direction of theirs.
 
     Source: Hotelling, 1933, https://doi.org/10.1037/h0071325.
 
@@ -70,14 +71,16 @@ class Pca:
                 f"pca needs training samples that differ. Got {len(index)} that are all alike."
             )
         k = self._count(found)
-        net = _Projection(scaling, found, k, whiten=self.whiten)
+        fixed = _fixed(found, space)
+        net = _Projection(scaling, found, k, fixed, whiten=self.whiten)
         share = float(found.values[:k].sum()) / found.total
         return frozen(
             net,
             space,
             spec=Spec.of("pca", self),
             note=f"the first {k} principal components of {len(index)} training samples, with "
-            f"{100 * share:.1f} % of their variance",
+            f"{100 * share:.1f} % of their variance"
+            + (f", and the distance from {int(fixed.sum())} constants" if fixed.any() else ""),
         )
 
     def _spectrum(
@@ -95,22 +98,41 @@ class Pca:
         return min(needed, self.components, rank)
 
 
+def _fixed(found: Spectrum, space: Space) -> Tensor:
+    """Returns which components of rows do not vary, shape ``(d,)``; of other samples none."""
+    # A component that varies was scaled to a variance of about 1.
+    is_scaled = space.kind in {"vector", "table"} and space.levels is None
+    if not is_scaled or space.size > _EXACT:
+        return torch.zeros_like(found.mean, dtype=torch.bool)
+    variance = (found.vectors.square() * found.values.clamp_min(0)).sum(1)
+    return variance < 1e-6
+
+
 @final
 class _Projection(nn.Module):
     """Scales, centres and projects."""
 
     mean: Tensor
     basis: Tensor
+    fixed: Tensor
 
-    def __init__(self, scaling: Scaling, found: Spectrum, k: int, *, whiten: bool) -> None:
+    def __init__(
+        self, scaling: Scaling, found: Spectrum, k: int, fixed: Tensor, *, whiten: bool
+    ) -> None:
         super().__init__()
         self.scaling = scaling
         basis = found.vectors[:, :k]
         self.register_buffer("mean", found.mean)
         self.register_buffer("basis", basis / found.values[:k].sqrt() if whiten else basis)
+        self.register_buffer("fixed", fixed)
+        self._has_fixed = bool(fixed.any())
 
     @override
     def forward(self, x: Tensor) -> Tensor:
-        """Returns the components, shape ``(n, k)``."""
+        """Returns the components, shape ``(n, k)``, or ``(n, k + 1)`` with the distance."""
         scaled: Tensor = self.scaling(x.double())
-        return (scaled.flatten(1) - self.mean) @ self.basis
+        apart = scaled.flatten(1) - self.mean
+        found = apart @ self.basis
+        if not self._has_fixed:
+            return found
+        return torch.cat([found, apart[:, self.fixed].norm(dim=1, keepdim=True)], 1)

@@ -32,6 +32,15 @@ class Study(Protocol):
 
 
 @runtime_checkable
+class Noting(Protocol):
+    """A study that has something to say of the files that it reads."""
+
+    def notes(self) -> Sequence[str]:
+        """Returns what was left out, converted or guessed: a clause each, without full stop."""
+        ...
+
+
+@runtime_checkable
 class Forecasting(Protocol):
     """A study that can say beforehand how much its samples let be found."""
 

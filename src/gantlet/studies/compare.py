@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal, final
 
 from gantlet.core.budget import Budget
+from gantlet.core.code import Coded
 from gantlet.core.components import datasets, extractors, families, metrics, probes, solvers
 from gantlet.core.dataset import Dataset
 from gantlet.core.errors import UserError
@@ -111,6 +112,10 @@ class Compare:
             ),
         ]
 
+    def notes(self) -> Sequence[str]:
+        """Says what of the files was left out, converted or guessed."""
+        return load(self.data, self.data_seed)[1].notes
+
     def run(self, trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
         """Trains one model and measures it."""
         return run_contestant(trial, folder, watch)
@@ -185,7 +190,8 @@ class Compare:
 
     def _default_features(self, dataset: Dataset, data: str) -> tuple[str, ...]:
         if dataset.space.kind != "image":
-            return (usual_features(dataset.space.kind),)
+            code = dataset.code() if isinstance(dataset, Coded) else None
+            return (usual_features(dataset.space.kind, code),)
         _, splits = load(data, self.data_seed)
         return ("pixels", "random-conv" if splits.train.labels is None else "classifier")
 

@@ -48,7 +48,9 @@ def _picture(c: Contestant, run: Run) -> Iterator[Picture]:
 def picture(space: Space, x: Tensor) -> bytes | None:
     """Returns samples as PNG: a grid of images, spectrograms or graphs, or points; else None."""
     if space.kind == "image":
-        pixels = (_unit(space, x[:_IMAGES]).clamp(0, 1) * 255).round().to(torch.uint8)
+        # Of four channels the last is transparency, of two as well; of others three are drawn.
+        shown = x[:_IMAGES, : 3 if space.shape[0] >= 3 else 1]
+        pixels = (_unit(space, shown).clamp(0, 1) * 255).round().to(torch.uint8)
         return grid(pixels.movedim(1, -1).numpy())
     if space.kind == "vector" and space.size == 2:
         return points(x[:_POINTS].numpy())

@@ -7,6 +7,7 @@ from typing import final
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from gantlet.core.dataset import Source
 from gantlet.core.errors import UserError
@@ -49,19 +50,30 @@ def alike(samples: Samples, real: Samples) -> tuple[Samples, str]:
 
     Files that need a code are written in that of ``real``. Grey images where colour is wanted are
     repeated in three channels. Fractions in [0, 1] or [-1, 1] become levels where levels are
-    wanted; they are not rounded.
+    wanted; they are not rounded. What was said of the files of ``samples`` comes first.
 
     Raises:
-        UserError: If they cannot be compared.
+        UserError: If they cannot be compared, or images without levels have different ranges.
     """
+    found, told = _alike(samples, real)
+    return found, "; ".join(filter(None, (samples.note, told)))
+
+
+def _alike(samples: Samples, real: Samples) -> tuple[Samples, str]:
     space, wanted = samples.space, real.space
     if not len(samples.source):
         raise UserError(f"{samples.name} holds no samples.")
     if samples.own is not None and real.code is not None:
         source, told = samples.own.coded(real.code)
         return replace(samples, space=wanted, source=source, code=real.code), told
+    if _is_shorter(space, wanted):
+        room = wanted.size - space.size
+        longer = Changed(samples.source, lambda x: pad(x, (0, room)))
+        return replace(samples, space=wanted, source=longer, code=real.code), ""
     if space.shape != wanted.shape:
         return _as_colour(samples, real)
+    if space.levels == wanted.levels is None and "image" in {space.kind, wanted.kind}:
+        _check_ranges(samples, real)
     if space == wanted:
         return replace(samples, code=real.code), ""
     if wanted.levels is None:
@@ -74,6 +86,43 @@ def alike(samples: Samples, real: Samples) -> tuple[Samples, str]:
     low, high = span(samples.source, space)
     change, told = _to_levels(samples.name, space, wanted, low, high)
     return replace(samples, space=wanted, source=Changed(samples.source, change)), told
+
+
+def _is_shorter(space: Space, wanted: Space) -> bool:
+    """Returns whether samples are rows of the same tokens with room for fewer of them."""
+    both = space.kind == wanted.kind == "tokens" and space.levels == wanted.levels
+    return both and space.size < wanted.size
+
+
+def _check_ranges(samples: Samples, real: Samples) -> None:
+    """Refuses images of another usual range: what was forgotten is to scale them.
+
+    Raises:
+        UserError: If both fill one of [0, 1], [-1, 1] and [0, 255], and not the same.
+    """
+    ranges = [span(s.source, s.space) for s in (samples, real)]
+    own, its = (_range_of(*r) for r in ranges)
+    if own is not None and its is not None and own != its:
+        (low, high), (real_low, real_high) = ranges
+        raise UserError(
+            f"{samples.name} holds numbers from {low:g} to {high:g} as in {own}, {real.name} from "
+            f"{real_low:g} to {real_high:g} as in {its}. Bring both to one range, or save both as "
+            "bytes."
+        )
+
+
+def _range_of(low: float, high: float) -> str | None:
+    """Returns the usual range that images fill, or None.
+
+    Example:
+        >>> _range_of(-0.98, 1.0), _range_of(0.01, 0.97), _range_of(0, 254), _range_of(-2, 2)
+        ('[-1, 1]', '[0, 1]', '[0, 255]', None)
+    """
+    if -0.05 <= low <= 0.1 and 0.75 <= high <= 1.05:
+        return "[0, 1]"
+    if -1.05 <= low <= -0.75 and 0.5 <= high <= 1.05:
+        return "[-1, 1]"
+    return "[0, 255]" if -10 <= low <= 25 and 64 <= high <= 265 else None
 
 
 def span(source: Source, space: Space) -> tuple[float, float]:

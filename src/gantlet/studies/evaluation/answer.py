@@ -9,6 +9,7 @@ from gantlet.store.run import Run
 from gantlet.studies.answer import facts_of
 from gantlet.studies.evaluation.curves import curves
 from gantlet.studies.evaluation.inputs import named
+from gantlet.studies.evaluation.notes import notes_on
 from gantlet.studies.evaluation.pictures import exhibits_of, galleries
 from gantlet.studies.evaluation.ranking import ranking_section
 from gantlet.studies.evaluation.results import Result, extractor_name, results_of, short
@@ -93,11 +94,8 @@ def _told(text: str, chosen: Chosen) -> str:
 
 def _caveats(asked: Asked, results: Sequence[Result]) -> Iterator[Caveat]:
     everyone = [(f, other_set(asked, f, "fake")) for f in asked.fakes]
-    sets = [c for _, c in everyone] + [real_set(asked)]
-    train = train_set(asked)
-    for chosen in sets if train is None else [*sets, train]:
-        if chosen.note:
-            yield Caveat(text=f"{chosen.note}.")
+    for note in notes_on(asked):
+        yield Caveat(text=f"{note}.")
     sizes = {c.n for _, c in everyone}
     n = floor_of(asked).other.n
     if sizes != {n}:

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -12,18 +13,18 @@ from typing import Literal, final
 import numpy as np
 import torch
 
-from gantlet.core.code import Code, Coded
+from gantlet.core.code import Code, Coded, Roomy
 from gantlet.core.components import datasets
-from gantlet.core.dataset import InMemory, OwnFile, Source, Splits
+from gantlet.core.dataset import InMemory, Named, OwnFile, Source, Splits, notes_of
 from gantlet.core.errors import UserError, reading
 from gantlet.core.rng import Rng
 from gantlet.core.space import Space
 from gantlet.core.spec import Spec, quoted
 from gantlet.data.cells import read_cells
 from gantlet.data.checks import PARSER_ERRORS, finite, is_there
+from gantlet.data.folders import holds_sounds
 from gantlet.data.graphs import holds_graphs
 from gantlet.data.rows import Rows, arranged, space_of
-from gantlet.data.sounds import sound_files
 from gantlet.data.splits import Joined
 from gantlet.store.kept import kept
 from gantlet.store.run import TrialFolder
@@ -36,7 +37,16 @@ Role = Literal["fake", "real", "train"]
 
 SPLITS = ("train", "validation", "test", "all")
 
-_FILES = {".npz": "npz", ".npy": "npy", ".csv": "csv", ".txt": "text"}
+_FILES = {
+    ".npz": "npz",
+    ".npy": "npy",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".csv.gz": "csv",
+    ".tsv.gz": "csv",
+    ".parquet": "csv",
+    ".txt": "text",
+}
 _ARCHIVES = (".tar", ".tar.gz", ".tgz")
 _SAMPLES = "samples.safetensors"
 
@@ -57,7 +67,8 @@ class Samples:
         splits: All splits of the data set that they are a part of, or None.
         code: What their numbers stand for, or None where they are plain numbers.
         own: The files that can be written in another code, or None.
-        note: What was done to get them from what was given, in words, or nothing.
+        note: What was left out, converted or guessed, in words, or nothing.
+        names: What each sample is called in the files, or nothing.
     """
 
     name: str
@@ -67,6 +78,7 @@ class Samples:
     code: Code | None = None
     own: Coded | None = None
     note: str = ""
+    names: Sequence[str] = ()
 
 
 def named(text: str) -> tuple[str, str]:
@@ -121,7 +133,7 @@ def _by_file(text: str) -> str:
     return f"{_short(where)}@{split}" if at and split in SPLITS else _short(text)
 
 
-def find_samples(text: str, role: Role, *, data_seed: int = 0) -> Samples:
+def find_samples(text: str, role: Role, *, data_seed: int = 0, skip_bad: int = 0) -> Samples:
     """Returns the samples that ``text`` means.
 
     A folder of images or of sounds; a file of arrays (npz, npy, csv, safetensors, idx), of rows
@@ -130,14 +142,14 @@ def find_samples(text: str, role: Role, *, data_seed: int = 0) -> Samples:
     ``@train``, ``@validation``, ``@test`` or ``@all``. Files are taken whole and in their order;
     of a data set the test split unless it is the training that is wanted.
     ``NAME=WHERE`` gives any of them a name. A path that exists is taken as a path, whatever signs
-    it holds.
+    it holds. Of a folder, up to ``skip_bad`` files that cannot be read are left out.
 
     Raises:
         UserError: If there are no such samples, or they cannot be read.
     """
     name, where = named(text)
     with reading(where, only=PARSER_ERRORS):
-        found = _kept(where, name) or _find(where, role, data_seed)
+        found = _kept(where, name) or _find(_lenient(where, skip_bad), role, data_seed)
     return found if name == where else replace(found, name=name)
 
 
@@ -160,6 +172,26 @@ def _from_table(path: Path, name: str) -> Samples:
         return _from_file(_kind_of(path) or "table", "path", path, name)
     except UserError as error:
         raise UserError(str(error).replace(str(path), name).replace(path.name, name)) from error
+
+
+def _lenient(where: str, skip: int) -> str:
+    """Returns what means the same samples, less up to ``skip`` files that cannot be read."""
+    path = Path(where).expanduser()
+    if not skip:
+        return where
+    if path.is_dir() and not any((path / name).exists() for name in ("run.json", _SAMPLES)):
+        kind = "audio" if holds_sounds(path) else "images"
+        return str(Spec(kind, {"path": where, "skip_bad": str(skip)}))
+    head, at, split = where.rpartition("@")
+    text, split = (head, f"@{split}") if at and split in SPLITS else (where, "")
+    if re.match(r"(images|audio):", text) and "skip_bad=" not in text:
+        return f"{text},skip_bad={skip}{split}"
+    return where
+
+
+def _ending(path: Path) -> str:
+    """Returns the ending of a file in small letters, with that of what is packed."""
+    return "".join(path.suffixes[-2:]).lower() if path.suffix == ".gz" else path.suffix.lower()
 
 
 def _find(text: str, role: Role, data_seed: int) -> Samples:
@@ -232,14 +264,14 @@ def _from_path(path: Path, text: str) -> Samples:
         return _from_file("idx", "images", path, path.name)
     known = ", ".join((*_FILES, ".safetensors"))
     raise UserError(
-        f"{path} is of no known kind. Give a folder of images or wav files, a file that ends in "
+        f"{path} is of no known kind. Give a folder of images or sound files, a file that ends in "
         f"{known}, .tar(.gz) or ubyte(.gz), a run or a data set."
     )
 
 
 def _kind_of(path: Path) -> str | None:
     """Returns the data set that reads a file, by its name and, where that is not enough, by it."""
-    kind = _FILES.get(path.suffix.lower())
+    kind = _FILES.get(_ending(path))
     if kind == "csv" and not read_cells(path).is_numeric:
         return "table"
     return "graphs" if kind == "npz" and holds_graphs(path) else kind
@@ -250,7 +282,7 @@ def _from_folder(path: Path, text: str) -> Samples:
         return _from_run(path, "", text)
     if (path / _SAMPLES).exists():
         return _from_trial(path, text)
-    kind = "audio" if sound_files(path) else "images"
+    kind = "audio" if holds_sounds(path) else "images"
     return _from_file(kind, "path", path, path.name)
 
 
@@ -267,10 +299,19 @@ def _from_file(kind: str, option: str, path: Path, name: str) -> Samples:
 
 def _whole(found: OwnFile, name: str) -> Samples:
     """Returns all samples of the user's files in their order."""
+    found = found.roomy() if isinstance(found, Roomy) else found
     source = found.whole()
     own = found if isinstance(found, Coded) else None
     code = None if own is None else own.code()
-    return Samples(name=name, space=found.space, source=source, code=code, own=own)
+    return Samples(
+        name=name,
+        space=found.space,
+        source=source,
+        code=code,
+        own=own,
+        note="; ".join(notes_of(source)),
+        names=source.names if isinstance(source, Named) else (),
+    )
 
 
 def _from_run(path: Path, model: str, text: str) -> Samples:
@@ -321,6 +362,7 @@ def _from_dataset(text: str, split: str | None, seed: int) -> Samples:
     name = _short(text)
     if split is None and isinstance(dataset, OwnFile):
         return _whole(dataset, name)
+    dataset = dataset.roomy() if isinstance(dataset, Roomy) else dataset
     splits = dataset.load(rng=Rng(seed))
     chosen = split or "test"
     if chosen == "all":
@@ -329,5 +371,10 @@ def _from_dataset(text: str, split: str | None, seed: int) -> Samples:
         source = getattr(splits, chosen)
     code = dataset.code() if isinstance(dataset, Coded) else None
     return Samples(
-        name=f"{name}@{chosen}", space=dataset.space, source=source, splits=splits, code=code
+        name=f"{name}@{chosen}",
+        space=dataset.space,
+        source=source,
+        splits=splits,
+        code=code,
+        note="; ".join(splits.notes),
     )

@@ -44,6 +44,7 @@ class Asked:
         data_seed: From which the splits of data sets follow.
         pairs: What each output should have been, in order, or None.
         outputs: How many outputs there are for each of these.
+        skip_bad: How many files of a folder that cannot be read may be left out.
     """
 
     real: str
@@ -54,6 +55,7 @@ class Asked:
     data_seed: int = 0
     pairs: str | None = None
     outputs: int = 1
+    skip_bad: int = 0
 
 
 @final
@@ -80,8 +82,13 @@ class Chosen:
 @lru_cache(maxsize=64)
 def real_set(asked: Asked) -> Chosen:
     """Returns the reference."""
-    samples = find_samples(asked.real, "real", data_seed=asked.data_seed)
-    return _chosen(asked, samples, asked.samples, "real", "")
+    samples = found_samples(asked, asked.real, "real")
+    return _chosen(asked, samples, asked.samples, "real", samples.note)
+
+
+def found_samples(asked: Asked, text: str, role: Role) -> Samples:
+    """Returns all samples that a word means, as they are in their files."""
+    return find_samples(text, role, data_seed=asked.data_seed, skip_bad=asked.skip_bad)
 
 
 @lru_cache(maxsize=64)
@@ -91,17 +98,14 @@ def other_set(asked: Asked, text: str, role: Role) -> Chosen:
     Raises:
         UserError: If they cannot be found or compared with the reference.
     """
-    samples, note = alike(
-        find_samples(text, role, data_seed=asked.data_seed), real_set(asked).samples
-    )
+    samples, note = alike(found_samples(asked, text, role), real_set(asked).samples)
     most = asked.samples if role == "fake" or asked.samples is None else _TRAINING
     return _chosen(asked, samples, most, role, note)
 
 
 def whole_set(asked: Asked, text: str) -> Samples:
     """Returns all samples of a set in their order, as samples of the space of the reference."""
-    samples = find_samples(text, "fake", data_seed=asked.data_seed)
-    return alike(samples, real_set(asked).samples)[0]
+    return alike(found_samples(asked, text, "fake"), real_set(asked).samples)[0]
 
 
 def train_set(asked: Asked) -> Chosen | None:

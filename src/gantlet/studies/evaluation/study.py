@@ -14,6 +14,7 @@ from gantlet.studies.base import Watch
 from gantlet.studies.contest import REAL
 from gantlet.studies.evaluation.answer import answer
 from gantlet.studies.evaluation.measuring import SAMPLES, run_trial
+from gantlet.studies.evaluation.notes import notes_on
 from gantlet.studies.evaluation.pairing import PAIRS, matched
 from gantlet.studies.evaluation.sets import Asked, check_sets, has_classes, real_set, written_sets
 from gantlet.studies.evaluation.usual import usual_features
@@ -92,6 +93,10 @@ class Evaluate:
         """Says what the numbers mean, and how sure they are."""
         return answer(self.question(), self.asked, outcomes, run)
 
+    def notes(self) -> Sequence[str]:
+        """Says what of the files was left out, converted or guessed."""
+        return notes_on(self.asked)
+
     def _check(self) -> None:
         for metric in (*self.metrics, self.rank):
             metrics.make(metric)
@@ -135,9 +140,10 @@ class Evaluate:
         return tuple(extractors.resolve(f) for f in self.features or self._usual_features())
 
     def _usual_features(self) -> tuple[str, ...]:
-        kind = real_set(self.asked).samples.space.kind
+        samples = real_set(self.asked).samples
+        kind = samples.space.kind
         if kind != "image":
-            return (usual_features(kind),)
+            return (usual_features(kind, samples.code),)
         return ("classifier:steps=1000" if has_classes(self.asked) else "random-conv", "pixels")
 
     def _seen(self) -> tuple[str, ...]:

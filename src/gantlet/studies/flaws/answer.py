@@ -8,6 +8,7 @@ from gantlet.report.blocks import Block, Caveat, Report, Row, Section
 from gantlet.store.run import Run
 from gantlet.studies.answer import facts_of
 from gantlet.studies.evaluation.inputs import named
+from gantlet.studies.evaluation.notes import notes_on
 from gantlet.studies.evaluation.sets import Asked, Chosen, known_splits, other_set, real_set
 from gantlet.studies.flaws.forecast import forecasts
 from gantlet.studies.flaws.pages import pages
@@ -102,10 +103,8 @@ def _told(text: str, chosen: Chosen) -> str:
 
 
 def _caveats(asked: Asked, lists: Sequence[Listed]) -> Iterator[Caveat]:
-    for fake in asked.fakes:
-        note = other_set(asked, fake, "fake").note
-        if note:
-            yield Caveat(text=f"{note}.")
+    for note in notes_on(asked):
+        yield Caveat(text=f"{note}.")
     yield Caveat(
         text="Where no damage explains a flaw its name is that of the measurement that shows it, "
         "not of its cause; a damage that explains one moves real samples as far, which does not "

@@ -12,6 +12,7 @@ from gantlet.critics.listing import Search
 from gantlet.report.blocks import Report
 from gantlet.store.run import Run, TrialFolder
 from gantlet.studies.base import Watch
+from gantlet.studies.evaluation.notes import notes_on
 from gantlet.studies.evaluation.sets import Asked, check_sets, has_classes, real_set, written_sets
 from gantlet.studies.evaluation.usual import usual_features
 from gantlet.studies.flaws.answer import answer
@@ -68,6 +69,10 @@ class FindFlaws:
         """Says what is wrong, and what is not."""
         return answer(self.question(), self.asked, outcomes, run)
 
+    def notes(self) -> Sequence[str]:
+        """Says what of the files was left out, converted or guessed."""
+        return notes_on(self.asked)
+
     def forecast(self) -> Sequence[str]:
         """Says of each set what its size lets be found, before anything is looked for."""
         return forecasts(self.asked, self.search.level)
@@ -92,9 +97,10 @@ class FindFlaws:
     def _features(self) -> str:
         if self.features:
             return extractors.resolve(self.features)
-        kind = real_set(self.asked).samples.space.kind
+        samples = real_set(self.asked).samples
+        kind = samples.space.kind
         if kind != "image":
-            return extractors.resolve(usual_features(kind))
+            return extractors.resolve(usual_features(kind, samples.code))
         return extractors.resolve("classifier" if has_classes(self.asked) else "random-conv")
 
 
