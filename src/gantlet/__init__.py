@@ -2,8 +2,8 @@
 
 import gantlet
 
-report = gantlet.compare(["gan", "flow", "gmm"], data="digits", seeds=3)
-model = gantlet.load_model("runs/compare", "flow")
+report = gantlet.compare(["gan", "flow", "gmm"], data="digits", out="runs/digits")
+model = gantlet.load_model("runs/digits", "flow")
 samples = model.sample(64, rng=gantlet.Rng(0).stream("sample"))
 """
 

@@ -1,6 +1,7 @@
 """What reports say, from outcomes made up so that the right answer is known."""
 
 import json
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -9,13 +10,16 @@ from gantlet.core.budget import Budget, Spend
 from gantlet.core.estimate import Estimate
 from gantlet.core.trial import Outcome, Trial
 from gantlet.store.run import Run
-from gantlet.studies import names
-from gantlet.studies.answer import _distances, _kinds, answer
+from gantlet.studies import names, summary
+from gantlet.studies.answer import _distances, _kinds, _main_table, answer
 from gantlet.studies.compare import Compare
 from gantlet.studies.contest import REAL
 from gantlet.studies.pairs import behind_the_best
-from gantlet.studies.summary import contestants, difference, rank, rivals, seeds_needed
-from gantlet.studies.verdicts import verdicts
+from gantlet.studies.summary import contestants, rank
+from gantlet.studies.undertrained import MARK, Undertrained, still_falls, undertrained
+from gantlet.studies.verdicts import judged, verdicts
+
+QUALITY = "energy (pixels)"
 
 
 def outcome(model, seed, *, energy, likelihood=None, flops=1e6, half=0.001, error=None):
@@ -25,7 +29,7 @@ def outcome(model, seed, *, energy, likelihood=None, flops=1e6, half=0.001, erro
             method="made up",
         )  # fmt: skip
 
-    scores = {names.QUALITY: score(energy)}
+    scores = {QUALITY: score(energy)}
     if model != REAL:
         scores[names.SAMPLING] = Estimate.exact(flops, unit="FLOP", better="lower")
         scores[names.DEPTH] = Estimate.exact(1.0)
@@ -50,56 +54,180 @@ def made_up():
 
 
 def claims(outcomes):
-    return [v.claim for v in verdicts(contestants(outcomes))]
+    return [v.claim for v in verdicts(judged(contestants(outcomes)))]
 
 
-def test_paired_differences_see_through_what_seeds_share():
+def test_models_are_ranked_by_their_means():
     _, gan, flow, gmm = contestants(made_up())
-    gap = difference(flow, gan, names.QUALITY)
-    assert gap.value == pytest.approx(0.1)
-    assert gap.half_width == pytest.approx(0, abs=1e-9)
-    assert rank([flow, gmm, gan], names.QUALITY, "lower") == [gan, gmm, flow]
-    assert rivals(gan, [gmm, flow], names.QUALITY) == [gmm]
-    assert seeds_needed(gan, gmm, names.QUALITY) > 1000
+    assert rank([flow, gmm, gan], QUALITY, "lower") == [gan, gmm, flow]
+
+
+def test_what_ranks_is_never_pixels_where_better_was_measured():
+    def of(features):
+        found = outcome(GAN, 0, energy=0.1)
+        found.trial.parts["features"] = json.dumps(features)
+        return summary.quality(contestants([found]))
+
+    assert of(["pixels", "classifier:features=64,steps=2000"]) == "energy (classifier)"
+    assert of(["random-conv"]) == "energy (random-conv)"
+    assert of(["pixels"]) == QUALITY
 
 
 def test_the_interval_of_a_mean_is_never_narrower_than_that_of_one_trial():
     _, gan, *_ = contestants(made_up())
-    whole = gan.estimate(names.QUALITY)
+    whole = gan.estimate(QUALITY)
     spread = 4.302653 * 0.01 / 3**0.5
     assert whole.half_width == pytest.approx((spread**2 + 0.001**2) ** 0.5, rel=1e-5)
     assert whole.n == 3
 
 
-def test_the_winner_is_named_with_those_it_is_not_separated_from():
+def test_what_cannot_be_told_apart_is_said_first():
     found = claims(made_up())
-    assert found[0].startswith("gan has the best energy distance")
-    assert found[0].endswith("not separated from gmm.")
-    assert any(c.startswith("flow has the best held-out likelihood") for c in found)
-    assert any("separated from all others" in c for c in found)
+    assert found[0] == (
+        "Not significantly different: gan and gmm; gan has the lowest energy distance on the raw "
+        "numbers, 0.100 ± 0.025, significantly lower than flow."
+    )
+    assert found[1].startswith("As recipes, over 3 seeds, gan is not significantly different from")
+    assert any("flow has the best held-out likelihood" in c for c in found)
+
+
+def test_a_clear_winner_is_one_as_trained_and_as_a_recipe():
+    sure = [o for o in made_up() if o.trial.parts["model"] != GMM]
+    first, second, *_ = claims(sure)
+    assert first.startswith("Of these trained models gan has the best samples: energy distance")
+    assert first.endswith("significantly lower than that of every other.")
+    assert (
+        second == "As a recipe too, over 3 seeds, gan has significantly better samples than flow."
+    )
+
+
+def test_one_seed_separates_trained_models_and_says_nothing_of_recipes():
+    one = [outcome(m, 0, energy=e) for m, e in ((GAN, 0.1), (FLOW, 0.2))]
+    first, second, *_ = claims(one)
+    assert first.startswith("Of these trained models gan has the best samples")
+    assert "one seed says nothing of recipes" in second
+    level = [outcome(m, 0, energy=e) for m, e in ((GAN, 0.1), (FLOW, 0.1002))]
+    assert claims(level)[0] == (
+        "Which of these trained models has the best samples cannot be said: gan and flow are not "
+        "significantly different."
+    )
 
 
 def test_a_gan_that_does_not_reach_the_mixture_is_told():
-    worse = [
-        outcome(m, s, energy=e + 0.001 * s) for s in range(3) for m, e in ((GAN, 0.2), (GMM, 0.1))
-    ]
-    assert "gan does not reach gmm in energy distance." in claims(worse)
-    better = [
-        outcome(m, s, energy=e + 0.001 * s) for s in range(3) for m, e in ((GAN, 0.1), (GMM, 0.2))
-    ]
-    assert "gan beats gmm in energy distance." in claims(better)
-    assert "gan is not separated from gmm in energy distance." in claims(made_up())
+    def told(gan, gmm):
+        found = [
+            outcome(m, s, energy=e + 0.0001 * s)
+            for s in range(3)
+            for m, e in ((GAN, gan), (GMM, gmm))
+        ]
+        return next(c for c in claims(found) if "costs almost nothing" in c)
+
+    assert told(0.2, 0.1).startswith("gan does not reach gmm")
+    assert told(0.1, 0.2).startswith("gan beats gmm")
+    assert told(0.1, 0.1001).startswith("gan is not significantly different from gmm")
 
 
-def test_the_noise_floor_is_compared_with():
-    sure = [o for o in made_up() if o.trial.parts["model"] != GMM]
+def with_axes(found, **axes):
+    for name, value in axes.items():
+        found.scores[f"{name} (pixels)"] = Estimate(
+            value=value, low=value - 0.02, high=value + 0.02, n=100, better="higher",
+            method="made up",
+        )  # fmt: skip
+    return found
+
+
+def floored(**models):
+    """Real data and models by energy, Frechet distance and precision."""
+    found = []
+    for name, (energy, frechet, precision) in {"real": (0.0, 0.0, 0.9), **models}.items():
+        one = with_axes(outcome(name, 0, energy=energy), precision=precision, recall=0.9)
+        one.scores["frechet (classifier)"] = Estimate(
+            value=frechet, low=frechet - 1, high=frechet + 1, n=100, better="lower", method="x"
+        )
+        found.append(one)
+    return found
+
+
+def test_one_metric_that_separates_is_enough_to_differ_from_real_data():
+    found = claims(floored(flow=(0.0005, 0.1, 0.9), gan=(0.0, 133.0, 0.9), gmm=(0.5, 0.0, 0.9)))
+    assert (
+        "Not distinguishable from held-out real data by any metric: flow; gan and gmm differ "
+        "significantly from it."
+    ) in found
+    found = claims(floored(gan=(0.0, 133.0, 0.9), gmm=(0.5, 0.0, 0.9)))
+    assert "Every model differs significantly from held-out real data." in found
+
+
+def test_a_histogram_without_one_realistic_sample_is_not_best():
+    found = claims(floored(histogram=(0.01, 600.0, 0.0), vae=(0.05, 300.0, 0.9)))
+    assert found[0].startswith("Of these trained models vae has the best samples")
+    assert found[0].endswith("histogram is nearer by this distance, but cannot be best.")
+
+
+def test_models_are_compared_with_real_data_by_as_many_samples():
+    few = outcome(GAN, 0, energy=0.5)
+    thin = Estimate(value=0.0, low=-0.01, high=0.01, n=50, better="lower", method="thin")
+    details = {"control": {QUALITY: asdict(thin)}}
+    few = Outcome(trial=few.trial, scores=few.scores, details=details)
+    (gan,) = contestants([few])
+    assert gan.as_control().estimate(QUALITY).n == 50
     assert any(
-        c.startswith("Every contestant is worse than the noise floor") for c in claims(sure)
+        c.startswith("Not distinguishable") for c in claims([outcome(REAL, 0, energy=0.0), few])
     )
-    close = [outcome(REAL, 0, energy=0.0), *(outcome(FLOW, s, energy=0.0005) for s in range(2))]
-    close += [outcome(GAN, s, energy=0.5) for s in range(2)]
-    assert any(c.startswith("Not separated from the noise floor") for c in claims(close))
-    assert any(c.endswith(": flow.") for c in claims(close))
+
+
+FALLING = [*(10 - 0.5 * i for i in range(12)), *(4 - 0.4 * i for i in range(6))]
+FLAT = [*(10 - 0.8 * i for i in range(12)), 1.0, 1.02, 0.99, 1.01, 1.0, 1.01]
+
+
+def test_a_validation_loss_that_still_falls_is_seen():
+    assert still_falls([FALLING])
+    assert not still_falls([FLAT])
+    # Slower and slower: not flat, but past its steep part.
+    assert not still_falls([[10 * 0.5**i for i in range(18)]])
+    assert not still_falls([FALLING[:5]])
+    assert still_falls([FALLING, FALLING, FLAT])
+
+
+def test_noise_alone_seldom_counts_as_falling():
+    rng = torch.Generator().manual_seed(0)
+    runs = [still_falls([torch.randn(20, generator=rng).tolist()]) for _ in range(400)]
+    assert sum(runs) / len(runs) < 0.08
+
+
+def trained(name, steps, seed=0):
+    found = outcome(name, seed, energy=0.1)
+    found.scores[names.STEPS] = Estimate.exact(float(steps), unit="steps")
+    found.trial.parts["data_seed"] = "0"
+    return found
+
+
+def test_undertrained_models_are_marked_and_told_before_any_ranking(tmp_path):
+    run, found = Run(tmp_path), [trained(GAN, 5000), trained("vae", 9000), trained(GMM, 0)]
+    run.folder(found[0].trial).save_curve([{"validation": v} for v in FALLING])
+    run.folder(found[1].trial).save_curve([{"validation": v} for v in FLAT])
+    everyone = contestants(found)
+    (under,) = undertrained(everyone, run)
+    assert under.contestant.label == GAN
+    first, second, *_ = verdicts(judged(everyone), [under])
+    assert first.claim.startswith("gan is undertrained at this budget")
+    assert "still falling" in first.because
+    assert "energy distance" in second.claim or "best samples" in second.claim
+    table = _main_table(everyone, [under])
+    assert [row[0] for row in table.rows] == [f"gan {MARK}", "vae", "gmm"]
+    assert table.columns[1].name == "steps"
+    assert "Mann-Kendall" in table.note
+    assert "Mann-Kendall" not in _main_table(everyone, []).note
+
+
+def test_few_steps_are_told_beside_what_published_data_needed():
+    (under,) = undertrained(contestants([trained("ar", 20)]), None)
+    assert under.signs == ("20 steps, and on digits ar was past its steep part from 33 steps on",)
+    assert not undertrained(contestants([trained("ar", 34)]), None)
+    other = trained("mix-gan", 150)
+    (under,) = undertrained(contestants([other]), None)
+    assert under.signs == ("only 150 steps",)
+    assert isinstance(under, Undertrained)
 
 
 def test_the_price_of_a_sample_is_compared():
@@ -108,15 +236,16 @@ def test_the_price_of_a_sample_is_compared():
 
 
 def test_differences_to_the_best_are_shown_with_how_sure_they_are():
-    (section,) = behind_the_best(contestants(made_up()))
+    (section,) = behind_the_best(judged(contestants(made_up())))
     chart, table, *_ = section.blocks
     assert [d.name for d in chart.groups[0].dots] == ["gmm", "flow"]
     assert chart.reference == 0.0
     near, far = table.rows
-    assert (near[0], near[2], far[0], far[2]) == ("gmm", "no", "flow", "yes")
-    assert near[3] > 1000
-    assert far[3] == 2
-    assert not list(behind_the_best(contestants([outcome(GAN, 0, energy=0.1)])))
+    assert (near[0], near[2], near[4]) == ("gmm", "no", "no")
+    assert (far[0], far[2], far[4]) == ("flow", "yes", "yes")
+    assert near[5] is None
+    assert far[5] <= 3
+    assert not list(behind_the_best(judged(contestants([outcome(GAN, 0, energy=0.1)]))))
 
 
 def test_likelihoods_of_different_kinds_are_told_apart():
@@ -134,7 +263,7 @@ def test_likelihoods_of_different_kinds_are_told_apart():
 def test_few_distances_are_all_shown_and_many_by_choice():
     few = [outcome(GAN, 0, energy=0.1)]
     few[0].scores["kid (pca)"] = Estimate.exact(1.0, better="lower")
-    assert [c[0] for c in _distances(contestants(few))] == [names.QUALITY, "kid (pca)"]
+    assert [c[0] for c in _distances(contestants(few))] == [QUALITY, "kid (pca)"]
     for i in range(5):
         few[0].scores[f"kid{i} (pca)"] = Estimate.exact(1.0, better="lower")
     assert "kid (pca)" not in [c[0] for c in _distances(contestants(few))]
@@ -151,13 +280,8 @@ def test_what_ranks_is_always_measured():
 
 def test_failures_are_told_and_excluded():
     found = [*made_up(), outcome("vae", 0, energy=0, error="diverged at step 3: the loss is nan")]
-    assert "vae failed in 1 of its trials." in claims(found)
+    assert "vae failed in 1 of 1 trials." in claims(found)
     assert not any("vae has" in c for c in claims(found))
-
-
-def test_one_seed_has_no_separation():
-    one = [outcome(m, 0, energy=e) for m, e in ((GAN, 0.1), (FLOW, 0.2))]
-    assert claims(one)[0].endswith("but is separated from no other contestant.")
 
 
 def test_the_report_is_whole_and_is_json(tmp_path):

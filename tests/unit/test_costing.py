@@ -157,10 +157,10 @@ class TestFamilies:
         step = count(lambda: play.step(x, rng=Rng(0).stream("noise")))
         assert cost.estimates["FLOPs per training step"].value == step.flops
 
-    def test_a_baseline_is_fitted_outright(self):
+    def test_a_baseline_is_fitted_directly(self):
         cost = cost_of("histogram", SPACE, data(), examples=30)
         assert cost.solver is None
-        assert cost.notes == ("Fitted outright to 30 samples: this is its whole cost.",)
+        assert cost.notes == ("Fitted directly to 30 samples: this is its whole cost.",)
         assert cost.estimates["training FLOPs"].value is not None
         assert cost.estimates["training wall time"].n == 1
 

@@ -9,7 +9,7 @@ from gantlet.cli.options import BudgetOptions, RunOptions
 def compare(
     *models: str,
     data: str = "digits",
-    seeds: int = 2,
+    seeds: int = 3,
     budget: BudgetOptions | None = None,
     metric: tuple[str, ...] | None = None,
     features: tuple[str, ...] | None = None,
@@ -26,20 +26,21 @@ def compare(
     """Train models on equal compute and report what each is good at.
 
     Args:
-        models: Contestants, each as name or name:key=value,key=value.
+        models: Models, each as name or name:key=value,key=value.
         data: Data set, as name or name:key=value,key=value.
         seeds: How many times to repeat everything.
-        budget: What each contestant may spend in training.
+        budget: What each model may spend in training.
         metric: Distance to measure; repeat for more. Default: all.
-        features: What distances are measured on; repeat for more. Default: what suits the data.
+        features: What distances are measured on, the first one ranks; repeat for more. Default:
+            what suits the data.
         probe: What to measure on the models themselves besides the usual; repeat for more: ais.
-        solver: How the players move; auto is what suits each family.
+        solver: Optimizer of the players; auto is what suits each family.
         batch: Samples in a batch.
         samples: How many samples to judge at most.
         select: Judge the weights that validated best, or the last.
         patience: Stop after this many validations without a better one.
         snapshots: How often to save all players over the budget, for gantlet tournament.
-        data_seed: From which the splits follow.
+        data_seed: Seed of the train/validation/test split.
         running: How and where to run.
     """
     from gantlet.studies.compare import METRICS, Compare, with_usual

@@ -131,16 +131,21 @@ def _rehearse(
     """Prints what would be done."""
     from gantlet.exec.base import missing
     from gantlet.store.run import Run
+    from gantlet.studies.base import Planning
 
     trials = study.trials()
     left = missing(study, Run(folder), options.retry)
     plan = {"question": question, "out": str(folder), "trials": len(trials), "to do": len(left)}
+    expected = list(study.plan()) if isinstance(study, Planning) else []
+    if expected:
+        plan["expected"] = expected
     if options.json:
         print(json.dumps(plan, indent=2))
         return 0
     print(f"Folder: {folder} ({len(trials) - len(left)} of {len(trials)} trials done)")
     for trial in left:
         print(f"  seed {trial.seed}  {trial.parts['model']}")
+    print(*expected, sep="\n", end="\n" if expected else "")
     return 0
 
 

@@ -7,6 +7,7 @@ from gantlet.cli.options import Flag
 from gantlet.core.errors import UserError
 
 if TYPE_CHECKING:
+    from gantlet.core.budget import Budget
     from gantlet.report.blocks import Report
 
 
@@ -14,6 +15,7 @@ def cost(
     *families: str,
     data: str = "digits",
     examples: float | None = None,
+    flops: float | None = None,
     batch: int = 128,
     solver: str = "auto",
     published: Flag = False,
@@ -27,8 +29,9 @@ def cost(
         families: Model families, each as name or name:key=value,key=value.
         data: Data set, as name or name:key=value,key=value.
         examples: Training examples to be shown, repeats counted; default 1e6.
+        flops: Budget of operations in place of examples; says how many steps it pays for.
         batch: Samples in a batch.
-        solver: How the players move; auto is what suits the family.
+        solver: Optimizer of the players; auto is what suits the family.
         published: Count six published runs from their configurations instead.
         threads: Threads to use.
         data_seed: From which the splits follow.
@@ -39,6 +42,9 @@ def cost(
     shown = whole(examples, "examples")
     if batch < 1 or threads < 1 or (shown is not None and shown < 1):
         raise UserError("--examples, --batch and --threads must be at least 1.")
+    if flops is not None and shown is not None:
+        raise UserError("Give --examples or --flops, not both.")
+    from gantlet.core.budget import Budget
     from gantlet.report.json import dumps
     from gantlet.report.terminal import show
     from gantlet.studies.contest import threads as using
@@ -51,7 +57,8 @@ def cost(
                 families,
                 data,
                 data_seed,
-                examples=10**6 if shown is None else shown,
+                examples=shown if flops is not None or shown is not None else 10**6,
+                budget=None if flops is None else Budget(flops=flops),
                 batch=batch,
                 solver=None if solver == "auto" else solver,
             )
@@ -67,22 +74,26 @@ def _planned(
     data: str,
     data_seed: int,
     *,
-    examples: int,
+    examples: int | None,
+    budget: "Budget | None",
     batch: int,
     solver: str | None,
 ) -> "Report":
     from gantlet.compute.machine import measure_peak
     from gantlet.core.components import datasets
-    from gantlet.studies.costing import cost_of, cost_report
+    from gantlet.studies.costing import cost_of, cost_report, samples_found
     from gantlet.studies.sources import load
 
     written = datasets.resolve(data)
     space, splits = load(written, data_seed)
     costs = [
-        cost_of(f, space, splits.train, examples=examples, batch=batch, solver=solver)
+        cost_of(
+            f, space, splits.train, examples=examples, budget=budget, batch=batch, solver=solver
+        )
         for f in families
     ]
-    return cost_report(costs, datasets.short(written), measure_peak(seconds=0.2).fp32)
+    peak = measure_peak(seconds=0.2).fp32
+    return cost_report(costs, datasets.short(written), peak, samples_found(splits))
 
 
 def _published(*, silent: bool) -> "Report":

@@ -27,15 +27,15 @@ def train(
     Args:
         model: Model family, as name or name:key=value,key=value.
         data: Data set, as name or name:key=value,key=value.
-        seed: From which every random number follows.
+        seed: Random seed of the training.
         budget: What training may spend.
-        solver: How the players move; auto is what suits the family.
+        solver: Optimizer of the players; auto is what suits the family.
         batch: Samples in a batch.
         samples: How many samples to judge at most.
         select: Judge the weights that validated best, or the last.
         patience: Stop after this many validations without a better one.
         snapshots: How often to save all players over the budget, for gantlet tournament.
-        data_seed: From which the splits follow.
+        data_seed: Seed of the train/validation/test split.
         running: How and where to run.
     """
     from gantlet.studies.compare import Compare

@@ -27,7 +27,7 @@ def compare(
     *,
     data: str = "digits",
     budget: Budget | None = None,
-    seeds: int = 2,
+    seeds: int = 3,
     metrics: Sequence[str] = METRICS,
     features: Sequence[str] = (),
     probes: Sequence[str] = (),
@@ -40,21 +40,21 @@ def compare(
     threads: int = 1,
     workers: int = 1,
     device: str = "cpu",
-    out: str | Path = "runs/compare",
+    out: str | Path | None = None,
 ) -> Report:
     """Trains models on equal compute and returns the report; see ``gantlet compare``.
 
     Calling it again with the same question and folder resumes.
 
     Args:
-        models: Contestants in written form: ``["gan", "flow:layers=4"]``.
+        models: Models in written form: ``["gan", "flow:layers=4"]``.
         data: Data set in written form.
         budget: What each contestant may spend; 2e11 FLOPs by default.
         seeds: How many times to repeat everything.
         metrics: Distances to measure, in written form.
         features: What they are measured on; empty for what suits the data.
         probes: What is measured on the models themselves besides the usual: ``["ais"]``.
-        solver: How the players move; ``auto`` is what suits each family.
+        solver: Optimizer of the players; ``auto`` is what suits each family.
         batch: Samples in a batch.
         samples: How many samples to judge at most.
         patience: Stop after this many validations without a better one; None spends the budget.
@@ -64,7 +64,7 @@ def compare(
         workers: Processes that run trials side by side. Above 1, call from a script that guards
             its entry with ``if __name__ == "__main__"``.
         device: Where models are trained and measured.
-        out: Run folder.
+        out: Run folder; one below runs/ if none is given, another for each question.
 
     Raises:
         UserError: If the question cannot be asked, or the folder holds another one.
@@ -86,7 +86,9 @@ def compare(
         threads=threads,
         device=device,
     )
-    return conduct(study, Path(out), workers=workers, threads=threads, device=device)
+    forget()
+    folder = Path(out) if out is not None else folder_of("compare", study.question())
+    return conduct(study, folder, workers=workers, threads=threads, device=device)
 
 
 @checked

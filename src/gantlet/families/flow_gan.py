@@ -129,7 +129,8 @@ class FlowGan:
         critic_width: Width of the critic's hidden layers; a convolutional one has a quarter as
             many channels.
         critic_depth: The critic's hidden layers, or residual blocks at each resolution.
-        net: The critic's: ``mlp``, ``conv``, or ``auto``: convolutions for images above 8x8.
+        net: The critic's: ``mlp``, ``conv``, or ``auto``: convolutions for images larger than
+            32x32 in colour.
         spectral: Whether the critic's layers are divided by their spectral norms.
         coupling: How the flow's layers change a component: ``affine``, ``spline``, ``planar``.
         layers: How many layers the flow has; of Glow, at each level.

@@ -112,17 +112,17 @@ class Gan:
     Source: Goodfellow et al., 2014, https://arxiv.org/abs/1406.2661; by default Huang et al.,
     2024 (R3GAN), https://arxiv.org/abs/2501.05441.
 
-    Differs from the paper: an MLP up to 8x8, and for larger images blocks of two plain 3x3
-    convolutions with bilinear resampling; a hyperbolic tangent at the end of a generator of
-    discrete samples; uniform noise on what the critic sees of them; constant learning rate, decay
-    and ``gamma``; no augmentation.
+    Differs from the paper: an MLP up to 32x32 in colour, and for larger images blocks of two
+    plain 3x3 convolutions with bilinear resampling; a hyperbolic tangent at the end of a generator
+    of discrete samples; uniform noise on what the critic sees of them; constant learning rate,
+    decay and ``gamma``; no augmentation.
 
     Attributes:
         latent: Components of the noise.
         width: Width of the hidden layers; a convolutional net has a quarter as many channels.
         depth: Hidden layers; residual blocks at each resolution of a convolutional net.
         net: ``mlp``, ``conv``, or ``auto``: convolutions for images larger than
-            28x28 grey.
+            32x32 in colour.
         loss: What is played for.
         penalty: What holds down the critic's slope.
         gamma: Weight of the penalty, ``gamma / 2 * E |grad D|^2`` on scaled samples.

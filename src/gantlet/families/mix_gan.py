@@ -220,7 +220,7 @@ class MixGan:
         width: Width of the hidden layers; a convolutional net has a quarter as many channels.
         depth: Hidden layers; residual blocks at each resolution of a convolutional net.
         net: ``mlp``, ``conv``, or ``auto``: convolutions for images larger than
-            28x28 grey.
+            32x32 in colour.
         loss: What is played for.
         penalty: What holds down the critics' slopes.
         gamma: Weight of the penalty, ``gamma / 2 * E |grad D|^2`` on scaled samples.

@@ -57,7 +57,7 @@ def critic(
         depth: Hidden layers of an MLP; residual blocks at each resolution of a convolutional net.
         spectral: Whether every layer is divided by its spectral norm.
         net: ``mlp``, ``conv``, or ``auto``: convolutions for images larger than
-            28x28 grey.
+            32x32 in colour.
 
     Raises:
         UserError: If convolutions are asked for on what is no image.

@@ -6,7 +6,7 @@ from gantlet.core.space import Space
 from gantlet.nets.critic import critic
 from gantlet.nets.generator import generator
 from gantlet.nets.mlp import mlp
-from gantlet.nets.residual import NetName, is_convolutional
+from gantlet.nets.residual import WHOLE_CODED, NetName, is_convolutional
 
 
 def encoder(
@@ -26,7 +26,7 @@ def encoder(
     Raises:
         UserError: If convolutions are asked for on what is no image.
     """
-    if not is_convolutional(space, net):
+    if not is_convolutional(space, net, whole=WHOLE_CODED):
         return nn.Sequential(nn.Flatten(), mlp(space.size, *[width] * depth, outputs))
     judge = critic(space, width=width, depth=depth, net="conv")
     return nn.Sequential(judge.body, nn.Linear(judge.head.in_features, outputs))
@@ -48,7 +48,7 @@ def decoder(
     Raises:
         UserError: If convolutions are asked for on what is no image.
     """
-    kind: NetName = "conv" if is_convolutional(space, net) else "mlp"
+    kind: NetName = "conv" if is_convolutional(space, net, whole=WHOLE_CODED) else "mlp"
     first, *rest = space.shape
     stacked = Space(space.kind, (per * first, *rest))
     made = generator(stacked, latent=latent, width=width, depth=depth, net=kind)

@@ -30,7 +30,7 @@ def generator(
             channels up to 8x8 and fewer above.
         depth: Hidden layers of an MLP; residual blocks at each resolution of a convolutional net.
         net: ``mlp``, ``conv``, or ``auto``: convolutions for images larger than
-            28x28 grey.
+            32x32 in colour.
 
     Raises:
         UserError: If convolutions are asked for on what is no image.

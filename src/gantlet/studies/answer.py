@@ -1,6 +1,6 @@
 """The report of a comparison: who wins on what, how surely, and at which cost."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -24,33 +24,41 @@ from gantlet.report.blocks import (
 from gantlet.store.run import Run
 from gantlet.studies import names
 from gantlet.studies.charts import charts
-from gantlet.studies.contest import REAL
+from gantlet.studies.contest import CONTROL, REAL
 from gantlet.studies.gallery import galleries
 from gantlet.studies.pairs import behind_the_best
 from gantlet.studies.sources import load
-from gantlet.studies.summary import Contestant, contestants, is_reference
-from gantlet.studies.verdicts import verdicts
+from gantlet.studies.summary import (
+    Contestant,
+    contestants,
+    is_reference,
+    on_ranking_features,
+    ranked_on,
+)
+from gantlet.studies.undertrained import MARK, RULE, Undertrained, undertrained
+from gantlet.studies.verdicts import judged, verdicts
 
 
 def answer(
     command: str, question: Mapping[str, Any], outcomes: Sequence[Outcome], run: Run
 ) -> Report:
     """Returns the report of a comparison from its outcomes."""
-    everyone = contestants(outcomes)
+    everyone = contestants(outcomes, run)
     rivals = [c for c in everyone if c.model != REAL]
+    found, under = judged(everyone), undertrained(everyone, run)
     return Report(
         title=f"{_title(command, rivals)} on {datasets.short(question['data'])}",
         command=command,
         question=question,
         spend=sum((o.spend for o in outcomes), Spend()),
         facts=facts_of(_setting(question), outcomes, run),
-        verdicts=verdicts(everyone),
-        caveats=list(_caveats(question, everyone)),
+        verdicts=verdicts(found, under),
+        caveats=list(_caveats(question, everyone, under)),
         rows=list(rows_of(outcomes)),
         blocks=[
-            _main_table(everyone),
+            _main_table(everyone, under),
             *charts(everyone, run),
-            *behind_the_best(everyone),
+            *behind_the_best(found),
             *_details(everyone, run),
         ],
     )
@@ -70,7 +78,7 @@ def _setting(question: Mapping[str, Any]) -> dict[str, str]:
     budget = ", ".join(numbers.text(v, _UNITS.get(k, k)) for k, v in limits.items())
     _, splits = load(question["data"], int(question["data_seed"]))
     return {
-        "Budget of each contestant": budget,
+        "Compute budget per model": budget,
         "Data": str(question["data"]),
         "Splits": splits.note,
         "Seeds": ", ".join(map(str, question["seeds"])),
@@ -103,12 +111,12 @@ _FEW = 5
 # A column: score, title, direction, unit, what it means.
 _Wanted = tuple[str, str, Better | None, str, str]
 
+_STEPS: _Wanted = (names.STEPS, "steps", None, "steps", "Training steps that the budget paid for.")
 _DISTANCES: tuple[_Wanted, ...] = (
-    (names.QUALITY, "energy distance", "lower", "1", "Samples against held-out data, on pixels."),
-    ("frechet (classifier)", "Frechet distance", "lower", "1", "On a classifier's features."),
-    ("frechet (random-conv)", "Frechet distance", "lower", "1", "On features of random weights."),
-    ("precision (pixels)", "precision", "higher", "1", "Share of samples that look real."),
-    ("recall (pixels)", "recall", "higher", "1", "Share of real data that samples reach."),
+    ("energy", "energy distance", "lower", "1", "Samples against held-out data; ranks."),
+    ("frechet", "Frechet distance", "lower", "1", "Samples against held-out data."),
+    ("precision", "precision", "higher", "1", "Share of samples that look real."),
+    ("recall", "recall", "higher", "1", "Share of real data that samples reach."),
 )
 _OTHERS: tuple[_Wanted, ...] = (
     (names.LIKELIHOOD, "likelihood", "lower", "bits/dim", "Negative log-likelihood, held out."),
@@ -119,24 +127,45 @@ _OTHERS: tuple[_Wanted, ...] = (
 )
 
 
-def _main_table(everyone: Sequence[Contestant]) -> Table:
-    return _table("Who is good at what", everyone, [*_distances(everyone), *_OTHERS])
+def _main_table(everyone: Sequence[Contestant], under: Sequence[Undertrained]) -> Table:
+    wanted = [_STEPS, *_distances(everyone), *_OTHERS]
+    where = ranked_on(everyone)
+    note = (
+        f"Distances, precision and recall on {where}. Mean over seeds ± half the 95 % interval, "
+        "over seeds and samples; which differences are significant, the answers above and the gap "
+        "to the best model say. Set apart: real data (the noise floor) and copies of the training "
+        "data."
+    )
+    marked = {u.contestant.model for u in under}
+    return _table(
+        "Who is good at what",
+        everyone,
+        wanted,
+        marked=marked,
+        note=f"{note} {MARK} {RULE}" if marked else note,
+    )
 
 
 def _distances(everyone: Sequence[Contestant]) -> Sequence[_Wanted]:
     """Returns all distances where few were asked for, else a choice of them."""
     outcomes = [o for c in everyone for o in c.outcomes.values()]
     found = {name: e for o in outcomes for name, e in o.scores.items() if name.endswith(")")}
+    chosen: list[_Wanted] = [
+        (on_ranking_features(everyone, m), n, b, u, h) for m, n, b, u, h in _DISTANCES
+    ]
     if len(found) > _FEW:
-        return _DISTANCES
-    chosen = {wanted[0]: wanted for wanted in _DISTANCES}
-    return [chosen.get(name, (name, name, e.better, e.unit, "")) for name, e in found.items()]
+        return chosen
+    named = {wanted[0]: wanted for wanted in chosen}
+    return [named.get(name, (name, name, e.better, e.unit, "")) for name, e in found.items()]
 
 
 def _table(
     title: str,
     everyone: Sequence[Contestant],
     wanted: Sequence[_Wanted],
+    *,
+    marked: Container[str] = (),
+    note: str = "Mean over seeds ± half the 95 % interval.",
 ) -> Table:
     """Returns a table of those columns that anyone has a value in, references last."""
     shown = [c for c in wanted if any(who.values(c[0]) for who in everyone)]
@@ -145,17 +174,14 @@ def _table(
         Column(name=n, better=b, unit=_unit(everyone, s) or u, help=h) for s, n, b, u, h in shown
     ]
     rows: list[list[Cell]] = [
-        [who.label, *(who.estimate(score) for score, *_ in shown)] for who in everyone
+        [
+            f"{who.label} {MARK}" if who.model in marked else who.label,
+            *(who.estimate(score) for score, *_ in shown),
+        ]
+        for who in everyone
     ]
     references = [who.label for who in everyone if is_reference(who)]
-    return Table(
-        title=title,
-        columns=columns,
-        rows=rows,
-        references=references,
-        note="Mean over seeds ± half the 95 % interval. Set apart: real data (the noise floor) "
-        "and copies of the training data.",
-    )
+    return Table(title=title, columns=columns, rows=rows, references=references, note=note)
 
 
 def _unit(everyone: Sequence[Contestant], score: str) -> str:
@@ -179,7 +205,11 @@ def _details(everyone: Sequence[Contestant], run: Run) -> Iterator[Block]:
         yield Table(title="Trials that failed", columns=columns, rows=failed)
 
 
-def _caveats(question: Mapping[str, Any], everyone: Sequence[Contestant]) -> Iterator[Caveat]:
+def _caveats(
+    question: Mapping[str, Any],
+    everyone: Sequence[Contestant],
+    under: Sequence[Undertrained] = (),
+) -> Iterator[Caveat]:
     seeds = len(question["seeds"])
     if question["command"] == "train":
         yield Caveat(
@@ -188,21 +218,45 @@ def _caveats(question: Mapping[str, Any], everyone: Sequence[Contestant]) -> Ite
         )
     elif seeds < 3:
         yield Caveat(
-            text=f"{seeds} seed{'s' if seeds > 1 else ''} only: Student's t is wide, and small "
-            "differences cannot be told apart. Give more --seeds."
+            text=f"{seeds} seed{'s' if seeds > 1 else ''} only: what is said of these trained "
+            "models need not hold of their recipes. Give --seeds 3 or more."
         )
+    if under:
+        yield Caveat(text=RULE)
     yield Caveat(
         text=f"All numbers are for one split of the data (data seed {question['data_seed']}) and "
-        f"{question['samples']} held-out samples; paired differences speak of these samples."
+        f"{question['samples']} held-out samples."
     )
+    yield from _floor_size(everyone)
     yield Caveat(
         text="FLOPs count matrix products, convolutions and attention; element-wise work and "
         "memory traffic are left out. CPU times are of one busy or idle machine."
     )
     yield from _kinds(everyone)
     notes = {note for c in everyone for o in c.outcomes.values() for note in o.notes}
-    for note in sorted(n for n in notes if n.startswith(("features", "the meter", "the noise"))):
+    for note in sorted(n for n in notes if n.startswith(("features", "the meter"))):
         yield Caveat(text=note[0].upper() + note[1:] + ".")
+
+
+def _floor_size(everyone: Sequence[Contestant]) -> Iterator[Caveat]:
+    """Says on how many samples models and real data are compared, where that is not all."""
+    thinned = [e for c in everyone for o in c.outcomes.values() for e in _control(o)]
+    real = [e for c in everyone if c.model == REAL for o in c.outcomes.values() for e in _n(o)]
+    if thinned and real:
+        yield Caveat(
+            text=f"The row of real data rests on {max(real):,} validation samples, which stand in "
+            "for a model's. Models are compared with it by as many of their own, since precision, "
+            "recall, density and coverage depend on that number. Validation samples only selected "
+            "which weights are judged; no model learned from them."
+        )
+
+
+def _control(outcome: Outcome) -> Sequence[str]:
+    return list(outcome.details.get(CONTROL, ()))
+
+
+def _n(outcome: Outcome) -> Iterator[int]:
+    return (e.n for e in outcome.scores.values() if e.n)
 
 
 def _kinds(everyone: Sequence[Contestant]) -> Iterator[Caveat]:

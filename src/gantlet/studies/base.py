@@ -41,6 +41,15 @@ class Noting(Protocol):
 
 
 @runtime_checkable
+class Planning(Protocol):
+    """A study that can say what its trials will take, by trying a few steps of each."""
+
+    def plan(self) -> Sequence[str]:
+        """Returns one sentence on the data, and one on each model."""
+        ...
+
+
+@runtime_checkable
 class Forecasting(Protocol):
     """A study that can say beforehand how much its samples let be found."""
 

@@ -1,7 +1,8 @@
 """Trains or fits the model of a trial."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import final
 
@@ -9,16 +10,22 @@ from gantlet.compute.clock import Stopwatch, Usage
 from gantlet.core.budget import Spend
 from gantlet.core.components import families, solvers
 from gantlet.core.dataset import everything
+from gantlet.core.errors import UserError
 from gantlet.core.estimate import Estimate
 from gantlet.core.family import Family, Fitted
 from gantlet.core.model import Model
 from gantlet.core.rng import Rng
+from gantlet.core.solver import Losses
 from gantlet.core.trial import Trial
 from gantlet.store.run import TrialFolder
 from gantlet.studies.base import Watch
 from gantlet.studies.sources import source_of
 from gantlet.train.loop import Plan, Trained, train
 from gantlet.train.snapshots import Snapshots
+
+
+class UnsuitedError(UserError):
+    """A family cannot model the data of a trial: that trial fails, others need not."""
 
 
 @final
@@ -32,7 +39,7 @@ class Built:
         usage: What the clock saw of it.
         parameters: How many numbers training moved, critics included.
         notes: What a reader must know.
-        trained: The course of training, or None for a baseline that was fitted outright.
+        trained: The course of training, or None for a baseline that was fitted directly.
     """
 
     model: Model
@@ -67,7 +74,11 @@ class Built:
 
 
 def build(trial: Trial, folder: TrialFolder, watch: Watch, *, rng: Rng) -> Built:
-    """Trains the model of ``trial``, or fits it where it is a baseline."""
+    """Trains the model of ``trial``, or fits it where it is a baseline.
+
+    Raises:
+        UnsuitedError: If the family cannot model such samples.
+    """
     family = families.make(trial.parts["model"])
     if isinstance(family, Fitted):
         watch(0.0, "fitting")
@@ -83,20 +94,23 @@ def _timed(value: float, unit: str) -> Estimate:
 def _fit(family: Fitted, trial: Trial, rng: Rng) -> Built:
     space, splits = source_of(trial)
     x = everything(splits.train).to(rng.device)
-    with Stopwatch() as watch:
+    with Stopwatch() as watch, _unsuited():
         fit = family.fit(space, x, rng=rng)
     return Built(
         model=fit.model,
         spend=Spend(flops=fit.flops, examples=len(x), seconds=watch.usage.wall),
         usage=watch.usage,
         parameters=sum(b.numel() for b in fit.model.buffers()),
-        notes=("fitted outright, not trained: its cost is its own, not the budget",),
+        notes=(
+            "fitted directly, not trained by gradients: it spends its own cost, not the budget",
+        ),
     )
 
 
 def _train(family: Family, trial: Trial, folder: TrialFolder, watch: Watch, rng: Rng) -> Built:
     space, splits = source_of(trial)
-    game = family.build(space, rng=rng)
+    with _unsuited():
+        game = family.build(space, rng=rng)
     patience = trial.parts["patience"]
     plan = Plan(
         budget=trial.budget,
@@ -115,7 +129,7 @@ def _train(family: Family, trial: Trial, folder: TrialFolder, watch: Watch, rng:
             rng=rng,
             keep=folder,
             snapshots=_snapshots(trial, folder),
-            watch=_seldom(watch),
+            follow=_progress(watch),
         )
     folder.save_curve(trained.curve)
     return Built(
@@ -126,6 +140,14 @@ def _train(family: Family, trial: Trial, folder: TrialFolder, watch: Watch, rng:
         notes=_notes(trained),
         trained=trained,
     )
+
+
+@contextmanager
+def _unsuited() -> Generator[None]:
+    try:
+        yield
+    except UserError as error:
+        raise UnsuitedError(str(error)) from error
 
 
 def _snapshots(trial: Trial, folder: TrialFolder) -> Snapshots | None:
@@ -141,15 +163,32 @@ def _notes(trained: Trained) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _seldom(watch: Watch, every: float = 0.2) -> Callable[[float], None]:
-    """Passes on the share of training done, a few times a second; training is 90 % of a trial."""
+def _progress(watch: Watch, every: float = 0.2) -> Callable[[float, Losses], None]:
+    """Passes on how far training is, a few times a second; training is 90 % of a trial."""
     last = 0.0
 
-    def tell(share: float) -> None:
+    def tell(used: float, losses: Losses) -> None:
         nonlocal last
         now = time.monotonic()
         if now - last > every:
-            watch(0.9 * min(share, 1.0), "training")
+            watch(0.9 * min(used, 1.0), training_text(used, losses))
             last = now
 
     return tell
+
+
+def training_text(used: float, losses: Losses) -> str:
+    """Returns how far training is: the share of its budget, and the losses of the last step.
+
+    Example:
+        >>> training_text(0.424, {"critic": 0.6931, "generator": 1.25})
+        'training, 42 % of its budget, loss of critic 0.693, of generator 1.25'
+        >>> training_text(1.0, {"flow": 12.0})
+        'training, 100 % of its budget, loss 12'
+    """
+    share = f"training, {min(used, 1.0):.0%}".replace("%", " %") + " of its budget"
+    if not losses:
+        return share
+    if len(losses) == 1:
+        return f"{share}, loss {next(iter(losses.values())):.3g}"
+    return f"{share}, loss " + ", ".join(f"of {k} {v:.3g}" for k, v in losses.items())

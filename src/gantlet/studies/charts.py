@@ -7,15 +7,17 @@ from gantlet.report.blocks import Block, Dot, Forest, Group, Lines, Point, Scatt
 from gantlet.store.run import Run
 from gantlet.studies import names
 from gantlet.studies.contest import REAL
-from gantlet.studies.summary import Contestant, is_reference
+from gantlet.studies.summary import Contestant, is_reference, quality, ranked_on
 
 
 def charts(everyone: Sequence[Contestant], run: Run) -> Iterator[Block]:
     """Yields quality with intervals, likelihood with intervals, quality against cost, curves."""
-    yield from _forest(everyone, names.QUALITY, "Energy distance to held-out data, on pixels")
+    score = quality(everyone)
+    on = ranked_on(everyone)
+    yield from _forest(everyone, score, f"Energy distance to held-out data, on {on}")
     yield from _forest(everyone, names.LIKELIHOOD, "Negative log-likelihood of held-out data")
     competing = [c for c in everyone if c.model != REAL and c.outcomes]
-    yield from _pareto(competing, names.SAMPLING, "FLOPs for one sample")
+    yield from _pareto(competing, score, names.SAMPLING, "FLOPs for one sample")
     curves = list(_curves(competing, run))
     if curves:
         yield Section(title="Validation during training", blocks=curves)
@@ -35,21 +37,21 @@ def _forest(everyone: Sequence[Contestant], score: str, title: str) -> Iterator[
         )
 
 
-def _pareto(competing: Sequence[Contestant], cost: str, label: str) -> Iterator[Block]:
-    known = [c for c in competing if c.values(names.QUALITY) and c.values(cost)]
+def _pareto(competing: Sequence[Contestant], score: str, cost: str, label: str) -> Iterator[Block]:
+    known = [c for c in competing if c.values(score) and c.values(cost)]
     priced = [c for c in known if (c.estimate(cost).value or 0) > 0]
     if len(priced) < 2:
         return
-    front = pareto([(_value(c, cost), _value(c, names.QUALITY)) for c in priced])
-    points = [_point(c, cost, front=i in front) for i, c in enumerate(priced)]
+    front = pareto([(_value(c, cost), _value(c, score)) for c in priced])
+    points = [_point(c, score, cost, front=i in front) for i, c in enumerate(priced)]
     yield Scatter(
         title="Quality against the cost of a sample",
         x_label=label,
-        y_label="energy distance (pixels)",
+        y_label=score.replace("energy", "energy distance"),
         points=points,
         log_x=True,
         note="Down and to the left is better; the line joins what nothing beats on both. "
-        "Contestants whose samples cost no counted operation are left out.",
+        "Models whose samples cost no counted operation are left out.",
     )
 
 
@@ -75,14 +77,14 @@ def _value(c: Contestant, score: str) -> float:
     return float("nan") if value is None else value
 
 
-def _point(c: Contestant, cost: str, *, front: bool) -> Point:
-    quality = c.estimate(names.QUALITY)
+def _point(c: Contestant, score: str, cost: str, *, front: bool) -> Point:
+    found = c.estimate(score)
     return Point(
         name=c.label,
         x=_value(c, cost),
-        y=_value(c, names.QUALITY),
-        y_low=quality.low,
-        y_high=quality.high,
+        y=_value(c, score),
+        y_low=found.low,
+        y_high=found.high,
         front=front,
     )
 
@@ -99,7 +101,7 @@ def _curves(competing: Sequence[Contestant], run: Run) -> Iterator[Lines]:
                 x_label="training FLOPs",
                 y_label=f"validation: {what}",
                 series=series,
-                note="One line for each contestant, first seed. The best point is what is judged.",
+                note="One line for each model, first seed. The best point is what is judged.",
             )
 
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Literal, final
 
 from gantlet.core.budget import Budget
@@ -19,6 +20,7 @@ from gantlet.store.run import Run, TrialFolder
 from gantlet.studies.answer import answer
 from gantlet.studies.base import Watch
 from gantlet.studies.contest import REAL, run_contestant
+from gantlet.studies.costing import cost_of, expected, samples_found
 from gantlet.studies.evaluation.usual import usual_features
 from gantlet.studies.fair import refuse_partisans
 from gantlet.studies.sources import features, fingerprint, load
@@ -43,17 +45,17 @@ class Compare:
     """Models on one data set under one budget.
 
     Attributes:
-        models: The contestants, each as ``name:key=value,...``.
+        models: The models, each as ``name:key=value,...``.
         data: The data set.
-        budget: What each contestant may spend in training, validation included.
+        budget: What each model may spend in training, validation included.
         seeds: How many times to repeat everything; trials of one seed are paired.
         metrics: The distances between samples and held-out data; ``energy``, which ranks, is
             always among them.
-        features: What the distances are measured on, ``pixels`` always among them; empty means
-            ``pixels`` alone, or for images with ``classifier``, or ``random-conv`` where the data
-            has no labels.
+        features: What the distances are measured on, ``pixels`` always among them; the first
+            other ones rank. Empty means what suits the data: for images ``classifier``, or
+            ``random-conv`` where the data has no labels.
         probes: What is measured on the model itself.
-        solver: How the players move; ``auto`` is what suits each family.
+        solver: Optimizer of the players; ``auto`` is what suits each family.
         batch: Samples in a batch.
         samples: How many samples to judge at most; never more than the test split has.
         select: Which weights are judged: those that validated best, or the last.
@@ -69,7 +71,7 @@ class Compare:
     models: tuple[str, ...]
     data: str
     budget: Budget
-    seeds: int = 2
+    seeds: int = 3
     metrics: tuple[str, ...] = METRICS
     features: tuple[str, ...] = ()
     probes: tuple[str, ...] = PROBES
@@ -121,8 +123,31 @@ class Compare:
         return run_contestant(trial, folder, watch)
 
     def conclude(self, outcomes: Sequence[Outcome], run: Run) -> Report:
-        """Ranks the contestants and says how sure the ranking is."""
+        """Ranks the models and says how sure the ranking is."""
         return answer(self.command, self.question(), outcomes, run)
+
+    def plan(self) -> Sequence[str]:
+        """Says how many samples there are, and what each training will take.
+
+        A few steps of each model are made and timed.
+        """
+        space, splits = load(datasets.resolve(self.data), self.data_seed)
+        found = [samples_found(splits)]
+        for model in dict.fromkeys(self.models):
+            if (reason := self._cannot(model)) is not None:
+                found.append(f"{families.short(model)} cannot be trained: {reason}")
+                continue
+            solver = self._solver_of(model)
+            cost = cost_of(
+                model,
+                space,
+                splits.train,
+                budget=self.budget,
+                batch=self.batch,
+                solver=None if solver == "none" else solver,
+            )
+            found.append(expected(cost))
+        return found
 
     def _seeds(self) -> range:
         return range(self.first_seed, self.first_seed + self.seeds)
@@ -140,13 +165,21 @@ class Compare:
             raise UserError("Give a budget: flops, examples, steps or seconds.")
         for metric in self.metrics:
             two_sample(metric)
-        space, _ = load(datasets.resolve(self.data), self.data_seed)
         self._check_features()
-        for model in self.models:
-            family = families.make(model)
-            if isinstance(family, Family):
-                game = family.build(space, rng=Rng(0, "cpu"))
-                solvers.make(self._solver_of(model)).start(game)
+        reasons = [self._cannot(model) for model in self.models]
+        if None not in reasons:
+            raise UserError(str(reasons[0]))
+
+    def _cannot(self, model: str) -> str | None:
+        """Returns why a family cannot be trained on the data; its trial fails, the others go on.
+
+        Raises:
+            UserError: If the model or its solver cannot be made at all.
+        """
+        data = datasets.resolve(self.data)
+        solver = self._solver_of(model)
+        print_ = fingerprint(data, self.data_seed)
+        return _unsuited(families.resolve(model), solver, data, self.data_seed, print_)
 
     def _check_features(self) -> None:
         resolved = self._resolved()
@@ -194,6 +227,21 @@ class Compare:
             return (usual_features(dataset.space.kind, code),)
         _, splits = load(data, self.data_seed)
         return ("pixels", "random-conv" if splits.train.labels is None else "classifier")
+
+
+@lru_cache(maxsize=256)
+def _unsuited(model: str, solver: str, data: str, data_seed: int, _fingerprint: str) -> str | None:
+    """Returns why a family cannot model data, or None; kept, since a run asks several times."""
+    family = families.make(model)
+    if not isinstance(family, Family):
+        return None
+    space, _ = load(data, data_seed)
+    try:
+        game = family.build(space, rng=Rng(0, "cpu"))
+    except UserError as error:
+        return str(error)
+    solvers.make(solver).start(game)
+    return None
 
 
 def with_usual(probes: Sequence[str]) -> tuple[str, ...]:

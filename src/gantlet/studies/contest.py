@@ -1,8 +1,10 @@
-"""One contestant: trained or fitted, sampled, and measured."""
+"""One model of a comparison: trained or fitted, sampled, and measured."""
 
 import json
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -17,19 +19,53 @@ from gantlet.core.places import StorageError
 from gantlet.core.rng import Rng
 from gantlet.core.trial import Outcome, Trial
 from gantlet.features.frozen import exactly
-from gantlet.metrics.together import measure_all
+from gantlet.metrics.paired import Detailed
+from gantlet.metrics.together import detail_all
 from gantlet.metrics.two_sample import two_sample
 from gantlet.store.run import TrialFolder
 from gantlet.studies.base import Watch
-from gantlet.studies.build import build
+from gantlet.studies.build import UnsuitedError, build
+from gantlet.studies.influences import estimates, influences
 from gantlet.studies.sources import features_of, source_of
 from gantlet.train.loop import DivergedError
 
 REAL = "real"
-"""The name of the contestant that is held-out real data: the noise floor of every distance."""
+"""The name of the model that is held-out real data: the noise floor of every distance."""
+
+INFLUENCE = "influence"
+"""Under which name a trial's folder keeps what paired differences need."""
+
+CONTROL = "control"
+"""What marks numbers of as many samples as the noise floor rests on."""
 
 # Samples are drawn in blocks, so that memory does not grow with their number.
 _BLOCK = 500
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What the samples of one trial measure.
+
+    Attributes:
+        found: Every metric on every extractor, named ``metric (extractor)``.
+        control: The same of as many samples as the noise floor rests on, where that is fewer.
+        notes: What must be known of the extractors.
+    """
+
+    found: Mapping[str, Detailed | Estimate]
+    control: Mapping[str, Detailed | Estimate] = field(default_factory=dict[str, Estimate])
+    notes: tuple[str, ...] = ()
+
+    def details(self) -> dict[str, Any]:
+        """Returns the numbers of the control as plain JSON values."""
+        kept = {name: asdict(e) for name, e in estimates(self.control).items()}
+        return {CONTROL: kept} if kept else {}
+
+    def influences(self) -> dict[str, Tensor]:
+        """Returns what paired differences need."""
+        of_control = {f"{CONTROL}/{k}": v for k, v in influences(self.control).items()}
+        return influences(self.found) | of_control
 
 
 def run_contestant(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
@@ -37,29 +73,40 @@ def run_contestant(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
     watch = _naming(trial.parts["model"].partition(":")[0], watch)
     with threads(int(trial.parts["threads"])), exactly():
         if trial.parts["model"] == REAL:
-            return _measure_real(trial, watch)
-        rng = Rng(trial.seed, trial.parts["device"])
-        built = build(trial, folder, watch, rng=rng)
-        real = _held_out(trial)
-        watch(0.9, "sampling")
-        with _fault_of_the_model():
-            fake = draw(built.model, len(real), rng=rng.stream("sample"))
-            built.model.space.check(fake, "the model")
-            scores, notes = _distances(trial, real, fake, watch)
-        folder.save("samples", {"samples": fake})
-        folder.save("model", built.model.state_dict())
-        clock = built.clock()
-        for name in json.loads(trial.parts["probes"]):
-            watch(0.97, f"probing {name}")
-            found = probes.make(name).inspect(built.model, real, rng=rng)
-            scores |= found.scores
-            clock |= found.clock
+            measured = _measure_real(trial, watch)
+            folder.save(INFLUENCE, measured.influences())
+            return Outcome(trial=trial, scores=estimates(measured.found), notes=measured.notes)
+        try:
+            return _run(trial, folder, watch)
+        except UnsuitedError as error:
+            return Outcome(trial=trial, error=str(error))
+
+
+def _run(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
+    rng = Rng(trial.seed, trial.parts["device"])
+    built = build(trial, folder, watch, rng=rng)
+    real = _held_out(trial)
+    watch(0.9, "sampling")
+    with _fault_of_the_model():
+        fake = draw(built.model, len(real), rng=rng.stream("sample"))
+        built.model.space.check(fake, "the model")
+        measured = _measure(trial, real, fake, watch)
+    folder.save("samples", {"samples": fake})
+    folder.save("model", built.model.state_dict())
+    folder.save(INFLUENCE, measured.influences())
+    scores, clock = estimates(measured.found), built.clock()
+    for name in json.loads(trial.parts["probes"]):
+        watch(0.97, f"probing {name}")
+        found = probes.make(name).inspect(built.model, real, rng=rng)
+        scores |= found.scores
+        clock |= found.clock
     return Outcome(
         trial=trial,
         spend=built.spend,
         scores=scores | built.scores(),
         clock=clock,
-        notes=(*built.notes, *notes),
+        notes=(*built.notes, *measured.notes),
+        details=measured.details(),
     )
 
 
@@ -135,24 +182,29 @@ def _held_out(trial: Trial) -> Tensor:
     return everything(splits.test, int(trial.parts["samples"])).to(trial.parts["device"])
 
 
-def _measure_real(trial: Trial, watch: Watch) -> Outcome:
-    """Compares held-out with held-out data: validation samples stand in for a model's."""
+def _control_size(trial: Trial, reference: int) -> int:
+    """How many samples a model and held-out real data are compared with, the same of both."""
+    _, splits = source_of(trial)
+    return min(len(splits.validation), reference)
+
+
+def _measure_real(trial: Trial, watch: Watch) -> Measured:
+    """Compares real data with the reference: validation samples stand in for a model's.
+
+    No model learned from them; they only selected which of its weights are judged.
+    """
     _, splits = source_of(trial)
     real = _held_out(trial)
-    fake = everything(splits.validation, len(real)).to(real.device)
-    scores, notes = _distances(trial, real, fake, watch)
-    if len(fake) < len(real):
-        few = f"the noise floor rests on {len(fake)} validation samples, models on {len(real)} of "
-        notes = (*notes, few + "their own; precision, recall, density and coverage depend on that")
-    return Outcome(trial=trial, scores=scores, notes=notes)
+    stand_in = everything(splits.validation, _control_size(trial, len(real))).to(real.device)
+    return _measure(trial, real, stand_in, watch)
 
 
-def _distances(
-    trial: Trial, real: Tensor, fake: Tensor, watch: Watch
-) -> tuple[dict[str, Estimate], tuple[str, ...]]:
-    """Returns every metric on every extractor, named ``metric (extractor)``, and their notes."""
-    scores: dict[str, Estimate] = {}
+def _measure(trial: Trial, real: Tensor, fake: Tensor, watch: Watch) -> Measured:
+    """Compares samples with the reference, and a part of them where the floor has only so many."""
+    found: dict[str, Detailed | Estimate] = {}
+    control: dict[str, Detailed | Estimate] = {}
     notes: list[str] = []
+    few = _control_size(trial, len(real))
     for extractor in json.loads(trial.parts["features"]):
         seen = features_of(trial, extractor)
         x, y = seen.extract(real), seen.extract(fake)
@@ -162,6 +214,8 @@ def _distances(
             for metric in json.loads(trial.parts["metrics"])
         }
         watch(0.92, f"measuring distances on {short}")
-        scores |= measure_all(wanted, x, y, rng=Rng(trial.seed, x.device))
+        found |= detail_all(wanted, x, y, rng=Rng(trial.seed, x.device))
+        if few < len(fake):
+            control |= detail_all(wanted, x, y[:few], rng=Rng(trial.seed, x.device))
         notes.append(f"features {short}: {seen.note}")
-    return scores, tuple(notes)
+    return Measured(found=found, control=control, notes=tuple(notes))

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import final
 
@@ -13,8 +13,9 @@ from gantlet.compute.clock import Clock, wait
 from gantlet.compute.flops import count
 from gantlet.compute.pretend import pretend
 from gantlet.compute.reads import parameters_read
+from gantlet.core.budget import Budget
 from gantlet.core.components import families, solvers
-from gantlet.core.dataset import Source, everything
+from gantlet.core.dataset import Source, Splits, everything
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Estimate
 from gantlet.core.family import Family, Fit, Fitted
@@ -25,6 +26,7 @@ from gantlet.core.solver import Play
 from gantlet.core.space import Space
 from gantlet.report.blocks import Caveat, Column, Fact, Facts, Report, Row, Section, Table, Verdict
 from gantlet.report.numbers import text
+from gantlet.studies.experience import nearest
 from gantlet.train.batches import Batches
 
 _SMALLEST = 8  # Samples in the first batch that is tried.
@@ -40,19 +42,21 @@ class Cost:
 
     Attributes:
         family: The model, in written form with all defaults.
-        solver: How it would be trained, in written form, or None where it is fitted outright.
-        examples: Samples it would be trained on, repeats counted.
+        solver: How it would be trained, in written form, or None where it is fitted directly.
+        examples: Samples it would be trained on, repeats counted; None where a budget decides.
         batch: Samples in a batch.
         estimates: The numbers, by the name that reports give them.
         notes: What a reader must know, one sentence each.
+        known: How many steps such a family needed on the nearest published data, in words.
     """
 
     family: str
     solver: str | None
-    examples: int
+    examples: int | None
     batch: int
     estimates: dict[str, Estimate]
     notes: tuple[str, ...] = ()
+    known: str = ""
 
     @property
     def label(self) -> str:
@@ -65,23 +69,25 @@ def cost_of(
     space: Space,
     train: Source,
     *,
-    examples: int,
+    examples: int | None = None,
+    budget: Budget | None = None,
     batch: int = 128,
     solver: str | None = None,
     rng: Rng | None = None,
     clock: Clock | None = None,
 ) -> Cost:
-    """Returns what training ``family`` on so many examples would cost on this machine.
+    """Returns what training ``family`` on so many examples, or within a budget, would cost here.
 
     A few steps are made and timed on the device of ``rng``, on batches that grow until a step
     takes half a second; a larger batch is then counted without computing it. A family that is
-    fitted outright is fitted.
+    fitted directly is fitted.
 
     Args:
         family: The model, in written form.
         space: What one sample is.
         train: The samples to learn from.
-        examples: Samples to train on, repeats counted.
+        examples: Samples to train on, repeats counted; None where a budget decides.
+        budget: What training may spend, validation included; None where the examples decide.
         batch: Samples in a batch.
         solver: How to train, in written form; None is what suits the family.
         rng: Where to compute; the CPU if None.
@@ -90,8 +96,10 @@ def cost_of(
     Raises:
         UserError: If a number is below 1, or the family cannot model such samples.
     """
+    if (examples is None) == (budget is None):
+        raise UserError("Give examples or a budget, not both.")
     for option, value in (("--examples", examples), ("--batch", batch)):
-        if value < 1:
+        if value is not None and value < 1:
             raise UserError(f"{option} must be at least 1. Got {value}.")
     rng = Rng(0) if rng is None else rng
     timer = _Timer((clock or Clock()).wall)
@@ -103,7 +111,7 @@ def cost_of(
     else:
         plays = solvers.resolve(solver or made.solver)
         trial = _Trial(made, plays, space, train, rng=rng, timer=timer)
-        estimates, notes = trial.cost(examples, batch)
+        estimates, notes = trial.cost(examples if budget is None else budget, batch)
     return Cost(
         family=families.resolve(family),
         solver=plays,
@@ -111,16 +119,26 @@ def cost_of(
         batch=batch,
         estimates=estimates,
         notes=notes,
+        known="" if plays is None else _known(family, space),
     )
 
 
-def cost_report(costs: Sequence[Cost], data: str, peak: float) -> Report:
+def _known(family: str, space: Space) -> str:
+    found = nearest(families.resolve(family), space)
+    if found is not None:
+        return found.text()
+    name = family.partition(":")[0]
+    return f"no published training of {name} is on data like these, so no number of steps is known"
+
+
+def cost_report(costs: Sequence[Cost], data: str, peak: float, found: str = "") -> Report:
     """Returns the report of what some models would cost.
 
     Args:
         costs: What each would cost.
         data: The written form of the data.
         peak: The measured peak of the machine, in FLOP/s.
+        found: How many samples were found, in words.
     """
     first = costs[0]
     question = {
@@ -135,7 +153,10 @@ def cost_report(costs: Sequence[Cost], data: str, peak: float) -> Report:
         command="cost",
         question=question,
         verdicts=[_verdict(c) for c in costs],
-        caveats=[Caveat(text=note) for note in dict.fromkeys(n for c in costs for n in c.notes)],
+        caveats=[
+            Caveat(text=note)
+            for note in dict.fromkeys([*([found] if found else []), *_all_notes(costs)])
+        ],
         rows=[
             Row(data=data, model=c.family, seed=None, name=name, estimate=estimate)
             for c in costs
@@ -145,11 +166,32 @@ def cost_report(costs: Sequence[Cost], data: str, peak: float) -> Report:
     )
 
 
+def _all_notes(costs: Sequence[Cost]) -> Iterator[str]:
+    for c in costs:
+        yield from c.notes
+
+
+def expected(cost: Cost) -> str:
+    """Returns what a training will be, in one sentence: steps, time, what others needed."""
+    found = cost.estimates
+    told = f"{text(found['training wall time'])} and {text(found['training FLOPs'])}"
+    if (steps := found.get("training steps")) is not None:
+        told = f"{text(steps)}, {told}"
+    known = f"; {cost.known}" if cost.known else ""
+    return f"{cost.label}: {told} to train, on this machine{known}."
+
+
+def samples_found(splits: Splits) -> str:
+    """Returns how many samples there are, in one sentence."""
+    sizes = (len(splits.train), len(splits.validation), len(splits.test))
+    train, validation, test = (f"{n:,}" for n in sizes)
+    return f"Samples found: {train} to train on, {validation} to validate, {test} to judge by."
+
+
 def _verdict(cost: Cost) -> Verdict:
     found = cost.estimates
     return Verdict(
-        claim=f"{cost.label}: {text(found['training wall time'])} and "
-        f"{text(found['training FLOPs'])} to train, on this machine.",
+        claim=expected(cost),
         because=f"{text(found['wall time of one sample'])} and {text(found['FLOPs per sample'])} "
         "to draw one sample.",
     )
@@ -224,24 +266,33 @@ class _Trial:
         self._play: Play = solvers.make(solver).start(self._game)
         self._noise = rng.stream("noise")
 
-    def cost(self, examples: int, batch: int) -> tuple[dict[str, Estimate], tuple[str, ...]]:
-        """Returns the numbers, and what a reader must know of them."""
+    def cost(
+        self, asked: int | Budget | None, batch: int
+    ) -> tuple[dict[str, Estimate], tuple[str, ...]]:
+        """Returns the numbers, and what a reader must know of them.
+
+        Where examples are asked for, validation comes on top; a budget pays for it.
+        """
         probe = self._probe(batch)
         step, how = self._step(probe, batch)
-        steps = math.ceil(examples / (batch * self._play.batches))
+        per_step = batch * self._play.batches
+        times = [step / probe.flops * s for s in probe.seconds]
+        if isinstance(asked, Budget):
+            made = steps_within(asked, step, per_step, times)
+        else:
+            made = Estimate.exact(math.ceil((asked or 0) / per_step), unit="steps")
+        steps = made.value or 0.0
         players = self._game.players.values()
         moved = sum(p.numel() for player in players for p in player.parameters())
         estimates = {
             "parameters to train": Estimate.exact(moved, unit="parameters"),
             "FLOPs per training step": _counted(step, how),
-            "training steps": Estimate.exact(steps, unit="steps"),
+            "training steps": made,
             "training FLOPs": _counted(steps * step, how),
             "achieved FLOP/s": _spread(
                 [probe.flops / s for s in probe.seconds], "FLOP/s", probe.method
             ),
-            "training wall time": _spread(
-                [steps * step / probe.flops * s for s in probe.seconds], "s", probe.method
-            ),
+            "training wall time": _lasting(made, times, probe.method),
             **_sampling(self._game.model, self._rng, self._timer),
         }
         return estimates, tuple(_notes(probe, how))
@@ -283,6 +334,58 @@ class _Trial:
             ratio = batch / probe.batch
             return probe.flops * ratio, f"counted on a batch of {probe.batch}, in proportion"
         return probe.flops * ratio, "counted on shapes alone"
+
+
+def _lasting(steps: Estimate, seconds: Sequence[float], how: str) -> Estimate:
+    """Returns how long so many steps take, from the fewest fast ones to the most slow ones."""
+    fast, slow = min(seconds) * (steps.low or 0.0), max(seconds) * (steps.high or 0.0)
+    middle = _spread([s * (steps.value or 0.0) for s in seconds], "s", how)
+    return replace(middle, low=fast, high=slow)
+
+
+_VALIDATION = 0.05
+"""The largest share of a budget that validation takes."""
+
+
+def steps_within(
+    budget: Budget, flops: float, examples: int, seconds: Sequence[float]
+) -> Estimate:
+    """Returns how many steps a budget pays for.
+
+    The interval runs from the case that validation takes all of its share, and steps are as slow
+    as the slowest of ``seconds``, to the opposite.
+
+    Args:
+        budget: What training may spend, validation included.
+        flops: Operations of a step.
+        examples: Samples of a step.
+        seconds: How long some steps took.
+
+    Example:
+        >>> e = steps_within(Budget(flops=1000), 10.0, 128, [1.0])
+        >>> e.low, e.value, e.high
+        (95.0, 97.0, 100.0)
+    """
+    least, most = [], []
+    for limit, one in (
+        (budget.flops, (flops, flops)),
+        (budget.seconds, (max(seconds), min(seconds))),
+    ):
+        if limit is not None and min(one) > 0:
+            least.append((1 - _VALIDATION) * limit / one[0])
+            most.append(limit / one[1])
+    exact = [budget.steps] if budget.steps is not None else []
+    exact += [budget.examples // examples] if budget.examples is not None else []
+    low, high = (float(math.floor(min([*part, *exact]))) for part in (least, most))
+    return Estimate(
+        value=float((int(low) + int(high)) // 2),
+        low=low,
+        high=high,
+        level=1.0,
+        n=len(seconds),
+        unit="steps",
+        method="what the budget pays for; validation takes up to 5 % of it",
+    )
 
 
 def _gradients(game: Game, batch: Tensor, rng: torch.Generator) -> float:
@@ -327,7 +430,7 @@ def _fit(
         "training wall time": Estimate(value=seconds, n=1, unit="s", method="fitted once"),
         **_sampling(fit.model, rng, timer),
     }
-    return estimates, (f"Fitted outright to {len(x)} samples: this is its whole cost.",)
+    return estimates, (f"Fitted directly to {len(x)} samples: this is its whole cost.",)
 
 
 def _counted(flops: float, how: str) -> Estimate:
@@ -350,7 +453,7 @@ def _spread(values: Sequence[float], unit: str, how: str) -> Estimate:
 
 
 def _notes(probe: _Probe, how: str) -> Iterator[str]:
-    yield "Validation, which training keeps to a small share of its budget, comes on top."
+    yield "Validation, which training keeps to 5 % of its budget, comes on top of examples."
     if how.endswith("proportion"):
         yield f"The cost of a step was {how}, because its loss depends on the numbers."
     if probe.unknown:

@@ -1,19 +1,24 @@
-"""What the seeds of one contestant say together, and what two contestants say of each other."""
+"""What the seeds of one model say together."""
 
+import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import final
 
 from gantlet.core.components import families
 from gantlet.core.estimate import Better, Estimate
-from gantlet.core.intervals import is_separated, mean, paired, repeats_to_separate
+from gantlet.core.intervals import mean
 from gantlet.core.trial import Outcome
-from gantlet.studies.contest import REAL
+from gantlet.metrics.paired import Detailed
+from gantlet.store.run import Run
+from gantlet.studies import names
+from gantlet.studies.contest import CONTROL, INFLUENCE, REAL
+from gantlet.studies.influences import Influences, detailed
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Contestant:
     """All finished trials of one model.
 
@@ -22,12 +27,19 @@ class Contestant:
         model: The model's written form.
         outcomes: The trials that gave numbers, by seed.
         failures: What became of the others.
+        influence: What paired differences need, by seed; empty where it was not kept.
     """
 
     label: str
     model: str
     outcomes: dict[int, Outcome]
     failures: tuple[str, ...]
+    influence: Mapping[int, Influences] = field(default_factory=dict[int, Influences])
+
+    def estimates(self, score: str) -> list[Estimate]:
+        """Returns a score of each seed that has a value."""
+        each = (_estimate(o, score) for o in self.outcomes.values())
+        return [e for e in each if e is not None and e.value is not None]
 
     def values(self, score: str) -> dict[int, float]:
         """Returns the values of a score by seed, without those that are missing."""
@@ -49,29 +61,71 @@ class Contestant:
             return known[0]
         return _combined(known)
 
+    def sampled(self, score: str) -> Estimate:
+        """Returns the mean over the trained models, with the interval of one for its samples.
+
+        That is cautious: what the models' samples add would partly average out.
+        """
+        return _alike(self.estimates(score))
+
+    def detailed(self, score: str) -> list[Detailed] | None:
+        """Returns a score of each seed with its influences, or None where one has none."""
+        found = [
+            detailed(score, e, self.influence.get(seed, {}))
+            for seed, o in self.outcomes.items()
+            if (e := _estimate(o, score)) is not None and e.value is not None
+        ]
+        known = [d for d in found if d is not None]
+        return known if known and len(known) == len(found) else None
+
+    def as_control(self) -> "Contestant":
+        """Returns the same model judged by as many samples as the noise floor rests on."""
+        outcomes, influence = {}, {}
+        for seed, o in self.outcomes.items():
+            kept = o.details.get(CONTROL)
+            thin = o.scores if kept is None else {k: Estimate(**v) for k, v in kept.items()}
+            outcomes[seed] = Outcome(trial=o.trial, scores=thin)
+            own = self.influence.get(seed, {})
+            mark = "" if kept is None else f"{CONTROL}/"
+            influence[seed] = {
+                k.removeprefix(mark): v for k, v in own.items() if k.startswith(mark)
+            }
+        return Contestant(self.label, self.model, outcomes, self.failures, influence)
+
 
 def is_reference(contestant: Contestant) -> bool:
     """Returns whether a contestant only repeats data: it sets the scale and does not compete."""
     return contestant.model.partition(":")[0] in (REAL, "memorizer")
 
 
-def contestants(outcomes: Sequence[Outcome]) -> list[Contestant]:
-    """Returns the contestants in the order in which they were named."""
+def contestants(outcomes: Sequence[Outcome], run: Run | None = None) -> list[Contestant]:
+    """Returns the contestants in the order in which they were named.
+
+    Args:
+        outcomes: The trials.
+        run: Where the trials kept what paired differences need; None for differences without.
+    """
     models = dict.fromkeys(o.trial.parts["model"] for o in outcomes)
-    return [_contestant(m, [o for o in outcomes if o.trial.parts["model"] == m]) for m in models]
+    return [
+        _contestant(m, [o for o in outcomes if o.trial.parts["model"] == m], run) for m in models
+    ]
 
 
-def difference(a: Contestant, b: Contestant, score: str) -> Estimate:
-    """Returns how much ``a`` has more than ``b``, paired by seed, for these held-out samples."""
-    x, y = a.values(score), b.values(score)
-    seeds = sorted(x.keys() & y.keys())
-    return paired([x[s] for s in seeds], [y[s] for s in seeds])
+def ranked_on(everyone: Sequence[Contestant]) -> str:
+    """Returns the name of the features on which these models are ranked."""
+    trials = [o.trial for c in everyone for o in c.outcomes.values()]
+    written = next((t.parts["features"] for t in trials if "features" in t.parts), "[]")
+    return names.ranking_features(json.loads(written))
 
 
-def seeds_needed(a: Contestant, b: Contestant, score: str) -> int | None:
-    """Returns how many seeds would separate two contestants, if their spread stays as it is."""
-    x, y = a.values(score), b.values(score)
-    return repeats_to_separate([x[s] - y[s] for s in sorted(x.keys() & y.keys())])
+def quality(everyone: Sequence[Contestant]) -> str:
+    """Returns the score by which these models are ranked."""
+    return names.quality([ranked_on(everyone)])
+
+
+def on_ranking_features(everyone: Sequence[Contestant], metric: str) -> str:
+    """Returns the name of a metric on the features on which these models are ranked."""
+    return f"{metric} ({ranked_on(everyone)})"
 
 
 def rank(group: Sequence[Contestant], score: str, better: Better) -> list[Contestant]:
@@ -80,11 +134,6 @@ def rank(group: Sequence[Contestant], score: str, better: Better) -> list[Contes
     found = [(v, c) for v, c in known if v is not None]
     sign = 1 if better == "lower" else -1
     return [c for _, c in sorted(found, key=lambda pair: sign * pair[0])]
-
-
-def rivals(best: Contestant, others: Sequence[Contestant], score: str) -> list[Contestant]:
-    """Returns those that ``best`` is not separated from."""
-    return [c for c in others if c is not best and not is_separated(difference(best, c, score))]
 
 
 def label(model: str) -> str:
@@ -97,14 +146,46 @@ def label(model: str) -> str:
     return "held-out real data" if model == REAL else families.short(model)
 
 
-def _contestant(model: str, outcomes: Sequence[Outcome]) -> Contestant:
+def _contestant(model: str, outcomes: Sequence[Outcome], run: Run | None) -> Contestant:
     good = {o.trial.seed: o for o in outcomes if o.error is None}
     bad = tuple(f"seed {o.trial.seed}: {o.error}" for o in outcomes if o.error is not None)
-    return Contestant(label(model), model, good, bad)
+    kept = {} if run is None else {s: _kept(o, run) for s, o in good.items()}
+    return Contestant(label(model), model, good, bad, kept)
+
+
+def _kept(outcome: Outcome, run: Run) -> Influences:
+    folder = run.folder(outcome.trial)
+    # Runs of older versions have none.
+    exists = (folder.path / f"{INFLUENCE}.safetensors").exists()
+    return folder.load(INFLUENCE) if exists else {}
 
 
 def _estimate(outcome: Outcome, score: str) -> Estimate | None:
     return outcome.scores.get(score) or outcome.clock.get(score)
+
+
+def _alike(known: Sequence[Estimate]) -> Estimate:
+    if not known:
+        return Estimate.missing("not measured")
+    first = known[0]
+    if len(known) == 1:
+        return first
+    value = math.fsum(e.value or 0.0 for e in known) / len(known)
+    lows = [(e.value or 0.0) - e.low for e in known if e.low is not None]
+    highs = [e.high - (e.value or 0.0) for e in known if e.high is not None]
+    if len(lows) < len(known):
+        return Estimate(
+            value=value, n=first.n, unit=first.unit, better=first.better, method="none"
+        )
+    return Estimate(
+        value=value,
+        low=value - math.fsum(lows) / len(lows),
+        high=value + math.fsum(highs) / len(highs),
+        n=first.n,
+        unit=first.unit,
+        better=first.better,
+        method=f"mean of {len(known)} trained models, each: {first.method}",
+    )
 
 
 def _combined(known: Sequence[Estimate]) -> Estimate:

@@ -1,119 +1,326 @@
 """The answers of a comparison, in sentences."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import final
 
-from gantlet.core.estimate import Better
-from gantlet.core.intervals import is_separated
+from gantlet.core.estimate import Estimate
+from gantlet.core.intervals import holm, p_value
 from gantlet.report.blocks import Verdict
 from gantlet.report.numbers import text as shown
 from gantlet.studies import names
+from gantlet.studies.claims import LEVEL, Claims, Gap, recipe_claims, trained_claims, trained_gap
 from gantlet.studies.contest import REAL
-from gantlet.studies.summary import (
-    Contestant,
-    difference,
-    is_reference,
-    rank,
-    rivals,
-    seeds_needed,
-)
+from gantlet.studies.gate import Gate, gate
+from gantlet.studies.summary import Contestant, is_reference, quality, rank, ranked_on
+from gantlet.studies.undertrained import Undertrained
+
+_SHOWN = 5
+_PAIRS = 6
 
 
-def verdicts(everyone: Sequence[Contestant]) -> list[Verdict]:
-    """Returns what was found, most important first."""
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """Models that compete, with what may be claimed of them.
+
+    Attributes:
+        everyone: All models, references among them.
+        competing: Those that compete and gave numbers.
+        trained: Which trained models differ.
+        recipes: Which recipes differ.
+        gate: Who may be called best.
+    """
+
+    everyone: Sequence[Contestant]
+    competing: Sequence[Contestant]
+    trained: Claims
+    recipes: Claims
+    gate: Gate
+
+    @property
+    def quality(self) -> str:
+        """The score by which models are ranked."""
+        return quality(self.everyone)
+
+
+def judged(everyone: Sequence[Contestant]) -> Judged:
+    """Tests everything that verdicts speak of."""
     competing = [c for c in everyone if not is_reference(c) and c.outcomes]
+    scores = (quality(everyone), names.LIKELIHOOD)
+    return Judged(
+        everyone,
+        competing,
+        trained_claims(competing, scores),
+        recipe_claims(competing, scores),
+        gate(everyone, competing),
+    )
+
+
+def verdicts(found: Judged, under: Sequence[Undertrained] = ()) -> list[Verdict]:
+    """Returns what was found, most important first."""
+    where = _features(ranked_on(found.everyone))
+    samples = _Ranking(
+        found, found.quality, "samples", f"energy distance on {where}", gate=found.gate
+    )
+    density = _Ranking(found, names.LIKELIHOOD, "held-out likelihood", "likelihood")
     return [
-        *_winner(competing, names.QUALITY, "energy distance between samples and held-out data"),
-        *_winner(competing, names.LIKELIHOOD, "held-out likelihood"),
-        *_gan_against_mixture(competing),
-        *_floor(everyone, competing),
-        *_sampling(competing),
-        *_failures(everyone),
+        *_undertrained(under, found),
+        *samples.verdicts(),
+        *density.verdicts(),
+        *_gan_against_mixture(found),
+        *_floor(found),
+        *_sampling(found.competing),
+        *_failures(found.everyone),
     ]
+
+
+def _features(name: str) -> str:
+    return "the raw numbers" if name == "pixels" else f"{name} features"
+
+
+def _undertrained(under: Sequence[Undertrained], found: Judged) -> Iterator[Verdict]:
+    """Says before any ranking which models had not been trained enough."""
+    if not under:
+        return
+    competing = [c for c in found.competing if c.values(names.STEPS)]
+    trained = [c for c in competing if any(c.values(names.STEPS).values())]
+    every = len(under) == len(trained) and len(under) > 1
+    who = "Every trained model" if every else _listed([u.contestant for u in under])
+    be = "is" if every or len(under) == 1 else "are"
+    told = "; ".join(f"{u.contestant.label}: {', '.join(u.signs)}{_far(u, found)}" for u in under)
+    yield Verdict(
+        claim=f"{who} {be} undertrained at this budget: what follows is about the budget, not "
+        "about what these models can reach.",
+        because=f"{told}.",
+    )
+
+
+def _far(u: Undertrained, found: Judged) -> str:
+    grave = [x for x in found.gate.losses.get(u.contestant.model, ()) if x.is_grave]
+    return f", samples far from the data ({grave[0].words})" if grave else ""
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class _Ranking:
+    """Who is best by one score."""
+
+    found: Judged
+    score: str
+    what: str
+    measure: str
+    gate: Gate | None = None
+
+    def verdicts(self) -> Iterator[Verdict]:
+        """Yields what is said of the trained models, and of the recipes."""
+        ranked = rank(self.found.competing, self.score, "lower")
+        if len(ranked) < 2:
+            return
+        fit = [c for c in ranked if self.gate is None or not self.gate.bars(c)]
+        if not fit:
+            yield self._nobody(ranked)
+            return
+        best = fit[0]
+        rest = [c for c in ranked if c is not best]
+        yield self._trained(best, rest, ranked)
+        yield self._recipes(best, rest)
+
+    def _nobody(self, ranked: Sequence[Contestant]) -> Verdict:
+        told = "; ".join(f"{c.label}: {self._bars(c)}" for c in ranked[:_SHOWN])
+        return Verdict(
+            claim=f"No model can be called best: {ranked[0].label} has the lowest {self.measure}, "
+            f"{shown(ranked[0].estimate(self.score))}, but each model has less than half of real "
+            "data's precision or recall, where another has more.",
+            because=f"{told}.",
+        )
+
+    def _bars(self, c: Contestant) -> str:
+        return "; ".join(x.words for x in self.gate.bars(c)) if self.gate else ""
+
+    def _trained(
+        self, best: Contestant, rest: Sequence[Contestant], ranked: Sequence[Contestant]
+    ) -> Verdict:
+        barred = [c for c in rest if self.gate and self.gate.bars(c)]
+        against = [c for c in rest if c not in barred]
+        level = [c for c in against if not self.found.trained.is_sure(best, c, self.score)]
+        claim = self._claim(best, level, [c for c in against if c not in level])
+        ahead = [c for c in ranked[: ranked.index(best)] if c in barred]
+        if ahead:
+            claim += f" {_listed(ahead)} {_be(ahead)} nearer by this distance, but cannot be best."
+        return Verdict(claim=claim, because=self._because(best, rest, barred))
+
+    def _claim(
+        self, best: Contestant, level: Sequence[Contestant], beaten: Sequence[Contestant]
+    ) -> str:
+        value = shown(best.estimate(self.score))
+        if not beaten and level:
+            return (
+                f"Which of these trained models has the best {self.what} cannot be said: "
+                f"{_listed([best, *level])} are not significantly different."
+            )
+        if level:
+            return (
+                f"Not significantly different: {_listed([best, *level])}; {best.label} has the "
+                f"lowest {self.measure}, {value}, significantly lower than {_listed(beaten)}."
+            )
+        return (
+            f"Of these trained models {best.label} has the best {self.what}: {self.measure} "
+            f"{value}, significantly lower than that of every other."
+        )
+
+    def _because(
+        self, best: Contestant, rest: Sequence[Contestant], barred: Sequence[Contestant]
+    ) -> str:
+        gaps = [self.found.trained.of(c, best, self.score) for c in rest[:_SHOWN]]
+        told = "; ".join(f"{g.a.label} {_signed(g.estimate)}" for g in gaps if g is not None)
+        open_ = [
+            g
+            for g in self.found.trained.open_pairs(self.score)
+            if best is not g.a and best is not g.b
+        ]
+        text = f"Behind {best.label}, on the same held-out samples: {told}."
+        if open_:
+            text += f" Not significantly different among the others: {_pairs(open_)}."
+        if barred:
+            text += " Cannot be best: "
+            text += "; ".join(f"{c.label} ({self._bars(c)})" for c in barred) + "."
+        return f"{text} {_method(self.found.trained)}"
+
+    def _recipes(self, best: Contestant, rest: Sequence[Contestant]) -> Verdict:
+        seeds = len(best.values(self.score))
+        if seeds < 2:
+            return Verdict(
+                claim=f"Whether {best.label} would be ahead with another seed is not known: one "
+                "seed says nothing of recipes. Give --seeds 3.",
+                because="Other seeds train other models of the same recipe.",
+            )
+        claims = self.found.recipes
+        known = [g for c in rest if (g := claims.of(c, best, self.score)) is not None]
+        sure = [g.a for g in known if g.is_sure and (g.estimate.value or 0) > 0]
+        level = [g.a for g in known if not g.is_sure]
+        told = "; ".join(f"{g.a.label} {_signed(g.estimate)}" for g in known[:_SHOWN])
+        return Verdict(
+            claim=_recipe_claim(best, sure, level, seeds, self.what),
+            because=f"Behind {best.label}, over seeds: {told}. {_method(claims)}",
+        )
+
+
+def _recipe_claim(
+    best: Contestant,
+    sure: Sequence[Contestant],
+    level: Sequence[Contestant],
+    seeds: int,
+    what: str,
+) -> str:
+    if not sure:
+        return (
+            f"As recipes, over {seeds} seeds, {best.label} is not significantly different from "
+            f"{_listed(level)} in {what}."
+            if level
+            else f"As recipes, over {seeds} seeds, nothing "
+            f"can be compared with {best.label} in {what}."
+        )
+    if level:
+        return (
+            f"As recipes, over {seeds} seeds, {best.label} is not significantly different from "
+            f"{_listed(level)} in {what}, and significantly better than {_listed(sure)}."
+        )
+    return (
+        f"As a recipe too, over {seeds} seeds, {best.label} has significantly better {what} than "
+        f"{_listed(sure)}."
+    )
+
+
+def _method(claims: Claims) -> str:
+    n = len(claims.gaps)
+    scores = len({g.score for g in claims.gaps})
+    over = f"{n} pairs of models and scores" if scores > 1 else f"{n} pairs"
+    return f"Holm's procedure over {over}, {LEVEL:.0%} in all.".replace("%", " %")
+
+
+def _signed(e: Estimate) -> str:
+    text = shown(e)
+    return f"+{text}" if (e.value or 0) > 0 else text
+
+
+def _pairs(gaps: Sequence[Gap]) -> str:
+    told = ", ".join(f"{g.a.label} / {g.b.label}" for g in gaps[:_PAIRS])
+    return told + (f" and {len(gaps) - _PAIRS} more" if len(gaps) > _PAIRS else "")
+
+
+def _gan_against_mixture(found: Judged) -> Iterator[Verdict]:
+    """Says whether a GAN reaches what a Gaussian mixture gets for almost nothing."""
+    mixtures = [c for c in found.competing if _name(c) == "gmm"]
+    for gan in (c for c in found.competing if _name(c) == "gan"):
+        for mixture in mixtures:
+            gap = found.trained.of(gan, mixture, found.quality)
+            if gap is None or gap.estimate.value is None:
+                continue
+            said = "is not significantly different from"
+            if gap.is_sure:
+                said = "beats" if gap.estimate.value < 0 else "does not reach"
+            yield Verdict(
+                claim=f"{gan.label} {said} {mixture.label}, a baseline that costs almost nothing, "
+                "in energy distance.",
+                because=f"Difference {_signed(gap.estimate)}.",
+            )
 
 
 def _name(c: Contestant) -> str:
     return c.model.partition(":")[0]
 
 
-def _winner(
-    competing: Sequence[Contestant], score: str, what: str, better: Better = "lower"
-) -> Iterator[Verdict]:
-    ranked = rank(competing, score, better)
-    if len(ranked) < 2:
+def _floor(found: Judged) -> Iterator[Verdict]:
+    """Says which models differ from held-out real data, by any metric on any features."""
+    real = next((c for c in found.everyone if c.model == REAL), None)
+    if real is None or not found.competing:
         return
-    best, rest = ranked[0], ranked[1:]
-    level = rivals(best, rest, score)
-    claim = f"{best.label} has the best {what}, {shown(best.estimate(score))}"
-    beaten = [c for c in rest if c not in level]
-    if not beaten:
-        claim += ", but is separated from no other contestant."
-    elif level:
-        claim += f"; not separated from {_listed(level)}."
-    else:
-        claim += ", separated from all others."
-    yield Verdict(claim=claim, because=_because(best, rest, score))
+    tested = {c.model: _against(c, real) for c in found.competing}
+    every = [(m, score, gap) for m, of in tested.items() for score, gap in of.items()]
+    sure = holm([p_value(gap) for *_, gap in every], level=LEVEL)
+    apart: dict[str, dict[str, Estimate]] = {c.model: {} for c in found.competing}
+    for (model, score, gap), is_sure in zip(every, sure, strict=True):
+        if is_sure:
+            apart[model][score] = gap
+    measured = [c for c in found.competing if tested[c.model]]
+    same = [c for c in measured if not apart[c.model]]
+    told = [c for c in measured if apart[c.model]]
+    n = len(every)
+    how = f"By Holm's procedure over all {n} comparisons, {LEVEL:.0%} in all".replace("%", " %")
+    because = f"{how}{_sizes(real)}."
+    if told:
+        clear = "; ".join(
+            f"{c.label} by {len(apart[c.model])} of {len(tested[c.model])}, most clearly "
+            f"{_clearest(apart[c.model])}"
+            for c in told[:_SHOWN]
+        )
+        because = f"{clear}. {because}"
+    if same:
+        claim = f"Not distinguishable from held-out real data by any metric: {_listed(same)}"
+        tail = f"; {_listed(told)} {_differ(told)} significantly from it." if told else "."
+        yield Verdict(claim=claim + tail, because=because)
+    elif told:
+        who = "Every model differs" if len(told) > 1 else f"{told[0].label} differs"
+        yield Verdict(claim=f"{who} significantly from held-out real data.", because=because)
 
 
-def _because(best: Contestant, rest: Sequence[Contestant], score: str) -> str:
-    """Says of each other contestant how far behind it is, or how many seeds would tell."""
-    if len(best.values(score)) < 2:
-        return "One seed: nothing can be separated. Give more --seeds."
-    parts = []
-    for other in rest[:5]:
-        gap = difference(other, best, score)
-        text = f"{other.label} {shown(gap)}"
-        if not is_separated(gap):
-            needed = seeds_needed(other, best, score)
-            text += f" (not separated: {_needed(needed)})"
-        parts.append(text)
-    return "Behind it, paired over seeds: " + "; ".join(parts) + "."
+def _against(c: Contestant, real: Contestant) -> dict[str, Estimate]:
+    """Returns the difference from real data by every metric on every measured features."""
+    thin = c.as_control()
+    (of_real,) = real.outcomes.values()
+    scores = [s for s in of_real.scores if thin.values(s) and real.values(s)]
+    gaps = {s: trained_gap(thin, real, s) for s in scores}
+    return {s: g for s, g in gaps.items() if g.half_width is not None}
 
 
-def _needed(seeds: int | None) -> str:
-    if seeds is None:
-        return "no number of seeds can be named"
-    return f"about {seeds} seeds would tell"
+def _sizes(real: Contestant) -> str:
+    sizes = {e.n for o in real.outcomes.values() for e in o.scores.values() if e.n}
+    return f", {max(sizes):,} samples of each against the same held-out ones" if sizes else ""
 
 
-def _gan_against_mixture(competing: Sequence[Contestant]) -> Iterator[Verdict]:
-    """Says whether a GAN reaches what a Gaussian mixture gets for almost nothing."""
-    mixtures = [c for c in competing if _name(c) == "gmm"]
-    for gan in (c for c in competing if _name(c) == "gan"):
-        for mixture in mixtures:
-            gap = difference(gan, mixture, names.QUALITY)
-            if gap.value is None or gap.low is None:
-                continue
-            if not is_separated(gap):
-                said = "is not separated from"
-            else:
-                said = "beats" if gap.value < 0 else "does not reach"
-            yield Verdict(
-                claim=f"{gan.label} {said} {mixture.label} in energy distance.",
-                because=f"Paired difference over seeds {shown(gap)}.",
-            )
-
-
-def _floor(everyone: Sequence[Contestant], competing: Sequence[Contestant]) -> Iterator[Verdict]:
-    real = next((c for c in everyone if c.model == REAL), None)
-    ranked = rank(competing, names.QUALITY, "lower")
-    if real is None or not ranked:
-        return
-    floor = real.estimate(names.QUALITY)
-    if floor.high is None:
-        return
-    reached = [
-        c
-        for c in ranked
-        if (low := c.estimate(names.QUALITY).low) is not None and low <= floor.high
-    ]
-    claim = (
-        f"Not separated from the noise floor, held-out against held-out data ({shown(floor)}): "
-        f"{_listed(reached)}."
-        if reached
-        else f"{competing[0].label if len(competing) == 1 else 'Every contestant'} is worse than "
-        f"the noise floor, held-out against held-out data ({shown(floor)})."
-    )
-    yield Verdict(claim=claim, because="By overlap of intervals: wide ones separate nothing.")
+def _clearest(gaps: dict[str, Estimate]) -> str:
+    return max(gaps, key=lambda s: abs(gaps[s].value or 0) / (gaps[s].half_width or 1e-12))
 
 
 def _sampling(competing: Sequence[Contestant]) -> Iterator[Verdict]:
@@ -135,7 +342,8 @@ def _failures(everyone: Sequence[Contestant]) -> Iterator[Verdict]:
     for c in everyone:
         if c.failures:
             yield Verdict(
-                claim=f"{c.label} failed in {len(c.failures)} of its trials.",
+                claim=f"{c.label} failed in {len(c.failures)} of "
+                f"{len(c.failures) + len(c.outcomes)} trials.",
                 because="; ".join(c.failures),
             )
 
@@ -143,3 +351,11 @@ def _failures(everyone: Sequence[Contestant]) -> Iterator[Verdict]:
 def _listed(group: Sequence[Contestant]) -> str:
     labels = [c.label for c in group]
     return labels[0] if len(labels) == 1 else f"{', '.join(labels[:-1])} and {labels[-1]}"
+
+
+def _be(group: Sequence[Contestant]) -> str:
+    return "is" if len(group) == 1 else "are"
+
+
+def _differ(group: Sequence[Contestant]) -> str:
+    return "differs" if len(group) == 1 else "differ"

@@ -108,6 +108,7 @@ def train(
     keep: Checkpoints | None = None,
     snapshots: Snapshots | None = None,
     watch: Callable[[float], None] = lambda _: None,
+    follow: Callable[[float, Losses], None] = lambda _, __: None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Trained:
     """Plays ``game`` until the budget is spent and leaves the best model in it.
@@ -125,6 +126,7 @@ def train(
             the same result bit by bit.
         snapshots: When to save all players; they change nothing else.
         watch: Told the used fraction of the budget after each step.
+        follow: Told the same, and the losses of the step.
         clock: Returns seconds; injected so that tests need not wait.
 
     Raises:
@@ -154,6 +156,7 @@ def train(
         if snapshots and (number := snapshots.due(before, used)):
             training.snap(snapshots, number)
         watch(used)
+        follow(used, training.last)
         if keep and clock() - saved > plan.checkpoint:
             keep.save_state(training.state())
             saved = clock()
@@ -189,6 +192,7 @@ class _Training:
         self._costs = {"step": 0.0, "validation": 0.0, "seconds": 0.0}
         self._unknown: dict[str, int] = {}
         self._losses: list[Losses] = []
+        self.last: Losses = {}
         self._curve: list[Point] = []
         self._best: dict[str, Tensor] = {}
         self._best_step = 0
@@ -287,6 +291,7 @@ class _Training:
                     f"diverged at step {self.spend.steps}: the loss of {name} is {loss}"
                 )
         self._losses.append(losses)
+        self.last = losses
 
     def _validate(self) -> None:
         start = self._clock()

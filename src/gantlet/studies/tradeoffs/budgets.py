@@ -18,16 +18,19 @@ from gantlet.report.blocks import (
 from gantlet.report.numbers import text as shown
 from gantlet.studies import names
 from gantlet.studies.charts import pareto
-from gantlet.studies.summary import Contestant, rank, rivals
+from gantlet.studies.contest import REAL
+from gantlet.studies.summary import rank
 from gantlet.studies.tradeoffs.part import Part
 from gantlet.studies.tradeoffs.plan import FAMILIES
-from gantlet.studies.tradeoffs.target import Budgets, cost_to_reach, of_family, target
+from gantlet.studies.tradeoffs.target import Budgets, cost_to_reach, distance, of_family, target
+from gantlet.studies.verdicts import judged
 
 
 def quality_against_cost(budgets: Budgets) -> Part:
     """Returns curves of quality and likelihood over budgets, the front, and break-even counts."""
+    score = distance(budgets)
     blocks: list[Block] = [
-        _curves(budgets, names.QUALITY, "Quality against training cost", "energy distance"),
+        _curves(budgets, score, "Quality against training cost", "energy distance"),
         _curves(budgets, names.LIKELIHOOD, "Likelihood against training cost", "bits/dim"),
         _front(budgets),
         *_break_even(budgets),
@@ -72,7 +75,7 @@ def _curves(budgets: Budgets, score: str, title: str, what: str) -> Lines:
         y_label=what,
         series=[s for f in FAMILIES for s in _series(budgets, f, score)],
         log_x=True,
-        log_y=score == names.QUALITY,
+        log_y=score != names.LIKELIHOOD,
         note="Means over seeds; the band is the 95 % interval over seeds and samples.",
     )
 
@@ -97,17 +100,18 @@ def _series(budgets: Budgets, family: str, score: str) -> Iterator[Series]:
 
 def _front(budgets: Budgets) -> Scatter:
     known: list[tuple[str, float, float]] = []
+    score = distance(budgets)
     for budget, group in budgets.items():
         for family in FAMILIES:
             c = of_family(group, family)
-            value = None if c is None else c.estimate(names.QUALITY).value
+            value = None if c is None else c.estimate(score).value
             if value is not None:
                 known.append((family, budget, value))
     front = pareto([(cost, value) for _, cost, value in known])
     return Scatter(
         title="Pareto front of quality and training cost",
         x_label="training FLOPs",
-        y_label="energy distance (pixels)",
+        y_label=score.replace("energy", "energy distance"),
         points=[
             Point(name=name, x=cost, y=value, front=i in front)
             for i, (name, cost, value) in enumerate(known)
@@ -155,19 +159,24 @@ def _row(a: Costs, b: Costs) -> list[Cell]:
 
 
 def _winners(budgets: Budgets) -> Iterator[Verdict]:
-    """Says for each budget who is best, and who is not separated from it."""
+    """Says for each budget which recipes are not significantly different from the best."""
     for budget in sorted(budgets):
         group = [c for f in FAMILIES if (c := of_family(budgets[budget], f)) is not None]
-        ranked: list[Contestant] = rank(group, names.QUALITY, "lower")
+        found = judged([*group, *(c for c in budgets[budget] if c.model == REAL)])
+        ranked = [c for c in rank(group, found.quality, "lower") if not found.gate.bars(c)]
         if len(ranked) < 2:
             continue
-        level = [c.label for c in rivals(ranked[0], ranked[1:], names.QUALITY)]
-        tail = (
-            f", not separated from {', '.join(level)}" if level else ", separated from all others"
+        best, rest = ranked[0], [c for c in group if c is not ranked[0]]
+        level = [c.label for c in rest if not found.recipes.is_sure(best, c, found.quality)]
+        at = f"At {shown(budget, 'FLOP')}"
+        claim = (
+            f"{at} not significantly different as recipes: {', '.join([best.label, *level])}."
+            if level
+            else f"{at} {best.label} has significantly better samples than every other recipe."
         )
+        told = "; ".join(f"{c.label} {shown(c.estimate(found.quality))}" for c in ranked)
         yield Verdict(
-            claim=f"At {shown(budget, 'FLOP')} {ranked[0].label} has the best samples{tail}.",
-            because="Energy distance: "
-            + "; ".join(f"{c.label} {shown(c.estimate(names.QUALITY))}" for c in ranked)
-            + ".",
+            claim=claim,
+            because=f"{found.quality.replace('energy', 'Energy distance')}: {told}. Holm's "
+            f"procedure over {len(found.recipes.gaps)} pairs of recipes and scores, 5 % in all.",
         )

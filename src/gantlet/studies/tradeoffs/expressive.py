@@ -14,7 +14,7 @@ from gantlet.report.numbers import text as shown
 from gantlet.studies import names
 from gantlet.studies.contest import REAL
 from gantlet.studies.sources import load
-from gantlet.studies.summary import Contestant
+from gantlet.studies.summary import Contestant, on_ranking_features
 from gantlet.studies.tradeoffs.part import Part
 from gantlet.studies.tradeoffs.plan import VARIANTS
 
@@ -27,7 +27,7 @@ class Trained(NamedTuple):
     error: float
 
 
-DISTANCE = "sliced-wasserstein (pixels)"
+DISTANCE = "sliced-wasserstein"
 """How far samples are from held-out data; every model has it, GANs too."""
 
 Values = Mapping[int, float]
@@ -70,7 +70,7 @@ def _measures(data: str) -> dict[str, Measure]:
     The excess is the negative log-likelihood of held-out samples less that of the true density on
     the same samples: an estimate of the Kullback-Leibler divergence.
     """
-    found: dict[str, Measure] = {"sliced Wasserstein distance": lambda c: c.values(DISTANCE)}
+    found: dict[str, Measure] = {"sliced Wasserstein distance": _distance}
     truth = datasets.make(data)
     if isinstance(truth, Known):
         _, splits = load(datasets.resolve(data), 0)
@@ -79,6 +79,10 @@ def _measures(data: str) -> dict[str, Measure]:
             seed: nats - entropy for seed, nats in c.values(names.LIKELIHOOD).items()
         }
     return found
+
+
+def _distance(c: Contestant) -> Values:
+    return c.values(on_ranking_features([c], DISTANCE))
 
 
 def slope(points: Sequence[tuple[float, float]]) -> Estimate:

@@ -150,7 +150,7 @@ def _sizes(data: str, budget: Budget, scale: Scale, place: Place) -> Compare:
         budget=budget,
         seeds=scale.expressivity_seeds,
         metrics=("energy", "sliced-wasserstein"),
-        features=("pixels",),
+        features=() if on_images else ("pixels",),
         samples=5000,
         probes=("likelihood:most=5000", "parameters"),
         threads=place.threads,

@@ -72,12 +72,12 @@ class Tradeoffs:
     def conclude(self, outcomes: Sequence[Outcome], run: Run) -> Report:
         """Answers the question, part by part."""
         found = {o.trial.key: o for o in outcomes}
-        budgets = {b: _of(c, found) for b, c in comparisons(self._scale, self._place).items()}
-        sizes = {d: _of(c, found) for d, c in expressivity(self._scale, self._place).items()}
+        budgets = {b: _of(c, found, run) for b, c in comparisons(self._scale, self._place).items()}
+        sizes = {d: _of(c, found, run) for d, c in expressivity(self._scale, self._place).items()}
         parts = (
             article_table(budgets),
             quality_against_cost(budgets),
-            flow_gan_sweep(_of(sweep(self._scale, self._place), found)),
+            flow_gan_sweep(_of(sweep(self._scale, self._place), found, run)),
             expressive(sizes),
         )
         verdicts: list[Verdict] = [v for part in parts for v in part.verdicts]
@@ -137,7 +137,7 @@ _CAVEATS = (
 )
 
 
-def _of(comparison: Compare, found: Mapping[str, Outcome]) -> list[Contestant]:
-    """Returns the contestants of one comparison."""
+def _of(comparison: Compare, found: Mapping[str, Outcome], run: Run) -> list[Contestant]:
+    """Returns the models of one comparison."""
     keys = dict.fromkeys(t.key for t in comparison.trials())
-    return contestants([found[key] for key in keys if key in found])
+    return contestants([found[key] for key in keys if key in found], run)

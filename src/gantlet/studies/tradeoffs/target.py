@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from statistics import median
 
-from gantlet.studies import names
+from gantlet.studies import names, summary
 from gantlet.studies.summary import Contestant
 from gantlet.studies.tradeoffs.plan import FAMILIES
 
@@ -16,10 +16,15 @@ def of_family(group: Sequence[Contestant], family: str) -> Contestant | None:
     return next((c for c in group if c.model.partition(":")[0] == family), None)
 
 
+def distance(budgets: Budgets) -> str:
+    """Returns the score by which samples are judged."""
+    return summary.quality([c for group in budgets.values() for c in group])
+
+
 def quality(group: Sequence[Contestant], family: str) -> float | None:
     """Returns the mean energy distance of a family, or None."""
     contestant = of_family(group, family)
-    return None if contestant is None else contestant.estimate(names.QUALITY).value
+    return None if contestant is None else contestant.estimate(summary.quality(group)).value
 
 
 def target(budgets: Budgets) -> float | None:
@@ -34,7 +39,7 @@ def cost_to_reach(budgets: Budgets, family: str, wanted: float) -> float | None:
         contestant = of_family(budgets[budget], family)
         if contestant is None:
             continue
-        value = contestant.estimate(names.QUALITY).value
+        value = contestant.estimate(summary.quality(budgets[budget])).value
         if value is not None and value <= wanted:
             return contestant.estimate(names.TRAINING).value
     return None

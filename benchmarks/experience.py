@@ -1,0 +1,124 @@
+"""How many steps each family needed on published data, from the committed results.
+
+Run from the repository: python benchmarks/experience.py
+Reads docs/results/tradeoffs-small.json and docs/results/mnist.json, trains nothing, and writes
+src/gantlet/studies/experience.json, which `gantlet compare`, `train` and `cost` ship and quote.
+
+A family with its default settings is past its steep part at the first point from which on at most
+a tenth of all it gained is left to gain: of the logarithm of the distance that ranks, over the
+budgets of the study of trade-offs (means over seeds); and of the validation loss, by its logarithm
+where it is a distance, over the course of a training (eight points or more). Where that is the
+last budget, or lies in the last third of a training, the steep part was not seen to end, and only
+the number of steps is told.
+"""
+
+import json
+from collections import defaultdict
+from math import log
+from pathlib import Path
+from statistics import fmean
+
+from gantlet.core.components import datasets, families
+from gantlet.studies import names
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "docs" / "results"
+OUT = ROOT / "src" / "gantlet" / "studies" / "experience.json"
+LEFT = 0.1
+SHORT = 8
+
+
+def default(model):
+    """Returns the family of a model whose settings are all at their default, or None."""
+    short = families.short(model)
+    return short if ":" not in short else None
+
+
+def place(values):
+    """Returns the first place from which on at most a tenth of the gain is left.
+
+    Distances are taken by their logarithm: from 30 to 3 is not nine tenths of the way to 0.3.
+    """
+    first, best = values[0], min(values)
+    enough = [v <= best + LEFT * (first - best) for v in values]
+    return next(i for i in range(len(values)) if all(enough[i:]) or values[i] == best)
+
+
+def by_budget(report):
+    """Yields for each family: data, steps at which it was past its steep part or None, steps."""
+    table = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+    asked = report["question"]["comparisons"]
+    of_budgets = [
+        c for c in asked if c["data"] == asked[0]["data"] and "diffusion" in str(c["models"])
+    ]
+    score = names.quality(of_budgets[0]["features"])
+    trials = defaultdict(dict)
+    for row in report["rows"]:
+        if row["data"] == asked[0]["data"] and row["name"] in (score, names.STEPS):
+            key = (row["model"], row["seed"])
+            trials[key].setdefault(row["name"], []).append(row["value"])
+    for (model, _), found in trials.items():
+        steps, distance = found.get(names.STEPS), found.get(score)
+        if steps and distance and len(steps) == len(distance) and default(model):
+            for s, d in zip(steps, distance, strict=True):
+                table[default(model)][s]["distance"].append(d)
+    for family, budgets in table.items():
+        steps = sorted(budgets)
+        if len(steps) < 2:
+            continue
+        at = place([log(fmean(budgets[s]["distance"])) for s in steps])
+        yield family, asked[0]["data"], (None if at == len(steps) - 1 else steps[at]), steps[-1]
+
+
+def lines(blocks):
+    """Yields all charts of lines, also those inside sections."""
+    for block in blocks:
+        if block["kind"] == "lines":
+            yield block
+        yield from lines(block.get("blocks", ()))
+
+
+def by_curve(report):
+    """Yields the same from the validation curves of a comparison."""
+    data = report["question"]["data"]
+    known = defaultdict(dict)
+    for row in report["rows"]:
+        if row["name"] in (names.STEPS, "FLOPs per training step") and default(row["model"]):
+            known[default(row["model"])].setdefault(row["name"], row["value"])
+    curves = {}
+    for chart in lines(report["blocks"]):
+        scale = log if "distance" in chart["y_label"] else float
+        curves |= {s["name"]: (s["x"], [scale(y) for y in s["y"]]) for s in chart["series"]}
+    for family, found in known.items():
+        steps = found.get(names.STEPS)
+        if not steps or "FLOPs per training step" not in found:
+            continue
+        curve = curves.get(family)
+        past = None
+        if curve is not None and len(curve[1]) >= SHORT:
+            at = place(curve[1])
+            if at < len(curve[1]) * 2 // 3:
+                past = min(round(curve[0][at] / found["FLOPs per training step"]), steps)
+        yield family, data, past, steps
+
+
+def main():
+    rows = []
+    for file, read in (("tradeoffs-small", by_budget), ("mnist", by_curve)):
+        report = json.loads((RESULTS / f"{file}.json").read_text())
+        for family, data, past, steps in read(report):
+            space = datasets.make(data).space
+            rows.append(
+                {
+                    "family": family, "data": data.partition(":")[0], "kind": space.kind,
+                    "size": space.size, "steps": None if past is None else int(past),
+                    "most": int(steps),
+                }
+            )  # fmt: skip
+    told = {"made by": "python benchmarks/experience.py", "rows": rows}
+    OUT.write_text(json.dumps(told, indent=1) + "\n")
+    return told
+
+
+if __name__ == "__main__":
+    main()
