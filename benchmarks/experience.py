@@ -102,7 +102,8 @@ def by_curve(report):
         yield family, data, past, steps
 
 
-def main():
+def made():
+    """Returns the table."""
     rows = []
     for file, read in (("tradeoffs-small", by_budget), ("mnist", by_curve)):
         report = json.loads((RESULTS / f"{file}.json").read_text())
@@ -115,10 +116,8 @@ def main():
                     "most": int(steps),
                 }
             )  # fmt: skip
-    told = {"made by": "python benchmarks/experience.py", "rows": rows}
-    OUT.write_text(json.dumps(told, indent=1) + "\n")
-    return told
+    return {"made by": "python benchmarks/experience.py", "rows": rows}
 
 
 if __name__ == "__main__":
-    main()
+    OUT.write_text(json.dumps(made(), indent=1) + "\n")

@@ -135,5 +135,30 @@ def test_a_dry_run_does_nothing(capsys, tmp_path):
     assert "gan:" in capsys.readouterr().out
     assert run([*arguments, "--json"]) == 0
     plan = json.loads(capsys.readouterr().out)
-    assert plan["trials"] == plan["to do"] == 5
+    assert plan["trials"] == plan["to do"] == 7
     assert not folder.exists()
+
+
+def test_a_dry_run_says_what_the_budget_pays_for(capsys, tmp_path):
+    arguments = ["compare", "gan", "gmm", "ar", "--data", "digits", "--dry-run"]
+    assert run([*arguments, "--out", str(tmp_path / "run"), "--flops", "1e10"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert "Samples found: 1,257 to train on, 180 to validate, 360 to judge by." in told
+    (gan,) = (line for line in told if line.startswith("gan: "))
+    # 1e10 operations at 1.19e8 a step, of which validation takes up to a twentieth.
+    assert gan.startswith("gan: 79 to 84 steps in "), gan
+    assert "on digits gan was still in its steep part after 1,677 steps, more than these." in gan
+    (gmm,) = (line for line in told if line.startswith("gmm: "))
+    assert "steps" not in gmm
+
+
+def test_cost_of_a_budget_says_how_many_steps_it_pays_for(capsys):
+    assert run(["cost", "gan", "--data", "digits", "--flops", "1e10", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    (steps,) = (r for r in told["rows"] if r["name"] == "training steps")
+    (flops,) = (r for r in told["rows"] if r["name"] == "FLOPs per training step")
+    assert steps["high"] == 1e10 // flops["value"]
+    assert steps["low"] == 0.95 * 1e10 // flops["value"]
+    assert any("Samples found: 1,257 to train on" in c for c in told["caveats"])
+    assert run(["cost", "gan", "--flops", "1e10", "--examples", "5"]) == 2
+    assert "not both" in capsys.readouterr().err

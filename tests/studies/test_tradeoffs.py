@@ -18,6 +18,8 @@ from gantlet.studies.tradeoffs.sweep import flow_gan_sweep
 from gantlet.studies.tradeoffs.table import article_table
 from gantlet.studies.tradeoffs.target import cost_to_reach, target
 
+QUALITY = "energy (pixels)"
+
 # Quality at three budgets, dependent evaluations of a sample, error of the round trip.
 MADE_UP = {
     "gan": ((0.9, 0.2, 0.1), 1, None),
@@ -39,7 +41,7 @@ def budgets(made_up=None):
         outcomes = []
         for family, (quality, depth, error) in (made_up or MADE_UP).items():
             scores = {
-                names.QUALITY: exact(quality[i]),
+                QUALITY: exact(quality[i]),
                 names.TRAINING: exact(budget),
                 names.SAMPLING: exact(float(depth)),
                 names.DEPTH: exact(float(depth)),
@@ -108,7 +110,7 @@ def test_the_sweep_compares_both_ways_to_train_the_same_flow():
     def outcome(weight, seed, quality):
         scores = {
             names.LIKELIHOOD: exact(30.0 if weight == 0 else 2.0),
-            names.QUALITY: exact(quality + 0.01 * seed),
+            QUALITY: exact(quality + 0.01 * seed),
             "recall (pixels)": exact(0.1),
         }
         model = f"flow-gan:weight={weight}"
@@ -117,7 +119,7 @@ def test_the_sweep_compares_both_ways_to_train_the_same_flow():
     found = [outcome(w, s, q) for w, q in ((0.0, 0.5), (math.inf, 0.1)) for s in range(2)]
     part = flow_gan_sweep(contestants(found))
     assert [row[0] for row in part.blocks[0].rows] == ["0", "inf"]
-    assert any("Maximum likelihood gives the better samples" in v.claim for v in part.verdicts)
+    assert any("maximum likelihood gives the better samples" in v.claim for v in part.verdicts)
     assert any("30" in v.claim and "it is 2" in v.claim for v in part.verdicts)
 
 

@@ -24,6 +24,7 @@ from gantlet.report.blocks import (
 from gantlet.store.run import Run
 from gantlet.studies import names
 from gantlet.studies.charts import charts
+from gantlet.studies.claims import estimated
 from gantlet.studies.contest import CONTROL, REAL
 from gantlet.studies.gallery import galleries
 from gantlet.studies.pairs import behind_the_best
@@ -53,7 +54,7 @@ def answer(
         spend=sum((o.spend for o in outcomes), Spend()),
         facts=facts_of(_setting(question), outcomes, run),
         verdicts=verdicts(found, under),
-        caveats=list(_caveats(question, everyone, under)),
+        caveats=list(_caveats(question, everyone)),
         rows=list(rows_of(outcomes)),
         blocks=[
             _main_table(everyone, under),
@@ -111,7 +112,7 @@ _FEW = 5
 # A column: score, title, direction, unit, what it means.
 _Wanted = tuple[str, str, Better | None, str, str]
 
-_STEPS: _Wanted = (names.STEPS, "steps", None, "steps", "Training steps that the budget paid for.")
+_STEPS: _Wanted = (names.STEPS, "steps", None, "1", "Training steps that the budget paid for.")
 _DISTANCES: tuple[_Wanted, ...] = (
     ("energy", "energy distance", "lower", "1", "Samples against held-out data; ranks."),
     ("frechet", "Frechet distance", "lower", "1", "Samples against held-out data."),
@@ -130,11 +131,12 @@ _OTHERS: tuple[_Wanted, ...] = (
 def _main_table(everyone: Sequence[Contestant], under: Sequence[Undertrained]) -> Table:
     wanted = [_STEPS, *_distances(everyone), *_OTHERS]
     where = ranked_on(everyone)
+    kind = "" if where == "pixels" else " features"
     note = (
-        f"Distances, precision and recall on {where}. Mean over seeds ± half the 95 % interval, "
-        "over seeds and samples; which differences are significant, the answers above and the gap "
-        "to the best model say. Set apart: real data (the noise floor) and copies of the training "
-        "data."
+        f"Distances, precision and recall on {where}{kind}. Mean over seeds ± half the 95 % "
+        "interval, over seeds and samples; which differences are significant, the answers above "
+        "and the gap to the best model say. Set apart: real data (the noise floor) and copies of "
+        "the training data."
     )
     marked = {u.contestant.model for u in under}
     return _table(
@@ -171,17 +173,25 @@ def _table(
     shown = [c for c in wanted if any(who.values(c[0]) for who in everyone)]
     columns = [Column(name="model")]
     columns += [
-        Column(name=n, better=b, unit=_unit(everyone, s) or u, help=h) for s, n, b, u, h in shown
+        Column(name=n, better=b, unit=_unit_of(everyone, s, n) or u, help=h)
+        for s, n, b, u, h in shown
     ]
+    found = {score: estimated(everyone, score) for score, *_ in shown}
     rows: list[list[Cell]] = [
         [
             f"{who.label} {MARK}" if who.model in marked else who.label,
-            *(who.estimate(score) for score, *_ in shown),
+            *(found[score][who.model] for score, *_ in shown),
         ]
         for who in everyone
     ]
     references = [who.label for who in everyone if is_reference(who)]
     return Table(title=title, columns=columns, rows=rows, references=references, note=note)
+
+
+def _unit_of(everyone: Sequence[Contestant], score: str, title: str) -> str:
+    """Returns the unit of a column, where its title does not say it."""
+    unit = _unit(everyone, score)
+    return "1" if unit == title else unit
 
 
 def _unit(everyone: Sequence[Contestant], score: str) -> str:
@@ -208,7 +218,6 @@ def _details(everyone: Sequence[Contestant], run: Run) -> Iterator[Block]:
 def _caveats(
     question: Mapping[str, Any],
     everyone: Sequence[Contestant],
-    under: Sequence[Undertrained] = (),
 ) -> Iterator[Caveat]:
     seeds = len(question["seeds"])
     if question["command"] == "train":
@@ -221,8 +230,6 @@ def _caveats(
             text=f"{seeds} seed{'s' if seeds > 1 else ''} only: what is said of these trained "
             "models need not hold of their recipes. Give --seeds 3 or more."
         )
-    if under:
-        yield Caveat(text=RULE)
     yield Caveat(
         text=f"All numbers are for one split of the data (data seed {question['data_seed']}) and "
         f"{question['samples']} held-out samples."
@@ -244,7 +251,7 @@ def _floor_size(everyone: Sequence[Contestant]) -> Iterator[Caveat]:
     real = [e for c in everyone if c.model == REAL for o in c.outcomes.values() for e in _n(o)]
     if thinned and real:
         yield Caveat(
-            text=f"The row of real data rests on {max(real):,} validation samples, which stand in "
+            text=f"The row of real data rests on {min(real):,} validation samples, which stand in "
             "for a model's. Models are compared with it by as many of their own, since precision, "
             "recall, density and coverage depend on that number. Validation samples only selected "
             "which weights are judged; no model learned from them."

@@ -1,8 +1,7 @@
 """Trains or fits the model of a trial."""
 
 import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
@@ -10,7 +9,6 @@ from gantlet.compute.clock import Stopwatch, Usage
 from gantlet.core.budget import Spend
 from gantlet.core.components import families, solvers
 from gantlet.core.dataset import everything
-from gantlet.core.errors import UserError
 from gantlet.core.estimate import Estimate
 from gantlet.core.family import Family, Fitted
 from gantlet.core.model import Model
@@ -22,10 +20,6 @@ from gantlet.studies.base import Watch
 from gantlet.studies.sources import source_of
 from gantlet.train.loop import Plan, Trained, train
 from gantlet.train.snapshots import Snapshots
-
-
-class UnsuitedError(UserError):
-    """A family cannot model the data of a trial: that trial fails, others need not."""
 
 
 @final
@@ -77,7 +71,7 @@ def build(trial: Trial, folder: TrialFolder, watch: Watch, *, rng: Rng) -> Built
     """Trains the model of ``trial``, or fits it where it is a baseline.
 
     Raises:
-        UnsuitedError: If the family cannot model such samples.
+        UserError: If the family cannot model such samples.
     """
     family = families.make(trial.parts["model"])
     if isinstance(family, Fitted):
@@ -94,7 +88,7 @@ def _timed(value: float, unit: str) -> Estimate:
 def _fit(family: Fitted, trial: Trial, rng: Rng) -> Built:
     space, splits = source_of(trial)
     x = everything(splits.train).to(rng.device)
-    with Stopwatch() as watch, _unsuited():
+    with Stopwatch() as watch:
         fit = family.fit(space, x, rng=rng)
     return Built(
         model=fit.model,
@@ -109,8 +103,7 @@ def _fit(family: Fitted, trial: Trial, rng: Rng) -> Built:
 
 def _train(family: Family, trial: Trial, folder: TrialFolder, watch: Watch, rng: Rng) -> Built:
     space, splits = source_of(trial)
-    with _unsuited():
-        game = family.build(space, rng=rng)
+    game = family.build(space, rng=rng)
     patience = trial.parts["patience"]
     plan = Plan(
         budget=trial.budget,
@@ -140,14 +133,6 @@ def _train(family: Family, trial: Trial, folder: TrialFolder, watch: Watch, rng:
         notes=_notes(trained),
         trained=trained,
     )
-
-
-@contextmanager
-def _unsuited() -> Generator[None]:
-    try:
-        yield
-    except UserError as error:
-        raise UnsuitedError(str(error)) from error
 
 
 def _snapshots(trial: Trial, folder: TrialFolder) -> Snapshots | None:

@@ -6,6 +6,7 @@ from gantlet.core.trial import Outcome
 from gantlet.report.blocks import Block, Dot, Forest, Group, Lines, Point, Scatter, Section, Series
 from gantlet.store.run import Run
 from gantlet.studies import names
+from gantlet.studies.claims import estimated
 from gantlet.studies.contest import REAL
 from gantlet.studies.summary import Contestant, is_reference, quality, ranked_on
 
@@ -24,7 +25,8 @@ def charts(everyone: Sequence[Contestant], run: Run) -> Iterator[Block]:
 
 
 def _forest(everyone: Sequence[Contestant], score: str, title: str) -> Iterator[Block]:
-    dots = [Dot(name=c.label, estimate=c.estimate(score)) for c in everyone if c.values(score)]
+    found = estimated(everyone, score)
+    dots = [Dot(name=c.label, estimate=found[c.model]) for c in everyone if c.values(score)]
     if len(dots) > 1:
         first = dots[0].estimate
         yield Forest(

@@ -36,7 +36,8 @@ from gantlet.core.estimate import Estimate
 from gantlet.core.intervals import holm, p_value, t_quantile
 from gantlet.metrics.intervals import Variance, around, total
 from gantlet.metrics.paired import Detailed, difference, unpaired
-from gantlet.studies.summary import Contestant
+from gantlet.studies import names
+from gantlet.studies.summary import Contestant, is_reference
 
 LEVEL = 0.05
 _MOST_BORROWED = 4.0
@@ -178,6 +179,41 @@ def seed_variances(group: Sequence[Contestant], score: str) -> dict[str, Spread]
         d = freedom[m]
         found[m] = Spread(max(s, (d * s + c * pool) / (d + c), floors[m]), d + c)
     return found
+
+
+def estimated(everyone: Sequence[Contestant], score: str) -> dict[str, Estimate]:
+    """Returns a score of each model over its seeds, by written form.
+
+    The interval adds, in quadrature, that of the mean over seeds, with the variance of a seed
+    partly shared as in the claims, and that which one trial gives for its finite samples. What is
+    counted, and what references repeat, keeps its own variance.
+    """
+    is_measured = score.endswith(")") or score == names.LIKELIHOOD
+    shares = [c for c in everyone if not is_reference(c)] if is_measured else []
+    spread = seed_variances(shares, score)
+    return {
+        c.model: _over_seeds(c, score, spread[c.model])
+        if c.model in spread and len(set(c.values(score).values())) > 1
+        else c.estimate(score)
+        for c in everyone
+    }
+
+
+def _over_seeds(c: Contestant, score: str, spread: Spread) -> Estimate:
+    values = list(c.values(score).values())
+    one = c.sampled(score)
+    k, value = len(values), fmean(values)
+    seeds = t_quantile(0.975, spread.df) * math.sqrt(spread.value / k)
+    half = math.hypot(seeds, one.half_width or 0.0)
+    return replace(
+        one,
+        value=value,
+        low=value - half,
+        high=value + half,
+        n=k,
+        method=f"mean of {k} seeds, Student's t with a variance of a seed that models share in "
+        f"part, in quadrature with: {c.estimates(score)[0].method}",
+    )
 
 
 def _drawing(c: Contestant, score: str) -> float:

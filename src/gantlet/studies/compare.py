@@ -137,14 +137,17 @@ class Compare:
             if (reason := self._cannot(model)) is not None:
                 found.append(f"{families.short(model)} cannot be trained: {reason}")
                 continue
-            solver = self._solver_of(model)
+            if (solver := self._solver_of(model)) == "none":
+                # To know the cost of a fit is to make it, which may take minutes.
+                found.append(f"{families.short(model)}: fitted directly, whatever the budget.")
+                continue
             cost = cost_of(
                 model,
                 space,
                 splits.train,
                 budget=self.budget,
                 batch=self.batch,
-                solver=None if solver == "none" else solver,
+                solver=solver,
             )
             found.append(expected(cost))
         return found

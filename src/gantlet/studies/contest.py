@@ -24,7 +24,7 @@ from gantlet.metrics.together import detail_all
 from gantlet.metrics.two_sample import two_sample
 from gantlet.store.run import TrialFolder
 from gantlet.studies.base import Watch
-from gantlet.studies.build import UnsuitedError, build
+from gantlet.studies.build import build
 from gantlet.studies.influences import estimates, influences
 from gantlet.studies.sources import features_of, source_of
 from gantlet.train.loop import DivergedError
@@ -69,17 +69,18 @@ class Measured:
 
 
 def run_contestant(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
-    """Trains or fits the model of ``trial``, samples it, measures it and saves both."""
+    """Trains or fits the model of ``trial``, samples it, measures it and saves both.
+
+    Raises:
+        UserError: If the family cannot model such samples, or the budget pays for no step.
+    """
     watch = _naming(trial.parts["model"].partition(":")[0], watch)
     with threads(int(trial.parts["threads"])), exactly():
         if trial.parts["model"] == REAL:
             measured = _measure_real(trial, watch)
             folder.save(INFLUENCE, measured.influences())
             return Outcome(trial=trial, scores=estimates(measured.found), notes=measured.notes)
-        try:
-            return _run(trial, folder, watch)
-        except UnsuitedError as error:
-            return Outcome(trial=trial, error=str(error))
+        return _run(trial, folder, watch)
 
 
 def _run(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:

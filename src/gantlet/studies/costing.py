@@ -119,14 +119,15 @@ def cost_of(
         batch=batch,
         estimates=estimates,
         notes=notes,
-        known="" if plays is None else _known(family, space),
+        known="" if plays is None else _known(family, space, estimates["training steps"]),
     )
 
 
-def _known(family: str, space: Space) -> str:
+def _known(family: str, space: Space, steps: Estimate) -> str:
     found = nearest(families.resolve(family), space)
     if found is not None:
-        return found.text()
+        is_few = (steps.high or 0.0) < (found.steps or found.most)
+        return f"{found.text()}{', more than these' if is_few else ''}"
     name = family.partition(":")[0]
     return f"no published training of {name} is on data like these, so no number of steps is known"
 
@@ -174,11 +175,26 @@ def _all_notes(costs: Sequence[Cost]) -> Iterator[str]:
 def expected(cost: Cost) -> str:
     """Returns what a training will be, in one sentence: steps, time, what others needed."""
     found = cost.estimates
-    told = f"{text(found['training wall time'])} and {text(found['training FLOPs'])}"
+    told = f"{_range(found['training wall time'])} on this machine"
+    told += f", {text(found['training FLOPs'].value, 'FLOP')}"
     if (steps := found.get("training steps")) is not None:
-        told = f"{text(steps)}, {told}"
+        told = f"{_range(steps)} in {told}"
     known = f"; {cost.known}" if cost.known else ""
-    return f"{cost.label}: {told} to train, on this machine{known}."
+    return f"{cost.label}: {told}{known}."
+
+
+def _range(e: Estimate) -> str:
+    """Returns what a number is between, in words; rounded as a forecast is."""
+
+    def whole(value: float | None) -> str:
+        if e.unit != "steps":
+            return text(float(f"{value or 0.0:.2g}"), e.unit)
+        return f"{value or 0.0:,.0f}"
+
+    unit = f" {e.unit}" if e.unit == "steps" else ""
+    if e.low is None or e.low == e.high:
+        return f"{whole(e.value)}{unit}"
+    return f"{whole(e.low)} to {whole(e.high)}{unit}"
 
 
 def samples_found(splits: Splits) -> str:

@@ -9,7 +9,15 @@ from gantlet.core.intervals import holm, p_value
 from gantlet.report.blocks import Verdict
 from gantlet.report.numbers import text as shown
 from gantlet.studies import names
-from gantlet.studies.claims import LEVEL, Claims, Gap, recipe_claims, trained_claims, trained_gap
+from gantlet.studies.claims import (
+    LEVEL,
+    Claims,
+    Gap,
+    estimated,
+    recipe_claims,
+    trained_claims,
+    trained_gap,
+)
 from gantlet.studies.contest import REAL
 from gantlet.studies.gate import Gate, gate
 from gantlet.studies.summary import Contestant, is_reference, quality, rank, ranked_on
@@ -63,7 +71,7 @@ def verdicts(found: Judged, under: Sequence[Undertrained] = ()) -> list[Verdict]
     samples = _Ranking(
         found, found.quality, "samples", f"energy distance on {where}", gate=found.gate
     )
-    density = _Ranking(found, names.LIKELIHOOD, "held-out likelihood", "likelihood")
+    density = _Ranking(found, names.LIKELIHOOD, "held-out likelihood", "negative log-likelihood")
     return [
         *_undertrained(under, found),
         *samples.verdicts(),
@@ -130,7 +138,7 @@ class _Ranking:
         told = "; ".join(f"{c.label}: {self._bars(c)}" for c in ranked[:_SHOWN])
         return Verdict(
             claim=f"No model can be called best: {ranked[0].label} has the lowest {self.measure}, "
-            f"{shown(ranked[0].estimate(self.score))}, but each model has less than half of real "
+            f"{self._value(ranked[0])}, but each model has less than half of real "
             "data's precision or recall, where another has more.",
             because=f"{told}.",
         )
@@ -145,15 +153,15 @@ class _Ranking:
         against = [c for c in rest if c not in barred]
         level = [c for c in against if not self.found.trained.is_sure(best, c, self.score)]
         claim = self._claim(best, level, [c for c in against if c not in level])
-        ahead = [c for c in ranked[: ranked.index(best)] if c in barred]
+        ahead = ranked[: ranked.index(best)]
         if ahead:
-            claim += f" {_listed(ahead)} {_be(ahead)} nearer by this distance, but cannot be best."
+            claim = f"{self._ahead(ahead)} {self._of_the_others(best, level, against)}"
         return Verdict(claim=claim, because=self._because(best, rest, barred))
 
     def _claim(
         self, best: Contestant, level: Sequence[Contestant], beaten: Sequence[Contestant]
     ) -> str:
-        value = shown(best.estimate(self.score))
+        value = self._value(best)
         if not beaten and level:
             return (
                 f"Which of these trained models has the best {self.what} cannot be said: "
@@ -168,6 +176,26 @@ class _Ranking:
             f"Of these trained models {best.label} has the best {self.what}: {self.measure} "
             f"{value}, significantly lower than that of every other."
         )
+
+    def _ahead(self, ahead: Sequence[Contestant]) -> str:
+        first, *rest = ahead
+        also = f" {_listed(rest)}, too." if rest else ""
+        return (
+            f"{first.label} has the lowest {self.measure}, {self._value(first)}, but cannot be "
+            f"called best: {self._bars(first)}.{also}"
+        )
+
+    def _of_the_others(
+        self, best: Contestant, level: Sequence[Contestant], against: Sequence[Contestant]
+    ) -> str:
+        if not against:
+            return f"{best.label} is the only one that can."
+        if not level:
+            return f"Of those that can, {best.label} is significantly better than every other."
+        return f"Of those that can, {_listed([best, *level])} are not significantly different."
+
+    def _value(self, c: Contestant) -> str:
+        return shown(estimated(self.found.everyone, self.score)[c.model])
 
     def _because(
         self, best: Contestant, rest: Sequence[Contestant], barred: Sequence[Contestant]
@@ -201,7 +229,7 @@ class _Ranking:
         level = [g.a for g in known if not g.is_sure]
         told = "; ".join(f"{g.a.label} {_signed(g.estimate)}" for g in known[:_SHOWN])
         return Verdict(
-            claim=_recipe_claim(best, sure, level, seeds, self.what),
+            claim=_recipe_claim(best, sure, level, seeds, self.measure),
             because=f"Behind {best.label}, over seeds: {told}. {_method(claims)}",
         )
 
@@ -211,25 +239,19 @@ def _recipe_claim(
     sure: Sequence[Contestant],
     level: Sequence[Contestant],
     seeds: int,
-    what: str,
+    measure: str,
 ) -> str:
-    if not sure:
-        return (
-            f"As recipes, over {seeds} seeds, {best.label} is not significantly different from "
-            f"{_listed(level)} in {what}."
-            if level
-            else f"As recipes, over {seeds} seeds, nothing "
-            f"can be compared with {best.label} in {what}."
-        )
+    start = f"As recipes, over {seeds} seeds, the {measure} of {best.label}"
+    if level and not sure:
+        return f"{start} is not significantly different from that of {_listed(level)}."
     if level:
         return (
-            f"As recipes, over {seeds} seeds, {best.label} is not significantly different from "
-            f"{_listed(level)} in {what}, and significantly better than {_listed(sure)}."
+            f"{start} is not significantly different from that of {_listed(level)}, and "
+            f"significantly lower than that of {_listed(sure)}."
         )
-    return (
-        f"As a recipe too, over {seeds} seeds, {best.label} has significantly better {what} than "
-        f"{_listed(sure)}."
-    )
+    if sure:
+        return f"{start} is significantly lower than that of {_listed(sure)}."
+    return f"{start} can be compared with no other: they have fewer than two seeds."
 
 
 def _method(claims: Claims) -> str:
@@ -291,8 +313,8 @@ def _floor(found: Judged) -> Iterator[Verdict]:
     because = f"{how}{_sizes(real)}."
     if told:
         clear = "; ".join(
-            f"{c.label} by {len(apart[c.model])} of {len(tested[c.model])}, most clearly "
-            f"{_clearest(apart[c.model])}"
+            f"{c.label} by {len(apart[c.model])} of {len(tested[c.model])} metrics, most clearly "
+            f"{_clearest(apart[c.model], c, real)}"
             for c in told[:_SHOWN]
         )
         because = f"{clear}. {because}"
@@ -316,11 +338,13 @@ def _against(c: Contestant, real: Contestant) -> dict[str, Estimate]:
 
 def _sizes(real: Contestant) -> str:
     sizes = {e.n for o in real.outcomes.values() for e in o.scores.values() if e.n}
-    return f", {max(sizes):,} samples of each against the same held-out ones" if sizes else ""
+    return f", {min(sizes):,} samples of each against the same held-out ones" if sizes else ""
 
 
-def _clearest(gaps: dict[str, Estimate]) -> str:
-    return max(gaps, key=lambda s: abs(gaps[s].value or 0) / (gaps[s].half_width or 1e-12))
+def _clearest(gaps: dict[str, Estimate], c: Contestant, real: Contestant) -> str:
+    score = max(gaps, key=lambda s: abs(gaps[s].value or 0) / (gaps[s].half_width or 1e-12))
+    ours, theirs = shown(c.as_control().sampled(score)), shown(real.sampled(score))
+    return f"{score} {ours} against {theirs}"
 
 
 def _sampling(competing: Sequence[Contestant]) -> Iterator[Verdict]:
@@ -351,10 +375,6 @@ def _failures(everyone: Sequence[Contestant]) -> Iterator[Verdict]:
 def _listed(group: Sequence[Contestant]) -> str:
     labels = [c.label for c in group]
     return labels[0] if len(labels) == 1 else f"{', '.join(labels[:-1])} and {labels[-1]}"
-
-
-def _be(group: Sequence[Contestant]) -> str:
-    return "is" if len(group) == 1 else "are"
 
 
 def _differ(group: Sequence[Contestant]) -> str:

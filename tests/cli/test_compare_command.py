@@ -1,0 +1,134 @@
+"""gantlet compare as people meet it: sizes, failures that stay alone, folders, progress."""
+
+import json
+from dataclasses import fields
+
+import numpy as np
+import pytest
+
+import gantlet
+from gantlet.cli.main import run
+from gantlet.core.budget import Budget
+from gantlet.core.trial import Outcome
+from gantlet.families.flow import Flow
+from gantlet.studies.compare import Compare
+
+QUICK = ["--steps", "12", "--seeds", "1", "--workers", "1"]
+
+
+def outcomes(folder):
+    found = [json.loads(f.read_text()) for f in folder.glob("trials/*/outcome.json")]
+    return {o["trial"]["parts"]["model"].partition(":")[0]: o for o in found}
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    """A comparison on digits at a tiny budget: its folder."""
+    folder = tmp_path_factory.mktemp("compare") / "run"
+    asked = ["compare", "gan:width=16", "histogram", "--data", "digits:limit=600", *QUICK]
+    metrics = ["--metric", "precision", "--metric", "recall", "--features", "random-conv"]
+    assert run([*asked, *metrics, "--out", str(folder)]) == 0
+    return folder
+
+
+def test_models_and_real_data_meet_the_reference_in_equal_numbers(digits):
+    found = outcomes(digits)
+    score = "precision (random-conv)"
+    floor = found["real"]["scores"][score]["n"]
+    assert found["gan"]["details"]["control"][score]["n"] == floor
+    assert found["gan"]["scores"][score]["n"] > floor
+    assert "control" not in found["real"]["details"]
+
+
+def test_the_report_ranks_on_features_and_shows_steps(digits):
+    report = gantlet.load_report(digits)
+    table = next(b for b in report.blocks if b.title == "Who is good at what")
+    assert [c.name for c in table.columns][:3] == ["model", "steps", "energy distance"]
+    assert "on random-conv features" in table.note
+    assert [row[0] for row in table.rows][1:] == ["gan:width=16 †", "histogram"]
+    claims = [v.claim for v in report.verdicts]
+    assert claims[0].startswith("gan:width=16 is undertrained at this budget")
+    assert (
+        "only 12 steps" in report.verdicts[0].because or "12 steps" in report.verdicts[0].because
+    )
+    assert "one seed says nothing of recipes" in claims[2]
+
+
+def test_running_again_says_the_same(digits):
+    before = (digits / "report.json").read_bytes()
+    asked = ["compare", "gan:width=16", "histogram", "--data", "digits:limit=600", *QUICK]
+    metrics = ["--metric", "precision", "--metric", "recall", "--features", "random-conv"]
+    assert run([*asked, *metrics, "--out", str(digits)]) == 0
+    assert (digits / "report.json").read_bytes() == before
+
+
+@pytest.mark.skipif(
+    "failure" not in {f.name for f in fields(Outcome)}, reason="needs kinds of failures"
+)
+def test_a_family_that_cannot_model_the_data_fails_alone(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    np.save("a.npy", np.random.default_rng(0).normal(size=(200, 2)).astype(np.float32))
+    asked = ["compare", "ar:net=transformer", "histogram", "gmm:components=2"]
+    assert run([*asked, "--data", "npy:path=a.npy", *QUICK, "--out", "run"]) == 1
+    told = capsys.readouterr()
+    reason = "needs discrete samples"
+    assert reason in told.out
+    assert reason in told.err
+    found = outcomes(tmp_path / "run")
+    assert reason in found["ar"]["error"]
+    assert found["gmm"]["error"] is None
+    assert found["histogram"]["scores"]
+
+
+def test_a_mistake_in_one_model_is_told_before_anything_is_written(tmp_path, capsys):
+    for model, message in (("gna", "Did you mean 'gan'?"), ("gan:width=1", "width")):
+        asked = ["compare", "histogram", model, "--data", "ring:n=300", *QUICK]
+        assert run([*asked, "--out", str(tmp_path / "run")]) == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_every_model_is_built_once_to_be_checked(monkeypatch):
+    built = []
+    build = Flow.build
+
+    def noted(self, space, *, rng):
+        built.append(self.layers)
+        return build(self, space, rng=rng)
+
+    monkeypatch.setattr(Flow, "build", noted)
+    study = Compare(models=("flow:layers=3",), data="ring:n=310", budget=Budget(steps=1))
+    for _ in range(3):
+        study.trials()
+    assert built == [3]
+
+
+def test_two_questions_without_a_folder_do_not_collide(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    asked = {"budget": Budget(steps=1), "seeds": 1, "metrics": ("energy",)}
+    first = gantlet.compare(["histogram"], data="ring:n=300", **asked)
+    second = gantlet.compare(["histogram"], data="ring:n=400", **asked)
+    assert first.question["data"] != second.question["data"]
+    assert len(list((tmp_path / "runs").glob("compare-*"))) == 2
+    again = gantlet.compare(["histogram"], data="ring:n=300", **asked)
+    assert again.question == first.question
+    assert len(list((tmp_path / "runs").glob("compare-*"))) == 2
+
+
+def test_progress_tells_the_loss_and_the_share_of_the_budget(tmp_path):
+    from gantlet.store.run import Run
+    from gantlet.studies.build import _progress
+
+    study = Compare(
+        models=("gan:width=8",), data="ring:n=300", budget=Budget(steps=5), seeds=1,
+        metrics=("energy",), probes=(),
+    )  # fmt: skip
+    told = []
+    trial = study.trials()[1]
+    study.run(trial, Run(tmp_path).folder(trial), lambda share, what: told.append((share, what)))
+    training = [what for _, what in told if "training" in what]
+    assert training[0].startswith("gan, training, 40 % of its budget, loss of critic ")
+    assert ", of generator " in training[0]
+    last = _progress(lambda share, what: told.append((share, what)))
+    last(2.0, {})
+    assert told[-1] == (0.9, "training, 100 % of its budget")

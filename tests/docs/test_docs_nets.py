@@ -1,0 +1,36 @@
+"""From which size of images on ``net=auto`` takes convolutions: the documentation and the code."""
+
+from pathlib import Path
+
+import pytest
+
+from gantlet.core.components import families
+from gantlet.core.rng import Rng
+from gantlet.core.space import Space
+from gantlet.nets.residual import Residual
+
+DOCS = Path(__file__).parents[2] / "docs" / "families"
+
+COLOUR = "images larger than 32x32 in colour"
+GREY = "an MLP for vectors and images up to 28x28 grey"
+
+
+def convolves(family, shape):
+    game = families.make(family).build(Space("image", shape, levels=256), rng=Rng(0))
+    return any(isinstance(m, Residual) for p in game.players.values() for m in p.modules())
+
+
+@pytest.mark.parametrize(
+    ("family", "page", "sentence", "whole", "larger"),
+    [
+        ("gan:width=8", "gan", COLOUR, (3, 32, 32), (3, 33, 32)),
+        ("mix-gan:width=8", "mix-gan", COLOUR, (3, 32, 32), (3, 33, 32)),
+        ("flow-gan:critic_width=8,width=4,layers=1", "flow-gan", COLOUR, (3, 32, 32), (3, 40, 32)),
+        ("vae:width=8", "vae", GREY, (1, 28, 28), (1, 29, 28)),
+    ],
+)
+def test_the_size_that_the_page_names_is_that_of_the_code(family, page, sentence, whole, larger):
+    assert sentence in (DOCS / f"{page}.md").read_text()
+    assert not convolves(family, whole)
+    assert convolves(family, larger)
+    assert "up to 8x8. For larger" not in (DOCS / f"{page}.md").read_text()
