@@ -22,7 +22,6 @@ report = gantlet.compare(
     ["flow:layers=4,width=64", "gmm", "histogram"],
     data=f"npy:path={folder / 'spiral.npy'}",
     budget=gantlet.Budget(flops=2e9),
-    seeds=2,
     samples=300,
     out=folder / "run",
 )

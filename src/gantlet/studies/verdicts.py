@@ -19,7 +19,7 @@ from gantlet.studies.claims import (
     trained_gap,
 )
 from gantlet.studies.contest import REAL
-from gantlet.studies.gate import Gate, gate
+from gantlet.studies.gate import AXES, Gate, gate
 from gantlet.studies.summary import Contestant, is_reference, quality, rank, ranked_on
 from gantlet.studies.undertrained import Undertrained
 
@@ -210,9 +210,8 @@ class _Ranking:
         text = f"Behind {best.label}, on the same held-out samples: {told}."
         if open_:
             text += f" Not significantly different among the others: {_pairs(open_)}."
-        if barred:
-            text += " Cannot be best: "
-            text += "; ".join(f"{c.label} ({self._bars(c)})" for c in barred) + "."
+        if barred and self.gate:
+            text += f" Significantly below real data, so not best: {_axes(self.gate, barred)}."
         return f"{text} {_method(self.found.trained)}"
 
     def _recipes(self, best: Contestant, rest: Sequence[Contestant]) -> Verdict:
@@ -232,6 +231,12 @@ class _Ranking:
             claim=_recipe_claim(best, sure, level, seeds, self.measure),
             because=f"Behind {best.label}, over seeds: {told}. {_method(claims)}",
         )
+
+
+def _axes(found: Gate, barred: Sequence[Contestant]) -> str:
+    """Returns which models lose on what: "precision of gan and vae; recall of histogram"."""
+    by_axis = {a: [c for c in barred if a in {x.axis for x in found.bars(c)}] for a in AXES}
+    return "; ".join(f"{axis} of {_listed(group)}" for axis, group in by_axis.items() if group)
 
 
 def _recipe_claim(
@@ -257,7 +262,7 @@ def _recipe_claim(
 def _method(claims: Claims) -> str:
     n = len(claims.gaps)
     scores = len({g.score for g in claims.gaps})
-    over = f"{n} pairs of models and scores" if scores > 1 else f"{n} pairs"
+    over = f"{n} pairs of models and scores" if scores > 1 else f"{n} pair{'s' if n > 1 else ''}"
     return f"Holm's procedure over {over}, {LEVEL:.0%} in all.".replace("%", " %")
 
 
