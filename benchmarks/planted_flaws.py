@@ -190,7 +190,7 @@ def critic_list(real: Seen, fake: Seen, rng: Rng) -> list[Flaw]:
         Pair(real=torch.cat([a.real, b.real], 1), fake=torch.cat([a.fake, b.fake], 1))
         for a, b in ((halves.seek, halves.seek_features), (halves.judge, halves.judge_features))
     )
-    namer, found = Namer(halves, 199, rng), list[Flaw]()
+    namer, found = Namer(halves), list[Flaw]()
     for k in range(STEPS):
         told = ridge_accuracy(seek.both(), judge.both())
         if told.low is None or told.low <= 0.5:

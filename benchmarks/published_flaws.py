@@ -27,10 +27,10 @@ def flaws_of(key: str, real: str) -> dict[str, object]:
     except gantlet.UserError as error:
         return {"refused": str(error)}
     numbers = {row.name: row.estimate for row in report.rows}
-    # The first row of the table is what is told before any flaw is taken away.
-    listed = [(str(row[0]), str(row[1])) for row in report.blocks[0].rows[1:]]
+    (flaws,) = report.extra["lists"].values()
+    listed = [(rank, flaw["title"]) for rank, flaw in enumerate(flaws, 1)]
     return {
-        "told by a linear critic": rounded(numbers["told by a linear critic"]),
+        "told by a linear critic": rounded(numbers["accuracy of a linear critic"]),
         "flaws": [
             {
                 "flaw": flaw,

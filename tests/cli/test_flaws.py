@@ -45,7 +45,7 @@ def test_flaws_are_listed_the_largest_first(files, capsys):
     assert titles[:2] == ["column 2 too high", "column 4 too low"]
     assert "the largest flaw is: column 2 too high" in found["verdicts"][0]["claim"]
     names = {r["name"] for r in found["rows"]}
-    assert {"1: column 2 too high: size", "told by a linear critic"} <= names
+    assert {"1: column 2 too high: size", "accuracy of a linear critic"} <= names
     assert "Flaws of both.npy" in (files / "o/report.html").read_text()
     assert asked(*command, capsys=capsys)["rows"] == found["rows"]
 
@@ -102,7 +102,7 @@ def test_critics_list_what_no_direction_shows(tmp_path, monkeypatch, capsys):
         more = ["--mode", "neural", "--blind", blind, "--json", "--out", blind]
         found = asked(*command, *more, capsys=capsys)
         rows = {r["name"]: r["value"] for r in found["rows"]}
-        assert rows["1: unnamed direction 1: told by it alone"] > 0.7
+        assert rows["1: unnamed direction 1: accuracy, this flaw only"] > 0.7
         assert f"neural, blinded by {blind}" in str(found["facts"])
 
 

@@ -67,7 +67,7 @@ DAMAGED = [
     (with_a_phrase_twice, "repeated phrases"),
     (lambda line, draw: " ".join(line.split()[:6]), "too short"),
     (lambda line, draw: re.sub(r"\bsees\b", "likes", line), "word 'sees' too rare"),
-    (lambda line, draw: re.sub("ship", "shup", line), "words unknown to the real text"),
+    (lambda line, draw: re.sub("ship", "shup", line), "too many rare or unknown words"),
     (lambda line, draw: line.lower(), "capitals missing"),
     (lambda line, draw: line.replace(",", ""), "word ',' too rare"),
 ]
@@ -173,7 +173,7 @@ WRONG = [
     (without_lima, "city=Lima missing or too rare"),
     (
         changed("city", lambda v, draw: np.where(draw.random(len(v)) < 0.08, "Cairo", v)),
-        "city with values that no real row has",
+        "city with rare or unknown values",
     ),
     (
         changed("income", lambda v, draw: np.where(draw.random(len(v)) < 0.1, "", v)),

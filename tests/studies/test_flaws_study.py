@@ -1,5 +1,7 @@
 """The study behind gantlet flaws: what is shown of a flaw, and whose it is."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,14 +10,21 @@ import gantlet
 from gantlet.core.estimate import Estimate
 from gantlet.core.rng import Rng
 from gantlet.core.space import Space
-from gantlet.critics.halves import Seen
+from gantlet.critics.flaw import Ending, Stop
+from gantlet.critics.halves import Halves, Seen
+from gantlet.critics.line import gap
 from gantlet.critics.listing import Search, list_flaws
+from gantlet.critics.naming import Namer
 from gantlet.critics.vocabulary import probes_of
 from gantlet.studies.evaluation.sets import Asked
 from gantlet.studies.flaws import FindFlaws
+from gantlet.studies.flaws.seen import learned_from
 from gantlet.studies.flaws.shown import ranking, spectrum
-from gantlet.studies.flaws.tables import Listed, shared_table, sharers
+from gantlet.studies.flaws.tables import Listed, list_table, shared_table, sharers
 from gantlet.studies.flaws.verdicts import verdicts
+
+ENDING = Ending(Stop.NOT_SIGNIFICANT, 1)
+SEARCH = {"smallest": 0.2, "mode": "guided"}
 
 
 def size(value, half=0.1):
@@ -25,13 +34,13 @@ def size(value, half=0.1):
 def listed(name, **others):
     scores = {"1: size": size(1.0), **{f"1: size in {k}": v for k, v in others.items()}}
     flaw = {"title": "too bright", "kind": "location", "shift": 1.0}
-    return Listed(name=name, flaws=[flaw], stopped="", scores=scores, note="")
+    return Listed(name=name, flaws=[flaw], ending=ENDING, scores=scores, note="")
 
 
 def test_a_flaw_is_shared_where_it_is_surely_above_half_its_size():
     found = listed("a", b=size(0.8), c=size(0.55), d=size(-0.9), e=Estimate.missing("none"))
     assert sharers(found, 1, ["b", "c", "d", "e", "f"]) == ["b"]
-    (table,) = shared_table([found, Listed(name="b", flaws=[], stopped="", scores={}, note="")])
+    (table,) = shared_table([found, Listed(name="b", flaws=[], ending=ENDING, scores={}, note="")])
     assert table.rows[0][-1] == "shared with b"
 
 
@@ -84,10 +93,155 @@ def test_an_empty_list_warns_where_a_critic_tells_the_sets_apart(low, warns):
     found = Listed(
         name="A",
         flaws=[],
-        stopped="the next direction is not significant",
-        scores={"told by a linear critic": told},
+        ending=ENDING,
+        scores={"accuracy of a linear critic": told},
         note="",
     )
-    (only,) = verdicts(found, {"smallest": 0.2})
+    (only,) = verdicts(found, SEARCH)
     assert "nothing significant of at least 0.2" in only.claim
     assert ("something differs" in only.because) == warns
+
+
+def of_many(*names, stop=Stop.NOT_SIGNIFICANT, examined=4):
+    scores = {"accuracy of a linear critic": size(0.9)}
+    flaws = []
+    for k, name in enumerate(names, 1):
+        flaw = {"title": name or f"unnamed direction {k}", "kind": "shape", "shift": 1.0}
+        flaws.append(flaw | ({"probe": name, "agreement": 1.0} if name else {}))
+        scores |= {f"{k}: size": size(2.0 / k), f"{k}: p": Estimate(value=0.001 * k, method="m")}
+        scores |= {f"{k}: accuracy, this flaw only": size(0.6)}
+        scores |= {f"{k}: residual accuracy": size(0.9 - 0.05 * k)}
+    ending = Ending(stop, examined)
+    return Listed(name="A", flaws=flaws, ending=ending, scores=scores, note="")
+
+
+def claims(found):
+    return [v.claim for v in verdicts(found, SEARCH)]
+
+
+def test_flaws_without_a_name_are_listed_together():
+    found = of_many("too bright", "", "too dark", "", "")
+    rows = list_table(found).rows
+    assert [row[:2] for row in rows] == [
+        ["–", "no flaw removed"],
+        ["1", "too bright"],
+        ["3", "too dark"],
+        ["2, 4, 5", "3 further directions without a name"],
+    ]
+    assert rows[-1][-1] == found.scores["5: residual accuracy"]
+    assert claims(found)[1] == (
+        "A: further flaws, the largest first: too dark; 3 further directions without a name, "
+        "residual accuracy 0.65 ± 0.10."
+    )
+    alone = of_many("", "")
+    assert claims(alone)[0] == "A: the largest flaw is: a direction without a name, shown below."
+    assert "1 further direction without a name, residual" in claims(alone)[1]
+    assert list_table(alone).rows[-1][:2] == ["1, 2", "2 directions without a name"]
+
+
+@pytest.mark.parametrize(
+    ("stop", "examined", "said"),
+    [
+        (Stop.EXHAUSTED, 2, "all 2 directions were examined: beyond these, no direction is left"),
+        (Stop.EXHAUSTED, 1, "the only direction was examined: beyond these, no direction is left"),
+        (Stop.LIMIT, 12, "the search ended early: 12 directions were examined, the limit set by"),
+        (Stop.NOT_SIGNIFICANT, 3, "beyond these, nothing significant of at least 0.2 standard"),
+        (Stop.TOO_SMALL, 3, "beyond these, nothing significant of at least 0.2 standard"),
+    ],
+)
+def test_how_a_search_ended_is_said(stop, examined, said):
+    assert said in claims(of_many("a", "b", stop=stop, examined=examined))[-1]
+
+
+def vectors(name, *more):
+    x = torch.randn(600, 2, generator=Rng(0).stream(name))
+    for column, change in more:
+        x[:, column] = change(x[:, column])
+    return x
+
+
+@pytest.mark.parametrize("mode", ["linear", "guided", "transport"])
+def test_a_flaw_of_the_spread_alone_has_a_name_and_two_directions_are_all(mode, tmp_path):
+    fake = vectors("fake", (0, lambda v: v + 2), (1, lambda v: 3 * v))
+    search = Search(mode=mode, permutations=199)
+    report = gantlet.flaws({"A": fake}, vectors("real"), search=search, out=tmp_path / "o")
+    titles = [f["title"] for f in report.extra["lists"]["A"]]
+    assert titles == ["column 0 too high", "column 1: spread too large"]
+    last = report.verdicts[-1].claim
+    assert "early" not in last
+    if mode == "linear":
+        assert "all 2 directions were examined" in last
+
+
+def test_a_spread_that_is_too_small_and_a_lost_correlation_have_names(tmp_path):
+    search = Search(mode="linear", permutations=199)
+    small = vectors("fake", (1, lambda v: v / 3))
+    report = gantlet.flaws({"A": small}, vectors("real"), search=search, out=tmp_path / "a")
+    assert [f["title"] for f in report.extra["lists"]["A"]] == ["column 1: spread too small"]
+    real = vectors("real")
+    real[:, 1] = 0.9 * real[:, 0] + 0.19**0.5 * real[:, 1]
+    report = gantlet.flaws({"A": vectors("fake")}, real, search=search, out=tmp_path / "b")
+    titles = [f["title"] for f in report.extra["lists"]["A"]]
+    assert titles[0] == "correlation of column 0 and column 1 lost"
+
+
+def test_names_hold_their_level_where_nothing_differs():
+    """A direction of equal sets may take no name: its measurement differs nowhere."""
+    named = 0
+    for seed in range(60):
+        a, b = torch.randn(2, 200, 6, generator=Rng(seed).stream("x"), dtype=torch.float64)
+        sets = [Seen(probes=probes_of(Space("vector", (6,)), z), features=z) for z in (a, b)]
+        halves = Halves.of(*sets, rng=Rng(seed))
+        seek, judge = halves.seek_features.column(0), halves.judge_features.column(0)
+        apart = gap(judge.real, judge.fake, rng=Rng(seed).stream("gap"))
+        flaw = Namer(halves).flaw(seek, judge, apart, 0.001, number=1)
+        named += flaw.naming is not None
+    # Of 60 with chance 0.05 at most; more than 8 come once in a thousand times.
+    assert named <= 8
+
+
+def test_an_empty_list_shows_samples_of_both_sets(tmp_path):
+    search = Search(permutations=199)
+    gantlet.flaws({"A": vectors("fake")}, vectors("real"), search=search, out=tmp_path / "o")
+    page = (tmp_path / "o" / "report.html").read_text()
+    assert "A beside real samples" in page
+    assert page.count("<img") == 2
+    wide = [torch.randn(300, 5, generator=Rng(k).stream("x")) for k in (0, 1)]
+    gantlet.flaws({"A": wide[0]}, wide[1], search=search, out=tmp_path / "p")
+    page = (tmp_path / "p" / "report.html").read_text()
+    first = ", ".join(f"{v:.3g}" for v in wide[0][0].tolist())
+    assert "A beside real samples" in page
+    assert page.count("“") >= 12, first
+
+
+def test_directions_without_a_name_are_shown_first_at_both_ends(tmp_path):
+    turn, _ = torch.linalg.qr(torch.randn(80, 80, generator=Rng(4).stream("turn")))
+    real, fake = (torch.randn(600, 80, generator=Rng(k).stream("x")) for k in (2, 3))
+    fake[:, 3] += 2.0
+    search = Search(permutations=199)
+    report = gantlet.flaws({"A": fake @ turn}, real @ turn, search=search, out=tmp_path / "o")
+    assert "A: the largest flaw is: a direction without a name" in report.verdicts[0].claim
+    page = (tmp_path / "o" / "report.html").read_text()
+    assert "without a name, what they look like" in page
+    assert "A: low end" in page
+    assert "real samples: high end" in page
+
+
+def test_what_is_learned_comes_from_samples_beside_the_judged_ones(tmp_path):
+    x = np.random.default_rng(0).normal(size=(100, 3)).astype(np.float32)
+    for name in ("real", "fake", "train"):
+        np.save(tmp_path / f"{name}.npy", x if name != "train" else x + 1)
+    real, fake, train = (str(tmp_path / f"{n}.npy") for n in ("real", "fake", "train"))
+
+    def of(real, train):
+        return learned_from(Asked(fakes=(fake,), real=real, train=train))
+
+    assert of(real, None) == f"50 samples of {real}, the discovery half"
+    assert of(real, real) == of(real, None)
+    assert of(real, str(tmp_path / "fake.npy")) == of(real, None), "the same samples"
+    assert of(real, train) == f"80 samples of {train}"
+    digits = Asked(fakes=("digits@validation",), real="digits", train=None)
+    assert learned_from(digits) == "the training split of digits"
+    for own in ("digits@train", "digits@all"):
+        assert "the discovery half" in learned_from(replace(digits, real=own))
+        assert "the discovery half" in learned_from(replace(digits, real=own, train="digits"))

@@ -9,6 +9,7 @@ import torch
 
 from gantlet.core.rng import Rng
 from gantlet.core.space import Space
+from gantlet.critics.line import p_values
 from gantlet.critics.vocabulary import probes_of
 from gantlet.critics.word import haze
 from gantlet.data.cells import Cells
@@ -126,12 +127,30 @@ def test_a_correlation_does_not_depend_on_how_columns_are_spread():
     def fit(a, b):
         return float(measured(code, torch.from_numpy(code.write(cells(x=a, y=b))))[name].mean())
 
-    # Minus a squared normal number of deviation 1, cut at 9.
-    assert fit(x, y) == pytest.approx(-1, abs=0.1)
+    # The correlation less that of the real table, over 1 less its square.
+    assert fit(x, y) == pytest.approx(0, abs=0.02)
     assert fit(np.exp(x), 100 + y**3) == pytest.approx(fit(x, y), abs=1e-3)
-    # Independent: the difference has variance 2 in place of 0.6.
-    assert fit(x, draw.permutation(y)) < -2.2
-    assert fit(x, x) > -0.05
+    assert fit(x, draw.permutation(y)) == pytest.approx(-0.7 / 0.51, abs=0.1)
+    assert fit(x, x) == pytest.approx(0.3 / 0.51, abs=0.05)
+
+
+def test_p_values_of_a_strong_correlation_are_even_though_ranks_are_of_each_set():
+    draw, found = np.random.default_rng(0), []
+    labels = torch.Generator().manual_seed(0)
+    for _ in range(200):
+        tables = []
+        for _ in range(2):
+            x = draw.normal(size=150)
+            tables.append(cells(x=x, y=0.96 * x + (1 - 0.96**2) ** 0.5 * draw.normal(size=150)))
+        code = TableCode.of(tables[0], (0, 1))
+        fits = [
+            measured(code, torch.from_numpy(code.write(t)))["correlation of x and y"][75:, None]
+            for t in tables
+        ]
+        found.append(float(p_values(*fits, permutations=99, rng=labels)))
+    # Of 200 with chance 0.1 each: more than 33 come once in a thousand times. With the squared
+    # difference of the ranks alone it is 0.18.
+    assert sum(p <= 0.1 for p in found) <= 33
 
 
 # Sounds

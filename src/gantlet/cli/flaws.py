@@ -24,13 +24,13 @@ def flaws(
     Args:
         fakes: Sets of samples to judge.
         sets: Against what they are judged.
-        features: In what directions are looked for. Default: what suits the data.
-        mode: How flaws are looked for: named measurements first, directions alone, or critics.
-        blind: How the small critics of the mode neural are made blind to each other.
-        smallest: The smallest flaw worth telling, in standard deviations of the real samples.
-        level: How likely a list on flawless samples may hold anything.
-        most: How many directions are looked at.
-        permutations: How often labels are dealt out for each p-value.
+        features: Feature extractor. Default: what suits the data.
+        mode: How flaws are searched: named measurements first, directions alone, or critics.
+        blind: How the small critics of the mode neural are kept from finding a flaw again.
+        smallest: Minimum effect size, in standard deviations of the real samples.
+        level: Significance level of the whole list (family-wise error rate).
+        most: Maximum number of directions examined.
+        permutations: Number of label permutations for each p-value.
         running: How and where to run.
     """
     from gantlet.critics.listing import Search

@@ -8,7 +8,7 @@ from torch.nn.functional import softplus
 from torch.optim import Adam
 
 from gantlet.core.rng import Rng
-from gantlet.critics.flaw import Flaw
+from gantlet.critics.flaw import Ending, Flaw, Stop
 from gantlet.critics.halves import Halves, Pair
 from gantlet.critics.line import gap, p_value
 from gantlet.critics.named import holm
@@ -21,8 +21,8 @@ _WIDTH, _STEPS, _BATCH, _LR, _DECAY = 64, 600, 128, 2e-3, 1e-2
 
 def by_activations(
     halves: Halves, *, level: float, smallest: float, most: int, permutations: int, rng: Rng
-) -> tuple[list[Flaw], str]:
-    """Returns the principal components of a critic's activations, and why the list ends.
+) -> tuple[list[Flaw], Ending]:
+    """Returns the principal components of a critic's activations, and how the search ended.
 
     A network with one hidden layer learns to tell the first half apart; the components of its
     hidden activations, largest variance first, are judged on the second half. Throwing out the
@@ -48,13 +48,14 @@ def by_activations(
     ]
     labels = rng.stream("p")
     p = holm([p_value(z.real, z.fake, permutations=permutations, rng=labels) for _, z in parts])
-    namer = Namer(halves, permutations, rng)
+    namer = Namer(halves)
     found: list[Flaw] = []
     for k, (first, second) in enumerate(parts):
         apart = gap(second.real, second.fake, rng=rng.stream(f"gap/{k}"))
         if p[k] <= level and (apart.size.value or 0.0) >= smallest:
             found.append(namer.flaw(first, second, apart, p[k], number=len(found) + 1))
-    return found, f"the first {len(parts)} components were looked at"
+    stop = Stop.LIMIT if len(parts) < len(vectors) else Stop.EXHAUSTED
+    return found, Ending(stop, len(parts))
 
 
 def _critic(z: Pair, rng: Rng) -> nn.Sequential:

@@ -29,6 +29,7 @@ class Cause:
         against: Of causes that share one of these only one is taken at a time.
         apply: Damages samples, at a strength in (0, 1]; None where a class is weighed.
         one: The class, or None.
+        is_more: Whether the class has more weight than among real samples, not less.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Cause:
     against: frozenset[str]
     apply: Callable[[Tensor, float], Tensor] | None = None
     one: int | None = None
+    is_more: bool = False
 
 
 @final
@@ -110,24 +112,29 @@ class Causes:
 
     def _weights(self, strengths: Strengths, seen: Seen | None = None) -> Tensor:
         probes = (seen or self.before).probes
-        names = [word.name for word in probes.words]
+        labels = [word.label for word in probes.words]
         weights = torch.ones_like(probes.values[:, 0])
         for name, strength in strengths.items():
-            one = self.known[name].one
-            if one is not None:
-                p = probes.values[:, names.index(f"share of class {one}")]
-                weights = weights * (1 + (_MORE if name.startswith("more") else -1) * strength * p)
+            cause = self.known[name]
+            if cause.one is not None:
+                p = probes.values[:, labels.index(cause.one)]
+                weights = weights * (1 + (_MORE if cause.is_more else -1) * strength * p)
         return weights.clamp_min(1e-6)
 
 
 def _classes(seen: Seen) -> list[Cause]:
     found: list[Cause] = []
-    shares = [w for w in seen.probes.words if w.name.startswith("share of class ")]
+    shares = [w for w in seen.probes.words if w.label is not None]
     for word in shares:
-        one = int(word.name.rpartition(" ")[2])
         topic = frozenset({word.topic})
         found += [
-            Cause(name=f"{side} of {word.topic}", about=topic, against=topic, one=one)
-            for side in ("less", "more")
+            Cause(
+                name=f"{side} of {word.topic}",
+                about=topic,
+                against=topic,
+                one=word.label,
+                is_more=is_more,
+            )
+            for side, is_more in (("less", False), ("more", True))
         ]
     return found

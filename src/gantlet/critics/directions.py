@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gantlet.core.rng import Rng
-from gantlet.critics.flaw import Flaw
+from gantlet.critics.flaw import Ending, Flaw, Stop
 from gantlet.critics.halves import Halves, Pair
 from gantlet.critics.line import gap, p_value
 from gantlet.critics.named import blind, slopes
@@ -34,8 +34,8 @@ def by_directions(
     rng: Rng,
     remade: Sequence[Tensor] = (),
     told: Tensor | None = None,
-) -> tuple[list[Flaw], str]:
-    """Returns directions of features along which samples differ, and why the search ended.
+) -> tuple[list[Flaw], Ending]:
+    """Returns directions of features along which samples differ, and how the search ended.
 
     Of unit directions, each orthogonal to those before, the one with the largest ``W_2`` on the
     first half; on the second it is judged. The search ends at the first that is not significant,
@@ -64,9 +64,10 @@ def by_directions(
         told: Which measurements may give a name; None for all.
     """
     seek, judge = _blind_to(halves, named, remade)
-    namer = Namer(halves, permutations, rng, told)
+    namer = Namer(halves, told)
     found: list[Flaw] = []
-    for k in range(min(most, seek.real.shape[1])):
+    there = seek.real.shape[1]
+    for k in range(min(most, there)):
         u, _ = max_sliced_direction(
             seek.real,
             seek.fake,
@@ -83,19 +84,19 @@ def by_directions(
             for z in both
         )
         if p > level:
-            return found, "the next direction is not significant"
+            return found, Ending(Stop.NOT_SIGNIFICANT, k + 1)
         apart = gap(second.real, second.fake, rng=rng.stream(f"gap/{k}"))
         if (apart.size.value or 0.0) < smallest:
-            return found, f"the next direction is smaller than {smallest:g} standard deviations"
+            return found, Ending(Stop.TOO_SMALL, k + 1)
         plain = gap(as_is.real, as_is.fake, rng=rng.stream(f"gap/{k}"))
         if (plain.size.value or 0.0) >= smallest:
             flaw = namer.flaw(first, second, apart, p, number=len(found) + 1)
             if flaw.naming is None or flaw.naming.topic not in _topics([*named, *found]):
-                here, there = (along(z, u) for z in (halves.seek_features, halves.judge_features))
-                flaw = replace(flaw, seek=here, judge=there) if remade else flaw
+                halved = (along(z, u) for z in (halves.seek_features, halves.judge_features))
+                flaw = replace(flaw, seek=next(halved), judge=next(halved)) if remade else flaw
                 found.append(replace(flaw, direction=u))
         seek, judge = _carried(seek, judge, u) if carry else (_off(seek, u), _off(judge, u))
-    return found, f"{most} directions were looked at; --most looks at more"
+    return found, Ending(Stop.LIMIT if most < there else Stop.EXHAUSTED, min(most, there))
 
 
 def along(z: Pair, u: Tensor) -> Pair:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Literal, final
 
 from torch import Tensor
@@ -18,6 +19,30 @@ critics, each blind to those before; the principal components of a small critic'
 Blind = Literal["residual", "project"]
 """How a small critic is made blind: it is trained on what is left unexplained, or the directions
 of features that moved those before it are taken away."""
+
+
+class Stop(StrEnum):
+    """Why a search ended."""
+
+    NOT_SIGNIFICANT = "not significant"
+    TOO_SMALL = "too small"
+    EXHAUSTED = "exhausted"
+    LIMIT = "limit"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a search ended.
+
+    Attributes:
+        stop: At what: the next candidate is not significant or too small, none is left, or the
+            limit is reached.
+        examined: How many directions, critics or components were examined.
+    """
+
+    stop: Stop
+    examined: int
 
 
 @final
@@ -80,7 +105,7 @@ class Flaws:
         flaws: The flaws.
         total: How often a linear critic tells a sample, before it is blind to anything.
         left: The same once it is blind to the first flaw, the first two, and so on.
-        stopped: Why the list ends, in words.
+        ending: How the search ended.
         places: Where in the sets the held-out samples are.
         detectable: The smallest difference of the means of a named measurement, in deviations,
             that would have been found nine times in ten; None where names are not looked at.
@@ -89,6 +114,6 @@ class Flaws:
     flaws: Sequence[Flaw]
     total: Estimate
     left: Sequence[Estimate]
-    stopped: str
+    ending: Ending
     places: Pair
     detectable: float | None = None

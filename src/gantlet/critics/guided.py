@@ -11,7 +11,7 @@ from gantlet.core.rng import Rng
 from gantlet.critics.causes import Causes, Strengths
 from gantlet.critics.directions import by_directions
 from gantlet.critics.explained import Explanation, explain
-from gantlet.critics.flaw import Flaw
+from gantlet.critics.flaw import Ending, Flaw
 from gantlet.critics.halves import FEWEST, Halves, Pair, Seen, fairly, nearness
 from gantlet.critics.named import agreed, by_probes, flaw_of, told
 from gantlet.critics.repeats import distinct, repeats_p
@@ -51,8 +51,8 @@ class Given:
         return self.causes.remade(places, self.real.at(places), strengths).features
 
 
-def by_guide(given: Given, search: Search, *, rng: Rng) -> tuple[list[Flaw], str, int]:
-    """Returns named flaws, repeats, and directions without a name; also why the search ended.
+def by_guide(given: Given, search: Search, *, rng: Rng) -> tuple[list[Flaw], Ending, int]:
+    """Returns named flaws, repeats, and directions without a name; also how the search ended.
 
     And how many held-out samples of each set it rests on. Copies among the fakes count once for
     all but repeats. Directions are sought against real samples to which all damages are done that
@@ -74,7 +74,7 @@ def by_guide(given: Given, search: Search, *, rng: Rng) -> tuple[list[Flaw], str
         rng=rng,
     )
     remade = [given.remade(p.real, known.strengths) for p in (use.seek_places, use.places)]
-    further, stopped = by_directions(
+    further, ending = by_directions(
         use,
         named,
         carry=False,
@@ -88,7 +88,7 @@ def by_guide(given: Given, search: Search, *, rng: Rng) -> tuple[list[Flaw], str
     )
     found = [_anchored(f, use, given) for f in (*named, *further)]
     again = _repeats(given, known.strengths, search, rng)
-    return [*found, *again], stopped, len(use.judge.real)
+    return [*found, *again], ending, len(use.judge.real)
 
 
 def _explained(halves: Halves, causes: Causes | None, smallest: float) -> Explanation:

@@ -1,7 +1,7 @@
 """Real and fake samples in two halves: one to look for flaws, one to judge what was found."""
 
 from dataclasses import dataclass
-from typing import Self, final
+from typing import Literal, Self, final
 
 import torch
 from torch import Tensor
@@ -105,21 +105,15 @@ class Halves:
         Raises:
             UserError: If there are too few samples.
         """
-        if min(len(real), len(fake)) < FEWEST:
-            raise UserError(
-                f"A list of flaws needs at least {FEWEST} samples of each set. Got {len(real)} "
-                f"real and {len(fake)} fake ones."
-            )
+        check_number(len(real), len(fake))
         h = min(len(real), len(fake)) // 2
-        orders = [
-            torch.randperm(len(s), generator=rng.stream(f"halves/{name}"), device=rng.device).cpu()
-            for name, s in (("real", real), ("fake", fake))
-        ]
-        firsts = [s.at(order[:h]) for s, order in zip((real, fake), orders, strict=True)]
-        seconds = [s.at(o[h : 2 * h]) for s, o in zip((real, fake), orders, strict=True)]
+        found = parted(len(real), "real", rng=rng), parted(len(fake), "fake", rng=rng)
+        places = [[half[:h] for half in halves] for halves in found]
+        firsts = [s.at(own[0]) for s, own in zip((real, fake), places, strict=True)]
+        seconds = [s.at(own[1]) for s, own in zip((real, fake), places, strict=True)]
         frame = _Frame.of(firsts[0].features, rng=rng)
         whitened = [[frame(s.features) for s in half] for half in (firsts, seconds)]
-        used = [s.features[order[: 2 * h]] for s, order in zip((real, fake), orders, strict=True)]
+        used = [torch.cat([a.features, b.features]) for a, b in zip(firsts, seconds, strict=True)]
         everyone = fairly(used[0], used[1], rng=rng)
         named = [
             [
@@ -141,12 +135,35 @@ class Halves:
             judge=Pair(real=scaled[1][0], fake=scaled[1][1]),
             seek_features=Pair(real=whitened[0][0], fake=whitened[0][1]),
             judge_features=Pair(real=whitened[1][0], fake=whitened[1][1]),
-            places=Pair(real=orders[0][h : 2 * h], fake=orders[1][h : 2 * h]),
-            seek_places=Pair(real=orders[0][:h], fake=orders[1][:h]),
+            places=Pair(real=places[0][1], fake=places[1][1]),
+            seek_places=Pair(real=places[0][0], fake=places[1][0]),
             everyone=everyone,
             scale=std,
             frame=frame,
         )
+
+
+def check_number(real: int, fake: int) -> None:
+    """Checks that there are enough samples of both sets.
+
+    Raises:
+        UserError: If there are too few.
+    """
+    if min(real, fake) < FEWEST:
+        raise UserError(
+            f"A list of flaws needs at least {FEWEST} samples of each set. Got {real} real and "
+            f"{fake} fake ones."
+        )
+
+
+def parted(n: int, name: Literal["real", "fake"], *, rng: Rng) -> tuple[Tensor, Tensor]:
+    """Returns the places of the discovery half and those of the judging half of a set.
+
+    The two depend on the size of this set and on the seed alone, so that what is learned from the
+    discovery half has not seen a judged sample, whatever the set is compared with.
+    """
+    order = torch.randperm(n, generator=rng.stream(f"halves/{name}"), device=rng.device).cpu()
+    return order[: n // 2], order[n // 2 :]
 
 
 @final

@@ -4,7 +4,7 @@ from gantlet.core.rng import Rng
 from gantlet.critics.activations import by_activations
 from gantlet.critics.causes import Causes
 from gantlet.critics.directions import by_directions
-from gantlet.critics.flaw import Flaw, Flaws
+from gantlet.critics.flaw import Ending, Flaw, Flaws
 from gantlet.critics.guided import Given, by_guide
 from gantlet.critics.halves import Halves, Seen
 from gantlet.critics.left import left_after
@@ -39,23 +39,23 @@ def list_flaws(
     size = None
     if search.mode == "guided":
         given = Given(real=real, fake=fake, halves=halves, causes=causes)
-        found, stopped, h = by_guide(given, search, rng=rng)
+        found, ending, h = by_guide(given, search, rng=rng)
         size = detectable(h, level=search.level, smallest=search.smallest)
     else:
-        found, stopped = _look(halves, search, rng)
+        found, ending = _look(halves, search, rng)
     ordered = sorted(found, key=lambda f: -(f.size.value or 0.0))
     total, *left = left_after(halves, ordered)
     return Flaws(
         flaws=ordered,
         total=total,
         left=left,
-        stopped=stopped,
+        ending=ending,
         places=halves.places,
         detectable=size,
     )
 
 
-def _look(halves: Halves, search: Search, rng: Rng) -> tuple[list[Flaw], str]:
+def _look(halves: Halves, search: Search, rng: Rng) -> tuple[list[Flaw], Ending]:
     level, smallest, times = search.level, search.smallest, search.permutations
     if search.mode == "pca":
         return by_activations(

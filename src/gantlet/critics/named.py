@@ -19,6 +19,8 @@ _ITSELF = Estimate.exact(1.0, method="the flaw is this measurement itself")
 _RIDGE = 1e-3
 # Deviations.
 _KNOWN = 3.0
+# From such a shift, in deviations, it follows that more samples lie far out.
+_LARGE = 0.5
 # An explanation may be wrong by this share of what it says that damages do.
 _WRONG = 0.4
 # And by this share where a measurement follows from almost any damage.
@@ -71,6 +73,8 @@ def by_probes(
         rng: Deals them out.
     """
     suspects = [*_caused(halves, known), *_others(halves, known, smallest / 2)]
+    # Of more, so few permutations could certify none.
+    suspects = suspects[: max(int(level * (permutations + 1)), 1)]
     if not suspects:
         return []
     columns = [s.column for s in suspects]
@@ -122,6 +126,7 @@ def _others(halves: Halves, known: Explanation, smallest: float) -> list[_Suspec
     seek, judge = (_less(z, known.moved) for z in (halves.seek, halves.judge))
     allowed = told(halves, known)
     allowed[-1] = False  # repeats are judged by themselves
+    allowed &= ~_expected(halves.words.words, seek.shift())
     for own in known.own.values():
         allowed &= ~own
     # What chance does to most measurements would only make Holm's procedure stricter.
@@ -134,6 +139,16 @@ def _others(halves: Halves, known: Explanation, smallest: float) -> list[_Suspec
         _Suspect(column=j, alone=_without(seek, judge, picked[:i]).column(j))
         for i, j in enumerate(picked)
     ]
+
+
+def _expected(words: Sequence[Word], shift: Tensor) -> Tensor:
+    """Returns which words of rare samples follow from a large shift of another of their topic."""
+    moved = {
+        w.topic
+        for w, s in zip(words, shift.abs().tolist(), strict=True)
+        if not w.rare and s >= _LARGE
+    }
+    return torch.tensor([w.rare and w.topic in moved for w in words], device=shift.device)
 
 
 def pick(z: Pair, allowed: Tensor, smallest: float, before: Sequence[int] = ()) -> list[int]:

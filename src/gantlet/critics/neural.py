@@ -6,7 +6,7 @@ import torch
 
 from gantlet.core.rng import Rng
 from gantlet.critics.blinding import Blinding, Measure, Project, Residual
-from gantlet.critics.flaw import Blind, Flaw
+from gantlet.critics.flaw import Blind, Ending, Flaw, Stop
 from gantlet.critics.halves import Halves, Pair
 from gantlet.critics.line import gap
 from gantlet.critics.naming import Namer
@@ -27,8 +27,8 @@ def by_critics(
     permutations: int,
     rng: Rng,
     effort: Effort | None = None,
-) -> tuple[list[Flaw], str]:
-    """Returns what small critics tell, one after the other, and why the list ends.
+) -> tuple[list[Flaw], Ending]:
+    """Returns what small critics tell, one after the other, and how the search ended.
 
     Each critic is a network that sees the features through a few linear numbers, as few as will
     do, so that it takes hold of one flaw and not of all at once. It is trained, and how many
@@ -57,7 +57,7 @@ def by_critics(
         effort: How long critics are trained.
     """
     blinding: Blinding = Residual() if blind == "residual" else Project()
-    namer = Namer(halves, permutations, rng)
+    namer = Namer(halves)
     found: list[Flaw] = []
     for k in range(most):
         critic, check = _next(blinding, halves, effort or Effort(), rng=rng, number=k)
@@ -67,14 +67,14 @@ def by_critics(
             second, halves, blinding, permutations=permutations, rng=rng.stream(f"p/{k}")
         )
         if p > level:
-            return found, "the next critic tells nothing significant"
+            return found, Ending(Stop.NOT_SIGNIFICANT, k + 1)
         if shift < smallest:
-            return found, f"what the next critic tells is smaller than {smallest:g} deviations"
+            return found, Ending(Stop.TOO_SMALL, k + 1)
         apart = gap(second.real, second.fake, rng=rng.stream(f"gap/{k}"))
         flaw = namer.flaw(first, second, apart, p, number=len(found) + 1)
         found.append(replace(flaw, measure=own))
         blinding = blinding.after(critic, check)
-    return found, f"{most} critics were looked at; --most looks at more"
+    return found, Ending(Stop.LIMIT, most)
 
 
 def _next(

@@ -84,6 +84,7 @@ def _classes(p: Tensor) -> Probes:
             less=f"class {k} missing or too rare",
             more=f"class {k} over-represented",
             topic=f"class {k}",
+            label=k,
         )
         for k in range(p.shape[1])
     )

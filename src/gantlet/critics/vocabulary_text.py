@@ -47,12 +47,16 @@ def _where(x: Tensor, flags: Sequence[bool]) -> Tensor:
 
 
 def _repeats(x: Tensor, n: Tensor) -> dict[Word, Tensor]:
-    """Returns how much of a line was in it before: tokens, and phrases of two."""
-    again = _seen_before(x, x != END)
+    """Returns how much of a line was in it before: tokens, and phrases of two.
+
+    Two unknown tokens need not be the same.
+    """
+    known = (x != END) & (x != UNKNOWN)
+    again = _seen_before(x, known)
     # One number for each pair; those of the end of a line are left out.
     pairs = x[:, :-1] * (int(x.max()) + 1 if x.numel() else 1) + x[:, 1:]
-    phrases = _seen_before(pairs, x[:, 1:] != END)
-    twice = (x[:, 1:] == x[:, :-1]) & (x[:, 1:] != END)
+    phrases = _seen_before(pairs, known[:, 1:] & known[:, :-1])
+    twice = (x[:, 1:] == x[:, :-1]) & known[:, 1:]
     topic = "repetition"
     few, many = "too few different words", "too many different words"
     return {
@@ -105,7 +109,7 @@ def _spelling(code: TextCode, x: Tensor, n: Tensor) -> dict[Word, Tensor]:
         word("sentence end", "sentences without an end", "too often a sentence end"): (
             ends + haze(x, 10 * _SMALL)
         ),
-        word("unknown", f"too few rare {unit}", f"{unit} unknown to the real text", "rare"): (
+        word("unknown", f"too few rare {unit}", f"too many rare or unknown {unit}", "rare"): (
             unknown + haze(x, _SMALL)
         ),
         word("rare", f"too few rare {unit}", f"too many rare {unit}", "rare"): (

@@ -22,6 +22,9 @@ class Word:
         topic: Words of one topic are one flaw: the two axes of a colour cast.
         follows: Whether it follows from almost any other flaw. It is then a flaw by itself only
             beyond what the others let expect, and names a direction only where no other word does.
+        rare: Whether it is of rare samples, and follows from the other words of its topic where
+            these differ by half a deviation or more.
+        label: The class whose share it is, or None.
     """
 
     name: str
@@ -29,6 +32,8 @@ class Word:
     more: str
     topic: str
     follows: bool = False
+    rare: bool = False
+    label: int | None = None
 
 
 @final
@@ -59,9 +64,11 @@ class Probes:
         return Probes(words=self.words, values=self.values[places])
 
 
-def word(name: str, less: str, more: str, topic: str = "", *, follows: bool = False) -> Word:
+def word(
+    name: str, less: str, more: str, topic: str = "", *, follows: bool = False, rare: bool = False
+) -> Word:
     """Returns a word that is a topic of its own, unless another one is given."""
-    return Word(name=name, less=less, more=more, topic=topic or name, follows=follows)
+    return Word(name=name, less=less, more=more, topic=topic or name, follows=follows, rare=rare)
 
 
 def probes(measured: Mapping[Word, Tensor]) -> Probes:

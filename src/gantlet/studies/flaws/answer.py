@@ -4,14 +4,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from gantlet.core.trial import Outcome
+from gantlet.critics.flaw import Ending, Stop
 from gantlet.report.blocks import Block, Caveat, Report, Row, Section
 from gantlet.store.run import Run
 from gantlet.studies.answer import facts_of
 from gantlet.studies.evaluation.inputs import named
 from gantlet.studies.evaluation.notes import notes_on
-from gantlet.studies.evaluation.sets import Asked, Chosen, known_splits, other_set, real_set
+from gantlet.studies.evaluation.sets import Asked, Chosen, other_set, real_set
 from gantlet.studies.flaws.forecast import forecasts
 from gantlet.studies.flaws.pages import pages
+from gantlet.studies.flaws.seen import learned_from
 from gantlet.studies.flaws.tables import Listed, list_table, shared_table
 from gantlet.studies.flaws.verdicts import verdicts
 
@@ -52,7 +54,7 @@ def listed(outcome: Outcome) -> Listed:
     return Listed(
         name=named(outcome.trial.parts["model"])[0],
         flaws=outcome.details["flaws"],
-        stopped=outcome.details["stopped"],
+        ending=Ending(Stop(outcome.details["stop"]), outcome.details["examined"]),
         scores=outcome.scores,
         note=outcome.notes[0],
         detectable=outcome.details.get("detectable"),
@@ -67,7 +69,7 @@ def _blocks(
         yield from shared_table(lists)
     good = [o for o in outcomes if o.error is None]
     for found, outcome in zip(lists, good, strict=True):
-        shown = run.folder(outcome.trial).load("exhibits") if found.flaws else {}
+        shown = run.folder(outcome.trial).load("exhibits")
         fake = other_set(asked, outcome.trial.parts["model"], "fake")
         yield from pages(found, shown, real_set(asked), fake)
     failed = [Caveat(text=f"{o.trial.parts['model']}: {o.error}") for o in outcomes if o.error]
@@ -85,7 +87,7 @@ def _setting(question: Mapping[str, Any], asked: Asked) -> dict[str, str]:
         "Judged": "; ".join(_told(named(f)[0], other_set(asked, f, "fake")) for f in asked.fakes),
         "Reference": _told(named(asked.real)[0], real_set(asked)),
         "Features": question["features"],
-        "Features learned from": known_splits(asked)[1],
+        "Features learned from": learned_from(asked),
         "Mode": _mode(question["search"]),
         "Power": "; ".join(forecasts(asked, question["search"]["level"])),
         "Seed": str(asked.seed),

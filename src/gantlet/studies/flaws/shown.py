@@ -8,20 +8,33 @@ from gantlet.critics.line import score_of
 from gantlet.studies.evaluation.sets import Chosen
 
 _SHOWN = 16
+SIDES = ("fake", "real")
+"""Of which sets samples are shown."""
+
+ENDS = (("most", "least"), ("low end", "high end"))
+"""Which samples of a flaw with a name are shown, and of one without."""
+
 # The difference is between the third of the fakes that have a flaw most and that which has least.
 _SHARE = 3
 _MOST = 3000  # samples that are looked at for it
 
 
 def exhibits(found: Flaws, real: Chosen, fake: Chosen) -> dict[str, Tensor]:
-    """Returns places of samples for each flaw, by its number, and its difference and spectrum."""
-    shown: dict[str, Tensor] = {}
+    """Returns places of samples for each flaw, by its number, and its difference and spectrum.
+
+    Of a flaw with a name they are those that have it most and least; of one without, those at
+    both ends of its direction. Also some held-out samples of each set as they come.
+    """
+    shown = {f"{side}": getattr(found.places, side)[:_SHOWN].contiguous() for side in SIDES}
     for k, flaw in enumerate(found.flaws, 1):
-        ranked = {s: ranking(flaw, getattr(flaw.judge, s)) for s in ("real", "fake")}
-        for side, order in ranked.items():
+        ranked = {s: ranking(flaw, getattr(flaw.judge, s)) for s in SIDES}
+        first, last = ENDS[flaw.naming is None]
+        for side, by_score in ranked.items():
+            values: Tensor = getattr(flaw.judge, side)
+            order = by_score if flaw.naming is not None else values.argsort(stable=True)
             places = getattr(found.places, side)[order]
-            shown[f"{k}/{side} most"] = places[:_SHOWN].contiguous()
-            shown[f"{k}/{side} least"] = places.flip(0)[:_SHOWN].contiguous()
+            shown[f"{k}/{side} {first}"] = places[:_SHOWN].contiguous()
+            shown[f"{k}/{side} {last}"] = places.flip(0)[:_SHOWN].contiguous()
         shown |= _difference(k, found.places.fake[ranked["fake"]], real, fake, found)
     return shown
 

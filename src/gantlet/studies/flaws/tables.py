@@ -5,7 +5,15 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from gantlet.core.estimate import Estimate
+from gantlet.critics.flaw import Ending
 from gantlet.report.blocks import Cell, Column, Table
+from gantlet.report.numbers import text
+
+CRITIC = "accuracy of a linear critic"
+"""The name of the accuracy before any flaw is removed."""
+
+ALONE, RESIDUAL = "accuracy, this flaw only", "residual accuracy"
+"""The names of the accuracies of a flaw, after its rank."""
 
 
 @final
@@ -16,7 +24,7 @@ class Listed:
     Attributes:
         name: What the set is called.
         flaws: Title, kind, shift and naming of each, the largest first.
-        stopped: Why the list ends.
+        ending: How the search ended.
         scores: All numbers: ``"1: size"`` and so on.
         note: What the features are.
         detectable: The smallest difference of means that would have been found nine times in ten.
@@ -24,7 +32,7 @@ class Listed:
 
     name: str
     flaws: Sequence[Mapping[str, Any]]
-    stopped: str
+    ending: Ending
     scores: Mapping[str, Estimate]
     note: str
     detectable: float | None = None
@@ -33,28 +41,48 @@ class Listed:
         """Returns a number of the flaw on place ``k``, counted from 1."""
         return self.scores[f"{k}: {what}"]
 
+    def ranks(self, *, named: bool) -> list[int]:
+        """Returns the places of the flaws that have a name, or of those that have none."""
+        return [k for k, flaw in enumerate(self.flaws, 1) if ("probe" in flaw) == named]
+
+    def unnamed(self) -> str:
+        """Returns how many flaws have no name, in words; nothing where all have one."""
+        count = len(self.ranks(named=False))
+        further = "further " if count < len(self.flaws) else ""
+        directions = "direction" if count == 1 else "directions"
+        return f"{count} {further}{directions} without a name" if count else ""
+
 
 KINDS = {"location": "the mean", "scale": "the spread", "shape": "the shape"}
 """What differs, in words."""
 
 
 def list_table(found: Listed) -> Table:
-    """Returns the list of one set, the largest flaw first."""
-    total = found.scores["told by a linear critic"]
-    start: list[Cell] = ["–", "before any is taken away", *["–"] * 5, total]
+    """Returns the list of one set, the largest flaw first, those without a name as one row."""
+    start: list[Cell] = ["–", "no flaw removed", *["–"] * 5, found.scores[CRITIC]]
     return Table(
         title=f"Flaws of {found.name}",
         columns=[
-            Column(name="rank"),
+            Column(name="rank", help="By size."),
             Column(name="flaw"),
-            Column(name="explained by", help="The damage that does this to real samples."),
+            Column(
+                name="explained by corruption",
+                help="The corruption that does this to real samples.",
+            ),
             Column(name="what differs", help="Mean, spread or shape of what shows it."),
             Column(name="size", help="Distance in standard deviations of the real samples."),
-            Column(name="told by it alone", help="Share of held-out samples told; 0.5 is chance."),
-            Column(name="p", help="By permutation, corrected for the list."),
-            Column(name="still told", help="By a linear critic that is blind to this and above."),
+            Column(name=ALONE, help="Share of held-out samples classified right; chance is 0.5."),
+            Column(name="p", help="Permutation test, corrected for the whole list."),
+            Column(
+                name=RESIDUAL,
+                help="Of a linear critic with this flaw and all larger ones removed.",
+            ),
         ],
-        rows=[start, *(_row(found, k) for k in range(1, len(found.flaws) + 1))],
+        rows=[
+            start,
+            *(_row(found, k) for k in found.ranks(named=True)),
+            *_unnamed_row(found),
+        ],
         note="All numbers are of held-out samples. Value ± half the 95 % interval. Size: beyond "
         "what the other flaws explain.",
     )
@@ -88,11 +116,52 @@ def sharers(found: Listed, k: int, others: Sequence[str]) -> list[str]:
 
 def _row(found: Listed, k: int) -> list[Cell]:
     flaw = found.flaws[k - 1]
-    numbers = (found.number(k, what) for what in ("size", "told by it alone"))
+    numbers = (found.number(k, what) for what in ("size", ALONE))
     p = found.number(k, "p").value
     kind = KINDS[flaw["kind"]]
     cause = flaw.get("cause", "–")
-    return [str(k), flaw["title"], cause, kind, *numbers, _p(p), found.number(k, "still told")]
+    return [str(k), flaw["title"], cause, kind, *numbers, _p(p), found.number(k, RESIDUAL)]
+
+
+def _unnamed_row(found: Listed) -> Iterator[list[Cell]]:
+    """Yields one row for all flaws without a name: their largest size, accuracy and p."""
+    ranks = found.ranks(named=False)
+    if not ranks:
+        return
+    kinds = dict.fromkeys(KINDS[found.flaws[k - 1]["kind"]] for k in ranks)
+    size = found.number(ranks[0], "size")
+    best = max((found.number(k, ALONE) for k in ranks), key=lambda e: e.value or 0.0)
+    p = max(found.number(k, "p").value or 0.0 for k in ranks)
+    left = found.number(ranks[-1], RESIDUAL)
+    several = len(ranks) > 1
+    upper = "at most " if several else ""
+    yield [
+        spans(ranks),
+        found.unnamed(),
+        "–",
+        ", ".join(kinds),
+        f"{upper}{text(size)}",
+        f"{upper}{text(best)}",
+        f"{upper}{_p(p)}",
+        left,
+    ]
+
+
+def spans(numbers: Sequence[int]) -> str:
+    """Returns whole numbers in ascending order, runs of three or more by their ends.
+
+    Example:
+        >>> spans([2, 4, 5, 6, 8, 9])
+        '2, 4–6, 8, 9'
+    """
+    runs: list[list[int]] = []
+    for n in numbers:
+        if runs and n == runs[-1][-1] + 1:
+            runs[-1].append(n)
+        else:
+            runs.append([n])
+    words = [f"{run[0]}–{run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs]
+    return ", ".join(words)
 
 
 def _p(p: float | None) -> str:

@@ -3,31 +3,23 @@
 import json
 from collections.abc import Mapping, Sequence
 
-import torch
-
 from gantlet.core.estimate import Estimate
 from gantlet.core.rng import Rng
 from gantlet.core.trial import Outcome, Trial
+from gantlet.critics.causes import Causes
 from gantlet.critics.flaw import Flaw, Flaws
-from gantlet.critics.halves import Halves, Seen
+from gantlet.critics.halves import Halves, Seen, check_number
 from gantlet.critics.listing import Search, list_flaws
 from gantlet.critics.shared import gap_of
-from gantlet.critics.vocabulary import Probes, probes_of
-from gantlet.data.columns import TableCode
-from gantlet.features.frozen import block_of, exactly
+from gantlet.features.frozen import exactly
 from gantlet.store.run import TrialFolder
 from gantlet.studies.base import Watch
 from gantlet.studies.contest import threads
 from gantlet.studies.evaluation.inputs import named
-from gantlet.studies.evaluation.sets import (
-    Chosen,
-    asked_of,
-    extractor_of,
-    features_in,
-    other_set,
-    real_set,
-)
+from gantlet.studies.evaluation.sets import asked_of, other_set
+from gantlet.studies.flaws.seen import Sight
 from gantlet.studies.flaws.shown import exhibits
+from gantlet.studies.flaws.tables import ALONE, CRITIC, RESIDUAL
 from gantlet.studies.flaws.tried import causes_for
 
 
@@ -35,20 +27,18 @@ def run_trial(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
     """Finds the flaws of a set and saves what pictures need."""
     asked = asked_of(trial)
     with threads(int(trial.parts["threads"])), exactly():
-        real, fake = real_set(asked), other_set(asked, trial.parts["model"], "fake")
-        seen_real, seen = _seen(trial, real, watch), _seen(trial, fake, watch)
+        sight, fake = Sight(trial), other_set(asked, trial.parts["model"], "fake")
+        real = sight.real
+        check_number(real.n, fake.n)
+        seen_real, seen = sight.seen(real, watch), sight.seen(fake, watch)
         watch(0.6, "looking for flaws")
         search, rng = Search(**json.loads(trial.parts["search"])), Rng(trial.seed)
-        extractor = extractor_of(asked, trial.parts["extractor"], trial.parts["device"])
-        causes = None
-        if search.mode == "guided":
-            drawn = Rng(trial.seed).stream("causes")
-            causes = causes_for(real, extractor, device=trial.parts["device"], rng=drawn)
+        causes = _causes(sight, trial) if search.mode == "guided" else None
         found = list_flaws(seen_real, seen, search, rng=rng, causes=causes)
         watch(0.9, "choosing samples to show")
         folder.save("exhibits", exhibits(found, real, fake))
         others = {
-            named(text)[0]: _seen(trial, other_set(asked, text, "fake"), watch)
+            named(text)[0]: sight.seen(other_set(asked, text, "fake"), watch)
             for text in asked.fakes
             if text != trial.parts["model"]
         }
@@ -56,40 +46,35 @@ def run_trial(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
     return Outcome(
         trial=trial,
         scores={**_scores(found), **shared},
-        notes=(extractor.note,),
+        notes=(sight.extractor.note,),
         details={
             "flaws": list(map(_told, found.flaws)),
-            "stopped": found.stopped,
+            "stop": found.ending.stop.value,
+            "examined": found.ending.examined,
             "detectable": found.detectable,
         },
     )
 
 
-def _seen(trial: Trial, chosen: Chosen, watch: Watch) -> Seen:
-    asked, parts = asked_of(trial), trial.parts
-    made = features_in(
-        asked, chosen, parts["extractor"], watch, device=parts["device"], classes=True
+def _causes(sight: Sight, trial: Trial) -> Causes | None:
+    return causes_for(
+        sight.real,
+        sight.extractor,
+        among=sight.places,
+        device=trial.parts["device"],
+        rng=Rng(trial.seed).stream("causes"),
     )
-    space, source = chosen.samples.space, chosen.samples.source
-    found: list[Probes] = []
-    # Ranks within a set are of all of it: a table is not read in blocks.
-    block = chosen.n if isinstance(chosen.samples.code, TableCode) else block_of(space)
-    for index in torch.split(torch.arange(chosen.n), block):
-        classes = None if made.probabilities is None else made.probabilities[index]
-        found.append(probes_of(space, source.take(index), classes, chosen.samples.code))
-    values = torch.cat([p.values for p in found])
-    return Seen(probes=Probes(words=found[0].words, values=values), features=made.rows)
 
 
 def _scores(found: Flaws) -> dict[str, Estimate]:
-    scores = {"told by a linear critic": found.total}
+    scores = {CRITIC: found.total}
     for k, (flaw, left) in enumerate(zip(found.flaws, found.left, strict=True), 1):
         p = Estimate(value=flaw.p, method="p-value by permutation, corrected: no interval")
         scores |= {
             f"{k}: size": flaw.size,
-            f"{k}: told by it alone": flaw.accuracy,
+            f"{k}: {ALONE}": flaw.accuracy,
             f"{k}: p": p,
-            f"{k}: still told": left,
+            f"{k}: {RESIDUAL}": left,
         }
     return scores
 

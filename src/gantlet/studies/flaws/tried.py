@@ -21,13 +21,14 @@ _TRIED = 128
 
 
 def causes_for(
-    real: Chosen, features: Features, *, device: str, rng: torch.Generator
+    real: Chosen, features: Features, *, among: Tensor, device: str, rng: torch.Generator
 ) -> Causes | None:
     """Returns the damages that samples may have suffered, tried on real ones; None without any.
 
     Args:
         real: Real samples.
         features: The extractor of the list.
+        among: The places of those on which damages are tried: none of them is judged.
         device: Where it works.
         rng: Draws on which samples they are tried; on the CPU.
     """
@@ -36,7 +37,7 @@ def causes_for(
         return None
     return Causes(
         image_causes(space),
-        space.unit(source.take(some(real.n, _TRIED, rng=rng))).float(),
+        space.unit(source.take(among[some(len(among), _TRIED, rng=rng)])).float(),
         _See(space, features, device),
         lambda places: space.unit(source.take(places)).float(),
     )

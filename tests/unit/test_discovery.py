@@ -1,0 +1,157 @@
+"""Codes learned from the discovery half: what only judged samples hold is unknown in both sets."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+from gantlet.core.rng import Rng
+from gantlet.core.space import Space
+from gantlet.critics.discovery import relearned
+from gantlet.critics.halves import Halves, Seen, parted
+from gantlet.critics.repeats import distinct
+from gantlet.critics.vocabulary import probes_of
+from gantlet.data.cells import read_cells
+from gantlet.data.columns import TableCode
+from gantlet.data.words import FIRST, UNKNOWN, TextCode
+
+OWN, JUDGED = torch.arange(60), torch.arange(60, 120)
+
+
+def lines(seed, n=120):
+    draw = np.random.default_rng(seed)
+    return [" ".join(f"w{i}" for i in draw.zipf(1.4, 6) % 500) for _ in range(n)]
+
+
+def text(real, places=OWN):
+    code = TextCode.of(real, "words", None)
+    x = torch.from_numpy(code.write(real, own=True).astype(np.float32))
+    return code, x, relearned(code, code.space, x, places)
+
+
+def words(found, x):
+    known = [None, None, *found.code.tokens]
+    return [[known[i] for i in row if i] for row in x.long().tolist()]
+
+
+def test_a_word_is_known_that_two_lines_of_the_discovery_half_have():
+    real, fake = lines(0), lines(1)
+    code, x, found = text(real)
+    stands = Counter(w for i in OWN for w in set(real[i].split()))
+    assert found.code.tokens == tuple(
+        sorted((w for w in stands if stands[w] > 1), key=lambda w: (-stands[w], w))
+    )
+    for some, z in (
+        ([real[i] for i in JUDGED], x[JUDGED]),
+        (fake, torch.from_numpy(code.write(fake, own=False).astype(np.float32))),
+    ):
+        expected = [[w if stands[w] > 1 else None for w in s.split()] for s in some]
+        assert words(found, found.write(z)) == expected
+    # In its own line a word must be known without that line.
+    expected = [[w if stands[w] > 2 else None for w in real[i].split()] for i in OWN]
+    assert words(found, found.write_own(x[OWN])) == expected
+
+
+def test_what_is_learned_of_a_text_does_not_depend_on_the_judged_lines():
+    real = lines(0)
+    codes = [text(real[:60] + lines(seed, 60))[2].code for seed in (2, 3)]
+    assert codes[0].tokens == codes[1].tokens
+    assert codes[0].half == codes[1].half
+    assert torch.equal(codes[0].following, codes[1].following)
+
+
+def test_shares_of_pairs_are_those_of_a_loop():
+    _, x, found = text(lines(0))
+    table, rows = found.code.following, found.write(x[OWN]).long().tolist()
+    k = len(table)
+    counts = np.zeros((k, k))
+    for row in rows:
+        kinds = [k - 1 if i == UNKNOWN else min(i - FIRST + 1, k - 1) for i in row if i]
+        for a, b in zip([0, *kinds], [*kinds, 0], strict=True):
+            counts[a, b] += 1
+    expected = np.outer(counts.sum(1), counts.sum(0)) / counts.sum()
+    assert table.numpy() == pytest.approx(np.log((counts + 1) / (expected + 1)))
+
+
+def test_a_text_of_words_that_never_return_has_a_code():
+    real = [f"a{i} b{i}" for i in range(120)]
+    _, x, found = text(real)
+    assert found.code.tokens == ()
+    assert bool((found.write(x) == UNKNOWN).all())
+    probes = probes_of(found.space, found.write(x), None, found.code)
+    assert bool(probes.values.isfinite().all())
+
+
+def table(tmp_path, rows, name="t.csv"):
+    path = tmp_path / name
+    path.write_text("size,kind\n" + "\n".join(rows) + "\n")
+    cells = read_cells(path)
+    code = TableCode.of(cells, (0, 1))
+    return code, torch.from_numpy(code.write(cells)), cells
+
+
+def test_a_category_is_known_that_two_rows_of_the_discovery_half_have(tmp_path):
+    kinds = ["a"] * 30 + ["b"] * 28 + ["c"] + ["d"] + ["c"] * 30 + ["e"] * 29 + [""]
+    code, x, _ = table(tmp_path, [f"{i},{k}" for i, k in enumerate(kinds)])
+    found = relearned(code, code.space, x, OWN)
+    kind = found.code.columns[1]
+    assert kind.categories == ("a", "b")
+    shown = [s.split("kind=")[1] for s in found.code.read(found.write(x))]
+    assert shown == [k if k in ("a", "b") else "another" if k else "missing" for k in kinds]
+    size = found.code.columns[0]
+    assert size.middle == pytest.approx(29.5)
+    assert size.spread == pytest.approx(np.arange(60).std())
+
+
+def test_which_categories_are_known_does_not_depend_on_judged_rows_where_a_reader_left_some_out(
+    tmp_path,
+):
+    """Of 400 categories a reader keeps the 32 that most rows have, the judged ones included."""
+    fewer = []
+    for seed in range(60):
+        draw = np.random.default_rng(seed)
+        real = [f"{draw.normal():.3f},c{k}" for k in draw.integers(0, 400, 300)]
+        fake = [f"{draw.normal():.3f},c{k}" for k in draw.integers(0, 400, 300)]
+        code, x, _ = table(tmp_path, real, f"r{seed}.csv")
+        _, _, cells = table(tmp_path, fake, f"f{seed}.csv")
+        found = relearned(code, code.space, x, torch.arange(150))
+        written = found.write(x)[150:], found.write(torch.from_numpy(code.write(cells)))[150:]
+        other = [float(z[:, found.code.columns[1].end - 2].mean()) for z in written]
+        fewer.append(other[1] - other[0])
+    mean, error = np.mean(fewer), np.std(fewer) / len(fewer) ** 0.5
+    assert abs(mean) < 3 * error + 1e-9, "unknown as often among judged reals as among fakes"
+
+
+def test_columns_of_plain_vectors_get_spread_and_correlation():
+    x = torch.randn(400, 3, generator=Rng(0).stream("x"))
+    x[:, 1] = x[:, 0] + 0.1 * x[:, 1]
+    found = relearned(None, Space("vector", (3,)), x, torch.arange(200))
+    assert torch.equal(found.write(x), x)
+    names = [w.name for w in probes_of(found.space, x, None, found.code).words]
+    assert {"column 2", "spread of column 2", "correlation of column 0 and column 1"} <= {*names}
+    assert relearned(None, Space("vector", (65,)), torch.zeros(50, 65), torch.arange(25)) is None
+    assert relearned(None, Space("image", (1, 8, 8), 17), torch.zeros(50, 1, 8, 8), OWN) is None
+
+
+@pytest.mark.parametrize("m", [120, 60, 41])
+def test_judged_samples_are_never_of_the_half_that_codes_are_learned_from(m):
+    x = torch.randn(120, 2, generator=Rng(1).stream("x"))
+    seen = Seen(probes=probes_of(Space("vector", (2,)), x), features=x)
+    halves = Halves.of(seen, seen.at(torch.arange(m)), rng=Rng(5))
+    own, judged = parted(120, "real", rng=Rng(5))
+    assert set(halves.seek_places.real.tolist()) <= set(own.tolist())
+    assert set(halves.places.real.tolist()) <= set(judged.tolist())
+    assert not set(own.tolist()) & set(judged.tolist())
+
+
+def test_equal_fakes_are_no_copies_where_real_samples_are_equal_too():
+    draw = Rng(2).stream("x")
+    real, fake = (torch.randint(0, 4, (200, 3), generator=draw).double() for _ in range(2))
+    space = Space("vector", (3,))
+    sets = [Seen(probes=probes_of(space, z), features=z) for z in (real, fake)]
+    assert len(distinct(Halves.of(*sets, rng=Rng(0)), fake)) == 200
+    real, copies = torch.randn(200, 3, generator=draw), torch.randn(50, 3, generator=draw)
+    copies = copies.repeat(4, 1)
+    sets = [Seen(probes=probes_of(space, z), features=z) for z in (real, copies)]
+    assert len(distinct(Halves.of(*sets, rng=Rng(0)), copies)) <= 50
