@@ -135,7 +135,7 @@ def test_flaws_without_a_name_are_listed_together():
     )
     alone = of_many("", "")
     assert claims(alone)[0] == "A: the largest flaw is: a direction without a name, shown below."
-    assert "1 further direction without a name, residual" in claims(alone)[1]
+    assert "first: 1 direction without a name, residual" in claims(alone)[1]
     assert list_table(alone).rows[-1][:2] == ["1, 2", "2 directions without a name"]
 
 

@@ -19,6 +19,8 @@ from gantlet.features.frozen import blocks, frozen, some
 _SAMPLES = 20_000
 # Numbers by which tokens and pairs are counted.
 _BUCKETS = 2**16
+# What fewer training samples have is as rare as what so many have.
+_FEWEST = 5
 _PRIME = 2_147_483_647
 
 
@@ -28,9 +30,9 @@ class Ngrams:
     """Tokens and pairs of neighbours, weighted by how rare they are, as a random projection.
 
     Each token, and each pair, has a place and a sign in the vector, drawn by ``seed``; the number
-    of times that it is in a sample is weighted by the log of how few training samples have it, and
-    the whole is divided by the root of the length. Half of the places are for tokens, half for
-    pairs.
+    of times that it is in a sample is weighted by the log of how few training samples have it,
+    five at least, and the whole is divided by the root of the length. Half of the places are for
+    tokens, half for pairs.
 
     Source: Weinberger et al., 2009, https://arxiv.org/abs/0902.2206, for the hashing; Sparck
         Jones, 1972, https://doi.org/10.1108/eb026526, for the weights.
@@ -58,6 +60,7 @@ class Ngrams:
         net = _Sketch(self.features, rng=own).to(rng.device)
         for x in blocks(data.train, index, space, device=rng.device):
             net.learn(x)
+        net.settle()
         return frozen(
             net,
             space,
@@ -99,6 +102,15 @@ class _Sketch(nn.Module):
             once = torch.unique((row + bucket)[counted]) % _BUCKETS
             self.seen[i] += torch.bincount(once, minlength=_BUCKETS)
         self.known += len(x)
+
+    def settle(self) -> None:
+        """Counts what is in fewer than five samples as if it were in five.
+
+        What only one sample of the source has is in one of them where it was learned from, and in
+        none where it was not: both must weigh alike, or samples that were learned from differ
+        from fresh ones of the same source.
+        """
+        self.seen.clamp_(min=_FEWEST)
 
     @override
     def forward(self, x: Tensor) -> Tensor:

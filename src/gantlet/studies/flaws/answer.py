@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from gantlet.core.components import extractors
 from gantlet.core.trial import Outcome
 from gantlet.critics.flaw import Ending, Stop
 from gantlet.report.blocks import Block, Caveat, Report, Row, Section
@@ -87,11 +88,16 @@ def _setting(question: Mapping[str, Any], asked: Asked) -> dict[str, str]:
         "Judged": "; ".join(_told(named(f)[0], other_set(asked, f, "fake")) for f in asked.fakes),
         "Reference": _told(named(asked.real)[0], real_set(asked)),
         "Features": question["features"],
-        "Features learned from": learned_from(asked),
+        "Features learned from": _learned(question, asked),
         "Mode": _mode(question["search"]),
         "Power": "; ".join(forecasts(asked, question["search"]["level"])),
         "Seed": str(asked.seed),
     }
+
+
+def _learned(question: Mapping[str, Any], asked: Asked) -> str:
+    learns = extractors.make(question["features"]).learns
+    return learned_from(asked) if learns else "nothing: they are fixed"
 
 
 def _mode(search: Mapping[str, Any]) -> str:

@@ -47,8 +47,8 @@ class Listed:
 
     def unnamed(self) -> str:
         """Returns how many flaws have no name, in words; nothing where all have one."""
-        count = len(self.ranks(named=False))
-        further = "further " if count < len(self.flaws) else ""
+        ranks = self.ranks(named=False)
+        count, further = len(ranks), "" if 1 in ranks else "further "
         directions = "direction" if count == 1 else "directions"
         return f"{count} {further}{directions} without a name" if count else ""
 

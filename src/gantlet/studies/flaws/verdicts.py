@@ -70,8 +70,8 @@ def _further(found: Listed) -> str:
     if unnamed:
         n = len(unnamed)
         titles.append(
-            f"{n} {'further ' * (len(found.flaws) > n)}direction{'s' * (n > 1)} without a name, "
-            f"residual accuracy {text(_residual(found))}"
+            f"{n} {'further ' * bool(titles)}direction{'s' * (n > 1)} without a name, residual "
+            f"accuracy {text(_residual(found))}"
         )
     return "; ".join(titles)
 
