@@ -10,6 +10,7 @@ import gantlet
 from gantlet.core.estimate import Estimate
 from gantlet.core.rng import Rng
 from gantlet.core.space import Space
+from gantlet.core.trial import Outcome, Trial
 from gantlet.critics.flaw import Ending, Stop
 from gantlet.critics.halves import Halves, Seen
 from gantlet.critics.line import gap
@@ -18,6 +19,7 @@ from gantlet.critics.naming import Namer
 from gantlet.critics.vocabulary import probes_of
 from gantlet.studies.evaluation.sets import Asked
 from gantlet.studies.flaws import FindFlaws
+from gantlet.studies.flaws.answer import listed as answer_listed
 from gantlet.studies.flaws.seen import learned_from
 from gantlet.studies.flaws.shown import ranking, spectrum
 from gantlet.studies.flaws.tables import Listed, list_table, shared_table, sharers
@@ -100,6 +102,17 @@ def test_an_empty_list_warns_where_a_critic_tells_the_sets_apart(low, warns):
     (only,) = verdicts(found, SEARCH)
     assert "nothing significant of at least 0.2" in only.claim
     assert ("something differs" in only.because) == warns
+
+
+def test_a_list_of_an_earlier_version_is_refused_in_one_line():
+    old = Outcome(
+        trial=Trial(parts={"model": "A"}, seed=0),
+        scores={},
+        notes=("n",),
+        details={"flaws": [], "stopped": "the next direction is not significant"},
+    )
+    with pytest.raises(gantlet.UserError, match="--out"):
+        answer_listed(old)
 
 
 def of_many(*names, stop=Stop.NOT_SIGNIFICANT, examined=4):

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from gantlet.core.components import extractors
+from gantlet.core.errors import UserError
 from gantlet.core.trial import Outcome
 from gantlet.critics.flaw import Ending, Stop
 from gantlet.report.blocks import Block, Caveat, Report, Row, Section
@@ -51,7 +52,16 @@ def answer(
 
 
 def listed(outcome: Outcome) -> Listed:
-    """Returns the list of an outcome."""
+    """Returns the list of an outcome.
+
+    Raises:
+        UserError: If another version of Gantlet made it.
+    """
+    if "stop" not in outcome.details:
+        raise UserError(
+            "This folder holds lists in the form of an earlier version. Choose another one with "
+            "--out."
+        )
     return Listed(
         name=named(outcome.trial.parts["model"])[0],
         flaws=outcome.details["flaws"],
