@@ -13,8 +13,9 @@ def test_a_toy_game_is_diagnosed_and_cured(tmp_path, capsys):
     found = json.loads(capsys.readouterr().out)
     assert found["command"] == "converge"
     assert found["question"]["model"].startswith("dirac:loss=wgan,penalty=none")
-    assert found["verdicts"][0]["claim"].startswith("dirac:loss=wgan rotates")
-    assert found["tried"]["state"] == "converging"
+    assert found["verdicts"][0]["claim"].startswith("dirac:loss=wgan oscillates")
+    assert found["tried"][0]["state"] == "converging"
+    assert "Add gamma/2 * E|grad_x D(x)|^2" in found["tried"][0]["code"]
     assert found["leading"][0][:2] == pytest.approx([0.0, 1.0])
     names = {row["name"] for row in found["rows"]}
     assert {"rotation share", "growth of the leading modes in one step", "duality gap"} <= names

@@ -14,7 +14,7 @@ from gantlet.games.dynamics.field import GameField
 from gantlet.report.render import render
 from gantlet.store.run import TrialFolder
 from gantlet.studies.converge import Converge
-from gantlet.studies.converge.course import Course, Record
+from gantlet.studies.converge.course import Course, Record, Scale
 from gantlet.studies.converge.forecast import forecast
 from gantlet.studies.converge.pace import Pace
 from gantlet.studies.converge.told import curves_down
@@ -34,29 +34,72 @@ def details(tmp_path, model, **options):
     return asked.run(trial, TrialFolder(tmp_path / "trial"), lambda *_: None)
 
 
-def course(quality, *, exact=False, error=None):
+FLOOR = Scale(floor=0.1)
+
+
+def course(quality, *, exact=False, error=None, scale=FLOOR):
     records = [Record(step=i, state={}, quality=q) for i, q in enumerate(quality)]
-    return Course(records=records, measure="", is_exact=exact, error=error, spend=Spend())
+    return Course(
+        records=records,
+        measure="",
+        is_exact=exact,
+        error=error,
+        spend=Spend(),
+        scale=None if exact else scale,
+    )
+
+
+SETTLED = [9, 5, 3, 2, 1.1, 0.5, 0.3, 0.2, 0.22, 0.2, 0.19, 0.21, 0.2, 0.22, 0.2, 0.21]
 
 
 @pytest.mark.parametrize(
     ("quality", "state"),
     [
-        ([9, 5, 3, 2, 1.1, 1, 1.1, 1, 1, 1.1, 1, 1.05, 1], "converging"),
-        ([9, 5, 3, 2, 1, 1.2, 1, 1.4, 2, 3, 4, 5, 6], "diverging"),
-        ([9, 5, 3, 2, 1, 1.2, 1, 3, 1, 3, 1, 2.5, 1], "rotating"),
-        ([9, 8, 9, 8, 7, 8, 7, 8, 9, 8, 7, 8, 8], "stuck"),
-        ([9, 10, 11, 12], "stuck"),
+        (SETTLED, "converging"),
+        ([5 * q for q in SETTLED], "converging"),
+        ([9, 5, 3, 2, 1, 1, 0.9, 0.8, 0.7, 0.8, 1, 1.2, 1.5, 2, 2.2, 2.5], "diverging"),
+        ([9, 5, 3, 2, 1, 1.2, 1, 0.3, 1, 0.2, 1, 0.3, 1, 0.25, 1, 0.2], "rotating"),
+        ([9, 8, 9, 8, 7, 8, 7, 8, 9, 8, 7, 8, 8, 8, 8, 8], "stuck"),
+        ([9, 10, 11, 12, 11, 12, 13, 12], "stuck"),
     ],
 )
-def test_a_model_is_judged_by_its_course(quality, state):
-    assert state_of_course(course(quality), is_adversarial=True).name == state
+def test_a_distance_is_judged_on_a_logarithmic_scale(quality, state):
+    assert state_of_course(course(quality)).name == state
+
+
+def test_settling_is_good_near_the_noise_floor_only():
+    near, far = (state_of_course(course([k * q for q in SETTLED])) for k in (1, 5))
+    assert near.ratio == pytest.approx(2.0, rel=0.1)
+    assert near.is_good
+    assert far.ratio == pytest.approx(10.0, rel=0.1)
+    assert far.name == "converging"
+    assert not far.is_good
+
+
+def test_what_lies_below_the_noise_floor_is_noise():
+    quality = [9, 5, 1, 0.1, -0.05, 0.02, 0.09, -0.1, 0.001, 0.1, -0.03, 0.05, 0.0, 0.08, 0.01]
+    found = state_of_course(course(quality))
+    assert (found.name, found.ratio) == ("converging", pytest.approx(1.0))
+    assert found.is_good
+    assert not found.is_improving
+
+
+def test_a_loss_that_still_falls_is_improving():
+    falling = [9 * 0.8**i for i in range(16)]
+    assert state_of_course(course(falling)).is_improving
+    assert not state_of_course(course(SETTLED)).is_improving
 
 
 def test_a_likelihood_need_not_fall_to_a_share_of_itself():
     quality = [9, 8.1, 8.01, 8.0, 8.0, 8.01, 8.0, 8.0]
-    assert state_of_course(course(quality), is_adversarial=False).name == "converging"
-    assert state_of_course(course(quality), is_adversarial=True).name == "stuck"
+    assert state_of_course(course(quality, scale=Scale())).name == "converging"
+    assert state_of_course(course(quality)).name == "stuck"
+
+
+def test_the_noise_of_a_likelihood_is_no_divergence():
+    quality = [9.0, 8.2, 8.1, 8.05, 8.0, 8.1, 8.2, 8.3]
+    assert state_of_course(course(quality, scale=Scale(noise=0.01))).name == "diverging"
+    assert state_of_course(course(quality, scale=Scale(noise=0.2))).name == "converging"
 
 
 @pytest.mark.parametrize(
@@ -64,11 +107,11 @@ def test_a_likelihood_need_not_fall_to_a_share_of_itself():
 )
 def test_a_toy_is_judged_by_the_length_of_its_field(growth, state):
     quality = [growth**i for i in range(60)]
-    assert state_of_course(course(quality, exact=True), is_adversarial=False).name == state
+    assert state_of_course(course(quality, exact=True)).name == state
 
 
 def test_what_broke_off_diverged():
-    found = state_of_course(course([1.0], error="the loss is nan"), is_adversarial=True)
+    found = state_of_course(course([1.0], error="the loss is nan"))
     assert (found.name, found.because) == ("diverging", "The loss is nan.")
 
 
@@ -138,8 +181,8 @@ def test_a_solver_without_a_formula_has_no_forecast():
 def test_the_first_advice_makes_a_toy_converge(tmp_path, model, solver, advice):
     found = details(tmp_path, model, solver=solver, budget=Budget(steps=400), retry=True).details
     assert found["state"] != "converging"
-    assert found["tried"]["what"] == advice
-    assert found["tried"]["state"] == "converging"
+    assert found["tried"][0]["what"] == advice
+    assert found["tried"][0]["state"] == "converging"
 
 
 def test_the_first_advice_makes_a_gan_converge(tmp_path):
@@ -153,18 +196,19 @@ def test_the_first_advice_makes_a_gan_converge(tmp_path):
         retry=True,
     )
     told = found.details
-    assert told["state"] != "converging"
-    assert told["tried"]["state"] == "converging"
+    assert not told["good"]
+    assert told["tried"][0]["state"] == "converging"
+    assert told["tried"][0]["end"] < told["end"] / 1.5
     assert found.scores["after: duality gap"].value < found.scores["duality gap"].value
     assert found.scores["rotation share"].half_width < 0.2
-    assert found.spend.steps == 500
+    assert found.spend.steps == 250 * (1 + len(told["tried"]))
 
 
 def test_stable_without_being_a_nash_point_is_told_as_normal(tmp_path):
     report = gantlet.converge("saddle:own=-1+3,cross=2", out=tmp_path, budget=Budget(steps=200))
     claims = [v.claim for v in report.verdicts]
     assert claims[0].endswith("converges.")
-    assert any("no Nash point: x" in c and "normal" in c for c in claims)
+    assert any("not a (local) Nash equilibrium: x" in c and "usual" in c for c in claims)
     assert claims[-1] == "Nothing needs to be changed."
 
 

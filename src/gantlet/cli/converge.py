@@ -31,7 +31,7 @@ def converge(
         budget: What training may spend; a toy game makes 1000 steps unless told otherwise.
         solver: How the players move; auto is what suits the family.
         batch: Samples in a batch.
-        retry: Follow the first advice, train again, and show both.
+        retry: Train again with what is recommended, at most three changes, and show both.
         data_seed: From which the splits follow.
         running: How and where to run.
     """

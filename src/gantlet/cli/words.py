@@ -84,9 +84,9 @@ COMMANDS = (
         "converge",
         "Say whether a training converges, and if not, what would help.",
         "Trains a model (or looks at a run with snapshots, or plays a toy game) and says whether "
-        "it converges, rotates, diverges or is stuck; with eigenvalues of the game's Jacobian, "
-        "rotation, curvature, the largest stable step and delay, the duality gap, and advice with "
-        "what it is predicted to change. --try follows the first advice and shows both.",
+        "it converges, oscillates, diverges or does not learn; with eigenvalues of the game's "
+        "Jacobian, rotation, curvature, the largest stable step and delay, the duality gap, and "
+        "changes with what they are predicted to do. --try trains again with up to three.",
         """
   gantlet converge gan:loss=wgan,penalty=none --data digits --steps 600 --try
   gantlet converge runs/gan@gan#0

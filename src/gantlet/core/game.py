@@ -55,6 +55,19 @@ class Generative(Game):
         Used to select the best step of a run. No gradient is kept.
         """
 
+    def distance(self, x: Tensor, samples: Tensor) -> Tensor | None:
+        """Returns the validation loss of a model that gave ``samples``, a scalar, or None.
+
+        None where ``validate`` looks at the model itself, as a likelihood does, and not at its
+        samples. With real samples in place of a model's it gives the noise floor of validation.
+
+        Args:
+            x: Held-out samples, shape ``(n, *space.shape)``.
+            samples: What a model gave, shape ``(m, *space.shape)``.
+        """
+        del x, samples
+        return None
+
 
 class Adversarial(Generative):
     """A game with a critic, which tells real from fake."""

@@ -118,7 +118,7 @@ def converge(
         seed: From which every random number follows.
         solver: How the players move; ``auto`` is what suits the family.
         batch: Samples in a batch.
-        retry: Whether to train again with the first advice followed, and show both.
+        retry: Whether to train again with what is recommended, at most three changes.
         data_seed: From which the splits follow.
         threads: Threads to use.
         device: Where models are trained and measured.

@@ -101,8 +101,16 @@ class FlowGanGame(Adversarial):
         """Returns what ``MaximumLikelihood`` does, or without a weight the energy distance."""
         if self._weight > 0:
             return self._likelihood.validate(x, rng=rng)
+        return self._apart(x, self._model.sample(len(x), rng=rng))
+
+    @override
+    def distance(self, x: Tensor, samples: Tensor) -> Tensor | None:
+        """Returns the energy distance, components scaled, where that is what validation is."""
+        return None if self._weight > 0 else self._apart(x, samples)
+
+    def _apart(self, x: Tensor, samples: Tensor) -> Tensor:
         scaling: Scaling = self._model.scaling
-        return energy_distance(scaling(x), scaling(self._model.sample(len(x), rng=rng)))
+        return energy_distance(scaling(x), scaling(samples))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -100,8 +100,12 @@ class GanGame(Adversarial):
     @torch.no_grad()
     def validate(self, x: Tensor, *, rng: torch.Generator) -> Tensor:
         """Returns the energy distance between ``x`` and as many samples, components scaled."""
-        fake = self._model.sample(len(x), rng=rng)
-        return energy_distance(self._model.scaling(x), self._model.scaling(fake))
+        return self.distance(x, self._model.sample(len(x), rng=rng))
+
+    @override
+    def distance(self, x: Tensor, samples: Tensor) -> Tensor:
+        """Returns the energy distance between two sets of samples, components scaled."""
+        return energy_distance(self._model.scaling(x), self._model.scaling(samples))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

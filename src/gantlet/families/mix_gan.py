@@ -197,8 +197,13 @@ class MixGame(Adversarial):
     @torch.no_grad()
     def validate(self, x: Tensor, *, rng: torch.Generator) -> Tensor:
         """Returns the energy distance between ``x`` and as many samples, components scaled."""
+        return self.distance(x, self._model.sample(len(x), rng=rng))
+
+    @override
+    def distance(self, x: Tensor, samples: Tensor) -> Tensor:
+        """Returns the energy distance between two sets of samples, components scaled."""
         scaling = self._generators[0].scaling
-        return energy_distance(scaling(x), scaling(self._model.sample(len(x), rng=rng)))
+        return energy_distance(scaling(x), scaling(samples))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

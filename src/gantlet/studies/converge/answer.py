@@ -57,7 +57,7 @@ def _setting(question: Mapping[str, Any], outcome: Outcome) -> dict[str, str]:
 
 def _row(question: Mapping[str, Any], outcome: Outcome, name: str, e: Estimate) -> Row:
     after = name.startswith("after: ")
-    model = outcome.details["tried"]["model"] if after else question["model"]
+    model = outcome.details["tried"][0]["model"] if after else question["model"]
     return Row(
         data=question["data"],
         model=model,
@@ -69,9 +69,9 @@ def _row(question: Mapping[str, Any], outcome: Outcome, name: str, e: Estimate) 
 
 def _caveats(question: Mapping[str, Any]) -> Iterator[Caveat]:
     yield Caveat(
-        text="One training, one seed. Whether it converges is told from what it went through; "
-        "eigenvalues, steps, delays and what advice would change are predictions at one point, "
-        "true for small displacements only."
+        text="One training, one seed. Whether it converges is judged by the course of its "
+        "validation loss; eigenvalues, steps, delays and what a change would do are predictions "
+        "at one point, true for small displacements only."
     )
     if question["data"] == "none":
         return

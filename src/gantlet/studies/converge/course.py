@@ -9,10 +9,13 @@ import torch
 from torch import Tensor
 
 from gantlet.core.budget import Spend
-from gantlet.core.components import solvers, toys
+from gantlet.core.components import families, solvers, toys
+from gantlet.core.dataset import everything
 from gantlet.core.errors import UserError
+from gantlet.core.family import Fitted
 from gantlet.core.game import Game, Generative
 from gantlet.core.rng import Rng
+from gantlet.core.space import Space
 from gantlet.core.trial import Trial
 from gantlet.games.dynamics.field import GameField
 from gantlet.store.run import TrialFolder
@@ -31,8 +34,15 @@ from gantlet.train.loop import DivergedError, Plan, train
 from gantlet.train.snapshots import Snapshots
 
 # How often players are recorded.
-RECORDS = 12
+RECORDS = 24
 _TOY_RECORDS = 60
+# The noise floor is the largest of so many distances between real samples: exceeded by others
+# with probability 1/20.
+_DIVISIONS = 19
+# The noise of a likelihood is taken from so many parts of the held-out samples.
+_PARTS = 8
+# So many training samples the mixture is fitted to at most.
+_FITTED = 5_000
 
 State = dict[str, Mapping[str, Tensor]]
 
@@ -55,6 +65,23 @@ class Record:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """What a validation loss is read against.
+
+    Attributes:
+        floor: The largest of 19 distances between real samples, in numbers as in validation:
+            what cannot be told from real data. None where the loss is no distance.
+        mixture: The loss of a Gaussian mixture of ten components, or None where it has none.
+        noise: The standard error of the loss over held-out samples; 0 where it is not known.
+    """
+
+    floor: float | None = None
+    mixture: float | None = None
+    noise: float = 0.0
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Course:
     """What a training went through.
 
@@ -64,6 +91,7 @@ class Course:
         is_exact: Whether quality is without noise, as in a toy game.
         error: Why training broke off, or None.
         spend: What it used.
+        scale: What quality is read against, or None in a toy game.
     """
 
     records: list[Record]
@@ -71,6 +99,7 @@ class Course:
     is_exact: bool
     error: str | None
     spend: Spend
+    scale: Scale | None = None
 
     @property
     def last(self) -> Record:
@@ -124,11 +153,51 @@ def recorded(trial: Trial, folder: TrialFolder, error: str | None, spend: Spend)
             records.append(Record(step=step, state=state_of(game), quality=value))
     return Course(
         records=records,
-        measure="how badly held-out samples are fitted (validation loss of the last weights)",
+        measure="the validation loss of the last weights, not of their average",
         is_exact=False,
         error=error,
         spend=spend,
+        scale=_scale(trial, game, x, rng),
     )
+
+
+def _scale(trial: Trial, game: Game, x: Tensor, rng: Rng) -> Scale:
+    """Returns what the validation loss of ``game`` is read against, for held-out ``x``."""
+    if not isinstance(game, Generative):
+        return Scale()
+    space, splits = source_of(trial)
+    real = everything(splits.train, len(x)).to(x.device)
+    if game.distance(x, real) is None:
+        parts = torch.split(x, max(len(x) // _PARTS, 1))
+        losses = torch.tensor([_quality(game, part, rng) for part in parts])
+        return Scale(noise=float(losses.std()) / math.sqrt(len(parts)))
+    pool, draw = torch.cat([x, real]), rng.stream("floor")
+    floor = max(_between_real(game, pool, len(x), draw) for _ in range(_DIVISIONS))
+    train = everything(splits.train, _FITTED).to(x.device)
+    return Scale(floor=floor, mixture=_mixture(game, space, train, x, rng))
+
+
+def _between_real(game: Generative, pool: Tensor, n: int, rng: torch.Generator) -> float:
+    order = torch.randperm(len(pool), generator=rng, device=rng.device)
+    return _known(game.distance(pool[order[:n]], pool[order[n:]]))
+
+
+def _mixture(game: Generative, space: Space, train: Tensor, x: Tensor, rng: Rng) -> float | None:
+    """Returns the loss of an honest baseline, or None where it cannot model such data."""
+    baseline = families.make("gmm")
+    if not isinstance(baseline, Fitted):
+        return None
+    try:
+        fitted = baseline.fit(space, train, rng=rng)
+    except UserError:
+        return None
+    with torch.no_grad():
+        drawn = fitted.model.sample(len(x), rng=rng.stream("mixture"))
+        return _known(game.distance(x, drawn))
+
+
+def _known(loss: Tensor | None) -> float:
+    return math.nan if loss is None else float(loss)
 
 
 def _quality(game: Game, x: Tensor, rng: Rng) -> float:

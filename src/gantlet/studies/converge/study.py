@@ -41,7 +41,7 @@ class Converge:
         seed: From which every random number follows.
         solver: How the players move; ``auto`` is what suits the family.
         batch: Samples in a batch.
-        retry: Whether to train again with the first advice followed.
+        retry: Whether to train again with what is recommended, at most three changes.
         data_seed: From which the splits follow.
         threads: Threads; part of what decides the last digits.
         device: Where to train.

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any, final
 
 from gantlet.core.budget import Spend
-from gantlet.core.game import Adversarial
 from gantlet.core.trial import Outcome, Trial
 from gantlet.features.frozen import exactly
 from gantlet.store.run import TrialFolder
 from gantlet.studies.base import Watch
 from gantlet.studies.contest import threads
-from gantlet.studies.converge.advice import Advice, advise
+from gantlet.studies.converge.advice import TRIES, Advice, advise, in_code, usual_remedies
 from gantlet.studies.converge.course import Course, Record, play, recorded
 from gantlet.studies.converge.diagnosis import (
     Diagnosis,
@@ -21,35 +20,54 @@ from gantlet.studies.converge.diagnosis import (
     diagnose,
     point_of,
 )
-from gantlet.studies.converge.setting import blank, changed
+from gantlet.studies.converge.setting import changed
 from gantlet.studies.converge.verdict import State, state_of_course
 from gantlet.studies.find import find_trial
 
 
 def run_trial(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
-    """Diagnoses one training; with ``try``, a second one with the first advice followed."""
+    """Diagnoses one training; with ``try``, changes are followed in trainings of their own."""
     with threads(int(trial.parts["threads"])), exactly():
         course = _course(trial, folder, watch)
         first = _judged(trial, course)
         watch(0.45, "predicting")
-        best = _advised(trial, first, watch)
-        details: dict[str, Any] = {**first.told(), "advice": [_told(a) for a in best]}
+        proposed = _proposed(trial, first, watch)
+        tried = list(_tries(trial, first, proposed, folder, watch))
+        details: dict[str, Any] = {
+            **first.told(),
+            "good": first.state.is_good,
+            "advice": [_told(a, trial) for a in proposed],
+            "tried": [{**_told(a, trial), **then.told()} for a, then in tried],
+        }
         scores = dict(first.diagnosis.numbers)
-        spend = course.spend
-        if trial.parts["try"] == "true" and best:
-            then, spent = _tried(trial, best[0], folder, watch)
-            details["tried"] = {**then.told(), "what": best[0].what, "model": best[0].model}
-            scores |= {f"after: {k}": v for k, v in then.diagnosis.numbers.items()}
-            spend += spent
+        if tried:
+            scores |= {f"after: {k}": v for k, v in tried[0][1].diagnosis.numbers.items()}
+        spend = sum((then.course.spend for _, then in tried), course.spend)
         return Outcome(trial=trial, spend=spend, scores=scores, details=details)
 
 
-def _advised(trial: Trial, first: "_Judged", watch: Watch) -> list[Advice]:
-    # What converges needs no advice, which is most of the work.
-    if first.state.name == "converging":
+def _proposed(trial: Trial, first: "_Judged", watch: Watch) -> list[Advice]:
+    # What is well needs no advice, which is most of the work; what settles far from the data has
+    # no mode that grows, of which a spectrum could tell.
+    if first.state.is_good:
         return []
+    if first.state.name == "converging":
+        return usual_remedies(trial)
     settles = first.state.name == "stuck"
     return advise(trial, first.record.state, first.point, watch, settles=settles)
+
+
+def _tries(
+    trial: Trial, first: "_Judged", proposed: list[Advice], folder: TrialFolder, watch: Watch
+) -> "list[tuple[Advice, _Judged]]":
+    """Trains again with at most three changes until one settles; returns the best first."""
+    found: list[tuple[Advice, _Judged]] = []
+    for i, advice in enumerate(proposed[:TRIES] if trial.parts["try"] == "true" else ()):
+        found.append((advice, _tried(trial, advice, folder, i, watch)))
+        state = found[-1][1].state
+        if state.is_good or (state.name == "converging" and state.end < first.state.end / 2):
+            break
+    return sorted(found, key=lambda one: (one[1].state.name != "converging", one[1].state.end))
 
 
 @final
@@ -71,6 +89,9 @@ class _Judged:
             "because": self.state.because,
             "looked at step": self.record.step,
             "measure": self.course.measure,
+            "end": self.state.end,
+            "ratio": self.state.ratio,
+            "improving": self.state.is_improving,
             "steps": [r.step for r in self.course.records],
             "quality": [r.quality for r in self.course.records],
             "leading": _pairs(found.leading.values, found.leading.residuals),
@@ -86,7 +107,7 @@ class _Judged:
 
 
 def _judged(trial: Trial, course: Course) -> _Judged:
-    state = state_of_course(course, is_adversarial=isinstance(blank(trial), Adversarial))
+    state = state_of_course(course)
     record, unsettled = course.last, state.name in {"rotating", "diverging"}
     if unsettled and course.is_exact:
         record = replace(record, state=centre(course))
@@ -107,22 +128,23 @@ def _course(trial: Trial, folder: TrialFolder, watch: Watch) -> Course:
     return recorded(trial, saved, None, outcome.spend if outcome else Spend())
 
 
-def _tried(
-    trial: Trial, advice: Advice, folder: TrialFolder, watch: Watch
-) -> tuple[_Judged, Spend]:
+def _tried(trial: Trial, advice: Advice, folder: TrialFolder, place: int, watch: Watch) -> _Judged:
     other = changed(trial, model=advice.model, solver=advice.solver)
-    course = play(other, TrialFolder(folder.path / "tried"), watch, again=True)
-    return _judged(other, course), course.spend
+    course = play(other, TrialFolder(folder.path / f"tried-{place}"), watch, again=True)
+    return _judged(other, course)
 
 
-def _told(advice: Advice) -> dict[str, Any]:
+def _told(advice: Advice, trial: Trial) -> dict[str, Any]:
+    expected = advice.forecast
     return {
         "what": advice.what,
         "model": advice.model,
         "solver": advice.solver,
-        "growth": advice.forecast.growth,
-        "rate": advice.forecast.rate,
-        "modes": _pairs(advice.forecast.spectrum.values[:2], ()),
+        "basis": advice.basis,
+        "code": in_code(advice, trial.parts["model"], trial.parts["solver"]),
+        "growth": None if expected is None else expected.growth,
+        "rate": None if expected is None else expected.rate,
+        "predicted modes": [] if expected is None else _pairs(expected.spectrum.values[:2], ()),
     }
 
 

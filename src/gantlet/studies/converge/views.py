@@ -23,7 +23,11 @@ def _numbers(scores: Mapping[str, Estimate]) -> Table:
     rows: list[list[Cell]] = [
         [name, e, after.get(name)] if after else [name, e] for name, e in before.items()
     ]
-    columns = [Column(name="number"), Column(name="here"), Column(name="with the first advice")]
+    columns = [
+        Column(name="number"),
+        Column(name="here"),
+        Column(name="with the best change tried"),
+    ]
     return Table(
         title="Where training is",
         columns=columns if after else columns[:2],
@@ -38,24 +42,35 @@ def _advice(found: list[dict[str, Any]]) -> Table:
         title="What could be changed",
         columns=[
             Column(name="change"),
+            Column(name="proposed by"),
             Column(name="growth in one step", better="lower", help="Of the leading modes."),
             Column(name="leading mode", help="Of one step of plain descent; 0 stays."),
+            Column(name="in your own loop"),
             Column(name="model"),
             Column(name="solver"),
         ],
         rows=[
             [
                 a["what"],
-                Estimate(value=a["growth"], n=1, method="predicted: no interval"),
-                _complex(*a["modes"][0]),
+                a["basis"],
+                _growth(a["growth"]),
+                _complex(*a["predicted modes"][0]) if a["predicted modes"] else None,
+                a["code"],
                 a["model"],
                 a["solver"],
             ]
             for a in found
         ],
-        note="Predicted at the same point, best first: by decay for each unit of learning rate "
-        "and each gradient.",
+        note="In the order in which they are recommended or to be tried. Predictions are for the "
+        "same point, ordered by decay for each unit of learning rate and each gradient. What "
+        "theory or the family's defaults propose is no prediction.",
     )
+
+
+def _growth(value: float | None) -> Estimate:
+    if value is None:
+        return Estimate.missing("not predicted", better="lower")
+    return Estimate(value=value, n=1, better="lower", method="predicted: no interval")
 
 
 def _complex(real: float, imaginary: float) -> str:
@@ -64,9 +79,7 @@ def _complex(real: float, imaginary: float) -> str:
 
 
 def _course(details: Mapping[str, Any]) -> Lines:
-    runs = [("as asked", details)]
-    if "tried" in details:
-        runs.append((f"with {details['tried']['what']}", details["tried"]))
+    runs = [("as asked", details), *((f"with {t['what']}", t) for t in details["tried"])]
     return Lines(
         title="The course of training",
         x_label="step",
@@ -81,9 +94,8 @@ def _course(details: Mapping[str, Any]) -> Lines:
 
 
 def _path(details: Mapping[str, Any]) -> Iterator[Lines]:
-    runs = [("as asked", details["path"])]
-    if "tried" in details:
-        runs.append((f"with {details['tried']['what']}", details["tried"]["path"]))
+    tried = [(f"with {t['what']}", t["path"]) for t in details["tried"]]
+    runs = [("as asked", details["path"]), *tried]
     nan = float("nan")
     yield Lines(
         title="The field on the line from start to end",
