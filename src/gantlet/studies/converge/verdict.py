@@ -17,11 +17,13 @@ _GROWS = 1.2
 
 # On the logarithmic scale of a distance, as factors. A GAN has learned something if its loss is
 # at most this share of the untrained one,
-_LEARNED = 1 / 3
-# has lost what it had learned if its loss is so many times its best,
-_LOST = 1.7
+_LEARNED = 1 / 4
+# has lost what it had learned if its loss is so many times its best, beyond any swing of it,
+_LOST_ALL = 2.8
 # oscillates if its loss strays from its own trend by this factor (one standard deviation),
-_SWINGS = 1.5
+_SWINGS = 1.4
+# has lost some of what it had learned if it does not and is so many times its best,
+_LOST = 1.7
 # and is as good as it gets if its loss is at most so many times the noise floor.
 GOOD = 5.0
 
@@ -119,19 +121,17 @@ def _distance(quality: list[float], scale: Scale, floor: float) -> State:
 def _shape(
     start: float, best: float, end: float, trend: "_Trend", floor: float
 ) -> tuple[StateName, str]:
-    if end > max(_LEARNED * start, GOOD * floor):
+    reached = max(_LEARNED * start, GOOD * floor)
+    lost = f"It is {end / best:.1f} times its best: what was learned is lost again."
+    if best <= reached and end > _LOST_ALL * best:
+        return "diverging", lost
+    if end > reached:
         return "stuck", f"That is {end / start:.0%} of the untrained loss: little was learned."
     strays = math.exp(trend.spread)
     if strays > _SWINGS:
-        return (
-            "rotating",
-            f"In the last half it strays from its own trend by a factor {strays:.1f}.",
-        )
+        return "rotating", f"In the last half it strays by a factor {strays:.1f} from its trend."
     if end > _LOST * best:
-        return (
-            "diverging",
-            f"It is {end / best:.1f} times its best: what was learned is lost again.",
-        )
+        return "diverging", lost
     return "converging", f"In the last half it stays within a factor {strays:.2f} of its trend."
 
 
