@@ -157,7 +157,7 @@ def test_whole_numbers_of_numpy_are_numbers():
 
 
 @pytest.mark.parametrize("option", ["--seeds", "--seed", "--samples", "--batch", "--snapshots"])
-@pytest.mark.parametrize("value", ["-1", str(2**70), "1.5", "nan", "x"])
+@pytest.mark.parametrize("value", ["-1", str(2**70), "nan", "x"])
 @pytest.mark.usefixtures("in_time")
 def test_the_command_line_refuses_them_too(option, value, tmp_path, monkeypatch, capsys):
     from gantlet.cli.main import run

@@ -9,7 +9,7 @@ from typing import Any
 
 from gantlet.cli.options import Flag
 from gantlet.core.components import REGISTRIES
-from gantlet.core.errors import unknown
+from gantlet.core.errors import UserError, unknown
 
 
 def show(name: str, /, *, json: Flag = False) -> int:
@@ -24,15 +24,14 @@ def show(name: str, /, *, json: Flag = False) -> int:
 
     from gantlet.core.spec import Spec, options
 
-    short = Spec.parse(name).name
-    homes = {kind: r for kind, r in REGISTRIES.items() if short in r.names()}
+    homes = {kind: r for kind, r in REGISTRIES.items() if r.knows(Spec.parse(name).name)}
     if not homes:
-        known = {n for r in REGISTRIES.values() for n in r.names()}
-        raise unknown("component", short, known)
+        raise _unknown(Spec.parse(name).name)
     told: list[dict[str, Any]] = []
     for kind, registry in homes.items():
-        cls = registry.load(short)
-        resolved = registry.resolve(name) if name != short else short
+        meant = registry.expand(name)
+        cls = registry.load(meant.name)
+        resolved = registry.resolve(name) if meant.options else meant.name
         doc, meanings = _told(cls)
         takes = [{**asdict(o), "help": meanings.get(o.name, "")} for o in options(cls)]
         told.append({"name": resolved, "kind": kind, "doc": doc, "options": takes})
@@ -42,6 +41,17 @@ def show(name: str, /, *, json: Flag = False) -> int:
     for entry in told:
         _print(entry)
     return 0
+
+
+def _unknown(name: str) -> UserError:
+    """Returns the error for a name of no component; says what it is called here, if known."""
+    plain = name.strip().lower().replace("_", "-")
+    for registry in REGISTRIES.values():
+        if plain in registry.pointers:
+            return UserError(f"No component is called {name!r}. {registry.pointers[plain]}")
+    known = {n for r in REGISTRIES.values() for n in r.names()}
+    also = {n for r in REGISTRIES.values() for n in (*r.aliases, *r.pointers)}
+    return unknown("component", name, known, also)
 
 
 def _told(cls: type) -> tuple[str, dict[str, str]]:
