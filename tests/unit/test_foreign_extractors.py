@@ -1,6 +1,7 @@
 """Networks of the user's own: ONNX, TorchScript, Python objects."""
 
 import json
+import os
 import sys
 
 import numpy as np
@@ -323,3 +324,21 @@ def test_outputs_are_picked_by_number_or_key():
     for found, which in ((a, "1"), ({"p": 3}, "p"), (None, None)):
         with pytest.raises(UserError, match="x has no output"):
             pick(found, which, "x")
+
+
+def test_pipes_are_refused_before_they_are_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for kind in ("torchscript", "onnx"):
+        with pytest.raises(UserError, match="is a pipe, a socket or a device"):
+            extractors.make(f"{kind}:path={tmp_path / 'pipe'}").fit(
+                Space("vector", (2,)), None, rng=Rng(0)
+            )
+
+
+def test_a_module_that_raises_is_told_in_one_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "raises_when_imported.py").write_text("raise RuntimeError('no weights')")
+    with pytest.raises(UserError, match="cannot be imported: RuntimeError: no weights"):
+        extractors.make("module:path=raises_when_imported:f").fit(
+            Space("vector", (2,)), None, rng=Rng(0)
+        )

@@ -142,9 +142,10 @@ def _imported(name: str) -> ModuleType:
         # A network that draws its weights when it is imported draws the same ones each time.
         with seeded(Rng(0).stream("module")), _current_folder():
             return import_module(name)
-    except (ImportError, SyntaxError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"The module {name} cannot be imported: {reason}.") from error
+    except Exception as error:
+        reason = " ".join(str(error).split()).rstrip(".") or "it says no reason"
+        kind = "" if isinstance(error, (ImportError, SyntaxError)) else f"{type(error).__name__}: "
+        raise UserError(f"The module {name} cannot be imported: {kind}{reason}.") from error
 
 
 @contextmanager

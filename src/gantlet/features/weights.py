@@ -2,12 +2,13 @@
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from gantlet.core.errors import UserError, unknown
+from gantlet.core.errors import UserError, reading, unknown
 from gantlet.core.places import cache_home
 
 _CHUNK = 2**20
@@ -174,12 +175,12 @@ def sha256_of(path: Path) -> str:
         UserError: If it cannot be read.
     """
     digest = hashlib.sha256()
-    try:
+    with reading(path, "a file of weights"):
+        if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
+            raise UserError(f"{path} is a pipe, a socket or a device. Save it as a file.")
         with path.open("rb") as file:
             while piece := file.read(_CHUNK):
                 digest.update(piece)
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}.") from error
     return digest.hexdigest()
 
 
@@ -252,7 +253,8 @@ def added() -> list[Path]:
 
 def _unchanged(found: Found) -> None:
     note = note_of(found.path)
-    recorded = note.read_text(encoding="utf-8").split()[:1] if note.is_file() else []
+    with reading(note, "a hash"):
+        recorded = note.read_text(encoding="utf-8").split()[:1] if note.is_file() else []
     if recorded and recorded != [found.sha256]:
         raise UserError(
             f"{found.path} has changed since it was added: its SHA-256 is {found.sha256}, "
@@ -273,7 +275,8 @@ def _places(names: Iterable[str]) -> list[Path]:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(folder.iterdir()) if folder.is_dir() else []
+    with reading(folder, "a folder"):
+        return sorted(folder.iterdir()) if folder.is_dir() else []
 
 
 def _listed() -> str:
