@@ -113,13 +113,14 @@ def test_nan_in_a_table_is_told_with_its_line(refused, tmp_path):
     (tmp_path / "a.csv").write_text("\n".join([*rows, "nan,1"]))
     assert "line 42, column 'a'" in refused("compare", "gmm", "--data", "csv:path=a.csv", *QUICK)
     (tmp_path / "a.csv").write_text("\n".join([*rows, "1,inf"]))
-    assert "sample 40" in refused("compare", "gmm", "--data", "csv:path=a.csv", *QUICK)
+    told = refused("compare", "gmm", "--data", "csv:path=a.csv", *QUICK)
+    assert "line 42, column 'b': 'inf' is infinite" in told
 
 
 def test_an_image_folder_that_is_empty_or_not_there(refused, tmp_path):
     (tmp_path / "empty").mkdir()
     told = refused("compare", "gan", "--data", "images:path=empty", *QUICK)
-    assert "empty holds no image. Wanted files end in" in told
+    assert "empty holds no image. Give files such as .png" in told
     told = refused("compare", "gan", "--data", "images:path=nowhere", *QUICK)
     assert "No folder nowhere" in told
     assert "images needs path=" in refused("compare", "gan", "--data", "images", *QUICK)

@@ -146,11 +146,11 @@ def parsed(
         ways += found
         if any(v.notna().sum() >= share * n for _, v in found):
             break
-    fits = {name: int(v.notna().sum()) for name, v in ways}
+    fits: dict[Style, int] = {name: int(v.notna().sum()) for name, v in ways}
     most = max(fits.values(), default=0)
     if most < share * n or not most:
         return Parsed("category", np.full(len(cells), np.nan), share=most / n)
-    best = max(fits, key=lambda name: fits[name])
+    best: Style = max(fits, key=lambda name: fits[name])
     if style is not None and fits.get(style, 0) >= SHARE * most:
         best = style
     values = dict(ways)[best]
@@ -220,19 +220,21 @@ def _without_signs(series: Any) -> tuple[Any, bool]:
 
 
 def _finite(values: Any) -> Any:
-    return values.astype(float).where(lambda v: v.abs() <= _SINGLE)
+    numbers = values.astype(float)
+    return numbers.where(numbers.abs() <= _SINGLE)
 
 
 def _as_times(series: Any, decimal_comma: bool) -> list[tuple[Style, Any]]:
     """Returns the days of each way of writing times, NaN where a cell is not written so."""
     del decimal_comma
     some = series.iloc[:_TRIED]
-    if some.map(lambda c: bool(_LIKE_A_TIME.match(c))).mean() < 0.5:
+    if np.mean([bool(_LIKE_A_TIME.match(cell)) for cell in some]) < 0.5:
         return []
-    ways: list[tuple[Style, Any]] = [("iso", _days(series, "ISO8601"))]
+    iso: Style = "iso"
+    ways: list[tuple[Style, Any]] = [(iso, _days(series, "ISO8601"))]
     if ways[0][1].notna().all():
         return ways
-    ways += [("clock", _clock(series))]
+    ways.append(("clock", _clock(series)))
     for name, formats in _TIMES.items():
         # Nobody writes points behind months.
         parts = "" if "{0}" not in formats[0] else "/-" if name == "month first" else "/.-"
