@@ -1,6 +1,7 @@
 """Named measurements of text, tables, sounds and graphs, against what they are named after."""
 
 import math
+from pathlib import Path
 
 import networkx as nx
 import numpy as np
@@ -95,7 +96,9 @@ def test_the_order_of_words_is_their_mean_surprise():
 def cells(**columns):
     names = list(columns)
     written = [np.array([str(v) for v in values], dtype=object) for values in columns.values()]
-    return Cells(path=None, names=names, columns=written, places=np.arange(len(written[0])))
+    return Cells(
+        path=Path("t.csv"), names=names, columns=written, places=np.arange(len(written[0]))
+    )
 
 
 def test_rows_are_measured_by_their_columns():
