@@ -130,4 +130,4 @@ def test_a_paired_difference_is_tighter_than_an_unpaired_one(metric):
 def test_leaving_transport_of_real_out_never_makes_the_rest_negative():
     x, y = draw(50)
     found = transport(x, y, torch.eye(6, dtype=torch.float64), 2, rng=Rng(0).stream("m"))
-    assert found.rest(found.variance).value > 0
+    assert found.rest(found.variance, found.of_real, found.of_fake).value > 0

@@ -11,10 +11,16 @@ from gantlet.core.rng import Rng
 from gantlet.metrics.cmmd import Cmmd
 from gantlet.metrics.energy import Energy, energy_distance
 from gantlet.metrics.frechet import Frechet
+from gantlet.metrics.inception_score import InceptionScore
 from gantlet.metrics.intervals import Variance
 from gantlet.metrics.kid import Kid
+from gantlet.metrics.mind import Mind
 from gantlet.metrics.mmd import Mmd
 from gantlet.metrics.near_equality import Bend, bend, squared_distance
+from gantlet.metrics.neighbours import Precision
+from gantlet.metrics.prd import Prd
+from gantlet.metrics.sliced import SlicedWasserstein
+from gantlet.metrics.vendi import Vendi
 
 DISTANCES = [Energy(), Kid(), Mmd(bandwidth=1.0), Cmmd(), Frechet(), Frechet(covariance="none")]
 
@@ -198,3 +204,48 @@ def test_too_few_groups():
         )
         assert found.value is None
         assert "groups of fake samples, got 2" in found.method
+
+
+OTHERS = [
+    (SlicedWasserstein(directions=8), 0.35),
+    (Mind(directions=8), 0.35),
+    (Vendi(), 0.35),
+    # k-means finds other clusters where there are more samples.
+    (Prd(runs=2), 0.7),
+]
+
+
+@pytest.mark.parametrize(("metric", "close"), OTHERS, ids=lambda m: type(m).__name__)
+def test_block_jackknives_leave_out_whole_groups(metric, close):
+    """Every sample ten times: as wide as every sample once, where it would be a third of that."""
+    x, y = torch.randn(2, 80, 3, generator=Rng(1).stream("x"), dtype=torch.float64)
+    y = y * 1.7
+    tens = torch.arange(80).repeat_interleave(10)
+    many = x.repeat_interleave(10, 0), y.repeat_interleave(10, 0)
+    once = metric.measure(x, y, rng=Rng(0).stream("m"))
+    heeded = metric.measure(*many, rng=Rng(0).stream("m"), groups=Groups(tens, tens))
+    ignored = metric.measure(*many, rng=Rng(0).stream("m"))
+    assert heeded.half_width == pytest.approx(once.half_width, rel=close)
+    assert ignored.half_width < 0.7 * heeded.half_width
+
+
+def test_the_inception_score_leaves_out_whole_groups():
+    p = torch.randn(60, 5, generator=Rng(0).stream("p"), dtype=torch.float64).softmax(1)
+    twos = torch.arange(60).repeat_interleave(2)
+    once = InceptionScore().measure(p, p, rng=Rng(0).stream("m"))
+    twice = p.repeat_interleave(2, 0)
+    heeded = InceptionScore().measure(
+        twice, twice, rng=Rng(0).stream("m"), groups=Groups(fake=twos)
+    )
+    assert heeded.value == pytest.approx(once.value, rel=1e-9)
+    assert heeded.low == pytest.approx(once.low, rel=1e-9)
+    assert "60 groups instead of samples" in heeded.method
+
+
+def test_neighbour_metrics_have_no_interval_for_groups():
+    x, y = torch.randn(2, 40, 3, generator=Rng(0).stream("x"))
+    twos = Groups(torch.arange(40) // 2, torch.arange(40) // 2)
+    alone = Precision().measure(x, y, rng=Rng(0).stream("m"))
+    found = Precision().measure(x, y, rng=Rng(0).stream("m"), groups=twos)
+    assert (found.value, found.low) == (alone.value, None)
+    assert "no interval" in found.method

@@ -45,6 +45,11 @@ def too_few_groups(groups: Groups | None, least: int) -> str | None:
     return None
 
 
+def drawn(labels: Tensor | None, n: int) -> int:
+    """Returns how many of ``n`` samples were drawn independently: groups, where there are some."""
+    return n if labels is None else int(labels.max()) + 1
+
+
 def without_interval(found: Estimate, reason: str = IGNORED) -> Estimate:
     """Returns the same value without an interval, and says why in its method."""
     if found.low is None:

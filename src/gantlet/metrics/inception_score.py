@@ -6,10 +6,12 @@ from typing import ClassVar, final
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Better, Estimate
-from gantlet.core.measure import Sees
+from gantlet.core.measure import Clustered, Groups, Sees
+from gantlet.metrics.groups import checked_groups, too_few_groups
 from gantlet.metrics.influence import spread
 from gantlet.metrics.inputs import checked, rows
 from gantlet.metrics.intervals import around
@@ -25,7 +27,7 @@ _METHOD = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
-class InceptionScore:
+class InceptionScore(Clustered):
     """``exp`` of the mean divergence of each sample's class probabilities from their mean.
 
     It looks at the fake samples alone: 1 where all have the same probabilities, as many as there
@@ -45,7 +47,10 @@ class InceptionScore:
     sees: ClassVar[Sees] = "probabilities"
     quadratic: ClassVar[bool] = False
 
-    def measure(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Estimate:
+    @override
+    def measure(
+        self, real: Tensor, fake: Tensor, *, rng: torch.Generator, groups: Groups | None = None
+    ) -> Estimate:
         """Rates class probabilities, shapes ``(n, K)`` and ``(m, K)``; ``rng`` draws the splits.
 
         Raises:
@@ -54,10 +59,13 @@ class InceptionScore:
         p, q = checked(real, fake)
         for name, z in (("real", p), ("fake", q)):
             _check(z, name)
-        n = len(q)
+        n, found_groups = len(q), checked_groups(groups, len(p), len(q))
         if n < 3:
             return Estimate.missing(f"needs at least 3 fake samples, got {n}", better=self.better)
-        plain, influence = _leave_out(q)
+        group = None if found_groups is None else found_groups.fake
+        if group is not None and (reason := too_few_groups(Groups(fake=group), 3)):
+            return Estimate.missing(reason, better=self.better)
+        plain, influence = _leave_out(q, group)
         published = torch.tensor(_splits(q, rng))
         method = _METHOD.format(
             plain,
@@ -68,7 +76,9 @@ class InceptionScore:
         if n < _AMPLE * q.shape[1]:
             method += f"; with less than {_AMPLE} samples a class the interval is too narrow"
         value = plain + float(influence.mean())
-        found = around(value, spread(influence), n=n, method=method)
+        if group is not None:
+            method += f"; {len(influence)} groups instead of samples left out in turn"
+        found = around(value, spread(influence), n=len(influence), method=method)
         return found.named(unit=self.unit, better=self.better)
 
 
@@ -78,10 +88,22 @@ def inception_score(p: Tensor) -> float:
     return math.exp(float(_entropy(_mean(p))) - own)
 
 
-def _leave_out(p: Tensor) -> tuple[float, Tensor]:
-    """Returns the score, and ``n - 1`` times what leaving out each sample takes off it."""
+def _leave_out(p: Tensor, group: Tensor | None = None) -> tuple[float, Tensor]:
+    """Returns the score, and ``n - 1`` times what leaving out each sample takes off it.
+
+    Where there are groups, numbered from 0 without gaps, each of them is left out, and it is their
+    number less what one of that size counts for: the pseudo-values of Busing et al., 1999.
+    """
     n, mean, plain = len(p), _mean(p), inception_score(p)
     own = torch.cat([_entropy(block) for block in rows(p)])
+    if group is not None:
+        size = group.bincount().to(torch.float64)
+        sums = mean.new_zeros(len(size), len(mean))
+        sums.index_add_(0, group, p.to(torch.float64))
+        owned = own.new_zeros(len(size)).index_add_(0, group, own)
+        left = n - size
+        kept = _entropy((n * mean - sums) / left[:, None]) - (own.sum() - owned) / left
+        return plain, (plain - kept.exp()) * (left * (len(size) / n))
     parts = [_entropy((n * mean - block) / (n - 1)) for block in rows(p)]
     without = (torch.cat(parts) - (own.sum() - own) / (n - 1)).exp()
     return plain, (plain - without) * (n - 1)

@@ -11,12 +11,22 @@ from gantlet.metrics.intervals import Variance
 FOLDS = 20
 
 
-def folds(n: int, *, rng: torch.Generator, device: torch.device, most: int = FOLDS) -> Tensor:
+def folds(
+    n: int,
+    *,
+    rng: torch.Generator,
+    device: torch.device,
+    most: int = FOLDS,
+    group: Tensor | None = None,
+) -> Tensor:
     """Returns the fold of each of ``n`` samples, shape ``(n,)``.
 
     There are 20 folds of equal size to within one, or ``n`` or ``most`` if that is fewer. They are
-    drawn at random, so that samples in sorted order do no harm.
+    drawn at random, so that samples in sorted order do no harm. Where samples come in groups,
+    numbered from 0 without gaps, whole groups are dealt.
     """
+    if group is not None:
+        return folds(int(group.max()) + 1, rng=rng, device=device, most=most)[group]
     order = torch.randperm(n, generator=rng, device=rng.device)
     return (order % min(FOLDS, n, most)).to(device)
 

@@ -9,16 +9,16 @@ from torch import Tensor
 from typing_extensions import override
 
 from gantlet.core.estimate import Better
-from gantlet.core.measure import Sees
+from gantlet.core.measure import Groups, Sees
 from gantlet.core.spec import Between
 from gantlet.metrics.inputs import pair
-from gantlet.metrics.paired import Detailed, Paired
+from gantlet.metrics.paired import ClusteredPaired, Detailed
 from gantlet.metrics.sliced import SlicedWasserstein
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
-class Mind(Paired):
+class Mind(ClusteredPaired):
     """The Monge Inception Distance: ``3 d`` times the mean of ``W_2^2`` over random directions.
 
     A shift of the mean by ``m`` gives ``3 |m|^2`` whatever the number ``d`` of features is. The
@@ -41,7 +41,9 @@ class Mind(Paired):
     directions: Annotated[int, Between(2, 65536)] = 1000
 
     @override
-    def detail(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Detailed:
+    def detail(
+        self, real: Tensor, fake: Tensor, *, rng: torch.Generator, groups: Groups | None = None
+    ) -> Detailed:
         """Compares as ``measure`` does and tells what each real sample adds, to first order.
 
         Raises:
@@ -51,4 +53,4 @@ class Mind(Paired):
         # The distance is quadratic in the features.
         unit = math.sqrt(3 * x.shape[1])
         sliced = SlicedWasserstein(directions=self.directions)
-        return sliced.detail(x * unit, y * unit, rng=rng)
+        return sliced.detail(x * unit, y * unit, rng=rng, groups=groups)

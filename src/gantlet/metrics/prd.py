@@ -8,13 +8,14 @@ from torch import Tensor
 from typing_extensions import override
 
 from gantlet.core.estimate import Better, Estimate
-from gantlet.core.measure import Sees
+from gantlet.core.measure import Groups, Sees
 from gantlet.core.spec import Between
 from gantlet.metrics.blocks import blocks
+from gantlet.metrics.groups import checked_groups, too_few_groups
 from gantlet.metrics.inputs import about_zero, pair, too_few
 from gantlet.metrics.intervals import Variance, around, total
 from gantlet.metrics.jackknife import folds
-from gantlet.metrics.paired import Detailed, Paired
+from gantlet.metrics.paired import ClusteredPaired, Detailed
 from gantlet.metrics.prd_clusters import cluster, principal
 
 _AXES = 64
@@ -48,7 +49,7 @@ class PrdCurve:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
-class Prd(Paired):
+class Prd(ClusteredPaired):
     """The best F score on the curve of precision and recall of distributions.
 
     k-means on both sets together turns each into a histogram; precision at slope ``l`` is the sum
@@ -79,18 +80,25 @@ class Prd(Paired):
     angles: Annotated[int, Between(3, 100_001)] = 1001
 
     @override
-    def detail(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Detailed:
+    def detail(
+        self, real: Tensor, fake: Tensor, *, rng: torch.Generator, groups: Groups | None = None
+    ) -> Detailed:
         """Compares as ``measure`` does and tells what each fold of real samples adds.
 
         Raises:
             UserError: If the features cannot be compared.
         """
         x, y = about_zero(*pair(real, fake))
-        if reason := too_few(x, y, 4):
+        groups = checked_groups(groups, len(x), len(y))
+        if reason := too_few(x, y, 4) or too_few_groups(groups, 4):
             missing = Estimate.missing(reason, better=self.better)
             return Detailed(missing, x.new_zeros(2), Variance(0.0))
         # The folds come first, so that they do not depend on how many fakes there are.
-        fold_x, fold_y = (folds(len(z), rng=rng, device=z.device) for z in (x, y))
+        of = (None, None) if groups is None else (groups.real, groups.fake)
+        fold_x, fold_y = (
+            folds(len(z), rng=rng, device=z.device, group=group)
+            for z, group in zip((x, y), of, strict=True)
+        )
         h = min(len(x), len(y))
         chosen, other = (_order(z, rng)[:h] for z in (x, y))
         label_x, label_y = _labels(x[chosen], y[other], self.clusters, self.runs, rng)

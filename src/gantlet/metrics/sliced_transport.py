@@ -6,6 +6,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from gantlet.core.measure import Groups
 from gantlet.metrics.blocks import blocks
 from gantlet.metrics.intervals import Variance
 from gantlet.metrics.jackknife import folds, jackknife
@@ -33,14 +34,29 @@ class Transport:
     of_real: Tensor
     of_fake: Tensor
 
-    def rest(self, whole: Variance) -> Variance:
-        """Returns what is left of the variance ``whole`` without the real samples' part."""
-        real, fake = (float(z.var()) / len(z) for z in (self.of_real, self.of_fake))
+    @staticmethod
+    def rest(whole: Variance, of_real: Tensor, of_fake: Tensor) -> Variance:
+        """Returns what is left of the variance ``whole`` without the real samples' part.
+
+        Args:
+            whole: The variance of the cost.
+            of_real: What each real sample, or group of them, adds to it.
+            of_fake: The same of the fake ones.
+        """
+        real, fake = (float(z.var()) / len(z) for z in (of_real, of_fake))
         # The two were estimated apart: noise must not make the fake side look certain.
         return Variance(max(whole.value - real, fake), whole.noise)
 
 
-def transport(x: Tensor, y: Tensor, u: Tensor, order: int, *, rng: torch.Generator) -> Transport:
+def transport(
+    x: Tensor,
+    y: Tensor,
+    u: Tensor,
+    order: int,
+    *,
+    rng: torch.Generator,
+    groups: Groups | None = None,
+) -> Transport:
     """Returns the mean cost of carrying ``x`` to ``y`` along each of the directions ``u``.
 
     Args:
@@ -49,9 +65,9 @@ def transport(x: Tensor, y: Tensor, u: Tensor, order: int, *, rng: torch.Generat
         u: Unit vectors, shape ``(d, l)``.
         order: The power ``p`` of the distance.
         rng: Draws the folds of the jackknife.
+        groups: Which samples belong together, numbered from 0 without gaps.
     """
-    fold_x = folds(len(x), rng=rng, device=x.device, most=len(y))
-    fold_y = folds(len(y), rng=rng, device=y.device, most=len(x))
+    fold_x, fold_y = _folds(x, y, groups, rng)
     of_x, of_y = x.new_zeros(len(x)), y.new_zeros(len(y))
     parts: list[Tensor] = []
     for block in blocks(u.shape[1], len(x) + len(y)):
@@ -68,6 +84,16 @@ def transport(x: Tensor, y: Tensor, u: Tensor, order: int, *, rng: torch.Generat
     return Transport(
         float(plain[0]), found.bias, found.variance, along, of_x / lines, of_y / lines
     )
+
+
+def _folds(
+    x: Tensor, y: Tensor, groups: Groups | None, rng: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Returns the fold of each sample, as many folds on both sides."""
+    of = (None, None) if groups is None else (groups.real, groups.fake)
+    units = [len(z) if g is None else int(g.max()) + 1 for z, g in zip((x, y), of, strict=True)]
+    of_x = folds(len(x), rng=rng, device=x.device, most=units[1], group=of[0])
+    return of_x, folds(len(y), rng=rng, device=y.device, most=units[0], group=of[1])
 
 
 def wasserstein(x: Tensor, y: Tensor, order: int) -> Tensor:

@@ -11,13 +11,14 @@ from torch.nn.functional import normalize
 from typing_extensions import override
 
 from gantlet.core.estimate import Better, Estimate
-from gantlet.core.measure import Sees
+from gantlet.core.measure import Groups, Sees
 from gantlet.core.spec import Between
 from gantlet.metrics.blocks import squared_distances
+from gantlet.metrics.groups import checked_groups, drawn, too_few_groups
 from gantlet.metrics.inputs import about_zero, pair, too_few
 from gantlet.metrics.intervals import Variance, around
 from gantlet.metrics.jackknife import folds, jackknife
-from gantlet.metrics.paired import Detailed, Paired
+from gantlet.metrics.paired import ClusteredPaired, Detailed
 
 Kernel = Literal["cosine", "rbf"]
 
@@ -30,7 +31,7 @@ _METHOD = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
-class Vendi(Paired):
+class Vendi(ClusteredPaired):
     """The effective number of different fake samples, from 1, all alike, to their number.
 
     The exponential of the entropy of the eigenvalues of the kernel matrix, over ``n``. It looks
@@ -59,7 +60,9 @@ class Vendi(Paired):
     samples: Annotated[int, Between(4)] = 1000
 
     @override
-    def detail(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Detailed:
+    def detail(
+        self, real: Tensor, fake: Tensor, *, rng: torch.Generator, groups: Groups | None = None
+    ) -> Detailed:
         """Scores as ``measure`` does; the real samples add nothing to the number.
 
         Raises:
@@ -67,19 +70,24 @@ class Vendi(Paired):
         """
         nothing = torch.zeros(len(real), dtype=torch.float64)
         n = min(len(real), len(fake), self.samples)
-        x, y = pair(*(z[_order(z, rng)[:n]] for z in (real, fake)))
-        if reason := too_few(real, fake, 4):
+        chosen = [_order(z, rng)[:n] for z in (real, fake)]
+        x, y = pair(*(z[some] for z, some in zip((real, fake), chosen, strict=True)))
+        taken = checked_groups(groups, len(real), len(fake))
+        if taken is not None and taken.fake is not None:
+            taken = checked_groups(Groups(fake=taken.fake[chosen[1]]), n, n)
+        group = None if taken is None else taken.fake
+        if reason := too_few(real, fake, 4) or too_few_groups(taken, 4):
             return Detailed(Estimate.missing(reason, better=self.better), nothing, Variance(0.0))
         if self.kernel == "rbf":
             x, y = about_zero(x, y)
         width = self.width or _typical_distance(x)
-        fold = folds(n, rng=rng, device=y.device)
+        fold = folds(n, rng=rng, device=y.device, group=group)
         spectra = _spectra(y, self.kernel, width, fold)
         scores = y.new_tensor([_score(values, self.order) for values in spectra])
         value, variance = float(scores[0]), jackknife(scores[0], scores[1:], fold).variance
         known = vendi_score(x, self.kernel, self.order, width)
         method = _METHOD.format(self._kernel(width), self.order, n, known)
-        made = _within(around(value, variance, n=n, method=method), n)
+        made = _within(around(value, variance, n=drawn(group, n), method=method), n)
         return Detailed(made.named(unit=self.unit, better=self.better), nothing, variance)
 
     def _kernel(self, width: float) -> str:
