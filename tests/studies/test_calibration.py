@@ -27,6 +27,7 @@ from gantlet.store.run import Run
 from gantlet.studies.calibration import Calibration, truth
 from gantlet.studies.calibration.answer import _caveats
 from gantlet.studies.calibration.cells import Cell, cells, judged, pooled
+from gantlet.studies.calibration.digits import Finite
 from gantlet.studies.calibration.estimand import estimand, population
 from gantlet.studies.calibration.plan import BLOCK, PLAIN, SCALES
 from gantlet.studies.calibration.replicate import _classified
@@ -115,6 +116,51 @@ def test_the_truths_that_need_no_kernel_are_those_of_many_samples(scenario, monk
     monkeypatch.setattr(truth, "_DIRECTIONS", 64)
     monkeypatch.setattr(truth, "_FEWER", 64)
     assert truth.sliced(real, fake) == pytest.approx(float(along), rel=0.05, abs=1e-3)
+
+
+def test_the_truths_of_points_are_those_of_all_their_pairs():
+    rng = Rng(0).stream("points")
+    x, y = torch.randn(40, 3, generator=rng).double(), torch.randn(50, 3, generator=rng).double()
+    real, fake = Finite(x), Finite(y + 0.4)
+
+    def of(kernel):
+        parts = ((x, x, 1), (y + 0.4, y + 0.4, 1), (x, y + 0.4, -2))
+        return float(sum(sign * kernel(a, b).mean() for a, b, sign in parts))
+
+    assert truth.energy(real, fake) == pytest.approx(-of(torch.cdist), rel=1e-4)
+    cubic = of(lambda a, b: (a @ b.T / 3 + 1) ** 3)
+    assert truth.kid(real, fake) == pytest.approx(cubic, rel=1e-9)
+    assert real.moments()[1].tolist() == torch.cov(x.T, correction=0).tolist()
+    drawn = real.sample(7, rng).double()
+    assert (torch.cdist(drawn, x).amin(1) < 1e-6).all()
+    with pytest.raises(UserError, match="not known for digits"):
+        truth.sliced(real, fake)
+
+
+def test_samples_of_one_group_correlate_as_said():
+    real, _ = SCENARIOS["groups"].draw(2)
+    x = real.sample(5000, Rng(0).stream("x")).double()
+    assert real.groups(11).tolist() == [0] * 5 + [1] * 5 + [2]
+    pairs = x.view(-1, 5, 2)
+    assert float(x.var()) == pytest.approx(1, abs=0.1)
+    assert float((pairs[:, 0] * pairs[:, 3]).mean()) == pytest.approx(0.9, abs=0.1)
+    twice = SCENARIOS["twice"].draw(2)[1].sample(10, Rng(0).stream("x"))
+    assert torch.equal(twice[::2], twice[1::2])
+
+
+def test_tails_have_the_variance_of_students_t():
+    mean, covariance = SCENARIOS["tails"].draw(2)[1].moments()
+    assert mean.tolist() == pytest.approx([0.1, 0.1])
+    assert covariance.diagonal().tolist() == pytest.approx([2, 2], rel=1e-6)
+
+
+def test_near_takes_each_pair_at_its_own_numbers_of_features():
+    near = Calibration(size="near")
+    places = {(t.parts["scenario"], t.parts["d"]) for t in near.trials()}
+    assert len(places) == 9
+    assert {d for s, d in places if s == "near"} == {"1", "2"}
+    elsewhere = Calibration(size="near", ds=(3,), scenarios=("atoms",))
+    assert {t.parts["model"] for t in elsewhere.trials()} == {"atoms:n=500,d=3"}
 
 
 def cell(value, half, known, what="distributions"):
@@ -293,7 +339,7 @@ def test_large_samples_are_drawn_less_often():
     for trial in wide.trials():
         drawn[trial.parts["n"]] += int(trial.parts["replicates"])
     assert drawn == wide.question()["replicates"] == {"250": 200, "1000": 100, "4000": 50}
-    text = [c.text for c in _caveats(wide.question())][-1]
+    text = [c.text for c in _caveats(wide.question(), {})][-1]
     assert "200 replicates show 92.0 to 98.0 %" in text
     assert "50 replicates show 88.0 to 100.0 %" in text
     asked = Calibration(size="wide", seeds=30, metrics=("kid",)).question()

@@ -30,7 +30,7 @@ from gantlet.studies.calibration.cells import (
     pooled,
 )
 from gantlet.studies.calibration.estimand import WORDS
-from gantlet.studies.calibration.plan import SCALES
+from gantlet.studies.calibration.plan import PLAIN, SCALES
 from gantlet.studies.calibration.replicate import TIME
 from gantlet.studies.calibration.scenarios import SCENARIOS
 
@@ -51,7 +51,7 @@ def answer(question: Mapping[str, Any], outcomes: Sequence[Outcome], run: Run) -
         question=question,
         facts=_facts(question, outcomes, run),
         verdicts=[*_overall(found), *_each(found), *_unbiased(found)],
-        caveats=list(_caveats(question)),
+        caveats=list(_caveats(question, found)),
         rows=list(_rows(found)),
         blocks=[_summary(found), *_sections(question, found), *_failed(outcomes)],
     )
@@ -252,12 +252,18 @@ def _failed(outcomes: Sequence[Outcome]) -> Iterator[Table]:
         yield Table(title="Not measured", columns=columns, rows=sorted(rows))
 
 
-def _caveats(question: Mapping[str, Any]) -> Iterator[Caveat]:
-    cells_ = len(question["n"]) * len(question["d"]) * len(question["scenarios"])
-    yield Caveat(
-        text="Simulated features: normal distributions and mixtures of two. Features of real data "
-        "have heavier tails and clusters, where intervals may do worse."
-    )
+def _caveats(question: Mapping[str, Any], found: ByMetric) -> Iterator[Caveat]:
+    cells_ = max((len(group) for group in found.values()), default=0)
+    if set(question["scenarios"]) <= set(PLAIN):
+        yield Caveat(
+            text="Simulated features: normal distributions and mixtures of two. Features of real "
+            "data have heavier tails and clusters, where intervals may do worse."
+        )
+    else:
+        yield Caveat(
+            text="Each pair of distributions stands for one way to be unlike normal features; "
+            "other features may mix several."
+        )
     yield Caveat(
         text="Where the truth is a metric's own mean over the replicates, only the width of its "
         "interval is tested: a bias cannot be seen."
