@@ -17,6 +17,7 @@ PAGES = {
     "calibration-wide": "calibration_wide_results",
     "calibration-gate": "calibration_gate_results",
     "calibration-frechet": "calibration_frechet_results",
+    "calibration-near": "calibration_near_results",
     "sensitivity-small": "sensitivity_results",
     "sensitivity-cifar10": "sensitivity_cifar10_results",
 }
