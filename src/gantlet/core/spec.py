@@ -41,7 +41,7 @@ class Between:
 
     Attributes:
         low: Smallest value, or None.
-        high: Largest value, or None.
+        high: Largest value, or None; infinity is allowed only where it is named here.
         below: Whether ``high`` itself is too much.
     """
 
@@ -253,6 +253,8 @@ def _plain(text: str, kind: Any, where: str) -> Any:
 
 def _ranged(text: str, kind: Any, where: str) -> Any:
     inner, *marks = get_args(kind)
+    if text == "inf" and any(isinstance(m, Between) and m.high == math.inf for m in marks):
+        return math.inf
     value = _convert(text, inner, where)
     for mark in marks:
         if isinstance(mark, Between) and value is not None and not mark.holds(value):

@@ -21,6 +21,7 @@ Blind = Literal["residual", "project"]
 of features that moved those before it are taken away."""
 
 
+@final
 class Stop(StrEnum):
     """Why a search ended."""
 

@@ -149,7 +149,7 @@ class FlowGan:
         ema: Decay of the running average of the flow's weights; 0 is none.
     """
 
-    weight: Annotated[float, Between(0)] = 1.0
+    weight: Annotated[float, Between(0, math.inf)] = 1.0
     loss: LossName = "relativistic"
     penalty: PenaltyName = "r1r2"
     gamma: Annotated[float, Between(0)] = 3.0

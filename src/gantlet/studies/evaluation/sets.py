@@ -171,7 +171,7 @@ def _chosen(asked: Asked, samples: Samples, most: int | None, role: str, note: s
     if most is not None and n > most:
         kept = some(n, most, rng=Rng(asked.seed).stream(f"thin/{role}"))
         samples = replace(samples, source=Subset(samples.source, kept))
-    return Chosen(samples=samples, found=n, note="; ".join(filter(None, (samples.note, note))))
+    return Chosen(samples=samples, found=n, note=note)
 
 
 def known_splits(asked: Asked) -> tuple[Splits, str]:
