@@ -14,6 +14,8 @@ def evaluate(
     rank: str = "kid",
     pairs: str | None = None,
     outputs: int = 1,
+    control: str | None = None,
+    groups: tuple[str, ...] = (),
     running: RunOptions | None = None,
 ) -> int:
     """Judge samples against real ones: every metric, and how sure it is.
@@ -26,13 +28,20 @@ def evaluate(
         rank: The metric by which several sets are ranked.
         pairs: What each output should have been, for translation, infilling and edits.
         outputs: How many outputs there are for each of these, one after the other.
+        control: Other real samples for the noise floor, in neither reference nor training set.
+            Default: the rest of the data set, else a part of the reference.
+        groups: Which samples belong together (one subject, prompt or source): a column of a table,
+            a file with one label a line, or a regular expression with one group for file names;
+            NAME=WHAT for one set (real, fake, control, train or its name); repeat for more.
         running: How and where to run.
     """
     from gantlet.studies.evaluation import Evaluate
 
     options = running or RunOptions()
     study = Evaluate(
-        asked=sets.asked(fakes, pairs=pairs, outputs=outputs),
+        asked=replace(
+            sets.asked(fakes, pairs=pairs, outputs=outputs), control=control, groups=groups
+        ),
         features=features or (),
         metrics=metric or (),
         rank=rank,

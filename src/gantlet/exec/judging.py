@@ -1,22 +1,35 @@
 """The commands that judge samples, as functions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from hashlib import blake2b
 from pathlib import Path
-from typing import cast
+from typing import Any, TypeAlias, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
 
 from gantlet.core.arguments import checked
 from gantlet.core.errors import UserError
+from gantlet.core.places import cache_home
 from gantlet.critics.search import Search
 from gantlet.exec.api import conduct
 from gantlet.exec.given import Given, written
 from gantlet.report.blocks import Report
+from gantlet.store.files import draft_of
 from gantlet.store.run import folder_of
 from gantlet.studies.evaluation import Evaluate
 from gantlet.studies.evaluation.inputs import named, naming
 from gantlet.studies.evaluation.sets import Asked, forget
 from gantlet.studies.flaws import FindFlaws
 from gantlet.studies.tournament import Tournament
+
+Grouping: TypeAlias = str | Path | Sequence[object] | Tensor | NDArray[Any]
+"""Which samples belong together: in words, or a label for each of them."""
+
+# How many samples are drawn from a model where all samples of sets are wanted.
+_DRAWN = 10_000
 
 
 @checked
@@ -31,6 +44,8 @@ def evaluate(
     samples: int | None = 10_000,
     pairs: Given | None = None,
     outputs: int = 1,
+    control: Given | None = None,
+    groups: Grouping | Mapping[str, Grouping] | None = None,
     seed: int = 0,
     data_seed: int = 0,
     threads: int = 1,
@@ -51,6 +66,12 @@ def evaluate(
         samples: Most samples of a set, and how many are drawn from a model; None for all.
         pairs: What each output should have been, in order, for translation, infilling and edits.
         outputs: How many outputs there are for each of these, one after the other.
+        control: Other real samples for the noise floor, in neither reference nor training set;
+            None for the rest of the data set, else a part of the reference.
+        groups: Which samples belong together (one subject, prompt or source): a column of a table,
+            a file with one label a line, a regular expression with one group for file names, or
+            one label for each sample; by the name of the set where it is for one (``"real"``,
+            ``"fake"``, ``"control"``, ``"train"`` or its own name).
         seed: Draws the samples that are used, and all else that is random.
         data_seed: From which the splits of data sets follow.
         threads: Threads to use.
@@ -63,6 +84,9 @@ def evaluate(
     asked = _asked(fake, real, train, samples=samples, seed=seed, data_seed=data_seed)
     if pairs is not None:
         asked = replace(asked, pairs=_word(pairs, "pairs", samples, seed), outputs=outputs)
+    if control is not None:
+        asked = replace(asked, control=_word(control, "control", samples, seed))
+    asked = replace(asked, groups=tuple(_groups(groups)))
     study = Evaluate(
         asked=asked,
         features=tuple(features),
@@ -175,6 +199,29 @@ def _asked(
 
 def _word(given: Given, name: str, samples: int | None, seed: int) -> str:
     return written(given, name, n=samples, seed=seed)
+
+
+def _groups(groups: Grouping | Mapping[str, Grouping] | None) -> Iterator[str]:
+    """Yields groups in the words of the command line; labels are saved to the cache first."""
+    if groups is None:
+        return
+    if isinstance(groups, Mapping):
+        yield from (f"{name}={_labels(what)}" for name, what in groups.items())
+    else:
+        yield _labels(groups)
+
+
+def _labels(what: Grouping) -> str:
+    if isinstance(what, (str, Path)):
+        return str(what)
+    labels = what.tolist() if isinstance(what, (Tensor, np.ndarray)) else what
+    text = "".join(f"{label}\n" for label in labels)
+    name = blake2b(text.encode(), digest_size=16).hexdigest()
+    file = cache_home() / "inputs" / f"{name}.txt"
+    if not file.exists():
+        with draft_of(file) as draft:
+            draft.write_text(text, encoding="utf-8")
+    return str(file)
 
 
 def _several(fake: Given | Mapping[str, Given]) -> Mapping[str, Given]:

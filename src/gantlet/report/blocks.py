@@ -95,12 +95,14 @@ class Column:
         unit: In what its numbers are measured: "FLOP", "B", "s" and others that
             ``numbers.SCALED`` knows get prefixes of their own; "1" is a pure number.
         help: What it means, in one sentence.
+        mixed: Whether its numbers are of different things, so that none sets the scale of another.
     """
 
     name: str
     better: Better | None = None
     unit: str = "1"
     help: str = ""
+    mixed: bool = False
 
 
 @final

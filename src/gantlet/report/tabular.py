@@ -134,7 +134,7 @@ def _column(
     column: Column, cells: list[Cell], competes: list[bool], letters: dict[str, str]
 ) -> tuple[Head, list[Shown]]:
     measured = [c for c in cells if not isinstance(c, str | None)]
-    by = numbers.common_scale([_value(c) for c in measured], column.unit)
+    by = None if column.mixed else numbers.common_scale(map(_value, measured), column.unit)
     # Who competes with nobody wins nothing.
     better = column.better if sum(competes) > 1 else None
     best = best_set(
@@ -160,7 +160,7 @@ def _shown(
         return Shown(value=clean(cell), is_number=False)
     if cell is None:
         return Shown(value=numbers.MISSING, why="not measured")
-    used = by or numbers.scale_of(cell, column.unit)
+    used = by or numbers.scale_of(cell, "" if column.mixed else column.unit)
     written = numbers.write(cell, used)
     why = clean(numbers.origin(cell)) if isinstance(cell, Estimate) else ""
     is_open = written.value == numbers.MISSING or written.spread == "± ?"

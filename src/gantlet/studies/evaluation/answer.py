@@ -7,22 +7,39 @@ from gantlet.core.trial import Outcome
 from gantlet.report.blocks import Block, Caveat, Column, Report, Row, Section, Table
 from gantlet.store.run import Run
 from gantlet.studies.answer import facts_of
-from gantlet.studies.evaluation.curves import curves
-from gantlet.studies.evaluation.inputs import named
-from gantlet.studies.evaluation.notes import notes_on
-from gantlet.studies.evaluation.pictures import exhibits_of, galleries
-from gantlet.studies.evaluation.ranking import ranking_section
-from gantlet.studies.evaluation.results import Result, extractor_name, results_of, short
-from gantlet.studies.evaluation.sets import (
+from gantlet.studies.contest import REAL
+from gantlet.studies.evaluation.chosen import (
     Asked,
     Chosen,
-    floor_of,
-    known_splits,
+    fake_sizes,
     other_set,
     real_set,
     train_set,
 )
-from gantlet.studies.evaluation.tables import further_tables, main_table, methods
+from gantlet.studies.evaluation.comparing import gaps
+from gantlet.studies.evaluation.curves import curves
+from gantlet.studies.evaluation.floor import floor_of, why_none
+from gantlet.studies.evaluation.inputs import named
+from gantlet.studies.evaluation.notes import notes_on
+from gantlet.studies.evaluation.pictures import exhibits_of, galleries
+from gantlet.studies.evaluation.ranking import ranking_section
+from gantlet.studies.evaluation.results import (
+    Result,
+    extractor_name,
+    floors_of,
+    on,
+    results_of,
+    short,
+)
+from gantlet.studies.evaluation.sets import known_splits
+from gantlet.studies.evaluation.sharing import Same, same_samples, shared_words
+from gantlet.studies.evaluation.tables import (
+    comparisons,
+    copying_table,
+    further_tables,
+    main_table,
+    methods,
+)
 from gantlet.studies.evaluation.verdicts import verdicts
 
 
@@ -31,6 +48,8 @@ def answer(
 ) -> Report:
     """Returns the report of an evaluation from its outcomes."""
     results = results_of(outcomes, run)
+    same = same_samples(asked)
+    why = {n: why_none(asked, n) for n in fake_sizes(asked) if floor_of(asked, n) is None}
     first, rank = question["features"][0], question["rank"]
     who = (
         named(asked.fakes[0])[0]
@@ -42,30 +61,60 @@ def answer(
         command="evaluate",
         question=question,
         facts=facts_of(_setting(question, asked), outcomes, run),
-        verdicts=verdicts(results, first, rank),
-        caveats=list(_caveats(asked, results)),
-        rows=[
-            Row(
-                data=named(asked.real)[0],
-                model=r.model,
-                seed=asked.seed,
-                name=f"{short(m)} ({extractor_name(r.extractor)})",
-                estimate=e,
-            )
-            for r in results
-            for m, e in r.scores.items()
-        ],
+        verdicts=verdicts(results, first, rank, same=same, why_no_floor=why),
+        caveats=list(_caveats(asked, results, same, why)),
+        rows=list(_rows(asked, results)),
         blocks=[
             main_table(results, first),
             *ranking_section(results, first, rank),
+            *copying_table(results),
             *curves(exhibits_of(outcomes, run)),
             *galleries(asked, outcomes, run),
             *further_tables(results, first),
+            *comparisons(results),
             methods(results),
             *_failed(outcomes),
         ],
-        extra={"fingerprints": {r.extractor: r.fingerprint for r in results}},
+        extra={
+            "fingerprints": {r.extractor: r.fingerprint for r in results},
+            "comparisons": _comparisons(results),
+        },
     )
+
+
+def _rows(asked: Asked, results: Sequence[Result]) -> Iterator[Row]:
+    """Yields the numbers of all sets, and those of the noise floors."""
+    for extractor in dict.fromkeys(r.extractor for r in results):
+        judged = on(results, extractor)
+        floors = floors_of(judged)
+        for r in [*(j.value for j in judged), *floors]:
+            size = f", n = {r.size:,}" if r.model == REAL and len(floors) > 1 else ""
+            for m, e in r.scores.items():
+                name = f"{short(m)} ({extractor_name(extractor)}){size}"
+                yield Row(data=asked.real, model=r.model, seed=asked.seed, name=name, estimate=e)
+
+
+def _comparisons(results: Sequence[Result]) -> list[dict[str, object]]:
+    """Returns each set beside the noise floor, at equal sizes, as plain data."""
+    found: list[dict[str, object]] = []
+    for extractor in dict.fromkeys(r.extractor for r in results):
+        for one in gaps(on(results, extractor)):
+            floor = one.judged.floor
+            found.append(
+                {
+                    "model": one.judged.value.model,
+                    "name": f"{short(one.metric)} ({extractor_name(extractor)})",
+                    "value": one.judged.fair.scores[one.metric].value,
+                    "floor": None if floor is None else floor.scores[one.metric].value,
+                    "difference": one.apart.value,
+                    "low": one.apart.low,
+                    "high": one.apart.high,
+                    "n": one.apart.n,
+                    "p": one.p,
+                    "significant": one.is_significant,
+                }
+            )
+    return found
 
 
 def _setting(question: Mapping[str, Any], asked: Asked) -> dict[str, str]:
@@ -77,7 +126,7 @@ def _setting(question: Mapping[str, Any], asked: Asked) -> dict[str, str]:
         "Training samples": "not given"
         if train is None
         else _told(named(str(asked.train))[0], train),
-        "Noise floor": floor_of(asked).words,
+        "Noise floor": _floors(asked),
         "Features": ", ".join(question["features"]),
         "Features learned from": known_splits(asked)[1],
         "Seed": str(asked.seed),
@@ -92,18 +141,23 @@ def _told(text: str, chosen: Chosen) -> str:
     return f"{text} ({chosen.n:,}{of} samples)"
 
 
-def _caveats(asked: Asked, results: Sequence[Result]) -> Iterator[Caveat]:
-    everyone = [(f, other_set(asked, f, "fake")) for f in asked.fakes]
+def _floors(asked: Asked) -> str:
+    found = {n: floor_of(asked, n) for n in fake_sizes(asked)}
+    words = {n: "none" if f is None else f.words for n, f in found.items()}
+    if len(words) == 1:
+        return next(iter(words.values()))
+    return "; ".join(f"for n = {n:,}: {text}" for n, text in words.items())
+
+
+def _caveats(
+    asked: Asked, results: Sequence[Result], same: list[Same], why: Mapping[int, str]
+) -> Iterator[Caveat]:
     for note in notes_on(asked):
         yield Caveat(text=f"{note}.")
-    sizes = {c.n for _, c in everyone}
-    n = floor_of(asked).other.n
-    if sizes != {n}:
-        told = ", ".join(f"{s:,}" for s in sorted(sizes))
-        yield Caveat(
-            text=f"The noise floor rests on {n:,} samples, the sets judged on {told}: precision, "
-            "recall, density, coverage and other metrics depend on that number."
-        )
+    for words in shared_words(asked, same):
+        yield Caveat(text=words)
+    for n, reason in why.items():
+        yield Caveat(text=f"No noise floor for n = {n:,}: {reason}.")
     notes = dict.fromkeys(r.notes[0] for r in results if r.notes)
     for note in notes:
         yield Caveat(text=f"{note[0].upper()}{note[1:]}.")

@@ -11,10 +11,10 @@ from gantlet.core.trial import Outcome
 from gantlet.report.blocks import Block, Gallery, Picture
 from gantlet.store.run import Run
 from gantlet.studies.contest import REAL
+from gantlet.studies.evaluation.chosen import Asked, Chosen, other_set, real_set, train_set
 from gantlet.studies.evaluation.inputs import named
 from gantlet.studies.evaluation.measuring import sees_first
 from gantlet.studies.evaluation.pairing import first_pairs
-from gantlet.studies.evaluation.sets import Asked, Chosen, other_set, real_set, train_set
 from gantlet.studies.gallery import picture
 from gantlet.studies.lines import lines_table
 

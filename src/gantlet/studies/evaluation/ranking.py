@@ -28,7 +28,7 @@ class Pair:
 
 def ranked(results: Sequence[Result], extractor: str, metric: str) -> list[Result]:
     """Returns the sets that have a number, best first."""
-    fakes, _ = on(results, extractor)
+    fakes = [j.value for j in on(results, extractor)]
     known = [r for r in fakes if metric in r.scores and r.scores[metric].value is not None]
     sign = -1 if known and known[0].scores[metric].better == "higher" else 1
     return sorted(known, key=lambda r: sign * (r.scores[metric].value or 0.0))
@@ -47,7 +47,7 @@ def pairs(order: Sequence[Result], metric: str) -> list[Pair]:
 
 
 def ranking_verdict(results: Sequence[Result], extractor: str, metric: str) -> Iterator[Verdict]:
-    """Says which set is best, and which pairs cannot be told apart."""
+    """Says which set is best, and which pairs do not differ significantly."""
     order = ranked(results, extractor, metric)
     if len(order) < 2:
         return
@@ -56,12 +56,15 @@ def ranking_verdict(results: Sequence[Result], extractor: str, metric: str) -> I
     level = [p.worse for p in found if p.better == best.name and not p.separated]
     claim = f"{best.name} is best by {short(metric)} on {extractor_name(extractor)}, "
     claim += shown(best.scores[metric])
-    claim += f"; not separated from {', '.join(level)}." if level else ", separated from all."
+    if level:
+        claim += f"; not significantly different from {', '.join(level)}."
+    else:
+        claim += ", significantly better than all others."
     open_ = [p for p in found if not p.separated]
     told = ", ".join(f"{p.better} / {p.worse}" for p in open_[:_SHOWN])
     more = f" and {len(open_) - _SHOWN} more" if len(open_) > _SHOWN else ""
     because = f"Order: {', '.join(r.name for r in order)}. Of {len(found)} pairs "
-    because += f"{len(open_)} are not separated{f': {told}{more}' if open_ else ''}."
+    because += f"{len(open_)} do not differ significantly{f': {told}{more}' if open_ else ''}."
     yield Verdict(claim=claim, because=because)
 
 
@@ -86,11 +89,11 @@ def ranking_section(results: Sequence[Result], extractor: str, metric: str) -> I
         note="Differences on the same real samples, with 95 % intervals.",
     )
     rows = [[p.better, p.worse, p.gap, "yes" if p.separated else "no"] for p in found]
-    heads = ("better", "worse", "difference", "separated")
+    heads = ("better", "worse", "difference", "significant?")
     table = Table(
         title="Every pair",
         columns=[Column(name=h) for h in heads],
         rows=rows,
-        note=f"Separated: by Holm's procedure over all pairs, at {LEVEL:.0%}.",
+        note=f"Significant: by Holm's procedure over all pairs, at {LEVEL:.0%}.",
     )
     yield Section(title="Every pair of sets", blocks=[table])

@@ -16,9 +16,9 @@ from gantlet.metrics.intervals import Variance
 from gantlet.metrics.paired import Detailed, difference, unpaired
 from gantlet.store.run import Run
 from gantlet.studies.contest import REAL
+from gantlet.studies.evaluation.floor import FLOOR
 from gantlet.studies.evaluation.inputs import named
 from gantlet.studies.evaluation.pairing import FINGERPRINT
-from gantlet.studies.evaluation.sets import FLOOR
 
 _MOST = 10_000_000
 
@@ -31,6 +31,9 @@ class Result:
     Attributes:
         name: What the report calls the set.
         model: The set as it was asked for, or ``REAL``.
+        against: "all" where fakes meet the whole reference; "part" for the noise floor, and for
+            fakes on equal terms with it where these are others.
+        size: How many fakes the set holds, or the one that the floor is for.
         extractor: What was looked at, in written form.
         scores: The numbers, by the written form of the metric.
         influence: What paired differences need, by name.
@@ -40,9 +43,12 @@ class Result:
 
     name: str
     model: str
+    against: str
+    size: int
     extractor: str
     scores: Mapping[str, Estimate]
     influence: Mapping[str, Tensor]
+    nearest: Mapping[str, Tensor]
     notes: tuple[str, ...]
     fingerprint: str
 
@@ -60,23 +66,59 @@ def results_of(outcomes: Sequence[Outcome], run: Run) -> list[Result]:
 
 
 def _result(outcome: Outcome, run: Run) -> Result:
-    parts = outcome.trial.parts
+    parts, folder = outcome.trial.parts, run.folder(outcome.trial)
     return Result(
         name=FLOOR if parts["model"] == REAL else named(parts["model"])[0],
         model=parts["model"],
+        against=parts["against"],
+        size=int(parts["size"]),
         extractor=parts["extractor"],
         scores=outcome.scores,
-        influence=run.folder(outcome.trial).load("influence"),
+        influence=folder.load("influence"),
+        nearest=folder.load("nearest"),
         notes=outcome.notes,
         fingerprint=outcome.details[FINGERPRINT],
     )
 
 
-def on(results: Sequence[Result], extractor: str) -> tuple[list[Result], Result | None]:
-    """Returns the results of the fakes on one extractor, and that of real data."""
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """The numbers of one set on one extractor.
+
+    Attributes:
+        value: Of all its samples against the whole reference.
+        fair: Of as many samples as the noise floor has, against the reference that it has; the
+            same as ``value`` where that is so.
+        floor: Of the noise floor, or None where there is none.
+    """
+
+    value: Result
+    fair: Result
+    floor: Result | None
+
+
+def on(results: Sequence[Result], extractor: str) -> list[Judged]:
+    """Returns the numbers of all sets on one extractor, in their order."""
     here = [r for r in results if r.extractor == extractor]
-    floors = [r for r in here if r.model == REAL]
-    return [r for r in here if r.model != REAL], floors[0] if floors else None
+    floors = {r.size: r for r in here if r.model == REAL}
+    fair = {r.model: r for r in here if r.model != REAL and r.against == "part"}
+    return [
+        Judged(value=r, fair=fair.get(r.model, r), floor=floors.get(r.size))
+        for r in here
+        if r.model != REAL and r.against == "all"
+    ]
+
+
+def floors_of(judged: Sequence[Judged]) -> list[Result]:
+    """Returns the noise floors of some sets, each once, by size."""
+    known = {j.floor.size: j.floor for j in judged if j.floor is not None}
+    return [known[size] for size in sorted(known)]
+
+
+def floor_name(floor: Result, floors: Sequence[Result]) -> str:
+    """Returns what a floor is called, with the size that it is for where there are several."""
+    return floor.name if len(floors) < 2 else f"{floor.name}, n = {floor.size:,}"
 
 
 def gap(a: Result, b: Result, metric: str) -> Estimate:

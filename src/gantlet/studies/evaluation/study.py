@@ -1,8 +1,8 @@
 """Question 5: how good are these samples, and how sure is that?"""
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import final
 
 from gantlet.core.components import extractors, metrics
@@ -13,10 +13,12 @@ from gantlet.store.run import Run, TrialFolder
 from gantlet.studies.base import Watch
 from gantlet.studies.contest import REAL
 from gantlet.studies.evaluation.answer import answer
-from gantlet.studies.evaluation.measuring import SAMPLES, run_trial
+from gantlet.studies.evaluation.chosen import Asked, fake_sizes, other_set, real_set
+from gantlet.studies.evaluation.floor import floor_of, is_fair
+from gantlet.studies.evaluation.measuring import SAMPLES, Against, run_trial
 from gantlet.studies.evaluation.notes import notes_on
 from gantlet.studies.evaluation.pairing import PAIRS, matched
-from gantlet.studies.evaluation.sets import Asked, check_sets, has_classes, real_set, written_sets
+from gantlet.studies.evaluation.sets import check_sets, has_classes, written_sets
 from gantlet.studies.evaluation.usual import usual_features
 from gantlet.studies.fair import refuse_partisans
 
@@ -68,7 +70,7 @@ class Evaluate:
         """Returns the question with every default written out."""
         return {
             "command": "evaluate",
-            **written_sets(self.asked),
+            **written_sets(self._asked),
             "features": list(self._features()),
             "metrics": list(self._metrics()),
             "rank": metrics.resolve(self.rank),
@@ -77,12 +79,12 @@ class Evaluate:
         }
 
     def trials(self) -> Sequence[Trial]:
-        """One for each set and extractor, and one for each extractor on real data alone."""
+        """For each extractor: each set, the noise floor, and each set on equal terms with it."""
         self._check()
         paired = self.asked.fakes if self.asked.pairs is not None else ()
         return [
             *(self._trial(fake, PAIRS) for fake in paired),
-            *(self._trial(m, e) for e in self._seen() for m in (*self.asked.fakes, REAL)),
+            *(t for e in self._seen() for t in self._on(e)),
         ]
 
     def run(self, trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
@@ -91,7 +93,7 @@ class Evaluate:
 
     def conclude(self, outcomes: Sequence[Outcome], run: Run) -> Report:
         """Says what the numbers mean, and how sure they are."""
-        return answer(self.question(), self.asked, outcomes, run)
+        return answer(self.question(), self._asked, outcomes, run)
 
     def notes(self) -> Sequence[str]:
         """Says what of the files was left out, converted or guessed."""
@@ -103,21 +105,44 @@ class Evaluate:
         if self.asked.outputs < 1:
             raise UserError(f"--outputs must be at least 1. Got {self.asked.outputs}.")
         refuse_partisans(self._features())
-        check_sets(self.asked, self._features(), self.device)
+        check_sets(self._asked, self._features(), self.device)
         if self.asked.pairs is not None:
             for fake in self.asked.fakes:
-                matched(self.asked, fake)
+                matched(self._asked, fake)
 
-    def _trial(self, model: str, extractor: str) -> Trial:
+    @property
+    def _asked(self) -> Asked:
+        """What decides the sets: extractors leave the noise floor alone."""
+        return replace(self.asked, divides=True)
+
+    def _on(self, extractor: str) -> Iterator[Trial]:
+        """Yields the trials of one extractor."""
+        asked = self._asked
+        for fake in asked.fakes:
+            yield self._trial(fake, extractor)
+        for size in fake_sizes(asked):
+            if floor_of(asked, size) is not None:
+                yield self._trial(REAL, extractor, "part", size)
+        for fake in asked.fakes:
+            if not is_fair(asked, fake):
+                yield self._trial(fake, extractor, "part")
+
+    def _trial(
+        self, model: str, extractor: str, against: Against = "all", size: int | None = None
+    ) -> Trial:
+        asked = self._asked
         seen = {PAIRS: (), SAMPLES: ("samples",)}.get(extractor, ("features", "probabilities"))
         wanted = [m for m in self._metrics() if metrics.make(m).sees in seen]
+        n = other_set(asked, model, "fake").n if size is None else size
         return Trial(
             parts={
                 "model": model,
+                "against": against,
+                "size": str(n),
                 "extractor": extractor,
                 "extractors": json.dumps(self._features()),
                 "metrics": json.dumps(wanted),
-                "sets": json.dumps(asdict(self.asked)),
+                "sets": json.dumps(asdict(asked)),
                 "threads": str(self.threads),
                 "device": self.device,
             },
@@ -128,7 +153,7 @@ class Evaluate:
         usual = self.metrics or (
             *METRICS,
             *(WITH_TRAINING if self.asked.train is not None else ()),
-            *(OF_IMAGES if real_set(self.asked).samples.space.kind == "image" else ()),
+            *(OF_IMAGES if real_set(self._asked).samples.space.kind == "image" else ()),
         )
         ranking = metrics.resolve(self.rank)
         resolved = tuple(metrics.resolve(m) for m in usual)
@@ -140,11 +165,11 @@ class Evaluate:
         return tuple(extractors.resolve(f) for f in self.features or self._usual_features())
 
     def _usual_features(self) -> tuple[str, ...]:
-        samples = real_set(self.asked).samples
+        samples = real_set(self._asked).samples
         kind = samples.space.kind
         if kind != "image":
             return (usual_features(kind, samples.code),)
-        return ("classifier:steps=1000" if has_classes(self.asked) else "random-conv", "pixels")
+        return ("classifier:steps=1000" if has_classes(self._asked) else "random-conv", "pixels")
 
     def _seen(self) -> tuple[str, ...]:
         """Returns the extractors, and that of the samples themselves where it is needed."""

@@ -2,29 +2,31 @@
 
 from collections.abc import Iterator, Sequence
 
-from gantlet.core.estimate import Estimate
-from gantlet.core.intervals import is_separated
 from gantlet.report.blocks import Block, Cell, Column, Section, Table
 from gantlet.report.tabular import ARROWS
+from gantlet.studies.contest import REAL
+from gantlet.studies.evaluation.comparing import Gap, copies, gaps, variety
+from gantlet.studies.evaluation.floor import FLOOR
 from gantlet.studies.evaluation.pairing import PAIRS
 from gantlet.studies.evaluation.results import (
+    Judged,
     Result,
     called,
     extractor_name,
-    gap,
+    floor_name,
+    floors_of,
     on,
     samples_needed,
 )
-from gantlet.studies.evaluation.sets import FLOOR
 from gantlet.studies.evaluation.words import MISSES
 
 
 def main_table(results: Sequence[Result], extractor: str) -> Table:
     """Returns the table to read first: one set metric by metric, or several side by side."""
-    fakes, floor = on(results, extractor)
-    if len(fakes) == 1 and floor is not None:
-        return _one(fakes[0], floor)
-    return _several(fakes, floor, extractor)
+    judged = on(results, extractor)
+    if len(judged) == 1 and judged[0].floor is not None:
+        return _one(judged[0], judged[0].floor)
+    return _several(judged, extractor)
 
 
 def further_tables(results: Sequence[Result], first: str) -> Iterator[Block]:
@@ -34,38 +36,59 @@ def further_tables(results: Sequence[Result], first: str) -> Iterator[Block]:
             yield main_table(results, extractor)
 
 
-def _one(fake: Result, floor: Result) -> Table:
+def _one(judged: Judged, floor: Result) -> Table:
+    fake = judged.value
+    is_apart = judged.fair is not judged.value
+    equal = Column(
+        name="at equal sizes",
+        mixed=True,
+        help="As many fakes as the noise floor has, against the reference that it has.",
+    )
+    known = {g.metric: g for g in gaps([judged])}
     return Table(
         title=f"{fake.name}, on {extractor_name(fake.extractor)}",
         columns=[
             Column(name="metric"),
-            Column(name="value"),
-            Column(name=FLOOR, help="The same metric on two sets of real samples."),
-            Column(name="told apart", help="Or how many samples would tell, if they can."),
+            Column(name="value", mixed=True),
+            *([equal] if is_apart else []),
+            Column(
+                name=FLOOR, mixed=True, help="Held-out real samples in the place of the fakes."
+            ),
+            Column(name="significant?", help="Or about how many samples would show it."),
             Column(name="does not show"),
         ],
-        rows=[_row(fake, floor, metric) for metric in fake.scores],
-        note="Value ± half the 95 % interval. An arrow tells which direction is better. Told "
-        "apart: the interval of the difference from real against real excludes 0; else about so "
-        "many samples would tell, if the difference is as large as it looks.",
+        rows=[_row(judged, floor, m, known.get(m), is_apart=is_apart) for m in fake.scores],
+        note="Value ± half the 95 % interval. An arrow tells which direction is better. "
+        f"Significant: {_COMPARED[is_apart]} differs from {FLOOR}, by Holm's procedure over all "
+        "metrics of the table at 5 %; else about so many samples would show it, if the difference "
+        "is as large as it looks.",
     )
 
 
-def _row(fake: Result, floor: Result, metric: str) -> list[Cell]:
-    value, noise = fake.scores[metric], floor.scores.get(metric)
-    name = f"{called(metric, fake)} {ARROWS[value.better]}".rstrip()
-    told = "–" if noise is None or noise.value is None else _told(gap(fake, floor, metric))
-    return [name, value, noise or "–", told, MISSES.get(metric.partition(":")[0], "")]
+_COMPARED = {True: "the number at equal sizes", False: "the value"}
 
 
-def _told(apart: Estimate) -> str:
-    """Returns whether a difference is separated, and if not how many samples would do it."""
-    if apart.half_width is None:
-        return "no interval"
-    if is_separated(apart):
+def _row(
+    judged: Judged, floor: Result, metric: str, known: Gap | None, *, is_apart: bool
+) -> list[Cell]:
+    value = judged.value.scores[metric]
+    name = f"{called(metric, judged.value)} {ARROWS[value.better]}".rstrip()
+    fair: list[Cell] = [judged.fair.scores.get(metric, "–")] if is_apart else []
+    noise = floor.scores.get(metric, "–")
+    misses = MISSES.get(metric.partition(":")[0], "")
+    return [name, value, *fair, noise, _significance(known), misses]
+
+
+def _significance(known: Gap | None) -> str:
+    """Returns whether a difference is significant, and if not how many samples would show it."""
+    if known is None:
+        return "–"
+    if known.is_significant:
         return "yes"
-    needed = samples_needed(apart)
-    return "no" if needed is None else f"no: n {_about(needed)}"
+    needed = samples_needed(known.apart)
+    if needed is None or needed <= known.apart.n:
+        return "no"
+    return f"no (n ~ {_about(needed)} needed)"
 
 
 def _about(n: int) -> str:
@@ -79,31 +102,107 @@ def _about(n: int) -> str:
     return f"{round(n, -digits):,}"
 
 
-def _several(fakes: Sequence[Result], floor: Result | None, extractor: str) -> Table:
-    everyone = [*fakes, *([floor] if floor is not None else [])]
-    known = list(dict.fromkeys(m for r in everyone for m in r.scores))
+def _several(judged: Sequence[Judged], extractor: str) -> Table:
+    fakes, floors = [j.value for j in judged], floors_of(judged)
+    known = list(dict.fromkeys(m for r in [*fakes, *floors] for m in r.scores))
+    names = [floor_name(f, floors) for f in floors]
+    rows = [(r.name, r) for r in fakes] + list(zip(names, floors, strict=True))
+    is_apart = any(j.fair is not j.value for j in judged)
+    note = "Value ± half the 95 % interval." + (
+        f" Set apart: {FLOOR}, the noise floor." * bool(floors)
+    )
+    if is_apart:
+        note += (
+            " The floor rests on fewer samples than the values: whether a set differs from it is "
+            "tested at equal sizes, below."
+        )
     return Table(
         title="Pairs" if extractor == PAIRS else f"All sets, on {extractor_name(extractor)}",
-        columns=[Column(name="samples"), *(_column(everyone, m) for m in known)],
-        rows=[[r.name, *(r.scores.get(m, "–") for m in known)] for r in everyone],
-        references=[FLOOR],
-        note="Value ± half the 95 % interval."
-        + (f" Set apart: {FLOOR}, the noise floor." if floor is not None else ""),
+        columns=[Column(name="samples"), *(_column([*fakes, *floors], m) for m in known)],
+        rows=[[name, *(r.scores.get(m, "–") for m in known)] for name, r in rows],
+        references=names,
+        note=note,
     )
+
+
+def comparisons(results: Sequence[Result]) -> Iterator[Section]:
+    """Yields every set beside the noise floor, where the sets are several."""
+    for extractor in dict.fromkeys(r.extractor for r in results):
+        judged = on(results, extractor)
+        found = gaps(judged)
+        if len(judged) < 2 or not found:
+            continue
+        heads = ("samples", "metric", "at equal sizes", FLOOR, "difference", "significant?")
+        mixed = heads[2:5]
+        table = Table(
+            title=f"Each set beside {FLOOR}, on {extractor_name(extractor)}",
+            columns=[Column(name=h, mixed=h in mixed) for h in heads],
+            rows=[_compared(g) for g in found],
+            note="Significant: by Holm's procedure over all rows, at 5 %.",
+        )
+        yield Section(title=table.title, blocks=[table])
+
+
+def _compared(one: Gap) -> list[Cell]:
+    judged, floor = one.judged, one.judged.floor
+    noise = None if floor is None else floor.scores[one.metric]
+    name = called(one.metric, judged.value)
+    ours = judged.fair.scores[one.metric]
+    return [judged.value.name, name, ours, noise, one.apart, _significance(one)]
+
+
+def copying_table(results: Sequence[Result]) -> Iterator[Table]:
+    """Yields how many samples repeat one another, or copy training samples."""
+    signs = [
+        s for found in (variety(results), copies(results)) for some in found.values() for s in some
+    ]
+    rows: list[list[Cell]] = [
+        [
+            s.fair.name,
+            extractor_name(s.fair.extractor),
+            _SIGNS[s.kind],
+            f"{s.found.count:,} of {s.found.n:,}" if s.kind != "nearer" else "–",
+            f"{s.found.floor_count:,} of {s.found.floor_n:,}" if s.kind != "nearer" else "–",
+            f"{s.p:.2g}",
+            "yes" if s.is_significant else "no",
+        ]
+        for s in signs
+        if not isinstance(s.found, Gap)
+    ]
+    if rows:
+        heads = ("samples", "features", "sign", "fakes", "held-out real", "p", "significant?")
+        yield Table(
+            title="Repeats and copies",
+            columns=[Column(name=h) for h in heads],
+            rows=rows,
+            note="Repeats: samples nearer to another one than half the distance within which 5 % "
+            "of the real ones have another. Copies: samples at most a third as far from a "
+            "training sample as that one is from the next; Fisher's exact test. Nearer to "
+            "training samples: than held-out real ones are, and than to the reference. All "
+            "p-values against one side; significant by Holm's procedure over all signs of a kind, "
+            "at 5 %.",
+        )
+
+
+_SIGNS = {
+    "repeats": "repeats",
+    "copies": "copies of training samples",
+    "nearer": "nearer to training samples",
+}
 
 
 def _column(everyone: Sequence[Result], metric: str) -> Column:
     who = next(r for r in everyone if metric in r.scores)
     first = who.scores[metric]
     missed = MISSES.get(metric.partition(":")[0])
-    told = "" if missed is None else f"Does not show {missed}."
-    return Column(name=called(metric, who), better=first.better, unit=first.unit, help=told)
+    text = "" if missed is None else f"Does not show {missed}."
+    return Column(name=called(metric, who), better=first.better, unit=first.unit, help=text)
 
 
 def methods(results: Sequence[Result]) -> Section:
     """Returns how each number was obtained, and on how many samples it rests."""
     rows: list[list[Cell]] = [
-        [r.name, extractor_name(r.extractor), called(m, r), e.n or "–", e.method]
+        [_who(r), extractor_name(r.extractor), called(m, r), e.n or "–", e.method]
         for r in results
         for m, e in r.scores.items()
     ]
@@ -112,3 +211,10 @@ def methods(results: Sequence[Result]) -> Section:
         title="How each number was obtained",
         blocks=[Table(title="Methods", columns=[Column(name=c) for c in columns], rows=rows)],
     )
+
+
+def _who(result: Result) -> str:
+    """Returns the name of a set, and whether it is the one at equal sizes."""
+    if result.model == REAL or result.against == "all":
+        return result.name
+    return f"{result.name}, at equal sizes"

@@ -2,160 +2,194 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from gantlet.core.estimate import Estimate
-from gantlet.core.intervals import holm, p_value
 from gantlet.report.blocks import Verdict
 from gantlet.report.numbers import text as shown
+from gantlet.studies.evaluation.comparing import (
+    Gap,
+    Sign,
+    copies,
+    gaps,
+    significant,
+    variety,
+)
+from gantlet.studies.evaluation.copying import Against
 from gantlet.studies.evaluation.ranking import ranking_verdict
-from gantlet.studies.evaluation.results import Result, extractor_name, gap, is_worse, on, short
-from gantlet.studies.evaluation.sets import FLOOR
+from gantlet.studies.evaluation.results import Judged, Result, extractor_name, on, short
+from gantlet.studies.evaluation.sharing import Same
 
-_VARIETY = ("recall", "coverage", "beta-recall", "vendi", "birthday", "ms-ssim")
-_BIRTHDAY = "birthday"
-_COPIES = ("authenticity", "ct")
 _SHOWN = 3
 
 
-def verdicts(results: Sequence[Result], first: str, rank: str) -> list[Verdict]:
+def verdicts(
+    results: Sequence[Result],
+    first: str,
+    rank: str,
+    *,
+    same: Sequence[Same] = (),
+    why_no_floor: Mapping[int, str] | None = None,
+) -> list[Verdict]:
     """Returns what was found, most important first.
 
     Args:
         results: All numbers.
         first: The extractor to speak of.
         rank: The metric by which several sets are ranked.
+        same: How many samples of each set the reference holds.
+        why_no_floor: Why there is no noise floor, by the size of the sets that it is for.
     """
-    fakes, floor = on(results, first)
-    found = list(ranking_verdict(results, first, rank))
-    if floor is not None:
-        found += _alarms(fakes, floor, results)
-        found += _told_apart(fakes[0], floor) if len(fakes) == 1 else _apart(fakes, floor)
-    return found
+    judged = on(results, first)
+    taken = {s.name for s in same if s.is_reference}
+    free = [r for r in results if r.name not in taken]
+    return [
+        *_same(same),
+        *ranking_verdict(results, first, rank),
+        *_alarms(free),
+        *_unmeasured([j for j in judged if j.value.name not in taken], why_no_floor or {}),
+        *_differences([j for j in judged if j.value.name not in taken]),
+    ]
 
 
-def _apart(fakes: Sequence[Result], floor: Result) -> Iterator[Verdict]:
-    """Says which of several sets are told from real data."""
-    counts = {f.name: len(_separating(f, floor)) for f in fakes}
-    apart = [name for name, count in counts.items() if count]
-    where = extractor_name(floor.extractor)
-    if apart:
-        most = len(_both(fakes[0], floor))
-        told = ", ".join(f"{name} ({counts[name]} of {most})" for name in apart)
+def _same(same: Sequence[Same]) -> Iterator[Verdict]:
+    """Says which sets were taken from the reference."""
+    for one in same:
+        if not one.is_beyond_chance:
+            continue
+        how = "all" if one.count == one.n else f"{one.count:,} of"
         yield Verdict(
-            claim=f"{len(apart)} of {len(fakes)} sets are told from real data on {where} "
-            "features.",
-            because=f"By so many metrics: {told}.",
-        )
-    same = [name for name, count in counts.items() if not count]
-    if same:
-        yield Verdict(
-            claim=f"{len(same)} of {len(fakes)} sets cannot be told from real data on {where} "
-            "features.",
-            because=f"{', '.join(same)}. More samples, or other features, may.",
+            claim=f"{one.name} and the reference are the same samples: {how} {one.n:,} occur in "
+            "both."
+            if one.is_reference
+            else f"{one.count:,} of {one.n:,} samples of {one.name} are samples of the reference.",
+            because="Held-out real samples do so less often. Give samples of the model, or a "
+            "reference that they were not taken from.",
         )
 
 
-def _samples_of(results: Sequence[Result], model: str) -> list[tuple[Result, Result]]:
-    """Returns what else is known of a set, beside the same of real data."""
-    others = dict.fromkeys(r.extractor for r in results)
-    both = [(on(results, e)) for e in others]
-    return [(f, floor) for fakes, floor in both if floor for f in fakes if f.model == model]
+def _alarms(results: Sequence[Result]) -> Iterator[Verdict]:
+    """Says which sets hold copies of training samples, and of which variety is missing."""
+    yield from _alarm(copies(results), "contains", "contain", "copies of training samples")
+    what = "too little variety: kinds of samples are missing or repeat"
+    yield from _alarm(variety(results), "has", "have", what)
 
 
-def _alarms(
-    fakes: Sequence[Result], floor: Result, results: Sequence[Result]
+def _alarm(
+    signs: Mapping[str, Sequence[Sign]], one: str, several: str, what: str
 ) -> Iterator[Verdict]:
-    """Says of which sets variety is missing, and which copied training samples."""
-    few: dict[str, list[str]] = {}
-    for fake in fakes:
-        everywhere = _samples_of(results, fake.model)
-        few[fake.name] = [*_repeats(everywhere), *_worse(everywhere, _VARIETY)]
-    yield from _alarm(few, "too little variety: kinds of samples are missing or repeat")
-    copied = {fake.name: _worse([(fake, floor)], _COPIES) for fake in fakes}
-    yield from _alarm(copied, "copies of training samples")
-
-
-def _alarm(signs: Mapping[str, Sequence[str]], what: str) -> Iterator[Verdict]:
-    """Says of all sets with signs at once what they have, with the signs of each."""
-    bad = {name: found for name, found in signs.items() if found}
+    """Says of all sets with significant signs at once what they have, with the signs of each."""
+    bad = significant(signs)
     if not bad:
         return
     if len(signs) == 1:
         ((name, found),) = bad.items()
-        yield Verdict(claim=f"{name} has {what}.", because=f"{'; '.join(found[:_SHOWN])}.")
+        told = "; ".join(dict.fromkeys(_sign(s) for s in found[:_SHOWN]))
+        yield Verdict(claim=f"{name} {one} {what}.", because=f"{told}.")
         return
-    told = ". ".join(f"{name}: {found[0]}" for name, found in bad.items())
-    yield Verdict(claim=f"{len(bad)} of {len(signs)} sets have {what}.", because=f"{told}.")
+    told = ". ".join(f"{name}: {_sign(found[0])}" for name, found in bad.items())
+    yield Verdict(claim=f"{len(bad)} of {len(signs)} sets {several} {what}.", because=f"{told}.")
 
 
-def _repeats(pairs: Sequence[tuple[Result, Result]]) -> list[str]:
-    """Returns in words where fakes repeat and real samples do not."""
-    return [
-        f"{short(m)} ({extractor_name(a.extractor)}) {shown(a.scores[m])} different samples, "
-        "where real ones do not repeat"
-        for a, b in pairs
-        for m in _both(a, b)
-        if m.partition(":")[0] == _BIRTHDAY
-        and a.scores[m].value is not None
-        and b.scores[m].value is None
-    ]
-
-
-def _worse(pairs: Sequence[tuple[Result, Result]], names: Sequence[str]) -> list[str]:
-    """Returns in words which of the metrics called ``names`` are surely worse than for real data.
-
-    By Holm's procedure over all of them.
-    """
-    found = [
-        (a, b, metric, gap(a, b, metric))
-        for a, b in pairs
-        for metric in _both(a, b)
-        if metric.partition(":")[0] in names
-    ]
-    sure = holm([p_value(apart) for *_, apart in found])
-    return [
-        _against(a, b, metric)
-        for (a, b, metric, apart), is_sure in zip(found, sure, strict=True)
-        if is_sure and is_worse(apart)
-    ]
-
-
-def _against(fake: Result, floor: Result, metric: str) -> str:
-    ours, theirs = shown(fake.scores[metric]), shown(floor.scores[metric])
-    name = f"{short(metric)} ({extractor_name(fake.extractor)})"
-    return f"{name} {ours} against {theirs} for real samples"
-
-
-def _told_apart(fake: Result, floor: Result) -> Iterator[Verdict]:
-    """Says how many metrics tell a set from real data, and which do so most clearly."""
-    known, apart = _both(fake, floor), _separating(fake, floor)
-    where = extractor_name(fake.extractor)
-    if not apart:
-        yield Verdict(
-            claim=f"{fake.name} cannot be told from real data on {where} features.",
-            because=f"None of {len(known)} metrics separates it from {FLOOR} with these samples, "
-            "by Holm's procedure over all; more samples, or other features, may.",
+def _sign(sign: Sign) -> str:
+    if isinstance(sign.found, Gap):
+        return _against(sign.found)
+    where = f"on {extractor_name(sign.fair.extractor)} features"
+    if sign.kind == "nearer":
+        return (
+            f"{where} its samples lie nearer to training samples than held-out real ones do, and "
+            f"than to the reference (p = {sign.p:.2g})"
         )
-        return
-    clearest = sorted(apart, key=lambda m: -_clarity(apart[m]))
-    told = "; ".join(_against(fake, floor, m) for m in clearest[:_SHOWN])
-    yield Verdict(
-        claim=f"{fake.name} is told from real data by {len(apart)} of {len(known)} metrics on "
-        f"{where} features.",
-        because=f"Most clearly: {told}.",
+    does = "repeat another one" if sign.kind == "repeats" else "nearly equal a training sample"
+    return _counts(sign.found, f"{does} {where}")
+
+
+def _counts(found: Against, what: str) -> str:
+    return (
+        f"{found.count:,} of {found.n:,} samples {what}, of held-out real ones "
+        f"{found.floor_count:,} of {found.floor_n:,} (p = {found.p:.2g})"
     )
 
 
-def _both(fake: Result, floor: Result) -> list[str]:
-    """Returns the metrics that both have."""
-    return [m for m in fake.scores if m in floor.scores]
+def _against(one: Gap) -> str:
+    judged, floor = one.judged, one.judged.floor
+    ours = shown(judged.fair.scores[one.metric])
+    theirs = "–" if floor is None else shown(floor.scores[one.metric])
+    name = f"{short(one.metric)} ({extractor_name(judged.value.extractor)})"
+    return f"{name} {ours} against {theirs} for real samples"
 
 
-def _separating(fake: Result, floor: Result) -> dict[str, Estimate]:
-    """Returns the metrics that tell a set from real data, by Holm's procedure over all."""
-    gaps = {m: gap(fake, floor, m) for m in _both(fake, floor)}
-    sure = holm([p_value(g) for g in gaps.values()])
-    return {m: g for (m, g), s in zip(gaps.items(), sure, strict=True) if s}
+def _unmeasured(judged: Sequence[Judged], why: Mapping[int, str]) -> Iterator[Verdict]:
+    """Says of which sets nothing could be measured, and which could not be compared."""
+    for one in judged:
+        name, scores = one.value.name, one.value.scores
+        where = extractor_name(one.value.extractor)
+        if all(e.value is None for e in scores.values()):
+            reasons = dict.fromkeys(f"{short(m)}: {e.method}" for m, e in scores.items())
+            yield Verdict(
+                claim=f"Nothing could be measured of {name} on {where} features.",
+                because=f"{'; '.join(reasons) or 'No metric looks at features'}.",
+            )
+        elif not gaps([one]):
+            reason = why.get(one.value.size, "no metric has an interval")
+            yield Verdict(
+                claim=f"Whether {name} differs from real data could not be tested.",
+                because=f"{reason[0].upper()}{reason[1:]}.",
+            )
 
 
-def _clarity(apart: Estimate) -> float:
-    return abs(apart.value or 0.0) / apart.half_width if apart.half_width else 0.0
+def _differences(judged: Sequence[Judged]) -> Iterator[Verdict]:
+    """Says which sets are not significantly different from real data, and which differ."""
+    found = gaps(judged)
+    known = {n: [g for g in found if g.judged.value.name == n] for n in _names(found)}
+    if len(judged) == 1 and known:
+        ((name, ours),) = known.items()
+        yield _one(name, ours)
+    elif known:
+        yield from _several(known)
+
+
+def _names(found: Sequence[Gap]) -> list[str]:
+    return list(dict.fromkeys(g.judged.value.name for g in found))
+
+
+def _one(name: str, found: Sequence[Gap]) -> Verdict:
+    clearest = sorted((g for g in found if g.is_significant), key=lambda g: g.p)
+    where = f"{extractor_name(found[0].judged.value.extractor)} features"
+    if not clearest:
+        return Verdict(
+            claim=f"{name} is not significantly different from real data: on none of {len(found)} "
+            f"metrics ({where}).",
+            because=f"By Holm's procedure over all metrics at 5 %, n = {found[0].apart.n:,}. "
+            "More samples, or other features, may show a difference.",
+        )
+    told = "; ".join(_against(g) for g in clearest[:_SHOWN])
+    return Verdict(
+        claim=f"{name} differs significantly from real data on {len(clearest)} of {len(found)} "
+        f"metrics ({where}).",
+        because=f"Most clearly: {told}. By Holm's procedure over all metrics at 5 %, "
+        f"n = {found[0].apart.n:,}.",
+    )
+
+
+def _several(known: Mapping[str, Sequence[Gap]]) -> Iterator[Verdict]:
+    counts = {name: sum(g.is_significant for g in some) for name, some in known.items()}
+    where = f"{extractor_name(next(iter(known.values()))[0].judged.value.extractor)} features"
+    by = "By Holm's procedure over all sets and metrics at 5 %"
+    equal = [name for name, count in counts.items() if not count]
+    if equal:
+        yield Verdict(
+            claim=f"{len(equal)} of {len(known)} sets {_are(equal)} not significantly different "
+            f"from real data ({where}).",
+            because=f"{', '.join(equal)}. {by}; more samples, or other features, may show a "
+            "difference.",
+        )
+    apart = [f"{name} ({counts[name]} of {len(known[name])})" for name in counts if counts[name]]
+    if apart:
+        differ = "differs" if len(apart) == 1 else "differ"
+        yield Verdict(
+            claim=f"{len(apart)} of {len(known)} sets {differ} significantly from real data "
+            f"({where}).",
+            because=f"On so many metrics: {', '.join(apart)}. {by}.",
+        )
+
+
+def _are(names: Sequence[str]) -> str:
+    return "is" if len(names) == 1 else "are"

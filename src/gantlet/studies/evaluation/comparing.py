@@ -1,0 +1,144 @@
+"""Fakes beside held-out real samples: which differences are significant."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, final
+
+from gantlet.core.estimate import Estimate
+from gantlet.core.intervals import holm, p_value
+from gantlet.studies.evaluation.copying import Against, copying, repeating
+from gantlet.studies.evaluation.results import Judged, Result, gap, on
+
+LEVEL = 0.05
+"""How likely any of the claims of one kind is wrong where all samples are as good as real ones."""
+
+VARIETY = ("recall", "coverage", "beta-recall", "vendi", "ms-ssim")
+"""The metrics that fall where kinds of samples are missing."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """A metric of a set, and of as many held-out real samples.
+
+    Attributes:
+        judged: The set.
+        metric: In written form.
+        apart: By how much the set differs from the floor, on equal terms.
+        p: How likely a difference as large is by chance.
+        is_significant: Whether it is, by Holm's procedure over all sets and metrics.
+    """
+
+    judged: Judged
+    metric: str
+    apart: Estimate
+    p: float
+    is_significant: bool = False
+
+
+def gaps(judged: Sequence[Judged]) -> list[Gap]:
+    """Returns the differences from the noise floor of all sets and metrics that have both."""
+    found = [g for j in judged for g in _gaps(j)]
+    sure = holm([g.p for g in found], level=LEVEL)
+    return [replace(g, is_significant=s) for g, s in zip(found, sure, strict=True)]
+
+
+def _gaps(judged: Judged) -> list[Gap]:
+    floor, fair = judged.floor, judged.fair
+    if floor is None:
+        return []
+    apart = {m: gap(fair, floor, m) for m in fair.scores if m in floor.scores}
+    return [
+        Gap(judged=judged, metric=m, apart=a, p=p_value(a))
+        for m, a in apart.items()
+        if a.half_width is not None
+    ]
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sign:
+    """What speaks for a lack of variety, or for copies, in one set.
+
+    Attributes:
+        kind: A metric that is worse, near-duplicates within the set, samples that nearly equal
+            training samples, or all that lie nearer to them than they should.
+        fair: The set.
+        floor: As many held-out real samples.
+        found: A difference, or how often something is so among both.
+        p: How likely it is by chance.
+        is_significant: Whether it is, by Holm's procedure over all signs of the kind.
+    """
+
+    kind: Literal["metric", "repeats", "copies", "nearer"]
+    fair: Result
+    floor: Result
+    found: Gap | Against
+    p: float
+    is_significant: bool = False
+
+
+def variety(results: Sequence[Result]) -> dict[str, list[Sign]]:
+    """Returns what speaks for too little variety in each set, by its name."""
+    signs = [
+        s
+        for j in _everywhere(results)
+        if j.floor is not None
+        for s in [*_poorer(j, j.floor), *_repeats(j, j.floor)]
+    ]
+    return _judge(results, signs)
+
+
+def copies(results: Sequence[Result]) -> dict[str, list[Sign]]:
+    """Returns what speaks for copies of training samples in each set, by its name."""
+    signs: list[Sign] = []
+    for j in _everywhere(results):
+        if j.floor is None or (found := copying(j.fair.nearest, j.floor.nearest)) is None:
+            continue
+        signs += [
+            Sign(kind="copies", fair=j.fair, floor=j.floor, found=found, p=found.p),
+            Sign(kind="nearer", fair=j.fair, floor=j.floor, found=found, p=found.also),
+        ]
+    return _judge(results, signs)
+
+
+def _everywhere(results: Sequence[Result]) -> list[Judged]:
+    return [j for e in dict.fromkeys(r.extractor for r in results) for j in on(results, e)]
+
+
+def _poorer(judged: Judged, floor: Result) -> list[Sign]:
+    """Returns the metrics of variety, each with the p-value against one side."""
+    return [
+        Sign(kind="metric", fair=judged.fair, floor=floor, found=g, p=_one_sided(g))
+        for g in _gaps(judged)
+        if g.metric.partition(":")[0] in VARIETY
+    ]
+
+
+def _one_sided(one: Gap) -> float:
+    value = one.apart.value or 0.0
+    is_worse = value > 0 if one.apart.better == "lower" else value < 0
+    return one.p / 2 if is_worse else 1 - one.p / 2
+
+
+def _repeats(judged: Judged, floor: Result) -> list[Sign]:
+    found = repeating(judged.fair.nearest, floor.nearest)
+    if found is None:
+        return []
+    return [Sign(kind="repeats", fair=judged.fair, floor=floor, found=found, p=found.p)]
+
+
+def _judge(results: Sequence[Result], signs: Sequence[Sign]) -> dict[str, list[Sign]]:
+    """Returns the signs of each set, marked by Holm's procedure over all of them."""
+    names = dict.fromkeys(j.value.name for j in _everywhere(results))
+    found: dict[str, list[Sign]] = {name: [] for name in names}
+    sure = holm([s.p for s in signs], level=LEVEL)
+    for s, is_sure in zip(signs, sure, strict=True):
+        found[s.fair.name].append(replace(s, is_significant=is_sure))
+    return found
+
+
+def significant(signs: Mapping[str, Sequence[Sign]]) -> dict[str, list[Sign]]:
+    """Returns the sets that have significant signs, with these, the clearest first."""
+    sure = {n: [s for s in some if s.is_significant] for n, some in signs.items()}
+    return {n: sorted(some, key=lambda s: s.p) for n, some in sure.items() if some}
