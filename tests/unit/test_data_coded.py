@@ -246,7 +246,7 @@ def test_columns_are_matched_by_their_names(tmp_path):
     fake = table(
         tmp_path / "fake.csv",
         "id;note;city;age;born\n"
-         "q;x;Bonn;old;1990-01-01\nq;x;Bonn;;1990-01-01\nq;x;Bonn;4;1990-01-01\n",
+        "q;x;Bonn;old;1990-01-01\nq;x;Bonn;;1990-01-01\nq;x;Bonn;4;1990-01-01\n",
     )
     source, told = fake.coded(real.code())
     assert told == "fake.csv: column age: 1 of 3 cells is not a number ('old'), read as missing"

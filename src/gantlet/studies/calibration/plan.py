@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, final
 
-Size = Literal["small", "gate", "frechet", "near", "wide", "full"]
+Size = Literal["small", "gate", "frechet", "near", "wide", "full", "verdicts"]
 
 BLOCK = 25
 """Replicates of one trial: what is lost when the study is interrupted is at most so much."""
@@ -85,6 +85,8 @@ SCALES: Mapping[Size, Scale] = {
         replicates=200,
         rarer={1000: 100, 4000: 50},
     ),
+    # Its sets are files, see worlds.py.
+    "verdicts": Scale(ns=(), ds=(), scenarios=(), replicates=200),
     "full": Scale(ns=(250, 1000, 4000), ds=(8, 64, 512), scenarios=PLAIN, replicates=400),
 }
 """The sizes of the study."""

@@ -16,6 +16,8 @@ from gantlet.studies.calibration.answer import answer
 from gantlet.studies.calibration.plan import BLOCK, SCALES, Scale, Size
 from gantlet.studies.calibration.replicate import simulate
 from gantlet.studies.calibration.scenarios import SCENARIOS
+from gantlet.studies.calibration.verdict_answer import verdict_answer
+from gantlet.studies.calibration.verdicts import judge_block, verdict_question, verdict_trials
 
 
 @final
@@ -34,7 +36,8 @@ class Calibration:
             nearly equal, discrete, heavy-tailed, in groups, or images of MNIST (where its files
             are there), 200 replicates; wide: every metric, sample size and number of features,
             two pairs of distributions, 200 to 50 replicates, three CPU hours; full: all four
-            pairs, 400 replicates, a day and more.
+            pairs, 400 replicates, a day and more; verdicts: not the intervals but what ``gantlet
+            evaluate`` says, on sets that are as good as real ones and on flawed ones, an hour.
         seeds: Replicates, or None for what the size says.
         metrics: Which metrics; empty for those of the size.
         ns: Sample sizes; empty for those of the size.
@@ -55,6 +58,8 @@ class Calibration:
 
     def question(self) -> dict[str, object]:
         """Returns the question with every default written out."""
+        if self.size == "verdicts":
+            return verdict_question(self.seeds, self.threads, self.device)
         scale = self._scale
         return {
             "command": "study calibration",
@@ -74,6 +79,8 @@ class Calibration:
         Raises:
             UserError: If a scenario is not known or a number is too small.
         """
+        if self.size == "verdicts":
+            return self._of_verdicts()
         scale = self._scale
         _check(scale)
         return [
@@ -85,11 +92,23 @@ class Calibration:
 
     def run(self, trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
         """Draws and measures the replicates of one trial."""
+        if self.size == "verdicts":
+            return judge_block(trial, watch)
         return simulate(trial, folder, watch)
 
     def conclude(self, outcomes: Sequence[Outcome], run: Run) -> Report:
         """Counts how often the intervals held the truth."""
-        return answer(self.question(), outcomes, run)
+        made = verdict_answer if self.size == "verdicts" else answer
+        return made(self.question(), outcomes, run)
+
+    def _of_verdicts(self) -> Sequence[Trial]:
+        if self.metrics or self.ns or self.ds or self.scenarios:
+            raise UserError("size=verdicts has sets of its own: give seeds alone.")
+        if self.seeds is not None and self.seeds < 1:
+            raise UserError(
+                f"seeds, the runs of each world, must be at least 1. Got {self.seeds}."
+            )
+        return verdict_trials(self.seeds, self.threads, self.device)
 
     @property
     def _scale(self) -> Scale:

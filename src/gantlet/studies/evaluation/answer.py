@@ -40,7 +40,7 @@ from gantlet.studies.evaluation.tables import (
     main_table,
     methods,
 )
-from gantlet.studies.evaluation.verdicts import verdicts
+from gantlet.studies.evaluation.verdicts import claims, verdicts
 
 
 def answer(
@@ -78,6 +78,7 @@ def answer(
         extra={
             "fingerprints": {r.extractor: r.fingerprint for r in results},
             "comparisons": _comparisons(results),
+            "claims": claims(results, first, same),
         },
     )
 

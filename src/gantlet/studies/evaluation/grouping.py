@@ -11,8 +11,7 @@ from torch import Tensor
 from gantlet.core.errors import UserError
 from gantlet.core.spec import Spec
 from gantlet.data.cells import read_cells
-from gantlet.data.pictures import files_in
-from gantlet.data.sounds import sound_files
+from gantlet.data.folders import holds_sounds, pictures_in, sounds_in
 from gantlet.studies.evaluation.inputs import named
 
 
@@ -132,8 +131,7 @@ def _column(what: str, source: Path) -> list[str]:
     table = read_cells(source)
     if what not in table.names:
         raise UnfitError(f"{source} has no column {what!r}. It has: {', '.join(table.names)}.")
-    place = table.names.index(what)
-    return [row[place] for row in table.rows]
+    return [str(label) for label in table.text(table.names.index(what))]
 
 
 def _matched(what: str, folder: Path) -> list[str]:
@@ -146,7 +144,8 @@ def _matched(what: str, folder: Path) -> list[str]:
             f"--groups {what} has {pattern.groups} groups in parentheses. Give one, around what "
             "names the subject: '([^_]+)_.*'."
         )
-    files = [f.relative_to(folder).as_posix() for f in sound_files(folder) or files_in(folder)]
+    held = sounds_in(folder) if holds_sounds(folder) else pictures_in(folder)
+    files = [f.relative_to(folder).as_posix() for f in held.files]
     found = [pattern.search(name) for name in files]
     if not any(found):
         raise UnfitError(f"no file name in {folder} fits {what}; the first is {files[0]}.")

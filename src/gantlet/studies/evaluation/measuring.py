@@ -34,7 +34,13 @@ from gantlet.studies.evaluation.curves import curve_of
 from gantlet.studies.evaluation.exhibits import exhibits
 from gantlet.studies.evaluation.floor import fair_part, floor_of
 from gantlet.studies.evaluation.pairing import FINGERPRINT, PAIRS, run_pairs
-from gantlet.studies.evaluation.sets import asked_of, extractor_of, features_in
+from gantlet.studies.evaluation.permuting import ENERGY, PERMUTED, energy_p
+from gantlet.studies.evaluation.sets import (
+    asked_of,
+    extractor_of,
+    features_in,
+    learns_from_reference,
+)
 
 SAMPLES = "samples"
 """The extractor of trials whose metrics see the samples themselves."""
@@ -134,10 +140,12 @@ def run_trial(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
             watch(0.95, "choosing samples to show")
             folder.save("exhibits", _exhibits(trial, sets, wanted))
         folder.save("nearest", _nearest(trial, sets))
+        permuted = _permuted(trial, sets, watch)
     scores = {t: f.estimate if isinstance(f, Detailed) else f for t, f in found.items()}
     folder.save("influence", influences(found))
     note, fingerprint = _seen_as(trial)
-    return Outcome(trial=trial, scores=scores, notes=(note,), details={FINGERPRINT: fingerprint})
+    details = {FINGERPRINT: fingerprint, **permuted}
+    return Outcome(trial=trial, scores=scores, notes=(note,), details=details)
 
 
 def sees_first(trial: Trial) -> bool:
@@ -170,6 +178,37 @@ def _nearest(trial: Trial, sets: Sets) -> dict[str, Tensor]:
         # Features that cannot be compared, which the metrics say.
         return {}
     return found
+
+
+def _permuted(trial: Trial, sets: Sets, watch: Watch) -> dict[str, float]:
+    """Returns the p-value of the energy distance by permutation, where it was asked for.
+
+    There is none where samples come in groups, and so are not exchangeable one by one.
+    """
+    parts, fake = trial.parts, sets.fake
+    wanted = any(_name(m) == ENERGY for m in json.loads(parts["metrics"]))
+    if not wanted or parts["against"] != "all" or parts["model"] == REAL:
+        return {}
+    real = _unlearned(trial, sets.real, watch)
+    if real is None or real.groups is not None or fake.groups is not None:
+        return {}
+    try:
+        drawn = Rng(trial.seed).stream("permutations")
+        return {PERMUTED: energy_p(real.features, fake.features, rng=drawn)}
+    except UserError:
+        # Features that cannot be compared, which the metrics say.
+        return {}
+
+
+def _unlearned(trial: Trial, real: Seen, watch: Watch) -> Seen | None:
+    """Returns real samples from which the extractor has learned no more than from fakes."""
+    asked, extractor = asked_of(trial), trial.parts["extractor"]
+    if extractor == SAMPLES or not learns_from_reference(asked, extractor):
+        return real
+    floor = floor_of(asked, int(trial.parts["size"]))
+    if floor is None:
+        return None
+    return _featured(trial, floor.other, drawn_apart(asked, from_fakes=True), watch)
 
 
 def parts_of(asked: Asked, model: str, against: Against, size: int) -> tuple[Part, Part]:

@@ -19,6 +19,7 @@ from gantlet.studies.contest import REAL
 from gantlet.studies.evaluation.floor import FLOOR
 from gantlet.studies.evaluation.inputs import named
 from gantlet.studies.evaluation.pairing import FINGERPRINT
+from gantlet.studies.evaluation.permuting import PERMUTED
 
 _MOST = 10_000_000
 
@@ -37,6 +38,7 @@ class Result:
         extractor: What was looked at, in written form.
         scores: The numbers, by the written form of the metric.
         influence: What paired differences need, by name.
+        permuted: The p-value of the energy distance by permutation, or None.
         notes: What must be known of them.
         fingerprint: Names extractor, weights and preprocessing.
     """
@@ -49,6 +51,7 @@ class Result:
     scores: Mapping[str, Estimate]
     influence: Mapping[str, Tensor]
     nearest: Mapping[str, Tensor]
+    permuted: float | None
     notes: tuple[str, ...]
     fingerprint: str
 
@@ -76,6 +79,7 @@ def _result(outcome: Outcome, run: Run) -> Result:
         scores=outcome.scores,
         influence=folder.load("influence"),
         nearest=folder.load("nearest"),
+        permuted=outcome.details.get(PERMUTED),
         notes=outcome.notes,
         fingerprint=outcome.details[FINGERPRINT],
     )

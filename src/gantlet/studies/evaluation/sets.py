@@ -43,6 +43,7 @@ __all__ = [
     "forget",
     "has_classes",
     "known_splits",
+    "learns_from_reference",
     "other_set",
     "real_set",
     "train_set",
@@ -65,6 +66,13 @@ def known_splits(asked: Asked) -> tuple[Splits, str]:
     splits = by_share(source, validation=0.1, test=0.1, limit=None, rng=rng)
     own = "" if train is not None else ", the reference itself"
     return splits, f"{len(splits.train)} samples of {name}{own}"
+
+
+def learns_from_reference(asked: Asked, extractor: str) -> bool:
+    """Returns whether an extractor learns from the very samples that fakes are compared with."""
+    known = (train_set(asked), real_set(asked))
+    has_splits = any(c is not None and c.samples.splits is not None for c in known)
+    return extractors.make(extractor).learns and asked.train is None and not has_splits
 
 
 def _seen_by_all(asked: Asked) -> Part:

@@ -49,6 +49,33 @@ def verdicts(
     ]
 
 
+def claims(
+    results: Sequence[Result], first: str, same: Sequence[Same]
+) -> dict[str, dict[str, bool | None]]:
+    """Returns what the verdicts say of each set, by its name: True, False, or None for untested.
+
+    Args:
+        results: All numbers.
+        first: The extractor that the verdicts speak of.
+        same: How many samples of each set the reference holds.
+    """
+    taken = {s.name for s in same if s.is_reference}
+    free = [r for r in results if r.name not in taken]
+    found = gaps([j for j in on(results, first) if j.value.name not in taken])
+    signs = {"copies of training samples": copies(free), "too little variety": variety(free)}
+    told: dict[str, dict[str, bool | None]] = {}
+    for name in dict.fromkeys(j.value.name for j in on(results, first)):
+        ours = [g.is_significant for g in found if g.judged.value.name == name]
+        told[name] = {
+            "samples of the reference": name in taken,
+            "differs from real data": any(ours) if ours else None,
+        }
+        for what, some in signs.items():
+            of_it = some.get(name, [])
+            told[name][what] = any(s.is_significant for s in of_it) if of_it else None
+    return told
+
+
 def _same(same: Sequence[Same]) -> Iterator[Verdict]:
     """Says which sets were taken from the reference."""
     for one in same:
