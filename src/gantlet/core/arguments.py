@@ -7,7 +7,16 @@ import operator
 import os
 from collections.abc import Callable, Iterable
 from functools import wraps
-from typing import Literal, ParamSpec, SupportsFloat, TypeVar, get_args, get_origin, get_type_hints
+from typing import (
+    Literal,
+    ParamSpec,
+    SupportsFloat,
+    SupportsIndex,
+    TypeVar,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from gantlet.core.components import solvers
 from gantlet.core.devices import check_device
@@ -119,15 +128,14 @@ def check_ranges(settings: object) -> None:
         value, hint = getattr(settings, field.name), hints[field.name]
         marks = [m for m in getattr(hint, "__metadata__", ()) if isinstance(m, Between)]
         for mark in marks if value is not None else ():
-            check_finite(field.name, value)
-            if not mark.holds(value):
+            if not mark.holds(check_finite(field.name, value)):
                 raise UserError(f"{field.name} must be {mark.label}. Got {_shown(value)}.")
         if get_origin(hint) is Literal and value not in get_args(hint):
             raise unknown(f"value of {field.name}", str(value), map(str, get_args(hint)))
 
 
-def check_finite(name: str, value: object) -> None:
-    """Checks that a number is finite.
+def check_finite(name: str, value: object) -> float:
+    """Returns a number, having checked that it is finite.
 
     Raises:
         TypeError: If it is no number.
@@ -141,10 +149,11 @@ def check_finite(name: str, value: object) -> None:
         raise UserError(f"{name} must be a finite number. Got {_shown(value)}.") from error
     if not math.isfinite(number):
         raise UserError(f"{name} must be a finite number. Got {number:g}.")
+    return number
 
 
 def _check_whole(name: str, value: object, low: int, high: int) -> None:
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
         raise TypeError(f"{name} must be a whole number. Got {_shown(value)}.")
     number = operator.index(value)
     if not low <= number <= high:
