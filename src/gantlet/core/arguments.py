@@ -157,7 +157,8 @@ def _check_whole(name: str, value: object, low: int, high: int) -> None:
         raise TypeError(f"{name} must be a whole number. Got {_shown(value)}.")
     number = operator.index(value)
     if not low <= number <= high:
-        raise UserError(f"{name} must be at least {low} and at most {high}. Got {_shown(value)}.")
+        bound = f"at least {low}" if number < low else f"at most {high}"
+        raise UserError(f"{name} must be {bound}. Got {_shown(value)}.")
 
 
 def _check_names(name: str, value: object) -> None:
