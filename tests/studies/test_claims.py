@@ -1,6 +1,8 @@
 """Claims on made-up numbers whose truth is known: how often they are false, how often found."""
 
 import json
+import runpy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,8 +11,8 @@ from scipy import stats
 
 from gantlet.core.estimate import Estimate
 from gantlet.core.trial import Outcome, Trial
-from gantlet.metrics.influence import Side
-from gantlet.metrics.influence import detailed as sides
+from gantlet.metrics.intervals import Variance, around, total
+from gantlet.metrics.paired import Detailed
 from gantlet.studies.claims import (
     Spread,
     recipe_claims,
@@ -117,7 +119,9 @@ def drawn(rng, name, mean, shared, *, seeds=1, n=400):
     for seed in range(seeds):
         fake = torch.from_numpy(rng.normal(mean, 1, n))
         value = float(fake.mean() + shared.mean())
-        made = sides(value, Side(shared - shared.mean()), Side(fake - fake.mean()), method="x")
+        own, rest = (Variance.of_squares(float(x.var()) / n, n - 1) for x in (shared, fake))
+        whole = around(value, total((own, rest)), n=n, method="made up")
+        made = Detailed(whole, shared - shared.mean(), rest)
         values.append(made.estimate)
         kept[seed] = influences({SCORE: made})
     outcomes = {
@@ -154,7 +158,7 @@ def test_what_real_samples_add_to_both_cancels():
 
 def test_influences_are_kept_and_found_again():
     rng = np.random.default_rng(4)
-    c = drawn(rng, "a", 0.0, torch.from_numpy(rng.normal(size=50)))
+    c = drawn(rng, "a", 0.0, torch.from_numpy(rng.normal(size=50)), n=50)
     made = detailed(SCORE, c.outcomes[0].scores[SCORE], c.influence[0])
     assert made is not None
     assert made.real.shape == (50,)
@@ -208,3 +212,25 @@ def test_without_real_data_there_is_no_gate():
     found = gate(rest, rest)
     assert not found.is_measured
     assert not found.bars(rest[0])
+
+
+SIMULATED = Path(__file__).parents[2] / "benchmarks" / "results" / "recipe_claims.json"
+
+
+def test_the_simulation_tests_what_the_report_does():
+    simulation = runpy.run_path(str(SIMULATED.parents[1] / "recipe_claims.py"))
+    rng = np.random.default_rng(5)
+    for models, seeds in ((2, 3), (5, 2), (7, 4)):
+        values = rng.normal(size=(models, seeds)) * rng.uniform(0.1, 3, (models, 1))
+        mine = [g.p for g in recipe_claims(group(values), [SCORE]).gaps]
+        p, *_ = simulation["p_values"](values.mean(1)[None], values.var(1, ddof=1)[None], seeds)
+        assert mine == pytest.approx(p[0], rel=1e-9)
+
+
+def test_the_committed_rates_are_those_that_the_documentation_states():
+    told = json.loads(SIMULATED.read_text())
+    assert told["worst"] <= 5
+    page = (SIMULATED.parents[2] / "docs" / "commands" / "compare.md").read_text()
+    assert f"in at most {told['worst']:.1f} % of comparisons" in page.replace("\n", " ")
+    (nine,) = (c for c in told["cells"] if (c["models"], c["seeds"]) == (9, 3))
+    assert f"is found in {nine['found']:.0f} %" in page.replace("\n", " ")
