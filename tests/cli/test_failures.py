@@ -280,7 +280,12 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_signals_end_a_run_with_its_workers(tmp_path, number, code, late):
     with (tmp_path / "err").open("w") as err:
         child = subprocess.Popen(
-            [*GANTLET, *LONG], stderr=err, stdout=subprocess.DEVNULL, start_new_session=True
+            [*GANTLET, *LONG],
+            stderr=err,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+            # A shell lets its background jobs ignore Ctrl-C, and so would this run.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
         )
     # Two workers, and what multiprocessing itself keeps for semaphores.
     until(lambda: len(children(child.pid)) >= 3)
