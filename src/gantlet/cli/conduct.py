@@ -135,7 +135,12 @@ def _rehearse(
 
     trials = study.trials()
     left = missing(study, Run(folder), options.retry)
-    plan = {"question": question, "out": str(folder), "trials": len(trials), "to do": len(left)}
+    plan: dict[str, object] = {
+        "question": question,
+        "out": str(folder),
+        "trials": len(trials),
+        "to do": len(left),
+    }
     expected = list(study.plan()) if isinstance(study, Planning) else []
     if expected:
         plan["expected"] = expected

@@ -154,10 +154,7 @@ def cost_report(costs: Sequence[Cost], data: str, peak: float, found: str = "") 
         command="cost",
         question=question,
         verdicts=[_verdict(c) for c in costs],
-        caveats=[
-            Caveat(text=note)
-            for note in dict.fromkeys([*([found] if found else []), *_all_notes(costs)])
-        ],
+        caveats=[Caveat(text=note) for note in _all_notes(costs, found)],
         rows=[
             Row(data=data, model=c.family, seed=None, name=name, estimate=estimate)
             for c in costs
@@ -167,9 +164,11 @@ def cost_report(costs: Sequence[Cost], data: str, peak: float, found: str = "") 
     )
 
 
-def _all_notes(costs: Sequence[Cost]) -> Iterator[str]:
-    for c in costs:
-        yield from c.notes
+def _all_notes(costs: Sequence[Cost], found: str) -> list[str]:
+    """Returns what a reader must know, each sentence once."""
+    notes = [found] if found else []
+    notes += [note for c in costs for note in c.notes]
+    return list(dict.fromkeys(notes))
 
 
 def expected(cost: Cost) -> str:
