@@ -100,6 +100,8 @@ def judged_once(trial: Trial, seed: int, where: Mapping[str, Any]) -> Mapping[st
         files = world.write(folder, Rng(seed).stream(trial.parts["model"]))
         study = Evaluate(
             asked=_asked(files, seed),
+            features=world.features(),
+            metrics=world.metrics,
             threads=int(trial.parts["threads"]),
             device=trial.parts["device"],
         )

@@ -168,13 +168,3 @@ def _owned(fake: Mapping[str, Tensor]) -> float:
         return 1.0
     above = float(fake["trained"].sum()) - share * all_of_them
     return 1 - statistics.NormalDist().cdf(above / math.sqrt(variance))
-
-
-def one_of_each(groups: Tensor | None, n: int) -> Tensor:
-    """Returns the places of the first sample of each group, in order, or of all ``n``."""
-    if groups is None:
-        return torch.arange(n)
-    order = groups.argsort(stable=True)
-    first = torch.ones(n, dtype=torch.bool)
-    first[1:] = groups[order[1:]] != groups[order[:-1]]
-    return order[first].sort().values

@@ -91,6 +91,15 @@ def _meetings(x: Tensor, y: Tensor) -> float:
     return float((right - left).double().sum()) / max(len(x) * len(y), 1)
 
 
+def is_by_descent(x: Tensor, y: Tensor) -> bool:
+    """Returns whether two sets share samples because one was taken from the other.
+
+    Not so where samples of both sets, each by itself, are equal about as often: by chance.
+    """
+    chance = min(_coincidences(x), _coincidences(y))
+    return _meetings(x, y) > _BY_COPYING * chance
+
+
 def joined(*labels: Tensor | None) -> Tensor | None:
     """Returns the groups of samples that share any label, directly or through others.
 
@@ -118,3 +127,13 @@ def _connected(a: Tensor, b: Tensor) -> Tensor:
     whole = torch.from_numpy(found).long()
     labels: Tensor = torch.unique(whole[a], return_inverse=True)[1]
     return labels
+
+
+def one_of_each(groups: Tensor | None, n: int) -> Tensor:
+    """Returns the places of the first sample of each group, in order, or of all ``n``."""
+    if groups is None:
+        return torch.arange(n)
+    order = groups.argsort(stable=True)
+    first = torch.ones(n, dtype=torch.bool)
+    first[1:] = groups[order[1:]] != groups[order[:-1]]
+    return order[first].sort().values

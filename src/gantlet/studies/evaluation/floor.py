@@ -29,7 +29,13 @@ from gantlet.studies.evaluation.chosen import (
     real_set,
     train_set,
 )
-from gantlet.studies.evaluation.equal import digests, occurs
+from gantlet.studies.evaluation.equal import (
+    digests,
+    duplicates,
+    is_by_descent,
+    occurs,
+    one_of_each,
+)
 
 FLOOR = "real against real"
 """What the noise floor is called."""
@@ -152,6 +158,10 @@ def _drawn(asked: Asked, real: Chosen, held: Chosen, n: int) -> Chosen | None:
             return None
         kept = free[some(len(free), n, rng=rng)]
         source = Subset(held.samples.source, kept)
+    apart = [Part(whole=real).digests(), *drawn_apart(asked, from_fakes=True)]
+    distinct = one_of_each(duplicates(digests(source, real.samples.space), apart), len(kept))
+    kept = kept[distinct]
+    source = Subset(held.samples.source, kept)
     found = replace(_of(real, source), labels=None if labels is None else labels[kept])
     return replace(found, found=held.n)
 
@@ -164,8 +174,9 @@ def _known(asked: Asked, source: Source) -> Tensor:
     train = train_set(asked)
     others = [other_set(asked, f, "fake") for f in asked.fakes]
     for other in [*([] if train is None else [train]), *others]:
-        shared = occurs(ours, digests(other.samples.source, space))
-        if float(shared.double().mean()) > _SHARED:
+        theirs = digests(other.samples.source, space)
+        shared = occurs(ours, theirs)
+        if float(shared.double().mean()) > _SHARED and is_by_descent(ours, theirs):
             found |= shared
     return found
 
@@ -175,8 +186,9 @@ def leaked(asked: Asked) -> Tensor:
     real, train = real_set(asked), train_set(asked)
     if train is None:
         return torch.zeros(real.n, dtype=torch.bool)
-    space = real.samples.space
-    return occurs(digests(real.samples.source, space), digests(train.samples.source, space))
+    ours, theirs = Part(whole=real).digests(), Part(whole=train).digests()
+    shared = occurs(ours, theirs)
+    return shared if is_by_descent(ours, theirs) else torch.zeros_like(shared)
 
 
 def _divided(asked: Asked, real: Chosen, n: int) -> Floor | None:
@@ -184,14 +196,18 @@ def _divided(asked: Asked, real: Chosen, n: int) -> Floor | None:
     trained = leaked(asked)
     if float(trained.double().mean()) <= _SHARED:
         trained = torch.zeros_like(trained)
-    size = min(n, real.n // 2, int((~trained).sum()))
+    apart = drawn_apart(asked, from_fakes=True)
+    distinct = one_of_each(duplicates(Part(whole=real).digests(), apart), real.n)
+    size = min(n, len(distinct) // 2, int((~trained[distinct]).sum()))
     if size < LEAST:
         return None
-    groups = Part(whole=real).groups(drawn_apart(asked, from_fakes=True))
+    groups = Part(whole=real).groups(apart)
     if groups is not None and bool(trained.any()):
         # A group with a training sample is known to the models.
         trained = torch.isin(groups, groups[trained])
     order = _in_groups(groups, real.n, Rng(asked.seed).stream("thin/floor"))
+    # Of a sample that is there twice one is enough: fakes are not there twice.
+    order = order[torch.isin(order, distinct)]
     order = torch.cat([order[~trained[order]], order[trained[order]]])
     other, rest = order[:size], order[size:]
     if groups is not None:

@@ -29,8 +29,9 @@ from gantlet.studies.evaluation.chosen import (
     real_set,
     train_set,
 )
-from gantlet.studies.evaluation.copying import nearest, one_of_each, repeats
+from gantlet.studies.evaluation.copying import nearest, repeats
 from gantlet.studies.evaluation.curves import curve_of
+from gantlet.studies.evaluation.equal import one_of_each
 from gantlet.studies.evaluation.exhibits import exhibits
 from gantlet.studies.evaluation.floor import fair_part, floor_of
 from gantlet.studies.evaluation.pairing import FINGERPRINT, PAIRS, run_pairs
