@@ -24,7 +24,7 @@ from gantlet.metrics.energy import Energy
 from gantlet.report.blocks import Section
 from gantlet.report.markdown import table as as_markdown
 from gantlet.store.run import Run
-from gantlet.studies.calibration import Calibration, truth
+from gantlet.studies.calibration import Calibration, truth, verdict_answer, verdicts, worlds
 from gantlet.studies.calibration.answer import _caveats
 from gantlet.studies.calibration.cells import Cell, cells, judged, pooled
 from gantlet.studies.calibration.digits import Finite
@@ -375,3 +375,60 @@ def test_the_page_on_intervals_shows_the_table_of_the_committed_result():
     table = next(b for b in blocks if isinstance(b, Section)).blocks[0]
     told = "copy the first table of n = 1,000 of questions/calibration_gate_results.md"
     assert as_markdown(table) in (docs / "metrics/intervals.md").read_text(), told
+
+
+def test_the_study_of_verdicts_goes_the_way_of_the_command(tmp_path, monkeypatch):
+    kept = ("normal 600/300, d = 8", "copies: all", "collapsed")
+    few = {name: replace(worlds.WORLDS[name], runs=2) for name in kept}
+
+    def nothing_here(_folder, _rng):
+        raise UserError("no such data")
+
+    few["absent"] = replace(few["collapsed"], write=nothing_here)
+    for module in (verdicts, worlds, verdict_answer):
+        monkeypatch.setattr(module, "WORLDS", few)
+    study = Calibration(size="verdicts")
+    report = conduct(study, tmp_path / "run")
+    shares = {(r.data, r.name): r.estimate for r in report.rows}
+    assert shares["normal 600/300, d = 8", worlds.DIFFERS].value == 0
+    assert shares["normal 600/300, d = 8", worlds.COPIES].value is None
+    assert shares["copies: all", worlds.COPIES].value == 100
+    assert shares["copies: all", worlds.COPIES].n == 2
+    assert shares["collapsed", worlds.VARIETY].value == 100
+    assert any("absent was not run: no such data" in c.text for c in report.caveats)
+    assert "2 of 2 flaws are found in every run" in report.verdicts[-1].claim
+
+    def drawn_again(*_arguments):
+        raise AssertionError("drawn again")
+
+    monkeypatch.setattr(verdicts, "judged_once", drawn_again)
+    assert conduct(study, tmp_path / "run").rows == report.rows
+
+
+def test_every_world_of_verdicts_is_drawn_by_its_seed(tmp_path):
+    for k, (name, world) in enumerate(worlds.WORLDS.items()):
+        if "mnist" in name or name in {"jpeg copies", "dropped class"}:
+            continue
+        drawn = []
+        for again in range(2):
+            folder = tmp_path / f"{k}-{again}"
+            folder.mkdir()
+            files = world.write(folder, Rng(0).stream(name))
+            assert {"real", "fake"} <= files.keys()
+            drawn.append({n: digest_of_file(f) for n, f in files.items()})
+        assert drawn[0] == drawn[1]
+        assert len(set(drawn[0].values())) == len(drawn[0]) - (name == "copies: all")
+
+
+def digest_of_file(path):
+    if path.suffix == ".csv":
+        return path.read_text()
+    with np.load(path) as arrays:
+        return tuple((n, arrays[n].tobytes()) for n in arrays.files)
+
+
+def test_the_size_of_verdicts_refuses_what_it_does_not_use():
+    with pytest.raises(UserError, match="sets of its own"):
+        Calibration(size="verdicts", ns=(10,)).trials()
+    with pytest.raises(UserError, match="at least 1"):
+        Calibration(size="verdicts", seeds=0).trials()
