@@ -14,6 +14,9 @@ from gantlet.studies.evaluation.results import Judged, Result, gap, on
 LEVEL = 0.05
 """How likely any of the claims of one kind is wrong where all samples are as good as real ones."""
 
+ONE_SIDE = LEVEL / 2
+"""The same for too little variety, which is one side of a difference."""
+
 VARIETY = ("recall", "coverage", "beta-recall", "vendi", "ms-ssim")
 """The metrics that fall where kinds of samples are missing."""
 
@@ -107,7 +110,7 @@ def variety(results: Sequence[Result]) -> dict[str, list[Sign]]:
         if j.floor is not None
         for s in [*_poorer(j, j.floor), *_repeats(j, j.floor)]
     ]
-    return _judge(results, signs)
+    return _judge(results, signs, level=ONE_SIDE)
 
 
 def copies(results: Sequence[Result]) -> dict[str, list[Sign]]:
@@ -120,7 +123,7 @@ def copies(results: Sequence[Result]) -> dict[str, list[Sign]]:
             Sign(kind="copies", fair=j.fair, floor=j.floor, found=found, p=found.p),
             Sign(kind="nearer", fair=j.fair, floor=j.floor, found=found, p=found.also),
         ]
-    return _judge(results, signs)
+    return _judge(results, signs, level=LEVEL)
 
 
 def _everywhere(results: Sequence[Result]) -> list[Judged]:
@@ -149,11 +152,13 @@ def _repeats(judged: Judged, floor: Result) -> list[Sign]:
     return [Sign(kind="repeats", fair=judged.fair, floor=floor, found=found, p=found.p)]
 
 
-def _judge(results: Sequence[Result], signs: Sequence[Sign]) -> dict[str, list[Sign]]:
+def _judge(
+    results: Sequence[Result], signs: Sequence[Sign], *, level: float
+) -> dict[str, list[Sign]]:
     """Returns the signs of each set, marked by Holm's procedure over all of them."""
     names = dict.fromkeys(j.value.name for j in _everywhere(results))
     found: dict[str, list[Sign]] = {name: [] for name in names}
-    sure = holm([s.p for s in signs], level=LEVEL)
+    sure = holm([s.p for s in signs], level=level)
     for s, is_sure in zip(signs, sure, strict=True):
         found[s.fair.name].append(replace(s, is_significant=is_sure))
     return found

@@ -33,7 +33,7 @@ from gantlet.studies.evaluation.copying import nearest, repeats
 from gantlet.studies.evaluation.curves import curve_of
 from gantlet.studies.evaluation.equal import one_of_each
 from gantlet.studies.evaluation.exhibits import exhibits
-from gantlet.studies.evaluation.floor import fair_part, floor_of
+from gantlet.studies.evaluation.floor import fair_part, floor_of, is_fair
 from gantlet.studies.evaluation.pairing import FINGERPRINT, PAIRS, run_pairs
 from gantlet.studies.evaluation.permuting import ENERGY, PERMUTED, energy_p
 from gantlet.studies.evaluation.sets import (
@@ -166,7 +166,9 @@ def _exhibits(trial: Trial, sets: Sets, wanted: Wanted) -> dict[str, Tensor]:
 
 def _nearest(trial: Trial, sets: Sets) -> dict[str, Tensor]:
     """Returns what tells whether samples repeat one another, or copy training samples."""
-    if trial.parts["extractor"] == SAMPLES:
+    parts, asked = trial.parts, asked_of(trial)
+    is_compared = parts["against"] == "part" or is_fair(asked, parts["model"])
+    if parts["extractor"] == SAMPLES or not is_compared:
         return {}
     real, fake, train = sets.real, sets.fake, sets.train
     reference, rng = real.features, Rng(trial.seed).stream("nearest")
