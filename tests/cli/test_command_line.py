@@ -78,7 +78,7 @@ def test_no_help_is_wider_than_a_terminal(capsys, monkeypatch):
         ("compare gan --flops 0", "The budget of flops must be above 0. Got 0."),
         ("compare gan --flops -1", "The budget of flops must be above 0. Got -1."),
         ("compare gan --steps 1.5", "--steps must be a whole number. Got 1.5."),
-        ("compare gan --seeds 0", "seeds, samples and batch must be at least"),
+        ("compare gan --seeds 0", "seeds must be at least 1. Got 0."),
         ("compare gan --workers 0", "--threads and --workers must be at least 1."),
         ("compare gan --device cudaa", "--device must be one that this machine has"),
         ("compare gan --data ring:modes=x", "ring:modes must be int"),

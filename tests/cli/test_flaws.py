@@ -122,13 +122,13 @@ def test_what_can_be_detected_is_told_before_the_run(capsys):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--smallest", "-1"], "--smallest must not be negative"),
+        (["--smallest", "-1"], "smallest must be from 0 to 100"),
         (["--level", "1"], "--level must lie between 0 and 1"),
         (["--blind", "adversary"], "--blind"),
-        (["--most", "0"], "--most must be at least 1"),
-        (["--permutations", "3"], "--permutations must be at least 19"),
+        (["--most", "0"], "most must be from 1 to 1000"),
+        (["--permutations", "3"], "permutations must be from 19 to 1e+06"),
         (["--mode", "pca", "--permutations", "99"], "99 permutations cannot certify"),
-        (["--samples", "1"], "--samples must be at least 2"),
+        (["--samples", "1"], "samples must be at least 2"),
         (["--features", "pixel"], "Did you mean 'pixels'"),
         (["both.npy"], "named twice"),
     ],

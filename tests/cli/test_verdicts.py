@@ -223,8 +223,8 @@ def test_nothing_measured_is_said_as_such(capsys):
 def test_numbers_of_different_metrics_share_no_power_of_ten(capsys):
     rng = np.random.default_rng(0)
     saved(
-        real=rng.random((80, 8, 8)).astype(np.float32),
-        fake=(255 * rng.random((80, 8, 8))).astype(np.float32),
+        real=rng.random((80, 64)).astype(np.float32),
+        fake=(255 * rng.random((80, 64))).astype(np.float32),
     )
     command = ["evaluate", "fake.npz", "--against", "real.npz", "--features", "pixels"]
     assert run([*command, "--metric", "kid", "--metric", "recall"]) == 0

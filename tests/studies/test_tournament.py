@@ -28,6 +28,12 @@ def ratings(report):
     return {r.model: r.estimate for r in report.rows if r.name == "rating"}
 
 
+def kept(folder, name, tensors):
+    """Puts tensors in the place of saved ones, and signs for them."""
+    folder.save(name, tensors)
+    folder.record(folder.outcome())
+
+
 def trained(folder, *models, snapshots, seeds=1, data="ring:n=600"):
     study = Compare(
         models=models,
@@ -81,9 +87,8 @@ def test_a_snapshot_that_was_set_back_is_rated_as_the_earlier_one(run, tmp_path)
     file = min((tmp_path / "back").glob("trials/*/snapshot-004.safetensors"))
     folder = TrialFolder(file.parent)
     saved, early = folder.load("snapshot-004"), folder.load("snapshot-001")
-    folder.save(
-        "snapshot-004", {k: early[k] if k.startswith("model/") else v for k, v in saved.items()}
-    )
+    back = {k: early[k] if k.startswith("model/") else v for k, v in saved.items()}
+    kept(folder, "snapshot-004", back)
     found = ratings(played(tmp_path / "back"))
     first, back, last = (
         next(e.value for n, e in found.items() if n.endswith(f"@{step}") and "critic" not in n)
@@ -103,7 +108,7 @@ def test_a_planted_bad_snapshot_is_rated_lower(run, tmp_path):
     for name, weight in saved.items():
         if name.startswith("model/net"):
             saved[name] = weight + 0.5 * torch.randn(weight.shape, generator=noise)
-    folder.save("snapshot-004", saved)
+    kept(folder, "snapshot-004", saved)
     after = ratings(played(tmp_path / "bad"))
     name = next(n for n in after if n.endswith("@120") and not n.startswith("critic"))
     last = next(n for n in after if n.endswith("@150") and not n.startswith("critic"))
@@ -139,7 +144,7 @@ def test_one_critic_gives_ratings_without_intervals(tmp_path):
 def test_weights_of_another_version_are_told(run, tmp_path):
     shutil.copytree(run, tmp_path / "old")
     file = min((tmp_path / "old").glob("trials/*/snapshot-002.safetensors"))
-    TrialFolder(file.parent).save("snapshot-002", {"step": torch.tensor(3)})
+    kept(TrialFolder(file.parent), "snapshot-002", {"step": torch.tensor(3)})
     with pytest.raises(UserError, match="another version"):
         played(tmp_path / "old")
 

@@ -103,8 +103,8 @@ def test_too_few_samples_for_the_features_leave_no_interval():
     assert "no interval" in found.method
 
 
-def test_the_method_warns_of_fewer_than_two_samples_a_feature():
-    (tight,), (ample,) = measured(50, 30, 0.0, 1.0, 1), measured(70, 30, 0.0, 1.0, 1)
+def test_the_method_warns_of_fewer_than_four_samples_a_feature():
+    (tight,), (ample,) = measured(50, 30, 0.0, 1.0, 1), measured(130, 30, 0.0, 1.0, 1)
     assert "bias is left" in tight.method
     assert "bias is left" not in ample.method
 

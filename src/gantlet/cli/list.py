@@ -49,9 +49,12 @@ def _kind(word: str) -> str:
     """Returns the kind that a word means: "metric", "Data set" and "models" do too."""
     plain = word.strip().lower().replace("_", "-").replace(" ", "-").replace("data-set", "dataset")
     one = plain.removesuffix("s")
-    meant = {k.removesuffix("s"): k for k in REGISTRIES} | _SYNONYMS
-    meant |= {"family": "families", "study": "studies"}
+    meant = {_singular(k): k for k in REGISTRIES} | _SYNONYMS
     for form in (plain, one):
         if form in REGISTRIES or form in meant:
             return meant.get(form, form)
     raise unknown("kind", word, REGISTRIES, meant)
+
+
+def _singular(kind: str) -> str:
+    return f"{kind.removesuffix('ies')}y" if kind.endswith("ies") else kind.removesuffix("s")

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 from textwrap import wrap
+from typing import final
 
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
@@ -45,6 +46,7 @@ _WORDS = 76  # a line of prose longer than this is hard to read
 _NAMES = 30  # a column of names is folded there
 
 
+@final
 class _Output(Console):
     """Standard output; what goes wrong in writing to it is for the command line to explain."""
 

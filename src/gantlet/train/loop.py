@@ -35,6 +35,7 @@ class DivergedError(RuntimeError):
     """Training led to a loss, or to samples, that are not finite numbers."""
 
 
+@final
 class RestartWarning(UserWarning):
     """Training begins again, for its checkpoint is not one of this model."""
 
