@@ -87,6 +87,7 @@ class AlphaPlan(Plan):
     """Compares distances from the centre of the real samples."""
 
     least = least(1)
+    by_groups = True
 
     def __init__(self, folds: Folds) -> None:
         self.folds = folds
@@ -94,7 +95,7 @@ class AlphaPlan(Plan):
     @override
     def judge(self, scene: Scene) -> Detailed:
         x, y = scene.real, scene.fake
-        fold = self.folds.draw(len(x), len(y), device=x.device)[0]
+        fold = self.folds.of(x, y, scene.groups)[0]
         centres = torch.stack([_centre(x), *_centres_without(x, fold)])
         from_x, from_y = _from_centres(x, centres), _from_centres(y, centres)
         u = ranks(from_y[0], from_x[0])
@@ -102,7 +103,8 @@ class AlphaPlan(Plan):
         curve = Curve(u)
         terms = curve.influence(u)
         by_real = torch.stack([curve.influence(v) for v in changed]) - terms
-        return _agreement(curve, over_fakes(terms, by_real), len(y), _ALPHA)
+        spread = over_fakes(terms, by_real, scene.groups)
+        return _agreement(curve, spread, scene.drawn_fakes, _ALPHA + scene.of_groups)
 
 
 @final
@@ -130,8 +132,9 @@ class BetaPlan(BallPlan):
         curve = Curve(u)
         terms = curve.influence(u)
         real = without_own_fold(terms, curve.influence(by_real), fold)
-        spread = over_reals(terms, [real, curve.influence(by_fake) - terms])
-        return _agreement(curve, spread, len(u), _BETA.format(self.k))
+        spread = over_reals(terms, [real, curve.influence(by_fake) - terms], scene.groups)
+        method = _BETA.format(self.k) + scene.of_groups
+        return _agreement(curve, spread, scene.drawn_reals, method)
 
 
 def ranks(distance: Tensor, among: Tensor) -> Tensor:

@@ -22,8 +22,27 @@ def variance_of_mean(terms: Tensor, group: Tensor | None = None) -> Variance:
         True
     """
     if group is not None:
-        sums = torch.zeros(int(group.max()) + 1).to(terms)
-        sums.index_add_(0, group, terms - terms.mean())
-        terms = sums * (len(sums) / len(terms))
+        terms = by_group(terms - terms.mean(), group)
     g = len(terms)
     return Variance.of_squares(float(terms.var()) / g, g - 1) if g > 1 else Variance(0.0)
+
+
+def by_group(terms: Tensor, group: Tensor | None) -> Tensor:
+    """Returns what each group adds to the mean of ``terms``, so that the mean stays what it is.
+
+    Args:
+        terms: Float64, shape ``(..., n)``.
+        group: The group of each, numbered from 0 without gaps, or None where each is its own.
+
+    Returns:
+        Shape ``(..., groups)``.
+
+    Example:
+        >>> by_group(torch.tensor([1.0, 3.0, 5.0]), torch.tensor([0, 0, 1])).tolist()
+        [2.6666667461395264, 3.3333332538604736]
+    """
+    if group is None:
+        return terms
+    sums = torch.zeros(*terms.shape[:-1], int(group.max()) + 1).to(terms)
+    sums.index_add_(-1, group, terms)
+    return sums * (sums.shape[-1] / terms.shape[-1])

@@ -9,6 +9,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from gantlet.core.estimate import Estimate
+from gantlet.core.measure import Groups
 from gantlet.core.spec import Between
 from gantlet.metrics.intervals import around, fraction
 from gantlet.metrics.neighbour.balls import Folds, Held, Holding, Usual
@@ -41,6 +42,7 @@ def neighbour_metrics(
     k_precision: int = 3,
     k_density: int = 5,
     names: Collection[str] = NAMES,
+    groups: Groups | None = None,
 ) -> dict[str, Estimate]:
     """Returns precision, recall, density and coverage, or those of ``names``, from one pass.
 
@@ -51,6 +53,7 @@ def neighbour_metrics(
         k_precision: The neighbour to which the balls of precision and recall reach.
         k_density: The neighbour to which the balls of density and coverage reach.
         names: Which to measure.
+        groups: Which samples belong together; only intervals heed it.
 
     Raises:
         UserError: If the features cannot be compared.
@@ -58,7 +61,7 @@ def neighbour_metrics(
     folds = Folds(rng)
     ks = {"precision": k_precision, "recall": k_precision}
     plans = [_PLANS[name](ks.get(name, k_density), folds) for name in names]
-    found = look(real, fake, plans)
+    found = look(real, fake, plans, groups)
     estimates = [one.estimate if isinstance(one, Detailed) else one for one in found]
     return {
         name: one.named(unit="1", better="higher")
@@ -84,8 +87,9 @@ class PrecisionPlan(HeldPlan):
     @override
     def judge(self, scene: Scene) -> Detailed:
         held = (self._held.counts() > 0).double()
-        method = _METHOD.format(self.k) + outlying(held[0], self._usual, "real")
-        return share(held[0], over_fakes(held[0], held[1:] - held[0]), method)
+        method = _METHOD.format(self.k) + scene.of_groups + outlying(held[0], self._usual, "real")
+        spread = over_fakes(held[0], held[1:] - held[0], scene.groups)
+        return share(held[0], spread, method, scene.drawn_fakes)
 
 
 @final
@@ -103,8 +107,9 @@ class RecallPlan(BallPlan):
     @override
     def judge(self, scene: Scene) -> Detailed:
         held = (self._held.counts() > 0).double()
-        method = _METHOD.format(self.k) + outlying(held[0], self._usual, "fake")
-        return share(held[0], over_reals(held[0], [held[1:] - held[0]]), method)
+        method = _METHOD.format(self.k) + scene.of_groups + outlying(held[0], self._usual, "fake")
+        spread = over_reals(held[0], [held[1:] - held[0]], scene.groups)
+        return share(held[0], spread, method, scene.drawn_reals)
 
 
 @final
@@ -114,10 +119,14 @@ class DensityPlan(HeldPlan):
     @override
     def judge(self, scene: Scene) -> Detailed:
         held = self._held.counts().double() / self.k
-        spread = over_fakes(held[0], held[1:] - held[0])
-        value, method = float(held[0].mean()), _METHOD.format(self.k)
-        method += crowding(value, float(self._usual.counts.double().mean()) / self.k)
-        made = around(value, spread.whole, n=len(scene.fake), method=method)
+        spread = over_fakes(held[0], held[1:] - held[0], scene.groups)
+        value = float(held[0].mean())
+        method = (
+            _METHOD.format(self.k)
+            + scene.of_groups
+            + crowding(value, float(self._usual.counts.double().mean()) / self.k)
+        )
+        made = around(value, spread.whole, n=scene.drawn_fakes, method=method)
         return Detailed(made, spread.real, spread.rest)
 
 
@@ -143,8 +152,9 @@ class CoveragePlan(BallPlan):
             )
         )
         fold = self.drawn(scene)[0]
-        spread = over_reals(covered, [without_own_fold(covered, by_real, fold), by_fake - covered])
-        return share(covered, spread, _METHOD.format(self.k))
+        changes = [without_own_fold(covered, by_real, fold), by_fake - covered]
+        spread = over_reals(covered, changes, scene.groups)
+        return share(covered, spread, _METHOD.format(self.k) + scene.of_groups, scene.drawn_reals)
 
 
 _PLANS: dict[str, type[PrecisionPlan | RecallPlan | DensityPlan | CoveragePlan]] = {
@@ -185,9 +195,16 @@ def crowding(density: float, usual: float) -> str:
     )
 
 
-def share(held: Tensor, spread: Spread, method: str) -> Detailed:
-    """Returns a share of samples with its interval and where its uncertainty comes from."""
-    made = fraction(float(held.mean()), spread.whole, n=len(held), method=method)
+def share(held: Tensor, spread: Spread, method: str, n: int) -> Detailed:
+    """Returns a share of samples with its interval and where its uncertainty comes from.
+
+    Args:
+        held: 1 for each sample that counts, 0 for the others, float64.
+        spread: The uncertainty of their mean.
+        method: How it was found.
+        n: How many of the samples, or groups of them, were drawn independently.
+    """
+    made = fraction(float(held.mean()), spread.whole, n=n, method=method)
     return Detailed(made, spread.real, spread.rest)
 
 

@@ -77,7 +77,8 @@ class RealismPlan(BallPlan):
     @override
     def judge(self, scene: Scene) -> Detailed:
         held = (self._held.counts() > 0).double()
-        return share(held[0], over_fakes(held[0], held[1:] - held[0]), _METHOD.format(self.k))
+        spread = over_fakes(held[0], held[1:] - held[0], scene.groups)
+        return share(held[0], spread, _METHOD.format(self.k) + scene.of_groups, scene.drawn_fakes)
 
 
 def realism(real: Tensor, fake: Tensor, *, k: int = 3) -> Tensor:

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from gantlet.core.measure import Groups
 from gantlet.metrics.jackknife import FOLDS, folds
 from gantlet.metrics.neighbour.pairs import Watcher
+from gantlet.metrics.neighbour.points import Points
 from gantlet.metrics.neighbour.search import Nearest
 
 
@@ -23,14 +25,19 @@ class Folds:
         self._rng = rng
         self._drawn: tuple[Tensor, Tensor] | None = None
 
-    def draw(self, n: int, m: int, *, device: torch.device) -> tuple[Tensor, Tensor]:
+    def of(self, real: Points, fake: Points, groups: Groups | None) -> tuple[Tensor, Tensor]:
         """Returns the folds of the real samples and of the fake ones, ``(n,)`` and ``(m,)``.
 
-        They are drawn once: all that share them are left out of the same folds.
+        They are drawn once: all that share them are left out of the same folds. Samples of one
+        group are in one fold.
         """
         if self._drawn is None:
-            real = folds(n, rng=self._rng, device=device)
-            self._drawn = real, folds(m, rng=self._rng, device=device)
+            of = groups or Groups()
+            first, second = (
+                folds(len(z), rng=self._rng, device=z.device, group=group)
+                for z, group in ((real, of.real), (fake, of.fake))
+            )
+            self._drawn = first, second
         return self._drawn
 
 
@@ -56,6 +63,16 @@ def ends(near: Nearest, k: int, fold: Tensor) -> Tensor:
         end = (left < k).sum(1).clamp_max(near.index.shape[1] - 1)
         found.append(end.masked_fill(fold == f, -1))
     return torch.stack(found)
+
+
+def enough(near: Nearest, k: int, fold: Tensor) -> bool:
+    """Returns whether ``k`` of the neighbours of each sample are left without any other fold."""
+    n, t = near.index.shape
+    lost = torch.zeros(n, int(fold.max()) + 1, dtype=torch.int64, device=fold.device)
+    lost.scatter_add_(1, fold[near.index], torch.ones_like(near.index))
+    # Without its own fold a sample has no ball.
+    lost.scatter_(1, fold[:, None], 0)
+    return int(lost.max()) <= t - k
 
 
 @final

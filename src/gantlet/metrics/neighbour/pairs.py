@@ -26,8 +26,10 @@ from gantlet.metrics.neighbour.tiles import (
     working_dtype,
 )
 
-# Pairs handled at a time: their ranks need a row of neighbours each.
+# Pairs handled at a time: their ranks need a row of neighbours each, and so fewer where many
+# more neighbours are kept than usual.
 _PAIRS = 2**17
+_USUAL = 32
 # If more pairs than this share of a block lie near an edge, the block is done again in float64.
 _MANY = 1 / 64
 
@@ -102,6 +104,7 @@ class _Ready:
         self.other = other
         self.transposed = transposed
         self.edges = side.edges()
+        self.at_once = max(1, _PAIRS * _USUAL // max(_USUAL, self.edges.shape[1]))
         self.dtype = working_dtype(side.points)
         self.off = slack(self.dtype, other.width)
         self.reach = side.reach()
@@ -129,7 +132,7 @@ class _Ready:
             apart = self._again(i, j)[rows, columns]
         elif len(near):
             apart[near] = self.side.points.apart(centre[near], self.other, other[near])
-        parts = (torch.split(z, _PAIRS) for z in (centre, other, self._rank(apart, centre)))
+        parts = (torch.split(z, self.at_once) for z in (centre, other, self._rank(apart, centre)))
         for c, o, rank in zip(*parts, strict=True):
             for watcher in self.side.watchers:
                 seen = rank < watcher.reach[c]
@@ -139,7 +142,7 @@ class _Ready:
     def _rank(self, apart: Tensor, centre: Tensor) -> Tensor:
         """Returns how many fellows of each centre are nearer."""
         rank = torch.zeros_like(centre)
-        for some in torch.split(self._not_first(apart, centre), _PAIRS):
+        for some in torch.split(self._not_first(apart, centre), self.at_once):
             rank[some] = (self.edges[centre[some]] < apart[some, None]).sum(1)
         return rank
 
@@ -151,7 +154,7 @@ class _Ready:
         """Returns which pairs are so near an edge that rounding in float32 may decide."""
         found = [centre[:0]]
         doubtful = self._not_first(apart, centre) if self.dtype == torch.float32 else centre[:0]
-        for some in torch.split(doubtful, _PAIRS):
+        for some in torch.split(doubtful, self.at_once):
             c, o = centre[some], other[some]
             lengths = self.side.points.lengths(self.dtype)[c]
             off = self.off * (lengths + self.other.lengths(self.dtype)[o])

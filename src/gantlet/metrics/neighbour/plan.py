@@ -12,7 +12,7 @@ from typing_extensions import override
 from gantlet.core.estimate import Better, Estimate
 from gantlet.core.measure import Groups, Sees
 from gantlet.metrics.intervals import Variance
-from gantlet.metrics.neighbour.balls import Folds, least
+from gantlet.metrics.neighbour.balls import Folds, enough, least
 from gantlet.metrics.neighbour.look import Plan, Scene, look
 from gantlet.metrics.paired import ClusteredPaired, Detailed
 
@@ -29,6 +29,7 @@ class BallPlan(Plan, ABC):
     """
 
     centres: ClassVar[Literal["real", "fake"]] = "real"
+    by_groups = True
 
     def __init__(self, k: int, folds: Folds) -> None:
         self.k = k
@@ -38,7 +39,15 @@ class BallPlan(Plan, ABC):
 
     def drawn(self, scene: Scene) -> tuple[Tensor, Tensor]:
         """Returns the folds of the real and of the fake samples."""
-        return self.folds.draw(len(scene.real), len(scene.fake), device=scene.real.device)
+        return self.folds.of(scene.real, scene.fake, scene.groups)
+
+    @final
+    @override
+    def has_enough(self, scene: Scene) -> bool:
+        real, fake = self.drawn(scene)
+        if self.centres == "real":
+            return enough(scene.near_real, self.k, real)
+        return enough(scene.near_fake, self.k, fake)
 
 
 @runtime_checkable

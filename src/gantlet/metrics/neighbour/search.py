@@ -33,12 +33,17 @@ class Nearest:
     index: Tensor
 
 
-def nearest_fellows(x: Points, k: int) -> Nearest:
+def nearest_fellows(x: Points, k: int, *, kept: int | None = None) -> Nearest:
     """Returns the ``k`` nearest other samples of each, and some more, so that a fold may go.
 
     Each pair is looked at once: a block of distances serves its rows and its columns.
+
+    Args:
+        x: The samples.
+        k: How many are needed.
+        kept: How many to return, at least ``k``; as many as ``reserve`` says if not given.
     """
-    t = min(len(x) - 1, reserve(k))
+    t = min(len(x) - 1, kept or reserve(k))
     best = _Best(x, x, t, k)
     dtype = working_dtype(x)
     for i in spans(len(x), ROWS):
@@ -76,13 +81,17 @@ def nearest_fellow_of(some: Tensor, x: Points) -> Tensor:
     return found.distance.masked_fill(~is_other, torch.inf).amin(1)
 
 
-def reserve(k: int) -> int:
+def reserve(k: int, together: int = 1) -> int:
     """Returns how many neighbours to keep so that ``k`` are left without any one fold.
 
     Folds are drawn at random and hold a twentieth of the samples: that more than the reserve fall
     into one has a probability below 1e-11.
+
+    Args:
+        k: How many are needed.
+        together: How many neighbours may be in one group, which is in one fold as a whole.
     """
-    return k + k // 8 + 12
+    return k + (k // 8 + 12) * together
 
 
 @final
