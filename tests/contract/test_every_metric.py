@@ -133,7 +133,7 @@ def test_units_do_not_matter_to_those_that_have_none(name, size):
     assert there.value == pytest.approx(here.value, rel=1e-6, abs=1e-6)
 
 
-@pytest.mark.parametrize("name", [n for n in UNITLESS if n in NAMES and n != "prd"])
+@pytest.mark.parametrize("name", [n for n in UNITLESS if n in NAMES])
 def test_a_far_origin_does_not_matter_to_them_either(name):
     """Numbers of few digits, which are still exact at a mean of 1e6."""
     x, y, train = (

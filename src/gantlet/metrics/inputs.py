@@ -15,6 +15,8 @@ from gantlet.metrics.blocks import blocks
 _LARGEST = 3.4028235e38
 # Numbers that stay in a processor's cache: 1 MB in float64.
 _CACHED = 2**17
+# So many rows are enough to place a centre.
+_FOR_CENTRE = 256
 
 
 def pair(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
@@ -104,6 +106,19 @@ def about_zero(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     For distances, which do not see the move but lose digits to a large mean.
     """
     centre = (x.sum(0) + y.sum(0)) / (len(x) + len(y))
+    return x - centre, y - centre
+
+
+def about_a_sample(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns both sets moved by one vector of which each feature is one of ``x``: its median.
+
+    For clusters, which rounding may tip over: a mean far from zero is rounded, a number of the set
+    is not, so that sets moved by what is exact come out the same to the last bit.
+    """
+    if len(x) == 0:
+        return x, y
+    # Of some rows, as a centre need not be exact; an outlier must not be it.
+    centre = x[:: max(1, len(x) // _FOR_CENTRE)].median(0).values
     return x - centre, y - centre
 
 

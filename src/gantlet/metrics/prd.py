@@ -12,7 +12,7 @@ from gantlet.core.measure import Groups, Sees
 from gantlet.core.spec import Between
 from gantlet.metrics.blocks import blocks
 from gantlet.metrics.groups import checked_groups, too_few_groups
-from gantlet.metrics.inputs import about_zero, pair, too_few
+from gantlet.metrics.inputs import about_a_sample, pair, too_few
 from gantlet.metrics.intervals import Variance, around, total
 from gantlet.metrics.jackknife import folds
 from gantlet.metrics.paired import ClusteredPaired, Detailed
@@ -88,7 +88,7 @@ class Prd(ClusteredPaired):
         Raises:
             UserError: If the features cannot be compared.
         """
-        x, y = about_zero(*pair(real, fake))
+        x, y = about_a_sample(*pair(real, fake))
         groups = checked_groups(groups, len(x), len(y))
         if reason := too_few(x, y, 4) or too_few_groups(groups, 4):
             missing = Estimate.missing(reason, better=self.better)
@@ -149,7 +149,7 @@ def prd_curve(
     Raises:
         UserError: If the features cannot be compared.
     """
-    x, y = about_zero(*pair(real, fake))
+    x, y = about_a_sample(*pair(real, fake))
     labels = _labels(x, y, clusters, runs, rng)
     counts = [_counts(z, torch.zeros_like(z[0]), clusters)[0] for z in labels]
     return _curve(counts[0], counts[1], angles)
