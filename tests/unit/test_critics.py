@@ -212,3 +212,15 @@ def test_constant_features_and_the_ends_of_the_range_do_no_harm():
     assert found.total.value is not None
     assert correlation(1.0, 10).high <= 1.0
     assert ridge_accuracy(x, x).value is not None
+
+
+def test_the_linear_critic_is_the_same_from_either_system():
+    h, d = 30, 59
+    z = torch.randn(4 * h, d, generator=RNG.stream("left"), dtype=torch.float64)
+    z[h : 2 * h] += 0.2
+    z[3 * h :] += 0.2
+    seek, judge = z[: 2 * h], z[2 * h :]
+    # Columns of zeros change nothing but which of the two systems is smaller.
+    wide = [torch.cat([v, torch.zeros(2 * h, 5, dtype=v.dtype)], 1) for v in (seek, judge)]
+    assert ridge_accuracy(*wide).value == ridge_accuracy(seek, judge).value
+    assert ridge_accuracy(seek, judge).value > 0.5

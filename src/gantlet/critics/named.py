@@ -72,9 +72,10 @@ def by_probes(
         permutations: How often labels are dealt out.
         rng: Deals them out.
     """
-    suspects = [*_caused(halves, known), *_others(halves, known, smallest / 2)]
     # Of more, so few permutations could certify none.
-    suspects = suspects[: max(int(level * (permutations + 1)), 1)]
+    most = max(int(level * (permutations + 1)), 1)
+    suspects = _caused(halves, known)[:most]
+    suspects += _others(halves, known, smallest / 2, most - len(suspects))
     if not suspects:
         return []
     columns = [s.column for s in suspects]
@@ -118,8 +119,8 @@ def _caused(halves: Halves, known: Explanation) -> list[_Suspect]:
     return sorted(found, key=lambda s: -float(s.alone.shift().abs()))
 
 
-def _others(halves: Halves, known: Explanation, smallest: float) -> list[_Suspect]:
-    """Returns what no damage explains, each given what was found before.
+def _others(halves: Halves, known: Explanation, smallest: float, most: int) -> list[_Suspect]:
+    """Returns what no damage explains, at most so many, each given what was found before.
 
     Last what follows from almost any flaw, where those before it do not let expect it.
     """
@@ -133,8 +134,8 @@ def _others(halves: Halves, known: Explanation, smallest: float) -> list[_Suspec
     chance = _CHANCE * (1 / len(seek.real) + 1 / len(seek.fake)) ** 0.5
     least = max(smallest, chance)
     follows = halves.words.follows()
-    picked = pick(seek, allowed & ~follows, least)
-    picked = pick(seek, allowed & follows, least, picked)
+    picked = pick(seek, allowed & ~follows, least, most)
+    picked = pick(seek, allowed & follows, least, most, picked)
     return [
         _Suspect(column=j, alone=_without(seek, judge, picked[:i]).column(j))
         for i, j in enumerate(picked)
@@ -151,10 +152,21 @@ def _expected(words: Sequence[Word], shift: Tensor) -> Tensor:
     return torch.tensor([w.rare and w.topic in moved for w in words], device=shift.device)
 
 
-def pick(z: Pair, allowed: Tensor, smallest: float, before: Sequence[int] = ()) -> list[int]:
-    """Returns ``before`` and the allowed columns that differ, each given those before it."""
+def pick(
+    z: Pair, allowed: Tensor, smallest: float, most: int, before: Sequence[int] = ()
+) -> list[int]:
+    """Returns ``before`` and the allowed columns that differ, each given those before it.
+
+    Args:
+        z: The measurements.
+        allowed: Which columns may be picked, shape ``(d,)``.
+        smallest: The smallest difference of the means.
+        most: How many are returned at most: with thousands of columns chance alone would give
+            hundreds, and each takes longer than the one before.
+        before: Those that were picked already.
+    """
     picked = list(before)
-    while len(picked) < z.real.shape[1]:
+    while len(picked) < min(most, z.real.shape[1]):
         strength = agreed(z.shift(), _without(z, z, picked).shift()) * allowed
         strength[picked] = 0
         top = int(strength.argmax())

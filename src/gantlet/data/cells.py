@@ -267,7 +267,9 @@ def _column(series: Any, place: int, form: Delimited | None) -> Array:
     # What was taken for truth values may be written in many ways.
     if kind == "b" and form is not None:
         return form.written(place)
-    texts: Array = series.astype(object).where(series.notna(), "").map(str).to_numpy(object)
+    raw, there = series.astype(object).to_numpy(), series.notna().to_numpy()
+    # Cell by cell: a call of pandas for each of thousands of short columns takes seconds.
+    texts: Array = np.array([str(v) if t else "" for v, t in zip(raw, there, strict=True)], object)
     return texts
 
 

@@ -135,12 +135,22 @@ def check_size(path: Path, columns: int, cells: int) -> None:
 
 def _delimiter(text: str) -> str:
     """Returns what parts the columns, quoted text left out."""
-    for delimiter in _DELIMITERS:
-        widths = [len(row) for _, row in islice(_records(text, delimiter), _LOOKED_AT)]
-        if len(set(widths)) == 1 and widths[0] > 1:
+    widths = {d: _widths(text, d) for d in _DELIMITERS}
+    for delimiter, found in widths.items():
+        if len(set(found)) == 1 and found[0] > 1:
             return delimiter
-    first = {d: len(next(_records(text, d), (0, []))[1]) for d in reversed(_DELIMITERS)}
-    return max(first, key=lambda d: first[d])
+    return max(reversed(_DELIMITERS), key=lambda d: widths[d][0] if widths[d] else 0)
+
+
+def _widths(text: str, delimiter: str) -> list[int]:
+    """Returns how many columns the first records have, of none where they cannot be read so.
+
+    Of a wide table, what parts nothing leaves a whole line as one cell, which may be too long.
+    """
+    try:
+        return [len(row) for _, row in islice(_records(text, delimiter), _LOOKED_AT)]
+    except csv.Error:
+        return []
 
 
 def _records(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
