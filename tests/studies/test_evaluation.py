@@ -1,5 +1,7 @@
 """gantlet.evaluate on Python objects, and the parts behind it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,10 @@ from gantlet.core.measure import Features
 from gantlet.data.splits import Joined
 from gantlet.features.cache import Cache
 from gantlet.features.sets import FeatureSet, feature_set
+from gantlet.studies.evaluation.chosen import Asked, fake_sizes
+from gantlet.studies.evaluation.floor import floor_of
 from gantlet.studies.evaluation.results import is_worse, samples_needed
+from gantlet.studies.evaluation.sets import known_splits, learns_from_reference
 
 RNG = gantlet.Rng(0)
 
@@ -136,3 +141,46 @@ def test_lopsided_intervals_keep_their_sides():
     assert (apart.low, apart.high) == pytest.approx((-880 - 4100.0122, -880 + 500.8992), abs=1e-3)
     assert is_separated(apart)
     assert p_value(apart) < 0.001
+
+
+def test_extractors_learn_from_what_neither_fakes_nor_floor_are(tmp_path):
+    np.save(real := tmp_path / "real.npy", normal(300, "real").numpy())
+    np.save(fake := tmp_path / "fake.npy", normal(100, "fake").numpy())
+    asked = Asked(real=str(real), train=None, fakes=(str(fake),), divides=True)
+    floor = floor_of(asked, 100)
+    assert floor is not None
+    rows = set(map(tuple, everything(floor.other.source).tolist()))
+    splits, told = known_splits(asked)
+    parts = (splits.train, splits.validation, splits.test)
+    learned = {tuple(row) for part in parts for row in everything(part).tolist()}
+    assert len(rows) == 100
+    assert len(learned) == 200
+    assert not rows & learned
+    assert "the reference itself" in told
+    assert learns_from_reference(asked, "pca")
+
+
+def test_of_all_splits_together_the_training_split_is_a_part_of_the_floor_too():
+    asked = Asked(real="digits@all", train=None, fakes=("digits@test",), divides=True)
+    floor = floor_of(asked, fake_sizes(asked)[-1])
+    assert floor is not None
+    assert floor.is_divided
+    splits, told = known_splits(asked)
+    assert "the reference itself" in told
+    parts = (splits.train, splits.validation, splits.test)
+    assert sum(map(len, parts)) == floor.real.n
+    assert learns_from_reference(asked, "pca")
+
+
+def test_the_training_set_that_is_given_comes_first(tmp_path):
+    data = datasets.make("digits")
+    x = everything(data.load(rng=RNG).validation).numpy().astype(np.uint8)
+    np.save(file := tmp_path / "f.npy", x)
+    asked = Asked(real="digits@test", train=str(file), fakes=("digits@validation",))
+    splits, told = known_splits(asked)
+    assert told.endswith(f"samples of {file}")
+    assert sum(map(len, (splits.train, splits.validation, splits.test))) == len(x)
+    assert known_splits(replace(asked, train="digits@train"))[1] == (
+        "the training split of digits@train"
+    )
+    assert known_splits(replace(asked, train=None))[1] == "the training split of digits@test"

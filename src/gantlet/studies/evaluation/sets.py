@@ -53,26 +53,35 @@ __all__ = [
 
 
 def known_splits(asked: Asked) -> tuple[Splits, str]:
-    """Returns what extractors may learn from, and what that is, in words."""
-    real, train = real_set(asked), train_set(asked)
-    for known, text in ((train, asked.train), (real, asked.real)):
-        if known is not None and known.samples.splits is not None:
-            return known.samples.splits, f"the training split of {named(text or '')[0]}"
-    chosen, text = (real, asked.real) if train is None else (train, asked.train)
-    name, rng = named(text or "")[0], Rng(asked.data_seed)
+    """Returns what extractors may learn from, and what that is, in words.
+
+    The training set that was given; else the training split of a data set whose other splits are
+    the reference; else the part of the reference that neither fakes nor floor are.
+    """
+    train = train_set(asked)
+    chosen, text = (real_set(asked), asked.real) if train is None else (train, asked.train or "")
+    name = named(text)[0]
+    splits = chosen.samples.splits
+    if splits is not None and not text.endswith(_OTHERS if train is not None else _ALL):
+        return splits, f"the training split of {name}"
     source = chosen.samples.source if train is not None else _seen_by_all(asked).source
     if len(source) < 10:
         raise UserError(f"{name} holds {len(source)} samples. At least 10 are needed.")
-    splits = by_share(source, validation=0.1, test=0.1, limit=None, rng=rng)
+    made = by_share(source, validation=0.1, test=0.1, limit=None, rng=Rng(asked.data_seed))
     own = "" if train is not None else ", the reference itself"
-    return splits, f"{len(splits.train)} samples of {name}{own}"
+    return made, f"{len(made.train)} samples of {name}{own}"
 
 
 def learns_from_reference(asked: Asked, extractor: str) -> bool:
     """Returns whether an extractor learns from the very samples that fakes are compared with."""
-    known = (train_set(asked), real_set(asked))
-    has_splits = any(c is not None and c.samples.splits is not None for c in known)
+    has_splits = real_set(asked).samples.splits is not None and not asked.real.endswith(_ALL)
     return extractors.make(extractor).learns and asked.train is None and not has_splits
+
+
+# All splits together: the training split is a part of the reference, and of its floor.
+_ALL = "@all"
+# Given as a training set, these are not the training split.
+_OTHERS = ("@validation", "@test", _ALL)
 
 
 def _seen_by_all(asked: Asked) -> Part:
