@@ -26,6 +26,7 @@ from gantlet.families.histogram import Histogram
 from gantlet.report import terminal
 from gantlet.store.run import Run
 from gantlet.studies import build
+from gantlet.studies.evaluation import measuring
 
 QUICK = ["--steps", "3", "--seeds", "1", "--workers", "1", "--metric", "energy"]
 QUICK += ["--features", "pixels", "--samples", "50"]
@@ -360,3 +361,14 @@ def test_report_json_that_was_changed_is_one_line(folder, capsys):
     assert out == ""
     assert "report.json is damaged: its checksum is another." in err
     assert err.count("\n") == 1
+
+
+def test_a_report_of_nothing_says_what_failed(capsys, monkeypatch):
+    np.save("x.npy", np.random.default_rng(0).normal(size=(60, 3)))
+    np.save("y.npy", np.random.default_rng(1).normal(size=(60, 3)))
+    monkeypatch.setattr(measuring, "parts_of", failing(MemoryError("9 GB")))
+    asked = ["evaluate", "x.npy", "--against", "y.npy", "--metric", "energy", "--out", "run"]
+    assert run(asked) == 1
+    out = " ".join(capsys.readouterr().out.split())
+    assert "Nothing could be measured: every trial failed. MemoryError: 9 GB" in out
+    assert "─" not in out.partition("Failures")[0], "no table is empty"

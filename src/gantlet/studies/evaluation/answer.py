@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from gantlet.core.trial import Outcome
-from gantlet.report.blocks import Block, Caveat, Column, Report, Row, Section, Table
+from gantlet.report.blocks import Block, Caveat, Column, Report, Row, Section, Table, Verdict
 from gantlet.store.run import Run
 from gantlet.studies.answer import facts_of
 from gantlet.studies.contest import REAL
@@ -61,18 +61,21 @@ def answer(
         command="evaluate",
         question=question,
         facts=facts_of(_setting(question, asked), outcomes, run),
-        verdicts=verdicts(results, first, rank, same=same, why_no_floor=why),
+        verdicts=[
+            *_nothing(results, first, outcomes),
+            *verdicts(results, first, rank, same=same, why_no_floor=why),
+        ],
         caveats=list(_caveats(asked, results, same, why)),
         rows=list(_rows(asked, results)),
         blocks=[
-            main_table(results, first),
+            *([main_table(results, first)] if on(results, first) else []),
             *ranking_section(results, first, rank),
             *copying_table(results),
             *curves(exhibits_of(outcomes, run)),
             *galleries(asked, outcomes, run),
             *further_tables(results, first),
             *comparisons(results),
-            methods(results),
+            *([methods(results)] if results else []),
             *_failed(outcomes),
         ],
         extra={
@@ -165,6 +168,20 @@ def _caveats(
     yield Caveat(
         text="Intervals are for fresh samples of the same generator and of the real data; how far "
         "another training run would land is not in them."
+    )
+
+
+def _nothing(
+    results: Sequence[Result], first: str, outcomes: Sequence[Outcome]
+) -> Iterator[Verdict]:
+    """Says that nothing was measured on the features to speak of, and why."""
+    if on(results, first):
+        return
+    errors = [o.error for o in outcomes if o.error and o.trial.parts["extractor"] == first]
+    where = f" on {extractor_name(first)}" if results else ""
+    yield Verdict(
+        claim=f"Nothing could be measured{where}: every trial failed.",
+        because=" ".join(dict.fromkeys(errors)) or "No trial has ended.",
     )
 
 
