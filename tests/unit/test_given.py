@@ -229,3 +229,24 @@ def test_what_is_kept_counts_against_the_limit_and_is_mended(monkeypatch, tmp_pa
     monkeypatch.setattr(kept, "LIMIT", size // 2)
     with pytest.raises(UserError, match=r"may have 0 GB. Save them to a .npy file"):
         written(noise(60, 3, 8, 8, seed=9), "mine", n=60, seed=0)
+
+
+def test_what_is_kept_is_checked_when_it_is_read(monkeypatch, tmp_path):
+    monkeypatch.setenv("GANTLET_CACHE", str(tmp_path / "cache"))
+    word = written(X, "mine", n=60, seed=0)
+    (file,) = (tmp_path / "cache/inputs").glob("*.npy")
+    assert len(find_samples(word, "fake").source) == len(X)
+    content = file.read_bytes()
+    file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(UserError, match=r"'mine' were given in Python and are damaged"):
+        find_samples(word, "fake")
+    file.write_bytes(content)
+    file.parent.chmod(0o777)
+    for act in (lambda: find_samples(word, "fake"), lambda: written(X, "mine", n=60, seed=0)):
+        with pytest.raises(UserError, match="can be written by all users"):
+            act()
+    file.parent.chmod(0o700)
+    # A process that is gone left this behind: no number is as large as that of its process.
+    (draft := file.with_name(f".{file.name}.{2**22 + 1}")).write_bytes(b"half")
+    written(X + 1, "other", n=60, seed=0)
+    assert not draft.exists()

@@ -11,14 +11,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gantlet.core.errors import UserError, reading
-from gantlet.core.places import cache_home
-from gantlet.store.files import draft_of, read_json, write_bytes
+from gantlet.core.places import StorageError, cache_home, private_folder
+from gantlet.store.files import draft_of, drop_drafts, read_json, write_bytes
 
 LIMIT = 10 * 2**30
 """Bytes that the cache may hold."""
@@ -54,13 +55,13 @@ def keep_array(array: NDArray[Any], name: str, note: str = "") -> str:
         note: What was done to them; ``kept`` returns it.
 
     Raises:
-        UserError: If they are larger than the whole cache, or it cannot be written.
+        UserError: If they are larger than the whole cache, it cannot be written, or other users
+            can change what is in it.
     """
     array = np.ascontiguousarray(array)
-    digest = blake2b(repr((array.shape, array.dtype.str, note)).encode(), digest_size=16)
-    digest.update(array.reshape(-1).view(np.uint8).data)
-    file = _place("array", digest.hexdigest(), name, array.nbytes)
-    if not (file.exists() and _holds(file, array)):
+    digest = _of_array(array, note)
+    file = _place("array", digest, name, array.nbytes)
+    if not (file.exists() and _loaded(file, note) == digest):
         with draft_of(file) as draft, draft.open("wb") as out:
             np.save(out, array)
     _note(file, note)
@@ -74,7 +75,7 @@ def keep_table(text: str, name: str, note: str = "") -> str:
         UserError: If it is larger than the whole cache, or that cannot be written.
     """
     content = text.encode("utf-8", "replace")
-    digest = blake2b(repr(("table", note)).encode() + content, digest_size=16).hexdigest()
+    digest = _of_table(content, note)
     file = _place("table", digest, name, len(content))
     if not (file.exists() and file.read_bytes() == content):
         write_bytes(file, content)
@@ -90,22 +91,57 @@ def kept(word: str, name: str) -> Kept | None:
         name: What the samples are called, for messages.
 
     Raises:
-        UserError: If it is kept no more.
+        UserError: If it is kept no more, or is not what was kept.
+        StorageError: If other users can change what is kept.
     """
     found = _WORD.fullmatch(word)
     if found is None:
         return None
-    file = _folder() / f"{found[2]}{_SUFFIXES[found[1]]}"
+    kind, digest = found[1], found[2]
+    file = _folder() / f"{digest}{_SUFFIXES[kind]}"
     with reading(file):
         if not file.exists():
             raise UserError(
                 f"The samples {name!r} were given in Python and are no longer in the cache. Call "
                 "the function again, or check GANTLET_CACHE."
             )
+        private_folder(file.parent)
+        note = _note_of(file)
+        if _read_as(kind, file, note) != digest:
+            raise UserError(
+                f"The samples {name!r} were given in Python and are damaged in the cache. Call "
+                "the function again."
+            )
         os.utime(file)
+    return Kept(file, kind, note)
+
+
+def _read_as(kind: str, file: Path, note: str) -> str | None:
+    """Returns the digest of what a file holds now, or None where it is no such file."""
+    return _loaded(file, note) if kind == "array" else _of_table(file.read_bytes(), note)
+
+
+def _loaded(file: Path, note: str) -> str | None:
+    try:
+        found = np.load(file, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError, SyntaxError, TypeError, TokenError):
+        return None
+    return _of_array(found, note) if isinstance(found, np.ndarray) else None
+
+
+def _of_array(array: NDArray[Any], note: str) -> str:
+    digest = blake2b(repr((array.shape, array.dtype.str, note)).encode(), digest_size=16)
+    digest.update(array.reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def _of_table(content: bytes, note: str) -> str:
+    return blake2b(repr(("table", note)).encode() + content, digest_size=16).hexdigest()
+
+
+def _note_of(file: Path) -> str:
     beside = file.with_suffix(".json")
-    note = str(read_json(beside).get("note", "")) if beside.exists() else ""
-    return Kept(file, found[1], note)
+    return str(read_json(beside).get("note", "")) if beside.exists() else ""
 
 
 def _folder() -> Path:
@@ -120,6 +156,14 @@ def _place(kind: str, digest: str, name: str, size: int) -> Path:
             f"{LIMIT / 2**30:.0f} GB. Save them to a .npy file and give its path, or give fewer."
         )
     file = _folder() / f"{digest}{_SUFFIXES[kind]}"
+    try:
+        private_folder(file.parent)
+    except OSError as error:
+        raise StorageError(
+            f"{file.parent} cannot keep {name}: {error.strerror or error}. Set GANTLET_CACHE to "
+            "another folder."
+        ) from error
+    drop_drafts(file.parent)
     if not file.exists():
         _make_room(size)
     return file
@@ -150,19 +194,6 @@ def _stats() -> Iterator[tuple[os.stat_result, Path]]:
                     yield file.stat(), file
                 except FileNotFoundError:
                     continue
-
-
-def _holds(file: Path, array: NDArray[Any]) -> bool:
-    """Returns whether a file holds exactly ``array``: a damaged one is written again."""
-    try:
-        found = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError, SyntaxError, TypeError):
-        return False
-    same = isinstance(found, np.ndarray) and (found.shape, found.dtype) == (
-        array.shape,
-        array.dtype,
-    )
-    return same and found.tobytes() == array.tobytes()
 
 
 def _note(file: Path, note: str) -> None:
