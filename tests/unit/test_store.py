@@ -257,3 +257,10 @@ def test_broken_files_are_explained(tmp_path):
         load_tensors(tmp_path / "t.safetensors")
     with pytest.raises(UserError, match="does not exist"):
         load_tensors(tmp_path / "u.safetensors")
+
+
+def test_tensors_are_read_under_names_that_are_no_utf8(tmp_path):
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    folder.mkdir()
+    save_tensors(folder / "x.safetensors", {"x": torch.arange(3.0)})
+    assert load_tensors(folder / "x.safetensors")["x"].tolist() == [0, 1, 2]

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, load_file, save
 from torch import Tensor
 
 from gantlet.core.errors import UserError
@@ -37,9 +37,18 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     if not path.exists():
         raise DamagedError(f"{path} does not exist.")
     try:
-        return load_file(path)
+        # The library takes names of files in UTF-8 alone: under others it is given the bytes.
+        return load_file(path) if _is_utf8(path) else load(path.read_bytes())
     except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
         raise DamagedError(f"{path} is not a whole safetensors file: {error}.") from error
+
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def save_state(
