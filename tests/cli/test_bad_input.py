@@ -257,3 +257,19 @@ def test_a_full_disk_loses_no_finished_trial(tmp_path, capsys, monkeypatch):
     assert run([*ASKED, *QUICK, "--out", str(folder)]) == 0
     assert outcomes(folder) == outcomes(whole)
     assert all(f.stat().st_mtime_ns == before for f, before in times.items()), "made again"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("compare", "gan", "--data", "ring", "--seeds", "1.5"),
+        ("compare", "gan", "--data", "ring", "--workers", "1.5"),
+        ("train", "gan", "--data", "ring", "--batch", "64.5"),
+        ("evaluate", "x.npy", "--against", "ring", "--samples", "2.5"),
+        ("flaws", "x.npy", "--against", "ring", "--most", "1.5"),
+        ("sample", "run", "-n", "2.5"),
+        ("tournament", "run", "--samples", "many"),
+    ],
+)
+def test_fractions_are_not_rounded(refused, words):
+    assert f"Must be a whole number. Got {words[-1]!r}." in refused(*words)

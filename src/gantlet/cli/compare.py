@@ -3,24 +3,24 @@
 from typing import Literal
 
 from gantlet.cli.conduct import budget_of, conduct
-from gantlet.cli.options import BudgetOptions, RunOptions
+from gantlet.cli.options import BudgetOptions, RunOptions, Whole, WholeOrNone
 
 
 def compare(
     *models: str,
     data: str = "digits",
-    seeds: int = 3,
+    seeds: Whole = 3,
     budget: BudgetOptions | None = None,
     metric: tuple[str, ...] | None = None,
     features: tuple[str, ...] | None = None,
     probe: tuple[str, ...] | None = None,
     solver: str = "auto",
-    batch: int = 128,
-    samples: int = 2000,
+    batch: Whole = 128,
+    samples: Whole = 2000,
     select: Literal["best", "last"] = "best",
-    patience: int | None = None,
-    snapshots: int = 0,
-    data_seed: int = 0,
+    patience: WholeOrNone = None,
+    snapshots: Whole = 0,
+    data_seed: Whole = 0,
     running: RunOptions | None = None,
 ) -> int:
     """Train models on equal compute and report what each is good at.

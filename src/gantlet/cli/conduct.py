@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gantlet.cli.options import BudgetOptions, RunOptions
 from gantlet.core.arguments import check_fields
 from gantlet.core.budget import Budget
-from gantlet.core.errors import UserError
+from gantlet.core.errors import UserError, printable
 
 if TYPE_CHECKING:
     from gantlet.exec.base import Executor
@@ -105,7 +105,7 @@ def _note(study: "Study") -> None:
 
     if isinstance(study, Noting):
         for note in study.notes():
-            print(f"Note: {note}.", file=sys.stderr)
+            print(f"Note: {printable(note)}.", file=sys.stderr)
 
 
 def _foretell(study: "Study") -> None:
@@ -114,7 +114,7 @@ def _foretell(study: "Study") -> None:
 
     if isinstance(study, Forecasting):
         with suppress(OSError):
-            print(*study.forecast(), sep="\n", file=sys.stderr)
+            print(*map(printable, study.forecast()), sep="\n", file=sys.stderr)
 
 
 def _check(options: RunOptions) -> None:

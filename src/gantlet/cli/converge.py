@@ -6,7 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from gantlet.cli.conduct import budget_of, conduct
-from gantlet.cli.options import BudgetOptions, Flag, RunOptions
+from gantlet.cli.options import BudgetOptions, Flag, RunOptions, Whole
 
 
 def converge(
@@ -14,12 +14,12 @@ def converge(
     /,
     *,
     data: str = "digits",
-    seed: int = 0,
+    seed: Whole = 0,
     budget: BudgetOptions | None = None,
     solver: str = "auto",
-    batch: int = 128,
+    batch: Whole = 128,
     retry: Annotated[Flag, Parameter(name="--try")] = False,
-    data_seed: int = 0,
+    data_seed: Whole = 0,
     running: RunOptions | None = None,
 ) -> int:
     """Say whether a training converges, and if not, what would help.

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from gantlet.cli.conduct import whole
-from gantlet.cli.options import Flag
+from gantlet.cli.options import Flag, Whole
 from gantlet.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -16,11 +16,11 @@ def cost(
     data: str = "digits",
     examples: float | None = None,
     flops: float | None = None,
-    batch: int = 128,
+    batch: Whole = 128,
     solver: str = "auto",
     published: Flag = False,
-    threads: int = 1,
-    data_seed: int = 0,
+    threads: Whole = 1,
+    data_seed: Whole = 0,
     json: Flag = False,
 ) -> int:
     """Say how long and how much a training would take, before it starts.

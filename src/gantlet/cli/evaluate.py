@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from gantlet.cli.conduct import conduct
-from gantlet.cli.options import RunOptions, SetOptions
+from gantlet.cli.options import RunOptions, SetOptions, Whole
 
 
 def evaluate(
@@ -13,7 +13,7 @@ def evaluate(
     metric: tuple[str, ...] | None = None,
     rank: str = "kid",
     pairs: str | None = None,
-    outputs: int = 1,
+    outputs: Whole = 1,
     control: str | None = None,
     groups: tuple[str, ...] = (),
     running: RunOptions | None = None,

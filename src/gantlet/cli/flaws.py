@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Literal
 
 from gantlet.cli.conduct import conduct
-from gantlet.cli.options import RunOptions, SetOptions
+from gantlet.cli.options import RunOptions, SetOptions, Whole
 
 
 def flaws(
@@ -15,8 +15,8 @@ def flaws(
     blind: Literal["residual", "project"] = "residual",
     smallest: float = 0.2,
     level: float = 0.05,
-    most: int = 12,
-    permutations: int = 1999,
+    most: Whole = 12,
+    permutations: Whole = 1999,
     running: RunOptions | None = None,
 ) -> int:
     """List what is wrong with samples, the largest flaw first.

@@ -1,16 +1,49 @@
 """Options that several commands share."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, final
 
-from cyclopts import Parameter
+from cyclopts import Parameter, Token
 
 if TYPE_CHECKING:
     from gantlet.studies.evaluation.sets import Asked
 
 Flag = Annotated[bool, Parameter(show_default=False)]
 """An option that is given or not, and has no value."""
+
+
+def _whole(_type: object, tokens: Sequence[Token]) -> int:
+    """Returns a whole number, which may be written as 1e3: a fraction is never rounded."""
+    text = tokens[0].value
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not number.is_integer():
+        raise ValueError(f"Must be a whole number. Got {text!r}.")
+    return int(number)
+
+
+def _whole_or_all(type_: object, tokens: Sequence[Token]) -> int | str:
+    text = tokens[0].value
+    return text if text == "all" else _whole(type_, tokens)
+
+
+Whole = Annotated[int, Parameter(converter=_whole)]
+"""A whole number."""
+
+WholeOrNone = Annotated[int | None, Parameter(converter=_whole)]
+"""A whole number, perhaps not given."""
+
+WholeOrAll = Annotated[int | Literal["all"], Parameter(converter=_whole_or_all)]
+"""A whole number, or all there are."""
 
 
 @final
@@ -49,10 +82,10 @@ class SetOptions:
 
     against: str
     train: str | None = None
-    samples: int | Literal["all"] = 10_000
-    seed: int = 0
-    data_seed: int = 0
-    skip_bad: int = 0
+    samples: WholeOrAll = 10_000
+    seed: Whole = 0
+    data_seed: Whole = 0
+    skip_bad: Whole = 0
 
     def asked(
         self, fakes: tuple[str, ...], *, pairs: str | None = None, outputs: int = 1
@@ -93,8 +126,8 @@ class RunOptions:
     """
 
     out: Path | None = None
-    workers: int | None = None
-    threads: int = 1
+    workers: WholeOrNone = None
+    threads: Whole = 1
     retry: Literal["failed", "all", "none"] = "failed"
     device: str = "cpu"
     json: Flag = False

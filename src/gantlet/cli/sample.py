@@ -5,15 +5,17 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from gantlet.cli.options import Whole
+
 
 def sample(
     run: Path,
     /,
     *,
     model: str | None = None,
-    seed: int = 0,
-    n: Annotated[int, Parameter(name=["-n", "--n"])] = 64,
-    noise: int = 0,
+    seed: Whole = 0,
+    n: Annotated[Whole, Parameter(name=["-n", "--n"])] = 64,
+    noise: Whole = 0,
     out: Path = Path("samples.npz"),
 ) -> int:
     """Draw samples from a trained model.

@@ -1,7 +1,7 @@
 """gantlet study."""
 
 from gantlet.cli.conduct import conduct
-from gantlet.cli.options import RunOptions
+from gantlet.cli.options import RunOptions, WholeOrNone
 
 
 def study(
@@ -10,7 +10,7 @@ def study(
     *,
     size: str = "small",
     data: str | None = None,
-    seeds: int | None = None,
+    seeds: WholeOrNone = None,
     running: RunOptions | None = None,
 ) -> int:
     """Answer one of the open questions with a whole experiment.

@@ -3,14 +3,14 @@
 from dataclasses import replace
 
 from gantlet.cli.conduct import conduct
-from gantlet.cli.options import RunOptions
+from gantlet.cli.options import RunOptions, Whole
 from gantlet.core.errors import UserError
 
 
 def tournament(
     *runs: str,
-    samples: int = 1000,
-    seed: int = 0,
+    samples: Whole = 1000,
+    seed: Whole = 0,
     running: RunOptions | None = None,
 ) -> int:
     """Rate generators and critics by matches against each other.

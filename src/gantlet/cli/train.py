@@ -3,7 +3,7 @@
 from typing import Literal
 
 from gantlet.cli.conduct import budget_of, conduct
-from gantlet.cli.options import BudgetOptions, RunOptions
+from gantlet.cli.options import BudgetOptions, RunOptions, Whole, WholeOrNone
 
 
 def train(
@@ -11,15 +11,15 @@ def train(
     /,
     *,
     data: str = "digits",
-    seed: int = 0,
+    seed: Whole = 0,
     budget: BudgetOptions | None = None,
     solver: str = "auto",
-    batch: int = 128,
-    samples: int = 2000,
+    batch: Whole = 128,
+    samples: Whole = 2000,
     select: Literal["best", "last"] = "best",
-    patience: int | None = None,
-    snapshots: int = 0,
-    data_seed: int = 0,
+    patience: WholeOrNone = None,
+    snapshots: Whole = 0,
+    data_seed: Whole = 0,
     running: RunOptions | None = None,
 ) -> int:
     """Train one model and measure it.
