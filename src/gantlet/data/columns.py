@@ -240,7 +240,7 @@ def _column(table: Cells, c: int, start: int) -> Column:
         column = Column(name, found.kind, start, style=found.style, origin=_origin(found, values))
         return _with_numbers(column, values - column.origin)
     cells = table.text(c)
-    there = cells[~is_missing(cells)].tolist()
+    there: list[str] = cells[~is_missing(cells)].tolist()
     counts = Counter(there)
     # What a single row has would be in the other set only by chance: it is another one in both.
     often = [category for category in counts if counts[category] > 1]

@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -148,7 +148,9 @@ class _Law:
         high = max(self._value, 0.0) + math.sqrt(self._second + abs(self._first))
         while excess(high) < 0:
             high *= 2
-        return float(brentq(excess, 0.0, high, xtol=1e-12 * high, rtol=1e-10))
+        # The stubs of scipy know no plain numbers here.
+        search: Any = brentq
+        return float(search(excess, 0.0, high, xtol=1e-12 * high, rtol=1e-10))
 
     def _excess(self, truth: float, *, z: float) -> float:
         """Returns how far the quantile lies above the number found."""

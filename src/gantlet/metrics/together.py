@@ -121,13 +121,24 @@ def _passing(
     return at_once([metric], real, fake, [rng], groups=groups)[0]
 
 
+def _by_groups(
+    metric: Clustered, real: Tensor, fake: Tensor, rng: torch.Generator, groups: Groups | None
+) -> Estimate:
+    return metric.measure(real, fake, rng=rng, groups=groups)
+
+
+def _heeding(metric: ClusteredTrain) -> ClusteredTrain:
+    """Forgets that a metric is also of the protocol without groups."""
+    return metric
+
+
 def _alone(
     metric: Metric, real: Tensor, fake: Tensor, rng: torch.Generator, groups: Groups | None
 ) -> Found:
     if isinstance(metric, ClusteredPaired):
         return metric.detail(real, fake, rng=rng, groups=groups)
     if isinstance(metric, Clustered):
-        return metric.measure(real, fake, rng=rng, groups=groups)
+        return _by_groups(metric, real, fake, rng, groups)
     if isinstance(metric, Paired):
         found: Found = metric.detail(real, fake, rng=rng)
     else:
@@ -172,7 +183,8 @@ def _judged(
     if isinstance(metric, SharesTrain) and scene is not None:
         return judged(metric, scene, rng)
     if isinstance(metric, ClusteredTrain):
-        return metric.judge(real, fake, train=train, rng=rng, groups=groups)
+        heeding: ClusteredTrain = _heeding(metric)
+        return heeding.judge(real, fake, train=train, rng=rng, groups=groups)
     found = metric.judge(real, fake, train=train, rng=rng)
     return found if groups is None else without_interval(found)
 
