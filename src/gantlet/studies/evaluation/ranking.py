@@ -54,18 +54,31 @@ def ranking_verdict(results: Sequence[Result], extractor: str, metric: str) -> I
     found = pairs(order, metric)
     best = order[0]
     level = [p.worse for p in found if p.better == best.name and not p.separated]
-    claim = f"{best.name} is best by {short(metric)} on {extractor_name(extractor)}, "
-    claim += shown(best.scores[metric])
-    if level:
-        claim += f"; not significantly different from {', '.join(level)}."
-    else:
-        claim += ", significantly better than all others."
+    behind = [p.worse for p in found if p.better == best.name and p.separated]
+    claim = _best_claim(f"{best.name} ({shown(best.scores[metric])})", level, behind)
+    claim = f"By {short(metric)} on {extractor_name(extractor)}, {claim}"
     open_ = [p for p in found if not p.separated]
     told = ", ".join(f"{p.better} / {p.worse}" for p in open_[:_SHOWN])
     more = f" and {len(open_) - _SHOWN} more" if len(open_) > _SHOWN else ""
     because = f"Order: {', '.join(r.name for r in order)}. Of {len(found)} pairs "
     because += f"{len(open_)} do not differ significantly{f': {told}{more}' if open_ else ''}."
     yield Verdict(claim=claim, because=because)
+
+
+def _best_claim(best: str, level: Sequence[str], behind: Sequence[str]) -> str:
+    """Returns what the first of an order is, what is not distinguishable from it first."""
+    if not level:
+        return f"{best} is significantly better than all others."
+    same = f"{best} and {', '.join(level)} do not differ significantly"
+    return (
+        f"{same}; {', '.join(behind)} {_are(behind)} significantly worse."
+        if behind
+        else f"{same}."
+    )
+
+
+def _are(names: Sequence[str]) -> str:
+    return "is" if len(names) == 1 else "are"
 
 
 def ranking_section(results: Sequence[Result], extractor: str, metric: str) -> Iterator[Block]:

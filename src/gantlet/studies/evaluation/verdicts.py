@@ -112,7 +112,8 @@ def _alarm(
         yield Verdict(claim=f"{name} {one} {what}.", because=f"{told}.")
         return
     told = ". ".join(f"{name}: {_sign(found[0])}" for name, found in bad.items())
-    yield Verdict(claim=f"{len(bad)} of {len(signs)} sets {several} {what}.", because=f"{told}.")
+    does = one if len(bad) == 1 else several
+    yield Verdict(claim=f"{len(bad)} of {len(signs)} sets {does} {what}.", because=f"{told}.")
 
 
 def _sign(sign: Sign) -> str:
@@ -122,16 +123,21 @@ def _sign(sign: Sign) -> str:
     if sign.kind == "nearer":
         return (
             f"{where} its samples lie nearer to training samples than held-out real ones do, and "
-            f"than to the reference (p = {sign.p:.2g})"
+            f"than to the reference ({_p(sign.p)})"
         )
     does = "repeat another one" if sign.kind == "repeats" else "nearly equal a training sample"
     return _counts(sign.found, f"{does} {where}")
 
 
+def _p(value: float) -> str:
+    """Returns a p-value in words; one that rounding makes 0 is no 0."""
+    return "p < 0.0001" if value < 1e-4 else f"p = {value:.2g}"
+
+
 def _counts(found: Against, what: str) -> str:
     return (
         f"{found.count:,} of {found.n:,} samples {what}, of held-out real ones "
-        f"{found.floor_count:,} of {found.floor_n:,} (p = {found.p:.2g})"
+        f"{found.floor_count:,} of {found.floor_n:,} ({_p(found.p)})"
     )
 
 
