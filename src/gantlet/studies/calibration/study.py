@@ -37,7 +37,7 @@ class Calibration:
             are there), 200 replicates; wide: every metric, sample size and number of features,
             two pairs of distributions, 200 to 50 replicates, three CPU hours; full: all four
             pairs, 400 replicates, a day and more; verdicts: not the intervals but what ``gantlet
-            evaluate`` says, on sets that are as good as real ones and on flawed ones, 70 minutes.
+            evaluate`` says, on sets that are as good as real ones and on flawed ones, an hour.
         seeds: Replicates, or None for what the size says.
         metrics: Which metrics; empty for those of the size.
         ns: Sample sizes; empty for those of the size.

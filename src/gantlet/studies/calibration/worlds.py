@@ -266,7 +266,7 @@ WORLDS: Mapping[str, World] = {
     "dropped class": World(
         says="1500 images of MNIST without one of the ten digits against 3000",
         write=_dropped,
-        runs=10,
+        runs=20,
         flaw=DIFFERS,
     ),
     "collapsed": World(
