@@ -38,8 +38,8 @@ def by_group(terms: Tensor, group: Tensor | None) -> Tensor:
         Shape ``(..., groups)``.
 
     Example:
-        >>> by_group(torch.tensor([1.0, 3.0, 5.0]), torch.tensor([0, 0, 1])).tolist()
-        [2.6666667461395264, 3.3333332538604736]
+        >>> by_group(torch.tensor([1.0, 3.0, 8.0]).double(), torch.tensor([0, 0, 1])).tolist()
+        [2.6666666666666665, 5.333333333333333]
     """
     if group is None:
         return terms
