@@ -139,6 +139,12 @@ def test_a_dry_run_does_nothing(capsys, tmp_path):
     assert not folder.exists()
 
 
+def test_a_dry_run_shows_names_that_cannot_drive_a_terminal(capsys, tmp_path):
+    folder = tmp_path / "run\x1b[31m\udcff"
+    assert run(["compare", "gmm", "--data", "ring", "--out", str(folder), "--dry-run"]) == 0
+    assert capsys.readouterr().out.startswith(f"Folder: {tmp_path}/run\ufffd[31m\ufffd (0 of ")
+
+
 def test_a_dry_run_says_what_the_budget_pays_for(capsys, tmp_path):
     arguments = ["compare", "gan", "gmm", "ar", "--data", "digits", "--dry-run"]
     assert run([*arguments, "--out", str(tmp_path / "run"), "--flops", "1e10"]) == 0

@@ -104,6 +104,14 @@ def test_other_sounds_of_the_same_source_have_no_flaw(tmp_path, capsys):
     with tarfile.open(tmp_path / "fake.tar.gz", "w:gz") as archive:
         archive.add(fake, "fake")
     assert listed(tmp_path / "fake.tar.gz", real, capsys) == []
+    # Neither set is cut, whichever of them holds the longest clip.
+    assert listed(real, tmp_path / "fake.tar.gz", capsys) == []
+
+
+def test_sounds_that_are_longer_than_all_real_ones_have_flaws(tmp_path, capsys):
+    real = write_sounds(tmp_path / "real", [x[:1400] for x in voices(0)])
+    fake = write_sounds(tmp_path / "fake", [np.concatenate([x, x[:800]]) for x in voices(1)])
+    assert named(listed(fake, real, capsys))
 
 
 def test_sounds_are_shown_and_evaluated(tmp_path, capsys):

@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from gantlet.core.components import datasets
-from gantlet.core.dataset import everything
+from gantlet.core.dataset import everything, notes_of
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.core.space import Space
 from gantlet.data.bonds import normal_scores
+from gantlet.data.sounds import LONGEST, AudioCode
 from gantlet.data.words import UNKNOWN, cut
 from gantlet.testing import check_dataset
 
@@ -335,8 +336,101 @@ def test_an_archive_holds_the_same_as_a_folder_and_clips_are_cut(tmp_path):
     short = datasets.make(f"audio:path={folder},length=25")
     source, told = two.coded(short.code())
     assert everything(source).shape == (12, 1, 25)
-    assert told == "6 of the 12 clips of a.tar.gz are longer than the real ones and were cut"
+    assert told == "6 clips of a.tar.gz are longer than 25 numbers and cut there"
+    assert notes_of(short.whole()) == (
+        "6 clips of sounds are longer than 25 numbers and cut there",
+    )
+    assert notes_of(one.whole()) == ()
     check_dataset(datasets.make(f"audio:path={folder},validation=0.2,test=0.2"))
+
+
+def test_sounds_have_room_for_longer_ones_where_sets_are_compared(tmp_path):
+    for name, sizes in (("real", (20, 30)), ("fake", (45, 60, 61))):
+        (tmp_path / name).mkdir()
+        for size in sizes:
+            (tmp_path / name / f"{size}.wav").write_bytes(pcm(np.full(size, 0.5)))
+    real, fake = (datasets.make(f"audio:path={tmp_path / n}") for n in ("real", "fake"))
+    roomy = real.roomy()
+    assert (roomy.space.shape, roomy.roomy()) == ((1, 60), roomy)
+    x = everything(roomy.whole())
+    assert [(row != 0).sum() for row in x] == [20, 30]
+    assert torch.equal(x[..., :30], everything(real.whole()))
+    source, told = fake.coded(roomy.code())
+    assert [(row != 0).sum() for row in everything(source)] == [45, 60, 60]
+    assert told == "1 clip of fake is longer than 60 numbers and cut there"
+    assert AudioCode(8000, 40_000).room == LONGEST < AudioCode(8000, 70_000).room == 70_000
+
+
+def packed(path, *members, mode="w:gz", **how):
+    """Writes a tar file of members: name and content, or a size that is not there."""
+    with tarfile.open(path, mode, **how) as archive:
+        for name, content in members:
+            info = tarfile.TarInfo(name)
+            info.size = content if isinstance(content, int) else len(content)
+            archive.addfile(info, None if isinstance(content, int) else io.BytesIO(content))
+    return path
+
+
+@pytest.fixture
+def _small(monkeypatch):
+    """Half of the memory are two megabytes."""
+    monkeypatch.setattr("gantlet.data.checks.memory", lambda: 2**22)
+
+
+ZEROS = bytes(2**23)
+BOMBS = {
+    "a sound that expands": [("a.wav", ZEROS)],
+    "many sounds": [(f"{i}.wav", bytes(2**18)) for i in range(9)],
+    "something else to be unpacked": [("a.bin", ZEROS), ("a.wav", pcm([0.1] * 9))],
+    "a size that is not there": [("a.wav", 2**40)],
+    "many entries": [(f"{i}.txt", b"") for i in range(2100)],
+}
+
+
+@pytest.mark.parametrize("members", BOMBS.values(), ids=BOMBS)
+@pytest.mark.usefixtures("_small")
+def test_an_archive_that_would_not_fit_is_refused_by_what_it_claims(tmp_path, members):
+    path = packed(tmp_path / "a.tar.gz", *members)
+    assert path.stat().st_size < 2**18
+    refused(datasets.make(f"audio:path={path}").whole, "a.tar.gz would take", "half of the memory")
+
+
+@pytest.mark.usefixtures("_small")
+def test_an_entry_of_an_archive_that_is_no_file_is_bounded_too(tmp_path):
+    # The name of a file is an entry of its own, which is read whole.
+    path = packed(tmp_path / "a.tgz", ("a" * 2**22, b""), format=tarfile.GNU_FORMAT)
+    refused(datasets.make(f"audio:path={path}").whole, "a.tgz would take", "half of the memory")
+
+
+@pytest.mark.usefixtures("_small")
+def test_other_files_of_an_archive_that_is_not_packed_are_passed_over(tmp_path):
+    members = [("b.bin", ZEROS), ("c/b.wav", pcm([0.5] * 9)), ("a.wav", pcm([0.1] * 9))]
+    for mode, ok in (("w", True), ("w:xz", False), ("w:bz2", False)):
+        path = packed(tmp_path / f"{mode[2:]}.tar", *members, mode=mode)
+        found = datasets.make(f"audio:path={path}")
+        if ok:
+            assert list(found.whole().names) == ["a", "c/b"]
+            assert everything(found.whole())[:, 0, 0].tolist() == pytest.approx(
+                [0.1, 0.5], abs=0.01
+            )
+        else:
+            refused(found.whole, "would take")
+
+
+@pytest.mark.usefixtures("_small")
+def test_sounds_that_would_not_fit_are_refused_by_their_headers(tmp_path):
+    soundfile = pytest.importorskip("soundfile")
+    (tmp_path / "one").mkdir()
+    soundfile.write(tmp_path / "one/a.flac", np.zeros(2**20), 8000)
+    refused(datasets.make(f"audio:path={tmp_path / 'one'}").whole, "a.flac would take")
+    (tmp_path / "two").mkdir()
+    for name in "abc":
+        soundfile.write(tmp_path / f"two/{name}.flac", np.zeros(2**18), 8000)
+    refused(datasets.make(f"audio:path={tmp_path / 'two'}").whole, "two would take")
+    (tmp_path / "three").mkdir()
+    with (tmp_path / "three/a.wav").open("wb") as file:
+        file.truncate(2**30)
+    refused(datasets.make(f"audio:path={tmp_path / 'three'}").whole, "a.wav would take 1.0 GB")
 
 
 def test_sounds_that_cannot_be_compared_are_refused(tmp_path):

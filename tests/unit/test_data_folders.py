@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from PIL import Image
+from PIL import Image, features
 
 from gantlet.core.components import datasets
 from gantlet.core.dataset import everything, notes_of
@@ -178,6 +178,52 @@ def test_ppm_and_tiff_of_16_bits_are_refused(tmp_path):
     raw = b"II*\0" + struct.pack("<I", 8) + body
     (tmp_path / "b" / "x.tif").write_bytes(raw + struct.pack("<HHH", 16, 16, 16) + bytes(24))
     refused(f"images:path={tmp_path / 'b'}", "x.tif holds more than 8 bits a channel")
+
+
+def test_jpeg_2000_of_more_than_8_bits_is_refused(tmp_path):
+    image = Image.new("RGB", (8, 8), (200, 20, 20))
+    for name, how in (("a.jp2", {}), ("b.j2k", {"no_jp2": True})):
+        image.save(tmp_path / name, **how)
+        assert everything(datasets.make(f"images:path={tmp_path}").whole()).shape[1:] == (3, 8, 8)
+        raw = bytearray((tmp_path / name).read_bytes())
+        # The bits of the third channel, less one, in the header of the stream.
+        place = raw.index(b"\xff\x4f\xff\x51") + 4 + 38 + 6
+        assert raw[place] == 7
+        for bits in (9, 12, 16):
+            raw[place] = bits - 1
+            (tmp_path / name).write_bytes(raw)
+            refused(f"images:path={tmp_path}", f"{name} holds more than 8 bits a channel")
+        (tmp_path / name).unlink()
+    Image.fromarray(np.zeros((8, 8), np.uint16)).save(tmp_path / "grey.jp2")
+    refused(f"images:path={tmp_path}", "grey.jp2 holds more than 8 bits a channel")
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="Pillow reads no AVIF here")
+def test_avif_of_more_than_8_bits_is_refused(tmp_path):
+    path = tmp_path / "a.avif"
+    Image.new("RGB", (16, 16), (200, 20, 20)).save(path)
+    assert everything(datasets.make(f"images:path={tmp_path}").whole()).shape == (1, 3, 16, 16)
+    raw = bytearray(path.read_bytes())
+    raw[raw.index(b"av1C") + 6] |= 0x40
+    bits = raw.index(b"pixi") + 9
+    assert raw[bits : bits + 3] == bytes([8] * 3)
+    raw[bits : bits + 3] = bytes([10] * 3)
+    path.write_bytes(raw)
+    refused(f"images:path={tmp_path}", "a.avif holds more than 8 bits a channel")
+
+
+def test_sgi_of_16_bits_is_refused_and_bitmaps_of_16_bits_a_pixel_are_read(tmp_path):
+    head = struct.pack(">HBBHHHH", 474, 0, 2, 3, 2, 2, 3)
+    (tmp_path / "a.sgi").write_bytes(head + bytes(500) + bytes(24))
+    refused(f"images:path={tmp_path}", "a.sgi holds more than 8 bits a channel")
+    (tmp_path / "a.sgi").unlink()
+    # Five bits of red, six of green and five of blue.
+    head = struct.pack("<IiiHHIIiiII", 40, 2, 2, 1, 16, 3, 8, 1, 1, 0, 0)
+    head += struct.pack("<III", 0xF800, 0x7E0, 0x1F)
+    raw = b"BM" + struct.pack("<IHHI", 14 + len(head) + 8, 0, 0, 14 + len(head)) + head
+    (tmp_path / "a.bmp").write_bytes(raw + struct.pack("<H", 0xF800) * 4)
+    found = everything(datasets.make(f"images:path={tmp_path}").whole())
+    assert found[0, :, 0, 0].tolist() == [255, 0, 0]
 
 
 @pytest.mark.parametrize("side", [10_000, 60_000])

@@ -166,6 +166,25 @@ def test_celeba_files(home):
     assert _sizes(_load("celeba:size=8,limit=1")[1]) == [1, 2, 2]
 
 
+def test_what_lies_among_published_images_and_is_not_read_is_said(home):
+    _celeba(home / "celeba")
+    (home / "celeba/img_align_celeba/list.txt").write_text("1")
+    _imagenet(home / "imagenet", nested=True)
+    for part in ("train", "val"):
+        (home / "imagenet" / part / f"{part}.csv").write_text("1")
+    told = {
+        "celeba:size=8": ("img_align_celeba: 1 file is no images and was not read: list.txt",),
+        "imagenet:size=8,validation=2": (
+            "train: 1 file is no images and was not read: train.csv",
+            "val: 1 file is no images and was not read: val.csv",
+        ),
+    }
+    for text, notes in told.items():
+        splits = _load(text)[1]
+        assert splits.notes == notes
+        assert splits.note.endswith(f" {'. '.join(notes)}.")
+
+
 @pytest.mark.parametrize("nested", [True, False])
 def test_imagenet_files(home, nested):
     _imagenet(home / "imagenet", nested=nested)

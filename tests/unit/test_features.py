@@ -240,6 +240,22 @@ def test_both_ways_to_the_spectrum_equal_the_svd():
         )
 
 
+@pytest.mark.parametrize("n", [40, 7])
+def test_the_spectrum_of_few_large_samples_equals_the_svd(n):
+    x = decaying(n, 300)
+    mean, variances, directions = svd(x)
+    found = leading(lambda: x.split(9), 30, rng=Rng(0).stream("pca"))
+    k = min(30, n - 1)
+    assert found.vectors.shape == (300, 30)
+    np.testing.assert_allclose(found.mean.numpy(), mean, atol=1e-12)
+    np.testing.assert_allclose(found.values[:k].numpy(), variances[:k], rtol=1e-9)
+    np.testing.assert_allclose(found.values[k:].numpy(), 0, atol=1e-12)
+    np.testing.assert_allclose(found.vectors[:, :k].numpy(), directions[:, :k], atol=1e-8)
+    inner = found.vectors.T @ found.vectors
+    np.testing.assert_allclose(inner.numpy(), np.eye(30), atol=1e-10)
+    assert found.total == pytest.approx(variances.sum(), rel=1e-10)
+
+
 def test_large_samples_take_the_iterative_way():
     data = colour_splits(150)
     seen = fit("pca:components=5", COLOUR, data)

@@ -147,10 +147,12 @@ def _rehearse(
     if options.json:
         print(json.dumps(plan, indent=2))
         return 0
-    print(f"Folder: {folder} ({len(trials) - len(left)} of {len(trials)} trials done)")
-    for trial in left:
-        print(f"  seed {trial.seed}  {trial.parts['model']}")
-    print(*expected, sep="\n", end="\n" if expected else "")
+    lines = (
+        f"Folder: {folder} ({len(trials) - len(left)} of {len(trials)} trials done)",
+        *(f"  seed {trial.seed}  {trial.parts['model']}" for trial in left),
+        *expected,
+    )
+    print(*map(printable, lines), sep="\n")
     return 0
 
 

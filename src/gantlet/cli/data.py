@@ -4,6 +4,8 @@ from pathlib import Path
 from shutil import get_terminal_size
 from textwrap import fill
 
+from gantlet.core.errors import printable
+
 
 def list_() -> None:
     """List the published data sets, their terms, and which are here."""
@@ -62,9 +64,9 @@ def fetch(name: str, *, to: Path | None = None, url: str | None = None) -> None:
     folder = to or catalogue.home() / name
     here = _place(name)
     if to is None and here is not None:
-        print(f"{name} is already here: {here}")
+        print(printable(f"{name} is already here: {here}"))
         return
     size = sum(file.size for file in entry.files)
     with bar(name, size) as progress:
         bring(entry, folder, url=url, progress=progress)
-    print(f"{name} is in {folder}. Its terms: {entry.licence} ({entry.page}).")
+    print(printable(f"{name} is in {folder}. Its terms: {entry.licence} ({entry.page})."))

@@ -10,8 +10,9 @@ def export(*runs: Path, to: Path = Path("results.csv")) -> int:
         runs: Run folders.
         to: File to write: .csv, .json (a list of rows), .md or .tex.
     """
+    from gantlet.core.errors import printable
     from gantlet.exec.export import export_rows
 
     n = export_rows(runs, to)
-    print(f"{n} rows of {len(runs)} runs written to {to}")
+    print(printable(f"{n} rows of {len(runs)} runs written to {to}"))
     return 0

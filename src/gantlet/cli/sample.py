@@ -28,7 +28,7 @@ def sample(
         noise: Seed of the sampling itself.
         out: Where to put them: .npz, .npy, .safetensors, or .png for a picture of all.
     """
-    from gantlet.core.errors import UserError
+    from gantlet.core.errors import UserError, printable
     from gantlet.core.rng import Rng
     from gantlet.studies.contest import draw, restore
     from gantlet.studies.find import find_trial
@@ -39,5 +39,6 @@ def sample(
     trial, folder = find_trial(run, model, seed)
     x = draw(restore(trial, folder), n, rng=Rng(noise).stream("sample"))
     save_samples(out, x, trial)
-    print(f"{n} samples of {trial.parts['model'].partition(':')[0]} written to {out}")
+    model = trial.parts["model"].partition(":")[0]
+    print(printable(f"{n} samples of {model} written to {out}"))
     return 0

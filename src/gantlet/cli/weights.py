@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from gantlet.core.errors import printable
+
 
 def list_() -> None:
     """List the trained weights that Gantlet knows, their terms, and which are here."""
@@ -15,7 +17,7 @@ def list_() -> None:
         here = "yes" if weights.here(known.name) else "no"
         table.add_row(known.name, f"{known.size / 1e6:.0f}", here, known.licence)
     for path in weights.added():
-        table.add_row(path.name, f"{path.stat().st_size / 1e6:.0f}", "yes", "your own")
+        table.add_row(printable(path.name), f"{path.stat().st_size / 1e6:.0f}", "yes", "your own")
     Console().print(table)
     print(f"\nWeights are kept in {weights.home()} (GANTLET_WEIGHTS).")
 
@@ -40,13 +42,16 @@ def add(file: Path) -> None:
             _copy(file, draft, found.sha256)
     if found.known is not None:
         known = found.known
-        print(f"{known.name} is in {target}. Its terms: {known.licence} ({known.page}).")
+        print(
+            printable(f"{known.name} is in {target}. Its terms: {known.licence} ({known.page}).")
+        )
         return
     write_bytes(weights.note_of(target), f"{found.sha256}  {name}\n".encode())
-    print(
+    told = (
         f"{target} is none of the published files, so nobody vouches for it. Its SHA-256 was "
         f"recorded: {found.sha256}. Use it with weights={name}."
     )
+    print(printable(told))
 
 
 def _copy(file: Path, draft: Path, sha256: str) -> None:
@@ -74,12 +79,12 @@ def fetch(name: str, *, url: str | None = None) -> None:
 
     known = weights.known(name)
     if weights.here(name):
-        print(f"{name} is already here: {weights.locate(name).path}")
+        print(printable(f"{name} is already here: {weights.locate(name).path}"))
         return
     file = File(known.files[0], known.size, known.sha256)
     with bar(name, known.size) as progress:
         path = download(url or known.url, file, weights.home(), progress=progress)
-    print(f"{name} is in {path}. Its terms: {known.licence} ({known.page}).")
+    print(printable(f"{name} is in {path}. Its terms: {known.licence} ({known.page})."))
 
 
 def where(name: str | None = None) -> None:

@@ -1,8 +1,8 @@
 """A folder, or an archive, of sound files."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, final
+from typing import Annotated, Self, final
 
 from torch import Tensor
 
@@ -12,10 +12,8 @@ from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.core.space import Space
 from gantlet.core.spec import Between
-from gantlet.data.sounds import AudioCode, Clips, Recordings, audio_code, recordings
+from gantlet.data.sounds import LONGEST, AudioCode, Clips, Recordings, audio_code, recordings
 from gantlet.data.splits import by_share
-
-_LONGEST = 65_536
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +22,7 @@ class Audio:
     """The sound files of a folder and below, or of a tar file, as clips of one length.
 
     All that libsndfile decodes: wav of every width, FLAC, Ogg, AIFF, MP3, ... All files must have
-    one rate. Channels are averaged. Longer clips are cut, silence is added to
+    one rate. Channels are averaged. Longer clips are cut, which is said, silence is added to
     shorter ones.
 
     Attributes:
@@ -64,7 +62,7 @@ class Audio:
         Raises:
             UserError: If a file cannot be read, or their rates differ.
         """
-        return Clips(self._recordings(), self.code().length)
+        return self._clips(self.code().length)
 
     def code(self, rows: Tensor | None = None) -> AudioCode:
         """Returns rate and length of the clips, of all whatever ``rows`` are.
@@ -74,7 +72,11 @@ class Audio:
         """
         del rows
         found = self._recordings()
-        return AudioCode(found.rate, self.length or min(int(found.lengths.max()), _LONGEST))
+        return AudioCode(found.rate, self.length or min(int(found.lengths.max()), LONGEST))
+
+    def roomy(self) -> Self:
+        """Returns the same clips with room for others twice as long, unless a length is given."""
+        return self if self.length is not None else replace(self, length=self.code().room)
 
     def coded(self, code: Code, own: Tensor | None = None) -> tuple[Clips, str]:
         """Returns all clips in the length of others; it is the same whichever are ``own``.
@@ -89,9 +91,11 @@ class Audio:
                 f"{self.path} has {found.rate} numbers a second, the real samples {wanted.rate}. "
                 "Resample it."
             )
-        cut = int((found.lengths > wanted.length).sum())
-        told = f"{cut} of the {len(found.lengths)} clips of {Path(self.path).name} are longer than"
-        return Clips(found, wanted.length), f"{told} the real ones and were cut" if cut else ""
+        clips = self._clips(wanted.length)
+        return clips, "; ".join(clips.cut)
+
+    def _clips(self, length: int) -> Clips:
+        return Clips(self._recordings(), length, Path(self.path).name)
 
     def _recordings(self) -> Recordings:
         return recordings(Path(self.path).expanduser(), skip=self.skip_bad)

@@ -6,14 +6,14 @@ from typing import Annotated, final
 
 import torch
 
-from gantlet.core.dataset import Splits
+from gantlet.core.dataset import Splits, notes_of
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.core.space import Space
 from gantlet.core.spec import Between
 from gantlet.data.catalogue import locate
 from gantlet.data.pictures import Decoding, Pictures, files_in
-from gantlet.data.splits import Subset, cpu_stream
+from gantlet.data.splits import Subset, cpu_stream, sentences
 
 _LAST_TRAIN, _LAST_VALIDATION = 162_770, 182_637
 
@@ -51,26 +51,30 @@ class CelebA:
         Raises:
             UserError: If the images are missing or damaged.
         """
-        files = files_in(locate("celeba", self.path) / "img_align_celeba").files
+        found = files_in(locate("celeba", self.path) / "img_align_celeba")
         parts: list[list[Path]] = [[], [], []]
-        for path in files:
+        for path in found.files:
             number = _number(path)
             parts[(number > _LAST_TRAIN) + (number > _LAST_VALIDATION)].append(path)
         if not all(parts):
             raise UserError(
-                f"{files[0].parent} must hold images of all three splits, numbered up to "
+                f"{found.folder} must hold images of all three splits, numbered up to "
                 f"{_LAST_TRAIN}, up to {_LAST_VALIDATION} and above. Got "
                 f"{', '.join(str(len(p)) for p in parts)} of them."
             )
         decoding = Decoding(size=self.size, crop=self.crop)
-        train, validation, test = (Pictures(p, decoding) for p in parts)
+        train, validation, test = (Pictures(p, decoding, notes=found.notes) for p in parts)
         order = torch.randperm(len(train), generator=cpu_stream(rng, "split"))[: self.limit]
         return Splits(
             train=Subset(train, order),
             validation=validation,
             test=test,
-            note=f"{len(order)} train, {len(validation)} validation and {len(test)} test samples "
-            f"of the official splits; the train samples were chosen by seed {rng.seed}.",
+            note=sentences(
+                f"{len(order)} train, {len(validation)} validation and {len(test)} test samples "
+                f"of the official splits; the train samples were chosen by seed {rng.seed}",
+                train,
+            ),
+            notes=notes_of(train),
         )
 
 

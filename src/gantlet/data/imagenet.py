@@ -51,16 +51,16 @@ class ImageNet:
             UserError: If the images are missing or damaged.
         """
         folder = locate("imagenet", self.path)
-        trains, tests = (files_in(folder / part).files for part in ("train", "val"))
-        names = classes(trains, folder / "train")
+        trains, tests = (files_in(folder / part) for part in ("train", "val"))
+        names = classes(trains.files, folder / "train")
         if names is None:
             raise UserError(f"{folder / 'train'} must hold one folder of images for each class.")
         known = sorted(set(names))
         decoding = Decoding(size=self.size, crop=self.crop)
-        test = numbered(classes(tests, folder / "val"), known)
+        test = numbered(classes(tests.files, folder / "val"), known)
         return official(
-            Pictures(trains, decoding, numbered(names, known)),
-            Pictures(tests, decoding, test),
+            Pictures(trains.files, decoding, numbered(names, known), notes=trains.notes),
+            Pictures(tests.files, decoding, test, notes=tests.notes),
             validation=self.validation,
             limit=self.limit,
             rng=rng,

@@ -1,6 +1,7 @@
 """Image files, decoded when they are needed."""
 
 import math
+import mmap
 import re
 import warnings
 from collections.abc import Generator, Sequence
@@ -148,7 +149,7 @@ def opened(path: Path) -> Generator[Image.Image]:
                     f"{path} says that it is {image.width}x{image.height}: {_AT_MOST} Make it "
                     "smaller."
                 )
-            if image.mode in _FOREIGN or _is_deep(image):
+            if image.mode in _FOREIGN or _is_deep(image, path):
                 raise UserError(
                     f"{path} holds more than 8 bits a channel. Images are read with 256 levels: "
                     "convert it to 8 bits, or save the numbers as an array (npz)."
@@ -167,16 +168,49 @@ def _formats() -> tuple[str, ...]:
     return (*first, *(f for f in Image.ID if f in Image.OPEN and f not in {*first, *STUBS}))
 
 
-def _is_deep(image: Image.Image) -> bool:
+def _is_deep(image: Image.Image, path: Path) -> bool:
     """Returns whether Pillow would drop bits of a colour image: it reads those as 8 bits."""
+    if image.format in _DEPTHS:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as raw:
+            return _DEPTHS[image.format](raw)
     for tile in getattr(image, "tile", ()):
-        for arg in tile[3] if isinstance(tile[3], tuple) else (tile[3],):
-            if isinstance(arg, str) and re.search(r";(16|32|12)", arg):
-                return True
-            # The largest value of a PPM file.
-            if tile[0].startswith("ppm") and isinstance(arg, int) and arg > 255:
-                return True
+        args = tile[3] if isinstance(tile[3], tuple) else (tile[3],)
+        if tile[0] == "SGI16" or any(isinstance(a, str) and _DEEP.search(a) for a in args):
+            return True
+        # The largest value of a PPM file.
+        if tile[0].startswith("ppm") and any(isinstance(a, int) and a > 255 for a in args):
+            return True
     return False
+
+
+# How Pillow calls what it unpacks; BGR;16 has 16 bits a pixel, BC6H halves of 16 bits.
+_DEEP = re.compile(r"(?<!^BGR);(16|32|12)|^BC6H")
+_SIZES = b"\xff\x4f\xff\x51"  # the first two markers of a stream of JPEG 2000
+_AV1 = re.compile(rb"av1C\x81.[\x40-\x7f\xc0-\xff]", re.DOTALL)
+
+
+def _is_deep_jpeg(raw: mmap.mmap) -> bool:
+    """Returns whether a component has more than 8 bits by the first header of JPEG 2000.
+
+    Source: ITU-T Recommendation T.800, A.5.1, https://www.itu.int/rec/T-REC-T.800.
+    """
+    start = raw.find(_SIZES, max(raw.find(b"jp2c"), 0))
+    if start < 0:
+        return False
+    header = raw[start + 4 : start + 4 + int.from_bytes(raw[start + 4 : start + 6], "big")]
+    return any(size & 127 > 7 for size in header[38::3])
+
+
+def _is_deep_av1(raw: mmap.mmap) -> bool:
+    """Returns whether the settings of a coder (av1C) have the mark of 10 or 12 bits.
+
+    Source: Alliance for Open Media, AV1 Codec ISO Media File Format Binding, 2.3,
+    https://aomediacodec.github.io/av1-isobmff/.
+    """
+    return _AV1.search(raw) is not None
+
+
+_DEPTHS = {"JPEG2000": _is_deep_jpeg, "AVIF": _is_deep_av1}
 
 
 def _traits(image: Image.Image) -> frozenset[str]:

@@ -1,12 +1,16 @@
 """Sound files: what is in them, and clips of one length."""
 
+import bz2
+import gzip
 import io
+import lzma
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import Any, final
+from typing import IO, Any, final
 
 import numpy as np
 import torch
@@ -16,13 +20,19 @@ from typing_extensions import override
 from gantlet.core.code import Code
 from gantlet.core.errors import UserError
 from gantlet.core.space import Space
-from gantlet.data.checks import Array, readable
+from gantlet.data.checks import Array, check_size, readable
 from gantlet.data.folders import SOUNDS, Found, Unreadable, counted, listed, sounds_in
 
 MOST_NUMBERS = 2**29
 """How much sound is held in memory: two gigabytes."""
 
+LONGEST = 65_536
+"""The most numbers of a clip unless a length is given."""
+
 _OPEN, _ENDLESS = 2**31 - 2**16, 2**60
+_NUMBER = 4  # bytes of a number that is held
+_ENTRY = 2**10  # bytes that the entry of a file in an archive takes, at least
+_PACKED = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}
 
 
 @final
@@ -43,6 +53,11 @@ class AudioCode(Code):
     def space(self) -> Space:
         """One channel of numbers in [-1, 1]."""
         return Space("audio", (1, self.length))
+
+    @property
+    def room(self) -> int:
+        """For how long clips there is room where those twice as long are not cut, up to 65,536."""
+        return max(self.length, min(2 * self.length, LONGEST))
 
 
 @final
@@ -77,11 +92,19 @@ class Clips:
     Args:
         recordings: The recordings.
         length: How many numbers a clip has.
+        name: What they are called where it is said that some were cut.
     """
 
-    def __init__(self, recordings: Recordings, length: int) -> None:
-        self._recordings, self._length = recordings, length
-        self.names, self.notes = recordings.names, recordings.notes
+    def __init__(self, recordings: Recordings, length: int, name: str) -> None:
+        self._recordings, self._length, self._name = recordings, length, name
+        self.names, self.notes = recordings.names, (*recordings.notes, *self.cut)
+
+    @property
+    def cut(self) -> tuple[str, ...]:
+        """How many were longer, in words, or nothing."""
+        n = int((self._recordings.lengths > self._length).sum())
+        told = f"{counted(n, 'clip', 'clips')} of {self._name} {'is' if n == 1 else 'are'} longer"
+        return (f"{told} than {self._length:,} numbers and cut there",) if n else ()
 
     @property
     def labels(self) -> None:
@@ -148,7 +171,7 @@ class _Collected:
         self._names: list[str] = []
         self._mixed: list[str] = []
         self._rate = 0
-        self._room = MOST_NUMBERS
+        self._size = 0
 
     def add(self, name: str, rate: int, sound: Array) -> None:
         """Adds a sound, shape ``(numbers, channels)``."""
@@ -159,12 +182,13 @@ class _Collected:
             )
         if not len(sound):
             raise UserError(f"{self._path}: {name} holds no sound. Remove it.")
-        self._room -= len(sound)
-        if self._room < 0:
+        self._size += len(sound)
+        if self._size > MOST_NUMBERS:
             raise UserError(
                 f"{self._path} holds more than {MOST_NUMBERS:,} numbers of sound, the most that "
                 "is read. Give fewer or shorter files."
             )
+        check_size(self._path, _NUMBER * self._size)
         if sound.shape[1] > 1:
             self._mixed.append(name)
         self._rate = rate
@@ -172,14 +196,16 @@ class _Collected:
         self.parts.append(sound.mean(1, dtype=np.float32))
 
     def recordings(self, notes: Sequence[str]) -> Recordings:
-        """Returns all of them."""
+        """Returns all of them by their names: an archive has any order."""
         if self._mixed:
             told = counted(len(self._mixed), "file has", "files have")
-            mixed = f"{told} several channels, which were averaged: {listed(self._mixed)}"
+            mixed = f"{told} several channels, which were averaged: {listed(sorted(self._mixed))}"
             notes = (*notes, mixed)
-        starts = np.cumsum([0, *map(len, self.parts)])
-        names = tuple(str(PurePosixPath(n).with_suffix("")) for n in self._names)
-        return Recordings(self._rate, np.concatenate(self.parts), starts, names, tuple(notes))
+        order = sorted(range(len(self.parts)), key=lambda i: PurePosixPath(self._names[i]))
+        parts = [self.parts[i] for i in order]
+        starts = np.cumsum([0, *map(len, parts)])
+        names = tuple(str(PurePosixPath(self._names[i]).with_suffix("")) for i in order)
+        return Recordings(self._rate, np.concatenate(parts), starts, names, tuple(notes))
 
 
 def _files(where: Path | Found) -> Iterator[tuple[str, bytes]]:
@@ -187,15 +213,68 @@ def _files(where: Path | Found) -> Iterator[tuple[str, bytes]]:
     if isinstance(where, Found):
         for file in where.files:
             with readable(file, "a sound file"):
+                check_size(file, file.stat().st_size)
                 raw = file.read_bytes()
             yield file.relative_to(where.folder).as_posix(), raw
         return
-    with readable(where, "a tar file of sound files"), tarfile.open(where) as archive:
-        members = [m for m in archive.getmembers() if m.isfile() and _is_sound(m.name)]
-        for member in sorted(members, key=lambda m: m.name):
+    with readable(where, "a tar file of sound files"), _tar(where) as (archive, is_packed):
+        # In the order of the archive, since going back means to unpack it again.
+        for member in _members(where, archive, is_packed=is_packed):
             content = archive.extractfile(member)
             if content is not None:
                 yield member.name, content.read()
+
+
+@contextmanager
+def _tar(path: Path) -> Generator[tuple[tarfile.TarFile, bool]]:
+    """Opens a tar file, and tells whether it is packed."""
+    with path.open("rb") as file:
+        unpack = _PACKED.get(file.read(2))
+        file.seek(0)
+        stream: IO[bytes] = file if unpack is None else unpack(file)
+        bounded: Any = _Bounded(path, stream)
+        with tarfile.open(fileobj=bounded, mode="r:") as archive:
+            yield archive, unpack is not None
+
+
+def _members(path: Path, archive: tarfile.TarFile, *, is_packed: bool) -> list[tarfile.TarInfo]:
+    """Returns the sound files of an archive; none of them is read yet.
+
+    Raises:
+        UserError: If they would take too much memory by what the archive says of them, or all
+            files together where they must be unpacked to find the next.
+    """
+    found, claimed = list[tarfile.TarInfo](), 0
+    for member in archive:
+        is_wanted = member.isfile() and _is_sound(member.name)
+        claimed += _ENTRY + (member.size if is_packed or is_wanted else 0)
+        # The next is looked for behind this one, so it is checked first.
+        check_size(path, claimed)
+        found += [member] * is_wanted
+    return found
+
+
+@final
+class _Bounded:
+    """A file of which no more is read at a time than may be held: an entry can ask for more.
+
+    Args:
+        path: Where it is, for messages.
+        file: The file, unpacked.
+    """
+
+    def __init__(self, path: Path, file: IO[bytes]) -> None:
+        self._path, self._file = path, file
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int) -> bytes:
+        """Returns the next ``size`` bytes, or those that are left.
+
+        Raises:
+            UserError: If that is more than half of the memory.
+        """
+        check_size(self._path, size)
+        return self._file.read(size)
 
 
 def _is_sound(name: str) -> bool:
@@ -222,6 +301,7 @@ def _decoded(name: str, raw: bytes) -> tuple[int, Array]:
                 f"{name} says that it holds {claimed:,} numbers in {file.channels} channels; at "
                 f"most {MOST_NUMBERS:,} are read. Cut it."
             )
+        check_size(name, 0 if is_open else _NUMBER * claimed * file.channels)
         sound = _blocks(file, most) if is_open else file.read(dtype="float32", always_2d=True)
         # How long an MP3 file is can be estimated only.
         if len(sound) < claimed and not is_open and file.format != "MP3":

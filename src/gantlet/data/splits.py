@@ -103,7 +103,7 @@ def by_share(
         train=Subset(source, trained),
         validation=Subset(source, validated),
         test=Subset(source, tested),
-        note=_sentences(
+        note=sentences(
             f"{len(trained)} train, {v} validation and {t} test samples of {n}, "
             f"drawn by seed {rng.seed}",
             source,
@@ -140,7 +140,7 @@ def official(
         train=Subset(train, trained),
         validation=Subset(train, validated),
         test=test,
-        note=_sentences(
+        note=sentences(
             f"{len(trained)} train and {validation} validation samples, drawn by seed {rng.seed} "
             f"from the {len(train)} training samples; the {len(test)} test samples are fixed",
             train,
@@ -150,7 +150,8 @@ def official(
     )
 
 
-def _sentences(note: str, *sources: Source) -> str:
+def sentences(note: str, *sources: Source) -> str:
+    """Returns what is to be said of splits and of the files behind them, as sentences."""
     return " ".join(f"{part}." for part in (note, *notes_of(*sources)))
 
 

@@ -10,6 +10,8 @@ from torch import Tensor
 # Directions more than are asked for, and iterations: they make the last ones accurate.
 _EXTRA = 32
 _ITERATIONS = 5
+# So few samples, and numbers of them, are held, since their products are cheaper than any search.
+_FEW, _HELD = 1024, 2**25
 
 
 @final
@@ -51,10 +53,14 @@ def exact(rows: Iterable[Tensor]) -> Spectrum:
 def leading(rows: Callable[[], Iterable[Tensor]], k: int, *, rng: torch.Generator) -> Spectrum:
     """Returns the ``k`` leading directions without ever making the covariance matrix.
 
-    Source: Halko, Martinsson and Tropp, 2011, https://arxiv.org/abs/0909.4061, Algorithm 4.4.
+    At most 1,024 samples of more components are held, if they are at most 34 million numbers: the
+    directions are those of the ``(n, n)`` matrix of their products. Others are searched for.
+
+    Source: Halko, Martinsson and Tropp, 2011, https://arxiv.org/abs/0909.4061, Algorithm 4.4;
+    Sirovich, 1987, https://doi.org/10.1090/qam/910462, for few samples.
 
     Args:
-        rows: Called once for each of seven passes; blocks as for ``exact``.
+        rows: Called once for each of at most seven passes; blocks as for ``exact``.
         k: How many directions.
         rng: Draws the directions to start from; lives on the CPU.
     """
@@ -64,14 +70,36 @@ def leading(rows: Callable[[], Iterable[Tensor]], k: int, *, rng: torch.Generato
         first = x.sum(0) + first.to(x)
         square += float((x**2).sum())
     mean, d = first / n, len(first)
-    start = torch.randn(d, min(k + _EXTRA, d), generator=rng, dtype=torch.float64)
-    q = torch.linalg.qr(start.to(mean)).Q
-    for _ in range(_ITERATIONS):
-        q = torch.linalg.qr(_covariance_times(q, rows, mean)).Q
+    start = torch.randn(d, min(k + _EXTRA, d), generator=rng, dtype=torch.float64).to(mean)
+    if n <= min(_FEW, d) and n * d <= _HELD:
+        q = _span_of_few(torch.cat(list(rows())) - mean, start)
+    else:
+        q = _searched(start, rows, mean)
     values, inner = torch.linalg.eigh(q.T @ _covariance_times(q, rows, mean) / max(n - 1, 1))
     total = (square - n * float((mean**2).sum())) / max(n - 1, 1)
     found = _spectrum(mean, values, q @ inner, total)
     return Spectrum(mean=mean, values=found.values[:k], vectors=found.vectors[:, :k], total=total)
+
+
+def _span_of_few(x: Tensor, start: Tensor) -> Tensor:
+    """Returns as many orthonormal columns as ``start`` has, which span the leading directions.
+
+    Args:
+        x: Centred rows. Where they are too few, columns of ``start`` make up the rest.
+        start: Any directions, shape ``(d, c)``.
+    """
+    _, weights = torch.linalg.eigh(x @ x.T)
+    own = x.T @ weights[:, -start.shape[1] :]
+    found: Tensor = torch.linalg.qr(torch.cat([own, start[:, own.shape[1] :]], 1)).Q
+    return found
+
+
+def _searched(start: Tensor, rows: Callable[[], Iterable[Tensor]], mean: Tensor) -> Tensor:
+    """Returns orthonormal columns that nearly span the leading directions."""
+    q: Tensor = torch.linalg.qr(start).Q
+    for _ in range(_ITERATIONS):
+        q = torch.linalg.qr(_covariance_times(q, rows, mean)).Q
+    return q
 
 
 def _covariance_times(q: Tensor, rows: Callable[[], Iterable[Tensor]], mean: Tensor) -> Tensor:

@@ -89,8 +89,8 @@ def _alike(samples: Samples, real: Samples) -> tuple[Samples, str]:
 
 
 def _is_shorter(space: Space, wanted: Space) -> bool:
-    """Returns whether samples are rows of the same tokens with room for fewer of them."""
-    both = space.kind == wanted.kind == "tokens" and space.levels == wanted.levels
+    """Returns whether samples are of the same tokens, or sounds, with room for fewer numbers."""
+    both = space.kind == wanted.kind in {"tokens", "audio"} and space.levels == wanted.levels
     return both and space.size < wanted.size
 
 
