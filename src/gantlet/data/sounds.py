@@ -32,7 +32,7 @@ LONGEST = 65_536
 _OPEN, _ENDLESS = 2**31 - 2**16, 2**60
 _NUMBER = 4  # bytes of a number that is held
 _ENTRY = 2**10  # bytes that the entry of a file in an archive takes, at least
-_PACKED = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}
+_PACKED: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}
 
 
 @final
