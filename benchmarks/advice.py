@@ -1,6 +1,6 @@
 """Are the verdicts of gantlet converge stable over seeds, and is what it recommends right?
 
-Run from the repository: OMP_NUM_THREADS=1 python benchmarks/advice.py
+Run from the repository: OMP_NUM_THREADS=1 python benchmarks/advice.py [stable] [main] [fresh]
 Each training of a fixed list, from the Dirac-GAN to GANs on the ring and the 8x8 digits, is
 diagnosed; where it is not well, it is trained again from the start with what is recommended, or
 where the spectrum recommends nothing with what is worth trying, at most three changes, and judged
@@ -11,6 +11,7 @@ benchmarks/results/advice.json; it takes about twenty CPU minutes.
 """
 
 import json
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -159,16 +160,15 @@ def judged(cases: list[Case], seed: int) -> dict[str, Any]:
 
 def main() -> None:
     torch.set_num_threads(1)
-    result = {
-        "what": "verdicts over five seeds; trainings that are not well, with a change tried",
-        "wanted": "the same verdict for five seeds; at least 8 of the 10 of the main list",
-        "stable": stable(),
-        "main": judged(MAIN, 3),
-        "fresh": judged(FRESH, 4),
-        "threads": 1,
-        "torch": torch.__version__,
+    parts = {
+        "stable": stable,
+        "main": lambda: judged(MAIN, 3),
+        "fresh": lambda: judged(FRESH, 4),
     }
-    RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    result = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {}
+    for name in sys.argv[1:] or parts:
+        result |= {name: parts[name](), "threads": 1, "torch": torch.__version__}
+        RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
