@@ -18,6 +18,7 @@ PAGES = {
     "calibration-gate": "calibration_gate_results",
     "calibration-frechet": "calibration_frechet_results",
     "calibration-near": "calibration_near_results",
+    "calibration-verdicts": "calibration_verdicts_results",
     "sensitivity-small": "sensitivity_results",
     "sensitivity-cifar10": "sensitivity_cifar10_results",
 }
