@@ -52,7 +52,7 @@ def test_one_set_is_told_from_real_data_or_not(files, capsys):
 def test_several_sets_are_ranked_by_paired_differences(files, capsys):
     sets = ["a=same.npy", "b=far.npz", "c=real.npy"]
     out = told("evaluate", *sets, "--against", "real.npy", *QUICK, "--out", "o", capsys=capsys)
-    assert "best by kid on pixels" in out
+    assert "By kid on pixels, " in out
     assert "1 of 2 sets differs significantly from real data" in out
     assert "c and the reference are the same samples: all 300 occur in both" in out
     page = (files / "o/report.html").read_text()
