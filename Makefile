@@ -13,7 +13,7 @@ help:  ## Show this help
 
 demo: $(VENV)/.core  ## Install, then compare nine models on real handwritten digits
 	$(VENV)/bin/gantlet compare gan flow ar vae diffusion flow-gan histogram gmm memorizer \
-	  --data digits --flops 2e11 --out runs/demo
+	  --data digits --flops 4e11 --out runs/demo
 
 test: lint types unit docs  ## Everything that must pass
 
