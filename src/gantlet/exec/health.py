@@ -18,6 +18,7 @@ from gantlet.compute.machine import machine, measure_peak, memory
 from gantlet.core.places import cache_home
 from gantlet.data.catalogue import home
 from gantlet.report.numbers import text
+from gantlet.store.files import is_alive
 
 _LOW = 2**30  # bytes free on a disk, or of memory, below which things fail
 # Every worker is started with this setting, which tells it from those of other programs.
@@ -66,7 +67,7 @@ def stale_drafts(folder: Path) -> list[Path]:
     """Returns the drafts below a folder whose writers are gone: ``.NAME.PID`` or ``.draft``."""
     found = (p for p in folder.rglob(".*") if p.is_file()) if folder.is_dir() else iter(())
     pairs = ((p, re.search(r"\.(\d+)(\.draft)?$", p.name)) for p in found)
-    return sorted(p for p, match in pairs if match and not _is_alive(int(match[1])))
+    return sorted(p for p, match in pairs if match and not is_alive(int(match[1])))
 
 
 def orphaned_workers(processes: Path = Path("/proc")) -> list[int]:
@@ -90,16 +91,6 @@ def _is_orphaned_worker(folder: Path) -> bool:
         return False
     is_worker = b"--multiprocessing-fork" in words and b"spawn_main" in b" ".join(words)
     return is_worker and parent == 1 and _MARK in inherited
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True
 
 
 def _existing(folder: Path) -> Path:

@@ -127,9 +127,14 @@ def _by_groups(
     return metric.measure(real, fake, rng=rng, groups=groups)
 
 
-def _heeding(metric: ClusteredTrain) -> ClusteredTrain:
-    """Forgets that a metric is also of the protocol without groups."""
-    return metric
+def _judged_by_groups(
+    metric: ClusteredTrain,
+    sets: tuple[Tensor, Tensor, Tensor],
+    rng: torch.Generator,
+    groups: Groups | None,
+) -> Estimate:
+    real, fake, train = sets
+    return metric.judge(real, fake, train=train, rng=rng, groups=groups)
 
 
 def _alone(
@@ -183,8 +188,7 @@ def _judged(
     if isinstance(metric, SharesTrain) and scene is not None:
         return judged(metric, scene, rng)
     if isinstance(metric, ClusteredTrain):
-        heeding: ClusteredTrain = _heeding(metric)
-        return heeding.judge(real, fake, train=train, rng=rng, groups=groups)
+        return _judged_by_groups(metric, sets, rng, groups)
     found = metric.judge(real, fake, train=train, rng=rng)
     return found if groups is None else without_interval(found)
 

@@ -181,7 +181,7 @@ def flush_to_disk(path: Path) -> None:
 def drop_drafts(folder: Path) -> None:
     """Removes the drafts that processes left behind which were killed."""
     for file in folder.glob(".*.*"):
-        if is_draft(file) and not _is_alive(int(file.name.rpartition(".")[2])):
+        if is_draft(file) and not is_alive(int(file.name.rpartition(".")[2])):
             file.unlink(missing_ok=True)
 
 
@@ -191,7 +191,7 @@ def is_draft(file: Path) -> bool:
     return file.name.startswith(".") and writer.isascii() and writer.isdecimal()
 
 
-def _is_alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
     """Returns whether a process of this machine is still there."""
     try:
         os.kill(pid, 0)

@@ -42,6 +42,7 @@ from gantlet.studies.evaluation.sets import (
     features_in,
     learns_from_reference,
 )
+from gantlet.studies.influences import influences
 
 SAMPLES = "samples"
 """The extractor of trials whose metrics see the samples themselves."""
@@ -309,16 +310,6 @@ def _thinned(
         kept = some(len(x), most, rng=Rng(trial.seed).stream("thin/quadratic"))
         x, groups = x[kept], None if groups is None else groups[kept]
     return x.to(trial.parts["device"]), groups
-
-
-def influences(found: Mapping[str, Detailed | Estimate]) -> dict[str, Tensor]:
-    """Returns what paired differences need, as tensors by name."""
-    kept: dict[str, Tensor] = {}
-    for text, one in found.items():
-        if isinstance(one, Detailed):
-            rest = torch.tensor([one.rest.value, one.rest.noise], dtype=torch.float64)
-            kept |= {f"{text}/real": one.real.double(), f"{text}/rest": rest}
-    return kept
 
 
 def _seen_as(trial: Trial) -> tuple[str, str]:

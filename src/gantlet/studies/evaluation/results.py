@@ -12,7 +12,6 @@ from gantlet.core.estimate import Estimate
 from gantlet.core.intervals import is_separated
 from gantlet.core.trial import Outcome
 from gantlet.features.inception import FID
-from gantlet.metrics.intervals import Variance
 from gantlet.metrics.paired import Detailed, difference, unpaired
 from gantlet.store.run import Run
 from gantlet.studies.contest import REAL
@@ -20,6 +19,7 @@ from gantlet.studies.evaluation.floor import FLOOR
 from gantlet.studies.evaluation.inputs import named
 from gantlet.studies.evaluation.pairing import FINGERPRINT
 from gantlet.studies.evaluation.permuting import PERMUTED
+from gantlet.studies.influences import detailed
 
 _MOST = 10_000_000
 
@@ -57,10 +57,9 @@ class Result:
 
     def detailed(self, metric: str) -> Detailed | None:
         """Returns a number with its influences, or None where they are not known."""
-        real, rest = (self.influence.get(f"{metric}/{part}") for part in ("real", "rest"))
-        if real is None or rest is None or metric not in self.scores:
+        if metric not in self.scores:
             return None
-        return Detailed(self.scores[metric], real, Variance(*rest.tolist()))
+        return detailed(metric, self.scores[metric], self.influence)
 
 
 def results_of(outcomes: Sequence[Outcome], run: Run) -> list[Result]:
