@@ -21,6 +21,7 @@ import argparse
 import hashlib
 import json
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -105,13 +106,13 @@ compare an energy and a file of vectors
 compare vectors csv
     compare gmm flow:layers=2,width=16 gan:width=16 --data csv:path=real.csv {SHORT}
 compare table
-    compare gmm vae:width=16 --data table:path=mixed.csv {SHORT}
+    compare gmm flow:layers=2,width=16 --data table:path=mixed.csv {SHORT}
 compare text
     compare ar histogram --data text:path=real.txt {SHORT}
 compare audio
-    compare gmm gan:width=16 --data audio:path=real-audio {SHORT} --metric kid+energy
+    compare gmm histogram --data audio:path=real-audio {SHORT} --metric kid+energy
 compare graphs
-    compare gan:width=16 histogram --data graphs:path=graphs.npz {SHORT} --metric kid+energy
+    compare gmm histogram --data graphs:path=graphs.npz {SHORT} --metric kid+energy
 compare probe ais
     compare vae:width=16,latent=2 flow:layers=2,width=16 --data moons --steps 20 --seeds 1 \
         --samples 60 --features pixels --metric energy \
@@ -139,7 +140,7 @@ snapshots, tournament, converge, critic
     train gan:width=16 --data ring --steps 40 --snapshots 3 --samples 60 --out run
     tournament run --samples 80 --out matches
     converge run@gan#0 --out looked
-    evaluate run@gan --against ring --features critic:run=run --metric energy --samples 80 \
+    flaws run@gan --against ring --features critic:run=run --samples 80 --permutations 199 \
         --out judged
 evaluate distances
     evaluate fake.npy --against real.npy --samples 100 \
@@ -349,6 +350,10 @@ def write_entry_points(project: Mapping[str, Any], folder: Path) -> Path:
     return info.parent
 
 
+class CommandError(Exception):
+    """A command did not end well."""
+
+
 class Gantlet:
     """The command line of a source tree, with the entry points of its pyproject.toml.
 
@@ -379,7 +384,8 @@ class Gantlet:
         server.stdin.flush()
         if (code := server.stdout.readline().strip()) != "0":
             words = (folder / "stderr").read_text()[-800:]
-            raise SystemExit(f"{' '.join(argv)}: exit code {code or 'unknown'}: {words}")
+            words = " ".join(words.split())
+            raise CommandError(f"{' '.join(argv)}: exit code {code or 'unknown'}: {words}")
         return (folder / "stdout").read_text()
 
     def close(self) -> float:
@@ -429,16 +435,15 @@ def digest(case: Mapping[str, Sequence[Sequence[object]]]) -> str:
 # ---- what the cases cover ----------------------------------------------------------------------
 
 
-def missing(gantlet: Gantlet) -> dict[str, list[str]]:
-    """Returns the components of each kind that no command names."""
-    told = " ".join(c for commands in CASES.values() for c in commands)
-    for mark in ":,=@#+":
-        told = told.replace(mark, " ")
+def missing(gantlet: Gantlet, entries: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Returns the components of each kind that no command names and no row is about."""
+    rows = [row[0] for e in entries.values() for rows in e["rows"].values() for row in rows]
+    asked = [c for e in entries.values() for c in e["commands"]]
     # The probes are measured of every model without being asked for.
-    named = {*told.split(), "likelihood", "parameters", "sampling", "inverse"}
+    named = {*re.split(r"[ :,=@#+()]", " ".join([*asked, *rows])), "parameters", "inverse"}
     found = {
         kind: sorted(gantlet.project["entry-points"][f"gantlet.{kind}"].keys() - named)
-        for kind in ("families", "solvers", "metrics", "probes", "toys", "features", "datasets")
+        for kind in ("families", "solvers", "metrics", "probes", "toys", "features")
     }
     return {kind: names for kind, names in found.items() if names}
 
@@ -535,14 +540,15 @@ def _entry(commands: Sequence[str], rows: Mapping[str, Sequence[Row]]) -> dict[s
     return {"commands": list(commands), "count": count, "sha256": digest(rows), "rows": rows}
 
 
-def _check(name: str, known: Mapping[str, Any], rows: Any, renamed: Mapping[str, str]) -> bool:
-    if name not in known:
-        print(f"| {name} | - | not in the table | - |")
+def _check(name: str, kept: Mapping[str, Any] | None, rows: Any, names: Mapping[str, str]) -> bool:
+    """Prints what differs in one case; returns whether no number does."""
+    if kept is None or kept["sha256"] != digest(kept["rows"]):
+        print(f"| {name} | - | {'not kept' if kept is None else 'edited by hand'} | - |")
         return False
-    result = compared(known[name]["rows"], rows, renamed)
+    result = compared(kept["rows"], rows, names)
     state = f"{len(result.numbers)} differ: {result.numbers[0]}" if result.numbers else "same"
-    names = f"{len(result.names)}: {result.names[0]}" if result.names else "-"
-    print(f"| {name} | {result.rows} | {state} | {names} |", flush=True)
+    new = f"{len(result.names)}: {result.names[0]}" if result.names else "-"
+    print(f"| {name} | {result.rows} | {state} | {new} |", flush=True)
     return not result.numbers
 
 
@@ -564,7 +570,7 @@ def main() -> int:
     chosen = {name: commands for name, commands in CASES.items() if asked.only in name}
     if not chosen:
         raise SystemExit(f"No case holds {asked.only!r}. There are: {', '.join(CASES)}.")
-    print("| case | rows | numbers | names |\n|---|---|---|---|" if asked.check else "case: rows")
+    print("| case | rows | numbers | names |\n|---|---|---|---|")
     good = True
     with tempfile.TemporaryDirectory(prefix="same-numbers-") as folder:
         inputs = Path(folder) / "inputs"
@@ -572,15 +578,21 @@ def main() -> int:
         write_inputs(inputs)
         gantlet = Gantlet(asked.gantlet.resolve(), Path(folder))
         for name, commands in chosen.items():
-            rows = ask(commands, inputs, gantlet)
+            try:
+                rows = ask(commands, inputs, gantlet)
+            except CommandError as error:
+                print(f"| {name} | - | failed: {error} | - |", flush=True)
+                good = False
+                continue
             if asked.check:
-                good &= _check(name, known, rows, renamed)
+                good &= _check(name, known.get(name), rows, renamed)
             else:
                 known[name] = _entry(commands, rows)
-                print(f"{name}: {known[name]['count']}", flush=True)
+                print(f"| {name} | {known[name]['count']} | kept | - |", flush=True)
         if not asked.check:
-            _write({k: known[k] for k in CASES if k in known}, missing(gantlet))
-        print(f"{gantlet.close():.0f} CPU s" + ("" if good else ". Numbers differ."))
+            known = {k: known[k] for k in CASES if k in known}
+            _write(known, missing(gantlet, known))
+        print(f"{gantlet.close():.0f} CPU s" + ("" if good else ". Not all is the same."))
     return 0 if good else 1
 
 
