@@ -181,7 +181,7 @@ flaws guided and linear
     flaws a=fake.npy b=other.npy --against real.npy --mode linear --permutations 199
 flaws transport and pca
     flaws fake.npy --against real.npy --mode transport --permutations 199 --out 1
-    flaws fake.npy --against real.npy --mode pca --permutations 199 --out 2
+    flaws fake.npy --against real.npy --mode pca --permutations 199 --most 4 --out 2
 flaws neural
     flaws fake.npy --against real.npy --mode neural --permutations 99 --most 2 --out 1
     flaws fake.npy --against real.npy --mode neural --blind project --permutations 99 --most 2 \
