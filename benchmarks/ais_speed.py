@@ -50,10 +50,10 @@ class Linear(Decoder):
     def prior(self, n, *, rng):
         return torch.randn(n, LATENT, generator=rng)
 
-    def decode(self, z):
+    def _decode(self, z, context):  # noqa: ARG002
         return torch.addmm(self.b, z, self.w)
 
-    def sample(self, n, *, rng):
+    def _sample(self, n, context, *, rng):  # noqa: ARG002
         return self.decode(self.prior(n, rng=rng)).detach()
 
 

@@ -27,7 +27,13 @@ class Generator(Model):
         self.space = Space("vector", (2,))
         self.net = nn.Sequential(nn.Linear(2, 64), nn.ReLU(), nn.Linear(64, 2))
 
-    def sample(self, n: int, *, rng: torch.Generator) -> torch.Tensor:
+    def _sample(
+        self,
+        n: int,
+        context: torch.Tensor | None,  # noqa: ARG002
+        *,
+        rng: torch.Generator,
+    ) -> torch.Tensor:
         """Returns n points."""
         return self.net(torch.randn(n, 2, generator=rng)).detach()
 
@@ -50,7 +56,7 @@ class Duel(Adversarial):
         """What is sampled."""
         return self._model
 
-    def critic(self, x: torch.Tensor) -> torch.Tensor:
+    def _scores(self, x: torch.Tensor, context: torch.Tensor | None) -> torch.Tensor:  # noqa: ARG002
         """Returns one score for each point; higher is more real."""
         return self._critic(x).squeeze(1)
 

@@ -40,10 +40,10 @@ class Linear(Decoder):
     def prior(self, n, *, rng):
         return torch.randn(n, self.latent_dim, generator=rng, dtype=self.w.dtype)
 
-    def decode(self, z):
+    def _decode(self, z, context):
         return torch.addmm(self.b, z, self.w).view(-1, *self.space.shape)
 
-    def sample(self, n, *, rng):
+    def _sample(self, n, context, *, rng):
         with torch.no_grad():
             return self.decode(self.prior(n, rng=rng))
 
@@ -69,10 +69,10 @@ class Curve(Decoder):
     def prior(self, n, *, rng):
         return torch.randn(n, 1, generator=rng, dtype=torch.float64)
 
-    def decode(self, z):
+    def _decode(self, z, context):
         return (self.slope * z + (3 * z).sin()).sigmoid()
 
-    def sample(self, n, *, rng):
+    def _sample(self, n, context, *, rng):
         with torch.no_grad():
             return torch.bernoulli(self.decode(self.prior(n, rng=rng)), generator=rng)
 
@@ -94,18 +94,18 @@ class Stretch(Invertible):
         self.scale = nn.Parameter(torch.tensor([0.5, 2.0], dtype=torch.float64))
         self.base = base
 
-    def encode(self, x):
+    def _encode(self, x, context):
         return (x - 1) / self.scale, -self.scale.log().sum().expand(len(x))
 
-    def decode(self, z):
+    def _decode(self, z, context):
         return z * self.scale + 1
 
-    def log_prob(self, x, *, rng):
+    def _log_prob(self, x, context, *, rng):
         z, log_det = self.encode(x)
         base = torch.distributions.Normal(0.0, self.base).log_prob(z).sum(1)
         return LogProb(base + log_det, "exact")
 
-    def sample(self, n, *, rng):
+    def _sample(self, n, context, *, rng):
         with torch.no_grad():
             z = torch.randn(n, 2, generator=rng, dtype=torch.float64)
             return self.decode(self.base * z)
@@ -127,21 +127,21 @@ class Changed(Decoder):
             return 2 * torch.rand(n, 3, generator=rng) - 1
         return torch.randn(n, 3, generator=rng)
 
-    def decode(self, z):
+    def _decode(self, z, context):
         if self.wrong == "detached":
             with torch.no_grad():
                 return self.inner.decode(z)
         y = self.inner.decode(z)
         return torch.where(z[:, :1] > 0, torch.nan, y) if self.wrong == "nan" else y
 
-    def sample(self, n, *, rng):
+    def _sample(self, n, context, *, rng):
         return self.decode(self.prior(n, rng=rng)).detach()
 
 
 class Memory(Model):
     space = Space("vector", (2,))
 
-    def sample(self, n, *, rng):
+    def _sample(self, n, context, *, rng):
         return torch.randn(n, 2, generator=rng)
 
 
@@ -535,8 +535,8 @@ def test_cost_is_bounded_by_fewer_samples_and_then_said():
 
 def test_a_trajectory_into_nan_is_rejected():
     class Cliff(Linear):
-        def decode(self, z):
-            y = super().decode(z)
+        def _decode(self, z, context):
+            y = super()._decode(z, context)
             return torch.where(z[:, :1] > 2.5, torch.nan, y)
 
     model = Cliff()

@@ -43,7 +43,7 @@ class Line(Model):
         self.used = nn.Linear(4, 4)
         self.unused = nn.Linear(4, 7)
 
-    def sample(self, n, *, rng):
+    def _sample(self, n, context, *, rng):
         return self.used(torch.randn(n, 4, generator=rng))
 
 
@@ -78,7 +78,7 @@ class Toys:
     solver: str = "adam"
     ema: float = 0.0
 
-    def build(self, space, *, rng):
+    def build(self, space, context_space=None, *, rng):
         with seeded(rng.stream("init")):
             return Toy(self.looks)
 

@@ -30,10 +30,10 @@ class Shift(Decoder):
     def prior(self, n, *, rng):
         return torch.randn(n, 1, generator=rng)
 
-    def decode(self, z):
+    def _decode(self, z, context):
         return z + self.by
 
-    def sample(self, n, *, rng):
+    def _sample(self, n, context, *, rng):
         return self.decode(self.prior(n, rng=rng)).detach()
 
 
@@ -55,7 +55,7 @@ class Linear(Adversarial):
     def model(self):
         return self._model
 
-    def critic(self, x):
+    def _scores(self, x, context):
         return self._net(x)[:, 0]
 
     def loss(self, player, batch, *, rng):

@@ -29,7 +29,7 @@ class Shift(Model):
         self.space = Space("vector", (WIDTH,))
         self.net = nn.Linear(WIDTH, WIDTH)
 
-    def sample(self, n, *, rng):
+    def _sample(self, n, context, *, rng):
         return self.net(torch.randn(n, WIDTH, generator=rng)).detach()
 
 

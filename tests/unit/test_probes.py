@@ -41,11 +41,11 @@ class Uniform(Density):
         self.space, self.kind, self.method = space, kind, method
         self.blocks = []
 
-    def sample(self, n, *, rng):
+    def _sample(self, n, context, *, rng):
         shape = (n, *self.space.shape)
         return torch.randint(self.space.levels, shape, generator=rng, device=rng.device).float()
 
-    def log_prob(self, x, *, rng):
+    def _log_prob(self, x, context, *, rng):
         self.blocks.append(len(x))
         value = torch.full((len(x),), -self.space.size * math.log(self.space.levels))
         return LogProb(value, self.kind, self.method)
@@ -56,10 +56,10 @@ class Gaussian(Density):
 
     space = LINE
 
-    def sample(self, n, *, rng):
+    def _sample(self, n, context, *, rng):
         return torch.randn(n, 3, generator=rng)
 
-    def log_prob(self, x, *, rng):
+    def _log_prob(self, x, context, *, rng):
         noise = torch.randn(len(x), generator=rng)
         value = -0.5 * x.square().sum(1) - 1.5 * math.log(2 * math.pi)
         return LogProb(value + noise, "estimate")
@@ -75,18 +75,18 @@ class Affine(Invertible):
         self.a = nn.Parameter(torch.tensor([[2.0, 0, 0], [1, 0.5, 0], [-1, 3, 4]]))
         self.off, self.log_det_off = off, log_det_off
 
-    def encode(self, x):
+    def _encode(self, x, context):
         log_det = self.a.det().abs().log() + self.log_det_off
         return x.flatten(1) @ self.a.T, log_det.expand(len(x))
 
-    def decode(self, z):
+    def _decode(self, z, context):
         return torch.linalg.solve(self.a, z.T).T + self.off
 
-    def log_prob(self, x, *, rng):
+    def _log_prob(self, x, context, *, rng):
         z, log_det = self.encode(x)
         return LogProb(-0.5 * z.square().sum(1) - 1.5 * math.log(2 * math.pi) + log_det, "exact")
 
-    def sample(self, n, *, rng):
+    def _sample(self, n, context, *, rng):
         with torch.no_grad():
             return self.decode(torch.randn(n, 3, generator=rng, device=rng.device))
 
@@ -96,18 +96,18 @@ class Halves(Invertible):
 
     space = Space("image", (1, 2, 2), 4)
 
-    def encode(self, x):
+    def _encode(self, x, context):
         assert bool(((x >= 0) & (x < 4)).all())
         assert not torch.equal(x, x.round())
         return x.flatten(1) / 4, x.new_full((len(x),), -4 * math.log(4))
 
-    def decode(self, z):
+    def _decode(self, z, context):
         return z.view(-1, 1, 2, 2) * 4
 
-    def log_prob(self, x, *, rng):
+    def _log_prob(self, x, context, *, rng):
         return LogProb(x.new_full((len(x),), -4 * math.log(4)), "exact")
 
-    def sample(self, n, *, rng):
+    def _sample(self, n, context, *, rng):
         return levels(n, self.space)
 
 
@@ -130,12 +130,12 @@ class Chain(Cached, Decoder):
     def prior(self, n, *, rng):
         return torch.randn(n, 3, generator=rng)
 
-    def decode(self, z):
+    def _decode(self, z, context):
         for _ in range(self.links):
             z = z @ self.w
         return z
 
-    def sample(self, n, *, rng, cached=True):
+    def _sample(self, n, context, *, rng, cached=True):
         with torch.no_grad():
             x = self.decode(self.prior(n, rng=rng))
             return x if cached else self.decode(x)
@@ -150,7 +150,7 @@ class Memory(Model):
         super().__init__()
         self.register_buffer("kept", torch.randn(10, 3, generator=torch.Generator()))
 
-    def sample(self, n, *, rng):
+    def _sample(self, n, context, *, rng):
         return self.kept[torch.randint(10, (n,), generator=rng)]
 
 
@@ -208,9 +208,9 @@ def test_likelihood_looks_at_so_many_samples_in_blocks():
 
 def test_a_costly_likelihood_looks_at_fewer_samples(monkeypatch):
     class Costly(Uniform):
-        def log_prob(self, x, *, rng):
+        def _log_prob(self, x, context, *, rng):
             x.flatten(1) @ torch.ones(64, 64)
-            return super().log_prob(x, rng=rng)
+            return super()._log_prob(x, context, rng=rng)
 
     monkeypatch.setattr("gantlet.probes.likelihood._FLOPS", 40 * 2 * 64 * 64)
     assert scores(Likelihood(), Costly(DIGITS), levels(300))["likelihood"].n == 40
@@ -228,8 +228,8 @@ def test_likelihood_of_a_density_is_in_nats_with_a_sound_interval():
 
 def test_probability_zero_is_said_and_not_averaged():
     class Never(Uniform):
-        def log_prob(self, x, *, rng):
-            value = super().log_prob(x, rng=rng).value
+        def _log_prob(self, x, context, *, rng):
+            value = super()._log_prob(x, context, rng=rng).value
             value[0] = -math.inf
             return LogProb(value, "exact")
 
@@ -371,8 +371,8 @@ def test_discrete_samples_are_dequantised_first():
 
 def test_an_inverse_that_breaks_down_is_said():
     class Broken(Affine):
-        def decode(self, z):
-            return super().decode(z) / 0
+        def _decode(self, z, context):
+            return super()._decode(z, context) / 0
 
     found = scores(Inverse(), Broken(), reals(4))
     assert found["round-trip error fp32"].value is None
@@ -383,7 +383,7 @@ def test_large_jacobians_are_not_computed():
     class Wide(Halves):
         space = Space("image", (1, 12, 12), 4)
 
-        def decode(self, z):
+        def _decode(self, z, context):
             return z.view(-1, 1, 12, 12) * 4
 
     found = scores(Inverse(), Wide(), levels(3, Wide.space))["log-determinant error"]

@@ -7,6 +7,7 @@ from typing import Protocol, final, runtime_checkable
 import torch
 from torch import Tensor
 
+from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.core.space import Space
 
@@ -26,6 +27,16 @@ class Source(Protocol):
 
     def take(self, index: Tensor) -> Tensor:
         """Returns the samples at ``index``, shape ``(len(index), *space.shape)``, as float32."""
+        ...
+
+
+@runtime_checkable
+class Grouped(Protocol):
+    """A source whose samples come in groups, such as several of one subject."""
+
+    @property
+    def groups(self) -> Tensor | None:
+        """The group of each sample as integers, shape ``(n,)``, or None where there is none."""
         ...
 
 
@@ -62,16 +73,25 @@ class InMemory:
     Args:
         x: The samples, shape ``(n, *space.shape)``; bytes are converted when they are taken.
         labels: The class of each sample, shape ``(n,)``.
+        groups: The group of each sample as integers, shape ``(n,)``.
     """
 
-    def __init__(self, x: Tensor, labels: Tensor | None = None) -> None:
+    def __init__(
+        self, x: Tensor, labels: Tensor | None = None, groups: Tensor | None = None
+    ) -> None:
         self._x = x
         self._labels = labels
+        self._groups = groups
 
     @property
     def labels(self) -> Tensor | None:
         """The class of each sample, shape ``(n,)``."""
         return self._labels
+
+    @property
+    def groups(self) -> Tensor | None:
+        """The group of each sample, shape ``(n,)``."""
+        return self._groups
 
     def __len__(self) -> int:
         """How many samples there are."""
@@ -80,6 +100,74 @@ class InMemory:
     def take(self, index: Tensor) -> Tensor:
         """Returns the samples at ``index`` as float32."""
         return self._x[index].float()
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Samples:
+    """Samples with what belongs to each: rows that are never torn apart.
+
+    Attributes:
+        x: The samples, shape ``(n, *space.shape)``.
+        context: What each is conditioned on or labelled with, shape ``(n, ...)``, or None.
+        groups: The group of each as integers, shape ``(n,)``, or None: samples of one group, such
+            as those of one subject, are not independent.
+
+    Raises:
+        UserError: If lengths differ, or groups are not one integer for each sample.
+
+    Example:
+        >>> both = Samples(torch.eye(3), context=torch.tensor([0.0, 1.0, 2.0]))
+        >>> both[torch.tensor([2, 0])].context
+        tensor([2., 0.])
+    """
+
+    x: Tensor
+    context: Tensor | None = None
+    groups: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        """Checks that there is one row of each kind for each sample."""
+        for name, rows in (("context", self.context), ("groups", self.groups)):
+            if rows is not None and (not rows.ndim or len(rows) != len(self.x)):
+                raise UserError(
+                    f"{name} must have one row for each of {len(self.x)} samples. "
+                    f"Got shape {tuple(rows.shape)}."
+                )
+        groups = self.groups
+        if groups is not None and (groups.ndim != 1 or groups.is_floating_point()):
+            raise UserError(
+                "groups must be one integer for each sample, shape (n,). "
+                f"Got {groups.dtype} of shape {tuple(groups.shape)}."
+            )
+
+    def __len__(self) -> int:
+        """How many samples there are."""
+        return len(self.x)
+
+    def __getitem__(self, index: Tensor | slice) -> "Samples":
+        """Returns the rows at ``index``: integers, a mask, or a slice."""
+        context, groups = (None if t is None else t[index] for t in (self.context, self.groups))
+        return Samples(self.x[index], context, groups)
+
+
+def rows(source: Source, index: Tensor) -> Samples:
+    """Returns the samples at ``index`` with their class as context, and their group.
+
+    Classes are float32, as a model's context is.
+    """
+    labels = source.labels
+    groups = groups_of(source)
+    return Samples(
+        x=source.take(index),
+        context=None if labels is None else labels[index].float(),
+        groups=None if groups is None else groups[index],
+    )
+
+
+def groups_of(source: Source) -> Tensor | None:
+    """Returns the group of each sample of ``source``, shape ``(n,)``, or None."""
+    return source.groups if isinstance(source, Grouped) else None
 
 
 def everything(source: Source, limit: int | None = None) -> Tensor:

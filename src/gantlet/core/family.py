@@ -6,6 +6,7 @@ from typing import Protocol, final, runtime_checkable
 
 from torch import Tensor
 
+from gantlet.core.errors import UserError
 from gantlet.core.game import Generative
 from gantlet.core.model import Model
 from gantlet.core.rng import Rng
@@ -26,13 +27,31 @@ class Family(Protocol):
         """Decay of the running average of weights that is sampled and judged; 0 is none."""
         ...
 
-    def build(self, space: Space, *, rng: Rng) -> Generative:
+    def build(self, space: Space, context_space: Space | None = None, *, rng: Rng) -> Generative:
         """Returns an untrained game for samples of ``space``, on the device of ``rng``.
 
+        Args:
+            space: What one sample is.
+            context_space: What samples are conditioned on, or None.
+            rng: Its stream "init" gives the first weights.
+
         Raises:
-            UserError: If the family cannot model such samples.
+            UserError: If the family cannot model such samples, or not on such a context.
         """
         ...
+
+
+def refuse_context(name: str, context_space: Space | None) -> None:
+    """Refuses what a family without conditional models is asked to condition on.
+
+    Raises:
+        UserError: If ``context_space`` is not None.
+    """
+    if context_space is not None:
+        raise UserError(
+            f"{name} has no conditional models: context_space must be None. "
+            f"Got {context_space.label}."
+        )
 
 
 @final

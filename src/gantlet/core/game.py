@@ -72,6 +72,18 @@ class Generative(Game):
 class Adversarial(Generative):
     """A game with a critic, which tells real from fake."""
 
+    def critic(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Returns one score for each sample, shape ``(n,)``; higher is more real.
+
+        Args:
+            x: The samples, shape ``(n, *space.shape)``.
+            context: What each is conditioned on, as the model's ``context_space`` says.
+
+        Raises:
+            UserError: If ``context`` is not what ``context_space`` asks for.
+        """
+        return self._scores(x, self.model.checked_context(context, len(x)))
+
     @abc.abstractmethod
-    def critic(self, x: Tensor) -> Tensor:
-        """Returns one score for each sample, shape ``(n,)``; higher is more real."""
+    def _scores(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """Implements ``critic``."""

@@ -18,7 +18,8 @@ class Space:
 
     A sample of a discrete space is a floating point tensor of whole numbers ``0 .. levels - 1``:
     a grey image with 256 levels holds 0., 1., ..., 255. A continuous space (``levels`` None)
-    holds any finite numbers.
+    holds any finite numbers. What samples are conditioned on has a space too: classes are
+    ``Space("vector", (), levels)``, one number for each sample.
 
     Attributes:
         kind: What a sample stands for.
@@ -44,7 +45,7 @@ class Space:
             >>> Space("image", (1, 8, 8), 17).label
             'image 1x8x8 with 17 levels'
         """
-        shape = "x".join(map(str, self.shape))
+        shape = "x".join(map(str, self.shape)) or "of one number"
         return f"{self.kind} {shape}" + (f" with {self.levels} levels" if self.levels else "")
 
     def check(self, x: Tensor, name: str = "x") -> Tensor:
@@ -55,11 +56,12 @@ class Space:
                 or leaves the levels of a discrete space.
         """
         if tuple(x.shape[1:]) != self.shape or x.ndim != len(self.shape) + 1:
-            wanted = ", ".join(map(str, self.shape))
-            raise UserError(f"{name} must have shape (n, {wanted}). Got {tuple(x.shape)}.")
+            wanted = ", ".join(("n", *map(str, self.shape)))
+            wanted += "" if self.shape else ","
+            raise UserError(f"{name} must have shape ({wanted}). Got {tuple(x.shape)}.")
         if not x.is_floating_point():
             raise UserError(f"{name} must be floating point. Got {x.dtype}; call .float() first.")
-        bad = int((~x.isfinite()).flatten(1).any(1).sum())
+        bad = int((~x.isfinite()).unsqueeze(-1).flatten(1).any(1).sum())
         if bad:
             raise UserError(f"{bad} of the {len(x)} samples of {name} hold NaN or infinity.")
         if self.levels is not None:

@@ -6,7 +6,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from gantlet.core.dataset import InMemory, Source, Splits, notes_of
+from gantlet.core.dataset import InMemory, Source, Splits, groups_of, notes_of
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 
@@ -29,6 +29,12 @@ class Subset:
         """The class of each sample, shape ``(n,)``, or None where the source has none."""
         labels = self._source.labels
         return None if labels is None else labels[self._index]
+
+    @property
+    def groups(self) -> Tensor | None:
+        """The group of each sample, shape ``(n,)``, or None where the source has none."""
+        groups = groups_of(self._source)
+        return None if groups is None else groups[self._index]
 
     def __len__(self) -> int:
         """How many samples there are."""
@@ -55,6 +61,15 @@ class Joined:
     def labels(self) -> Tensor | None:
         """The class of each sample, shape ``(n,)``, or None where a part has none."""
         known = [labels for p in self._parts if (labels := p.labels) is not None]
+        return torch.cat(known) if len(known) == len(self._parts) else None
+
+    @property
+    def groups(self) -> Tensor | None:
+        """The group of each sample, shape ``(n,)``, or None where a part has none.
+
+        Equal numbers are one group, in whichever parts they are.
+        """
+        known = [groups for p in self._parts if (groups := groups_of(p)) is not None]
         return torch.cat(known) if len(known) == len(self._parts) else None
 
     def __len__(self) -> int:

@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from typing_extensions import override
 
 from gantlet.core.errors import UserError
+from gantlet.core.family import refuse_context
 from gantlet.core.game import Generative
 from gantlet.core.model import Cached, Density, LogProb
 from gantlet.core.rng import Rng
@@ -89,7 +90,7 @@ class PixelTransformer(Cached, Density):
         return self.space.size
 
     @override
-    def log_prob(self, x: Tensor, *, rng: torch.Generator) -> LogProb:
+    def _log_prob(self, x: Tensor, context: Tensor | None, *, rng: torch.Generator) -> LogProb:
         q = x.flatten(1)[:, self.order]
         h = self.body(self._tokens(pad(q, (0, 0, 1, 0)), 0, len(self.order)))
         parts = -(-x.numel() * self.output.parameters // _MOST_LOGITS)
@@ -103,11 +104,14 @@ class PixelTransformer(Cached, Density):
 
     @override
     @torch.no_grad()
-    def sample(self, n: int, *, rng: torch.Generator, cached: bool = True) -> Tensor:
+    def _sample(
+        self, n: int, context: Tensor | None, *, rng: torch.Generator, cached: bool = True
+    ) -> Tensor:
         """Returns ``n`` samples.
 
         Args:
             n: How many.
+            context: None.
             rng: Where the randomness comes from: one uniform number for each level.
             cached: Whether to keep the keys and values of earlier tokens; without them each step
                 computes the whole sequence so far. The samples are the same.
@@ -188,7 +192,7 @@ class MadeDensity(Density):
         return self.space.size
 
     @override
-    def log_prob(self, x: Tensor, *, rng: torch.Generator) -> LogProb:
+    def _log_prob(self, x: Tensor, context: Tensor | None, *, rng: torch.Generator) -> LogProb:
         is_discrete = self.space.levels is not None
         y = (x if is_discrete else self.scaling(x)).flatten(1)
         theta = self.net(self.output.describe(y))
@@ -199,7 +203,7 @@ class MadeDensity(Density):
 
     @override
     @torch.no_grad()
-    def sample(self, n: int, *, rng: torch.Generator) -> Tensor:
+    def _sample(self, n: int, context: Tensor | None, *, rng: torch.Generator) -> Tensor:
         y = self.net.out.bias.new_zeros(n, self.space.size)
         for i in range(self.space.size):
             theta = self.net(self.output.describe(y))
@@ -251,12 +255,14 @@ class Autoregressive:
         """Adam with a high rate: the transformer starts as the identity and needs no warm-up."""
         return "adam:lr=0.006,beta2=0.99,clip=1.0"
 
-    def build(self, space: Space, *, rng: Rng) -> Generative:
+    def build(self, space: Space, context_space: Space | None = None, *, rng: Rng) -> Generative:
         """Returns an untrained model for samples of ``space``, on the device of ``rng``.
 
         Raises:
-            UserError: If the network cannot model such samples, or the patch does not fit.
+            UserError: If the network cannot model such samples, or the patch does not fit, or
+                there is a context.
         """
+        refuse_context("ar", context_space)
         if space.kind == "graph":
             raise UserError(f"ar needs samples whose components have an order. Got {space.label}.")
         made = space.levels is None or space.kind == "vector"

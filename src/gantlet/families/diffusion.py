@@ -10,6 +10,7 @@ from torch.nn import functional
 from typing_extensions import override
 
 from gantlet.core.errors import UserError, unknown
+from gantlet.core.family import refuse_context
 from gantlet.core.game import Generative
 from gantlet.core.model import Invertible, LogProb
 from gantlet.core.rng import Rng
@@ -112,13 +113,13 @@ class DiffusionModel(Invertible):
 
     @override
     @torch.no_grad()
-    def sample(self, n: int, *, rng: torch.Generator) -> Tensor:
+    def _sample(self, n: int, context: Tensor | None, *, rng: torch.Generator) -> Tensor:
         like = self.standardise.shift.new_empty(n, self.space.size)
         y = self._carry(self.base.sample(like, rng=rng))
         return self.scaling.samples(self.standardise.inverse(y))
 
     @override
-    def decode(self, z: Tensor) -> Tensor:
+    def _decode(self, z: Tensor, context: Tensor | None) -> Tensor:
         return self.scaling.inverse(self.standardise.inverse(self._carry(z)))
 
     def _carry(self, z: Tensor) -> Tensor:
@@ -126,7 +127,7 @@ class DiffusionModel(Invertible):
         return integrate(self.velocity, y, times(self.steps), self.sampler)
 
     @override
-    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def _encode(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """Returns the code of ``x`` and ``log |det d code / d x|``, as the steps give them.
 
         Above 256 components the log-determinant is estimated with one random direction for each
@@ -136,7 +137,7 @@ class DiffusionModel(Invertible):
         return self._to_code(x, self.steps, rng=fixed, exact=self._is_exact)
 
     @override
-    def log_prob(self, x: Tensor, *, rng: torch.Generator) -> LogProb:
+    def _log_prob(self, x: Tensor, context: Tensor | None, *, rng: torch.Generator) -> LogProb:
         """Returns the log-probability of ``x`` in nats.
 
         The kind is always "estimate": the steps of the path leave an error, which falls with
@@ -280,12 +281,14 @@ class Diffusion:
         """Adam with a rate that suits small networks, and clipped gradients."""
         return "adam:lr=0.003,clip=1.0"
 
-    def build(self, space: Space, *, rng: Rng) -> FlowMatching:
+    def build(self, space: Space, context_space: Space | None = None, *, rng: Rng) -> FlowMatching:
         """Returns an untrained model for vectors or images, on the device of ``rng``.
 
         Raises:
-            UserError: If ``space`` is neither, or too small for the U-Net that was asked for.
+            UserError: If ``space`` is neither, or too small for the U-Net that was asked for,
+                or there is a context.
         """
+        refuse_context("diffusion", context_space)
         if space.kind not in {"vector", "image"}:
             raise UserError(f"diffusion models vectors and images. Got {space.label}.")
         is_unet = self._is_unet(space)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, final
 
+from gantlet.core.family import refuse_context
 from gantlet.core.game import Generative
 from gantlet.core.rng import Rng
 from gantlet.core.space import Space
@@ -55,12 +56,13 @@ class Flow:
         """Adam with the usual moments."""
         return "adam:lr=0.001"
 
-    def build(self, space: Space, *, rng: Rng) -> Generative:
+    def build(self, space: Space, context_space: Space | None = None, *, rng: Rng) -> Generative:
         """Returns an untrained flow for samples of ``space``, on the device of ``rng``.
 
         Raises:
-            UserError: If no such flow fits the space.
+            UserError: If no such flow fits the space, or there is a context.
         """
+        refuse_context("flow", context_space)
         layers = Layers(
             arch=self.arch,
             coupling=self.coupling,

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from gantlet.core.errors import UserError, unknown
+from gantlet.core.family import refuse_context
 from gantlet.core.game import Adversarial, Generative
 from gantlet.core.rng import Rng
 from gantlet.core.space import Space
@@ -59,7 +60,7 @@ class FlowGanGame(Adversarial):
         return self._model
 
     @override
-    def critic(self, x: Tensor) -> Tensor:
+    def _scores(self, x: Tensor, context: Tensor | None) -> Tensor:
         # A level stands for the interval [level, level + 1); its middle is half a level up.
         middle = 0.5 if self._model.space.levels else 0.0
         score: Tensor = self._critic(self._model.scaling(x + middle))
@@ -172,12 +173,13 @@ class FlowGan:
             return "adam:lr=0.001"
         return "adam:lr=0.001,beta1=0.0,beta2=0.99"
 
-    def build(self, space: Space, *, rng: Rng) -> Generative:
+    def build(self, space: Space, context_space: Space | None = None, *, rng: Rng) -> Generative:
         """Returns an untrained game for samples of ``space``, on the device of ``rng``.
 
         Raises:
-            UserError: If no such flow or critic fits the space.
+            UserError: If no such flow or critic fits the space, or there is a context.
         """
+        refuse_context("flow-gan", context_space)
         if math.isnan(self.weight) or self.weight < 0:
             raise UserError(f"flow-gan:weight must be from 0 to inf. Got {self.weight:g}.")
         model = self._model(space, rng)

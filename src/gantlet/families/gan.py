@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from gantlet.core.errors import UserError, unknown
+from gantlet.core.family import refuse_context
 from gantlet.core.game import Adversarial
 from gantlet.core.rng import Rng
 from gantlet.core.space import Space
@@ -64,7 +65,7 @@ class GanGame(Adversarial):
         return self._model
 
     @override
-    def critic(self, x: Tensor) -> Tensor:
+    def _scores(self, x: Tensor, context: Tensor | None) -> Tensor:
         score: Tensor = self._critic(self._model.scaling(x + self._model.middle))
         return score
 
@@ -149,12 +150,14 @@ class Gan:
         """Adam without momentum, which players that chase each other do not bear."""
         return "adam:lr=0.001,beta1=0.0,beta2=0.99"
 
-    def build(self, space: Space, *, rng: Rng) -> GanGame:
+    def build(self, space: Space, context_space: Space | None = None, *, rng: Rng) -> GanGame:
         """Returns an untrained GAN for vectors or images.
 
         Raises:
-            UserError: If ``space`` is neither, or convolutions are asked for on vectors.
+            UserError: If ``space`` is neither, or convolutions are asked for on vectors, or
+                there is a context.
         """
+        refuse_context("gan", context_space)
         if space.kind not in {"vector", "image"}:
             raise UserError(f"gan models vectors and images. Got {space.label}.")
         size = {"width": self.width, "depth": self.depth}

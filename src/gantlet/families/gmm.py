@@ -207,7 +207,7 @@ class _Mixture(Density):
         return centred * factor if self._is_diagonal else centred @ factor
 
     @override
-    def log_prob(self, x: Tensor, *, rng: torch.Generator) -> LogProb:
+    def _log_prob(self, x: Tensor, context: Tensor | None, *, rng: torch.Generator) -> LogProb:
         noisy = self.scaling.dequantise(x.double(), rng=rng)
         value = self.score(self.scaling(noisy).flatten(1)) + self.scaling.log_volume()
         kind: LogProbKind = "exact" if self.space.levels is None else "lower"
@@ -216,7 +216,7 @@ class _Mixture(Density):
 
     @override
     @torch.no_grad()
-    def sample(self, n: int, *, rng: torch.Generator) -> Tensor:
+    def _sample(self, n: int, context: Tensor | None, *, rng: torch.Generator) -> Tensor:
         if not n:
             return torch.zeros(0, *self.space.shape, device=rng.device)
         which = torch.multinomial(self.weights, n, replacement=True, generator=rng)

@@ -101,13 +101,13 @@ class _Levels(Density):
 
     @override
     @torch.no_grad()
-    def sample(self, n: int, *, rng: torch.Generator) -> Tensor:
+    def _sample(self, n: int, context: Tensor | None, *, rng: torch.Generator) -> Tensor:
         parts = [_draw(self.shares, min(_CHUNK, n - i), rng) for i in range(0, n, _CHUNK)]
         flat = torch.cat(parts) if parts else self.shares.new_zeros(0, self.space.size)
         return flat.float().reshape(n, *self.space.shape)
 
     @override
-    def log_prob(self, x: Tensor, *, rng: torch.Generator) -> LogProb:
+    def _log_prob(self, x: Tensor, context: Tensor | None, *, rng: torch.Generator) -> LogProb:
         level = x.flatten(1).long().T
         value = self.shares.log().gather(1, level).sum(0)
         return LogProb(value.to(x.dtype), "exact", _METHOD)
@@ -134,7 +134,7 @@ class _Bins(Density):
 
     @override
     @torch.no_grad()
-    def sample(self, n: int, *, rng: torch.Generator) -> Tensor:
+    def _sample(self, n: int, context: Tensor | None, *, rng: torch.Generator) -> Tensor:
         bins, width = self.shares.shape[1], self.high - self.low
         shape = (n, self.space.size)
         u, v = torch.rand(2, *shape, generator=rng, device=rng.device, dtype=torch.float64)
@@ -145,7 +145,7 @@ class _Bins(Density):
         return torch.where(tail, wide, x).float().reshape(n, *self.space.shape)
 
     @override
-    def log_prob(self, x: Tensor, *, rng: torch.Generator) -> LogProb:
+    def _log_prob(self, x: Tensor, context: Tensor | None, *, rng: torch.Generator) -> LogProb:
         y = x.flatten(1).double()
         bins, width = self.shares.shape[1], self.high - self.low
         place = (y - self.low) / width * bins

@@ -51,6 +51,6 @@ class _Memory(Model):
 
     @override
     @torch.no_grad()
-    def sample(self, n: int, *, rng: torch.Generator) -> Tensor:
+    def _sample(self, n: int, context: Tensor | None, *, rng: torch.Generator) -> Tensor:
         index = torch.randint(len(self.samples), (n,), generator=rng, device=rng.device)
         return self.samples[index].float()

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from gantlet.core.errors import UserError, unknown
+from gantlet.core.family import refuse_context
 from gantlet.core.game import Adversarial
 from gantlet.core.rng import Rng
 from gantlet.core.space import Space
@@ -99,7 +100,7 @@ class MixGame(Adversarial):
         return self._model
 
     @override
-    def critic(self, x: Tensor) -> Tensor:
+    def _scores(self, x: Tensor, context: Tensor | None) -> Tensor:
         """Returns the mean score of all critics, by their weights."""
         first = self._generators[0]
         seen = first.scaling(x + first.middle)
@@ -250,12 +251,14 @@ class MixGan:
         """Adam without momentum, as for ``gan``."""
         return "adam:lr=0.001,beta1=0.0,beta2=0.99"
 
-    def build(self, space: Space, *, rng: Rng) -> MixGame:
+    def build(self, space: Space, context_space: Space | None = None, *, rng: Rng) -> MixGame:
         """Returns untrained mixtures for vectors or images.
 
         Raises:
-            UserError: If ``space`` is neither, or convolutions are asked for on vectors.
+            UserError: If ``space`` is neither, or convolutions are asked for on vectors, or
+                there is a context.
         """
+        refuse_context("mix-gan", context_space)
         if space.kind not in {"vector", "image"}:
             raise UserError(f"mix-gan models vectors and images. Got {space.label}.")
         pairs = [self._pair(space, rng, i) for i in range(self.k)]

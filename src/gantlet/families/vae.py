@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from gantlet.core.errors import UserError, unknown
+from gantlet.core.family import refuse_context
 from gantlet.core.game import Generative
 from gantlet.core.model import Decoder, Density, LogProb
 from gantlet.core.rng import Rng
@@ -74,12 +75,12 @@ class VaeModel(Density, Decoder):
         )
 
     @override
-    def decode(self, z: Tensor) -> Tensor:
+    def _decode(self, z: Tensor, context: Tensor | None) -> Tensor:
         return self.observed.mean(self.decoder(z))
 
     @override
     @torch.no_grad()
-    def sample(self, n: int, *, rng: torch.Generator) -> Tensor:
+    def _sample(self, n: int, context: Tensor | None, *, rng: torch.Generator) -> Tensor:
         """Returns ``n`` samples of ``p(x | z)``, with its noise, not just its mean."""
         return self.observed.sample(self.decoder(self.prior(n, rng=rng)), rng=rng)
 
@@ -129,7 +130,7 @@ class VaeModel(Density, Decoder):
         return torch.cat(parts)
 
     @override
-    def log_prob(self, x: Tensor, *, rng: torch.Generator) -> LogProb:
+    def _log_prob(self, x: Tensor, context: Tensor | None, *, rng: torch.Generator) -> LogProb:
         value = self.importance_bound(x, self.iwae, rng=rng)
         return LogProb(value, "lower", f"IWAE, {self.iwae} samples")
 
@@ -220,12 +221,14 @@ class Vae:
         """Adam with clipped gradients, for the first steps of a mixture of logistics."""
         return "adam:lr=0.002,clip=1.0"
 
-    def build(self, space: Space, *, rng: Rng) -> VaeGame:
+    def build(self, space: Space, context_space: Space | None = None, *, rng: Rng) -> VaeGame:
         """Returns an untrained autoencoder for vectors or images, on the device of ``rng``.
 
         Raises:
-            UserError: If ``space`` is neither, or convolutions are asked for on vectors.
+            UserError: If ``space`` is neither, or convolutions are asked for on vectors, or
+                there is a context.
         """
+        refuse_context("vae", context_space)
         if space.kind not in {"vector", "image"}:
             raise UserError(f"vae models vectors and images. Got {space.label}.")
         scaling = Scaling(space)

@@ -67,7 +67,7 @@ class FlowModel(Invertible):
         self.bijection.prepare(self.scaling.noisy(batch, rng=rng))
 
     @override
-    def log_prob(self, x: Tensor, *, rng: torch.Generator) -> LogProb:
+    def _log_prob(self, x: Tensor, context: Tensor | None, *, rng: torch.Generator) -> LogProb:
         z, log_det = self.encode(self.scaling.dequantise(x, rng=rng))
         value = self.base(z) + log_det
         if self.space.levels is None:
@@ -75,12 +75,12 @@ class FlowModel(Invertible):
         return LogProb(value, "lower", "change of variables, one uniform dequantisation")
 
     @override
-    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def _encode(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         z, log_det = self.bijection(self.scaling(x))
         return z, log_det + self.scaling.log_volume()
 
     @override
-    def decode(self, z: Tensor) -> Tensor:
+    def _decode(self, z: Tensor, context: Tensor | None) -> Tensor:
         return self.scaling.inverse(self.bijection.inverse(z))
 
     def scaled_samples(self, n: int, *, rng: torch.Generator) -> Tensor:
@@ -90,5 +90,5 @@ class FlowModel(Invertible):
 
     @override
     @torch.no_grad()
-    def sample(self, n: int, *, rng: torch.Generator) -> Tensor:
+    def _sample(self, n: int, context: Tensor | None, *, rng: torch.Generator) -> Tensor:
         return self.scaling.samples(self.scaled_samples(n, rng=rng))

@@ -43,10 +43,10 @@ class Generator(Decoder):
         return y
 
     @override
-    def decode(self, z: Tensor) -> Tensor:
+    def _decode(self, z: Tensor, context: Tensor | None) -> Tensor:
         return self.scaling.inverse(self(z)) - self.middle
 
     @override
     @torch.no_grad()
-    def sample(self, n: int, *, rng: torch.Generator) -> Tensor:
+    def _sample(self, n: int, context: Tensor | None, *, rng: torch.Generator) -> Tensor:
         return self.scaling.samples(self(self.prior(n, rng=rng)))

@@ -2,7 +2,7 @@
 
 import torch
 
-from gantlet.core.dataset import Dataset, everything
+from gantlet.core.dataset import Dataset, everything, groups_of, rows
 from gantlet.core.rng import Rng
 from gantlet.testing.families import untouched_global_state
 
@@ -27,7 +27,14 @@ def check_dataset(dataset: Dataset, *, most: int = 1000) -> None:
         dataset.space.check(x, name)
         assert x.dtype == torch.float32, f"{name} is float32"
         assert torch.equal(x, everything(again, most)), f"same seed, same split: {name} differs"
-        last = split.take(torch.tensor([len(split) - 1, 0]))
+        ends = torch.tensor([len(split) - 1, 0])
+        last = split.take(ends)
         assert torch.equal(last[1], x[0]), f"{name} is taken by index"
         if split.labels is not None:
             assert len(split.labels) == len(split), f"every sample of {name} has a label"
+        both = rows(split, ends)
+        assert torch.equal(both.x, last), f"rows of {name} are its samples"
+        for kept, whole in ((both.context, split.labels), (both.groups, groups_of(split))):
+            assert (kept is None) == (whole is None), f"rows of {name} hold labels and groups"
+            if kept is not None and whole is not None:
+                assert torch.equal(kept, whole[ends].to(kept.dtype)), f"rows of {name} fit"

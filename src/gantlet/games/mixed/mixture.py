@@ -16,17 +16,17 @@ class Mixture(Model):
     """A mixed strategy of generators, as a model.
 
     Args:
-        parts: Models of samples of one space, at least one.
+        parts: Models of samples of one space and on one kind of context, at least one.
         logits: Their weights are ``softmax(logits)``, shape ``(parts,)``. A parameter is shared,
             so that it can be trained by others; of any other tensor the values are kept.
 
     Raises:
-        UserError: If there is no part, parts differ in their space, or logits do not fit.
+        UserError: If there is no part, parts differ in a space, or logits do not fit.
     """
 
     def __init__(self, parts: Sequence[Model], logits: Tensor) -> None:
         super().__init__()
-        spaces = {part.space.label for part in parts}
+        spaces = {_spaces(part) for part in parts}
         if len(spaces) != 1 or logits.shape != (len(parts),):
             told = ", ".join(sorted(spaces)) or "no space"
             raise UserError(
@@ -34,6 +34,7 @@ class Mixture(Model):
                 f"models of {told} and {logits.numel()} weights."
             )
         self.space = parts[0].space
+        self.context_space = parts[0].context_space
         self.parts = nn.ModuleList(parts)
         if isinstance(logits, nn.Parameter):
             self.logits = logits
@@ -57,7 +58,7 @@ class Mixture(Model):
 
     @override
     @torch.no_grad()
-    def sample(self, n: int, *, rng: torch.Generator) -> Tensor:
+    def _sample(self, n: int, context: Tensor | None, *, rng: torch.Generator) -> Tensor:
         """Returns ``n`` samples in random order; parts are independent draws."""
         chosen = drawn(self.weights, n, rng=rng)
         x: Tensor | None = None
@@ -65,7 +66,9 @@ class Mixture(Model):
             (where,) = (chosen == i).nonzero(as_tuple=True)
             if len(where) == 0:
                 continue
-            samples = part.sample(len(where), rng=rng)
+            samples = part.sample(
+                len(where), context=None if context is None else context[where], rng=rng
+            )
             if x is None:
                 x = samples.new_empty(n, *samples.shape[1:])
             x[where] = samples
@@ -73,6 +76,11 @@ class Mixture(Model):
 
     def _models(self) -> list[Model]:
         return [part for part in self.parts if isinstance(part, Model)]
+
+
+def _spaces(model: Model) -> str:
+    given = model.context_space
+    return model.space.label + ("" if given is None else f" given {given.label}")
 
 
 def drawn(weights: Tensor, n: int, *, rng: torch.Generator) -> Tensor:
