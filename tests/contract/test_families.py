@@ -23,7 +23,8 @@ def test_every_family_keeps_the_contract(name, space):
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_every_family_models_colour_images(name):
-    check_family(families.make(name), SMALL, n=4)
+    # An autoregressive flow on dense layers would take a minute for 768 components.
+    check_family(families.make("zuko:flow=RealNVP" if name == "zuko" else name), SMALL, n=4)
 
 
 @pytest.mark.parametrize("space", [PLANE, DIGITS], ids=lambda s: s.label)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from gantlet.core.model import Invertible, LogProb
+from gantlet.core.model import Invertible, LogProb, LogProbKind
 from gantlet.core.space import Space
 from gantlet.nets.bijections.bijection import Bijection
 from gantlet.nets.scaling import Scaling
@@ -51,14 +51,34 @@ class FlowModel(Invertible):
         space: The space of the samples.
         bijection: From scaled samples, shape ``(n, *space.shape)``, to codes ``(n, space.size)``.
         base: The density of codes; it has no parameters to fit unless it brings some.
+        limits: Where log-probabilities are not exact on continuous samples, what they are
+            instead, and why in a few words.
     """
 
-    def __init__(self, space: Space, bijection: Bijection, base: Base | None = None) -> None:
+    def __init__(
+        self,
+        space: Space,
+        bijection: Bijection,
+        base: Base | None = None,
+        *,
+        limits: tuple[LogProbKind, str] | None = None,
+    ) -> None:
         super().__init__()
         self.space = space
+        self._limits = limits
         self.scaling = Scaling(space)
         self.bijection = bijection
         self.base = StandardNormal() if base is None else base
+
+    @property
+    @override
+    def sample_depth(self) -> int:
+        return self.bijection.depths[1]
+
+    @property
+    @override
+    def density_depth(self) -> int:
+        return self.bijection.depths[0]
 
     @torch.no_grad()
     def prepare(self, batch: Tensor, *, rng: torch.Generator) -> None:
@@ -70,6 +90,9 @@ class FlowModel(Invertible):
     def _log_prob(self, x: Tensor, context: Tensor | None, *, rng: torch.Generator) -> LogProb:
         z, log_det = self.encode(self.scaling.dequantise(x, rng=rng))
         value = self.base(z) + log_det
+        if self._limits is not None:
+            kind, why = self._limits
+            return LogProb(value, kind, f"change of variables, {why}")
         if self.space.levels is None:
             return LogProb(value, "exact", "change of variables")
         return LogProb(value, "lower", "change of variables, one uniform dequantisation")

@@ -12,6 +12,11 @@ from typing_extensions import override
 class Bijection(nn.Module, abc.ABC):
     """An invertible map from samples to codes that knows how it changes volume."""
 
+    @property
+    def depths(self) -> tuple[int, int]:
+        """Dependent network evaluations of ``forward`` and of ``inverse``; one is a whole pass."""
+        return 1, 1
+
     @abc.abstractmethod
     @override
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -42,6 +47,13 @@ class Chain(Bijection):
     def parts(self) -> list[Bijection]:
         """The bijections, from samples towards codes."""
         return [cast("Bijection", part) for part in self._parts]
+
+    @property
+    @override
+    def depths(self) -> tuple[int, int]:
+        """Those of the deepest part: all parts together are one pass of the network."""
+        each = [part.depths for part in self.parts]
+        return max(there for there, _ in each), max(back for _, back in each)
 
     @override
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
