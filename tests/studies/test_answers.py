@@ -1,7 +1,7 @@
 """What reports say, from outcomes made up so that the right answer is known."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -258,12 +258,12 @@ def test_differences_to_the_best_are_shown_with_how_sure_they_are():
 
 
 def test_likelihoods_of_different_kinds_are_told_apart():
-    def of(model, method):
+    def of(model, kind):
         found = outcome(model, 0, energy=0.1, likelihood=2.0)
-        found.scores[names.LIKELIHOOD] = Estimate.exact(2.0, method=method)
+        found.scores[names.LIKELIHOOD] = replace(Estimate.exact(2.0), kind=kind)
         return found
 
-    mixed = [of(FLOW, "upper bound, one draw"), of(GMM, "exact, by hand")]
+    mixed = [of(FLOW, "upper"), of(GMM, "exact")]
     (caveat,) = _kinds(contestants(mixed))
     assert "upper bound: flow; exact: gmm" in caveat.text
     assert not list(_kinds(contestants(mixed[:1])))
@@ -271,7 +271,10 @@ def test_likelihoods_of_different_kinds_are_told_apart():
 
 def test_few_distances_are_all_shown_and_many_by_choice():
     few = [outcome(GAN, 0, energy=0.1)]
+    few[0].trial.parts["metrics"] = json.dumps(["energy", "kid", *(f"kid{i}" for i in range(5))])
+    few[0].trial.parts["features"] = json.dumps(["pixels", "pca"])
     few[0].scores["kid (pca)"] = Estimate.exact(1.0, better="lower")
+    few[0].scores["not a distance (pca)"] = Estimate.exact(1.0, better="lower")
     assert [c[0] for c in _distances(contestants(few))] == [QUALITY, "kid (pca)"]
     for i in range(5):
         few[0].scores[f"kid{i} (pca)"] = Estimate.exact(1.0, better="lower")

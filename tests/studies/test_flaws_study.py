@@ -10,7 +10,7 @@ import gantlet
 from gantlet.core.estimate import Estimate
 from gantlet.core.rng import Rng
 from gantlet.core.space import Space
-from gantlet.core.trial import Outcome, Trial
+from gantlet.core.trial import Note, Outcome, Trial
 from gantlet.critics.flaw import Ending, Stop
 from gantlet.critics.halves import Halves, Seen
 from gantlet.critics.line import gap
@@ -108,7 +108,7 @@ def test_a_list_of_an_earlier_version_is_refused_in_one_line():
     old = Outcome(
         trial=Trial(parts={"model": "A"}, seed=0),
         scores={},
-        notes=("n",),
+        notes=(Note("n", "features"),),
         details={"flaws": [], "stopped": "the next direction is not significant"},
     )
     with pytest.raises(gantlet.UserError, match="--out"):

@@ -1,6 +1,7 @@
 """The study of question 1, from outcomes made up so that the right answer is known."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -31,6 +32,10 @@ MADE_UP = {
 }
 
 
+def likelihood():
+    return replace(Estimate.exact(2.0), kind="exact")
+
+
 def exact(value):
     return Estimate.exact(value, better="lower")
 
@@ -49,7 +54,7 @@ def budgets(made_up=None):
             if error is not None:
                 scores[names.INVERSE] = exact(error)
             if family == "ar":
-                scores[names.LIKELIHOOD] = Estimate.exact(2.0, method="exact, mean over samples")
+                scores[names.LIKELIHOOD] = likelihood()
             for seed in range(2):
                 trial = Trial(parts={"model": family}, budget=Budget(flops=budget), seed=seed)
                 outcomes.append(Outcome(trial=trial, scores=scores))

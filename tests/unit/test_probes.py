@@ -192,11 +192,13 @@ def test_uniform_model_has_exactly_the_bits_of_a_level(space):
     assert found.n == 300
     assert (found.unit, found.better) == ("bits/dim", "lower")
     assert found.method == "exact, by hand; mean of 300 samples, Student's t"
+    assert found.kind == "exact"
 
 
 def test_a_lower_bound_is_named_an_upper_bound_of_the_negative():
     model = Uniform(DIGITS, "lower", "IWAE, 64 samples")
     found = scores(Likelihood(), model, levels(5))["likelihood"]
+    assert found.kind == "upper"
     assert found.method.startswith("upper bound, IWAE, 64 samples; ")
 
 

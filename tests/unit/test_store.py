@@ -2,6 +2,7 @@ import errno
 import json
 import math
 import os
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from gantlet.core.budget import Budget, Spend
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Estimate
-from gantlet.core.trial import Outcome, Trial
+from gantlet.core.trial import Note, Outcome, Trial
 from gantlet.store.files import (
     DamagedError,
     read_sealed,
@@ -27,7 +28,7 @@ OUTCOME = Outcome(
     spend=Spend(flops=1e9, steps=7, seconds=1.25),
     scores={"energy": Estimate(value=0.1, low=0.0, high=0.2, n=5, method="t")},
     clock={"time": Estimate(value=3.0, unit="s", method="once")},
-    notes=("a note",),
+    notes=(Note("a note", "meter"),),
 )
 
 
@@ -41,6 +42,30 @@ def test_an_outcome_comes_back_whole(tmp_path):
     assert run.outcome(TRIAL) == OUTCOME
     assert list(run.outcomes()) == [OUTCOME]
     assert run.outcome(Trial(parts={"model": "flow"})) is None
+
+
+@pytest.mark.parametrize(
+    ("method", "kind"),
+    [
+        ("exact, change of variables; mean of 9 samples", "exact"),
+        ("upper bound, IWAE, 64 samples; mean of 9 samples", "upper"),
+        ("noisy estimate, ODE; mean of 9 samples", "estimate"),
+        ("the model has no density", None),
+    ],
+)
+def test_what_earlier_versions_recorded_in_words_is_read_into_fields(tmp_path, method, kind):
+    run = Run.create(tmp_path / "run", {})
+    found = Estimate(value=1.0, method=method)
+    likelihood = {k: v for k, v in asdict(found).items() if k != "kind"}
+    sentences = ["features pca: 8 of 64", "the meter could not count these", "fitted directly"]
+    run.record(OUTCOME)
+    file = run.folder(TRIAL).path / "outcome.json"
+    old = {"scores": {"likelihood": likelihood}, "notes": sentences}
+    write_sealed(file, read_sealed(file) | old)
+    again = run.outcome(TRIAL)
+    assert again.scores == {"likelihood": replace(found, kind=kind)}
+    assert [note.about for note in again.notes] == ["features", "meter", "training"]
+    assert [note.text for note in again.notes] == sentences
 
 
 def test_the_outcome_file_holds_nothing_of_the_clock(tmp_path):

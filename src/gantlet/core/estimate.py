@@ -1,9 +1,21 @@
 """A number that says how sure it is."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, final
 
 Better = Literal["lower", "higher"]
+
+Kind = Literal["exact", "lower", "upper", "estimate"]
+"""What a value is of the quantity that it is named after: the quantity itself for each sample, a
+lower or an upper bound of it, or a noisy estimate."""
+
+KINDS_IN_WORDS: Mapping[Kind, str] = {
+    "exact": "exact",
+    "lower": "lower bound",
+    "upper": "upper bound",
+    "estimate": "noisy estimate",
+}
 
 
 @final
@@ -19,7 +31,10 @@ class Estimate:
         n: How many independent units (samples, seeds, repeats) the estimate rests on.
         unit: In what the value is measured; "1" for a pure number.
         better: Which direction is better, or None where neither is.
-        method: How value and interval were obtained, or why one of them is missing.
+        method: How value and interval were obtained, or why one of them is missing. For people:
+            nothing may be decided by what it says.
+        kind: What the value is of the quantity, where numbers of several kinds stand under one
+            name (a likelihood may be exact or a bound); None where there is one kind only.
     """
 
     value: float | None
@@ -30,6 +45,7 @@ class Estimate:
     unit: str = "1"
     better: Better | None = None
     method: str = ""
+    kind: Kind | None = None
 
     def __post_init__(self) -> None:
         """Checks that value and interval fit together.

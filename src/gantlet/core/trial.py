@@ -43,6 +43,25 @@ class Trial:
         return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
 
+Topic = Literal["training", "features", "meter", "pairs"]
+"""What a note is about: how the model was made, what samples were seen as, operations that the
+meter could not count, or which outputs were compared with which targets."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What a reader must know of a trial.
+
+    Attributes:
+        text: One sentence, without a capital and without a full stop.
+        about: What it is about, by which a report chooses.
+    """
+
+    text: str
+    about: Topic
+
+
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
@@ -53,7 +72,7 @@ class Outcome:
         spend: What training used. Its ``seconds`` are kept apart with the clock in files.
         scores: The measurements that repeat exactly, by name.
         clock: The measurements of this machine at this hour, by name: times, rates, memory.
-        notes: What a reader must know of this trial, one sentence each.
+        notes: What a reader must know of this trial.
         details: What else the study needs to conclude, plain JSON values.
         error: Why the trial failed or diverged, or None.
         failure: What kind of failure that is, or None where there is no error.
@@ -63,7 +82,7 @@ class Outcome:
     spend: Spend = field(default_factory=Spend)
     scores: Mapping[str, Estimate] = field(default_factory=dict[str, Estimate])
     clock: Mapping[str, Estimate] = field(default_factory=dict[str, Estimate])
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     details: Mapping[str, Any] = field(default_factory=dict[str, Any])
     error: str | None = None
     failure: Failure | None = None

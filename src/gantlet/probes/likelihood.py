@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from gantlet.compute.flops import count
-from gantlet.core.estimate import Estimate
+from gantlet.core.estimate import KINDS_IN_WORDS, Estimate, Kind
 from gantlet.core.intervals import mean
 from gantlet.core.measure import Findings
 from gantlet.core.model import Density, LogProb, LogProbKind, Model
@@ -24,11 +24,7 @@ _FLOPS = 1e12
 _FEWEST = 16
 
 # A lower bound of log p is an upper bound of -log p.
-_KINDS: dict[LogProbKind, str] = {
-    "exact": "exact",
-    "lower": "upper bound",
-    "estimate": "noisy estimate",
-}
+_KINDS: dict[LogProbKind, Kind] = {"exact": "exact", "lower": "upper", "estimate": "estimate"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +33,7 @@ class Likelihood:
     """The negative log-probability of held-out samples, with an interval over samples.
 
     In bits for each component of a discrete sample (a uniform model has exactly
-    ``log2(levels)``), in nats for a whole continuous sample. The method says whether it is exact,
+    ``log2(levels)``), in nats for a whole continuous sample. The kind says whether it is exact,
     an upper bound or a noisy estimate. Numbers of different kinds must not be ranked without
     saying so: a bound may be loose.
 
@@ -80,7 +76,8 @@ def _summary(found: list[LogProb], space: Space) -> Estimate:
         )
     values = -nats if space.levels is None else bits_per_dim(nats, space)
     estimate = mean(values.tolist(), unit=unit, better="lower", of="samples")
-    how = ", ".join(filter(None, [_KINDS[found[0].kind], found[0].method]))
+    kind = _KINDS[found[0].kind]
+    how = ", ".join(filter(None, [KINDS_IN_WORDS[kind], found[0].method]))
     return Estimate(
         value=estimate.value,
         low=estimate.low,
@@ -89,6 +86,7 @@ def _summary(found: list[LogProb], space: Space) -> Estimate:
         unit=unit,
         better="lower",
         method=f"{how}; {estimate.method}",
+        kind=kind,
     )
 
 

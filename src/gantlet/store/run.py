@@ -22,8 +22,8 @@ from torch import Tensor
 
 from gantlet.core.budget import Budget, Spend
 from gantlet.core.errors import UserError
-from gantlet.core.estimate import Estimate
-from gantlet.core.trial import Failure, Outcome, Trial
+from gantlet.core.estimate import KINDS_IN_WORDS, Estimate
+from gantlet.core.trial import Failure, Note, Outcome, Trial
 from gantlet.store.files import (
     DamagedError,
     append_line,
@@ -231,13 +231,31 @@ def _outcome(raw: Mapping[str, Any], clock: Mapping[str, Any]) -> Outcome:
     return Outcome(
         trial=Trial(parts=was["parts"], budget=Budget(**was["budget"]), seed=was["seed"]),
         spend=Spend(**raw["spend"], seconds=clock["seconds"]),
-        scores={k: Estimate(**v) for k, v in raw["scores"].items()},
+        scores={k: _estimate(k, v) for k, v in raw["scores"].items()},
         clock={k: Estimate(**v) for k, v in clock["measured"].items()},
-        notes=tuple(raw["notes"]),
+        notes=tuple(map(_note, raw["notes"])),
         details=raw.get("details", {}),
         error=error,
         failure=raw["failure"] if "failure" in raw else _failure_of(error),
     )
+
+
+def _estimate(name: str, raw: Mapping[str, Any]) -> Estimate:
+    """Returns an estimate, and its kind where an earlier version recorded that in words alone."""
+    found = Estimate(**raw)
+    if "kind" in raw or name != "likelihood":
+        return found
+    words = str(raw["method"]).partition(",")[0]
+    return replace(found, kind=next((k for k, w in KINDS_IN_WORDS.items() if w == words), None))
+
+
+def _note(raw: str | Mapping[str, Any]) -> Note:
+    """Returns a note; one of an earlier version is a sentence that begins with its topic."""
+    if not isinstance(raw, str):
+        return Note(**raw)
+    if raw.startswith("the meter"):
+        return Note(raw, "meter")
+    return Note(raw, "features" if raw.startswith("features") else "training")
 
 
 def _failure_of(error: str | None) -> Failure | None:

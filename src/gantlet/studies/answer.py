@@ -6,7 +6,7 @@ from typing import Any
 
 from gantlet.core.budget import Spend
 from gantlet.core.components import datasets
-from gantlet.core.estimate import Better
+from gantlet.core.estimate import KINDS_IN_WORDS, Better, Kind
 from gantlet.core.trial import Outcome
 from gantlet.report import numbers
 from gantlet.report.blocks import (
@@ -32,6 +32,7 @@ from gantlet.studies.sources import load
 from gantlet.studies.summary import (
     Contestant,
     contestants,
+    distances,
     is_reference,
     on_ranking_features,
     ranked_on,
@@ -87,10 +88,19 @@ def _setting(question: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def facts_of(setting: Mapping[str, str], outcomes: Sequence[Outcome], run: Run) -> Facts:
-    """Returns the head of a report: what was asked, what it took, where it ran."""
+def facts_of(
+    setting: Mapping[str, str], outcomes: Sequence[Outcome], run: Run, *, trains: bool = True
+) -> Facts:
+    """Returns the head of a report: what was asked, what it took, where it ran.
+
+    Args:
+        setting: What was asked, by name.
+        outcomes: What the trials took.
+        run: Where and with what it ran.
+        trains: Whether the study trains models; else nothing is said of training.
+    """
     was = run.facts
-    seconds = sum(o.spend.seconds for o in outcomes)
+    seconds = sum(o.spend.seconds for o in outcomes) if trains else 0.0
     machine = was["machine"]
     threads = f"{machine['threads']} thread{'s' if machine['threads'] > 1 else ''} a trial"
     peak = numbers.text(machine["peak"], "FLOP/s")
@@ -151,7 +161,8 @@ def _main_table(everyone: Sequence[Contestant], under: Sequence[Undertrained]) -
 def _distances(everyone: Sequence[Contestant]) -> Sequence[_Wanted]:
     """Returns all distances where few were asked for, else a choice of them."""
     outcomes = [o for c in everyone for o in c.outcomes.values()]
-    found = {name: e for o in outcomes for name, e in o.scores.items() if name.endswith(")")}
+    measured = distances(everyone)
+    found = {name: e for o in outcomes for name, e in o.scores.items() if name in measured}
     chosen: list[_Wanted] = [
         (on_ranking_features(everyone, m), n, b, u, h) for m, n, b, u, h in _DISTANCES
     ]
@@ -241,8 +252,8 @@ def _caveats(
     )
     yield from _kinds(everyone)
     notes = {note for c in everyone for o in c.outcomes.values() for note in o.notes}
-    for note in sorted(n for n in notes if n.startswith(("features", "the meter"))):
-        yield Caveat(text=note[0].upper() + note[1:] + ".")
+    for text in sorted(n.text for n in notes if n.about in {"features", "meter"}):
+        yield Caveat(text=f"{text[0].upper()}{text[1:]}.")
 
 
 def _floor_size(everyone: Sequence[Contestant]) -> Iterator[Caveat]:
@@ -268,14 +279,13 @@ def _n(outcome: Outcome) -> Iterator[int]:
 
 def _kinds(everyone: Sequence[Contestant]) -> Iterator[Caveat]:
     """Says which likelihoods are exact and which are not, where both are ranked."""
-    kinds: dict[str, list[str]] = {}
+    kinds: dict[Kind, list[str]] = {}
     for c in everyone:
-        if c.values(names.LIKELIHOOD):
-            (first, *_) = c.outcomes.values()
-            kind = first.scores[names.LIKELIHOOD].method.partition(",")[0]
+        kind = c.estimate(names.LIKELIHOOD).kind
+        if kind is not None:
             kinds.setdefault(kind, []).append(c.label)
     if len(kinds) > 1:
-        told = "; ".join(f"{kind}: {', '.join(labels)}" for kind, labels in kinds.items())
+        told = "; ".join(f"{KINDS_IN_WORDS[k]}: {', '.join(who)}" for k, who in kinds.items())
         yield Caveat(
             text=f"Likelihoods are of different kinds ({told}). A bound may be loose: the model "
             "behind it may be better than it looks."

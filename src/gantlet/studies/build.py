@@ -14,12 +14,15 @@ from gantlet.core.family import Family, Fitted
 from gantlet.core.model import Model
 from gantlet.core.rng import Rng
 from gantlet.core.solver import Losses
-from gantlet.core.trial import Trial
+from gantlet.core.trial import Note, Trial
 from gantlet.store.run import TrialFolder
+from gantlet.studies import names
 from gantlet.studies.base import Watch
 from gantlet.studies.sources import source_of
 from gantlet.train.loop import Plan, Trained, train
 from gantlet.train.snapshots import Snapshots
+
+_FITTED = "fitted directly, not trained by gradients: it spends its own cost, not the budget"
 
 
 @final
@@ -40,27 +43,27 @@ class Built:
     spend: Spend
     usage: Usage
     parameters: int
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     trained: Trained | None = None
 
     def scores(self) -> dict[str, Estimate]:
         """Returns what was counted: it repeats exactly."""
         exact = Estimate.exact
         found = {
-            "training FLOPs": exact(self.spend.flops, unit="FLOP", better="lower"),
+            names.TRAINING: exact(self.spend.flops, unit="FLOP", better="lower"),
             "training examples": exact(self.spend.examples, unit="examples"),
-            "training steps": exact(self.spend.steps, unit="steps"),
+            names.STEPS: exact(self.spend.steps, unit="steps"),
             "parameters to train": exact(self.parameters, unit="parameters"),
         }
         if self.trained is not None:
-            found["FLOPs per training step"] = exact(self.trained.step_flops, unit="FLOP")
+            found[names.STEP] = exact(self.trained.step_flops, unit="FLOP")
             found["best step"] = exact(self.trained.best_step, unit="steps")
         return found
 
     def clock(self) -> dict[str, Estimate]:
         """Returns what the clock saw: it repeats on no machine."""
         return {
-            "training wall time": _timed(self.usage.wall, "s"),
+            names.TRAINING_TIME: _timed(self.usage.wall, "s"),
             "training CPU time": _timed(self.usage.cpu, "s"),
             "peak memory of the process": _timed(float(self.usage.peak_memory), "B"),
             "achieved FLOP/s": _timed(self.spend.flops / max(self.usage.wall, 1e-9), "FLOP/s"),
@@ -95,9 +98,7 @@ def _fit(family: Fitted, trial: Trial, rng: Rng) -> Built:
         spend=Spend(flops=fit.flops, examples=len(x), seconds=watch.usage.wall),
         usage=watch.usage,
         parameters=sum(b.numel() for b in fit.model.buffers()),
-        notes=(
-            "fitted directly, not trained by gradients: it spends its own cost, not the budget",
-        ),
+        notes=(Note(_FITTED, "training"),),
     )
 
 
@@ -140,11 +141,13 @@ def _snapshots(trial: Trial, folder: TrialFolder) -> Snapshots | None:
     return Snapshots(count, folder.save) if count else None
 
 
-def _notes(trained: Trained) -> tuple[str, ...]:
-    notes = [f"the weights of step {trained.best_step} of {trained.spend.steps} validated best"]
+def _notes(trained: Trained) -> tuple[Note, ...]:
+    best = f"the weights of step {trained.best_step} of {trained.spend.steps} validated best"
+    notes = [Note(best, "training")]
     if trained.unknown:
-        names = ", ".join(sorted(trained.unknown))
-        notes.append(f"the meter could not count these operators, so FLOPs are too low: {names}")
+        operators = ", ".join(sorted(trained.unknown))
+        text = f"the meter could not count these operators, so FLOPs are too low: {operators}"
+        notes.append(Note(text, "meter"))
     return tuple(notes)
 
 

@@ -38,7 +38,7 @@ from gantlet.core.intervals import holm, p_value, t_quantile
 from gantlet.metrics.intervals import Variance, around, total
 from gantlet.metrics.paired import Detailed, difference, unpaired
 from gantlet.studies import names
-from gantlet.studies.summary import Contestant, is_reference
+from gantlet.studies.summary import Contestant, distances, is_reference
 
 LEVEL = 0.05
 _MOST_BORROWED = 4.0
@@ -189,7 +189,7 @@ def estimated(everyone: Sequence[Contestant], score: str) -> dict[str, Estimate]
     partly shared as in the claims, and that which one trial gives for its finite samples. What is
     counted, and what references repeat, keeps its own variance.
     """
-    is_measured = score.endswith(")") or score == names.LIKELIHOOD
+    is_measured = score in {names.LIKELIHOOD, *distances(everyone)}
     shares = [c for c in everyone if not is_reference(c)] if is_measured else []
     spread = seed_variances(shares, score)
     return {

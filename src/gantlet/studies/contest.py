@@ -17,12 +17,13 @@ from gantlet.core.family import Fitted
 from gantlet.core.model import Model
 from gantlet.core.places import StorageError
 from gantlet.core.rng import Rng
-from gantlet.core.trial import Outcome, Trial
+from gantlet.core.trial import Note, Outcome, Trial
 from gantlet.features.frozen import exactly
 from gantlet.metrics.paired import Detailed
 from gantlet.metrics.together import detail_all
 from gantlet.metrics.two_sample import two_sample
 from gantlet.store.run import TrialFolder
+from gantlet.studies import names
 from gantlet.studies.base import Watch
 from gantlet.studies.build import build
 from gantlet.studies.influences import estimates, influences
@@ -55,7 +56,7 @@ class Measured:
 
     found: Mapping[str, Detailed | Estimate]
     control: Mapping[str, Detailed | Estimate] = field(default_factory=dict[str, Estimate])
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
     def details(self) -> dict[str, Any]:
         """Returns the numbers of the control as plain JSON values."""
@@ -96,9 +97,9 @@ def _run(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
     folder.save("model", built.model.state_dict())
     folder.save(INFLUENCE, measured.influences())
     scores, clock = estimates(measured.found), built.clock()
-    for name in json.loads(trial.parts["probes"]):
-        watch(0.97, f"probing {name}")
-        found = probes.make(name).inspect(built.model, real, rng=rng)
+    for probe in json.loads(trial.parts["probes"]):
+        watch(0.97, f"probing {probe}")
+        found = probes.make(probe).inspect(built.model, real, rng=rng)
         scores |= found.scores
         clock |= found.clock
     return Outcome(
@@ -204,19 +205,19 @@ def _measure(trial: Trial, real: Tensor, fake: Tensor, watch: Watch) -> Measured
     """Compares samples with the reference, and a part of them where the floor has only so many."""
     found: dict[str, Detailed | Estimate] = {}
     control: dict[str, Detailed | Estimate] = {}
-    notes: list[str] = []
+    notes: list[Note] = []
     few = _control_size(trial, len(real))
     for extractor in json.loads(trial.parts["features"]):
         seen = features_of(trial, extractor)
         x, y = seen.extract(real), seen.extract(fake)
         short = extractor.partition(":")[0]
         wanted = {
-            f"{metric.partition(':')[0]} ({short})": two_sample(metric)
+            names.distance(metric, extractor): two_sample(metric)
             for metric in json.loads(trial.parts["metrics"])
         }
         watch(0.92, f"measuring distances on {short}")
         found |= detail_all(wanted, x, y, rng=Rng(trial.seed, x.device))
         if few < len(fake):
             control |= detail_all(wanted, x, y[:few], rng=Rng(trial.seed, x.device))
-        notes.append(f"features {short}: {seen.note}")
+        notes.append(Note(f"features {short}: {seen.note}", "features"))
     return Measured(found=found, control=control, notes=tuple(notes))

@@ -26,6 +26,7 @@ from gantlet.core.solver import Play
 from gantlet.core.space import Space
 from gantlet.report.blocks import Caveat, Column, Fact, Facts, Report, Row, Section, Table, Verdict
 from gantlet.report.numbers import text
+from gantlet.studies import names
 from gantlet.studies.experience import nearest
 from gantlet.train.batches import Batches
 
@@ -119,7 +120,7 @@ def cost_of(
         batch=batch,
         estimates=estimates,
         notes=notes,
-        known="" if plays is None else _known(family, space, estimates["training steps"]),
+        known="" if plays is None else _known(family, space, estimates[names.STEPS]),
     )
 
 
@@ -174,9 +175,9 @@ def _all_notes(costs: Sequence[Cost], found: str) -> list[str]:
 def expected(cost: Cost) -> str:
     """Returns what a training will be, in one sentence: steps, time, what others needed."""
     found = cost.estimates
-    told = f"{_range(found['training wall time'])} on this machine"
-    told += f", {text(found['training FLOPs'].value, 'FLOP')}"
-    if (steps := found.get("training steps")) is not None:
+    told = f"{_range(found[names.TRAINING_TIME])} on this machine"
+    told += f", {text(found[names.TRAINING].value, 'FLOP')}"
+    if (steps := found.get(names.STEPS)) is not None:
         told = f"{_range(steps)} in {told}"
     known = f"; {cost.known}" if cost.known else ""
     return f"{cost.label}: {told}{known}."
@@ -207,7 +208,7 @@ def _verdict(cost: Cost) -> Verdict:
     found = cost.estimates
     return Verdict(
         claim=expected(cost),
-        because=f"{text(found['wall time of one sample'])} and {text(found['FLOPs per sample'])} "
+        because=f"{text(found[names.SAMPLING_TIME])} and {text(found[names.SAMPLING])} "
         "to draw one sample.",
     )
 
@@ -265,6 +266,31 @@ class _Probe:
 
 
 @final
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """A number of operations.
+
+    Attributes:
+        flops: How many.
+        how: How they were found, in words.
+        is_scaled: Whether they were taken in proportion to those of a smaller batch, which is a
+            guess; else they were counted.
+    """
+
+    flops: float
+    how: str
+    is_scaled: bool = False
+
+    def times(self, n: float) -> Estimate:
+        """Returns ``n`` times as many, without an interval where they are a guess."""
+        if self.is_scaled:
+            return Estimate(
+                value=n * self.flops, n=1, unit="FLOP", better="lower", method=self.how
+            )
+        return Estimate.exact(n * self.flops, method=self.how, unit="FLOP", better="lower")
+
+
+@final
 class _Trial:
     """A game with its solver, to be tried on a few batches and thrown away."""
 
@@ -289,7 +315,8 @@ class _Trial:
         Where examples are asked for, validation comes on top; a budget pays for it.
         """
         probe = self._probe(batch)
-        step, how = self._step(probe, batch)
+        counted = self._step(probe, batch)
+        step = counted.flops
         per_step = batch * self._play.batches
         times = [step / probe.flops * s for s in probe.seconds]
         if isinstance(asked, Budget):
@@ -301,16 +328,16 @@ class _Trial:
         moved = sum(p.numel() for player in players for p in player.parameters())
         estimates = {
             "parameters to train": Estimate.exact(moved, unit="parameters"),
-            "FLOPs per training step": _counted(step, how),
-            "training steps": made,
-            "training FLOPs": _counted(steps * step, how),
+            names.STEP: counted.times(1),
+            names.STEPS: made,
+            names.TRAINING: counted.times(steps),
             "achieved FLOP/s": _spread(
                 [probe.flops / s for s in probe.seconds], "FLOP/s", probe.method
             ),
-            "training wall time": _lasting(made, times, probe.method),
+            names.TRAINING_TIME: _lasting(made, times, probe.method),
             **_sampling(self._game.model, self._rng, self._timer),
         }
-        return estimates, tuple(_notes(probe, how))
+        return estimates, tuple(_notes(probe, counted))
 
     def _probe(self, batch: int) -> _Probe:
         n = min(batch, _SMALLEST)
@@ -332,10 +359,10 @@ class _Trial:
         x = self._batches.next(n * self._play.batches)
         return lambda: self._play.step(x, rng=self._noise)
 
-    def _step(self, probe: _Probe, batch: int) -> tuple[float, str]:
-        """Returns the cost of a step on a full batch, and how it was found."""
+    def _step(self, probe: _Probe, batch: int) -> _Counted:
+        """Returns the cost of a step on a full batch."""
         if probe.batch == batch:
-            return probe.flops, "counted on one step"
+            return _Counted(probe.flops, "counted on one step")
         x = self._batches.next(probe.batch)
         try:
             with pretend() as shape:
@@ -346,9 +373,9 @@ class _Trial:
                 )
         except RuntimeError:
             # Torch cannot follow a loss that looks at its numbers without computing it.
-            ratio = batch / probe.batch
-            return probe.flops * ratio, f"counted on a batch of {probe.batch}, in proportion"
-        return probe.flops * ratio, "counted on shapes alone"
+            how = f"counted on a batch of {probe.batch}, in proportion"
+            return _Counted(probe.flops * (batch / probe.batch), how, is_scaled=True)
+        return _Counted(probe.flops * ratio, "counted on shapes alone")
 
 
 def _lasting(steps: Estimate, seconds: Sequence[float], how: str) -> Estimate:
@@ -426,9 +453,9 @@ def _sampling(model: Model, rng: Rng, timer: _Timer) -> dict[str, Estimate]:
         times = [timer.seconds(run) for _ in range(_REPEATS)]
     how = f"median of {_REPEATS} samples drawn one by one, from the fastest to the slowest"
     return {
-        "parameters to sample": Estimate.exact(read, unit="parameters"),
-        "FLOPs per sample": _counted(cost, "counted on one sample drawn alone"),
-        "wall time of one sample": _spread(times, "s", how),
+        names.PARAMETERS: Estimate.exact(read, unit="parameters"),
+        names.SAMPLING: _Counted(cost, "counted on one sample drawn alone").times(1),
+        names.SAMPLING_TIME: _spread(times, "s", how),
     }
 
 
@@ -441,17 +468,11 @@ def _fit(
     fitted = sum(b.numel() for b in fit.model.buffers())
     estimates = {
         "parameters to train": Estimate.exact(fitted, unit="parameters"),
-        "training FLOPs": _counted(fit.flops, "counted from the algorithm"),
-        "training wall time": Estimate(value=seconds, n=1, unit="s", method="fitted once"),
+        names.TRAINING: _Counted(fit.flops, "counted from the algorithm").times(1),
+        names.TRAINING_TIME: Estimate(value=seconds, n=1, unit="s", method="fitted once"),
         **_sampling(fit.model, rng, timer),
     }
     return estimates, (f"Fitted directly to {len(x)} samples: this is its whole cost.",)
-
-
-def _counted(flops: float, how: str) -> Estimate:
-    if how.endswith("proportion"):
-        return Estimate(value=flops, n=1, unit="FLOP", better="lower", method=how)
-    return Estimate.exact(flops, method=how, unit="FLOP", better="lower")
 
 
 def _spread(values: Sequence[float], unit: str, how: str) -> Estimate:
@@ -467,10 +488,10 @@ def _spread(values: Sequence[float], unit: str, how: str) -> Estimate:
     )
 
 
-def _notes(probe: _Probe, how: str) -> Iterator[str]:
+def _notes(probe: _Probe, step: _Counted) -> Iterator[str]:
     yield "Validation, which training keeps to 5 % of its budget, comes on top of examples."
-    if how.endswith("proportion"):
-        yield f"The cost of a step was {how}, because its loss depends on the numbers."
+    if step.is_scaled:
+        yield f"The cost of a step was {step.how}, because its loss depends on the numbers."
     if probe.unknown:
-        names = ", ".join(probe.unknown)
-        yield f"The meter could not count these operators, so FLOPs are too low: {names}."
+        operators = ", ".join(probe.unknown)
+        yield f"The meter could not count these operators, so FLOPs are too low: {operators}."

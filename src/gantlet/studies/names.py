@@ -1,11 +1,16 @@
 """The names of scores that reports single out, in one place."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from itertools import product
 
 LIKELIHOOD = "likelihood"
 TRAINING = "training FLOPs"
+TRAINING_TIME = "training wall time"
+STEP = "FLOPs per training step"
 STEPS = "training steps"
 SAMPLING = "FLOPs per sample"
+SAMPLING_TIME = "wall time of one sample"
 SAMPLING_CPU = "CPU time per sample"
 DEPTH = "sequential depth of sampling"
 INVERSE = "round-trip error fp32"
@@ -40,4 +45,29 @@ def quality(features: Sequence[str]) -> str:
 
     Source: Szekely and Rizzo, 2013, https://doi.org/10.1016/j.jspi.2013.03.018.
     """
-    return f"energy ({ranking_features(features)})"
+    return distance("energy", ranking_features(features))
+
+
+def distance(metric: str, features: str) -> str:
+    """Returns the name of the score of a metric on some features, both in written form or by name.
+
+    Example:
+        >>> distance("kid:degree=3", "classifier:features=64")
+        'kid (classifier)'
+    """
+    return f"{metric.partition(':')[0]} ({features.partition(':')[0]})"
+
+
+def distances(parts: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """Returns metric and features of each distance that a trial of these parts measures, by name.
+
+    Names are made, never taken apart: logic asks here whether a score is a distance.
+
+    Example:
+        >>> distances({"metrics": '["kid"]', "features": '["pixels", "pca:dims=8"]'})
+        {'kid (pixels)': ('kid', 'pixels'), 'kid (pca)': ('kid', 'pca:dims=8')}
+    """
+    pairs = product(
+        json.loads(parts.get("metrics", "[]")), json.loads(parts.get("features", "[]"))
+    )
+    return {distance(metric, features): (metric, features) for metric, features in pairs}

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import final
 
 from gantlet.core.components import families
@@ -125,7 +125,13 @@ def quality(everyone: Sequence[Contestant]) -> str:
 
 def on_ranking_features(everyone: Sequence[Contestant], metric: str) -> str:
     """Returns the name of a metric on the features on which these models are ranked."""
-    return f"{metric} ({ranked_on(everyone)})"
+    return names.distance(metric, ranked_on(everyone))
+
+
+def distances(everyone: Sequence[Contestant]) -> set[str]:
+    """Returns the names of all distances that were measured of these models."""
+    trials = (o.trial for c in everyone for o in c.outcomes.values())
+    return {quality(everyone), *(name for t in trials for name in names.distances(t.parts))}
 
 
 def rank(group: Sequence[Contestant], score: str, better: Better) -> list[Contestant]:
@@ -175,7 +181,12 @@ def _alike(known: Sequence[Estimate]) -> Estimate:
     highs = [e.high - (e.value or 0.0) for e in known if e.high is not None]
     if len(lows) < len(known):
         return Estimate(
-            value=value, n=first.n, unit=first.unit, better=first.better, method="none"
+            value=value,
+            n=first.n,
+            unit=first.unit,
+            better=first.better,
+            method="none",
+            kind=first.kind,
         )
     return Estimate(
         value=value,
@@ -185,6 +196,7 @@ def _alike(known: Sequence[Estimate]) -> Estimate:
         unit=first.unit,
         better=first.better,
         method=f"mean of {len(known)} trained models, each: {first.method}",
+        kind=first.kind,
     )
 
 
@@ -195,7 +207,7 @@ def _combined(known: Sequence[Estimate]) -> Estimate:
     )
     inside = [e.half_width for e in known if e.half_width is not None]
     if over.value is None or over.half_width is None:
-        return over
+        return replace(over, kind=first.kind)
     sampling = math.fsum(inside) / len(inside) if inside else 0.0
     half = math.hypot(over.half_width, sampling)
     return Estimate(
@@ -206,4 +218,5 @@ def _combined(known: Sequence[Estimate]) -> Estimate:
         unit=first.unit,
         better=first.better,
         method=f"{over.method}, in quadrature with: {first.method}",
+        kind=first.kind,
     )

@@ -68,9 +68,7 @@ def _facts(question: Mapping[str, Any], outcomes: Sequence[Outcome], run: Run) -
         "CPU time, all together": shown(seconds, "s"),
         "Not run": _not_run(question),
     }
-    known = facts_of(setting, outcomes, run).items
-    # Nothing is trained here.
-    return Facts(items=[f for f in known if not f.name.startswith("Training")])
+    return facts_of(setting, outcomes, run, trains=False)
 
 
 def _replicates(question: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ from gantlet.core.intervals import percentage, t_quantile
 from gantlet.core.trial import Outcome
 from gantlet.store.run import Run
 from gantlet.studies.calibration.estimand import Estimand, estimand
-from gantlet.studies.calibration.replicate import COLUMNS
+from gantlet.studies.calibration.replicate import COLUMNS, MISSING
 
 LOWEST, HIGHEST = 93.0, 97.0
 """How often, in %, an interval of 95 % should hold the truth."""
@@ -126,10 +126,17 @@ def cells(outcomes: Sequence[Outcome], run: Run) -> Iterator[Cell]:
             groups.setdefault(o.trial.parts["model"], []).append(o)
     for group in groups.values():
         blocks = [run.folder(o.trial).load("replicates") for o in group]
-        notes = dict(note.split("/", 1) for o in reversed(group) for note in o.notes)
+        missing = {m: why for o in reversed(group) for m, why in _missing(o).items()}
         for metric in json.loads(group[0].trial.parts["metrics"]):
             columns = {c: torch.cat([b[f"{metric}/{c}"] for b in blocks]) for c in COLUMNS}
-            yield _cell(metric, group[0].trial.parts, columns, notes.get(metric, ""))
+            yield _cell(metric, group[0].trial.parts, columns, missing.get(metric, ""))
+
+
+def _missing(outcome: Outcome) -> Mapping[str, str]:
+    """Returns why intervals are missing, by metric; trials of before say so in their notes."""
+    notes = (note.text.split("/", 1) for note in outcome.notes)
+    found: Mapping[str, str] = outcome.details.get(MISSING, dict(notes))
+    return found
 
 
 def _cell(metric: str, parts: Mapping[str, str], columns: dict[str, Tensor], why: str) -> Cell:

@@ -34,6 +34,9 @@ from gantlet.studies.contest import threads
 TIME = "CPU time"
 """The name of what a trial took."""
 
+MISSING = "missing"
+"""Under which name the details of a trial say why intervals are missing, by metric."""
+
 COLUMNS = ("value", "low", "high", "truth")
 """What is saved of each metric, one number for each replicate, NaN where there is none."""
 
@@ -59,7 +62,7 @@ def simulate(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
             return Outcome(trial=trial, error=str(error), failure="cannot")
     folder.save("replicates", _columns(found))
     took = Estimate.exact(time.process_time() - start, unit="s", method="of this trial")
-    return Outcome(trial=trial, clock={TIME: took}, notes=_missing(found))
+    return Outcome(trial=trial, clock={TIME: took}, details={MISSING: _missing(found)})
 
 
 @final
@@ -169,11 +172,11 @@ def _numbers(e: Estimate, truth: float) -> list[float]:
     return [math.nan if v is None else v for v in (e.value, e.low, e.high, truth)]
 
 
-def _missing(found: Sequence[Replicate]) -> tuple[str, ...]:
+def _missing(found: Sequence[Replicate]) -> dict[str, str]:
     """Returns why intervals are missing: for each metric the first reason."""
     reasons: dict[str, str] = {}
     for replicate in found:
         for metric, (e, _) in replicate.items():
             if e.low is None:
                 reasons.setdefault(metric, e.method)
-    return tuple(f"{metric}/{why}" for metric, why in reasons.items())
+    return reasons

@@ -44,9 +44,7 @@ def _facts(question: Mapping[str, Any], outcomes: Sequence[Outcome], run: Run) -
         "Metrics and features": "the defaults of gantlet evaluate",
         "CPU time, all together": shown(seconds, "s"),
     }
-    known = facts_of(setting, outcomes, run).items
-    # Nothing is trained here.
-    return Facts(items=[f for f in known if not f.name.startswith("Training")])
+    return facts_of(setting, outcomes, run, trains=False)
 
 
 def _share(told: Sequence[bool | None]) -> Estimate:

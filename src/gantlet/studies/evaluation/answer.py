@@ -162,7 +162,7 @@ def _caveats(
         yield Caveat(text=words)
     for n, reason in why.items():
         yield Caveat(text=f"No noise floor for n = {n:,}: {reason}.")
-    notes = dict.fromkeys(r.notes[0] for r in results if r.notes)
+    notes = dict.fromkeys(r.notes[0].text for r in results if r.notes)
     for note in notes:
         yield Caveat(text=f"{note[0].upper()}{note[1:]}.")
     yield Caveat(

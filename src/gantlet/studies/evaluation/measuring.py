@@ -13,7 +13,7 @@ from gantlet.core.errors import UserError
 from gantlet.core.estimate import Estimate
 from gantlet.core.measure import Groups, Metric, Sees, TrainMetric
 from gantlet.core.rng import Rng
-from gantlet.core.trial import Outcome, Trial
+from gantlet.core.trial import Note, Outcome, Trial
 from gantlet.features.cache import Cache, digest_of
 from gantlet.features.frozen import block_of, exactly, some
 from gantlet.metrics.paired import Detailed
@@ -147,7 +147,7 @@ def run_trial(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
     folder.save("influence", influences(found))
     note, fingerprint = _seen_as(trial)
     details = {FINGERPRINT: fingerprint, **permuted}
-    return Outcome(trial=trial, scores=scores, notes=(note,), details=details)
+    return Outcome(trial=trial, scores=scores, notes=(Note(note, "features"),), details=details)
 
 
 def sees_first(trial: Trial) -> bool:

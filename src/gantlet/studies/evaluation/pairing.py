@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
-from gantlet.core.trial import Outcome, Trial
+from gantlet.core.trial import Note, Outcome, Trial
 from gantlet.data.splits import Subset
 from gantlet.features.frozen import some
 from gantlet.metrics.pairs.all import Pairs
@@ -119,7 +119,10 @@ def run_pairs(trial: Trial, asked: Asked, watch: Watch) -> Outcome:
     note += f"distances on {extractor.partition(':')[0]} features; "
     note += "matched by name" if targets.names and outputs.names else "matched by order"
     return Outcome(
-        trial=trial, scores=found, notes=(note,), details={FINGERPRINT: features.fingerprint}
+        trial=trial,
+        scores=found,
+        notes=(Note(note, "pairs"),),
+        details={FINGERPRINT: features.fingerprint},
     )
 
 

@@ -10,7 +10,7 @@ from gantlet.core.components import metrics
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Estimate
 from gantlet.core.intervals import is_separated
-from gantlet.core.trial import Outcome
+from gantlet.core.trial import Note, Outcome
 from gantlet.features.inception import FID
 from gantlet.metrics.paired import Detailed, difference, unpaired
 from gantlet.store.run import Run
@@ -52,7 +52,7 @@ class Result:
     influence: Mapping[str, Tensor]
     nearest: Mapping[str, Tensor]
     permuted: float | None
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
     fingerprint: str
 
     def detailed(self, metric: str) -> Detailed | None:

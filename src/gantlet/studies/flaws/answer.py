@@ -67,7 +67,7 @@ def listed(outcome: Outcome) -> Listed:
         flaws=outcome.details["flaws"],
         ending=Ending(Stop(outcome.details["stop"]), outcome.details["examined"]),
         scores=outcome.scores,
-        note=outcome.notes[0],
+        note=outcome.notes[0].text,
         detectable=outcome.details.get("detectable"),
     )
 

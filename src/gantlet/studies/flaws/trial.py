@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from gantlet.core.estimate import Estimate
 from gantlet.core.rng import Rng
-from gantlet.core.trial import Outcome, Trial
+from gantlet.core.trial import Note, Outcome, Trial
 from gantlet.critics.causes import Causes
 from gantlet.critics.flaw import Flaw, Flaws
 from gantlet.critics.halves import Halves, Seen, check_number
@@ -46,7 +46,7 @@ def run_trial(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
     return Outcome(
         trial=trial,
         scores={**_scores(found), **shared},
-        notes=(sight.extractor.note,),
+        notes=(Note(sight.extractor.note, "features"),),
         details={
             "flaws": list(map(_told, found.flaws)),
             "stop": found.ending.stop.value,

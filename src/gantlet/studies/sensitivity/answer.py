@@ -72,9 +72,8 @@ def _facts(question: Mapping[str, Any], outcomes: Sequence[Outcome], run: Run) -
     left = [m for m in metrics.names() if m not in wanted]
     if left:
         setting["Metrics not run"] = ", ".join(left)
-    known = facts_of(setting, outcomes, run).items
     # Nothing is trained here but extractors.
-    return Facts(items=[f for f in known if not f.name.startswith("Training")])
+    return facts_of(setting, outcomes, run, trains=False)
 
 
 def _verdicts(

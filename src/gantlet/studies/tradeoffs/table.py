@@ -118,16 +118,10 @@ def _reversible(c: Contestant) -> Answer:
     error, likelihood = c.estimate(names.INVERSE), c.estimate(names.LIKELIHOOD)
     if error.value is not None:
         return Answer(error.value <= MOST_ERROR, f"round trip {error.value:.1g}")
-    if likelihood.value is not None and _is_exact(c):
+    if likelihood.value is not None and likelihood.kind == "exact":
         return Answer(holds=True, because="exact probability")
     why = "bound only" if likelihood.value is not None else "no likelihood"
     return Answer(holds=False, because=why)
-
-
-def _is_exact(c: Contestant) -> bool:
-    """Whether the likelihood of a contestant is exact, as each of its trials says."""
-    first = next(iter(c.outcomes.values()))
-    return first.scores[names.LIKELIHOOD].method.startswith("exact")
 
 
 def _verdict(found: dict[str, tuple[Answer, Answer, Answer]]) -> Verdict:
