@@ -22,7 +22,16 @@ from gantlet.studies.flaws import FindFlaws
 from gantlet.studies.flaws.answer import listed as answer_listed
 from gantlet.studies.flaws.seen import learned_from
 from gantlet.studies.flaws.shown import ranking, spectrum
-from gantlet.studies.flaws.tables import Listed, list_table, shared_table, sharers
+from gantlet.studies.flaws.tables import (
+    BEFORE,
+    Key,
+    Listed,
+    Quantity,
+    keys,
+    list_table,
+    shared_table,
+    sharers,
+)
 from gantlet.studies.flaws.verdicts import verdicts
 
 ENDING = Ending(Stop.NOT_SIGNIFICANT, 1)
@@ -34,7 +43,8 @@ def size(value, half=0.1):
 
 
 def listed(name, **others):
-    scores = {"1: size": size(1.0), **{f"1: size in {k}": v for k, v in others.items()}}
+    scores = {Key(1, Quantity.SIZE): size(1.0)}
+    scores |= {Key(1, Quantity.SIZE, k): v for k, v in others.items()}
     flaw = {"title": "too bright", "kind": "location", "shift": 1.0}
     return Listed(name=name, flaws=[flaw], ending=ENDING, scores=scores, note="")
 
@@ -96,7 +106,7 @@ def test_an_empty_list_warns_where_a_critic_tells_the_sets_apart(low, warns):
         name="A",
         flaws=[],
         ending=ENDING,
-        scores={"accuracy of a linear critic": told},
+        scores={BEFORE: told},
         note="",
     )
     (only,) = verdicts(found, SEARCH)
@@ -116,20 +126,28 @@ def test_a_list_of_an_earlier_version_is_refused_in_one_line():
 
 
 def of_many(*names, stop=Stop.NOT_SIGNIFICANT, examined=4):
-    scores = {"accuracy of a linear critic": size(0.9)}
+    scores = {BEFORE: size(0.9)}
     flaws = []
     for k, name in enumerate(names, 1):
         flaw = {"title": name or f"unnamed direction {k}", "kind": "shape", "shift": 1.0}
         flaws.append(flaw | ({"probe": name, "agreement": 1.0} if name else {}))
-        scores |= {f"{k}: size": size(2.0 / k), f"{k}: p": Estimate(value=0.001 * k, method="m")}
-        scores |= {f"{k}: accuracy, this flaw only": size(0.6)}
-        scores |= {f"{k}: residual accuracy": size(0.9 - 0.05 * k)}
+        scores |= {
+            Key(k, Quantity.SIZE): size(2.0 / k),
+            Key(k, Quantity.P): Estimate(value=0.001 * k, method="m"),
+            Key(k, Quantity.ALONE): size(0.6),
+            Key(k, Quantity.RESIDUAL): size(0.9 - 0.05 * k),
+        }
     ending = Ending(stop, examined)
     return Listed(name="A", flaws=flaws, ending=ending, scores=scores, note="")
 
 
 def claims(found):
     return [v.claim for v in verdicts(found, SEARCH)]
+
+
+def test_every_number_of_a_list_has_a_name_of_its_own():
+    every = list(keys(11, ["in 1", "1: size", "size in x"]))
+    assert len({key.name for key in every}) == len(every) == 1 + 11 * 4 + 11 * 3
 
 
 def test_flaws_without_a_name_are_listed_together():
@@ -141,7 +159,7 @@ def test_flaws_without_a_name_are_listed_together():
         ["3", "too dark"],
         ["2, 4, 5", "3 further directions without a name"],
     ]
-    assert rows[-1][-1] == found.scores["5: residual accuracy"]
+    assert rows[-1][-1] == found.number(5, Quantity.RESIDUAL)
     assert claims(found)[1] == (
         "A: further flaws, the largest first: too dark; 3 further directions without a name, "
         "residual accuracy 0.65 ± 0.10."

@@ -12,11 +12,11 @@ from gantlet.store.run import Run
 from gantlet.studies.answer import facts_of
 from gantlet.studies.evaluation.inputs import named
 from gantlet.studies.evaluation.notes import notes_on
-from gantlet.studies.evaluation.sets import Asked, Chosen, other_set, real_set
+from gantlet.studies.evaluation.sets import Asked, Chosen, asked_of, other_set, real_set
 from gantlet.studies.flaws.forecast import forecasts
 from gantlet.studies.flaws.pages import pages
 from gantlet.studies.flaws.seen import learned_from
-from gantlet.studies.flaws.tables import Listed, list_table, shared_table
+from gantlet.studies.flaws.tables import BEFORE, Key, Listed, keys, list_table, shared_table
 from gantlet.studies.flaws.verdicts import verdicts
 
 
@@ -34,18 +34,7 @@ def answer(
         facts=facts_of(_setting(question, asked), outcomes, run),
         verdicts=[v for found in lists for v in verdicts(found, question["search"])],
         caveats=list(_caveats(asked, lists)),
-        rows=[
-            Row(
-                data=named(asked.real)[0],
-                model=o.trial.parts["model"],
-                seed=o.trial.seed,
-                name=_row_name(name, listed(o)),
-                estimate=e,
-            )
-            for o in outcomes
-            if o.error is None
-            for name, e in o.scores.items()
-        ],
+        rows=[row for o in outcomes if o.error is None for row in _rows(asked, o)],
         blocks=[*_blocks(asked, outcomes, lists, run)],
         extra={"lists": {found.name: found.flaws for found in lists}},
     )
@@ -62,11 +51,14 @@ def listed(outcome: Outcome) -> Listed:
             "This folder holds lists in the form of an earlier version. Choose another one with "
             "--out."
         )
+    flaws: Sequence[Mapping[str, Any]] = outcome.details["flaws"]
+    others = [named(fake)[0] for fake in asked_of(outcome.trial).fakes]
+    found = outcome.scores
     return Listed(
         name=named(outcome.trial.parts["model"])[0],
-        flaws=outcome.details["flaws"],
+        flaws=flaws,
         ending=Ending(Stop(outcome.details["stop"]), outcome.details["examined"]),
-        scores=outcome.scores,
+        scores={k: found[k.name] for k in keys(len(flaws), others) if k.name in found},
         note=outcome.notes[0].text,
         detectable=outcome.details.get("detectable"),
     )
@@ -88,9 +80,24 @@ def _blocks(
         yield Section(title="What failed", blocks=failed, open=True)
 
 
-def _row_name(name: str, found: Listed) -> str:
-    number, colon, what = name.partition(": ")
-    return f"{number}: {found.flaws[int(number) - 1]['title']}: {what}" if colon else name
+def _rows(asked: Asked, outcome: Outcome) -> Iterator[Row]:
+    """Yields all numbers of a list, in the order in which they were measured."""
+    found = listed(outcome)
+    called = {k.name: _row_name(k, found) for k in found.scores}
+    for name, e in outcome.scores.items():
+        yield Row(
+            data=named(asked.real)[0],
+            model=outcome.trial.parts["model"],
+            seed=outcome.trial.seed,
+            name=called[name],
+            estimate=e,
+        )
+
+
+def _row_name(key: Key, found: Listed) -> str:
+    if key == BEFORE:
+        return key.name
+    return f"{key.rank}: {found.flaws[key.rank - 1]['title']}: {key.measured}"
 
 
 def _setting(question: Mapping[str, Any], asked: Asked) -> dict[str, str]:

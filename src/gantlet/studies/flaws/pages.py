@@ -12,7 +12,7 @@ from gantlet.report.numbers import text
 from gantlet.report.pictures import grid
 from gantlet.studies.evaluation.sets import Chosen
 from gantlet.studies.flaws.shown import ENDS, SIDES
-from gantlet.studies.flaws.tables import ALONE, KINDS, Listed
+from gantlet.studies.flaws.tables import KINDS, Listed, Quantity
 from gantlet.studies.gallery import picture
 from gantlet.studies.lines import lines_table
 
@@ -116,11 +116,11 @@ def _numbers(x: Tensor) -> list[str]:
 
 
 def _unnamed(found: Listed, k: int) -> Block:
-    size, alone = (text(found.number(k, what)) for what in ("size", ALONE))
+    size, alone = (text(found.number(k, what)) for what in (Quantity.SIZE, Quantity.ALONE))
     kind = KINDS[found.flaws[k - 1]["kind"]]
     return Prose(
-        text=f"Rank {k}: size {size}, mostly in {kind}; {ALONE}: {alone}. No named measurement "
-        "explains it: compare the samples at its two ends."
+        text=f"Rank {k}: size {size}, mostly in {kind}; {Quantity.ALONE.value}: {alone}. No named "
+        "measurement explains it: compare the samples at its two ends."
     )
 
 

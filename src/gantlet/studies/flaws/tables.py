@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from enum import Enum
+from itertools import product
+from typing import Any, NamedTuple, final
 
 from gantlet.core.estimate import Estimate
 from gantlet.critics.flaw import Ending
@@ -12,8 +14,57 @@ from gantlet.report.numbers import text
 CRITIC = "accuracy of a linear critic"
 """The name of the accuracy before any flaw is removed."""
 
-ALONE, RESIDUAL = "accuracy, this flaw only", "residual accuracy"
-"""The names of the accuracies of a flaw, after its rank."""
+
+class Quantity(Enum):
+    """What is measured of a flaw; the value is its name in reports."""
+
+    SIZE = "size"
+    ALONE = "accuracy, this flaw only"
+    P = "p"
+    RESIDUAL = "residual accuracy"
+
+
+class Key(NamedTuple):
+    """Which number of a list it is.
+
+    Attributes:
+        rank: The place of the flaw, counted from 1; 0 where no flaw is removed yet.
+        what: What is measured.
+        other: In which other set, by name, or None for the set whose list it is.
+    """
+
+    rank: int
+    what: Quantity
+    other: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What outcomes and reports call it.
+
+        Example:
+            >>> Key(1, Quantity.SIZE).name, Key(2, Quantity.SIZE, "B").name
+            ('1: size', '2: size in B')
+        """
+        if self.rank == 0:
+            return CRITIC
+        return f"{self.rank}: {self.measured}"
+
+    @property
+    def measured(self) -> str:
+        """What is measured, in words, and where."""
+        return self.what.value if self.other is None else f"{self.what.value} in {self.other}"
+
+
+BEFORE = Key(0, Quantity.RESIDUAL)
+"""The accuracy before any flaw is removed."""
+
+
+def keys(flaws: int, others: Sequence[str] = ()) -> Iterator[Key]:
+    """Yields every number that a list of so many flaws may have, sizes in other sets last."""
+    yield BEFORE
+    ranks = range(1, flaws + 1)
+    yield from (Key(k, what) for k, what in product(ranks, Quantity))
+    yield from (Key(k, Quantity.SIZE, other) for k, other in product(ranks, others))
 
 
 @final
@@ -25,7 +76,7 @@ class Listed:
         name: What the set is called.
         flaws: Title, kind, shift and naming of each, the largest first.
         ending: How the search ended.
-        scores: All numbers: ``"1: size"`` and so on.
+        scores: All numbers.
         note: What the features are.
         detectable: The smallest difference of means that would have been found nine times in ten.
     """
@@ -33,13 +84,13 @@ class Listed:
     name: str
     flaws: Sequence[Mapping[str, Any]]
     ending: Ending
-    scores: Mapping[str, Estimate]
+    scores: Mapping[Key, Estimate]
     note: str
     detectable: float | None = None
 
-    def number(self, k: int, what: str) -> Estimate:
+    def number(self, k: int, what: Quantity) -> Estimate:
         """Returns a number of the flaw on place ``k``, counted from 1."""
-        return self.scores[f"{k}: {what}"]
+        return self.scores[Key(k, what)]
 
     def ranks(self, *, named: bool) -> list[int]:
         """Returns the places of the flaws that have a name, or of those that have none."""
@@ -59,7 +110,7 @@ KINDS = {"location": "the mean", "scale": "the spread", "shape": "the shape"}
 
 def list_table(found: Listed) -> Table:
     """Returns the list of one set, the largest flaw first, those without a name as one row."""
-    start: list[Cell] = ["–", "no flaw removed", *["–"] * 5, found.scores[CRITIC]]
+    start: list[Cell] = ["–", "no flaw removed", *["–"] * 5, found.scores[BEFORE]]
     return Table(
         title=f"Flaws of {found.name}",
         columns=[
@@ -71,10 +122,13 @@ def list_table(found: Listed) -> Table:
             ),
             Column(name="what differs", help="Mean, spread or shape of what shows it."),
             Column(name="size", help="Distance in standard deviations of the real samples."),
-            Column(name=ALONE, help="Share of held-out samples classified right; chance is 0.5."),
+            Column(
+                name=Quantity.ALONE.value,
+                help="Share of held-out samples classified right; chance is 0.5.",
+            ),
             Column(name="p", help="Permutation test, corrected for the whole list."),
             Column(
-                name=RESIDUAL,
+                name=Quantity.RESIDUAL.value,
                 help="Of a linear critic with this flaw and all larger ones removed.",
             ),
         ],
@@ -109,18 +163,26 @@ def shared_table(lists: Sequence[Listed]) -> Iterator[Table]:
 
 def sharers(found: Listed, k: int, others: Sequence[str]) -> list[str]:
     """Returns the other sets that have a flaw too, at least half as much."""
-    size = found.number(k, "size").value or 0.0
-    known = [(name, found.scores.get(f"{k}: size in {name}")) for name in others]
+    size = found.number(k, Quantity.SIZE).value or 0.0
+    known = [(name, found.scores.get(Key(k, Quantity.SIZE, name))) for name in others]
     return [n for n, e in known if e is not None and e.low is not None and e.low > size / 2]
 
 
 def _row(found: Listed, k: int) -> list[Cell]:
     flaw = found.flaws[k - 1]
-    numbers = (found.number(k, what) for what in ("size", ALONE))
-    p = found.number(k, "p").value
+    numbers = (found.number(k, what) for what in (Quantity.SIZE, Quantity.ALONE))
+    p = found.number(k, Quantity.P).value
     kind = KINDS[flaw["kind"]]
     cause = flaw.get("cause", "–")
-    return [str(k), flaw["title"], cause, kind, *numbers, _p(p), found.number(k, RESIDUAL)]
+    return [
+        str(k),
+        flaw["title"],
+        cause,
+        kind,
+        *numbers,
+        _p(p),
+        found.number(k, Quantity.RESIDUAL),
+    ]
 
 
 def _unnamed_row(found: Listed) -> Iterator[list[Cell]]:
@@ -129,10 +191,10 @@ def _unnamed_row(found: Listed) -> Iterator[list[Cell]]:
     if not ranks:
         return
     kinds = dict.fromkeys(KINDS[found.flaws[k - 1]["kind"]] for k in ranks)
-    size = found.number(ranks[0], "size")
-    best = max((found.number(k, ALONE) for k in ranks), key=lambda e: e.value or 0.0)
-    p = max(found.number(k, "p").value or 0.0 for k in ranks)
-    left = found.number(ranks[-1], RESIDUAL)
+    size = found.number(ranks[0], Quantity.SIZE)
+    best = max((found.number(k, Quantity.ALONE) for k in ranks), key=lambda e: e.value or 0.0)
+    p = max(found.number(k, Quantity.P).value or 0.0 for k in ranks)
+    left = found.number(ranks[-1], Quantity.RESIDUAL)
     several = len(ranks) > 1
     upper = "at most " if several else ""
     yield [
@@ -169,7 +231,7 @@ def _p(p: float | None) -> str:
 
 
 def _shared_row(found: Listed, k: int, others: Sequence[str]) -> list[Cell]:
-    sizes: list[Cell] = [found.scores.get(f"{k}: size in {name}", "–") for name in others]
+    sizes: list[Cell] = [found.scores.get(Key(k, Quantity.SIZE, name), "–") for name in others]
     also = sharers(found, k, others)
     whose = f"shared with {', '.join(also)}" if also else "its own"
-    return [found.flaws[k - 1]["title"], found.number(k, "size"), *sizes, whose]
+    return [found.flaws[k - 1]["title"], found.number(k, Quantity.SIZE), *sizes, whose]

@@ -19,7 +19,7 @@ from gantlet.studies.evaluation.inputs import named
 from gantlet.studies.evaluation.sets import asked_of, other_set
 from gantlet.studies.flaws.seen import Sight
 from gantlet.studies.flaws.shown import exhibits
-from gantlet.studies.flaws.tables import ALONE, CRITIC, RESIDUAL
+from gantlet.studies.flaws.tables import BEFORE, Key, Quantity
 from gantlet.studies.flaws.tried import causes_for
 
 
@@ -67,14 +67,14 @@ def _causes(sight: Sight, trial: Trial) -> Causes | None:
 
 
 def _scores(found: Flaws) -> dict[str, Estimate]:
-    scores = {CRITIC: found.total}
+    scores = {BEFORE.name: found.total}
     for k, (flaw, left) in enumerate(zip(found.flaws, found.left, strict=True), 1):
         p = Estimate(value=flaw.p, method="p-value by permutation, corrected: no interval")
         scores |= {
-            f"{k}: size": flaw.size,
-            f"{k}: {ALONE}": flaw.accuracy,
-            f"{k}: p": p,
-            f"{k}: {RESIDUAL}": left,
+            Key(k, Quantity.SIZE).name: flaw.size,
+            Key(k, Quantity.ALONE).name: flaw.accuracy,
+            Key(k, Quantity.P).name: p,
+            Key(k, Quantity.RESIDUAL).name: left,
         }
     return scores
 
@@ -91,7 +91,7 @@ def _shared(
             if apart is not None:
                 size = apart.size
                 opposite = flaw.kind == "location" and apart.shift * flaw.shift < 0
-                scores[f"{k}: size in {name}"] = _opposite(size) if opposite else size
+                scores[Key(k, Quantity.SIZE, name).name] = _opposite(size) if opposite else size
     return scores
 
 

@@ -7,7 +7,7 @@ from gantlet.core.estimate import Estimate
 from gantlet.critics.flaw import Ending, Stop
 from gantlet.report.blocks import Verdict
 from gantlet.report.numbers import text
-from gantlet.studies.flaws.tables import ALONE, CRITIC, KINDS, RESIDUAL, Listed
+from gantlet.studies.flaws.tables import BEFORE, CRITIC, KINDS, Listed, Quantity
 
 _IN_CLAIM = {Stop.LIMIT, Stop.EXHAUSTED}
 _EXAMINED = {"neural": "critic", "pca": "component"}
@@ -51,15 +51,15 @@ def ended(ending: Ending, search: Mapping[str, Any]) -> str:
 
 
 def _largest(found: Listed) -> Verdict:
-    first, size = found.flaws[0], found.number(1, "size")
-    alone, p = found.number(1, ALONE), found.number(1, "p").value
+    first, size = found.flaws[0], found.number(1, Quantity.SIZE)
+    alone, p = found.number(1, Quantity.ALONE), found.number(1, Quantity.P).value
     is_named = "probe" in first
     title = first["title"] if is_named else "a direction without a name, shown below"
     return Verdict(
         claim=f"{found.name}: the largest flaw is: {title}.",
         because=f"It is {text(size)} standard deviations of the real samples in size, mostly in "
-        f"{KINDS[first['kind']]}; the {ALONE}, is {text(alone)}, where chance is 0.5; "
-        f"p = {p or 0.0:.2g}.",
+        f"{KINDS[first['kind']]}; the {Quantity.ALONE.value}, is {text(alone)}, where chance "
+        f"is 0.5; p = {p or 0.0:.2g}.",
     )
 
 
@@ -92,16 +92,16 @@ def _left(found: Listed, search: Mapping[str, Any]) -> str:
 
 
 def _residual(found: Listed) -> Estimate:
-    return found.number(len(found.flaws), RESIDUAL)
+    return found.number(len(found.flaws), Quantity.RESIDUAL)
 
 
 def _before(found: Listed) -> str:
-    return text(found.scores[CRITIC])
+    return text(found.scores[BEFORE])
 
 
 def _unlisted(found: Listed) -> str:
     """Returns what it means if a critic tells sets apart in which no flaw was found."""
-    low = found.scores[CRITIC].low
+    low = found.scores[BEFORE].low
     if low is None or low <= 0.5:
         return ""
     return ", so something differs that no measurement and no single direction shows"
