@@ -22,7 +22,7 @@ from gantlet.exec.api import conduct
 from gantlet.store.run import Run, TrialFolder
 from gantlet.studies.compare import Compare
 from gantlet.studies.tournament import Tournament
-from gantlet.studies.tournament.play import REALS
+from gantlet.studies.tournament.players import REALS, from_tensors
 from gantlet.studies.tournament.ratings import Standings, standings
 
 RESULT = Path(__file__).parent / "results" / "skill_rating.json"
@@ -48,7 +48,8 @@ def play(folder: Path) -> tuple[Standings, dict]:
     out = folder.parent / f"{folder.name} rated"
     conduct(Tournament(runs=(str(folder),)), out)
     (outcome,) = Run.open(out).outcomes()
-    table = standings(Run.open(out).folder(outcome.trial).load("scores"))
+    scores = Run.open(out).folder(outcome.trial).load("scores")
+    table = standings(from_tensors(scores))
     return table, outcome.scores
 
 

@@ -15,6 +15,7 @@ from gantlet.report.render import render
 from gantlet.store.run import TrialFolder
 from gantlet.studies.converge import Converge
 from gantlet.studies.converge.course import Course, Record, Scale
+from gantlet.studies.converge.diagnosis import GAP, SHARE, Key, keys
 from gantlet.studies.converge.forecast import forecast
 from gantlet.studies.converge.pace import Pace
 from gantlet.studies.converge.told import curves_down
@@ -199,8 +200,10 @@ def test_the_first_advice_makes_a_gan_converge(tmp_path):
     assert not told["good"]
     assert told["tried"][0]["state"] == "converging"
     assert told["tried"][0]["end"] < told["end"] / 1.5
-    assert found.scores["after: duality gap"].value < found.scores["duality gap"].value
-    assert found.scores["rotation share"].half_width < 0.2
+    gap, gap_after = (found.scores[Key(GAP, after=after).name] for after in (False, True))
+    assert gap_after.value < gap.value
+    assert found.scores[SHARE].half_width < 0.2
+    assert found.scores.keys() <= keys(told).keys(), "every number is known by name"
     assert found.spend.steps == 250 * (1 + len(told["tried"]))
 
 

@@ -1,5 +1,6 @@
 """The sensitivity study: what counts as noticed, and a study whose answers are known."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,13 @@ def test_four_of_five_draws_are_enough():
 
 
 def outcome(damage, seed, scores, n=50):
-    return Outcome(trial=Trial(parts={"model": damage, "n": str(n)}, seed=seed), scores=scores)
+    asked = {
+        "metrics": json.dumps(["energy", "precision", "c2st", "birthday"]),
+        "features": json.dumps(["pixels"]),
+        "strengths": json.dumps([0.2, 1.0]),
+    }
+    trial = Trial(parts={"model": damage, "n": str(n), **asked}, seed=seed)
+    return Outcome(trial=trial, scores=scores)
 
 
 def made_up(alarms):

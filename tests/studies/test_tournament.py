@@ -14,7 +14,7 @@ from gantlet.exec.api import conduct
 from gantlet.store.run import TrialFolder
 from gantlet.studies.compare import Compare
 from gantlet.studies.tournament import Tournament
-from gantlet.studies.tournament.players import REALS, Player
+from gantlet.studies.tournament.players import REALS, SCALE, Player, as_tensors, from_tensors
 from gantlet.studies.tournament.ratings import standings
 
 GAN = "gan:width=16,depth=1"
@@ -153,11 +153,12 @@ def test_better_generators_are_rated_higher_by_made_up_critics():
     rng = Rng(0).stream("scores")
     scores = {}
     for critic in range(5):
-        scores[f"gan #0 @{critic} judges validation data"] = torch.randn(200, generator=rng)
+        judge = Player("gan #0", critic)
+        scores[judge, Player(SCALE)] = torch.randn(200, generator=rng)
         for step, shift in enumerate([3.0, 2.0, 1.0, 0.5]):
             fakes = torch.randn(200, generator=rng) - shift * (1 + 0.1 * critic)
-            scores[f"gan #0 @{critic} judges gan #0 @{step}"] = fakes
-        scores[f"gan #0 @{critic} judges {REALS}"] = torch.randn(200, generator=rng)
+            scores[judge, Player("gan #0", step)] = fakes
+        scores[judge, Player(REALS)] = torch.randn(200, generator=rng)
     table = standings(scores)
     values = [table.rating(g).value for g in table.generators]
     assert values == sorted(values)
@@ -172,9 +173,18 @@ def test_better_generators_are_rated_higher_by_made_up_critics():
     assert [again.rating(g).value for g in again.generators] == pytest.approx(values)
 
 
-def test_names_of_players_are_read_back():
-    for player in (Player("gan:width=8 #0", 20), Player("gmm #1"), Player(REALS)):
-        assert Player.named(player.name) == player
+def test_scores_are_read_back_whatever_players_are_called():
+    odd = Player('a judges "b" @2: [c', 3)
+    players = (odd, Player("gan:width=8 #0", 20), Player("gmm #1"), Player(REALS))
+    scores = {(odd, p): torch.tensor(float(i)) for i, p in enumerate(players)}
+    assert from_tensors(as_tensors(scores)) == scores
+
+
+def test_scores_of_an_earlier_version_are_read():
+    critic, reals = Player("gan:width=8 #0", 20), Player(REALS)
+    x = torch.tensor(1.0)
+    old = {f"{critic.name} judges {reals.name}": x, f"{critic.name} judges gmm #1": x}
+    assert from_tensors(old) == {(critic, reals): x, (critic, Player("gmm #1")): x}
 
 
 def test_spearman_of_few_equal_or_perfectly_ordered_values():

@@ -157,6 +157,7 @@ def _forget(trials: Sequence[Trial], run: Run) -> None:
 
 def _concluded(study: Study, outcomes: Sequence[Outcome], run: Run) -> Report:
     """Returns the report, with a note on every failure that it does not tell of itself."""
+    reasons = [o.error for o in outcomes if o.error]
     failed = failures(outcomes)
     models = [o for o in outcomes if o.trial.parts.get("model") != REAL]
     if models and all(o.failure == "cannot" for o in models):
@@ -178,7 +179,8 @@ def _concluded(study: Study, outcomes: Sequence[Outcome], run: Run) -> Report:
         claim = f"Nothing can be said: {count}."
         report = replace(report, verdicts=[Verdict(claim=claim, because=failed[0])])
     said = " ".join([*(c.text for c in report.caveats), *(v.because for v in report.verdicts)])
-    new = [Caveat(text=line) for line in failed if line.partition(" failed: ")[2] not in said]
+    told = zip(failed, reasons, strict=True)
+    new = [Caveat(text=line) for line, why in told if _sentence(why) not in said]
     return replace(report, caveats=[*new, *report.caveats]) if new else report
 
 

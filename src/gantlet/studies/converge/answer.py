@@ -9,6 +9,7 @@ from gantlet.core.trial import Outcome
 from gantlet.report.blocks import Caveat, Report, Row
 from gantlet.store.run import Run
 from gantlet.studies.answer import facts_of
+from gantlet.studies.converge.diagnosis import Key, keys
 from gantlet.studies.converge.setting import short
 from gantlet.studies.converge.told import verdicts
 from gantlet.studies.converge.views import blocks
@@ -28,6 +29,7 @@ def answer(question: Mapping[str, Any], outcomes: Sequence[Outcome], run: Run) -
             caveats=[Caveat(text=f"Nothing was found: {reason}.")],
         )
     (outcome,) = good
+    which = keys(outcome.details)
     return Report(
         title=f"Does {name} converge?",
         command="converge",
@@ -36,7 +38,7 @@ def answer(question: Mapping[str, Any], outcomes: Sequence[Outcome], run: Run) -
         facts=facts_of(_setting(question, outcome), outcomes, run),
         verdicts=list(verdicts(name, outcome.details, outcome.scores)),
         caveats=list(_caveats(question)),
-        rows=[_row(question, outcome, k, e) for k, e in outcome.scores.items()],
+        rows=[_row(question, outcome, which[k], e) for k, e in outcome.scores.items()],
         blocks=list(blocks(outcome.details, outcome.scores)),
         extra=dict(outcome.details),
     )
@@ -55,14 +57,12 @@ def _setting(question: Mapping[str, Any], outcome: Outcome) -> dict[str, str]:
     }
 
 
-def _row(question: Mapping[str, Any], outcome: Outcome, name: str, e: Estimate) -> Row:
-    after = name.startswith("after: ")
-    model = outcome.details["tried"][0]["model"] if after else question["model"]
+def _row(question: Mapping[str, Any], outcome: Outcome, key: Key, e: Estimate) -> Row:
     return Row(
         data=question["data"],
-        model=model,
+        model=outcome.details["tried"][0]["model"] if key.after else question["model"],
         seed=question["seed"],
-        name=name.removeprefix("after: "),
+        name=key.what,
         estimate=e,
     )
 
@@ -79,7 +79,8 @@ def _caveats(question: Mapping[str, Any]) -> Iterator[Caveat]:
         text="The field is looked at on one batch that stays the same, so that the noise of "
         "batches is not in it."
     )
-    if "base=adam" in question["solver"] or Spec.parse(question["solver"]).name == "adam":
+    solver = Spec.parse(question["solver"])
+    if "adam" in {solver.name, solver.options.get("base")}:
         yield Caveat(
             text="Adam divides by second moments; predictions take their mean over batches at the "
             "point that is looked at, as if players had stood there for long."

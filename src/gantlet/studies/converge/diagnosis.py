@@ -1,7 +1,9 @@
 """The numbers of a game at one point."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import final
+from itertools import product
+from typing import Any, NamedTuple, final
 
 import torch
 from torch import Tensor
@@ -26,6 +28,22 @@ from gantlet.studies.converge.setting import blank, held_out, is_toy, looked_at,
 # Real samples in the batch at which the field is looked at.
 LOOK = 256
 GROWTH = "growth of the leading modes in one step"
+SHARE, RATIO = "rotation share", "rotation over attraction"
+GAP = "duality gap"
+_LEADING, _RIGHTMOST = "leading eigenvalue", "rightmost eigenvalue"
+_REAL, _IMAGINARY = "real part", "imaginary part"
+_SMALLEST, _LARGEST = "smallest curvature", "largest curvature"
+_PLAIN = "largest stable step of plain descent"
+_STEP, _DELAY = "largest stable step, in steps of now", "largest stable delay"
+_NAMES = (
+    *(
+        name
+        for which in (_LEADING, _RIGHTMOST)
+        for name in (which, f"{which}, {_REAL}", f"{which}, {_IMAGINARY}")
+    ),
+    *(SHARE, RATIO, GROWTH, _PLAIN, _STEP, _DELAY, GAP),
+)
+"""What a diagnosis may find, but for the curvatures, which go by player."""
 """The name of what a solver does to the leading modes."""
 
 # Batches from which second moments are taken.
@@ -92,6 +110,31 @@ class Diagnosis:
     numbers: dict[str, Estimate]
 
 
+class Key(NamedTuple):
+    """Which number of a diagnosis it is.
+
+    Attributes:
+        what: What was measured.
+        after: Whether after the best of the changes that were tried; else as asked.
+    """
+
+    what: str
+    after: bool
+
+    @property
+    def name(self) -> str:
+        """What outcomes call it."""
+        return f"after: {self.what}" if self.after else self.what
+
+
+def keys(details: Mapping[str, Any]) -> dict[str, Key]:
+    """Returns every number that a diagnosis of these details may have, by its name."""
+    players = dict.fromkeys(p for run in (details, *details["tried"]) for p in run["curvature"])
+    curvatures = (f"{which} of {p}" for which in (_SMALLEST, _LARGEST) for p in players)
+    every = product((*_NAMES, *curvatures), (False, True))
+    return {key.name: key for key in map(Key._make, every)}
+
+
 def point_of(trial: Trial, course: Course, record: Record) -> Point:
     """Returns the game of a trial where a record found it, or at the centre of what it circles.
 
@@ -153,12 +196,12 @@ def diagnose(trial: Trial, course: Course, point: Point) -> Diagnosis:
     path = path_angle(field, _start(trial, course), field.position)
     numbers = {
         **_eigenvalues(largest, right),
-        "rotation share": turning.share,
-        "rotation over attraction": turning.ratio,
+        SHARE: turning.share,
+        RATIO: turning.ratio,
         **_curvatures(curvature),
         **_growth(expected),
         **_steps(largest, right, point.modes(rng)),
-        "duality gap": gap,
+        GAP: gap,
     }
     return Diagnosis(
         leading=largest,
@@ -196,13 +239,13 @@ def _found(value: float, residual: float) -> Estimate:
 
 def _eigenvalues(largest: Spectrum, right: Spectrum) -> dict[str, Estimate]:
     numbers: dict[str, Estimate] = {}
-    for name, spectrum in (("leading", largest), ("rightmost", right)):
+    for name, spectrum in ((_LEADING, largest), (_RIGHTMOST, right)):
         if not spectrum.values:
-            numbers[f"{name} eigenvalue"] = Estimate.missing("the search did not converge")
+            numbers[name] = Estimate.missing("the search did not converge")
             continue
         value, residual = spectrum.values[0], spectrum.residuals[0]
-        numbers[f"{name} eigenvalue, real part"] = _found(value.real, residual)
-        numbers[f"{name} eigenvalue, imaginary part"] = _found(abs(value.imag), residual)
+        numbers[f"{name}, {_REAL}"] = _found(value.real, residual)
+        numbers[f"{name}, {_IMAGINARY}"] = _found(abs(value.imag), residual)
     return numbers
 
 
@@ -211,11 +254,11 @@ def _curvatures(
 ) -> dict[str, Estimate]:
     how = "eigenvalue of the Hessian of the player's own loss at one fixed batch: no interval"
     return {
-        f"{which} curvature of {player}": Estimate.missing("the search did not converge")
+        f"{which} of {player}": Estimate.missing("the search did not converge")
         if value is None
         else Estimate(value=value, n=1, method=how)
         for player, both in curvature.items()
-        for which, value in zip(("smallest", "largest"), both, strict=True)
+        for which, value in zip((_SMALLEST, _LARGEST), both, strict=True)
     }
 
 
@@ -229,7 +272,7 @@ def _growth(expected: Forecast | None) -> dict[str, Estimate]:
 def _steps(largest: Spectrum, right: Spectrum, modes: Spectrum | None) -> dict[str, Estimate]:
     none = "no mode decays, or one only turns"
     falling = [value for value in (*largest.good(), *right.good()) if value.real < 0]
-    numbers = {"largest stable step of plain descent": _predicted(largest_step(falling), none)}
+    numbers = {_PLAIN: _predicted(largest_step(falling), none)}
     if modes is None:
         return numbers
     decaying = [s for s in modes.values if s.real < 0]
@@ -237,8 +280,8 @@ def _steps(largest: Spectrum, right: Spectrum, modes: Spectrum | None) -> dict[s
     delay = largest_delay(held, 1.0) if held else None
     return {
         **numbers,
-        "largest stable step, in steps of now": _predicted(largest_step(decaying), none),
-        "largest stable delay": _predicted(delay, "no leading mode decays", "steps"),
+        _STEP: _predicted(largest_step(decaying), none),
+        _DELAY: _predicted(delay, "no leading mode decays", "steps"),
     }
 
 

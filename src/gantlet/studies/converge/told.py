@@ -7,7 +7,7 @@ from gantlet.core.estimate import Estimate
 from gantlet.report.blocks import Verdict
 from gantlet.report.numbers import text
 from gantlet.studies.converge.advice import TRIES
-from gantlet.studies.converge.diagnosis import GROWTH
+from gantlet.studies.converge.diagnosis import GROWTH, SHARE
 from gantlet.studies.converge.verdict import GOOD
 
 _STATES = {
@@ -46,7 +46,7 @@ def _times(ratio: float) -> str:
 
 
 def _forecast(details: Mapping[str, Any], scores: Mapping[str, Estimate]) -> Iterator[Verdict]:
-    growth, share = scores.get(GROWTH), scores["rotation share"]
+    growth, share = scores.get(GROWTH), scores[SHARE]
     if growth is None or growth.value is None:
         return
     decays, stays = growth.value < 1 - 1e-9, abs(growth.value - 1) <= 1e-9

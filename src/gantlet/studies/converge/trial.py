@@ -15,6 +15,7 @@ from gantlet.studies.converge.advice import TRIES, Advice, advise, in_code, usua
 from gantlet.studies.converge.course import Course, Record, play, recorded
 from gantlet.studies.converge.diagnosis import (
     Diagnosis,
+    Key,
     Point,
     centre,
     diagnose,
@@ -41,7 +42,8 @@ def run_trial(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
         }
         scores = dict(first.diagnosis.numbers)
         if tried:
-            scores |= {f"after: {k}": v for k, v in tried[0][1].diagnosis.numbers.items()}
+            best = tried[0][1].diagnosis.numbers
+            scores |= {Key(k, after=True).name: v for k, v in best.items()}
         spend = sum((then.course.spend for _, then in tried), course.spend)
         return Outcome(trial=trial, spend=spend, scores=scores, details=details)
 

@@ -5,11 +5,12 @@ from typing import Any
 
 from gantlet.core.estimate import Estimate
 from gantlet.report.blocks import Block, Cell, Column, Lines, Section, Series, Table
+from gantlet.studies.converge.diagnosis import Key, keys
 
 
 def blocks(details: Mapping[str, Any], scores: Mapping[str, Estimate]) -> Iterator[Block]:
     """Yields the numbers, the advice, the course, the path and the eigenvalues."""
-    yield _numbers(scores)
+    yield _numbers(keys(details), scores)
     if details["advice"]:
         yield _advice(details["advice"])
     yield _course(details)
@@ -17,9 +18,9 @@ def blocks(details: Mapping[str, Any], scores: Mapping[str, Estimate]) -> Iterat
     yield Section(title="Eigenvalues", blocks=[_eigenvalues(details)])
 
 
-def _numbers(scores: Mapping[str, Estimate]) -> Table:
-    after = {k.removeprefix("after: "): v for k, v in scores.items() if k.startswith("after: ")}
-    before = {k: v for k, v in scores.items() if not k.startswith("after: ")}
+def _numbers(which: Mapping[str, Key], scores: Mapping[str, Estimate]) -> Table:
+    after = {which[k].what: e for k, e in scores.items() if which[k].after}
+    before = {which[k].what: e for k, e in scores.items() if not which[k].after}
     rows: list[list[Cell]] = [
         [name, e, after.get(name)] if after else [name, e] for name, e in before.items()
     ]

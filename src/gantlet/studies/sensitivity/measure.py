@@ -20,14 +20,11 @@ from gantlet.metrics.together import detail_all
 from gantlet.studies.base import Watch
 from gantlet.studies.contest import threads
 from gantlet.studies.sensitivity.draw import Drawn, draw
-from gantlet.studies.sensitivity.plan import NOTHING
+from gantlet.studies.sensitivity.plan import NOTHING, SAMPLES, Key
 from gantlet.studies.sources import features_of
 
 TIME = "CPU time"
 """The name of what a trial took."""
-
-SAMPLES = "samples"
-"""What metrics are said to look at that see the samples themselves."""
 
 _SAYS_SO = Estimate.exact(1.0, method="a number where the control gives none", better="lower")
 
@@ -76,7 +73,7 @@ def _scores(trial: Trial, watch: Watch) -> Iterator[tuple[str, Estimate]]:
             damaged = _damaged(trial, drawn, strength)
             found = look.compare(real, damaged, train, rng)
             for metric, one in found.items():
-                yield f"{metric} ({look.name}) @ {strength:g}", _minus(one, control[metric])
+                yield Key(metric, look.name, strength).name, _minus(one, control[metric])
 
 
 def _looks(trial: Trial, drawn: Drawn) -> Iterator[_Look]:

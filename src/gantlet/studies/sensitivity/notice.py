@@ -9,7 +9,7 @@ from gantlet.core.components import metrics
 from gantlet.core.estimate import Estimate
 from gantlet.core.intervals import is_separated, percentage
 from gantlet.core.trial import Outcome
-from gantlet.studies.sensitivity.plan import NOTHING
+from gantlet.studies.sensitivity.plan import NOTHING, keys
 
 ENOUGH = 0.8
 """A metric notices a damage if it does so in this share of the draws."""
@@ -60,13 +60,14 @@ def tallies(outcomes: Sequence[Outcome]) -> Tallies:
     found: dict[tuple[str, str, int], dict[float, Tally]] = {}
     for o in outcomes:
         damage, n = o.trial.parts["model"], int(o.trial.parts["n"])
+        which = {key.name: key for key in keys(o.trial.parts)}
         for name, gap in o.scores.items():
-            metric, _, strength = name.rpartition(" @ ")
-            by_strength = found.setdefault((label(metric), damage, n), {})
-            before = by_strength.setdefault(float(strength), Tally())
+            metric, look, strength = which[name]
+            by_strength = found.setdefault((label(metric, look), damage, n), {})
+            before = by_strength.setdefault(strength, Tally())
             # Where there is no number, nothing was noticed; a number without interval cannot tell.
             if gap.low is not None or gap.value is None:
-                by_strength[float(strength)] = before.with_one(sign(gap))
+                by_strength[strength] = before.with_one(sign(gap))
     return found
 
 
@@ -78,10 +79,9 @@ def sign(gap: Estimate) -> Sign:
 
 
 @cache
-def label(score: str) -> str:
+def label(metric: str, look: str) -> str:
     """Returns metric and extractor as people write them."""
-    metric, _, extractor = score.rpartition(" (")
-    return f"{metrics.short(metric)} ({extractor}"
+    return f"{metrics.short(metric)} ({look})"
 
 
 def smallest(by_strength: Mapping[float, Tally], *, praised: bool = False) -> float | None:

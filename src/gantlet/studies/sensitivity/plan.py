@@ -1,13 +1,49 @@
 """How large the study is."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, final
+from itertools import product
+from typing import Literal, NamedTuple, final
 
 Size = Literal["small", "full"]
 
 NOTHING = "nothing"
 """The damage that is none: how often a metric notices it is its rate of false alarms."""
+
+SAMPLES = "samples"
+"""What metrics are said to look at that see the samples themselves."""
+
+
+class Key(NamedTuple):
+    """Which number of a trial it is.
+
+    Attributes:
+        metric: The metric, in written form.
+        look: Through which extractor, by name, or ``SAMPLES``.
+        strength: How strong the damage is.
+    """
+
+    metric: str
+    look: str
+    strength: float
+
+    @property
+    def name(self) -> str:
+        """What outcomes call it.
+
+        Example:
+            >>> Key("kid:degree=3", "pca", 0.5).name
+            'kid:degree=3 (pca) @ 0.5'
+        """
+        return f"{self.metric} ({self.look}) @ {self.strength:g}"
+
+
+def keys(parts: Mapping[str, str]) -> Iterator[Key]:
+    """Yields every number that a trial of these parts may have."""
+    looks = [extractor.partition(":")[0] for extractor in json.loads(parts["features"])]
+    metrics, strengths = json.loads(parts["metrics"]), map(float, json.loads(parts["strengths"]))
+    yield from map(Key._make, product(metrics, [*looks, SAMPLES], strengths))
 
 
 @final

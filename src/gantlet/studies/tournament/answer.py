@@ -13,7 +13,7 @@ from gantlet.report.numbers import text
 from gantlet.store.run import Run
 from gantlet.studies.answer import facts_of
 from gantlet.studies.tournament.equilibrium import MIXTURE, Best, best_mixture
-from gantlet.studies.tournament.players import REALS, Player
+from gantlet.studies.tournament.players import REALS, Player, from_tensors
 from gantlet.studies.tournament.ratings import CRITIC, Standings, standings
 from gantlet.studies.tournament.views import blocks
 
@@ -32,7 +32,7 @@ def answer(question: Mapping[str, Any], outcomes: Sequence[Outcome], run: Run) -
             facts=facts_of({}, outcomes, run),
             caveats=[Caveat(text=f"There are no ratings: {reason}.")],
         )
-    scores = run.folder(outcome.trial).load("scores")
+    scores = from_tensors(run.folder(outcome.trial).load("scores"))
     table, best = standings(scores), best_mixture(scores)
     agreements = dict(_agreements(table, outcome.scores))
     return Report(
@@ -64,11 +64,11 @@ def _agreements(
 ) -> Iterator[tuple[str, Estimate]]:
     """Yields the correlation of ratings with energy distance: overall, and in each training."""
     everyone = [g for g in table.generators if g.course != REALS]
-    groups = {"all generators": everyone, **table.courses()}
+    courses = table.courses()
+    groups = {"all generators": everyone, **(courses if len(courses) > 1 else {})}
     for name, players in groups.items():
-        if name == "all generators" or len(table.courses()) > 1:
-            ratings = [table.rating(p).value or 0.0 for p in players]
-            yield name, spearman(ratings, [distances[p.name].value or 0.0 for p in players])
+        ratings = [table.rating(p).value or 0.0 for p in players]
+        yield name, spearman(ratings, [distances[p.name].value or 0.0 for p in players])
 
 
 def _verdicts(table: Standings, agreements: Mapping[str, Estimate]) -> Iterator[Verdict]:

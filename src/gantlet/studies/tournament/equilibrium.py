@@ -11,7 +11,7 @@ from torch import Tensor
 from gantlet.core.estimate import Estimate
 from gantlet.critics.matches import win_rate
 from gantlet.games.theory.equilibrium import equilibrium
-from gantlet.studies.tournament.players import JUDGES, REALS, SCALE, Player, sorted_players
+from gantlet.studies.tournament.players import REALS, SCALE, Player, Scores, sorted_players
 
 MIXTURE = "equilibrium mixture"
 """The player that is a mixture of the others."""
@@ -41,7 +41,7 @@ class Best:
     gain: Estimate
 
 
-def best_mixture(scores: Mapping[str, Tensor]) -> Best:
+def best_mixture(scores: Scores) -> Best:
     """Returns the equilibrium of a tournament from the scores of critics.
 
     A generator's payoff is its win rate, which is linear in mixtures of either side; so the
@@ -50,13 +50,12 @@ def best_mixture(scores: Mapping[str, Tensor]) -> Best:
     rates off the other.
 
     Args:
-        scores: Scores of critics, named ``CRITIC judges PLAYER``, as ``standings`` takes them.
+        scores: Scores of critics, as ``standings`` takes them.
     """
-    halves = [{name: x[i::2] for name, x in scores.items()} for i in (0, 1)]
-    pairs = [tuple(name.split(JUDGES)) for name in scores]
-    critics = list(sorted_players([critic for critic, _ in pairs]))
-    left_out = {REALS, SCALE}
-    generators = list(sorted_players([p for _, p in pairs if p not in left_out]))
+    halves = [{pair: x[i::2] for pair, x in scores.items()} for i in (0, 1)]
+    critics = list(sorted_players(critic for critic, _ in scores))
+    left_out = {Player(REALS), Player(SCALE)}
+    generators = list(sorted_players(p for _, p in scores if p not in left_out))
     table = torch.tensor(
         [[_rate(halves[0], {g: 1.0}, c).value or 0.0 for c in critics] for g in generators],
         dtype=torch.float64,
@@ -71,9 +70,9 @@ def best_mixture(scores: Mapping[str, Tensor]) -> Best:
     )
 
 
-def pooled(samples: Mapping[str, Tensor], weights: Mapping[Player, float]) -> Tensor:
+def pooled(samples: Mapping[Player, Tensor], weights: Mapping[Player, float]) -> Tensor:
     """Returns the first samples of each generator, as many as its weight says, in their order."""
-    return _pool({g: samples[g.name] for g in weights}, weights)
+    return _pool({g: samples[g] for g in weights}, weights)
 
 
 def _played(players: Sequence[Player], weights: Tensor) -> dict[Player, float]:
@@ -81,7 +80,7 @@ def _played(players: Sequence[Player], weights: Tensor) -> dict[Player, float]:
 
 
 def _worst(
-    halves: Sequence[Mapping[str, Tensor]],
+    halves: Sequence[Scores],
     critics: Sequence[Player],
     weights: Mapping[Player, float],
 ) -> Estimate:
@@ -90,11 +89,9 @@ def _worst(
     return _rate(halves[1], weights, worst)
 
 
-def _rate(
-    scores: Mapping[str, Tensor], weights: Mapping[Player, float], critic: Player
-) -> Estimate:
-    fakes = {g: scores[f"{critic.name}{JUDGES}{g.name}"] for g in weights}
-    return win_rate(_pool(fakes, weights), scores[f"{critic.name}{JUDGES}{SCALE}"])
+def _rate(scores: Scores, weights: Mapping[Player, float], critic: Player) -> Estimate:
+    fakes = {g: scores[critic, g] for g in weights}
+    return win_rate(_pool(fakes, weights), scores[critic, Player(SCALE)])
 
 
 def _pool(parts: Mapping[Player, Tensor], weights: Mapping[Player, float]) -> Tensor:

@@ -19,7 +19,7 @@ from gantlet.studies.contest import threads
 from gantlet.studies.sources import features_of, source_of
 from gantlet.studies.tournament.entrants import Course, courses_of, snapshots_of
 from gantlet.studies.tournament.equilibrium import MIXTURE, best_mixture, pooled
-from gantlet.studies.tournament.players import JUDGES, REALS, SCALE, Player
+from gantlet.studies.tournament.players import REALS, SCALE, Player, Scores, as_tensors
 
 _BLOCK = 500
 
@@ -30,37 +30,38 @@ def run_tournament(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
         courses = courses_of(json.loads(trial.parts["runs"]))
         most = int(trial.parts["samples"])
         _, splits = source_of(trial)
-        samples = {REALS: everything(splits.test, most)}
+        reals = Player(REALS)
+        samples = {reals: everything(splits.test, most)}
         for i, course in enumerate(courses):
             watch(0.4 * i / len(courses), f"{course.name} plays")
-            samples |= _played(course, len(samples[REALS]), trial)
-        judged = {SCALE: everything(splits.validation, most), **samples}
-        scores: dict[str, Tensor] = {}
+            samples |= _played(course, len(samples[reals]), trial)
+        judged = {Player(SCALE): everything(splits.validation, most), **samples}
+        scores: dict[tuple[Player, Player], Tensor] = {}
         for i, course in enumerate(courses):
             watch(0.4 + 0.4 * i / len(courses), f"{course.name} judges")
             scores |= _scores(course, judged)
-        folder.save("scores", scores)
+        folder.save("scores", as_tensors(scores))
         watch(0.8, "measuring distances")
         mixed = pooled(samples, best_mixture(scores).generators)
-        return Outcome(trial=trial, scores=_distances(trial, {**samples, MIXTURE: mixed}))
+        return Outcome(trial=trial, scores=_distances(trial, {**samples, Player(MIXTURE): mixed}))
 
 
-def _played(course: Course, n: int, trial: Trial) -> dict[str, Tensor]:
+def _played(course: Course, n: int, trial: Trial) -> dict[Player, Tensor]:
     """Returns samples of each generator of a training, ``n`` at most."""
     if not course.snapshots:
-        return {course.name: course.folder.load("samples")["samples"][:n]}
+        return {Player(course.name): course.folder.load("samples")["samples"][:n]}
     rng = Rng(trial.seed)
     return {
-        Player(course.name, s.step).name: s.sample(n, rng=rng.stream(f"{course.name} {s.step}"))
+        Player(course.name, s.step): s.sample(n, rng=rng.stream(f"{course.name} {s.step}"))
         for s in snapshots_of(course)
     }
 
 
 @torch.no_grad()
-def _scores(course: Course, judged: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _scores(course: Course, judged: Mapping[Player, Tensor]) -> Scores:
     """Returns the scores that every critic of a training gives to every player."""
     return {
-        f"{Player(course.name, s.step).name}{JUDGES}{player}": torch.cat(
+        (Player(course.name, s.step), player): torch.cat(
             [s.game.critic(part) for part in torch.split(x, _BLOCK)]
         )
         for s in snapshots_of(course)
@@ -69,12 +70,14 @@ def _scores(course: Course, judged: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def _distances(trial: Trial, samples: Mapping[str, Tensor]) -> dict[str, Estimate]:
+def _distances(trial: Trial, samples: Mapping[Player, Tensor]) -> dict[str, Estimate]:
     """Returns the energy distance of each generator from validation samples, on pixels."""
     _, splits = source_of(trial)
     seen = features_of(trial, "pixels")
     real = seen.extract(everything(splits.validation, int(trial.parts["samples"])))
     return {
-        player: Energy().measure(real, seen.extract(x), rng=Rng(trial.seed).stream("distances"))
+        player.name: Energy().measure(
+            real, seen.extract(x), rng=Rng(trial.seed).stream("distances")
+        )
         for player, x in samples.items()
     }

@@ -14,7 +14,7 @@ from gantlet.critics.bradley_terry import Bouts, Strengths, bradley_terry
 from gantlet.critics.calibration import ranks
 from gantlet.critics.glicko import Match, Skill, after_round
 from gantlet.critics.matches import cycles, win_rate, wins_of
-from gantlet.studies.tournament.players import JUDGES, REALS, SCALE, Player, sorted_players
+from gantlet.studies.tournament.players import REALS, SCALE, Player, Scores, sorted_players
 
 CRITIC = "critic of "
 """Begins the name of a critic, to tell it from the generator of the same step."""
@@ -98,15 +98,13 @@ class Standings:
         return list(self.generators).index(player)
 
 
-def standings(scores: Mapping[str, Tensor]) -> Standings:
-    """Rates everybody from the scores of critics, named ``CRITIC judges PLAYER``."""
-    pairs = [tuple(name.split(JUDGES)) for name in scores]
-    critics = list(sorted_players([critic for critic, _ in pairs]))
-    generators = list(sorted_players([player for _, player in pairs if player != SCALE]))
-    reals = {c.name: scores[f"{c.name}{JUDGES}{SCALE}"] for c in critics}
-    fakes = {
-        (g.name, c.name): scores[f"{c.name}{JUDGES}{g.name}"] for g in generators for c in critics
-    }
+def standings(scores: Scores) -> Standings:
+    """Rates everybody from the scores of critics."""
+    scale = Player(SCALE)
+    critics = list(sorted_players(critic for critic, _ in scores))
+    generators = list(sorted_players(player for _, player in scores if player != scale))
+    reals = {c.name: scores[c, scale] for c in critics}
+    fakes = {(g.name, c.name): scores[c, g] for g in generators for c in critics}
     rates = {pair: win_rate(x, reals[pair[1]]) for pair, x in fakes.items()}
     calibrated = {pair: ranks(x, reals[pair[1]]) for pair, x in fakes.items()}
     return Standings(

@@ -9,6 +9,7 @@ from gantlet.core.components import datasets, families
 from gantlet.core.dataset import Known, everything
 from gantlet.core.estimate import Estimate
 from gantlet.core.intervals import mean, t_quantile
+from gantlet.core.spec import Spec
 from gantlet.report.blocks import Block, Caveat, Dot, Forest, Group, Lines, Series, Verdict
 from gantlet.report.numbers import text as shown
 from gantlet.studies import names
@@ -187,7 +188,7 @@ def _verdict(
     everyone = [c for members in variants.values() for c in members if measure(c)]
     best = sorted(everyone, key=lambda c: fmean(measure(c).values()))
     told = _told(best[0], measure)
-    flow = next((c for c in best if c.label.startswith("flow")), None)
+    flow = next((c for c in best if Spec.parse(c.model).name == "flow"), None)
     if flow is not None and flow is not best[0]:
         told += f". The best flow, {flow.label}: {_told(flow, measure)}"
     return Verdict(claim=f"{data}: {best[0].label} has the least {what}.", because=f"{told}.")
