@@ -15,6 +15,7 @@ CRITIC = "accuracy of a linear critic"
 """The name of the accuracy before any flaw is removed."""
 
 
+@final
 class Quantity(Enum):
     """What is measured of a flaw; the value is its name in reports."""
 
