@@ -92,15 +92,16 @@ def test_the_interval_holds_the_accuracy_on_new_samples(kind, replicates):
 
 
 def p_of(found):
-    return float(found.method.split("p = ")[1].split()[0])
+    return found.also["p"]
 
 
 def test_permutations_give_a_p_value_of_their_own():
     real, fake = draw(40)
     test = C2st(classifier="logistic", permutations=19)
-    near, far = (test.measure(real, x, rng=Rng(0).stream("m")).method for x in (fake, fake + 2))
-    assert far.endswith("p = 0.05 of 19 permutations")
-    assert float(near.split("p = ")[2].split()[0]) > 0.05
+    near, far = (test.measure(real, x, rng=Rng(0).stream("m")) for x in (fake, fake + 2))
+    assert far.method.endswith("p = 0.05 of 19 permutations")
+    assert far.also["p_of_permutations"] == 0.05
+    assert near.also["p_of_permutations"] > 0.05
 
 
 def test_permutations_reject_equal_distributions_as_often_as_promised():
@@ -108,7 +109,7 @@ def test_permutations_reject_equal_distributions_as_often_as_promised():
     rejected = 0
     for seed in range(60):
         found = test.measure(*draw(16, 2, seed), rng=Rng(seed).stream("m"))
-        rejected += float(found.method.split("p = ")[2].split()[0]) <= 0.1
+        rejected += found.also["p_of_permutations"] <= 0.1
     assert binomtest(rejected, 60, 0.1, alternative="greater").pvalue > 0.01
 
 

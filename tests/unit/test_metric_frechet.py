@@ -89,7 +89,7 @@ def test_the_bias_is_removed(shift, scale):
     truth = shift**2 + d * (scale - 1) ** 2
     found = measured(n, d, shift, scale, 30)
     values = torch.tensor([e.value for e in found])
-    plain = torch.tensor([float(e.method.split()[1].strip(",")) for e in found])
+    plain = torch.tensor([e.also["plain"] for e in found])
     error = float(values.std()) / 30**0.5
     assert plain.mean() - truth > 20 * error
     assert abs(values.mean() - truth) < 4 * error

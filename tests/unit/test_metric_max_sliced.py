@@ -59,7 +59,7 @@ def test_the_search_does_not_inflate_the_value():
     """On the samples of the search equal distributions look 0.3 apart, on new ones 0."""
     found = [measure(*draw(200, 30, seed), seed, steps=20) for seed in range(12)]
     values = torch.tensor([e.value for e in found])
-    sought = torch.tensor([float(e.method.split("(")[1].split()[0]) for e in found])
+    sought = torch.tensor([e.also["sought"] for e in found])
     assert sought.min() > 0.3
     assert values.mean().abs() < 3 * values.std() / 12**0.5 + 0.01
     assert sum(e.low <= 0 <= e.high for e in found) >= 10

@@ -127,7 +127,7 @@ def test_a_collapsed_model_is_less_diverse_than_the_data():
     found = measure(real, fake, pairs=200)
     assert found.value > 0.9
     assert found.low <= found.value <= found.high
-    told = float(found.method.split("real ones have ")[1].split()[0])
+    told = found.also["real"]
     assert told < 0.3
     assert "1 of 5 scales, window 11" in found.method
 

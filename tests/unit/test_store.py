@@ -26,7 +26,7 @@ TRIAL = Trial(parts={"model": "gan"}, budget=Budget(flops=1e9), seed=3)
 OUTCOME = Outcome(
     trial=TRIAL,
     spend=Spend(flops=1e9, steps=7, seconds=1.25),
-    scores={"energy": Estimate(value=0.1, low=0.0, high=0.2, n=5, method="t")},
+    scores={"energy": Estimate(value=0.1, low=0.0, high=0.2, n=5, method="t").beside(p=0.5)},
     clock={"time": Estimate(value=3.0, unit="s", method="once")},
     notes=(Note("a note", "meter"),),
 )

@@ -1,7 +1,8 @@
 """A number that says how sure it is."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal, final
 
 Better = Literal["lower", "higher"]
@@ -35,6 +36,9 @@ class Estimate:
             nothing may be decided by what it says.
         kind: What the value is of the quantity, where numbers of several kinds stand under one
             name (a likelihood may be exact or a bound); None where there is one kind only.
+        also: Finite numbers that stand beside the value and that ``method`` tells in words, by
+            name: ``p`` (of a test), ``plain`` (before its bias was taken off), ``published`` (as
+            the usual code gives it), ``real`` (the same of real samples).
     """
 
     value: float | None
@@ -46,6 +50,7 @@ class Estimate:
     better: Better | None = None
     method: str = ""
     kind: Kind | None = None
+    also: Mapping[str, float] = field(default_factory=dict[str, float], hash=False)
 
     def __post_init__(self) -> None:
         """Checks that value and interval fit together.
@@ -91,6 +96,16 @@ class Estimate:
     def named(self, *, unit: str, better: Better | None) -> "Estimate":
         """Returns the same estimate under another unit and direction."""
         return replace(self, unit=unit, better=better)
+
+    def beside(self, **numbers: float) -> "Estimate":
+        """Returns the same estimate with more numbers beside it; what is not finite is left out.
+
+        Example:
+            >>> Estimate(value=1.0, method="m").beside(p=0.5, real=math.nan).also
+            {'p': 0.5}
+        """
+        finite = {name: x for name, x in numbers.items() if math.isfinite(x)}
+        return replace(self, also={**self.also, **finite})
 
     @property
     def half_width(self) -> float | None:

@@ -77,6 +77,7 @@ class C2st(Clustered):
         if self.permutations and found.value is not None:
             p = self._p_value(found.value, x, y, group, rng)
             method = f"{method}; p = {p:.2g} of {self.permutations} permutations"
+            found = found.beside(p_of_permutations=p)
         return replace(found, method=method, better=self.better)
 
     def _p_value(
@@ -162,7 +163,7 @@ def rate(
     told = f"p = {p:.2g} against chance"
     if fewest_right(int(size)) <= int(size):
         told += f"; an accuracy of {detectable_accuracy(int(size)):.3f} is found 4 times in 5"
-    return replace(found, method=f"{found.method}; {told}")
+    return replace(found, method=f"{found.method}; {told}").beside(p=p)
 
 
 def clustered(

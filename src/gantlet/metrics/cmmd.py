@@ -1,6 +1,6 @@
 """CMMD: the maximum mean discrepancy that was proposed for CLIP's embeddings."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import torch
@@ -45,7 +45,9 @@ class Cmmd(KernelMetric):
         found = gaussian_discrepancy(x, y, _BANDWIDTH, rng=rng, unit=_UNIT, groups=groups)
         if groups is not None:
             return found.detail(method=METHOD)
-        return found.detail(method=_PAPER.format(_with_itself(found), METHOD))
+        published = _with_itself(found)
+        made = found.detail(method=_PAPER.format(published, METHOD))
+        return replace(made, estimate=made.estimate.beside(published=published))
 
 
 def _with_itself(found: Discrepancy) -> float:

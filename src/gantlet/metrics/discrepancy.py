@@ -61,7 +61,7 @@ class Discrepancy:
         chance = f"p = {self.p:.2g} under equality, by {_PERMUTATIONS} permutations"
         method = f"{method}{self.note}; {chance}"
         made = detailed(self.value, self.real, self.fake, self.bent, method=method)
-        named = made.estimate.named(unit="1", better=better)
+        named = made.estimate.named(unit="1", better=better).beside(p=self.p)
         return Detailed(named, made.real, made.rest)
 
 

@@ -137,9 +137,8 @@ class Fitted:
         influences = [by_group(i, g) for i, g in zip(each, self._groups, strict=True)]
         if self._full and n <= d + 1:
             method = _BIASED.format(self.plain, n, d)
-            return Detailed(
-                Estimate(value=value, n=n, method=method), influences[0], Variance(0.0)
-            )
+            alone = Estimate(value=value, n=n, method=method).beside(plain=self.plain)
+            return Detailed(alone, influences[0], Variance(0.0))
         value += self._coupling.left_over - sum(self._left_by_groups(s, rng) for s in (0, 1))
         method = _METHOD.format(self.plain) + _CAVEAT * (self._full and n < 4 * d)
         some = [self._some(side, _SOME, rng) for side in (0, 1)]
@@ -152,7 +151,8 @@ class Fitted:
             method += _BY_GROUPS.format(*units)
         bent = products_of((units[0], units[1]), blocks, (influences[0][i], influences[1][j]))
         real, fake = (Side(i, t) for i, t in zip(influences, twice, strict=True))
-        return detailed(value, real, fake, bent, method=method)
+        made = detailed(value, real, fake, bent, method=method)
+        return replace(made, estimate=made.estimate.beside(plain=self.plain))
 
     def _units(self, side: int) -> int:
         """Returns how many samples or groups a set has."""

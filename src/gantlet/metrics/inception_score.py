@@ -67,10 +67,11 @@ class InceptionScore(Clustered):
             return Estimate.missing(reason, better=self.better)
         plain, influence = _leave_out(q, group)
         published = torch.tensor(_splits(q, rng))
+        known, usual = inception_score(p) if len(p) else math.nan, float(published.mean())
         method = _METHOD.format(
             plain,
-            inception_score(p) if len(p) else math.nan,
-            float(published.mean()),
+            known,
+            usual,
             float(published.std(correction=0)),
         )
         if n < _AMPLE * q.shape[1]:
@@ -79,7 +80,8 @@ class InceptionScore(Clustered):
         if group is not None:
             method += f"; {len(influence)} groups instead of samples left out in turn"
         found = around(value, spread(influence), n=len(influence), method=method)
-        return found.named(unit=self.unit, better=self.better)
+        named = found.named(unit=self.unit, better=self.better)
+        return named.beside(plain=plain, real=known, published=usual)
 
 
 def inception_score(p: Tensor) -> float:

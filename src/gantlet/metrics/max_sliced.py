@@ -96,6 +96,7 @@ class MaxSlicedWasserstein(Paired):
             n=min(map(len, judged)),
             method=_METHOD.format(seen, _NEAR[self.order]),
         ).named(unit=self.unit, better=self.better)
+        made = made.beside(sought=seen)
         # Samples of the search add nothing to the number, the others the more.
         adds = x.new_zeros(len(x))
         adds[judge_x] = found.of_real * (len(x) / len(judge_x))

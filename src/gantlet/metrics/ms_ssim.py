@@ -70,7 +70,8 @@ class MsSsim(Paired):
             n=found.images,
             method=_METHOD.format(found.pairs, found.images, near, scales.words),
         )
-        return Detailed(made.named(unit=self.unit, better=self.better), nothing, found.variance)
+        named = made.named(unit=self.unit, better=self.better).beside(real=known.value)
+        return Detailed(named, nothing, found.variance)
 
 
 @final

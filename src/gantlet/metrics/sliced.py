@@ -79,7 +79,7 @@ class SlicedWasserstein(ClusteredPaired):
             n=min(drawn(real_group, len(x)), drawn(fake_group, len(y))),
             method=_METHOD.format(self.directions, found.plain, _NEAR[self.order]),
         )
-        named = made.named(unit=self.unit, better=self.better)
+        named = made.named(unit=self.unit, better=self.better).beside(plain=found.plain)
         of_real = by_group(found.of_real, real_group)
         of_fake = by_group(found.of_fake, fake_group)
         return Detailed(named, of_real, found.rest(variance, of_real, of_fake))

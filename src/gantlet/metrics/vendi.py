@@ -88,7 +88,8 @@ class Vendi(ClusteredPaired):
         known = vendi_score(x, self.kernel, self.order, width)
         method = _METHOD.format(self._kernel(width), self.order, n, known)
         made = _within(around(value, variance, n=drawn(group, n), method=method), n)
-        return Detailed(made.named(unit=self.unit, better=self.better), nothing, variance)
+        named = made.named(unit=self.unit, better=self.better).beside(real=known)
+        return Detailed(named, nothing, variance)
 
     def _kernel(self, width: float) -> str:
         return f"rbf kernel of width {width:.3g}" if self.kernel == "rbf" else "cosine kernel"

@@ -95,7 +95,7 @@ def _not_run(question: Mapping[str, Any]) -> str:
 def _overall(found: ByMetric) -> Iterator[Verdict]:
     if not found:
         return
-    fair = {"covers", "near"}
+    fair = {Judgement.COVERS, Judgement.NEAR}
     good = [
         m
         for m, group in found.items()
@@ -110,13 +110,13 @@ def _overall(found: ByMetric) -> Iterator[Verdict]:
 
 def _share(found: ByMetric) -> str:
     every = [c.judgement for group in found.values() for c in group]
-    covers, near = every.count("covers"), every.count("near")
+    covers, near = every.count(Judgement.COVERS), every.count(Judgement.NEAR)
     return f"Of {len(every)} cells {covers} cover and {near} are near."
 
 
 def _each(found: ByMetric) -> Iterator[Verdict]:
     for metric, group in found.items():
-        covers = [c for c in group if c.judgement == "covers"]
+        covers = [c for c in group if c.judgement == Judgement.COVERS]
         where = f"in {len(covers)} of {len(group)} cells" if len(group) > 1 else ""
         if covers:
             claim = f"{metric}: covers {RANGE} {where}".rstrip() + "."
@@ -132,11 +132,11 @@ def _elsewhere(group: Sequence[Cell]) -> str:
     told = [
         f"{c.judgement} at {c.place} ({shown(c.held)})"
         for c in group
-        if c.judgement in ("too wide", "too narrow")
+        if c.judgement in {Judgement.TOO_WIDE, Judgement.TOO_NARROW}
     ]
-    if near := sum(c.judgement == "near" for c in group):
+    if near := sum(c.judgement == Judgement.NEAR for c in group):
         told.append(f"near in {near}")
-    if none := [c for c in group if c.judgement == "no interval"]:
+    if none := [c for c in group if c.judgement == Judgement.NO_INTERVAL]:
         told.append(f"no interval in {len(none)}, as at {none[0].place} ({none[0].why})")
     words = "; ".join(told)
     return f"{words[:1].upper()}{words[1:]}." if words else ""
@@ -145,7 +145,7 @@ def _elsewhere(group: Sequence[Cell]) -> str:
 def _unbiased(found: ByMetric) -> Iterator[Verdict]:
     for metric, group in found.items():
         # Where there is no interval the metric says itself that a part of its bias is unknown.
-        fair = [c for c in group if c.judgement != "no interval"]
+        fair = [c for c in group if c.judgement != Judgement.NO_INTERVAL]
         known = {c.place: c.bias for c in fair if c.bias is not None}
         if not known or group[0].estimand != "distributions":
             continue
@@ -159,14 +159,11 @@ def _unbiased(found: ByMetric) -> Iterator[Verdict]:
         )
 
 
-_JUDGEMENTS: Sequence[Judgement] = ("covers", "near", "too wide", "too narrow", "no interval")
-
-
 def _summary(found: ByMetric) -> Table:
     rows: list[Sequence[Shown]] = []
     for metric, group in found.items():
         values = [c.held.value for c in group if c.held.value is not None]
-        counts = [sum(c.judgement == j for c in group) for j in _JUDGEMENTS]
+        counts = [sum(c.judgement == j for c in group) for j in Judgement]
         ends = (min(values), max(values)) if values else (None, None)
         rows.append([metric, pooled(group), *ends, *counts, WORDS[group[0].estimand]])
     return Table(
@@ -176,7 +173,7 @@ def _summary(found: ByMetric) -> Table:
             Column(name="all cells", unit="%", help="Over the replicates of all cells."),
             Column(name="lowest", unit="%", help="Where the truth was held most seldom."),
             Column(name="highest", unit="%", help="Where the truth was held most often."),
-            *(Column(name=j, help=_HELP[j]) for j in _JUDGEMENTS),
+            *(Column(name=j.value, help=_HELP[j]) for j in Judgement),
             Column(name="what the interval should hold"),
         ],
         rows=rows,
@@ -186,11 +183,11 @@ def _summary(found: ByMetric) -> Table:
 
 
 _HELP: Mapping[Judgement, str] = {
-    "covers": f"{RANGE} of the intervals held the truth.",
-    "near": f"Outside {RANGE}, but its own 95 % interval reaches into it.",
-    "too wide": f"More often than {HIGHEST:g} %, beyond chance: on the safe side.",
-    "too narrow": f"More seldom than {LOWEST:g} %, beyond chance.",
-    "no interval": "The metric gave none, and said why.",
+    Judgement.COVERS: f"{RANGE} of the intervals held the truth.",
+    Judgement.NEAR: f"Outside {RANGE}, but its own 95 % interval reaches into it.",
+    Judgement.TOO_WIDE: f"More often than {HIGHEST:g} %, beyond chance: on the safe side.",
+    Judgement.TOO_NARROW: f"More seldom than {LOWEST:g} %, beyond chance.",
+    Judgement.NO_INTERVAL: "The metric gave none, and said why.",
 }
 
 

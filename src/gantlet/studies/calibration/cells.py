@@ -4,8 +4,9 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cached_property
-from typing import Literal, final
+from typing import final
 
 import torch
 from torch import Tensor
@@ -21,7 +22,16 @@ from gantlet.studies.calibration.replicate import COLUMNS, MISSING
 LOWEST, HIGHEST = 93.0, 97.0
 """How often, in %, an interval of 95 % should hold the truth."""
 
-Judgement = Literal["covers", "near", "too wide", "too narrow", "no interval"]
+
+@final
+class Judgement(StrEnum):
+    """How well intervals hold the truth; the value is what reports call it."""
+
+    COVERS = "covers"
+    NEAR = "near"
+    TOO_WIDE = "too wide"
+    TOO_NARROW = "too narrow"
+    NO_INTERVAL = "no interval"
 
 
 @final
@@ -102,12 +112,12 @@ class Cell:
 def judged(e: Estimate) -> Judgement:
     """Returns what to make of how often an interval held the truth, in %."""
     if e.value is None or e.low is None or e.high is None:
-        return "no interval"
+        return Judgement.NO_INTERVAL
     if LOWEST <= e.value <= HIGHEST:
-        return "covers"
+        return Judgement.COVERS
     if e.low > HIGHEST:
-        return "too wide"
-    return "too narrow" if e.high < LOWEST else "near"
+        return Judgement.TOO_WIDE
+    return Judgement.TOO_NARROW if e.high < LOWEST else Judgement.NEAR
 
 
 def pooled(group: Sequence[Cell]) -> Estimate:
