@@ -76,7 +76,7 @@ class Fld(ClusteredTrain):
         Raises:
             UserError: If the features cannot be compared.
         """
-        (x, y), (_, t) = checked(real, fake), checked(real, train)
+        (x, y), (_, t) = checked(real, fake), checked(real, train, names=("real", "train"))
         t = without_duplicates(t, x)
         known = checked_groups(groups, len(x), len(y)) or Groups()
         k = min(len(y), len(t) // 2, self.centres)

@@ -33,25 +33,31 @@ def pair(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
     return real.to(torch.float64), fake.to(torch.float64)
 
 
-def checked(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+def checked(
+    real: Tensor, fake: Tensor, *, names: tuple[str, str] = ("real", "fake")
+) -> tuple[Tensor, Tensor]:
     """Returns both sets as they are, without gradient, having checked them block by block.
 
     For sets that may be mapped from disk: read them with ``rows``.
 
+    Args:
+        real: Features, shape ``(n, d)``.
+        fake: Features, shape ``(m, d)``.
+        names: What errors call the two.
+
     Raises:
         UserError: As ``pair`` does.
     """
-    for name, x in (("real", real), ("fake", fake)):
+    for name, x in zip(names, (real, fake), strict=True):
         _check(x, name)
+    both = " and ".join(names)
     if real.shape[1] != fake.shape[1]:
         raise UserError(
-            "real and fake must have equally many features. "
+            f"{both} must have equally many features. "
             f"Got {real.shape[1]} and {fake.shape[1]}; use one extractor for both."
         )
     if real.device != fake.device:
-        raise UserError(
-            f"real and fake must lie on one device. Got {real.device} and {fake.device}."
-        )
+        raise UserError(f"{both} must lie on one device. Got {real.device} and {fake.device}.")
     return real.detach(), fake.detach()
 
 

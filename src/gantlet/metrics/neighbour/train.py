@@ -35,7 +35,7 @@ class TrainScene:
     ) -> None:
         self.real, self.fake = checked(real, fake)
         self.groups = checked_groups(groups, len(real), len(fake))
-        self.train = _checked_train(self.fake, train)
+        self.train = checked(train, self.fake, names=("train", "fake"))[0]
 
     def too_few(self, least: int) -> str | None:
         """Returns why the sets are too small, or None if each has ``least`` samples."""
@@ -117,7 +117,7 @@ def nearest_training(fake: Tensor, train: Tensor, *, k: int = 1) -> tuple[Tensor
         UserError: If they cannot be compared or there are fewer than ``k`` of the training.
     """
     y = checked(fake, fake)[0]
-    base = _checked_train(y, train)
+    base = checked(train, y, names=("train", "fake"))[0]
     if not 1 <= k <= len(base):
         raise UserError(f"k must be from 1 to the {len(base)} training samples. Got {k}.")
     if not len(y):
@@ -126,10 +126,3 @@ def nearest_training(fake: Tensor, train: Tensor, *, k: int = 1) -> tuple[Tensor
     samples, queries = points(base, y)
     near = nearest_among(queries, samples, k)
     return near.index[:, :k], near.distance[:, :k].sqrt()
-
-
-def _checked_train(fake: Tensor, train: Tensor) -> Tensor:
-    try:
-        return checked(train, fake)[0]
-    except UserError as error:
-        raise UserError(str(error).replace("real", "train")) from None
