@@ -60,12 +60,12 @@ def digits(real: Tensor, fake: Tensor) -> tuple[float, float]:
     """How far float32 is from float64 in value and standard error, over the standard error."""
     x, y = real[:2500].double(), fake[:2500].double()
     rng = Rng(0).stream
-    kept = discrepancy._EXACT  # noqa: SLF001  (to have both precisions of one)
+    kept = discrepancy.EXACT_PRODUCTS
     found = []
     for limit in (2**62, 0):
-        discrepancy._EXACT = limit  # noqa: SLF001
+        discrepancy.EXACT_PRODUCTS = limit
         found.append(kernel_distance(x, y, rng=rng("m")))
-    discrepancy._EXACT = kept  # noqa: SLF001
+    discrepancy.EXACT_PRODUCTS = kept
     errors = [a.detail().estimate.half_width / 1.96 for a in found]
     return (
         abs(found[0].value - found[1].value) / errors[0],

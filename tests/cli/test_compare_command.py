@@ -117,7 +117,7 @@ def test_two_questions_without_a_folder_do_not_collide(tmp_path, monkeypatch):
 
 def test_progress_tells_the_loss_and_the_share_of_the_budget(tmp_path):
     from gantlet.store.run import Run
-    from gantlet.studies.build import _progress
+    from gantlet.studies.build import training_progress
 
     study = Compare(
         models=("gan:width=8",), data="ring:n=300", budget=Budget(steps=5), seeds=1,
@@ -129,6 +129,6 @@ def test_progress_tells_the_loss_and_the_share_of_the_budget(tmp_path):
     training = [what for _, what in told if "training" in what]
     assert training[0].startswith("gan, training, 40 % of its budget, loss of critic ")
     assert ", of generator " in training[0]
-    last = _progress(lambda share, what: told.append((share, what)))
+    last = training_progress(lambda share, what: told.append((share, what)))
     last(2.0, {})
     assert told[-1] == (0.9, "training, 100 % of its budget")

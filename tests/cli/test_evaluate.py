@@ -10,7 +10,9 @@ from gantlet.cli.main import run
 from gantlet.core.components import datasets
 from gantlet.core.dataset import everything
 from gantlet.core.rng import Rng
+from gantlet.features import cache
 from gantlet.store.tensors import save_tensors
+from gantlet.studies.evaluation import study as evaluation
 
 QUICK = ["--features", "pixels", "--metric", "energy", "--metric", "recall"]
 
@@ -66,7 +68,7 @@ def test_the_same_command_resumes_and_another_question_is_refused(files, capsys,
     def nothing_is_measured(*_arguments):
         raise AssertionError("measured again")
 
-    monkeypatch.setattr("gantlet.studies.evaluation.study.run_trial", nothing_is_measured)
+    monkeypatch.setattr(evaluation, "run_trial", nothing_is_measured)
     assert told(*command, capsys=capsys) == first
     np.savez(files / "far.npz", x=blobs(300, 3, shift=2.0))
     assert run(command) == 2
@@ -80,7 +82,7 @@ def test_features_come_from_the_cache_the_second_time(files, capsys, monkeypatch
     def nothing_is_extracted(*_arguments):
         raise AssertionError("extracted again")
 
-    monkeypatch.setattr("gantlet.features.cache._write", nothing_is_extracted)
+    monkeypatch.setattr(cache, "write_parts", nothing_is_extracted)
     assert asked(*command, "p", capsys=capsys)["rows"] == first["rows"]
 
 
@@ -178,7 +180,11 @@ def test_few_samples_give_reasons_instead_of_numbers(files, capsys, n):
     found = asked(*command, capsys=capsys)
     rows = [r for r in found["rows"] if r["model"] == "few.npy"]
     assert len(rows) == 4
-    assert all(r["method"] for r in rows)
+    unmeasured = [r for r in rows if r["value"] is None]
+    assert all("samples" in r["method"] for r in unmeasured)
+    for r in rows:
+        assert r["low"] is None or r["low"] <= r["value"] <= r["high"]
+    assert len(unmeasured) >= 5 - n
 
 
 @pytest.mark.parametrize("scale", [1.0, 2.0])

@@ -17,15 +17,14 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from gantlet.cli import list as listing
 from gantlet.cli import progress
 from gantlet.cli.main import run
-from gantlet.core.budget import Spend
 from gantlet.exec.attempt import Remark
 from gantlet.families.gmm import Gmm
 from gantlet.families.histogram import Histogram
 from gantlet.report import terminal
 from gantlet.store.run import Run
-from gantlet.studies import build
 from gantlet.studies.evaluation import measuring
 
 QUICK = ["--steps", "3", "--seeds", "1", "--workers", "1", "--metric", "energy"]
@@ -110,14 +109,12 @@ def test_a_question_that_no_model_can_answer_is_one_line_and_no_result(folder, c
 
 
 def test_what_cannot_be_written_down_fails_its_trial_alone(folder, capsys, monkeypatch):
-    fitted = build._fit
+    fitted = Histogram.fit
 
-    def wrong(family, trial, rng):
-        found = fitted(family, trial, rng)
-        is_wrong = isinstance(family, Histogram)
-        return replace(found, spend=Spend(flops=float("nan"))) if is_wrong else found
+    def wrong(*arguments, **named):
+        return replace(fitted(*arguments, **named), flops=float("nan"))
 
-    monkeypatch.setattr(build, "_fit", wrong)
+    monkeypatch.setattr(Histogram, "fit", wrong)
     assert run([*ASKED, "--out", "run"]) == 1
     err = capsys.readouterr().err
     assert "spend/flops is not JSON compliant: nan" in err
@@ -160,7 +157,7 @@ def test_a_conclusion_that_fails_for_a_failed_trial_is_one_line(folder, capsys, 
     ],
 )
 def test_what_leaves_a_command_is_told_in_a_line(capsys, monkeypatch, error, code, told):
-    monkeypatch.setattr("gantlet.cli.list.get_terminal_size", failing(error))
+    monkeypatch.setattr(listing, "get_terminal_size", failing(error))
     assert run(["list"]) == code
     out, err = capsys.readouterr()
     assert f"gantlet: {told}\n" in err
@@ -187,8 +184,8 @@ def test_an_unwritable_run_folder_is_one_line(folder, capsys, monkeypatch):
 
 
 def test_a_log_says_where_the_run_is_and_how_far(capsys, monkeypatch):
-    monkeypatch.setattr(progress, "_FIRST", 0.0)
-    monkeypatch.setattr(progress, "_EVERY", 0.05)
+    monkeypatch.setattr(progress, "FIRST_LINE_AFTER", 0.0)
+    monkeypatch.setattr(progress, "LINE_EVERY", 0.05)
     with progress.progress(3, Path("runs/a")) as tell:
         tell("a", 0.25, "gan, training")
         tell("b", 1.0, "done")

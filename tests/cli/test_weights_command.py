@@ -49,7 +49,7 @@ def home(tmp_path, monkeypatch, site):
         licence="MIT",
         page="http://here",
     )
-    monkeypatch.setattr(weights, "_KNOWN", (known,))
+    monkeypatch.setattr(weights, "KNOWN_WEIGHTS", (known,))
     monkeypatch.setenv("HOME", str(tmp_path / "user"))
     monkeypatch.setenv("GANTLET_WEIGHTS", str(tmp_path / "home"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))

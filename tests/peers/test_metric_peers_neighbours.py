@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gantlet.core.rng import Rng
-from gantlet.metrics.neighbours import NAMES, neighbour_metrics
+from gantlet.metrics.neighbours import Coverage, Density, Precision, Recall
 
 pytestmark = pytest.mark.peers
 
@@ -20,8 +20,11 @@ def theirs(x, y, k):
 
 
 def ours(x, y, k):
-    found = neighbour_metrics(x, y, rng=Rng(0).stream("m"), k_precision=k, k_density=k)
-    return {name: found[name].value for name in NAMES}
+    found = {}
+    for metric in (Precision, Recall, Density, Coverage):
+        estimate = metric(k=k).measure(x, y, rng=Rng(0).stream("m"))
+        found[metric.__name__.lower()] = estimate.value
+    return found
 
 
 @pytest.mark.parametrize("d", [2, 64, 300])

@@ -12,7 +12,7 @@ from gantlet.core.space import Space
 from gantlet.core.trial import Outcome, Trial
 from gantlet.store.run import Run
 from gantlet.studies import names, summary
-from gantlet.studies.answer import _distances, _kinds, _main_table, answer
+from gantlet.studies.answer import answer, distance_columns, likelihood_kinds, table_of_models
 from gantlet.studies.compare import Compare
 from gantlet.studies.contest import REAL
 from gantlet.studies.experience import nearest
@@ -222,11 +222,11 @@ def test_undertrained_models_are_marked_and_told_before_any_ranking(tmp_path):
     assert first.claim.startswith("gan is undertrained at this budget")
     assert "still falling" in first.because
     assert "energy distance" in second.claim or "best samples" in second.claim
-    table = _main_table(everyone, [under])
+    table = table_of_models(everyone, [under])
     assert [row[0] for row in table.rows] == [f"gan {MARK}", "vae", "gmm"]
     assert table.columns[1].name == "steps"
     assert "Mann-Kendall" in table.note
-    assert "Mann-Kendall" not in _main_table(everyone, []).note
+    assert "Mann-Kendall" not in table_of_models(everyone, []).note
 
 
 def test_few_steps_are_told_beside_what_published_data_needed():
@@ -264,9 +264,9 @@ def test_likelihoods_of_different_kinds_are_told_apart():
         return found
 
     mixed = [of(FLOW, "upper"), of(GMM, "exact")]
-    (caveat,) = _kinds(contestants(mixed))
+    (caveat,) = likelihood_kinds(contestants(mixed))
     assert "upper bound: flow; exact: gmm" in caveat.text
-    assert not list(_kinds(contestants(mixed[:1])))
+    assert not list(likelihood_kinds(contestants(mixed[:1])))
 
 
 def test_few_distances_are_all_shown_and_many_by_choice():
@@ -275,10 +275,10 @@ def test_few_distances_are_all_shown_and_many_by_choice():
     few[0].trial.parts["features"] = json.dumps(["pixels", "pca"])
     few[0].scores["kid (pca)"] = Estimate.exact(1.0, better="lower")
     few[0].scores["not a distance (pca)"] = Estimate.exact(1.0, better="lower")
-    assert [c[0] for c in _distances(contestants(few))] == [QUALITY, "kid (pca)"]
+    assert [c[0] for c in distance_columns(contestants(few))] == [QUALITY, "kid (pca)"]
     for i in range(5):
         few[0].scores[f"kid{i} (pca)"] = Estimate.exact(1.0, better="lower")
-    assert "kid (pca)" not in [c[0] for c in _distances(contestants(few))]
+    assert "kid (pca)" not in [c[0] for c in distance_columns(contestants(few))]
 
 
 def test_what_ranks_is_always_measured():

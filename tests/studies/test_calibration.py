@@ -25,12 +25,12 @@ from gantlet.report.blocks import Section
 from gantlet.report.markdown import table as as_markdown
 from gantlet.store.run import Run
 from gantlet.studies.calibration import Calibration, truth, verdict_answer, verdicts, worlds
-from gantlet.studies.calibration.answer import _caveats
+from gantlet.studies.calibration.answer import calibration_caveats
 from gantlet.studies.calibration.cells import Cell, cells, judged, pooled
 from gantlet.studies.calibration.digits import Finite
 from gantlet.studies.calibration.estimand import estimand, population
 from gantlet.studies.calibration.plan import BLOCK, PLAIN, SCALES
-from gantlet.studies.calibration.replicate import _classified
+from gantlet.studies.calibration.replicate import measure_c2st
 from gantlet.studies.calibration.scenarios import SCENARIOS, normal
 from gantlet.studies.calibration.views import view
 
@@ -111,10 +111,10 @@ def test_the_truths_that_need_no_kernel_are_those_of_many_samples(scenario, monk
     mean, covariance = fake.moments()
     assert y.mean(0).tolist() == pytest.approx(mean.tolist(), abs=0.02)
     assert (y.T.cov() - covariance).abs().max() < 0.05
-    u = truth._rotations(4, 64)
+    u = truth.rotated_axes(4, 64)
     along = ((x @ u).sort(0).values - (y @ u).sort(0).values).square().mean()
-    monkeypatch.setattr(truth, "_DIRECTIONS", 64)
-    monkeypatch.setattr(truth, "_FEWER", 64)
+    monkeypatch.setattr(truth, "SLICES", 64)
+    monkeypatch.setattr(truth, "SLICES_OF_MIXTURES", 64)
     assert truth.sliced(real, fake) == pytest.approx(float(along), rel=0.05, abs=1e-3)
 
 
@@ -221,14 +221,16 @@ class Narrow:
 
 @pytest.fixture
 def narrow(monkeypatch):
-    known = registry._points("gantlet.metrics")
+    known = registry.points_of("gantlet.metrics")
     module = SimpleNamespace(Narrow=Narrow)
     monkeypatch.setitem(sys.modules, "made_up_metrics", module)
     point = EntryPoint("narrow", "made_up_metrics:Narrow", "gantlet.metrics")
     points = {"narrow": point, "energy": known["energy"]}
-    before = registry._points
+    before = registry.points_of
     monkeypatch.setattr(
-        registry, "_points", lambda group: points if group == "gantlet.metrics" else before(group)
+        registry,
+        "points_of",
+        lambda group: points if group == "gantlet.metrics" else before(group),
     )
 
 
@@ -294,7 +296,7 @@ def test_the_rated_classifier_is_the_one_that_the_metric_trains():
     real, fake, *new = torch.randn(4, 60, 3, generator=rng.stream("data"))
     metric = metrics.make("c2st")
     expected = metric.measure(real, fake, rng=rng.stream("c2st"))
-    found, truth_of_it = _classified(metric, (real, fake), tuple(new), rng)
+    found, truth_of_it = measure_c2st(metric, (real, fake), tuple(new), rng)
     assert (found.value, found.low, found.high) == (expected.value, expected.low, expected.high)
     assert 0.3 < truth_of_it < 0.7
 
@@ -339,7 +341,7 @@ def test_large_samples_are_drawn_less_often():
     for trial in wide.trials():
         drawn[trial.parts["n"]] += int(trial.parts["replicates"])
     assert drawn == wide.question()["replicates"] == {"250": 200, "1000": 100, "4000": 50}
-    text = [c.text for c in _caveats(wide.question(), {})][-1]
+    text = [c.text for c in calibration_caveats(wide.question(), {})][-1]
     assert "200 replicates show 92.0 to 98.0 %" in text
     assert "50 replicates show 88.0 to 100.0 %" in text
     asked = Calibration(size="wide", seeds=30, metrics=("kid",)).question()

@@ -27,7 +27,7 @@ STRATEGY = Assumptions()
 
 
 def trial(case):
-    written = plan._written(case)
+    written = plan.parts_of_case(case)
     return Trial(parts={**written, "strategy": "assumptions", "device": "cpu", "threads": "1"})
 
 

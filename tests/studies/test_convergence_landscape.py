@@ -13,8 +13,8 @@ MODELS = ("one player:width=2", "two players:width=1", "two players:width=2")
 @pytest.fixture(scope="module")
 def outcomes():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(landscape, "_STEPS", 150)
-        patch.setattr(landscape, "_SETTLE", 40)
+        patch.setattr(landscape, "DUEL_STEPS", 150)
+        patch.setattr(landscape, "SETTLE_STEPS", 40)
         trials = [
             replace(t, parts={**t.parts, "plays": "4"})
             for t in Landscape().trials("small")

@@ -12,7 +12,9 @@ import torch
 
 from gantlet.core.budget import Budget
 from gantlet.core.errors import UserError
+from gantlet.exec import base
 from gantlet.exec.api import conduct
+from gantlet.families.gan import GanGame
 from gantlet.store.run import Run
 from gantlet.studies.compare import Compare
 
@@ -117,10 +119,10 @@ def test_a_training_that_was_killed_goes_on_from_its_checkpoint(tmp_path, monkey
     child.wait()
     assert len(list(folder.glob("trials/*/state.1.json"))) == 1, "killed in the midst of training"
 
-    def anew(_):
+    def anew(*_, **__):
         raise AssertionError("training began anew")
 
-    monkeypatch.setattr("gantlet.train.loop._Training.begin", anew)
+    monkeypatch.setattr(GanGame, "prepare", anew)
     conduct(question(**asked), folder)
     assert results(folder) == results(tmp_path / "whole")
     assert not list(folder.glob("trials/*/state.*"))
@@ -132,7 +134,7 @@ def test_a_finished_run_is_not_run_again(tmp_path, monkeypatch):
     def never(*_):
         raise AssertionError("a finished trial was run again")
 
-    monkeypatch.setattr("gantlet.exec.base.attempt", never)
+    monkeypatch.setattr(base, "attempt", never)
     conduct(question(seeds=1), tmp_path / "run")
     with pytest.raises(UserError, match="another question"):
         conduct(question(seeds=2), tmp_path / "run")

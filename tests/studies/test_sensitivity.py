@@ -12,7 +12,7 @@ from gantlet.exec.api import conduct, load_report
 from gantlet.report.markdown import table as as_markdown
 from gantlet.studies.sensitivity import Sensitivity
 from gantlet.studies.sensitivity.answer import answer
-from gantlet.studies.sensitivity.measure import _minus
+from gantlet.studies.sensitivity.measure import difference_from_control
 from gantlet.studies.sensitivity.notice import Tally, false_alarms, sign, smallest, tallies
 from gantlet.studies.sensitivity.plan import NOTHING
 
@@ -88,10 +88,10 @@ def run():
 
 def test_a_number_where_the_control_has_none_is_a_sign():
     none, some = Estimate.missing("no near-duplicates"), gap(30.0, better="higher")
-    assert sign(_minus(some, none)) == "worse"
-    assert sign(_minus(none, some)) == "equal"
-    assert sign(_minus(none, none)) == "equal"
-    assert sign(_minus(gap(3.0), gap(0.0))) == "worse"
+    assert sign(difference_from_control(some, none)) == "worse"
+    assert sign(difference_from_control(none, some)) == "equal"
+    assert sign(difference_from_control(none, none)) == "equal"
+    assert sign(difference_from_control(gap(3.0), gap(0.0))) == "worse"
 
 
 QUESTION = {

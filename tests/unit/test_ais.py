@@ -13,6 +13,7 @@ from gantlet.core.measure import Probe
 from gantlet.core.model import Decoder, Invertible, LogProb, Model
 from gantlet.core.rng import Rng
 from gantlet.core.space import Space
+from gantlet.probes import sandwich
 from gantlet.probes.ais import Ais
 from gantlet.probes.ais_scores import ABOVE, ACCEPTANCE, BELOW, BITS, EXACT, GAP, LOWER, OFF, SIGMA
 from gantlet.probes.annealing import anneal, log_mean_exp, schedule
@@ -355,7 +356,7 @@ def test_blocks_bound_memory_and_change_little(monkeypatch):
     settings = {"temperatures": 100, "chains": 4}
     x, whole, _ = both(model, noise, 10, rng=stream(), **settings)
     assert max(rows) == 40
-    monkeypatch.setattr("gantlet.probes.sandwich._BLOCK", 3 * 4 * 20)
+    monkeypatch.setattr(sandwich, "DECODED_AT_ONCE", 3 * 4 * 20)
     rows.clear()
     decoding = Decoding(model, dequantised=True)
     parted = Annealer(**settings).lower(decoding, noise, x, rng=stream("other"))

@@ -146,8 +146,8 @@ def _conditionals(model, x):
     """The log-probability of each level given those before it, in the order of the sample."""
     if isinstance(model, PixelTransformer):
         q = x.flatten(1)[:, model.order]
-        h = model.body(model._tokens(torch.nn.functional.pad(q, (0, 0, 1, 0)), 0, len(q[0])))
-        z = model.hidden(torch.cat([h, model._scaled(q)], 2))
+        h = model.body(model.embedded(torch.nn.functional.pad(q, (0, 0, 1, 0)), 0, len(q[0])))
+        z = model.hidden(torch.cat([h, model.scaled(q)], 2))
         logits = model.out(torch.nn.functional.gelu(z).unflatten(2, (model.group, -1)))
         return model.output.log_prob(q, logits).flatten()[model.back]
     theta = model.net(model.output.describe(x.flatten(1)))
@@ -188,15 +188,15 @@ def test_cached_and_naive_sampling_agree(patch):
     tokens = len(model.order)
     cache = model.body.cache(16, tokens)
     with torch.no_grad():
-        steps = [model.body.step(model._tokens(padded, t, t + 1), cache) for t in range(tokens)]
-        score = model._score(torch.cat(steps, 1), q)
+        steps = [model.body.step(model.embedded(padded, t, t + 1), cache) for t in range(tokens)]
+        score = model.score(torch.cat(steps, 1), q)
         torch.testing.assert_close(score, log_prob(model, cached), rtol=0, atol=1e-4)
 
 
 def test_samples_do_not_depend_on_the_blocks_they_are_drawn_in(monkeypatch):
     model = shaken(build(DIGITS), 0.1)
     whole = sample(model, 7)
-    monkeypatch.setattr(ar, "_BLOCK", 3)
+    monkeypatch.setattr(ar, "SAMPLED_AT_ONCE", 3)
     assert torch.equal(sample(model, 7), whole)
 
 
@@ -210,7 +210,7 @@ def test_logits_that_are_computed_twice_give_the_same_gradient(monkeypatch):
         return torch.autograd.grad(game.loss("ar", x, rng=Rng(0).stream("loss")), parameters)
 
     kept = gradient()
-    monkeypatch.setattr(ar, "_MOST_LOGITS", 1000)
+    monkeypatch.setattr(ar, "MOST_LOGITS", 1000)
     for a, b in zip(kept, gradient(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
 

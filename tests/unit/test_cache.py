@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from gantlet.core import places
 from gantlet.core.places import StorageError
 from gantlet.features import cache as module
 from gantlet.features.cache import Cache
@@ -95,7 +96,7 @@ def test_a_write_that_fails_is_one_line(tmp_path, monkeypatch):
         out.write(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(module, "_write", full)
+    monkeypatch.setattr(module, "write_parts", full)
     with pytest.raises(StorageError, match="No space left on device"):
         Cache(tmp_path / "c").rows("key", 8, parts)
     assert not list((tmp_path / "c").iterdir())
@@ -117,7 +118,7 @@ def test_drafts_of_killed_processes_are_removed_and_others_stay(cache):
 
 @pytest.mark.parametrize("mode", [0o777, 0o775])
 def test_a_cache_that_others_can_write_is_refused(cache, mode, monkeypatch):
-    monkeypatch.setattr("gantlet.core.places._is_own_group", lambda _: False)
+    monkeypatch.setattr(places, "is_own_group", lambda _: False)
     cache.folder.chmod(mode)
     with pytest.raises(StorageError, match=r"chmod go-w .* or set GANTLET_CACHE") as refused:
         cache.rows("key", 8, parts)

@@ -130,7 +130,7 @@ def test_a_broken_entry_point_names_its_package(monkeypatch, error):
         def load(self):
             raise error
 
-    monkeypatch.setattr(registry, "_points", lambda _: {"nice": Broken()})
+    monkeypatch.setattr(registry, "points_of", lambda _: {"nice": Broken()})
     known = registry.Registry("metric", "gantlet.metrics")
     assert known.names() == ["nice"]
     with pytest.raises(UserError, match="of gantlet-nice-metrics cannot be imported") as told:

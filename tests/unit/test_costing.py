@@ -20,7 +20,7 @@ from gantlet.core.rng import Rng
 from gantlet.core.space import Space
 from gantlet.nets.seeding import seeded
 from gantlet.report import terminal
-from gantlet.studies.costing import _Timer, _Trial, cost_of, cost_report
+from gantlet.studies.costing import CostTrial, Timer, cost_of, cost_report
 
 SPACE = Space("vector", (4,))
 
@@ -84,8 +84,8 @@ class Toys:
 
 
 def toy(batch, *, looks=False, solver="adam", timer=None):
-    timer = timer or _Timer(seconds())
-    trial = _Trial(Toys(looks), solver, SPACE, data(), rng=Rng(0), timer=timer)
+    timer = timer or Timer(seconds())
+    trial = CostTrial(Toys(looks), solver, SPACE, data(), rng=Rng(0), timer=timer)
     return trial.cost(1000, batch)
 
 
@@ -130,7 +130,7 @@ class TestTraining:
 
     def test_batches_grow_while_steps_are_short(self):
         ticks = counter()
-        found, _ = toy(40, timer=_Timer(lambda: 0.01 * next(ticks)))
+        found, _ = toy(40, timer=Timer(lambda: 0.01 * next(ticks)))
         assert found["FLOPs per training step"].method == "counted on one step"
         assert "batches of 40" in found["training wall time"].method
 

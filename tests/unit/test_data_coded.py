@@ -13,6 +13,7 @@ from gantlet.core.dataset import everything, notes_of
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.core.space import Space
+from gantlet.data import checks
 from gantlet.data.bonds import normal_scores
 from gantlet.data.sounds import LONGEST, AudioCode
 from gantlet.data.words import UNKNOWN, cut
@@ -124,12 +125,15 @@ def test_both_sets_of_text_are_treated_alike(tmp_path):
              for _ in range(2)]  # fmt: skip
     a, b = (lines(tmp_path / f"{i}.txt", *t).roomy() for i, t in enumerate(texts))
     # Whichever is the real one: no line is cut, and each is read as it is but for unknown words.
-    for real, fake in ((a, b), (b, a)):
+    for (real, own), (fake, other) in (
+        ((a, texts[0]), (b, texts[1])),
+        ((b, texts[1]), (a, texts[0])),
+    ):
         code = real.code()
         for source in (real.whole(), fake.coded(code)[0]):
             assert len(code.read(everything(source))) == 60
-        for source, text in ((real.whole(), real), (fake.coded(code)[0], fake)):
-            sizes = [len(line.split()) for line in text._lines().lines]
+        for source, text in ((real.whole(), own), (fake.coded(code)[0], other)):
+            sizes = [len(line.split()) for line in text]
             assert (everything(source) > 0).sum(1).tolist() == sizes
 
 
@@ -374,7 +378,7 @@ def packed(path, *members, mode="w:gz", **how):
 @pytest.fixture
 def _small(monkeypatch):
     """Half of the memory are two megabytes."""
-    monkeypatch.setattr("gantlet.data.checks.memory", lambda: 2**22)
+    monkeypatch.setattr(checks, "memory", lambda: 2**22)
 
 
 ZEROS = bytes(2**23)

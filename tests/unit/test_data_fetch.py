@@ -241,7 +241,7 @@ def test_the_home_of_data(tmp_path, monkeypatch):
 def toy(site, tmp_path, monkeypatch):
     monkeypatch.setenv("GANTLET_DATA", str(tmp_path / "home"))
     entry = _entry(_put(site, "a.bin", b"good"), url=site[1])
-    monkeypatch.setattr(catalogue, "_ENTRIES", (entry, catalogue.entry("celeba")))
+    monkeypatch.setattr(catalogue, "PUBLISHED_SETS", (entry, catalogue.entry("celeba")))
     return tmp_path / "home" / "toy"
 
 
@@ -285,7 +285,7 @@ def test_a_slow_server_is_given_up(monkeypatch, tmp_path):
             release.wait(5)
 
     server, thread = _serve(_Slow)
-    monkeypatch.setattr(fetching, "_TIMEOUT", 0.1)
+    monkeypatch.setattr(fetching, "DOWNLOAD_TIMEOUT", 0.1)
     try:
         url = f"http://127.0.0.1:{server.server_port}"
         with pytest.raises(UserError, match="timed out"):

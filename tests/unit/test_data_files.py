@@ -101,7 +101,7 @@ def test_a_path_with_commas_and_a_changed_file(tmp_path):
 def test_a_large_npy_is_not_read_at_once(tmp_path):
     np.save(tmp_path / "x.npy", np.zeros((10, 2)))
     _, splits = _load(f"npy:path={tmp_path / 'x.npy'}")
-    assert isinstance(splits.train._source.array, np.memmap)
+    assert isinstance(splits.train.source.array, np.memmap)
 
 
 BAD_ARRAYS = [

@@ -144,14 +144,14 @@ def test_a_test_folder_of_its_own(tmp_path):
 def test_lazy_and_kept_images_are_the_same(tmp_path, monkeypatch):
     _folder(tmp_path)
     kept = _load(f"images:path={tmp_path}")[1]
-    monkeypatch.setattr(pictures, "_KEPT", 2 * 192 + 1)
+    monkeypatch.setattr(pictures, "MOST_KEPT", 2 * 192 + 1)
     lazy = _load(f"images:path={tmp_path}")[1]
     for _ in range(2):
         assert torch.equal(everything(kept.train), everything(lazy.train))
     files = pictures.files_in(tmp_path).files
     some = Pictures(files, Decoding(size=None))
     everything(some)
-    assert len(some._kept) == 2
+    assert some.kept == 2
 
 
 def test_folders_that_cannot_be_used(tmp_path):

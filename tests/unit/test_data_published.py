@@ -289,7 +289,7 @@ def test_the_real_mnist(real):
     assert splits.test.labels[:5].tolist() == [7, 2, 1, 0, 4]
     x = torch.cat([everything(splits.train), everything(splits.validation)])
     assert float(x.double().mean()) == pytest.approx(33.318421, abs=1e-6)
-    raw = splits.train._source
+    raw = splits.train.source
     assert len(raw) == 60_000
     assert raw.labels[:5].tolist() == [5, 0, 4, 1, 9]
     assert torch.bincount(raw.labels)[1] == 6742

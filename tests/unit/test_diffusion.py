@@ -10,6 +10,7 @@ from gantlet.core.components import families, solvers
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.core.space import Space
+from gantlet.families import diffusion
 from gantlet.families.diffusion import Diffusion, DiffusionModel, FlowMatching
 from gantlet.nets.flows import Base
 from gantlet.nets.scaling import bits_per_dim
@@ -170,7 +171,7 @@ def test_parts_change_nothing(monkeypatch):
         for exact in (True, False):
             whole = model.log_density(x, 3, rng=Rng(0).stream("p"), exact=exact)
             with monkeypatch.context() as patch:
-                patch.setattr("gantlet.families.diffusion._PART", 2 * DIGITS.size)
+                patch.setattr(diffusion, "INTEGRATED_AT_ONCE", 2 * DIGITS.size)
                 parts = model.log_density(x, 3, rng=Rng(0).stream("p"), exact=exact)
             assert torch.allclose(whole, parts, rtol=1e-5)
 

@@ -127,9 +127,12 @@ def test_the_game_is_left_as_it_was(model):
 
 def test_levels_get_noise_as_in_training():
     game = families.make("gan:width=8").build(Space("image", (1, 4, 4), 17), rng=Rng(0))
-    seen = Minimax(game)._seen(torch.full((100, 1, 4, 4), 3.0), Rng(0).stream("x"))
-    assert 2.5 <= seen.min() < 2.52
-    assert 3.48 < seen.max() < 3.5
+    seen = []
+    game.players["critic"].register_forward_pre_hook(lambda _, x: seen.append(x[0]))
+    Minimax(game).value(torch.full((100, 1, 4, 4), 3.0), rng=Rng(0).stream("x"))
+    real = (seen[0] + 1) * 8.5 - 0.5
+    assert 2.499 <= real.min() < 2.52
+    assert 3.48 < real.max() < 3.501
 
 
 def test_mistakes_are_told():

@@ -113,7 +113,7 @@ def test_a_net_is_frozen(digits):
 def test_small_blocks_give_what_one_block_gives(text, digits, monkeypatch):
     x = everything(digits.test, 100)
     whole = fit(text, DIGITS, digits).extract(x)
-    monkeypatch.setattr(frozen_file, "_BLOCK", 64 * 37)
+    monkeypatch.setattr(frozen_file, "COMPONENTS_AT_ONCE", 64 * 37)
     # The training split comes in other blocks too.
     assert torch.allclose(fit(text, DIGITS, digits).extract(x), whole, rtol=1e-3, atol=1e-3)
 
@@ -340,12 +340,12 @@ def test_a_feature_that_hardly_stirs_in_training_does_not_drown_the_others(monke
     held = InMemory(train)
 
     def farthest(least):
-        monkeypatch.setattr(random_conv, "_LEAST", least)
+        monkeypatch.setattr(random_conv, "LEAST_DEVIATION", least)
         seen = fit("random-conv", DIGITS, Splits(train=held, validation=held, test=held))
         assert float(seen.extract(train).double().std(0).median()) == pytest.approx(1, abs=0.01)
         return float(seen.extract(lit).abs().max())
 
-    assert farthest(random_conv._LEAST) < farthest(1e-9) / 10
+    assert farthest(random_conv.LEAST_DEVIATION) < farthest(1e-9) / 10
 
 
 def test_random_features_of_vectors_see_modes():

@@ -143,7 +143,7 @@ def test_a_file_with_a_fixed_number_of_samples():
     class Entry:
         name, shape = "x", [4, 1, 8, 8]
 
-    run = onnx._runner(FakeSession(), Entry, ["features"])
+    run = onnx.session_runner(FakeSession(), Entry, ["features"])
     x = pictures(6, (1, 8, 8))
     assert torch.equal(run(x)["features"], x.flatten(1)[:, :2])
 

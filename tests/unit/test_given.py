@@ -220,7 +220,7 @@ def test_what_is_kept_counts_against_the_limit_and_is_mended(monkeypatch, tmp_pa
     assert file.read_bytes() == content, "a damaged file is written again"
 
     monkeypatch.setattr(kept, "LIMIT", int(2.5 * size))
-    monkeypatch.setattr(kept, "_IN_USE", -1.0)
+    monkeypatch.setattr(kept, "IN_USE_SECONDS", -1.0)
     for seed in range(1, 5):
         written(noise(60, 3, 8, 8, seed=seed), "mine", n=60, seed=0)
         assert sum(f.stat().st_size for f in folder.glob("*.npy")) <= kept.LIMIT

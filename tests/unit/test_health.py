@@ -46,7 +46,7 @@ def test_doctor_warns_of_storage(tmp_path, monkeypatch, capsys):
     (tmp_path / "cache").chmod(0o777)
     monkeypatch.setattr(health, "orphaned_workers", lambda: [17])
     monkeypatch.setattr(health, "memory", lambda: 2**28)
-    monkeypatch.setattr(health, "_LOW", 2**60)
+    monkeypatch.setattr(health, "LOW_SPACE", 2**60)
     assert run(["doctor"]) == 0
     out = capsys.readouterr().out
     for words in (

@@ -258,7 +258,7 @@ def test_samples_are_shown_as_colours_from_0_to_255(own_weights):
 
 
 def test_few_samples_at_a_time(own_weights, monkeypatch):
-    monkeypatch.setattr(inception, "_BATCH", 2)
+    monkeypatch.setattr(inception, "IMAGES_AT_ONCE", 2)
     seen = []
     before = Inception.forward
     monkeypatch.setattr(Inception, "forward", lambda n, x: seen.append(len(x)) or before(n, x))

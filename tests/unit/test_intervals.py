@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from gantlet.core.estimate import Estimate
-from gantlet.core.intervals import is_separated, mean, paired, repeats_to_separate
+from gantlet.core.intervals import is_separated, mean, paired
 
 
 def test_mean_equals_scipys_t_interval():
@@ -39,18 +39,3 @@ def test_one_seed_or_none_has_no_interval():
     assert mean([]).value is None
     assert not is_separated(mean([1.0]))
     assert not is_separated(Estimate.missing("nothing"))
-
-
-def test_repeats_needed_are_the_smallest_that_separate():
-    differences = [1.0, 2.0, -0.5, 1.5]
-    k = repeats_to_separate(differences)
-    centre, spread = np.mean(differences), np.std(differences, ddof=1)
-    half = [stats.t.ppf(0.975, n - 1) * spread / math.sqrt(n) for n in (k - 1, k)]
-    assert half[0] >= centre > half[1]
-
-
-def test_repeats_needed_has_limits():
-    assert repeats_to_separate([1.0]) is None
-    assert repeats_to_separate([1.0, -1.0]) is None
-    assert repeats_to_separate([2.0, 2.0]) == 2
-    assert repeats_to_separate([0.0, 0.0]) is None

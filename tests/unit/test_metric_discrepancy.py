@@ -62,8 +62,8 @@ def test_energy_equals_a_loop_over_all_pairs():
 def test_blocks_do_not_change_the_number(monkeypatch):
     x, y = draw()
     whole = kernel_distance(x, y, rng=rng()), energy_distance(x, y, rng=rng())
-    monkeypatch.setattr(kernel_sums, "_TILE", {"cpu": 7})
-    monkeypatch.setattr(kernel_sums, "_STRIP", {"cpu": 3})
+    monkeypatch.setattr(kernel_sums, "TILE", {"cpu": 7})
+    monkeypatch.setattr(kernel_sums, "STRIP", {"cpu": 3})
     parts = kernel_distance(x, y, rng=rng()), energy_distance(x, y, rng=rng())
     for one, other in zip(whole, parts, strict=True):
         assert other.value == pytest.approx(one.value, rel=1e-10)

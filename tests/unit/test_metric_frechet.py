@@ -8,10 +8,10 @@ from gantlet.core.moments import Moments
 from gantlet.core.rng import Rng
 from gantlet.metrics import blocks
 from gantlet.metrics.bures import bures, expansion
-from gantlet.metrics.frechet import Fitted, Frechet, between, frechet_distance
+from gantlet.metrics.frechet import Fitted, Frechet, between
 from gantlet.metrics.frechet_infinity import FrechetInfinity
 from gantlet.metrics.paired import difference
-from gantlet.metrics.spread import Few, Many
+from gantlet.metrics.spread import Few, Many, spread_of
 
 
 def draw(n, d, seed=0):
@@ -26,6 +26,11 @@ def by_matrix_root(x, y):
     s1, s2 = np.atleast_2d(np.cov(x.T)), np.atleast_2d(np.cov(y.T))
     shift = x.mean(0) - y.mean(0)
     return shift @ shift + np.trace(s1 + s2 - 2 * sqrtm(s1 @ s2).real)
+
+
+def frechet_distance(x, y):
+    """What the library gives without a correction for the numbers of samples."""
+    return between(spread_of(x), spread_of(y))
 
 
 def whitened(n, d):
@@ -278,7 +283,7 @@ def test_mapped_files_are_read_in_blocks(tmp_path, monkeypatch):
     np.save(tmp_path / "x.npy", x.numpy())
     mapped = torch.from_numpy(np.load(tmp_path / "x.npy", mmap_mode="c"))
     whole = Frechet().measure(x, y, rng=Rng(0).stream("m"))
-    monkeypatch.setattr(blocks, "_NUMBERS", 600)
+    monkeypatch.setattr(blocks, "BLOCK_NUMBERS", 600)
     parts = Frechet().measure(mapped, y, rng=Rng(0).stream("m"))
     assert parts.value == pytest.approx(whole.value, rel=1e-9)
     assert parts.low == pytest.approx(whole.low, rel=1e-9)

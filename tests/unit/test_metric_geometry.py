@@ -66,7 +66,7 @@ def test_a_run_equals_the_definition(d, gamma):
 def test_memory_does_not_change_the_times(monkeypatch):
     x = circle(200, Rng(0).stream("x"))
     whole = live(x, 6)
-    monkeypatch.setattr(geometry_living, "_HELD", 15_000)
+    monkeypatch.setattr(geometry_living, "HELD_DISTANCES", 15_000)
     assert torch.equal(live(x, 6), whole)
 
 

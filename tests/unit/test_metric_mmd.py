@@ -106,9 +106,9 @@ def test_different_distributions_are_rejected(metric):
 
 
 def test_permutations_equal_computing_anew(monkeypatch):
-    monkeypatch.setattr(module, "_PERMUTATIONS", 8)
+    monkeypatch.setattr(module, "PERMUTATIONS", 8)
     x, y = draw(9, 12)
-    labels = torch.cat(module._labels(9, 12, 1, rng()))
+    labels = torch.cat(module.permutation_labels(9, 12, 1, rng()))
     both = torch.cat([x, y])
     anew = [energy_distance(both[g > 0], both[g == 0], rng=rng(1)).value for g in labels.T]
     found = energy_distance(x, y, rng=rng())
@@ -118,15 +118,15 @@ def test_permutations_equal_computing_anew(monkeypatch):
 
 def test_groups_change_sides_as_their_samples_would(monkeypatch):
     """The sums over groups are those of their samples, and the rest keeps its side."""
-    monkeypatch.setattr(module, "_PERMUTATIONS", 8)
-    monkeypatch.setattr(module, "_GROUPED", 10)
-    monkeypatch.setattr(module, "_GROUP", 4)
-    monkeypatch.setattr(kernel_sums, "_TILE", {"cpu": 9})
+    monkeypatch.setattr(module, "PERMUTATIONS", 8)
+    monkeypatch.setattr(module, "GROUPED_FROM", 10)
+    monkeypatch.setattr(module, "GROUP_SIZE", 4)
+    monkeypatch.setattr(kernel_sums, "TILE", {"cpu": 9})
     x, y = draw(21, 30)
-    order, other = module._orders(21, 30, rng(), x.device, shuffled=True)
+    order, other = module.sample_orders(21, 30, rng(), x.device, shuffled=True)
     stream = rng()
-    module._orders(21, 30, stream, x.device, shuffled=True)
-    first, second = module._labels(21, 30, 4, stream)
+    module.sample_orders(21, 30, stream, x.device, shuffled=True)
+    first, second = module.permutation_labels(21, 30, 4, stream)
     assert first[-1].tolist() == [1.0] * 8
     assert second[-1].tolist() == [0.0] * 8
     both = torch.cat([x[order], y[other]])
@@ -135,7 +135,7 @@ def test_groups_change_sides_as_their_samples_would(monkeypatch):
     found = energy_distance(x, y, rng=rng())
     as_large = sum(value >= found.value for value in anew)
     assert found.p == pytest.approx((1 + as_large) / 9)
-    monkeypatch.setattr(module, "_GROUPED", 10**9)
+    monkeypatch.setattr(module, "GROUPED_FROM", 10**9)
     plain = energy_distance(x, y, rng=rng())
     assert found.value == pytest.approx(plain.value, rel=1e-12)
     torch.testing.assert_close(found.real.influence, plain.real.influence)
@@ -157,7 +157,7 @@ def test_float32_agrees_with_float64(function, mean, monkeypatch):
     x, y = draw(300, 260, 32, 0.1)
     x, y = x + mean, y + mean
     exact = function(x, y, rng=rng())
-    monkeypatch.setattr(module, "_EXACT", 0)
+    monkeypatch.setattr(module, "EXACT_PRODUCTS", 0)
     fast = function(x, y, rng=rng())
     error, other = (z.detail().estimate.half_width / 2 for z in (exact, fast))
     assert abs(fast.value - exact.value) < 1e-6 * error

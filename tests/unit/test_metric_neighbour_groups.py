@@ -7,7 +7,6 @@ from gantlet.core.components import metrics
 from gantlet.core.measure import Groups
 from gantlet.core.rng import Rng
 from gantlet.metrics.neighbour import look
-from gantlet.metrics.neighbours import neighbour_metrics
 from gantlet.metrics.together import detail_all, measure_all
 
 NAMES = (
@@ -27,9 +26,9 @@ def draw(n, group, seed=0, d=3, shift=0.3):
     return sets
 
 
-def measured(x, y, groups, names=NAMES):
+def measured(x, y, groups, names=NAMES, seed=0):
     wanted = {name: MADE[name] for name in names}
-    return measure_all(wanted, x, y, rng=Rng(0), groups=groups)
+    return measure_all(wanted, x, y, rng=Rng(seed), groups=groups)
 
 
 def test_groups_change_no_value_and_lose_no_interval():
@@ -121,10 +120,10 @@ def test_as_many_neighbours_are_kept_as_leaving_out_groups_takes(monkeypatch):
     groups = Groups(group, group)
     usual = measured(x, y, groups)
     monkeypatch.setattr(look, "reserve", lambda k, _together=1: k)
-    monkeypatch.setattr(look, "_ROOM", 0)
+    monkeypatch.setattr(look, "SPARE_NEIGHBOURS", 0)
     assert measured(x, y, groups) == usual
     # Too many to be kept: no interval rather than a wrong one.
-    monkeypatch.setattr(look, "_KEPT", 200)
+    monkeypatch.setattr(look, "KEPT_NEIGHBOURS", 200)
     for name, found in measured(x, y, groups).items():
         assert found.value == usual[name].value
         if name != "alpha-precision":
@@ -155,14 +154,13 @@ def test_few_or_huge_groups_have_no_interval_but_the_value(group, says):
 @pytest.mark.parametrize("kind", ["twice", "fives"])
 def test_intervals_hold_the_mean_over_repeats_of_groups(kind):
     """Of 60 intervals of 95 % each, fewer than 52 hold it with a probability of 1 in 1000."""
-    found = {name: [] for name in ("precision", "recall", "density", "coverage")}
+    found = {name: [] for name in NAMES[:4]}
     group = torch.arange(150) // (2 if kind == "twice" else 5)
     for seed in range(60):
         x, y = draw(150, group, seed=seed, d=6)
         if kind == "twice":
             x, y = x[::2][group], y[::2][group]
-        estimates = neighbour_metrics(x, y, rng=Rng(seed).stream("m"), groups=Groups(group, group))
-        for name, e in estimates.items():
+        for name, e in measured(x, y, Groups(group, group), NAMES[:4], seed).items():
             found[name].append(e)
     for estimates in found.values():
         mean = sum(e.value for e in estimates) / 60

@@ -96,7 +96,7 @@ def twin(x, y, k):
 def test_counts_with_all_and_without_each_fold_equal_those_of_the_smaller_sets(
     name, many, monkeypatch
 ):
-    monkeypatch.setattr(pairs, "_MANY", many)
+    monkeypatch.setattr(pairs, "MANY_NEAR", many)
     x = CASES[name]
     x, y = x[::2], x[1::2].flip(0)
     rng = Rng(0).stream("f")

@@ -5,14 +5,8 @@ import torch
 
 from gantlet.core.rng import Rng
 from gantlet.metrics.neighbour import pairs, search
-from gantlet.metrics.neighbours import (
-    NAMES,
-    Coverage,
-    Density,
-    Precision,
-    Recall,
-    neighbour_metrics,
-)
+from gantlet.metrics.neighbours import Coverage, Density, Precision, Recall
+from gantlet.metrics.together import measure_all
 
 
 def draw(n=60, m=45, d=3, shift=0.4, seed=0):
@@ -41,9 +35,18 @@ def naive(real, fake, k_precision=3, k_density=5):
     }
 
 
+def estimates(real, fake, *, seed=0, k_precision=3, k_density=5):
+    made = {
+        "precision": Precision(k=k_precision),
+        "recall": Recall(k=k_precision),
+        "density": Density(k=k_density),
+        "coverage": Coverage(k=k_density),
+    }
+    return measure_all(made, real, fake, rng=Rng(seed))
+
+
 def measure(real, fake, **settings):
-    found = neighbour_metrics(real, fake, rng=Rng(0).stream("m"), **settings)
-    return {name: e.value for name, e in found.items()}
+    return {name: e.value for name, e in estimates(real, fake, **settings).items()}
 
 
 @pytest.mark.parametrize(("k_precision", "k_density"), [(3, 5), (1, 1), (4, 2)])
@@ -55,20 +58,12 @@ def test_equals_the_definitions(k_precision, k_density):
 
 def test_blocks_do_not_change_a_thing(monkeypatch):
     x, y = draw()
-    whole = neighbour_metrics(x, y, rng=Rng(0).stream("m"))
+    whole = estimates(x, y)
     for module in (pairs, search):
         monkeypatch.setattr(module, "ROWS", 7)
         monkeypatch.setattr(module, "COLUMNS", 16)
-    monkeypatch.setattr(pairs, "_PAIRS", 5)
-    assert neighbour_metrics(x, y, rng=Rng(0).stream("m")) == whole
-
-
-@pytest.mark.parametrize("metric", [Precision(), Recall(), Density(), Coverage()])
-def test_one_at_a_time_equals_all_at_once(metric):
-    x, y = draw()
-    name = type(metric).__name__.lower()
-    together = neighbour_metrics(x, y, rng=Rng(0).stream("m"))[name]
-    assert metric.measure(x, y, rng=Rng(0).stream("m")) == together
+    monkeypatch.setattr(pairs, "PAIRS_AT_ONCE", 5)
+    assert estimates(x, y) == whole
 
 
 def test_recall_is_precision_with_the_roles_swapped():
@@ -101,7 +96,7 @@ def test_identical_constant_sets_agree():
 
 def test_distant_sets_share_nothing():
     x, y = draw(shift=100.0)
-    found = neighbour_metrics(x, y, rng=Rng(0).stream("m"))
+    found = estimates(x, y)
     for name in ("precision", "recall", "coverage"):
         assert found[name].value == found[name].low == 0.0
         assert 0 < found[name].high < 0.2
@@ -116,10 +111,9 @@ def test_expected_values_where_the_two_are_equal(n, m):
     for seed in range(repeats):
         rng = Rng(seed).stream("x")
         x, y = torch.randn(n, 8, generator=rng), torch.randn(m, 8, generator=rng)
-        for name, e in neighbour_metrics(
-            x, y, rng=rng, names=("density", "coverage"), k_density=k
-        ).items():
-            found[name].append(e.value)
+        measured = measure(x, y, seed=seed, k_density=k)
+        for name, values in found.items():
+            values.append(measured[name])
     expected = {
         "density": 1.0,
         "coverage": 1 - math.prod((n - 1 - i) / (n + m - 1 - i) for i in range(k)),
@@ -140,18 +134,8 @@ def test_a_dropped_mode_costs_recall_and_coverage_not_precision():
 
 
 def test_intervals_hold_the_mean_over_repeats():
-    found = {name: [] for name in NAMES}
-    for seed in range(60):
-        for name, e in neighbour_metrics(
-            *draw(120, 120, 6, seed=seed), rng=Rng(seed).stream("m")
-        ).items():
-            found[name].append(e)
-    for estimates in found.values():
-        mean = sum(e.value for e in estimates) / 60
-        assert sum(e.low <= mean <= e.high for e in estimates) >= 51
-
-
-def test_only_what_is_asked_for_is_measured():
-    assert list(neighbour_metrics(*draw(), rng=Rng(0).stream("m"), names=("recall",))) == [
-        "recall"
-    ]
+    repeats = [estimates(*draw(120, 120, 6, seed=seed), seed=seed) for seed in range(60)]
+    for name in ("precision", "recall", "density", "coverage"):
+        found = [each[name] for each in repeats]
+        mean = sum(e.value for e in found) / 60
+        assert sum(e.low <= mean <= e.high for e in found) >= 51

@@ -12,6 +12,7 @@ from gantlet.core.measure import Probe
 from gantlet.core.model import Cached, Decoder, Density, Invertible, LogProb, Model
 from gantlet.core.rng import Rng
 from gantlet.core.space import Space
+from gantlet.probes import likelihood, sampling
 from gantlet.probes.inverse import Inverse
 from gantlet.probes.likelihood import Likelihood
 from gantlet.probes.parameters import Parameters
@@ -214,7 +215,7 @@ def test_a_costly_likelihood_looks_at_fewer_samples(monkeypatch):
             x.flatten(1) @ torch.ones(64, 64)
             return super()._log_prob(x, context, rng=rng)
 
-    monkeypatch.setattr("gantlet.probes.likelihood._FLOPS", 40 * 2 * 64 * 64)
+    monkeypatch.setattr(likelihood, "MOST_FLOPS", 40 * 2 * 64 * 64)
     assert scores(Likelihood(), Costly(DIGITS), levels(300))["likelihood"].n == 40
 
 
@@ -285,9 +286,9 @@ def test_times_are_positive_and_have_units():
 
 
 def test_naive_sampling_that_would_take_too_long_is_not_tried(monkeypatch):
-    monkeypatch.setattr("gantlet.probes.sampling._PATIENCE", 0)
+    monkeypatch.setattr(sampling, "MOST_BUDGETS", 0)
     monkeypatch.setattr(
-        Sampling, "_cpu", lambda *_: median([1.0], unit="s", better="lower", of="x")
+        Sampling, "cpu", lambda *_: median([1.0], unit="s", better="lower", of="x")
     )
     clock = QUICK.inspect(Chain(), reals(2), rng=Rng(0)).clock
     assert clock["CPU time per sample, naive"].method == "would take about 8 s for a batch of 4"

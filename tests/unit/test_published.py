@@ -106,7 +106,7 @@ class TestOperations:
         run = TarFlowRun()
         with torch.device("meta"):
             flow = run.networks()["flow"].flows[0]
-        costs = [run._patch(flow, seen) for seen in (0, 100, 200)]
+        costs = [run.patch_flops(flow, seen) for seen in (0, 100, 200)]
         assert costs[2] - costs[1] == costs[1] - costs[0] > 0
 
     def test_the_flow_inverts_what_it_does(self):

@@ -12,6 +12,7 @@ from gantlet.core.budget import Budget, Spend
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Estimate
 from gantlet.core.trial import Note, Outcome, Trial
+from gantlet.store import tensors
 from gantlet.store.files import (
     DamagedError,
     read_sealed,
@@ -154,7 +155,7 @@ def test_a_nested_state_round_trips(tmp_path):
 
 def test_a_state_is_whole_even_if_the_next_one_was_never_finished(tmp_path, monkeypatch):
     save_state(tmp_path / "state", {"x": torch.tensor(1.0)})
-    monkeypatch.setattr("gantlet.store.tensors.write_sealed", full_disk)
+    monkeypatch.setattr(tensors, "write_sealed", full_disk)
     with pytest.raises(OSError, match="No space"):
         save_state(tmp_path / "state", {"x": torch.tensor(2.0)})
     assert load_state(tmp_path / "state")["x"] == 1

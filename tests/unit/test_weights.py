@@ -33,7 +33,7 @@ def nowhere(tmp_path, monkeypatch):
     for name in ("GANTLET_WEIGHTS", "GANTLET_CACHE", "TORCH_HOME", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "user"))
-    monkeypatch.setattr(weights, "_KNOWN", (toy(),))
+    monkeypatch.setattr(weights, "KNOWN_WEIGHTS", (toy(),))
 
 
 def put(path, raw=RAW):

@@ -16,10 +16,12 @@ if TYPE_CHECKING:
 
 Tell = Callable[[str, float, str], None]
 
-# Seconds before the first line of a log, which a command that is over by then does without, and
-# from one line to the next.
-_FIRST = 5.0
-_EVERY = 60.0
+FIRST_LINE_AFTER = 5.0
+"""Seconds before the first line of a log, which a command that is over by then does without."""
+
+LINE_EVERY = 60.0
+"""Seconds from one line of a log to the next."""
+
 # Running trials that a line names.
 _NAMED = 4
 
@@ -106,13 +108,13 @@ def _log(course: _Course, folder: Path) -> Generator[None]:
     over, start = Event(), time.monotonic()
 
     def write() -> None:
-        if over.wait(_FIRST):
+        if over.wait(FIRST_LINE_AFTER):
             return
         say(f"run folder {folder}, {course.trials} trials to run")
         while True:
             minutes = (time.monotonic() - start) / 60
             say(f"{minutes:.0f} min: {course.line()}")
-            if over.wait(_EVERY):
+            if over.wait(LINE_EVERY):
                 return
 
     writer = Thread(target=write, daemon=True)

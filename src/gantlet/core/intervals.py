@@ -166,34 +166,6 @@ def is_separated(difference: Estimate) -> bool:
     return difference.low > 0 or difference.high < 0
 
 
-def repeats_to_separate(
-    differences: Sequence[float], *, level: float = 0.95, most: int = 10_000
-) -> int | None:
-    """Returns how many repeats would make an interval of this mean and spread exclude zero.
-
-    Assumes that mean and standard deviation stay as they are; None if there are fewer than two
-    repeats or more than ``most`` would be needed.
-    """
-    n = len(differences)
-    if n < 2:
-        return None
-    centre = abs(math.fsum(differences) / n)
-    spread = _standard_error(differences) * math.sqrt(n)
-    if spread == 0:
-        return 2 if centre > 0 else None
-
-    def enough(k: int) -> bool:
-        return centre > t_quantile((1 + level) / 2, k - 1) * spread / math.sqrt(k)
-
-    if not enough(most):
-        return None
-    low, high = 1, most
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    return high
-
-
 def _standard_error(values: Sequence[float]) -> float:
     n = len(values)
     centre = math.fsum(values) / n

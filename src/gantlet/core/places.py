@@ -55,12 +55,12 @@ def _shared(found: os.stat_result, *, sticky_is_safe: bool) -> str | None:
         return "belongs to another user"
     if found.st_mode & stat.S_IWOTH and not is_sticky:
         return "can be written by all users"
-    if found.st_mode & stat.S_IWGRP and not is_sticky and not _is_own_group(found.st_gid):
+    if found.st_mode & stat.S_IWGRP and not is_sticky and not is_own_group(found.st_gid):
         return "can be written by a group of users"
     return None
 
 
-def _is_own_group(gid: int) -> bool:
+def is_own_group(gid: int) -> bool:
     """Returns whether a group holds this user, or the superuser, and nobody else."""
     if gid == 0:
         return True

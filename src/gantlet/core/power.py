@@ -35,18 +35,6 @@ def detectable_accuracy(n: int, *, level: float = 0.05, power: float = 0.8) -> f
     return float(betaincinv(needed, n - needed + 1, power))
 
 
-def power_of(accuracy: float, n: int, *, level: float = 0.05) -> float:
-    """Returns how often an accuracy is told from chance on ``n`` held-out samples.
-
-    Example:
-        >>> round(power_of(0.5, 1000), 3), round(power_of(0.54, 1000), 3)
-        (0.047, 0.804)
-    """
-    from scipy.special import bdtrc
-
-    return float(bdtrc(fewest_right(n, level=level) - 1, n, accuracy))
-
-
 def fewest_right(n: int, *, level: float = 0.05) -> int:
     """Returns how many right answers of ``n`` guessing reaches with at most ``level`` chance.
 

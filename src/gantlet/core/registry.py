@@ -55,11 +55,11 @@ class Registry(Generic[T]):
 
     def names(self) -> list[str]:
         """Returns the known names, sorted."""
-        return sorted(_points(self._group))
+        return sorted(points_of(self._group))
 
     def knows(self, name: str) -> bool:
         """Returns whether ``name`` is a component, or an alias of one."""
-        return self._canonical(name) in {*_points(self._group), *self.aliases}
+        return self._canonical(name) in {*points_of(self._group), *self.aliases}
 
     def expand(self, text: str) -> Spec:
         """Returns the spec that ``text`` means, an alias replaced by what it stands for.
@@ -71,7 +71,7 @@ class Registry(Generic[T]):
         """
         spec = Spec.parse(text)
         name = self._canonical(spec.name)
-        if name not in self.aliases or name in _points(self._group):
+        if name not in self.aliases or name in points_of(self._group):
             return Spec(name, spec.options)
         stands = Spec.parse(self.aliases[name])
         return Spec(stands.name, {**stands.options, **spec.options})
@@ -82,7 +82,7 @@ class Registry(Generic[T]):
         Raises:
             UserError: If the name is not known, or the package that brings it cannot be imported.
         """
-        points = _points(self._group)
+        points = points_of(self._group)
         found = self.expand(name).name
         if found not in points:
             raise self._unknown(name)
@@ -122,10 +122,10 @@ class Registry(Generic[T]):
 
     def _canonical(self, name: str) -> str:
         """Returns ``name`` as it is registered: people write ``ms_ssim`` and ``MNIST``."""
-        if name in _points(self._group):
+        if name in points_of(self._group):
             return name
         plain = name.strip().lower().replace("_", "-")
-        known = {*_points(self._group), *self.aliases, *self.pointers}
+        known = {*points_of(self._group), *self.aliases, *self.pointers}
         return plain if plain in known else name
 
     def _unknown(self, name: str) -> UserError:
@@ -133,7 +133,7 @@ class Registry(Generic[T]):
         if plain in self.pointers:
             return UserError(f"No {self.kind} is called {name!r}. {self.pointers[plain]}")
         for group, words in _PLACES.items():
-            if group != self._group and plain in _points(group):
+            if group != self._group and plain in points_of(group):
                 return UserError(
                     f"{name!r} is no {self.kind} but {words.format(name)}. "
                     f"Known: {', '.join(self.names())}."
@@ -142,7 +142,8 @@ class Registry(Generic[T]):
 
 
 @cache
-def _points(group: str) -> dict[str, EntryPoint]:
+def points_of(group: str) -> dict[str, EntryPoint]:
+    """Returns the installed entry points of a group by name; nothing is imported."""
     return {p.name: p for p in entry_points(group=group)}
 
 

@@ -73,7 +73,7 @@ def _idx(*files: tuple[int, str]) -> tuple[File, ...]:
     return tuple(File(f"{name}.gz", size, sha256) for name, (size, sha256) in pairs)
 
 
-_ENTRIES = (
+PUBLISHED_SETS = (
     Entry(
         name="mnist",
         space="1x28x28",
@@ -156,11 +156,12 @@ _ENTRIES = (
         needs=("train", "val"),
     ),
 )
+"""The data sets that are known by name."""
 
 
 def entries() -> tuple[Entry, ...]:
     """Returns all data sets that are known by name."""
-    return _ENTRIES
+    return PUBLISHED_SETS
 
 
 def entry(name: str) -> Entry:
@@ -169,9 +170,9 @@ def entry(name: str) -> Entry:
     Raises:
         UserError: If it is not in the catalogue.
     """
-    found = next((e for e in _ENTRIES if e.name == name), None)
+    found = next((e for e in PUBLISHED_SETS if e.name == name), None)
     if found is None:
-        raise unknown("published data set", name, [e.name for e in _ENTRIES])
+        raise unknown("published data set", name, [e.name for e in PUBLISHED_SETS])
     return found
 
 

@@ -18,7 +18,9 @@ from gantlet.core.errors import UserError
 from gantlet.data.catalogue import Entry, File, missing
 
 _CHUNK = 2**20
-_TIMEOUT = 30.0  # seconds without a byte
+
+DOWNLOAD_TIMEOUT = 30.0
+"""Seconds without a byte after which a download is given up."""
 
 Progress = Callable[[int], None]
 
@@ -65,7 +67,7 @@ def download(url: str, file: File, folder: Path, *, progress: Progress) -> Path:
 
 def _pieces(place: str) -> Generator[bytes]:
     try:
-        with urllib.request.urlopen(place, timeout=_TIMEOUT) as answer:  # noqa: S310 checked
+        with urllib.request.urlopen(place, timeout=DOWNLOAD_TIMEOUT) as answer:  # noqa: S310 checked
             while piece := answer.read(_CHUNK):
                 yield piece
     except (urllib.error.URLError, http.client.HTTPException, OSError) as error:

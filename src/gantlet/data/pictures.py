@@ -34,7 +34,9 @@ Colour = Literal["rgb", "grey"]
 MOST_PIXELS = 2**26
 """Pixels of the largest image that is decoded: 8,192 by 8,192."""
 
-_KEPT = 2**30  # bytes of decoded images that one split keeps in memory
+MOST_KEPT = 2**30
+"""Bytes of decoded images that one split keeps in memory."""
+
 _FOREIGN = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # more than eight bits a value
 # How modes are written into three channels where that is more than a copy.
 _CONVERTED = ("CMYK", "LAB", "YCbCr", "HSV")
@@ -250,13 +252,18 @@ class Pictures:
         self._labels = labels
         self._notes = notes
         self._kept: dict[int, Array] = {}
-        self._room = _KEPT
+        self._room = MOST_KEPT
         self._traits: dict[str, set[int]] = {}
 
     @property
     def first(self) -> Path:
         """The file of the first sample."""
         return self._files[0]
+
+    @property
+    def kept(self) -> int:
+        """How many samples are held in memory, decoded."""
+        return len(self._kept)
 
     @property
     def labels(self) -> Tensor | None:
@@ -315,7 +322,7 @@ class Pictures:
             wanted = wanted or (path, shape)
             if shape != wanted[1]:
                 raise _sizes_differ(*wanted, path, shape)
-            fits = fits and len(self) * math.prod(shape) <= _KEPT
+            fits = fits and len(self) * math.prod(shape) <= MOST_KEPT
             good.append(i)
         if bad.names:
             self._keep(good)

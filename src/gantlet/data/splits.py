@@ -21,13 +21,13 @@ class Subset:
     """
 
     def __init__(self, source: Source, index: Tensor) -> None:
-        self._source = source
+        self.source = source
         self._index = index
 
     @property
     def labels(self) -> Tensor | None:
         """The class of each sample, shape ``(n,)``, or None where the source has none."""
-        labels = self._source.labels
+        labels = self.source.labels
         return None if labels is None else labels[self._index]
 
     @property
@@ -42,7 +42,7 @@ class Subset:
 
     def take(self, index: Tensor) -> Tensor:
         """Returns the samples at ``index`` as float32."""
-        return self._source.take(self._index[index])
+        return self.source.take(self._index[index])
 
 
 @final

@@ -20,7 +20,9 @@ from gantlet.data.catalogue import home
 from gantlet.report.numbers import text
 from gantlet.store.files import is_alive
 
-_LOW = 2**30  # bytes free on a disk, or of memory, below which things fail
+LOW_SPACE = 2**30
+"""Bytes free on a disk, or of memory, below which things fail."""
+
 # Every worker is started with this setting, which tells it from those of other programs.
 _MARK = b"OMP_WAIT_POLICY=PASSIVE"
 
@@ -115,9 +117,9 @@ def _of_storage(folder: Path, drafts: list[Path], orphans: list[int]) -> Iterato
     if not os.access(Path.cwd(), os.W_OK):
         yield f"{Path.cwd()} cannot be written: run folders need --out."
     for where in dict.fromkeys((place, Path.cwd())):
-        if shutil.disk_usage(where).free < _LOW:
-            yield f"Less than {_LOW / 2**30:.0f} GB are free on the disk of {where}."
-    if memory() < _LOW:
+        if shutil.disk_usage(where).free < LOW_SPACE:
+            yield f"Less than {LOW_SPACE / 2**30:.0f} GB are free on the disk of {where}."
+    if memory() < LOW_SPACE:
         yield f"This process may use {memory() / 2**30:.1f} GB of memory, which is little."
     if drafts:
         yield (

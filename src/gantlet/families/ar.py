@@ -26,10 +26,13 @@ from gantlet.nets.transformer import CausalTransformer
 
 # How many tokens an image should have: few enough to train on two cores.
 _FEWEST, _MOST = 16, 256
-# More logits than this are not kept for the gradient but computed twice: 256 MiB of float32.
-_MOST_LOGITS = 2**26
-# Samples are drawn in blocks, so that the cache does not grow with their number.
-_BLOCK = 512
+
+MOST_LOGITS = 2**26
+"""More logits than this are not kept for the gradient but computed twice: 256 MiB of float32."""
+
+SAMPLED_AT_ONCE = 512
+"""Samples are drawn in blocks, so that the cache does not grow with their number."""
+
 # MADE puts out a number for each level, or three for each Gaussian, of each component.
 _MOST_OUTPUTS = 2**16
 
@@ -92,12 +95,12 @@ class PixelTransformer(Cached, Density):
     @override
     def _log_prob(self, x: Tensor, context: Tensor | None, *, rng: torch.Generator) -> LogProb:
         q = x.flatten(1)[:, self.order]
-        h = self.body(self._tokens(pad(q, (0, 0, 1, 0)), 0, len(self.order)))
-        parts = -(-x.numel() * self.output.parameters // _MOST_LOGITS)
+        h = self.body(self.embedded(pad(q, (0, 0, 1, 0)), 0, len(self.order)))
+        parts = -(-x.numel() * self.output.parameters // MOST_LOGITS)
         if parts <= 1:
-            return LogProb(self._score(h, q), "exact", "product of conditionals")
+            return LogProb(self.score(h, q), "exact", "product of conditionals")
         scores = [
-            checkpoint(self._score, *pair, use_reentrant=False, preserve_rng_state=False)
+            checkpoint(self.score, *pair, use_reentrant=False, preserve_rng_state=False)
             for pair in zip(h.chunk(parts, 1), q.chunk(parts, 1), strict=True)
         ]
         return LogProb(torch.stack(scores).sum(0), "exact", "product of conditionals")
@@ -117,7 +120,9 @@ class PixelTransformer(Cached, Density):
                 computes the whole sequence so far. The samples are the same.
         """
         u = torch.rand((n, *self.order.shape), generator=rng, device=rng.device)
-        x = torch.cat([self._draw(part, cached=cached) for part in torch.split(u, _BLOCK)])
+        x = torch.cat(
+            [self._draw(part, cached=cached) for part in torch.split(u, SAMPLED_AT_ONCE)]
+        )
         return x[:, self.back].view(n, *self.space.shape)
 
     @torch.inference_mode()
@@ -129,17 +134,17 @@ class PixelTransformer(Cached, Density):
         weight, bias = self.hidden.masked, self.hidden.bias
         for t in range(tokens):
             if cache is None:
-                h = self.body(self._tokens(q, 0, t + 1))[:, -1]
+                h = self.body(self.embedded(q, 0, t + 1))[:, -1]
             else:
-                h = self.body.step(self._tokens(q, t, t + 1), cache)[:, 0]
+                h = self.body.step(self.embedded(q, t, t + 1), cache)[:, 0]
             for g in range(self.group):
-                seen = torch.cat([h, self._scaled(q[:, t + 1])], 1)
+                seen = torch.cat([h, self.scaled(q[:, t + 1])], 1)
                 units = slice(g * h.shape[1], (g + 1) * h.shape[1])
                 z = linear(seen, weight[units], bias[units])
                 q[:, t + 1, g] = choose(self.out(gelu(z)), u[:, t, g])
         return q[:, 1:].flatten(1)
 
-    def _tokens(self, q: Tensor, first: int, last: int) -> Tensor:
+    def embedded(self, q: Tensor, first: int, last: int) -> Tensor:
         """Returns what goes into the transformer, shape ``(n, last - first, width)``.
 
         ``q`` has shape ``(n, tokens + 1, group)``: a token of zeros stands for whatever is
@@ -147,16 +152,17 @@ class PixelTransformer(Cached, Density):
         """
         index = q[:, first:last].long() + self.rows
         before = embedding(index, self.embed).sum(2)
-        around = self.look(self._scaled(q[:, self.near[first:last]].flatten(2)))
+        around = self.look(self.scaled(q[:, self.near[first:last]].flatten(2)))
         tokens: Tensor = before + around + self.position[first:last]
         return tokens
 
-    def _scaled(self, q: Tensor) -> Tensor:
+    def scaled(self, q: Tensor) -> Tensor:
+        """Returns levels between -1 and 1, as the network takes them."""
         return q * (2 / max(self.output.inputs - 1, 1)) - 1
 
-    def _score(self, h: Tensor, q: Tensor) -> Tensor:
+    def score(self, h: Tensor, q: Tensor) -> Tensor:
         """Returns the log-probability of tokens given their features, shape ``(n,)``."""
-        z = gelu(self.hidden(torch.cat([h, self._scaled(q)], 2)))
+        z = gelu(self.hidden(torch.cat([h, self.scaled(q)], 2)))
         logits = self.out(z.view(*q.shape, -1))
         return self.output.log_prob(q, logits).sum((1, 2))
 

@@ -34,8 +34,10 @@ from gantlet.nets.velocity import VelocityMlp
 
 # The divergence is exact up to this many components and sampled above.
 _EXACT = 256
-# Densities are integrated for this many numbers at a time, for memory's sake.
-_PART = 2**17
+
+INTEGRATED_AT_ONCE = 2**17
+"""Densities are integrated for this many numbers at a time, for memory's sake."""
+
 # Steps shorten towards the data as this power of what is left of the time.
 _SHORTENING = 2
 # Validation takes shorter paths: it compares one model with itself, earlier and later.
@@ -175,7 +177,7 @@ class DiffusionModel(Invertible):
     ) -> tuple[Tensor, Tensor]:
         y = self.point(x)
         probes = y if exact else rademacher(y, rng=rng)
-        rows = max(1, _PART // self.space.size)
+        rows = max(1, INTEGRATED_AT_ONCE // self.space.size)
         codes: list[Tensor] = []
         volumes: list[Tensor] = []
         for part, probe in zip(torch.split(y, rows), torch.split(probes, rows), strict=True):

@@ -22,8 +22,9 @@ from gantlet.nets.residual import NetName
 from gantlet.nets.scaling import Scaling, bits_per_dim
 from gantlet.nets.seeding import seeded
 
-# Numbers that the decoder gives at a time while a bound is evaluated, for memory's sake.
-_PART = 2**23
+OUTPUTS_AT_ONCE = 2**23
+"""Numbers that the decoder gives at a time while a bound is evaluated, for memory's sake."""
+
 # Validation looks at this many importance samples at most.
 _VALIDATION_SAMPLES = 8
 # Bounds of the logarithm of the posterior's standard deviation, against overflow.
@@ -121,7 +122,7 @@ class VaeModel(Density, Decoder):
 
     def _log_likelihoods(self, x: Tensor, z: Tensor) -> Tensor:
         """Returns ``log p(x | z)`` of latent vectors that go through all of ``x`` many times."""
-        rows = max(1, _PART // (self.space.size * self.observed.per))
+        rows = max(1, OUTPUTS_AT_ONCE // (self.space.size * self.observed.per))
         which = torch.arange(len(z), device=x.device) % len(x)
         parts = [
             self.observed.log_prob(x[i], self.decoder(part))

@@ -88,7 +88,7 @@ class Cache:
                 os.open(draft, os.O_CREAT | os.O_RDWR | os.O_EXCL, 0o600), "w+b"
             ) as out:
                 fcntl.flock(out, fcntl.LOCK_EX)
-                _write(out, n, parts)
+                write_parts(out, n, parts)
                 out.flush()
                 os.fsync(out.fileno())
                 draft.replace(file)
@@ -117,7 +117,7 @@ class Cache:
             left -= stat.st_size
 
 
-def _write(out: BinaryIO, n: int, parts: Parts) -> None:
+def write_parts(out: BinaryIO, n: int, parts: Parts) -> None:
     """Writes array, mark and checksum; never through a map, where a full disk ends the process.
 
     Raises:

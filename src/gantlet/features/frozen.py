@@ -13,8 +13,9 @@ from gantlet.core.space import Space
 from gantlet.core.spec import Spec
 from gantlet.nets.scaling import Scaling
 
-# Components of the samples in one block; a net makes some thirty numbers of each.
-_BLOCK = 2**18
+COMPONENTS_AT_ONCE = 2**18
+"""Components of the samples in one block; a net makes some thirty numbers of each."""
+
 # Samples that suffice for the mean and deviation of each component.
 _SCALED = 20_000
 
@@ -26,7 +27,7 @@ def block_of(space: Space) -> int:
         >>> block_of(Space("image", (1, 28, 28), 256))
         334
     """
-    return max(1, _BLOCK // max(space.size, 1))
+    return max(1, COMPONENTS_AT_ONCE // max(space.size, 1))
 
 
 def some(n: int, most: int, *, rng: torch.Generator) -> Tensor:

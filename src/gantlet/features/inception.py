@@ -17,7 +17,9 @@ from gantlet.features.pretrained import features_of
 from gantlet.features.weights import choose, known
 
 _SIZE = 299
-_BATCH = 16
+
+IMAGES_AT_ONCE = 16
+"""Images that go through the network together."""
 
 FID = f"inception/sha256:{known('inception').sha256[:16]}/tf1 to {_SIZE}x{_SIZE}"
 """How fingerprints begin whose Frechet distance may be called FID, and kernel distance KID."""
@@ -73,7 +75,7 @@ class Inception:
             looks,
             name="inception",
             found=found,
-            batch=_BATCH,
+            batch=IMAGES_AT_ONCE,
             note="2,048 features of Inception-v3 (2015)",
             classify=lambda x: net.probabilities(run(x)),
         )

@@ -81,7 +81,7 @@ class Onnx:
         logits = _named(self.logits, "logits", names)
         logits = None if logits == output else logits
         own = Own(
-            run=_runner(session, entry, [output] if logits is None else [output, logits]),
+            run=session_runner(session, entry, [output] if logits is None else [output, logits]),
             output=output,
             logits=logits,
             name=f"onnx/sha256:{sha256[:16]}",
@@ -137,7 +137,13 @@ def _named(given: str | None, usual: str, names: list[str]) -> str | None:
     return given or (usual if usual in names else None)
 
 
-def _runner(session: Any, entry: Any, names: list[str]) -> Callable[[Tensor], dict[str, Tensor]]:
+def session_runner(
+    session: Any, entry: Any, names: list[str]
+) -> Callable[[Tensor], dict[str, Tensor]]:
+    """Returns a function from samples ``(n, ...)`` to the named outputs, ``(n, ...)`` each.
+
+    A network that takes a fixed number of samples at a time gets parts of that size.
+    """
     batch = entry.shape[0] if isinstance(entry.shape[0], int) else None
 
     def run(x: Tensor) -> dict[str, Tensor]:

@@ -17,9 +17,10 @@ from gantlet.features.random_nets import RandomConvolutions, RandomFourier
 
 # Most training samples that the scale of the features is taken from.
 _SAMPLES = 20_000
-# No feature counts as varying less than this share of what the middle one does: one that hardly
-# ever stirs would turn the few samples that stir it into all that a distance sees.
-_LEAST = 0.1
+
+LEAST_DEVIATION = 0.1
+"""No feature counts as varying less than this share of what the middle one does: one that hardly
+ever stirs would turn the few samples that stir it into all that a distance sees."""
 
 
 @final
@@ -81,7 +82,7 @@ class _Standardised(nn.Module):
         super().__init__()
         std = y.std(0, correction=0)
         middle = std.median()
-        std = std.clamp_min(_LEAST * middle) if middle > 0 else torch.ones_like(std)
+        std = std.clamp_min(LEAST_DEVIATION * middle) if middle > 0 else torch.ones_like(std)
         self.register_buffer("mean", y.mean(0).float())
         self.register_buffer("std", std.float())
 

@@ -88,7 +88,7 @@ def _clip(model: str, file: str, size: int, sha256: str) -> Known:
     )
 
 
-_KNOWN = (
+KNOWN_WEIGHTS = (
     Known(
         name="inception",
         files=(
@@ -131,11 +131,12 @@ _KNOWN = (
         "3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02",
     ),
 )
+"""The published weights that Gantlet can fetch or find."""
 
 
 def catalogue() -> tuple[Known, ...]:
     """Returns all weights that are known by name."""
-    return _KNOWN
+    return KNOWN_WEIGHTS
 
 
 def known(name: str) -> Known:
@@ -144,9 +145,9 @@ def known(name: str) -> Known:
     Raises:
         UserError: If they are not in the catalogue.
     """
-    found = next((k for k in _KNOWN if k.name == name), None)
+    found = next((k for k in KNOWN_WEIGHTS if k.name == name), None)
     if found is None:
-        raise unknown("weights", name, [k.name for k in _KNOWN])
+        raise unknown("weights", name, [k.name for k in KNOWN_WEIGHTS])
     return found
 
 
@@ -191,7 +192,7 @@ def identify(path: Path) -> Found:
         UserError: If it cannot be read.
     """
     sha256 = sha256_of(path)
-    match = next((k for k in _KNOWN if k.sha256 == sha256), None)
+    match = next((k for k in KNOWN_WEIGHTS if k.sha256 == sha256), None)
     return Found(path=path, sha256=sha256, known=match)
 
 

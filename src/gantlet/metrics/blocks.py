@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-# Numbers in one block: 32 MB in float64.
-_NUMBERS = 2**22
+BLOCK_NUMBERS = 2**22
+"""Numbers in one block: 32 MB in float64."""
 
 
 def blocks(n: int, width: int) -> Iterator[slice]:
@@ -16,7 +16,7 @@ def blocks(n: int, width: int) -> Iterator[slice]:
         >>> list(blocks(3, 2**21))
         [slice(0, 2, None), slice(2, 3, None)]
     """
-    step = max(1, _NUMBERS // max(width, 1))
+    step = max(1, BLOCK_NUMBERS // max(width, 1))
     for start in range(0, n, step):
         yield slice(start, min(start + step, n))
 

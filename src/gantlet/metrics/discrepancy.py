@@ -25,11 +25,16 @@ METHOD = (
     "out, from both orders of Hoeffding's decomposition and three moments"
 )
 _BY_GROUPS = "; over pairs of different groups, {} real and {} fake ones"
-_PERMUTATIONS = 99
-# Beyond this many products the kernel matrices are taken in float32, their sums in float64.
-_EXACT = 2**34
-# Permutations of large sets deal groups of so many samples, which takes a 64th of the products.
-_GROUP, _GROUPED = 8, 2000
+
+PERMUTATIONS = 99
+"""Permutations of the samples that the test of equality draws."""
+
+EXACT_PRODUCTS = 2**34
+"""Beyond this many products the kernel matrices are taken in float32, their sums in float64."""
+
+GROUP_SIZE, GROUPED_FROM = 8, 2000
+"""Permutations of sets of this many samples and more move groups of so many samples, which takes
+a 64th of the products."""
 
 
 @final
@@ -58,7 +63,7 @@ class Discrepancy:
 
     def detail(self, *, method: str = METHOD, better: Better = "lower") -> Detailed:
         """Returns the estimate, with the permutation's p in its method."""
-        chance = f"p = {self.p:.2g} under equality, by {_PERMUTATIONS} permutations"
+        chance = f"p = {self.p:.2g} under equality, by {PERMUTATIONS} permutations"
         method = f"{method}{self.note}; {chance}"
         made = detailed(self.value, self.real, self.fake, self.bent, method=method)
         named = made.estimate.named(unit="1", better=better).beside(p=self.p)
@@ -104,7 +109,7 @@ def precision(x: Tensor, y: Tensor) -> torch.dtype:
     Single where double would take minutes. Centre and scale the features before.
     """
     work = (len(x) + len(y)) ** 2 * x.shape[1]
-    return torch.float64 if work <= _EXACT else torch.float32
+    return torch.float64 if work <= EXACT_PRODUCTS else torch.float32
 
 
 def discrepancy(
@@ -144,11 +149,11 @@ def discrepancy(
     if groups is not None:
         return _by_groups(kernel, (x, y), standard, groups, rng=rng, unit=unit)
     n, m = len(x), len(y)
-    size = _GROUP if min(n, m) >= _GROUPED else 1
+    size = GROUP_SIZE if min(n, m) >= GROUPED_FROM else 1
     # Groups must not depend on the order in which samples came, such as class by class.
-    places = _orders(n, m, rng, x.device, shuffled=size > 1)
+    places = sample_orders(n, m, rng, x.device, shuffled=size > 1)
     x, y = (standard.of(z, place) for z, place in zip((x, y), places, strict=True))
-    first, second = (g.to(x) for g in _labels(n, m, size, rng))
+    first, second = (g.to(x) for g in permutation_labels(n, m, size, rng))
     xx = kernel_sums(kernel, (x, x), (first, first), size)
     yy = kernel_sums(kernel, (y, y), (second, second), size)
     xy = kernel_sums(kernel, (x, y), (first, second), size)
@@ -172,7 +177,7 @@ def discrepancy(
         unit * float(value),
         real,
         fake,
-        (1 + as_large) / (1 + _PERMUTATIONS),
+        (1 + as_large) / (1 + PERMUTATIONS),
         (unit * float(of_xx.mean), unit * float(of_yy.mean)),
         _bend(kernel, (x, y), (of_xx, of_yy, of_xy), unit, rng),
     )
@@ -240,7 +245,7 @@ def _by_groups(
         unit * float(value),
         real,
         fake,
-        (1 + as_large) / (1 + _PERMUTATIONS),
+        (1 + as_large) / (1 + PERMUTATIONS),
         (unit * float(xx.mean), unit * float(yy.mean)),
         products_of((a, b), left, (adds[0][some[0]], adds[1][some[1]])),
         _BY_GROUPS.format(a, b),
@@ -252,7 +257,7 @@ def _groups_permuted(
 ) -> Tensor:
     """Returns the statistic of each permutation of whole groups."""
     a, b = xy.sums.shape
-    first, second = _labels(a, b, 1, rng)
+    first, second = permutation_labels(a, b, 1, rng)
     labels = torch.cat([first, second]).to(xy.sums)
     g, h = labels[:a], labels[a:]
     called = [(g, xx.sums, g), (h, yy.sums, h), (g, xy.sums, h), (g, xy.sums, h)]
@@ -304,7 +309,7 @@ def _across(sums: Sums) -> _Parts:
     return _Parts(mean, of_x, of_y, left.clamp_min(0) / ((n - 1) * (m - 1)))
 
 
-def _orders(
+def sample_orders(
     n: int, m: int, rng: torch.Generator, device: torch.device, *, shuffled: bool
 ) -> tuple[Tensor, Tensor]:
     """Returns an order of each set: drawn at random, or as they are."""
@@ -314,17 +319,17 @@ def _orders(
     return x, y
 
 
-def _labels(n: int, m: int, size: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+def permutation_labels(n: int, m: int, size: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
     """Returns a column for each permutation, 1 at the groups that it calls the first set.
 
     For the groups of both sets; what does not fill a group keeps its side.
     """
     a, b = n // size, m // size
-    labels = torch.zeros(a + b, _PERMUTATIONS, device=rng.device)
+    labels = torch.zeros(a + b, PERMUTATIONS, device=rng.device)
     for column in labels.T:
         column[torch.randperm(a + b, generator=rng, device=rng.device)[:a]] = 1
-    first = torch.ones(-(-n // size), _PERMUTATIONS, device=rng.device)
-    second = torch.zeros(-(-m // size), _PERMUTATIONS, device=rng.device)
+    first = torch.ones(-(-n // size), PERMUTATIONS, device=rng.device)
+    second = torch.zeros(-(-m // size), PERMUTATIONS, device=rng.device)
     first[:a], second[:b] = labels[:a], labels[a:]
     return first, second
 

@@ -90,14 +90,6 @@ class Frechet(ClusteredPaired):
         return replace(made, estimate=estimate)
 
 
-def frechet_distance(x: Tensor, y: Tensor) -> float:
-    """Returns the plain Frechet distance of features ``(n, d)`` and ``(m, d)``; biased upwards.
-
-    The features may be of any floating point type and mapped from disk.
-    """
-    return between(spread_of(x), spread_of(y))
-
-
 def between(a: Spread, b: Spread) -> float:
     """Returns the plain Frechet distance of two sets of which mean and covariance are known."""
     return float((a.mean - b.mean).square().sum()) + bures(a, b)

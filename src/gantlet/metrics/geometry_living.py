@@ -11,8 +11,9 @@ from torch import Tensor
 from gantlet.core.errors import UserError
 from gantlet.metrics.blocks import blocks, squared_distances
 
-# Distances that are held at once: 256 MB in single precision.
-_HELD = 2**26
+HELD_DISTANCES = 2**26
+"""Distances that are held at once: 256 MB in single precision."""
+
 # Up to this share of points, farther than so many times the usual distance, are outliers, which
 # would set the end of time and make all landmarks neighbours of each other at once.
 _OUTLYING, _FARTHEST = 0.01, 5.0
@@ -91,7 +92,7 @@ def _distances(x: Tensor, chosen: Tensor) -> Iterator[NDArray[np.float32]]:
     Rounds share landmarks, so each is looked at once for as many rounds as memory allows.
     """
     n, count = len(x), chosen.shape[1]
-    step = len(chosen) if n * n <= _HELD else max(1, _HELD // (n * count))
+    step = len(chosen) if n * n <= HELD_DISTANCES else max(1, HELD_DISTANCES // (n * count))
     for rounds in torch.split(chosen, step):
         unique, where = torch.unique(rounds, return_inverse=True)
         table = x.new_empty(len(unique), n, dtype=torch.float32)

@@ -12,9 +12,11 @@ from torch.nn.functional import pad
 
 from gantlet.metrics.blocks import products
 
-# Rows and columns of a piece of the kernel matrix: large, as products of large matrices are the
-# fastest. What is done to each number comes strip by strip, which on a CPU stays in the cache.
-_TILE, _STRIP = {"cpu": 1280}, {"cpu": 128}
+TILE, STRIP = {"cpu": 1280}, {"cpu": 128}
+"""Rows and columns of a piece of the kernel matrix on a kind of device: large, as products of
+large matrices are the fastest. What is done to each number comes strip by strip, which on a CPU
+stays in the cache."""
+
 _LARGE_TILE = 4096
 
 
@@ -123,7 +125,7 @@ def _tiles(
     n: int, m: int, device: torch.device, size: int, *, same: bool
 ) -> Iterator[tuple[slice, slice]]:
     """Yields pieces that cover a matrix, or its upper half, and cut no group."""
-    most = _TILE.get(device.type, _LARGE_TILE)
+    most = TILE.get(device.type, _LARGE_TILE)
     for i in _even(0, n, most, size):
         for j in _even(0, m, most, size):
             if not same or i.start <= j.start:
@@ -132,7 +134,7 @@ def _tiles(
 
 def _strips(rows: slice, device: torch.device, size: int) -> list[slice]:
     """Returns slices that cover the rows of a piece and cut no group."""
-    return _even(rows.start, rows.stop, _STRIP.get(device.type, _LARGE_TILE), size)
+    return _even(rows.start, rows.stop, STRIP.get(device.type, _LARGE_TILE), size)
 
 
 def _even(start: int, stop: int, most: int, size: int) -> list[slice]:

@@ -1,6 +1,6 @@
 """Precision, recall, density and coverage: four counts of who lies in whose neighbourhood."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, final
 
@@ -8,18 +8,14 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from gantlet.core.estimate import Estimate
-from gantlet.core.measure import Groups
 from gantlet.core.spec import Between
 from gantlet.metrics.intervals import around, fraction
 from gantlet.metrics.neighbour.balls import Folds, Held, Holding, Usual
-from gantlet.metrics.neighbour.look import Plan, Scene, look
+from gantlet.metrics.neighbour.look import Plan, Scene
 from gantlet.metrics.neighbour.pairs import Watcher
 from gantlet.metrics.neighbour.plan import BallPlan, NeighbourMetric
 from gantlet.metrics.neighbour.terms import Spread, over_fakes, over_reals, without_own_fold
 from gantlet.metrics.paired import Detailed
-
-NAMES = ("precision", "recall", "density", "coverage")
 
 _METHOD = (
     "balls to neighbour {}; for these sample sizes; interval from the count and, by block "
@@ -32,41 +28,6 @@ OUTLYING = "caution: balls of outlying"
 # What the largest hundredth of the balls may hold alone without a warning: simulations without
 # outliers stay below.
 _ALONE = 0.1
-
-
-def neighbour_metrics(
-    real: Tensor,
-    fake: Tensor,
-    *,
-    rng: torch.Generator,
-    k_precision: int = 3,
-    k_density: int = 5,
-    names: Collection[str] = NAMES,
-    groups: Groups | None = None,
-) -> dict[str, Estimate]:
-    """Returns precision, recall, density and coverage, or those of ``names``, from one pass.
-
-    Args:
-        real: Features, shape ``(n, d)``.
-        fake: Features, shape ``(m, d)``.
-        rng: Draws the folds of the jackknife.
-        k_precision: The neighbour to which the balls of precision and recall reach.
-        k_density: The neighbour to which the balls of density and coverage reach.
-        names: Which to measure.
-        groups: Which samples belong together; only intervals heed it.
-
-    Raises:
-        UserError: If the features cannot be compared.
-    """
-    folds = Folds(rng)
-    ks = {"precision": k_precision, "recall": k_precision}
-    plans = [_PLANS[name](ks.get(name, k_density), folds) for name in names]
-    found = look(real, fake, plans, groups)
-    estimates = [one.estimate if isinstance(one, Detailed) else one for one in found]
-    return {
-        name: one.named(unit="1", better="higher")
-        for name, one in zip(names, estimates, strict=True)
-    }
 
 
 class HeldPlan(BallPlan):
@@ -155,14 +116,6 @@ class CoveragePlan(BallPlan):
         changes = [without_own_fold(covered, by_real, fold), by_fake - covered]
         spread = over_reals(covered, changes, scene.groups)
         return share(covered, spread, _METHOD.format(self.k) + scene.of_groups, scene.drawn_reals)
-
-
-_PLANS: dict[str, type[PrecisionPlan | RecallPlan | DensityPlan | CoveragePlan]] = {
-    "precision": PrecisionPlan,
-    "recall": RecallPlan,
-    "density": DensityPlan,
-    "coverage": CoveragePlan,
-}
 
 
 def outlying(held: Tensor, usual: Usual, kind: str) -> str:

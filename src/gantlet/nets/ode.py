@@ -16,9 +16,9 @@ Method = Literal["midpoint", "heun"]
 Trace = Callable[[Field, Tensor, Tensor], Tensor]
 """The divergence of a field at points ``(n, *shape)`` and times ``(n,)``: shape ``(n,)``."""
 
-# One part of the exact divergence holds this many cotangents at most: more of them fall out of
-# the processor's cache and run at a third of the speed.
-_COTANGENTS = 2**19
+MOST_COTANGENTS = 2**19
+"""One part of the exact divergence holds this many cotangents at most: more of them fall out of
+the processor's cache and run at a third of the speed."""
 
 
 class Node(NamedTuple):
@@ -101,7 +101,7 @@ def exact_divergence(field: Field, y: Tensor, t: Tensor) -> Tensor:
         return (pull(cotangent) * cotangent).flatten(1).sum(1)
 
     units = torch.eye(size, dtype=y.dtype, device=y.device).view(size, *y.shape[1:])
-    chunk = max(1, _COTANGENTS // max(1, n * size))
+    chunk = max(1, MOST_COTANGENTS // max(1, n * size))
     entries: Tensor = vmap(diagonal, chunk_size=chunk)(units)
     return entries.sum(0)
 

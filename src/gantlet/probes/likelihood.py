@@ -18,9 +18,10 @@ from gantlet.nets.scaling import bits_per_dim
 
 _BLOCK = 128
 
-# A likelihood that is integrated over many network evaluations is taken on fewer samples: those
-# that so many operations pay for, but at least the fewest.
-_FLOPS = 1e12
+MOST_FLOPS = 1e12
+"""A likelihood that is integrated over many network evaluations is taken on fewer samples: those
+that so many operations pay for, but at least the fewest."""
+
 _FEWEST = 16
 
 # A lower bound of log p is an upper bound of -log p.
@@ -61,7 +62,7 @@ def _affordable(model: Density, real: Tensor, rng: Rng) -> int:
     """Returns how many samples may be looked at, from the operations that two of them take."""
     few = real[:2]
     cost = count(lambda: model.log_prob(few, rng=rng.stream("likelihood cost"))).flops
-    return max(_FEWEST, int(_FLOPS * len(few) / cost)) if cost > 0 else len(real)
+    return max(_FEWEST, int(MOST_FLOPS * len(few) / cost)) if cost > 0 else len(real)
 
 
 def _summary(found: list[LogProb], space: Space) -> Estimate:

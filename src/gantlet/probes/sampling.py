@@ -1,6 +1,6 @@
 """What a sample costs: operations, memory, time, and steps that must wait for one another."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, final
@@ -18,8 +18,8 @@ from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
 from gantlet.probes.repeats import median, repeat
 
-# Without its cache a model is timed only if that should take no longer than this many budgets.
-_PATIENCE = 10
+MOST_BUDGETS = 10
+"""Without its cache a model is timed only if that should take no longer than this many budgets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +78,7 @@ class Sampling:
         together = repeat(lambda: draw(self.batch), repeats=self.repeats, seconds=self.seconds)
         alone = repeat(lambda: draw(1), repeats=self.repeats, seconds=self.seconds)
         return {
-            "CPU time per sample": self._cpu([usage.cpu for usage in together]),
+            "CPU time per sample": self.cpu([usage.cpu for usage in together]),
             "latency of one sample": median(
                 [usage.wall for usage in alone],
                 unit="s",
@@ -95,7 +95,8 @@ class Sampling:
             ),
         }
 
-    def _cpu(self, seconds: list[float]) -> Estimate:
+    def cpu(self, seconds: Sequence[float]) -> Estimate:
+        """Returns the CPU time for a sample, from that of each run of a batch, in seconds."""
         return median(
             [s / self.batch for s in seconds],
             unit="s",
@@ -116,7 +117,7 @@ class Sampling:
         scores = {"FLOPs per sample, naive": _operations(found.flops, found.unknown, "batch of 1")}
         times = (found.flops / cost.value) if cost.value else 1.0
         expected = times * self.batch * (cached.value or 0.0)
-        if expected > _PATIENCE * self.seconds:
+        if expected > MOST_BUDGETS * self.seconds:
             cpu = Estimate.missing(
                 f"would take about {expected:.0f} s for a batch of {self.batch}",
                 unit="s",
@@ -124,7 +125,7 @@ class Sampling:
             )
         else:
             runs = repeat(lambda: draw(self.batch), repeats=self.repeats, seconds=self.seconds)
-            cpu = self._cpu([usage.cpu for usage in runs])
+            cpu = self.cpu([usage.cpu for usage in runs])
         return scores, {"CPU time per sample, naive": cpu}
 
 

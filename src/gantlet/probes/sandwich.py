@@ -18,8 +18,9 @@ from gantlet.probes.hmc import Hmc, Posterior
 from gantlet.probes.observation import Observation
 from gantlet.probes.pace import Adapting, Fixed, stretched
 
-# Outputs of the decoder that are held at a time, in numbers, for memory's sake.
-_BLOCK = 2**20
+DECODED_AT_ONCE = 2**20
+"""Outputs of the decoder that are held at a time, in numbers, for memory's sake."""
+
 # The logarithm of the step size with which a pilot starts at the prior, whose width is 1.
 _FIRST_STEP = -2.0
 # A pilot passes a share of the temperatures, but not fewer than this where there are as many.
@@ -147,6 +148,6 @@ def simulate(
 
 def blocks(x: Tensor, chains: int) -> Iterator[Tensor]:
     """Yields for each chain of a block the data point of ``x`` that it belongs to."""
-    points = max(1, _BLOCK // x.shape[1] // chains)
+    points = max(1, DECODED_AT_ONCE // x.shape[1] // chains)
     for part in torch.split(torch.arange(len(x), device=x.device), points):
         yield part.repeat_interleave(chains)

@@ -8,7 +8,7 @@ from gantlet.report.blocks import Block, Forest, Report, Scatter, Section, Table
 from gantlet.report.markup import clean
 from gantlet.report.tabular import Head, Layout, Line, Shown, lay_out
 
-_SPECIAL = {
+ESCAPES = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
     "}": r"\}",
@@ -33,6 +33,7 @@ _SPECIAL = {
     "↑": r"$\uparrow$",
     "\ufffd": "?",
 }
+"""How characters that LaTeX reads as commands are written."""
 _RAISED = re.compile("10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)")
 _LOWERED = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
 
@@ -76,7 +77,7 @@ def safe(text: str) -> str:
     parts = _RAISED.split(" ".join(clean(text).split()))
     # Every second part is the exponent of a power of ten.
     return "".join(
-        f"$10^{{{p.translate(_LOWERED)}}}$" if k % 2 else "".join(_SPECIAL.get(c, c) for c in p)
+        f"$10^{{{p.translate(_LOWERED)}}}$" if k % 2 else "".join(ESCAPES.get(c, c) for c in p)
         for k, p in enumerate(parts)
     )
 

@@ -24,8 +24,9 @@ from gantlet.store.files import draft_of, drop_drafts, read_json, write_bytes
 LIMIT = 10 * 2**30
 """Bytes that the cache may hold."""
 
-# What was used this recently belongs to a command that is still running.
-_IN_USE = 600.0  # seconds
+IN_USE_SECONDS = 600.0
+"""Seconds: what was used this recently belongs to a command that is still running."""
+
 _SUFFIXES = {"array": ".npy", "table": ".csv"}
 _WORD = re.compile(r"(array|table):([0-9a-f]{32})")
 
@@ -179,7 +180,7 @@ def _make_room(size: int) -> None:
     left = size + sum(stat.st_size for stat, _ in found)
     now = time.time()
     for stat, file in sorted(found, key=lambda f: f[0].st_mtime):
-        if left <= LIMIT or now - stat.st_mtime < _IN_USE:
+        if left <= LIMIT or now - stat.st_mtime < IN_USE_SECONDS:
             return
         file.unlink(missing_ok=True)
         file.with_suffix(".json").unlink(missing_ok=True)

@@ -58,7 +58,7 @@ def answer(
         caveats=list(_caveats(question, everyone)),
         rows=list(rows_of(outcomes)),
         blocks=[
-            _main_table(everyone, under),
+            table_of_models(everyone, under),
             *charts(everyone, run),
             *behind_the_best(found),
             *_details(everyone, run),
@@ -138,8 +138,9 @@ _OTHERS: tuple[_Wanted, ...] = (
 )
 
 
-def _main_table(everyone: Sequence[Contestant], under: Sequence[Undertrained]) -> Table:
-    wanted = [_STEPS, *_distances(everyone), *_OTHERS]
+def table_of_models(everyone: Sequence[Contestant], under: Sequence[Undertrained]) -> Table:
+    """Returns the main table: a row for each model, those that learn on in ``under`` marked."""
+    wanted = [_STEPS, *distance_columns(everyone), *_OTHERS]
     where = ranked_on(everyone)
     kind = "" if where == "pixels" else " features"
     note = (
@@ -158,7 +159,7 @@ def _main_table(everyone: Sequence[Contestant], under: Sequence[Undertrained]) -
     )
 
 
-def _distances(everyone: Sequence[Contestant]) -> Sequence[_Wanted]:
+def distance_columns(everyone: Sequence[Contestant]) -> Sequence[_Wanted]:
     """Returns all distances where few were asked for, else a choice of them."""
     outcomes = [o for c in everyone for o in c.outcomes.values()]
     measured = distances(everyone)
@@ -250,7 +251,7 @@ def _caveats(
         text="FLOPs count matrix products, convolutions and attention; element-wise work and "
         "memory traffic are left out. CPU times are of one busy or idle machine."
     )
-    yield from _kinds(everyone)
+    yield from likelihood_kinds(everyone)
     notes = {note for c in everyone for o in c.outcomes.values() for note in o.notes}
     for text in sorted(n.text for n in notes if n.about in {"features", "meter"}):
         yield Caveat(text=f"{text[0].upper()}{text[1:]}.")
@@ -277,7 +278,7 @@ def _n(outcome: Outcome) -> Iterator[int]:
     return (e.n for e in outcome.scores.values() if e.n)
 
 
-def _kinds(everyone: Sequence[Contestant]) -> Iterator[Caveat]:
+def likelihood_kinds(everyone: Sequence[Contestant]) -> Iterator[Caveat]:
     """Says which likelihoods are exact and which are not, where both are ranked."""
     kinds: dict[Kind, list[str]] = {}
     for c in everyone:

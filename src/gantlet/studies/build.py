@@ -123,7 +123,7 @@ def _train(family: Family, trial: Trial, folder: TrialFolder, watch: Watch, rng:
             rng=rng,
             keep=folder,
             snapshots=_snapshots(trial, folder),
-            follow=_progress(watch),
+            follow=training_progress(watch),
         )
     folder.save_curve(trained.curve)
     return Built(
@@ -151,7 +151,7 @@ def _notes(trained: Trained) -> tuple[Note, ...]:
     return tuple(notes)
 
 
-def _progress(watch: Watch, every: float = 0.2) -> Callable[[float, Losses], None]:
+def training_progress(watch: Watch, every: float = 0.2) -> Callable[[float, Losses], None]:
     """Passes on how far training is, a few times a second; training is 90 % of a trial."""
     last = 0.0
 

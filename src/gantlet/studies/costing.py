@@ -103,7 +103,7 @@ def cost_of(
         if value is not None and value < 1:
             raise UserError(f"{option} must be at least 1. Got {value}.")
     rng = Rng(0) if rng is None else rng
-    timer = _Timer((clock or Clock()).wall)
+    timer = Timer((clock or Clock()).wall)
     made = families.make(family)
     plays: str | None = None
     if isinstance(made, Fitted):
@@ -111,7 +111,7 @@ def cost_of(
         estimates, notes = _fit(made, space, x, rng, timer)
     else:
         plays = solvers.resolve(solver or made.solver)
-        trial = _Trial(made, plays, space, train, rng=rng, timer=timer)
+        trial = CostTrial(made, plays, space, train, rng=rng, timer=timer)
         estimates, notes = trial.cost(examples if budget is None else budget, batch)
     return Cost(
         family=families.resolve(family),
@@ -233,7 +233,7 @@ def _details(costs: Sequence[Cost]) -> Section:
 
 
 @final
-class _Timer:
+class Timer:
     """Times single calls, waiting for the device at both ends."""
 
     def __init__(self, read: Callable[[], float]) -> None:
@@ -291,11 +291,11 @@ class _Counted:
 
 
 @final
-class _Trial:
+class CostTrial:
     """A game with its solver, to be tried on a few batches and thrown away."""
 
     def __init__(
-        self, family: Family, solver: str, space: Space, train: Source, *, rng: Rng, timer: _Timer
+        self, family: Family, solver: str, space: Space, train: Source, *, rng: Rng, timer: Timer
     ) -> None:
         self._rng = rng
         self._timer = timer
@@ -441,7 +441,7 @@ def _gradients(game: Game, batch: Tensor, rng: torch.Generator) -> float:
     return count(run).flops
 
 
-def _sampling(model: Model, rng: Rng, timer: _Timer) -> dict[str, Estimate]:
+def _sampling(model: Model, rng: Rng, timer: Timer) -> dict[str, Estimate]:
     noise = rng.stream("sample")
 
     def run() -> object:
@@ -460,7 +460,7 @@ def _sampling(model: Model, rng: Rng, timer: _Timer) -> dict[str, Estimate]:
 
 
 def _fit(
-    family: Fitted, space: Space, x: Tensor, rng: Rng, timer: _Timer
+    family: Fitted, space: Space, x: Tensor, rng: Rng, timer: Timer
 ) -> tuple[dict[str, Estimate], tuple[str, ...]]:
     fits: list[Fit] = []
     seconds = timer.seconds(lambda: fits.append(family.fit(space, x, rng=rng)))

@@ -28,10 +28,12 @@ _GROUPS = 4
 # From so many on they say enough of it: in simulations, with 100 and more.
 _SURE = 50
 _FEW_GROUPS = "; caution: few groups, with 20 of a set it held 80 to 96 % in simulations"
-# So many neighbours of all samples of a set may be kept: 128 MB with their distances.
-_KEPT = 2**23
-# The first search keeps so many more for one large group among small ones.
-_ROOM = 128
+
+KEPT_NEIGHBOURS = 2**23
+"""So many neighbours of all samples of a set may be kept: 128 MB with their distances."""
+
+SPARE_NEIGHBOURS = 128
+"""The first search keeps so many more for one large group among small ones."""
 
 TOO_LARGE = (
     "no interval: the groups are so large that too few neighbours are left without them: at least "
@@ -187,12 +189,12 @@ def _first(group: Tensor | None, k: int) -> int:
         return reserve(k)
     sizes = group.bincount().to(torch.float64)
     usual = round(float(sizes.square().sum() / sizes.sum()))
-    return reserve(k, usual) + min(int(sizes.max()), _ROOM)
+    return reserve(k, usual) + min(int(sizes.max()), SPARE_NEIGHBOURS)
 
 
 def _near(x: Points, k: int, kept: int) -> Nearest:
     if k > 0:
-        most = max(reserve(k), _KEPT // len(x))
+        most = max(reserve(k), KEPT_NEIGHBOURS // len(x))
         return nearest_fellows(x, k, kept=min(kept, most))
     nobody = torch.empty(len(x), 0, device=x.device)
     return Nearest(nobody.to(torch.float64), nobody.to(torch.int64))

@@ -26,12 +26,14 @@ from gantlet.metrics.neighbour.tiles import (
     working_dtype,
 )
 
-# Pairs handled at a time: their ranks need a row of neighbours each, and so fewer where many
-# more neighbours are kept than usual.
-_PAIRS = 2**17
+PAIRS_AT_ONCE = 2**17
+"""Pairs handled at a time: their ranks need a row of neighbours each, and so fewer where many
+more neighbours are kept than usual."""
+
 _USUAL = 32
-# If more pairs than this share of a block lie near an edge, the block is done again in float64.
-_MANY = 1 / 64
+
+MANY_NEAR = 1 / 64
+"""If a larger share of the pairs of a block lies near an edge, it is done again in float64."""
 
 
 class Watcher(ABC):
@@ -104,7 +106,7 @@ class _Ready:
         self.other = other
         self.transposed = transposed
         self.edges = side.edges()
-        self.at_once = max(1, _PAIRS * _USUAL // max(_USUAL, self.edges.shape[1]))
+        self.at_once = max(1, PAIRS_AT_ONCE * _USUAL // max(_USUAL, self.edges.shape[1]))
         self.dtype = working_dtype(side.points)
         self.off = slack(self.dtype, other.width)
         self.reach = side.reach()
@@ -128,7 +130,7 @@ class _Ready:
         if self.transposed:
             centre, other = other, centre
         near = self._near_an_edge(apart, centre, other)
-        if len(near) > distances.numel() * _MANY:
+        if len(near) > distances.numel() * MANY_NEAR:
             apart = self._again(i, j)[rows, columns]
         elif len(near):
             apart[near] = self.side.points.apart(centre[near], self.other, other[near])

@@ -51,7 +51,7 @@ def answer(question: Mapping[str, Any], outcomes: Sequence[Outcome], run: Run) -
         question=question,
         facts=_facts(question, outcomes, run),
         verdicts=[*_overall(found), *_each(found), *_unbiased(found)],
-        caveats=list(_caveats(question, found)),
+        caveats=list(calibration_caveats(question, found)),
         rows=list(_rows(found)),
         blocks=[_summary(found), *_sections(question, found), *_failed(outcomes)],
     )
@@ -247,7 +247,8 @@ def _failed(outcomes: Sequence[Outcome]) -> Iterator[Table]:
         yield Table(title="Not measured", columns=columns, rows=sorted(rows))
 
 
-def _caveats(question: Mapping[str, Any], found: ByMetric) -> Iterator[Caveat]:
+def calibration_caveats(question: Mapping[str, Any], found: ByMetric) -> Iterator[Caveat]:
+    """Yields what limits the answer to a question: its worlds, sizes and replicates."""
     cells_ = max((len(group) for group in found.values()), default=0)
     if set(question["scenarios"]) <= set(PLAIN):
         yield Caveat(

@@ -114,7 +114,7 @@ class _Experiment:
         for m, made in self.wanted.items():
             if isinstance(made, C2st):
                 new = self._pair(_NEW, rng.stream(f"{self.place}/new"))
-                found[m] = _classified(made, (real, fake), new, Rng(seed, self.device))
+                found[m] = measure_c2st(made, (real, fake), new, Rng(seed, self.device))
             elif isinstance(made, MaxSlicedWasserstein):
                 drawn = Rng(seed, self.device).stream(m)
                 found[m] = self._directed(m, made.directed(real, fake, rng=drawn))
@@ -145,7 +145,7 @@ def _estimate(found: Detailed | Estimate) -> Estimate:
     return found.estimate if isinstance(found, Detailed) else found
 
 
-def _classified(
+def measure_c2st(
     metric: C2st, known: tuple[Tensor, Tensor], new: tuple[Tensor, Tensor], rng: Rng
 ) -> tuple[Estimate, float]:
     """Returns what the metric measures, and how often its classifier is right on new samples."""

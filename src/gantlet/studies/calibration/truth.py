@@ -15,9 +15,12 @@ from gantlet.studies.calibration.scenarios import Mixture, World
 # The integral of the mean distance goes over log t from -80 to 80: what is left out is below
 # exp(-40) of it.
 _REACH, _STEPS = 80.0, 800
-# Directions of the sliced distance, and the quantiles of a mixture along each of them. Along the
-# clusters it is nearly quadratic in the direction, so that a few rotations do.
-_DIRECTIONS, _FEWER = 16384, 1024
+
+SLICES, SLICES_OF_MIXTURES = 16384, 1024
+"""Directions of the sliced distance between normal distributions, and between mixtures: along
+their clusters it is nearly quadratic in the direction, so that a few rotations do."""
+
+# The quantiles of a mixture along each direction, and the halvings that find one.
 _QUANTILES, _HALVINGS = 121, 30
 
 Kernel = Callable[[Tensor, Tensor, Tensor, Tensor], float]
@@ -74,7 +77,7 @@ def sliced(real: World, fake: World) -> float:
     """
     real, fake = _mixtures("sliced-wasserstein", real, fake)
     is_normal = len(real.weights) == len(fake.weights) == 1
-    u = _rotations(real.means.shape[1], _DIRECTIONS if is_normal else _FEWER)
+    u = rotated_axes(real.means.shape[1], SLICES if is_normal else SLICES_OF_MIXTURES)
     return float(torch.cat([along(real, fake, b) for b in torch.split(u, 256, dim=1)]).mean())
 
 
@@ -171,7 +174,7 @@ def _mean_cubic(a: Tensor, v: Tensor, b: Tensor, w: Tensor) -> float:
     return third / d**3 + 3 * second / d**2 + 3 * dot / d + 1
 
 
-def _rotations(d: int, directions: int) -> Tensor:
+def rotated_axes(d: int, directions: int) -> Tensor:
     """Returns the axes of random rotations, at least so many, as columns."""
     rng = torch.Generator().manual_seed(0)
     count = -(-directions // d)

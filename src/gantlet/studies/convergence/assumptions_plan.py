@@ -279,7 +279,7 @@ def _ladder(size: Size) -> Iterator[Case]:
 
 def trials(size: Size) -> Sequence[Trial]:
     """Lists one trial for each cell."""
-    return [Trial(parts=_written(case)) for case in cases(size)]
+    return [Trial(parts=parts_of_case(case)) for case in cases(size)]
 
 
 def case_of(trial: Trial) -> Case:
@@ -290,7 +290,8 @@ def case_of(trial: Trial) -> Case:
     return Case(**found)
 
 
-def _written(case: Case) -> dict[str, str]:
+def parts_of_case(case: Case) -> dict[str, str]:
+    """Returns the parts of the trial that fills a cell; ``case_of`` reads them back."""
     values = "+".join(f"{v:.4g}" for v in case.values)
     return {
         "model": f"{case.game} {case.players}, {case.row}, {case.column}",

@@ -9,7 +9,7 @@ from gantlet.core.intervals import mean, paired
 from gantlet.core.trial import Outcome
 from gantlet.studies.convergence.equilibria_arms import ARMS, LAST
 from gantlet.studies.convergence.equilibria_plan import LOOSE, MATRIX, Method, scale_of
-from gantlet.studies.convergence.equilibria_trial import ENERGY, FLOPS, GAP, NETWORKS, at
+from gantlet.studies.convergence.equilibria_trial import FLOPS, GAP, NETWORKS, at
 
 
 @final
@@ -76,7 +76,3 @@ def findings(outcomes: Sequence[Outcome], *, loose: bool = False) -> Found | Non
         scores.setdefault(o.trial.seed, {}).update(o.scores)
     found = Found(scores, scale_of(trained[0].trial).shares)
     return found if found.arms else None
-
-
-MEASURED = (GAP, ENERGY)
-"""What arms are compared by; less of either is better."""

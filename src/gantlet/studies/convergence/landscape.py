@@ -30,7 +30,10 @@ from gantlet.studies.base import Watch
 from gantlet.studies.convergence.landscape_views import charts, table, verdicts
 from gantlet.studies.convergence.strategy import Size, Strategy
 
-_STEPS, _SETTLE, _RATE, _DECAY = 2500, 100, 0.02, 0.99
+DUEL_STEPS, SETTLE_STEPS = 2500, 100
+"""Steps of training, and of the search for a stationary point from each of its ends."""
+
+_RATE, _DECAY = 0.02, 0.99
 # After so many steps of training, searches for stationary points of any kind begin.
 _PATH = (0, 200)
 _NOTHING = torch.empty(0, dtype=torch.float64)
@@ -143,8 +146,8 @@ def _explore(game: OnALine, trial: Trial, watch: Watch) -> _Explored:
     z = starts(ensemble, plays, rng=Rng(trial.seed).stream(trial.parts["model"]))
     path = trained(field, z, lambda done: watch(0.5 * done, "training"))
     watch(0.5, "searching stationary points")
-    ends = settle(field, path[-1], steps=_SETTLE)
-    others = settle(field, torch.cat(path[:-1]), steps=_SETTLE)
+    ends = settle(field, path[-1], steps=SETTLE_STEPS)
+    others = settle(field, torch.cat(path[:-1]), steps=SETTLE_STEPS)
     found = [*_found(ensemble, ends, trained=True), *_found(ensemble, others, trained=False)]
     return _Explored(len(ensemble.now), found, len(others.z), ensemble.distance(path[-1]).detach())
 
@@ -166,15 +169,15 @@ def trained(
     """
     look = make_fx(vmap(field))(z)
     square, kept = torch.zeros_like(z), list[Tensor]()
-    for step in range(_STEPS):
+    for step in range(DUEL_STEPS):
         if step in _PATH:
             kept.append(z)
         v = look(z)
         square = _DECAY * square + (1 - _DECAY) * v.square()
-        rate = _RATE * min(1.0, 2 * (1 - step / _STEPS))
+        rate = _RATE * min(1.0, 2 * (1 - step / DUEL_STEPS))
         z = z + rate * v / ((square / (1 - _DECAY ** (step + 1))).sqrt() + 1e-8)
         if step % 100 == 0:
-            tell(step / _STEPS)
+            tell(step / DUEL_STEPS)
     return [*kept, z]
 
 

@@ -141,13 +141,6 @@ def gap(a: Result, b: Result, metric: str) -> Estimate:
     return unpaired(a.scores[metric], b.scores[metric])
 
 
-def is_worse(apart: Estimate) -> bool:
-    """Returns whether a difference is separated from zero on the worse side."""
-    if not is_separated(apart) or apart.value is None:
-        return False
-    return apart.value > 0 if apart.better == "lower" else apart.value < 0
-
-
 def samples_needed(apart: Estimate) -> int | None:
     """Returns how many samples would separate a difference, if it stays as it is."""
     if not apart.value or apart.half_width is None or not apart.n:

@@ -148,11 +148,12 @@ class TarFlowRun(RepeatedFlow):
         # the mean of the first and the last is that of all.
         with torch.device("meta"):
             flow = _Flow()
-        ends = [self._patch(flow, seen) for seen in (0, _LENGTH - 2)]
+        ends = [self.patch_flops(flow, seen) for seen in (0, _LENGTH - 2)]
         return _FLOWS * (_LENGTH - 1) * sum(ends) / 2
 
     @staticmethod
-    def _patch(flow: _Flow, seen: int) -> float:
+    def patch_flops(flow: _Flow, seen: int) -> float:
+        """Returns what one flow spends on a patch after ``seen`` others, in FLOPs."""
         past = zeros(1, _WIDTH // _HEAD, seen, _HEAD)
         with torch.no_grad():
             return flops(lambda: flow.next(zeros(1, 1, _CHANNELS), (past, past)))

@@ -73,7 +73,7 @@ def _scores(trial: Trial, watch: Watch) -> Iterator[tuple[str, Estimate]]:
             damaged = _damaged(trial, drawn, strength)
             found = look.compare(real, damaged, train, rng)
             for metric, one in found.items():
-                yield Key(metric, look.name, strength).name, _minus(one, control[metric])
+                yield Key(metric, look.name, strength).name, difference_from_control(one, control[metric])
 
 
 def _looks(trial: Trial, drawn: Drawn) -> Iterator[_Look]:
@@ -105,7 +105,9 @@ def _damaged(trial: Trial, drawn: Drawn, strength: float) -> Tensor:
     return x
 
 
-def _minus(damaged: Detailed | Estimate, control: Detailed | Estimate) -> Estimate:
+def difference_from_control(
+    damaged: Detailed | Estimate, control: Detailed | Estimate
+) -> Estimate:
     """Returns the difference: paired on the reference where the metric can tell."""
     match damaged, control:
         case Detailed(), Detailed() if damaged.real.shape == control.real.shape:
