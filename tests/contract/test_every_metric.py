@@ -1,4 +1,4 @@
-"""What every metric, of whatever it sees, makes of input that is few, odd or wrong."""
+"""Laws that every registered metric keeps; what it makes of input that is few, odd or wrong."""
 
 import math
 import time
@@ -10,8 +10,15 @@ from gantlet.core.components import metrics
 from gantlet.core.errors import UserError
 from gantlet.core.measure import Metric
 from gantlet.core.rng import Rng
+from gantlet.testing.metrics import check_metric
 
 NAMES = metrics.names()
+DISTANCES = ["frechet", "kid", "energy", "sliced-wasserstein"]
+COUNTS = ["precision", "recall", "density", "coverage"]
+# Those that rate any two sets of features, with an interval.
+PAIRS = [*DISTANCES, *COUNTS, "c2st", "realism", "alpha-precision", "beta-recall"]
+# Settings with code of their own.
+SETTINGS = ["sliced-wasserstein:order=1", "mind:directions=64", "c2st:classifier=knn"]
 # The same metrics with less work.
 OF_FAKES_ALONE = ("inception-score", "ms-ssim", "vendi", "birthday")
 QUICK = {"geometry-score": "geometry-score:runs=20", "prd": "prd:runs=2"}
@@ -32,8 +39,8 @@ def made(name):
         return metrics.make(name)
 
 
-def measured(name, real, fake, train=None):
-    metric, rng = made(name), Rng(0).stream("metric")
+def measured(name, real, fake, train=None, device="cpu"):
+    metric, rng = made(name), Rng(0, device).stream("metric")
     if isinstance(metric, Metric):
         return metric.measure(real, fake, rng=rng)
     train = some(metric.sees, 70, 5, d=real.shape[1]) if train is None else train
@@ -53,6 +60,31 @@ def sees(name):
     return metrics.load(name).sees
 
 
+def features(n=60, m=60, d=5, shift=0.5):
+    rng = Rng(0).stream("features")
+    x = torch.randn(n, d, generator=rng, dtype=torch.float64)
+    return x, torch.randn(m, d, generator=rng, dtype=torch.float64) + shift
+
+
+@pytest.mark.parametrize("name", PAIRS + SETTINGS)
+def test_contract(name):
+    check_metric(metrics.make(name))
+
+
+@pytest.mark.parametrize("name", PAIRS + SETTINGS)
+def test_the_interval_holds_the_value_and_the_features_stay_as_they_are(name):
+    real, fake = features(40, 75)
+    kept = real.clone()
+    found = measured(name, real.requires_grad_(), fake)
+    assert found.low <= found.value <= found.high
+    assert found.low < found.high
+    assert found.level == 0.95
+    assert found.unit == metrics.make(name).unit
+    assert found.method
+    assert torch.equal(real, kept)
+    assert real.grad is None
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("n", [0, 1, 2, 3, 5])
 def test_few_samples_of_either_side(name, n):
@@ -60,8 +92,12 @@ def test_few_samples_of_either_side(name, n):
     for real, fake in ((few, many), (many, few), (few, few)):
         found = measured(name, real, fake)
         assert is_sound(found), found
+        assert found.better == made(name).better
         if len(fake) == 0 or (n == 0 and name not in OF_FAKES_ALONE):
             assert found.value is None
+        if n < 2 and name in PAIRS:
+            assert found.value is None
+            assert "samples" in found.method
 
 
 def constant(x, y, what):
@@ -100,6 +136,7 @@ ODD = {
     "one far fake": lambda x, y, what: (x, outlier(y, what)),
     "one far real": lambda x, y, what: (outlier(x, what), y),
     "a huge scale": lambda x, y, what: scaled(x, y, what, 1e30),
+    "a large scale": lambda x, y, what: scaled(x, y, what, 1e12),
     "a tiny scale": lambda x, y, what: scaled(x, y, what, 1e-30),
     "a scale below normal numbers": lambda x, y, what: scaled(x, y, what, 1e-42),
     "different constants": lambda x, y, _: (x[:1].expand_as(x), y[:1].expand_as(y)),
@@ -110,12 +147,67 @@ ODD = {
 }
 
 
+# Where every metric of PAIRS gives a number.
+RATED = {
+    *("one constant feature", "duplicates", "a tiny scale", "a large scale", "a mean of 1e4"),
+    *("half precision", "double precision", "copies of the real set"),
+}
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("kind", ODD)
 def test_odd_samples_give_a_sound_number_or_a_reason(name, kind):
     what = sees(name)
     found = measured(name, *ODD[kind](some(what, 60, 0), some(what, 45, 1), what))
     assert is_sound(found), found
+    if name in PAIRS and kind in RATED:
+        assert found.value is not None
+
+
+@pytest.mark.parametrize("name", PAIRS + SETTINGS)
+def test_constant_features(name):
+    point = torch.full((30, 4), 0.1)
+    for fake in (point.clone(), point + 1):
+        found = measured(name, point, fake)
+        if name.startswith("c2st") and not fake.equal(point):
+            # One sample again and again is one sample: a reason, and no number.
+            assert found.value is None
+            assert "nearly all of a set are equal" in found.method
+            continue
+        assert found.low <= found.value <= found.high
+        assert abs(found.value) < 100
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_largest_numbers_give_a_number_or_a_reason(name):
+    real, fake = features()
+    found = measured(name, real * 1e37, fake * 1e37)
+    assert found.value is not None or "precision" in found.method
+
+
+@pytest.mark.parametrize("name", ["frechet", "energy", "sliced-wasserstein", *COUNTS])
+def test_a_large_mean_costs_no_digits(name):
+    real, fake = features()
+    here, there = measured(name, real, fake), measured(name, real + 1e4, fake + 1e4)
+    assert there.value == pytest.approx(here.value, rel=1e-8)
+    assert there.low == pytest.approx(here.low, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["kid", "energy", *COUNTS])
+def test_the_order_of_samples_does_not_matter(name):
+    real, fake = features()
+    order = torch.randperm(len(real), generator=Rng(0).stream("order"))
+    moved = measured(name, real[order], fake.flip(0))
+    assert moved.value == pytest.approx(measured(name, real, fake).value, rel=1e-9)
+
+
+@pytest.mark.parametrize("name", ["frechet", "sliced-wasserstein"])
+def test_the_order_of_samples_hardly_matters_where_folds_are_drawn(name):
+    real, fake = features(200, 200)
+    here = measured(name, real, fake)
+    there = measured(name, real[real[:, 0].argsort()], fake[fake[:, 0].argsort()])
+    assert abs(there.value - here.value) < 0.2 * here.half_width
+    assert there.half_width == pytest.approx(here.half_width, rel=0.5)
 
 
 # What does not depend on the unit of the features, by definition.
@@ -179,9 +271,11 @@ def test_a_sample_beyond_all_others_does_not_blur_them(name, side):
 @pytest.mark.parametrize("name", NAMES)
 def test_precision_of_the_input_does_not_matter(name):
     x, y = (some(sees(name), n, n).half() for n in (60, 45))
-    values = [measured(name, x.to(d), y.to(d)).value for d in (torch.float16, torch.float64)]
-    if values[0] is not None:
-        assert values[0] == pytest.approx(values[1], rel=1e-3, abs=1e-4)
+    half, double = (measured(name, x.to(d), y.to(d)) for d in (torch.float16, torch.float64))
+    if name in PAIRS:
+        assert half == double
+    elif half.value is not None:
+        assert half.value == pytest.approx(double.value, rel=1e-3, abs=1e-4)
 
 
 def broken(kind, what):
@@ -192,7 +286,7 @@ def broken(kind, what):
     return x, y
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [n for n in NAMES if n not in PAIRS])
 @pytest.mark.parametrize("kind", ["nan", "infinity", "other width"])
 def test_wrong_samples_are_refused_in_one_line(name, kind):
     if kind == "other width" and name == "ms-ssim":
@@ -205,11 +299,31 @@ def test_wrong_samples_are_refused_in_one_line(name, kind):
         assert "Got" in str(error.value) or "hold" in str(error.value)
 
 
+BAD = {
+    "not a matrix": (torch.zeros(8, 2, 2), torch.zeros(8, 4), "shape"),
+    "a vector": (torch.zeros(8), torch.zeros(8), "shape"),
+    "no features": (torch.zeros(8, 0), torch.zeros(8, 0), "shape"),
+    "whole numbers": (torch.zeros(8, 4).long(), torch.zeros(8, 4), "floating point"),
+    "unequal width": (torch.zeros(8, 4), torch.zeros(8, 5), "4 and 5"),
+    "nan": (torch.zeros(8, 4), torch.full((8, 4), torch.nan), "8 of the 8"),
+    "infinity": (torch.full((8, 4), -torch.inf), torch.zeros(8, 4), "real hold"),
+    "beyond float32": (torch.zeros(8, 4), torch.full((8, 4), 1e40, dtype=torch.float64), "beyond"),
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_what_is_wrong_is_said(name):
+    for real, fake, message in BAD.values():
+        with pytest.raises(UserError, match=message) as error:
+            measured(name, real, fake)
+        assert "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize("name", [n for n in NAMES if hasattr(metrics.load(n), "judge")])
 def test_wrong_training_samples_are_refused_in_one_line(name):
     x = some(sees(name), 30, 0)
-    for train in (x[:, :-1], torch.full_like(x, math.nan)):
-        with pytest.raises(UserError) as error:
+    for train, message in ((x[:, :-1], "features"), (torch.full_like(x, math.nan), "train hold")):
+        with pytest.raises(UserError, match=message) as error:
             measured(name, x, x.clone(), train)
         assert "\n" not in str(error.value)
 
@@ -220,3 +334,12 @@ def test_nothing_but_the_stream_decides(name):
     before = torch.random.get_rng_state()
     assert measured(name, x, y) == measured(name, x, y)
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_gives_the_same(name):
+    real, fake = features()
+    here = measured(name, real, fake)
+    there = measured(name, real.cuda(), fake.cuda(), device="cuda")
+    assert there.value == pytest.approx(here.value, abs=2 * here.half_width)

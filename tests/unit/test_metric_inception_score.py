@@ -81,8 +81,3 @@ def test_too_few_samples_are_a_reason(n):
     found = measure(draw(n), draw(20))
     assert found.value is None
     assert "3 fake samples" in found.method
-
-
-def test_half_precision_is_good_enough():
-    p = draw(100)
-    assert measure(p.half()).value == pytest.approx(measure(p).value, rel=1e-3)
