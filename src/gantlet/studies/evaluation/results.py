@@ -9,7 +9,6 @@ from torch import Tensor
 from gantlet.core.components import metrics
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Estimate
-from gantlet.core.intervals import is_separated
 from gantlet.core.trial import Note, Outcome
 from gantlet.features.inception import FID
 from gantlet.metrics.paired import Detailed, difference, unpaired
