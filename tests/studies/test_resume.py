@@ -65,6 +65,7 @@ def test_workers_change_nothing(expected, tmp_path):
     assert {r.model.partition(":")[0] for r in report.rows} == {"gan", "flow", "gmm", "real"}
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_goes_on_and_ends_the_same(expected, tmp_path):
     script = tmp_path / "go.py"
     script.write_text(
@@ -93,6 +94,7 @@ def test_a_run_that_was_killed_goes_on_and_ends_the_same(expected, tmp_path):
     assert all(found[f] == finished[f] for f in done)
 
 
+@pytest.mark.slow
 def test_a_training_that_was_killed_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
     asked = {"models": ("gan:width=16,ema=0.9",), "budget": Budget(steps=1500), "seeds": 1}
     conduct(question(**asked), tmp_path / "whole")
@@ -197,6 +199,7 @@ def test_two_families_end_with_the_same_flops(tmp_path):
     assert min(spent) >= 0.98 * 2e9
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_is_told_and_loses_nothing(expected, tmp_path):
     script = tmp_path / "go.py"
     script.write_text(
