@@ -16,7 +16,7 @@ import torch
 
 import gantlet
 from gantlet.core.budget import Budget
-from gantlet.report.numbers import text as shown
+from gantlet.report.format import text as shown
 from gantlet.store.run import Run
 from gantlet.studies import names
 from gantlet.studies.compare import Compare

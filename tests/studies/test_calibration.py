@@ -22,7 +22,7 @@ from gantlet.core.rng import Rng
 from gantlet.exec.api import conduct, load_report
 from gantlet.metrics.energy import Energy
 from gantlet.report.blocks import Section
-from gantlet.report.markdown import table as as_markdown
+from gantlet.report.text import markdown_table as as_markdown
 from gantlet.store.run import Run
 from gantlet.studies.calibration import Calibration, truth, verdict_answer, verdicts, worlds
 from gantlet.studies.calibration.answer import calibration_caveats

@@ -11,7 +11,7 @@ from gantlet.core.components import solvers, toys
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.games.dynamics.field import GameField
-from gantlet.report.render import render
+from gantlet.report.text import render
 from gantlet.store.run import TrialFolder
 from gantlet.studies.converge import Converge
 from gantlet.studies.converge.course import Course, Record, Scale

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gantlet.core.estimate import Estimate
-from gantlet.report import chart_tables, svg_forest, svg_lines, svg_scatter, thin
-from gantlet.report.axis import Axis, span
+from gantlet.report import charts
 from gantlet.report.blocks import Dot, Forest, Group, Lines, Point, Scatter, Series
-from gantlet.report.tabular import lay_out
+from gantlet.report.charts import Axis, span
+from gantlet.report.format import lay_out
 
 HOSTILE = "</title><script>alert(1)</script>&\"'"
 SVG = "{http://www.w3.org/2000/svg}"
@@ -85,7 +85,7 @@ def test_span_shows_all_values_but_not_every_interval():
 @given(st.lists(st.floats(-100, 100), min_size=0, max_size=300), st.integers(3, 40))
 def test_thinning_keeps_ends_and_order(values, most):
     points = list(enumerate(values))
-    kept = thin.keep(points, most)
+    kept = charts.keep(points, most)
     assert len(kept) == min(len(points), most)
     assert all(a < b for a, b in pairwise(kept))
     if points:
@@ -95,12 +95,12 @@ def test_thinning_keeps_ends_and_order(values, most):
 
 def test_thinning_keeps_a_spike():
     points = [(float(x), 100.0 if x == 5_123 else 0.0) for x in range(10_000)]
-    assert 5_123 in thin.keep(points, 50)
+    assert 5_123 in charts.keep(points, 50)
 
 
 def test_few_curves_share_a_chart_and_many_get_panels():
-    assert len(svg_lines.draw(lines(5))) == 1
-    panels = svg_lines.draw(lines(6))
+    assert len(charts.draw_lines(lines(5))) == 1
+    panels = charts.draw_lines(lines(6))
     assert len(panels) == 6
     root = parse(panels[2])
     assert "s2" in texts(root)
@@ -108,7 +108,7 @@ def test_few_curves_share_a_chart_and_many_get_panels():
 
 
 def test_curves_are_thinned_to_500_points():
-    root = parse(svg_lines.draw(lines(1, n=5000))[0])
+    root = parse(charts.draw_lines(lines(1, n=5000))[0])
     curve = next(p for p in root.iter(f"{SVG}path") if p.get("class") == "curve s0")
     assert curve.get("d").count("L") + 1 == 500
 
@@ -116,14 +116,14 @@ def test_curves_are_thinned_to_500_points():
 def test_a_gap_breaks_the_curve():
     y = [1.0, 2.0, math.nan, 3.0, 4.0]
     chart = Lines(title="t", x_label="x", y_label="y", series=[Series(name="s", x=range(5), y=y)])
-    root = parse(svg_lines.draw(chart)[0])
+    root = parse(charts.draw_lines(chart)[0])
     assert len([p for p in root.iter(f"{SVG}path") if p.get("class") == "curve s0"]) == 2
 
 
 def test_labels_at_the_ends_of_curves_do_not_overlap():
     flat = [Series(name=f"s{i}", x=[0, 1], y=[1.0, 1.0 + i / 1000]) for i in range(5)]
     chart = Lines(title="t", x_label="x", y_label="y", series=[*flat[:4], flat[4]])
-    root = parse(svg_lines.draw(chart)[0])
+    root = parse(charts.draw_lines(chart)[0])
     places = sorted(
         float(t.get("y")) for t in root.iter(f"{SVG}text") if (t.text or "").startswith("s")
     )
@@ -134,17 +134,17 @@ def test_labels_at_the_ends_of_curves_do_not_overlap():
 def test_charts_without_usable_points_are_drawn(y):
     series = [Series(name="s", x=[1.0] * len(y), y=y)]
     assert parse(
-        svg_lines.draw(
+        charts.draw_lines(
             Lines(title="t", x_label="x", y_label="y", series=series, log_x=True, log_y=True)
         )[0]
     )
     points = [Point(name="p", x=1.0, y=v) for v in y]
     assert parse(
-        svg_scatter.draw(
+        charts.draw_scatter(
             Scatter(title="t", x_label="x", y_label="y", points=points, log_x=True, log_y=True)
         )
     )
-    assert parse(svg_forest.draw(Forest(title="t", unit="1", groups=[])))
+    assert parse(charts.draw_forest(Forest(title="t", unit="1", groups=[])))
 
 
 def test_front_is_a_staircase_of_what_is_reached():
@@ -154,7 +154,7 @@ def test_front_is_a_staircase_of_what_is_reached():
         Point(name="neither", x=50.0, y=20.0),
     ]
     chart = Scatter(title="t", x_label="x", y_label="y", points=points)
-    root = parse(svg_scatter.draw(chart))
+    root = parse(charts.draw_scatter(chart))
     front = next(p for p in root.iter(f"{SVG}path") if p.get("class") == "front").get("d")
     a, corner, b = (tuple(map(float, p.split(","))) for p in front[1:].split("L"))
     # Between the two, the cheap one is the best there is: level first, then down.
@@ -165,7 +165,7 @@ def test_front_is_a_staircase_of_what_is_reached():
 def test_labels_of_points_do_not_overlap_while_there_is_room():
     points = [Point(name=f"point {k}", x=1.0 + k / 50, y=1.0) for k in range(4)]
     points += [Point(name="far", x=10.0, y=9.0)]
-    root = parse(svg_scatter.draw(Scatter(title="t", x_label="x", y_label="y", points=points)))
+    root = parse(charts.draw_scatter(Scatter(title="t", x_label="x", y_label="y", points=points)))
     boxes = [
         (float(t.get("x")), float(t.get("y")), len(t.text) * 6.9)
         for t in root.iter(f"{SVG}text")
@@ -184,7 +184,7 @@ def test_an_interval_that_leaves_the_chart_ends_in_an_arrow():
         Dot(name="gone", estimate=Estimate.missing("diverged at step 3")),
     ]
     root = parse(
-        svg_forest.draw(Forest(title="t", unit="nats", groups=[Group(name="g", dots=dots)]))
+        charts.draw_forest(Forest(title="t", unit="nats", groups=[Group(name="g", dots=dots)]))
     )
     whiskers = [p.get("d") for p in root.iter(f"{SVG}path") if "whisker" in p.get("class")]
     assert [d.count("L") for d in whiskers] == [3, 5]
@@ -198,7 +198,7 @@ def test_forest_fills_what_is_separated():
         Dot(name="one seed", estimate=Estimate(value=3.0, method="one seed")),
     ]
     chart = Forest(title="t", unit="1", groups=[Group(name="", dots=dots)], reference=0.0)
-    marks = [p.get("class") for p in parse(svg_forest.draw(chart)).iter(f"{SVG}path")]
+    marks = [p.get("class") for p in parse(charts.draw_forest(chart)).iter(f"{SVG}path")]
     assert [m for m in marks if m.startswith("mark")] == ["mark s0", "mark hollow", "mark hollow"]
 
 
@@ -214,9 +214,9 @@ def test_references_are_not_the_best_of_a_forest():
         better="lower",
         references=["real"],
     )
-    marks = [p.get("class") for p in parse(svg_forest.draw(chart)).iter(f"{SVG}path")]
+    marks = [p.get("class") for p in parse(charts.draw_forest(chart)).iter(f"{SVG}path")]
     assert [m for m in marks if m.startswith("mark")] == ["mark hollow", "mark s0"]
-    layout = lay_out(chart_tables.of_forest(chart))
+    layout = lay_out(charts.forest_table(chart))
     assert [line.is_reference for line in layout.lines] == [False, True]
 
 
@@ -224,11 +224,11 @@ def test_hostile_names_are_text_in_every_chart():
     point = Point(name=HOSTILE, x=1.0, y=1.0, front=True)
     dot = Dot(name=HOSTILE, estimate=Estimate(value=1.0, low=0.5, high=2.0))
     drawn = [
-        svg_scatter.draw(Scatter(title=HOSTILE, x_label=HOSTILE, y_label="y", points=[point])),
-        svg_forest.draw(
+        charts.draw_scatter(Scatter(title=HOSTILE, x_label=HOSTILE, y_label="y", points=[point])),
+        charts.draw_forest(
             Forest(title=HOSTILE, unit=HOSTILE, groups=[Group(name=HOSTILE, dots=[dot])])
         ),
-        *svg_lines.draw(
+        *charts.draw_lines(
             Lines(
                 title=HOSTILE,
                 x_label="x",

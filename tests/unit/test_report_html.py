@@ -14,7 +14,7 @@ from PIL import Image
 
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Estimate
-from gantlet.report import html, pictures
+from gantlet.report import html, images
 from gantlet.report.blocks import (
     Column,
     Gallery,
@@ -28,7 +28,7 @@ from gantlet.report.blocks import (
     Table,
     Verdict,
 )
-from gantlet.report.markup import clean, tag
+from gantlet.report.format import clean, tag
 
 
 class Page(HTMLParser):
@@ -68,7 +68,7 @@ def page_of(name):
         note=name,
     )
     row = Row(data="d", model=name, seed=0, name="x", estimate=Estimate(value=1.0, method="m"))
-    return html.render(
+    return html.as_html(
         Report(
             title=name,
             command="compare",
@@ -126,10 +126,10 @@ def test_tag_escapes_children_and_attributes():
 
 def test_a_page_that_is_too_large_is_an_error():
     noise = np.random.default_rng(0).integers(0, 255, 8_000_000, dtype=np.uint8).tobytes()
-    head = pictures.grid(np.zeros((1, 2, 2, 1), dtype=np.uint8))
+    head = images.grid(np.zeros((1, 2, 2, 1), dtype=np.uint8))
     huge = Gallery(title="g", pictures=[Picture(caption="c", png=head + noise)])
     with pytest.raises(UserError, match=r"10\.7 MB, above the 10\.0 MB"):
-        html.render(Report(title="t", command="c", blocks=[huge]))
+        html.as_html(Report(title="t", command="c", blocks=[huge]))
 
 
 def test_long_curves_do_not_make_a_large_page():
@@ -137,17 +137,17 @@ def test_long_curves_do_not_make_a_large_page():
     x, y = np.arange(n).tolist(), np.random.default_rng(0).normal(size=n).tolist()
     series = [Series(name=f"s{k}", x=x, y=y, low=y, high=y) for k in range(3)]
     chart = Lines(title="t", x_label="x", y_label="y", series=series)
-    assert len(html.render(Report(title="t", command="c", blocks=[chart]))) < 100_000
+    assert len(html.as_html(Report(title="t", command="c", blocks=[chart]))) < 100_000
 
 
 def test_a_report_without_anything_is_a_page():
-    assert "No conclusion can be drawn." in html.render(Report(title="t", command="c"))
+    assert "No conclusion can be drawn." in html.as_html(Report(title="t", command="c"))
 
 
 def test_grid_shows_samples_in_their_order_with_gaps_between():
     samples = np.arange(5, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 3, 1), np.uint8)
-    png = pictures.grid(samples, columns=3)
-    assert pictures.size(png) == (3 * 3 + 2, 2 * 2 + 1)
+    png = images.grid(samples, columns=3)
+    assert images.size(png) == (3 * 3 + 2, 2 * 2 + 1)
     image = np.asarray(Image.open(io.BytesIO(png)).convert("LA"))
     assert [image[0, 0, 0], image[0, 4, 0], image[0, 8, 0]] == [0, 1, 2]
     assert [image[3, 0, 0], image[3, 4, 0]] == [3, 4]
@@ -156,8 +156,8 @@ def test_grid_shows_samples_in_their_order_with_gaps_between():
 
 def test_grid_in_colour_and_below_the_cap():
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 64, 3), dtype=np.uint8)
-    png = pictures.grid(noise)
-    assert len(png) <= pictures.MOST_BYTES
+    png = images.grid(noise)
+    assert len(png) <= images.MOST_BYTES
     image = np.asarray(Image.open(io.BytesIO(png)))
     assert (image[:64, :64, :3] == noise[0]).all()
 
@@ -173,12 +173,12 @@ def test_grid_in_colour_and_below_the_cap():
 )
 def test_grid_refuses_what_is_no_image(samples, message):
     with pytest.raises(UserError, match=message):
-        pictures.grid(samples)
+        images.grid(samples)
 
 
 def test_points_are_drawn_where_they_are():
     square = np.array([[0.0, 0.0], [1.0, 1.0], [np.nan, 0.0]])
-    png = pictures.points(np.array([[1.0, 1.0]]), around=square)
+    png = images.points(np.array([[1.0, 1.0]]), around=square)
     image = np.asarray(Image.open(io.BytesIO(png)).convert("RGBA"))
     y, x = np.argwhere(image[..., 3] > 0).mean(0) / image.shape[0]
     # Up is up: the point (1, 1) is at the top right, one twentieth inside.
@@ -187,19 +187,19 @@ def test_points_are_drawn_where_they_are():
 
 def test_points_need_two_coordinates():
     with pytest.raises(UserError, match="shape"):
-        pictures.points(np.zeros((3, 3)))
+        images.points(np.zeros((3, 3)))
     with pytest.raises(UserError, match="no finite points"):
-        pictures.points(np.full((3, 2), np.nan))
+        images.points(np.full((3, 2), np.nan))
 
 
 def test_size_refuses_other_files():
     with pytest.raises(UserError, match="not a PNG"):
-        pictures.size(b"GIF89a")
+        images.size(b"GIF89a")
 
 
 def test_a_page_of_very_many_rows_stays_small():
     estimate = Estimate(value=1.0, low=0.0, high=2.0, n=3, method="a long word on how " * 10)
     rows = [Row(data="d", model="m", seed=i, name="x", estimate=estimate) for i in range(10_000)]
-    page = html.render(Report(title="Many", command="study", rows=rows))
+    page = html.as_html(Report(title="Many", command="study", rows=rows))
     assert len(page) < 2_000_000
     assert "the rows are in report.json" in page

@@ -5,8 +5,8 @@ import math
 import pytest
 
 from gantlet.core.estimate import Estimate
-from gantlet.report import numbers
-from gantlet.report.numbers import Scale, Written
+from gantlet.report import format as fmt
+from gantlet.report.format import Scale, Written
 
 
 def around(value, half, **rest):
@@ -38,7 +38,7 @@ def around(value, half, **rest):
     ],
 )
 def test_units_and_three_digits(number, unit, shown):
-    assert numbers.text(number, unit) == shown
+    assert fmt.text(number, unit) == shown
 
 
 @pytest.mark.parametrize(
@@ -62,36 +62,36 @@ def test_units_and_three_digits(number, unit, shown):
     ],
 )
 def test_interval_decides_the_digits(estimate, shown):
-    assert numbers.text(estimate) == shown
+    assert fmt.text(estimate) == shown
 
 
 def test_nothing_is_written_in_programmers_notation():
     for exponent in range(-30, 31):
         for unit in ("1", "FLOP", "s", "B", "bits/dim", "samples/s"):
-            assert "e" not in numbers.text(1.234 * 10.0**exponent, unit).replace("samples", "")
+            assert "e" not in fmt.text(1.234 * 10.0**exponent, unit).replace("samples", "")
 
 
 def test_a_column_shares_one_prefix_if_it_can():
-    assert numbers.common_scale([3.4e9, 2e11], "FLOP") == Scale(1e9, "GFLOP")
-    assert numbers.common_scale([2e6, 2e11], "FLOP") is None
-    assert numbers.common_scale([0.0, math.nan, 2e-3], "s") == Scale(1e-3, "ms")
-    assert numbers.common_scale([], "bits/dim").suffix == "bits/dim"
-    assert numbers.common_scale([1e-4, 1e6], "1").suffix == ""
-    assert numbers.common_scale([2e-7, 3e-6], "1").size < 1e-5
+    assert fmt.common_scale([3.4e9, 2e11], "FLOP") == Scale(1e9, "GFLOP")
+    assert fmt.common_scale([2e6, 2e11], "FLOP") is None
+    assert fmt.common_scale([0.0, math.nan, 2e-3], "s") == Scale(1e-3, "ms")
+    assert fmt.common_scale([], "bits/dim").suffix == "bits/dim"
+    assert fmt.common_scale([1e-4, 1e6], "1").suffix == ""
+    assert fmt.common_scale([2e-7, 3e-6], "1").size < 1e-5
 
 
 def test_write_divides_by_the_scale():
-    assert numbers.write(around(2.5e9, 1e8), Scale(1e9, "GFLOP")) == Written("2.50", "± 0.10")
-    assert numbers.write(None, Scale(1.0, "")) == Written("–")
+    assert fmt.write(around(2.5e9, 1e8), Scale(1e9, "GFLOP")) == Written("2.50", "± 0.10")
+    assert fmt.write(None, Scale(1.0, "")) == Written("–")
 
 
 def test_origin_says_where_a_number_comes_from():
     estimate = around(2.4, 0.013, n=3, method="mean of 3 seeds, Student's t")
-    assert numbers.origin(estimate) == (
+    assert fmt.origin(estimate) == (
         "95% interval 2.387 to 2.413; n = 3; mean of 3 seeds, Student's t"
     )
-    assert numbers.origin(Estimate.missing("a GAN has no density")) == "a GAN has no density"
-    assert numbers.origin(Estimate.exact(3.0, method="counted")) == "counted"
+    assert fmt.origin(Estimate.missing("a GAN has no density")) == "a GAN has no density"
+    assert fmt.origin(Estimate.exact(3.0, method="counted")) == "counted"
 
 
 @pytest.mark.parametrize(
@@ -99,4 +99,4 @@ def test_origin_says_where_a_number_comes_from():
     [(0, "0"), (1e11, "100G"), (1500, "1.5k"), (0.3, "0.3"), (-2, "−2"), (2e-5, "2×10⁻⁵")],
 )
 def test_ticks(number, shown):
-    assert numbers.tick(number) == shown
+    assert fmt.tick(number) == shown

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from gantlet.core.estimate import Estimate
 from gantlet.report.blocks import Column, Series, Table
-from gantlet.report.labels import shorten
-from gantlet.report.tabular import best_set, lay_out
+from gantlet.report.format import best_set, lay_out, shorten
 
 
 def around(value, half):

@@ -53,7 +53,7 @@ def progress(trials: int, folder: Path, *, enabled: bool = True) -> Generator[Te
 
 def say(text: str) -> None:
     """Writes a line to standard error, whatever names it holds."""
-    from gantlet.report.markup import clean
+    from gantlet.report.format import clean
 
     with suppress(OSError):  # nobody reads it: no reason to end a run
         print(f"gantlet: {clean(text)}", file=sys.stderr, flush=True)

@@ -21,8 +21,8 @@ def report(
     import sys
 
     from gantlet.exec.publish import published
-    from gantlet.report.render import render
     from gantlet.report.terminal import show
+    from gantlet.report.text import render
     from gantlet.store.files import write_bytes
 
     told = published(run)

@@ -6,7 +6,7 @@ from pathlib import Path
 from gantlet.core.errors import UserError
 from gantlet.exec.publish import published
 from gantlet.report.blocks import Report
-from gantlet.report.render import render
+from gantlet.report.text import render
 from gantlet.store.files import write_bytes
 
 _FORMATS = {".csv": "csv", ".json": "json", ".md": "markdown", ".tex": "latex"}

@@ -17,7 +17,7 @@ from gantlet import __version__
 from gantlet.compute.machine import machine, measure_peak, memory
 from gantlet.core.places import cache_home
 from gantlet.data.catalogue import home
-from gantlet.report.numbers import text
+from gantlet.report.format import text
 from gantlet.store.files import is_alive
 
 LOW_SPACE = 2**30

@@ -5,7 +5,7 @@ from pathlib import Path
 from gantlet.core.errors import UserError
 from gantlet.report.blocks import Report
 from gantlet.report.json import as_json, from_json
-from gantlet.report.render import render
+from gantlet.report.text import render
 from gantlet.store.files import DamagedError, read_sealed, write_bytes, write_sealed
 from gantlet.store.run import Run
 

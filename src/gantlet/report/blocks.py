@@ -292,7 +292,7 @@ class Forest:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """One image; ``gantlet.report.pictures`` makes them.
+    """One image; ``gantlet.report.images`` makes them.
 
     Attributes:
         caption: Whose samples these are.

@@ -1,17 +1,23 @@
 """A report for machines: one JSON object, from which the report can be rendered again."""
 
+import base64
+import binascii
 import dataclasses
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gantlet.core.budget import Spend
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Estimate
-from gantlet.report import plain
-from gantlet.report.blocks import Caveat, Facts, Report, Row, Verdict
+from gantlet.report import blocks
+from gantlet.report.blocks import Block, Caveat, Facts, Point, Report, Row, Series, Verdict
 
-_ESTIMATE = ("value", "low", "high", "level", "n", "unit", "better", "method")
+# The whole report
+
+
+ESTIMATE = ("value", "low", "high", "level", "n", "unit", "better", "method")
 _KEYS = frozenset(
     {
         "command",
@@ -37,18 +43,18 @@ def as_json(report: Report, path: str | None = None, *, blocks: bool = True) -> 
         blocks: Whether tables, charts and pictures are wanted too; they make it large.
     """
     extra = {k: v for k, v in report.extra.items() if k not in _KEYS}
-    rest = {"blocks": plain.encode(report.blocks)} if blocks else {}
+    rest = {"blocks": encode(report.blocks)} if blocks else {}
     return {
         "command": report.command,
-        "question": plain.encode(report.question),
-        "spend": None if report.spend is None else plain.encode(dataclasses.asdict(report.spend)),
+        "question": encode(report.question),
+        "spend": None if report.spend is None else encode(dataclasses.asdict(report.spend)),
         "rows": [_row(row) for row in report.rows],
         "verdicts": [{"claim": v.claim, "because": v.because} for v in report.verdicts],
         "caveats": [c.text for c in report.caveats],
         "report": path,
         "title": report.title,
-        "facts": plain.encode(report.facts),
-        **plain.encode(extra),
+        "facts": encode(report.facts),
+        **encode(extra),
         **rest,
     }
 
@@ -79,7 +85,7 @@ def from_json(data: Any) -> Report:
 
 def _report(data: Mapping[str, Any]) -> Report:
     spend = data.get("spend")
-    facts = plain.decode(data["facts"]) if "facts" in data else Facts()
+    facts = decode(data["facts"]) if "facts" in data else Facts()
     return Report(
         title=data.get("title", data["command"]),
         command=data["command"],
@@ -89,14 +95,14 @@ def _report(data: Mapping[str, Any]) -> Report:
         verdicts=tuple(Verdict(**v) for v in data["verdicts"]),
         caveats=tuple(Caveat(text=text) for text in data["caveats"]),
         rows=tuple(_read_row(row) for row in data["rows"]),
-        blocks=tuple(plain.decode_block(b) for b in data.get("blocks", ())),
+        blocks=tuple(decode_block(b) for b in data.get("blocks", ())),
         extra={k: v for k, v in data.items() if k not in _KEYS},
     )
 
 
 def _row(row: Row) -> dict[str, Any]:
     where = {"data": row.data, "model": row.model, "seed": row.seed, "name": row.name}
-    return where | plain.estimate(row.estimate)
+    return where | estimate_fields(row.estimate)
 
 
 def _read_row(row: Mapping[str, Any]) -> Row:
@@ -105,5 +111,142 @@ def _read_row(row: Mapping[str, Any]) -> Row:
         model=row["model"],
         seed=row["seed"],
         name=row["name"],
-        estimate=Estimate(**{k: row[k] for k in _ESTIMATE}),
+        estimate=Estimate(**{k: row[k] for k in ESTIMATE}),
     )
+
+
+# Blocks as plain JSON values and back
+
+
+_KINDS: dict[str, type[Any]] = {
+    c.__name__.lower(): c
+    for c in (
+        Estimate,
+        blocks.Fact,
+        blocks.Facts,
+        blocks.Verdict,
+        blocks.Caveat,
+        blocks.Prose,
+        blocks.Column,
+        blocks.Table,
+        blocks.Series,
+        blocks.Lines,
+        blocks.Point,
+        blocks.Scatter,
+        blocks.Dot,
+        blocks.Group,
+        blocks.Forest,
+        blocks.Picture,
+        blocks.Gallery,
+        blocks.Section,
+    )
+}
+
+
+def encode(value: object) -> Any:
+    """Returns ``value`` as JSON values; a number that is not finite becomes null.
+
+    Raises:
+        TypeError: If it holds anything but blocks, mappings, sequences, text and numbers.
+    """
+    if isinstance(value, Estimate):
+        return {"kind": "estimate", **estimate_fields(value)}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {"kind": type(value).__name__.lower(), **fields}
+    if isinstance(value, Mapping):
+        return {str(k): encode(v) for k, v in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return [encode(v) for v in value]
+    return _encode_one(value)
+
+
+def _encode_one(value: object) -> Any:
+    if isinstance(value, bytes):
+        return {"kind": "bytes", "base64": base64.b64encode(value).decode("ascii")}
+    if isinstance(value, float):
+        return _finite(value)
+    if value is None or isinstance(value, str | int):
+        return value
+    raise TypeError(f"A report cannot hold {type(value).__name__}.")
+
+
+def estimate_fields(e: Estimate) -> dict[str, Any]:
+    """Returns an estimate as JSON values, saying in ``method`` what could not be written."""
+    value = _finite(e.value)
+    low, high = _finite(e.low), _finite(e.high)
+    notes = [e.method]
+    if e.value is not None and value is None:
+        notes.append(f"the value was {e.value:g}")
+    if e.low is not None and e.high is not None and (low is None or high is None):
+        notes.append(f"the interval was {e.low:g} to {e.high:g}")
+        low = high = None
+    return {
+        "value": value,
+        "low": low,
+        "high": high,
+        "level": e.level,
+        "n": e.n,
+        "unit": e.unit,
+        "better": e.better,
+        "method": "; ".join(filter(None, notes)),
+    }
+
+
+def decode(value: object) -> Any:
+    """Returns the block or plain value that ``encode`` made; sequences come back as tuples.
+
+    Raises:
+        UserError: If a block is of a kind or has a field that this version does not know.
+    """
+    if isinstance(value, list):
+        return tuple(decode(v) for v in value)
+    if not isinstance(value, dict):
+        return value
+    kind = value.get("kind")
+    if not isinstance(kind, str):
+        return {k: decode(v) for k, v in value.items()}
+    return _made(kind, {k: decode(v) for k, v in value.items() if k != "kind"})
+
+
+def decode_block(value: object) -> Block:
+    """Returns the block that ``encode`` made.
+
+    Raises:
+        UserError: If it is none.
+    """
+    block = decode(value)
+    if not isinstance(block, Block):
+        raise UserError("The report holds something that is no block; was it edited by hand?")
+    return block
+
+
+def _made(kind: str, fields: dict[str, Any]) -> Any:
+    try:
+        if kind == "bytes":
+            return base64.b64decode(fields["base64"], validate=True)
+        cls = _KINDS[kind]
+        return cls(**_with_nan(cls, fields))
+    except (KeyError, TypeError, ValueError, binascii.Error) as error:
+        raise UserError(
+            f"The report holds a {kind!r} that cannot be read ({error}). "
+            "Read it with the version of gantlet that wrote it."
+        ) from error
+
+
+def _with_nan(cls: type[Any], fields: dict[str, Any]) -> dict[str, Any]:
+    """Returns ``fields`` with null where a number must stand turned back into NaN."""
+    if cls is Series:
+        names = ("x", "y", "low", "high")
+        return fields | {k: tuple(map(_or_nan, fields[k])) for k in names}
+    if cls is Point:
+        return fields | {k: _or_nan(fields[k]) for k in ("x", "y")}
+    return fields
+
+
+def _or_nan(x: float | None) -> float:
+    return math.nan if x is None else x
+
+
+def _finite(x: float | None) -> float | None:
+    return float(x) if x is not None and math.isfinite(x) else None

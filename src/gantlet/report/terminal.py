@@ -22,7 +22,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 from typing_extensions import override
 
-from gantlet.report import chart_tables
+from gantlet.report import charts
 from gantlet.report.blocks import (
     Block,
     Caveat,
@@ -37,9 +37,7 @@ from gantlet.report.blocks import (
     Table,
     Verdict,
 )
-from gantlet.report.labels import shorten
-from gantlet.report.markup import clean
-from gantlet.report.tabular import Head, Layout, Shown, lay_out
+from gantlet.report.format import Head, Layout, Shown, clean, lay_out, shorten
 
 _GAP = 2  # blanks between columns, of which the box is one
 _WORDS = 76  # a line of prose longer than this is hard to read
@@ -111,11 +109,11 @@ def _block(console: Console, block: Block) -> None:
         case Table():
             _table(console, block)
         case Lines():
-            _table(console, chart_tables.of_lines(block))
+            _table(console, charts.lines_table(block))
         case Scatter():
-            _table(console, chart_tables.of_scatter(block))
+            _table(console, charts.scatter_table(block))
         case Forest():
-            _table(console, chart_tables.of_forest(block))
+            _table(console, charts.forest_table(block))
         case Section():
             _heading(console, block.title)
             for inner in block.blocks:

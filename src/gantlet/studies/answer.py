@@ -8,7 +8,7 @@ from gantlet.core.budget import Spend
 from gantlet.core.components import datasets
 from gantlet.core.estimate import KINDS_IN_WORDS, Better, Kind
 from gantlet.core.trial import Outcome
-from gantlet.report import numbers
+from gantlet.report import format as fmt
 from gantlet.report.blocks import (
     Block,
     Caveat,
@@ -77,7 +77,7 @@ _UNITS = {"flops": "FLOP", "seconds": "s"}
 
 def _setting(question: Mapping[str, Any]) -> dict[str, str]:
     limits: Mapping[str, float] = question["budget"]
-    budget = ", ".join(numbers.text(v, _UNITS.get(k, k)) for k, v in limits.items())
+    budget = ", ".join(fmt.text(v, _UNITS.get(k, k)) for k, v in limits.items())
     _, splits = load(question["data"], int(question["data_seed"]))
     return {
         "Compute budget per model": budget,
@@ -103,7 +103,7 @@ def facts_of(
     seconds = sum(o.spend.seconds for o in outcomes) if trains else 0.0
     machine = was["machine"]
     threads = f"{machine['threads']} thread{'s' if machine['threads'] > 1 else ''} a trial"
-    peak = numbers.text(machine["peak"], "FLOP/s")
+    peak = fmt.text(machine["peak"], "FLOP/s")
     known = {
         **setting,
         **({"Training, all together": str(timedelta(seconds=round(seconds)))} if seconds else {}),

@@ -25,7 +25,7 @@ from gantlet.core.rng import Rng
 from gantlet.core.solver import Play
 from gantlet.core.space import Space
 from gantlet.report.blocks import Caveat, Column, Fact, Facts, Report, Row, Section, Table, Verdict
-from gantlet.report.numbers import text
+from gantlet.report.format import text
 from gantlet.studies import names
 from gantlet.studies.experience import nearest
 from gantlet.train.batches import Batches

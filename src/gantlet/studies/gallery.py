@@ -8,8 +8,7 @@ from torch import Tensor
 from gantlet.core.dataset import everything
 from gantlet.core.space import Space
 from gantlet.report.blocks import Block, Gallery, Picture
-from gantlet.report.pictures import grid, points
-from gantlet.report.sketches import drawings, spectrograms
+from gantlet.report.images import drawings, grid, points, spectrograms
 from gantlet.store.run import Run
 from gantlet.studies.contest import REAL
 from gantlet.studies.sources import source_of

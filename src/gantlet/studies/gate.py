@@ -6,7 +6,7 @@ from typing import final
 
 from gantlet.core.estimate import Estimate
 from gantlet.core.intervals import holm, p_value
-from gantlet.report.numbers import text as shown
+from gantlet.report.format import text as shown
 from gantlet.studies.claims import LEVEL, trained_gap
 from gantlet.studies.contest import REAL
 from gantlet.studies.summary import Contestant, on_ranking_features

@@ -7,7 +7,7 @@ from typing import final
 from gantlet.core.estimate import Estimate
 from gantlet.core.intervals import holm, p_value
 from gantlet.report.blocks import Verdict
-from gantlet.report.numbers import text as shown
+from gantlet.report.format import text as shown
 from gantlet.studies import names
 from gantlet.studies.claims import (
     LEVEL,

@@ -7,7 +7,7 @@ from itertools import combinations
 from gantlet.core.estimate import Estimate
 from gantlet.core.intervals import is_separated
 from gantlet.report.blocks import Verdict
-from gantlet.report.numbers import text as shown
+from gantlet.report.format import text as shown
 from gantlet.studies.ais.findings import Cause, Found, Point
 
 _WHY: dict[Cause, str] = {

@@ -17,7 +17,7 @@ from gantlet.report.blocks import (
     Verdict,
 )
 from gantlet.report.blocks import Cell as Shown
-from gantlet.report.numbers import text as shown
+from gantlet.report.format import text as shown
 from gantlet.store.run import Run
 from gantlet.studies.answer import facts_of
 from gantlet.studies.calibration.cells import (

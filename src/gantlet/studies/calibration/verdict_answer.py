@@ -7,7 +7,7 @@ from gantlet.core.estimate import Estimate
 from gantlet.core.intervals import percentage
 from gantlet.core.trial import Outcome
 from gantlet.report.blocks import Caveat, Cell, Column, Facts, Report, Row, Table, Verdict
-from gantlet.report.numbers import text as shown
+from gantlet.report.format import text as shown
 from gantlet.store.run import Run
 from gantlet.studies.answer import facts_of
 from gantlet.studies.calibration.replicate import TIME

@@ -5,7 +5,7 @@ from typing import Any
 
 from gantlet.core.estimate import Estimate
 from gantlet.report.blocks import Verdict
-from gantlet.report.numbers import text
+from gantlet.report.format import text
 from gantlet.studies.converge.advice import TRIES
 from gantlet.studies.converge.diagnosis import GROWTH, SHARE
 from gantlet.studies.converge.verdict import GOOD

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from gantlet.core.trial import Outcome
 from gantlet.report.blocks import Block, Column, Lines, Section, Series, Table
 from gantlet.report.blocks import Cell as Shown
-from gantlet.report.numbers import text as written
+from gantlet.report.format import text as written
 from gantlet.studies.convergence.assumptions_findings import Cell, cells, grid
 from gantlet.studies.convergence.assumptions_trial import (
     CONVERGED,

@@ -6,7 +6,7 @@ from gantlet.core.estimate import Estimate
 from gantlet.core.intervals import is_separated
 from gantlet.core.trial import Outcome
 from gantlet.report.blocks import Verdict
-from gantlet.report.numbers import text
+from gantlet.report.format import text
 from gantlet.studies.convergence.equilibria_arms import BEST, LAST, SOLVED, UNIFORM
 from gantlet.studies.convergence.equilibria_findings import Found, findings
 from gantlet.studies.convergence.equilibria_plan import MATRIX, scale_of

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from gantlet.core.estimate import Estimate
 from gantlet.core.trial import Outcome
 from gantlet.report.blocks import Cell, Column, Point, Scatter, Table, Verdict
-from gantlet.report.numbers import text
+from gantlet.report.format import text
 
 _GAMES = ("one player", "two players")
 

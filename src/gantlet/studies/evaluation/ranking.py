@@ -8,7 +8,7 @@ from typing import final
 from gantlet.core.estimate import Estimate
 from gantlet.core.intervals import holm, p_value
 from gantlet.report.blocks import Block, Column, Dot, Forest, Group, Section, Table, Verdict
-from gantlet.report.numbers import text as shown
+from gantlet.report.format import text as shown
 from gantlet.studies.evaluation.results import Result, extractor_name, gap, on, short
 
 LEVEL = 0.05

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from gantlet.report.blocks import Block, Cell, Column, Section, Table
-from gantlet.report.tabular import ARROWS
+from gantlet.report.format import ARROWS
 from gantlet.studies.contest import REAL
 from gantlet.studies.evaluation.comparing import Gap, copies, gaps, variety
 from gantlet.studies.evaluation.floor import FLOOR

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from gantlet.report.blocks import Verdict
-from gantlet.report.numbers import text as shown
+from gantlet.report.format import text as shown
 from gantlet.studies.evaluation.comparing import (
     Gap,
     Sign,

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from gantlet.core.code import Readable
 from gantlet.report.blocks import Block, Gallery, Lines, Picture, Prose, Section, Series
-from gantlet.report.numbers import text
-from gantlet.report.pictures import grid
+from gantlet.report.format import text
+from gantlet.report.images import grid
 from gantlet.studies.evaluation.sets import Chosen
 from gantlet.studies.flaws.shown import ENDS, SIDES
 from gantlet.studies.flaws.tables import KINDS, Listed, Quantity

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, final
 from gantlet.core.estimate import Estimate
 from gantlet.critics.flaw import Ending
 from gantlet.report.blocks import Cell, Column, Table
-from gantlet.report.numbers import text
+from gantlet.report.format import text
 
 CRITIC = "accuracy of a linear critic"
 """The name of the accuracy before any flaw is removed."""

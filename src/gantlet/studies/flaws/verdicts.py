@@ -6,7 +6,7 @@ from typing import Any
 from gantlet.core.estimate import Estimate
 from gantlet.critics.flaw import Ending, Stop
 from gantlet.report.blocks import Verdict
-from gantlet.report.numbers import text
+from gantlet.report.format import text
 from gantlet.studies.flaws.tables import BEFORE, CRITIC, KINDS, Listed, Quantity
 
 _IN_CLAIM = {Stop.LIMIT, Stop.EXHAUSTED}

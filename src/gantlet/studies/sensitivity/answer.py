@@ -7,7 +7,7 @@ from gantlet.core.components import metrics
 from gantlet.core.trial import Outcome
 from gantlet.data.damage import DAMAGES
 from gantlet.report.blocks import Caveat, Cell, Column, Facts, Report, Row, Section, Table, Verdict
-from gantlet.report.numbers import text as shown
+from gantlet.report.format import text as shown
 from gantlet.store.run import Run
 from gantlet.studies.answer import facts_of
 from gantlet.studies.sensitivity.measure import TIME

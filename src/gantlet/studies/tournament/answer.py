@@ -9,7 +9,7 @@ from gantlet.core.intervals import is_separated
 from gantlet.core.trial import Outcome
 from gantlet.critics.rating_agreement import spearman
 from gantlet.report.blocks import Caveat, Report, Row, Verdict
-from gantlet.report.numbers import text
+from gantlet.report.format import text
 from gantlet.store.run import Run
 from gantlet.studies.answer import facts_of
 from gantlet.studies.tournament.equilibrium import MIXTURE, Best, best_mixture

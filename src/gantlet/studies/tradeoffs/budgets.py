@@ -15,7 +15,7 @@ from gantlet.report.blocks import (
     Table,
     Verdict,
 )
-from gantlet.report.numbers import text as shown
+from gantlet.report.format import text as shown
 from gantlet.studies import names
 from gantlet.studies.charts import pareto
 from gantlet.studies.contest import REAL

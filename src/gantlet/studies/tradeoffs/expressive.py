@@ -11,7 +11,7 @@ from gantlet.core.estimate import Estimate
 from gantlet.core.intervals import mean, t_quantile
 from gantlet.core.spec import Spec
 from gantlet.report.blocks import Block, Caveat, Dot, Forest, Group, Lines, Series, Verdict
-from gantlet.report.numbers import text as shown
+from gantlet.report.format import text as shown
 from gantlet.studies import names
 from gantlet.studies.contest import REAL
 from gantlet.studies.sources import load

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from gantlet.core.spec import Spec
 from gantlet.report.blocks import Block, Cell, Column, Table, Verdict
-from gantlet.report.numbers import text as shown
+from gantlet.report.format import text as shown
 from gantlet.studies import names
 from gantlet.studies.claims import recipe_claims
 from gantlet.studies.contest import REAL

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import final
 
 from gantlet.report.blocks import Caveat, Cell, Column, Table, Verdict
-from gantlet.report.numbers import text as shown
+from gantlet.report.format import text as shown
 from gantlet.studies import names
 from gantlet.studies.summary import Contestant
 from gantlet.studies.tradeoffs.part import Part

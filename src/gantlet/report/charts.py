@@ -1,0 +1,800 @@
+"""Charts as SVG, and every chart as a table. No library, no network.
+
+Colours are classes of the page's style sheet, so that one chart serves light, dark and paper. The
+tables are for those who cannot see a chart, and for formats without pictures.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import final
+
+from gantlet.core.estimate import Better, Estimate
+from gantlet.report import format as fmt
+from gantlet.report.blocks import (
+    Cell,
+    Column,
+    Dot,
+    Forest,
+    Group,
+    Lines,
+    Point,
+    Scatter,
+    Series,
+    Table,
+)
+from gantlet.report.format import ARROWS, Markup, Scale, best_set, clean, join, shorten, tag
+
+# Axes
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Axis:
+    """A straight or logarithmic axis.
+
+    Attributes:
+        low: The number at ``start``.
+        high: The number at ``stop``.
+        start: Where the axis begins, in pixels.
+        stop: Where it ends, in pixels; smaller than ``start`` for an axis that goes up.
+        log: Whether it is logarithmic.
+    """
+
+    low: float
+    high: float
+    start: float
+    stop: float
+    log: bool = False
+
+    def at(self, number: float) -> float:
+        """Returns the place of ``number`` in pixels, perhaps outside."""
+        a, b, x = (_log(v, self.log) for v in (self.low, self.high, number))
+        return self.start + (x - a) / (b - a) * (self.stop - self.start)
+
+    def inside(self, number: float) -> float:
+        """Returns the place of ``number``, moved to the nearer end where it is outside."""
+        if self.log and number <= 0:
+            return self.start
+        low, high = sorted((self.start, self.stop))
+        return min(max(self.at(number), low), high)
+
+    def shows(self, number: float | None) -> bool:
+        """Returns whether ``number`` has a place on the axis."""
+        return number is not None and math.isfinite(number) and self.low <= number <= self.high
+
+    def ticks(self, most: int = 6) -> list[float]:
+        """Returns the round numbers that get a tick, at most about ``most``."""
+        return _log_ticks(self.low, self.high, most) if self.log else self._even_ticks(most)
+
+    def _even_ticks(self, most: int) -> list[float]:
+        step = _round_step((self.high - self.low) / max(most, 1))
+        first = math.ceil(self.low / step - 1e-9)
+        last = math.floor(self.high / step + 1e-9)
+        # Rounded, or 3 * 0.1 would be written 0.30000000000000004.
+        return [float(f"{i * step:.12g}") for i in range(first, last + 1)]
+
+
+def span(
+    numbers: Iterable[float], around: Iterable[float | None] = (), *, log: bool = False
+) -> tuple[float, float]:
+    """Returns the range of an axis that shows all of ``numbers`` with some air.
+
+    Ends of intervals (``around``) widen it, but to no more than twice the width that the
+    numbers need on either side: with two seeds an interval can be a hundred times as wide.
+    """
+    values = [_log(x, log) for x in numbers if _is_usable(x, log)]
+    if not values:
+        return (1.0, 10.0) if log else (0.0, 1.0)
+    low, high = min(values), max(values)
+    ends = [_log(x, log) for x in around if x is not None and _is_usable(x, log)]
+    needs = max(high - low, 0.25 if log else 0.1 * abs(high), 1e-12)
+    bottom = max(min([low, *ends]), low - 2 * needs)
+    top = min(max([high, *ends]), high + 2 * needs)
+    air = 0.06 * max(top - bottom, needs)
+    bottom, top = bottom - air, top + air
+    return (10**bottom, 10**top) if log else (bottom, top)
+
+
+def finite(numbers: Sequence[float], *, log: bool) -> list[bool]:
+    """Returns which numbers have a place on an axis."""
+    return [_is_usable(x, log) for x in numbers]
+
+
+def _is_usable(x: float, log: bool) -> bool:
+    return math.isfinite(x) and (x > 0 or not log)
+
+
+def _log(x: float, log: bool) -> float:
+    return math.log10(x) if log else x
+
+
+def _round_step(size: float) -> float:
+    decade = 10.0 ** math.floor(math.log10(size))
+    return next(f * decade for f in (1, 2, 2.5, 5, 10) if f * decade >= size * 0.999)
+
+
+def _log_ticks(low: float, high: float, most: int) -> list[float]:
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    whole = [10.0**k for k in range(first, last + 1) if low <= 10.0**k <= high]
+    if len(whole) >= 3:
+        return whole[:: math.ceil(len(whole) / most)]
+    for factors in ((1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)):
+        fine = [f * 10.0**k for k in range(first, last + 1) for f in factors]
+        found = [float(f"{x:.12g}") for x in fine if low <= x <= high]
+        if len(found) >= 3:
+            return found
+    return Axis(low=low, high=high, start=0.0, stop=1.0).ticks(most)
+
+
+# Pieces that all charts share
+
+
+_CHARACTER = 6.9  # mean width of one character of a label, in pixels
+SERIES = 5  # colours that are told apart on white and on black, with a marker and dash each
+
+_MARKERS = (
+    "M-4.2,0A4.2,4.2 0 1 1 4.2,0A4.2,4.2 0 1 1 -4.2,0Z",  # circle
+    "M-3.8,-3.8H3.8V3.8H-3.8Z",  # square
+    "M0,-5L4.6,3.6H-4.6Z",  # triangle
+    "M0,-5.2L4.6,0L0,5.2L-4.6,0Z",  # diamond
+    "M0,5L4.6,-3.6H-4.6Z",  # triangle, tip down
+)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """A chart's size and margins in pixels."""
+
+    width: float = 560
+    height: float = 360
+    left: float = 56
+    right: float = 16
+    top: float = 14
+    bottom: float = 48
+
+
+def _svg(size: Size, title: str, description: str, parts: list[Markup]) -> Markup:
+    """Returns a whole SVG, with words for those who cannot see it."""
+    return tag(
+        "svg",
+        tag("title", title),
+        tag("desc", description),
+        *parts,
+        viewBox=f"0 0 {size.width:g} {size.height:g}",
+        role="img",
+        class_="chart",
+        xmlns="http://www.w3.org/2000/svg",
+    )
+
+
+def _axes(
+    size: Size, *, x: tuple[float, float, bool], y: tuple[float, float, bool]
+) -> tuple[Axis, Axis]:
+    """Returns the axes across and up for two ranges (low, high, whether logarithmic)."""
+    across = Axis(low=x[0], high=x[1], log=x[2], start=size.left, stop=size.width - size.right)
+    up = Axis(low=y[0], high=y[1], log=y[2], start=size.height - size.bottom, stop=size.top)
+    return across, up
+
+
+def _frame(size: Size, x: Axis, y: Axis, x_label: str, y_label: str) -> list[Markup]:
+    """Returns grid, ticks and labels. The label of the axis up stands above it, to be read."""
+    parts = _ticks(size, x, y)
+    middle = (size.left + size.width - size.right) / 2
+    parts.append(_text(middle, size.height - 8, x_label, class_="label", anchor="middle"))
+    parts.append(_text(4, 15, y_label, class_="label"))
+    return parts
+
+
+def _ticks(size: Size, x: Axis, y: Axis, most: int = 6) -> list[Markup]:
+    """Returns the grid and its numbers."""
+    parts = [_horizontal(size, y.at(t), fmt.tick(t)) for t in y.ticks(most)]
+    return parts + [_vertical(size, x.at(t), fmt.tick(t)) for t in x.ticks(most)]
+
+
+def _text(
+    x: float, y: float, words: str, *, class_: str = "tick", anchor: str | None = None
+) -> Markup:
+    """Returns a line of text."""
+    return tag("text", words, x=_px(x), y=_px(y), class_=class_, text_anchor=anchor)
+
+
+def _cut(words: str, width: float) -> str:
+    """Returns ``words``, cut with an ellipsis where they are wider than ``width`` pixels."""
+    most = max(int(width / _CHARACTER), 2)
+    words = clean(words)
+    return words if len(words) <= most else words[: most - 1] + "…"
+
+
+def _line(x1: float, y1: float, x2: float, y2: float, class_: str) -> Markup:
+    """Returns a straight line."""
+    return tag("line", x1=_px(x1), y1=_px(y1), x2=_px(x2), y2=_px(y2), class_=class_)
+
+
+def _path(points: list[tuple[float, float]], class_: str, *, close: bool = False) -> Markup:
+    """Returns a line through ``points``."""
+    d = "M" + "L".join(f"{_px(x)},{_px(y)}" for x, y in points) + ("Z" if close else "")
+    return tag("path", d=d, class_=class_)
+
+
+def _marker(x: float, y: float, index: int, class_: str, words: str = "") -> Markup:
+    """Returns marker number ``index``; ``words`` appear where the pointer rests on it."""
+    return tag(
+        "path",
+        *([tag("title", words)] if words else []),
+        d=_MARKERS[index % len(_MARKERS)],
+        transform=f"translate({_px(x)} {_px(y)})",
+        class_=class_,
+    )
+
+
+def _whisker(axis: Axis, low: float, high: float, across: float, class_: str) -> Markup:
+    """Returns an interval along ``axis``; an end that leaves the chart becomes an arrow head."""
+    a, b = axis.inside(low), axis.inside(high)
+    strokes = [[(a, across), (b, across)], _end(axis, low, a, across), _end(axis, high, b, across)]
+    upright = axis.stop < axis.start
+    d = "".join(
+        "M" + "L".join(f"{_px(y if upright else x)},{_px(x if upright else y)}" for x, y in stroke)
+        for stroke in strokes
+    )
+    return tag("path", d=d, class_=class_)
+
+
+def _end(axis: Axis, number: float, place: float, across: float) -> list[tuple[float, float]]:
+    if axis.shows(number):
+        return [(place, across - 3), (place, across + 3)]
+    inward = 5.0 if place == min(axis.start, axis.stop) else -5.0
+    return [(place + inward, across - 4), (place, across), (place + inward, across + 4)]
+
+
+def _horizontal(size: Size, y: float, words: str) -> Markup:
+    return join(
+        [
+            _line(size.left, y, size.width - size.right, y, "grid"),
+            _text(size.left - 8, y + 4, words, anchor="end"),
+        ]
+    )
+
+
+def _vertical(size: Size, x: float, words: str) -> Markup:
+    bottom = size.height - size.bottom
+    return join(
+        [
+            _line(x, bottom, x, bottom + 4, "axis"),
+            _text(x, bottom + 19, words, anchor="middle"),
+        ]
+    )
+
+
+def _px(number: float) -> str:
+    return f"{number:.1f}".removesuffix(".0")
+
+
+# Thinning
+
+
+def keep(points: Sequence[tuple[float, float]], most: int) -> list[int]:
+    """Returns the indices of at most ``most`` points that keep the shape of the line.
+
+    From each of ``most - 2`` equal runs of points the one is taken that spans the largest
+    triangle with the point taken before and the mean of the next run; the ends stay.
+
+    Source: S. Steinarsson, "Downsampling time series for visual representation", University of
+    Iceland, 2013, section 4.2 (largest triangle, three buckets).
+    """
+    n = len(points)
+    if n <= most:
+        return list(range(n))
+    edges = [1 + (n - 2) * i // (most - 2) for i in range(most - 1)] + [n]
+    kept = [0]
+    for start, stop, after in zip(edges, edges[1:-1], edges[2:], strict=False):
+        following = points[stop:after]
+        mean = (
+            sum(p[0] for p in following) / len(following),
+            sum(p[1] for p in following) / len(following),
+        )
+        last = points[kept[-1]]
+        kept.append(max(range(start, stop), key=lambda i: _area(last, points[i], mean)))
+    return [*kept, n - 1]
+
+
+def _area(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]) -> float:
+    return abs((a[0] - c[0]) * (b[1] - a[1]) - (a[0] - b[0]) * (c[1] - a[1]))
+
+
+# Curves
+
+
+POINTS = 500  # of each curve; more cannot be told apart on a screen
+_MARKED = 16  # a curve of at most so many points shows each of them
+
+Run = list[tuple[float, float, float, float]]  # neighbouring points: x, y, low, high in pixels
+
+
+def draw_lines(chart: Lines) -> list[Markup]:
+    """Returns one chart, or a panel for each curve when there are too many to tell apart."""
+    if len(chart.series) <= SERIES:
+        return [_together(chart)]
+    return [_panel(chart, k) for k in range(len(chart.series))]
+
+
+def _together(chart: Lines) -> Markup:
+    names = [s.name for s in chart.series]
+    longest = max(map(len, shorten(names).values()), default=0)
+    size = Size(top=32, right=min(24 + longest * _CHARACTER, 170))
+    x, y = _line_axes(chart, size)
+    curves = [_runs(s, x, y) for s in chart.series]
+    parts = _frame(size, x, y, chart.x_label, chart.y_label)
+    parts += [_band(runs, f"band s{k}") for k, runs in enumerate(curves)]
+    parts += [_draw_curve(runs, k) for k, runs in enumerate(curves)]
+    parts += _end_labels(names, curves, size)
+    return _svg(size, clean(chart.title), _describe_lines(chart, chart.series), parts)
+
+
+def _panel(chart: Lines, index: int) -> Markup:
+    """Returns one curve in colour before all others in grey, on axes that all panels share."""
+    size = Size(width=280, height=200, left=48, right=10, top=40, bottom=40)
+    x, y = _line_axes(chart, size)
+    one = chart.series[index]
+    name = shorten(s.name for s in chart.series)[one.name]
+    parts = [_text(4, 15, _cut(name, size.width), class_="panel")]
+    parts += _small_frame(chart, size, x, y)
+    others = [s for k, s in enumerate(chart.series) if k != index]
+    parts += [_run_path(run, "other") for s in others for run in _runs(s, x, y, most=100)]
+    runs = _runs(one, x, y)
+    parts += [_band(runs, "band s0"), _draw_curve(runs, 0)]
+    return _svg(size, f"{clean(chart.title)}: {one.name}", _describe_lines(chart, [one]), parts)
+
+
+def _small_frame(chart: Lines, size: Size, x: Axis, y: Axis) -> list[Markup]:
+    parts = _ticks(size, x, y, most=4)
+    parts.append(_text(4, 31, _cut(chart.y_label, size.width), class_="tick"))
+    middle = (size.left + size.width - size.right) / 2
+    label = _cut(chart.x_label, size.width)
+    parts.append(_text(middle, size.height - 5, label, class_="tick", anchor="middle"))
+    return parts
+
+
+def _line_axes(chart: Lines, size: Size) -> tuple[Axis, Axis]:
+    ends = [v for s in chart.series for v in (*s.low, *s.high)]
+    x = _tight([v for s in chart.series for v in s.x], log=chart.log_x)
+    y = span([v for s in chart.series for v in s.y], ends, log=chart.log_y)
+    return _axes(size, x=(*x, chart.log_x), y=(*y, chart.log_y))
+
+
+def _tight(values: list[float], *, log: bool) -> tuple[float, float]:
+    """Returns a range without air, so that curves begin and end at the frame."""
+    usable = [v for v, ok in zip(values, finite(values, log=log), strict=True) if ok]
+    if usable and min(usable) < max(usable):
+        return min(usable), max(usable)
+    return span(values, log=log)
+
+
+def _runs(series: Series, x: Axis, y: Axis, most: int = POINTS) -> list[Run]:
+    """Returns the unbroken pieces of a curve in pixels, thinned to ``most`` points in all."""
+    low, high = series.low or series.y, series.high or series.y
+    has_place = [
+        a and b
+        for a, b in zip(finite(series.x, log=x.log), finite(series.y, log=y.log), strict=True)
+    ]
+    runs: list[Run] = [[]]
+    for ok, *point in zip(has_place, series.x, series.y, low, high, strict=True):
+        if ok:
+            a, b, c, d = point
+            runs[-1].append((x.at(a), y.at(b), y.inside(c), y.inside(d)))
+        elif runs[-1]:
+            runs.append([])
+    share = most / max(sum(map(len, runs)), 1)
+    return [_thinned(run, max(int(len(run) * share), 3)) for run in runs if run]
+
+
+def _thinned(run: Run, most: int) -> Run:
+    return [run[i] for i in keep([(p[0], p[1]) for p in run], most)]
+
+
+def _band(runs: list[Run], class_: str) -> Markup:
+    wide = [run for run in runs if len(run) > 1 and any(p[2] != p[3] for p in run)]
+    outlines = [
+        [(p[0], p[2]) for p in run] + [(p[0], p[3]) for p in reversed(run)] for run in wide
+    ]
+    return join([_path(points, class_, close=True) for points in outlines])
+
+
+def _draw_curve(runs: list[Run], index: int) -> Markup:
+    points = [p for run in runs for p in run]
+    marked = points if len(points) <= _MARKED else points[-1:]
+    return join(
+        [
+            *(_run_path(run, f"curve s{index}") for run in runs),
+            *(_marker(p[0], p[1], index, f"mark s{index}") for p in marked),
+        ]
+    )
+
+
+def _run_path(run: Run, class_: str) -> Markup:
+    return _path([(p[0], p[1]) for p in run], class_)
+
+
+def _end_labels(names: Sequence[str], curves: list[list[Run]], size: Size) -> list[Markup]:
+    """Returns the names at the ends of the curves, moved apart where they would overlap."""
+    ends = [(runs[-1][-1][1], k) for k, runs in enumerate(curves) if runs]
+    places = _apart([y for y, _ in ends], size.top, size.height - size.bottom)
+    left = size.width - size.right + 10
+    short = shorten(names)
+    return [
+        _text(left, y + 4, _cut(short[names[k]], size.right - 10), class_=f"name s{k}")
+        for y, (_, k) in zip(places, ends, strict=True)
+    ]
+
+
+def _apart(places: list[float], top: float, bottom: float, gap: float = 16) -> list[float]:
+    """Returns ``places`` in their order, at least ``gap`` apart and above ``bottom``."""
+    order = sorted(range(len(places)), key=lambda k: places[k])
+    moved = list(places)
+    last = top - gap
+    for k in order:
+        last = moved[k] = max(places[k], last + gap)
+    last = bottom + gap
+    for k in reversed(order):
+        last = moved[k] = min(moved[k], last - gap)
+    return moved
+
+
+def _describe_lines(chart: Lines, series: Sequence[Series]) -> str:
+    names = ", ".join(s.name for s in series)
+    return f"{chart.y_label} against {chart.x_label} for {names}. The table below has the numbers."
+
+
+# Points
+
+
+Box = tuple[float, float, float, float]  # left, top, right, bottom
+
+_LABEL_HEIGHT = 14.0  # of a label
+_ACROSS: dict[Better | None, str] = {"lower": "← better", "higher": "better →", None: ""}
+_UP: dict[Better | None, str] = {"lower": "↓ better", "higher": "↑ better", None: ""}
+
+
+def draw_scatter(chart: Scatter) -> Markup:
+    """Returns the chart; points of the front are full and joined, the others hollow."""
+    size = Size(height=400, top=32, right=24)
+    points = _usable(chart)
+    x, y = _scatter_axes(chart, points, size)
+    x_label = "\u2003".join(filter(None, (chart.x_label, _ACROSS[chart.x_better])))
+    y_label = "\u2003".join(filter(None, (chart.y_label, _UP[chart.y_better])))
+    parts = _frame(size, x, y, x_label, y_label)
+    front = _steps(chart, points, x, y)
+    parts += [_path(front, "front")] if len(front) > 1 else []
+    parts += [w for p in points for w in _whiskers(p, x, y)]
+    parts += [_point_marker(p, x, y) for p in points]
+    parts += _point_labels(points, x, y, size, front=front)
+    return _svg(size, clean(chart.title), _describe_scatter(chart, points), parts)
+
+
+def _usable(chart: Scatter) -> list[Point]:
+    across = finite([p.x for p in chart.points], log=chart.log_x)
+    up = finite([p.y for p in chart.points], log=chart.log_y)
+    return [p for p, a, b in zip(chart.points, across, up, strict=True) if a and b]
+
+
+def _scatter_axes(chart: Scatter, points: list[Point], size: Size) -> tuple[Axis, Axis]:
+    x = span(
+        [p.x for p in points], [e for p in points for e in (p.x_low, p.x_high)], log=chart.log_x
+    )
+    y = span(
+        [p.y for p in points], [e for p in points for e in (p.y_low, p.y_high)], log=chart.log_y
+    )
+    return _axes(size, x=(*x, chart.log_x), y=(*y, chart.log_y))
+
+
+def _steps(chart: Scatter, points: list[Point], x: Axis, y: Axis) -> list[tuple[float, float]]:
+    """Returns the edge of what the front reaches: a staircase, since nothing lies between."""
+    front = sorted((p.x, p.y) for p in points if p.front)
+    corners: list[tuple[float, float]] = []
+    for a, b in front:
+        if corners:
+            before = corners[-1]
+            corner = (before[0], y.at(b)) if chart.x_better == "higher" else (x.at(a), before[1])
+            corners.append(corner)
+        corners.append((x.at(a), y.at(b)))
+    return corners
+
+
+def _whiskers(point: Point, x: Axis, y: Axis) -> list[Markup]:
+    class_ = "whisker s0" if point.front else "whisker"
+    parts: list[Markup] = []
+    if point.x_low is not None and point.x_high is not None and point.x_low < point.x_high:
+        parts.append(_whisker(x, point.x_low, point.x_high, y.at(point.y), class_))
+    if point.y_low is not None and point.y_high is not None and point.y_low < point.y_high:
+        parts.append(_whisker(y, point.y_low, point.y_high, x.at(point.x), class_))
+    return parts
+
+
+def _point_marker(point: Point, x: Axis, y: Axis) -> Markup:
+    words = f"{point.name}: {fmt.text(point.x)}, {fmt.text(point.y)}"
+    class_ = "mark s0" if point.front else "mark hollow"
+    return _marker(x.at(point.x), y.at(point.y), 0, class_, words)
+
+
+def _point_labels(
+    points: list[Point], x: Axis, y: Axis, size: Size, *, front: list[tuple[float, float]]
+) -> list[Markup]:
+    """Returns the names, each where it covers least of what is drawn or named already."""
+    taken = [_around(x.at(p.x), y.at(p.y), 6) for p in points]
+    taken += [box for p in points for box in _whisker_boxes(p, x, y)]
+    taken += [_along(a, b) for a, b in pairwise(front)]
+    short = shorten(p.name for p in points)
+    parts: list[Markup] = []
+    for p in sorted(points, key=lambda p: not p.front):
+        name = _cut(short[p.name], 190)
+        box = _best_place(x.at(p.x), y.at(p.y), len(name) * _CHARACTER, taken, size)
+        taken.append(box)
+        class_ = "name s0" if p.front else "name"
+        parts.append(_text(box[0], box[3] - 3, name, class_=class_))
+    return parts
+
+
+def _best_place(x: float, y: float, width: float, taken: Sequence[Box], size: Size) -> Box:
+    places = [
+        (left, top, left + width, top + _LABEL_HEIGHT)
+        for gap in (8.0, 16.0, 28.0)
+        for left, top in (
+            (x + gap, y - _LABEL_HEIGHT - gap / 4),
+            (x + gap, y + gap / 4),
+            (x - gap - width, y - _LABEL_HEIGHT - gap / 4),
+            (x - gap - width, y + gap / 4),
+            (x - width / 2, y - _LABEL_HEIGHT - gap),
+            (x - width / 2, y + gap),
+        )
+    ]
+    return min(places, key=lambda box: sum(_shared(box, t) for t in taken) + 9 * _out(box, size))
+
+
+def _along(a: tuple[float, float], b: tuple[float, float]) -> Box:
+    """Returns the box around a straight piece of the front."""
+    (left, right), (top, bottom) = sorted((a[0], b[0])), sorted((a[1], b[1]))
+    return left - 2, top - 2, right + 2, bottom + 2
+
+
+def _around(x: float, y: float, radius: float) -> Box:
+    return x - radius, y - radius, x + radius, y + radius
+
+
+def _whisker_boxes(point: Point, x: Axis, y: Axis) -> list[Box]:
+    boxes: list[Box] = []
+    if point.x_low is not None and point.x_high is not None:
+        a, b = sorted((x.inside(point.x_low), x.inside(point.x_high)))
+        boxes.append((a, y.at(point.y) - 3, b, y.at(point.y) + 3))
+    if point.y_low is not None and point.y_high is not None:
+        a, b = sorted((y.inside(point.y_low), y.inside(point.y_high)))
+        boxes.append((x.at(point.x) - 3, a, x.at(point.x) + 3, b))
+    return boxes
+
+
+def _shared(a: Box, b: Box) -> float:
+    """Returns the area that two boxes share."""
+    wide = min(a[2], b[2]) - max(a[0], b[0])
+    tall = min(a[3], b[3]) - max(a[1], b[1])
+    return wide * tall if wide > 0 and tall > 0 else 0.0
+
+
+def _out(box: Box, size: Size) -> float:
+    """Returns the area of ``box`` that is outside the frame."""
+    inner = (size.left, size.top - 6, size.width - 2, size.height - size.bottom)
+    return (box[2] - box[0]) * (box[3] - box[1]) - _shared(box, inner)
+
+
+def _describe_scatter(chart: Scatter, points: list[Point]) -> str:
+    front = ", ".join(p.name for p in points if p.front)
+    ends = f" On the Pareto front: {front}." if front else ""
+    return (
+        f"{chart.y_label} against {chart.x_label}, {len(points)} points with intervals.{ends} "
+        "The table below has the numbers."
+    )
+
+
+# Forests
+
+
+_FOREST_LINE = 25.0
+_FOREST_GROUP = 30.0
+
+
+def draw_forest(chart: Forest) -> Markup:
+    """Returns the chart. Full dots: the best set, or what is separated from the reference."""
+    size = _forest_size(chart)
+    across = _forest_axis(chart, size)
+    by = fmt.common_scale([_forest_value(d.estimate) for d in _dots(chart)], chart.unit)
+    parts = _forest_frame(chart, across, size)
+    names = shorten(d.name for d in _dots(chart))
+    y = size.top
+    for group in chart.groups:
+        if group.name:
+            y += _FOREST_GROUP
+            parts.append(_text(4, y - 6, _cut(group.name, size.width - 8), class_="panel"))
+        for dot, is_full in zip(group.dots, _full(chart, group), strict=True):
+            middle = y + _FOREST_LINE / 2
+            name = _cut(names[dot.name], size.left - 12)
+            number = _forest_number(dot.estimate, by)
+            parts.append(_text(4, middle + 4, name, class_="name"))
+            parts += _interval(dot, across, middle, is_full=is_full)
+            parts.append(_text(size.width - 4, middle + 4, number, class_="number", anchor="end"))
+            y += _FOREST_LINE
+    return _svg(size, clean(chart.title), _describe_forest(chart), parts)
+
+
+def _dots(chart: Forest) -> list[Dot]:
+    return [d for g in chart.groups for d in g.dots]
+
+
+def _forest_size(chart: Forest) -> Size:
+    dots = _dots(chart)
+    longest = max(map(len, shorten(d.name for d in dots).values()), default=0)
+    rows = len(dots) * _FOREST_LINE + sum(_FOREST_GROUP for g in chart.groups if g.name)
+    left = min(max(longest * _CHARACTER + 16, 70), 190)
+    return Size(left=left, right=128, top=6, bottom=46, height=rows + 52)
+
+
+def _forest_axis(chart: Forest, size: Size) -> Axis:
+    found = [d.estimate for d in _dots(chart) if d.estimate.value is not None]
+    values = [_forest_value(e) for e in found]
+    if chart.reference is not None:
+        values.append(chart.reference)
+    low, high = span(values, [end for e in found for end in (e.low, e.high)], log=chart.log)
+    return _axes(size, x=(low, high, chart.log), y=(0.0, 1.0, False))[0]
+
+
+def _forest_value(estimate: Estimate) -> float:
+    return float("nan") if estimate.value is None else estimate.value
+
+
+def _full(chart: Forest, group: Group) -> list[bool]:
+    if chart.better is not None:
+        competing = [None if d.name in chart.references else d.estimate for d in group.dots]
+        return best_set(competing, chart.better)
+    return [_is_apart(d.estimate, chart.reference) for d in group.dots]
+
+
+def _is_apart(estimate: Estimate, reference: float | None) -> bool:
+    if reference is None:
+        return True
+    if estimate.low is None or estimate.high is None:
+        return False
+    return estimate.low > reference or estimate.high < reference
+
+
+def _forest_frame(chart: Forest, across: Axis, size: Size) -> list[Markup]:
+    bottom = size.height - size.bottom
+    parts = [_line(across.at(t), size.top, across.at(t), bottom, "grid") for t in across.ticks()]
+    parts += [
+        _text(across.at(t), bottom + 17, fmt.tick(t), anchor="middle") for t in across.ticks()
+    ]
+    if chart.reference is not None and across.shows(chart.reference):
+        place = across.at(chart.reference)
+        parts.append(_line(place, size.top, place, bottom, "reference"))
+    arrow = f"{ARROWS[chart.better]} {chart.better} is better" if chart.better else ""
+    label = "\u2003".join(filter(None, ("" if chart.unit == "1" else chart.unit, arrow)))
+    middle = (size.left + size.width - size.right) / 2
+    parts.append(_text(middle, size.height - 8, label, class_="label", anchor="middle"))
+    return parts
+
+
+def _interval(dot: Dot, across: Axis, y: float, *, is_full: bool) -> list[Markup]:
+    e = dot.estimate
+    value = _forest_value(e)
+    if not across.shows(value):
+        room = across.stop - across.start
+        return [_text(across.start + 8, y + 4, _cut(e.method, room))]
+    parts: list[Markup] = []
+    if e.low is not None and e.high is not None and e.low < e.high:
+        parts.append(_whisker(across, e.low, e.high, y, f"whisker {'s0' if is_full else ''}"))
+    words = f"{dot.name}: {fmt.text(e)}; {fmt.origin(e)}"
+    shape = "mark s0" if is_full else "mark hollow"
+    return [*parts, _marker(across.at(value), y, 0, shape, words)]
+
+
+def _forest_number(estimate: Estimate, by: Scale | None) -> str:
+    written = fmt.write(estimate, by or fmt.scale_of(estimate))
+    is_missing = written.value == fmt.MISSING
+    suffix = "" if by or is_missing else fmt.scale_of(estimate).suffix
+    return " ".join(filter(None, (written.value, written.spread, suffix)))
+
+
+def _describe_forest(chart: Forest) -> str:
+    named = [d for d in _dots(chart) if d.estimate.value is not None]
+    words = "; ".join(f"{d.name} {fmt.text(d.estimate)}" for d in named[:12])
+    return f"Values with intervals: {words}." if words else "Nothing could be measured."
+
+
+# Charts as tables
+
+
+TABLE_POINTS = 20  # of each curve; report.json has them all
+
+
+def lines_table(chart: Lines) -> Table:
+    """Returns the curves as rows, at most ``TABLE_POINTS`` of each."""
+    rows = [row for s in chart.series for row in _curve_rows(s)]
+    is_thinned = any(len(s.x) > TABLE_POINTS for s in chart.series)
+    return Table(
+        title=chart.title,
+        columns=[
+            Column(name="curve"),
+            Column(name=chart.x_label or "x"),
+            Column(name=chart.y_label or "y"),
+        ],
+        rows=rows,
+        note=f"{TABLE_POINTS} points of each curve; report.json in the run folder has all."
+        if is_thinned
+        else "",
+    )
+
+
+def scatter_table(chart: Scatter) -> Table:
+    """Returns the points as rows."""
+    return Table(
+        title=chart.title,
+        columns=[
+            Column(name="name"),
+            Column(name=chart.x_label or "x", better=chart.x_better),
+            Column(name=chart.y_label or "y", better=chart.y_better),
+            Column(name="on the front"),
+        ],
+        rows=[
+            [
+                p.name,
+                _estimate(p.x, p.x_low, p.x_high),
+                _estimate(p.y, p.y_low, p.y_high),
+                "yes" if p.front else "no",
+            ]
+            for p in chart.points
+        ],
+    )
+
+
+def forest_table(chart: Forest) -> Table:
+    """Returns the dots as rows."""
+    has_groups = any(g.name for g in chart.groups)
+    rows: list[list[Cell]] = [
+        [*([g.name] if has_groups else []), d.name, d.estimate]
+        for g in chart.groups
+        for d in g.dots
+    ]
+    # Across groups the best means nothing.
+    better = None if has_groups else chart.better
+    value = Column(name="value", better=better, unit=chart.unit)
+    names = [Column(name="group")] if has_groups else []
+    return Table(
+        title=chart.title,
+        columns=[*names, Column(name="name"), value],
+        rows=rows,
+        note=chart.note,
+        references=[] if has_groups else chart.references,
+    )
+
+
+def _curve_rows(series: Series) -> list[list[Cell]]:
+    points = [
+        (x, y) if math.isfinite(x) and math.isfinite(y) else (0.0, 0.0)
+        for x, y in zip(series.x, series.y, strict=True)
+    ]
+    return [
+        [
+            series.name,
+            series.x[i],
+            _estimate(
+                series.y[i],
+                series.low[i] if series.low else None,
+                series.high[i] if series.high else None,
+            ),
+        ]
+        for i in keep(points, TABLE_POINTS)
+    ]
+
+
+def _estimate(value: float, low: float | None, high: float | None) -> Estimate | float:
+    if low is None or high is None:
+        return value
+    return Estimate(value=value, low=low, high=high)

@@ -1,0 +1,526 @@
+"""How numbers, names and tables are written for people, before any format.
+
+Numbers get as many digits as their interval allows and SI prefixes, names are cut to what differs,
+text from outside is made safe to show, and a table becomes written cells with footnotes.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+from statistics import median
+from typing import final
+
+from gantlet.core.errors import UserError, printable
+from gantlet.core.estimate import Better, Estimate
+from gantlet.core.spec import Spec
+from gantlet.report.blocks import Cell, Column, Table
+
+MISSING = "–"
+
+SCALED = ("FLOP", "B", "s", "parameters", "examples", "samples", "steps")
+"""Units that take a prefix, alone or before a slash: "FLOP", "FLOP/s", "s/sample"."""
+
+_SPELLED = {
+    "FLOPs": "FLOP",
+    "flop": "FLOP",
+    "flops": "FLOP",
+    "bytes": "B",
+    "byte": "B",
+    "seconds": "s",
+    "second": "s",
+    "sample": "samples",
+    "example": "examples",
+}
+_LARGE = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+_SMALL = ((1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
+_LONG = ((7200.0, 3600.0, "h"), (120.0, 60.0, "min"))  # from so many seconds on
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """What numbers are divided by, and what is written behind them then.
+
+    Attributes:
+        size: The divisor.
+        suffix: The unit with its prefix: "GFLOP", "ms", "×10⁻⁷", or empty.
+        fits_any: Whether other numbers of the same unit would be written in the same scale.
+    """
+
+    size: float
+    suffix: str
+    fits_any: bool = False
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A number for people.
+
+    Attributes:
+        value: The number itself: "2.421", or a dash where there is none.
+        spread: Its interval: "± 0.013", "[0.88, 0.97]", "± ?" if unknown, empty if exact.
+    """
+
+    value: str
+    spread: str = ""
+
+
+def scale(number: float, unit: str) -> Scale:
+    """Returns the scale in which ``number`` is best read.
+
+    Example:
+        >>> scale(2.5e9, "FLOP/sample")
+        Scale(size=1000000000.0, suffix='GFLOP/sample', fits_any=False)
+    """
+    head, slash, per = unit.partition("/")
+    head = _SPELLED.get(head, head)
+    size = abs(number)
+    if head not in SCALED:
+        return _unscaled(size, "" if unit == "1" else unit)
+    if unit == "s" or (head == "s" and not slash):
+        for start, divisor, name in _LONG:
+            if size >= start:
+                return Scale(divisor, name)
+    gap = "" if head in {"FLOP", "B", "s"} else " "
+    divisor, prefix = _prefix(size, head)
+    return Scale(divisor, f"{prefix}{gap if prefix else ''}{head}{slash}{per}")
+
+
+def common_scale(numbers: Iterable[float], unit: str) -> Scale | None:
+    """Returns one scale for a whole column, or None where its numbers differ too much."""
+    sizes = [abs(x) for x in numbers if x and math.isfinite(x)]
+    if not sizes:
+        return scale(1.0, unit)
+    if scale(1.0, unit).fits_any and all(1e-4 <= s < 1e9 for s in sizes):
+        return scale(1.0, unit)
+    # All share one scale, or none does: a column that is half GFLOP is misread at a glance.
+    return scale(median(sizes), unit) if max(sizes) < 1000 * min(sizes) else None
+
+
+def write(cell: Estimate | float | None, by: Scale) -> Written:
+    """Returns a number divided by ``by.size``, with its interval, without the suffix.
+
+    Example:
+        >>> write(Estimate(value=2.42134, low=2.40812, high=2.43456), Scale(1.0, ""))
+        Written(value='2.421', spread='± 0.013')
+    """
+    e = cell if isinstance(cell, Estimate) else _as_estimate(cell)
+    if e.value is None or math.isnan(e.value):
+        return Written(MISSING)
+    value = e.value / by.size
+    if e.low is None or e.high is None:
+        return Written(_fixed(value, _digits(value)), "± ?")
+    return _with_interval(value, e.low / by.size, e.high / by.size, is_plain=by.size == 1)
+
+
+def text(cell: Estimate | float | None, unit: str = "") -> str:
+    """Returns a number with interval and unit on one line, for sentences.
+
+    Example:
+        >>> text(Estimate(value=1.2e9, low=1.1e9, high=1.3e9, unit="FLOP"))
+        '1.20 ± 0.10 GFLOP'
+        >>> text(0.00213, "s")
+        '2.13 ms'
+    """
+    by = scale_of(cell, unit)
+    written = write(cell, by)
+    if written.value == MISSING:
+        return MISSING
+    return " ".join(filter(None, (written.value, written.spread, by.suffix)))
+
+
+def scale_of(cell: Estimate | float | None, unit: str = "") -> Scale:
+    """Returns the scale of one number; an estimate knows its unit."""
+    if not isinstance(cell, Estimate):
+        return scale(cell or 1.0, unit or "1")
+    half = cell.half_width or 0.0
+    size = max(abs(cell.value or 0.0), half if math.isfinite(half) else 0.0)
+    return scale(size or 1.0, unit or cell.unit)
+
+
+def origin(estimate: Estimate) -> str:
+    """Returns in words where a number comes from: interval, level, n and method."""
+    if estimate.value is None:
+        return estimate.method
+    parts = [estimate.method]
+    if estimate.n > 1:
+        parts.insert(0, f"n = {estimate.n:,}")
+    if estimate.low is not None and estimate.high is not None and estimate.low < estimate.high:
+        by = scale_of(estimate)
+        places = _places((estimate.high - estimate.low) / 2 / by.size, 2)
+        ends = [_fixed(x / by.size, places) for x in (estimate.low, estimate.high)]
+        unit = f" {by.suffix}" if by.suffix else ""
+        parts.insert(0, f"{estimate.level:.0%} interval {ends[0]} to {ends[1]}{unit}")
+    return "; ".join(filter(None, parts))
+
+
+def tick(number: float) -> str:
+    """Returns the label of a tick.
+
+    Example:
+        >>> tick(2e9), tick(0.05), tick(1e-6), tick(-3.0)
+        ('2G', '0.05', '10⁻⁶', '−3')
+    """
+    size = abs(number)
+    if size and size < 1e-3:
+        exponent = math.floor(math.log10(size) + 1e-9)
+        factor = number / 10**exponent
+        lead = "" if math.isclose(factor, 1) else f"{factor:g}×"
+        return f"{lead}10{_raised(exponent)}".replace("-", "−")
+    divisor, prefix = next((p for p in _LARGE if size >= p[0] * 0.999999), (1.0, ""))
+    return f"{number / divisor:.6g}{prefix}".replace("-", "−")
+
+
+def _with_interval(value: float, low: float, high: float, *, is_plain: bool) -> Written:
+    half = (high - low) / 2
+    if math.isnan(half) or half <= 1e-9 * abs(value):
+        is_whole = is_plain and math.isfinite(value) and value == round(value)
+        return Written(_fixed(value, 0 if is_whole else _digits(value)))
+    places = _digits(value) if math.isinf(half) else _places(half, 2)
+    if math.isinf(half) or abs(low + high - 2 * value) > 0.2 * (high - low):
+        return Written(_fixed(value, places), f"[{_fixed(low, places)}, {_fixed(high, places)}]")
+    return Written(_fixed(value, places), f"± {_fixed(half, places)}")
+
+
+def _as_estimate(cell: float | None) -> Estimate:
+    if cell is None:
+        return Estimate.missing("not measured")
+    return Estimate.exact(cell)
+
+
+def _unscaled(size: float, unit: str) -> Scale:
+    if size == 0 or 1e-4 <= size < 1e9 or not math.isfinite(size):
+        return Scale(1.0, unit, fits_any=True)
+    exponent = math.floor(math.log10(size))
+    return Scale(10.0**exponent, f"×10{_raised(exponent)} {unit}".rstrip())
+
+
+def _prefix(size: float, head: str) -> tuple[float, str]:
+    for divisor, name in _LARGE:
+        # Nobody says kiloseconds.
+        if size >= divisor * 0.9995 and head != "s":
+            return divisor, name
+    if head != "s":
+        return 1.0, ""
+    return next((p for p in _SMALL if size >= p[0] * 0.9995), _SMALL[0 if size == 0 else -1])
+
+
+def _places(number: float, significant: int) -> int:
+    if number == 0 or not math.isfinite(number):
+        return 0
+    # The exponent after rounding: 0.9996 is written 1.00.
+    exponent = int(f"{number:.{significant - 1}e}".partition("e")[2])
+    return min(max(significant - 1 - exponent, 0), 12)
+
+
+def _digits(number: float) -> int:
+    return _places(number, 3)
+
+
+def _fixed(number: float, places: int) -> str:
+    if math.isinf(number):
+        return "∞" if number > 0 else "−∞"
+    shown = f"{number:,.{places}f}"
+    # No minus sign before zeros.
+    if shown.startswith("-") and not shown.strip("-0.,"):
+        shown = shown[1:]
+    return shown.replace("-", "−")
+
+
+def _raised(exponent: int) -> str:
+    return str(exponent).translate(_RAISED)
+
+
+# Names: short ones for charts, where there is no room for the written form
+
+
+def shorten(names: Iterable[str]) -> dict[str, str]:
+    """Returns a short form of each written form: its name, and the options that differ.
+
+    Names that would become equal, and names in no written form, stay as they are.
+
+    Example:
+        >>> shorten(["gan:loss=ns,latent=8", "gan:loss=wgan,latent=8", "flow:width=64"]).values()
+        dict_values(['gan:loss=ns', 'gan:loss=wgan', 'flow'])
+    """
+    specs = {name: _parse(name) for name in names}
+    short = {name: _short(spec, list(specs.values())) for name, spec in specs.items()}
+    taken = list(short.values())
+    return {name: s if taken.count(s) == 1 else name for name, s in short.items()}
+
+
+def _parse(name: str) -> Spec:
+    try:
+        return Spec.parse(name)
+    except UserError:
+        return Spec(name)
+
+
+def _short(spec: Spec, specs: list[Spec]) -> str:
+    alike = [s.options for s in specs if s.name == spec.name]
+    options = spec.options.items()
+    return str(Spec(spec.name, {k: v for k, v in options if any(o.get(k) != v for o in alike)}))
+
+
+# Markup: the one place that writes tags
+
+
+_VOID = frozenset({"meta", "link", "img"})
+_JOINT = re.compile(r"(?<=[,:/+|])(?=\w)")
+
+
+@final
+class Markup(str):
+    """Text that is escaped already."""
+
+    __slots__ = ()
+
+
+def clean(text: str) -> str:
+    """Returns ``text`` with every invisible character replaced by a visible mark."""
+    return printable(text)
+
+
+def safe(text: str) -> Markup:
+    """Returns ``text`` escaped for HTML and SVG, unless it is already.
+
+    Example:
+        >>> safe("<b>")
+        '&lt;b&gt;'
+    """
+    return text if isinstance(text, Markup) else Markup(escape(clean(text)))
+
+
+def breakable(text: str) -> Markup:
+    """Returns ``text`` escaped, with leave to break a written form such as ``gan:a=1,b=2``."""
+    return Markup("<wbr>".join(safe(part) for part in _JOINT.split(clean(text))))
+
+
+def join(parts: "list[Markup] | tuple[Markup, ...]") -> Markup:
+    """Returns pieces one after the other."""
+    return Markup("".join(parts))
+
+
+def tag(name: str, *children: str, **attributes: str | float | bool | None) -> Markup:
+    """Returns an element; children and attributes are escaped.
+
+    An attribute of None or False is left out, one of True stands alone. In its name a trailing
+    ``_`` is dropped and others become ``-``.
+
+    Example:
+        >>> tag("p", "a < b", class_="note", hidden=True)
+        '<p class="note" hidden>a &lt; b</p>'
+    """
+    head = name + "".join(_attribute(k, v) for k, v in attributes.items())
+    if name in _VOID:
+        return Markup(f"<{head}>")
+    return Markup(f"<{head}>{''.join(map(safe, children))}</{name}>")
+
+
+def _attribute(name: str, value: str | float | bool | None) -> str:
+    if value is None or value is False:
+        return ""
+    name = name.rstrip("_").replace("_", "-")
+    if value is True:
+        return f" {name}"
+    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f' {name}="{safe(text)}"'
+
+
+# Tables
+
+
+ARROWS: dict[Better | None, str] = {"lower": "↓", "higher": "↑", None: ""}
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """A written cell.
+
+    Attributes:
+        value: The number or text.
+        spread: The interval behind it.
+        suffix: The unit, where it differs from cell to cell.
+        why: Where the number comes from, or why it is missing.
+        mark: The letter of its footnote, or empty.
+        best: Whether it belongs to the best set of its column.
+        is_number: Whether it is a number, be it missing, and not text.
+        number: What to sort by, or None for text and for what is missing.
+    """
+
+    value: str
+    spread: str = ""
+    suffix: str = ""
+    why: str = ""
+    mark: str = ""
+    best: bool = False
+    is_number: bool = True
+    number: float | None = None
+
+    @property
+    def text(self) -> str:
+        """The cell on one line, without its footnote."""
+        return " ".join(filter(None, (self.value, self.spread, self.suffix)))
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """A written column head.
+
+    Attributes:
+        name: Its title.
+        better: Which direction is better.
+        unit: The unit of every cell, or empty where it differs or there is none.
+        help: What it means.
+        methods: How its numbers were obtained, each once.
+        is_number: Whether it holds numbers, which are aligned to the right.
+    """
+
+    name: str
+    better: Better | None
+    unit: str
+    help: str
+    methods: tuple[str, ...]
+    is_number: bool
+
+    @property
+    def arrow(self) -> str:
+        """Which direction is better, as an arrow, or empty."""
+        return ARROWS[self.better]
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """A written row; a reference does not compete."""
+
+    cells: tuple[Shown, ...]
+    is_reference: bool
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """A written table; references come last. Footnotes are pairs of letter and text."""
+
+    title: str
+    heads: tuple[Head, ...]
+    lines: tuple[Line, ...]
+    note: str
+    footnotes: tuple[tuple[str, str], ...]
+
+    @property
+    def has_best(self) -> bool:
+        """Whether any cell is bold."""
+        return any(c.best for line in self.lines for c in line.cells)
+
+
+def lay_out(table: Table) -> Layout:
+    """Returns ``table`` as written text."""
+    is_reference = [bool(row) and row[0] in table.references for row in table.rows]
+    order = sorted(range(len(table.rows)), key=lambda i: is_reference[i])
+    competes = [not is_reference[i] for i in order]
+    letters: dict[str, str] = {}
+    columns = [
+        _column(column, [table.rows[i][k] for i in order], competes, letters)
+        for k, column in enumerate(table.columns)
+    ]
+    cells = zip(*(c for _, c in columns), strict=True)
+    return Layout(
+        title=clean(table.title),
+        heads=tuple(head for head, _ in columns),
+        lines=tuple(
+            Line(cells=row, is_reference=not c) for row, c in zip(cells, competes, strict=True)
+        ),
+        note=clean(table.note),
+        footnotes=tuple((letter, why) for why, letter in letters.items()),
+    )
+
+
+def best_set(cells: Sequence[Cell], better: Better | None) -> list[bool]:
+    """Returns which cells cannot be told from the best: their interval overlaps with its own."""
+    ranges = [_range(c) for c in cells]
+    found = [r for r in ranges if r is not None]
+    if better is None or not found:
+        return [False] * len(cells)
+    best = min(found) if better == "lower" else max(found)
+    return [r is not None and r[1] <= best[2] and r[2] >= best[1] for r in ranges]
+
+
+def _column(
+    column: Column, cells: list[Cell], competes: list[bool], letters: dict[str, str]
+) -> tuple[Head, list[Shown]]:
+    measured = [c for c in cells if not isinstance(c, str | None)]
+    by = None if column.mixed else common_scale(map(_value, measured), column.unit)
+    # Who competes with nobody wins nothing.
+    better = column.better if sum(competes) > 1 else None
+    best = best_set(
+        [c if is_in else None for c, is_in in zip(cells, competes, strict=True)], better
+    )
+    shown = [_shown(c, b, by, column, letters) for c, b in zip(cells, best, strict=True)]
+    unit = by.suffix if by is not None else ""
+    head = Head(
+        name=clean(column.name),
+        better=column.better,
+        unit=clean(unit) if measured else "",
+        help=clean(column.help),
+        methods=tuple(dict.fromkeys(_methods(measured))),
+        is_number=bool(measured),
+    )
+    return head, shown
+
+
+def _shown(
+    cell: Cell, best: bool, by: Scale | None, column: Column, letters: dict[str, str]
+) -> Shown:
+    if isinstance(cell, str):
+        return Shown(value=clean(cell), is_number=False)
+    if cell is None:
+        return Shown(value=MISSING, why="not measured")
+    used = by or scale_of(cell, "" if column.mixed else column.unit)
+    written = write(cell, used)
+    why = clean(origin(cell)) if isinstance(cell, Estimate) else ""
+    is_open = written.value == MISSING or written.spread == "± ?"
+    value = _value(cell)
+    return Shown(
+        value=written.value,
+        spread=written.spread,
+        suffix=used.suffix if by is None and written.value != MISSING else "",
+        why=why,
+        mark=letters.setdefault(why, _letter(len(letters))) if is_open and why else "",
+        best=best,
+        number=value if math.isfinite(value) else None,
+    )
+
+
+def _methods(cells: list[Estimate | float | int]) -> list[str]:
+    found = [c for c in cells if isinstance(c, Estimate) and c.value is not None]
+    return [clean(e.method) for e in found if e.method]
+
+
+def _value(cell: Cell) -> float:
+    if isinstance(cell, Estimate):
+        return math.nan if cell.value is None else float(cell.value)
+    return math.nan if isinstance(cell, str | None) else float(cell)
+
+
+def _range(cell: Cell) -> tuple[float, float, float] | None:
+    """Returns value, low and high of a cell, or None where it holds no number."""
+    value = _value(cell)
+    if math.isnan(value):
+        return None
+    if isinstance(cell, Estimate) and cell.low is not None and cell.high is not None:
+        return value, cell.low, cell.high
+    return value, value, value
+
+
+def _letter(index: int) -> str:
+    """Returns a, b, ..., z, aa, ab, ..."""
+    prefix = _letter(index // 26 - 1) if index >= 26 else ""
+    return prefix + chr(ord("a") + index % 26)
