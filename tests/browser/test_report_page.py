@@ -465,6 +465,46 @@ def test_page_is_whole_without_scripts(opened):
     assert page.get_by_text("not separated").first.is_visible()
 
 
+@pytest.mark.parametrize("scripts", [True, False])
+def test_a_click_enlarges_a_picture_and_another_shrinks_it(opened, scripts):
+    page = opened(java_script_enabled=scripts)
+    image = page.locator(".gallery img").first
+    before = image.bounding_box()["width"]
+    assert before >= 280
+    image.click()
+    assert image.bounding_box()["width"] > 2.5 * before
+    image.click()
+    assert image.bounding_box()["width"] == before
+
+
+def test_a_picture_is_enlarged_by_keyboard_on_a_telephone_too(opened):
+    page = opened(400)
+    summary = page.locator(".gallery summary").first
+    summary.focus()
+    page.keyboard.press("Enter")
+    assert page.locator(".gallery .zoom[open]").count() == 1
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+
+
+def test_a_wide_table_says_that_it_scrolls(opened):
+    page = opened(400)
+    says = """() => [...document.querySelectorAll('.table')].filter(t => t.offsetParent).map(t => [
+        t.querySelector('.scroll').scrollWidth > t.querySelector('.scroll').clientWidth + 1,
+        getComputedStyle(t, '::before').content.includes('scrolls')])"""
+    page.wait_for_function(f"({says})().some(([wide, said]) => said)")
+    found = page.evaluate(says)
+    assert any(wide for wide, _ in found)
+    assert all(wide == said for wide, said in found)
+
+
+def test_links_on_top_lead_to_what_is_folded(opened):
+    page = opened()
+    details = page.locator("#details")
+    assert details.get_attribute("open") is None
+    page.locator("nav a", has_text="Run details").click()
+    assert details.get_attribute("open") is not None
+
+
 def test_table_is_copied_as_latex_and_csv(opened):
     page = opened(permissions=["clipboard-read", "clipboard-write"])
     buttons = page.locator("#b1 .tools button")
@@ -487,7 +527,7 @@ def test_report_json_is_downloaded(opened, tmp_path):
 
 def test_printing_unfolds_all_but_the_numbers_of_charts(opened):
     page = opened()
-    folded = page.locator("details:not([open])")
+    folded = page.locator("details:not([open], .zoom)")
     before = folded.count()
     page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
     assert folded.count() == page.locator("details.numbers").count() < before

@@ -124,6 +124,8 @@ def test_nothing_is_decided_by_the_words_of_a_sentence():
         if decides_by_words(node)
     ]
     assert found == []
+
+
 def is_private(name: object) -> bool:
     return isinstance(name, str) and name.startswith("_") and not name.endswith("__")
 

@@ -202,6 +202,32 @@ def test_forest_fills_what_is_separated():
     assert [m for m in marks if m.startswith("mark")] == ["mark s0", "mark hollow", "mark hollow"]
 
 
+def test_a_forest_with_a_direction_is_drawn_best_first():
+    values = {"b": 2.0, "gone": None, "c": 3.0, "real": 0.1, "a": 1.0}
+    dots = [
+        Dot(
+            name=n,
+            estimate=Estimate.missing("diverged") if v is None else Estimate.exact(v),
+        )
+        for n, v in values.items()
+    ]
+    drawn = {}
+    for better in ("lower", "higher", None):
+        chart = Forest(
+            title="t",
+            unit="1",
+            groups=[Group(name="", dots=dots)],
+            better=better,
+            references=["real"],
+        )
+        drawn[better] = [t for t in texts(parse(charts.draw_forest(chart))) if t in values]
+        rows = [row[0] for row in charts.forest_table(chart).rows]
+        assert rows == drawn[better]
+    assert drawn["lower"] == ["a", "b", "c", "gone", "real"]
+    assert drawn["higher"] == ["c", "b", "a", "gone", "real"]
+    assert drawn[None] == list(values)
+
+
 def test_references_are_not_the_best_of_a_forest():
     dots = [
         Dot(name="real", estimate=Estimate(value=0.1, low=0.0, high=0.2)),
@@ -215,7 +241,7 @@ def test_references_are_not_the_best_of_a_forest():
         references=["real"],
     )
     marks = [p.get("class") for p in parse(charts.draw_forest(chart)).iter(f"{SVG}path")]
-    assert [m for m in marks if m.startswith("mark")] == ["mark hollow", "mark s0"]
+    assert [m for m in marks if m.startswith("mark")] == ["mark s0", "mark hollow"]
     layout = lay_out(charts.forest_table(chart))
     assert [line.is_reference for line in layout.lines] == [False, True]
 

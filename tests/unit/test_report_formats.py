@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -53,7 +54,9 @@ def main_table():
         title="Main",
         columns=(
             Column(name="model"),
-            Column(name="distance", better="lower", help="How far."),
+            Column(
+                name="distance", better="lower", help="How far.", best=(NAME,), group="quality"
+            ),
             Column(name="likelihood", better="lower", unit="nats"),
             Column(name="cost", unit="FLOP"),
         ),
@@ -227,6 +230,35 @@ def test_csv_is_tidy():
     assert rows[1]["value"] == ""
     assert rows[1]["seed"] == ""
     assert rows[1]["method"] == "a GAN has no density"
+
+
+def test_frame_equals_the_rows():
+    frame = example().to_frame()
+    rows = list(csv.DictReader(io.StringIO(render(example(), "csv"))))
+    assert list(frame.columns) == list(rows[0])
+    assert len(frame) == len(rows) == len(example().rows)
+    for found, row in zip(frame.to_dict("records"), example().rows, strict=True):
+        assert [found[k] for k in ("data", "model", "name")] == [row.data, row.model, row.name]
+        e = row.estimate
+        for name in ("value", "low", "high", "level", "n"):
+            wanted = getattr(e, name)
+            assert math.isnan(found[name]) if wanted is None else found[name] == wanted
+        words = [None if pd.isna(found[k]) else found[k] for k in ("unit", "better", "method")]
+        assert words == [e.unit, e.better, e.method]
+    assert frame["seed"].isna().tolist() == [False, True]
+    assert frame["seed"].dtype == "Int64"
+    assert Report(title="t", command="c").to_frame().empty
+
+
+def test_notebooks_show_answer_main_table_and_limitations():
+    shown = example()._repr_html_()
+    order = ["A beats B.", "<table>", "a GAN has no density", "Two seeds only."]
+    places = [shown.index(words) for words in order]
+    assert places == sorted(places)
+    assert "<script" not in shown
+    assert "<style" not in shown
+    hostile = Report(title="<script>alert(1)</script>", command="c")._repr_html_()
+    assert "<script" not in hostile
 
 
 def test_markdown_table_has_direction_best_and_footnote():

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import io
 import json
+import re
 from html.parser import HTMLParser
 
 import numpy as np
@@ -16,7 +17,11 @@ from gantlet.core.errors import UserError
 from gantlet.core.estimate import Estimate
 from gantlet.report import html, images
 from gantlet.report.blocks import (
+    Caveat,
     Column,
+    Dot,
+    Fact,
+    Facts,
     Gallery,
     Lines,
     Picture,
@@ -203,3 +208,119 @@ def test_a_page_of_very_many_rows_stays_small():
     page = html.as_html(Report(title="Many", command="study", rows=rows))
     assert len(page) < 2_000_000
     assert "the rows are in report.json" in page
+
+
+def full():
+    """A report with everything that the page treats in its own way."""
+    cells = [
+        ["flow", Estimate(value=1.0, low=0.9, high=1.1), Estimate(value=2.0, n=5, method="of 5")],
+        ["gan", Estimate(value=3.0, low=0.5, high=5.1), Estimate(value=2.5, n=3, method="of 3")],
+        ["real", 0.5, None],
+    ]
+    table = Table(
+        title="Main",
+        columns=[
+            Column(name="model"),
+            Column(name="energy (pixels)", better="lower", best=["flow"], group="Quality"),
+            Column(name="time", unit="s", better="lower", group="Cost"),
+        ],
+        rows=cells,
+        references=["real"],
+    )
+    small = images.grid(np.zeros((64, 8, 8, 1), dtype=np.uint8))
+    score = Dot(name="energy (pixels)", estimate=Estimate(value=1.0, low=0.9, high=1.1))
+    pictures = [Picture(caption="flow", png=small, scores=[score])]
+    return Report(
+        title="T",
+        command="compare",
+        question={"models": ["flow", "gan"]},
+        facts=Facts(items=[Fact(name="Seeds", value="0, 1"), Fact(name="Commit", value="abc")]),
+        verdicts=[Verdict(claim="flow and gan are not significantly different.")],
+        caveats=[Caveat(text="Two seeds only.")],
+        blocks=[
+            table,
+            Gallery(title="Samples", pictures=pictures, note="The first."),
+            Section(title="Folded", blocks=[Prose(text="x")]),
+        ],
+    )
+
+
+class Nested(HTMLParser):
+    """Fails where an element is closed that is not open, or stays open."""
+
+    VOID = frozenset({"meta", "link", "img", "br", "wbr"})
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.ids, self.links = [], [], []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, name, attributes):
+        known = dict(attributes)
+        assert len(known) == len(attributes), f"{name} has an attribute twice"
+        self.ids += [known["id"]] if "id" in known else []
+        self.links += [known["href"]] if known.get("href", "").startswith("#") else []
+        if name == "p":
+            assert "p" not in self.open
+        if name not in self.VOID:
+            self.open.append(name)
+
+    def handle_endtag(self, name):
+        assert self.open.pop() == name
+
+
+def test_the_page_is_well_formed_and_every_link_leads_somewhere():
+    for report in (full(), Report(title="t", command="c")):
+        page = Nested(html.as_html(report))
+        assert len(page.ids) == len(set(page.ids))
+        assert {link[1:] for link in page.links} <= set(page.ids)
+    Nested(full()._repr_html_())
+
+
+def test_navigation_is_on_top_and_names_every_part():
+    text = html.as_html(full())
+    nav = text[text.index("<nav") : text.index("</nav>")]
+    assert text.index("<nav") < text.index("<main")
+    for title in ("Answer", "Limitations", "Main", "Samples", "Folded", "Run details"):
+        assert f">{title}</a>" in nav
+
+
+def test_run_details_are_folded_but_for_the_few_that_matter():
+    text = html.as_html(full())
+    assert '<details class="section" id="details">' in text
+    glance = text[text.index('class="glance"') : text.index("</header>")]
+    assert "Seeds: 0, 1" in glance
+    assert "abc" not in glance
+    assert "abc" in text[text.index('id="details"') :]
+
+
+def test_small_samples_are_shown_larger_with_their_scores_and_open_on_a_click():
+    text = html.as_html(full())
+    figure = text[text.index('<details class="zoom"') : text.index("</figure>")]
+    # 8 images of 8 pixels with 7 gaps, four times as large.
+    assert f'width="{4 * (8 * 8 + 7)}"' in figure
+    assert 'class="pixels"' in figure
+    assert "image-rendering: pixelated" in text
+    assert figure.count("<img") == 1
+    assert "<dt>energy (pixels)</dt>" in figure
+    assert "<dd>1.00 ± 0.10</dd>" in figure
+
+
+def test_only_the_significant_best_is_bold_and_units_stand_in_the_head():
+    text = html.as_html(full())
+    table = text[text.index("<table>") : text.index("</table>")]
+    assert [b.strip() for b in re.findall(r"<b>([^<]*)</b>", table)] == ["1.00"]
+    head = table[: table.index("</thead>")]
+    assert re.findall(r"<small>([^<]*)</small>", head) == ["s"]
+    assert 'class="unit"' not in table
+    groups = re.findall(r'<th colspan="(\d)" scope="colgroup"><span>(\w+)', head)
+    assert groups == [("1", "Quality"), ("1", "Cost")]
+
+
+def test_an_unknown_interval_has_its_footnote_and_alike_ones_share_it():
+    text = html.as_html(full())
+    marks = re.findall(r"± \?(<sup>\w</sup>)?", text[text.index("<table>") :])
+    assert marks[:2] == ["<sup>a</sup>"] * 2
+    assert "<sup>a</sup> no interval: of 3 to 5</p>" in text

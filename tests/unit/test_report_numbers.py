@@ -52,13 +52,13 @@ def test_units_and_three_digits(number, unit, shown):
         (around(1.2e9, 3e7, unit="FLOP"), "1.200 ± 0.030 GFLOP"),
         (around(3.2e-7, 4e-8), "3.20 ± 0.40 ×10⁻⁷"),
         (Estimate(value=0.95, low=0.88, high=0.97), "0.950 [0.880, 0.970]"),
-        (Estimate(value=2.0, method="one seed only"), "2.00 ± ?"),
+        (Estimate(value=2.0, method="one seed only"), "2.00 (no interval)"),
         (Estimate(value=1.5, low=-math.inf, high=2.0), "1.50 [−∞, 2.00]"),
         (Estimate.exact(1088.0), "1,088"),
         (Estimate.exact(0.5), "0.500"),
         (Estimate.missing("no density"), "–"),
         (Estimate(value=math.nan, method="diverged"), "–"),
-        (Estimate(value=math.inf, method="overflow"), "∞ ± ?"),
+        (Estimate(value=math.inf, method="overflow"), "∞ (no interval)"),
     ],
 )
 def test_interval_decides_the_digits(estimate, shown):
@@ -73,7 +73,8 @@ def test_nothing_is_written_in_programmers_notation():
 
 def test_a_column_shares_one_prefix_if_it_can():
     assert fmt.common_scale([3.4e9, 2e11], "FLOP") == Scale(1e9, "GFLOP")
-    assert fmt.common_scale([2e6, 2e11], "FLOP") is None
+    assert fmt.common_scale([2e6, 2e11], "FLOP") == Scale(1e6, "MFLOP")
+    assert fmt.common_scale([2e4, 2e11], "FLOP") is None
     assert fmt.common_scale([0.0, math.nan, 2e-3], "s") == Scale(1e-3, "ms")
     assert fmt.common_scale([], "bits/dim").suffix == "bits/dim"
     assert fmt.common_scale([1e-4, 1e6], "1").suffix == ""

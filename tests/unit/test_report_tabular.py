@@ -1,14 +1,12 @@
 """Tables before they are rendered: best set, references, footnotes, digits."""
 
-import math
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gantlet.core.estimate import Estimate
 from gantlet.report.blocks import Column, Series, Table
-from gantlet.report.format import best_set, lay_out, shorten
+from gantlet.report.format import BEST, lay_out, merged, pattern, shorten
 
 
 def around(value, half):
@@ -24,39 +22,18 @@ def table(cells, references=(), **head):
     )
 
 
-def test_best_set_is_all_that_overlaps_with_the_best():
-    cells = [around(1.0, 0.2), around(1.3, 0.2), around(1.5, 0.2), None, around(0.9, 0.05)]
-    assert best_set(cells, "lower") == [True, False, False, False, True]
-    assert best_set(cells, "higher") == [False, True, True, False, False]
-    assert best_set(cells, None) == [False] * 5
-
-
-def test_best_set_without_intervals_is_the_best_alone():
-    assert best_set([1, 2.0, Estimate(value=1.0, method="one seed")], "lower") == [
-        True,
-        False,
-        True,
-    ]
-    assert best_set([None, Estimate.missing("none"), math.nan], "lower") == [False] * 3
-
-
-@given(
-    st.lists(st.tuples(st.floats(-1e6, 1e6), st.floats(0, 1e6)), min_size=1, max_size=8),
-    st.sampled_from(["lower", "higher"]),
-)
-def test_best_set_agrees_with_its_definition(pairs, better):
-    cells = [around(*p) for p in pairs]
-    best = (min if better == "lower" else max)(cells, key=lambda e: e.value)
-    overlap = [e.low <= best.high and e.high >= best.low for e in cells]
-    found = best_set(cells, better)
-    assert found[cells.index(best)]
-    ties = [e for e in cells if e.value == best.value]
-    if len(ties) == 1:
-        assert found == overlap
+def test_only_what_a_test_found_best_is_bold():
+    # All intervals apart: that alone makes nothing bold.
+    cells = [around(1.0, 0.01), around(2.0, 0.01), None]
+    assert not lay_out(table(cells, better="lower")).has_best
+    layout = lay_out(table(cells, better="lower", best=["m1", "m2"]))
+    # What is missing is not bold, whoever says so.
+    assert [line.cells[1].best for line in layout.lines] == [False, True, False]
+    assert layout.below[0] == ("", BEST)
 
 
 def test_references_come_last_and_never_win():
-    layout = lay_out(table([0.1, 0.5, 0.2], references=["m0"], better="lower"))
+    layout = lay_out(table([0.1, 0.5, 0.2], references=["m0"], better="lower", best=["m2"]))
     assert [line.cells[0].value for line in layout.lines] == ["m1", "m2", "m0"]
     assert [line.is_reference for line in layout.lines] == [False, False, True]
     assert [line.cells[1].best for line in layout.lines] == [False, True, False]
@@ -65,18 +42,51 @@ def test_references_come_last_and_never_win():
 def test_missing_numbers_get_a_footnote_each_reason_once():
     gone = Estimate.missing("no density")
     layout = lay_out(table([gone, 1.0, gone, Estimate(value=2.0, method="one seed"), None]))
-    assert layout.footnotes == (("a", "no density"), ("b", "one seed"))
+    assert layout.footnotes == (("a", "no density"), ("b", "no interval: one seed"))
     assert [line.cells[1].mark for line in layout.lines] == ["a", "", "a", "b", ""]
     assert [line.cells[1].number for line in layout.lines] == [None, 1.0, None, 2.0, None]
+
+
+def test_reasons_that_differ_in_numbers_only_share_a_footnote():
+    cells = [
+        Estimate(value=float(n), n=n, method=f"median of {n} runs, batch of 64, fp32")
+        for n in (5, 1, 3)
+    ]
+    layout = lay_out(table([*cells, Estimate.missing("diverged at step 1,200")]))
+    assert [line.cells[1].mark for line in layout.lines] == ["a", "a", "a", "b"]
+    assert layout.footnotes == (
+        ("a", "no interval: median of 1 to 5 runs, batch of 64, fp32"),
+        ("b", "diverged at step 1,200"),
+    )
+    # So do the methods in the key of the columns.
+    assert layout.heads[1].methods == ("median of 1 to 5 runs, batch of 64, fp32",)
+
+
+@given(st.lists(st.text(), max_size=6))
+def test_merging_keeps_texts_without_numbers_and_loses_no_pattern(texts):
+    found = merged(texts)
+    assert len(found) == len({pattern(t) for t in texts})
+    assert [t for t in dict.fromkeys(texts) if pattern(t) == t and t.count("#") == 0] == [
+        t for t in found if t in texts and pattern(t) == t and t.count("#") == 0
+    ]
+
+
+def test_neighbours_of_one_group_share_a_head():
+    columns = [Column(name="model"), *(Column(name=n, group=g) for n, g in ("aA", "bA", "cB"))]
+    layout = lay_out(Table(title="t", columns=columns, rows=[["m", 1, 2, 3]]))
+    assert layout.groups == [("", 1), ("A", 2), ("B", 1)]
 
 
 def test_common_unit_is_in_the_head_and_others_in_the_cells():
     together = lay_out(table([3.4e9, 2e11], unit="FLOP"))
     assert together.heads[1].unit == "GFLOP"
     assert [line.cells[1].text for line in together.lines] == ["3.40", "200"]
-    apart = lay_out(table([2e6, 2e11], unit="FLOP"))
+    far = lay_out(table([2e6, 2e11], unit="FLOP"))
+    assert far.heads[1].unit == "MFLOP"
+    assert [line.cells[1].text for line in far.lines] == ["2.00", "200,000"]
+    apart = lay_out(table([2e3, 2e11], unit="FLOP"))
     assert not apart.heads[1].unit
-    assert [line.cells[1].text for line in apart.lines] == ["2.00 MFLOP", "200 GFLOP"]
+    assert [line.cells[1].text for line in apart.lines] == ["2.00 kFLOP", "200 GFLOP"]
 
 
 def test_control_characters_are_made_visible():

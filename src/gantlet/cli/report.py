@@ -10,6 +10,7 @@ def report(
     *,
     format: Literal["text", "html", "json", "markdown", "latex", "csv"] = "text",  # noqa: A002
     out: Path | None = None,
+    figure: str | None = None,
 ) -> int:
     """Show the report of a run again, in any format.
 
@@ -17,15 +18,23 @@ def report(
         run: Run folder, or its report.json.
         format: In which form.
         out: File to write; without it the report is printed.
+        figure: Write one chart instead, by its title or the beginning of it, to --out: a .pdf,
+            .svg or .png.
     """
     import sys
 
+    from gantlet.core.errors import UserError
     from gantlet.exec.publish import published
     from gantlet.report.terminal import show
     from gantlet.report.text import render
     from gantlet.store.files import write_bytes
 
     told = published(run)
+    if figure is not None:
+        if out is None:
+            raise UserError("--figure needs a file. Give --out, such as chart.pdf.")
+        told.figure(figure, out)
+        return 0
     if format == "text" and out is None:
         show(told, path=str(run / "report.html") if run.is_dir() else None)
         return 0

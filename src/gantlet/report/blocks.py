@@ -2,10 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, final
 
 from gantlet.core.budget import Spend
 from gantlet.core.estimate import Better, Estimate
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
 
 Cell: TypeAlias = str | int | float | Estimate | None
 """What a table holds; None is shown as a dash."""
@@ -90,12 +95,14 @@ class Column:
 
     Attributes:
         name: Its title.
-        better: Which direction is better, or None where neither is. Decides the arrow and
-            which cells are bold.
+        better: Which direction is better, or None where neither is. Decides the arrow.
         unit: In what its numbers are measured: "FLOP", "B", "s" and others that
             ``numbers.SCALED`` knows get prefixes of their own; "1" is a pure number.
         help: What it means, in one sentence.
         mixed: Whether its numbers are of different things, so that none sets the scale of another.
+        group: Under which common head it stands: "Cost". Neighbours of one group share it.
+        best: First cells of the rows that a stated test finds significantly better than all
+            others that compete; nothing else is bold. Empty where there is no test.
     """
 
     name: str
@@ -103,12 +110,14 @@ class Column:
     unit: str = "1"
     help: str = ""
     mixed: bool = False
+    group: str = ""
+    best: Sequence[str] = ()
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """Rows under columns. In a column with a direction the best set is bold.
+    """Rows under columns. A significant best is bold.
 
     Attributes:
         title: What the table shows.
@@ -248,7 +257,7 @@ class Scatter:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dot:
-    """One line of a forest chart."""
+    """A number with its name: one line of a forest chart, or beside a picture."""
 
     name: str
     estimate: Estimate
@@ -268,13 +277,15 @@ class Group:
 class Forest:
     """Dots with their intervals on a common axis, one below the other.
 
+    With a direction and no reference they are drawn best first, those that do not compete last.
+
     Attributes:
         title: What the chart shows.
         unit: In what all dots are measured; "1" is a pure number.
         groups: The dots.
         reference: Where a vertical line is drawn, such as 0 for differences, or None.
         better: Which direction is better, or None.
-        references: Names of the dots that do not compete; they are never in the best set.
+        references: Names of the dots that do not compete; they are hollow, and come last.
         log: Whether the axis is logarithmic.
         note: What a reader must know to read it.
     """
@@ -298,11 +309,13 @@ class Picture:
         caption: Whose samples these are.
         png: The file.
         description: What there is to see, for people who cannot see it.
+        scores: Numbers of these samples, to be read beside them.
     """
 
     caption: str
     png: bytes
     description: str = ""
+    scores: Sequence[Dot] = ()
 
 
 @final
@@ -370,3 +383,36 @@ class Report:
     rows: Sequence[Row] = ()
     blocks: Sequence[Block] = ()
     extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def to_frame(self) -> "DataFrame":
+        """Returns ``rows`` as a pandas data frame, one estimate a row.
+
+        The columns are those of the CSV: ``data``, ``model``, ``seed``, ``name``, ``value``,
+        ``low``, ``high``, ``level``, ``n``, ``unit``, ``better`` and ``method``. What is missing
+        is NaN, and ``<NA>`` for a seed.
+        """
+        from gantlet.report.text import frame
+
+        return frame(self)
+
+    def figure(self, name: str, path: str | Path | None = None) -> "Figure":
+        """Returns a chart as a matplotlib figure, and writes it where ``path`` is given.
+
+        Args:
+            name: The title of the chart, or its beginning where that is unique; ``figures`` in
+                ``gantlet.report.figures`` lists them.
+            path: A file that ends in ``.pdf``, ``.svg`` or ``.png``.
+
+        Raises:
+            UserError: If there is no such chart, the format is not known, or matplotlib is not
+                installed (the extra ``figures``).
+        """
+        from gantlet.report.figures import figure
+
+        return figure(self, name, path)
+
+    def _repr_html_(self) -> str:
+        """Returns the answer, its limitations and the main table, for a notebook."""
+        from gantlet.report.html import as_fragment
+
+        return as_fragment(self)

@@ -5,7 +5,7 @@ tables are for those who cannot see a chart, and for formats without pictures.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import final
@@ -24,7 +24,7 @@ from gantlet.report.blocks import (
     Series,
     Table,
 )
-from gantlet.report.format import ARROWS, Markup, Scale, best_set, clean, join, shorten, tag
+from gantlet.report.format import ARROWS, Markup, Scale, clean, join, shorten, tag
 
 # Axes
 
@@ -465,7 +465,7 @@ def draw_scatter(chart: Scatter) -> Markup:
     x_label = "\u2003".join(filter(None, (chart.x_label, _ACROSS[chart.x_better])))
     y_label = "\u2003".join(filter(None, (chart.y_label, _UP[chart.y_better])))
     parts = _frame(size, x, y, x_label, y_label)
-    front = _steps(chart, points, x, y)
+    front = [(x.at(a), y.at(b)) for a, b in front_steps(chart)]
     parts += [_path(front, "front")] if len(front) > 1 else []
     parts += [w for p in points for w in _whiskers(p, x, y)]
     parts += [_point_marker(p, x, y) for p in points]
@@ -489,16 +489,14 @@ def _scatter_axes(chart: Scatter, points: list[Point], size: Size) -> tuple[Axis
     return _axes(size, x=(*x, chart.log_x), y=(*y, chart.log_y))
 
 
-def _steps(chart: Scatter, points: list[Point], x: Axis, y: Axis) -> list[tuple[float, float]]:
+def front_steps(chart: Scatter) -> list[tuple[float, float]]:
     """Returns the edge of what the front reaches: a staircase, since nothing lies between."""
-    front = sorted((p.x, p.y) for p in points if p.front)
     corners: list[tuple[float, float]] = []
-    for a, b in front:
+    for a, b in sorted((p.x, p.y) for p in _usable(chart) if p.front):
         if corners:
             before = corners[-1]
-            corner = (before[0], y.at(b)) if chart.x_better == "higher" else (x.at(a), before[1])
-            corners.append(corner)
-        corners.append((x.at(a), y.at(b)))
+            corners.append((before[0], b) if chart.x_better == "higher" else (a, before[1]))
+        corners.append((a, b))
     return corners
 
 
@@ -603,25 +601,23 @@ _FOREST_GROUP = 30.0
 
 
 def draw_forest(chart: Forest) -> Markup:
-    """Returns the chart. Full dots: the best set, or what is separated from the reference."""
+    """Returns the chart. Full dots compete and, where a line is drawn, lie apart from it."""
     size = _forest_size(chart)
     across = _forest_axis(chart, size)
     by = fmt.common_scale([_forest_value(d.estimate) for d in _dots(chart)], chart.unit)
     parts = _forest_frame(chart, across, size)
-    names = shorten(d.name for d in _dots(chart))
     y = size.top
-    for group in chart.groups:
-        if group.name:
+    for name, dot, is_full in forest_rows(chart):
+        if dot is None:
             y += _FOREST_GROUP
-            parts.append(_text(4, y - 6, _cut(group.name, size.width - 8), class_="panel"))
-        for dot, is_full in zip(group.dots, _full(chart, group), strict=True):
-            middle = y + _FOREST_LINE / 2
-            name = _cut(names[dot.name], size.left - 12)
-            number = _forest_number(dot.estimate, by)
-            parts.append(_text(4, middle + 4, name, class_="name"))
-            parts += _interval(dot, across, middle, is_full=is_full)
-            parts.append(_text(size.width - 4, middle + 4, number, class_="number", anchor="end"))
-            y += _FOREST_LINE
+            parts.append(_text(4, y - 6, _cut(name, size.width - 8), class_="panel"))
+            continue
+        middle = y + _FOREST_LINE / 2
+        number = _forest_number(dot.estimate, by)
+        parts.append(_text(4, middle + 4, _cut(name, size.left - 12), class_="name"))
+        parts += _interval(dot, across, middle, is_full=is_full)
+        parts.append(_text(size.width - 4, middle + 4, number, class_="number", anchor="end"))
+        y += _FOREST_LINE
     return _svg(size, clean(chart.title), _describe_forest(chart), parts)
 
 
@@ -650,11 +646,34 @@ def _forest_value(estimate: Estimate) -> float:
     return float("nan") if estimate.value is None else estimate.value
 
 
-def _full(chart: Forest, group: Group) -> list[bool]:
-    if chart.better is not None:
-        competing = [None if d.name in chart.references else d.estimate for d in group.dots]
-        return best_set(competing, chart.better)
-    return [_is_apart(d.estimate, chart.reference) for d in group.dots]
+def forest_rows(chart: Forest) -> Iterator[tuple[str, Dot | None, bool]]:
+    """Yields the lines from top to bottom: name, dot (None for the name of a group), if full."""
+    names = shorten(d.name for d in _dots(chart))
+    for group in chart.groups:
+        if group.name:
+            yield group.name, None, False
+        for dot in _ordered(chart, group):
+            yield names[dot.name], dot, _is_full(chart, dot)
+
+
+def _ordered(chart: Forest, group: Group) -> list[Dot]:
+    """Returns the dots of a group best first, where best means something; references last."""
+    if chart.better is None or chart.reference is not None:
+        return list(group.dots)
+    sign = 1 if chart.better == "lower" else -1
+
+    def place(dot: Dot) -> tuple[bool, bool, float]:
+        value = _forest_value(dot.estimate)
+        is_missing = math.isnan(value)
+        return dot.name in chart.references, is_missing, 0.0 if is_missing else sign * value
+
+    return sorted(group.dots, key=place)
+
+
+def _is_full(chart: Forest, dot: Dot) -> bool:
+    if dot.name in chart.references:
+        return False
+    return _is_apart(dot.estimate, chart.reference)
 
 
 def _is_apart(estimate: Estimate, reference: float | None) -> bool:
@@ -699,7 +718,8 @@ def _forest_number(estimate: Estimate, by: Scale | None) -> str:
     written = fmt.write(estimate, by or fmt.scale_of(estimate))
     is_missing = written.value == fmt.MISSING
     suffix = "" if by or is_missing else fmt.scale_of(estimate).suffix
-    return " ".join(filter(None, (written.value, written.spread, suffix)))
+    spread = "(no interval)" if written.spread == fmt.UNKNOWN else written.spread
+    return " ".join(filter(None, (written.value, spread, suffix)))
 
 
 def _describe_forest(chart: Forest) -> str:
@@ -712,6 +732,17 @@ def _describe_forest(chart: Forest) -> str:
 
 
 TABLE_POINTS = 20  # of each curve; report.json has them all
+
+
+def as_table(chart: Lines | Scatter | Forest) -> Table:
+    """Returns any chart as a table."""
+    match chart:
+        case Lines():
+            return lines_table(chart)
+        case Scatter():
+            return scatter_table(chart)
+        case Forest():
+            return forest_table(chart)
 
 
 def lines_table(chart: Lines) -> Table:
@@ -760,7 +791,7 @@ def forest_table(chart: Forest) -> Table:
     rows: list[list[Cell]] = [
         [*([g.name] if has_groups else []), d.name, d.estimate]
         for g in chart.groups
-        for d in g.dots
+        for d in _ordered(chart, g)
     ]
     # Across groups the best means nothing.
     better = None if has_groups else chart.better

@@ -6,9 +6,10 @@ text from outside is made safe to show, and a table becomes written cells with f
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
+from itertools import groupby, zip_longest
 from statistics import median
 from typing import final
 
@@ -18,6 +19,8 @@ from gantlet.core.spec import Spec
 from gantlet.report.blocks import Cell, Column, Table
 
 MISSING = "–"
+UNKNOWN = "± ?"
+"""Stands where no interval is known, never without a footnote that says why."""
 
 SCALED = ("FLOP", "B", "s", "parameters", "examples", "samples", "steps")
 """Units that take a prefix, alone or before a slash: "FLOP", "FLOP/s", "s/sample"."""
@@ -98,7 +101,11 @@ def common_scale(numbers: Iterable[float], unit: str) -> Scale | None:
     if scale(1.0, unit).fits_any and all(1e-4 <= s < 1e9 for s in sizes):
         return scale(1.0, unit)
     # All share one scale, or none does: a column that is half GFLOP is misread at a glance.
-    return scale(median(sizes), unit) if max(sizes) < 1000 * min(sizes) else None
+    ratio = max(sizes) / min(sizes)
+    if ratio < 1e3:
+        return scale(median(sizes), unit)
+    # Between the extremes, so that neither has many zeros.
+    return scale(math.sqrt(min(sizes)) * math.sqrt(max(sizes)), unit) if ratio < 1e6 else None
 
 
 def write(cell: Estimate | float | None, by: Scale) -> Written:
@@ -113,7 +120,7 @@ def write(cell: Estimate | float | None, by: Scale) -> Written:
         return Written(MISSING)
     value = e.value / by.size
     if e.low is None or e.high is None:
-        return Written(_fixed(value, _digits(value)), "± ?")
+        return Written(_fixed(value, _digits(value)), UNKNOWN)
     return _with_interval(value, e.low / by.size, e.high / by.size, is_plain=by.size == 1)
 
 
@@ -130,6 +137,8 @@ def text(cell: Estimate | float | None, unit: str = "") -> str:
     written = write(cell, by)
     if written.value == MISSING:
         return MISSING
+    if written.spread == UNKNOWN:
+        return " ".join(filter(None, (written.value, by.suffix, "(no interval)")))
     return " ".join(filter(None, (written.value, written.spread, by.suffix)))
 
 
@@ -275,9 +284,13 @@ _JOINT = re.compile(r"(?<=[,:/+|])(?=\w)")
 
 @final
 class Markup(str):
-    """Text that is escaped already."""
+    """Text that is escaped already, for templates too."""
 
     __slots__ = ()
+
+    def __html__(self) -> str:
+        """Returns the text as it is: the sign by which templates know that it is escaped."""
+        return self
 
 
 def clean(text: str) -> str:
@@ -334,6 +347,11 @@ def _attribute(name: str, value: str | float | bool | None) -> str:
 # Tables
 
 
+BEST = (
+    "Bold: significantly better than all others of its column, by the test that the answer names."
+)
+APART = "Below the inner line: for comparison only, not in competition."
+
 ARROWS: dict[Better | None, str] = {"lower": "↓", "higher": "↑", None: ""}
 
 
@@ -348,7 +366,7 @@ class Shown:
         suffix: The unit, where it differs from cell to cell.
         why: Where the number comes from, or why it is missing.
         mark: The letter of its footnote, or empty.
-        best: Whether it belongs to the best set of its column.
+        best: Whether a stated test finds it better than all others of its column.
         is_number: Whether it is a number, be it missing, and not text.
         number: What to sort by, or None for text and for what is missing.
     """
@@ -380,6 +398,7 @@ class Head:
         help: What it means.
         methods: How its numbers were obtained, each once.
         is_number: Whether it holds numbers, which are aligned to the right.
+        group: Under which common head it stands, or empty.
     """
 
     name: str
@@ -388,6 +407,7 @@ class Head:
     help: str
     methods: tuple[str, ...]
     is_number: bool
+    group: str = ""
 
     @property
     def arrow(self) -> str:
@@ -420,15 +440,31 @@ class Layout:
         """Whether any cell is bold."""
         return any(c.best for line in self.lines for c in line.cells)
 
+    @property
+    def below(self) -> list[tuple[str, str]]:
+        """What stands below the table: pairs of letter (empty for notes) and text."""
+        notes = (
+            self.note,
+            BEST if self.has_best else "",
+            APART if any(line.is_reference for line in self.lines) else "",
+        )
+        return [*(("", text) for text in notes if text), *self.footnotes]
+
+    @property
+    def groups(self) -> list[tuple[str, int]]:
+        """The common heads from left to right, each with how many columns it spans."""
+        runs = groupby(h.group for h in self.heads)
+        return [(name, len(list(run))) for name, run in runs]
+
 
 def lay_out(table: Table) -> Layout:
     """Returns ``table`` as written text."""
     is_reference = [bool(row) and row[0] in table.references for row in table.rows]
     order = sorted(range(len(table.rows)), key=lambda i: is_reference[i])
-    competes = [not is_reference[i] for i in order]
-    letters: dict[str, str] = {}
+    names = [table.rows[i][0] if table.rows[i] else "" for i in order]
+    notes = _Notes()
     columns = [
-        _column(column, [table.rows[i][k] for i in order], competes, letters)
+        _column(column, [table.rows[i][k] for i in order], names, notes)
         for k, column in enumerate(table.columns)
     ]
     cells = zip(*(c for _, c in columns), strict=True)
@@ -436,67 +472,122 @@ def lay_out(table: Table) -> Layout:
         title=clean(table.title),
         heads=tuple(head for head, _ in columns),
         lines=tuple(
-            Line(cells=row, is_reference=not c) for row, c in zip(cells, competes, strict=True)
+            Line(cells=row, is_reference=is_reference[i])
+            for row, i in zip(cells, order, strict=True)
         ),
         note=clean(table.note),
-        footnotes=tuple((letter, why) for why, letter in letters.items()),
+        footnotes=notes.listed(),
     )
 
 
-def best_set(cells: Sequence[Cell], better: Better | None) -> list[bool]:
-    """Returns which cells cannot be told from the best: their interval overlaps with its own."""
-    ranges = [_range(c) for c in cells]
-    found = [r for r in ranges if r is not None]
-    if better is None or not found:
-        return [False] * len(cells)
-    best = min(found) if better == "lower" else max(found)
-    return [r is not None and r[1] <= best[2] and r[2] >= best[1] for r in ranges]
+@final
+class _Notes:
+    """Footnotes: one for all reasons that differ only in their numbers."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, list[str]] = {}
+
+    def mark(self, why: str) -> str:
+        """Returns the letter of a reason."""
+        self._found.setdefault(pattern(why), []).append(why)
+        return _letter(list(self._found).index(pattern(why)))
+
+    def listed(self) -> tuple[tuple[str, str], ...]:
+        """Returns all letters with their reasons."""
+        return tuple(
+            (_letter(k), told)
+            for k, texts in enumerate(self._found.values())
+            for told in merged(texts)
+        )
+
+
+_NUMBERS = re.compile(r"(?<![\w.])\d+(?:,\d{3})*(?:\.\d+)?(?:e[+-]?\d+)?(?!\w)")
+
+
+def pattern(text: str) -> str:
+    """Returns ``text`` with a sign in the place of each number.
+
+    Example:
+        >>> pattern("median of 5 runs, float32"), pattern("n = 1,257")
+        ('median of # runs, float32', 'n = #')
+    """
+    return _NUMBERS.sub("#", text)
+
+
+def merged(texts: Iterable[str]) -> list[str]:
+    """Returns texts, those that differ only in their numbers as one that gives the range.
+
+    Example:
+        >>> merged(["median of 5 runs", "no density", "median of 1 runs"])
+        ['median of 1 to 5 runs', 'no density']
+    """
+    groups: dict[str, list[str]] = {}
+    for text in texts:
+        groups.setdefault(pattern(text), []).append(text)
+    return [_ranged(alike) for alike in groups.values()]
+
+
+def _ranged(alike: list[str]) -> str:
+    parts = _NUMBERS.split(alike[0])
+    columns = zip(*(_NUMBERS.findall(text) for text in alike), strict=True)
+    ranges = [_range(list(numbers)) for numbers in columns]
+    return "".join(p + r for p, r in zip_longest(parts, ranges, fillvalue=""))
+
+
+def _range(numbers: list[str]) -> str:
+    ordered = sorted(set(numbers), key=lambda n: float(n.replace(",", "")))
+    return ordered[0] if len(ordered) == 1 else f"{ordered[0]} to {ordered[-1]}"
 
 
 def _column(
-    column: Column, cells: list[Cell], competes: list[bool], letters: dict[str, str]
+    column: Column, cells: list[Cell], names: list[Cell], notes: _Notes
 ) -> tuple[Head, list[Shown]]:
     measured = [c for c in cells if not isinstance(c, str | None)]
     by = None if column.mixed else common_scale(map(_value, measured), column.unit)
-    # Who competes with nobody wins nothing.
-    better = column.better if sum(competes) > 1 else None
-    best = best_set(
-        [c if is_in else None for c, is_in in zip(cells, competes, strict=True)], better
-    )
-    shown = [_shown(c, b, by, column, letters) for c, b in zip(cells, best, strict=True)]
+    shown = [
+        _shown(c, name in column.best, by, column, notes)
+        for c, name in zip(cells, names, strict=True)
+    ]
     unit = by.suffix if by is not None else ""
     head = Head(
         name=clean(column.name),
         better=column.better,
         unit=clean(unit) if measured else "",
         help=clean(column.help),
-        methods=tuple(dict.fromkeys(_methods(measured))),
+        methods=tuple(merged(_methods(measured))),
         is_number=bool(measured),
+        group=clean(column.group),
     )
     return head, shown
 
 
-def _shown(
-    cell: Cell, best: bool, by: Scale | None, column: Column, letters: dict[str, str]
-) -> Shown:
+def _shown(cell: Cell, best: bool, by: Scale | None, column: Column, notes: _Notes) -> Shown:
     if isinstance(cell, str):
         return Shown(value=clean(cell), is_number=False)
     if cell is None:
         return Shown(value=MISSING, why="not measured")
     used = by or scale_of(cell, "" if column.mixed else column.unit)
     written = write(cell, used)
-    why = clean(origin(cell)) if isinstance(cell, Estimate) else ""
-    is_open = written.value == MISSING or written.spread == "± ?"
     value = _value(cell)
     return Shown(
         value=written.value,
         spread=written.spread,
         suffix=used.suffix if by is None and written.value != MISSING else "",
-        why=why,
-        mark=letters.setdefault(why, _letter(len(letters))) if is_open and why else "",
-        best=best,
+        why=clean(origin(cell)) if isinstance(cell, Estimate) else "",
+        mark=_mark(cell, written, notes) if isinstance(cell, Estimate) else "",
+        best=best and written.value != MISSING,
         number=value if math.isfinite(value) else None,
     )
+
+
+def _mark(cell: Estimate, written: Written, notes: _Notes) -> str:
+    """Returns the letter of the footnote that says why a number or its interval is missing."""
+    method = clean(cell.method)
+    if written.value == MISSING:
+        return notes.mark(method) if method else ""
+    if written.spread != UNKNOWN:
+        return ""
+    return notes.mark(f"no interval: {method}")
 
 
 def _methods(cells: list[Estimate | float | int]) -> list[str]:
@@ -508,16 +599,6 @@ def _value(cell: Cell) -> float:
     if isinstance(cell, Estimate):
         return math.nan if cell.value is None else float(cell.value)
     return math.nan if isinstance(cell, str | None) else float(cell)
-
-
-def _range(cell: Cell) -> tuple[float, float, float] | None:
-    """Returns value, low and high of a cell, or None where it holds no number."""
-    value = _value(cell)
-    if math.isnan(value):
-        return None
-    if isinstance(cell, Estimate) and cell.low is not None and cell.high is not None:
-        return value, cell.low, cell.high
-    return value, value, value
 
 
 def _letter(index: int) -> str:

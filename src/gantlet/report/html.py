@@ -1,14 +1,19 @@
-"""A report as one page that needs nothing else: no network, no library, no script to be read."""
+"""A report as one page that needs nothing else: no network, no library, no script to be read.
+
+What stands where is in ``templates``; charts, numbers and safe text are made here.
+"""
 
 import base64
 import hashlib
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
-from typing import cast
+from typing import cast, final
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Undefined
 
 from gantlet.core.budget import Spend
 from gantlet.core.errors import UserError
@@ -16,21 +21,27 @@ from gantlet.report import charts, images, text
 from gantlet.report import format as fmt
 from gantlet.report.blocks import (
     Block,
-    Caveat,
+    Dot,
     Fact,
-    Facts,
     Forest,
     Gallery,
     Lines,
     Picture,
-    Prose,
     Report,
     Scatter,
     Section,
     Table,
-    Verdict,
 )
-from gantlet.report.format import Head, Layout, Line, Markup, Shown, breakable, join, lay_out, tag
+from gantlet.report.format import (
+    Head,
+    Layout,
+    Line,
+    Markup,
+    Shown,
+    breakable,
+    lay_out,
+    safe,
+)
 from gantlet.report.json import dumps
 
 # The page
@@ -41,6 +52,9 @@ MOST_BYTES = 10_000_000
 
 # Rows above this are left to report.json, so that a normal page stays below two megabytes.
 _MOST_DATA = 1_000_000
+# Facts as short as this stand under the title; all are in the run details.
+_SHORT, _FEW = 44, 4
+_TECHNICAL = frozenset({"Commit", "Started", "Versions", "Machine", "Command"})
 
 
 def as_html(report: Report) -> str:
@@ -49,14 +63,7 @@ def as_html(report: Report) -> str:
     Raises:
         UserError: If it would be larger than ``MOST_BYTES``.
     """
-    body = [
-        _top(report),
-        tag("main", *_main(report)),
-        _foot(report),
-        _data(report),
-        tag("script", Markup(_asset("page.js"))),
-    ]
-    page = "<!doctype html>\n" + tag("html", _head(report), tag("body", *body), lang="en")
+    page = _pages().get_template("page.html").render(_view(report)) + "\n"
     size = len(page.encode())
     if size > MOST_BYTES:
         raise UserError(
@@ -64,67 +71,89 @@ def as_html(report: Report) -> str:
             f"{fmt.text(MOST_BYTES, 'B')} that browsers open with ease. "
             "Put fewer pictures or curves into it."
         )
-    return page + "\n"
+    return page
+
+
+def as_fragment(report: Report) -> str:
+    """Returns answer, limitations and main table without style, for a notebook."""
+    main = next((b for b in report.blocks if isinstance(b, Table)), None)
+    table = None if main is None else TableView(main, with_sources=False)
+    return _pages().get_template("fragment.html").render(report=report, table=table)
+
+
+@cache
+def _pages() -> Environment:
+    """Returns the templates; everything they show is escaped, and a missing name is an error."""
+    pages = Environment(
+        loader=PackageLoader("gantlet.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    pages.filters |= {"breakable": breakable, "paragraphs": _paragraphs, "kind": _kind}
+    pages.globals |= {"Chart": ChartView, "TableView": TableView, "PictureView": PictureView}
+    return pages
+
+
+def _shown(value: object) -> object:
+    """Returns what a template shows: text is made safe."""
+    if isinstance(value, Undefined) or hasattr(value, "__html__"):
+        return value
+    return safe(value) if isinstance(value, str) else value
+
+
+def _kind(block: object) -> str:
+    return type(block).__name__
+
+
+def _paragraphs(text: str) -> list[str]:
+    """Returns the paragraphs of a text, which empty lines part."""
+    return [p for p in re.split(r"\n\s*\n", text.strip()) if p]
 
 
 @cache
 def _asset(name: str) -> str:
-    return files("gantlet.report").joinpath(name).read_text(encoding="utf-8")
+    return files("gantlet.report").joinpath("templates", name).read_text(encoding="utf-8")
 
 
-def _head(report: Report) -> Markup:
+def _view(report: Report) -> dict[str, object]:
+    """Returns everything that the page shows, by the names that its template uses."""
     digest = hashlib.sha256(_asset("page.js").encode()).digest()
-    policy = (
-        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
-        f"script-src 'sha256-{base64.b64encode(digest).decode('ascii')}'; "
-        "base-uri 'none'; form-action 'none'"
-    )
-    return tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=policy),
-        tag("meta", name_="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name_="color-scheme", content="light dark"),
-        tag("title", report.title),
-        tag("link", rel="icon", href="data:,"),
-        tag("style", Markup(_asset("page.css"))),
-    )
+    main = _main_table(report.blocks)
+    details = [*report.facts.items, *_spent(report.spend)]
+    return {
+        "report": report,
+        "css": Markup(_asset("page.css")),
+        "script": Markup(_asset("page.js")),
+        "digest": base64.b64encode(digest).decode("ascii"),
+        "glance": _glance(report.facts.items),
+        "before": report.blocks[:main],
+        "after": report.blocks[main:],
+        "contents": list(_contents(report.blocks)),
+        "details": details,
+        "question": [Fact(name=k, value=_words(v)) for k, v in report.question.items()],
+        "data": _data(report),
+    }
 
 
-def _top(report: Report) -> Markup:
-    return tag(
-        "header", tag("p", f"gantlet {report.command}", class_="kicker"), tag("h1", report.title)
-    )
+def _main_table(blocks: Sequence[Block]) -> int:
+    """Returns how many blocks come up to the main table, none where there is no table."""
+    return next((k for k, b in enumerate(blocks, start=1) if isinstance(b, Table)), 0)
 
 
-def _main(report: Report) -> list[Markup]:
-    before, after = _around_main_table(report)
-    drawn = blocks(report.blocks, 2)
-    return [
-        tag("div", _answer(report), _made(report), class_="opening"),
-        *drawn[:before],
-        *_caveats(report),
-        *_contents(report.blocks, before)[: after > 2],
-        *drawn[before:],
-    ]
+def _glance(facts: Sequence[Fact]) -> list[Fact]:
+    """Returns the first facts that are short enough to stand under the title."""
+    short = [f for f in facts if len(f.name) + len(f.value) <= _SHORT]
+    return [f for f in short if f.name not in _TECHNICAL][:_FEW]
 
 
-def _around_main_table(report: Report) -> tuple[int, int]:
-    """Returns how many blocks come up to the main table, and how many after it."""
-    found = (k for k, b in enumerate(report.blocks, start=1) if isinstance(b, Table))
-    before = next(found, 0)
-    return before, len(report.blocks) - before
-
-
-def _answer(report: Report) -> Markup:
-    verdicts = [verdict(v) for v in report.verdicts]
-    none = [tag("p", "No conclusion can be drawn.", class_="claim")]
-    return tag("section", tag("h2", "Answer"), *(verdicts or none), class_="answer")
-
-
-def _made(report: Report) -> Markup:
-    items = [*report.facts.items, *_spent(report.spend)]
-    return tag("section", tag("h2", "How this was made"), facts(items), class_="made")
+def _contents(blocks: Sequence[Block]) -> Iterator[tuple[str, str]]:
+    """Yields anchor and title of every block that has a title."""
+    for k, block in enumerate(blocks, start=1):
+        if isinstance(block, Table | Lines | Scatter | Forest | Gallery | Section):
+            yield f"b{k}", block.title
 
 
 def _spent(spend: Spend | None) -> list[Fact]:
@@ -137,34 +166,6 @@ def _spent(spend: Spend | None) -> list[Fact]:
         fmt.text(spend.seconds, "s"),
     )
     return [Fact(name="Spent in training", value=", ".join(parts))]
-
-
-def _caveats(report: Report) -> list[Markup]:
-    if not report.caveats:
-        return []
-    items = [tag("li", c.text) for c in report.caveats]
-    return [tag("section", tag("h2", "Read with care"), tag("ul", *items), class_="caveats")]
-
-
-def _contents(blocks: Sequence[Block], before: int) -> list[Markup]:
-    links = [
-        tag("li", tag("a", b.title, href=f"#b{k}"))
-        for k, b in enumerate(blocks[before:], start=before + 1)
-        if isinstance(b, Table | Lines | Scatter | Forest | Gallery | Section)
-    ]
-    return [tag("nav", tag("ul", *links), aria_label="On this page")]
-
-
-def _foot(report: Report) -> Markup:
-    items = [Fact(name=k, value=_words(v)) for k, v in report.question.items()]
-    asked = [
-        tag(
-            "details",
-            tag("summary", "The question, with every setting written out"),
-            facts(items),
-        )
-    ]
-    return tag("footer", *(asked if items else []), tag("p", class_="tools", id="tools"))
 
 
 def _words(value: object) -> str:
@@ -185,115 +186,64 @@ def _data(report: Report) -> Markup:
         text = dumps(replace(report, rows=(), extra=told), blocks=False)
     for sign in "<>&":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
-    return tag("script", Markup(text), type="application/json", id="report")
+    return Markup(text)
 
 
 # Blocks
 
 
-_SHOWN = 240  # pixels across, of a picture; one up to _WIDEST is shown as it is
-_WIDEST = 280
+_SHOWN = 288  # pixels across, of a picture; one up to _WIDEST is shown as it is
+_WIDEST = 320
 
 
-def blocks(found: Sequence[Block], level: int, prefix: str = "b") -> list[Markup]:
-    """Returns blocks under headings of ``level``; the anchor of the first is ``prefix`` + 1."""
-    return [block(b, level, f"{prefix}{k}") for k, b in enumerate(found, start=1)]
+@final
+class ChartView:
+    """A chart of the page, and the table of its numbers.
+
+    Args:
+        block: The chart.
+    """
+
+    def __init__(self, block: Lines | Scatter | Forest) -> None:
+        self.note = block.note
+        self.pictures = _drawn(block)
+        self.table = TableView(charts.as_table(block), with_latex=False)
 
 
-def block(one: Block, level: int, anchor: str) -> Markup:
-    """Returns one block."""
-    match one:
-        case Section():
-            inner = blocks(one.blocks, min(level + 1, 6), f"{anchor}-")
-            title = tag(f"h{level}", one.title)
-            return tag(
-                "details",
-                tag("summary", title),
-                *inner,
-                class_="section",
-                id=anchor,
-                open=one.open,
-            )
-        case Facts():
-            return facts(one.items)
-        case Verdict():
-            return verdict(one)
-        case Caveat():
-            return tag("p", one.text, class_="caveat")
-        case Prose():
-            return tag("div", *paragraphs(one.text), class_="prose")
-        case _:
-            head = tag(f"h{level}", one.title)
-            return tag("section", head, *_body(one), class_="block", id=anchor)
-
-
-def verdict(one: Verdict) -> Markup:
-    """Returns an answer and what it rests on."""
-    because = [tag("p", one.because, class_="because")] if one.because else []
-    return tag("div", tag("p", one.claim, class_="claim"), *because, class_="verdict")
-
-
-def facts(items: Sequence[Fact]) -> Markup:
-    """Returns names and values."""
-    return tag(
-        "dl",
-        *(tag("div", tag("dt", f.name), tag("dd", f.value)) for f in items),
-        class_="facts",
-    )
-
-
-def paragraphs(text: str) -> list[Markup]:
-    """Returns text with its paragraphs, which empty lines part."""
-    return [tag("p", p) for p in re.split(r"\n\s*\n", text.strip()) if p]
-
-
-def _body(one: Table | Lines | Scatter | Forest | Gallery) -> list[Markup]:
-    match one:
-        case Table():
-            return [shown_table(one)]
+def _drawn(block: Lines | Scatter | Forest) -> list[Markup]:
+    match block:
         case Lines():
-            return [_curves(one)]
+            return charts.draw_lines(block)
         case Scatter():
-            return [_chart(charts.draw_scatter(one), one.note, charts.scatter_table(one))]
+            return [charts.draw_scatter(block)]
         case Forest():
-            return [_chart(charts.draw_forest(one), one.note, charts.forest_table(one))]
-        case Gallery():
-            return [*_note(one.note), tag("div", *map(_picture, one.pictures), class_="gallery")]
+            return [charts.draw_forest(block)]
 
 
-def _curves(one: Lines) -> Markup:
-    drawn = charts.draw_lines(one)
-    picture = drawn[0] if len(drawn) == 1 else tag("div", *drawn, class_="panels")
-    return _chart(picture, one.note, charts.lines_table(one), is_wide=len(drawn) > 1)
+@final
+class PictureView:
+    """A picture of the page, with the numbers of what it shows.
+
+    Args:
+        one: The picture.
+    """
+
+    def __init__(self, one: Picture) -> None:
+        width, height = images.size(one.png)
+        scale = _scale(width)
+        self.caption = one.caption
+        self.source = "data:image/png;base64," + base64.b64encode(one.png).decode("ascii")
+        self.alternative = one.description or f"Samples: {one.caption}"
+        self.width, self.height = round(width * scale), round(height * scale)
+        self.is_small = width <= _WIDEST
+        self.scores = [_score(d) for d in one.scores]
 
 
-def _chart(picture: Markup, note: str, table: Table, *, is_wide: bool = False) -> Markup:
-    caption = [tag("figcaption", note)] if note else []
-    numbers = shown_table(table, with_latex=False)
-    return join(
-        [
-            tag("figure", picture, *caption, class_="wide" if is_wide else "plot"),
-            tag("details", tag("summary", "The numbers of this chart"), numbers, class_="numbers"),
-        ]
-    )
-
-
-def _note(text: str) -> list[Markup]:
-    return [tag("p", text, class_="note")] if text else []
-
-
-def _picture(one: Picture) -> Markup:
-    width, height = images.size(one.png)
-    scale = _scale(width)
-    image = tag(
-        "img",
-        src="data:image/png;base64," + base64.b64encode(one.png).decode("ascii"),
-        alt=one.description or f"Samples: {one.caption}",
-        width=round(width * scale),
-        height=round(height * scale),
-        class_="pixels" if scale > 1 else None,
-    )
-    return tag("figure", image, tag("figcaption", breakable(one.caption)))
+def _score(dot: Dot) -> tuple[str, str, str]:
+    """Returns name, number and origin of a number beside a picture."""
+    e = dot.estimate
+    number = e.method if e.value is None else fmt.text(e)
+    return dot.name, number, fmt.origin(e)
 
 
 def _scale(width: int) -> float:
@@ -306,81 +256,69 @@ def _scale(width: int) -> float:
 # Tables: sortable where scripts run, whole where they do not
 
 
-_BEST = "Bold: the best, and all whose interval overlaps with its own."
-_APART = "Below the inner line: for comparison only, not in competition."
 _FIGURE_SPACE, _POINT_SPACE = "\u2007", "\u2008"  # as wide as a digit and as a full stop
 
 
-def shown_table(table: Table, *, with_latex: bool = True) -> Markup:
-    """Returns a table with its notes; scripts add buttons to sort and to copy it."""
-    layout = lay_out(table)
-    sources = [tag("template", text.csv_table(table), data_copy="CSV")]
-    if with_latex:
-        sources.insert(0, tag("template", text.latex_table(table), data_copy="LaTeX"))
-    return tag("div", _scroll(layout), _below(layout), *sources, class_="table")
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellView:
+    """A cell of the page.
+
+    Attributes:
+        cell: The written cell.
+        pad: The blanks that put its point under that of the others.
+        sort: What it is sorted by, or None for text and what is missing.
+    """
+
+    cell: Shown
+    pad: str
+    sort: str | None
 
 
-def _scroll(layout: Layout) -> Markup:
-    places = [_places(layout, k) for k in range(len(layout.heads))]
-    competing = [_row(line, places) for line in layout.lines if not line.is_reference]
-    references = [_row(line, places) for line in layout.lines if line.is_reference]
-    return tag(
-        "div",
-        tag(
-            "table",
-            tag("caption", layout.title),
-            tag("thead", tag("tr", *map(_column_head, layout.heads))),
-            tag("tbody", *competing),
-            *([tag("tbody", *references, class_="references")] if references else []),
-        ),
-        # A region that scrolls must be reachable by keyboard.
-        class_="scroll",
-        tabindex="0",
-        role="region",
-        aria_label=layout.title,
-    )
+@final
+class TableView:
+    """A table of the page.
+
+    Args:
+        table: The table.
+        with_latex: Whether it can be copied as LaTeX.
+        with_sources: Whether it can be copied at all.
+    """
+
+    def __init__(
+        self, table: Table, *, with_latex: bool = True, with_sources: bool = True
+    ) -> None:
+        layout = lay_out(table)
+        self.layout = layout
+        self.has_groups = any(h.group for h in layout.heads)
+        self.starts = _starts(layout)
+        places = [_places(layout, k) for k in range(len(layout.heads))]
+        self.competing = [_row(line, places) for line in layout.lines if not line.is_reference]
+        self.references = [_row(line, places) for line in layout.lines if line.is_reference]
+        self.key = [(h.name, _meaning(h)) for h in layout.heads if h.help or h.methods]
+        self.sources: Mapping[str, str] = {}
+        if with_sources:
+            latex = {"LaTeX": text.latex_table(table)} if with_latex else {}
+            self.sources = {**latex, "CSV": text.csv_table(table)}
 
 
-def _column_head(head: Head) -> Markup:
-    label = [tag("span", head.name, class_="head")]
-    if head.better:
-        words = f"{head.better} is better"
-        label.append(tag("span", f"\u00a0{head.arrow}", role="img", aria_label=words, title=words))
-    unit = [tag("small", head.unit)] if head.unit else []
-    return tag(
-        "th",
-        tag("span", *label, class_="sort"),
-        *unit,
-        scope="col",
-        class_="n" if head.is_number else None,
-        title=head.help or None,
-        data_better=head.better or None,
-    )
+def _starts(layout: Layout) -> set[int]:
+    """Returns which columns begin a group, but for the first."""
+    starts, k = set[int](), 0
+    for _, wide in layout.groups:
+        starts.add(k)
+        k += wide
+    return starts - {0}
 
 
-def _row(line: Line, places: list[int]) -> Markup:
-    first, *rest = line.cells
-    cells = [_cell(c, p) for c, p in zip(rest, places[1:], strict=True)]
-    return tag("tr", tag("th", breakable(first.text), scope="row"), *cells)
+def _row(line: Line, places: list[int]) -> list[CellView]:
+    return [_cell(c, p) for c, p in zip(line.cells, places, strict=True)]
 
 
-def _cell(cell: Shown, places: int) -> Markup:
-    if not cell.is_number:
-        return tag("td", breakable(cell.value))
-    pad = "" if cell.number is None else _padding(cell.value, places)
-    value = f"{cell.value}{pad}"
-    parts: list[Markup | str] = [tag("b", value) if cell.best else value]
-    if cell.suffix:
-        parts.append(tag("span", f" {cell.suffix}", class_="unit"))
-    if cell.spread:
-        parts.append(tag("small", cell.spread + pad))
-    if cell.mark:
-        parts.append(tag("sup", cell.mark))
-    return tag("td", *parts, class_="n", title=cell.why or None, data_sort=_sortable(cell))
-
-
-def _sortable(cell: Shown) -> str | None:
-    return None if cell.number is None else repr(cell.number)
+def _cell(cell: Shown, places: int) -> CellView:
+    if cell.number is None:
+        return CellView(cell=cell, pad="", sort=None)
+    return CellView(cell=cell, pad=_padding(cell.value, places), sort=repr(cell.number))
 
 
 def _places(layout: Layout, k: int) -> int:
@@ -403,27 +341,6 @@ def _padding(value: str, places: int) -> str:
     return _FIGURE_SPACE * missing + ("" if "." in value else _POINT_SPACE)
 
 
-def _below(layout: Layout) -> Markup:
-    parts = [tag("p", layout.note, class_="note")] if layout.note else []
-    if layout.has_best:
-        parts.append(tag("p", _BEST, class_="note"))
-    if any(line.is_reference for line in layout.lines):
-        parts.append(tag("p", _APART, class_="note"))
-    parts += [
-        tag("p", tag("sup", letter), f" {why}", class_="note") for letter, why in layout.footnotes
-    ]
-    return join([*parts, *_key(layout)])
-
-
-def _key(layout: Layout) -> list[Markup]:
-    """Returns what the columns mean and how their numbers were obtained, folded away."""
-    told = [h for h in layout.heads if h.help or h.methods]
-    if not told:
-        return []
-    items = [part for h in told for part in (tag("dt", h.name), tag("dd", *_meaning(h)))]
-    return [tag("details", tag("summary", "What the columns mean"), tag("dl", *items))]
-
-
-def _meaning(head: Head) -> list[str]:
+def _meaning(head: Head) -> str:
     methods = f"From: {'; '.join(head.methods)}." if head.methods else ""
-    return [" ".join(filter(None, (head.help, methods)))]
+    return " ".join(filter(None, (head.help, methods)))

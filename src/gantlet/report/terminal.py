@@ -37,7 +37,7 @@ from gantlet.report.blocks import (
     Table,
     Verdict,
 )
-from gantlet.report.format import Head, Layout, Shown, clean, lay_out, shorten
+from gantlet.report.format import BEST, Head, Layout, Shown, clean, lay_out, shorten
 
 _GAP = 2  # blanks between columns, of which the box is one
 _WORDS = 76  # a line of prose longer than this is hard to read
@@ -280,6 +280,5 @@ def _cell(cell: Shown, *, is_plain: bool) -> Text:
 def _below(layout: Layout, *, is_plain: bool) -> list[str]:
     lines = [f"{letter}: {why}" for letter, why in layout.footnotes]
     if layout.has_best:
-        sign = "*" if is_plain else "Bold"
-        lines.insert(0, f"{sign}: the best, and all whose interval overlaps with its own.")
+        lines.insert(0, BEST.replace("Bold", "*", 1) if is_plain else BEST)
     return [*lines, layout.note] if layout.note else lines

@@ -5,6 +5,7 @@ import io
 import re
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from gantlet.core.errors import unknown
 from gantlet.core.estimate import Estimate
@@ -24,8 +25,11 @@ from gantlet.report.blocks import (
     Table,
     Verdict,
 )
-from gantlet.report.format import Head, Layout, Line, Shown, clean, lay_out
+from gantlet.report.format import BEST, Head, Layout, Line, Shown, clean, lay_out
 from gantlet.report.json import ESTIMATE, estimate_fields
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 # One report, any format
 
@@ -68,10 +72,10 @@ def as_markdown(report: Report) -> str:
     parts += [_md_verdict(v) for v in report.verdicts]
     parts += [_md_block(b, 2) for b in report.blocks]
     if report.caveats:
-        parts.append("## Read with care")
+        parts.append("## Limitations")
         parts.append("\n".join(f"- {_md_safe(c.text)}" for c in report.caveats))
     if report.facts.items:
-        parts += ["## How this was made", _md_facts(report.facts)]
+        parts += ["## Run details", _md_facts(report.facts)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -145,12 +149,10 @@ def _md_cell(cell: Shown) -> str:
 
 
 def _md_below(layout: Layout) -> str:
-    parts: Sequence[str] = [
-        "Bold: the best, and all whose interval overlaps with its own." if layout.has_best else "",
-        _md_safe(layout.note),
-        *(f"({letter}) {_md_safe(why)}" for letter, why in layout.footnotes),
+    parts = [
+        f"({mark}) {_md_safe(note)}" if mark else _md_safe(note) for mark, note in layout.below
     ]
-    return "".join(f"\n\n{p}" for p in parts if p)
+    return "".join(f"\n\n{p}" for p in parts)
 
 
 def _md_safe(text: str) -> str:
@@ -273,9 +275,7 @@ def _tex_cell(cell: Shown) -> str:
 
 
 def _tex_caption(layout: Layout) -> str:
-    parts = [f"{layout.title}.", layout.note]
-    if layout.has_best:
-        parts.append("Bold: the best, and all whose interval overlaps with its own.")
+    parts = [f"{layout.title}.", layout.note, BEST if layout.has_best else ""]
     notes = [rf"$^{{\mathrm{{{letter}}}}}$ {latex_safe(why)}." for letter, why in layout.footnotes]
     return " ".join([*(latex_safe(p) for p in parts if p), *notes])
 
@@ -293,11 +293,23 @@ _BLANKS = " \n\u00a0"
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 
 
+_HEAD = ("data", "model", "seed", "name", *ESTIMATE)
+
+
 def as_csv(report: Report) -> str:
     """Returns the tidy rows of ``report`` with a head; empty where a number is missing."""
-    head = ["data", "model", "seed", "name", *ESTIMATE]
     rows = [[r.data, r.model, r.seed, r.name, *_csv_fields(r.estimate)] for r in report.rows]
-    return _csv_written([head, *rows])
+    return _csv_written([_HEAD, *rows])
+
+
+def frame(report: Report) -> "DataFrame":
+    """Returns the tidy rows of ``report`` as a pandas data frame, with the columns of the CSV."""
+    import pandas as pd
+
+    rows = [[r.data, r.model, r.seed, r.name, *_csv_fields(r.estimate)] for r in report.rows]
+    found = pd.DataFrame(rows, columns=list(_HEAD))
+    numbers = {"value": float, "low": float, "high": float, "level": float}
+    return found.astype({**numbers, "seed": "Int64", "n": "Int64"})
 
 
 def csv_table(block: Table) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from gantlet.core.budget import Spend
 from gantlet.core.components import datasets
-from gantlet.core.estimate import KINDS_IN_WORDS, Better, Kind
+from gantlet.core.estimate import KINDS_IN_WORDS, Better, Estimate, Kind
 from gantlet.core.trial import Outcome
 from gantlet.report import format as fmt
 from gantlet.report.blocks import (
@@ -31,6 +31,7 @@ from gantlet.studies.pairs import behind_the_best
 from gantlet.studies.sources import load
 from gantlet.studies.summary import (
     Contestant,
+    best_first,
     contestants,
     distances,
     is_reference,
@@ -38,7 +39,7 @@ from gantlet.studies.summary import (
     ranked_on,
 )
 from gantlet.studies.undertrained import MARK, RULE, Undertrained, undertrained
-from gantlet.studies.verdicts import judged, verdicts
+from gantlet.studies.verdicts import Judged, judged, verdicts
 
 
 def answer(
@@ -48,6 +49,7 @@ def answer(
     everyone = contestants(outcomes, run)
     rivals = [c for c in everyone if c.model != REAL]
     found, under = judged(everyone), undertrained(everyone, run)
+    shown = best_first(everyone)
     return Report(
         title=f"{_title(command, rivals)} on {datasets.short(question['data'])}",
         command=command,
@@ -58,10 +60,11 @@ def answer(
         caveats=list(_caveats(question, everyone)),
         rows=list(rows_of(outcomes)),
         blocks=[
-            table_of_models(everyone, under),
-            *charts(everyone, run),
+            table_of_models(shown, under, found),
+            *charts(shown, run),
+            *galleries(shown, run),
             *behind_the_best(found),
-            *_details(everyone, run),
+            *_details(shown),
         ],
     )
 
@@ -119,42 +122,44 @@ def facts_of(
 # So many distances, or fewer, are all shown in the main table.
 _FEW = 5
 
-# A column: score, title, direction, unit, what it means.
-_Wanted = tuple[str, str, Better | None, str, str]
+# A column: score, title, direction, unit, what it means, common head.
+_Wanted = tuple[str, str, Better | None, str, str, str]
 
-_STEPS: _Wanted = (names.STEPS, "steps", None, "1", "Training steps that the budget paid for.")
+_QUALITY, _DENSITY, _COST = "Samples against held-out data", "Density", "Cost"
 _DISTANCES: tuple[_Wanted, ...] = (
-    ("energy", "energy distance", "lower", "1", "Samples against held-out data; ranks."),
-    ("frechet", "Frechet distance", "lower", "1", "Samples against held-out data."),
-    ("precision", "precision", "higher", "1", "Share of samples that look real."),
-    ("recall", "recall", "higher", "1", "Share of real data that samples reach."),
+    ("energy", "energy distance", "lower", "1", "Ranks the models.", _QUALITY),
+    ("frechet", "Frechet distance", "lower", "1", "Between Gaussians fitted to both.", _QUALITY),
+    ("precision", "precision", "higher", "1", "Share of samples that look real.", _QUALITY),
+    ("recall", "recall", "higher", "1", "Share of real data that samples reach.", _QUALITY),
 )
 _OTHERS: tuple[_Wanted, ...] = (
-    (names.LIKELIHOOD, "likelihood", "lower", "bits/dim", "Negative log-likelihood, held out."),
-    (names.TRAINING, "training", "lower", "FLOP", "Operations in training and validation."),
-    (names.SAMPLING, "per sample", "lower", "FLOP", "Operations for one sample."),
-    (names.SAMPLING_CPU, "per sample", "lower", "s", "CPU time for one sample, batch of 64."),
-    (names.DEPTH, "depth", "lower", "1", "Network evaluations that wait for one another."),
+    (names.LIKELIHOOD, "negative log-likelihood", "lower", "bits/dim", "Held out.", _DENSITY),
+    (names.STEPS, "training steps", None, "1", "Those that the budget paid for.", _COST),
+    (names.TRAINING, "training", "lower", "FLOP", "Operations, with validation.", _COST),
+    (names.SAMPLING, "one sample", "lower", "FLOP", "Operations.", _COST),
+    (names.SAMPLING_CPU, "one sample, CPU", "lower", "s", "CPU time, batch of 64.", _COST),
+    (names.DEPTH, "depth", "lower", "1", "Network evaluations that wait for one another.", _COST),
 )
 
 
-def table_of_models(everyone: Sequence[Contestant], under: Sequence[Undertrained]) -> Table:
+def table_of_models(
+    everyone: Sequence[Contestant], under: Sequence[Undertrained], found: Judged | None = None
+) -> Table:
     """Returns the main table: a row for each model, those that learn on in ``under`` marked."""
-    wanted = [_STEPS, *distance_columns(everyone), *_OTHERS]
-    where = ranked_on(everyone)
-    kind = "" if where == "pixels" else " features"
     note = (
-        f"Distances, precision and recall on {where}{kind}. Mean over seeds ± half the 95 % "
-        "interval, over seeds and samples; which differences are significant, the answers above "
-        "and the gap to the best model say. Set apart: real data (the noise floor) and copies of "
-        "the training data."
+        "Mean over seeds ± half the 95 % interval, over seeds and samples. Best energy distance "
+        "first. Set apart: real data (the noise floor) and copies of the training data. "
+        "Whether differences are significant is tested for the energy distance and for the "
+        "likelihood, in pairs on the same held-out samples, which intervals of one model do not "
+        "show: see the answer and the gap to the best model."
     )
     marked = {u.contestant.model for u in under}
     return _table(
         "Who is good at what",
         everyone,
-        wanted,
+        [*distance_columns(everyone), *_OTHERS],
         marked=marked,
+        found=found,
         note=f"{note} {MARK} {RULE}" if marked else note,
     )
 
@@ -164,13 +169,17 @@ def distance_columns(everyone: Sequence[Contestant]) -> Sequence[_Wanted]:
     outcomes = [o for c in everyone for o in c.outcomes.values()]
     measured = distances(everyone)
     found = {name: e for o in outcomes for name, e in o.scores.items() if name in measured}
+    where = ranked_on(everyone)
     chosen: list[_Wanted] = [
-        (on_ranking_features(everyone, m), n, b, u, h) for m, n, b, u, h in _DISTANCES
+        (on_ranking_features(everyone, m), f"{n} ({where})", b, u, h, g)
+        for m, n, b, u, h, g in _DISTANCES
     ]
     if len(found) > _FEW:
         return chosen
     named = {wanted[0]: wanted for wanted in chosen}
-    return [named.get(name, (name, name, e.better, e.unit, "")) for name, e in found.items()]
+    return [
+        named.get(name, (name, name, e.better, e.unit, "", _QUALITY)) for name, e in found.items()
+    ]
 
 
 def _table(
@@ -179,21 +188,28 @@ def _table(
     wanted: Sequence[_Wanted],
     *,
     marked: Container[str] = (),
+    found: Judged | None = None,
     note: str = "Mean over seeds ± half the 95 % interval.",
 ) -> Table:
     """Returns a table of those columns that anyone has a value in, references last."""
     shown = [c for c in wanted if any(who.values(c[0]) for who in everyone)]
+    called = {c.model: f"{c.label} {MARK}" if c.model in marked else c.label for c in everyone}
     columns = [Column(name="model")]
-    columns += [
-        Column(name=n, better=b, unit=_unit_of(everyone, s, n) or u, help=h)
-        for s, n, b, u, h in shown
-    ]
-    found = {score: estimated(everyone, score) for score, *_ in shown}
+    for score, name, better, unit, means, group in shown:
+        best = None if found is None else found.best(score)
+        columns.append(
+            Column(
+                name=name,
+                better=better,
+                unit=_unit_of(everyone, score, name) or unit,
+                help=means,
+                group=group,
+                best=() if best is None else (called[best.model],),
+            )
+        )
+    numbers = {score: estimated(everyone, score) for score, *_ in shown}
     rows: list[list[Cell]] = [
-        [
-            f"{who.label} {MARK}" if who.model in marked else who.label,
-            *(found[score][who.model] for score, *_ in shown),
-        ]
+        [called[who.model], *(numbers[score][who.model] for score, *_ in shown)]
         for who in everyone
     ]
     references = [who.label for who in everyone if is_reference(who)]
@@ -203,7 +219,7 @@ def _table(
 def _unit_of(everyone: Sequence[Contestant], score: str, title: str) -> str:
     """Returns the unit of a column, where its title does not say it."""
     unit = _unit(everyone, score)
-    return "1" if unit == title else unit
+    return "1" if unit in title.split() else unit
 
 
 def _unit(everyone: Sequence[Contestant], score: str) -> str:
@@ -212,19 +228,36 @@ def _unit(everyone: Sequence[Contestant], score: str) -> str:
     return units[0] if units else ""
 
 
-def _details(everyone: Sequence[Contestant], run: Run) -> Iterator[Block]:
-    yield from galleries(everyone, run)
+def _details(everyone: Sequence[Contestant]) -> Iterator[Block]:
     found = {
         name: e for c in everyone for o in c.outcomes.values() for name, e in o.scores.items()
     }
     clock = {name: e for c in everyone for o in c.outcomes.values() for name, e in o.clock.items()}
     for title, group in (("Every score", found), ("Times of this machine", clock)):
-        wanted: list[_Wanted] = [(n, n, e.better, e.unit, "") for n, e in group.items()]
+        wanted: list[_Wanted] = [
+            (n, n, e.better, e.unit, "", _features_of(n)) for n, e in _by_features(group).items()
+        ]
         yield Section(title=title, blocks=[_table(title, everyone, wanted)])
     failed = [[c.label, text] for c in everyone for text in c.failures]
     if failed:
         columns = [Column(name="model"), Column(name="what happened")]
         yield Table(title="Trials that failed", columns=columns, rows=failed)
+
+
+def _features_of(score: str) -> str:
+    """Returns under which head a score stands: the features that it was measured on, if any.
+
+    Example:
+        >>> _features_of("energy (pixels)"), _features_of("training steps")
+        ('on pixels', '')
+    """
+    return f"on {score.rpartition(' (')[2][:-1]}" if score.endswith(")") else ""
+
+
+def _by_features(scores: Mapping[str, Estimate]) -> dict[str, Estimate]:
+    """Returns scores with those on the same features side by side, in their order otherwise."""
+    heads = list(dict.fromkeys(map(_features_of, scores)))
+    return dict(sorted(scores.items(), key=lambda item: heads.index(_features_of(item[0]))))
 
 
 def _caveats(

@@ -15,7 +15,8 @@ def charts(everyone: Sequence[Contestant], run: Run) -> Iterator[Block]:
     """Yields quality with intervals, likelihood with intervals, quality against cost, curves."""
     score = quality(everyone)
     on = ranked_on(everyone)
-    yield from _forest(everyone, score, f"Energy distance to held-out data, on {on}")
+    kind = "" if on == "pixels" else " features"
+    yield from _forest(everyone, score, f"Energy distance to held-out data, on {on}{kind}")
     yield from _forest(everyone, names.LIKELIHOOD, "Negative log-likelihood of held-out data")
     competing = [c for c in everyone if c.model != REAL and c.outcomes]
     yield from _pareto(competing, score, names.SAMPLING, "FLOPs for one sample")

@@ -7,12 +7,14 @@ from torch import Tensor
 
 from gantlet.core.dataset import everything
 from gantlet.core.space import Space
-from gantlet.report.blocks import Block, Gallery, Picture
+from gantlet.report.blocks import Block, Dot, Gallery, Picture
 from gantlet.report.images import drawings, grid, points, spectrograms
 from gantlet.store.run import Run
+from gantlet.studies import names
+from gantlet.studies.claims import estimated
 from gantlet.studies.contest import REAL
 from gantlet.studies.sources import source_of
-from gantlet.studies.summary import Contestant
+from gantlet.studies.summary import Contestant, on_ranking_features
 
 _IMAGES = 64
 _POINTS = 1000
@@ -20,8 +22,10 @@ _SKETCHES = 16
 
 
 def galleries(everyone: Sequence[Contestant], run: Run) -> Iterator[Block]:
-    """Yields one picture of samples for each contestant, where there is something to see."""
-    pictures = [p for c in everyone for p in _picture(c, run)]
+    """Yields one picture of samples for each contestant, real data first, with its scores."""
+    scores = _scores(everyone)
+    order = sorted(everyone, key=lambda c: c.model != REAL)
+    pictures = [p for c in order for p in _picture(c, run, scores[c.model])]
     if pictures:
         yield Gallery(
             title="Samples",
@@ -30,7 +34,22 @@ def galleries(everyone: Sequence[Contestant], run: Run) -> Iterator[Block]:
         )
 
 
-def _picture(c: Contestant, run: Run) -> Iterator[Picture]:
+def _scores(everyone: Sequence[Contestant]) -> dict[str, list[Dot]]:
+    """Returns the scores of each model that stand beside its samples, those that it has."""
+    quality = [on_ranking_features(everyone, m) for m in ("energy", "precision", "recall")]
+    known = {s: estimated(everyone, s) for s in (*quality, names.LIKELIHOOD)}
+    called = {quality[0]: quality[0].replace("energy", "energy distance")}
+    return {
+        c.model: [
+            Dot(name=called.get(score, score), estimate=found[c.model])
+            for score, found in known.items()
+            if found[c.model].value is not None
+        ]
+        for c in everyone
+    }
+
+
+def _picture(c: Contestant, run: Run, scores: Sequence[Dot]) -> Iterator[Picture]:
     if not c.outcomes:
         return
     trial = next(iter(c.outcomes.values())).trial
@@ -41,7 +60,9 @@ def _picture(c: Contestant, run: Run) -> Iterator[Picture]:
         x = run.folder(trial).load("samples")["samples"]
     png = picture(space, x)
     if png is not None:
-        yield Picture(caption=c.label, png=png, description=f"Samples of {c.label}.")
+        yield Picture(
+            caption=c.label, png=png, description=f"Samples of {c.label}.", scores=scores
+        )
 
 
 def picture(space: Space, x: Tensor) -> bytes | None:

@@ -142,6 +142,14 @@ def rank(group: Sequence[Contestant], score: str, better: Better) -> list[Contes
     return [c for _, c in sorted(found, key=lambda pair: sign * pair[0])]
 
 
+def best_first(everyone: Sequence[Contestant]) -> list[Contestant]:
+    """Returns those that compete, the best energy distance first, then the references."""
+    competing = [c for c in everyone if not is_reference(c)]
+    ranked = rank(competing, quality(everyone), "lower")
+    rest = [c for c in competing if c not in ranked]
+    return [*ranked, *rest, *(c for c in everyone if is_reference(c))]
+
+
 def label(model: str) -> str:
     """Returns a model as people name it, without the options that are at their default.
 

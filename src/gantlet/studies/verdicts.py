@@ -1,7 +1,7 @@
 """The answers of a comparison, in sentences."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 from gantlet.core.estimate import Estimate
@@ -51,6 +51,18 @@ class Judged:
         """The score by which models are ranked."""
         return quality(self.everyone)
 
+    def best(self, score: str) -> Contestant | None:
+        """Returns the model that is significantly better than every other, if one is.
+
+        By the tests of the trained models; only scores by which models are ranked have them. A
+        model that cannot be called best for its precision or recall is not.
+        """
+        ranked = rank(self.competing, score, "lower")
+        if len(ranked) < 2 or (score == self.quality and self.gate.bars(ranked[0])):
+            return None
+        sure = (self.trained.is_sure(ranked[0], c, score) for c in ranked[1:])
+        return ranked[0] if all(sure) else None
+
 
 def judged(everyone: Sequence[Contestant]) -> Judged:
     """Tests everything that verdicts speak of."""
@@ -73,8 +85,7 @@ def verdicts(found: Judged, under: Sequence[Undertrained] = ()) -> list[Verdict]
     )
     density = _Ranking(found, names.LIKELIHOOD, "held-out likelihood", "negative log-likelihood")
     return [
-        *_undertrained(under, found),
-        *samples.verdicts(),
+        *_begun(list(samples.verdicts()), under, found),
         *density.verdicts(),
         *_gan_against_mixture(found),
         *_floor(found),
@@ -85,6 +96,21 @@ def verdicts(found: Judged, under: Sequence[Undertrained] = ()) -> list[Verdict]
 
 def _features(name: str) -> str:
     return "the raw numbers" if name == "pixels" else f"{name} features"
+
+
+def _begun(
+    ranking: list[Verdict], under: Sequence[Undertrained], found: Judged
+) -> Iterator[Verdict]:
+    """Yields what can be distinguished, after a word on models that were not trained enough."""
+    if under and ranking:
+        first, *rest = ranking
+        who = _listed([u.contestant for u in under])
+        yield replace(first, claim=f"Undertrained at this budget: {who}. {first.claim}")
+        yield from _undertrained(under, found)
+        yield from rest
+    else:
+        yield from _undertrained(under, found)
+        yield from ranking
 
 
 def _undertrained(under: Sequence[Undertrained], found: Judged) -> Iterator[Verdict]:
@@ -98,7 +124,7 @@ def _undertrained(under: Sequence[Undertrained], found: Judged) -> Iterator[Verd
     be = "is" if every or len(under) == 1 else "are"
     told = "; ".join(f"{u.contestant.label}: {', '.join(u.signs)}{_far(u, found)}" for u in under)
     yield Verdict(
-        claim=f"{who} {be} undertrained at this budget: what follows is about the budget, not "
+        claim=f"{who} {be} undertrained at this budget: rankings are about the budget, not "
         "about what these models can reach.",
         because=f"{told}.",
     )

@@ -39,6 +39,7 @@ from gantlet.studies.evaluation.tables import (
     further_tables,
     main_table,
     methods,
+    scores_beside,
 )
 from gantlet.studies.evaluation.verdicts import claims, verdicts
 
@@ -68,11 +69,11 @@ def answer(
         caveats=list(_caveats(asked, results, same, why)),
         rows=list(_rows(asked, results)),
         blocks=[
-            *([main_table(results, first)] if on(results, first) else []),
+            *([main_table(results, first, rank)] if on(results, first) else []),
             *ranking_section(results, first, rank),
             *copying_table(results),
             *curves(exhibits_of(outcomes, run)),
-            *galleries(asked, outcomes, run),
+            *galleries(asked, outcomes, run, scores_beside(results, first, rank)),
             *further_tables(results, first),
             *comparisons(results),
             *([methods(results)] if results else []),

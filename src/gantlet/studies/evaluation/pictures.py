@@ -1,6 +1,7 @@
 """Samples to look at: uncurated, near to real ones and far, and the nearest of the training."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -8,10 +9,11 @@ from torch import Tensor
 from gantlet.core.code import Readable
 from gantlet.core.space import Space
 from gantlet.core.trial import Outcome
-from gantlet.report.blocks import Block, Gallery, Picture
+from gantlet.report.blocks import Block, Dot, Gallery, Picture
 from gantlet.store.run import Run
 from gantlet.studies.contest import REAL
 from gantlet.studies.evaluation.chosen import Asked, Chosen, other_set, real_set, train_set
+from gantlet.studies.evaluation.floor import FLOOR
 from gantlet.studies.evaluation.inputs import named
 from gantlet.studies.evaluation.measuring import sees_first
 from gantlet.studies.evaluation.pairing import first_pairs
@@ -23,13 +25,22 @@ _PAIRS = 32
 _READ = 10
 
 
-def galleries(asked: Asked, outcomes: Sequence[Outcome], run: Run) -> Iterator[Block]:
-    """Yields pictures, where samples are something to see."""
+def galleries(
+    asked: Asked, outcomes: Sequence[Outcome], run: Run, scores: Mapping[str, Sequence[Dot]]
+) -> Iterator[Block]:
+    """Yields pictures, where samples are something to see.
+
+    Args:
+        asked: What is evaluated.
+        outcomes: The trials.
+        run: Where they kept what is shown.
+        scores: The numbers that stand beside the first samples, by set and for the noise floor.
+    """
     real = real_set(asked)
     space = real.samples.space
     everyone = [(named(f)[0], other_set(asked, f, "fake")) for f in asked.fakes]
     shown = [*everyone, ("real samples", real)]
-    yield from _samples(shown)
+    yield from _samples(shown, scores)
     if asked.pairs is not None:
         yield from _pairs(space, asked)
     exhibits = exhibits_of(outcomes, run)
@@ -40,14 +51,21 @@ def galleries(asked: Asked, outcomes: Sequence[Outcome], run: Run) -> Iterator[B
         yield from _nearest(space, chosen, train)
 
 
-def _samples(shown: Sequence[tuple[str, Chosen]]) -> Iterator[Block]:
+def _samples(
+    shown: Sequence[tuple[str, Chosen]], scores: Mapping[str, Sequence[Dot]]
+) -> Iterator[Block]:
     """Yields the first samples of each set, to be seen or to be read."""
     note = "The first of each set, none left out."
     space, code = shown[-1][1].samples.space, shown[-1][1].samples.code
     if isinstance(code, Readable):
         read = {name: code.read(_first(c)[:_READ]) for name, c in shown}
         yield lines_table("Samples", read, note)
-    pictures = [p for name, c in shown for p in _picture(space, name, _first(c))]
+    known = {**scores, "real samples": scores.get(FLOOR, ())}
+    pictures = [
+        replace(p, scores=known.get(name, ()))
+        for name, c in shown
+        for p in _picture(space, name, _first(c))
+    ]
     yield from _gallery("Samples", pictures, note)
 
 

@@ -1,13 +1,16 @@
 """The tables of an evaluation."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import final
 
-from gantlet.report.blocks import Block, Cell, Column, Section, Table
+from gantlet.report.blocks import Block, Cell, Column, Dot, Section, Table
 from gantlet.report.format import ARROWS
 from gantlet.studies.contest import REAL
 from gantlet.studies.evaluation.comparing import Gap, copies, gaps, variety
 from gantlet.studies.evaluation.floor import FLOOR
 from gantlet.studies.evaluation.pairing import PAIRS
+from gantlet.studies.evaluation.ranking import pairs, ranked
 from gantlet.studies.evaluation.results import (
     Judged,
     Result,
@@ -17,16 +20,66 @@ from gantlet.studies.evaluation.results import (
     floors_of,
     on,
     samples_needed,
+    short,
 )
 from gantlet.studies.evaluation.words import MISSES
 
 
-def main_table(results: Sequence[Result], extractor: str) -> Table:
-    """Returns the table to read first: one set metric by metric, or several side by side."""
+def main_table(results: Sequence[Result], extractor: str, rank: str | None = None) -> Table:
+    """Returns the table to read first: one set metric by metric, or several side by side.
+
+    Args:
+        results: All results.
+        extractor: On which features.
+        rank: The metric by which sets are ranked on them; None where it is not tested.
+    """
     judged = on(results, extractor)
     if len(judged) == 1 and judged[0].floor is not None:
         return _one(judged[0], judged[0].floor)
-    return _several(judged, extractor)
+    return _several(judged, extractor, _Order.of(results, extractor, rank))
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """Which sets come first by a metric, and which is significantly better than all others."""
+
+    metric: str | None
+    names: Sequence[str]
+    best: Sequence[str]
+
+    @classmethod
+    def of(cls, results: Sequence[Result], extractor: str, metric: str | None) -> "_Order":
+        """Returns the order of the sets on some features."""
+        order = [] if metric is None else ranked(results, extractor, metric)
+        if metric is None or len(order) < 2:
+            return cls(None, [], [])
+        ahead = [p for p in pairs(order, metric) if p.better == order[0].name]
+        best = [order[0].name] if all(p.separated for p in ahead) else []
+        return cls(metric, [r.name for r in order], best)
+
+    def place(self, name: str) -> int:
+        """Returns where a set stands; those without a number come last."""
+        return self.names.index(name) if name in self.names else len(self.names)
+
+
+def scores_beside(results: Sequence[Result], extractor: str, rank: str) -> dict[str, list[Dot]]:
+    """Returns the numbers that stand beside the samples of each set, and of the noise floor."""
+    judged = on(results, extractor)
+    everyone = [*(j.value for j in judged), *floors_of(judged)[:1]]
+    wanted = dict.fromkeys((rank, "precision", "recall"))
+    return {
+        FLOOR if r.model == REAL else r.name: [
+            Dot(name=_on_features(called(m, r), extractor), estimate=r.scores[m])
+            for m in r.scores
+            if (m == rank or m.partition(":")[0] in wanted) and r.scores[m].value is not None
+        ]
+        for r in everyone
+    }
+
+
+def _on_features(metric: str, extractor: str) -> str:
+    return f"{metric} ({extractor_name(extractor)})"
 
 
 def further_tables(results: Sequence[Result], first: str) -> Iterator[Block]:
@@ -102,15 +155,19 @@ def _about(n: int) -> str:
     return f"{round(n, -digits):,}"
 
 
-def _several(judged: Sequence[Judged], extractor: str) -> Table:
+def _several(judged: Sequence[Judged], extractor: str, order: _Order) -> Table:
     fakes, floors = [j.value for j in judged], floors_of(judged)
+    fakes.sort(key=lambda r: order.place(r.name))
     known = list(dict.fromkeys(m for r in [*fakes, *floors] for m in r.scores))
+    known.sort(key=lambda m: list(_GROUPS).index(_group(m)))
     names = [floor_name(f, floors) for f in floors]
     rows = [(r.name, r) for r in fakes] + list(zip(names, floors, strict=True))
     is_apart = any(j.fair is not j.value for j in judged)
-    note = "Value ± half the 95 % interval." + (
-        f" Set apart: {FLOOR}, the noise floor." * bool(floors)
-    )
+    note = "Value ± half the 95 % interval."
+    if order.metric is not None:
+        note += f" Best {short(order.metric)} first; its differences alone are tested, in pairs."
+    if floors:
+        note += f" Set apart: {FLOOR}, the noise floor."
     if is_apart:
         note += (
             " The floor rests on fewer samples than the values: whether a set differs from it is "
@@ -118,7 +175,10 @@ def _several(judged: Sequence[Judged], extractor: str) -> Table:
         )
     return Table(
         title="Pairs" if extractor == PAIRS else f"All sets, on {extractor_name(extractor)}",
-        columns=[Column(name="samples"), *(_column([*fakes, *floors], m) for m in known)],
+        columns=[
+            Column(name="samples"),
+            *(_column([*fakes, *floors], m, order) for m in known),
+        ],
         rows=[[name, *(r.scores.get(m, "–") for m in known)] for name, r in rows],
         references=names,
         note=note,
@@ -191,12 +251,33 @@ _SIGNS = {
 }
 
 
-def _column(everyone: Sequence[Result], metric: str) -> Column:
+_GROUPS: dict[str, tuple[str, ...]] = {
+    "Distance": (),
+    "Fidelity": ("precision", "density", "realism", "alpha-precision"),
+    "Variety": ("recall", "coverage", "beta-recall", "vendi", "birthday", "ms-ssim"),
+    "Memorization": ("authenticity", "ct"),
+}
+"""What metrics are about, by name; those that are in no group measure a distance."""
+
+
+def _group(metric: str) -> str:
+    name = metric.partition(":")[0]
+    return next((group for group, of in _GROUPS.items() if name in of), "Distance")
+
+
+def _column(everyone: Sequence[Result], metric: str, order: _Order) -> Column:
     who = next(r for r in everyone if metric in r.scores)
     first = who.scores[metric]
     missed = MISSES.get(metric.partition(":")[0])
     text = "" if missed is None else f"Does not show {missed}."
-    return Column(name=called(metric, who), better=first.better, unit=first.unit, help=text)
+    return Column(
+        name=_on_features(called(metric, who), who.extractor),
+        better=first.better,
+        unit=first.unit,
+        help=text,
+        group=_group(metric),
+        best=order.best if metric == order.metric else (),
+    )
 
 
 def methods(results: Sequence[Result]) -> Section:

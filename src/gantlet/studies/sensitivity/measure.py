@@ -73,7 +73,10 @@ def _scores(trial: Trial, watch: Watch) -> Iterator[tuple[str, Estimate]]:
             damaged = _damaged(trial, drawn, strength)
             found = look.compare(real, damaged, train, rng)
             for metric, one in found.items():
-                yield Key(metric, look.name, strength).name, difference_from_control(one, control[metric])
+                yield (
+                    Key(metric, look.name, strength).name,
+                    difference_from_control(one, control[metric]),
+                )
 
 
 def _looks(trial: Trial, drawn: Drawn) -> Iterator[_Look]:

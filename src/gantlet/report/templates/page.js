@@ -34,8 +34,13 @@ function nextOrder(head) {
   return now === null ? first : now === first ? second : null;
 }
 
+// Above the last row of a head stand the names of groups.
+function lastRow(head) {
+  return head.rows[head.rows.length - 1];
+}
+
 function sortBy(table, original, column) {
-  const heads = table.tHead.rows[0].cells;
+  const heads = lastRow(table.tHead).cells;
   const order = nextOrder(heads[column]);
   for (const head of heads) head.removeAttribute("aria-sort");
   if (order) heads[column].setAttribute("aria-sort", order);
@@ -50,7 +55,7 @@ function sortBy(table, original, column) {
 
 for (const table of document.querySelectorAll("table")) {
   const original = [...table.tBodies].map((body) => [...body.rows]);
-  [...table.tHead.rows[0].cells].forEach((head, column) => {
+  [...lastRow(table.tHead).cells].forEach((head, column) => {
     const label = head.querySelector(".sort");
     const made = button("", () => sortBy(table, original, column));
     made.className = "sort";
@@ -58,6 +63,26 @@ for (const table of document.querySelectorAll("table")) {
     label.replaceWith(made);
   });
 }
+
+// Wide tables say that they scroll.
+
+const watch = new ResizeObserver((entries) => {
+  for (const { target } of entries) {
+    target.parentElement.classList.toggle("wide", target.scrollWidth > target.clientWidth + 1);
+  }
+});
+for (const box of document.querySelectorAll(".scroll")) watch.observe(box);
+
+// A link to what is folded unfolds it.
+
+function unfold() {
+  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  for (let one = target; one; one = one.parentElement) {
+    if (one.tagName === "DETAILS") one.open = true;
+  }
+}
+window.addEventListener("hashchange", unfold);
+unfold();
 
 // Copying
 
@@ -108,7 +133,7 @@ document.getElementById("tools").append(button("Download report.json", () => {
 
 let folded = [];
 window.addEventListener("beforeprint", () => {
-  folded = [...document.querySelectorAll("details:not([open], .numbers)")];
+  folded = [...document.querySelectorAll("details:not([open], .numbers, .zoom)")];
   for (const one of folded) one.open = true;
 });
 window.addEventListener("afterprint", () => {
