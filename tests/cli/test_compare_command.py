@@ -43,14 +43,25 @@ def test_models_and_real_data_meet_the_reference_in_equal_numbers(digits):
 def test_the_report_ranks_on_features_and_shows_steps(digits):
     report = gantlet.load_report(digits)
     table = next(b for b in report.blocks if b.title == "Who is good at what")
-    assert [c.name for c in table.columns][:3] == ["model", "steps", "energy distance"]
-    assert "on random-conv features" in table.note
-    assert [row[0] for row in table.rows][1:] == ["gan:width=16 †", "histogram"]
+    heads = [(c.group, c.name) for c in table.columns]
+    assert heads[1] == ("Samples against held-out data", "energy distance (random-conv)")
+    assert ("Cost", "training steps") in heads
+    # Sorted, references last.
+    energy = [row[1].value for row in table.rows[:-1]]
+    assert energy == sorted(energy)
+    assert {row[0] for row in table.rows[:-1]} == {"gan:width=16 †", "histogram"}
+    assert [row[0] for row in table.rows[-1:]] == ["held-out real data"]
+    (shown,) = (b for b in report.blocks if b.title == "Samples")
+    assert [p.caption for p in shown.pictures][1:] == [
+        row[0].removesuffix(" †") for row in table.rows[:-1]
+    ]
+    for picture, row in zip(shown.pictures[1:], table.rows, strict=False):
+        assert picture.scores[0].name == "energy distance (random-conv)"
+        assert picture.scores[0].estimate == row[1]
     claims = [v.claim for v in report.verdicts]
-    assert claims[0].startswith("gan:width=16 is undertrained at this budget")
-    assert (
-        "only 12 steps" in report.verdicts[0].because or "12 steps" in report.verdicts[0].because
-    )
+    assert claims[0].startswith("Undertrained at this budget: gan:width=16. ")
+    assert claims[1].startswith("gan:width=16 is undertrained at this budget")
+    assert "12 steps" in report.verdicts[1].because
     assert "one seed says nothing of recipes" in claims[2]
 
 

@@ -17,7 +17,7 @@ from gantlet.studies.compare import Compare
 from gantlet.studies.contest import REAL
 from gantlet.studies.experience import nearest
 from gantlet.studies.pairs import behind_the_best
-from gantlet.studies.summary import contestants, rank
+from gantlet.studies.summary import best_first, contestants, rank
 from gantlet.studies.undertrained import MARK, Undertrained, still_falls, undertrained
 from gantlet.studies.verdicts import judged, verdicts
 
@@ -204,8 +204,8 @@ def test_noise_alone_seldom_counts_as_falling():
     assert sum(runs) / len(runs) < 0.08
 
 
-def trained(name, steps, seed=0):
-    found = outcome(name, seed, energy=0.1)
+def trained(name, steps, seed=0, score=0.1):
+    found = outcome(name, seed, energy=score)
     found.scores[names.STEPS] = Estimate.exact(float(steps), unit="steps")
     found.trial.parts["data_seed"] = "0"
     return found
@@ -218,15 +218,35 @@ def test_undertrained_models_are_marked_and_told_before_any_ranking(tmp_path):
     everyone = contestants(found)
     (under,) = undertrained(everyone, run)
     assert under.contestant.label == GAN
-    first, second, *_ = verdicts(judged(everyone), [under])
-    assert first.claim.startswith("gan is undertrained at this budget")
-    assert "still falling" in first.because
-    assert "energy distance" in second.claim or "best samples" in second.claim
-    table = table_of_models(everyone, [under])
+    tests = judged(everyone)
+    first, second, *_ = verdicts(tests, [under])
+    # One sentence for both: who is undertrained, then what can be distinguished.
+    assert first.claim.startswith("Undertrained at this budget: gan. Which of these trained")
+    assert "are not significantly different" in first.claim
+    assert second.claim.startswith("gan is undertrained at this budget")
+    assert "still falling" in second.because
+    table = table_of_models(everyone, [under], tests)
     assert [row[0] for row in table.rows] == [f"gan {MARK}", "vae", "gmm"]
-    assert table.columns[1].name == "steps"
+    assert "training steps" in [c.name for c in table.columns if c.group == "Cost"]
     assert "Mann-Kendall" in table.note
-    assert "Mann-Kendall" not in table_of_models(everyone, []).note
+    assert "Mann-Kendall" not in table_of_models(everyone, [], tests).note
+
+
+def test_models_are_sorted_and_only_a_significant_best_is_bold():
+    def shown(*values):
+        trials = [trained(name, 0, score=v) for name, v in values]
+        everyone = best_first(contestants(trials))
+        table = table_of_models(everyone, [], judged(everyone))
+        energy = next(c for c in table.columns if c.name.startswith("energy distance"))
+        return [row[0] for row in table.rows], list(energy.best)
+
+    # Intervals are ± 0.02: the first pair differs significantly, the second does not.
+    assert shown(("vae", 0.9), ("gmm", 0.1), ("memorizer", 0.0)) == (
+        ["gmm", "vae", "memorizer"],
+        ["gmm"],
+    )
+    assert shown(("vae", 0.101), ("gmm", 0.1)) == (["gmm", "vae"], [])
+    assert shown(("vae", 0.9), ("gmm", 0.1), ("ar", 0.1)) == (["gmm", "ar", "vae"], [])
 
 
 def test_few_steps_are_told_beside_what_published_data_needed():

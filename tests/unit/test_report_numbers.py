@@ -75,6 +75,7 @@ def test_a_column_shares_one_prefix_if_it_can():
     assert fmt.common_scale([3.4e9, 2e11], "FLOP") == Scale(1e9, "GFLOP")
     assert fmt.common_scale([2e6, 2e11], "FLOP") == Scale(1e6, "MFLOP")
     assert fmt.common_scale([2e4, 2e11], "FLOP") is None
+    assert fmt.common_scale([2e-7, 2e-3], "nats") is None
     assert fmt.common_scale([0.0, math.nan, 2e-3], "s") == Scale(1e-3, "ms")
     assert fmt.common_scale([], "bits/dim").suffix == "bits/dim"
     assert fmt.common_scale([1e-4, 1e6], "1").suffix == ""

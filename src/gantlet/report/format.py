@@ -104,8 +104,15 @@ def common_scale(numbers: Iterable[float], unit: str) -> Scale | None:
     ratio = max(sizes) / min(sizes)
     if ratio < 1e3:
         return scale(median(sizes), unit)
-    # Between the extremes, so that neither has many zeros.
-    return scale(math.sqrt(min(sizes)) * math.sqrt(max(sizes)), unit) if ratio < 1e6 else None
+    # One prefix between the extremes, so that neither has many zeros.
+    if ratio < 1e6 and _has_prefix(unit):
+        return scale(math.sqrt(min(sizes) * max(sizes)), unit)
+    return None
+
+
+def _has_prefix(unit: str) -> bool:
+    head = unit.partition("/")[0]
+    return _SPELLED.get(head, head) in SCALED
 
 
 def write(cell: Estimate | float | None, by: Scale) -> Written:
@@ -485,7 +492,7 @@ class _Notes:
     """Footnotes: one for all reasons that differ only in their numbers."""
 
     def __init__(self) -> None:
-        self._found: dict[str, list[str]] = {}
+        self._found: dict[tuple[str, ...], list[str]] = {}
 
     def mark(self, why: str) -> str:
         """Returns the letter of a reason."""
@@ -504,14 +511,14 @@ class _Notes:
 _NUMBERS = re.compile(r"(?<![\w.])\d+(?:,\d{3})*(?:\.\d+)?(?:e[+-]?\d+)?(?!\w)")
 
 
-def pattern(text: str) -> str:
-    """Returns ``text`` with a sign in the place of each number.
+def pattern(text: str) -> tuple[str, ...]:
+    """Returns what is around the numbers of ``text``: texts that differ only in them are equal.
 
     Example:
-        >>> pattern("median of 5 runs, float32"), pattern("n = 1,257")
-        ('median of # runs, float32', 'n = #')
+        >>> pattern("median of 5 runs, fp32"), pattern("n = 1,257")
+        (('median of ', ' runs, fp32'), ('n = ', ''))
     """
-    return _NUMBERS.sub("#", text)
+    return tuple(_NUMBERS.split(text))
 
 
 def merged(texts: Iterable[str]) -> list[str]:
@@ -521,7 +528,7 @@ def merged(texts: Iterable[str]) -> list[str]:
         >>> merged(["median of 5 runs", "no density", "median of 1 runs"])
         ['median of 1 to 5 runs', 'no density']
     """
-    groups: dict[str, list[str]] = {}
+    groups: dict[tuple[str, ...], list[str]] = {}
     for text in texts:
         groups.setdefault(pattern(text), []).append(text)
     return [_ranged(alike) for alike in groups.values()]

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import final
 
+from gantlet.core.estimate import Estimate
 from gantlet.report.blocks import Block, Cell, Column, Dot, Section, Table
-from gantlet.report.format import ARROWS
+from gantlet.report.format import ARROWS, merged, pattern
 from gantlet.studies.contest import REAL
 from gantlet.studies.evaluation.comparing import Gap, copies, gaps, variety
 from gantlet.studies.evaluation.floor import FLOOR
@@ -281,17 +282,33 @@ def _column(everyone: Sequence[Result], metric: str, order: _Order) -> Column:
 
 
 def methods(results: Sequence[Result]) -> Section:
-    """Returns how each number was obtained, and on how many samples it rests."""
+    """Returns how each number was obtained, once for all whose methods differ in numbers only."""
+    alike: dict[tuple[str, str, tuple[str, ...]], list[tuple[Result, Estimate]]] = {}
+    for r in results:
+        for m, e in r.scores.items():
+            key = _on_features(called(m, r), r.extractor), e.unit, pattern(e.method)
+            alike.setdefault(key, []).append((r, e))
     rows: list[list[Cell]] = [
-        [_who(r), extractor_name(r.extractor), called(m, r), e.n or "–", e.method]
-        for r in results
-        for m, e in r.scores.items()
+        [
+            metric,
+            ", ".join(dict.fromkeys(_who(r) for r, _ in of)),
+            _sizes([e.n for _, e in of]),
+            how,
+        ]
+        for (metric, *_), of in alike.items()
+        for how in merged(e.method for _, e in of)
     ]
-    columns = ("samples", "features", "metric", "n", "method")
+    columns = ("metric", "samples", "n", "method")
     return Section(
         title="How each number was obtained",
         blocks=[Table(title="Methods", columns=[Column(name=c) for c in columns], rows=rows)],
     )
+
+
+def _sizes(found: Sequence[int]) -> str:
+    """Returns on how many samples numbers rest: one number, or the least and the most."""
+    known = sorted({n for n in found if n})
+    return " to ".join(f"{n:,}" for n in known[:: max(len(known) - 1, 1)]) or "–"
 
 
 def _who(result: Result) -> str:
