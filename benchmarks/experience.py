@@ -1,8 +1,10 @@
 """How many steps each family needed on published data, from the committed results.
 
-Run from the repository: python benchmarks/experience.py
-Reads docs/results/tradeoffs-small.json and docs/results/mnist.json, trains nothing, and writes
-src/gantlet/studies/experience.json, which `gantlet compare`, `train` and `cost` ship and quote.
+Run from the repository, after both runs:
+python benchmarks/experience.py runs/tradeoffs-small/report.json runs/mnist/report.json
+Takes from the two reports what the table rests on (benchmarks/results/experience.json), trains
+nothing, and makes the table of it that `gantlet compare`, `train` and `cost` ship and quote.
+Without arguments the table alone is made again.
 
 A family with its default settings is past its steep part at the first point from which on at most
 a tenth of all it gained is left to gain: of the logarithm of the distance that ranks, over the
@@ -13,7 +15,9 @@ the number of steps is told.
 """
 
 import json
+import sys
 from collections import defaultdict
+from importlib.resources import files
 from math import log
 from pathlib import Path
 from statistics import fmean
@@ -22,8 +26,8 @@ from gantlet.core.components import datasets, families
 from gantlet.studies import names
 
 ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "docs" / "results"
-OUT = ROOT / "src" / "gantlet" / "studies" / "experience.json"
+TAKEN = ROOT / "benchmarks" / "results" / "experience.json"
+OUT = Path(str(files("gantlet.studies"))) / "experience.json"
 LEFT = 0.1
 SHORT = 8
 
@@ -102,11 +106,39 @@ def by_curve(report):
         yield family, data, past, steps
 
 
+def taken(report):
+    """Returns the part of a report that the table rests on."""
+    asked = report["question"]
+    first = asked.get("comparisons", [asked])[0]
+    wanted = {names.quality(first["features"]), names.STEPS, "FLOPs per training step"}
+    keys = ("data", "model", "seed", "name", "value")
+    charts = [
+        {
+            "kind": "lines",
+            "y_label": chart["y_label"],
+            "series": [{k: s[k] for k in ("name", "x", "y")} for s in chart["series"]],
+        }
+        for chart in lines(report["blocks"])
+        if "comparisons" not in asked
+    ]
+    trained = {row["model"] for row in report["rows"] if row["name"] == names.STEPS}
+    by_default = {model for model in trained if default(model)}
+    rows = [
+        {k: row[k] for k in keys}
+        for row in report["rows"]
+        if row["data"] == first["data"] and row["name"] in wanted and row["model"] in by_default
+    ]
+    parts = ("data", "models", "features")
+    known = {k: first[k] for k in parts} | {"comparisons": [{k: first[k] for k in parts}]}
+    return {"question": known, "rows": rows, "blocks": charts}
+
+
 def made():
     """Returns the table."""
     rows = []
-    for file, read in (("tradeoffs-small", by_budget), ("mnist", by_curve)):
-        report = json.loads((RESULTS / f"{file}.json").read_text())
+    both = json.loads(TAKEN.read_text())
+    for name, read in (("budgets", by_budget), ("course", by_curve)):
+        report = both[name]
         for family, data, past, steps in read(report):
             space = datasets.make(data).space
             rows.append(
@@ -120,4 +152,7 @@ def made():
 
 
 if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        budgets, course = (taken(json.loads(Path(p).read_text())) for p in sys.argv[1:])
+        TAKEN.write_text(json.dumps({"budgets": budgets, "course": course}) + "\n")
     OUT.write_text(json.dumps(made(), indent=1) + "\n")

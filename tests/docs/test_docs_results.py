@@ -40,6 +40,19 @@ def test_every_committed_result_has_its_page():
     assert found - NO_REPORTS == set(PAGES)
 
 
+@pytest.mark.parametrize("result", PAGES)
+def test_a_committed_result_is_small(result):
+    file = DOCS / f"results/{result}.json"
+    told = f"gantlet report RUN --format json --summary --out docs/results/{file.name}"
+    assert file.stat().st_size < 300_000, told
+
+
+def test_a_summary_says_what_it_lacks_where_rows_are_wanted(capsys):
+    file = DOCS / "results/tradeoffs-small.json"
+    assert run(["report", str(file), "--format", "csv"]) == 2
+    assert "summary without its" in capsys.readouterr().err
+
+
 def test_the_page_of_the_study_says_how_large_it_is():
     text = " ".join((DOCS / "questions/tradeoffs.md").read_text().split())
     small, full = (len(Tradeoffs(size=size).trials()) for size in ("small", "full"))

@@ -41,6 +41,7 @@ from gantlet.report.blocks import (
     Verdict,
 )
 from gantlet.report.format import lay_out
+from gantlet.report.summary import check_rows, summarize
 from gantlet.report.text import FORMATS, render
 from gantlet.report.text import csv_table as csv_of
 
@@ -161,6 +162,24 @@ def test_json_there_and_back_is_the_same_report():
     assert render(back, "json") == text
     for fmt in FORMATS:
         assert render(back, fmt) == render(example(), fmt)
+
+
+def test_a_summary_makes_the_same_page_from_a_smaller_file():
+    whole = example()
+    small = report_json.from_json(json.loads(report_json.dumps(summarize(whole))))
+    assert render(small, "markdown") == render(whole, "markdown")
+    assert len(report_json.dumps(small)) < len(report_json.dumps(whole))
+    assert [row.seed for row in small.rows] == [r.seed for r in whole.rows if r.seed is None]
+    assert small.extra["left_out"]["rows"] == sum(r.seed is not None for r in whole.rows)
+    assert small.extra["left_out"]["pictures"] == 1
+    assert "base64,iVBOR" in render(whole, "html")
+    page = render(small, "html")
+    assert "base64,iVBOR" not in page
+    assert "(picture left out)" in page
+    assert summarize(small) == small
+    with pytest.raises(UserError, match=r"summary without its \d+ rows"):
+        check_rows(small)
+    check_rows(whole)
 
 
 def test_json_never_holds_nan():

@@ -229,14 +229,17 @@ class PictureView:
     """
 
     def __init__(self, one: Picture) -> None:
+        self.scores = [_score(d) for d in one.scores]
+        self.is_left_out = not one.png  # of a summary
+        self.caption = f"{one.caption} (picture left out)" if self.is_left_out else one.caption
+        if self.is_left_out:
+            return
         width, height = images.size(one.png)
         scale = _scale(width)
-        self.caption = one.caption
         self.source = "data:image/png;base64," + base64.b64encode(one.png).decode("ascii")
         self.alternative = one.description or f"Samples: {one.caption}"
         self.width, self.height = round(width * scale), round(height * scale)
         self.is_small = width <= _WIDEST
-        self.scores = [_score(d) for d in one.scores]
 
 
 def _score(dot: Dot) -> tuple[str, str, str]:
