@@ -1,0 +1,1 @@
+"""Five components for Gantlet, found through the entry points of this package."""
