@@ -3,10 +3,12 @@ VENV   ?= .venv
 PY     := $(VENV)/bin/python
 PIP    := $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 SOURCE := src tests benchmarks examples
+# What make check leaves to make test: minutes of training, other packages, a browser, fetched data.
+FAST   := not slow and not peers and not browser and not data
 # Spinning threads cost tenfold on a busy machine.
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: help demo test lint types unit docs study clean
+.PHONY: help demo check test lint types unit docs study clean
 
 help:  ## Show this help
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -14,6 +16,13 @@ help:  ## Show this help
 demo: $(VENV)/.core  ## Install, then compare nine models on real handwritten digits
 	$(VENV)/bin/gantlet compare gan flow ar vae diffusion flow-gan histogram gmm memorizer \
 	  --data digits --flops 4e11 --out runs/demo
+
+check: $(VENV)/.dev  ## Before each commit: style, layers, types, fast tests; at most three minutes
+	$(VENV)/bin/ruff format --check --quiet $(SOURCE)
+	$(VENV)/bin/ruff check --quiet $(SOURCE)
+	$(VENV)/bin/lint-imports
+	$(VENV)/bin/mypy
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist worksteal -m "$(FAST)"
 
 test: lint types unit docs  ## Everything that must pass
 

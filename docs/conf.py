@@ -3,15 +3,18 @@
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).parent))  # where mathml.py is
+sys.path.append(str(Path(__file__).parent))  # where mathml.py and gallery.py are
 
 from gantlet import __version__
 
 project = "Gantlet"
-author = "The Gantlet authors"
+author = "The Gantlet developers"
 copyright = author  # noqa: A001  (Sphinx's name for it)
 release = __version__
-extensions = ["myst_parser", "mathml"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "gallery", "mathml"]
+autodoc_typehints = "description"
+autodoc_member_order = "bysource"
+napoleon_custom_sections = ["Source", "Differs from the paper"]
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build"]

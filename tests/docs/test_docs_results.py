@@ -1,5 +1,6 @@
 """The page with the study's result is made from the committed result, and by the command."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,11 @@ def test_the_result_page_is_what_the_command_makes(result, page, tmp_path):
 def test_every_committed_result_has_its_page():
     found = {file.stem for file in (DOCS / "results").glob("*.json")}
     assert found - NO_REPORTS == set(PAGES)
+
+
+def test_every_committed_result_is_in_the_gallery():
+    shown = re.findall(r'href="gallery/([\w-]+)\.html"', (DOCS / "gallery.md").read_text())
+    assert set(shown) == {*PAGES, "compare", "evaluate", "flaws"}
 
 
 @pytest.mark.parametrize("result", PAGES)
