@@ -1,8 +1,8 @@
 """Rules of the house that no linter knows.
 
 A class is abstract, or it is final. Words decide nothing. What checks or shows the package uses
-its public names alone, so that the inside can change, and names them by imports, so that a module can move. And the
-package holds nothing that only tests use.
+its public names alone, so that the inside can change, and names them by imports, so that a module
+can move. And the package holds nothing that only tests use.
 """
 
 import ast

@@ -33,7 +33,7 @@ class Subset:
     @property
     def groups(self) -> Tensor | None:
         """The group of each sample, shape ``(n,)``, or None where the source has none."""
-        groups = groups_of(self._source)
+        groups = groups_of(self.source)
         return None if groups is None else groups[self._index]
 
     def __len__(self) -> int:
