@@ -18,7 +18,7 @@ import torch
 from gantlet.core.budget import Budget
 from gantlet.core.rng import Rng
 from gantlet.critics.rating_agreement import spearman
-from gantlet.exec.api import conduct
+from gantlet.api import conduct
 from gantlet.store.run import Run, TrialFolder
 from gantlet.studies.compare import Compare
 from gantlet.studies.tournament import Tournament

@@ -7,10 +7,31 @@ model = gantlet.load_model("runs/digits", "flow")
 samples = model.sample(64, rng=gantlet.Rng(0).stream("sample"))
 """
 
+import sys
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, final
+
+from typing_extensions import override
 
 if TYPE_CHECKING:
+    from gantlet.api import (
+        compare,
+        conduct,
+        converge,
+        cost,
+        doctor,
+        evaluate,
+        export,
+        flaws,
+        load_model,
+        load_report,
+        plan,
+        sample,
+        study,
+        tournament,
+        train,
+    )
     from gantlet.core import components
     from gantlet.core.budget import Budget
     from gantlet.core.dataset import Dataset, InMemory, Splits
@@ -31,10 +52,7 @@ if TYPE_CHECKING:
     from gantlet.core.rng import Rng
     from gantlet.core.solver import Play, Solver
     from gantlet.core.space import Space
-    from gantlet.core.spec import Between
-    from gantlet.exec.api import compare, conduct, converge, load_model, load_report
-    from gantlet.exec.judging import evaluate, flaws, tournament
-    from gantlet.report.blocks import Report
+    from gantlet.options import Search
 
 __version__ = "0.2.0.dev0"
 
@@ -64,6 +82,7 @@ __all__ = [
     "Probe",
     "Report",
     "Rng",
+    "Search",
     "Solver",
     "Space",
     "Splits",
@@ -73,11 +92,18 @@ __all__ = [
     "components",
     "conduct",
     "converge",
+    "cost",
+    "doctor",
     "evaluate",
+    "export",
     "flaws",
     "load_model",
     "load_report",
+    "plan",
+    "sample",
+    "study",
     "tournament",
+    "train",
 ]
 
 _HOMES = {
@@ -107,25 +133,31 @@ _HOMES = {
     "Report": "gantlet.report.blocks",
     "Rng": "gantlet.core.rng",
     "Solver": "gantlet.core.solver",
+    "Search": "gantlet.options",
     "Space": "gantlet.core.space",
     "Splits": "gantlet.core.dataset",
     "TrainMetric": "gantlet.core.measure",
     "UserError": "gantlet.core.errors",
-    "compare": "gantlet.exec.api",
-    "conduct": "gantlet.exec.api",
-    "converge": "gantlet.exec.api",
-    "evaluate": "gantlet.exec.judging",
-    "flaws": "gantlet.exec.judging",
-    "load_model": "gantlet.exec.api",
-    "load_report": "gantlet.exec.api",
-    "tournament": "gantlet.exec.judging",
 }
+
+
+@final
+class _Package(ModuleType):
+    """The package: a folder of the same name as a public function does not hide it."""
+
+    @override
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in __all__ and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:
     """Loads a public name when it is first used: importing gantlet loads no torch."""
     if name == "components":
         return import_module("gantlet.core.components")
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"module 'gantlet' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_HOMES.get(name, "gantlet.api")), name)

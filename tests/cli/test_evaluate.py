@@ -163,7 +163,7 @@ def test_bad_samples_are_refused_in_one_line(files, capsys, fake, message):
         (["--metric", "frechett"], "Unknown metric 'frechett'. Did you mean 'frechet'?"),
         (["--features", "pixel"], "Unknown extractor 'pixel'. Did you mean 'pixels'?"),
         (["--rank", "kids"], "Unknown metric 'kids'. Did you mean 'kid'?"),
-        (["--samples", "1"], "samples must be at least 2. Got 1."),
+        (["--samples", "1"], "samples must be from 2 to 2147483648. Got 1."),
         (["far.npz"], "named twice"),
     ],
 )

@@ -8,7 +8,15 @@ import pytest
 from cyclopts import CycloptsError
 
 from gantlet.cli.app import app
-from gantlet.core.components import datasets, extractors, families, metrics, solvers, studies
+from gantlet.core.components import (
+    datasets,
+    extractors,
+    families,
+    metrics,
+    probes,
+    solvers,
+    studies,
+)
 from gantlet.studies.converge.setting import resolved
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +36,8 @@ READS = {
     "model": families,
     "families": families,
     "data": datasets,
-    "metric": metrics,
+    "metrics": metrics,
+    "probes": probes,
     "features": extractors,
     "solver": solvers,
 }

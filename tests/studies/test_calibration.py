@@ -14,12 +14,12 @@ import pytest
 import torch
 from scipy.special import gammaln, hyp1f1
 
+from gantlet.api import conduct, load_report
 from gantlet.core import registry
 from gantlet.core.components import metrics
 from gantlet.core.errors import UserError
 from gantlet.core.measure import Groups
 from gantlet.core.rng import Rng
-from gantlet.exec.api import conduct, load_report
 from gantlet.metrics.energy import Energy
 from gantlet.report.blocks import Section
 from gantlet.report.text import markdown_table as as_markdown

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from gantlet.api import load_model
 from gantlet.core.budget import Budget
 from gantlet.core.errors import UserError
-from gantlet.exec.api import load_model
 from gantlet.exec.attempt import Remark
 from gantlet.exec.base import Here, carry_out, pending
 from gantlet.exec.publish import publish, published
@@ -146,7 +146,7 @@ def test_a_run_json_that_is_damaged_can_be_deleted(whole, tmp_path):
         Run.create(folder, QUESTION.question(), FACTS)
     (folder / "run.json").unlink()
     run = Run.create(folder, QUESTION.question(), FACTS)
-    assert pending(QUESTION, run) == []
+    assert pending(QUESTION.trials(), run) == []
     assert numbers(carry_out(QUESTION, run, Here())) == whole[2]
 
 
@@ -165,7 +165,7 @@ def test_a_run_of_an_earlier_version_still_opens(whole, tmp_path):
     old(folder)
     assert numbers(published(folder)) == whole[2]
     run = Run.create(folder, QUESTION.question(), FACTS)
-    assert pending(QUESTION, run) == []
+    assert pending(QUESTION.trials(), run) == []
     assert numbers(carry_out(QUESTION, run, Here())) == whole[2]
     assert torch.isfinite(next(iter(load_model(folder, "histogram").state_dict().values()))).all()
 

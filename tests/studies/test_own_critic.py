@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from gantlet.api import conduct
 from gantlet.cli.main import run
 from gantlet.core.budget import Budget
 from gantlet.core.components import extractors
@@ -12,7 +13,6 @@ from gantlet.core.errors import UserError
 from gantlet.core.game import Adversarial
 from gantlet.core.rng import Rng
 from gantlet.core.space import Space
-from gantlet.exec.api import conduct
 from gantlet.studies.compare import Compare
 from gantlet.studies.sources import load
 from gantlet.studies.tournament.entrants import courses_of, snapshots_of

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from gantlet.api import conduct
 from gantlet.core.budget import Budget
 from gantlet.core.errors import UserError
 from gantlet.exec import base
-from gantlet.exec.api import conduct
 from gantlet.families.gan import GanGame
 from gantlet.store.run import Run
 from gantlet.studies.compare import Compare

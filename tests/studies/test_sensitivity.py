@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from gantlet.api import conduct, load_report
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Estimate
 from gantlet.core.trial import Outcome, Trial
-from gantlet.exec.api import conduct, load_report
 from gantlet.report.text import markdown_table as as_markdown
 from gantlet.studies.sensitivity import Sensitivity
 from gantlet.studies.sensitivity.answer import answer

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 import gantlet
+from gantlet.api import conduct
 from gantlet.core.budget import Budget
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.critics.rating_agreement import spearman
-from gantlet.exec.api import conduct
 from gantlet.store.run import TrialFolder
 from gantlet.studies.compare import Compare
 from gantlet.studies.tournament import Tournament

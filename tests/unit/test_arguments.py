@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import gantlet
-from gantlet.core.arguments import check_argument
-from gantlet.critics.search import Search
+from gantlet import options
+from gantlet.options import Search
 
 X = torch.zeros(40, 2)
 HUGE, NAN, INF = 2**70, math.nan, math.inf
@@ -33,7 +33,7 @@ PLACES = [
 
 def cases():
     compare = {"models": ["gmm"], "data": "ring:n=300"}
-    evaluate = {"fake": X, "real": X, "metrics": ["energy"], "features": ["pixels"]}
+    evaluate = {"fake": X, "against": X, "metrics": ["energy"], "features": ["pixels"]}
     converge = {"model": "dirac"}
     flaws = {"fake": X, "against": X}
     for name, values in {
@@ -58,7 +58,7 @@ def cases():
         yield from (("compare", {**compare, name: v}) for v in values if _is_absurd(name, v))
     for name, values in {
         "fake": [None, 3, {}, object(), "", "\0", {3: X}, {"": X}, {"a": None}],
-        "real": [None, 3, {}, object(), "", "\0", {"a": X}],
+        "against": [None, 3, {}, object(), "", "\0", {"a": X}],
         "train": [3, {}, object(), "", "nothere"],
         "pairs": [3, {}, object(), "nothere"],
         "samples": [*NUMBERS, 0, 1],
@@ -153,7 +153,9 @@ def test_budgets_that_are_none(budget, value):
 
 def test_whole_numbers_of_numpy_are_numbers():
     for value in (np.int64(3), np.uint8(3), torch.tensor(3)):
-        check_argument("seeds", value)
+        seeds = options.Compare(["gmm"], seeds=value).seeds
+        assert type(seeds) is int
+        assert seeds == 3
 
 
 @pytest.mark.parametrize("option", ["--seeds", "--seed", "--samples", "--batch", "--snapshots"])

@@ -2,10 +2,10 @@ import filecmp
 
 import torch
 
+from gantlet.api import conduct
 from gantlet.core.budget import Budget
 from gantlet.core.components import datasets, families, solvers
 from gantlet.core.rng import Rng
-from gantlet.exec.api import conduct
 from gantlet.store.run import TrialFolder
 from gantlet.studies.compare import Compare
 from gantlet.train.loop import Plan, train

@@ -3,7 +3,7 @@
 from cyclopts import App, Parameter
 
 from gantlet import __version__
-from gantlet.cli.words import COMMANDS, DATA, START, WEIGHTS, Words
+from gantlet.cli.words import COMMANDS, DATA, EVERYDAY, START, WEIGHTS, Words
 
 
 def _add(to: App, module: str, words: Words) -> None:
@@ -28,7 +28,8 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 for _words in COMMANDS:
-    _add(app, f"gantlet.cli.{_words.name}", _words)
+    _home = "commands" if _words.name in EVERYDAY else _words.name
+    _add(app, f"gantlet.cli.{_home}", _words)
 
 data = App(
     name="data",

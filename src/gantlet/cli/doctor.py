@@ -11,9 +11,9 @@ def doctor(*, json: Flag = False) -> int:
     """
     from json import dumps
 
-    from gantlet.exec.health import health
+    from gantlet import api
 
-    found = health()
+    found = api.doctor()
     if json:
         print(dumps({"facts": found.facts, "warnings": list(found.warnings)}, indent=2))
         return 0

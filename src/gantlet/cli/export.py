@@ -10,9 +10,9 @@ def export(*runs: Path, to: Path = Path("results.csv")) -> int:
         runs: Run folders.
         to: File to write: .csv, .json (a list of rows), .md or .tex.
     """
+    from gantlet import api
     from gantlet.core.errors import printable
-    from gantlet.exec.export import export_rows
 
-    n = export_rows(runs, to)
+    n = api.export(runs, to=to)
     print(printable(f"{n} rows of {len(runs)} runs written to {to}"))
     return 0

@@ -1,18 +1,27 @@
-"""Options that several commands share."""
+"""Commands made from the dataclasses of ``gantlet.options``."""
 
+import inspect
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+import sys
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, final
+from typing import Annotated, Any, Literal, TypeVar, Union, final, get_args, get_origin
 
 from cyclopts import Parameter, Token
 
-if TYPE_CHECKING:
-    from gantlet.studies.evaluation.sets import Asked
+from gantlet.core.budget import Budget
+from gantlet.options import Field, Option, Texts, fields_of, renamed
+
+O = TypeVar("O")
 
 Flag = Annotated[bool, Parameter(show_default=False)]
 """An option that is given or not, and has no value."""
+
+# What the fields of a dataclass inside another are listed under.
+_BUDGET = "Budget (whatever runs out first; default 2e11 FLOPs)"
+_HEADINGS: Mapping[type, str] = {Budget: _BUDGET}
 
 
 def _whole(_type: object, tokens: Sequence[Token]) -> int:
@@ -36,99 +45,151 @@ def _whole_or_all(type_: object, tokens: Sequence[Token]) -> int | str:
     return text if text == "all" else _whole(type_, tokens)
 
 
-Whole = Annotated[int, Parameter(converter=_whole)]
-"""A whole number."""
-
-WholeOrNone = Annotated[int | None, Parameter(converter=_whole)]
-"""A whole number, perhaps not given."""
-
-WholeOrAll = Annotated[int | Literal["all"], Parameter(converter=_whole_or_all)]
-"""A whole number, or all there are."""
-
-
 @final
-@Parameter(name="*", group="Budget (whatever runs out first; default 2e11 FLOPs)")
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BudgetOptions:
-    """What each contestant may spend in training, validation included.
+class Printing:
+    """What a command prints.
 
     Attributes:
-        flops: Floating point operations, such as 2e11.
-        examples: Training examples, repeats counted.
-        steps: Training steps.
-        seconds: Seconds; the only budget that does not repeat exactly.
-    """
-
-    flops: float | None = None
-    examples: float | None = None
-    steps: float | None = None
-    seconds: float | None = None
-
-
-@final
-@Parameter(name="*", group="Samples")
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SetOptions:
-    """Against what samples are judged, and how many of them.
-
-    Attributes:
-        against: The real samples.
-        train: What the models learned from, and extractors may; shows copies.
-        samples: How many samples of a set to use at most, or all.
-        seed: Draws the samples that are used, and all else that is random.
-        data_seed: From which the splits of data sets follow.
-        skip_bad: How many files of a folder that cannot be read may be left out; they are named.
-    """
-
-    against: str
-    train: str | None = None
-    samples: WholeOrAll = 10_000
-    seed: Whole = 0
-    data_seed: Whole = 0
-    skip_bad: Whole = 0
-
-    def asked(
-        self, fakes: tuple[str, ...], *, pairs: str | None = None, outputs: int = 1
-    ) -> "Asked":
-        """Returns what decides the sets, for a study."""
-        from gantlet.studies.evaluation.sets import Asked, forget
-
-        # Files may have changed since another command of this process read them.
-        forget()
-        return Asked(
-            fakes=fakes,
-            real=self.against,
-            train=self.train,
-            samples=None if self.samples == "all" else self.samples,
-            seed=self.seed,
-            data_seed=self.data_seed,
-            pairs=pairs,
-            outputs=outputs,
-            skip_bad=self.skip_bad,
-        )
-
-
-@final
-@Parameter(name="*", group="Running")
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunOptions:
-    """How and where to run, and what to print.
-
-    Attributes:
-        out: Run folder; one that holds the same question goes on. Default: one below runs/.
-        workers: Processes that run trials side by side. Default: what suits command and cores.
-        threads: Threads of each trial; part of what decides the last digits.
-        retry: Trials that failed before and run again: failed (for lack of memory, for one),
-            all (also those that diverged or cannot be run), or none.
-        device: Where to train: cpu or cuda.
         json: Print one JSON object on stdout and nothing else.
         dry_run: Say what would be done, and stop.
     """
 
-    out: Path | None = None
-    workers: WholeOrNone = None
-    threads: Whole = 1
-    retry: Literal["failed", "all", "none"] = "failed"
-    device: str = "cpu"
-    json: Flag = False
-    dry_run: Flag = False
+    json: bool = False
+    dry_run: bool = False
+
+
+def command(
+    of: type[O], *, prints: Sequence[str] = ("json", "dry_run")
+) -> Callable[[Callable[[O, Printing], int]], Callable[..., int]]:
+    """Returns a decorator that makes a command of a function of options.
+
+    Args:
+        of: The dataclass of the options.
+        prints: Which fields of ``Printing`` the command knows.
+    """
+
+    def decorate(function: Callable[[O, Printing], int]) -> Callable[..., int]:
+        shown = [f for f in fields_of(Printing) if f.name in prints]
+        heading = "Running" if any(f.heading == "Running" for f in fields_of(of)) else ""
+        shown = [replace(f, heading=heading) for f in shown]
+        parameters = [p for f in fields_of(of) for p in _parameters(f)]
+        parameters += [p for f in shown for p in _parameters(f)]
+        parameters.sort(key=lambda p: p.kind)
+        signature = inspect.Signature(parameters, return_annotation=int)
+
+        def call(*args: Any, **kwargs: Any) -> int:
+            given = dict(signature.bind(*args, **kwargs).arguments)
+            printing = Printing(**{f.name: given.pop(f.name) for f in shown if f.name in given})
+            return function(_made(of, given), printing)
+
+        call.__name__ = call.__qualname__ = of.__name__.lower()
+        call.__module__ = function.__module__
+        call.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": int}
+        call.__signature__ = signature  # type: ignore[attr-defined]
+        return call
+
+    return decorate
+
+
+def _made(of: type[O], given: Mapping[str, Any]) -> O:
+    """Returns the options from what was given on the command line."""
+    given = renamed(of, given, _tell)
+    found: dict[str, Any] = {}
+    for f in fields_of(of):
+        if f.group is not None:
+            inside = {g.name: given[g.name] for g in fields_of(f.group) if g.name in given}
+            if inside:
+                found[f.name] = f.group(**inside)
+        elif f.name in given:
+            value = given[f.name]
+            is_words = f.name == "groups" and isinstance(value, tuple)
+            found[f.name] = Texts(value) if is_words else value
+        elif f.default is inspect.Parameter.empty:
+            # None of any number was named: the command says what it needs.
+            found[f.name] = ()
+    return of(**found)
+
+
+def _tell(old: str, new: str) -> None:
+    old, new = (name.rstrip("_").replace("_", "-") for name in (old, new))
+    text = f"gantlet: --{old} is now --{new}; the old name works in this version only."
+    print(text, file=sys.stderr)
+
+
+def _parameters(f: Field) -> Iterator[inspect.Parameter]:
+    """Yields the parameters of an option: itself, its old names, or what it is made of."""
+    if f.group is not None:
+        usual = f.default
+        heading = _HEADINGS.get(f.group, f.heading)
+        for inner in fields_of(f.group):
+            default = None if usual is None else getattr(usual, inner.name)
+            yield from _parameters(replace(inner, default=default, heading=heading))
+        return
+    kind = _place(f)
+    default = f.default
+    if kind is inspect.Parameter.VAR_POSITIONAL:
+        default = inspect.Parameter.empty
+    elif isinstance(default, (tuple, str)) and not default:
+        default = None
+    yield inspect.Parameter(f.name, kind, default=default, annotation=_annotation(f))
+    for old in f.option.aliases if default is not inspect.Parameter.empty else ():
+        hidden = replace(f, default=None, help="", hint=Annotated[f.hint, Option()])
+        yield inspect.Parameter(
+            old,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[_annotation(hidden), Parameter(name=_flag(old), show=False)],
+        )
+
+
+def _place(f: Field) -> Any:
+    if not f.is_positional or f.option.by_name:
+        return inspect.Parameter.KEYWORD_ONLY
+    if f.option.several:
+        return inspect.Parameter.VAR_POSITIONAL
+    return inspect.Parameter.POSITIONAL_ONLY
+
+
+def _flag(name: str) -> str:
+    return f"--{name.rstrip('_').replace('_', '-')}"
+
+
+def _annotation(f: Field) -> Any:
+    """Returns the type of an option on a command line, with all that its help says."""
+    is_by_name = _place(f) is inspect.Parameter.KEYWORD_ONLY
+    marks: dict[str, Any] = {"help": f.help}
+    if is_by_name:
+        marks["name"] = list(f.option.flags) or _flag(f.name)
+    if f.default and isinstance(f.default, tuple):
+        marks["show_default"] = _spaced
+    if f.heading and is_by_name:
+        marks["group"] = f.heading
+    kind, more = _typed(f)
+    if f.option.several and is_by_name:
+        kind = types.GenericAlias(tuple, (kind, ...))
+    if f.default is None or f.default in ((), ""):
+        kind = kind | None
+    return Annotated[kind, Parameter(**marks, **more)]
+
+
+def _spaced(values: Sequence[str]) -> str:
+    return " ".join(values)
+
+
+def _typed(f: Field) -> tuple[Any, dict[str, Any]]:
+    """Returns the type of one value on a command line, and how it is read."""
+    parts = get_args(f.kind) if get_origin(f.kind) in (Union, types.UnionType) else (f.kind,)
+    has_all = any(get_origin(p) is Literal and "all" in get_args(p) for p in parts)
+    if int in parts:
+        if has_all:
+            return int | Literal["all"], {"converter": _whole_or_all}
+        return int, {"converter": _whole}
+    if bool in parts:
+        return bool, {"show_default": False}
+    if f.option.several:
+        return str, {}
+    if Path in parts:
+        return Path, {}
+    (first, *_) = parts
+    return (first, {}) if first in (float, str) or get_origin(first) is Literal else (str, {})

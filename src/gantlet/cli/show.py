@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from inspect import getdoc
 from shutil import get_terminal_size
 from textwrap import fill
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from gantlet.cli.options import Flag
 from gantlet.core.components import REGISTRIES
 from gantlet.core.errors import UserError, unknown
+from gantlet.options import described
 
 
 def show(name: str, /, *, json: Flag = False) -> int:
@@ -32,7 +32,7 @@ def show(name: str, /, *, json: Flag = False) -> int:
         meant = registry.expand(name)
         cls = registry.load(meant.name)
         resolved = registry.resolve(name) if meant.options else meant.name
-        doc, meanings = _told(cls)
+        doc, meanings = described(cls)
         takes = [{**asdict(o), "help": meanings.get(o.name, "")} for o in options(cls)]
         told.append({"name": resolved, "kind": kind, "doc": doc, "options": takes})
     if json:
@@ -52,22 +52,6 @@ def _unknown(name: str) -> UserError:
     known = {n for r in REGISTRIES.values() for n in r.names()}
     also = {n for r in REGISTRIES.values() for n in (*r.aliases, *r.pointers)}
     return unknown("component", name, known, also)
-
-
-def _told(cls: type) -> tuple[str, dict[str, str]]:
-    """Returns what a class is, and what its attributes mean, those of its bases among them."""
-    doc, own = _parted(getdoc(cls) or "")
-    inherited = [_parted(getdoc(base) or "")[1] for base in reversed(cls.__mro__[1:-1])]
-    return doc, {k: v for meanings in (*inherited, own) for k, v in meanings.items()}
-
-
-def _parted(doc: str) -> tuple[str, dict[str, str]]:
-    """Returns a docstring without its list of attributes, and what each of those means."""
-    before, _, after = doc.partition("\nAttributes:\n")
-    items, _, rest = after.partition("\n\n")
-    pairs = re.findall(r"(?m)^    (\w+): ((?:.+\n?(?:     +.+\n?)*))", items)
-    meanings = {name: " ".join(text.split()) for name, text in pairs}
-    return f"{before.strip()}\n\n{rest.strip()}".strip().replace("``", "`"), meanings
 
 
 def _print(entry: Mapping[str, Any]) -> None:

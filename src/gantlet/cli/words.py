@@ -166,6 +166,11 @@ COMMANDS = (
     ),
 )
 
+EVERYDAY = frozenset(
+    ["compare", "train", "evaluate", "flaws", "tournament", "converge", "sample", "cost", "study"]
+)
+"""The commands whose options stand in ``gantlet.options``; Python has a function for each."""
+
 DATA = (
     Words(
         "list",

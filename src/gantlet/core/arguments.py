@@ -1,18 +1,27 @@
-"""What arguments of public functions may be, by their names: the one place that checks them."""
+"""What arguments may be, by their annotations: the one place that checks them.
+
+A range stands in the annotation, as ``Annotated[int, Between(1, 100)]``; so do choices, as
+``Literal``. Texts, lists of names and paths are checked for what no component or file could be.
+"""
 
 import dataclasses
 import inspect
 import math
 import operator
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
+from pathlib import Path
+from types import NoneType, UnionType
 from typing import (
+    Annotated,
+    Any,
     Literal,
     ParamSpec,
     SupportsFloat,
     SupportsIndex,
     TypeVar,
+    Union,
     get_args,
     get_origin,
     get_type_hints,
@@ -26,53 +35,65 @@ from gantlet.core.spec import Between
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_SEED = 2**63 - 1  # torch takes no larger one
-# Whole numbers: the smallest and the largest, and whether None is allowed.
-_WHOLE = {
-    "seed": (0, _SEED, False),
-    "first_seed": (0, _SEED, False),
-    "data_seed": (0, _SEED, False),
-    "seeds": (1, 10_000, False),
-    "batch": (1, 2**24, False),
-    "samples": (2, 2**31, True),
-    "outputs": (1, 2**20, False),
-    "patience": (1, 2**31, True),
-    "snapshots": (0, 100_000, False),
-    "threads": (1, 4096, False),
-    "workers": (1, 4096, True),
-}
-_LISTS = ("models", "metrics", "features", "probes", "runs")
-_WORDS = ("model", "data", "rank", "solver", "device")
-_PATHS = ("out", "path", "to")
-# Groups of settings, by the names of their classes, which lie in higher layers.
-_SETTINGS = {"budget": "Budget", "search": "Search"}
 _MOST_NAMES = 1000
 _NAME, _PATH = 255, 4096  # bytes
 
 
-def check_argument(name: str, value: object) -> None:
-    """Checks the value of an argument by its name; of one that is not known nothing is asked.
+def check_value(name: str, value: Any, hint: Any) -> Any:
+    """Returns the value of an argument as its annotation wants it, having checked it.
+
+    Whole numbers of any library become ``int``, numbers ``float``, lists of names tuples. Of an
+    annotation that says nothing, such as that of an object of the user, nothing is asked.
 
     Raises:
         TypeError: If it is of another type than is needed.
-        UserError: If it is out of range.
+        UserError: If it is out of range, or none of the choices.
     """
-    if name in _WHOLE:
-        low, high, may_lack = _WHOLE[name]
-        if not (may_lack and value is None):
-            _check_whole(name, value, low, high)
-    elif name in _LISTS and not (name == "features" and isinstance(value, str)):
-        _check_names(name, value)
-    elif name in _WORDS:
-        _check_word(name, value)
-    elif name in _PATHS:
-        _check_path(name, value)
-    elif name in _SETTINGS:
-        if type(value).__name__ != _SETTINGS[name]:
-            raise TypeError(f"{name} must be a {_SETTINGS[name]}. Got {_shown(value)}.")
-        check_ranges(value)
-    elif name == "study" and (isinstance(value, type) or not hasattr(value, "trials")):
-        raise TypeError(f"study must be a study. Got {_shown(value)}.")
+    marks: Sequence[object] = ()
+    while get_origin(hint) is Annotated:
+        hint, *more = get_args(hint)
+        marks = (*marks, *more)
+    if get_origin(hint) in (Union, UnionType):
+        return _check_union(name, value, get_args(hint), marks)
+    if get_origin(hint) is Literal:
+        if value not in get_args(hint) or isinstance(value, bool):
+            raise unknown(f"value of {name}", str(value)[:60], map(str, get_args(hint)))
+        return value
+    ranges = [mark for mark in marks if isinstance(mark, Between)]
+    return _check_plain(name, value, hint, ranges)
+
+
+def _check_union(name: str, value: Any, kinds: Sequence[Any], marks: Sequence[object]) -> Any:
+    if value is None and NoneType in kinds:
+        return None
+    literals = [k for k in kinds if get_origin(k) is Literal]
+    # True equals 1, but is no number.
+    if isinstance(value, str) and any(value in get_args(k) for k in literals):
+        return value
+    others = [k for k in kinds if k is not NoneType and k not in literals]
+    if Path in others and all(k in (str, Path) or get_origin(k) is Sequence for k in others):
+        (*lists,) = (k for k in others if get_origin(k) is Sequence)
+        is_list = bool(lists) and not isinstance(value, (str, os.PathLike))
+        return check_value(name, value, lists[0]) if is_list else _check_path(name, value)
+    if len(others) != 1:
+        return value
+    return check_value(name, value, Annotated[others[0], *marks] if marks else others[0])
+
+
+def _check_plain(name: str, value: Any, kind: Any, ranges: Sequence[Between]) -> Any:
+    if kind in (int, float):
+        return (_check_whole if kind is int else _check_number)(name, value, ranges)
+    if kind in (bool, str, Path):
+        checks: dict[Any, Callable[[str, Any], Any]]
+        checks = {bool: _check_flag, str: _check_word, Path: _check_path}
+        return checks[kind](name, value)
+    if get_origin(kind) in (Sequence, tuple) and set(get_args(kind)) - {...} <= {str, str | Path}:
+        return _check_names(name, value, of_paths=str not in get_args(kind))
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        if not isinstance(value, kind):
+            raise TypeError(f"{name} must be a {kind.__name__}. Got {_shown(value)}.")
+        check_fields(value)
+    return value
 
 
 def checked(function: Callable[P, R]) -> Callable[P, R]:
@@ -82,15 +103,9 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     @wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         bound = signature.bind(*args, **kwargs)
+        hints = get_type_hints(function, include_extras=True)
         for name, value in bound.arguments.items():
-            usual = signature.parameters[name].default
-            # Some functions take one extractor, and some take several.
-            if isinstance(value, str) and isinstance(usual, (tuple, list)):
-                raise TypeError(f"{name} must be a list of names. Got {value[:60]!r}.")
-            if isinstance(usual, str) and name == "features" and not isinstance(value, str):
-                raise TypeError(f"{name} must be a text. Got {_shown(value)}.")
-            if value is not None or usual is not None:
-                check_argument(name, value)
+            check_value(name, value, hints[name])
         return function(*args, **kwargs)
 
     return wrapper
@@ -101,37 +116,13 @@ def check_fields(settings: object) -> None:
 
     Raises:
         TypeError: If one is of another type than is needed.
-        UserError: If one is out of range.
-    """
-    if not dataclasses.is_dataclass(settings):
-        return
-    check_ranges(settings)
-    for field in dataclasses.fields(settings):
-        value = getattr(settings, field.name)
-        if dataclasses.is_dataclass(value):
-            check_fields(value)
-        elif value is not None:
-            check_argument(field.name, value)
-
-
-def check_ranges(settings: object) -> None:
-    """Checks the fields of a dataclass that state a range or a choice.
-
-    Raises:
-        TypeError: If one is no number where a range is stated.
-        UserError: If one is out of its range, or none of its choices.
+        UserError: If one is out of range, or none of its choices.
     """
     if not dataclasses.is_dataclass(settings):
         return
     hints = get_type_hints(type(settings), include_extras=True)
     for field in dataclasses.fields(settings):
-        value, hint = getattr(settings, field.name), hints[field.name]
-        marks = [m for m in getattr(hint, "__metadata__", ()) if isinstance(m, Between)]
-        for mark in marks if value is not None else ():
-            if not mark.holds(check_finite(field.name, value)):
-                raise UserError(f"{field.name} must be {mark.label}. Got {_shown(value)}.")
-        if get_origin(hint) is Literal and value not in get_args(hint):
-            raise unknown(f"value of {field.name}", str(value), map(str, get_args(hint)))
+        check_value(field.name, getattr(settings, field.name), hints[field.name])
 
 
 def check_finite(name: str, value: object) -> float:
@@ -152,32 +143,49 @@ def check_finite(name: str, value: object) -> float:
     return number
 
 
-def _check_whole(name: str, value: object, low: int, high: int) -> None:
+def _check_flag(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False. Got {_shown(value)}.")
+    return value
+
+
+def _check_number(name: str, value: object, ranges: Sequence[Between]) -> float:
+    number = check_finite(name, value)
+    for mark in ranges:
+        if not mark.holds(number):
+            raise UserError(f"{name} must be {mark.label}. Got {_shown(value)}.")
+    return number
+
+
+def _check_whole(name: str, value: object, ranges: Sequence[Between]) -> int:
     if isinstance(value, bool) or not isinstance(value, SupportsIndex):
         raise TypeError(f"{name} must be a whole number. Got {_shown(value)}.")
     number = operator.index(value)
-    if not low <= number <= high:
-        bound = f"at least {low}" if number < low else f"at most {high}"
-        raise UserError(f"{name} must be {bound}. Got {_shown(value)}.")
+    for mark in ranges:
+        if not mark.holds(number):
+            raise UserError(f"{name} must be {mark.label}. Got {_shown(value)}.")
+    return number
 
 
-def _check_names(name: str, value: object) -> None:
-    if isinstance(value, (bytes, dict)) or not isinstance(value, Iterable):
+def _check_names(name: str, value: Any, *, of_paths: bool) -> tuple[Any, ...]:
+    if isinstance(value, (str, bytes, dict)) or not isinstance(value, Iterable):
         raise TypeError(f"{name} must be a list of names. Got {_shown(value)}.")
     if not isinstance(value, (list, tuple)):
         raise TypeError(f"{name} must be a list. Got {type(value).__name__}; write list(...).")
-    if len(value) > _MOST_NAMES:
-        raise UserError(f"{name} may have {_MOST_NAMES} entries. Got {len(value)}.")
-    for one in value:
-        if name == "runs":
+    found: tuple[Any, ...] = tuple(value)
+    if len(found) > _MOST_NAMES:
+        raise UserError(f"{name} may have {_MOST_NAMES} entries. Got {len(found)}.")
+    for one in found:
+        if of_paths:
             _check_path(name, one)
         elif not isinstance(one, str):
             raise TypeError(f"{name} must hold names. Got {_shown(one)}.")
         else:
             _check_text(name, one)
+    return found
 
 
-def _check_word(name: str, value: object) -> None:
+def _check_word(name: str, value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a text. Got {_shown(value)}.")
     _check_text(name, value)
@@ -185,6 +193,7 @@ def _check_word(name: str, value: object) -> None:
         check_device(value)
     elif name == "solver" and value != "auto":
         solvers.make(value)  # a family that is fitted outright would never ask for it
+    return value
 
 
 def _check_text(name: str, value: str) -> None:
@@ -192,7 +201,7 @@ def _check_text(name: str, value: str) -> None:
         raise UserError(f"{name} is no text of a component. Got {_shown(value)}.")
 
 
-def _check_path(name: str, value: object) -> None:
+def _check_path(name: str, value: Any) -> str | Path:
     if not isinstance(value, (str, os.PathLike)):
         raise TypeError(f"{name} must be a path. Got {_shown(value)}.")
     text = os.fspath(value)
@@ -203,6 +212,7 @@ def _check_path(name: str, value: object) -> None:
     sizes = [len(os.fsencode(part)) for part in text.split("/")]
     if max(sizes) > _NAME or sum(sizes) + len(sizes) > _PATH:
         raise UserError(f"{name} is too long for a path. Got {text[:60]!r}...")
+    return value if isinstance(value, (str, Path)) else text
 
 
 def _shown(value: object) -> str:

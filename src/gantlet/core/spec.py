@@ -43,11 +43,13 @@ class Between:
         low: Smallest value, or None.
         high: Largest value, or None; infinity is allowed only where it is named here.
         below: Whether ``high`` itself is too much.
+        above: Whether ``low`` itself is too little.
     """
 
     low: float | None = None
     high: float | None = None
     below: bool = False
+    above: bool = False
 
     @property
     def label(self) -> str:
@@ -56,21 +58,34 @@ class Between:
         Example:
             >>> Between(1).label, Between(0, 1).label, Between(0, 1, below=True).label
             ('at least 1', 'from 0 to 1', 'at least 0 and below 1')
+            >>> Between(0, 1, above=True).label, Between(2, 2**31).label
+            ('above 0 and at most 1', 'from 2 to 2147483648')
         """
-        least = "" if self.low is None else f"at least {self.low:g}"
+        start = "above" if self.above else "at least"
+        least = "" if self.low is None else f"{start} {_number(self.low)}"
         if self.high is None:
             return least
-        if self.below:
-            return " and ".join(filter(None, (least, f"below {self.high:g}")))
-        return f"from {self.low:g} to {self.high:g}" if least else f"at most {self.high:g}"
+        if self.below or self.above:
+            most = f"{'below' if self.below else 'at most'} {_number(self.high)}"
+            return " and ".join(filter(None, (least, most)))
+        ends = f"{_number(self.low or 0)} to {_number(self.high)}"
+        return f"from {ends}" if least else f"at most {_number(self.high)}"
 
     def holds(self, value: float) -> bool:
         """Returns whether ``value`` is inside."""
         if self.low is not None and not value >= self.low:
             return False
+        if self.above and value == self.low:
+            return False
         if self.high is None:
             return True
         return value < self.high if self.below else value <= self.high
+
+
+def _number(value: float) -> str:
+    """Returns a bound as people write it, with all its digits where fewer would be another."""
+    short = f"{value:g}"
+    return short if float(short) == value else str(value)
 
 
 @final

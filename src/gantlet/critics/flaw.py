@@ -3,22 +3,13 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal, final
+from typing import final
 
 from torch import Tensor
 
 from gantlet.core.estimate import Estimate
 from gantlet.critics.halves import Pair
 from gantlet.critics.line import Kind
-
-Mode = Literal["guided", "linear", "transport", "neural", "pca"]
-"""How flaws are looked for: named measurements first, then directions of features; directions
-alone, each taken away before the next; the same with fakes carried onto reals along each; small
-critics, each blind to those before; the principal components of a small critic's activations."""
-
-Blind = Literal["residual", "project"]
-"""How a small critic is made blind: it is trained on what is left unexplained, or the directions
-of features that moved those before it are taken away."""
 
 
 @final

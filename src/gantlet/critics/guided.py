@@ -15,7 +15,7 @@ from gantlet.critics.flaw import Ending, Flaw
 from gantlet.critics.halves import FEWEST, Halves, Pair, Seen, fairly, nearness
 from gantlet.critics.named import agreed, by_probes, flaw_of, told
 from gantlet.critics.repeats import distinct, repeats_p
-from gantlet.critics.search import Search
+from gantlet.options import Search
 
 # Of the chance of a false alarm: names, repeats, directions.
 _NAMES, _REPEATS, _DIRECTIONS = 0.4, 0.2, 0.4

@@ -10,7 +10,7 @@ from gantlet.critics.halves import Halves, Seen
 from gantlet.critics.left import left_after
 from gantlet.critics.neural import by_critics
 from gantlet.critics.power import detectable
-from gantlet.critics.search import Search
+from gantlet.options import Search
 
 __all__ = ["Search", "list_flaws"]
 

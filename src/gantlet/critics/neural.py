@@ -6,12 +6,13 @@ import torch
 
 from gantlet.core.rng import Rng
 from gantlet.critics.blinding import Blinding, Measure, Project, Residual
-from gantlet.critics.flaw import Blind, Ending, Flaw, Stop
+from gantlet.critics.flaw import Ending, Flaw, Stop
 from gantlet.critics.halves import Halves, Pair
 from gantlet.critics.line import gap
 from gantlet.critics.naming import Namer
 from gantlet.critics.strata import strata_of, stratified
 from gantlet.critics.views import Critic, Effort, simplest
+from gantlet.options import Blind
 
 # This share of the first half trains a critic; on the rest its rank is chosen.
 _LEARN = 0.7

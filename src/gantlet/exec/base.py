@@ -9,6 +9,7 @@ from typing import Literal, Protocol, final
 from gantlet.core.errors import UserError
 from gantlet.core.trial import Outcome, Trial
 from gantlet.exec.attempt import Remark, attempt
+from gantlet.options import Retry
 from gantlet.report.blocks import Caveat, Report, Verdict
 from gantlet.store.files import DamagedError
 from gantlet.store.run import Run
@@ -17,12 +18,6 @@ from gantlet.studies.contest import REAL
 
 Tell = Callable[[str, float, str], None]
 """Told a trial's key, its finished share in [0, 1] and what is being done."""
-
-Retry = Literal["failed", "all", "none"]
-"""Which failed trials run again: those whose failure may pass (``failed``), all, or none.
-
-That training diverged, or that a model cannot be trained on this data, is a result.
-"""
 
 
 class Executor(Protocol):
@@ -65,17 +60,17 @@ class Todo:
     detail: str = ""
 
 
-def pending(study: Study, run: Run, retry: Retry = "failed") -> list[Todo]:
+def pending(trials: Sequence[Trial], run: Run, retry: Retry = "failed") -> list[Todo]:
     """Returns the trials that are to be run; equal trials are listed once.
 
     The files of all finished trials are read and compared with their checksums.
 
     Args:
-        study: Whose trials.
+        trials: Those of a study.
         run: What is there already.
         retry: Which of the failed trials to run again.
     """
-    wanted = {t.key: t for t in study.trials()}
+    wanted = {t.key: t for t in trials}
     return [todo for t in wanted.values() if (todo := _todo(t, run, retry)) is not None]
 
 
@@ -92,9 +87,9 @@ def _todo(trial: Trial, run: Run, retry: Retry) -> Todo | None:
     return Todo(trial, "failed", outcome.error)
 
 
-def missing(study: Study, run: Run, retry: Retry = "failed") -> list[Trial]:
+def missing(trials: Sequence[Trial], run: Run, retry: Retry = "failed") -> list[Trial]:
     """Returns the trials that are to be run; see ``pending``."""
-    return [todo.trial for todo in pending(study, run, retry)]
+    return [todo.trial for todo in pending(trials, run, retry)]
 
 
 def silent(key: str, share: float, what: str) -> None:
@@ -107,6 +102,7 @@ def carry_out(
     executor: Executor,
     tell: Tell = silent,
     *,
+    trials: Sequence[Trial] | None = None,
     todo: Sequence[Todo] | None = None,
 ) -> Report:
     """Runs what is missing, records it, and concludes. Calling it again resumes.
@@ -116,12 +112,14 @@ def carry_out(
         run: Where outcomes are recorded.
         executor: Where trials run.
         tell: Told of progress.
+        trials: Those of the study, where they are known: to list them is to check the question.
         todo: What to run; ``pending`` if None.
 
     Raises:
         UserError: If the question cannot be asked: no model can be trained or measured.
     """
-    todo = pending(study, run) if todo is None else todo
+    trials = study.trials() if trials is None else trials
+    todo = pending(trials, run) if todo is None else todo
     for one in todo:
         _prepare(one, run, tell)
     mistakes: list[Trial] = []
@@ -133,7 +131,7 @@ def carry_out(
         # The question was wrong: what models could not do with it is no result.
         _forget(mistakes, run)
         raise
-    found = (run.outcome(trial) for trial in {t.key: t for t in study.trials()}.values())
+    found = (run.outcome(trial) for trial in {t.key: t for t in trials}.values())
     return _concluded(study, [o for o in found if o is not None], run)
 
 

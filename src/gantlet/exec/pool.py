@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -12,6 +13,7 @@ from functools import partial
 from multiprocessing import get_context
 from multiprocessing.queues import Queue
 from queue import Empty
+from types import ModuleType
 from typing import final
 
 from gantlet.core.errors import UserError
@@ -56,7 +58,7 @@ class Pool:
                 initargs=(news, self.threads, os.getpid()),
             )
             try:
-                with _deaf_to_interrupts():
+                with _deaf_to_interrupts(), _without_main(study):
                     waiting = {pool.submit(_work, study, trial, run) for trial in trials}
                 yield from _collect(waiting, news, tell)
             except BrokenProcessPool as error:
@@ -121,6 +123,23 @@ def _deaf_to_interrupts() -> Generator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _without_main(study: Study) -> Generator[None]:
+    """Starts processes that do not run the program of the user again, unless the study is there.
+
+    A script without ``if __name__ == "__main__"`` would begin anew in every worker.
+    """
+    if type(study).__module__ == "__main__":
+        yield
+        return
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 @contextmanager

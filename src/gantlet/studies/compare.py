@@ -3,9 +3,10 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
-from typing import Literal, final
+from typing import Any, final
 
+from gantlet import options
+from gantlet.core.arguments import check_fields
 from gantlet.core.budget import Budget
 from gantlet.core.code import Coded
 from gantlet.core.components import datasets, extractors, families, metrics, probes, solvers
@@ -15,6 +16,7 @@ from gantlet.core.family import Family
 from gantlet.core.rng import Rng
 from gantlet.core.trial import Outcome, Trial
 from gantlet.metrics.two_sample import two_sample
+from gantlet.options import METRICS
 from gantlet.report.blocks import Report
 from gantlet.store.run import Run, TrialFolder
 from gantlet.studies.answer import answer
@@ -25,17 +27,8 @@ from gantlet.studies.evaluation.usual import usual_features
 from gantlet.studies.fair import refuse_partisans
 from gantlet.studies.sources import features, fingerprint, load
 
-METRICS = (
-    "frechet",
-    "kid",
-    "energy",
-    "sliced-wasserstein",
-    "precision",
-    "recall",
-    "density",
-    "coverage",
-    "c2st",
-)
+__all__ = ["METRICS", "PROBES", "Compare", "with_usual"]
+
 PROBES = ("likelihood", "parameters", "sampling", "inverse")
 
 
@@ -71,20 +64,20 @@ class Compare:
     models: tuple[str, ...]
     data: str
     budget: Budget
-    seeds: int = 3
+    seeds: options.Seeds = options.Compare.seeds
     metrics: tuple[str, ...] = METRICS
     features: tuple[str, ...] = ()
     probes: tuple[str, ...] = PROBES
-    solver: str = "auto"
-    batch: int = 128
-    samples: int = 2000
-    select: Literal["best", "last"] = "best"
-    patience: int | None = None
-    snapshots: int = 0
-    data_seed: int = 0
-    threads: int = 1
-    device: str = "cpu"
-    first_seed: int = 0
+    solver: str = options.Compare.solver
+    batch: options.Batch = options.Compare.batch
+    samples: options.SampleCount = options.Compare.samples
+    select: options.Select = options.Compare.select
+    patience: options.Patience | None = options.Compare.patience
+    snapshots: options.Snapshots = options.Compare.snapshots
+    data_seed: options.Seed = options.Compare.data_seed
+    threads: options.Threads = options.Compare.threads
+    device: str = options.Compare.device
+    first_seed: options.Seed = options.Train.seed
     command: str = "compare"
 
     def question(self) -> dict[str, object]:
@@ -155,15 +148,33 @@ class Compare:
     def _seeds(self) -> range:
         return range(self.first_seed, self.first_seed + self.seeds)
 
+    @classmethod
+    def of(cls, asked: options.Compare) -> "Compare":
+        """Returns the study that ``gantlet compare`` asks for."""
+        return cls(
+            models=tuple(asked.models),
+            seeds=asked.seeds,
+            metrics=tuple(asked.metrics),
+            features=tuple(asked.features),
+            probes=with_usual(asked.probes),
+            **_shared(asked),
+        )
+
+    @classmethod
+    def of_one(cls, asked: options.Train) -> "Compare":
+        """Returns the study that ``gantlet train`` asks for."""
+        return cls(
+            models=(asked.model,),
+            seeds=1,
+            first_seed=asked.seed,
+            command="train",
+            **_shared(asked),
+        )
+
     def _check(self) -> None:
         if not self.models:
             raise UserError("Name at least one model, such as gan or flow:layers=4.")
-        if self.seeds < 1 or self.samples < 2 or self.batch < 1:
-            raise UserError("seeds, samples and batch must be at least 1, 2 and 1.")
-        if self.patience is not None and self.patience < 1:
-            raise UserError(f"patience must be at least 1. Got {self.patience}.")
-        if self.snapshots < 0:
-            raise UserError(f"snapshots must be at least 0. Got {self.snapshots}.")
+        check_fields(self)
         if not self.budget.is_limited:
             raise UserError("Give a budget: flops, examples, steps or seconds.")
         for metric in self.metrics:
@@ -181,8 +192,16 @@ class Compare:
         """
         data = datasets.resolve(self.data)
         solver = self._solver_of(model)
-        print_ = fingerprint(data, self.data_seed)
-        return _unsuited(families.resolve(model), solver, data, self.data_seed, print_)
+        family = families.make(model)
+        if not isinstance(family, Family):
+            return None
+        space, _ = load(data, self.data_seed)
+        try:
+            game = family.build(space, rng=Rng(0, "cpu"))
+        except UserError as error:
+            return str(error)
+        solvers.make(solver).start(game)
+        return None
 
     def _check_features(self) -> None:
         resolved = self._resolved()
@@ -232,19 +251,11 @@ class Compare:
         return ("pixels", "random-conv" if splits.train.labels is None else "classifier")
 
 
-@lru_cache(maxsize=256)
-def _unsuited(model: str, solver: str, data: str, data_seed: int, _fingerprint: str) -> str | None:
-    """Returns why a family cannot model data, or None; kept, since a run asks several times."""
-    family = families.make(model)
-    if not isinstance(family, Family):
-        return None
-    space, _ = load(data, data_seed)
-    try:
-        game = family.build(space, rng=Rng(0, "cpu"))
-    except UserError as error:
-        return str(error)
-    solvers.make(solver).start(game)
-    return None
+def _shared(asked: options.Training) -> dict[str, Any]:
+    """Returns the settings that are called the same in options and study."""
+    names = ("data", "solver", "batch", "samples", "select", "patience", "snapshots", "data_seed")
+    found = {name: getattr(asked, name) for name in (*names, "threads", "device")}
+    return {**found, "budget": asked.budget or options.DEFAULT_BUDGET}
 
 
 def with_usual(probes: Sequence[str]) -> tuple[str, ...]:

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import final
 
+from gantlet import options
+from gantlet.core.arguments import check_fields
 from gantlet.core.budget import Budget
 from gantlet.core.components import datasets, solvers
 from gantlet.core.errors import UserError
@@ -48,15 +50,31 @@ class Converge:
     """
 
     model: str
-    data: str = "digits"
+    data: str = options.Converge.data
     budget: Budget
-    seed: int = 0
-    solver: str = "auto"
-    batch: int = 128
-    retry: bool = False
-    data_seed: int = 0
-    threads: int = 1
-    device: str = "cpu"
+    seed: options.Seed = options.Converge.seed
+    solver: str = options.Converge.solver
+    batch: options.Batch = options.Converge.batch
+    retry: bool = options.Converge.try_
+    data_seed: options.Seed = options.Converge.data_seed
+    threads: options.Threads = options.Converge.threads
+    device: str = options.Converge.device
+
+    @classmethod
+    def of(cls, asked: options.Converge) -> "Converge":
+        """Returns the study that ``gantlet converge`` asks for."""
+        return cls(
+            model=asked.model,
+            data=asked.data,
+            budget=asked.budget or options.DEFAULT_BUDGET,
+            seed=asked.seed,
+            solver=asked.solver,
+            batch=asked.batch,
+            retry=asked.try_,
+            data_seed=asked.data_seed,
+            threads=asked.threads,
+            device=asked.device,
+        )
 
     def question(self) -> dict[str, object]:
         """Returns the question with every default written out."""
@@ -77,9 +95,8 @@ class Converge:
         Raises:
             UserError: If what is asked does not fit together.
         """
+        check_fields(self)
         trial = self._trial()
-        if self.batch < 1:
-            raise UserError(f"--batch must be at least 1. Got {self.batch}.")
         solvers.make(trial.parts["solver"]).start(blank(trial))
         return [trial]
 

@@ -5,8 +5,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import final
 
+from gantlet import options
+from gantlet.core.arguments import check_fields
 from gantlet.core.components import extractors, metrics
-from gantlet.core.errors import UserError
 from gantlet.core.trial import Outcome, Trial
 from gantlet.report.blocks import Report
 from gantlet.store.run import Run, TrialFolder
@@ -62,9 +63,9 @@ class Evaluate:
     asked: Asked
     features: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
-    rank: str = "kid"
-    threads: int = 1
-    device: str = "cpu"
+    rank: str = options.Evaluate.rank
+    threads: options.Threads = options.Evaluate.threads
+    device: str = options.Evaluate.device
 
     def question(self) -> dict[str, object]:
         """Returns the question with every default written out."""
@@ -102,8 +103,7 @@ class Evaluate:
     def _check(self) -> None:
         for metric in (*self.metrics, self.rank):
             metrics.make(metric)
-        if self.asked.outputs < 1:
-            raise UserError(f"--outputs must be at least 1. Got {self.asked.outputs}.")
+        check_fields(self)
         refuse_partisans(self._features())
         check_sets(self._asked, self._features(), self.device)
         if self.asked.pairs is not None:

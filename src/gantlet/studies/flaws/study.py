@@ -2,13 +2,15 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import final
 
+from gantlet import options
+from gantlet.core.arguments import check_fields
 from gantlet.core.components import extractors
 from gantlet.core.errors import UserError
 from gantlet.core.trial import Outcome, Trial
-from gantlet.critics.listing import Search
+from gantlet.options import Search
 from gantlet.report.blocks import Report
 from gantlet.store.run import Run, TrialFolder
 from gantlet.studies.base import Watch
@@ -18,12 +20,6 @@ from gantlet.studies.evaluation.usual import usual_features
 from gantlet.studies.flaws.answer import answer
 from gantlet.studies.flaws.forecast import forecasts
 from gantlet.studies.flaws.trial import run_trial
-
-MODES = ("guided", "linear", "transport", "neural", "pca")
-"""How flaws may be looked for."""
-
-BLINDINGS = ("residual", "project")
-"""How the critics of mode ``neural`` may be made blind."""
 
 
 @final
@@ -40,10 +36,10 @@ class FindFlaws:
     """
 
     asked: Asked
-    features: str = ""
-    search: Search = field(default_factory=Search)
-    threads: int = 1
-    device: str = "cpu"
+    features: str = options.Flaws.features
+    search: Search = options.Flaws.search
+    threads: options.Threads = options.Flaws.threads
+    device: str = options.Flaws.device
 
     def question(self) -> dict[str, object]:
         """Returns the question with every default written out."""
@@ -78,6 +74,7 @@ class FindFlaws:
         return forecasts(self.asked, self.search.level)
 
     def _check(self) -> None:
+        check_fields(self)
         _check_search(self.search)
         check_sets(self.asked, (self._features(),), self.device)
 
@@ -105,18 +102,6 @@ class FindFlaws:
 
 
 def _check_search(search: Search) -> None:
-    if search.mode not in MODES:
-        raise UserError(f"--mode must be one of {', '.join(MODES)}. Got {search.mode!r}.")
-    if search.blind not in BLINDINGS:
-        raise UserError(f"--blind must be one of {', '.join(BLINDINGS)}. Got {search.blind!r}.")
-    if not 0 < search.level < 1:
-        raise UserError(f"--level must lie between 0 and 1. Got {search.level:g}.")
-    if search.smallest < 0:
-        raise UserError(f"--smallest must not be negative. Got {search.smallest:g}.")
-    if search.most < 1:
-        raise UserError(f"--most must be at least 1. Got {search.most}.")
-    if search.permutations < 19:
-        raise UserError(f"--permutations must be at least 19. Got {search.permutations}.")
     if search.mode == "pca" and (search.permutations + 1) * search.level < search.most:
         raise UserError(
             f"{search.permutations} permutations cannot certify any of {search.most} components: "

@@ -4,9 +4,12 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Annotated, final
 
+from gantlet import options
+from gantlet.core.arguments import check_fields
 from gantlet.core.errors import UserError
+from gantlet.core.spec import Between
 from gantlet.core.trial import Outcome, Trial
 from gantlet.report.blocks import Report
 from gantlet.store.run import Run, TrialFolder
@@ -29,9 +32,25 @@ class Tournament:
     """
 
     runs: tuple[str, ...]
-    samples: int = 1000
-    seed: int = 0
-    threads: int = 1
+    samples: Annotated[int, Between(20, 2**31)] = options.Tournament.samples
+    seed: options.Seed = options.Tournament.seed
+    threads: options.Threads = options.Tournament.threads
+
+    @classmethod
+    def of(cls, asked: options.Tournament) -> "Tournament":
+        """Returns the study that ``gantlet tournament`` asks for.
+
+        Raises:
+            UserError: If another device than the CPU is asked for.
+        """
+        if asked.device != "cpu":
+            raise UserError("A tournament is played on the cpu. Leave out --device.")
+        return cls(
+            runs=asked.folders,
+            samples=asked.samples,
+            seed=asked.seed,
+            threads=asked.threads,
+        )
 
     def question(self) -> dict[str, object]:
         """Returns the question with every default written out."""
@@ -62,8 +81,7 @@ class Tournament:
     def _trial(self) -> Trial:
         if not self.runs:
             raise UserError("Name at least one run folder, such as runs/demo.")
-        if self.samples < 20:
-            raise UserError(f"samples must be at least 20. Got {self.samples}.")
+        check_fields(self)
         courses = courses_of(self.runs)
         return Trial(
             parts={

@@ -1,0 +1,567 @@
+"""The commands as functions: the same options, studies, run folders and reports.
+
+What a function takes stands in ``gantlet.options``; from there come its signature and its help.
+"""
+
+import inspect
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from functools import singledispatch, wraps
+from hashlib import blake2b
+from pathlib import Path
+from textwrap import fill
+from typing import Any, ParamSpec, TypeVar, cast, final
+
+import numpy as np
+from torch import Tensor
+
+from gantlet import options
+from gantlet.compute.machine import measure_peak
+from gantlet.core.arguments import checked
+from gantlet.core.budget import Budget
+from gantlet.core.components import datasets, studies
+from gantlet.core.errors import UserError, printable
+from gantlet.core.model import Model
+from gantlet.core.places import cache_home
+from gantlet.core.rng import Rng
+from gantlet.core.spec import quoted
+from gantlet.core.trial import Trial
+from gantlet.exec.base import Executor, Here, Tell, Todo, carry_out, missing, pending, silent
+from gantlet.exec.export import export_rows
+from gantlet.exec.given import Given, written
+from gantlet.exec.health import Health, health
+from gantlet.exec.pool import Pool, fitting
+from gantlet.exec.publish import publish, published
+from gantlet.options import Retry, Texts, Threads, Workers
+from gantlet.report.blocks import Report
+from gantlet.store.files import draft_of
+from gantlet.store.run import Run, folder_of
+from gantlet.studies import sources
+from gantlet.studies.base import Forecasting, Noting, Planning, Study
+from gantlet.studies.compare import Compare
+from gantlet.studies.contest import draw, restore
+from gantlet.studies.contest import threads as using
+from gantlet.studies.converge import Converge
+from gantlet.studies.costing import cost_of, cost_report, samples_found
+from gantlet.studies.evaluation import Evaluate, sets
+from gantlet.studies.evaluation.inputs import named, naming
+from gantlet.studies.evaluation.sets import Asked
+from gantlet.studies.facts import facts
+from gantlet.studies.find import find_trial
+from gantlet.studies.flaws import FindFlaws
+from gantlet.studies.published.report import published_report
+from gantlet.studies.published.rows import published_rows, published_runs
+from gantlet.studies.samples import save_samples
+from gantlet.studies.tournament import Tournament
+
+P = ParamSpec("P")
+O = TypeVar("O")
+R = TypeVar("R")
+
+Progress = Callable[[int, Path], AbstractContextManager[Tell]]
+"""Given how many trials are to be run, and where, shows how far they are."""
+
+_EXAMPLES = 10**6  # what cost is counted for where nothing is said
+
+
+def _public(of: Callable[P, O]) -> Callable[[Callable[[O], R]], Callable[P, R]]:
+    """Returns a decorator: the function takes the options of a command one by one.
+
+    Its signature and the help of its arguments are those of the dataclass ``of``.
+    """
+    cls = cast("type[Any]", of)
+
+    def decorate(function: Callable[[O], R]) -> Callable[P, R]:
+        signature = options.signature_of(cls, inspect.signature(function).return_annotation)
+
+        def tell(old: str, new: str) -> None:
+            text = f"{old}= is now {new}=; the old name works in this version only."
+            warnings.warn(text, DeprecationWarning, stacklevel=4)
+
+        @wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            bound = signature.bind(*args, **options.renamed(cls, kwargs, tell))
+            return function(cls(**bound.arguments))
+
+        call.__signature__ = signature  # type: ignore[attr-defined]  # pyright: ignore[reportFunctionMemberAccess]
+        call.__doc__ = _documented(function.__doc__ or "", cls)
+        return call
+
+    return decorate
+
+
+def _documented(doc: str, cls: type) -> str:
+    """Returns a docstring with what every option means."""
+    lines = (
+        fill(f"{f.name}: {f.help}", 96, initial_indent=" " * 8, subsequent_indent=" " * 12)
+        for f in options.fields_of(cls)
+    )
+    before, found, after = doc.partition("    Raises:\n")
+    return "\n".join((f"{before.rstrip()}\n\n    Args:", *lines, "", f"{found}{after}"))
+
+
+@_public(options.Compare)
+def compare(asked: options.Compare) -> Report:
+    """Trains models on equal compute and returns the report; see ``gantlet compare``.
+
+    Calling it again with the same question and folder resumes.
+
+    Raises:
+        UserError: If the question cannot be asked, or the folder holds another one.
+    """
+    return _answered(asked)
+
+
+@_public(options.Train)
+def train(asked: options.Train) -> Report:
+    """Trains one model, measures it, and returns the report; see ``gantlet train``.
+
+    Calling it again with the same question and folder resumes.
+
+    Raises:
+        UserError: If the question cannot be asked, or the folder holds another one.
+    """
+    return _answered(asked)
+
+
+@_public(options.Evaluate)
+def evaluate(asked: options.Evaluate) -> Report:
+    """Judges samples against real ones and returns the report; see ``gantlet evaluate``.
+
+    Calling it again with the same question and folder resumes. Samples are a path, a tensor, an
+    array, a table, a list of images, a data set, a loader, a model or a function ``n -> samples``;
+    several sets of them come in a dict by name, or as a list of paths.
+
+    Raises:
+        UserError: If the samples cannot be found or compared, or the folder holds another run.
+    """
+    return _answered(asked)
+
+
+@_public(options.Flaws)
+def flaws(asked: options.Flaws) -> Report:
+    """Lists what is wrong with samples, the largest flaw first; see ``gantlet flaws``.
+
+    Calling it again with the same question and folder resumes. Samples are given as for
+    ``evaluate``.
+
+    Raises:
+        UserError: If the samples cannot be found or compared, or the folder holds another run.
+    """
+    return _answered(asked)
+
+
+@_public(options.Tournament)
+def tournament(asked: options.Tournament) -> Report:
+    """Rates generators and critics by matches; see ``gantlet tournament``.
+
+    Raises:
+        UserError: If a run has no snapshots, or the folder holds another run.
+    """
+    return _answered(asked)
+
+
+@_public(options.Converge)
+def converge(asked: options.Converge) -> Report:
+    """Says whether a training converges, and what would help; see ``gantlet converge``.
+
+    Calling it again with the same question and folder resumes.
+
+    Raises:
+        UserError: If the question cannot be asked, or the folder holds another one.
+    """
+    return _answered(asked)
+
+
+@_public(options.Study)
+def study(asked: options.Study) -> Report:
+    """Answers an open question with a whole experiment; see ``gantlet study``.
+
+    Calling it again with the same question and folder resumes.
+
+    Raises:
+        UserError: If there is no such study, or the folder holds another one.
+    """
+    return _answered(asked)
+
+
+@_public(options.Cost)
+def cost(asked: options.Cost) -> Report:
+    """Says how long and how much a training would take here; see ``gantlet cost``.
+
+    Raises:
+        UserError: If a family cannot model such samples.
+    """
+    return cost_of_options(asked, silent)
+
+
+@_public(options.Sample)
+def sample(asked: options.Sample) -> Tensor:
+    """Draws samples from a trained model, saves and returns them; see ``gantlet sample``.
+
+    Raises:
+        UserError: If there is no such model, or the format of the file is not known.
+    """
+    return sample_of(asked)[0]
+
+
+def sample_of(asked: options.Sample) -> tuple[Tensor, str]:
+    """Draws and saves samples; returns them and the name of the family."""
+    trial, folder = find_trial(Path(asked.run), asked.model, asked.seed)
+    x = draw(restore(trial, folder), asked.n, rng=Rng(asked.noise).stream("sample"))
+    save_samples(Path(asked.out), x, trial)
+    return x, trial.parts["model"].partition(":")[0]
+
+
+def cost_of_options(asked: options.Cost, tell: Tell) -> Report:
+    """Returns the report of a cost; tells which published run is counted, and the share done."""
+    with using(asked.threads):
+        if not asked.published:
+            return _planned(asked)
+        rows = []
+        for row in published_rows():
+            rows.append(row)
+            tell("published", len(rows) / len(published_runs()), "counting published runs")
+        return published_report(rows)
+
+
+def _planned(asked: options.Cost) -> Report:
+    data = datasets.resolve(asked.data)
+    space, splits = sources.load(data, asked.data_seed)
+    costs = [
+        cost_of(
+            family,
+            space,
+            splits.train,
+            examples=asked.examples or (_EXAMPLES if asked.flops is None else None),
+            budget=None if asked.flops is None else Budget(flops=asked.flops),
+            batch=asked.batch,
+            solver=None if asked.solver == "auto" else asked.solver,
+        )
+        for family in asked.families
+    ]
+    peak = measure_peak(seconds=0.2).fp32
+    return cost_report(costs, datasets.short(data), peak, samples_found(splits))
+
+
+@checked
+def conduct(
+    study: Study,
+    out: str | Path,
+    *,
+    workers: Workers | None = None,
+    threads: Threads = 1,
+    device: str = "cpu",
+    retry: Retry = "failed",
+) -> Report:
+    """Runs any study into a run folder, writes its report there and returns it.
+
+    Args:
+        study: What to run.
+        out: Run folder; calling again with the same question and folder resumes.
+        workers: Processes that run trials side by side; None for what suits the cores.
+        threads: Threads of each trial.
+        device: Where models are trained and measured.
+        retry: Which trials that failed before run again: those whose failure may pass, all, or
+            none.
+
+    Raises:
+        UserError: If the question cannot be asked, or the folder cannot be used.
+    """
+    if isinstance(study, type) or not hasattr(study, "trials"):
+        raise TypeError(f"study must be a study. Got {type(study).__name__}.")
+    running = options.Running(
+        out=out, workers=workers, threads=threads, device=device, retry=retry
+    )
+    return Job.of(study, running).run()[0]
+
+
+@checked
+def plan(asked: options.Running) -> dict[str, object]:
+    """Returns what a command would do, as ``--dry-run`` prints it; nothing is run or written.
+
+    Args:
+        asked: The options of a command, as ``gantlet.options.Compare(["gan"], data="ring")``.
+
+    Raises:
+        UserError: If the question cannot be asked.
+    """
+    return Job.of(study_of(asked), asked).plan()
+
+
+@checked
+def load_report(path: str | Path) -> Report:
+    """Returns the report of a run folder.
+
+    Raises:
+        UserError: If there is none.
+    """
+    return published(Path(path))
+
+
+@checked
+def load_model(path: str | Path, model: str | None = None, *, seed: options.Seed = 0) -> Model:
+    """Returns a trained model from a run folder.
+
+    Args:
+        path: The run folder.
+        model: The model as the report names it; None where the run has only one.
+        seed: Which of its seeds.
+
+    Raises:
+        UserError: If there is no such model.
+    """
+    return restore(*find_trial(Path(path), model, seed))
+
+
+@checked
+def export(runs: Sequence[str | Path], *, to: str | Path = Path("results.csv")) -> int:
+    """Writes the numbers of runs as one table and returns how many there are.
+
+    Args:
+        runs: Run folders.
+        to: File to write: .csv, .json (a list of rows), .md or .tex.
+
+    Raises:
+        UserError: If there is no run, a run has no report, or the format is not known.
+    """
+    return export_rows([Path(run) for run in runs], Path(to))
+
+
+def doctor() -> Health:
+    """Looks at the installation and measures the machine, in about two seconds."""
+    return health()
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A study and the folder that it runs in. Its trials are listed, and so checked, once.
+
+    Attributes:
+        study: The study.
+        running: How and where to run.
+        trials: All its trials.
+        question: The question with every default written out.
+        folder: The run folder.
+    """
+
+    study: Study
+    running: options.Running
+    trials: Sequence[Trial]
+    question: dict[str, object]
+    folder: Path
+
+    @classmethod
+    def of(cls, study: Study, running: options.Running) -> "Job":
+        """Asks a study for its trials, before anything is written.
+
+        Raises:
+            UserError: If the question cannot be asked.
+        """
+        # Files may have changed since another command of this process read them.
+        sources.forget()
+        sets.forget()
+        trials = study.trials()
+        question = study.question()
+        given = running.out
+        folder = folder_of(_name(running), question) if given is None else Path(given)
+        return cls(study=study, running=running, trials=trials, question=question, folder=folder)
+
+    def remarks(self) -> Iterator[str]:
+        """Yields what of the files was left out, and what the samples let be found."""
+        if isinstance(self.study, Noting):
+            yield from (f"Note: {printable(note)}." for note in self.study.notes())
+        if isinstance(self.study, Forecasting):
+            yield from map(printable, self.study.forecast())
+
+    def missing(self) -> list[Trial]:
+        """Returns the trials that are to be run."""
+        return missing(self.trials, Run(self.folder), self.running.retry)
+
+    def plan(self) -> dict[str, object]:
+        """Returns what would be done, as plain data."""
+        found: dict[str, object] = {
+            "question": self.question,
+            "out": str(self.folder),
+            "trials": len(self.trials),
+            "to do": len(self.missing()),
+        }
+        expected = list(self.study.plan()) if isinstance(self.study, Planning) else []
+        return {**found, "expected": expected} if expected else found
+
+    def run(
+        self, command: Sequence[str] | None = None, progress: Progress | None = None
+    ) -> tuple[Report, Run]:
+        """Runs what is missing and publishes the report; returns it and the run.
+
+        Args:
+            command: What was called, as a shell has it.
+            progress: Shows how far trials are.
+        """
+        running = self.running
+        about = facts(running.device, running.threads, command or ["python", *sys.argv])
+        about["options"] = options.given_of(running)
+        run = Run.create(self.folder, self.question, about)
+        with run.lock():
+            todo = pending(self.trials, run, running.retry)
+            with progress(len(todo), self.folder) if progress else nullcontext(silent) as tell:
+                report = carry_out(
+                    self.study, run, self._executor(todo), tell, trials=self.trials, todo=todo
+                )
+            publish(report, run)
+        return report, run
+
+    def _executor(self, todo: Sequence[Todo]) -> Executor:
+        running = self.running
+        workers = running.workers or fitting(running.threads, running.device)
+        return Here() if min(workers, len(todo)) <= 1 else Pool(workers, running.threads)
+
+
+def _answered(asked: options.Running) -> Report:
+    return Job.of(study_of(asked), asked).run()[0]
+
+
+def _name(asked: options.Running) -> str:
+    """Returns how the folder of a run is called where none is given."""
+    command = type(asked).__name__.lower()
+    match asked:
+        case options.Compare(data=of) | options.Train(model=of) | options.Study(name=of):
+            return f"{command}-{of.partition(':')[0]}"
+        case _:
+            return command
+
+
+@singledispatch
+def study_of(asked: options.Running) -> Study:
+    """Returns the study that a command asks for.
+
+    Raises:
+        UserError: If its options do not fit together.
+    """
+    raise TypeError(f"{type(asked).__name__} are the options of no study.")
+
+
+@study_of.register
+def _(asked: options.Compare) -> Study:
+    return Compare.of(asked)
+
+
+@study_of.register
+def _(asked: options.Train) -> Study:
+    return Compare.of_one(asked)
+
+
+@study_of.register
+def _(asked: options.Converge) -> Study:
+    return Converge.of(asked)
+
+
+@study_of.register
+def _(asked: options.Tournament) -> Study:
+    return Tournament.of(asked)
+
+
+@study_of.register
+def _(asked: options.Study) -> Study:
+    given = {"size": asked.size, "threads": str(asked.threads), "device": asked.device}
+    if asked.data is not None:
+        given["data"] = quoted(asked.data)
+    if asked.seeds is not None:
+        given["seeds"] = str(asked.seeds)
+    text = ",".join(f"{k}={v}" for k, v in given.items())
+    made: Study = studies.make(f"{asked.name}{',' if ':' in asked.name else ':'}{text}")
+    return made
+
+
+@study_of.register
+def _(asked: options.Evaluate) -> Study:
+    found = replace(_asked(asked), outputs=asked.outputs, groups=tuple(_groups(asked.groups)))
+    if asked.pairs is not None:
+        found = replace(found, pairs=_word(asked, asked.pairs, "pairs"))
+    if asked.control is not None:
+        found = replace(found, control=_word(asked, asked.control, "control"))
+    return Evaluate(
+        asked=found,
+        features=tuple(asked.features),
+        metrics=tuple(asked.metrics),
+        rank=asked.rank,
+        threads=asked.threads,
+        device=asked.device,
+    )
+
+
+@study_of.register
+def _(asked: options.Flaws) -> Study:
+    return FindFlaws(
+        asked=_asked(asked),
+        features=asked.features,
+        search=asked.search,
+        threads=asked.threads,
+        device=asked.device,
+    )
+
+
+def _asked(asked: options.Judging) -> Asked:
+    """Returns the sets in the words of a run; objects are saved to the cache first."""
+    return Asked(
+        fakes=_fakes(asked),
+        real=_word(asked, asked.against, "real"),
+        train=None if asked.train is None else _word(asked, asked.train, "train"),
+        samples=None if asked.samples == "all" else asked.samples,
+        seed=asked.seed,
+        data_seed=asked.data_seed,
+        skip_bad=asked.skip_bad,
+    )
+
+
+def _word(asked: options.Judging, given: Given, name: str) -> str:
+    n = None if asked.samples == "all" else asked.samples
+    return written(given, name, n=n, seed=asked.seed)
+
+
+def _fakes(asked: options.Judging) -> tuple[str, ...]:
+    """Returns the sets to judge: one, several by name, or several that name themselves."""
+    fake: Any = asked.fake
+    if isinstance(fake, Mapping):
+        several = cast("Mapping[object, Given]", fake)
+        return tuple(_called(name, asked, given) for name, given in several.items())
+    if isinstance(fake, (list, tuple)) and all(isinstance(f, (str, Path)) for f in fake):
+        return tuple(_word(asked, one, "fake") for one in fake)
+    return (_word(asked, fake, "fake"),)
+
+
+def _called(name: object, asked: options.Judging, given: Given) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"Names of sets must be texts. Got {name!r:.60}.")
+    if not name or "\0" in name:
+        raise UserError(f"{name!r} cannot be the name of a set.")
+    return naming(name, named(_word(asked, given, name))[1])
+
+
+def _groups(groups: Any) -> Iterator[str]:
+    """Yields groups in the words of the command line; labels are saved to the cache first."""
+    if groups is None:
+        return
+    if isinstance(groups, Texts):
+        yield from groups
+    elif isinstance(groups, Mapping):
+        yield from (f"{name}={_labels(what)}" for name, what in groups.items())
+    else:
+        yield _labels(groups)
+
+
+def _labels(what: Any) -> str:
+    if isinstance(what, (str, Path)):
+        return str(what)
+    labels = what.tolist() if isinstance(what, (Tensor, np.ndarray)) else what
+    text = "".join(f"{label}\n" for label in labels)
+    name = blake2b(text.encode(), digest_size=16).hexdigest()
+    file = cache_home() / "inputs" / f"{name}.txt"
+    if not file.exists():
+        with draft_of(file) as draft:
+            draft.write_text(text, encoding="utf-8")
+    return str(file)

@@ -1,0 +1,43 @@
+"""The everyday commands, made from their options."""
+
+from gantlet import options
+from gantlet.cli.conduct import conduct
+from gantlet.cli.options import Printing, command
+
+compare = command(options.Compare)(conduct)
+train = command(options.Train)(conduct)
+evaluate = command(options.Evaluate)(conduct)
+flaws = command(options.Flaws)(conduct)
+tournament = command(options.Tournament)(conduct)
+converge = command(options.Converge)(conduct)
+study = command(options.Study)(conduct)
+
+
+@command(options.Cost, prints=("json",))
+def cost(asked: options.Cost, printing: Printing) -> int:
+    """Prints what a training would take."""
+    from gantlet.api import cost_of_options
+    from gantlet.report.json import dumps
+    from gantlet.report.terminal import progress, show
+
+    with progress(silent=printing.json or not asked.published) as bar:
+        task = bar.add_task("counting published runs", total=1.0)
+        report = cost_of_options(
+            asked, lambda _key, share, what: bar.update(task, completed=share, description=what)
+        )
+    if printing.json:
+        print(dumps(report, blocks=False))
+    else:
+        show(report)
+    return 0
+
+
+@command(options.Sample, prints=())
+def sample(asked: options.Sample, _printing: Printing) -> int:
+    """Saves samples of a trained model."""
+    from gantlet.api import sample_of
+    from gantlet.core.errors import printable
+
+    _, model = sample_of(asked)
+    print(printable(f"{asked.n} samples of {model} written to {asked.out}"))
+    return 0
