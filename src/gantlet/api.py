@@ -252,7 +252,7 @@ def conduct(
     study: Study,
     out: str | Path,
     *,
-    workers: Workers | None = None,
+    workers: Workers | None = 1,
     threads: Threads = 1,
     device: str = "cpu",
     retry: Retry = "failed",
@@ -262,7 +262,8 @@ def conduct(
     Args:
         study: What to run.
         out: Run folder; calling again with the same question and folder resumes.
-        workers: Processes that run trials side by side; None for what suits the cores.
+        workers: Processes that run trials side by side, for which the study must be importable;
+            None for what suits the cores.
         threads: Threads of each trial.
         device: Where models are trained and measured.
         retry: Which trials that failed before run again: those whose failure may pass, all, or

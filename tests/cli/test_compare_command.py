@@ -10,7 +10,6 @@ import gantlet
 from gantlet.cli.main import run
 from gantlet.core.budget import Budget
 from gantlet.core.trial import Outcome
-from gantlet.families.flow import Flow
 from gantlet.studies.compare import Compare
 
 QUICK = ["--steps", "12", "--seeds", "1", "--workers", "1"]
@@ -99,19 +98,26 @@ def test_a_mistake_in_one_model_is_told_before_anything_is_written(tmp_path, cap
     assert not (tmp_path / "run").exists()
 
 
-def test_every_model_is_built_once_to_be_checked(monkeypatch):
-    built = []
-    build = Flow.build
+@pytest.mark.parametrize("from_python", [True, False])
+def test_every_model_is_built_once_to_be_checked(from_python, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    asked = []
+    trials = Compare.trials
 
-    def noted(self, space, *, rng):
-        built.append(self.layers)
-        return build(self, space, rng=rng)
+    def noted(self):
+        asked.append(self.models)
+        return trials(self)
 
-    monkeypatch.setattr(Flow, "build", noted)
-    study = Compare(models=("flow:layers=3",), data="ring:n=310", budget=Budget(steps=1))
-    for _ in range(3):
-        study.trials()
-    assert built == [3]
+    monkeypatch.setattr(Compare, "trials", noted)
+    if from_python:
+        given = {"budget": Budget(steps=1), "seeds": 1, "metrics": ["energy"], "workers": 1}
+        gantlet.compare(["histogram"], data="ring:n=310", **given)
+    else:
+        words = (
+            "compare histogram --data ring:n=310 --steps 1 --seeds 1 --metric energy --workers 1"
+        )
+        assert run(words.split()) == 0
+    assert asked == [("histogram",)]
 
 
 def test_two_questions_without_a_folder_do_not_collide(tmp_path, monkeypatch):
