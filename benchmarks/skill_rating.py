@@ -15,10 +15,10 @@ from pathlib import Path
 
 import torch
 
+from gantlet.api import conduct
 from gantlet.core.budget import Budget
 from gantlet.core.rng import Rng
 from gantlet.critics.rating_agreement import spearman
-from gantlet.api import conduct
 from gantlet.store.run import Run, TrialFolder
 from gantlet.studies.compare import Compare
 from gantlet.studies.tournament import Tournament

@@ -12,8 +12,6 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, final
 
-from typing_extensions import override
-
 if TYPE_CHECKING:
     from gantlet.api import (
         compare,
@@ -52,7 +50,9 @@ if TYPE_CHECKING:
     from gantlet.core.rng import Rng
     from gantlet.core.solver import Play, Solver
     from gantlet.core.space import Space
+    from gantlet.core.spec import Between
     from gantlet.options import Search
+    from gantlet.report.blocks import Report
 
 __version__ = "0.2.0.dev0"
 
@@ -145,8 +145,7 @@ _HOMES = {
 class _Package(ModuleType):
     """The package: a folder of the same name as a public function does not hide it."""
 
-    @override
-    def __setattr__(self, name: str, value: object) -> None:
+    def __setattr__(self, name: str, value: object) -> None:  # type: ignore[explicit-override]
         if not (name in __all__ and isinstance(value, ModuleType)):
             super().__setattr__(name, value)
 

@@ -372,13 +372,14 @@ class Converge(Running):
     @override
     def __post_init__(self) -> None:
         """Checks every option; ``retry=True`` is what ``try_=True`` was called before."""
-        if isinstance(self.retry, bool):
+        retry: object = self.retry
+        if isinstance(retry, bool):
             warnings.warn(
                 "retry=True is now try_=True: retry says which failed trials run again.",
                 DeprecationWarning,
                 stacklevel=5,
             )
-            object.__setattr__(self, "try_", self.retry)
+            object.__setattr__(self, "try_", retry)
             object.__setattr__(self, "retry", "failed")
         super().__post_init__()
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import final
 
+from gantlet import options
 from gantlet.core.budget import Spend
 from gantlet.core.components import datasets
 from gantlet.core.trial import Outcome, Trial
@@ -42,9 +43,9 @@ class AisStudy:
 
     size: Size = "small"
     data: str = "digits"
-    seeds: int = 1
-    data_seed: int = 0
-    threads: int = 1
+    seeds: options.Seeds = 1
+    data_seed: options.Seed = 0
+    threads: options.Threads = 1
     device: str = "cpu"
 
     def question(self) -> dict[str, object]:

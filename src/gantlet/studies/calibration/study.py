@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import final
 
+from gantlet import options
 from gantlet.core.components import metrics
 from gantlet.core.errors import UserError, unknown
 from gantlet.core.trial import Outcome, Trial
@@ -48,12 +49,12 @@ class Calibration:
     """
 
     size: Size = "small"
-    seeds: int | None = None
+    seeds: options.Seeds | None = None
     metrics: tuple[str, ...] = ()
     ns: tuple[int, ...] = ()
     ds: tuple[int, ...] = ()
     scenarios: tuple[str, ...] = ()
-    threads: int = 1
+    threads: options.Threads = 1
     device: str = "cpu"
 
     def question(self) -> dict[str, object]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
+from gantlet import options
 from gantlet.core.budget import Spend
 from gantlet.core.trial import Outcome, Trial
 from gantlet.report.blocks import Block, Cell, Column, Report, Section, Table
@@ -36,7 +37,7 @@ class Convergence:
     """
 
     size: Size = "small"
-    threads: int = 1
+    threads: options.Threads = 1
     device: str = "cpu"
 
     def question(self) -> dict[str, object]:

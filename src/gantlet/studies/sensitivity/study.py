@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import final
 
+from gantlet import options
 from gantlet.core.components import datasets, extractors, metrics
 from gantlet.core.errors import UserError
 from gantlet.core.trial import Outcome, Trial
@@ -44,12 +45,12 @@ class Sensitivity:
 
     size: Size = "small"
     data: str = "digits"
-    seeds: int | None = None
+    seeds: options.Seeds | None = None
     metrics: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
     ns: tuple[int, ...] = ()
-    data_seed: int = 0
-    threads: int = 1
+    data_seed: options.Seed = 0
+    threads: options.Threads = 1
     device: str = "cpu"
 
     def question(self) -> dict[str, object]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
+from gantlet import options
 from gantlet.core.budget import Spend
 from gantlet.core.trial import Outcome, Trial
 from gantlet.report.blocks import Caveat, Report, Section, Verdict
@@ -48,8 +49,8 @@ class Tradeoffs:
 
     size: Size = "small"
     data: str = "digits"
-    seeds: int | None = None
-    threads: int = 1
+    seeds: options.Seeds | None = None
+    threads: options.Threads = 1
     device: str = "cpu"
 
     def question(self) -> dict[str, object]:
