@@ -336,6 +336,17 @@ class Tournament(Running):
     samples: Annotated[int, Between(20, 2**31)] = 1000
     seed: Seed = 0
 
+    @override
+    def __post_init__(self) -> None:
+        """Checks every option.
+
+        Raises:
+            UserError: If one is out of range, or another device than the CPU is asked for.
+        """
+        if self.device != "cpu":
+            raise UserError("A tournament is played on the cpu. Leave out --device.")
+        super().__post_init__()
+
     @property
     def folders(self) -> tuple[str, ...]:
         """The run folders, of which one may be given alone."""

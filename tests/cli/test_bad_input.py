@@ -2,6 +2,7 @@
 
 import errno
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -153,7 +154,7 @@ def test_a_corrupt_image_is_named(refused, tmp_path, damage):
 def test_a_budget_that_is_none(refused, command, limit, value):
     told = refused(command, "gan", "--data", "ring", f"--{limit}", value)
     assert limit in told
-    assert f"Got {value}." in told
+    assert re.search(rf"Got '?{value}'?\.", told)
 
 
 def test_a_budget_too_small_for_one_step_says_what_a_step_costs(tmp_path, capsys):

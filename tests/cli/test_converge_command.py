@@ -35,7 +35,7 @@ def test_nothing_is_done_in_a_rehearsal(tmp_path, capsys):
         (["gan", "--solver", "adamm"], "Did you mean 'adam'"),
         (["gmm"], "gmm is fitted outright"),
         (["dirac:loss=wgam"], "Did you mean 'wgan'"),
-        (["gan", "--batch", "0"], "batch must be at least 1"),
+        (["gan", "--batch", "0"], "batch must be from 1 to"),
     ],
 )
 def test_mistakes_are_told_in_one_line(asked, message, tmp_path, capsys):
