@@ -4,6 +4,8 @@ The page draws its charts itself, in colours of its style sheet; here the same b
 figures of the width of a text column, black on white, whose text stays text.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,7 +44,7 @@ def figures(report: Report) -> list[str]:
     return [chart.title for chart in _charts(report.blocks)]
 
 
-def figure(report: Report, name: str, path: str | Path | None = None) -> "Figure":
+def figure(report: Report, name: str, path: str | Path | None = None) -> Figure:
     """Returns a chart as a matplotlib figure, and writes it where ``path`` is given.
 
     Args:
@@ -93,7 +95,7 @@ def _found(report: Report, name: str) -> Chart:
     raise unknown("figure", name, [c.title for c in known])
 
 
-def _drawn(chart: Chart) -> "Figure":
+def _drawn(chart: Chart) -> Figure:
     # Not pyplot: it would keep every figure, and choose a window.
     from matplotlib.figure import Figure
 
@@ -115,14 +117,14 @@ def _height(chart: Chart) -> float:
     return _HEIGHT
 
 
-def _framed(chart: Lines | Scatter, axes: "Axes") -> None:
+def _framed(chart: Lines | Scatter, axes: Axes) -> None:
     axes.set_xscale("log" if chart.log_x else "linear")
     axes.set_yscale("log" if chart.log_y else "linear")
     axes.set_xlabel(_plain(chart.x_label))
     axes.set_ylabel(_plain(chart.y_label))
 
 
-def _lines(chart: Lines, axes: "Axes") -> None:
+def _lines(chart: Lines, axes: Axes) -> None:
     names = shorten(s.name for s in chart.series)
     _framed(chart, axes)
     for k, series in enumerate(chart.series):
@@ -131,7 +133,7 @@ def _lines(chart: Lines, axes: "Axes") -> None:
         axes.legend(frameon=False, fontsize=8)
 
 
-def _curve(series: Series, name: str, k: int, axes: "Axes") -> None:
+def _curve(series: Series, name: str, k: int, axes: Axes) -> None:
     colour = _COLOURS[k % len(_COLOURS)]
     dash = _DASHES[k // len(_COLOURS) % len(_DASHES)]
     axes.plot(series.x, series.y, color=colour, linestyle=dash, lw=1.4, label=_plain(name))
@@ -139,7 +141,7 @@ def _curve(series: Series, name: str, k: int, axes: "Axes") -> None:
         axes.fill_between(series.x, series.low, series.high, color=colour, alpha=0.15, lw=0)
 
 
-def _scatter(chart: Scatter, axes: "Axes") -> None:
+def _scatter(chart: Scatter, axes: Axes) -> None:
     names = shorten(p.name for p in chart.points)
     _framed(chart, axes)
     steps = front_steps(chart)
@@ -156,7 +158,7 @@ def _scatter(chart: Scatter, axes: "Axes") -> None:
         )
 
 
-def _point(point: Point, axes: "Axes") -> None:
+def _point(point: Point, axes: Axes) -> None:
     colour = _COLOURS[0] if point.front else "#606060"
     axes.errorbar(
         point.x,
@@ -171,7 +173,7 @@ def _point(point: Point, axes: "Axes") -> None:
     )
 
 
-def _forest(chart: Forest, axes: "Axes") -> None:
+def _forest(chart: Forest, axes: Axes) -> None:
     axes.set_xscale("log" if chart.log else "linear")
     rows = list(forest_rows(chart))
     labels: list[str] = []

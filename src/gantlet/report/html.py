@@ -92,8 +92,8 @@ def _pages() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    pages.filters |= {"breakable": breakable, "paragraphs": _paragraphs, "kind": _kind}
-    pages.globals |= {"Chart": ChartView, "TableView": TableView, "PictureView": PictureView}
+    pages.filters.update(breakable=breakable, paragraphs=_paragraphs, kind=_kind)
+    pages.globals.update(Chart=ChartView, TableView=TableView, PictureView=PictureView)
     return pages
 
 
