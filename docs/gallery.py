@@ -4,6 +4,7 @@ Most are rendered from the committed results. The first ones, which have picture
 models and damaged digits, about a minute; their run folders stay below the build and resume.
 """
 
+import re
 from pathlib import Path
 
 import torch
@@ -36,7 +37,8 @@ def live(folder: Path) -> None:
 def pages(folder: Path) -> dict[str, Path]:
     """Returns what is rendered: the name of a page and its report."""
     runs = {name: folder / name for name in ("compare", "evaluate", "flaws")}
-    return runs | {p.stem: p for p in sorted((DOCS / "results").glob("*.json"))}
+    shown = re.findall(r'href="gallery/([\w-]+)\.html"', (DOCS / "gallery.md").read_text())
+    return {name: runs.get(name, DOCS / "results" / f"{name}.json") for name in shown}
 
 
 def make(app: Sphinx) -> None:

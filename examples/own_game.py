@@ -7,24 +7,18 @@ import torch
 from torch import nn
 from torch.nn.functional import softplus
 
-from gantlet.core.budget import Budget
-from gantlet.core.components import datasets
-from gantlet.core.game import Adversarial
-from gantlet.core.model import Model
-from gantlet.core.rng import Rng
-from gantlet.core.space import Space
+import gantlet
 from gantlet.games.distance import energy_distance
-from gantlet.games.solvers.adam import Adam
 from gantlet.nets.seeding import seeded
 from gantlet.train.loop import Plan, train
 
 
-class Generator(Model):
+class Generator(gantlet.Model):
     """Maps two random numbers to two numbers."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.space = Space("vector", (2,))
+        self.space = gantlet.Space("vector", (2,))
         self.net = nn.Sequential(nn.Linear(2, 64), nn.ReLU(), nn.Linear(64, 2))
 
     def _sample(
@@ -38,11 +32,11 @@ class Generator(Model):
         return self.net(torch.randn(n, 2, generator=rng)).detach()
 
 
-class Duel(Adversarial):
+class Duel(gantlet.Adversarial):
     """The non-saturating GAN."""
 
     def __init__(self) -> None:
-        with seeded(Rng(0).stream("init")):
+        with seeded(gantlet.Rng(0).stream("init")):
             self._model = Generator()
             self._critic = nn.Sequential(nn.Linear(2, 64), nn.ReLU(), nn.Linear(64, 1))
 
@@ -72,9 +66,10 @@ class Duel(Adversarial):
         return energy_distance(self._model.sample(len(x), rng=rng), x)
 
 
-data = datasets.make("moons").load(rng=Rng(0))
+data = gantlet.components.datasets.make("moons").load(rng=gantlet.Rng(0))
 game = Duel()
-trained = train(game, Adam(beta1=0.5), data, Plan(budget=Budget(steps=500)), rng=Rng(0))
+adam = gantlet.components.solvers.make("adam:beta1=0.5")
+trained = train(game, adam, data, Plan(budget=gantlet.Budget(steps=500)), rng=gantlet.Rng(0))
 first, best = trained.curve[0], min(p["validation"] for p in trained.curve)
 print(f"{trained.spend.steps} steps, {trained.spend.flops:.2g} FLOPs")
 print(f"energy distance {first['validation']:.3f} -> {best:.3f} (step {trained.best_step})")

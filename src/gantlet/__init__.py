@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from gantlet.core.dataset import Dataset, InMemory, Splits
     from gantlet.core.errors import UserError
     from gantlet.core.estimate import Estimate
-    from gantlet.core.family import Family, Fit, Fitted
+    from gantlet.core.family import Family, Fit, Fitted, refuse_context
     from gantlet.core.game import Adversarial, Game, Generative
     from gantlet.core.measure import (
         Extractor,
@@ -100,6 +100,7 @@ __all__ = [
     "load_model",
     "load_report",
     "plan",
+    "refuse_context",
     "sample",
     "study",
     "tournament",
@@ -138,6 +139,7 @@ _HOMES = {
     "Splits": "gantlet.core.dataset",
     "TrainMetric": "gantlet.core.measure",
     "UserError": "gantlet.core.errors",
+    "refuse_context": "gantlet.core.family",
 }
 
 

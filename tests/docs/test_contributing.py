@@ -41,5 +41,5 @@ def test_the_family_in_the_guide_learns(names):
 
 
 def test_the_family_in_the_guide_refuses_graphs(names):
-    with pytest.raises(names["UserError"], match="graph"):
+    with pytest.raises(names["gantlet"].UserError, match="graph"):
         names["Independent"]().build(Space("graph", (3, 3)), rng=Rng(0))

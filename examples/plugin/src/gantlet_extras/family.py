@@ -31,16 +31,19 @@ class KernelDensity(gantlet.Density):
         self.register_buffer("width", width)
 
     @torch.no_grad()
-    def sample(self, n: int, *, rng: torch.Generator) -> Tensor:
+    def _sample(self, n: int, context: Tensor | None, *, rng: torch.Generator) -> Tensor:
         """Returns ``n`` training samples with noise, shape ``(n, *space.shape)``."""
+        del context  # None: nothing is conditioned on
         device = self.points.device
         index = torch.randint(len(self.points), (n,), generator=rng, device=device)
         noise = torch.randn(n, *self.space.shape, generator=rng, device=device)
         return self.points[index] + self.width * noise
 
-    def log_prob(self, x: Tensor, *, rng: torch.Generator) -> gantlet.LogProb:
+    def _log_prob(
+        self, x: Tensor, context: Tensor | None, *, rng: torch.Generator
+    ) -> gantlet.LogProb:
         """Returns the log-density of ``x``, shape ``(n, *space.shape)``, in nats."""
-        del rng  # nothing is sampled
+        del context, rng  # nothing is conditioned on, nothing is sampled
         d = self.space.size
         squares = torch.cdist(x.flatten(1), self.points.flatten(1)).square()
         exponents = -squares / (2 * self.width**2)
