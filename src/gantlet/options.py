@@ -22,6 +22,7 @@ from typing import (
     Literal,
     TypeAlias,
     Union,
+    cast,
     final,
     get_args,
     get_origin,
@@ -383,7 +384,7 @@ class Converge(Running):
     @override
     def __post_init__(self) -> None:
         """Checks every option; ``retry=True`` is what ``try_=True`` was called before."""
-        retry: object = self.retry
+        retry = cast("object", self.retry)
         if isinstance(retry, bool):
             warnings.warn(
                 "retry=True is now try_=True: retry says which failed trials run again.",

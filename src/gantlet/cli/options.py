@@ -103,8 +103,9 @@ def _made(of: type[O], given: Mapping[str, Any]) -> O:
                 found[f.name] = f.group(**inside)
         elif f.name in given:
             value = given[f.name]
-            is_words = f.name == "groups" and isinstance(value, tuple)
-            found[f.name] = Texts(value) if is_words else value
+            # Where Python takes objects of the user, a list of texts would be one of them.
+            is_list = f.is_positional or get_origin(f.kind) is Sequence
+            found[f.name] = Texts(value) if isinstance(value, tuple) and not is_list else value
         elif f.default is inspect.Parameter.empty:
             # None of any number was named: the command says what it needs.
             found[f.name] = ()
