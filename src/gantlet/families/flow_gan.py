@@ -11,12 +11,11 @@ from typing_extensions import override
 
 from gantlet.core.errors import UserError, unknown
 from gantlet.core.family import refuse_context
-from gantlet.core.game import Adversarial, Generative
+from gantlet.core.game import Generative
 from gantlet.core.rng import Rng
 from gantlet.core.space import Space
 from gantlet.core.spec import Between
-from gantlet.games.adversarial import Rules
-from gantlet.games.distance import energy_distance
+from gantlet.games.adversarial import AgainstCritic, Rules
 from gantlet.games.likelihood import MaximumLikelihood
 from gantlet.games.losses import LossName
 from gantlet.games.penalties import PenaltyName
@@ -29,7 +28,7 @@ from gantlet.nets.seeding import seeded
 
 
 @final
-class FlowGanGame(Adversarial):
+class FlowGanGame(AgainstCritic):
     """The critic tells real from fake; the flow makes it err and keeps real samples likely.
 
     Where levels are discrete, the critic sees real samples dequantised with uniform noise, which
@@ -70,14 +69,12 @@ class FlowGanGame(Adversarial):
     def prepare(self, batch: Tensor, *, rng: torch.Generator) -> None:
         self._model.prepare(batch, rng=rng)
 
+    @property
     @override
-    def loss(self, player: str, batch: Tensor, *, rng: torch.Generator) -> Tensor:
-        return self._loss(player, batch, rng, coupled=False)
+    def _scaling(self) -> Scaling:
+        return self._model.scaling
 
     @override
-    def coupled(self, player: str, batch: Tensor, *, rng: torch.Generator) -> Tensor:
-        return self._loss(player, batch, rng, coupled=True)
-
     def _loss(self, player: str, batch: Tensor, rng: torch.Generator, *, coupled: bool) -> Tensor:
         if player == "critic":
             with torch.set_grad_enabled(coupled):
@@ -102,16 +99,12 @@ class FlowGanGame(Adversarial):
         """Returns what ``MaximumLikelihood`` does, or without a weight the energy distance."""
         if self._weight > 0:
             return self._likelihood.validate(x, rng=rng)
-        return self._apart(x, self._model.sample(len(x), rng=rng))
+        return super().validate(x, rng=rng)
 
     @override
     def distance(self, x: Tensor, samples: Tensor) -> Tensor | None:
         """Returns the energy distance, components scaled, where that is what validation is."""
         return None if self._weight > 0 else self._apart(x, samples)
-
-    def _apart(self, x: Tensor, samples: Tensor) -> Tensor:
-        scaling: Scaling = self._model.scaling
-        return energy_distance(scaling(x), scaling(samples))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

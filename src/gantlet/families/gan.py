@@ -20,23 +20,22 @@ from typing_extensions import override
 
 from gantlet.core.errors import UserError, unknown
 from gantlet.core.family import refuse_context
-from gantlet.core.game import Adversarial
 from gantlet.core.rng import Rng
 from gantlet.core.space import Space
 from gantlet.core.spec import Between
-from gantlet.games.adversarial import Rules
-from gantlet.games.distance import energy_distance
+from gantlet.games.adversarial import AgainstCritic, Rules
 from gantlet.games.losses import LossName
 from gantlet.games.penalties import PenaltyName
 from gantlet.nets.critic import critic
 from gantlet.nets.generator import generator
 from gantlet.nets.pushed import Generator
 from gantlet.nets.residual import NetName
+from gantlet.nets.scaling import Scaling
 from gantlet.nets.seeding import seeded
 
 
 @final
-class GanGame(Adversarial):
+class GanGame(AgainstCritic):
     """The critic tells real from fake; the generator makes it err.
 
     Where levels are discrete, real samples are round and the generator's output is not, which
@@ -73,14 +72,12 @@ class GanGame(Adversarial):
     def prepare(self, batch: Tensor, *, rng: torch.Generator) -> None:
         self._model.scaling.fit(batch)
 
+    @property
     @override
-    def loss(self, player: str, batch: Tensor, *, rng: torch.Generator) -> Tensor:
-        return self._loss(player, batch, rng, coupled=False)
+    def _scaling(self) -> Scaling:
+        return self._model.scaling
 
     @override
-    def coupled(self, player: str, batch: Tensor, *, rng: torch.Generator) -> Tensor:
-        return self._loss(player, batch, rng, coupled=True)
-
     def _loss(self, player: str, batch: Tensor, rng: torch.Generator, *, coupled: bool) -> Tensor:
         real = self._see(batch, rng)
         z = self._model.prior(len(batch), rng=rng)
@@ -96,17 +93,6 @@ class GanGame(Adversarial):
     def _see(self, x: Tensor, rng: torch.Generator) -> Tensor:
         """Returns samples as the critic sees them: scaled, discrete ones with noise."""
         return self._model.scaling.noisy(x, rng=rng)
-
-    @override
-    @torch.no_grad()
-    def validate(self, x: Tensor, *, rng: torch.Generator) -> Tensor:
-        """Returns the energy distance between ``x`` and as many samples, components scaled."""
-        return self.distance(x, self._model.sample(len(x), rng=rng))
-
-    @override
-    def distance(self, x: Tensor, samples: Tensor) -> Tensor:
-        """Returns the energy distance between two sets of samples, components scaled."""
-        return energy_distance(self._model.scaling(x), self._model.scaling(samples))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,12 +22,10 @@ from typing_extensions import override
 
 from gantlet.core.errors import UserError, unknown
 from gantlet.core.family import refuse_context
-from gantlet.core.game import Adversarial
 from gantlet.core.rng import Rng
 from gantlet.core.space import Space
 from gantlet.core.spec import Between
-from gantlet.games.adversarial import Rules
-from gantlet.games.distance import energy_distance
+from gantlet.games.adversarial import AgainstCritic, Rules
 from gantlet.games.losses import LossName
 from gantlet.games.mixed.mixture import Mixture
 from gantlet.games.penalties import PenaltyName
@@ -35,6 +33,7 @@ from gantlet.nets.critic import critic
 from gantlet.nets.generator import generator
 from gantlet.nets.pushed import Generator
 from gantlet.nets.residual import NetName
+from gantlet.nets.scaling import Scaling
 from gantlet.nets.seeding import seeded
 
 
@@ -57,7 +56,7 @@ class Weights(nn.Module):
 
 
 @final
-class MixGame(Adversarial):
+class MixGame(AgainstCritic):
     """Generators and critics, each side a mixture.
 
     A batch is shared out evenly among the players of the other side, and each share counts by the
@@ -112,14 +111,12 @@ class MixGame(Adversarial):
         for made in self._generators:
             made.scaling.fit(batch)
 
+    @property
     @override
-    def loss(self, player: str, batch: Tensor, *, rng: torch.Generator) -> Tensor:
-        return self._loss(player, batch, rng, coupled=False)
+    def _scaling(self) -> Scaling:
+        return self._generators[0].scaling
 
     @override
-    def coupled(self, player: str, batch: Tensor, *, rng: torch.Generator) -> Tensor:
-        return self._loss(player, batch, rng, coupled=True)
-
     def _loss(self, player: str, batch: Tensor, rng: torch.Generator, *, coupled: bool) -> Tensor:
         if player not in self.players:
             raise unknown("player", player, self.players)
@@ -193,18 +190,6 @@ class MixGame(Adversarial):
     def _see(self, x: Tensor, rng: torch.Generator) -> Tensor:
         """Returns samples as critics see them: scaled, discrete ones with noise."""
         return self._generators[0].scaling.noisy(x, rng=rng)
-
-    @override
-    @torch.no_grad()
-    def validate(self, x: Tensor, *, rng: torch.Generator) -> Tensor:
-        """Returns the energy distance between ``x`` and as many samples, components scaled."""
-        return self.distance(x, self._model.sample(len(x), rng=rng))
-
-    @override
-    def distance(self, x: Tensor, samples: Tensor) -> Tensor:
-        """Returns the energy distance between two sets of samples, components scaled."""
-        scaling = self._generators[0].scaling
-        return energy_distance(scaling(x), scaling(samples))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,11 +1,16 @@
 """The two losses of a game against a critic, with no more work than they need."""
 
+import abc
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
+from gantlet.core.game import Adversarial
+from gantlet.games.distance import energy_distance
 from gantlet.games.losses import LOSSES, LossName
 from gantlet.games.penalties import PENALTIES, Critic, Judged, PenaltyName
 
@@ -60,3 +65,38 @@ class Rules:
         with torch.set_grad_enabled(coupled):
             seen = critic(real)
         return loss.generator(seen, score)
+
+
+class AgainstCritic(Adversarial):
+    """A game whose losses are played against critics and whose samples are what is selected."""
+
+    @property
+    @abc.abstractmethod
+    def _scaling(self) -> Callable[[Tensor], Tensor]:
+        """Gives samples about zero mean and unit size."""
+
+    @abc.abstractmethod
+    def _loss(self, player: str, batch: Tensor, rng: torch.Generator, *, coupled: bool) -> Tensor:
+        """Returns what ``player`` minimises; ``coupled``, differentiable in all players."""
+
+    @override
+    def loss(self, player: str, batch: Tensor, *, rng: torch.Generator) -> Tensor:
+        return self._loss(player, batch, rng, coupled=False)
+
+    @override
+    def coupled(self, player: str, batch: Tensor, *, rng: torch.Generator) -> Tensor:
+        return self._loss(player, batch, rng, coupled=True)
+
+    @override
+    @torch.no_grad()
+    def validate(self, x: Tensor, *, rng: torch.Generator) -> Tensor:
+        """Returns the energy distance between ``x`` and as many samples, components scaled."""
+        return self._apart(x, self.model.sample(len(x), rng=rng))
+
+    @override
+    def distance(self, x: Tensor, samples: Tensor) -> Tensor | None:
+        """Returns the energy distance between two sets of samples, components scaled."""
+        return self._apart(x, samples)
+
+    def _apart(self, x: Tensor, samples: Tensor) -> Tensor:
+        return energy_distance(self._scaling(x), self._scaling(samples))
