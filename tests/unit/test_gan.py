@@ -1,5 +1,6 @@
 import itertools
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,9 +14,12 @@ from gantlet.core.rng import Rng
 from gantlet.core.space import Space
 from gantlet.families.flow_gan import FlowGan
 from gantlet.families.gan import Gan
+from gantlet.families.mix_gan import MixGan
+from gantlet.families.vae import Vae
 from gantlet.games.distance import energy_distance
 from gantlet.games.losses import LOSSES
 from gantlet.games.penalties import PENALTIES
+from gantlet.nets.residual import WHOLE, WHOLE_CODED
 from gantlet.testing.families import check_family
 from gantlet.testing.samples import made_up
 
@@ -247,3 +251,16 @@ def test_cost_can_be_counted_without_computing(family, space):
     for player in family.build(space, rng=Rng(0)).players:
         assert cost(player, "cpu") == cost(player, "meta")
         assert cost(player, "cpu").flops > 0
+
+
+def test_up_to_which_size_a_perceptron_is_taken_is_told_as_it_is():
+    """The limit is one constant; the help and the pages of the families repeat it in words."""
+    colour, grey = (round((n / c) ** 0.5) for n, c in ((WHOLE, 3), (WHOLE_CODED, 1)))
+    assert (3 * colour**2, grey**2) == (WHOLE, WHOLE_CODED)
+    docs = Path(__file__).parents[2] / "docs/families"
+    for name, family in [("gan", Gan), ("mix-gan", MixGan), ("flow-gan", FlowGan)]:
+        for text in (family.__doc__, (docs / f"{name}.md").read_text()):
+            assert f"{colour}x{colour} in colour" in text, name
+            assert "8x8" not in "".join(line for line in text.splitlines() if "mlp" in line), name
+    for text in (Vae.__doc__, (docs / "vae.md").read_text()):
+        assert f"{grey}x{grey} grey" in text
