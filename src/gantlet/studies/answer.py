@@ -233,9 +233,11 @@ def _details(everyone: Sequence[Contestant]) -> Iterator[Block]:
         name: e for c in everyone for o in c.outcomes.values() for name, e in o.scores.items()
     }
     clock = {name: e for c in everyone for o in c.outcomes.values() for name, e in o.clock.items()}
+    heads = _heads(everyone)
     for title, group in (("Every score", found), ("Times of this machine", clock)):
         wanted: list[_Wanted] = [
-            (n, n, e.better, e.unit, "", _features_of(n)) for n, e in _by_features(group).items()
+            (n, n, e.better, e.unit, "", heads.get(n, ""))
+            for n, e in _by_head(group, heads).items()
         ]
         yield Section(title=title, blocks=[_table(title, everyone, wanted)])
     failed = [[c.label, text] for c in everyone for text in c.failures]
@@ -244,20 +246,17 @@ def _details(everyone: Sequence[Contestant]) -> Iterator[Block]:
         yield Table(title="Trials that failed", columns=columns, rows=failed)
 
 
-def _features_of(score: str) -> str:
-    """Returns under which head a score stands: the features that it was measured on, if any.
-
-    Example:
-        >>> _features_of("energy (pixels)"), _features_of("training steps")
-        ('on pixels', '')
-    """
-    return f"on {score.rpartition(' (')[2][:-1]}" if score.endswith(")") else ""
+def _heads(everyone: Sequence[Contestant]) -> dict[str, str]:
+    """Returns under which head each distance stands: the features that it was measured on."""
+    trials = (o.trial for c in everyone for o in c.outcomes.values())
+    pairs = {name: pair for t in trials for name, pair in names.distances(t.parts).items()}
+    return {name: f"on {features.partition(':')[0]}" for name, (_, features) in pairs.items()}
 
 
-def _by_features(scores: Mapping[str, Estimate]) -> dict[str, Estimate]:
+def _by_head(scores: Mapping[str, Estimate], heads: Mapping[str, str]) -> dict[str, Estimate]:
     """Returns scores with those on the same features side by side, in their order otherwise."""
-    heads = list(dict.fromkeys(map(_features_of, scores)))
-    return dict(sorted(scores.items(), key=lambda item: heads.index(_features_of(item[0]))))
+    order = list(dict.fromkeys(heads.get(n, "") for n in scores))
+    return dict(sorted(scores.items(), key=lambda item: order.index(heads.get(item[0], ""))))
 
 
 def _caveats(
