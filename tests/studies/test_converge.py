@@ -280,5 +280,5 @@ def test_mistakes_are_told_in_one_line(model, message):
 
 
 def test_a_batch_needs_a_sample():
-    with pytest.raises(UserError, match="--batch must be at least 1"):
+    with pytest.raises(UserError, match="batch must be from 1 to"):
         study("gan", batch=0).trials()
