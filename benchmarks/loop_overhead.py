@@ -16,7 +16,7 @@ from gantlet.core.budget import Budget
 from gantlet.core.components import datasets, families
 from gantlet.core.dataset import everything
 from gantlet.core.rng import Rng
-from gantlet.games.solvers.adam import Adam
+from gantlet.games.solvers import Adam
 from gantlet.train.loop import Plan, train
 
 STEPS, BATCH, ROUNDS = 1000, 128, 3

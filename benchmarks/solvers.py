@@ -30,8 +30,7 @@ from gantlet.core.dataset import everything
 from gantlet.core.game import Generative
 from gantlet.core.rng import Rng
 from gantlet.games.distance import energy_distance
-from gantlet.games.solvers.curvature import Curvature
-from gantlet.games.solvers.vectors import Look, Parameters
+from gantlet.games.field import Curvature, Look, Parameters
 from gantlet.probes.repeats import median
 from gantlet.train.loop import DivergedError, Plan, train
 
@@ -62,7 +61,7 @@ ROUNDS = 200
 RESULT = Path(__file__).parent / "results" / "solvers.json"
 
 # What a step can ask of a game, by the methods that ask it.
-PRODUCTS = ("transposed", "times", "twist", "mixed", "mixed_transposed")
+PRODUCTS = ("vjp", "jvp", "twist", "mixed", "mixed_transposed")
 
 
 def prepared(data: str, seed: int) -> tuple[Generative, Any]:
@@ -116,7 +115,7 @@ def evaluations(game: Generative, batch: Tensor, rng: torch.Generator) -> dict[s
         return Curvature(parameters, Look(batch, rng=rng), cross=cross)
 
     here = look(cross=True)
-    products = {p: lambda p=p: getattr(here, p)(here.field) for p in PRODUCTS}
+    products = {p: lambda p=p: getattr(here, p)(here.value) for p in PRODUCTS}
     graphs = {"__init__": lambda: look(cross=True), "__init__ own": lambda: look(cross=False)}
     return {"gradients": gradient, **graphs, **products}
 

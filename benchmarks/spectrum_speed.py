@@ -22,8 +22,8 @@ from gantlet.core.components import solvers
 from gantlet.core.rng import Rng
 from gantlet.data.ring import Ring
 from gantlet.families.gan import Gan, GanGame
-from gantlet.games.dynamics.field import GameField
-from gantlet.games.dynamics.spectrum import Which, leading, rightmost
+from gantlet.games.field import GameField
+from gantlet.games.spectrum import Which, leading, rightmost
 
 BATCH, STEPS, REPEATS = 256, 200, 5
 RESULT = Path(__file__).parent / "results" / "spectrum_speed.json"

@@ -10,7 +10,7 @@ from gantlet.core.budget import Budget, Spend
 from gantlet.core.components import solvers, toys
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
-from gantlet.games.dynamics.field import GameField
+from gantlet.games.field import GameField
 from gantlet.report.text import render
 from gantlet.store.run import TrialFolder
 from gantlet.studies.converge import Converge

@@ -8,11 +8,9 @@ import torch
 
 from gantlet.core.rng import Rng
 from gantlet.core.trial import Trial
-from gantlet.games.toys.lgq_exact import r1_ratio, ridge_ratio
 from gantlet.report.blocks import Table
 from gantlet.studies.convergence import assumptions_plan as plan
 from gantlet.studies.convergence.assumptions import Assumptions
-from gantlet.studies.convergence.assumptions_games import setting
 from gantlet.studies.convergence.assumptions_trial import (
     CONVERGED,
     ERROR,
@@ -22,6 +20,8 @@ from gantlet.studies.convergence.assumptions_trial import (
     middle,
     run_trial,
 )
+from gantlet.studies.convergence.games import setting
+from toy_games import r1_ratio, ridge_ratio
 
 STRATEGY = Assumptions()
 

@@ -12,10 +12,9 @@ from gantlet.core.dataset import everything
 from gantlet.core.errors import unknown
 from gantlet.core.game import Game
 from gantlet.core.rng import Rng
-from gantlet.games.solvers.cgd import solve
-from gantlet.games.solvers.curvature import Curvature
-from gantlet.games.solvers.vectors import Look, Parameters, flat
-from gantlet.games.toys.point import Point
+from gantlet.games.field import Curvature, Look, Parameters, Slopes, Vector
+from gantlet.games.solvers import solve
+from gantlet.games.toys import Point
 
 SIZES = {2: (2, 3), 3: (2, 3, 2)}
 
@@ -86,15 +85,21 @@ def test_products_are_those_of_the_dense_jacobian(players):
     game = Curved(players)
     z, F, J, sizes = dense(game)
     B, u = off_diagonal(J, sizes), torch.randn(len(z), generator=Rng(1).stream("u")).double()
-    seen = Curvature(Parameters(game), look())
-    assert near(seen.field, F)
-    assert near(seen.times(u), J @ u)
-    assert near(seen.transposed(u), J.T @ u)
-    assert near(seen.twist(u), (J - J.T) @ u / 2)
-    assert near(seen.mixed(u), B @ u)
-    assert near(seen.mixed_transposed(u), B.T @ u)
-    narrow = Curvature(Parameters(game), look(), cross=False)
-    assert near(narrow.transposed(u), J.T @ u)
+    parameters = Parameters(game)
+    seen, u = Curvature(parameters, look()), Vector(parameters.layout, u)
+    assert near(seen.value.flat, F)
+    assert near(seen.jvp(u).flat, J @ u.flat)
+    assert near(seen.vjp(u).flat, J.T @ u.flat)
+    assert near(seen.twist(u).flat, (J - J.T) @ u.flat / 2)
+    assert near(seen.mixed(u).flat, B @ u.flat)
+    assert near(seen.mixed_transposed(u).flat, B.T @ u.flat)
+    narrow = Curvature(parameters, look(), cross=False)
+    assert near(narrow.vjp(u).flat, J.T @ u.flat)
+    assert near(narrow.jvp(u).flat, J @ u.flat)
+    # What a field gets for nothing from its two products alone.
+    for product in ("twist", "mixed", "mixed_transposed"):
+        plain, own = getattr(Slopes, product)(seen, u), getattr(seen, product)(u)
+        assert near(plain.flat, own.flat)
 
 
 def moved(text, game, steps=1):
@@ -188,19 +193,24 @@ def test_products_hold_through_penalties_of_a_gan(penalty):
     game.prepare(x, rng=Rng(0).stream("prepare"))
     parameters, seen = Parameters(game), Look(x, rng=Rng(0).stream("look"))
     n = len(parameters.read())
-    u, v = (torch.randn(n, generator=Rng(0).stream(name)).double() for name in "uv")
+    u, v = (
+        Vector(parameters.layout, torch.randn(n, generator=Rng(0).stream(name)).double())
+        for name in "uv"
+    )
 
     def field(step):
-        with parameters.ahead(step):
-            return flat(parameters.gradients(seen)[0])
+        with parameters.moving() as home:
+            parameters.stand(home + step)
+            return Vector(parameters.layout, parameters.gradients(seen)[0]).flat
 
     change = (field(1e-6 * u) - field(-1e-6 * u)) / 2e-6
     here = Curvature(parameters, seen)
-    assert near(here.field, field(0 * u))
-    assert torch.allclose(here.times(u), change, rtol=1e-5, atol=1e-6 * float(change.abs().max()))
-    assert here.transposed(v).dot(u).item() == pytest.approx(here.times(u).dot(v).item())
-    twist = here.times(u) - here.transposed(u)
-    assert torch.allclose(2 * here.twist(u), twist, rtol=1e-8, atol=1e-8)
+    assert near(here.value.flat, field(0 * u))
+    atol = 1e-6 * float(change.abs().max())
+    assert torch.allclose(here.jvp(u).flat, change, rtol=1e-5, atol=atol)
+    assert here.vjp(v).dot(u).item() == pytest.approx(here.jvp(u).dot(v).item())
+    twist = here.jvp(u) - here.vjp(u)
+    assert torch.allclose((2 * here.twist(u)).flat, twist.flat, rtol=1e-8, atol=1e-8)
     assert here.mixed(u).dot(v).item() == pytest.approx(here.mixed_transposed(v).dot(u).item())
 
 
@@ -211,7 +221,8 @@ def test_the_default_number_of_conjugate_gradients_solves_a_gan_to_a_few_per_cen
     game.prepare(x, rng=Rng(0).stream("prepare"))
     seen = Curvature(Parameters(game), Look(x, rng=Rng(0).stream("look")))
     how = solvers.make("cgd")
-    half = (how.lr[0] / (seen.field.abs() + how.eps)).sqrt()
+    F = seen.value
+    half = Vector(F.layout, (how.lr[0] / (F.flat.abs() + how.eps)).sqrt())
 
     def times(v):
         return v + half * seen.mixed(half * v)
@@ -219,7 +230,7 @@ def test_the_default_number_of_conjugate_gradients_solves_a_gan_to_a_few_per_cen
     def transposed(v):
         return v + half * seen.mixed_transposed(half * v)
 
-    right = -half * seen.field
+    right = -half * F
     left = times(solve(times, transposed, right, how.iterations)) - right
-    assert left.norm() < 0.05 * right.norm()
-    assert left.norm() < 0.3 * (times(right) - right).norm()
+    assert left.flat.norm() < 0.05 * right.flat.norm()
+    assert left.flat.norm() < 0.3 * (times(right) - right).flat.norm()

@@ -10,14 +10,11 @@ import torch
 from gantlet.core.components import solvers, toys
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
-from gantlet.games.dynamics.field import GameField
-from gantlet.games.dynamics.rotation import rotation
-from gantlet.games.dynamics.spectrum import ends, leading
-from gantlet.games.dynamics.update_map import InTurn
+from gantlet.games.field import GameField
 from gantlet.games.losses import LOSSES
 from gantlet.games.penalties import PENALTIES
-from gantlet.games.toys.dirac import Dirac
-from gantlet.games.toys.saddle import Saddle
+from gantlet.games.spectrum import InTurn, ends, leading, rotation
+from gantlet.games.toys import Dirac, Saddle
 
 
 def stream():

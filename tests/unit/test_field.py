@@ -1,12 +1,14 @@
 import gc
 import pathlib
 import resource
+from typing import final
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
+from typing_extensions import override
 
 from gantlet.core.components import families
 from gantlet.core.errors import UserError
@@ -15,17 +17,56 @@ from gantlet.core.game import Game
 from gantlet.core.rng import Rng
 from gantlet.core.space import Space
 from gantlet.families.gan import Gan
-from gantlet.games.dynamics.field import GameField
-from gantlet.games.dynamics.linear import Matrix, Preconditioned, Shifted
-from gantlet.games.dynamics.rotation import rotation
-from gantlet.games.dynamics.second_moments import second_moments
-from gantlet.games.dynamics.spectrum import ends, leading, rightmost
-from gantlet.games.dynamics.update_map import InTurn
-from gantlet.games.toys.bilinear import Bilinear
+from gantlet.games.field import GameField, Linear
+from gantlet.games.spectrum import (
+    InTurn,
+    Preconditioned,
+    Shifted,
+    ends,
+    leading,
+    rightmost,
+    rotation,
+    second_moments,
+)
 from gantlet.testing.samples import made_up
+from toy_games import Bilinear
 
 PLANE = Space("vector", (2,))
 TRAINED = [n for n in families.names() if not isinstance(families.make(n), Fitted)]
+
+
+@final
+class Matrix(Linear):
+    """A matrix that is written down.
+
+    Args:
+        entries: Shape ``(size, size)``.
+    """
+
+    def __init__(self, entries: Tensor) -> None:
+        self._entries = entries
+
+    @property
+    @override
+    def size(self) -> int:
+        return len(self._entries)
+
+    @property
+    @override
+    def like(self) -> Tensor:
+        return self._entries
+
+    @override
+    def apply(self, u: Tensor) -> Tensor:
+        return self._entries @ u
+
+    @override
+    def transposed(self, u: Tensor) -> Tensor:
+        return self._entries.T @ u
+
+    @override
+    def dense(self) -> Tensor:
+        return self._entries
 
 
 def stream(name="test"):

@@ -1,32 +1,30 @@
 """The LGQ GAN against what pen and paper say of it; every field is by autograd."""
 
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import pytest
 import torch
 from typing_extensions import override
 
+import toy_games as exact
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
-from gantlet.games.toys import lgq_exact as exact
-from gantlet.games.toys.ensemble import Ensemble
-from gantlet.games.toys.feizi import QuadraticWasserstein
-from gantlet.games.toys.lgq import Lgq
-from gantlet.games.toys.lgq_js import JensenShannonLgq
-from gantlet.games.toys.lgq_toy import LgqToy
-from gantlet.games.toys.moves import (
-    Adaptive,
-    Direction,
-    Euler,
-    Move,
-    crossing_the_curl,
-    simultaneous,
+from gantlet.games import toys
+from gantlet.games.batched import Ensemble, Plays
+from gantlet.games.field import Vector
+from gantlet.games.solvers import CrossingTheCurl, Sgd, Update, rates
+from gantlet.games.toys import Lgq, LgqToy, LinearGenerator, QuadraticCritic
+from gantlet.studies.convergence.assumptions_trial import Adaptive
+from gantlet.studies.convergence.games import (
+    JensenShannonLgq,
+    QuadraticWasserstein,
+    Sampled,
+    gaussian_goal,
 )
-from gantlet.games.toys.quadratic import LinearGenerator, QuadraticCritic
-from gantlet.games.toys.sampled import Sampled, gaussian_goal
 
 NOTHING = torch.zeros(0, dtype=torch.float64)
+CURL = CrossingTheCurl(base="sgd", lr=(0.01,))
 SIX = torch.tensor([2.0, 1.2, 0.6, 0.4, 0.3, 0.2], dtype=torch.float64)
 
 
@@ -46,38 +44,49 @@ def parts(game, z):
     return game.critic.matrix.detach().clone(), game.generator.scale.detach().clone()
 
 
+def simultaneous(field, z):
+    return field.value(z)
+
+
+def crossing_the_curl(field, z):
+    return CrossingTheCurl(base="sgd").direction(field, z)
+
+
 @final
 @dataclass(frozen=True)
-class RungeKutta(Move):
+class RungeKutta(Update):
     """The classical method of fourth order."""
 
-    direction: Direction
+    direction: Any
+    lr: tuple[float, ...]
 
     @override
-    def __call__(self, field, z, rates, memory):
-        a = self.direction(field, z)
-        b = self.direction(field, z + rates / 2 * a)
-        c = self.direction(field, z + rates / 2 * b)
-        d = self.direction(field, z + rates * c)
-        return z + rates / 6 * (a + 2 * b + 2 * c + d), memory
+    def step(self, fields, z, memory):
+        h = -1 * rates(self.lr, z.layout, z.flat)
+        a = self.direction(fields[0], z)
+        b = self.direction(fields[0], z + a * (h / 2))
+        c = self.direction(fields[0], z + b * (h / 2))
+        d = self.direction(fields[0], z + c * h)
+        return z + (a + 2 * b + 2 * c + d) * (h / 6), memory
 
 
 def flow(game, direction, z, time, steps):
     """Returns where the flow of a direction has carried one point."""
-    return play(game, z[None], h=time / steps, steps=steps, move=RungeKutta(direction))[0]
+    solver = RungeKutta(direction, (time / steps,))
+    return play(game, z[None], steps=steps, solver=solver)[0]
 
 
 def along(game, direction):
-    ensemble = Ensemble(game)
-    return lambda z: direction(lambda at: ensemble.field(at, NOTHING, NOTHING), z)
+    ensemble, nothing = Ensemble(game), NOTHING[None]
+    field = Plays(ensemble, nothing, nothing)
+    return lambda z: -direction(field, Vector(ensemble.layout, z[None])).flat[0]
 
 
-def play(game, z, *, tau=1.0, h=0.01, steps, move=None):
+def play(game, z, *, tau=1.0, h=0.01, steps, solver=None):
     """Returns where many plays end."""
-    ensemble = Ensemble(game)
-    rates = ensemble.rates({"critic": tau * h, "generator": h})
-    empty = z.new_empty(len(z), 0)
-    step, memory = ensemble.program(move or Euler(), z, rates, empty, empty)
+    ensemble, empty = Ensemble(game), z.new_empty(len(z), 0)
+    plain = Sgd(lr=(tau * h, h), mode="simultaneous")
+    step, memory = ensemble.program(solver or plain, z, empty, empty)
     with torch.no_grad():
         for _ in range(steps):
             z, memory = step(z, memory, empty, empty)
@@ -224,7 +233,7 @@ def test_training_converges_on_one_side_of_the_threshold_alone(tau, penalty, sha
 def test_crossing_the_curl_converges_from_everywhere_and_descent_does_not():
     covariance = rotated(1.0, 0.5)
     z = normal(20, 7)
-    crossed = play(Lgq(covariance), z, steps=900, move=Euler(crossing_the_curl))
+    crossed = play(Lgq(covariance), z, steps=900, solver=CURL)
     descended = play(Lgq(covariance), z, steps=900)
     assert int((Ensemble(Lgq(covariance)).distance(crossed) < 1e-3).sum()) == 20
     assert int((Ensemble(Lgq(covariance)).distance(descended) < 1e-3).sum()) == 0
@@ -233,22 +242,22 @@ def test_crossing_the_curl_converges_from_everywhere_and_descent_does_not():
 def test_adaptive_steps_reach_from_afar_where_a_fixed_step_overflows():
     game = Lgq(rotated(1.0, 0.5))
     far = 6 * normal(20, 7)
-    move = Adaptive(crossing_the_curl, tolerance=1e-4)
-    near = Ensemble(game).distance(play(game, far, h=1.0, steps=600, move=move))
+    solver = Adaptive(along=CrossingTheCurl(base="sgd", lr=(1.0,)), tolerance=1e-4)
+    near = Ensemble(game).distance(play(game, far, steps=600, solver=solver))
     assert int((near < 1e-3).sum()) == 20
     fixed = Ensemble(game).distance(
-        play(game, far, h=0.05, steps=400, move=Euler(crossing_the_curl))
+        play(game, far, steps=400, solver=CrossingTheCurl(base="sgd", lr=(0.05,)))
     )
     assert int((fixed < 1e-3).sum()) < 20
 
 
 def test_wasserstein_is_smallest_at_the_principal_part():
     covariance = rotated(1.0, 0.6, 0.3, 0.1)
-    best = exact.wasserstein(covariance, exact.principal(covariance, 2))
+    best = toys.wasserstein(covariance, toys.principal(covariance, 2))
     assert float(best) == pytest.approx(0.4, abs=1e-6)
     for k in range(20):
         other = normal(4, 2, name=f"other {k}")
-        assert exact.wasserstein(covariance, other @ other.mT) >= best
+        assert toys.wasserstein(covariance, other @ other.mT) >= best
     # Minimised by descent, which knows nothing of eigenvectors.
     factor = normal(4, 2).requires_grad_()
     for _ in range(1000):
@@ -257,12 +266,12 @@ def test_wasserstein_is_smallest_at_the_principal_part():
         (slope,) = torch.autograd.grad(loss, factor)
         factor = (factor - 0.05 * slope).detach().requires_grad_()
     assert float(loss.detach()) == pytest.approx(0.4, abs=1e-6)
-    assert torch.allclose(factor @ factor.mT, exact.principal(covariance, 2), atol=1e-3)
+    assert torch.allclose(factor @ factor.mT, toys.principal(covariance, 2), atol=1e-3)
 
 
 def test_wasserstein_of_commuting_covariances_is_that_of_standard_deviations():
     a, b = torch.tensor([1.0, 4.0, 0.25]).double(), torch.tensor([9.0, 1.0, 0.0]).double()
-    found = exact.wasserstein(torch.diag(a), torch.diag(b))
+    found = toys.wasserstein(torch.diag(a), torch.diag(b))
     assert float(found) == pytest.approx(float((a.sqrt() - b.sqrt()).square().sum()), rel=1e-12)
 
 
@@ -274,7 +283,7 @@ def test_the_inner_maximum_of_the_quadratic_game_is_the_wasserstein_distance():
         loss = game.judge("critic", NOTHING, NOTHING)
         (slope,) = torch.autograd.grad(loss, game.critic.curve)
         game.critic.curve.data -= 0.2 * slope
-    told = exact.wasserstein(covariance, game.generator.covariance.detach())
+    told = toys.wasserstein(covariance, game.generator.covariance.detach())
     assert float(-loss.detach()) == pytest.approx(float(told), rel=1e-6)
 
 

@@ -11,7 +11,7 @@ from gantlet.core.game import Generative
 from gantlet.core.model import Model
 from gantlet.core.rng import Rng
 from gantlet.core.space import Space
-from gantlet.games.solvers.adam import Adam
+from gantlet.games.solvers import Adam
 from gantlet.nets.seeding import seeded
 from gantlet.store.run import TrialFolder
 from gantlet.train.average import Average

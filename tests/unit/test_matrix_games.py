@@ -6,11 +6,15 @@ import torch
 from gantlet.core.components import solvers
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
-from gantlet.games.theory.equilibrium import equilibrium
-from gantlet.games.theory.fictitious import fictitious_play
-from gantlet.games.theory.hedge import hedge
-from gantlet.games.theory.payoff import exploitability, uniform, value
-from gantlet.games.toys.matrix import Matrix
+from gantlet.games.equilibria import (
+    equilibrium,
+    exploitability,
+    fictitious_play,
+    hedge,
+    uniform,
+    value,
+)
+from toy_games import Matrix
 
 PENNIES = torch.tensor([[1.0, -1.0], [-1.0, 1.0]], dtype=torch.float64)
 

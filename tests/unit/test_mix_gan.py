@@ -8,7 +8,7 @@ from gantlet.core.rng import Rng
 from gantlet.core.space import Space
 from gantlet.families.gan import Gan
 from gantlet.families.mix_gan import MixGan
-from gantlet.games.mixed.mixture import Mixture
+from gantlet.games.mixed import Mixture
 from gantlet.testing.families import check_family, check_model
 
 PLANE = Space("vector", (2,))

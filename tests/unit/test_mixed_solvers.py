@@ -6,10 +6,10 @@ from gantlet.core.errors import UserError
 from gantlet.core.game import Game
 from gantlet.core.rng import Rng
 from gantlet.core.space import Space
-from gantlet.games.solvers.history import History
-from gantlet.games.toys.bilinear import Bilinear
-from gantlet.games.toys.point import Point
+from gantlet.games.solvers import History
+from gantlet.games.toys import Point
 from gantlet.testing import check_solver
+from toy_games import Bilinear
 
 NOTHING = torch.zeros(8, 1)
 

@@ -8,13 +8,9 @@ from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.core.space import Space
 from gantlet.families.gan import Gan
-from gantlet.games.mixed.mixed_gap import mixed_gap
-from gantlet.games.mixed.stage import Stage
-from gantlet.games.mixed.strategies import Against, Mixed, payoffs, state_of, tournament
-from gantlet.games.theory.equilibrium import equilibrium
-from gantlet.games.theory.oracle import Arena, double_oracle
-from gantlet.games.toys.bilinear import Bilinear
-from gantlet.games.toys.matrix import Matrix
+from gantlet.games.equilibria import Arena, double_oracle, equilibrium
+from gantlet.games.mixed import Against, Mixed, Stage, mixed_gap, payoffs, state_of, tournament
+from toy_games import Bilinear, Matrix
 
 LINE = Space("vector", (1,))
 LOG2 = math.log(2)

@@ -7,7 +7,7 @@ import torch
 
 from gantlet.core.components import solvers
 from gantlet.core.rng import Rng
-from gantlet.games.toys.bilinear import Bilinear
+from toy_games import Bilinear
 
 H = 0.1
 

@@ -10,9 +10,9 @@ from gantlet.core.components import solvers
 from gantlet.core.errors import UserError
 from gantlet.core.game import Game
 from gantlet.core.rng import Rng
-from gantlet.games.toys.bilinear import Bilinear
-from gantlet.games.toys.point import Point
+from gantlet.games.toys import Point
 from gantlet.testing.solvers import Tug
+from toy_games import Bilinear
 
 H = 0.1
 JOINT = [

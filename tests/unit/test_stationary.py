@@ -7,10 +7,17 @@ from torch.nn.functional import softplus
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.games.adversarial import Rules
-from gantlet.games.dynamics.field import GameField
-from gantlet.games.dynamics.stationary import character, settle
-from gantlet.games.toys.ensemble import Ensemble
-from gantlet.games.toys.line import Duel, Fit, apart, discrepancy, modes, normal_quantiles
+from gantlet.games.batched import Ensemble
+from gantlet.games.field import GameField
+from gantlet.studies.convergence.games import (
+    Duel,
+    Fit,
+    apart,
+    discrepancy,
+    modes,
+    normal_quantiles,
+)
+from gantlet.studies.convergence.stationary import character, settle
 
 NOTHING = torch.empty(0, dtype=torch.float64)
 

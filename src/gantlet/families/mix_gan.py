@@ -27,7 +27,7 @@ from gantlet.core.space import Space
 from gantlet.core.spec import Between
 from gantlet.games.adversarial import AgainstCritic, Rules
 from gantlet.games.losses import LossName
-from gantlet.games.mixed.mixture import Mixture
+from gantlet.games.mixed import Mixture
 from gantlet.games.penalties import PenaltyName
 from gantlet.nets.critic import critic
 from gantlet.nets.generator import generator

@@ -9,7 +9,7 @@ from gantlet.core.components import solvers
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Spec
 from gantlet.core.trial import Trial
-from gantlet.games.dynamics.stability import largest_step
+from gantlet.games.spectrum import largest_step
 from gantlet.studies.base import Watch
 from gantlet.studies.converge.course import State
 from gantlet.studies.converge.diagnosis import Point, point_at

@@ -17,7 +17,7 @@ from gantlet.core.game import Game, Generative
 from gantlet.core.rng import Rng
 from gantlet.core.space import Space
 from gantlet.core.trial import Trial
-from gantlet.games.dynamics.field import GameField
+from gantlet.games.field import GameField
 from gantlet.store.run import TrialFolder
 from gantlet.studies.base import Watch
 from gantlet.studies.converge.setting import (

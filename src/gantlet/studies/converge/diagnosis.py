@@ -12,14 +12,23 @@ from gantlet.core.estimate import Estimate
 from gantlet.core.game import Game
 from gantlet.core.rng import Rng
 from gantlet.core.trial import Trial
-from gantlet.games.dynamics.field import GameField
-from gantlet.games.dynamics.linear import Preconditioned
-from gantlet.games.dynamics.path import Path, path_angle
-from gantlet.games.dynamics.rotation import Rotation, rotation
-from gantlet.games.dynamics.second_moments import second_moments
-from gantlet.games.dynamics.spectrum import Spectrum, ends, leading, rightmost
-from gantlet.games.dynamics.stability import LONGEST, largest_delay, largest_step
-from gantlet.games.mixed.duality import duality_gap
+from gantlet.games.field import GameField
+from gantlet.games.mixed import duality_gap
+from gantlet.games.spectrum import (
+    LONGEST,
+    Path,
+    Preconditioned,
+    Rotation,
+    Spectrum,
+    ends,
+    largest_delay,
+    largest_step,
+    leading,
+    path_angle,
+    rightmost,
+    rotation,
+    second_moments,
+)
 from gantlet.studies.converge.course import Course, Record, State
 from gantlet.studies.converge.forecast import MODES, Forecast, forecast
 from gantlet.studies.converge.pace import Pace

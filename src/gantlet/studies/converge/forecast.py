@@ -8,10 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gantlet.games.dynamics.field import GameField
-from gantlet.games.dynamics.linear import Linear, Preconditioned
-from gantlet.games.dynamics.spectrum import Spectrum, leading
-from gantlet.games.dynamics.update_map import Damped, InTurn, Less
+from gantlet.games.field import GameField, Linear
+from gantlet.games.spectrum import Damped, InTurn, Less, Preconditioned, Spectrum, leading
 from gantlet.studies.converge.pace import Pace
 
 # So many leading modes are looked at.

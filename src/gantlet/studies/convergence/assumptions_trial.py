@@ -1,37 +1,38 @@
 """Plays one game of the first strategy from many starts and measures where it ends."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from gantlet.core.budget import Spend
 from gantlet.core.estimate import Estimate
 from gantlet.core.intervals import mean, percentage
 from gantlet.core.rng import Rng
 from gantlet.core.trial import Outcome, Trial
-from gantlet.games.dynamics.field import GameField
-from gantlet.games.toys.ensemble import Ensemble
-from gantlet.games.toys.moves import (
-    Adaptive,
-    Adjusted,
+from gantlet.games.batched import Ensemble
+from gantlet.games.field import Field, GameField, Vector
+from gantlet.games.solvers import (
     Consensus,
-    Euler,
+    CrossingTheCurl,
+    Directed,
     Extragradient,
-    InTurn,
     Lookahead,
-    Move,
+    Memory,
     Optimistic,
-    crossing_the_curl,
-    looking_ahead,
+    Sga,
+    Sgd,
+    Update,
+    rates,
 )
-from gantlet.games.toys.quadratic import LinearGenerator
+from gantlet.games.toys import LinearGenerator
 from gantlet.studies.base import Watch
-from gantlet.studies.convergence.assumptions_games import Setting, setting
 from gantlet.studies.convergence.assumptions_plan import Case, SolverName, case_of
+from gantlet.studies.convergence.games import Setting, setting
 
 CONVERGED = "converged"
 STEPS = "steps"
@@ -46,19 +47,65 @@ _CHECKS, _CHECKS_ON_SAMPLES, _SPECTRA = 80, 20, 3
 _LOST = 1e8
 
 _INNER = 6
-_MOVES: dict[SolverName, Callable[[int], Move]] = {
-    "simultaneous": lambda _: Euler(),
-    "alternating": InTurn,
-    "extragradient": lambda _: Extragradient(),
-    "optimistic": lambda _: Optimistic(),
-    "lookahead": lambda _: Lookahead(_INNER),
-    "consensus": lambda _: Euler(Consensus(0.1)),
-    "SGA": lambda _: Euler(Adjusted(1.0)),
-    "crossing the curl": lambda _: Euler(crossing_the_curl),
-    "JF": lambda _: Euler(looking_ahead),
-    "crossing the curl, adaptive": lambda _: Adaptive(crossing_the_curl, 1e-4),
-    "JF, adaptive": lambda _: Adaptive(looking_ahead, 1e-4),
-}
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adaptive(Update):
+    """Heun's step along a direction, as long as the error of Euler's step allows.
+
+    A step whose error is too large is not made, only shortened. What is remembered is its length,
+    in steps of ``lr``.
+
+    Source: the Heun-Euler pair, as used by Gemp and Mahadevan, 2018,
+    https://arxiv.org/abs/1808.01531; the controller as Hairer, Norsett and Wanner, 1993, II.4.
+
+    Attributes:
+        along: Whose direction; its rates are the steps.
+        tolerance: Largest error of a step, relative to ``1 + |z|``.
+    """
+
+    along: Directed
+    tolerance: float = 1e-3
+
+    @override
+    def begin(self, z: Vector) -> Memory:
+        return {"pace": torch.ones_like(z.flat[..., :1])}
+
+    @override
+    def step(self, fields: Sequence[Field], z: Vector, memory: Memory) -> tuple[Vector, Memory]:
+        step = rates(self.along.lr, z.layout, z.flat) * memory["pace"]
+        here = self.along.direction(fields[0], z) * -step
+        there = self.along.direction(fields[0], z + here) * -step
+        size = 1 + z.dot(z).sqrt()
+        change = (there - here) * 0.5
+        error = change.dot(change).sqrt() / (size * self.tolerance)
+        moved = z.flat + torch.where(error < 1, (here + there).flat / 2, 0.0)
+        factor = (0.9 / error.clamp(min=1e-12).sqrt()).clamp(0.2, 2.0)
+        # A point so far off that the error overflows is looked at again with a shorter step.
+        pace = memory["pace"] * torch.where(error.isfinite(), factor, 0.2)
+        return Vector(z.layout, moved), {"pace": pace}
+
+
+def solver_of(case: Case) -> Update:
+    """Returns the solver of a case, on plain gradient descent; the critic moves first."""
+    lr = (case.tau * case.step, case.step)
+    curl = CrossingTheCurl(base="sgd", lr=lr)
+    whole = CrossingTheCurl(base="sgd", lr=lr, whole=True)
+    solvers: dict[SolverName, Update] = {
+        "simultaneous": Sgd(lr=lr, mode="simultaneous"),
+        "alternating": Sgd(lr=lr),
+        "extragradient": Extragradient(base="sgd", lr=lr, fresh=False),
+        "optimistic": Optimistic(base="sgd", lr=lr),
+        "lookahead": Lookahead(base="sgd", lr=lr, k=_INNER, mode="simultaneous"),
+        "consensus": Consensus(base="sgd", lr=lr, gamma=0.1),
+        "SGA": Sga(base="sgd", lr=lr, gamma=1.0, align=False),
+        "crossing the curl": curl,
+        "JF": whole,
+        "crossing the curl, adaptive": Adaptive(along=curl, tolerance=1e-4),
+        "JF, adaptive": Adaptive(along=whole, tolerance=1e-4),
+    }
+    return solvers[case.solver]
 
 
 @final
@@ -112,12 +159,11 @@ def run_trial(trial: Trial, watch: Watch) -> Outcome:
 
 
 def _play(case: Case, world: Setting, ensemble: Ensemble, rng: Rng, watch: Watch) -> _Played:
-    inner = _INNER if case.solver == "lookahead" else 1
-    move = _MOVES[case.solver](ensemble.sizes["critic"])
-    rates = ensemble.rates({"critic": case.tau * case.step, "generator": case.step})
+    solver = solver_of(case)
+    inner = solver.cycle
     z, stream = world.starts, rng.stream("samples")
     x, noise = _samples(case, world, stream)
-    step, memory = ensemble.program(move, z, rates, x, noise)
+    step, memory = ensemble.program(solver, z, x, noise)
     since, curve, made = torch.full((case.starts,), -1), list[tuple[int, float]](), 0
     off = _distance(ensemble, z)
     checks = _CHECKS_ON_SAMPLES if case.batch else _CHECKS
@@ -206,11 +252,11 @@ def _spectra(
     x = torch.zeros(1, 1, dtype=torch.float64)
     if world.draw is not None:
         x = world.draw(1024, rng.stream("spectrum"))
-    rates = ensemble.rates({"critic": case.tau, "generator": 1.0})
+    paces = ensemble.rates({"critic": case.tau, "generator": 1.0})
     for z in kept[:_SPECTRA]:
         ensemble.place(z)
         jacobian = GameField(world.game, x, rng=rng.stream("noise")).jacobian.dense()
-        values = torch.linalg.eigvals(_without_turns(rates[:, None] * jacobian, world))
+        values = torch.linalg.eigvals(_without_turns(paces[:, None] * jacobian, world))
         real.append(float(values.real.max()))
         turning.append(float(values.imag.max()))
     return {

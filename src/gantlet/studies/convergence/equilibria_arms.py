@@ -12,7 +12,7 @@ from gantlet.core.dataset import Splits, everything
 from gantlet.core.game import Adversarial
 from gantlet.core.rng import Rng
 from gantlet.games.distance import energy_distance
-from gantlet.games.mixed.strategies import CRITIC, GENERATOR, Mixed, State, payoffs, tournament
+from gantlet.games.mixed import CRITIC, GENERATOR, Mixed, State, payoffs, tournament
 from gantlet.studies.convergence.equilibria_plan import Scale
 
 LAST = "last iterate"

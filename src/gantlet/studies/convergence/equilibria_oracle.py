@@ -10,10 +10,8 @@ from gantlet.compute.flops import count
 from gantlet.core.dataset import Splits, everything
 from gantlet.core.game import Adversarial
 from gantlet.core.rng import Rng
-from gantlet.games.mixed.duality import kept, respond
-from gantlet.games.mixed.stage import Stage
-from gantlet.games.mixed.strategies import CRITIC, GENERATOR, Mixed, State, state_of
-from gantlet.games.theory.oracle import Round, double_oracle
+from gantlet.games.equilibria import Round, double_oracle
+from gantlet.games.mixed import CRITIC, GENERATOR, Mixed, Stage, State, kept, respond, state_of
 from gantlet.studies.convergence.equilibria_arms import ORACLE, Offer
 from gantlet.studies.convergence.equilibria_plan import Scale
 

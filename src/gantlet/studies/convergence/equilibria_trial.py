@@ -13,12 +13,9 @@ from gantlet.core.game import Adversarial, Generative
 from gantlet.core.model import Model
 from gantlet.core.rng import Rng
 from gantlet.core.trial import Outcome, Trial
-from gantlet.games.mixed.mixed_gap import mixed_gap
-from gantlet.games.mixed.mixture import Mixture
-from gantlet.games.mixed.strategies import GENERATOR, Mixed
-from gantlet.games.theory.course import Course as Rounds
-from gantlet.games.theory.fictitious import fictitious_play
-from gantlet.games.theory.hedge import hedge
+from gantlet.games.equilibria import Course as Rounds
+from gantlet.games.equilibria import fictitious_play, hedge
+from gantlet.games.mixed import GENERATOR, Mixed, Mixture, mixed_gap
 from gantlet.metrics.energy import Energy
 from gantlet.store.run import TrialFolder
 from gantlet.studies.base import Watch

@@ -21,13 +21,13 @@ from gantlet.core.intervals import proportion
 from gantlet.core.rng import Rng
 from gantlet.core.trial import Outcome, Trial
 from gantlet.critics.rating_agreement import spearman
-from gantlet.games.dynamics.stationary import Settled, character, settle
-from gantlet.games.toys.ensemble import Ensemble
-from gantlet.games.toys.line import CENTRES, Duel, Fit, OnALine, apart, modes
+from gantlet.games.batched import Ensemble
 from gantlet.report.blocks import Block, Caveat, Verdict
 from gantlet.store.run import TrialFolder
 from gantlet.studies.base import Watch
+from gantlet.studies.convergence.games import CENTRES, Duel, Fit, OnALine, apart, modes
 from gantlet.studies.convergence.landscape_views import charts, table, verdicts
+from gantlet.studies.convergence.stationary import Settled, character, settle
 from gantlet.studies.convergence.strategy import Size, Strategy
 
 DUEL_STEPS, SETTLE_STEPS = 2500, 100

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gantlet.core.estimate import Estimate
 from gantlet.critics.matches import win_rate
-from gantlet.games.theory.equilibrium import equilibrium
+from gantlet.games.equilibria import equilibrium
 from gantlet.studies.tournament.players import REALS, SCALE, Player, Scores, sorted_players
 
 MIXTURE = "equilibrium mixture"

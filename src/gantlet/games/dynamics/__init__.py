@@ -1,1 +1,0 @@
-"""What a game does near a point: its field, the Jacobian, spectra and what follows from them."""

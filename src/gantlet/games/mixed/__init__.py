@@ -1,1 +1,0 @@
-"""Mixed strategies of networks, and how far play is from equilibrium."""

@@ -1,1 +1,0 @@
-"""How players move: one file for each solver, and what they share."""

@@ -1,1 +1,0 @@
-"""Games of finitely many strategies, given by a matrix of payoffs."""

@@ -1,1 +1,0 @@
-"""Games small enough to be solved with pen and paper."""
