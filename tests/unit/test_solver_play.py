@@ -1,13 +1,14 @@
 """How solvers move: noise, buffers, moments, memory, and what they leave alone."""
 
 import math
+from typing import final
 
 import pytest
 import torch
 from torch import nn
 
 from gantlet.core.components import solvers
-from gantlet.core.errors import UserError
+from gantlet.core.errors import UserError, unknown
 from gantlet.core.game import Game
 from gantlet.core.rng import Rng
 from gantlet.games.toys import Point
@@ -259,3 +260,35 @@ def test_players_that_move_at_once_move_once():
         solvers.make("optimistic:lr=1+2+3").start(Tug())
     with pytest.raises(UserError, match="from -1 to 1"):
         solvers.make("sgd:momentum=-1.5")
+
+
+@final
+class Transposed(Game):
+    """One player, whose gradient lies in memory otherwise than its parameter."""
+
+    def __init__(self):
+        self.player = Point(torch.zeros(2, 3))
+        self.pull = torch.arange(6.0).view(3, 2).T + 1
+
+    @property
+    def players(self):
+        return {"x": self.player}
+
+    def loss(self, player, batch, *, rng):
+        if player != "x":
+            raise unknown("player", player, self.players)
+        return (self.player.at * self.pull).sum()
+
+
+@pytest.mark.parametrize("mode", ["alternating", "simultaneous"])
+def test_adam_takes_gradients_by_their_place_and_not_as_they_lie_in_memory(mode):
+    game, twin = Transposed(), nn.Parameter(torch.zeros(2, 3))
+    (slope,) = torch.autograd.grad(game.loss("x", None, rng=None), [game.player.at])
+    assert not slope.is_contiguous()
+    play = solvers.make(f"adam:lr=0.1,eps=1,mode={mode}").start(game)
+    theirs = torch.optim.Adam([twin], 0.1, eps=1)
+    for _ in range(3):
+        play.step(torch.zeros(1), rng=Rng(0).stream("noise"))
+        twin.grad = game.pull.clone()
+        theirs.step()
+    assert torch.allclose(game.player.at, twin, rtol=1e-6)

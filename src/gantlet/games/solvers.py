@@ -290,10 +290,10 @@ class Adam(Optimizer):
     ) -> None:
         steps = memory["steps"]
         steps += 1
-        # The kernel takes memory as it lies, without a look at strides.
+        # The kernel takes memory as it lies, without a look at strides; gradients of convolutions
+        # may lie otherwise than their weights.
         placed = [t.contiguous() for t in tensors]
-        pairs = zip(tensors, placed, gradients, strict=True)
-        slopes = [g if t is p else g.contiguous() for t, p, g in pairs]
+        slopes = [g.contiguous() for g in gradients]
         # What torch's own Adam comes down to with fused=True.
         torch._fused_adam_(  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
             placed,
