@@ -49,9 +49,9 @@ from gantlet.core.space import Space
 from gantlet.critics.causes import Causes
 from gantlet.critics.causes_images import image_causes
 from gantlet.critics.flaw import Flaw
-from gantlet.critics.halves import Halves, Pair, Seen
+from gantlet.critics.halves import Halves, Seen
 from gantlet.critics.left import ridge_accuracy
-from gantlet.critics.line import gap
+from gantlet.critics.line import Pair, gap
 from gantlet.critics.listing import Search, list_flaws
 from gantlet.critics.naming import Namer
 from gantlet.critics.power import detectable

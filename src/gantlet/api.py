@@ -20,6 +20,7 @@ from torch import Tensor
 
 from gantlet import options
 from gantlet.compute.machine import measure_peak
+from gantlet.compute.machine import threads as using
 from gantlet.core.arguments import checked
 from gantlet.core.budget import Budget
 from gantlet.core.components import datasets, studies
@@ -42,8 +43,7 @@ from gantlet.store.run import Run, folder_of
 from gantlet.studies import sources
 from gantlet.studies.base import Forecasting, Noting, Planning, Study
 from gantlet.studies.compare import Compare
-from gantlet.studies.contest import draw, restore
-from gantlet.studies.contest import threads as using
+from gantlet.studies.contest import restore
 from gantlet.studies.converge import Converge
 from gantlet.studies.costing import cost_of, cost_report, samples_found
 from gantlet.studies.evaluation import Evaluate, sets
@@ -55,6 +55,7 @@ from gantlet.studies.flaws import FindFlaws
 from gantlet.studies.published.report import published_report
 from gantlet.studies.published.rows import published_rows, published_runs
 from gantlet.studies.samples import save_samples
+from gantlet.studies.sources import draw
 from gantlet.studies.tournament import Tournament
 
 P = ParamSpec("P")

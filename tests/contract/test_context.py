@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from gantlet.games.mixed import Mixture
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -21,6 +20,7 @@ from gantlet.core.rng import Rng
 from gantlet.core.space import Space
 from gantlet.data.splits import Joined, Subset, by_share
 from gantlet.games.likelihood import MaximumLikelihood
+from gantlet.games.mixed import Mixture
 from gantlet.nets.seeding import seeded
 from gantlet.testing import check_family
 from gantlet.testing.families import check_model

@@ -9,12 +9,11 @@ import torch
 from gantlet.core.budget import Budget, Spend
 from gantlet.core.estimate import Estimate
 from gantlet.core.space import Space
-from gantlet.core.trial import Outcome, Trial
+from gantlet.core.trial import REAL, Outcome, Trial
 from gantlet.store.run import Run
 from gantlet.studies import names, summary
 from gantlet.studies.answer import answer, distance_columns, likelihood_kinds, table_of_models
 from gantlet.studies.compare import Compare
-from gantlet.studies.contest import REAL
 from gantlet.studies.experience import nearest
 from gantlet.studies.pairs import behind_the_best
 from gantlet.studies.summary import best_first, contestants, rank

@@ -10,7 +10,7 @@ import torch
 from scipy import stats
 
 from gantlet.core.estimate import Estimate
-from gantlet.core.trial import Outcome, Trial
+from gantlet.core.trial import REAL, Outcome, Trial
 from gantlet.metrics.intervals import Variance, around, total
 from gantlet.metrics.paired import Detailed
 from gantlet.studies.claims import (
@@ -21,7 +21,6 @@ from gantlet.studies.claims import (
     trained_claims,
     trained_gap,
 )
-from gantlet.studies.contest import REAL
 from gantlet.studies.gate import gate
 from gantlet.studies.influences import detailed, influences
 from gantlet.studies.summary import Contestant

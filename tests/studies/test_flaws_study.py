@@ -22,16 +22,8 @@ from gantlet.studies.flaws import FindFlaws
 from gantlet.studies.flaws.answer import listed as answer_listed
 from gantlet.studies.flaws.seen import learned_from
 from gantlet.studies.flaws.shown import ranking, spectrum
-from gantlet.studies.flaws.tables import (
-    BEFORE,
-    Key,
-    Listed,
-    Quantity,
-    keys,
-    list_table,
-    shared_table,
-    sharers,
-)
+from gantlet.studies.flaws.tables import Listed, keys, list_table, shared_table, sharers
+from gantlet.studies.flaws.tried import BEFORE, Key, Quantity
 from gantlet.studies.flaws.verdicts import verdicts
 
 ENDING = Ending(Stop.NOT_SIGNIFICANT, 1)

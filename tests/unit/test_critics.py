@@ -10,9 +10,9 @@ from sklearn.datasets import load_digits
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.core.space import Space
-from gantlet.critics.halves import Halves, Pair, Seen
+from gantlet.critics.halves import Halves, Seen
 from gantlet.critics.left import left_after, ridge_accuracy
-from gantlet.critics.line import accuracy, gap, p_value, p_values, score_of
+from gantlet.critics.line import Pair, accuracy, gap, p_value, p_values, score_of
 from gantlet.critics.listing import Search, list_flaws
 from gantlet.critics.naming import correlation
 from gantlet.critics.repeats import repeats_p

@@ -8,7 +8,8 @@ from scipy.stats import binom, ks_2samp
 
 from gantlet.core.rng import Rng
 from gantlet.critics.blinding import Project, Residual, logistic
-from gantlet.critics.halves import Halves, Pair, Seen
+from gantlet.critics.halves import Halves, Seen
+from gantlet.critics.line import Pair
 from gantlet.critics.listing import Search, list_flaws
 from gantlet.critics.neural import by_critics
 from gantlet.critics.shared import gap_of

@@ -2,7 +2,8 @@
 
 import os
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -174,3 +175,14 @@ def _cpu_facts(key: str) -> str:
     lines = source.read_text(encoding="utf-8").splitlines() if source.exists() else []
     found = (line.partition(":")[2].strip() for line in lines if line.startswith(key))
     return next(found, "")
+
+
+@contextmanager
+def threads(n: int) -> Generator[None]:
+    """Uses ``n`` threads inside the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

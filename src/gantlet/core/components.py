@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from gantlet.core.measure import Extractor, Metric, Probe, TrainMetric
     from gantlet.core.solver import Solver
     from gantlet.core.toy import Toy
+from gantlet.core.trial import REAL
 
 families: "Registry[Family | Fitted]" = Registry(
     "family",
@@ -123,3 +124,13 @@ REGISTRIES: "dict[str, Registry[Any]]" = {
     "studies": studies,
 }
 """Every registry by the name of what it holds, in the plural."""
+
+
+def label(model: str) -> str:
+    """Returns a model as people name it, without the options that are at their default.
+
+    Example:
+        >>> label("gan:latent=32,loss=hinge")
+        'gan:loss=hinge'
+    """
+    return "held-out real data" if model == REAL else families.short(model)

@@ -9,6 +9,15 @@ from typing import Any, Literal, final
 from gantlet.core.budget import Budget, Spend
 from gantlet.core.estimate import Estimate
 
+REAL = "real"
+"""The name of the model that is held-out real data: the noise floor of every distance."""
+
+INFLUENCE = "influence"
+"""Under which name a trial's folder keeps what paired differences need."""
+
+CONTROL = "control"
+"""What marks numbers of as many samples as the noise floor rests on."""
+
 Failure = Literal["diverged", "cannot", "failed"]
 """Why a trial gave no numbers: its training diverged, which is a result; the model cannot be
 trained or measured on this data, as a message for the user says; or anything else, such as a lack

@@ -9,8 +9,8 @@ from torch.optim import Adam
 
 from gantlet.core.rng import Rng
 from gantlet.critics.flaw import Ending, Flaw, Stop
-from gantlet.critics.halves import Halves, Pair
-from gantlet.critics.line import gap, p_value
+from gantlet.critics.halves import Halves
+from gantlet.critics.line import Pair, gap, p_value
 from gantlet.critics.named import holm
 from gantlet.critics.naming import Namer
 from gantlet.nets.mlp import mlp

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from gantlet.critics.halves import Pair
+from gantlet.critics.line import Pair
 from gantlet.critics.views import Critic, Labelled
 
 Measure = Callable[[Tensor], Tensor]

@@ -8,8 +8,7 @@ from typing import final
 from torch import Tensor
 
 from gantlet.core.estimate import Estimate
-from gantlet.critics.halves import Pair
-from gantlet.critics.line import Kind
+from gantlet.critics.line import Kind, Pair
 
 
 @final

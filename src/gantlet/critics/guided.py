@@ -12,7 +12,8 @@ from gantlet.critics.causes import Causes, Strengths
 from gantlet.critics.directions import by_directions
 from gantlet.critics.explained import Explanation, explain
 from gantlet.critics.flaw import Ending, Flaw
-from gantlet.critics.halves import FEWEST, Halves, Pair, Seen, fairly, nearness
+from gantlet.critics.halves import FEWEST, Halves, Seen, fairly, nearness
+from gantlet.critics.line import Pair
 from gantlet.critics.named import agreed, by_probes, flaw_of, told
 from gantlet.critics.repeats import distinct, repeats_p
 from gantlet.options import Search

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
+from gantlet.critics.line import Pair
 from gantlet.critics.vocabulary import REPEATS, Probes
 from gantlet.features.spectrum import exact, leading
 from gantlet.metrics.blocks import blocks, squared_distances
@@ -41,32 +42,6 @@ class Seen:
     def at(self, places: Tensor) -> "Seen":
         """Returns the same of some of them."""
         return Seen(probes=self.probes.at(places), features=self.features[places])
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pair:
-    """The same kind of numbers of real and of fake samples.
-
-    Attributes:
-        real: Shape ``(n, d)`` or ``(n,)``.
-        fake: Shape ``(m, d)`` or ``(m,)``.
-    """
-
-    real: Tensor
-    fake: Tensor
-
-    def both(self) -> Tensor:
-        """Returns real ones, then fake ones."""
-        return torch.cat([self.real, self.fake])
-
-    def column(self, j: int) -> "Pair":
-        """Returns one column of both."""
-        return Pair(real=self.real[:, j], fake=self.fake[:, j])
-
-    def shift(self) -> Tensor:
-        """Returns the difference of the means, fake minus real."""
-        return self.fake.mean(0) - self.real.mean(0)
 
 
 @final

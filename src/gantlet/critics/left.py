@@ -8,8 +8,8 @@ from torch import Tensor
 from gantlet.core.estimate import Estimate
 from gantlet.core.intervals import proportion
 from gantlet.critics.flaw import Flaw
-from gantlet.critics.halves import Halves, Pair
-from gantlet.critics.line import score_of
+from gantlet.critics.halves import Halves
+from gantlet.critics.line import Pair, score_of
 
 _RIDGE = 0.1
 

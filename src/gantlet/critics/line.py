@@ -14,6 +14,33 @@ from gantlet.metrics.blocks import blocks
 from gantlet.metrics.intervals import around
 from gantlet.metrics.sliced_transport import transport, wasserstein
 
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """The same kind of numbers of real and of fake samples.
+
+    Attributes:
+        real: Shape ``(n, d)`` or ``(n,)``.
+        fake: Shape ``(m, d)`` or ``(m,)``.
+    """
+
+    real: Tensor
+    fake: Tensor
+
+    def both(self) -> Tensor:
+        """Returns real ones, then fake ones."""
+        return torch.cat([self.real, self.fake])
+
+    def column(self, j: int) -> "Pair":
+        """Returns one column of both."""
+        return Pair(real=self.real[:, j], fake=self.fake[:, j])
+
+    def shift(self) -> Tensor:
+        """Returns the difference of the means, fake minus real."""
+        return self.fake.mean(0) - self.real.mean(0)
+
+
 Kind = Literal["location", "scale", "shape"]
 
 _BINS = 16

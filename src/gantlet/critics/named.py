@@ -11,8 +11,8 @@ from gantlet.core.estimate import Estimate
 from gantlet.core.rng import Rng
 from gantlet.critics.explained import Explanation
 from gantlet.critics.flaw import Flaw, Naming
-from gantlet.critics.halves import Halves, Pair
-from gantlet.critics.line import accuracy, gap, p_values, score_of
+from gantlet.critics.halves import Halves
+from gantlet.critics.line import Pair, accuracy, gap, p_values, score_of
 from gantlet.critics.word import Word
 
 _ITSELF = Estimate.exact(1.0, method="the flaw is this measurement itself")

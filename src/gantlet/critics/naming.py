@@ -9,8 +9,8 @@ from torch import Tensor
 
 from gantlet.core.estimate import Estimate
 from gantlet.critics.flaw import Flaw, Naming
-from gantlet.critics.halves import Halves, Pair
-from gantlet.critics.line import Gap, accuracy, score_of
+from gantlet.critics.halves import Halves
+from gantlet.critics.line import Gap, Pair, accuracy, score_of
 from gantlet.critics.named import title_of
 
 # A name must explain a direction at least so well, as a correlation.

@@ -7,8 +7,8 @@ import torch
 from gantlet.core.rng import Rng
 from gantlet.critics.blinding import Blinding, Measure, Project, Residual
 from gantlet.critics.flaw import Ending, Flaw, Stop
-from gantlet.critics.halves import Halves, Pair
-from gantlet.critics.line import gap
+from gantlet.critics.halves import Halves
+from gantlet.critics.line import Pair, gap
 from gantlet.critics.naming import Namer
 from gantlet.critics.strata import strata_of, stratified
 from gantlet.critics.views import Critic, Effort, simplest

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from gantlet.core.rng import Rng
-from gantlet.critics.halves import Halves, Pair, nearness_of
+from gantlet.critics.halves import Halves, nearness_of
+from gantlet.critics.line import Pair
 from gantlet.metrics.blocks import blocks, squared_distances
 
 # So many samples of each set are looked at, and so many neighbours of each: that none of them is

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from gantlet.critics.halves import Pair
+from gantlet.critics.line import Pair
 from gantlet.metrics.blocks import blocks
 
 _STRATA = 20

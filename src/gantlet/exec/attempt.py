@@ -8,10 +8,9 @@ from typing import final
 
 from gantlet.core.errors import UserError
 from gantlet.core.places import StorageError
-from gantlet.core.trial import Failure, Outcome, Trial
+from gantlet.core.trial import REAL, Failure, Outcome, Trial
 from gantlet.store.run import Run, TrialFolder
 from gantlet.studies.base import Study, Watch
-from gantlet.studies.contest import REAL
 from gantlet.train.loop import DivergedError, RestartWarning
 
 # Distinct warnings of one trial that go into the log.

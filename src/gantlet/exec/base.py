@@ -7,14 +7,13 @@ from functools import partial
 from typing import Literal, Protocol, final
 
 from gantlet.core.errors import UserError
-from gantlet.core.trial import Outcome, Trial
+from gantlet.core.trial import REAL, Outcome, Trial
 from gantlet.exec.attempt import Remark, attempt
 from gantlet.options import Retry
 from gantlet.report.blocks import Caveat, Report, Verdict
 from gantlet.store.files import DamagedError
 from gantlet.store.run import Run
 from gantlet.studies.base import Study
-from gantlet.studies.contest import REAL
 
 Tell = Callable[[str, float, str], None]
 """Told a trial's key, its finished share in [0, 1] and what is being done."""

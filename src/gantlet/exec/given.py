@@ -27,8 +27,8 @@ from gantlet.exec.pieces import (
     one_array,
 )
 from gantlet.store.kept import keep_array, keep_table
-from gantlet.studies.contest import draw
 from gantlet.studies.evaluation.inputs import naming
+from gantlet.studies.sources import draw
 
 Given: TypeAlias = (
     str

@@ -1,21 +1,18 @@
 """The report of a comparison: who wins on what, how surely, and at which cost."""
 
 from collections.abc import Container, Iterator, Mapping, Sequence
-from datetime import timedelta
 from typing import Any
 
 from gantlet.core.budget import Spend
 from gantlet.core.components import datasets
 from gantlet.core.estimate import KINDS_IN_WORDS, Better, Estimate, Kind
-from gantlet.core.trial import Outcome
+from gantlet.core.trial import CONTROL, REAL, Outcome
 from gantlet.report import format as fmt
 from gantlet.report.blocks import (
     Block,
     Caveat,
     Cell,
     Column,
-    Fact,
-    Facts,
     Report,
     Row,
     Section,
@@ -25,7 +22,7 @@ from gantlet.store.run import Run
 from gantlet.studies import names
 from gantlet.studies.charts import charts
 from gantlet.studies.claims import estimated
-from gantlet.studies.contest import CONTROL, REAL
+from gantlet.studies.facts import facts_of
 from gantlet.studies.gallery import galleries
 from gantlet.studies.pairs import behind_the_best
 from gantlet.studies.sources import load
@@ -89,34 +86,6 @@ def _setting(question: Mapping[str, Any]) -> dict[str, str]:
         "Seeds": ", ".join(map(str, question["seeds"])),
         "Samples judged": f"{question['samples']} against as many held out",
     }
-
-
-def facts_of(
-    setting: Mapping[str, str], outcomes: Sequence[Outcome], run: Run, *, trains: bool = True
-) -> Facts:
-    """Returns the head of a report: what was asked, what it took, where it ran.
-
-    Args:
-        setting: What was asked, by name.
-        outcomes: What the trials took.
-        run: Where and with what it ran.
-        trains: Whether the study trains models; else nothing is said of training.
-    """
-    was = run.facts
-    seconds = sum(o.spend.seconds for o in outcomes) if trains else 0.0
-    machine = was["machine"]
-    threads = f"{machine['threads']} thread{'s' if machine['threads'] > 1 else ''} a trial"
-    peak = fmt.text(machine["peak"], "FLOP/s")
-    known = {
-        **setting,
-        **({"Training, all together": str(timedelta(seconds=round(seconds)))} if seconds else {}),
-        "Machine": f"{machine['device']}, {threads}, measured peak {peak} in fp32",
-        "Versions": f"gantlet {was['gantlet']}, torch {was['packages']['torch']}",
-        "Commit": was["commit"] or "not in a git repository",
-        "Started": was["started"],
-        "Command": was["command"],
-    }
-    return Facts(items=[Fact(name=name, value=value) for name, value in known.items()])
 
 
 # So many distances, or fewer, are all shown in the main table.

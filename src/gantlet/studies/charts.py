@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 
-from gantlet.core.trial import Outcome
+from gantlet.core.trial import REAL, Outcome
 from gantlet.report.blocks import Block, Dot, Forest, Group, Lines, Point, Scatter, Section, Series
 from gantlet.store.run import Run
 from gantlet.studies import names
 from gantlet.studies.claims import estimated
-from gantlet.studies.contest import REAL
 from gantlet.studies.summary import Contestant, is_reference, quality, ranked_on
 
 

@@ -14,14 +14,14 @@ from gantlet.core.dataset import Dataset
 from gantlet.core.errors import UserError
 from gantlet.core.family import Family
 from gantlet.core.rng import Rng
-from gantlet.core.trial import Outcome, Trial
+from gantlet.core.trial import REAL, Outcome, Trial
 from gantlet.metrics.two_sample import two_sample
 from gantlet.options import METRICS
 from gantlet.report.blocks import Report
 from gantlet.store.run import Run, TrialFolder
 from gantlet.studies.answer import answer
 from gantlet.studies.base import Watch
-from gantlet.studies.contest import REAL, run_contestant
+from gantlet.studies.contest import run_contestant
 from gantlet.studies.costing import cost_of, expected, samples_found
 from gantlet.studies.evaluation.usual import usual_features
 from gantlet.studies.fair import refuse_partisans

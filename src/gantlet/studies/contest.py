@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, final
 
-import torch
 from torch import Tensor
 
+from gantlet.compute.machine import threads
 from gantlet.core.components import families, probes
 from gantlet.core.dataset import everything
 from gantlet.core.errors import UserError
@@ -17,7 +17,7 @@ from gantlet.core.family import Fitted
 from gantlet.core.model import Model
 from gantlet.core.places import StorageError
 from gantlet.core.rng import Rng
-from gantlet.core.trial import Note, Outcome, Trial
+from gantlet.core.trial import CONTROL, INFLUENCE, REAL, Note, Outcome, Trial
 from gantlet.features.frozen import exactly
 from gantlet.metrics.paired import Detailed
 from gantlet.metrics.together import detail_all
@@ -27,20 +27,8 @@ from gantlet.studies import names
 from gantlet.studies.base import Watch
 from gantlet.studies.build import build
 from gantlet.studies.influences import estimates, influences
-from gantlet.studies.sources import features_of, source_of
+from gantlet.studies.sources import draw, features_of, source_of
 from gantlet.train.loop import DivergedError
-
-REAL = "real"
-"""The name of the model that is held-out real data: the noise floor of every distance."""
-
-INFLUENCE = "influence"
-"""Under which name a trial's folder keeps what paired differences need."""
-
-CONTROL = "control"
-"""What marks numbers of as many samples as the noise floor rests on."""
-
-# Samples are drawn in blocks, so that memory does not grow with their number.
-_BLOCK = 500
 
 
 @final
@@ -137,24 +125,6 @@ def _fault_of_the_model() -> Generator[None]:
         raise
     except UserError as error:
         raise DivergedError(f"diverged: {error}") from error
-
-
-@contextmanager
-def threads(n: int) -> Generator[None]:
-    """Uses ``n`` threads inside the block."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(n)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@torch.no_grad()
-def draw(model: Model, n: int, *, rng: torch.Generator) -> Tensor:
-    """Returns ``n`` samples, drawn in blocks of 500."""
-    blocks = [model.sample(min(_BLOCK, n - i), rng=rng) for i in range(0, n, _BLOCK)]
-    return torch.cat(blocks)
 
 
 def restore(trial: Trial, folder: TrialFolder) -> Model:

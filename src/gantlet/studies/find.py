@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
+from gantlet.core.components import label
 from gantlet.core.errors import UserError, unknown
-from gantlet.core.trial import Trial
+from gantlet.core.trial import REAL, Trial
 from gantlet.store.run import Run, TrialFolder
-from gantlet.studies.contest import REAL
-from gantlet.studies.summary import label
 
 
 def find_trial(path: Path, model: str | None, seed: int) -> tuple[Trial, TrialFolder]:

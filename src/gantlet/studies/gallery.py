@@ -7,12 +7,12 @@ from torch import Tensor
 
 from gantlet.core.dataset import everything
 from gantlet.core.space import Space
+from gantlet.core.trial import REAL
 from gantlet.report.blocks import Block, Dot, Gallery, Picture
 from gantlet.report.images import drawings, grid, points, spectrograms
 from gantlet.store.run import Run
 from gantlet.studies import names
 from gantlet.studies.claims import estimated
-from gantlet.studies.contest import REAL
 from gantlet.studies.sources import source_of
 from gantlet.studies.summary import Contestant, on_ranking_features
 

@@ -6,9 +6,9 @@ from typing import final
 
 from gantlet.core.estimate import Estimate
 from gantlet.core.intervals import holm, p_value
+from gantlet.core.trial import REAL
 from gantlet.report.format import text as shown
 from gantlet.studies.claims import LEVEL, trained_gap
-from gantlet.studies.contest import REAL
 from gantlet.studies.summary import Contestant, on_ranking_features
 
 AXES = ("precision", "recall")

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from gantlet.core.components import label
 from gantlet.core.dataset import Splits
 from gantlet.core.errors import UserError
 from gantlet.core.game import Adversarial
@@ -19,7 +20,6 @@ from gantlet.features.frozen import block_of, digest, exactly
 from gantlet.nets.critic import Critic
 from gantlet.studies.find import find_trial
 from gantlet.studies.sources import source_of
-from gantlet.studies.summary import label
 from gantlet.studies.tournament.entrants import HOW, Course, snapshots_in, snapshots_of
 
 

@@ -3,12 +3,19 @@
 from functools import lru_cache
 from hashlib import blake2b
 
+import torch
+from torch import Tensor
+
 from gantlet.core.components import datasets, extractors
 from gantlet.core.dataset import Splits, everything
 from gantlet.core.measure import Features
+from gantlet.core.model import Model
 from gantlet.core.rng import Rng
 from gantlet.core.space import Space
 from gantlet.core.trial import Trial
+
+# Samples are drawn in blocks, so that memory does not grow with their number.
+_BLOCK = 500
 
 # How many samples of each split tell what a data set holds.
 _TELLING = 256
@@ -56,3 +63,10 @@ def features(data: str, seed: int, extractor: str, device: str) -> Features:
     """Returns an extractor fitted to a data set; kept, since every trial of a run asks for it."""
     space, splits = load(data, seed)
     return extractors.make(extractor).fit(space, splits, rng=Rng(seed, device))
+
+
+@torch.no_grad()
+def draw(model: Model, n: int, *, rng: torch.Generator) -> Tensor:
+    """Returns ``n`` samples, drawn in blocks of 500."""
+    blocks = [model.sample(min(_BLOCK, n - i), rng=rng) for i in range(0, n, _BLOCK)]
+    return torch.cat(blocks)

@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import final
 
-from gantlet.core.components import families
+from gantlet.core.components import label
 from gantlet.core.estimate import Better, Estimate
 from gantlet.core.intervals import mean
-from gantlet.core.trial import Outcome
+from gantlet.core.trial import CONTROL, INFLUENCE, REAL, Outcome
 from gantlet.metrics.paired import Detailed
 from gantlet.store.run import Run
 from gantlet.studies import names
-from gantlet.studies.contest import CONTROL, INFLUENCE, REAL
 from gantlet.studies.influences import Influences, detailed
 
 
@@ -148,16 +147,6 @@ def best_first(everyone: Sequence[Contestant]) -> list[Contestant]:
     ranked = rank(competing, quality(everyone), "lower")
     rest = [c for c in competing if c not in ranked]
     return [*ranked, *rest, *(c for c in everyone if is_reference(c))]
-
-
-def label(model: str) -> str:
-    """Returns a model as people name it, without the options that are at their default.
-
-    Example:
-        >>> label("gan:latent=32,loss=hinge")
-        'gan:loss=hinge'
-    """
-    return "held-out real data" if model == REAL else families.short(model)
 
 
 def _contestant(model: str, outcomes: Sequence[Outcome], run: Run | None) -> Contestant:

@@ -6,6 +6,7 @@ from typing import final
 
 from gantlet.core.estimate import Estimate
 from gantlet.core.intervals import holm, p_value
+from gantlet.core.trial import REAL
 from gantlet.report.blocks import Verdict
 from gantlet.report.format import text as shown
 from gantlet.studies import names
@@ -18,7 +19,6 @@ from gantlet.studies.claims import (
     trained_claims,
     trained_gap,
 )
-from gantlet.studies.contest import REAL
 from gantlet.studies.gate import AXES, Gate, gate
 from gantlet.studies.summary import Contestant, is_reference, quality, rank, ranked_on
 from gantlet.studies.undertrained import Undertrained

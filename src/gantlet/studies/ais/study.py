@@ -15,8 +15,9 @@ from gantlet.studies.ais.plan import Part, Size, parts, trials
 from gantlet.studies.ais.trial import run_trial
 from gantlet.studies.ais.views import CAVEATS, blocks
 from gantlet.studies.ais.words import verdicts
-from gantlet.studies.answer import facts_of, rows_of
+from gantlet.studies.answer import rows_of
 from gantlet.studies.base import Watch
+from gantlet.studies.facts import facts_of
 from gantlet.studies.sources import fingerprint
 
 

@@ -7,6 +7,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from gantlet.compute.machine import threads
 from gantlet.core.dataset import everything
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Better, Estimate
@@ -22,7 +23,6 @@ from gantlet.store.run import TrialFolder
 from gantlet.studies.ais.plan import Grid, grid_of
 from gantlet.studies.base import Watch
 from gantlet.studies.build import build
-from gantlet.studies.contest import threads
 from gantlet.studies.sources import source_of
 
 EXACT = "exact log-likelihood"

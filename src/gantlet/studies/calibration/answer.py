@@ -19,7 +19,6 @@ from gantlet.report.blocks import (
 from gantlet.report.blocks import Cell as Shown
 from gantlet.report.format import text as shown
 from gantlet.store.run import Run
-from gantlet.studies.answer import facts_of
 from gantlet.studies.calibration.cells import (
     HIGHEST,
     LOWEST,
@@ -33,6 +32,7 @@ from gantlet.studies.calibration.estimand import WORDS
 from gantlet.studies.calibration.plan import PLAIN, SCALES
 from gantlet.studies.calibration.replicate import TIME
 from gantlet.studies.calibration.scenarios import SCENARIOS
+from gantlet.studies.facts import facts_of
 
 RANGE = f"{LOWEST:g}-{HIGHEST:g} %"
 

@@ -10,6 +10,7 @@ from typing import TypeAlias, final
 import torch
 from torch import Tensor
 
+from gantlet.compute.machine import threads
 from gantlet.core.components import metrics
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Estimate
@@ -29,7 +30,6 @@ from gantlet.studies.calibration.plan import BLOCK
 from gantlet.studies.calibration.scenarios import SCENARIOS, World
 from gantlet.studies.calibration.truth import along
 from gantlet.studies.calibration.views import view
-from gantlet.studies.contest import threads
 
 TIME = "CPU time"
 """The name of what a trial took."""

@@ -9,10 +9,10 @@ from gantlet.core.trial import Outcome
 from gantlet.report.blocks import Caveat, Cell, Column, Facts, Report, Row, Table, Verdict
 from gantlet.report.format import text as shown
 from gantlet.store.run import Run
-from gantlet.studies.answer import facts_of
 from gantlet.studies.calibration.replicate import TIME
 from gantlet.studies.calibration.verdicts import SKIPPED, found_in
 from gantlet.studies.calibration.worlds import CLAIMS, COPIES, WORLDS
+from gantlet.studies.facts import facts_of
 
 MOST, UPPER = 5.0, 8.0
 """How many per cent of the verdicts may be false, and how many the upper limit may reach."""

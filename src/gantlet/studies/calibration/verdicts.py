@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from gantlet.compute.machine import threads
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Estimate
 from gantlet.core.rng import Rng
@@ -18,7 +19,6 @@ from gantlet.store.run import Run
 from gantlet.studies.base import Watch
 from gantlet.studies.calibration.replicate import TIME
 from gantlet.studies.calibration.worlds import CLAIMS, WORLDS, Files
-from gantlet.studies.contest import threads
 from gantlet.studies.evaluation import Evaluate
 from gantlet.studies.evaluation.chosen import Asked
 from gantlet.studies.evaluation.sets import forget

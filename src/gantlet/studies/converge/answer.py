@@ -8,11 +8,11 @@ from gantlet.core.spec import Spec
 from gantlet.core.trial import Outcome
 from gantlet.report.blocks import Caveat, Report, Row
 from gantlet.store.run import Run
-from gantlet.studies.answer import facts_of
 from gantlet.studies.converge.diagnosis import Key, keys
 from gantlet.studies.converge.setting import short
 from gantlet.studies.converge.told import verdicts
 from gantlet.studies.converge.views import blocks
+from gantlet.studies.facts import facts_of
 
 
 def answer(question: Mapping[str, Any], outcomes: Sequence[Outcome], run: Run) -> Report:

@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
+from gantlet.compute.machine import threads
 from gantlet.core.budget import Spend
 from gantlet.core.trial import Outcome, Trial
 from gantlet.features.frozen import exactly
 from gantlet.store.run import TrialFolder
 from gantlet.studies.base import Watch
-from gantlet.studies.contest import threads
 from gantlet.studies.converge.advice import TRIES, Advice, advise, in_code, usual_remedies
 from gantlet.studies.converge.course import Course, Record, play, recorded
 from gantlet.studies.converge.diagnosis import (

@@ -19,7 +19,6 @@ from gantlet.games.mixed import GENERATOR, Mixed, Mixture, mixed_gap
 from gantlet.metrics.energy import Energy
 from gantlet.store.run import TrialFolder
 from gantlet.studies.base import Watch
-from gantlet.studies.contest import draw
 from gantlet.studies.convergence.equilibria_arms import (
     FAR_LAST,
     FAR_MIXED,
@@ -43,7 +42,7 @@ from gantlet.studies.convergence.equilibria_plan import (
     scale_of,
 )
 from gantlet.studies.convergence.equilibria_plan import LANGEVIN as WANDER
-from gantlet.studies.sources import features_of, source_of
+from gantlet.studies.sources import draw, features_of, source_of
 from gantlet.train.loop import Plan, train
 from gantlet.train.snapshots import Snapshots
 

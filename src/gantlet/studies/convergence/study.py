@@ -5,17 +5,18 @@ from dataclasses import dataclass, replace
 from typing import final
 
 from gantlet import options
+from gantlet.compute.machine import threads
 from gantlet.core.budget import Spend
 from gantlet.core.trial import Outcome, Trial
 from gantlet.report.blocks import Block, Cell, Column, Report, Section, Table
 from gantlet.store.run import Run, TrialFolder
-from gantlet.studies.answer import facts_of, rows_of
+from gantlet.studies.answer import rows_of
 from gantlet.studies.base import Watch
-from gantlet.studies.contest import threads
 from gantlet.studies.convergence.assumptions import Assumptions
 from gantlet.studies.convergence.equilibria import Equilibria
 from gantlet.studies.convergence.landscape import Landscape
 from gantlet.studies.convergence.strategy import Size, Strategy
+from gantlet.studies.facts import facts_of
 
 STRATEGIES: tuple[Strategy, ...] = (Assumptions(), Landscape(), Equilibria())
 """The strategies of the article, in its order."""

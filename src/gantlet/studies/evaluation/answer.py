@@ -3,11 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from gantlet.core.trial import Outcome
+from gantlet.core.trial import REAL, Outcome
 from gantlet.report.blocks import Block, Caveat, Column, Report, Row, Section, Table, Verdict
 from gantlet.store.run import Run
-from gantlet.studies.answer import facts_of
-from gantlet.studies.contest import REAL
 from gantlet.studies.evaluation.chosen import (
     Asked,
     Chosen,
@@ -42,6 +40,7 @@ from gantlet.studies.evaluation.tables import (
     scores_beside,
 )
 from gantlet.studies.evaluation.verdicts import claims, verdicts
+from gantlet.studies.facts import facts_of
 
 
 def answer(

@@ -20,6 +20,7 @@ from gantlet.core.errors import UserError, reading
 from gantlet.core.rng import Rng
 from gantlet.core.space import Space
 from gantlet.core.spec import Spec, quoted
+from gantlet.core.trial import REAL
 from gantlet.data.cells import read_cells
 from gantlet.data.checks import PARSER_ERRORS, finite, is_there
 from gantlet.data.folders import holds_sounds
@@ -29,7 +30,6 @@ from gantlet.data.splits import Joined
 from gantlet.store.kept import kept
 from gantlet.store.run import TrialFolder
 from gantlet.store.tensors import load_tensors
-from gantlet.studies.contest import REAL
 from gantlet.studies.find import find_trial
 from gantlet.studies.sources import source_of
 

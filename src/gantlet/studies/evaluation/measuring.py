@@ -8,19 +8,19 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
+from gantlet.compute.machine import threads
 from gantlet.core.components import metrics
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Estimate
 from gantlet.core.measure import Groups, Metric, Sees, TrainMetric
 from gantlet.core.rng import Rng
-from gantlet.core.trial import Note, Outcome, Trial
+from gantlet.core.trial import REAL, Note, Outcome, Trial
 from gantlet.features.cache import Cache, digest_of
 from gantlet.features.frozen import block_of, exactly, some
 from gantlet.metrics.paired import Detailed
 from gantlet.metrics.together import detail_all
 from gantlet.store.run import TrialFolder
 from gantlet.studies.base import Watch
-from gantlet.studies.contest import REAL, threads
 from gantlet.studies.evaluation.chosen import (
     Asked,
     Part,

@@ -8,10 +8,9 @@ from torch import Tensor
 
 from gantlet.core.code import Readable
 from gantlet.core.space import Space
-from gantlet.core.trial import Outcome
+from gantlet.core.trial import REAL, Outcome
 from gantlet.report.blocks import Block, Dot, Gallery, Picture
 from gantlet.store.run import Run
-from gantlet.studies.contest import REAL
 from gantlet.studies.evaluation.chosen import Asked, Chosen, other_set, real_set, train_set
 from gantlet.studies.evaluation.floor import FLOOR
 from gantlet.studies.evaluation.inputs import named

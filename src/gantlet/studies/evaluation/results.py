@@ -9,11 +9,10 @@ from torch import Tensor
 from gantlet.core.components import metrics
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Estimate
-from gantlet.core.trial import Note, Outcome
+from gantlet.core.trial import REAL, Note, Outcome
 from gantlet.features.inception import FID
 from gantlet.metrics.paired import Detailed, difference, unpaired
 from gantlet.store.run import Run
-from gantlet.studies.contest import REAL
 from gantlet.studies.evaluation.floor import FLOOR
 from gantlet.studies.evaluation.inputs import named
 from gantlet.studies.evaluation.pairing import FINGERPRINT

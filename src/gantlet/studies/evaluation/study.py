@@ -8,11 +8,10 @@ from typing import final
 from gantlet import options
 from gantlet.core.arguments import check_fields
 from gantlet.core.components import extractors, metrics
-from gantlet.core.trial import Outcome, Trial
+from gantlet.core.trial import REAL, Outcome, Trial
 from gantlet.report.blocks import Report
 from gantlet.store.run import Run, TrialFolder
 from gantlet.studies.base import Watch
-from gantlet.studies.contest import REAL
 from gantlet.studies.evaluation.answer import answer
 from gantlet.studies.evaluation.chosen import Asked, fake_sizes, other_set, real_set
 from gantlet.studies.evaluation.floor import floor_of, is_fair

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import final
 
 from gantlet.core.estimate import Estimate
+from gantlet.core.trial import REAL
 from gantlet.report.blocks import Block, Cell, Column, Dot, Section, Table
 from gantlet.report.format import ARROWS, merged, pattern
-from gantlet.studies.contest import REAL
 from gantlet.studies.evaluation.comparing import Gap, copies, gaps, variety
 from gantlet.studies.evaluation.floor import FLOOR
 from gantlet.studies.evaluation.pairing import PAIRS

@@ -9,14 +9,15 @@ from gantlet.core.trial import Outcome
 from gantlet.critics.flaw import Ending, Stop
 from gantlet.report.blocks import Block, Caveat, Report, Row, Section
 from gantlet.store.run import Run
-from gantlet.studies.answer import facts_of
 from gantlet.studies.evaluation.inputs import named
 from gantlet.studies.evaluation.notes import notes_on
 from gantlet.studies.evaluation.sets import Asked, Chosen, asked_of, other_set, real_set
+from gantlet.studies.facts import facts_of
 from gantlet.studies.flaws.forecast import forecasts
 from gantlet.studies.flaws.pages import pages
 from gantlet.studies.flaws.seen import learned_from
-from gantlet.studies.flaws.tables import BEFORE, Key, Listed, keys, list_table, shared_table
+from gantlet.studies.flaws.tables import Listed, keys, list_table, shared_table
+from gantlet.studies.flaws.tried import BEFORE, Key
 from gantlet.studies.flaws.verdicts import verdicts
 
 

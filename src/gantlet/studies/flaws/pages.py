@@ -12,7 +12,8 @@ from gantlet.report.format import text
 from gantlet.report.images import grid
 from gantlet.studies.evaluation.sets import Chosen
 from gantlet.studies.flaws.shown import ENDS, SIDES
-from gantlet.studies.flaws.tables import KINDS, Listed, Quantity
+from gantlet.studies.flaws.tables import KINDS, Listed
+from gantlet.studies.flaws.tried import Quantity
 from gantlet.studies.gallery import picture
 from gantlet.studies.lines import lines_table
 

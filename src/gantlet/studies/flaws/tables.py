@@ -2,62 +2,14 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from itertools import product
-from typing import Any, NamedTuple, final
+from typing import Any, final
 
 from gantlet.core.estimate import Estimate
 from gantlet.critics.flaw import Ending
 from gantlet.report.blocks import Cell, Column, Table
 from gantlet.report.format import text
-
-CRITIC = "accuracy of a linear critic"
-"""The name of the accuracy before any flaw is removed."""
-
-
-@final
-class Quantity(Enum):
-    """What is measured of a flaw; the value is its name in reports."""
-
-    SIZE = "size"
-    ALONE = "accuracy, this flaw only"
-    P = "p"
-    RESIDUAL = "residual accuracy"
-
-
-class Key(NamedTuple):
-    """Which number of a list it is.
-
-    Attributes:
-        rank: The place of the flaw, counted from 1; 0 where no flaw is removed yet.
-        what: What is measured.
-        other: In which other set, by name, or None for the set whose list it is.
-    """
-
-    rank: int
-    what: Quantity
-    other: str | None = None
-
-    @property
-    def name(self) -> str:
-        """What outcomes and reports call it.
-
-        Example:
-            >>> Key(1, Quantity.SIZE).name, Key(2, Quantity.SIZE, "B").name
-            ('1: size', '2: size in B')
-        """
-        if self.rank == 0:
-            return CRITIC
-        return f"{self.rank}: {self.measured}"
-
-    @property
-    def measured(self) -> str:
-        """What is measured, in words, and where."""
-        return self.what.value if self.other is None else f"{self.what.value} in {self.other}"
-
-
-BEFORE = Key(0, Quantity.RESIDUAL)
-"""The accuracy before any flaw is removed."""
+from gantlet.studies.flaws.tried import BEFORE, Key, Quantity
 
 
 def keys(flaws: int, others: Sequence[str] = ()) -> Iterator[Key]:

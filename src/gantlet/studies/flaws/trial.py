@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 
+from gantlet.compute.machine import threads
 from gantlet.core.estimate import Estimate
 from gantlet.core.rng import Rng
 from gantlet.core.trial import Note, Outcome, Trial
@@ -14,13 +15,11 @@ from gantlet.critics.shared import gap_of
 from gantlet.features.frozen import exactly
 from gantlet.store.run import TrialFolder
 from gantlet.studies.base import Watch
-from gantlet.studies.contest import threads
 from gantlet.studies.evaluation.inputs import named
 from gantlet.studies.evaluation.sets import asked_of, other_set
 from gantlet.studies.flaws.seen import Sight
 from gantlet.studies.flaws.shown import exhibits
-from gantlet.studies.flaws.tables import BEFORE, Key, Quantity
-from gantlet.studies.flaws.tried import causes_for
+from gantlet.studies.flaws.tried import BEFORE, Key, Quantity, causes_for
 
 
 def run_trial(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:

@@ -1,7 +1,8 @@
 """Real samples on which known damages are tried, to see what each does to all measurements."""
 
 from dataclasses import dataclass
-from typing import final
+from enum import Enum
+from typing import NamedTuple, final
 
 import torch
 from torch import Tensor
@@ -14,6 +15,54 @@ from gantlet.critics.halves import Seen
 from gantlet.critics.vocabulary import Probes, can_name_images, probes_of
 from gantlet.features.frozen import block_of, some
 from gantlet.studies.evaluation.sets import Chosen
+
+
+@final
+class Quantity(Enum):
+    """What is measured of a flaw; the value is its name in reports."""
+
+    SIZE = "size"
+    ALONE = "accuracy, this flaw only"
+    P = "p"
+    RESIDUAL = "residual accuracy"
+
+
+class Key(NamedTuple):
+    """Which number of a list it is.
+
+    Attributes:
+        rank: The place of the flaw, counted from 1; 0 where no flaw is removed yet.
+        what: What is measured.
+        other: In which other set, by name, or None for the set whose list it is.
+    """
+
+    rank: int
+    what: Quantity
+    other: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What outcomes and reports call it.
+
+        Example:
+            >>> Key(1, Quantity.SIZE).name, Key(2, Quantity.SIZE, "B").name
+            ('1: size', '2: size in B')
+        """
+        if self.rank == 0:
+            return CRITIC
+        return f"{self.rank}: {self.measured}"
+
+    @property
+    def measured(self) -> str:
+        """What is measured, in words, and where."""
+        return self.what.value if self.other is None else f"{self.what.value} in {self.other}"
+
+
+CRITIC = "accuracy of a linear critic"
+"""The name of the accuracy before any flaw is removed."""
+
+BEFORE = Key(0, Quantity.RESIDUAL)
+"""The accuracy before any flaw is removed."""
 
 # Samples on which each damage is tried in each strength: what it does is seen on the same ones
 # before and after, so that few are enough.

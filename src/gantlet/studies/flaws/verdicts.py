@@ -7,7 +7,8 @@ from gantlet.core.estimate import Estimate
 from gantlet.critics.flaw import Ending, Stop
 from gantlet.report.blocks import Verdict
 from gantlet.report.format import text
-from gantlet.studies.flaws.tables import BEFORE, CRITIC, KINDS, Listed, Quantity
+from gantlet.studies.flaws.tables import KINDS, Listed
+from gantlet.studies.flaws.tried import BEFORE, CRITIC, Quantity
 
 _IN_CLAIM = {Stop.LIMIT, Stop.EXHAUSTED}
 _EXAMINED = {"neural": "critic", "pca": "component"}

@@ -9,7 +9,7 @@ from gantlet.data.damage import DAMAGES
 from gantlet.report.blocks import Caveat, Cell, Column, Facts, Report, Row, Section, Table, Verdict
 from gantlet.report.format import text as shown
 from gantlet.store.run import Run
-from gantlet.studies.answer import facts_of
+from gantlet.studies.facts import facts_of
 from gantlet.studies.sensitivity.measure import TIME
 from gantlet.studies.sensitivity.notice import (
     ENOUGH,

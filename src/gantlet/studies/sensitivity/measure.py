@@ -8,6 +8,7 @@ from typing import TypeAlias, final
 
 from torch import Tensor
 
+from gantlet.compute.machine import threads
 from gantlet.core.components import metrics
 from gantlet.core.estimate import Estimate
 from gantlet.core.measure import Metric, Sees, TrainMetric
@@ -18,7 +19,6 @@ from gantlet.features.frozen import exactly
 from gantlet.metrics.paired import Detailed, difference, unpaired
 from gantlet.metrics.together import detail_all
 from gantlet.studies.base import Watch
-from gantlet.studies.contest import threads
 from gantlet.studies.sensitivity.draw import Drawn, draw
 from gantlet.studies.sensitivity.plan import NOTHING, SAMPLES, Key
 from gantlet.studies.sources import features_of

@@ -11,7 +11,7 @@ from gantlet.critics.rating_agreement import spearman
 from gantlet.report.blocks import Caveat, Report, Row, Verdict
 from gantlet.report.format import text
 from gantlet.store.run import Run
-from gantlet.studies.answer import facts_of
+from gantlet.studies.facts import facts_of
 from gantlet.studies.tournament.equilibrium import MIXTURE, Best, best_mixture
 from gantlet.studies.tournament.players import REALS, Player, from_tensors
 from gantlet.studies.tournament.ratings import CRITIC, Standings, standings

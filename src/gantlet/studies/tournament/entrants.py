@@ -8,16 +8,14 @@ from typing import final
 import torch
 from torch import Tensor
 
-from gantlet.core.components import families
+from gantlet.core.components import families, label
 from gantlet.core.errors import UserError
 from gantlet.core.family import Fitted
 from gantlet.core.game import Adversarial, Generative
 from gantlet.core.rng import Rng
-from gantlet.core.trial import Trial
+from gantlet.core.trial import REAL, Trial
 from gantlet.store.run import Run, TrialFolder
-from gantlet.studies.contest import REAL, draw
-from gantlet.studies.sources import source_of
-from gantlet.studies.summary import label
+from gantlet.studies.sources import draw, source_of
 
 HOW = "train with --snapshots N, as in: gantlet train gan --snapshots 8"
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from gantlet.compute.machine import threads
 from gantlet.core.dataset import everything
 from gantlet.core.estimate import Estimate
 from gantlet.core.game import Adversarial
@@ -15,7 +16,6 @@ from gantlet.features.frozen import exactly
 from gantlet.metrics.energy import Energy
 from gantlet.store.run import TrialFolder
 from gantlet.studies.base import Watch
-from gantlet.studies.contest import threads
 from gantlet.studies.sources import features_of, source_of
 from gantlet.studies.tournament.entrants import Course, courses_of, snapshots_of
 from gantlet.studies.tournament.equilibrium import MIXTURE, best_mixture, pooled

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
+from gantlet.core.trial import REAL
 from gantlet.report.blocks import (
     Block,
     Cell,
@@ -18,7 +19,6 @@ from gantlet.report.blocks import (
 from gantlet.report.format import text as shown
 from gantlet.studies import names
 from gantlet.studies.charts import pareto
-from gantlet.studies.contest import REAL
 from gantlet.studies.summary import rank
 from gantlet.studies.tradeoffs.part import Part
 from gantlet.studies.tradeoffs.plan import FAMILIES

@@ -10,10 +10,10 @@ from gantlet.core.dataset import Known, everything
 from gantlet.core.estimate import Estimate
 from gantlet.core.intervals import mean, t_quantile
 from gantlet.core.spec import Spec
+from gantlet.core.trial import REAL
 from gantlet.report.blocks import Block, Caveat, Dot, Forest, Group, Lines, Series, Verdict
 from gantlet.report.format import text as shown
 from gantlet.studies import names
-from gantlet.studies.contest import REAL
 from gantlet.studies.sources import load
 from gantlet.studies.summary import Contestant, on_ranking_features
 from gantlet.studies.tradeoffs.part import Part

@@ -9,10 +9,11 @@ from gantlet.core.budget import Spend
 from gantlet.core.trial import Outcome, Trial
 from gantlet.report.blocks import Caveat, Report, Section, Verdict
 from gantlet.store.run import Run, TrialFolder
-from gantlet.studies.answer import facts_of, rows_of
+from gantlet.studies.answer import rows_of
 from gantlet.studies.base import Watch
 from gantlet.studies.compare import Compare
 from gantlet.studies.contest import run_contestant
+from gantlet.studies.facts import facts_of
 from gantlet.studies.summary import Contestant, contestants
 from gantlet.studies.tradeoffs.budgets import quality_against_cost
 from gantlet.studies.tradeoffs.expressive import expressive

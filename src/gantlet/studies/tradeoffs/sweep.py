@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Sequence
 
 from gantlet.core.spec import Spec
+from gantlet.core.trial import REAL
 from gantlet.report.blocks import Block, Cell, Column, Table, Verdict
 from gantlet.report.format import text as shown
 from gantlet.studies import names
 from gantlet.studies.claims import recipe_claims
-from gantlet.studies.contest import REAL
 from gantlet.studies.summary import Contestant, on_ranking_features, quality
 from gantlet.studies.tradeoffs.part import Part
 
