@@ -1,13 +1,13 @@
 """What may have happened to samples: known damages, and what each does to real samples."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import final
 
 import torch
 from torch import Tensor
 
 from gantlet.critics.halves import Seen
+from gantlet.data.damage import Cause
 
 # Strengths at which each damage is looked at alone.
 GRID = (0.15, 0.3, 0.45, 0.6, 0.8, 1.0)
@@ -16,28 +16,6 @@ _MORE = 4.0
 
 Strengths = Mapping[str, float]
 """How strong each of some damages is, in (0, 1], by name."""
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cause:
-    """A damage that may explain what is measured.
-
-    Attributes:
-        name: What it is called.
-        about: The topics of the measurements that it is told by.
-        against: Of causes that share one of these only one is taken at a time.
-        apply: Damages samples, at a strength in (0, 1]; None where a class is weighed.
-        one: The class, or None.
-        is_more: Whether the class has more weight than among real samples, not less.
-    """
-
-    name: str
-    about: frozenset[str]
-    against: frozenset[str]
-    apply: Callable[[Tensor, float], Tensor] | None = None
-    one: int | None = None
-    is_more: bool = False
 
 
 @final

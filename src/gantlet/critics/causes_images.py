@@ -10,8 +10,7 @@ from torch.nn.functional import conv2d, pad
 
 from gantlet.core.rng import Rng
 from gantlet.core.space import Space
-from gantlet.critics.causes import Cause
-from gantlet.data.damage import hue, jpeg
+from gantlet.data.damage import Cause, hue, jpeg
 
 _KERNEL = (1.0, 4.0, 6.0, 4.0, 1.0)
 _BLOCKS = 16  # pixels: two blocks of JPEG files

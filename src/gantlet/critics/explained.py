@@ -7,7 +7,8 @@ from typing import Self, final
 import torch
 from torch import Tensor
 
-from gantlet.critics.causes import GRID, Cause, Causes, Strengths
+from gantlet.critics.causes import GRID, Causes, Strengths
+from gantlet.data.damage import Cause
 
 # An explanation need not be exact: damages of one kind differ.
 _SLACK, _FLOOR = 0.08, 0.04

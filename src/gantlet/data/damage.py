@@ -270,3 +270,25 @@ def _through_jpeg(pixels: Array, quality: int) -> Array:
 def _chosen(n: int, count: int, rng: torch.Generator) -> Tensor:
     """Returns ``count`` of the numbers below ``n``, in random order."""
     return torch.randperm(n, generator=rng, device=rng.device)[:count]
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """A damage that may explain what is measured.
+
+    Attributes:
+        name: What it is called.
+        about: The topics of the measurements that it is told by.
+        against: Of causes that share one of these only one is taken at a time.
+        apply: Damages samples, at a strength in (0, 1]; None where a class is weighed.
+        one: The class, or None.
+        is_more: Whether the class has more weight than among real samples, not less.
+    """
+
+    name: str
+    about: frozenset[str]
+    against: frozenset[str]
+    apply: Callable[[Tensor, float], Tensor] | None = None
+    one: int | None = None
+    is_more: bool = False
