@@ -19,9 +19,9 @@ from typing import Any
 
 import torch
 
-from gantlet.core.budget import Budget
-from gantlet.store.run import TrialFolder
-from gantlet.studies.converge import Converge
+from gantlet.commands.converge.study import Converge
+from gantlet.core.estimate import Budget
+from gantlet.run.store import TrialFolder
 
 RESULT = Path(__file__).parent / "results" / "advice.json"
 SMALL = "width=32,latent=8"

@@ -18,16 +18,21 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from gantlet.core.data import Space
 from gantlet.core.model import Decoder
 from gantlet.core.rng import Rng
-from gantlet.core.space import Space
-from gantlet.probes.annealing import anneal, schedule
-from gantlet.probes.decoding import Decoding
-from gantlet.probes.hmc import Hmc, Posterior
-from gantlet.probes.observation import Gaussian
-from gantlet.probes.pace import Fixed
-from gantlet.probes.repeats import median
-from gantlet.probes.sandwich import Annealer, simulate
+from gantlet.probes.annealing import (
+    Annealer,
+    Decoding,
+    Fixed,
+    Gaussian,
+    Hmc,
+    Posterior,
+    anneal,
+    schedule,
+    simulate,
+)
+from gantlet.probes.sampling import median
 
 SIZE, LATENT, POINTS, CHAINS, LEAPFROGS, SIGMA = 784, 10, 20, 8, 10, 0.1
 TEMPERATURES, REPEATS = 50, 7

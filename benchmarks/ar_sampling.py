@@ -12,10 +12,10 @@ from pathlib import Path
 
 import torch
 
+from gantlet.core.data import Space
 from gantlet.core.rng import Rng
-from gantlet.core.space import Space
-from gantlet.families.ar import Autoregressive, PixelTransformer
-from gantlet.probes.repeats import median
+from gantlet.models.ar import Autoregressive, PixelTransformer
+from gantlet.probes.sampling import median
 
 REPEATS = {64: 15, 256: 7}
 RESULT = Path(__file__).parent / "results" / "ar_sampling.json"

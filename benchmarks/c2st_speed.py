@@ -18,10 +18,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gantlet.core.intervals import mean
-from gantlet.core.moments import add_gram, mirrored
 from gantlet.core.rng import Rng
-from gantlet.metrics.c2st_fits import fit_network
+from gantlet.metrics.classifier import fit_network
+from gantlet.stats.intervals import mean
+from gantlet.stats.moments import add_gram, mirrored
 
 SAMPLES, FEATURES, UNITS, RIDGE = 500, 3072, 1024, 0.3
 REPEATS = 7

@@ -22,12 +22,12 @@ from math import log
 from pathlib import Path
 from statistics import fmean
 
-from gantlet.core.components import datasets, families
-from gantlet.studies import names
+from gantlet.commands import standings
+from gantlet.core.spec import datasets, families
 
 ROOT = Path(__file__).parents[1]
 TAKEN = ROOT / "benchmarks" / "results" / "experience.json"
-OUT = Path(str(files("gantlet.studies"))) / "experience.json"
+OUT = Path(str(files("gantlet.commands"))) / "experience.json"
 LEFT = 0.1
 SHORT = 8
 
@@ -55,14 +55,14 @@ def by_budget(report):
     of_budgets = [
         c for c in asked if c["data"] == asked[0]["data"] and "diffusion" in str(c["models"])
     ]
-    score = names.quality(of_budgets[0]["features"])
+    score = standings.quality(of_budgets[0]["features"])
     trials = defaultdict(dict)
     for row in report["rows"]:
-        if row["data"] == asked[0]["data"] and row["name"] in (score, names.STEPS):
+        if row["data"] == asked[0]["data"] and row["name"] in (score, standings.STEPS):
             key = (row["model"], row["seed"])
             trials[key].setdefault(row["name"], []).append(row["value"])
     for (model, _), found in trials.items():
-        steps, distance = found.get(names.STEPS), found.get(score)
+        steps, distance = found.get(standings.STEPS), found.get(score)
         if steps and distance and len(steps) == len(distance) and default(model):
             for s, d in zip(steps, distance, strict=True):
                 table[default(model)][s]["distance"].append(d)
@@ -87,14 +87,14 @@ def by_curve(report):
     data = report["question"]["data"]
     known = defaultdict(dict)
     for row in report["rows"]:
-        if row["name"] in (names.STEPS, "FLOPs per training step") and default(row["model"]):
+        if row["name"] in (standings.STEPS, "FLOPs per training step") and default(row["model"]):
             known[default(row["model"])].setdefault(row["name"], row["value"])
     curves = {}
     for chart in lines(report["blocks"]):
         scale = log if "distance" in chart["y_label"] else float
         curves |= {s["name"]: (s["x"], [scale(y) for y in s["y"]]) for s in chart["series"]}
     for family, found in known.items():
-        steps = found.get(names.STEPS)
+        steps = found.get(standings.STEPS)
         if not steps or "FLOPs per training step" not in found:
             continue
         curve = curves.get(family)
@@ -110,7 +110,7 @@ def taken(report):
     """Returns the part of a report that the table rests on."""
     asked = report["question"]
     first = asked.get("comparisons", [asked])[0]
-    wanted = {names.quality(first["features"]), names.STEPS, "FLOPs per training step"}
+    wanted = {standings.quality(first["features"]), standings.STEPS, "FLOPs per training step"}
     keys = ("data", "model", "seed", "name", "value")
     charts = [
         {
@@ -121,7 +121,7 @@ def taken(report):
         for chart in lines(report["blocks"])
         if "comparisons" not in asked
     ]
-    trained = {row["model"] for row in report["rows"] if row["name"] == names.STEPS}
+    trained = {row["model"] for row in report["rows"] if row["name"] == standings.STEPS}
     by_default = {model for model in trained if default(model)}
     rows = [
         {k: row[k] for k in keys}

@@ -24,7 +24,7 @@ import numpy as np
 from sklearn import datasets
 
 from gantlet.cli.main import run
-from gantlet.core.intervals import proportion
+from gantlet.stats.intervals import proportion
 
 RESULT = Path(__file__).parent.resolve() / "results" / "false_flaws.json"
 DATA = Path(os.environ.get("GANTLET_DATA", "../shared/data")).resolve()

@@ -17,10 +17,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from gantlet.core.intervals import mean
+from gantlet.core.data import Space
 from gantlet.core.rng import Rng
-from gantlet.core.space import Space
-from gantlet.families.flow import Flow
+from gantlet.models.flow import Flow
+from gantlet.stats.intervals import mean
 
 SIZE, BATCH, COUPLINGS, WIDTH = 64, 256, 8, 128
 REPEATS, STEPS = 21, 10

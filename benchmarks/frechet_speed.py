@@ -21,9 +21,7 @@ import torch
 from torch import Tensor
 
 from gantlet.core.rng import Rng
-from gantlet.metrics.bures import bures
-from gantlet.metrics.frechet import Frechet, between
-from gantlet.metrics.spread import spread_of
+from gantlet.metrics.frechet import Frechet, between, bures, spread_of
 
 WIDTH = 2048
 RESULT = Path(__file__).parent / "results" / "frechet_speed.json"

@@ -15,12 +15,12 @@ from typing import NamedTuple
 import torch
 
 import gantlet
-from gantlet.core.budget import Budget
+from gantlet.commands import standings
+from gantlet.commands.compare.study import Compare
+from gantlet.commands.standings import Contestant, contestants, difference
+from gantlet.core.estimate import Budget
 from gantlet.report.format import text as shown
-from gantlet.store.run import Run
-from gantlet.studies import names
-from gantlet.studies.compare import Compare
-from gantlet.studies.summary import Contestant, contestants, difference
+from gantlet.run.store import Run
 
 RUN = Path("runs/gates")
 RESULT = Path(__file__).parent / "results" / "gates.json"
@@ -42,14 +42,14 @@ class Gate(NamedTuple):
 
 
 GATES = (
-    Gate("histogram", names.LIKELIHOOD, operator.gt, 2.40),
-    Gate("histogram", names.LIKELIHOOD, operator.lt, 2.44),
-    Gate("flow", names.LIKELIHOOD, operator.lt, 2.35),
-    Gate("vae", names.LIKELIHOOD, operator.lt, 2.15),
-    Gate("flow-gan", names.LIKELIHOOD, operator.lt, 2.25),
-    Gate("flow-gan:weight=0", names.LIKELIHOOD, operator.gt, 5.0),
+    Gate("histogram", standings.LIKELIHOOD, operator.gt, 2.40),
+    Gate("histogram", standings.LIKELIHOOD, operator.lt, 2.44),
+    Gate("flow", standings.LIKELIHOOD, operator.lt, 2.35),
+    Gate("vae", standings.LIKELIHOOD, operator.lt, 2.15),
+    Gate("flow-gan", standings.LIKELIHOOD, operator.lt, 2.25),
+    Gate("flow-gan:weight=0", standings.LIKELIHOOD, operator.gt, 5.0),
     Gate("flow-gan:weight=0", "recall (pixels)", operator.lt, 0.2),
-    Gate(PLAIN, names.LIKELIHOOD, operator.gt, 5.0, "last"),
+    Gate(PLAIN, standings.LIKELIHOOD, operator.gt, 5.0, "last"),
     Gate(PLAIN, "recall (pixels)", operator.lt, 0.2, "last"),
 )
 
@@ -77,7 +77,7 @@ def main() -> None:
             }
         )
         print("kept  " if kept else "BROKEN", gate.model, what, values)
-    gap = difference(found["best"]["gan"], found["best"]["gmm"], names.QUALITY)
+    gap = difference(found["best"]["gan"], found["best"]["gmm"], standings.QUALITY)
     mixture = f"energy distance, gan minus gmm, paired over seeds: {shown(gap)}"
     print(mixture)
     told = {"torch": torch.__version__, "flops": 2e11, "gates": rows, "gan and mixture": mixture}

@@ -25,9 +25,9 @@ import numpy as np
 import torch
 from scipy.spatial.distance import cdist
 
-from gantlet.core.intervals import mean
 from gantlet.core.rng import Rng
-from gantlet.metrics.geometry_living import living_times, shares
+from gantlet.metrics.topology import living_times, shares
+from gantlet.stats.intervals import mean
 
 N, LANDMARKS, GAMMA, MOST, RUNS = 5000, 64, 1 / 128, 100, 300
 REPEATS, EACH = 7, 10

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from gantlet.core.rng import Rng
-from gantlet.metrics import discrepancy
-from gantlet.metrics.kid import Kid, kernel_distance
+from gantlet.metrics import kernel
+from gantlet.metrics.kernel import Kid, kernel_distance
 
 SIZE, WIDTH, SUBSETS, SUBSET, REPEATS = 10_000, 2048, 100, 1000, 3
 RESULT = Path(__file__).parent / "results" / "kid_speed.json"
@@ -60,12 +60,12 @@ def digits(real: Tensor, fake: Tensor) -> tuple[float, float]:
     """How far float32 is from float64 in value and standard error, over the standard error."""
     x, y = real[:2500].double(), fake[:2500].double()
     rng = Rng(0).stream
-    kept = discrepancy.EXACT_PRODUCTS
+    kept = kernel.EXACT_PRODUCTS
     found = []
     for limit in (2**62, 0):
-        discrepancy.EXACT_PRODUCTS = limit
+        kernel.EXACT_PRODUCTS = limit
         found.append(kernel_distance(x, y, rng=rng("m")))
-    discrepancy.EXACT_PRODUCTS = kept
+    kernel.EXACT_PRODUCTS = kept
     errors = [a.detail().estimate.half_width / 1.96 for a in found]
     return (
         abs(found[0].value - found[1].value) / errors[0],

@@ -12,12 +12,12 @@ from statistics import median
 
 import torch
 
-from gantlet.core.budget import Budget
-from gantlet.core.components import datasets, families
-from gantlet.core.dataset import everything
+from gantlet.core.data import everything
+from gantlet.core.estimate import Budget
 from gantlet.core.rng import Rng
+from gantlet.core.spec import datasets, families
 from gantlet.games.solvers import Adam
-from gantlet.train.loop import Plan, train
+from gantlet.run.train import Plan, train
 
 STEPS, BATCH, ROUNDS = 1000, 128, 3
 RESULT = Path(__file__).parent / "results" / "loop_overhead.json"

@@ -23,13 +23,18 @@ import torch
 from torch import Tensor
 
 from gantlet.core.rng import Rng
-from gantlet.metrics.alpha_beta import AlphaPrecision, BetaRecall
-from gantlet.metrics.authenticity import Authenticity
-from gantlet.metrics.birthday import Birthday
-from gantlet.metrics.ct import Ct
-from gantlet.metrics.neighbours import Coverage, Density, Precision, Recall
-from gantlet.metrics.realism import Realism
-from gantlet.metrics.together import measure_all
+from gantlet.metrics.copying import Authenticity, Ct
+from gantlet.metrics.measure import measure_all
+from gantlet.metrics.neighbours import (
+    AlphaPrecision,
+    BetaRecall,
+    Birthday,
+    Coverage,
+    Density,
+    Precision,
+    Realism,
+    Recall,
+)
 
 SIZE, WIDTH, K = 10_000, 2048, 5
 RESULT = Path(__file__).parent / "results" / "neighbours_speed.json"

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from gantlet.core.rng import Rng
-from gantlet.critics.flaw import Flaws
-from gantlet.critics.halves import Seen
-from gantlet.critics.listing import Search, list_flaws
-from gantlet.critics.vocabulary import Probes
+from gantlet.domains.attributes import Probes
+from gantlet.flaws.search import list_flaws
+from gantlet.flaws.split import Flaws, Seen
+from gantlet.options import Search
 
 RESULT = Path(__file__).parent / "results" / "neural_flaws.json"
 N, D, SEEDS, PERMUTATIONS, MOST = 2500, 8, (100, 101), 199, 3

@@ -2,7 +2,8 @@
 
 Run from the repository: OMP_NUM_THREADS=1 python benchmarks/planted_flaws.py
 Needs the files of GANTLET_DATA. 8x8 digits, MNIST and 32x32 colour images (the lossless part of
-CIFAR-10), 50 combinations of 1 to 5 flaws of 11 kinds in random strength (gantlet.testing.damage),
+CIFAR-10), 50 combinations of 1 to 5 flaws of 11 kinds in random strength
+(gantlet.testing.planted),
 and 200 pairs of undamaged sets. The seeds of combinations begin at 9000, those of undamaged pairs
 at 9500; everything was set on other ones. The same images stand behind both.
 
@@ -43,20 +44,18 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, normalize, one_hot
 
-from gantlet.core.intervals import proportion, t_quantile
+from gantlet.core.data import Space
 from gantlet.core.rng import Rng
-from gantlet.core.space import Space
-from gantlet.critics.causes import Causes
-from gantlet.critics.causes_images import image_causes
-from gantlet.critics.flaw import Flaw
-from gantlet.critics.halves import Halves, Seen
-from gantlet.critics.left import ridge_accuracy
-from gantlet.critics.line import Pair, gap
-from gantlet.critics.listing import Search, list_flaws
-from gantlet.critics.naming import Namer
-from gantlet.critics.power import detectable
-from gantlet.critics.vocabulary import probes_of
-from gantlet.testing.damage import (
+from gantlet.domains.corruptions import image_causes
+from gantlet.domains.domains import probes_of
+from gantlet.flaws.attributes import Namer
+from gantlet.flaws.explain import Causes
+from gantlet.flaws.search import list_flaws, ridge_accuracy
+from gantlet.flaws.split import Flaw, Halves, Seen
+from gantlet.options import Search
+from gantlet.stats.intervals import proportion, t_quantile
+from gantlet.stats.permutation import Pair, detectable, gap
+from gantlet.testing.planted import (
     IMAGE_KINDS,
     Effect,
     Labelled,

@@ -1,7 +1,8 @@
 """How often equal recipes are called different, and unequal ones are found: by simulation.
 
 Run from the repository: OMP_NUM_THREADS=1 python benchmarks/recipe_claims.py
-The test is that of gantlet.studies.claims, written again for many comparisons at once. Values are
+The test is that of gantlet.commands.compare.claims, written again for many comparisons at once.
+Values are
 normal; the standard deviations of the models are equal, or one is 5 times or a fifth of the
 others', or two 3 times, or half of them 4 times, or log-normal with a standard deviation of the
 logarithm of 0.5, 1 or 1.5. False: some of all pairs of equal models is rejected by Holm's

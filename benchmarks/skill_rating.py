@@ -16,14 +16,13 @@ from pathlib import Path
 import torch
 
 from gantlet.api import conduct
-from gantlet.core.budget import Budget
+from gantlet.commands.compare.study import Compare
+from gantlet.commands.tournament.play import REALS, Standings, from_tensors, standings
+from gantlet.commands.tournament.study import Tournament
+from gantlet.core.estimate import Budget
 from gantlet.core.rng import Rng
-from gantlet.critics.rating_agreement import spearman
-from gantlet.store.run import Run, TrialFolder
-from gantlet.studies.compare import Compare
-from gantlet.studies.tournament import Tournament
-from gantlet.studies.tournament.players import REALS, from_tensors
-from gantlet.studies.tournament.ratings import Standings, standings
+from gantlet.run.store import Run, TrialFolder
+from gantlet.stats.ratings import spearman
 
 RESULT = Path(__file__).parent / "results" / "skill_rating.json"
 STEPS, SEEDS, SNAPSHOTS, SPOILED = 800, 3, 8, 6

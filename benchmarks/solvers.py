@@ -23,16 +23,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gantlet.compute.flops import count
-from gantlet.core.budget import Budget
-from gantlet.core.components import datasets, families, solvers
-from gantlet.core.dataset import everything
-from gantlet.core.game import Generative
+from gantlet.compute.meters import count
+from gantlet.core.data import everything
+from gantlet.core.estimate import Budget
+from gantlet.core.model import Generative
 from gantlet.core.rng import Rng
-from gantlet.games.distance import energy_distance
+from gantlet.core.spec import datasets, families, solvers
 from gantlet.games.field import Curvature, Look, Parameters
-from gantlet.probes.repeats import median
-from gantlet.train.loop import DivergedError, Plan, train
+from gantlet.models.gan import energy_distance
+from gantlet.probes.sampling import median
+from gantlet.run.train import DivergedError, Plan, train
 
 PLAIN = "adam:beta1=0.0,beta2=0.99"
 SOLVERS = (

@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gantlet.core.components import solvers
 from gantlet.core.rng import Rng
-from gantlet.data.ring import Ring
-from gantlet.families.gan import Gan, GanGame
+from gantlet.core.spec import solvers
+from gantlet.data.synthetic import Ring
 from gantlet.games.field import GameField
 from gantlet.games.spectrum import Which, leading, rightmost
+from gantlet.models.gan import Gan, GanGame
 
 BATCH, STEPS, REPEATS = 256, 200, 5
 RESULT = Path(__file__).parent / "results" / "spectrum_speed.json"

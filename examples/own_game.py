@@ -8,9 +8,9 @@ from torch import nn
 from torch.nn.functional import softplus
 
 import gantlet
-from gantlet.games.distance import energy_distance
-from gantlet.nets.seeding import seeded
-from gantlet.train.loop import Plan, train
+from gantlet.models.gan import energy_distance
+from gantlet.models.nets import seeded
+from gantlet.run.train import Plan, train
 
 
 class Generator(gantlet.Model):

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 import gantlet
-from gantlet.nets.scaling import bits_per_dim
+from gantlet.models.nets import bits_per_dim
 
 run = Path(tempfile.mkdtemp()) / "run"
 gantlet.compare(

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from gantlet.core.errors import UserError, unknown
-from gantlet.core.game import Game
+from gantlet.core.model import Game
 from gantlet.games.equilibria import exploitability
 from gantlet.games.toys import Point
 

@@ -30,14 +30,12 @@ if TYPE_CHECKING:
         tournament,
         train,
     )
-    from gantlet.core import components
-    from gantlet.core.budget import Budget
-    from gantlet.core.dataset import Dataset, InMemory, Splits
+    from gantlet.core import spec
+    from gantlet.core import spec as components
+    from gantlet.core.data import Dataset, InMemory, Space, Splits
     from gantlet.core.errors import UserError
-    from gantlet.core.estimate import Estimate
-    from gantlet.core.family import Family, Fit, Fitted, refuse_context
-    from gantlet.core.game import Adversarial, Game, Generative
-    from gantlet.core.measure import (
+    from gantlet.core.estimate import Budget, Estimate
+    from gantlet.core.metric import (
         Extractor,
         Features,
         Findings,
@@ -46,10 +44,23 @@ if TYPE_CHECKING:
         Probe,
         TrainMetric,
     )
-    from gantlet.core.model import Decoder, Density, Invertible, LogProb, Model
+    from gantlet.core.model import (
+        Adversarial,
+        Decoder,
+        Density,
+        Family,
+        Fit,
+        Fitted,
+        Game,
+        Generative,
+        Invertible,
+        LogProb,
+        Model,
+        Play,
+        Solver,
+        refuse_context,
+    )
     from gantlet.core.rng import Rng
-    from gantlet.core.solver import Play, Solver
-    from gantlet.core.space import Space
     from gantlet.core.spec import Between
     from gantlet.options import Search
     from gantlet.report.blocks import Report
@@ -102,44 +113,45 @@ __all__ = [
     "plan",
     "refuse_context",
     "sample",
+    "spec",
     "study",
     "tournament",
     "train",
 ]
 
 _HOMES = {
-    "Adversarial": "gantlet.core.game",
+    "Adversarial": "gantlet.core.model",
     "Between": "gantlet.core.spec",
-    "Budget": "gantlet.core.budget",
-    "Dataset": "gantlet.core.dataset",
+    "Budget": "gantlet.core.estimate",
+    "Dataset": "gantlet.core.data",
     "Decoder": "gantlet.core.model",
     "Density": "gantlet.core.model",
     "Estimate": "gantlet.core.estimate",
-    "Extractor": "gantlet.core.measure",
-    "Family": "gantlet.core.family",
-    "Features": "gantlet.core.measure",
-    "Findings": "gantlet.core.measure",
-    "Fit": "gantlet.core.family",
-    "Fitted": "gantlet.core.family",
-    "Game": "gantlet.core.game",
-    "Generative": "gantlet.core.game",
-    "Groups": "gantlet.core.measure",
-    "InMemory": "gantlet.core.dataset",
+    "Extractor": "gantlet.core.metric",
+    "Family": "gantlet.core.model",
+    "Features": "gantlet.core.metric",
+    "Findings": "gantlet.core.metric",
+    "Fit": "gantlet.core.model",
+    "Fitted": "gantlet.core.model",
+    "Game": "gantlet.core.model",
+    "Generative": "gantlet.core.model",
+    "Groups": "gantlet.core.metric",
+    "InMemory": "gantlet.core.data",
     "Invertible": "gantlet.core.model",
     "LogProb": "gantlet.core.model",
-    "Metric": "gantlet.core.measure",
+    "Metric": "gantlet.core.metric",
     "Model": "gantlet.core.model",
-    "Play": "gantlet.core.solver",
-    "Probe": "gantlet.core.measure",
+    "Play": "gantlet.core.model",
+    "Probe": "gantlet.core.metric",
     "Report": "gantlet.report.blocks",
     "Rng": "gantlet.core.rng",
-    "Solver": "gantlet.core.solver",
+    "Solver": "gantlet.core.model",
     "Search": "gantlet.options",
-    "Space": "gantlet.core.space",
-    "Splits": "gantlet.core.dataset",
-    "TrainMetric": "gantlet.core.measure",
+    "Space": "gantlet.core.data",
+    "Splits": "gantlet.core.data",
+    "TrainMetric": "gantlet.core.metric",
     "UserError": "gantlet.core.errors",
-    "refuse_context": "gantlet.core.family",
+    "refuse_context": "gantlet.core.model",
 }
 
 
@@ -158,7 +170,7 @@ sys.modules[__name__].__class__ = _Package
 def __getattr__(name: str) -> Any:
     """Loads a public name when it is first used: importing gantlet loads no torch."""
     if name == "components":
-        return import_module("gantlet.core.components")
+        return import_module("gantlet.core.spec")
     if name not in __all__:
         raise AttributeError(f"module 'gantlet' has no attribute {name!r}")
     return getattr(import_module(_HOMES.get(name, "gantlet.api")), name)

@@ -1,9 +1,13 @@
-"""The commands as functions: the same options, studies, run folders and reports.
+"""The public functions: what the command line can do, from Python.
 
 What a function takes stands in ``gantlet.options``; from there come its signature and its help.
 """
 
 import inspect
+import os
+import re
+import shutil
+import stat
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,52 +15,230 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import singledispatch, wraps
 from hashlib import blake2b
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from textwrap import fill
 from typing import Any, ParamSpec, TypeVar, cast, final
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from gantlet import options
-from gantlet.compute.machine import measure_peak
+from gantlet import __version__, options
+from gantlet.commands import trained
+from gantlet.commands.compare.study import Compare
+from gantlet.commands.compare.trial import restore
+from gantlet.commands.converge.study import Converge
+from gantlet.commands.cost import cost_of, cost_report, samples_found
+from gantlet.commands.evaluate import sets
+from gantlet.commands.evaluate.inputs import Asked, named, naming
+from gantlet.commands.evaluate.study import Evaluate
+from gantlet.commands.exhibits import save_samples
+from gantlet.commands.flaws.study import FindFlaws
+from gantlet.commands.tournament.study import Tournament
+from gantlet.commands.trained import draw, find_trial
+from gantlet.compute.machine import machine, measure_peak, memory
 from gantlet.compute.machine import threads as using
 from gantlet.core.arguments import checked
-from gantlet.core.budget import Budget
-from gantlet.core.components import datasets, studies
 from gantlet.core.errors import UserError, printable
+from gantlet.core.estimate import Budget, Trial
 from gantlet.core.model import Model
-from gantlet.core.places import cache_home
-from gantlet.core.rng import Rng
-from gantlet.core.spec import quoted
-from gantlet.core.trial import Trial
-from gantlet.exec.base import Executor, Here, Tell, Todo, carry_out, missing, pending, silent
-from gantlet.exec.export import export_rows
-from gantlet.exec.given import Given, written
-from gantlet.exec.health import Health, health
-from gantlet.exec.pool import Pool, fitting
-from gantlet.exec.publish import publish, published
+from gantlet.core.rng import Rng, cache_home
+from gantlet.core.spec import datasets, quoted, studies
+from gantlet.data.catalogue import home
+from gantlet.given import Given, written
 from gantlet.options import Retry, Texts, Threads, Workers
 from gantlet.report.blocks import Report
-from gantlet.store.files import draft_of
-from gantlet.store.run import Run, folder_of
-from gantlet.studies import sources
-from gantlet.studies.base import Forecasting, Noting, Planning, Study
-from gantlet.studies.compare import Compare
-from gantlet.studies.contest import restore
-from gantlet.studies.converge import Converge
-from gantlet.studies.costing import cost_of, cost_report, samples_found
-from gantlet.studies.evaluation import Evaluate, sets
-from gantlet.studies.evaluation.inputs import named, naming
-from gantlet.studies.evaluation.sets import Asked
-from gantlet.studies.facts import facts
-from gantlet.studies.find import find_trial
-from gantlet.studies.flaws import FindFlaws
-from gantlet.studies.published.report import published_report
-from gantlet.studies.published.rows import published_rows, published_runs
-from gantlet.studies.samples import save_samples
-from gantlet.studies.sources import draw
-from gantlet.studies.tournament import Tournament
+from gantlet.report.format import text
+from gantlet.report.text import render
+from gantlet.research.published.report import published_report, published_rows, published_runs
+from gantlet.run.execute import (
+    Executor,
+    Forecasting,
+    Here,
+    Noting,
+    Planning,
+    Pool,
+    Study,
+    Tell,
+    Todo,
+    carry_out,
+    facts,
+    fitting,
+    missing,
+    pending,
+    publish,
+    published,
+    silent,
+)
+from gantlet.run.store import Run, draft_of, folder_of, is_alive, write_bytes
+
+# ----------------------------------------------------------------------------
+# Numbers of several runs as one table.
+# ----------------------------------------------------------------------------
+
+_FORMATS = {".csv": "csv", ".json": "json", ".md": "markdown", ".tex": "latex"}
+
+
+def export_rows(runs: Sequence[Path], to: Path) -> int:
+    """Writes every estimate of ``runs`` to one file and returns how many there are.
+
+    Raises:
+        UserError: If there is no run, a run has no report, or the format is not known.
+    """
+    if not runs:
+        raise UserError("Name at least one run folder.")
+    if to.suffix not in _FORMATS:
+        raise UserError(f"--to must end in {', '.join(_FORMATS)}. Got {to.name!r}.")
+    rows = [row for run in runs for row in published(run).rows]
+    report = Report(title="Exported estimates", command="export", rows=rows)
+    content = render(report, _FORMATS[to.suffix])
+    write_bytes(to, content.encode())
+    return len(rows)
+
+
+# ----------------------------------------------------------------------------
+# What an installation and its machine are, and what would make results wrong or slow.
+# ----------------------------------------------------------------------------
+
+LOW_SPACE = 2**30
+"""Bytes free on a disk, or of memory, below which things fail."""
+
+# Every worker is started with this setting, which tells it from those of other programs.
+_MARK = b"OMP_WAIT_POLICY=PASSIVE"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What was found.
+
+    Attributes:
+        facts: What is there, by name.
+        warnings: What to mend, one sentence each.
+    """
+
+    facts: dict[str, str]
+    warnings: tuple[str, ...]
+
+
+def health() -> Health:
+    """Looks at the installation and measures the machine, in about two seconds."""
+    here, folder = machine(), home()
+    facts = {
+        "gantlet": __version__,
+        "torch": f"{torch.__version__}, {'CUDA' if torch.cuda.is_available() else 'CPU only'}",
+        **{name: version(name) for name in ("numpy", "scipy", "scikit-learn", "cyclopts")},
+        "python": here.python,
+        "processor": f"{here.cpu}; cores: {here.cores}, threads of torch: {here.threads}",
+        **{f"measured peak, {name}": _peak(name) for name in _devices()},
+        "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "not set"),
+        "data": str(folder) if folder.is_dir() else f"{folder} (not there; set GANTLET_DATA)",
+        "browser": shutil.which(os.environ.get("GANTLET_CHROMIUM", "chromium")) or "none found",
+    }
+    drafts, orphans = stale_drafts(cache_home()), orphaned_workers()
+    facts |= {
+        "memory": f"{memory() / 2**30:.1f} GB for this process",
+        "cache": _cache(cache_home()),
+        "stale drafts": f"{len(drafts)} in {cache_home()}" if drafts else "none",
+        "orphaned workers": ", ".join(map(str, orphans)) if orphans else "none",
+    }
+    return Health(facts, (*_warnings(), *_of_storage(cache_home(), drafts, orphans)))
+
+
+def stale_drafts(folder: Path) -> list[Path]:
+    """Returns the drafts below a folder whose writers are gone: ``.NAME.PID`` or ``.draft``."""
+    found = (p for p in folder.rglob(".*") if p.is_file()) if folder.is_dir() else iter(())
+    pairs = ((p, re.search(r"\.(\d+)(\.draft)?$", p.name)) for p in found)
+    return sorted(p for p, match in pairs if match and not is_alive(int(match[1])))
+
+
+def orphaned_workers(processes: Path = Path("/proc")) -> list[int]:
+    """Returns the process ids of Gantlet's workers whose parent is gone.
+
+    Args:
+        processes: Where the system lists its processes; on systems without, none are found.
+    """
+    return sorted(
+        int(folder.name) for folder in processes.glob("[0-9]*") if _is_orphaned_worker(folder)
+    )
+
+
+def _is_orphaned_worker(folder: Path) -> bool:
+    try:
+        words = (folder / "cmdline").read_bytes().split(b"\0")
+        # The name of a program may hold blanks and brackets: the parent follows the last bracket.
+        parent = int((folder / "stat").read_text("utf-8", "replace").rpartition(")")[2].split()[1])
+        inherited = (folder / "environ").read_bytes()
+    except (OSError, ValueError, IndexError):
+        return False
+    is_worker = b"--multiprocessing-fork" in words and b"spawn_main" in b" ".join(words)
+    return is_worker and parent == 1 and _MARK in inherited
+
+
+def _existing(folder: Path) -> Path:
+    """Returns a folder, or the closest above it that exists."""
+    return next(p for p in (folder, *folder.absolute().parents) if p.exists())
+
+
+def _cache(folder: Path) -> str:
+    files = (p for p in folder.rglob("*") if p.is_file()) if folder.is_dir() else iter(())
+    used = sum(p.stat().st_size for p in files)
+    free = shutil.disk_usage(_existing(folder)).free
+    return f"{folder}: {used / 2**30:.1f} GB used, {free / 2**30:.1f} GB free on its disk"
+
+
+def _of_storage(folder: Path, drafts: list[Path], orphans: list[int]) -> Iterator[str]:
+    """Yields what is wrong with disk, memory, permissions and what was left behind."""
+    place = _existing(folder)
+    if not os.access(place, os.W_OK | os.X_OK):
+        yield f"{place} cannot be written: set GANTLET_CACHE to a folder that can."
+    elif folder.is_dir() and folder.stat().st_mode & (stat.S_IWOTH | stat.S_IWGRP):
+        yield f"Others can write to {folder}, and so change results: run chmod go-w {folder}."
+    if not os.access(Path.cwd(), os.W_OK):
+        yield f"{Path.cwd()} cannot be written: run folders need --out."
+    for where in dict.fromkeys((place, Path.cwd())):
+        if shutil.disk_usage(where).free < LOW_SPACE:
+            yield f"Less than {LOW_SPACE / 2**30:.0f} GB are free on the disk of {where}."
+    if memory() < LOW_SPACE:
+        yield f"This process may use {memory() / 2**30:.1f} GB of memory, which is little."
+    if drafts:
+        yield (
+            f"{len(drafts)} drafts were left by processes that were killed: remove {drafts[0]}"
+            + (" and the others." if len(drafts) > 1 else ".")
+        )
+    if orphans:
+        yield f"Workers run on without their parent: kill {' '.join(map(str, orphans))}."
+
+
+def _devices() -> list[str]:
+    return ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+
+
+def _peak(device: str) -> str:
+    found = measure_peak(device)
+    rates = {"fp32": found.fp32, "bf16": found.matmul_bf16}
+    told = [f"{text(rate, 'FLOP/s')} in {name}" for name, rate in rates.items() if rate]
+    return f"{' and '.join(told)}, {machine(device).device}"
+
+
+def _warnings() -> list[str]:
+    found = []
+    if os.environ.get("OMP_WAIT_POLICY", "").upper() != "PASSIVE":
+        found.append(
+            "OMP_WAIT_POLICY is not PASSIVE: on a busy machine small steps take many times longer."
+        )
+    if find_spec("torchvision") is not None:
+        found.append(
+            "torchvision is installed; builds that do not fit torch break other packages."
+        )
+    return found
+
+
+# ----------------------------------------------------------------------------
+# The commands as functions: the same options, studies, run folders and reports.
+# ----------------------------------------------------------------------------
 
 P = ParamSpec("P")
 O = TypeVar("O")
@@ -231,7 +413,7 @@ def cost_of_options(asked: options.Cost, tell: Tell) -> Report:
 
 def _planned(asked: options.Cost) -> Report:
     data = datasets.resolve(asked.data)
-    space, splits = sources.load(data, asked.data_seed)
+    space, splits = trained.load(data, asked.data_seed)
     costs = [
         cost_of(
             family,
@@ -365,7 +547,7 @@ class Job:
             UserError: If the question cannot be asked.
         """
         # Files may have changed since another command of this process read them.
-        sources.forget()
+        trained.forget()
         sets.forget()
         trials = study.trials()
         question = study.question()

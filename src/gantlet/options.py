@@ -32,8 +32,8 @@ from typing import (
 from typing_extensions import override
 
 from gantlet.core.arguments import check_value
-from gantlet.core.budget import Budget
 from gantlet.core.errors import UserError
+from gantlet.core.estimate import Budget
 from gantlet.core.spec import Between
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from gantlet.exec.given import Given
+    from gantlet.given import Given
 
     Grouping: TypeAlias = str | Path | Sequence[object] | Tensor | NDArray[np.generic]
 else:

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gantlet.core.budget import Spend
-from gantlet.core.estimate import Estimate
+from gantlet.core.estimate import Estimate, Spend
 from gantlet.report import images
 from gantlet.report.blocks import (
     Caveat,

@@ -8,9 +8,8 @@ import pytest
 
 import gantlet
 from gantlet.cli.main import run
-from gantlet.core.budget import Budget
-from gantlet.core.trial import Outcome
-from gantlet.studies.compare import Compare
+from gantlet.commands.compare.study import Compare
+from gantlet.core.estimate import Budget, Outcome
 
 QUICK = ["--steps", "12", "--seeds", "1", "--workers", "1"]
 
@@ -133,8 +132,8 @@ def test_two_questions_without_a_folder_do_not_collide(tmp_path, monkeypatch):
 
 
 def test_progress_tells_the_loss_and_the_share_of_the_budget(tmp_path):
-    from gantlet.store.run import Run
-    from gantlet.studies.build import training_progress
+    from gantlet.commands.trained import training_progress
+    from gantlet.run.store import Run
 
     study = Compare(
         models=("gan:width=8",), data="ring:n=300", budget=Budget(steps=5), seeds=1,

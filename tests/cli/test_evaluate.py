@@ -7,12 +7,12 @@ import pytest
 from PIL import Image
 
 from gantlet.cli.main import run
-from gantlet.core.components import datasets
-from gantlet.core.dataset import everything
+from gantlet.commands.evaluate import study as evaluation
+from gantlet.core.data import everything
 from gantlet.core.rng import Rng
-from gantlet.features import cache
-from gantlet.store.tensors import save_tensors
-from gantlet.studies.evaluation import study as evaluation
+from gantlet.core.spec import datasets
+from gantlet.features import base
+from gantlet.run.store import save_tensors
 
 QUICK = ["--features", "pixels", "--metric", "energy", "--metric", "recall"]
 
@@ -82,7 +82,7 @@ def test_features_come_from_the_cache_the_second_time(files, capsys, monkeypatch
     def nothing_is_extracted(*_arguments):
         raise AssertionError("extracted again")
 
-    monkeypatch.setattr(cache, "write_parts", nothing_is_extracted)
+    monkeypatch.setattr(base, "write_parts", nothing_is_extracted)
     assert asked(*command, "p", capsys=capsys)["rows"] == first["rows"]
 
 

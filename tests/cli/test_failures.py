@@ -17,15 +17,14 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from gantlet.cli import list as listing
-from gantlet.cli import progress
+from gantlet.cli import run as running
+from gantlet.cli import tools as listing
 from gantlet.cli.main import run
-from gantlet.exec.attempt import Remark
-from gantlet.families.gmm import Gmm
-from gantlet.families.histogram import Histogram
+from gantlet.commands.evaluate import trial
+from gantlet.models.baselines import Gmm, Histogram
 from gantlet.report import terminal
-from gantlet.store.run import Run
-from gantlet.studies.evaluation import measuring
+from gantlet.run.execute import Remark
+from gantlet.run.store import Run
 
 QUICK = ["--steps", "3", "--seeds", "1", "--workers", "1", "--metric", "energy"]
 QUICK += ["--features", "pixels", "--samples", "50"]
@@ -137,7 +136,7 @@ def test_warnings_of_libraries_go_into_the_log(folder, capsys, monkeypatch):
 
 
 def test_a_conclusion_that_fails_for_a_failed_trial_is_one_line(folder, capsys, monkeypatch):
-    from gantlet.studies.compare import Compare
+    from gantlet.commands.compare.study import Compare
 
     monkeypatch.setattr(Gmm, "fit", failing(MemoryError("9 GB")))
     monkeypatch.setattr(Compare, "conclude", failing(IndexError("nothing there")))
@@ -184,9 +183,9 @@ def test_an_unwritable_run_folder_is_one_line(folder, capsys, monkeypatch):
 
 
 def test_a_log_says_where_the_run_is_and_how_far(capsys, monkeypatch):
-    monkeypatch.setattr(progress, "FIRST_LINE_AFTER", 0.0)
-    monkeypatch.setattr(progress, "LINE_EVERY", 0.05)
-    with progress.progress(3, Path("runs/a")) as tell:
+    monkeypatch.setattr(running, "FIRST_LINE_AFTER", 0.0)
+    monkeypatch.setattr(running, "LINE_EVERY", 0.05)
+    with running.progress(3, Path("runs/a")) as tell:
         tell("a", 0.25, "gan, training")
         tell("b", 1.0, "done")
         tell("a", 0.5, Remark("the checkpoint is damaged\x1b[31m"))
@@ -205,7 +204,7 @@ def test_a_remark_stays_one_between_processes():
 def test_a_log_that_cannot_be_written_ends_no_run(monkeypatch):
     with Path("/dev/full").open("w") as full:
         monkeypatch.setattr(sys, "stderr", full)
-        progress.say("anything")
+        running.say("anything")
         assert run(["list", "nonsense"]) == 2
         monkeypatch.undo()
         with contextlib.suppress(OSError):
@@ -213,9 +212,9 @@ def test_a_log_that_cannot_be_written_ends_no_run(monkeypatch):
 
 
 def test_a_command_that_is_over_at_once_writes_no_log(capsys):
-    with progress.progress(3, Path("runs/a")) as tell:
+    with running.progress(3, Path("runs/a")) as tell:
         tell("a", 0.25, "gan, training")
-    with progress.progress(3, Path("runs/a"), enabled=False) as tell:
+    with running.progress(3, Path("runs/a"), enabled=False) as tell:
         tell("a", 0.25, "gan, training")
         tell("a", 0.25, Remark("damaged"))
     assert capsys.readouterr() == ("", "gantlet: damaged\n")
@@ -227,7 +226,7 @@ def test_a_terminal_shows_what_each_running_trial_does(monkeypatch):
     monkeypatch.setattr(
         terminal, "Console", lambda **_: Console(file=out, force_terminal=True, width=100)
     )
-    with progress.progress(3, Path("runs/a")) as tell:
+    with running.progress(3, Path("runs/a")) as tell:
         tell("a", 0.25, "gan, training, loss 0.31")
         tell("b", 0.1, "flow, training, loss 2.5")
         tell("b", 1.0, "done")
@@ -315,7 +314,7 @@ def _training(pid):
 @linux
 def test_a_worker_of_a_parent_that_is_gone_ends_before_it_loads_torch():
     script = (
-        "import sys; from gantlet.exec import worker\n"
+        "import sys; from gantlet.run.execute import worker\n"
         "assert 'torch' not in sys.modules\n"
         "worker.enter(None, 1, 1)\n"
     )
@@ -363,7 +362,7 @@ def test_report_json_that_was_changed_is_one_line(folder, capsys):
 def test_a_report_of_nothing_says_what_failed(capsys, monkeypatch):
     np.save("x.npy", np.random.default_rng(0).normal(size=(60, 3)))
     np.save("y.npy", np.random.default_rng(1).normal(size=(60, 3)))
-    monkeypatch.setattr(measuring, "parts_of", failing(MemoryError("9 GB")))
+    monkeypatch.setattr(trial, "parts_of", failing(MemoryError("9 GB")))
     asked = ["evaluate", "x.npy", "--against", "y.npy", "--metric", "energy", "--out", "run"]
     assert run(asked) == 1
     out = " ".join(capsys.readouterr().out.split())

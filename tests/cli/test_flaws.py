@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from gantlet.cli.main import run
-from gantlet.core.components import datasets
-from gantlet.core.dataset import everything
+from gantlet.core.data import everything
 from gantlet.core.rng import Rng
+from gantlet.core.spec import datasets
 
 QUICK = ["--permutations", "199"]
 

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from gantlet.cli.main import run
-from gantlet.core.dataset import everything
+from gantlet.commands.evaluate.inputs import find_samples, named, naming
+from gantlet.core.data import everything
 from gantlet.core.errors import UserError
-from gantlet.studies.evaluation.inputs import find_samples, named, naming
 
 ODD = [
     "a,limit=30",

@@ -11,13 +11,11 @@ from PIL import Image
 
 import gantlet
 from gantlet.cli.main import run
-from gantlet.core.components import datasets
-from gantlet.core.dataset import everything
+from gantlet.commands.evaluate.inputs import Asked, Part, occurs, other_set, real_set, train_set
+from gantlet.commands.evaluate.sets import fair_part, floor_of, forget
+from gantlet.core.data import everything
 from gantlet.core.rng import Rng
-from gantlet.studies.evaluation.chosen import Asked, Part, other_set, real_set, train_set
-from gantlet.studies.evaluation.equal import occurs
-from gantlet.studies.evaluation.floor import fair_part, floor_of
-from gantlet.studies.evaluation.sets import forget
+from gantlet.core.spec import datasets
 
 
 @pytest.fixture(autouse=True)
@@ -77,7 +75,7 @@ def test_copies_of_training_samples_are_found(how, capsys):
 
 
 def test_copied_graphs_are_found_with_their_nodes_renamed(capsys, here):
-    from gantlet.studies.calibration.worlds import WORLDS
+    from gantlet.research.calibration.worlds import WORLDS
 
     files = WORLDS["copies: graphs"].write(here, torch.Generator().manual_seed(0))
     command = ["evaluate", files["fake"], "--against", files["real"], "--train", files["train"]]
@@ -85,7 +83,7 @@ def test_copied_graphs_are_found_with_their_nodes_renamed(capsys, here):
 
 
 def test_copied_rows_of_a_table_are_found(capsys, here):
-    from gantlet.studies.calibration.worlds import WORLDS
+    from gantlet.research.calibration.worlds import WORLDS
 
     files = WORLDS["copies: rows"].write(here, torch.Generator().manual_seed(0))
     command = ["evaluate", files["fake"], "--against", files["real"], "--train", files["train"]]

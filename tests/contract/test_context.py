@@ -10,20 +10,16 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.functional import softplus
 
-from gantlet.core.components import families
-from gantlet.core.dataset import InMemory, Samples, everything, rows
+from gantlet.core.data import InMemory, Samples, Space, everything, rows
 from gantlet.core.errors import UserError
-from gantlet.core.family import Fitted
-from gantlet.core.game import Adversarial
-from gantlet.core.model import Decoder, Invertible, LogProb
+from gantlet.core.model import Adversarial, Decoder, Fitted, Invertible, LogProb
 from gantlet.core.rng import Rng
-from gantlet.core.space import Space
+from gantlet.core.spec import families
 from gantlet.data.splits import Joined, Subset, by_share
-from gantlet.games.likelihood import MaximumLikelihood
 from gantlet.games.mixed import Mixture
-from gantlet.nets.seeding import seeded
-from gantlet.testing import check_family
-from gantlet.testing.families import check_model
+from gantlet.models.flow import MaximumLikelihood
+from gantlet.models.nets import seeded
+from gantlet.testing.contracts import check_family, check_model
 
 PLANE = Space("vector", (2,))
 CLASSES = Space("vector", (), 3)

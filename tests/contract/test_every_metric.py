@@ -6,11 +6,11 @@ import time
 import pytest
 import torch
 
-from gantlet.core.components import metrics
 from gantlet.core.errors import UserError
-from gantlet.core.measure import Metric
+from gantlet.core.metric import Metric
 from gantlet.core.rng import Rng
-from gantlet.testing.metrics import check_metric
+from gantlet.core.spec import metrics
+from gantlet.testing.contracts import check_metric
 
 NAMES = metrics.names()
 DISTANCES = ["frechet", "kid", "energy", "sliced-wasserstein"]

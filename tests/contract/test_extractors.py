@@ -4,11 +4,11 @@ from dataclasses import fields
 
 import pytest
 
-from gantlet.core.components import extractors
+from gantlet.core.data import Space
 from gantlet.core.errors import UserError
-from gantlet.core.measure import Extractor
-from gantlet.core.space import Space
-from gantlet.testing import check_extractor
+from gantlet.core.metric import Extractor
+from gantlet.core.spec import extractors
+from gantlet.testing.contracts import check_extractor
 
 SPACES = [
     Space("vector", (2,)),

@@ -1,11 +1,11 @@
 import pytest
 
-from gantlet.core.components import families
+from gantlet.core.data import Space
 from gantlet.core.errors import UserError
-from gantlet.core.family import Fitted
+from gantlet.core.model import Fitted
 from gantlet.core.rng import Rng
-from gantlet.core.space import Space
-from gantlet.testing import check_family, check_fitted
+from gantlet.core.spec import families
+from gantlet.testing.contracts import check_family, check_fitted
 
 PLANE = Space("vector", (2,))
 DIGITS = Space("image", (1, 8, 8), 17)

@@ -1,11 +1,10 @@
 import pytest
 import torch
 
-from gantlet.core.components import solvers
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
-from gantlet.testing import check_solver
-from gantlet.testing.solvers import Tug
+from gantlet.core.spec import solvers
+from gantlet.testing.contracts import Tug, check_solver
 
 
 @pytest.mark.parametrize("name", solvers.names())

@@ -10,17 +10,14 @@ import pytest
 import torch
 from torch import nn
 
-from gantlet.core.components import families
+from gantlet.core.data import Space
 from gantlet.core.model import Density
 from gantlet.core.rng import Rng
-from gantlet.core.space import Space
-from gantlet.families.vae import VaeModel
-from gantlet.nets.bijections.elementwise import Logit
-from gantlet.nets.encoder import decoder, encoder
-from gantlet.nets.flows import Base
-from gantlet.nets.likelihoods import Categorical
-from gantlet.nets.scaling import Scaling
-from gantlet.nets.seeding import seeded
+from gantlet.core.spec import families
+from gantlet.models.bijections import Logit
+from gantlet.models.flow import Base
+from gantlet.models.nets import Scaling, seeded
+from gantlet.models.vae import Categorical, VaeModel, decoder, encoder
 from gantlet.probes.likelihood import Likelihood
 
 GREY = Space("image", (1, 8, 8), 17)

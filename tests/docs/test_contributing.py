@@ -3,9 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from gantlet.core.dataset import everything
+from gantlet.core.data import Space, everything
 from gantlet.core.rng import Rng
-from gantlet.core.space import Space
 
 ROOT = Path(__file__).parents[2]
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
@@ -24,9 +23,9 @@ def test_the_family_in_the_guide_keeps_the_contract(names):
 
 
 def test_the_family_in_the_guide_learns(names):
-    from gantlet.core.budget import Budget
-    from gantlet.core.components import datasets, solvers
-    from gantlet.train.loop import Plan, train
+    from gantlet.core.estimate import Budget
+    from gantlet.core.spec import datasets, solvers
+    from gantlet.run.train import Plan, train
 
     data = datasets.make("ring")
     splits = data.load(rng=Rng(0))

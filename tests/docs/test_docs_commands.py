@@ -7,17 +7,9 @@ from pathlib import Path
 import pytest
 from cyclopts import CycloptsError
 
-from gantlet.cli.app import app
-from gantlet.core.components import (
-    datasets,
-    extractors,
-    families,
-    metrics,
-    probes,
-    solvers,
-    studies,
-)
-from gantlet.studies.converge.setting import resolved
+from gantlet.cli.main import app
+from gantlet.commands.converge.course import resolved
+from gantlet.core.spec import datasets, extractors, families, metrics, probes, solvers, studies
 
 ROOT = Path(__file__).parents[2]
 PAGES = [

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from gantlet.cli.app import app
-from gantlet.core.components import datasets, extractors, families, metrics, probes, studies
-from gantlet.core.spec import options
+from gantlet.cli.main import app
+from gantlet.core.spec import datasets, extractors, families, metrics, options, probes, studies
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from gantlet.core.components import families
+from gantlet.core.data import Space
 from gantlet.core.rng import Rng
-from gantlet.core.space import Space
-from gantlet.nets.residual import Residual
+from gantlet.core.spec import families
+from gantlet.models.nets import Residual
 
 DOCS = Path(__file__).parents[2] / "docs" / "families"
 

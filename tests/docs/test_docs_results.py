@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from gantlet.cli.main import run
-from gantlet.studies.tradeoffs import Tradeoffs
-from gantlet.studies.tradeoffs.plan import SCALES
+from gantlet.research.tradeoffs.plan import SCALES
+from gantlet.research.tradeoffs.study import Tradeoffs
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = {

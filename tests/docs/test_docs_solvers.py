@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gantlet.cli.main import run
-from gantlet.core.components import solvers
+from gantlet.core.spec import solvers
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/solvers.md").read_text()

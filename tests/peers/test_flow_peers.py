@@ -7,12 +7,11 @@ import pytest
 import torch
 from torch import nn
 
+from gantlet.core.data import Space
 from gantlet.core.rng import Rng
-from gantlet.core.space import Space
-from gantlet.families.flow import Flow
-from gantlet.nets.bijections.coupling import Couplings
-from gantlet.nets.bijections.spline import BINS, BOUND, SMALLEST
-from gantlet.nets.seeding import seeded
+from gantlet.models.bijections import BINS, BOUND, SMALLEST, Couplings
+from gantlet.models.flow import Flow
+from gantlet.models.nets import seeded
 
 pytestmark = pytest.mark.peers
 

@@ -5,11 +5,8 @@ import torch
 from torch import nn
 
 from gantlet.core.rng import Rng
-from gantlet.metrics.energy import energy_distance
-from gantlet.metrics.frechet import between
-from gantlet.metrics.kid import kernel_distance
-from gantlet.metrics.mmd import gaussian_discrepancy
-from gantlet.metrics.spread import spread_of
+from gantlet.metrics.frechet import between, spread_of
+from gantlet.metrics.kernel import energy_distance, gaussian_discrepancy, kernel_distance
 
 pytestmark = pytest.mark.peers
 

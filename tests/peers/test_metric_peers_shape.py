@@ -8,13 +8,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
 from gantlet.core.rng import Rng
-from gantlet.metrics.c2st_fits import fit_knn, logistic_weights
-from gantlet.metrics.geometry_living import living_times
-from gantlet.metrics.max_sliced import max_sliced_direction
-from gantlet.metrics.sliced import random_directions
-from gantlet.metrics.sliced_transport import transport
-from gantlet.metrics.ssim import Scales, ms_ssim
-from gantlet.metrics.vendi import vendi_score
+from gantlet.metrics.classifier import fit_knn, logistic_weights
+from gantlet.metrics.diversity import Scales, ms_ssim, vendi_score
+from gantlet.metrics.topology import living_times
+from gantlet.metrics.transport import max_sliced_direction, random_directions
+from gantlet.stats.wasserstein import transport
 
 pytestmark = pytest.mark.peers
 

@@ -3,15 +3,12 @@
 import pytest
 import torch
 
-from gantlet.core.budget import Budget
 from gantlet.core.errors import UserError
-from gantlet.core.estimate import Estimate
+from gantlet.core.estimate import Budget, Estimate, Outcome
 from gantlet.core.rng import Rng
-from gantlet.core.trial import Outcome
-from gantlet.studies.ais import AisStudy
-from gantlet.studies.ais.findings import findings
-from gantlet.studies.ais.plan import Grid, Part, grid_of, trials
-from gantlet.studies.ais.trial import (
+from gantlet.research.ais.report import blocks, findings, verdicts
+from gantlet.research.ais.study import AisStudy
+from gantlet.research.ais.trial import (
     ACCEPTANCE,
     AIS,
     EXACT,
@@ -20,12 +17,14 @@ from gantlet.studies.ais.trial import (
     SHORT,
     SMOOTH,
     TUNING,
+    Grid,
+    Part,
     at,
+    grid_of,
     run_trial,
     smoothed,
+    trials,
 )
-from gantlet.studies.ais.views import blocks
-from gantlet.studies.ais.words import verdicts
 
 GRID = Grid(sigmas=(0.01, 0.5), temperatures=(10, 100), chains=2, tuning=4, points=6, simulated=4)
 DATA = "ring:std=0.2,n=400,held_out=50"

@@ -6,19 +6,23 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 
-from gantlet.core.budget import Budget, Spend
-from gantlet.core.estimate import Estimate
-from gantlet.core.space import Space
-from gantlet.core.trial import REAL, Outcome, Trial
-from gantlet.store.run import Run
-from gantlet.studies import names, summary
-from gantlet.studies.answer import answer, distance_columns, likelihood_kinds, table_of_models
-from gantlet.studies.compare import Compare
-from gantlet.studies.experience import nearest
-from gantlet.studies.pairs import behind_the_best
-from gantlet.studies.summary import best_first, contestants, rank
-from gantlet.studies.undertrained import MARK, Undertrained, still_falls, undertrained
-from gantlet.studies.verdicts import judged, verdicts
+from gantlet.commands import standings
+from gantlet.commands.compare.claims import MARK, Undertrained, still_falls, undertrained
+from gantlet.commands.compare.report import (
+    answer,
+    behind_the_best,
+    distance_columns,
+    judged,
+    likelihood_kinds,
+    table_of_models,
+    verdicts,
+)
+from gantlet.commands.compare.study import Compare
+from gantlet.commands.cost import nearest
+from gantlet.commands.standings import best_first, contestants, rank
+from gantlet.core.data import Space
+from gantlet.core.estimate import REAL, Budget, Estimate, Outcome, Spend, Trial
+from gantlet.run.store import Run
 
 QUALITY = "energy (pixels)"
 
@@ -32,10 +36,10 @@ def outcome(model, seed, *, energy, likelihood=None, flops=1e6, half=0.001, erro
 
     scores = {QUALITY: score(energy)}
     if model != REAL:
-        scores[names.SAMPLING] = Estimate.exact(flops, unit="FLOP", better="lower")
-        scores[names.DEPTH] = Estimate.exact(1.0)
+        scores[standings.SAMPLING] = Estimate.exact(flops, unit="FLOP", better="lower")
+        scores[standings.DEPTH] = Estimate.exact(1.0)
     if likelihood is not None:
-        scores[names.LIKELIHOOD] = score(likelihood, "bits/dim")
+        scores[standings.LIKELIHOOD] = score(likelihood, "bits/dim")
     trial = Trial(parts={"model": model, "data": "digits"}, budget=Budget(flops=1), seed=seed)
     return Outcome(
         trial=trial, spend=Spend(flops=1.0), scores={} if error else scores, error=error
@@ -67,7 +71,7 @@ def test_what_ranks_is_never_pixels_where_better_was_measured():
     def of(features):
         found = outcome(GAN, 0, energy=0.1)
         found.trial.parts["features"] = json.dumps(features)
-        return summary.quality(contestants([found]))
+        return standings.ranking_score(contestants([found]))
 
     assert of(["pixels", "classifier:features=64,steps=2000"]) == "energy (classifier)"
     assert of(["random-conv"]) == "energy (random-conv)"
@@ -205,7 +209,7 @@ def test_noise_alone_seldom_counts_as_falling():
 
 def trained(name, steps, seed=0, score=0.1):
     found = outcome(name, seed, energy=score)
-    found.scores[names.STEPS] = Estimate.exact(float(steps), unit="steps")
+    found.scores[standings.STEPS] = Estimate.exact(float(steps), unit="steps")
     found.trial.parts["data_seed"] = "0"
     return found
 
@@ -279,7 +283,7 @@ def test_differences_to_the_best_are_shown_with_how_sure_they_are():
 def test_likelihoods_of_different_kinds_are_told_apart():
     def of(model, kind):
         found = outcome(model, 0, energy=0.1, likelihood=2.0)
-        found.scores[names.LIKELIHOOD] = replace(Estimate.exact(2.0), kind=kind)
+        found.scores[standings.LIKELIHOOD] = replace(Estimate.exact(2.0), kind=kind)
         return found
 
     mixed = [of(FLOW, "upper"), of(GMM, "exact")]
@@ -349,7 +353,7 @@ def test_the_table_of_steps_is_that_of_the_committed_results():
     from pathlib import Path
 
     script = Path(__file__).parents[2] / "benchmarks" / "experience.py"
-    shipped = files("gantlet.studies").joinpath("experience.json")
+    shipped = files("gantlet.commands").joinpath("experience.json")
     before = shipped.read_text(encoding="utf-8")
     made = runpy.run_path(str(script))["made"]()
     assert made == json.loads(before)

@@ -15,24 +15,21 @@ import torch
 from scipy.special import gammaln, hyp1f1
 
 from gantlet.api import conduct, load_report
-from gantlet.core import registry
-from gantlet.core.components import metrics
+from gantlet.core import spec
 from gantlet.core.errors import UserError
-from gantlet.core.measure import Groups
+from gantlet.core.metric import Groups
 from gantlet.core.rng import Rng
-from gantlet.metrics.energy import Energy
+from gantlet.core.spec import metrics
+from gantlet.metrics.kernel import Energy
 from gantlet.report.blocks import Section
 from gantlet.report.text import markdown_table as as_markdown
-from gantlet.store.run import Run
-from gantlet.studies.calibration import Calibration, truth, verdict_answer, verdicts, worlds
-from gantlet.studies.calibration.answer import calibration_caveats
-from gantlet.studies.calibration.cells import Cell, cells, judged, pooled
-from gantlet.studies.calibration.digits import Finite
-from gantlet.studies.calibration.estimand import estimand, population
-from gantlet.studies.calibration.plan import BLOCK, PLAIN, SCALES
-from gantlet.studies.calibration.replicate import measure_c2st
-from gantlet.studies.calibration.scenarios import SCENARIOS, normal
-from gantlet.studies.calibration.views import view
+from gantlet.research.calibration import truth, verdicts, worlds
+from gantlet.research.calibration.report import Cell, calibration_caveats, cells, judged, pooled
+from gantlet.research.calibration.study import Calibration
+from gantlet.research.calibration.trial import BLOCK, PLAIN, SCALES, measure_c2st, view
+from gantlet.research.calibration.truth import SCENARIOS, estimand, normal, population
+from gantlet.research.calibration.worlds import Finite
+from gantlet.run.store import Run
 
 
 def isotropic(d, shift, variance):
@@ -221,14 +218,14 @@ class Narrow:
 
 @pytest.fixture
 def narrow(monkeypatch):
-    known = registry.points_of("gantlet.metrics")
+    known = spec.points_of("gantlet.metrics")
     module = SimpleNamespace(Narrow=Narrow)
     monkeypatch.setitem(sys.modules, "made_up_metrics", module)
     point = EntryPoint("narrow", "made_up_metrics:Narrow", "gantlet.metrics")
     points = {"narrow": point, "energy": known["energy"]}
-    before = registry.points_of
+    before = spec.points_of
     monkeypatch.setattr(
-        registry,
+        spec,
         "points_of",
         lambda group: points if group == "gantlet.metrics" else before(group),
     )
@@ -387,7 +384,7 @@ def test_the_study_of_verdicts_goes_the_way_of_the_command(tmp_path, monkeypatch
         raise UserError("no such data")
 
     few["absent"] = replace(few["collapsed"], write=nothing_here)
-    for module in (verdicts, worlds, verdict_answer):
+    for module in (verdicts, worlds, verdicts):
         monkeypatch.setattr(module, "WORLDS", few)
     study = Calibration(size="verdicts")
     report = conduct(study, tmp_path / "run")

@@ -9,21 +9,19 @@ import pytest
 import torch
 from scipy import stats
 
-from gantlet.core.estimate import Estimate
-from gantlet.core.trial import REAL, Outcome, Trial
-from gantlet.metrics.intervals import Variance, around, total
-from gantlet.metrics.paired import Detailed
-from gantlet.studies.claims import (
+from gantlet.commands.compare.claims import (
     Spread,
+    gate,
     recipe_claims,
     seed_variances,
     seeds_needed,
     trained_claims,
     trained_gap,
 )
-from gantlet.studies.gate import gate
-from gantlet.studies.influences import detailed, influences
-from gantlet.studies.summary import Contestant
+from gantlet.commands.standings import Contestant
+from gantlet.core.estimate import REAL, Estimate, Outcome, Trial
+from gantlet.stats.intervals import Variance, around, total
+from gantlet.stats.jackknife import Detailed, detailed_from, influences
 
 SCORE = "energy (classifier)"
 FEATURES = json.dumps(["pixels", "classifier:features=64"])
@@ -158,10 +156,10 @@ def test_what_real_samples_add_to_both_cancels():
 def test_influences_are_kept_and_found_again():
     rng = np.random.default_rng(4)
     c = drawn(rng, "a", 0.0, torch.from_numpy(rng.normal(size=50)), n=50)
-    made = detailed(SCORE, c.outcomes[0].scores[SCORE], c.influence[0])
+    made = detailed_from(SCORE, c.outcomes[0].scores[SCORE], c.influence[0])
     assert made is not None
     assert made.real.shape == (50,)
-    assert detailed("kid (classifier)", made.estimate, c.influence[0]) is None
+    assert detailed_from("kid (classifier)", made.estimate, c.influence[0]) is None
 
 
 def test_seeds_needed_are_those_that_would_separate():

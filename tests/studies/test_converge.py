@@ -6,20 +6,17 @@ import pytest
 import torch
 
 import gantlet
-from gantlet.core.budget import Budget, Spend
-from gantlet.core.components import solvers, toys
+from gantlet.commands.converge.course import Course, Record, Scale, state_of_course
+from gantlet.commands.converge.diagnosis import GAP, SHARE, Key, Pace, forecast, keys
+from gantlet.commands.converge.report import curves_down
+from gantlet.commands.converge.study import Converge
 from gantlet.core.errors import UserError
+from gantlet.core.estimate import Budget, Spend
 from gantlet.core.rng import Rng
+from gantlet.core.spec import solvers, toys
 from gantlet.games.field import GameField
 from gantlet.report.text import render
-from gantlet.store.run import TrialFolder
-from gantlet.studies.converge import Converge
-from gantlet.studies.converge.course import Course, Record, Scale
-from gantlet.studies.converge.diagnosis import GAP, SHARE, Key, keys
-from gantlet.studies.converge.forecast import forecast
-from gantlet.studies.converge.pace import Pace
-from gantlet.studies.converge.told import curves_down
-from gantlet.studies.converge.verdict import state_of_course
+from gantlet.run.store import TrialFolder
 
 SMALL = "gan:width=8,latent=2,depth=1"
 STEPS = Budget(steps=60)

@@ -6,12 +6,12 @@ from dataclasses import replace
 import pytest
 import torch
 
+from gantlet.core.estimate import Trial
 from gantlet.core.rng import Rng
-from gantlet.core.trial import Trial
 from gantlet.report.blocks import Table
-from gantlet.studies.convergence import assumptions_plan as plan
-from gantlet.studies.convergence.assumptions import Assumptions
-from gantlet.studies.convergence.assumptions_trial import (
+from gantlet.research.convergence import plan
+from gantlet.research.convergence.assumptions import Assumptions
+from gantlet.research.convergence.assumptions_trial import (
     CONVERGED,
     ERROR,
     LEADING,
@@ -20,7 +20,7 @@ from gantlet.studies.convergence.assumptions_trial import (
     middle,
     run_trial,
 )
-from gantlet.studies.convergence.games import setting
+from gantlet.research.convergence.games import setting
 from toy_games import r1_ratio, ridge_ratio
 
 STRATEGY = Assumptions()

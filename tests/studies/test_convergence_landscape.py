@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from gantlet.studies.convergence import landscape
-from gantlet.studies.convergence.landscape import Landscape, bad_from
+from gantlet.research.convergence import landscape
+from gantlet.research.convergence.landscape import Landscape, bad_from
 
 MODELS = ("one player:width=2", "two players:width=1", "two players:width=2")
 

@@ -9,14 +9,12 @@ import pytest
 import torch
 
 from gantlet.api import load_model
-from gantlet.core.budget import Budget
+from gantlet.commands.compare.study import Compare
 from gantlet.core.errors import UserError
-from gantlet.exec.attempt import Remark
-from gantlet.exec.base import Here, carry_out, pending
-from gantlet.exec.publish import publish, published
+from gantlet.core.estimate import Budget
 from gantlet.report.json import as_json
-from gantlet.store.run import Run
-from gantlet.studies.compare import Compare
+from gantlet.run.execute import Here, Remark, carry_out, pending, publish, published
+from gantlet.run.store import Run
 
 QUESTION = Compare(
     models=("histogram", "gan:width=8,ema=0.5"),

@@ -5,25 +5,30 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from gantlet.core.budget import Budget
-from gantlet.core.components import datasets, families, solvers
-from gantlet.core.estimate import Estimate
-from gantlet.core.trial import Outcome
-from gantlet.store.run import TrialFolder
-from gantlet.studies.convergence.equilibria import Equilibria
-from gantlet.studies.convergence.equilibria_arms import ARMS, BEST, LAST, ORACLE, SOLVED, UNIFORM
-from gantlet.studies.convergence.equilibria_plan import MATRIX, Scale, scale_of
-from gantlet.studies.convergence.equilibria_trial import (
+from gantlet.core.estimate import Budget, Estimate, Outcome
+from gantlet.core.spec import datasets, families, solvers
+from gantlet.research.convergence.equilibria import Equilibria
+from gantlet.research.convergence.equilibria_trial import (
+    ARMS,
     AVERAGE_ROUNDS,
+    BEST,
     ENERGY,
     FLOPS,
     GAP,
+    LAST,
     LAST_ROUND,
+    MATRIX,
     NETWORKS,
+    ORACLE_ARM,
     RESPONSES,
+    SOLVED,
+    UNIFORM,
+    Scale,
     at,
     in_rounds,
+    scale_of,
 )
+from gantlet.run.store import TrialFolder
 
 TINY = Scale(
     flops=2e8,
@@ -84,12 +89,12 @@ def test_a_trained_method_is_judged_at_each_share_within_its_budget(method, tmp_
 
 def test_the_double_oracle_stops_at_its_budget(tmp_path):
     outcome = run("double oracle", tmp_path)
-    half, whole = (outcome.scores[at(NETWORKS, ORACLE, s)].value for s in TINY.shares)
+    half, whole = (outcome.scores[at(NETWORKS, ORACLE_ARM, s)].value for s in TINY.shares)
     assert 2 <= half <= whole + 2
-    responses = [outcome.scores[at(RESPONSES, ORACLE, s)].value for s in TINY.shares]
+    responses = [outcome.scores[at(RESPONSES, ORACLE_ARM, s)].value for s in TINY.shares]
     assert 0 < responses[0] < responses[1]
     for share in TINY.shares:
-        assert 0 < outcome.scores[at(FLOPS, ORACLE, share)].value <= share * TINY.flops
+        assert 0 < outcome.scores[at(FLOPS, ORACLE_ARM, share)].value <= share * TINY.flops
 
 
 def test_matching_pennies_is_part_of_it(tmp_path):
@@ -113,7 +118,7 @@ def made_up(seed, gaps, energies=None):
     return Outcome(trial=replace(trial("plain"), seed=seed), scores=scores)
 
 
-GAPS = {LAST: (0.3, 0.1), SOLVED: (0.2, 0.05), ORACLE: (0.9, 0.4), BEST: (0.3, 0.1)}
+GAPS = {LAST: (0.3, 0.1), SOLVED: (0.2, 0.05), ORACLE_ARM: (0.9, 0.4), BEST: (0.3, 0.1)}
 
 
 def test_verdicts_follow_the_numbers():

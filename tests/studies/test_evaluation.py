@@ -7,17 +7,15 @@ import pytest
 import torch
 
 import gantlet
-from gantlet.core.components import datasets, families
-from gantlet.core.dataset import InMemory, everything
+from gantlet.commands.evaluate.inputs import Asked, fake_sizes
+from gantlet.commands.evaluate.results import samples_needed
+from gantlet.commands.evaluate.sets import floor_of, known_splits, learns_from_reference
+from gantlet.core.data import InMemory, everything
 from gantlet.core.estimate import Estimate
-from gantlet.core.measure import Features
+from gantlet.core.metric import Features
+from gantlet.core.spec import datasets, families
 from gantlet.data.splits import Joined
-from gantlet.features.cache import Cache
-from gantlet.features.sets import FeatureSet, feature_set
-from gantlet.studies.evaluation.chosen import Asked, fake_sizes
-from gantlet.studies.evaluation.floor import floor_of
-from gantlet.studies.evaluation.results import samples_needed
-from gantlet.studies.evaluation.sets import known_splits, learns_from_reference
+from gantlet.features.base import Cache, FeatureSet, feature_set
 
 RNG = gantlet.Rng(0)
 
@@ -129,8 +127,8 @@ def test_samples_needed_grow_with_the_square_of_the_width():
 
 
 def test_lopsided_intervals_keep_their_sides():
-    from gantlet.core.intervals import is_separated, p_value
-    from gantlet.metrics.paired import unpaired
+    from gantlet.stats.intervals import is_separated, p_value
+    from gantlet.stats.jackknife import unpaired
 
     few = Estimate(value=20.0, low=10.0, high=50.0, n=9, better="higher")
     many = Estimate(value=900.0, low=400.0, high=5000.0, n=9, better="higher")

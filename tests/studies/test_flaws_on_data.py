@@ -9,15 +9,15 @@ import torch
 from PIL import Image
 from torch.nn.functional import avg_pool2d, one_hot
 
+from gantlet.core.data import Space
 from gantlet.core.rng import Rng
-from gantlet.core.space import Space
-from gantlet.critics.causes import Causes
-from gantlet.critics.causes_images import image_causes
-from gantlet.critics.halves import Seen
-from gantlet.critics.listing import Search, list_flaws
-from gantlet.critics.vocabulary import probes_of
-from gantlet.testing.damage import Planted, plant
-from gantlet.testing.damage.plan import Labelled
+from gantlet.domains.corruptions import image_causes
+from gantlet.domains.domains import probes_of
+from gantlet.flaws.explain import Causes
+from gantlet.flaws.search import list_flaws
+from gantlet.flaws.split import Seen
+from gantlet.options import Search
+from gantlet.testing.planted import Labelled, Planted, plant
 
 pytestmark = pytest.mark.data
 

@@ -7,24 +7,20 @@ import pytest
 import torch
 
 import gantlet
-from gantlet.core.estimate import Estimate
+from gantlet.commands.evaluate.inputs import Asked
+from gantlet.commands.flaws.report import Listed, keys, list_table, shared_table, sharers, verdicts
+from gantlet.commands.flaws.report import listed as answer_listed
+from gantlet.commands.flaws.study import FindFlaws
+from gantlet.commands.flaws.trial import BEFORE, Key, Quantity, learned_from, ranking, spectrum
+from gantlet.core.data import Space
+from gantlet.core.estimate import Estimate, Note, Outcome, Trial
 from gantlet.core.rng import Rng
-from gantlet.core.space import Space
-from gantlet.core.trial import Note, Outcome, Trial
-from gantlet.critics.flaw import Ending, Stop
-from gantlet.critics.halves import Halves, Seen
-from gantlet.critics.line import gap
-from gantlet.critics.listing import Search, list_flaws
-from gantlet.critics.naming import Namer
-from gantlet.critics.vocabulary import probes_of
-from gantlet.studies.evaluation.sets import Asked
-from gantlet.studies.flaws import FindFlaws
-from gantlet.studies.flaws.answer import listed as answer_listed
-from gantlet.studies.flaws.seen import learned_from
-from gantlet.studies.flaws.shown import ranking, spectrum
-from gantlet.studies.flaws.tables import Listed, keys, list_table, shared_table, sharers
-from gantlet.studies.flaws.tried import BEFORE, Key, Quantity
-from gantlet.studies.flaws.verdicts import verdicts
+from gantlet.domains.domains import probes_of
+from gantlet.flaws.attributes import Namer
+from gantlet.flaws.search import list_flaws
+from gantlet.flaws.split import Ending, Halves, Seen, Stop
+from gantlet.options import Search
+from gantlet.stats.permutation import gap
 
 ENDING = Ending(Stop.NOT_SIGNIFICANT, 1)
 SEARCH = {"smallest": 0.2, "mode": "guided"}

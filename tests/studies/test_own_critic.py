@@ -7,16 +7,16 @@ import torch
 
 from gantlet.api import conduct
 from gantlet.cli.main import run
-from gantlet.core.budget import Budget
-from gantlet.core.components import extractors
+from gantlet.commands.compare.study import Compare
+from gantlet.commands.tournament.play import courses_of, snapshots_of
+from gantlet.commands.trained import load
+from gantlet.core.data import Space
 from gantlet.core.errors import UserError
-from gantlet.core.game import Adversarial
+from gantlet.core.estimate import Budget
+from gantlet.core.model import Adversarial
 from gantlet.core.rng import Rng
-from gantlet.core.space import Space
-from gantlet.studies.compare import Compare
-from gantlet.studies.sources import load
-from gantlet.studies.tournament.entrants import courses_of, snapshots_of
-from gantlet.testing import check_extractor
+from gantlet.core.spec import extractors
+from gantlet.testing.contracts import check_extractor
 
 GANS = ("gan:width=16,depth=1", "gan:width=16,depth=1,spectral=true", "flow-gan:critic_width=16")
 DATA = "grid:n=600"

@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from gantlet.api import conduct
-from gantlet.core.budget import Budget
+from gantlet.commands.compare.study import Compare
 from gantlet.core.errors import UserError
-from gantlet.exec import base
-from gantlet.families.gan import GanGame
-from gantlet.store.run import Run
-from gantlet.studies.compare import Compare
+from gantlet.core.estimate import Budget
+from gantlet.models.gan import GanGame
+from gantlet.run import execute
+from gantlet.run.store import Run
 
 RESULTS = ("outcome.json", "model.safetensors", "samples.safetensors", "curve.jsonl")
 
@@ -103,7 +103,7 @@ def test_a_training_that_was_killed_goes_on_from_its_checkpoint(tmp_path, monkey
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "from functools import partial\n"
         "from pathlib import Path\n"
-        "import gantlet.studies.build as build\n"
+        "import gantlet.commands.trained as build\n"
         "from test_resume import Budget, conduct, question\n"
         "build.Plan = partial(build.Plan, checkpoint=0.0)  # after every step\n"
         f"conduct(question(**{asked!r}), Path(sys.argv[2]))\n"
@@ -136,14 +136,14 @@ def test_a_finished_run_is_not_run_again(tmp_path, monkeypatch):
     def never(*_):
         raise AssertionError("a finished trial was run again")
 
-    monkeypatch.setattr(base, "attempt", never)
+    monkeypatch.setattr(execute, "attempt", never)
     conduct(question(seeds=1), tmp_path / "run")
     with pytest.raises(UserError, match="another question"):
         conduct(question(seeds=2), tmp_path / "run")
 
 
 def test_a_trial_that_fails_is_told_and_the_others_go_on(tmp_path, monkeypatch):
-    from gantlet.families.gmm import Gmm
+    from gantlet.models.baselines import Gmm
 
     def broken(*_, **__):
         raise RuntimeError("the mixture broke")
@@ -160,7 +160,7 @@ def test_a_trial_that_fails_is_told_and_the_others_go_on(tmp_path, monkeypatch):
 
 
 def test_samples_that_are_no_numbers_fail_their_trial_and_no_other(tmp_path, monkeypatch):
-    from gantlet.families.gan import Generator
+    from gantlet.models.gan import Generator
 
     def broken(self, n, *, rng):
         return torch.full((n, 2), torch.nan)
@@ -206,7 +206,7 @@ def test_a_worker_that_dies_is_told_and_loses_nothing(expected, tmp_path):
         "import os, sys; sys.path.insert(0, sys.argv[1])\n"
         "from pathlib import Path\n"
         "from test_resume import conduct, question\n"
-        "from gantlet.families.gmm import Gmm\n"
+        "from gantlet.models.baselines import Gmm\n"
         "if __name__ == '__mp_main__':\n"
         "    Gmm.fit = lambda *_, **__: os._exit(9)  # as when the system ends it for its memory\n"
         "if __name__ == '__main__':\n"

@@ -7,14 +7,18 @@ import pytest
 
 from gantlet.api import conduct, load_report
 from gantlet.core.errors import UserError
-from gantlet.core.estimate import Estimate
-from gantlet.core.trial import Outcome, Trial
+from gantlet.core.estimate import Estimate, Outcome, Trial
 from gantlet.report.text import markdown_table as as_markdown
-from gantlet.studies.sensitivity import Sensitivity
-from gantlet.studies.sensitivity.answer import answer
-from gantlet.studies.sensitivity.measure import difference_from_control
-from gantlet.studies.sensitivity.notice import Tally, false_alarms, sign, smallest, tallies
-from gantlet.studies.sensitivity.plan import NOTHING
+from gantlet.research.sensitivity.report import (
+    Tally,
+    answer,
+    false_alarms,
+    sign,
+    smallest,
+    tallies,
+)
+from gantlet.research.sensitivity.study import Sensitivity
+from gantlet.research.sensitivity.trial import NOTHING, difference_from_control
 
 DOCS = Path(__file__).parents[2] / "docs"
 

@@ -7,15 +7,21 @@ import torch
 
 import gantlet
 from gantlet.api import conduct
-from gantlet.core.budget import Budget
+from gantlet.commands.compare.study import Compare
+from gantlet.commands.tournament.play import (
+    REALS,
+    SCALE,
+    Player,
+    as_tensors,
+    from_tensors,
+    standings,
+)
+from gantlet.commands.tournament.study import Tournament
 from gantlet.core.errors import UserError
+from gantlet.core.estimate import Budget
 from gantlet.core.rng import Rng
-from gantlet.critics.rating_agreement import spearman
-from gantlet.store.run import TrialFolder
-from gantlet.studies.compare import Compare
-from gantlet.studies.tournament import Tournament
-from gantlet.studies.tournament.players import REALS, SCALE, Player, as_tensors, from_tensors
-from gantlet.studies.tournament.ratings import standings
+from gantlet.run.store import TrialFolder
+from gantlet.stats.ratings import spearman
 
 GAN = "gan:width=16,depth=1"
 

@@ -7,17 +7,19 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from gantlet.core.budget import Budget
-from gantlet.core.estimate import Estimate
-from gantlet.core.trial import Outcome, Trial
-from gantlet.studies import names
-from gantlet.studies.summary import contestants
-from gantlet.studies.tradeoffs import Tradeoffs
-from gantlet.studies.tradeoffs.budgets import Costs, break_even
-from gantlet.studies.tradeoffs.expressive import slope
-from gantlet.studies.tradeoffs.sweep import flow_gan_sweep
-from gantlet.studies.tradeoffs.table import article_table
-from gantlet.studies.tradeoffs.target import cost_to_reach, target
+from gantlet.commands import standings
+from gantlet.commands.standings import contestants
+from gantlet.core.estimate import Budget, Estimate, Outcome, Trial
+from gantlet.research.tradeoffs.report import (
+    Costs,
+    article_table,
+    break_even,
+    cost_to_reach,
+    flow_gan_sweep,
+    slope,
+    target,
+)
+from gantlet.research.tradeoffs.study import Tradeoffs
 
 QUALITY = "energy (pixels)"
 
@@ -47,14 +49,14 @@ def budgets(made_up=None):
         for family, (quality, depth, error) in (made_up or MADE_UP).items():
             scores = {
                 QUALITY: exact(quality[i]),
-                names.TRAINING: exact(budget),
-                names.SAMPLING: exact(float(depth)),
-                names.DEPTH: exact(float(depth)),
+                standings.TRAINING: exact(budget),
+                standings.SAMPLING: exact(float(depth)),
+                standings.DEPTH: exact(float(depth)),
             }
             if error is not None:
-                scores[names.INVERSE] = exact(error)
+                scores[standings.INVERSE] = exact(error)
             if family == "ar":
-                scores[names.LIKELIHOOD] = likelihood()
+                scores[standings.LIKELIHOOD] = likelihood()
             for seed in range(2):
                 trial = Trial(parts={"model": family}, budget=Budget(flops=budget), seed=seed)
                 outcomes.append(Outcome(trial=trial, scores=scores))
@@ -114,7 +116,7 @@ def test_slope_equals_scipys():
 def test_the_sweep_compares_both_ways_to_train_the_same_flow():
     def outcome(weight, seed, quality):
         scores = {
-            names.LIKELIHOOD: exact(30.0 if weight == 0 else 2.0),
+            standings.LIKELIHOOD: exact(30.0 if weight == 0 else 2.0),
             QUALITY: exact(quality + 0.01 * seed),
             "recall (pixels)": exact(0.1),
         }

@@ -8,22 +8,43 @@ import pytest
 import torch
 from torch import nn
 
-from gantlet.core.components import probes
-from gantlet.core.measure import Probe
+from gantlet.core.data import Space
+from gantlet.core.metric import Probe
 from gantlet.core.model import Decoder, Invertible, LogProb, Model
 from gantlet.core.rng import Rng
-from gantlet.core.space import Space
-from gantlet.probes import sandwich
-from gantlet.probes.ais import Ais
-from gantlet.probes.ais_scores import ABOVE, ACCEPTANCE, BELOW, BITS, EXACT, GAP, LOWER, OFF, SIGMA
-from gantlet.probes.annealing import anneal, log_mean_exp, schedule
-from gantlet.probes.decoding import Decoding, decoding_of
-from gantlet.probes.hmc import Hmc, Posterior
-from gantlet.probes.observation import Bernoulli, Gaussian
-from gantlet.probes.pace import Adapting, Fixed, stretched
-from gantlet.probes.sandwich import Annealer, simulate
-from gantlet.probes.sigma import spread, tune
-from gantlet.testing.families import untouched_global_state
+from gantlet.core.spec import probes
+from gantlet.probes import annealing
+from gantlet.probes.ais import (
+    ABOVE,
+    ACCEPTANCE,
+    BELOW,
+    BITS,
+    EXACT,
+    GAP,
+    LOWER,
+    OFF,
+    SIGMA,
+    Ais,
+    spread,
+    tune,
+)
+from gantlet.probes.annealing import (
+    Adapting,
+    Annealer,
+    Bernoulli,
+    Decoding,
+    Fixed,
+    Gaussian,
+    Hmc,
+    Posterior,
+    anneal,
+    decoding_of,
+    log_mean_exp,
+    schedule,
+    simulate,
+    stretched,
+)
+from gantlet.testing.contracts import untouched_global_state
 
 
 class Linear(Decoder):
@@ -356,7 +377,7 @@ def test_blocks_bound_memory_and_change_little(monkeypatch):
     settings = {"temperatures": 100, "chains": 4}
     x, whole, _ = both(model, noise, 10, rng=stream(), **settings)
     assert max(rows) == 40
-    monkeypatch.setattr(sandwich, "DECODED_AT_ONCE", 3 * 4 * 20)
+    monkeypatch.setattr(annealing, "DECODED_AT_ONCE", 3 * 4 * 20)
     rows.clear()
     decoding = Decoding(model, dequantised=True)
     parted = Annealer(**settings).lower(decoding, noise, x, rng=stream("other"))
@@ -402,7 +423,7 @@ def noisy(model, n=60, sigma=0.3):
 
 
 def test_the_probe_is_found_by_name_and_is_no_default():
-    from gantlet.studies.compare import PROBES
+    from gantlet.commands.compare.study import PROBES
 
     assert isinstance(probes.make("ais:temperatures=10,sigma=0.1"), Probe)
     assert "ais" not in PROBES

@@ -4,16 +4,14 @@ import math
 import pytest
 import torch
 
-from gantlet.core.components import solvers
+from gantlet.core.data import Space
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
-from gantlet.core.space import Space
-from gantlet.families import ar
-from gantlet.families.ar import Autoregressive, PixelTransformer
-from gantlet.nets.scaling import bits_per_dim
-from gantlet.nets.seeding import seeded
-from gantlet.nets.transformer import CausalTransformer
-from gantlet.testing.families import check_family
+from gantlet.core.spec import solvers
+from gantlet.models import ar
+from gantlet.models.ar import Autoregressive, CausalTransformer, PixelTransformer
+from gantlet.models.nets import bits_per_dim, seeded
+from gantlet.testing.contracts import check_family
 
 DIGITS = Space("image", (1, 8, 8), 17)
 SPACES = [

@@ -11,14 +11,13 @@ from scipy import stats
 from sklearn.mixture import GaussianMixture
 from threadpoolctl import threadpool_limits
 
-from gantlet.core.components import datasets, families
-from gantlet.core.dataset import everything
+from gantlet.core.data import Space, everything
 from gantlet.core.errors import UserError
 from gantlet.core.model import Density
 from gantlet.core.rng import Rng
-from gantlet.core.space import Space
-from gantlet.nets.scaling import bits_per_dim
-from gantlet.testing import check_fitted
+from gantlet.core.spec import datasets, families
+from gantlet.models.nets import bits_per_dim
+from gantlet.testing.contracts import check_fitted
 
 SPACES = [
     Space("vector", (2,)),

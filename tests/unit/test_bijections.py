@@ -6,16 +6,26 @@ from torch import nn
 from torch.autograd.functional import jacobian
 
 from gantlet.core.rng import Rng
-from gantlet.nets.bijections.bijection import Chain
-from gantlet.nets.bijections.convolution import InvertibleConv
-from gantlet.nets.bijections.coupling import Couplings, convolutional, dense
-from gantlet.nets.bijections.elementwise import ActNorm, Logit
-from gantlet.nets.bijections.multiscale import EarlyExit
-from gantlet.nets.bijections.planar import Planar
-from gantlet.nets.bijections.reorder import Flatten, Permute, Squeeze, checkerboard, inverted
-from gantlet.nets.bijections.spline import BOUND, Spline
-from gantlet.nets.bijections.transforms import Affine
-from gantlet.nets.seeding import seeded
+from gantlet.models.bijections import (
+    BOUND,
+    ActNorm,
+    Affine,
+    Chain,
+    Couplings,
+    EarlyExit,
+    Flatten,
+    InvertibleConv,
+    Logit,
+    Permute,
+    Planar,
+    Spline,
+    Squeeze,
+    checkerboard,
+    convolutional,
+    dense,
+    inverted,
+)
+from gantlet.models.nets import seeded
 
 IMAGE = (4, 4, 6)
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from gantlet.core import places
-from gantlet.core.places import StorageError
-from gantlet.features import cache as module
-from gantlet.features.cache import Cache
+from gantlet.core import rng
+from gantlet.core.rng import StorageError
+from gantlet.features import base as module
+from gantlet.features.base import Cache
 
 ROWS = torch.arange(24.0).reshape(8, 3)
 
@@ -73,8 +73,8 @@ def test_a_full_disk_is_one_line_and_leaves_no_draft(tmp_path):
     script = f"""
 import resource, signal, torch
 from pathlib import Path
-from gantlet.core.places import StorageError
-from gantlet.features.cache import Cache
+from gantlet.core.rng import StorageError
+from gantlet.features.base import Cache
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))
 try:
@@ -118,7 +118,7 @@ def test_drafts_of_killed_processes_are_removed_and_others_stay(cache):
 
 @pytest.mark.parametrize("mode", [0o777, 0o775])
 def test_a_cache_that_others_can_write_is_refused(cache, mode, monkeypatch):
-    monkeypatch.setattr(places, "is_own_group", lambda _: False)
+    monkeypatch.setattr(rng, "is_own_group", lambda _: False)
     cache.folder.chmod(mode)
     with pytest.raises(StorageError, match=r"chmod go-w .* or set GANTLET_CACHE") as refused:
         cache.rows("key", 8, parts)

@@ -4,23 +4,23 @@ import pytest
 import torch
 from scipy.ndimage import correlate
 
+from gantlet.core.data import Space
 from gantlet.core.rng import Rng
-from gantlet.core.space import Space
-from gantlet.critics.causes import Causes
-from gantlet.critics.causes_images import (
+from gantlet.domains.corruptions import (
     compressed,
     fewer_tones,
     image_causes,
+    jpeg,
     mixed_halves,
     smoothed,
     stretched,
 )
-from gantlet.critics.explained import explain
-from gantlet.critics.halves import Halves, Seen
-from gantlet.critics.listing import Search, list_flaws
-from gantlet.critics.repeats import distinct
-from gantlet.critics.vocabulary import probes_of
-from gantlet.data.damage import jpeg
+from gantlet.domains.domains import probes_of
+from gantlet.flaws.attributes import distinct
+from gantlet.flaws.explain import Causes, explain
+from gantlet.flaws.search import list_flaws
+from gantlet.flaws.split import Halves, Seen
+from gantlet.options import Search
 
 SPACE = Space("image", (3, 32, 32), 256)
 

@@ -8,13 +8,25 @@ import pytest
 import torch
 from torch import nn
 
-from gantlet.compute.clock import Clock, Stopwatch, Usage, peak_process_memory, wait
-from gantlet.compute.depth import DepthMeter, critical_path
-from gantlet.compute.flops import count as count_flops
-from gantlet.compute.machine import Peak, machine, measure_peak
-from gantlet.compute.memory import MemoryMeter, peak_memory
-from gantlet.compute.pretend import pretend
-from gantlet.compute.reads import parameters_read
+from gantlet.compute.machine import (
+    Clock,
+    Peak,
+    Stopwatch,
+    Usage,
+    machine,
+    measure_peak,
+    peak_process_memory,
+    wait,
+)
+from gantlet.compute.meters import (
+    DepthMeter,
+    MemoryMeter,
+    critical_path,
+    parameters_read,
+    peak_memory,
+    pretend,
+)
+from gantlet.compute.meters import count as count_flops
 
 K = 1000 * 4  # bytes of a thousand numbers
 

@@ -3,14 +3,12 @@ import math
 import pytest
 import torch
 
-from gantlet.core import registry
-from gantlet.core.budget import Budget, Spend
+from gantlet.core import spec
+from gantlet.core.data import Space
 from gantlet.core.errors import UserError
-from gantlet.core.estimate import Estimate
+from gantlet.core.estimate import Budget, Estimate, Spend, Trial
 from gantlet.core.rng import Rng
-from gantlet.core.space import Space
-from gantlet.core.trial import Trial
-from gantlet.nets.scaling import Scaling, bits_per_dim
+from gantlet.models.nets import Scaling, bits_per_dim
 
 DIGITS = Space("image", (1, 8, 8), 17)
 
@@ -130,8 +128,8 @@ def test_a_broken_entry_point_names_its_package(monkeypatch, error):
         def load(self):
             raise error
 
-    monkeypatch.setattr(registry, "points_of", lambda _: {"nice": Broken()})
-    known = registry.Registry("metric", "gantlet.metrics")
+    monkeypatch.setattr(spec, "points_of", lambda _: {"nice": Broken()})
+    known = spec.Registry("metric", "gantlet.metrics")
     assert known.names() == ["nice"]
     with pytest.raises(UserError, match="of gantlet-nice-metrics cannot be imported") as told:
         known.load("nice")

@@ -9,18 +9,16 @@ import pytest
 import torch
 from torch import nn
 
-from gantlet.compute.clock import Clock
-from gantlet.compute.flops import count
-from gantlet.core.components import families, solvers
-from gantlet.core.dataset import InMemory
+from gantlet.commands.cost import CostTrial, Timer, cost_of, cost_report
+from gantlet.compute.machine import Clock
+from gantlet.compute.meters import count
+from gantlet.core.data import InMemory, Space
 from gantlet.core.errors import UserError
-from gantlet.core.game import Generative
-from gantlet.core.model import Model
+from gantlet.core.model import Generative, Model
 from gantlet.core.rng import Rng
-from gantlet.core.space import Space
-from gantlet.nets.seeding import seeded
+from gantlet.core.spec import families, solvers
+from gantlet.models.nets import seeded
 from gantlet.report import terminal
-from gantlet.studies.costing import CostTrial, Timer, cost_of, cost_report
 
 SPACE = Space("vector", (4,))
 

@@ -2,15 +2,10 @@ import pytest
 import torch
 from torch import nn
 
+from gantlet.core.data import Space
 from gantlet.core.errors import UserError
-from gantlet.core.space import Space
-from gantlet.games.distance import energy_distance
-from gantlet.nets.critic import critic
-from gantlet.nets.generator import generator
-from gantlet.nets.mlp import mlp
-from gantlet.nets.residual import Residual, channels, sizes
-from gantlet.nets.seeding import seeded
-from gantlet.nets.spectral import SpectralNorm
+from gantlet.models.gan import SpectralNorm, critic, energy_distance, generator
+from gantlet.models.nets import Residual, channels, mlp, seeded, sizes
 
 PLANE = Space("vector", (2,))
 DIGITS = Space("image", (1, 8, 8), 17)

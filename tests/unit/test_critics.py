@@ -7,18 +7,17 @@ import torch
 from scipy.stats import ks_2samp
 from sklearn.datasets import load_digits
 
+from gantlet.core.data import Space
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
-from gantlet.core.space import Space
-from gantlet.critics.halves import Halves, Seen
-from gantlet.critics.left import left_after, ridge_accuracy
-from gantlet.critics.line import Pair, accuracy, gap, p_value, p_values, score_of
-from gantlet.critics.listing import Search, list_flaws
-from gantlet.critics.naming import correlation
-from gantlet.critics.repeats import repeats_p
-from gantlet.critics.shared import gap_of
-from gantlet.critics.vocabulary import IMAGE_WORDS, Probes, probes_of
-from gantlet.critics.vocabulary_images import block_edges, fine_detail, image_probes
+from gantlet.domains.attributes import Probes
+from gantlet.domains.domains import IMAGE_WORDS, probes_of
+from gantlet.domains.images import block_edges, fine_detail, image_probes
+from gantlet.flaws.attributes import correlation, repeats_p
+from gantlet.flaws.search import gap_of, left_after, list_flaws, ridge_accuracy
+from gantlet.flaws.split import Halves, Seen
+from gantlet.options import Search
+from gantlet.stats.permutation import Pair, accuracy, gap, p_value, p_values, score_of
 
 RNG = Rng(0)
 QUICK = {"permutations": 199}

@@ -7,11 +7,11 @@ import torch
 from torch import nn
 from torch.func import grad, jacrev
 
-from gantlet.core.components import datasets, families, solvers
-from gantlet.core.dataset import everything
+from gantlet.core.data import everything
 from gantlet.core.errors import unknown
-from gantlet.core.game import Game
+from gantlet.core.model import Game
 from gantlet.core.rng import Rng
+from gantlet.core.spec import datasets, families, solvers
 from gantlet.games.field import Curvature, Look, Parameters, Slopes, Vector
 from gantlet.games.solvers import solve
 from gantlet.games.toys import Point

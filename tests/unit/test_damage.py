@@ -7,9 +7,9 @@ import torch
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from gantlet.core.data import Space
 from gantlet.core.errors import UserError
-from gantlet.core.space import Space
-from gantlet.data.damage import (
+from gantlet.domains.corruptions import (
     DAMAGES,
     Victims,
     blur,

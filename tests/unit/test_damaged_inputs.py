@@ -14,11 +14,11 @@ import pytest
 import torch
 from PIL import Image
 
-from gantlet.core.dataset import everything
+from gantlet.commands.evaluate.inputs import find_samples
+from gantlet.core.data import everything
 from gantlet.core.errors import UserError
-from gantlet.data import checks
-from gantlet.store.tensors import save_tensors
-from gantlet.studies.evaluation.inputs import find_samples
+from gantlet.data import splits
+from gantlet.run.store import save_tensors
 
 RNG = np.random.default_rng(0)
 TRIES = 36
@@ -192,7 +192,7 @@ def test_arrays_that_claim_more_than_they_hold(tmp_path):
 
 
 def test_what_would_fill_the_memory_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
-    monkeypatch.setattr(checks, "memory", lambda: 2 * 2**20)
+    monkeypatch.setattr(splits, "memory", lambda: 2 * 2**20)
     zeros = np.zeros((300_000, 4), np.uint8)
     np.savez_compressed(tmp_path / "bomb.npz", x=zeros)
     shape = struct.pack(">3I", 300_000, 2, 2)

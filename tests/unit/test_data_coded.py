@@ -8,16 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from gantlet.core.components import datasets
-from gantlet.core.dataset import everything, notes_of
+from gantlet.core.data import Space, everything, notes_of
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
-from gantlet.core.space import Space
-from gantlet.data import checks
-from gantlet.data.bonds import normal_scores
-from gantlet.data.sounds import LONGEST, AudioCode
-from gantlet.data.words import UNKNOWN, cut
-from gantlet.testing import check_dataset
+from gantlet.core.spec import datasets
+from gantlet.data import splits
+from gantlet.domains.audio import LONGEST, AudioCode
+from gantlet.domains.tables import normal_scores
+from gantlet.domains.text import UNKNOWN, cut
+from gantlet.testing.contracts import check_dataset
 
 
 def lines(path, *text):
@@ -378,7 +377,7 @@ def packed(path, *members, mode="w:gz", **how):
 @pytest.fixture
 def _small(monkeypatch):
     """Half of the memory are two megabytes."""
-    monkeypatch.setattr(checks, "memory", lambda: 2**22)
+    monkeypatch.setattr(splits, "memory", lambda: 2**22)
 
 
 ZEROS = bytes(2**23)

@@ -11,13 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from gantlet.cli import data as commands
-from gantlet.core.components import datasets
+from gantlet.cli import tools as commands
 from gantlet.core.errors import UserError
+from gantlet.core.spec import datasets
 from gantlet.data import catalogue
-from gantlet.data import fetch as fetching
-from gantlet.data.catalogue import Entry, File
-from gantlet.data.fetch import download, fetch
+from gantlet.data import catalogue as fetching
+from gantlet.data.catalogue import Entry, File, download, fetch
 
 
 class _Quiet(SimpleHTTPRequestHandler):
@@ -247,34 +246,34 @@ def toy(site, tmp_path, monkeypatch):
 
 def test_fetch_command(toy, capsys):
     with pytest.raises(UserError, match="Run 'gantlet data fetch toy'"):
-        commands.where("toy")
-    commands.fetch("toy")
+        commands.where_datasets("toy")
+    commands.fetch_dataset("toy")
     assert (toy / "a.bin").read_bytes() == b"good"
     assert capsys.readouterr().out == f"toy is in {toy}. Its terms: MIT (http://here).\n"
-    commands.fetch("toy")
+    commands.fetch_dataset("toy")
     assert capsys.readouterr().out == f"toy is already here: {toy}\n"
-    commands.where("toy")
+    commands.where_datasets("toy")
     assert capsys.readouterr().out == f"{toy}\n"
-    commands.where()
+    commands.where_datasets()
     assert capsys.readouterr().out == f"{toy.parent}\n"
 
 
 def test_fetch_command_to_a_folder_and_from_elsewhere(toy, site, tmp_path, capsys):
-    commands.fetch("toy", to=tmp_path / "there", url=site[1])
+    commands.fetch_dataset("toy", to=tmp_path / "there", url=site[1])
     assert (tmp_path / "there" / "a.bin").exists()
     assert "toy is in" in capsys.readouterr().out
     with pytest.raises(UserError, match="404"):
-        commands.fetch("toy", to=tmp_path / "there", url=f"{site[1]}/nowhere")
+        commands.fetch_dataset("toy", to=tmp_path / "there", url=f"{site[1]}/nowhere")
 
 
 def test_list_command(toy, capsys):
-    commands.list_()
+    commands.list_datasets()
     out = capsys.readouterr().out
     assert [line.split()[0] for line in out.splitlines()[:3]] == ["name", "toy", "celeba"]
     assert "digits" in out
     assert str(toy.parent) in out
     with pytest.raises(UserError, match=r"Unknown published data set 'toyy'\. Did you mean 'toy'"):
-        commands.where("toyy")
+        commands.where_datasets("toyy")
 
 
 def test_a_slow_server_is_given_up(monkeypatch, tmp_path):

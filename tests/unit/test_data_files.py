@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from gantlet.core.components import datasets
-from gantlet.core.dataset import everything
+from gantlet.core.data import Space, everything
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
-from gantlet.core.space import Space
-from gantlet.data.idx import read
+from gantlet.core.spec import datasets
+from gantlet.data.arrays import read
 
 
 def _load(text):

@@ -12,11 +12,11 @@ import soundfile
 import torch
 from PIL import Image, features
 
-from gantlet.core.components import datasets
-from gantlet.core.dataset import everything, notes_of
+from gantlet.core.data import everything, notes_of
 from gantlet.core.errors import UserError
-from gantlet.data.folders import holds_sounds, picture_endings, pictures_in
-from gantlet.data.sounds import MOST_NUMBERS
+from gantlet.core.spec import datasets
+from gantlet.data.arrays import holds_sounds, picture_endings, pictures_in
+from gantlet.domains.audio import MOST_NUMBERS
 
 
 def picture(seed=0, size=8, mode="RGB"):

@@ -5,13 +5,12 @@ import pytest
 import torch
 from PIL import Image
 
-from gantlet.core.components import datasets
-from gantlet.core.dataset import everything
+from gantlet.core.data import Space, everything
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
-from gantlet.core.space import Space
-from gantlet.data import pictures
-from gantlet.data.pictures import Decoding, Pictures
+from gantlet.core.spec import datasets
+from gantlet.domains import images
+from gantlet.domains.images import Decoding, Pictures
 
 
 def _picture(seed, height=8, width=8, mode="RGB"):
@@ -144,11 +143,11 @@ def test_a_test_folder_of_its_own(tmp_path):
 def test_lazy_and_kept_images_are_the_same(tmp_path, monkeypatch):
     _folder(tmp_path)
     kept = _load(f"images:path={tmp_path}")[1]
-    monkeypatch.setattr(pictures, "MOST_KEPT", 2 * 192 + 1)
+    monkeypatch.setattr(images, "MOST_KEPT", 2 * 192 + 1)
     lazy = _load(f"images:path={tmp_path}")[1]
     for _ in range(2):
         assert torch.equal(everything(kept.train), everything(lazy.train))
-    files = pictures.files_in(tmp_path).files
+    files = images.files_in(tmp_path).files
     some = Pictures(files, Decoding(size=None))
     everything(some)
     assert some.kept == 2

@@ -7,10 +7,10 @@ import pytest
 import torch
 from scipy import integrate, stats
 
-from gantlet.core.components import datasets
-from gantlet.core.dataset import everything
+from gantlet.core.data import everything
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
+from gantlet.core.spec import datasets
 
 # Written form, and a square that holds all but a negligible part of the mass.
 KNOWN = [

@@ -8,11 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from gantlet.core.components import datasets
-from gantlet.core.dataset import everything
+from gantlet.core.data import Space, everything
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
-from gantlet.core.space import Space
+from gantlet.core.spec import datasets
 from gantlet.data import catalogue
 
 

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from gantlet.core.components import datasets
-from gantlet.core.dataset import InMemory, everything
+from gantlet.core.data import InMemory, everything
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
+from gantlet.core.spec import datasets
 from gantlet.data.splits import by_share, official
 
 

@@ -8,12 +8,11 @@ import pandas as pd
 import pytest
 import torch
 
-from gantlet.core.components import datasets
-from gantlet.core.dataset import everything, notes_of
+from gantlet.core.data import everything, notes_of
 from gantlet.core.errors import UserError
-from gantlet.data.bonds import bonds
-from gantlet.data.cells import read_cells
-from gantlet.data.kinds import is_missing, parsed
+from gantlet.core.spec import datasets
+from gantlet.data.delimited import is_missing, parsed
+from gantlet.domains.tables import bonds, read_cells
 
 
 def table(path, text, encoding="utf-8"):

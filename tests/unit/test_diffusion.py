@@ -6,15 +6,15 @@ import pytest
 import torch
 from torch import nn
 
-from gantlet.core.components import families, solvers
+from gantlet.core.data import Space
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
-from gantlet.core.space import Space
-from gantlet.families import diffusion
-from gantlet.families.diffusion import Diffusion, DiffusionModel, FlowMatching
-from gantlet.nets.flows import Base
-from gantlet.nets.scaling import bits_per_dim
-from gantlet.testing import check_family
+from gantlet.core.spec import families, solvers
+from gantlet.models import diffusion
+from gantlet.models.diffusion import Diffusion, DiffusionModel, FlowMatching
+from gantlet.models.flow import Base
+from gantlet.models.nets import bits_per_dim
+from gantlet.testing.contracts import check_family
 
 DIGITS = Space("image", (1, 8, 8), 17)
 PLANE = Space("vector", (2,))

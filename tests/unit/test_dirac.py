@@ -7,14 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from gantlet.core.components import solvers, toys
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
+from gantlet.core.spec import solvers, toys
 from gantlet.games.field import GameField
-from gantlet.games.losses import LOSSES
-from gantlet.games.penalties import PENALTIES
 from gantlet.games.spectrum import InTurn, ends, leading, rotation
 from gantlet.games.toys import Dirac, Saddle
+from gantlet.models.gan import LOSSES, PENALTIES
 
 
 def stream():

@@ -6,15 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from gantlet.core.data import Space
 from gantlet.core.rng import Rng
-from gantlet.core.space import Space
-from gantlet.critics.discovery import relearned
-from gantlet.critics.halves import Halves, Seen, parted
-from gantlet.critics.repeats import distinct
-from gantlet.critics.vocabulary import probes_of
-from gantlet.data.cells import read_cells
-from gantlet.data.columns import TableCode
-from gantlet.data.words import FIRST, UNKNOWN, TextCode
+from gantlet.domains.domains import probes_of
+from gantlet.domains.tables import TableCode, read_cells
+from gantlet.domains.text import FIRST, UNKNOWN, TextCode
+from gantlet.flaws.attributes import distinct
+from gantlet.flaws.search import relearned
+from gantlet.flaws.split import Halves, Seen, parted
 
 OWN, JUDGED = torch.arange(60), torch.arange(60, 120)
 

@@ -4,15 +4,14 @@ import pytest
 import torch
 from torch import nn
 
-from gantlet.core.components import families
+from gantlet.core.data import Space
 from gantlet.core.errors import UserError
-from gantlet.core.game import Adversarial
-from gantlet.core.intervals import mean
-from gantlet.core.model import Decoder
+from gantlet.core.model import Adversarial, Decoder
 from gantlet.core.rng import Rng
-from gantlet.core.space import Space
+from gantlet.core.spec import families
 from gantlet.games.mixed import Minimax, duality_gap, regrets, worth
-from gantlet.nets.seeding import seeded
+from gantlet.models.nets import seeded
+from gantlet.stats.intervals import mean
 from toy_games import Bilinear, Matrix
 
 NOTHING = torch.zeros(8, 1)

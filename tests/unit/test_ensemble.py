@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from gantlet.core.components import solvers
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
+from gantlet.core.spec import solvers
 from gantlet.games.batched import Ensemble
 from gantlet.games.field import GameField, Look
 from gantlet.games.toys import Lgq, LinearGenerator, QuadraticCritic
-from gantlet.studies.convergence.games import LinearMixture, Sampled, energy_goal, gaussian_goal
+from gantlet.research.convergence.games import LinearMixture, Sampled, energy_goal, gaussian_goal
 
 COVARIANCE = torch.tensor([[1.0, 0.3], [0.3, 0.6]], dtype=torch.float64)
 EMPTY = torch.zeros(1, 0, dtype=torch.float64)

@@ -6,23 +6,24 @@ import torch
 from scipy import stats
 from torch import nn
 
-from gantlet.core.components import datasets, extractors
-from gantlet.core.dataset import InMemory, Splits, everything
+from gantlet.core.data import InMemory, Space, Splits, everything
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
-from gantlet.core.space import Space
-from gantlet.core.spec import Spec
-from gantlet.features import classifier as classifier_file
-from gantlet.features import frozen as frozen_file
-from gantlet.features import random_conv, supervised
-from gantlet.features.classifier_net import ClassifierNet
-from gantlet.features.frozen import block_of, blocks, digest, frozen, some
-from gantlet.features.random_nets import RandomConvolutions, RandomFourier, orthogonal
-from gantlet.features.spectrum import exact, leading
-from gantlet.features.supervised import in_words
-from gantlet.nets.scaling import Scaling
-from gantlet.nets.seeding import seeded
-from gantlet.testing.features import labelled_splits
+from gantlet.core.spec import Spec, datasets, extractors
+from gantlet.features import base as frozen_file
+from gantlet.features import fitted
+from gantlet.features import fitted as classifier_file
+from gantlet.features.base import block_of, blocks, digest, frozen, some
+from gantlet.features.fitted import (
+    ClassifierNet,
+    RandomConvolutions,
+    RandomFourier,
+    in_words,
+    orthogonal,
+)
+from gantlet.models.nets import Scaling, seeded
+from gantlet.stats.moments import exact, leading
+from gantlet.testing.contracts import labelled_splits
 
 DIGITS = Space("image", (1, 8, 8), 17)
 COLOUR = Space("image", (3, 32, 32), 256)
@@ -340,12 +341,12 @@ def test_a_feature_that_hardly_stirs_in_training_does_not_drown_the_others(monke
     held = InMemory(train)
 
     def farthest(least):
-        monkeypatch.setattr(random_conv, "LEAST_DEVIATION", least)
+        monkeypatch.setattr(fitted, "LEAST_DEVIATION", least)
         seen = fit("random-conv", DIGITS, Splits(train=held, validation=held, test=held))
         assert float(seen.extract(train).double().std(0).median()) == pytest.approx(1, abs=0.01)
         return float(seen.extract(lit).abs().max())
 
-    assert farthest(random_conv.LEAST_DEVIATION) < farthest(1e-9) / 10
+    assert farthest(fitted.LEAST_DEVIATION) < farthest(1e-9) / 10
 
 
 def test_random_features_of_vectors_see_modes():
@@ -424,7 +425,7 @@ def test_the_best_epoch_on_validation_is_kept(monkeypatch):
 
     def features(*verdicts):
         rest = iter([*verdicts, 0])  # the last rates the test
-        monkeypatch.setattr(supervised, "count_right", lambda *_, **__: (next(rest), 128))
+        monkeypatch.setattr(fitted, "count_right", lambda *_, **__: (next(rest), 128))
         monkeypatch.setattr(classifier_file, "count_right", lambda *_, **__: (next(rest), 128))
         return fit("classifier:epochs=3", DIGITS, data).extract(x)
 

@@ -10,13 +10,11 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 from typing_extensions import override
 
-from gantlet.core.components import families
+from gantlet.core.data import Space
 from gantlet.core.errors import UserError
-from gantlet.core.family import Fitted
-from gantlet.core.game import Game
+from gantlet.core.model import Fitted, Game
 from gantlet.core.rng import Rng
-from gantlet.core.space import Space
-from gantlet.families.gan import Gan
+from gantlet.core.spec import families
 from gantlet.games.field import GameField, Linear
 from gantlet.games.spectrum import (
     InTurn,
@@ -28,7 +26,8 @@ from gantlet.games.spectrum import (
     rotation,
     second_moments,
 )
-from gantlet.testing.samples import made_up
+from gantlet.models.gan import Gan
+from gantlet.testing.contracts import made_up
 from toy_games import Bilinear
 
 PLANE = Space("vector", (2,))

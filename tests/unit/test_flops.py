@@ -6,8 +6,8 @@ from torch import nn
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional
 
-from gantlet.compute.flops import FlopMeter, count
-from gantlet.compute.heavy import is_heavy
+from gantlet.compute.formulas import is_heavy
+from gantlet.compute.meters import FlopMeter, count
 
 
 @pytest.fixture(autouse=True)

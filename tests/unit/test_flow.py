@@ -5,25 +5,18 @@ import pytest
 import torch
 from torch.autograd.functional import jacobian
 
-from gantlet.compute.flops import count
-from gantlet.core.budget import Budget
-from gantlet.core.components import families, solvers
-from gantlet.core.dataset import InMemory, Splits
+from gantlet.compute.meters import count
+from gantlet.core.data import InMemory, Space, Splits
 from gantlet.core.errors import UserError
+from gantlet.core.estimate import Budget
 from gantlet.core.model import Invertible
 from gantlet.core.rng import Rng
-from gantlet.core.space import Space
-from gantlet.families.flow import Flow
-from gantlet.nets.bijections.convolution import InvertibleConv
-from gantlet.nets.bijections.coupling import Couplings
-from gantlet.nets.bijections.elementwise import Logit
-from gantlet.nets.bijections.multiscale import EarlyExit
-from gantlet.nets.bijections.planar import Planar
-from gantlet.nets.flows import Base
-from gantlet.nets.scaling import bits_per_dim
-from gantlet.testing.families import check_family
-from gantlet.testing.samples import made_up
-from gantlet.train.loop import Plan, train
+from gantlet.core.spec import families, solvers
+from gantlet.models.bijections import Couplings, EarlyExit, InvertibleConv, Logit, Planar
+from gantlet.models.flow import Base, Flow
+from gantlet.models.nets import bits_per_dim
+from gantlet.run.train import Plan, train
+from gantlet.testing.contracts import check_family, made_up
 
 PLANE = Space("vector", (2,))
 VECTOR = Space("vector", (6,))

@@ -3,21 +3,18 @@ import math
 import pytest
 import torch
 
-from gantlet.compute.flops import count
-from gantlet.core.budget import Budget
-from gantlet.core.components import families, solvers
-from gantlet.core.dataset import InMemory, Splits
+from gantlet.compute.meters import count
+from gantlet.core.data import InMemory, Space, Splits
 from gantlet.core.errors import UserError
-from gantlet.core.game import Adversarial
-from gantlet.core.model import Invertible
+from gantlet.core.estimate import Budget
+from gantlet.core.model import Adversarial, Invertible
 from gantlet.core.rng import Rng
-from gantlet.core.space import Space
-from gantlet.families.flow import Flow
-from gantlet.families.flow_gan import FlowGan
-from gantlet.games.distance import energy_distance
-from gantlet.testing.families import check_family
-from gantlet.testing.samples import made_up
-from gantlet.train.loop import Plan, train
+from gantlet.core.spec import families, solvers
+from gantlet.models.flow import Flow
+from gantlet.models.flow_gan import FlowGan
+from gantlet.models.gan import energy_distance
+from gantlet.run.train import Plan, train
+from gantlet.testing.contracts import check_family, made_up
 
 PLANE = Space("vector", (2,))
 DIGITS = Space("image", (1, 8, 8), 17)

@@ -10,14 +10,13 @@ import torch
 from torch import nn
 from torch.nn.functional import conv2d, interpolate, pad
 
-from gantlet.core.components import extractors
-from gantlet.core.dataset import InMemory, Splits
+from gantlet.core.data import InMemory, Space, Splits
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
-from gantlet.core.space import Space
-from gantlet.features import module, onnx
-from gantlet.features.foreign import pick
-from gantlet.testing import check_extractor
+from gantlet.core.spec import extractors
+from gantlet.features import user
+from gantlet.features.user import pick
+from gantlet.testing.contracts import check_extractor
 
 _none = InMemory(torch.empty(0))
 NOTHING = Splits(train=_none, validation=_none, test=_none)
@@ -143,7 +142,7 @@ def test_a_file_with_a_fixed_number_of_samples():
     class Entry:
         name, shape = "x", [4, 1, 8, 8]
 
-    run = onnx.session_runner(FakeSession(), Entry, ["features"])
+    run = user.session_runner(FakeSession(), Entry, ["features"])
     x = pictures(6, (1, 8, 8))
     assert torch.equal(run(x)["features"], x.flatten(1)[:, :2])
 
@@ -288,16 +287,16 @@ def test_another_version_of_a_module_has_another_name(mine, tmp_path):
 
 def test_a_callable_becomes_features_in_python():
     space = Space("vector", (4,))
-    found = module.of_callable(lambda x: x[:, :2], space, name="first two")
+    found = user.of_callable(lambda x: x[:, :2], space, name="first two")
     x = torch.arange(12.0).view(3, 4)
     assert torch.equal(found.extract(x), x[:, :2])
     assert found.extract(x[:0]).shape == (0, 2)
     assert found.fingerprint == "first two/0/samples as they are/vector 4"
     net = nn.BatchNorm1d(4)
-    with_weights = module.of_callable(net, space, name="a net")
+    with_weights = user.of_callable(net, space, name="a net")
     assert not net.training
     net.bias.data += 1
-    assert module.of_callable(net, space, name="a net").fingerprint != with_weights.fingerprint
+    assert user.of_callable(net, space, name="a net").fingerprint != with_weights.fingerprint
 
 
 @pytest.mark.parametrize(
@@ -310,7 +309,7 @@ def test_networks_see_so_many_samples_that_memory_is_bounded(size, most):
         seen.append(len(x))
         return x.mean((2, 3))
 
-    found = module.of_callable(network, GREY, name="mean", size=size, channels=3)
+    found = user.of_callable(network, GREY, name="mean", size=size, channels=3)
     seen.clear()
     found.extract(pictures(65 if size < 1000 else 2, (1, 8, 8), 17))
     assert max(seen) == most

@@ -5,23 +5,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from gantlet.compute.flops import count
-from gantlet.core.components import families, solvers
+from gantlet.compute.meters import count
+from gantlet.core.data import Space
 from gantlet.core.errors import UserError
-from gantlet.core.game import Adversarial
-from gantlet.core.model import Decoder
+from gantlet.core.model import Adversarial, Decoder
 from gantlet.core.rng import Rng
-from gantlet.core.space import Space
-from gantlet.families.flow_gan import FlowGan
-from gantlet.families.gan import Gan
-from gantlet.families.mix_gan import MixGan
-from gantlet.families.vae import Vae
-from gantlet.games.distance import energy_distance
-from gantlet.games.losses import LOSSES
-from gantlet.games.penalties import PENALTIES
-from gantlet.nets.residual import WHOLE, WHOLE_CODED
-from gantlet.testing.families import check_family
-from gantlet.testing.samples import made_up
+from gantlet.core.spec import families, solvers
+from gantlet.models.flow_gan import FlowGan
+from gantlet.models.gan import LOSSES, PENALTIES, Gan, energy_distance
+from gantlet.models.mix_gan import MixGan
+from gantlet.models.nets import WHOLE, WHOLE_CODED
+from gantlet.models.vae import Vae
+from gantlet.testing.contracts import check_family, made_up
 
 PLANE = Space("vector", (2,))
 DIGITS = Space("image", (1, 8, 8), 17)

@@ -10,12 +10,12 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from gantlet.core.dataset import everything
+from gantlet import given
+from gantlet.commands.evaluate.inputs import find_samples, named
+from gantlet.core.data import everything
 from gantlet.core.errors import UserError
-from gantlet.exec import pieces
-from gantlet.exec.given import written
-from gantlet.store import kept
-from gantlet.studies.evaluation.inputs import find_samples, named
+from gantlet.given import written
+from gantlet.run import store
 
 
 def noise(*shape, seed=0):
@@ -121,7 +121,7 @@ def test_endless_iterators_end_where_samples_are_counted(monkeypatch):
     assert torch.equal(everything(samples.source), X[:50])
     assert "the first 50 samples of mine were taken" in samples.note
     assert "20" in str(next(batches).shape), "no more was read than needed"
-    monkeypatch.setattr(pieces, "memory", lambda: 2**20)
+    monkeypatch.setattr(given, "memory", lambda: 2**20)
     with pytest.raises(UserError, match=r"more than 0.0 GB.*Give samples=N"):
         found((X for _ in itertools.count()), n=None)
     with pytest.raises(UserError, match="batches in a row that are empty"):
@@ -219,14 +219,14 @@ def test_what_is_kept_counts_against_the_limit_and_is_mended(monkeypatch, tmp_pa
     assert written(X, "mine", n=60, seed=0) == first
     assert file.read_bytes() == content, "a damaged file is written again"
 
-    monkeypatch.setattr(kept, "LIMIT", int(2.5 * size))
-    monkeypatch.setattr(kept, "IN_USE_SECONDS", -1.0)
+    monkeypatch.setattr(store, "LIMIT", int(2.5 * size))
+    monkeypatch.setattr(store, "IN_USE_SECONDS", -1.0)
     for seed in range(1, 5):
         written(noise(60, 3, 8, 8, seed=seed), "mine", n=60, seed=0)
-        assert sum(f.stat().st_size for f in folder.glob("*.npy")) <= kept.LIMIT
+        assert sum(f.stat().st_size for f in folder.glob("*.npy")) <= store.LIMIT
     with pytest.raises(UserError, match=r"'mine' were given in Python and are no longer"):
         find_samples(first, "fake")
-    monkeypatch.setattr(kept, "LIMIT", size // 2)
+    monkeypatch.setattr(store, "LIMIT", size // 2)
     with pytest.raises(UserError, match=r"may have 0 GB. Save them to a .npy file"):
         written(noise(60, 3, 8, 8, seed=9), "mine", n=60, seed=0)
 

@@ -73,7 +73,7 @@ TAKES_APART = {
     "rfind", "rpartition", "rsplit", "split", "splitlines", "startswith",
 }  # fmt: skip
 # The first two read what an earlier version wrote in words alone; the last holds notes to a form.
-EXCUSED = {"store/run.py", "studies/tournament/players.py", "testing/features.py"}
+EXCUSED = {"run/store.py", "commands/tournament/play.py", "testing/contracts.py"}
 
 
 def is_sentence(node: ast.expr) -> bool:
@@ -156,12 +156,12 @@ def private_uses(tree: ast.AST) -> Iterator[str]:
 def test_private_uses_are_seen():
     seen = private_uses(
         ast.parse("""
-from gantlet.core.space import Space, _checked
-from gantlet.core import space as module
+from gantlet.core.data import Space, _checked
+from gantlet.core import data as module
 module._SIZES
 Space("vector", (2,))._known.add(3)
 monkeypatch.setattr(module, "_SIZES", 3)
-monkeypatch.setattr("gantlet.core.space.SIZES", 3)
+monkeypatch.setattr("gantlet.core.data.SIZES", 3)
 module.__doc__, self._own, {"_": 1}
 monkeypatch.setattr(module, "SIZES", 3)
 """)

@@ -7,16 +7,15 @@ import pytest
 import torch
 from torch.nn.functional import conv2d, pad
 
-from gantlet.core.components import extractors
-from gantlet.core.dataset import InMemory, Splits
+from gantlet.core.data import InMemory, Space, Splits
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
-from gantlet.core.space import Space
+from gantlet.core.spec import extractors
 from gantlet.data.catalogue import locate
 from gantlet.features import inception, weights
-from gantlet.features.inception_net import Inception
-from gantlet.features.tf_resize import tf_resize
-from gantlet.testing import check_extractor
+from gantlet.features.inception import InceptionNet
+from gantlet.features.preprocess import tf_resize
+from gantlet.testing.contracts import check_extractor
 
 NOTHING = Splits(
     train=InMemory(torch.empty(0)),
@@ -77,7 +76,7 @@ def test_resizing_by_hand():
 
 def meta():
     with torch.device("meta"):
-        return Inception()
+        return InceptionNet()
 
 
 def test_the_number_of_parameters():
@@ -260,8 +259,8 @@ def test_samples_are_shown_as_colours_from_0_to_255(own_weights):
 def test_few_samples_at_a_time(own_weights, monkeypatch):
     monkeypatch.setattr(inception, "IMAGES_AT_ONCE", 2)
     seen = []
-    before = Inception.forward
-    monkeypatch.setattr(Inception, "forward", lambda n, x: seen.append(len(x)) or before(n, x))
+    before = InceptionNet.forward
+    monkeypatch.setattr(InceptionNet, "forward", lambda n, x: seen.append(len(x)) or before(n, x))
     found = inception.Inception(weights=str(own_weights)).fit(COLOUR, NOTHING, rng=Rng(0))
     assert found.extract(pictures(3)).shape == (3, 2048)
     assert seen == [2, 1]

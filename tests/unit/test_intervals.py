@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from gantlet.core.estimate import Estimate
-from gantlet.core.intervals import is_separated, mean, paired
+from gantlet.stats.intervals import is_separated, mean, paired
 
 
 def test_mean_equals_scipys_t_interval():

@@ -4,19 +4,15 @@ import pytest
 import torch
 from torch import nn
 
-from gantlet.core.budget import Budget
-from gantlet.core.dataset import InMemory, Splits
+from gantlet.core.data import InMemory, Space, Splits
 from gantlet.core.errors import UserError
-from gantlet.core.game import Generative
-from gantlet.core.model import Model
+from gantlet.core.estimate import Budget
+from gantlet.core.model import Generative, Model
 from gantlet.core.rng import Rng
-from gantlet.core.space import Space
 from gantlet.games.solvers import Adam
-from gantlet.nets.seeding import seeded
-from gantlet.store.run import TrialFolder
-from gantlet.train.average import Average
-from gantlet.train.batches import Batches
-from gantlet.train.loop import DivergedError, Plan, RestartWarning, train
+from gantlet.models.nets import seeded
+from gantlet.run.store import TrialFolder
+from gantlet.run.train import Average, Batches, DivergedError, Plan, RestartWarning, train
 
 # A step of batch 16: forward and the gradients of weight and noise, in multiply-adds.
 WIDTH, BATCH = 4, 16

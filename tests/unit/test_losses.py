@@ -3,8 +3,7 @@ import math
 import pytest
 import torch
 
-from gantlet.games.adversarial import Rules
-from gantlet.games.losses import LOSSES
+from gantlet.models.gan import LOSSES, Rules
 
 REAL = torch.tensor([2.0, -1.0])
 FAKE = torch.tensor([0.5, 1.0])

@@ -3,9 +3,8 @@ import math
 import pytest
 import torch
 
-from gantlet.nets.masked import Made, MaskedLinear
-from gantlet.nets.mixtures import Categorical, GaussianMixture, choose
-from gantlet.nets.seeding import seeded
+from gantlet.models.ar import Categorical, GaussianMixture, Made, MaskedLinear, choose
+from gantlet.models.nets import seeded
 
 
 def made(size, inputs=1, outputs=2, width=16, layers=2):

@@ -3,9 +3,9 @@ from functools import cache
 import pytest
 import torch
 
-from gantlet.core.components import solvers
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
+from gantlet.core.spec import solvers
 from gantlet.games.equilibria import (
     equilibrium,
     exploitability,

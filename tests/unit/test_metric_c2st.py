@@ -4,13 +4,20 @@ import pytest
 import torch
 from scipy.stats import binomtest, norm
 
-from gantlet.core.intervals import proportion
-from gantlet.core.measure import Clustered, Groups
+from gantlet.core.metric import Clustered, Groups
 from gantlet.core.rng import Rng
-from gantlet.metrics.c2st import C2st, clustered, rate, train
-from gantlet.metrics.c2st_fits import fit_network, logistic_weights
-from gantlet.metrics.c2st_halves import halves, kept_together
-from gantlet.metrics.duplicates import equal_rows, without_duplicates
+from gantlet.metrics.classifier import (
+    C2st,
+    clustered,
+    fit_network,
+    halves,
+    kept_together,
+    logistic_weights,
+    rate,
+    train,
+)
+from gantlet.metrics.inputs import equal_rows, without_duplicates
+from gantlet.stats.intervals import proportion
 
 KINDS = ["network", "knn", "logistic", "mlp"]
 

@@ -3,9 +3,9 @@ import math
 import pytest
 import torch
 
-from gantlet.core.measure import ClusteredTrain, Groups, TrainMetric
+from gantlet.core.metric import ClusteredTrain, Groups, TrainMetric
 from gantlet.core.rng import Rng
-from gantlet.metrics.fld import Fld, log_mixtures, variances
+from gantlet.metrics.copying import Fld, log_mixtures, variances
 
 
 def draw(n=400, d=6, seed=0):

@@ -4,14 +4,21 @@ import torch
 from scipy.linalg import sqrtm
 from scipy.special import digamma
 
-from gantlet.core.moments import Moments
 from gantlet.core.rng import Rng
-from gantlet.metrics import blocks
-from gantlet.metrics.bures import bures, expansion
-from gantlet.metrics.frechet import Fitted, Frechet, between
-from gantlet.metrics.frechet_infinity import FrechetInfinity
-from gantlet.metrics.paired import difference
-from gantlet.metrics.spread import Few, Many, spread_of
+from gantlet.metrics.frechet import (
+    Few,
+    Fitted,
+    Frechet,
+    FrechetInfinity,
+    Many,
+    between,
+    bures,
+    expansion,
+    spread_of,
+)
+from gantlet.stats import moments
+from gantlet.stats.jackknife import difference
+from gantlet.stats.moments import Moments
 
 
 def draw(n, d, seed=0):
@@ -286,7 +293,7 @@ def test_mapped_files_are_read_in_blocks(tmp_path, monkeypatch):
     np.save(tmp_path / "x.npy", x.numpy())
     mapped = torch.from_numpy(np.load(tmp_path / "x.npy", mmap_mode="c"))
     whole = Frechet().measure(x, y, rng=Rng(0).stream("m"))
-    monkeypatch.setattr(blocks, "BLOCK_NUMBERS", 600)
+    monkeypatch.setattr(moments, "BLOCK_NUMBERS", 600)
     parts = Frechet().measure(mapped, y, rng=Rng(0).stream("m"))
     assert parts.value == pytest.approx(whole.value, rel=1e-9)
     assert parts.low == pytest.approx(whole.low, rel=1e-9)

@@ -8,9 +8,8 @@ import torch
 
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
-from gantlet.metrics import geometry_living
-from gantlet.metrics.geometry import GeometryScore
-from gantlet.metrics.geometry_living import living_times, shares
+from gantlet.metrics import topology
+from gantlet.metrics.topology import GeometryScore, living_times, shares
 
 gudhi = pytest.importorskip("gudhi")
 
@@ -66,7 +65,7 @@ def test_a_run_equals_the_definition(d, gamma):
 def test_memory_does_not_change_the_times(monkeypatch):
     x = circle(200, Rng(0).stream("x"))
     whole = live(x, 6)
-    monkeypatch.setattr(geometry_living, "HELD_DISTANCES", 15_000)
+    monkeypatch.setattr(topology, "HELD_DISTANCES", 15_000)
     assert torch.equal(live(x, 6), whole)
 
 

@@ -5,7 +5,7 @@ import torch
 
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
-from gantlet.metrics.inception_score import InceptionScore, inception_score
+from gantlet.metrics.classifier import InceptionScore, inception_score
 
 
 def draw(n, classes=10, sharpness=3.0, seed=0):

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from gantlet.core.rng import Rng
-from gantlet.metrics.intervals import Variance, around, fraction, total
-from gantlet.metrics.jackknife import folds, jackknife, shared
+from gantlet.stats.intervals import Variance, around, fraction, total
+from gantlet.stats.jackknife import folds, jackknife, shared
 
 
 def left_out(statistic, x, fold):

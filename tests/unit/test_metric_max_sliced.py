@@ -4,10 +4,9 @@ import pytest
 import torch
 
 from gantlet.core.rng import Rng
-from gantlet.metrics.max_sliced import MaxSlicedWasserstein, max_sliced_direction
-from gantlet.metrics.paired import Paired, difference
-from gantlet.metrics.sliced import SlicedWasserstein
-from gantlet.metrics.sliced_transport import potential, transport, wasserstein
+from gantlet.metrics.transport import MaxSlicedWasserstein, SlicedWasserstein, max_sliced_direction
+from gantlet.stats.jackknife import Paired, difference
+from gantlet.stats.wasserstein import potential, transport, wasserstein
 
 
 def draw(n=400, d=6, seed=0):

@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from gantlet.core.rng import Rng
-from gantlet.metrics.mind import Mind
-from gantlet.metrics.sliced import SlicedWasserstein, random_directions
+from gantlet.metrics.transport import Mind, SlicedWasserstein, random_directions
 
 
 def measure(metric, x, y):

@@ -7,13 +7,19 @@ import torch
 from torch.nn.functional import normalize
 
 from gantlet.core.rng import Rng
-from gantlet.metrics import discrepancy as module
-from gantlet.metrics import kernel_sums
-from gantlet.metrics.cmmd import Cmmd
-from gantlet.metrics.energy import Energy, energy_distance
-from gantlet.metrics.kid import Kid, kernel_distance
-from gantlet.metrics.mmd import Mmd, gaussian_discrepancy, median_distance
-from gantlet.metrics.paired import difference
+from gantlet.metrics import kernel
+from gantlet.metrics import kernel as module
+from gantlet.metrics.kernel import (
+    Cmmd,
+    Energy,
+    Kid,
+    Mmd,
+    energy_distance,
+    gaussian_discrepancy,
+    kernel_distance,
+    median_distance,
+)
+from gantlet.stats.jackknife import difference
 
 METRICS = [Kid(), Energy(), Mmd(), Cmmd()]
 
@@ -121,7 +127,7 @@ def test_groups_change_sides_as_their_samples_would(monkeypatch):
     monkeypatch.setattr(module, "PERMUTATIONS", 8)
     monkeypatch.setattr(module, "GROUPED_FROM", 10)
     monkeypatch.setattr(module, "GROUP_SIZE", 4)
-    monkeypatch.setattr(kernel_sums, "TILE", {"cpu": 9})
+    monkeypatch.setattr(kernel, "TILE", {"cpu": 9})
     x, y = draw(21, 30)
     order, other = module.sample_orders(21, 30, rng(), x.device, shuffled=True)
     stream = rng()

@@ -6,21 +6,16 @@ import pytest
 import torch
 from scipy.stats import ncx2
 
-from gantlet.core.measure import Groups
+from gantlet.core.metric import Groups
 from gantlet.core.rng import Rng
-from gantlet.metrics.cmmd import Cmmd
-from gantlet.metrics.energy import Energy, energy_distance
+from gantlet.metrics.classifier import InceptionScore
+from gantlet.metrics.diversity import Vendi
 from gantlet.metrics.frechet import Frechet
-from gantlet.metrics.inception_score import InceptionScore
-from gantlet.metrics.intervals import Variance
-from gantlet.metrics.kid import Kid
-from gantlet.metrics.mind import Mind
-from gantlet.metrics.mmd import Mmd
-from gantlet.metrics.near_equality import Bend, bend, squared_distance
+from gantlet.metrics.kernel import Cmmd, Energy, Kid, Mmd, energy_distance
 from gantlet.metrics.neighbours import Precision
 from gantlet.metrics.prd import Prd
-from gantlet.metrics.sliced import SlicedWasserstein
-from gantlet.metrics.vendi import Vendi
+from gantlet.metrics.transport import Mind, SlicedWasserstein
+from gantlet.stats.intervals import Bend, Variance, bend, squared_distance
 
 DISTANCES = [Energy(), Kid(), Mmd(bandwidth=1.0), Cmmd(), Frechet(), Frechet(covariance="none")]
 

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from gantlet.core.components import metrics
-from gantlet.core.measure import Groups
+from gantlet.core.metric import Groups
 from gantlet.core.rng import Rng
-from gantlet.metrics.neighbour import look
-from gantlet.metrics.together import detail_all, measure_all
+from gantlet.core.spec import metrics
+from gantlet.metrics import neighbours
+from gantlet.metrics.measure import detail_all, measure_all
 
 NAMES = (
     *("precision", "recall", "density", "coverage"),
@@ -119,11 +119,11 @@ def test_as_many_neighbours_are_kept_as_leaving_out_groups_takes(monkeypatch):
     x, y = (z + 50 * (group[:, None] % 7) for z in draw(200, group))
     groups = Groups(group, group)
     usual = measured(x, y, groups)
-    monkeypatch.setattr(look, "reserve", lambda k, _together=1: k)
-    monkeypatch.setattr(look, "SPARE_NEIGHBOURS", 0)
+    monkeypatch.setattr(neighbours, "reserve", lambda k, _together=1: k)
+    monkeypatch.setattr(neighbours, "SPARE_NEIGHBOURS", 0)
     assert measured(x, y, groups) == usual
     # Too many to be kept: no interval rather than a wrong one.
-    monkeypatch.setattr(look, "KEPT_NEIGHBOURS", 200)
+    monkeypatch.setattr(neighbours, "KEPT_NEIGHBOURS", 200)
     for name, found in measured(x, y, groups).items():
         assert found.value == usual[name].value
         if name != "alpha-precision":

@@ -4,18 +4,21 @@ import pytest
 import torch
 
 from gantlet.core.rng import Rng
-from gantlet.metrics.jackknife import folds
-from gantlet.metrics.neighbour import pairs
-from gantlet.metrics.neighbour.balls import Held, Holding, ends, least
-from gantlet.metrics.neighbour.pairs import Side, go_over
-from gantlet.metrics.neighbour.points import points
-from gantlet.metrics.neighbour.search import (
+from gantlet.metrics import neighbour_search
+from gantlet.metrics.neighbour_search import (
+    Held,
+    Holding,
+    Side,
+    ends,
+    go_over,
+    least,
     nearest_among,
     nearest_fellow_of,
     nearest_fellows,
+    points,
+    working_dtype,
 )
-from gantlet.metrics.neighbour.terms import over_fakes, over_reals
-from gantlet.metrics.neighbour.tiles import working_dtype
+from gantlet.stats.jackknife import folds, over_fakes, over_reals
 
 
 def draw(n, d, seed=0):
@@ -96,7 +99,7 @@ def twin(x, y, k):
 def test_counts_with_all_and_without_each_fold_equal_those_of_the_smaller_sets(
     name, many, monkeypatch
 ):
-    monkeypatch.setattr(pairs, "MANY_NEAR", many)
+    monkeypatch.setattr(neighbour_search, "MANY_NEAR", many)
     x = CASES[name]
     x, y = x[::2], x[1::2].flip(0)
     rng = Rng(0).stream("f")

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from gantlet.core.rng import Rng
-from gantlet.metrics.neighbour import pairs, search
+from gantlet.metrics import neighbour_search
+from gantlet.metrics.measure import measure_all
 from gantlet.metrics.neighbours import Coverage, Density, Precision, Recall
-from gantlet.metrics.together import measure_all
 
 
 def draw(n=60, m=45, d=3, shift=0.4, seed=0):
@@ -59,10 +59,10 @@ def test_equals_the_definitions(k_precision, k_density):
 def test_blocks_do_not_change_a_thing(monkeypatch):
     x, y = draw()
     whole = estimates(x, y)
-    for module in (pairs, search):
+    for module in (neighbour_search, neighbour_search):
         monkeypatch.setattr(module, "ROWS", 7)
         monkeypatch.setattr(module, "COLUMNS", 16)
-    monkeypatch.setattr(pairs, "PAIRS_AT_ONCE", 5)
+    monkeypatch.setattr(neighbour_search, "PAIRS_AT_ONCE", 5)
     assert estimates(x, y) == whole
 
 

@@ -4,13 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from gantlet.core.components import datasets
-from gantlet.core.dataset import everything
+from gantlet.core.data import everything
 from gantlet.core.rng import Rng
-from gantlet.metrics.authenticity import Authenticity
-from gantlet.metrics.birthday import Birthday
-from gantlet.metrics.ct import Ct
-from gantlet.metrics.neighbour.train import nearest_training
+from gantlet.core.spec import datasets
+from gantlet.metrics.copying import Authenticity, Ct, nearest_training
+from gantlet.metrics.neighbours import Birthday
 
 pytestmark = pytest.mark.data
 

@@ -7,17 +7,34 @@ import pytest
 import torch
 
 from gantlet.core.errors import UserError
-from gantlet.core.measure import Groups
+from gantlet.core.metric import Groups
 from gantlet.core.rng import Rng
-from gantlet.metrics.alpha_beta import AlphaPrecision, BetaRecall, ranks
-from gantlet.metrics.authenticity import Authenticity
-from gantlet.metrics.birthday import Birthday, support
-from gantlet.metrics.ct import Ct, copying, rank_score
-from gantlet.metrics.neighbour.cells import Cells, cells_of
-from gantlet.metrics.neighbour.curves import Curve
-from gantlet.metrics.neighbour.train import TrainScene, judged, nearest_training
-from gantlet.metrics.neighbours import OUTLYING, Coverage, Density, Precision, Recall
-from gantlet.metrics.realism import Realism, realism
+from gantlet.metrics.copying import (
+    Authenticity,
+    Cells,
+    Ct,
+    TrainScene,
+    cells_of,
+    copying,
+    judged,
+    nearest_training,
+    rank_score,
+)
+from gantlet.metrics.neighbours import (
+    OUTLYING,
+    AlphaPrecision,
+    BetaRecall,
+    Birthday,
+    Coverage,
+    Curve,
+    Density,
+    Precision,
+    Realism,
+    Recall,
+    ranks,
+    realism,
+    support,
+)
 
 
 def draw(n=120, m=90, d=3, shift=0.4, seed=0):

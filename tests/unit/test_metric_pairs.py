@@ -5,11 +5,9 @@ import torch
 
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
-from gantlet.metrics.pairs.all import Pairs
-from gantlet.metrics.pairs.features import diversity, feature_distance
-from gantlet.metrics.pairs.intervals import over_inputs
-from gantlet.metrics.pairs.pixels import paired_ms_ssim, psnr
-from gantlet.metrics.ssim import ms_ssim
+from gantlet.metrics.diversity import ms_ssim
+from gantlet.metrics.pairs import Pairs, diversity, feature_distance, paired_ms_ssim, psnr
+from gantlet.stats.intervals import over_inputs
 
 
 def images(n, seed=0, side=16):

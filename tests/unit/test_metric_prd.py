@@ -3,9 +3,8 @@ import torch
 from sklearn.cluster import KMeans
 
 from gantlet.core.rng import Rng
-from gantlet.metrics.paired import difference
-from gantlet.metrics.prd import Prd, f_score, prd_curve
-from gantlet.metrics.prd_clusters import cluster, principal
+from gantlet.metrics.prd import Prd, cluster, f_score, prd_curve, principal
+from gantlet.stats.jackknife import difference
 
 
 def modes(n, weights, rng, d=16):

@@ -3,8 +3,8 @@ import torch
 from scipy.stats import wasserstein_distance
 
 from gantlet.core.rng import Rng
-from gantlet.metrics.sliced import SlicedWasserstein, random_directions
-from gantlet.metrics.sliced_transport import wasserstein
+from gantlet.metrics.transport import SlicedWasserstein, random_directions
+from gantlet.stats.wasserstein import wasserstein
 
 
 def draw(n, m, rows=3):

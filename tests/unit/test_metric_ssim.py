@@ -5,8 +5,7 @@ import torch
 
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
-from gantlet.metrics.ms_ssim import MsSsim, similarity
-from gantlet.metrics.ssim import Pyramid, Scales, ms_ssim
+from gantlet.metrics.diversity import MsSsim, Pyramid, Scales, ms_ssim, similarity
 
 
 def images(n, c=1, h=16, w=16, seed=0):

@@ -8,18 +8,24 @@ import torch
 
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Estimate
-from gantlet.core.measure import Groups
+from gantlet.core.metric import Groups
 from gantlet.core.rng import Rng
-from gantlet.metrics.alpha_beta import AlphaPrecision, BetaRecall
-from gantlet.metrics.authenticity import Authenticity
-from gantlet.metrics.birthday import Birthday, BirthdayPlan
-from gantlet.metrics.ct import Ct
-from gantlet.metrics.energy import Energy
-from gantlet.metrics.neighbour import look
-from gantlet.metrics.neighbours import Coverage, Density, Precision, Recall
-from gantlet.metrics.paired import Detailed, difference
-from gantlet.metrics.realism import Realism
-from gantlet.metrics.together import detail_all, measure_all
+from gantlet.metrics import neighbours
+from gantlet.metrics.copying import Authenticity, Ct
+from gantlet.metrics.kernel import Energy
+from gantlet.metrics.measure import detail_all, measure_all
+from gantlet.metrics.neighbours import (
+    AlphaPrecision,
+    BetaRecall,
+    Birthday,
+    BirthdayPlan,
+    Coverage,
+    Density,
+    Precision,
+    Realism,
+    Recall,
+)
+from gantlet.stats.jackknife import Detailed, difference
 
 PAIRS = {
     "precision (a)": Precision(),
@@ -57,8 +63,8 @@ def test_together_is_the_same_as_alone_to_the_last_bit(d):
 
 def test_the_pass_is_made_once(monkeypatch):
     passes = []
-    before = look.go_over
-    monkeypatch.setattr(look, "go_over", lambda *s: (passes.append(1), before(*s)))
+    before = neighbours.go_over
+    monkeypatch.setattr(neighbours, "go_over", lambda *s: (passes.append(1), before(*s)))
     measure_all(PAIRS, *draw()[:2], rng=Rng(0))
     assert len(passes) == 1
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gantlet.core.rng import Rng
-from gantlet.metrics.vendi import Vendi, vendi_score
+from gantlet.metrics.diversity import Vendi, vendi_score
 
 
 def draw(n, d=6, seed=0):

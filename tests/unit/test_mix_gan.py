@@ -1,15 +1,15 @@
 import pytest
 import torch
 
-from gantlet.compute.flops import count
-from gantlet.core.components import families, solvers
+from gantlet.compute.meters import count
+from gantlet.core.data import Space
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
-from gantlet.core.space import Space
-from gantlet.families.gan import Gan
-from gantlet.families.mix_gan import MixGan
+from gantlet.core.spec import families, solvers
 from gantlet.games.mixed import Mixture
-from gantlet.testing.families import check_family, check_model
+from gantlet.models.gan import Gan
+from gantlet.models.mix_gan import MixGan
+from gantlet.testing.contracts import check_family, check_model
 
 PLANE = Space("vector", (2,))
 DIGITS = Space("image", (1, 8, 8), 17)

@@ -1,14 +1,14 @@
 import pytest
 import torch
 
-from gantlet.core.components import families, solvers
+from gantlet.core.data import Space
 from gantlet.core.errors import UserError
-from gantlet.core.game import Game
+from gantlet.core.model import Game
 from gantlet.core.rng import Rng
-from gantlet.core.space import Space
+from gantlet.core.spec import families, solvers
 from gantlet.games.solvers import History
 from gantlet.games.toys import Point
-from gantlet.testing import check_solver
+from gantlet.testing.contracts import check_solver
 from toy_games import Bilinear
 
 NOTHING = torch.zeros(8, 1)

@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
+from gantlet.core.data import Space
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
-from gantlet.core.space import Space
-from gantlet.families.gan import Gan
 from gantlet.games.equilibria import Arena, double_oracle, equilibrium
 from gantlet.games.mixed import Against, Mixed, Stage, mixed_gap, payoffs, state_of, tournament
+from gantlet.models.gan import Gan
 from toy_games import Bilinear, Matrix
 
 LINE = Space("vector", (1,))

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from gantlet.core.moments import Moments, add_gram
 from gantlet.core.rng import Rng
+from gantlet.stats.moments import Moments, add_gram
 
 
 def draw(n=300, d=7, mean=1e4):

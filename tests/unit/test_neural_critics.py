@@ -7,15 +7,21 @@ import torch
 from scipy.stats import binom, ks_2samp
 
 from gantlet.core.rng import Rng
-from gantlet.critics.blinding import Project, Residual, logistic
-from gantlet.critics.halves import Halves, Seen
-from gantlet.critics.line import Pair
-from gantlet.critics.listing import Search, list_flaws
-from gantlet.critics.neural import by_critics
-from gantlet.critics.shared import gap_of
-from gantlet.critics.strata import strata_of, stratified
-from gantlet.critics.views import Critic, Effort, Labelled, simplest
-from gantlet.critics.vocabulary import Probes
+from gantlet.domains.attributes import Probes
+from gantlet.flaws.critics import (
+    Critic,
+    Effort,
+    Labelled,
+    Project,
+    Residual,
+    by_critics,
+    logistic,
+    simplest,
+)
+from gantlet.flaws.search import gap_of, list_flaws
+from gantlet.flaws.split import Halves, Seen
+from gantlet.options import Search
+from gantlet.stats.permutation import Pair, strata_of, stratified
 
 RNG = Rng(0)
 QUICK = {"permutations": 199, "level": 0.05, "smallest": 0.2, "most": 6}

@@ -8,18 +8,17 @@ import torch
 from torch import nn
 
 from gantlet.core.rng import Rng
-from gantlet.nets import ode
-from gantlet.nets.ode import (
+from gantlet.models import diffusion
+from gantlet.models.diffusion import (
+    UNet,
+    VelocityMlp,
     exact_divergence,
     hutchinson,
     integrate,
     integrate_with_volume,
     rademacher,
 )
-from gantlet.nets.seeding import seeded
-from gantlet.nets.standardise import Standardise
-from gantlet.nets.unet import UNet
-from gantlet.nets.velocity import VelocityMlp
+from gantlet.models.nets import Standardise, seeded
 
 
 def spin(y, t):
@@ -141,7 +140,7 @@ def test_exact_divergence_is_the_trace_of_the_jacobian(monkeypatch):
     assert torch.allclose(exact_divergence(field, y, t), truth, atol=1e-12)
     # The same in parts of one, of five (which does not divide 16) and of all directions.
     for cotangents in (1, 5 * 48, 10**6):
-        monkeypatch.setattr(ode, "MOST_COTANGENTS", cotangents)
+        monkeypatch.setattr(diffusion, "MOST_COTANGENTS", cotangents)
         assert torch.allclose(exact_divergence(field, y, t), truth, atol=1e-12)
 
 

@@ -15,9 +15,8 @@ import gantlet
 from gantlet import options
 from gantlet.api import _public
 from gantlet.cli import commands
-from gantlet.cli.main import run
-from gantlet.cli.options import Printing, command
-from gantlet.cli.words import EVERYDAY
+from gantlet.cli.main import EVERYDAY, run
+from gantlet.cli.run import Printing, command
 from gantlet.core.spec import Between
 
 CLASSES = {name: getattr(options, name.capitalize()) for name in sorted(EVERYDAY)}

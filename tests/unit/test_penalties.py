@@ -2,13 +2,11 @@ import pytest
 import torch
 from torch import nn
 
-from gantlet.compute.flops import count
-from gantlet.core.space import Space
-from gantlet.games.adversarial import Rules
-from gantlet.games.penalties import PENALTIES, Judged
-from gantlet.nets.critic import critic as make_critic
-from gantlet.nets.mlp import mlp
-from gantlet.nets.seeding import seeded
+from gantlet.compute.meters import count
+from gantlet.core.data import Space
+from gantlet.models.gan import PENALTIES, Judged, Rules
+from gantlet.models.gan import critic as make_critic
+from gantlet.models.nets import mlp, seeded
 
 W = torch.tensor([[[1.0, -2.0], [0.5, 2.0]]])
 

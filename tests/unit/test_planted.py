@@ -6,12 +6,12 @@ import pytest
 import torch
 from scipy.stats import norm
 
+from gantlet.core.data import Space
 from gantlet.core.rng import Rng
-from gantlet.core.space import Space
-from gantlet.critics.halves import Seen
-from gantlet.critics.power import detectable
-from gantlet.critics.vocabulary import probes_of
-from gantlet.testing.damage import (
+from gantlet.domains.domains import probes_of
+from gantlet.flaws.split import Seen
+from gantlet.stats.permutation import detectable
+from gantlet.testing.planted import (
     CLASS_KINDS,
     IMAGE_KINDS,
     KINDS,
@@ -19,6 +19,8 @@ from gantlet.testing.damage import (
     Effect,
     Labelled,
     Planted,
+    checkered,
+    halves_swapped,
     places_with_share,
     plant,
     random_plan,
@@ -26,7 +28,6 @@ from gantlet.testing.damage import (
     true_effect,
     true_effects,
 )
-from gantlet.testing.damage.images import checkered, halves_swapped
 
 COLOUR = Space("image", (3, 16, 16), 256)
 GREY = Space("image", (1, 8, 8), 17)

@@ -8,8 +8,8 @@ import torch
 from scipy.special import bdtrc
 
 from gantlet.core.errors import UserError
-from gantlet.core.power import detectable_accuracy, fewest_right
 from gantlet.core.rng import Rng
+from gantlet.stats.intervals import detectable_accuracy, fewest_right
 
 NORMAL = statistics.NormalDist()
 

@@ -5,20 +5,18 @@ import pytest
 import torch
 from torch import nn
 
-from gantlet.compute.clock import Clock
-from gantlet.compute.flops import count
-from gantlet.core.components import probes
-from gantlet.core.measure import Probe
+from gantlet.compute.machine import Clock
+from gantlet.compute.meters import count
+from gantlet.core.data import Space
+from gantlet.core.metric import Probe
 from gantlet.core.model import Cached, Decoder, Density, Invertible, LogProb, Model
 from gantlet.core.rng import Rng
-from gantlet.core.space import Space
+from gantlet.core.spec import probes
 from gantlet.probes import likelihood, sampling
 from gantlet.probes.inverse import Inverse
 from gantlet.probes.likelihood import Likelihood
-from gantlet.probes.parameters import Parameters
-from gantlet.probes.repeats import median, repeat
-from gantlet.probes.sampling import Sampling
-from gantlet.testing.families import untouched_global_state
+from gantlet.probes.sampling import Parameters, Sampling, median, repeat
+from gantlet.testing.contracts import untouched_global_state
 
 DIGITS = Space("image", (1, 8, 8), 17)
 LINE = Space("vector", (3,))

@@ -6,14 +6,15 @@ import pytest
 import torch
 
 from gantlet.report import terminal
-from gantlet.studies.published.article import compare_article
-from gantlet.studies.published.glow import GlowRun
-from gantlet.studies.published.progan import ProGanRun
-from gantlet.studies.published.r3gan import R3GanRun
-from gantlet.studies.published.report import published_report
-from gantlet.studies.published.rows import published_rows, published_runs
-from gantlet.studies.published.run import NOT_CHECKED, Stated, flops, zeros
-from gantlet.studies.published.tarflow import TarFlowRun
+from gantlet.research.published.flows import GlowRun, TarFlowRun
+from gantlet.research.published.gans import ProGanRun, R3GanRun
+from gantlet.research.published.report import (
+    compare_article,
+    published_report,
+    published_rows,
+    published_runs,
+)
+from gantlet.research.published.run import NOT_CHECKED, Stated, flops, zeros
 
 
 @pytest.fixture(scope="module")

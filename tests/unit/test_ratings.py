@@ -6,10 +6,18 @@ import torch
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Estimate
 from gantlet.core.rng import Rng
-from gantlet.critics.bradley_terry import Bouts, bradley_terry
-from gantlet.critics.calibration import ranks
-from gantlet.critics.glicko import Match, Skill, after_round, updated
-from gantlet.critics.matches import cycles, win_rate, wins_of
+from gantlet.stats.permutation import ranks
+from gantlet.stats.ratings import (
+    Bouts,
+    Match,
+    Skill,
+    after_round,
+    bradley_terry,
+    cycles,
+    updated,
+    win_rate,
+    wins_of,
+)
 
 # Wins in the American League East, 1987 (Agresti, Categorical Data Analysis): Milwaukee, Detroit,
 # Toronto, New York, Boston, Cleveland, Baltimore.

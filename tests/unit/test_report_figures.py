@@ -24,7 +24,7 @@ from gantlet.report.blocks import (
     Series,
 )
 from gantlet.report.figures import figures
-from gantlet.store.files import write_sealed
+from gantlet.run.store import write_sealed
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed")
 NAME = "gan:loss=ns_50%,path=$x^2$"

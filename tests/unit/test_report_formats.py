@@ -14,9 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from gantlet.core.budget import Spend
 from gantlet.core.errors import UserError
-from gantlet.core.estimate import Estimate
+from gantlet.core.estimate import Estimate, Spend
 from gantlet.report import images, terminal, text
 from gantlet.report import json as report_json
 from gantlet.report.blocks import (
@@ -41,7 +40,7 @@ from gantlet.report.blocks import (
     Verdict,
 )
 from gantlet.report.format import lay_out
-from gantlet.report.summary import check_rows, summarize
+from gantlet.report.json import check_rows, summarize
 from gantlet.report.text import FORMATS, render
 from gantlet.report.text import csv_table as csv_of
 

@@ -3,13 +3,12 @@ import filecmp
 import torch
 
 from gantlet.api import conduct
-from gantlet.core.budget import Budget
-from gantlet.core.components import datasets, families, solvers
+from gantlet.commands.compare.study import Compare
+from gantlet.core.estimate import Budget
 from gantlet.core.rng import Rng
-from gantlet.store.run import TrialFolder
-from gantlet.studies.compare import Compare
-from gantlet.train.loop import Plan, train
-from gantlet.train.snapshots import Snapshots
+from gantlet.core.spec import datasets, families, solvers
+from gantlet.run.store import TrialFolder
+from gantlet.run.train import Plan, Snapshots, train
 
 PLAN = Plan(budget=Budget(steps=40), batch=16, ema=0.9, checkpoint=0.0)
 

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from gantlet.core.components import solvers
 from gantlet.core.rng import Rng
+from gantlet.core.spec import solvers
 from toy_games import Bilinear
 
 H = 0.1

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from gantlet.core.components import solvers
 from gantlet.core.errors import UserError, unknown
-from gantlet.core.game import Game
+from gantlet.core.model import Game
 from gantlet.core.rng import Rng
+from gantlet.core.spec import solvers
 from gantlet.games.toys import Point
-from gantlet.testing.solvers import Tug
+from gantlet.testing.contracts import Tug
 from toy_games import Bilinear
 
 H = 0.1

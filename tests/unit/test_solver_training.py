@@ -6,11 +6,11 @@ from functools import cache
 import pytest
 import torch
 
-from gantlet.core.budget import Budget
-from gantlet.core.components import datasets, families, solvers
+from gantlet.core.estimate import Budget
 from gantlet.core.rng import Rng
-from gantlet.store.run import TrialFolder
-from gantlet.train.loop import Plan, train
+from gantlet.core.spec import datasets, families, solvers
+from gantlet.run.store import TrialFolder
+from gantlet.run.train import Plan, train
 
 DATA = {"digits": "digits", "ring": "ring:n=400"}
 TEXTS = sorted(

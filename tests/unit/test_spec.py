@@ -7,9 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gantlet.core.components import REGISTRIES, datasets, families, metrics, probes
 from gantlet.core.errors import UserError
-from gantlet.core.spec import Between, Spec, options
+from gantlet.core.spec import (
+    REGISTRIES,
+    Between,
+    Spec,
+    datasets,
+    families,
+    metrics,
+    options,
+    probes,
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,16 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-from gantlet.core.components import solvers
 from gantlet.core.rng import Rng
+from gantlet.core.spec import solvers
 from gantlet.games.field import GameField
-from gantlet.games.spectrum import (
-    LONGEST,
-    largest_delay,
-    largest_step,
-    leading,
-    path_angle,
-)
+from gantlet.games.spectrum import LONGEST, largest_delay, largest_step, leading, path_angle
 from gantlet.games.toys import Dirac
 
 

@@ -6,10 +6,10 @@ from torch.nn.functional import softplus
 
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
-from gantlet.games.adversarial import Rules
 from gantlet.games.batched import Ensemble
 from gantlet.games.field import GameField
-from gantlet.studies.convergence.games import (
+from gantlet.models.gan import Rules
+from gantlet.research.convergence.games import (
     Duel,
     Fit,
     apart,
@@ -17,7 +17,7 @@ from gantlet.studies.convergence.games import (
     modes,
     normal_quantiles,
 )
-from gantlet.studies.convergence.stationary import character, settle
+from gantlet.research.convergence.landscape import character, settle
 
 NOTHING = torch.empty(0, dtype=torch.float64)
 

@@ -8,20 +8,23 @@ from pathlib import Path
 import pytest
 import torch
 
-from gantlet.core.budget import Budget, Spend
 from gantlet.core.errors import UserError
-from gantlet.core.estimate import Estimate
-from gantlet.core.trial import Note, Outcome, Trial
-from gantlet.store import tensors
-from gantlet.store.files import (
+from gantlet.core.estimate import Budget, Estimate, Note, Outcome, Spend, Trial
+from gantlet.run import store
+from gantlet.run.store import (
     DamagedError,
+    Run,
+    TrialFolder,
+    drop_state,
+    load_state,
+    load_tensors,
     read_sealed,
+    save_state,
+    save_tensors,
     write_bytes,
     write_json,
     write_sealed,
 )
-from gantlet.store.run import Run, TrialFolder
-from gantlet.store.tensors import drop_state, load_state, load_tensors, save_state, save_tensors
 
 TRIAL = Trial(parts={"model": "gan"}, budget=Budget(flops=1e9), seed=3)
 OUTCOME = Outcome(
@@ -155,7 +158,7 @@ def test_a_nested_state_round_trips(tmp_path):
 
 def test_a_state_is_whole_even_if_the_next_one_was_never_finished(tmp_path, monkeypatch):
     save_state(tmp_path / "state", {"x": torch.tensor(1.0)})
-    monkeypatch.setattr(tensors, "write_sealed", full_disk)
+    monkeypatch.setattr(store, "write_sealed", full_disk)
     with pytest.raises(OSError, match="No space"):
         save_state(tmp_path / "state", {"x": torch.tensor(2.0)})
     assert load_state(tmp_path / "state")["x"] == 1

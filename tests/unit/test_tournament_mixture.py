@@ -3,9 +3,8 @@
 import pytest
 import torch
 
+from gantlet.commands.tournament.play import REALS, SCALE, Player, best_mixture, pooled
 from gantlet.core.rng import Rng
-from gantlet.studies.tournament.equilibrium import best_mixture, pooled
-from gantlet.studies.tournament.players import REALS, SCALE, Player
 
 N = 400
 D1, D2, G1, G2 = Player("d", 1), Player("d", 2), Player("g", 1), Player("g", 2)

@@ -8,18 +8,16 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
-from gantlet.core.budget import Budget
-from gantlet.core.components import families, solvers
-from gantlet.core.dataset import InMemory, Splits, everything
+from gantlet.core.data import InMemory, Space, Splits, everything
 from gantlet.core.errors import UserError
+from gantlet.core.estimate import Budget
 from gantlet.core.rng import Rng
-from gantlet.core.space import Space
-from gantlet.families import vae
-from gantlet.families.vae import Vae
-from gantlet.nets.likelihoods import Categorical, DiscretisedLogistics, Gaussian, likelihood
-from gantlet.nets.scaling import Scaling, bits_per_dim
-from gantlet.testing import check_family
-from gantlet.train.loop import Plan, train
+from gantlet.core.spec import families, solvers
+from gantlet.models import vae
+from gantlet.models.nets import Scaling, bits_per_dim
+from gantlet.models.vae import Categorical, DiscretisedLogistics, Gaussian, Vae, likelihood
+from gantlet.run.train import Plan, train
+from gantlet.testing.contracts import check_family
 
 DIGITS = Space("image", (1, 8, 8), 17)
 CUBE = Space("vector", (3,))

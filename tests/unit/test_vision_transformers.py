@@ -13,14 +13,13 @@ from torch.nn.functional import (
     multi_head_attention_forward,
 )
 
-from gantlet.core.dataset import InMemory, Splits
+from gantlet.core.data import InMemory, Space, Splits
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
-from gantlet.core.space import Space
-from gantlet.features import clip, dinov2
-from gantlet.features.images import Looks
+from gantlet.features import vit
+from gantlet.features.preprocess import Looks
 from gantlet.features.vit import Shape, VisionTransformer
-from gantlet.testing import check_extractor
+from gantlet.testing.contracts import check_extractor
 
 _none = InMemory(torch.empty(0))
 NOTHING = Splits(train=_none, validation=_none, test=_none)
@@ -41,7 +40,7 @@ def count(shape):
     [("vit-s-14", 22_056_576), ("vit-b-14", 86_580_480), ("vit-l-14", 304_368_640)],
 )
 def test_the_parameters_of_dinov2(model, published):
-    shape = dinov2.SHAPES[model]
+    shape = vit.DINOV2_SHAPES[model]
     assert count(shape) + (37**2 - 16**2 + 1) * shape.width == published
 
 
@@ -50,10 +49,10 @@ def test_the_parameters_of_dinov2(model, published):
     [("vit-b-32", 87_849_216), ("vit-b-16", 86_192_640), ("vit-l-14-336", 304_293_888)],
 )
 def test_the_parameters_of_clip(model, published):
-    assert count(clip.SHAPES[model]) == published
+    assert count(vit.CLIP_SHAPES[model]) == published
 
 
-@pytest.mark.parametrize("shape", [*dinov2.SHAPES.values(), *clip.SHAPES.values()])
+@pytest.mark.parametrize("shape", [*vit.DINOV2_SHAPES.values(), *vit.CLIP_SHAPES.values()])
 def test_the_shapes_of_all_networks(shape):
     with torch.device("meta"):
         net = VisionTransformer(shape)
@@ -160,8 +159,8 @@ def clip_twin(state, x):
 @pytest.fixture
 def small(tmp_path, monkeypatch):
     """Weights of small networks, in files such as the published ones."""
-    monkeypatch.setitem(dinov2.SHAPES, "vit-l-14", SMALL_DINO)
-    monkeypatch.setitem(clip.SHAPES, "vit-b-32", SMALL_CLIP)
+    monkeypatch.setitem(vit.DINOV2_SHAPES, "vit-l-14", SMALL_DINO)
+    monkeypatch.setitem(vit.CLIP_SHAPES, "vit-b-32", SMALL_CLIP)
     torch.save(random_dino(), tmp_path / "dino.pth")
     torch.save({k: t.half() for k, t in random_clip().items()}, tmp_path / "clip.pt")
     return tmp_path
@@ -180,7 +179,7 @@ def shown(x, mean, std):
 
 def test_dinov2_equals_its_twin(small):
     x = pictures(3)
-    found = dinov2.DinoV2(weights=str(small / "dino.pth")).fit(COLOUR, NOTHING, rng=Rng(0))
+    found = vit.DinoV2(weights=str(small / "dino.pth")).fit(COLOUR, NOTHING, rng=Rng(0))
     theirs = dino_twin(random_dino(), shown(x, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     assert torch.allclose(found.extract(x), theirs, rtol=1e-4, atol=1e-5)
     assert found.classify is None
@@ -193,40 +192,40 @@ CLIP_COLOURS = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.
 
 def test_clip_equals_its_twin(small):
     x = pictures(3)
-    made = clip.Clip(weights=str(small / "clip.pt"))
+    made = vit.Clip(weights=str(small / "clip.pt"))
     ours = made.fit(COLOUR, NOTHING, rng=Rng(0)).extract(x)
     state = {k: t.half().float() for k, t in random_clip().items()}
     theirs = clip_twin(state, shown(x, *CLIP_COLOURS))
     assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-5)
-    unit = clip.Clip(weights=str(small / "clip.pt"), unit=True).fit(COLOUR, NOTHING, rng=Rng(0))
+    unit = vit.Clip(weights=str(small / "clip.pt"), unit=True).fit(COLOUR, NOTHING, rng=Rng(0))
     assert torch.allclose(unit.extract(x), ours / ours.norm(dim=1, keepdim=True), atol=1e-6)
-    plain = clip.Clip(weights=str(small / "clip.pt"), resize="plain")
+    plain = vit.Clip(weights=str(small / "clip.pt"), resize="plain")
     names = {f.fit(COLOUR, NOTHING, rng=Rng(0)).fingerprint for f in (made, plain)}
     assert len(names | {unit.fingerprint}) == 3
 
 
 @pytest.mark.parametrize("file", ["dino.pth", "clip.pt"])
 def test_the_contract(small, file):
-    kind = dinov2.DinoV2 if file == "dino.pth" else clip.Clip
+    kind = vit.DinoV2 if file == "dino.pth" else vit.Clip
     check_extractor(kind(weights=str(small / file)), Space("image", (1, 8, 8), 17), n=4)
 
 
 def test_weights_of_another_network(small):
     with pytest.raises(UserError, match=r"dino\.pth does not fit this network: it lacks "):
-        clip.Clip(weights=str(small / "dino.pth")).fit(COLOUR, NOTHING, rng=Rng(0))
+        vit.Clip(weights=str(small / "dino.pth")).fit(COLOUR, NOTHING, rng=Rng(0))
     for change, message in (
         ({"norm.bias": torch.zeros(7)}, r"norm.bias should have shape \(24,\), but has \(7,\)"),
         ({"head.weight": torch.zeros(2)}, "it also holds head.weight"),
     ):
         torch.save(random_dino() | change, small / "changed.pth")
         with pytest.raises(UserError, match=message):
-            dinov2.DinoV2(weights=str(small / "changed.pth")).fit(COLOUR, NOTHING, rng=Rng(0))
+            vit.DinoV2(weights=str(small / "changed.pth")).fit(COLOUR, NOTHING, rng=Rng(0))
 
 
 def test_absent_weights_are_told_in_one_line(tmp_path, monkeypatch):
     monkeypatch.setenv("GANTLET_WEIGHTS", str(tmp_path))
     monkeypatch.setenv("HOME", str(tmp_path))
-    for made, name in ((dinov2.DinoV2(), "dinov2-vit-l-14"), (clip.Clip(), "clip-vit-b-32")):
+    for made, name in ((vit.DinoV2(), "dinov2-vit-l-14"), (vit.Clip(), "clip-vit-b-32")):
         with pytest.raises(UserError) as caught:
             made.fit(COLOUR, NOTHING, rng=Rng(0))
         line = str(caught.value)
@@ -237,7 +236,7 @@ def test_absent_weights_are_told_in_one_line(tmp_path, monkeypatch):
 
 def test_positions_of_as_many_patches_stay(small):
     position = torch.randn(1 + 16**2, 24, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(dinov2.resized(position, 16), position)
+    assert torch.equal(vit.resized(position, 16), position)
 
 
 @pytest.mark.parametrize(("mode", "filter_"), [("bilinear", "BILINEAR"), ("bicubic", "BICUBIC")])

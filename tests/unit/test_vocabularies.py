@@ -8,22 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from gantlet.core.dataset import InMemory, Splits
+from gantlet.core.data import InMemory, Space, Splits
 from gantlet.core.rng import Rng
-from gantlet.core.space import Space
-from gantlet.critics.line import p_values
-from gantlet.critics.vocabulary import probes_of
-from gantlet.critics.word import haze
-from gantlet.data.cells import Cells
-from gantlet.data.columns import TableCode
-from gantlet.data.graphs import GraphCode
-from gantlet.data.sounds import AudioCode
-from gantlet.data.words import TextCode
-from gantlet.features.graph_statistics import GraphStatistics, normalised_spectra
-from gantlet.features.ngrams import Ngrams
-from gantlet.features.spectrogram import Spectrogram, bands
-from gantlet.testing import check_extractor
-from gantlet.testing.features import labelled_splits
+from gantlet.domains.attributes import haze
+from gantlet.domains.audio import AudioCode, Spectrogram, bands
+from gantlet.domains.domains import probes_of
+from gantlet.domains.graphs import GraphCode, GraphStatistics, normalised_spectra
+from gantlet.domains.tables import Cells, TableCode
+from gantlet.domains.text import Ngrams, TextCode
+from gantlet.stats.permutation import p_values
+from gantlet.testing.contracts import check_extractor, labelled_splits
 
 RATE = 8000
 

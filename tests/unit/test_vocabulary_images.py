@@ -6,12 +6,13 @@ import pytest
 import torch
 
 from gantlet.core.rng import Rng
-from gantlet.critics.explained import Explanation
-from gantlet.critics.halves import Halves, Seen
-from gantlet.critics.listing import Search, list_flaws
-from gantlet.critics.named import by_probes
-from gantlet.critics.vocabulary_images import coarse_structure, colour_count, edge_density
-from gantlet.critics.word import Probes, word
+from gantlet.domains.attributes import Probes, word
+from gantlet.domains.images import coarse_structure, colour_count, edge_density
+from gantlet.flaws.attributes import by_probes
+from gantlet.flaws.explain import Explanation
+from gantlet.flaws.search import list_flaws
+from gantlet.flaws.split import Halves, Seen
+from gantlet.options import Search
 
 RNG = Rng(0)
 WORDS = (word("main", "less", "more"), word("follower", "fewer", "most", follows=True))

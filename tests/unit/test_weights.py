@@ -9,8 +9,18 @@ import torch
 
 from gantlet.core.errors import UserError
 from gantlet.features import weights
-from gantlet.features.checkpoint import fill, load_script, read, read_script
-from gantlet.features.weights import Known, choose, folders, home, identify, locate
+from gantlet.features.weights import (
+    Known,
+    choose,
+    fill,
+    folders,
+    home,
+    identify,
+    load_script,
+    locate,
+    read,
+    read_script,
+)
 
 RAW = b"weights of a toy"
 

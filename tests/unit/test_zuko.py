@@ -6,15 +6,15 @@ from typing import get_args
 import pytest
 import torch
 
-from gantlet.core.budget import Budget
-from gantlet.core.components import datasets, solvers
+from gantlet.core.data import Space
 from gantlet.core.errors import UserError
+from gantlet.core.estimate import Budget
 from gantlet.core.rng import Rng
-from gantlet.core.space import Space
-from gantlet.families.zuko import FlowName, Zuko
-from gantlet.nets.seeding import seeded
-from gantlet.testing import check_family
-from gantlet.train.loop import Plan, train
+from gantlet.core.spec import datasets, solvers
+from gantlet.models.nets import seeded
+from gantlet.models.zuko import FlowName, Zuko
+from gantlet.run.train import Plan, train
+from gantlet.testing.contracts import check_family
 
 flows = pytest.importorskip("zuko").flows
 

@@ -1,8 +1,7 @@
 """The everyday commands, made from their options."""
 
 from gantlet import options
-from gantlet.cli.conduct import conduct
-from gantlet.cli.options import Printing, command
+from gantlet.cli.run import Printing, command, conduct
 
 compare = command(options.Compare)(conduct)
 train = command(options.Train)(conduct)

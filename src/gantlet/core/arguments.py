@@ -27,10 +27,9 @@ from typing import (
     get_type_hints,
 )
 
-from gantlet.core.components import solvers
-from gantlet.core.devices import check_device
 from gantlet.core.errors import UserError, unknown
-from gantlet.core.spec import Between
+from gantlet.core.rng import check_device
+from gantlet.core.spec import Between, solvers
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -1,9 +1,106 @@
-"""A number that says how sure it is."""
+"""Estimates, budgets, trials and their outcomes."""
 
+import hashlib
+import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Literal, final
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Literal, final
+
+from gantlet.core.errors import UserError
+
+# ----------------------------------------------------------------------------
+# What a run may spend, and what it has spent.
+# ----------------------------------------------------------------------------
+
+_BITS = 1000  # a larger number is no floating point number
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spend:
+    """Resources used so far. All but ``seconds`` repeat exactly with the same seed and threads.
+
+    Attributes:
+        flops: Floating point operations; a multiply-add counts as two. Training steps and
+            validation are both charged.
+        examples: Training examples consumed, repeats counted.
+        steps: Calls of ``Play.step``.
+        seconds: Wall-clock time inside training steps and validation.
+    """
+
+    flops: float = 0.0
+    examples: int = 0
+    steps: int = 0
+    seconds: float = 0.0
+
+    def __add__(self, other: "Spend") -> "Spend":
+        """Returns the sum of both."""
+        return Spend(
+            flops=self.flops + other.flops,
+            examples=self.examples + other.examples,
+            steps=self.steps + other.steps,
+            seconds=self.seconds + other.seconds,
+        )
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """The most a run may spend; whatever runs out first ends it. None is no limit.
+
+    Attributes:
+        flops: Floating point operations in training, validation included.
+        examples: Training examples, repeats counted.
+        steps: Training steps.
+        seconds: Wall-clock seconds; the only limit that does not repeat exactly.
+    """
+
+    flops: float | None = None
+    examples: int | None = None
+    steps: int | None = None
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        """Checks every limit.
+
+        Raises:
+            UserError: If a limit is not positive and finite.
+        """
+        for one in fields(self):
+            limit = getattr(self, one.name)
+            if isinstance(limit, int) and limit.bit_length() > _BITS:
+                raise UserError(f"The budget of {one.name} has {limit.bit_length()} bits.")
+            if limit is not None and (
+                isinstance(limit, (bool, str)) or not hasattr(limit, "real")
+            ):
+                raise TypeError(f"The budget of {one.name} must be a number. Got {limit!r:.60}.")
+            if limit is not None and not 0 < limit < float("inf"):
+                raise UserError(f"The budget of {one.name} must be above 0. Got {limit:g}.")
+
+    def used(self, spend: Spend) -> float:
+        """Returns the largest fraction of any limit that ``spend`` uses.
+
+        Example:
+            >>> Budget(flops=100, steps=10).used(Spend(flops=20, steps=5))
+            0.5
+        """
+        pairs = ((getattr(spend, f.name), getattr(self, f.name)) for f in fields(self))
+        return max((spent / limit for spent, limit in pairs if limit is not None), default=0.0)
+
+    def fits(self, spend: Spend) -> bool:
+        """Returns whether ``spend`` stays inside every limit."""
+        return self.used(spend) <= 1.0
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is any limit at all."""
+        return any(getattr(self, f.name) is not None for f in fields(self))
+
+
+# ----------------------------------------------------------------------------
+# A number that says how sure it is.
+# ----------------------------------------------------------------------------
 
 Better = Literal["lower", "higher"]
 
@@ -113,3 +210,100 @@ class Estimate:
         if self.low is None or self.high is None:
             return None
         return (self.high - self.low) / 2
+
+
+# ----------------------------------------------------------------------------
+# One unit of work: everything that decides its outcome, and nothing else.
+# ----------------------------------------------------------------------------
+
+REAL = "real"
+"""The name of the model that is held-out real data: the noise floor of every distance."""
+
+INFLUENCE = "influence"
+"""Under which name a trial's folder keeps what paired differences need."""
+
+CONTROL = "control"
+"""What marks numbers of as many samples as the noise floor rests on."""
+
+Failure = Literal["diverged", "cannot", "failed"]
+"""Why a trial gave no numbers: its training diverged, which is a result; the model cannot be
+trained or measured on this data, as a message for the user says; or anything else, such as a lack
+of memory, which may pass."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """One model on one data set with one seed under one budget, as plain data.
+
+    Attributes:
+        parts: The written form of each component with all defaults written out, by role, and
+            plain settings as text: ``{"model": "gan:latent=32,...", "batch": "128"}``.
+        budget: What the trial may spend.
+        seed: From which every random number of the trial follows.
+    """
+
+    parts: Mapping[str, str]
+    budget: Budget = field(default_factory=Budget)
+    seed: int = 0
+
+    @property
+    def key(self) -> str:
+        """A short name for the trial; equal trials have equal keys.
+
+        Example:
+            >>> Trial(parts={"model": "gan"}).key == Trial(parts={"model": "gan"}).key
+            True
+        """
+        text = json.dumps(asdict(self), sort_keys=True)
+        return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+Topic = Literal["training", "features", "meter", "pairs"]
+"""What a note is about: how the model was made, what samples were seen as, operations that the
+meter could not count, or which outputs were compared with which targets."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What a reader must know of a trial.
+
+    Attributes:
+        text: One sentence, without a capital and without a full stop.
+        about: What it is about, by which a report chooses.
+    """
+
+    text: str
+    about: Topic
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a trial gave.
+
+    Attributes:
+        trial: What was run.
+        spend: What training used. Its ``seconds`` are kept apart with the clock in files.
+        scores: The measurements that repeat exactly, by name.
+        clock: The measurements of this machine at this hour, by name: times, rates, memory.
+        notes: What a reader must know of this trial.
+        details: What else the study needs to conclude, plain JSON values.
+        error: Why the trial failed or diverged, or None.
+        failure: What kind of failure that is, or None where there is no error.
+    """
+
+    trial: Trial
+    spend: Spend = field(default_factory=Spend)
+    scores: Mapping[str, Estimate] = field(default_factory=dict[str, Estimate])
+    clock: Mapping[str, Estimate] = field(default_factory=dict[str, Estimate])
+    notes: tuple[Note, ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    error: str | None = None
+    failure: Failure | None = None
+
+    def __post_init__(self) -> None:
+        """Takes an error of no stated kind for one that may pass."""
+        if (self.error is None) != (self.failure is None):
+            object.__setattr__(self, "failure", None if self.error is None else "failed")

@@ -1,15 +1,17 @@
-"""What a trained model can do; an ability is a class."""
+"""What a game, a model, a family and a solver are; an ability is a class."""
 
 import abc
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import Any, Literal, Protocol, final, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from gantlet.core.data import Space
 from gantlet.core.errors import UserError
-from gantlet.core.space import Space
+from gantlet.core.rng import Rng
 
 LogProbKind = Literal["exact", "lower", "estimate"]
 
@@ -207,3 +209,232 @@ class Invertible(Density):
     @abc.abstractmethod
     def _decode(self, z: Tensor, context: Tensor | None) -> Tensor:
         """Implements ``decode``."""
+
+
+# ----------------------------------------------------------------------------
+# The one idea: a model in training is a game, named players each with parameters and a loss.
+# ----------------------------------------------------------------------------
+
+
+class Game(abc.ABC):
+    """Players and their losses. A flow is a game of one player, a GAN a game of two."""
+
+    @property
+    @abc.abstractmethod
+    def players(self) -> Mapping[str, nn.Module]:
+        """The players by name, in order of play."""
+
+    @abc.abstractmethod
+    def loss(self, player: str, batch: Tensor, *, rng: torch.Generator) -> Tensor:
+        """Returns what ``player`` minimises on real samples, a scalar.
+
+        Differentiable in that player's parameters. The same ``batch`` and the same state of
+        ``rng`` give the same loss, so that solvers can look at one loss from several points.
+        """
+
+    def coupled(self, player: str, batch: Tensor, *, rng: torch.Generator) -> Tensor:
+        """Returns the number that ``loss`` does, differentiable in the parameters of all players.
+
+        For what asks how a player's loss depends on the others: Jacobians, and solvers that look
+        ahead. A game whose ``loss`` cuts the others off, to save work, overrides it.
+        """
+        return self.loss(player, batch, rng=rng)
+
+
+class Generative(Game):
+    """A game whose outcome can be sampled."""
+
+    @property
+    @abc.abstractmethod
+    def model(self) -> Model:
+        """What is sampled and judged."""
+
+    def prepare(self, batch: Tensor, *, rng: torch.Generator) -> None:
+        """Sets what depends on data (standardisation, actnorm) from one batch of real samples.
+
+        Called once, before the first step; most games have nothing to set.
+        """
+
+    @abc.abstractmethod
+    def validate(self, x: Tensor, *, rng: torch.Generator) -> Tensor:
+        """Returns how badly the model fits held-out samples, a scalar; lower is better.
+
+        Used to select the best step of a run. No gradient is kept.
+        """
+
+    def distance(self, x: Tensor, samples: Tensor) -> Tensor | None:
+        """Returns the validation loss of a model that gave ``samples``, a scalar, or None.
+
+        None where ``validate`` looks at the model itself, as a likelihood does, and not at its
+        samples. With real samples in place of a model's it gives the noise floor of validation.
+
+        Args:
+            x: Held-out samples, shape ``(n, *space.shape)``.
+            samples: What a model gave, shape ``(m, *space.shape)``.
+        """
+        del x, samples
+        return None
+
+
+class Adversarial(Generative):
+    """A game with a critic, which tells real from fake."""
+
+    def critic(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Returns one score for each sample, shape ``(n,)``; higher is more real.
+
+        Args:
+            x: The samples, shape ``(n, *space.shape)``.
+            context: What each is conditioned on, as the model's ``context_space`` says.
+
+        Raises:
+            UserError: If ``context`` is not what ``context_space`` asks for.
+        """
+        return self._scores(x, self.model.checked_context(context, len(x)))
+
+    @abc.abstractmethod
+    def _scores(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """Implements ``critic``."""
+
+
+# ----------------------------------------------------------------------------
+# What a model family is: frozen settings that build a game, or fit a model outright.
+# ----------------------------------------------------------------------------
+
+
+@runtime_checkable
+class Family(Protocol):
+    """Settings of one kind of model that is trained as a game; a frozen dataclass."""
+
+    @property
+    def solver(self) -> str:
+        """The written form of the solver that suits the family, used unless another is asked."""
+        ...
+
+    @property
+    def ema(self) -> float:
+        """Decay of the running average of weights that is sampled and judged; 0 is none."""
+        ...
+
+    def build(self, space: Space, context_space: Space | None = None, *, rng: Rng) -> Generative:
+        """Returns an untrained game for samples of ``space``, on the device of ``rng``.
+
+        Args:
+            space: What one sample is.
+            context_space: What samples are conditioned on, or None.
+            rng: Its stream "init" gives the first weights.
+
+        Raises:
+            UserError: If the family cannot model such samples, or not on such a context.
+        """
+        ...
+
+
+def refuse_context(name: str, context_space: Space | None) -> None:
+    """Refuses what a family without conditional models is asked to condition on.
+
+    Raises:
+        UserError: If ``context_space`` is not None.
+    """
+    if context_space is not None:
+        raise UserError(
+            f"{name} has no conditional models: context_space must be None. "
+            f"Got {context_space.label}."
+        )
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """A model fitted without a game.
+
+    Attributes:
+        model: The fitted model.
+        flops: What fitting cost, counted from the algorithm.
+    """
+
+    model: Model
+    flops: float
+
+
+@runtime_checkable
+class Fitted(Protocol):
+    """Settings of an honest baseline that is fitted outright; a frozen dataclass."""
+
+    def fit(self, space: Space, train: Tensor, *, rng: Rng) -> Fit:
+        """Returns the model fitted to ``train``, shape ``(n, *space.shape)``.
+
+        Raises:
+            UserError: If it cannot model such samples.
+        """
+        ...
+
+    def restore(self, space: Space, state: Mapping[str, Tensor]) -> Model:
+        """Returns a fitted model from its saved tensors."""
+        ...
+
+
+# ----------------------------------------------------------------------------
+# How the players of a game move.
+# ----------------------------------------------------------------------------
+
+Losses = Mapping[str, float]
+
+
+class Play(abc.ABC):
+    """A solver at work on one game, with whatever it remembers between steps."""
+
+    @property
+    def batches(self) -> int:
+        """How many batches of real samples one step consumes."""
+        return 1
+
+    @abc.abstractmethod
+    def step(self, batch: Tensor, *, rng: torch.Generator) -> Losses:
+        """Moves every player and returns the losses they saw.
+
+        ``batch`` holds ``batches`` batches of equal size, one after the other.
+        """
+
+    @abc.abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """Returns all that is needed to go on bit by bit: tensors and plain values, nested."""
+
+    @abc.abstractmethod
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes up the state that ``state_dict`` returned."""
+
+
+@runtime_checkable
+class Solver(Protocol):
+    """Settings of one way to move; a frozen dataclass."""
+
+    def start(self, game: Game) -> Play:
+        """Returns the solver, ready to play ``game``."""
+        ...
+
+
+# ----------------------------------------------------------------------------
+# What a toy is: frozen settings of a game so small that its answer is known.
+# ----------------------------------------------------------------------------
+
+
+@runtime_checkable
+class Toy(Protocol):
+    """Settings of one small game; a frozen dataclass."""
+
+    @property
+    def solver(self) -> str:
+        """The written form of the solver that plays it unless another is asked."""
+        ...
+
+    @property
+    def real(self) -> Tensor:
+        """All real samples, which are every batch; one that nobody looks at where none is needed.
+
+        Shape ``(n, ...)``.
+        """
+        ...
+
+    def build(self) -> Game:
+        """Returns the game at its start, in double precision."""
+        ...

@@ -1,4 +1,4 @@
-"""One grammar for every component: ``name`` or ``name:key=value,key=value``.
+"""The grammar ``name:key=value`` of components, and their registries.
 
 A value that holds a comma, or begins with a double quote, is put in double quotes, in which a
 double quote is doubled, as in CSV: ``npy:path="a, ""b"".npy"``. Nothing else is special, so that
@@ -8,14 +8,22 @@ any path can be written.
 import dataclasses
 import math
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from types import UnionType
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from itertools import accumulate
+from pathlib import Path
+from types import MappingProxyType, UnionType
 from typing import (
+    TYPE_CHECKING,
     Annotated,
     Any,
+    Generic,
     Literal,
     TypeVar,
     Union,
+    cast,
     final,
     get_args,
     get_origin,
@@ -25,6 +33,12 @@ from typing import (
 from typing_extensions import override
 
 from gantlet.core.errors import UserError, unknown
+from gantlet.core.estimate import REAL
+
+if TYPE_CHECKING:
+    from gantlet.core.data import Dataset
+    from gantlet.core.metric import Extractor, Metric, Probe, TrainMetric
+    from gantlet.core.model import Family, Fitted, Solver, Toy
 
 T = TypeVar("T")
 
@@ -282,3 +296,300 @@ def _choice(text: str, known: tuple[Any, ...], where: str) -> Any:
     if text not in by_text:
         raise unknown(f"value of {where}", text, by_text)
     return by_text[text]
+
+
+# ----------------------------------------------------------------------------
+# Components found by name through entry points; nothing is imported before it is asked for.
+# ----------------------------------------------------------------------------
+
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+
+# How a component of each group is asked for: what is named in the wrong place is told its own.
+_PLACES = {
+    "gantlet.models.baselines": "a model",
+    "gantlet.solvers": "a solver: --solver {}",
+    "gantlet.datasets": "a data set",
+    "gantlet.features": "an extractor: --features {}",
+    "gantlet.metrics": "a metric: --metric {}",
+    "gantlet.probes": "a probe of trained models: --probe {}",
+    "gantlet.toys": "a toy game: gantlet converge {}",
+    "gantlet.commands.compare.study": "a study: gantlet study {}",
+}
+_PATH = re.compile(r'[:,](?:path|\w*images|\w*labels|test)=(?!")(.*,.*)\Z', re.DOTALL)
+
+
+@final
+class Registry(Generic[T]):
+    """The components of one kind that this installation knows.
+
+    Args:
+        kind: What the components are, in the singular, for messages.
+        group: The entry-point group that lists them.
+        aliases: Other names that people use, and the written form that each stands for.
+        pointers: Names of what is asked for in another way, and how, in one sentence.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        group: str,
+        aliases: Mapping[str, str] = _NOTHING,
+        pointers: Mapping[str, str] = _NOTHING,
+    ) -> None:
+        self.kind = kind
+        self.aliases = aliases
+        self.pointers = pointers
+        self._group = group
+
+    def names(self) -> list[str]:
+        """Returns the known names, sorted."""
+        return sorted(points_of(self._group))
+
+    def knows(self, name: str) -> bool:
+        """Returns whether ``name`` is a component, or an alias of one."""
+        return self._canonical(name) in {*points_of(self._group), *self.aliases}
+
+    def expand(self, text: str) -> Spec:
+        """Returns the spec that ``text`` means, an alias replaced by what it stands for.
+
+        Example:
+            >>> registry = Registry("solver", "gantlet.solvers", {"eg": "extragradient:clip=1"})
+            >>> str(registry.expand("eg:lr=0.1"))
+            'extragradient:clip=1,lr=0.1'
+        """
+        spec = Spec.parse(text)
+        name = self._canonical(spec.name)
+        if name not in self.aliases or name in points_of(self._group):
+            return Spec(name, spec.options)
+        stands = Spec.parse(self.aliases[name])
+        return Spec(stands.name, {**stands.options, **spec.options})
+
+    def load(self, name: str) -> type[T]:
+        """Returns the class behind ``name``.
+
+        Raises:
+            UserError: If the name is not known, or the package that brings it cannot be imported.
+        """
+        points = points_of(self._group)
+        found = self.expand(name).name
+        if found not in points:
+            raise self._unknown(name)
+        return cast("type[T]", _load(self.kind, points[found]))
+
+    def make(self, text: str) -> T:
+        """Builds the component that ``text`` describes, as ``name:key=value,...``.
+
+        Raises:
+            UserError: If the name, an option or a value is not known, or ``text`` has a path with
+                a comma that is not in quotes.
+        """
+        _check_paths(text)
+        spec = self.expand(text)
+        return spec.build(self.load(spec.name))
+
+    def resolve(self, text: str) -> str:
+        """Returns ``text`` with every option written out, defaults included.
+
+        Example:
+            >>> Registry("solver", "gantlet.solvers").resolve("sgd:lr=0.1")
+            'sgd:lr=0.1,momentum=0.0,clip=none,steps=1,mode=alternating'
+        """
+        return str(Spec.of(self.expand(text).name, self.make(text)))
+
+    def short(self, text: str) -> str:
+        """Returns ``text`` without the options that are at their default: what people call it.
+
+        Example:
+            >>> Registry("solver", "gantlet.solvers").short("adam:lr=0.01,beta1=0.9,clip=none")
+            'adam:lr=0.01'
+        """
+        spec = Spec.parse(self.resolve(text))
+        defaults = {o.name: o.default for o in options(self.load(spec.name))}
+        changed = {k: v for k, v in spec.options.items() if v != defaults[k]}
+        return str(Spec(spec.name, changed))
+
+    def _canonical(self, name: str) -> str:
+        """Returns ``name`` as it is registered: people write ``ms_ssim`` and ``MNIST``."""
+        if name in points_of(self._group):
+            return name
+        plain = name.strip().lower().replace("_", "-")
+        known = {*points_of(self._group), *self.aliases, *self.pointers}
+        return plain if plain in known else name
+
+    def _unknown(self, name: str) -> UserError:
+        plain = self._canonical(name)
+        if plain in self.pointers:
+            return UserError(f"No {self.kind} is called {name!r}. {self.pointers[plain]}")
+        for group, words in _PLACES.items():
+            if group != self._group and plain in points_of(group):
+                return UserError(
+                    f"{name!r} is no {self.kind} but {words.format(name)}. "
+                    f"Known: {', '.join(self.names())}."
+                )
+        return unknown(self.kind, name, self.names(), [*self.aliases, *self.pointers])
+
+
+@cache
+def points_of(group: str) -> dict[str, EntryPoint]:
+    """Returns the installed entry points of a group by name; nothing is imported."""
+    return {p.name: p for p in entry_points(group=group)}
+
+
+def _load(kind: str, point: EntryPoint) -> object:
+    """Imports a component; whatever its package raises is told with the name of that package."""
+    try:
+        return point.load()
+    except Exception as error:
+        package = "of an unknown package" if point.dist is None else f"of {point.dist.name}"
+        reason = " ".join(str(error).split()) or "no reason given"
+        raise UserError(
+            f"{kind} {point.name!r} {package} cannot be imported from {point.value} "
+            f"({type(error).__name__}: {reason}). Repair, upgrade or uninstall that package."
+        ) from error
+
+
+def _check_paths(text: str) -> None:
+    """Refuses a path with a comma that is not in quotes: it would be cut, and another one read."""
+    found = _PATH.search(text)
+    if found is None:
+        return
+    for path in _prefixes(found[1]):
+        if "," in path and Path(path).expanduser().exists():
+            raise UserError(
+                f"{text!r} names {path!r}, which exists and holds a comma. Put the path in double "
+                f"quotes: {text[: found.start(1)]}{quoted(path)}"
+            )
+
+
+def _prefixes(rest: str) -> Iterator[str]:
+    """Yields ``rest`` up to each of its commas, the longest first."""
+    parts = list(accumulate(rest.split(","), lambda a, b: f"{a},{b}"))
+    yield from reversed(parts)
+
+
+# ----------------------------------------------------------------------------
+# The registries: every kind of component that can be named on the command line.
+# ----------------------------------------------------------------------------
+
+families: "Registry[Family | Fitted]" = Registry(
+    "family",
+    "gantlet.models.baselines",
+    {
+        "realnvp": "flow:arch=realnvp",
+        "glow": "flow:arch=glow",
+        "nsf": "flow:coupling=spline",
+        "normalizing-flow": "flow",
+        "flow-matching": "diffusion",
+        "rectified-flow": "diffusion",
+        "autoregressive": "ar",
+        "transformer": "ar:net=transformer",
+        "made": "ar:net=made",
+        "beta-vae": "vae:beta=4",
+        "r3gan": "gan",
+        "dcgan": "gan:net=conv,loss=ns,penalty=none",
+        # Half the penalty is taken: 20 is the paper's weight of 10.
+        "wgan-gp": "gan:loss=wgan,penalty=gp,gamma=20",
+        "sngan": "gan:loss=hinge,penalty=none,spectral=true",
+        "gaussian-mixture": "gmm",
+    },
+    {
+        "ddpm": "The nearest is diffusion, which is trained by flow matching.",
+        "ddim": "The nearest is diffusion, which is sampled by an ordinary differential equation.",
+        "edm": "The nearest is diffusion, which is trained by flow matching.",
+        "score": "The nearest is diffusion, which is trained by flow matching.",
+        "wgan": "The nearest is wgan-gp, with a penalty in place of clipped weights.",
+        "pixelcnn": "The nearest is ar:net=transformer.",
+        "maf": "The nearest is ar:net=made.",
+        "iaf": "The nearest is flow:arch=realnvp.",
+    },
+)
+solvers: "Registry[Solver]" = Registry(
+    "solver",
+    "gantlet.solvers",
+    {"eg": "extragradient", "ogda": "optimistic", "omd": "optimistic", "gd": "sgd"},
+)
+datasets: "Registry[Dataset]" = Registry(
+    "data set",
+    "gantlet.datasets",
+    {
+        "fashion": "fashion-mnist",
+        "fmnist": "fashion-mnist",
+        "fashionmnist": "fashion-mnist",
+        "cifar": "cifar10",
+        "cifar-10": "cifar10",
+        "stl-10": "stl10",
+        "two-moons": "moons",
+        "imagefolder": "images",
+        "image": "images",
+        "sounds": "audio",
+        "txt": "text",
+    },
+)
+extractors: "Registry[Extractor]" = Registry(
+    "extractor",
+    "gantlet.features",
+    {
+        "inception-v3": "inception",
+        "inceptionv3": "inception",
+        "dino": "dinov2",
+        "raw": "pixels",
+    },
+    {
+        "vgg": "Export your network: --features torchscript:path=FILE or onnx:path=FILE.",
+        "resnet": "Export your network: --features torchscript:path=FILE or onnx:path=FILE.",
+    },
+)
+metrics: "Registry[Metric | TrainMetric]" = Registry(
+    "metric",
+    "gantlet.metrics",
+    {
+        "fd": "frechet",
+        "is": "inception-score",
+        "swd": "sliced-wasserstein",
+        "max-swd": "max-sliced-wasserstein",
+        "msssim": "ms-ssim",
+        "classifier-two-sample-test": "c2st",
+        "alpha": "alpha-precision",
+        "beta": "beta-recall",
+    },
+    {
+        "fid": "FID is frechet on inception features: --metric frechet --features inception.",
+        "fid-infinity": "It is frechet-infinity on inception features: --metric frechet-infinity "
+        "--features inception.",
+        "fd-dinov2": "It is frechet on dinov2 features: --metric frechet --features dinov2.",
+        "fad": "It is frechet on features of sounds: --metric frechet --features spectrogram.",
+        "nll": "Likelihood is measured on every trained model that has one; see gantlet compare.",
+        "bpd": "Likelihood is measured on every trained model that has one; see gantlet compare.",
+        "prc": "Ask for both: --metric precision --metric recall, or --metric prd.",
+        "wasserstein": "The nearest are sliced-wasserstein and max-sliced-wasserstein.",
+    },
+)
+probes: "Registry[Probe]" = Registry(
+    "probe", "gantlet.probes", {"nll": "likelihood", "bpd": "likelihood", "params": "parameters"}
+)
+toys: "Registry[Toy]" = Registry(
+    "toy game", "gantlet.toys", {"dirac-gan": "dirac", "bilinear": "saddle"}
+)
+studies: "Registry[Any]" = Registry("study", "gantlet.commands.compare.study")
+
+REGISTRIES: "dict[str, Registry[Any]]" = {
+    "families": families,
+    "solvers": solvers,
+    "datasets": datasets,
+    "features": extractors,
+    "metrics": metrics,
+    "probes": probes,
+    "toys": toys,
+    "studies": studies,
+}
+"""Every registry by the name of what it holds, in the plural."""
+
+
+def label(model: str) -> str:
+    """Returns a model as people name it, without the options that are at their default.
+
+    Example:
+        >>> label("gan:latent=32,loss=hinge")
+        'gan:loss=hinge'
+    """
+    return "held-out real data" if model == REAL else families.short(model)

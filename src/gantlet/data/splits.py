@@ -1,14 +1,305 @@
 """Samples parted into train, validation and test by a seed, and never mixed."""
 
-from collections.abc import Callable
-from typing import final
+import csv
+import os
+import stat
+import struct
+import tarfile
+import tokenize
+import wave
+import zipfile
+import zlib
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from gantlet.core.dataset import InMemory, Source, Splits, groups_of, notes_of
-from gantlet.core.errors import UserError
+from gantlet.compute.machine import memory
+from gantlet.core.data import InMemory, Kind, Source, Space, Splits, groups_of, notes_of
+from gantlet.core.errors import UserError, reading
 from gantlet.core.rng import Rng
+
+# ----------------------------------------------------------------------------
+# Checks that every file reader shares.
+# ----------------------------------------------------------------------------
+
+Array = NDArray[Any]
+
+_ROWS = 4096
+
+PARSER_ERRORS: tuple[type[Exception], ...] = (
+    OSError,
+    MemoryError,
+    EOFError,
+    OverflowError,
+    RecursionError,
+    SyntaxError,
+    UnicodeError,
+    csv.Error,
+    struct.error,
+    tarfile.TarError,
+    tokenize.TokenError,
+    wave.Error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What parsers of files raise, and mistakes of a program hardly ever."""
+
+
+def finite(array: Array, where: Path | str) -> Array:
+    """Returns ``array``, shape ``(n, ...)``, having looked for NaN and infinity.
+
+    Raises:
+        UserError: If there are any; it says how many, and where the first is.
+    """
+    if array.dtype.kind != "f":
+        return array
+    bad, first = 0, ""
+    for start in range(0, len(array), _ROWS):
+        wrong = np.argwhere(~np.isfinite(array[start : start + _ROWS]))
+        if len(wrong) and not bad:
+            sample, *place = wrong[0].tolist()
+            first = f"sample {start + sample}, component {tuple(place)}"
+        bad += len(wrong)
+    if bad:
+        raise UserError(
+            f"{where} holds {bad} NaN or infinite values of {array.size}, the first in {first} "
+            "(counted from 0). Remove or fill them."
+        )
+    return array
+
+
+@contextmanager
+def readable(path: Path, kind: str, errors: tuple[type[Exception], ...] = ()) -> Generator[None]:
+    """Turns the errors that a damaged or foreign file at ``path`` causes inside into one.
+
+    Args:
+        path: The file.
+        kind: What it should be, in words.
+        errors: Not needed: every exception that a parser raises is meant.
+
+    Raises:
+        UserError: In place of any exception.
+    """
+    del errors
+    with reading(path, kind):
+        yield
+
+
+def is_there(path: Path) -> bool:
+    """Returns whether there is a file or folder, having looked at what it is.
+
+    Raises:
+        UserError: If it cannot be looked at, or is a pipe, a socket or a device, which nothing
+            can be read from twice, or ever.
+    """
+    with reading(path):
+        try:
+            mode = path.stat().st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except ValueError:  # a name with a null byte
+            return False
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+        return True
+    kinds = ((stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))
+    what = next((name for test, name in kinds if test(mode)), "a device")
+    raise UserError(f"{path} is {what}. Samples are read from files and folders; save it as one.")
+
+
+def is_file(path: Path) -> Path:
+    """Returns ``path``, having checked that a file is there.
+
+    Raises:
+        UserError: If there is none, or it is a pipe or a device.
+    """
+    if not is_there(path):
+        raise UserError(f"No file {path}. Check the path.")
+    if path.is_dir():
+        raise UserError(f"{path} is a folder. A file is needed.")
+    return path
+
+
+def is_folder(path: Path) -> Path:
+    """Returns ``path``, having checked that a folder is there.
+
+    Raises:
+        UserError: If there is none, or it may not be listed.
+    """
+    if not is_there(path) or not path.is_dir():
+        raise UserError(f"No folder {path}. Check the path.")
+    with reading(path, "a folder"):
+        os.scandir(path).close()
+    return path
+
+
+def most_bytes() -> int:
+    """Returns how many bytes one input may take once it is unpacked: half of the memory."""
+    return memory() // 2
+
+
+def check_size(path: Path | str, claimed: int) -> None:
+    """Checks what an input claims to hold, before it is unpacked.
+
+    Args:
+        path: The input.
+        claimed: Its bytes once unpacked, as its header says.
+
+    Raises:
+        UserError: If that is more than half of the memory; it says the bound.
+    """
+    bound = most_bytes()
+    if claimed > bound:
+        raise UserError(
+            f"{path} would take {claimed / 2**30:,.1f} GB once unpacked, more than half of the "
+            f"memory ({bound / 2**30:.1f} GB). Give a part of it, or a .npy file, which is read "
+            "from disk as it is needed."
+        )
+
+
+def same_length(x: Array, labels: Array | None, where: Path) -> None:
+    """Checks that every sample has one label.
+
+    Raises:
+        UserError: If there are more labels than samples, or fewer.
+    """
+    if labels is not None and (labels.ndim != 1 or len(labels) != len(x)):
+        raise UserError(
+            f"The labels {where} must have shape ({len(x)},), one for each sample. "
+            f"Got {labels.shape}."
+        )
+
+
+# ----------------------------------------------------------------------------
+# Arrays of samples, and what space they are of.
+# ----------------------------------------------------------------------------
+
+Layout = Literal["auto", "nd", "nhw", "nhwc", "nchw"]
+
+_DIMENSIONS = {"nd": 2, "nhw": 3, "nhwc": 4, "nchw": 4}
+_MOST_LEVELS = 65536
+
+
+@final
+class Rows:
+    """A split that is held as a NumPy array, in memory or mapped from disk.
+
+    Args:
+        array: The samples, shape ``(n, *space.shape)``, of any number type.
+        labels: The class of each sample, shape ``(n,)``.
+        notes: What was left out of the files, converted or guessed.
+    """
+
+    def __init__(
+        self, array: Array, labels: Array | None = None, notes: Sequence[str] = ()
+    ) -> None:
+        self.array = array
+        self.notes = notes
+        self._labels = None if labels is None else torch.from_numpy(labels.astype(np.int64))
+
+    @property
+    def labels(self) -> Tensor | None:
+        """The class of each sample, shape ``(n,)``."""
+        return self._labels
+
+    def __len__(self) -> int:
+        """How many samples there are."""
+        return len(self.array)
+
+    def take(self, index: Tensor) -> Tensor:
+        """Returns the samples at ``index`` as float32."""
+        return torch.from_numpy(self.array[index.numpy()].astype(np.float32))
+
+
+def arranged(array: Array, layout: Layout, name: str) -> Array:
+    """Returns a view of ``array`` as ``(n, d)`` or ``(n, channels, height, width)``.
+
+    Raises:
+        UserError: If the shape does not fit the layout, or could mean two things.
+    """
+    shape = "x".join(map(str, array.shape))
+    known = layout if layout != "auto" else _guess(array.shape)
+    if known is None:
+        raise UserError(
+            f"{name} has shape {shape}; samples are (n, d), (n, h, w), (n, h, w, c) or "
+            "(n, c, h, w) with 1 or 3 channels. Give layout=nd, nhw, nhwc or nchw."
+        )
+    if array.ndim != _DIMENSIONS[known]:
+        raise UserError(f"{name} has shape {shape}, which layout={layout} does not fit.")
+    if not array.size:
+        raise UserError(f"{name} has shape {shape}, which holds no values.")
+    if known == "nhw":
+        return array[:, None]
+    return array.transpose(0, 3, 1, 2) if known == "nhwc" else array
+
+
+def _guess(shape: tuple[int, ...]) -> Layout | None:
+    match shape:
+        case (_, _):
+            return "nd"
+        case (_, _, _):
+            return "nhw"
+        case (_, first, _, last) if (first in {1, 3}) != (last in {1, 3}):
+            return "nchw" if first in {1, 3} else "nhwc"
+        case _:
+            return None
+
+
+def space_of(array: Array, levels: int | None, name: str) -> Space:
+    """Returns the space of the samples of ``array``, as ``arranged`` returned it.
+
+    Whole numbers are levels: bytes have 256, other integers as many as the largest asks for.
+
+    Args:
+        array: The samples.
+        levels: How many levels there are, or None to infer it.
+        name: What to call the array in messages.
+
+    Raises:
+        UserError: If the numbers are no levels, or are no numbers.
+    """
+    if array.dtype.kind not in "buif":
+        raise UserError(f"{name} holds {array.dtype}. Numbers are needed.")
+    kind: Kind = "image" if array.ndim == 4 else "vector"
+    if levels is None and array.dtype.kind != "f":
+        levels = _levels(array, name)
+    elif levels is not None:
+        _check_levels(array, levels, name)
+    return Space(kind, array.shape[1:], levels)
+
+
+def _levels(array: Array, name: str) -> int:
+    if array.dtype == np.bool_:
+        return 2
+    if array.dtype == np.uint8:
+        return 256
+    low, high = int(array.min()), int(array.max())
+    if low < 0 or high >= _MOST_LEVELS:
+        raise UserError(
+            f"{name} holds whole numbers from {low} to {high}, which cannot be levels "
+            f"(0 to at most {_MOST_LEVELS - 1}). Save them as floating point numbers."
+        )
+    return max(high + 1, 2)
+
+
+def _check_levels(array: Array, levels: int, name: str) -> None:
+    low, high = array.min(), array.max()
+    whole = array.dtype.kind != "f" or bool((array == np.rint(array)).all())
+    if low < 0 or high >= levels or not whole:
+        raise UserError(
+            f"levels={levels} needs whole numbers from 0 to {levels - 1}. {name} holds "
+            f"{'' if whole else 'other '}numbers from {low:g} to {high:g}."
+        )
+
+
+# ----------------------------------------------------------------------------
+# Samples parted into train, validation and test by a seed, and never mixed.
+# ----------------------------------------------------------------------------
 
 
 @final

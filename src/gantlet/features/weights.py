@@ -1,15 +1,138 @@
-"""Trained weights that others published: which there are, and where on this machine they lie."""
+"""Published weights: which there are, where they lie, how they are loaded."""
 
 import hashlib
 import os
+import pickle
 import stat
-from collections.abc import Iterable, Iterator
+import struct
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
+import torch
+from torch import Tensor, nn
+
+from gantlet.core.data import Space
 from gantlet.core.errors import UserError, reading, unknown
-from gantlet.core.places import cache_home
+from gantlet.core.metric import Extract, Features
+from gantlet.core.rng import cache_home
+from gantlet.features.base import exactly
+from gantlet.features.preprocess import Looks
+
+# ----------------------------------------------------------------------------
+# Reading weights from files of others, without running what they hold.
+# ----------------------------------------------------------------------------
+
+# What the reader may raise on bytes that are no weights.
+_BROKEN = (
+    RuntimeError,
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    struct.error,
+    OSError,
+    MemoryError,
+    OverflowError,
+)
+_ASIDE = "num_batches_tracked"  # counts that no result depends on; old files lack them
+
+
+def read(path: Path) -> dict[str, Tensor]:
+    """Returns the named tensors of a file that ``torch.save`` wrote, on the CPU.
+
+    Nothing in the file is run: only tensors and plain values are read.
+
+    Raises:
+        UserError: If it is not whole, is not such a file, or holds anything but tensors.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about the file; the error below says more
+            found = torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251  runs no code
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"{path} is no file of weights, or wants to run code, which it must not: only tensors "
+            "are read. Nothing was run."
+        ) from error
+    except _BROKEN as error:
+        raise UserError(
+            f"{path} is no whole file of weights; it may be another kind of file, or a download "
+            "that broke off."
+        ) from error
+    if not isinstance(found, Mapping) or not all(torch.is_tensor(t) for t in found.values()):
+        raise UserError(
+            f"{path} holds no plain table of named tensors (got {type(found).__name__}); save the "
+            "network's state_dict() alone."
+        )
+    return {str(name): tensor for name, tensor in found.items()}
+
+
+def read_script(path: Path) -> dict[str, Tensor]:
+    """Returns the named tensors of a TorchScript archive, on the CPU.
+
+    Loading an archive may run what it holds; the caller knows its hash.
+
+    Raises:
+        UserError: If it is no whole archive.
+    """
+    return dict(load_script(path).state_dict())
+
+
+def load_script(path: Path) -> torch.jit.ScriptModule:
+    """Returns the network of a TorchScript archive, on the CPU, ready for use.
+
+    Raises:
+        UserError: If it is no whole archive.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # files of others stay as they are
+            load: Any = torch.jit.load
+            net: torch.jit.ScriptModule = load(str(path), map_location="cpu")
+    except (RuntimeError, ValueError) as error:
+        raise UserError(f"{path} is no whole TorchScript archive.") from error
+    net.eval()
+    return net
+
+
+def fill(net: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+    """Gives ``net``, made on the meta device, the tensors of ``state`` in float32.
+
+    Raises:
+        UserError: If names or shapes are not those of the network.
+    """
+    wanted = {k: t for k, t in net.state_dict().items() if not k.endswith(_ASIDE)}
+    given = {k: t for k, t in state.items() if not k.endswith(_ASIDE)}
+    _compare(wanted, given, path)
+    counts = {k: torch.zeros((), dtype=torch.long) for k in net.state_dict() if k.endswith(_ASIDE)}
+    net.load_state_dict({k: t.float() for k, t in given.items()} | counts, assign=True)
+
+
+def _compare(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], path: Path) -> None:
+    start = f"{path} does not fit this network:"
+    lacks, extra = sorted(wanted.keys() - given.keys()), sorted(given.keys() - wanted.keys())
+    if lacks:
+        raise UserError(f"{start} it lacks {_some(lacks)}.")
+    if extra:
+        raise UserError(f"{start} it also holds {_some(extra)}.")
+    for name, tensor in wanted.items():
+        shape, own = tuple(tensor.shape), tuple(given[name].shape)
+        if shape != own:
+            raise UserError(f"{start} {name} should have shape {shape}, but has {own}.")
+
+
+def _some(names: list[str]) -> str:
+    return names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+
+
+# ----------------------------------------------------------------------------
+# Trained weights that others published: which there are, and where on this machine they lie.
+# ----------------------------------------------------------------------------
 
 _CHUNK = 2**20
 
@@ -282,3 +405,71 @@ def _files(folder: Path) -> list[Path]:
 
 def _listed() -> str:
     return ", ".join(map(str, folders()))
+
+
+# ----------------------------------------------------------------------------
+# What extractors with the trained networks of others share.
+# ----------------------------------------------------------------------------
+
+Run = Callable[[Tensor], Tensor]
+"""A network: its input to vectors, shape ``(n, d)``."""
+
+
+def in_batches(run: Run, looks: Callable[[Tensor], Tensor], *, batch: int) -> Extract:
+    """Returns a function that shows samples to a network, so many at a time.
+
+    Args:
+        run: The network; it also takes no samples at all.
+        looks: Turns samples into its input.
+        batch: How many samples at a time.
+    """
+
+    @torch.no_grad()
+    def extract(x: Tensor) -> Tensor:
+        with exactly():
+            parts = [run(looks(part)).flatten(1).float() for part in torch.split(x, batch)]
+        return torch.cat(parts)
+
+    return extract
+
+
+def features_of(
+    run: Run,
+    looks: Looks,
+    *,
+    name: str,
+    found: Found,
+    batch: int,
+    note: str,
+    classify: Run | None = None,
+) -> Features:
+    """Returns the extractor that a network with published or own weights is.
+
+    Args:
+        run: The network.
+        looks: How samples become its input.
+        name: Its name and the settings that its vectors depend on.
+        found: Its weights.
+        batch: How many samples at a time.
+        note: What its vectors are.
+        classify: The same network with class probabilities at its end, or None.
+    """
+    return Features(
+        extract=in_batches(run, looks, batch=batch),
+        note=f"{note}; images {looks.label}; {in_words(found)}",
+        fingerprint=fingerprint(name, found.sha256, looks, looks.space),
+        classify=None if classify is None else in_batches(classify, looks, batch=batch),
+    )
+
+
+def fingerprint(name: str, sha256: str, looks: Looks | None, space: Space) -> str:
+    """Returns the name of an extractor, its weights, what it is shown, and of what samples."""
+    shown = "" if looks is None else f"/{looks.label}"
+    return f"{name}/sha256:{sha256[:16]}{shown}/{space.label}"
+
+
+def in_words(found: Found) -> str:
+    """Returns what weights are, for a note."""
+    if found.known is None:
+        return f"own weights, SHA-256 {found.sha256[:16]}, none of the published files"
+    return f"published weights {found.known.name}, SHA-256 {found.sha256[:16]}"

@@ -17,7 +17,7 @@ from torch.utils import _pytree as pytree
 from typing_extensions import override
 
 from gantlet.core.errors import UserError
-from gantlet.core.game import Game
+from gantlet.core.model import Game
 from gantlet.games.field import Field, Layout, Slopes, Vector
 from gantlet.games.solvers import Memory, Update
 

@@ -23,8 +23,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from typing_extensions import override
 
 from gantlet.core.errors import unknown
-from gantlet.core.game import Game, Generative
-from gantlet.core.solver import Losses
+from gantlet.core.model import Game, Generative, Losses
 
 Shapes = Mapping[str, Sequence[torch.Size]]
 

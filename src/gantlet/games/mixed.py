@@ -24,11 +24,10 @@ from typing_extensions import override
 
 from gantlet.core.errors import UserError, unknown
 from gantlet.core.estimate import Estimate
-from gantlet.core.game import Adversarial, Game
-from gantlet.core.intervals import mean
-from gantlet.core.model import Decoder, Model
+from gantlet.core.model import Adversarial, Decoder, Game, Model
 from gantlet.core.rng import Rng
 from gantlet.games.equilibria import Arena, Equilibrium, equilibrium
+from gantlet.stats.intervals import mean
 
 State = Mapping[str, Tensor]
 """The tensors of one network."""

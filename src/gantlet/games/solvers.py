@@ -27,8 +27,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from gantlet.core.errors import UserError
-from gantlet.core.game import Game
-from gantlet.core.solver import Losses, Play
+from gantlet.core.model import Game, Losses, Play
 from gantlet.core.spec import Between
 from gantlet.games.field import Field, Layout, Networks, Parameters, Slopes, Vector
 

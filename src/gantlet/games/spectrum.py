@@ -18,9 +18,9 @@ from torch import Tensor
 from typing_extensions import override
 
 from gantlet.core.estimate import Estimate
-from gantlet.core.game import Game
-from gantlet.core.intervals import t_quantile
+from gantlet.core.model import Game
 from gantlet.games.field import GameField, Linear
+from gantlet.stats.intervals import t_quantile
 
 Which = Literal["magnitude", "imaginary"]
 """Which eigenvalues are wanted: largest in magnitude, or in imaginary part."""
@@ -345,7 +345,7 @@ _BEYOND = 0.1
 
 @final
 @dataclass(frozen=True, slots=True)
-class Path:
+class PathAngle:
     """The field along a line.
 
     Attributes:
@@ -360,7 +360,7 @@ class Path:
     norm: tuple[float, ...]
 
 
-def path_angle(field: GameField, start: Tensor, end: Tensor, *, points: int = 61) -> Path:
+def path_angle(field: GameField, start: Tensor, end: Tensor, *, points: int = 61) -> PathAngle:
     """Returns the angle between field and line on the line from ``start`` to ``end``.
 
     Where the cosine changes its sign at the end, the end attracts; a bump around it is rotation.
@@ -385,7 +385,7 @@ def path_angle(field: GameField, start: Tensor, end: Tensor, *, points: int = 61
         norm.append(size)
         cosine.append(float(v @ along) / (size * length) if size * length > 0 else float("nan"))
     field.move(end)
-    return Path(tuple(place), tuple(cosine), tuple(norm))
+    return PathAngle(tuple(place), tuple(cosine), tuple(norm))
 
 
 def second_moments(game: Game, batches: Sequence[Tensor], *, rng: torch.Generator) -> Tensor:

@@ -13,13 +13,11 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from gantlet.core.errors import UserError, unknown
-from gantlet.core.game import Game
+from gantlet.core.model import Game
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
-from gantlet.games.adversarial import Rules
 from gantlet.games.batched import Ensemble, Solvable
-from gantlet.games.losses import LossName
-from gantlet.games.penalties import PenaltyName
+from gantlet.models.gan import LossName, PenaltyName, Rules
 
 
 @final

@@ -2,14 +2,129 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import torch
 from torch import Tensor
 
 from gantlet.core.errors import UserError
-from gantlet.metrics.blocks import blocks
+from gantlet.core.estimate import Estimate
+from gantlet.core.metric import Groups
+from gantlet.stats.moments import blocks
+
+# ----------------------------------------------------------------------------
+# Equal samples: rows that come again in one set, or in two.
+# ----------------------------------------------------------------------------
+
+
+def equal_rows(*sets: Tensor) -> tuple[Tensor, ...]:
+    """Returns numbers from 0 for the rows of the sets, one for all rows that are equal.
+
+    Args:
+        sets: Shapes ``(n, d)``, ``(m, d)``, ...
+
+    Returns:
+        Of each set, int64, shapes ``(n,)``, ``(m,)``, ...
+
+    Example:
+        >>> equal_rows(torch.tensor([[1.0], [2.0], [1.0]]), torch.tensor([[2.0]]))
+        (tensor([0, 1, 0]), tensor([1]))
+    """
+    number = torch.unique(torch.cat(sets), dim=0, return_inverse=True)[1]
+    return tuple(number.split([len(x) for x in sets]))
+
+
+def without_duplicates(train: Tensor, real: Tensor) -> Tensor:
+    """Returns the rows of ``train`` once each, unless repeats lie in the nature of the data.
+
+    They do where new samples repeat those of the training, too, at least half as often as these
+    repeat one another.
+
+    Args:
+        train: Shape ``(t, d)``.
+        real: Samples of the same distribution that were not trained on, shape ``(n, d)``.
+    """
+    if len(train) == 0 or len(real) == 0:
+        return train
+    of_train, of_real = equal_rows(train, real)
+    count = of_train.bincount(minlength=int(of_real.max()) + 1)
+    kinds = int((count > 0).sum())
+    repeated, met = 1 - kinds / len(train), float((count[of_real] > 0).double().mean())
+    if kinds == len(train) or met >= repeated / 2:
+        return train
+    ordered, order = of_train.sort(stable=True)
+    first = torch.cat([ordered.new_ones(1, dtype=torch.bool), ordered[1:] != ordered[:-1]])
+    return train[order[first].sort().values]
+
+
+# ----------------------------------------------------------------------------
+# Samples that come in groups: what a metric makes of them.
+# ----------------------------------------------------------------------------
+
+IGNORED = "no interval: this metric would take samples of one group for independent ones"
+"""Why a metric that knows nothing of groups has no interval where there are some."""
+
+
+def checked_groups(groups: Groups | None, n: int, m: int) -> Groups | None:
+    """Returns the groups numbered from 0 without gaps, or None where no two samples share one.
+
+    Args:
+        groups: Which of the samples belong together.
+        n: How many real samples there are.
+        m: How many fake samples there are.
+
+    Raises:
+        UserError: If there is not one whole number for each sample.
+    """
+    if groups is None:
+        return None
+    found = Groups(_dense(groups.real, n, "real"), _dense(groups.fake, m, "fake"))
+    return None if found.real is None and found.fake is None else found
+
+
+def too_few_groups(groups: Groups | None, least: int) -> str | None:
+    """Returns why there are too few groups, or None if each set has ``least``.
+
+    Args:
+        groups: As `checked_groups` returns them.
+        least: How many of each are needed.
+    """
+    if groups is None:
+        return None
+    for name, labels in (("real", groups.real), ("fake", groups.fake)):
+        if labels is not None and (count := int(labels.max()) + 1) < least:
+            return f"needs at least {least} groups of {name} samples, got {count}"
+    return None
+
+
+def drawn(labels: Tensor | None, n: int) -> int:
+    """Returns how many of ``n`` samples were drawn independently: groups, where there are some."""
+    return n if labels is None else int(labels.max()) + 1
+
+
+def without_interval(found: Estimate, reason: str = IGNORED) -> Estimate:
+    """Returns the same value without an interval, and says why in its method."""
+    if found.low is None:
+        return found
+    return replace(found, low=None, high=None, method=f"{found.method}; {reason}".lstrip("; "))
+
+
+def _dense(labels: Tensor | None, n: int, name: str) -> Tensor | None:
+    if labels is None:
+        return None
+    if labels.shape != (n,) or labels.is_floating_point() or labels.is_complex():
+        raise UserError(
+            f"The groups of {name} must be one whole number for each of its {n} samples. "
+            f"Got {labels.dtype} of shape {tuple(labels.shape)}."
+        )
+    known, dense = torch.unique(labels, return_inverse=True)
+    return dense if len(known) < n else None
+
+
+# ----------------------------------------------------------------------------
+# What every metric asks of its two sets of features.
+# ----------------------------------------------------------------------------
 
 # The largest float32; squares of it are still well inside float64.
 _LARGEST = 3.4028235e38

@@ -1,24 +1,245 @@
-"""How likely held-out data are under a decoder with noise on its output, by annealing."""
+"""Log-likelihood of decoders by annealed importance sampling."""
 
+import math
+from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal, final
 
 import torch
 from torch import Tensor
 
-from gantlet.compute.flops import count
-from gantlet.core.measure import Findings
+from gantlet.compute.meters import count
+from gantlet.core.data import Space
+from gantlet.core.estimate import Better, Estimate
+from gantlet.core.metric import Findings
 from gantlet.core.model import Model
 from gantlet.core.rng import Rng
-from gantlet.core.space import Space
 from gantlet.core.spec import Between
-from gantlet.probes.ais_scores import Annealed, missing, scores
-from gantlet.probes.annealing import ScheduleName
-from gantlet.probes.decoding import Decoding, decoding_of
-from gantlet.probes.hmc import Hmc, Posterior
-from gantlet.probes.observation import Bernoulli, Gaussian, Observation
-from gantlet.probes.sandwich import Annealer, simulate
-from gantlet.probes.sigma import spread, tune
+from gantlet.models.nets import bits_per_dim
+from gantlet.probes.annealing import (
+    Adapting,
+    Annealer,
+    Bernoulli,
+    Bound,
+    Decoding,
+    Gaussian,
+    Hmc,
+    Observation,
+    Posterior,
+    ScheduleName,
+    anneal,
+    blocks,
+    decoding_of,
+    log_mean_exp,
+    simulate,
+)
+from gantlet.stats.intervals import mean
+
+# ----------------------------------------------------------------------------
+# What annealed importance sampling found, as estimates.
+# ----------------------------------------------------------------------------
+
+LOWER = "AIS log-likelihood"
+BITS = "AIS bits/dim"
+GAP = "AIS sandwich gap"
+BELOW = "AIS lower bound, simulated samples"
+ABOVE = "AIS upper bound, simulated samples"
+ACCEPTANCE = "AIS acceptance"
+SIGMA = "AIS sigma"
+EXACT = "exact log-likelihood of the AIS samples"
+OFF = "AIS minus exact log-likelihood"
+
+_UNITS: dict[str, tuple[str, Better | None]] = {
+    LOWER: ("nats", "higher"),
+    BITS: ("bits/dim", "lower"),
+    GAP: ("nats", "lower"),
+    BELOW: ("nats", None),
+    ABOVE: ("nats", None),
+    ACCEPTANCE: ("1", None),
+    SIGMA: ("1", None),
+    EXACT: ("nats", "higher"),
+    OFF: ("nats", None),
+}
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Annealed:
+    """What was found.
+
+    Attributes:
+        real: Bounds of held-out samples from below.
+        below: Bounds of simulated samples from below.
+        above: Bounds of the same samples from above.
+        exact: The exact log-densities of the held-out samples where there is no noise, or None.
+        width: The width of the noise in standard deviations of the data, or None.
+        tuned: On how many samples it was tuned, or 0 where it was given.
+    """
+
+    real: Bound
+    below: Bound
+    above: Bound
+    exact: Tensor | None
+    width: float | None
+    tuned: int
+
+    @property
+    def gap(self) -> Tensor:
+        """Upper less lower bound of each simulated sample, in nats."""
+        return self.above.value - self.below.value
+
+    @property
+    def noise(self) -> str:
+        """The observation model in words."""
+        if self.width is None:
+            return "bernoulli"
+        how = f"tuned on {self.tuned} other held-out samples" if self.tuned else "as given"
+        return f"gaussian noise of {self.width:.3g} standard deviations of the data, {how}"
+
+
+def missing(reason: str) -> Findings:
+    """Returns findings without a number in them."""
+    scores = {n: Estimate.missing(reason, unit=u, better=b) for n, (u, b) in _UNITS.items()}
+    return Findings(scores=scores, clock={})
+
+
+def scores(found: Annealed, settings: str, space: Space) -> dict[str, Estimate]:
+    """Returns every score, the gap and all settings in the method of each."""
+    gap = _mean(GAP, found.gap, f"upper less lower bound, simulated samples, {settings}")
+    both = torch.cat([found.real.acceptance, found.below.acceptance, found.above.acceptance])
+    acceptance = _mean(ACCEPTANCE, both, "mean acceptance probability of all chains")
+    told = (
+        f"{found.noise}, {settings}, acceptance {acceptance.value or 0:.2f}, "
+        f"gap on simulated samples {_short(gap)}"
+    )
+    real = found.real.value
+    return {
+        LOWER: _mean(LOWER, real, f"lower bound, {told}"),
+        BITS: _mean(BITS, bits_per_dim(real, space), f"upper bound, {told}"),
+        GAP: gap,
+        BELOW: _mean(BELOW, found.below.value, told),
+        ABOVE: _mean(ABOVE, found.above.value, told),
+        ACCEPTANCE: acceptance,
+        SIGMA: _sigma(found),
+        **dict(_beside(found, told)),
+    }
+
+
+def _beside(found: Annealed, told: str) -> Iterator[tuple[str, Estimate]]:
+    """Yields the exact likelihood of the same samples, and how far the bound is from it."""
+    if found.exact is None:
+        for name in (EXACT, OFF):
+            unit, better = _UNITS[name]
+            why = "the model has no exact density of the same numbers"
+            yield name, Estimate.missing(why, unit=unit, better=better)
+        return
+    yield EXACT, _mean(EXACT, found.exact, "change of variables, without noise")
+    yield OFF, _mean(OFF, found.real.value - found.exact, f"paired by sample, {told}")
+
+
+def _sigma(found: Annealed) -> Estimate:
+    if found.width is None:
+        return Estimate.missing("bernoulli noise has no width")
+    words = f"{found.noise}; no interval"
+    return Estimate(value=found.width, n=found.tuned, method=words)
+
+
+def _mean(name: str, values: Tensor, method: str) -> Estimate:
+    """Returns the mean over samples with Student's t interval."""
+    unit, better = _UNITS[name]
+    wrong = int((~values.isfinite()).sum())
+    if wrong:
+        why = f"{wrong} of {len(values)} samples have no finite value: {method}"
+        return Estimate.missing(why, unit=unit, better=better)
+    found = mean(values.double().tolist(), unit=unit, better=better, of="samples")
+    return Estimate(
+        value=found.value,
+        low=found.low,
+        high=found.high,
+        n=found.n,
+        unit=unit,
+        better=better,
+        method=f"{method}; {found.method}",
+    )
+
+
+def _short(gap: Estimate) -> str:
+    if gap.value is None:
+        return "not finite"
+    spread = "" if gap.half_width is None else f" ± {gap.half_width:.2f}"
+    return f"{gap.value:.2f}{spread} nats"
+
+
+# ----------------------------------------------------------------------------
+# Which width of Gaussian noise around a decoder makes held-out samples most likely.
+# ----------------------------------------------------------------------------
+
+# The widths that are passed, as shares of the data's standard deviation; those above the second
+# only lead there from the prior.
+_FROM, _LARGEST, _SMALLEST = 10.0, 2.0, 0.01
+_FIRST_STEP = -2.0
+
+
+def tune(
+    decoding: Decoding,
+    x: Tensor,
+    unit: Tensor,
+    *,
+    temperatures: int,
+    chains: int,
+    hmc: Hmc,
+    rng: torch.Generator,
+) -> float:
+    """Returns the width, in ``unit``, with the largest bound of the mean ``log p(x)``.
+
+    One run serves all widths: ``p(z) N(x; G(z), s^2)^b`` is, but for a constant, the posterior
+    for the width ``s / sqrt(b)``. So chains that are annealed to the smallest width pass all
+    larger ones, and their weights bound the likelihood at each.
+
+    Args:
+        decoding: The decoder.
+        x: Flat held-out samples, shape ``(n, size)``, not among those that are judged.
+        unit: The standard deviation of the data, shape ``(size,)`` or ``(1,)``.
+        temperatures: How many widths to pass.
+        chains: Independent chains of each sample.
+        hmc: How the chains move.
+        rng: Decides all draws.
+    """
+    narrow = Gaussian(_SMALLEST * unit)
+    ladder = torch.linspace(2 * math.log(_SMALLEST / _FROM), 0, temperatures - 1).double().exp()
+    betas = torch.cat([ladder.new_zeros(1), ladder])
+    volume, size = float(narrow.log_volume(x.shape[1])), x.shape[1]
+    totals: defaultdict[float, float] = defaultdict(float)
+
+    def watch(beta: float, log_weight: Tensor) -> None:
+        totals[beta] += float(log_mean_exp(log_weight, chains).sum())
+
+    for index in blocks(x, chains):
+        z = decoding.prior(len(index), rng=rng)
+        pace = Adapting(torch.full_like(z[:, 0], _FIRST_STEP))
+        posterior = Posterior(decoding, narrow, x[index])
+        anneal(posterior, z, betas, hmc=hmc, pace=pace, rng=rng, watch=watch)
+    found = {
+        _SMALLEST / math.sqrt(b): t / len(x) - (1 - b) * volume + 0.5 * size * math.log(b)
+        for b, t in totals.items()
+        if _SMALLEST / math.sqrt(b) <= _LARGEST
+    }
+    return max(found, key=lambda width: found[width])
+
+
+def spread(x: Tensor, *, each: bool) -> Tensor:
+    """Returns the standard deviation of flat samples: of each component, or of all together.
+
+    Components that never change count as of width 1.
+    """
+    std = x.std(0) if each else x.std().expand(1)
+    return torch.where(std > 0, std, torch.ones_like(std))
+
+
+# ----------------------------------------------------------------------------
+# How likely held-out data are under a decoder with noise on its output, by annealing.
+# ----------------------------------------------------------------------------
 
 ObservationName = Literal["auto", "gaussian", "bernoulli"]
 

@@ -8,14 +8,14 @@ from typing import Annotated, final
 import torch
 from torch import Tensor
 
-from gantlet.compute.flops import count
+from gantlet.compute.meters import count
 from gantlet.core.estimate import Estimate
-from gantlet.core.measure import Findings
+from gantlet.core.metric import Findings
 from gantlet.core.model import Invertible, Model
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
-from gantlet.nets.scaling import Scaling
-from gantlet.probes.repeats import median
+from gantlet.models.nets import Scaling
+from gantlet.probes.sampling import median
 
 # Larger Jacobians take too long: as many passes through the network as there are components.
 _MOST_COMPONENTS = 128

@@ -6,15 +6,15 @@ from typing import Annotated, final
 import torch
 from torch import Tensor
 
-from gantlet.compute.flops import count
+from gantlet.compute.meters import count
+from gantlet.core.data import Space
 from gantlet.core.estimate import KINDS_IN_WORDS, Estimate, Kind
-from gantlet.core.intervals import mean
-from gantlet.core.measure import Findings
+from gantlet.core.metric import Findings
 from gantlet.core.model import Density, LogProb, LogProbKind, Model
 from gantlet.core.rng import Rng
-from gantlet.core.space import Space
 from gantlet.core.spec import Between
-from gantlet.nets.scaling import bits_per_dim
+from gantlet.models.nets import bits_per_dim
+from gantlet.stats.intervals import mean
 
 _BLOCK = 128
 

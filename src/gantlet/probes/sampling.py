@@ -1,4 +1,4 @@
-"""What a sample costs: operations, memory, time, and steps that must wait for one another."""
+"""The cost of a sample: operations, memory, time, sequential depth; parameters."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,15 +8,129 @@ from typing import Annotated, final
 import torch
 from torch import Tensor
 
-from gantlet.compute.depth import DepthMeter, critical_path
-from gantlet.compute.flops import FlopMeter, count
-from gantlet.compute.memory import MemoryMeter
-from gantlet.core.estimate import Estimate
-from gantlet.core.measure import Findings
+from gantlet.compute.machine import Clock, Stopwatch, Usage
+from gantlet.compute.meters import (
+    DepthMeter,
+    FlopMeter,
+    MemoryMeter,
+    count,
+    critical_path,
+    parameters_read,
+)
+from gantlet.core.estimate import Better, Estimate
+from gantlet.core.metric import Findings
 from gantlet.core.model import Cached, Density, Model
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
-from gantlet.probes.repeats import median, repeat
+
+# ----------------------------------------------------------------------------
+# How many numbers a model must keep in order to sample.
+# ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+@final
+class Parameters:
+    """How many parameters are read when a sample is drawn.
+
+    Of a GAN those of the generator, of a VAE those of the decoder. Of a model without parameters
+    (a fitted baseline) the numbers that are saved count: of a memorizer, its training data.
+    """
+
+    def inspect(self, model: Model, real: Tensor, *, rng: Rng) -> Findings:  # noqa: ARG002
+        """Returns the score ``parameters to sample``."""
+        read = parameters_read(lambda: model.sample(1, rng=rng.stream("parameters")), model)
+        estimate = Estimate.exact(
+            read,
+            method="parameters that are read when a sample is drawn",
+            unit="parameters",
+            better="lower",
+        )
+        return Findings(scores={"parameters to sample": estimate}, clock={})
+
+
+# ----------------------------------------------------------------------------
+# Times of the same work done again and again, and their median with an interval.
+# ----------------------------------------------------------------------------
+
+
+def repeat(
+    run: Callable[[], object], *, repeats: int, seconds: float, clock: Clock | None = None
+) -> list[Usage]:
+    """Returns what each of several calls of ``run`` took.
+
+    The first call sets up memory and kernels and is left out, unless it alone takes longer than
+    ``seconds``. No call is begun after that time, so slow work is repeated less often.
+
+    Args:
+        run: The work.
+        repeats: How many calls to time, at most.
+        seconds: For how long to go on.
+        clock: Where times are read.
+    """
+    usages = [_timed(run, clock)]
+    spent = usages[0].wall
+    while len(usages) <= repeats and spent < seconds:
+        usages.append(_timed(run, clock))
+        spent += usages[-1].wall
+    return usages[1:] or usages
+
+
+def _timed(run: Callable[[], object], clock: Clock | None) -> Usage:
+    watch = Stopwatch(clock)
+    with watch:
+        run()
+    return watch.usage
+
+
+def median(
+    values: Sequence[float],
+    *,
+    unit: str,
+    better: Better,
+    of: str,
+    method: str = "",
+    level: float = 0.95,
+) -> Estimate:
+    """Returns the median with the interval between two order statistics.
+
+    The interval covers the median of the distribution with at least ``level``, whatever the
+    distribution (sign test); fewer than 6 values have none at 0.95.
+
+    Example:
+        >>> e = median([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 70.0], unit="s", better="lower", of="runs")
+        >>> e.low, e.value, e.high
+        (1.0, 4.0, 70.0)
+    """
+    ordered, n = sorted(values), len(values)
+    middle = (ordered[(n - 1) // 2] + ordered[n // 2]) / 2
+    rank = _rank(n, level)
+    words = "; ".join(filter(None, [method, f"median of {n} {of}"]))
+    if rank == 0:
+        words = f"{words}, too few for an interval"
+        return Estimate(value=middle, n=n, unit=unit, better=better, method=words)
+    return Estimate(
+        value=middle,
+        low=ordered[rank - 1],
+        high=ordered[n - rank],
+        level=level,
+        n=n,
+        unit=unit,
+        better=better,
+        method=f"{words}, order statistics",
+    )
+
+
+def _rank(n: int, level: float) -> int:
+    """The largest rank from either end whose interval covers enough, or 0."""
+    from scipy.special import bdtr
+
+    return sum(2 * float(bdtr(k, n, 0.5)) <= 1 - level for k in range(n // 2))
+
+
+# ----------------------------------------------------------------------------
+# What a sample costs: operations, memory, time, and steps that must wait for one another.
+# ----------------------------------------------------------------------------
 
 MOST_BUDGETS = 10
 """Without its cache a model is timed only if that should take no longer than this many budgets."""

@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, final
 
-from gantlet.core.budget import Spend
-from gantlet.core.estimate import Better, Estimate
+from gantlet.core.estimate import Better, Estimate, Spend
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

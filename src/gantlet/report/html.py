@@ -15,8 +15,8 @@ from typing import cast, final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Undefined
 
-from gantlet.core.budget import Spend
 from gantlet.core.errors import UserError
+from gantlet.core.estimate import Spend
 from gantlet.report import charts, images, text
 from gantlet.report import format as fmt
 from gantlet.report.blocks import (
@@ -32,16 +32,7 @@ from gantlet.report.blocks import (
     Section,
     Table,
 )
-from gantlet.report.format import (
-    Head,
-    Layout,
-    Line,
-    Markup,
-    Shown,
-    breakable,
-    lay_out,
-    safe,
-)
+from gantlet.report.format import Head, Layout, Line, Markup, Shown, breakable, lay_out, safe
 from gantlet.report.json import dumps
 
 # The page

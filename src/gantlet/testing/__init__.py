@@ -8,11 +8,15 @@
 Each raises AssertionError whose message names the broken clause.
 """
 
-from gantlet.testing.datasets import check_dataset
-from gantlet.testing.families import check_family, check_fitted, check_model
-from gantlet.testing.features import check_extractor
-from gantlet.testing.metrics import check_metric
-from gantlet.testing.solvers import check_solver
+from gantlet.testing.contracts import (
+    check_dataset,
+    check_extractor,
+    check_family,
+    check_fitted,
+    check_metric,
+    check_model,
+    check_solver,
+)
 
 __all__ = [
     "check_dataset",

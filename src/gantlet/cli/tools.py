@@ -1,0 +1,407 @@
+"""Commands about components, data, weights, run folders and this machine."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from shutil import get_terminal_size
+from textwrap import fill
+from typing import Any, Literal
+
+from gantlet.cli.run import Flag
+from gantlet.core.errors import UserError, printable, unknown
+from gantlet.core.spec import REGISTRIES
+from gantlet.options import described
+
+# ----------------------------------------------------------------------------
+# gantlet report.
+# ----------------------------------------------------------------------------
+
+
+def report(
+    run: Path,
+    /,
+    *,
+    format: Literal["text", "html", "json", "markdown", "latex", "csv"] = "text",  # noqa: A002
+    summary: bool = False,
+    out: Path | None = None,
+    figure: str | None = None,
+) -> int:
+    """Show the report of a run again, in any format.
+
+    Args:
+        run: Run folder, or its report.json.
+        format: In which form.
+        summary: Leave out the rows of single trials and the files of pictures. Together with
+            --format json: a small file that makes the same tables and charts again.
+        out: File to write; without it the report is printed.
+        figure: Write one chart instead, by its title or the beginning of it, to --out: a .pdf,
+            .svg or .png.
+    """
+    import sys
+
+    from gantlet.core.errors import UserError
+    from gantlet.report.json import check_rows, summarize
+    from gantlet.report.terminal import show
+    from gantlet.report.text import render
+    from gantlet.run.execute import published
+    from gantlet.run.store import write_bytes
+
+    told = summarize(published(run)) if summary else published(run)
+    if format == "csv":
+        check_rows(told)
+    if figure is not None:
+        if out is None:
+            raise UserError("--figure needs a file. Give --out, such as chart.pdf.")
+        told.figure(figure, out)
+        return 0
+    if format == "text" and out is None:
+        show(told, path=str(run / "report.html") if run.is_dir() else None)
+        return 0
+    content = render(told, format)
+    if out is None:
+        sys.stdout.write(content)
+    else:
+        write_bytes(out, content.encode())
+    return 0
+
+
+# ----------------------------------------------------------------------------
+# gantlet export.
+# ----------------------------------------------------------------------------
+
+
+def export(*runs: Path, to: Path = Path("results.csv")) -> int:
+    """Write the numbers of runs as one table, one estimate a row.
+
+    Args:
+        runs: Run folders.
+        to: File to write: .csv, .json (a list of rows), .md or .tex.
+    """
+    from gantlet import api
+    from gantlet.core.errors import printable
+
+    n = api.export(runs, to=to)
+    print(printable(f"{n} rows of {len(runs)} runs written to {to}"))
+    return 0
+
+
+# ----------------------------------------------------------------------------
+# gantlet doctor.
+# ----------------------------------------------------------------------------
+
+
+def doctor(*, json: Flag = False) -> int:
+    """Check this installation and this machine.
+
+    Args:
+        json: Print one JSON object.
+    """
+    from json import dumps
+
+    from gantlet import api
+
+    found = api.doctor()
+    if json:
+        print(dumps({"facts": found.facts, "warnings": list(found.warnings)}, indent=2))
+        return 0
+    width = max(map(len, found.facts))
+    for name, value in found.facts.items():
+        print(f"{name:<{width}}  {value}")
+    for warning in found.warnings:
+        print(f"Warning: {warning}")
+    print("Everything is in order." if not found.warnings else "")
+    return 0
+
+
+# ----------------------------------------------------------------------------
+# gantlet data list, gantlet data where, gantlet data fetch.
+# ----------------------------------------------------------------------------
+
+
+def list_datasets() -> None:
+    """List the published data sets, their terms, and which are here."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from gantlet.core.spec import datasets
+    from gantlet.data import catalogue
+
+    table = Table("name", "train + test", "image", "here", "terms", box=None, pad_edge=False)
+    for entry in catalogue.entries():
+        here = "yes" if _place(entry.name) else "no"
+        table.add_row(entry.name, entry.samples, entry.space, here, entry.licence)
+    Console().print(table)
+    named = {entry.name for entry in catalogue.entries()}
+    others = [name for name in datasets.names() if name not in named]
+    print("\nMade here, or read from your own files:")
+    print(fill(", ".join(others), get_terminal_size().columns))
+    print(f"\nPublished sets are looked for in {catalogue.home()} (GANTLET_DATA).")
+
+
+def _place(name: str) -> Path | None:
+    from gantlet.core.errors import UserError
+    from gantlet.data.catalogue import locate
+
+    try:
+        return locate(name)
+    except UserError:
+        return None
+
+
+def where_datasets(name: str | None = None) -> None:
+    """Print the folder of a published data set, or the folder of them all.
+
+    Args:
+        name: Data set; without it, the folder below which all are looked for.
+    """
+    from gantlet.data import catalogue
+
+    print(catalogue.home() if name is None else catalogue.locate(name))
+
+
+def fetch_dataset(name: str, *, to: Path | None = None, url: str | None = None) -> None:
+    """Fetch a published data set from its own site, and check its hash.
+
+    Args:
+        name: Data set.
+        to: Folder to put it in; the folder for data, below its name, if none is given.
+        url: Another address that serves the same files.
+    """
+    from gantlet.cli.run import bar
+    from gantlet.data import catalogue
+    from gantlet.data.catalogue import fetch as bring
+
+    entry = catalogue.entry(name)
+    folder = to or catalogue.home() / name
+    here = _place(name)
+    if to is None and here is not None:
+        print(printable(f"{name} is already here: {here}"))
+        return
+    size = sum(file.size for file in entry.files)
+    with bar(name, size) as progress:
+        bring(entry, folder, url=url, progress=progress)
+    print(printable(f"{name} is in {folder}. Its terms: {entry.licence} ({entry.page})."))
+
+
+# ----------------------------------------------------------------------------
+# gantlet weights list, gantlet weights add, gantlet weights fetch, gantlet weights where.
+# ----------------------------------------------------------------------------
+
+
+def list_weights() -> None:
+    """List the trained weights that Gantlet knows, their terms, and which are here."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from gantlet.features import weights
+
+    table = Table("name", "MB", "here", "terms", box=None, pad_edge=False)
+    for known in weights.catalogue():
+        here = "yes" if weights.here(known.name) else "no"
+        table.add_row(known.name, f"{known.size / 1e6:.0f}", here, known.licence)
+    for path in weights.added():
+        table.add_row(printable(path.name), f"{path.stat().st_size / 1e6:.0f}", "yes", "your own")
+    Console().print(table)
+    print(f"\nWeights are kept in {weights.home()} (GANTLET_WEIGHTS).")
+
+
+def add(file: Path) -> None:
+    """Take a file of weights into the folder for weights.
+
+    Args:
+        file: The file; it is copied.
+    """
+    from gantlet.features import weights
+    from gantlet.features.weights import read
+    from gantlet.run.store import draft_of, write_bytes
+
+    found = weights.identify(file)
+    if found.known is None:
+        read(file)  # a file that cannot be used is told now
+    name = file.name if found.known is None else found.known.files[0]
+    target = weights.home() / name
+    if target.resolve() != file.resolve():
+        with draft_of(target) as draft:
+            _copy(file, draft, found.sha256)
+    if found.known is not None:
+        known = found.known
+        print(
+            printable(f"{known.name} is in {target}. Its terms: {known.licence} ({known.page}).")
+        )
+        return
+    write_bytes(weights.note_of(target), f"{found.sha256}  {name}\n".encode())
+    told = (
+        f"{target} is none of the published files, so nobody vouches for it. Its SHA-256 was "
+        f"recorded: {found.sha256}. Use it with weights={name}."
+    )
+    print(printable(told))
+
+
+def _copy(file: Path, draft: Path, sha256: str) -> None:
+    from shutil import copyfile
+
+    from gantlet.core.errors import UserError
+    from gantlet.features.weights import sha256_of
+
+    copyfile(file, draft)
+    if sha256_of(draft) != sha256:
+        raise UserError(f"{file} changed while it was copied. Run the same command again.")
+
+
+def fetch_weights(name: str, *, url: str | None = None) -> None:
+    """Fetch weights from their own site, and check their hash.
+
+    Args:
+        name: Weights, as `gantlet weights list` names them.
+        url: Another address that serves the same file.
+    """
+    from gantlet.cli.run import bar
+    from gantlet.data.catalogue import File, download
+    from gantlet.features import weights
+
+    known = weights.known(name)
+    if weights.here(name):
+        print(printable(f"{name} is already here: {weights.locate(name).path}"))
+        return
+    file = File(known.files[0], known.size, known.sha256)
+    with bar(name, known.size) as progress:
+        path = download(url or known.url, file, weights.home(), progress=progress)
+    print(printable(f"{name} is in {path}. Its terms: {known.licence} ({known.page})."))
+
+
+def where_weights(name: str | None = None) -> None:
+    """Print where weights are, or the folder for weights.
+
+    Args:
+        name: Weights, or the name of a file that was added; without it, the folder.
+    """
+    from gantlet.features import weights
+
+    if name is None:
+        print(weights.home())
+        return
+    published = {k.name for k in weights.catalogue()}
+    print(weights.choose(name, None if name in published else name).path)
+
+
+# ----------------------------------------------------------------------------
+# gantlet show.
+# ----------------------------------------------------------------------------
+
+
+def show(name: str, /, *, json: Flag = False) -> int:
+    """Explain a component: what it is, its options, its source.
+
+    Args:
+        name: A component of any kind, as name or name:key=value.
+        json: Print one JSON object.
+    """
+    from dataclasses import asdict
+    from json import dumps
+
+    from gantlet.core.spec import Spec, options
+
+    homes = {kind: r for kind, r in REGISTRIES.items() if r.knows(Spec.parse(name).name)}
+    if not homes:
+        raise _unknown(Spec.parse(name).name)
+    told: list[dict[str, Any]] = []
+    for kind, registry in homes.items():
+        meant = registry.expand(name)
+        cls = registry.load(meant.name)
+        resolved = registry.resolve(name) if meant.options else meant.name
+        doc, meanings = described(cls)
+        takes = [{**asdict(o), "help": meanings.get(o.name, "")} for o in options(cls)]
+        told.append({"name": resolved, "kind": kind, "doc": doc, "options": takes})
+    if json:
+        print(dumps(told, indent=2))
+        return 0
+    for entry in told:
+        _print(entry)
+    return 0
+
+
+def _unknown(name: str) -> UserError:
+    """Returns the error for a name of no component; says what it is called here, if known."""
+    plain = name.strip().lower().replace("_", "-")
+    for registry in REGISTRIES.values():
+        if plain in registry.pointers:
+            return UserError(f"No component is called {name!r}. {registry.pointers[plain]}")
+    known = {n for r in REGISTRIES.values() for n in r.names()}
+    also = {n for r in REGISTRIES.values() for n in (*r.aliases, *r.pointers)}
+    return unknown("component", name, known, also)
+
+
+def _print(entry: Mapping[str, Any]) -> None:
+    width = min(get_terminal_size().columns, 88)
+    print(f"{entry['name']} ({entry['kind']})\n")
+    for paragraph in entry["doc"].split("\n\n"):
+        # Lists and formulas stand as they were written.
+        is_prose = not re.search(r"(?m)^(?: |\d\.)", paragraph)
+        print(fill(" ".join(paragraph.split()), width) if is_prose else paragraph, end="\n\n")
+    if entry["options"]:
+        print("Options:")
+    for option in entry["options"]:
+        default = option["default"]
+        given = "must be given" if default is None else f"default {default}"
+        head = f"  {option['name']}  ({option['kind']}; {given})"
+        print(fill(head, width, subsequent_indent=" " * 6))
+        meaning = option["help"].replace("``", "`")
+        print(fill(meaning, width, initial_indent=" " * 6, subsequent_indent=" " * 6))
+    print()
+
+
+# ----------------------------------------------------------------------------
+# gantlet list.
+# ----------------------------------------------------------------------------
+
+_SYNONYMS = {
+    "model": "families",
+    "dataset": "datasets",
+    "data": "datasets",
+    "set": "datasets",
+    "extractor": "features",
+    "embedding": "features",
+    "optimizer": "solvers",
+    "optimiser": "solvers",
+    "trainer": "solvers",
+    "game": "toys",
+    "toy-game": "toys",
+    "experiment": "studies",
+}
+
+
+def list_(kind: str | None = None, /, *, json: Flag = False) -> int:
+    """List the components of a kind, or of all.
+
+    Args:
+        kind: families, solvers, datasets, features, metrics, probes, toys or studies; the
+            singular and usual synonyms will do.
+        json: Print one JSON object.
+    """
+    from json import dumps
+
+    chosen = None if kind is None else _kind(kind)
+    found = {k: r.names() for k, r in REGISTRIES.items() if chosen in (None, k)}
+    if json:
+        print(dumps(found, indent=2))
+        return 0
+    wide = max(map(len, found)) + 2
+    for name, names in found.items():
+        text = f"{name:<{wide}}{', '.join(names)}"
+        print(fill(text, get_terminal_size().columns, subsequent_indent=" " * wide))
+    return 0
+
+
+def _kind(word: str) -> str:
+    """Returns the kind that a word means: "metric", "Data set" and "models" do too."""
+    plain = word.strip().lower().replace("_", "-").replace(" ", "-").replace("data-set", "dataset")
+    one = plain.removesuffix("s")
+    meant = {_singular(k): k for k in REGISTRIES} | _SYNONYMS
+    for form in (plain, one):
+        if form in REGISTRIES or form in meant:
+            return meant.get(form, form)
+    raise unknown("kind", word, REGISTRIES, meant)
+
+
+def _singular(kind: str) -> str:
+    return f"{kind.removesuffix('ies')}y" if kind.endswith("ies") else kind.removesuffix("s")

@@ -1,0 +1,1 @@
+"""What people use every day: one room for each command."""

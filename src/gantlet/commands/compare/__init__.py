@@ -1,0 +1,1 @@
+"""Models on one data set under one budget."""

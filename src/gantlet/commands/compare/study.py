@@ -1,0 +1,274 @@
+"""Question 1: what does each kind of model give for the same compute?"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, final
+
+from gantlet import options
+from gantlet.commands.compare.report import answer
+from gantlet.commands.compare.trial import run_contestant
+from gantlet.commands.cost import cost_of, expected, samples_found
+from gantlet.commands.evaluate.inputs import usual_features
+from gantlet.commands.trained import features, fingerprint, load
+from gantlet.core.arguments import check_fields
+from gantlet.core.data import Coded, Dataset
+from gantlet.core.errors import UserError
+from gantlet.core.estimate import REAL, Budget, Outcome, Trial
+from gantlet.core.model import Family
+from gantlet.core.rng import Rng
+from gantlet.core.spec import datasets, extractors, families, metrics, probes, solvers
+from gantlet.features.base import refuse_partisans
+from gantlet.metrics.measure import two_sample
+from gantlet.options import METRICS
+from gantlet.report.blocks import Report
+from gantlet.run.execute import Watch
+from gantlet.run.store import Run, TrialFolder
+
+__all__ = ["METRICS", "PROBES", "Compare", "with_usual"]
+
+PROBES = ("likelihood", "parameters", "sampling", "inverse")
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compare:
+    """Models on one data set under one budget.
+
+    Attributes:
+        models: The models, each as ``name:key=value,...``.
+        data: The data set.
+        budget: What each model may spend in training, validation included.
+        seeds: How many times to repeat everything; trials of one seed are paired.
+        metrics: The distances between samples and held-out data; ``energy``, which ranks, is
+            always among them.
+        features: What the distances are measured on, ``pixels`` always among them; the first
+            other ones rank. Empty means what suits the data: for images ``classifier``, or
+            ``random-conv`` where the data has no labels.
+        probes: What is measured on the model itself.
+        solver: Optimizer of the players; ``auto`` is what suits each family.
+        batch: Samples in a batch.
+        samples: How many samples to judge at most; never more than the test split has.
+        select: Which weights are judged: those that validated best, or the last.
+        patience: Stop after this many validations without a better one; None spends the budget.
+        snapshots: How often to save all players over the budget, for ``gantlet tournament``.
+        data_seed: From which the splits follow; the same for all trials.
+        threads: Threads of each trial; part of what decides the last digits.
+        device: Where models are trained and measured.
+        first_seed: The first seed; the others follow it.
+        command: Which command asks.
+    """
+
+    models: tuple[str, ...]
+    data: str
+    budget: Budget
+    seeds: options.Seeds = options.Compare.seeds
+    metrics: tuple[str, ...] = METRICS
+    features: tuple[str, ...] = ()
+    probes: tuple[str, ...] = PROBES
+    solver: str = options.Compare.solver
+    batch: options.Batch = options.Compare.batch
+    samples: options.SampleCount = options.Compare.samples
+    select: options.Select = options.Compare.select
+    patience: options.Patience | None = options.Compare.patience
+    snapshots: options.Snapshots = options.Compare.snapshots
+    data_seed: options.Seed = options.Compare.data_seed
+    threads: options.Threads = options.Compare.threads
+    device: str = options.Compare.device
+    first_seed: options.Seed = options.Train.seed
+    command: str = "compare"
+
+    def question(self) -> dict[str, object]:
+        """Returns the question with every default written out."""
+        resolved = self._resolved()
+        return {
+            "command": self.command,
+            "models": [families.resolve(m) for m in self.models],
+            "solvers": [self._solver_of(m) for m in self.models],
+            "budget": {k: v for k, v in asdict(self.budget).items() if v is not None},
+            "seeds": list(self._seeds()),
+            **{k: json.loads(v) if v.startswith("[") else v for k, v in resolved.items()},
+            "data fingerprint": fingerprint(resolved["data"], self.data_seed),
+        }
+
+    def trials(self) -> Sequence[Trial]:
+        """One for each model and seed, and one for real data."""
+        self._check()
+        shared = self._resolved()
+        real = Trial(parts={"model": REAL, **shared})
+        return [
+            real,
+            *(
+                Trial(parts=self._parts(model, shared), budget=self.budget, seed=seed)
+                for seed in self._seeds()
+                for model in self.models
+            ),
+        ]
+
+    def notes(self) -> Sequence[str]:
+        """Says what of the files was left out, converted or guessed."""
+        return load(self.data, self.data_seed)[1].notes
+
+    def run(self, trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
+        """Trains one model and measures it."""
+        return run_contestant(trial, folder, watch)
+
+    def conclude(self, outcomes: Sequence[Outcome], run: Run) -> Report:
+        """Ranks the models and says how sure the ranking is."""
+        return answer(self.command, self.question(), outcomes, run)
+
+    def plan(self) -> Sequence[str]:
+        """Says how many samples there are, and what each training will take.
+
+        A few steps of each model are made and timed.
+        """
+        space, splits = load(datasets.resolve(self.data), self.data_seed)
+        found = [samples_found(splits)]
+        for model in dict.fromkeys(self.models):
+            if (reason := self._cannot(model)) is not None:
+                found.append(f"{families.short(model)} cannot be trained: {reason}")
+                continue
+            if (solver := self._solver_of(model)) == "none":
+                # To know the cost of a fit is to make it, which may take minutes.
+                found.append(f"{families.short(model)}: fitted directly, whatever the budget.")
+                continue
+            cost = cost_of(
+                model,
+                space,
+                splits.train,
+                budget=self.budget,
+                batch=self.batch,
+                solver=solver,
+            )
+            found.append(expected(cost))
+        return found
+
+    def _seeds(self) -> range:
+        return range(self.first_seed, self.first_seed + self.seeds)
+
+    @classmethod
+    def of(cls, asked: options.Compare) -> "Compare":
+        """Returns the study that ``gantlet compare`` asks for."""
+        return cls(
+            models=tuple(asked.models),
+            seeds=asked.seeds,
+            metrics=tuple(asked.metrics),
+            features=tuple(asked.features),
+            probes=with_usual(asked.probes),
+            **_shared(asked),
+        )
+
+    @classmethod
+    def of_one(cls, asked: options.Train) -> "Compare":
+        """Returns the study that ``gantlet train`` asks for."""
+        return cls(
+            models=(asked.model,),
+            seeds=1,
+            first_seed=asked.seed,
+            command="train",
+            **_shared(asked),
+        )
+
+    def _check(self) -> None:
+        if not self.models:
+            raise UserError("Name at least one model, such as gan or flow:layers=4.")
+        check_fields(self)
+        if not self.budget.is_limited:
+            raise UserError("Give a budget: flops, examples, steps or seconds.")
+        for metric in self.metrics:
+            two_sample(metric)
+        self._check_features()
+        reasons = [self._cannot(model) for model in self.models]
+        if None not in reasons:
+            raise UserError(str(reasons[0]))
+
+    def _cannot(self, model: str) -> str | None:
+        """Returns why a family cannot be trained on the data; its trial fails, the others go on.
+
+        Raises:
+            UserError: If the model or its solver cannot be made at all.
+        """
+        data = datasets.resolve(self.data)
+        solver = self._solver_of(model)
+        family = families.make(model)
+        if not isinstance(family, Family):
+            return None
+        space, _ = load(data, self.data_seed)
+        try:
+            game = family.build(space, rng=Rng(0, "cpu"))
+        except UserError as error:
+            return str(error)
+        solvers.make(solver).start(game)
+        return None
+
+    def _check_features(self) -> None:
+        resolved = self._resolved()
+        refuse_partisans(self.features)
+        for extractor in json.loads(resolved["features"]):
+            if not extractors.make(extractor).learns:
+                features(resolved["data"], self.data_seed, extractor, self.device)
+
+    def _parts(self, model: str, shared: dict[str, str]) -> dict[str, str]:
+        return {"model": families.resolve(model), "solver": self._solver_of(model), **shared}
+
+    def _solver_of(self, model: str) -> str:
+        family = families.make(model)
+        if not isinstance(family, Family):
+            return "none"
+        return solvers.resolve(family.solver if self.solver == "auto" else self.solver)
+
+    def _resolved(self) -> dict[str, str]:
+        """Returns what all trials share, in written form."""
+        data = datasets.resolve(self.data)
+        seen = self.features or self._default_features(datasets.make(data), data)
+        measured = _with(self.metrics, "energy")
+        return {
+            "data": data,
+            "data_seed": str(self.data_seed),
+            "metrics": json.dumps([metrics.resolve(m) for m in measured]),
+            "features": json.dumps([extractors.resolve(f) for f in _with(seen, "pixels")]),
+            "probes": json.dumps([probes.resolve(p) for p in self.probes]),
+            "batch": str(self.batch),
+            "samples": str(self._samples(data)),
+            "patience": str(self.patience).lower(),
+            **({} if self.select == "best" else {"select": self.select}),
+            **({"snapshots": str(self.snapshots)} if self.snapshots else {}),
+            "threads": str(self.threads),
+            "device": self.device,
+        }
+
+    def _samples(self, data: str) -> int:
+        _, splits = load(data, self.data_seed)
+        return min(self.samples, len(splits.test))
+
+    def _default_features(self, dataset: Dataset, data: str) -> tuple[str, ...]:
+        if dataset.space.kind != "image":
+            code = dataset.code() if isinstance(dataset, Coded) else None
+            return (usual_features(dataset.space.kind, code),)
+        _, splits = load(data, self.data_seed)
+        return ("pixels", "random-conv" if splits.train.labels is None else "classifier")
+
+
+def _shared(asked: options.Training) -> dict[str, Any]:
+    """Returns the settings that are called the same in options and study."""
+    names = ("data", "solver", "batch", "samples", "select", "patience", "snapshots", "data_seed")
+    found = {name: getattr(asked, name) for name in (*names, "threads", "device")}
+    return {**found, "budget": asked.budget or options.DEFAULT_BUDGET}
+
+
+def with_usual(probes: Sequence[str]) -> tuple[str, ...]:
+    """Returns the usual probes and ``probes``, which take the place of those of the same name.
+
+    Example:
+        >>> with_usual(["ais", "likelihood:most=9"])
+        ('parameters', 'sampling', 'inverse', 'ais', 'likelihood:most=9')
+    """
+    named = {probe.partition(":")[0] for probe in probes}
+    return (*(probe for probe in PROBES if probe not in named), *probes)
+
+
+def _with(components: tuple[str, ...], name: str) -> tuple[str, ...]:
+    """Returns components with one called ``name`` among them."""
+    return (
+        components if any(c.partition(":")[0] == name for c in components) else (name, *components)
+    )

@@ -1,0 +1,187 @@
+"""One model of a comparison: trained or fitted, sampled, and measured."""
+
+import json
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any, final
+
+from torch import Tensor
+
+from gantlet.commands import standings
+from gantlet.commands.trained import build, draw, features_of, source_of
+from gantlet.compute.machine import threads
+from gantlet.core.data import everything
+from gantlet.core.errors import UserError
+from gantlet.core.estimate import CONTROL, INFLUENCE, REAL, Estimate, Note, Outcome, Trial
+from gantlet.core.model import Fitted, Model
+from gantlet.core.rng import Rng, StorageError
+from gantlet.core.spec import families, probes
+from gantlet.features.base import exactly
+from gantlet.metrics.measure import detail_all, two_sample
+from gantlet.run.execute import Watch
+from gantlet.run.store import TrialFolder
+from gantlet.run.train import DivergedError
+from gantlet.stats.jackknife import Detailed, estimates, influences
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What the samples of one trial measure.
+
+    Attributes:
+        found: Every metric on every extractor, named ``metric (extractor)``.
+        control: The same of as many samples as the noise floor rests on, where that is fewer.
+        notes: What must be known of the extractors.
+    """
+
+    found: Mapping[str, Detailed | Estimate]
+    control: Mapping[str, Detailed | Estimate] = field(default_factory=dict[str, Estimate])
+    notes: tuple[Note, ...] = ()
+
+    def details(self) -> dict[str, Any]:
+        """Returns the numbers of the control as plain JSON values."""
+        kept = {name: asdict(e) for name, e in estimates(self.control).items()}
+        return {CONTROL: kept} if kept else {}
+
+    def influences(self) -> dict[str, Tensor]:
+        """Returns what paired differences need."""
+        of_control = {f"{CONTROL}/{k}": v for k, v in influences(self.control).items()}
+        return influences(self.found) | of_control
+
+
+def run_contestant(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
+    """Trains or fits the model of ``trial``, samples it, measures it and saves both.
+
+    Raises:
+        UserError: If the family cannot model such samples, or the budget pays for no step.
+    """
+    watch = _naming(trial.parts["model"].partition(":")[0], watch)
+    with threads(int(trial.parts["threads"])), exactly():
+        if trial.parts["model"] == REAL:
+            measured = _measure_real(trial, watch)
+            folder.save(INFLUENCE, measured.influences())
+            return Outcome(trial=trial, scores=estimates(measured.found), notes=measured.notes)
+        return _run(trial, folder, watch)
+
+
+def _run(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
+    rng = Rng(trial.seed, trial.parts["device"])
+    built = build(trial, folder, watch, rng=rng)
+    real = _held_out(trial)
+    watch(0.9, "sampling")
+    with _fault_of_the_model():
+        fake = draw(built.model, len(real), rng=rng.stream("sample"))
+        built.model.space.check(fake, "the model")
+        measured = _measure(trial, real, fake, watch)
+    folder.save("samples", {"samples": fake})
+    folder.save("model", built.model.state_dict())
+    folder.save(INFLUENCE, measured.influences())
+    scores, clock = estimates(measured.found), built.clock()
+    for probe in json.loads(trial.parts["probes"]):
+        watch(0.97, f"probing {probe}")
+        found = probes.make(probe).inspect(built.model, real, rng=rng)
+        scores |= found.scores
+        clock |= found.clock
+    return Outcome(
+        trial=trial,
+        spend=built.spend,
+        scores=scores | built.scores(),
+        clock=clock,
+        notes=(*built.notes, *measured.notes),
+        details=measured.details(),
+    )
+
+
+def _naming(model: str, watch: Watch) -> Watch:
+    """Tells of which model it is that something is being done."""
+
+    def tell(share: float, what: str) -> None:
+        watch(share, f"{model}, {what}")
+
+    return tell
+
+
+@contextmanager
+def _fault_of_the_model() -> Generator[None]:
+    """Makes samples that cannot be measured the failure of one trial.
+
+    They are no mistake in the question, which would end the trials of all others. Extractors that
+    do not fit the data are: the trial of real data finds them.
+
+    Raises:
+        DivergedError: In place of a user's error.
+    """
+    try:
+        yield
+    except StorageError:
+        raise
+    except UserError as error:
+        raise DivergedError(f"diverged: {error}") from error
+
+
+def restore(trial: Trial, folder: TrialFolder) -> Model:
+    """Returns the finished model of a trial.
+
+    Raises:
+        UserError: If its weights are of another version.
+    """
+    space, _ = source_of(trial)
+    family = families.make(trial.parts["model"])
+    state = folder.load("model")
+    if isinstance(family, Fitted):
+        return family.restore(space, state)
+    model = family.build(space, rng=Rng(trial.seed)).model
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise UserError(
+            f"The weights in {folder.path} do not fit {trial.parts['model']}: another version of "
+            "Gantlet trained them. Use that version, or train again."
+        ) from error
+    return model
+
+
+def _held_out(trial: Trial) -> Tensor:
+    _, splits = source_of(trial)
+    return everything(splits.test, int(trial.parts["samples"])).to(trial.parts["device"])
+
+
+def _control_size(trial: Trial, reference: int) -> int:
+    """How many samples a model and held-out real data are compared with, the same of both."""
+    _, splits = source_of(trial)
+    return min(len(splits.validation), reference)
+
+
+def _measure_real(trial: Trial, watch: Watch) -> Measured:
+    """Compares real data with the reference: validation samples stand in for a model's.
+
+    No model learned from them; they only selected which of its weights are judged.
+    """
+    _, splits = source_of(trial)
+    real = _held_out(trial)
+    stand_in = everything(splits.validation, _control_size(trial, len(real))).to(real.device)
+    return _measure(trial, real, stand_in, watch)
+
+
+def _measure(trial: Trial, real: Tensor, fake: Tensor, watch: Watch) -> Measured:
+    """Compares samples with the reference, and a part of them where the floor has only so many."""
+    found: dict[str, Detailed | Estimate] = {}
+    control: dict[str, Detailed | Estimate] = {}
+    notes: list[Note] = []
+    few = _control_size(trial, len(real))
+    for extractor in json.loads(trial.parts["features"]):
+        seen = features_of(trial, extractor)
+        x, y = seen.extract(real), seen.extract(fake)
+        short = extractor.partition(":")[0]
+        wanted = {
+            standings.distance(metric, extractor): two_sample(metric)
+            for metric in json.loads(trial.parts["metrics"])
+        }
+        watch(0.92, f"measuring distances on {short}")
+        found |= detail_all(wanted, x, y, rng=Rng(trial.seed, x.device))
+        if few < len(fake):
+            control |= detail_all(wanted, x, y[:few], rng=Rng(trial.seed, x.device))
+        notes.append(Note(f"features {short}: {seen.note}", "features"))
+    return Measured(found=found, control=control, notes=tuple(notes))

@@ -1,0 +1,1 @@
+"""Whether a training converges, and what would help."""

@@ -1,0 +1,579 @@
+"""A training followed: where its players were, and whether it settles, oscillates or diverges."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import mean, median
+from typing import Literal, final
+
+import torch
+from torch import Tensor
+
+from gantlet.commands.trained import source_of
+from gantlet.core.data import Space, everything
+from gantlet.core.errors import UserError
+from gantlet.core.estimate import Spend, Trial
+from gantlet.core.model import Family, Fitted, Game, Generative
+from gantlet.core.rng import Rng
+from gantlet.core.spec import Spec, families, solvers, toys
+from gantlet.games.field import GameField
+from gantlet.run.execute import Watch
+from gantlet.run.store import TrialFolder
+from gantlet.run.train import Batches, DivergedError, Plan, Snapshots, train
+
+# ----------------------------------------------------------------------------
+# What is diagnosed: a model or a toy game, a solver, data, a budget, a seed.
+# ----------------------------------------------------------------------------
+
+# How many training samples a game sees to set what depends on data, as in training.
+_PREPARE = 512
+
+
+def is_toy(model: str) -> bool:
+    """Returns whether a written form is that of a toy game."""
+    return Spec.parse(model).name in toys.names()
+
+
+def is_run(text: str) -> bool:
+    """Returns whether a text names a run folder, as ``RUN`` or ``RUN@MODEL#SEED``."""
+    return (run_parts(text)[0] / "run.json").exists()
+
+
+def run_parts(text: str) -> tuple[Path, str | None, int]:
+    """Returns folder, model and seed of ``RUN@MODEL#SEED``.
+
+    Example:
+        >>> run_parts("runs/demo@gan#2")
+        (PosixPath('runs/demo'), 'gan', 2)
+
+    Raises:
+        UserError: If the seed is no number.
+    """
+    path, _, rest = text.partition("@")
+    model, _, seed = rest.partition("#")
+    if seed and not seed.isdigit():
+        raise UserError(f"The seed of {text!r} must be a number, as in runs/demo@gan#0.")
+    return Path(path), model or None, int(seed or 0)
+
+
+def resolved(model: str) -> str:
+    """Returns a model or toy game with every option written out.
+
+    Raises:
+        UserError: If it is a family that is fitted outright, and so plays no game.
+    """
+    if is_toy(model):
+        return toys.resolve(model)
+    family(model)
+    return families.resolve(model)
+
+
+def short(model: str) -> str:
+    """Returns a model or toy game as people name it."""
+    return toys.short(model) if is_toy(model) else families.short(model)
+
+
+def usual_solver(model: str) -> str:
+    """Returns the solver that suits a model or toy game, with every option written out."""
+    return solvers.resolve(toys.make(model).solver if is_toy(model) else family(model).solver)
+
+
+def family(model: str) -> Family:
+    """Returns the family of a written form.
+
+    Raises:
+        UserError: If it is one that is fitted outright, and so plays no game.
+    """
+    made = families.make(model)
+    if isinstance(made, Family):
+        return made
+    name = Spec.parse(model).name
+    raise UserError(f"{name} is fitted outright: it plays no game that could converge.")
+
+
+def blank(trial: Trial) -> Game:
+    """Returns the game of a trial as it is before the first step."""
+    model = trial.parts["model"]
+    if is_toy(model):
+        return toys.make(model).build()
+    space, splits = source_of(trial)
+    rng = Rng(trial.seed, trial.parts["device"])
+    game = family(model).build(space, rng=rng)
+    first = Batches(splits.train, rng=rng).next(min(_PREPARE, len(splits.train)))
+    with torch.no_grad():
+        game.prepare(first, rng=rng.stream("prepare"))
+    return game
+
+
+def looked_at(trial: Trial, most: int) -> Tensor:
+    """Returns the real samples at which the field is looked at: the same for every model."""
+    if is_toy(trial.parts["model"]):
+        return toys.make(trial.parts["model"]).real
+    _, splits = source_of(trial)
+    return everything(splits.train, most).to(trial.parts["device"])
+
+
+def held_out(trial: Trial, most: int) -> tuple[Tensor, Tensor]:
+    """Returns validation samples in two halves."""
+    if is_toy(trial.parts["model"]):
+        real = toys.make(trial.parts["model"]).real
+        return real, real
+    _, splits = source_of(trial)
+    x = everything(splits.validation, most).to(trial.parts["device"])
+    return x[::2], x[1::2]
+
+
+def state_of(game: Game) -> dict[str, Mapping[str, Tensor]]:
+    """Returns a copy of all that the players hold."""
+    return {
+        name: {k: v.detach().clone() for k, v in player.state_dict().items()}
+        for name, player in game.players.items()
+    }
+
+
+def put(game: Game, state: Mapping[str, Mapping[str, Tensor]]) -> None:
+    """Puts the players where ``state_of`` found them."""
+    for name, player in game.players.items():
+        player.load_state_dict(state[name])
+
+
+def changed(trial: Trial, **parts: str) -> Trial:
+    """Returns a trial with other parts."""
+    return replace(trial, parts={**trial.parts, **parts})
+
+
+# ----------------------------------------------------------------------------
+# A training, and where its players were along the way.
+# ----------------------------------------------------------------------------
+
+# How often players are recorded.
+RECORDS = 24
+_TOY_RECORDS = 60
+# The noise floor is the largest of so many distances between real samples: exceeded by others
+# with probability 1/20.
+_DIVISIONS = 19
+# The noise of a likelihood is taken from so many parts of the held-out samples.
+_PARTS = 8
+# So many training samples the mixture is fitted to at most.
+_FITTED = 5_000
+
+Parameters = dict[str, Mapping[str, Tensor]]
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """The players at one step.
+
+    Attributes:
+        step: After how many steps.
+        state: All that they hold.
+        quality: How far from the goal they are; lower is better.
+    """
+
+    step: int
+    state: Parameters
+    quality: float
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """What a validation loss is read against.
+
+    Attributes:
+        floor: The largest of 19 distances between real samples, in numbers as in validation:
+            what cannot be told from real data. None where the loss is no distance.
+        mixture: The loss of a Gaussian mixture of ten components, or None where it has none.
+        noise: The standard error of the loss over held-out samples; 0 where it is not known.
+    """
+
+    floor: float | None = None
+    mixture: float | None = None
+    noise: float = 0.0
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """What a training went through.
+
+    Attributes:
+        records: From the start to the end.
+        measure: What the quality of a record is, in words.
+        is_exact: Whether quality is without noise, as in a toy game.
+        error: Why training broke off, or None.
+        spend: What it used.
+        scale: What quality is read against, or None in a toy game.
+    """
+
+    records: list[Record]
+    measure: str
+    is_exact: bool
+    error: str | None
+    spend: Spend
+    scale: Scale | None = None
+
+    @property
+    def last(self) -> Record:
+        """The record at the end."""
+        return self.records[-1]
+
+    @property
+    def best(self) -> Record:
+        """The record with the best quality."""
+        return min(self.records, key=lambda r: r.quality)
+
+
+def play(trial: Trial, folder: TrialFolder, watch: Watch, *, again: bool = False) -> Course:
+    """Trains the game of a trial, or plays its toy game.
+
+    Args:
+        trial: What to train.
+        folder: Where the players are saved along the way; an interrupted training goes on.
+        watch: Told how far it is.
+        again: Whether this is the second training of a trial.
+    """
+    if is_toy(trial.parts["model"]):
+        return _play_toy(trial)
+    share = 0.5 if trial.parts["try"] == "true" else 0.9
+    start = 0.5 if again else 0.0
+    name = "trying the advice" if again else "training"
+    return _train(trial, folder, lambda used: watch(start + share * min(used, 1.0) * 0.9, name))
+
+
+def recorded(trial: Trial, folder: TrialFolder, error: str | None, spend: Spend) -> Course:
+    """Returns the course of a training whose snapshots are in a folder.
+
+    Raises:
+        UserError: If there is none, or they are of another version.
+    """
+    game, rng = blank(trial), Rng(trial.seed, trial.parts["device"])
+    x = torch.cat(held_out(trial, 1024))
+    records = [Record(step=0, state=state_of(game), quality=_quality(game, x, rng))]
+    for file in sorted(folder.path.glob("snapshot-*.safetensors")):
+        saved = folder.load(file.stem)
+        try:
+            put(game, _players(saved, game))
+        except RuntimeError as wrong:
+            raise UserError(
+                f"{file} does not fit {trial.parts['model']}: another version of Gantlet saved "
+                "it. Use that version, or train again."
+            ) from wrong
+        value = _quality(game, x, rng)
+        if math.isfinite(value):
+            step = int(saved["step"])
+            records.append(Record(step=step, state=state_of(game), quality=value))
+    return Course(
+        records=records,
+        measure="the validation loss of the last weights, not of their average",
+        is_exact=False,
+        error=error,
+        spend=spend,
+        scale=_scale(trial, game, x, rng),
+    )
+
+
+def _scale(trial: Trial, game: Game, x: Tensor, rng: Rng) -> Scale:
+    """Returns what the validation loss of ``game`` is read against, for held-out ``x``."""
+    if not isinstance(game, Generative):
+        return Scale()
+    space, splits = source_of(trial)
+    real = everything(splits.train, len(x)).to(x.device)
+    if game.distance(x, real) is None:
+        parts = torch.split(x, max(len(x) // _PARTS, 1))
+        losses = torch.tensor([_quality(game, part, rng) for part in parts])
+        return Scale(noise=float(losses.std()) / math.sqrt(len(parts)))
+    pool, draw = torch.cat([x, real]), rng.stream("floor")
+    floor = max(_between_real(game, pool, len(x), draw) for _ in range(_DIVISIONS))
+    train = everything(splits.train, _FITTED).to(x.device)
+    return Scale(floor=floor, mixture=_mixture(game, space, train, x, rng))
+
+
+def _between_real(game: Generative, pool: Tensor, n: int, rng: torch.Generator) -> float:
+    order = torch.randperm(len(pool), generator=rng, device=rng.device)
+    return _known(game.distance(pool[order[:n]], pool[order[n:]]))
+
+
+def _mixture(game: Generative, space: Space, train: Tensor, x: Tensor, rng: Rng) -> float | None:
+    """Returns the loss of an honest baseline, or None where it cannot model such data."""
+    baseline = families.make("gmm")
+    if not isinstance(baseline, Fitted):
+        return None
+    try:
+        fitted = baseline.fit(space, train, rng=rng)
+    except UserError:
+        return None
+    with torch.no_grad():
+        drawn = fitted.model.sample(len(x), rng=rng.stream("mixture"))
+        return _known(game.distance(x, drawn))
+
+
+def _known(loss: Tensor | None) -> float:
+    return math.nan if loss is None else float(loss)
+
+
+def _quality(game: Game, x: Tensor, rng: Rng) -> float:
+    # All that is trained on data can be validated.
+    if not isinstance(game, Generative):
+        return math.nan
+    with torch.no_grad():
+        return float(game.validate(x, rng=rng.stream("validate")))
+
+
+def _players(saved: Mapping[str, Tensor], game: Game) -> Parameters:
+    return {
+        name: {
+            key.removeprefix(f"players/{name}/"): value
+            for key, value in saved.items()
+            if key.startswith(f"players/{name}/")
+        }
+        for name in game.players
+    }
+
+
+def _train(trial: Trial, folder: TrialFolder, watch: Callable[[float], None]) -> Course:
+    made = family(trial.parts["model"])
+    space, splits = source_of(trial)
+    rng = Rng(trial.seed, trial.parts["device"])
+    game = made.build(space, rng=rng)
+    plan = Plan(budget=trial.budget, batch=int(trial.parts["batch"]), ema=made.ema, select="last")
+    error, spend = None, Spend()
+    try:
+        trained = train(
+            game,
+            solvers.make(trial.parts["solver"]),
+            splits,
+            plan,
+            rng=rng,
+            keep=folder,
+            snapshots=Snapshots(RECORDS, folder.save),
+            watch=watch,
+        )
+        spend = trained.spend
+    except DivergedError as wrong:
+        error = str(wrong)
+    folder.drop_state()
+    return recorded(trial, folder, error, spend)
+
+
+def _play_toy(trial: Trial) -> Course:
+    toy = toys.make(trial.parts["model"])
+    game, rng = toy.build(), Rng(trial.seed)
+    moving = solvers.make(trial.parts["solver"]).start(game)
+    batch, noise = torch.cat([toy.real] * moving.batches), rng.stream("noise")
+    steps = trial.budget.steps or 0
+    records, error = [_look(trial, game, 0)], None
+    for step in range(1, steps + 1):
+        moving.step(batch, rng=noise)
+        if step * _TOY_RECORDS // steps > (step - 1) * _TOY_RECORDS // steps:
+            records.append(_look(trial, game, step))
+            if not records[-1].quality < 1e9:
+                error = f"diverged at step {step}: the field is {records[-1].quality:.3g} long"
+                records.pop()
+                break
+    return Course(
+        records=records,
+        measure="the length of the field, 0 at an equilibrium",
+        is_exact=True,
+        error=error,
+        spend=Spend(steps=steps, examples=steps * len(batch)),
+    )
+
+
+def _look(trial: Trial, game: Game, step: int) -> Record:
+    field = GameField(game, looked_at(trial, 1), rng=Rng(trial.seed).stream("field"))
+    size = float(field.value().norm())
+    return Record(step=step, state=state_of(game), quality=size)
+
+
+# ----------------------------------------------------------------------------
+# Whether a training converges, oscillates, diverges or does not learn, by its course.
+# ----------------------------------------------------------------------------
+
+StateName = Literal["converging", "rotating", "diverging", "stuck"]
+
+# A deterministic game converges if its last third is at most so large a share of its middle third.
+_SHRINKS = 0.5
+# ... and diverges if its last third is so many times its first.
+_GROWS = 1.2
+
+# On the logarithmic scale of a distance, as factors. A GAN has learned something if its loss is
+# at most this share of the untrained one,
+_LEARNED = 1 / 4
+# has lost what it had learned if its loss is so many times its best, beyond any swing of it,
+_LOST_ALL = 2.8
+# oscillates if its loss strays from its own trend by this factor (one standard deviation),
+_SWINGS = 1.4
+# has lost some of what it had learned if it does not and is so many times its best,
+_LOST = 1.7
+# and is as good as it gets if its loss is at most so many times the noise floor.
+GOOD = 5.0
+
+# On the scale of a likelihood, which has no zero: shares of what was gained.
+_LOST_SHARE = 0.15
+_SWINGS_SHARE = 0.15
+# Differences below so many standard errors of the validation loss are noise.
+_NOISE = 3.0
+# A trend of the last half counts from this value of Student's t on.
+_TREND = 2.0
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """What a training does.
+
+    Attributes:
+        name: In one word.
+        because: The numbers behind it, in a sentence.
+        end: The validation loss at the end: the median of the last quarter of the records.
+        ratio: ``end`` in units of the noise floor, or None where the loss has no floor.
+        is_improving: Whether the loss still falls in the last half of the training.
+    """
+
+    name: StateName
+    because: str
+    end: float
+    ratio: float | None = None
+    is_improving: bool = False
+
+    @property
+    def is_good(self) -> bool:
+        """Whether training settles, and where no distance says that it is far from the data."""
+        return self.name == "converging" and (self.ratio is None or self.ratio <= GOOD)
+
+
+def state_of_course(course: Course) -> State:
+    """Returns what a training does, by the quality of its records alone.
+
+    A distance is judged on a logarithmic scale, against the noise floor: the largest of 19
+    distances between real samples of the same number, below which no model is distinguishable
+    from real data. A likelihood has no zero and is judged by shares of what was gained, beyond
+    the noise of the validation loss.
+    """
+    qualities = [record.quality for record in course.records]
+    if course.error is not None:
+        told = f"{course.error[0].upper()}{course.error[1:]}."
+        return State(name="diverging", because=told, end=qualities[-1])
+    if course.is_exact:
+        return _exact(qualities)
+    if course.scale is not None and course.scale.floor is not None:
+        return _distance(qualities, course.scale, course.scale.floor)
+    return _likelihood(qualities, 0.0 if course.scale is None else course.scale.noise)
+
+
+def _exact(size: list[float]) -> State:
+    third = max(len(size) // 3, 1)
+    first, middle, last = mean(size[:third]), mean(size[third:-third]), mean(size[-third:])
+    told = (
+        f"The field is {first:.3g} long on average in the first third of the training, "
+        f"{middle:.3g} in the second, {last:.3g} in the last."
+    )
+    name: StateName = "rotating"
+    if last <= max(_SHRINKS * middle, 1e-9):
+        name = "converging"
+    elif last > _GROWS * first:
+        name = "diverging"
+    return State(name=name, because=told, end=last)
+
+
+def _distance(quality: list[float], scale: Scale, floor: float) -> State:
+    logs = [math.log(max(q, floor)) for q in quality]
+    half = logs[len(logs) // 2 :]
+    trend = _trend(half)
+    end = math.exp(_end(logs))
+    best = math.exp(min(_smooth(logs)))
+    told = (
+        f"Validation loss: {quality[0]:.3g} untrained, {best:.3g} at best, {end:.3g} at the end "
+        f"(median of the last quarter), {end / floor:.1f} times the noise floor {floor:.2g}"
+    )
+    if scale.mixture is not None:
+        told += f"; a Gaussian mixture has {scale.mixture:.3g}"
+    name, why = _shape(quality[0], best, end, trend, floor)
+    is_improving = trend.t < -_TREND and name == "converging" and end > floor
+    return State(
+        name=name,
+        because=f"{told}. {why}",
+        end=end,
+        ratio=end / floor,
+        is_improving=is_improving,
+    )
+
+
+def _shape(
+    start: float, best: float, end: float, trend: "_Trend", floor: float
+) -> tuple[StateName, str]:
+    reached = max(_LEARNED * start, GOOD * floor)
+    lost = f"It is {end / best:.1f} times its best: what was learned is lost again."
+    if best <= reached and end > _LOST_ALL * best:
+        return "diverging", lost
+    if end > reached:
+        return "stuck", f"That is {end / start:.0%} of the untrained loss: little was learned."
+    strays = math.exp(trend.spread)
+    if strays > _SWINGS:
+        return "rotating", f"In the last half it strays by a factor {strays:.1f} from its trend."
+    if end > _LOST * best:
+        return "diverging", lost
+    return "converging", f"In the last half it stays within a factor {strays:.2f} of its trend."
+
+
+def _likelihood(quality: list[float], noise: float) -> State:
+    start, best = quality[0], min(quality)
+    half = quality[len(quality) // 2 :]
+    end, gained = _end(quality), start - best
+    told = f"Validation loss: {start:.3g} untrained, {best:.3g} at best, {end:.3g} at the end"
+    if gained <= _NOISE * noise:
+        return State(name="stuck", because=f"{told}: little was learned.", end=end)
+    trend = _trend(half)
+    lost, swing = (end - best) / gained, (max(half) - min(half)) / gained
+    if lost > _LOST_SHARE and end - best > _NOISE * noise and end >= mean(half):
+        return State(
+            name="diverging", because=f"{told}: {lost:.0%} of the gain is lost again.", end=end
+        )
+    told = f"{told}; in the last half it varies by {swing:.0%} of the gain."
+    if swing > _SWINGS_SHARE and abs(trend.t) < _TREND and max(half) - min(half) > _NOISE * noise:
+        return State(name="rotating", because=told, end=end)
+    improving = trend.t < -_TREND and -trend.change > _NOISE * noise
+    return State(name="converging", because=told, end=end, is_improving=improving)
+
+
+def _end(values: Sequence[float]) -> float:
+    return median(values[-max(len(values) // 4, 1) :])
+
+
+def _smooth(values: Sequence[float]) -> list[float]:
+    """Returns running medians of three, so that one lucky record is no best."""
+    return [median(values[max(i - 1, 0) : i + 2]) for i in range(len(values))]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Trend:
+    """A straight line through values.
+
+    Attributes:
+        change: By how much it rises from the first value to the last.
+        spread: The standard deviation of values around it.
+        t: Its slope over the standard error of the slope.
+    """
+
+    change: float
+    spread: float
+    t: float
+
+
+def _trend(values: Sequence[float]) -> _Trend:
+    n = len(values)
+    if n < 3:
+        return _Trend(0.0, 0.0, 0.0)
+    x = [i - (n - 1) / 2 for i in range(n)]
+    sxx = math.fsum(a * a for a in x)
+    slope = math.fsum(a * y for a, y in zip(x, values, strict=True)) / sxx
+    middle = math.fsum(values) / n
+    rest = [y - middle - slope * a for a, y in zip(x, values, strict=True)]
+    spread = math.sqrt(math.fsum(r * r for r in rest) / (n - 2))
+    error = spread / math.sqrt(sxx)
+    t = slope / error if error > 0 else math.copysign(math.inf, slope) if slope else 0.0
+    return _Trend(slope * (n - 1), spread, t)

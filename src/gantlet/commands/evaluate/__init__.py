@@ -1,0 +1,1 @@
+"""Samples against real ones, by metrics."""

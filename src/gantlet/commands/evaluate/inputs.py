@@ -1,0 +1,1084 @@
+"""The samples that an argument names: found, read, brought to one space, thinned."""
+
+import math
+import os
+import re
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+from typing import Literal, final
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from gantlet.commands.trained import find_trial, source_of
+from gantlet.core.data import (
+    Code,
+    Coded,
+    InMemory,
+    Kind,
+    Named,
+    OwnFile,
+    Roomy,
+    Source,
+    Space,
+    Splits,
+    notes_of,
+)
+from gantlet.core.errors import UserError, reading
+from gantlet.core.estimate import REAL
+from gantlet.core.rng import Rng
+from gantlet.core.spec import Spec, datasets, quoted
+from gantlet.data.arrays import holds_sounds, pictures_in, sounds_in
+from gantlet.data.splits import (
+    PARSER_ERRORS,
+    Joined,
+    Rows,
+    Subset,
+    arranged,
+    finite,
+    is_there,
+    space_of,
+)
+from gantlet.domains.graphs import holds_graphs
+from gantlet.domains.tables import TableCode, read_cells
+from gantlet.features.base import block_of, some
+from gantlet.run.store import TrialFolder, kept, load_tensors
+
+# ----------------------------------------------------------------------------
+# By what samples that are no images are looked at where nothing is asked for.
+# ----------------------------------------------------------------------------
+
+_USUAL: dict[Kind, str] = {
+    "tokens": "ngrams",
+    "table": "pca",
+    "audio": "spectrogram",
+    "graph": "graph-statistics",
+}
+
+
+def usual_features(kind: Kind, code: Code | None = None) -> str:
+    """Returns the extractor that suits samples of a kind.
+
+    Args:
+        kind: What a sample stands for.
+        code: What its numbers stand for: columns of a table have units, which must not matter.
+    """
+    if kind == "vector" and isinstance(code, TableCode):
+        return "columns"
+    return _USUAL.get(kind, "pixels")
+
+
+# ----------------------------------------------------------------------------
+# Samples that occur more than once: within a set, or in two sets.
+# ----------------------------------------------------------------------------
+
+# Odd numbers of splitmix64, https://doi.org/10.1145/2714064.2660195, as signed ones.
+_MIX = -0x4B47D0C5A91A1B4F | 1
+_STEP = -0x61C8864680B583EB
+
+
+def digests(source: Source, space: Space) -> Tensor:
+    """Returns a number for each sample, equal where samples are; int64, shape ``(n,)``.
+
+    Levels are rounded first, so that the same image read from another kind of file is the same.
+    Of a billion pairs of different samples one is taken for equal with a probability of 1e-10.
+    """
+    parts = [
+        _digest(source.take(index), space.levels is not None)
+        for index in torch.split(torch.arange(len(source)), block_of(space))
+    ]
+    return torch.cat(parts) if parts else torch.empty(0, dtype=torch.int64)
+
+
+def _digest(x: Tensor, is_level: bool) -> Tensor:
+    rows = (x.round() if is_level else x).flatten(1).float()
+    # Adding 0 turns -0 into 0, which is equal to it but not bit by bit.
+    bits = (rows + 0.0).contiguous().view(torch.int32)
+    # Whole numbers end in zeros as floats do, which a sum of multiples would keep.
+    folded = (bits ^ (bits >> 16)).long()
+    weights = _mixed(torch.arange(1, bits.shape[1] + 1) * _STEP) | 1
+    return _mixed((folded * weights).sum(1))
+
+
+def _mixed(x: Tensor) -> Tensor:
+    """Returns whole numbers whose bits all depend on all bits of ``x``."""
+    for shift in (30, 27, 31):
+        # The mask makes the shift that of unsigned numbers.
+        x = (x ^ ((x >> shift) & ((1 << (64 - shift)) - 1))) * _MIX
+    return x
+
+
+def occurs(x: Tensor, among: Tensor) -> Tensor:
+    """Returns which of the samples ``x`` also are in another set, both given by ``digests``."""
+    found: Tensor = torch.isin(x, among)
+    return found
+
+
+def repeated(x: Tensor) -> int:
+    """Returns how many samples equal an earlier one of the same set."""
+    return len(x) - len(torch.unique(x))
+
+
+def duplicates(x: Tensor, others: Sequence[Tensor]) -> Tensor | None:
+    """Returns which samples are the same one twice, as groups, or None where none are.
+
+    Equal samples of a discrete distribution, such as rows of a small table, are independent, and
+    then other sets hold them too. Only where two samples of a set are equal four times as often as
+    two of different sets are they taken for copies of one another.
+
+    Args:
+        x: The samples, by ``digests``, shape ``(n,)``.
+        others: Other sets, by ``digests``.
+    """
+    within = _coincidences(x)
+    if not within or any(_BY_COPYING * _meetings(x, y) >= within for y in others):
+        return None
+    labels: Tensor = torch.unique(x, return_inverse=True)[1]
+    return labels
+
+
+# From how much more often on equal samples of a set are copies of one another.
+_BY_COPYING = 4
+
+
+def _coincidences(x: Tensor) -> float:
+    """Returns how often two samples of a set are equal."""
+    counts = torch.unique(x, return_counts=True)[1].double()
+    return float((counts * (counts - 1)).sum()) / max(len(x) * (len(x) - 1), 1)
+
+
+def _meetings(x: Tensor, y: Tensor) -> float:
+    """Returns how often a sample of one set and one of another are equal."""
+    ordered = y.sort().values
+    left, right = (torch.searchsorted(ordered, x, right=side) for side in (False, True))
+    return float((right - left).double().sum()) / max(len(x) * len(y), 1)
+
+
+def is_by_descent(x: Tensor, y: Tensor) -> bool:
+    """Returns whether two sets share samples because one was taken from the other.
+
+    Not so where samples of both sets, each by itself, are equal about as often: by chance.
+    """
+    chance = min(_coincidences(x), _coincidences(y))
+    return _meetings(x, y) > _BY_COPYING * chance
+
+
+def joined(*labels: Tensor | None) -> Tensor | None:
+    """Returns the groups of samples that share any label, directly or through others.
+
+    Args:
+        labels: Labels of the samples, each of shape ``(n,)``, or None where there are none.
+
+    Returns:
+        One label for each sample from 0 on, int64, shape ``(n,)``; None where all differ.
+    """
+    known = [torch.unique(one, return_inverse=True)[1] for one in labels if one is not None]
+    if not known:
+        return None
+    found = known[0] if len(known) == 1 else _connected(known[0], known[1])
+    return None if int(found.max()) + 1 == len(found) else found
+
+
+def _connected(a: Tensor, b: Tensor) -> Tensor:
+    import numpy as np
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    n, m = int(a.max()) + 1, int(b.max()) + 1
+    edges = coo_array((np.ones(len(a)), (a.numpy(), b.numpy() + n)), shape=(n + m, n + m))
+    _, found = connected_components(edges, directed=False)
+    whole = torch.from_numpy(found).long()
+    labels: Tensor = torch.unique(whole[a], return_inverse=True)[1]
+    return labels
+
+
+def one_of_each(groups: Tensor | None, n: int) -> Tensor:
+    """Returns the places of the first sample of each group, in order, or of all ``n``."""
+    if groups is None:
+        return torch.arange(n)
+    order = groups.argsort(stable=True)
+    first = torch.ones(n, dtype=torch.bool)
+    first[1:] = groups[order[1:]] != groups[order[:-1]]
+    return order[first].sort().values
+
+
+# ----------------------------------------------------------------------------
+# Finds the samples that a word of the command line means.
+# ----------------------------------------------------------------------------
+
+Role = Literal["fake", "real", "train"]
+
+SPLITS = ("train", "validation", "test", "all")
+
+_FILES = {
+    ".npz": "npz",
+    ".npy": "npy",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".csv.gz": "csv",
+    ".tsv.gz": "csv",
+    ".parquet": "csv",
+    ".txt": "text",
+}
+_ARCHIVES = (".tar", ".tar.gz", ".tgz")
+_SAMPLES = "samples.safetensors"
+
+# A name with one of these signs goes in quotes.
+_SIGNS = '=:/\\"@'
+_NAMED = re.compile(r'(?:"((?:[^"]|"")+)"|([^=:/\\"]+))=(.+)', re.DOTALL)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Samples:
+    """Samples under the name by which they were asked for.
+
+    Attributes:
+        name: What the report calls them.
+        space: What one sample is.
+        source: The samples.
+        splits: All splits of the data set that they are a part of, or None.
+        code: What their numbers stand for, or None where they are plain numbers.
+        own: The files that can be written in another code, or None.
+        note: What was left out, converted or guessed, in words, or nothing.
+        names: What each sample is called in the files, or nothing.
+    """
+
+    name: str
+    space: Space
+    source: Source
+    splits: Splits | None = None
+    code: Code | None = None
+    own: Coded | None = None
+    note: str = ""
+    names: Sequence[str] = ()
+
+
+def named(text: str) -> tuple[str, str]:
+    """Returns the name of a set and where it is; ``NAME=WHERE`` gives it a name.
+
+    What exists as a path is a path, whatever signs it holds. A name with ``=``, ``:``, a slash or
+    a double quote goes in double quotes. A file with options is called by its file and key.
+
+    Example:
+        >>> named("mine=runs/a.npz"), named("npz:path=runs/a.npz,key=x")
+        (('mine', 'runs/a.npz'), ('a.npz, x', 'npz:path=runs/a.npz,key=x'))
+        >>> named('"unet:big"=runs/a.npz')
+        ('unet:big', 'runs/a.npz')
+    """
+    if "\0" in text:
+        raise UserError(f"No path holds a null character. Got {text!r}.")
+    if _exists(text):
+        return text, text
+    found = _NAMED.fullmatch(text)
+    if found is None:
+        return _by_file(text), text
+    inner, plain, where = found.groups()
+    return (plain if inner is None else inner.replace('""', '"')), where
+
+
+def naming(name: str, where: str) -> str:
+    """Returns the word that gives the samples at ``where`` a name, whatever signs it holds.
+
+    Example:
+        >>> naming("lr=0.1", "runs/a.npz")
+        '"lr=0.1"=runs/a.npz'
+    """
+    return f"{quoted(name, _SIGNS)}={where}"
+
+
+def _exists(text: str) -> bool:
+    """Returns whether ``text`` is the path of something, or of a run followed by ``@MODEL``."""
+    head, at, _ = text.rpartition("@")
+    # Unlike the methods of Path, these return False for names that no file can have.
+    return any(
+        os.path.lexists(path)
+        for where in (text, f"{head}/run.json" if at else "")
+        for path in (where, os.path.expanduser(where))  # noqa: PTH111  (never raises)
+    )
+
+
+def _by_file(text: str) -> str:
+    """Returns what a set without a name is called: what was written, options but the key cut."""
+    if ":path=" not in text:
+        return text
+    where, at, split = text.rpartition("@")
+    return f"{_short(where)}@{split}" if at and split in SPLITS else _short(text)
+
+
+def find_samples(text: str, role: Role, *, data_seed: int = 0, skip_bad: int = 0) -> Samples:
+    """Returns the samples that ``text`` means.
+
+    A folder of images or of sounds; a file of arrays (npz, npy, csv, safetensors, idx), of rows
+    (csv), lines (txt), graphs (npz) or sounds (tar); ``RUN@MODEL``, the samples of a trained
+    model, or the folder of its trial; or a data set in written form, perhaps followed by
+    ``@train``, ``@validation``, ``@test`` or ``@all``. Files are taken whole and in their order;
+    of a data set the test split unless it is the training that is wanted.
+    ``NAME=WHERE`` gives any of them a name. A path that exists is taken as a path, whatever signs
+    it holds. Of a folder, up to ``skip_bad`` files that cannot be read are left out.
+
+    Raises:
+        UserError: If there are no such samples, or they cannot be read.
+    """
+    name, where = named(text)
+    with reading(where, only=PARSER_ERRORS):
+        found = _kept(where, name) or _find(_lenient(where, skip_bad), role, data_seed)
+    return found if name == where else replace(found, name=name)
+
+
+def _kept(where: str, name: str) -> Samples | None:
+    """Returns samples that were given as a Python object, or None where ``where`` is none."""
+    found = kept(where, name)
+    if found is None:
+        return None
+    if found.kind == "table":
+        return replace(_from_table(found.path, name), note=found.note)
+    array = finite(arranged(np.load(found.path, mmap_mode="r"), "auto", name), name)
+    return Samples(
+        name=name, space=space_of(array, None, name), source=Rows(array), note=found.note
+    )
+
+
+def _from_table(path: Path, name: str) -> Samples:
+    """Returns a table that was given as a Python object; messages call it by its name."""
+    try:
+        return _from_file(_kind_of(path) or "table", "path", path, name)
+    except UserError as error:
+        raise UserError(str(error).replace(str(path), name).replace(path.name, name)) from error
+
+
+def _lenient(where: str, skip: int) -> str:
+    """Returns what means the same samples, less up to ``skip`` files that cannot be read."""
+    path = Path(where).expanduser()
+    if not skip:
+        return where
+    if path.is_dir() and not any((path / name).exists() for name in ("run.json", _SAMPLES)):
+        kind = "audio" if holds_sounds(path) else "images"
+        return str(Spec(kind, {"path": where, "skip_bad": str(skip)}))
+    head, at, split = where.rpartition("@")
+    text, split = (head, f"@{split}") if at and split in SPLITS else (where, "")
+    if re.match(r"(images|audio):", text) and "skip_bad=" not in text:
+        return f"{text},skip_bad={skip}{split}"
+    return where
+
+
+def _ending(path: Path) -> str:
+    """Returns the ending of a file in small letters, with that of what is packed."""
+    return "".join(path.suffixes[-2:]).lower() if path.suffix == ".gz" else path.suffix.lower()
+
+
+def _find(text: str, role: Role, data_seed: int) -> Samples:
+    for path in (Path(text), Path(os.path.expanduser(text))):  # noqa: PTH111  (never raises)
+        if text and os.path.lexists(path):
+            return _from_path(path, text)
+    head, at, tail = text.rpartition("@")
+    run = Path(os.path.expanduser(head))  # noqa: PTH111  (never raises)
+    if at and os.path.lexists(run / "run.json"):
+        return _from_run(run, tail, text)
+    if at and tail in SPLITS:
+        _check_split(text)
+        return _from_dataset(head, tail, data_seed)
+    if not datasets.knows(Spec.parse(text).name if ":" in text else text):
+        raise _nowhere(text)
+    return _from_dataset(text, None if role != "train" else "train", data_seed)
+
+
+def _check_split(text: str) -> None:
+    """Refuses ``images:path=a@train`` where there is a folder of that name."""
+    path = text.rpartition("path=")[2]
+    if path != text and os.path.lexists(path):
+        raise UserError(
+            f"{text!r} could mean a split, or {path!r}, which exists. Put the path in double "
+            f'quotes: path="{path}"'
+        )
+
+
+def _nowhere(text: str) -> UserError:
+    """Returns the error for a word that means nothing; says what is close to it."""
+    path = Path(os.path.expanduser(text))  # noqa: PTH111  (never raises)
+    is_there(path)  # a folder that is closed, or a name that is too long, has its own reason
+    name = text.partition(":")[0].partition("@")[0]
+    with suppress(OSError, ValueError):
+        beside = [p.name for p in islice(path.parent.iterdir(), 10_000)]
+        close = get_close_matches(path.name, beside, n=1, cutoff=0.75)
+        if close:
+            meant = str(path.parent / close[0])
+            return UserError(
+                f"{text} does not exist: it is neither a file, a folder nor a data set. Did you "
+                f"mean {meant!r}?"
+            )
+    if "=" in text and ":" not in text.partition("=")[0]:
+        return UserError(
+            f"{text} does not exist: it is neither a file, a folder nor a data set. A name with a "
+            "slash or a colon goes in double quotes: '\"NAME\"=WHERE'."
+        )
+    known = [*datasets.names(), *datasets.aliases]
+    near = get_close_matches(name.lower(), known, n=1)
+    hint = f" Did you mean the data set {near[0]!r}?" if near and "/" not in name else ""
+    return UserError(
+        f"{text} does not exist: it is neither a file, a folder nor a data set.{hint} Give a path "
+        f"that exists, RUN@MODEL, or one of the data sets {', '.join(datasets.names())}."
+    )
+
+
+def _from_path(path: Path, text: str) -> Samples:
+    if not is_there(path):
+        raise UserError(f"{text} is a link to something that does not exist. Mend it.")
+    if path.is_dir():
+        return _from_folder(path, text)
+    if path.suffix.lower() == ".safetensors":
+        return _tensors(path, text)
+    if path.name.lower().endswith(_ARCHIVES):
+        return _from_file("audio", "path", path, path.name)
+    kind = _kind_of(path)
+    if kind is not None:
+        return _from_file(kind, "path", path, path.name)
+    if re.search(r"ubyte(\.gz)?$", path.name):
+        return _from_file("idx", "images", path, path.name)
+    known = ", ".join((*_FILES, ".safetensors"))
+    raise UserError(
+        f"{path} is of no known kind. Give a folder of images or sound files, a file that ends in "
+        f"{known}, .tar(.gz) or ubyte(.gz), a run or a data set."
+    )
+
+
+def _kind_of(path: Path) -> str | None:
+    """Returns the data set that reads a file, by its name and, where that is not enough, by it."""
+    kind = _FILES.get(_ending(path))
+    if kind == "csv" and not read_cells(path).is_numeric:
+        return "table"
+    return "graphs" if kind == "npz" and holds_graphs(path) else kind
+
+
+def _from_folder(path: Path, text: str) -> Samples:
+    if (path / "run.json").exists():
+        return _from_run(path, "", text)
+    if (path / _SAMPLES).exists():
+        return _from_trial(path, text)
+    kind = "audio" if holds_sounds(path) else "images"
+    return _from_file(kind, "path", path, path.name)
+
+
+def _from_file(kind: str, option: str, path: Path, name: str) -> Samples:
+    """Returns the samples of a file; its path never passes through the grammar."""
+    # A name that begins with a tilde would be taken for somebody's home.
+    where = str(path.absolute() if str(path).startswith("~") else path)
+    found = datasets.load(kind)(**{option: where})
+    if not isinstance(found, OwnFile):
+        raise UserError(f"{path} is no file of samples.")
+    # The files are read first: what is wrong with them is told in their own words.
+    return _whole(found, name)
+
+
+def _whole(found: OwnFile, name: str) -> Samples:
+    """Returns all samples of the user's files in their order."""
+    found = found.roomy() if isinstance(found, Roomy) else found
+    source = found.whole()
+    own = found if isinstance(found, Coded) else None
+    code = None if own is None else own.code()
+    return Samples(
+        name=name,
+        space=found.space,
+        source=source,
+        code=code,
+        own=own,
+        note="; ".join(notes_of(source)),
+        names=source.names if isinstance(source, Named) else (),
+    )
+
+
+def _from_run(path: Path, model: str, text: str) -> Samples:
+    """Returns the samples of a trial, named as ``MODEL`` or ``MODEL#SEED``."""
+    name, _, seed = model.partition("#")
+    if seed and not seed.isdigit():
+        raise UserError(f"The seed in {text} must be a whole number. Got {seed!r}.")
+    trial, folder = find_trial(path, name or None, int(seed or 0))
+    space, splits = source_of(trial)
+    x = folder.load("samples")["samples"]
+    return Samples(name=text, space=space, source=InMemory(x), splits=splits)
+
+
+def _from_trial(path: Path, text: str) -> Samples:
+    outcome = TrialFolder(path).outcome()
+    if outcome is None or outcome.trial.parts["model"] == REAL:
+        return _tensors(path / _SAMPLES, text)
+    space, splits = source_of(outcome.trial)
+    x = TrialFolder(path).load("samples")["samples"]
+    return Samples(name=text, space=space, source=InMemory(x), splits=splits)
+
+
+def _tensors(path: Path, text: str) -> Samples:
+    found = load_tensors(path)
+    if len(found) != 1 and "samples" not in found:
+        raise UserError(
+            f"{path} holds {len(found)} tensors, none called samples: {', '.join(found)}. "
+            "Save the samples alone."
+        )
+    x = found["samples"] if "samples" in found else next(iter(found.values()))
+    array = x.float().numpy() if x.is_floating_point() else x.numpy()
+    array = finite(arranged(array, "auto", str(path)), path)
+    space = space_of(array, None, str(path))
+    return Samples(name=text, space=space, source=InMemory(torch.from_numpy(array)))
+
+
+def _short(text: str) -> str:
+    """Returns a data set as people name it: by its file and key, where it is one."""
+    options = Spec.parse(text).options
+    if "path" not in options:
+        return datasets.short(text)
+    key = [options["key"]] if "key" in options else []
+    return ", ".join([Path(options["path"]).name, *key])
+
+
+def _from_dataset(text: str, split: str | None, seed: int) -> Samples:
+    dataset = datasets.make(text)
+    name = _short(text)
+    if split is None and isinstance(dataset, OwnFile):
+        return _whole(dataset, name)
+    dataset = dataset.roomy() if isinstance(dataset, Roomy) else dataset
+    splits = dataset.load(rng=Rng(seed))
+    chosen = split or "test"
+    if chosen == "all":
+        source: Source = Joined(splits.train, splits.validation, splits.test)
+    else:
+        source = getattr(splits, chosen)
+    code = dataset.code() if isinstance(dataset, Coded) else None
+    return Samples(
+        name=f"{name}@{chosen}",
+        space=dataset.space,
+        source=source,
+        splits=splits,
+        code=code,
+        note="; ".join(splits.notes),
+    )
+
+
+# ----------------------------------------------------------------------------
+# Which samples belong together: of one subject, one prompt, one source.
+# ----------------------------------------------------------------------------
+
+
+@final
+class UnfitError(Exception):
+    """A way to group samples that a set does not offer."""
+
+
+def labels_of(groups: Sequence[str], text: str, role: str, n: int) -> Tensor | None:
+    """Returns the groups that the user gave to the samples of a set, or None.
+
+    Args:
+        groups: What was asked for: ``WHAT`` for all sets, or ``NAME=WHAT`` for one; ``real`` is
+            the reference, ``fake`` every set that is judged.
+        text: Where the samples are.
+        role: What the set is: ``real``, ``fake``, ``train`` or ``control``.
+        n: How many samples the set holds.
+
+    Raises:
+        UserError: If what was asked of this set by name does not fit it.
+    """
+    names = _names(text, role)
+    for one in groups:
+        name, what = parted(one)
+        if name is not None and name not in names:
+            continue
+        try:
+            return _labels(what, named(text)[1], n)
+        except UnfitError as error:
+            if name is not None:
+                raise UserError(f"--groups {one}: {error}") from None
+    return None
+
+
+def column_of(groups: Sequence[str], text: str, role: str) -> str | None:
+    """Returns the column of a table that names its groups, and so is no part of its samples."""
+    source = _table_of(named(text)[1])
+    if source is None:
+        return None
+    for one in groups:
+        name, what = parted(one)
+        fits = name is None or name in _names(text, role)
+        if fits and not Path(what).expanduser().is_file() and what in read_cells(source).names:
+            return what
+    return None
+
+
+def _names(text: str, role: str) -> set[str]:
+    """Returns by what names a set may be given groups."""
+    return {named(text)[0], text, role}
+
+
+def _table_of(where: str) -> Path | None:
+    """Returns the file of a table, or None where samples are something else."""
+    source = _path_of(where)
+    return source if source.suffix in {".csv", ".tsv"} and source.is_file() else None
+
+
+def _path_of(where: str) -> Path:
+    options = Spec.parse(where).options if ":path=" in where else {}
+    return Path(options.get("path", where)).expanduser()
+
+
+def check_groups(groups: Sequence[str], sets: Sequence[tuple[str, str, int]]) -> None:
+    """Refuses groups that fit no set.
+
+    Args:
+        groups: What was asked for.
+        sets: Where each set is, what it is and how many samples it holds.
+
+    Raises:
+        UserError: If one fits no set.
+    """
+    for one in groups:
+        if all(labels_of([one], *found) is None for found in sets):
+            name, what = parted(one)
+            raise UserError(
+                f"--groups {one} fits no set. Give a column of a table, a file with one label a "
+                "line, or a regular expression with one group for the file names of a folder; "
+                f"NAME={what} for one set" + (f": there is none called {name}." if name else ".")
+            )
+
+
+def parted(one: str) -> tuple[str | None, str]:
+    """Returns the name of the set that groups are for, or None for all, and what makes them.
+
+    Example:
+        >>> parted("real=subjects.txt"), parted("(.+)_.*"), parted("(?P<who>.+)=.*")
+        (('real', 'subjects.txt'), (None, '(.+)_.*'), (None, '(?P<who>.+)=.*'))
+    """
+    found = re.fullmatch(r"([^=:/\\()\[\]?*+^$|]+)=(.+)", one)
+    return (None, one) if found is None else (found[1], found[2])
+
+
+def _labels(what: str, where: str, n: int) -> Tensor:
+    path = Path(what).expanduser()
+    if path.is_file():
+        return _numbered(_checked(_lines(path), n, f"{what} holds {{}} labels"))
+    source = _path_of(where)
+    if source.is_file():
+        return _numbered(_checked(_column(what, source), n, f"{source} has {{}} rows"))
+    if source.is_dir():
+        return _numbered(_checked(_matched(what, source), n, f"{source} holds {{}} files"))
+    raise UnfitError(f"{where} is no folder and no table, so give a file with one label a line.")
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is no text in UTF-8. Give one label a line.") from None
+
+
+def _column(what: str, source: Path) -> list[str]:
+    if _table_of(str(source)) is None:
+        raise UnfitError(f"{source} has no columns, so give a file with one label a line.")
+    table = read_cells(source)
+    if what not in table.names:
+        raise UnfitError(f"{source} has no column {what!r}. It has: {', '.join(table.names)}.")
+    return [str(label) for label in table.text(table.names.index(what))]
+
+
+def _matched(what: str, folder: Path) -> list[str]:
+    try:
+        pattern = re.compile(what)
+    except re.error as error:
+        raise UserError(f"--groups {what} is no regular expression: {error}.") from None
+    if pattern.groups != 1:
+        raise UserError(
+            f"--groups {what} has {pattern.groups} groups in parentheses. Give one, around what "
+            "names the subject: '([^_]+)_.*'."
+        )
+    held = sounds_in(folder) if holds_sounds(folder) else pictures_in(folder)
+    files = [f.relative_to(folder).as_posix() for f in held.files]
+    found = [pattern.search(name) for name in files]
+    if not any(found):
+        raise UnfitError(f"no file name in {folder} fits {what}; the first is {files[0]}.")
+    lost = next((name for name, m in zip(files, found, strict=True) if m is None), None)
+    if lost is not None:
+        raise UserError(f"--groups {what} does not fit {lost}. Every file name must fit.")
+    return [m[1] for m in found if m is not None]
+
+
+def _checked(labels: list[str], n: int, told: str) -> list[str]:
+    if len(labels) != n:
+        raise UnfitError(f"{told.format(len(labels))}, the set {n} samples.")
+    return labels
+
+
+def _numbered(labels: Sequence[str]) -> Tensor:
+    places = {label: i for i, label in enumerate(dict.fromkeys(labels))}
+    return torch.tensor([places[label] for label in labels], dtype=torch.int64)
+
+
+# ----------------------------------------------------------------------------
+# Makes the samples of one set comparable with those of another.
+# ----------------------------------------------------------------------------
+
+Change = Callable[[Tensor], Tensor]
+
+
+@final
+class Changed:
+    """Another source, every block of which passes through a function.
+
+    Args:
+        source: Where the samples are.
+        change: What is done to them.
+    """
+
+    def __init__(self, source: Source, change: Change) -> None:
+        self._source = source
+        self._change = change
+
+    @property
+    def labels(self) -> Tensor | None:
+        """The class of each sample, shape ``(n,)``, or None where there is none."""
+        return self._source.labels
+
+    def __len__(self) -> int:
+        """How many samples there are."""
+        return len(self._source)
+
+    def take(self, index: Tensor) -> Tensor:
+        """Returns the changed samples at ``index``."""
+        return self._change(self._source.take(index))
+
+
+def alike(samples: Samples, real: Samples) -> tuple[Samples, str]:
+    """Returns ``samples`` as samples of the space of ``real``, and what was done, in words.
+
+    Files that need a code are written in that of ``real``. Grey images where colour is wanted are
+    repeated in three channels. Fractions in [0, 1] or [-1, 1] become levels where levels are
+    wanted; they are not rounded. What was said of the files of ``samples`` comes first.
+
+    Raises:
+        UserError: If they cannot be compared, or images without levels have different ranges.
+    """
+    found, told = _alike(samples, real)
+    return found, "; ".join(filter(None, (samples.note, told)))
+
+
+def _alike(samples: Samples, real: Samples) -> tuple[Samples, str]:
+    space, wanted = samples.space, real.space
+    if not len(samples.source):
+        raise UserError(f"{samples.name} holds no samples.")
+    if samples.own is not None and real.code is not None:
+        source, told = samples.own.coded(real.code)
+        return replace(samples, space=wanted, source=source, code=real.code), told
+    if _is_shorter(space, wanted):
+        room = wanted.size - space.size
+        longer = Changed(samples.source, lambda x: pad(x, (0, room)))
+        return replace(samples, space=wanted, source=longer, code=real.code), ""
+    if space.shape != wanted.shape:
+        return _as_colour(samples, real)
+    if space.levels == wanted.levels is None and "image" in {space.kind, wanted.kind}:
+        _check_ranges(samples, real)
+    if space == wanted:
+        return replace(samples, code=real.code), ""
+    if wanted.levels is None:
+        if space.levels is None:
+            return replace(samples, space=wanted), ""
+        raise UserError(
+            f"{samples.name} holds {space.label}, {real.name} {wanted.label}. Save both as bytes, "
+            "or both as floating point numbers of one range."
+        )
+    low, high = span(samples.source, space)
+    change, told = _to_levels(samples.name, space, wanted, low, high)
+    return replace(samples, space=wanted, source=Changed(samples.source, change)), told
+
+
+def _is_shorter(space: Space, wanted: Space) -> bool:
+    """Returns whether samples are of the same tokens, or sounds, with room for fewer numbers."""
+    both = space.kind == wanted.kind in {"tokens", "audio"} and space.levels == wanted.levels
+    return both and space.size < wanted.size
+
+
+def _check_ranges(samples: Samples, real: Samples) -> None:
+    """Refuses images of another usual range: what was forgotten is to scale them.
+
+    Raises:
+        UserError: If both fill one of [0, 1], [-1, 1] and [0, 255], and not the same.
+    """
+    ranges = [span(s.source, s.space) for s in (samples, real)]
+    own, its = (_range_of(*r) for r in ranges)
+    if own is not None and its is not None and own != its:
+        (low, high), (real_low, real_high) = ranges
+        raise UserError(
+            f"{samples.name} holds numbers from {low:g} to {high:g} as in {own}, {real.name} from "
+            f"{real_low:g} to {real_high:g} as in {its}. Bring both to one range, or save both as "
+            "bytes."
+        )
+
+
+def _range_of(low: float, high: float) -> str | None:
+    """Returns the usual range that images fill, or None.
+
+    Example:
+        >>> _range_of(-0.98, 1.0), _range_of(0.01, 0.97), _range_of(0, 254), _range_of(-2, 2)
+        ('[-1, 1]', '[0, 1]', '[0, 255]', None)
+    """
+    if -0.05 <= low <= 0.1 and 0.75 <= high <= 1.05:
+        return "[0, 1]"
+    if -1.05 <= low <= -0.75 and 0.5 <= high <= 1.05:
+        return "[-1, 1]"
+    return "[0, 255]" if -10 <= low <= 25 and 64 <= high <= 265 else None
+
+
+def span(source: Source, space: Space) -> tuple[float, float]:
+    """Returns the smallest and the largest number in all samples."""
+    low, high = math.inf, -math.inf
+    for index in torch.split(torch.arange(len(source)), block_of(space)):
+        x = source.take(index)
+        low, high = min(low, float(x.min())), max(high, float(x.max()))
+    return low, high
+
+
+def _to_levels(
+    name: str, space: Space, wanted: Space, low: float, high: float
+) -> tuple[Change, str]:
+    top = (wanted.levels or 2) - 1
+    told = f"{name} holds numbers from {low:g} to {high:g}"
+    if space.levels is not None:
+        if high <= top:
+            return _same, ""
+        raise UserError(f"{told}; levels from 0 to {top} are needed. Save both in one range.")
+    if low >= 0 and high <= 1:
+        return (lambda x: x * top), f"{told}, which were read as fractions of {top}"
+    if low >= -1 and high <= 1:
+        return (lambda x: (x + 1) / 2 * top), f"{told}; -1 was read as 0 and 1 as {top}"
+    if low >= 0 and high <= top:
+        return _same, f"{told}, which were read as levels"
+    raise UserError(
+        f"{told}; levels from 0 to {top}, or numbers in [0, 1] or [-1, 1] are needed. Save them "
+        "as bytes."
+    )
+
+
+def _same(x: Tensor) -> Tensor:
+    return x
+
+
+def _as_colour(samples: Samples, real: Samples) -> tuple[Samples, str]:
+    """Returns grey images in three channels where only that is missing."""
+    shape, wanted = samples.space.shape, real.space.shape
+    both = {samples.space.kind, real.space.kind} == {"image"}
+    if both and shape[1:] == wanted[1:] and shape[0] == 1 and wanted[0] == 3:
+        coloured = replace(
+            samples,
+            space=replace(samples.space, shape=wanted),
+            source=Changed(samples.source, lambda x: x.expand(-1, 3, -1, -1)),
+        )
+        found, told = alike(coloured, real)
+        grey = f"{samples.name} is grey and was repeated in three channels"
+        return found, f"{grey}; {told}" if told else grey
+    held = f"{samples.name} holds {samples.space.label}, {real.name} {real.space.label}."
+    if samples.space.kind != real.space.kind:
+        raise UserError(f"{held} Give samples of one kind.")
+    raise UserError(
+        f"{held} Bring them to one size: for a folder, images:path=FOLDER,size=PIXELS or "
+        ",colour=grey."
+    )
+
+
+# ----------------------------------------------------------------------------
+# The sets of samples that an evaluation names: found, made alike, thinned.
+# ----------------------------------------------------------------------------
+
+# So many training samples are searched for copies at most.
+_TRAINING = 50_000
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What decides the sets; all of it is part of the question.
+
+    Attributes:
+        real: The reference.
+        train: What the models learned from, or None.
+        fakes: The sets to judge.
+        samples: Most samples of a set; None for all.
+        seed: Draws the samples that are kept, and all else that is random.
+        data_seed: From which the splits of data sets follow.
+        pairs: What each output should have been, in order, or None.
+        outputs: How many outputs there are for each of these.
+        control: Other real samples, for the noise floor, or None to take them from the reference.
+        groups: Which samples belong together: ``WHAT`` or ``NAME=WHAT``.
+        skip_bad: How many files of a folder that cannot be read may be left out.
+        divides: Whether a part of the reference may be needed for the noise floor, so that
+            extractors must not learn from that part.
+    """
+
+    real: str
+    train: str | None
+    fakes: tuple[str, ...]
+    samples: int | None = 10_000
+    seed: int = 0
+    data_seed: int = 0
+    pairs: str | None = None
+    outputs: int = 1
+    control: str | None = None
+    groups: tuple[str, ...] = ()
+    skip_bad: int = 0
+    divides: bool = False
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """A set, ready to be measured.
+
+    Attributes:
+        samples: The samples that are used.
+        found: How many there were.
+        note: What was done to them, in words, or nothing.
+        rest: Those that were found and are not used, or None.
+        labels: The groups that the user gave, shape ``(n,)``, or None.
+    """
+
+    samples: Samples
+    found: int
+    note: str = ""
+    rest: Source | None = None
+    labels: Tensor | None = None
+
+    @property
+    def n(self) -> int:
+        """How many samples are used."""
+        return len(self.samples.source)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """Some samples of a set, or all.
+
+    Attributes:
+        whole: The set.
+        places: Which of its samples, shape ``(n,)``, or None for all in their order.
+    """
+
+    whole: Chosen
+    places: Tensor | None = None
+
+    @property
+    def n(self) -> int:
+        """How many samples there are."""
+        return self.whole.n if self.places is None else len(self.places)
+
+    @property
+    def source(self) -> Source:
+        """The samples."""
+        source = self.whole.samples.source
+        return source if self.places is None else Subset(source, self.places)
+
+    @property
+    def space(self) -> Space:
+        """What one sample is."""
+        return self.whole.samples.space
+
+    @property
+    def labels(self) -> Tensor | None:
+        """The groups that the user gave, shape ``(n,)``, or None."""
+        labels = self.whole.labels
+        return labels if labels is None or self.places is None else labels[self.places]
+
+    def digests(self) -> Tensor:
+        """Returns a number for each sample, equal where samples are, shape ``(n,)``."""
+        return digests(self.source, self.space)
+
+    def groups(self, others: Sequence[Tensor]) -> Tensor | None:
+        """Returns which samples belong together, shape ``(n,)``; None where none do.
+
+        Those that the user grouped, and those that are one sample twice.
+
+        Args:
+            others: The digests of sets that were drawn apart from this one.
+        """
+        return joined(self.labels, duplicates(self.digests(), others))
+
+
+@lru_cache(maxsize=64)
+def real_set(asked: Asked) -> Chosen:
+    """Returns the reference."""
+    samples = _found(asked, asked.real, "real")
+    return _chosen(asked, asked.real, samples, "real", samples.note)
+
+
+@lru_cache(maxsize=64)
+def other_set(asked: Asked, text: str, role: Role) -> Chosen:
+    """Returns another set, as samples of the space of the reference.
+
+    Of fakes, of the training and of the control, which is of the role ``real``.
+
+    Raises:
+        UserError: If they cannot be found or compared with the reference.
+    """
+    samples, note = alike(_found(asked, text, role), real_set(asked).samples)
+    return _chosen(asked, text, samples, role, note)
+
+
+def whole_set(asked: Asked, text: str) -> Samples:
+    """Returns all samples of a set in their order, as samples of the space of the reference."""
+    return alike(found_samples(asked, text, "fake"), real_set(asked).samples)[0]
+
+
+def found_samples(asked: Asked, text: str, role: Role) -> Samples:
+    """Returns all samples that a word means, as they are in their files."""
+    return find_samples(text, role, data_seed=asked.data_seed, skip_bad=asked.skip_bad)
+
+
+def train_set(asked: Asked) -> Chosen | None:
+    """Returns what the models learned from, where it is known."""
+    return None if asked.train is None else other_set(asked, asked.train, "train")
+
+
+def drawn_apart(asked: Asked, *, from_fakes: bool) -> list[Tensor]:
+    """Returns the digests of the sets that fakes, or real samples, were drawn apart from."""
+    if from_fakes:
+        return [Part(whole=other_set(asked, f, "fake")).digests() for f in asked.fakes]
+    return [Part(whole=real_set(asked)).digests()]
+
+
+def fake_sizes(asked: Asked) -> list[int]:
+    """Returns the sizes of the sets to judge, each once, in ascending order."""
+    return sorted({other_set(asked, f, "fake").n for f in asked.fakes})
+
+
+def _found(asked: Asked, text: str, role: Role) -> Samples:
+    """Returns the samples of a set; a column that names groups is no part of them."""
+    name, where = named(text)
+    column = column_of(asked.groups, text, role)
+    if column is None:
+        return found_samples(asked, text, role)
+    spec = Spec.parse(where) if ":path=" in where else Spec("table", {"path": where})
+    apart = str(Spec(spec.name, {**spec.options, "label": column}))
+    found = found_samples(asked, apart, role)
+    called = Path(where).name if name == where and ":path=" not in where else name
+    return replace(found, name=called)
+
+
+def _chosen(asked: Asked, text: str, samples: Samples, role: Role, note: str = "") -> Chosen:
+    most = _TRAINING if role == "train" and asked.samples is not None else asked.samples
+    n = len(samples.source)
+    if n == 0:
+        raise UserError(f"{samples.name} holds no samples.")
+    kind = "control" if role == "real" and text != asked.real else role
+    labels = labels_of(asked.groups, text, kind, n) if asked.groups else None
+    if most is None or n <= most:
+        return Chosen(samples=samples, found=n, note=note, labels=labels)
+    kept = some(n, most, rng=Rng(asked.seed).stream(f"thin/{kind}"))
+    left = torch.ones(n, dtype=torch.bool).index_fill(0, kept, value=False)
+    return Chosen(
+        samples=replace(samples, source=Subset(samples.source, kept)),
+        found=n,
+        note=note,
+        rest=Subset(samples.source, left.nonzero()[:, 0]),
+        labels=None if labels is None else labels[kept],
+    )

@@ -1,0 +1,686 @@
+"""The report of an evaluation."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from gantlet.commands.evaluate.inputs import (
+    Asked,
+    Chosen,
+    fake_sizes,
+    named,
+    other_set,
+    real_set,
+    train_set,
+)
+from gantlet.commands.evaluate.results import (
+    Gap,
+    Judged,
+    Result,
+    called,
+    copies,
+    extractor_name,
+    floor_name,
+    floors_of,
+    gaps,
+    on,
+    results_of,
+    samples_needed,
+    short,
+    variety,
+)
+from gantlet.commands.evaluate.sets import FLOOR, floor_of, known_splits, notes_on, why_none
+from gantlet.commands.evaluate.trial import PAIRS, curves, first_pairs, sees_first
+from gantlet.commands.evaluate.verdicts import (
+    Same,
+    claims,
+    pairs,
+    ranked,
+    ranking_section,
+    same_samples,
+    shared_words,
+    verdicts,
+)
+from gantlet.commands.exhibits import lines_table, picture
+from gantlet.core.data import Readable, Space
+from gantlet.core.estimate import REAL, Estimate, Outcome
+from gantlet.report.blocks import (
+    Block,
+    Caveat,
+    Cell,
+    Column,
+    Dot,
+    Gallery,
+    Picture,
+    Report,
+    Row,
+    Section,
+    Table,
+    Verdict,
+)
+from gantlet.report.format import ARROWS, merged, pattern
+from gantlet.run.execute import facts_of
+from gantlet.run.store import Run
+
+# ----------------------------------------------------------------------------
+# Samples to look at: uncurated, near to real ones and far, and the nearest of the training.
+# ----------------------------------------------------------------------------
+
+_UNCURATED = 64
+_PAIRS = 32
+_READ = 10
+
+
+def galleries(
+    asked: Asked, outcomes: Sequence[Outcome], run: Run, scores: Mapping[str, Sequence[Dot]]
+) -> Iterator[Block]:
+    """Yields pictures, where samples are something to see.
+
+    Args:
+        asked: What is evaluated.
+        outcomes: The trials.
+        run: Where they kept what is shown.
+        scores: The numbers that stand beside the first samples, by set and for the noise floor.
+    """
+    real = real_set(asked)
+    space = real.samples.space
+    everyone = [(named(f)[0], other_set(asked, f, "fake")) for f in asked.fakes]
+    shown = [*everyone, ("real samples", real)]
+    yield from _samples(shown, scores)
+    if asked.pairs is not None:
+        yield from _pairs(space, asked)
+    exhibits = exhibits_of(outcomes, run)
+    chosen = [(name, c, exhibits[name]) for name, c in everyone if name in exhibits]
+    yield from _extremes(space, chosen)
+    train = train_set(asked)
+    if train is not None:
+        yield from _nearest(space, chosen, train)
+
+
+def _samples(
+    shown: Sequence[tuple[str, Chosen]], scores: Mapping[str, Sequence[Dot]]
+) -> Iterator[Block]:
+    """Yields the first samples of each set, to be seen or to be read."""
+    note = "The first of each set, none left out."
+    space, code = shown[-1][1].samples.space, shown[-1][1].samples.code
+    if isinstance(code, Readable):
+        read = {name: code.read(_first(c)[:_READ]) for name, c in shown}
+        yield lines_table("Samples", read, note)
+    known = {**scores, "real samples": scores.get(FLOOR, ())}
+    pictures = [
+        replace(p, scores=known.get(name, ()))
+        for name, c in shown
+        for p in _picture(space, name, _first(c))
+    ]
+    yield from _gallery("Samples", pictures, note)
+
+
+def exhibits_of(outcomes: Sequence[Outcome], run: Run) -> dict[str, dict[str, Tensor]]:
+    """Returns what was chosen to be shown of each set, by its name."""
+    return {
+        named(o.trial.parts["model"])[0]: run.folder(o.trial).load("exhibits")
+        for o in outcomes
+        if o.error is None and o.trial.parts["model"] != REAL and sees_first(o.trial)
+    }
+
+
+def _pairs(space: Space, asked: Asked) -> Iterator[Block]:
+    pictures = [
+        p
+        for fake in asked.fakes
+        for p in _picture(
+            space,
+            f"targets, and below each {named(fake)[0]}",
+            _above(*first_pairs(asked, fake, 32)),
+        )
+    ]
+    yield from _gallery("Pairs", pictures, "The first of each, none left out.")
+
+
+Shown = Sequence[tuple[str, Chosen, dict[str, Tensor]]]
+
+
+def _extremes(space: Space, chosen: Shown) -> Iterator[Block]:
+    pictures = [
+        p
+        for name, c, found in chosen
+        for which, words in (("near", "nearest to"), ("far", "farthest from"))
+        for p in _picture(space, f"{name}: {words} real samples", _at(c, found[which]))
+    ]
+    note = "By the distance to the nearest real sample on the first features, outermost first."
+    yield from _gallery("The nearest to real samples, and the farthest", pictures, note)
+
+
+def _nearest(space: Space, chosen: Shown, train: Chosen) -> Iterator[Block]:
+    """Yields the samples nearest to training samples, each above its nearest."""
+    pictures = [
+        p
+        for name, c, found in chosen
+        for p in _picture(
+            space,
+            f"{name}, and below each the nearest training sample",
+            _above(_at(c, found["copies"]), _at(train, found["originals"])),
+        )
+    ]
+    note = "Those that lie nearest to the training set on the first features, nearest first."
+    yield from _gallery("Nearest training samples", pictures, note)
+
+
+def _above(upper: Tensor, lower: Tensor, columns: int = 8) -> Tensor:
+    """Returns rows of one set, each above a row of the other."""
+    both = zip(torch.split(upper, columns), torch.split(lower, columns), strict=True)
+    parts = [x for pair in both for x in pair]
+    return torch.cat(parts) if parts else upper
+
+
+def _first(chosen: Chosen) -> Tensor:
+    most = 1000 if chosen.samples.space.kind == "vector" else _UNCURATED
+    return _at(chosen, torch.arange(min(chosen.n, most)))
+
+
+def _at(chosen: Chosen, index: Tensor) -> Tensor:
+    return chosen.samples.source.take(index)
+
+
+def _picture(space: Space, name: str, x: Tensor) -> Iterator[Picture]:
+    png = picture(space, x) if len(x) else None
+    if png is not None:
+        yield Picture(caption=name, png=png, description=f"Samples of {name}.")
+
+
+def _gallery(title: str, pictures: Sequence[Picture], note: str) -> Iterator[Block]:
+    if pictures:
+        yield Gallery(title=title, pictures=pictures, note=note)
+
+
+# ----------------------------------------------------------------------------
+# What each metric does not show, in a few words for the report.
+# ----------------------------------------------------------------------------
+
+MISSES = {
+    "alpha-precision": "samples that are missing; shapes that no ball fits",
+    "authenticity": "copies that were changed more than real neighbours differ",
+    "beta-recall": "bad samples; shapes that no ball fits",
+    "birthday": "variety within the support: near-duplicates alone are counted",
+    "c2st": "how far apart the sets are once they can be told apart",
+    "cmmd": "fine detail, which its wide kernel smooths over",
+    "coverage": "bad samples far from all real ones",
+    "ct": "copies where as many samples lie far from the training set",
+    "density": "real samples that are missed",
+    "energy": "differences in fine structure, which large ones drown",
+    "fld": "which it is: bad samples, missing ones or copies",
+    "frechet": "all beyond mean and covariance; copies of training samples",
+    "frechet-infinity": "all beyond mean and covariance; copies of training samples",
+    "geometry-score": "where the samples lie: holes are counted, not places",
+    "inception-score": "the real data, which it never sees; variety within classes",
+    "kid": "copies of training samples; moments beyond the third",
+    "max-sliced-wasserstein": "every difference but the one direction where it is largest",
+    "mind": "differences that few random directions see",
+    "mmd": "differences much finer or wider than its kernel",
+    "ms-ssim": "quality; and what kind of variety there is",
+    "prd": "fine detail within its clusters",
+    "precision": "real samples that are missed; copies",
+    "realism": "real samples that are missed; copies",
+    "recall": "bad samples; copies",
+    "sliced-wasserstein": "differences that few random directions see",
+    "vendi": "the real data, which it never sees: noise is diverse too",
+}
+"""By the name of a metric; those of plug-ins may be missing."""
+
+
+# ----------------------------------------------------------------------------
+# The tables of an evaluation.
+# ----------------------------------------------------------------------------
+
+
+def main_table(results: Sequence[Result], extractor: str, rank: str | None = None) -> Table:
+    """Returns the table to read first: one set metric by metric, or several side by side.
+
+    Args:
+        results: All results.
+        extractor: On which features.
+        rank: The metric by which sets are ranked on them; None where it is not tested.
+    """
+    judged = on(results, extractor)
+    if len(judged) == 1 and judged[0].floor is not None:
+        return _one_table(judged[0], judged[0].floor)
+    return _several_table(judged, extractor, _Order.of(results, extractor, rank))
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """Which sets come first by a metric, and which is significantly better than all others."""
+
+    metric: str | None
+    names: Sequence[str]
+    best: Sequence[str]
+
+    @classmethod
+    def of(cls, results: Sequence[Result], extractor: str, metric: str | None) -> "_Order":
+        """Returns the order of the sets on some features."""
+        order = [] if metric is None else ranked(results, extractor, metric)
+        if metric is None or len(order) < 2:
+            return cls(None, [], [])
+        ahead = [p for p in pairs(order, metric) if p.better == order[0].name]
+        best = [order[0].name] if all(p.separated for p in ahead) else []
+        return cls(metric, [r.name for r in order], best)
+
+    def place(self, name: str) -> int:
+        """Returns where a set stands; those without a number come last."""
+        return self.names.index(name) if name in self.names else len(self.names)
+
+
+def scores_beside(results: Sequence[Result], extractor: str, rank: str) -> dict[str, list[Dot]]:
+    """Returns the numbers that stand beside the samples of each set, and of the noise floor."""
+    judged = on(results, extractor)
+    everyone = [*(j.value for j in judged), *floors_of(judged)[:1]]
+    wanted = dict.fromkeys((rank, "precision", "recall"))
+    return {
+        FLOOR if r.model == REAL else r.name: [
+            Dot(name=_on_features(called(m, r), extractor), estimate=r.scores[m])
+            for m in r.scores
+            if (m == rank or m.partition(":")[0] in wanted) and r.scores[m].value is not None
+        ]
+        for r in everyone
+    }
+
+
+def _on_features(metric: str, extractor: str) -> str:
+    return f"{metric} ({extractor_name(extractor)})"
+
+
+def further_tables(results: Sequence[Result], first: str) -> Iterator[Block]:
+    """Yields the same table for every other extractor, and that of pairs."""
+    for extractor in dict.fromkeys(r.extractor for r in results):
+        if extractor != first:
+            yield main_table(results, extractor)
+
+
+def _one_table(judged: Judged, floor: Result) -> Table:
+    fake = judged.value
+    is_apart = judged.fair is not judged.value
+    equal = Column(
+        name="at equal sizes",
+        mixed=True,
+        help="As many fakes as the noise floor has, against the reference that it has.",
+    )
+    known = {g.metric: g for g in gaps([judged])}
+    return Table(
+        title=f"{fake.name}, on {extractor_name(fake.extractor)}",
+        columns=[
+            Column(name="metric"),
+            Column(name="value", mixed=True),
+            *([equal] if is_apart else []),
+            Column(
+                name=FLOOR, mixed=True, help="Held-out real samples in the place of the fakes."
+            ),
+            Column(name="significant?", help="Or about how many samples would show it."),
+            Column(name="does not show"),
+        ],
+        rows=[_row(judged, floor, m, known.get(m), is_apart=is_apart) for m in fake.scores],
+        note="Value ± half the 95 % interval. An arrow tells which direction is better. "
+        f"Significant: {_COMPARED[is_apart]} differs from {FLOOR}, by Holm's procedure over all "
+        "metrics of the table at 5 %; else about so many samples would show it, if the difference "
+        "is as large as it looks.",
+    )
+
+
+_COMPARED = {True: "the number at equal sizes", False: "the value"}
+
+
+def _row(
+    judged: Judged, floor: Result, metric: str, known: Gap | None, *, is_apart: bool
+) -> list[Cell]:
+    value = judged.value.scores[metric]
+    name = f"{called(metric, judged.value)} {ARROWS[value.better]}".rstrip()
+    fair: list[Cell] = [judged.fair.scores.get(metric, "–")] if is_apart else []
+    noise = floor.scores.get(metric, "–")
+    misses = MISSES.get(metric.partition(":")[0], "")
+    return [name, value, *fair, noise, _significance(known), misses]
+
+
+def _significance(known: Gap | None) -> str:
+    """Returns whether a difference is significant, and if not how many samples would show it."""
+    if known is None:
+        return "–"
+    if known.is_significant:
+        return "yes"
+    needed = samples_needed(known.apart)
+    if needed is None or needed <= known.apart.n:
+        return "no"
+    return f"no (n ~ {_about(needed)} needed)"
+
+
+def _about(n: int) -> str:
+    """Returns a number with two digits, the rest zeros.
+
+    Example:
+        >>> _about(12345)
+        '12,000'
+    """
+    digits = max(len(str(n)) - 2, 0)
+    return f"{round(n, -digits):,}"
+
+
+def _several_table(judged: Sequence[Judged], extractor: str, order: _Order) -> Table:
+    fakes, floors = [j.value for j in judged], floors_of(judged)
+    fakes.sort(key=lambda r: order.place(r.name))
+    known = list(dict.fromkeys(m for r in [*fakes, *floors] for m in r.scores))
+    known.sort(key=lambda m: list(_GROUPS).index(_group(m)))
+    names = [floor_name(f, floors) for f in floors]
+    rows = [(r.name, r) for r in fakes] + list(zip(names, floors, strict=True))
+    is_apart = any(j.fair is not j.value for j in judged)
+    note = "Value ± half the 95 % interval."
+    if order.metric is not None:
+        note += f" Best {short(order.metric)} first; its differences alone are tested, in pairs."
+    if floors:
+        note += f" Set apart: {FLOOR}, the noise floor."
+    if is_apart:
+        note += (
+            " The floor rests on fewer samples than the values: whether a set differs from it is "
+            "tested at equal sizes, below."
+        )
+    return Table(
+        title="Pairs" if extractor == PAIRS else f"All sets, on {extractor_name(extractor)}",
+        columns=[
+            Column(name="samples"),
+            *(_column([*fakes, *floors], m, order) for m in known),
+        ],
+        rows=[[name, *(r.scores.get(m, "–") for m in known)] for name, r in rows],
+        references=names,
+        note=note,
+    )
+
+
+def comparisons(results: Sequence[Result]) -> Iterator[Section]:
+    """Yields every set beside the noise floor, where the sets are several."""
+    for extractor in dict.fromkeys(r.extractor for r in results):
+        judged = on(results, extractor)
+        found = gaps(judged)
+        if len(judged) < 2 or not found:
+            continue
+        heads = ("samples", "metric", "at equal sizes", FLOOR, "difference", "significant?")
+        mixed = heads[2:5]
+        table = Table(
+            title=f"Each set beside {FLOOR}, on {extractor_name(extractor)}",
+            columns=[Column(name=h, mixed=h in mixed) for h in heads],
+            rows=[_compared(g) for g in found],
+            note="Significant: by Holm's procedure over all rows, at 5 %.",
+        )
+        yield Section(title=table.title, blocks=[table])
+
+
+def _compared(one: Gap) -> list[Cell]:
+    judged, floor = one.judged, one.judged.floor
+    noise = None if floor is None else floor.scores[one.metric]
+    name = called(one.metric, judged.value)
+    ours = judged.fair.scores[one.metric]
+    return [judged.value.name, name, ours, noise, one.apart, _significance(one)]
+
+
+def copying_table(results: Sequence[Result]) -> Iterator[Table]:
+    """Yields how many samples repeat one another, or copy training samples."""
+    signs = [
+        s for found in (variety(results), copies(results)) for some in found.values() for s in some
+    ]
+    rows: list[list[Cell]] = [
+        [
+            s.fair.name,
+            extractor_name(s.fair.extractor),
+            _SIGNS[s.kind],
+            f"{s.found.count:,} of {s.found.n:,}" if s.kind != "nearer" else "–",
+            f"{s.found.floor_count:,} of {s.found.floor_n:,}" if s.kind != "nearer" else "–",
+            f"{s.p:.2g}",
+            "yes" if s.is_significant else "no",
+        ]
+        for s in signs
+        if not isinstance(s.found, Gap)
+    ]
+    if rows:
+        heads = ("samples", "features", "sign", "fakes", "held-out real", "p", "significant?")
+        yield Table(
+            title="Repeats and copies",
+            columns=[Column(name=h) for h in heads],
+            rows=rows,
+            note="Repeats: samples nearer to another one than half the distance within which 5 % "
+            "of the real ones have another. Copies: samples at most a third as far from a "
+            "training sample as that one is from the next; Fisher's exact test. Nearer to "
+            "training samples: than held-out real ones are, and than to the reference. All "
+            "p-values against one side; significant by Holm's procedure: copies over both signs "
+            "at 5 %, repeats with all metrics of variety at 2.5 %.",
+        )
+
+
+_SIGNS = {
+    "repeats": "repeats",
+    "copies": "copies of training samples",
+    "nearer": "nearer to training samples",
+}
+
+
+_GROUPS: dict[str, tuple[str, ...]] = {
+    "Distance": (),
+    "Fidelity": ("precision", "density", "realism", "alpha-precision"),
+    "Variety": ("recall", "coverage", "beta-recall", "vendi", "birthday", "ms-ssim"),
+    "Memorization": ("authenticity", "ct"),
+}
+"""What metrics are about, by name; those that are in no group measure a distance."""
+
+
+def _group(metric: str) -> str:
+    name = metric.partition(":")[0]
+    return next((group for group, of in _GROUPS.items() if name in of), "Distance")
+
+
+def _column(everyone: Sequence[Result], metric: str, order: _Order) -> Column:
+    who = next(r for r in everyone if metric in r.scores)
+    first = who.scores[metric]
+    missed = MISSES.get(metric.partition(":")[0])
+    text = "" if missed is None else f"Does not show {missed}."
+    return Column(
+        name=_on_features(called(metric, who), who.extractor),
+        better=first.better,
+        unit=first.unit,
+        help=text,
+        group=_group(metric),
+        best=order.best if metric == order.metric else (),
+    )
+
+
+def methods(results: Sequence[Result]) -> Section:
+    """Returns how each number was obtained, once for all whose methods differ in numbers only."""
+    alike: dict[tuple[str, str, tuple[str, ...]], list[tuple[Result, Estimate]]] = {}
+    for r in results:
+        for m, e in r.scores.items():
+            key = _on_features(called(m, r), r.extractor), e.unit, pattern(e.method)
+            alike.setdefault(key, []).append((r, e))
+    rows: list[list[Cell]] = [
+        [
+            metric,
+            ", ".join(dict.fromkeys(_who(r) for r, _ in of)),
+            _sizes([e.n for _, e in of]),
+            how,
+        ]
+        for (metric, *_), of in alike.items()
+        for how in merged(e.method for _, e in of)
+    ]
+    columns = ("metric", "samples", "n", "method")
+    return Section(
+        title="How each number was obtained",
+        blocks=[Table(title="Methods", columns=[Column(name=c) for c in columns], rows=rows)],
+    )
+
+
+def _sizes(found: Sequence[int]) -> str:
+    """Returns on how many samples numbers rest: one number, or the least and the most."""
+    known = sorted({n for n in found if n})
+    return " to ".join(f"{n:,}" for n in known[:: max(len(known) - 1, 1)]) or "–"
+
+
+def _who(result: Result) -> str:
+    """Returns the name of a set, and whether it is the one at equal sizes."""
+    if result.model == REAL or result.against == "all":
+        return result.name
+    return f"{result.name}, at equal sizes"
+
+
+# ----------------------------------------------------------------------------
+# The report of an evaluation.
+# ----------------------------------------------------------------------------
+
+
+def answer(
+    question: Mapping[str, Any], asked: Asked, outcomes: Sequence[Outcome], run: Run
+) -> Report:
+    """Returns the report of an evaluation from its outcomes."""
+    results = results_of(outcomes, run)
+    same = same_samples(asked)
+    why = {n: why_none(asked, n) for n in fake_sizes(asked) if floor_of(asked, n) is None}
+    first, rank = question["features"][0], question["rank"]
+    who = (
+        named(asked.fakes[0])[0]
+        if len(asked.fakes) == 1
+        else f"{len(asked.fakes)} sets of samples"
+    )
+    return Report(
+        title=f"{who} against {real_set(asked).samples.name}",
+        command="evaluate",
+        question=question,
+        facts=facts_of(_setting(question, asked), outcomes, run),
+        verdicts=[
+            *_nothing(results, first, outcomes),
+            *verdicts(results, first, rank, same=same, why_no_floor=why),
+        ],
+        caveats=list(_caveats(asked, results, same, why)),
+        rows=list(_rows(asked, results)),
+        blocks=[
+            *([main_table(results, first, rank)] if on(results, first) else []),
+            *ranking_section(results, first, rank),
+            *copying_table(results),
+            *curves(exhibits_of(outcomes, run)),
+            *galleries(asked, outcomes, run, scores_beside(results, first, rank)),
+            *further_tables(results, first),
+            *comparisons(results),
+            *([methods(results)] if results else []),
+            *_failed(outcomes),
+        ],
+        extra={
+            "fingerprints": {r.extractor: r.fingerprint for r in results},
+            "comparisons": _comparisons(results),
+            "claims": claims(results, first, same),
+        },
+    )
+
+
+def _rows(asked: Asked, results: Sequence[Result]) -> Iterator[Row]:
+    """Yields the numbers of all sets, and those of the noise floors."""
+    for extractor in dict.fromkeys(r.extractor for r in results):
+        judged = on(results, extractor)
+        floors = floors_of(judged)
+        for r in [*(j.value for j in judged), *floors]:
+            size = f", n = {r.size:,}" if r.model == REAL and len(floors) > 1 else ""
+            for m, e in r.scores.items():
+                name = f"{short(m)} ({extractor_name(extractor)}){size}"
+                yield Row(data=asked.real, model=r.model, seed=asked.seed, name=name, estimate=e)
+
+
+def _comparisons(results: Sequence[Result]) -> list[dict[str, object]]:
+    """Returns each set beside the noise floor, at equal sizes, as plain data."""
+    found: list[dict[str, object]] = []
+    for extractor in dict.fromkeys(r.extractor for r in results):
+        for one in gaps(on(results, extractor)):
+            floor = one.judged.floor
+            found.append(
+                {
+                    "model": one.judged.value.model,
+                    "name": f"{short(one.metric)} ({extractor_name(extractor)})",
+                    "value": one.judged.fair.scores[one.metric].value,
+                    "floor": None if floor is None else floor.scores[one.metric].value,
+                    "difference": one.apart.value,
+                    "low": one.apart.low,
+                    "high": one.apart.high,
+                    "n": one.apart.n,
+                    "p": one.p,
+                    "significant": one.is_significant,
+                }
+            )
+    return found
+
+
+def _setting(question: Mapping[str, Any], asked: Asked) -> dict[str, str]:
+    real, train = real_set(asked), train_set(asked)
+    known = {
+        "Judged": "; ".join(_told(named(f)[0], other_set(asked, f, "fake")) for f in asked.fakes),
+        "Reference": _told(named(asked.real)[0], real),
+        "Samples": real.samples.space.label,
+        "Training samples": "not given"
+        if train is None
+        else _told(named(str(asked.train))[0], train),
+        "Noise floor": _floors(asked),
+        "Features": ", ".join(question["features"]),
+        "Features learned from": known_splits(asked)[1],
+        "Seed": str(asked.seed),
+    }
+    if train is None:
+        known["Not run"] = "whether training samples were copied: give --train"
+    return known
+
+
+def _told(text: str, chosen: Chosen) -> str:
+    of = f" of {chosen.found:,}" if chosen.found != chosen.n else ""
+    return f"{text} ({chosen.n:,}{of} samples)"
+
+
+def _floors(asked: Asked) -> str:
+    found = {n: floor_of(asked, n) for n in fake_sizes(asked)}
+    words = {n: "none" if f is None else f.words for n, f in found.items()}
+    if len(words) == 1:
+        return next(iter(words.values()))
+    return "; ".join(f"for n = {n:,}: {text}" for n, text in words.items())
+
+
+def _caveats(
+    asked: Asked, results: Sequence[Result], same: list[Same], why: Mapping[int, str]
+) -> Iterator[Caveat]:
+    for note in notes_on(asked):
+        yield Caveat(text=f"{note}.")
+    for words in shared_words(asked, same):
+        yield Caveat(text=words)
+    for n, reason in why.items():
+        yield Caveat(text=f"No noise floor for n = {n:,}: {reason}.")
+    notes = dict.fromkeys(r.notes[0].text for r in results if r.notes)
+    for note in notes:
+        yield Caveat(text=f"{note[0].upper()}{note[1:]}.")
+    yield Caveat(
+        text="Intervals are for fresh samples of the same generator and of the real data; how far "
+        "another training run would land is not in them."
+    )
+
+
+def _nothing(
+    results: Sequence[Result], first: str, outcomes: Sequence[Outcome]
+) -> Iterator[Verdict]:
+    """Says that nothing was measured on the features to speak of, and why."""
+    if on(results, first):
+        return
+    errors = [o.error for o in outcomes if o.error and o.trial.parts["extractor"] == first]
+    where = f" on {extractor_name(first)}" if results else ""
+    yield Verdict(
+        claim=f"Nothing could be measured{where}: every trial failed.",
+        because=" ".join(dict.fromkeys(errors)) or "No trial has ended.",
+    )
+
+
+def _failed(outcomes: Sequence[Outcome]) -> Iterator[Block]:
+    failed = [[o.trial.parts["model"], o.error or ""] for o in outcomes if o.error is not None]
+    if failed:
+        columns = [Column(name="samples"), Column(name="what happened")]
+        yield Section(
+            title="What failed",
+            blocks=[Table(title="Failures", columns=columns, rows=failed)],
+            open=True,
+        )

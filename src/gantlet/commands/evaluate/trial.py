@@ -1,0 +1,522 @@
+"""Measures one set of samples on one extractor."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, final
+
+import torch
+from torch import Tensor
+
+from gantlet.commands.evaluate.copying import nearest, repeats
+from gantlet.commands.evaluate.inputs import (
+    Asked,
+    Part,
+    Samples,
+    drawn_apart,
+    one_of_each,
+    other_set,
+    real_set,
+    train_set,
+    whole_set,
+)
+from gantlet.commands.evaluate.sets import (
+    ENERGY,
+    PERMUTED,
+    asked_of,
+    energy_p,
+    extractor_of,
+    fair_part,
+    features_in,
+    floor_of,
+    is_fair,
+    learns_from_reference,
+)
+from gantlet.compute.machine import threads
+from gantlet.core.errors import UserError
+from gantlet.core.estimate import REAL, Estimate, Note, Outcome, Trial
+from gantlet.core.metric import Groups, Metric, Sees, TrainMetric
+from gantlet.core.rng import Rng
+from gantlet.core.spec import metrics
+from gantlet.data.splits import Subset
+from gantlet.features.base import Cache, block_of, digest_of, exactly, some
+from gantlet.metrics.copying import nearest_training
+from gantlet.metrics.measure import detail_all
+from gantlet.metrics.pairs import Pairs
+from gantlet.metrics.prd import prd_curve
+from gantlet.report.blocks import Block, Lines, Series
+from gantlet.run.execute import Watch
+from gantlet.run.store import TrialFolder
+from gantlet.stats.jackknife import Detailed, influences
+
+# ----------------------------------------------------------------------------
+# Outputs beside what was wanted: translation, infilling, edits of attributes.
+# ----------------------------------------------------------------------------
+
+PAIRS = "pairs"
+"""The extractor of trials that look at pairs."""
+
+FINGERPRINT = "fingerprint"
+"""The detail of an outcome that names extractor, weights and preprocessing."""
+
+# So many inputs are looked at.
+_INPUTS = 2_000
+
+
+def matched(asked: Asked, fake: str) -> tuple[Samples, Samples]:
+    """Returns the targets and a set of outputs, those of the first target first.
+
+    Files are matched by their names, whatever order those sort in; arrays by their order.
+
+    Raises:
+        UserError: If there are not ``outputs`` outputs for each target, or names do not match.
+    """
+    if asked.pairs is None:
+        raise UserError("Give --pairs: what the outputs should have been.")
+    targets, outputs = whole_set(asked, asked.pairs), whole_set(asked, fake)
+    n, m = len(targets.source), len(outputs.source)
+    if m != n * asked.outputs:
+        name, wanted = outputs.name, targets.name
+        raise UserError(
+            f"{name} holds {m} samples, {wanted} {n} targets with --outputs {asked.outputs}. "
+            f"{n * asked.outputs} outputs are needed, those of the first target first."
+        )
+    if not (targets.names and outputs.names):
+        return targets, outputs
+    order = torch.tensor(_order(targets, outputs, asked.outputs))
+    return targets, replace(
+        outputs,
+        source=Subset(outputs.source, order),
+        names=[outputs.names[i] for i in order.tolist()],
+    )
+
+
+def _order(targets: Samples, outputs: Samples, k: int) -> list[int]:
+    """Returns the places of the outputs in the order of the targets whose names they bear.
+
+    Numbers are compared as such, so that ``7`` is ``007``. Of several outputs each is called as
+    its target and a mark of its own behind it: ``7_0``, ``7-b`` or ``7/0``.
+    """
+    own = [_key(name) if k == 1 else _key(_mark(name)[0]) for name in outputs.names]
+    places: dict[str, list[int]] = {}
+    for i, key in enumerate(own):
+        places.setdefault(key, []).append(i)
+    order: list[int] = []
+    for name in targets.names:
+        found = places.pop(_key(name), [])
+        if len(found) != k:
+            raise UserError(
+                f"{outputs.name} has {len(found)} outputs for {name!r} of {targets.name}, and {k} "
+                f"{'is' if k == 1 else 'are'} needed. Pairs of files are matched by their names: "
+                f"call each output as its target{', and a mark behind it: NAME_0' * (k > 1)}."
+            )
+        order += sorted(found, key=lambda i: _natural(outputs.names[i]))
+    return order
+
+
+def _mark(name: str) -> tuple[str, str]:
+    """Returns the name of a target and the mark of one of its outputs."""
+    head, _, tail = re.sub(r"[-_./ ](?=[^-_./ ]*$)", "\0", name).partition("\0")
+    return head, tail
+
+
+def _key(name: str) -> str:
+    """Returns a name in which numbers are written without zeros before them.
+
+    Example:
+        >>> _key("a/007") == _key("A/7"), _key("img12") == _key("img21")
+        (True, False)
+    """
+    return re.sub(r"0*([0-9]+)", lambda found: str(int(found[1])), name).casefold()
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Returns what names are sorted by so that 9 comes before 10."""
+    parts = re.split(r"([0-9]+)", name)
+    return [(int(p), "") if p.isdecimal() else (-1, p) for p in parts]
+
+
+def run_pairs(trial: Trial, asked: Asked, watch: Watch) -> Outcome:
+    """Measures a set of outputs against its targets."""
+    watch(0.1, "reading pairs")
+    targets, outputs = matched(asked, trial.parts["model"])
+    k, device = asked.outputs, trial.parts["device"]
+    chosen = some(len(targets.source), _INPUTS, rng=Rng(trial.seed).stream("pairs"))
+    inputs = chosen.repeat_interleave(k)
+    places = (chosen[:, None] * k + torch.arange(k)).flatten()
+    x, y = targets.source.take(inputs).to(device), outputs.source.take(places).to(device)
+    extractor = json.loads(trial.parts["extractors"])[0]
+    features = extractor_of(asked, extractor, device)
+    watch(0.5, "measuring pairs")
+    unit = targets.space.unit
+    pairs = Pairs(target=unit(x), output=unit(y), inputs=inputs if k > 1 else None)
+    found = pairs.measure((features.extract(x), features.extract(y)))
+    note = f"{PAIRS}: {len(chosen):,} inputs with {k} output{'s' if k > 1 else ''} each; "
+    note += f"distances on {extractor.partition(':')[0]} features; "
+    note += "matched by name" if targets.names and outputs.names else "matched by order"
+    return Outcome(
+        trial=trial,
+        scores=found,
+        notes=(Note(note, "pairs"),),
+        details={FINGERPRINT: features.fingerprint},
+    )
+
+
+def first_pairs(asked: Asked, fake: str, n: int) -> tuple[Tensor, Tensor]:
+    """Returns the first targets and one output for each, to be looked at."""
+    targets, outputs = matched(asked, fake)
+    index = torch.arange(min(n, len(targets.source)))
+    return targets.source.take(index), outputs.source.take(index * asked.outputs)
+
+
+# ----------------------------------------------------------------------------
+# Which samples a report shows besides the first ones.
+# ----------------------------------------------------------------------------
+
+# So many samples are looked through, since the work grows with the pairs.
+_SEARCHED = 10_000
+# How many of each kind are shown.
+_EXTREMES = 32
+_COPIES = 16
+
+
+def exhibits(
+    real: Tensor, fake: Tensor, train: Tensor | None, *, rng: torch.Generator
+) -> dict[str, Tensor]:
+    """Returns the places of samples worth seeing, among at most 10,000 fakes.
+
+    Args:
+        real: Features of the reference, shape ``(n, d)``.
+        fake: Features of the samples to judge, shape ``(m, d)``.
+        train: Features of the training samples, or None.
+        rng: Draws those that are looked through.
+
+    Returns:
+        Those nearest to real samples, ``near``, and farthest from them, ``far``; where the
+        training is known, those nearest to it, ``copies``, and what each is nearest to,
+        ``originals``.
+    """
+    searched = some(len(fake), _SEARCHED, rng=rng)
+    fake, real = fake[searched], real[some(len(real), _SEARCHED, rng=rng)]
+    _, distance = nearest_training(fake, real)
+    order = distance[:, 0].argsort(stable=True).cpu()
+    found = {"near": searched[order[:_EXTREMES]], "far": searched[order.flip(0)[:_EXTREMES]]}
+    if train is not None:
+        original, close = nearest_training(fake, train)
+        copies = close[:, 0].argsort(stable=True)[:_COPIES]
+        found |= {"copies": searched[copies.cpu()], "originals": original[copies, 0].cpu().clone()}
+    return found
+
+
+# ----------------------------------------------------------------------------
+# The curve of precision and recall, where it was asked for.
+# ----------------------------------------------------------------------------
+
+_POINTS = 101
+
+
+def curve_of(real: Tensor, fake: Tensor, *, rng: torch.Generator) -> dict[str, Tensor]:
+    """Returns the curve of two sets of features, thinned to one size, at some hundred points."""
+    h = min(len(real), len(fake))
+    found = prd_curve(real[:h], fake[:h], rng=rng)
+    at = torch.linspace(0, len(found.recall) - 1, _POINTS).round().long().to(found.recall.device)
+    return {"prd recall": found.recall[at], "prd precision": found.precision[at]}
+
+
+def curves(exhibits: Mapping[str, Mapping[str, Tensor]]) -> Iterator[Block]:
+    """Yields the chart of all curves, by the name of the set."""
+    series: Sequence[Series] = [
+        Series(name=name, x=found["prd recall"].tolist(), y=found["prd precision"].tolist())
+        for name, found in exhibits.items()
+        if "prd recall" in found
+    ]
+    if series:
+        yield Lines(
+            title="Precision and recall of distributions (PRD)",
+            x_label="recall",
+            y_label="precision",
+            series=series,
+            note="What share of the samples is real-like (up) against what share of the real data "
+            "is reached (across), on the first features. The corner at the top right is perfect.",
+        )
+
+
+# ----------------------------------------------------------------------------
+# Measures one set of samples on one extractor.
+# ----------------------------------------------------------------------------
+
+SAMPLES = "samples"
+"""The extractor of trials whose metrics see the samples themselves."""
+
+Reference = Literal["all", "part"]
+"""Whether fakes meet the whole reference, or are compared with the floor on equal terms."""
+
+# A metric whose work grows with the square of the samples sees so many of them at most, and one
+# that sees the samples themselves so many.
+_QUADRATIC = 20_000
+_LOOKED_AT = 2_000
+# So many samples are searched for repeats and copies.
+# So many numbers are copied in memory at most, and so many rows at a time.
+_IN_MEMORY = 2**24
+_BLOCK = 4096
+
+_NO_CLASSES = "needs class probabilities: --features classifier, or another that has some"
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What metrics are given of one set.
+
+    Attributes:
+        features: Vectors, shape ``(n, d)``.
+        probabilities: Of classes, shape ``(n, classes)``, or None.
+        samples: The samples themselves, or None.
+        groups: Which of them belong together, shape ``(n,)``; None where each is on its own.
+        labels: Those that the user gave alone.
+    """
+
+    features: Tensor
+    probabilities: Tensor | None = None
+    samples: Tensor | None = None
+    groups: Tensor | None = None
+    labels: Tensor | None = None
+
+    def of(self, sees: Sees) -> Tensor | None:
+        """Returns what a metric wants to see, or None where there is none."""
+        known = {"features": self.features, "probabilities": self.probabilities}
+        return known.get(sees, self.samples)
+
+    def at(self, places: Tensor, name: str) -> "Seen":
+        """Returns the same of some samples; what is large is kept on disk under ``name``."""
+        known = self.probabilities
+        return Seen(
+            features=_rows_at(self.features, places, f"features/{name}"),
+            probabilities=None if known is None else _rows_at(known, places, f"classes/{name}"),
+        )
+
+    def one_of_each(self, groups: Tensor | None) -> Tensor:
+        """Returns the features of one sample of each group, of at most 10,000."""
+        places = one_of_each(groups, len(self.features))
+        # Every so many, as their order may say something.
+        step = -(-len(places) // _SEARCHED)
+        return self.features[places[::step]]
+
+
+def _rows_at(rows: Tensor, places: Tensor, name: str) -> Tensor:
+    if len(places) * rows.shape[1] <= _IN_MEMORY:
+        return rows[places]
+
+    def parts() -> Iterator[Tensor]:
+        for part in torch.split(places, _BLOCK):
+            yield rows[part]
+
+    return Cache.usual().rows(name, len(places), parts)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sets:
+    """The reference, the set to judge, and that of the training where it is known."""
+
+    real: Seen
+    fake: Seen
+    train: Seen | None
+
+
+Wanted = Mapping[str, Metric | TrainMetric]
+
+
+def run_trial(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
+    """Measures all metrics of a trial and saves what paired differences and pictures need."""
+    parts = trial.parts
+    with threads(int(parts["threads"])), exactly():
+        if parts["extractor"] == PAIRS:
+            folder.save("influence", {})
+            folder.save("nearest", {})
+            return run_pairs(trial, asked_of(trial), watch)
+        sets = _sets(trial, watch)
+        wanted = {text: metrics.make(text) for text in json.loads(parts["metrics"])}
+        found = _measure(trial, wanted, sets, watch)
+        if sees_first(trial):
+            watch(0.95, "choosing samples to show")
+            folder.save("exhibits", _exhibits(trial, sets, wanted))
+        folder.save("nearest", _nearest(trial, sets))
+        permuted = _permuted(trial, sets, watch)
+    scores = {t: f.estimate if isinstance(f, Detailed) else f for t, f in found.items()}
+    folder.save("influence", influences(found))
+    note, fingerprint = _seen_as(trial)
+    details = {FINGERPRINT: fingerprint, **permuted}
+    return Outcome(trial=trial, scores=scores, notes=(Note(note, "features"),), details=details)
+
+
+def sees_first(trial: Trial) -> bool:
+    """Returns whether a trial decides what is shown: all of a set, through the first extractor."""
+    first: str = json.loads(trial.parts["extractors"])[0]
+    return trial.parts["extractor"] == first and trial.parts["against"] == "all"
+
+
+def _exhibits(trial: Trial, sets: Sets, wanted: Wanted) -> dict[str, Tensor]:
+    real, fake = sets.real.features, sets.fake.features
+    train = None if sets.train is None else sets.train.features
+    found = exhibits(real, fake, train, rng=Rng(trial.seed).stream("exhibits"))
+    if any(_name(metric) == "prd" for metric in wanted):
+        found |= curve_of(real, fake, rng=Rng(trial.seed).stream("curve"))
+    return found
+
+
+def _nearest(trial: Trial, sets: Sets) -> dict[str, Tensor]:
+    """Returns what tells whether samples repeat one another, or copy training samples."""
+    parts, asked = trial.parts, asked_of(trial)
+    is_compared = parts["against"] == "part" or is_fair(asked, parts["model"])
+    if parts["extractor"] == SAMPLES or not is_compared:
+        return {}
+    real, fake, train = sets.real, sets.fake, sets.train
+    reference, rng = real.features, Rng(trial.seed).stream("nearest")
+    reference = reference[some(len(reference), _SEARCHED, rng=rng)]
+    try:
+        found = {"repeats": repeats(reference, fake.one_of_each(fake.labels))}
+        if train is not None:
+            found |= nearest(reference, fake.one_of_each(fake.groups), train.features)
+    except UserError:
+        # Features that cannot be compared, which the metrics say.
+        return {}
+    return found
+
+
+def _permuted(trial: Trial, sets: Sets, watch: Watch) -> dict[str, float]:
+    """Returns the p-value of the energy distance by permutation, where it was asked for.
+
+    There is none where samples come in groups, and so are not exchangeable one by one.
+    """
+    parts, fake = trial.parts, sets.fake
+    wanted = any(_name(m) == ENERGY for m in json.loads(parts["metrics"]))
+    if not wanted or parts["against"] != "all" or parts["model"] == REAL:
+        return {}
+    real = _unlearned(trial, sets.real, watch)
+    if real is None or real.groups is not None or fake.groups is not None:
+        return {}
+    try:
+        drawn = Rng(trial.seed).stream("permutations")
+        return {PERMUTED: energy_p(real.features, fake.features, rng=drawn)}
+    except UserError:
+        # Features that cannot be compared, which the metrics say.
+        return {}
+
+
+def _unlearned(trial: Trial, real: Seen, watch: Watch) -> Seen | None:
+    """Returns real samples from which the extractor has learned no more than from fakes."""
+    asked, extractor = asked_of(trial), trial.parts["extractor"]
+    if extractor == SAMPLES or not learns_from_reference(asked, extractor):
+        return real
+    floor = floor_of(asked, int(trial.parts["size"]))
+    if floor is None:
+        return None
+    return _featured(trial, floor.other, drawn_apart(asked, from_fakes=True), watch)
+
+
+def parts_of(asked: Asked, model: str, against: Reference, size: int) -> tuple[Part, Part]:
+    """Returns the reference of a trial, and the samples that are judged against it."""
+    if model != REAL and against == "all":
+        return Part(whole=real_set(asked)), Part(whole=other_set(asked, model, "fake"))
+    floor = floor_of(asked, size)
+    if floor is None:
+        raise ValueError(f"no floor of {size} samples")
+    return floor.real, floor.other if model == REAL else fair_part(asked, model)
+
+
+def _sets(trial: Trial, watch: Watch) -> Sets:
+    """Returns what metrics are given of each set."""
+    asked, parts = asked_of(trial), trial.parts
+    against: Reference = "all" if parts["against"] == "all" else "part"
+    real, fake = parts_of(asked, parts["model"], against, int(parts["size"]))
+    train = train_set(asked)
+    see = _looked_at if parts["extractor"] == SAMPLES else _featured
+    apart, of_real = drawn_apart(asked, from_fakes=True), drawn_apart(asked, from_fakes=False)
+    return Sets(
+        real=see(trial, real, apart, watch),
+        fake=see(trial, fake, apart if parts["model"] == REAL else of_real, watch),
+        train=None if train is None else see(trial, Part(whole=train), None, watch),
+    )
+
+
+Apart = Sequence[Tensor] | None
+"""The sets from which one was drawn apart, or None where nobody asks for its groups."""
+
+
+def _looked_at(trial: Trial, part: Part, apart: Apart, watch: Watch) -> Seen:
+    """Returns the samples of a set themselves, scaled to [0, 1]."""
+    watch(0.1, f"reading {part.whole.samples.name}")
+    index = some(part.n, _LOOKED_AT, rng=Rng(trial.seed).stream("looked at"))
+    groups = None if apart is None else part.groups(apart)
+    x = part.space.unit(part.source.take(index)).to(trial.parts["device"])
+    return Seen(features=x.flatten(1), samples=x, groups=None if groups is None else groups[index])
+
+
+def _featured(trial: Trial, part: Part, apart: Apart, watch: Watch) -> Seen:
+    asked, device, extractor = asked_of(trial), trial.parts["device"], trial.parts["extractor"]
+    wanted = (metrics.make(text).sees for text in json.loads(trial.parts["metrics"]))
+    made = features_in(
+        asked, part.whole, extractor, watch, device=device, classes="probabilities" in wanted
+    )
+    seen = Seen(features=made.rows, probabilities=made.probabilities)
+    if part.places is not None:
+        is_large = part.n * made.rows.shape[1] > _IN_MEMORY
+        rows = digest_of(part.source, block_of(part.space)) if is_large else ""
+        seen = seen.at(part.places, f"{made.fingerprint}/{rows}")
+    groups = None if apart is None else part.groups(apart)
+    return replace(seen, groups=groups, labels=part.labels)
+
+
+def _measure(
+    trial: Trial, wanted: Wanted, sets: Sets, watch: Watch
+) -> dict[str, Detailed | Estimate]:
+    """Measures metrics that see the same together, quadratic ones on fewer samples."""
+    groups: dict[tuple[Sees, bool], dict[str, Metric | TrainMetric]] = {}
+    for text, metric in wanted.items():
+        groups.setdefault((metric.sees, metric.quadratic), {})[text] = metric
+    found: dict[str, Detailed | Estimate] = {}
+    for i, ((sees, quadratic), group) in enumerate(groups.items()):
+        watch(0.5 + 0.4 * i / len(groups), f"measuring {', '.join(map(_name, group))}")
+        found |= _group(trial, group, sets, sees, _QUADRATIC if quadratic else None)
+    return {text: found[text] for text in wanted}
+
+
+def _name(metric: str) -> str:
+    return metric.partition(":")[0]
+
+
+def _group(
+    trial: Trial, group: Wanted, sets: Sets, sees: Sees, most: int | None
+) -> dict[str, Detailed | Estimate]:
+    (x, a), (y, b), (z, _) = (
+        _thinned(s, sees, most, trial) for s in (sets.real, sets.fake, sets.train)
+    )
+    if x is None or y is None:
+        return {t: Estimate.missing(_NO_CLASSES, better=m.better) for t, m in group.items()}
+    groups = None if a is None and b is None else Groups(a, b)
+    return detail_all(group, x, y, train=z, groups=groups, rng=Rng(trial.seed, x.device))
+
+
+def _thinned(
+    seen: Seen | None, sees: Sees, most: int | None, trial: Trial
+) -> tuple[Tensor | None, Tensor | None]:
+    """Returns what a metric sees of a set, and its groups; no more than ``most`` samples."""
+    x = None if seen is None else seen.of(sees)
+    if seen is None or x is None:
+        return None, None
+    groups = seen.groups
+    if most is not None and len(x) > most:
+        kept = some(len(x), most, rng=Rng(trial.seed).stream("thin/quadratic"))
+        x, groups = x[kept], None if groups is None else groups[kept]
+    return x.to(trial.parts["device"]), groups
+
+
+def _seen_as(trial: Trial) -> tuple[str, str]:
+    """Returns what was looked at in words, and its fingerprint."""
+    extractor = trial.parts["extractor"]
+    if extractor == SAMPLES:
+        return (f"{SAMPLES}: at most {_LOOKED_AT:,} samples of each set, as they are", SAMPLES)
+    features = extractor_of(asked_of(trial), extractor, trial.parts["device"])
+    return (f"{_name(extractor)}: {features.note}", features.fingerprint)

@@ -1,0 +1,107 @@
+"""Question 5: what is wrong with these samples, the largest flaw first?"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import final
+
+from gantlet import options
+from gantlet.commands.evaluate.inputs import Asked, real_set, usual_features
+from gantlet.commands.evaluate.sets import check_sets, has_classes, notes_on, written_sets
+from gantlet.commands.flaws.report import answer
+from gantlet.commands.flaws.trial import forecasts, run_trial
+from gantlet.core.arguments import check_fields
+from gantlet.core.errors import UserError
+from gantlet.core.estimate import Outcome, Trial
+from gantlet.core.spec import extractors
+from gantlet.options import Search
+from gantlet.report.blocks import Report
+from gantlet.run.execute import Watch
+from gantlet.run.store import Run, TrialFolder
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FindFlaws:
+    """Sets of samples, each with its list of flaws.
+
+    Attributes:
+        asked: The sets; the training samples are what extractors may learn from.
+        features: In what directions are looked for; empty for what suits the data.
+        search: How flaws are looked for.
+        threads: Threads to use.
+        device: Where features are computed.
+    """
+
+    asked: Asked
+    features: str = options.Flaws.features
+    search: Search = options.Flaws.search
+    threads: options.Threads = options.Flaws.threads
+    device: str = options.Flaws.device
+
+    def question(self) -> dict[str, object]:
+        """Returns the question with every default written out."""
+        return {
+            "command": "flaws",
+            **written_sets(self.asked),
+            "features": self._features(),
+            "search": asdict(self.search),
+            "threads": self.threads,
+            "device": self.device,
+        }
+
+    def trials(self) -> Sequence[Trial]:
+        """One for each set."""
+        self._check()
+        return [self._trial(fake) for fake in self.asked.fakes]
+
+    def run(self, trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
+        """Lists the flaws of one set."""
+        return run_trial(trial, folder, watch)
+
+    def conclude(self, outcomes: Sequence[Outcome], run: Run) -> Report:
+        """Says what is wrong, and what is not."""
+        return answer(self.question(), self.asked, outcomes, run)
+
+    def notes(self) -> Sequence[str]:
+        """Says what of the files was left out, converted or guessed."""
+        return notes_on(self.asked)
+
+    def forecast(self) -> Sequence[str]:
+        """Says of each set what its size lets be found, before anything is looked for."""
+        return forecasts(self.asked, self.search.level)
+
+    def _check(self) -> None:
+        check_fields(self)
+        _check_search(self.search)
+        check_sets(self.asked, (self._features(),), self.device)
+
+    def _trial(self, fake: str) -> Trial:
+        return Trial(
+            parts={
+                "model": fake,
+                "extractor": self._features(),
+                "sets": json.dumps(asdict(self.asked)),
+                "search": json.dumps(asdict(self.search)),
+                "threads": str(self.threads),
+                "device": self.device,
+            },
+            seed=self.asked.seed,
+        )
+
+    def _features(self) -> str:
+        if self.features:
+            return extractors.resolve(self.features)
+        samples = real_set(self.asked).samples
+        kind = samples.space.kind
+        if kind != "image":
+            return extractors.resolve(usual_features(kind, samples.code))
+        return extractors.resolve("classifier" if has_classes(self.asked) else "random-conv")
+
+
+def _check_search(search: Search) -> None:
+    if search.mode == "pca" and (search.permutations + 1) * search.level < search.most:
+        raise UserError(
+            f"{search.permutations} permutations cannot certify any of {search.most} components: "
+            "raise --permutations or lower --most."
+        )

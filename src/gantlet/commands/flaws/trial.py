@@ -1,0 +1,494 @@
+"""The list of flaws of one set of samples, from data to result."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from functools import cached_property
+from typing import NamedTuple, final
+
+import torch
+from torch import Tensor
+
+from gantlet.commands.evaluate.inputs import Asked, Chosen, named, other_set, real_set, train_set
+from gantlet.commands.evaluate.sets import asked_of, extractor_of, fingerprint_of
+from gantlet.compute.machine import threads
+from gantlet.core.data import Source, Space, Splits
+from gantlet.core.estimate import Estimate, Note, Outcome, Trial
+from gantlet.core.metric import Features
+from gantlet.core.rng import Rng
+from gantlet.core.spec import extractors
+from gantlet.data.splits import Subset, by_share
+from gantlet.domains.attributes import Probes
+from gantlet.domains.corruptions import image_causes
+from gantlet.domains.domains import can_name_images, probes_of
+from gantlet.domains.tables import TableCode
+from gantlet.features.base import Cache, block_of, exactly, feature_set, some
+from gantlet.flaws.explain import Causes
+from gantlet.flaws.search import Relearned, gap_of, list_flaws, relearned
+from gantlet.flaws.split import Flaw, Flaws, Halves, Seen, check_number, parted
+from gantlet.options import Search
+from gantlet.run.execute import Watch
+from gantlet.run.store import TrialFolder
+from gantlet.stats.intervals import detectable_accuracy, fewest_right
+from gantlet.stats.permutation import score_of
+
+# ----------------------------------------------------------------------------
+# What is measured of the sets, by what the discovery half of the real samples let learn.
+# ----------------------------------------------------------------------------
+
+# Splits of a data set that may have been learned from.
+_USED = ("@train", "@all", "@validation")
+
+
+@final
+class Sight:
+    """Extractor and code of a list, neither of which has seen a judged sample.
+
+    Args:
+        trial: The list.
+    """
+
+    def __init__(self, trial: Trial) -> None:
+        self.asked = asked_of(trial)
+        self._trial = trial
+        self._device = trial.parts["device"]
+        self.real = real_set(self.asked)
+        self.places, _ = parted(self.real.n, "real", rng=Rng(trial.seed))
+        samples = self.real.samples
+        self.code: Relearned | None = None
+        if samples.code is not None or samples.space.kind == "vector":
+            whole = samples.source.take(torch.arange(self.real.n))
+            self.code = relearned(samples.code, samples.space, whole, self.places)
+
+    @cached_property
+    def extractor(self) -> Features:
+        """The extractor, ready for use."""
+        name = self._trial.parts["extractor"]
+        made = extractors.make(name)
+        if not made.learns:
+            return extractor_of(self.asked, name, self._device)
+        space = self.real.samples.space if self.code is None else self.code.space
+        rng = Rng(self.asked.data_seed, self._device)
+        return made.fit(space, self._splits(), rng=rng)
+
+    def seen(self, chosen: Chosen, watch: Watch) -> Seen:
+        """Returns what is seen of a set, in the space of the real samples."""
+        chosen = self._written(chosen)
+        space, source, code = chosen.samples.space, chosen.samples.source, chosen.samples.code
+        name = self._trial.parts["extractor"].partition(":")[0]
+        made = feature_set(
+            self.extractor,
+            source,
+            block=block_of(space),
+            device=self._device,
+            cache=Cache.usual(),
+            tell=lambda share: watch(0.5 * share, f"{name} of {chosen.samples.name}"),
+        )
+        found: list[Probes] = []
+        # Ranks within a set are of all of it: a table is not read in blocks.
+        block = chosen.n if isinstance(code, TableCode) else block_of(space)
+        for index in torch.split(torch.arange(chosen.n), block):
+            classes = None if made.probabilities is None else made.probabilities[index]
+            found.append(probes_of(space, source.take(index), classes, code))
+        values = torch.cat([p.values for p in found])
+        return Seen(probes=Probes(words=found[0].words, values=values), features=made.rows)
+
+    def _written(self, chosen: Chosen) -> Chosen:
+        if self.code is None:
+            return chosen
+        own = self.places if chosen is self.real else None
+        source = _Rewritten(chosen.samples.source, self.code, own)
+        samples = replace(
+            chosen.samples, space=self.code.space, source=source, code=self.code.code
+        )
+        return replace(chosen, samples=samples)
+
+    def _splits(self) -> Splits:
+        apart = _apart(self.asked)
+        if apart is None:
+            own = Subset(self._written(self.real).samples.source, self.places)
+            return _by_share(self.asked, own)
+        splits = apart[0]
+        if self.code is None:
+            return splits
+        train, validation, test = (
+            _Rewritten(s, self.code, None) for s in (splits.train, splits.validation, splits.test)
+        )
+        return replace(splits, train=train, validation=validation, test=test)
+
+
+def learned_from(asked: Asked) -> str:
+    """Returns from what features learn, in words."""
+    apart = _apart(asked)
+    if apart is not None:
+        return apart[1]
+    return f"{real_set(asked).n // 2:,} samples of {asked.real}, the discovery half"
+
+
+def _apart(asked: Asked) -> tuple[Splits, str] | None:
+    """Returns real samples beside the reference and what they are, or None where there are none.
+
+    They are a training set that is another one, or the rest of the data set of which the
+    reference is the test.
+    """
+    real, train = real_set(asked), train_set(asked)
+    if train is not None and asked.train is not None and not _is_reference(asked, train):
+        if train.samples.splits is not None:
+            return train.samples.splits, f"the training split of {asked.train}"
+        splits = _by_share(asked, train.samples.source)
+        return splits, f"{len(splits.train):,} samples of {asked.train}"
+    if real.samples.splits is not None and not asked.real.endswith(_USED):
+        return real.samples.splits, f"the training split of {asked.real}"
+    return None
+
+
+def _is_reference(asked: Asked, train: Chosen) -> bool:
+    """Returns whether a training set holds the reference, as far as their names and files tell."""
+    if asked.train is None or asked.train == asked.real:
+        return True
+    head, at, _ = asked.real.rpartition("@")
+    if train.samples.splits is not None and at and asked.real.endswith(_USED):
+        return head == asked.train.partition("@")[0]
+    own = fingerprint_of(asked, asked.real, "real")
+    return fingerprint_of(asked, asked.train, "train") == own
+
+
+def _by_share(asked: Asked, source: Source) -> Splits:
+    rng = Rng(asked.data_seed)
+    return by_share(source, validation=0.1, test=0.1, limit=None, rng=rng)
+
+
+@final
+class _Rewritten:
+    """Samples written in the code of the discovery half.
+
+    Args:
+        source: The samples, in the reader's code.
+        code: The other code.
+        own: Where the discovery half is, or None where it is not among them.
+    """
+
+    def __init__(self, source: Source, code: Relearned, own: Tensor | None) -> None:
+        self._source, self._code = source, code
+        self._own = torch.zeros(len(source), dtype=torch.bool)
+        if own is not None:
+            self._own[own] = True
+
+    @property
+    def labels(self) -> Tensor | None:
+        """The class of each sample, shape ``(n,)``, or None where there is none."""
+        return self._source.labels
+
+    def __len__(self) -> int:
+        """How many samples there are."""
+        return len(self._source)
+
+    def take(self, index: Tensor) -> Tensor:
+        """Returns the samples at ``index``."""
+        x, own = self._source.take(index), self._own[index]
+        found = self._code.write(x)
+        if bool(own.any()):
+            found[own] = self._code.write_own(x[own])
+        return found
+
+
+# ----------------------------------------------------------------------------
+# What a report shows of each flaw: the samples that have it most and least, and what differs.
+# ----------------------------------------------------------------------------
+
+_SHOWN = 16
+SIDES = ("fake", "real")
+"""Of which sets samples are shown."""
+
+ENDS = (("most", "least"), ("low end", "high end"))
+"""Which samples of a flaw with a name are shown, and of one without."""
+
+# The difference is between the third of the fakes that have a flaw most and that which has least.
+_SHARE = 3
+_MOST = 3000  # samples that are looked at for it
+
+
+def exhibits(found: Flaws, real: Chosen, fake: Chosen) -> dict[str, Tensor]:
+    """Returns places of samples for each flaw, by its number, and its difference and spectrum.
+
+    Of a flaw with a name they are those that have it most and least; of one without, those at
+    both ends of its direction. Also some held-out samples of each set as they come.
+    """
+    shown = {f"{side}": getattr(found.places, side)[:_SHOWN].contiguous() for side in SIDES}
+    for k, flaw in enumerate(found.flaws, 1):
+        ranked = {s: ranking(flaw, getattr(flaw.judge, s)) for s in SIDES}
+        first, last = ENDS[flaw.naming is None]
+        for side, by_score in ranked.items():
+            values: Tensor = getattr(flaw.judge, side)
+            order = by_score if flaw.naming is not None else values.argsort(stable=True)
+            places = getattr(found.places, side)[order]
+            shown[f"{k}/{side} {first}"] = places[:_SHOWN].contiguous()
+            shown[f"{k}/{side} {last}"] = places.flip(0)[:_SHOWN].contiguous()
+        shown |= _difference(k, found.places.fake[ranked["fake"]], real, fake, found)
+    return shown
+
+
+def ranking(flaw: Flaw, values: Tensor) -> Tensor:
+    """Returns the order of samples, those that look most fake by this flaw alone first."""
+    score = score_of(flaw.seek.real, flaw.seek.fake)(values)
+    # Scores are of bins: within one, what lies farther on the side of the fakes goes first.
+    side = 1.0 if flaw.shift >= 0 else -1.0
+    rank = values.argsort().argsort().to(score) / max(len(values), 1)
+    within = (rank - 0.5).abs() if flaw.kind != "location" else side * rank
+    return (score + 1e-3 * within).argsort(descending=True, stable=True)
+
+
+def spectrum(x: Tensor) -> Tensor:
+    """Returns the mean amplitude of images at each whole frequency, shape ``(size // 2 + 1,)``.
+
+    Args:
+        x: Images, shape ``(n, c, h, w)``.
+    """
+    h, w = x.shape[2:]
+    power = torch.fft.fft2(x.mean(1)).abs() / (h * w) ** 0.5
+    fy, fx = torch.fft.fftfreq(h), torch.fft.fftfreq(w)
+    ring = ((fy[:, None] ** 2 + fx**2).sqrt() * min(h, w)).round().long().flatten()
+    last = min(h, w) // 2
+    kept = ring <= last
+    flat = power.mean(0).flatten()[kept]
+    total = torch.zeros(last + 1, dtype=flat.dtype).index_add_(0, ring[kept], flat)
+    return total / torch.bincount(ring[kept], minlength=last + 1)
+
+
+def _difference(
+    k: int, order: Tensor, real: Chosen, fake: Chosen, found: Flaws
+) -> dict[str, Tensor]:
+    space = fake.samples.space
+    if space.kind != "image":
+        return {}
+    third = min(max(len(order) // _SHARE, 1), _MOST)
+    unit, take = space.unit, fake.samples.source.take
+    most, least = unit(take(order[:third])).float(), unit(take(order[-third:])).float()
+    reals = unit(real.samples.source.take(found.places.real[:third])).float()
+    spectra = [spectrum(x) for x in (most, least, reals)]
+    return {f"{k}/difference": most.mean(0) - least.mean(0), f"{k}/spectra": torch.stack(spectra)}
+
+
+# ----------------------------------------------------------------------------
+# Real samples on which known damages are tried, to see what each does to all measurements.
+# ----------------------------------------------------------------------------
+
+
+@final
+class Quantity(Enum):
+    """What is measured of a flaw; the value is its name in reports."""
+
+    SIZE = "size"
+    ALONE = "accuracy, this flaw only"
+    P = "p"
+    RESIDUAL = "residual accuracy"
+
+
+class Key(NamedTuple):
+    """Which number of a list it is.
+
+    Attributes:
+        rank: The place of the flaw, counted from 1; 0 where no flaw is removed yet.
+        what: What is measured.
+        other: In which other set, by name, or None for the set whose list it is.
+    """
+
+    rank: int
+    what: Quantity
+    other: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What outcomes and reports call it.
+
+        Example:
+            >>> Key(1, Quantity.SIZE).name, Key(2, Quantity.SIZE, "B").name
+            ('1: size', '2: size in B')
+        """
+        if self.rank == 0:
+            return CRITIC
+        return f"{self.rank}: {self.measured}"
+
+    @property
+    def measured(self) -> str:
+        """What is measured, in words, and where."""
+        return self.what.value if self.other is None else f"{self.what.value} in {self.other}"
+
+
+CRITIC = "accuracy of a linear critic"
+"""The name of the accuracy before any flaw is removed."""
+
+BEFORE = Key(0, Quantity.RESIDUAL)
+"""The accuracy before any flaw is removed."""
+
+# Samples on which each damage is tried in each strength: what it does is seen on the same ones
+# before and after, so that few are enough.
+_TRIED = 128
+
+
+def causes_for(
+    real: Chosen, features: Features, *, among: Tensor, device: str, rng: torch.Generator
+) -> Causes | None:
+    """Returns the damages that samples may have suffered, tried on real ones; None without any.
+
+    Args:
+        real: Real samples.
+        features: The extractor of the list.
+        among: The places of those on which damages are tried: none of them is judged.
+        device: Where it works.
+        rng: Draws on which samples they are tried; on the CPU.
+    """
+    space, source = real.samples.space, real.samples.source
+    if space.levels is None or not can_name_images(space):
+        return None
+    return Causes(
+        image_causes(space),
+        space.unit(source.take(among[some(len(among), _TRIED, rng=rng)])).float(),
+        _See(space, features, device),
+        lambda places: space.unit(source.take(places)).float(),
+    )
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _See:
+    """Measures images with pixels in [0, 1] as a list of flaws does, block by block."""
+
+    space: Space
+    features: Features
+    device: str
+
+    def __call__(self, x: Tensor) -> Seen:
+        blocks = torch.split(x, block_of(self.space))
+        parts = [self._block((b * ((self.space.levels or 2) - 1)).round()) for b in blocks]
+        values = torch.cat([p.probes.values for p in parts])
+        return Seen(
+            probes=Probes(words=parts[0].probes.words, values=values),
+            features=torch.cat([p.features for p in parts]),
+        )
+
+    def _block(self, x: Tensor) -> Seen:
+        classify = self.features.classify
+        classes = None if classify is None else classify(x.to(self.device)).cpu()
+        return Seen(
+            probes=probes_of(self.space, x, classes),
+            features=self.features.extract(x.to(self.device)).cpu(),
+        )
+
+
+# ----------------------------------------------------------------------------
+# What the sizes of the sets let be found, before anything is looked for.
+# ----------------------------------------------------------------------------
+
+_POWER = 0.8
+
+
+def forecasts(asked: Asked, level: float) -> list[str]:
+    """Returns a sentence for each set: the accuracy that its held-out samples let be found."""
+    found: list[str] = []
+    for fake in asked.fakes:
+        judged = 2 * (min(real_set(asked).n, other_set(asked, fake, "fake").n) // 2)
+        if fewest_right(judged, level=level) > judged:
+            found.append(f"{named(fake)[0]}: {judged} held-out samples cannot tell anything")
+            continue
+        least = detectable_accuracy(judged, level=level, power=_POWER)
+        found.append(
+            f"{named(fake)[0]}: with {judged:,} held-out samples you can detect an accuracy of at "
+            f"least {least:.3f} (probability {_POWER:g}, level {level:g})"
+        )
+    return found
+
+
+# ----------------------------------------------------------------------------
+# Lists the flaws of one set of samples.
+# ----------------------------------------------------------------------------
+
+
+def run_trial(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
+    """Finds the flaws of a set and saves what pictures need."""
+    asked = asked_of(trial)
+    with threads(int(trial.parts["threads"])), exactly():
+        sight, fake = Sight(trial), other_set(asked, trial.parts["model"], "fake")
+        real = sight.real
+        check_number(real.n, fake.n)
+        seen_real, seen = sight.seen(real, watch), sight.seen(fake, watch)
+        watch(0.6, "looking for flaws")
+        search, rng = Search(**json.loads(trial.parts["search"])), Rng(trial.seed)
+        causes = _causes(sight, trial) if search.mode == "guided" else None
+        found = list_flaws(seen_real, seen, search, rng=rng, causes=causes)
+        watch(0.9, "choosing samples to show")
+        folder.save("exhibits", exhibits(found, real, fake))
+        others = {
+            named(text)[0]: sight.seen(other_set(asked, text, "fake"), watch)
+            for text in asked.fakes
+            if text != trial.parts["model"]
+        }
+        shared = _shared(seen_real, others, found.flaws, rng)
+    return Outcome(
+        trial=trial,
+        scores={**_scores(found), **shared},
+        notes=(Note(sight.extractor.note, "features"),),
+        details={
+            "flaws": list(map(_told, found.flaws)),
+            "stop": found.ending.stop.value,
+            "examined": found.ending.examined,
+            "detectable": found.detectable,
+        },
+    )
+
+
+def _causes(sight: Sight, trial: Trial) -> Causes | None:
+    return causes_for(
+        sight.real,
+        sight.extractor,
+        among=sight.places,
+        device=trial.parts["device"],
+        rng=Rng(trial.seed).stream("causes"),
+    )
+
+
+def _scores(found: Flaws) -> dict[str, Estimate]:
+    scores = {BEFORE.name: found.total}
+    for k, (flaw, left) in enumerate(zip(found.flaws, found.left, strict=True), 1):
+        p = Estimate(value=flaw.p, method="p-value by permutation, corrected: no interval")
+        scores |= {
+            Key(k, Quantity.SIZE).name: flaw.size,
+            Key(k, Quantity.ALONE).name: flaw.accuracy,
+            Key(k, Quantity.P).name: p,
+            Key(k, Quantity.RESIDUAL).name: left,
+        }
+    return scores
+
+
+def _shared(
+    real: Seen, others: Mapping[str, Seen], flaws: Sequence[Flaw], rng: Rng
+) -> dict[str, Estimate]:
+    """Returns how large each flaw is in the other sets, where it can be measured there."""
+    scores: dict[str, Estimate] = {}
+    for name, seen in others.items():
+        halves = Halves.of(real, seen, rng=rng)
+        for k, flaw in enumerate(flaws, 1):
+            apart = gap_of(flaw, halves, rng=rng.stream(f"shared/{name}/{k}"))
+            if apart is not None:
+                size = apart.size
+                opposite = flaw.kind == "location" and apart.shift * flaw.shift < 0
+                scores[Key(k, Quantity.SIZE, name).name] = _opposite(size) if opposite else size
+    return scores
+
+
+def _opposite(size: Estimate) -> Estimate:
+    if size.value is None or size.low is None or size.high is None:
+        return size
+    method = f"{size.method}; negative: the means differ the other way"
+    return Estimate(value=-size.value, low=-size.high, high=-size.low, n=size.n, method=method)
+
+
+def _told(flaw: Flaw) -> dict[str, str | float]:
+    told: dict[str, str | float] = {"title": flaw.title, "kind": flaw.kind, "shift": flaw.shift}
+    if flaw.cause is not None:
+        told["cause"] = flaw.cause
+    if flaw.naming is None:
+        return told
+    agreement = flaw.naming.agreement.value or 0.0
+    return {**told, "probe": flaw.naming.probe, "agreement": agreement}

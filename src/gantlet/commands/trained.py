@@ -1,0 +1,295 @@
+"""Trained models: found in run folders, rebuilt, and the data that they were trained on."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import blake2b
+from pathlib import Path
+from typing import final
+
+import torch
+from torch import Tensor
+
+from gantlet.commands import standings
+from gantlet.compute.machine import Stopwatch, Usage
+from gantlet.core.data import Space, Splits, everything
+from gantlet.core.errors import UserError, unknown
+from gantlet.core.estimate import REAL, Estimate, Note, Spend, Trial
+from gantlet.core.metric import Features
+from gantlet.core.model import Family, Fitted, Losses, Model
+from gantlet.core.rng import Rng
+from gantlet.core.spec import datasets, extractors, families, label, solvers
+from gantlet.run.execute import Watch
+from gantlet.run.store import Run, TrialFolder
+from gantlet.run.train import Plan, Snapshots, Trained, train
+
+# ----------------------------------------------------------------------------
+# Finds a trial in a run folder by the name of its model and its seed.
+# ----------------------------------------------------------------------------
+
+
+def find_trial(path: Path, model: str | None, seed: int) -> tuple[Trial, TrialFolder]:
+    """Returns a finished trial and its folder.
+
+    Args:
+        path: The run folder.
+        model: The model's label, as the report gives it, or its family where that is enough;
+            None where the run has only one.
+        seed: The trial's seed.
+
+    Raises:
+        UserError: If there is no such trial, or several.
+    """
+    run = Run.open(path)
+    trials = [
+        o.trial for o in run.outcomes() if o.error is None and o.trial.parts["model"] != REAL
+    ]
+    labels = {label(t.parts["model"]): t.parts["model"] for t in trials}
+    if not labels:
+        raise UserError(f"{path} has no finished model. Run its command again to go on.")
+    wanted = _choose(path, model, labels)
+    seeds = {t.seed: t for t in trials if t.parts["model"] == wanted}
+    if seed not in seeds:
+        known = ", ".join(map(str, sorted(seeds)))
+        raise UserError(f"{path} has no seed {seed} of {label(wanted)}. It has: {known}.")
+    return seeds[seed], run.folder(seeds[seed])
+
+
+def _choose(path: Path, model: str | None, labels: dict[str, str]) -> str:
+    """Returns the model meant: by its label, or by its family where only one model is of it."""
+    if model is None:
+        if len(labels) > 1:
+            known = ", ".join(sorted(labels))
+            raise UserError(f"{path} has several models; give --model, one of {known}.")
+        return next(iter(labels.values()))
+    alike = [m for name, m in labels.items() if name.partition(":")[0] == model]
+    if model not in labels and len(alike) != 1:
+        raise unknown(f"model of {path}", model, labels)
+    return labels[model] if model in labels else alike[0]
+
+
+# ----------------------------------------------------------------------------
+# What all trials of a run share: the data set's splits, and the extractors fitted to it.
+# ----------------------------------------------------------------------------
+
+# Samples are drawn in blocks, so that memory does not grow with their number.
+_BLOCK = 500
+
+# How many samples of each split tell what a data set holds.
+_TELLING = 256
+
+
+def source_of(trial: Trial) -> tuple[Space, Splits]:
+    """Returns the space and splits of a trial's data."""
+    return load(trial.parts["data"], int(trial.parts["data_seed"]))
+
+
+def features_of(trial: Trial, extractor: str) -> Features:
+    """Returns an extractor fitted to a trial's data; it depends on no contestant."""
+    parts = trial.parts
+    return features(parts["data"], int(parts["data_seed"]), extractor, parts["device"])
+
+
+@lru_cache(maxsize=4)
+def load(data: str, seed: int) -> tuple[Space, Splits]:
+    """Returns a data set's space and splits; kept, since every trial of a run asks for them."""
+    dataset = datasets.make(data)
+    return dataset.space, dataset.load(rng=Rng(seed))
+
+
+def fingerprint(data: str, seed: int) -> str:
+    """Returns a short name for what a data set holds.
+
+    Other files under the same path have another one, told by the sizes and the first 256 samples
+    of the splits; so that a run does not go on with other data than it began with.
+    """
+    space, splits = load(data, seed)
+    digest = blake2b(f"{space.label}; {splits.note}".encode(), digest_size=6)
+    for split in (splits.train, splits.validation, splits.test):
+        digest.update(everything(split, _TELLING).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def forget() -> None:
+    """Forgets all data, so that files which have changed since are read again."""
+    load.cache_clear()
+    features.cache_clear()
+
+
+@lru_cache(maxsize=8)
+def features(data: str, seed: int, extractor: str, device: str) -> Features:
+    """Returns an extractor fitted to a data set; kept, since every trial of a run asks for it."""
+    space, splits = load(data, seed)
+    return extractors.make(extractor).fit(space, splits, rng=Rng(seed, device))
+
+
+@torch.no_grad()
+def draw(model: Model, n: int, *, rng: torch.Generator) -> Tensor:
+    """Returns ``n`` samples, drawn in blocks of 500."""
+    blocks = [model.sample(min(_BLOCK, n - i), rng=rng) for i in range(0, n, _BLOCK)]
+    return torch.cat(blocks)
+
+
+# ----------------------------------------------------------------------------
+# Trains or fits the model of a trial.
+# ----------------------------------------------------------------------------
+
+_FITTED = "fitted directly, not trained by gradients: it spends its own cost, not the budget"
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """A model that is ready to be judged.
+
+    Attributes:
+        model: The model.
+        spend: What training used.
+        usage: What the clock saw of it.
+        parameters: How many numbers training moved, critics included.
+        notes: What a reader must know.
+        trained: The course of training, or None for a baseline that was fitted directly.
+    """
+
+    model: Model
+    spend: Spend
+    usage: Usage
+    parameters: int
+    notes: tuple[Note, ...] = ()
+    trained: Trained | None = None
+
+    def scores(self) -> dict[str, Estimate]:
+        """Returns what was counted: it repeats exactly."""
+        exact = Estimate.exact
+        found = {
+            standings.TRAINING: exact(self.spend.flops, unit="FLOP", better="lower"),
+            "training examples": exact(self.spend.examples, unit="examples"),
+            standings.STEPS: exact(self.spend.steps, unit="steps"),
+            "parameters to train": exact(self.parameters, unit="parameters"),
+        }
+        if self.trained is not None:
+            found[standings.STEP] = exact(self.trained.step_flops, unit="FLOP")
+            found["best step"] = exact(self.trained.best_step, unit="steps")
+        return found
+
+    def clock(self) -> dict[str, Estimate]:
+        """Returns what the clock saw: it repeats on no machine."""
+        return {
+            standings.TRAINING_TIME: _timed(self.usage.wall, "s"),
+            "training CPU time": _timed(self.usage.cpu, "s"),
+            "peak memory of the process": _timed(float(self.usage.peak_memory), "B"),
+            "achieved FLOP/s": _timed(self.spend.flops / max(self.usage.wall, 1e-9), "FLOP/s"),
+        }
+
+
+def build(trial: Trial, folder: TrialFolder, watch: Watch, *, rng: Rng) -> Built:
+    """Trains the model of ``trial``, or fits it where it is a baseline.
+
+    Raises:
+        UserError: If the family cannot model such samples.
+    """
+    family = families.make(trial.parts["model"])
+    if isinstance(family, Fitted):
+        watch(0.0, "fitting")
+        return _fit(family, trial, rng)
+    return _train(family, trial, folder, watch, rng)
+
+
+def _timed(value: float, unit: str) -> Estimate:
+    once = "one run; read beside the FLOPs, since other work on the machine moves it"
+    return Estimate(value=value, n=1, unit=unit, method=once)
+
+
+def _fit(family: Fitted, trial: Trial, rng: Rng) -> Built:
+    space, splits = source_of(trial)
+    x = everything(splits.train).to(rng.device)
+    with Stopwatch() as watch:
+        fit = family.fit(space, x, rng=rng)
+    return Built(
+        model=fit.model,
+        spend=Spend(flops=fit.flops, examples=len(x), seconds=watch.usage.wall),
+        usage=watch.usage,
+        parameters=sum(b.numel() for b in fit.model.buffers()),
+        notes=(Note(_FITTED, "training"),),
+    )
+
+
+def _train(family: Family, trial: Trial, folder: TrialFolder, watch: Watch, rng: Rng) -> Built:
+    space, splits = source_of(trial)
+    game = family.build(space, rng=rng)
+    patience = trial.parts["patience"]
+    plan = Plan(
+        budget=trial.budget,
+        batch=int(trial.parts["batch"]),
+        ema=family.ema,
+        patience=None if patience == "none" else int(patience),
+        select="last" if trial.parts.get("select") == "last" else "best",
+    )
+    solver = solvers.make(trial.parts["solver"])
+    with Stopwatch() as stopwatch:
+        trained = train(
+            game,
+            solver,
+            splits,
+            plan,
+            rng=rng,
+            keep=folder,
+            snapshots=_snapshots(trial, folder),
+            follow=training_progress(watch),
+        )
+    folder.save_curve(trained.curve)
+    return Built(
+        model=game.model,
+        spend=trained.spend,
+        usage=stopwatch.usage,
+        parameters=sum(p.numel() for player in game.players.values() for p in player.parameters()),
+        notes=_notes(trained),
+        trained=trained,
+    )
+
+
+def _snapshots(trial: Trial, folder: TrialFolder) -> Snapshots | None:
+    count = int(trial.parts.get("snapshots", "0"))
+    return Snapshots(count, folder.save) if count else None
+
+
+def _notes(trained: Trained) -> tuple[Note, ...]:
+    best = f"the weights of step {trained.best_step} of {trained.spend.steps} validated best"
+    notes = [Note(best, "training")]
+    if trained.unknown:
+        operators = ", ".join(sorted(trained.unknown))
+        text = f"the meter could not count these operators, so FLOPs are too low: {operators}"
+        notes.append(Note(text, "meter"))
+    return tuple(notes)
+
+
+def training_progress(watch: Watch, every: float = 0.2) -> Callable[[float, Losses], None]:
+    """Passes on how far training is, a few times a second; training is 90 % of a trial."""
+    last = 0.0
+
+    def tell(used: float, losses: Losses) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last > every:
+            watch(0.9 * min(used, 1.0), training_text(used, losses))
+            last = now
+
+    return tell
+
+
+def training_text(used: float, losses: Losses) -> str:
+    """Returns how far training is: the share of its budget, and the losses of the last step.
+
+    Example:
+        >>> training_text(0.424, {"critic": 0.6931, "generator": 1.25})
+        'training, 42 % of its budget, loss of critic 0.693, of generator 1.25'
+        >>> training_text(1.0, {"flow": 12.0})
+        'training, 100 % of its budget, loss 12'
+    """
+    share = f"training, {min(used, 1.0):.0%}".replace("%", " %") + " of its budget"
+    if not losses:
+        return share
+    if len(losses) == 1:
+        return f"{share}, loss {next(iter(losses.values())):.3g}"
+    return f"{share}, loss " + ", ".join(f"of {k} {v:.3g}" for k, v in losses.items())

@@ -1,1 +1,0 @@
-"""Critics that look for what tells fake samples from real ones."""

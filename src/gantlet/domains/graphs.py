@@ -1,0 +1,427 @@
+"""Graphs: reading, features, attributes."""
+
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, ClassVar, final
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
+from torch import Tensor
+from typing_extensions import override
+
+from gantlet.core.data import Code, Space, Splits
+from gantlet.core.errors import UserError, unknown
+from gantlet.core.metric import Features
+from gantlet.core.rng import Rng
+from gantlet.core.spec import Between, Spec
+from gantlet.data.arrays import unpacked
+from gantlet.data.splits import Array, Rows, by_share, check_size, is_file, official, readable
+from gantlet.domains.attributes import Probes, Word, haze, probes, word
+
+# ----------------------------------------------------------------------------
+# Graphs by the histograms of what their nodes are like.
+# ----------------------------------------------------------------------------
+
+_ROUNDING = 1e-6
+_LARGEST = 2.5  # above all eigenvalues, with what rounding adds
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GraphStatistics:
+    """Histograms of degrees, of clustering and of the spectrum of the normalised Laplacian.
+
+    Each is the share of the nodes of a graph in a bin. Degrees have a bin each, the last one that
+    of all larger ones; clustering is the share of the pairs of a node's neighbours that are
+    joined. The last number is the number of nodes, as a share of the room for them.
+
+    Source: You et al., 2018, https://arxiv.org/abs/1802.08773, section 4.3, for degrees and
+        clustering; Liao et al., 2019, https://arxiv.org/abs/1910.00760, for the spectrum.
+    Differs from the paper: the histograms are features of single graphs here, and no kernel is
+        put between them.
+
+    Attributes:
+        bins: How many bins each of the histograms has.
+    """
+
+    learns: ClassVar[bool] = False
+
+    bins: Annotated[int, Between(2)] = 16
+
+    def fit(self, space: Space, data: Splits, *, rng: Rng) -> Features:
+        """Returns the extractor; there is nothing to fit.
+
+        Raises:
+            UserError: If samples are no graphs.
+        """
+        del data, rng
+        if space.kind != "graph":
+            raise UserError(f"graph-statistics sees graphs alone. Got {space.label}.")
+        return Features(
+            extract=self._histograms,
+            note=f"histograms of degrees, clustering and spectrum in {self.bins} bins each",
+            fingerprint=f"{Spec.of('graph-statistics', self)}/{space.label}",
+        )
+
+    def _histograms(self, x: Tensor) -> Tensor:
+        x = x.double()
+        node = x.diagonal(dim1=1, dim2=2)
+        edge = torch.maximum(x, x.mT) * node[:, :, None] * node[:, None]
+        edge = edge - torch.diag_embed(edge.diagonal(dim1=1, dim2=2))
+        degree = edge.sum(2)
+        pairs = degree * (degree - 1)
+        around = torch.einsum("nij,njk,nki->ni", edge, edge, edge) / pairs.clamp_min(1)
+        last = self.bins - 1
+        by_degree = self._shares(degree.clamp(max=last), node)
+        by_clustering = self._shares((around * self.bins).clamp(max=last), node)
+        values = normalised_spectra(edge, degree, node)
+        # Many eigenvalues are 0 or 1 but for rounding, which must not decide their bin.
+        by_value = self._shares(
+            ((values / 2 + _ROUNDING) * self.bins).clamp(0, last), values < _LARGEST
+        )
+        share = node.mean(1, keepdim=True)
+        return torch.cat([by_degree, by_clustering, by_value, share], 1).float()
+
+    def _shares(self, place: Tensor, counted: Tensor) -> Tensor:
+        bins = torch.arange(self.bins, device=place.device)
+        inside = (place.floor().long()[..., None] == bins) * counted[..., None]
+        return inside.sum(1) / counted.sum(1, keepdim=True).clamp_min(1)
+
+
+def normalised_spectra(edge: Tensor, degree: Tensor, node: Tensor) -> Tensor:
+    """Returns the eigenvalues of normalised Laplacians, ascending, shape ``(n, nodes)``.
+
+    They lie in [0, 2]; 3 stands for nodes that are not there. Isolated nodes count as 0.
+
+    Source: Chung, 1997, Spectral Graph Theory, chapter 1.
+    """
+    root = torch.where(degree > 0, degree.clamp_min(1).rsqrt(), torch.zeros_like(degree))
+    laplacian = torch.diag_embed((degree > 0).to(edge)) - root[:, :, None] * edge * root[:, None]
+    laplacian += torch.diag_embed(3 * (1 - node))
+    found: Tensor = torch.linalg.eigvalsh(laplacian)
+    return found
+
+
+# ----------------------------------------------------------------------------
+# Measurements of single graphs that have a name.
+# ----------------------------------------------------------------------------
+
+_SMALL = 0.02
+_NONE = 1e-9
+
+
+def graph_probes(x: Tensor) -> Probes:
+    """Returns measurements of graphs, which do not depend on the order of their nodes.
+
+    Args:
+        x: Symmetric matrices, shape ``(n, nodes, nodes)``, with 1 on the diagonal where there is a
+            node and elsewhere where there is an edge.
+    """
+    x = x.double()
+    node = x.diagonal(dim1=1, dim2=2)
+    edge = x - torch.diag_embed(node)
+    degree, nodes = edge.sum(2), node.sum(1).clamp_min(1)
+    return probes(
+        _size(degree, node, nodes, haze(x, _SMALL))
+        | _shapes(edge, degree, nodes)
+        | _whole(edge, degree, node)
+    )
+
+
+def _size(degree: Tensor, node: Tensor, nodes: Tensor, dust: Tensor) -> dict[Word, Tensor]:
+    mean = degree.sum(1) / nodes
+    spread = ((degree - mean[:, None]).square() * node).sum(1) / nodes
+    leaves, alone = (((degree == k) * node).sum(1) / nodes for k in (1, 0))
+    return {
+        word("nodes", "too few nodes", "too many nodes"): nodes.log() + dust,
+        word("edges", "too few edges", "too many edges"): (mean + 0.1).log() + dust,
+        word("spread of degrees", "degrees too even", "degrees too uneven", "degrees"): (
+            (spread / (mean + 0.1) + 0.1).log()
+        ),
+        word("largest degree", "largest hub too small", "largest hub too large", "degrees"): (
+            degree.amax(1).log1p()
+        ),
+        word("leaves", "too few ends", "too many ends"): leaves + dust,
+        word("isolated nodes", "too few isolated nodes", "isolated nodes", "parts"): alone + dust,
+    }
+
+
+def _shapes(edge: Tensor, degree: Tensor, nodes: Tensor) -> dict[Word, Tensor]:
+    """Returns how often edges close to triangles and squares, and what meets along an edge.
+
+    Triangles and squares in powers of the wedges which change as much where edges are left out at
+    random, so that it is not their number over again.
+    """
+    twice = edge @ edge
+    triangles = (twice * edge).sum((1, 2)) / 6
+    wedges = (degree * (degree - 1)).sum(1) / 2
+    # Closed walks of four steps go over one edge, over a wedge, or around a square, in 8 ways.
+    walks = twice.square().sum((1, 2))
+    squares = (walks - degree.sum(1) - 4 * wedges) / 8
+    room = wedges.clamp_min(1) / nodes
+    dust = haze(edge, _SMALL / 2)
+    return {
+        word("triangles", "too few triangles", "too many triangles"): (
+            (triangles / nodes / room.pow(1.5)).sqrt() + dust
+        ),
+        word("squares", "too few squares", "too many squares"): (
+            (squares.clamp_min(0) / nodes / room.square()).sqrt() + dust
+        ),
+        word("assortativity", "unlike degrees meet too often", "like degrees meet too often"): (
+            assortativity(edge, degree)
+        ),
+    }
+
+
+def assortativity(edge: Tensor, degree: Tensor) -> Tensor:
+    """Returns the correlation of the degrees at both ends of an edge, 0 where they do not vary.
+
+    Source: Newman, 2002, https://arxiv.org/abs/cond-mat/0205405, equation 4.
+
+    Args:
+        edge: Adjacency matrices, shape ``(n, nodes, nodes)``.
+        degree: Their row sums, shape ``(n, nodes)``.
+    """
+    ends = degree.sum(1).clamp_min(1)
+    mean = degree.square().sum(1) / ends
+    square = degree.pow(3).sum(1) / ends - mean.square()
+    product = torch.einsum("ni,nij,nj->n", degree, edge, degree) / ends - mean.square()
+    return torch.where(square > _NONE, product / square.clamp_min(_NONE), torch.zeros_like(mean))
+
+
+def _whole(edge: Tensor, degree: Tensor, node: Tensor) -> dict[Word, Tensor]:
+    """Returns how well a graph hangs together."""
+    parts = [
+        _components(e, n) for e, n in zip(edge.cpu().numpy(), node.cpu().numpy(), strict=True)
+    ]
+    number, largest = torch.tensor(parts, dtype=edge.dtype, device=edge.device).T
+    dust = haze(edge, _SMALL)
+    # The first eigenvalue that is not 0: each part has one that is.
+    values = normalised_spectra(edge, degree, node)
+    first = number.long().clamp(max=values.shape[1] - 1)
+    gap = values.gather(1, first[:, None])[:, 0].clamp(0, 2)
+    few, loose = "falls into too few parts", "bottlenecks: hangs together too loosely"
+    return {
+        word("parts", few, "falls into parts"): number.clamp_min(1).log() + 5 * dust,
+        word("largest part", "largest part too small", few, "parts"): largest + dust,
+        word("spectral gap", loose, "hangs together too well"): (gap.sqrt() + dust),
+    }
+
+
+def _components(edge: Array, node: Array) -> tuple[int, float]:
+    """Returns how many parts a graph has, and the share of its nodes in the largest."""
+    there = node > 0
+    if not there.any():
+        return 0, 0.0
+    own = csr_array(edge[np.ix_(there, there)])
+    number, label = connected_components(own, directed=False)
+    return int(number), float(np.bincount(label).max() / there.sum())
+
+
+# ----------------------------------------------------------------------------
+# Sets of graphs as lists of edges.
+# ----------------------------------------------------------------------------
+
+_ARRAYS = ("num_nodes", "num_edges", "edges")
+_TEST = "test"
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class GraphCode(Code):
+    """The form of adjacency matrices.
+
+    Attributes:
+        nodes: How many nodes a matrix has room for.
+    """
+
+    nodes: int
+
+    @property
+    @override
+    def space(self) -> Space:
+        """Symmetric matrices of zeros and ones."""
+        return Space("graph", (self.nodes, self.nodes), 2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+@final
+class Graphs:
+    """Undirected graphs in a ``.npz`` file, as symmetric matrices with room for the largest.
+
+    The file holds ``num_nodes`` and ``num_edges`` of each graph and the ``edges`` of all, one
+    after the other, shape ``(edges, 2)``, nodes counted from 0 in each graph. There may be several
+    such parts: ``train_edges``, ``test_edges`` and so on. The diagonal of a matrix is 1 where
+    there is a node.
+
+    Attributes:
+        path: The file.
+        part: Which part is wanted, or none for all.
+        nodes: How many nodes a matrix has room for, or none for the largest graph.
+        validation: Share of the graphs for validation.
+        test: Share of the graphs for the test, where the file has no part of that name.
+        limit: Most graphs for training, or none.
+    """
+
+    path: str
+    part: str | None = None
+    nodes: Annotated[int, Between(1)] | None = None
+    validation: Annotated[float, Between(0, 1)] = 0.1
+    test: Annotated[float, Between(0, 1)] = 0.1
+    limit: Annotated[int, Between(1)] | None = None
+
+    @property
+    def space(self) -> Space:
+        """Matrices with room for the largest graph."""
+        return self.code().space
+
+    def load(self, *, rng: Rng) -> Splits:
+        """Returns the splits; a part called ``test`` is the test.
+
+        Raises:
+            UserError: If the file cannot be read or used.
+        """
+        parts = _parts(Path(self.path).expanduser())
+        room = self.code().nodes
+        if self.part is None and _TEST in parts and len(parts) > 1:
+            others = [p for name, p in parts.items() if name != _TEST]
+            train, test = (_matrices(p, room, self.path) for p in (others, [parts[_TEST]]))
+            held = max(1, round(self.validation * len(train)))
+            return official(train, test, validation=held, limit=self.limit, rng=rng)
+        return by_share(
+            self.whole(), validation=self.validation, test=self.test, limit=self.limit, rng=rng
+        )
+
+    def whole(self) -> Rows:
+        """Returns all graphs in the order of the file.
+
+        Raises:
+            UserError: If the file cannot be read or used.
+        """
+        return _matrices(self._chosen(), self.code().nodes, self.path)
+
+    def code(self, rows: Tensor | None = None) -> GraphCode:
+        """Returns for how many nodes there is room, of all graphs whatever ``rows`` are.
+
+        Raises:
+            UserError: If the file cannot be read or used.
+        """
+        del rows
+        return GraphCode(self.nodes or max(int(p.nodes.max()) for p in self._chosen()))
+
+    def coded(self, code: Code, own: Tensor | None = None) -> tuple[Rows, str]:
+        """Returns all graphs with room for as many nodes as others; all of ``own`` too.
+
+        Raises:
+            UserError: If the file cannot be read or used, or a graph is too large.
+        """
+        del own
+        if not isinstance(code, GraphCode):
+            raise UserError(f"{self.path} holds graphs; the real samples are none.")
+        return _matrices(self._chosen(), code.nodes, self.path), ""
+
+    def _chosen(self) -> list["_Part"]:
+        parts = _parts(Path(self.path).expanduser())
+        if self.part is None:
+            return list(parts.values())
+        if self.part not in parts:
+            raise unknown(f"part of {self.path}", self.part, parts)
+        return [parts[self.part]]
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class _Part:
+    """Graphs as they are in a file.
+
+    Attributes:
+        nodes: How many nodes each has.
+        starts: Where the edges of each start, and the end of the last.
+        edges: The edges, shape ``(edges, 2)``.
+    """
+
+    nodes: Array
+    starts: Array
+    edges: Array
+
+
+def holds_graphs(path: Path) -> bool:
+    """Returns whether a ``.npz`` file holds sets of graphs."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = {Path(name).stem for name in archive.namelist()}
+    except Exception:  # noqa: BLE001  (whatever it is, the reader of the file will say it)
+        return False
+    return any({f"{prefix}{a}" for a in _ARRAYS} <= names for prefix in _prefixes(names))
+
+
+def _prefixes(names: set[str] | Sequence[str]) -> list[str]:
+    return [n.removesuffix("num_edges") for n in names if n.endswith("num_edges")]
+
+
+def _parts(path: Path) -> dict[str, _Part]:
+    stat = is_file(path).stat()
+    return _read_once(path, stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=4)
+def _read_once(path: Path, *_stamp: int) -> dict[str, _Part]:
+    with readable(path, "a set of graphs"), zipfile.ZipFile(path) as archive:
+        names = {n.removesuffix(".npy"): n for n in archive.namelist()}
+        found = {
+            prefix.rstrip("_") or "all": _part(
+                path, *(unpacked(archive, names[f"{prefix}{a}"], path) for a in _ARRAYS)
+            )
+            for prefix in _prefixes(list(names))
+            if all(f"{prefix}{a}" in names for a in _ARRAYS)
+        }
+    if not found:
+        raise UserError(f"{path} holds no graphs. It needs the arrays {', '.join(_ARRAYS)}.")
+    return found
+
+
+def _part(path: Path, nodes: Array, counts: Array, edges: Array) -> _Part:
+    whole = all(a.dtype.kind in "iu" for a in (nodes, counts, edges))
+    fits = whole and nodes.ndim == counts.ndim == 1 and len(nodes) == len(counts) > 0
+    if not fits or edges.shape != (int(counts.sum()), 2) or min(nodes.min(), counts.min()) < 0:
+        raise UserError(
+            f"{path}: num_nodes {nodes.shape} and num_edges {counts.shape} must be whole numbers "
+            f"of one length, and edges of shape (their sum, 2). Got {edges.shape}."
+        )
+    starts, edges = np.cumsum([0, *counts.tolist()]), edges.astype(np.int64)
+    graph = np.repeat(np.arange(len(nodes)), counts)
+    outside = (edges < 0).any(1) | (edges >= nodes.astype(np.int64)[graph][:, None]).any(1)
+    for wrong, what in (
+        (outside, "an edge to a node that it lacks"),
+        (edges[:, 0] == edges[:, 1], "a loop"),
+    ):
+        if wrong.any():
+            raise UserError(
+                f"{path}: graph {graph[wrong.argmax()]} (from 0) has {what}. Remove it."
+            )
+    return _Part(nodes.astype(np.int64), starts, edges)
+
+
+def _matrices(parts: Sequence[_Part], room: int, name: str) -> Rows:
+    largest = max(int(p.nodes.max()) for p in parts)
+    if largest > room:
+        raise UserError(
+            f"{name} has graphs of {largest} nodes, the real ones have {room} at most. Give those "
+            f"as graphs:path=FILE,nodes={largest}."
+        )
+    many = sum(len(p.nodes) for p in parts)
+    check_size(name, many * room * room)
+    x = np.zeros((many, room, room), np.uint8)
+    rows = iter(x)
+    for part in parts:
+        for i, n in enumerate(part.nodes.tolist()):
+            matrix = next(rows)
+            matrix[np.arange(n), np.arange(n)] = 1
+            a, b = part.edges[part.starts[i] : part.starts[i + 1]].T
+            matrix[a, b] = matrix[b, a] = 1
+    return Rows(x)

@@ -1,0 +1,1031 @@
+"""Tables: reading, coding, attributes."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from itertools import combinations
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self, final
+
+import numpy as np
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from gantlet.core.data import Code, Readable, Space, Splits
+from gantlet.core.errors import UserError, unknown
+from gantlet.core.rng import Rng
+from gantlet.core.spec import Between
+from gantlet.data.arrays import counted
+from gantlet.data.delimited import (
+    MOST_CELLS,
+    Delimited,
+    Parsed,
+    Style,
+    check_size,
+    floats,
+    is_missing,
+    number,
+    parsed,
+)
+from gantlet.data.splits import Array, Rows, by_share, finite, is_file, readable
+from gantlet.domains.attributes import Probes, Word, haze, probes, word
+
+# ----------------------------------------------------------------------------
+# Files of rows and columns, whose cells are not yet understood.
+# ----------------------------------------------------------------------------
+
+# Of the cells of another table's column so many must be what those of the real one are.
+_LEAST: Final = 0.5
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Cells:
+    """The cells of a file.
+
+    Attributes:
+        path: The file.
+        names: The names of the columns.
+        columns: For each column its cells, shape ``(rows,)``: numbers, NaN where one is missing,
+            or else text.
+        places: The number of each row in the file, from 0, the header left out.
+        form: How the file is written, or None where it is not text.
+        notes: What was left out or guessed, in words.
+    """
+
+    path: Path
+    names: Sequence[str]
+    columns: Sequence[Array]
+    places: Array
+    form: Delimited | None = None
+    notes: tuple[str, ...] = ()
+    _kept: dict[int, Parsed] = field(default_factory=dict[int, Parsed])
+    _texts: dict[int, Array] = field(default_factory=dict[int, Array])
+
+    def __len__(self) -> int:
+        """How many rows there are."""
+        return len(self.places)
+
+    def place(self, name: str) -> int:
+        """Returns the number, from 0, of the column that has a name or a number from 1."""
+        if name in self.names:
+            return self.names.index(name)
+        if name.isdecimal() and 1 <= int(name) <= len(self.names):
+            return int(name) - 1
+        raise unknown(f"column of {self.path}", name, self.names)
+
+    def chosen(self, columns: Sequence[str] | None, label: str | None) -> tuple[int, ...]:
+        """Returns the columns of these names or numbers; of none, all but the label."""
+        if columns is not None:
+            return tuple(self.place(name) for name in columns)
+        apart = None if label is None else self.place(label)
+        return tuple(i for i in range(len(self.names)) if i != apart)
+
+    def some(self, rows: Tensor | None) -> "Cells":
+        """Returns some rows, by their numbers from 0; the cells themselves of None."""
+        if rows is None:
+            return self
+        kept = rows.numpy()
+        columns = [c[kept] for c in self.columns]
+        return Cells(self.path, self.names, columns, self.places[kept], self.form, self.notes)
+
+    @property
+    def is_numeric(self) -> bool:
+        """Whether there is a number in every cell."""
+        for c in range(len(self.names)):
+            found = self.parsed(c)
+            if found.kind != "number" or found.odd or np.isnan(found.values).any():
+                return False
+        return True
+
+    def parsed(self, column: int) -> Parsed:
+        """Returns a column as numbers, times or categories, whichever most of its cells are."""
+        if column not in self._kept:
+            cells = self.columns[column]
+            is_read = cells.dtype.kind == "f"
+            self._kept[column] = (
+                floats(cells) if is_read else parsed(cells, decimal_comma=self._is_european)
+            )
+        return self._kept[column]
+
+    def parsed_as(self, column: int, kind: Literal["number", "time"], style: Style) -> Parsed:
+        """Returns a column as numbers, or as times, if half of its cells are.
+
+        Args:
+            column: Which one.
+            kind: What its cells should be.
+            style: How they are written, if that fits about as well as any other way.
+        """
+        found = self.parsed(column)
+        if self.columns[column].dtype.kind == "f" or (found.kind, found.style) == (kind, style):
+            return found
+        comma = self._is_european
+        cells = self.columns[column]
+        return parsed(cells, style, decimal_comma=comma, share=_LEAST, kind=kind)
+
+    @property
+    def _is_european(self) -> bool:
+        """Whether columns are parted as where the comma stands before decimals."""
+        return self.form is not None and self.form.delimiter == ";"
+
+    def text(self, column: int) -> Array:
+        """Returns the cells of a column as they are written, without the blanks around them."""
+        if column not in self._texts:
+            cells = self.columns[column]
+            if cells.dtype.kind == "f" and self.form is not None:
+                cells = self.form.written(column)[self.places]
+            elif cells.dtype.kind == "f":
+                cells = np.array(["" if np.isnan(v) else f"{v:.17g}" for v in cells.tolist()])
+            self._texts[column] = np.array([c.strip() for c in cells.tolist()], dtype=object)
+        return self._texts[column]
+
+    def places_of(self, names: Sequence[str]) -> tuple[list[int], tuple[str, ...]]:
+        """Returns the columns of these names, and what else is to be said.
+
+        Where no name fits, they are as many others in their order.
+
+        Raises:
+            UserError: If a column is missing.
+        """
+        if set(names) <= set(self.names):
+            more = [name for name in self.names if name not in names]
+            told = counted(len(more), "column", "columns")
+            told = f"{told} of {self.path.name} that the real table lacks: {_listed(more)}"
+            return [self.names.index(name) for name in names], (told,) if more else ()
+        if len(names) == len(self.names) and not set(names) & set(self.names):
+            told = f"no column of {self.path.name} has a real one's name: matched by order"
+            # Where one of the files has no header there is no other way.
+            is_named = not (self._is_unnamed(self.names) or self._is_unnamed(names))
+            return list(range(len(names))), (told,) if is_named else ()
+        lack = next(name for name in names if name not in self.names)
+        raise UserError(
+            f"{self.path} has no column {lack!r}, which the real table has. "
+            f"It has: {_listed(self.names, 20)}."
+        )
+
+    @staticmethod
+    def _is_unnamed(names: Sequence[str]) -> bool:
+        return list(names) == [str(i + 1) for i in range(len(names))]
+
+    def numbers(self, columns: Sequence[int]) -> Array:
+        """Returns the given columns as float32, shape ``(rows, columns)``.
+
+        Raises:
+            UserError: If a value is missing or not a number; it says where.
+        """
+        found = np.empty((len(self), len(columns)))
+        gaps, first = 0, (len(self), 0)
+        for k, c in enumerate(columns):
+            own = self.parsed(c)
+            if own.kind != "number" or own.odd:
+                self._refuse(c)
+            missing = np.isnan(own.values).nonzero()[0]
+            gaps += len(missing)
+            first = min(first, (missing[0], c)) if len(missing) else first
+            found[:, k] = own.values
+        if gaps:
+            row, c = first
+            raise UserError(
+                f"{self.path} has {counted(gaps, 'missing value', 'missing values')}, the first "
+                f"in line {self.line(int(row))}, column {self.names[c]!r}. Fill or drop them, or "
+                "read the table as table:path=FILE."
+            )
+        # What single precision cannot hold becomes infinite here and is reported as such.
+        with np.errstate(over="ignore"):
+            return found.astype(np.float32)
+
+    def _refuse(self, column: int) -> None:
+        """Refuses a column with cells that are not numbers."""
+        cells = self.text(column)
+        found = parsed(cells, decimal_comma=self._is_european, share=0.0, kind="number")
+        is_bad = np.isnan(found.values) & ~is_missing(cells)
+        row = int(is_bad.argmax())
+        what = "not a number" if number(cells[row]) is None else "infinite or too large"
+        raise UserError(
+            f"{self.path}, line {self.line(row)}, column {self.names[column]!r}: {cells[row]!r} "
+            f"is {what}. Choose numeric columns with columns=A+B, label=COLUMN for a class, or "
+            "read columns of any kind with table:path=FILE."
+        )
+
+    def line(self, row: int) -> int:
+        """Returns the line of the file in which a row ends."""
+        place = int(self.places[row])
+        return place + 1 if self.form is None else self.form.line(place)
+
+    def classes(self, column: int) -> Array:
+        """Returns the class of each row as a number, by the order of their names."""
+        return np.unique(self.text(column).astype(str), return_inverse=True)[1]
+
+
+def read_cells(path: Path) -> Cells:
+    """Returns the cells of a file: text of rows, or Parquet.
+
+    Raises:
+        UserError: If the file cannot be read as a table, or is too large.
+    """
+    stat = is_file(path).stat()
+    return _read_once(path, stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=8)
+def _read_once(path: Path, *_stamp: int) -> Cells:
+    if path.suffix.lower() == ".parquet":
+        frame = _parquet(path)
+        return _cells(path, _names(path, [str(name) for name in frame.columns]), frame, None)
+    form = Delimited.of(path)
+    names = _names(path, form.header) if form.header else [str(i + 1) for i in range(form.width)]
+    return _cells(path, names, form.frame(), form)
+
+
+def _names(path: Path, header: Sequence[str]) -> list[str]:
+    names = [name.strip() or f"column {i + 1}" for i, name in enumerate(header)]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UserError(f"{path} names a column twice: {twice}. Rename one.")
+    return names
+
+
+def _parquet(path: Path) -> Any:
+    import pandas as pd
+
+    with readable(path, "a Parquet table"):
+        try:
+            frame: Any = pd.read_parquet(path)
+        except ImportError as error:
+            raise UserError(
+                f"{path} is a Parquet file, which needs pyarrow: pip install pyarrow, or save the "
+                "table as csv."
+            ) from error
+    check_size(path, frame.shape[1], frame.size)
+    if not frame.size:
+        raise UserError(f"{path} holds no rows.")
+    return frame
+
+
+def _cells(path: Path, names: Sequence[str], frame: Any, form: Delimited | None) -> Cells:
+    """Returns the cells of a frame, without the rows that are empty."""
+    columns = [_column(frame.iloc[:, i], i, form) for i in range(frame.shape[1])]
+    notes = () if form is None else form.notes
+    empty = np.logical_and.reduce([is_missing(column) for column in columns])
+    places = np.arange(len(frame))
+    if empty.all():
+        raise UserError(f"{path} holds no rows.")
+    if empty.any() and len(names) > 1:
+        told = counted(int(empty.sum()), "row is", "rows are")
+        notes = (*notes, f"{told} empty in {path.name} and left out")
+        columns, places = [c[~empty] for c in columns], places[~empty]
+    return Cells(path, names, columns, places, form, notes)
+
+
+def _column(series: Any, place: int, form: Delimited | None) -> Array:
+    """Returns a column as numbers, or as text."""
+    kind = series.dtype.kind
+    if kind in "iuf":
+        numbers: Array = series.to_numpy(np.float64, na_value=np.nan)
+        return numbers
+    # What was taken for truth values may be written in many ways.
+    if kind == "b" and form is not None:
+        return form.written(place)
+    raw, there = series.astype(object).to_numpy(), series.notna().to_numpy()
+    # Cell by cell: a call of pandas for each of thousands of short columns takes seconds.
+    texts: Array = np.array([str(v) if t else "" for v, t in zip(raw, there, strict=True)], object)
+    return texts
+
+
+def _listed(names: Sequence[str], most: int = 5) -> str:
+    return ", ".join([*names[:most], *(["..."] if len(names) > most else [])])
+
+
+# ----------------------------------------------------------------------------
+# Which columns of a table go together, and along what.
+# ----------------------------------------------------------------------------
+
+_MOST_COLUMNS = 64
+# Columns that are looked at, so that wide tables are read in seconds.
+_NUMERIC, _CATEGORIES = 512, 64
+# A weaker correlation with a column of categories is no bond.
+_SURE = 0.3
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Bond:
+    """Two columns and their largest correlation.
+
+    Attributes:
+        columns: Which two, by their places.
+        weights: Of the components of each, whose sums go together. A column of numbers has one
+            component, the normal score of its rank in its own set, so that it does not matter how
+            its numbers are spread.
+        correlation: Of the two sums.
+    """
+
+    columns: tuple[int, int]
+    weights: tuple[Tensor, Tensor]
+    correlation: float
+
+
+def bonds(parts: Sequence[tuple[Array, bool]]) -> tuple[Bond, ...]:
+    """Returns the strongest bonds of columns, at most 64.
+
+    Of two columns of numbers it is the correlation of their normal scores; with categories the
+    first canonical correlation of their indicators, as in correspondence analysis. Of more than
+    512 columns of numbers, and 64 of categories, the first are looked at.
+
+    Source: Hirschfeld, 1935, https://doi.org/10.1017/S0305004100013517.
+
+    Args:
+        parts: For each column its components, shape ``(n, k)``, and whether it holds numbers.
+    """
+    numbers = [i for i, (_, is_number) in enumerate(parts) if is_number][:_NUMERIC]
+    categories = [i for i, (_, is_number) in enumerate(parts) if not is_number][:_CATEGORIES]
+    scaled = {
+        i: _scaled(torch.from_numpy(parts[i][0]).double(), is_number=parts[i][1])
+        for i in sorted([*numbers, *categories])
+    }
+    found = [*_of_numbers(numbers, scaled), *_of_categories(numbers, categories, scaled)]
+    return tuple(sorted(found, key=lambda b: (-b.correlation, b.columns))[:_MOST_COLUMNS])
+
+
+_Scaled = Mapping[int, tuple[Tensor, Tensor]]
+
+
+def _of_numbers(columns: Sequence[int], scaled: _Scaled) -> Iterator[Bond]:
+    """Yields the strongest bonds of columns of numbers, all of one matrix."""
+    if len(columns) < 2:
+        return
+    z = torch.cat([scaled[i][0] for i in columns], 1)
+    matrix = z.T @ z / len(z)
+    first, second = torch.triu_indices(len(columns), len(columns), 1)
+    strength = matrix[first, second].abs()
+    for k in strength.argsort(descending=True, stable=True)[:_MOST_COLUMNS].tolist():
+        i, j = columns[int(first[k])], columns[int(second[k])]
+        sign = matrix[first[k], second[k]].sign()
+        yield Bond((i, j), (scaled[i][1], sign * scaled[j][1]), float(strength[k]))
+
+
+def _of_categories(
+    numbers: Sequence[int], categories: Sequence[int], scaled: _Scaled
+) -> Iterator[Bond]:
+    """Yields the bonds of columns of categories with each other and with some of numbers."""
+    mixed = [(min(i, j), max(i, j)) for i in numbers[:_CATEGORIES] for j in categories]
+    for i, j in (*combinations(categories, 2), *mixed):
+        (z, scale), (z_j, scale_j) = scaled[i], scaled[j]
+        u, s, vh = torch.linalg.svd(z.T @ z_j / len(z), full_matrices=False)
+        # A column of categories can always be set off against another one a little.
+        if float(s[0]) >= max(_SURE, 2 * (z.shape[1] * z_j.shape[1] / len(z)) ** 0.5):
+            yield Bond((i, j), (u[:, 0] * scale, vh[0] * scale_j), float(s[0]))
+
+
+def normal_scores(x: Tensor) -> Tensor:
+    """Returns the normal quantiles of ranks, shape ``(n,)``; equal numbers have their mean rank.
+
+    Example:
+        >>> normal_scores(torch.tensor([3.0, 1.0, 2.0])).tolist()[2]
+        0.0
+    """
+    x = x.double().contiguous()
+    order = x.sort().values
+    low, high = (torch.searchsorted(order, x, right=side) for side in (False, True))
+    scores: Tensor = torch.special.ndtri((low + high).double() / (2 * len(x)))
+    return scores
+
+
+def _scaled(x: Tensor, *, is_number: bool) -> tuple[Tensor, Tensor]:
+    """Returns scaled components of deviation about 1, and their scale."""
+    if is_number:
+        scores = normal_scores(x[:, 0])[:, None]
+        scale = 1 / scores.std(0, correction=0).clamp_min(1e-6)
+        return scores * scale, scale
+    mean = x.mean(0)
+    scale = torch.where(mean > 0, mean.clamp_min(1e-12).rsqrt(), torch.zeros_like(mean))
+    return (x - mean) * scale, scale
+
+
+# ----------------------------------------------------------------------------
+# Rows of a table with columns of any kind, as rows of numbers.
+# ----------------------------------------------------------------------------
+
+_MOST = 32  # categories of a column that have a component of their own
+# Of numbers that differ by less, in their size, single precision keeps too few digits.
+_FINE = 1e-4
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table, and which components of a sample are its.
+
+    A column of numbers has its value, and whether it is missing where that may be. A column of
+    categories has a component for each of them, one for all others and one for missing ones.
+
+    Attributes:
+        name: Its name.
+        kind: What it holds; times count as days.
+        start: The first of its components.
+        categories: Those that have a component: of those in several rows the most frequent.
+        doubtful: Those of them that would not have one if one row less had them.
+        gaps: Whether values may be missing.
+        origin: What is taken from the numbers, so that single precision tells them apart: it is 0
+            unless they are times, or differ by little of their size.
+        style: How the numbers are written.
+        middle: The median of the numbers; it stands where one is missing.
+        spread: Their standard deviation.
+        low: Below this lies one number in two hundred.
+        high: Above this lies one number in two hundred.
+    """
+
+    name: str
+    kind: Literal["number", "time", "category"]
+    start: int
+    categories: tuple[str, ...] = ()
+    doubtful: frozenset[str] = frozenset()
+    gaps: bool = True
+    origin: float = 0.0
+    style: Style = "plain"
+    middle: float = 0.0
+    spread: float = 1.0
+    low: float = 0.0
+    high: float = 0.0
+
+    @property
+    def width(self) -> int:
+        """How many components it has."""
+        return len(self.categories) + 2 if self.kind == "category" else 1 + self.gaps
+
+    @property
+    def end(self) -> int:
+        """The first component that is not its."""
+        return self.start + self.width
+
+    def read(self, x: Sequence[float]) -> str:
+        """Returns the value of a row as people read it."""
+        own = x[self.start : self.end]
+        if self.kind == "category":
+            names = [*self.categories, "another", "missing"]
+            return names[max(range(len(own)), key=own.__getitem__)]
+        if self.gaps and own[1] > 0.5:
+            return "missing"
+        value = own[0] + self.origin
+        return _moment(value, self.style) if self.kind == "time" else f"{value:.6g}"
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class TableCode(Readable):
+    """The columns of a table, by which other tables are written.
+
+    Attributes:
+        columns: The columns in their order.
+        plain: Whether all hold numbers and none is missing, so that rows are plain vectors.
+        bonds: Which columns go together.
+    """
+
+    columns: tuple[Column, ...]
+    plain: bool
+    bonds: tuple[Bond, ...] = ()
+
+    @classmethod
+    @lru_cache(maxsize=8)
+    def of_numbers(cls, table: Cells, places: tuple[int, ...]) -> Self:
+        """Returns the code of columns of numbers alone.
+
+        Raises:
+            UserError: If a value is missing or no number.
+        """
+        x = finite(table.numbers(places), table.path)
+        columns = tuple(
+            _with_numbers(Column(table.names[c], "number", i, gaps=False), x[:, i])
+            for i, c in enumerate(places)
+        )
+        return cls(columns, plain=True, bonds=_bonds(columns, x))
+
+    @classmethod
+    @lru_cache(maxsize=8)
+    def of(cls, table: Cells, places: tuple[int, ...]) -> Self:
+        """Returns the code of columns of any kind.
+
+        Raises:
+            UserError: If they have more components than ``MOST_CELLS`` for all rows.
+        """
+        columns: list[Column] = []
+        for c in places:
+            columns.append(_column_of(table, c, columns[-1].end if columns else 0))
+        if columns[-1].end * len(table) > 4 * MOST_CELLS:
+            raise UserError(
+                f"{table.path} becomes {len(table):,} rows of {columns[-1].end:,} numbers, too "
+                "many to be held. Choose columns with columns=A+B, or give fewer rows."
+            )
+        found = cls(tuple(columns), plain=False)
+        x = found.write(table, torch.arange(len(table)))
+        return cls(tuple(columns), plain=False, bonds=_bonds(found.columns, x))
+
+    @override
+    def relearned(self, x: Tensor) -> Self:
+        """Returns the code with spreads and bonds learned from rows, shape ``(n, components)``."""
+        rows = x.cpu().numpy()
+        columns = tuple(
+            c if c.kind == "category" else _spread_over(c, rows[:, c.start : c.end])
+            for c in self.columns
+        )
+        return replace(self, columns=columns, bonds=_bonds(columns, rows))
+
+    @property
+    @override
+    def space(self) -> Space:
+        """All components of all columns side by side."""
+        return Space("vector" if self.plain else "table", (self.columns[-1].end,))
+
+    def write(self, table: Cells, own: Tensor | None = None) -> Array:
+        """Returns the rows of a table with these columns, shape ``(n, components)``.
+
+        Args:
+            table: The rows.
+            own: The places of those that the code was made from. There a category that has a
+                component only because of the row itself is another one: so that a category is
+                known to a row of the same source as often as to one of these.
+
+        Raises:
+            UserError: If a column is missing, or a value where none may be.
+        """
+        places, _ = table.places_of([c.name for c in self.columns])
+        if self.plain:
+            return finite(table.numbers(places), table.path)
+        x = np.zeros((len(table), self.columns[-1].end), np.float32)
+        for column, c in zip(self.columns, places, strict=True):
+            part = x[:, column.start : column.end]
+            if column.kind == "category":
+                _write_categories(part, column, table.text(c), own)
+            else:
+                _write_numbers(part, column, table, c)
+        return x
+
+    def notes(self, table: Cells) -> tuple[str, ...]:
+        """Returns what of the cells of a table is not in its rows, or was guessed, in words."""
+        places, told = table.places_of([c.name for c in self.columns])
+        odd: list[str] = []
+        doubtful: list[str] = []
+        for column, c in zip(self.columns, places, strict=True):
+            if column.kind == "category":
+                continue
+            found = table.parsed_as(c, column.kind, column.style)
+            if found.odd:
+                odd.append(_odd(column, found, len(table)))
+            if found.is_doubtful:
+                cells = table.text(c)
+                doubtful.append(f"{column.name} ({cells[0]!r} as {_shown(column, found)})")
+        guessed = f"columns of {table.path.name} that could be read in two ways: "
+        both = (guessed + _some(doubtful),) if doubtful else ()
+        return (*table.notes, *told, *(f"{table.path.name}: {o}" for o in _few(odd)), *both)
+
+    def losses(self, table: Cells) -> tuple[str, ...]:
+        """Returns which columns of the table that it was made from are hardly compared."""
+        mixed: list[str] = []
+        single: list[str] = []
+        for column in self.columns:
+            c = table.names.index(column.name)
+            share = table.parsed(c).share
+            if column.kind == "category" and share > 0.5:
+                mixed.append(f"{column.name} ({share:.0%})")
+            elif column.kind == "category" and not column.categories:
+                single += [column.name] if not is_missing(table.text(c)).all() else []
+        told = {
+            "read as categories, as too few cells of them are numbers or times": mixed,
+            "not compared but for missing values, as no value is there twice": single,
+        }
+        return tuple(
+            f"{counted(len(own), 'column', 'columns')} of {table.path.name} {what}: {_some(own)}"
+            for what, own in told.items()
+            if own
+        )
+
+    @override
+    def read(self, x: Tensor) -> Sequence[str]:
+        """Returns rows as text, each value with the name of its column."""
+        rows: list[list[float]] = x.tolist()
+        return [", ".join(f"{c.name}={c.read(row)}" for c in self.columns) for row in rows]
+
+
+def table_code(code: object, name: str) -> TableCode:
+    """Returns ``code``, having checked that it is of a table.
+
+    Raises:
+        UserError: If it is of something else.
+    """
+    if isinstance(code, TableCode):
+        return code
+    raise UserError(f"{name} is a table; the real samples are not. Give samples of their kind.")
+
+
+def _column_of(table: Cells, c: int, start: int) -> Column:
+    name, found = table.names[c], table.parsed(c)
+    if found.kind != "category":
+        values = found.values[~np.isnan(found.values)]
+        column = Column(name, found.kind, start, style=found.style, origin=_origin(found, values))
+        return _with_numbers(column, values - column.origin)
+    cells = table.text(c)
+    there: list[str] = cells[~is_missing(cells)].tolist()
+    counts = Counter(there)
+    # What a single row has would be in the other set only by chance: it is another one in both.
+    often = [category for category in counts if counts[category] > 1]
+    order = sorted(often, key=lambda category: (-counts[category], category))
+    kept, bar = order[:_MOST], order[_MOST : _MOST + 1]
+    # Of a category that a row has, its other rows alone decide.
+    doubtful = frozenset(
+        c for c in kept if counts[c] == 2 or any((1 - counts[c], c) > (-counts[b], b) for b in bar)
+    )
+    return Column(name, "category", start, tuple(kept), doubtful)
+
+
+def _spread_over(column: Column, part: Array) -> Column:
+    """Returns a column of numbers, spread as in rows, shape ``(n, width)``."""
+    there = part[part[:, 1] < 0.5, 0] if column.gaps else part[:, 0]
+    return _with_numbers(column, there) if len(there) else column
+
+
+def _origin(found: Parsed, values: Array) -> float:
+    """Returns what to take from numbers that single precision would not tell apart."""
+    middle = float(np.round(np.median(values)))
+    is_fine = float(values.std()) > _FINE * abs(middle) or not values.std()
+    return 0.0 if found.kind == "number" and is_fine else middle
+
+
+def _with_numbers(column: Column, x: Array) -> Column:
+    x = x.astype(np.float64)
+    low, middle, high = np.quantile(x, [0.005, 0.5, 0.995]).tolist()
+    return replace(column, middle=middle, spread=float(x.std()) or 1.0, low=low, high=high)
+
+
+def _write_numbers(part: Array, column: Column, table: Cells, c: int) -> None:
+    """Writes numbers; what is none counts as missing.
+
+    Raises:
+        UserError: If most of what is there is none.
+    """
+    if column.kind == "category":
+        return
+    found, cells = table.parsed_as(c, column.kind, column.style), table.columns[c]
+    if found.kind != column.kind and not is_missing(cells).all():
+        what = "numbers" if column.kind == "number" else "times"
+        raise UserError(
+            f"Column {column.name!r} of {table.path} does not hold {what}, as that of the real "
+            f"table does: its first cell is {table.text(c)[0]!r}. Bring both into one form, or "
+            "leave it out with columns=."
+        )
+    with np.errstate(over="ignore"):
+        values = (found.values - column.origin).astype(np.float32)
+    missing = ~np.isfinite(values)
+    part[:, 0] = np.where(missing, column.middle, values)
+    part[:, 1] = missing
+
+
+def _odd(column: Column, found: Parsed, n: int) -> str:
+    what = "numbers" if column.kind == "number" else "times"
+    cells = ", ".join(repr(cell) for cell in found.odd[:3])
+    more = ", ..." if len(found.odd) > 3 else ""
+    told = (
+        f"1 of {n:,} cells is not a {what[:-1]}"
+        if found.n_odd == 1
+        else (f"{found.n_odd:,} of {n:,} cells are not {what}")
+    )
+    return f"column {column.name}: {told} ({cells}{more}), read as missing"
+
+
+def _few(told: Sequence[str], most: int = 5) -> list[str]:
+    left = len(told) - most
+    return [*told[:most], *([f"and {left:,} more columns with such cells"] if left > 0 else [])]
+
+
+def _some(names: Sequence[str], most: int = 5) -> str:
+    return ", ".join([*names[:most], *(["..."] if len(names) > most else [])])
+
+
+def _shown(column: Column, found: Parsed) -> str:
+    value = float(found.values[0])
+    if np.isnan(value):
+        return "missing"
+    return _moment(value, column.style) if column.kind == "time" else f"{value:.6g}"
+
+
+def _moment(days: float, style: Style) -> str:
+    """Returns days since 1970 as people write them; of a clock the time of the day."""
+    seconds = round(days * 86_400)
+    if style == "clock":
+        return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+    try:
+        moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
+    except OverflowError:
+        return f"{days:.0f} days after 1970"
+    is_day = not seconds % 86_400
+    return moment.strftime("%Y-%m-%d" if is_day else "%Y-%m-%d %H:%M:%S")
+
+
+def _write_categories(part: Array, column: Column, cells: Array, own: Tensor | None) -> None:
+    level = {category: i for i, category in enumerate(column.categories)}
+    other, missing = len(column.categories), len(column.categories) + 1
+    where = np.array([level.get(cell, other) for cell in cells.tolist()])
+    where[is_missing(cells)] = missing
+    if own is not None and column.doubtful:
+        doubtful = np.array([cell in column.doubtful for cell in cells.tolist()])
+        is_own = np.zeros(len(cells), bool)
+        is_own[own.numpy()] = True
+        where[doubtful & is_own] = other
+    part[np.arange(len(cells)), where] = 1.0
+
+
+def _bonds(columns: Sequence[Column], x: Array) -> tuple[Bond, ...]:
+    """Returns which columns go together in rows, shape ``(n, components)``."""
+    parts: list[tuple[Array, bool]] = []
+    for c in columns:
+        is_number = c.kind != "category"
+        own = x[:, c.start : c.start + 1] if is_number else x[:, c.start : c.end]
+        parts.append((own, is_number))
+    return bonds(parts)
+
+
+# ----------------------------------------------------------------------------
+# Measurements of single rows of a table that have a name: that of their columns.
+# ----------------------------------------------------------------------------
+
+# Deviations: what lies farther out counts as so far.
+_FAR, _TAMED = 10.0, 3.0
+_THERE = 0.5
+# What no real row has counts as if one in a hundred had it.
+_SMALL = 0.1
+
+
+def table_probes(code: TableCode, x: Tensor) -> Probes:
+    """Returns measurements of rows, shape ``(n, components)``, which should be a whole set.
+
+    How columns go together is told by ranks within the set, so that how each column is spread does
+    not matter to it.
+
+    Args:
+        code: The columns of the real table.
+        x: The components of the rows.
+    """
+    x = x.double()
+    dust = haze(x, _SMALL)
+    measured: dict[Word, Tensor] = {}
+    for column in code.columns:
+        part = x[:, column.start : column.end]
+        own = _categories if column.kind == "category" else _numbers
+        measured |= own(column, part, dust)
+    for bond in code.bonds:
+        measured |= _together(code, bond, x)
+    return probes(measured)
+
+
+def _numbers(column: Column, part: Tensor, dust: Tensor) -> dict[Word, Tensor]:
+    name = column.name
+    z = ((part[:, 0] - column.middle) / column.spread).clamp(-_FAR, _FAR)
+    there = part[:, 1] < _THERE if column.gaps else torch.ones_like(z, dtype=torch.bool)
+    outside = (part[:, 0] < column.low) | (part[:, 0] > column.high)
+    # On a logarithmic scale, so that a difference of means is never larger as one of spreads.
+    spread = (z.abs() + 0.1).log()
+    # What is missing counts as the mean of what is not: it is a flaw of its own.
+    z, spread = (
+        torch.where(there, v, v[there].sum() / there.sum().clamp_min(1)) for v in (z, spread)
+    )
+    found = {
+        word(name, f"{name} too low", f"{name} too high"): z,
+        word(
+            f"spread of {name}", f"{name}: spread too small", f"{name}: spread too large", name
+        ): spread,
+        word(
+            f"extremes of {name}",
+            f"{name} without extremes",
+            f"{name} out of range",
+            name,
+            rare=True,
+        ): outside + dust,
+    }
+    return found | _missing(name, part[:, 1], dust) if column.gaps else found
+
+
+def _categories(column: Column, part: Tensor, dust: Tensor) -> dict[Word, Tensor]:
+    name = column.name
+    found: dict[Word, Tensor] = {}
+    for i, category in enumerate(column.categories):
+        told = f"{name}={category}"
+        less, more = f"{told} missing or too rare", f"{told} over-represented"
+        found[word(f"share of {told}", less, more, name)] = part[:, i]
+    less, more = f"{name} without rare values", f"{name} with rare or unknown values"
+    found[word(f"other values of {name}", less, more, name)] = part[:, -2] + dust
+    return found | _missing(name, part[:, -1], dust)
+
+
+def _missing(name: str, is_missing: Tensor, dust: Tensor) -> dict[Word, Tensor]:
+    told = f"missing values of {name}"
+    return {word(told, f"too few {told}", f"too many {told}"): is_missing + dust}
+
+
+def _together(code: TableCode, bond: Bond, x: Tensor) -> dict[Word, Tensor]:
+    """Returns how well what goes together in the real table does so in each row.
+
+    The product of what goes together, less half of the correlation times the square of each side
+    that is a column of numbers: the influence of a row on the correlation. Ranks are of the own
+    set, and how they come out by chance does not change its mean to first order; with the product
+    alone, or the squared difference, a test on it would find too much.
+
+    Source: Hampel, 1974, https://doi.org/10.1080/01621459.1974.10482962, for influence; Devlin,
+    Gnanadesikan and Kettenring, 1975, https://doi.org/10.1093/biomet/62.3.531, for that of a
+    correlation.
+    """
+    first, second = (code.columns[i] for i in bond.columns)
+    left, right = (
+        _side(column, weight, x)
+        for column, weight in zip((first, second), bond.weights, strict=True)
+    )
+    told = f"correlation of {first.name} and {second.name}"
+    fit = left * right
+    for column, side in ((first, left), (second, right)):
+        if column.kind != "category":
+            fit = fit - bond.correlation / 2 * side.square()
+    fit = fit / max(1 - bond.correlation**2, 0.01)
+    return {word(told, f"{told} lost", f"{told} too strong"): fit.clamp(-(_TAMED**2), _TAMED**2)}
+
+
+def _side(column: Column, weight: Tensor, x: Tensor) -> Tensor:
+    """Returns the sum of a bond's side for each row, within three deviations."""
+    part = x[:, column.start : column.start + len(weight)]
+    if column.kind != "category":
+        part = normal_scores(part[:, 0])[:, None]
+        return (part @ weight).clamp(-_TAMED, _TAMED)
+    sums = part @ weight
+    return (sums - sums.mean()).clamp(-_TAMED, _TAMED)
+
+
+# ----------------------------------------------------------------------------
+# Tables of numbers as text.
+# ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+@final
+class Csv:
+    """The numeric columns of a text file; each row is a vector.
+
+    Columns are parted by tab, semicolon, bar or comma, whichever gives all rows one width. The
+    first line is a header unless all of it is numbers and times.
+
+    Attributes:
+        path: The file: text, packed (.gz) or not, or Parquet.
+        columns: The columns to use, by their names or by their numbers from 1; none for all but
+            the label.
+        label: The column that holds the class of a row, of any text, or none.
+        validation: Share of the rows for validation.
+        test: Share of the rows for the test.
+        limit: Most rows for training, or none.
+    """
+
+    path: str
+    columns: tuple[str, ...] | None = None
+    label: str | None = None
+    validation: Annotated[float, Between(0, 1)] = 0.1
+    test: Annotated[float, Between(0, 1)] = 0.1
+    limit: Annotated[int, Between(1)] | None = None
+
+    @property
+    def space(self) -> Space:
+        """Vectors with a component for each column in use."""
+        table = read_cells(Path(self.path).expanduser())
+        return Space("vector", (len(table.chosen(self.columns, self.label)),))
+
+    def load(self, *, rng: Rng) -> Splits:
+        """Returns the splits.
+
+        Raises:
+            UserError: If the file cannot be read, or a value is missing or not a number.
+        """
+        return by_share(
+            self.whole(), validation=self.validation, test=self.test, limit=self.limit, rng=rng
+        )
+
+    def whole(self) -> Rows:
+        """Returns all rows in the order of the file.
+
+        Raises:
+            UserError: If the file cannot be read, or a value is missing or not a number.
+        """
+        table = read_cells(Path(self.path).expanduser())
+        x = finite(table.numbers(table.chosen(self.columns, self.label)), table.path)
+        labels = None if self.label is None else table.classes(table.place(self.label))
+        return Rows(x, labels, self.code().notes(table))
+
+    def code(self, rows: Tensor | None = None) -> TableCode:
+        """Returns the columns, and how they are spread.
+
+        Args:
+            rows: The rows that it is learned from, by their numbers from 0; None for all.
+
+        Raises:
+            UserError: If the file cannot be read, or a value is missing or not a number.
+        """
+        table = read_cells(Path(self.path).expanduser()).some(rows)
+        return TableCode.of_numbers(table, table.chosen(self.columns, self.label))
+
+    def coded(self, code: Code, own: Tensor | None = None) -> tuple[Rows, str]:
+        """Returns all rows with the columns of a code.
+
+        Args:
+            code: Of this table or of another.
+            own: The rows that it was learned from, where they are of this table.
+
+        Raises:
+            UserError: If a column is missing, or holds what cannot be used.
+        """
+        table = read_cells(Path(self.path).expanduser())
+        found = table_code(code, self.path)
+        return Rows(found.write(table, own)), "; ".join(found.notes(table))
+
+
+# ----------------------------------------------------------------------------
+# Tables with columns of any kind.
+# ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+@final
+class Table:
+    """A file of rows, whose columns hold numbers, times or categories; values may be missing.
+
+    A column holds numbers, or times, where nine in ten of its cells that are not empty do; the
+    others count as missing, which is said. Else it holds categories, of which the 32 most frequent
+    are told apart. Columns are parted by tab, semicolon, bar or comma, whichever gives all rows
+    one width. The first line is a header unless all of it is numbers and times.
+
+    Attributes:
+        path: The file: text, packed (.gz) or not, or Parquet.
+        columns: The columns to use, by their names or by their numbers from 1; none for all but
+            the label.
+        label: The column that holds the class of a row, of any text, or none.
+        validation: Share of the rows for validation.
+        test: Share of the rows for the test.
+        limit: Most rows for training, or none.
+    """
+
+    path: str
+    columns: tuple[str, ...] | None = None
+    label: str | None = None
+    validation: Annotated[float, Between(0, 1)] = 0.1
+    test: Annotated[float, Between(0, 1)] = 0.1
+    limit: Annotated[int, Between(1)] | None = None
+
+    @property
+    def space(self) -> Space:
+        """The components of all columns side by side."""
+        return self.code().space
+
+    def load(self, *, rng: Rng) -> Splits:
+        """Returns the splits.
+
+        Raises:
+            UserError: If the file cannot be read.
+        """
+        return by_share(
+            self.whole(), validation=self.validation, test=self.test, limit=self.limit, rng=rng
+        )
+
+    def whole(self) -> Rows:
+        """Returns all rows in the order of the file.
+
+        Raises:
+            UserError: If the file cannot be read.
+        """
+        table = self._cells()
+        labels = None if self.label is None else table.classes(table.place(self.label))
+        code = self.code()
+        notes = (*code.notes(table), *code.losses(table))
+        return Rows(code.write(table, torch.arange(len(table))), labels, notes)
+
+    def code(self, rows: Tensor | None = None) -> TableCode:
+        """Returns the columns of the file.
+
+        Args:
+            rows: The rows that it is learned from, by their numbers from 0; None for all.
+
+        Raises:
+            UserError: If the file cannot be read.
+        """
+        table = self._cells().some(rows)
+        return TableCode.of(table, table.chosen(self.columns, self.label))
+
+    def coded(self, code: Code, own: Tensor | None = None) -> tuple[Rows, str]:
+        """Returns all rows with the columns of a code.
+
+        Args:
+            code: Of this table or of another.
+            own: The rows that it was learned from, where they are of this table.
+
+        Raises:
+            UserError: If a column is missing.
+        """
+        found, table = table_code(code, self.path), self._cells()
+        return Rows(found.write(table, own)), "; ".join(found.notes(table))
+
+    def _cells(self) -> Cells:
+        return read_cells(Path(self.path).expanduser())

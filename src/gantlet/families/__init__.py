@@ -1,1 +1,0 @@
-"""One file for each model family, and the honest baselines."""

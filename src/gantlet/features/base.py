@@ -1,0 +1,413 @@
+"""What extractors share: fitting on training samples in blocks, caching features."""
+
+import fcntl
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
+from hashlib import blake2b
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO, final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gantlet.core.data import Source, Space
+from gantlet.core.errors import UserError
+from gantlet.core.metric import Extract, Features, Partisan
+from gantlet.core.rng import StorageError, cache_home, is_private, private_folder
+from gantlet.core.spec import Spec, extractors
+from gantlet.models.nets import Scaling
+from gantlet.stats.moments import Moments
+
+# ----------------------------------------------------------------------------
+# Features that were extracted once, kept on disk and checked before they are believed.
+# ----------------------------------------------------------------------------
+
+Parts = Callable[[], Iterable[Tensor]]
+"""Makes the rows, block by block."""
+
+_MOST = 10 * 2**30
+
+# A file holds an array in NumPy's own form, and after it this mark and the checksum of the array.
+_MARK = b"gantlet1"
+_DIGEST = 16
+_PIECE = 2**22
+_YOUNG = 1.0
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """A folder of matrices by name; the oldest go when it grows too large.
+
+    What is kept is written piece by piece into a draft, with a checksum, and takes its name only
+    when the disk has it. Size, shape and checksum are looked at whenever it is opened; what is not
+    whole is made again.
+
+    Attributes:
+        folder: Where they are.
+        most: Bytes that may stay.
+    """
+
+    folder: Path
+    most: int = _MOST
+
+    @classmethod
+    def usual(cls) -> "Cache":
+        """Returns the user's cache."""
+        return cls(cache_home() / "features")
+
+    def rows(self, key: str, n: int, parts: Parts) -> Tensor:
+        """Returns the rows kept under ``key``, or makes and keeps them; mapped from disk.
+
+        Args:
+            key: Names all that decides them.
+            n: How many rows there are.
+            parts: Called if they are not there.
+
+        Raises:
+            StorageError: If the folder cannot be written, the disk is full, or other users can
+                change what is in it.
+            ValueError: If ``parts`` does not make ``n`` rows.
+        """
+        file = self.folder / f"{blake2b(key.encode(), digest_size=16).hexdigest()}.npy"
+        try:
+            private_folder(self.folder)
+            if not _is_whole(file, n):
+                self._keep(file, n, parts)
+            os.utime(file)
+            # "c": whoever changes the rows changes a copy.
+            return torch.from_numpy(np.load(file, mmap_mode="c", allow_pickle=False))
+        except OSError as error:
+            raise StorageError(
+                f"{self.folder} cannot keep features: {error.strerror or error}. Free some space, "
+                "or set GANTLET_CACHE to another folder."
+            ) from error
+
+    def _keep(self, file: Path, n: int, parts: Parts) -> None:
+        self._drop_drafts()
+        draft = file.with_name(f".{file.name}.{os.getpid()}.{threading.get_ident()}")
+        try:
+            with os.fdopen(
+                os.open(draft, os.O_CREAT | os.O_RDWR | os.O_EXCL, 0o600), "w+b"
+            ) as out:
+                fcntl.flock(out, fcntl.LOCK_EX)
+                write_parts(out, n, parts)
+                out.flush()
+                os.fsync(out.fileno())
+                draft.replace(file)
+        finally:
+            with suppress(OSError):
+                draft.unlink()
+        self._tidy(file)
+
+    def _drop_drafts(self) -> None:
+        """Removes drafts of processes that are gone: nobody holds them locked."""
+        for draft in self.folder.glob(".*.npy.*"):
+            with suppress(OSError), draft.open("rb") as file:
+                # One that was made this moment may not be locked yet.
+                if time.time() - os.fstat(file.fileno()).st_mtime > _YOUNG:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    draft.unlink()
+
+    def _tidy(self, newest: Path) -> None:
+        """Removes what was not used for longest until the rest fits."""
+        files = [(f.stat(), f) for f in self.folder.glob("*.npy") if f != newest]
+        left = sum(stat.st_size for stat, _ in files) + newest.stat().st_size
+        for stat, file in sorted(files, key=lambda f: f[0].st_mtime):
+            if left <= self.most:
+                return
+            file.unlink(missing_ok=True)
+            left -= stat.st_size
+
+
+def write_parts(out: BinaryIO, n: int, parts: Parts) -> None:
+    """Writes array, mark and checksum; never through a map, where a full disk ends the process.
+
+    Raises:
+        ValueError: If the rows are not as many as was said.
+    """
+    found, made = blake2b(digest_size=_DIGEST), 0
+    for part in parts():
+        rows = np.ascontiguousarray(part.numpy(), dtype="<f4")
+        content = rows.tobytes()
+        if made == 0:
+            content = _header(n, rows.shape[1]) + content
+        out.write(content)
+        found.update(content)
+        made += len(rows)
+    if made != n or not n:
+        raise ValueError(f"{n} rows of features were to be kept, {made} were made.")
+    out.write(_MARK + found.digest())
+
+
+def _header(n: int, columns: int) -> bytes:
+    out = BytesIO()
+    header = {"descr": "<f4", "fortran_order": False, "shape": (n, columns)}
+    np.lib.format.write_array_header_1_0(out, header)
+    return out.getvalue()
+
+
+def _is_whole(path: Path, n: int) -> bool:
+    """Returns whether a file is there and holds what was written, as many rows as wanted.
+
+    A file that other users may write is not believed either.
+    """
+    try:
+        with path.open("rb") as file:
+            stat = os.fstat(file.fileno())
+            return is_private(stat) and _is_sealed(file, stat.st_size) and _rows(file, n)
+    except FileNotFoundError:
+        return False
+
+
+def _is_sealed(file: BinaryIO, size: int) -> bool:
+    """Returns whether the checksum at the end is that of all before it; nothing is parsed."""
+    left = size - len(_MARK) - _DIGEST
+    found = blake2b(digest_size=_DIGEST)
+    while left > 0 and (piece := file.read(min(_PIECE, left))):
+        found.update(piece)
+        left -= len(piece)
+    return left == 0 and file.read() == _MARK + found.digest()
+
+
+def _rows(file: BinaryIO, n: int) -> bool:
+    file.seek(0)
+    np.lib.format.read_magic(file)
+    shape, _, _ = np.lib.format.read_array_header_1_0(file)
+    return shape[0] == n
+
+
+def digest_of(source: Source, block: int) -> str:
+    """Returns a short name for all samples of ``source`` together, read a block at a time."""
+    found = blake2b(digest_size=16)
+    for index in torch.split(torch.arange(len(source)), block):
+        found.update(source.take(index).contiguous().numpy().tobytes())
+    return found.hexdigest()
+
+
+# ----------------------------------------------------------------------------
+# The features of a set of samples, in memory or mapped from disk.
+# ----------------------------------------------------------------------------
+
+_ROWS = 4096
+
+Tell = Callable[[float], None]
+"""Told the finished share, in [0, 1]."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureSet:
+    """The features of a set of samples of any modality.
+
+    Attributes:
+        rows: One row for each sample, shape ``(n, d)``, float32; perhaps mapped from disk.
+        fingerprint: Names extractor, weights and preprocessing.
+        probabilities: Class probabilities, shape ``(n, classes)``, or None.
+    """
+
+    rows: Tensor
+    fingerprint: str
+    probabilities: Tensor | None = None
+
+    def __len__(self) -> int:
+        """How many samples there are."""
+        return len(self.rows)
+
+    def moments(self) -> Moments:
+        """Returns mean and scatter; those of shards add up to those of the whole."""
+        return Moments.of(b.double() for b in torch.split(self.rows, _ROWS))
+
+    def comparable(self, other: "FeatureSet") -> None:
+        """Checks that numbers of both may be compared.
+
+        Raises:
+            UserError: If the two come from different extractors, weights or preprocessing.
+        """
+        if self.fingerprint != other.fingerprint:
+            raise UserError(
+                f"Features of {self.fingerprint} cannot be compared with those of "
+                f"{other.fingerprint}. Extract both in the same way."
+            )
+
+    def joined(self, other: "FeatureSet") -> "FeatureSet":
+        """Returns both sets as one.
+
+        Raises:
+            UserError: If they are not comparable.
+        """
+        self.comparable(other)
+        known = [p for p in (self.probabilities, other.probabilities) if p is not None]
+        return FeatureSet(
+            rows=torch.cat([self.rows, other.rows]),
+            fingerprint=self.fingerprint,
+            probabilities=torch.cat(known) if len(known) == 2 else None,
+        )
+
+
+def feature_set(
+    features: Features,
+    source: Source,
+    *,
+    block: int,
+    device: torch.device | str = "cpu",
+    cache: Cache | None = None,
+    classes: bool = True,
+    tell: Tell = lambda _: None,
+) -> FeatureSet:
+    """Extracts the features of all samples, a block at a time.
+
+    Args:
+        features: The extractor, ready for use.
+        source: The samples.
+        block: How many samples are looked at together.
+        device: Where the extractor works.
+        cache: Where features are kept, or None to hold them in memory alone.
+        classes: Whether class probabilities are wanted too, where the extractor knows them.
+        tell: Is told how far it is.
+    """
+
+    def made(extract: Extract, what: str) -> Tensor:
+        def parts() -> Iterator[Tensor]:
+            for index in torch.split(torch.arange(len(source)), block):
+                yield extract(source.take(index).to(device)).cpu()
+                tell(float(index[-1] + 1) / len(source))
+
+        if cache is None:
+            return torch.cat(list(parts()))
+        key = f"{what}/{features.fingerprint}/{block}/{samples}"
+        return cache.rows(key, len(source), parts)
+
+    samples = "" if cache is None else digest_of(source, block)
+    classify = features.classify if classes else None
+    return FeatureSet(
+        rows=made(features.extract, "features"),
+        fingerprint=features.fingerprint,
+        probabilities=None if classify is None else made(classify, "probabilities"),
+    )
+
+
+# ----------------------------------------------------------------------------
+# Which extractors may rank models.
+# ----------------------------------------------------------------------------
+
+
+def refuse_partisans(texts: Sequence[str]) -> None:
+    """Checks that extractors may rank models.
+
+    Raises:
+        UserError: If one comes from a model that may be ranked.
+    """
+    for text in texts:
+        extractor = extractors.make(text)
+        if isinstance(extractor, Partisan):
+            raise UserError(f"{text.partition(':')[0]} cannot rank: {extractor.why}.")
+
+
+# ----------------------------------------------------------------------------
+# What fitted extractors share: training samples in blocks, and a net that no longer changes.
+# ----------------------------------------------------------------------------
+
+COMPONENTS_AT_ONCE = 2**18
+"""Components of the samples in one block; a net makes some thirty numbers of each."""
+
+# Samples that suffice for the mean and deviation of each component.
+_SCALED = 20_000
+
+
+def block_of(space: Space) -> int:
+    """Returns how many samples of ``space`` are looked at together.
+
+    Example:
+        >>> block_of(Space("image", (1, 28, 28), 256))
+        334
+    """
+    return max(1, COMPONENTS_AT_ONCE // max(space.size, 1))
+
+
+def some(n: int, most: int, *, rng: torch.Generator) -> Tensor:
+    """Returns the indices of at most ``most`` of ``n`` samples, drawn by ``rng`` and sorted.
+
+    All of them, in order, where there are no more than ``most``. ``rng`` lives on the CPU.
+
+    Example:
+        >>> some(3, 5, rng=torch.Generator())
+        tensor([0, 1, 2])
+    """
+    if n <= most:
+        return torch.arange(n)
+    return torch.randperm(n, generator=rng)[:most].sort().values
+
+
+def blocks(
+    source: Source, index: Tensor, space: Space, *, device: torch.device
+) -> Iterator[Tensor]:
+    """Yields the samples at ``index`` on ``device``, so many at a time that memory is bounded."""
+    for part in torch.split(index, block_of(space)):
+        yield source.take(part).to(device)
+
+
+def scaling_of(space: Space, train: Source, *, rng: torch.Generator) -> Scaling:
+    """Returns the map of samples to numbers of about unit size; at most 20,000 set it."""
+    scaling = Scaling(space)
+    if space.levels is None:
+        scaling.fit(train.take(some(len(train), _SCALED, rng=rng)))
+    return scaling
+
+
+def exactly() -> AbstractContextManager[None]:
+    """Returns a context in which a GPU convolves in full precision, each time alike."""
+    context: AbstractContextManager[None] = torch.backends.cudnn.flags(
+        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+    )
+    return context
+
+
+def frozen(
+    net: nn.Module, space: Space, *, spec: Spec, note: str, head: nn.Module | None = None
+) -> Features:
+    """Returns the extractor that ``net`` has become; the net must not change afterwards.
+
+    Args:
+        net: Turns samples ``(n, *space.shape)`` into vectors ``(n, d)``.
+        space: The space of the samples.
+        spec: The extractor in written form, with all options.
+        note: What it is and how good it is.
+        head: Turns vectors into the logits of classes, or None where it knows no classes.
+    """
+    whole = net if head is None else nn.Sequential(net, head, nn.Softmax(1))
+    return Features(
+        extract=_extract(net, space),
+        note=note,
+        fingerprint=f"{spec}/{space.label}/{digest(whole.state_dict())}",
+        classify=None if head is None else _extract(whole, space),
+    )
+
+
+def _extract(net: nn.Module, space: Space) -> Extract:
+    net.eval().requires_grad_(requires_grad=False)
+    size = block_of(space)
+
+    @torch.no_grad()
+    def extract(x: Tensor) -> Tensor:
+        net.to(x.device)
+        with exactly():
+            return torch.cat([net(part.float()).float() for part in torch.split(x, size)])
+
+    return extract
+
+
+def digest(state: Mapping[str, Tensor]) -> str:
+    """Returns a short hash of weights: their names, shapes, types and bits."""
+    found = hashlib.blake2b(digest_size=8)
+    for name, tensor in sorted(state.items()):
+        found.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        found.update(tensor.cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()

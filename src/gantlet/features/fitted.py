@@ -1,0 +1,687 @@
+"""Extractors fitted to the training samples: raw values, PCA, random and trained nets."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice, pairwise
+from typing import Annotated, ClassVar, final
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, conv2d, cross_entropy, relu
+from torch.optim import Adam
+from typing_extensions import override
+
+from gantlet.core.data import Source, Space, Splits
+from gantlet.core.errors import UserError
+from gantlet.core.metric import Features
+from gantlet.core.rng import Rng
+from gantlet.core.spec import Between, Spec
+from gantlet.features.base import block_of, blocks, exactly, frozen, scaling_of, some
+from gantlet.models.nets import Scaling, leaky, mlp, seeded, sizes
+from gantlet.stats.intervals import proportion
+from gantlet.stats.moments import Spectrum, exact, leading
+
+# ----------------------------------------------------------------------------
+# The network behind the classifier's features.
+# ----------------------------------------------------------------------------
+
+# Channels of the convolutions, and width of the hidden layers where there are none.
+_CHANNELS = (16, 32, 64, 64, 64)
+_WIDTH = 128
+# Convolutions end at maps of this height and width, though there are at least two.
+_BOTTOM = 4
+
+
+@final
+class ClassifierNet(nn.Module):
+    """Convolutions for images, an MLP for anything else; features; a linear layer on top.
+
+    Args:
+        space: The space of the samples.
+        scaling: What they pass first.
+        features: How many features.
+        classes: How many classes.
+    """
+
+    def __init__(self, space: Space, scaling: Scaling, *, features: int, classes: int) -> None:
+        super().__init__()
+        self.space = space
+        layers, wide = _convolutions(space) if space.kind == "image" else _dense(space)
+        self.body = nn.Sequential(scaling, *layers, nn.Linear(wide, features), leaky())
+        self.head = nn.Linear(features, classes)
+
+    @override
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the logits of the classes, shape ``(n, classes)``."""
+        logits: Tensor = self.head(self.body(x))
+        return logits
+
+
+def _convolutions(space: Space) -> tuple[list[nn.Module], int]:
+    """Returns strided convolutions with batch normalisation, and how many numbers come out."""
+    c, h, w = space.shape
+    layers: list[nn.Module] = []
+    for i, wide in enumerate(_CHANNELS):
+        side = max(h, w)
+        if i >= 2 and side <= _BOTTOM:
+            break
+        # The first layer keeps all pixels of tiny images.
+        stride = 2 if side > (_BOTTOM if i else 2 * _BOTTOM) else 1
+        kernel = 5 if i == 0 and stride == 2 else 3
+        conv = nn.Conv2d(c, wide, kernel, stride, padding=kernel // 2, bias=False)
+        layers += [conv, nn.BatchNorm2d(wide), nn.ReLU()]
+        c, h, w = wide, -(-h // stride), -(-w // stride)
+    return [*layers, nn.Flatten()], c * h * w
+
+
+def _dense(space: Space) -> tuple[list[nn.Module], int]:
+    layers = mlp(space.size, _WIDTH, _WIDTH)
+    return [nn.Flatten(), layers, leaky()], _WIDTH
+
+
+# ----------------------------------------------------------------------------
+# Networks with random weights that are never trained.
+# ----------------------------------------------------------------------------
+
+# How fast the Fourier features turn, in radians for one standard deviation of the data.
+_SCALES = (1.0, 2.0, 4.0, 8.0)
+
+
+def orthogonal(rows: int, columns: int, *, rng: torch.Generator) -> Tensor:
+    """Returns a random matrix, float32, whose rows or columns, the fewer, are orthonormal.
+
+    Made in double precision, so that every machine rounds to the same weights.
+
+    Source: Saxe et al., 2014, https://arxiv.org/abs/1312.6120.
+    """
+    made = torch.empty(rows, columns, dtype=torch.float64)
+    return nn.init.orthogonal_(made, generator=rng).float()
+
+
+@final
+class RandomConvolutions(nn.Module):
+    """Random 3x3 convolutions at halving resolutions, each pooled to a mean over four quarters.
+
+    Args:
+        space: Images.
+        features: About how many features; each resolution has an equal share.
+        rng: Its streams "conv/0", "conv/1", ... decide.
+    """
+
+    def __init__(self, space: Space, features: int, *, rng: Rng) -> None:
+        super().__init__()
+        steps = len(sizes(space))
+        width = max(1, features // (4 * steps))
+        widths = [space.shape[0], *[width] * steps]
+        self.names = [f"weight{i}" for i in range(steps)]
+        for i, (a, b) in enumerate(pairwise(widths)):
+            weight = orthogonal(b, 9 * a, rng=rng.stream(f"conv/{i}"))
+            self.register_buffer(self.names[i], weight.reshape(b, a, 3, 3))
+
+    @override
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns features of scaled images, shape ``(n, d)``."""
+        found: list[Tensor] = []
+        for i, name in enumerate(self.names):
+            x = avg_pool2d(x, 2, ceil_mode=True) if i else x
+            x = relu(conv2d(x, self.get_buffer(name), padding=1)) * math.sqrt(2)
+            found.append(adaptive_avg_pool2d(x, 2).flatten(1))
+        return torch.cat(found, 1)
+
+
+@final
+class RandomFourier(nn.Module):
+    """Cosines of random projections at four scales.
+
+    Args:
+        space: Samples of any kind; they are read as vectors.
+        features: How many features, rounded down to a multiple of four.
+        rng: Its streams "fourier" and "phase" decide.
+    """
+
+    weight: Tensor
+    phase: Tensor
+
+    def __init__(self, space: Space, features: int, *, rng: Rng) -> None:
+        super().__init__()
+        each, d = features // len(_SCALES), space.size
+        stream = rng.stream("fourier")
+        parts = [torch.randn(each, d, generator=stream) * s / math.sqrt(d) for s in _SCALES]
+        phase = torch.rand(each * len(_SCALES), generator=rng.stream("phase"))
+        self.register_buffer("weight", torch.cat(parts))
+        self.register_buffer("phase", 2 * math.pi * phase)
+
+    @override
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns features of scaled samples, shape ``(n, d)``."""
+        return torch.cos(x.flatten(1) @ self.weight.T + self.phase)
+
+
+# ----------------------------------------------------------------------------
+# A fixed random network: features that are the same in every run, and need no training.
+# ----------------------------------------------------------------------------
+
+# Most training samples that the scale of the features is taken from.
+_SAMPLES = 20_000
+
+LEAST_DEVIATION = 0.1
+"""No feature counts as varying less than this share of what the middle one does: one that hardly
+ever stirs would turn the few samples that stir it into all that a distance sees."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RandomConv:
+    """Features of a network with fixed random weights, standardised on the training split.
+
+    Convolutions with orthogonal weights for images; random Fourier features at four scales for
+    anything else. The weights follow from ``seed``, never from the seed of a run.
+
+    Source: Naeem et al., 2020, https://arxiv.org/abs/2002.09797, who use a random network where
+        no pretrained one fits the data; orthogonal weights after
+        Saxe et al., 2014, https://arxiv.org/abs/1312.6120; Fourier features after Rahimi and
+        Recht, 2007, https://papers.nips.cc/paper/3182.
+    Differs from the paper: a small network that suits 8x8 to 64x64 pixels, instead of VGG-16.
+
+    Attributes:
+        features: About how many features.
+        seed: Which random network.
+    """
+
+    learns: ClassVar[bool] = True
+
+    features: Annotated[int, Between(8)] = 256
+    seed: Annotated[int, Between(0)] = 0
+
+    def fit(self, space: Space, data: Splits, *, rng: Rng) -> Features:
+        """Returns the network; only the scale of its features comes from the training split."""
+        own = Rng(self.seed)
+        scaling = scaling_of(space, data.train, rng=own.stream("scaling"))
+        kind = RandomConvolutions if space.kind == "image" else RandomFourier
+        net = nn.Sequential(scaling, kind(space, self.features, rng=own)).to(rng.device)
+        index = some(len(data.train), _SAMPLES, rng=own.stream("samples"))
+        with torch.no_grad(), exactly():
+            parts = [net(x) for x in blocks(data.train, index, space, device=rng.device)]
+        scale = _RobustScaling(torch.cat(parts).double())
+        d = len(scale.mean)
+        what = "convolutional network" if space.kind == "image" else "Fourier map"
+        return frozen(
+            nn.Sequential(net, scale),
+            space,
+            spec=Spec.of("random-conv", self),
+            note=f"{d} features of a fixed random {what}, standardised on {len(index)} training "
+            "samples; nothing else is learned",
+        )
+
+
+@final
+class _RobustScaling(nn.Module):
+    """Subtracts the mean and divides by the standard deviation of features, shape ``(n, d)``.
+
+    By a tenth of the median deviation where that is more.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, y: Tensor) -> None:
+        super().__init__()
+        std = y.std(0, correction=0)
+        middle = std.median()
+        std = std.clamp_min(LEAST_DEVIATION * middle) if middle > 0 else torch.ones_like(std)
+        self.register_buffer("mean", y.mean(0).float())
+        self.register_buffer("std", std.float())
+
+    @override
+    def forward(self, y: Tensor) -> Tensor:
+        """Returns standardised features, shape ``(n, d)``."""
+        return (y - self.mean) / self.std
+
+
+# ----------------------------------------------------------------------------
+# The columns of a table, each in its own unit of spread.
+# ----------------------------------------------------------------------------
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Columns:
+    """The components of a vector, less their mean and divided by their standard deviation.
+
+    Both are those of the training split, of at most 20,000 samples. So units do not matter: metres
+    and millimetres give the same distances. A column that is constant there keeps its unit. Images
+    have one mean and deviation for all components, and levels are scaled to [-1, 1).
+
+    Source: none needed; z-scores.
+    """
+
+    learns: ClassVar[bool] = False
+
+    def fit(self, space: Space, data: Splits, *, rng: Rng) -> Features:
+        """Returns the extractor."""
+        scaling = scaling_of(space, data.train, rng=Rng(rng.seed).stream("columns"))
+        return frozen(
+            _Scaling(scaling).to(rng.device),
+            space,
+            spec=Spec.of("columns", self),
+            note=f"the {space.size} components of {space.label}, standardised by training samples",
+        )
+
+
+@final
+class _Scaling(nn.Module):
+    """Scales in double precision, as units may be far from 1."""
+
+    def __init__(self, scaling: Scaling) -> None:
+        super().__init__()
+        self.scaling = scaling.double()
+
+    @override
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns z-scores, shape ``(n, d)``."""
+        scaled: Tensor = self.scaling(x.double())
+        return scaled.flatten(1)
+
+
+# ----------------------------------------------------------------------------
+# Learning to classify: the labels, the loop and the verdict.
+# ----------------------------------------------------------------------------
+
+BATCH = 64
+"""Samples in one step."""
+
+# Steps in which the learning rate rises from zero.
+_WARM_UP = 50
+# Most samples that an accuracy rests on.
+_JUDGED = 10_000
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """Samples with the place of each one's class among those of the training split.
+
+    Attributes:
+        source: The samples.
+        classes: Shape ``(n,)``; -1 for a class that the training split does not have.
+    """
+
+    source: Source
+    classes: Tensor
+
+    def take(self, index: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Returns samples and their classes on ``device``."""
+        return self.source.take(index).to(device), self.classes[index].to(device)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelledSplits:
+    """The splits of a data set with their classes.
+
+    Attributes:
+        train: What a classifier learns from.
+        validation: What chooses its best epoch.
+        test: What rates it.
+        count: How many classes the training split has.
+    """
+
+    train: Labelled
+    validation: Labelled
+    test: Labelled
+    count: int
+
+
+def labelled(data: Splits) -> LabelledSplits:
+    """Returns splits with their classes.
+
+    Raises:
+        UserError: If a split has no labels, or the training split has fewer than two classes.
+    """
+    known: Tensor = torch.unique(_labels(data.train, "train"))
+    if len(known) < 2:
+        raise UserError(
+            "The classifier needs samples of at least two classes. Those of the train split are "
+            "all of one; use the features random-conv."
+        )
+
+    def split(source: Source, name: str) -> Labelled:
+        labels = _labels(source, name)
+        place = torch.searchsorted(known, labels).clamp(max=len(known) - 1)
+        return Labelled(source, torch.where(known[place] == labels, place, -1))
+
+    return LabelledSplits(
+        train=split(data.train, "train"),
+        validation=split(data.validation, "validation"),
+        test=split(data.test, "test"),
+        count=len(known),
+    )
+
+
+def _labels(source: Source, name: str) -> Tensor:
+    if source.labels is None:
+        raise UserError(
+            f"The classifier needs the class of each sample. The {name} split has no labels; "
+            "give them with the data, or use the features random-conv."
+        )
+    return source.labels.cpu().long()
+
+
+def train(
+    net: ClassifierNet,
+    data: LabelledSplits,
+    *,
+    chosen: Tensor,
+    steps: int,
+    lr: float,
+    rng: Rng,
+) -> None:
+    """Trains ``net`` with Adam and leaves it as it was after its best epoch on validation.
+
+    Args:
+        net: The network, on the device of ``rng``.
+        data: The samples.
+        chosen: Indices of the training samples.
+        steps: How many batches to learn from.
+        lr: Largest learning rate.
+        rng: Its streams "classifier/..." decide the order of the samples.
+    """
+    optimizer = Adam(net.parameters(), lr, fused=True)
+    best, kept = -1.0, net.state_dict()
+    for step, (part, is_last) in enumerate(islice(_batches(chosen, Rng(rng.seed)), steps)):
+        for group in optimizer.param_groups:
+            group["lr"] = lr * _rate(step, steps)
+        _step(net, optimizer, *data.train.take(part, rng.device))
+        if is_last or step == steps - 1:
+            right, of = count_right(net, data.validation, rng=rng)
+            # Of equals the later one: it learned at the lower rate.
+            if right / of >= best:
+                best = right / of
+                kept = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    net.load_state_dict(kept)
+
+
+def _batches(chosen: Tensor, rng: Rng) -> Iterator[tuple[Tensor, bool]]:
+    """Yields batches of indices, epoch after epoch, and whether each is its epoch's last.
+
+    Samples that do not fill a batch wait for another epoch.
+    """
+    epoch = 0
+    while True:
+        stream = rng.stream(f"classifier/epoch/{epoch}")
+        order = chosen[torch.randperm(len(chosen), generator=stream)]
+        whole = batches_in(len(chosen))
+        for i, part in enumerate(torch.split(order, BATCH)[:whole]):
+            yield part, i == whole - 1
+        epoch += 1
+
+
+def batches_in(n: int) -> int:
+    """Returns how many full batches ``n`` samples make; one where they do not fill it."""
+    return max(1, n // BATCH)
+
+
+def _rate(step: int, steps: int) -> float:
+    """Returns the learning rate as a part of its largest value: a rise, then half a cosine."""
+    return min(1.0, (step + 1) / _WARM_UP) * (1 + math.cos(math.pi * step / steps)) / 2
+
+
+def _step(net: ClassifierNet, optimizer: Adam, x: Tensor, y: Tensor) -> None:
+    net.train()
+    optimizer.zero_grad()
+    with exactly():
+        torch.autograd.backward(cross_entropy(net(x), y))
+    optimizer.step()
+
+
+@torch.no_grad()
+def count_right(net: ClassifierNet, split: Labelled, *, rng: Rng) -> tuple[int, int]:
+    """Returns how many samples of a split ``net`` puts into their class, and out of how many.
+
+    At most 10,000 are looked at.
+    """
+    net.eval()
+    index = some(len(split.source), _JUDGED, rng=Rng(rng.seed).stream("classifier/judged"))
+    right = 0
+    with exactly():
+        for part in torch.split(index, block_of(net.space)):
+            x, y = split.take(part, rng.device)
+            right += int((net(x).argmax(1) == y).sum())
+    return right, len(index)
+
+
+def in_words(right: int, of: int) -> str:
+    """Returns an accuracy with its 95 % interval.
+
+    Source: Clopper and Pearson, 1934, https://doi.org/10.1093/biomet/26.4.404.
+
+    Example:
+        >>> in_words(98, 100)
+        '98.0 % (95 % interval 93.0 to 99.8, Clopper and Pearson, 100 samples)'
+    """
+    found = proportion(right, of)
+    low, high = (100 * (end or 0.0) for end in (found.low, found.high))
+    return (
+        f"{100 * right / of:.1f} % (95 % interval {low:.1f} to {high:.1f}, Clopper and Pearson, "
+        f"{of} samples)"
+    )
+
+
+# ----------------------------------------------------------------------------
+# A small network trained on the data's own labels; what it sees last are the features.
+# ----------------------------------------------------------------------------
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Classifier:
+    """The penultimate layer of a classifier that is trained on the labels of the data.
+
+    Convolutions with batch normalisation for images, an MLP for anything else; Adam on the
+    cross-entropy; the epoch with the highest validation accuracy is kept. The test split does
+    nothing but rate it.
+
+    Source: Heusel et al., 2017, https://arxiv.org/abs/1706.08500, whose features are those of a
+        classifier too; batch normalisation after Ioffe and Szegedy, 2015,
+        https://arxiv.org/abs/1502.03167.
+    Differs from the paper: a small network that knows the data at hand, not Inception; a distance
+        of its features is no FID.
+
+    Attributes:
+        features: Width of the penultimate layer.
+        samples: Most training samples.
+        epochs: Most times that each of them is seen.
+        steps: Most steps, each on 64 samples.
+        lr: Largest learning rate; it rises for 50 steps and falls to zero along a cosine.
+    """
+
+    learns: ClassVar[bool] = True
+
+    features: Annotated[int, Between(1)] = 64
+    samples: Annotated[int, Between(2)] = 20_000
+    epochs: Annotated[int, Between(1)] = 20
+    steps: Annotated[int, Between(1)] = 2_000
+    lr: Annotated[float, Between(0)] = 4e-3
+
+    def fit(self, space: Space, data: Splits, *, rng: Rng) -> Features:
+        """Trains the classifier and returns its features.
+
+        Raises:
+            UserError: If a split has no labels, or the training split has fewer than two classes.
+        """
+        known = labelled(data)
+        own = Rng(rng.seed)
+        chosen = some(len(data.train), self.samples, rng=own.stream("classifier/samples"))
+        net = self._net(space, data, known.count, own)
+        net.to(rng.device)
+        steps = min(self.steps, self.epochs * batches_in(len(chosen)))
+        train(net, known, chosen=chosen, steps=steps, lr=self.lr, rng=rng)
+        rated = in_words(*count_right(net, known.test, rng=rng))
+        return frozen(
+            net.body,
+            space,
+            spec=Spec.of("classifier", self),
+            note=f"the {self.features} numbers that a classifier of {known.count} classes sees "
+            f"last, trained on {len(chosen)} labelled samples; test accuracy {rated}",
+            head=net.head,
+        )
+
+    def _net(self, space: Space, data: Splits, classes: int, rng: Rng) -> ClassifierNet:
+        """Returns the untrained network."""
+        scaling = scaling_of(space, data.train, rng=rng.stream("classifier/scaling"))
+        with seeded(rng.stream("classifier/init")):
+            return ClassifierNet(space, scaling, features=self.features, classes=classes)
+
+
+# ----------------------------------------------------------------------------
+# Samples as they are: every component a feature.
+# ----------------------------------------------------------------------------
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pixels:
+    """The components of a sample, levels scaled to [0, 1], nothing learned.
+
+    Source: none needed; the baseline of every learned feature.
+    """
+
+    learns: ClassVar[bool] = False
+
+    def fit(self, space: Space, data: Splits, *, rng: Rng) -> Features:
+        """Returns the extractor; there is nothing to fit."""
+        del data, rng
+
+        def extract(x: Tensor) -> Tensor:
+            return space.unit(x).flatten(1).float()
+
+        return Features(
+            extract=extract,
+            note=f"the {space.size} components of {space.label}",
+            fingerprint=f"pixels/{space.label}",
+        )
+
+
+# ----------------------------------------------------------------------------
+# Principal components: the directions in which the training samples vary most.
+# ----------------------------------------------------------------------------
+
+# Most numbers of training samples that are looked at: 64 MB as bytes.
+_NUMBERS = 2**26
+# Components of a sample up to which the whole covariance matrix is decomposed.
+_EXACT = 1024
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pca:
+    """The leading principal components of the training split, in double precision.
+
+    Levels are scaled to [-1, 1); the columns of a continuous vector are standardised, so that
+    units do not matter. If some of them are constant over the training samples, the distance from
+    these constants is one feature more: what is new in a sample may be in no direction of theirs.
+
+    Source: Hotelling, 1933, https://doi.org/10.1037/h0071325.
+
+    Attributes:
+        components: Most components.
+        variance: Share of the variance that is enough; no more components are taken.
+        whiten: Whether every component is divided by its standard deviation.
+    """
+
+    learns: ClassVar[bool] = True
+
+    components: Annotated[int, Between(1)] = 64
+    variance: Annotated[float, Between(0, 1)] = 0.99
+    whiten: bool = False
+
+    def fit(self, space: Space, data: Splits, *, rng: Rng) -> Features:
+        """Returns the projection.
+
+        At most 67 million numbers are looked at, which are 85,598 images of 28x28 pixels. Where
+        samples have more than 1,024 components, the leading directions are found by iteration.
+
+        Raises:
+            UserError: If the training samples do not differ.
+        """
+        stream = Rng(rng.seed).stream("pca")
+        scaling = scaling_of(space, data.train, rng=stream).to(rng.device, torch.float64)
+        index = some(len(data.train), max(1, _NUMBERS // space.size), rng=stream)
+
+        def rows() -> Iterable[Tensor]:
+            for x in blocks(data.train, index, space, device=rng.device):
+                yield scaling(x.double()).flatten(1)
+
+        found = self._spectrum(rows, space, stream)
+        # What is left of samples that are all alike is rounding.
+        if found.total <= 1e-14 * (1 + float((found.mean**2).sum())):
+            raise UserError(
+                f"pca needs training samples that differ. Got {len(index)} that are all alike."
+            )
+        k = self._count(found)
+        fixed = _fixed(found, space)
+        net = _Projection(scaling, found, k, fixed, whiten=self.whiten)
+        share = float(found.values[:k].sum()) / found.total
+        return frozen(
+            net,
+            space,
+            spec=Spec.of("pca", self),
+            note=f"the first {k} principal components of {len(index)} training samples, with "
+            f"{100 * share:.1f} % of their variance"
+            + (f", and the distance from {int(fixed.sum())} constants" if fixed.any() else ""),
+        )
+
+    def _spectrum(
+        self, rows: Callable[[], Iterable[Tensor]], space: Space, rng: torch.Generator
+    ) -> Spectrum:
+        if space.size <= _EXACT:
+            return exact(rows())
+        return leading(rows, min(self.components, space.size), rng=rng)
+
+    def _count(self, found: Spectrum) -> int:
+        """Returns how many components reach the share of the variance, with room for rounding."""
+        reached = found.values.cumsum(0) / found.total
+        needed = int((reached < self.variance - 1e-9).sum()) + 1
+        rank = int((found.values > 1e-12 * found.total).sum())
+        return min(needed, self.components, rank)
+
+
+def _fixed(found: Spectrum, space: Space) -> Tensor:
+    """Returns which components of rows do not vary, shape ``(d,)``; of other samples none."""
+    # A component that varies was scaled to a variance of about 1.
+    is_scaled = space.kind in {"vector", "table"} and space.levels is None
+    if not is_scaled or space.size > _EXACT:
+        return torch.zeros_like(found.mean, dtype=torch.bool)
+    variance = (found.vectors.square() * found.values.clamp_min(0)).sum(1)
+    return variance < 1e-6
+
+
+@final
+class _Projection(nn.Module):
+    """Scales, centres and projects."""
+
+    mean: Tensor
+    basis: Tensor
+    fixed: Tensor
+
+    def __init__(
+        self, scaling: Scaling, found: Spectrum, k: int, fixed: Tensor, *, whiten: bool
+    ) -> None:
+        super().__init__()
+        self.scaling = scaling
+        basis = found.vectors[:, :k]
+        self.register_buffer("mean", found.mean)
+        self.register_buffer("basis", basis / found.values[:k].sqrt() if whiten else basis)
+        self.register_buffer("fixed", fixed)
+        self._has_fixed = bool(fixed.any())
+
+    @override
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the components, shape ``(n, k)``, or ``(n, k + 1)`` with the distance."""
+        scaled: Tensor = self.scaling(x.double())
+        apart = scaled.flatten(1) - self.mean
+        found = apart @ self.basis
+        if not self._has_fixed:
+            return found
+        return torch.cat([found, apart[:, self.fixed].norm(dim=1, keepdim=True)], 1)

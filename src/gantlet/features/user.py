@@ -1,0 +1,523 @@
+"""Extractors of the user: modules, TorchScript, ONNX."""
+
+import sys
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any, ClassVar, Literal, cast, final
+
+import torch
+from torch import Tensor, nn
+
+from gantlet.core.data import Space, Splits
+from gantlet.core.errors import UserError, unknown
+from gantlet.core.metric import Extract, Features
+from gantlet.core.rng import Rng
+from gantlet.core.spec import Between
+from gantlet.features.base import digest
+from gantlet.features.preprocess import Looks
+from gantlet.features.weights import Run, in_batches, load_script, sha256_of
+from gantlet.models.nets import seeded
+
+Pixels = Literal["0..255", "0..1", "-1..1", "imagenet", "clip"]
+"""What pixel values a network of the user's own wants."""
+
+# Most samples, and most numbers of input, that a network sees at a time.
+_SAMPLES, _NUMBERS = 64, 2**22
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Own:
+    """A network of the user's own.
+
+    Attributes:
+        run: From its input to whatever it returns.
+        output: Which of what it returns are the vectors.
+        logits: Which are logits of classes, or None.
+        name: Its name and its weights, for the fingerprint.
+        what: What it is, in words.
+    """
+
+    run: Callable[[Tensor], Any]
+    output: str | None
+    logits: str | None
+    name: str
+    what: str
+
+    @property
+    def outputs(self) -> str:
+        """What is taken from it, for the fingerprint."""
+        return f"{self.output or 0}" + (f" and {self.logits}" if self.logits is not None else "")
+
+
+def looks_of(
+    space: Space, *, channels: int | None, size: int | None, pixels: Pixels
+) -> Looks | None:
+    """Returns how samples are shown to a network; None for what is no image: as they are.
+
+    Raises:
+        UserError: If they cannot be shown to it.
+    """
+    if space.kind != "image":
+        if size is not None or channels is not None:
+            raise UserError(f"size= and channels= are for images. Got {space.label}.")
+        return None
+    looks = Looks(space=space, channels=channels, size=size, resize="bilinear", pixels=pixels)
+    looks.check()
+    return looks
+
+
+def features_of_own(own: Own, space: Space, looks: Looks | None) -> Features:
+    """Returns the extractor that a network is.
+
+    Args:
+        own: The network.
+        space: The space of the samples.
+        looks: How samples become its input, or None to give them as they are.
+
+    Raises:
+        UserError: If it does not return one vector for each sample.
+    """
+    show: Callable[[Tensor], Tensor] = torch.Tensor.float if looks is None else looks
+    vectors = _whole(own, own.output)
+    d, batch = _width(own, vectors, show, space), _batch(show, space)
+    shown = "samples as they are" if looks is None else f"images {looks.label}"
+    return Features(
+        extract=in_batches(_or_none(vectors, d), show, batch=batch),
+        note=f"{d} features of {own.what}; {shown}",
+        fingerprint=f"{own.name}/{own.outputs}/{shown}/{space.label}",
+        classify=_classifier(own, show, space, batch=batch),
+    )
+
+
+def _batch(show: Callable[[Tensor], Tensor], space: Space) -> int:
+    """Returns how many samples at a time keep memory bounded."""
+    return max(1, min(_SAMPLES, _NUMBERS // show(torch.zeros(1, *space.shape)).numel()))
+
+
+def _classifier(
+    own: Own, show: Callable[[Tensor], Tensor], space: Space, *, batch: int
+) -> Extract | None:
+    if own.logits is None:
+        return None
+    logits = _whole(own, own.logits)
+    classes = _or_none(logits, _width(own, logits, show, space))
+    return in_batches(lambda x: classes(x).softmax(1), show, batch=batch)
+
+
+def _whole(own: Own, which: str | None) -> Run:
+    def run(x: Tensor) -> Tensor:
+        y = pick(own.run(x), which, own.what)
+        if y.ndim < 2 or len(y) != len(x):
+            raise UserError(
+                f"{own.what} must return one vector for each sample. For {len(x)} samples it "
+                f"returned shape {tuple(y.shape)}."
+            )
+        return y.flatten(1).float()
+
+    return run
+
+
+def _or_none(run: Run, d: int) -> Run:
+    """Returns ``run``, which then need not know what to do without samples."""
+    return lambda x: run(x) if len(x) else x.new_empty(0, d)
+
+
+@torch.no_grad()
+def _width(own: Own, run: Run, show: Callable[[Tensor], Tensor], space: Space) -> int:
+    """Returns how many numbers come out for one sample, by trying."""
+    try:
+        return run(show(torch.zeros(2, *space.shape))).shape[1]
+    except UserError:
+        raise
+    except (RuntimeError, TypeError, ValueError, LookupError, AttributeError) as error:
+        shown = tuple(show(torch.zeros(2, *space.shape)).shape)
+        line = str(error).strip().splitlines()
+        raise UserError(
+            f"{own.what} cannot see inputs of shape {shown} (size=, channels= and pixels= change "
+            f"them): {line[0] if line else type(error).__name__}"
+        ) from error
+
+
+def pick(found: Any, which: str | None, what: str) -> Tensor:
+    """Returns one tensor of what a network returned: the only one, or that named or counted.
+
+    Raises:
+        UserError: If it is not there.
+    """
+    if isinstance(found, Mapping):
+        known: dict[str, Any] = {str(k): v for k, v in found.items()}
+    elif isinstance(found, Sequence):
+        known = {str(i): v for i, v in enumerate(found)}
+    else:
+        known = {"0": found}
+    name = which if which is not None else next(iter(known), "0")
+    tensor = known.get(name)
+    if not isinstance(tensor, torch.Tensor):
+        outputs = ", ".join(k for k, v in known.items() if isinstance(v, torch.Tensor)) or "none"
+        raise UserError(f"{what} has no output {name!r} that is a tensor. There are: {outputs}.")
+    return tensor
+
+
+# ----------------------------------------------------------------------------
+# A Python object as an extractor.
+# ----------------------------------------------------------------------------
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Module:
+    """What a function or an ``nn.Module`` returns that is found in a Python module.
+
+    The module is imported, which runs it; it is looked for in the current folder too. In Python
+    ``of_callable`` makes a ``Features`` object of a function at hand.
+
+    Images are resized with antialiased bilinear interpolation. What is no image is given as it is.
+
+    Source: your module.
+
+    Attributes:
+        path: ``package.module:attribute``.
+        output: Number (from 0) or key of the output with the vectors; the first, if none is given.
+        logits: Number or key of an output with logits of classes.
+        size: Height and width to resize images to; their own, if none is given.
+        channels: 3 repeats a grey image; none leaves it.
+        pixels: What pixel values it wants; ``imagenet`` and ``clip`` standardise colours.
+    """
+
+    learns: ClassVar[bool] = False
+
+    path: str
+    output: str | None = None
+    logits: str | None = None
+    size: Annotated[int, Between(1)] | None = None
+    channels: Annotated[int, Between(1)] | None = None
+    pixels: Pixels = "0..255"
+
+    def fit(self, space: Space, data: Splits, *, rng: Rng) -> Features:
+        """Returns the extractor; nothing is learned from the data.
+
+        Raises:
+            UserError: If there is no such object, or it does not fit.
+        """
+        del data, rng
+        module, network = _found(self.path)
+        return of_callable(
+            network,
+            space,
+            name=f"module {self.path} ({_file_of(module)})",
+            output=self.output,
+            logits=self.logits,
+            size=self.size,
+            channels=self.channels,
+            pixels=self.pixels,
+        )
+
+
+def of_callable(
+    network: Callable[[Tensor], Any],
+    space: Space,
+    *,
+    name: str,
+    output: str | None = None,
+    logits: str | None = None,
+    size: int | None = None,
+    channels: int | None = None,
+    pixels: Pixels = "0..255",
+) -> Features:
+    """Returns an extractor from a function of samples, or a network.
+
+    Args:
+        network: Takes a batch; returns vectors, several tensors, or a table of them. A network is
+            moved to the device of the samples, and set to evaluation.
+        space: The space of the samples.
+        name: What to call it; with the weights, if it has any, it is the fingerprint.
+        output: Number (from 0) or key of the output with the vectors.
+        logits: Number or key of an output with logits of classes.
+        size: Height and width to resize images to.
+        channels: 3 repeats a grey image.
+        pixels: What pixel values it wants.
+
+    Raises:
+        UserError: If it does not return one vector for each sample.
+    """
+    looks = looks_of(space, channels=channels, size=size, pixels=pixels)
+    weights = ""
+    if isinstance(network, nn.Module):
+        weights = f"/{digest(network.eval().state_dict())}"
+
+    def run(x: Tensor) -> Any:
+        if isinstance(network, nn.Module):
+            network.to(x.device)
+        return network(x)
+
+    own = Own(
+        run=run,
+        output=output,
+        logits=logits,
+        name=f"{name}{weights}",
+        what=name,
+    )
+    return features_of_own(own, space, looks)
+
+
+def _found(path: str) -> tuple[ModuleType, Callable[[Tensor], Any]]:
+    """Returns a module and the object in it that ``path`` names."""
+    where, colon, attribute = path.partition(":")
+    if not (where and colon and attribute):
+        raise UserError(f"module:path must be package.module:attribute. Got {path!r}.")
+    module = _imported(where)
+    found = getattr(module, attribute, None)
+    if found is None:
+        raise UserError(f"{where} has no attribute {attribute!r}.")
+    if isinstance(found, type) or not callable(found):
+        raise UserError(
+            f"{path} must be a function or a network, made and ready. Got "
+            f"{'the class ' + found.__name__ if isinstance(found, type) else repr(found)}."
+        )
+    return module, cast("Callable[[Tensor], Any]", found)
+
+
+def _imported(name: str) -> ModuleType:
+    try:
+        # A network that draws its weights when it is imported draws the same ones each time.
+        with seeded(Rng(0).stream("module")), _current_folder():
+            return import_module(name)
+    except Exception as error:
+        reason = " ".join(str(error).split()).rstrip(".") or "it says no reason"
+        kind = "" if isinstance(error, (ImportError, SyntaxError)) else f"{type(error).__name__}: "
+        raise UserError(f"The module {name} cannot be imported: {kind}{reason}.") from error
+
+
+@contextmanager
+def _current_folder() -> Generator[None]:
+    """Lets modules of the current folder be imported, as ``python -m`` does."""
+    folder = str(Path.cwd())
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
+
+
+def _file_of(module: ModuleType) -> str:
+    """Returns a hash of a module's own file, so that another version has another name."""
+    file = getattr(module, "__file__", None)
+    return "no file" if file is None else f"file SHA-256 {sha256_of(Path(file))[:16]}"
+
+
+# ----------------------------------------------------------------------------
+# A network of the user's own as an ONNX file, which needs none of its code.
+# ----------------------------------------------------------------------------
+
+# The errors of onnxruntime have no common ancestor but Exception.
+_ERRORS = (
+    "EPFail",
+    "Fail",
+    "InvalidArgument",
+    "InvalidGraph",
+    "InvalidProtobuf",
+    "ModelRequiresCompilation",
+    "NoModel",
+    "NoSuchFile",
+    "NotFound",
+    "NotImplemented",
+    "RuntimeException",
+)
+_QUIET = 3  # log errors alone
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Onnx:
+    """What a network in an ONNX file returns; run by onnxruntime on one thread of the CPU.
+
+    Images are resized with antialiased bilinear interpolation; a grey image is repeated where the
+    file wants three channels. What is no image is given as it is.
+
+    Source: your file; the format is described at https://onnx.ai.
+
+    Attributes:
+        path: The file; it has one input, samples first.
+        output: Output that holds the vectors; ``features``, or else the first, if none is given.
+        logits: Output that holds logits of classes; ``logits``, where there is one, if none is
+            given.
+        size: Height and width to resize images to; those of the file, or else of the image, if
+            none is given.
+        pixels: What pixel values the file wants; ``imagenet`` and ``clip`` standardise colours.
+    """
+
+    learns: ClassVar[bool] = False
+
+    path: str
+    output: str | None = None
+    logits: str | None = None
+    size: Annotated[int, Between(1)] | None = None
+    pixels: Pixels = "0..255"
+
+    def fit(self, space: Space, data: Splits, *, rng: Rng) -> Features:
+        """Returns the extractor; nothing is learned from the data.
+
+        Raises:
+            UserError: If onnxruntime is not installed, or the file does not fit.
+        """
+        del data, rng
+        path = Path(self.path).expanduser()
+        sha256 = sha256_of(path)
+        session = _session(path)
+        entry = _entry(session, path)
+        channels, size = _fixed(entry.shape) if space.kind == "image" else (None, None)
+        looks = looks_of(space, channels=channels, size=self.size or size, pixels=self.pixels)
+        names = [o.name for o in session.get_outputs()]
+        output = _named(self.output, "features", names) or names[0]
+        logits = _named(self.logits, "logits", names)
+        logits = None if logits == output else logits
+        own = Own(
+            run=session_runner(session, entry, [output] if logits is None else [output, logits]),
+            output=output,
+            logits=logits,
+            name=f"onnx/sha256:{sha256[:16]}",
+            what=f"{path.name} (output {output}, ONNX, SHA-256 {sha256[:16]})",
+        )
+        return features_of_own(own, space, looks)
+
+
+def _session(path: Path) -> Any:
+    """Returns the network of a file."""
+    try:
+        import onnxruntime as runtime
+    except ImportError as error:
+        raise UserError(
+            "The features onnx need onnxruntime: pip install 'gantlet[onnx]'."
+        ) from error
+    settings = runtime.SessionOptions()
+    settings.intra_op_num_threads = settings.inter_op_num_threads = 1
+    settings.log_severity_level = _QUIET
+    try:
+        return runtime.InferenceSession(
+            str(path), sess_options=settings, providers=["CPUExecutionProvider"]
+        )
+    except _errors() as error:
+        raise UserError(f"{path} is no ONNX file that onnxruntime can run.") from error
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    state = import_module("onnxruntime.capi.onnxruntime_pybind11_state")
+    return tuple(getattr(state, name) for name in _ERRORS if hasattr(state, name))
+
+
+def _entry(session: Any, path: Path) -> Any:
+    """Returns the one input of a network."""
+    inputs = session.get_inputs()
+    if len(inputs) != 1 or inputs[0].type != "tensor(float)":
+        got = ", ".join(f"{i.name}: {i.type}" for i in inputs)
+        raise UserError(f"{path} must have one input of type tensor(float). Got {got}.")
+    return inputs[0]
+
+
+def _fixed(shape: list[int | str | None]) -> tuple[int | None, int | None]:
+    """Returns channels and height of the images that a file wants, where it says so."""
+    _, channels, height, width = shape if len(shape) == 4 else (None,) * 4
+    square = height if isinstance(height, int) and height == width else None
+    return (channels if isinstance(channels, int) else None), square
+
+
+def _named(given: str | None, usual: str, names: list[str]) -> str | None:
+    """Returns the output that was asked for, or the usual one, where there is one."""
+    if given is not None and given not in names:
+        raise unknown("output of the ONNX file", given, names)
+    return given or (usual if usual in names else None)
+
+
+def session_runner(
+    session: Any, entry: Any, names: list[str]
+) -> Callable[[Tensor], dict[str, Tensor]]:
+    """Returns a function from samples ``(n, ...)`` to the named outputs, ``(n, ...)`` each.
+
+    A network that takes a fixed number of samples at a time gets parts of that size.
+    """
+    batch = entry.shape[0] if isinstance(entry.shape[0], int) else None
+
+    def run(x: Tensor) -> dict[str, Tensor]:
+        parts = [
+            _run(session, entry.name, names, part, batch)
+            for part in torch.split(x, batch or len(x))
+        ]
+        found = (torch.cat(part) for part in zip(*parts, strict=True))
+        return {name: y.to(x.device) for name, y in zip(names, found, strict=True)}
+
+    return run
+
+
+def _run(session: Any, name: str, names: list[str], x: Tensor, batch: int | None) -> list[Tensor]:
+    """Returns the outputs for at most ``batch`` samples; the last are repeated to fill it."""
+    fill = x[-1:].expand(0 if batch is None else batch - len(x), *x.shape[1:])
+    try:
+        found = session.run(names, {name: torch.cat([x, fill]).cpu().numpy()})
+    except _errors() as error:
+        raise RuntimeError(" ".join(str(error).split())) from error
+    return [torch.from_numpy(y)[: len(x)] for y in found]
+
+
+# ----------------------------------------------------------------------------
+# A network of the user's own as a TorchScript file.
+# ----------------------------------------------------------------------------
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TorchScript:
+    """What a network in a TorchScript file returns.
+
+    Such a file is a program. It cannot run Python, but it can do what torch can, such as writing
+    files: use one only if you trust where it comes from.
+
+    Images are resized with antialiased bilinear interpolation. What is no image is given as it is.
+
+    Source: your file.
+
+    Attributes:
+        path: The file; its ``forward`` takes samples, and returns a tensor, several, or a table.
+        output: Number (from 0) or key of the output with the vectors; the first, if none is given.
+        logits: Number or key of an output with logits of classes.
+        size: Height and width to resize images to; their own, if none is given.
+        channels: 3 repeats a grey image; none leaves it.
+        pixels: What pixel values it wants; ``imagenet`` and ``clip`` standardise colours.
+    """
+
+    learns: ClassVar[bool] = False
+
+    path: str
+    output: str | None = None
+    logits: str | None = None
+    size: Annotated[int, Between(1)] | None = None
+    channels: Annotated[int, Between(1)] | None = None
+    pixels: Pixels = "0..255"
+
+    def fit(self, space: Space, data: Splits, *, rng: Rng) -> Features:
+        """Returns the extractor; nothing is learned from the data.
+
+        Raises:
+            UserError: If the file is no such network, or does not fit.
+        """
+        del data, rng
+        path = Path(self.path).expanduser()
+        sha256 = sha256_of(path)
+        looks = looks_of(space, channels=self.channels, size=self.size, pixels=self.pixels)
+        net = load_script(path)
+
+        def run(x: Tensor) -> Any:
+            return net.to(x.device)(x)
+
+        own = Own(
+            run=run,
+            output=self.output,
+            logits=self.logits,
+            name=f"torchscript/sha256:{sha256[:16]}",
+            what=f"{path.name} (TorchScript, SHA-256 {sha256[:16]})",
+        )
+        return features_of_own(own, space, looks)

@@ -1,0 +1,457 @@
+"""Samples given as Python objects, written down so that a run can name them."""
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gantlet.commands.evaluate.inputs import naming
+from gantlet.commands.trained import draw
+from gantlet.compute.machine import memory
+from gantlet.core.data import Dataset, everything
+from gantlet.core.errors import UserError
+from gantlet.core.model import Model
+from gantlet.core.rng import Rng
+from gantlet.core.spec import Spec, datasets
+from gantlet.run.store import keep_array, keep_table
+
+# ----------------------------------------------------------------------------
+# Arrays put together from the items and batches that people's loaders and lists give.
+# ----------------------------------------------------------------------------
+
+Array = NDArray[Any]
+
+# Under these keys data sets keep what is not a label, the first of them first.
+_KEYS = (
+    "x",
+    "image",
+    "images",
+    "img",
+    "imgs",
+    "pixel_values",
+    "sample",
+    "samples",
+    "input",
+    "inputs",
+    "data",
+    "features",
+)
+_CHANNELS = (1, 3)
+# An iterator that gives nothing this often in a row will give nothing ever.
+_PATIENCE = 1000
+_SHARE = 2  # the part of the memory that samples given in Python may take
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """Samples put together.
+
+    Attributes:
+        array: The samples, first axis first.
+        note: What was done to get them, in words, or nothing.
+    """
+
+    array: Array
+    note: str = ""
+
+
+def is_map_style(given: Any) -> bool:
+    """Returns whether an object is a data set that is read by index, as those of torch are."""
+    if isinstance(given, (list, tuple, Mapping, str, bytes)) or is_loader(given):
+        return False
+    return hasattr(given, "__getitem__") and hasattr(given, "__len__")
+
+
+def is_loader(given: Any) -> bool:
+    """Returns whether an object is a loader of batches."""
+    return isinstance(given, torch.utils.data.DataLoader)
+
+
+def gather(
+    pieces: Iterable[Any], name: str, *, most: int | None = None, items: bool = False
+) -> Gathered:
+    """Returns what an iterable gives as one array, samples first.
+
+    Args:
+        pieces: Arrays, tensors or images; each a sample or a batch; alone, or in tuples or
+            dictionaries with labels.
+        name: What the samples are called, for messages.
+        most: Samples after which to stop, or None for all, as far as memory goes.
+        items: Whether each piece is known to be one sample.
+
+    Raises:
+        UserError: If they cannot be put together, or do not end.
+    """
+    found, notes = list[Array](), dict[str, None]()
+    single = True if items else _tells(pieces)
+    count = size = empty = 0
+    room = memory() // _SHARE
+    for piece in _pieces(pieces, name):
+        array, note, is_image = _numbers(piece, name)
+        notes |= dict.fromkeys([note] if note else [])
+        if single is None:
+            single = is_image or _is_sample(array, is_list=isinstance(pieces, (list, tuple)))
+        empty = 0 if array.size else empty + 1
+        if empty > _PATIENCE:
+            raise UserError(f"{name} gave {_PATIENCE} batches in a row that are empty.")
+        if not array.size:
+            continue
+        found.append(array)
+        count, size = count + (1 if single else len(array)), size + array.nbytes
+        if size > room:
+            raise UserError(
+                f"{name} gave more than {room / 2**30:.1f} GB, half of the memory, and had not "
+                "ended. Give samples=N, or save the samples to a .npy file and give its path."
+            )
+        if most is not None and count >= most:
+            break
+    whole = _joined(found, name, single=bool(single), is_list=isinstance(pieces, (list, tuple)))
+    if most is not None and len(whole) >= most:
+        whole = whole[:most]
+        notes[f"the first {most:,} samples of {name} were taken"] = None
+    return Gathered(whole, "; ".join(notes))
+
+
+def one_array(given: Any, name: str) -> Array:
+    """Returns a tensor, an array, or what can become one, as an array of numbers.
+
+    Raises:
+        UserError: If it holds anything but numbers.
+    """
+    if isinstance(given, Tensor):
+        return _tensor(given, name)
+    if isinstance(given, np.ma.MaskedArray):
+        if np.ma.is_masked(given):
+            raise UserError(f"{name} has masked values. Fill or remove them.")
+        return np.asarray(given)
+    try:
+        return np.asarray(given)
+    except Exception as error:
+        raise UserError(f"{name} cannot be read as an array ({error}).") from error
+
+
+def checked_array(array: Array, name: str) -> Array:
+    """Returns an array of a type that is kept: halves become singles, which changes no value.
+
+    Raises:
+        UserError: If it holds anything but real numbers, or no sample.
+    """
+    if array.dtype.kind not in "buif":
+        what = "Python objects" if array.dtype.kind == "O" else str(array.dtype)
+        raise UserError(f"{name} holds {what}. An array of real numbers is needed.")
+    if array.ndim < 2:
+        raise UserError(
+            f"{name} has shape {array.shape}. Samples come first: (n, d), (n, h, w) or "
+            "(n, channels, h, w)."
+        )
+    if array.dtype.kind == "f" and array.dtype.itemsize not in (4, 8):
+        return array.astype(np.float32 if array.dtype.itemsize < 4 else np.float64)
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _tells(pieces: Any) -> bool | None:
+    """Returns whether an iterable gives single samples, where it says so itself."""
+    return pieces.batch_sampler is None if is_loader(pieces) else None
+
+
+def _pieces(pieces: Iterable[Any], name: str) -> Iterator[Any]:
+    """Yields pieces; what the iterator of somebody else raises is told with its name."""
+    try:
+        # Not "yield from", which would close a generator of the caller at the end.
+        for piece in pieces:  # noqa: UP028
+            yield piece
+    except (UserError, GeneratorExit):
+        raise
+    except Exception as error:
+        raise UserError(f"{name} raised {type(error).__name__}: {error}") from error
+
+
+def _numbers(piece: Any, name: str) -> tuple[Array, str, bool]:
+    """Returns the samples in a piece, which part of it they are, and whether it is an image."""
+    if isinstance(piece, (tuple, list)) and piece and not _is_nested_numbers(piece):
+        _check_parts(piece, name)
+        array, note, is_image = _numbers(piece[0], name)
+        return array, note or f"of each item of {name} the first part was taken", is_image
+    if isinstance(piece, Mapping):
+        key = _key(piece, name)
+        array, _, is_image = _numbers(piece[key], name)
+        return array, f"of each item of {name} the part {key!r} was taken", is_image
+    if hasattr(piece, "getbands"):
+        return *_image(piece, name), True
+    if isinstance(piece, (str, bytes)) or piece is None:
+        raise UserError(
+            f"{name} gave {type(piece).__name__}, which is no sample. Of files, give the folder; "
+            "of texts, save them to a .txt file, one a line."
+        )
+    return one_array(piece, name), "", False
+
+
+def first_part(pair: Sequence[Any], name: str) -> Gathered:
+    """Returns the samples in a tuple of samples and what belongs to them, such as labels.
+
+    Raises:
+        UserError: If it is not clear which they are.
+    """
+    array, note, _ = _numbers(pair, name)
+    return Gathered(array, note)
+
+
+def _is_nested_numbers(piece: Sequence[Any]) -> bool:
+    """Returns whether a list is an array written out, rather than samples and their labels."""
+    first = piece[0]
+    if isinstance(first, (list, Mapping, str, bytes, type(None))) or hasattr(first, "getbands"):
+        return isinstance(first, list)
+    return not isinstance(first, tuple) and getattr(first, "ndim", 0) == 0
+
+
+def _check_parts(piece: Sequence[Any], name: str) -> None:
+    """Refuses an item of which any part may be the samples."""
+    shapes = {tuple(getattr(p, "shape", getattr(p, "size", ()))) for p in piece}
+    alike = len(piece) > 1 and len(shapes) == 1 and shapes != {()}
+    if alike or isinstance(piece[0], (tuple, list)):
+        raise UserError(
+            f"{name} gave {len(piece)} arrays at once, of which any may be the samples. Give them "
+            "alone, or in a dictionary under 'x'."
+        )
+
+
+def _key(piece: Mapping[Any, Any], name: str) -> Any:
+    known = next((k for k in _KEYS if k in piece), None)
+    if known is not None:
+        return known
+    wide = [k for k, v in piece.items() if getattr(v, "ndim", 0) >= 2 or hasattr(v, "getbands")]
+    if len(wide) == 1:
+        return wide[0]
+    raise UserError(
+        f"{name} gave dictionaries with {', '.join(map(repr, piece))}. Which holds the samples? "
+        "Call that one 'x', or give it alone."
+    )
+
+
+def _image(image: Any, name: str) -> tuple[Array, str]:
+    """Returns a PIL image as an array, and what was changed; palettes and alpha become colours."""
+    if image.mode in ("L", "RGB"):
+        return np.asarray(image), ""
+    if image.mode in ("I;16", "I", "F", "I;16B", "I;16L"):
+        return np.asarray(image), ""
+    mode = "L" if image.mode in ("1", "LA", "La") else "RGB"
+    return (
+        np.asarray(image.convert(mode)),
+        f"images of {name} in mode {image.mode} were converted to {mode}",
+    )
+
+
+def _tensor(given: Tensor, name: str) -> Array:
+    if given.is_complex() or given.is_quantized:
+        raise UserError(f"{name} holds {given.dtype}. Real numbers are needed.")
+    if given.is_sparse or given.layout is not torch.strided:
+        given = given.to_dense()
+    x = given.detach().cpu()
+    # NumPy knows no bfloat16; float32 holds each of its values, and those of float16.
+    return (x.float() if x.is_floating_point() and x.dtype.itemsize < 4 else x).numpy()
+
+
+def _is_sample(array: Array, *, is_list: bool) -> bool:
+    """Returns whether a piece is one sample rather than a batch, as its shape tells."""
+    if array.ndim == 3:
+        return array.shape[0] in _CHANNELS or (is_list and array.shape[2] in _CHANNELS)
+    return array.ndim < 2
+
+
+def _joined(found: Sequence[Array], name: str, *, single: bool, is_list: bool) -> Array:
+    """Returns samples or batches as one array."""
+    if not found:
+        raise UserError(f"{name} holds no samples.")
+    if len({a.dtype for a in found}) > 1:
+        kinds = ", ".join(sorted({str(a.dtype) for a in found}))
+        raise UserError(f"{name} mixes {kinds}, which may be of different ranges. Give one type.")
+    shapes = list(dict.fromkeys(a.shape if single else a.shape[1:] for a in found))
+    if len(shapes) > 1:
+        told = " and ".join(map(str, shapes[:2]))
+        raise UserError(f"The samples of {name} differ in shape: {told}. Bring them to one.")
+    if found[0].ndim == 0:
+        raise UserError(f"{name} gave numbers where samples are needed: give one array (n, d).")
+    same = len({a.shape for a in found}) == 1
+    if is_list and not single and found[0].ndim == 2 and same and len(found) > 1:
+        raise UserError(
+            f"{name} is a list of arrays of shape {found[0].shape}, which may be samples or "
+            "batches. Give numpy.stack(...) of samples, or numpy.concatenate(...) of batches."
+        )
+    return np.stack(found) if single else np.concatenate(found)
+
+
+# ----------------------------------------------------------------------------
+# Samples given as Python objects, written down so that a run can name them.
+# ----------------------------------------------------------------------------
+
+Given: TypeAlias = (
+    str
+    | Path
+    | Tensor
+    | NDArray[Any]
+    | Dataset
+    | Model
+    | Iterable[Any]
+    | Callable[[int], Any]
+    | torch.utils.data.Dataset[Any]
+)
+"""Samples: where they are, in words or a path; or a tensor, an array, a pandas table; a list of
+arrays, tensors or PIL images; a data set of Gantlet or of torch, a loader or an iterator of
+batches, alone, in tuples or in dictionaries; a model or module with ``sample``, or a function
+``n -> samples`` that is asked for them."""
+
+# How many samples are drawn from a model where no number is given.
+_DRAWN = 10_000
+_KINDS = (
+    "a path, a tensor, an array, a table, a list of images, a data set, a loader, an iterator, a "
+    "model or a function n -> samples"
+)
+
+
+def written(given: Given, name: str, *, n: int | None, seed: int) -> str:
+    """Returns samples in the words of the command line; objects are saved to the cache first.
+
+    Args:
+        given: The samples.
+        name: What to call them where they are an object.
+        n: How many to draw from a model or to take from an iterator; None for 10,000 of a model
+            and all of an iterator.
+        seed: Draws the samples of a model, and splits a data set, whose test split is taken.
+
+    Raises:
+        UserError: If they are nothing that holds samples.
+    """
+    if isinstance(given, str):
+        return given
+    if isinstance(given, Path):
+        return _path(given)
+    if isinstance(given, Dataset) and (known := _registered(given)) is not None:
+        return known
+    if hasattr(given, "to_csv") and hasattr(given, "columns"):
+        frame: Any = given
+        return naming(name, keep_table(frame.to_csv(index=False), name))
+    # Loaders and functions of others draw from the global generator, which is left as it was.
+    with torch.random.fork_rng(devices=[]):
+        found = _gathered(given, name, n, seed)
+    return naming(name, keep_array(checked_array(found.array, name), name, found.note))
+
+
+def _path(path: Path) -> str:
+    """Returns a path as a word that can mean nothing but a path.
+
+    Raises:
+        UserError: If it does not exist.
+    """
+    if not path.expanduser().exists():
+        raise UserError(f"There is no file or folder {path}.")
+    return str(path)
+
+
+def _registered(dataset: Dataset) -> str | None:
+    """Returns a data set in written form, or None where the registry does not know it."""
+    names = [n for n in datasets.names() if datasets.load(n) is type(dataset)]
+    return str(Spec.of(names[0], dataset)) if names else None
+
+
+def _gathered(given: Any, name: str, n: int | None, seed: int) -> Gathered:
+    """Returns the samples of an object, and what was done to get them."""
+    found = _asked(given, name, n or _DRAWN, seed)
+    if found is not None:
+        return found
+    if isinstance(given, (Tensor, np.ndarray)) or hasattr(given, "__array__"):
+        return Gathered(one_array(given, name))
+    if is_map_style(given):
+        return _chosen_of(given, name, n, seed)
+    if isinstance(given, (str, bytes, dict, set)) or not isinstance(given, Iterable):
+        raise UserError(f"{name} must be {_KINDS}. Got {type(given).__name__}.")
+    return gather(given, name, most=None if _ends(given) else n)
+
+
+def _ends(given: Any) -> bool:
+    """Returns whether an iterable is known to end."""
+    return hasattr(given.dataset if is_loader(given) else given, "__len__")
+
+
+def _asked(given: Any, name: str, n: int, seed: int) -> Gathered | None:
+    """Returns samples of what has to be asked for them, or None where it is something else."""
+    if isinstance(given, Model):
+        _check_room(4 * n * given.space.size, name, n)
+        x = draw(given, n, rng=Rng(seed).stream("sample")).cpu()
+        return Gathered(_levels(x, given.space.levels))
+    if isinstance(given, Dataset):
+        x = everything(given.load(rng=Rng(seed)).test)
+        return Gathered(_levels(x, given.space.levels))
+    if inspect.isclass(given):
+        raise UserError(f"{name} is the class {given.__name__}. Give an object of it.")
+    if isinstance(given, torch.distributions.Distribution):
+        return _called(lambda k: given.sample(torch.Size([k])), name, n)
+    if callable(getattr(given, "sample", None)) and not hasattr(given, "__getitem__"):
+        return _called(given.sample, name, n)
+    if isinstance(given, torch.nn.Module):
+        raise UserError(
+            f"{name} is a module without a method sample(n). Give a function n -> samples, such "
+            "as lambda n: net(torch.randn(n, 64))."
+        )
+    if callable(given) and not isinstance(given, Iterable) and not hasattr(given, "__array__"):
+        return _called(given, name, n)
+    return None
+
+
+def _check_room(size: int, name: str, n: int) -> None:
+    room = memory() // 2
+    if size > room:
+        raise UserError(
+            f"{n} samples of {name} take {size / 2**30:.1f} GB, more than half of the memory "
+            f"({room / 2**30:.1f} GB). Ask for fewer samples."
+        )
+
+
+def _called(function: Callable[[int], Any], name: str, n: int) -> Gathered:
+    """Returns what a function gives that is asked once for ``n`` samples."""
+    try:
+        with torch.no_grad():
+            answer = function(n)
+    except Exception as error:
+        raise UserError(
+            f"{name} was asked for {n} samples and raised {type(error).__name__}: {error}"
+        ) from error
+    if isinstance(answer, tuple):
+        found = first_part(answer, name)
+    elif isinstance(answer, list):
+        found = gather(answer, name)
+    elif hasattr(answer, "__array__"):
+        found = Gathered(one_array(answer, name))
+    else:
+        raise UserError(
+            f"{name} was asked for {n} samples and returned {type(answer).__name__}. A tensor or "
+            "an array, samples first, is needed."
+        )
+    got = len(found.array) if found.array.ndim else 0
+    if got != n:
+        raise UserError(f"{name} was asked for {n} samples and returned {got}.")
+    return found
+
+
+def _chosen_of(given: Any, name: str, n: int | None, seed: int) -> Gathered:
+    """Returns samples of a data set that is read by index, at most ``n``, chosen by ``seed``."""
+    size = len(given)
+    if n is None or size <= n:
+        return gather((given[i] for i in range(size)), name, items=True)
+    # Floyd's algorithm: the indices of a billion items are not listed.
+    index = np.random.default_rng(seed).choice(size, n, replace=False, shuffle=False)
+    found = gather((given[i] for i in sorted(index.tolist())), name, items=True)
+    kept = f"{n:,} of the {size:,} items of {name} were read, chosen by seed {seed}"
+    return Gathered(found.array, "; ".join(filter(None, (kept, found.note))))
+
+
+def _levels(x: Tensor, levels: int | None) -> NDArray[Any]:
+    """Returns samples with few levels as bytes, so that they are known to be levels."""
+    few = levels is not None and levels <= 256
+    return x.numpy().astype(np.uint8) if few else x.numpy()

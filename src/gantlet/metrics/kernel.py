@@ -1,0 +1,868 @@
+"""Kernel distances: KID, MMD, CMMD, the energy distance."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Annotated, ClassVar, Protocol, final
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize, pad
+from typing_extensions import override
+
+from gantlet.core.estimate import Better, Estimate
+from gantlet.core.metric import Groups, Sees
+from gantlet.core.spec import Between
+from gantlet.metrics.inputs import (
+    Standard,
+    centre_and_scale,
+    checked,
+    checked_groups,
+    too_few,
+    too_few_groups,
+)
+from gantlet.stats.intervals import SOME, Bend, Variance, products_of
+from gantlet.stats.jackknife import ClusteredPaired, Detailed, Side, detailed
+from gantlet.stats.moments import blocks, products, squared_distances
+
+# ----------------------------------------------------------------------------
+# Sums over the kernel of all pairs of two sets, in one pass and in bounded memory.
+# ----------------------------------------------------------------------------
+
+TILE, STRIP = {"cpu": 1280}, {"cpu": 128}
+"""Rows and columns of a piece of the kernel matrix on a kind of device: large, as products of
+large matrices are the fastest. What is done to each number comes strip by strip, which on a CPU
+stays in the cache."""
+
+_LARGE_TILE = 4096
+
+
+class Kernel(Protocol):
+    """A symmetric function of two vectors, by their product and a number of each."""
+
+    def of_each(self, z: Tensor) -> Tensor:
+        """Returns the number of each vector, shape ``(b, d)`` to ``(b,)``."""
+        ...
+
+    def __call__(self, product: Tensor, of_a: Tensor, of_b: Tensor) -> Tensor:
+        """Maps products ``(b, m)`` and numbers ``(b,)`` and ``(m,)`` to ``(b, m)``.
+
+        It may write over the products.
+        """
+        ...
+
+
+class OfDistance(ABC):
+    """A kernel that sees the distance of two vectors alone."""
+
+    @abstractmethod
+    def of_squares(self, squares: Tensor) -> Tensor:
+        """Maps squared distances to the kernel; it may write over them."""
+
+    @final
+    def of_each(self, z: Tensor) -> Tensor:
+        """Returns squared lengths."""
+        return z.square().sum(1)
+
+    @final
+    def __call__(self, product: Tensor, of_a: Tensor, of_b: Tensor) -> Tensor:
+        """Returns the kernel of what is this far apart; never below zero by rounding."""
+        squares = product.mul_(-2).add_(of_a[:, None]).add_(of_b).clamp_min_(0)
+        return self.of_squares(squares)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+@final
+class Sums:
+    """Sums over a kernel matrix, which is without its diagonal if it is of one set.
+
+    Attributes:
+        rows: Of each row, shape ``(n,)``, float64 as all of them.
+        columns: Of each column, shape ``(m,)``.
+        squares: Of the squares of all entries.
+        called: Of the entries that a permutation calls both of the first set, one for each.
+    """
+
+    rows: Tensor
+    columns: Tensor
+    squares: Tensor
+    called: Tensor
+
+
+def kernel_sums(
+    kernel: Kernel, sets: tuple[Tensor, Tensor], labels: tuple[Tensor, Tensor], size: int
+) -> Sums:
+    """Sums over the kernel of two sets; if they are one, over half of it.
+
+    Args:
+        kernel: Of two samples.
+        sets: Shapes ``(n, d)`` and ``(m, d)``, of one type.
+        labels: Which permutations call which groups of samples the first set, of the same type,
+            shapes ``(groups, permutations)``.
+        size: Samples of a group; the last may be short.
+    """
+    (x, y), (g, h) = sets, labels
+    same = x is y
+    of_x = kernel.of_each(x)
+    of_y = of_x if same else kernel.of_each(y)
+    rows = x.new_zeros(len(x), dtype=torch.float64)
+    columns = rows if same else rows.new_zeros(len(y))
+    squares, called = rows.new_zeros(()), rows.new_zeros(g.shape[1])
+    for i, j in _tiles(len(x), len(y), x.device, size, same=same):
+        once = same and i == j
+        times = 2 if same and not once else 1
+        tile, tall = products(x[i], y[j]), []
+        for strip in _strips(i, x.device, size):
+            first = strip.start - i.start
+            k = kernel(tile[first : strip.stop - i.start], of_x[strip], of_y[j])
+            if once:
+                k.diagonal(first).zero_()
+            rows[strip] += k.sum(1)
+            squares += times * k.flatten().dot(k.flatten())
+            tall.append(_grouped(k, size))
+        groups = torch.cat(tall)
+        if not once:
+            columns[j] += groups.sum(0, dtype=torch.float64)
+        a, b = (slice(s.start // size, -(-s.stop // size)) for s in (i, j))
+        both = _grouped(groups.T, size).T @ h[b]
+        called += times * torch.linalg.vecdot(g[a], both, dim=0)
+    return Sums(rows, columns, squares, called)
+
+
+def _grouped(k: Tensor, size: int) -> Tensor:
+    """Returns the sums of ``k`` over groups of rows; the last may be short."""
+    if size == 1:
+        return k
+    short = -len(k) % size
+    whole = pad(k, (0, 0, 0, short)) if short else k
+    return whole.reshape(-1, size, k.shape[1]).sum(1)
+
+
+def _tiles(
+    n: int, m: int, device: torch.device, size: int, *, same: bool
+) -> Iterator[tuple[slice, slice]]:
+    """Yields pieces that cover a matrix, or its upper half, and cut no group."""
+    most = TILE.get(device.type, _LARGE_TILE)
+    for i in _even(0, n, most, size):
+        for j in _even(0, m, most, size):
+            if not same or i.start <= j.start:
+                yield i, j
+
+
+def _strips(rows: slice, device: torch.device, size: int) -> list[slice]:
+    """Returns slices that cover the rows of a piece and cut no group."""
+    return _even(rows.start, rows.stop, STRIP.get(device.type, _LARGE_TILE), size)
+
+
+def _even(start: int, stop: int, most: int, size: int) -> list[slice]:
+    """Returns slices that cover ``range(start, stop)``, of about equal length, ``most`` or less.
+
+    All but the last have a multiple of ``size``.
+    """
+    n = stop - start
+    count = -(-n // (most - size + 1))
+    ends = [start + n * k // count // size * size for k in range(count)]
+    return [slice(a, b) for a, b in pairwise([*ends, stop])]
+
+
+# ----------------------------------------------------------------------------
+# The kernel of two sets whose samples come in groups, summed over groups.
+# ----------------------------------------------------------------------------
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class GroupedKernel:
+    """A kernel summed over groups, as its mean, what each group adds to it, and the rest.
+
+    Attributes:
+        mean: The mean of the kernel over pairs of samples, of different groups if of one set.
+        rows: By how much each group of rows moves the mean, times the number of such groups; of
+            mean zero, shape ``(G,)``.
+        columns: The same for columns, shape ``(H,)``; the same tensor if of one set.
+        variance: The part of the mean's variance that only pairs of groups account for.
+        left: Of some groups, what mean and effects do not explain of the summed kernel, times
+            the numbers of groups over those of samples.
+        sums: The kernel summed over groups, without the diagonal if of one set, shape ``(G, H)``.
+        pairs: How many pairs of samples are in the mean.
+    """
+
+    mean: Tensor
+    rows: Tensor
+    columns: Tensor
+    variance: Tensor
+    left: Tensor
+    sums: Tensor
+    pairs: float
+
+
+def within_groups(kernel: Kernel, x: Tensor, group: Tensor, some: Tensor) -> GroupedKernel:
+    """Takes apart the kernel of a set with itself, over pairs of different groups.
+
+    Where all groups have one sample this is the decomposition of a U-statistic. Others weigh as
+    many as they have: the mean is that over samples, not over groups.
+
+    Args:
+        kernel: Of two samples.
+        x: Shape ``(n, d)``.
+        group: The group of each, from 0 without gaps, at least 4 of them.
+        some: Of which groups the rest is wanted.
+    """
+    sums = _sums(kernel, (x, x), (group, group))
+    sums.fill_diagonal_(0)
+    size = group.bincount().to(torch.float64)
+    n, g, others = len(x), len(size), len(x) - size
+    pairs = float(n * n - size.square().sum())
+    rows = sums.sum(1, dtype=torch.float64)
+    mean = rows.sum() / pairs
+    # What a group adds to the mean of a row that it takes no part in itself.
+    effect = (rows - mean * size * others) / others * ((g - 1) / (g - 2))
+    squares, left = _rest(sums, mean, (size, size), (effect, effect), (some, some), same=True)
+    variance = 2 * squares / pairs**2 * ((g - 1) / (g - 3))
+    return GroupedKernel(
+        mean, effect * (g / n), effect * (g / n), variance, left * (g / n) ** 2, sums, pairs
+    )
+
+
+def across_groups(
+    kernel: Kernel,
+    sets: tuple[Tensor, Tensor],
+    groups: tuple[Tensor, Tensor],
+    some: tuple[Tensor, Tensor],
+) -> GroupedKernel:
+    """Takes apart the kernel of one set with another."""
+    sums = _sums(kernel, sets, groups)
+    of_x, of_y = (group.bincount().to(torch.float64) for group in groups)
+    (n, m), (g, h) = map(len, sets), (len(of_x), len(of_y))
+    rows, columns = (sums.sum(axis, dtype=torch.float64) for axis in (1, 0))
+    mean = rows.sum() / (n * m)
+    added = (rows / m - mean * of_x, columns / n - mean * of_y)
+    squares, left = _rest(sums, mean, (of_x, of_y), added, some, same=False)
+    variance = squares / (n * m) ** 2 * (g * h / ((g - 1) * (h - 1)))
+    left = left * (g / n) * (h / m)
+    return GroupedKernel(
+        mean, added[0] * (g / n), added[1] * (h / m), variance, left, sums, float(n * m)
+    )
+
+
+def _sums(kernel: Kernel, sets: tuple[Tensor, Tensor], groups: tuple[Tensor, Tensor]) -> Tensor:
+    """Returns the sums of the kernel over all pairs of groups."""
+    (x, y), (of_x, of_y) = sets, groups
+    each = kernel.of_each(y)
+    rows, columns = (int(group.max()) + 1 for group in groups)
+    sums = x.new_zeros(rows, columns)
+    for block in blocks(len(x), len(y)):
+        k = kernel(products(x[block], y), kernel.of_each(x[block]), each)
+        across = k.new_zeros(len(k), columns).index_add_(1, of_y, k)
+        sums.index_add_(0, of_x[block], across)
+    return sums
+
+
+def _rest(
+    sums: Tensor,
+    mean: Tensor,
+    sizes: tuple[Tensor, Tensor],
+    effects: tuple[Tensor, Tensor],
+    some: tuple[Tensor, Tensor],
+    *,
+    same: bool,
+) -> tuple[Tensor, Tensor]:
+    """Returns the sum of squares of what mean and effects leave, and what they leave of some."""
+    (n, m), (a, b) = sizes, effects
+
+    def left(rows: Tensor, columns: Tensor) -> Tensor:
+        whole = mean * n[rows, None] * m[columns]
+        whole += a[rows, None] * m[columns] + n[rows, None] * b[columns]
+        rest = sums[rows][:, columns].to(torch.float64) - whole
+        return rest.masked_fill_(rows[:, None] == columns, 0) if same else rest
+
+    everyone = torch.arange(sums.shape[1], device=sums.device)
+    squares = sums.new_zeros((), dtype=torch.float64)
+    for block in blocks(*sums.shape):
+        rows = torch.arange(block.start, block.stop, device=sums.device)
+        squares += left(rows, everyone).square().sum()
+    return squares, left(*some)
+
+
+# ----------------------------------------------------------------------------
+# The kernel two-sample statistic that KID, MMD, CMMD and the energy distance share.
+# ----------------------------------------------------------------------------
+
+METHOD = (
+    "unbiased, over all pairs; interval of all true values under which this one is not too far "
+    "out, from both orders of Hoeffding's decomposition and three moments"
+)
+_BY_GROUPS = "; over pairs of different groups, {} real and {} fake ones"
+
+PERMUTATIONS = 99
+"""Permutations of the samples that the test of equality draws."""
+
+EXACT_PRODUCTS = 2**34
+"""Beyond this many products the kernel matrices are taken in float32, their sums in float64."""
+
+GROUP_SIZE, GROUPED_FROM = 8, 2000
+"""Permutations of sets of this many samples and more move groups of so many samples, which takes
+a 64th of the products."""
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Discrepancy:
+    """An unbiased squared maximum mean discrepancy.
+
+    Attributes:
+        value: The U-statistic; below zero about half the time when the two are equal.
+        real: What each sample of the first set adds.
+        fake: What each sample of the second set adds.
+        p: The probability of so large a value if the two are equal, by permutation.
+        within: The mean of the kernel as it was given over two different samples, for the first
+            set and for the second.
+        bent: How the distribution changes with the true value.
+        note: What the method says besides.
+    """
+
+    value: float
+    real: Side
+    fake: Side
+    p: float
+    within: tuple[float, float]
+    bent: Bend
+    note: str = ""
+
+    def detail(self, *, method: str = METHOD, better: Better = "lower") -> Detailed:
+        """Returns the estimate, with the permutation's p in its method."""
+        chance = f"p = {self.p:.2g} under equality, by {PERMUTATIONS} permutations"
+        method = f"{method}{self.note}; {chance}"
+        made = detailed(self.value, self.real, self.fake, self.bent, method=method)
+        named = made.estimate.named(unit="1", better=better).beside(p=self.p)
+        return Detailed(named, made.real, made.rest)
+
+
+class KernelMetric(ClusteredPaired):
+    """A paired metric that is such a statistic."""
+
+    __slots__ = ()
+
+    better: ClassVar[Better] = "lower"
+    unit: ClassVar[str] = "1"
+    sees: ClassVar[Sees] = "features"
+    quadratic: ClassVar[bool] = True
+
+    @abstractmethod
+    def _compare(
+        self, x: Tensor, y: Tensor, *, rng: torch.Generator, groups: Groups | None
+    ) -> Detailed:
+        """Compares checked features, shapes ``(n, d)`` and ``(m, d)``, at least 4 of each.
+
+        ``rng`` draws permutations, and samples where a bandwidth is wanted. At least 4 groups of
+        each, numbered from 0 without gaps; None where no samples share one.
+        """
+
+    @final
+    @override
+    def detail(
+        self, real: Tensor, fake: Tensor, *, rng: torch.Generator, groups: Groups | None = None
+    ) -> Detailed:
+        x, y = checked(real, fake)
+        groups = checked_groups(groups, len(x), len(y))
+        if reason := too_few(x, y, 4) or too_few_groups(groups, 4):
+            missing = Estimate.missing(reason, better=self.better)
+            return Detailed(missing, x.new_zeros(len(x)), Variance(0.0))
+        return self._compare(x, y, rng=rng, groups=groups)
+
+
+def precision(x: Tensor, y: Tensor) -> torch.dtype:
+    """Returns in which precision the kernel matrices of two sets are to be taken.
+
+    Single where double would take minutes. Centre and scale the features before.
+    """
+    work = (len(x) + len(y)) ** 2 * x.shape[1]
+    return torch.float64 if work <= EXACT_PRODUCTS else torch.float32
+
+
+def discrepancy(
+    kernel: Kernel,
+    x: Tensor,
+    y: Tensor,
+    standard: Standard,
+    *,
+    rng: torch.Generator,
+    unit: float = 1.0,
+    groups: Groups | None = None,
+) -> Discrepancy:
+    """Returns ``E k(x, x') + E k(y, y') - 2 E k(x, y)`` over all pairs of different samples.
+
+    The variance is that of Hoeffding's decomposition, both orders: of what single samples
+    contribute, freed of the noise of finite means, and of what only pairs contribute. The second
+    keeps it right where the two distributions are equal and the first vanishes.
+
+    The same pass over the kernel matrix serves the permutations: with ``g`` the indicator of the
+    samples that a permutation calls the first set, all it needs is ``g^T K g`` and ``g^T K 1``.
+    Where both sets are large, groups of 8 samples, drawn at random, change sides together, which
+    is a test of the same level. Where samples come in groups, pairs of one group are left out
+    and whole groups vary and change sides.
+
+    Source: Gretton et al., 2012, https://jmlr.org/papers/v13/gretton12a.html, Lemma 6;
+    for the variance, after Sutherland and Deka, 2019, https://arxiv.org/abs/1906.02104.
+
+    Args:
+        kernel: Of two samples.
+        x: Shape ``(n, d)``, ``n`` at least 4.
+        y: Shape ``(m, d)``, ``m`` at least 4.
+        standard: What the kernel is to see of them.
+        rng: Draws the permutations.
+        unit: What the kernel is to be multiplied with.
+        groups: Which samples belong together, from 0 without gaps, at least 4 groups of each.
+    """
+    if groups is not None:
+        return _by_groups(kernel, (x, y), standard, groups, rng=rng, unit=unit)
+    n, m = len(x), len(y)
+    size = GROUP_SIZE if min(n, m) >= GROUPED_FROM else 1
+    # Groups must not depend on the order in which samples came, such as class by class.
+    places = sample_orders(n, m, rng, x.device, shuffled=size > 1)
+    x, y = (standard.of(z, place) for z, place in zip((x, y), places, strict=True))
+    first, second = (g.to(x) for g in permutation_labels(n, m, size, rng))
+    xx = kernel_sums(kernel, (x, x), (first, first), size)
+    yy = kernel_sums(kernel, (y, y), (second, second), size)
+    xy = kernel_sums(kernel, (x, y), (first, second), size)
+    of_xx, of_yy, of_xy = _within(xx), _within(yy), _across(xy)
+    shared = 2 * of_xy.interaction / (n * m)
+    real, fake = (
+        Side(
+            2 * unit * effect[place.argsort()],
+            unit * unit * float(2 * own.interaction / (k * (k - 1)) + shared),
+        )
+        for effect, place, own, k in (
+            (of_xx.rows - of_xy.rows, places[0], of_xx, n),
+            (of_yy.rows - of_xy.columns, places[1], of_yy, m),
+        )
+    )
+    value = of_xx.mean + of_yy.mean - 2 * of_xy.mean
+    labels = torch.cat([g.repeat_interleave(size, 0)[:k] for g, k in ((first, n), (second, m))])
+    chance = _permuted(xx, yy, xy, labels)
+    as_large = int((chance >= value - 1e-6 * value.abs()).sum())
+    return Discrepancy(
+        unit * float(value),
+        real,
+        fake,
+        (1 + as_large) / (1 + PERMUTATIONS),
+        (unit * float(of_xx.mean), unit * float(of_yy.mean)),
+        _bend(kernel, (x, y), (of_xx, of_yy, of_xy), unit, rng),
+    )
+
+
+def _bend(
+    kernel: Kernel,
+    sets: tuple[Tensor, Tensor],
+    parts: tuple["_Parts", "_Parts", "_Parts"],
+    unit: float,
+    rng: torch.Generator,
+) -> Bend:
+    """Returns how the distribution bends, from some samples of each set."""
+    of_xx, of_yy, of_xy = parts
+    (i, j), ((x, y), n, m) = (_some(len(z), rng, z.device) for z in sets), (sets, *map(len, sets))
+
+    def left(a: Tensor, b: Tensor, mean: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        k = kernel(products(a, b), kernel.of_each(a), kernel.of_each(b))
+        return unit * (k.to(torch.float64) - mean - rows[:, None] - columns)
+
+    blocks = (
+        left(x[i], x[i], of_xx.mean, of_xx.rows[i], of_xx.rows[i]),
+        left(y[j], y[j], of_yy.mean, of_yy.rows[j], of_yy.rows[j]),
+        left(x[i], y[j], of_xy.mean, of_xy.rows[i], of_xy.columns[j]),
+    )
+    adds = ((of_xx.rows - of_xy.rows)[i], (of_yy.rows - of_xy.columns)[j])
+    return products_of((n, m), blocks, (2 * unit * adds[0], 2 * unit * adds[1]))
+
+
+def _some(n: int, rng: torch.Generator, device: torch.device) -> Tensor:
+    return torch.randperm(n, generator=rng, device=rng.device)[:SOME].to(device)
+
+
+def _by_groups(
+    kernel: Kernel,
+    sets: tuple[Tensor, Tensor],
+    standard: Standard,
+    groups: Groups,
+    *,
+    rng: torch.Generator,
+    unit: float,
+) -> Discrepancy:
+    """Returns the same where samples come in groups."""
+    whole = [torch.arange(len(z), device=z.device) for z in sets]
+    x, y = (standard.of(z, place) for z, place in zip(sets, whole, strict=True))
+    of = [
+        own if g is None else g for g, own in zip((groups.real, groups.fake), whole, strict=True)
+    ]
+    sizes = [group.bincount() for group in of]
+    a, b = map(len, sizes)
+    some = (_some(a, rng, x.device), _some(b, rng, x.device))
+    xx = within_groups(kernel, x, of[0], some[0])
+    yy = within_groups(kernel, y, of[1], some[1])
+    xy = across_groups(kernel, (x, y), (of[0], of[1]), some)
+    adds = (2 * unit * (xx.rows - xy.rows), 2 * unit * (yy.rows - xy.columns))
+    value = xx.mean + yy.mean - 2 * xy.mean
+    real, fake = (
+        Side(effect, unit * unit * float(own.variance + 2 * xy.variance))
+        for effect, own in zip(adds, (xx, yy), strict=True)
+    )
+    left = (unit * xx.left, unit * yy.left, unit * xy.left)
+    chance = _groups_permuted(xx, yy, xy, torch.cat(sizes), rng)
+    as_large = int((chance >= value - 1e-6 * value.abs()).sum())
+    return Discrepancy(
+        unit * float(value),
+        real,
+        fake,
+        (1 + as_large) / (1 + PERMUTATIONS),
+        (unit * float(xx.mean), unit * float(yy.mean)),
+        products_of((a, b), left, (adds[0][some[0]], adds[1][some[1]])),
+        _BY_GROUPS.format(a, b),
+    )
+
+
+def _groups_permuted(
+    xx: GroupedKernel, yy: GroupedKernel, xy: GroupedKernel, size: Tensor, rng: torch.Generator
+) -> Tensor:
+    """Returns the statistic of each permutation of whole groups."""
+    a, b = xy.sums.shape
+    first, second = permutation_labels(a, b, 1, rng)
+    labels = torch.cat([first, second]).to(xy.sums)
+    g, h = labels[:a], labels[a:]
+    called = [(g, xx.sums, g), (h, yy.sums, h), (g, xy.sums, h), (g, xy.sums, h)]
+    both = sum(
+        (torch.linalg.vecdot(p, k @ q, dim=0).double() for p, k, q in called),
+        size.new_zeros(()).double(),
+    )
+    rows = [xx.sums.sum(1) + xy.sums.sum(1), yy.sums.sum(1) + xy.sums.sum(0)]
+    row = torch.cat(rows).double()
+    one = row @ labels.double()
+    neither = row.sum() - 2 * one + both
+    of_first = torch.stack([size.double(), size.double() ** 2]) @ labels.double()
+    total_, squares = size.double().sum(), size.double().square().sum()
+    n, m = of_first[0], total_ - of_first[0]
+    pairs = n * n - of_first[1], m * m - (squares - of_first[1])
+    return both / pairs[0] + neither / pairs[1] - 2 * (one - both) / (n * m)
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class _Parts:
+    """A kernel matrix as mean + row effect + column effect + interaction.
+
+    The effects have mean zero; ``interaction`` is the mean square of what they do not explain.
+    """
+
+    mean: Tensor
+    rows: Tensor
+    columns: Tensor
+    interaction: Tensor
+
+
+def _within(sums: Sums) -> _Parts:
+    """Takes apart the kernel of a set with itself, without the diagonal."""
+    n = len(sums.rows)
+    mean = sums.rows.sum() / (n * (n - 1))
+    # Without the diagonal a row's mean has only n - 2 parts in n - 1 of its own effect.
+    effect = (sums.rows / (n - 1) - mean) * (n - 1) / (n - 2)
+    left = sums.squares - n * (n - 1) * mean**2 - 2 * (n - 2) * (effect**2).sum()
+    return _Parts(mean, effect, effect, left.clamp_min(0) / (n * (n - 3)))
+
+
+def _across(sums: Sums) -> _Parts:
+    """Takes apart the kernel of one set with the other."""
+    n, m = len(sums.rows), len(sums.columns)
+    mean = sums.rows.sum() / (n * m)
+    of_x, of_y = sums.rows / m - mean, sums.columns / n - mean
+    left = sums.squares - n * m * mean**2 - m * (of_x**2).sum() - n * (of_y**2).sum()
+    return _Parts(mean, of_x, of_y, left.clamp_min(0) / ((n - 1) * (m - 1)))
+
+
+def sample_orders(
+    n: int, m: int, rng: torch.Generator, device: torch.device, *, shuffled: bool
+) -> tuple[Tensor, Tensor]:
+    """Returns an order of each set: drawn at random, or as they are."""
+    if not shuffled:
+        return torch.arange(n, device=device), torch.arange(m, device=device)
+    x, y = (torch.randperm(k, generator=rng, device=rng.device).to(device) for k in (n, m))
+    return x, y
+
+
+def permutation_labels(n: int, m: int, size: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Returns a column for each permutation, 1 at the groups that it calls the first set.
+
+    For the groups of both sets; what does not fill a group keeps its side.
+    """
+    a, b = n // size, m // size
+    labels = torch.zeros(a + b, PERMUTATIONS, device=rng.device)
+    for column in labels.T:
+        column[torch.randperm(a + b, generator=rng, device=rng.device)[:a]] = 1
+    first = torch.ones(-(-n // size), PERMUTATIONS, device=rng.device)
+    second = torch.zeros(-(-m // size), PERMUTATIONS, device=rng.device)
+    first[:a], second[:b] = labels[:a], labels[a:]
+    return first, second
+
+
+def _permuted(xx: Sums, yy: Sums, xy: Sums, labels: Tensor) -> Tensor:
+    """Returns the statistic of each permutation."""
+    n, m = len(xy.rows), len(xy.columns)
+    rows = torch.cat([xx.rows + xy.rows, yy.rows + xy.columns])
+    both = xx.called + yy.called + 2 * xy.called
+    one = rows @ labels.to(rows)
+    neither = rows.sum() - 2 * one + both
+    return both / (n * (n - 1)) + neither / (m * (m - 1)) - 2 * (one - both) / (n * m)
+
+
+# ----------------------------------------------------------------------------
+# The squared maximum mean discrepancy with a Gaussian kernel.
+# ----------------------------------------------------------------------------
+
+# From how many samples of each set the median distance is taken.
+_MEDIAN = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+@final
+class Mmd(KernelMetric):
+    """The squared maximum mean discrepancy with the kernel ``exp(-|x - y|^2 / (2 s^2))``.
+
+    It is zero only when the two distributions are equal, lies below 2, and is unbiased here, so
+    that it may be negative when they are close.
+
+    Source: Gretton et al., 2012, https://jmlr.org/papers/v13/gretton12a.html, Lemma 6.
+
+    Attributes:
+        bandwidth: The ``s`` of the kernel, in units of the features, or None for the median
+            distance between samples of both sets together. Compare numbers of one bandwidth only:
+            the method tells it.
+    """
+
+    bandwidth: Annotated[float, Between(1e-30, 1e30)] | None = None
+
+    @override
+    def _compare(
+        self, x: Tensor, y: Tensor, *, rng: torch.Generator, groups: Groups | None
+    ) -> Detailed:
+        s = self.bandwidth or median_distance(x, y, rng=rng)
+        found = gaussian_discrepancy(x, y, s, rng=rng, groups=groups)
+        return found.detail(method=f"bandwidth {s:.4g}; {METHOD}")
+
+
+def median_distance(x: Tensor, y: Tensor, *, rng: torch.Generator) -> float:
+    """Returns the median distance between two samples of the union, or 1 where that is 0.
+
+    At most 1000 samples of each set, drawn at random, take part.
+    """
+    drawn = []
+    for z in (x, y):
+        order = torch.randperm(len(z), generator=rng, device=rng.device)[:_MEDIAN]
+        drawn.append(z[order.to(z.device)].to(torch.float64))
+    both = torch.cat(drawn)
+    # Distances do not see a common move, but lose digits to a large mean.
+    both -= both.mean(0)
+    distances = squared_distances(both, both)
+    i, j = torch.triu_indices(len(both), len(both), 1)
+    return float(distances[i, j].median().sqrt()) or 1.0
+
+
+def gaussian_discrepancy(
+    x: Tensor,
+    y: Tensor,
+    bandwidth: float,
+    *,
+    rng: torch.Generator,
+    unit: float = 1.0,
+    groups: Groups | None = None,
+) -> Discrepancy:
+    """Returns the discrepancy with the Gaussian kernel, times ``unit``.
+
+    Args:
+        x: Features, shape ``(n, d)``.
+        y: Features, shape ``(m, d)``.
+        bandwidth: The standard deviation of the kernel.
+        rng: Draws permutations.
+        unit: What the kernel is multiplied with.
+        groups: Which samples belong together, as `discrepancy` takes them.
+    """
+    centre, scale = centre_and_scale(x, y)
+    standard = Standard(centre, scale, precision(x, y))
+    kernel = _Gaussian(bandwidth / scale)
+    return discrepancy(kernel, x, y, standard, rng=rng, unit=unit, groups=groups)
+
+
+@final
+class _Gaussian(OfDistance):
+    """``exp(-|a - b|^2 / (2 s^2))``, less 1.
+
+    Which cancels in the statistic, and would cost digits where all are near.
+    """
+
+    def __init__(self, bandwidth: float) -> None:
+        """Takes ``s``."""
+        self._bandwidth = bandwidth
+
+    @override
+    def of_squares(self, squares: Tensor) -> Tensor:
+        return squares.mul_(-0.5 / self._bandwidth**2).expm1_()
+
+
+# ----------------------------------------------------------------------------
+# The energy distance.
+# ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+@final
+class Energy(KernelMetric):
+    """The energy distance ``2 E|x - y| - E|x - x'| - E|y - y'|``.
+
+    It has no setting, is zero only when the two distributions are equal, and is unbiased here, so
+    that it may be negative when they are close. Some libraries report its root.
+
+    Source: Szekely and Rizzo, 2013, https://doi.org/10.1016/j.jspi.2013.03.018.
+
+    Differs from the paper: the U-statistic, which leaves out each sample's distance to itself.
+    """
+
+    @override
+    def _compare(
+        self, x: Tensor, y: Tensor, *, rng: torch.Generator, groups: Groups | None
+    ) -> Detailed:
+        return energy_distance(x, y, rng=rng, groups=groups).detail()
+
+
+def energy_distance(
+    x: Tensor, y: Tensor, *, rng: torch.Generator, groups: Groups | None = None
+) -> Discrepancy:
+    """Returns the energy distance of features, shapes ``(n, d)`` and ``(m, d)``."""
+    centre, scale = centre_and_scale(x, y)
+    standard = Standard(centre, scale, precision(x, y))
+    kernel = _Closeness(round(math.sqrt(2 * x.shape[1])))
+    return discrepancy(kernel, x, y, standard, rng=rng, unit=scale, groups=groups)
+
+
+@final
+class _Closeness(OfDistance):
+    """``c - |a - b|``.
+
+    A constant cancels in the statistic. About as large as the usual distance, it saves the
+    digits of sums in float32; a whole number, sums of it are exact.
+    """
+
+    def __init__(self, usual: int) -> None:
+        """Takes ``c``."""
+        self._usual = usual
+
+    @override
+    def of_squares(self, squares: Tensor) -> Tensor:
+        return squares.sqrt_().neg_().add_(self._usual)
+
+
+# ----------------------------------------------------------------------------
+# CMMD: the maximum mean discrepancy that was proposed for CLIP's embeddings.
+# ----------------------------------------------------------------------------
+
+_BANDWIDTH = 10.0
+_UNIT = 1000.0
+_PAPER = (
+    "{:.6g} by the paper's code, where each sample also meets itself; a CMMD only on CLIP's "
+    "embeddings; {}"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+@final
+class Cmmd(KernelMetric):
+    """1000 times the squared MMD of unit vectors, with a Gaussian kernel of bandwidth 10.
+
+    The features are divided by their length first. It may be called CMMD only on the embeddings
+    that CLIP ViT-L/14 at 336 pixels makes; on other features it is a kernel distance all the
+    same, of what direction they have.
+
+    Source: Jayasumana et al., 2024, https://arxiv.org/abs/2401.09603, section 4.
+
+    Differs from the paper: unbiased, where the published code lets each sample meet itself; the
+    method tells the number of that code too. On unit vectors a bandwidth of 10 makes the kernel
+    nearly linear, so that it mostly sees the means.
+    """
+
+    @override
+    def _compare(
+        self, x: Tensor, y: Tensor, *, rng: torch.Generator, groups: Groups | None
+    ) -> Detailed:
+        x, y = (normalize(z.to(torch.float64)) for z in (x, y))
+        found = gaussian_discrepancy(x, y, _BANDWIDTH, rng=rng, unit=_UNIT, groups=groups)
+        if groups is not None:
+            return found.detail(method=METHOD)
+        published = _with_itself(found)
+        made = found.detail(method=_PAPER.format(published, METHOD))
+        return replace(made, estimate=made.estimate.beside(published=published))
+
+
+def _with_itself(found: Discrepancy) -> float:
+    """Returns the V-statistic: a sample's kernel with itself is 0 here, the largest there is."""
+    n, m = len(found.real.influence), len(found.fake.influence)
+    return found.value - found.within[0] / n - found.within[1] / m
+
+
+# ----------------------------------------------------------------------------
+# The kernel distance of features: squared MMD with a cubic kernel.
+# ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+@final
+class Kid(KernelMetric):
+    """The squared maximum mean discrepancy with the kernel ``(x.y / d + 1)^3``.
+
+    It is unbiased, and so may be negative when the two are close. The kernel sees where the
+    features lie, not only their differences: moving both sets alike changes it.
+
+    Source: Binkowski et al., 2018, https://arxiv.org/abs/1801.01401.
+
+    Differs from the paper: one U-statistic over all pairs instead of the mean over random
+    subsets of 1000, which is the same on average and varies less; the interval is that of the
+    samples, where the usual spread over subsets depends on the subset size.
+    """
+
+    @override
+    def _compare(
+        self, x: Tensor, y: Tensor, *, rng: torch.Generator, groups: Groups | None
+    ) -> Detailed:
+        return kernel_distance(x, y, rng=rng, groups=groups).detail()
+
+
+def kernel_distance(
+    x: Tensor, y: Tensor, *, rng: torch.Generator, groups: Groups | None = None
+) -> Discrepancy:
+    """Returns the squared discrepancy of features, shapes ``(n, d)`` and ``(m, d)``."""
+    d, dtype = x.shape[1], precision(x, y)
+    centre, scale = centre_and_scale(x, y)
+    level = float(centre @ centre) / d + 1
+    unit = level + scale**2
+    scale = math.sqrt(d * unit)
+    kernel = _Cubic((centre / scale).to(dtype), level / unit)
+    standard = Standard(centre, scale, dtype)
+    return discrepancy(kernel, x, y, standard, rng=rng, unit=unit**3, groups=groups)
+
+
+@final
+class _Cubic:
+    """``(a.b + c)^3`` of vectors ``a + mean`` and ``b + mean``, but for what cancels.
+
+    What depends on ``a`` alone or on ``b`` alone cancels in the statistic. Left out are ``c^3``
+    and ``3 c^2 (a + b).mean``, beside which the rest would lose its digits.
+    """
+
+    def __init__(self, mean: Tensor, level: float) -> None:
+        """Takes the mean of both sets and ``c``, ``mean.mean`` included."""
+        self._mean, self._level = mean, level
+
+    def of_each(self, z: Tensor) -> Tensor:
+        return z @ self._mean
+
+    def __call__(self, product: Tensor, of_a: Tensor, of_b: Tensor) -> Tensor:
+        change = (product + of_a[:, None]).add_(of_b)
+        cube = change.square().add_(change, alpha=3 * self._level)
+        return product.mul_(3 * self._level**2).addcmul_(cube, change)

@@ -1,0 +1,253 @@
+"""Many metrics at once; those that need the same neighbours share one pass."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from gantlet.core.errors import UserError
+from gantlet.core.estimate import Estimate
+from gantlet.core.metric import Clustered, ClusteredTrain, Groups, Metric, TrainMetric
+from gantlet.core.rng import Rng
+from gantlet.core.spec import metrics
+from gantlet.metrics.copying import SharesTrain, TrainScene, judged
+from gantlet.metrics.inputs import checked, checked_groups, without_interval
+from gantlet.metrics.neighbours import Shares, at_once
+from gantlet.stats.jackknife import ClusteredPaired, Detailed, Paired
+
+# ----------------------------------------------------------------------------
+# Metrics by their written form, where only two sets of features are at hand.
+# ----------------------------------------------------------------------------
+
+
+def two_sample(text: str) -> Metric:
+    """Builds the metric that ``text`` describes, which must compare two sets of features.
+
+    Raises:
+        UserError: If it needs training samples, class probabilities or the samples themselves.
+    """
+    metric = metrics.make(text)
+    if isinstance(metric, Metric) and metric.sees == "features":
+        return metric
+    raise UserError(
+        f"{text} is not a distance between two sets of features, which is what is needed here. "
+        "Measure it with gantlet evaluate."
+    )
+
+
+# ----------------------------------------------------------------------------
+# Many metrics at once: those that look at the same neighbours do it together.
+# ----------------------------------------------------------------------------
+
+NO_TRAIN = "needs the training samples: --train"
+"""Why a metric that looks at training samples has no value without them."""
+
+Found = Detailed | Estimate
+
+
+def measure_all(
+    metrics: Mapping[str, Metric | TrainMetric],
+    real: Tensor,
+    fake: Tensor,
+    *,
+    train: Tensor | None = None,
+    rng: Rng,
+    groups: Groups | None = None,
+) -> dict[str, Estimate]:
+    """Returns what each metric measures, by its name, as each would alone, but in less time.
+
+    A metric that fails is a missing estimate with the reason; it does not take the others along.
+
+    Args:
+        metrics: Metrics that all see the same, by name.
+        real: What they see of held-out samples, shape ``(n, ...)``.
+        fake: What they see of samples of the model, shape ``(m, ...)``.
+        train: What they see of the training samples, shape ``(t, ...)``, or None where it is not
+            known.
+        rng: Each metric draws from the stream of its name.
+        groups: Which samples belong together. Metrics that know nothing of groups keep their
+            value and lose their interval.
+
+    Raises:
+        UserError: If the sets cannot be compared, or the groups are not theirs.
+    """
+    found = detail_all(metrics, real, fake, train=train, rng=rng, groups=groups)
+    return {name: _estimate(one) for name, one in found.items()}
+
+
+def detail_all(
+    metrics: Mapping[str, Metric | TrainMetric],
+    real: Tensor,
+    fake: Tensor,
+    *,
+    train: Tensor | None = None,
+    rng: Rng,
+    groups: Groups | None = None,
+) -> dict[str, Found]:
+    """Returns the same with where the uncertainty comes from, for metrics that know it.
+
+    Raises:
+        UserError: If the sets cannot be compared, or the groups are not theirs.
+    """
+    _comparable(metrics, real, fake, train)
+    groups = checked_groups(groups, len(real), len(fake))
+    found = _sharing(metrics, real, fake, rng, groups)
+    found |= _of_training(metrics, real, fake, train, rng=rng, groups=groups)
+    for name, metric in metrics.items():
+        if name not in found and isinstance(metric, Metric):
+            measure = partial(_alone, metric, real, fake, rng.stream(name), groups)
+            found[name] = _safely(metric, measure)
+    return {name: _finite(found[name]) for name in metrics}
+
+
+def _comparable(
+    metrics: Mapping[str, Metric | TrainMetric], real: Tensor, fake: Tensor, train: Tensor | None
+) -> None:
+    """Raises what is wrong with the sets themselves, which no metric could mend."""
+    if any(m.sees == "features" for m in metrics.values()):
+        checked(real, fake)
+        if train is not None and any(isinstance(m, TrainMetric) for m in metrics.values()):
+            TrainScene(real, fake, train)
+    elif real.shape[1:] != fake.shape[1:]:
+        raise UserError(
+            "real and fake must have the same shape but for their number. "
+            f"Got {tuple(real.shape)} and {tuple(fake.shape)}."
+        )
+
+
+def _sharing(
+    metrics: Mapping[str, Metric | TrainMetric],
+    real: Tensor,
+    fake: Tensor,
+    rng: Rng,
+    groups: Groups | None,
+) -> dict[str, Found]:
+    sharing = {name: m for name, m in metrics.items() if isinstance(m, Shares)}
+    if not sharing:
+        return {}
+    try:
+        streams = [rng.stream(name) for name in sharing]
+        together = at_once(list(sharing.values()), real, fake, streams, groups=groups)
+        return dict(zip(sharing, together, strict=True))
+    except Exception:  # noqa: BLE001 - one of them has failed, and none knows which: each alone
+        return {
+            name: _safely(m, partial(_passing, m, real, fake, rng.stream(name), groups))
+            for name, m in sharing.items()
+        }
+
+
+def _passing(
+    metric: Shares, real: Tensor, fake: Tensor, rng: torch.Generator, groups: Groups | None
+) -> Found:
+    return at_once([metric], real, fake, [rng], groups=groups)[0]
+
+
+def _by_groups(
+    metric: Clustered, real: Tensor, fake: Tensor, rng: torch.Generator, groups: Groups | None
+) -> Estimate:
+    return metric.measure(real, fake, rng=rng, groups=groups)
+
+
+def _judged_by_groups(
+    metric: ClusteredTrain,
+    sets: tuple[Tensor, Tensor, Tensor],
+    rng: torch.Generator,
+    groups: Groups | None,
+) -> Estimate:
+    real, fake, train = sets
+    return metric.judge(real, fake, train=train, rng=rng, groups=groups)
+
+
+def _alone(
+    metric: Metric, real: Tensor, fake: Tensor, rng: torch.Generator, groups: Groups | None
+) -> Found:
+    if isinstance(metric, ClusteredPaired):
+        return metric.detail(real, fake, rng=rng, groups=groups)
+    if isinstance(metric, Clustered):
+        return _by_groups(metric, real, fake, rng, groups)
+    if isinstance(metric, Paired):
+        found: Found = metric.detail(real, fake, rng=rng)
+    else:
+        found = metric.measure(real, fake, rng=rng)
+    return found if groups is None else _changed(found, without_interval)
+
+
+def _of_training(
+    metrics: Mapping[str, Metric | TrainMetric],
+    real: Tensor,
+    fake: Tensor,
+    train: Tensor | None,
+    *,
+    rng: Rng,
+    groups: Groups | None,
+) -> dict[str, Found]:
+    judges = {name: m for name, m in metrics.items() if isinstance(m, TrainMetric)}
+    if train is None:
+        return {
+            name: Estimate.missing(NO_TRAIN, unit=m.unit, better=m.better)
+            for name, m in judges.items()
+        }
+    found: dict[str, Found] = {}
+    scene: TrainScene | None = None
+    for name, metric in judges.items():
+        if isinstance(metric, SharesTrain):
+            scene = scene or TrainScene(real, fake, train, groups=groups)
+        sets = (real, fake, train)
+        measure = partial(_judged, metric, scene, sets, rng.stream(name), groups)
+        found[name] = _safely(metric, measure)
+    return found
+
+
+def _judged(
+    metric: TrainMetric,
+    scene: TrainScene | None,
+    sets: tuple[Tensor, Tensor, Tensor],
+    rng: torch.Generator,
+    groups: Groups | None,
+) -> Estimate:
+    real, fake, train = sets
+    if isinstance(metric, SharesTrain) and scene is not None:
+        return judged(metric, scene, rng)
+    if isinstance(metric, ClusteredTrain):
+        return _judged_by_groups(metric, sets, rng, groups)
+    found = metric.judge(real, fake, train=train, rng=rng)
+    return found if groups is None else without_interval(found)
+
+
+def _safely(metric: Metric | TrainMetric | Shares, measure: Callable[[], Found]) -> Found:
+    """Returns what ``measure`` does, or why it failed: one metric never takes others along."""
+    try:
+        return measure()
+    except UserError as error:
+        reason = str(error)
+    except Exception as error:  # noqa: BLE001 - of whatever kind: it is told, and the rest goes on
+        reason = f"failed: {type(error).__name__}: {error}"
+    return Estimate.missing(" ".join(reason.split()), unit=metric.unit, better=metric.better)
+
+
+def _finite(found: Found) -> Found:
+    return _changed(found, _as_number)
+
+
+def _as_number(found: Estimate) -> Estimate:
+    """Returns the estimate, missing where it is no number, without ends that are none."""
+    if found.value is not None and not math.isfinite(found.value):
+        reason = f"gave {found.value}, which is no number; {found.method}".rstrip("; ")
+        return Estimate.missing(reason, unit=found.unit, better=found.better)
+    if found.low is not None and found.high is not None and math.isnan(found.high - found.low):
+        return without_interval(found, "no interval: its ends are no numbers")
+    return found
+
+
+def _changed(found: Found, change: Callable[[Estimate], Estimate]) -> Found:
+    if isinstance(found, Estimate):
+        return change(found)
+    changed = change(found.estimate)
+    return found if changed is found.estimate else replace(found, estimate=changed)
+
+
+def _estimate(found: Found) -> Estimate:
+    return found.estimate if isinstance(found, Detailed) else found

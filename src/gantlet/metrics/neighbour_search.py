@@ -1,0 +1,694 @@
+"""Nearest neighbours and balls: exact, blocked, one pass for many metrics."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from gantlet.core.metric import Groups
+from gantlet.stats.jackknife import FOLDS, folds
+
+# ----------------------------------------------------------------------------
+# Samples made ready for distances between all pairs, a block at a time.
+# ----------------------------------------------------------------------------
+
+# Numbers that are turned into double precision at a time: half a MB, which stays in a cache.
+_NUMBERS = 2**16
+# So many rows are enough to place a centre, which need not be exact.
+_FOR_CENTRE = 256
+# Squares of numbers in this range neither vanish nor overflow in float32.
+_SMALL, _LARGE = 1e-12, 1e12
+
+
+@final
+class Points:
+    """Samples and the vector that is subtracted from them before products are taken.
+
+    Distances do not see the move, but without it a large mean costs digits. No moved copy is
+    kept: rows are moved as they are read, so that sets mapped from disk stay there.
+
+    Attributes:
+        x: The samples as they came, shape ``(n, d)``.
+        centre: What is subtracted, shape ``(d,)``, float32 numbers in float64.
+        scale: What the difference is multiplied by, a power of two.
+    """
+
+    def __init__(self, x: Tensor, centre: Tensor, scale: float) -> None:
+        self.x = x
+        self.centre = centre
+        self.scale = scale
+        self._lengths: dict[torch.dtype, Tensor] = {}
+
+    def __len__(self) -> int:
+        """Returns the number of samples."""
+        return len(self.x)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the samples lie."""
+        return self.x.device
+
+    @property
+    def width(self) -> int:
+        """The number of features."""
+        return int(self.x.shape[1])
+
+    def rows(self, part: slice | Tensor, dtype: torch.dtype) -> Tensor:
+        """Returns moved and scaled rows."""
+        if dtype == torch.float32 and self.x.dtype != torch.float64 and self.scale == 1:
+            return self.x[part].to(dtype) - self.centre.to(dtype)
+        return ((self.x[part].to(torch.float64) - self.centre) * self.scale).to(dtype)
+
+    def lengths(self, dtype: torch.dtype) -> Tensor:
+        """Returns the squared lengths of the rows as they are in ``dtype``, in float64."""
+        if dtype not in self._lengths:
+            parts = [_squares(self.rows(part, dtype)) for part in row_blocks(self.x)]
+            self._lengths[dtype] = torch.cat(parts)
+        return self._lengths[dtype]
+
+    def apart(self, i: Tensor, other: "Points", j: Tensor) -> Tensor:
+        """Returns the squared distances of pairs of rows, from differences in float64."""
+        parts: list[Tensor] = []
+        step = max(1, _NUMBERS // self.width)
+        for a, b in zip(torch.split(i, step), torch.split(j, step), strict=True):
+            parts.append(_squares(_wide(self.x[a]) - _wide(other.x[b])))
+        return torch.cat(parts) * self.scale**2
+
+
+def points(*sets: Tensor) -> list[Points]:
+    """Returns the sets with the median of the first as their common centre, and one scale.
+
+    The median of each feature, over some of the rows: an outlier would move the mean so far that
+    the digits of all others were lost. The sets must have been checked and not be empty.
+    """
+    first = sets[0]
+    some = first[:: max(1, len(first) // _FOR_CENTRE)]
+    # A centre of float32 numbers is subtracted alike in both precisions.
+    centre = _wide(some).median(0).values.to(torch.float32).to(torch.float64)
+    largest = max(_largest(x, centre) for x in sets)
+    fits = _SMALL < largest < _LARGE or largest == 0
+    scale = 1.0 if fits else 2.0 ** -math.frexp(largest)[1]
+    return [Points(x, centre, scale) for x in sets]
+
+
+def row_blocks(x: Tensor) -> Iterator[slice]:
+    """Yields slices of rows of ``x`` whose double precision copies stay within half a MB."""
+    step = max(1, _NUMBERS // max(1, x.shape[1]))
+    for start in range(0, len(x), step):
+        yield slice(start, min(start + step, len(x)))
+
+
+def _largest(x: Tensor, centre: Tensor) -> float:
+    found = (float((_wide(x[part]) - centre).abs().max()) for part in row_blocks(x))
+    return max(found, default=0.0)
+
+
+def _squares(rows: Tensor) -> Tensor:
+    wide = _wide(rows)
+    squares: Tensor = torch.linalg.vecdot(wide, wide)
+    return squares
+
+
+def _wide(x: Tensor) -> Tensor:
+    return x.to(torch.float64)
+
+
+# ----------------------------------------------------------------------------
+# Squared distances between blocks of two sets, with a bound on their error.
+# ----------------------------------------------------------------------------
+
+ROWS, COLUMNS = 1024, 2048
+"""The size of one block of pairs."""
+
+# From this many features on, products in float32 take most of the time.
+_WIDE = 64
+
+
+def working_dtype(x: Points) -> torch.dtype:
+    """Returns in what precision products are taken.
+
+    Float32, whose decisions near an edge are then taken again in float64, unless there are few
+    features, or products in float32 have been allowed to be worse than that.
+    """
+    exact = torch.get_float32_matmul_precision() == "highest"
+    return torch.float32 if exact and x.width > _WIDE else torch.float64
+
+
+def spans(n: int, step: int, start: int = 0) -> Iterator[slice]:
+    """Yields slices of ``step`` that cover ``range(start, n)``."""
+    for begin in range(start, n, step):
+        yield slice(begin, min(begin + step, n))
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Some rows of a set, ready for products.
+
+    Attributes:
+        values: The moved rows, shape ``(b, d)``.
+        lengths: Their squared lengths, shape ``(b,)``.
+    """
+
+    values: Tensor
+    lengths: Tensor
+
+
+def rows_of(x: Points, part: slice | Tensor, dtype: torch.dtype) -> Rows:
+    """Returns rows of ``x`` in ``dtype``."""
+    return Rows(x.rows(part, dtype), x.lengths(dtype)[part].to(dtype))
+
+
+def tile(a: Rows, b: Rows) -> Tensor:
+    """Returns the squared distances of each row of ``a`` to each of ``b``; may be below 0."""
+    lengths = a.lengths[:, None] + b.lengths
+    return torch.addmm(lengths, a.values, b.values.T, alpha=-2, out=lengths)
+
+
+def slack(dtype: torch.dtype, width: int) -> float:
+    """Returns how far a distance may be off, over the sum of both squared lengths.
+
+    The rounding of a product of ``width`` terms grows with the root of their number; this is
+    several times that.
+    """
+    unit = torch.finfo(dtype).eps / 2
+    return unit * (8 + 2 * math.sqrt(width))
+
+
+def edge(distance: Tensor, x: Points, part: slice | Tensor = slice(None)) -> Tensor:
+    """Returns squared radii around rows of ``x``, made larger by what rounding may take away.
+
+    So twins and ties lie inside, in whichever way their distance was computed.
+
+    Args:
+        distance: Squared distances, shape ``(b, ...)``.
+        x: The centres.
+        part: Which rows of them.
+    """
+    lengths = x.lengths(torch.float64)[part].reshape(-1, *[1] * (distance.ndim - 1))
+    return distance * (1 + 1e-9) + 4 * slack(torch.float64, x.width) * lengths
+
+
+# ----------------------------------------------------------------------------
+# The nearest fellows of each sample: found in float32, measured and confirmed in float64.
+# ----------------------------------------------------------------------------
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Nearest:
+    """Neighbours of each sample, the nearest first.
+
+    Attributes:
+        distance: Their squared distances in the units of ``Points``, shape ``(n, t)``.
+        index: Which they are, shape ``(n, t)``.
+    """
+
+    distance: Tensor
+    index: Tensor
+
+
+def nearest_fellows(x: Points, k: int, *, kept: int | None = None) -> Nearest:
+    """Returns the ``k`` nearest other samples of each, and some more, so that a fold may go.
+
+    Each pair is looked at once: a block of distances serves its rows and its columns.
+
+    Args:
+        x: The samples.
+        k: How many are needed.
+        kept: How many to return, at least ``k``; as many as ``reserve`` says if not given.
+    """
+    t = min(len(x) - 1, kept or reserve(k))
+    best = _Best(x, x, t, k)
+    dtype = working_dtype(x)
+    for i in spans(len(x), ROWS):
+        a = rows_of(x, i, dtype)
+        for j in spans(len(x), COLUMNS, start=i.start):
+            distances = tile(a, rows_of(x, j, dtype))
+            if j.start == i.start:
+                distances.diagonal().fill_(torch.inf)
+            best.update(i, distances, j.start)
+            # Within the block on the diagonal the rows have seen all pairs both ways.
+            later = max(i.stop, j.start)
+            if later < j.stop:
+                others = distances[:, later - j.start :].T.contiguous()
+                best.update(slice(later, j.stop), others, i.start)
+    return best.measured(dtype)
+
+
+def nearest_among(queries: Points, base: Points, k: int = 1) -> Nearest:
+    """Returns the ``k`` nearest samples of ``base`` to each of ``queries``."""
+    best = _Best(queries, base, min(len(base), k + 3), k)
+    dtype = working_dtype(base)
+    for j in spans(len(base), COLUMNS):
+        b = rows_of(base, j, dtype)
+        for i in spans(len(queries), ROWS):
+            best.update(i, tile(rows_of(queries, i, dtype), b), j.start)
+    return best.measured(dtype)
+
+
+def nearest_fellow_of(some: Tensor, x: Points) -> Tensor:
+    """Returns the squared distances of the samples ``some`` to their nearest other sample."""
+    chosen = Points(x.x[some], x.centre, x.scale)
+    found = nearest_among(chosen, x, 2)
+    is_other = found.index != some[:, None]
+    # With many twins the sample itself may not be among those found; all of them are at zero.
+    return found.distance.masked_fill(~is_other, torch.inf).amin(1)
+
+
+def reserve(k: int, together: int = 1) -> int:
+    """Returns how many neighbours to keep so that ``k`` are left without any one fold.
+
+    Folds are drawn at random and hold a twentieth of the samples: that more than the reserve fall
+    into one has a probability below 1e-11.
+
+    Args:
+        k: How many are needed.
+        together: How many neighbours may be in one group, which is in one fold as a whole.
+    """
+    return k + (k // 8 + 12) * together
+
+
+@final
+class _Best:
+    """The nearest samples that have been seen so far."""
+
+    def __init__(self, queries: Points, base: Points, t: int, k: int) -> None:
+        self.queries = queries
+        self.base = base
+        self.k = min(k, t)
+        size, device = (len(queries), t), base.device
+        self.distance = torch.full(size, torch.inf, dtype=working_dtype(base), device=device)
+        self.index = torch.zeros(size, dtype=torch.int64, device=device)
+
+    def update(self, part: slice, distances: Tensor, offset: int) -> None:
+        """Looks at the distances of some rows to the samples from ``offset`` on."""
+        t = self.distance.shape[1]
+        near = distances.topk(min(t, distances.shape[1]), dim=1, largest=False)
+        both = torch.cat([self.distance[part], near.values], 1)
+        which = torch.cat([self.index[part], near.indices + offset], 1)
+        kept = both.topk(t, dim=1, largest=False)
+        self.distance[part] = kept.values
+        self.index[part] = which.gather(1, kept.indices)
+
+    def measured(self, dtype: torch.dtype) -> Nearest:
+        """Returns what was found, measured in float64, the doubtful rows searched again."""
+        farthest = self.distance.amax(1).to(torch.float64)
+        found = self._measure(torch.arange(len(self.queries), device=self.base.device), self.index)
+        doubtful = self._doubtful(found, farthest, dtype)
+        for some in torch.split(doubtful, ROWS):
+            again = self._measure(some, self._search_again(some))
+            found.distance[some], found.index[some] = again.distance, again.index
+        return found
+
+    def _doubtful(self, found: Nearest, farthest: Tensor, dtype: torch.dtype) -> Tensor:
+        """Returns the rows of which rounding may have hidden a neighbour that counts."""
+        t, n = found.index.shape[1], len(self.base)
+        if dtype == torch.float64 or t >= n - (self.queries is self.base):
+            return torch.empty(0, dtype=torch.int64, device=self.base.device)
+        last = found.distance[:, self.k - 1]
+        # A hidden neighbour is within reach, so its length is at most that of the row plus it.
+        lengths = self.queries.lengths(dtype)
+        off = slack(dtype, self.base.width) * (
+            lengths + (lengths.sqrt() + last.clamp_min(0).sqrt()) ** 2
+        )
+        return ((last > 0) & (last > farthest - off)).nonzero()[:, 0]
+
+    def _search_again(self, some: Tensor) -> Tensor:
+        a = rows_of(self.queries, some, torch.float64)
+        parts = [self._distances_again(a, some, j) for j in spans(len(self.base), COLUMNS)]
+        return torch.cat(parts, 1).topk(self.index.shape[1], dim=1, largest=False).indices
+
+    def _distances_again(self, a: Rows, some: Tensor, j: slice) -> Tensor:
+        distances = tile(a, rows_of(self.base, j, torch.float64))
+        if self.queries is self.base:
+            columns = torch.arange(j.start, j.stop, device=some.device)
+            distances.masked_fill_(some[:, None] == columns, torch.inf)
+        return distances
+
+    def _measure(self, some: Tensor, index: Tensor) -> Nearest:
+        t = index.shape[1]
+        apart = self.queries.apart(some.repeat_interleave(t), self.base, index.flatten())
+        # By index first, so that ties are in one order.
+        ordered, order = index.sort(1)
+        by_index = apart.reshape(-1, t).gather(1, order)
+        distance, order = torch.sort(by_index, dim=1, stable=True)
+        return Nearest(distance, ordered.gather(1, order))
+
+
+# ----------------------------------------------------------------------------
+# One pass over all pairs of a real and a fake sample, shared by all who count neighbours.
+#
+# What is passed on of a pair is a whole number: how many fellows of the one lie nearer to it than
+# the other does. That is all that balls to the k-th neighbour need, with all samples or without a
+# fold of them.
+# ----------------------------------------------------------------------------
+
+PAIRS_AT_ONCE = 2**17
+"""Pairs handled at a time: their ranks need a row of neighbours each, and so fewer where many
+more neighbours are kept than usual."""
+
+_USUAL = 32
+
+MANY_NEAR = 1 / 64
+"""If a larger share of the pairs of a block lies near an edge, it is done again in float64."""
+
+
+class Watcher(ABC):
+    """Someone who wants to know of pairs where the one lies near the other.
+
+    Attributes:
+        reach: How many neighbours its balls may reach to, for each of their centres, ``(n,)``.
+    """
+
+    reach: Tensor
+
+    @abstractmethod
+    def see(self, centre: Tensor, other: Tensor, rank: Tensor) -> None:
+        """Learns of some pairs.
+
+        Args:
+            centre: The centres of the balls.
+            other: The samples of the other set.
+            rank: How many fellows of the centre lie nearer to it than the other sample.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+@final
+class Side:
+    """Centres of balls and who watches them.
+
+    Attributes:
+        points: The centres.
+        near: Their nearest fellows.
+        watchers: Those who count.
+    """
+
+    points: Points
+    near: Nearest
+    watchers: Sequence[Watcher]
+
+    def edges(self) -> Tensor:
+        """Returns the squared distance of each neighbour, made safe for ties, ``(n, t)``."""
+        return edge(self.near.distance, self.points)
+
+    def reach(self) -> Tensor:
+        """Returns the squared distance up to which any watcher wants to know, ``(n,)``."""
+        widest = torch.stack([w.reach for w in self.watchers]).amax(0)
+        return self.edges().gather(1, (widest - 1)[:, None])[:, 0]
+
+
+def go_over(real: Side, fake: Side) -> None:
+    """Tells the watchers of both sides of all pairs within their reach."""
+    dtype = working_dtype(real.points)
+    sides = [
+        _Ready(side, other.points, transposed)
+        for side, other, transposed in ((real, fake, False), (fake, real, True))
+        if side.watchers
+    ]
+    for i in spans(len(real.points), ROWS) if sides else ():
+        a = rows_of(real.points, i, dtype)
+        for j in spans(len(fake.points), COLUMNS):
+            distances = tile(a, rows_of(fake.points, j, dtype))
+            for side in sides:
+                side.look(distances, i, j)
+
+
+@final
+class _Ready:
+    """One side with its edges at hand."""
+
+    def __init__(self, side: Side, other: Points, transposed: bool) -> None:
+        self.side = side
+        self.other = other
+        self.transposed = transposed
+        self.edges = side.edges()
+        self.at_once = max(1, PAIRS_AT_ONCE * _USUAL // max(_USUAL, self.edges.shape[1]))
+        self.dtype = working_dtype(side.points)
+        self.off = slack(self.dtype, other.width)
+        self.reach = side.reach()
+        longest = other.lengths(self.dtype).max() if len(other) else 0
+        lengths = side.points.lengths(self.dtype)
+        # Others within reach are no longer than the centre and the reach together.
+        bound = torch.minimum((lengths.sqrt() + self.reach.sqrt()) ** 2, lengths * 0 + longest)
+        margin = self.off * (lengths + bound)
+        self.safe_reach = (self.reach + margin).to(self.dtype)
+        # Nearer than this, the other is surely nearer than all fellows.
+        self.surely_first = self.edges[:, 0] - margin
+
+    def look(self, distances: Tensor, i: slice, j: slice) -> None:
+        """Tells of the pairs of a block; rows are real, columns fake."""
+        reach = self.safe_reach[j] if self.transposed else self.safe_reach[i, None]
+        rows, columns = (distances <= reach).nonzero(as_tuple=True)
+        if not len(rows):
+            return
+        apart = distances[rows, columns].to(torch.float64)
+        centre, other = rows + i.start, columns + j.start
+        if self.transposed:
+            centre, other = other, centre
+        near = self._near_an_edge(apart, centre, other)
+        if len(near) > distances.numel() * MANY_NEAR:
+            apart = self._again(i, j)[rows, columns]
+        elif len(near):
+            apart[near] = self.side.points.apart(centre[near], self.other, other[near])
+        parts = (torch.split(z, self.at_once) for z in (centre, other, self._rank(apart, centre)))
+        for c, o, rank in zip(*parts, strict=True):
+            for watcher in self.side.watchers:
+                seen = rank < watcher.reach[c]
+                whole = bool(seen.all())  # to leave none out costs no copies
+                watcher.see(*((c, o, rank) if whole else (c[seen], o[seen], rank[seen])))
+
+    def _rank(self, apart: Tensor, centre: Tensor) -> Tensor:
+        """Returns how many fellows of each centre are nearer."""
+        rank = torch.zeros_like(centre)
+        for some in torch.split(self._not_first(apart, centre), self.at_once):
+            rank[some] = (self.edges[centre[some]] < apart[some, None]).sum(1)
+        return rank
+
+    def _not_first(self, apart: Tensor, centre: Tensor) -> Tensor:
+        """Returns which pairs may have a fellow between them."""
+        return (apart >= self.surely_first[centre]).nonzero()[:, 0]
+
+    def _near_an_edge(self, apart: Tensor, centre: Tensor, other: Tensor) -> Tensor:
+        """Returns which pairs are so near an edge that rounding in float32 may decide."""
+        found = [centre[:0]]
+        doubtful = self._not_first(apart, centre) if self.dtype == torch.float32 else centre[:0]
+        for some in torch.split(doubtful, self.at_once):
+            c, o = centre[some], other[some]
+            lengths = self.side.points.lengths(self.dtype)[c]
+            off = self.off * (lengths + self.other.lengths(self.dtype)[o])
+            gap = (self.edges[c] - apart[some, None]).abs()
+            found.append(some[(gap <= off[:, None]).any(1)])
+        return torch.cat(found)
+
+    def _again(self, i: slice, j: slice) -> Tensor:
+        """Returns the distances of a block in float64."""
+        mine, theirs = (j, i) if self.transposed else (i, j)
+        a = rows_of(self.side.points, mine, torch.float64)
+        b = rows_of(self.other, theirs, torch.float64)
+        return tile(b, a) if self.transposed else tile(a, b)
+
+
+# ----------------------------------------------------------------------------
+# Balls that reach from each sample to its k-th nearest fellow, and who lies inside them.
+#
+# Everything is counted once with all samples and once without each fold of them, so that the
+# jackknife costs no second pass over the pairs.
+# ----------------------------------------------------------------------------
+
+
+@final
+class Folds:
+    """The fold of each sample of both sets, drawn when their sizes are known."""
+
+    def __init__(self, rng: torch.Generator) -> None:
+        self._rng = rng
+        self._drawn: tuple[Tensor, Tensor] | None = None
+
+    def of(self, real: Points, fake: Points, groups: Groups | None) -> tuple[Tensor, Tensor]:
+        """Returns the folds of the real samples and of the fake ones, ``(n,)`` and ``(m,)``.
+
+        They are drawn once: all that share them are left out of the same folds. Samples of one
+        group are in one fold.
+        """
+        if self._drawn is None:
+            of = groups or Groups()
+            first, second = (
+                folds(len(z), rng=self._rng, device=z.device, group=group)
+                for z, group in ((real, of.real), (fake, of.fake))
+            )
+            self._drawn = first, second
+        return self._drawn
+
+
+def least(k: int) -> int:
+    """Returns how many samples are needed for ``k`` neighbours when a fold of them is left out.
+
+    Example:
+        >>> least(3), least(19)
+        (5, 22)
+    """
+    return k + 1 + -(-(k + 1) // (FOLDS - 1))
+
+
+def ends(near: Nearest, k: int, fold: Tensor) -> Tensor:
+    """Returns which neighbour the balls without each fold reach to, counted from 0.
+
+    Shape ``(folds, n)``; -1 for the balls of the fold that is left out, which hold nothing.
+    """
+    neighbours = fold[near.index]
+    found: list[Tensor] = []
+    for f in range(int(fold.max()) + 1):
+        left = (neighbours != f).to(torch.int32).cumsum(1)
+        end = (left < k).sum(1).clamp_max(near.index.shape[1] - 1)
+        found.append(end.masked_fill(fold == f, -1))
+    return torch.stack(found)
+
+
+def enough(near: Nearest, k: int, fold: Tensor) -> bool:
+    """Returns whether ``k`` of the neighbours of each sample are left without any other fold."""
+    n, t = near.index.shape
+    lost = torch.zeros(n, int(fold.max()) + 1, dtype=torch.int64, device=fold.device)
+    lost.scatter_add_(1, fold[near.index], torch.ones_like(near.index))
+    # Without its own fold a sample has no ball.
+    lost.scatter_(1, fold[:, None], 0)
+    return int(lost.max()) <= t - k
+
+
+@final
+class Held(Watcher):
+    """Counts how many balls hold each sample.
+
+    Args:
+        near: The nearest fellows of the centres.
+        k: The neighbour to which a ball reaches.
+        fold: The fold of each centre.
+        others: How many samples there are to be held.
+        kept: Which balls count, shape ``(n,)``; all if not given.
+    """
+
+    def __init__(
+        self, near: Nearest, k: int, fold: Tensor, others: int, kept: Tensor | None = None
+    ) -> None:
+        self.k = k
+        self.fold = fold
+        self.kept = kept
+        self.ends = ends(near, k, fold)
+        self.reach = (self.ends.amax(0) + 1).clamp_min(k)
+        self.by_fold = fold.new_zeros(len(self.ends), others)
+        self.gained = fold.new_zeros(len(self.ends), others)
+
+    @override
+    def see(self, centre: Tensor, other: Tensor, rank: Tensor) -> None:
+        if self.kept is not None:
+            kept = self.kept[centre]
+            centre, other, rank = centre[kept], other[kept], rank[kept]
+        inside = rank < self.k
+        _count(self.by_fold, self.fold[centre[inside]], other[inside])
+        f, which = gained(self.ends, centre[~inside], rank[~inside])
+        _count(self.gained, f, other[~inside][which])
+
+    def counts(self) -> Tensor:
+        """Returns how many of all balls hold each sample, then without each fold of them.
+
+        Shape ``(1 + folds, m)``.
+        """
+        whole = self.by_fold.sum(0)
+        return torch.cat([whole[None], whole - self.by_fold + self.gained])
+
+
+@final
+class Usual(Watcher):
+    """Counts by how many balls each is held, but the largest hundredth of them, or largest one.
+
+    Args:
+        near: The nearest fellows of the centres.
+        k: The neighbour to which a ball reaches.
+        others: How many samples there are to be held.
+    """
+
+    def __init__(self, near: Nearest, k: int, others: int) -> None:
+        radii = near.distance[:, k - 1]
+        self.k = k
+        self.large = -(-len(radii) // 100)
+        self._usual = torch.ones_like(radii, dtype=torch.bool)
+        self._usual[radii.topk(self.large).indices] = False
+        self.reach = torch.full_like(near.index[:, 0], k)
+        self.counts = near.index.new_zeros(others)
+
+    @override
+    def see(self, centre: Tensor, other: Tensor, rank: Tensor) -> None:
+        held = other[(rank < self.k) & self._usual[centre]]
+        self.counts.index_add_(0, held, torch.ones_like(held))
+
+
+@final
+class Holding(Watcher):
+    """Keeps for each ball the least weight of those that it holds.
+
+    Args:
+        near: The nearest fellows of the centres.
+        k: The neighbour to which a ball reaches.
+        fold: The fold of each centre.
+        weight: The weight of each sample that may be held, shape ``(m,)``.
+        other_fold: The fold of each of those, shape ``(m,)``.
+    """
+
+    def __init__(
+        self, near: Nearest, k: int, fold: Tensor, weight: Tensor, other_fold: Tensor
+    ) -> None:
+        self.k = k
+        self.fold = fold
+        self.weight = weight
+        self.other_fold = other_fold
+        self.ends = ends(near, k, fold)
+        self.reach = (self.ends.amax(0) + 1).clamp_min(k)
+        size = (int(other_fold.max()) + 1, len(fold))
+        self.by_fold = weight.new_full(size, torch.inf)
+        self.gained = weight.new_full((len(self.ends), len(fold)), torch.inf)
+
+    @override
+    def see(self, centre: Tensor, other: Tensor, rank: Tensor) -> None:
+        inside = rank < self.k
+        held = other[inside]
+        _lower(self.by_fold, self.other_fold[held], centre[inside], self.weight[held])
+        f, which = gained(self.ends, centre[~inside], rank[~inside])
+        weight = self.weight[other[~inside][which]]
+        _lower(self.gained, f, centre[~inside][which], weight)
+
+    def whole(self) -> Tensor:
+        """Returns the least weight in each ball, infinite where it holds nothing, ``(n,)``."""
+        return self.by_fold.amin(0)
+
+    def without_centres(self) -> Tensor:
+        """Returns the same when the balls reach past each fold of centres, ``(folds, n)``."""
+        return torch.minimum(self.whole(), self.gained)
+
+    def without_others(self) -> Tensor:
+        """Returns the same without each fold of those that are held, ``(folds, n)``."""
+        lowest = self.by_fold.topk(min(2, len(self.by_fold)), dim=0, largest=False)
+        first, second = lowest.values[0], lowest.values[-1]
+        fold = torch.arange(len(self.by_fold), device=first.device)[:, None]
+        return torch.where(lowest.indices[0] == fold, second, first)
+
+
+def gained(ends: Tensor, centre: Tensor, rank: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns which pairs outside a ball lie inside without which fold: folds and pairs."""
+    f, which = (rank <= ends[:, centre]).nonzero(as_tuple=True)
+    return f, which
+
+
+def _count(counts: Tensor, row: Tensor, column: Tensor) -> None:
+    flat = row * counts.shape[1] + column
+    counts.view(-1).index_add_(0, flat, torch.ones_like(flat))
+
+
+def _lower(values: Tensor, row: Tensor, column: Tensor, weight: Tensor) -> None:
+    flat = row * values.shape[1] + column
+    values.view(-1).scatter_reduce_(0, flat, weight, "amin")

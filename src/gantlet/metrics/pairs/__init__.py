@@ -1,1 +1,0 @@
-"""Outputs beside what they should have been."""

@@ -1,0 +1,259 @@
+"""MIX+GAN (Arora et al., 2017), https://arxiv.org/abs/1703.00573: mixtures on both sides.
+
+Several generators and several critics play at once, each side as a mixture with trained weights,
+so that an equilibrium in mixed strategies exists to be found where one in single networks may not:
+
+    critic j           sum_i p_i  C(D_j, G_i)
+    generator i        sum_j q_j  L(D_j, G_i)
+    generator weights  sum_ij p_i q_j L(D_j, G_i) - entropy/k sum_i log p_i
+    critic weights     sum_ij p_i q_j C(D_j, G_i) - entropy/k sum_j log q_j
+
+where C and L are the losses of critic and generator in ``gan``, and p and q the softmax of
+trained logits.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, final
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import override
+
+from gantlet.core.data import Space
+from gantlet.core.errors import UserError, unknown
+from gantlet.core.model import refuse_context
+from gantlet.core.rng import Rng
+from gantlet.core.spec import Between
+from gantlet.games.mixed import Mixture
+from gantlet.models.gan import (
+    AgainstCritic,
+    Generator,
+    LossName,
+    PenaltyName,
+    Rules,
+    critic,
+    generator,
+)
+from gantlet.models.nets import NetName, Scaling, seeded
+
+
+@final
+class Weights(nn.Module):
+    """How often each of several players is played.
+
+    Args:
+        n: How many; all are equally likely at first.
+    """
+
+    def __init__(self, n: int) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(n))
+
+    def probabilities(self, *, grad: bool) -> Tensor:
+        """Returns the weights, shape ``(n,)``, differentiable where wanted."""
+        found: Tensor = self.logits.softmax(0)
+        return found if grad else found.detach()
+
+
+@final
+class MixGame(AgainstCritic):
+    """Generators and critics, each side a mixture.
+
+    A batch is shared out evenly among the players of the other side, and each share counts by the
+    weight of its player; so a step costs as much as one of ``gan`` for each pair of players.
+
+    Args:
+        generators: The generators.
+        critics: As many critics, of scaled samples.
+        rules: Loss and penalty.
+        entropy: Weight of the term that keeps every weight above zero.
+    """
+
+    def __init__(
+        self,
+        generators: Sequence[Generator],
+        critics: Sequence[nn.Module],
+        rules: Rules,
+        entropy: float,
+    ) -> None:
+        device = generators[0].scaling.shift.device
+        self._generators, self._critics = list(generators), list(critics)
+        self._rules, self._entropy = rules, entropy
+        self._played = (Weights(len(critics)).to(device), Weights(len(generators)).to(device))
+        self._model = Mixture(self._generators, self._played[1].logits)
+
+    @property
+    @override
+    def players(self) -> Mapping[str, nn.Module]:
+        nets: dict[str, nn.Module] = {
+            **{f"critic {i + 1}": net for i, net in enumerate(self._critics)},
+            **{f"generator {i + 1}": net for i, net in enumerate(self._generators)},
+        }
+        if len(self._generators) == 1:
+            return nets
+        return {**nets, "critic weights": self._played[0], "generator weights": self._played[1]}
+
+    @property
+    @override
+    def model(self) -> Mixture:
+        return self._model
+
+    @override
+    def _scores(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """Returns the mean score of all critics, by their weights."""
+        first = self._generators[0]
+        seen = first.scaling(x + first.middle)
+        scores = torch.stack([net(seen) for net in self._critics])
+        return self._played[0].probabilities(grad=False) @ scores
+
+    @override
+    def prepare(self, batch: Tensor, *, rng: torch.Generator) -> None:
+        for made in self._generators:
+            made.scaling.fit(batch)
+
+    @property
+    @override
+    def _scaling(self) -> Scaling:
+        return self._generators[0].scaling
+
+    @override
+    def _loss(self, player: str, batch: Tensor, rng: torch.Generator, *, coupled: bool) -> Tensor:
+        if player not in self.players:
+            raise unknown("player", player, self.players)
+        if len(batch) < len(self._generators):
+            raise UserError(
+                f"A batch of mix-gan must hold a sample for each of {len(self._generators)} "
+                f"generators. Got {len(batch)}."
+            )
+        side, _, which = player.partition(" ")
+        real = self._see(batch, rng)
+        if which == "weights":
+            return self._of_weights(side, real, rng, coupled=coupled)
+        own = int(which) - 1
+        if side == "critic":
+            return self._of_critic(self._critics[own], real, rng, coupled=coupled)
+        return self._of_generator(self._generators[own], real, rng, coupled=coupled)
+
+    def _of_critic(
+        self, net: nn.Module, real: Tensor, rng: torch.Generator, *, coupled: bool
+    ) -> Tensor:
+        with torch.set_grad_enabled(coupled):
+            pairs = list(self._shares(real, rng))
+            weights = self._played[1].probabilities(grad=coupled)
+        each = [self._rules.critic(net, x, y, rng=rng, coupled=coupled) for x, y in pairs]
+        return weights @ torch.stack(each)
+
+    def _of_generator(
+        self, made: Generator, real: Tensor, rng: torch.Generator, *, coupled: bool
+    ) -> Tensor:
+        fake = self._made(made, len(real), rng)
+        parts = (x.tensor_split(len(self._critics)) for x in (real, fake))
+        shares = zip(self._critics, *parts, strict=True)
+        each = [self._rules.generator(net, x, y, coupled=coupled) for net, x, y in shares]
+        return self._played[0].probabilities(grad=coupled) @ torch.stack(each)
+
+    def _of_weights(
+        self, side: str, real: Tensor, rng: torch.Generator, *, coupled: bool
+    ) -> Tensor:
+        with torch.set_grad_enabled(coupled):
+            pairs = list(self._shares(real, rng))
+        q, p = (w.probabilities(grad=True) for w in self._played)
+        if not coupled:
+            q, p = (q, p.detach()) if side == "critic" else (q.detach(), p)
+        each = [self._pair(side, pair, rng, coupled=coupled) for pair in pairs]
+        own = q if side == "critic" else p
+        return p @ torch.stack(each) @ q - self._entropy * own.log().mean()
+
+    def _pair(
+        self, side: str, pair: tuple[Tensor, Tensor], rng: torch.Generator, *, coupled: bool
+    ) -> Tensor:
+        """Returns the losses of a side on real and made samples, one for each critic."""
+        rules, (real, fake) = self._rules, pair
+        losses = [
+            rules.critic(net, real, fake, rng=rng, coupled=coupled)
+            if side == "critic"
+            else rules.generator(net, real, fake, coupled=coupled)
+            for net in self._critics
+        ]
+        found = torch.stack(losses)
+        return found if coupled else found.detach()
+
+    def _shares(self, real: Tensor, rng: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yields for each generator its share of the real samples, and as many of its own."""
+        parts = real.tensor_split(len(self._generators))
+        for made, part in zip(self._generators, parts, strict=True):
+            yield part, self._made(made, len(part), rng)
+
+    def _made(self, made: Generator, n: int, rng: torch.Generator) -> Tensor:
+        return self._see(made.decode(made.prior(n, rng=rng)), rng)
+
+    def _see(self, x: Tensor, rng: torch.Generator) -> Tensor:
+        """Returns samples as critics see them: scaled, discrete ones with noise."""
+        return self._generators[0].scaling.noisy(x, rng=rng)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+@final
+class MixGan:
+    """A mixture of generators against a mixture of critics, for vectors and images.
+
+    With ``k=1`` it is ``gan``, weight for weight. All networks are as there.
+
+    Source: Arora et al., 2017 (MIX+GAN), https://arxiv.org/abs/1703.00573, section 4.
+
+    Differs from the paper: a player's own weight does not scale its gradient, which Adam would
+    undo; a batch is shared out among opponents; networks share no layers; the losses of ``gan``.
+
+    Attributes:
+        k: How many generators, and as many critics.
+        entropy: Weight of the term that keeps every weight above zero.
+        latent: Components of the noise.
+        width: Width of the hidden layers; a convolutional net has a quarter as many channels.
+        depth: Hidden layers; residual blocks at each resolution of a convolutional net.
+        net: ``mlp``, ``conv``, or ``auto``: convolutions for images larger than
+            32x32 in colour.
+        loss: What is played for.
+        penalty: What holds down the critics' slopes.
+        gamma: Weight of the penalty, ``gamma / 2 * E |grad D|^2`` on scaled samples.
+        spectral: Whether the critics' layers are divided by their spectral norms.
+        ema: Decay of the running average of the generators' weights.
+    """
+
+    k: Annotated[int, Between(1)] = 3
+    entropy: Annotated[float, Between(0)] = 0.1
+    latent: Annotated[int, Between(1)] = 32
+    width: Annotated[int, Between(4)] = 128
+    depth: Annotated[int, Between(1)] = 2
+    net: NetName = "auto"
+    loss: LossName = "relativistic"
+    penalty: PenaltyName = "r1r2"
+    gamma: Annotated[float, Between(0)] = 0.3
+    spectral: bool = False
+    ema: Annotated[float, Between(0, 1, below=True)] = 0.995
+
+    @property
+    def solver(self) -> str:
+        """Adam without momentum, as for ``gan``."""
+        return "adam:lr=0.001,beta1=0.0,beta2=0.99"
+
+    def build(self, space: Space, context_space: Space | None = None, *, rng: Rng) -> MixGame:
+        """Returns untrained mixtures for vectors or images.
+
+        Raises:
+            UserError: If ``space`` is neither, or convolutions are asked for on vectors, or
+                there is a context.
+        """
+        refuse_context("mix-gan", context_space)
+        if space.kind not in {"vector", "image"}:
+            raise UserError(f"mix-gan models vectors and images. Got {space.label}.")
+        pairs = [self._pair(space, rng, i) for i in range(self.k)]
+        rules = Rules(loss=self.loss, penalty=self.penalty, gamma=self.gamma)
+        return MixGame([g for g, _ in pairs], [c for _, c in pairs], rules, self.entropy)
+
+    def _pair(self, space: Space, rng: Rng, i: int) -> tuple[Generator, nn.Module]:
+        size = {"width": self.width, "depth": self.depth}
+        with seeded(rng.stream(f"init {i + 1}" if i else "init")):
+            made = generator(space, latent=self.latent, net=self.net, **size)
+            judge = critic(space, spectral=self.spectral, net=self.net, **size)
+        return Generator(space, self.latent, made).to(rng.device), judge.to(rng.device)

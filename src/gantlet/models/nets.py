@@ -1,0 +1,350 @@
+"""Networks that several families share."""
+
+import abc
+import math
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import Literal, final
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, interpolate
+from typing_extensions import override
+
+from gantlet.core.data import Space
+from gantlet.core.errors import UserError
+
+# ----------------------------------------------------------------------------
+# Initial weights from a named stream, with the global random state left as it was.
+# ----------------------------------------------------------------------------
+
+
+@contextmanager
+def seeded(rng: torch.Generator) -> Generator[None]:
+    """Makes everything inside that draws from torch's global state draw from ``rng`` instead.
+
+    Only the seed of ``rng`` counts, not its state. Modules are made on the CPU, so that the same
+    seed gives the same weights on every device; move them afterwards.
+
+    Example:
+        >>> def weight(seed: int) -> float:
+        ...     with seeded(torch.Generator().manual_seed(seed)):
+        ...         return torch.nn.Linear(1, 1).weight.item()
+        >>> weight(0) == weight(0), weight(0) == weight(1)
+        (True, False)
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.set_rng_state(torch.Generator().manual_seed(rng.initial_seed()).get_state())
+        yield
+
+
+# ----------------------------------------------------------------------------
+# Affine maps that are set once from data, and the volume that they take up.
+# ----------------------------------------------------------------------------
+
+
+class AffineMap(nn.Module, abc.ABC):
+    """``y = (x - shift) / scale``, for each component of a sample or with one scale for all.
+
+    Args:
+        shape: The shape of one sample.
+        each: Whether every component has a shift and scale of its own, or all share one.
+        shift: The shift until it is set from data.
+        scale: The scale until it is set from data.
+    """
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(
+        self, shape: tuple[int, ...], *, each: bool, shift: float = 0.0, scale: float = 1.0
+    ) -> None:
+        super().__init__()
+        inner = shape if each else (1,) * len(shape)
+        self._copies = math.prod(shape) // math.prod(inner)
+        self.register_buffer("shift", torch.full(inner, shift))
+        self.register_buffer("scale", torch.full(inner, scale))
+
+    @abc.abstractmethod
+    def fit(self, x: Tensor) -> None:
+        """Sets the map from samples, shape ``(n, *shape)``."""
+
+    @override
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns mapped samples."""
+        return (x - self.shift) / self.scale
+
+    def inverse(self, y: Tensor) -> Tensor:
+        """Returns the samples behind mapped ones; differentiable."""
+        return y * self.scale + self.shift
+
+    def log_volume(self) -> Tensor:
+        """Returns ``log |det dy/dx|`` of the whole sample in nats, a scalar.
+
+        Add it to the log-density of ``y`` to have that of ``x``.
+        """
+        return -self.scale.log().sum() * self._copies
+
+
+# ----------------------------------------------------------------------------
+# An affine map that gives data of any scale zero mean and about unit variance.
+# ----------------------------------------------------------------------------
+
+# The smallest spread of a component, as a fraction of that of the whole. Without it a pixel that
+# happens to be constant in the first batch would turn later values into hundreds of deviations.
+_FLOOR = 0.1
+
+
+@final
+class Standardise(AffineMap):
+    """Subtracts a mean and divides by a standard deviation that are set once from data.
+
+    The identity until ``fit`` is called.
+
+    Args:
+        shape: The shape of one sample.
+        each: Whether every component has a mean and deviation of its own, or all share one.
+    """
+
+    def __init__(self, shape: tuple[int, ...], *, each: bool) -> None:
+        super().__init__(shape, each=each)
+        self._each = each
+
+    @override
+    @torch.no_grad()
+    def fit(self, x: Tensor) -> None:
+        """Sets the map from samples, shape ``(n, *shape)``."""
+        mean, whole = x.mean(), x.std(correction=0).clamp(min=1e-12)
+        if self._each:
+            self.shift.copy_(x.mean(0))
+            self.scale.copy_(x.std(0, correction=0).clamp(min=_FLOOR * whole))
+        else:
+            self.shift.fill_(mean)
+            self.scale.fill_(whole)
+
+
+# ----------------------------------------------------------------------------
+# Between the numbers of a space and the numbers that networks like: the one place for it.
+# ----------------------------------------------------------------------------
+
+
+@final
+class Scaling(AffineMap):
+    """An affine map from samples to numbers of about zero mean and unit size, and back.
+
+    A discrete space is dequantised first: uniform noise in [0, 1) is added to the level, so
+    that for any density ``p`` on real numbers ``E_u log p(x + u) <= log P(x)`` bounds the
+    probability of the level (Theis et al., 2016, https://arxiv.org/abs/1511.01844, section 3.1).
+    Its map is fixed, ``[0, levels)`` to ``[-1, 1)``; that of a continuous space is set from data
+    by ``fit``.
+
+    Args:
+        space: The space of the samples.
+    """
+
+    def __init__(self, space: Space) -> None:
+        half = (space.levels or 0) / 2
+        # Images and discrete spaces share one scale; each column of a vector has its own.
+        each = self._is_fitted_per_component(space)
+        super().__init__(space.shape, each=each, shift=half, scale=half or 1.0)
+        self.space = space
+
+    @staticmethod
+    def _is_fitted_per_component(space: Space) -> bool:
+        return space.levels is None and space.kind != "image"
+
+    @override
+    @torch.no_grad()
+    def fit(self, x: Tensor) -> None:
+        """Sets the map of a continuous space from samples, shape ``(n, *space.shape)``."""
+        if self.space.levels is not None:
+            return
+        if self._is_fitted_per_component(self.space):
+            std, mean = torch.std_mean(x, dim=0)
+        else:
+            std, mean = torch.std_mean(x)
+        self.shift.copy_(mean.expand_as(self.shift))
+        self.scale.copy_(torch.where(std > 0, std, torch.ones_like(std)).expand_as(self.scale))
+
+    def dequantise(self, x: Tensor, *, rng: torch.Generator) -> Tensor:
+        """Returns real numbers in ``[x, x + 1)`` for a discrete space, else ``x``."""
+        if self.space.levels is None:
+            return x
+        # Drawn in one precision, so that a model made precise sees the same noise.
+        return x + torch.rand(x.shape, generator=rng, device=x.device).to(x.dtype)
+
+    def noisy(self, x: Tensor, *, rng: torch.Generator) -> Tensor:
+        """Returns scaled samples, those of a discrete space dequantised: what critics see."""
+        y: Tensor = self(self.dequantise(x, rng=rng))
+        return y
+
+    def samples(self, y: Tensor) -> Tensor:
+        """Returns samples of the space: those of a discrete one are rounded down and clamped."""
+        x = self.inverse(y)
+        return x if self.space.levels is None else x.floor().clamp(0, self.space.levels - 1)
+
+
+def bits_per_dim(nats: Tensor, space: Space) -> Tensor:
+    """Returns negative log-probabilities in bits for each component of a sample.
+
+    Example:
+        >>> space = Space("image", (1, 8, 8), 17)
+        >>> uniform = torch.tensor(-64 * math.log(17))
+        >>> round(bits_per_dim(uniform, space).item(), 4) == round(math.log2(17), 4)
+        True
+    """
+    return -nats / (space.size * math.log(2))
+
+
+# ----------------------------------------------------------------------------
+# Fully connected networks.
+# ----------------------------------------------------------------------------
+
+
+def leaky() -> nn.Module:
+    """Returns the activation of critics and generators: LeakyReLU with slope 0.2."""
+    return nn.LeakyReLU(0.2)
+
+
+def mlp(*widths: int, activation: Callable[[], nn.Module] = leaky) -> nn.Sequential:
+    """Returns linear layers between ``widths``, with activations between them, none at the end.
+
+    Example:
+        >>> mlp(2, 8, 1, activation=nn.SiLU)
+        Sequential(
+          (0): Linear(in_features=2, out_features=8, bias=True)
+          (1): SiLU()
+          (2): Linear(in_features=8, out_features=1, bias=True)
+        )
+    """
+    layers: list[nn.Module] = []
+    for wide, narrow in pairwise(widths):
+        layers += [nn.Linear(wide, narrow), activation()]
+    return nn.Sequential(*layers[:-1])
+
+
+# ----------------------------------------------------------------------------
+# Residual convolutions without normalisation, at halving resolutions.
+#
+# Source: Huang et al., 2024 (R3GAN), https://arxiv.org/abs/2501.05441.
+# Differs from the paper: blocks are two plain 3x3 convolutions, since grouped ones are slow on a
+# CPU; resampling is by averages and bilinear interpolation; channels halve above 8x8.
+# ----------------------------------------------------------------------------
+
+NetName = Literal["auto", "mlp", "conv"]
+
+# The smallest feature maps are at most this high and wide.
+_BOTTOM = 4
+WHOLE = 3 * 32 * 32
+"""Images of up to so many components (32x32 in colour) are read whole by the players of GANs: at
+budgets of one processor a perceptron makes far more steps than a convolutional net. On CIFAR-10,
+120 s of one processor gave a Frechet distance of 17.8 with it and of 134 with convolutions."""
+
+WHOLE_CODED = 28 * 28
+"""The same for autoencoders, up to 28x28 grey; beyond that nothing was measured for them."""
+
+
+def is_convolutional(space: Space, net: NetName, *, whole: int = WHOLE) -> bool:
+    """Returns whether samples of ``space`` are best read by convolutions.
+
+    Args:
+        space: What one sample is.
+        net: What was asked for.
+        whole: Images of up to so many components are read whole where nothing was.
+
+    Raises:
+        UserError: If convolutions are asked for on what is no image.
+    """
+    if net == "conv" and space.kind != "image":
+        raise UserError(f"net=conv needs images. Got {space.label}; use net=mlp.")
+    is_large = space.kind == "image" and space.size > whole
+    return net == "conv" or (net == "auto" and is_large)
+
+
+def sizes(space: Space) -> list[tuple[int, int]]:
+    """Returns height and width at each resolution, from the image to at most 4x4.
+
+    Example:
+        >>> sizes(Space("image", (1, 28, 28)))
+        [(28, 28), (14, 14), (7, 7), (4, 4)]
+    """
+    _, height, width = space.shape
+    found = [(height, width)]
+    while max(height, width) > _BOTTOM:
+        height, width = (height + 1) // 2, (width + 1) // 2
+        found.append((height, width))
+    return found
+
+
+def channels(width: int, size: tuple[int, int]) -> int:
+    """Returns how many channels maps of ``size`` have in a net of ``width``.
+
+    A quarter of ``width`` up to 8x8, halved with each doubling of the side, so that all larger
+    resolutions cost about the same.
+
+    Example:
+        >>> [channels(256, (side, side)) for side in (4, 8, 16, 28, 64)]
+        [64, 64, 32, 16, 8]
+    """
+    doublings = max(0, (max(size) - 1).bit_length() - 3)
+    return max(1, (width // 4) >> doublings)
+
+
+def convolution(a: int, b: int) -> nn.Conv2d:
+    """Returns a 3x3 convolution that keeps height and width."""
+    return nn.Conv2d(a, b, 3, padding=1)
+
+
+@final
+class Residual(nn.Module):
+    """Adds two convolutions of the activated input to it.
+
+    Args:
+        width: Number of channels.
+        zero: Whether the last convolution starts at zero, and so the block as the identity.
+    """
+
+    def __init__(self, width: int, *, zero: bool = True) -> None:
+        super().__init__()
+        last = convolution(width, width)
+        if zero:
+            for parameter in last.parameters():
+                nn.init.zeros_(parameter)
+        self.branch = nn.Sequential(leaky(), convolution(width, width), leaky(), last)
+
+    @override
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns maps of the shape of ``x``."""
+        change: Tensor = self.branch(x)
+        return x + change
+
+
+@final
+class Down(nn.Module):
+    """Averages squares of four pixels, rounding the size up, then mixes channels."""
+
+    def __init__(self, a: int, b: int) -> None:
+        super().__init__()
+        self.mix = nn.Conv2d(a, b, 1) if a != b else nn.Identity()
+
+    @override
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns maps, shape ``(n, b, ceil(height / 2), ceil(width / 2))``."""
+        y: Tensor = self.mix(avg_pool2d(x, 2, ceil_mode=True))
+        return y
+
+
+@final
+class Up(nn.Module):
+    """Mixes channels, then interpolates to ``size``."""
+
+    def __init__(self, a: int, b: int, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.size = size
+        self.mix = nn.Conv2d(a, b, 1) if a != b else nn.Identity()
+
+    @override
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns maps, shape ``(n, b, *size)``."""
+        return interpolate(self.mix(x), size=self.size, mode="bilinear", align_corners=False)

@@ -1,1 +1,0 @@
-"""Plain modules that families share; no losses."""

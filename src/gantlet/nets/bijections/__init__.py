@@ -1,1 +1,0 @@
-"""Invertible maps with a known change of volume: what flows are made of."""

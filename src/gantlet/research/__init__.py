@@ -1,0 +1,1 @@
+"""Studies: experiments with a conclusion. Nothing else imports them."""

@@ -1,0 +1,1 @@
+"""Do likelihoods estimated by annealed importance sampling rank generators?"""

@@ -1,0 +1,468 @@
+"""What the outcomes say of each flow: how far off annealing is, and which cause that has."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Literal, final
+
+from gantlet.core.estimate import Estimate, Outcome
+from gantlet.core.spec import datasets, families
+from gantlet.report.blocks import (
+    Block,
+    Caveat,
+    Cell,
+    Column,
+    Lines,
+    Section,
+    Series,
+    Table,
+    Verdict,
+)
+from gantlet.report.format import text as shown
+from gantlet.research.ais.trial import (
+    ACCEPTANCE,
+    AIS,
+    EXACT,
+    GAP,
+    OFF,
+    SHORT,
+    SMOOTH,
+    TUNING,
+    Grid,
+    at,
+    grid_of,
+)
+from gantlet.stats.intervals import is_separated
+
+Cause = Literal["none", "noise", "chains", "both"]
+"""Why annealing is off: the noise smooths the density, the chains end too early, or both."""
+
+# One cause is named alone where it is so many times the other.
+_ALONE = 3.0
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One flow at one width of noise and one number of temperatures; all in nats.
+
+    Attributes:
+        sigma: The width of the noise, in standard deviations of the data.
+        temperatures: How many temperatures.
+        bound: The bound of the mean log-likelihood of the test samples.
+        off: The bound less the exact value, paired by sample.
+        gap: Upper less lower bound of simulated samples.
+        acceptance: The mean acceptance probability.
+        smooth: The smoothed density's log-likelihood less the exact one, where it is known.
+        short: The smoothed density's log-likelihood less the bound, where it is known.
+    """
+
+    sigma: float
+    temperatures: int
+    bound: Estimate
+    off: Estimate
+    gap: Estimate
+    acceptance: Estimate
+    smooth: Estimate | None
+    short: Estimate | None
+
+    @property
+    def is_off(self) -> bool:
+        """Whether the interval of the error excludes zero."""
+        return is_separated(self.off)
+
+    @property
+    def lost(self) -> float:
+        """What the chains lose: known exactly in the plane, else the gap of simulated samples."""
+        best = self.gap if self.short is None else self.short
+        return best.value or 0.0
+
+    @property
+    def smoothing(self) -> float:
+        """What the noise changes: known in the plane, else what the gap leaves unexplained.
+
+        A bound above the exact value is the noise's doing, and chains hide some of it.
+        """
+        if self.smooth is not None:
+            return self.smooth.value or 0.0
+        rest = (self.off.value or 0.0) + self.lost
+        return rest if (self.off.value or 0.0) > 0 else min(0.0, rest)
+
+    @property
+    def cause(self) -> Cause:
+        """Why the bound is off, or ``none`` where it is not shown to be."""
+        if not self.is_off:
+            return "none"
+        noise, chains = abs(self.smoothing), abs(self.lost)
+        if noise > _ALONE * chains:
+            return "noise"
+        return "chains" if chains > _ALONE * noise else "both"
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What was found of one flow.
+
+    Attributes:
+        label: The flow as people name it.
+        data: The data set as people name it.
+        seed: Of which seed.
+        exact: The exact log-likelihood of the test samples.
+        points: Width by width, and there by rising numbers of temperatures.
+        tuned: The width that made validation samples most likely at the most temperatures.
+    """
+
+    label: str
+    data: str
+    seed: int
+    exact: Estimate
+    points: Sequence[Point]
+    tuned: float
+
+    @property
+    def longest(self) -> Sequence[Point]:
+        """The points of the most temperatures, narrowest noise first."""
+        most = max(p.temperatures for p in self.points)
+        found = [p for p in self.points if p.temperatures == most]
+        return sorted(found, key=lambda p: p.sigma)
+
+    @property
+    def at_tuned(self) -> Point:
+        """The point that a user would report: tuned width, most temperatures."""
+        return next(p for p in self.longest if p.sigma == self.tuned)
+
+    def over(self, sigma: float) -> Sequence[Point]:
+        """The points of one width, fewest temperatures first."""
+        found = [p for p in self.points if p.sigma == sigma]
+        return sorted(found, key=lambda p: p.temperatures)
+
+
+def findings(outcomes: Sequence[Outcome]) -> list[Found]:
+    """Returns what the outcomes that gave numbers say, flow by flow."""
+    return [found for o in outcomes if o.error is None and (found := _found(o)) is not None]
+
+
+def _found(outcome: Outcome) -> Found | None:
+    """Returns what one trial says, or None where no bound is finite."""
+    grid = grid_of(outcome.trial)
+    points = [
+        point
+        for sigma in grid.sigmas
+        for n in grid.temperatures
+        if (point := _point(outcome.scores, sigma, n)).off.value is not None
+    ]
+    tuned = _tuned(outcome.scores, grid, points)
+    if tuned is None:
+        return None
+    return Found(
+        label=families.short(outcome.trial.parts["model"]),
+        data=datasets.short(outcome.trial.parts["data"]),
+        seed=outcome.trial.seed,
+        exact=outcome.scores[EXACT],
+        points=points,
+        tuned=tuned,
+    )
+
+
+def _point(scores: Mapping[str, Estimate], sigma: float, temperatures: int) -> Point:
+    def score(what: str) -> Estimate:
+        return scores[at(what, sigma, temperatures)]
+
+    return Point(
+        sigma=sigma,
+        temperatures=temperatures,
+        bound=score(AIS),
+        off=score(OFF),
+        gap=score(GAP),
+        acceptance=score(ACCEPTANCE),
+        smooth=scores.get(at(SMOOTH, sigma)),
+        short=scores.get(at(SHORT, sigma, temperatures)),
+    )
+
+
+def _tuned(scores: Mapping[str, Estimate], grid: Grid, points: Sequence[Point]) -> float | None:
+    most = max(grid.temperatures)
+    values = {
+        p.sigma: value
+        for p in points
+        if p.temperatures == most
+        and (value := scores[at(TUNING, p.sigma, most)].value) is not None
+    }
+    return max(values, key=lambda sigma: values[sigma]) if values else None
+
+
+# ----------------------------------------------------------------------------
+# The study's answers, drawn from what was found, whichever way it fell.
+# ----------------------------------------------------------------------------
+
+_WHY: dict[Cause, str] = {
+    "noise": "the noise, which makes another density",
+    "chains": "the chains, which do not reach the posterior",
+    "both": "the noise, which makes another density, and the chains, which do not reach the "
+    "posterior",
+    "none": "nothing: it is not shown to be off",
+}
+
+
+def verdicts(found: Sequence[Found]) -> list[Verdict]:
+    """Returns whether annealing is off, why, whether more temperatures help, and who ranks."""
+    if not found:
+        return [Verdict(claim="No flow gave finite bounds.", because="See what was not run.")]
+    return [
+        _overall(found),
+        *(_causes(f) for f in found),
+        *_temperatures(found),
+        *_unseen(found),
+        *_rankings(found),
+    ]
+
+
+def _overall(found: Sequence[Found]) -> Verdict:
+    off = [f for f in found if f.at_tuned.is_off]
+    told = "; ".join(f"{_name(f)}: {_error(f.at_tuned)}" for f in found)
+    if len(off) == len(found):
+        claim = "Yes: annealed importance sampling is off for every flow here."
+    elif off:
+        claim = (
+            f"Annealed importance sampling is off for {len(off)} of {len(found)} flows here: "
+            f"{', '.join(_name(f) for f in off)}."
+        )
+    else:
+        claim = "No: annealed importance sampling is not shown to be off for any flow here."
+    return Verdict(
+        claim=claim,
+        because=f"Bound less exact log-likelihood at the width tuned on validation samples and "
+        f"the most temperatures: {told}.",
+    )
+
+
+def _causes(f: Found) -> Verdict:
+    narrow, wide, tuned = f.longest[0], f.longest[-1], f.at_tuned
+    claim = f"{_name(f)}: with noise as tuned the error is from {_WHY[tuned.cause]}."
+    if tuned.cause == "none":
+        claim = f"{_name(f)}: with noise as tuned the bound is not shown to be off."
+    ends = "; ".join(
+        f"{name} noise, {_error(p)}, from {_WHY[p.cause]} (gap {shown(p.gap)}{_known(p)})"
+        for name, p in (("narrowest", narrow), ("tuned", tuned), ("widest", wide))
+    )
+    return Verdict(claim=claim, because=f"{ends[0].upper()}{ends[1:]}.")
+
+
+def _known(p: Point) -> str:
+    if p.smooth is None or p.short is None:
+        return ""
+    return (
+        f"; the noise alone moves the truth by {shown(p.smooth)}, the chains lose {shown(p.short)}"
+    )
+
+
+def _temperatures(found: Sequence[Found]) -> Iterator[Verdict]:
+    """Says what more temperatures did at the narrowest noise, where the truth is nearest."""
+    for f in found:
+        steps = f.over(f.longest[0].sigma)
+        if len(steps) < 2:
+            continue
+        first, last = steps[0], steps[-1]
+        end = "still leave it off" if last.is_off else "are enough"
+        yield Verdict(
+            claim=f"{_name(f)}: at the narrowest noise {last.temperatures:,} temperatures {end}.",
+            because="Bound less exact: "
+            + "; ".join(f"{p.temperatures:,} temperatures {shown(p.off)}" for p in (first, last))
+            + ".",
+        )
+
+
+def _unseen(found: Sequence[Found]) -> Iterator[Verdict]:
+    """Says whether a small gap can stand beside a large error, which it then cannot warn of."""
+    worst = [max(f.longest, key=_hidden) for f in found]
+    hidden = [(f, p) for f, p in zip(found, worst, strict=True) if p.is_off and _hidden(p) > 0]
+    if hidden:
+        f, p = max(hidden, key=lambda pair: _hidden(pair[1]))
+        yield Verdict(
+            claim="A small sandwich gap does not show that the number is the flow's likelihood.",
+            because=f"{_name(f)}, noise {p.sigma:g}: gap {shown(p.gap)}, error {shown(p.off)}. "
+            "The gap speaks of the model with noise.",
+        )
+    else:
+        yield Verdict(
+            claim="No error here was larger than the sandwich gap beside it.",
+            because="; ".join(
+                f"{_name(f)}, noise {p.sigma:g}: gap {shown(p.gap)}, error {shown(p.off)}"
+                for f, p in zip(found, worst, strict=True)
+            )
+            + ".",
+        )
+
+
+def _hidden(p: Point) -> float:
+    """How much of the error is beyond what the gap, at the end of its interval, admits."""
+    gap = p.gap.high if p.gap.high is not None else (p.gap.value or 0.0)
+    near = min(abs(p.off.low or 0.0), abs(p.off.high or 0.0)) if p.is_off else 0.0
+    return near - max(gap, 0.0)
+
+
+def _rankings(found: Sequence[Found]) -> Iterator[Verdict]:
+    """Compares how both numbers rank two flows of the same data and seed."""
+    for a, b in combinations(found, 2):
+        if (a.data, a.seed) != (b.data, b.seed):
+            continue
+        exact = _less(a.exact, b.exact)
+        annealed = _less(a.at_tuned.bound, b.at_tuned.bound)
+        yield Verdict(
+            claim=f"On {a.data} annealing {_agreement(exact, annealed)} the exact likelihood "
+            f"on {a.label} against {b.label}.",
+            because=f"Log-likelihood of {a.label} less that of {b.label}: exact {shown(exact)}, "
+            f"annealed, each at its tuned width, {shown(annealed)}.",
+        )
+
+
+def _less(a: Estimate, b: Estimate) -> Estimate:
+    """Returns a difference, its interval as if samples were not shared: wider than need be."""
+    if a.value is None or b.value is None:
+        return Estimate.missing("one of the two is missing", unit="nats")
+    value = a.value - b.value
+    half = math.hypot(a.half_width or 0.0, b.half_width or 0.0)
+    return Estimate(
+        value=value, low=value - half, high=value + half, n=a.n, unit="nats", method="unpaired"
+    )
+
+
+def _agreement(exact: Estimate, annealed: Estimate) -> str:
+    if not is_separated(exact) or not is_separated(annealed):
+        return "cannot be shown to agree or disagree with"
+    if (exact.value or 0.0) * (annealed.value or 0.0) < 0:
+        return "contradicts"
+    apart = _less(exact, annealed)
+    return "ranks as, but differs in size from," if is_separated(apart) else "agrees with"
+
+
+def _error(p: Point) -> str:
+    return f"{shown(p.off)} at noise {p.sigma:g}"
+
+
+def _name(f: Found) -> str:
+    return f"{f.label} on {f.data}"
+
+
+# ----------------------------------------------------------------------------
+# The study's tables and charts.
+# ----------------------------------------------------------------------------
+
+CAVEATS = (
+    Caveat(
+        text="Small flows on small data. Errors are of these flows and test samples; that there "
+        "are two causes holds for any flow, how large each is does not."
+    ),
+    Caveat(
+        text="Where the smoothed density is not known, what chains lose is taken from the gap of "
+        "simulated samples: more than they lose there, and perhaps not what they lose on data."
+    ),
+)
+
+_WORDS = {"none": "not shown", "noise": "noise", "chains": "chains", "both": "both"}
+
+
+def blocks(found: Sequence[Found], outcomes: Sequence[Outcome]) -> list[Block]:
+    """Returns the summary, then for each flow its chart and its numbers."""
+    return [
+        _summary(found),
+        *(_part(f) for f in found),
+        *_failed(outcomes),
+    ]
+
+
+def _summary(found: Sequence[Found]) -> Table:
+    rows: list[Sequence[Cell]] = [
+        [
+            f"{f.label} on {f.data}, seed {f.seed}",
+            f.exact,
+            f.at_tuned.sigma,
+            f.at_tuned.bound,
+            f.at_tuned.off,
+            f.at_tuned.gap,
+            _WORDS[f.at_tuned.cause],
+        ]
+        for f in found
+    ]
+    return Table(
+        title="Exact and annealed log-likelihood",
+        columns=[
+            Column(name="flow"),
+            Column(name="exact", unit="nats", help="By change of variables, without noise."),
+            Column(name="tuned noise", help="In standard deviations of the data."),
+            Column(name="AIS", unit="nats", help="At the tuned noise and most temperatures."),
+            Column(name="AIS minus exact", unit="nats", help="Paired by test sample."),
+            Column(name="gap", unit="nats", help="Upper less lower bound, simulated samples."),
+            Column(name="cause", help="One is named alone where it is three times the other."),
+        ],
+        rows=rows,
+        note="Mean over test samples ± half the 95 % interval. Discrete samples are dequantised: "
+        "densities of levels, in nats.",
+    )
+
+
+def _part(f: Found) -> Section:
+    title = f"{f.label} on {f.data}, seed {f.seed}"
+    return Section(title=title, blocks=[_chart(f, title), _table(f, title)], open=True)
+
+
+def _chart(f: Found, title: str) -> Lines:
+    return Lines(
+        title=f"How far annealing is off: {title}",
+        x_label="temperatures",
+        y_label="distance of the bound from the exact value (nats)",
+        series=[_series(f.over(p.sigma)) for p in f.longest],
+        log_x=True,
+        log_y=True,
+        note="Absolute values of the mean; noise in standard deviations of the data.",
+    )
+
+
+def _series(points: Sequence[Point]) -> Series:
+    return Series(
+        name=f"noise {points[0].sigma:g}",
+        x=[p.temperatures for p in points],
+        y=[abs(p.off.value or 0.0) for p in points],
+    )
+
+
+def _table(f: Found, title: str) -> Table:
+    rows: list[Sequence[Cell]] = [
+        [
+            f"{p.sigma:g}, {p.temperatures:,}",
+            p.bound,
+            p.off,
+            p.smooth,
+            p.short,
+            p.gap,
+            p.acceptance,
+            _WORDS[p.cause],
+        ]
+        for p in f.points
+    ]
+    return Table(
+        title=f"Every width and number of temperatures: {title}",
+        columns=[
+            Column(name="noise, temperatures"),
+            Column(name="AIS", unit="nats"),
+            Column(name="AIS minus exact", unit="nats"),
+            Column(name="noise alone", unit="nats", help="Smoothed less exact density."),
+            Column(name="chains alone", unit="nats", help="Smoothed density less the bound."),
+            Column(name="gap", unit="nats"),
+            Column(name="acceptance"),
+            Column(name="cause"),
+        ],
+        rows=rows,
+        note="A dash: the smoothed density is known in the plane only.",
+    )
+
+
+def _failed(outcomes: Sequence[Outcome]) -> Iterator[Table]:
+    rows: list[Sequence[Cell]] = [
+        [o.trial.parts["model"], o.error] for o in outcomes if o.error is not None
+    ]
+    if rows:
+        columns = [Column(name="flow"), Column(name="what happened")]
+        yield Table(title="Trials that failed", columns=columns, rows=rows)

@@ -1,0 +1,1 @@
+"""Do the intervals attain nominal coverage?"""

@@ -1,0 +1,287 @@
+"""How often the verdicts of ``gantlet evaluate`` are false, and how often flaws are found.
+
+Every run goes the way of the command: sets on disk, its trials, its report. Nothing is measured
+by hand.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from gantlet.commands.evaluate.inputs import Asked
+from gantlet.commands.evaluate.sets import forget
+from gantlet.commands.evaluate.study import Evaluate
+from gantlet.compute.machine import threads
+from gantlet.core.errors import UserError
+from gantlet.core.estimate import Estimate, Outcome, Trial
+from gantlet.core.rng import Rng
+from gantlet.report.blocks import Caveat, Cell, Column, Facts, Report, Row, Table, Verdict
+from gantlet.report.format import text as shown
+from gantlet.research.calibration.trial import TIME
+from gantlet.research.calibration.worlds import CLAIMS, COPIES, WORLDS, Files
+from gantlet.run.execute import Watch, facts, facts_of
+from gantlet.run.store import Run
+from gantlet.stats.intervals import percentage
+
+BLOCK = 10
+"""Runs of one trial: what is lost when the study is interrupted is at most so much."""
+
+TOLD = "told"
+"""The detail of an outcome that holds what each run said: for each claim true, false or None."""
+
+SKIPPED = "skipped"
+"""The detail of an outcome that says why nothing was run."""
+
+
+def verdict_question(runs: int | None, threads_: int, device: str) -> dict[str, object]:
+    """Returns the question with every default written out."""
+    return {
+        "command": "study calibration",
+        "size": "verdicts",
+        "worlds": runs_of(runs),
+        "threads": threads_,
+        "device": device,
+    }
+
+
+def runs_of(runs: int | None) -> dict[str, int]:
+    """Returns how often each world is drawn: as it says, or ``runs`` times."""
+    return {name: runs or world.runs for name, world in WORLDS.items()}
+
+
+def verdict_trials(runs: int | None, threads_: int, device: str) -> list[Trial]:
+    """Returns the blocks of runs of all worlds."""
+    return [
+        Trial(
+            parts={
+                "model": name,
+                "size": "verdicts",
+                "runs": str(min(BLOCK, n - start)),
+                "threads": str(threads_),
+                "device": device,
+            },
+            seed=start // BLOCK,
+        )
+        for name, n in runs_of(runs).items()
+        for start in range(0, n, BLOCK)
+    ]
+
+
+def judge_block(trial: Trial, watch: Watch) -> Outcome:
+    """Draws a world again and again, evaluates each draw, and keeps what was claimed."""
+    start, count = time.process_time(), int(trial.parts["runs"])
+    told: dict[str, list[bool | None]] = {claim: [] for claim in CLAIMS}
+    where = facts(trial.parts["device"], int(trial.parts["threads"]), ["gantlet", "evaluate"])
+    with threads(int(trial.parts["threads"])):
+        for i in range(count):
+            watch(i / count, trial.parts["model"])
+            try:
+                claimed = judged_once(trial, trial.seed * BLOCK + i, where)
+            except UserError as error:
+                return Outcome(trial=trial, details={SKIPPED: str(error)})
+            for claim in CLAIMS:
+                told[claim].append(claimed[claim])
+    took = Estimate.exact(time.process_time() - start, unit="s", method="of this trial")
+    return Outcome(trial=trial, details={TOLD: told}, clock={TIME: took})
+
+
+def judged_once(trial: Trial, seed: int, where: Mapping[str, Any]) -> Mapping[str, bool | None]:
+    """Returns what the command claims of one draw.
+
+    Args:
+        trial: Which world, and how it is judged.
+        seed: Draws it.
+        where: The machine and the versions, for the head of the report.
+    """
+    world = WORLDS[trial.parts["model"]]
+    with TemporaryDirectory(prefix="gantlet-verdicts-") as name:
+        folder = Path(name)
+        files = world.write(folder, Rng(seed).stream(trial.parts["model"]))
+        study = Evaluate(
+            asked=_asked(files, seed),
+            features=world.features(),
+            metrics=world.metrics,
+            threads=int(trial.parts["threads"]),
+            device=trial.parts["device"],
+        )
+        return _claims(study, folder / "run", where)
+
+
+def _asked(files: Files, seed: int) -> Asked:
+    train = files.get("train")
+    return Asked(
+        real=str(files["real"]),
+        fakes=(f"fake={files['fake']}",),
+        train=None if train is None else str(train),
+        seed=seed,
+    )
+
+
+def _claims(study: Evaluate, folder: Path, where: Mapping[str, Any]) -> Mapping[str, bool | None]:
+    forget()
+    run = Run.create(folder, study.question(), where)
+    outcomes: list[Outcome] = []
+    for trial in study.trials():
+        outcome = study.run(trial, run.folder(trial), _silent)
+        run.record(outcome)
+        outcomes.append(outcome)
+    claimed: Mapping[str, bool | None] = study.conclude(outcomes, run).extra["claims"]["fake"]
+    return claimed
+
+
+def _silent(share: float, what: str) -> None:
+    """Tells nobody."""
+
+
+def found_in(outcomes: Sequence[Outcome]) -> dict[str, dict[str, list[bool | None]]]:
+    """Returns what was claimed in all runs of each world, by claim."""
+    found: dict[str, dict[str, list[bool | None]]] = {}
+    for o in sorted(outcomes, key=lambda o: o.trial.seed):
+        told: Mapping[str, Any] = o.details.get(TOLD, {})
+        for claim, some in told.items():
+            found.setdefault(o.trial.parts["model"], {}).setdefault(claim, []).extend(some)
+    return found
+
+
+# ----------------------------------------------------------------------------
+# The report of the verdicts: how often they are false, and what is found.
+# ----------------------------------------------------------------------------
+
+MOST, UPPER = 5.0, 8.0
+"""How many per cent of the verdicts may be false, and how many the upper limit may reach."""
+
+Found = Mapping[str, Mapping[str, Sequence[bool | None]]]
+"""What was claimed in all runs of each world, by claim."""
+
+
+def verdict_answer(question: Mapping[str, Any], outcomes: Sequence[Outcome], run: Run) -> Report:
+    """Returns the report from what has been run so far."""
+    found = found_in(outcomes)
+    return Report(
+        title="How often are the verdicts of gantlet evaluate right?",
+        command="study calibration",
+        question=question,
+        facts=_facts(question, outcomes, run),
+        verdicts=[*_false(found), *_power(found)],
+        caveats=list(_caveats(outcomes)),
+        rows=list(_rows(found)),
+        blocks=[_honest_table(found), _flawed_table(found), _worlds()],
+    )
+
+
+def _facts(question: Mapping[str, Any], outcomes: Sequence[Outcome], run: Run) -> Facts:
+    seconds = sum(o.clock[TIME].value or 0.0 for o in outcomes if TIME in o.clock)
+    setting = {
+        "Size": str(question["size"]),
+        "Runs": f"{sum(question['worlds'].values()):,} of the command, seeds from 0 in each world",
+        "Metrics and features": "the defaults of gantlet evaluate",
+        "CPU time, all together": shown(seconds, "s"),
+    }
+    return facts_of(setting, outcomes, run, trains=False)
+
+
+def _share(told: Sequence[bool | None]) -> Estimate:
+    """Returns how often a claim was made, over the runs in which it could be."""
+    tested = [t for t in told if t is not None]
+    return percentage(sum(tested), len(tested), of="runs", why="not tested")
+
+
+def _honest(found: Found) -> list[str]:
+    return [name for name in WORLDS if WORLDS[name].flaw is None and name in found]
+
+
+def _false(found: Found) -> Iterator[Verdict]:
+    """Says of each claim how often it is made of fakes that are as good as real samples."""
+    for claim in CLAIMS:
+        cells = {n: _share(found[n][claim]) for n in _honest(found)}
+        known = {n: e for n, e in cells.items() if e.value is not None}
+        if not known:
+            continue
+        all_ = _share([t for n in known for t in found[n][claim]])
+        good = [n for n, e in known.items() if _holds(e)]
+        worst = max(known, key=lambda n: known[n].value or 0.0)
+        over = "and in each" if len(good) == len(known) else f"in {len(good)} of {len(known)}"
+        yield Verdict(
+            claim=f"False '{claim}': {shown(all_)} over all {len(known)} worlds; at most "
+            f"{MOST:g} %, upper limit at most {UPPER:g} %, {over}.",
+            because=f"Most often in {worst}: {shown(known[worst])}, {known[worst].method}.",
+        )
+
+
+def _holds(share: Estimate) -> bool:
+    return (share.value or 0.0) <= MOST and (share.high or 0.0) <= UPPER
+
+
+def _power(found: Found) -> Iterator[Verdict]:
+    """Says of each flaw how often it was found."""
+    flawed = {n: w.flaw for n, w in WORLDS.items() if w.flaw is not None and n in found}
+    counts = {n: _share(found[n][f]) for n, f in flawed.items()}
+    known = {n: e for n, e in counts.items() if e.value is not None}
+    if not known:
+        return
+    full = [n for n, e in known.items() if e.value == 100]
+    told = ", ".join(f"{n} {e.value:g} % of {e.n}" for n, e in known.items())
+    yield Verdict(
+        claim=f"{len(full)} of {len(known)} flaws are found in every run.", because=f"{told}."
+    )
+
+
+def _honest_table(found: Found) -> Table:
+    rows: list[Sequence[Cell]] = [
+        [name, *(_share(found[name][claim]) for claim in CLAIMS)] for name in _honest(found)
+    ]
+    pooled = [_share([t for n in _honest(found) for t in found[n][claim]]) for claim in CLAIMS]
+    return Table(
+        title="False verdicts",
+        columns=[Column(name="world"), *(Column(name=c, unit="%") for c in CLAIMS)],
+        rows=[*rows, ["all of them", *pooled]] if rows else [],
+        references=["all of them"],
+        note="How often samples drawn like the real ones are said to be otherwise, with the exact "
+        "binomial interval (Clopper and Pearson). A dash where no training set is given.",
+    )
+
+
+def _flawed_table(found: Found) -> Table:
+    rows: list[Sequence[Cell]] = [
+        [name, *(_share(found[name][claim]) for claim in CLAIMS), world.flaw]
+        for name, world in WORLDS.items()
+        if world.flaw is not None and name in found
+    ]
+    return Table(
+        title="Flaws",
+        columns=[
+            Column(name="world"),
+            *(Column(name=c, unit="%") for c in CLAIMS),
+            Column(name="what is true"),
+        ],
+        rows=rows,
+        note="How often each claim is made. Copies of training samples may well differ from "
+        "other real samples, and lack their variety.",
+    )
+
+
+def _worlds() -> Table:
+    return Table(
+        title="Worlds",
+        columns=[Column(name="world"), Column(name="what is drawn")],
+        rows=[[name, world.says] for name, world in WORLDS.items()],
+    )
+
+
+def _caveats(outcomes: Sequence[Outcome]) -> Iterator[Caveat]:
+    skipped = {
+        o.trial.parts["model"]: o.details[SKIPPED] for o in outcomes if SKIPPED in o.details
+    }
+    for name, why in skipped.items():
+        yield Caveat(text=f"{name} was not run: {why}.")
+    yield Caveat(
+        text=f"{COPIES[0].upper()}{COPIES[1:]} are claimed only where a training set is given."
+    )
+
+
+def _rows(found: Found) -> Iterator[Row]:
+    for name, told in found.items():
+        for claim, some in told.items():
+            yield Row(data=name, model="fake", seed=None, name=claim, estimate=_share(some))

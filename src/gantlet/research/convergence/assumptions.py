@@ -1,0 +1,393 @@
+"""The first strategy: assume until convergence can be proved, then give it up bit by bit."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import final
+
+from typing_extensions import override
+
+from gantlet.core.estimate import Estimate, Outcome, Trial
+from gantlet.report.blocks import Block, Caveat, Column, Lines, Section, Series, Table, Verdict
+from gantlet.report.blocks import Cell as Shown
+from gantlet.report.format import text as written
+from gantlet.research.convergence import plan
+from gantlet.research.convergence.assumptions_trial import (
+    CONVERGED,
+    ERROR,
+    LEADING,
+    STEPS,
+    TURNING,
+    run_trial,
+)
+from gantlet.research.convergence.plan import Case, Part, case_of
+from gantlet.research.convergence.strategy import Size, Strategy
+from gantlet.run.execute import Watch
+from gantlet.run.store import TrialFolder
+
+# ----------------------------------------------------------------------------
+# What the outcomes of the first strategy hold, by part, row and column.
+# ----------------------------------------------------------------------------
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One case and what it gave.
+
+    Attributes:
+        case: What was played.
+        scores: What was measured.
+        converged: How many starts converged.
+        curve: Step and median distance at each check.
+    """
+
+    case: Case
+    scores: Mapping[str, Estimate]
+    converged: int
+    curve: Sequence[tuple[int, float]]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every start converged."""
+        return self.converged == self.case.starts
+
+    @property
+    def share(self) -> Estimate:
+        """The share of starts that converged, in per cent."""
+        return self.scores[CONVERGED]
+
+
+def cells(outcomes: Sequence[Outcome], part: Part) -> list[Cell]:
+    """Returns the cells of one part in the order in which they were planned."""
+    found = [(case_of(o.trial), o) for o in outcomes]
+    return [
+        Cell(
+            case=case,
+            scores=o.scores,
+            converged=int(o.details["converged"]),
+            curve=[(int(step), float(off)) for step, off in o.details["curve"]],
+        )
+        for case, o in found
+        if case.part == part
+    ]
+
+
+def grid(found: Sequence[Cell]) -> dict[str, dict[str, Cell]]:
+    """Returns cells by row and column."""
+    rows: dict[str, dict[str, Cell]] = {}
+    for cell in found:
+        rows.setdefault(cell.case.row, {})[cell.case.column] = cell
+    return rows
+
+
+# ----------------------------------------------------------------------------
+# The tables and charts of the first strategy.
+# ----------------------------------------------------------------------------
+
+_CELL = "Starts that converged of all, and where any did the mean of their steps."
+
+
+def blocks(outcomes: Sequence[Outcome]) -> Iterator[Block]:
+    """Yields every table that has cells."""
+    table = cells(outcomes, "table")
+    if table:
+        yield _shares(table, "LGQ GAN: starts that converge", "solver")
+        yield _curves(table)
+    far = cells(outcomes, "far")
+    if far:
+        yield _shares(far, "LGQ GAN: starts far off", "solver")
+    thresholds = cells(outcomes, "thresholds")
+    if thresholds:
+        yield _thresholds_table(thresholds)
+    forms = cells(outcomes, "forms")
+    if forms:
+        yield _listed(forms, "Other forms of the game", "form")
+    ladder = cells(outcomes, "ladder")
+    if ladder:
+        yield _shares(ladder, "The relaxation ladder: starts that converge", "rung")
+        yield Section(
+            title="Every rung of the ladder",
+            blocks=[_listed(ladder, "The relaxation ladder in numbers", "rung")],
+        )
+
+
+def _shares(found: Sequence[Cell], title: str, what: str) -> Table:
+    rows = grid(found)
+    columns = list(dict.fromkeys(c.case.column for c in found))
+    shown: list[Sequence[Shown]] = [
+        [row, *(_short(by[c]) if c in by else None for c in columns)] for row, by in rows.items()
+    ]
+    return Table(
+        title=title,
+        columns=[Column(name=what), *(Column(name=c, help=_CELL) for c in columns)],
+        rows=shown,
+        note=_how(found),
+    )
+
+
+def _how(found: Sequence[Cell]) -> str:
+    first = found[0].case
+    critic, generator = first.spread
+    told = [
+        f"In brackets the mean number of steps; at most {max(c.case.steps for c in found):,}.",
+        f"Converged: within {first.tolerance:g} of the solution.",
+        f"Starts: normal numbers times {critic:g} (critic) and {generator:g} (generator).",
+    ]
+    if any(c.case.batch for c in found):
+        told[1] = (
+            f"Converged: in exact expectation within {first.tolerance:g} of the solution; on "
+            "samples with an error below 0.1 from then on to the end, of mixtures below 0.5."
+        )
+        told.append("Networks start as networks do.")
+    return " ".join(told)
+
+
+def _short(cell: Cell) -> str:
+    share = f"{cell.converged}/{cell.case.starts}"
+    steps = cell.scores[STEPS].value
+    return share if steps is None else f"{share} ({steps:,.0f})"
+
+
+def _curves(found: Sequence[Cell]) -> Lines:
+    """Draws the largest exact game under every solver."""
+    column = found[-1].case.column
+    return Lines(
+        title=f"LGQ GAN: the way to the solution, {column}",
+        x_label="steps",
+        y_label="distance from the solution",
+        series=[
+            Series(name=c.case.row, x=[step for step, _ in c.curve], y=[off for _, off in c.curve])
+            for c in found
+            if c.case.column == column
+        ],
+        log_y=True,
+        note="Median over starts of |A Aᵀ − Σ| / |Σ| + |W − W*|.",
+    )
+
+
+def _thresholds_table(found: Sequence[Cell]) -> Table:
+    ordered = sorted(found, key=lambda c: (c.case.row, c.case.side))
+    rows: list[Sequence[Shown]] = [
+        [
+            f"{c.case.row}, step ratio {c.case.tau:g}, weight {c.case.ridge or c.case.gamma:g}",
+            c.case.side,
+            "converges" if c.case.side > 1 else "does not",
+            f"{c.converged}/{c.case.starts}",
+            c.scores[LEADING],
+        ]
+        for c in ordered
+    ]
+    return Table(
+        title="Two thresholds, predicted and met",
+        columns=[
+            Column(name="critic held back by"),
+            Column(name="threshold ratio", help="Stable above 1; see the page of the question."),
+            Column(name="predicted"),
+            Column(name="converged"),
+            Column(name="leading eigenvalue", help="Of the game where the plays ended."),
+        ],
+        rows=rows,
+        note="Simultaneous descent, six dimensions, rank two. Where plays do not converge they "
+        "end anywhere, and so does the eigenvalue.",
+    )
+
+
+def _listed(found: Sequence[Cell], title: str, what: str) -> Table:
+    rows: list[Sequence[Shown]] = [
+        [
+            f"{c.case.row}, {c.case.column}",
+            f"{c.converged}/{c.case.starts}",
+            _steps(c),
+            c.scores[ERROR],
+            c.scores[LEADING],
+            c.scores[TURNING],
+        ]
+        for c in found
+    ]
+    return Table(
+        title=title,
+        columns=[
+            Column(name=what),
+            Column(name=CONVERGED),
+            Column(name=STEPS, help="Mean over starts that converged."),
+            Column(
+                name=ERROR,
+                better=None,
+                help="Median over all starts: the 2-Wasserstein distance of the Gaussians with "
+                "these moments over the spread of the data; of mixtures the energy distance over "
+                "that of the best Gaussian.",
+            ),
+            Column(name=LEADING, help="Largest real part of the game's Jacobian at the end."),
+            Column(name=TURNING, help="Largest imaginary part of the same."),
+        ],
+        rows=rows,
+        note="Eigenvalues are the game's own, of simultaneous descent in continuous time, over "
+        "the first starts that are not lost; turns of the noise are left out.",
+    )
+
+
+def _steps(cell: Cell) -> str | None:
+    found = cell.scores[STEPS]
+    return None if found.value is None else written(found)
+
+
+# ----------------------------------------------------------------------------
+# The answers of the first strategy, whichever way they fell.
+# ----------------------------------------------------------------------------
+
+_CURL = "crossing the curl"
+_ADAPTIVE = "crossing the curl, adaptive"
+_PLAIN = "simultaneous"
+
+
+def verdicts(outcomes: Sequence[Outcome]) -> Iterator[Verdict]:
+    """Yields an answer for every part that has cells."""
+    yield from _everywhere(cells(outcomes, "table"))
+    yield from _afar(cells(outcomes, "far"))
+    yield from _thresholds(cells(outcomes, "thresholds"))
+    yield from _forms(cells(outcomes, "forms"))
+    yield from _ladder(cells(outcomes, "ladder"))
+
+
+def _everywhere(found: Sequence[Cell]) -> Iterator[Verdict]:
+    rows = grid(found)
+    if _CURL not in rows or _PLAIN not in rows:
+        return
+    crossed, plain = rows[_CURL].values(), rows[_PLAIN].values()
+    held = all(c.is_whole for c in crossed) and not any(c.converged for c in plain)
+    claim = (
+        "In the LGQ GAN crossing-the-curl converges from every start, plain descent from none."
+        if held
+        else f"In the LGQ GAN crossing-the-curl converges from {_of(crossed)} starts, plain "
+        f"descent from {_of(plain)}."
+    )
+    others = "; ".join(
+        f"{row} {_of(by.values())}" for row, by in rows.items() if row not in (_CURL, _PLAIN)
+    )
+    limit = max(c.case.steps for c in found)
+    yield Verdict(
+        claim=claim,
+        because=f"{', '.join(rows[_CURL])}, up to {limit:,} steps: {_CURL} {_of(crossed)}, "
+        f"{_PLAIN} {_of(plain)}; {others}. That it does in continuous time is proved on the page "
+        "of the question.",
+    )
+
+
+def _afar(found: Sequence[Cell]) -> Iterator[Verdict]:
+    rows = {row: next(iter(by.values())) for row, by in grid(found).items()}
+    if _ADAPTIVE not in rows:
+        return
+    cell = rows[_ADAPTIVE]
+    others = "; ".join(f"{row} {_of([c])}" for row, c in rows.items() if row != _ADAPTIVE)
+    reach = "reaches" if cell.is_whole else "does not always reach"
+    yield Verdict(
+        claim=f"From far off crossing-the-curl with adaptive steps {reach} the solution.",
+        because=f"{cell.case.column}: {_of([cell])}; {others}.",
+    )
+
+
+def _thresholds(found: Sequence[Cell]) -> Iterator[Verdict]:
+    if not found:
+        return
+    right = [c for c in found if c.converged == (c.case.starts if c.case.side > 1 else 0)]
+    told = "; ".join(
+        f"{c.case.row} {c.case.column}: {_of([c])}"
+        for c in sorted(found, key=lambda c: (c.case.row, c.case.side))
+    )
+    claim = (
+        "Both thresholds hold: above 1 every start converges, below none."
+        if len(right) == len(found)
+        else f"The thresholds are met in {len(right)} of {len(found)} settings."
+    )
+    yield Verdict(claim=claim, because=f"Ratio and starts that converged: {told}.")
+
+
+def _forms(found: Sequence[Cell]) -> Iterator[Verdict]:
+    if not found:
+        return
+    whole = [c for c in found if c.is_whole]
+    told = "; ".join(f"{c.case.row}, {c.case.column}: {_of([c])}" for c in found)
+    yield Verdict(
+        claim=f"Of {len(found)} other forms of the game {len(whole)} converge from every start "
+        "under plain simultaneous descent.",
+        because=f"{told}.",
+    )
+
+
+def _ladder(found: Sequence[Cell]) -> Iterator[Verdict]:
+    rows = grid(found)
+    for column in dict.fromkeys(c.case.column for c in found):
+        climbed = [by[column] for by in rows.values() if column in by]
+        whole = [c for c in climbed if c.is_whole]
+        broken = [c for c in climbed if not c.is_whole]
+        if not broken:
+            claim = f"On the ladder {column} converges from every start on every rung."
+        elif not whole:
+            claim = f"On the ladder {column} converges from every start on no rung."
+        else:
+            claim = (
+                f"On the ladder {column} converges from every start on {len(whole)} of "
+                f"{len(climbed)} rungs; the first it fails on is {broken[0].case.row!r}."
+            )
+        told = "; ".join(f"{c.case.row}: {_of([c])}" for c in climbed)
+        yield Verdict(claim=claim, because=f"{told}.")
+
+
+def _of(found: Iterable[Cell]) -> str:
+    listed = list(found)
+    return f"{sum(c.converged for c in listed)}/{sum(c.case.starts for c in listed)}"
+
+
+# ----------------------------------------------------------------------------
+# The first strategy: assume until convergence can be proved, then give it up bit by bit.
+# ----------------------------------------------------------------------------
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Assumptions(Strategy):
+    """The LGQ GAN under every solver, its thresholds, its relatives, and the relaxation ladder."""
+
+    @property
+    @override
+    def name(self) -> str:
+        return "assumptions"
+
+    @property
+    @override
+    def title(self) -> str:
+        return "Strategy 1: simplifying assumptions"
+
+    @property
+    @override
+    def caveats(self) -> Sequence[Caveat]:
+        return _CAVEATS
+
+    @override
+    def trials(self, size: Size) -> Sequence[Trial]:
+        return plan.trials(size)
+
+    @override
+    def run(self, trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
+        del folder  # plays of toy games can be made again
+        return run_trial(trial, watch)
+
+    @override
+    def blocks(self, outcomes: Sequence[Outcome]) -> Iterator[Block]:
+        return blocks(outcomes)
+
+    @override
+    def verdicts(self, outcomes: Sequence[Outcome]) -> Iterator[Verdict]:
+        return verdicts(outcomes)
+
+
+_CAVEATS = (
+    Caveat(
+        text="A start that did not converge within the steps may be slow and not lost; steps are "
+        "of one length for each solver, none was tuned for a cell."
+    ),
+    Caveat(
+        text="Starts share one covariance, drawn once for each table: intervals are over starts, "
+        "not over games."
+    ),
+)

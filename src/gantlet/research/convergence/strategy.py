@@ -1,0 +1,51 @@
+"""What a strategy towards convergence is: its trials, how to run one, and what they say."""
+
+import abc
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+from gantlet.core.estimate import Outcome, Trial
+from gantlet.report.blocks import Block, Caveat, Verdict
+from gantlet.run.execute import Watch
+from gantlet.run.store import TrialFolder
+
+Size = Literal["small", "full"]
+
+
+class Strategy(abc.ABC):
+    """One of the three ways to attack the question that the article names.
+
+    Trials are plain data; their parts name at least ``model`` (what is played) and ``data``, which
+    stand in the result's rows. The study adds ``strategy``, ``threads`` and ``device`` to them.
+    """
+
+    @property
+    @abc.abstractmethod
+    def name(self) -> str:
+        """One word, by which trials are told apart."""
+
+    @property
+    @abc.abstractmethod
+    def title(self) -> str:
+        """The heading of its part of the report."""
+
+    @property
+    @abc.abstractmethod
+    def caveats(self) -> Sequence[Caveat]:
+        """What limits its answers."""
+
+    @abc.abstractmethod
+    def trials(self, size: Size) -> Sequence[Trial]:
+        """Lists the work. Pure: the same size gives the same trials."""
+
+    @abc.abstractmethod
+    def run(self, trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
+        """Does one trial; its threads are set already."""
+
+    @abc.abstractmethod
+    def blocks(self, outcomes: Sequence[Outcome]) -> Iterator[Block]:
+        """Yields tables and charts of its own outcomes, perhaps not all of them."""
+
+    @abc.abstractmethod
+    def verdicts(self, outcomes: Sequence[Outcome]) -> Iterator[Verdict]:
+        """Yields its answers, the most important first, whichever way they fell."""

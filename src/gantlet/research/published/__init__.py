@@ -1,0 +1,1 @@
+"""Published configurations, costed without being run."""

@@ -1,0 +1,1 @@
+"""Which flaws does each metric see?"""

@@ -1,0 +1,149 @@
+"""Which metric notices which damage, and at which sample size?"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import final
+
+from gantlet import options
+from gantlet.commands.trained import fingerprint
+from gantlet.core.errors import UserError
+from gantlet.core.estimate import Outcome, Trial
+from gantlet.core.spec import datasets, extractors, metrics
+from gantlet.domains.corruptions import possible
+from gantlet.report.blocks import Report
+from gantlet.research.sensitivity.report import answer
+from gantlet.research.sensitivity.trial import (
+    NOTHING,
+    SCALES,
+    Scale,
+    Size,
+    check_size,
+    measure,
+    pool_of,
+)
+from gantlet.run.execute import Watch
+from gantlet.run.store import Run, TrialFolder
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sensitivity:
+    """Known damages in graded strength on real samples: who notices, at which sample size?
+
+    Real samples are drawn as reference, control and victims. Victims are damaged; a metric notices
+    if its interval tells them from the control, both compared with the reference. Without damage
+    that is a false alarm.
+
+    Attributes:
+        size: small: minutes; full: hours, and larger data than the digits.
+        data: The data set: images, or vectors, for which fewer damages make sense.
+        seeds: Draws of each damage, or None for what the size says.
+        metrics: Which metrics; empty means every metric, but for the two slowest ones if small.
+        features: What they look at; empty means pixels, and for images with labels the classifier,
+            without labels random-conv.
+        ns: Samples of each set; empty for those of the size.
+        data_seed: From which the splits follow, and with them the extractors.
+        threads: Threads of each trial.
+        device: Where extractors and metrics are computed.
+    """
+
+    size: Size = "small"
+    data: str = "digits"
+    seeds: options.Seeds | None = None
+    metrics: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
+    ns: tuple[int, ...] = ()
+    data_seed: options.Seed = 0
+    threads: options.Threads = 1
+    device: str = "cpu"
+
+    def question(self) -> dict[str, object]:
+        """Returns the question with every default written out."""
+        scale, shared = self._scale, self._shared
+        return {
+            "command": "study sensitivity",
+            "size": self.size,
+            "n": list(scale.ns),
+            "strengths": list(scale.strengths),
+            "draws": scale.draws,
+            "controls": scale.controls,
+            "damages": self._damages,
+            **{k: json.loads(v) if v.startswith("[") else v for k, v in shared.items()},
+            "data fingerprint": fingerprint(shared["data"], self.data_seed),
+        }
+
+    def trials(self) -> Sequence[Trial]:
+        """One for each damage, sample size and draw; more draws without damage.
+
+        Raises:
+            UserError: If the data cannot be used, or hold too few samples.
+        """
+        scale = self._scale
+        if scale.draws < 1:
+            raise UserError(f"seeds must be at least 1. Got {scale.draws}.")
+        for n in scale.ns:
+            check_size(self._shared, n)
+        damaged = product(range(scale.draws), scale.ns, self._damages)
+        alone = product(range(scale.controls), scale.ns, [NOTHING])
+        return [self._trial(*which) for which in (*damaged, *alone)]
+
+    def run(self, trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
+        """Draws, damages and measures."""
+        del folder  # samples can be drawn again
+        return measure(trial, watch)
+
+    def conclude(self, outcomes: Sequence[Outcome], run: Run) -> Report:
+        """Says who notices what."""
+        return answer(self.question(), outcomes, run)
+
+    @property
+    def _scale(self) -> Scale:
+        scale = SCALES[self.size]
+        return Scale(
+            ns=self.ns or scale.ns,
+            strengths=scale.strengths,
+            draws=scale.draws if self.seeds is None else self.seeds,
+            controls=scale.controls,
+        )
+
+    @property
+    def _metrics(self) -> list[str]:
+        without = SCALES[self.size].without
+        return list(self.metrics) or [m for m in metrics.names() if m not in without]
+
+    @property
+    def _damages(self) -> list[str]:
+        space = datasets.make(self._shared["data"]).space
+        return possible(space, labelled=pool_of(self._shared).labels is not None)
+
+    @property
+    def _shared(self) -> dict[str, str]:
+        """What all trials share, in written form."""
+        return {
+            "data": datasets.resolve(self.data),
+            "data_seed": str(self.data_seed),
+            "metrics": json.dumps([metrics.resolve(m) for m in self._metrics]),
+            "features": json.dumps([extractors.resolve(f) for f in self.features or self._seen]),
+            "threads": str(self.threads),
+            "device": self.device,
+        }
+
+    @property
+    def _seen(self) -> tuple[str, ...]:
+        parts = {"data": datasets.resolve(self.data), "data_seed": str(self.data_seed)}
+        if datasets.make(self.data).space.kind != "image":
+            return ("pixels",)
+        return ("pixels", "random-conv" if pool_of(parts).labels is None else "classifier")
+
+    def _trial(self, seed: int, n: int, damage: str) -> Trial:
+        # Labels are not seen by any metric, so that their strength makes no difference.
+        strengths = [1.0] if damage in (NOTHING, "swapped labels") else self._scale.strengths
+        parts = {
+            "model": damage,
+            "n": str(n),
+            "strengths": json.dumps(list(strengths)),
+            **self._shared,
+        }
+        return Trial(parts=parts, seed=seed)

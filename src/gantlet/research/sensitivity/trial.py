@@ -1,0 +1,281 @@
+"""The trials of the study of metrics: corruptions, sizes, measurements."""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+from typing import Literal, NamedTuple, TypeAlias, final
+
+import torch
+from torch import Tensor
+
+from gantlet.commands.trained import features_of, load
+from gantlet.compute.machine import threads
+from gantlet.core.data import Source
+from gantlet.core.errors import UserError
+from gantlet.core.estimate import Estimate, Outcome, Trial
+from gantlet.core.metric import Metric, Sees, TrainMetric
+from gantlet.core.rng import Rng
+from gantlet.core.spec import metrics
+from gantlet.data.splits import Joined
+from gantlet.domains.corruptions import DAMAGES, Victims
+from gantlet.features.base import exactly
+from gantlet.metrics.measure import detail_all
+from gantlet.run.execute import Watch
+from gantlet.stats.jackknife import Detailed, difference, unpaired
+
+# ----------------------------------------------------------------------------
+# Draws real samples: a reference, a control, those to be damaged, and a training set.
+# ----------------------------------------------------------------------------
+
+# Reference, control, victims and training set; spare samples are what is left, at most as many.
+_SETS = 4
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawn:
+    """Sets of real samples that share none, of equal size.
+
+    Attributes:
+        reference: What all are compared with.
+        control: Samples that stay as they are.
+        victims: Samples that are damaged, with what the damage may use.
+    """
+
+    reference: Tensor
+    control: Tensor
+    victims: Victims
+
+
+def draw(trial: Trial) -> Drawn:
+    """Returns the sets of one trial: the same for all damages of one size and seed."""
+    parts, n = trial.parts, int(trial.parts["n"])
+    space, _ = load(parts["data"], int(parts["data_seed"]))
+    pool = pool_of(parts)
+    order = torch.randperm(len(pool), generator=Rng(trial.seed).stream(f"draw/{n}"))
+    where = [order[k * n : (k + 1) * n] for k in range(_SETS + 1)]
+    reference, control, victims, train, spare = (pool.take(index) for index in where)
+    labels = pool.labels
+    return Drawn(
+        reference=reference,
+        control=control,
+        victims=Victims(
+            space=space,
+            x=victims,
+            labels=None if labels is None else labels[where[2]],
+            spare=spare,
+            spare_labels=None if labels is None else labels[where[4]],
+            train=train,
+        ),
+    )
+
+
+def pool_of(parts: Mapping[str, str]) -> Source:
+    """Returns all samples of a data set: which split they came from does not matter here."""
+    _, splits = load(parts["data"], int(parts["data_seed"]))
+    return Joined(splits.train, splits.validation, splits.test)
+
+
+def check_size(parts: Mapping[str, str], n: int) -> None:
+    """Checks that a data set holds enough samples.
+
+    Raises:
+        UserError: If it does not.
+    """
+    held = len(pool_of(parts))
+    # A class to be dropped is rarely more than a seventh of all.
+    needed = _SETS * n + n // 7
+    if n < 2 or held < needed:
+        raise UserError(
+            f"ns must be from 2 to {held * 7 // (_SETS * 7 + 1)}: {parts['data']} holds {held} "
+            f"samples and four sets are drawn. Got {n}."
+        )
+
+
+# ----------------------------------------------------------------------------
+# How large the study is.
+# ----------------------------------------------------------------------------
+
+Size = Literal["small", "full"]
+
+NOTHING = "nothing"
+"""The damage that is none: how often a metric notices it is its rate of false alarms."""
+
+SAMPLES = "samples"
+"""What metrics are said to look at that see the samples themselves."""
+
+
+class Key(NamedTuple):
+    """Which number of a trial it is.
+
+    Attributes:
+        metric: The metric, in written form.
+        look: Through which extractor, by name, or ``SAMPLES``.
+        strength: How strong the damage is.
+    """
+
+    metric: str
+    look: str
+    strength: float
+
+    @property
+    def name(self) -> str:
+        """What outcomes call it.
+
+        Example:
+            >>> Key("kid:degree=3", "pca", 0.5).name
+            'kid:degree=3 (pca) @ 0.5'
+        """
+        return f"{self.metric} ({self.look}) @ {self.strength:g}"
+
+
+def keys(parts: Mapping[str, str]) -> Iterator[Key]:
+    """Yields every number that a trial of these parts may have."""
+    looks = [extractor.partition(":")[0] for extractor in json.loads(parts["features"])]
+    metrics, strengths = json.loads(parts["metrics"]), map(float, json.loads(parts["strengths"]))
+    yield from map(Key._make, product(metrics, [*looks, SAMPLES], strengths))
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """What is damaged how often.
+
+    Attributes:
+        ns: Sizes of each sample.
+        strengths: How strong each damage is, above 0 and at most 1.
+        draws: How often samples are drawn and damaged.
+        controls: How often they are drawn and left alone.
+        without: Metrics that are left out, as they would take most of the time.
+    """
+
+    ns: tuple[int, ...]
+    strengths: tuple[float, ...]
+    draws: int
+    controls: int
+    without: tuple[str, ...] = ()
+
+
+SCALES: Mapping[Size, Scale] = {
+    "small": Scale(
+        ns=(100, 400),
+        strengths=(0.05, 0.2, 0.5, 1.0),
+        draws=5,
+        controls=25,
+        without=("frechet-infinity", "geometry-score"),
+    ),
+    "full": Scale(
+        ns=(250, 1000, 4000),
+        strengths=(0.02, 0.05, 0.1, 0.2, 0.5, 1.0),
+        draws=10,
+        controls=200,
+    ),
+}
+"""The sizes of the study."""
+
+
+# ----------------------------------------------------------------------------
+# One trial: samples damaged in graded strength, and what each metric says of them.
+# ----------------------------------------------------------------------------
+
+TIME = "CPU time"
+"""The name of what a trial took."""
+
+_SAYS_SO = Estimate.exact(1.0, method="a number where the control gives none", better="lower")
+
+_Found: TypeAlias = Mapping[str, Detailed | Estimate]
+
+
+def measure(trial: Trial, watch: Watch) -> Outcome:
+    """Compares damaged samples with the reference, and takes off what the control gives.
+
+    Scores are named ``metric (extractor) @ strength``: the number of the damaged samples minus
+    that of the control, with the interval of the difference. A metric that has a number for the
+    damaged samples only, such as that of near-duplicates, says by this that they are worse.
+    """
+    start = time.process_time()
+    with threads(int(trial.parts["threads"])), exactly():
+        scores = dict(_scores(trial, watch))
+    took = Estimate.exact(time.process_time() - start, unit="s", method="of this trial")
+    return Outcome(trial=trial, scores=scores, clock={TIME: took})
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Look:
+    """One way to see samples, and the metrics that see them so."""
+
+    name: str
+    see: Callable[[Tensor], Tensor]
+    device: str
+    wanted: Mapping[str, Metric | TrainMetric]
+
+    def compare(self, real: Tensor, fake: Tensor, train: Tensor, rng: Rng) -> _Found:
+        """Returns what each metric says of samples."""
+        x, y, z = (self.see(samples.to(self.device)) for samples in (real, fake, train))
+        return detail_all(self.wanted, x, y, train=z, rng=rng)
+
+
+def _scores(trial: Trial, watch: Watch) -> Iterator[tuple[str, Estimate]]:
+    drawn, rng = draw(trial), Rng(trial.seed, trial.parts["device"])
+    real, train = drawn.reference, drawn.victims.train
+    looks, strengths = list(_looks(trial, drawn)), json.loads(trial.parts["strengths"])
+    for i, look in enumerate(looks):
+        control = look.compare(real, drawn.control, train, rng)
+        for k, strength in enumerate(strengths):
+            share = (i + k / len(strengths)) / len(looks)
+            watch(share, f"{trial.parts['model']}, {look.name}")
+            damaged = _damaged(trial, drawn, strength)
+            found = look.compare(real, damaged, train, rng)
+            for metric, one in found.items():
+                yield (
+                    Key(metric, look.name, strength).name,
+                    difference_from_control(one, control[metric]),
+                )
+
+
+def _looks(trial: Trial, drawn: Drawn) -> Iterator[_Look]:
+    """Yields every way to see samples that some metric wants."""
+    for extractor in json.loads(trial.parts["features"]):
+        seen, short = features_of(trial, extractor), extractor.partition(":")[0]
+        yield _look(trial, short, seen.extract, "features")
+        if seen.classify is not None:
+            yield _look(trial, short, seen.classify, "probabilities")
+    yield _look(trial, SAMPLES, drawn.victims.space.unit, "samples")
+
+
+def _look(trial: Trial, name: str, see: Callable[[Tensor], Tensor], sees: Sees) -> _Look:
+    made = {m: metrics.make(m) for m in json.loads(trial.parts["metrics"])}
+    return _Look(
+        name=name,
+        see=see,
+        device=trial.parts["device"],
+        wanted={m: metric for m, metric in made.items() if metric.sees == sees},
+    )
+
+
+def _damaged(trial: Trial, drawn: Drawn, strength: float) -> Tensor:
+    name = trial.parts["model"]
+    if name == NOTHING:
+        return drawn.victims.x
+    # The same stream for all strengths: a stronger damage is the same one, stronger.
+    x, _ = DAMAGES[name].apply(drawn.victims, strength, Rng(trial.seed).stream(name))
+    return x
+
+
+def difference_from_control(
+    damaged: Detailed | Estimate, control: Detailed | Estimate
+) -> Estimate:
+    """Returns the difference: paired on the reference where the metric can tell."""
+    match damaged, control:
+        case Detailed(), Detailed() if damaged.real.shape == control.real.shape:
+            return difference(damaged, control)
+        case _:
+            a, b = _estimate(damaged), _estimate(control)
+            return _SAYS_SO if a.low is not None and b.value is None else unpaired(a, b)
+
+
+def _estimate(found: Detailed | Estimate) -> Estimate:
+    return found.estimate if isinstance(found, Detailed) else found

@@ -1,0 +1,1 @@
+"""What are the trade-offs between families?"""

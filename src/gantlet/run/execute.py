@@ -1,0 +1,676 @@
+"""Runs the trials of a study that have no outcome yet: here or in worker processes."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from importlib.metadata import version
+from multiprocessing import get_context
+from multiprocessing.queues import Queue
+from pathlib import Path
+from queue import Empty
+from threading import Thread
+from types import ModuleType
+from typing import Any, Literal, Protocol, final, runtime_checkable
+
+from gantlet import __version__
+from gantlet.compute.machine import machine, measure_peak
+from gantlet.compute.machine import threads as using
+from gantlet.core.errors import UserError
+from gantlet.core.estimate import REAL, Failure, Outcome, Trial
+from gantlet.core.rng import StorageError
+from gantlet.options import Retry
+from gantlet.report import format as fmt
+from gantlet.report.blocks import Caveat, Fact, Facts, Report, Verdict
+from gantlet.report.json import as_json, from_json
+from gantlet.report.text import render
+from gantlet.run.store import (
+    DamagedError,
+    Run,
+    TrialFolder,
+    read_sealed,
+    write_bytes,
+    write_sealed,
+)
+from gantlet.run.train import DivergedError, RestartWarning
+
+# ----------------------------------------------------------------------------
+# What a worker process does first: it binds itself to its parent, before it loads torch.
+# ----------------------------------------------------------------------------
+
+News = tuple[str, float, str]
+
+_news: "Queue[News] | None" = None
+
+_PR_SET_PDEATHSIG = 1
+
+
+def enter(news: "Queue[News]", threads: int, parent: int) -> None:
+    """Readies this process for trials.
+
+    Args:
+        news: Where to report to.
+        threads: How many threads a trial may use.
+        parent: The process that this one works for, as that process knows itself: asked here, the
+            answer would be whoever adopts the orphan of a parent that is gone already.
+    """
+    global _news  # noqa: PLW0603  (a worker process has one parent to report to)
+    _end_with(parent)
+    # Ctrl-C reaches every process of the terminal; the parent alone decides what to do.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A worker never waits at its end for a parent that does not listen any more.
+    news.cancel_join_thread()
+    _news = news
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+def tell(key: str, share: float, what: str) -> None:
+    """Reports to the parent."""
+    if _news is not None:
+        _news.put((key, share, what))
+
+
+def _end_with(parent: int) -> None:
+    """Ends this process when its parent is gone, even by kill -9: nobody waits for its work."""
+    if sys.platform == "linux":
+        # The kernel does it, without delay, when the thread that started this process is gone.
+        # Where the C library does not know the call, the watch below is enough.
+        prctl = getattr(ctypes.CDLL(None), "prctl", None)
+        if prctl is not None:
+            prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    # The parent may have gone before that; from here on no moment is left out.
+    if os.getppid() != parent:
+        os._exit(1)
+    Thread(target=_watch, args=(parent,), daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+# ----------------------------------------------------------------------------
+# Writes the report of a run into its folder, and reads it back.
+# ----------------------------------------------------------------------------
+
+
+def publish(report: Report, run: Run) -> Path:
+    """Writes ``report.json`` and ``report.html`` and returns the path of the page."""
+    page = run.path / "report.html"
+    write_sealed(run.path / "report.json", as_json(report, str(page)))
+    write_bytes(page, render(report, "html").encode())
+    return page
+
+
+def published(path: Path) -> Report:
+    """Returns the report of a run folder, or of a report.json.
+
+    Raises:
+        UserError: If there is none, or it was changed since.
+    """
+    file = path / "report.json" if path.is_dir() else path
+    if not file.exists():
+        raise UserError(f"{path} has no report.json yet. Run its command again to go on.")
+    try:
+        return from_json(read_sealed(file))
+    except DamagedError as error:
+        raise DamagedError(
+            f"{error} Run the command of that run again to make it anew."
+        ) from error
+
+
+# ----------------------------------------------------------------------------
+# What a study is: trials to run, how to run one, and what they say together.
+# ----------------------------------------------------------------------------
+
+Watch = Callable[[float, str], None]
+"""Told the finished share of a trial, in [0, 1], and what is being done."""
+
+
+class Study(Protocol):
+    """One question; a frozen dataclass of its settings. Trials may run in any process."""
+
+    def question(self) -> dict[str, object]:
+        """Returns the question as plain data with every default written out."""
+        ...
+
+    def trials(self) -> Sequence[Trial]:
+        """Lists the work. Pure: the same settings give the same trials."""
+        ...
+
+    def run(self, trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
+        """Does one trial, saving what is large into ``folder``."""
+        ...
+
+    def conclude(self, outcomes: Sequence[Outcome], run: Run) -> Report:
+        """Turns outcomes, perhaps not all of them, into a report; writes nothing."""
+        ...
+
+
+@runtime_checkable
+class Noting(Protocol):
+    """A study that has something to say of the files that it reads."""
+
+    def notes(self) -> Sequence[str]:
+        """Returns what was left out, converted or guessed: a clause each, without full stop."""
+        ...
+
+
+@runtime_checkable
+class Planning(Protocol):
+    """A study that can say what its trials will take, by trying a few steps of each."""
+
+    def plan(self) -> Sequence[str]:
+        """Returns one sentence on the data, and one on each model."""
+        ...
+
+
+@runtime_checkable
+class Forecasting(Protocol):
+    """A study that can say beforehand how much its samples let be found."""
+
+    def forecast(self) -> Sequence[str]:
+        """Returns one sentence for each set of samples."""
+        ...
+
+
+# ----------------------------------------------------------------------------
+# One attempt at one trial: what is the user's mistake, what is a failed trial.
+# ----------------------------------------------------------------------------
+
+# Distinct warnings of one trial that go into the log.
+_WARNINGS = 50
+
+
+@final
+class Remark(str):
+    """News that stays on the screen and in the log, not only until the next comes."""
+
+    __slots__ = ()
+
+
+def attempt(study: Study, trial: Trial, run: Run, watch: Watch) -> Outcome:
+    """Runs and records a trial; a failure becomes an outcome with its error.
+
+    Warnings of libraries go into the log of the run.
+
+    Raises:
+        UserError: If the question itself cannot be asked, which the trial of real data shows, or
+            if results cannot be written; nothing is recorded.
+    """
+    name = trial.parts.get("model", trial.key)
+
+    def remark(text: str) -> None:
+        run.log("remark", trial=trial.key, text=text)
+        watch(0.0, Remark(f"{name}, seed {trial.seed}: {text}."))
+
+    folder = run.folder(trial, remark)
+    with _logged_warnings(run, trial) as restarts:
+        outcome = _outcome(study, trial, run, folder, watch)
+    for text in restarts:
+        remark(text)
+    outcome = _recorded(folder, outcome, run)
+    if outcome.failure != "failed":
+        # What may pass goes on from the last checkpoint when it is tried again.
+        folder.drop_state()
+    return outcome
+
+
+def _outcome(study: Study, trial: Trial, run: Run, folder: TrialFolder, watch: Watch) -> Outcome:
+    try:
+        return study.run(trial, folder, watch)
+    except StorageError:
+        raise
+    except UserError as error:
+        if trial.parts.get("model") == REAL:
+            raise
+        return _failed(trial, str(error), "cannot")
+    except DivergedError as error:
+        return _failed(trial, str(error), "diverged")
+    except Exception as error:  # noqa: BLE001  (one bad trial must not end the others)
+        run.log("failed", trial=trial.key, traceback=traceback.format_exc())
+        return _failed(trial, f"{type(error).__name__}: {error}", "failed")
+
+
+def _failed(trial: Trial, error: str, failure: Failure) -> Outcome:
+    return Outcome(trial=trial, error=" ".join(error.split()), failure=failure)
+
+
+def _recorded(folder: TrialFolder, outcome: Outcome, run: Run) -> Outcome:
+    """Records an outcome; one that cannot be written, for it holds NaN, is a failed trial."""
+    try:
+        folder.record(outcome)
+    except (ValueError, TypeError) as error:
+        if isinstance(error, UserError):
+            raise
+        run.log("failed", trial=outcome.trial.key, traceback=traceback.format_exc())
+        outcome = _failed(outcome.trial, f"{type(error).__name__}: {error}", "failed")
+        folder.record(outcome)
+    return outcome
+
+
+@contextmanager
+def _logged_warnings(run: Run, trial: Trial) -> Generator[list[str]]:
+    """Writes warnings to the log in place of the screen; yields those that a user must see."""
+    told: list[str] = []
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always", RestartWarning)
+        try:
+            yield told
+        finally:
+            for text in list(dict.fromkeys(_line(w) for w in seen))[:_WARNINGS]:
+                run.log("warning", trial=trial.key, text=text)
+            told += [str(w.message) for w in seen if issubclass(w.category, RestartWarning)]
+
+
+def _line(warning: warnings.WarningMessage) -> str:
+    return f"{warning.category.__name__}: {warning.message} ({warning.filename}:{warning.lineno})"
+
+
+# ----------------------------------------------------------------------------
+# Where and with what a question was asked, for ``run.json`` and the head of the report.
+# ----------------------------------------------------------------------------
+
+_PACKAGES = ("torch", "numpy", "scipy", "scikit-learn")
+
+
+def facts(device: str, threads: int, command: Sequence[str]) -> dict[str, Any]:
+    """Returns versions, commit, machine, threads, command and time of the start."""
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": " ".join(command),
+        "gantlet": __version__,
+        "commit": _commit(),
+        "packages": {name: version(name) for name in _PACKAGES},
+        "machine": {**machine(device).facts(), "threads": threads, "peak": _peak(device, threads)},
+    }
+
+
+def _peak(device: str, threads: int) -> float:
+    """The measured peak in fp32, in FLOP/s, with which achieved rates can be compared."""
+    with using(threads):
+        return measure_peak(device, seconds=0.2).fp32
+
+
+def _commit() -> str | None:
+    """The git commit of the working folder, marked where it was changed since."""
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty"],  # noqa: S607  (git is found by PATH)
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
+
+
+def facts_of(
+    setting: Mapping[str, str], outcomes: Sequence[Outcome], run: Run, *, trains: bool = True
+) -> Facts:
+    """Returns the head of a report: what was asked, what it took, where it ran.
+
+    Args:
+        setting: What was asked, by name.
+        outcomes: What the trials took.
+        run: Where and with what it ran.
+        trains: Whether the study trains models; else nothing is said of training.
+    """
+    was = run.facts
+    seconds = sum(o.spend.seconds for o in outcomes) if trains else 0.0
+    machine = was["machine"]
+    threads = f"{machine['threads']} thread{'s' if machine['threads'] > 1 else ''} a trial"
+    peak = fmt.text(machine["peak"], "FLOP/s")
+    known = {
+        **setting,
+        **({"Training, all together": str(timedelta(seconds=round(seconds)))} if seconds else {}),
+        "Machine": f"{machine['device']}, {threads}, measured peak {peak} in fp32",
+        "Versions": f"gantlet {was['gantlet']}, torch {was['packages']['torch']}",
+        "Commit": was["commit"] or "not in a git repository",
+        "Started": was["started"],
+        "Command": was["command"],
+    }
+    return Facts(items=[Fact(name=name, value=value) for name, value in known.items()])
+
+
+# ----------------------------------------------------------------------------
+# Runs the trials of a study that have no outcome yet, or one that may be mended.
+# ----------------------------------------------------------------------------
+
+Tell = Callable[[str, float, str], None]
+"""Told a trial's key, its finished share in [0, 1] and what is being done."""
+
+
+class Executor(Protocol):
+    """A place to run trials: this process, or a pool of processes."""
+
+    def map(
+        self, study: Study, trials: Sequence[Trial], run: Run, tell: Tell
+    ) -> Iterator[Outcome]:
+        """Runs and records each trial, and yields its outcome as soon as it is known."""
+        ...
+
+
+@final
+class Here:
+    """Runs trials one after the other in this process."""
+
+    def map(
+        self, study: Study, trials: Sequence[Trial], run: Run, tell: Tell
+    ) -> Iterator[Outcome]:
+        """Yields outcomes in order."""
+        for trial in trials:
+            outcome = attempt(study, trial, run, partial(tell, trial.key))
+            tell(trial.key, 1.0, "done")
+            yield outcome
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Todo:
+    """A trial that is to be run.
+
+    Attributes:
+        trial: The trial.
+        why: Whether it is new, its results are damaged, or it failed before.
+        detail: What is damaged, or how it failed.
+    """
+
+    trial: Trial
+    why: Literal["new", "damaged", "failed"] = "new"
+    detail: str = ""
+
+
+def pending(trials: Sequence[Trial], run: Run, retry: Retry = "failed") -> list[Todo]:
+    """Returns the trials that are to be run; equal trials are listed once.
+
+    The files of all finished trials are read and compared with their checksums.
+
+    Args:
+        trials: Those of a study.
+        run: What is there already.
+        retry: Which of the failed trials to run again.
+    """
+    wanted = {t.key: t for t in trials}
+    return [todo for t in wanted.values() if (todo := _todo(t, run, retry)) is not None]
+
+
+def _todo(trial: Trial, run: Run, retry: Retry) -> Todo | None:
+    try:
+        outcome = run.outcome(trial)
+        if outcome is None:
+            return Todo(trial)
+        run.folder(trial).check()
+    except DamagedError as error:
+        return Todo(trial, "damaged", str(error))
+    if outcome.error is None or retry not in {"all", outcome.failure}:
+        return None
+    return Todo(trial, "failed", outcome.error)
+
+
+def missing(trials: Sequence[Trial], run: Run, retry: Retry = "failed") -> list[Trial]:
+    """Returns the trials that are to be run; see ``pending``."""
+    return [todo.trial for todo in pending(trials, run, retry)]
+
+
+def silent(key: str, share: float, what: str) -> None:
+    """Tells nobody."""
+
+
+def carry_out(
+    study: Study,
+    run: Run,
+    executor: Executor,
+    tell: Tell = silent,
+    *,
+    trials: Sequence[Trial] | None = None,
+    todo: Sequence[Todo] | None = None,
+) -> Report:
+    """Runs what is missing, records it, and concludes. Calling it again resumes.
+
+    Args:
+        study: The question.
+        run: Where outcomes are recorded.
+        executor: Where trials run.
+        tell: Told of progress.
+        trials: Those of the study, where they are known: to list them is to check the question.
+        todo: What to run; ``pending`` if None.
+
+    Raises:
+        UserError: If the question cannot be asked: no model can be trained or measured.
+    """
+    trials = study.trials() if trials is None else trials
+    todo = pending(trials, run) if todo is None else todo
+    for one in todo:
+        _prepare(one, run, tell)
+    mistakes: list[Trial] = []
+    try:
+        for outcome in executor.map(study, [one.trial for one in todo], run, tell):
+            run.log("finished", trial=outcome.trial.key, error=outcome.error)
+            mistakes += [outcome.trial] if outcome.failure == "cannot" else []
+    except UserError:
+        # The question was wrong: what models could not do with it is no result.
+        _forget(mistakes, run)
+        raise
+    found = (run.outcome(trial) for trial in {t.key: t for t in trials}.values())
+    return _concluded(study, [o for o in found if o is not None], run)
+
+
+def _prepare(todo: Todo, run: Run, tell: Tell) -> None:
+    """Clears what an earlier attempt left, and says so where something is lost by that."""
+    if todo.why == "new":
+        return
+    run.log("again", trial=todo.trial.key, why=todo.why, detail=todo.detail)
+    run.folder(todo.trial).clear(keep_state=todo.why == "failed")
+    if todo.why == "damaged":
+        text = f"{todo.detail} The trial runs again now."
+    else:
+        text = f"{_name(todo.trial)} failed before ({todo.detail}) and is tried again."
+    tell(todo.trial.key, 0.0, Remark(text))
+
+
+def _forget(trials: Sequence[Trial], run: Run) -> None:
+    for trial in trials:
+        run.folder(trial).clear(keep_state=False)
+
+
+def _concluded(study: Study, outcomes: Sequence[Outcome], run: Run) -> Report:
+    """Returns the report, with a note on every failure that it does not tell of itself."""
+    reasons = [o.error for o in outcomes if o.error]
+    failed = failures(outcomes)
+    models = [o for o in outcomes if o.trial.parts.get("model") != REAL]
+    if models and all(o.failure == "cannot" for o in models):
+        # A mistake in the question leaves no result: where it can be mended, it is asked again.
+        _forget([o.trial for o in models], run)
+        raise UserError(str(models[0].error))
+    try:
+        report = study.conclude(outcomes, run)
+    except Exception as error:
+        if not failed or isinstance(error, UserError):
+            raise
+        run.log("failed", traceback=traceback.format_exc())
+        raise UserError(
+            f"There is no report, for {failed[0]} Its traceback is in {run.path / 'log.jsonl'}; "
+            "run the same command again to try once more."
+        ) from error
+    if failed and not report.verdicts:
+        count = f"{len(failed)} of {len(outcomes)} trials failed"
+        claim = f"Nothing can be said: {count}."
+        report = replace(report, verdicts=[Verdict(claim=claim, because=failed[0])])
+    said = " ".join([*(c.text for c in report.caveats), *(v.because for v in report.verdicts)])
+    told = zip(failed, reasons, strict=True)
+    new = [Caveat(text=line) for line, why in told if _sentence(why) not in said]
+    return replace(report, caveats=[*new, *report.caveats]) if new else report
+
+
+def failures(outcomes: Sequence[Outcome]) -> list[str]:
+    """Returns a sentence for each trial that failed: which, and why."""
+    return [f"{_name(o.trial)} failed: {_sentence(o.error)}" for o in outcomes if o.error]
+
+
+def _name(trial: Trial) -> str:
+    looks = trial.parts.get("extractor", "").partition(":")[0]
+    return ", ".join(
+        [trial.parts.get("model", trial.key), *([looks] if looks else []), f"seed {trial.seed}"]
+    )
+
+
+def _sentence(error: str) -> str:
+    return error if error.endswith((".", "!", "?")) else f"{error}."
+
+
+# ----------------------------------------------------------------------------
+# Runs trials in a pool of processes on this machine.
+# ----------------------------------------------------------------------------
+
+# Seconds that workers get to end after they were killed.
+_PATIENCE = 5.0
+# A signal for all processes of a group may end a worker before the parent has heard of it.
+_SIGNAL = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+@final
+class Pool:
+    """A pool of worker processes; the results are those of ``Here``, bit by bit.
+
+    Attributes:
+        workers: How many processes.
+        threads: Threads of each; part of what decides the last digits of a result.
+    """
+
+    workers: int
+    threads: int = 1
+
+    def map(
+        self, study: Study, trials: Sequence[Trial], run: Run, tell: Tell
+    ) -> Iterator[Outcome]:
+        """Yields outcomes in the order in which they are ready."""
+        context = get_context("spawn")
+        news: Queue[News] = context.Queue()
+        with _environment(self.threads):
+            pool = ProcessPoolExecutor(
+                min(self.workers, max(len(trials), 1)),
+                mp_context=context,
+                initializer=enter,
+                initargs=(news, self.threads, os.getpid()),
+            )
+            try:
+                with _deaf_to_interrupts(), _without_main(study):
+                    waiting = {pool.submit(_work, study, trial, run) for trial in trials}
+                yield from _collect(waiting, news, tell)
+            except BrokenProcessPool as error:
+                time.sleep(_SIGNAL)
+                _abandon(pool)
+                raise UserError(
+                    "A worker process died (out of memory?). Finished trials are safe; run the "
+                    "same command again, with fewer --workers."
+                ) from error
+            except BaseException:
+                _abandon(pool)
+                raise
+            pool.shutdown()
+
+
+def fitting(threads: int, device: str) -> int:
+    """Returns how many workers of so many threads fit this machine; one for a GPU."""
+    if device != "cpu":
+        return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, (cores or 1) // threads)
+
+
+def _collect(waiting: set[Future[Outcome]], news: "Queue[News]", tell: Tell) -> Iterator[Outcome]:
+    while waiting:
+        done, waiting = wait(waiting, timeout=0.1, return_when=FIRST_COMPLETED)
+        _pass_on(news, tell)
+        for future in done:
+            outcome = future.result()
+            tell(outcome.trial.key, 1.0, "done")
+            yield outcome
+
+
+def _pass_on(news: "Queue[News]", tell: Tell) -> None:
+    try:
+        while True:
+            tell(*news.get_nowait())
+    except Empty:
+        return
+
+
+def _abandon(pool: ProcessPoolExecutor) -> None:
+    """Ends the workers at once: what they have finished is recorded, the rest runs again."""
+    # Shutting down forgets the processes, so they are listed first.
+    processes = list((pool._processes or {}).values())  # noqa: SLF001  (public from 3.14)
+    pool.shutdown(wait=False, cancel_futures=True)
+    for process in processes:
+        process.kill()
+    deadline = time.monotonic() + _PATIENCE
+    for process in processes:
+        process.join(max(0.0, deadline - time.monotonic()))
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Generator[None]:
+    """Starts processes that Ctrl-C does not reach; here it takes effect at the end of the block.
+
+    A worker learns to ignore it only after it has started, which takes a while.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _without_main(study: Study) -> Generator[None]:
+    """Starts processes that do not run the program of the user again, unless the study is there.
+
+    A script without ``if __name__ == "__main__"`` would begin anew in every worker.
+    """
+    if type(study).__module__ == "__main__":
+        yield
+        return
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+@contextmanager
+def _environment(threads: int) -> Generator[None]:
+    """Sets what workers must find before torch loads, and puts it back."""
+    wanted = {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": str(threads)}
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _work(study: Study, trial: Trial, run: Run) -> Outcome:
+    return attempt(study, trial, run, partial(tell, trial.key))

@@ -1,0 +1,969 @@
+"""The run folder: the only place where results live.
+
+``run.json`` (the question and where it was asked), ``log.jsonl`` (what happened), for each trial
+``trials/<key>`` with ``{outcome,clock}.json``, ``{model,samples}.safetensors``, ``curve.jsonl``,
+and ``report.json`` and ``report.html``. All but ``run.json``, ``log.jsonl``, ``clock.json`` and
+the reports made from clocks repeat bit by bit with the same seed and threads.
+
+Every JSON object holds its own checksum, and an outcome those of all files of its trial, so that
+what was cut, changed or exchanged is never read as a result. Runs of earlier versions have none.
+"""
+
+import errno
+import fcntl
+import hashlib
+import json
+import math
+import os
+import re
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
+from hashlib import blake2b
+from pathlib import Path
+from tokenize import TokenError
+from typing import Any, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load, load_file, save
+from torch import Tensor
+
+from gantlet.core.errors import UserError, reading
+from gantlet.core.estimate import (
+    KINDS_IN_WORDS,
+    Budget,
+    Estimate,
+    Failure,
+    Note,
+    Outcome,
+    Spend,
+    Trial,
+)
+from gantlet.core.rng import StorageError, cache_home, private_folder
+
+# ----------------------------------------------------------------------------
+# Files that are whole or absent: a reader never sees half of one, nor one that was changed.
+# ----------------------------------------------------------------------------
+
+CHECKSUM = "checksum"
+"""The key under which a sealed object holds the checksum of all its other keys."""
+
+
+class DamagedError(UserError):
+    """A file is not what was written: cut, changed, or exchanged for another."""
+
+
+def read_json(path: Path) -> Any:
+    """Returns what ``path`` holds.
+
+    Raises:
+        DamagedError: If it is no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise DamagedError(f"{path} is not a JSON file that Gantlet wrote: {error}.") from error
+
+
+def read_sealed(path: Path, *, since: str | None = None) -> dict[str, Any]:
+    """Returns the object that ``write_sealed`` wrote, without its checksum.
+
+    What an earlier version wrote has no checksum and is returned as it is.
+
+    Args:
+        path: The file.
+        since: A key that came with checksums: where it is, there must be one.
+
+    Raises:
+        DamagedError: If it is missing, no object, or was changed.
+    """
+    try:
+        found = read_json(path)
+    except FileNotFoundError as error:
+        raise DamagedError(f"{path} is missing.") from error
+    if not isinstance(found, dict):
+        raise DamagedError(f"{path} is not a JSON file that Gantlet wrote: no object.")
+    given = found.pop(CHECKSUM, None)
+    was_sealed = given is not None or (since is not None and since in found)
+    if was_sealed and given != _checksum(found):
+        raise DamagedError(f"{path} is damaged: its checksum is another.")
+    return found
+
+
+def write_sealed(path: Path, value: Mapping[str, Any]) -> None:
+    """Writes ``value`` as JSON with a checksum, all of it or nothing."""
+    plain = json.loads(dumps(value, path.name))
+    write_json(path, {**plain, CHECKSUM: _checksum(plain)})
+
+
+def _checksum(value: Any) -> str:
+    # Python writes the shortest digits that give a number back: text and checksum repeat.
+    text = json.dumps(value, sort_keys=True, ensure_ascii=True)
+    return blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def digest_of_file(path: Path) -> str:
+    """Returns the checksum of a file's content, read in pieces."""
+    found = blake2b(digest_size=16)
+    with path.open("rb") as file:
+        while piece := file.read(2**20):
+            found.update(piece)
+    return found.hexdigest()
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Writes ``value`` as JSON, all of it or nothing, and safe from a loss of power.
+
+    Raises:
+        ValueError: If it holds what JSON has no name for; the message says where.
+    """
+    # A file name that is no UTF-8 comes back as it was: its bytes are escapes of JSON too.
+    text = dumps(value, path.name) + "\n"
+    write_bytes(path, text.encode("utf-8", "backslashreplace"), durable=True)
+
+
+def dumps(value: Any, name: str) -> str:
+    """Returns ``value`` as JSON text.
+
+    Args:
+        value: Plain values.
+        name: Where it goes, for the message.
+
+    Raises:
+        ValueError: If it holds NaN, infinity, or an object; the message says where.
+    """
+    try:
+        return json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False)
+    except (ValueError, TypeError) as error:
+        place, what = next(_foreign(value, ""), ("it", str(error)))
+        raise ValueError(
+            f"{name} cannot be written, {place} is not JSON compliant: {what}"
+        ) from error
+
+
+def _foreign(value: Any, place: str) -> Generator[tuple[str, str]]:
+    """Yields the places in ``value`` that JSON cannot hold, and what is there."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _foreign(inner, f"{place}/{key}" if place else str(key))
+    elif isinstance(value, (list, tuple)):
+        for i, inner in enumerate(value):
+            yield from _foreign(inner, f"{place}/{i}")
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            yield place, str(value)
+    elif not isinstance(value, (str, int, bool, type(None))):
+        yield place, type(value).__name__
+
+
+def write_bytes(path: Path, content: bytes, *, durable: bool = False) -> None:
+    """Writes ``content``, all of it or nothing.
+
+    Args:
+        path: The file.
+        content: What it shall hold.
+        durable: Whether to wait until the disk has it, so that a loss of power loses nothing.
+    """
+    with draft_of(path, durable=durable) as draft:
+        draft.write_bytes(content)
+
+
+def append_line(path: Path, value: Mapping[str, Any]) -> None:
+    """Appends ``value`` to a file of JSON lines."""
+    with explained(path), path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(value, allow_nan=False) + "\n")
+
+
+@contextmanager
+def draft_of(path: Path, *, durable: bool = False) -> Generator[Path]:
+    """Yields a draft beside ``path`` that takes its place if the block ends well.
+
+    Raises:
+        StorageError: If the disk is full, or the folder cannot be written; what was there before
+            stays.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with explained(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield draft
+            if durable:
+                flush_to_disk(draft)
+            draft.replace(path)
+            if durable:
+                flush_to_disk(path.parent)
+    finally:
+        with suppress(OSError):
+            draft.unlink()
+
+
+def flush_to_disk(path: Path) -> None:
+    """Waits until the disk has a file, or the names in a folder."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some network file systems cannot do it, for folders above all: nothing is lost by that.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def drop_drafts(folder: Path) -> None:
+    """Removes the drafts that processes left behind which were killed."""
+    for file in folder.glob(".*.*"):
+        if is_draft(file) and not is_alive(int(file.name.rpartition(".")[2])):
+            file.unlink(missing_ok=True)
+
+
+def is_draft(file: Path) -> bool:
+    """Returns whether a name is one that ``draft_of`` gives."""
+    writer = file.name.rpartition(".")[2]
+    return file.name.startswith(".") and writer.isascii() and writer.isdecimal()
+
+
+def is_alive(pid: int) -> bool:
+    """Returns whether a process of this machine is still there."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
+@contextmanager
+def explained(path: Path) -> Generator[None]:
+    """Turns what goes wrong in writing ``path`` into one line.
+
+    Raises:
+        StorageError: In place of an ``OSError``.
+    """
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise StorageError(
+                f"The disk is full: {path.name} could not be written. Finished trials are safe; "
+                "free some space and run the same command again."
+            ) from error
+        raise StorageError(
+            f"{path.parent} cannot be written: {error.strerror or error}. Give another folder."
+        ) from error
+
+
+# ----------------------------------------------------------------------------
+# Tensors on disk, without pickle: safetensors, and JSON for the plain values between them.
+# ----------------------------------------------------------------------------
+
+_TENSOR = "__tensor__"
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Saves tensors; those that share memory (tied weights) are saved once each."""
+    whole = {name: t.detach().cpu().clone().contiguous() for name, t in tensors.items()}
+    # Written by Python: the library's own writer hides from the caller that a disk is full.
+    write_bytes(path, save(whole), durable=True)
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Returns the tensors of a file.
+
+    Raises:
+        DamagedError: If there is no such file, or it is not of this format.
+    """
+    if not path.exists():
+        raise DamagedError(f"{path} does not exist.")
+    try:
+        # The library takes names of files in UTF-8 alone: under others it is given the bytes.
+        return load_file(path) if _is_utf8(path) else load(path.read_bytes())
+    except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
+        raise DamagedError(f"{path} is not a whole safetensors file: {error}.") from error
+
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def save_state(
+    path: Path, state: Mapping[str, Any], owner: str = "", files: Mapping[str, str] | None = None
+) -> None:
+    """Saves a nested state of tensors and plain values as ``path``, beside the one before.
+
+    Two generations are kept, each as tensors and an index with the checksum of both. The index is
+    written last; a generation whose halves do not fit together does not count.
+
+    Args:
+        path: The files are named after it: ``state.0.safetensors``, ``state.0.json`` and so on.
+        state: Tensors and plain values, in dictionaries and lists.
+        owner: To whom the state belongs: that of another is never taken up.
+        files: Checksums of files in the same folder without which the state is worth nothing.
+    """
+    tensors: dict[str, Tensor] = {}
+    plain = _lift(state, "", tensors)
+    generation = max((found for found, _ in _generations(path, str)), default=0) + 1
+    index = _index(path, generation)
+    file = index.with_suffix(".safetensors")
+    save_tensors(file, tensors)
+    entry = {"generation": generation, "owner": owner, "tensors": digest_of_file(file)}
+    write_sealed(index, {**entry, "files": files or {}, "state": plain})
+    # What an earlier version wrote refers to tensors that have been written over by now.
+    path.with_suffix(".json").unlink(missing_ok=True)
+
+
+def load_state(
+    path: Path, owner: str = "", warn: Callable[[str], object] = lambda _: None
+) -> dict[str, Any] | None:
+    """Returns the latest state that ``save_state`` saved and that is whole, or None.
+
+    Args:
+        path: As for ``save_state``.
+        owner: As for ``save_state``.
+        warn: Told of each generation that is damaged.
+    """
+    for _, index in sorted(_generations(path, warn), reverse=True):
+        try:
+            return _state_of(path, index, owner)
+        except (UserError, LookupError, TypeError, OSError) as error:
+            warn(f"the checkpoint {index.name} cannot be used ({error})")
+    return None
+
+
+def drop_state(path: Path) -> None:
+    """Removes a saved state."""
+    for file in path.parent.glob(f"{path.name}.*"):
+        file.unlink()
+
+
+def _index(path: Path, generation: int) -> Path:
+    return path.with_name(f"{path.name}.{generation % 2}.json")
+
+
+def _generations(path: Path, warn: Callable[[str], object]) -> list[tuple[int, Path]]:
+    """Returns the generations whose index is whole, with that index; one by an earlier version."""
+    found: list[tuple[int, Path]] = []
+    for file in (_index(path, 0), _index(path, 1), path.with_suffix(".json")):
+        if not file.exists():
+            continue
+        try:
+            found.append((int(read_sealed(file, since="tensors")["generation"]), file))
+        except (UserError, LookupError, TypeError, ValueError, OSError) as error:
+            warn(f"the checkpoint {file.name} cannot be used ({error})")
+    return found
+
+
+def _state_of(path: Path, index: Path, owner: str) -> dict[str, Any]:
+    entry = read_sealed(index, since="tensors")
+    file = _index(path, int(entry["generation"])).with_suffix(".safetensors")
+    if entry.get("owner", owner) != owner:
+        raise DamagedError(f"{index} belongs to {entry['owner']}.")
+    if "tensors" in entry:
+        for name, wanted in {file.name: entry["tensors"], **entry["files"]}.items():
+            if digest_of_file(path.with_name(name)) != wanted:
+                raise DamagedError(f"{path.with_name(name)} is damaged: its checksum is another.")
+    state: dict[str, Any] = _drop(entry["state"], load_tensors(file))
+    return state
+
+
+def _lift(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
+    """Moves the tensors of ``value`` into ``tensors`` and returns what is left, for JSON."""
+    if isinstance(value, torch.Tensor):
+        tensors[name] = value
+        return {_TENSOR: name}
+    if isinstance(value, Mapping):
+        # Keys are kept apart as pairs: optimizers use whole numbers, which JSON would not keep.
+        return {"__items__": [[k, _lift(v, f"{name}/{k}", tensors)] for k, v in value.items()]}
+    if isinstance(value, (list, tuple)):
+        return [_lift(v, f"{name}/{i}", tensors) for i, v in enumerate(value)]
+    return value
+
+
+def _drop(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    if isinstance(value, dict) and _TENSOR in value:
+        return tensors[value[_TENSOR]]
+    if isinstance(value, dict):
+        return {k: _drop(v, tensors) for k, v in value["__items__"]}
+    if isinstance(value, list):
+        return [_drop(v, tensors) for v in value]
+    return value
+
+
+# ----------------------------------------------------------------------------
+# Samples that were given as Python objects, kept in the cache under the digest of their content.
+#
+# They count against the limit of the cache together with the features: the oldest files go.
+# ----------------------------------------------------------------------------
+
+LIMIT = 10 * 2**30
+"""Bytes that the cache may hold."""
+
+IN_USE_SECONDS = 600.0
+"""Seconds: what was used this recently belongs to a command that is still running."""
+
+_SUFFIXES = {"array": ".npy", "table": ".csv"}
+_WORD = re.compile(r"(array|table):([0-9a-f]{32})")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Samples that are kept.
+
+    Attributes:
+        path: Their file.
+        kind: "array", a ``.npy`` file, or "table", a ``.csv`` file.
+        note: What was done to what was given, in words, or nothing.
+    """
+
+    path: Path
+    kind: str
+    note: str
+
+
+def keep_array(array: NDArray[Any], name: str, note: str = "") -> str:
+    """Keeps an array and returns the word for it, ``array:DIGEST``.
+
+    Args:
+        array: The samples, of numbers.
+        name: What they are called, for messages.
+        note: What was done to them; ``kept`` returns it.
+
+    Raises:
+        UserError: If they are larger than the whole cache, it cannot be written, or other users
+            can change what is in it.
+    """
+    array = np.ascontiguousarray(array)
+    digest = _of_array(array, note)
+    file = _place("array", digest, name, array.nbytes)
+    if not (file.exists() and _loaded(file, note) == digest):
+        with draft_of(file) as draft, draft.open("wb") as out:
+            np.save(out, array)
+    _kept_note(file, note)
+    return f"array:{file.stem}"
+
+
+def keep_table(text: str, name: str, note: str = "") -> str:
+    """Keeps a table in CSV and returns the word for it, ``table:DIGEST``.
+
+    Raises:
+        UserError: If it is larger than the whole cache, or that cannot be written.
+    """
+    content = text.encode("utf-8", "replace")
+    digest = _of_table(content, note)
+    file = _place("table", digest, name, len(content))
+    if not (file.exists() and file.read_bytes() == content):
+        write_bytes(file, content)
+    _kept_note(file, note)
+    return f"table:{digest}"
+
+
+def kept(word: str, name: str) -> Kept | None:
+    """Returns what is kept under a word, or None where ``word`` is no such word.
+
+    Args:
+        word: As ``keep_array`` or ``keep_table`` returned it.
+        name: What the samples are called, for messages.
+
+    Raises:
+        UserError: If it is kept no more, or is not what was kept.
+        StorageError: If other users can change what is kept.
+    """
+    found = _WORD.fullmatch(word)
+    if found is None:
+        return None
+    kind, digest = found[1], found[2]
+    file = _folder() / f"{digest}{_SUFFIXES[kind]}"
+    with reading(file):
+        if not file.exists():
+            raise UserError(
+                f"The samples {name!r} were given in Python and are no longer in the cache. Call "
+                "the function again, or check GANTLET_CACHE."
+            )
+        private_folder(file.parent)
+        note = _note_of(file)
+        if _read_as(kind, file, note) != digest:
+            raise UserError(
+                f"The samples {name!r} were given in Python and are damaged in the cache. Call "
+                "the function again."
+            )
+        os.utime(file)
+    return Kept(file, kind, note)
+
+
+def _read_as(kind: str, file: Path, note: str) -> str | None:
+    """Returns the digest of what a file holds now, or None where it is no such file."""
+    return _loaded(file, note) if kind == "array" else _of_table(file.read_bytes(), note)
+
+
+def _loaded(file: Path, note: str) -> str | None:
+    try:
+        found = np.load(file, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError, SyntaxError, TypeError, TokenError):
+        return None
+    return _of_array(found, note) if isinstance(found, np.ndarray) else None
+
+
+def _of_array(array: NDArray[Any], note: str) -> str:
+    digest = blake2b(repr((array.shape, array.dtype.str, note)).encode(), digest_size=16)
+    digest.update(array.reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def _of_table(content: bytes, note: str) -> str:
+    return blake2b(repr(("table", note)).encode() + content, digest_size=16).hexdigest()
+
+
+def _note_of(file: Path) -> str:
+    beside = file.with_suffix(".json")
+    return str(read_json(beside).get("note", "")) if beside.exists() else ""
+
+
+def _folder() -> Path:
+    return cache_home() / "inputs"
+
+
+def _place(kind: str, digest: str, name: str, size: int) -> Path:
+    """Returns the file for what is to be kept, having made room for it."""
+    if size > LIMIT:
+        raise UserError(
+            f"{name} has {size / 2**30:.1f} GB; samples given in Python may have "
+            f"{LIMIT / 2**30:.0f} GB. Save them to a .npy file and give its path, or give fewer."
+        )
+    file = _folder() / f"{digest}{_SUFFIXES[kind]}"
+    try:
+        private_folder(file.parent)
+    except OSError as error:
+        raise StorageError(
+            f"{file.parent} cannot keep {name}: {error.strerror or error}. Set GANTLET_CACHE to "
+            "another folder."
+        ) from error
+    drop_drafts(file.parent)
+    if not file.exists():
+        _make_room(size)
+    return file
+
+
+def _make_room(size: int) -> None:
+    """Removes what was not used for longest until ``size`` more bytes fit; never what is in use.
+
+    Features are kept below the same roof, so both are counted. Drafts of processes that are gone
+    are removed with them.
+    """
+    found = list(_stats())
+    left = size + sum(stat.st_size for stat, _ in found)
+    now = time.time()
+    for stat, file in sorted(found, key=lambda f: f[0].st_mtime):
+        if left <= LIMIT or now - stat.st_mtime < IN_USE_SECONDS:
+            return
+        file.unlink(missing_ok=True)
+        file.with_suffix(".json").unlink(missing_ok=True)
+        left -= stat.st_size
+
+
+def _stats() -> Iterator[tuple[os.stat_result, Path]]:
+    for part in ("features", "inputs"):
+        for file in (cache_home() / part).glob("*"):
+            if file.suffix in _SUFFIXES.values() and not file.name.startswith("."):
+                try:
+                    yield file.stat(), file
+                except FileNotFoundError:
+                    continue
+
+
+def _kept_note(file: Path, note: str) -> None:
+    os.utime(file)
+    if note:
+        write_bytes(file.with_suffix(".json"), json.dumps({"note": note}).encode())
+
+
+# ----------------------------------------------------------------------------
+# The run folder: the only place where results live.
+# ----------------------------------------------------------------------------
+
+SCHEMA = 1
+
+
+Warn = Callable[[str], object]
+"""Told what a user should know, in words."""
+
+_STATE = "state"
+_NO_RESULT = (".", f"{_STATE}.")
+_OWN = frozenset({"outcome.json", "clock.json"})
+_AGAIN = "Run the command of that run again to make it anew."
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class TrialFolder:
+    """The folder of one trial.
+
+    Attributes:
+        path: Where it is; made when first written to.
+        warn: Told of checkpoints that are damaged or cannot be saved.
+    """
+
+    path: Path
+    warn: Warn = field(default=lambda _: None, compare=False)
+    _known: dict[str, tuple[tuple[int, int], str]] = field(
+        default_factory=dict[str, tuple[tuple[int, int], str]], compare=False, repr=False
+    )
+    _told: set[str] = field(default_factory=set[str], compare=False, repr=False)
+
+    def save(self, name: str, tensors: Mapping[str, Tensor]) -> None:
+        """Saves tensors under ``name``."""
+        save_tensors(self.path / f"{name}.safetensors", tensors)
+
+    def load(self, name: str) -> dict[str, Tensor]:
+        """Returns the tensors saved under ``name``.
+
+        Raises:
+            DamagedError: If they are not there, or not those of the recorded outcome.
+        """
+        file = self.path / f"{name}.safetensors"
+        self._check(file)
+        return load_tensors(file)
+
+    def save_state(self, state: Mapping[str, Any]) -> None:
+        """Saves what training needs to go on from here, beside what was saved before.
+
+        What cannot be saved, such as an object of a plug-in, is no reason to end a training: it
+        goes on without checkpoints, and says so.
+        """
+        try:
+            save_state(self.path / _STATE, state, self.path.name, self._digests())
+        except UserError:
+            raise
+        except (ValueError, TypeError, LookupError, RuntimeError) as error:
+            self.drop_state()
+            self._warn(
+                f"the state of training cannot be saved ({error}); interrupted, it begins again",
+                "saving",
+            )
+
+    def load_state(self) -> dict[str, Any] | None:
+        """Returns the last state of training that is whole, or None where training begins."""
+
+        def warn(text: str) -> None:
+            self._warn(f"{text}; an earlier one is taken, or training begins again", text)
+
+        return load_state(self.path / _STATE, self.path.name, warn)
+
+    def drop_state(self) -> None:
+        """Removes the state of training, which a finished trial no longer needs."""
+        drop_state(self.path / _STATE)
+
+    def save_curve(self, points: Sequence[Mapping[str, Any]]) -> None:
+        """Saves the course of training, one JSON line for each point."""
+        text = "".join(json.dumps(p, allow_nan=False) + "\n" for p in points)
+        write_bytes(self.path / "curve.jsonl", text.encode(), durable=True)
+
+    def load_curve(self) -> list[dict[str, Any]]:
+        """Returns the course of training, or nothing where none was saved.
+
+        Raises:
+            DamagedError: If it is not that of the recorded outcome.
+        """
+        file = self.path / "curve.jsonl"
+        self._check(file)
+        if not file.exists():
+            return []
+        try:
+            return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        except ValueError as error:
+            raise DamagedError(f"{file} is damaged: {error}. {_AGAIN}") from error
+
+    def record(self, outcome: Outcome) -> None:
+        """Writes the outcome of the trial, its clock first: an outcome marks a trial finished.
+
+        Raises:
+            ValueError: If a number is not finite, or something is no plain value.
+        """
+        key, clock = self.path.name, {k: asdict(v) for k, v in outcome.clock.items()}
+        kept = asdict(replace(outcome, clock={}, spend=replace(outcome.spend, seconds=0.0)))
+        del kept["clock"], kept["spend"]["seconds"]
+        kept |= {"key": key, "files": self._digests()}
+        dumps(kept, "outcome.json")  # refused before the clock is written
+        measured = {"seconds": outcome.spend.seconds, "measured": clock, "key": key}
+        write_sealed(self.path / "clock.json", measured)
+        write_sealed(self.path / "outcome.json", kept)
+
+    def outcome(self) -> Outcome | None:
+        """Returns the recorded outcome, or None where the trial is not finished.
+
+        Raises:
+            DamagedError: If it is not as it was written, or is that of another trial.
+        """
+        if not (self.path / "outcome.json").exists():
+            return None
+        raw = self._sealed("outcome.json", since="files")
+        clock = self._sealed("clock.json", since="key")
+        try:
+            return _outcome(raw, clock)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            told = f"{self.path}/outcome.json cannot be read as an outcome ({error}). {_AGAIN}"
+            raise DamagedError(told) from error
+
+    def check(self) -> None:
+        """Reads all files of a finished trial and compares them with the recorded outcome.
+
+        Raises:
+            DamagedError: If one is missing, or was changed.
+        """
+        for name in self._sealed("outcome.json", since="files").get("files", {}):
+            self._check(self.path / name)
+
+    def clear(self, *, keep_state: bool) -> None:
+        """Removes what is recorded of the trial, so that it runs again.
+
+        Args:
+            keep_state: Whether training goes on from its last checkpoint, with the snapshots that
+                were taken before it.
+        """
+        # An outcome marks a trial finished, so it goes first.
+        files = sorted(self.path.glob("*"), key=lambda f: f.name != "outcome.json")
+        for file in files:
+            if file.is_file() and (file.name in _OWN or not keep_state):
+                with explained(file):
+                    file.unlink()
+
+    def _warn(self, text: str, subject: str) -> None:
+        """Tells something, once for each subject."""
+        if subject not in self._told:
+            self._told.add(subject)
+            self.warn(text)
+
+    def _sealed(self, name: str, *, since: str) -> dict[str, Any]:
+        """Returns one of the trial's two objects."""
+        try:
+            found = read_sealed(self.path / name, since=since)
+        except DamagedError as error:
+            raise DamagedError(f"{error} {_AGAIN}") from error
+        if found.get("key", self.path.name) != self.path.name:
+            raise DamagedError(f"{self.path / name} is that of another trial. {_AGAIN}")
+        return found
+
+    def _check(self, file: Path) -> None:
+        """Compares a file with the recorded outcome, where there is one that lists it."""
+        if not (self.path / "outcome.json").exists():
+            return
+        wanted = self._sealed("outcome.json", since="files").get("files", {}).get(file.name)
+        if wanted is None:
+            return
+        if not file.exists():
+            raise DamagedError(f"{file} is missing. {_AGAIN}")
+        if digest_of_file(file) != wanted:
+            raise DamagedError(f"{file} is damaged: its checksum is another. {_AGAIN}")
+
+    def _digests(self) -> dict[str, str]:
+        """Returns the checksums of all that was saved, without what training goes on from."""
+        files = [f for f in sorted(self.path.glob("*")) if f.is_file() and f.name not in _OWN]
+        return {f.name: self._digest(f) for f in files if not f.name.startswith(_NO_RESULT)}
+
+    def _digest(self, file: Path) -> str:
+        """Returns the checksum of a file, which is read once."""
+        stat = file.stat()
+        seen = (stat.st_mtime_ns, stat.st_size)
+        if self._known.get(file.name, (None, ""))[0] != seen:
+            self._known[file.name] = (seen, digest_of_file(file))
+        return self._known[file.name][1]
+
+
+def _outcome(raw: Mapping[str, Any], clock: Mapping[str, Any]) -> Outcome:
+    was, error = raw["trial"], raw["error"]
+    return Outcome(
+        trial=Trial(parts=was["parts"], budget=Budget(**was["budget"]), seed=was["seed"]),
+        spend=Spend(**raw["spend"], seconds=clock["seconds"]),
+        scores={k: _estimate(k, v) for k, v in raw["scores"].items()},
+        clock={k: Estimate(**v) for k, v in clock["measured"].items()},
+        notes=tuple(map(_note, raw["notes"])),
+        details=raw.get("details", {}),
+        error=error,
+        failure=raw["failure"] if "failure" in raw else _failure_of(error),
+    )
+
+
+def _estimate(name: str, raw: Mapping[str, Any]) -> Estimate:
+    """Returns an estimate, and its kind where an earlier version recorded that in words alone."""
+    found = Estimate(**raw)
+    if "kind" in raw or name != "likelihood":
+        return found
+    words = str(raw["method"]).partition(",")[0]
+    return replace(found, kind=next((k for k, w in KINDS_IN_WORDS.items() if w == words), None))
+
+
+def _note(raw: str | Mapping[str, Any]) -> Note:
+    """Returns a note; one of an earlier version is a sentence that begins with its topic."""
+    if not isinstance(raw, str):
+        return Note(**raw)
+    if raw.startswith("the meter"):
+        return Note(raw, "meter")
+    return Note(raw, "features" if raw.startswith("features") else "training")
+
+
+def _failure_of(error: str | None) -> Failure | None:
+    """Returns the kind of a failure that an earlier version recorded in words alone."""
+    if error is None:
+        return None
+    return "diverged" if error.startswith("diverged") else "failed"
+
+
+def folder_of(name: str, question: Mapping[str, Any]) -> Path:
+    """Returns the folder for a question where none was given, below ``runs``."""
+    text = json.dumps(question, sort_keys=True)
+    return Path("runs") / f"{name}-{hashlib.blake2b(text.encode(), digest_size=3).hexdigest()}"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run folder.
+
+    Attributes:
+        path: Where it is.
+    """
+
+    path: Path
+
+    @classmethod
+    def create(
+        cls, path: Path, question: Mapping[str, Any], facts: Mapping[str, Any] | None = None
+    ) -> "Run":
+        """Makes the folder, or opens it if it holds the same question.
+
+        Args:
+            path: The folder.
+            question: What is asked, resolved: equal questions share a folder.
+            facts: Where and with what it is asked; recorded, not compared.
+
+        Raises:
+            UserError: If the folder holds another question, or something else.
+        """
+        asked = json.loads(json.dumps(question))
+        with explained(path / "run.json"):
+            is_there = (path / "run.json").exists()
+            is_foreign = path.is_dir() and not is_there and not _is_remains(path)
+        if is_foreign:
+            raise UserError(f"{path} is not empty and no run of Gantlet. Give another --out.")
+        if not is_there:
+            found = {"schema": SCHEMA, "question": asked, "facts": dict(facts or {})}
+            write_sealed(path / "run.json", found)
+        elif cls.open(path).question != asked:
+            raise UserError(
+                f"{path} holds the run of another question. Give another --out, or remove it."
+            )
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: Path) -> "Run":
+        """Opens a run folder.
+
+        Raises:
+            UserError: If it is none, is damaged, or of a newer schema.
+        """
+        cls(path).read()
+        return cls(path)
+
+    def read(self) -> dict[str, Any]:
+        """Returns what ``run.json`` holds.
+
+        Raises:
+            UserError: If there is none, it is damaged, or of a newer schema.
+        """
+        file = self.path / "run.json"
+        if not file.exists():
+            raise UserError(f"{self.path} is no run folder: it has no run.json.")
+        try:
+            found = read_sealed(file)
+        except DamagedError as error:
+            raise DamagedError(
+                f"{error} Delete that file and run the same command again: finished trials are "
+                "kept."
+            ) from error
+        if not {"schema", "question", "facts"} <= found.keys():
+            raise UserError(f"{file} is not a run that Gantlet wrote. Give another folder.")
+        if not isinstance(found["schema"], int) or found["schema"] > SCHEMA:
+            raise UserError(f"{self.path} was written by a newer Gantlet. Upgrade to read it.")
+        return found
+
+    @property
+    def question(self) -> dict[str, Any]:
+        """The question that the run answers, resolved."""
+        return dict(self.read()["question"])
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Where and with what the question was first asked."""
+        return dict(self.read()["facts"])
+
+    def folder(self, trial: Trial, warn: Warn = lambda _: None) -> TrialFolder:
+        """Returns the folder of ``trial``, which tells ``warn`` of damaged checkpoints."""
+        return TrialFolder(self.path / "trials" / trial.key, warn)
+
+    def record(self, outcome: Outcome) -> None:
+        """Writes the outcome of a trial."""
+        self.folder(outcome.trial).record(outcome)
+
+    def outcome(self, trial: Trial) -> Outcome | None:
+        """Returns what is recorded of ``trial``, or None.
+
+        Raises:
+            DamagedError: If it is not as it was written.
+        """
+        return self.folder(trial).outcome()
+
+    def outcomes(self) -> Iterator[Outcome]:
+        """Yields all that has been recorded, in order of key.
+
+        Raises:
+            DamagedError: If an outcome is not as it was written.
+        """
+        for file in sorted(self.path.glob("trials/*/outcome.json")):
+            outcome = TrialFolder(file.parent).outcome()
+            if outcome is not None:
+                yield outcome
+
+    @contextmanager
+    def lock(self) -> Generator[None]:
+        """Keeps other processes out of the folder inside the block, and clears up first.
+
+        Raises:
+            UserError: If another process is at work in it, or it cannot be written.
+        """
+        lock = self.path / ".lock"
+        with ExitStack() as stack:
+            with explained(lock):
+                file = stack.enter_context(lock.open("w"))
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise UserError(
+                    f"Another process is at work in {self.path}. Wait, or give another --out."
+                ) from error
+            with suppress(OSError):
+                for folder in (self.path, *self.path.glob("trials/*")):
+                    drop_drafts(folder)
+            yield
+
+    def log(self, event: str, **details: Any) -> None:
+        """Appends an event to the log."""
+        append_line(self.path / "log.jsonl", {"event": event, **details})
+
+
+_PARTS = frozenset({"trials", "log.jsonl", ".lock", "report.json", "report.html"})
+
+
+def _is_remains(path: Path) -> bool:
+    """Returns whether a folder is empty, or a run that lost its ``run.json``."""
+    names = {f.name for f in path.iterdir() if not is_draft(f)}
+    return not names or ("trials" in names and names <= _PARTS)

@@ -1,0 +1,569 @@
+"""The one training loop: any game, any solver, any budget."""
+
+import math
+import time
+import warnings
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, final
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from gantlet.compute.meters import count
+from gantlet.core.data import Source, Splits, everything
+from gantlet.core.errors import UserError
+from gantlet.core.estimate import Budget, Spend
+from gantlet.core.model import Generative, Losses, Solver
+from gantlet.core.rng import Rng
+
+# ----------------------------------------------------------------------------
+# A running average of a model's weights, which is sampled and judged in their place.
+# ----------------------------------------------------------------------------
+
+
+@final
+class Average:
+    """Exponential moving average (Polyak and Juditsky, 1992; as used for GANs by Karras et al.).
+
+    The decay is warmed up as ``min(decay, (1 + t) / (10 + t))`` so that short runs do not average
+    over their initial weights.
+
+    Args:
+        model: Whose parameters to average; its buffers are used as they are.
+        decay: Weight of the past at each step, in [0, 1); 0 means no average at all.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self._parameters = dict(model.named_parameters())
+        self._decay = decay
+        self._steps = 0
+        self._shadow = {
+            name: p.detach().clone() for name, p in self._parameters.items() if decay > 0
+        }
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Takes in the present weights."""
+        if not self._shadow:
+            return
+        self._steps += 1
+        decay = min(self._decay, (1 + self._steps) / (10 + self._steps))
+        present = [p.detach() for p in self._parameters.values()]
+        average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        average(list(self._shadow.values()), present, 0)
+
+    @contextmanager
+    def applied(self) -> Generator[None]:
+        """Puts the average in place of the weights inside the block."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    @torch.no_grad()
+    def _swap(self) -> None:
+        for name, shadow in self._shadow.items():
+            parameter = self._parameters[name]
+            parameter.data, self._shadow[name] = shadow, parameter.data
+
+    def state_dict(self) -> dict[str, object]:
+        """Returns what is needed to go on."""
+        return {"steps": self._steps, "shadow": dict(self._shadow)}
+
+    def load_state_dict(self, state: Mapping[str, object]) -> None:
+        """Takes up a saved state."""
+        steps, shadow = state["steps"], state["shadow"]
+        if not isinstance(steps, int) or not isinstance(shadow, Mapping):
+            raise TypeError("not a state of Average")
+        self._steps = steps
+        for name, value in self._shadow.items():
+            saved: Tensor = shadow[name]
+            value.copy_(saved)
+
+
+# ----------------------------------------------------------------------------
+# Batches in epochs of shuffled samples, with nothing to remember but how many were taken.
+# ----------------------------------------------------------------------------
+
+
+@final
+class Batches:
+    """Takes samples without replacement, epoch after epoch.
+
+    The order of epoch ``e`` depends on the seed and ``e`` alone, so that ``taken`` is all there is
+    to save and restore.
+
+    Args:
+        source: The samples.
+        rng: From which the orders follow; batches are put on its device.
+    """
+
+    def __init__(self, source: Source, *, rng: Rng) -> None:
+        self._source = source
+        self._rng = rng
+        self._epoch = -1
+        self._order = torch.empty(0, dtype=torch.long)
+        self.taken = 0
+
+    def next(self, n: int) -> Tensor:
+        """Returns the next ``n`` samples, shape ``(n, *space.shape)``."""
+        parts = []
+        while n > 0:
+            epoch, start = divmod(self.taken, len(self._source))
+            part = self._order_of(epoch)[start : start + n]
+            parts.append(part)
+            self.taken += len(part)
+            n -= len(part)
+        return self._source.take(torch.cat(parts)).to(self._rng.device)
+
+    def _order_of(self, epoch: int) -> Tensor:
+        if epoch != self._epoch:
+            stream = Rng(self._rng.seed).stream(f"epoch/{epoch}")
+            self._order = torch.randperm(len(self._source), generator=stream)
+            self._epoch = epoch
+        return self._order
+
+
+# ----------------------------------------------------------------------------
+# All players' weights now and then over a training, for tournaments.
+# ----------------------------------------------------------------------------
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Snapshots:
+    """When to take snapshots, and where to put them.
+
+    One is taken whenever another part of the budget is used up, and one at the end. What is taken
+    depends on the budget used alone: a training that goes on from a checkpoint takes the same.
+
+    Attributes:
+        count: Into how many parts the budget is divided; a training with fewer steps gives fewer.
+        save: Called with ``snapshot-001`` and so on, and the tensors.
+    """
+
+    count: int
+    save: Callable[[str, Mapping[str, Tensor]], None]
+
+    def due(self, before: float, used: float) -> int | None:
+        """Returns the number of the snapshot due when this share of the budget is used, or None.
+
+        Example:
+            >>> takes = Snapshots(4, lambda name, tensors: None)
+            >>> takes.due(0.2, 0.24), takes.due(0.24, 0.26)
+            (None, 1)
+        """
+        part = math.floor(used * self.count)
+        return min(part, self.count) if part > math.floor(before * self.count) else None
+
+    def last(self, used: float) -> int:
+        """Returns the number of the snapshot at the end of a training."""
+        return min(self.count, math.floor(used * self.count) + 1)
+
+    def take(self, number: int, game: Generative, model: Mapping[str, Tensor], step: int) -> None:
+        """Saves all players, the weights that samples come from, averaged or not, and the step."""
+        players = {
+            f"players/{name}/{key}": value
+            for name, player in game.players.items()
+            for key, value in player.state_dict().items()
+        }
+        sampled = {f"model/{key}": value for key, value in model.items()}
+        self.save(f"snapshot-{number:03d}", {**players, **sampled, "step": torch.tensor(step)})
+
+
+# ----------------------------------------------------------------------------
+# The one training loop: any game, any solver, any budget.
+# ----------------------------------------------------------------------------
+
+Point = dict[str, float | int | None]
+
+# How many training samples a game sees to set what depends on data.
+_PREPARE = 512
+
+# The fewest samples that a validation looks at.
+_FEW = 16
+
+
+class DivergedError(RuntimeError):
+    """Training led to a loss, or to samples, that are not finite numbers."""
+
+
+@final
+class RestartWarning(UserWarning):
+    """Training begins again, for its checkpoint is not one of this model."""
+
+
+class Checkpoints(Protocol):
+    """A place that keeps the state of training; a trial's folder is one."""
+
+    def save_state(self, state: Mapping[str, Any]) -> None:
+        """Keeps ``state``."""
+        ...
+
+    def load_state(self) -> dict[str, Any] | None:
+        """Returns the state kept last, or None."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How long to train, and how to look after it.
+
+    Attributes:
+        budget: What training may spend, validation included.
+        batch: Samples in one batch.
+        ema: Decay of the average of the sampled model's weights; 0 is none.
+        validations: How often to validate at most, spread evenly over the budget.
+        share: Largest share of the budget that validation may take.
+        patience: Stop after this many validations without a better one; None spends the budget.
+        held_out: How many validation samples to look at, at most.
+        select: Which weights are judged: those that validated ``best``, or the ``last``.
+        checkpoint: Seconds between checkpoints.
+    """
+
+    budget: Budget
+    batch: int = 128
+    ema: float = 0.0
+    validations: int = 20
+    share: float = 0.05
+    patience: int | None = None
+    held_out: int = 512
+    select: Literal["best", "last"] = "best"
+    checkpoint: float = 30.0
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """What training gave; the game's model now holds the best weights.
+
+    Attributes:
+        spend: What it used.
+        curve: One point for each validation: step, flops, examples, losses, validation.
+        best_step: The step whose weights validated best.
+        step_flops: What one step costs.
+        unknown: Heavy operators that the meter could not count, with how often a step calls them.
+    """
+
+    spend: Spend
+    curve: list[Point]
+    best_step: int
+    step_flops: float
+    unknown: Mapping[str, int] = field(default_factory=dict[str, int])
+
+
+def train(
+    game: Generative,
+    solver: Solver,
+    data: Splits,
+    plan: Plan,
+    *,
+    rng: Rng,
+    keep: Checkpoints | None = None,
+    snapshots: Snapshots | None = None,
+    watch: Callable[[float], None] = lambda _: None,
+    follow: Callable[[float, Losses], None] = lambda _, __: None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Trained:
+    """Plays ``game`` until the budget is spent and leaves the best model in it.
+
+    The budget is never exceeded: a step that would not fit, together with the validation that must
+    follow it, is not made. (Only a budget of seconds can be overrun, by less than one step.)
+
+    Args:
+        game: What is trained, on the device of ``rng``; players are changed in place.
+        solver: How the players move.
+        data: Its train split is learned from, its validation split selects the best step.
+        plan: Budget and settings.
+        rng: Streams ``data``, ``noise`` and ``validate`` decide everything random.
+        keep: Where to keep checkpoints; an interrupted training goes on from the last one, with
+            the same result bit by bit.
+        snapshots: When to save all players; they change nothing else.
+        watch: Told the used fraction of the budget after each step.
+        follow: Told the same, and the losses of the step.
+        clock: Returns seconds; injected so that tests need not wait.
+
+    Raises:
+        UserError: If the budget is unlimited, or too small for one step.
+        DivergedError: If a loss is not finite; the message says which and at which step.
+
+    Warns:
+        RestartWarning: If the checkpoint is not one of this model: training begins again.
+    """
+    if not plan.budget.is_limited:
+        raise UserError("Training needs a budget: flops, examples, steps or seconds.")
+
+    def ready() -> _Training:
+        return _Training(game, solver, data=data, plan=plan, rng=rng, clock=clock)
+
+    state = keep.load_state() if keep else None
+    training, used = ready(), 0.0
+    if state is not None and training.takes_up(state):
+        used = plan.budget.used(training.spend)
+    else:
+        training = training if state is None else ready()
+        training.begin()
+    saved = clock()
+    while training.goes_on():
+        training.step()
+        before, used = used, plan.budget.used(training.spend)
+        if snapshots and (number := snapshots.due(before, used)):
+            training.snap(snapshots, number)
+        watch(used)
+        follow(used, training.last)
+        if keep and clock() - saved > plan.checkpoint:
+            keep.save_state(training.state())
+            saved = clock()
+    if snapshots:
+        training.snap(snapshots, snapshots.last(used))
+    return training.finish()
+
+
+@final
+class _Training:
+    """Training between two steps: all that a checkpoint holds."""
+
+    def __init__(
+        self,
+        game: Generative,
+        solver: Solver,
+        *,
+        data: Splits,
+        plan: Plan,
+        rng: Rng,
+        clock: Callable[[], float],
+    ) -> None:
+        self._game = game
+        self._data = data
+        self._plan = plan
+        self._rng = rng
+        self._clock = clock
+        self._batches = Batches(data.train, rng=rng)
+        self._noise = rng.stream("noise")
+        self._held_out = everything(data.validation, plan.held_out).to(rng.device)
+        self._solver = solver
+        self.spend = Spend()
+        self._costs = {"step": 0.0, "validation": 0.0, "seconds": 0.0}
+        self._unknown: dict[str, int] = {}
+        self._losses: list[Losses] = []
+        self.last: Losses = {}
+        self._curve: list[Point] = []
+        self._best: dict[str, Tensor] = {}
+        self._best_step = 0
+        self._next = 0.0
+
+    def begin(self) -> None:
+        """Prepares the game, makes the first step and counts what step and validation cost."""
+        first = self._batches.next(min(_PREPARE, len(self._data.train)))
+        self._batches.taken = 0
+        with torch.no_grad():
+            setup = count(lambda: self._game.prepare(first, rng=self._rng.stream("prepare")))
+        self._start()
+        self.spend += Spend(flops=setup.flops)
+        cost = count(self._one_step)
+        self._costs |= {"step": cost.flops, "seconds": self.spend.seconds}
+        self._unknown = dict(cost.unknown)
+        # The step was made before its cost was known; charge it now.
+        self.spend += Spend(flops=cost.flops)
+        if not self._plan.budget.fits(self.spend):
+            raise UserError(
+                f"The budget is too small: one step of {' and '.join(self._game.players)} on "
+                f"{self._plan.batch} samples costs {cost.flops:.3g} FLOPs. "
+                "Give a larger budget or a smaller --batch."
+            )
+        self._held_out = self._held_out[: self._affordable()]
+        self._costs["validation"] = count(self._validate).flops
+        self.spend += Spend(flops=self._costs["validation"])
+        self._next = self._interval()
+
+    def _affordable(self) -> int:
+        """How many samples may be validated twice, first and last, within validation's share."""
+        few = self._held_out[:_FEW]
+        cost = count(lambda: self._game.validate(few, rng=self._rng.stream("validate")))
+        self.spend += Spend(flops=cost.flops)
+        one = self._share(cost.flops) / max(len(few), 1)
+        return len(self._held_out) if one == 0 else max(_FEW, int(self._plan.share / 2 / one))
+
+    def _share(self, flops: float) -> float:
+        """The share of the budget that validation with so many operations stands for.
+
+        Where the budget is not in FLOPs, it counts as the steps that cost as much.
+        """
+        steps = flops / self._costs["step"] if self._costs["step"] else 0.0
+        step = Spend(
+            examples=self._plan.batch * self._play.batches,
+            steps=1,
+            seconds=self._costs["seconds"],
+        )
+        budget = self._plan.budget
+        return max(budget.used(Spend(flops=flops)), steps * budget.used(step))
+
+    def _start(self) -> None:
+        self._play = self._solver.start(self._game)
+        self._average = Average(self._game.model, self._plan.ema)
+
+    def _interval(self) -> float:
+        """The used fraction of the budget from one validation to the next."""
+        one = self._share(self._costs["validation"])
+        times = self._plan.validations if one == 0 else int(self._plan.share / one)
+        return 1 / max(1, min(times, self._plan.validations))
+
+    def goes_on(self) -> bool:
+        """Whether another step fits, with the validation that must follow the last one."""
+        patience = self._plan.patience
+        if patience is not None and len(self._curve) - self._best_index() >= patience:
+            return False
+        ahead = Spend(
+            flops=self._costs["step"] + self._costs["validation"],
+            examples=self._plan.batch * self._play.batches,
+            steps=1,
+        )
+        return self._plan.budget.fits(self.spend + ahead)
+
+    def _best_index(self) -> int:
+        steps = [point["step"] for point in self._curve]
+        return steps.index(self._best_step) + 1
+
+    def step(self) -> None:
+        """Makes one step, and validates when it is time."""
+        self._one_step()
+        self.spend += Spend(flops=self._costs["step"])
+        if self._plan.budget.used(self.spend) >= self._next:
+            self._validate()
+            self.spend += Spend(flops=self._costs["validation"])
+            self._next += self._interval()
+
+    def _one_step(self) -> None:
+        start = self._clock()
+        examples = self._plan.batch * self._play.batches
+        losses = self._play.step(self._batches.next(examples), rng=self._noise)
+        self._average.update()
+        self.spend += Spend(examples=examples, steps=1, seconds=self._clock() - start)
+        for name, loss in losses.items():
+            if not math.isfinite(loss):
+                raise DivergedError(
+                    f"diverged at step {self.spend.steps}: the loss of {name} is {loss}"
+                )
+        self._losses.append(losses)
+        self.last = losses
+
+    def _validate(self) -> None:
+        start = self._clock()
+        with torch.no_grad(), self._average.applied():
+            stream = self._rng.stream("validate")
+            value = float(self._game.validate(self._held_out, rng=stream))
+            if not self._best or value < self._best_value():
+                self._best = self._weights()
+                self._best_step = self.spend.steps
+        self.spend += Spend(seconds=self._clock() - start)
+        self._curve.append(self._point(value))
+        self._losses = []
+
+    def _weights(self) -> dict[str, Tensor]:
+        return {k: v.clone() for k, v in self._game.model.state_dict().items()}
+
+    def snap(self, snapshots: Snapshots, number: int) -> None:
+        """Saves all players as they are now."""
+        with self._average.applied():
+            weights = self._weights()
+        snapshots.take(number, self._game, weights, self.spend.steps)
+
+    def _keep(self) -> None:
+        """Takes the present weights, averaged, for the best."""
+        with self._average.applied():
+            self._best, self._best_step = self._weights(), self.spend.steps
+
+    def _best_value(self) -> float:
+        values = [p["validation"] for p in self._curve if p["step"] == self._best_step]
+        return math.inf if values[0] is None else values[0]
+
+    def _point(self, validation: float) -> Point:
+        names = self._losses[0] if self._losses else {}
+        means = {
+            f"loss of {name}": math.fsum(losses[name] for losses in self._losses)
+            / len(self._losses)
+            for name in names
+        }
+        return {
+            "step": self.spend.steps,
+            "examples": self.spend.examples,
+            "flops": self.spend.flops,
+            "validation": validation if math.isfinite(validation) else None,
+            **means,
+        }
+
+    def finish(self) -> Trained:
+        """Validates the last step, puts the best weights in place and reports."""
+        if self._curve[-1]["step"] != self.spend.steps:
+            self._validate()
+            self.spend += Spend(flops=self._costs["validation"])
+        if self._plan.select == "last":
+            self._keep()
+        self._game.model.load_state_dict(self._best)
+        return Trained(
+            spend=self.spend,
+            curve=self._curve,
+            best_step=self._best_step,
+            step_flops=self._costs["step"],
+            unknown=self._unknown,
+        )
+
+    def state(self) -> dict[str, Any]:
+        """Returns all that is needed to go on bit by bit."""
+        return {
+            "players": {k: p.state_dict() for k, p in self._game.players.items()},
+            "model": self._game.model.state_dict(),
+            "play": self._play.state_dict(),
+            "average": self._average.state_dict(),
+            "noise": self._noise.get_state(),
+            "taken": self._batches.taken,
+            "held_out": len(self._held_out),
+            "spend": [self.spend.flops, self.spend.examples, self.spend.steps, self.spend.seconds],
+            "costs": self._costs,
+            "unknown": self._unknown,
+            "losses": [dict(losses) for losses in self._losses],
+            "curve": self._curve,
+            "best": self._best,
+            "best_step": self._best_step,
+            "next": self._next,
+        }
+
+    def takes_up(self, state: Mapping[str, Any]) -> bool:
+        """Takes up a saved state if it fits; if not, warns and leaves the game as it was."""
+        modules = (*self._game.players.values(), self._game.model)
+        before = [deepcopy(module.state_dict()) for module in modules]
+        try:
+            self.load(state)
+        except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            for module, weights in zip(modules, before, strict=True):
+                module.load_state_dict(weights)
+            reason = " ".join(str(error).split())[:200]
+            told = (
+                f"the checkpoint is of another version of Gantlet, training begins again: {reason}"
+            )
+            warnings.warn(told, RestartWarning, stacklevel=2)
+            return False
+        return True
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Takes up a saved state."""
+        for name, player in self._game.players.items():
+            player.load_state_dict(state["players"][name])
+        self._game.model.load_state_dict(state["model"])
+        self._start()
+        self._play.load_state_dict(state["play"])
+        self._average.load_state_dict(state["average"])
+        self._noise.set_state(state["noise"])
+        self._batches.taken = state["taken"]
+        self._held_out = self._held_out[: state["held_out"]]
+        flops, examples, steps, seconds = state["spend"]
+        self.spend = Spend(flops=flops, examples=examples, steps=steps, seconds=seconds)
+        self._costs, self._unknown = state["costs"], state["unknown"]
+        self._losses, self._curve = state["losses"], state["curve"]
+        self._best, self._best_step = state["best"], state["best_step"]
+        self._next = state["next"]

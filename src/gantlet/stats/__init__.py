@@ -1,0 +1,1 @@
+"""Statistics: intervals, jackknives, permutation tests, ratings."""

@@ -1,1 +1,0 @@
-"""The run folder: JSON, JSON lines and safetensors, never pickle."""

@@ -1,1 +1,0 @@
-"""Published runs, costed from their configurations without running them."""
