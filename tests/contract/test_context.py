@@ -19,7 +19,7 @@ from gantlet.data.splits import Joined, Subset, by_share
 from gantlet.games.mixed import Mixture
 from gantlet.models.flow import MaximumLikelihood
 from gantlet.models.nets import seeded
-from gantlet.testing.contracts import check_family, check_model
+from gantlet.testing import check_family, check_model
 
 PLANE = Space("vector", (2,))
 CLASSES = Space("vector", (), 3)

@@ -6,7 +6,7 @@ import torch
 from gantlet.core.data import Dataset, Known, Source, everything
 from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets, options
-from gantlet.testing.contracts import check_dataset
+from gantlet.testing import check_dataset
 
 _FILES = {"path", "images"}
 _EXTRA = ["energy:index=2", "energy:index=3", "energy:index=4", "digits:limit=100,validation=90"]

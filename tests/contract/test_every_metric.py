@@ -10,7 +10,7 @@ from gantlet.core.errors import UserError
 from gantlet.core.metric import Metric
 from gantlet.core.rng import Rng
 from gantlet.core.spec import metrics
-from gantlet.testing.contracts import check_metric
+from gantlet.testing import check_metric
 
 NAMES = metrics.names()
 DISTANCES = ["frechet", "kid", "energy", "sliced-wasserstein"]

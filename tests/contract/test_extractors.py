@@ -8,7 +8,7 @@ from gantlet.core.data import Space
 from gantlet.core.errors import UserError
 from gantlet.core.metric import Extractor
 from gantlet.core.spec import extractors
-from gantlet.testing.contracts import check_extractor
+from gantlet.testing import check_extractor
 
 SPACES = [
     Space("vector", (2,)),

@@ -5,7 +5,7 @@ from gantlet.core.errors import UserError
 from gantlet.core.model import Fitted
 from gantlet.core.rng import Rng
 from gantlet.core.spec import families
-from gantlet.testing.contracts import check_family, check_fitted
+from gantlet.testing import check_family, check_fitted
 
 PLANE = Space("vector", (2,))
 DIGITS = Space("image", (1, 8, 8), 17)

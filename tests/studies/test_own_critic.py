@@ -16,7 +16,7 @@ from gantlet.core.estimate import Budget
 from gantlet.core.model import Adversarial
 from gantlet.core.rng import Rng
 from gantlet.core.spec import extractors
-from gantlet.testing.contracts import check_extractor
+from gantlet.testing import check_extractor
 
 GANS = ("gan:width=16,depth=1", "gan:width=16,depth=1,spectral=true", "flow-gan:critic_width=16")
 DATA = "grid:n=600"

@@ -11,7 +11,7 @@ from gantlet.core.spec import solvers
 from gantlet.models import ar
 from gantlet.models.ar import Autoregressive, CausalTransformer, PixelTransformer
 from gantlet.models.nets import bits_per_dim, seeded
-from gantlet.testing.contracts import check_family
+from gantlet.testing import check_family
 
 DIGITS = Space("image", (1, 8, 8), 17)
 SPACES = [

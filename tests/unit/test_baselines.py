@@ -17,7 +17,7 @@ from gantlet.core.model import Density
 from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets, families
 from gantlet.models.nets import bits_per_dim
-from gantlet.testing.contracts import check_fitted
+from gantlet.testing import check_fitted
 
 SPACES = [
     Space("vector", (2,)),

@@ -16,7 +16,7 @@ from gantlet.data import splits
 from gantlet.domains.audio import LONGEST, AudioCode
 from gantlet.domains.tables import normal_scores
 from gantlet.domains.text import UNKNOWN, cut
-from gantlet.testing.contracts import check_dataset
+from gantlet.testing import check_dataset
 
 
 def lines(path, *text):

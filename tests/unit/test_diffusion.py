@@ -14,7 +14,7 @@ from gantlet.models import diffusion
 from gantlet.models.diffusion import Diffusion, DiffusionModel, FlowMatching
 from gantlet.models.flow import Base
 from gantlet.models.nets import bits_per_dim
-from gantlet.testing.contracts import check_family
+from gantlet.testing import check_family
 
 DIGITS = Space("image", (1, 8, 8), 17)
 PLANE = Space("vector", (2,))

@@ -16,7 +16,7 @@ from gantlet.core.rng import Rng
 from gantlet.core.spec import extractors
 from gantlet.features import user
 from gantlet.features.user import pick
-from gantlet.testing.contracts import check_extractor
+from gantlet.testing import check_extractor
 
 _none = InMemory(torch.empty(0))
 NOTHING = Splits(train=_none, validation=_none, test=_none)

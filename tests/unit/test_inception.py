@@ -15,7 +15,7 @@ from gantlet.data.catalogue import locate
 from gantlet.features import inception, weights
 from gantlet.features.inception import InceptionNet
 from gantlet.features.preprocess import tf_resize
-from gantlet.testing.contracts import check_extractor
+from gantlet.testing import check_extractor
 
 NOTHING = Splits(
     train=InMemory(torch.empty(0)),

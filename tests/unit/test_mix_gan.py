@@ -9,7 +9,7 @@ from gantlet.core.spec import families, solvers
 from gantlet.games.mixed import Mixture
 from gantlet.models.gan import Gan
 from gantlet.models.mix_gan import MixGan
-from gantlet.testing.contracts import check_family, check_model
+from gantlet.testing import check_family, check_model
 
 PLANE = Space("vector", (2,))
 DIGITS = Space("image", (1, 8, 8), 17)

@@ -8,7 +8,7 @@ from gantlet.core.rng import Rng
 from gantlet.core.spec import families, solvers
 from gantlet.games.solvers import History
 from gantlet.games.toys import Point
-from gantlet.testing.contracts import check_solver
+from gantlet.testing import check_solver
 from toy_games import Bilinear
 
 NOTHING = torch.zeros(8, 1)

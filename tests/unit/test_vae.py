@@ -17,7 +17,7 @@ from gantlet.models import vae
 from gantlet.models.nets import Scaling, bits_per_dim
 from gantlet.models.vae import Categorical, DiscretisedLogistics, Gaussian, Vae, likelihood
 from gantlet.run.train import Plan, train
-from gantlet.testing.contracts import check_family
+from gantlet.testing import check_family
 
 DIGITS = Space("image", (1, 8, 8), 17)
 CUBE = Space("vector", (3,))

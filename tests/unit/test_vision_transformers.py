@@ -19,7 +19,7 @@ from gantlet.core.rng import Rng
 from gantlet.features import vit
 from gantlet.features.preprocess import Looks
 from gantlet.features.vit import Shape, VisionTransformer
-from gantlet.testing.contracts import check_extractor
+from gantlet.testing import check_extractor
 
 _none = InMemory(torch.empty(0))
 NOTHING = Splits(train=_none, validation=_none, test=_none)

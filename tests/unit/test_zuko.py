@@ -14,7 +14,7 @@ from gantlet.core.spec import datasets, solvers
 from gantlet.models.nets import seeded
 from gantlet.models.zuko import FlowName, Zuko
 from gantlet.run.train import Plan, train
-from gantlet.testing.contracts import check_family
+from gantlet.testing import check_family
 
 flows = pytest.importorskip("zuko").flows
 

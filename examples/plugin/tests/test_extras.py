@@ -13,7 +13,7 @@ from sklearn.neighbors import KernelDensity
 from torch.nn.utils import parameters_to_vector
 
 import gantlet
-from gantlet.testing.contracts import (
+from gantlet.testing import (
     check_dataset,
     check_extractor,
     check_fitted,

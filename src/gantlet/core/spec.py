@@ -306,14 +306,14 @@ _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 # How a component of each group is asked for: what is named in the wrong place is told its own.
 _PLACES = {
-    "gantlet.models.baselines": "a model",
+    "gantlet.families": "a model",
     "gantlet.solvers": "a solver: --solver {}",
     "gantlet.datasets": "a data set",
     "gantlet.features": "an extractor: --features {}",
     "gantlet.metrics": "a metric: --metric {}",
     "gantlet.probes": "a probe of trained models: --probe {}",
     "gantlet.toys": "a toy game: gantlet converge {}",
-    "gantlet.commands.compare.study": "a study: gantlet study {}",
+    "gantlet.studies": "a study: gantlet study {}",
 }
 _PATH = re.compile(r'[:,](?:path|\w*images|\w*labels|test)=(?!")(.*,.*)\Z', re.DOTALL)
 
@@ -473,7 +473,7 @@ def _prefixes(rest: str) -> Iterator[str]:
 
 families: "Registry[Family | Fitted]" = Registry(
     "family",
-    "gantlet.models.baselines",
+    "gantlet.families",
     {
         "realnvp": "flow:arch=realnvp",
         "glow": "flow:arch=glow",
@@ -570,7 +570,7 @@ probes: "Registry[Probe]" = Registry(
 toys: "Registry[Toy]" = Registry(
     "toy game", "gantlet.toys", {"dirac-gan": "dirac", "bilinear": "saddle"}
 )
-studies: "Registry[Any]" = Registry("study", "gantlet.commands.compare.study")
+studies: "Registry[Any]" = Registry("study", "gantlet.studies")
 
 REGISTRIES: "dict[str, Registry[Any]]" = {
     "families": families,
