@@ -48,8 +48,8 @@ from gantlet.core.data import Space
 from gantlet.core.rng import Rng
 from gantlet.domains.corruptions import image_causes
 from gantlet.domains.domains import probes_of
-from gantlet.flaws.attributes import Namer
 from gantlet.flaws.explain import Causes
+from gantlet.flaws.named import Namer
 from gantlet.flaws.search import list_flaws, ridge_accuracy
 from gantlet.flaws.split import Flaw, Halves, Seen
 from gantlet.options import Search

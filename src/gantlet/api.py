@@ -50,8 +50,8 @@ from gantlet.data.catalogue import home
 from gantlet.given import Given, written
 from gantlet.options import Retry, Texts, Threads, Workers
 from gantlet.report.blocks import Report
+from gantlet.report.documents import render
 from gantlet.report.format import text
-from gantlet.report.text import render
 from gantlet.research.published.report import published_report, published_rows, published_runs
 from gantlet.run.execute import (
     Executor,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from gantlet.core.estimate import Estimate, Spend
-from gantlet.report import images
+from gantlet.report import pictures
 from gantlet.report.blocks import (
     Caveat,
     Column,
@@ -32,7 +32,7 @@ from gantlet.report.blocks import (
     Table,
     Verdict,
 )
-from gantlet.report.text import render
+from gantlet.report.documents import render
 
 pytestmark = pytest.mark.browser
 
@@ -191,11 +191,11 @@ def gallery():
 
     real = (load_digits().images * 15.9).astype(np.uint8)[..., None]
     rng = np.random.default_rng(0)
-    found = [Picture(caption="real (held-out)", png=images.grid(real[-64:]))]
+    found = [Picture(caption="real (held-out)", png=pictures.grid(real[-64:]))]
     for k, (name, *_) in enumerate(MODELS):
         noise = rng.normal(0, 12 * (k + 1), size=(64, 8, 8, 1))
         noisy = np.clip(real[64 * k : 64 * k + 64] + noise, 0, 255).astype(np.uint8)
-        found.append(Picture(caption=name, png=images.grid(noisy)))
+        found.append(Picture(caption=name, png=pictures.grid(noisy)))
     return Gallery(
         title="Samples", pictures=found, note="The first 64 of seed 0, chosen by nobody."
     )
@@ -209,8 +209,8 @@ def clouds():
     return Gallery(
         title="Samples of a ring",
         pictures=[
-            Picture(caption="real", png=images.points(ring)),
-            Picture(caption="gan", png=images.points(wide, around=ring)),
+            Picture(caption="real", png=pictures.points(ring)),
+            Picture(caption="gan", png=pictures.points(wide, around=ring)),
         ],
     )
 

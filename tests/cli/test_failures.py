@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from gantlet.cli import run as running
+from gantlet.cli import running
 from gantlet.cli import tools as listing
 from gantlet.cli.main import run
 from gantlet.commands.evaluate import trial

@@ -22,8 +22,8 @@ from gantlet.core.rng import Rng
 from gantlet.core.spec import metrics
 from gantlet.metrics.kernel import Energy
 from gantlet.report.blocks import Section
-from gantlet.report.text import markdown_table as as_markdown
-from gantlet.research.calibration import truth, verdicts, worlds
+from gantlet.report.documents import markdown_table as as_markdown
+from gantlet.research.calibration import false_verdicts, truth, worlds
 from gantlet.research.calibration.report import Cell, calibration_caveats, cells, judged, pooled
 from gantlet.research.calibration.study import Calibration
 from gantlet.research.calibration.trial import BLOCK, PLAIN, SCALES, measure_c2st, view
@@ -384,7 +384,7 @@ def test_the_study_of_verdicts_goes_the_way_of_the_command(tmp_path, monkeypatch
         raise UserError("no such data")
 
     few["absent"] = replace(few["collapsed"], write=nothing_here)
-    for module in (verdicts, worlds, verdicts):
+    for module in (false_verdicts, worlds, false_verdicts):
         monkeypatch.setattr(module, "WORLDS", few)
     study = Calibration(size="verdicts")
     report = conduct(study, tmp_path / "run")
@@ -400,7 +400,7 @@ def test_the_study_of_verdicts_goes_the_way_of_the_command(tmp_path, monkeypatch
     def drawn_again(*_arguments):
         raise AssertionError("drawn again")
 
-    monkeypatch.setattr(verdicts, "judged_once", drawn_again)
+    monkeypatch.setattr(false_verdicts, "judged_once", drawn_again)
     assert conduct(study, tmp_path / "run").rows == report.rows
 
 

@@ -15,7 +15,7 @@ from gantlet.core.estimate import Budget, Spend
 from gantlet.core.rng import Rng
 from gantlet.core.spec import solvers, toys
 from gantlet.games.field import GameField
-from gantlet.report.text import render
+from gantlet.report.documents import render
 from gantlet.run.store import TrialFolder
 
 SMALL = "gan:width=8,latent=2,depth=1"

@@ -9,14 +9,14 @@ import torch
 from gantlet.core.estimate import Trial
 from gantlet.core.rng import Rng
 from gantlet.report.blocks import Table
-from gantlet.research.convergence import plan
-from gantlet.research.convergence.assumptions import Assumptions
-from gantlet.research.convergence.assumptions_trial import (
+from gantlet.research.convergence import assumptions_plan
+from gantlet.research.convergence.assumptions import (
     CONVERGED,
     ERROR,
     LEADING,
     STEPS,
     TURNING,
+    Assumptions,
     middle,
     run_trial,
 )
@@ -27,7 +27,7 @@ STRATEGY = Assumptions()
 
 
 def trial(case):
-    written = plan.parts_of_case(case)
+    written = assumptions_plan.parts_of_case(case)
     return Trial(parts={**written, "strategy": "assumptions", "device": "cpu", "threads": "1"})
 
 
@@ -37,13 +37,13 @@ def run(case):
 
 def case(part="table", **settings):
     some = {"row": "here", "column": "there", "solver": "simultaneous", "values": (1.0, 0.5)}
-    return plan.Case(part=part, **{**some, **settings})
+    return assumptions_plan.Case(part=part, **{**some, **settings})
 
 
 def planned(part, **wanted):
     return [
         c
-        for c in plan.cases("small")
+        for c in assumptions_plan.cases("small")
         if c.part == part and all(getattr(c, k) == v for k, v in wanted.items())
     ]
 
@@ -59,11 +59,11 @@ def test_every_trial_can_be_read_back_and_none_is_listed_twice():
     for size in ("small", "full"):
         trials = STRATEGY.trials(size)
         assert len({t.key for t in trials}) == len(trials)
-        assert [plan.case_of(t) for t in trials] == plan.cases(size)
+        assert [assumptions_plan.case_of(t) for t in trials] == assumptions_plan.cases(size)
 
 
 def test_the_table_has_every_solver_in_every_dimension_from_twenty_starts():
-    table = [c for c in plan.cases("full") if c.part == "table"]
+    table = [c for c in assumptions_plan.cases("full") if c.part == "table"]
     assert len(table) == 11 * 4
     assert {c.starts for c in table} == {20}
     assert {c.values[0] / c.values[-1] for c in table} == {1.0, 5.0, 10.0}
@@ -71,7 +71,7 @@ def test_the_table_has_every_solver_in_every_dimension_from_twenty_starts():
 
 
 def test_thresholds_are_planned_on_both_sides_with_the_ratios_of_the_closed_form():
-    values = torch.tensor(plan.SPECTRUM)
+    values = torch.tensor(assumptions_plan.SPECTRUM)
     cells = planned("thresholds")
     for c in cells:
         told = (

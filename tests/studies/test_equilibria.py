@@ -7,8 +7,8 @@ import pytest
 
 from gantlet.core.estimate import Budget, Estimate, Outcome
 from gantlet.core.spec import datasets, families, solvers
-from gantlet.research.convergence.equilibria import Equilibria
-from gantlet.research.convergence.equilibria_trial import (
+from gantlet.research.convergence.game_theory import Equilibria
+from gantlet.research.convergence.game_theory_trial import (
     ARMS,
     AVERAGE_ROUNDS,
     BEST,

@@ -16,7 +16,7 @@ from gantlet.core.data import Space
 from gantlet.core.estimate import Estimate, Note, Outcome, Trial
 from gantlet.core.rng import Rng
 from gantlet.domains.domains import probes_of
-from gantlet.flaws.attributes import Namer
+from gantlet.flaws.named import Namer
 from gantlet.flaws.search import list_flaws
 from gantlet.flaws.split import Ending, Halves, Seen, Stop
 from gantlet.options import Search

@@ -8,7 +8,7 @@ import pytest
 from gantlet.api import conduct, load_report
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Estimate, Outcome, Trial
-from gantlet.report.text import markdown_table as as_markdown
+from gantlet.report.documents import markdown_table as as_markdown
 from gantlet.research.sensitivity.report import (
     Tally,
     answer,

@@ -16,8 +16,8 @@ from gantlet.domains.corruptions import (
     stretched,
 )
 from gantlet.domains.domains import probes_of
-from gantlet.flaws.attributes import distinct
 from gantlet.flaws.explain import Causes, explain
+from gantlet.flaws.named import distinct
 from gantlet.flaws.search import list_flaws
 from gantlet.flaws.split import Halves, Seen
 from gantlet.options import Search

@@ -13,7 +13,7 @@ from gantlet.core.rng import Rng
 from gantlet.domains.attributes import Probes
 from gantlet.domains.domains import IMAGE_WORDS, probes_of
 from gantlet.domains.images import block_edges, fine_detail, image_probes
-from gantlet.flaws.attributes import correlation, repeats_p
+from gantlet.flaws.named import correlation, repeats_p
 from gantlet.flaws.search import gap_of, left_after, list_flaws, ridge_accuracy
 from gantlet.flaws.split import Halves, Seen
 from gantlet.options import Search

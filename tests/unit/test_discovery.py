@@ -11,7 +11,7 @@ from gantlet.core.rng import Rng
 from gantlet.domains.domains import probes_of
 from gantlet.domains.tables import TableCode, read_cells
 from gantlet.domains.text import FIRST, UNKNOWN, TextCode
-from gantlet.flaws.attributes import distinct
+from gantlet.flaws.named import distinct
 from gantlet.flaws.search import relearned
 from gantlet.flaws.split import Halves, Seen, parted
 

@@ -6,8 +6,7 @@ from torch import nn
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional
 
-from gantlet.compute.formulas import is_heavy
-from gantlet.compute.meters import FlopMeter, count
+from gantlet.compute.meters import FlopMeter, count, is_heavy
 
 
 @pytest.fixture(autouse=True)

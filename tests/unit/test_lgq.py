@@ -15,7 +15,7 @@ from gantlet.games.batched import Ensemble, Plays
 from gantlet.games.field import Vector
 from gantlet.games.solvers import CrossingTheCurl, Sgd, Update, rates
 from gantlet.games.toys import Lgq, LgqToy, LinearGenerator, QuadraticCritic
-from gantlet.research.convergence.assumptions_trial import Adaptive
+from gantlet.research.convergence.assumptions import Adaptive
 from gantlet.research.convergence.games import (
     JensenShannonLgq,
     QuadraticWasserstein,

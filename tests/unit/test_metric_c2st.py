@@ -6,6 +6,7 @@ from scipy.stats import binomtest, norm
 
 from gantlet.core.metric import Clustered, Groups
 from gantlet.core.rng import Rng
+from gantlet.metrics.checks import equal_rows, without_duplicates
 from gantlet.metrics.classifier import (
     C2st,
     clustered,
@@ -16,7 +17,6 @@ from gantlet.metrics.classifier import (
     rate,
     train,
 )
-from gantlet.metrics.inputs import equal_rows, without_duplicates
 from gantlet.stats.intervals import proportion
 
 KINDS = ["network", "knn", "logistic", "mlp"]

@@ -9,7 +9,7 @@ from scipy.stats import energy_distance as by_scipy
 
 from gantlet.core.rng import Rng
 from gantlet.metrics import kernel
-from gantlet.metrics.inputs import Standard
+from gantlet.metrics.checks import Standard
 from gantlet.metrics.kernel import Energy, Kid, discrepancy, energy_distance, kernel_distance
 
 

@@ -16,7 +16,7 @@ from gantlet import options
 from gantlet.api import _public
 from gantlet.cli import commands
 from gantlet.cli.main import EVERYDAY, run
-from gantlet.cli.run import Printing, command
+from gantlet.cli.running import Printing, command
 from gantlet.core.spec import Between
 
 CLASSES = {name: getattr(options, name.capitalize()) for name in sorted(EVERYDAY)}

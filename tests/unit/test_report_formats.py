@@ -16,7 +16,7 @@ from rich.console import Console
 
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Estimate, Spend
-from gantlet.report import images, terminal, text
+from gantlet.report import documents, pictures, terminal
 from gantlet.report import json as report_json
 from gantlet.report.blocks import (
     Caveat,
@@ -39,10 +39,10 @@ from gantlet.report.blocks import (
     Table,
     Verdict,
 )
+from gantlet.report.documents import FORMATS, render
+from gantlet.report.documents import csv_table as csv_of
 from gantlet.report.format import lay_out
 from gantlet.report.json import check_rows, summarize
-from gantlet.report.text import FORMATS, render
-from gantlet.report.text import csv_table as csv_of
 
 SURE = Estimate(value=1.2, low=1.1, high=1.3, n=3, unit="nats", better="lower", method="t")
 GONE = Estimate.missing("a GAN has no density", unit="nats")
@@ -67,7 +67,7 @@ def main_table():
 
 
 def example():
-    png = images.grid(np.zeros((4, 3, 3, 1), dtype=np.uint8))
+    png = pictures.grid(np.zeros((4, 3, 3, 1), dtype=np.uint8))
     return Report(
         title="A title",
         command="compare",
@@ -280,7 +280,7 @@ def test_notebooks_show_answer_main_table_and_limitations():
 
 
 def test_markdown_table_has_direction_best_and_footnote():
-    lines = text.markdown_table(main_table()).splitlines()
+    lines = documents.markdown_table(main_table()).splitlines()
     assert lines[0] == "| model | distance ↓ | likelihood (nats) ↓ | cost (GFLOP) |"
     assert lines[1] == "| :--- | ---: | ---: | ---: |"
     assert lines[2] == r"| gan:loss=ns\_50%,path=a\|b | **1.20 ± 0.10** | – (a) | 2.00 |"
@@ -289,12 +289,12 @@ def test_markdown_table_has_direction_best_and_footnote():
 
 
 def test_markdown_text_is_never_markup():
-    shown = text.as_markdown(Report(title="<b> *x* [y](z) `c` | $d$ &amp;", command="c"))
+    shown = documents.as_markdown(Report(title="<b> *x* [y](z) `c` | $d$ &amp;", command="c"))
     assert shown == "# \\<b\\> \\*x\\* \\[y\\](z) \\`c\\` \\| \\$d\\$ \\&amp;\n"
 
 
 def test_latex_table_is_escaped_and_marks_the_best():
-    shown = text.latex_table(main_table())
+    shown = documents.latex_table(main_table())
     assert r"gan:loss=ns\_50\%,path=a\textbar{}b & \textbf{1.20 $\pm$ 0.10} & --$^{" in shown
     assert r"distance $\downarrow$ & likelihood (nats) $\downarrow$ & cost (GFLOP) \\" in shown
     assert r"\caption{Main. A note. Bold:" in shown
@@ -304,14 +304,14 @@ def test_latex_table_is_escaped_and_marks_the_best():
 
 
 def test_latex_powers_of_ten():
-    assert text.latex_safe("3.2 ×10⁻⁷") == r"3.2 $\times$$10^{-7}$"
-    assert text.latex_safe("a 10² b") == "a $10^{2}$ b"
+    assert documents.latex_safe("3.2 ×10⁻⁷") == r"3.2 $\times$$10^{-7}$"
+    assert documents.latex_safe("a 10² b") == "a $10^{2}$ b"
 
 
 @given(st.text())
 def test_latex_leaves_no_special_character_alone(words):
-    shown = text.latex_safe(words)
-    for command in sorted(text.TEX_ESCAPES.values(), key=len, reverse=True):
+    shown = documents.latex_safe(words)
+    for command in sorted(documents.TEX_ESCAPES.values(), key=len, reverse=True):
         shown = shown.replace(command, "")
     shown = re.sub(r"\$10\^\{-?\d+\}\$", "", shown)
     assert not set(shown) & set("\\{}$&#%_^~")

@@ -15,7 +15,7 @@ from PIL import Image
 
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Estimate
-from gantlet.report import html, images
+from gantlet.report import html, pictures
 from gantlet.report.blocks import (
     Caveat,
     Column,
@@ -131,7 +131,7 @@ def test_tag_escapes_children_and_attributes():
 
 def test_a_page_that_is_too_large_is_an_error():
     noise = np.random.default_rng(0).integers(0, 255, 8_000_000, dtype=np.uint8).tobytes()
-    head = images.grid(np.zeros((1, 2, 2, 1), dtype=np.uint8))
+    head = pictures.grid(np.zeros((1, 2, 2, 1), dtype=np.uint8))
     huge = Gallery(title="g", pictures=[Picture(caption="c", png=head + noise)])
     with pytest.raises(UserError, match=r"10\.7 MB, above the 10\.0 MB"):
         html.as_html(Report(title="t", command="c", blocks=[huge]))
@@ -151,8 +151,8 @@ def test_a_report_without_anything_is_a_page():
 
 def test_grid_shows_samples_in_their_order_with_gaps_between():
     samples = np.arange(5, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 3, 1), np.uint8)
-    png = images.grid(samples, columns=3)
-    assert images.size(png) == (3 * 3 + 2, 2 * 2 + 1)
+    png = pictures.grid(samples, columns=3)
+    assert pictures.size(png) == (3 * 3 + 2, 2 * 2 + 1)
     image = np.asarray(Image.open(io.BytesIO(png)).convert("LA"))
     assert [image[0, 0, 0], image[0, 4, 0], image[0, 8, 0]] == [0, 1, 2]
     assert [image[3, 0, 0], image[3, 4, 0]] == [3, 4]
@@ -161,8 +161,8 @@ def test_grid_shows_samples_in_their_order_with_gaps_between():
 
 def test_grid_in_colour_and_below_the_cap():
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 64, 3), dtype=np.uint8)
-    png = images.grid(noise)
-    assert len(png) <= images.MOST_BYTES
+    png = pictures.grid(noise)
+    assert len(png) <= pictures.MOST_BYTES
     image = np.asarray(Image.open(io.BytesIO(png)))
     assert (image[:64, :64, :3] == noise[0]).all()
 
@@ -178,12 +178,12 @@ def test_grid_in_colour_and_below_the_cap():
 )
 def test_grid_refuses_what_is_no_image(samples, message):
     with pytest.raises(UserError, match=message):
-        images.grid(samples)
+        pictures.grid(samples)
 
 
 def test_points_are_drawn_where_they_are():
     square = np.array([[0.0, 0.0], [1.0, 1.0], [np.nan, 0.0]])
-    png = images.points(np.array([[1.0, 1.0]]), around=square)
+    png = pictures.points(np.array([[1.0, 1.0]]), around=square)
     image = np.asarray(Image.open(io.BytesIO(png)).convert("RGBA"))
     y, x = np.argwhere(image[..., 3] > 0).mean(0) / image.shape[0]
     # Up is up: the point (1, 1) is at the top right, one twentieth inside.
@@ -192,14 +192,14 @@ def test_points_are_drawn_where_they_are():
 
 def test_points_need_two_coordinates():
     with pytest.raises(UserError, match="shape"):
-        images.points(np.zeros((3, 3)))
+        pictures.points(np.zeros((3, 3)))
     with pytest.raises(UserError, match="no finite points"):
-        images.points(np.full((3, 2), np.nan))
+        pictures.points(np.full((3, 2), np.nan))
 
 
 def test_size_refuses_other_files():
     with pytest.raises(UserError, match="not a PNG"):
-        images.size(b"GIF89a")
+        pictures.size(b"GIF89a")
 
 
 def test_a_page_of_very_many_rows_stays_small():
@@ -227,9 +227,9 @@ def full():
         rows=cells,
         references=["real"],
     )
-    small = images.grid(np.zeros((64, 8, 8, 1), dtype=np.uint8))
+    small = pictures.grid(np.zeros((64, 8, 8, 1), dtype=np.uint8))
     score = Dot(name="energy (pixels)", estimate=Estimate(value=1.0, low=0.9, high=1.1))
-    pictures = [Picture(caption="flow", png=small, scores=[score])]
+    shown = [Picture(caption="flow", png=small, scores=[score])]
     return Report(
         title="T",
         command="compare",
@@ -239,7 +239,7 @@ def full():
         caveats=[Caveat(text="Two seeds only.")],
         blocks=[
             table,
-            Gallery(title="Samples", pictures=pictures, note="The first."),
+            Gallery(title="Samples", pictures=shown, note="The first."),
             Section(title="Folded", blocks=[Prose(text="x")]),
         ],
     )

@@ -8,8 +8,8 @@ import torch
 from gantlet.core.rng import Rng
 from gantlet.domains.attributes import Probes, word
 from gantlet.domains.images import coarse_structure, colour_count, edge_density
-from gantlet.flaws.attributes import by_probes
 from gantlet.flaws.explain import Explanation
+from gantlet.flaws.named import by_probes
 from gantlet.flaws.search import list_flaws
 from gantlet.flaws.split import Halves, Seen
 from gantlet.options import Search

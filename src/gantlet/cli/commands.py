@@ -1,7 +1,7 @@
 """The everyday commands, made from their options."""
 
 from gantlet import options
-from gantlet.cli.run import Printing, command, conduct
+from gantlet.cli.running import Printing, command, conduct
 
 compare = command(options.Compare)(conduct)
 train = command(options.Train)(conduct)

@@ -7,7 +7,7 @@ from shutil import get_terminal_size
 from textwrap import fill
 from typing import Any, Literal
 
-from gantlet.cli.run import Flag
+from gantlet.cli.running import Flag
 from gantlet.core.errors import UserError, printable, unknown
 from gantlet.core.spec import REGISTRIES
 from gantlet.options import described
@@ -40,9 +40,9 @@ def report(
     import sys
 
     from gantlet.core.errors import UserError
+    from gantlet.report.documents import render
     from gantlet.report.json import check_rows, summarize
     from gantlet.report.terminal import show
-    from gantlet.report.text import render
     from gantlet.run.execute import published
     from gantlet.run.store import write_bytes
 
@@ -167,7 +167,7 @@ def fetch_dataset(name: str, *, to: Path | None = None, url: str | None = None) 
         to: Folder to put it in; the folder for data, below its name, if none is given.
         url: Another address that serves the same files.
     """
-    from gantlet.cli.run import bar
+    from gantlet.cli.running import bar
     from gantlet.data import catalogue
     from gantlet.data.catalogue import fetch as bring
 
@@ -255,7 +255,7 @@ def fetch_weights(name: str, *, url: str | None = None) -> None:
         name: Weights, as `gantlet weights list` names them.
         url: Another address that serves the same file.
     """
-    from gantlet.cli.run import bar
+    from gantlet.cli.running import bar
     from gantlet.data.catalogue import File, download
     from gantlet.features import weights
 

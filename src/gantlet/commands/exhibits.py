@@ -16,7 +16,7 @@ from gantlet.core.data import Space, everything
 from gantlet.core.errors import UserError, unknown
 from gantlet.core.estimate import REAL, Trial
 from gantlet.report.blocks import Block, Cell, Column, Dot, Gallery, Picture, Table
-from gantlet.report.images import drawings, grid, points, spectrograms
+from gantlet.report.pictures import drawings, grid, points, spectrograms
 from gantlet.run.store import Run, draft_of, save_tensors, write_bytes
 
 # ----------------------------------------------------------------------------

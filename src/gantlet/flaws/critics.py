@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from typing_extensions import override
 
 from gantlet.core.rng import Rng
-from gantlet.flaws.attributes import Namer
+from gantlet.flaws.named import Namer
 from gantlet.flaws.split import Ending, Flaw, Halves, Stop
 from gantlet.options import Blind
 from gantlet.stats.permutation import Pair, gap, strata_of, stratified

@@ -10,7 +10,7 @@ from torch.nn.functional import softplus
 from torch.optim import Adam
 
 from gantlet.core.rng import Rng
-from gantlet.flaws.attributes import Namer, blind, holm, slopes
+from gantlet.flaws.named import Namer, blind, holm, slopes
 from gantlet.flaws.split import Ending, Flaw, Halves, Stop
 from gantlet.metrics.transport import max_sliced_direction
 from gantlet.models.nets import mlp, seeded

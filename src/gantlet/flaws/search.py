@@ -14,10 +14,10 @@ from gantlet.core.estimate import Estimate
 from gantlet.core.rng import Rng
 from gantlet.domains.tables import Column, TableCode, bonds
 from gantlet.domains.text import END, FIRST, UNKNOWN, TextCode
-from gantlet.flaws.attributes import agreed, by_probes, distinct, flaw_of, repeats_p, told
 from gantlet.flaws.critics import by_critics
 from gantlet.flaws.directions import by_activations, by_directions
 from gantlet.flaws.explain import Causes, Explanation, Strengths, explain
+from gantlet.flaws.named import agreed, by_probes, distinct, flaw_of, repeats_p, told
 from gantlet.flaws.split import FEWEST, Ending, Flaw, Flaws, Halves, Seen, fairly, nearness
 from gantlet.options import Search
 from gantlet.stats.intervals import proportion

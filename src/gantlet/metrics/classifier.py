@@ -14,7 +14,7 @@ from gantlet.core.errors import UserError
 from gantlet.core.estimate import Better, Estimate
 from gantlet.core.metric import Clustered, Groups, Sees
 from gantlet.core.spec import Between
-from gantlet.metrics.inputs import (
+from gantlet.metrics.checks import (
     checked,
     checked_groups,
     equal_rows,

@@ -14,7 +14,7 @@ from gantlet.core.errors import UserError
 from gantlet.core.estimate import Better, Estimate
 from gantlet.core.metric import ClusteredTrain, Groups, Sees
 from gantlet.core.spec import Between
-from gantlet.metrics.inputs import checked, checked_groups, without_duplicates, without_interval
+from gantlet.metrics.checks import checked, checked_groups, without_duplicates, without_interval
 from gantlet.metrics.neighbour_search import (
     Nearest,
     Points,

@@ -14,7 +14,7 @@ from gantlet.core.errors import UserError
 from gantlet.core.estimate import Better, Estimate
 from gantlet.core.metric import Groups, Sees
 from gantlet.core.spec import Between
-from gantlet.metrics.inputs import about_zero, checked_groups, drawn, pair, too_few, too_few_groups
+from gantlet.metrics.checks import about_zero, checked_groups, drawn, pair, too_few, too_few_groups
 from gantlet.stats.intervals import Variance, around
 from gantlet.stats.jackknife import ClusteredPaired, Detailed, Paired, folds, jackknife
 from gantlet.stats.moments import squared_distances

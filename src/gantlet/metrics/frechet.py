@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from gantlet.core.estimate import Better, Estimate
 from gantlet.core.metric import Groups, Sees
-from gantlet.metrics.inputs import checked, checked_groups, rows, too_few, too_few_groups
+from gantlet.metrics.checks import checked, checked_groups, rows, too_few, too_few_groups
 from gantlet.stats.intervals import Variance, around, products_of, total
 from gantlet.stats.jackknife import (
     ClusteredPaired,

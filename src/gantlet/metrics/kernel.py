@@ -15,7 +15,7 @@ from typing_extensions import override
 from gantlet.core.estimate import Better, Estimate
 from gantlet.core.metric import Groups, Sees
 from gantlet.core.spec import Between
-from gantlet.metrics.inputs import (
+from gantlet.metrics.checks import (
     Standard,
     centre_and_scale,
     checked,

@@ -13,8 +13,8 @@ from gantlet.core.estimate import Estimate
 from gantlet.core.metric import Clustered, ClusteredTrain, Groups, Metric, TrainMetric
 from gantlet.core.rng import Rng
 from gantlet.core.spec import metrics
+from gantlet.metrics.checks import checked, checked_groups, without_interval
 from gantlet.metrics.copying import SharesTrain, TrainScene, judged
-from gantlet.metrics.inputs import checked, checked_groups, without_interval
 from gantlet.metrics.neighbours import Shares, at_once
 from gantlet.stats.jackknife import ClusteredPaired, Detailed, Paired
 

@@ -14,7 +14,7 @@ from gantlet.core.errors import UserError
 from gantlet.core.estimate import Better, Estimate
 from gantlet.core.metric import Groups, Sees
 from gantlet.core.spec import Between
-from gantlet.metrics.inputs import (
+from gantlet.metrics.checks import (
     IGNORED,
     checked,
     checked_groups,

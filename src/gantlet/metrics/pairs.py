@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from gantlet.core.estimate import Estimate
+from gantlet.metrics.checks import about_zero, pair
 from gantlet.metrics.diversity import Scales, ms_ssim
-from gantlet.metrics.inputs import about_zero, pair
 from gantlet.stats.intervals import mean, numbered, over_inputs, same_shape
 
 # ----------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing_extensions import override
 from gantlet.core.estimate import Better, Estimate
 from gantlet.core.metric import Groups, Sees
 from gantlet.core.spec import Between
-from gantlet.metrics.inputs import about_a_sample, checked_groups, pair, too_few, too_few_groups
+from gantlet.metrics.checks import about_a_sample, checked_groups, pair, too_few, too_few_groups
 from gantlet.stats.intervals import Variance, around, total
 from gantlet.stats.jackknife import ClusteredPaired, Detailed, folds
 from gantlet.stats.moments import blocks, squared_distances

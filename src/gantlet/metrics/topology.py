@@ -14,7 +14,7 @@ from gantlet.core.errors import UserError
 from gantlet.core.estimate import Better, Estimate
 from gantlet.core.metric import Sees
 from gantlet.core.spec import Between
-from gantlet.metrics.inputs import pair, too_few
+from gantlet.metrics.checks import pair, too_few
 from gantlet.stats.intervals import Variance, around
 from gantlet.stats.moments import blocks, squared_distances
 

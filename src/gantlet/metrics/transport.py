@@ -12,7 +12,7 @@ from typing_extensions import override
 from gantlet.core.estimate import Better, Estimate
 from gantlet.core.metric import Groups, Sees
 from gantlet.core.spec import Between
-from gantlet.metrics.inputs import about_zero, checked_groups, drawn, pair, too_few, too_few_groups
+from gantlet.metrics.checks import about_zero, checked_groups, drawn, pair, too_few, too_few_groups
 from gantlet.stats.intervals import Variance, around, total
 from gantlet.stats.jackknife import ClusteredPaired, Detailed, Paired, influence_by_group
 from gantlet.stats.wasserstein import transport, wasserstein

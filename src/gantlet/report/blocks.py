@@ -302,7 +302,7 @@ class Forest:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """One image; ``gantlet.report.images`` makes them.
+    """One image; ``gantlet.report.pictures`` makes them.
 
     Attributes:
         caption: Whose samples these are.
@@ -390,7 +390,7 @@ class Report:
         ``low``, ``high``, ``level``, ``n``, ``unit``, ``better`` and ``method``. What is missing
         is NaN, and ``<NA>`` for a seed.
         """
-        from gantlet.report.text import frame
+        from gantlet.report.documents import frame
 
         return frame(self)
 

@@ -17,7 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Undefined
 
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Spend
-from gantlet.report import charts, images, text
+from gantlet.report import charts, documents, pictures
 from gantlet.report import format as fmt
 from gantlet.report.blocks import (
     Block,
@@ -225,7 +225,7 @@ class PictureView:
         self.caption = f"{one.caption} (picture left out)" if self.is_left_out else one.caption
         if self.is_left_out:
             return
-        width, height = images.size(one.png)
+        width, height = pictures.size(one.png)
         scale = _scale(width)
         self.source = "data:image/png;base64," + base64.b64encode(one.png).decode("ascii")
         self.alternative = one.description or f"Samples: {one.caption}"
@@ -292,8 +292,8 @@ class TableView:
         self.key = [(h.name, _meaning(h)) for h in layout.heads if h.help or h.methods]
         self.sources: Mapping[str, str] = {}
         if with_sources:
-            latex = {"LaTeX": text.latex_table(table)} if with_latex else {}
-            self.sources = {**latex, "CSV": text.csv_table(table)}
+            latex = {"LaTeX": documents.latex_table(table)} if with_latex else {}
+            self.sources = {**latex, "CSV": documents.csv_table(table)}
 
 
 def _starts(layout: Layout) -> set[int]:

@@ -33,8 +33,8 @@ from gantlet.core.rng import StorageError
 from gantlet.options import Retry
 from gantlet.report import format as fmt
 from gantlet.report.blocks import Caveat, Fact, Facts, Report, Verdict
+from gantlet.report.documents import render
 from gantlet.report.json import as_json, from_json
-from gantlet.report.text import render
 from gantlet.run.store import (
     DamagedError,
     Run,

@@ -20,30 +20,28 @@ from gantlet.commands.evaluate.results import (
     Gap,
     Judged,
     Result,
+    Same,
     called,
+    claims,
     copies,
     extractor_name,
     floor_name,
     floors_of,
     gaps,
     on,
-    results_of,
-    samples_needed,
-    short,
-    variety,
-)
-from gantlet.commands.evaluate.sets import FLOOR, floor_of, known_splits, notes_on, why_none
-from gantlet.commands.evaluate.trial import PAIRS, curves, first_pairs, sees_first
-from gantlet.commands.evaluate.verdicts import (
-    Same,
-    claims,
     pairs,
     ranked,
     ranking_section,
+    results_of,
     same_samples,
+    samples_needed,
     shared_words,
+    short,
+    variety,
     verdicts,
 )
+from gantlet.commands.evaluate.sets import FLOOR, floor_of, known_splits, notes_on, why_none
+from gantlet.commands.evaluate.trial import PAIRS, curves, first_pairs, sees_first
 from gantlet.commands.exhibits import lines_table, picture
 from gantlet.core.data import Readable, Space
 from gantlet.core.estimate import REAL, Estimate, Outcome

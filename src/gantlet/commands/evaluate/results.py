@@ -1,19 +1,34 @@
-"""The numbers of an evaluation by set and extractor, and which differences are significant."""
+"""The numbers of an evaluation, which differences are significant, and the conclusions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Literal, final
 
 from torch import Tensor
 
-from gantlet.commands.evaluate.copying import Against, copying, repeating
-from gantlet.commands.evaluate.inputs import named
-from gantlet.commands.evaluate.sets import ENERGY, FLOOR, PERMUTED
+from gantlet.commands.evaluate.copies import Against, copying, repeating
+from gantlet.commands.evaluate.inputs import (
+    Asked,
+    Part,
+    drawn_apart,
+    duplicates,
+    named,
+    occurs,
+    other_set,
+    real_set,
+    repeated,
+    train_set,
+)
+from gantlet.commands.evaluate.sets import ENERGY, FLOOR, PERMUTED, fair_part, floor_of, leaked
 from gantlet.commands.evaluate.trial import FINGERPRINT
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import REAL, Estimate, Note, Outcome
+from gantlet.core.metric import more_often
 from gantlet.core.spec import metrics
 from gantlet.features.inception import FID
+from gantlet.report.blocks import Block, Column, Dot, Forest, Group, Section, Table, Verdict
+from gantlet.report.format import text as shown
 from gantlet.run.store import Run
 from gantlet.stats.intervals import holm, p_value
 from gantlet.stats.jackknife import Detailed, detailed_from, difference, unpaired
@@ -328,3 +343,422 @@ def significant(signs: Mapping[str, Sequence[Sign]]) -> dict[str, list[Sign]]:
     """Returns the sets that have significant signs, with these, the clearest first."""
     sure = {n: [s for s in some if s.is_significant] for n, some in signs.items()}
     return {n: sorted(some, key=lambda s: s.p) for n, some in sure.items() if some}
+
+
+# ----------------------------------------------------------------------------
+# The conclusions of an evaluation, in sentences.
+# ----------------------------------------------------------------------------
+
+# ----------------------------------------------------------------------------
+# Samples that sets share and should not: what was judged is what it is judged by.
+# ----------------------------------------------------------------------------
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Same:
+    """How many samples of a set are samples of the reference.
+
+    Attributes:
+        name: What the report calls the set.
+        count: How many.
+        n: Of how many.
+        is_beyond_chance: Whether held-out real samples occur in the reference less often.
+    """
+
+    name: str
+    count: int
+    n: int
+    is_beyond_chance: bool
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether most of the set was taken from the reference, so that it tests nothing."""
+        return self.is_beyond_chance and 2 * self.count > self.n
+
+
+def same_samples(asked: Asked) -> list[Same]:
+    """Returns for each set how many of its samples the reference holds too."""
+    reference = Part(whole=real_set(asked)).digests()
+    found: list[tuple[str, int, int, float]] = []
+    for fake in asked.fakes:
+        part = Part(whole=other_set(asked, fake, "fake"))
+        count = int(occurs(part.digests(), reference).sum())
+        p = _by_chance(asked, fake, count, part.n) if count else 1.0
+        found.append((named(fake)[0], count, part.n, p))
+    sure = holm([p for *_, p in found], level=LEVEL)
+    return [
+        Same(name=name, count=count, n=n, is_beyond_chance=s)
+        for (name, count, n, _), s in zip(found, sure, strict=True)
+    ]
+
+
+def _by_chance(asked: Asked, fake: str, count: int, n: int) -> float:
+    """Returns the p-value against "held-out real samples occur in the reference as often"."""
+    floor = floor_of(asked, n)
+    if floor is None:
+        # Nothing to compare with: only what is all the same is called so.
+        return 0.0 if count == n else 1.0
+    reference, ours = floor.real.digests(), fair_part(asked, fake).digests()
+    shared, chance = (int(occurs(x, reference).sum()) for x in (ours, floor.other.digests()))
+    return more_often(shared, len(ours), chance, floor.other.n)
+
+
+def shared_words(asked: Asked, same: list[Same]) -> Iterator[str]:
+    """Yields in words which sets share samples, or hold some twice."""
+    for one in same:
+        if one.count == one.n:
+            yield (
+                f"All {one.n:,} samples of {one.name} are the same as samples of the reference: "
+                "distances between them tell nothing of a model."
+            )
+        elif one.count:
+            yield (
+                f"{one.count:,} of {one.n:,} samples of {one.name} are the same as samples of the "
+                "reference."
+            )
+    trained = int(leaked(asked).sum())
+    if trained:
+        yield (
+            f"{trained:,} of {real_set(asked).n:,} samples of the reference are training samples "
+            "too. Give a reference that the models have not seen."
+        )
+    yield from _twice(asked)
+
+
+def _twice(asked: Asked) -> Iterator[str]:
+    train = train_set(asked)
+    sets = [("the reference", real_set(asked), True)]
+    sets += [(named(f)[0], other_set(asked, f, "fake"), False) for f in asked.fakes]
+    for name, chosen, is_real in sets:
+        x = Part(whole=chosen).digests()
+        count = repeated(x)
+        if count:
+            is_copied = duplicates(x, drawn_apart(asked, from_fakes=is_real)) is not None
+            how = (
+                "More than by chance: equal samples count as one group in intervals and splits."
+                if is_copied
+                else "So do samples of other sets: they count as independent."
+            )
+            yield (
+                f"{count:,} of {chosen.n:,} samples of {name} repeat another one of it exactly. "
+                f"{how}"
+            )
+    count = 0 if train is None else repeated(Part(whole=train).digests())
+    if train is not None and count:
+        yield f"{count:,} of {train.n:,} training samples repeat another one exactly."
+
+
+# ----------------------------------------------------------------------------
+# Several sets, ranked by paired differences on the same real samples.
+# ----------------------------------------------------------------------------
+
+_SHOWN = 12
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """Two sets, how far the first is behind the second, and whether that is sure."""
+
+    worse: str
+    better: str
+    gap: Estimate
+    separated: bool
+
+
+def ranked(results: Sequence[Result], extractor: str, metric: str) -> list[Result]:
+    """Returns the sets that have a number, best first."""
+    fakes = [j.value for j in on(results, extractor)]
+    known = [r for r in fakes if metric in r.scores and r.scores[metric].value is not None]
+    sign = -1 if known and known[0].scores[metric].better == "higher" else 1
+    return sorted(known, key=lambda r: sign * (r.scores[metric].value or 0.0))
+
+
+def pairs(order: Sequence[Result], metric: str) -> list[Pair]:
+    """Returns all pairs of ranked sets; those that Holm's procedure separates are marked."""
+    every = [
+        (worse, better, gap(worse, better, metric)) for better, worse in combinations(order, 2)
+    ]
+    separated = holm([p_value(g) for *_, g in every], level=LEVEL)
+    return [
+        Pair(worse=worse.name, better=better.name, gap=g, separated=s)
+        for (worse, better, g), s in zip(every, separated, strict=True)
+    ]
+
+
+def ranking_verdict(results: Sequence[Result], extractor: str, metric: str) -> Iterator[Verdict]:
+    """Says which set is best, and which pairs do not differ significantly."""
+    order = ranked(results, extractor, metric)
+    if len(order) < 2:
+        return
+    found = pairs(order, metric)
+    best = order[0]
+    level = [p.worse for p in found if p.better == best.name and not p.separated]
+    behind = [p.worse for p in found if p.better == best.name and p.separated]
+    claim = _best_claim(f"{best.name} ({shown(best.scores[metric])})", level, behind)
+    claim = f"By {short(metric)} on {extractor_name(extractor)}, {claim}"
+    open_ = [p for p in found if not p.separated]
+    told = ", ".join(f"{p.better} / {p.worse}" for p in open_[:_SHOWN])
+    more = f" and {len(open_) - _SHOWN} more" if len(open_) > _SHOWN else ""
+    because = f"Order: {', '.join(r.name for r in order)}. Of {len(found)} pairs "
+    because += f"{len(open_)} do not differ significantly{f': {told}{more}' if open_ else ''}."
+    yield Verdict(claim=claim, because=because)
+
+
+def _best_claim(best: str, level: Sequence[str], behind: Sequence[str]) -> str:
+    """Returns what the first of an order is, what is not distinguishable from it first."""
+    if not level:
+        return f"{best} is significantly better than all others."
+    same = f"{best} and {', '.join(level)} do not differ significantly"
+    return (
+        f"{same}; {', '.join(behind)} {_are(behind)} significantly worse."
+        if behind
+        else f"{same}."
+    )
+
+
+def _are(names: Sequence[str]) -> str:
+    return "is" if len(names) == 1 else "are"
+
+
+def ranking_section(results: Sequence[Result], extractor: str, metric: str) -> Iterator[Block]:
+    """Yields how far each set is behind the best, and all pairs."""
+    order = ranked(results, extractor, metric)
+    if len(order) < 2:
+        return
+    found = pairs(order, metric)
+    first = order[0]
+    yield Forest(
+        title=f"Behind {first.name}, by {short(metric)} on {extractor_name(extractor)}",
+        unit=first.scores[metric].unit,
+        groups=[
+            Group(
+                name="",
+                dots=[Dot(name=p.worse, estimate=p.gap) for p in found if p.better == first.name],
+            )
+        ],
+        reference=0.0,
+        better=first.scores[metric].better,
+        note="Differences on the same real samples, with 95 % intervals.",
+    )
+    rows = [[p.better, p.worse, p.gap, "yes" if p.separated else "no"] for p in found]
+    heads = ("better", "worse", "difference", "significant?")
+    table = Table(
+        title="Every pair",
+        columns=[Column(name=h) for h in heads],
+        rows=rows,
+        note=f"Significant: by Holm's procedure over all pairs, at {LEVEL:.0%}.",
+    )
+    yield Section(title="Every pair of sets", blocks=[table])
+
+
+# ----------------------------------------------------------------------------
+# The answers of an evaluation, in sentences.
+# ----------------------------------------------------------------------------
+
+_NAMED = 3
+
+
+def verdicts(
+    results: Sequence[Result],
+    first: str,
+    rank: str,
+    *,
+    same: Sequence[Same] = (),
+    why_no_floor: Mapping[int, str] | None = None,
+) -> list[Verdict]:
+    """Returns what was found, most important first.
+
+    Args:
+        results: All numbers.
+        first: The extractor to speak of.
+        rank: The metric by which several sets are ranked.
+        same: How many samples of each set the reference holds.
+        why_no_floor: Why there is no noise floor, by the size of the sets that it is for.
+    """
+    judged = on(results, first)
+    taken = {s.name for s in same if s.is_reference}
+    free = [r for r in results if r.name not in taken]
+    return [
+        *_same(same),
+        *ranking_verdict(results, first, rank),
+        *_alarms(free),
+        *_unmeasured([j for j in judged if j.value.name not in taken], why_no_floor or {}),
+        *_differences([j for j in judged if j.value.name not in taken]),
+    ]
+
+
+def claims(
+    results: Sequence[Result], first: str, same: Sequence[Same]
+) -> dict[str, dict[str, bool | None]]:
+    """Returns what the verdicts say of each set, by its name: True, False, or None for untested.
+
+    Args:
+        results: All numbers.
+        first: The extractor that the verdicts speak of.
+        same: How many samples of each set the reference holds.
+    """
+    taken = {s.name for s in same if s.is_reference}
+    free = [r for r in results if r.name not in taken]
+    found = gaps([j for j in on(results, first) if j.value.name not in taken])
+    signs = {"copies of training samples": copies(free), "too little variety": variety(free)}
+    told: dict[str, dict[str, bool | None]] = {}
+    for name in dict.fromkeys(j.value.name for j in on(results, first)):
+        ours = [g.is_significant for g in found if g.judged.value.name == name]
+        told[name] = {
+            "samples of the reference": name in taken,
+            "differs from real data": any(ours) if ours else None,
+        }
+        for what, some in signs.items():
+            of_it = some.get(name, [])
+            told[name][what] = any(s.is_significant for s in of_it) if of_it else None
+    return told
+
+
+def _same(same: Sequence[Same]) -> Iterator[Verdict]:
+    """Says which sets were taken from the reference."""
+    for one in same:
+        if not one.is_beyond_chance:
+            continue
+        how = "all" if one.count == one.n else f"{one.count:,} of"
+        yield Verdict(
+            claim=f"{one.name} and the reference are the same samples: {how} {one.n:,} occur in "
+            "both."
+            if one.is_reference
+            else f"{one.count:,} of {one.n:,} samples of {one.name} are samples of the reference.",
+            because="Held-out real samples do so less often. Give samples of the model, or a "
+            "reference that they were not taken from.",
+        )
+
+
+def _alarms(results: Sequence[Result]) -> Iterator[Verdict]:
+    """Says which sets hold copies of training samples, and of which variety is missing."""
+    yield from _alarm(copies(results), "contains", "contain", "copies of training samples")
+    what = "too little variety: kinds of samples are missing or repeat"
+    yield from _alarm(variety(results), "has", "have", what)
+
+
+def _alarm(
+    signs: Mapping[str, Sequence[Sign]], one: str, several: str, what: str
+) -> Iterator[Verdict]:
+    """Says of all sets with significant signs at once what they have, with the signs of each."""
+    bad = significant(signs)
+    if not bad:
+        return
+    if len(signs) == 1:
+        ((name, found),) = bad.items()
+        told = "; ".join(dict.fromkeys(_sign(s) for s in found[:_NAMED]))
+        yield Verdict(claim=f"{name} {one} {what}.", because=f"{told}.")
+        return
+    told = ". ".join(f"{name}: {_sign(found[0])}" for name, found in bad.items())
+    does = one if len(bad) == 1 else several
+    yield Verdict(claim=f"{len(bad)} of {len(signs)} sets {does} {what}.", because=f"{told}.")
+
+
+def _sign(sign: Sign) -> str:
+    if isinstance(sign.found, Gap):
+        return _against(sign.found)
+    where = f"on {extractor_name(sign.fair.extractor)} features"
+    if sign.kind == "nearer":
+        return (
+            f"{where} its samples lie nearer to training samples than held-out real ones do, and "
+            f"than to the reference ({_p(sign.p)})"
+        )
+    does = "repeat another one" if sign.kind == "repeats" else "nearly equal a training sample"
+    return _counts(sign.found, f"{does} {where}")
+
+
+def _p(value: float) -> str:
+    """Returns a p-value in words; one that rounding makes 0 is no 0."""
+    return "p < 0.0001" if value < 1e-4 else f"p = {value:.2g}"
+
+
+def _counts(found: Against, what: str) -> str:
+    return (
+        f"{found.count:,} of {found.n:,} samples {what}, of held-out real ones "
+        f"{found.floor_count:,} of {found.floor_n:,} ({_p(found.p)})"
+    )
+
+
+def _against(one: Gap) -> str:
+    judged, floor = one.judged, one.judged.floor
+    ours = shown(judged.fair.scores[one.metric])
+    theirs = "–" if floor is None else shown(floor.scores[one.metric])
+    name = f"{short(one.metric)} ({extractor_name(judged.value.extractor)})"
+    return f"{name} {ours} against {theirs} for real samples"
+
+
+def _unmeasured(judged: Sequence[Judged], why: Mapping[int, str]) -> Iterator[Verdict]:
+    """Says of which sets nothing could be measured, and which could not be compared."""
+    for one in judged:
+        name, scores = one.value.name, one.value.scores
+        where = extractor_name(one.value.extractor)
+        if all(e.value is None for e in scores.values()):
+            reasons = dict.fromkeys(f"{short(m)}: {e.method}" for m, e in scores.items())
+            yield Verdict(
+                claim=f"Nothing could be measured of {name} on {where} features.",
+                because=f"{'; '.join(reasons) or 'No metric looks at features'}.",
+            )
+        elif not gaps([one]):
+            reason = why.get(one.value.size, "no metric has an interval")
+            yield Verdict(
+                claim=f"Whether {name} differs from real data could not be tested.",
+                because=f"{reason[0].upper()}{reason[1:]}.",
+            )
+
+
+def _differences(judged: Sequence[Judged]) -> Iterator[Verdict]:
+    """Says which sets are not significantly different from real data, and which differ."""
+    found = gaps(judged)
+    known = {n: [g for g in found if g.judged.value.name == n] for n in _names(found)}
+    if len(judged) == 1 and known:
+        ((name, ours),) = known.items()
+        yield _one(name, ours)
+    elif known:
+        yield from _several(known)
+
+
+def _names(found: Sequence[Gap]) -> list[str]:
+    return list(dict.fromkeys(g.judged.value.name for g in found))
+
+
+def _one(name: str, found: Sequence[Gap]) -> Verdict:
+    clearest = sorted((g for g in found if g.is_significant), key=lambda g: g.p)
+    where = f"{extractor_name(found[0].judged.value.extractor)} features"
+    if not clearest:
+        return Verdict(
+            claim=f"{name} is not significantly different from real data: on none of {len(found)} "
+            f"metrics ({where}).",
+            because=f"By Holm's procedure over all metrics at 5 %, n = {found[0].apart.n:,}. "
+            "More samples, or other features, may show a difference.",
+        )
+    told = "; ".join(_against(g) for g in clearest[:_NAMED])
+    return Verdict(
+        claim=f"{name} differs significantly from real data on {len(clearest)} of {len(found)} "
+        f"metrics ({where}).",
+        because=f"Most clearly: {told}. By Holm's procedure over all metrics at 5 %, "
+        f"n = {found[0].apart.n:,}.",
+    )
+
+
+def _several(known: Mapping[str, Sequence[Gap]]) -> Iterator[Verdict]:
+    counts = {name: sum(g.is_significant for g in some) for name, some in known.items()}
+    where = f"{extractor_name(next(iter(known.values()))[0].judged.value.extractor)} features"
+    by = "By Holm's procedure over all sets and metrics at 5 %"
+    equal = [name for name, count in counts.items() if not count]
+    if equal:
+        yield Verdict(
+            claim=f"{len(equal)} of {len(known)} sets {_are(equal)} not significantly different "
+            f"from real data ({where}).",
+            because=f"{', '.join(equal)}. {by}; more samples, or other features, may show a "
+            "difference.",
+        )
+    apart = [f"{name} ({counts[name]} of {len(known[name])})" for name in counts if counts[name]]
+    if apart:
+        differ = "differs" if len(apart) == 1 else "differ"
+        yield Verdict(
+            claim=f"{len(apart)} of {len(known)} sets {differ} significantly from real data "
+            f"({where}).",
+            because=f"On so many metrics: {', '.join(apart)}. {by}.",
+        )

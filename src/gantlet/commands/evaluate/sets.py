@@ -36,7 +36,7 @@ from gantlet.core.rng import Rng
 from gantlet.core.spec import extractors
 from gantlet.data.splits import Joined, Subset, by_share
 from gantlet.features.base import Cache, FeatureSet, block_of, digest_of, feature_set, some
-from gantlet.metrics.inputs import checked
+from gantlet.metrics.checks import checked
 from gantlet.run.execute import Watch
 
 # ----------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
-from gantlet.commands.evaluate.copying import nearest, repeats
+from gantlet.commands.evaluate.copies import nearest, repeats
 from gantlet.commands.evaluate.inputs import (
     Asked,
     Part,

@@ -43,7 +43,7 @@ from gantlet.report.blocks import (
     Verdict,
 )
 from gantlet.report.format import text
-from gantlet.report.images import grid
+from gantlet.report.pictures import grid
 from gantlet.run.execute import facts_of
 from gantlet.run.store import Run
 

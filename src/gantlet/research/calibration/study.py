@@ -11,15 +11,15 @@ from gantlet.core.errors import UserError, unknown
 from gantlet.core.estimate import Outcome, Trial
 from gantlet.core.spec import metrics
 from gantlet.report.blocks import Report
-from gantlet.research.calibration.report import answer
-from gantlet.research.calibration.trial import BLOCK, SCALES, Scale, Size, simulate
-from gantlet.research.calibration.truth import SCENARIOS
-from gantlet.research.calibration.verdicts import (
+from gantlet.research.calibration.false_verdicts import (
     judge_block,
     verdict_answer,
     verdict_question,
     verdict_trials,
 )
+from gantlet.research.calibration.report import answer
+from gantlet.research.calibration.trial import BLOCK, SCALES, Scale, Size, simulate
+from gantlet.research.calibration.truth import SCENARIOS
 from gantlet.run.execute import Watch
 from gantlet.run.store import Run, TrialFolder
 

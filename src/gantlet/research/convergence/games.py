@@ -19,7 +19,7 @@ from gantlet.games.batched import Ensemble, Solvable
 from gantlet.games.toys import Lgq, LinearGenerator, QuadraticCritic, principal, wasserstein
 from gantlet.models.gan import energy_distance
 from gantlet.models.nets import mlp, seeded
-from gantlet.research.convergence.plan import Case
+from gantlet.research.convergence.assumptions_plan import Case
 
 
 @final

@@ -10,7 +10,7 @@ from gantlet.compute.machine import threads
 from gantlet.core.estimate import Outcome, Spend, Trial
 from gantlet.report.blocks import Block, Cell, Column, Report, Section, Table
 from gantlet.research.convergence.assumptions import Assumptions
-from gantlet.research.convergence.equilibria import Equilibria
+from gantlet.research.convergence.game_theory import Equilibria
 from gantlet.research.convergence.landscape import Landscape
 from gantlet.research.convergence.strategy import Size, Strategy
 from gantlet.run.execute import Watch, facts_of

@@ -7,7 +7,7 @@ from typing import final
 
 from gantlet.core.estimate import Estimate
 from gantlet.report.blocks import Caveat, Column, Fact, Facts, Report, Row, Section, Table, Verdict
-from gantlet.research.published.diffusion import CfmRun, EdmRun
+from gantlet.research.published.diffusions import CfmRun, EdmRun
 from gantlet.research.published.flows import GlowRun, TarFlowRun
 from gantlet.research.published.gans import ProGanRun, R3GanRun
 from gantlet.research.published.run import NOT_CHECKED, Claims, Run, Stated

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from gantlet.api import Job
     from gantlet.run.store import Run
 
-
 # ----------------------------------------------------------------------------
 # Progress of trials that run side by side: bars on a terminal, a line a minute in a log.
 # ----------------------------------------------------------------------------

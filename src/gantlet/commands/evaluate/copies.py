@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gantlet.core.metric import more_often, smaller
-from gantlet.metrics.inputs import checked
+from gantlet.metrics.checks import checked
 from gantlet.metrics.neighbour_search import (
     Points,
     edge,

@@ -37,11 +37,11 @@ if TYPE_CHECKING:
 FORMATS = {
     "html": "gantlet.report.html:as_html",
     "json": "gantlet.report.json:dumps",
-    "markdown": "gantlet.report.text:as_markdown",
-    "md": "gantlet.report.text:as_markdown",
-    "latex": "gantlet.report.text:as_latex",
-    "tex": "gantlet.report.text:as_latex",
-    "csv": "gantlet.report.text:as_csv",
+    "markdown": "gantlet.report.documents:as_markdown",
+    "md": "gantlet.report.documents:as_markdown",
+    "latex": "gantlet.report.documents:as_latex",
+    "tex": "gantlet.report.documents:as_latex",
+    "csv": "gantlet.report.documents:as_csv",
     "text": "gantlet.report.terminal:render",
 }
 """Where each format is written; loaded when it is asked for."""

@@ -9,8 +9,8 @@ from typing_extensions import override
 from gantlet.core.estimate import Estimate, Outcome, Trial
 from gantlet.report.blocks import Block, Caveat, Cell, Column, Lines, Series, Table, Verdict
 from gantlet.report.format import text
-from gantlet.research.convergence import equilibria_trial
-from gantlet.research.convergence.equilibria_trial import (
+from gantlet.research.convergence import game_theory_trial
+from gantlet.research.convergence.game_theory_trial import (
     ARMS,
     AVERAGE_ROUNDS,
     BEST,
@@ -363,7 +363,7 @@ class Equilibria(Strategy):
 
     @override
     def trials(self, size: Size) -> Sequence[Trial]:
-        return equilibria_trial.trials(size)
+        return game_theory_trial.trials(size)
 
     @override
     def run(self, trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
