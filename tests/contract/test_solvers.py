@@ -4,8 +4,7 @@ import torch
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.core.spec import solvers
-from gantlet.testing import Tug
-from gantlet.testing import check_solver
+from gantlet.testing import Tug, check_solver
 
 
 @pytest.mark.parametrize("name", solvers.names())

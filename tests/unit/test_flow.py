@@ -16,8 +16,7 @@ from gantlet.models.bijections import Couplings, EarlyExit, InvertibleConv, Logi
 from gantlet.models.flow import Base, Flow
 from gantlet.models.nets import bits_per_dim
 from gantlet.run.train import Plan, train
-from gantlet.testing import made_up
-from gantlet.testing import check_family
+from gantlet.testing import check_family, made_up
 
 PLANE = Space("vector", (2,))
 VECTOR = Space("vector", (6,))
