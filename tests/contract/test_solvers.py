@@ -4,7 +4,8 @@ import torch
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.core.spec import solvers
-from gantlet.testing import Tug, check_solver
+from gantlet.testing import check_solver
+from gantlet.testing.contracts import Tug
 
 
 @pytest.mark.parametrize("name", solvers.names())

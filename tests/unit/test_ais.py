@@ -44,7 +44,7 @@ from gantlet.probes.annealing import (
     simulate,
     stretched,
 )
-from gantlet.testing import untouched_global_state
+from gantlet.testing.contracts import untouched_global_state
 
 
 class Linear(Decoder):

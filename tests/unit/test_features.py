@@ -23,7 +23,7 @@ from gantlet.features.fitted import (
 )
 from gantlet.models.nets import Scaling, seeded
 from gantlet.stats.moments import exact, leading
-from gantlet.testing import labelled_splits
+from gantlet.testing.contracts import labelled_splits
 
 DIGITS = Space("image", (1, 8, 8), 17)
 COLOUR = Space("image", (3, 32, 32), 256)

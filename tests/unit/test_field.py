@@ -27,7 +27,7 @@ from gantlet.games.spectrum import (
     second_moments,
 )
 from gantlet.models.gan import Gan
-from gantlet.testing import made_up
+from gantlet.testing.contracts import made_up
 from toy_games import Bilinear
 
 PLANE = Space("vector", (2,))

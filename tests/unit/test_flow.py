@@ -16,7 +16,8 @@ from gantlet.models.bijections import Couplings, EarlyExit, InvertibleConv, Logi
 from gantlet.models.flow import Base, Flow
 from gantlet.models.nets import bits_per_dim
 from gantlet.run.train import Plan, train
-from gantlet.testing import check_family, made_up
+from gantlet.testing import check_family
+from gantlet.testing.contracts import made_up
 
 PLANE = Space("vector", (2,))
 VECTOR = Space("vector", (6,))

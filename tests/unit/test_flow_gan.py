@@ -14,7 +14,8 @@ from gantlet.models.flow import Flow
 from gantlet.models.flow_gan import FlowGan
 from gantlet.models.gan import energy_distance
 from gantlet.run.train import Plan, train
-from gantlet.testing import check_family, made_up
+from gantlet.testing import check_family
+from gantlet.testing.contracts import made_up
 
 PLANE = Space("vector", (2,))
 DIGITS = Space("image", (1, 8, 8), 17)

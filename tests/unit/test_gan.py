@@ -16,7 +16,8 @@ from gantlet.models.gan import LOSSES, PENALTIES, Gan, energy_distance
 from gantlet.models.mix_gan import MixGan
 from gantlet.models.nets import WHOLE, WHOLE_CODED
 from gantlet.models.vae import Vae
-from gantlet.testing import check_family, made_up
+from gantlet.testing import check_family
+from gantlet.testing.contracts import made_up
 
 PLANE = Space("vector", (2,))
 DIGITS = Space("image", (1, 8, 8), 17)

@@ -154,7 +154,7 @@ R1 = [(1.0, 0.35), (1.0, 0.5), (1.0, 0.7), (2.0, 0.5), (1.0, 0.9), (4.0, 0.5)]
 def solution(game, values, rank, *, ridge=0.0, gamma=0.0):
     """Returns the principal solution of a diagonal covariance as one point."""
     game.generator.scale.data = (torch.diag(values).sqrt())[:, :rank].clone()
-    best = exact.best_critic(torch.diag(values), rank, ridge=ridge, gamma=gamma)
+    best = toys.best_critic(torch.diag(values), rank, ridge=ridge, gamma=gamma)
     game.critic.curve.data = (game.critic.basis * best).sum((1, 2))
     assert float(game.distance().detach()) < 1e-12
     return Ensemble(game).now

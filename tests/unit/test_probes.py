@@ -16,7 +16,7 @@ from gantlet.probes import likelihood, sampling
 from gantlet.probes.inverse import Inverse
 from gantlet.probes.likelihood import Likelihood
 from gantlet.probes.sampling import Parameters, Sampling, median, repeat
-from gantlet.testing import untouched_global_state
+from gantlet.testing.contracts import untouched_global_state
 
 DIGITS = Space("image", (1, 8, 8), 17)
 LINE = Space("vector", (3,))

@@ -12,7 +12,7 @@ from gantlet.core.model import Game
 from gantlet.core.rng import Rng
 from gantlet.core.spec import solvers
 from gantlet.games.toys import Point
-from gantlet.testing import Tug
+from gantlet.testing.contracts import Tug
 from toy_games import Bilinear
 
 H = 0.1

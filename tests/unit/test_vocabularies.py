@@ -17,7 +17,8 @@ from gantlet.domains.graphs import GraphCode, GraphStatistics, normalised_spectr
 from gantlet.domains.tables import Cells, TableCode
 from gantlet.domains.text import Ngrams, TextCode
 from gantlet.stats.permutation import p_values
-from gantlet.testing import check_extractor, labelled_splits
+from gantlet.testing import check_extractor
+from gantlet.testing.contracts import labelled_splits
 
 RATE = 8000
 

@@ -267,11 +267,9 @@ Every component is written as name:key=value,key=value.
 # ----------------------------------------------------------------------------
 
 
-def _add(to: App, module: str, words: Words) -> None:
-    # The names of some commands are taken by Python; their functions end in an underscore.
-    function = f"{words.name}_" if words.name == "list" else words.name
+def _add(to: App, home: str, function: str, words: Words) -> None:
     to.command(
-        f"{module}:{function}",
+        f"gantlet.cli.{home}:{function}",
         name=words.name,
         help=f"{words.does}\n\n{words.more}".rstrip(),
         help_epilogue=f"Examples:\n{words.examples}",
@@ -289,8 +287,9 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 for _words in COMMANDS:
-    _home = "commands" if _words.name in EVERYDAY else _words.name
-    _add(app, f"gantlet.cli.{_home}", _words)
+    # The name of one command is taken by Python; its function ends in an underscore.
+    _function = "list_" if _words.name == "list" else _words.name
+    _add(app, "commands" if _words.name in EVERYDAY else "tools", _function, _words)
 
 data = App(
     name="data",
@@ -298,7 +297,7 @@ data = App(
     help_epilogue="Examples:\n" + "".join(c.examples.removeprefix("\n") for c in DATA),
 )
 for _words in DATA:
-    _add(data, "gantlet.cli.tools", _words)
+    _add(data, "tools", f"data_{_words.name}", _words)
 app.command(data)
 
 weights = App(
@@ -307,7 +306,7 @@ weights = App(
     help_epilogue="Examples:\n" + "".join(c.examples.removeprefix("\n") for c in WEIGHTS),
 )
 for _words in WEIGHTS:
-    _add(weights, "gantlet.cli.tools", _words)
+    _add(weights, "tools", f"weights_{_words.name}", _words)
 app.command(weights)
 
 

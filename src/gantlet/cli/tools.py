@@ -118,7 +118,7 @@ def doctor(*, json: Flag = False) -> int:
 # ----------------------------------------------------------------------------
 
 
-def list_datasets() -> None:
+def data_list() -> None:
     """List the published data sets, their terms, and which are here."""
     from rich.console import Console
     from rich.table import Table
@@ -148,7 +148,7 @@ def _place(name: str) -> Path | None:
         return None
 
 
-def where_datasets(name: str | None = None) -> None:
+def data_where(name: str | None = None) -> None:
     """Print the folder of a published data set, or the folder of them all.
 
     Args:
@@ -159,7 +159,7 @@ def where_datasets(name: str | None = None) -> None:
     print(catalogue.home() if name is None else catalogue.locate(name))
 
 
-def fetch_dataset(name: str, *, to: Path | None = None, url: str | None = None) -> None:
+def data_fetch(name: str, *, to: Path | None = None, url: str | None = None) -> None:
     """Fetch a published data set from its own site, and check its hash.
 
     Args:
@@ -188,7 +188,7 @@ def fetch_dataset(name: str, *, to: Path | None = None, url: str | None = None) 
 # ----------------------------------------------------------------------------
 
 
-def list_weights() -> None:
+def weights_list() -> None:
     """List the trained weights that Gantlet knows, their terms, and which are here."""
     from rich.console import Console
     from rich.table import Table
@@ -205,7 +205,7 @@ def list_weights() -> None:
     print(f"\nWeights are kept in {weights.home()} (GANTLET_WEIGHTS).")
 
 
-def add(file: Path) -> None:
+def weights_add(file: Path) -> None:
     """Take a file of weights into the folder for weights.
 
     Args:
@@ -248,7 +248,7 @@ def _copy(file: Path, draft: Path, sha256: str) -> None:
         raise UserError(f"{file} changed while it was copied. Run the same command again.")
 
 
-def fetch_weights(name: str, *, url: str | None = None) -> None:
+def weights_fetch(name: str, *, url: str | None = None) -> None:
     """Fetch weights from their own site, and check their hash.
 
     Args:
@@ -269,7 +269,7 @@ def fetch_weights(name: str, *, url: str | None = None) -> None:
     print(printable(f"{name} is in {path}. Its terms: {known.licence} ({known.page})."))
 
 
-def where_weights(name: str | None = None) -> None:
+def weights_where(name: str | None = None) -> None:
     """Print where weights are, or the folder for weights.
 
     Args:
