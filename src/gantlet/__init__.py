@@ -30,7 +30,6 @@ if TYPE_CHECKING:
         tournament,
         train,
     )
-    from gantlet.core import spec
     from gantlet.core import spec as components
     from gantlet.core.data import Dataset, InMemory, Space, Splits
     from gantlet.core.errors import UserError
@@ -113,7 +112,6 @@ __all__ = [
     "plan",
     "refuse_context",
     "sample",
-    "spec",
     "study",
     "tournament",
     "train",

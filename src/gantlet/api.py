@@ -249,8 +249,11 @@ Progress = Callable[[int, Path], AbstractContextManager[Tell]]
 
 _EXAMPLES = 10**6  # what cost is counted for where nothing is said
 
+# Where the arguments of a function are told: before its errors.
+_SECTION = re.compile(r"(?=^    Raises:$)", re.MULTILINE)
 
-def _public(of: Callable[P, O]) -> Callable[[Callable[[O], R]], Callable[P, R]]:
+
+def public(of: Callable[P, O]) -> Callable[[Callable[[O], R]], Callable[P, R]]:
     """Returns a decorator: the function takes the options of a command one by one.
 
     Its signature and the help of its arguments are those of the dataclass ``of``.
@@ -282,11 +285,11 @@ def _documented(doc: str, cls: type) -> str:
         fill(f"{f.name}: {f.help}", 96, initial_indent=" " * 8, subsequent_indent=" " * 12)
         for f in options.fields_of(cls)
     )
-    before, found, after = doc.partition("    Raises:\n")
-    return "\n".join((f"{before.rstrip()}\n\n    Args:", *lines, "", f"{found}{after}"))
+    parts = _SECTION.split(doc, maxsplit=1)
+    return "\n".join((f"{parts[0].rstrip()}\n\n    Args:", *lines, "", *parts[1:]))
 
 
-@_public(options.Compare)
+@public(options.Compare)
 def compare(asked: options.Compare) -> Report:
     """Trains models on equal compute and returns the report; see ``gantlet compare``.
 
@@ -298,7 +301,7 @@ def compare(asked: options.Compare) -> Report:
     return _answered(asked)
 
 
-@_public(options.Train)
+@public(options.Train)
 def train(asked: options.Train) -> Report:
     """Trains one model, measures it, and returns the report; see ``gantlet train``.
 
@@ -310,7 +313,7 @@ def train(asked: options.Train) -> Report:
     return _answered(asked)
 
 
-@_public(options.Evaluate)
+@public(options.Evaluate)
 def evaluate(asked: options.Evaluate) -> Report:
     """Judges samples against real ones and returns the report; see ``gantlet evaluate``.
 
@@ -324,7 +327,7 @@ def evaluate(asked: options.Evaluate) -> Report:
     return _answered(asked)
 
 
-@_public(options.Flaws)
+@public(options.Flaws)
 def flaws(asked: options.Flaws) -> Report:
     """Lists what is wrong with samples, the largest flaw first; see ``gantlet flaws``.
 
@@ -337,7 +340,7 @@ def flaws(asked: options.Flaws) -> Report:
     return _answered(asked)
 
 
-@_public(options.Tournament)
+@public(options.Tournament)
 def tournament(asked: options.Tournament) -> Report:
     """Rates generators and critics by matches; see ``gantlet tournament``.
 
@@ -347,7 +350,7 @@ def tournament(asked: options.Tournament) -> Report:
     return _answered(asked)
 
 
-@_public(options.Converge)
+@public(options.Converge)
 def converge(asked: options.Converge) -> Report:
     """Says whether a training converges, and what would help; see ``gantlet converge``.
 
@@ -359,7 +362,7 @@ def converge(asked: options.Converge) -> Report:
     return _answered(asked)
 
 
-@_public(options.Study)
+@public(options.Study)
 def study(asked: options.Study) -> Report:
     """Answers an open question with a whole experiment; see ``gantlet study``.
 
@@ -371,7 +374,7 @@ def study(asked: options.Study) -> Report:
     return _answered(asked)
 
 
-@_public(options.Cost)
+@public(options.Cost)
 def cost(asked: options.Cost) -> Report:
     """Says how long and how much a training would take here; see ``gantlet cost``.
 
@@ -381,7 +384,7 @@ def cost(asked: options.Cost) -> Report:
     return cost_of_options(asked, silent)
 
 
-@_public(options.Sample)
+@public(options.Sample)
 def sample(asked: options.Sample) -> Tensor:
     """Draws samples from a trained model, saves and returns them; see ``gantlet sample``.
 

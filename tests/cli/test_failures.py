@@ -314,7 +314,7 @@ def _training(pid):
 @linux
 def test_a_worker_of_a_parent_that_is_gone_ends_before_it_loads_torch():
     script = (
-        "import sys; from gantlet.run.execute import worker\n"
+        "import sys; from gantlet.run import worker\n"
         "assert 'torch' not in sys.modules\n"
         "worker.enter(None, 1, 1)\n"
     )

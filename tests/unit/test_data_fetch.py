@@ -246,34 +246,34 @@ def toy(site, tmp_path, monkeypatch):
 
 def test_fetch_command(toy, capsys):
     with pytest.raises(UserError, match="Run 'gantlet data fetch toy'"):
-        commands.where_datasets("toy")
-    commands.fetch_dataset("toy")
+        commands.data_where("toy")
+    commands.data_fetch("toy")
     assert (toy / "a.bin").read_bytes() == b"good"
     assert capsys.readouterr().out == f"toy is in {toy}. Its terms: MIT (http://here).\n"
-    commands.fetch_dataset("toy")
+    commands.data_fetch("toy")
     assert capsys.readouterr().out == f"toy is already here: {toy}\n"
-    commands.where_datasets("toy")
+    commands.data_where("toy")
     assert capsys.readouterr().out == f"{toy}\n"
-    commands.where_datasets()
+    commands.data_where()
     assert capsys.readouterr().out == f"{toy.parent}\n"
 
 
 def test_fetch_command_to_a_folder_and_from_elsewhere(toy, site, tmp_path, capsys):
-    commands.fetch_dataset("toy", to=tmp_path / "there", url=site[1])
+    commands.data_fetch("toy", to=tmp_path / "there", url=site[1])
     assert (tmp_path / "there" / "a.bin").exists()
     assert "toy is in" in capsys.readouterr().out
     with pytest.raises(UserError, match="404"):
-        commands.fetch_dataset("toy", to=tmp_path / "there", url=f"{site[1]}/nowhere")
+        commands.data_fetch("toy", to=tmp_path / "there", url=f"{site[1]}/nowhere")
 
 
 def test_list_command(toy, capsys):
-    commands.list_datasets()
+    commands.data_list()
     out = capsys.readouterr().out
     assert [line.split()[0] for line in out.splitlines()[:3]] == ["name", "toy", "celeba"]
     assert "digits" in out
     assert str(toy.parent) in out
     with pytest.raises(UserError, match=r"Unknown published data set 'toyy'\. Did you mean 'toy'"):
-        commands.where_datasets("toyy")
+        commands.data_where("toyy")
 
 
 def test_a_slow_server_is_given_up(monkeypatch, tmp_path):

@@ -13,7 +13,7 @@ import pytest
 
 import gantlet
 from gantlet import options
-from gantlet.api import _public
+from gantlet.api import public
 from gantlet.cli import commands
 from gantlet.cli.main import EVERYDAY, run
 from gantlet.cli.running import Printing, command
@@ -142,7 +142,7 @@ class Widths(options.Options):
 
 
 def test_an_old_name_works_in_python_with_a_warning():
-    made = _public(Widths)(lambda asked: asked)
+    made = public(Widths)(lambda asked: asked)
     assert made(["a"], width=4) == Widths(["a"], width=4)
     with pytest.warns(DeprecationWarning, match="wide= is now width=") as seen:
         assert made(["a"], wide=4).width == 4

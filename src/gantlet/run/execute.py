@@ -1,6 +1,5 @@
 """Runs the trials of a study that have no outcome yet: here or in worker processes."""
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -20,7 +19,6 @@ from multiprocessing import get_context
 from multiprocessing.queues import Queue
 from pathlib import Path
 from queue import Empty
-from threading import Thread
 from types import ModuleType
 from typing import Any, Literal, Protocol, final, runtime_checkable
 
@@ -35,6 +33,7 @@ from gantlet.report import format as fmt
 from gantlet.report.blocks import Caveat, Fact, Facts, Report, Verdict
 from gantlet.report.documents import render
 from gantlet.report.json import as_json, from_json
+from gantlet.run import worker
 from gantlet.run.store import (
     DamagedError,
     Run,
@@ -44,64 +43,6 @@ from gantlet.run.store import (
     write_sealed,
 )
 from gantlet.run.train import DivergedError, RestartWarning
-
-# ----------------------------------------------------------------------------
-# What a worker process does first: it binds itself to its parent, before it loads torch.
-# ----------------------------------------------------------------------------
-
-News = tuple[str, float, str]
-
-_news: "Queue[News] | None" = None
-
-_PR_SET_PDEATHSIG = 1
-
-
-def enter(news: "Queue[News]", threads: int, parent: int) -> None:
-    """Readies this process for trials.
-
-    Args:
-        news: Where to report to.
-        threads: How many threads a trial may use.
-        parent: The process that this one works for, as that process knows itself: asked here, the
-            answer would be whoever adopts the orphan of a parent that is gone already.
-    """
-    global _news  # noqa: PLW0603  (a worker process has one parent to report to)
-    _end_with(parent)
-    # Ctrl-C reaches every process of the terminal; the parent alone decides what to do.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # A worker never waits at its end for a parent that does not listen any more.
-    news.cancel_join_thread()
-    _news = news
-    import torch
-
-    torch.set_num_threads(threads)
-
-
-def tell(key: str, share: float, what: str) -> None:
-    """Reports to the parent."""
-    if _news is not None:
-        _news.put((key, share, what))
-
-
-def _end_with(parent: int) -> None:
-    """Ends this process when its parent is gone, even by kill -9: nobody waits for its work."""
-    if sys.platform == "linux":
-        # The kernel does it, without delay, when the thread that started this process is gone.
-        # Where the C library does not know the call, the watch below is enough.
-        prctl = getattr(ctypes.CDLL(None), "prctl", None)
-        if prctl is not None:
-            prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-    # The parent may have gone before that; from here on no moment is left out.
-    if os.getppid() != parent:
-        os._exit(1)
-    Thread(target=_watch, args=(parent,), daemon=True).start()
-
-
-def _watch(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
-
 
 # ----------------------------------------------------------------------------
 # Writes the report of a run into its folder, and reads it back.
@@ -563,12 +504,12 @@ class Pool:
     ) -> Iterator[Outcome]:
         """Yields outcomes in the order in which they are ready."""
         context = get_context("spawn")
-        news: Queue[News] = context.Queue()
+        news: Queue[worker.News] = context.Queue()
         with _environment(self.threads):
             pool = ProcessPoolExecutor(
                 min(self.workers, max(len(trials), 1)),
                 mp_context=context,
-                initializer=enter,
+                initializer=worker.enter,
                 initargs=(news, self.threads, os.getpid()),
             )
             try:
@@ -596,7 +537,9 @@ def fitting(threads: int, device: str) -> int:
     return max(1, (cores or 1) // threads)
 
 
-def _collect(waiting: set[Future[Outcome]], news: "Queue[News]", tell: Tell) -> Iterator[Outcome]:
+def _collect(
+    waiting: set[Future[Outcome]], news: "Queue[worker.News]", tell: Tell
+) -> Iterator[Outcome]:
     while waiting:
         done, waiting = wait(waiting, timeout=0.1, return_when=FIRST_COMPLETED)
         _pass_on(news, tell)
@@ -606,7 +549,7 @@ def _collect(waiting: set[Future[Outcome]], news: "Queue[News]", tell: Tell) -> 
             yield outcome
 
 
-def _pass_on(news: "Queue[News]", tell: Tell) -> None:
+def _pass_on(news: "Queue[worker.News]", tell: Tell) -> None:
     try:
         while True:
             tell(*news.get_nowait())
@@ -673,4 +616,4 @@ def _environment(threads: int) -> Generator[None]:
 
 
 def _work(study: Study, trial: Trial, run: Run) -> Outcome:
-    return attempt(study, trial, run, partial(tell, trial.key))
+    return attempt(study, trial, run, partial(worker.tell, trial.key))
