@@ -15,10 +15,6 @@ from typing import final
 
 import torch
 
-# ----------------------------------------------------------------------------
-# How long something took and how much memory the process has needed.
-# ----------------------------------------------------------------------------
-
 
 def wait() -> None:
     """Returns once CUDA has done all that it was given; at once where it is not in use."""
@@ -126,10 +122,6 @@ class Stopwatch:
             peak_memory=self._clock.memory(),
         )
 
-
-# ----------------------------------------------------------------------------
-# What this machine is, and how fast it is at its best.
-# ----------------------------------------------------------------------------
 
 _CGROUP = Path("/sys/fs/cgroup")
 

@@ -19,14 +19,6 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 from typing_extensions import override
 
-# ----------------------------------------------------------------------------
-# How many floating point operations an operator takes; a multiply-add counts as two.
-# ----------------------------------------------------------------------------
-
-# ----------------------------------------------------------------------------
-# Which operators do work that grows faster than the tensors they touch.
-# ----------------------------------------------------------------------------
-
 # Part of the name of an operator that multiplies or factorises, also of one yet to be written.
 _HEAVY = re.compile(
     r"conv(?!ert)|attention|linalg|cholesky|fft|lstm|gru|rnn|matmul|einsum|lstsq|logdet|eig"
@@ -50,12 +42,10 @@ def is_heavy(name: str) -> bool:
     return bool(_HEAVY.search(name)) and not _LIGHT.search(name)
 
 
-# ----------------------------------------------------------------------------
 # Operations that dense linear algebra takes, to leading order.
 #
 # Source: Golub and Van Loan, Matrix Computations, 4th edition, 2013: LU 3.2, triangular systems
 # 3.1, Cholesky 4.2, QR 5.2, eigenvalues 7.5 and 8.3, singular values 8.6.
-# ----------------------------------------------------------------------------
 
 
 def _copies(a: Tensor) -> int:
@@ -337,14 +327,6 @@ FORMULAS: Mapping[str, Formula] = {
 }
 
 
-# ----------------------------------------------------------------------------
-# Meters of operations, sequential depth and memory that count while a program runs.
-# ----------------------------------------------------------------------------
-
-# ----------------------------------------------------------------------------
-# What meters share: they see every operator that runs inside them, on any device.
-# ----------------------------------------------------------------------------
-
 # Takes an operator's name, the operator, its arguments; returns what the operator returns.
 _Call = Callable[[str, Any, Sequence[Any], Mapping[str, Any]], Any]
 
@@ -414,10 +396,6 @@ def _name(operator: Any) -> tuple[str, str]:
     return namespace, name
 
 
-# ----------------------------------------------------------------------------
-# Notes on the memory behind tensors, forgotten when that memory is freed.
-# ----------------------------------------------------------------------------
-
 T = TypeVar("T")
 
 
@@ -474,11 +452,6 @@ def written(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterat
             yield from tensors(given)
 
 
-# ----------------------------------------------------------------------------
-# Which weights a computation looks at.
-# ----------------------------------------------------------------------------
-
-
 @final
 class _Reads(Meter):
     """Notes which of the given storages are arguments of an operator."""
@@ -516,11 +489,6 @@ def parameters_read(run: Callable[[], object], module: nn.Module) -> int:
     with _Reads(sizes) as reads:
         run()
     return sum(sizes[k] for k in reads.seen)
-
-
-# ----------------------------------------------------------------------------
-# The critical path: how many heavy operators must wait for one another.
-# ----------------------------------------------------------------------------
 
 
 @final
@@ -581,11 +549,6 @@ def critical_path(run: Callable[[], object]) -> int:
     return meter.depth
 
 
-# ----------------------------------------------------------------------------
-# The most memory that the tensors of a call hold at one time, counted and not sampled.
-# ----------------------------------------------------------------------------
-
-
 @final
 class MemoryMeter(Meter):
     """Follows the bytes of the tensors that are made inside it.
@@ -638,11 +601,6 @@ def peak_memory(run: Callable[[], object]) -> int:
     return meter.peak
 
 
-# ----------------------------------------------------------------------------
-# Work without numbers: shapes, operations and memory of a computation that is never made.
-# ----------------------------------------------------------------------------
-
-
 @contextmanager
 def pretend() -> Generator[Callable[[Tensor], Tensor], None, None]:
     """Makes every tensor computed inside a shape on its device, without numbers.
@@ -662,11 +620,6 @@ def pretend() -> Generator[Callable[[Tensor], Tensor], None, None]:
     """
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
         yield mode.from_tensor
-
-
-# ----------------------------------------------------------------------------
-# Counting floating point operations while they happen, on any device, ``meta`` included.
-# ----------------------------------------------------------------------------
 
 
 @final

@@ -345,10 +345,6 @@ def logistic(x: Tensor, label: Tensor) -> Tensor:
     return w
 
 
-# ----------------------------------------------------------------------------
-# Flaws that no single direction shows: small critics, each blind to what those before it told.
-# ----------------------------------------------------------------------------
-
 # This share of the first half trains a critic; on the rest its rank is chosen.
 _LEARN = 0.7
 

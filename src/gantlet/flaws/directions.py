@@ -16,10 +16,6 @@ from gantlet.metrics.transport import max_sliced_direction
 from gantlet.models.nets import mlp, seeded
 from gantlet.stats.permutation import Pair, gap, p_value
 
-# ----------------------------------------------------------------------------
-# The article's own suggestion: the principal components of a critic's activations.
-# ----------------------------------------------------------------------------
-
 _WIDTH, _ITERATIONS, _BATCH, _LR, _DECAY = 64, 600, 128, 2e-3, 1e-2
 
 
@@ -87,10 +83,6 @@ def _hidden(net: nn.Sequential, z: Pair) -> Pair:
         real, fake = (cast("Tensor", net[:-1](v.float())).double() for v in (z.real, z.fake))
     return Pair(real=real, fake=fake)
 
-
-# ----------------------------------------------------------------------------
-# Flaws without a measurement of their own: directions of features in which samples differ.
-# ----------------------------------------------------------------------------
 
 _RESTARTS, _STEPS = 8, 50
 # Deviations of the real samples.

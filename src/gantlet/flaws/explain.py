@@ -10,10 +10,6 @@ from torch import Tensor
 from gantlet.domains.corruptions import Cause
 from gantlet.flaws.split import Seen
 
-# ----------------------------------------------------------------------------
-# What may have happened to samples: known damages, and what each does to real samples.
-# ----------------------------------------------------------------------------
-
 # Strengths at which each damage is looked at alone.
 GRID = (0.15, 0.3, 0.45, 0.6, 0.8, 1.0)
 # At strength 1 a class has five times its weight.
@@ -122,10 +118,6 @@ def _classes(seen: Seen) -> list[Cause]:
         ]
     return found
 
-
-# ----------------------------------------------------------------------------
-# Explains measurements that differ by few damages that move real samples as far.
-# ----------------------------------------------------------------------------
 
 # An explanation need not be exact: damages of one kind differ.
 _SLACK, _FLOOR = 0.08, 0.04

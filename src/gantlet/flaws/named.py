@@ -17,10 +17,6 @@ from gantlet.flaws.split import Flaw, Halves, Naming, nearness_of
 from gantlet.stats.moments import blocks, squared_distances
 from gantlet.stats.permutation import Gap, Pair, accuracy, gap, p_values, score_of
 
-# ----------------------------------------------------------------------------
-# Whether fake samples lie nearer to each other than real ones do: copies, too little variety.
-# ----------------------------------------------------------------------------
-
 # So many samples of each set are looked at, and so many neighbours of each: that none of them is
 # of its own set happens once in 10^15.
 _MOST, _NEIGHBOURS = 1500, 50

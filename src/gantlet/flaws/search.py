@@ -233,10 +233,6 @@ def _categories(column: Column, start: int, part: Tensor, places: Tensor) -> _Ch
     )
 
 
-# ----------------------------------------------------------------------------
-# How much tells fake samples from real ones once a critic is blind to some flaws.
-# ----------------------------------------------------------------------------
-
 _RIDGE = 0.1
 
 
@@ -459,11 +455,6 @@ def _anchored(flaw: Flaw, use: Halves, given: Given) -> Flaw:
     return replace(flaw, seek=seek, judge=judge, direction=None)
 
 
-# ----------------------------------------------------------------------------
-# How large the flaw of one set is in another.
-# ----------------------------------------------------------------------------
-
-
 def gap_of(flaw: Flaw, halves: Halves, *, rng: torch.Generator) -> Gap | None:
     """Returns how far the fakes of ``halves`` lie from the reals by the flaw of another set.
 
@@ -488,10 +479,6 @@ def gap_of(flaw: Flaw, halves: Halves, *, rng: torch.Generator) -> Gap | None:
         return gap(column.real, column.fake, rng=rng)
     return None
 
-
-# ----------------------------------------------------------------------------
-# The ordered list of flaws: a critic for each, blind to those before.
-# ----------------------------------------------------------------------------
 
 __all__ = ["Search", "list_flaws"]
 

@@ -16,10 +16,6 @@ from gantlet.domains.domains import REPEATS
 from gantlet.stats.moments import blocks, exact, leading, squared_distances
 from gantlet.stats.permutation import Kind, Pair
 
-# ----------------------------------------------------------------------------
-# What a flaw is, and a list of them.
-# ----------------------------------------------------------------------------
-
 
 @final
 class Stop(StrEnum):
@@ -119,10 +115,6 @@ class Flaws:
     places: Pair
     detectable: float | None = None
 
-
-# ----------------------------------------------------------------------------
-# Real and fake samples in two halves: one to look for flaws, one to judge what was found.
-# ----------------------------------------------------------------------------
 
 # So many directions of features are kept; beyond so many features they come from iteration.
 _KEPT, _WIDE = 48, 1024

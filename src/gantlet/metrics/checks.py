@@ -13,10 +13,6 @@ from gantlet.core.estimate import Estimate
 from gantlet.core.metric import Groups
 from gantlet.stats.moments import blocks
 
-# ----------------------------------------------------------------------------
-# Equal samples: rows that come again in one set, or in two.
-# ----------------------------------------------------------------------------
-
 
 def equal_rows(*sets: Tensor) -> tuple[Tensor, ...]:
     """Returns numbers from 0 for the rows of the sets, one for all rows that are equal.
@@ -57,10 +53,6 @@ def without_duplicates(train: Tensor, real: Tensor) -> Tensor:
     first = torch.cat([ordered.new_ones(1, dtype=torch.bool), ordered[1:] != ordered[:-1]])
     return train[order[first].sort().values]
 
-
-# ----------------------------------------------------------------------------
-# Samples that come in groups: what a metric makes of them.
-# ----------------------------------------------------------------------------
 
 IGNORED = "no interval: this metric would take samples of one group for independent ones"
 """Why a metric that knows nothing of groups has no interval where there are some."""
@@ -121,10 +113,6 @@ def _dense(labels: Tensor | None, n: int, name: str) -> Tensor | None:
     known, dense = torch.unique(labels, return_inverse=True)
     return dense if len(known) < n else None
 
-
-# ----------------------------------------------------------------------------
-# What every metric asks of its two sets of features.
-# ----------------------------------------------------------------------------
 
 # The largest float32; squares of it are still well inside float64.
 _LARGEST = 3.4028235e38

@@ -751,10 +751,6 @@ def _coupling(a: Spread | Margins, b: Spread | Margins, covariance: Covariance) 
     return NoCovariance()
 
 
-# ----------------------------------------------------------------------------
-# FID-infinity: the Frechet distance extrapolated to infinitely many samples.
-# ----------------------------------------------------------------------------
-
 _POINTS = 15
 # The smallest share of the samples, if it leaves four samples a feature; at most half.
 _LEAST, _PER_FEATURE = 0.1, 4

@@ -167,11 +167,6 @@ def _even(start: int, stop: int, most: int, size: int) -> list[slice]:
     return [slice(a, b) for a, b in pairwise([*ends, stop])]
 
 
-# ----------------------------------------------------------------------------
-# The kernel of two sets whose samples come in groups, summed over groups.
-# ----------------------------------------------------------------------------
-
-
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class GroupedKernel:
@@ -614,10 +609,6 @@ def _permuted(xx: Sums, yy: Sums, xy: Sums, labels: Tensor) -> Tensor:
     return both / (n * (n - 1)) + neither / (m * (m - 1)) - 2 * (one - both) / (n * m)
 
 
-# ----------------------------------------------------------------------------
-# The squared maximum mean discrepancy with a Gaussian kernel.
-# ----------------------------------------------------------------------------
-
 # From how many samples of each set the median distance is taken.
 _MEDIAN = 1000
 
@@ -707,11 +698,6 @@ class _Gaussian(OfDistance):
         return squares.mul_(-0.5 / self._bandwidth**2).expm1_()
 
 
-# ----------------------------------------------------------------------------
-# The energy distance.
-# ----------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
 class Energy(KernelMetric):
@@ -759,10 +745,6 @@ class _Closeness(OfDistance):
         return squares.sqrt_().neg_().add_(self._usual)
 
 
-# ----------------------------------------------------------------------------
-# CMMD: the maximum mean discrepancy that was proposed for CLIP's embeddings.
-# ----------------------------------------------------------------------------
-
 _BANDWIDTH = 10.0
 _UNIT = 1000.0
 _PAPER = (
@@ -804,11 +786,6 @@ def _with_itself(found: Discrepancy) -> float:
     """Returns the V-statistic: a sample's kernel with itself is 0 here, the largest there is."""
     n, m = len(found.real.influence), len(found.fake.influence)
     return found.value - found.within[0] / n - found.within[1] / m
-
-
-# ----------------------------------------------------------------------------
-# The kernel distance of features: squared MMD with a cubic kernel.
-# ----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

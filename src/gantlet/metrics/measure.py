@@ -18,10 +18,6 @@ from gantlet.metrics.copying import SharesTrain, TrainScene, judged
 from gantlet.metrics.neighbours import Shares, at_once
 from gantlet.stats.jackknife import ClusteredPaired, Detailed, Paired
 
-# ----------------------------------------------------------------------------
-# Metrics by their written form, where only two sets of features are at hand.
-# ----------------------------------------------------------------------------
-
 
 def two_sample(text: str) -> Metric:
     """Builds the metric that ``text`` describes, which must compare two sets of features.
@@ -37,10 +33,6 @@ def two_sample(text: str) -> Metric:
         "Measure it with gantlet evaluate."
     )
 
-
-# ----------------------------------------------------------------------------
-# Many metrics at once: those that look at the same neighbours do it together.
-# ----------------------------------------------------------------------------
 
 NO_TRAIN = "needs the training samples: --train"
 """Why a metric that looks at training samples has no value without them."""

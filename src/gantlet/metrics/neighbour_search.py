@@ -13,10 +13,6 @@ from typing_extensions import override
 from gantlet.core.metric import Groups
 from gantlet.stats.jackknife import FOLDS, folds
 
-# ----------------------------------------------------------------------------
-# Samples made ready for distances between all pairs, a block at a time.
-# ----------------------------------------------------------------------------
-
 # Numbers that are turned into double precision at a time: half a MB, which stays in a cache.
 _NUMBERS = 2**16
 # So many rows are enough to place a centre, which need not be exact.
@@ -117,10 +113,6 @@ def _squares(rows: Tensor) -> Tensor:
 def _wide(x: Tensor) -> Tensor:
     return x.to(torch.float64)
 
-
-# ----------------------------------------------------------------------------
-# Squared distances between blocks of two sets, with a bound on their error.
-# ----------------------------------------------------------------------------
 
 ROWS, COLUMNS = 1024, 2048
 """The size of one block of pairs."""

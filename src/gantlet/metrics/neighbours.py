@@ -238,11 +238,6 @@ def _near(x: Points, k: int, kept: int) -> Nearest:
     return Nearest(nobody.to(torch.float64), nobody.to(torch.int64))
 
 
-# ----------------------------------------------------------------------------
-# Plans that count in balls, and what they have in common.
-# ----------------------------------------------------------------------------
-
-
 class BallPlan(Plan, ABC):
     """A plan that counts in balls to the ``k``-th neighbour.
 
@@ -351,10 +346,6 @@ def _named(found: Detailed | Estimate, metric: Shares) -> Detailed | Estimate:
         return found.named(unit=metric.unit, better=metric.better)
     return replace(found, estimate=found.estimate.named(unit=metric.unit, better=metric.better))
 
-
-# ----------------------------------------------------------------------------
-# The birthday test: how many different samples a model can make, from its near-duplicates.
-# ----------------------------------------------------------------------------
 
 # The reals that lie nearest to another one set the measure, all but the nearest of them.
 _QUANTILE = 0.05
@@ -469,11 +460,6 @@ def meetings(x: Points, near: Nearest, limit: float) -> Tensor:
         ]
         found[some] = torch.stack(counts).sum(0) - 1  # the sample itself
     return found
-
-
-# ----------------------------------------------------------------------------
-# How far the distribution of numbers in [0, 1] lies from the uniform one.
-# ----------------------------------------------------------------------------
 
 
 @final
@@ -934,10 +920,6 @@ class Coverage(NeighbourMetric):
     def plan(self, rng: torch.Generator) -> Plan:
         return CoveragePlan(self.k, Folds(rng))
 
-
-# ----------------------------------------------------------------------------
-# Realism: how deep inside the real set each fake sample lies.
-# ----------------------------------------------------------------------------
 
 _REALISM_METHOD = (
     "share of fakes of realism 1 or more, in the smaller half of the balls to neighbour {}; for "

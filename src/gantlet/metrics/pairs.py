@@ -12,10 +12,6 @@ from gantlet.metrics.checks import about_zero, pair
 from gantlet.metrics.diversity import Scales, ms_ssim
 from gantlet.stats.intervals import mean, numbered, over_inputs, same_shape
 
-# ----------------------------------------------------------------------------
-# How close outputs come to their targets in features, and how much they differ.
-# ----------------------------------------------------------------------------
-
 
 def feature_distance(target: Tensor, output: Tensor, *, inputs: Tensor | None = None) -> Estimate:
     """Returns the mean Euclidean distance between the features of a target and its output.
@@ -65,10 +61,6 @@ def diversity(output: Tensor, inputs: Tensor) -> Estimate:
         return Estimate.missing(reason, better="higher")
     return mean(values, better="higher", of="inputs with several outputs")
 
-
-# ----------------------------------------------------------------------------
-# How close outputs come to their targets, pixel by pixel and in structure.
-# ----------------------------------------------------------------------------
 
 # Equal images would have an infinite ratio.
 _MOST = 100.0
@@ -123,11 +115,6 @@ def paired_ms_ssim(target: Tensor, output: Tensor, *, inputs: Tensor | None = No
 def _batches(target: Tensor, output: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
     step = max(1, _NUMBERS // max(1, math.prod(target.shape[1:])))
     return torch.split(target.detach(), step), torch.split(output.detach(), step)
-
-
-# ----------------------------------------------------------------------------
-# All numbers of a paired task: translation, infilling, edits of attributes.
-# ----------------------------------------------------------------------------
 
 
 @final

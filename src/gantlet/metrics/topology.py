@@ -18,10 +18,6 @@ from gantlet.metrics.checks import pair, too_few
 from gantlet.stats.intervals import Variance, around
 from gantlet.stats.moments import blocks, squared_distances
 
-# ----------------------------------------------------------------------------
-# Relative living times: for how long a cloud of points has how many holes.
-# ----------------------------------------------------------------------------
-
 HELD_DISTANCES = 2**26
 """Distances that are held at once: 256 MB in single precision."""
 
@@ -189,10 +185,6 @@ def _witness_complex(table: NDArray[np.float64]) -> Any:
         ) from error
     return gudhi.WitnessComplex(table)
 
-
-# ----------------------------------------------------------------------------
-# The Geometry Score: do both sets have the same number of holes?
-# ----------------------------------------------------------------------------
 
 _FOLDS = 10
 _METHOD = (

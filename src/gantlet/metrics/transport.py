@@ -102,11 +102,6 @@ def _of_directions(along: Tensor) -> Variance:
     return Variance.of_squares(float(unbiased.var()) / count, count - 1)
 
 
-# ----------------------------------------------------------------------------
-# MIND: the sliced Wasserstein distance in units that do not shrink with the dimension.
-# ----------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
 class Mind(ClusteredPaired):
@@ -146,10 +141,6 @@ class Mind(ClusteredPaired):
         sliced = SlicedWasserstein(directions=self.directions)
         return sliced.detail(x * unit, y * unit, rng=rng, groups=groups)
 
-
-# ----------------------------------------------------------------------------
-# The max-sliced Wasserstein distance: along the direction that shows the most.
-# ----------------------------------------------------------------------------
 
 _MAX_METHOD = (
     "the direction found on half of the samples ({:.4g} there), the value and interval on the "

@@ -151,11 +151,6 @@ def choose(logits: Tensor, u: Tensor) -> Tensor:
     return below.sum(-1).clamp(max=logits.shape[-1] - 1)
 
 
-# ----------------------------------------------------------------------------
-# Masked layers: each output sees only the components before it.
-# ----------------------------------------------------------------------------
-
-
 @final
 class MaskedLinear(nn.Linear):
     """A linear layer whose weights are zero outside a mask.

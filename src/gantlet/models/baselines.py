@@ -17,10 +17,6 @@ from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
 from gantlet.models.nets import Scaling
 
-# ----------------------------------------------------------------------------
-# The baseline that has learnt nothing but its training data by heart.
-# ----------------------------------------------------------------------------
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final

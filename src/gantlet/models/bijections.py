@@ -11,10 +11,6 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, pad, pixel_shuffle, pixel_unshuffle, softplus
 from typing_extensions import override
 
-# ----------------------------------------------------------------------------
-# How a coupling changes one component, given parameters that the other half decides.
-# ----------------------------------------------------------------------------
-
 
 class Transform(nn.Module, abc.ABC):
     """A monotonic map of each component, steered by parameters; all parameters 0 is the identity.
@@ -61,10 +57,6 @@ class Affine(Transform):
         l, t = raw.chunk(2, 1)
         return 2 * (l / 2).tanh(), t
 
-
-# ----------------------------------------------------------------------------
-# Monotonic rational-quadratic splines.
-# ----------------------------------------------------------------------------
 
 BINS = 8
 BOUND = 5.0
@@ -160,11 +152,6 @@ def _root(rise: Tensor, b: _Bin) -> Tensor:
     return 2 * C / (-B - (B.square() - 4 * A * C).clamp(min=0).sqrt())
 
 
-# ----------------------------------------------------------------------------
-# What a bijection is, and several in a row.
-# ----------------------------------------------------------------------------
-
-
 class Bijection(nn.Module, abc.ABC):
     """An invertible map from samples to codes that knows how it changes volume."""
 
@@ -231,11 +218,6 @@ class Chain(Bijection):
         for part in self.parts:
             x = part.prepare(x)
         return x
-
-
-# ----------------------------------------------------------------------------
-# Bijections that only move components: their volume change is zero.
-# ----------------------------------------------------------------------------
 
 
 @final
@@ -325,11 +307,6 @@ def inverted(order: Sequence[int]) -> list[int]:
     return sorted(range(len(order)), key=order.__getitem__)
 
 
-# ----------------------------------------------------------------------------
-# Learned mixing of channels.
-# ----------------------------------------------------------------------------
-
-
 @final
 class InvertibleConv(Bijection):
     """An invertible 1 x 1 convolution, held as ``W = P L (U + diag(s))``.
@@ -384,11 +361,6 @@ def _mix(weight: Tensor, x: Tensor) -> Tensor:
     return conv2d(x, weight[:, :, None, None])
 
 
-# ----------------------------------------------------------------------------
-# Several resolutions, each of which hands half of its channels straight to the code.
-# ----------------------------------------------------------------------------
-
-
 @final
 class EarlyExit(Bijection):
     """One level of a multi-scale flow: half of the channels leave for the code, the rest go on.
@@ -428,11 +400,6 @@ class EarlyExit(Bijection):
     def prepare(self, x: Tensor) -> Tensor:
         on, leaves = self.level.prepare(x).chunk(2, 1)
         return torch.cat([leaves.flatten(1), self.rest.prepare(on)], 1)
-
-
-# ----------------------------------------------------------------------------
-# Bijections that treat each component by itself.
-# ----------------------------------------------------------------------------
 
 
 @final
@@ -506,10 +473,6 @@ class Logit(Bijection):
         return (z.sigmoid() - 0.5) / (0.5 - self.alpha)
 
 
-# ----------------------------------------------------------------------------
-# Planar maps: they stretch space along one direction.
-# ----------------------------------------------------------------------------
-
 HALVINGS = 60
 """Brings the bracket of the inverse below the spacing of double precision numbers."""
 
@@ -570,11 +533,6 @@ def _bisect(y: Tensor, wu: Tensor, b: Tensor) -> Tensor:
         above = middle + wu * (middle + b).tanh() > y
         low, high = torch.where(above, low, middle), torch.where(above, middle, high)
     return (low + high) / 2
-
-
-# ----------------------------------------------------------------------------
-# Couplings: one part of a sample decides how the other is changed, and the networks in them.
-# ----------------------------------------------------------------------------
 
 
 @final

@@ -20,10 +20,6 @@ from gantlet.core.spec import Between
 from gantlet.models.flow import Base, StandardNormal
 from gantlet.models.nets import Scaling, Standardise, bits_per_dim, seeded
 
-# ----------------------------------------------------------------------------
-# Networks that give a velocity for a point and a time: time features, and a perceptron.
-# ----------------------------------------------------------------------------
-
 
 @final
 class TimeFeatures(nn.Module):

@@ -44,10 +44,6 @@ from gantlet.models.bijections import (
 )
 from gantlet.models.nets import Scaling, seeded
 
-# ----------------------------------------------------------------------------
-# Normalizing flows as models: a bijection from samples to codes of a simple base density.
-# ----------------------------------------------------------------------------
-
 
 class Base(nn.Module, abc.ABC):
     """The density of codes."""
@@ -292,11 +288,6 @@ class Layers:
         ]
 
 
-# ----------------------------------------------------------------------------
-# The game of one player: maximum likelihood.
-# ----------------------------------------------------------------------------
-
-
 class Prepare(Protocol):
     """Sets what depends on data in a model."""
 
@@ -357,11 +348,6 @@ class MaximumLikelihood(Generative):
 
     def _bits(self, nats: Tensor) -> Tensor:
         return -nats.mean() / (self._model.space.size * math.log(2))
-
-
-# ----------------------------------------------------------------------------
-# Normalizing flows, trained by maximum likelihood.
-# ----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,10 +41,6 @@ from gantlet.models.nets import (
     sizes,
 )
 
-# ----------------------------------------------------------------------------
-# Layers whose largest singular value is held at 1.
-# ----------------------------------------------------------------------------
-
 
 @final
 class SpectralNorm(nn.Module):
@@ -90,11 +86,6 @@ def normalise(net: nn.Module) -> None:
     for layer in list(net.modules()):
         if isinstance(layer, (nn.Linear, nn.Conv2d)):
             register_parametrization(layer, "weight", SpectralNorm(layer.weight))
-
-
-# ----------------------------------------------------------------------------
-# Networks that score samples.
-# ----------------------------------------------------------------------------
 
 
 @final
@@ -163,11 +154,6 @@ def _convolutional_critic(space: Space, width: int, depth: int, *, zero: bool) -
     return Critic(body, widths[-1] * height * across)
 
 
-# ----------------------------------------------------------------------------
-# Noise pushed through a network to samples: the generator of a GAN.
-# ----------------------------------------------------------------------------
-
-
 @final
 class Generator(Decoder):
     """Maps standard normal noise to samples.
@@ -207,11 +193,6 @@ class Generator(Decoder):
     @torch.no_grad()
     def _sample(self, n: int, context: Tensor | None, *, rng: torch.Generator) -> Tensor:
         return self.scaling.samples(self(self.prior(n, rng=rng)))
-
-
-# ----------------------------------------------------------------------------
-# Networks that make samples from latent vectors.
-# ----------------------------------------------------------------------------
 
 
 def generator(
@@ -254,11 +235,6 @@ def _convolutional_generator(space: Space, latent: int, width: int, depth: int) 
         layers += [Up(widths[i - 1], wide, size)] if i else []
         layers += [Residual(wide) for _ in range(depth)]
     return nn.Sequential(*layers, leaky(), convolution(widths[-1], space.shape[0]))
-
-
-# ----------------------------------------------------------------------------
-# How far apart two sets of samples are.
-# ----------------------------------------------------------------------------
 
 
 def energy_distance(x: Tensor, y: Tensor, *, block: int = 1024) -> Tensor:
@@ -443,11 +419,10 @@ PENALTIES: Mapping[PenaltyName, Penalty] = {
 }
 
 
-# ----------------------------------------------------------------------------
 # What critic and generator minimise, as functions of the critic's scores alone.
 #
 # A score has shape ``(n,)`` and is higher for what looks more real; losses are means over it.
-# ----------------------------------------------------------------------------
+
 
 LossName = Literal["relativistic", "ns", "minimax", "hinge", "wgan"]
 
@@ -564,11 +539,6 @@ LOSSES: Mapping[LossName, AdversarialLoss] = {
     "hinge": Hinge(),
     "wgan": Wasserstein(),
 }
-
-
-# ----------------------------------------------------------------------------
-# The two losses of a game against a critic, with no more work than they need.
-# ----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

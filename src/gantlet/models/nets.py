@@ -15,10 +15,6 @@ from typing_extensions import override
 from gantlet.core.data import Space
 from gantlet.core.errors import UserError
 
-# ----------------------------------------------------------------------------
-# Initial weights from a named stream, with the global random state left as it was.
-# ----------------------------------------------------------------------------
-
 
 @contextmanager
 def seeded(rng: torch.Generator) -> Generator[None]:
@@ -37,11 +33,6 @@ def seeded(rng: torch.Generator) -> Generator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.set_rng_state(torch.Generator().manual_seed(rng.initial_seed()).get_state())
         yield
-
-
-# ----------------------------------------------------------------------------
-# Affine maps that are set once from data, and the volume that they take up.
-# ----------------------------------------------------------------------------
 
 
 class AffineMap(nn.Module, abc.ABC):
@@ -87,10 +78,6 @@ class AffineMap(nn.Module, abc.ABC):
         return -self.scale.log().sum() * self._copies
 
 
-# ----------------------------------------------------------------------------
-# An affine map that gives data of any scale zero mean and about unit variance.
-# ----------------------------------------------------------------------------
-
 # The smallest spread of a component, as a fraction of that of the whole. Without it a pixel that
 # happens to be constant in the first batch would turn later values into hundreds of deviations.
 _FLOOR = 0.1
@@ -122,11 +109,6 @@ class Standardise(AffineMap):
         else:
             self.shift.fill_(mean)
             self.scale.fill_(whole)
-
-
-# ----------------------------------------------------------------------------
-# Between the numbers of a space and the numbers that networks like: the one place for it.
-# ----------------------------------------------------------------------------
 
 
 @final
@@ -197,11 +179,6 @@ def bits_per_dim(nats: Tensor, space: Space) -> Tensor:
     return -nats / (space.size * math.log(2))
 
 
-# ----------------------------------------------------------------------------
-# Fully connected networks.
-# ----------------------------------------------------------------------------
-
-
 def leaky() -> nn.Module:
     """Returns the activation of critics and generators: LeakyReLU with slope 0.2."""
     return nn.LeakyReLU(0.2)
@@ -224,13 +201,12 @@ def mlp(*widths: int, activation: Callable[[], nn.Module] = leaky) -> nn.Sequent
     return nn.Sequential(*layers[:-1])
 
 
-# ----------------------------------------------------------------------------
 # Residual convolutions without normalisation, at halving resolutions.
 #
 # Source: Huang et al., 2024 (R3GAN), https://arxiv.org/abs/2501.05441.
 # Differs from the paper: blocks are two plain 3x3 convolutions, since grouped ones are slow on a
 # CPU; resampling is by averages and bilinear interpolation; channels halve above 8x8.
-# ----------------------------------------------------------------------------
+
 
 NetName = Literal["auto", "mlp", "conv"]
 

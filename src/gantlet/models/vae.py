@@ -222,11 +222,6 @@ def _wide(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-# ----------------------------------------------------------------------------
-# Networks that turn a sample into a vector, and a vector into what describes a sample.
-# ----------------------------------------------------------------------------
-
-
 def encoder(
     space: Space, *, outputs: int, width: int, depth: int, net: NetName = "auto"
 ) -> nn.Module:

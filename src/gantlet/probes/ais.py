@@ -171,10 +171,6 @@ def _short(gap: Estimate) -> str:
     return f"{gap.value:.2f}{spread} nats"
 
 
-# ----------------------------------------------------------------------------
-# Which width of Gaussian noise around a decoder makes held-out samples most likely.
-# ----------------------------------------------------------------------------
-
 # The widths that are passed, as shares of the data's standard deviation; those above the second
 # only lead there from the prior.
 _FROM, _LARGEST, _SMALLEST = 10.0, 2.0, 0.01

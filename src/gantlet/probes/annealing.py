@@ -20,10 +20,6 @@ from typing_extensions import override
 from gantlet.core.model import Decoder, Invertible, Model
 from gantlet.models.nets import Scaling
 
-# ----------------------------------------------------------------------------
-# What annealed importance sampling needs of a model: its latent vectors and their decoding.
-# ----------------------------------------------------------------------------
-
 # So many latent vectors tell whether the prior is standard normal, within so many errors.
 _DRAWS, _ERRORS = 4096, 6.0
 # So many are decoded to see whether outputs are finite and can be differentiated.
@@ -134,7 +130,6 @@ def decoding_of(model: Model, *, dequantised: bool) -> Decoding | None:
     return None
 
 
-# ----------------------------------------------------------------------------
 # Step sizes of chains: adapted in a pilot run, then fixed.
 #
 # Step sizes that follow a chain's own decisions make its weights wrong: where a chain is then
@@ -142,7 +137,7 @@ def decoding_of(model: Model, *, dequantised: bool) -> Decoding | None:
 # is. On a linear decoder of 3 latents and 20 numbers the mean weight was 1.25 times the
 # likelihood, so that the lower bound lay above the truth. So a short pilot run, of other chains,
 # adapts the steps, and those that are weighed use its result.
-# ----------------------------------------------------------------------------
+
 
 # Bounds of a step's logarithm: about 1e-6 and 2.7.
 _LEAST_STEP, _MOST = -14.0, 1.0
@@ -212,10 +207,6 @@ def stretched(path: Tensor, moves: int) -> Tensor:
     across = path.T.unsqueeze(0)
     return functional.interpolate(across, size=moves, mode="linear", align_corners=True)[0].T
 
-
-# ----------------------------------------------------------------------------
-# Observation models: the distribution of a sample around what a decoder gives.
-# ----------------------------------------------------------------------------
 
 # A probability of exactly 0 or 1 would make one wrong component infinitely unlikely.
 _LEAST = 1e-6
@@ -306,11 +297,9 @@ class Bernoulli(Observation):
         return self
 
 
-# ----------------------------------------------------------------------------
 # Hamiltonian Monte Carlo in the latent space of a decoder, many chains at once.
 #
 # Source: Neal, 2011, https://arxiv.org/abs/1206.1901, figure 2.
-# ----------------------------------------------------------------------------
 
 
 @final
@@ -427,10 +416,6 @@ def _choose(accept: Tensor, new: State, old: State) -> State:
         torch.where(each, new.slope, old.slope),
     )
 
-
-# ----------------------------------------------------------------------------
-# Annealed importance sampling from the prior of a decoder to its posterior, and back.
-# ----------------------------------------------------------------------------
 
 ScheduleName = Literal["sigmoid", "linear"]
 

@@ -23,10 +23,6 @@ from gantlet.core.model import Cached, Density, Model
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
 
-# ----------------------------------------------------------------------------
-# How many numbers a model must keep in order to sample.
-# ----------------------------------------------------------------------------
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
@@ -47,11 +43,6 @@ class Parameters:
             better="lower",
         )
         return Findings(scores={"parameters to sample": estimate}, clock={})
-
-
-# ----------------------------------------------------------------------------
-# Times of the same work done again and again, and their median with an interval.
-# ----------------------------------------------------------------------------
 
 
 def repeat(
@@ -127,10 +118,6 @@ def _rank(n: int, level: float) -> int:
 
     return sum(2 * float(bdtr(k, n, 0.5)) <= 1 - level for k in range(n // 2))
 
-
-# ----------------------------------------------------------------------------
-# What a sample costs: operations, memory, time, and steps that must wait for one another.
-# ----------------------------------------------------------------------------
 
 MOST_BUDGETS = 10
 """Without its cache a model is timed only if that should take no longer than this many budgets."""

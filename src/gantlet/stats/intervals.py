@@ -14,10 +14,6 @@ from torch import Tensor
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Better, Estimate
 
-# ----------------------------------------------------------------------------
-# What a two-sample test by a classifier can find with so many samples, before it is run.
-# ----------------------------------------------------------------------------
-
 
 def detectable_accuracy(n: int, *, level: float = 0.05, power: float = 0.8) -> float:
     """Returns the smallest accuracy that ``n`` held-out samples tell from chance.
@@ -240,10 +236,6 @@ def _standard_error(values: Sequence[float]) -> float:
     centre = math.fsum(values) / n
     return math.sqrt(math.fsum((v - centre) ** 2 for v in values) / (n - 1) / n)
 
-
-# ----------------------------------------------------------------------------
-# From a value and its variance to an estimate.
-# ----------------------------------------------------------------------------
 
 LEVEL = 0.95
 
@@ -486,11 +478,6 @@ def _gamma_quantile(z: float, skew: float) -> float:
     shape = 4 / skew**2
     at = gammaincinv(shape, ndtr(z)) if z < 0 else gammainccinv(shape, ndtr(-z))
     return float((at - shape) / math.sqrt(shape))
-
-
-# ----------------------------------------------------------------------------
-# From one number for each pair to its mean, where several pairs may share an input.
-# ----------------------------------------------------------------------------
 
 
 def over_inputs(

@@ -152,11 +152,6 @@ def unpaired(a: Estimate, b: Estimate) -> Estimate:
     )
 
 
-# ----------------------------------------------------------------------------
-# The variance of a mean whose terms come in groups.
-# ----------------------------------------------------------------------------
-
-
 def variance_of_mean(terms: Tensor, group: Tensor | None = None) -> Variance:
     """Returns the variance of the mean of ``terms``; 0 where all are of one group.
 
@@ -197,11 +192,6 @@ def by_group(terms: Tensor, group: Tensor | None) -> Tensor:
     sums = torch.zeros(*terms.shape[:-1], int(group.max()) + 1).to(terms)
     sums.index_add_(-1, group, terms)
     return sums * (sums.shape[-1] / terms.shape[-1])
-
-
-# ----------------------------------------------------------------------------
-# From what each sample adds to a number to the variance of the number.
-# ----------------------------------------------------------------------------
 
 
 def spread(influence: Tensor) -> Variance:
@@ -275,10 +265,6 @@ def detailed(value: float, real: Side, fake: Side, bent: Bend, *, method: str) -
     )
 
 
-# ----------------------------------------------------------------------------
-# What paired differences need of a trial's numbers, as tensors that a trial's folder can keep.
-# ----------------------------------------------------------------------------
-
 Influences = Mapping[str, Tensor]
 
 
@@ -304,10 +290,6 @@ def detailed_from(name: str, estimate: Estimate, kept: Influences) -> Detailed |
         return None
     return Detailed(estimate, real, Variance(*rest.tolist()))
 
-
-# ----------------------------------------------------------------------------
-# Bias and variance of any statistic, from leaving out one fold of the samples at a time.
-# ----------------------------------------------------------------------------
 
 FOLDS = 20
 
@@ -383,11 +365,6 @@ def shared(changes: Tensor) -> Variance:
     everything = float(centred.sum(1).square().sum()) * (g - 1) / g
     own = float(centred.square().sum()) * (g - 1) / g
     return Variance(everything - own, Variance.of_squares(everything, g - 1).noise)
-
-
-# ----------------------------------------------------------------------------
-# The uncertainty of a mean whose terms share samples with each other.
-# ----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,6 @@ from typing import final
 import torch
 from torch import Tensor
 
-# ----------------------------------------------------------------------------
-# Distances between all pairs, a block of rows at a time, so that memory stays bounded.
-# ----------------------------------------------------------------------------
-
 BLOCK_NUMBERS = 2**22
 """Numbers in one block: 32 MB in float64."""
 
@@ -44,10 +40,6 @@ def products(a: Tensor, b: Tensor) -> Tensor:
         return a @ b.T
     return torch.from_numpy(a.numpy() @ b.numpy().T)
 
-
-# ----------------------------------------------------------------------------
-# The covariance of samples that come in blocks: its mean, variances and directions.
-# ----------------------------------------------------------------------------
 
 # Directions more than are asked for, and iterations: they make the last ones accurate.
 _EXTRA = 32
@@ -156,11 +148,6 @@ def _spectrum(mean: Tensor, values: Tensor, vectors: Tensor, total: float) -> Sp
     values, vectors = values.flip(0).clamp(min=0), vectors.flip(1)
     largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
     return Spectrum(mean=mean, values=values, vectors=vectors * largest.sign(), total=total)
-
-
-# ----------------------------------------------------------------------------
-# Mean and covariance of rows that come in blocks, from shards that may be merged.
-# ----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,10 +14,6 @@ from gantlet.stats.intervals import around, proportion
 from gantlet.stats.moments import blocks
 from gantlet.stats.wasserstein import transport, wasserstein
 
-# ----------------------------------------------------------------------------
-# Scores of critics of any loss on one scale: the rank among real samples.
-# ----------------------------------------------------------------------------
-
 
 def ranks(scores: Tensor, reals: Tensor) -> Tensor:
     """Returns for each score the share of held-out reals that it exceeds, ties half.
@@ -40,10 +36,6 @@ def ranks(scores: Tensor, reals: Tensor) -> Tensor:
     up_to = torch.searchsorted(order, scores.contiguous(), right=True)
     return (below + up_to).double() / (2 * len(reals))
 
-
-# ----------------------------------------------------------------------------
-# How small a flaw can be and still be found with so many samples.
-# ----------------------------------------------------------------------------
 
 # A list has about so many suspects, and names get this part of its level.
 _SUSPECTS, _PART = 8, 0.4
@@ -69,11 +61,6 @@ def detectable(h: int, *, level: float, smallest: float, power: float = 0.9) -> 
     beyond = normal.inv_cdf(1 - _PART * level / _SUSPECTS / 2)
     lucky = normal.inv_cdf(power)
     return max((beyond + lucky) * error, smallest + lucky * error)
-
-
-# ----------------------------------------------------------------------------
-# How far two sets of numbers lie apart, in parts, and how sure that is.
-# ----------------------------------------------------------------------------
 
 
 @final
@@ -231,10 +218,6 @@ def _root(square: Estimate) -> Estimate:
     low, value, high = (math.sqrt(max(v, 0.0)) for v in (square.low, square.value, square.high))
     return Estimate(value=value, low=low, high=high, n=square.n, better="lower", method=method)
 
-
-# ----------------------------------------------------------------------------
-# Permutation within strata: is there a difference among samples that are otherwise alike?
-# ----------------------------------------------------------------------------
 
 _STRATA = 20
 

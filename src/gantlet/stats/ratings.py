@@ -13,10 +13,6 @@ from gantlet.core.estimate import Estimate
 from gantlet.stats.intervals import holm, p_value, t_quantile
 from gantlet.stats.permutation import ranks
 
-# ----------------------------------------------------------------------------
-# One match of a generator and a critic, and cycles among many.
-# ----------------------------------------------------------------------------
-
 _Z = 1.959963984540054
 
 
@@ -238,10 +234,6 @@ def after_round(
         played[m.second].append((before[m.first], 1 - m.score))
     return {name: updated(skill, played[name], tau=tau) for name, skill in before.items()}
 
-
-# ----------------------------------------------------------------------------
-# Whether ratings agree with another measure of the same players.
-# ----------------------------------------------------------------------------
 
 _FEW = 4
 

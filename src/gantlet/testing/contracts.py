@@ -27,10 +27,6 @@ from gantlet.core.rng import Rng
 from gantlet.core.spec import solvers
 from gantlet.models.nets import seeded
 
-# ----------------------------------------------------------------------------
-# The contract of solvers.
-# ----------------------------------------------------------------------------
-
 
 @final
 class Tug(Game):
@@ -91,11 +87,6 @@ def _play(
         losses = play.step(batch, rng=draws.stream("noise"))
         assert set(losses) == set(game.players), "a step reports the loss of every player"
     return play.state_dict()
-
-
-# ----------------------------------------------------------------------------
-# Made-up samples of any space.
-# ----------------------------------------------------------------------------
 
 
 def made_up(space: Space, n: int, *, seed: int = 0) -> Tensor:
@@ -292,11 +283,6 @@ def untouched_global_state() -> Generator[None]:
     )
 
 
-# ----------------------------------------------------------------------------
-# The contract of data sets.
-# ----------------------------------------------------------------------------
-
-
 def check_dataset(dataset: Dataset, *, most: int = 1000) -> None:
     """Checks that ``dataset`` keeps the contract.
 
@@ -328,11 +314,6 @@ def check_dataset(dataset: Dataset, *, most: int = 1000) -> None:
             assert (kept is None) == (whole is None), f"rows of {name} hold labels and groups"
             if kept is not None and whole is not None:
                 assert torch.equal(kept, whole[ends].to(kept.dtype)), f"rows of {name} fit"
-
-
-# ----------------------------------------------------------------------------
-# The contract of metrics.
-# ----------------------------------------------------------------------------
 
 
 def check_metric(metric: Metric, *, n: int = 200, d: int = 8, place_matters: bool = True) -> None:
@@ -367,11 +348,6 @@ def check_metric(metric: Metric, *, n: int = 200, d: int = 8, place_matters: boo
     for few in (0, 1, 2):
         nothing = metric.measure(real[:few], near[:few], rng=Rng(0).stream("m"))
         assert nothing.value is None or nothing.method, f"{few} samples give a reason or a number"
-
-
-# ----------------------------------------------------------------------------
-# The contract of extractors.
-# ----------------------------------------------------------------------------
 
 
 def check_extractor(extractor: Extractor, space: Space, *, n: int = 150) -> None:

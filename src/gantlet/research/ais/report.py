@@ -346,10 +346,6 @@ def _name(f: Found) -> str:
     return f"{f.label} on {f.data}"
 
 
-# ----------------------------------------------------------------------------
-# The study's tables and charts.
-# ----------------------------------------------------------------------------
-
 CAVEATS = (
     Caveat(
         text="Small flows on small data. Errors are of these flows and test samples; that there "

@@ -169,10 +169,6 @@ def _written(model: str, data: str, grid: Grid) -> dict[str, str]:
     }
 
 
-# ----------------------------------------------------------------------------
-# One flow: trained, annealed at every width and number of temperatures, and held to the truth.
-# ----------------------------------------------------------------------------
-
 EXACT = "exact log-likelihood"
 TUNING = "AIS log-likelihood, validation"
 AIS = "AIS log-likelihood"

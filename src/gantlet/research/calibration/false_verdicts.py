@@ -145,10 +145,6 @@ def found_in(outcomes: Sequence[Outcome]) -> dict[str, dict[str, list[bool | Non
     return found
 
 
-# ----------------------------------------------------------------------------
-# The report of the verdicts: how often they are false, and what is found.
-# ----------------------------------------------------------------------------
-
 MOST, UPPER = 5.0, 8.0
 """How many per cent of the verdicts may be false, and how many the upper limit may reach."""
 

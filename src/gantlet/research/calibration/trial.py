@@ -26,10 +26,6 @@ from gantlet.run.execute import Watch
 from gantlet.run.store import TrialFolder
 from gantlet.stats.jackknife import Detailed
 
-# ----------------------------------------------------------------------------
-# Shows simulated features to metrics that look at probabilities or at samples.
-# ----------------------------------------------------------------------------
-
 _CLASSES, _SIDE, _WAVES = 10, 16, 4
 
 
@@ -62,10 +58,6 @@ def _waves() -> Tensor:
     along = torch.cos(torch.arange(_WAVES)[:, None] * place)
     return torch.einsum("ix,jy->ijxy", along, along).reshape(_WAVES**2, -1)
 
-
-# ----------------------------------------------------------------------------
-# How large the study is.
-# ----------------------------------------------------------------------------
 
 Size = Literal["small", "gate", "frechet", "near", "wide", "full", "verdicts"]
 
@@ -154,10 +146,6 @@ SCALES: Mapping[Size, Scale] = {
 }
 """The sizes of the study."""
 
-
-# ----------------------------------------------------------------------------
-# One trial: the same two distributions drawn and measured again and again.
-# ----------------------------------------------------------------------------
 
 TIME = "CPU time"
 """The name of what a trial took."""

@@ -402,10 +402,6 @@ def _quantiles(of: Mixture, u: Tensor, z: Tensor) -> Tensor:
     return (low + high) / 2
 
 
-# ----------------------------------------------------------------------------
-# What each metric estimates: the truth that its interval should hold.
-# ----------------------------------------------------------------------------
-
 Estimand = Literal["distributions", "classifier", "direction", "mean"]
 """``distributions``: a number of the two distributions, whatever the sample size. ``classifier``:
 how often the classifier that was trained is right on new samples. ``direction``: how far the two

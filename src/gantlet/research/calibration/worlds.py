@@ -19,10 +19,6 @@ from gantlet.data.arrays import TRAIN, find, read_pair
 from gantlet.data.catalogue import home, locate
 from gantlet.domains.corruptions import jpeg
 
-# ----------------------------------------------------------------------------
-# The images of MNIST as a population to draw from, of which every distance is known.
-# ----------------------------------------------------------------------------
-
 _DARKER = 0.97
 
 
@@ -85,10 +81,6 @@ def _axes() -> tuple[Tensor, Tensor, Tensor]:
     pixels -= centre
     return pixels, torch.linalg.eigh(pixels.T @ pixels).eigenvectors.flip(1), centre
 
-
-# ----------------------------------------------------------------------------
-# Sets of samples on disk whose verdicts are known: as good as real ones, or with one flaw.
-# ----------------------------------------------------------------------------
 
 DIFFERS = "differs from real data"
 VARIETY = "too little variety"

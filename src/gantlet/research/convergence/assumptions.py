@@ -301,15 +301,6 @@ def _without_turns(jacobian: Tensor, world: Setting) -> Tensor:
     return found
 
 
-# ----------------------------------------------------------------------------
-# The first strategy: assume until convergence can be proved, then give it up bit by bit.
-# ----------------------------------------------------------------------------
-
-# ----------------------------------------------------------------------------
-# What the outcomes of the first strategy hold, by part, row and column.
-# ----------------------------------------------------------------------------
-
-
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
@@ -512,10 +503,6 @@ def _steps(cell: Cell) -> str | None:
     return None if found.value is None else written(found)
 
 
-# ----------------------------------------------------------------------------
-# The answers of the first strategy, whichever way they fell.
-# ----------------------------------------------------------------------------
-
 _CURL = "crossing the curl"
 _ADAPTIVE = "crossing the curl, adaptive"
 _PLAIN = "simultaneous"
@@ -617,11 +604,6 @@ def _ladder(found: Sequence[Cell]) -> Iterator[Verdict]:
 def _of(found: Iterable[Cell]) -> str:
     listed = list(found)
     return f"{sum(c.converged for c in listed)}/{sum(c.case.starts for c in listed)}"
-
-
-# ----------------------------------------------------------------------------
-# The first strategy: assume until convergence can be proved, then give it up bit by bit.
-# ----------------------------------------------------------------------------
 
 
 @final

@@ -38,10 +38,6 @@ from gantlet.run.execute import Watch
 from gantlet.run.store import TrialFolder
 from gantlet.stats.intervals import is_separated, mean, paired
 
-# ----------------------------------------------------------------------------
-# What the outcomes say of each way to a mixed equilibrium, over seeds.
-# ----------------------------------------------------------------------------
-
 
 @final
 @dataclass(frozen=True, slots=True)
@@ -107,11 +103,6 @@ def findings(outcomes: Sequence[Outcome], *, loose: bool = False) -> Found | Non
         scores.setdefault(o.trial.seed, {}).update(o.scores)
     found = Found(scores, scale_of(trained[0].trial).shares)
     return found if found.arms else None
-
-
-# ----------------------------------------------------------------------------
-# Tables and charts of the ways to a mixed equilibrium.
-# ----------------------------------------------------------------------------
 
 
 def blocks(outcomes: Sequence[Outcome]) -> Iterator[Block]:
@@ -198,10 +189,6 @@ def _rounds(outcome: Outcome) -> Table:
         note="Step 0.1; starts at odds of exp(0.5) and exp(0.8). 0 at equilibrium, at worst 2.",
     )
 
-
-# ----------------------------------------------------------------------------
-# The answers of the ways to a mixed equilibrium, whichever way they fell.
-# ----------------------------------------------------------------------------
 
 _WHAT = {GAP: "exploitable", ENERGY: "far from the data"}
 
@@ -320,11 +307,6 @@ def _pennies(outcome: Outcome) -> Verdict:
 
 def _listed(names: Sequence[str], nobody: str) -> str:
     return ", ".join(names) if names else nobody
-
-
-# ----------------------------------------------------------------------------
-# Strategy 3: game theory. Mixed equilibria, and what it costs to come near one.
-# ----------------------------------------------------------------------------
 
 
 @final

@@ -320,10 +320,6 @@ def mixtures(snapshots: Sequence[Mapping[str, Tensor]], scale: Scale) -> Iterato
         yield Offer(arm=MIX, share=share, mixed=mixed, flops=spent, held=mixed.networks)
 
 
-# ----------------------------------------------------------------------------
-# The double oracle under a budget of operations.
-# ----------------------------------------------------------------------------
-
 _LR = 1e-3
 _BATCH = 128
 

@@ -10,10 +10,6 @@ from typing_extensions import override
 
 from gantlet.research.published.run import Claims, Regression, Stated, zeros
 
-# ----------------------------------------------------------------------------
-# Parts that the U-nets of diffusion models share.
-# ----------------------------------------------------------------------------
-
 
 @final
 class Residual(nn.Module):
@@ -87,10 +83,6 @@ def sinusoids(t: Tensor, size: int) -> Tensor:
     angles = t[:, None] * (-math.log(10000) * steps / (size // 2)).exp()
     return torch.cat([angles.cos(), angles.sin()], 1)
 
-
-# ----------------------------------------------------------------------------
-# Conditional flow matching on CIFAR-10 (Tong et al., 2024).
-# ----------------------------------------------------------------------------
 
 _WIDTHS, _CFM_TIME, _CFM_BLOCKS, _CFM_ATTEND, _HEAD = (128, 256, 256, 256), 512, 2, 1, 64
 _CFM_EVALUATIONS = 100  # Euler's method with the authors' default number of steps.
@@ -212,10 +204,6 @@ class CfmRun(Regression):
     def evaluations(self) -> int:
         return _CFM_EVALUATIONS
 
-
-# ----------------------------------------------------------------------------
-# EDM on CIFAR-10 (Karras et al., 2022).
-# ----------------------------------------------------------------------------
 
 _BASE, _WIDTH, _TIME, _BLOCKS, _LEVELS, _ATTEND = 128, 256, 512, 4, 3, 1
 _CLASSES, _AUGMENT = 10, 9

@@ -10,10 +10,6 @@ from typing_extensions import override
 
 from gantlet.research.published.run import Claims, RepeatedFlow, Stated, flops, repeated, zeros
 
-# ----------------------------------------------------------------------------
-# TarFlow on ImageNet 64x64 (Zhai et al., 2024).
-# ----------------------------------------------------------------------------
-
 _TARFLOW_SIZE, _PATCH, _TARFLOW_WIDTH, _FLOWS, _LAYERS, _HEAD = 64, 2, 768, 8, 8, 64
 _LENGTH, _CHANNELS = (_TARFLOW_SIZE // _PATCH) ** 2, 3 * _PATCH**2
 
@@ -169,10 +165,6 @@ class TarFlowRun(RepeatedFlow):
     def sampling(self) -> str:
         return f"{_FLOWS} flows, {_LENGTH - 1} patches one after another in each, cached"
 
-
-# ----------------------------------------------------------------------------
-# GLOW on CelebA-HQ 256x256 (Kingma and Dhariwal, 2018).
-# ----------------------------------------------------------------------------
 
 _SIZE, _LEVELS, _DEPTH, _WIDTH = 256, 6, 32, 512
 

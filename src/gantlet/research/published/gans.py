@@ -18,10 +18,6 @@ from typing_extensions import override
 
 from gantlet.research.published.run import Claims, Run, Stated, flops, gradient, slope, zeros
 
-# ----------------------------------------------------------------------------
-# R3GAN on CIFAR-10 (Huang et al., 2024).
-# ----------------------------------------------------------------------------
-
 _WIDTH, _GROUPS, _BLOCKS, _STAGES, _LATENT, _CLASSES = 768, 96, 2, 4, 64, 10
 
 
@@ -178,10 +174,6 @@ class R3GanRun(Run):
     def sampling(self) -> str:
         return "one pass of the generator"
 
-
-# ----------------------------------------------------------------------------
-# Progressive growing of GANs on CelebA-HQ 1024x1024 (Karras et al., 2018).
-# ----------------------------------------------------------------------------
 
 _SIZES = (4, 8, 16, 32, 64, 128, 256, 512, 1024)
 

@@ -12,10 +12,6 @@ from gantlet.research.published.flows import GlowRun, TarFlowRun
 from gantlet.research.published.gans import ProGanRun, R3GanRun
 from gantlet.research.published.run import NOT_CHECKED, Claims, Run, Stated
 
-# ----------------------------------------------------------------------------
-# The published runs in numbers: what can be counted is counted, the rest says who said it.
-# ----------------------------------------------------------------------------
-
 _DAY = 86_400.0
 _COUNTED = "counted on the authors' configuration, nothing run"
 
@@ -111,14 +107,13 @@ def _stated_texts(claims: Claims) -> dict[str, str]:
     return {**lines, "note": claims.note} if claims.note else lines
 
 
-# ----------------------------------------------------------------------------
 # The article's comparison of GLOW and progressive GAN, taken apart with counted numbers.
 #
 # Source: Odena, 2019, "Open Questions about Generative Adversarial Networks",
 # https://distill.pub/2019/gan-open-problems/, question 1: the flow took 17 times more GPU-days and
 # 4
 # times more parameters to make images of 16 times fewer pixels.
-# ----------------------------------------------------------------------------
+
 
 _ARTICLE = "Odena, 2019"
 GLOW_DAYS = Stated(value=40 * 14, source=_ARTICLE)
@@ -200,10 +195,6 @@ def _number(row: PublishedRow, name: str) -> float:
     value: float | None = getattr(row, name).value
     return math.nan if value is None else value
 
-
-# ----------------------------------------------------------------------------
-# The report behind ``gantlet cost --published``.
-# ----------------------------------------------------------------------------
 
 _COLUMNS = (
     ("train_parameters", "parameters to train", "parameters", "Critics included."),

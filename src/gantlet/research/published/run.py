@@ -150,11 +150,6 @@ def slope(score: Tensor, x: Tensor) -> Tensor:
     return g.square().flatten(1).sum(1)
 
 
-# ----------------------------------------------------------------------------
-# Published runs that train one network, on one loss.
-# ----------------------------------------------------------------------------
-
-
 class Regression(Run):
     """A network that regresses a target, and is looked at several times for a sample."""
 

@@ -15,10 +15,6 @@ from gantlet.run.execute import facts_of
 from gantlet.run.store import Run
 from gantlet.stats.intervals import is_separated, percentage
 
-# ----------------------------------------------------------------------------
-# Who noticed what: from differences to the smallest strength that a metric notices.
-# ----------------------------------------------------------------------------
-
 ENOUGH = 0.8
 """A metric notices a damage if it does so in this share of the draws."""
 
@@ -118,10 +114,6 @@ def noticers(found: Tallies, damage: str, n: int) -> Iterator[tuple[float, str]]
             if strength is not None:
                 yield strength, metric
 
-
-# ----------------------------------------------------------------------------
-# The report of the study: which metric notices which damage, at which sample size.
-# ----------------------------------------------------------------------------
 
 NEVER = "-"
 """What a table shows where a damage is never noticed."""

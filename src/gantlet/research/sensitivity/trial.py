@@ -25,10 +25,6 @@ from gantlet.metrics.measure import detail_all
 from gantlet.run.execute import Watch
 from gantlet.stats.jackknife import Detailed, difference, unpaired
 
-# ----------------------------------------------------------------------------
-# Draws real samples: a reference, a control, those to be damaged, and a training set.
-# ----------------------------------------------------------------------------
-
 # Reference, control, victims and training set; spare samples are what is left, at most as many.
 _SETS = 4
 
@@ -93,10 +89,6 @@ def check_size(parts: Mapping[str, str], n: int) -> None:
             f"samples and four sets are drawn. Got {n}."
         )
 
-
-# ----------------------------------------------------------------------------
-# How large the study is.
-# ----------------------------------------------------------------------------
 
 Size = Literal["small", "full"]
 
@@ -175,10 +167,6 @@ SCALES: Mapping[Size, Scale] = {
 }
 """The sizes of the study."""
 
-
-# ----------------------------------------------------------------------------
-# One trial: samples damaged in graded strength, and what each metric says of them.
-# ----------------------------------------------------------------------------
 
 TIME = "CPU time"
 """The name of what a trial took."""

@@ -8,10 +8,6 @@ from gantlet.commands.compare.study import Compare
 from gantlet.core.estimate import Budget
 from gantlet.report.blocks import Block, Caveat, Verdict
 
-# ----------------------------------------------------------------------------
-# One part of the study's report.
-# ----------------------------------------------------------------------------
-
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,10 +26,6 @@ class Part:
     blocks: Sequence[Block] = ()
     caveats: Sequence[Caveat] = ()
 
-
-# ----------------------------------------------------------------------------
-# What the study trains: three questions, each asked as comparisons on equal compute.
-# ----------------------------------------------------------------------------
 
 Size = Literal["small", "full"]
 

@@ -218,10 +218,6 @@ def _told(c: Contestant, measure: Measure) -> str:
     return f"{shown(mean(list(measure(c).values())))} with {size:,.0f} parameters"
 
 
-# ----------------------------------------------------------------------------
-# What it costs each family to be good enough: the smallest budget that reaches a target.
-# ----------------------------------------------------------------------------
-
 Budgets = Mapping[float, Sequence[Contestant]]
 """The contestants of the comparison at each training budget."""
 
@@ -402,11 +398,6 @@ def _verdict(found: dict[str, tuple[Answer, Answer, Answer]]) -> Verdict:
 def _held(three: tuple[Answer, Answer, Answer]) -> list[str]:
     properties = ("parallel", "efficient", "reversible")
     return [name for name, a in zip(properties, three, strict=True) if a.holds]
-
-
-# ----------------------------------------------------------------------------
-# Flow-GAN from adversarial to likelihood; and the same flow trained both ways.
-# ----------------------------------------------------------------------------
 
 
 def _columns(group: Sequence[Contestant]) -> Sequence[tuple[str, str]]:
