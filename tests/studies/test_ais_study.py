@@ -104,14 +104,14 @@ def test_both_answers_can_be_given():
     off = outcome([[-90, -30], [-9, -9]], [[90, 30], [0, 0.05]])
     fine = outcome([[-90, 0.01], [-0.02, -0.01]], [[90, 0.1], [0.1, 0.05]])
     yes = claims(off)
-    assert "Yes: annealed importance sampling is off for every flow here." in yes
-    assert "100 temperatures still leave it off" in yes
-    assert "A small sandwich gap does not show" in yes
+    assert "Yes: AIS is significantly biased for every flow here." in yes
+    assert "100 temperatures still leave a bias" in yes
+    assert "A small BDMC gap does not certify" in yes
     no = claims(fine)
-    assert "No: annealed importance sampling is not shown to be off for any flow here." in no
-    assert "100 temperatures are enough" in no
-    assert "No error here was larger than the sandwich gap" in no
-    assert "off for 1 of 2 flows" in claims(off, fine)
+    assert "No: AIS is not significantly biased for any flow here." in no
+    assert "100 temperatures suffice" in no
+    assert "No error exceeded its BDMC gap" in no
+    assert "biased for 1 of 2 flows" in claims(off, fine)
 
 
 def test_rankings_are_compared_on_the_same_data():
@@ -122,10 +122,10 @@ def test_rankings_are_compared_on_the_same_data():
         second = outcome([[b, b]] * 2, gap, exact=exact_b, model="flow:layers=2,width=9,depth=1")
         return claims(first, second)
 
-    assert "annealing agrees with the exact likelihood" in pair(0, 0, -2, -5)
-    assert "ranks as, but differs in size from," in pair(-1, 1, -2, -8)
-    assert "annealing contradicts the exact likelihood" in pair(-9, 0, -2, -5)
-    assert "cannot be shown to agree or disagree" in pair(0, 0, -2, -2.05)
+    assert "AIS agrees with the exact likelihood" in pair(0, 0, -2, -5)
+    assert "gives the order of, but not the difference in," in pair(-1, 1, -2, -8)
+    assert "AIS contradicts the exact likelihood" in pair(-9, 0, -2, -5)
+    assert "neither significantly agrees nor disagrees" in pair(0, 0, -2, -2.05)
 
 
 def test_missing_bounds_and_failed_trials_are_left_out_and_told():

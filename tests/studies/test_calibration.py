@@ -395,7 +395,7 @@ def test_the_study_of_verdicts_goes_the_way_of_the_command(tmp_path, monkeypatch
     assert shares["copies: all", worlds.COPIES].n == 2
     assert shares["collapsed", worlds.VARIETY].value == 100
     assert any("absent was not run: no such data" in c.text for c in report.caveats)
-    assert "2 of 2 flaws are found in every run" in report.verdicts[-1].claim
+    assert "2 of 2 flaws are detected in every run" in report.verdicts[-1].claim
 
     def drawn_again(*_arguments):
         raise AssertionError("drawn again")

@@ -156,9 +156,9 @@ def test_verdicts_follow_what_was_counted():
         planned("thresholds", tau=1.0, ridge=1.5),
     )
     (said,) = STRATEGY.verdicts([made_up(below, 0), made_up(above, 20)])
-    assert said.claim.startswith("Both thresholds hold")
+    assert said.claim.startswith("Both thresholds are confirmed")
     (said,) = STRATEGY.verdicts([made_up(below, 1), made_up(above, 20)])
-    assert said.claim == "The thresholds are met in 1 of 2 settings."
+    assert said.claim == "The thresholds are confirmed in 1 of 2 settings."
     rungs = [case("ladder", row=row, column="R1 penalty") for row in ("low", "high")]
     (said,) = STRATEGY.verdicts([made_up(rungs[0], 20), made_up(rungs[1], 3)])
     assert "1 of 2 rungs; the first it fails on is 'high'" in said.claim

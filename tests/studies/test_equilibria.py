@@ -128,8 +128,10 @@ def test_verdicts_follow_the_numbers():
         "less exploitable than the last iterate: equilibrium of checkpoints" in exploitable.claim
     )
     assert "more so: double oracle" in exploitable.claim
-    assert "the other 1 cannot be told apart" in exploitable.claim
-    assert "less far from the data than the last iterate: equilibrium of checkpoints" in far.claim
+    assert "not significantly different: 1" in exploitable.claim
+    assert (
+        "less distant from the data than the last iterate: equilibrium of checkpoints" in far.claim
+    )
     assert "nearer to the data than last iterate" in mixture.claim
     assert cost.claim.startswith("The gap at which plain training ends, 0.101, costs least by")
     assert "Not reached: double oracle." in cost.because
@@ -138,7 +140,7 @@ def test_verdicts_follow_the_numbers():
 def test_without_a_gain_the_verdicts_say_so():
     outcomes = [made_up(s, {LAST: (0.3, 0.1), SOLVED: (0.3, 0.1)}) for s in range(3)]
     exploitable, _, mixture, _ = Equilibria().verdicts(outcomes)
-    assert "no method; more so: none; the other 1 cannot be told apart" in exploitable.claim
+    assert "no method; more so: none; not significantly different: 1" in exploitable.claim
     assert "is not told apart from what needs no game theory" in mixture.claim
 
 
@@ -154,7 +156,7 @@ def test_critics_without_a_penalty_are_told_of_apart():
     assert "more exploitable than last iterate" in told[0]
     assert "less exploitable than last iterate" in told[1]
     tables = [b.title for b in Equilibria().blocks([*held, *loose])]
-    assert tables[-1] == "The same of plain training whose critic has no penalty"
+    assert tables[-1] == "Plain training without a critic penalty"
 
 
 def test_parts_of_the_trials_are_enough_for_a_report():

@@ -142,7 +142,7 @@ def test_one_critic_gives_ratings_without_intervals(tmp_path):
     found = ratings(report)
     assert len(found) == 3
     assert found[REALS].low is None
-    assert "one judge" in found[REALS].method
+    assert "a single judge" in found[REALS].method
     assert "is the only generator" in report.verdicts[0].claim
     assert not any("last snapshot" in v.claim for v in report.verdicts)
 

@@ -82,14 +82,14 @@ def test_the_articles_table_follows_its_rules():
     assert cells["diffusion"] == ["no", "no", "no"]
     assert cells["flow-gan"] == ["yes", "yes", "yes"]
     assert part.verdicts[0].claim.startswith(
-        "Yes, by these rules and at these scales: flow-gan is"
+        "Yes, by these criteria and at these scales: flow-gan is"
     )
 
 
 def test_no_family_with_all_three_is_an_answer_too():
     without = {k: v for k, v in MADE_UP.items() if k != "flow-gan"}
     claim = article_table(budgets(without)).verdicts[0].claim
-    assert claim == "No family is parallel, efficient and reversible at once here."
+    assert claim == "No family is parallel, efficient and reversible here."
 
 
 def test_break_even_is_where_total_costs_are_equal():

@@ -523,7 +523,7 @@ def test_discrete_samples_are_dequantised_and_levels_of_a_decoder_shifted():
     [
         (Memory(), torch.randn(60, 2), "no latent vectors"),
         (Changed("nan"), torch.randn(60, 20), "the decoder gave NaN or infinity for"),
-        (Changed("detached"), torch.randn(60, 20), "cannot be differentiated"),
+        (Changed("detached"), torch.randn(60, 20), "is not differentiable"),
         (Changed("uniform"), torch.randn(60, 20), "not standard normal"),
         (Stretch(base=2.0), torch.randn(60, 2), "not standard normal"),
         (Linear(), torch.randn(3, 20), "needs 6 held-out samples"),

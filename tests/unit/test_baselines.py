@@ -303,7 +303,7 @@ def test_gmm_with_diagonal_covariance_takes_large_samples():
 
 
 def test_gmm_without_regularisation_can_be_singular():
-    with pytest.raises(UserError, match="came out singular; raise regularisation from 0"):
+    with pytest.raises(UserError, match="is singular; raise regularisation from 0"):
         _fit("gmm:components=2,regularisation=0", torch.ones(20, 2))
 
 

@@ -283,7 +283,7 @@ def test_no_parameter_is_shared_and_all_can_be_saved():
     ("space", "options", "says"),
     [
         (Space("tokens", (12,), 5), {}, "tokens 12 with 5 levels; use a family for sequences"),
-        (Space("graph", (4, 4)), {}, "amounts"),
+        (Space("graph", (4, 4)), {}, "quantities"),
         (Space("vector", (1,)), {}, "use coupling=planar"),
         (VECTOR, {"arch": "glow"}, "arch=glow needs images"),
         (GREY, {"arch": "glow", "coupling": "planar"}, "coupling=planar; use arch=realnvp"),

@@ -28,7 +28,7 @@ def test_the_plain_number_is_that_of_the_definition():
     sorted_apart = (x @ u).sort(0).values - (y @ u).sort(0).values
     expected = 3 * d * float(sorted_apart.square().mean())
     found = measure(Mind(directions=count), x, y)
-    assert f"plain {expected:.4g}," in found.method
+    assert f"plug-in {expected:.4g}," in found.method
 
 
 def test_it_is_the_sliced_distance_in_another_unit():

@@ -39,7 +39,7 @@ def test_groups_change_no_value_and_lose_no_interval():
         for name, found in measured(x, y, groups).items():
             assert found.value == plain[name].value
             assert found.low < found.value < found.high
-            assert "fake groups left out whole; caution: few groups" in found.method
+            assert "fake groups, leave-one-group-out; caution: few groups" in found.method
     assert measured(x, y, Groups(torch.arange(120), torch.arange(120))) == plain
 
 
@@ -128,7 +128,7 @@ def test_as_many_neighbours_are_kept_as_leaving_out_groups_takes(monkeypatch):
         assert found.value == usual[name].value
         if name != "alpha-precision":
             assert found.low is None
-            assert "groups are so large" in found.method
+            assert "groups too large" in found.method
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_as_many_neighbours_are_kept_as_leaving_out_groups_takes(monkeypatch):
     [
         (torch.zeros(60, dtype=torch.int64), "needs at least 4 groups of real samples, got 1"),
         (torch.arange(60) % 3, "needs at least 4 groups of real samples, got 3"),
-        ((torch.arange(60) - 56).clamp_min(0), "too few neighbours are left without them"),
+        ((torch.arange(60) - 56).clamp_min(0), "leave-one-group-out must leave"),
     ],
 )
 def test_few_or_huge_groups_have_no_interval_but_the_value(group, says):

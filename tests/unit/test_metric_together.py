@@ -18,7 +18,6 @@ from gantlet.metrics.neighbours import (
     AlphaPrecision,
     BetaRecall,
     Birthday,
-    BirthdayPlan,
     Coverage,
     Density,
     Precision,
@@ -73,7 +72,7 @@ def test_without_training_samples_their_metrics_say_so():
     found = measure_all(PAIRS | JUDGES, *draw()[:2], train=None, rng=Rng(0))
     for name in JUDGES:
         assert found[name].value is None
-        assert found[name].method == "needs the training samples: --train"
+        assert found[name].method == "needs the training set: --train"
         assert found[name].better == "higher"
 
 
@@ -164,7 +163,7 @@ def test_one_that_fails_in_the_shared_pass_takes_no_other_along(monkeypatch):
     x, y, _ = draw()
     wanted = {"birthday": Birthday(), "recall": Recall()}
     alone = Recall().measure(x, y, rng=Rng(0).stream("recall"))
-    monkeypatch.setattr(BirthdayPlan, "judge", lambda *_: fail(RuntimeError("gone")))
+    monkeypatch.setattr(Birthday, "begin", lambda *_: fail(RuntimeError("gone")))
     found = measure_all(wanted, x, y, rng=Rng(0))
     assert found["birthday"].method == "failed: RuntimeError: gone"
     assert found["birthday"].better == "higher"

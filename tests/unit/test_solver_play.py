@@ -254,7 +254,7 @@ def test_one_player_alone_descends(name):
 
 
 def test_players_that_move_at_once_move_once():
-    with pytest.raises(UserError, match=r"steps must be 1 where players move simult.* Got 5\+1"):
+    with pytest.raises(UserError, match=r"steps must be 1 for simultaneous updates.* Got 5\+1"):
         solvers.make("adam:mode=simultaneous,steps=5+1").start(Tug())
     with pytest.raises(UserError, match="one for each of a"):
         solvers.make("optimistic:lr=1+2+3").start(Tug())

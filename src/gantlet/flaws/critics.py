@@ -24,7 +24,7 @@ from gantlet.stats.permutation import Pair, gap, strata_of, stratified
 # ----------------------------------------------------------------------------
 
 _WIDTH, _BATCH, _LR, _DECAY = 32, 256, 5e-3, 1e-2
-# A critic of fewer numbers is taken if it tells this share of what the best tells.
+# A critic of fewer components is taken if it attains this share of the best one's effect.
 _MOST = 0.8
 
 
@@ -103,7 +103,7 @@ class Labelled:
 
 
 def simplest(learn: Labelled, check: Labelled, effort: Effort, *, rng: Rng, name: str) -> Critic:
-    """Returns a critic that tells what is not known yet, through as few numbers as will do.
+    """Returns the critic of fewest components that separates the sets beyond what is known.
 
     For each rank the critic of the least loss is taken. Of these it is the one of the smallest
     rank that goes along with what is unexplained on other samples nearly as well as the best.
@@ -195,7 +195,7 @@ def _run(weights: Sequence[Tensor], x: Tensor) -> Tensor:
 
 
 # ----------------------------------------------------------------------------
-# Makes a critic blind to what other critics told before it.
+# Removes from a critic what earlier critics explain (deflation).
 # ----------------------------------------------------------------------------
 
 Measure = Callable[[Tensor], Tensor]
@@ -223,7 +223,7 @@ class Blinding(abc.ABC):
 
     @abc.abstractmethod
     def own(self, critic: Critic, real: Tensor) -> Measure:
-        """Returns what a critic tells beyond what is known.
+        """Returns what a critic adds to what is known.
 
         Args:
             critic: The critic, of what it is shown.
@@ -360,7 +360,7 @@ def by_critics(
     rng: Rng,
     effort: Effort | None = None,
 ) -> tuple[list[Flaw], Ending]:
-    """Returns what small critics tell, one after the other, and how the search ended.
+    """Returns the flaws that small critics find one after the other, and how the search ended.
 
     Each critic is a network that sees the features through a few linear numbers, as few as will
     do, so that it takes hold of one flaw and not of all at once. It is trained, and how many
@@ -382,9 +382,9 @@ def by_critics(
         halves: The samples.
         blind: How a critic is made blind.
         level: How likely anything may be found on flawless samples.
-        smallest: The smallest difference of means worth telling, in standard deviations.
+        smallest: The minimum effect size of the means, in standard deviations.
         most: How many critics are trained.
-        permutations: How often labels are dealt out.
+        permutations: The number of label permutations.
         rng: Draws networks, batches and labels.
         effort: How long critics are trained.
     """

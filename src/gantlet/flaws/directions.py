@@ -10,10 +10,11 @@ from torch.nn.functional import softplus
 from torch.optim import Adam
 
 from gantlet.core.rng import Rng
-from gantlet.flaws.named import Namer, blind, holm, slopes
+from gantlet.flaws.named import Namer, blind, slopes
 from gantlet.flaws.split import Ending, Flaw, Halves, Stop
 from gantlet.metrics.transport import max_sliced_direction
 from gantlet.models.nets import mlp, seeded
+from gantlet.stats.intervals import holm_adjusted
 from gantlet.stats.permutation import Pair, gap, p_value
 
 _WIDTH, _ITERATIONS, _BATCH, _LR, _DECAY = 64, 600, 128, 2e-3, 1e-2
@@ -24,7 +25,7 @@ def by_activations(
 ) -> tuple[list[Flaw], Ending]:
     """Returns the principal components of a critic's activations, and how the search ended.
 
-    A network with one hidden layer learns to tell the first half apart; the components of its
+    A network with one hidden layer learns to classify the first half; the components of its
     hidden activations, largest variance first, are judged on the second half. Throwing out the
     first ``k`` leaves the critic blind to them.
 
@@ -34,9 +35,9 @@ def by_activations(
     Args:
         halves: The samples.
         level: How likely anything may be found on flawless samples.
-        smallest: The smallest difference worth telling, in standard deviations.
-        most: How many components are looked at.
-        permutations: How often labels are dealt out.
+        smallest: The minimum effect size, in standard deviations.
+        most: The maximum number of components.
+        permutations: The number of label permutations.
         rng: Draws the network, its batches and labels.
     """
     net = _critic(halves.seek_features, rng)
@@ -47,7 +48,9 @@ def by_activations(
         [Pair(real=z.real @ v, fake=z.fake @ v) for z in (seek, judge)] for v in vectors[:most]
     ]
     labels = rng.stream("p")
-    p = holm([p_value(z.real, z.fake, permutations=permutations, rng=labels) for _, z in parts])
+    p = holm_adjusted(
+        [p_value(z.real, z.fake, permutations=permutations, rng=labels) for _, z in parts]
+    )
     namer = Namer(halves)
     found: list[Flaw] = []
     for k, (first, second) in enumerate(parts):
@@ -59,7 +62,7 @@ def by_activations(
 
 
 def _critic(z: Pair, rng: Rng) -> nn.Sequential:
-    """Returns a small network that has learned to tell two sets apart."""
+    """Returns a small network trained to classify two sets."""
     x, h = z.both().float(), len(z.real)
     sign = torch.cat([-torch.ones(h), torch.ones(len(x) - h)]).to(x.device)
     with seeded(rng.stream("critic/init")):
@@ -124,9 +127,9 @@ def by_directions(
         carry: Whether fakes are carried onto reals along a direction, rather than the direction
             taken away.
         level: How likely anything may be found on flawless samples.
-        smallest: The smallest difference worth telling, in standard deviations.
-        most: How many directions are looked at.
-        permutations: How often labels are dealt out.
+        smallest: The minimum effect size, in standard deviations.
+        most: The maximum number of directions.
+        permutations: The number of label permutations.
         rng: Draws directions and labels.
         remade: What is taken in the place of the real features of both halves: those of real
             samples with what is known of the fakes done to them. None: the real ones as they are.

@@ -10,13 +10,13 @@ from torch import Tensor
 from gantlet.domains.corruptions import Cause
 from gantlet.flaws.split import Seen
 
-# Strengths at which each damage is looked at alone.
+# Severities at which each corruption is measured alone.
 GRID = (0.15, 0.3, 0.45, 0.6, 0.8, 1.0)
 # At strength 1 a class has five times its weight.
 _MORE = 4.0
 
 Strengths = Mapping[str, float]
-"""How strong each of some damages is, in (0, 1], by name."""
+"""Severities of corruptions, in (0, 1], by name."""
 
 
 @final
@@ -24,11 +24,11 @@ class Causes:
     """Real samples on which causes are tried.
 
     Args:
-        known: The damages of single samples, in the order in which they are done.
+        known: The corruptions of single samples, in the order of application.
         x: The samples, as ``known`` wants them.
         see: Measures samples; the measurements are those of the list.
         every: Returns real samples by their places, likewise.
-        alone: What is known already of what each damage does alone.
+        alone: Effects of single corruptions measured before.
     """
 
     def __init__(
@@ -49,25 +49,25 @@ class Causes:
         return Causes(self._given, self._x, self._see, every, self._alone)
 
     def moved(self, strengths: Strengths) -> Tensor:
-        """Returns how far damages together move the mean of each measurement, shape ``(d,)``."""
+        """Returns how far corruptions together move each mean, shape ``(d,)``."""
         if not strengths:
             return torch.zeros_like(self.before.probes.values[0])
         values, weights = self.damaged(strengths).probes.values, self._weights(strengths)
         return weights @ values / weights.sum() - self.before.probes.values.mean(0)
 
     def alone(self, name: str) -> Tensor:
-        """Returns how far one damage alone moves the means, shape ``(len(GRID), d)``."""
+        """Returns how far one corruption alone moves the means, shape ``(len(GRID), d)``."""
         if name not in self._alone:
             self._alone[name] = torch.stack([self.moved({name: s}) for s in GRID])
         return self._alone[name]
 
     def damaged(self, strengths: Strengths) -> Seen:
-        """Returns what is seen of the samples once they are damaged; classes stay as they are."""
+        """Returns the measurements of corrupted samples; classes stay as they are."""
         changed = self._changed(self._x, strengths)
         return self.before if changed is self._x else self._see(changed)
 
     def remade(self, places: Tensor, real: Seen, strengths: Strengths) -> Seen:
-        """Returns what is seen of real samples with damages, in the damaged shares of classes.
+        """Returns measurements of corrupted real samples, with the corrupted class proportions.
 
         Args:
             places: Where the samples are.
@@ -119,7 +119,7 @@ def _classes(seen: Seen) -> list[Cause]:
     return found
 
 
-# An explanation need not be exact: damages of one kind differ.
+# An explanation need not be exact: corruptions of one kind differ.
 _SLACK, _FLOOR = 0.08, 0.04
 # What follows from almost anything must only not speak against it.
 _LOOSE = 0.35
@@ -140,7 +140,7 @@ class Explanation:
         strengths: How strong each is.
         moved: How far all of them move each measurement, shape ``(d,)``.
         others: By cause, how far the others do.
-        own: By cause, which measurements it is told by, shape ``(d,)``.
+        own: By cause, which measurements identify it, shape ``(d,)``.
     """
 
     strengths: Strengths
@@ -154,7 +154,7 @@ class Explanation:
         return cls(strengths={}, moved=torch.zeros(d).double(), others={}, own={})
 
     def part(self, name: str) -> Tensor:
-        """Returns what one damage adds to the others, shape ``(d,)``."""
+        """Returns what one corruption adds to the others, shape ``(d,)``."""
         return self.moved - self.others[name]
 
     def widened(self) -> Self:
@@ -171,7 +171,7 @@ class Explanation:
         )
 
     def most(self) -> Tensor:
-        """Returns how far single damages move each measurement, added up, shape ``(d,)``."""
+        """Returns the sum of the shifts by single corruptions, shape ``(d,)``."""
         parts = [self.part(name).abs() for name in self.strengths]
         return torch.stack(parts).sum(0) if parts else torch.zeros_like(self.moved)
 
@@ -179,17 +179,18 @@ class Explanation:
 def explain(
     shift: Tensor, error: Tensor, scale: Tensor, causes: Causes, *, smallest: float
 ) -> Explanation:
-    """Returns the damages that explain how far measurements are shifted.
+    """Returns the corruptions that explain the shifts of measurements.
 
     The one that explains most is added, all strengths are fitted again, and so on, until none is
-    worth it: forward selection by what damages do to real samples, all together and not added up.
+    worth it: forward selection by the effects of corruptions on real samples, all together and not
+    added up.
 
     Args:
         shift: The differences of the means, in deviations of real samples, shape ``(d,)``.
         error: Their standard errors.
-        scale: The deviations, by which what damages do is divided.
+        scale: The deviations, by which effects of corruptions are divided.
         causes: The damages.
-        smallest: A damage must move one of the measurements that it is about at least so far.
+        smallest: A corruption must move one of the measurements that it is about at least so far.
     """
     fit = _Fit(shift, error, scale, causes)
     chosen: dict[str, float] = {}

@@ -14,6 +14,7 @@ from gantlet.core.rng import Rng
 from gantlet.domains.attributes import Word
 from gantlet.flaws.explain import Explanation
 from gantlet.flaws.split import Flaw, Halves, Naming, nearness_of
+from gantlet.stats.intervals import holm_adjusted
 from gantlet.stats.moments import blocks, squared_distances
 from gantlet.stats.permutation import Gap, Pair, accuracy, gap, p_values, score_of
 
@@ -30,14 +31,14 @@ def repeats_p(features: Pair, *, permutations: int, rng: Rng) -> float:
     """Returns how often labels at random part the two sets as far by how near the nearest is.
 
     How near the nearest sample of its own set is depends on all of that set, so halves of it are
-    not independent. Here everything is measured anew after labels are dealt out over all samples,
+    not independent. Here everything is recomputed after the labels of all samples are permuted,
     which is right whatever depends on what.
 
     Args:
         features: All samples, as many real as fake ones, whitened by all of them or not at all:
             real samples in the frame of real ones lie otherwise than fake ones do.
-        permutations: How often labels are dealt out.
-        rng: Deals them out.
+        permutations: The number of label permutations.
+        rng: Draws the permutations.
     """
     both = torch.cat([features.real[:_MOST], features.fake[:_MOST]]).float()
     n = len(both)
@@ -83,9 +84,9 @@ def distinct(halves: Halves, fake: Tensor) -> Tensor:
     """Returns the places of fake samples of which none is a copy of one before it.
 
     A copy lies nearer than half of what one real sample in a hundred does to its nearest other.
-    Copies are no evidence of anything else: a thousand copies of one bright image do not make a
+    Copies are not evidence of anything else: a thousand copies of one bright image do not make a
     set too bright. Where one real sample in a hundred or more is equal to another (rows of few
-    categories, short lines), equal fakes are no copies, and all of them count.
+    categories, short lines), equal fakes are not copies, and all of them count.
 
     Args:
         halves: What whitens features, and real samples.
@@ -115,15 +116,15 @@ def distinct(halves: Halves, fake: Tensor) -> Tensor:
 # Flaws that have a name: measurements in which fake samples differ from real ones.
 # ----------------------------------------------------------------------------
 
-_ITSELF = Estimate.exact(1.0, method="the flaw is this measurement itself")
+_ITSELF = Estimate.exact(1.0, method="the flaw is this attribute itself")
 _RIDGE = 1e-3
 # Deviations.
 _KNOWN = 3.0
 # From such a shift, in deviations, it follows that more samples lie far out.
 _LARGE = 0.5
-# An explanation may be wrong by this share of what it says that damages do.
+# Relative error allowed in the effects that an explanation predicts.
 _WRONG = 0.4
-# And by this share where a measurement follows from almost any damage.
+# The same for a measurement that almost any corruption moves.
 _WRONGER = 1.0
 # Standard errors.
 _CHANCE = 1.5
@@ -137,8 +138,8 @@ class _Suspect:
 
     Attributes:
         column: Which.
-        alone: It on the second half, without what is known of other flaws.
-        cause: The damage that explains it, or None.
+        alone: It on the second half, without the effect of other flaws.
+        cause: The corruption that explains it, or None.
     """
 
     column: int
@@ -157,8 +158,8 @@ def by_probes(
 ) -> list[Flaw]:
     """Returns the named measurements whose means differ, in the order in which they were found.
 
-    First those that a damage explains, each by the measurement that it moves most; then those
-    that no damage explains. The difference of the means must be there as it stands, and also,
+    First those that a corruption explains, each by the measurement that it moves most; then those
+    that no corruption explains. The difference of the means must be there as it stands, and also,
     with the same sign, once what is known of the others is taken away: what other damages do to
     real samples, and what real samples let expect from the unexplained measurements found before.
     What is looked at and in which order comes from the first half; the second gives the larger of
@@ -167,10 +168,10 @@ def by_probes(
     Args:
         halves: The samples.
         known: What explains the first half.
-        level: How likely one of them may be found on flawless samples.
-        smallest: The smallest difference worth telling, in standard deviations.
-        permutations: How often labels are dealt out.
-        rng: Deals them out.
+        level: The significance level (family-wise error rate).
+        smallest: The minimum effect size, in standard deviations.
+        permutations: The number of label permutations.
+        rng: Draws the permutations.
     """
     # Of more, so few permutations could certify none.
     most = max(int(level * (permutations + 1)), 1)
@@ -186,7 +187,7 @@ def by_probes(
     generator = rng.stream("named/p")
     both = [torch.cat([getattr(v, s) for v in (plain, alone)], 1) for s in _SIDES]
     p = p_values(*both, permutations=permutations, rng=generator).view(2, -1).amax(0)
-    corrected = holm(p.tolist())
+    corrected = holm_adjusted(p.tolist())
     shifts = agreed(plain.shift(), alone.shift())
     found: list[Flaw] = []
     for i, suspect in enumerate(suspects):
@@ -220,7 +221,7 @@ def _caused(halves: Halves, known: Explanation) -> list[_Suspect]:
 
 
 def _others(halves: Halves, known: Explanation, smallest: float, most: int) -> list[_Suspect]:
-    """Returns what no damage explains, at most so many, each given what was found before.
+    """Returns what no corruption explains, each given what was found before.
 
     Last what follows from almost any flaw, where those before it do not let expect it.
     """
@@ -286,22 +287,6 @@ def agreed(plain: Tensor, blind: Tensor) -> Tensor:
     return torch.where(plain * blind > 0, smaller, torch.zeros_like(smaller))
 
 
-def holm(p: Sequence[float]) -> list[float]:
-    """Returns p-values corrected by the procedure of Holm, in their order.
-
-    Source: Holm, 1979, https://www.jstor.org/stable/4615733.
-
-    Example:
-        >>> holm([0.01, 0.5, 0.02])
-        [0.03, 0.5, 0.04]
-    """
-    corrected, running = [0.0] * len(p), 0.0
-    for rank, i in enumerate(sorted(range(len(p)), key=lambda i: p[i])):
-        running = max(running, min(1.0, (len(p) - rank) * p[i]))
-        corrected[i] = running
-    return corrected
-
-
 def title_of(word: Word, shift: float) -> str:
     """Returns what a flaw is called whose measurement is shifted that way."""
     return word.more if shift > 0 else word.less
@@ -341,7 +326,7 @@ def flaw_of(halves: Halves, j: int, alone: Pair, p: float, *, rng: Rng) -> Flaw:
     Args:
         halves: The samples.
         j: The column of the measurement.
-        alone: It on the second half without what is known of other flaws.
+        alone: It on the second half without the effect of other flaws.
         p: The corrected p-value.
         rng: Draws the folds of the interval.
     """

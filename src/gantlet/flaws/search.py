@@ -264,7 +264,7 @@ def ridge_accuracy(seek: Tensor, judge: Tensor) -> Estimate:
     sign = torch.cat([-seek.new_ones(h), seek.new_ones(h)])
     centre = seek.mean(0)
     z = seek - centre
-    # From the smaller of two equal systems, so that wide tables are no matter of hours.
+    # From the smaller of two equal systems, so that wide tables do not take hours.
     is_wide = z.shape[1] > len(z)
     gram = z @ z.T if is_wide else z.T @ z
     gram.diagonal().add_(_RIDGE * len(z))
@@ -273,7 +273,7 @@ def ridge_accuracy(seek: Tensor, judge: Tensor) -> Estimate:
     )
     told = (judge - centre) @ weight > 0
     right = int((~told[:m]).sum()) + int(told[m:].sum())
-    return proportion(right, 2 * m, of="held-out samples told by a linear critic")
+    return proportion(right, 2 * m, of="held-out samples classified correctly by a linear critic")
 
 
 def _parts(halves: Halves) -> tuple[tuple[Pair, Pair], tuple[Pair, Pair]]:
@@ -325,7 +325,7 @@ class Given:
         real: Real samples.
         fake: Fake ones.
         halves: Both, split.
-        causes: What damages do to the real samples; None where none are known.
+        causes: Effects of corruptions on the real samples; None where none are known.
     """
 
     real: Seen
@@ -340,7 +340,7 @@ class Given:
         return Halves.of(self.real, some, rng=rng) if is_fewer else self.halves
 
     def remade(self, places: Tensor, strengths: Strengths) -> Tensor | None:
-        """Returns features of real samples with damages, or None where there are none."""
+        """Returns features of corrupted real samples, or None without any."""
         if self.causes is None or not strengths:
             return None
         return self.causes.remade(places, self.real.at(places), strengths).features
@@ -350,8 +350,8 @@ def by_guide(given: Given, search: Search, *, rng: Rng) -> tuple[list[Flaw], End
     """Returns named flaws, repeats, and directions without a name; also how the search ended.
 
     And how many held-out samples of each set it rests on. Copies among the fakes count once for
-    all but repeats. Directions are sought against real samples to which all damages are done that
-    explain the named flaws.
+    all but repeats. Directions are sought against real samples with all
+    corruptions that explain the named flaws.
 
     Args:
         given: The samples.
@@ -387,7 +387,7 @@ def by_guide(given: Given, search: Search, *, rng: Rng) -> tuple[list[Flaw], End
 
 
 def _explained(halves: Halves, causes: Causes | None, smallest: float) -> Explanation:
-    """Returns damages that explain all measurements but that of repeats, which is no mean."""
+    """Returns corruptions that explain all measurements but repeats, which are not a mean."""
     z = halves.seek
     if causes is None:
         return Explanation.nothing(z.real.shape[1])
@@ -400,7 +400,8 @@ def _explained(halves: Halves, causes: Causes | None, smallest: float) -> Explan
 def _repeats(given: Given, strengths: Strengths, search: Search, rng: Rng) -> Sequence[Flaw]:
     """Returns the flaw that samples are repeated, if they are.
 
-    Against the real samples as they are, and against those to which all known damages are done.
+    Against the real samples as they are, and against those to which all known corruptions are
+    applied.
     """
     halves = given.halves
     plain = halves.judge.column(-1)
@@ -489,7 +490,7 @@ def list_flaws(
     """Returns what is wrong with fake samples, the largest flaw first.
 
     Each flaw is found on one half of the samples and certified on the other: its size, by how
-    much it alone tells a sample, and a p-value by permutation. Then the critic is made blind to
+    its accuracy alone, and a p-value by permutation. Then the critic is made blind to
     it and looks for the next. The chance that a list on flawless samples holds anything is at
     most ``search.level``.
 
@@ -498,7 +499,8 @@ def list_flaws(
         fake: Fake ones; of the larger set as many are used as the smaller one holds.
         search: How they are looked for.
         rng: Splits the samples and draws all else that is random.
-        causes: What damages do to the real samples; the guided mode names flaws by these first.
+        causes: Effects of corruptions on the real samples; the guided mode explains flaws by these
+            first.
 
     Raises:
         UserError: If there are too few samples.

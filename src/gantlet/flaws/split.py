@@ -69,14 +69,14 @@ class Flaw:
         naming: How it came to that name, or None.
         size: How far the fakes lie from the reals, in standard deviations of the reals.
         kind: Whether it is mostly the mean, the spread or the shape that differs.
-        accuracy: How often this flaw alone tells a sample.
+        accuracy: The accuracy of a classifier that sees this flaw only.
         p: The p-value by permutation, corrected for the whole list.
         shift: The difference of the means, fake minus real.
         seek: What was measured of the first half, by which blinding is fitted.
         judge: What was measured of the held-out half.
         direction: Along which direction of the whitened features it lies, or None.
         measure: What measures it from whitened features where no direction does, or None.
-        cause: The damage that does this to real samples, or None where none was found.
+        cause: The corruption that explains it, or None.
     """
 
     title: str
@@ -100,12 +100,12 @@ class Flaws:
 
     Attributes:
         flaws: The flaws.
-        total: How often a linear critic tells a sample, before it is blind to anything.
+        total: The accuracy of a linear critic with no flaw removed.
         left: The same once it is blind to the first flaw, the first two, and so on.
         ending: How the search ended.
         places: Where in the sets the held-out samples are.
         detectable: The smallest difference of the means of a named measurement, in deviations,
-            that would have been found nine times in ten; None where names are not looked at.
+            that would have been found nine times in ten; None where attributes are not tested.
     """
 
     flaws: Sequence[Flaw]

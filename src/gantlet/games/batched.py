@@ -161,7 +161,7 @@ class Ensemble:
             if any(
                 a != b for a, b in zip(after, leaves, strict=True) if not isinstance(b, Tensor)
             ):
-                raise UserError("a solver that counts its steps cannot be traced. Use step.")
+                raise UserError("a solver with a step counter cannot be traced. Use step.")
             return now, [after[i] for i in where]
 
         traced = make_fx(step)(z.clone(), [leaves[i].clone() for i in where], batch, noise)

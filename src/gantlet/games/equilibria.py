@@ -51,7 +51,7 @@ def equilibrium(payoff: Tensor) -> Equilibrium:
         payoff: What rows pay to columns, shape ``(m, n)``.
 
     Raises:
-        UserError: If it is no matrix of finite numbers.
+        UserError: If it is not a matrix of finite numbers.
 
     Example:
         >>> found = equilibrium(torch.tensor([[2.0, -1.0], [-1.0, 1.0]]))
@@ -91,7 +91,7 @@ def checked(payoff: Tensor) -> Tensor:
     """Returns a payoff matrix in float64.
 
     Raises:
-        UserError: If it is no matrix, is empty, or holds what is not finite.
+        UserError: If it is not a matrix, is empty, or holds numbers that are not finite.
     """
     if payoff.ndim != 2 or payoff.numel() == 0:
         raise UserError(
@@ -173,7 +173,7 @@ def played(payoff: Tensor, start: Pair, respond: Respond, rounds: int) -> Course
         rounds: How many rounds, the first among them.
 
     Raises:
-        UserError: If the payoff is no matrix of finite numbers.
+        UserError: If the payoff is not a matrix of finite numbers.
     """
     A = checked(payoff)
     pairs = [(start[0].double(), start[1].double())]
@@ -196,7 +196,7 @@ def fictitious_play(payoff: Tensor, *, rounds: int) -> Course:
         rounds: How many rounds.
 
     Raises:
-        UserError: If the payoff is no matrix of finite numbers.
+        UserError: If the payoff is not a matrix of finite numbers.
     """
     A = checked(payoff)
     rows, columns = torch.eye(len(A), dtype=A.dtype), torch.eye(A.shape[1], dtype=A.dtype)
@@ -234,7 +234,7 @@ def hedge(
         optimistic: Whether to expect the next round to be as the last one was.
 
     Raises:
-        UserError: If the payoff is no matrix of finite numbers.
+        UserError: If the payoff is not a matrix of finite numbers.
     """
     rows, columns = logits[0].double().clone(), logits[1].double().clone()
     cost_before, gain_before = rows * 0, columns * 0

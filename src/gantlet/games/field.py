@@ -113,6 +113,15 @@ class Vector:
         """Returns the difference."""
         return self._with(torch.sub, other)
 
+    def add_(self, other: "Vector") -> "Vector":
+        """Adds in place and returns itself, which spares a copy of all parameters."""
+        if self._flat is not None:
+            self._flat.add_(other.flat)
+            return self
+        for part, more in zip(self.parts, other.parts, strict=True):
+            part.add_(more)
+        return self
+
     def __mul__(self, by: "float | Tensor | Vector") -> "Vector":
         """Returns the product with a number, one for each play, or one for each number."""
         if isinstance(by, Vector):
@@ -307,14 +316,14 @@ class Parameters:
 class Networks(Field):
     """The field of any game in training.
 
-    The first look in a step is the one that buffers learn from, and whose losses are told: a look
-    elsewhere leaves no trace.
+    The first look in a step is the one that buffers learn from, and whose losses are reported: a
+    look elsewhere leaves no trace.
 
     Args:
         parameters: Those of the players, which are ``moving``.
         batch: Real samples.
         rng: Where noise comes from.
-        losses: Where the losses of a step are told.
+        losses: Where the losses of a step are reported.
     """
 
     def __init__(
@@ -597,7 +606,7 @@ class GameField:
         """Returns the Hessian of a player's loss in its own parameters.
 
         Raises:
-            UserError: If there is no such player.
+            UserError: If no player has that name.
         """
         if player not in self.players:
             raise unknown("player", player, self.players)

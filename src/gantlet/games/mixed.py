@@ -1,7 +1,7 @@
 """Mixed strategies of networks, and the duality gap: how far play is from equilibrium.
 
 At a Nash equilibrium no player gains by leaving. So the sum of what each gains by its best
-response, the others staying as they are, tells how far a game is from equilibrium:
+response, the others staying as they are, measures how far a game is from equilibrium:
 
     gap = sum over players p of  L_p(now) - min_q L_p(q, others as now)
 
@@ -205,7 +205,7 @@ class Minimax(Game):
 
     def __init__(self, game: Adversarial) -> None:
         if not isinstance(game.model, Decoder):
-            raise UserError("The zero-sum reading needs a generator that decodes noise.")
+            raise UserError("The zero-sum reading needs a generator that maps latent noise.")
         self._game = game
         self._model: Decoder = game.model
 

@@ -196,7 +196,7 @@ class Optimizer(Update, abc.ABC):
         each(self.steps, z.layout, "steps")
         if self.mode == "simultaneous" and set(self.steps) != {1}:
             told = "+".join(map(str, self.steps))
-            raise UserError(f"steps must be 1 where players move simultaneously. Got {told}.")
+            raise UserError(f"steps must be 1 for simultaneous updates. Got {told}.")
         return {player: self.remember(z.of(player)) for player in z.layout.players}
 
     @override
@@ -460,7 +460,7 @@ class PastExtragradient(Remembering):
     def step(self, fields: Sequence[Field], z: Vector, memory: Memory) -> tuple[Vector, Memory]:
         gradient = fields[0].value(z + Vector(z.layout, memory["last"]))
         step = self.alone().displacement(gradient, memory["descent"])
-        return z + step, {**memory, "last": step.flat}
+        return z.add_(step), {**memory, "last": step.flat}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -477,8 +477,8 @@ class Optimistic(Remembering):
     @override
     def step(self, fields: Sequence[Field], z: Vector, memory: Memory) -> tuple[Vector, Memory]:
         step = self.alone().displacement(fields[0].value(z), memory["descent"])
-        moved = z + (2 * step - Vector(z.layout, memory["last"]))
-        return moved, {**memory, "last": step.flat}
+        push = Vector(z.layout, (2 * step.flat).sub_(memory["last"]))
+        return z.add_(push), {**memory, "last": step.flat}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -667,7 +667,7 @@ class Cgd(Update):
             -half * seen.value,
             self.iterations,
         )
-        return z + half * solution, memory
+        return z.add_(half * solution), memory
 
     def _scaled(self, gradient: Tensor, layout: Layout, memory: Memory) -> tuple[Tensor, Memory]:
         """Returns the rate of each parameter, and what is remembered."""
@@ -861,7 +861,7 @@ class Langevin:
             UserError: If ``beta`` is 0, with which nobody moves.
         """
         if self.beta == 0:
-            raise UserError("langevin:beta must be above 0, or nobody moves. Got 0.")
+            raise UserError("langevin:beta must be above 0, or no player moves. Got 0.")
         return _Langevin(self, game)
 
 

@@ -317,7 +317,7 @@ def _parted(whole: float, product: float, half: float | None, n: int) -> Rotatio
     share, ratio = _share(r), _ratio(r)
     if half is None:
         of = f"exact, from all {n} columns"
-        shown = Estimate.missing("nothing attracts or repels: a pure rotation")
+        shown = Estimate.missing("all real parts are zero: a pure rotation")
         if ratio is not None:
             shown = Estimate.exact(ratio, method=of, n=n)
         return Rotation(Estimate.exact(share, method=of, n=n), shown)
@@ -326,7 +326,7 @@ def _parted(whole: float, product: float, half: float | None, n: int) -> Rotatio
     given = Estimate(value=share, low=low, high=high, n=n, method=how)
     top, bottom = _ratio(r - half), _ratio(r + half)
     if ratio is None or top is None or bottom is None:
-        return Rotation(given, Estimate.missing("cannot be told from a pure rotation"))
+        return Rotation(given, Estimate.missing("not distinguishable from a pure rotation"))
     return Rotation(given, Estimate(value=ratio, low=bottom, high=top, n=n, method=how))
 
 

@@ -101,16 +101,16 @@ class DiracGame(Game):
 class Dirac:
     """The Dirac-GAN: all real data at 0, a generator ``theta``, a critic ``D(x) = psi x``.
 
-    Its equilibrium is ``theta = psi = 0``. There the eigenvalues of the field tell which methods
-    converge, as far as they are local: without a penalty they lie on the imaginary axis.
+    Its equilibrium is ``theta = psi = 0``. There the eigenvalues of the field determine which
+    methods converge, as far as they are local: without a penalty they lie on the imaginary axis.
 
     Source: Mescheder et al., 2018, https://arxiv.org/abs/1801.04406, section 2.
     Differs from the paper: instance noise is plus or minus ``noise``, all pairs of signs alike,
     in place of normal noise of that standard deviation; near the equilibrium they do the same.
 
     Attributes:
-        loss: What is played for.
-        penalty: What holds down the critic's slope.
+        loss: Adversarial loss.
+        penalty: Gradient penalty.
         gamma: Weight of the penalty, ``gamma / 2 * |grad D|^2``.
         noise: Standard deviation of instance noise.
         clip: Where the critic's slope is cut off after each step, or none.

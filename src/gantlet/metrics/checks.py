@@ -54,7 +54,7 @@ def without_duplicates(train: Tensor, real: Tensor) -> Tensor:
     return train[order[first].sort().values]
 
 
-IGNORED = "no interval: this metric would take samples of one group for independent ones"
+IGNORED = "no interval: this metric assumes independent samples, here they are grouped"
 """Why a metric that knows nothing of groups has no interval where there are some."""
 
 
@@ -118,7 +118,7 @@ def _dense(labels: Tensor | None, n: int, name: str) -> Tensor | None:
 _LARGEST = 3.4028235e38
 # Numbers that stay in a processor's cache: 1 MB in float64.
 _CACHED = 2**17
-# So many rows are enough to place a centre.
+# Rows from which the centre is computed.
 _FOR_CENTRE = 256
 
 
@@ -189,7 +189,7 @@ def _check(x: Tensor, name: str) -> None:
 
 
 def _bad(x: Tensor) -> int:
-    """Returns how many rows hold what is no number or too large a one."""
+    """Returns how many rows hold NaN, infinity or too large a number."""
     low, high = torch.aminmax(x.detach())  # much faster than to look at each number; NaN stays
     if -low.double() <= _LARGEST and high.double() <= _LARGEST:
         return 0

@@ -105,7 +105,7 @@ class Pyramid:
         """Returns the pyramid of images in [0, 1], shape ``(n, c, h, w)``.
 
         Raises:
-            UserError: If ``x`` is no batch of images.
+            UserError: If ``x`` is not a batch of images.
         """
         if x.ndim != 4:
             raise UserError(
@@ -143,7 +143,7 @@ def ms_ssim(x: Tensor, y: Tensor) -> Tensor:
         y: Images of the same shape.
 
     Raises:
-        UserError: If they are no images.
+        UserError: If they are not images.
     """
     every = torch.arange(len(x), device=x.device)
     return _combine(Pyramid.of(x), Pyramid.of(y), every, every)
@@ -184,8 +184,8 @@ def _along(x: Tensor, bell: list[float], dim: int) -> Tensor:
 # ----------------------------------------------------------------------------
 
 _MS_SSIM_METHOD = (
-    "mean of {} pairs of {} fake images; real ones have {}; {}; interval with the variance of a "
-    "U-statistic, as pairs share images"
+    "mean of {} pairs of {} fake images; real ones have {}; {}; interval from the variance of "
+    "a U-statistic"
 )
 # Numbers of one batch of pairs: 4 MB in float32.
 _NUMBERS = 2**20
@@ -196,7 +196,7 @@ _NUMBERS = 2**20
 class MsSsim(Paired):
     """The mean similarity of two fake images, from 0 to 1: lower is more diverse.
 
-    Only a value *above* that of real images, which the method tells, is a flaw: the fakes repeat
+    Only a value *above* that of real images, reported in the method, is a flaw: the fakes repeat
     themselves. Noise is lower than any real data. Images only.
 
     Source: Odena, Olah and Shlens, 2017, https://arxiv.org/abs/1610.09585, section 4.2.
@@ -220,7 +220,7 @@ class MsSsim(Paired):
         """Scores as ``measure`` does; the real images add nothing to the number.
 
         Raises:
-            UserError: If they are no images, or hold NaN or infinity.
+            UserError: If they are not images, or hold NaN or infinity.
         """
         nothing = torch.zeros(len(real), dtype=torch.float64)
         least = min(len(real), len(fake))
@@ -275,7 +275,7 @@ def similarity(x: Tensor, pairs: int, *, rng: torch.Generator) -> Similarity:
         rng: Draws the order.
 
     Raises:
-        UserError: If they are no images, or hold NaN or infinity.
+        UserError: If they are not images, or hold NaN or infinity.
     """
     n = min(len(x), pairs)
     n = max(n, 4)
@@ -323,9 +323,9 @@ def _judge(values: Tensor) -> Similarity:
 Kernel = Literal["cosine", "rbf"]
 
 _VENDI_METHOD = (
-    "{}, order {:g}; of {} fake samples; as many real ones have {:.4g}; grows with the number of "
-    "samples; interval by block jackknife, for this kernel and number of samples, too wide: it "
-    "held 90 to 100 % in simulations"
+    "{}, order {:g}; of {} fake samples; {:.4g} for as many real ones; increases with the "
+    "sample size; interval by block jackknife, for this kernel and sample size, conservative: "
+    "empirical coverage 90-100 % in simulations"
 )
 
 
@@ -335,8 +335,8 @@ class Vendi(ClusteredPaired):
     """The effective number of different fake samples, from 1, all alike, to their number.
 
     The exponential of the entropy of the eigenvalues of the kernel matrix, over ``n``. It looks
-    at variety only: noise has much of it. Read it beside the score of as many real samples, which
-    the method tells.
+    at variety only: noise has much of it. Read it beside the score of as many real samples,
+    reported in the method.
 
     Source: Friedman and Dieng, 2023, https://arxiv.org/abs/2210.02410, definition 2.1; orders
     other than 1: Pasarkar and Dieng, 2024, https://arxiv.org/abs/2310.12952.

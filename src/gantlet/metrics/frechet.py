@@ -463,24 +463,24 @@ def _kept(n: int) -> float:
 Covariance = Literal["full", "diagonal", "none"]
 
 _METHOD = (
-    "plain {:.4g}, less its bias by leaving out each sample in turn, in closed form, to second "
-    "order as for normal features; interval of all true values under which this one is not too "
-    "far out, from both orders of influence and three moments"
+    "plug-in {:.4g}, jackknife bias-corrected (closed form, second order under normality); "
+    "interval by inverting a test, with first- and second-order influence functions and a "
+    "skewness correction"
 )
 _CAVEAT = (
-    "; with less than four samples a feature a part of the bias is left: of normal features "
-    "about a tenth of a standard error, but with heavier tails two and more, upwards"
+    "; with fewer than four samples per feature some bias remains: about 0.1 standard errors "
+    "for normal features, 2 or more (upwards) with heavier tails"
 )
 _BY_GROUPS = "; {} real and {} fake groups"
 _BIASED = (
-    "plain {:.4g}, less what leaving out each sample shows of its bias; no interval, since {} "
-    "samples of {} features leave an unknown part of it"
+    "plug-in {:.4g}, jackknife bias-corrected; no interval: {} "
+    "samples of {} features leave part of the bias unknown"
 )
 # From how many samples of each set the part of second order is estimated, and its eigenvalues.
 _PAIRS, _SOME = 2048, 64
 # Of so many samples of one group, at most, the pairs are looked at; and how many at once.
 _OF_GROUP, _AT_ONCE = 8, 2**21
-# Pairs of one group, at most, that tell how much bias they leave.
+# Pairs of one group, at most, that estimate the remaining bias.
 _SAME = 4096
 
 
@@ -492,7 +492,7 @@ class Frechet(ClusteredPaired):
     It is ``|m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2))``. Computed as it stands, it is too high by
     an amount that grows with ``d^2 / n`` and is often many times the distance itself; the value
     here is corrected by leaving out one sample at a time, and so may be negative. The method
-    tells the plain number. It may be called FID only on the features of Inception.
+    states the plug-in value. It may be called FID only on the features of Inception.
 
     Source: Dowson and Landau, 1982, https://doi.org/10.1016/0047-259X(82)90077-X; on features,
     Heusel et al., 2017, https://arxiv.org/abs/1706.08500.
@@ -517,7 +517,7 @@ class Frechet(ClusteredPaired):
     def detail(
         self, real: Tensor, fake: Tensor, *, rng: torch.Generator, groups: Groups | None = None
     ) -> Detailed:
-        """Compares as ``measure`` does, and tells what each real sample or group of them adds.
+        """Compares as ``measure`` does, and returns the influence of each real sample or group.
 
         Raises:
             UserError: If the features cannot be compared.
@@ -755,8 +755,8 @@ _POINTS = 15
 # The smallest share of the samples, if it leaves four samples a feature; at most half.
 _LEAST, _PER_FEATURE = 0.1, 4
 _INFINITY_METHOD = (
-    "extrapolated from {} sizes, {:.0%} to 100 % of the samples, plain {:.4g}; interval from the "
-    "influence of each sample on the line, both orders"
+    "linear extrapolation over {} sizes, {:.0%} to 100 % of the samples, plug-in {:.4g}; "
+    "interval from first- and second-order influence functions"
 )
 
 

@@ -286,10 +286,10 @@ def _rest(
 # ----------------------------------------------------------------------------
 
 METHOD = (
-    "unbiased, over all pairs; interval of all true values under which this one is not too far "
-    "out, from both orders of Hoeffding's decomposition and three moments"
+    "unbiased U-statistic; interval by inverting a test, with both orders of Hoeffding's "
+    "decomposition and a skewness correction"
 )
-_BY_GROUPS = "; over pairs of different groups, {} real and {} fake ones"
+_BY_GROUPS = "; {} real and {} fake groups, pairs within a group excluded"
 
 PERMUTATIONS = 99
 """Permutations of the samples that the test of equality draws."""
@@ -626,7 +626,7 @@ class Mmd(KernelMetric):
     Attributes:
         bandwidth: The ``s`` of the kernel, in units of the features, or None for the median
             distance between samples of both sets together. Compare numbers of one bandwidth only:
-            the method tells it.
+            the method states it.
     """
 
     bandwidth: Annotated[float, Between(1e-30, 1e30)] | None = None
@@ -747,10 +747,7 @@ class _Closeness(OfDistance):
 
 _BANDWIDTH = 10.0
 _UNIT = 1000.0
-_PAPER = (
-    "{:.6g} by the paper's code, where each sample also meets itself; a CMMD only on CLIP's "
-    "embeddings; {}"
-)
+_PAPER = "{:.6g} biased V-statistic of the paper's code; a CMMD on CLIP embeddings only; {}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -765,7 +762,7 @@ class Cmmd(KernelMetric):
     Source: Jayasumana et al., 2024, https://arxiv.org/abs/2401.09603, section 4.
 
     Differs from the paper: unbiased, where the published code lets each sample meet itself; the
-    method tells the number of that code too. On unit vectors a bandwidth of 10 makes the kernel
+    method states the number of that code too. On unit vectors a bandwidth of 10 makes the kernel
     nearly linear, so that it mostly sees the means.
     """
 

@@ -15,7 +15,7 @@ from gantlet.core.rng import Rng
 from gantlet.core.spec import metrics
 from gantlet.metrics.checks import checked, checked_groups, without_interval
 from gantlet.metrics.copying import SharesTrain, TrainScene, judged
-from gantlet.metrics.neighbours import Shares, at_once
+from gantlet.metrics.neighbours import CountingMetric, at_once
 from gantlet.stats.jackknife import ClusteredPaired, Detailed, Paired
 
 
@@ -34,7 +34,7 @@ def two_sample(text: str) -> Metric:
     )
 
 
-NO_TRAIN = "needs the training samples: --train"
+NO_TRAIN = "needs the training set: --train"
 """Why a metric that looks at training samples has no value without them."""
 
 Found = Detailed | Estimate
@@ -117,7 +117,7 @@ def _sharing(
     rng: Rng,
     groups: Groups | None,
 ) -> dict[str, Found]:
-    sharing = {name: m for name, m in metrics.items() if isinstance(m, Shares)}
+    sharing = {name: m for name, m in metrics.items() if isinstance(m, CountingMetric)}
     if not sharing:
         return {}
     try:
@@ -132,7 +132,7 @@ def _sharing(
 
 
 def _passing(
-    metric: Shares, real: Tensor, fake: Tensor, rng: torch.Generator, groups: Groups | None
+    metric: CountingMetric, real: Tensor, fake: Tensor, rng: torch.Generator, groups: Groups | None
 ) -> Found:
     return at_once([metric], real, fake, [rng], groups=groups)[0]
 
@@ -209,7 +209,7 @@ def _judged(
     return found if groups is None else without_interval(found)
 
 
-def _safely(metric: Metric | TrainMetric | Shares, measure: Callable[[], Found]) -> Found:
+def _safely(metric: Metric | TrainMetric | CountingMetric, measure: Callable[[], Found]) -> Found:
     """Returns what ``measure`` does, or why it failed: one metric never takes others along."""
     try:
         return measure()
@@ -225,12 +225,12 @@ def _finite(found: Found) -> Found:
 
 
 def _as_number(found: Estimate) -> Estimate:
-    """Returns the estimate, missing where it is no number, without ends that are none."""
+    """Returns the estimate, missing where it is not finite, without limits that are NaN."""
     if found.value is not None and not math.isfinite(found.value):
-        reason = f"gave {found.value}, which is no number; {found.method}".rstrip("; ")
+        reason = f"gave {found.value}, not a finite number; {found.method}".rstrip("; ")
         return Estimate.missing(reason, unit=found.unit, better=found.better)
     if found.low is not None and found.high is not None and math.isnan(found.high - found.low):
-        return without_interval(found, "no interval: its ends are no numbers")
+        return without_interval(found, "no interval: its limits are not numbers")
     return found
 
 

@@ -15,7 +15,7 @@ from gantlet.stats.jackknife import FOLDS, folds
 
 # Numbers that are turned into double precision at a time: half a MB, which stays in a cache.
 _NUMBERS = 2**16
-# So many rows are enough to place a centre, which need not be exact.
+# Rows from which the centre is computed; it need not be exact.
 _FOR_CENTRE = 256
 # Squares of numbers in this range neither vanish nor overflow in float32.
 _SMALL, _LARGE = 1e-12, 1e12
@@ -187,7 +187,7 @@ def edge(distance: Tensor, x: Points, part: slice | Tensor = slice(None)) -> Ten
 
 
 # ----------------------------------------------------------------------------
-# The nearest fellows of each sample: found in float32, measured and confirmed in float64.
+# The nearest neighbours of each sample: found in float32, measured and confirmed in float64.
 # ----------------------------------------------------------------------------
 
 
@@ -334,9 +334,9 @@ class _Best:
 
 
 # ----------------------------------------------------------------------------
-# One pass over all pairs of a real and a fake sample, shared by all who count neighbours.
+# One pass over all pairs of a real and a fake sample, shared by all metrics that count neighbours.
 #
-# What is passed on of a pair is a whole number: how many fellows of the one lie nearer to it than
+# What is passed on of a pair is a whole number: how many of its own set lie nearer to the one than
 # the other does. That is all that balls to the k-th neighbour need, with all samples or without a
 # fold of them.
 # ----------------------------------------------------------------------------
@@ -352,7 +352,7 @@ MANY_NEAR = 1 / 64
 
 
 class Watcher(ABC):
-    """Someone who wants to know of pairs where the one lies near the other.
+    """An accumulator over the pairs of a centre and a sample inside its reach.
 
     Attributes:
         reach: How many neighbours its balls may reach to, for each of their centres, ``(n,)``.
@@ -362,24 +362,24 @@ class Watcher(ABC):
 
     @abstractmethod
     def see(self, centre: Tensor, other: Tensor, rank: Tensor) -> None:
-        """Learns of some pairs.
+        """Adds some pairs.
 
         Args:
             centre: The centres of the balls.
             other: The samples of the other set.
-            rank: How many fellows of the centre lie nearer to it than the other sample.
+            rank: How many samples of its own set are nearer to the centre than the other sample.
         """
 
 
 @dataclass(frozen=True, slots=True)
 @final
 class Side:
-    """Centres of balls and who watches them.
+    """Centres of balls and the accumulators of their pairs.
 
     Attributes:
         points: The centres.
-        near: Their nearest fellows.
-        watchers: Those who count.
+        near: Their nearest neighbours.
+        watchers: The accumulators.
     """
 
     points: Points
@@ -391,13 +391,13 @@ class Side:
         return edge(self.near.distance, self.points)
 
     def reach(self) -> Tensor:
-        """Returns the squared distance up to which any watcher wants to know, ``(n,)``."""
+        """Returns the largest squared distance that any watcher needs, ``(n,)``."""
         widest = torch.stack([w.reach for w in self.watchers]).amax(0)
         return self.edges().gather(1, (widest - 1)[:, None])[:, 0]
 
 
 def go_over(real: Side, fake: Side) -> None:
-    """Tells the watchers of both sides of all pairs within their reach."""
+    """Passes all pairs within reach to the watchers of both sides."""
     dtype = working_dtype(real.points)
     sides = [
         _Ready(side, other.points, transposed)
@@ -431,11 +431,11 @@ class _Ready:
         bound = torch.minimum((lengths.sqrt() + self.reach.sqrt()) ** 2, lengths * 0 + longest)
         margin = self.off * (lengths + bound)
         self.safe_reach = (self.reach + margin).to(self.dtype)
-        # Nearer than this, the other is surely nearer than all fellows.
+        # Nearer than this, the other is surely nearer than all neighbours.
         self.surely_first = self.edges[:, 0] - margin
 
     def look(self, distances: Tensor, i: slice, j: slice) -> None:
-        """Tells of the pairs of a block; rows are real, columns fake."""
+        """Passes on the pairs of a block; rows are real, columns fake."""
         reach = self.safe_reach[j] if self.transposed else self.safe_reach[i, None]
         rows, columns = (distances <= reach).nonzero(as_tuple=True)
         if not len(rows):
@@ -457,14 +457,14 @@ class _Ready:
                 watcher.see(*((c, o, rank) if whole else (c[seen], o[seen], rank[seen])))
 
     def _rank(self, apart: Tensor, centre: Tensor) -> Tensor:
-        """Returns how many fellows of each centre are nearer."""
+        """Returns how many samples of its own set are nearer to each centre."""
         rank = torch.zeros_like(centre)
         for some in torch.split(self._not_first(apart, centre), self.at_once):
             rank[some] = (self.edges[centre[some]] < apart[some, None]).sum(1)
         return rank
 
     def _not_first(self, apart: Tensor, centre: Tensor) -> Tensor:
-        """Returns which pairs may have a fellow between them."""
+        """Returns which pairs may have a neighbour between them."""
         return (apart >= self.surely_first[centre]).nonzero()[:, 0]
 
     def _near_an_edge(self, apart: Tensor, centre: Tensor, other: Tensor) -> Tensor:
@@ -488,7 +488,7 @@ class _Ready:
 
 
 # ----------------------------------------------------------------------------
-# Balls that reach from each sample to its k-th nearest fellow, and who lies inside them.
+# Balls that reach from each sample to its k-th nearest neighbour, and what lies inside them.
 #
 # Everything is counted once with all samples and once without each fold of them, so that the
 # jackknife costs no second pass over the pairs.
@@ -558,7 +558,7 @@ class Held(Watcher):
     """Counts how many balls hold each sample.
 
     Args:
-        near: The nearest fellows of the centres.
+        near: The nearest neighbours of the centres.
         k: The neighbour to which a ball reaches.
         fold: The fold of each centre.
         others: How many samples there are to be held.
@@ -600,7 +600,7 @@ class Usual(Watcher):
     """Counts by how many balls each is held, but the largest hundredth of them, or largest one.
 
     Args:
-        near: The nearest fellows of the centres.
+        near: The nearest neighbours of the centres.
         k: The neighbour to which a ball reaches.
         others: How many samples there are to be held.
     """
@@ -625,7 +625,7 @@ class Holding(Watcher):
     """Keeps for each ball the least weight of those that it holds.
 
     Args:
-        near: The nearest fellows of the centres.
+        near: The nearest neighbours of the centres.
         k: The neighbour to which a ball reaches.
         fold: The fold of each centre.
         weight: The weight of each sample that may be held, shape ``(m,)``.
@@ -668,6 +668,10 @@ class Holding(Watcher):
         first, second = lowest.values[0], lowest.values[-1]
         fold = torch.arange(len(self.by_fold), device=first.device)[:, None]
         return torch.where(lowest.indices[0] == fold, second, first)
+
+    def leaving_out(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The least weights: of all, without each fold of centres, of others."""
+        return self.whole(), self.without_centres(), self.without_others()
 
 
 def gained(ends: Tensor, centre: Tensor, rank: Tensor) -> tuple[Tensor, Tensor]:

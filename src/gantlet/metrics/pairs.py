@@ -16,7 +16,7 @@ from gantlet.stats.intervals import mean, numbered, over_inputs, same_shape
 def feature_distance(target: Tensor, output: Tensor, *, inputs: Tensor | None = None) -> Estimate:
     """Returns the mean Euclidean distance between the features of a target and its output.
 
-    Its scale is that of the extractor: compare numbers of one extractor only. It is no LPIPS,
+    Its scale is that of the extractor: compare numbers of one extractor only. It is not LPIPS,
     which has weights fitted to what people see.
 
     Args:
@@ -49,7 +49,7 @@ def diversity(output: Tensor, inputs: Tensor) -> Estimate:
         inputs: The number of the input of each output, shape ``(n,)``.
 
     Raises:
-        UserError: If these are no features, or inputs do not fit.
+        UserError: If these are not features, or inputs do not fit.
     """
     x, _ = pair(output, output)
     x, _ = about_zero(x, x) if len(x) else (x, x)
@@ -141,7 +141,7 @@ class Pairs:
                 there are numbers of pixels only.
 
         Raises:
-            UserError: If these are no pairs.
+            UserError: If these are not pairs.
         """
         found = {"psnr": psnr(self.target, self.output, inputs=self.inputs)}
         if self.target.ndim == 4:

@@ -51,7 +51,7 @@ def living_times(
         x: Points, shape ``(n, d)``, float64.
         landmarks: How many landmarks; all points where there are fewer.
         gamma: The end of time, over the largest distance to a landmark.
-        most: How many numbers of holes are told apart.
+        most: The number of distinct hole counts.
         runs: How many times landmarks are drawn.
         rng: Draws them.
 
@@ -159,7 +159,7 @@ def shares(lives: NDArray[np.float64], end: float, most: int) -> NDArray[np.floa
     Args:
         lives: Birth and death of each, between 0 and ``end``, shape ``(things, 2)``.
         end: The end of time, above 0.
-        most: How many numbers are told apart; time with more is left out.
+        most: The number of distinct hole counts; time with more is left out.
 
     Example:
         >>> shares(np.array([[0.0, 0.5], [0.25, 1.0]]), 1.0, 3).tolist()
@@ -188,10 +188,10 @@ def _witness_complex(table: NDArray[np.float64]) -> Any:
 
 _FOLDS = 10
 _METHOD = (
-    "{} runs on {} samples of each, gamma {:.3g}; plain {:.4g}, less its bias; bias and interval "
-    "from the spread over runs, which is that of landmarks, and over {} folds of the samples; "
-    "too narrow for a few hundred samples and often too wide for more: it held 69 to 100 % in "
-    "simulations"
+    "{} runs on {} samples of each, gamma {:.3g}; plug-in {:.4g}, bias-corrected; bias and "
+    "interval from the variation over runs (landmarks) and over {} folds of the samples; "
+    "anti-conservative for a few hundred samples, often conservative for more: empirical "
+    "coverage 69-100 % in simulations"
 )
 
 
@@ -215,7 +215,7 @@ class GeometryScore:
         landmarks: How many landmarks a run draws.
         gamma: The end of time, over the largest distance to a landmark, outliers aside; the
             authors' choice, ``n / 640000``, where none is given.
-        most: How many numbers of holes are told apart.
+        most: The number of distinct hole counts.
         runs: How many times landmarks are drawn for each set.
     """
 

@@ -18,14 +18,16 @@ from gantlet.stats.jackknife import ClusteredPaired, Detailed, Paired, influence
 from gantlet.stats.wasserstein import transport, wasserstein
 
 _METHOD = (
-    "{} random directions; plain {:.4g}, less its bias; bias and interval by block jackknife, "
-    "the choice of directions included; where the two are nearly equal {}"
+    "{} random directions; plug-in {:.4g}, jackknife bias-corrected; interval by block "
+    "jackknife, including the choice of directions; when the distributions are nearly equal {}"
 )
 # Order 1 is the mean size of a difference, which noise always makes larger.
 _NEAR = {
-    1: "the value stays too high and the interval misses",
-    2: "the interval is too wide, and next to that, where they differ by little along one "
-    "direction, it lies too low in up to a tenth",
+    1: "the value is biased upwards and the interval undercovers",
+    2: (
+        "the interval is conservative; for small differences along one direction it lies too "
+        "low in up to 10 % of cases"
+    ),
 }
 
 
@@ -59,7 +61,7 @@ class SlicedWasserstein(ClusteredPaired):
     def detail(
         self, real: Tensor, fake: Tensor, *, rng: torch.Generator, groups: Groups | None = None
     ) -> Detailed:
-        """Compares as ``measure`` does and tells what each real sample adds, to first order.
+        """Compares as ``measure`` does and returns the first-order influence of each real sample.
 
         Raises:
             UserError: If the features cannot be compared.
@@ -130,7 +132,7 @@ class Mind(ClusteredPaired):
     def detail(
         self, real: Tensor, fake: Tensor, *, rng: torch.Generator, groups: Groups | None = None
     ) -> Detailed:
-        """Compares as ``measure`` does and tells what each real sample adds, to first order.
+        """Compares as ``measure`` does and returns the first-order influence of each real sample.
 
         Raises:
             UserError: If the features cannot be compared.
@@ -143,13 +145,16 @@ class Mind(ClusteredPaired):
 
 
 _MAX_METHOD = (
-    "the direction found on half of the samples ({:.4g} there), the value and interval on the "
-    "other half, by block jackknife, for this direction; held 89 to 100 % in simulations; where "
-    "the two are nearly equal {}"
+    "direction optimised on one half of the samples ({:.4g} there), value and interval on the "
+    "other half by block jackknife, conditional on this direction; empirical coverage 89-100 "
+    "% in simulations; when the distributions are nearly equal {}"
 )
 _MAX_NEAR = {
-    1: "the value stays too high",
-    2: "the interval is a little wide, and next to that too low in up to a tenth",
+    1: "the value is biased upwards",
+    2: (
+        "the interval is slightly conservative; for small differences it lies too low in up "
+        "to 10 % of cases"
+    ),
 }
 # The first and the last step of the search, as an angle in radians.
 _STEPS = (0.5, 0.005)
@@ -184,7 +189,7 @@ class MaxSlicedWasserstein(Paired):
 
     @override
     def detail(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Detailed:
-        """Compares as ``measure`` does and tells what each real sample adds, to first order.
+        """Compares as ``measure`` does and returns the first-order influence of each real sample.
 
         Raises:
             UserError: If the features cannot be compared.

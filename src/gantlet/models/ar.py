@@ -565,7 +565,7 @@ class MadeDensity(Density):
 class Autoregressive:
     """An autoregressive model: ``log p(x) = sum_i log p(x_i | x_1, ..., x_{i-1})``, exactly.
 
-    One player, ``ar``; its loss is ``-log p(x)`` in bits for each component. Two networks:
+    One player, ``ar``; its loss is ``-log p(x)`` in bits per dimension. Two networks:
     a pixel transformer for discrete samples, and MADE, for continuous vectors with a mixture of
     Gaussians for each component, for discrete ones with any distribution of the levels.
 

@@ -163,7 +163,7 @@ class Gmm:
                 mixture.fit(data)
             except ValueError as error:
                 raise UserError(
-                    f"A Gaussian of gmm came out singular; raise regularisation from "
+                    f"A component of gmm is singular; raise regularisation from "
                     f"{added:g} or lower components from {self.components}."
                 ) from error
         return mixture, int(kmeans.n_iter_)

@@ -194,8 +194,8 @@ class Layers:
         """
         if space.kind in {"tokens", "graph"}:
             raise UserError(
-                f"A flow needs samples whose components are amounts. Got {space.label}; "
-                "use a family for sequences, as ar."
+                "A flow needs samples whose components are quantities (not categories). Got "
+                f"{space.label}; use a family for sequences, as ar."
             )
         opened: list[Bijection] = [] if space.levels is None else [Logit()]
         body = [self._glow(space)] if self._is_glow(space) else self._flat(space)
@@ -300,7 +300,7 @@ class Prepare(Protocol):
 class MaximumLikelihood(Generative):
     """One player, whose loss is the negative log-probability of real samples.
 
-    The loss is in bits for each component of a sample (on a continuous space, of the density),
+    The loss is in bits per dimension of a sample (on a continuous space, of the density),
     so that one learning rate serves samples of all sizes.
 
     Args:
@@ -357,7 +357,7 @@ class Flow:
 
     Samples ``x`` become codes ``z = f(x)`` by an invertible network, and
     ``log p(x) = log N(f(x); 0, I) + log |det df/dx|``. One player, ``flow``; its loss is
-    ``-log p(x)`` in bits for each component. Discrete samples are dequantised with uniform noise,
+    ``-log p(x)`` in bits per dimension. Discrete samples are dequantised with uniform noise,
     so their log-probability is a lower bound.
 
     Source: Dinh, Sohl-Dickstein and Bengio, 2017, https://arxiv.org/abs/1605.08803 (RealNVP);

@@ -21,16 +21,16 @@ from gantlet.models.nets import NetName, Scaling, seeded
 
 @final
 class FlowGanGame(AgainstCritic):
-    """The critic tells real from fake; the flow makes it err and keeps real samples likely.
+    """The critic separates real from fake; the flow makes it err and keeps real samples likely.
 
-    Where levels are discrete, the critic sees real samples dequantised with uniform noise, which
+    For discrete levels, the critic sees real samples dequantised with uniform noise, which
     is what the flow models, and fakes before they are rounded.
 
     Args:
         model: The flow.
         net: The critic, of scaled samples.
         rules: Loss and penalty.
-        weight: Weight of the negative log-probability, in bits for each component; finite.
+        weight: Weight of the negative log-probability, in bits per dimension; finite.
     """
 
     def __init__(self, model: FlowModel, net: nn.Module, rules: Rules, weight: float) -> None:
@@ -105,20 +105,20 @@ class FlowGan:
     """A flow trained against a critic and by likelihood at once.
 
     The critic plays as in ``gan``. The flow minimises the adversarial loss of a GAN's generator
-    plus ``weight`` times ``-log p(x)`` of real samples in bits for each component. With
+    plus ``weight`` times ``-log p(x)`` of real samples in bits per dimension. With
     ``weight=0`` it is a GAN whose generator happens to have a density; with ``weight=inf`` there
     is no critic and it is ``flow``.
 
     Source: Grover, Dhar and Ermon, 2018, https://arxiv.org/abs/1705.08868, equation 7.
 
-    Differs from the paper: the likelihood is in bits for each component, so that one weight
+    Differs from the paper: the likelihood is in bits per dimension, so that one weight
     means the same on all data; the critic's loss is that of ``gan``, by default relativistic
     with R1 and R2 and not Wasserstein with a gradient penalty; the flow is that of ``flow``.
 
     Attributes:
         weight: Weight of the likelihood, from 0 (purely adversarial) to inf (likelihood alone).
-        loss: What critic and flow play for.
-        penalty: What holds down the critic's slope.
+        loss: Adversarial loss.
+        penalty: Gradient penalty.
         gamma: Weight of the penalty, ``gamma / 2 * E |grad D|^2`` on scaled samples.
         critic_width: Width of the critic's hidden layers; a convolutional one has a quarter as
             many channels.

@@ -129,7 +129,7 @@ def critic(
             32x32 in colour.
 
     Raises:
-        UserError: If convolutions are asked for on what is no image.
+        UserError: If convolutions are asked for where samples are not images.
     """
     if is_convolutional(space, net):
         # A layer of zeros has no direction to be normalised along.
@@ -160,7 +160,7 @@ class Generator(Decoder):
 
     Args:
         space: What one sample is.
-        latent: Components of the noise.
+        latent: Latent dimension.
         net: Maps noise ``(n, latent)`` to scaled samples ``(n, *space.shape)``.
     """
 
@@ -213,7 +213,7 @@ def generator(
             32x32 in colour.
 
     Raises:
-        UserError: If convolutions are asked for on what is no image.
+        UserError: If convolutions are asked for where samples are not images.
     """
     if is_convolutional(space, net):
         layers = _convolutional_generator(space, latent, width, depth)
@@ -544,7 +544,7 @@ LOSSES: Mapping[LossName, AdversarialLoss] = {
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
 class Rules:
-    """How critic and generator are set against each other.
+    """Loss and penalty of critic and generator.
 
     Attributes:
         loss: Name of the loss.
@@ -635,9 +635,9 @@ class AgainstCritic(Adversarial):
 
 @final
 class GanGame(AgainstCritic):
-    """The critic tells real from fake; the generator makes it err.
+    """The critic separates real from fake; the generator makes it err.
 
-    Where levels are discrete, real samples are round and the generator's output is not, which
+    For discrete levels, real samples are round and the generator's output is not, which
     would give every fake away. So the critic sees both with the same noise added, uniform and one
     level wide: two distributions agree exactly when they agree with it.
 
@@ -708,13 +708,13 @@ class Gan:
     decay and ``gamma``; no augmentation.
 
     Attributes:
-        latent: Components of the noise.
+        latent: Latent dimension.
         width: Width of the hidden layers; a convolutional net has a quarter as many channels.
         depth: Hidden layers; residual blocks at each resolution of a convolutional net.
         net: ``mlp``, ``conv``, or ``auto``: convolutions for images larger than
             32x32 in colour.
-        loss: What is played for.
-        penalty: What holds down the critic's slope.
+        loss: Adversarial loss.
+        penalty: Gradient penalty.
         gamma: Weight of the penalty, ``gamma / 2 * E |grad D|^2`` on scaled samples.
         spectral: Whether the critic's layers are divided by their spectral norms.
         ema: Decay of the running average of the generator's weights.
@@ -732,7 +732,7 @@ class Gan:
 
     @property
     def solver(self) -> str:
-        """Adam without momentum, which players that chase each other do not bear."""
+        """Adam without momentum, which adversarial players do not tolerate."""
         return "adam:lr=0.001,beta1=0.0,beta2=0.99"
 
     def build(self, space: Space, context_space: Space | None = None, *, rng: Rng) -> GanGame:

@@ -208,13 +208,13 @@ class MixGan:
     Attributes:
         k: How many generators, and as many critics.
         entropy: Weight of the term that keeps every weight above zero.
-        latent: Components of the noise.
+        latent: Latent dimension.
         width: Width of the hidden layers; a convolutional net has a quarter as many channels.
         depth: Hidden layers; residual blocks at each resolution of a convolutional net.
         net: ``mlp``, ``conv``, or ``auto``: convolutions for images larger than
             32x32 in colour.
-        loss: What is played for.
-        penalty: What holds down the critics' slopes.
+        loss: Adversarial loss.
+        penalty: Gradient penalty.
         gamma: Weight of the penalty, ``gamma / 2 * E |grad D|^2`` on scaled samples.
         spectral: Whether the critics' layers are divided by their spectral norms.
         ema: Decay of the running average of the generators' weights.

@@ -168,7 +168,7 @@ class Scaling(AffineMap):
 
 
 def bits_per_dim(nats: Tensor, space: Space) -> Tensor:
-    """Returns negative log-probabilities in bits for each component of a sample.
+    """Returns negative log-probabilities in bits per dimension of a sample.
 
     Example:
         >>> space = Space("image", (1, 8, 8), 17)
@@ -230,7 +230,7 @@ def is_convolutional(space: Space, net: NetName, *, whole: int = WHOLE) -> bool:
         whole: Images of up to so many components are read whole where nothing was.
 
     Raises:
-        UserError: If convolutions are asked for on what is no image.
+        UserError: If convolutions are asked for where samples are not images.
     """
     if net == "conv" and space.kind != "image":
         raise UserError(f"net=conv needs images. Got {space.label}; use net=mlp.")

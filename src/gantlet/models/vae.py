@@ -237,7 +237,7 @@ def encoder(
             28x28 grey.
 
     Raises:
-        UserError: If convolutions are asked for on what is no image.
+        UserError: If convolutions are asked for where samples are not images.
     """
     if not is_convolutional(space, net, whole=WHOLE_CODED):
         return nn.Sequential(nn.Flatten(), mlp(space.size, *[width] * depth, outputs))
@@ -259,7 +259,7 @@ def decoder(
         net: As for ``encoder``.
 
     Raises:
-        UserError: If convolutions are asked for on what is no image.
+        UserError: If convolutions are asked for where samples are not images.
     """
     kind: NetName = "conv" if is_convolutional(space, net, whole=WHOLE_CODED) else "mlp"
     first, *rest = space.shape
@@ -415,7 +415,7 @@ class VaeGame(Generative):
 
     @override
     def loss(self, player: str, batch: Tensor, *, rng: torch.Generator) -> Tensor:
-        """Returns the negative bound in bits for each component of a sample."""
+        """Returns the negative bound in bits per dimension of a sample."""
         if player not in self.players:
             raise unknown("player", player, self.players)
         bound = self._model.elbo(batch, beta=self._beta, rng=rng)

@@ -20,9 +20,9 @@ FlowName = Literal["NICE", "RealNVP", "MAF", "NSF", "SOSPF", "NAF", "UNAF", "CNF
 
 # Softclips and clamps between these transformations keep them from codes far out: the density
 # integrates to less than 1, for NAF by 30 % before training and by less than 1e-5 after it.
-_BOUNDED: tuple[LogProbKind, str] = ("lower", "codes out of the flow's reach left out")
+_BOUNDED: tuple[LogProbKind, str] = ("lower", "codes outside the flow's support excluded")
 _LIMITS: Mapping[str, tuple[LogProbKind, str]] = {
-    "CNF": ("estimate", "an ordinary differential equation solved to 1e-5"),
+    "CNF": ("estimate", "ODE solved to 1e-5"),
     "UNAF": ("estimate", "integrals by quadrature"),
     **dict.fromkeys(("SOSPF", "NAF", "GF"), _BOUNDED),
 }
@@ -78,7 +78,7 @@ class Zuko:
 
     Samples are standardised (discrete ones dequantised and opened to the whole line) as ``flow``
     does, then come the transformations of zuko towards a standard normal base. One player,
-    ``flow``; its loss is ``-log p(x)`` in bits for each component. Needs the package zuko:
+    ``flow``; its loss is ``-log p(x)`` in bits per dimension. Needs the package zuko:
     install ``gantlet[zuko]``.
 
     Source: Rozet et al., 2022, https://doi.org/10.5281/zenodo.7625672 (zuko), with the paper of
@@ -117,8 +117,8 @@ class Zuko:
         refuse_context("zuko", context_space)
         if space.kind in {"tokens", "graph"}:
             raise UserError(
-                f"zuko needs samples whose components are amounts. Got {space.label}; "
-                "use a family for sequences, as ar."
+                "zuko needs samples whose components are quantities (not categories). Got "
+                f"{space.label}; use a family for sequences, as ar."
             )
         if space.size < 2 and self.flow in {"NICE", "RealNVP"}:
             raise UserError(

@@ -106,7 +106,7 @@ def missing(reason: str) -> Findings:
 
 def scores(found: Annealed, settings: str, space: Space) -> dict[str, Estimate]:
     """Returns every score, the gap and all settings in the method of each."""
-    gap = _mean(GAP, found.gap, f"upper less lower bound, simulated samples, {settings}")
+    gap = _mean(GAP, found.gap, f"upper minus lower bound, simulated samples, {settings}")
     both = torch.cat([found.real.acceptance, found.below.acceptance, found.above.acceptance])
     acceptance = _mean(ACCEPTANCE, both, "mean acceptance probability of all chains")
     told = (
@@ -150,7 +150,7 @@ def _mean(name: str, values: Tensor, method: str) -> Estimate:
     unit, better = _UNITS[name]
     wrong = int((~values.isfinite()).sum())
     if wrong:
-        why = f"{wrong} of {len(values)} samples have no finite value: {method}"
+        why = f"{wrong} of {len(values)} samples are not finite: {method}"
         return Estimate.missing(why, unit=unit, better=better)
     found = mean(values.double().tolist(), unit=unit, better=better, of="samples")
     return Estimate(
@@ -242,7 +242,7 @@ ObservationName = Literal["auto", "gaussian", "bernoulli"]
 # Where operations are short, so many samples of each kind are kept nevertheless, and up to so
 # many times the operations spent.
 _FEWEST, _OVER = 8, 2.0
-# Some held-out samples are judged, others tell the scale and tune the width.
+# Some held-out samples are judged, others set the scale and tune the width.
 _LEAST = 6
 # Tuning the width anneals through so many times fewer temperatures.
 _TUNING = 2
@@ -417,7 +417,7 @@ def _obstacle(decoding: Decoding, kind: str, real: Tensor) -> str | None:
     if kind == "bernoulli" and decoding.space.levels != 2:
         return f"bernoulli noise needs samples of two levels. Got {decoding.space.label}"
     if len(real) < _LEAST:
-        return f"needs {_LEAST} held-out samples, some to tune on. Got {len(real)}"
+        return f"needs {_LEAST} held-out samples, including those for tuning. Got {len(real)}"
     return None
 
 

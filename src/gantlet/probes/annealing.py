@@ -20,9 +20,10 @@ from typing_extensions import override
 from gantlet.core.model import Decoder, Invertible, Model
 from gantlet.models.nets import Scaling
 
-# So many latent vectors tell whether the prior is standard normal, within so many errors.
+# Latent vectors by which the prior is checked to be standard normal, and the standard errors
+# allowed.
 _DRAWS, _ERRORS = 4096, 6.0
-# So many are decoded to see whether outputs are finite and can be differentiated.
+# How many are decoded to check that outputs are finite and differentiable.
 _FEW = 16
 # How far, in nats for each component, a density may be from that of standard normal codes.
 _ROUNDING = 1e-2
@@ -89,9 +90,9 @@ class Decoding:
         if wrong:
             return f"the decoder gave NaN or infinity for {wrong} of {_FEW} latent vectors"
         if not y.requires_grad:
-            return "the decoder cannot be differentiated"
+            return "the decoder is not differentiable"
         if not self._is_normal(rng):
-            return "the latent vectors are not standard normal"
+            return "the latent prior is not standard normal"
         return None
 
     @torch.no_grad()

@@ -71,7 +71,7 @@ def _summary(found: list[LogProb], space: Space) -> Estimate:
     wrong = int((~nats.isfinite()).sum())
     if wrong:
         return Estimate.missing(
-            f"{wrong} of {len(nats)} samples have probability 0, or none that is a number",
+            f"{wrong} of {len(nats)} samples have probability 0 or NaN",
             unit=unit,
             better="lower",
         )

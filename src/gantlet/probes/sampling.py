@@ -38,7 +38,7 @@ class Parameters:
         read = parameters_read(lambda: model.sample(1, rng=rng.stream("parameters")), model)
         estimate = Estimate.exact(
             read,
-            method="parameters that are read when a sample is drawn",
+            method="parameters read during sampling",
             unit="parameters",
             better="lower",
         )
@@ -98,7 +98,7 @@ def median(
     rank = _rank(n, level)
     words = "; ".join(filter(None, [method, f"median of {n} {of}"]))
     if rank == 0:
-        words = f"{words}, too few for an interval"
+        words = f"{words} (too few for an interval)"
         return Estimate(value=middle, n=n, unit=unit, better=better, method=words)
     return Estimate(
         value=middle,

@@ -1,11 +1,11 @@
 """What a report is made of: plain data that every renderer understands."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, final
 
-from gantlet.core.estimate import Better, Estimate, Spend
+from gantlet.core.estimate import Better, Estimate, Outcome, Spend
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -415,3 +415,16 @@ class Report:
         from gantlet.report.html import as_fragment
 
         return as_fragment(self)
+
+
+def failed_trials(outcomes: Sequence[Outcome], *, column: str) -> Iterator[Table]:
+    """Yields the table of the trials that failed, each kind of failure once; nothing without any.
+
+    Args:
+        outcomes: Those of all trials.
+        column: What the models of the trials are.
+    """
+    errors = {(o.trial.parts["model"], o.error): None for o in outcomes if o.error is not None}
+    if errors:
+        columns = [Column(name=column), Column(name="error")]
+        yield Table(title="Failed trials", columns=columns, rows=sorted(errors))

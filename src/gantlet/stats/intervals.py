@@ -16,7 +16,7 @@ from gantlet.core.estimate import Better, Estimate
 
 
 def detectable_accuracy(n: int, *, level: float = 0.05, power: float = 0.8) -> float:
-    """Returns the smallest accuracy that ``n`` held-out samples tell from chance.
+    """Returns the smallest accuracy distinguishable from chance with ``n`` held-out samples.
 
     A classifier whose true accuracy is this is found better than guessing at ``level`` with
     probability ``power``. Exact, from the binomial: with ``c`` the fewest right answers that are
@@ -43,7 +43,7 @@ def detectable_accuracy(n: int, *, level: float = 0.05, power: float = 0.8) -> f
 
     needed = fewest_right(n, level=level)
     if needed > n:
-        raise UserError(f"{n} held-out samples cannot tell anything from chance. Give more.")
+        raise UserError(f"{n} held-out samples cannot show any difference. Give more.")
     return float(betaincinv(needed, n - needed + 1, power))
 
 
@@ -207,21 +207,29 @@ def p_value(difference: Estimate) -> float:
 
 
 def holm(p_values: Sequence[float], *, level: float = 0.05) -> list[bool]:
-    """Returns which of several null hypotheses fall if none may fall wrongly but with ``level``.
-
-    Source: Holm, 1979, https://www.jstor.org/stable/4615733.
+    """Returns which null hypotheses are rejected at a family-wise error rate of ``level``.
 
     Example:
         >>> holm([0.01, 0.04, 0.03])
         [True, False, False]
     """
-    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
-    fallen = [False] * len(p_values)
-    for rank, i in enumerate(order):
-        if p_values[i] > level / (len(order) - rank):
-            break
-        fallen[i] = True
-    return fallen
+    return [p <= level for p in holm_adjusted(p_values)]
+
+
+def holm_adjusted(p_values: Sequence[float]) -> list[float]:
+    """Returns p-values adjusted by the step-down procedure of Holm, in their order.
+
+    Source: Holm, 1979, https://www.jstor.org/stable/4615733.
+
+    Example:
+        >>> holm_adjusted([0.01, 0.5, 0.02])
+        [0.03, 0.5, 0.04]
+    """
+    adjusted, running = [0.0] * len(p_values), 0.0
+    for rank, i in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        running = max(running, min(1.0, (len(p_values) - rank) * p_values[i]))
+        adjusted[i] = running
+    return adjusted
 
 
 def is_separated(difference: Estimate) -> bool:

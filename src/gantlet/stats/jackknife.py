@@ -76,7 +76,7 @@ class ClusteredPaired(Paired, Clustered):
     def detail(
         self, real: Tensor, fake: Tensor, *, rng: torch.Generator, groups: Groups | None = None
     ) -> Detailed:
-        """Compares as ``measure`` does, and tells what each real sample or group of them adds.
+        """Compares as ``measure`` does, and returns the influence of each real sample or group.
 
         The real samples must come in the same order, in the same groups, and ``rng`` must be in
         the same state, for all generators that are to be compared.
@@ -137,7 +137,7 @@ def unpaired(a: Estimate, b: Estimate) -> Estimate:
     Source: Zou and Donner, 2008, https://doi.org/10.1002/sim.3095, equation 4.
     """
     if a.value is None or b.value is None:
-        return Estimate.missing("one of the two could not be measured", unit=a.unit)
+        return Estimate.missing("one of the two values is missing", unit=a.unit)
     value = a.value - b.value
     if a.low is None or a.high is None or b.low is None or b.high is None:
         return Estimate(value=value, unit=a.unit, better=a.better, method="no interval of one")
@@ -148,7 +148,7 @@ def unpaired(a: Estimate, b: Estimate) -> Estimate:
         n=min(a.n, b.n),
         unit=a.unit,
         better=a.better,
-        method="as if of independent samples; the sides of both intervals in quadrature",
+        method="samples treated as independent; half-widths of both intervals in quadrature",
     )
 
 

@@ -21,7 +21,7 @@ def ranks(scores: Tensor, reals: Tensor) -> Tensor:
     The isotonic map that makes real samples uniform on [0, 1], estimated by the empirical
     distribution of ``reals``. Any increasing change of a critic, such as another loss or scale,
     leaves it as it is. Its mean over fakes is the probability that the critic holds a fake for
-    more real than a real sample: 1/2 where it cannot tell them apart.
+    more real than a real sample: 1/2 where they are indistinguishable.
 
     Args:
         scores: Scores of samples, shape ``(n,)``.
@@ -50,7 +50,7 @@ def detectable(h: int, *, level: float, smallest: float, power: float = 0.9) -> 
     Args:
         h: How many held-out samples of each set there are.
         level: The level of the whole list.
-        smallest: The smallest difference that is told.
+        smallest: The minimum effect size.
         power: How often it shall be found.
 
     Example:
@@ -150,8 +150,8 @@ def p_values(real: Tensor, fake: Tensor, *, permutations: int, rng: torch.Genera
     Args:
         real: Shape ``(n, d)``.
         fake: Shape ``(m, d)``.
-        permutations: How often labels are dealt out.
-        rng: Deals them out.
+        permutations: The number of label permutations.
+        rng: Draws the permutations.
     """
     both = torch.cat([real, fake])
     both = (both - both.mean(0)) / both.std(0).clamp_min(1e-12)
@@ -202,7 +202,7 @@ def accuracy(score: Score, real: Tensor, fake: Tensor) -> Estimate:
     """Returns how often the sign of a score is right, as many real as fake numbers judged."""
     h = min(len(real), len(fake))
     right = int((score(fake[:h]) > 0).sum()) + int((score(real[:h]) <= 0).sum())
-    return proportion(right, 2 * h, of="held-out samples told by this flaw alone")
+    return proportion(right, 2 * h, of="held-out samples classified correctly by this flaw alone")
 
 
 def _smooth(places: Tensor, bins: int) -> Tensor:
@@ -212,7 +212,7 @@ def _smooth(places: Tensor, bins: int) -> Tensor:
 
 
 def _root(square: Estimate) -> Estimate:
-    method = "root of the squared distance on held-out samples, block jackknife"
+    method = "square root of the squared distance on held-out samples, block jackknife"
     if square.value is None or square.low is None or square.high is None:
         return Estimate.missing(square.method)
     low, value, high = (math.sqrt(max(v, 0.0)) for v in (square.low, square.value, square.high))
@@ -239,14 +239,14 @@ def stratified(
     """Returns whether fakes lie higher within strata: the p-value, and by how much.
 
     The difference is that of the means, fake minus real, in each stratum, weighted by how well it
-    is known there; in standard deviations of the real numbers. Labels are dealt out anew within
-    each stratum.
+    is known there; in standard deviations of the real numbers. Labels are permuted within each
+    stratum.
 
     Args:
         z: Numbers, shapes ``(n,)`` and ``(m,)``.
         strata: The stratum of each, real ones first, shape ``(n + m,)``.
-        permutations: How often labels are dealt out.
-        rng: Deals them out.
+        permutations: The number of label permutations.
+        rng: Draws the permutations.
     """
     is_fake = torch.arange(len(strata), device=strata.device) >= len(z.real)
     order = strata.argsort(stable=True)

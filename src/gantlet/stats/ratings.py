@@ -266,14 +266,14 @@ def spearman(a: Sequence[float], b: Sequence[float]) -> Estimate:
     rho = float(torch.corrcoef(torch.stack([x, y]))[0, 1])
     bound = max(-1.0, min(1.0, rho))
     if abs(bound) > 1 - 1e-12:
-        return Estimate(value=bound, n=n, method="the same order throughout: no Fisher interval")
+        return Estimate(value=bound, n=n, method="identical order: no Fisher interval")
     half = _Z * math.sqrt((1 + rho * rho / 2) / (n - 3))
     return Estimate(
         value=rho,
         low=math.tanh(math.atanh(rho) - half),
         high=math.tanh(math.atanh(rho) + half),
         n=n,
-        method=f"Spearman over {n} players, Fisher interval as if they were independent",
+        method=f"Spearman over {n} players, Fisher interval assuming independence",
     )
 
 
@@ -332,9 +332,7 @@ class Strengths:
         w = weights.double()
         value = float(w @ self.value)
         if self.clusters == 1:
-            return Estimate(
-                value=value, n=1, method="all matches have one judge or block: no interval"
-            )
+            return Estimate(value=value, n=1, method="a single judge or block: no interval")
         df = math.inf if self.clusters is None else self.clusters - 1
         quantile = t_quantile((1 + level) / 2, min(df, 1e9))
         half = quantile * math.sqrt(max(0.0, float(w @ self.covariance @ w)))

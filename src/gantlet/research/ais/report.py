@@ -1,4 +1,4 @@
-"""What the outcomes say of each flow: how far off annealing is, and which cause that has."""
+"""The bias of annealed importance sampling on each flow, and its causes."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +18,7 @@ from gantlet.report.blocks import (
     Series,
     Table,
     Verdict,
+    failed_trials,
 )
 from gantlet.report.format import text as shown
 from gantlet.research.ais.trial import (
@@ -36,9 +37,9 @@ from gantlet.research.ais.trial import (
 from gantlet.stats.intervals import is_separated
 
 Cause = Literal["none", "noise", "chains", "both"]
-"""Why annealing is off: the noise smooths the density, the chains end too early, or both."""
+"""Causes of the bias: the noise smooths the density, chains have not mixed, or both."""
 
-# One cause is named alone where it is so many times the other.
+# One cause is named alone where it is this many times the other.
 _ALONE = 3.0
 
 
@@ -103,7 +104,7 @@ class Point:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What was found of one flow.
+    """The results of one flow.
 
     Attributes:
         label: The flow as people name it.
@@ -140,12 +141,12 @@ class Found:
 
 
 def findings(outcomes: Sequence[Outcome]) -> list[Found]:
-    """Returns what the outcomes that gave numbers say, flow by flow."""
+    """Returns the results of the trials that gave numbers, flow by flow."""
     return [found for o in outcomes if o.error is None and (found := _found(o)) is not None]
 
 
 def _found(outcome: Outcome) -> Found | None:
-    """Returns what one trial says, or None where no bound is finite."""
+    """Returns the results of one trial, or None where no bound is finite."""
     grid = grid_of(outcome.trial)
     points = [
         point
@@ -198,16 +199,15 @@ def _tuned(scores: Mapping[str, Estimate], grid: Grid, points: Sequence[Point]) 
 # ----------------------------------------------------------------------------
 
 _WHY: dict[Cause, str] = {
-    "noise": "the noise, which makes another density",
-    "chains": "the chains, which do not reach the posterior",
-    "both": "the noise, which makes another density, and the chains, which do not reach the "
-    "posterior",
-    "none": "nothing: it is not shown to be off",
+    "noise": "observation noise (bias of the density)",
+    "chains": "chains that have not mixed",
+    "both": "observation noise (bias of the density) and chains that have not mixed",
+    "none": "no significant bias",
 }
 
 
 def verdicts(found: Sequence[Found]) -> list[Verdict]:
-    """Returns whether annealing is off, why, whether more temperatures help, and who ranks."""
+    """Returns the verdicts on the bias, its causes, the number of temperatures and rankings."""
     if not found:
         return [Verdict(claim="No flow gave finite bounds.", because="See what was not run.")]
     return [
@@ -223,29 +223,31 @@ def _overall(found: Sequence[Found]) -> Verdict:
     off = [f for f in found if f.at_tuned.is_off]
     told = "; ".join(f"{_name(f)}: {_error(f.at_tuned)}" for f in found)
     if len(off) == len(found):
-        claim = "Yes: annealed importance sampling is off for every flow here."
+        claim = "Yes: AIS is significantly biased for every flow here."
     elif off:
         claim = (
-            f"Annealed importance sampling is off for {len(off)} of {len(found)} flows here: "
+            f"AIS is significantly biased for {len(off)} of {len(found)} flows here: "
             f"{', '.join(_name(f) for f in off)}."
         )
     else:
-        claim = "No: annealed importance sampling is not shown to be off for any flow here."
+        claim = "No: AIS is not significantly biased for any flow here."
     return Verdict(
         claim=claim,
-        because=f"Bound less exact log-likelihood at the width tuned on validation samples and "
-        f"the most temperatures: {told}.",
+        because=(
+            "AIS bound minus exact log-likelihood, noise level tuned on validation samples, "
+            f"most temperatures: {told}."
+        ),
     )
 
 
 def _causes(f: Found) -> Verdict:
     narrow, wide, tuned = f.longest[0], f.longest[-1], f.at_tuned
-    claim = f"{_name(f)}: with noise as tuned the error is from {_WHY[tuned.cause]}."
+    claim = f"{_name(f)}: at the tuned noise level the bias comes from {_WHY[tuned.cause]}."
     if tuned.cause == "none":
-        claim = f"{_name(f)}: with noise as tuned the bound is not shown to be off."
+        claim = f"{_name(f)}: at the tuned noise level the bound is not significantly biased."
     ends = "; ".join(
-        f"{name} noise, {_error(p)}, from {_WHY[p.cause]} (gap {shown(p.gap)}{_known(p)})"
-        for name, p in (("narrowest", narrow), ("tuned", tuned), ("widest", wide))
+        f"{name} noise level, {_error(p)}, {_WHY[p.cause]} (gap {shown(p.gap)}{_known(p)})"
+        for name, p in (("lowest", narrow), ("tuned", tuned), ("highest", wide))
     )
     return Verdict(claim=claim, because=f"{ends[0].upper()}{ends[1:]}.")
 
@@ -253,41 +255,39 @@ def _causes(f: Found) -> Verdict:
 def _known(p: Point) -> str:
     if p.smooth is None or p.short is None:
         return ""
-    return (
-        f"; the noise alone moves the truth by {shown(p.smooth)}, the chains lose {shown(p.short)}"
-    )
+    return f"; smoothing bias {shown(p.smooth)}, unmixed chains {shown(p.short)}"
 
 
 def _temperatures(found: Sequence[Found]) -> Iterator[Verdict]:
-    """Says what more temperatures did at the narrowest noise, where the truth is nearest."""
+    """Reports the effect of more temperatures at the lowest noise level."""
     for f in found:
         steps = f.over(f.longest[0].sigma)
         if len(steps) < 2:
             continue
         first, last = steps[0], steps[-1]
-        end = "still leave it off" if last.is_off else "are enough"
+        end = "still leave a bias" if last.is_off else "suffice"
         yield Verdict(
-            claim=f"{_name(f)}: at the narrowest noise {last.temperatures:,} temperatures {end}.",
-            because="Bound less exact: "
+            claim=f"{_name(f)}: {last.temperatures:,} temperatures {end} at the lowest noise.",
+            because="AIS bound minus exact: "
             + "; ".join(f"{p.temperatures:,} temperatures {shown(p.off)}" for p in (first, last))
             + ".",
         )
 
 
 def _unseen(found: Sequence[Found]) -> Iterator[Verdict]:
-    """Says whether a small gap can stand beside a large error, which it then cannot warn of."""
+    """Reports whether a small gap occurs with a large error, which it then fails to reveal."""
     worst = [max(f.longest, key=_hidden) for f in found]
     hidden = [(f, p) for f, p in zip(found, worst, strict=True) if p.is_off and _hidden(p) > 0]
     if hidden:
         f, p = max(hidden, key=lambda pair: _hidden(pair[1]))
         yield Verdict(
-            claim="A small sandwich gap does not show that the number is the flow's likelihood.",
+            claim="A small BDMC gap does not certify the flow's likelihood.",
             because=f"{_name(f)}, noise {p.sigma:g}: gap {shown(p.gap)}, error {shown(p.off)}. "
-            "The gap speaks of the model with noise.",
+            "The gap refers to the model with observation noise.",
         )
     else:
         yield Verdict(
-            claim="No error here was larger than the sandwich gap beside it.",
+            claim="No error exceeded its BDMC gap.",
             because="; ".join(
                 f"{_name(f)}, noise {p.sigma:g}: gap {shown(p.gap)}, error {shown(p.off)}"
                 for f, p in zip(found, worst, strict=True)
@@ -311,17 +311,21 @@ def _rankings(found: Sequence[Found]) -> Iterator[Verdict]:
         exact = _less(a.exact, b.exact)
         annealed = _less(a.at_tuned.bound, b.at_tuned.bound)
         yield Verdict(
-            claim=f"On {a.data} annealing {_agreement(exact, annealed)} the exact likelihood "
-            f"on {a.label} against {b.label}.",
-            because=f"Log-likelihood of {a.label} less that of {b.label}: exact {shown(exact)}, "
-            f"annealed, each at its tuned width, {shown(annealed)}.",
+            claim=(
+                f"On {a.data} AIS {_agreement(exact, annealed)} the exact likelihood for "
+                f"{a.label} against {b.label}."
+            ),
+            because=(
+                f"Log-likelihood of {a.label} minus that of {b.label}: exact {shown(exact)}, "
+                f"AIS at the tuned noise levels {shown(annealed)}."
+            ),
         )
 
 
 def _less(a: Estimate, b: Estimate) -> Estimate:
-    """Returns a difference, its interval as if samples were not shared: wider than need be."""
+    """Returns a difference with an unpaired interval, which is conservative."""
     if a.value is None or b.value is None:
-        return Estimate.missing("one of the two is missing", unit="nats")
+        return Estimate.missing("one of the two values is missing", unit="nats")
     value = a.value - b.value
     half = math.hypot(a.half_width or 0.0, b.half_width or 0.0)
     return Estimate(
@@ -331,11 +335,13 @@ def _less(a: Estimate, b: Estimate) -> Estimate:
 
 def _agreement(exact: Estimate, annealed: Estimate) -> str:
     if not is_separated(exact) or not is_separated(annealed):
-        return "cannot be shown to agree or disagree with"
+        return "neither significantly agrees nor disagrees with"
     if (exact.value or 0.0) * (annealed.value or 0.0) < 0:
         return "contradicts"
     apart = _less(exact, annealed)
-    return "ranks as, but differs in size from," if is_separated(apart) else "agrees with"
+    return (
+        "gives the order of, but not the difference in," if is_separated(apart) else "agrees with"
+    )
 
 
 def _error(p: Point) -> str:
@@ -348,16 +354,20 @@ def _name(f: Found) -> str:
 
 CAVEATS = (
     Caveat(
-        text="Small flows on small data. Errors are of these flows and test samples; that there "
-        "are two causes holds for any flow, how large each is does not."
+        text=(
+            "Small flows on small data: that there are two causes holds for any flow, their "
+            "sizes are specific to these."
+        )
     ),
     Caveat(
-        text="Where the smoothed density is not known, what chains lose is taken from the gap of "
-        "simulated samples: more than they lose there, and perhaps not what they lose on data."
+        text=(
+            "Where the smoothed density is unknown, the error of the chains is estimated by "
+            "the BDMC gap on simulated samples: an upper bound there, not on data."
+        )
     ),
 )
 
-_WORDS = {"none": "not shown", "noise": "noise", "chains": "chains", "both": "both"}
+_WORDS = {"none": "not significant", "noise": "noise", "chains": "chains", "both": "both"}
 
 
 def blocks(found: Sequence[Found], outcomes: Sequence[Outcome]) -> list[Block]:
@@ -365,7 +375,7 @@ def blocks(found: Sequence[Found], outcomes: Sequence[Outcome]) -> list[Block]:
     return [
         _summary(found),
         *(_part(f) for f in found),
-        *_failed(outcomes),
+        *failed_trials(outcomes, column="flow"),
     ]
 
 
@@ -383,19 +393,20 @@ def _summary(found: Sequence[Found]) -> Table:
         for f in found
     ]
     return Table(
-        title="Exact and annealed log-likelihood",
+        title="Exact and AIS log-likelihood",
         columns=[
             Column(name="flow"),
-            Column(name="exact", unit="nats", help="By change of variables, without noise."),
+            Column(name="exact", unit="nats", help="Change of variables, no observation noise."),
             Column(name="tuned noise", help="In standard deviations of the data."),
             Column(name="AIS", unit="nats", help="At the tuned noise and most temperatures."),
             Column(name="AIS minus exact", unit="nats", help="Paired by test sample."),
-            Column(name="gap", unit="nats", help="Upper less lower bound, simulated samples."),
-            Column(name="cause", help="One is named alone where it is three times the other."),
+            Column(
+                name="gap", unit="nats", help="BDMC: upper minus lower bound, simulated samples."
+            ),
+            Column(name="cause", help="One cause alone if at least three times the other."),
         ],
         rows=rows,
-        note="Mean over test samples ± half the 95 % interval. Discrete samples are dequantised: "
-        "densities of levels, in nats.",
+        note="Mean over test samples ± half the 95 % interval. Discrete data are dequantised.",
     )
 
 
@@ -406,13 +417,13 @@ def _part(f: Found) -> Section:
 
 def _chart(f: Found, title: str) -> Lines:
     return Lines(
-        title=f"How far annealing is off: {title}",
+        title=f"AIS error: {title}",
         x_label="temperatures",
-        y_label="distance of the bound from the exact value (nats)",
+        y_label="|AIS bound - exact| (nats)",
         series=[_series(f.over(p.sigma)) for p in f.longest],
         log_x=True,
         log_y=True,
-        note="Absolute values of the mean; noise in standard deviations of the data.",
+        note="Noise levels in standard deviations of the data.",
     )
 
 
@@ -439,26 +450,17 @@ def _table(f: Found, title: str) -> Table:
         for p in f.points
     ]
     return Table(
-        title=f"Every width and number of temperatures: {title}",
+        title=f"All noise levels and numbers of temperatures: {title}",
         columns=[
             Column(name="noise, temperatures"),
             Column(name="AIS", unit="nats"),
             Column(name="AIS minus exact", unit="nats"),
-            Column(name="noise alone", unit="nats", help="Smoothed less exact density."),
-            Column(name="chains alone", unit="nats", help="Smoothed density less the bound."),
+            Column(name="noise alone", unit="nats", help="Smoothed minus exact density."),
+            Column(name="chains alone", unit="nats", help="Smoothed density minus the bound."),
             Column(name="gap", unit="nats"),
             Column(name="acceptance"),
             Column(name="cause"),
         ],
         rows=rows,
-        note="A dash: the smoothed density is known in the plane only.",
+        note="A dash: the smoothed density is known in two dimensions only.",
     )
-
-
-def _failed(outcomes: Sequence[Outcome]) -> Iterator[Table]:
-    rows: list[Sequence[Cell]] = [
-        [o.trial.parts["model"], o.error] for o in outcomes if o.error is not None
-    ]
-    if rows:
-        columns = [Column(name="flow"), Column(name="what happened")]
-        yield Table(title="Trials that failed", columns=columns, rows=rows)

@@ -197,7 +197,7 @@ def run_trial(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
     """Trains the flow of ``trial`` and anneals it.
 
     Raises:
-        UserError: If the model is no flow, or cannot be annealed.
+        UserError: If the model is not a flow, or cannot be annealed.
     """
     with threads(int(trial.parts["threads"])):
         rng = Rng(trial.seed, trial.parts["device"])
@@ -355,7 +355,7 @@ def smoothed(
     """Returns ``log p_sigma(x)`` of flat samples by simple Monte Carlo, shape ``(n,)``.
 
     The density with noise is ``p_sigma(x) = E p(x + sigma e)``, the mean of the flow's exact
-    density around ``x``; in a plane a few thousand draws tell it.
+    density around ``x``; in two dimensions a few thousand draws suffice.
 
     Args:
         decoding: A flow's.
@@ -376,7 +376,7 @@ def smoothed(
 def _mean(values: Tensor, method: str, better: Better | None = None) -> Estimate:
     wrong = int((~values.isfinite()).sum())
     if wrong:
-        why = f"{wrong} of {len(values)} samples have no finite value: {method}"
+        why = f"{wrong} of {len(values)} samples are not finite: {method}"
         return Estimate.missing(why, unit="nats", better=better)
     found = mean(values.double().tolist(), unit="nats", better=better, of="samples")
     return replace(found, method=f"{method}; {found.method}")

@@ -156,7 +156,7 @@ def verdict_answer(question: Mapping[str, Any], outcomes: Sequence[Outcome], run
     """Returns the report from what has been run so far."""
     found = found_in(outcomes)
     return Report(
-        title="How often are the verdicts of gantlet evaluate right?",
+        title="Error rates of the verdicts of gantlet evaluate",
         command="study calibration",
         question=question,
         facts=_facts(question, outcomes, run),
@@ -173,7 +173,7 @@ def _facts(question: Mapping[str, Any], outcomes: Sequence[Outcome], run: Run) -
         "Size": str(question["size"]),
         "Runs": f"{sum(question['worlds'].values()):,} of the command, seeds from 0 in each world",
         "Metrics and features": "the defaults of gantlet evaluate",
-        "CPU time, all together": shown(seconds, "s"),
+        "Total CPU time": shown(seconds, "s"),
     }
     return facts_of(setting, outcomes, run, trains=False)
 
@@ -220,7 +220,7 @@ def _power(found: Found) -> Iterator[Verdict]:
     full = [n for n, e in known.items() if e.value == 100]
     told = ", ".join(f"{n} {e.value:g} % of {e.n}" for n, e in known.items())
     yield Verdict(
-        claim=f"{len(full)} of {len(known)} flaws are found in every run.", because=f"{told}."
+        claim=f"{len(full)} of {len(known)} flaws are detected in every run.", because=f"{told}."
     )
 
 
@@ -234,8 +234,10 @@ def _honest_table(found: Found) -> Table:
         columns=[Column(name="world"), *(Column(name=c, unit="%") for c in CLAIMS)],
         rows=[*rows, ["all of them", *pooled]] if rows else [],
         references=["all of them"],
-        note="How often samples drawn like the real ones are said to be otherwise, with the exact "
-        "binomial interval (Clopper and Pearson). A dash where no training set is given.",
+        note=(
+            "Type I error rates with Clopper-Pearson intervals. A dash where no training set "
+            "is given."
+        ),
     )
 
 
@@ -253,8 +255,10 @@ def _flawed_table(found: Found) -> Table:
             Column(name="what is true"),
         ],
         rows=rows,
-        note="How often each claim is made. Copies of training samples may well differ from "
-        "other real samples, and lack their variety.",
+        note=(
+            "Power: share of runs in which each claim is made. Copies of training samples may "
+            "also differ from other real samples and lack diversity."
+        ),
     )
 
 
@@ -272,9 +276,7 @@ def _caveats(outcomes: Sequence[Outcome]) -> Iterator[Caveat]:
     }
     for name, why in skipped.items():
         yield Caveat(text=f"{name} was not run: {why}.")
-    yield Caveat(
-        text=f"{COPIES[0].upper()}{COPIES[1:]} are claimed only where a training set is given."
-    )
+    yield Caveat(text=f"{COPIES[0].upper()}{COPIES[1:]} need a training set.")
 
 
 def _rows(found: Found) -> Iterator[Row]:

@@ -1,4 +1,4 @@
-"""The report of the study: which intervals hold the truth as often as they say."""
+"""The report of the study: empirical coverage of the intervals."""
 
 import json
 import math
@@ -23,6 +23,7 @@ from gantlet.report.blocks import (
     Section,
     Table,
     Verdict,
+    failed_trials,
 )
 from gantlet.report.blocks import Cell as Shown
 from gantlet.report.format import text as shown
@@ -37,12 +38,12 @@ from gantlet.stats.intervals import percentage, t_quantile
 # ----------------------------------------------------------------------------
 
 LOWEST, HIGHEST = 93.0, 97.0
-"""How often, in %, an interval of 95 % should hold the truth."""
+"""The coverage, in %, that an interval of 95 % should have."""
 
 
 @final
 class Judgement(StrEnum):
-    """How well intervals hold the truth; the value is what reports call it."""
+    """How well intervals cover; the value is what reports call it."""
 
     COVERS = "covers"
     NEAR = "near"
@@ -87,7 +88,7 @@ class Cell:
 
     @cached_property
     def held(self) -> Estimate:
-        """How often the interval held the truth, in %, with the exact binomial interval."""
+        """Empirical coverage, in %, with the exact binomial interval."""
         known = ~self.low.isnan()
         inside = (self.low <= self.truth) & (self.truth <= self.high)
         return percentage(
@@ -127,7 +128,7 @@ class Cell:
 
 
 def judged(e: Estimate) -> Judgement:
-    """Returns what to make of how often an interval held the truth, in %."""
+    """Returns the judgement on an empirical coverage, in %."""
     if e.value is None or e.low is None or e.high is None:
         return Judgement.NO_INTERVAL
     if LOWEST <= e.value <= HIGHEST:
@@ -138,7 +139,7 @@ def judged(e: Estimate) -> Judgement:
 
 
 def pooled(group: Sequence[Cell]) -> Estimate:
-    """Returns how often the intervals of all cells together held the truth, in %."""
+    """Returns the empirical coverage over all cells, in %."""
     known = [c.held for c in group if c.held.value is not None]
     held = sum(round((e.value or 0.0) * e.n / 100) for e in known)
     total = sum(e.n for e in known)
@@ -182,7 +183,7 @@ def _cell(metric: str, parts: Mapping[str, str], columns: dict[str, Tensor], why
 
 
 # ----------------------------------------------------------------------------
-# The report of the study: which intervals hold the truth as often as they say.
+# The report of the study: empirical coverage of the intervals.
 # ----------------------------------------------------------------------------
 
 RANGE = f"{LOWEST:g}-{HIGHEST:g} %"
@@ -197,14 +198,18 @@ def answer(question: Mapping[str, Any], outcomes: Sequence[Outcome], run: Run) -
     for cell in cells(outcomes, run):
         found.setdefault(cell.metric, []).append(cell)
     return Report(
-        title="Do the intervals hold the truth?",
+        title="Do the intervals attain nominal coverage?",
         command="study calibration",
         question=question,
         facts=_facts(question, outcomes, run),
         verdicts=[*_overall(found), *_each(found), *_unbiased(found)],
         caveats=list(calibration_caveats(question, found)),
         rows=list(_rows(found)),
-        blocks=[_summary(found), *_sections(question, found), *_failed(outcomes)],
+        blocks=[
+            _summary(found),
+            *_sections(question, found),
+            *failed_trials(outcomes, column="where"),
+        ],
     )
 
 
@@ -216,7 +221,7 @@ def _facts(question: Mapping[str, Any], outcomes: Sequence[Outcome], run: Run) -
         "Features": ", ".join(map(str, question["d"])),
         "Replicates": f"{_replicates(question)} in each cell, seeds from 0",
         **{f"Scenario {s}": SCENARIOS[s].says for s in question["scenarios"]},
-        "CPU time, all together": shown(seconds, "s"),
+        "Total CPU time": shown(seconds, "s"),
         "Not run": _not_run(question),
     }
     return facts_of(setting, outcomes, run, trains=False)
@@ -240,7 +245,7 @@ def _not_run(question: Mapping[str, Any]) -> str:
         "scenarios": [s for s in full.scenarios if s not in question["scenarios"]],
     }
     told = [f"{name} {', '.join(map(str, some))}" for name, some in left.items() if some]
-    return "; ".join(told) or "nothing of the full study is left out"
+    return "; ".join(told) or "none of the full study"
 
 
 def _overall(found: ByMetric) -> Iterator[Verdict]:
@@ -253,8 +258,11 @@ def _overall(found: ByMetric) -> Iterator[Verdict]:
         if {judged(pooled(group)), *(c.judgement for c in group)} <= fair
     ]
     yield Verdict(
-        claim=f"The intervals of {len(good)} of {len(found)} metrics hold the truth in {RANGE} of "
-        "the replicates, in every cell and over all, or as near as chance allows.",
+        claim=(
+            f"The intervals of {len(good)} of {len(found)} metrics cover the true value in "
+            f"{RANGE} of the replicates, in every cell and over all, or as near as chance "
+            "allows."
+        ),
         because=f"{', '.join(good) or 'None'}. {_share(found)}",
     )
 
@@ -321,24 +329,26 @@ def _summary(found: ByMetric) -> Table:
         title="Every metric",
         columns=[
             Column(name="metric"),
-            Column(name="all cells", unit="%", help="Over the replicates of all cells."),
-            Column(name="lowest", unit="%", help="Where the truth was held most seldom."),
-            Column(name="highest", unit="%", help="Where the truth was held most often."),
+            Column(name="all cells", unit="%", help="All cells."),
+            Column(name="lowest", unit="%", help="Cell of lowest coverage."),
+            Column(name="highest", unit="%", help="Cell of highest coverage."),
             *(Column(name=j.value, help=_HELP[j]) for j in Judgement),
-            Column(name="what the interval should hold"),
+            Column(name="target of the interval"),
         ],
         rows=rows,
-        note="How often the 95 % interval held the truth, and in how many cells (one sample size, "
-        "number of features and pair of distributions) that is enough.",
+        note=(
+            "Empirical coverage of the 95 % intervals; a cell is one sample size, dimension "
+            "and pair of distributions."
+        ),
     )
 
 
 _HELP: Mapping[Judgement, str] = {
-    Judgement.COVERS: f"{RANGE} of the intervals held the truth.",
-    Judgement.NEAR: f"Outside {RANGE}, but its own 95 % interval reaches into it.",
-    Judgement.TOO_WIDE: f"More often than {HIGHEST:g} %, beyond chance: on the safe side.",
-    Judgement.TOO_NARROW: f"More seldom than {LOWEST:g} %, beyond chance.",
-    Judgement.NO_INTERVAL: "The metric gave none, and said why.",
+    Judgement.COVERS: f"{RANGE} of the intervals cover the true value.",
+    Judgement.NEAR: f"Outside {RANGE}, but its own 95 % interval overlaps it.",
+    Judgement.TOO_WIDE: f"Significantly above {HIGHEST:g} %: conservative.",
+    Judgement.TOO_NARROW: f"Significantly below {LOWEST:g} %.",
+    Judgement.NO_INTERVAL: "The metric gives none, with the reason.",
 }
 
 
@@ -370,32 +380,25 @@ def _tables(scenarios: Sequence[str], here: _Cells) -> Iterator[Block]:
         return Table(title=title, columns=[Column(name="metric"), *columns], rows=kept, note=note)
 
     yield table(
-        "How often the interval held the truth",
+        "Empirical coverage",
         "%",
-        "With the exact binomial interval of that share.",
+        "With Clopper-Pearson intervals.",
         lambda c: c.held,
     )
     yield table(
         "Width",
         "1",
-        "Mean width of the intervals over 2 · 1.96 standard deviations of the values: above 1 is "
-        "wider than a normal spread asks for.",
+        "Mean width of the intervals over 2 · 1.96 standard deviations of the values: above 1 "
+        "is wider than a normal distribution requires.",
         lambda c: c.width,
     )
     yield table(
         "Bias",
         "1",
-        "Mean error in standard errors: within ±2 nothing is shown. A dash where the truth is the "
+        "Mean error in standard errors: not significant within ±2. A dash where the truth is the "
         "mean itself.",
         lambda c: c.bias,
     )
-
-
-def _failed(outcomes: Sequence[Outcome]) -> Iterator[Table]:
-    rows = {(o.trial.parts["model"], o.error) for o in outcomes if o.error is not None}
-    if rows:
-        columns = [Column(name="where"), Column(name="what happened")]
-        yield Table(title="Not measured", columns=columns, rows=sorted(rows))
 
 
 def calibration_caveats(question: Mapping[str, Any], found: ByMetric) -> Iterator[Caveat]:
@@ -403,28 +406,38 @@ def calibration_caveats(question: Mapping[str, Any], found: ByMetric) -> Iterato
     cells_ = max((len(group) for group in found.values()), default=0)
     if set(question["scenarios"]) <= set(PLAIN):
         yield Caveat(
-            text="Simulated features: normal distributions and mixtures of two. Features of real "
-            "data have heavier tails and clusters, where intervals may do worse."
+            text=(
+                "Simulated features: normal distributions and mixtures of two. Real features "
+                "have heavier tails and clusters, where coverage may be lower."
+            )
         )
     else:
         yield Caveat(
-            text="Each pair of distributions stands for one way to be unlike normal features; "
-            "other features may mix several."
+            text=(
+                "Each pair of distributions represents one departure from normality; real "
+                "features may combine several."
+            )
         )
     yield Caveat(
-        text="Where the truth is a metric's own mean over the replicates, only the width of its "
-        "interval is tested: a bias cannot be seen."
+        text=(
+            "Where the target is the metric's own mean over replicates, only the interval "
+            "width is tested, not bias."
+        )
     )
     yield Caveat(
-        text="All metrics see the same samples, so that their chance errors go together: where "
-        "kid and energy, which are unbiased by construction, are off, others are by chance too."
+        text=(
+            "All metrics share the same samples, so their errors are correlated: where kid "
+            "and energy, unbiased by construction, deviate, others do by chance too."
+        )
     )
     asked = question["replicates"]
     counts = [asked] if isinstance(asked, int) else list(asked.values())
-    told = ", ".join(f"{count} replicates show {_chance(count)}" for count in counts)
+    told = ", ".join(f"{count} replicates give {_chance(count)}" for count in counts)
     yield Caveat(
-        text=f"Of an interval that holds the truth in exactly 95 %, {told} with 95 % probability; "
-        f"among {cells_} cells a few fall outside by chance."
+        text=(
+            f"At an exact coverage of 95 %, {told} with 95 % probability; among {cells_} cells "
+            "a few fall outside by chance."
+        )
     )
 
 

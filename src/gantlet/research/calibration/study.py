@@ -1,4 +1,4 @@
-"""Do the intervals of the metrics hold the truth as often as they say?"""
+"""Do the intervals of the metrics attain nominal coverage?"""
 
 import json
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ class Calibration:
     """Nominal 95 % intervals of every metric against simulated truth.
 
     Draws real and fake features from known distributions again and again, measures, and counts
-    how often the interval held the truth: 93 to 97 % is what an interval should reach. Also shown:
+    the empirical coverage of the interval, which should be 93 to 97 %. Also shown:
     the bias in standard errors, and the width against what the spread of the values asks for.
 
     Attributes:
@@ -101,7 +101,7 @@ class Calibration:
         return simulate(trial, folder, watch)
 
     def conclude(self, outcomes: Sequence[Outcome], run: Run) -> Report:
-        """Counts how often the intervals held the truth."""
+        """Counts how often the intervals cover the true value."""
         made = verdict_answer if self.size == "verdicts" else answer
         return made(self.question(), outcomes, run)
 

@@ -177,12 +177,12 @@ def _groups(d: int) -> tuple[Mixture, Mixture]:
 
 SCENARIOS: Mapping[str, Scenario] = {
     "equal": Scenario("both standard normal", _equal),
-    "shift": Scenario("the mean of the fake one moved by 1", _shift),
+    "shift": Scenario("mean shift 1", _shift),
     "spread": Scenario("variances of the fake one 1.6 and 0.5 by turns", _spread),
     "clusters": Scenario(
         "two clusters 4 apart; in the fake one 75 to 25 and the second wider", _clusters
     ),
-    "near": Scenario("the mean of the fake one moved by 0.1", _near),
+    "near": Scenario("mean shift 0.1", _near),
     "chain": Scenario(
         "features that correlate by 0.97 with the next one; in the fake one all moved by 0.15",
         _chain,
@@ -194,10 +194,8 @@ SCENARIOS: Mapping[str, Scenario] = {
         _tails,
     ),
     "rare": Scenario("1 % of the samples 6 away; in the fake one 2 %", _rare),
-    "twice": Scenario("as near, each sample there twice, which the metrics are told", _twice),
-    "groups": Scenario(
-        "as near, groups of five that correlate by 0.9, which the metrics are told", _groups
-    ),
+    "twice": Scenario("as near, each sample twice, passed as groups", _twice),
+    "groups": Scenario("as near, groups of five with correlation 0.9, passed as groups", _groups),
     "digits": Scenario(
         "principal components of 30,000 MNIST images, and of the other 30,000, 3 % darker", digits
     ),
@@ -410,9 +408,9 @@ this size, for metrics whose value depends on the size."""
 
 WORDS: Mapping[Estimand, str] = {
     "distributions": "the distance of the two distributions, without sampling",
-    "classifier": "the accuracy of each trained classifier on new samples",
+    "classifier": "the accuracy of each trained classifier on new samples (conditional)",
     "direction": "the distance along each direction that was found, without sampling",
-    "mean": "its own mean over the replicates: other sizes have other values",
+    "mean": "its own mean over replicates (depends on the sample size)",
 }
 
 _KNOWN: Mapping[str, Callable[[World, World], float]] = {

@@ -232,7 +232,7 @@ def middle(values: Sequence[float]) -> Estimate:
     n, ordered = len(values), sorted(values)
     value = (ordered[(n - 1) // 2] + ordered[n // 2]) / 2
     if not math.isfinite(value):
-        return Estimate.missing("half the starts or more are lost", better="lower")
+        return Estimate.missing("at least half of the starts diverged", better="lower")
     k = int(binom.ppf(0.025, n, 0.5)) - 1
     if k < 0 or not math.isfinite(ordered[n - 1 - k]):
         why = "too few starts" if k < 0 else "some starts are lost"
@@ -268,8 +268,8 @@ def _spectra(
         real.append(float(values.real.max()))
         turning.append(float(values.imag.max()))
     return {
-        LEADING: mean(real, better="lower", of="starts that are not lost"),
-        TURNING: mean(turning, of="starts that are not lost"),
+        LEADING: mean(real, better="lower", of="starts that did not diverge"),
+        TURNING: mean(turning, of="starts that did not diverge"),
     }
 
 
@@ -356,7 +356,7 @@ def grid(found: Sequence[Cell]) -> dict[str, dict[str, Cell]]:
 # The tables and charts of the first strategy.
 # ----------------------------------------------------------------------------
 
-_CELL = "Starts that converged of all, and where any did the mean of their steps."
+_CELL = "Starts that converged, of all; in brackets their mean number of steps."
 
 
 def blocks(outcomes: Sequence[Outcome]) -> Iterator[Block]:
@@ -367,7 +367,7 @@ def blocks(outcomes: Sequence[Outcome]) -> Iterator[Block]:
         yield _curves(table)
     far = cells(outcomes, "far")
     if far:
-        yield _shares(far, "LGQ GAN: starts far off", "solver")
+        yield _shares(far, "LGQ GAN: distant initialisation", "solver")
     thresholds = cells(outcomes, "thresholds")
     if thresholds:
         yield _thresholds_table(thresholds)
@@ -376,10 +376,10 @@ def blocks(outcomes: Sequence[Outcome]) -> Iterator[Block]:
         yield _listed(forms, "Other forms of the game", "form")
     ladder = cells(outcomes, "ladder")
     if ladder:
-        yield _shares(ladder, "The relaxation ladder: starts that converge", "rung")
+        yield _shares(ladder, "Relaxation ladder: starts that converge", "rung")
         yield Section(
-            title="Every rung of the ladder",
-            blocks=[_listed(ladder, "The relaxation ladder in numbers", "rung")],
+            title="All rungs of the ladder",
+            blocks=[_listed(ladder, "Relaxation ladder: numbers", "rung")],
         )
 
 
@@ -410,7 +410,7 @@ def _how(found: Sequence[Cell]) -> str:
             f"Converged: in exact expectation within {first.tolerance:g} of the solution; on "
             "samples with an error below 0.1 from then on to the end, of mixtures below 0.5."
         )
-        told.append("Networks start as networks do.")
+        told.append("Networks: default initialisation.")
     return " ".join(told)
 
 
@@ -424,7 +424,7 @@ def _curves(found: Sequence[Cell]) -> Lines:
     """Draws the largest exact game under every solver."""
     column = found[-1].case.column
     return Lines(
-        title=f"LGQ GAN: the way to the solution, {column}",
+        title=f"LGQ GAN: distance over time, {column}",
         x_label="steps",
         y_label="distance from the solution",
         series=[
@@ -450,17 +450,19 @@ def _thresholds_table(found: Sequence[Cell]) -> Table:
         for c in ordered
     ]
     return Table(
-        title="Two thresholds, predicted and met",
+        title="Two stability thresholds, predicted and observed",
         columns=[
             Column(name="critic held back by"),
             Column(name="threshold ratio", help="Stable above 1; see the page of the question."),
             Column(name="predicted"),
             Column(name="converged"),
-            Column(name="leading eigenvalue", help="Of the game where the plays ended."),
+            Column(name="leading eigenvalue", help="Of the game at the final iterates."),
         ],
         rows=rows,
-        note="Simultaneous descent, six dimensions, rank two. Where plays do not converge they "
-        "end anywhere, and so does the eigenvalue.",
+        note=(
+            "Simultaneous descent, six dimensions, rank two. Without convergence the final "
+            "iterates, and so the eigenvalues, are arbitrary."
+        ),
     )
 
 
@@ -494,7 +496,7 @@ def _listed(found: Sequence[Cell], title: str, what: str) -> Table:
         ],
         rows=rows,
         note="Eigenvalues are the game's own, of simultaneous descent in continuous time, over "
-        "the first starts that are not lost; turns of the noise are left out.",
+        "the first starts that did not diverge; rotations of the noise are excluded.",
     )
 
 
@@ -549,7 +551,7 @@ def _afar(found: Sequence[Cell]) -> Iterator[Verdict]:
     others = "; ".join(f"{row} {_of([c])}" for row, c in rows.items() if row != _ADAPTIVE)
     reach = "reaches" if cell.is_whole else "does not always reach"
     yield Verdict(
-        claim=f"From far off crossing-the-curl with adaptive steps {reach} the solution.",
+        claim=f"From distant starts crossing-the-curl with adaptive steps {reach} the solution.",
         because=f"{cell.case.column}: {_of([cell])}; {others}.",
     )
 
@@ -563,9 +565,9 @@ def _thresholds(found: Sequence[Cell]) -> Iterator[Verdict]:
         for c in sorted(found, key=lambda c: (c.case.row, c.case.side))
     )
     claim = (
-        "Both thresholds hold: above 1 every start converges, below none."
+        "Both thresholds are confirmed: above 1 every start converges, below 1 none."
         if len(right) == len(found)
-        else f"The thresholds are met in {len(right)} of {len(found)} settings."
+        else f"The thresholds are confirmed in {len(right)} of {len(found)} settings."
     )
     yield Verdict(claim=claim, because=f"Ratio and starts that converged: {told}.")
 
@@ -646,11 +648,10 @@ class Assumptions(Strategy):
 
 _CAVEATS = (
     Caveat(
-        text="A start that did not converge within the steps may be slow and not lost; steps are "
-        "of one length for each solver, none was tuned for a cell."
+        text=(
+            "A start without convergence within the step limit may be slow rather than "
+            "divergent; each solver has one step size, not tuned per cell."
+        )
     ),
-    Caveat(
-        text="Starts share one covariance, drawn once for each table: intervals are over starts, "
-        "not over games."
-    ),
+    Caveat(text="One covariance per table: intervals are over starts, not over games."),
 )

@@ -109,11 +109,11 @@ def blocks(outcomes: Sequence[Outcome]) -> Iterator[Block]:
     """Yields what each method reached at what cost, the course of it, and matching pennies."""
     found = findings(outcomes)
     if found is not None:
-        yield _reached(found, "What each method reached with the whole budget")
+        yield _reached(found, "Results at the full budget")
         yield _course(found)
     loose = findings(outcomes, loose=True)
     if loose is not None:
-        yield _reached(loose, "The same of plain training whose critic has no penalty")
+        yield _reached(loose, "Plain training without a critic penalty")
     for outcome in outcomes:
         if outcome.trial.parts["method"] == MATRIX:
             yield _rounds(outcome)
@@ -123,12 +123,12 @@ def _reached(found: Found, title: str) -> Table:
     share = found.shares[-1]
     columns = [
         Column(name="method"),
-        Column(name=GAP, better="lower", help="What best responses to the mixtures gain."),
+        Column(name=GAP, better="lower", help="Gain of best responses to the mixtures."),
         Column(name=ENERGY, better="lower", help="Samples of the mixture against test samples."),
-        Column(name="networks", better="lower", help="Of both mixtures, that must be stored."),
-        Column(name="held", better="lower", help="Networks held on the way."),
-        Column(name=RESPONSES, help="Searched for by the method itself."),
-        Column(name=FLOPS, better="lower", unit="FLOP", help="In training and in choosing."),
+        Column(name="networks", better="lower", help="Support of both mixtures, to be stored."),
+        Column(name="held", better="lower", help="Networks kept during training."),
+        Column(name=RESPONSES, help="Computed by the method itself."),
+        Column(name=FLOPS, better="lower", unit="FLOP", help="Training and selection."),
     ]
     wanted = (GAP, ENERGY, NETWORKS, HELD, RESPONSES, FLOPS)
     rows: list[Sequence[Cell]] = [
@@ -138,8 +138,10 @@ def _reached(found: Found, title: str) -> Table:
         title=title,
         columns=columns,
         rows=rows,
-        note="Mean over seeds ± half the 95 % interval. The duality gap is a lower bound: best "
-        "responses are searched for by as many steps for every method.",
+        note=(
+            "Mean over seeds ± half the 95 % interval. The duality gap is a lower bound, with "
+            "the same number of best-response steps for every method."
+        ),
     )
 
 
@@ -150,13 +152,13 @@ def _cell(found: Found, what: str, arm: str, share: float) -> Cell:
 
 def _course(found: Found) -> Lines:
     return Lines(
-        title="Cost against exploitability",
+        title="Cost and exploitability",
         x_label="operations spent (FLOP)",
         y_label="duality gap of the mixtures on test samples",
         series=[_series(found, arm) for arm in found.arms],
         log_x=True,
         log_y=True,
-        note="Means over seeds. Down and to the left is better.",
+        note="Means over seeds. Lower left is better.",
     )
 
 
@@ -180,7 +182,7 @@ def _rounds(outcome: Outcome) -> Table:
         for which in (LAST_ROUND, AVERAGE_ROUNDS)
     ]
     return Table(
-        title="Matching pennies: duality gap after so many rounds",
+        title="Matching pennies: duality gap by number of rounds",
         columns=[
             Column(name="player"),
             *(Column(name=f"{n:,}", better="lower") for n in rounds),
@@ -190,7 +192,7 @@ def _rounds(outcome: Outcome) -> Table:
     )
 
 
-_WHAT = {GAP: "exploitable", ENERGY: "far from the data"}
+_WHAT = {GAP: "exploitable", ENERGY: "distant from the data"}
 
 
 def verdicts(outcomes: Sequence[Outcome]) -> Iterator[Verdict]:
@@ -220,13 +222,15 @@ def _against_last(found: Found, what: str) -> Verdict:
     claim = (
         f"With equal operations, less {_WHAT[what]} than the last iterate: "
         f"{_listed(better, 'no method')}; more so: {_listed(worse, 'none')}; "
-        f"the other {len(others) - len(better) - len(worse)} cannot be told apart."
+        f"not significantly different: {len(others) - len(better) - len(worse)}."
     )
     told = "; ".join(f"{arm} {text(e)}" for arm, e in gaps.items())
     return Verdict(
         claim=claim,
-        because=f"{what.capitalize()} of the last iterate {text(whole)}. Less that, paired over "
-        f"seeds: {told}.",
+        because=(
+            f"{what.capitalize()} of the last iterate {text(whole)}. Differences from it, "
+            f"paired over seeds: {told}."
+        ),
     )
 
 
@@ -334,12 +338,14 @@ class Equilibria(Strategy):
         return (
             Caveat(
                 text="Game theory: one data set, the ring of eight Gaussians, and networks of two "
-                "hidden layers. Plain training converges there, which leaves little to gain."
+                "hidden layers. Plain training converges there, so little can be gained."
             ),
             Caveat(
-                text="A duality gap is a lower bound: best responses are searched for by a fixed "
-                "number of steps. Each comparison is made at 95 %: of twenty equal methods one "
-                "would seem to differ. The linear programme's own work is not counted."
+                text=(
+                    "A duality gap is a lower bound: best responses are approximated with a "
+                    "fixed number of steps. Comparisons are at 5 % each, without correction "
+                    "for multiplicity. The cost of the linear programme is not counted."
+                )
             ),
         )
 

@@ -145,7 +145,7 @@ class Character:
 def character(jacobian: Tensor, players: Sequence[slice]) -> Character:
     """Returns what a stationary point is like, from the Jacobian of ``v`` there.
 
-    The three kinds are told apart as in Berard et al., 2020, https://arxiv.org/abs/1906.04848,
+    The three kinds are distinguished as in Berard et al., 2020, https://arxiv.org/abs/1906.04848,
     section 2.
 
     Args:
@@ -187,12 +187,12 @@ def table(outcomes: Sequence[Outcome], bad_from: float) -> Table:
             "leave out one mode.",
         ),
         Column(name="stable points that are bad"),
-        Column(name="stable but no Nash point", help="A player alone could gain."),
+        Column(name="stable but no Nash point", help="A player can improve unilaterally."),
         Column(
             name="index against distance",
             help="Spearman's correlation over distinct stationary points.",
         ),
-        Column(name="searches that succeed", help="Others end where the field does not vanish."),
+        Column(name="searches that succeed", help="Others end at non-stationary points."),
     ]
     rows: list[Sequence[Cell]] = [
         [
@@ -218,11 +218,11 @@ def charts(outcomes: Sequence[Outcome]) -> Iterator[Scatter]:
             points = of[-1].details["points"]
             yield Scatter(
                 title=f"Stationary points of the widest game: {game}",
-                x_label="index: share of directions in which play leaves",
+                x_label="index: share of unstable directions",
                 y_label="energy distance from the data",
                 points=[Point(name=p["kind"], x=p["index"], y=p["distance"]) for p in points],
                 x_better=None,
-                note="Each distinct point that was found, after training or by search.",
+                note="Distinct points found by training or search.",
             )
 
 
@@ -250,11 +250,11 @@ def of_game(outcomes: Sequence[Outcome], game: str) -> list[Outcome]:
 def _by_width(game: str, of: Sequence[Outcome]) -> Verdict:
     name = "trained runs that end badly"
     narrow, wide = of[0].scores[name], of[-1].scores[name]
-    says = "the share that ends badly is not shown to change with width"
+    says = "the share of bad end points does not change significantly with width"
     if _above(narrow, wide):
-        says = "fewer wide networks end badly than narrow ones"
+        says = "wide networks have fewer bad end points than narrow ones"
     elif _above(wide, narrow):
-        says = "more wide networks end badly than narrow ones"
+        says = "wide networks have more bad end points than narrow ones"
     return Verdict(
         claim=f"With {game}, {says}.",
         because=f"{text(narrow)} of runs at width {of[0].trial.parts['width']}, {text(wide)} at "
@@ -266,14 +266,16 @@ def _by_index(game: str, of: Sequence[Outcome]) -> Verdict:
     found = [o.scores["index against distance"] for o in of]
     sure = sum(e.low is not None and e.low > 0 for e in found)
     opposed = sum(e.high is not None and e.high < 0 for e in found)
-    says = "points far from the data have more ways to leave them"
+    says = "points far from the data have more unstable directions"
     if sure <= len(found) / 2:
-        says = "it is not shown that points far from the data have more ways to leave them"
+        says = "the index does not increase significantly with the distance from the data"
     listed = ", ".join(text(e) for e in found)
     return Verdict(
         claim=f"With {game}, {says}.",
-        because=f"Rank correlation of index and distance by width: {listed}; surely positive in "
-        f"{sure} of {len(found)}, surely negative in {opposed}.",
+        because=(
+            f"Rank correlation of index and distance by width: {listed}; significantly "
+            f"positive in {sure} of {len(found)}, significantly negative in {opposed}."
+        ),
     )
 
 
@@ -283,8 +285,8 @@ def _no_nash(of: Sequence[Outcome]) -> Verdict:
     some = any((e.value or 0.0) > 0 for e in shares)
     says = "Some points" if some else "No points"
     return Verdict(
-        claim=f"{says} that are stable for the game of two were found to be no Nash point"
-        + (": that is a normal outcome, not a failure of training." if some else "."),
+        claim=f"{says} that are stable for the game of two are not local Nash equilibria"
+        + (": a regular outcome, not a training failure." if some else "."),
         because=f"Shares by width: {', '.join(map(text, shares))}. Of all stable points are bad: "
         f"{', '.join(map(text, bad))}.",
     )
@@ -346,9 +348,11 @@ class Landscape(Strategy):
     def caveats(self) -> Sequence[Caveat]:
         return (
             Caveat(
-                text="The landscape is that of networks with one hidden layer on a line, so small "
-                "that stationary points can be found to the last digit. Searches find some of "
-                "them, not all, and not each equally often."
+                text=(
+                    "One-dimensional data and networks with one hidden layer, so small that "
+                    "stationary points are found to machine precision. Searches find some of "
+                    "them, with unequal probabilities."
+                )
             ),
         )
 

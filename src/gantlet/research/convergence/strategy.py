@@ -22,7 +22,7 @@ class Strategy(abc.ABC):
     @property
     @abc.abstractmethod
     def name(self) -> str:
-        """One word, by which trials are told apart."""
+        """One word, which identifies its trials."""
 
     @property
     @abc.abstractmethod

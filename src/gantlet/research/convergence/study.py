@@ -1,6 +1,6 @@
 """What can be said about the global convergence of training? Three strategies, one report."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
@@ -8,7 +8,7 @@ from gantlet import options
 from gantlet.commands.compare.report import rows_of
 from gantlet.compute.machine import threads
 from gantlet.core.estimate import Outcome, Spend, Trial
-from gantlet.report.blocks import Block, Cell, Column, Report, Section, Table
+from gantlet.report.blocks import Report, Section, failed_trials
 from gantlet.research.convergence.assumptions import Assumptions
 from gantlet.research.convergence.game_theory import Equilibria
 from gantlet.research.convergence.landscape import Landscape
@@ -78,7 +78,7 @@ class Convergence:
                     Section(title=s.title, blocks=list(s.blocks(of)), open=True)
                     for s, of in good.items()
                 ),
-                *_failed(outcomes),
+                *failed_trials(outcomes, column="game"),
             ],
         )
 
@@ -89,12 +89,3 @@ class Convergence:
 
 def _belongs(outcome: Outcome, strategy: Strategy) -> bool:
     return outcome.trial.parts["strategy"] == strategy.name
-
-
-def _failed(outcomes: Sequence[Outcome]) -> Iterator[Block]:
-    rows: list[Sequence[Cell]] = [
-        [o.trial.parts["model"], o.error] for o in outcomes if o.error is not None
-    ]
-    if rows:
-        columns = [Column(name="game"), Column(name="what happened")]
-        yield Table(title="Trials that failed", columns=columns, rows=rows)

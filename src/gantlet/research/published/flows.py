@@ -127,7 +127,7 @@ class TarFlowRun(RepeatedFlow):
             ),
             gpus=Stated(value=16, source="the authors' README", is_read=True),
             days=None,
-            note="How long it took is not stated.",
+            note="The training time is not stated.",
         )
 
     @override
@@ -298,8 +298,10 @@ class GlowRun(RepeatedFlow):
             images=None,
             gpus=Stated(value=40, source="openai/glow README", is_read=True),
             days=Stated(value=7, source="the author in openai/glow #37, about"),
-            note="How many images were shown is not stated. The authors' code takes one image at "
-            "a time on each GPU at this size.",
+            note=(
+                "The number of training images is not stated. The authors' code takes one "
+                "image at a time on each GPU at this size."
+            ),
         )
 
     @override

@@ -13,7 +13,7 @@ from gantlet.research.published.gans import ProGanRun, R3GanRun
 from gantlet.research.published.run import NOT_CHECKED, Claims, Run, Stated
 
 _DAY = 86_400.0
-_COUNTED = "counted on the authors' configuration, nothing run"
+_COUNTED = "counted on the authors' configuration, not run"
 
 
 @final
@@ -82,8 +82,8 @@ def _counted(value: float, unit: str, method: str = _COUNTED) -> Estimate:
 def _total(run: Run, step: float) -> Estimate:
     images, total = run.claims.images, run.total(step)
     if images is None or total is None:
-        return Estimate.missing("how many images were shown is not stated", unit="FLOP")
-    method = f"counted for so many images: {images.label}"
+        return Estimate.missing("the number of training images is not stated", unit="FLOP")
+    method = f"number of images: {images.label}"
     if images.is_read:
         return _counted(total, "FLOP", method)
     return Estimate(value=total, n=1, unit="FLOP", method=method)
@@ -93,7 +93,7 @@ def _rate(total: Estimate, claims: Claims) -> Estimate:
     if total.value is None or claims.gpus is None or claims.days is None:
         return Estimate.missing("operations or time are not known", unit="FLOP/s")
     gpu_days = claims.gpus.value * claims.days.value
-    method = f"over so many GPUs: {claims.gpus.label}; so many days: {claims.days.label}"
+    method = f"GPUs: {claims.gpus.label}; days: {claims.days.label}"
     return Estimate(value=total.value / (gpu_days * _DAY), n=1, unit="FLOP/s", method=method)
 
 
@@ -198,12 +198,12 @@ def _number(row: PublishedRow, name: str) -> float:
 
 _COLUMNS = (
     ("train_parameters", "parameters to train", "parameters", "Critics included."),
-    ("sample_parameters", "parameters to sample", "parameters", "Of the network that is sampled."),
+    ("sample_parameters", "parameters to sample", "parameters", "Of the sampling network."),
     ("forward", "FLOPs per forward pass", "FLOP", "One image through that network."),
     ("step", "training FLOPs per image", "FLOP", "At full resolution, penalties included."),
-    ("total", "training FLOPs", "FLOP", "Over all images that the authors say were shown."),
-    ("sample", "FLOPs per sample", "FLOP", "All passes that one sample takes."),
-    ("rate", "implied rate per GPU", "FLOP/s", "Training FLOPs over the stated time."),
+    ("total", "training FLOPs", "FLOP", "Over all training images, as stated by the authors."),
+    ("sample", "FLOPs per sample", "FLOP", "All network evaluations of one sample."),
+    ("rate", "implied rate per GPU", "FLOP/s", "Training FLOPs per stated training time."),
 )
 
 
@@ -211,7 +211,7 @@ def published_report(rows: Sequence[PublishedRow]) -> Report:
     """Returns the report of all published runs; the first two are the article's."""
     comparison = compare_article(rows[0], rows[1])
     return Report(
-        title="What published models cost",
+        title="Cost of published models",
         command="cost",
         question={"published": True},
         verdicts=list(_verdicts(comparison)),

@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from gantlet.compute.meters import count
 
-NOT_CHECKED = "as published, not checked"
+NOT_CHECKED = "as published, not verified"
 
 
 @final
@@ -151,7 +151,7 @@ def slope(score: Tensor, x: Tensor) -> Tensor:
 
 
 class Regression(Run):
-    """A network that regresses a target, and is looked at several times for a sample."""
+    """A network that regresses a target, and is evaluated several times per sample."""
 
     @abc.abstractmethod
     def network(self) -> nn.Module:

@@ -1,4 +1,4 @@
-"""The report of the study: which metric notices which damage, at which sample size."""
+"""The report of the study: which metric detects which corruption, at which sample size."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,18 @@ from typing import Any, Literal, TypeAlias, final
 from gantlet.core.estimate import Estimate, Outcome
 from gantlet.core.spec import metrics
 from gantlet.domains.corruptions import DAMAGES
-from gantlet.report.blocks import Caveat, Cell, Column, Facts, Report, Row, Section, Table, Verdict
+from gantlet.report.blocks import (
+    Caveat,
+    Cell,
+    Column,
+    Facts,
+    Report,
+    Row,
+    Section,
+    Table,
+    Verdict,
+    failed_trials,
+)
 from gantlet.report.format import text as shown
 from gantlet.research.sensitivity.trial import NOTHING, TIME, keys
 from gantlet.run.execute import facts_of
@@ -16,7 +27,7 @@ from gantlet.run.store import Run
 from gantlet.stats.intervals import is_separated, percentage
 
 ENOUGH = 0.8
-"""A metric notices a damage if it does so in this share of the draws."""
+"""A metric detects a corruption if it does so in this share of the draws."""
 
 Sign = Literal["worse", "better", "equal"]
 
@@ -24,12 +35,12 @@ Sign = Literal["worse", "better", "equal"]
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
-    """What a metric made of one damage at one strength and sample size.
+    """The detections of one corruption at one severity and sample size by a metric.
 
     Attributes:
-        worse: In how many draws the damaged samples were shown to be worse than the control.
-        better: In how many they were shown to be better.
-        draws: In how many it could have told.
+        worse: Draws in which the corrupted samples are significantly worse than the control.
+        better: Draws in which they are significantly better.
+        draws: Draws with an interval.
     """
 
     worse: int = 0
@@ -46,12 +57,12 @@ class Tally:
 
     @property
     def is_noticed(self) -> bool:
-        """Whether the damage counts as noticed."""
+        """Whether the corruption counts as detected."""
         return self.draws > 0 and self.worse >= ENOUGH * self.draws
 
     @property
     def is_praised(self) -> bool:
-        """Whether the damage counts as taken for an improvement."""
+        """Whether the corruption counts as rated an improvement."""
         return self.draws > 0 and self.better >= ENOUGH * self.draws
 
 
@@ -60,7 +71,7 @@ Tallies: TypeAlias = Mapping[tuple[str, str, int], Mapping[float, Tally]]
 
 
 def tallies(outcomes: Sequence[Outcome]) -> Tallies:
-    """Counts in how many draws each metric noticed each damage."""
+    """Counts the draws in which each metric detects each corruption."""
     found: dict[tuple[str, str, int], dict[float, Tally]] = {}
     for o in outcomes:
         damage, n = o.trial.parts["model"], int(o.trial.parts["n"])
@@ -76,7 +87,7 @@ def tallies(outcomes: Sequence[Outcome]) -> Tallies:
 
 
 def sign(gap: Estimate) -> Sign:
-    """Returns what a difference, damaged minus control, shows of the damaged samples."""
+    """Returns the sign of a difference, corrupted minus control, if significant."""
     if not is_separated(gap) or gap.value is None:
         return "equal"
     return "worse" if (gap.value > 0) == (gap.better != "higher") else "better"
@@ -89,7 +100,7 @@ def label(metric: str, look: str) -> str:
 
 
 def smallest(by_strength: Mapping[float, Tally], *, praised: bool = False) -> float | None:
-    """Returns the smallest strength that is noticed, or taken for better; None where none is."""
+    """Returns the smallest detected severity, or that rated better; None without any."""
     for strength, tally in sorted(by_strength.items()):
         if tally.is_praised if praised else tally.is_noticed:
             return strength
@@ -97,17 +108,15 @@ def smallest(by_strength: Mapping[float, Tally], *, praised: bool = False) -> fl
 
 
 def false_alarms(found: Tallies, metric: str, n: int) -> Estimate:
-    """Returns how often a metric told undamaged samples from undamaged ones, in %."""
+    """Returns the false positive rate of a metric, in %."""
     by_strength = found.get((metric, NOTHING, n), {})
     total = sum(t.draws for t in by_strength.values())
     raised = sum(t.worse + t.better for t in by_strength.values())
-    return percentage(
-        raised, total, of="undamaged draws", why="no interval, so nothing can be noticed"
-    )
+    return percentage(raised, total, of="undamaged draws", why="no interval, so no detection")
 
 
 def noticers(found: Tallies, damage: str, n: int) -> Iterator[tuple[float, str]]:
-    """Yields the smallest strength noticed and the metric, for those that notice at all."""
+    """Yields the smallest detected severity and the metric, for metrics that detect it."""
     for (metric, what, size), by_strength in found.items():
         if (what, size) == (damage, n):
             strength = smallest(by_strength)
@@ -116,7 +125,7 @@ def noticers(found: Tallies, damage: str, n: int) -> Iterator[tuple[float, str]]
 
 
 NEVER = "-"
-"""What a table shows where a damage is never noticed."""
+"""What a table shows where a corruption is never detected."""
 
 
 def answer(question: Mapping[str, Any], outcomes: Sequence[Outcome], run: Run) -> Report:
@@ -127,7 +136,7 @@ def answer(question: Mapping[str, Any], outcomes: Sequence[Outcome], run: Run) -
     names = list(dict.fromkeys(metric for metric, _, _ in found))
     damages = [d for d in question["damages"] if any(what == d for _, what, _ in found)]
     return Report(
-        title="Which metric notices which damage?",
+        title="Which metric detects which corruption?",
         command="study sensitivity",
         question=question,
         facts=_facts(question, outcomes, run),
@@ -140,7 +149,7 @@ def answer(question: Mapping[str, Any], outcomes: Sequence[Outcome], run: Run) -
                 Section(title=f"With {n:,} samples", blocks=[_table(found, damages, names, n)])
                 for n in sizes[1:]
             ),
-            *_failed(outcomes),
+            *failed_trials(outcomes, column="corruption"),
         ],
         extra={"noticed": _counts(found)},
     )
@@ -151,16 +160,16 @@ def _facts(question: Mapping[str, Any], outcomes: Sequence[Outcome], run: Run) -
     setting = {
         "Size": str(question["size"]),
         "Data": f"{question['data']}, fingerprint {question['data fingerprint']}",
-        "Samples of each set": ", ".join(map(str, question["n"])),
-        "Strengths": ", ".join(f"{s:g}" for s in question["strengths"]),
-        "Draws": f"{question['draws']} of each damage, {question['controls']} without any, "
+        "Samples per set": ", ".join(map(str, question["n"])),
+        "Severities": ", ".join(f"{s:g}" for s in question["strengths"]),
+        "Draws": f"{question['draws']} of each corruption, {question['controls']} uncorrupted, "
         "seeds from 0",
-        **{f"Strength 1 of {d}": DAMAGES[d].says for d in question["damages"]},
-        "CPU time, all together": shown(seconds, "s"),
+        **{f"Severity 1 of {d}": DAMAGES[d].says for d in question["damages"]},
+        "Total CPU time": shown(seconds, "s"),
     }
     absent = [d for d in DAMAGES if d not in question["damages"]]
     if absent:
-        setting["Not run, as the data cannot suffer it"] = ", ".join(absent)
+        setting["Not applicable to the data"] = ", ".join(absent)
     wanted = {m.partition(":")[0] for m in question["metrics"]}
     left = [m for m in metrics.names() if m not in wanted]
     if left:
@@ -177,7 +186,7 @@ def _verdicts(
     n = sizes[0]
     for damage in damages:
         if not any((what, size) == (damage, n) for _, what, size in found):
-            yield Verdict(claim=f"{damage}: not measured with {n:,} samples yet.")
+            yield Verdict(claim=f"{damage}: not yet measured with {n:,} samples.")
             continue
         told = sorted(noticers(found, damage, n))
         praised = [
@@ -185,19 +194,21 @@ def _verdicts(
             for metric in names
             if smallest(found.get((metric, damage, n), {}), praised=True) is not None
         ]
-        fooled = f" Taken for better by {', '.join(praised)}." if praised else ""
+        fooled = f" Rated as improvement by {', '.join(praised)}." if praised else ""
         if not told:
             yield Verdict(
-                claim=f"{damage}: no metric notices it with {n:,} samples.",
+                claim=f"{damage}: not detected by any metric with {n:,} samples.",
                 because=fooled.strip(),
             )
             continue
         least = told[0][0]
         first = [metric for strength, metric in told if strength == least]
         yield Verdict(
-            claim=f"{damage}: noticed from strength {least:g} on by {', '.join(first)}.",
-            because=f"{len(told)} of {len(names)} notice it at some strength, with {n:,} samples "
-            f"of each set.{fooled}",
+            claim=f"{damage}: detected from severity {least:g} by {', '.join(first)}.",
+            because=(
+                f"{len(told)} of {len(names)} detect it at some severity, with {n:,} samples "
+                f"per set.{fooled}"
+            ),
         )
     yield _alarms(found, names, sizes)
 
@@ -211,16 +222,18 @@ def _alarms(found: Tallies, names: Sequence[str], sizes: Sequence[int]) -> Verdi
     ]
     known = [r.value for r in rates.values() if r.value is not None]
     if not known:
-        return Verdict(claim="False alarms were not measured.")
+        return Verdict(claim="The false positive rate was not measured.")
     mean = sum(known) / len(known)
     if not high:
         return Verdict(
-            claim="No metric is shown to raise more false alarms than the 5 % of its intervals.",
-            because=f"{mean:.1f} % on average, on undamaged samples.",
+            claim="No metric has a false positive rate significantly above 5 %.",
+            because=f"{mean:.1f} % on average, on uncorrupted samples.",
         )
     return Verdict(
-        claim=f"{len(high)} of {len(known)} pairs of metric and sample size raise more false "
-        "alarms than the 5 % of their intervals.",
+        claim=(
+            f"{len(high)} of {len(known)} pairs of metric and sample size have false positive "
+            "rates significantly above 5 %."
+        ),
         because=f"{'; '.join(high)}. {mean:.1f} % on average.",
     )
 
@@ -235,17 +248,17 @@ def _table(found: Tallies, damages: Sequence[str], names: Sequence[str], n: int)
         for metric in names
     ]
     return Table(
-        title=f"The smallest strength that is noticed, {n:,} samples",
+        title=f"Smallest detected severity, {n:,} samples",
         columns=[
             Column(name="metric"),
-            *(Column(name=d, help=f"At strength 1: {DAMAGES[d].says}.") for d in damages),
-            Column(name="false alarms", unit="%", help="Undamaged taken for damaged."),
+            *(Column(name=d, help=f"At severity 1: {DAMAGES[d].says}.") for d in damages),
+            Column(name="false positives", unit="%", help="On uncorrupted samples."),
         ],
         rows=rows,
-        note=f"Noticed: in at least {ENOUGH:.0%} of the draws the interval of damaged minus "
-        "undamaged, against the same reference, shows the damaged samples to be worse. "
-        f'"{NEVER}": at no strength; "better": shown to be better from that strength on; '
-        '"no interval": nothing can be shown.',
+        note=f"Detected: in at least {ENOUGH:.0%} of the draws the corrupted samples are "
+        "significantly worse than uncorrupted ones, against the same reference. "
+        f'"{NEVER}": at no severity; "better": significantly better from that severity; '
+        '"no interval": not testable.',
     )
 
 
@@ -260,30 +273,31 @@ def _cell(by_strength: Mapping[float, Tally] | None) -> str | None:
     return ", ".join(told) or NEVER
 
 
-def _failed(outcomes: Sequence[Outcome]) -> Iterator[Table]:
-    rows = sorted({(o.trial.parts["model"], o.error) for o in outcomes if o.error is not None})
-    if rows:
-        columns = [Column(name="damage"), Column(name="what happened")]
-        yield Table(title="Trials that failed", columns=columns, rows=rows)
-
-
 def _caveats(question: Mapping[str, Any]) -> Iterator[Caveat]:
     yield Caveat(
-        text=f"One data set ({question['data']}) and these extractors: another extractor sees "
-        "other damages."
+        text=(
+            f"One data set ({question['data']}) and these extractors: other extractors are "
+            "sensitive to other corruptions."
+        )
     )
     yield Caveat(
-        text="Strengths of different damages are not comparable with one another; only metrics "
-        "are, down a column."
+        text=(
+            "Severities of different corruptions are not comparable; compare metrics within a "
+            "column."
+        )
     )
     if "swapped labels" in question["damages"]:
         yield Caveat(
-            text="Swapped labels leave the samples as they are, and no metric here looks at "
-            "labels: only one that compares class by class could notice."
+            text=(
+                "Swapped labels leave the samples unchanged and no metric here uses labels: "
+                "only a class-conditional one could detect them."
+            )
         )
     yield Caveat(
-        text="All samples, those of the training set too, are drawn anew from all splits; the "
-        "extractors saw some of them, but none more than another."
+        text=(
+            "All samples, the training set included, are redrawn from all splits; the "
+            "extractors saw some of them."
+        )
     )
 
 

@@ -1,4 +1,4 @@
-"""Which metric notices which damage, and at which sample size?"""
+"""Which metric detects which corruption, and at which sample size?"""
 
 import json
 from collections.abc import Sequence
@@ -30,16 +30,16 @@ from gantlet.run.store import Run, TrialFolder
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sensitivity:
-    """Known damages in graded strength on real samples: who notices, at which sample size?
+    """Known corruptions of graded severity on real samples: which metric detects them?
 
-    Real samples are drawn as reference, control and victims. Victims are damaged; a metric notices
-    if its interval tells them from the control, both compared with the reference. Without damage
-    that is a false alarm.
+    Real samples are drawn as reference, control and victims. Victims are corrupted; a metric
+    detects if its interval tells them from the control, both compared with the reference. Without
+    damage that is a false alarm.
 
     Attributes:
         size: small: minutes; full: hours, and larger data than the digits.
-        data: The data set: images, or vectors, for which fewer damages make sense.
-        seeds: Draws of each damage, or None for what the size says.
+        data: The data set: images, or vectors, for which fewer corruptions make sense.
+        seeds: Draws of each corruption, or None for what the size says.
         metrics: Which metrics; empty means every metric, but for the two slowest ones if small.
         features: What they look at; empty means pixels, and for images with labels the classifier,
             without labels random-conv.

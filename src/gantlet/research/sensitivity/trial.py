@@ -93,7 +93,7 @@ def check_size(parts: Mapping[str, str], n: int) -> None:
 Size = Literal["small", "full"]
 
 NOTHING = "nothing"
-"""The damage that is none: how often a metric notices it is its rate of false alarms."""
+"""No corruption: how often a metric detects it is its false positive rate."""
 
 SAMPLES = "samples"
 """What metrics are said to look at that see the samples themselves."""
@@ -171,7 +171,7 @@ SCALES: Mapping[Size, Scale] = {
 TIME = "CPU time"
 """The name of what a trial took."""
 
-_SAYS_SO = Estimate.exact(1.0, method="a number where the control gives none", better="lower")
+_SAYS_SO = Estimate.exact(1.0, method="a value where the control has none", better="lower")
 
 _Found: TypeAlias = Mapping[str, Detailed | Estimate]
 

@@ -78,9 +78,12 @@ def expressive(found: Mapping[str, Sequence[Contestant]]) -> Part:
 
 
 _CAVEAT = Caveat(
-    text="Error per parameter is of what training found at equal FLOPs, not of the best weights: "
-    "larger models make fewer steps. Slopes rest on few sizes and seeds. Errors not above "
-    "zero, at the noise floor of the held-out samples, have no logarithm and are left out."
+    text=(
+        "Error per parameter is that of trained models at equal FLOPs, not of optimal "
+        "weights: larger models take fewer steps. Slopes rest on few sizes and seeds. Errors "
+        "not above zero, at the noise floor of the held-out samples, have no logarithm and "
+        "are excluded."
+    )
 )
 
 
@@ -196,7 +199,7 @@ def _forest(groups: Sequence[Group]) -> Forest:
         groups=groups,
         reference=0.0,
         better="lower",
-        note="-1 means: ten times the parameters, a tenth of the error. Bars are 95 % intervals.",
+        note="-1: ten times the parameters, a tenth of the error. Bars are 95 % intervals.",
     )
 
 
@@ -308,10 +311,10 @@ def article_table(budgets: Budgets) -> Part:
         for family, three in found.items()
     ]
     table = Table(
-        title="Parallel, efficient, reversible: measured",
+        title="Parallel, efficient, reversible",
         columns=[
             Column(name="family"),
-            Column(name="parallel", help="Dependent network evaluations of a sample."),
+            Column(name="parallel", help="Sequential network evaluations per sample."),
             Column(name="efficient", help="Training FLOPs to reach the common target."),
             Column(name="reversible", help="Error of sample to code to sample in fp32."),
             Column(name="the article says"),
@@ -324,8 +327,10 @@ def article_table(budgets: Budgets) -> Part:
         verdicts=[_verdict(found)],
         caveats=[
             Caveat(
-                text="Whether a family reaches the target is read off its mean over seeds; the "
-                "thresholds of the three properties are choices; the numbers stand beside them."
+                text=(
+                    "Whether a family reaches the target is decided by its mean over seeds; "
+                    "the thresholds of the three properties are choices."
+                )
             )
         ],
         blocks=[table],
@@ -336,7 +341,7 @@ def _rules(wanted: float | None) -> str:
     reach = "no family gave samples" if wanted is None else f"energy distance {wanted:.3g}"
     return (
         f"Parallel: at most {MOST_DEPTH} dependent network evaluations a sample. Efficient: "
-        f"reaches the target ({reach}: what half of the families reach at some budget) within "
+        f"reaches the target ({reach}: reached by half of the families) within "
         f"{MOST_RATIO:g} times the FLOPs of the cheapest family that does. Reversible: a code "
         f"that gives the sample back to {MOST_ERROR:g} of its size, or an exact probability."
     )
@@ -387,11 +392,11 @@ def _verdict(found: dict[str, tuple[Answer, Answer, Answer]]) -> Verdict:
     if every:
         be = "is" if len(every) == 1 else "are"
         claim = (
-            f"Yes, by these rules and at these scales: {' and '.join(every)} {be} parallel, "
+            f"Yes, by these criteria and at these scales: {' and '.join(every)} {be} parallel, "
             "efficient and reversible."
         )
     else:
-        claim = "No family is parallel, efficient and reversible at once here."
+        claim = "No family is parallel, efficient and reversible here."
     return Verdict(claim=claim, because=because + ".")
 
 

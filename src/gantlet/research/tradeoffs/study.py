@@ -129,13 +129,12 @@ class Tradeoffs:
 
 _CAVEATS = (
     Caveat(
-        text="Small models on small data: what holds at these budgets need not hold at those of "
-        "published models; gantlet cost --published counts what those cost."
+        text=(
+            "Small models on small data: results may not transfer to published scales; "
+            "gantlet cost --published counts the cost of published models."
+        )
     ),
-    Caveat(
-        text="Each family has one set of defaults, chosen on training and validation data; a "
-        "family could do better with other settings."
-    ),
+    Caveat(text="Each family uses one set of defaults, chosen on training and validation data."),
 )
 
 
