@@ -256,12 +256,12 @@ class Adam(Optimizer):
 
     Attributes:
         lr: Learning rate; one for all players, or one for each in order of play.
-        beta1: Decay of the first moment; 0 where players chase each other.
+        beta1: Decay of the first moment; 0 is usual for adversarial games.
         beta2: Decay of the second moment.
         eps: Added to the root of the second moment.
-        clip: Largest norm of a player's gradient, or none.
-        steps: Moves of each player in one step; one number, or one for each in order of play.
-        mode: Whether players move in turn or at once.
+        clip: Gradient clipping: largest norm of a player's gradient, or none.
+        steps: Updates of each player per step; one number, or one for each in order of play.
+        mode: Alternating or simultaneous updates.
     """
 
     lr: tuple[Annotated[float, Between(0)], ...] = (1e-3,)
@@ -330,9 +330,9 @@ class Sgd(Optimizer):
     Attributes:
         lr: Learning rate; one for all players, or one for each in order of play.
         momentum: Decay of the velocity, from -1 to 1.
-        clip: Largest norm of a player's gradient, or none.
-        steps: Moves of each player in one step; one number, or one for each in order of play.
-        mode: Whether players move in turn or at once.
+        clip: Gradient clipping: largest norm of a player's gradient, or none.
+        steps: Updates of each player per step; one number, or one for each in order of play.
+        mode: Alternating or simultaneous updates.
     """
 
     lr: tuple[Annotated[float, Between(0)], ...] = (1e-2,)
@@ -362,11 +362,11 @@ class Based:
     """Settings of the optimizer beneath a solver.
 
     Attributes:
-        base: The optimizer: plain gradient descent or Adam.
+        base: Base optimizer: gradient descent or Adam.
         lr: Learning rate; one for all players, or one for each in order of play.
         beta1: Decay of Adam's first moment.
         beta2: Decay of Adam's second moment.
-        clip: Largest norm of what a player descends, or none.
+        clip: Gradient clipping: largest norm of a player's update direction, or none.
     """
 
     base: Literal["sgd", "adam"] = "adam"
@@ -415,7 +415,7 @@ class Remembering(BasedUpdate, abc.ABC):
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
 class Extragradient(BasedUpdate):
-    """Extragradient: players step by the gradients they would meet one step ahead.
+    """Extragradient: players step by the gradients at the extrapolated point.
 
     With ``F`` the players' gradients, ``w' = w - lr F(w)``, then ``w - lr F(w')``. On Adam this
     is ExtraAdam, whose moments see both gradients; on gradient descent, ExtraSGD.
@@ -425,8 +425,8 @@ class Extragradient(BasedUpdate):
     https://arxiv.org/abs/1905.11373.
 
     Attributes:
-        fresh: Whether the second look has a batch and noise of its own, as in the paper, so that
-            a step takes two batches; else both looks share one batch and its noise.
+        fresh: Whether the second evaluation uses its own batch and noise, as in the paper (two
+            batches per step); else both share one.
     """
 
     fresh: bool = True
@@ -446,7 +446,7 @@ class Extragradient(BasedUpdate):
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
 class PastExtragradient(Remembering):
-    """Extragradient that looks ahead by the last gradient instead of a new one.
+    """Extragradient that extrapolates by the last gradient instead of a new one.
 
     With ``F`` the players' gradients, ``w' = w - lr F(last w')``, then ``w - lr F(w')``: one
     gradient, one batch for each step. The first step looks from where it stands.
@@ -466,7 +466,7 @@ class PastExtragradient(Remembering):
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
 class Optimistic(Remembering):
-    """Optimistic gradient descent: players expect the next gradient to change as the last did.
+    """Optimistic gradient descent: the next gradient is predicted from the last change.
 
     With ``d`` the step that the base would make, ``w + 2 d - last d``. On Adam this is Optimistic
     Adam. The first step has no last one and is twice as long.
@@ -492,7 +492,7 @@ class Consensus(Directed):
     Source: Mescheder et al., 2017, https://arxiv.org/abs/1705.10461, Algorithm 2.
 
     Attributes:
-        gamma: Weight of the agreement.
+        gamma: Weight of the consensus term.
     """
 
     gamma: Annotated[float, Between(0)] = 0.1
@@ -520,8 +520,8 @@ class Sga(Directed):
     Source: Balduzzi et al., 2018, https://arxiv.org/abs/1802.05642, Algorithm 1.
 
     Attributes:
-        gamma: Size of the adjustment.
-        align: Whether its sign follows the alignment.
+        gamma: Weight of the adjustment.
+        align: Whether the sign follows the alignment criterion.
     """
 
     gamma: Annotated[float, Between(0)] = 1.0
@@ -554,7 +554,7 @@ class CrossingTheCurl(Directed):
     Source: Gemp and Mahadevan, 2018, https://arxiv.org/abs/1808.01531.
 
     Attributes:
-        whole: Whether the symmetric part of the Jacobian counts too.
+        whole: Whether to include the symmetric part of the Jacobian.
     """
 
     whole: bool = False
@@ -584,7 +584,7 @@ class CrossingTheCurl(Directed):
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
 class Lookahead(BasedUpdate):
-    """Lookahead-minmax: after every ``k`` steps of the base, all players go back part of the way.
+    """Lookahead-minmax: every ``k`` base steps, players are averaged with the slow weights.
 
     The place they go back to is theirs together: ``slow + alpha (fast - slow)`` over the
     parameters of all players, once all have moved. What Adam remembers stays.
@@ -594,9 +594,9 @@ class Lookahead(BasedUpdate):
     too.
 
     Attributes:
-        k: Steps of the base between two returns.
-        alpha: How far the slow ones follow the fast ones.
-        mode: Whether the base moves players in turn or at once.
+        k: Steps of the base optimizer between two averagings.
+        alpha: Interpolation factor of the slow weights.
+        mode: Alternating or simultaneous updates of the base optimizer.
     """
 
     k: Annotated[int, Between(1)] = 5
@@ -625,7 +625,7 @@ class Lookahead(BasedUpdate):
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
 class Cgd(Update):
-    """Competitive gradient descent: the step is the Nash point of a local, bilinear game.
+    """Competitive gradient descent: the step is the Nash equilibrium of a local bilinear game.
 
     With ``F`` the players' gradients, ``B`` their Jacobian without its blocks on the diagonal and
     ``D`` the rates, the step ``s`` solves ``(1 + D B) s = -D F``, for games of any sum and any
@@ -639,9 +639,10 @@ class Cgd(Update):
 
     Attributes:
         lr: Learning rate; one for all players, or one for each in order of play.
-        iterations: Conjugate gradients in each step; four leave about 1 % of the right side on a
+        iterations: Conjugate gradient iterations per step; four leave a residual of about 1 % on a
             small GAN.
-        beta2: Decay of the second moment that scales the rates; none leaves them as they are.
+        beta2: Decay of the second moment that scales the learning rates (ACGD); none disables the
+            scaling.
         eps: Added to the root of the second moment.
     """
 
@@ -716,7 +717,7 @@ Weights = Mapping[str, Mapping[str, Tensor]]
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
 class History(Based):
-    """Chekhov-style training: players in turn, each against the others of now or of the past.
+    """Chekhov GAN training: alternating updates against current or past opponents.
 
     In each move the others are, with equal chances, as they are now or as they were at one of the
     last ``last - 1`` snapshots, one of which is taken every ``every`` steps. What the theory says
@@ -730,7 +731,8 @@ class History(Based):
     there is no regulariser on weights.
 
     Attributes:
-        last: How many selves an opponent is drawn from, the present one among them; 1 is the base.
+        last: Number of snapshots, the current one included, from which an opponent is drawn; 1 is
+            the base optimizer.
         every: Steps between snapshots.
     """
 
@@ -841,11 +843,13 @@ class Langevin:
     its slope.
 
     Attributes:
-        lr: Learning rate of the noisy steps; one for all, or one for each in order of play.
-        temperature: How much noise: its variance in a step is ``2 lr temperature``, scaled.
-        inner: Noisy steps in one step.
-        beta: Weight of the newest place in the running mean, and of the mean in the move.
-        decay: Decay of the mean square gradient; none takes plain gradients and noise.
+        lr: Learning rate of the Langevin steps; one for all players, or one for each in order of
+            play.
+        temperature: Temperature of the noise, whose variance per step is ``2 lr temperature``,
+            preconditioned.
+        inner: Langevin steps per update.
+        beta: Weight of the newest iterate in the running mean, and of the mean in the update.
+        decay: Decay of the mean squared gradient (RMSProp preconditioning); none disables it.
     """
 
     lr: tuple[Annotated[float, Between(0)], ...] = (1e-3,)

@@ -113,9 +113,9 @@ class Dirac:
         penalty: Gradient penalty.
         gamma: Weight of the penalty, ``gamma / 2 * |grad D|^2``.
         noise: Standard deviation of instance noise.
-        clip: Where the critic's slope is cut off after each step, or none.
-        theta: Where the generator begins.
-        psi: Where the critic begins.
+        clip: Clipping bound of the critic's slope (weight clipping), or none.
+        theta: Initial value of the generator.
+        psi: Initial value of the critic.
     """
 
     loss: LossName = "ns"
@@ -200,9 +200,9 @@ class Saddle:
 
     Attributes:
         own: ``a`` and ``b``, the curvature of each player's own loss; one for both, or two.
-        cross: ``c``, how strongly they turn each other.
-        dim: Components of each player.
-        start: Where every component begins.
+        cross: ``c``, the coupling (rotation) strength.
+        dim: Dimension of each player.
+        start: Initial value of every component.
     """
 
     own: tuple[float, ...] = (0.0,)
@@ -483,12 +483,12 @@ class LgqToy:
 
     Attributes:
         dim: Components of a sample.
-        condition: Largest over smallest eigenvalue.
-        rank: Components of the noise, at most ``dim``, or none for as many.
+        condition: Condition number of the data covariance.
+        rank: Latent dimension, at most ``dim`` (the default).
         ridge: Weight of the critic's ``|W|^2 / 2``.
         gamma: Weight of R1.
-        mean: Whether a mean of length 1 has to be learned too.
-        seed: Decides where the players begin, from normal numbers.
+        mean: Whether the data have a mean (of norm 1) to be learned.
+        seed: Seed of the normal initialisation.
     """
 
     dim: Annotated[int, Between(1)] = 2

@@ -194,7 +194,7 @@ _NUMBERS = 2**20
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
 class MsSsim(Paired):
-    """The mean similarity of two fake images, from 0 to 1: lower is more diverse.
+    """The mean MS-SSIM of pairs of fake images, from 0 to 1: lower is more diverse.
 
     Only a value *above* that of real images, reported in the method, is a flaw: the fakes repeat
     themselves. Noise is lower than any real data. Images only.
@@ -205,7 +205,7 @@ class MsSsim(Paired):
     `gantlet.metrics.diversity.Scales.of`.
 
     Attributes:
-        pairs: How many pairs are compared, at least about; all where there are fewer.
+        pairs: Approximate number of pairs; all if there are fewer.
     """
 
     better: ClassVar[Better] = "lower"
@@ -332,7 +332,7 @@ _VENDI_METHOD = (
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
 class Vendi(ClusteredPaired):
-    """The effective number of different fake samples, from 1, all alike, to their number.
+    """The effective number of distinct fake samples, from 1 (all alike) to their number.
 
     The exponential of the entropy of the eigenvalues of the kernel matrix, over ``n``. It looks
     at variety only: noise has much of it. Read it beside the score of as many real samples,
@@ -342,11 +342,12 @@ class Vendi(ClusteredPaired):
     other than 1: Pasarkar and Dieng, 2024, https://arxiv.org/abs/2310.12952.
 
     Attributes:
-        kernel: ``cosine``, of the features as they are, or ``rbf``,
+        kernel: ``cosine`` or ``rbf``,
             ``exp(-|x - y|^2 / (2 s^2))``.
-        width: The ``s`` of ``rbf``; the median distance of real samples where none is given.
-        order: Order of the entropy: small ones count rare samples, large ones common ones only.
-        samples: Of so many samples, drawn at random, at most; fewer where either set has fewer.
+        width: Bandwidth ``s`` of ``rbf``; default: the median distance between real samples.
+        order: Order of the Renyi entropy: small values weight rare samples, large ones common
+            samples.
+        samples: Maximum number of samples, drawn at random.
     """
 
     better: ClassVar[Better] = "higher"

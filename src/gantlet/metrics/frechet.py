@@ -517,11 +517,6 @@ class Frechet(ClusteredPaired):
     def detail(
         self, real: Tensor, fake: Tensor, *, rng: torch.Generator, groups: Groups | None = None
     ) -> Detailed:
-        """Compares as ``measure`` does, and returns the influence of each real sample or group.
-
-        Raises:
-            UserError: If the features cannot be compared.
-        """
         x, y = checked(real, fake)
         groups = checked_groups(groups, len(x), len(y))
         if reason := too_few(x, y, 3) or too_few_groups(groups, 3):
@@ -763,7 +758,7 @@ _INFINITY_METHOD = (
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
 class FrechetInfinity:
-    """The intercept of a line through plain Frechet distances over one over the sample size.
+    """The Frechet distance extrapolated to infinite sample size (FID-infinity).
 
     It estimates what ``frechet`` estimates, with up to twice the spread, and is here because
     papers use it. It may be called FID-infinity only on the features of Inception.

@@ -624,8 +624,8 @@ class Mmd(KernelMetric):
     Source: Gretton et al., 2012, https://jmlr.org/papers/v13/gretton12a.html, Lemma 6.
 
     Attributes:
-        bandwidth: The ``s`` of the kernel, in units of the features, or None for the median
-            distance between samples of both sets together. Compare numbers of one bandwidth only:
+        bandwidth: Bandwidth ``s`` in units of the features; default: the median distance over the
+            pooled samples (median heuristic). Values with different bandwidths are not comparable;
             the method states it.
     """
 

@@ -331,7 +331,7 @@ _QUANTILE = 0.05
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
 class Birthday(CountingMetric):
-    """About how many different samples the model can make, from near-duplicates among fakes.
+    """The support size of the model, estimated from near-duplicates among fakes (birthday test).
 
     Of ``S`` equally likely days of birth, ``m (m - 1) / 2`` pairs meet on the same one
     ``m (m - 1) / (2 S)`` times. Two fakes are near-duplicates if they are nearer to each other
@@ -346,7 +346,7 @@ class Birthday(CountingMetric):
     replaces the size at which a duplicate becomes as likely as not.
 
     Attributes:
-        closeness: How near two samples must be, over how near real ones are.
+        closeness: Largest distance of duplicates, over that of nearest neighbours among reals.
     """
 
     by_groups: ClassVar[bool] = False
@@ -485,7 +485,7 @@ _BETA = (
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
 class AlphaPrecision(NeighbourMetric):
-    """Whether fake samples are as typical as real ones, 1 if so.
+    """Alpha-precision: whether fake samples are as typical as real ones (1 if so).
 
     The ball around the mean of the real samples that holds the share ``alpha`` of them should hold
     the share ``alpha`` of the fakes. With ``P(alpha)`` what it holds, this is
@@ -526,7 +526,7 @@ class AlphaPrecision(NeighbourMetric):
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
 class BetaRecall(NeighbourMetric):
-    """Whether real samples are covered by fakes as typical as they are, 1 if so.
+    """Beta-recall: whether real samples are covered by equally typical fakes (1 if so).
 
     A real sample is covered at ``beta`` if its ball, which reaches to its ``k``-th nearest real
     neighbour, holds a fake of the ``beta`` most typical: those nearest to the mean of the fakes.
@@ -540,7 +540,7 @@ class BetaRecall(NeighbourMetric):
     the paper has it, not among those that are nearest to a real sample.
 
     Attributes:
-        k: The neighbour to which a ball reaches.
+        k: Number of nearest neighbours, which sets the radius of a ball.
     """
 
     k: Annotated[int, Between(1, 1024)] = 5
@@ -703,7 +703,7 @@ def share(held: Tensor, spread: Spread, method: str, n: int) -> Detailed:
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
 class Precision(NeighbourMetric):
-    """The share of fake samples inside the real set: are they good?
+    """The fraction of fake samples inside the real manifold: sample quality.
 
     A fake sample is inside if it lies in the ball of a real one, which reaches to the real one's
     ``k``-th nearest real neighbour; on the edge counts as inside. The value depends on the sample
@@ -712,7 +712,7 @@ class Precision(NeighbourMetric):
     Source: Kynkaanniemi et al., 2019, https://arxiv.org/abs/1904.06991, equations 1 and 2.
 
     Attributes:
-        k: The neighbour to which a ball reaches.
+        k: Number of nearest neighbours, which sets the radius of a ball.
     """
 
     k: Annotated[int, Between(1, 1024)] = 3
@@ -737,14 +737,14 @@ class Precision(NeighbourMetric):
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
 class Recall(NeighbourMetric):
-    """The share of real samples inside the fake set: are all kinds made?
+    """The fraction of real samples inside the fake manifold: diversity.
 
     Precision with the roles swapped.
 
     Source: Kynkaanniemi et al., 2019, https://arxiv.org/abs/1904.06991, equations 1 and 2.
 
     Attributes:
-        k: The neighbour to which a ball reaches.
+        k: Number of nearest neighbours, which sets the radius of a ball.
     """
 
     k: Annotated[int, Between(1, 1024)] = 3
@@ -770,7 +770,7 @@ class Recall(NeighbourMetric):
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
 class Density(NeighbourMetric):
-    """How many real balls hold a fake sample, over ``k``: are fakes where reals are dense?
+    """The mean number of real balls around a fake, over ``k``: quality, robust to outliers.
 
     1 on average where the two are equal; above 1 where fakes crowd the densest places.
 
@@ -780,7 +780,7 @@ class Density(NeighbourMetric):
     of equal samples score as what they are.
 
     Attributes:
-        k: The neighbour to which a ball reaches.
+        k: Number of nearest neighbours, which sets the radius of a ball.
     """
 
     k: Annotated[int, Between(1, 1024)] = 5
@@ -807,7 +807,7 @@ class Density(NeighbourMetric):
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
 class Coverage(NeighbourMetric):
-    """The share of real balls that hold a fake sample: are all kinds made?
+    """The fraction of real balls that contain a fake sample: diversity.
 
     Where the two are equal it is ``1 - prod_{i<k} (n - 1 - i) / (n + m - 1 - i)`` on average,
     about ``1 - 2^-k`` for sets of equal size.
@@ -817,7 +817,7 @@ class Coverage(NeighbourMetric):
     Differs from the paper: the edge of a ball counts as inside, as for precision.
 
     Attributes:
-        k: The neighbour to which a ball reaches.
+        k: Number of nearest neighbours, which sets the radius of a ball.
     """
 
     k: Annotated[int, Between(1, 1024)] = 5
@@ -853,7 +853,7 @@ _REALISM_METHOD = (
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
 class Realism(NeighbourMetric):
-    """The share of fake samples with a realism of at least 1.
+    """The fraction of fake samples with a realism score of at least 1.
 
     The realism of a fake sample is ``max_i r_i / |y - x_i|``, where the ball of the real sample
     ``x_i`` reaches to its ``k``-th nearest real neighbour at ``r_i``. Only the smaller half of the
@@ -865,7 +865,7 @@ class Realism(NeighbourMetric):
     Differs from the paper: they rate single samples; the share says it of all of them.
 
     Attributes:
-        k: The neighbour to which a ball reaches.
+        k: Number of nearest neighbours, which sets the radius of a ball.
     """
 
     k: Annotated[int, Between(1, 1024)] = 3
@@ -896,7 +896,7 @@ def realism(real: Tensor, fake: Tensor, *, k: int = 3) -> Tensor:
     Args:
         real: Features, shape ``(n, d)``, at least ``k + 1`` of them.
         fake: Features, shape ``(m, d)``.
-        k: The neighbour to which a ball reaches.
+        k: Number of nearest neighbours, which sets the radius of a ball.
 
     Raises:
         UserError: If the features cannot be compared or are too few.

@@ -198,7 +198,7 @@ _METHOD = (
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
 class GeometryScore:
-    """The squared difference of the mean relative living times of holes, from 0 to 2.
+    """The squared difference of mean relative living times (MRLT) of holes, from 0 to 2.
 
     How long a cloud of points has 0, 1, 2, ... one-dimensional holes while balls around landmarks
     grow. Sees shape alone: neither where the sets lie nor how large they are. The larger set is
@@ -212,11 +212,11 @@ class GeometryScore:
     outliers are left out.
 
     Attributes:
-        landmarks: How many landmarks a run draws.
-        gamma: The end of time, over the largest distance to a landmark, outliers aside; the
-            authors' choice, ``n / 640000``, where none is given.
+        landmarks: Number of landmarks per run.
+        gamma: Maximum scale, relative to the largest distance to a landmark without outliers;
+            default: the authors' ``n / 640000``.
         most: The number of distinct hole counts.
-        runs: How many times landmarks are drawn for each set.
+        runs: Number of runs (draws of landmarks) per set.
     """
 
     better: ClassVar[Better] = "lower"

@@ -45,8 +45,8 @@ class SlicedWasserstein(ClusteredPaired):
     Differs from the paper: bias removed, no root.
 
     Attributes:
-        directions: How many directions are drawn.
-        order: The power of the distance that is carried.
+        directions: Number of random projections.
+        order: Order ``p`` of the Wasserstein distance.
     """
 
     better: ClassVar[Better] = "lower"
@@ -61,11 +61,6 @@ class SlicedWasserstein(ClusteredPaired):
     def detail(
         self, real: Tensor, fake: Tensor, *, rng: torch.Generator, groups: Groups | None = None
     ) -> Detailed:
-        """Compares as ``measure`` does and returns the first-order influence of each real sample.
-
-        Raises:
-            UserError: If the features cannot be compared.
-        """
         x, y = about_zero(*pair(real, fake))
         groups = checked_groups(groups, len(x), len(y))
         if reason := too_few(x, y, 2) or too_few_groups(groups, 2):
@@ -118,7 +113,7 @@ class Mind(ClusteredPaired):
     negative where the two are close; sets of unequal size are used whole.
 
     Attributes:
-        directions: How many directions are drawn.
+        directions: Number of random projections.
     """
 
     better: ClassVar[Better] = "lower"
@@ -132,11 +127,6 @@ class Mind(ClusteredPaired):
     def detail(
         self, real: Tensor, fake: Tensor, *, rng: torch.Generator, groups: Groups | None = None
     ) -> Detailed:
-        """Compares as ``measure`` does and returns the first-order influence of each real sample.
-
-        Raises:
-            UserError: If the features cannot be compared.
-        """
         x, y = pair(real, fake)
         # The distance is quadratic in the features.
         unit = math.sqrt(3 * x.shape[1])
@@ -173,9 +163,9 @@ class MaxSlicedWasserstein(Paired):
     Differs from the paper: found and judged on different samples, bias removed, no root.
 
     Attributes:
-        order: The power of the distance that is carried.
-        restarts: From how many directions the search starts.
-        steps: How many steps each takes.
+        order: Order ``p`` of the Wasserstein distance.
+        restarts: Number of random restarts.
+        steps: Optimisation steps per restart.
     """
 
     better: ClassVar[Better] = "lower"
@@ -189,11 +179,6 @@ class MaxSlicedWasserstein(Paired):
 
     @override
     def detail(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Detailed:
-        """Compares as ``measure`` does and returns the first-order influence of each real sample.
-
-        Raises:
-            UserError: If the features cannot be compared.
-        """
         return self.directed(real, fake, rng=rng)[0]
 
     def directed(

@@ -96,7 +96,7 @@ class GaussianMixture(Output):
     2017, https://arxiv.org/abs/1701.05517).
 
     Args:
-        components: How many Gaussians.
+        components: Number of mixture components.
     """
 
     smallest = -7.0
@@ -393,7 +393,8 @@ class PixelTransformer(Cached, Density):
     Args:
         space: A discrete space.
         patch: Side of a patch of an image, or length of a piece of any other sample.
-        window: How many patches to the left, to the right and above a token sees directly.
+        window: Number of neighbouring patches (left, right, above) that a token attends to
+            directly.
         width: Size of a token.
         layers: How many blocks.
         heads: How many heads in each.
@@ -579,14 +580,16 @@ class Autoregressive:
 
     Attributes:
         net: ``auto`` takes ``made`` for continuous samples and for vectors, else ``transformer``.
-        patch: Side of a token of an image, or length of a token of other samples; none takes the
-            smallest patch that leaves at most 256 tokens of an image, and 1 for other samples.
-        window: How many patches to the left, to the right and above a token sees directly.
-        width: Size of a token; MADE's hidden layers have four times as many units.
-        layers: Blocks of the transformer, or hidden layers of MADE.
-        heads: Heads of the transformer.
-        mixtures: Gaussians for each component of a continuous sample.
-        ema: Decay of the running average of weights that is sampled and judged; 0 is none.
+        patch: Patch size of a token; default: the smallest that leaves at most 256 tokens for an
+            image, 1 for other samples.
+        window: Number of neighbouring patches (left, right, above) that a token attends to
+            directly.
+        width: Embedding size of a token; the hidden layers of MADE are four times as wide.
+        layers: Transformer blocks, or hidden layers of MADE.
+        heads: Attention heads.
+        mixtures: Gaussian mixture components per dimension of a continuous sample.
+        ema: Decay of the exponential moving average of weights (EMA) used for sampling and
+            evaluation; 0 disables it.
     """
 
     net: Literal["auto", "transformer", "made"] = "auto"

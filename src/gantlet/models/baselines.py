@@ -82,13 +82,13 @@ class Gmm:
     Source: Dempster, Laird and Rubin, 1977, https://doi.org/10.1111/j.2517-6161.1977.tb01600.x.
 
     Attributes:
-        components: How many Gaussians.
+        components: Number of mixture components.
         covariance: Of each Gaussian: any ("full"), with independent directions ("diag"), round
             ("spherical"), or any, but one for all Gaussians ("tied"); "auto" is "full" for
             samples of at most 256 components and "diag" for larger ones.
-        regularisation: What is added to the variances, in scaled units; none for that of the
-            noise of dequantisation on a discrete space, and 1e-6 on a continuous one.
-        iterations: Most iterations.
+        regularisation: Added to the variances, in scaled units; default: the variance of the
+            dequantisation noise on a discrete space, 1e-6 on a continuous one.
+        iterations: Maximum number of iterations.
     """
 
     components: Annotated[int, Between(1)] = 10
@@ -303,8 +303,8 @@ class Histogram:
     the range, with the range as its standard deviation; so no sample is impossible.
 
     Attributes:
-        alpha: What is added to every count.
-        bins: Bins of a continuous component.
+        alpha: Pseudo-count added to every bin.
+        bins: Bins per continuous dimension.
     """
 
     alpha: Annotated[float, Between(0)] = 1.0

@@ -596,10 +596,11 @@ class Diffusion:
         net: ``mlp``, ``unet``, or ``auto``: a U-Net for images larger than 8x8.
         width: Hidden units (none is 192), or channels of a U-Net at full resolution (none is 24).
         depth: Residual blocks (none is 2), or those of a U-Net at each resolution, each way (1).
-        time_features: How many frequencies describe the time to the network.
-        steps: Steps from noise to data and back, two evaluations each.
-        sampler: The rule of one step.
-        ema: Decay of the running average of weights that is sampled and judged; 0 is none.
+        time_features: Number of frequencies of the time embedding.
+        steps: ODE steps from noise to data and back, two network evaluations each.
+        sampler: ODE solver.
+        ema: Decay of the exponential moving average of weights (EMA) used for sampling and
+            evaluation; 0 disables it.
     """
 
     net: Literal["auto", "mlp", "unet"] = "auto"

@@ -163,14 +163,14 @@ _TRANSFORMS: dict[str, type[Transform]] = {"affine": Affine, "spline": Spline}
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layers:
-    """Which bijections a flow is made of.
+    """The bijections of a flow.
 
     Attributes:
         arch: ``realnvp`` treats a sample as one vector, ``glow`` as an image at several
             resolutions; ``auto`` takes ``glow`` for images above 8 x 8 with even sides.
         coupling: How the layers change a component: scaled and shifted (``affine``), by a
             rational-quadratic ``spline``, or all along one direction (``planar``).
-        layers: How many; of Glow, at each level.
+        layers: Number of layers; for Glow, per level.
         width: Hidden units, or channels, of each layer's network.
         depth: Hidden layers of each layer's network.
         levels: Resolutions of Glow, or None to halve the sides down to 4, three times at most.
@@ -371,12 +371,13 @@ class Flow:
     Attributes:
         coupling: How the layers change a component: ``affine``, ``spline``, or ``planar``, which
             is not a coupling but a layer of its own.
-        layers: How many layers; of Glow, at each level.
+        layers: Number of layers; for Glow, per level.
         width: Hidden units, or channels, of each layer's network; planar layers have none.
         depth: Hidden layers of each layer's network.
         levels: Resolutions of Glow; none halves the sides down to 4, three times at most.
         arch: ``auto`` takes ``glow`` for images above 8 x 8 with even sides, else ``realnvp``.
-        ema: Decay of the running average of weights that is sampled and judged; 0 is none.
+        ema: Decay of the exponential moving average of weights (EMA) used for sampling and
+            evaluation; 0 disables it.
     """
 
     coupling: CouplingName = "affine"

@@ -127,12 +127,12 @@ class FlowGan:
             32x32 in colour.
         spectral: Whether the critic's layers are divided by their spectral norms.
         coupling: How the flow's layers change a component: ``affine``, ``spline``, ``planar``.
-        layers: How many layers the flow has; of Glow, at each level.
+        layers: Number of flow layers; for Glow, per level.
         width: Hidden units, or channels, of each layer's network.
         depth: Hidden layers of each layer's network.
         levels: Resolutions of Glow; none halves the sides down to 4, three times at most.
         arch: ``auto`` takes ``glow`` for images above 8 x 8 with even sides, else ``realnvp``.
-        ema: Decay of the running average of the flow's weights; 0 is none.
+        ema: Decay of the exponential moving average (EMA) of the flow's weights; 0 disables it.
     """
 
     weight: Annotated[float, Between(0, math.inf)] = 1.0

@@ -205,7 +205,7 @@ def generator(
 
     Args:
         space: What one sample is.
-        latent: Components of a latent vector.
+        latent: Latent dimension.
         width: Width of the hidden layers of an MLP; a convolutional net has ``width // 4``
             channels up to 8x8 and fewer above.
         depth: Hidden layers of an MLP; residual blocks at each resolution of a convolutional net.
@@ -717,7 +717,7 @@ class Gan:
         penalty: Gradient penalty.
         gamma: Weight of the penalty, ``gamma / 2 * E |grad D|^2`` on scaled samples.
         spectral: Whether the critic's layers are divided by their spectral norms.
-        ema: Decay of the running average of the generator's weights.
+        ema: Decay of the exponential moving average (EMA) of the generator's weights.
     """
 
     latent: Annotated[int, Between(1)] = 32

@@ -67,7 +67,7 @@ class MixGame(AgainstCritic):
         generators: The generators.
         critics: As many critics, of scaled samples.
         rules: Loss and penalty.
-        entropy: Weight of the term that keeps every weight above zero.
+        entropy: Weight of the entropy regularisation of the mixture weights.
     """
 
     def __init__(
@@ -206,8 +206,8 @@ class MixGan:
     undo; a batch is shared out among opponents; networks share no layers; the losses of ``gan``.
 
     Attributes:
-        k: How many generators, and as many critics.
-        entropy: Weight of the term that keeps every weight above zero.
+        k: Number of generators and of critics.
+        entropy: Weight of the entropy regularisation of the mixture weights.
         latent: Latent dimension.
         width: Width of the hidden layers; a convolutional net has a quarter as many channels.
         depth: Hidden layers; residual blocks at each resolution of a convolutional net.
@@ -217,7 +217,7 @@ class MixGan:
         penalty: Gradient penalty.
         gamma: Weight of the penalty, ``gamma / 2 * E |grad D|^2`` on scaled samples.
         spectral: Whether the critics' layers are divided by their spectral norms.
-        ema: Decay of the running average of the generators' weights.
+        ema: Decay of the exponential moving average (EMA) of the generators' weights.
     """
 
     k: Annotated[int, Between(1)] = 3

@@ -252,7 +252,7 @@ def decoder(
 
     Args:
         space: What one sample is.
-        latent: Components of a latent vector.
+        latent: Latent dimension.
         per: How many numbers describe one component of a sample.
         width: As for ``encoder``.
         depth: As for ``encoder``.
@@ -290,7 +290,7 @@ class VaeModel(Density, Decoder):
         observed: The distribution of a sample given the decoder's output.
         encoder: From scaled samples to mean and log standard deviation, ``(n, 2 * latent)``.
         decoder: From latent vectors, ``(n, latent)``, to ``(n, observed.per, *space.shape)``.
-        latent: Components of a latent vector.
+        latent: Latent dimension.
         iwae: Importance samples of the bound.
     """
 
@@ -447,15 +447,16 @@ class Vae:
     Differs from the papers: residual convolutions for larger images, and the observation models.
 
     Attributes:
-        latent: Components of a latent vector.
+        latent: Latent dimension.
         width: Width of the hidden layers; a convolutional net has a quarter as many channels.
         depth: Hidden layers; residual blocks at each resolution of a convolutional net.
         net: ``mlp``, ``conv``, or ``auto``: convolutions for images larger than
             28x28 grey.
-        beta: Weight of the divergence in training; 1 gives the bound.
-        mixtures: Logistics in the mixture, where there are more than 32 levels.
-        iwae: Importance samples of the bound that is reported.
-        ema: Decay of the running average of weights that is sampled and judged; 0 is none.
+        beta: Weight of the KL divergence in training (beta-VAE); 1 gives the ELBO.
+        mixtures: Components of the logistic mixture for data with more than 32 levels.
+        iwae: Importance samples of the reported bound (IWAE).
+        ema: Decay of the exponential moving average of weights (EMA) used for sampling and
+            evaluation; 0 disables it.
     """
 
     latent: Annotated[int, Between(1)] = 16

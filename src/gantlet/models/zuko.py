@@ -74,7 +74,7 @@ class ZukoBijection(Bijection):
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
 class Zuko:
-    """A normalizing flow of zuko, trained and judged as ``flow`` is.
+    """A normalizing flow of the zuko library, trained and evaluated like ``flow``.
 
     Samples are standardised (discrete ones dequantised and opened to the whole line) as ``flow``
     does, then come the transformations of zuko towards a standard normal base. One player,
@@ -88,13 +88,14 @@ class Zuko:
     the seed, without torch's global random state.
 
     Attributes:
-        flow: Which flow, by zuko's name: ``NICE``, ``RealNVP`` (couplings), ``MAF``, ``NSF``,
+        flow: Name of the flow in zuko: ``NICE``, ``RealNVP`` (couplings), ``MAF``, ``NSF``,
             ``SOSPF``, ``NAF``, ``UNAF``, ``BPF`` (autoregressive), ``CNF`` (continuous) or
             ``GF`` (Gaussianization).
-        transforms: How many transformations; none is 3. ``CNF`` is a single one.
-        width: Hidden units of each network; none is 64. ``GF`` has no networks.
-        depth: Hidden layers of each network; none is 2.
-        ema: Decay of the running average of weights that is sampled and judged; 0 is none.
+        transforms: Number of transformations (default 3); ``CNF`` is a single one.
+        width: Hidden units of each network (default 64). ``GF`` has no networks.
+        depth: Hidden layers of each network (default 2).
+        ema: Decay of the exponential moving average of weights (EMA) used for sampling and
+            evaluation; 0 disables it.
     """
 
     flow: FlowName = "NSF"

@@ -234,6 +234,9 @@ def _against_last(found: Found, what: str) -> Verdict:
     )
 
 
+_EQUAL = "not significantly different from methods without game theory"
+
+
 def _mixture(found: Found, where: str) -> Iterator[Verdict]:
     """Says whether the equilibrium of checkpoints beats what needs no game theory."""
     if SOLVED not in found.arms:
@@ -259,7 +262,7 @@ def _mixture(found: Found, where: str) -> Iterator[Verdict]:
     because = "; ".join(f"{arm}: {_both(*pair)}" for arm, pair in told.items())
     yield Verdict(
         claim=f"{where}, the equilibrium of checkpoints plays {text(networks)} and is "
-        f"{_listed(better + worse, 'not told apart from what needs no game theory')}.",
+        f"{_listed(better + worse, _EQUAL)}.",
         because=f"Duality gap and energy distance less those of {because}.",
     )
 
