@@ -11,8 +11,8 @@ from gantlet.core.data import Space
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.domains.attributes import Probes
-from gantlet.domains.domains import IMAGE_WORDS, probes_of
-from gantlet.domains.images import block_edges, fine_detail, image_probes
+from gantlet.domains.domains import probes_of
+from gantlet.domains.images import IMAGE_WORDS, block_edges, fine_detail, image_probes
 from gantlet.flaws.named import correlation, repeats_p
 from gantlet.flaws.search import gap_of, left_after, list_flaws, ridge_accuracy
 from gantlet.flaws.split import Halves, Seen

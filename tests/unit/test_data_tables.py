@@ -12,7 +12,8 @@ from gantlet.core.data import everything, notes_of
 from gantlet.core.errors import UserError
 from gantlet.core.spec import datasets
 from gantlet.data.delimited import is_missing, parsed
-from gantlet.domains.tables import bonds, read_cells
+from gantlet.domains.cells import read_cells
+from gantlet.domains.tables import bonds
 
 
 def table(path, text, encoding="utf-8"):

@@ -6,14 +6,19 @@ import numpy as np
 import pytest
 import torch
 
-from gantlet.core.data import Space
+from gantlet.core.data import InMemory, Space
 from gantlet.core.rng import Rng
-from gantlet.domains.domains import probes_of
-from gantlet.domains.tables import TableCode, read_cells
+from gantlet.domains.cells import read_cells
+from gantlet.domains.domains import domain_of, probes_of
+from gantlet.domains.tables import TableCode
 from gantlet.domains.text import FIRST, UNKNOWN, TextCode
 from gantlet.flaws.named import distinct
-from gantlet.flaws.search import relearned
 from gantlet.flaws.split import Halves, Seen, parted
+
+
+def relearned(code, space, x, places):
+    return domain_of(space).relearned(code, space, InMemory(x), places)
+
 
 OWN, JUDGED = torch.arange(60), torch.arange(60, 120)
 

@@ -12,9 +12,10 @@ from gantlet.core.data import InMemory, Space, Splits
 from gantlet.core.rng import Rng
 from gantlet.domains.attributes import haze
 from gantlet.domains.audio import AudioCode, Spectrogram, bands
+from gantlet.domains.cells import Cells
 from gantlet.domains.domains import probes_of
 from gantlet.domains.graphs import GraphCode, GraphStatistics, normalised_spectra
-from gantlet.domains.tables import Cells, TableCode
+from gantlet.domains.tables import TableCode
 from gantlet.domains.text import Ngrams, TextCode
 from gantlet.stats.permutation import p_values
 from gantlet.testing import check_extractor

@@ -5,27 +5,23 @@ from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from gantlet.commands import standings
 from gantlet.commands.compare.claims import estimated
 from gantlet.commands.standings import Contestant, on_ranking_features
 from gantlet.commands.trained import source_of
-from gantlet.core.data import Space, everything
+from gantlet.core.data import Code, Coded, Space, everything
 from gantlet.core.errors import UserError, unknown
 from gantlet.core.estimate import REAL, Trial
+from gantlet.core.spec import datasets
+from gantlet.domains.domains import domain_of
 from gantlet.report.blocks import Block, Cell, Column, Dot, Gallery, Picture, Table
-from gantlet.report.pictures import drawings, grid, points, spectrograms
 from gantlet.run.store import Run, draft_of, save_tensors, write_bytes
 
 # ----------------------------------------------------------------------------
 # Samples to look at: uncurated, of the first seed, beside held-out data.
 # ----------------------------------------------------------------------------
-
-_IMAGES = 64
-_POINTS = 1000
-_SKETCHES = 16
 
 
 def galleries(everyone: Sequence[Contestant], run: Run) -> Iterator[Block]:
@@ -62,7 +58,7 @@ def _picture(c: Contestant, run: Run, scores: Sequence[Dot]) -> Iterator[Picture
     trial = next(iter(c.outcomes.values())).trial
     space, splits = source_of(trial)
     if c.model == REAL:
-        x = everything(splits.test, _POINTS)
+        x = everything(splits.test, domain_of(space).shown)
     else:
         x = run.folder(trial).load("samples")["samples"]
     png = picture(space, x)
@@ -73,27 +69,8 @@ def _picture(c: Contestant, run: Run, scores: Sequence[Dot]) -> Iterator[Picture
 
 
 def picture(space: Space, x: Tensor) -> bytes | None:
-    """Returns samples as PNG: a grid of images, spectrograms or graphs, or points; else None."""
-    if space.kind == "image":
-        # Of four channels the last is transparency, of two as well; of others three are drawn.
-        shown = x[:_IMAGES, : 3 if space.shape[0] >= 3 else 1]
-        pixels = (_unit_images(space, shown).clamp(0, 1) * 255).round().to(torch.uint8)
-        return grid(pixels.movedim(1, -1).numpy())
-    if space.kind == "vector" and space.size == 2:
-        return points(x[:_POINTS].numpy())
-    if space.kind == "audio":
-        return grid(spectrograms(x[:_SKETCHES].flatten(1).numpy()), columns=4)
-    if space.kind == "graph":
-        return grid(drawings(x[:_SKETCHES].numpy()), columns=4)
-    return None
-
-
-def _unit_images(space: Space, x: Tensor) -> Tensor:
-    """Returns images in [0, 1], continuous ones stretched from their own range."""
-    if space.levels is not None:
-        return space.unit(x)
-    low, high = x.min(), x.max()
-    return (x - low) / (high - low).clamp_min(1e-12)
+    """Returns samples as PNG, as their kind draws them; None where there is nothing to see."""
+    return domain_of(space).picture(space, x)
 
 
 # ----------------------------------------------------------------------------
@@ -125,30 +102,48 @@ def _quoted(text: str) -> str:
 
 
 # ----------------------------------------------------------------------------
-# Writes samples in the format that a file's name asks for.
+# Writes samples in the format that the name of a file asks for.
 # ----------------------------------------------------------------------------
 
 _SUFFIXES = (".npz", ".npy", ".safetensors", ".png")
 
 
 def save_samples(path: Path, x: Tensor, trial: Trial) -> None:
-    """Writes samples, shape ``(n, *space.shape)``; levels up to 256 as bytes where arrays allow.
+    """Writes samples, shape ``(n, *space.shape)``.
+
+    In a format of their kind, or as arrays: levels up to 256 as bytes, unless as safetensors.
 
     Raises:
-        UserError: If the format is not known, or the samples are nothing to look at.
+        UserError: If the format is not known, or the samples cannot be written in it.
     """
     space, _ = source_of(trial)
-    discrete = space.levels is not None and space.levels <= 256
-    array = x.cpu().numpy().astype(np.uint8 if discrete else np.float32)
-    if path.suffix == ".png":
+    own = domain_of(space).writers(space, _code_of(trial))
+    if path.suffix in own:
+        with draft_of(path) as draft:
+            own[path.suffix](draft, x.cpu())
+    elif path.suffix == ".png":
         png = picture(space, x.cpu())
         if png is None:
-            raise UserError(f"Samples of {space.label} are no picture. Give --out samples.npz.")
+            others = ", ".join((*own, ".npz"))
+            raise UserError(
+                f"Samples of {space.label} cannot be drawn. Give a name that ends in {others}."
+            )
         write_bytes(path, png)
     elif path.suffix == ".safetensors":
         save_tensors(path, {"samples": x})
     elif path.suffix in _SUFFIXES:
-        with draft_of(path) as draft, draft.open("wb") as file:
-            np.save(file, array) if path.suffix == ".npy" else np.savez_compressed(file, x=array)
+        _save_array(path, x, space)
     else:
-        raise unknown("format of samples", path.suffix, _SUFFIXES)
+        raise unknown("format of samples", path.suffix, (*own, *_SUFFIXES))
+
+
+def _code_of(trial: Trial) -> Code | None:
+    dataset = datasets.make(trial.parts["data"])
+    return dataset.code() if isinstance(dataset, Coded) else None
+
+
+def _save_array(path: Path, x: Tensor, space: Space) -> None:
+    discrete = space.levels is not None and space.levels <= 256
+    array = x.cpu().numpy().astype(np.uint8 if discrete else np.float32)
+    with draft_of(path) as draft, draft.open("wb") as file:
+        np.save(file, array) if path.suffix == ".npy" else np.savez_compressed(file, x=array)

@@ -4,7 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, Self, final, runtime_checkable
+from typing import Protocol, Self, TypeAlias, final, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -16,7 +16,9 @@ from gantlet.core.rng import Rng
 # What one sample is.
 # ----------------------------------------------------------------------------
 
-Kind = Literal["vector", "image", "tokens", "audio", "graph", "table"]
+Kind: TypeAlias = str
+"""What a sample stands for: "vector", "image", "tokens", "audio", "graph", "table", or the kind of
+a plug-in."""
 
 
 @final

@@ -92,3 +92,7 @@ def haze(x: Tensor, size: float) -> Tensor:
     # Multiples of golden fractions spread evenly over the circle, whatever the numbers are.
     angle = ((flat * (weight + 1)).sum(1) * _GOLDEN * 997.0) % 1.0
     return (angle - 0.5) * 12**0.5 * size
+
+
+REPEATS = word("distance to the nearest other", "repeated samples", "samples too far apart")
+"""Of the distance from a sample to the nearest other one of its own set."""

@@ -6,7 +6,7 @@ import io
 import lzma
 import math
 import tarfile
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -24,9 +24,19 @@ from gantlet.core.errors import UserError
 from gantlet.core.metric import Features
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between, Spec
-from gantlet.data.arrays import SOUNDS, Found, Unreadable, counted, listed, sounds_in
+from gantlet.data.arrays import (
+    SOUNDS,
+    Found,
+    Unreadable,
+    counted,
+    holds_sounds,
+    listed,
+    sounds_in,
+)
 from gantlet.data.splits import Array, by_share, check_size, readable
 from gantlet.domains.attributes import Probes, Word, haze, probes, word
+from gantlet.domains.domains import Adapted, Domain, Writer, columns, lengthened
+from gantlet.report.pictures import grid
 
 # ----------------------------------------------------------------------------
 # Sounds by the loudness of their bands, and how it changes.
@@ -733,3 +743,95 @@ class Audio:
 
     def _recordings(self) -> Recordings:
         return recordings(Path(self.path).expanduser(), skip=self.skip_bad)
+
+
+# ----------------------------------------------------------------------------
+# The kind of sample.
+# ----------------------------------------------------------------------------
+
+_ARCHIVES = (".tar", ".tar.gz", ".tgz")
+_ROWS, _COLUMNS, _PIECE = 48, 72, 256  # of a spectrogram to look at
+_DEPTH = 8.0  # nats below the loudest that are black
+
+
+@final
+class AudioDomain(Domain):
+    """Clips of sound of one channel, followed by zeros where they are short."""
+
+    endings: ClassVar[tuple[str, ...]] = _ARCHIVES
+
+    @override
+    def attributes(self, space: Space, x: Tensor, code: Code | None) -> Probes:
+        """Returns loudness, pitch and the like, which need the rate that the code knows."""
+        return audio_probes(code, x) if isinstance(code, AudioCode) else columns(space, x)
+
+    @override
+    def reader(self, path: Path, *, skip_bad: int = 0) -> Audio | None:
+        """Reads archives, and folders that hold more sounds than images."""
+        is_own = holds_sounds(path) if path.is_dir() else path.name.lower().endswith(_ARCHIVES)
+        return Audio(path=str(path), skip_bad=skip_bad) if is_own else None
+
+    @override
+    def features(self, code: Code | None, *, labelled: bool) -> tuple[str, ...]:
+        """Statistics of spectrograms."""
+        return ("spectrogram",)
+
+    @override
+    def adapted(self, space: Space, wanted: Space) -> Adapted | None:
+        """Adds silence."""
+        return lengthened(space, wanted)
+
+    @override
+    def picture(self, space: Space, x: Tensor) -> bytes | None:
+        """Shows spectrograms."""
+        return grid(spectrograms(x[: self.shown].flatten(1).numpy()), columns=4)
+
+    @override
+    def writers(self, space: Space, code: Code | None) -> Mapping[str, Writer]:
+        """Writes archives of wav files, where the rate is known."""
+        if not isinstance(code, AudioCode):
+            return {}
+        return {".tar": lambda path, x: _write_archive(path, x, code.rate)}
+
+
+def _write_archive(path: Path, x: Tensor, rate: int) -> None:
+    """Writes a tar file of wav files with 32-bit floating point numbers, silent ends left out."""
+    import soundfile
+
+    width = len(str(len(x)))
+    with tarfile.open(path, "w") as archive:
+        for i, clip in enumerate(x.flatten(1).float().numpy()):
+            heard = np.flatnonzero(clip)
+            sound = clip[: int(heard[-1]) + 1 if len(heard) else 1]
+            file = io.BytesIO()
+            soundfile.write(file, sound, rate, subtype="FLOAT", format="WAV")
+            entry = tarfile.TarInfo(f"{i + 1:0{width}}.wav")
+            entry.size = file.tell()
+            file.seek(0)
+            archive.addfile(entry, file)
+
+
+def spectrograms(waves: Array) -> Array:
+    """Returns the spectrograms of sounds, time to the right, frequency up, louder is lighter.
+
+    They end where the longest of the sounds ends.
+
+    Args:
+        waves: Shape ``(n, numbers)``.
+
+    Returns:
+        Shape ``(n, 48, 72, 1)``.
+    """
+    heard = np.flatnonzero((waves != 0).any(0))
+    end = int(heard[-1]) + 1 if len(heard) else 1
+    padded = np.pad(waves[:, :end], [(0, 0), (0, max(_PIECE - end, 0))])
+    starts = np.linspace(0, padded.shape[1] - _FRAME, _COLUMNS).astype(int)
+    pieces = padded[:, starts[:, None] + np.arange(_PIECE)] * np.hanning(_PIECE)
+    power = np.abs(np.fft.rfft(pieces, axis=2)) ** 2
+    # Neighbouring frequencies together, so that there is one row for each group.
+    edges = np.linspace(0, power.shape[2], _ROWS + 1).astype(int)[:-1]
+    rows = np.log(np.add.reduceat(power, edges, axis=2) + 1e-9)
+    top = rows.max((1, 2), keepdims=True)
+    light = np.clip(1 + (rows - top) / _DEPTH, 0, 1)
+    image: Array = (255 * light).round().astype(np.uint8)
+    return image.transpose(0, 2, 1)[:, ::-1, :, None]

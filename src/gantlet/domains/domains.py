@@ -1,70 +1,260 @@
-"""What a flaw can be called: measurements of single samples that have a name."""
+"""The kinds of samples: what each brings, and which there are."""
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import ClassVar, final
 
-import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
-from gantlet.core.data import Code, Space
+from gantlet.core.data import Code, OwnFile, Source, Space
+from gantlet.core.errors import unknown
+from gantlet.core.spec import Registry, points_of
 from gantlet.domains.attributes import Probes, Word
-from gantlet.domains.attributes import word as _word
-from gantlet.domains.audio import AudioCode, audio_probes
-from gantlet.domains.graphs import GraphCode, graph_probes
-from gantlet.domains.images import image_probes
-from gantlet.domains.tables import TableCode, table_probes
-from gantlet.domains.text import TextCode, text_probes
+from gantlet.domains.corruptions import Cause
 
-__all__ = ["IMAGE_WORDS", "REPEATS", "Probes", "Word", "probes_of"]
+_GROUP = "gantlet.domains"
 
-# Vectors and tables of more columns than this are not named column by column.
+_OWN = {
+    "graph": "gantlet.domains.graphs:GraphDomain",
+    "audio": "gantlet.domains.audio:AudioDomain",
+    "tokens": "gantlet.domains.text:TextDomain",
+    "vector": "gantlet.domains.vectors:VectorDomain",
+    "table": "gantlet.domains.tables:TableDomain",
+    "image": "gantlet.domains.images:ImageDomain",
+}
+"""The built-in kinds, in the order in which they are asked whether a file is theirs."""
+
+# Vectors and tables with more columns have no attributes.
 _COLUMNS = 64
+
+Change = Callable[[Tensor], Tensor]
+"""Returns changed samples, shape ``(n, *shape)``, each by itself."""
+
+Writer = Callable[[Path, Tensor], None]
+"""Writes samples, shape ``(n, *space.shape)``, to a file, whatever its name ends in."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relearned:
+    """A code that was learned from some samples, and what writes all others in it.
+
+    Attributes:
+        code: The code.
+        space: What one sample is in it.
+        write: Rewrites samples of the original code.
+        write_own: Rewrites the samples that it was learned from, each as if it had not been one
+            of them: what it alone holds is as unknown as it would be in a fresh sample.
+    """
+
+    code: Code
+    space: Space
+    write: Change
+    write_own: Change
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adapted:
+    """How samples of one shape become samples of another without loss.
+
+    Attributes:
+        change: Converts them.
+        note: What is to be said of it, as a predicate: "is grey and was repeated in three
+            channels"; empty where nothing is.
+    """
+
+    change: Change
+    note: str = ""
+
+
+class Domain(ABC):
+    """A kind of sample, under the name that ``Space.kind`` has for it.
+
+    Everything that depends on what a sample stands for is asked of its domain, so that a kind is
+    one module and one line that registers it: in the table above, or in a plug-in under the entry
+    points ``gantlet.domains``. All but the attributes has a default that suits plain numbers.
+
+    Attributes:
+        endings: How the names of files end that the domain reads, for messages.
+        metrics: Metrics that are worth computing for this kind beside the usual ones.
+        shown: How many samples a picture shows, 10 or more.
+        is_ranged: Whether continuous samples lie in one of the usual ranges of pixels, so that
+            sets with different ranges were scaled differently.
+        is_spatial: Whether shapes are ``(channels, height, width)``, so that averages of samples
+            and their spectra can be shown.
+    """
+
+    endings: ClassVar[tuple[str, ...]] = ()
+    metrics: ClassVar[tuple[str, ...]] = ()
+    shown: ClassVar[int] = 16
+    is_ranged: ClassVar[bool] = False
+    is_spatial: ClassVar[bool] = False
+
+    @abstractmethod
+    def attributes(self, space: Space, x: Tensor, code: Code | None) -> Probes:
+        """Returns named measurements of samples.
+
+        Args:
+            space: What one sample is.
+            x: The samples, shape ``(n, *space.shape)``.
+            code: What the numbers of a sample stand for, where they are not plain numbers.
+        """
+
+    def reader(self, path: Path, *, skip_bad: int = 0) -> OwnFile | None:
+        """Returns the data set that reads a file or a folder, or None where it is another kind's.
+
+        A kind that reads folders should recognize them by the files in them.
+
+        Args:
+            path: The file or folder, which exists.
+            skip_bad: How many files of a folder that cannot be read may be left out.
+        """
+        del path, skip_bad
+        return None
+
+    def features(self, code: Code | None, *, labelled: bool) -> tuple[str, ...]:
+        """Returns the default feature extractors in written form, the main one first.
+
+        Args:
+            code: What the numbers of a sample stand for, where they are not plain numbers.
+            labelled: Whether the real samples have classes that a classifier can learn.
+        """
+        del code, labelled
+        return ("pixels",)
+
+    def depends_on_set(self, code: Code | None) -> bool:
+        """Returns whether attributes of a sample depend on the other samples of its set."""
+        del code
+        return False
+
+    def relearned(
+        self, code: Code | None, space: Space, source: Source, places: Tensor
+    ) -> Relearned | None:
+        """Returns the code learned from some samples only, or None where nothing is learned.
+
+        Readers learn vocabularies, categories and ranges from all real samples. Those that a test
+        then judges are never unknown, while fakes from the same distribution may be: a flaw that
+        does not exist. So the code is learned again from samples that are not judged.
+
+        Args:
+            code: That of the reader, or None where there is none.
+            space: What one sample is in it.
+            source: All real samples.
+            places: Those to learn from, shape ``(m,)``.
+        """
+        del code, space, source, places
+        return None
+
+    def causes(self, space: Space) -> Sequence[Cause]:
+        """Returns corruptions that may explain flaws, for samples scaled to [0, 1]."""
+        del space
+        return ()
+
+    def adapted(self, space: Space, wanted: Space) -> Adapted | None:
+        """Returns how samples of one shape become samples of another, or None if they cannot.
+
+        Args:
+            space: What a sample is.
+            wanted: What it should become; of this kind too, and of another shape.
+        """
+        del space, wanted
+        return None
+
+    def picture(self, space: Space, x: Tensor) -> bytes | None:
+        """Returns the first samples as a PNG file, or None where there is nothing to see."""
+        del space, x
+        return None
+
+    def writers(self, space: Space, code: Code | None) -> Mapping[str, Writer]:
+        """Returns how samples are written in file formats of their kind, by the ending.
+
+        Arrays (``.npz``, ``.npy``, ``.safetensors``) and pictures (``.png``) need none.
+        """
+        del space, code
+        return {}
+
+
+_plugins: "Registry[Domain]" = Registry("kind of sample", _GROUP)
+
+
+def domain_of(space: Space) -> Domain:
+    """Returns the domain of the samples of a space.
+
+    Raises:
+        UserError: If its kind is not known: a plug-in is missing.
+    """
+    return _domain(space.kind)
+
+
+def domains() -> Iterator[Domain]:
+    """Yields every kind of sample, those of plug-ins first."""
+    for kind in (*_plugins.names(), *_OWN):
+        yield _domain(kind)
+
+
+def _domain(kind: str) -> Domain:
+    if kind in points_of(_GROUP):
+        return _plugins.load(kind)()
+    if kind in _OWN:
+        found: type[Domain] = EntryPoint(kind, _OWN[kind], _GROUP).load()
+        return found()
+    raise unknown("kind of sample", kind, [*_plugins.names(), *_OWN])
+
+
+def reader_of(path: Path, *, skip_bad: int = 0) -> OwnFile | None:
+    """Returns the data set that reads a file or a folder, or None where no kind recognizes it.
+
+    Args:
+        path: The file or folder, which exists.
+        skip_bad: How many files of a folder that cannot be read may be left out.
+    """
+    return next(filter(None, (d.reader(path, skip_bad=skip_bad) for d in domains())), None)
 
 
 def probes_of(
     space: Space, x: Tensor, probabilities: Tensor | None = None, code: Code | None = None
 ) -> Probes:
-    """Returns the named measurements of samples, shape ``(n, *space.shape)``.
+    """Returns the attributes of samples, shape ``(n, *space.shape)``.
 
     Args:
         space: What one sample is.
         x: The samples.
-        probabilities: Class probabilities, shape ``(n, classes)``: the share of each class then
-            has a name too.
-        code: What the numbers of a sample stand for, where they are no plain numbers.
+        probabilities: Class probabilities, shape ``(n, classes)``: each is an attribute too.
+        code: What the numbers of a sample stand for, where they are not plain numbers.
     """
-    found = _coded(code, x) or _own(space, space.unit(x))
+    found = domain_of(space).attributes(space, x, code)
     return found if probabilities is None else found.with_more(_classes(probabilities.double()))
 
 
-def can_name_images(space: Space) -> bool:
-    """Says whether samples are images that have measurements of their own."""
-    return space.kind == "image" and min(space.shape[1:]) >= 4 and space.shape[0] in (1, 3)
-
-
-def _coded(code: Code | None, x: Tensor) -> Probes | None:
-    """Returns the measurements of what is told by a code, or None."""
-    match code:
-        case TextCode():
-            return text_probes(code, x)
-        case TableCode():
-            return table_probes(code, x)
-        case AudioCode():
-            return audio_probes(code, x)
-        case GraphCode():
-            return graph_probes(x)
-        case _:
-            return None
-
-
-def _own(space: Space, x: Tensor) -> Probes:
-    if can_name_images(space):
-        named = image_probes(x)
-        words = tuple(IMAGE_WORDS[name] for name in named)
-        return Probes(words=words, values=torch.stack(list(named.values()), 1))
-    values = x.flatten(1).double()
+def columns(space: Space, x: Tensor) -> Probes:
+    """Returns each component of samples as an attribute; none where there are more than 64."""
+    values = space.unit(x).flatten(1).double()
     if values.shape[1] > _COLUMNS:
         return Probes(words=(), values=values[:, :0])
     return Probes(words=tuple(map(_column, range(values.shape[1]))), values=values)
+
+
+def lengthened(space: Space, wanted: Space) -> Adapted | None:
+    """Returns samples with zeros at the end, as sequences have; None where they are too long."""
+    if space.levels != wanted.levels or space.size >= wanted.size:
+        return None
+    room = wanted.size - space.size
+    return Adapted(change=lambda x: pad(x, (0, room)))
+
+
+def ending(path: Path) -> str:
+    """Returns how a file name ends in lower case, including what was compressed.
+
+    Example:
+        >>> ending(Path("a/b.v2.CSV.gz")), ending(Path("b.npz"))
+        ('.csv.gz', '.npz')
+    """
+    return "".join(path.suffixes[-2:]).lower() if path.suffix == ".gz" else path.suffix.lower()
 
 
 def _column(i: int) -> Word:
@@ -84,43 +274,3 @@ def _classes(p: Tensor) -> Probes:
         for k in range(p.shape[1])
     )
     return Probes(words=tuple(words), values=p)
-
-
-def _by_name(words: Sequence[Word]) -> dict[str, Word]:
-    return {word.name: word for word in words}
-
-
-_PATTERN = "a checkerboard pattern"
-
-IMAGE_WORDS = _by_name(
-    [
-        _word("brightness", "too dark", "too bright"),
-        _word("contrast", "contrast too low", "contrast too high"),
-        _word("fine detail", "blurred: fine detail missing", "noisy: too much fine detail"),
-        _word("checkerboard", _PATTERN, _PATTERN),
-        _word("column stripes", _PATTERN, _PATTERN, "checkerboard"),
-        _word("row stripes", _PATTERN, _PATTERN, "checkerboard"),
-        _word(
-            "block edges", "block edges too weak", "block edges, as lossy compression leaves them"
-        ),
-        _word("mirror symmetry", "not symmetric enough", "too symmetric"),
-        _word("middle seam", "middle too smooth", "halves that do not fit together"),
-        _word("saturation", "colours too pale", "colours too strong"),
-        _word("red against green", "a green cast", "a red cast", "colour"),
-        _word("blue against yellow", "a yellow cast", "a blue cast", "colour"),
-        _word("hue axis", "wrong hues", "wrong hues", "colour"),
-        _word("hue diagonal", "wrong hues", "wrong hues", "colour"),
-        _word("colour agreement", "colours that do not go together", "colours too much alike"),
-        _word(
-            "coarse structure", "large shapes too weak", "large shapes too strong", follows=True
-        ),
-        _word("edge density", "too few edges", "too many edges", follows=True),
-        _word(
-            "colour count", "too few tones or colours", "too many tones or colours", follows=True
-        ),
-    ]
-)
-"""By the name of the measurement."""
-
-REPEATS = _word("distance to the nearest other", "repeated samples", "samples too far apart")
-"""What is called of the distance of a sample to the nearest other one of its own set."""

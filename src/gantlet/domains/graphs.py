@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, final
 
 import numpy as np
 import torch
+from PIL import Image, ImageDraw
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
@@ -22,6 +23,8 @@ from gantlet.core.spec import Between, Spec
 from gantlet.data.arrays import unpacked
 from gantlet.data.splits import Array, Rows, by_share, check_size, is_file, official, readable
 from gantlet.domains.attributes import Probes, Word, haze, probes, word
+from gantlet.domains.domains import Domain
+from gantlet.report.pictures import grid
 
 # ----------------------------------------------------------------------------
 # Graphs by the histograms of what their nodes are like.
@@ -425,3 +428,93 @@ def _matrices(parts: Sequence[_Part], room: int, name: str) -> Rows:
             a, b = part.edges[part.starts[i] : part.starts[i + 1]].T
             matrix[a, b] = matrix[b, a] = 1
     return Rows(x)
+
+
+# ----------------------------------------------------------------------------
+# The kind of sample.
+# ----------------------------------------------------------------------------
+
+
+@final
+class GraphDomain(Domain):
+    """Undirected graphs as symmetric matrices, with 1 on the diagonal where there is a node."""
+
+    @override
+    def attributes(self, space: Space, x: Tensor, code: Code | None) -> Probes:
+        """Returns numbers of nodes, edges, triangles and the like."""
+        return graph_probes(x)
+
+    @override
+    def reader(self, path: Path, *, skip_bad: int = 0) -> Graphs | None:
+        """Reads archives of arrays that hold lists of edges."""
+        is_own = path.suffix.lower() == ".npz" and holds_graphs(path)
+        return Graphs(path=str(path)) if is_own else None
+
+    @override
+    def features(self, code: Code | None, *, labelled: bool) -> tuple[str, ...]:
+        """Histograms of degrees, clustering and spectra."""
+        return ("graph-statistics",)
+
+    @override
+    def picture(self, space: Space, x: Tensor) -> bytes | None:
+        """Draws graphs as points and lines."""
+        return grid(drawings(x[: self.shown].numpy()), columns=4)
+
+
+_SIDE = 96  # pixels of a drawing
+_LAYOUT_STEPS = 60
+
+
+def drawings(graphs: Array) -> Array:
+    """Returns graphs drawn as points and lines, nodes that are joined near to each other.
+
+    Args:
+        graphs: Symmetric matrices, shape ``(n, nodes, nodes)``, with 1 on the diagonal where there
+            is a node.
+
+    Returns:
+        Shape ``(n, 96, 96, 1)``.
+    """
+    return np.stack([_drawing(graph > 0) for graph in graphs])[..., None]
+
+
+def _drawing(graph: Array) -> Array:
+    picture = Image.new("L", (_SIDE, _SIDE), 255)
+    there = graph.diagonal()
+    edge = graph[np.ix_(there, there)].copy()
+    np.fill_diagonal(edge, val=False)
+    if len(edge):
+        place = _layout(edge.astype(float))
+        low, high = place.min(0), place.max(0)
+        spots = 4 + (place - low) / np.maximum(high - low, 1e-9) * (_SIDE - 9)
+        pen = ImageDraw.Draw(picture)
+        for a, b in np.argwhere(np.triu(edge)).tolist():
+            pen.line([*spots[a].tolist(), *spots[b].tolist()], fill=150)
+        for x, y in spots.tolist():
+            pen.ellipse([x - 1, y - 1, x + 1, y + 1], fill=0)
+    return np.asarray(picture)
+
+
+def _layout(edge: Array) -> Array:
+    """Returns places of nodes in the plane, shape ``(nodes, 2)``.
+
+    Source: Fruchterman and Reingold, 1991, https://doi.org/10.1002/spe.4380211102.
+    Differs from the paper: nodes start at the second and third eigenvector of the Laplacian, so
+        that the same graph is always drawn alike.
+    """
+    n = len(edge)
+    _, vectors = np.linalg.eigh(np.diag(edge.sum(1)) - edge)
+    # Every node has a place of its own to start from, however alike some are.
+    turn = np.arange(n) * 2.399963
+    place = np.zeros((n, 2))
+    place[:, : max(min(n - 1, 2), 0)] = vectors[:, 1:3]
+    place += 1e-2 * np.stack([np.cos(turn), np.sin(turn)], 1)
+    wished = n**-0.5
+    for step in range(_LAYOUT_STEPS):
+        apart = place[:, None] - place
+        far = np.maximum(np.hypot(apart[..., 0], apart[..., 1]), 1e-6)
+        push = wished**2 / far**2 - edge * far / wished
+        move = (apart * push[..., None]).sum(1)
+        size = np.maximum(np.hypot(move[:, 0], move[:, 1]), 1e-9)[:, None]
+        place += move / size * np.minimum(size, 0.1 * (1 - step / _LAYOUT_STEPS))
+    return place

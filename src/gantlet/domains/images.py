@@ -9,15 +9,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal, final
+from typing import Annotated, ClassVar, Literal, final
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
+from typing_extensions import override
 
-from gantlet.core.data import Space, Splits
+from gantlet.core.data import Code, Space, Splits
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
@@ -31,6 +32,10 @@ from gantlet.data.arrays import (
     pictures_in,
 )
 from gantlet.data.splits import Array, by_share, official, readable
+from gantlet.domains.attributes import Probes, Word, word
+from gantlet.domains.corruptions import Cause, image_causes
+from gantlet.domains.domains import Adapted, Domain, columns
+from gantlet.report.pictures import grid
 
 # ----------------------------------------------------------------------------
 # Measurements of single images that have a name, each as blind to the others as it can be.
@@ -204,6 +209,45 @@ def _agreement(a: Tensor, b: Tensor) -> Tensor:
     found: Tensor = (a * b).sum(1) / size
     return found.clamp(-0.999, 0.999).atanh()
 
+
+def can_name_images(space: Space) -> bool:
+    """Returns whether images are large enough, and of as many channels, to have attributes."""
+    return min(space.shape[1:]) >= 4 and space.shape[0] in (1, 3)
+
+
+def _by_name(words: Sequence[Word]) -> dict[str, Word]:
+    return {word.name: word for word in words}
+
+
+_PATTERN = "a checkerboard pattern"
+
+IMAGE_WORDS = _by_name(
+    [
+        word("brightness", "too dark", "too bright"),
+        word("contrast", "contrast too low", "contrast too high"),
+        word("fine detail", "blurred: fine detail missing", "noisy: too much fine detail"),
+        word("checkerboard", _PATTERN, _PATTERN),
+        word("column stripes", _PATTERN, _PATTERN, "checkerboard"),
+        word("row stripes", _PATTERN, _PATTERN, "checkerboard"),
+        word(
+            "block edges", "block edges too weak", "block edges, as lossy compression leaves them"
+        ),
+        word("mirror symmetry", "not symmetric enough", "too symmetric"),
+        word("middle seam", "middle too smooth", "halves that do not fit together"),
+        word("saturation", "colours too pale", "colours too strong"),
+        word("red against green", "a green cast", "a red cast", "colour"),
+        word("blue against yellow", "a yellow cast", "a blue cast", "colour"),
+        word("hue axis", "wrong hues", "wrong hues", "colour"),
+        word("hue diagonal", "wrong hues", "wrong hues", "colour"),
+        word("colour agreement", "colours that do not go together", "colours too much alike"),
+        word("coarse structure", "large shapes too weak", "large shapes too strong", follows=True),
+        word("edge density", "too few edges", "too many edges", follows=True),
+        word(
+            "colour count", "too few tones or colours", "too many tones or colours", follows=True
+        ),
+    ]
+)
+"""By the name of the measurement."""
 
 # ----------------------------------------------------------------------------
 # Image files, decoded when they are needed.
@@ -685,3 +729,66 @@ def _refuse_splits(folder: Path) -> None:
             f"{folder} holds its own train and {test} folders, which must not be mixed. "
             f"Give path={folder / 'train'} and test_path={folder / test}."
         )
+
+
+# ----------------------------------------------------------------------------
+# The kind of sample.
+# ----------------------------------------------------------------------------
+
+
+@final
+class ImageDomain(Domain):
+    """Images, shape ``(channels, height, width)``, of levels or of numbers in one range."""
+
+    metrics: ClassVar[tuple[str, ...]] = ("ms-ssim",)
+    shown: ClassVar[int] = 64
+    is_ranged: ClassVar[bool] = True
+    is_spatial: ClassVar[bool] = True
+
+    @override
+    def attributes(self, space: Space, x: Tensor, code: Code | None) -> Probes:
+        """Returns brightness, contrast and the like; of tiny images each pixel."""
+        if not can_name_images(space):
+            return columns(space, x)
+        named = image_probes(space.unit(x))
+        words = tuple(IMAGE_WORDS[name] for name in named)
+        return Probes(words=words, values=torch.stack(list(named.values()), 1))
+
+    @override
+    def reader(self, path: Path, *, skip_bad: int = 0) -> Images | None:
+        """Reads folders, those of other kinds having been recognized before."""
+        return Images(path=str(path), skip_bad=skip_bad) if path.is_dir() else None
+
+    @override
+    def features(self, code: Code | None, *, labelled: bool) -> tuple[str, ...]:
+        """A classifier where there are classes, or else random convolutions; pixels too."""
+        return ("classifier" if labelled else "random-conv", "pixels")
+
+    @override
+    def causes(self, space: Space) -> Sequence[Cause]:
+        """Returns blur, noise, colour casts and the like."""
+        return image_causes(space) if can_name_images(space) else ()
+
+    @override
+    def adapted(self, space: Space, wanted: Space) -> Adapted | None:
+        """Repeats grey images in three channels."""
+        if space.shape[1:] != wanted.shape[1:] or (space.shape[0], wanted.shape[0]) != (1, 3):
+            return None
+        note = "is grey and was repeated in three channels"
+        return Adapted(change=lambda x: x.expand(-1, 3, -1, -1), note=note)
+
+    @override
+    def picture(self, space: Space, x: Tensor) -> bytes | None:
+        """Shows images in a grid."""
+        # Of four channels the last is transparency, of two as well; of others three are drawn.
+        some = x[: self.shown, : 3 if space.shape[0] >= 3 else 1]
+        pixels = (_in_unit_range(space, some).clamp(0, 1) * 255).round().to(torch.uint8)
+        return grid(pixels.movedim(1, -1).numpy())
+
+
+def _in_unit_range(space: Space, x: Tensor) -> Tensor:
+    """Returns images in [0, 1], continuous ones stretched from their own range."""
+    if space.levels is not None:
+        return space.unit(x)
+    low, high = x.min(), x.max()
+    return (x - low) / (high - low).clamp_min(1e-12)

@@ -1,303 +1,30 @@
 """Tables: reading, coding, attributes."""
 
+import csv
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import combinations
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self, final
+from typing import Annotated, ClassVar, Literal, Self, final
 
 import numpy as np
 import torch
 from torch import Tensor
 from typing_extensions import override
 
-from gantlet.core.data import Code, Readable, Space, Splits
-from gantlet.core.errors import UserError, unknown
+from gantlet.core.data import Code, Readable, Source, Space, Splits, everything
+from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
 from gantlet.data.arrays import counted
-from gantlet.data.delimited import (
-    MOST_CELLS,
-    Delimited,
-    Parsed,
-    Style,
-    check_size,
-    floats,
-    is_missing,
-    number,
-    parsed,
-)
-from gantlet.data.splits import Array, Rows, by_share, finite, is_file, readable
+from gantlet.data.delimited import MOST_CELLS, Parsed, Style, is_missing
+from gantlet.data.splits import Array, Rows, by_share, finite
 from gantlet.domains.attributes import Probes, Word, haze, probes, word
-
-# ----------------------------------------------------------------------------
-# Files of rows and columns, whose cells are not yet understood.
-# ----------------------------------------------------------------------------
-
-# Of the cells of another table's column so many must be what those of the real one are.
-_LEAST: Final = 0.5
-
-
-@final
-@dataclass(frozen=True, slots=True, eq=False)
-class Cells:
-    """The cells of a file.
-
-    Attributes:
-        path: The file.
-        names: The names of the columns.
-        columns: For each column its cells, shape ``(rows,)``: numbers, NaN where one is missing,
-            or else text.
-        places: The number of each row in the file, from 0, the header left out.
-        form: How the file is written, or None where it is not text.
-        notes: What was left out or guessed, in words.
-    """
-
-    path: Path
-    names: Sequence[str]
-    columns: Sequence[Array]
-    places: Array
-    form: Delimited | None = None
-    notes: tuple[str, ...] = ()
-    _kept: dict[int, Parsed] = field(default_factory=dict[int, Parsed])
-    _texts: dict[int, Array] = field(default_factory=dict[int, Array])
-
-    def __len__(self) -> int:
-        """How many rows there are."""
-        return len(self.places)
-
-    def place(self, name: str) -> int:
-        """Returns the number, from 0, of the column that has a name or a number from 1."""
-        if name in self.names:
-            return self.names.index(name)
-        if name.isdecimal() and 1 <= int(name) <= len(self.names):
-            return int(name) - 1
-        raise unknown(f"column of {self.path}", name, self.names)
-
-    def chosen(self, columns: Sequence[str] | None, label: str | None) -> tuple[int, ...]:
-        """Returns the columns of these names or numbers; of none, all but the label."""
-        if columns is not None:
-            return tuple(self.place(name) for name in columns)
-        apart = None if label is None else self.place(label)
-        return tuple(i for i in range(len(self.names)) if i != apart)
-
-    def some(self, rows: Tensor | None) -> "Cells":
-        """Returns some rows, by their numbers from 0; the cells themselves of None."""
-        if rows is None:
-            return self
-        kept = rows.numpy()
-        columns = [c[kept] for c in self.columns]
-        return Cells(self.path, self.names, columns, self.places[kept], self.form, self.notes)
-
-    @property
-    def is_numeric(self) -> bool:
-        """Whether there is a number in every cell."""
-        for c in range(len(self.names)):
-            found = self.parsed(c)
-            if found.kind != "number" or found.odd or np.isnan(found.values).any():
-                return False
-        return True
-
-    def parsed(self, column: int) -> Parsed:
-        """Returns a column as numbers, times or categories, whichever most of its cells are."""
-        if column not in self._kept:
-            cells = self.columns[column]
-            is_read = cells.dtype.kind == "f"
-            self._kept[column] = (
-                floats(cells) if is_read else parsed(cells, decimal_comma=self._is_european)
-            )
-        return self._kept[column]
-
-    def parsed_as(self, column: int, kind: Literal["number", "time"], style: Style) -> Parsed:
-        """Returns a column as numbers, or as times, if half of its cells are.
-
-        Args:
-            column: Which one.
-            kind: What its cells should be.
-            style: How they are written, if that fits about as well as any other way.
-        """
-        found = self.parsed(column)
-        if self.columns[column].dtype.kind == "f" or (found.kind, found.style) == (kind, style):
-            return found
-        comma = self._is_european
-        cells = self.columns[column]
-        return parsed(cells, style, decimal_comma=comma, share=_LEAST, kind=kind)
-
-    @property
-    def _is_european(self) -> bool:
-        """Whether columns are parted as where the comma stands before decimals."""
-        return self.form is not None and self.form.delimiter == ";"
-
-    def text(self, column: int) -> Array:
-        """Returns the cells of a column as they are written, without the blanks around them."""
-        if column not in self._texts:
-            cells = self.columns[column]
-            if cells.dtype.kind == "f" and self.form is not None:
-                cells = self.form.written(column)[self.places]
-            elif cells.dtype.kind == "f":
-                cells = np.array(["" if np.isnan(v) else f"{v:.17g}" for v in cells.tolist()])
-            self._texts[column] = np.array([c.strip() for c in cells.tolist()], dtype=object)
-        return self._texts[column]
-
-    def places_of(self, names: Sequence[str]) -> tuple[list[int], tuple[str, ...]]:
-        """Returns the columns of these names, and what else is to be said.
-
-        Where no name fits, they are as many others in their order.
-
-        Raises:
-            UserError: If a column is missing.
-        """
-        if set(names) <= set(self.names):
-            more = [name for name in self.names if name not in names]
-            told = counted(len(more), "column", "columns")
-            told = f"{told} of {self.path.name} that the real table lacks: {_listed(more)}"
-            return [self.names.index(name) for name in names], (told,) if more else ()
-        if len(names) == len(self.names) and not set(names) & set(self.names):
-            told = f"no column of {self.path.name} has a real one's name: matched by order"
-            # Where one of the files has no header there is no other way.
-            is_named = not (self._is_unnamed(self.names) or self._is_unnamed(names))
-            return list(range(len(names))), (told,) if is_named else ()
-        lack = next(name for name in names if name not in self.names)
-        raise UserError(
-            f"{self.path} has no column {lack!r}, which the real table has. "
-            f"It has: {_listed(self.names, 20)}."
-        )
-
-    @staticmethod
-    def _is_unnamed(names: Sequence[str]) -> bool:
-        return list(names) == [str(i + 1) for i in range(len(names))]
-
-    def numbers(self, columns: Sequence[int]) -> Array:
-        """Returns the given columns as float32, shape ``(rows, columns)``.
-
-        Raises:
-            UserError: If a value is missing or not a number; it says where.
-        """
-        found = np.empty((len(self), len(columns)))
-        gaps, first = 0, (len(self), 0)
-        for k, c in enumerate(columns):
-            own = self.parsed(c)
-            if own.kind != "number" or own.odd:
-                self._refuse(c)
-            missing = np.isnan(own.values).nonzero()[0]
-            gaps += len(missing)
-            first = min(first, (missing[0], c)) if len(missing) else first
-            found[:, k] = own.values
-        if gaps:
-            row, c = first
-            raise UserError(
-                f"{self.path} has {counted(gaps, 'missing value', 'missing values')}, the first "
-                f"in line {self.line(int(row))}, column {self.names[c]!r}. Fill or drop them, or "
-                "read the table as table:path=FILE."
-            )
-        # What single precision cannot hold becomes infinite here and is reported as such.
-        with np.errstate(over="ignore"):
-            return found.astype(np.float32)
-
-    def _refuse(self, column: int) -> None:
-        """Refuses a column with cells that are not numbers."""
-        cells = self.text(column)
-        found = parsed(cells, decimal_comma=self._is_european, share=0.0, kind="number")
-        is_bad = np.isnan(found.values) & ~is_missing(cells)
-        row = int(is_bad.argmax())
-        what = "not a number" if number(cells[row]) is None else "infinite or too large"
-        raise UserError(
-            f"{self.path}, line {self.line(row)}, column {self.names[column]!r}: {cells[row]!r} "
-            f"is {what}. Choose numeric columns with columns=A+B, label=COLUMN for a class, or "
-            "read columns of any kind with table:path=FILE."
-        )
-
-    def line(self, row: int) -> int:
-        """Returns the line of the file in which a row ends."""
-        place = int(self.places[row])
-        return place + 1 if self.form is None else self.form.line(place)
-
-    def classes(self, column: int) -> Array:
-        """Returns the class of each row as a number, by the order of their names."""
-        return np.unique(self.text(column).astype(str), return_inverse=True)[1]
-
-
-def read_cells(path: Path) -> Cells:
-    """Returns the cells of a file: text of rows, or Parquet.
-
-    Raises:
-        UserError: If the file cannot be read as a table, or is too large.
-    """
-    stat = is_file(path).stat()
-    return _read_once(path, stat.st_mtime_ns, stat.st_size)
-
-
-@lru_cache(maxsize=8)
-def _read_once(path: Path, *_stamp: int) -> Cells:
-    if path.suffix.lower() == ".parquet":
-        frame = _parquet(path)
-        return _cells(path, _names(path, [str(name) for name in frame.columns]), frame, None)
-    form = Delimited.of(path)
-    names = _names(path, form.header) if form.header else [str(i + 1) for i in range(form.width)]
-    return _cells(path, names, form.frame(), form)
-
-
-def _names(path: Path, header: Sequence[str]) -> list[str]:
-    names = [name.strip() or f"column {i + 1}" for i, name in enumerate(header)]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise UserError(f"{path} names a column twice: {twice}. Rename one.")
-    return names
-
-
-def _parquet(path: Path) -> Any:
-    import pandas as pd
-
-    with readable(path, "a Parquet table"):
-        try:
-            frame: Any = pd.read_parquet(path)
-        except ImportError as error:
-            raise UserError(
-                f"{path} is a Parquet file, which needs pyarrow: pip install pyarrow, or save the "
-                "table as csv."
-            ) from error
-    check_size(path, frame.shape[1], frame.size)
-    if not frame.size:
-        raise UserError(f"{path} holds no rows.")
-    return frame
-
-
-def _cells(path: Path, names: Sequence[str], frame: Any, form: Delimited | None) -> Cells:
-    """Returns the cells of a frame, without the rows that are empty."""
-    columns = [_column(frame.iloc[:, i], i, form) for i in range(frame.shape[1])]
-    notes = () if form is None else form.notes
-    empty = np.logical_and.reduce([is_missing(column) for column in columns])
-    places = np.arange(len(frame))
-    if empty.all():
-        raise UserError(f"{path} holds no rows.")
-    if empty.any() and len(names) > 1:
-        told = counted(int(empty.sum()), "row is", "rows are")
-        notes = (*notes, f"{told} empty in {path.name} and left out")
-        columns, places = [c[~empty] for c in columns], places[~empty]
-    return Cells(path, names, columns, places, form, notes)
-
-
-def _column(series: Any, place: int, form: Delimited | None) -> Array:
-    """Returns a column as numbers, or as text."""
-    kind = series.dtype.kind
-    if kind in "iuf":
-        numbers: Array = series.to_numpy(np.float64, na_value=np.nan)
-        return numbers
-    # What was taken for truth values may be written in many ways.
-    if kind == "b" and form is not None:
-        return form.written(place)
-    raw, there = series.astype(object).to_numpy(), series.notna().to_numpy()
-    # Cell by cell: a call of pandas for each of thousands of short columns takes seconds.
-    texts: Array = np.array([str(v) if t else "" for v, t in zip(raw, there, strict=True)], object)
-    return texts
-
-
-def _listed(names: Sequence[str], most: int = 5) -> str:
-    return ", ".join([*names[:most], *(["..."] if len(names) > most else [])])
-
+from gantlet.domains.cells import Cells, read_cells, some_of
+from gantlet.domains.domains import Domain, Relearned, Writer, columns, ending
 
 # ----------------------------------------------------------------------------
 # Which columns of a table go together, and along what.
@@ -472,6 +199,16 @@ class Column:
         value = own[0] + self.origin
         return _moment(value, self.style) if self.kind == "time" else f"{value:.6g}"
 
+    def cell(self, x: Sequence[float]) -> str:
+        """Returns the value of a row as a file holds it: nothing where it is missing."""
+        own = x[self.start : self.end]
+        if self.kind == "number" and not (self.gaps and own[1] > 0.5):
+            return f"{own[0] + self.origin:.9g}"
+        found = self.read(x)
+        if self.kind == "category":
+            return "" if max(range(len(own)), key=own.__getitem__) == len(own) - 1 else found
+        return "" if found == "missing" else found
+
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
@@ -578,7 +315,7 @@ class TableCode(Readable):
                 cells = table.text(c)
                 doubtful.append(f"{column.name} ({cells[0]!r} as {_shown(column, found)})")
         guessed = f"columns of {table.path.name} that could be read in two ways: "
-        both = (guessed + _some(doubtful),) if doubtful else ()
+        both = (guessed + some_of(doubtful),) if doubtful else ()
         return (*table.notes, *told, *(f"{table.path.name}: {o}" for o in _few(odd)), *both)
 
     def losses(self, table: Cells) -> tuple[str, ...]:
@@ -597,7 +334,7 @@ class TableCode(Readable):
             "not compared but for missing values, as no value is there twice": single,
         }
         return tuple(
-            f"{counted(len(own), 'column', 'columns')} of {table.path.name} {what}: {_some(own)}"
+            f"{counted(len(own), 'column', 'columns')} of {table.path.name} {what}: {some_of(own)}"
             for what, own in told.items()
             if own
         )
@@ -697,10 +434,6 @@ def _odd(column: Column, found: Parsed, n: int) -> str:
 def _few(told: Sequence[str], most: int = 5) -> list[str]:
     left = len(told) - most
     return [*told[:most], *([f"and {left:,} more columns with such cells"] if left > 0 else [])]
-
-
-def _some(names: Sequence[str], most: int = 5) -> str:
-    return ", ".join([*names[:most], *(["..."] if len(names) > most else [])])
 
 
 def _shown(column: Column, found: Parsed) -> str:
@@ -1029,3 +762,199 @@ class Table:
 
     def _cells(self) -> Cells:
         return read_cells(Path(self.path).expanduser())
+
+
+# ----------------------------------------------------------------------------
+# Columns learned again from some rows.
+# ----------------------------------------------------------------------------
+
+# A category is known that so many of them have.
+_KNOWN = 2
+# Below and above these shares of their numbers a number is extreme.
+_SIDES = (0.01, 0.5, 0.99)
+# Vectors of more components have no names for them.
+_NAMED = 64
+
+
+def plain_code(space: Space) -> TableCode | None:
+    """Returns the columns of vectors that are not from a table, or None where they are many."""
+    if space.size > _NAMED:
+        return None
+    made = (Column(f"column {i}", "number", i, gaps=False) for i in range(space.size))
+    return TableCode(tuple(made), plain=True)
+
+
+def relearned_table(
+    code: TableCode, whole: Tensor, places: Tensor, space: Space | None = None
+) -> Relearned:
+    """Returns how columns are spread and correlated in some rows, and the categories in them.
+
+    Args:
+        code: The columns of the real table.
+        whole: All its rows, shape ``(n, components)``.
+        places: Those to learn from.
+        space: What one sample is, where it is not what the code says.
+    """
+    changed: list[_Changed] = []
+    for column in code.columns:
+        start = changed[-1].column.end if changed else 0
+        part = whole[:, column.start : column.end]
+        learn = _categories_of_some if column.kind == "category" else _numbers_of_some
+        changed.append(learn(column, start, part, places))
+    columns = tuple(c.column for c in changed)
+    own = _written(changed, whole[places], own=False)
+    parts = [
+        (own[:, c.start : (c.end if c.kind == "category" else c.start + 1)], c.kind != "category")
+        for c in columns
+    ]
+    tied = bonds([(part.numpy(), is_number) for part, is_number in parts])
+    found = replace(code, columns=columns, bonds=tied)
+    return Relearned(
+        code=found,
+        space=space or found.space,
+        write=lambda x: _written(changed, x, own=False),
+        write_own=lambda x: _written(changed, x, own=True),
+    )
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Changed:
+    """A column as the discovery half knows it.
+
+    Attributes:
+        column: The column.
+        before: What it was.
+        kept: Which of its categories are known, by their places before.
+        once: Which of these no row of the discovery half may lose.
+    """
+
+    column: Column
+    before: Column
+    kept: tuple[int, ...] = ()
+    once: tuple[int, ...] = ()
+
+    def write(self, part: Tensor, *, own: bool) -> Tensor:
+        """Returns its components, shape ``(n, width)``, of those before."""
+        if self.column.kind != "category":
+            there = part[:, 1:] < 0.5
+            middle = torch.full_like(part[:, :1], self.column.middle)
+            value = torch.where(there, part[:, :1], middle) if self.column.gaps else part[:, :1]
+            return torch.cat([value, part[:, 1:]], 1)
+        known = part[:, list(self.kept)]
+        if own:
+            known = known * torch.tensor([i in self.once for i in self.kept]).to(known)
+        missing = part[:, -1:]
+        return torch.cat([known, 1 - missing - known.sum(1, keepdim=True), missing], 1)
+
+
+def _written(changed: list[_Changed], x: Tensor, *, own: bool) -> Tensor:
+    parts = [c.write(x[:, c.before.start : c.before.end], own=own) for c in changed]
+    return torch.cat(parts, 1)
+
+
+def _numbers_of_some(column: Column, start: int, part: Tensor, places: Tensor) -> _Changed:
+    x = part[places].double().numpy()
+    x = x[x[:, 1] < 0.5, 0] if column.gaps else x[:, 0]
+    found = replace(column, start=start)
+    if len(x):
+        low, middle, high = np.quantile(x, _SIDES).tolist()
+        spread = float(x.std()) or 1.0
+        found = replace(found, middle=middle, spread=spread, low=low, high=high)
+    return _Changed(column=found, before=column)
+
+
+def _categories_of_some(column: Column, start: int, part: Tensor, places: Tensor) -> _Changed:
+    """Returns a column with the categories that several rows of the discovery half have.
+
+    Where the reader has left out the rarer ones by their number among all rows, those are known
+    that it would have kept whatever the judged rows hold.
+    """
+    everyone, own = (p[:, : len(column.categories)].sum(0) for p in (part, part[places]))
+    least = _KNOWN
+    if len(column.categories) >= _MOST:
+        least = max(_KNOWN, int(everyone.min()) + 1)
+    kept = tuple((own >= least).nonzero()[:, 0].tolist())
+    return _Changed(
+        column=replace(column, start=start, categories=tuple(column.categories[i] for i in kept)),
+        before=column,
+        kept=kept,
+        once=tuple((own > least).nonzero()[:, 0].tolist()),
+    )
+
+
+# ----------------------------------------------------------------------------
+# The kind of sample.
+# ----------------------------------------------------------------------------
+
+_ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
+
+
+def read_table(path: Path) -> "Csv | Table | None":
+    """Returns what reads a file of rows: vectors where all cells hold numbers, else a table.
+
+    None where the name of the file is not one of a table.
+    """
+    if not path.is_file() or ending(path) not in _ENDINGS:
+        return None
+    kind = Csv if read_cells(path).is_numeric else Table
+    return kind(path=str(path))
+
+
+@final
+class TableDomain(Domain):
+    """Rows of a table with columns of numbers, times and categories."""
+
+    endings: ClassVar[tuple[str, ...]] = _ENDINGS
+
+    @override
+    def attributes(self, space: Space, x: Tensor, code: Code | None) -> Probes:
+        """Returns columns, their extremes, missing values, categories and correlations."""
+        return table_probes(code, x) if isinstance(code, TableCode) else columns(space, x)
+
+    @override
+    def reader(self, path: Path, *, skip_bad: int = 0) -> Table | None:
+        """Reads tables in which some cell does not hold a number."""
+        found = read_table(path)
+        return found if isinstance(found, Table) else None
+
+    @override
+    def features(self, code: Code | None, *, labelled: bool) -> tuple[str, ...]:
+        """Principal components."""
+        return ("pca",)
+
+    @override
+    def depends_on_set(self, code: Code | None) -> bool:
+        """Correlations of columns are those of ranks within a set."""
+        return isinstance(code, TableCode)
+
+    @override
+    def relearned(
+        self, code: Code | None, space: Space, source: Source, places: Tensor
+    ) -> Relearned | None:
+        """Learns categories, and how columns are spread and correlated."""
+        return (
+            relearned_table(code, everything(source), places)
+            if isinstance(code, TableCode)
+            else None
+        )
+
+    @override
+    def writers(self, space: Space, code: Code | None) -> Mapping[str, Writer]:
+        """Writes rows with a header, where the columns are known."""
+        return table_writers(code)
+
+
+def table_writers(code: Code | None) -> Mapping[str, Writer]:
+    """Returns what writes rows as text, missing values as empty cells; needs the columns."""
+    if not isinstance(code, TableCode):
+        return {}
+    return {".csv": lambda path, x: _write_rows(path, code, x)}
+
+
+def _write_rows(path: Path, code: TableCode, x: Tensor) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow([c.name for c in code.columns])
+        rows: list[list[float]] = x.tolist()
+        table.writerows([c.cell(row) for c in code.columns] for row in rows)

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 from typing_extensions import override
 
-from gantlet.core.data import Code, Readable, Space, Splits
+from gantlet.core.data import Code, Readable, Source, Space, Splits
 from gantlet.core.errors import UserError
 from gantlet.core.metric import Features
 from gantlet.core.rng import Rng
@@ -25,6 +25,15 @@ from gantlet.data.arrays import counted
 from gantlet.data.delimited import read_text
 from gantlet.data.splits import Array, Rows, by_share, is_file
 from gantlet.domains.attributes import Probes, Word, haze, probes, word
+from gantlet.domains.domains import (
+    Adapted,
+    Domain,
+    Relearned,
+    Writer,
+    columns,
+    ending,
+    lengthened,
+)
 from gantlet.features.base import blocks, frozen, some
 
 # ----------------------------------------------------------------------------
@@ -598,3 +607,131 @@ def _read_once(path: Path, *_stamp: int) -> _Lines:
 @lru_cache(maxsize=4)
 def _code(lines: _Lines, level: Level, length: int | None) -> TextCode:
     return TextCode.of(lines.lines, level, length)
+
+
+# ----------------------------------------------------------------------------
+# A vocabulary learned again from some lines.
+# ----------------------------------------------------------------------------
+
+# A token is known that so many of them have.
+_IN_LINES = 2
+# Pairs for each of the table of the order of tokens: half as many as from a whole text.
+_PER_PAIR_OF_FEW = 25
+
+
+def relearned_text(code: TextCode, x: Tensor) -> Relearned:
+    """Returns the tokens that two of some lines have, shape ``(n, length)``, and their order.
+
+    What only other lines hold is unknown, in whichever set they are.
+    """
+    size = len(code.tokens) + FIRST
+    lines = _lines_with(x, size)
+    known = [i for i in range(FIRST, size) if lines[i] >= _IN_LINES]
+    known.sort(key=lambda i: (-lines[i], code.tokens[i - FIRST]))
+    levels, once = (torch.full((size,), UNKNOWN) for _ in range(2))
+    levels[END] = once[END] = END
+    for place, i in enumerate(known, FIRST):
+        levels[i] = place
+        # A line of its own counts out.
+        once[i] = place if lines[i] > _IN_LINES else UNKNOWN
+    found = replace(
+        code,
+        tokens=tuple(code.tokens[i - FIRST] for i in known),
+        counts=tuple(lines[i] for i in known),
+        half=_half_of_levels(levels[x], len(known)),
+        following=_following_of_levels(levels[x], len(known)),
+    )
+    return Relearned(
+        code=found,
+        space=found.space,
+        write=lambda z: levels[z.long()].to(z.dtype),
+        write_own=lambda z: once[z.long()].to(z.dtype),
+    )
+
+
+def _lines_with(x: Tensor, size: int) -> list[int]:
+    """Returns in how many rows each level is."""
+    order = x.sort(1).values
+    first = torch.ones_like(order, dtype=torch.bool)
+    first[:, 1:] = order.diff(dim=1) != 0
+    found: list[int] = torch.bincount(order[first], minlength=size).tolist()
+    return found
+
+
+def _half_of_levels(x: Tensor, known: int) -> int:
+    """Returns how many of the first tokens make up half of the text, at most all of them."""
+    counts = torch.bincount(x[x != END], minlength=known + FIRST)
+    reached = counts[FIRST:].cumsum(0) >= counts.sum() / 2
+    return int(reached.to(torch.uint8).argmax()) + 1 if bool(reached.any()) else known
+
+
+def _following_of_levels(x: Tensor, known: int) -> Tensor:
+    """Returns the table of ``TextCode.following``, one count added to the mean of each pair."""
+    n = (x != END).sum(1)
+    k = min(max(round((int(n.sum()) / _PER_PAIR_OF_FEW) ** 0.5), 3), _KINDS, known + 2)
+    kind = torch.where(x == UNKNOWN, k - 1, (x - FIRST + 1).clamp(max=k - 1))
+    kind = torch.where(x == END, 0, kind)
+    before, after = pad(kind, (1, 0)), pad(kind, (0, 1))
+    counted = torch.arange(after.shape[1]) <= n[:, None]
+    pairs = (before * k + after)[counted]
+    counts = torch.bincount(pairs, minlength=k * k).double().view(k, k)
+    expected = torch.outer(counts.sum(1), counts.sum(0)) / counts.sum()
+    return ((counts + 1) / (expected + 1)).log()
+
+
+# ----------------------------------------------------------------------------
+# The kind of sample.
+# ----------------------------------------------------------------------------
+
+
+@final
+class TextDomain(Domain):
+    """Lines of text as rows of tokens, followed by zeros where they are short."""
+
+    endings: ClassVar[tuple[str, ...]] = (".txt",)
+
+    @override
+    def attributes(self, space: Space, x: Tensor, code: Code | None) -> Probes:
+        """Returns length, spelling, repetition and the like, which need the vocabulary."""
+        return text_probes(code, x) if isinstance(code, TextCode) else columns(space, x)
+
+    @override
+    def reader(self, path: Path, *, skip_bad: int = 0) -> Text | None:
+        """Reads files of lines."""
+        return Text(path=str(path)) if ending(path) in self.endings else None
+
+    @override
+    def features(self, code: Code | None, *, labelled: bool) -> tuple[str, ...]:
+        """Frequencies of tokens and of pairs of them."""
+        return ("ngrams",)
+
+    @override
+    def relearned(
+        self, code: Code | None, space: Space, source: Source, places: Tensor
+    ) -> Relearned | None:
+        """Learns the vocabulary and the order of tokens."""
+        if not isinstance(code, TextCode):
+            return None
+        return relearned_text(code, source.take(places).long())
+
+    @override
+    def adapted(self, space: Space, wanted: Space) -> Adapted | None:
+        """Leaves room for more tokens."""
+        return lengthened(space, wanted)
+
+    @override
+    def writers(self, space: Space, code: Code | None) -> Mapping[str, Writer]:
+        """Writes a line for each sample, where the vocabulary is known."""
+        if not isinstance(code, TextCode):
+            return {}
+        return {".txt": lambda path, x: _write_lines(path, code.read(x))}
+
+
+def _write_lines(path: Path, lines: Sequence[str]) -> None:
+    empty = sum(not line.strip() for line in lines)
+    if empty:
+        raise UserError(
+            f"{counted(empty, 'sample is', 'samples are')} without any text, which a file of "
+            "lines cannot hold. Give a name that ends in .npz."
+        )
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

@@ -11,8 +11,7 @@ from torch import Tensor
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Estimate
 from gantlet.core.rng import Rng
-from gantlet.domains.attributes import Probes
-from gantlet.domains.domains import REPEATS
+from gantlet.domains.attributes import REPEATS, Probes
 from gantlet.stats.moments import blocks, exact, leading, squared_distances
 from gantlet.stats.permutation import Kind, Pair
 

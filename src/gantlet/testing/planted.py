@@ -10,8 +10,8 @@ from torch import Tensor
 
 from gantlet.core.data import Space
 from gantlet.core.rng import Rng
+from gantlet.domains.attributes import REPEATS
 from gantlet.domains.corruptions import blur, duplicated, hue, jpeg, noise
-from gantlet.domains.domains import REPEATS
 from gantlet.flaws.split import Halves, Seen
 from gantlet.stats.wasserstein import wasserstein
 

@@ -9,7 +9,6 @@ from gantlet import options
 from gantlet.commands.compare.report import answer
 from gantlet.commands.compare.trial import run_contestant
 from gantlet.commands.cost import cost_of, expected, samples_found
-from gantlet.commands.evaluate.inputs import usual_features
 from gantlet.commands.trained import features, fingerprint, load
 from gantlet.core.arguments import check_fields
 from gantlet.core.data import Coded, Dataset
@@ -18,6 +17,7 @@ from gantlet.core.estimate import REAL, Budget, Outcome, Trial
 from gantlet.core.model import Family
 from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets, extractors, families, metrics, probes, solvers
+from gantlet.domains.domains import domain_of
 from gantlet.features.base import refuse_partisans
 from gantlet.metrics.measure import two_sample
 from gantlet.options import METRICS
@@ -242,11 +242,10 @@ class Compare:
         return min(self.samples, len(splits.test))
 
     def _default_features(self, dataset: Dataset, data: str) -> tuple[str, ...]:
-        if dataset.space.kind != "image":
-            code = dataset.code() if isinstance(dataset, Coded) else None
-            return (usual_features(dataset.space.kind, code),)
-        _, splits = load(data, self.data_seed)
-        return ("pixels", "random-conv" if splits.train.labels is None else "classifier")
+        code = dataset.code() if isinstance(dataset, Coded) else None
+        space, splits = load(data, self.data_seed)
+        found = domain_of(space).features(code, labelled=splits.train.labels is not None)
+        return found[:1]
 
 
 def _shared(asked: options.Training) -> dict[str, Any]:

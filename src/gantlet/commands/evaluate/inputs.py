@@ -15,14 +15,12 @@ from typing import Literal, final
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from gantlet.commands.trained import find_trial, source_of
 from gantlet.core.data import (
     Code,
     Coded,
     InMemory,
-    Kind,
     Named,
     OwnFile,
     Roomy,
@@ -34,7 +32,7 @@ from gantlet.core.data import (
 from gantlet.core.errors import UserError, reading
 from gantlet.core.estimate import REAL
 from gantlet.core.rng import Rng
-from gantlet.core.spec import Spec, datasets, quoted
+from gantlet.core.spec import Spec, datasets, options, quoted
 from gantlet.data.arrays import holds_sounds, pictures_in, sounds_in
 from gantlet.data.splits import (
     PARSER_ERRORS,
@@ -46,34 +44,11 @@ from gantlet.data.splits import (
     is_there,
     space_of,
 )
-from gantlet.domains.graphs import holds_graphs
-from gantlet.domains.tables import TableCode, read_cells
+from gantlet.domains.cells import read_cells
+from gantlet.domains.domains import domain_of, domains, ending, reader_of
+from gantlet.domains.tables import Table
 from gantlet.features.base import block_of, some
 from gantlet.run.store import TrialFolder, kept, load_tensors
-
-# ----------------------------------------------------------------------------
-# By what samples that are no images are looked at where nothing is asked for.
-# ----------------------------------------------------------------------------
-
-_USUAL: dict[Kind, str] = {
-    "tokens": "ngrams",
-    "table": "pca",
-    "audio": "spectrogram",
-    "graph": "graph-statistics",
-}
-
-
-def usual_features(kind: Kind, code: Code | None = None) -> str:
-    """Returns the extractor that suits samples of a kind.
-
-    Args:
-        kind: What a sample stands for.
-        code: What its numbers stand for: columns of a table have units, which must not matter.
-    """
-    if kind == "vector" and isinstance(code, TableCode):
-        return "columns"
-    return _USUAL.get(kind, "pixels")
-
 
 # ----------------------------------------------------------------------------
 # Samples that occur more than once: within a set, or in two sets.
@@ -217,17 +192,8 @@ Role = Literal["fake", "real", "train"]
 
 SPLITS = ("train", "validation", "test", "all")
 
-_FILES = {
-    ".npz": "npz",
-    ".npy": "npy",
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".csv.gz": "csv",
-    ".tsv.gz": "csv",
-    ".parquet": "csv",
-    ".txt": "text",
-}
-_ARCHIVES = (".tar", ".tar.gz", ".tgz")
+# Arrays are of no kind: their shapes tell what they hold.
+_ARRAYS = {".npz": "npz", ".npy": "npy"}
 _SAMPLES = "samples.safetensors"
 
 # A name with one of these signs goes in quotes.
@@ -329,7 +295,7 @@ def find_samples(text: str, role: Role, *, data_seed: int = 0, skip_bad: int = 0
     """
     name, where = named(text)
     with reading(where, only=PARSER_ERRORS):
-        found = _kept(where, name) or _find(_lenient(where, skip_bad), role, data_seed)
+        found = _kept(where, name) or _find(_lenient(where, skip_bad), role, data_seed, skip_bad)
     return found if name == where else replace(found, name=name)
 
 
@@ -349,35 +315,26 @@ def _kept(where: str, name: str) -> Samples | None:
 def _from_table(path: Path, name: str) -> Samples:
     """Returns a table that was given as a Python object; messages call it by its name."""
     try:
-        return _from_file(_kind_of(path) or "table", "path", path, name)
+        return _whole(reader_of(path) or Table(path=str(path)), name)
     except UserError as error:
         raise UserError(str(error).replace(str(path), name).replace(path.name, name)) from error
 
 
 def _lenient(where: str, skip: int) -> str:
-    """Returns what means the same samples, less up to ``skip`` files that cannot be read."""
-    path = Path(where).expanduser()
-    if not skip:
-        return where
-    if path.is_dir() and not any((path / name).exists() for name in ("run.json", _SAMPLES)):
-        kind = "audio" if holds_sounds(path) else "images"
-        return str(Spec(kind, {"path": where, "skip_bad": str(skip)}))
+    """Returns a data set in written form that leaves out up to ``skip`` files it cannot read."""
     head, at, split = where.rpartition("@")
     text, split = (head, f"@{split}") if at and split in SPLITS else (where, "")
-    if re.match(r"(images|audio):", text) and "skip_bad=" not in text:
-        return f"{text},skip_bad={skip}{split}"
-    return where
+    name, colon, _ = text.partition(":")
+    if not skip or not colon or _exists(where) or "skip_bad=" in text:
+        return where
+    can = datasets.knows(name) and "skip_bad" in {o.name for o in options(datasets.load(name))}
+    return f"{text},skip_bad={skip}{split}" if can else where
 
 
-def _ending(path: Path) -> str:
-    """Returns the ending of a file in small letters, with that of what is packed."""
-    return "".join(path.suffixes[-2:]).lower() if path.suffix == ".gz" else path.suffix.lower()
-
-
-def _find(text: str, role: Role, data_seed: int) -> Samples:
+def _find(text: str, role: Role, data_seed: int, skip_bad: int) -> Samples:
     for path in (Path(text), Path(os.path.expanduser(text))):  # noqa: PTH111  (never raises)
         if text and os.path.lexists(path):
-            return _from_path(path, text)
+            return _from_path(path, text, skip_bad)
     head, at, tail = text.rpartition("@")
     run = Path(os.path.expanduser(head))  # noqa: PTH111  (never raises)
     if at and os.path.lexists(run / "run.json"):
@@ -428,53 +385,35 @@ def _nowhere(text: str) -> UserError:
     )
 
 
-def _from_path(path: Path, text: str) -> Samples:
+def _from_path(path: Path, text: str, skip_bad: int) -> Samples:
     if not is_there(path):
         raise UserError(f"{text} is a link to something that does not exist. Mend it.")
-    if path.is_dir():
-        return _from_folder(path, text)
-    if path.suffix.lower() == ".safetensors":
-        return _tensors(path, text)
-    if path.name.lower().endswith(_ARCHIVES):
-        return _from_file("audio", "path", path, path.name)
-    kind = _kind_of(path)
-    if kind is not None:
-        return _from_file(kind, "path", path, path.name)
-    if re.search(r"ubyte(\.gz)?$", path.name):
-        return _from_file("idx", "images", path, path.name)
-    known = ", ".join((*_FILES, ".safetensors"))
-    raise UserError(
-        f"{path} is of no known kind. Give a folder of images or sound files, a file that ends in "
-        f"{known}, .tar(.gz) or ubyte(.gz), a run or a data set."
-    )
-
-
-def _kind_of(path: Path) -> str | None:
-    """Returns the data set that reads a file, by its name and, where that is not enough, by it."""
-    kind = _FILES.get(_ending(path))
-    if kind == "csv" and not read_cells(path).is_numeric:
-        return "table"
-    return "graphs" if kind == "npz" and holds_graphs(path) else kind
-
-
-def _from_folder(path: Path, text: str) -> Samples:
     if (path / "run.json").exists():
         return _from_run(path, "", text)
     if (path / _SAMPLES).exists():
         return _from_trial(path, text)
-    kind = "audio" if holds_sounds(path) else "images"
-    return _from_file(kind, "path", path, path.name)
-
-
-def _from_file(kind: str, option: str, path: Path, name: str) -> Samples:
-    """Returns the samples of a file; its path never passes through the grammar."""
+    if path.suffix.lower() == ".safetensors":
+        return _tensors(path, text)
     # A name that begins with a tilde would be taken for somebody's home.
-    where = str(path.absolute() if str(path).startswith("~") else path)
-    found = datasets.load(kind)(**{option: where})
+    where = path.absolute() if str(path).startswith("~") else path
+    return _whole(reader_of(where, skip_bad=skip_bad) or _arrays_in(where), path.name)
+
+
+def _arrays_in(path: Path) -> OwnFile:
+    """Returns the data set that reads a file of arrays; its path never passes the grammar."""
+    kind, option = _ARRAYS.get(ending(path)), "path"
+    if kind is None and re.search(r"ubyte(\.gz)?$", path.name):
+        kind, option = "idx", "images"
+    if kind is None:
+        known = (*_ARRAYS, *dict.fromkeys(e for d in domains() for e in d.endings))
+        raise UserError(
+            f"{path} is of no known kind. Give a folder of images or sound files, a file that "
+            f"ends in {', '.join(known)}, .safetensors or ubyte(.gz), a run or a data set."
+        )
+    found = datasets.load(kind)(**{option: str(path)})
     if not isinstance(found, OwnFile):
-        raise UserError(f"{path} is no file of samples.")
-    # The files are read first: what is wrong with them is told in their own words.
-    return _whole(found, name)
+        raise UserError(f"{path} is not a file of samples.")
+    return found
 
 
 def _whole(found: OwnFile, name: str) -> Samples:
@@ -771,13 +710,10 @@ def _alike(samples: Samples, real: Samples) -> tuple[Samples, str]:
     if samples.own is not None and real.code is not None:
         source, told = samples.own.coded(real.code)
         return replace(samples, space=wanted, source=source, code=real.code), told
-    if _is_shorter(space, wanted):
-        room = wanted.size - space.size
-        longer = Changed(samples.source, lambda x: pad(x, (0, room)))
-        return replace(samples, space=wanted, source=longer, code=real.code), ""
     if space.shape != wanted.shape:
-        return _as_colour(samples, real)
-    if space.levels == wanted.levels is None and "image" in {space.kind, wanted.kind}:
+        return _adapted(samples, real)
+    is_ranged = domain_of(space).is_ranged or domain_of(wanted).is_ranged
+    if space.levels == wanted.levels is None and is_ranged:
         _check_ranges(samples, real)
     if space == wanted:
         return replace(samples, code=real.code), ""
@@ -791,12 +727,6 @@ def _alike(samples: Samples, real: Samples) -> tuple[Samples, str]:
     low, high = span(samples.source, space)
     change, told = _to_levels(samples.name, space, wanted, low, high)
     return replace(samples, space=wanted, source=Changed(samples.source, change)), told
-
-
-def _is_shorter(space: Space, wanted: Space) -> bool:
-    """Returns whether samples are of the same tokens, or sounds, with room for fewer numbers."""
-    both = space.kind == wanted.kind in {"tokens", "audio"} and space.levels == wanted.levels
-    return both and space.size < wanted.size
 
 
 def _check_ranges(samples: Samples, real: Samples) -> None:
@@ -864,19 +794,19 @@ def _same(x: Tensor) -> Tensor:
     return x
 
 
-def _as_colour(samples: Samples, real: Samples) -> tuple[Samples, str]:
-    """Returns grey images in three channels where only that is missing."""
-    shape, wanted = samples.space.shape, real.space.shape
-    both = {samples.space.kind, real.space.kind} == {"image"}
-    if both and shape[1:] == wanted[1:] and shape[0] == 1 and wanted[0] == 3:
-        coloured = replace(
+def _adapted(samples: Samples, real: Samples) -> tuple[Samples, str]:
+    """Returns samples in another shape, where their kind can convert them without loss."""
+    space, wanted = samples.space, real.space
+    found = domain_of(space).adapted(space, wanted) if space.kind == wanted.kind else None
+    if found is not None:
+        changed = replace(
             samples,
-            space=replace(samples.space, shape=wanted),
-            source=Changed(samples.source, lambda x: x.expand(-1, 3, -1, -1)),
+            space=replace(space, shape=wanted.shape),
+            source=Changed(samples.source, found.change),
         )
-        found, told = alike(coloured, real)
-        grey = f"{samples.name} is grey and was repeated in three channels"
-        return found, f"{grey}; {told}" if told else grey
+        again, told = _alike(changed, real)
+        note = f"{samples.name} {found.note}" if found.note else ""
+        return again, "; ".join(filter(None, (note, told)))
     held = f"{samples.name} holds {samples.space.label}, {real.name} {real.space.label}."
     if samples.space.kind != real.space.kind:
         raise UserError(f"{held} Give samples of one kind.")

@@ -45,6 +45,7 @@ from gantlet.commands.evaluate.trial import PAIRS, curves, first_pairs, sees_fir
 from gantlet.commands.exhibits import lines_table, picture
 from gantlet.core.data import Readable, Space
 from gantlet.core.estimate import REAL, Estimate, Outcome
+from gantlet.domains.domains import domain_of
 from gantlet.report.blocks import (
     Block,
     Caveat,
@@ -67,7 +68,6 @@ from gantlet.run.store import Run
 # Samples to look at: uncurated, near to real ones and far, and the nearest of the training.
 # ----------------------------------------------------------------------------
 
-_UNCURATED = 64
 _PAIRS = 32
 _READ = 10
 
@@ -175,7 +175,7 @@ def _above(upper: Tensor, lower: Tensor, columns: int = 8) -> Tensor:
 
 
 def _first(chosen: Chosen) -> Tensor:
-    most = 1000 if chosen.samples.space.kind == "vector" else _UNCURATED
+    most = domain_of(chosen.samples.space).shown
     return _at(chosen, torch.arange(min(chosen.n, most)))
 
 

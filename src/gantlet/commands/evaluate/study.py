@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import final
 
 from gantlet import options
-from gantlet.commands.evaluate.inputs import Asked, fake_sizes, other_set, real_set, usual_features
+from gantlet.commands.evaluate.inputs import Asked, fake_sizes, other_set, real_set
 from gantlet.commands.evaluate.report import answer
 from gantlet.commands.evaluate.sets import (
     check_sets,
@@ -20,6 +20,7 @@ from gantlet.commands.evaluate.trial import PAIRS, SAMPLES, Reference, matched, 
 from gantlet.core.arguments import check_fields
 from gantlet.core.estimate import REAL, Outcome, Trial
 from gantlet.core.spec import extractors, metrics
+from gantlet.domains.domains import domain_of
 from gantlet.features.base import refuse_partisans
 from gantlet.report.blocks import Report
 from gantlet.run.execute import Watch
@@ -44,7 +45,6 @@ METRICS = (
 WITH_TRAINING = ("authenticity", "ct")
 """What is measured besides where the training samples are known."""
 
-OF_IMAGES = ("ms-ssim",)
 """What is measured besides on images."""
 
 
@@ -155,7 +155,7 @@ class Evaluate:
         usual = self.metrics or (
             *METRICS,
             *(WITH_TRAINING if self.asked.train is not None else ()),
-            *(OF_IMAGES if real_set(self._asked).samples.space.kind == "image" else ()),
+            *domain_of(real_set(self._asked).samples.space).metrics,
         )
         ranking = metrics.resolve(self.rank)
         resolved = tuple(metrics.resolve(m) for m in usual)
@@ -168,10 +168,9 @@ class Evaluate:
 
     def _usual_features(self) -> tuple[str, ...]:
         samples = real_set(self._asked).samples
-        kind = samples.space.kind
-        if kind != "image":
-            return (usual_features(kind, samples.code),)
-        return ("classifier:steps=1000" if has_classes(self._asked) else "random-conv", "pixels")
+        usual = domain_of(samples.space).features(samples.code, labelled=has_classes(self._asked))
+        # Trained for as long as features of real samples alone ask for.
+        return tuple("classifier:steps=1000" if f == "classifier" else f for f in usual)
 
     def _seen(self) -> tuple[str, ...]:
         """Returns the extractors, and that of the samples themselves where it is needed."""

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import final
 
 from gantlet import options
-from gantlet.commands.evaluate.inputs import Asked, real_set, usual_features
+from gantlet.commands.evaluate.inputs import Asked, real_set
 from gantlet.commands.evaluate.sets import check_sets, has_classes, notes_on, written_sets
 from gantlet.commands.flaws.report import answer
 from gantlet.commands.flaws.trial import forecasts, run_trial
@@ -14,6 +14,7 @@ from gantlet.core.arguments import check_fields
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Outcome, Trial
 from gantlet.core.spec import extractors
+from gantlet.domains.domains import domain_of
 from gantlet.options import Search
 from gantlet.report.blocks import Report
 from gantlet.run.execute import Watch
@@ -93,10 +94,8 @@ class FindFlaws:
         if self.features:
             return extractors.resolve(self.features)
         samples = real_set(self.asked).samples
-        kind = samples.space.kind
-        if kind != "image":
-            return extractors.resolve(usual_features(kind, samples.code))
-        return extractors.resolve("classifier" if has_classes(self.asked) else "random-conv")
+        usual = domain_of(samples.space).features(samples.code, labelled=has_classes(self.asked))
+        return extractors.resolve(usual[0])
 
 
 def _check_search(search: Search) -> None:

@@ -20,12 +20,10 @@ from gantlet.core.rng import Rng
 from gantlet.core.spec import extractors
 from gantlet.data.splits import Subset, by_share
 from gantlet.domains.attributes import Probes
-from gantlet.domains.corruptions import image_causes
-from gantlet.domains.domains import can_name_images, probes_of
-from gantlet.domains.tables import TableCode
+from gantlet.domains.domains import Relearned, domain_of, probes_of
 from gantlet.features.base import Cache, block_of, exactly, feature_set, some
 from gantlet.flaws.explain import Causes
-from gantlet.flaws.search import Relearned, gap_of, list_flaws, relearned
+from gantlet.flaws.search import gap_of, list_flaws
 from gantlet.flaws.split import Flaw, Flaws, Halves, Seen, check_number, parted
 from gantlet.options import Search
 from gantlet.run.execute import Watch
@@ -56,10 +54,9 @@ class Sight:
         self.real = real_set(self.asked)
         self.places, _ = parted(self.real.n, "real", rng=Rng(trial.seed))
         samples = self.real.samples
-        self.code: Relearned | None = None
-        if samples.code is not None or samples.space.kind == "vector":
-            whole = samples.source.take(torch.arange(self.real.n))
-            self.code = relearned(samples.code, samples.space, whole, self.places)
+        self.code = domain_of(samples.space).relearned(
+            samples.code, samples.space, samples.source, self.places
+        )
 
     @cached_property
     def extractor(self) -> Features:
@@ -86,8 +83,8 @@ class Sight:
             tell=lambda share: watch(0.5 * share, f"{name} of {chosen.samples.name}"),
         )
         found: list[Probes] = []
-        # Ranks within a set are of all of it: a table is not read in blocks.
-        block = chosen.n if isinstance(code, TableCode) else block_of(space)
+        # What depends on the whole set is not measured in blocks.
+        block = chosen.n if domain_of(space).depends_on_set(code) else block_of(space)
         for index in torch.split(torch.arange(chosen.n), block):
             classes = None if made.probabilities is None else made.probabilities[index]
             found.append(probes_of(space, source.take(index), classes, code))
@@ -260,7 +257,7 @@ def _difference(
     k: int, order: Tensor, real: Chosen, fake: Chosen, found: Flaws
 ) -> dict[str, Tensor]:
     space = fake.samples.space
-    if space.kind != "image":
+    if not domain_of(space).is_spatial:
         return {}
     third = min(max(len(order) // _SHARE, 1), _MOST)
     unit, take = space.unit, fake.samples.source.take
@@ -340,10 +337,11 @@ def causes_for(
         rng: Draws on which samples they are tried; on the CPU.
     """
     space, source = real.samples.space, real.samples.source
-    if space.levels is None or not can_name_images(space):
+    known = domain_of(space).causes(space)
+    if space.levels is None or not known:
         return None
     return Causes(
-        image_causes(space),
+        known,
         space.unit(source.take(among[some(len(among), _TRIED, rng=rng)])).float(),
         _See(space, features, device),
         lambda places: space.unit(source.take(places)).float(),

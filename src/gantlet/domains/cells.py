@@ -1,0 +1,286 @@
+"""Files of rows and columns, whose cells are not yet understood."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final, Literal, final
+
+import numpy as np
+from torch import Tensor
+
+from gantlet.core.errors import UserError, unknown
+from gantlet.data.arrays import counted
+from gantlet.data.delimited import (
+    Delimited,
+    Parsed,
+    Style,
+    check_size,
+    floats,
+    is_missing,
+    number,
+    parsed,
+)
+from gantlet.data.splits import Array, is_file, readable
+
+# Of the cells of another table's column so many must be what those of the real one are.
+_LEAST: Final = 0.5
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Cells:
+    """The cells of a file.
+
+    Attributes:
+        path: The file.
+        names: The names of the columns.
+        columns: For each column its cells, shape ``(rows,)``: numbers, NaN where one is missing,
+            or else text.
+        places: The number of each row in the file, from 0, the header left out.
+        form: How the file is written, or None where it is not text.
+        notes: What was left out or guessed, in words.
+    """
+
+    path: Path
+    names: Sequence[str]
+    columns: Sequence[Array]
+    places: Array
+    form: Delimited | None = None
+    notes: tuple[str, ...] = ()
+    _kept: dict[int, Parsed] = field(default_factory=dict[int, Parsed])
+    _texts: dict[int, Array] = field(default_factory=dict[int, Array])
+
+    def __len__(self) -> int:
+        """How many rows there are."""
+        return len(self.places)
+
+    def place(self, name: str) -> int:
+        """Returns the number, from 0, of the column that has a name or a number from 1."""
+        if name in self.names:
+            return self.names.index(name)
+        if name.isdecimal() and 1 <= int(name) <= len(self.names):
+            return int(name) - 1
+        raise unknown(f"column of {self.path}", name, self.names)
+
+    def chosen(self, columns: Sequence[str] | None, label: str | None) -> tuple[int, ...]:
+        """Returns the columns of these names or numbers; of none, all but the label."""
+        if columns is not None:
+            return tuple(self.place(name) for name in columns)
+        apart = None if label is None else self.place(label)
+        return tuple(i for i in range(len(self.names)) if i != apart)
+
+    def some(self, rows: Tensor | None) -> "Cells":
+        """Returns some rows, by their numbers from 0; the cells themselves of None."""
+        if rows is None:
+            return self
+        kept = rows.numpy()
+        columns = [c[kept] for c in self.columns]
+        return Cells(self.path, self.names, columns, self.places[kept], self.form, self.notes)
+
+    @property
+    def is_numeric(self) -> bool:
+        """Whether there is a number in every cell."""
+        for c in range(len(self.names)):
+            found = self.parsed(c)
+            if found.kind != "number" or found.odd or np.isnan(found.values).any():
+                return False
+        return True
+
+    def parsed(self, column: int) -> Parsed:
+        """Returns a column as numbers, times or categories, whichever most of its cells are."""
+        if column not in self._kept:
+            cells = self.columns[column]
+            is_read = cells.dtype.kind == "f"
+            self._kept[column] = (
+                floats(cells) if is_read else parsed(cells, decimal_comma=self._is_european)
+            )
+        return self._kept[column]
+
+    def parsed_as(self, column: int, kind: Literal["number", "time"], style: Style) -> Parsed:
+        """Returns a column as numbers, or as times, if half of its cells are.
+
+        Args:
+            column: Which one.
+            kind: What its cells should be.
+            style: How they are written, if that fits about as well as any other way.
+        """
+        found = self.parsed(column)
+        if self.columns[column].dtype.kind == "f" or (found.kind, found.style) == (kind, style):
+            return found
+        comma = self._is_european
+        cells = self.columns[column]
+        return parsed(cells, style, decimal_comma=comma, share=_LEAST, kind=kind)
+
+    @property
+    def _is_european(self) -> bool:
+        """Whether columns are parted as where the comma stands before decimals."""
+        return self.form is not None and self.form.delimiter == ";"
+
+    def text(self, column: int) -> Array:
+        """Returns the cells of a column as they are written, without the blanks around them."""
+        if column not in self._texts:
+            cells = self.columns[column]
+            if cells.dtype.kind == "f" and self.form is not None:
+                cells = self.form.written(column)[self.places]
+            elif cells.dtype.kind == "f":
+                cells = np.array(["" if np.isnan(v) else f"{v:.17g}" for v in cells.tolist()])
+            self._texts[column] = np.array([c.strip() for c in cells.tolist()], dtype=object)
+        return self._texts[column]
+
+    def places_of(self, names: Sequence[str]) -> tuple[list[int], tuple[str, ...]]:
+        """Returns the columns of these names, and what else is to be said.
+
+        Where no name fits, they are as many others in their order.
+
+        Raises:
+            UserError: If a column is missing.
+        """
+        if set(names) <= set(self.names):
+            more = [name for name in self.names if name not in names]
+            told = counted(len(more), "column", "columns")
+            told = f"{told} of {self.path.name} that the real table lacks: {some_of(more)}"
+            return [self.names.index(name) for name in names], (told,) if more else ()
+        if len(names) == len(self.names) and not set(names) & set(self.names):
+            told = f"no column of {self.path.name} has a real one's name: matched by order"
+            # Where one of the files has no header there is no other way.
+            is_named = not (self._is_unnamed(self.names) or self._is_unnamed(names))
+            return list(range(len(names))), (told,) if is_named else ()
+        lack = next(name for name in names if name not in self.names)
+        raise UserError(
+            f"{self.path} has no column {lack!r}, which the real table has. "
+            f"It has: {some_of(self.names, 20)}."
+        )
+
+    @staticmethod
+    def _is_unnamed(names: Sequence[str]) -> bool:
+        return list(names) == [str(i + 1) for i in range(len(names))]
+
+    def numbers(self, columns: Sequence[int]) -> Array:
+        """Returns the given columns as float32, shape ``(rows, columns)``.
+
+        Raises:
+            UserError: If a value is missing or not a number; it says where.
+        """
+        found = np.empty((len(self), len(columns)))
+        gaps, first = 0, (len(self), 0)
+        for k, c in enumerate(columns):
+            own = self.parsed(c)
+            if own.kind != "number" or own.odd:
+                self._refuse(c)
+            missing = np.isnan(own.values).nonzero()[0]
+            gaps += len(missing)
+            first = min(first, (missing[0], c)) if len(missing) else first
+            found[:, k] = own.values
+        if gaps:
+            row, c = first
+            raise UserError(
+                f"{self.path} has {counted(gaps, 'missing value', 'missing values')}, the first "
+                f"in line {self.line(int(row))}, column {self.names[c]!r}. Fill or drop them, or "
+                "read the table as table:path=FILE."
+            )
+        # What single precision cannot hold becomes infinite here and is reported as such.
+        with np.errstate(over="ignore"):
+            return found.astype(np.float32)
+
+    def _refuse(self, column: int) -> None:
+        """Refuses a column with cells that are not numbers."""
+        cells = self.text(column)
+        found = parsed(cells, decimal_comma=self._is_european, share=0.0, kind="number")
+        is_bad = np.isnan(found.values) & ~is_missing(cells)
+        row = int(is_bad.argmax())
+        what = "not a number" if number(cells[row]) is None else "infinite or too large"
+        raise UserError(
+            f"{self.path}, line {self.line(row)}, column {self.names[column]!r}: {cells[row]!r} "
+            f"is {what}. Choose numeric columns with columns=A+B, label=COLUMN for a class, or "
+            "read columns of any kind with table:path=FILE."
+        )
+
+    def line(self, row: int) -> int:
+        """Returns the line of the file in which a row ends."""
+        place = int(self.places[row])
+        return place + 1 if self.form is None else self.form.line(place)
+
+    def classes(self, column: int) -> Array:
+        """Returns the class of each row as a number, by the order of their names."""
+        return np.unique(self.text(column).astype(str), return_inverse=True)[1]
+
+
+def read_cells(path: Path) -> Cells:
+    """Returns the cells of a file: text of rows, or Parquet.
+
+    Raises:
+        UserError: If the file cannot be read as a table, or is too large.
+    """
+    stat = is_file(path).stat()
+    return _read_once(path, stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=8)
+def _read_once(path: Path, *_stamp: int) -> Cells:
+    if path.suffix.lower() == ".parquet":
+        frame = _parquet(path)
+        return _cells(path, _names(path, [str(name) for name in frame.columns]), frame, None)
+    form = Delimited.of(path)
+    names = _names(path, form.header) if form.header else [str(i + 1) for i in range(form.width)]
+    return _cells(path, names, form.frame(), form)
+
+
+def _names(path: Path, header: Sequence[str]) -> list[str]:
+    names = [name.strip() or f"column {i + 1}" for i, name in enumerate(header)]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UserError(f"{path} names a column twice: {twice}. Rename one.")
+    return names
+
+
+def _parquet(path: Path) -> Any:
+    import pandas as pd
+
+    with readable(path, "a Parquet table"):
+        try:
+            frame: Any = pd.read_parquet(path)
+        except ImportError as error:
+            raise UserError(
+                f"{path} is a Parquet file, which needs pyarrow: pip install pyarrow, or save the "
+                "table as csv."
+            ) from error
+    check_size(path, frame.shape[1], frame.size)
+    if not frame.size:
+        raise UserError(f"{path} holds no rows.")
+    return frame
+
+
+def _cells(path: Path, names: Sequence[str], frame: Any, form: Delimited | None) -> Cells:
+    """Returns the cells of a frame, without the rows that are empty."""
+    columns = [_column(frame.iloc[:, i], i, form) for i in range(frame.shape[1])]
+    notes = () if form is None else form.notes
+    empty = np.logical_and.reduce([is_missing(column) for column in columns])
+    places = np.arange(len(frame))
+    if empty.all():
+        raise UserError(f"{path} holds no rows.")
+    if empty.any() and len(names) > 1:
+        told = counted(int(empty.sum()), "row is", "rows are")
+        notes = (*notes, f"{told} empty in {path.name} and left out")
+        columns, places = [c[~empty] for c in columns], places[~empty]
+    return Cells(path, names, columns, places, form, notes)
+
+
+def _column(series: Any, place: int, form: Delimited | None) -> Array:
+    """Returns a column as numbers, or as text."""
+    kind = series.dtype.kind
+    if kind in "iuf":
+        numbers: Array = series.to_numpy(np.float64, na_value=np.nan)
+        return numbers
+    # What was taken for truth values may be written in many ways.
+    if kind == "b" and form is not None:
+        return form.written(place)
+    raw, there = series.astype(object).to_numpy(), series.notna().to_numpy()
+    # Cell by cell: a call of pandas for each of thousands of short columns takes seconds.
+    texts: Array = np.array([str(v) if t else "" for v, t in zip(raw, there, strict=True)], object)
+    return texts
+
+
+def some_of(names: Sequence[str], most: int = 5) -> str:
+    """Returns the first names in words, and whether there are more."""
+    return ", ".join([*names[:most], *(["..."] if len(names) > most else [])])
