@@ -8,6 +8,7 @@ from scipy.stats import norm
 
 from gantlet.core.data import Space
 from gantlet.core.rng import Rng
+from gantlet.domains.corruptions import patterned
 from gantlet.domains.domains import probes_of
 from gantlet.flaws.split import Seen
 from gantlet.stats.permutation import detectable
@@ -19,7 +20,6 @@ from gantlet.testing.planted import (
     Effect,
     Labelled,
     Planted,
-    checkered,
     halves_swapped,
     places_with_share,
     plant,
@@ -68,7 +68,7 @@ def test_every_kind_changes_images_repeatably_and_stays_in_range(kind):
 
 def test_a_checkerboard_has_the_amplitude_it_says_and_cuts_nothing_off():
     x = torch.tensor([0.0, 255.0]).view(2, 1, 1, 1).expand(2, 1, 8, 8)
-    made = checkered(x, 255.0, 0.1)
+    made = patterned(x, "checkerboard", 1.0, 255.0, 0.2)
     assert made.min() == 0
     assert made.max() == 255
     signs = torch.tensor([1.0, -1.0]).repeat(4)

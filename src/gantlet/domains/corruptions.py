@@ -1,14 +1,16 @@
-"""Corruptions of images: graded severities of known kinds, and those that explain flaws.
+"""Corruptions: each operation once, and the two tables that say how severe each is made.
 
-Strength 0 leaves samples as they are, strength 1 leaves little of them. Nothing else is random
-than what ``rng`` draws.
+``DAMAGES`` are graded severities of known kinds, with which metrics are tested. ``image_causes``
+are corruptions that may explain flaws. Flaws planted in tests have a third table, in
+``gantlet.testing.planted``. The tables share operations and differ in their parameters on purpose:
+an explanation must not fit for the sole reason that it is what was planted.
 """
 
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
-from typing import TypeAlias, final
+from typing import Literal, TypeAlias, final, get_args
 
 import numpy as np
 import torch
@@ -20,6 +22,85 @@ from gantlet.core.data import Space
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.data.splits import Array
+
+# ----------------------------------------------------------------------------
+# Operations on images of any range; what leaves the range is for the caller to clip.
+# ----------------------------------------------------------------------------
+
+_KERNEL = (1.0, 4.0, 6.0, 4.0, 1.0)
+
+Pattern = Literal["checkerboard", "column stripes", "row stripes"]
+
+
+def brighter(x: Tensor, amount: float) -> Tensor:
+    """Returns images with a number added to every component."""
+    return x + amount
+
+
+def towards(x: Tensor, y: Tensor, share: float) -> Tensor:
+    """Returns ``(1 - share) x + share y``; a share beyond [0, 1] goes beyond them."""
+    return x + share * (y - x)
+
+
+def contrasted(x: Tensor, factor: float) -> Tensor:
+    """Returns images, shape ``(n, c, h, w)``, that differ from their means by ``factor`` times."""
+    return towards(x.mean((1, 2, 3), keepdim=True), x, factor)
+
+
+def convolved(x: Tensor, kernel: Tensor) -> Tensor:
+    """Returns images, shape ``(n, c, h, w)``, under one kernel along both axes.
+
+    Args:
+        x: The images, whose edges are repeated outwards.
+        kernel: Weights whose sum is 1, an odd number of them, shape ``(2 k + 1,)``.
+    """
+    reach = len(kernel) // 2
+    flat = pad(x.reshape(-1, 1, *x.shape[2:]), (reach,) * 4, mode="replicate")
+    rows = conv2d(flat, kernel.view(1, 1, 1, -1))
+    return conv2d(rows, kernel.view(1, 1, -1, 1)).view(x.shape)
+
+
+def patterned(x: Tensor, pattern: Pattern, sign: float, top: float, share: float) -> Tensor:
+    """Returns images, shape ``(n, c, h, w)``, drawn towards a pattern of single pixels.
+
+    Args:
+        x: The images, in [0, ``top``].
+        pattern: The pattern, whose pixels are 0 and ``top``.
+        sign: 1 where its first pixel is light, -1 where it is dark.
+        top: The largest value.
+        share: How far.
+    """
+    h, w = x.shape[2:]
+    rows, columns = (torch.tensor([1.0, -1.0]).repeat(k)[:k].to(x) for k in (h, w))
+    board = {
+        "checkerboard": rows[:, None] * columns,
+        "column stripes": columns.expand(h, w),
+        "row stripes": rows[:, None].expand(h, w),
+    }[pattern]
+    return towards(x, top * (1 + sign * board) / 2, share)
+
+
+def with_right_halves(x: Tensor, places: Tensor, others: Tensor) -> Tensor:
+    """Returns images, shape ``(n, c, h, w)``, of which some have the right half of another one.
+
+    Args:
+        x: The images.
+        places: Which of them are changed, shape ``(k,)``.
+        others: Whose halves they get, shape ``(k,)``.
+    """
+    made, half = x.clone(), x.shape[3] // 2
+    made[places, :, :, half:] = x[others, :, :, half:]
+    return made
+
+
+def in_levels(x: Tensor, levels: int | None) -> Tensor:
+    """Returns samples as their space wants them: whole levels where it has levels."""
+    return x if levels is None else x.round().clamp(0, levels - 1)
+
+
+# ----------------------------------------------------------------------------
+# Graded severities: 0 leaves samples as they are, 1 leaves little of them.
+# ----------------------------------------------------------------------------
 
 
 @final
@@ -54,7 +135,7 @@ def noise(x: Tensor, levels: int | None, strength: float, rng: torch.Generator) 
         return x
     scale = x.std(0) if levels is None else torch.tensor((levels - 1) / 2)
     drawn = torch.randn(x.shape, generator=rng, device=rng.device).to(x)
-    return _whole(x + strength * scale.to(x) * drawn, levels)
+    return in_levels(x + strength * scale.to(x) * drawn, levels)
 
 
 def blur(x: Tensor, levels: int | None, strength: float) -> Tensor:
@@ -69,10 +150,7 @@ def blur(x: Tensor, levels: int | None, strength: float) -> Tensor:
     place = torch.arange(-reach, reach + 1, dtype=x.dtype, device=x.device)
     kernel = torch.exp(-(place**2) / (2 * sigma**2))
     kernel /= kernel.sum()
-    flat = x.reshape(-1, 1, *x.shape[2:])
-    wide = pad(flat, (reach, reach, reach, reach), mode="replicate")
-    rows = conv2d(wide, kernel.view(1, 1, 1, -1))
-    return _whole(conv2d(rows, kernel.view(1, 1, -1, 1)).view(x.shape), levels)
+    return in_levels(convolved(x, kernel), levels)
 
 
 def jpeg(x: Tensor, levels: int, strength: float) -> Tensor:
@@ -99,7 +177,7 @@ def hue(x: Tensor, levels: int | None, strength: float) -> Tensor:
     angle, axis = strength * math.pi, 1 / math.sqrt(3)
     turn = math.sin(angle) * axis * torch.tensor([[0, -1, 1], [1, 0, -1], [-1, 1, 0]])
     matrix = math.cos(angle) * torch.eye(3) + (1 - math.cos(angle)) / 3 + turn
-    return _whole(torch.einsum("ij,njhw->nihw", matrix.to(x), x), levels)
+    return in_levels(torch.einsum("ij,njhw->nihw", matrix.to(x), x), levels)
 
 
 def dropped_class(
@@ -254,11 +332,6 @@ DAMAGES: Mapping[str, Damage] = {
 """Every damage by name."""
 
 
-def _whole(x: Tensor, levels: int | None) -> Tensor:
-    """Returns samples as their space wants them: whole levels where it has levels."""
-    return x if levels is None else x.round().clamp(0, levels - 1)
-
-
 def _through_jpeg(pixels: Array, quality: int) -> Array:
     """Returns one image, shape ``(h, w, c)``, as its JPEG file shows it."""
     image = Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[:, :, 0])
@@ -296,10 +369,9 @@ class Cause:
 
 
 # ----------------------------------------------------------------------------
-# Damages that images are known to suffer, for pixels in [0, 1].
+# Corruptions that may explain flaws of images, for pixels in [0, 1].
 # ----------------------------------------------------------------------------
 
-_KERNEL = (1.0, 4.0, 6.0, 4.0, 1.0)
 _BLOCKS = 16  # pixels: two blocks of JPEG files
 _TALLEST = 60_000  # pixels: no JPEG file is taller than 65,535
 
@@ -308,8 +380,8 @@ def image_causes(space: Space) -> list[Cause]:
     """Returns the damages that images of ``space`` can suffer, in the order of doing them."""
     found = [
         _cause("mixed halves", "middle seam", "mirror symmetry", apply=mixed_halves),
-        _cause("brighter", "brightness", apply=lambda x, s: (x + 0.5 * s**1.5).clamp(0, 1)),
-        _cause("darker", "brightness", apply=lambda x, s: (x - 0.5 * s**1.5).clamp(0, 1)),
+        _cause("brighter", "brightness", apply=lambda x, s: brighter(x, 0.5 * s**1.5).clamp(0, 1)),
+        _cause("darker", "brightness", apply=lambda x, s: brighter(x, -0.5 * s**1.5).clamp(0, 1)),
         _cause("less contrast", "contrast", apply=lambda x, s: stretched(x, 1 - 0.9 * s)),
         _cause("more contrast", "contrast", apply=lambda x, s: stretched(x, 1 + 2 * s)),
         _cause("blur", "fine detail", apply=lambda x, s: mixed(x, smoothed(x), s)),
@@ -324,29 +396,25 @@ def image_causes(space: Space) -> list[Cause]:
 
 def mixed_halves(x: Tensor, share: float) -> Tensor:
     """Returns images of which a share, evenly spread, has the right half of its neighbour."""
-    count, half, made = round(share * len(x)), x.shape[3] // 2, x.clone()
+    count = round(share * len(x))
     places = torch.arange(count, device=x.device) * len(x) // max(count, 1)
-    made[places, :, :, half:] = x.roll(1, 0)[places, :, :, half:]
-    return made
+    return with_right_halves(x, places, (places - 1) % len(x))
 
 
 def stretched(x: Tensor, factor: float) -> Tensor:
     """Returns images whose pixels differ from their mean by ``factor`` times as much."""
-    mean = x.mean((1, 2, 3), keepdim=True)
-    return mixed(mean, x, factor)
+    return contrasted(x, factor).clamp(0, 1)
 
 
 def mixed(x: Tensor, y: Tensor, share: float) -> Tensor:
     """Returns ``(1 - share) x + share y``, cut off at the ends of the range."""
-    return (x + share * (y - x)).clamp(0, 1)
+    return towards(x, y, share).clamp(0, 1)
 
 
 def smoothed(x: Tensor) -> Tensor:
     """Returns images under the binomial kernel of five pixels, edges repeated outwards."""
     kernel = torch.tensor(_KERNEL, dtype=x.dtype, device=x.device) / sum(_KERNEL)
-    flat = pad(x.reshape(-1, 1, *x.shape[2:]), (2, 2, 2, 2), mode="replicate")
-    rows = conv2d(flat, kernel.view(1, 1, 1, -1))
-    return conv2d(rows, kernel.view(1, 1, -1, 1)).view(x.shape)
+    return convolved(x, kernel)
 
 
 def noisy(x: Tensor, strength: float) -> Tensor:
@@ -394,7 +462,7 @@ def _patterns() -> list[Cause]:
             against=frozenset({name}),
             apply=_Pattern(name, sign),
         )
-        for name in ("checkerboard", "column stripes", "row stripes")
+        for name in get_args(Pattern)
         for side, sign in (("light first", 1.0), ("dark first", -1.0))
     ]
 
@@ -403,18 +471,12 @@ def _patterns() -> list[Cause]:
 class _Pattern:
     """Draws images towards a pattern of single pixels."""
 
-    def __init__(self, name: str, sign: float) -> None:
-        self._name, self._sign = name, sign
+    def __init__(self, pattern: Pattern, sign: float) -> None:
+        self._pattern: Pattern = pattern
+        self._sign = sign
 
     def __call__(self, x: Tensor, strength: float) -> Tensor:
-        h, w = x.shape[2:]
-        rows, columns = (torch.tensor([1.0, -1.0]).repeat(k)[:k].to(x) for k in (h, w))
-        board = {
-            "checkerboard": rows[:, None] * columns,
-            "column stripes": columns.expand(h, w),
-            "row stripes": rows[:, None].expand(h, w),
-        }[self._name]
-        return mixed(x, (1 + self._sign * board) / 2, 0.4 * strength**2)
+        return patterned(x, self._pattern, self._sign, 1.0, 0.4 * strength**2).clamp(0, 1)
 
 
 def _colours() -> list[Cause]:

@@ -11,48 +11,20 @@ from torch import Tensor
 from gantlet.core.data import Space
 from gantlet.core.rng import Rng
 from gantlet.domains.attributes import REPEATS
-from gantlet.domains.corruptions import blur, duplicated, hue, jpeg, noise
+from gantlet.domains.corruptions import (
+    blur,
+    brighter,
+    contrasted,
+    duplicated,
+    hue,
+    in_levels,
+    jpeg,
+    noise,
+    patterned,
+    with_right_halves,
+)
 from gantlet.flaws.split import Halves, Seen
 from gantlet.stats.wasserstein import wasserstein
-
-# ----------------------------------------------------------------------------
-# Damages of images that only tests need; the others are those of ``gantlet.domains.corruptions``.
-# ----------------------------------------------------------------------------
-
-
-def brightened(x: Tensor, top: float, amount: float) -> Tensor:
-    """Returns images, shape ``(n, c, h, w)``, brighter by a share of the range."""
-    return _whole(x + top * amount, top)
-
-
-def paler(x: Tensor, top: float, amount: float) -> Tensor:
-    """Returns images drawn towards their own mean; at ``amount`` 1 nothing else is left."""
-    mean = x.mean((1, 2, 3), keepdim=True)
-    return _whole(mean + (x - mean) * (1 - amount), top)
-
-
-def checkered(x: Tensor, top: float, amount: float) -> Tensor:
-    """Returns images with a checkerboard of single pixels, its amplitude a share of the range.
-
-    The range of the image is narrowed first, so that nothing is cut off.
-    """
-    h, w = x.shape[2:]
-    rows, columns = (torch.tensor([1.0, -1.0], device=x.device).repeat(k)[:k] for k in (h, w))
-    board = rows[:, None] * columns
-    return x * (1 - 2 * amount) + top * amount * (1 + board.to(x))
-
-
-def halves_swapped(x: Tensor, share: float, rng: torch.Generator) -> Tensor:
-    """Returns images of which a share has the right half of another one: a lost correlation."""
-    made, count, half = x.clone(), round(share * len(x)), x.shape[3] // 2
-    places = torch.randperm(len(x), generator=rng, device=rng.device).to(x.device)
-    made[:count, :, :, half:] = x[places[:count], :, :, half:]
-    return made
-
-
-def _whole(x: Tensor, top: float) -> Tensor:
-    return x.round().clamp(0, top)
-
 
 # ----------------------------------------------------------------------------
 # The kinds of flaws that can be planted, what each is about, and how strong it may be.
@@ -86,11 +58,13 @@ class Kind:
 IMAGE_KINDS: Mapping[str, Kind] = {
     "mean shift": Kind(
         frozenset({"brightness"}),
-        lambda x, space, s, _: brightened(x, _top(space), 0.05 + 0.15 * s),
+        lambda x, space, s, _: in_levels(
+            brighter(x, _top(space) * (0.05 + 0.15 * s)), space.levels
+        ),
     ),
     "contrast": Kind(
         frozenset({"contrast"}),
-        lambda x, space, s, _: paler(x, _top(space), 0.15 + 0.35 * s),
+        lambda x, space, s, _: in_levels(contrasted(x, 1 - (0.15 + 0.35 * s)), space.levels),
     ),
     "blur": Kind(
         frozenset({"fine detail"}),
@@ -102,7 +76,9 @@ IMAGE_KINDS: Mapping[str, Kind] = {
     ),
     "checkerboard": Kind(
         frozenset({"checkerboard"}),
-        lambda x, space, s, _: checkered(x, _top(space), 0.01 + 0.05 * s),
+        lambda x, space, s, _: patterned(
+            x, "checkerboard", 1.0, _top(space), 2 * (0.01 + 0.05 * s)
+        ),
     ),
     "jpeg": Kind(
         frozenset({"block edges", "fine detail"}),
@@ -135,6 +111,13 @@ KINDS = (*CLASS_KINDS, *IMAGE_KINDS)
 # One of each cannot be told in a list: noise laid over blur hides it, and the share of a class
 # cannot go both ways.
 OPPOSED = (frozenset({"blur", "noise"}), frozenset(CLASS_KINDS))
+
+
+def halves_swapped(x: Tensor, share: float, rng: torch.Generator) -> Tensor:
+    """Returns images of which a share has the right half of another one: a lost correlation."""
+    count = round(share * len(x))
+    others = torch.randperm(len(x), generator=rng, device=rng.device).to(x.device)
+    return with_right_halves(x, torch.arange(count, device=x.device), others[:count])
 
 
 def _top(space: Space) -> float:
