@@ -7,7 +7,6 @@ import struct
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import IO, Annotated, cast, final
 
@@ -28,9 +27,11 @@ from gantlet.data.splits import (
     is_file,
     is_folder,
     official,
+    read_once,
     readable,
     same_length,
     space_of,
+    stamp_of,
 )
 
 # ----------------------------------------------------------------------------
@@ -532,14 +533,9 @@ def _rows(of: Npy | Npz, array: Array, labels: Array | None, where: Path | None)
     return Rows(finite(array, Path(of.path)), labels)
 
 
+@read_once(2, stamp_of)
 def _read(path: Path, key: str | None) -> Array:
     """Returns an array of a file: a ``.npy`` where ``key`` is None, else one of a ``.npz``."""
-    stat = is_file(path).stat()
-    return _read_once(path, key, stat.st_mtime_ns, stat.st_size)
-
-
-@lru_cache(maxsize=2)
-def _read_once(path: Path, key: str | None, *_stamp: int) -> Array:
     with readable(path, "numbers"):
         return _npy(path) if key is None else _npz(path, key)
 

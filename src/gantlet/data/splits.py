@@ -9,10 +9,11 @@ import tokenize
 import wave
 import zipfile
 import zlib
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Hashable, Sequence
 from contextlib import contextmanager
+from functools import lru_cache, wraps
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, final
 
 import numpy as np
 import torch
@@ -29,6 +30,10 @@ from gantlet.core.rng import Rng
 # ----------------------------------------------------------------------------
 
 Array = NDArray[Any]
+
+K = TypeVar("K", bound=Hashable)
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _ROWS = 4096
 
@@ -123,6 +128,41 @@ def is_file(path: Path) -> Path:
     if path.is_dir():
         raise UserError(f"{path} is a folder. A file is needed.")
     return path
+
+
+def stamp_of(path: Path) -> tuple[int, int]:
+    """Returns when a file was last changed, and its size.
+
+    Raises:
+        UserError: If there is no such file.
+    """
+    found = is_file(path).stat()
+    return found.st_mtime_ns, found.st_size
+
+
+def read_once(
+    most: int, stamp: Callable[[K], Hashable]
+) -> Callable[[Callable[Concatenate[K, P], T]], Callable[Concatenate[K, P], T]]:
+    """Decorates a function that reads files: it reads them again only once they have changed.
+
+    Args:
+        most: How many results are kept, those used last.
+        stamp: Returns what changes with the files that the first argument names.
+    """
+
+    def decorated(read: Callable[Concatenate[K, P], T]) -> Callable[Concatenate[K, P], T]:
+        def stamped(where: K, _stamp: Hashable, *args: P.args, **kwargs: P.kwargs) -> T:
+            return read(where, *args, **kwargs)
+
+        kept: Callable[..., T] = lru_cache(maxsize=most)(stamped)
+
+        @wraps(read)
+        def found(where: K, /, *args: P.args, **kwargs: P.kwargs) -> T:
+            return kept(where, stamp(where), *args, **kwargs)
+
+        return found
+
+    return decorated
 
 
 def is_folder(path: Path) -> Path:

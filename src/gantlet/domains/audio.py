@@ -9,7 +9,6 @@ import tarfile
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import IO, Annotated, Any, ClassVar, Self, final
 
@@ -33,7 +32,7 @@ from gantlet.data.arrays import (
     listed,
     sounds_in,
 )
-from gantlet.data.splits import Array, by_share, check_size, readable
+from gantlet.data.splits import Array, by_share, check_size, read_once, readable, stamp_of
 from gantlet.domains.attributes import Probes, Word, haze, probes, word
 from gantlet.domains.domains import Adapted, Domain, Writer, columns, lengthened
 from gantlet.report.pictures import grid
@@ -239,16 +238,20 @@ def recordings(path: Path, *, skip: int = 0) -> Recordings:
         UserError: If there are none, more cannot be read, or their rates differ.
     """
     if path.is_dir():
-        found = sounds_in(path)
-        stamp = tuple(p.stat().st_mtime_ns for p in found.files)
-        return _read_once(found, stamp, skip)
+        return _recorded(sounds_in(path), skip)
     if path.is_file():
-        return _read_once(path, (path.stat().st_mtime_ns, path.stat().st_size), skip)
+        return _recorded(path, skip)
     raise UserError(f"{path} does not exist. Give a folder or a tar file of sound files.")
 
 
-@lru_cache(maxsize=3)
-def _read_once(where: Path | Found, _stamp: tuple[int, ...], skip: int) -> Recordings:
+def _stamp(where: Path | Found) -> tuple[int, ...]:
+    if isinstance(where, Path):
+        return stamp_of(where)
+    return tuple(file.stat().st_mtime_ns for file in where.files)
+
+
+@read_once(3, _stamp)
+def _recorded(where: Path | Found, skip: int) -> Recordings:
     path = where if isinstance(where, Path) else where.folder
     all_of_it, bad = _Collected(path), Unreadable(skip)
     for name, raw in _files(where):

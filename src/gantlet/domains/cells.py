@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, Literal, final
 
@@ -21,7 +20,7 @@ from gantlet.data.delimited import (
     number,
     parsed,
 )
-from gantlet.data.splits import Array, is_file, readable
+from gantlet.data.splits import Array, read_once, readable, stamp_of
 
 # Of the cells of another table's column so many must be what those of the real one are.
 _LEAST: Final = 0.5
@@ -206,18 +205,13 @@ class Cells:
         return np.unique(self.text(column).astype(str), return_inverse=True)[1]
 
 
+@read_once(8, stamp_of)
 def read_cells(path: Path) -> Cells:
     """Returns the cells of a file: text of rows, or Parquet.
 
     Raises:
         UserError: If the file cannot be read as a table, or is too large.
     """
-    stat = is_file(path).stat()
-    return _read_once(path, stat.st_mtime_ns, stat.st_size)
-
-
-@lru_cache(maxsize=8)
-def _read_once(path: Path, *_stamp: int) -> Cells:
     if path.suffix.lower() == ".parquet":
         frame = _parquet(path)
         return _cells(path, _names(path, [str(name) for name in frame.columns]), frame, None)

@@ -3,7 +3,6 @@
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, ClassVar, final
 
@@ -21,7 +20,16 @@ from gantlet.core.metric import Features
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between, Spec
 from gantlet.data.arrays import unpacked
-from gantlet.data.splits import Array, Rows, by_share, check_size, is_file, official, readable
+from gantlet.data.splits import (
+    Array,
+    Rows,
+    by_share,
+    check_size,
+    official,
+    read_once,
+    readable,
+    stamp_of,
+)
 from gantlet.domains.attributes import Probes, Word, haze, probes, word
 from gantlet.domains.domains import Domain
 from gantlet.report.pictures import grid
@@ -367,13 +375,8 @@ def _prefixes(names: set[str] | Sequence[str]) -> list[str]:
     return [n.removesuffix("num_edges") for n in names if n.endswith("num_edges")]
 
 
+@read_once(4, stamp_of)
 def _parts(path: Path) -> dict[str, _Part]:
-    stat = is_file(path).stat()
-    return _read_once(path, stat.st_mtime_ns, stat.st_size)
-
-
-@lru_cache(maxsize=4)
-def _read_once(path: Path, *_stamp: int) -> dict[str, _Part]:
     with readable(path, "a set of graphs"), zipfile.ZipFile(path) as archive:
         names = {n.removesuffix(".npy"): n for n in archive.namelist()}
         found = {

@@ -23,7 +23,7 @@ from gantlet.core.rng import Rng
 from gantlet.core.spec import Between, Spec
 from gantlet.data.arrays import counted
 from gantlet.data.delimited import read_text
-from gantlet.data.splits import Array, Rows, by_share, is_file
+from gantlet.data.splits import Array, Rows, by_share, read_once, stamp_of
 from gantlet.domains.attributes import Probes, Word, haze, probes, word
 from gantlet.domains.domains import (
     Adapted,
@@ -580,9 +580,7 @@ class Text:
         return (f"{told} of {Path(self.path).name} {'is' if cut == 1 else 'are'} {long}",)
 
     def _lines(self) -> "_Lines":
-        path = is_file(Path(self.path).expanduser())
-        stat = path.stat()
-        return _read_once(path, stat.st_mtime_ns, stat.st_size)
+        return _lines_of(Path(self.path).expanduser())
 
 
 @final
@@ -594,8 +592,8 @@ class _Lines:
     notes: tuple[str, ...]
 
 
-@lru_cache(maxsize=4)
-def _read_once(path: Path, *_stamp: int) -> _Lines:
+@read_once(4, stamp_of)
+def _lines_of(path: Path) -> _Lines:
     text, notes = read_text(path, "text")
     composed = unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
     lines = tuple(line.strip() for line in composed.split("\n") if line.strip())
