@@ -828,7 +828,7 @@ def spectrograms(waves: Array) -> Array:
     heard = np.flatnonzero((waves != 0).any(0))
     end = int(heard[-1]) + 1 if len(heard) else 1
     padded = np.pad(waves[:, :end], [(0, 0), (0, max(_PIECE - end, 0))])
-    starts = np.linspace(0, padded.shape[1] - _FRAME, _COLUMNS).astype(int)
+    starts = np.linspace(0, padded.shape[1] - _PIECE, _COLUMNS).astype(int)
     pieces = padded[:, starts[:, None] + np.arange(_PIECE)] * np.hanning(_PIECE)
     power = np.abs(np.fft.rfft(pieces, axis=2)) ** 2
     # Neighbouring frequencies together, so that there is one row for each group.
