@@ -1,12 +1,14 @@
 """Every component keeps its contract, and is right by an independent computation."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 import torch
 from gantlet_extras.dataset import Spiral
 from gantlet_extras.extractor import Fourier
 from gantlet_extras.family import Kde
+from gantlet_extras.kind import SpikeDomain, Spikes
 from gantlet_extras.metric import VarianceRatio
 from gantlet_extras.solver import Normalized
 from sklearn.neighbors import KernelDensity
@@ -94,3 +96,44 @@ def test_images_are_refused_in_one_line() -> None:
     space = gantlet.Space("image", (1, 8, 8), 17)
     with pytest.raises(gantlet.UserError, match="continuous vectors"):
         Kde().fit(space, torch.zeros(4, 1, 8, 8), rng=gantlet.Rng(0))
+
+
+def trains(n: int, rate: float, seed: int) -> torch.Tensor:
+    draw = torch.full((n, 50), rate / 50)
+    return torch.poisson(draw, generator=gantlet.Rng(seed).stream("spikes"))
+
+
+def test_trains_are_written_and_read_again(tmp_path: Path) -> None:
+    x, space = trains(20, 30.0, 0), gantlet.Space("spikes", (50,))
+    SpikeDomain().writers(space, None)[".spikes"](tmp_path / "a.spikes", x)
+    found = SpikeDomain().reader(tmp_path / "a.spikes")
+    assert found is not None
+    assert found.space == space
+    assert torch.equal(found.whole().take(torch.arange(20)), x)
+    (tmp_path / "b.spikes").write_text("0.1 0.2\n0.5 1.5\n")
+    with pytest.raises(gantlet.UserError, match=r"b\.spikes, line 2: times from 0 to below 1 s"):
+        Spikes(path=str(tmp_path / "b.spikes")).whole()
+
+
+def test_poisson_trains_have_a_fano_factor_of_one() -> None:
+    x, space = trains(2000, 200.0, 0), gantlet.Space("spikes", (50,))
+    found = SpikeDomain().attributes(space, x, None)
+    number, fano, centre = found.values.T
+    assert float(number.exp().mean()) == pytest.approx(201, rel=0.01)
+    assert float(fano.exp().mean()) == pytest.approx(1.1, abs=0.03)
+    assert float(centre.mean()) == pytest.approx(0.5, abs=0.01)
+    picture = SpikeDomain().picture(space, x)
+    assert picture.startswith(b"\x89PNG")
+
+
+def test_too_many_spikes_are_found_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write = SpikeDomain().writers(gantlet.Space("spikes", (50,)), None)[".spikes"]
+    write(Path("real.spikes"), trains(400, 20.0, 1))
+    write(Path("fake.spikes"), trains(400, 30.0, 2))
+    report = gantlet.flaws(
+        "fake.spikes", against="real.spikes", search=gantlet.Search(permutations=199)
+    )
+    assert "too many spikes" in report.verdicts[0].claim
