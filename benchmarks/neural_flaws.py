@@ -26,9 +26,9 @@ from gantlet.options import Search
 RESULT = Path(__file__).parent / "results" / "neural_flaws.json"
 N, D, SEEDS, PERMUTATIONS, MOST = 2500, 8, (100, 101), 199, 3
 WAYS = {
-    "linear": Search(mode="linear", permutations=PERMUTATIONS, most=MOST),
-    "residual": Search(mode="neural", blind="residual", permutations=PERMUTATIONS, most=MOST),
-    "project": Search(mode="neural", blind="project", permutations=PERMUTATIONS, most=MOST),
+    "linear": Search(mode="linear", permutations=PERMUTATIONS, max_directions=MOST),
+    "residual": Search(mode="neural", deflation="residual", permutations=PERMUTATIONS, max_directions=MOST),
+    "project": Search(mode="neural", deflation="projection", permutations=PERMUTATIONS, max_directions=MOST),
 }
 SHIFT = 1.5
 

@@ -152,7 +152,7 @@ class World:
     def lists(self, real: Tensor, fake: Tensor, seed: int, ways: Iterable[str]) -> Listed:
         """What each way finds, and whether it says that anything is wrong."""
         sets, made = (self.seen(real), self.seen(fake)), Listed()
-        search = Search(level=LEVEL, smallest=SMALLEST, permutations=999)
+        search = Search(level=LEVEL, min_effect=SMALLEST, permutations=999)
         if "guided" in ways:
             causes = self.causes.of(lambda places: self.space.unit(real[places]))
             flaws = list_flaws(*sets, search, rng=Rng(seed), causes=causes).flaws
@@ -161,7 +161,7 @@ class World:
             flaws = list_flaws(*sets, search, rng=Rng(seed)).flaws
             made["guided, unexplained"] = list(flaws), bool(flaws)
         if "pca" in ways:
-            quick = Search(mode="pca", level=LEVEL, smallest=SMALLEST, permutations=499)
+            quick = Search(mode="pca", level=LEVEL, min_effect=SMALLEST, permutations=499)
             flaws = list_flaws(*sets, quick, rng=Rng(seed)).flaws
             made["pca"] = list(flaws), bool(flaws)
         if "inlp" in ways:

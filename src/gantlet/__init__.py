@@ -1,4 +1,4 @@
-"""Gantlet: a workbench that puts generative models to the test.
+"""Gantlet: a workbench for training, evaluating and comparing generative models.
 
 import gantlet
 
@@ -155,7 +155,7 @@ _HOMES = {
 
 @final
 class _Package(ModuleType):
-    """The package: a folder of the same name as a public function does not hide it."""
+    """The package, in which a subpackage does not hide a public function of the same name."""
 
     def __setattr__(self, name: str, value: object) -> None:  # type: ignore[explicit-override]
         if not (name in __all__ and isinstance(value, ModuleType)):
@@ -166,7 +166,13 @@ sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:
-    """Loads a public name when it is first used: importing gantlet loads no torch."""
+    """Loads a public name on first use: importing gantlet does not import torch."""
+    if name == "conduct" and name not in __all__:
+        import warnings
+
+        text = "gantlet.conduct is now gantlet.run_study; the old name works in this version only."
+        warnings.warn(text, DeprecationWarning, stacklevel=2)
+        name = "run_study"
     if name == "components":
         return import_module("gantlet.core.spec")
     if name not in __all__:

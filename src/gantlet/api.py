@@ -1,6 +1,6 @@
-"""The public functions: what the command line can do, from Python.
+"""The public Python functions, one for each command.
 
-What a function takes stands in ``gantlet.options``; from there come its signature and its help.
+Their options are defined in ``gantlet.options``, from which signatures and help are generated.
 """
 
 import inspect
@@ -85,7 +85,7 @@ def export_rows(runs: Sequence[Path], to: Path) -> int:
     """Writes every estimate of ``runs`` to one file and returns how many there are.
 
     Raises:
-        UserError: If there is no run, a run has no report, or the format is not known.
+        UserError: If no run is given, a run has no report, or the format is unknown.
     """
     if not runs:
         raise UserError("Name at least one run folder.")
@@ -99,24 +99,24 @@ def export_rows(runs: Sequence[Path], to: Path) -> int:
 
 
 # ----------------------------------------------------------------------------
-# What an installation and its machine are, and what would make results wrong or slow.
+# Diagnosis of the installation and the machine.
 # ----------------------------------------------------------------------------
 
 LOW_SPACE = 2**30
 """Bytes free on a disk, or of memory, below which things fail."""
 
-# Every worker is started with this setting, which tells it from those of other programs.
+# Every worker is started with this setting, by which it is recognized.
 _MARK = b"OMP_WAIT_POLICY=PASSIVE"
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What was found.
+    """Result of ``doctor``.
 
     Attributes:
-        facts: What is there, by name.
-        warnings: What to mend, one sentence each.
+        facts: Properties of installation and machine, by name.
+        warnings: Problems and how to fix them, one sentence each.
     """
 
     facts: dict[str, str]
@@ -124,7 +124,7 @@ class Health:
 
 
 def health() -> Health:
-    """Looks at the installation and measures the machine, in about two seconds."""
+    """Checks the installation and measures the machine; takes about two seconds."""
     here, folder = machine(), home()
     facts = {
         "gantlet": __version__,
@@ -190,7 +190,7 @@ def _cache(folder: Path) -> str:
 
 
 def _of_storage(folder: Path, drafts: list[Path], orphans: list[int]) -> Iterator[str]:
-    """Yields what is wrong with disk, memory, permissions and what was left behind."""
+    """Yields problems with disk, memory, permissions and leftover files or processes."""
     place = _existing(folder)
     if not os.access(place, os.W_OK | os.X_OK):
         yield f"{place} cannot be written: set GANTLET_CACHE to a folder that can."
@@ -245,18 +245,18 @@ O = TypeVar("O")
 R = TypeVar("R")
 
 Progress = Callable[[int, Path], AbstractContextManager[Tell]]
-"""Given how many trials are to be run, and where, shows how far they are."""
+"""Context manager that shows progress, called with the number of trials and the run directory."""
 
-_EXAMPLES = 10**6  # what cost is counted for where nothing is said
+_EXAMPLES = 10**6  # default of ``cost``
 
 # Where the arguments of a function are told: before its errors.
 _SECTION = re.compile(r"(?=^    Raises:$)", re.MULTILINE)
 
 
 def public(of: Callable[P, O]) -> Callable[[Callable[[O], R]], Callable[P, R]]:
-    """Returns a decorator: the function takes the options of a command one by one.
+    """Returns a decorator that spreads the options of a command into keyword arguments.
 
-    Its signature and the help of its arguments are those of the dataclass ``of``.
+    Signature and argument help come from the dataclass ``of``.
     """
     cls = cast("type[Any]", of)
 
@@ -280,7 +280,7 @@ def public(of: Callable[P, O]) -> Callable[[Callable[[O], R]], Callable[P, R]]:
 
 
 def _documented(doc: str, cls: type) -> str:
-    """Returns a docstring with what every option means."""
+    """Returns a docstring with a description of every option."""
     lines = (
         fill(f"{f.name}: {f.help}", 96, initial_indent=" " * 8, subsequent_indent=" " * 12)
         for f in options.fields_of(cls)
@@ -293,10 +293,10 @@ def _documented(doc: str, cls: type) -> str:
 def compare(asked: options.Compare) -> Report:
     """Trains models on equal compute and returns the report; see ``gantlet compare``.
 
-    Calling it again with the same question and folder resumes.
+    Calling it again with the same configuration and run directory resumes.
 
     Raises:
-        UserError: If the question cannot be asked, or the folder holds another one.
+        UserError: If the configuration is invalid, or the run directory holds another one.
     """
     return _answered(asked)
 
@@ -305,37 +305,40 @@ def compare(asked: options.Compare) -> Report:
 def train(asked: options.Train) -> Report:
     """Trains one model, measures it, and returns the report; see ``gantlet train``.
 
-    Calling it again with the same question and folder resumes.
+    Calling it again with the same configuration and run directory resumes.
 
     Raises:
-        UserError: If the question cannot be asked, or the folder holds another one.
+        UserError: If the configuration is invalid, or the run directory holds another one.
     """
     return _answered(asked)
 
 
 @public(options.Evaluate)
 def evaluate(asked: options.Evaluate) -> Report:
-    """Judges samples against real ones and returns the report; see ``gantlet evaluate``.
+    """Evaluates samples against real ones and returns the report; see ``gantlet evaluate``.
 
-    Calling it again with the same question and folder resumes. Samples are a path, a tensor, an
-    array, a table, a list of images, a data set, a loader, a model or a function ``n -> samples``;
+    Calling it again with the same configuration and run directory resumes. Samples are a path, a
+    tensor, an array, a table, a list of images, a data set, a loader, a model or a function
+    ``n -> samples``;
     several sets of them come in a dict by name, or as a list of paths.
 
     Raises:
-        UserError: If the samples cannot be found or compared, or the folder holds another run.
+        UserError: If the samples cannot be found or compared, or the run directory holds another
+            run.
     """
     return _answered(asked)
 
 
 @public(options.Flaws)
 def flaws(asked: options.Flaws) -> Report:
-    """Lists what is wrong with samples, the largest flaw first; see ``gantlet flaws``.
+    """Lists the flaws of samples, the largest first; see ``gantlet flaws``.
 
-    Calling it again with the same question and folder resumes. Samples are given as for
-    ``evaluate``.
+    Calling it again with the same configuration and run directory resumes. Samples are given as
+    for ``evaluate``.
 
     Raises:
-        UserError: If the samples cannot be found or compared, or the folder holds another run.
+        UserError: If the samples cannot be found or compared, or the run directory holds another
+            run.
     """
     return _answered(asked)
 
@@ -345,38 +348,38 @@ def tournament(asked: options.Tournament) -> Report:
     """Rates generators and critics by matches; see ``gantlet tournament``.
 
     Raises:
-        UserError: If a run has no snapshots, or the folder holds another run.
+        UserError: If a run has no snapshots, or the run directory holds another run.
     """
     return _answered(asked)
 
 
 @public(options.Converge)
 def converge(asked: options.Converge) -> Report:
-    """Says whether a training converges, and what would help; see ``gantlet converge``.
+    """Diagnoses the convergence of a training and recommends changes; see ``gantlet converge``.
 
-    Calling it again with the same question and folder resumes.
+    Calling it again with the same configuration and run directory resumes.
 
     Raises:
-        UserError: If the question cannot be asked, or the folder holds another one.
+        UserError: If the configuration is invalid, or the run directory holds another one.
     """
     return _answered(asked)
 
 
 @public(options.Study)
 def study(asked: options.Study) -> Report:
-    """Answers an open question with a whole experiment; see ``gantlet study``.
+    """Runs a predefined experiment on an open question; see ``gantlet study``.
 
-    Calling it again with the same question and folder resumes.
+    Calling it again with the same configuration and run directory resumes.
 
     Raises:
-        UserError: If there is no such study, or the folder holds another one.
+        UserError: If the study is unknown, or the run directory holds another one.
     """
     return _answered(asked)
 
 
 @public(options.Cost)
 def cost(asked: options.Cost) -> Report:
-    """Says how long and how much a training would take here; see ``gantlet cost``.
+    """Predicts time and compute of a training on this machine; see ``gantlet cost``.
 
     Raises:
         UserError: If a family cannot model such samples.
@@ -389,7 +392,7 @@ def sample(asked: options.Sample) -> Tensor:
     """Draws samples from a trained model, saves and returns them; see ``gantlet sample``.
 
     Raises:
-        UserError: If there is no such model, or the format of the file is not known.
+        UserError: If the model is not in the run, or the file format is unknown.
     """
     return sample_of(asked)[0]
 
@@ -403,7 +406,7 @@ def sample_of(asked: options.Sample) -> tuple[Tensor, str]:
 
 
 def cost_of_options(asked: options.Cost, tell: Tell) -> Report:
-    """Returns the report of a cost; tells which published run is counted, and the share done."""
+    """Returns the cost report; progress is passed to ``tell``."""
     with using(asked.threads):
         if not asked.published:
             return _planned(asked)
@@ -443,20 +446,19 @@ def conduct(
     device: str = "cpu",
     retry: Retry = "failed",
 ) -> Report:
-    """Runs any study into a run folder, writes its report there and returns it.
+    """Runs a study in a run directory, writes its report there and returns it.
 
     Args:
-        study: What to run.
-        out: Run folder; calling again with the same question and folder resumes.
-        workers: Processes that run trials side by side, for which the study must be importable;
-            None for what suits the cores.
-        threads: Threads of each trial.
-        device: Where models are trained and measured.
-        retry: Which trials that failed before run again: those whose failure may pass, all, or
-            none.
+        study: The study.
+        out: Run directory; resumes if it holds the same configuration.
+        workers: Number of parallel worker processes, which must be able to import the study;
+            None: chosen by the number of cores.
+        threads: Threads per trial (changes rounding).
+        device: Device on which models are trained and measured.
+        retry: Failed trials to run again: possibly transient failures, all, or none.
 
     Raises:
-        UserError: If the question cannot be asked, or the folder cannot be used.
+        UserError: If the configuration is invalid, or the run directory cannot be used.
     """
     if isinstance(study, type) or not hasattr(study, "trials"):
         raise TypeError(f"study must be a study. Got {type(study).__name__}.")
@@ -468,72 +470,72 @@ def conduct(
 
 @checked
 def plan(asked: options.Running) -> dict[str, object]:
-    """Returns what a command would do, as ``--dry-run`` prints it; nothing is run or written.
+    """Returns the plan of a command, as ``--dry-run`` prints it; nothing is run or written.
 
     Args:
         asked: The options of a command, as ``gantlet.options.Compare(["gan"], data="ring")``.
 
     Raises:
-        UserError: If the question cannot be asked.
+        UserError: If the configuration is invalid.
     """
     return Job.of(study_of(asked), asked).plan()
 
 
 @checked
 def load_report(path: str | Path) -> Report:
-    """Returns the report of a run folder.
+    """Returns the report of a run directory.
 
     Raises:
-        UserError: If there is none.
+        UserError: If it has no report.
     """
     return published(Path(path))
 
 
 @checked
 def load_model(path: str | Path, model: str | None = None, *, seed: options.Seed = 0) -> Model:
-    """Returns a trained model from a run folder.
+    """Returns a trained model from a run directory.
 
     Args:
-        path: The run folder.
-        model: The model as the report names it; None where the run has only one.
-        seed: Which of its seeds.
+        path: The run directory.
+        model: The model as the report names it; None if the run has only one.
+        seed: Training seed of the model.
 
     Raises:
-        UserError: If there is no such model.
+        UserError: If the run has no such model.
     """
     return restore(*find_trial(Path(path), model, seed))
 
 
 @checked
 def export(runs: Sequence[str | Path], *, to: str | Path = Path("results.csv")) -> int:
-    """Writes the numbers of runs as one table and returns how many there are.
+    """Writes the estimates of runs as one table and returns their number.
 
     Args:
-        runs: Run folders.
-        to: File to write: .csv, .json (a list of rows), .md or .tex.
+        runs: Run directories.
+        to: Output file: .csv, .json (a list of rows), .md or .tex.
 
     Raises:
-        UserError: If there is no run, a run has no report, or the format is not known.
+        UserError: If no run is given, a run has no report, or the format is unknown.
     """
     return export_rows([Path(run) for run in runs], Path(to))
 
 
 def doctor() -> Health:
-    """Looks at the installation and measures the machine, in about two seconds."""
+    """Checks the installation and measures the machine; takes about two seconds."""
     return health()
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A study and the folder that it runs in. Its trials are listed, and so checked, once.
+    """A study with its run directory. Its trials are listed, and thereby validated, once.
 
     Attributes:
         study: The study.
-        running: How and where to run.
-        trials: All its trials.
-        question: The question with every default written out.
-        folder: The run folder.
+        running: Execution settings.
+        trials: All trials of the study.
+        question: The configuration with every default written out.
+        folder: The run directory.
     """
 
     study: Study
@@ -547,7 +549,7 @@ class Job:
         """Asks a study for its trials, before anything is written.
 
         Raises:
-            UserError: If the question cannot be asked.
+            UserError: If the configuration is invalid.
         """
         # Files may have changed since another command of this process read them.
         trained.forget()
@@ -559,7 +561,7 @@ class Job:
         return cls(study=study, running=running, trials=trials, question=question, folder=folder)
 
     def remarks(self) -> Iterator[str]:
-        """Yields what of the files was left out, and what the samples let be found."""
+        """Yields notes on skipped or converted input, and on the power of the samples."""
         if isinstance(self.study, Noting):
             yield from (f"Note: {printable(note)}." for note in self.study.notes())
         if isinstance(self.study, Forecasting):
@@ -570,7 +572,7 @@ class Job:
         return missing(self.trials, Run(self.folder), self.running.retry)
 
     def plan(self) -> dict[str, object]:
-        """Returns what would be done, as plain data."""
+        """Returns the plan as plain data."""
         found: dict[str, object] = {
             "question": self.question,
             "out": str(self.folder),
@@ -613,7 +615,7 @@ def _answered(asked: options.Running) -> Report:
 
 
 def _name(asked: options.Running) -> str:
-    """Returns how the folder of a run is called where none is given."""
+    """Returns the default name of a run directory."""
     command = type(asked).__name__.lower()
     match asked:
         case options.Compare(data=of) | options.Train(model=of) | options.Study(name=of):
@@ -711,7 +713,7 @@ def _word(asked: options.Judging, given: Given, name: str) -> str:
 
 
 def _fakes(asked: options.Judging) -> tuple[str, ...]:
-    """Returns the sets to judge: one, several by name, or several that name themselves."""
+    """Returns the sample sets: one, several by name, or several with their own names."""
     fake: Any = asked.fake
     if isinstance(fake, Mapping):
         several = cast("Mapping[object, Given]", fake)

@@ -1,4 +1,4 @@
-"""Samples given as Python objects, written down so that a run can name them."""
+"""Conversion of samples given as Python objects to files that a run can refer to."""
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,12 +22,12 @@ from gantlet.core.spec import Spec, datasets
 from gantlet.run.store import keep_array, keep_table
 
 # ----------------------------------------------------------------------------
-# Arrays put together from the items and batches that people's loaders and lists give.
+# Collection of arrays from items and batches of loaders and lists.
 # ----------------------------------------------------------------------------
 
 Array = NDArray[Any]
 
-# Under these keys data sets keep what is not a label, the first of them first.
+# Common keys of samples in dictionaries, in order of preference.
 _KEYS = (
     "x",
     "image",
@@ -43,19 +43,19 @@ _KEYS = (
     "features",
 )
 _CHANNELS = (1, 3)
-# An iterator that gives nothing this often in a row will give nothing ever.
+# Number of consecutive empty batches after which an iterator is considered empty.
 _PATIENCE = 1000
-_SHARE = 2  # the part of the memory that samples given in Python may take
+_SHARE = 2  # share of the memory for samples given in Python
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """Samples put together.
+    """Collected samples.
 
     Attributes:
-        array: The samples, first axis first.
-        note: What was done to get them, in words, or nothing.
+        array: The samples along the first axis.
+        note: Conversions that were made, or empty.
     """
 
     array: Array
@@ -63,7 +63,7 @@ class Gathered:
 
 
 def is_map_style(given: Any) -> bool:
-    """Returns whether an object is a data set that is read by index, as those of torch are."""
+    """Returns whether an object is a map-style data set, like those of torch."""
     if isinstance(given, (list, tuple, Mapping, str, bytes)) or is_loader(given):
         return False
     return hasattr(given, "__getitem__") and hasattr(given, "__len__")
@@ -77,17 +77,17 @@ def is_loader(given: Any) -> bool:
 def gather(
     pieces: Iterable[Any], name: str, *, most: int | None = None, items: bool = False
 ) -> Gathered:
-    """Returns what an iterable gives as one array, samples first.
+    """Collects the samples of an iterable in one array, samples first.
 
     Args:
         pieces: Arrays, tensors or images; each a sample or a batch; alone, or in tuples or
             dictionaries with labels.
-        name: What the samples are called, for messages.
-        most: Samples after which to stop, or None for all, as far as memory goes.
+        name: Name of the samples, for messages.
+        most: Maximum number of samples, or None for all that fit into memory.
         items: Whether each piece is known to be one sample.
 
     Raises:
-        UserError: If they cannot be put together, or do not end.
+        UserError: If they cannot be combined, or do not end.
     """
     found, notes = list[Array](), dict[str, None]()
     single = True if items else _tells(pieces)
@@ -120,7 +120,7 @@ def gather(
 
 
 def one_array(given: Any, name: str) -> Array:
-    """Returns a tensor, an array, or what can become one, as an array of numbers.
+    """Converts a tensor, an array or an array-like to a numeric array.
 
     Raises:
         UserError: If it holds anything but numbers.
@@ -138,10 +138,10 @@ def one_array(given: Any, name: str) -> Array:
 
 
 def checked_array(array: Array, name: str) -> Array:
-    """Returns an array of a type that is kept: halves become singles, which changes no value.
+    """Converts an array to a storable type: half precision becomes single, without loss.
 
     Raises:
-        UserError: If it holds anything but real numbers, or no sample.
+        UserError: If it holds anything but real numbers, or no samples.
     """
     if array.dtype.kind not in "buif":
         what = "Python objects" if array.dtype.kind == "O" else str(array.dtype)
@@ -157,12 +157,12 @@ def checked_array(array: Array, name: str) -> Array:
 
 
 def _tells(pieces: Any) -> bool | None:
-    """Returns whether an iterable gives single samples, where it says so itself."""
+    """Returns whether an iterable yields single samples, if known."""
     return pieces.batch_sampler is None if is_loader(pieces) else None
 
 
 def _pieces(pieces: Iterable[Any], name: str) -> Iterator[Any]:
-    """Yields pieces; what the iterator of somebody else raises is told with its name."""
+    """Yields pieces; errors of the iterator are reported with its name."""
     try:
         # Not "yield from", which would close a generator of the caller at the end.
         for piece in pieces:  # noqa: UP028
@@ -187,24 +187,24 @@ def _numbers(piece: Any, name: str) -> tuple[Array, str, bool]:
         return *_image(piece, name), True
     if isinstance(piece, (str, bytes)) or piece is None:
         raise UserError(
-            f"{name} gave {type(piece).__name__}, which is no sample. Of files, give the folder; "
-            "of texts, save them to a .txt file, one a line."
+            f"{name} gave {type(piece).__name__}, which is not a sample. For files, give the "
+            "folder; for texts, give a .txt file with one per line."
         )
     return one_array(piece, name), "", False
 
 
 def first_part(pair: Sequence[Any], name: str) -> Gathered:
-    """Returns the samples in a tuple of samples and what belongs to them, such as labels.
+    """Returns the samples of a tuple of samples and labels.
 
     Raises:
-        UserError: If it is not clear which they are.
+        UserError: If it is ambiguous.
     """
     array, note, _ = _numbers(pair, name)
     return Gathered(array, note)
 
 
 def _is_nested_numbers(piece: Sequence[Any]) -> bool:
-    """Returns whether a list is an array written out, rather than samples and their labels."""
+    """Returns whether a list is a nested list of numbers, rather than samples and labels."""
     first = piece[0]
     if isinstance(first, (list, Mapping, str, bytes, type(None))) or hasattr(first, "getbands"):
         return isinstance(first, list)
@@ -212,7 +212,7 @@ def _is_nested_numbers(piece: Sequence[Any]) -> bool:
 
 
 def _check_parts(piece: Sequence[Any], name: str) -> None:
-    """Refuses an item of which any part may be the samples."""
+    """Refuses an ambiguous item, of which several parts may be the samples."""
     shapes = {tuple(getattr(p, "shape", getattr(p, "size", ()))) for p in piece}
     alike = len(piece) > 1 and len(shapes) == 1 and shapes != {()}
     if alike or isinstance(piece[0], (tuple, list)):
@@ -236,7 +236,7 @@ def _key(piece: Mapping[Any, Any], name: str) -> Any:
 
 
 def _image(image: Any, name: str) -> tuple[Array, str]:
-    """Returns a PIL image as an array, and what was changed; palettes and alpha become colours."""
+    """Converts a PIL image to an array, with a note; palettes and alpha become colours."""
     if image.mode in ("L", "RGB"):
         return np.asarray(image), ""
     if image.mode in ("I;16", "I", "F", "I;16B", "I;16L"):
@@ -254,12 +254,12 @@ def _tensor(given: Tensor, name: str) -> Array:
     if given.is_sparse or given.layout is not torch.strided:
         given = given.to_dense()
     x = given.detach().cpu()
-    # NumPy knows no bfloat16; float32 holds each of its values, and those of float16.
+    # NumPy has no bfloat16; float32 holds all values of bfloat16 and float16.
     return (x.float() if x.is_floating_point() and x.dtype.itemsize < 4 else x).numpy()
 
 
 def _is_sample(array: Array, *, is_list: bool) -> bool:
-    """Returns whether a piece is one sample rather than a batch, as its shape tells."""
+    """Returns whether a piece is one sample rather than a batch, by its shape."""
     if array.ndim == 3:
         return array.shape[0] in _CHANNELS or (is_list and array.shape[2] in _CHANNELS)
     return array.ndim < 2
@@ -275,7 +275,7 @@ def _joined(found: Sequence[Array], name: str, *, single: bool, is_list: bool) -
     shapes = list(dict.fromkeys(a.shape if single else a.shape[1:] for a in found))
     if len(shapes) > 1:
         told = " and ".join(map(str, shapes[:2]))
-        raise UserError(f"The samples of {name} differ in shape: {told}. Bring them to one.")
+        raise UserError(f"The samples of {name} differ in shape: {told}. All must have one shape.")
     if found[0].ndim == 0:
         raise UserError(f"{name} gave numbers where samples are needed: give one array (n, d).")
     same = len({a.shape for a in found}) == 1
@@ -288,7 +288,7 @@ def _joined(found: Sequence[Array], name: str, *, single: bool, is_list: bool) -
 
 
 # ----------------------------------------------------------------------------
-# Samples given as Python objects, written down so that a run can name them.
+# Storage of samples given as Python objects, so that a run can refer to them.
 # ----------------------------------------------------------------------------
 
 Given: TypeAlias = (
@@ -302,12 +302,12 @@ Given: TypeAlias = (
     | Callable[[int], Any]
     | torch.utils.data.Dataset[Any]
 )
-"""Samples: where they are, in words or a path; or a tensor, an array, a pandas table; a list of
+"""Samples: their location, as text or a path; or a tensor, an array, a pandas table; a list of
 arrays, tensors or PIL images; a data set of Gantlet or of torch, a loader or an iterator of
 batches, alone, in tuples or in dictionaries; a model or module with ``sample``, or a function
-``n -> samples`` that is asked for them."""
+``n -> samples``."""
 
-# How many samples are drawn from a model where no number is given.
+# Default number of samples drawn from a model.
 _DRAWN = 10_000
 _KINDS = (
     "a path, a tensor, an array, a table, a list of images, a data set, a loader, an iterator, a "
@@ -316,17 +316,17 @@ _KINDS = (
 
 
 def written(given: Given, name: str, *, n: int | None, seed: int) -> str:
-    """Returns samples in the words of the command line; objects are saved to the cache first.
+    """Returns the location of samples as on the command line; objects are stored in the cache.
 
     Args:
         given: The samples.
-        name: What to call them where they are an object.
-        n: How many to draw from a model or to take from an iterator; None for 10,000 of a model
+        name: Name for samples given as an object.
+        n: Number to draw from a model or to take from an iterator; None for 10,000 of a model
             and all of an iterator.
-        seed: Draws the samples of a model, and splits a data set, whose test split is taken.
+        seed: Random seed of a model's samples and of data splits, whose test split is used.
 
     Raises:
-        UserError: If they are nothing that holds samples.
+        UserError: If the object does not hold samples.
     """
     if isinstance(given, str):
         return given
@@ -337,31 +337,31 @@ def written(given: Given, name: str, *, n: int | None, seed: int) -> str:
     if hasattr(given, "to_csv") and hasattr(given, "columns"):
         frame: Any = given
         return naming(name, keep_table(frame.to_csv(index=False), name))
-    # Loaders and functions of others draw from the global generator, which is left as it was.
+    # Foreign loaders and functions may draw from the global generator, whose state is restored.
     with torch.random.fork_rng(devices=[]):
         found = _gathered(given, name, n, seed)
     return naming(name, keep_array(checked_array(found.array, name), name, found.note))
 
 
 def _path(path: Path) -> str:
-    """Returns a path as a word that can mean nothing but a path.
+    """Returns a path as unambiguous text.
 
     Raises:
         UserError: If it does not exist.
     """
     if not path.expanduser().exists():
-        raise UserError(f"There is no file or folder {path}.")
+        raise UserError(f"No file or folder {path} exists.")
     return str(path)
 
 
 def _registered(dataset: Dataset) -> str | None:
-    """Returns a data set in written form, or None where the registry does not know it."""
+    """Returns a data set in written form, or None if it is not registered."""
     names = [n for n in datasets.names() if datasets.load(n) is type(dataset)]
     return str(Spec.of(names[0], dataset)) if names else None
 
 
 def _gathered(given: Any, name: str, n: int | None, seed: int) -> Gathered:
-    """Returns the samples of an object, and what was done to get them."""
+    """Returns the samples of an object, with a note on conversions."""
     found = _asked(given, name, n or _DRAWN, seed)
     if found is not None:
         return found
@@ -380,7 +380,7 @@ def _ends(given: Any) -> bool:
 
 
 def _asked(given: Any, name: str, n: int, seed: int) -> Gathered | None:
-    """Returns samples of what has to be asked for them, or None where it is something else."""
+    """Returns samples drawn from a model, data set or function, or None for other objects."""
     if isinstance(given, Model):
         _check_room(4 * n * given.space.size, name, n)
         x = draw(given, n, rng=Rng(seed).stream("sample")).cpu()
@@ -414,7 +414,7 @@ def _check_room(size: int, name: str, n: int) -> None:
 
 
 def _called(function: Callable[[int], Any], name: str, n: int) -> Gathered:
-    """Returns what a function gives that is asked once for ``n`` samples."""
+    """Returns the ``n`` samples that one call of a function gives."""
     try:
         with torch.no_grad():
             answer = function(n)
@@ -444,7 +444,7 @@ def _chosen_of(given: Any, name: str, n: int | None, seed: int) -> Gathered:
     size = len(given)
     if n is None or size <= n:
         return gather((given[i] for i in range(size)), name, items=True)
-    # Floyd's algorithm: the indices of a billion items are not listed.
+    # Floyd's algorithm, without listing all indices.
     index = np.random.default_rng(seed).choice(size, n, replace=False, shuffle=False)
     found = gather((given[i] for i in sorted(index.tolist())), name, items=True)
     kept = f"{n:,} of the {size:,} items of {name} were read, chosen by seed {seed}"
@@ -452,6 +452,6 @@ def _chosen_of(given: Any, name: str, n: int | None, seed: int) -> Gathered:
 
 
 def _levels(x: Tensor, levels: int | None) -> NDArray[Any]:
-    """Returns samples with few levels as bytes, so that they are known to be levels."""
+    """Returns samples with few levels as bytes, so that they are recognized as levels."""
     few = levels is not None and levels <= 256
     return x.numpy().astype(np.uint8) if few else x.numpy()

@@ -1,16 +1,17 @@
-"""The options of every command, once: names, types, defaults, ranges and what they mean.
+"""The options of every command, defined once: names, types, defaults, ranges and descriptions.
 
-The command line, the functions of Python, their help, the checks of values and ``run.json`` are
-made from these dataclasses. An option is a field; what it means stands in the docstring of its
-class; its range or choices stand in its annotation; where the command line has another name for
-it, or it had another name before, an ``Option`` says so. Nothing here needs torch.
+The command line, the Python functions, their help, validation and ``run.json`` are generated from
+these dataclasses. An option is a field; the docstring of its class describes it; its annotation
+gives its range or choices; an ``Option`` gives a different spelling on the command line and
+deprecated names. Importing this module does not import torch.
 """
 
 import dataclasses
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, MISSING, dataclass
+from functools import wraps
 from inspect import Parameter, Signature, get_annotations, getdoc
 from pathlib import Path
 from types import NoneType, UnionType
@@ -21,6 +22,7 @@ from typing import (
     ClassVar,
     Literal,
     TypeAlias,
+    TypeVar,
     Union,
     cast,
     final,
@@ -52,21 +54,23 @@ else:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
-    """What a command line must know of an option besides its name, type and default.
+    """Properties of an option on the command line besides its name, type and default.
 
     Attributes:
-        flags: How the command line spells it; empty for two dashes and its name.
-        several: Whether the command line takes any number of values: as arguments for what is
-            told by its place, else by repetition.
-        by_name: Whether the command line wants the name of what Python is told by its place.
-        aliases: Names that it had before, which work for one more version; in Python only where
-            the option must be given.
+        flags: Its spelling on the command line; empty for two dashes and its name.
+        several: Whether the command line takes any number of values: as arguments if it is
+            positional, else by repetition.
+        by_name: Whether it is positional in Python but a named option on the command line.
+        aliases: Deprecated names, which work for one more version; for a required option in
+            Python only.
+        old_values: Deprecated values under a deprecated name, each with its new spelling.
     """
 
     flags: tuple[str, ...] = ()
     several: bool = False
     by_name: bool = False
     aliases: tuple[str, ...] = ()
+    old_values: tuple[tuple[str, str], ...] = ()
 
 
 Seed = Annotated[int, Between(0, 2**63 - 1)]  # torch takes no larger one
@@ -81,22 +85,23 @@ Threads = Annotated[int, Between(1, 4096)]
 Workers = Annotated[int, Between(1, 4096)]
 
 Select = Literal["best", "last"]
-"""Which weights are judged: those that validated best, or the last."""
+"""Which weights are evaluated: those with the best validation, or the last."""
 
 Retry = Literal["failed", "all", "none"]
-"""Which failed trials run again: those whose failure may pass (``failed``), all, or none.
+"""Which failed trials run again: those whose failure may be transient (``failed``), all, or none.
 
-That training diverged, or that a model cannot be trained on this data, is a result.
+Divergence, or a model that cannot be trained on this data, is a result, not a transient failure.
 """
 
 Mode = Literal["guided", "linear", "transport", "neural", "pca"]
-"""How flaws are looked for: named measurements first, then directions of features; directions
-alone, each taken away before the next; the same with fakes carried onto reals along each; small
-critics, each blind to those before; the principal components of a small critic's activations."""
+"""Search algorithm: ``guided``, attributes first, then feature directions; ``linear``, feature
+directions alone, with deflation after each; ``transport``, the same with optimal transport of the
+fake samples along each direction; ``neural``, a sequence of small critics with deflation;
+``pca``, the principal components of a small critic's activations."""
 
-Blind = Literal["residual", "project"]
-"""How a small critic is made blind: it is trained on what is left unexplained, or the directions
-of features that moved those before it are taken away."""
+Deflation = Literal["residual", "projection"]
+"""How known flaws are removed before the next small critic is trained: by training it on the
+residual, or by projecting out the feature directions to which earlier critics were sensitive."""
 
 DEFAULT_BUDGET = Budget(flops=2e11)
 
@@ -111,50 +116,94 @@ METRICS = (
     "coverage",
     "c2st",
 )
-"""What ``compare`` measures by default."""
+"""The metrics of ``compare`` by default."""
 
 
 @final
 class Texts(tuple[str, ...]):
-    """What a command line says in several words, where a list means something else."""
+    """Several values of one command-line option, as opposed to a list passed in Python."""
 
     __slots__ = ()
 
 
+T = TypeVar("T")
+
+
+def _with_old_names(cls: type[T]) -> type[T]:
+    """Makes a constructor accept deprecated names of fields, with a warning."""
+    make: Any = cls.__init__
+
+    @wraps(make)
+    def init(self: T, **given: Any) -> None:
+        def warn(old: str, new: str) -> None:
+            text = f"{old}= is now {new}=; the old name works in this version only."
+            warnings.warn(text, DeprecationWarning, stacklevel=4)
+
+        make(self, **(renamed(cls, given, warn) if given else {}))
+
+    renaming: Any = init
+    cls.__init__ = renaming  # type: ignore[method-assign]
+    return cls
+
+
+@_with_old_names
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
-    """How flaws are looked for.
+    """Settings of the search for flaws.
 
     Attributes:
-        mode: How flaws are searched: named measurements first, directions alone, or critics.
+        mode: Search algorithm: guided (attributes first, then feature directions), linear and
+            transport (feature directions), neural (small critics), or pca (critic activations).
         level: Significance level of the whole list (family-wise error rate).
-        smallest: Minimum effect size, in standard deviations of the real samples.
-        most: Maximum number of directions examined.
+        min_effect: Minimum effect size, in standard deviations of the real samples.
+        max_directions: Maximum number of directions examined.
         permutations: Number of label permutations for each p-value.
-        blind: How the small critics of the mode neural are kept from finding a flaw again.
+        deflation: How the mode neural removes known flaws before it trains the next critic:
+            by fitting residuals, or by projection onto the orthogonal complement.
     """
 
     mode: Mode = "guided"
     level: Annotated[float, Between(0, 1, below=True, above=True)] = 0.05
-    smallest: Annotated[float, Between(0, 100)] = 0.2
-    most: Annotated[int, Between(1, 1000)] = 12
+    min_effect: Annotated[float, Between(0, 100), Option(aliases=("smallest",))] = 0.2
+    max_directions: Annotated[int, Between(1, 1000), Option(aliases=("most",))] = 12
     permutations: Annotated[int, Between(19, 10**6)] = 1999
-    blind: Blind = "residual"
+    deflation: Annotated[
+        Deflation, Option(aliases=("blind",), old_values=(("project", "projection"),))
+    ] = "residual"
+
+    @classmethod
+    def of_stored(cls, stored: Mapping[str, Any]) -> "Search":
+        """Returns the settings that ``stored`` wrote."""
+        return cls(**renamed(cls, stored, lambda _old, _new: None))
+
+    def stored(self) -> dict[str, object]:
+        """Returns the settings under the names that run folders use.
+
+        These never change: a run is found again by them.
+        """
+        return {
+            "mode": self.mode,
+            "level": self.level,
+            "smallest": self.min_effect,
+            "most": self.max_directions,
+            "permutations": self.permutations,
+            "blind": "project" if self.deflation == "projection" else self.deflation,
+        }
 
 
 @dataclass(frozen=True)
 class Options:
-    """The options of one command; they are checked when they are made."""
+    """The options of one command, validated on construction."""
 
     heading: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
-        """Checks every option, and puts numbers and lists into their usual types.
+        """Validates every option and converts numbers and lists to their standard types.
 
         Raises:
-            TypeError: If one is of another type than is needed.
-            UserError: If one is out of range, or none of its choices.
+            TypeError: If an option has the wrong type.
+            UserError: If an option is out of range or not one of its choices.
         """
         for name, hint in _hints(type(self)).items():
             object.__setattr__(self, name, check_value(name, getattr(self, name), hint))
@@ -162,15 +211,15 @@ class Options:
 
 @dataclass(frozen=True, kw_only=True)
 class Running(Options):
-    """How and where to run.
+    """Execution settings.
 
     Attributes:
-        out: Run folder; one that holds the same question goes on. Default: one below runs/.
-        workers: Processes that run trials side by side. Default: what suits command and cores.
-        threads: Threads of each trial; part of what decides the last digits.
-        retry: Trials that failed before and run again: failed (for lack of memory, for one),
-            all (also those that diverged or cannot be run), or none.
-        device: Where to train: cpu or cuda.
+        out: Run directory; resumes if it holds the same configuration. Default: one below runs/.
+        workers: Number of parallel worker processes. Default: chosen by command and cores.
+        threads: Threads per trial (changes rounding).
+        retry: Failed trials to run again: failed (possibly transient failures, such as out of
+            memory), all (also those that diverged or cannot be run), or none.
+        device: Device: cpu or cuda.
     """
 
     heading: ClassVar[str] = "Running"
@@ -184,17 +233,17 @@ class Running(Options):
 
 @dataclass(frozen=True)
 class Training(Running):
-    """How models are trained and judged.
+    """Training and evaluation settings.
 
     Attributes:
         data: Data set, as name or name:key=value,key=value.
-        budget: What each model may spend in training; 2e11 FLOPs by default.
-        solver: Optimizer of the players; auto is what suits the family.
-        batch: Samples in a batch.
-        samples: How many samples to judge at most.
-        select: Judge the weights that validated best, or the last.
-        patience: Stop after this many validations without a better one.
-        snapshots: How often to save all players over the budget, for gantlet tournament.
+        budget: Training budget per model; 2e11 FLOPs by default.
+        solver: Optimizer (training algorithm); auto: the default of the family.
+        batch: Batch size.
+        samples: Maximum number of samples to evaluate.
+        select: Weights to evaluate: those with the best validation, or the last.
+        patience: Early stopping: number of validations without improvement.
+        snapshots: Number of snapshots of all players during training, for gantlet tournament.
         data_seed: Seed of the train/validation/test split.
     """
 
@@ -219,11 +268,11 @@ class Compare(Training):
 
     Attributes:
         models: Models, each as name or name:key=value,key=value.
-        seeds: How many times to repeat everything.
-        metrics: Distance to measure; repeat for more.
-        features: What distances are measured on, the first one ranks; repeat for more. Default:
-            what suits the data.
-        probes: What to measure on the models themselves besides the usual; repeat for more: ais.
+        seeds: Number of random seeds (repetitions) per model.
+        metrics: Metric; repeat for more.
+        features: Feature extractor; repeat for more, the first is used for ranking. Default:
+            chosen by the kind of data.
+        probes: Additional measurement on the trained model, such as ais; repeat for more.
     """
 
     models: Annotated[Sequence[str], Option(several=True)]
@@ -251,17 +300,17 @@ class Train(Training):
 
 @dataclass(frozen=True)
 class Judging(Running):
-    """Which samples are judged, against which, and how many of them.
+    """Sample sets to evaluate, and their reference.
 
     Attributes:
-        fake: Sets of samples to judge.
-        against: The real samples.
-        train: What the models learned from, and extractors may; shows copies.
-        samples: How many samples of a set to use at most, or all; as many are drawn from a model.
-        seed: Draws the samples that are used, and all else that is random.
-        data_seed: From which the splits of data sets follow.
-        skip_bad: How many files of a folder that cannot be read may be left out; they are named.
-        workers: Processes that run trials side by side; each would train the extractor.
+        fake: Sample sets to evaluate.
+        against: Real reference samples.
+        train: Training set (enables memorization metrics); learned extractors are trained on it.
+        samples: Maximum number of samples per set, or all; also the number drawn from a model.
+        seed: Random seed, also of subsampling.
+        data_seed: Seed of the train/validation/test split.
+        skip_bad: Maximum number of unreadable files in a folder to skip; they are listed.
+        workers: Number of parallel worker processes; each trains the extractor anew.
     """
 
     heading: ClassVar[str] = "Samples"
@@ -283,17 +332,17 @@ class Evaluate(Judging):
     """The options of ``gantlet evaluate``.
 
     Attributes:
-        features: What distances are measured on; repeat for more. Default: what suits the data.
-        metrics: What is measured; repeat for more. Default: the usual.
-        rank: The metric by which several sets are ranked.
-        pairs: What each output should have been, for translation, infilling and edits.
-        outputs: How many outputs there are for each of these, one after the other.
-        control: Other real samples for the noise floor, in neither reference nor training set.
-            Default: the rest of the data set, else a part of the reference.
-        groups: Which samples belong together (one subject, prompt or source): a column of a table,
-            a file with one label a line, or a regular expression with one group for file names;
+        features: Feature extractor; repeat for more. Default: chosen by the kind of data.
+        metrics: Metric; repeat for more. Default: chosen by the kind of data.
+        rank: Metric by which several sets are ranked.
+        pairs: Target of each output, for translation, inpainting and editing.
+        outputs: Number of consecutive outputs per target.
+        control: Further real samples for the noise floor, disjoint from reference and training
+            set. Default: the rest of the data set, else a part of the reference.
+        groups: Samples that belong together (same subject, prompt or source): a column of a table,
+            a file with one label per line, or a regular expression with one group for file names;
             NAME=WHAT for one set (real, fake, control, train or its name); repeat for more. In
-            Python also one label for each sample, and a dict in place of NAME=WHAT.
+            Python also one label per sample, and a dict in place of NAME=WHAT.
     """
 
     _: KW_ONLY
@@ -312,8 +361,8 @@ class Flaws(Judging):
     """The options of ``gantlet flaws``.
 
     Attributes:
-        features: Feature extractor. Default: what suits the data.
-        search: How flaws are looked for.
+        features: Feature extractor. Default: chosen by the kind of data.
+        search: Settings of the search.
     """
 
     _: KW_ONLY
@@ -327,9 +376,9 @@ class Tournament(Running):
     """The options of ``gantlet tournament``.
 
     Attributes:
-        runs: Run folders of gantlet train or compare, of the same data.
-        samples: How many samples of each generator to judge at most.
-        seed: Draws the samples.
+        runs: Run directories of gantlet train or compare, on the same data.
+        samples: Maximum number of samples per generator.
+        seed: Random seed of sampling.
     """
 
     runs: Annotated[str | Path | Sequence[str | Path], Option(several=True)]
@@ -339,18 +388,18 @@ class Tournament(Running):
 
     @override
     def __post_init__(self) -> None:
-        """Checks every option.
+        """Validates every option.
 
         Raises:
-            UserError: If one is out of range, or another device than the CPU is asked for.
+            UserError: If an option is out of range, or the device is not the CPU.
         """
         if self.device != "cpu":
-            raise UserError("A tournament is played on the cpu. Leave out --device.")
+            raise UserError("A tournament runs on the cpu only. Leave out --device.")
         super().__post_init__()
 
     @property
     def folders(self) -> tuple[str, ...]:
-        """The run folders, of which one may be given alone."""
+        """The run directories; a single one need not be in a list."""
         runs = self.runs
         return (str(runs),) if isinstance(runs, (str, Path)) else tuple(map(str, runs))
 
@@ -363,12 +412,12 @@ class Converge(Running):
     Attributes:
         model: Model family, toy game, or a finished training with snapshots as RUN@MODEL#SEED.
         data: Data set, as name or name:key=value,key=value.
-        seed: From which every random number follows.
-        budget: What training may spend; 2e11 FLOPs by default, 1000 steps for a toy game.
-        solver: How the players move; auto is what suits the family.
-        batch: Samples in a batch.
-        try_: Train again with what is recommended, at most three changes, and show both.
-        data_seed: From which the splits follow.
+        seed: Random seed.
+        budget: Training budget; 2e11 FLOPs by default, 1000 steps for a toy game.
+        solver: Optimizer (training algorithm); auto: the default of the family.
+        batch: Batch size.
+        apply_advice: Train again with the recommended changes, at most three, and show both.
+        data_seed: Seed of the train/validation/test split.
     """
 
     model: str
@@ -378,20 +427,20 @@ class Converge(Running):
     budget: Budget | None = None
     solver: str = "auto"
     batch: Batch = 128
-    try_: Annotated[bool, Option(flags=("--try",))] = False
+    apply_advice: Annotated[bool, Option(aliases=("try_",))] = False
     data_seed: Seed = 0
 
     @override
     def __post_init__(self) -> None:
-        """Checks every option; ``retry=True`` is what ``try_=True`` was called before."""
+        """Validates every option; ``retry=True`` is the oldest name of ``apply_advice=True``."""
         retry = cast("object", self.retry)
         if isinstance(retry, bool):
             warnings.warn(
-                "retry=True is now try_=True: retry says which failed trials run again.",
+                "retry=True is now apply_advice=True: retry selects failed trials to run again.",
                 DeprecationWarning,
                 stacklevel=5,
             )
-            object.__setattr__(self, "try_", retry)
+            object.__setattr__(self, "apply_advice", retry)
             object.__setattr__(self, "retry", "failed")
         super().__post_init__()
 
@@ -404,13 +453,13 @@ class Cost(Options):
     Attributes:
         families: Model families, each as name or name:key=value,key=value.
         data: Data set, as name or name:key=value,key=value.
-        examples: Training examples to be shown, repeats counted; 1e6 unless flops are given.
-        flops: Budget of operations in place of examples; says how many steps it pays for.
-        batch: Samples in a batch.
-        solver: Optimizer of the players; auto is what suits the family.
-        published: Count six published runs from their configurations instead.
-        threads: Threads to use.
-        data_seed: From which the splits follow.
+        examples: Training examples over all epochs; 1e6 unless flops are given.
+        flops: Compute budget in place of examples; gives the number of steps it allows.
+        batch: Batch size.
+        solver: Optimizer (training algorithm); auto: the default of the family.
+        published: Count the FLOPs of six published runs from their configurations instead.
+        threads: Number of threads.
+        data_seed: Seed of the train/validation/test split.
     """
 
     families: Annotated[Sequence[str], Option(several=True)] = ()
@@ -426,7 +475,7 @@ class Cost(Options):
 
     @override
     def __post_init__(self) -> None:
-        """Checks every option, and that they fit together."""
+        """Validates every option and their combination."""
         super().__post_init__()
         if bool(self.families) == self.published:
             raise UserError("Name a family, such as gan, or give --published; not both.")
@@ -440,12 +489,12 @@ class Sample(Options):
     """The options of ``gantlet sample``.
 
     Attributes:
-        run: Run folder of `gantlet compare` or `gantlet train`.
-        model: Which of its models; needed where there are several.
-        seed: Which seed of that model.
-        n: How many samples.
-        noise: Seed of the sampling itself.
-        out: Where to put them: .npz, .npy, .safetensors, or .png for a picture of all.
+        run: Run directory of `gantlet compare` or `gantlet train`.
+        model: Model of that run; required if there are several.
+        seed: Training seed of that model.
+        n: Number of samples.
+        noise: Random seed of sampling.
+        out: Output file: .npz, .npy, .safetensors, or .png for a grid of images.
     """
 
     run: str | Path
@@ -463,11 +512,11 @@ class Study(Running):
     """The options of ``gantlet study``.
 
     Attributes:
-        name: The study; `gantlet list studies` names them.
-        size: small: minutes to an hour on two cores; full: hours, or a GPU; `gantlet show`, with
-            the study's name, lists all.
-        data: Another data set than the study's own.
-        seeds: Another number of repeats than the study's own.
+        name: Study; `gantlet list studies` lists them.
+        size: small: minutes to an hour on two cores; full: hours, or a GPU; `gantlet show` with
+            the name of the study lists all sizes.
+        data: Data set in place of the default of the study.
+        seeds: Number of random seeds in place of the default of the study.
     """
 
     name: str
@@ -480,15 +529,15 @@ class Study(Running):
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Field:
-    """One option, as command line and Python are made from it.
+    """One option, from which command line and Python signature are generated.
 
     Attributes:
         name: Its name in Python.
         hint: Its type, with range and ``Option``.
-        default: Its default, or ``inspect.Parameter.empty`` where it must be given.
-        help: What it means.
-        is_positional: Whether it is told by its place.
-        heading: Under what the help lists it, or nothing.
+        default: Its default, or ``inspect.Parameter.empty`` if it is required.
+        help: Its description.
+        is_positional: Whether it is positional.
+        heading: Its group in the help, or empty.
     """
 
     name: str
@@ -500,17 +549,17 @@ class Field:
 
     @property
     def option(self) -> Option:
-        """What a command line must know of it."""
+        """Its properties on the command line."""
         return next((m for m in _marks(self.hint) if isinstance(m, Option)), Option())
 
     @property
     def kind(self) -> Any:
-        """Its type without marks."""
+        """Its type without annotations."""
         return _bare(self.hint)
 
     @property
     def group(self) -> type | None:
-        """The dataclass whose fields the command line lists in place of this one, or None."""
+        """The dataclass whose fields the command line shows in place of this option, or None."""
         kinds = [k for k in (get_args(self.kind) or (self.kind,)) if k is not NoneType]
         is_one = len(kinds) == 1 and isinstance(kinds[0], type)
         first: type = kinds[0]
@@ -518,7 +567,7 @@ class Field:
 
 
 def fields_of(cls: type) -> list[Field]:
-    """Returns the options of a command: those told by place, its own, those that it shares."""
+    """Returns the options of a command: positional ones first, then its own, then shared ones."""
     hints, meanings = _hints(cls), described(cls)[1]
     known = {f.name: f for f in dataclasses.fields(cls) if f.init}
     found: dict[str, Field] = {}
@@ -538,13 +587,13 @@ def fields_of(cls: type) -> list[Field]:
 
 
 def _heading(cls: type, name: str) -> str:
-    """Returns the heading of the most general class that has an option, if it is shared."""
+    """Returns the heading of the most general class that defines a shared option."""
     homes = [c for c in cls.__mro__ if name in get_annotations(c)]
     return "" if homes[-1] is cls else getattr(homes[-1], "heading", "")
 
 
 def described(cls: type) -> tuple[str, dict[str, str]]:
-    """Returns what a class is, and what its attributes mean, those of its bases among them."""
+    """Returns the description of a class and of its attributes, inherited ones included."""
     doc, own = _parted(getdoc(cls) or "")
     inherited = [_parted(getdoc(base) or "")[1] for base in reversed(cls.__mro__[1:-1])]
     return doc, {k: v for meanings in (*inherited, own) for k, v in meanings.items()}
@@ -565,32 +614,41 @@ def signature_of(cls: type, returns: Any) -> Signature:
 
 
 def renamed(
-    cls: type, given: Mapping[str, Any], tell: Callable[[str, str], None]
+    cls: type, given: Mapping[str, Any], warn: Callable[[str, str], None]
 ) -> dict[str, Any]:
-    """Returns options by their names of today.
+    """Returns options under their current names.
 
     Args:
-        cls: Options of which command.
-        given: Options by name; some perhaps by a name of before.
-        tell: Told the old name and the new one.
+        cls: The options of a command, or a group of them.
+        given: Options by name, current or deprecated.
+        warn: Called with a deprecated name and its replacement.
 
     Raises:
-        UserError: If an option is given by both names.
+        UserError: If an option is given under both names.
     """
-    today = {old: f.name for f in fields_of(cls) for old in f.option.aliases}
+    current = {old: f for f in _with_groups(cls) for old in f.option.aliases}
     found: dict[str, Any] = {}
     for name, value in given.items():
-        new = today.get(name, name)
-        if new != name:
-            tell(name, new)
+        f = current.get(name)
+        new = name if f is None else f.name
+        if f is not None:
+            warn(name, new)
+            if isinstance(value, str):
+                value = dict(f.option.old_values).get(value, value)  # noqa: PLW2901
         if new in found or (new != name and new in given):
             raise UserError(f"{new} and {name} are the same option. Give it once.")
         found[new] = value
     return found
 
 
+def _with_groups(cls: type) -> Iterator[Field]:
+    """Yields the options of a command, a group replaced by its fields."""
+    for f in fields_of(cls):
+        yield from (f,) if f.group is None else fields_of(f.group)
+
+
 def given_of(options: object) -> dict[str, Any]:
-    """Returns the options that differ from their defaults as plain data, for ``run.json``."""
+    """Returns the options that differ from their defaults, as plain data for ``run.json``."""
     fields = fields_of(type(options))
     pairs = ((f, getattr(options, f.name)) for f in fields)
     return {f.name: _plain(value) for f, value in pairs if value is not f.default}
@@ -611,7 +669,7 @@ def _plain(value: Any) -> Any:
 
 
 def _parted(doc: str) -> tuple[str, dict[str, str]]:
-    """Returns a docstring without its list of attributes, and what each of those means."""
+    """Splits a docstring into its text and the descriptions of its attributes."""
     before, _, after = doc.partition("\nAttributes:\n")
     items, _, rest = after.partition("\n\n")
     pairs = re.findall(r"(?m)^    (\w+): ((?:.+\n?(?:     +.+\n?)*))", items)
@@ -630,7 +688,7 @@ def _default(f: "dataclasses.Field[Any]") -> Any:
 
 
 def _marks(hint: Any) -> Sequence[object]:
-    """Returns the marks of an annotation, those of its parts among them."""
+    """Returns the metadata of an annotation, nested ones included."""
     if get_origin(hint) is Annotated:
         inner, *marks = get_args(hint)
         return (*marks, *_marks(inner))
@@ -640,9 +698,9 @@ def _marks(hint: Any) -> Sequence[object]:
 
 
 def _bare(hint: Any) -> Any:
-    """Returns a type without its marks."""
+    """Returns a type without its ``Annotated`` metadata."""
     if get_origin(hint) is Annotated:
         return _bare(get_args(hint)[0])
     if get_origin(hint) in (Union, UnionType):
-        return Union[tuple(_bare(part) for part in get_args(hint))]  # noqa: UP007  (made here)
+        return Union[tuple(_bare(part) for part in get_args(hint))]  # noqa: UP007  (built at run time)
     return hint

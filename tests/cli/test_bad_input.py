@@ -267,7 +267,7 @@ def test_a_full_disk_loses_no_finished_trial(tmp_path, capsys, monkeypatch):
         ("compare", "gan", "--data", "ring", "--workers", "1.5"),
         ("train", "gan", "--data", "ring", "--batch", "64.5"),
         ("evaluate", "x.npy", "--against", "ring", "--samples", "2.5"),
-        ("flaws", "x.npy", "--against", "ring", "--most", "1.5"),
+        ("flaws", "x.npy", "--against", "ring", "--max-directions", "1.5"),
         ("sample", "run", "-n", "2.5"),
         ("tournament", "run", "--samples", "many"),
     ],

@@ -8,7 +8,7 @@ from gantlet.cli.main import run
 
 
 def test_a_toy_game_is_diagnosed_and_cured(tmp_path, capsys):
-    asked = ["converge", "dirac:loss=wgan", "--steps", "200", "--try"]
+    asked = ["converge", "dirac:loss=wgan", "--steps", "200", "--apply-advice"]
     assert run([*asked, "--out", str(tmp_path / "c"), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["command"] == "converge"

@@ -25,7 +25,11 @@ PRINTING = {"json", "dry_run"}
 
 
 def inside(field):
-    return [f.name for f in options.fields_of(field.group)] if field.group else [field.name]
+    return [f.name for f in parts(field)]
+
+
+def parts(field):
+    return options.fields_of(field.group) if field.group else [field]
 
 
 @pytest.mark.parametrize("name", CLASSES)
@@ -34,7 +38,7 @@ def test_command_line_and_python_know_the_same_options(name):
     line = inspect.signature(getattr(commands, name)).parameters
     fields = {f.name: f for f in options.fields_of(CLASSES[name])}
     assert list(python) == list(fields)
-    old = {alias for f in fields.values() for alias in f.option.aliases}
+    old = {alias for f in fields.values() for part in parts(f) for alias in part.option.aliases}
     assert set(line) - PRINTING - old == {n for f in fields.values() for n in inside(f)}
 
 
@@ -186,10 +190,35 @@ def test_the_reference_may_still_be_called_real():
         gantlet.evaluate("nowhere", real="nowhere either")
 
 
-def test_trying_again_may_still_be_called_retry():
-    with pytest.warns(DeprecationWarning, match="retry=True is now try_=True"):
+def test_apply_advice_may_still_be_called_retry():
+    with pytest.warns(DeprecationWarning, match="retry=True is now apply_advice=True"):
         asked = options.Converge("dirac", retry=True)
-    assert asked == options.Converge("dirac", try_=True)
+    assert asked == options.Converge("dirac", apply_advice=True)
+
+
+def test_the_search_takes_its_old_names_and_keeps_them_in_run_folders(capsys):
+    search = options.Search(min_effect=0.3, max_directions=4, deflation="projection")
+    with pytest.warns(DeprecationWarning, match="blind= is now deflation=") as seen:
+        old = options.Search(smallest=0.3, most=4, blind="project")
+    assert old == search
+    assert {w.filename for w in seen} == {__file__}
+    stored = search.stored()
+    assert (stored["smallest"], stored["most"]) == (0.3, 4)
+    assert stored["blind"] == "project"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert options.Search.of_stored(stored) == search
+    with pytest.raises(TypeError, match="mosst"):
+        options.Search(mosst=4)
+    assert run(["flaws", "a", "--against", "b", "--most", "4", "--blind", "project"]) == 2
+    told = capsys.readouterr().err
+    assert "--most is now --max-directions" in told
+    assert "--blind is now --deflation" in told
+
+
+def test_old_flags_of_converge_still_work(capsys):
+    assert run(["converge", "dirac", "--steps", "0", "--try"]) == 2
+    assert "--try is now --apply-advice" in capsys.readouterr().err
 
 
 def test_a_question_is_the_same_from_both_and_run_json_keeps_what_was_given(

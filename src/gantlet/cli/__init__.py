@@ -1,1 +1,1 @@
-"""The command line: the app and one file for each command."""
+"""The command line."""

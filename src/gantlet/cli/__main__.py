@@ -1,4 +1,4 @@
-"""Lets ``python -m gantlet.cli`` do what ``gantlet`` does."""
+"""Runs ``gantlet`` as ``python -m gantlet.cli``."""
 
 from gantlet.cli.main import main
 

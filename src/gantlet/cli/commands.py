@@ -1,4 +1,4 @@
-"""The everyday commands, made from their options."""
+"""The everyday commands, generated from their options."""
 
 from gantlet import options
 from gantlet.cli.running import Printing, command, conduct
@@ -14,7 +14,7 @@ study = command(options.Study)(conduct)
 
 @command(options.Cost, prints=("json",))
 def cost(asked: options.Cost, printing: Printing) -> int:
-    """Prints what a training would take."""
+    """Prints the predicted cost of a training."""
     from gantlet.api import cost_of_options
     from gantlet.report.json import dumps
     from gantlet.report.terminal import progress, show

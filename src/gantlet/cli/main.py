@@ -1,4 +1,4 @@
-"""Where the command line begins: the environment, signals, and what becomes of errors."""
+"""Entry point of the command line: environment, signals and error handling."""
 
 import errno
 import io
@@ -16,18 +16,18 @@ from gantlet import __version__
 from gantlet.core.errors import UserError
 
 # ----------------------------------------------------------------------------
-# What the commands say of themselves, so that ``--help`` need not load them.
+# Help texts of the commands, so that ``--help`` need not load them.
 # ----------------------------------------------------------------------------
 
 
 class Words(NamedTuple):
-    """What ``--help`` says of a command.
+    """Help text of a command.
 
     Attributes:
-        name: Its name.
-        does: What it does, in one line.
-        more: What else must be known, in one paragraph, or nothing.
-        examples: Commands to try, a line each.
+        name: Name of the command.
+        does: Summary in one line.
+        more: Further description in one paragraph, or empty.
+        examples: Example commands, one per line.
     """
 
     name: str
@@ -39,11 +39,11 @@ class Words(NamedTuple):
 COMMANDS = (
     Words(
         "compare",
-        "Train models on equal compute and report what each is good at.",
-        "Every contestant gets the same budget, the same data and the same seeds. Reported are "
-        "quality, likelihood, the cost of training and of sampling, parallelism and "
-        "reversibility, with intervals, beside the noise floor: held-out against held-out data. "
-        "The same command goes on where it was interrupted.",
+        "Train models under equal compute budgets and compare them.",
+        "Every model gets the same compute budget, data and seeds. Reported are sample quality, "
+        "likelihood, the cost of training and of sampling, parallelism and invertibility, with "
+        "confidence intervals, beside the noise floor: held-out against held-out real data. "
+        "The same command resumes an interrupted run.",
         """
   gantlet compare gan flow vae --data digits --flops 2e11 --seeds 3
   gantlet compare gan gan:loss=hinge --data ring --steps 3000
@@ -52,9 +52,9 @@ COMMANDS = (
     ),
     Words(
         "train",
-        "Train one model and measure it.",
-        "The same command goes on from the last checkpoint where it was interrupted, with the "
-        "same result bit by bit.",
+        "Train one model and evaluate it.",
+        "The same command resumes an interrupted run from its last checkpoint; the result is "
+        "bit-identical to that of an uninterrupted run.",
         """
   gantlet train flow --data digits --flops 1e12 --out runs/flow
   gantlet train gan:loss=hinge --data images:path=photos,size=32 --examples 1e6
@@ -62,11 +62,11 @@ COMMANDS = (
     ),
     Words(
         "evaluate",
-        "Judge samples against real ones: every metric, and how sure it is.",
+        "Evaluate samples against real ones: metrics with confidence intervals.",
         "Samples are a folder of images, a file (npz, npy, csv, safetensors, idx), RUN@MODEL, or "
-        "a data set, perhaps followed by @train, @validation, @test or @all; NAME=WHERE gives "
-        "them a name. Beside every number stands the noise floor: real samples against real ones. "
-        "Several sets are ranked by paired differences. Features are kept in GANTLET_CACHE.",
+        "a data set, optionally followed by @train, @validation, @test or @all; NAME=WHERE names "
+        "them. Every number is reported beside its noise floor: real samples against real ones. "
+        "Several sets are ranked by paired differences. Features are cached in GANTLET_CACHE.",
         """
   gantlet evaluate samples.npz --against mnist --train mnist@train
   gantlet evaluate a=runs/a/png b=runs/b/png --against photos
@@ -75,10 +75,10 @@ COMMANDS = (
     ),
     Words(
         "flaws",
-        "List what is wrong with samples, the largest flaw first.",
-        "Each flaw is found on one half of the samples and certified on the other; then the "
-        "critic is made blind to it and looks for the next. Samples are given as for evaluate. "
-        "Several sets are also compared: which flaws they share, and which are their own.",
+        "List the flaws of samples, the largest first.",
+        "Each flaw is found on a discovery split and confirmed on a validation split; then it is "
+        "removed (deflation), and the search continues. Samples are given as for evaluate. "
+        "Several sets are also compared: flaws that they share, and flaws of one set alone.",
         """
   gantlet flaws samples.npz --against mnist
   gantlet flaws a=runs/a/png b=runs/b/png --against photos
@@ -88,9 +88,9 @@ COMMANDS = (
     Words(
         "tournament",
         "Rate generators and critics by matches against each other.",
-        "Plays all snapshots in run folders, and the final samples of models without, against the "
-        "critics of all snapshots. Prints ratings, how they move over training, when to stop, and "
-        "cycles. Train with --snapshots N first.",
+        "Evaluates the generators of all snapshots in run directories, and the final samples of "
+        "models without snapshots, with the critics of all snapshots. Reports ratings, their "
+        "course over training, when to stop, and cycles. Train with --snapshots N first.",
         """
   gantlet train gan --data digits --steps 2000 --snapshots 8 --out runs/gan
   gantlet tournament runs/gan
@@ -99,15 +99,16 @@ COMMANDS = (
     ),
     Words(
         "converge",
-        "Say whether a training converges, and if not, what would help.",
-        "Trains a model (or looks at a run with snapshots, or plays a toy game) and says whether "
+        "Diagnose the convergence of a training and recommend changes.",
+        "Trains a model (or analyzes a run with snapshots, or a toy game) and reports whether "
         "it converges, oscillates, diverges or does not learn; with eigenvalues of the game's "
         "Jacobian, rotation, curvature, the largest stable step and delay, the duality gap, and "
-        "changes with what they are predicted to do. --try trains again with up to three.",
+        "recommended changes with their predicted effect. --apply-advice trains again with up to "
+        "three of them.",
         """
-  gantlet converge gan:loss=wgan,penalty=none --data digits --steps 600 --try
+  gantlet converge gan:loss=wgan,penalty=none --data digits --steps 600 --apply-advice
   gantlet converge runs/gan@gan#0
-  gantlet converge dirac:loss=wgan --steps 1000 --try
+  gantlet converge dirac:loss=wgan --steps 1000 --apply-advice
 """,
     ),
     Words(
@@ -121,8 +122,8 @@ COMMANDS = (
     ),
     Words(
         "cost",
-        "Say how long and how much a training would take, before it starts.",
-        "Operations are counted; times are measured on a few steps of this machine.",
+        "Predict time, compute and memory of a training before it starts.",
+        "FLOPs are counted; times are measured on a few steps on this machine.",
         """
   gantlet cost gan flow --data digits --examples 1e6
   gantlet cost --published
@@ -130,7 +131,7 @@ COMMANDS = (
     ),
     Words(
         "study",
-        "Answer one of the open questions with a whole experiment.",
+        "Run a predefined experiment on an open question.",
         "",
         """
   gantlet study tradeoffs --size small
@@ -138,7 +139,7 @@ COMMANDS = (
     ),
     Words(
         "report",
-        "Show the report of a run again, in any format.",
+        "Show the report of a run, in any format.",
         "",
         """
   gantlet report runs/demo
@@ -147,7 +148,7 @@ COMMANDS = (
     ),
     Words(
         "export",
-        "Write the numbers of runs as one table, one estimate a row.",
+        "Write the estimates of runs as one table, one per row.",
         "",
         """
   gantlet export runs/demo runs/other --to results.csv
@@ -164,9 +165,8 @@ COMMANDS = (
     ),
     Words(
         "show",
-        "Explain a component: what it is, its options, its source.",
-        "A name may be followed by options; what is shown then is the form with every option "
-        "written out.",
+        "Describe a component: definition, options, source.",
+        "A name may be followed by options; the written form with all options is shown then.",
         """
   gantlet show gan
   gantlet show gan:loss=hinge
@@ -175,8 +175,8 @@ COMMANDS = (
     Words(
         "doctor",
         "Check this installation and this machine.",
-        "Prints versions, threads, the measured peak of the machine, where data is looked for, "
-        "whether a browser is at hand, and what would make results wrong or slow.",
+        "Prints versions, threads, measured peak rates, the data directory, whether a browser is "
+        "installed, and warnings about settings that make results wrong or slow.",
         """
   gantlet doctor
 """,
@@ -186,12 +186,12 @@ COMMANDS = (
 EVERYDAY = frozenset(
     ["compare", "train", "evaluate", "flaws", "tournament", "converge", "sample", "cost", "study"]
 )
-"""The commands whose options stand in ``gantlet.options``; Python has a function for each."""
+"""The commands whose options are defined in ``gantlet.options``; each is a Python function too."""
 
 DATA = (
     Words(
         "list",
-        "List the published data sets, their terms, and which are here.",
+        "List the published data sets, their licenses, and which are downloaded.",
         "",
         """
   gantlet data list
@@ -199,7 +199,7 @@ DATA = (
     ),
     Words(
         "where",
-        "Print the folder of a published data set, or the folder of them all.",
+        "Print the folder of a published data set, or the data directory.",
         "",
         """
   gantlet data where mnist
@@ -207,7 +207,7 @@ DATA = (
     ),
     Words(
         "fetch",
-        "Fetch a published data set from its own site, and check its hash.",
+        "Download a published data set from its own site and verify its hash.",
         "",
         """
   gantlet data fetch fashion-mnist
@@ -218,7 +218,7 @@ DATA = (
 WEIGHTS = (
     Words(
         "list",
-        "List the trained weights that Gantlet knows, their terms, and which are here.",
+        "List the published weights, their licenses, and which are downloaded.",
         "",
         """
   gantlet weights list
@@ -226,16 +226,16 @@ WEIGHTS = (
     ),
     Words(
         "add",
-        "Take a file of weights into the folder for weights.",
-        "The file is known by its SHA-256 alone. Of a file that is none of the published ones the "
-        "hash is recorded, so that a later change is noticed.",
+        "Add a file of weights to the weights directory.",
+        "Published files are recognized by their SHA-256. For any other file the hash is "
+        "recorded, so that a later change is detected.",
         """
   gantlet weights add downloads/pt_inception-2015-12-05-6726825d.pth
 """,
     ),
     Words(
         "fetch",
-        "Fetch weights from their own site, and check their hash.",
+        "Download weights from their own site and verify their hash.",
         "",
         """
   gantlet weights fetch inception
@@ -243,7 +243,7 @@ WEIGHTS = (
     ),
     Words(
         "where",
-        "Print where weights are, or the folder for weights.",
+        "Print the path of weights, or the weights directory.",
         "",
         """
   gantlet weights where inception
@@ -257,8 +257,8 @@ Two commands to begin with:
   gantlet compare gan flow gmm --data digits --flops 2e10 --seeds 2
   gantlet cost gan --data digits --examples 1e6
 
-Every component is written as name:key=value,key=value.
-`gantlet list` names them all, `gantlet show NAME` explains one.
+Components are written as name:key=value,key=value.
+`gantlet list` lists all components, `gantlet show NAME` describes one.
 """
 
 
@@ -278,12 +278,12 @@ def _add(to: App, home: str, function: str, words: Words) -> None:
 
 app = App(
     name="gantlet",
-    help="Put generative models to the test: equal compute, honest error bars.",
+    help="Compare generative models under equal compute, with confidence intervals.",
     help_format="plaintext",
     help_epilogue=START,
     version=__version__,
     default_parameter=Parameter(negative=()),
-    # Ctrl-C is told in words, by the one who catches everything else.
+    # Ctrl-C is reported by ``run``, like other errors.
     suppress_keyboard_interrupt=False,
 )
 for _words in COMMANDS:
@@ -293,7 +293,7 @@ for _words in COMMANDS:
 
 data = App(
     name="data",
-    help="List the published data sets, say where they are, fetch them.",
+    help="List, locate and download published data sets.",
     help_epilogue="Examples:\n" + "".join(c.examples.removeprefix("\n") for c in DATA),
 )
 for _words in DATA:
@@ -302,7 +302,7 @@ app.command(data)
 
 weights = App(
     name="weights",
-    help="List trained weights, say where they are, add your own, fetch them.",
+    help="List, locate, add and download pretrained weights.",
     help_epilogue="Examples:\n" + "".join(c.examples.removeprefix("\n") for c in WEIGHTS),
 )
 for _words in WEIGHTS:
@@ -311,14 +311,14 @@ app.command(weights)
 
 
 # ----------------------------------------------------------------------------
-# Where the command line begins: the environment, signals, and what becomes of errors.
+# Entry point: environment, signals and error handling.
 # ----------------------------------------------------------------------------
 
 FAILED = 1
 MISTAKE = 2
 INTERRUPTED = 130
 
-# What a system or a closed terminal sends to end a process in an orderly way.
+# Signals by which a system or a closed terminal terminates a process.
 _ENDINGS = ("SIGTERM", "SIGHUP")
 
 
@@ -332,10 +332,10 @@ class _Ended(KeyboardInterrupt):
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the command line and leaves with its exit code.
+    """Runs the command line and exits with its exit code.
 
-    0: done; 1: a trial failed; 2: the user's mistake, told in one line; 130: interrupted; 128 and
-    the number of the signal, 143 for SIGTERM: ended by that signal.
+    0: success; 1: a trial failed; 2: invalid use, reported in one line; 130: interrupted; 128 plus
+    the number of a signal, such as 143 for SIGTERM: terminated by that signal.
     """
     # Spinning threads cost tenfold on a busy machine; this must be set before torch loads.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -354,7 +354,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str]) -> int:
     """Runs the command line and returns its exit code."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A terminal that knows few characters is no reason to lose a report.
+        # A terminal with a small character set must not lose a report.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return _called(arguments)
@@ -362,9 +362,9 @@ def run(arguments: Sequence[str]) -> int:
         return _told(str(error), MISTAKE)
     except KeyboardInterrupt as error:
         code = error.code if isinstance(error, _Ended) else INTERRUPTED
-        return _told("interrupted; run the same command again to go on.", code, before="\n")
+        return _told("interrupted; run the same command again to resume.", code, before="\n")
     except BrokenPipeError:
-        # Whoever read our output has left, as `head` does; nothing is wrong.
+        # The reader of our output has exited, as `head` does; this is not an error.
         _silence_stdout()
         return 0
     except MemoryError as error:
@@ -387,13 +387,13 @@ def _called(arguments: Sequence[str]) -> int:
     except CycloptsError as error:
         raise UserError(f"{' '.join(str(error).split())} See gantlet --help.") from error
     if sys.stdout is not None:
-        # At the end of the interpreter it would be too late to say that this failed.
+        # A failure at interpreter exit could not be reported.
         sys.stdout.flush()
     return code if isinstance(code, int) else 0
 
 
 def _reason(error: OSError) -> str:
-    """Returns in words what an operation on a file or stream failed for."""
+    """Returns the reason for which an operation on a file or stream failed."""
     why = error.strerror or str(error)
     if error.filename is None and error.errno in (errno.ENOSPC, errno.EIO, errno.EFBIG):
         _silence_stdout()
@@ -406,7 +406,7 @@ def _end(number: int, _frame: FrameType | None) -> None:
 
 
 def _silence_stdout() -> None:
-    """Gives what is left in the buffer nowhere to go, so that it fails no more."""
+    """Redirects standard output to the null device, so that flushing the buffer cannot fail."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -1,4 +1,4 @@
-"""Runs a command: run folder, workers, progress, and what is printed at the end."""
+"""Execution of a command: run directory, workers, progress and final output."""
 
 import inspect
 import json
@@ -37,32 +37,33 @@ if TYPE_CHECKING:
     from gantlet.run.store import Run
 
 # ----------------------------------------------------------------------------
-# Progress of trials that run side by side: bars on a terminal, a line a minute in a log.
+# Progress of parallel trials: bars on a terminal, one line per minute in a log.
 # ----------------------------------------------------------------------------
 
 Tell = Callable[[str, float, str], None]
 
 FIRST_LINE_AFTER = 5.0
-"""Seconds before the first line of a log, which a command that is over by then does without."""
+"""Seconds before the first log line; shorter commands write none."""
 
 LINE_EVERY = 60.0
-"""Seconds from one line of a log to the next."""
+"""Seconds between log lines."""
 
-# Running trials that a line names.
+# Maximum number of running trials named in a log line.
 _NAMED = 4
 
 
 @contextmanager
 def progress(trials: int, folder: Path, *, enabled: bool = True) -> Generator[Tell]:
-    """Yields a function that is told a trial's key, its finished share and what it is doing.
+    """Yields a progress callback: called with trial key, finished fraction and current activity.
 
-    On a terminal it draws a bar for all trials and one for each that runs. Where standard error
-    goes elsewhere it writes a line a minute, the run folder first. Remarks are always written.
+    On a terminal it draws a bar for all trials and one for each running trial. If standard error
+    is redirected it writes one line per minute, starting with the run directory. Remarks are
+    always written.
 
     Args:
-        trials: How many trials are to be run.
-        folder: The run folder.
-        enabled: Whether anything but remarks is wanted.
+        trials: Number of trials to run.
+        folder: The run directory.
+        enabled: Whether anything but remarks is written.
     """
     from gantlet.report import terminal
 
@@ -78,10 +79,10 @@ def progress(trials: int, folder: Path, *, enabled: bool = True) -> Generator[Te
 
 
 def say(text: str) -> None:
-    """Writes a line to standard error, whatever names it holds."""
+    """Writes a line to standard error, with control characters replaced."""
     from gantlet.report.format import clean
 
-    with suppress(OSError):  # nobody reads it: no reason to end a run
+    with suppress(OSError):  # a closed standard error must not end a run
         print(f"gantlet: {clean(text)}", file=sys.stderr, flush=True)
 
 
@@ -93,7 +94,7 @@ def _quiet(_key: str, _share: float, what: str) -> None:
 @final
 @dataclass(slots=True)
 class _Course:
-    """What is known of all trials."""
+    """The progress of all trials."""
 
     trials: int
     shares: dict[str, float] = field(default_factory=dict[str, float])
@@ -101,11 +102,11 @@ class _Course:
 
     @property
     def done(self) -> int:
-        """How many trials are finished."""
+        """Number of finished trials."""
         return sum(s >= 1 for s in self.shares.values())
 
     def tell(self, key: str, share: float, what: str) -> None:
-        """Takes in news of a trial."""
+        """Records the progress of a trial."""
         if isinstance(what, Remark):
             say(what)
             return
@@ -116,7 +117,7 @@ class _Course:
             self.doing.pop(key, None)
 
     def line(self) -> str:
-        """Returns where all trials are, in words."""
+        """Returns the progress of all trials as text."""
         running = list(self.doing.items())
         named = [_with_share(what, self.shares[key]) for key, what in running[:_NAMED]]
         rest = [f"{len(running) - _NAMED} more"] if len(running) > _NAMED else []
@@ -130,7 +131,7 @@ def _with_share(what: str, share: float) -> str:
 
 @contextmanager
 def _log(course: _Course, folder: Path) -> Generator[None]:
-    """Writes a line a minute while the block runs."""
+    """Writes one line per minute while the block runs."""
     over, start = Event(), time.monotonic()
 
     def write() -> None:
@@ -154,7 +155,7 @@ def _log(course: _Course, folder: Path) -> Generator[None]:
 
 @final
 class _Bars:
-    """A bar for all trials, and one for each that runs."""
+    """A bar for all trials, and one for each running trial."""
 
     def __init__(self, bar: "Progress", course: _Course) -> None:
         self._bar = bar
@@ -163,7 +164,7 @@ class _Bars:
         self._each: dict[str, TaskID] = {}
 
     def tell(self, key: str, share: float, what: str) -> None:
-        """Takes in news of a trial."""
+        """Records the progress of a trial."""
         self._course.tell(key, share, what)
         if isinstance(what, Remark):
             return
@@ -182,15 +183,15 @@ class _Bars:
 
 
 # ----------------------------------------------------------------------------
-# One bar for a file that is fetched.
+# Progress bar of a download.
 # ----------------------------------------------------------------------------
 
 
 @contextmanager
 def bar(name: str, size: int) -> Generator[Callable[[int], None]]:
-    """Yields a function that is told how many bytes came.
+    """Yields a callback for the number of bytes received.
 
-    The bar goes to standard error, and nowhere when that is not a terminal.
+    The bar is drawn on standard error if that is a terminal.
     """
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
@@ -203,21 +204,21 @@ def bar(name: str, size: int) -> Generator[Callable[[int], None]]:
 
 
 # ----------------------------------------------------------------------------
-# Commands made from the dataclasses of ``gantlet.options``.
+# Commands generated from the dataclasses of ``gantlet.options``.
 # ----------------------------------------------------------------------------
 
 O = TypeVar("O")
 
 Flag = Annotated[bool, Parameter(show_default=False)]
-"""An option that is given or not, and has no value."""
+"""A flag, an option without a value."""
 
-# What the fields of a dataclass inside another are listed under.
-_BUDGET = "Budget (whatever runs out first; default 2e11 FLOPs)"
+# Help groups of nested dataclasses.
+_BUDGET = "Budget (training stops at the first limit reached; default 2e11 FLOPs)"
 _HEADINGS: Mapping[type, str] = {Budget: _BUDGET}
 
 
 def _whole(_type: object, tokens: Sequence[Token]) -> int:
-    """Returns a whole number, which may be written as 1e3: a fraction is never rounded."""
+    """Returns an integer, which may be written as 1e3; a fraction is never rounded."""
     text = tokens[0].value
     try:
         return int(text)
@@ -240,11 +241,11 @@ def _whole_or_all(type_: object, tokens: Sequence[Token]) -> int | str:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Printing:
-    """What a command prints.
+    """Output settings of a command.
 
     Attributes:
         json: Print one JSON object on stdout and nothing else.
-        dry_run: Say what would be done, and stop.
+        dry_run: Print the plan and exit.
     """
 
     json: bool = False
@@ -254,11 +255,11 @@ class Printing:
 def command(
     of: type[O], *, prints: Sequence[str] = ("json", "dry_run")
 ) -> Callable[[Callable[[O, Printing], int]], Callable[..., int]]:
-    """Returns a decorator that makes a command of a function of options.
+    """Returns a decorator that turns a function of options into a command.
 
     Args:
         of: The dataclass of the options.
-        prints: Which fields of ``Printing`` the command knows.
+        prints: Fields of ``Printing`` that the command supports.
     """
 
     def decorate(function: Callable[[O, Printing], int]) -> Callable[..., int]:
@@ -285,7 +286,7 @@ def command(
 
 
 def _made(of: type[O], given: Mapping[str, Any]) -> O:
-    """Returns the options from what was given on the command line."""
+    """Builds the options from the command line arguments."""
     given = renamed(of, given, _tell)
     found: dict[str, Any] = {}
     for f in fields_of(of):
@@ -295,11 +296,11 @@ def _made(of: type[O], given: Mapping[str, Any]) -> O:
                 found[f.name] = f.group(**inside)
         elif f.name in given:
             value = given[f.name]
-            # Where Python takes objects of the user, a list of texts would be one of them.
+            # In Python a list of strings could itself be an object of the user.
             is_list = f.is_positional or get_origin(f.kind) is Sequence
             found[f.name] = Texts(value) if isinstance(value, tuple) and not is_list else value
         elif f.default is inspect.Parameter.empty:
-            # None of any number was named: the command says what it needs.
+            # No value was given; the command reports what it requires.
             found[f.name] = ()
     return of(**found)
 
@@ -311,7 +312,7 @@ def _tell(old: str, new: str) -> None:
 
 
 def _parameters(f: Field) -> Iterator[inspect.Parameter]:
-    """Yields the parameters of an option: itself, its old names, or what it is made of."""
+    """Yields the parameters of an option: itself and its deprecated names, or its fields."""
     if f.group is not None:
         usual = f.default
         heading = _HEADINGS.get(f.group, f.heading)
@@ -327,7 +328,9 @@ def _parameters(f: Field) -> Iterator[inspect.Parameter]:
         default = None
     yield inspect.Parameter(f.name, kind, default=default, annotation=_annotation(f))
     for old in f.option.aliases if default is not inspect.Parameter.empty else ():
-        hidden = replace(f, default=None, help="", hint=Annotated[f.hint, Option()])
+        # Deprecated values of a deprecated name are known to ``renamed`` alone.
+        hint = str if f.option.old_values else f.hint
+        hidden = replace(f, default=None, help="", hint=Annotated[hint, Option()])
         yield inspect.Parameter(
             old,
             inspect.Parameter.KEYWORD_ONLY,
@@ -349,7 +352,7 @@ def _flag(name: str) -> str:
 
 
 def _annotation(f: Field) -> Any:
-    """Returns the type of an option on a command line, with all that its help says."""
+    """Returns the annotated type of an option on the command line, with its help."""
     is_by_name = _place(f) is inspect.Parameter.KEYWORD_ONLY
     marks: dict[str, Any] = {"help": f.help}
     if is_by_name:
@@ -371,7 +374,7 @@ def _spaced(values: Sequence[str]) -> str:
 
 
 def _typed(f: Field) -> tuple[Any, dict[str, Any]]:
-    """Returns the type of one value on a command line, and how it is read."""
+    """Returns the type of one value on the command line, and its converter."""
     parts = get_args(f.kind) if get_origin(f.kind) in (Union, types.UnionType) else (f.kind,)
     has_all = any(get_origin(p) is Literal and "all" in get_args(p) for p in parts)
     if int in parts:
@@ -389,15 +392,15 @@ def _typed(f: Field) -> tuple[Any, dict[str, Any]]:
 
 
 # ----------------------------------------------------------------------------
-# Runs a study for a command: progress, and what is printed at the end.
+# Execution of a study for a command: progress and final output.
 # ----------------------------------------------------------------------------
 
-# Failed trials that are named on standard error; a report names all.
+# Maximum number of failed trials named on standard error; the report names all.
 _LINES = 10
 
 
 def conduct(asked: Running, printing: Printing) -> int:
-    """Runs what a command asks for and prints its report; returns the exit code."""
+    """Runs the study of a command and prints its report; returns the exit code."""
     from gantlet.api import Job, study_of
 
     job = Job.of(study_of(asked), asked)
@@ -420,14 +423,14 @@ def conduct(asked: Running, printing: Printing) -> int:
 
 
 def _remark(job: "Job") -> None:
-    """Says what of the files was left out, and what the samples let be found."""
+    """Prints notes on skipped or converted input, and on the power of the samples."""
     for line in job.remarks():
         with suppress(OSError):
             print(line, file=sys.stderr)
 
 
 def _tell_failures(run: "Run") -> int:
-    """Says on standard error which trials failed, and why; returns the exit code."""
+    """Reports failed trials on standard error; returns the exit code."""
     from gantlet.run.execute import failures
 
     failed = [o for o in run.outcomes() if o.error is not None]
@@ -439,14 +442,14 @@ def _tell_failures(run: "Run") -> int:
     if len(lines) > _LINES:
         say(f"{len(lines) - _LINES} more trials failed; all are in the report.")
     if any(o.failure == "failed" for o in failed):
-        say(f"The same command tries again what failed. Tracebacks: {run.path / 'log.jsonl'}.")
+        say(f"The same command retries failed trials. Tracebacks: {run.path / 'log.jsonl'}.")
     if any(o.failure != "failed" for o in failed):
-        say("What diverged or cannot be run is kept as a result; --retry all runs it again.")
+        say("Trials that diverged or cannot be run are results; --retry all runs them again.")
     return 1
 
 
 def _rehearse(job: "Job", printing: Printing) -> int:
-    """Prints what would be done."""
+    """Prints the plan of a dry run."""
     plan = job.plan()
     if printing.json:
         print(json.dumps(plan, indent=2))

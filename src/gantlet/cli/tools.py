@@ -1,4 +1,4 @@
-"""Commands about components, data, weights, run folders and this machine."""
+"""Commands for components, data sets, weights, run directories and the machine."""
 
 import re
 from collections.abc import Mapping
@@ -26,16 +26,16 @@ def report(
     out: Path | None = None,
     figure: str | None = None,
 ) -> int:
-    """Show the report of a run again, in any format.
+    """Show the report of a run, in any format.
 
     Args:
-        run: Run folder, or its report.json.
-        format: In which form.
-        summary: Leave out the rows of single trials and the files of pictures. Together with
-            --format json: a small file that makes the same tables and charts again.
-        out: File to write; without it the report is printed.
-        figure: Write one chart instead, by its title or the beginning of it, to --out: a .pdf,
-            .svg or .png.
+        run: Run directory, or its report.json.
+        format: Output format.
+        summary: Omit per-trial rows and embedded images. With --format json: a small file from
+            which the same tables and charts can be rendered.
+        out: Output file; without it the report is printed.
+        figure: Write a single chart, given by its title or a prefix of it, to --out: a .pdf,
+            .svg or .png file.
     """
     import sys
 
@@ -71,11 +71,11 @@ def report(
 
 
 def export(*runs: Path, to: Path = Path("results.csv")) -> int:
-    """Write the numbers of runs as one table, one estimate a row.
+    """Write the estimates of runs as one table, one per row.
 
     Args:
-        runs: Run folders.
-        to: File to write: .csv, .json (a list of rows), .md or .tex.
+        runs: Run directories.
+        to: Output file: .csv, .json (a list of rows), .md or .tex.
     """
     from gantlet import api
     from gantlet.core.errors import printable
@@ -109,7 +109,7 @@ def doctor(*, json: Flag = False) -> int:
         print(f"{name:<{width}}  {value}")
     for warning in found.warnings:
         print(f"Warning: {warning}")
-    print("Everything is in order." if not found.warnings else "")
+    print("No problems found." if not found.warnings else "")
     return 0
 
 
@@ -119,23 +119,25 @@ def doctor(*, json: Flag = False) -> int:
 
 
 def data_list() -> None:
-    """List the published data sets, their terms, and which are here."""
+    """List the published data sets, their licenses, and which are downloaded."""
     from rich.console import Console
     from rich.table import Table
 
     from gantlet.core.spec import datasets
     from gantlet.data import catalogue
 
-    table = Table("name", "train + test", "image", "here", "terms", box=None, pad_edge=False)
+    table = Table(
+        "name", "train + test", "shape", "downloaded", "license", box=None, pad_edge=False
+    )
     for entry in catalogue.entries():
         here = "yes" if _place(entry.name) else "no"
         table.add_row(entry.name, entry.samples, entry.space, here, entry.licence)
     Console().print(table)
     named = {entry.name for entry in catalogue.entries()}
     others = [name for name in datasets.names() if name not in named]
-    print("\nMade here, or read from your own files:")
+    print("\nSynthetic, or read from your own files:")
     print(fill(", ".join(others), get_terminal_size().columns))
-    print(f"\nPublished sets are looked for in {catalogue.home()} (GANTLET_DATA).")
+    print(f"\nData directory: {catalogue.home()} (GANTLET_DATA).")
 
 
 def _place(name: str) -> Path | None:
@@ -149,10 +151,10 @@ def _place(name: str) -> Path | None:
 
 
 def data_where(name: str | None = None) -> None:
-    """Print the folder of a published data set, or the folder of them all.
+    """Print the folder of a published data set, or the data directory.
 
     Args:
-        name: Data set; without it, the folder below which all are looked for.
+        name: Data set; without it, the data directory is printed.
     """
     from gantlet.data import catalogue
 
@@ -160,12 +162,12 @@ def data_where(name: str | None = None) -> None:
 
 
 def data_fetch(name: str, *, to: Path | None = None, url: str | None = None) -> None:
-    """Fetch a published data set from its own site, and check its hash.
+    """Download a published data set from its own site and verify its hash.
 
     Args:
         name: Data set.
-        to: Folder to put it in; the folder for data, below its name, if none is given.
-        url: Another address that serves the same files.
+        to: Target folder. Default: a folder of its name in the data directory.
+        url: Mirror that serves the same files.
     """
     from gantlet.cli.running import bar
     from gantlet.data import catalogue
@@ -175,12 +177,12 @@ def data_fetch(name: str, *, to: Path | None = None, url: str | None = None) -> 
     folder = to or catalogue.home() / name
     here = _place(name)
     if to is None and here is not None:
-        print(printable(f"{name} is already here: {here}"))
+        print(printable(f"{name} is already downloaded: {here}"))
         return
     size = sum(file.size for file in entry.files)
     with bar(name, size) as progress:
         bring(entry, folder, url=url, progress=progress)
-    print(printable(f"{name} is in {folder}. Its terms: {entry.licence} ({entry.page})."))
+    print(printable(f"{name} is in {folder}. License: {entry.licence} ({entry.page})."))
 
 
 # ----------------------------------------------------------------------------
@@ -189,24 +191,24 @@ def data_fetch(name: str, *, to: Path | None = None, url: str | None = None) -> 
 
 
 def weights_list() -> None:
-    """List the trained weights that Gantlet knows, their terms, and which are here."""
+    """List the published weights, their licenses, and which are downloaded."""
     from rich.console import Console
     from rich.table import Table
 
     from gantlet.features import weights
 
-    table = Table("name", "MB", "here", "terms", box=None, pad_edge=False)
+    table = Table("name", "MB", "downloaded", "license", box=None, pad_edge=False)
     for known in weights.catalogue():
         here = "yes" if weights.here(known.name) else "no"
         table.add_row(known.name, f"{known.size / 1e6:.0f}", here, known.licence)
     for path in weights.added():
         table.add_row(printable(path.name), f"{path.stat().st_size / 1e6:.0f}", "yes", "your own")
     Console().print(table)
-    print(f"\nWeights are kept in {weights.home()} (GANTLET_WEIGHTS).")
+    print(f"\nWeights directory: {weights.home()} (GANTLET_WEIGHTS).")
 
 
 def weights_add(file: Path) -> None:
-    """Take a file of weights into the folder for weights.
+    """Add a file of weights to the weights directory.
 
     Args:
         file: The file; it is copied.
@@ -217,7 +219,7 @@ def weights_add(file: Path) -> None:
 
     found = weights.identify(file)
     if found.known is None:
-        read(file)  # a file that cannot be used is told now
+        read(file)  # reports an unusable file now
     name = file.name if found.known is None else found.known.files[0]
     target = weights.home() / name
     if target.resolve() != file.resolve():
@@ -225,13 +227,11 @@ def weights_add(file: Path) -> None:
             _copy(file, draft, found.sha256)
     if found.known is not None:
         known = found.known
-        print(
-            printable(f"{known.name} is in {target}. Its terms: {known.licence} ({known.page}).")
-        )
+        print(printable(f"{known.name} is in {target}. License: {known.licence} ({known.page})."))
         return
     write_bytes(weights.note_of(target), f"{found.sha256}  {name}\n".encode())
     told = (
-        f"{target} is none of the published files, so nobody vouches for it. Its SHA-256 was "
+        f"{target} is not a published file, so its origin is not verified. Its SHA-256 was "
         f"recorded: {found.sha256}. Use it with weights={name}."
     )
     print(printable(told))
@@ -249,11 +249,11 @@ def _copy(file: Path, draft: Path, sha256: str) -> None:
 
 
 def weights_fetch(name: str, *, url: str | None = None) -> None:
-    """Fetch weights from their own site, and check their hash.
+    """Download weights from their own site and verify their hash.
 
     Args:
-        name: Weights, as `gantlet weights list` names them.
-        url: Another address that serves the same file.
+        name: Weights, as listed by `gantlet weights list`.
+        url: Mirror that serves the same file.
     """
     from gantlet.cli.running import bar
     from gantlet.data.catalogue import File, download
@@ -261,19 +261,19 @@ def weights_fetch(name: str, *, url: str | None = None) -> None:
 
     known = weights.known(name)
     if weights.here(name):
-        print(printable(f"{name} is already here: {weights.locate(name).path}"))
+        print(printable(f"{name} is already downloaded: {weights.locate(name).path}"))
         return
     file = File(known.files[0], known.size, known.sha256)
     with bar(name, known.size) as progress:
         path = download(url or known.url, file, weights.home(), progress=progress)
-    print(printable(f"{name} is in {path}. Its terms: {known.licence} ({known.page})."))
+    print(printable(f"{name} is in {path}. License: {known.licence} ({known.page})."))
 
 
 def weights_where(name: str | None = None) -> None:
-    """Print where weights are, or the folder for weights.
+    """Print the path of weights, or the weights directory.
 
     Args:
-        name: Weights, or the name of a file that was added; without it, the folder.
+        name: Weights, or the name of an added file; without it, the weights directory is printed.
     """
     from gantlet.features import weights
 
@@ -290,10 +290,10 @@ def weights_where(name: str | None = None) -> None:
 
 
 def show(name: str, /, *, json: Flag = False) -> int:
-    """Explain a component: what it is, its options, its source.
+    """Describe a component: definition, options, source.
 
     Args:
-        name: A component of any kind, as name or name:key=value.
+        name: Component of any kind, as name or name:key=value.
         json: Print one JSON object.
     """
     from dataclasses import asdict
@@ -321,7 +321,7 @@ def show(name: str, /, *, json: Flag = False) -> int:
 
 
 def _unknown(name: str) -> UserError:
-    """Returns the error for a name of no component; says what it is called here, if known."""
+    """Returns the error for an unknown component, with its name in Gantlet if known."""
     plain = name.strip().lower().replace("_", "-")
     for registry in REGISTRIES.values():
         if plain in registry.pointers:
@@ -335,14 +335,14 @@ def _print(entry: Mapping[str, Any]) -> None:
     width = min(get_terminal_size().columns, 88)
     print(f"{entry['name']} ({entry['kind']})\n")
     for paragraph in entry["doc"].split("\n\n"):
-        # Lists and formulas stand as they were written.
+        # Lists and formulas keep their layout.
         is_prose = not re.search(r"(?m)^(?: |\d\.)", paragraph)
         print(fill(" ".join(paragraph.split()), width) if is_prose else paragraph, end="\n\n")
     if entry["options"]:
         print("Options:")
     for option in entry["options"]:
         default = option["default"]
-        given = "must be given" if default is None else f"default {default}"
+        given = "required" if default is None else f"default {default}"
         head = f"  {option['name']}  ({option['kind']}; {given})"
         print(fill(head, width, subsequent_indent=" " * 6))
         meaning = option["help"].replace("``", "`")
@@ -375,7 +375,7 @@ def list_(kind: str | None = None, /, *, json: Flag = False) -> int:
 
     Args:
         kind: families, solvers, datasets, features, metrics, probes, toys or studies; the
-            singular and usual synonyms will do.
+            singular and common synonyms are accepted.
         json: Print one JSON object.
     """
     from json import dumps
@@ -393,7 +393,7 @@ def list_(kind: str | None = None, /, *, json: Flag = False) -> int:
 
 
 def _kind(word: str) -> str:
-    """Returns the kind that a word means: "metric", "Data set" and "models" do too."""
+    """Returns the kind for a name such as "metric", "Data set" or "models"."""
     plain = word.strip().lower().replace("_", "-").replace(" ", "-").replace("data-set", "dataset")
     one = plain.removesuffix("s")
     meant = {_singular(k): k for k in REGISTRIES} | _SYNONYMS

@@ -1,1 +1,1 @@
-"""What work costs: floating point operations, critical path, clock, memory."""
+"""Cost of computation: FLOPs, critical path, time, memory."""

@@ -1,4 +1,4 @@
-"""This machine: what it is, how fast it is at its best, its clocks, its threads."""
+"""The machine: hardware facts, peak rates, timers and threads."""
 
 import os
 import platform
@@ -17,13 +17,13 @@ import torch
 
 
 def wait() -> None:
-    """Returns once CUDA has done all that it was given; at once where it is not in use."""
+    """Waits until CUDA has finished all queued work; returns at once without CUDA."""
     if _cuda_in_use():
         torch.cuda.synchronize()
 
 
 def peak_process_memory() -> int:
-    """Returns the most memory that this process has held so far, in bytes.
+    """Returns the peak memory of this process so far, in bytes.
 
     Resident memory of the host, and the peak of torch's CUDA allocator where it is in use.
     """
@@ -44,7 +44,7 @@ def _cuda_in_use() -> bool:
 @final
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """Where times and memory are read; tests put in their own.
+    """Source of times and memory readings; replaceable in tests.
 
     Attributes:
         wall: Seconds of the clock on the wall, from any start.
@@ -60,7 +60,7 @@ class Clock:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """What the clock saw of a stretch of work; none of it repeats exactly.
+    """Time and memory of a piece of work, hardware-dependent.
 
     Attributes:
         wall: Seconds of the clock on the wall.
@@ -83,7 +83,7 @@ class Usage:
 
 @final
 class Stopwatch:
-    """Measures the stretches of work that run inside it, one after the other.
+    """Measures the pieces of work that run inside it, one after the other.
 
     Waits for CUDA at both ends where it is in use, so that work still under way is counted.
 
@@ -129,7 +129,7 @@ _CGROUP = Path("/sys/fs/cgroup")
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peak:
-    """The best rates seen in short runs of what hardware does best, in FLOP/s.
+    """Peak rates measured in short benchmarks, in FLOP/s.
 
     Each is at the thread count that torch uses now. A convolution may exceed the product of
     matrices, because some algorithms (Winograd's) need fewer operations than are counted.
@@ -153,7 +153,7 @@ class Peak:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """What must be known of a machine to read its times.
+    """Properties of a machine on which timings depend.
 
     Attributes:
         cpu: Model of the processor.
@@ -179,7 +179,7 @@ class Machine:
 
 
 def machine(device: torch.device | str = "cpu") -> Machine:
-    """Returns what this machine is."""
+    """Returns the properties of this machine."""
     cpu = _cpu_model()
     on_gpu = torch.device(device).type == "cuda"
     return Machine(
@@ -270,7 +270,7 @@ def _has_bf16(device: torch.device) -> bool:
 
 
 def _cores() -> int:
-    # Not what the machine has, but what this process may use of it, where the system tells.
+    # Not the memory of the machine, but what this process may use, if the system reports it.
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
@@ -280,7 +280,7 @@ def _cpu_model() -> str:
 
 
 def _cpu_facts(key: str) -> str:
-    """Returns the first line named ``key`` that Linux tells of its processors, or nothing."""
+    """Returns the first entry ``key`` of ``/proc/cpuinfo``, or an empty string."""
     source = Path("/proc/cpuinfo")
     lines = source.read_text(encoding="utf-8").splitlines() if source.exists() else []
     found = (line.partition(":")[2].strip() for line in lines if line.startswith(key))

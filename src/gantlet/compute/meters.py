@@ -1,4 +1,4 @@
-"""Meters of operations, depth and memory that count while a program runs, and their formulas."""
+"""Run-time meters of FLOPs, depth and memory, and the FLOP formulas of operators."""
 
 import abc
 import math
@@ -432,7 +432,7 @@ class StorageNotes(Generic[T]):
 
 
 def key(x: Tensor) -> int:
-    """Returns what tells the storage of ``x`` from all others that live now."""
+    """Returns an identifier of the storage of ``x``, unique among live storages."""
     # One storage is one Python object for as long as it lives, on ``meta`` too.
     return id(x.untyped_storage())
 
@@ -471,7 +471,7 @@ class _Reads(Meter):
 
 
 def parameters_read(run: Callable[[], object], module: nn.Module) -> int:
-    """Returns how many parameters of ``module`` one call of ``run`` looks at.
+    """Returns the number of parameters of ``module`` read by one call of ``run``.
 
     A weight that the call never touches, such as those of an encoder while samples are drawn, is
     not needed for it and does not count. Weights that share memory count once. Of a module without
@@ -589,7 +589,7 @@ class MemoryMeter(Meter):
 
 
 def peak_memory(run: Callable[[], object]) -> int:
-    """Returns the most bytes held at one time by tensors made during one call of ``run``.
+    """Returns the peak memory of tensors created during one call of ``run``, in bytes.
 
     Example:
         >>> import torch
@@ -682,7 +682,7 @@ class FlopMeter(Meter):
 @final
 @dataclass(frozen=True, slots=True)
 class Count:
-    """What a call took.
+    """The cost of a call.
 
     Attributes:
         flops: Floating point operations; a multiply-add counts as two.

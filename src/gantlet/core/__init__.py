@@ -1,1 +1,1 @@
-"""Contracts and plain data: knows no particular model, no file and no screen."""
+"""Contracts and plain data, independent of particular models, files and output."""

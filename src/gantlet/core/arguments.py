@@ -1,7 +1,7 @@
-"""What arguments may be, by their annotations: the one place that checks them.
+"""Validation of arguments against their annotations.
 
-A range stands in the annotation, as ``Annotated[int, Between(1, 100)]``; so do choices, as
-``Literal``. Texts, lists of names and paths are checked for what no component or file could be.
+Ranges are given as ``Annotated[int, Between(1, 100)]``, choices as ``Literal``. Strings, lists of
+names and paths are also checked for values that no component or file can have.
 """
 
 import dataclasses
@@ -39,14 +39,14 @@ _NAME, _PATH = 255, 4096  # bytes
 
 
 def check_value(name: str, value: Any, hint: Any) -> Any:
-    """Returns the value of an argument as its annotation wants it, having checked it.
+    """Validates an argument and converts it to the type of its annotation.
 
-    Whole numbers of any library become ``int``, numbers ``float``, lists of names tuples. Of an
-    annotation that says nothing, such as that of an object of the user, nothing is asked.
+    Integers of any library become ``int``, numbers ``float``, lists of names tuples. Annotations
+    without known type or range, such as those of user objects, are not checked.
 
     Raises:
-        TypeError: If it is of another type than is needed.
-        UserError: If it is out of range, or none of the choices.
+        TypeError: If it has the wrong type.
+        UserError: If it is out of range or not one of the choices.
     """
     marks: Sequence[object] = ()
     while get_origin(hint) is Annotated:
@@ -66,7 +66,7 @@ def _check_union(name: str, value: Any, kinds: Sequence[Any], marks: Sequence[ob
     if value is None and NoneType in kinds:
         return None
     literals = [k for k in kinds if get_origin(k) is Literal]
-    # True equals 1, but is no number.
+    # True equals 1, but is not a number here.
     if isinstance(value, str) and any(value in get_args(k) for k in literals):
         return value
     others = [k for k in kinds if k is not NoneType and k not in literals]
@@ -96,7 +96,7 @@ def _check_plain(name: str, value: Any, kind: Any, ranges: Sequence[Between]) ->
 
 
 def checked(function: Callable[P, R]) -> Callable[P, R]:
-    """Returns a function whose arguments are checked before it is called."""
+    """Returns a function that validates its arguments."""
     signature = inspect.signature(function)
 
     @wraps(function)
@@ -111,11 +111,11 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def check_fields(settings: object) -> None:
-    """Checks every field of a dataclass, those of the dataclasses that it holds among them.
+    """Validates every field of a dataclass, nested ones included.
 
     Raises:
-        TypeError: If one is of another type than is needed.
-        UserError: If one is out of range, or none of its choices.
+        TypeError: If a field has the wrong type.
+        UserError: If a field is out of range or not one of its choices.
     """
     if not dataclasses.is_dataclass(settings):
         return
@@ -125,11 +125,11 @@ def check_fields(settings: object) -> None:
 
 
 def check_finite(name: str, value: object) -> float:
-    """Returns a number, having checked that it is finite.
+    """Returns a finite number.
 
     Raises:
-        TypeError: If it is no number.
-        UserError: If it is NaN, infinite, or larger than any floating point number.
+        TypeError: If it is not a number.
+        UserError: If it is NaN, infinite, or too large for a float.
     """
     if isinstance(value, bool) or not isinstance(value, SupportsFloat):
         raise TypeError(f"{name} must be a number. Got {_shown(value)}.")
@@ -191,13 +191,13 @@ def _check_word(name: str, value: Any) -> str:
     if name == "device":
         check_device(value)
     elif name == "solver" and value != "auto":
-        solvers.make(value)  # a family that is fitted outright would never ask for it
+        solvers.make(value)  # a family fitted directly would never use it
     return value
 
 
 def _check_text(name: str, value: str) -> None:
     if "\0" in value or len(value) > 2**16:
-        raise UserError(f"{name} is no text of a component. Got {_shown(value)}.")
+        raise UserError(f"{name} is not a valid component text. Got {_shown(value)}.")
 
 
 def _check_path(name: str, value: Any) -> str | Path:
@@ -215,7 +215,7 @@ def _check_path(name: str, value: Any) -> str | Path:
 
 
 def _shown(value: object) -> str:
-    """Returns a value for messages, cut where it is long; whatever its ``repr`` raises."""
+    """Returns a short text of a value for messages, safe if its ``repr`` fails."""
     if isinstance(value, int) and abs(value) > 10**30:
         return f"a number of {value.bit_length()} bits"
     if isinstance(value, (int, float, str, bytes, type(None))):

@@ -13,7 +13,7 @@ from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 
 # ----------------------------------------------------------------------------
-# What one sample is.
+# Sample spaces.
 # ----------------------------------------------------------------------------
 
 Kind: TypeAlias = str
@@ -26,16 +26,16 @@ a plug-in."""
 class Space:
     """The kind and shape of one sample.
 
-    A sample of a discrete space is a floating point tensor of whole numbers ``0 .. levels - 1``:
+    A sample of a discrete space is a floating point tensor of integers ``0 .. levels - 1``:
     a grey image with 256 levels holds 0., 1., ..., 255. A continuous space (``levels`` None)
-    holds any finite numbers. What samples are conditioned on has a space too: classes are
-    ``Space("vector", (), levels)``, one number for each sample.
+    holds any finite numbers. Conditions have a space too: classes are
+    ``Space("vector", (), levels)``, one number per sample.
 
     Attributes:
-        kind: What a sample stands for.
+        kind: Kind of data.
         shape: The shape of one sample, without the batch; that of an image is
             ``(channels, height, width)``.
-        levels: How many values a component can take, or None where it is continuous.
+        levels: Number of values of a component, or None for continuous spaces.
     """
 
     kind: Kind
@@ -44,12 +44,12 @@ class Space:
 
     @property
     def size(self) -> int:
-        """How many components one sample has."""
+        """Number of components of a sample."""
         return math.prod(self.shape)
 
     @property
     def label(self) -> str:
-        """The space in words, for messages.
+        """The space as text, for messages.
 
         Example:
             >>> Space("image", (1, 8, 8), 17).label
@@ -59,11 +59,11 @@ class Space:
         return f"{self.kind} {shape}" + (f" with {self.levels} levels" if self.levels else "")
 
     def check(self, x: Tensor, name: str = "x") -> Tensor:
-        """Returns ``x``, shape ``(n, *shape)``, having checked it.
+        """Returns ``x``, shape ``(n, *shape)``, validated.
 
         Raises:
-            UserError: If ``x`` is of another shape, is not floating point, holds NaN or infinity,
-                or leaves the levels of a discrete space.
+            UserError: If ``x`` has another shape, is not floating point, holds NaN or infinity,
+                or has values outside the levels of a discrete space.
         """
         if tuple(x.shape[1:]) != self.shape or x.ndim != len(self.shape) + 1:
             wanted = ", ".join(("n", *map(str, self.shape)))
@@ -87,12 +87,12 @@ class Space:
             )
 
     def unit(self, x: Tensor) -> Tensor:
-        """Returns ``x`` as metrics and eyes want it: levels scaled to [0, 1], else unchanged."""
+        """Returns ``x`` for metrics and display: levels scaled to [0, 1], else unchanged."""
         return x if self.levels is None else x / max(self.levels - 1, 1)
 
 
 # ----------------------------------------------------------------------------
-# What a data set is: three fixed splits of samples of one space.
+# Data sets: three fixed splits of samples of one space.
 # ----------------------------------------------------------------------------
 
 
@@ -102,11 +102,11 @@ class Source(Protocol):
 
     @property
     def labels(self) -> Tensor | None:
-        """The class of each sample as integers, shape ``(n,)``, or None where there is none."""
+        """The class of each sample as integers, shape ``(n,)``, or None."""
         ...
 
     def __len__(self) -> int:
-        """How many samples there are."""
+        """Number of samples."""
         ...
 
     def take(self, index: Tensor) -> Tensor:
@@ -120,39 +120,39 @@ class Grouped(Protocol):
 
     @property
     def groups(self) -> Tensor | None:
-        """The group of each sample as integers, shape ``(n,)``, or None where there is none."""
+        """The group of each sample as integers, shape ``(n,)``, or None."""
         ...
 
 
 @runtime_checkable
 class Noted(Protocol):
-    """A source that has something to say of the files behind it."""
+    """A source with notes on its files."""
 
     @property
     def notes(self) -> Sequence[str]:
-        """What was left out, converted or guessed, in words: a clause each, without full stop."""
+        """What was skipped, converted or inferred: one clause each, without full stop."""
         ...
 
 
 @runtime_checkable
 class Named(Protocol):
-    """A source each of whose samples has a name in the files behind it."""
+    """A source with named samples."""
 
     @property
     def names(self) -> Sequence[str]:
-        """The name of each sample, such as that of its file below its folder, without ending."""
+        """The name of each sample, such as its relative file path without suffix."""
         ...
 
 
 def notes_of(*sources: Source) -> tuple[str, ...]:
-    """Returns what sources have to say of the files behind them, each thing once."""
-    told = (note for source in sources if isinstance(source, Noted) for note in source.notes)
-    return tuple(dict.fromkeys(told))
+    """Returns the notes of several sources, without duplicates."""
+    notes = (note for source in sources if isinstance(source, Noted) for note in source.notes)
+    return tuple(dict.fromkeys(notes))
 
 
 @final
 class InMemory:
-    """A split that is held as one tensor.
+    """A split held in memory as one tensor.
 
     Args:
         x: The samples, shape ``(n, *space.shape)``; bytes are converted when they are taken.
@@ -178,7 +178,7 @@ class InMemory:
         return self._groups
 
     def __len__(self) -> int:
-        """How many samples there are."""
+        """Number of samples."""
         return len(self._x)
 
     def take(self, index: Tensor) -> Tensor:
@@ -189,13 +189,13 @@ class InMemory:
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Samples:
-    """Samples with what belongs to each: rows that are never torn apart.
+    """Samples with their context and groups, kept row by row.
 
     Attributes:
         x: The samples, shape ``(n, *space.shape)``.
-        context: What each is conditioned on or labelled with, shape ``(n, ...)``, or None.
-        groups: The group of each as integers, shape ``(n,)``, or None: samples of one group, such
-            as those of one subject, are not independent.
+        context: Condition or label of each sample, shape ``(n, ...)``, or None.
+        groups: Group of each sample as integers, shape ``(n,)``, or None: samples of one group,
+            such as those of one subject, are not independent.
 
     Raises:
         UserError: If lengths differ, or groups are not one integer for each sample.
@@ -211,7 +211,7 @@ class Samples:
     groups: Tensor | None = None
 
     def __post_init__(self) -> None:
-        """Checks that there is one row of each kind for each sample."""
+        """Checks that there is one row of each kind per sample."""
         for name, rows in (("context", self.context), ("groups", self.groups)):
             if rows is not None and (not rows.ndim or len(rows) != len(self.x)):
                 raise UserError(
@@ -226,7 +226,7 @@ class Samples:
             )
 
     def __len__(self) -> int:
-        """How many samples there are."""
+        """Number of samples."""
         return len(self.x)
 
     def __getitem__(self, index: Tensor | slice) -> "Samples":
@@ -263,14 +263,14 @@ def everything(source: Source, limit: int | None = None) -> Tensor:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Splits:
-    """The three splits, which never share a sample.
+    """The three disjoint splits.
 
     Attributes:
-        train: What models learn from.
-        validation: What stopping and selection look at.
-        test: What reports are made from; touched by nothing else.
+        train: Training samples.
+        validation: Samples for early stopping and model selection.
+        test: Samples for the report; used for nothing else.
         note: How the splits were made, in one sentence for the report.
-        notes: What was left out of the files, converted or guessed: a clause each.
+        notes: What was skipped, converted or inferred from the files: one clause each.
     """
 
     train: Source
@@ -282,11 +282,11 @@ class Splits:
 
 @runtime_checkable
 class Dataset(Protocol):
-    """Settings of one source of real samples; a frozen dataclass."""
+    """Settings of a source of real samples; a frozen dataclass."""
 
     @property
     def space(self) -> Space:
-        """What one sample is."""
+        """Space of a sample."""
         ...
 
     def load(self, *, rng: Rng) -> Splits:
@@ -300,10 +300,10 @@ class Dataset(Protocol):
 
 @runtime_checkable
 class OwnFile(Dataset, Protocol):
-    """Samples in the user's own files, which may be wanted whole and in their order."""
+    """Samples in files of the user, which can also be read unsplit and in order."""
 
     def whole(self) -> Source:
-        """Returns all samples in the order of the files.
+        """Returns all samples in file order.
 
         Raises:
             UserError: If the files cannot be found or used.
@@ -313,66 +313,66 @@ class OwnFile(Dataset, Protocol):
 
 @runtime_checkable
 class Known(Dataset, Protocol):
-    """A data set whose true density is known."""
+    """A data set with known density."""
 
     def log_density(self, x: Tensor) -> Tensor:
-        """Returns the true log-density of ``x`` in nats, shape ``(n,)``, normalised."""
+        """Returns the true normalized log-density of ``x`` in nats, shape ``(n,)``."""
         ...
 
 
 # ----------------------------------------------------------------------------
-# How samples that are no numbers in their files become numbers, and are read again.
+# Encoding of samples that are not numeric in their files.
 # ----------------------------------------------------------------------------
 
 
 class Code(ABC):
-    """What the numbers of a sample stand for.
+    """An encoding of samples as numbers.
 
-    Sets can be compared where they are written in one code: that of the real samples.
+    Sets are comparable if they are encoded with the same code: that of the real samples.
     """
 
     @property
     @abstractmethod
     def space(self) -> Space:
-        """What one sample is."""
+        """Space of a sample."""
 
     def relearned(self, x: Tensor) -> Self:
-        """Returns the code with all that it knows of a distribution learned from ``x`` alone.
+        """Returns the code with its statistics re-estimated from ``x`` alone.
 
-        What the numbers of a sample stand for stays, so that ``x``, shape ``(n, *space.shape)``,
-        and all others are samples of the new code too. A code that knows nothing of a distribution
-        is returned as it is.
+        The meaning of the numbers does not change: ``x``, shape ``(n, *space.shape)``, and all
+        other samples remain samples of the new code. A code without statistics is returned
+        unchanged.
         """
         del x
         return self
 
 
 class Readable(Code):
-    """A code whose samples people read as text."""
+    """A code whose samples can be decoded to text."""
 
     @abstractmethod
     def read(self, x: Tensor) -> Sequence[str]:
-        """Returns samples, shape ``(n, *space.shape)``, as one line of text each."""
+        """Decodes samples, shape ``(n, *space.shape)``, to one line of text each."""
 
 
 @runtime_checkable
 class Roomy(Protocol):
-    """Files whose code has a size, that of the largest sample."""
+    """Files whose code is padded to the largest sample."""
 
     def roomy(self) -> Self:
-        """Returns the same files with room for larger samples: those of other sets may be."""
+        """Returns the same files with padding for larger samples, as other sets may hold."""
         ...
 
 
 @runtime_checkable
 class Coded(OwnFile, Protocol):
-    """Samples in the user's own files that only a code makes comparable."""
+    """Samples in files of the user that need an encoding."""
 
     def code(self, rows: Tensor | None = None) -> Code | None:
-        """Returns the code that these files ask for, or None where they hold plain numbers.
+        """Returns the code for these files, or None if they are numeric.
 
         Args:
-            rows: The samples that it is learned from, by their places in the files; None for all.
+            rows: Indices of the samples from which it is estimated; None for all.
 
         Raises:
             UserError: If the files cannot be found or used.
@@ -380,15 +380,15 @@ class Coded(OwnFile, Protocol):
         ...
 
     def coded(self, code: Code, own: Tensor | None = None) -> tuple[Source, str]:
-        """Returns all samples in a code, in their order, and what was lost, in words.
+        """Encodes all samples in file order; also returns a note on losses.
 
         Args:
             code: The code, of these files or of others.
-            own: The places of the samples that it was learned from, where they are of these files.
-                Each of them is written by what the others teach, as a fresh sample is: so both
-                are alike if they come from one source.
+            own: Indices of the samples from which it was estimated, if they are of these files.
+                Each of them is encoded by a leave-one-out estimate, like a fresh sample, so that
+                both are exchangeable if they come from one source.
 
         Raises:
-            UserError: If the files do not hold what the code is for.
+            UserError: If the files do not match the code.
         """
         ...

@@ -1,4 +1,4 @@
-"""Estimates, budgets, trials and their outcomes."""
+"""Estimates with uncertainty, budgets, trials and their outcomes."""
 
 import hashlib
 import json
@@ -10,10 +10,10 @@ from typing import Any, Literal, final
 from gantlet.core.errors import UserError
 
 # ----------------------------------------------------------------------------
-# What a run may spend, and what it has spent.
+# Budget and resources used.
 # ----------------------------------------------------------------------------
 
-_BITS = 1000  # a larger number is no floating point number
+_BITS = 1000  # larger integers do not fit a float
 
 
 @final
@@ -47,7 +47,7 @@ class Spend:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """The most a run may spend; whatever runs out first ends it. None is no limit.
+    """Limits of a run, which ends at the first limit reached. None is no limit.
 
     Attributes:
         flops: Floating point operations in training, validation included.
@@ -94,19 +94,19 @@ class Budget:
 
     @property
     def is_limited(self) -> bool:
-        """Whether there is any limit at all."""
+        """Whether any limit is set."""
         return any(getattr(self, f.name) is not None for f in fields(self))
 
 
 # ----------------------------------------------------------------------------
-# A number that says how sure it is.
+# Estimates with uncertainty.
 # ----------------------------------------------------------------------------
 
 Better = Literal["lower", "higher"]
 
 Kind = Literal["exact", "lower", "upper", "estimate"]
-"""What a value is of the quantity that it is named after: the quantity itself for each sample, a
-lower or an upper bound of it, or a noisy estimate."""
+"""Relation of a value to the quantity of its name: exact, a lower or an upper bound, or a noisy
+estimate."""
 
 KINDS_IN_WORDS: Mapping[Kind, str] = {
     "exact": "exact",
@@ -122,20 +122,20 @@ class Estimate:
     """A measured value with its uncertainty; never a bare number.
 
     Attributes:
-        value: The estimate, or None where nothing could be measured.
-        low: Lower end of the confidence interval, or None where there is none.
-        high: Upper end of the confidence interval, or None where there is none.
-        level: Confidence of the interval, in [0, 1].
-        n: How many independent units (samples, seeds, repeats) the estimate rests on.
-        unit: In what the value is measured; "1" for a pure number.
-        better: Which direction is better, or None where neither is.
-        method: How value and interval were obtained, or why one of them is missing. For people:
-            nothing may be decided by what it says.
-        kind: What the value is of the quantity, where numbers of several kinds stand under one
-            name (a likelihood may be exact or a bound); None where there is one kind only.
-        also: Finite numbers that stand beside the value and that ``method`` tells in words, by
-            name: ``p`` (of a test), ``plain`` (before its bias was taken off), ``published`` (as
-            the usual code gives it), ``real`` (the same of real samples).
+        value: The estimate, or None if nothing could be measured.
+        low: Lower end of the confidence interval, or None without an interval.
+        high: Upper end of the confidence interval, or None without an interval.
+        level: Confidence level of the interval, in [0, 1].
+        n: Number of independent units (samples, seeds, repetitions).
+        unit: Unit of the value; "1" for a dimensionless number.
+        better: Which direction is better, or None.
+        method: How value and interval were obtained, or why one of them is missing. Text for
+            readers; logic must not depend on it.
+        kind: Relation of the value to the quantity, where one name covers several kinds (a
+            likelihood may be exact or a bound); else None.
+        also: Further finite numbers, described in ``method``, by name: ``p`` (of a test),
+            ``plain`` (plug-in value before bias correction), ``published`` (as computed by the
+            usual code), ``real`` (the same on real samples).
     """
 
     value: float | None
@@ -150,11 +150,11 @@ class Estimate:
     also: Mapping[str, float] = field(default_factory=dict[str, float], hash=False)
 
     def __post_init__(self) -> None:
-        """Checks that value and interval fit together.
+        """Checks that value and interval are consistent.
 
         Raises:
-            ValueError: If the interval is half open or the wrong way round, or if there is
-                neither an interval nor a word on why.
+            ValueError: If the interval has one end only or reversed ends, or there is neither an
+                interval nor a reason.
         """
         if (self.low is None) != (self.high is None):
             raise ValueError("An interval needs both ends.")
@@ -165,7 +165,7 @@ class Estimate:
 
     @classmethod
     def missing(cls, reason: str, *, unit: str = "1", better: Better | None = None) -> "Estimate":
-        """Returns the estimate of what could not be measured."""
+        """Returns an estimate without a value, with the reason."""
         return cls(value=None, unit=unit, better=better, method=reason)
 
     @classmethod
@@ -178,7 +178,7 @@ class Estimate:
         n: int = 1,
         better: Better | None = None,
     ) -> "Estimate":
-        """Returns a number that was counted, not sampled: its interval is the number itself."""
+        """Returns an exact number: its interval is the number itself."""
         return cls(
             value=value,
             low=value,
@@ -195,7 +195,7 @@ class Estimate:
         return replace(self, unit=unit, better=better)
 
     def beside(self, **numbers: float) -> "Estimate":
-        """Returns the same estimate with more numbers beside it; what is not finite is left out.
+        """Returns the same estimate with additional numbers; non-finite ones are omitted.
 
         Example:
             >>> Estimate(value=1.0, method="m").beside(p=0.5, real=math.nan).also
@@ -206,29 +206,28 @@ class Estimate:
 
     @property
     def half_width(self) -> float | None:
-        """Half the width of the interval, or None where there is none."""
+        """Half the width of the interval, or None without an interval."""
         if self.low is None or self.high is None:
             return None
         return (self.high - self.low) / 2
 
 
 # ----------------------------------------------------------------------------
-# One unit of work: everything that decides its outcome, and nothing else.
+# Trials and their outcomes.
 # ----------------------------------------------------------------------------
 
 REAL = "real"
 """The name of the model that is held-out real data: the noise floor of every distance."""
 
 INFLUENCE = "influence"
-"""Under which name a trial's folder keeps what paired differences need."""
+"""Name under which a trial's folder stores influence values for paired differences."""
 
 CONTROL = "control"
-"""What marks numbers of as many samples as the noise floor rests on."""
+"""Marks numbers measured with the sample size of the noise floor."""
 
 Failure = Literal["diverged", "cannot", "failed"]
-"""Why a trial gave no numbers: its training diverged, which is a result; the model cannot be
-trained or measured on this data, as a message for the user says; or anything else, such as a lack
-of memory, which may pass."""
+"""Why a trial has no numbers: its training diverged, which is a result; the model cannot be
+trained or measured on this data; or another error, possibly transient, such as out of memory."""
 
 
 @final
@@ -239,8 +238,8 @@ class Trial:
     Attributes:
         parts: The written form of each component with all defaults written out, by role, and
             plain settings as text: ``{"model": "gan:latent=32,...", "batch": "128"}``.
-        budget: What the trial may spend.
-        seed: From which every random number of the trial follows.
+        budget: Budget of the trial.
+        seed: Random seed of the trial.
     """
 
     parts: Mapping[str, str]
@@ -260,18 +259,18 @@ class Trial:
 
 
 Topic = Literal["training", "features", "meter", "pairs"]
-"""What a note is about: how the model was made, what samples were seen as, operations that the
-meter could not count, or which outputs were compared with which targets."""
+"""Topic of a note: training, feature extraction, operations that the meter could not count, or
+the pairing of outputs and targets."""
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Note:
-    """What a reader must know of a trial.
+    """A note on a trial for the reader of the report.
 
     Attributes:
-        text: One sentence, without a capital and without a full stop.
-        about: What it is about, by which a report chooses.
+        text: One sentence, without capital and full stop.
+        about: Its topic, by which a report selects notes.
     """
 
     text: str
@@ -281,17 +280,17 @@ class Note:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What a trial gave.
+    """The result of a trial.
 
     Attributes:
-        trial: What was run.
-        spend: What training used. Its ``seconds`` are kept apart with the clock in files.
-        scores: The measurements that repeat exactly, by name.
-        clock: The measurements of this machine at this hour, by name: times, rates, memory.
-        notes: What a reader must know of this trial.
-        details: What else the study needs to conclude, plain JSON values.
+        trial: The trial.
+        spend: Resources used in training. Its ``seconds`` are stored with the clock.
+        scores: Measurements that repeat exactly, by name.
+        clock: Hardware-dependent measurements, by name: times, rates, memory.
+        notes: Notes for the reader of the report.
+        details: Further results for the report of the study, plain JSON values.
         error: Why the trial failed or diverged, or None.
-        failure: What kind of failure that is, or None where there is no error.
+        failure: Kind of failure, or None without an error.
     """
 
     trial: Trial
@@ -304,6 +303,6 @@ class Outcome:
     failure: Failure | None = None
 
     def __post_init__(self) -> None:
-        """Takes an error of no stated kind for one that may pass."""
+        """Treats an error without a stated kind as possibly transient."""
         if (self.error is None) != (self.failure is None):
             object.__setattr__(self, "failure", None if self.error is None else "failed")

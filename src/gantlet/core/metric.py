@@ -1,4 +1,4 @@
-"""What an extractor, a metric and a probe are."""
+"""Contracts of extractors, metrics and probes."""
 
 import abc
 import math
@@ -21,10 +21,9 @@ from gantlet.core.rng import Rng
 
 
 def more_often(count: int, n: int, other: int, m: int) -> float:
-    """Returns the p-value against "``count`` of ``n`` is no more often than ``other`` of ``m``".
+    """Returns the one-sided p-value of "rate ``count / n`` is not greater than ``other / m``".
 
-    Exact where the ``n`` and the ``m`` are exchangeable: how often a random ``n`` of all would
-    hold as many. Source: Fisher, 1935, https://doi.org/10.2307/2342435.
+    Fisher's exact test. Source: Fisher, 1935, https://doi.org/10.2307/2342435.
 
     Example:
         >>> round(more_often(8, 10, 2, 10), 4)
@@ -41,10 +40,10 @@ def more_often(count: int, n: int, other: int, m: int) -> float:
 
 
 def smaller(x: Tensor, y: Tensor) -> float:
-    """Returns the p-value against "``x`` is not smaller than ``y``" from ranks, ties counted half.
+    """Returns the one-sided p-value of "``x`` is not smaller than ``y``" by ranks.
 
-    The normal limit with the correction for ties and continuity; 1 where one of them is empty.
-    Source: Mann and Whitney, 1947, https://doi.org/10.1214/aoms/1177730491.
+    Mann-Whitney U test, normal approximation with corrections for ties and continuity; 1 if a
+    sample is empty. Source: Mann and Whitney, 1947, https://doi.org/10.1214/aoms/1177730491.
 
     Args:
         x: Numbers, shape ``(n,)``.
@@ -70,26 +69,26 @@ def _log_choose(n: int, k: int) -> float:
 
 
 # ----------------------------------------------------------------------------
-# What a measurement is.
+# Contracts of measurements.
 # ----------------------------------------------------------------------------
 
 Sees = Literal["features", "probabilities", "samples"]
-"""What a metric is given: vectors of an extractor, class probabilities of a classifier, or the
+"""Input of a metric: feature vectors of an extractor, class probabilities of a classifier, or the
 samples themselves, shape ``(n, *space.shape)``, levels scaled to [0, 1]."""
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Features:
-    """An extractor that is ready for use, and what the report must say of it.
+    """A fitted extractor.
 
     Attributes:
-        extract: Turns samples, shape ``(n, *space.shape)``, into float32 vectors ``(n, d)``.
-        note: What it is and how good it is, in one sentence ("test accuracy 97.2 %").
-        fingerprint: Names extractor, weights and preprocessing; numbers with different
+        extract: Maps samples, shape ``(n, *space.shape)``, to float32 vectors ``(n, d)``.
+        note: Description and quality in one sentence for the report ("test accuracy 97.2 %").
+        fingerprint: Identifies extractor, weights and preprocessing; numbers with different
             fingerprints must not be compared.
-        classify: Turns samples into class probabilities, shape ``(n, classes)``, float32, or
-            None where the extractor knows no classes.
+        classify: Maps samples to class probabilities, shape ``(n, classes)``, float32; None for
+            extractors without classes.
     """
 
     extract: "Extract"
@@ -108,46 +107,45 @@ class Extract(Protocol):
 
 @runtime_checkable
 class Extractor(Protocol):
-    """Settings of one way to see samples as vectors; a frozen dataclass.
+    """Settings of a feature extractor; a frozen dataclass.
 
     Attributes:
-        learns: Whether it learns from the data, which takes time. One that does not is made ready
-            before anything else is done, so that missing weights are told at once.
+        learns: Whether it is trained on the data. Other extractors are loaded before anything
+            else, so that missing weights are reported at once.
     """
 
     learns: ClassVar[bool]
 
     def fit(self, space: Space, data: Splits, *, rng: Rng) -> Features:
-        """Returns the extractor for samples of ``space``; it may learn from the train split.
+        """Returns the extractor for samples of ``space``; it may be fitted on the training split.
 
         Raises:
-            UserError: If it cannot see such samples.
+            UserError: If it does not support such samples.
         """
         ...
 
 
 class Partisan(abc.ABC):
-    """An extractor that comes from a model which may be judged: for lists, never for ranks."""
+    """An extractor taken from a model under evaluation, which must not be used for rankings."""
 
     @property
     @abc.abstractmethod
     def why(self) -> str:
-        """Why it cannot rank, and what to do instead."""
+        """Why it must not be used for rankings, and what to do instead."""
 
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Groups:
-    """Which samples belong together: of one subject, prompt or source, or copies of one another.
+    """Groups of dependent samples: same subject, prompt or source, or copies of one another.
 
-    Samples of one group are not independent, so that intervals and permutations must move whole
-    groups.
+    Samples of one group are not independent: resampling and permutations act on whole groups.
 
     Attributes:
         real: The group of each real sample, int64, shape ``(n,)``; any numbers, equal within a
-            group. None where every sample is a group of its own.
+            group. None if all samples are independent.
         fake: The group of each fake sample, int64, shape ``(m,)``; likewise. Groups of the two
-            sets have nothing to do with each other, whatever their numbers.
+            sets are unrelated, even with equal numbers.
     """
 
     real: Tensor | None = None
@@ -160,10 +158,10 @@ class Metric(Protocol):
 
     Attributes:
         better: Which direction is better.
-        unit: In what it is measured; "1" for a pure number.
-        sees: What it is given.
-        quadratic: Whether its work grows faster than the number of samples, or its memory with
-            that number; then it is given a part of large sets.
+        unit: Its unit; "1" for a dimensionless number.
+        sees: Kind of its input.
+        quadratic: Whether its cost grows faster than linearly in the number of samples, or its
+            memory grows with it; large sets are then subsampled.
     """
 
     better: ClassVar[Better]
@@ -172,9 +170,9 @@ class Metric(Protocol):
     quadratic: ClassVar[bool]
 
     def measure(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Estimate:
-        """Compares what it sees of both, for features shapes ``(n, d)`` and ``(m, d)``.
+        """Compares real and fake inputs, for features of shapes ``(n, d)`` and ``(m, d)``.
 
-        They may be mapped from disk, larger than memory: a metric that is not quadratic goes over
+        They may be memory-mapped and larger than memory: a metric that is not quadratic processes
         them in blocks.
         """
         ...
@@ -182,14 +180,14 @@ class Metric(Protocol):
 
 @runtime_checkable
 class TrainMetric(Protocol):
-    """A number that also looks at what the model learned from; a frozen dataclass.
+    """A number that also uses the training set of the model; a frozen dataclass.
 
     Attributes:
         better: Which direction is better.
-        unit: In what it is measured; "1" for a pure number.
-        sees: What it is given.
-        quadratic: Whether its work grows faster than the number of samples, or its memory with
-            that number; then it is given a part of large sets.
+        unit: Its unit; "1" for a dimensionless number.
+        sees: Kind of its input.
+        quadratic: Whether its cost grows faster than linearly in the number of samples, or its
+            memory grows with it; large sets are then subsampled.
     """
 
     better: ClassVar[Better]
@@ -200,14 +198,14 @@ class TrainMetric(Protocol):
     def judge(
         self, real: Tensor, fake: Tensor, *, train: Tensor, rng: torch.Generator
     ) -> Estimate:
-        """Compares fake samples with held-out real ones and with those of the training."""
+        """Compares fake samples with held-out real ones and with the training samples."""
         ...
 
 
 class Clustered(abc.ABC):
-    """A metric whose interval holds for samples that come in groups.
+    """A metric whose interval is valid for grouped samples.
 
-    One that is not loses its interval where there are groups.
+    Other metrics report no interval for grouped samples.
     """
 
     __slots__ = ()
@@ -216,11 +214,11 @@ class Clustered(abc.ABC):
     def measure(
         self, real: Tensor, fake: Tensor, *, rng: torch.Generator, groups: Groups | None = None
     ) -> Estimate:
-        """Compares as a `Metric` does; samples of one group count as one that was drawn."""
+        """Like ``Metric.measure``; groups, not samples, are the independent units."""
 
 
 class ClusteredTrain(abc.ABC):
-    """A metric with training samples whose interval holds for samples that come in groups."""
+    """A metric with training samples whose interval is valid for grouped samples."""
 
     __slots__ = ()
 
@@ -234,17 +232,17 @@ class ClusteredTrain(abc.ABC):
         rng: torch.Generator,
         groups: Groups | None = None,
     ) -> Estimate:
-        """Compares as a `TrainMetric` does; samples of one group count as one that was drawn."""
+        """Like ``TrainMetric.judge``; groups, not samples, are the independent units."""
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What a probe found.
+    """The results of a probe.
 
     Attributes:
-        scores: Numbers that repeat exactly with the same seed and threads.
-        clock: Numbers of this machine at this hour: times, rates, memory.
+        scores: Results that repeat exactly with the same seed and threads.
+        clock: Hardware-dependent measurements: times, rates, memory.
     """
 
     scores: Mapping[str, Estimate]
@@ -253,7 +251,7 @@ class Findings:
 
 @runtime_checkable
 class Probe(Protocol):
-    """Numbers that need the model itself: density, speed, inverse; a frozen dataclass."""
+    """A measurement that needs the model itself: density, speed, inverse; a frozen dataclass."""
 
     def inspect(self, model: Model, real: Tensor, *, rng: Rng) -> Findings:
         """Measures ``model`` against real samples, shape ``(n, *space.shape)``."""

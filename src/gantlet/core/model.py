@@ -1,4 +1,4 @@
-"""What a game, a model, a family and a solver are; an ability is a class."""
+"""Contracts of games, models, families and solvers; an ability is a class."""
 
 import abc
 from collections.abc import Mapping
@@ -23,8 +23,8 @@ class Model(nn.Module, abc.ABC):
     which is what a subclass implements: there, a context is one row for each sample, or None.
 
     Attributes:
-        space: What one sample is.
-        context_space: What a sample is conditioned on, or None for an unconditional model.
+        space: Space of a sample.
+        context_space: Space of the condition, or None for an unconditional model.
     """
 
     space: Space
@@ -32,7 +32,7 @@ class Model(nn.Module, abc.ABC):
 
     @property
     def sample_depth(self) -> int:
-        """How many network evaluations, each waiting for the one before, give a sample."""
+        """Sequential depth of sampling: network evaluations, each dependent on the one before."""
         return 1
 
     def sample(self, n: int, *, context: Tensor | None = None, rng: torch.Generator) -> Tensor:
@@ -41,13 +41,13 @@ class Model(nn.Module, abc.ABC):
         Samples of a discrete space are whole numbers ``0 .. levels - 1``. No gradient is kept.
 
         Args:
-            n: How many.
-            context: What each is conditioned on, shape ``(n, *context_space.shape)``; None, and
-                only None, for an unconditional model.
-            rng: Where the randomness comes from.
+            n: Number of samples.
+            context: Condition of each sample, shape ``(n, *context_space.shape)``; must be None
+                for an unconditional model.
+            rng: Random generator.
 
         Raises:
-            UserError: If ``context`` is not what ``context_space`` asks for.
+            UserError: If ``context`` does not match ``context_space``.
         """
         return self._sample(n, self.checked_context(context, n), rng=rng)
 
@@ -56,7 +56,7 @@ class Model(nn.Module, abc.ABC):
         """Implements ``sample``."""
 
     def checked_context(self, context: Tensor | None, n: int) -> Tensor | None:
-        """Returns ``context``, having checked that it is what ``n`` samples need.
+        """Returns ``context``, validated for ``n`` samples.
 
         Raises:
             UserError: If the model is unconditional and there is a context, or it is conditional
@@ -83,9 +83,9 @@ class Model(nn.Module, abc.ABC):
 
 
 class Cached(Model):
-    """A model that keeps what it has computed of a sample so far while it goes on.
+    """A model with a cache for sequential sampling.
 
-    Without the cache it computes everything anew at each step, and gives the same samples.
+    Without the cache everything is recomputed at each step, with the same samples.
     """
 
     @override
@@ -97,7 +97,7 @@ class Cached(Model):
         rng: torch.Generator,
         cached: bool = True,
     ) -> Tensor:
-        """Returns ``n`` samples as every model does, with or without the cache."""
+        """Returns ``n`` samples like ``Model.sample``, with or without the cache."""
         return self._sample(n, self.checked_context(context, n), rng=rng, cached=cached)
 
     @override
@@ -123,7 +123,7 @@ class Decoder(Model):
         Differentiable in ``z``; for a discrete space the levels are not rounded.
 
         Raises:
-            UserError: If ``context`` is not what ``context_space`` asks for.
+            UserError: If ``context`` does not match ``context_space``.
         """
         return self._decode(z, self.checked_context(context, len(z)))
 
@@ -135,7 +135,7 @@ class Decoder(Model):
 @final
 @dataclass(frozen=True, slots=True)
 class LogProb:
-    """Log-probabilities in nats, and what kind of number they are.
+    """Log-probabilities in nats, with their kind: exact, bound or estimate.
 
     Attributes:
         value: One number for each sample, shape ``(n,)``.
@@ -149,11 +149,11 @@ class LogProb:
 
 
 class Density(Model):
-    """A model that can say how likely a sample is."""
+    """A model with a log-probability, exact, bounded or estimated."""
 
     @property
     def density_depth(self) -> int:
-        """How many network evaluations, each waiting for the one before, give a log_prob."""
+        """Sequential depth of a log-probability: network evaluations in sequence."""
         return 1
 
     def log_prob(
@@ -163,12 +163,12 @@ class Density(Model):
 
         On a continuous space this is a log-density; on a discrete one the log of a probability,
         so that the uniform model gives exactly ``-space.size * log(levels)``. A density on
-        uniformly dequantised data is a lower bound of it. ``rng`` serves dequantisation and
-        sampled bounds. Differentiable in the parameters. Of a conditional model it is the
-        probability given ``context``.
+        uniformly dequantised data is a lower bound of it. ``rng`` is used for
+        dequantization and sampled bounds. Differentiable in the parameters. For a conditional
+        model it is the probability given ``context``.
 
         Raises:
-            UserError: If ``context`` is not what ``context_space`` asks for.
+            UserError: If ``context`` does not match ``context_space``.
         """
         return self._log_prob(x, self.checked_context(context, len(x)), rng=rng)
 
@@ -190,7 +190,7 @@ class Invertible(Density):
         Shapes ``(n, space.size)`` and ``(n,)``.
 
         Raises:
-            UserError: If ``context`` is not what ``context_space`` asks for.
+            UserError: If ``context`` does not match ``context_space``.
         """
         return self._encode(x, self.checked_context(context, len(x)))
 
@@ -202,7 +202,7 @@ class Invertible(Density):
         """Returns the sample, not rounded, of each code, shape ``(n, *space.shape)``.
 
         Raises:
-            UserError: If ``context`` is not what ``context_space`` asks for.
+            UserError: If ``context`` does not match ``context_space``.
         """
         return self._decode(z, self.checked_context(context, len(z)))
 
@@ -212,7 +212,7 @@ class Invertible(Density):
 
 
 # ----------------------------------------------------------------------------
-# The one idea: a model in training is a game, named players each with parameters and a loss.
+# Games: a model in training is a game of named players, each with parameters and a loss.
 # ----------------------------------------------------------------------------
 
 
@@ -226,68 +226,68 @@ class Game(abc.ABC):
 
     @abc.abstractmethod
     def loss(self, player: str, batch: Tensor, *, rng: torch.Generator) -> Tensor:
-        """Returns what ``player`` minimises on real samples, a scalar.
+        """Returns the loss of ``player`` on a batch of real samples, a scalar.
 
         Differentiable in that player's parameters. The same ``batch`` and the same state of
-        ``rng`` give the same loss, so that solvers can look at one loss from several points.
+        ``rng`` give the same loss, so that solvers can evaluate one loss at several points.
         """
 
     def coupled(self, player: str, batch: Tensor, *, rng: torch.Generator) -> Tensor:
-        """Returns the number that ``loss`` does, differentiable in the parameters of all players.
+        """Returns the value of ``loss``, differentiable in the parameters of all players.
 
-        For what asks how a player's loss depends on the others: Jacobians, and solvers that look
-        ahead. A game whose ``loss`` cuts the others off, to save work, overrides it.
+        Used for Jacobians and by lookahead solvers. A game whose ``loss`` detaches the other
+        players, to save work, overrides it.
         """
         return self.loss(player, batch, rng=rng)
 
 
 class Generative(Game):
-    """A game whose outcome can be sampled."""
+    """A game that trains a model."""
 
     @property
     @abc.abstractmethod
     def model(self) -> Model:
-        """What is sampled and judged."""
+        """The model that is sampled and evaluated."""
 
     def prepare(self, batch: Tensor, *, rng: torch.Generator) -> None:
-        """Sets what depends on data (standardisation, actnorm) from one batch of real samples.
+        """Data-dependent initialization (standardization, actnorm) from a batch of real samples.
 
-        Called once, before the first step; most games have nothing to set.
+        Called once, before the first step; most games need none.
         """
 
     @abc.abstractmethod
     def validate(self, x: Tensor, *, rng: torch.Generator) -> Tensor:
-        """Returns how badly the model fits held-out samples, a scalar; lower is better.
+        """Returns the validation loss on held-out samples, a scalar; lower is better.
 
-        Used to select the best step of a run. No gradient is kept.
+        Used for early stopping and checkpoint selection. No gradient is kept.
         """
 
     def distance(self, x: Tensor, samples: Tensor) -> Tensor | None:
-        """Returns the validation loss of a model that gave ``samples``, a scalar, or None.
+        """Returns the validation loss of ``samples``, a scalar, or None.
 
-        None where ``validate`` looks at the model itself, as a likelihood does, and not at its
-        samples. With real samples in place of a model's it gives the noise floor of validation.
+        None if ``validate`` uses the model itself, as a likelihood does, and not its samples.
+        Applied to real samples it gives the noise floor of validation.
 
         Args:
             x: Held-out samples, shape ``(n, *space.shape)``.
-            samples: What a model gave, shape ``(m, *space.shape)``.
+            samples: Samples of a model, shape ``(m, *space.shape)``.
         """
         del x, samples
         return None
 
 
 class Adversarial(Generative):
-    """A game with a critic, which tells real from fake."""
+    """A game with a critic, which discriminates real from fake samples."""
 
     def critic(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Returns one score for each sample, shape ``(n,)``; higher is more real.
 
         Args:
             x: The samples, shape ``(n, *space.shape)``.
-            context: What each is conditioned on, as the model's ``context_space`` says.
+            context: Condition of each sample, of the model's ``context_space``.
 
         Raises:
-            UserError: If ``context`` is not what ``context_space`` asks for.
+            UserError: If ``context`` does not match ``context_space``.
         """
         return self._scores(x, self.model.checked_context(context, len(x)))
 
@@ -297,7 +297,7 @@ class Adversarial(Generative):
 
 
 # ----------------------------------------------------------------------------
-# What a model family is: frozen settings that build a game, or fit a model outright.
+# Model families: frozen settings that build a game, or fit a model directly.
 # ----------------------------------------------------------------------------
 
 
@@ -307,19 +307,19 @@ class Family(Protocol):
 
     @property
     def solver(self) -> str:
-        """The written form of the solver that suits the family, used unless another is asked."""
+        """The default solver of the family, in written form."""
         ...
 
     @property
     def ema(self) -> float:
-        """Decay of the running average of weights that is sampled and judged; 0 is none."""
+        """Decay of the exponential moving average of weights used for evaluation; 0 for none."""
         ...
 
     def build(self, space: Space, context_space: Space | None = None, *, rng: Rng) -> Generative:
         """Returns an untrained game for samples of ``space``, on the device of ``rng``.
 
         Args:
-            space: What one sample is.
+            space: Space of a sample.
             context_space: What samples are conditioned on, or None.
             rng: Its stream "init" gives the first weights.
 
@@ -330,7 +330,7 @@ class Family(Protocol):
 
 
 def refuse_context(name: str, context_space: Space | None) -> None:
-    """Refuses what a family without conditional models is asked to condition on.
+    """Raises an error for a family without conditional models if a context is given.
 
     Raises:
         UserError: If ``context_space`` is not None.
@@ -349,7 +349,7 @@ class Fit:
 
     Attributes:
         model: The fitted model.
-        flops: What fitting cost, counted from the algorithm.
+        flops: FLOPs of fitting, counted from the algorithm.
     """
 
     model: Model
@@ -358,7 +358,7 @@ class Fit:
 
 @runtime_checkable
 class Fitted(Protocol):
-    """Settings of an honest baseline that is fitted outright; a frozen dataclass."""
+    """Settings of a baseline that is fitted directly, without gradient training; frozen."""
 
     def fit(self, space: Space, train: Tensor, *, rng: Rng) -> Fit:
         """Returns the model fitted to ``train``, shape ``(n, *space.shape)``.
@@ -374,62 +374,62 @@ class Fitted(Protocol):
 
 
 # ----------------------------------------------------------------------------
-# How the players of a game move.
+# Solvers: how the players of a game are trained.
 # ----------------------------------------------------------------------------
 
 Losses = Mapping[str, float]
 
 
 class Play(abc.ABC):
-    """A solver at work on one game, with whatever it remembers between steps."""
+    """A solver applied to one game, with its state between steps."""
 
     @property
     def batches(self) -> int:
-        """How many batches of real samples one step consumes."""
+        """Number of batches of real samples per step."""
         return 1
 
     @abc.abstractmethod
     def step(self, batch: Tensor, *, rng: torch.Generator) -> Losses:
-        """Moves every player and returns the losses they saw.
+        """Updates every player and returns their losses before the update.
 
         ``batch`` holds ``batches`` batches of equal size, one after the other.
         """
 
     @abc.abstractmethod
     def state_dict(self) -> dict[str, Any]:
-        """Returns all that is needed to go on bit by bit: tensors and plain values, nested."""
+        """Returns the full state for an exact continuation: tensors and plain values, nested."""
 
     @abc.abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes up the state that ``state_dict`` returned."""
+        """Restores a state returned by ``state_dict``."""
 
 
 @runtime_checkable
 class Solver(Protocol):
-    """Settings of one way to move; a frozen dataclass."""
+    """Settings of a training algorithm; a frozen dataclass."""
 
     def start(self, game: Game) -> Play:
-        """Returns the solver, ready to play ``game``."""
+        """Returns the solver initialized for ``game``."""
         ...
 
 
 # ----------------------------------------------------------------------------
-# What a toy is: frozen settings of a game so small that its answer is known.
+# Toy games: frozen settings of a game small enough to have a known solution.
 # ----------------------------------------------------------------------------
 
 
 @runtime_checkable
 class Toy(Protocol):
-    """Settings of one small game; a frozen dataclass."""
+    """Settings of a toy game; a frozen dataclass."""
 
     @property
     def solver(self) -> str:
-        """The written form of the solver that plays it unless another is asked."""
+        """The default solver, in written form."""
         ...
 
     @property
     def real(self) -> Tensor:
-        """All real samples, which are every batch; one that nobody looks at where none is needed.
+        """All real samples, used as every batch; a dummy sample for games without data.
 
         Shape ``(n, ...)``.
         """

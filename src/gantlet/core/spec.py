@@ -1,7 +1,7 @@
 """The grammar ``name:key=value`` of components, and their registries.
 
 A value that holds a comma, or begins with a double quote, is put in double quotes, in which a
-double quote is doubled, as in CSV: ``npy:path="a, ""b"".npy"``. Nothing else is special, so that
+double quote is doubled, as in CSV: ``npy:path="a, ""b"".npy"``. No other character is special, so
 any path can be written.
 """
 
@@ -51,13 +51,13 @@ _ELEMENT = re.compile(r"(?<![0-9][eE])\+")
 @final
 @dataclass(frozen=True, slots=True)
 class Between:
-    """The range of an option, for ``Annotated[float, Between(0, 1)]``; both ends are allowed.
+    """The range of an option, for ``Annotated[float, Between(0, 1)]``; closed by default.
 
     Attributes:
-        low: Smallest value, or None.
-        high: Largest value, or None; infinity is allowed only where it is named here.
-        below: Whether ``high`` itself is too much.
-        above: Whether ``low`` itself is too little.
+        low: Lower bound, or None.
+        high: Upper bound, or None; infinity is a valid value only if it is the bound.
+        below: Whether ``high`` is excluded.
+        above: Whether ``low`` is excluded.
     """
 
     low: float | None = None
@@ -67,7 +67,7 @@ class Between:
 
     @property
     def label(self) -> str:
-        """The range in words.
+        """The range as text.
 
         Example:
             >>> Between(1).label, Between(0, 1).label, Between(0, 1, below=True).label
@@ -97,7 +97,7 @@ class Between:
 
 
 def _number(value: float) -> str:
-    """Returns a bound as people write it, with all its digits where fewer would be another."""
+    """Returns the shortest text of a bound that keeps its value."""
     short = f"{value:g}"
     return short if float(short) == value else str(value)
 
@@ -109,8 +109,8 @@ class Option:
 
     Attributes:
         name: Its key.
-        kind: What values it takes, in words.
-        default: Its default in written form, or None where it must be given.
+        kind: Its type and range as text.
+        default: Its default in written form, or None if it is required.
     """
 
     name: str
@@ -186,7 +186,7 @@ class Spec:
 
 
 def options(cls: type) -> list[Option]:
-    """Returns the options that a component takes."""
+    """Returns the options of a component."""
     hints = get_type_hints(cls, include_extras=True)
     return [Option(f.name, _label(hints[f.name]), _default(f)) for f in _fields(cls)]
 
@@ -299,12 +299,12 @@ def _choice(text: str, known: tuple[Any, ...], where: str) -> Any:
 
 
 # ----------------------------------------------------------------------------
-# Components found by name through entry points; nothing is imported before it is asked for.
+# Components found by name through entry points; each is imported on first use.
 # ----------------------------------------------------------------------------
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
-# How a component of each group is asked for: what is named in the wrong place is told its own.
+# Where a component of each group is used, for names given in the wrong place.
 _PLACES = {
     "gantlet.families": "a model",
     "gantlet.solvers": "a solver: --solver {}",
@@ -323,10 +323,10 @@ class Registry(Generic[T]):
     """The components of one kind that this installation knows.
 
     Args:
-        kind: What the components are, in the singular, for messages.
-        group: The entry-point group that lists them.
-        aliases: Other names that people use, and the written form that each stands for.
-        pointers: Names of what is asked for in another way, and how, in one sentence.
+        kind: Kind of the components, in the singular, for messages.
+        group: Entry-point group that lists them.
+        aliases: Alternative names, with the written form of each.
+        pointers: Known names that are not components, with advice in one sentence.
     """
 
     def __init__(
@@ -350,7 +350,7 @@ class Registry(Generic[T]):
         return self._canonical(name) in {*points_of(self._group), *self.aliases}
 
     def expand(self, text: str) -> Spec:
-        """Returns the spec that ``text`` means, an alias replaced by what it stands for.
+        """Returns the spec of ``text``, with aliases expanded.
 
         Example:
             >>> registry = Registry("solver", "gantlet.solvers", {"eg": "extragradient:clip=1"})
@@ -368,7 +368,7 @@ class Registry(Generic[T]):
         """Returns the class behind ``name``.
 
         Raises:
-            UserError: If the name is not known, or the package that brings it cannot be imported.
+            UserError: If the name is unknown, or the package that defines it cannot be imported.
         """
         points = points_of(self._group)
         found = self.expand(name).name
@@ -380,8 +380,8 @@ class Registry(Generic[T]):
         """Builds the component that ``text`` describes, as ``name:key=value,...``.
 
         Raises:
-            UserError: If the name, an option or a value is not known, or ``text`` has a path with
-                a comma that is not in quotes.
+            UserError: If the name, an option or a value is unknown, or ``text`` has a path with
+                a comma that is not quoted.
         """
         _check_paths(text)
         spec = self.expand(text)
@@ -397,7 +397,7 @@ class Registry(Generic[T]):
         return str(Spec.of(self.expand(text).name, self.make(text)))
 
     def short(self, text: str) -> str:
-        """Returns ``text`` without the options that are at their default: what people call it.
+        """Returns the short form of ``text``, without options at their default.
 
         Example:
             >>> Registry("solver", "gantlet.solvers").short("adam:lr=0.01,beta1=0.9,clip=none")
@@ -409,7 +409,7 @@ class Registry(Generic[T]):
         return str(Spec(spec.name, changed))
 
     def _canonical(self, name: str) -> str:
-        """Returns ``name`` as it is registered: people write ``ms_ssim`` and ``MNIST``."""
+        """Returns ``name`` as registered; accepts variants such as ``ms_ssim`` and ``MNIST``."""
         if name in points_of(self._group):
             return name
         plain = name.strip().lower().replace("_", "-")
@@ -423,7 +423,7 @@ class Registry(Generic[T]):
         for group, words in _PLACES.items():
             if group != self._group and plain in points_of(group):
                 return UserError(
-                    f"{name!r} is no {self.kind} but {words.format(name)}. "
+                    f"{name!r} is not a {self.kind} but {words.format(name)}. "
                     f"Known: {', '.join(self.names())}."
                 )
         return unknown(self.kind, name, self.names(), [*self.aliases, *self.pointers])
@@ -436,7 +436,7 @@ def points_of(group: str) -> dict[str, EntryPoint]:
 
 
 def _load(kind: str, point: EntryPoint) -> object:
-    """Imports a component; whatever its package raises is told with the name of that package."""
+    """Imports a component; errors of its package are reported with the package name."""
     try:
         return point.load()
     except Exception as error:
@@ -449,7 +449,7 @@ def _load(kind: str, point: EntryPoint) -> object:
 
 
 def _check_paths(text: str) -> None:
-    """Refuses a path with a comma that is not in quotes: it would be cut, and another one read."""
+    """Refuses an unquoted path with a comma, which would be truncated and another file read."""
     found = _PATH.search(text)
     if found is None:
         return
@@ -468,7 +468,7 @@ def _prefixes(rest: str) -> Iterator[str]:
 
 
 # ----------------------------------------------------------------------------
-# The registries: every kind of component that can be named on the command line.
+# The registries, one for each kind of component.
 # ----------------------------------------------------------------------------
 
 families: "Registry[Family | Fitted]" = Registry(
@@ -487,7 +487,7 @@ families: "Registry[Family | Fitted]" = Registry(
         "beta-vae": "vae:beta=4",
         "r3gan": "gan",
         "dcgan": "gan:net=conv,loss=ns,penalty=none",
-        # Half the penalty is taken: 20 is the paper's weight of 10.
+        # gamma / 2 weighs the penalty: 20 is the paper's weight of 10.
         "wgan-gp": "gan:loss=wgan,penalty=gp,gamma=20",
         "sngan": "gan:loss=hinge,penalty=none,spectral=true",
         "gaussian-mixture": "gmm",
@@ -557,10 +557,10 @@ metrics: "Registry[Metric | TrainMetric]" = Registry(
         "fid-infinity": "It is frechet-infinity on inception features: --metric frechet-infinity "
         "--features inception.",
         "fd-dinov2": "It is frechet on dinov2 features: --metric frechet --features dinov2.",
-        "fad": "It is frechet on features of sounds: --metric frechet --features spectrogram.",
+        "fad": "FAD is frechet on audio features: --metric frechet --features spectrogram.",
         "nll": "Likelihood is measured on every trained model that has one; see gantlet compare.",
         "bpd": "Likelihood is measured on every trained model that has one; see gantlet compare.",
-        "prc": "Ask for both: --metric precision --metric recall, or --metric prd.",
+        "prc": "Use --metric precision --metric recall, or --metric prd.",
         "wasserstein": "The nearest are sliced-wasserstein and max-sliced-wasserstein.",
     },
 )
@@ -582,11 +582,11 @@ REGISTRIES: "dict[str, Registry[Any]]" = {
     "toys": toys,
     "studies": studies,
 }
-"""Every registry by the name of what it holds, in the plural."""
+"""Every registry by the plural name of its components."""
 
 
 def label(model: str) -> str:
-    """Returns a model as people name it, without the options that are at their default.
+    """Returns the short name of a model, without options at their default.
 
     Example:
         >>> label("gan:latent=32,loss=hinge")

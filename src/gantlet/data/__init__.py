@@ -1,1 +1,1 @@
-"""One file for each data set or source."""
+"""Data sets and their sources."""

@@ -1,4 +1,4 @@
-"""Files of arrays (npy, npz, IDX) and folders of files."""
+"""Array files (npy, npz, IDX) and folders of files."""
 
 import gzip
 import math
@@ -50,7 +50,7 @@ class Idx:
     """Images or vectors in IDX files, compressed or not.
 
     Give either ``path``, a folder with files named as MNIST names them, or the files one by one.
-    Where test files are given, they are the test split.
+    Test files, if given, are the test split.
 
     Source: LeCun, Cortes and Burges, http://yann.lecun.com/exdb/mnist/, "The IDX file format".
 
@@ -60,10 +60,10 @@ class Idx:
         labels: File of their classes, or none.
         test_images: File of the test samples, or none.
         test_labels: File of their classes, or none.
-        levels: How many levels there are, or none to infer it: bytes have 256.
-        validation: Share of the training samples for validation.
-        test: Share of the samples for the test where there are no test files.
-        limit: Most samples for training, or none.
+        levels: Number of levels, or none to infer it: bytes have 256.
+        validation: Fraction of the training samples in the validation split.
+        test: Share of the samples in the test split if there are no test files.
+        limit: Maximum number of training samples, or none.
     """
 
     path: str | None = None
@@ -78,7 +78,7 @@ class Idx:
 
     @property
     def space(self) -> Space:
-        """The space that shape and number type of the training file tell."""
+        """The space, from shape and number type of the training file."""
         path = self._files()[0]
         return space_of(_samples(path), self.levels, str(path))
 
@@ -132,7 +132,7 @@ class Idx:
 
 
 def find(folder: Path, name: str) -> Path | None:
-    """Returns the file ``name`` or ``name.gz`` of ``folder``, or None where there is neither."""
+    """Returns the file ``name`` or ``name.gz`` of ``folder``; None if neither exists."""
     paths = (folder / name, folder / f"{name}.gz")
     return next((path for path in paths if path.is_file()), None)
 
@@ -193,7 +193,7 @@ def _opened(path: Path) -> IO[bytes]:
 
 
 # ----------------------------------------------------------------------------
-# What lies in a folder of samples: the files of one kind, and a word on all others.
+# Folders of samples: the files of one kind, with notes on all others.
 # ----------------------------------------------------------------------------
 
 _SOUNDS = "aif aifc aiff au caf flac mp3 oga ogg opus rf64 snd w64 wav wave"
@@ -208,12 +208,12 @@ _NAMED = 3
 @final
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a folder holds.
+    """The contents of a folder.
 
     Attributes:
         folder: The folder.
-        files: The files of the kind that was looked for, below the folder, sorted.
-        notes: What was not read, in words: one clause for each reason.
+        files: The files of the requested kind, below the folder, sorted.
+        notes: What was not read: one clause per reason.
     """
 
     folder: Path
@@ -230,7 +230,7 @@ def pictures_in(folder: Path) -> Found:
     """Returns the image files in a folder and below.
 
     Raises:
-        UserError: If there is no such folder, or it may not be read.
+        UserError: If the folder does not exist or cannot be read.
     """
     known = picture_endings()
     return _found(folder, lambda p: p.suffix.lower() in known, "images")
@@ -240,7 +240,7 @@ def sounds_in(folder: Path) -> Found:
     """Returns the sound files in a folder and below.
 
     Raises:
-        UserError: If there is no such folder, or it may not be read.
+        UserError: If the folder does not exist or cannot be read.
     """
     return _found(folder, lambda p: p.suffix.lower() in SOUNDS, "sounds")
 
@@ -249,7 +249,7 @@ def holds_sounds(folder: Path) -> bool:
     """Returns whether a folder is one of sounds: it holds more of them than of images.
 
     Raises:
-        UserError: If there is no such folder, or it may not be read.
+        UserError: If the folder does not exist or cannot be read.
     """
     return len(sounds_in(folder).files) > len(pictures_in(folder).files)
 
@@ -344,7 +344,7 @@ def _found(folder: Path, is_wanted: Callable[[Path], bool], kind: str) -> Found:
     wanted, hidden, other = list[Path](), list[Path](), list[Path]()
     for path in walk.files:
         if any(part.startswith(".") for part in path.relative_to(folder).parts):
-            # What a system keeps for itself is no loss; samples in a hidden folder may be one.
+            # Hidden system files are not samples; samples in a hidden folder may be meant.
             hidden += [path] * is_wanted(path)
         elif is_wanted(path) and path.is_file():
             wanted.append(path)
@@ -368,10 +368,10 @@ def _lost(folder: Path, paths: Sequence[Path], one: str, several: str, what: str
 
 @final
 class Unreadable:
-    """Counts the files that cannot be read, up to a number that may be left out.
+    """Counts unreadable files, up to the number that may be skipped.
 
     Args:
-        most: How many may be left out.
+        most: Maximum number of skipped files.
     """
 
     def __init__(self, most: int) -> None:
@@ -386,19 +386,19 @@ class Unreadable:
         """
         self.names.append(name)
         if len(self.names) > self._most:
-            before = f" {self._most} before it were left out." if self._most else ""
+            before = f" {self._most} before it were skipped." if self._most else ""
             raise UserError(f"{error}{before} {_SKIP}") from error
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Says which were left out, or nothing."""
+        """A note on the skipped files, if any."""
         if not self.names:
             return ()
         told = counted(len(self.names), "file", "files")
-        return (f"{told} cannot be read and left out: {listed(self.names)}",)
+        return (f"{told} unreadable and skipped: {listed(self.names)}",)
 
 
-_SKIP = "Up to N such files are left out with --skip-bad N, or skip_bad=N in the data set."
+_SKIP = "Use --skip-bad N, or skip_bad=N in the data set, to skip up to N such files."
 
 
 # ----------------------------------------------------------------------------
@@ -407,7 +407,7 @@ _SKIP = "Up to N such files are left out with --skip-bad N, or skip_bad=N in the
 
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 _MAGIC = b"\x93NUM"
-_HEADER = 2**20  # bytes; a longer header is no header
+_HEADER = 2**20  # bytes; a longer header is invalid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -422,11 +422,11 @@ class Npy:
     Attributes:
         path: The file.
         labels: Another ``.npy`` file with the class of each sample, or none.
-        layout: How to read the shape, where it could mean two things.
-        levels: How many levels there are, or none to infer it.
-        validation: Share of the samples for validation.
-        test: Share of the samples for the test.
-        limit: Most samples for training, or none.
+        layout: Order of the axes, if the shape is ambiguous.
+        levels: Number of levels, or none to infer it.
+        validation: Fraction of the samples in the validation split.
+        test: Fraction of the samples in the test split.
+        limit: Maximum number of training samples, or none.
     """
 
     path: str
@@ -439,7 +439,7 @@ class Npy:
 
     @property
     def space(self) -> Space:
-        """The space that shape and number type of the file tell."""
+        """The space, from shape and number type of the file."""
         return space_of(self._array(), self.levels, self.path)
 
     def _array(self) -> Array:
@@ -479,11 +479,11 @@ class Npz:
         path: The file.
         key: Name of the array; may be left out where there is only one, or one called "x".
         labels: Name of the array of classes, or none.
-        layout: How to read the shape, where it could mean two things.
-        levels: How many levels there are, or none to infer it.
-        validation: Share of the samples for validation.
-        test: Share of the samples for the test.
-        limit: Most samples for training, or none.
+        layout: Order of the axes, if the shape is ambiguous.
+        levels: Number of levels, or none to infer it.
+        validation: Fraction of the samples in the validation split.
+        test: Fraction of the samples in the test split.
+        limit: Maximum number of training samples, or none.
     """
 
     path: str
@@ -497,7 +497,7 @@ class Npz:
 
     @property
     def space(self) -> Space:
-        """The space that shape and number type of the array tell."""
+        """The space, from shape and number type of the array."""
         return space_of(self._array(), self.levels, self.path)
 
     def _array(self) -> Array:
@@ -561,7 +561,7 @@ def _npz(path: Path, key: str) -> Array:
 
 
 def unpacked(archive: zipfile.ZipFile, member: str, path: Path) -> Array:
-    """Returns an array of a ``.npz`` file; what it claims is checked before it is unpacked.
+    """Returns an array of a ``.npz`` file; its declared size is checked before unpacking.
 
     Args:
         archive: The file.

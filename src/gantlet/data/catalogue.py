@@ -1,4 +1,4 @@
-"""The published data sets known by name: what, where, and how they are fetched."""
+"""Catalogue of published data sets: contents, location and download."""
 
 import hashlib
 import http.client
@@ -22,7 +22,7 @@ from gantlet.core.errors import UserError, unknown
 @final
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file that can be fetched.
+    """A file that can be downloaded.
 
     Attributes:
         name: Its name.
@@ -170,7 +170,7 @@ PUBLISHED_SETS = (
 
 
 def entries() -> tuple[Entry, ...]:
-    """Returns all data sets that are known by name."""
+    """Returns all published data sets."""
     return PUBLISHED_SETS
 
 
@@ -187,7 +187,7 @@ def entry(name: str) -> Entry:
 
 
 def home() -> Path:
-    """Returns the folder for data.
+    """Returns the data directory.
 
     That is ``GANTLET_DATA`` where it is set; else ``shared/data`` beside a checkout of this
     repository where that exists; else ``.local/share/gantlet`` in the user's home.
@@ -223,7 +223,7 @@ def locate(name: str, path: str | None = None) -> Path:
 
 
 def missing(known: Entry, folder: Path) -> list[str]:
-    """Returns what ``folder`` lacks to be the whole data set."""
+    """Returns the files of a data set that are missing in ``folder``."""
     return [
         name
         for name in known.needs
@@ -257,7 +257,7 @@ Progress = Callable[[int], None]
 
 
 def fetch(known: Entry, folder: Path, *, url: str | None = None, progress: Progress) -> None:
-    """Brings a data set into ``folder``; nothing is left there unless its hash is right.
+    """Downloads a data set to ``folder``; a file with the wrong hash is deleted.
 
     Args:
         known: What to bring.
@@ -279,7 +279,7 @@ def fetch(known: Entry, folder: Path, *, url: str | None = None, progress: Progr
 
 
 def download(url: str, file: File, folder: Path, *, progress: Progress) -> Path:
-    """Brings one file below the address ``url`` and returns where it is.
+    """Downloads one file below the address ``url`` and returns its path.
 
     Raises:
         UserError: If it cannot be reached, is not what was published, or cannot be written.
@@ -324,7 +324,8 @@ def _copy(pieces: Iterable[bytes], draft: Path, file: File, progress: Progress) 
     if (size, digest.hexdigest()) != (file.size, file.sha256):
         got = f"{size} bytes" if size <= file.size else "more"
         raise UserError(
-            f"{file.name} is not the published file, and was thrown away: expected {file.size} "
+            f"{file.name} is not the published file (checksum mismatch; file deleted): "
+            f"expected {file.size} "
             f"bytes with SHA-256 {file.sha256}. Got {got} with {digest.hexdigest()}."
         )
 

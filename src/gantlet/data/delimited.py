@@ -1,4 +1,4 @@
-"""Delimited text: encodings, separators, headers, and the kinds of columns."""
+"""Delimited text: encodings, separators, headers and column types."""
 
 import codecs
 import csv
@@ -18,11 +18,11 @@ from gantlet.core.errors import UserError
 from gantlet.data.splits import Array, is_file, readable
 
 # ----------------------------------------------------------------------------
-# Files of text in the encodings that people meet, packed or not, up to a stated size.
+# Text files in common encodings, compressed or not, up to a maximum size.
 # ----------------------------------------------------------------------------
 
 MOST_BYTES: Final = 2**31
-"""Bytes of text that are read of one file, unpacked."""
+"""Maximum size of an unpacked text file in bytes."""
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -36,14 +36,14 @@ _BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 
 
 def read_text(path: Path, kind: str) -> tuple[str, tuple[str, ...]]:
-    """Returns what is written in a file, and what had to be guessed, in words.
+    """Returns the text of a file, and a note on what had to be inferred.
 
-    UTF-8, UTF-16 and UTF-32 are told by their first bytes; without such a mark it is UTF-8 where
-    it can be, else Windows-1252, the usual form of Latin-1, which is said. ``.gz`` is unpacked.
+    UTF-8, UTF-16 and UTF-32 are recognized by their first bytes; without such a mark it is UTF-8
+    if valid, else Windows-1252, the usual form of Latin-1, which is said. ``.gz`` is unpacked.
 
     Args:
         path: The file.
-        kind: What it should be, in words, for messages.
+        kind: Expected content, for messages.
 
     Raises:
         UserError: If it cannot be read, is not text, or is larger than ``MOST_BYTES``.
@@ -77,15 +77,15 @@ def _decoded(raw: bytes, path: Path) -> tuple[str, tuple[str, ...]]:
 
 
 # ----------------------------------------------------------------------------
-# What the cells of a column are: numbers, times or categories, whichever most of them are.
+# Column types: numbers, times or categories, by majority.
 # ----------------------------------------------------------------------------
 
 SHARE: Final = 0.9
-"""So many of the cells that are not empty must be numbers, or times, for a column of them."""
+"""Minimum share of non-empty cells that must be numbers, or times, for such a column."""
 
 _WORDS = ("?", "na", "n/a", "n.a.", "#n/a", "nan", "nat", "null", "none", "<na>", "<nan>")
 MISSING: Final = frozenset(["", *(f(w) for w in _WORDS for f in (str, str.upper, str.title))])
-"""What stands in a cell where nothing does."""
+"""Markers of a missing value."""
 
 Style = Literal[
     "plain", "1,234.5", "1.234,5", "1 234.5", "1 234,5", "iso", "day first", "month first",
@@ -122,16 +122,16 @@ _TRIED = 200
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Parsed:
-    """A column, understood.
+    """A parsed column.
 
     Attributes:
-        kind: What most of its cells are.
-        values: The numbers, or the days since 1970, shape ``(rows,)``; NaN where there is none.
+        kind: Type of most of its cells.
+        values: The numbers, or the days since 1970, shape ``(rows,)``; NaN if missing.
             All NaN for categories.
         odd: The cells that are neither empty nor numbers or times, each once, the first first.
-        n_odd: How many there are of them.
+        n_odd: Their number.
         style: How numbers or times are written.
-        is_doubtful: Whether they could mean other numbers, or times, as well.
+        is_doubtful: Whether their format is ambiguous.
         share: Of the cells that are not empty, how many are numbers or times at most.
     """
 
@@ -145,7 +145,7 @@ class Parsed:
 
 
 def is_missing(cells: Array) -> Array:
-    """Returns where nothing stands, shape ``(rows,)``."""
+    """Returns a mask of empty cells, shape ``(rows,)``."""
     if cells.dtype.kind == "f":
         return np.isnan(cells)
     if cells.dtype.kind == "b":
@@ -338,7 +338,7 @@ def _clock(series: Any) -> Any:
 
 
 # ----------------------------------------------------------------------------
-# Tables as text: what parts their columns, whether they have a header, and their records.
+# Text tables: delimiter, header and records.
 # ----------------------------------------------------------------------------
 
 MOST_COLUMNS: Final = 10_000
@@ -347,7 +347,7 @@ MOST_COLUMNS: Final = 10_000
 MOST_CELLS: Final = 2**27
 """Cells of the largest table that is read: a gigabyte of numbers."""
 
-# What may part columns: the first that gives all of the first rows one width.
+# Candidate delimiters: the first that gives all of the first rows one width is used.
 _DELIMITERS = "\t;|,"
 _LOOKED_AT = 50
 
@@ -355,14 +355,14 @@ _LOOKED_AT = 50
 @final
 @dataclass(frozen=True, slots=True)
 class Delimited:
-    """How the records of a text are told apart.
+    """The dialect of a delimited text.
 
     Attributes:
         path: The file.
-        delimiter: What parts columns.
-        header: The names of the columns, or nothing where the first record is one of data.
-        width: How many columns there are.
-        notes: What had to be guessed, in words.
+        delimiter: Column delimiter.
+        header: The names of the columns, or empty if the first record is data.
+        width: Number of columns.
+        notes: What had to be inferred.
     """
 
     path: Path
@@ -373,7 +373,7 @@ class Delimited:
 
     @classmethod
     def of(cls, path: Path) -> "Delimited":
-        """Returns how a file is written.
+        """Infers the dialect of a file.
 
         Raises:
             UserError: If it is not text, holds no rows, or is too large.
@@ -461,7 +461,7 @@ def check_size(path: Path, columns: int, cells: int) -> None:
 
 
 def _delimiter(text: str) -> str:
-    """Returns what parts the columns, quoted text left out."""
+    """Returns the column delimiter, ignoring quoted text."""
     widths = {d: _widths(text, d) for d in _DELIMITERS}
     for delimiter, found in widths.items():
         if len(set(found)) == 1 and found[0] > 1:
@@ -470,7 +470,7 @@ def _delimiter(text: str) -> str:
 
 
 def _widths(text: str, delimiter: str) -> list[int]:
-    """Returns how many columns the first records have, of none where they cannot be read so.
+    """Returns the number of columns of the first records, none if they cannot be parsed so.
 
     Of a wide table, what parts nothing leaves a whole line as one cell, which may be too long.
     """

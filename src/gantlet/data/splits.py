@@ -1,4 +1,4 @@
-"""Samples parted into train, validation and test by a seed, and never mixed."""
+"""Train, validation and test splits, disjoint and determined by a seed."""
 
 import csv
 import os
@@ -26,7 +26,7 @@ from gantlet.core.errors import UserError, reading
 from gantlet.core.rng import Rng
 
 # ----------------------------------------------------------------------------
-# Checks that every file reader shares.
+# Common checks of file readers.
 # ----------------------------------------------------------------------------
 
 Array = NDArray[Any]
@@ -53,11 +53,11 @@ PARSER_ERRORS: tuple[type[Exception], ...] = (
     zipfile.BadZipFile,
     zlib.error,
 )
-"""What parsers of files raise, and mistakes of a program hardly ever."""
+"""Exceptions raised by file parsers, and rarely by programming errors."""
 
 
 def finite(array: Array, where: Path | str) -> Array:
-    """Returns ``array``, shape ``(n, ...)``, having looked for NaN and infinity.
+    """Returns ``array``, shape ``(n, ...)``, checked for NaN and infinity.
 
     Raises:
         UserError: If there are any; it says how many, and where the first is.
@@ -81,7 +81,7 @@ def finite(array: Array, where: Path | str) -> Array:
 
 @contextmanager
 def readable(path: Path, kind: str, errors: tuple[type[Exception], ...] = ()) -> Generator[None]:
-    """Turns the errors that a damaged or foreign file at ``path`` causes inside into one.
+    """Converts errors caused by a damaged or foreign file at ``path`` to one ``UserError``.
 
     Args:
         path: The file.
@@ -97,11 +97,10 @@ def readable(path: Path, kind: str, errors: tuple[type[Exception], ...] = ()) ->
 
 
 def is_there(path: Path) -> bool:
-    """Returns whether there is a file or folder, having looked at what it is.
+    """Returns whether a file or folder exists.
 
     Raises:
-        UserError: If it cannot be looked at, or is a pipe, a socket or a device, which nothing
-            can be read from twice, or ever.
+        UserError: If it cannot be accessed, or is a pipe, a socket or a device.
     """
     with reading(path):
         try:
@@ -118,7 +117,7 @@ def is_there(path: Path) -> bool:
 
 
 def is_file(path: Path) -> Path:
-    """Returns ``path``, having checked that a file is there.
+    """Returns ``path``, checked to be an existing file.
 
     Raises:
         UserError: If there is none, or it is a pipe or a device.
@@ -166,7 +165,7 @@ def read_once(
 
 
 def is_folder(path: Path) -> Path:
-    """Returns ``path``, having checked that a folder is there.
+    """Returns ``path``, checked to be an existing folder.
 
     Raises:
         UserError: If there is none, or it may not be listed.
@@ -179,12 +178,12 @@ def is_folder(path: Path) -> Path:
 
 
 def most_bytes() -> int:
-    """Returns how many bytes one input may take once it is unpacked: half of the memory."""
+    """Returns the maximum size of one unpacked input: half of the memory, in bytes."""
     return memory() // 2
 
 
 def check_size(path: Path | str, claimed: int) -> None:
-    """Checks what an input claims to hold, before it is unpacked.
+    """Checks the declared size of an input before it is unpacked.
 
     Args:
         path: The input.
@@ -216,7 +215,7 @@ def same_length(x: Array, labels: Array | None, where: Path) -> None:
 
 
 # ----------------------------------------------------------------------------
-# Arrays of samples, and what space they are of.
+# Arrays of samples and their spaces.
 # ----------------------------------------------------------------------------
 
 Layout = Literal["auto", "nd", "nhw", "nhwc", "nchw"]
@@ -232,7 +231,7 @@ class Rows:
     Args:
         array: The samples, shape ``(n, *space.shape)``, of any number type.
         labels: The class of each sample, shape ``(n,)``.
-        notes: What was left out of the files, converted or guessed.
+        notes: What was skipped, converted or inferred from the files.
     """
 
     def __init__(
@@ -248,7 +247,7 @@ class Rows:
         return self._labels
 
     def __len__(self) -> int:
-        """How many samples there are."""
+        """Number of samples."""
         return len(self.array)
 
     def take(self, index: Tensor) -> Tensor:
@@ -297,11 +296,11 @@ def space_of(array: Array, levels: int | None, name: str) -> Space:
 
     Args:
         array: The samples.
-        levels: How many levels there are, or None to infer it.
+        levels: Number of levels, or None to infer it.
         name: What to call the array in messages.
 
     Raises:
-        UserError: If the numbers are no levels, or are no numbers.
+        UserError: If the numbers are not levels, or not numbers.
     """
     if array.dtype.kind not in "buif":
         raise UserError(f"{name} holds {array.dtype}. Numbers are needed.")
@@ -338,7 +337,7 @@ def _check_levels(array: Array, levels: int, name: str) -> None:
 
 
 # ----------------------------------------------------------------------------
-# Samples parted into train, validation and test by a seed, and never mixed.
+# Disjoint train, validation and test splits, determined by a seed.
 # ----------------------------------------------------------------------------
 
 
@@ -368,7 +367,7 @@ class Subset:
         return None if groups is None else groups[self._index]
 
     def __len__(self) -> int:
-        """How many samples there are."""
+        """Number of samples."""
         return len(self._index)
 
     def take(self, index: Tensor) -> Tensor:
@@ -404,7 +403,7 @@ class Joined:
         return torch.cat(known) if len(known) == len(self._parts) else None
 
     def __len__(self) -> int:
-        """How many samples there are."""
+        """Number of samples."""
         return int(self._starts[-1])
 
     def take(self, index: Tensor) -> Tensor:
@@ -497,7 +496,7 @@ def official(
 
 
 def sentences(note: str, *sources: Source) -> str:
-    """Returns what is to be said of splits and of the files behind them, as sentences."""
+    """Returns the notes on splits and their files, as sentences."""
     return " ".join(f"{part}." for part in (note, *notes_of(*sources)))
 
 

@@ -1,4 +1,4 @@
-"""Synthetic data with a known density."""
+"""Synthetic data sets with known density."""
 
 import math
 from dataclasses import dataclass

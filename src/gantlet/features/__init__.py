@@ -1,1 +1,1 @@
-"""One file for each extractor of features."""
+"""Feature extractors."""

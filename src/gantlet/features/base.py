@@ -1,4 +1,4 @@
-"""What extractors share: fitting on training samples in blocks, caching features."""
+"""Common parts of feature extractors: block-wise fitting and the feature cache."""
 
 import fcntl
 import hashlib
@@ -199,7 +199,7 @@ def digest_of(source: Source, block: int) -> str:
 _ROWS = 4096
 
 Tell = Callable[[float], None]
-"""Told the finished share, in [0, 1]."""
+"""Progress callback: finished fraction, in [0, 1]."""
 
 
 @final
@@ -218,7 +218,7 @@ class FeatureSet:
     probabilities: Tensor | None = None
 
     def __len__(self) -> int:
-        """How many samples there are."""
+        """Number of samples."""
         return len(self.rows)
 
     def moments(self) -> Moments:
@@ -267,11 +267,11 @@ def feature_set(
     Args:
         features: The extractor, ready for use.
         source: The samples.
-        block: How many samples are looked at together.
+        block: Number of samples per block.
         device: Where the extractor works.
         cache: Where features are kept, or None to hold them in memory alone.
         classes: Whether class probabilities are wanted too, where the extractor knows them.
-        tell: Is told how far it is.
+        tell: Called with the finished fraction.
     """
 
     def made(extract: Extract, what: str) -> Tensor:
@@ -300,7 +300,7 @@ def feature_set(
 
 
 def refuse_partisans(texts: Sequence[str]) -> None:
-    """Checks that extractors may rank models.
+    """Checks that extractors may be used for rankings.
 
     Raises:
         UserError: If one comes from a model that may be ranked.
@@ -323,7 +323,7 @@ _SCALED = 20_000
 
 
 def block_of(space: Space) -> int:
-    """Returns how many samples of ``space`` are looked at together.
+    """Returns the number of samples of ``space`` in a block.
 
     Example:
         >>> block_of(Space("image", (1, 28, 28), 256))
@@ -349,7 +349,7 @@ def some(n: int, most: int, *, rng: torch.Generator) -> Tensor:
 def blocks(
     source: Source, index: Tensor, space: Space, *, device: torch.device
 ) -> Iterator[Tensor]:
-    """Yields the samples at ``index`` on ``device``, so many at a time that memory is bounded."""
+    """Yields the samples at ``index`` on ``device``, in blocks that bound memory."""
     for part in torch.split(index, block_of(space)):
         yield source.take(part).to(device)
 

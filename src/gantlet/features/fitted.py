@@ -1,4 +1,4 @@
-"""Extractors fitted to the training samples: raw values, PCA, random and trained nets."""
+"""Feature extractors without published weights: raw values, PCA, random and trained networks."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -26,7 +26,7 @@ from gantlet.stats.moments import Spectrum, exact, leading
 # The network behind the classifier's features.
 # ----------------------------------------------------------------------------
 
-# Channels of the convolutions, and width of the hidden layers where there are none.
+# Channels of the convolutions, or width of the hidden layers of an MLP.
 _CHANNELS = (16, 32, 64, 64, 64)
 _WIDTH = 128
 # Convolutions end at maps of this height and width, though there are at least two.
@@ -39,9 +39,9 @@ class ClassifierNet(nn.Module):
 
     Args:
         space: The space of the samples.
-        scaling: What they pass first.
-        features: How many features.
-        classes: How many classes.
+        scaling: Input scaling.
+        features: Number of features.
+        classes: Number of classes.
     """
 
     def __init__(self, space: Space, scaling: Scaling, *, features: int, classes: int) -> None:
@@ -84,7 +84,7 @@ def _dense(space: Space) -> tuple[list[nn.Module], int]:
 # Networks with random weights that are never trained.
 # ----------------------------------------------------------------------------
 
-# How fast the Fourier features turn, in radians for one standard deviation of the data.
+# Frequencies of the Fourier features, in radians per standard deviation of the data.
 _SCALES = (1.0, 2.0, 4.0, 8.0)
 
 
@@ -105,8 +105,8 @@ class RandomConvolutions(nn.Module):
 
     Args:
         space: Images.
-        features: About how many features; each resolution has an equal share.
-        rng: Its streams "conv/0", "conv/1", ... decide.
+        features: Approximate number of features, split evenly over resolutions.
+        rng: Its streams "conv/0", "conv/1", ... initialize the weights.
     """
 
     def __init__(self, space: Space, features: int, *, rng: Rng) -> None:
@@ -135,9 +135,9 @@ class RandomFourier(nn.Module):
     """Cosines of random projections at four scales.
 
     Args:
-        space: Samples of any kind; they are read as vectors.
-        features: How many features, rounded down to a multiple of four.
-        rng: Its streams "fourier" and "phase" decide.
+        space: Samples of any kind, as vectors.
+        features: Number of features, rounded down to a multiple of four.
+        rng: Its streams "fourier" and "phase" initialize the weights.
     """
 
     weight: Tensor
@@ -159,15 +159,15 @@ class RandomFourier(nn.Module):
 
 
 # ----------------------------------------------------------------------------
-# A fixed random network: features that are the same in every run, and need no training.
+# A fixed random network: features identical in every run, without training.
 # ----------------------------------------------------------------------------
 
-# Most training samples that the scale of the features is taken from.
+# Maximum number of training samples used for standardization.
 _SAMPLES = 20_000
 
 LEAST_DEVIATION = 0.1
-"""No feature counts as varying less than this share of what the middle one does: one that hardly
-ever stirs would turn the few samples that stir it into all that a distance sees."""
+"""Lower bound of a feature's deviation, as a share of the median one: without it, rare samples
+that activate a nearly constant feature would dominate a distance."""
 
 
 @final
@@ -176,7 +176,7 @@ class RandomConv:
     """Features of a network with fixed random weights, standardised on the training split.
 
     Convolutions with orthogonal weights for images; random Fourier features at four scales for
-    anything else. The weights follow from ``seed``, never from the seed of a run.
+    other samples. The weights depend on ``seed`` only, not on the seed of a run.
 
     Source: Naeem et al., 2020, https://arxiv.org/abs/2002.09797, who use a random network where
         no pretrained one fits the data; orthogonal weights after
@@ -185,8 +185,8 @@ class RandomConv:
     Differs from the paper: a small network that suits 8x8 to 64x64 pixels, instead of VGG-16.
 
     Attributes:
-        features: About how many features.
-        seed: Which random network.
+        features: Approximate number of features.
+        seed: Random seed of the weights.
     """
 
     learns: ClassVar[bool] = True
@@ -210,16 +210,16 @@ class RandomConv:
             nn.Sequential(net, scale),
             space,
             spec=Spec.of("random-conv", self),
-            note=f"{d} features of a fixed random {what}, standardised on {len(index)} training "
-            "samples; nothing else is learned",
+            note=f"{d} features of a fixed random {what}, standardized on {len(index)} training "
+            "samples; not trained",
         )
 
 
 @final
 class _RobustScaling(nn.Module):
-    """Subtracts the mean and divides by the standard deviation of features, shape ``(n, d)``.
+    """Standardizes features, shape ``(n, d)``.
 
-    By a tenth of the median deviation where that is more.
+    Deviations are at least a tenth of the median deviation.
     """
 
     mean: Tensor
@@ -240,18 +240,18 @@ class _RobustScaling(nn.Module):
 
 
 # ----------------------------------------------------------------------------
-# The columns of a table, each in its own unit of spread.
+# Standardized columns of a table.
 # ----------------------------------------------------------------------------
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Columns:
-    """The components of a vector, less their mean and divided by their standard deviation.
+    """The standardized components of a vector.
 
-    Both are those of the training split, of at most 20,000 samples. So units do not matter: metres
-    and millimetres give the same distances. A column that is constant there keeps its unit. Images
-    have one mean and deviation for all components, and levels are scaled to [-1, 1).
+    Mean and deviation are those of at most 20,000 training samples, so that distances do not
+    depend on units. A constant column keeps its unit. Images have one mean and deviation for all
+    components, and levels are scaled to [-1, 1).
 
     Source: none needed; z-scores.
     """
@@ -265,7 +265,7 @@ class Columns:
             _Scaling(scaling).to(rng.device),
             space,
             spec=Spec.of("columns", self),
-            note=f"the {space.size} components of {space.label}, standardised by training samples",
+            note=f"the {space.size} components of {space.label}, standardized by training samples",
         )
 
 
@@ -285,22 +285,22 @@ class _Scaling(nn.Module):
 
 
 # ----------------------------------------------------------------------------
-# Learning to classify: the labels, the loop and the verdict.
+# Training of a classifier: labels, loop and accuracy.
 # ----------------------------------------------------------------------------
 
 BATCH = 64
-"""Samples in one step."""
+"""Batch size."""
 
-# Steps in which the learning rate rises from zero.
+# Steps of learning rate warm-up.
 _WARM_UP = 50
-# Most samples that an accuracy rests on.
+# Maximum number of samples of an accuracy.
 _JUDGED = 10_000
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """Samples with the place of each one's class among those of the training split.
+    """Samples with their class index among the classes of the training split.
 
     Attributes:
         source: The samples.
@@ -321,10 +321,10 @@ class LabelledSplits:
     """The splits of a data set with their classes.
 
     Attributes:
-        train: What a classifier learns from.
-        validation: What chooses its best epoch.
-        test: What rates it.
-        count: How many classes the training split has.
+        train: Training samples.
+        validation: Samples for the selection of the epoch.
+        test: Samples for the reported accuracy.
+        count: Number of classes of the training split.
     """
 
     train: Labelled
@@ -377,15 +377,15 @@ def train(
     lr: float,
     rng: Rng,
 ) -> None:
-    """Trains ``net`` with Adam and leaves it as it was after its best epoch on validation.
+    """Trains ``net`` with Adam and restores the epoch with the best validation accuracy.
 
     Args:
         net: The network, on the device of ``rng``.
         data: The samples.
         chosen: Indices of the training samples.
-        steps: How many batches to learn from.
-        lr: Largest learning rate.
-        rng: Its streams "classifier/..." decide the order of the samples.
+        steps: Number of training steps.
+        lr: Peak learning rate.
+        rng: Its streams "classifier/..." determine the order of the samples.
     """
     optimizer = Adam(net.parameters(), lr, fused=True)
     best, kept = -1.0, net.state_dict()
@@ -395,7 +395,7 @@ def train(
         _step(net, optimizer, *data.train.take(part, rng.device))
         if is_last or step == steps - 1:
             right, of = count_right(net, data.validation, rng=rng)
-            # Of equals the later one: it learned at the lower rate.
+            # Ties go to the later epoch, trained at the lower rate.
             if right / of >= best:
                 best = right / of
                 kept = {name: tensor.clone() for name, tensor in net.state_dict().items()}
@@ -405,7 +405,7 @@ def train(
 def _batches(chosen: Tensor, rng: Rng) -> Iterator[tuple[Tensor, bool]]:
     """Yields batches of indices, epoch after epoch, and whether each is its epoch's last.
 
-    Samples that do not fill a batch wait for another epoch.
+    Incomplete batches are dropped.
     """
     epoch = 0
     while True:
@@ -418,12 +418,12 @@ def _batches(chosen: Tensor, rng: Rng) -> Iterator[tuple[Tensor, bool]]:
 
 
 def batches_in(n: int) -> int:
-    """Returns how many full batches ``n`` samples make; one where they do not fill it."""
+    """Returns the number of full batches of ``n`` samples, at least 1."""
     return max(1, n // BATCH)
 
 
 def _rate(step: int, steps: int) -> float:
-    """Returns the learning rate as a part of its largest value: a rise, then half a cosine."""
+    """Returns the relative learning rate: linear warm-up, then cosine decay."""
     return min(1.0, (step + 1) / _WARM_UP) * (1 + math.cos(math.pi * step / steps)) / 2
 
 
@@ -437,9 +437,9 @@ def _step(net: ClassifierNet, optimizer: Adam, x: Tensor, y: Tensor) -> None:
 
 @torch.no_grad()
 def count_right(net: ClassifierNet, split: Labelled, *, rng: Rng) -> tuple[int, int]:
-    """Returns how many samples of a split ``net`` puts into their class, and out of how many.
+    """Returns the number of correctly classified samples of a split, and their total.
 
-    At most 10,000 are looked at.
+    At most 10,000 are used.
     """
     net.eval()
     index = some(len(split.source), _JUDGED, rng=Rng(rng.seed).stream("classifier/judged"))
@@ -469,7 +469,7 @@ def in_words(right: int, of: int) -> str:
 
 
 # ----------------------------------------------------------------------------
-# A small network trained on the data's own labels; what it sees last are the features.
+# A small classifier of the data's labels; its penultimate layer gives the features.
 # ----------------------------------------------------------------------------
 
 
@@ -479,21 +479,21 @@ class Classifier:
     """The penultimate layer of a classifier that is trained on the labels of the data.
 
     Convolutions with batch normalisation for images, an MLP for anything else; Adam on the
-    cross-entropy; the epoch with the highest validation accuracy is kept. The test split does
-    nothing but rate it.
+    cross-entropy; the epoch with the highest validation accuracy is kept. The test split is used
+    for its reported accuracy only.
 
     Source: Heusel et al., 2017, https://arxiv.org/abs/1706.08500, whose features are those of a
         classifier too; batch normalisation after Ioffe and Szegedy, 2015,
         https://arxiv.org/abs/1502.03167.
-    Differs from the paper: a small network that knows the data at hand, not Inception; a distance
-        of its features is no FID.
+    Differs from the paper: a small network trained on the data at hand, not Inception; the Frechet
+        distance of its features is not FID.
 
     Attributes:
         features: Width of the penultimate layer.
-        samples: Most training samples.
-        epochs: Most times that each of them is seen.
-        steps: Most steps, each on 64 samples.
-        lr: Largest learning rate; it rises for 50 steps and falls to zero along a cosine.
+        samples: Maximum number of training samples.
+        epochs: Maximum number of epochs.
+        steps: Maximum number of steps, with batches of 64.
+        lr: Peak learning rate; linear warm-up of 50 steps, then cosine decay to zero.
     """
 
     learns: ClassVar[bool] = True
@@ -522,8 +522,8 @@ class Classifier:
             net.body,
             space,
             spec=Spec.of("classifier", self),
-            note=f"the {self.features} numbers that a classifier of {known.count} classes sees "
-            f"last, trained on {len(chosen)} labelled samples; test accuracy {rated}",
+            note=f"the {self.features} penultimate activations of a classifier of {known.count} "
+            f"classes, trained on {len(chosen)} labelled samples; test accuracy {rated}",
             head=net.head,
         )
 
@@ -535,16 +535,18 @@ class Classifier:
 
 
 # ----------------------------------------------------------------------------
-# Samples as they are: every component a feature.
+# Raw samples: every component is a feature.
 # ----------------------------------------------------------------------------
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pixels:
-    """The components of a sample, levels scaled to [0, 1], nothing learned.
+    """The raw components of a sample, levels scaled to [0, 1]; not learned.
 
-    Source: none needed; the baseline of every learned feature.
+    The name is that of images; for vectors these are the raw numbers (alias ``raw``).
+
+    Source: none needed; the baseline of learned features.
     """
 
     learns: ClassVar[bool] = False
@@ -567,7 +569,7 @@ class Pixels:
 # Principal components: the directions in which the training samples vary most.
 # ----------------------------------------------------------------------------
 
-# Most numbers of training samples that are looked at: 64 MB as bytes.
+# Maximum number of values of training samples used: 64 MB as bytes.
 _NUMBERS = 2**26
 # Components of a sample up to which the whole covariance matrix is decomposed.
 _EXACT = 1024
@@ -578,15 +580,15 @@ _EXACT = 1024
 class Pca:
     """The leading principal components of the training split, in double precision.
 
-    Levels are scaled to [-1, 1); the columns of a continuous vector are standardised, so that
-    units do not matter. If some of them are constant over the training samples, the distance from
-    these constants is one feature more: what is new in a sample may be in no direction of theirs.
+    Levels are scaled to [-1, 1); the columns of a continuous vector are standardized. If some
+    components are constant over the training samples, the distance from these constants is an
+    additional feature, since principal components cannot show a deviation from them.
 
     Source: Hotelling, 1933, https://doi.org/10.1037/h0071325.
 
     Attributes:
-        components: Most components.
-        variance: Share of the variance that is enough; no more components are taken.
+        components: Maximum number of components.
+        variance: Explained variance ratio at which no more components are taken.
         whiten: Whether every component is divided by its standard deviation.
     """
 
@@ -599,8 +601,8 @@ class Pca:
     def fit(self, space: Space, data: Splits, *, rng: Rng) -> Features:
         """Returns the projection.
 
-        At most 67 million numbers are looked at, which are 85,598 images of 28x28 pixels. Where
-        samples have more than 1,024 components, the leading directions are found by iteration.
+        At most 67 million values are used, such as 85,598 images of 28x28 pixels. For samples
+        with more than 1,024 components, the leading directions are computed by iteration.
 
         Raises:
             UserError: If the training samples do not differ.
@@ -614,10 +616,10 @@ class Pca:
                 yield scaling(x.double()).flatten(1)
 
         found = self._spectrum(rows, space, stream)
-        # What is left of samples that are all alike is rounding.
+        # The variance of identical samples is rounding error.
         if found.total <= 1e-14 * (1 + float((found.mean**2).sum())):
             raise UserError(
-                f"pca needs training samples that differ. Got {len(index)} that are all alike."
+                f"pca needs training samples that differ. Got {len(index)} identical ones."
             )
         k = self._count(found)
         fixed = _fixed(found, space)
@@ -640,7 +642,7 @@ class Pca:
         return leading(rows, min(self.components, space.size), rng=rng)
 
     def _count(self, found: Spectrum) -> int:
-        """Returns how many components reach the share of the variance, with room for rounding."""
+        """Returns the number of components that explain the variance, up to rounding."""
         reached = found.values.cumsum(0) / found.total
         needed = int((reached < self.variance - 1e-9).sum()) + 1
         rank = int((found.values > 1e-12 * found.total).sum())
@@ -648,7 +650,7 @@ class Pca:
 
 
 def _fixed(found: Spectrum, space: Space) -> Tensor:
-    """Returns which components of rows do not vary, shape ``(d,)``; of other samples none."""
+    """Returns a mask of constant components of rows, shape ``(d,)``; none for other samples."""
     # A component that varies was scaled to a variance of about 1.
     is_scaled = space.kind in {"vector", "table"} and space.levels is None
     if not is_scaled or space.size > _EXACT:

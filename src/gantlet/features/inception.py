@@ -1,4 +1,4 @@
-"""The Inception-v3 network of FID."""
+"""The Inception-v3 network used by FID."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -248,7 +248,7 @@ FID = f"inception/sha256:{known('inception').sha256[:16]}/tf1 to {_SIZE}x{_SIZE}
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inception:
-    """The 2,048 numbers that the Inception-v3 network of December 2015 sees last.
+    """The 2,048 pooled features of the Inception-v3 network of December 2015.
 
     With the published weights and ``resize=tf1`` the Frechet distance of these features is FID,
     and the score of its class probabilities is the Inception Score. Images are resized to
@@ -273,7 +273,7 @@ class Inception:
         """Returns the extractor; nothing is learned from the data.
 
         Raises:
-            UserError: If samples are no images, or the weights are not here or not whole.
+            UserError: If samples are not images, or the weights are missing or incomplete.
         """
         del data, rng
         how: Resize = "tf1" if self.resize == "tf1" else "bicubic"

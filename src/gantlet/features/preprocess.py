@@ -1,4 +1,4 @@
-"""Images as published networks expect them: resizing and normalisation."""
+"""Image preprocessing of published networks: resizing and normalization."""
 
 from dataclasses import dataclass
 from typing import Literal, final
@@ -88,7 +88,7 @@ class Looks:
         """Checks that samples can be shown to the network.
 
         Raises:
-            UserError: If they are no images with levels, or of other channels.
+            UserError: If they are not images with levels, or have other channels.
         """
         if self.space.kind != "image" or self.space.levels is None:
             raise UserError(

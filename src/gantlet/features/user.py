@@ -1,4 +1,4 @@
-"""Extractors of the user: modules, TorchScript, ONNX."""
+"""User-defined feature extractors: modules, TorchScript, ONNX."""
 
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -23,23 +23,23 @@ from gantlet.features.weights import Run, in_batches, load_script, sha256_of
 from gantlet.models.nets import seeded
 
 Pixels = Literal["0..255", "0..1", "-1..1", "imagenet", "clip"]
-"""What pixel values a network of the user's own wants."""
+"""Pixel range that a user-defined network expects."""
 
-# Most samples, and most numbers of input, that a network sees at a time.
+# Maximum number of samples and of input values in a batch.
 _SAMPLES, _NUMBERS = 64, 2**22
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Own:
-    """A network of the user's own.
+    """A user-defined network.
 
     Attributes:
-        run: From its input to whatever it returns.
-        output: Which of what it returns are the vectors.
-        logits: Which are logits of classes, or None.
-        name: Its name and its weights, for the fingerprint.
-        what: What it is, in words.
+        run: The function from input to outputs.
+        output: Output that holds the vectors.
+        logits: Output that holds class logits, or None.
+        name: Name and weights, for the fingerprint.
+        what: Description.
     """
 
     run: Callable[[Tensor], Any]
@@ -50,17 +50,17 @@ class Own:
 
     @property
     def outputs(self) -> str:
-        """What is taken from it, for the fingerprint."""
+        """The outputs used, for the fingerprint."""
         return f"{self.output or 0}" + (f" and {self.logits}" if self.logits is not None else "")
 
 
 def looks_of(
     space: Space, *, channels: int | None, size: int | None, pixels: Pixels
 ) -> Looks | None:
-    """Returns how samples are shown to a network; None for what is no image: as they are.
+    """Returns the preprocessing for a network; None for samples other than images.
 
     Raises:
-        UserError: If they cannot be shown to it.
+        UserError: If the network does not support them.
     """
     if space.kind != "image":
         if size is not None or channels is not None:
@@ -77,7 +77,7 @@ def features_of_own(own: Own, space: Space, looks: Looks | None) -> Features:
     Args:
         own: The network.
         space: The space of the samples.
-        looks: How samples become its input, or None to give them as they are.
+        looks: Preprocessing, or None to pass samples unchanged.
 
     Raises:
         UserError: If it does not return one vector for each sample.
@@ -85,7 +85,7 @@ def features_of_own(own: Own, space: Space, looks: Looks | None) -> Features:
     show: Callable[[Tensor], Tensor] = torch.Tensor.float if looks is None else looks
     vectors = _whole(own, own.output)
     d, batch = _width(own, vectors, show, space), _batch(show, space)
-    shown = "samples as they are" if looks is None else f"images {looks.label}"
+    shown = "samples unchanged" if looks is None else f"images {looks.label}"
     return Features(
         extract=in_batches(_or_none(vectors, d), show, batch=batch),
         note=f"{d} features of {own.what}; {shown}",
@@ -95,7 +95,7 @@ def features_of_own(own: Own, space: Space, looks: Looks | None) -> Features:
 
 
 def _batch(show: Callable[[Tensor], Tensor], space: Space) -> int:
-    """Returns how many samples at a time keep memory bounded."""
+    """Returns the batch size that bounds memory."""
     return max(1, min(_SAMPLES, _NUMBERS // show(torch.zeros(1, *space.shape)).numel()))
 
 
@@ -123,13 +123,13 @@ def _whole(own: Own, which: str | None) -> Run:
 
 
 def _or_none(run: Run, d: int) -> Run:
-    """Returns ``run``, which then need not know what to do without samples."""
+    """Wraps ``run`` to handle empty batches."""
     return lambda x: run(x) if len(x) else x.new_empty(0, d)
 
 
 @torch.no_grad()
 def _width(own: Own, run: Run, show: Callable[[Tensor], Tensor], space: Space) -> int:
-    """Returns how many numbers come out for one sample, by trying."""
+    """Returns the output dimension of a network, by evaluating it once."""
     try:
         return run(show(torch.zeros(2, *space.shape))).shape[1]
     except UserError:
@@ -144,7 +144,7 @@ def _width(own: Own, run: Run, show: Callable[[Tensor], Tensor], space: Space) -
 
 
 def pick(found: Any, which: str | None, what: str) -> Tensor:
-    """Returns one tensor of what a network returned: the only one, or that named or counted.
+    """Returns one output tensor of a network: the only one, or by name or number.
 
     Raises:
         UserError: If it is not there.
@@ -171,22 +171,22 @@ def pick(found: Any, which: str | None, what: str) -> Tensor:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Module:
-    """What a function or an ``nn.Module`` returns that is found in a Python module.
+    """The output of a function or an ``nn.Module`` in a Python module.
 
-    The module is imported, which runs it; it is looked for in the current folder too. In Python
-    ``of_callable`` makes a ``Features`` object of a function at hand.
+    The module is imported, and thereby executed; the current folder is searched too. In Python
+    ``of_callable`` turns a function into a ``Features`` object.
 
-    Images are resized with antialiased bilinear interpolation. What is no image is given as it is.
+    Images are resized with antialiased bilinear interpolation. Other samples are passed unchanged.
 
     Source: your module.
 
     Attributes:
         path: ``package.module:attribute``.
-        output: Number (from 0) or key of the output with the vectors; the first, if none is given.
-        logits: Number or key of an output with logits of classes.
-        size: Height and width to resize images to; their own, if none is given.
-        channels: 3 repeats a grey image; none leaves it.
-        pixels: What pixel values it wants; ``imagenet`` and ``clip`` standardise colours.
+        output: Number (from 0) or key of the output with the vectors; by default the first.
+        logits: Number or key of an output with class logits.
+        size: Height and width to resize images to; by default not resized.
+        channels: 3 repeats a grey image; none leaves it unchanged.
+        pixels: Pixel range that it expects; ``imagenet`` and ``clip`` standardize colours.
     """
 
     learns: ClassVar[bool] = False
@@ -202,7 +202,7 @@ class Module:
         """Returns the extractor; nothing is learned from the data.
 
         Raises:
-            UserError: If there is no such object, or it does not fit.
+            UserError: If the object does not exist, or does not fit.
         """
         del data, rng
         module, network = _found(self.path)
@@ -232,15 +232,15 @@ def of_callable(
     """Returns an extractor from a function of samples, or a network.
 
     Args:
-        network: Takes a batch; returns vectors, several tensors, or a table of them. A network is
-            moved to the device of the samples, and set to evaluation.
+        network: Maps a batch to vectors, several tensors, or a dictionary of them. A network is
+            moved to the device of the samples, and set to evaluation mode.
         space: The space of the samples.
-        name: What to call it; with the weights, if it has any, it is the fingerprint.
+        name: Its name; with the weights, if any, it is the fingerprint.
         output: Number (from 0) or key of the output with the vectors.
-        logits: Number or key of an output with logits of classes.
+        logits: Number or key of an output with class logits.
         size: Height and width to resize images to.
         channels: 3 repeats a grey image.
-        pixels: What pixel values it wants.
+        pixels: Pixel range that it expects.
 
     Raises:
         UserError: If it does not return one vector for each sample.
@@ -276,7 +276,7 @@ def _found(path: str) -> tuple[ModuleType, Callable[[Tensor], Any]]:
         raise UserError(f"{where} has no attribute {attribute!r}.")
     if isinstance(found, type) or not callable(found):
         raise UserError(
-            f"{path} must be a function or a network, made and ready. Got "
+            f"{path} must be a function or an instance of a network. Got "
             f"{'the class ' + found.__name__ if isinstance(found, type) else repr(found)}."
         )
     return module, cast("Callable[[Tensor], Any]", found)
@@ -288,7 +288,7 @@ def _imported(name: str) -> ModuleType:
         with seeded(Rng(0).stream("module")), _current_folder():
             return import_module(name)
     except Exception as error:
-        reason = " ".join(str(error).split()).rstrip(".") or "it says no reason"
+        reason = " ".join(str(error).split()).rstrip(".") or "no reason given"
         kind = "" if isinstance(error, (ImportError, SyntaxError)) else f"{type(error).__name__}: "
         raise UserError(f"The module {name} cannot be imported: {kind}{reason}.") from error
 
@@ -311,7 +311,7 @@ def _file_of(module: ModuleType) -> str:
 
 
 # ----------------------------------------------------------------------------
-# A network of the user's own as an ONNX file, which needs none of its code.
+# A user-defined network as an ONNX file, without its code.
 # ----------------------------------------------------------------------------
 
 # The errors of onnxruntime have no common ancestor but Exception.
@@ -334,21 +334,20 @@ _QUIET = 3  # log errors alone
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Onnx:
-    """What a network in an ONNX file returns; run by onnxruntime on one thread of the CPU.
+    """The output of an ONNX network, run by onnxruntime on one CPU thread.
 
-    Images are resized with antialiased bilinear interpolation; a grey image is repeated where the
-    file wants three channels. What is no image is given as it is.
+    Images are resized with antialiased bilinear interpolation; a grey image is repeated if the
+    file expects three channels. Other samples are passed unchanged.
 
     Source: your file; the format is described at https://onnx.ai.
 
     Attributes:
         path: The file; it has one input, samples first.
-        output: Output that holds the vectors; ``features``, or else the first, if none is given.
-        logits: Output that holds logits of classes; ``logits``, where there is one, if none is
-            given.
-        size: Height and width to resize images to; those of the file, or else of the image, if
-            none is given.
-        pixels: What pixel values the file wants; ``imagenet`` and ``clip`` standardise colours.
+        output: Output that holds the vectors; by default ``features``, or else the first.
+        logits: Output that holds class logits; by default ``logits``, if it exists.
+        size: Height and width to resize images to; by default those of the file, or else of the
+            image.
+        pixels: Pixel range that the file expects; ``imagenet`` and ``clip`` standardize colours.
     """
 
     learns: ClassVar[bool] = False
@@ -402,7 +401,7 @@ def _session(path: Path) -> Any:
             str(path), sess_options=settings, providers=["CPUExecutionProvider"]
         )
     except _errors() as error:
-        raise UserError(f"{path} is no ONNX file that onnxruntime can run.") from error
+        raise UserError(f"{path} is not an ONNX file that onnxruntime can run.") from error
 
 
 def _errors() -> tuple[type[Exception], ...]:
@@ -420,7 +419,7 @@ def _entry(session: Any, path: Path) -> Any:
 
 
 def _fixed(shape: list[int | str | None]) -> tuple[int | None, int | None]:
-    """Returns channels and height of the images that a file wants, where it says so."""
+    """Returns channels and height of the images that a file expects, if specified."""
     _, channels, height, width = shape if len(shape) == 4 else (None,) * 4
     square = height if isinstance(height, int) and height == width else None
     return (channels if isinstance(channels, int) else None), square
@@ -471,22 +470,22 @@ def _run(session: Any, name: str, names: list[str], x: Tensor, batch: int | None
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TorchScript:
-    """What a network in a TorchScript file returns.
+    """The output of a TorchScript network.
 
     Such a file is a program. It cannot run Python, but it can do what torch can, such as writing
     files: use one only if you trust where it comes from.
 
-    Images are resized with antialiased bilinear interpolation. What is no image is given as it is.
+    Images are resized with antialiased bilinear interpolation. Other samples are passed unchanged.
 
     Source: your file.
 
     Attributes:
         path: The file; its ``forward`` takes samples, and returns a tensor, several, or a table.
-        output: Number (from 0) or key of the output with the vectors; the first, if none is given.
-        logits: Number or key of an output with logits of classes.
-        size: Height and width to resize images to; their own, if none is given.
-        channels: 3 repeats a grey image; none leaves it.
-        pixels: What pixel values it wants; ``imagenet`` and ``clip`` standardise colours.
+        output: Number (from 0) or key of the output with the vectors; by default the first.
+        logits: Number or key of an output with class logits.
+        size: Height and width to resize images to; by default not resized.
+        channels: 3 repeats a grey image; none leaves it unchanged.
+        pixels: Pixel range that it expects; ``imagenet`` and ``clip`` standardize colours.
     """
 
     learns: ClassVar[bool] = False
@@ -502,7 +501,7 @@ class TorchScript:
         """Returns the extractor; nothing is learned from the data.
 
         Raises:
-            UserError: If the file is no such network, or does not fit.
+            UserError: If the file is not such a network, or does not fit.
         """
         del data, rng
         path = Path(self.path).expanduser()

@@ -20,7 +20,7 @@ from gantlet.features.weights import Found, choose, features_of, fill, read, rea
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """What a vision transformer is built like.
+    """Architecture of a vision transformer.
 
     Attributes:
         patch: Height and width of a patch.
@@ -30,7 +30,7 @@ class Shape:
         heads: How many heads attend in each.
         clip: Whether it is CLIP's: tokens are normalised before the first block, a quick
             approximation of GELU, and a projection at the end. DINOv2 scales each branch instead.
-        out: Size of what comes out; that of a token where there is no projection.
+        out: Output dimension; that of a token without a projection.
     """
 
     patch: int
@@ -72,7 +72,7 @@ class Attention(nn.Module):
 
     @override
     def forward(self, x: Tensor) -> Tensor:
-        """Returns what each token gathers, shape ``(n, tokens, width)``."""
+        """Returns the attention output, shape ``(n, tokens, width)``."""
         n, tokens, width = x.shape
         parts = self.qkv(x).view(n, tokens, 3, self.heads, width // self.heads)
         q, k, v = parts.permute(2, 0, 3, 1, 4)
@@ -220,7 +220,7 @@ class DinoV2:
         """Returns the extractor; nothing is learned from the data.
 
         Raises:
-            UserError: If samples are no images, or the weights are not here or not whole.
+            UserError: If samples are not images, or the weights are missing or incomplete.
         """
         del data, rng
         looks = Looks(space=space, channels=3, size=_SIZE, resize="bicubic", pixels="imagenet")
@@ -258,7 +258,7 @@ def dinov2_state(state: Mapping[str, Tensor], side: int) -> dict[str, Tensor]:
 
 
 def resized(position: Tensor, side: int) -> Tensor:
-    """Returns what is added to the tokens, shape ``(1 + side**2, width)``, for fewer patches.
+    """Returns interpolated position embeddings, shape ``(1 + side**2, width)``.
 
     The published networks were trained on 37 patches a side. Their code stretches by ``side +
     0.1`` instead of ``side``, which is followed here.
@@ -315,7 +315,7 @@ _NAMES = (
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clip:
-    """The vector that CLIP compares with captions.
+    """The CLIP image embedding, which CLIP compares with captions.
 
     Images are resized to the size that the network was trained on, and standardised by the means
     and deviations of its training images' colours.
@@ -344,7 +344,7 @@ class Clip:
         """Returns the extractor; nothing is learned from the data.
 
         Raises:
-            UserError: If samples are no images, or the weights are not here or not whole.
+            UserError: If samples are not images, or the weights are missing or incomplete.
         """
         del data, rng
         shape = CLIP_SHAPES[self.model]

@@ -1,4 +1,4 @@
-"""Published weights: which there are, where they lie, how they are loaded."""
+"""Catalogue, location and loading of published weights."""
 
 import hashlib
 import os
@@ -25,7 +25,7 @@ from gantlet.features.preprocess import Looks
 # Reading weights from files of others, without running what they hold.
 # ----------------------------------------------------------------------------
 
-# What the reader may raise on bytes that are no weights.
+# Errors of the reader on files that are not weights.
 _BROKEN = (
     RuntimeError,
     EOFError,
@@ -56,13 +56,13 @@ def read(path: Path) -> dict[str, Tensor]:
             found = torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251  runs no code
     except pickle.UnpicklingError as error:
         raise UserError(
-            f"{path} is no file of weights, or wants to run code, which it must not: only tensors "
+            f"{path} is not a file of weights, or contains code, which is refused: only tensors "
             "are read. Nothing was run."
         ) from error
     except _BROKEN as error:
         raise UserError(
-            f"{path} is no whole file of weights; it may be another kind of file, or a download "
-            "that broke off."
+            f"{path} is not a complete file of weights; it may be another kind of file, or an "
+            "incomplete download."
         ) from error
     if not isinstance(found, Mapping) or not all(torch.is_tensor(t) for t in found.values()):
         raise UserError(
@@ -78,7 +78,7 @@ def read_script(path: Path) -> dict[str, Tensor]:
     Loading an archive may run what it holds; the caller knows its hash.
 
     Raises:
-        UserError: If it is no whole archive.
+        UserError: If it is not a complete archive.
     """
     return dict(load_script(path).state_dict())
 
@@ -87,7 +87,7 @@ def load_script(path: Path) -> torch.jit.ScriptModule:
     """Returns the network of a TorchScript archive, on the CPU, ready for use.
 
     Raises:
-        UserError: If it is no whole archive.
+        UserError: If it is not a complete archive.
     """
     try:
         with warnings.catch_warnings():
@@ -95,7 +95,7 @@ def load_script(path: Path) -> torch.jit.ScriptModule:
             load: Any = torch.jit.load
             net: torch.jit.ScriptModule = load(str(path), map_location="cpu")
     except (RuntimeError, ValueError) as error:
-        raise UserError(f"{path} is no whole TorchScript archive.") from error
+        raise UserError(f"{path} is not a complete TorchScript archive.") from error
     net.eval()
     return net
 
@@ -258,7 +258,7 @@ KNOWN_WEIGHTS = (
 
 
 def catalogue() -> tuple[Known, ...]:
-    """Returns all weights that are known by name."""
+    """Returns all published weights."""
     return KNOWN_WEIGHTS
 
 
@@ -281,7 +281,7 @@ def home() -> Path:
 
 
 def folders() -> list[Path]:
-    """Returns the folders in which weights are looked for, the first first.
+    """Returns the search path for weights.
 
     They are ``home()``, that in the cache, and those in which torch.hub and OpenAI's package keep
     what they fetched.
@@ -309,7 +309,7 @@ def sha256_of(path: Path) -> str:
 
 
 def identify(path: Path) -> Found:
-    """Returns what a file of weights is, by its hash alone.
+    """Identifies a file of weights by its hash.
 
     Raises:
         UserError: If it cannot be read.
@@ -320,7 +320,7 @@ def identify(path: Path) -> Found:
 
 
 def locate(name: str) -> Found:
-    """Returns where the published weights ``name`` lie, their hash checked.
+    """Returns the path of the published weights ``name``, with verified hash.
 
     A file of another name is found too, if it has the right length and hash.
 
@@ -341,7 +341,7 @@ def locate(name: str) -> Found:
 
 
 def here(name: str) -> bool:
-    """Returns whether a file of the right length is here, without reading it."""
+    """Returns whether a file of the right size is present, without reading it."""
     return next(_candidates(known(name)), None) is not None
 
 
@@ -353,7 +353,7 @@ def choose(name: str, own: str | None) -> Found:
         own: A path, the name of a file in one of the folders, or None.
 
     Raises:
-        UserError: If there is no such file, or it changed since it was added.
+        UserError: If the file does not exist, or was changed since it was added.
     """
     if own is None:
         return locate(name)
@@ -371,7 +371,7 @@ def note_of(path: Path) -> Path:
 
 
 def added() -> list[Path]:
-    """Returns the files in ``home()`` that Gantlet did not know when they were added."""
+    """Returns the unpublished files in ``home()``."""
     return [path for path in _files(home()) if note_of(path).is_file()]
 
 
@@ -416,7 +416,7 @@ Run = Callable[[Tensor], Tensor]
 
 
 def in_batches(run: Run, looks: Callable[[Tensor], Tensor], *, batch: int) -> Extract:
-    """Returns a function that shows samples to a network, so many at a time.
+    """Returns a function that evaluates a network in batches.
 
     Args:
         run: The network; it also takes no samples at all.
@@ -469,7 +469,7 @@ def fingerprint(name: str, sha256: str, looks: Looks | None, space: Space) -> st
 
 
 def in_words(found: Found) -> str:
-    """Returns what weights are, for a note."""
+    """Returns a description of weights, for a note."""
     if found.known is None:
         return f"own weights, SHA-256 {found.sha256[:16]}, none of the published files"
     return f"published weights {found.known.name}, SHA-256 {found.sha256[:16]}"

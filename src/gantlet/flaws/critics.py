@@ -16,7 +16,7 @@ from typing_extensions import override
 from gantlet.core.rng import Rng
 from gantlet.flaws.named import Namer
 from gantlet.flaws.split import Ending, Flaw, Halves, Stop
-from gantlet.options import Blind
+from gantlet.options import Deflation
 from gantlet.stats.permutation import Pair, gap, strata_of, stratified
 
 # ----------------------------------------------------------------------------
@@ -352,7 +352,7 @@ _LEARN = 0.7
 def by_critics(
     halves: Halves,
     *,
-    blind: Blind,
+    blind: Deflation,
     level: float,
     smallest: float,
     most: int,

@@ -148,12 +148,12 @@ def by_guide(given: Given, search: Search, *, rng: Rng) -> tuple[list[Flaw], End
         rng: Draws all that is random.
     """
     use = given.once(rng)
-    known = _explained(use, given.causes, search.smallest / 2)
+    known = _explained(use, given.causes, search.min_effect / 2)
     named = by_probes(
         use,
         known,
         level=_NAMES * search.level,
-        smallest=search.smallest,
+        smallest=search.min_effect,
         permutations=search.permutations,
         rng=rng,
     )
@@ -163,8 +163,8 @@ def by_guide(given: Given, search: Search, *, rng: Rng) -> tuple[list[Flaw], End
         named,
         carry=False,
         level=_DIRECTIONS * search.level,
-        smallest=search.smallest,
-        most=search.most,
+        smallest=search.min_effect,
+        most=search.max_directions,
         permutations=search.permutations,
         rng=rng,
         remade=[use.frame(z) for z in remade if z is not None],
@@ -205,7 +205,7 @@ def _repeats(given: Given, strengths: Strengths, search: Search, rng: Rng) -> Se
         alone = _nearness_of(views[-1], halves.scale[-1])
     # Farther apart than real samples are they for many reasons, nearer for few.
     nearer = float(torch.sign(plain.shift()) * agreed(plain.shift(), alone.shift()))
-    if nearer > -search.smallest:
+    if nearer > -search.min_effect:
         return []
     p = max(repeats_p(v, permutations=search.permutations, rng=rng) for v in views)
     last = len(halves.words.words) - 1
@@ -299,7 +299,7 @@ def list_flaws(
     if search.mode == "guided":
         given = Given(real=real, fake=fake, halves=halves, causes=causes)
         found, ending, h = by_guide(given, search, rng=rng)
-        size = detectable(h, level=search.level, smallest=search.smallest)
+        size = detectable(h, level=search.level, smallest=search.min_effect)
     else:
         found, ending = _look(halves, search, rng)
     ordered = sorted(found, key=lambda f: -(f.size.value or 0.0))
@@ -315,18 +315,23 @@ def list_flaws(
 
 
 def _look(halves: Halves, search: Search, rng: Rng) -> tuple[list[Flaw], Ending]:
-    level, smallest, times = search.level, search.smallest, search.permutations
+    level, smallest, times = search.level, search.min_effect, search.permutations
     if search.mode == "pca":
         return by_activations(
-            halves, level=level, smallest=smallest, most=search.most, permutations=times, rng=rng
+            halves,
+            level=level,
+            smallest=smallest,
+            most=search.max_directions,
+            permutations=times,
+            rng=rng,
         )
     if search.mode == "neural":
         return by_critics(
             halves,
-            blind=search.blind,
+            blind=search.deflation,
             level=level,
             smallest=smallest,
-            most=search.most,
+            most=search.max_directions,
             permutations=times,
             rng=rng,
         )
@@ -336,7 +341,7 @@ def _look(halves: Halves, search: Search, rng: Rng) -> tuple[list[Flaw], Ending]
         carry=search.mode == "transport",
         level=level,
         smallest=smallest,
-        most=search.most,
+        most=search.max_directions,
         permutations=times,
         rng=rng,
     )

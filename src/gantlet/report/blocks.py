@@ -1,4 +1,4 @@
-"""What a report is made of: plain data that every renderer understands."""
+"""Report blocks: plain data that every renderer supports."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 Cell: TypeAlias = str | int | float | Estimate | None
-"""What a table holds; None is shown as a dash."""
+"""Contents of a table cell; None is shown as a dash."""
 
 
 @final
@@ -21,11 +21,11 @@ class Row:
     """One estimate, as the machine-readable result lists it.
 
     Attributes:
-        data: On which data set, in written form.
-        model: Of which model, in written form.
-        seed: From which seed, or None where the estimate is over several.
-        name: What was measured.
-        estimate: The number.
+        data: Data set, in written form.
+        model: Model, in written form.
+        seed: Training seed, or None for an estimate over several seeds.
+        name: Name of the measurement.
+        estimate: The estimate.
     """
 
     data: str
@@ -41,8 +41,8 @@ class Fact:
     """One line of the header.
 
     Attributes:
-        name: What it is about: "date", "git commit", "not run".
-        value: The fact.
+        name: Its name: "date", "git commit", "not run".
+        value: Its value.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Fact:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What a reader needs to judge and repeat the run."""
+    """Run details: what is needed to assess and reproduce the run."""
 
     items: Sequence[Fact] = ()
 
@@ -60,10 +60,10 @@ class Facts:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """An answer in one plain sentence.
+    """A finding in one plain sentence.
 
     Attributes:
-        claim: The answer.
+        claim: The finding.
         because: The numbers behind it, with interval, n and unit.
     """
 
@@ -74,7 +74,7 @@ class Verdict:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caveat:
-    """What a reader must know before believing a number; one or two sentences."""
+    """A limitation of the results, in one or two sentences."""
 
     text: str
 
@@ -82,7 +82,7 @@ class Caveat:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prose:
-    """Plain text; an empty line parts paragraphs. It is never read as markup."""
+    """Plain text; an empty line separates paragraphs. It is never interpreted as markup."""
 
     text: str
 
@@ -94,12 +94,12 @@ class Column:
 
     Attributes:
         name: Its title.
-        better: Which direction is better, or None where neither is. Decides the arrow.
-        unit: In what its numbers are measured: "FLOP", "B", "s" and others that
+        better: Which direction is better, or None; determines the arrow.
+        unit: Unit of its numbers: "FLOP", "B", "s" and others that
             ``numbers.SCALED`` knows get prefixes of their own; "1" is a pure number.
-        help: What it means, in one sentence.
-        mixed: Whether its numbers are of different things, so that none sets the scale of another.
-        group: Under which common head it stands: "Cost". Neighbours of one group share it.
+        help: Description in one sentence.
+        mixed: Whether its numbers are of different quantities and do not share a scale.
+        group: Its common head: "Cost". Neighbours of one group share it.
         best: First cells of the rows that a stated test finds significantly better than all
             others that compete; nothing else is bold. Empty where there is no test.
     """
@@ -153,8 +153,8 @@ class Series:
         name: Its label.
         x: Positions.
         y: Values, as many.
-        low: Lower ends of the band, as many, or empty where there is none.
-        high: Upper ends of the band, as many, or empty where there is none.
+        low: Lower ends of the band, as many, or empty without a band.
+        high: Upper ends of the band, as many, or empty without a band.
     """
 
     name: str
@@ -357,7 +357,7 @@ Block: TypeAlias = (
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What a command has to say, before it is known who reads it.
+    """The report of a command, independent of the output format.
 
     Attributes:
         title: Its title.

@@ -1,4 +1,4 @@
-"""Charts as SVG, and every chart as a table. No library, no network.
+"""Charts as SVG and as tables, without external libraries.
 
 Colours are classes of the page's style sheet, so that one chart serves light, dark and paper. The
 tables are for those who cannot see a chart, and for formats without pictures.
@@ -98,7 +98,7 @@ def span(
 
 
 def finite(numbers: Sequence[float], *, log: bool) -> list[bool]:
-    """Returns which numbers have a place on an axis."""
+    """Returns a mask of the numbers that can be drawn on an axis."""
     return [_is_usable(x, log) for x in numbers]
 
 
@@ -132,7 +132,7 @@ def _log_ticks(low: float, high: float, most: int) -> list[float]:
 
 
 _CHARACTER = 6.9  # mean width of one character of a label, in pixels
-SERIES = 5  # colours that are told apart on white and on black, with a marker and dash each
+SERIES = 5  # colours distinguishable on white and on black, with a marker and dash each
 
 _MARKERS = (
     "M-4.2,0A4.2,4.2 0 1 1 4.2,0A4.2,4.2 0 1 1 -4.2,0Z",  # circle
@@ -307,14 +307,14 @@ def _area(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]
 # Curves
 
 
-POINTS = 500  # of each curve; more cannot be told apart on a screen
-_MARKED = 16  # a curve of at most so many points shows each of them
+POINTS = 500  # of each curve; more cannot be resolved on a screen
+_MARKED = 16  # curves with at most this many points show a marker for each
 
 Run = list[tuple[float, float, float, float]]  # neighbouring points: x, y, low, high in pixels
 
 
 def draw_lines(chart: Lines) -> list[Markup]:
-    """Returns one chart, or a panel for each curve when there are too many to tell apart."""
+    """Returns one chart, or a panel per curve if there are too many to distinguish."""
     if len(chart.series) <= SERIES:
         return [_together(chart)]
     return [_panel(chart, k) for k in range(len(chart.series))]

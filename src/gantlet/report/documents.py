@@ -1,4 +1,4 @@
-"""A report as text: Markdown for notes, LaTeX for papers, CSV for spreadsheets."""
+"""Text formats of a report: Markdown, LaTeX and CSV."""
 
 import csv
 import io

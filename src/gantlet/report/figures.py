@@ -1,4 +1,4 @@
-"""Charts of a report as vector files for papers: PDF or SVG, drawn by matplotlib.
+"""Charts of a report as vector graphics for papers: PDF or SVG, drawn with matplotlib.
 
 The page draws its charts itself, in colours of its style sheet; here the same blocks become
 figures of the width of a text column, black on white, whose text stays text.
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _FORMATS = (".pdf", ".svg", ".png")
 _WIDTH, _HEIGHT = 5.5, 3.4  # inches: the text of most conferences
-# Colours that are told apart by people who see fewer, each with its marker and dash.
+# Colours distinguishable with colour vision deficiency, each with its marker and dash.
 # Source: Okabe and Ito, 2008, https://jfly.uni-koeln.de/color/.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#000000", "#e69f00", "#56b4e9")
 _MARKERS = "os^DvPX"
@@ -53,7 +53,7 @@ def figure(report: Report, name: str, path: str | Path | None = None) -> Figure:
         path: A file that ends in ``.pdf``, ``.svg`` or ``.png``.
 
     Raises:
-        UserError: If there is no such chart, the format is not known, or matplotlib is not there.
+        UserError: If the chart or the format is unknown, or matplotlib is not installed.
     """
     chart = _found(report, name)
     suffix = "" if path is None else Path(path).suffix.lower()
@@ -202,7 +202,7 @@ def _forest(chart: Forest, axes: Axes) -> None:
 def _bars(
     value: float, low: float | None, high: float | None
 ) -> tuple[tuple[float], tuple[float]] | None:
-    """Returns how far an interval reaches to either side, or None where there is none."""
+    """Returns the half-widths of an interval, or None without an interval."""
     if low is None or high is None:
         return None
     return (max(value - low, 0.0),), (max(high - value, 0.0),)

@@ -1,4 +1,4 @@
-"""How numbers, names and tables are written for people, before any format.
+"""Formatting of numbers, names and tables, independent of the output format.
 
 Numbers get as many digits as their interval allows and SI prefixes, names are cut to what differs,
 text from outside is made safe to show, and a table becomes written cells with footnotes.
@@ -45,7 +45,7 @@ _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 @final
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """What numbers are divided by, and what is written behind them then.
+    """The scale of numbers: divisor and unit with prefix.
 
     Attributes:
         size: The divisor.
@@ -64,7 +64,7 @@ class Written:
     """A number for people.
 
     Attributes:
-        value: The number itself: "2.421", or a dash where there is none.
+        value: The number itself: "2.421", or a dash if missing.
         spread: Its interval: "± 0.013", "[0.88, 0.97]", "± ?" if unknown, empty if exact.
     """
 
@@ -159,7 +159,7 @@ def scale_of(cell: Estimate | float | None, unit: str = "") -> Scale:
 
 
 def origin(estimate: Estimate) -> str:
-    """Returns in words where a number comes from: interval, level, n and method."""
+    """Returns the origin of a number as text: interval, level, n and method."""
     if estimate.value is None:
         return estimate.method
     parts = [estimate.method]
@@ -355,7 +355,7 @@ def _attribute(name: str, value: str | float | bool | None) -> str:
 
 
 BEST = (
-    "Bold: significantly better than all others of its column, by the test that the answer names."
+    "Bold: significantly better than all others in its column, by the test stated in the findings."
 )
 APART = "Below the inner line: for comparison only, not in competition."
 
@@ -512,7 +512,7 @@ _NUMBERS = re.compile(r"(?<![\w.])\d+(?:,\d{3})*(?:\.\d+)?(?:e[+-]?\d+)?(?!\w)")
 
 
 def pattern(text: str) -> tuple[str, ...]:
-    """Returns what is around the numbers of ``text``: texts that differ only in them are equal.
+    """Returns ``text`` split at its numbers: texts that differ only in numbers are equal.
 
     Example:
         >>> pattern("median of 5 runs, fp32"), pattern("n = 1,257")

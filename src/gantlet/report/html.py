@@ -1,4 +1,4 @@
-"""A report as one page that needs nothing else: no network, no library, no script to be read.
+"""HTML page of a report, self-contained: no network, library or script is needed to read it.
 
 What stands where is in ``templates``; charts, numbers and safe text are made here.
 """
@@ -89,7 +89,7 @@ def _pages() -> Environment:
 
 
 def _shown(value: object) -> object:
-    """Returns what a template shows: text is made safe."""
+    """Returns a value for a template, with text escaped."""
     if isinstance(value, Undefined) or hasattr(value, "__html__"):
         return value
     return safe(value) if isinstance(value, str) else value
@@ -130,7 +130,7 @@ def _view(report: Report) -> dict[str, object]:
 
 
 def _main_table(blocks: Sequence[Block]) -> int:
-    """Returns how many blocks come up to the main table, none where there is no table."""
+    """Returns the number of blocks up to the main table, 0 without a table."""
     return next((k for k, b in enumerate(blocks, start=1) if isinstance(b, Table)), 0)
 
 
@@ -222,7 +222,7 @@ class PictureView:
     def __init__(self, one: Picture) -> None:
         self.scores = [_score(d) for d in one.scores]
         self.is_left_out = not one.png  # of a summary
-        self.caption = f"{one.caption} (picture left out)" if self.is_left_out else one.caption
+        self.caption = f"{one.caption} (picture omitted)" if self.is_left_out else one.caption
         if self.is_left_out:
             return
         width, height = pictures.size(one.png)
@@ -297,7 +297,7 @@ class TableView:
 
 
 def _starts(layout: Layout) -> set[int]:
-    """Returns which columns begin a group, but for the first."""
+    """Returns the indices of columns that begin a group, except the first."""
     starts, k = set[int](), 0
     for _, wide in layout.groups:
         starts.add(k)
@@ -316,7 +316,7 @@ def _cell(cell: Shown, places: int) -> CellView:
 
 
 def _places(layout: Layout, k: int) -> int:
-    """Returns how many digits after the point a column has, or 0 where units differ."""
+    """Returns the number of decimals of a column, or 0 if units differ."""
     cells = [line.cells[k] for line in layout.lines]
     if any(c.suffix for c in cells):
         return 0

@@ -1,4 +1,4 @@
-"""A report for machines: one JSON object, from which the report can be rendered again."""
+"""JSON format of a report, from which the report can be rendered again."""
 
 import base64
 import binascii
@@ -56,8 +56,8 @@ def check_rows(report: Report) -> None:
     lacks = _left_out(report).get("rows", 0)
     if lacks:
         raise UserError(
-            f"This is a summary without its {lacks:,} rows of single trials, which a csv needs. "
-            "Give the run folder, or choose another format."
+            f"This is a summary without its {lacks:,} per-trial rows, which a csv needs. "
+            "Give the run directory, or choose another format."
         )
 
 
@@ -83,14 +83,14 @@ def _without_picture(block: Block) -> Block:
 
 
 def _pictures(blocks: Sequence[Block]) -> int:
-    """Returns how many pictures there are with their files."""
+    """Returns the number of embedded pictures."""
     inner = sum(_pictures(b.blocks) for b in blocks if isinstance(b, Section))
     galleries = (b for b in blocks if isinstance(b, Gallery))
     return inner + sum(bool(p.png) for g in galleries for p in g.pictures)
 
 
 # ----------------------------------------------------------------------------
-# A report for machines: one JSON object, from which the report can be rendered again.
+# JSON format of a report.
 # ----------------------------------------------------------------------------
 
 # The whole report
@@ -296,7 +296,7 @@ def decode_block(value: object) -> Block:
     """
     block = decode(value)
     if not isinstance(block, Block):
-        raise UserError("The report holds something that is no block; was it edited by hand?")
+        raise UserError("The report holds an invalid block; was it edited by hand?")
     return block
 
 

@@ -1,4 +1,4 @@
-"""A report in the terminal: the answer, the main table, what limits it, and where the rest is."""
+"""Terminal output of a report: verdicts, main table, limitations, and the path of the page."""
 
 import io
 from collections.abc import Mapping, Sequence

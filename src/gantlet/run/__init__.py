@@ -1,1 +1,1 @@
-"""Training, the run folder, and where trials run."""
+"""Training, run directories and execution of trials."""

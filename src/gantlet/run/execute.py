@@ -1,4 +1,4 @@
-"""Runs the trials of a study that have no outcome yet: here or in worker processes."""
+"""Execution of pending trials, in this process or in worker processes."""
 
 import os
 import signal
@@ -58,62 +58,60 @@ def publish(report: Report, run: Run) -> Path:
 
 
 def published(path: Path) -> Report:
-    """Returns the report of a run folder, or of a report.json.
+    """Returns the report of a run directory, or of a report.json.
 
     Raises:
-        UserError: If there is none, or it was changed since.
+        UserError: If it has no report, or the file was changed.
     """
     file = path / "report.json" if path.is_dir() else path
     if not file.exists():
-        raise UserError(f"{path} has no report.json yet. Run its command again to go on.")
+        raise UserError(f"{path} has no report.json yet. Run its command again to resume.")
     try:
         return from_json(read_sealed(file))
     except DamagedError as error:
-        raise DamagedError(
-            f"{error} Run the command of that run again to make it anew."
-        ) from error
+        raise DamagedError(f"{error} Run the command of that run again to rebuild it.") from error
 
 
 # ----------------------------------------------------------------------------
-# What a study is: trials to run, how to run one, and what they say together.
+# Studies: a list of trials, how to run one, and how to report on all.
 # ----------------------------------------------------------------------------
 
 Watch = Callable[[float, str], None]
-"""Told the finished share of a trial, in [0, 1], and what is being done."""
+"""Progress callback of a trial: finished fraction in [0, 1], and current activity."""
 
 
 class Study(Protocol):
-    """One question; a frozen dataclass of its settings. Trials may run in any process."""
+    """The specification of a command; a frozen dataclass. Trials may run in any process."""
 
     def question(self) -> dict[str, object]:
-        """Returns the question as plain data with every default written out."""
+        """Returns the configuration as plain data with every default written out."""
         ...
 
     def trials(self) -> Sequence[Trial]:
-        """Lists the work. Pure: the same settings give the same trials."""
+        """Lists the trials. Pure: the same settings give the same trials."""
         ...
 
     def run(self, trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
-        """Does one trial, saving what is large into ``folder``."""
+        """Runs one trial; large results are saved in ``folder``."""
         ...
 
     def conclude(self, outcomes: Sequence[Outcome], run: Run) -> Report:
-        """Turns outcomes, perhaps not all of them, into a report; writes nothing."""
+        """Builds a report from outcomes, possibly incomplete; writes nothing."""
         ...
 
 
 @runtime_checkable
 class Noting(Protocol):
-    """A study that has something to say of the files that it reads."""
+    """A study with notes on its input files."""
 
     def notes(self) -> Sequence[str]:
-        """Returns what was left out, converted or guessed: a clause each, without full stop."""
+        """Returns what was skipped, converted or inferred: one clause each, without full stop."""
         ...
 
 
 @runtime_checkable
 class Planning(Protocol):
-    """A study that can say what its trials will take, by trying a few steps of each."""
+    """A study that can predict the cost of its trials from a few steps of each."""
 
     def plan(self) -> Sequence[str]:
         """Returns one sentence on the data, and one on each model."""
@@ -122,7 +120,7 @@ class Planning(Protocol):
 
 @runtime_checkable
 class Forecasting(Protocol):
-    """A study that can say beforehand how much its samples let be found."""
+    """A study that can report the power of its samples in advance."""
 
     def forecast(self) -> Sequence[str]:
         """Returns one sentence for each set of samples."""
@@ -130,16 +128,16 @@ class Forecasting(Protocol):
 
 
 # ----------------------------------------------------------------------------
-# One attempt at one trial: what is the user's mistake, what is a failed trial.
+# Execution of one trial: user errors and failed trials.
 # ----------------------------------------------------------------------------
 
-# Distinct warnings of one trial that go into the log.
+# Maximum number of distinct warnings of one trial in the log.
 _WARNINGS = 50
 
 
 @final
 class Remark(str):
-    """News that stays on the screen and in the log, not only until the next comes."""
+    """A message that stays on the screen and in the log, unlike progress."""
 
     __slots__ = ()
 
@@ -150,8 +148,8 @@ def attempt(study: Study, trial: Trial, run: Run, watch: Watch) -> Outcome:
     Warnings of libraries go into the log of the run.
 
     Raises:
-        UserError: If the question itself cannot be asked, which the trial of real data shows, or
-            if results cannot be written; nothing is recorded.
+        UserError: If the configuration is invalid, as the trial of real data shows, or results
+            cannot be written; nothing is recorded.
     """
     name = trial.parts.get("model", trial.key)
 
@@ -166,7 +164,7 @@ def attempt(study: Study, trial: Trial, run: Run, watch: Watch) -> Outcome:
         remark(text)
     outcome = _recorded(folder, outcome, run)
     if outcome.failure != "failed":
-        # What may pass goes on from the last checkpoint when it is tried again.
+        # A transient failure resumes from the last checkpoint.
         folder.drop_state()
     return outcome
 
@@ -192,7 +190,7 @@ def _failed(trial: Trial, error: str, failure: Failure) -> Outcome:
 
 
 def _recorded(folder: TrialFolder, outcome: Outcome, run: Run) -> Outcome:
-    """Records an outcome; one that cannot be written, for it holds NaN, is a failed trial."""
+    """Records an outcome; one that cannot be written, since it holds NaN, is a failed trial."""
     try:
         folder.record(outcome)
     except (ValueError, TypeError) as error:
@@ -206,7 +204,7 @@ def _recorded(folder: TrialFolder, outcome: Outcome, run: Run) -> Outcome:
 
 @contextmanager
 def _logged_warnings(run: Run, trial: Trial) -> Generator[list[str]]:
-    """Writes warnings to the log in place of the screen; yields those that a user must see."""
+    """Redirects warnings to the log; yields those that the user must see."""
     told: list[str] = []
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always", RestartWarning)
@@ -223,7 +221,7 @@ def _line(warning: warnings.WarningMessage) -> str:
 
 
 # ----------------------------------------------------------------------------
-# Where and with what a question was asked, for ``run.json`` and the head of the report.
+# Environment of a run, for ``run.json`` and the head of the report.
 # ----------------------------------------------------------------------------
 
 _PACKAGES = ("torch", "numpy", "scipy", "scikit-learn")
@@ -242,13 +240,13 @@ def facts(device: str, threads: int, command: Sequence[str]) -> dict[str, Any]:
 
 
 def _peak(device: str, threads: int) -> float:
-    """The measured peak in fp32, in FLOP/s, with which achieved rates can be compared."""
+    """The measured fp32 peak, in FLOP/s, a reference for achieved rates."""
     with using(threads):
         return measure_peak(device, seconds=0.2).fp32
 
 
 def _commit() -> str | None:
-    """The git commit of the working folder, marked where it was changed since."""
+    """The git commit of the working directory, marked if it has uncommitted changes."""
     try:
         done = subprocess.run(
             ["git", "describe", "--always", "--dirty"],  # noqa: S607  (git is found by PATH)
@@ -265,18 +263,18 @@ def _commit() -> str | None:
 def facts_of(
     setting: Mapping[str, str], outcomes: Sequence[Outcome], run: Run, *, trains: bool = True
 ) -> Facts:
-    """Returns the head of a report: what was asked, what it took, where it ran.
+    """Returns the run details of a report: settings, cost, environment.
 
     Args:
-        setting: What was asked, by name.
-        outcomes: What the trials took.
-        run: Where and with what it ran.
-        trains: Whether the study trains models; else nothing is said of training.
+        setting: Settings, by name.
+        outcomes: Outcomes of the trials.
+        run: The run.
+        trains: Whether the study trains models; else training is not mentioned.
     """
     was = run.facts
     seconds = sum(o.spend.seconds for o in outcomes) if trains else 0.0
     machine = was["machine"]
-    threads = f"{machine['threads']} thread{'s' if machine['threads'] > 1 else ''} a trial"
+    threads = f"{machine['threads']} thread{'s' if machine['threads'] > 1 else ''} per trial"
     peak = fmt.text(machine["peak"], "FLOP/s")
     known = {
         **setting,
@@ -291,15 +289,15 @@ def facts_of(
 
 
 # ----------------------------------------------------------------------------
-# Runs the trials of a study that have no outcome yet, or one that may be mended.
+# Execution of pending trials, and of failed ones that may be retried.
 # ----------------------------------------------------------------------------
 
 Tell = Callable[[str, float, str], None]
-"""Told a trial's key, its finished share in [0, 1] and what is being done."""
+"""Progress callback: trial key, finished fraction in [0, 1], and current activity."""
 
 
 class Executor(Protocol):
-    """A place to run trials: this process, or a pool of processes."""
+    """Runs trials: in this process, or in a pool of processes."""
 
     def map(
         self, study: Study, trials: Sequence[Trial], run: Run, tell: Tell
@@ -325,12 +323,12 @@ class Here:
 @final
 @dataclass(frozen=True, slots=True)
 class Todo:
-    """A trial that is to be run.
+    """A pending trial.
 
     Attributes:
         trial: The trial.
-        why: Whether it is new, its results are damaged, or it failed before.
-        detail: What is damaged, or how it failed.
+        why: New, damaged, or failed before.
+        detail: What is damaged, or the error.
     """
 
     trial: Trial
@@ -339,14 +337,14 @@ class Todo:
 
 
 def pending(trials: Sequence[Trial], run: Run, retry: Retry = "failed") -> list[Todo]:
-    """Returns the trials that are to be run; equal trials are listed once.
+    """Returns the pending trials with reasons; equal trials are listed once.
 
-    The files of all finished trials are read and compared with their checksums.
+    The files of all finished trials are verified against their checksums.
 
     Args:
-        trials: Those of a study.
-        run: What is there already.
-        retry: Which of the failed trials to run again.
+        trials: The trials of a study.
+        run: The run with existing outcomes.
+        retry: Failed trials to run again.
     """
     wanted = {t.key: t for t in trials}
     return [todo for t in wanted.values() if (todo := _todo(t, run, retry)) is not None]
@@ -366,7 +364,7 @@ def _todo(trial: Trial, run: Run, retry: Retry) -> Todo | None:
 
 
 def missing(trials: Sequence[Trial], run: Run, retry: Retry = "failed") -> list[Trial]:
-    """Returns the trials that are to be run; see ``pending``."""
+    """Returns the pending trials; see ``pending``."""
     return [todo.trial for todo in pending(trials, run, retry)]
 
 
@@ -383,18 +381,18 @@ def carry_out(
     trials: Sequence[Trial] | None = None,
     todo: Sequence[Todo] | None = None,
 ) -> Report:
-    """Runs what is missing, records it, and concludes. Calling it again resumes.
+    """Runs pending trials, records their outcomes and builds the report. Calling it again resumes.
 
     Args:
-        study: The question.
-        run: Where outcomes are recorded.
+        study: The study.
+        run: The run in which outcomes are recorded.
         executor: Where trials run.
-        tell: Told of progress.
-        trials: Those of the study, where they are known: to list them is to check the question.
-        todo: What to run; ``pending`` if None.
+        tell: Progress callback.
+        trials: The trials of the study, if already listed.
+        todo: The trials to run; ``pending`` if None.
 
     Raises:
-        UserError: If the question cannot be asked: no model can be trained or measured.
+        UserError: If the configuration is invalid: no model can be trained or measured.
     """
     trials = study.trials() if trials is None else trials
     todo = pending(trials, run) if todo is None else todo
@@ -406,7 +404,7 @@ def carry_out(
             run.log("finished", trial=outcome.trial.key, error=outcome.error)
             mistakes += [outcome.trial] if outcome.failure == "cannot" else []
     except UserError:
-        # The question was wrong: what models could not do with it is no result.
+        # The configuration was invalid: failures of models are then not results.
         _forget(mistakes, run)
         raise
     found = (run.outcome(trial) for trial in {t.key: t for t in trials}.values())
@@ -414,7 +412,7 @@ def carry_out(
 
 
 def _prepare(todo: Todo, run: Run, tell: Tell) -> None:
-    """Clears what an earlier attempt left, and says so where something is lost by that."""
+    """Removes the remains of an earlier attempt, with a remark if something is lost."""
     if todo.why == "new":
         return
     run.log("again", trial=todo.trial.key, why=todo.why, detail=todo.detail)
@@ -422,7 +420,7 @@ def _prepare(todo: Todo, run: Run, tell: Tell) -> None:
     if todo.why == "damaged":
         text = f"{todo.detail} The trial runs again now."
     else:
-        text = f"{_name(todo.trial)} failed before ({todo.detail}) and is tried again."
+        text = f"{_name(todo.trial)} failed before ({todo.detail}) and is retried."
     tell(todo.trial.key, 0.0, Remark(text))
 
 
@@ -432,12 +430,12 @@ def _forget(trials: Sequence[Trial], run: Run) -> None:
 
 
 def _concluded(study: Study, outcomes: Sequence[Outcome], run: Run) -> Report:
-    """Returns the report, with a note on every failure that it does not tell of itself."""
+    """Returns the report, with a note on every failure that it does not mention."""
     reasons = [o.error for o in outcomes if o.error]
     failed = failures(outcomes)
     models = [o for o in outcomes if o.trial.parts.get("model") != REAL]
     if models and all(o.failure == "cannot" for o in models):
-        # A mistake in the question leaves no result: where it can be mended, it is asked again.
+        # An invalid configuration leaves no result.
         _forget([o.trial for o in models], run)
         raise UserError(str(models[0].error))
     try:
@@ -448,11 +446,11 @@ def _concluded(study: Study, outcomes: Sequence[Outcome], run: Run) -> Report:
         run.log("failed", traceback=traceback.format_exc())
         raise UserError(
             f"There is no report, for {failed[0]} Its traceback is in {run.path / 'log.jsonl'}; "
-            "run the same command again to try once more."
+            "run the same command again to retry."
         ) from error
     if failed and not report.verdicts:
         count = f"{len(failed)} of {len(outcomes)} trials failed"
-        claim = f"Nothing can be said: {count}."
+        claim = f"No results: {count}."
         report = replace(report, verdicts=[Verdict(claim=claim, because=failed[0])])
     said = " ".join([*(c.text for c in report.caveats), *(v.because for v in report.verdicts)])
     told = zip(failed, reasons, strict=True)
@@ -480,7 +478,7 @@ def _sentence(error: str) -> str:
 # Runs trials in a pool of processes on this machine.
 # ----------------------------------------------------------------------------
 
-# Seconds that workers get to end after they were killed.
+# Seconds to wait for killed workers.
 _PATIENCE = 5.0
 # A signal for all processes of a group may end a worker before the parent has heard of it.
 _SIGNAL = 0.3
@@ -492,8 +490,8 @@ class Pool:
     """A pool of worker processes; the results are those of ``Here``, bit by bit.
 
     Attributes:
-        workers: How many processes.
-        threads: Threads of each; part of what decides the last digits of a result.
+        workers: Number of processes.
+        threads: Threads per trial (changes rounding).
     """
 
     workers: int
@@ -530,7 +528,7 @@ class Pool:
 
 
 def fitting(threads: int, device: str) -> int:
-    """Returns how many workers of so many threads fit this machine; one for a GPU."""
+    """Returns the default number of workers for this machine; one for a GPU."""
     if device != "cpu":
         return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -558,7 +556,7 @@ def _pass_on(news: "Queue[worker.News]", tell: Tell) -> None:
 
 
 def _abandon(pool: ProcessPoolExecutor) -> None:
-    """Ends the workers at once: what they have finished is recorded, the rest runs again."""
+    """Kills the workers at once: finished trials are recorded, others run again."""
     # Shutting down forgets the processes, so they are listed first.
     processes = list((pool._processes or {}).values())  # noqa: SLF001  (public from 3.14)
     pool.shutdown(wait=False, cancel_futures=True)

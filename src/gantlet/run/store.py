@@ -1,12 +1,12 @@
-"""The run folder: the only place where results live.
+"""The run directory, which holds all results.
 
-``run.json`` (the question and where it was asked), ``log.jsonl`` (what happened), for each trial
+``run.json`` (configuration and environment), ``log.jsonl`` (events), for each trial
 ``trials/<key>`` with ``{outcome,clock}.json``, ``{model,samples}.safetensors``, ``curve.jsonl``,
 and ``report.json`` and ``report.html``. All but ``run.json``, ``log.jsonl``, ``clock.json`` and
 the reports made from clocks repeat bit by bit with the same seed and threads.
 
 Every JSON object holds its own checksum, and an outcome those of all files of its trial, so that
-what was cut, changed or exchanged is never read as a result. Runs of earlier versions have none.
+a truncated, changed or exchanged file is never read as a result. Earlier versions had none.
 """
 
 import errno
@@ -46,7 +46,7 @@ from gantlet.core.estimate import (
 from gantlet.core.rng import StorageError, cache_home, private_folder
 
 # ----------------------------------------------------------------------------
-# Files that are whole or absent: a reader never sees half of one, nor one that was changed.
+# Atomic writes with checksums: a reader never sees a partial or changed file.
 # ----------------------------------------------------------------------------
 
 CHECKSUM = "checksum"
@@ -54,14 +54,14 @@ CHECKSUM = "checksum"
 
 
 class DamagedError(UserError):
-    """A file is not what was written: cut, changed, or exchanged for another."""
+    """A file is damaged: truncated, changed, or exchanged for another."""
 
 
 def read_json(path: Path) -> Any:
-    """Returns what ``path`` holds.
+    """Returns the contents of ``path``.
 
     Raises:
-        DamagedError: If it is no JSON.
+        DamagedError: If it is not JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -86,16 +86,16 @@ def read_sealed(path: Path, *, since: str | None = None) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise DamagedError(f"{path} is missing.") from error
     if not isinstance(found, dict):
-        raise DamagedError(f"{path} is not a JSON file that Gantlet wrote: no object.")
+        raise DamagedError(f"{path} is not a JSON file that Gantlet wrote: not an object.")
     given = found.pop(CHECKSUM, None)
     was_sealed = given is not None or (since is not None and since in found)
     if was_sealed and given != _checksum(found):
-        raise DamagedError(f"{path} is damaged: its checksum is another.")
+        raise DamagedError(f"{path} is damaged: checksum mismatch.")
     return found
 
 
 def write_sealed(path: Path, value: Mapping[str, Any]) -> None:
-    """Writes ``value`` as JSON with a checksum, all of it or nothing."""
+    """Atomically writes ``value`` as JSON with a checksum."""
     plain = json.loads(dumps(value, path.name))
     write_json(path, {**plain, CHECKSUM: _checksum(plain)})
 
@@ -116,12 +116,12 @@ def digest_of_file(path: Path) -> str:
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Writes ``value`` as JSON, all of it or nothing, and safe from a loss of power.
+    """Atomically writes ``value`` as JSON, safe from a loss of power.
 
     Raises:
-        ValueError: If it holds what JSON has no name for; the message says where.
+        ValueError: If it holds values that JSON does not support; the message says where.
     """
-    # A file name that is no UTF-8 comes back as it was: its bytes are escapes of JSON too.
+    # A file name that is not UTF-8 round-trips: its bytes are escapes of JSON too.
     text = dumps(value, path.name) + "\n"
     write_bytes(path, text.encode("utf-8", "backslashreplace"), durable=True)
 
@@ -161,12 +161,12 @@ def _foreign(value: Any, place: str) -> Generator[tuple[str, str]]:
 
 
 def write_bytes(path: Path, content: bytes, *, durable: bool = False) -> None:
-    """Writes ``content``, all of it or nothing.
+    """Atomically writes ``content``.
 
     Args:
         path: The file.
-        content: What it shall hold.
-        durable: Whether to wait until the disk has it, so that a loss of power loses nothing.
+        content: Its new contents.
+        durable: Whether to flush to disk, so that a loss of power loses nothing.
     """
     with draft_of(path, durable=durable) as draft:
         draft.write_bytes(content)
@@ -202,7 +202,7 @@ def draft_of(path: Path, *, durable: bool = False) -> Generator[Path]:
 
 
 def flush_to_disk(path: Path) -> None:
-    """Waits until the disk has a file, or the names in a folder."""
+    """Flushes a file, or the entries of a folder, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -215,7 +215,7 @@ def flush_to_disk(path: Path) -> None:
 
 
 def drop_drafts(folder: Path) -> None:
-    """Removes the drafts that processes left behind which were killed."""
+    """Removes drafts left behind by killed processes."""
     for file in folder.glob(".*.*"):
         if is_draft(file) and not is_alive(int(file.name.rpartition(".")[2])):
             file.unlink(missing_ok=True)
@@ -228,7 +228,7 @@ def is_draft(file: Path) -> bool:
 
 
 def is_alive(pid: int) -> bool:
-    """Returns whether a process of this machine is still there."""
+    """Returns whether a process of this machine is alive."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -240,7 +240,7 @@ def is_alive(pid: int) -> bool:
 
 @contextmanager
 def explained(path: Path) -> Generator[None]:
-    """Turns what goes wrong in writing ``path`` into one line.
+    """Converts errors in writing ``path`` to one line.
 
     Raises:
         StorageError: In place of an ``OSError``.
@@ -278,7 +278,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     """Returns the tensors of a file.
 
     Raises:
-        DamagedError: If there is no such file, or it is not of this format.
+        DamagedError: If the file does not exist or has another format.
     """
     if not path.exists():
         raise DamagedError(f"{path} does not exist.")
@@ -308,8 +308,8 @@ def save_state(
     Args:
         path: The files are named after it: ``state.0.safetensors``, ``state.0.json`` and so on.
         state: Tensors and plain values, in dictionaries and lists.
-        owner: To whom the state belongs: that of another is never taken up.
-        files: Checksums of files in the same folder without which the state is worth nothing.
+        owner: Owner of the state: that of another is never loaded.
+        files: Checksums of files in the same folder on which the state depends.
     """
     tensors: dict[str, Tensor] = {}
     plain = _lift(state, "", tensors)
@@ -326,12 +326,12 @@ def save_state(
 def load_state(
     path: Path, owner: str = "", warn: Callable[[str], object] = lambda _: None
 ) -> dict[str, Any] | None:
-    """Returns the latest state that ``save_state`` saved and that is whole, or None.
+    """Returns the latest intact state saved by ``save_state``, or None.
 
     Args:
         path: As for ``save_state``.
         owner: As for ``save_state``.
-        warn: Told of each generation that is damaged.
+        warn: Called for each damaged generation.
     """
     for _, index in sorted(_generations(path, warn), reverse=True):
         try:
@@ -372,7 +372,7 @@ def _state_of(path: Path, index: Path, owner: str) -> dict[str, Any]:
     if "tensors" in entry:
         for name, wanted in {file.name: entry["tensors"], **entry["files"]}.items():
             if digest_of_file(path.with_name(name)) != wanted:
-                raise DamagedError(f"{path.with_name(name)} is damaged: its checksum is another.")
+                raise DamagedError(f"{path.with_name(name)} is damaged: checksum mismatch.")
     state: dict[str, Any] = _drop(entry["state"], load_tensors(file))
     return state
 
@@ -401,16 +401,16 @@ def _drop(value: Any, tensors: Mapping[str, Tensor]) -> Any:
 
 
 # ----------------------------------------------------------------------------
-# Samples that were given as Python objects, kept in the cache under the digest of their content.
+# Samples given as Python objects, stored in the cache under the digest of their content.
 #
 # They count against the limit of the cache together with the features: the oldest files go.
 # ----------------------------------------------------------------------------
 
 LIMIT = 10 * 2**30
-"""Bytes that the cache may hold."""
+"""Maximum size of the cache in bytes."""
 
 IN_USE_SECONDS = 600.0
-"""Seconds: what was used this recently belongs to a command that is still running."""
+"""Files used within this many seconds count as in use by a running command."""
 
 _SUFFIXES = {"array": ".npy", "table": ".csv"}
 _WORD = re.compile(r"(array|table):([0-9a-f]{32})")
@@ -419,12 +419,12 @@ _WORD = re.compile(r"(array|table):([0-9a-f]{32})")
 @final
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """Samples that are kept.
+    """Stored samples.
 
     Attributes:
         path: Their file.
         kind: "array", a ``.npy`` file, or "table", a ``.csv`` file.
-        note: What was done to what was given, in words, or nothing.
+        note: Conversions that were made, or empty.
     """
 
     path: Path
@@ -433,11 +433,11 @@ class Kept:
 
 
 def keep_array(array: NDArray[Any], name: str, note: str = "") -> str:
-    """Keeps an array and returns the word for it, ``array:DIGEST``.
+    """Stores an array and returns its reference, ``array:DIGEST``.
 
     Args:
         array: The samples, of numbers.
-        name: What they are called, for messages.
+        name: Name of the samples, for messages.
         note: What was done to them; ``kept`` returns it.
 
     Raises:
@@ -455,7 +455,7 @@ def keep_array(array: NDArray[Any], name: str, note: str = "") -> str:
 
 
 def keep_table(text: str, name: str, note: str = "") -> str:
-    """Keeps a table in CSV and returns the word for it, ``table:DIGEST``.
+    """Stores a table as CSV and returns its reference, ``table:DIGEST``.
 
     Raises:
         UserError: If it is larger than the whole cache, or that cannot be written.
@@ -470,15 +470,15 @@ def keep_table(text: str, name: str, note: str = "") -> str:
 
 
 def kept(word: str, name: str) -> Kept | None:
-    """Returns what is kept under a word, or None where ``word`` is no such word.
+    """Returns the samples of a reference, or None if ``word`` is not a reference.
 
     Args:
-        word: As ``keep_array`` or ``keep_table`` returned it.
-        name: What the samples are called, for messages.
+        word: As returned by ``keep_array`` or ``keep_table``.
+        name: Name of the samples, for messages.
 
     Raises:
-        UserError: If it is kept no more, or is not what was kept.
-        StorageError: If other users can change what is kept.
+        UserError: If they are no longer stored, or damaged.
+        StorageError: If other users can change them.
     """
     found = _WORD.fullmatch(word)
     if found is None:
@@ -503,7 +503,7 @@ def kept(word: str, name: str) -> Kept | None:
 
 
 def _read_as(kind: str, file: Path, note: str) -> str | None:
-    """Returns the digest of what a file holds now, or None where it is no such file."""
+    """Returns the digest of a file's current contents, or None if it is not a stored file."""
     return _loaded(file, note) if kind == "array" else _of_table(file.read_bytes(), note)
 
 
@@ -589,19 +589,19 @@ def _kept_note(file: Path, note: str) -> None:
 
 
 # ----------------------------------------------------------------------------
-# The run folder: the only place where results live.
+# The run directory.
 # ----------------------------------------------------------------------------
 
 SCHEMA = 1
 
 
 Warn = Callable[[str], object]
-"""Told what a user should know, in words."""
+"""Callback for warnings to the user."""
 
 _STATE = "state"
 _NO_RESULT = (".", f"{_STATE}.")
 _OWN = frozenset({"outcome.json", "clock.json"})
-_AGAIN = "Run the command of that run again to make it anew."
+_AGAIN = "Run the command of that run again to rebuild it."
 
 
 @final
@@ -610,8 +610,8 @@ class TrialFolder:
     """The folder of one trial.
 
     Attributes:
-        path: Where it is; made when first written to.
-        warn: Told of checkpoints that are damaged or cannot be saved.
+        path: Its path; created on first write.
+        warn: Called for checkpoints that are damaged or cannot be saved.
     """
 
     path: Path
@@ -638,8 +638,8 @@ class TrialFolder:
     def save_state(self, state: Mapping[str, Any]) -> None:
         """Saves what training needs to go on from here, beside what was saved before.
 
-        What cannot be saved, such as an object of a plug-in, is no reason to end a training: it
-        goes on without checkpoints, and says so.
+        A state that cannot be saved, such as an object of a plug-in, does not end the training: it
+        continues without checkpoints, with a warning.
         """
         try:
             save_state(self.path / _STATE, state, self.path.name, self._digests())
@@ -648,15 +648,15 @@ class TrialFolder:
         except (ValueError, TypeError, LookupError, RuntimeError) as error:
             self.drop_state()
             self._warn(
-                f"the state of training cannot be saved ({error}); interrupted, it begins again",
+                f"the training state cannot be saved ({error}); if interrupted, training restarts",
                 "saving",
             )
 
     def load_state(self) -> dict[str, Any] | None:
-        """Returns the last state of training that is whole, or None where training begins."""
+        """Returns the last intact training state, or None."""
 
         def warn(text: str) -> None:
-            self._warn(f"{text}; an earlier one is taken, or training begins again", text)
+            self._warn(f"{text}; an earlier one is used, or training restarts", text)
 
         return load_state(self.path / _STATE, self.path.name, warn)
 
@@ -688,7 +688,7 @@ class TrialFolder:
         """Writes the outcome of the trial, its clock first: an outcome marks a trial finished.
 
         Raises:
-            ValueError: If a number is not finite, or something is no plain value.
+            ValueError: If a number is not finite, or a value is not plain.
         """
         key, clock = self.path.name, {k: asdict(v) for k, v in outcome.clock.items()}
         kept = asdict(replace(outcome, clock={}, spend=replace(outcome.spend, seconds=0.0)))
@@ -764,7 +764,7 @@ class TrialFolder:
         if not file.exists():
             raise DamagedError(f"{file} is missing. {_AGAIN}")
         if digest_of_file(file) != wanted:
-            raise DamagedError(f"{file} is damaged: its checksum is another. {_AGAIN}")
+            raise DamagedError(f"{file} is damaged: checksum mismatch. {_AGAIN}")
 
     def _digests(self) -> dict[str, str]:
         """Returns the checksums of all that was saved, without what training goes on from."""
@@ -820,17 +820,17 @@ def _failure_of(error: str | None) -> Failure | None:
 
 
 def folder_of(name: str, question: Mapping[str, Any]) -> Path:
-    """Returns the folder for a question where none was given, below ``runs``."""
+    """Returns the default run directory of a configuration, below ``runs``."""
     text = json.dumps(question, sort_keys=True)
     return Path("runs") / f"{name}-{hashlib.blake2b(text.encode(), digest_size=3).hexdigest()}"
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run folder.
+    """A run directory.
 
     Attributes:
-        path: Where it is.
+        path: Its path.
     """
 
     path: Path
@@ -839,50 +839,52 @@ class Run:
     def create(
         cls, path: Path, question: Mapping[str, Any], facts: Mapping[str, Any] | None = None
     ) -> "Run":
-        """Makes the folder, or opens it if it holds the same question.
+        """Creates the directory, or opens it if it holds the same configuration.
 
         Args:
-            path: The folder.
-            question: What is asked, resolved: equal questions share a folder.
-            facts: Where and with what it is asked; recorded, not compared.
+            path: The directory.
+            question: The resolved configuration: equal configurations share a directory.
+            facts: Environment; recorded, not compared.
 
         Raises:
-            UserError: If the folder holds another question, or something else.
+            UserError: If the directory holds another configuration, or other files.
         """
         asked = json.loads(json.dumps(question))
         with explained(path / "run.json"):
             is_there = (path / "run.json").exists()
             is_foreign = path.is_dir() and not is_there and not _is_remains(path)
         if is_foreign:
-            raise UserError(f"{path} is not empty and no run of Gantlet. Give another --out.")
+            raise UserError(
+                f"{path} is not empty and not a run directory of Gantlet. Give another --out."
+            )
         if not is_there:
             found = {"schema": SCHEMA, "question": asked, "facts": dict(facts or {})}
             write_sealed(path / "run.json", found)
         elif cls.open(path).question != asked:
             raise UserError(
-                f"{path} holds the run of another question. Give another --out, or remove it."
+                f"{path} holds a run with another configuration. Give another --out, or remove it."
             )
         return cls(path)
 
     @classmethod
     def open(cls, path: Path) -> "Run":
-        """Opens a run folder.
+        """Opens a run directory.
 
         Raises:
-            UserError: If it is none, is damaged, or of a newer schema.
+            UserError: If it is not one, is damaged, or has a newer schema.
         """
         cls(path).read()
         return cls(path)
 
     def read(self) -> dict[str, Any]:
-        """Returns what ``run.json`` holds.
+        """Returns the contents of ``run.json``.
 
         Raises:
-            UserError: If there is none, it is damaged, or of a newer schema.
+            UserError: If it is missing, damaged, or has a newer schema.
         """
         file = self.path / "run.json"
         if not file.exists():
-            raise UserError(f"{self.path} is no run folder: it has no run.json.")
+            raise UserError(f"{self.path} is not a run directory: it has no run.json.")
         try:
             found = read_sealed(file)
         except DamagedError as error:
@@ -898,16 +900,16 @@ class Run:
 
     @property
     def question(self) -> dict[str, Any]:
-        """The question that the run answers, resolved."""
+        """The resolved configuration of the run."""
         return dict(self.read()["question"])
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Where and with what the question was first asked."""
+        """The environment in which the run was started."""
         return dict(self.read()["facts"])
 
     def folder(self, trial: Trial, warn: Warn = lambda _: None) -> TrialFolder:
-        """Returns the folder of ``trial``, which tells ``warn`` of damaged checkpoints."""
+        """Returns the folder of ``trial``; ``warn`` is called for damaged checkpoints."""
         return TrialFolder(self.path / "trials" / trial.key, warn)
 
     def record(self, outcome: Outcome) -> None:
@@ -915,7 +917,7 @@ class Run:
         self.folder(outcome.trial).record(outcome)
 
     def outcome(self, trial: Trial) -> Outcome | None:
-        """Returns what is recorded of ``trial``, or None.
+        """Returns the recorded outcome of ``trial``, or None.
 
         Raises:
             DamagedError: If it is not as it was written.
@@ -935,10 +937,10 @@ class Run:
 
     @contextmanager
     def lock(self) -> Generator[None]:
-        """Keeps other processes out of the folder inside the block, and clears up first.
+        """Locks the directory inside the block, after removing stale files.
 
         Raises:
-            UserError: If another process is at work in it, or it cannot be written.
+            UserError: If another process uses it, or it cannot be written.
         """
         lock = self.path / ".lock"
         with ExitStack() as stack:
@@ -948,7 +950,7 @@ class Run:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise UserError(
-                    f"Another process is at work in {self.path}. Wait, or give another --out."
+                    f"Another process is using {self.path}. Wait, or give another --out."
                 ) from error
             with suppress(OSError):
                 for folder in (self.path, *self.path.glob("trials/*")):

@@ -1,4 +1,4 @@
-"""The one training loop: any game, any solver, any budget."""
+"""The training loop, common to all games, solvers and budgets."""
 
 import math
 import time
@@ -21,7 +21,7 @@ from gantlet.core.model import Generative, Losses, Solver
 from gantlet.core.rng import Rng
 
 # ----------------------------------------------------------------------------
-# A running average of a model's weights, which is sampled and judged in their place.
+# Exponential moving average of a model's weights, used for evaluation.
 # ----------------------------------------------------------------------------
 
 
@@ -33,8 +33,8 @@ class Average:
     over their initial weights.
 
     Args:
-        model: Whose parameters to average; its buffers are used as they are.
-        decay: Weight of the past at each step, in [0, 1); 0 means no average at all.
+        model: The model whose parameters are averaged; its buffers are not averaged.
+        decay: Decay per step, in [0, 1); 0 disables averaging.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -47,7 +47,7 @@ class Average:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Takes in the present weights."""
+        """Updates the average with the current weights."""
         if not self._shadow:
             return
         self._steps += 1
@@ -58,7 +58,7 @@ class Average:
 
     @contextmanager
     def applied(self) -> Generator[None]:
-        """Puts the average in place of the weights inside the block."""
+        """Replaces the weights by the average inside the block."""
         self._swap()
         try:
             yield
@@ -72,11 +72,11 @@ class Average:
             parameter.data, self._shadow[name] = shadow, parameter.data
 
     def state_dict(self) -> dict[str, object]:
-        """Returns what is needed to go on."""
+        """Returns the state."""
         return {"steps": self._steps, "shadow": dict(self._shadow)}
 
     def load_state_dict(self, state: Mapping[str, object]) -> None:
-        """Takes up a saved state."""
+        """Restores a saved state."""
         steps, shadow = state["steps"], state["shadow"]
         if not isinstance(steps, int) or not isinstance(shadow, Mapping):
             raise TypeError("not a state of Average")
@@ -87,20 +87,20 @@ class Average:
 
 
 # ----------------------------------------------------------------------------
-# Batches in epochs of shuffled samples, with nothing to remember but how many were taken.
+# Batches from shuffled epochs; the only state is the number of samples taken.
 # ----------------------------------------------------------------------------
 
 
 @final
 class Batches:
-    """Takes samples without replacement, epoch after epoch.
+    """Draws samples without replacement, epoch after epoch.
 
     The order of epoch ``e`` depends on the seed and ``e`` alone, so that ``taken`` is all there is
     to save and restore.
 
     Args:
         source: The samples.
-        rng: From which the orders follow; batches are put on its device.
+        rng: Seed of the orders; batches are put on its device.
     """
 
     def __init__(self, source: Source, *, rng: Rng) -> None:
@@ -130,20 +130,20 @@ class Batches:
 
 
 # ----------------------------------------------------------------------------
-# All players' weights now and then over a training, for tournaments.
+# Snapshots of all players during training, for tournaments.
 # ----------------------------------------------------------------------------
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Snapshots:
-    """When to take snapshots, and where to put them.
+    """Schedule and storage of snapshots.
 
-    One is taken whenever another part of the budget is used up, and one at the end. What is taken
-    depends on the budget used alone: a training that goes on from a checkpoint takes the same.
+    One is taken after each part of the budget, and one at the end. The schedule depends on the
+    used budget alone: a resumed training takes the same snapshots.
 
     Attributes:
-        count: Into how many parts the budget is divided; a training with fewer steps gives fewer.
+        count: Number of parts of the budget; a training with fewer steps gives fewer.
         save: Called with ``snapshot-001`` and so on, and the tensors.
     """
 
@@ -151,7 +151,7 @@ class Snapshots:
     save: Callable[[str, Mapping[str, Tensor]], None]
 
     def due(self, before: float, used: float) -> int | None:
-        """Returns the number of the snapshot due when this share of the budget is used, or None.
+        """Returns the number of the snapshot due at this fraction of the budget, or None.
 
         Example:
             >>> takes = Snapshots(4, lambda name, tensors: None)
@@ -166,7 +166,7 @@ class Snapshots:
         return min(self.count, math.floor(used * self.count) + 1)
 
     def take(self, number: int, game: Generative, model: Mapping[str, Tensor], step: int) -> None:
-        """Saves all players, the weights that samples come from, averaged or not, and the step."""
+        """Saves all players, the evaluated weights (averaged or not), and the step."""
         players = {
             f"players/{name}/{key}": value
             for name, player in game.players.items()
@@ -177,52 +177,52 @@ class Snapshots:
 
 
 # ----------------------------------------------------------------------------
-# The one training loop: any game, any solver, any budget.
+# The training loop.
 # ----------------------------------------------------------------------------
 
 Point = dict[str, float | int | None]
 
-# How many training samples a game sees to set what depends on data.
+# Number of training samples for data-dependent initialization.
 _PREPARE = 512
 
-# The fewest samples that a validation looks at.
+# Minimum number of samples of a validation.
 _FEW = 16
 
 
 class DivergedError(RuntimeError):
-    """Training led to a loss, or to samples, that are not finite numbers."""
+    """Training diverged: a loss or a sample is not finite."""
 
 
 @final
 class RestartWarning(UserWarning):
-    """Training begins again, for its checkpoint is not one of this model."""
+    """Training restarts, since its checkpoint is not of this model."""
 
 
 class Checkpoints(Protocol):
-    """A place that keeps the state of training; a trial's folder is one."""
+    """Storage of the training state; a trial's folder is one."""
 
     def save_state(self, state: Mapping[str, Any]) -> None:
         """Keeps ``state``."""
         ...
 
     def load_state(self) -> dict[str, Any] | None:
-        """Returns the state kept last, or None."""
+        """Returns the last stored state, or None."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """How long to train, and how to look after it.
+    """Settings of the training loop.
 
     Attributes:
-        budget: What training may spend, validation included.
-        batch: Samples in one batch.
-        ema: Decay of the average of the sampled model's weights; 0 is none.
-        validations: How often to validate at most, spread evenly over the budget.
-        share: Largest share of the budget that validation may take.
-        patience: Stop after this many validations without a better one; None spends the budget.
-        held_out: How many validation samples to look at, at most.
-        select: Which weights are judged: those that validated ``best``, or the ``last``.
+        budget: Training budget, validation included.
+        batch: Batch size.
+        ema: Decay of the exponential moving average of weights; 0 for none.
+        validations: Maximum number of validations, spread evenly over the budget.
+        share: Maximum share of the budget for validation.
+        patience: Early stopping: validations without improvement; None uses the whole budget.
+        held_out: Maximum number of validation samples.
+        select: Weights to evaluate: those with the ``best`` validation, or the ``last``.
         checkpoint: Seconds between checkpoints.
     """
 
@@ -240,14 +240,14 @@ class Plan:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trained:
-    """What training gave; the game's model now holds the best weights.
+    """The result of training; the game's model holds the selected weights.
 
     Attributes:
-        spend: What it used.
-        curve: One point for each validation: step, flops, examples, losses, validation.
-        best_step: The step whose weights validated best.
-        step_flops: What one step costs.
-        unknown: Heavy operators that the meter could not count, with how often a step calls them.
+        spend: Resources used.
+        curve: One point per validation: step, flops, examples, losses, validation.
+        best_step: The step with the best validation.
+        step_flops: FLOPs of one step.
+        unknown: Heavy operators that the meter could not count, with calls per step.
     """
 
     spend: Spend
@@ -270,22 +270,22 @@ def train(
     follow: Callable[[float, Losses], None] = lambda _, __: None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Trained:
-    """Plays ``game`` until the budget is spent and leaves the best model in it.
+    """Trains ``game`` within the budget and leaves the selected model in it.
 
-    The budget is never exceeded: a step that would not fit, together with the validation that must
-    follow it, is not made. (Only a budget of seconds can be overrun, by less than one step.)
+    The budget is never exceeded: a step that would not fit, with the validation that must follow,
+    is not made. (Only a budget of seconds can be overrun, by less than one step.)
 
     Args:
-        game: What is trained, on the device of ``rng``; players are changed in place.
-        solver: How the players move.
-        data: Its train split is learned from, its validation split selects the best step.
+        game: The game, on the device of ``rng``; players are changed in place.
+        solver: Training algorithm.
+        data: Its train split is used for training, its validation split for selection.
         plan: Budget and settings.
-        rng: Streams ``data``, ``noise`` and ``validate`` decide everything random.
-        keep: Where to keep checkpoints; an interrupted training goes on from the last one, with
-            the same result bit by bit.
-        snapshots: When to save all players; they change nothing else.
-        watch: Told the used fraction of the budget after each step.
-        follow: Told the same, and the losses of the step.
+        rng: Its streams ``data``, ``noise`` and ``validate`` determine all randomness.
+        keep: Storage of checkpoints; an interrupted training resumes from the last one, with a
+            bit-identical result.
+        snapshots: Schedule of snapshots; they change nothing else.
+        watch: Called with the used fraction of the budget after each step.
+        follow: Called with the same and the losses of the step.
         clock: Returns seconds; injected so that tests need not wait.
 
     Raises:
@@ -293,7 +293,7 @@ def train(
         DivergedError: If a loss is not finite; the message says which and at which step.
 
     Warns:
-        RestartWarning: If the checkpoint is not one of this model: training begins again.
+        RestartWarning: If the checkpoint is not of this model: training restarts.
     """
     if not plan.budget.is_limited:
         raise UserError("Training needs a budget: flops, examples, steps or seconds.")
@@ -358,7 +358,7 @@ class _Training:
         self._next = 0.0
 
     def begin(self) -> None:
-        """Prepares the game, makes the first step and counts what step and validation cost."""
+        """Prepares the game, makes the first step and counts the cost of step and validation."""
         first = self._batches.next(min(_PREPARE, len(self._data.train)))
         self._batches.taken = 0
         with torch.no_grad():
@@ -382,7 +382,7 @@ class _Training:
         self._next = self._interval()
 
     def _affordable(self) -> int:
-        """How many samples may be validated twice, first and last, within validation's share."""
+        """Number of samples that validation's share pays for twice, first and last."""
         few = self._held_out[:_FEW]
         cost = count(lambda: self._game.validate(few, rng=self._rng.stream("validate")))
         self.spend += Spend(flops=cost.flops)
@@ -390,7 +390,7 @@ class _Training:
         return len(self._held_out) if one == 0 else max(_FEW, int(self._plan.share / 2 / one))
 
     def _share(self, flops: float) -> float:
-        """The share of the budget that validation with so many operations stands for.
+        """The share of the budget of a validation with a given number of FLOPs.
 
         Where the budget is not in FLOPs, it counts as the steps that cost as much.
         """
@@ -468,13 +468,13 @@ class _Training:
         return {k: v.clone() for k, v in self._game.model.state_dict().items()}
 
     def snap(self, snapshots: Snapshots, number: int) -> None:
-        """Saves all players as they are now."""
+        """Saves the current state of all players."""
         with self._average.applied():
             weights = self._weights()
         snapshots.take(number, self._game, weights, self.spend.steps)
 
     def _keep(self) -> None:
-        """Takes the present weights, averaged, for the best."""
+        """Stores the current (averaged) weights as the best."""
         with self._average.applied():
             self._best, self._best_step = self._weights(), self.spend.steps
 
@@ -514,7 +514,7 @@ class _Training:
         )
 
     def state(self) -> dict[str, Any]:
-        """Returns all that is needed to go on bit by bit."""
+        """Returns the full state for an exact continuation."""
         return {
             "players": {k: p.state_dict() for k, p in self._game.players.items()},
             "model": self._game.model.state_dict(),
@@ -534,7 +534,7 @@ class _Training:
         }
 
     def takes_up(self, state: Mapping[str, Any]) -> bool:
-        """Takes up a saved state if it fits; if not, warns and leaves the game as it was."""
+        """Restores a saved state if it fits; else warns and leaves the game unchanged."""
         modules = (*self._game.players.values(), self._game.model)
         before = [deepcopy(module.state_dict()) for module in modules]
         try:
@@ -543,15 +543,13 @@ class _Training:
             for module, weights in zip(modules, before, strict=True):
                 module.load_state_dict(weights)
             reason = " ".join(str(error).split())[:200]
-            told = (
-                f"the checkpoint is of another version of Gantlet, training begins again: {reason}"
-            )
+            told = f"the checkpoint is of another version of Gantlet, training restarts: {reason}"
             warnings.warn(told, RestartWarning, stacklevel=2)
             return False
         return True
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Takes up a saved state."""
+        """Restores a saved state."""
         for name, player in self._game.players.items():
             player.load_state_dict(state["players"][name])
         self._game.model.load_state_dict(state["model"])

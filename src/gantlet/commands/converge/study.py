@@ -53,7 +53,7 @@ class Converge:
     seed: options.Seed = options.Converge.seed
     solver: str = options.Converge.solver
     batch: options.Batch = options.Converge.batch
-    retry: bool = options.Converge.try_
+    retry: bool = options.Converge.apply_advice
     data_seed: options.Seed = options.Converge.data_seed
     threads: options.Threads = options.Converge.threads
     device: str = options.Converge.device
@@ -68,7 +68,7 @@ class Converge:
             seed=asked.seed,
             solver=asked.solver,
             batch=asked.batch,
-            retry=asked.try_,
+            retry=asked.apply_advice,
             data_seed=asked.data_seed,
             threads=asked.threads,
             device=asked.device,

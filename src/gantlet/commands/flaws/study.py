@@ -28,10 +28,10 @@ class FindFlaws:
 
     Attributes:
         asked: The sets; the training samples are what extractors may learn from.
-        features: In what directions are looked for; empty for what suits the data.
-        search: How flaws are looked for.
-        threads: Threads to use.
-        device: Where features are computed.
+        features: Feature extractor; empty for the default of the kind of data.
+        search: Settings of the search.
+        threads: Number of threads.
+        device: Device on which features are computed.
     """
 
     asked: Asked
@@ -46,7 +46,7 @@ class FindFlaws:
             "command": "flaws",
             **written_sets(self.asked),
             "features": self._features(),
-            "search": asdict(self.search),
+            "search": self.search.stored(),
             "threads": self.threads,
             "device": self.device,
         }
@@ -83,7 +83,7 @@ class FindFlaws:
                 "model": fake,
                 "extractor": self._features(),
                 "sets": json.dumps(asdict(self.asked)),
-                "search": json.dumps(asdict(self.search)),
+                "search": json.dumps(self.search.stored()),
                 "threads": str(self.threads),
                 "device": self.device,
             },
@@ -99,8 +99,8 @@ class FindFlaws:
 
 
 def _check_search(search: Search) -> None:
-    if search.mode == "pca" and (search.permutations + 1) * search.level < search.most:
+    if search.mode == "pca" and (search.permutations + 1) * search.level < search.max_directions:
         raise UserError(
-            f"{search.permutations} permutations cannot certify any of {search.most} components: "
-            "raise --permutations or lower --most."
+            f"{search.permutations} permutations cannot confirm any of {search.max_directions} "
+            "components: raise --permutations or lower --max-directions."
         )

@@ -412,7 +412,7 @@ def run_trial(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
         check_number(real.n, fake.n)
         seen_real, seen = sight.seen(real, watch), sight.seen(fake, watch)
         watch(0.6, "looking for flaws")
-        search, rng = Search(**json.loads(trial.parts["search"])), Rng(trial.seed)
+        search, rng = Search.of_stored(json.loads(trial.parts["search"])), Rng(trial.seed)
         causes = _causes(sight, trial) if search.mode == "guided" else None
         found = list_flaws(seen_real, seen, search, rng=rng, causes=causes)
         watch(0.9, "choosing samples to show")
