@@ -195,12 +195,12 @@ def test_an_output_folder_that_holds_another_question(refused, tmp_path, capsys)
     found = outcomes(folder)
     capsys.readouterr()
     told = refused(*ASKED, *QUICK, "--batch", "64", "--out", folder)
-    assert "holds the run of another question. Give another --out, or remove it." in told
+    assert "holds a run with another configuration. Give another --out, or remove it." in told
     assert outcomes(folder) == found
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.tex").write_text("precious")
     told = refused(*ASKED, *QUICK, "--out", "thesis")
-    assert "thesis is not empty and no run of Gantlet" in told
+    assert "thesis is not empty and not a run directory of Gantlet" in told
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"question": 1}'])
@@ -224,7 +224,7 @@ def test_data_that_changed_under_its_path_is_another_question(refused, tmp_path,
     found = outcomes(tmp_path / "run")
     capsys.readouterr()
     np.save(tmp_path / "a.npy", noise(60, 2, seed=1))
-    assert "holds the run of another question" in refused(*asked)
+    assert "holds a run with another configuration" in refused(*asked)
     assert outcomes(tmp_path / "run") == found
 
 

@@ -72,7 +72,7 @@ def test_the_same_command_resumes_and_another_question_is_refused(files, capsys,
     assert told(*command, capsys=capsys) == first
     np.savez(files / "far.npz", x=blobs(300, 3, shift=2.0))
     assert run(command) == 2
-    assert "holds the run of another question" in capsys.readouterr().err
+    assert "holds a run with another configuration" in capsys.readouterr().err
 
 
 def test_features_come_from_the_cache_the_second_time(files, capsys, monkeypatch):

@@ -60,10 +60,10 @@ def test_a_trial_that_ran_out_of_memory_is_told_and_tried_again(folder, capsys, 
         assert kinds(folder) == {"gmm": "failed", "histogram": None, "real": None}
         assert "Traceback" in (folder / "log.jsonl").read_text()
         assert run([*ASKED, "--out", "run", "--retry", "none"]) == 1
-        assert "tried again" not in capsys.readouterr().err
+        assert "retried" not in capsys.readouterr().err
     done = {f: f.stat().st_mtime_ns for f in folder.glob("trials/*/outcome.json")}
     assert run([*ASKED, "--out", "run"]) == 0
-    assert "failed before (MemoryError: 9 GB) and is tried again" in capsys.readouterr().err
+    assert "failed before (MemoryError: 9 GB) and is retried" in capsys.readouterr().err
     assert kinds(folder) == {"gmm": None, "histogram": None, "real": None}
     assert sum(f.stat().st_mtime_ns == before for f, before in done.items()) == 2
     assert run([*ASKED, "--out", "whole"]) == 0
@@ -78,10 +78,10 @@ def test_divergence_is_a_result_and_runs_again_only_when_asked(folder, capsys):
     assert run(asked) == 1
     first = capsys.readouterr().err
     assert "diverged at step" in first
-    assert "kept as a result; --retry all runs it again" in first
+    assert "are results; --retry all runs them again" in first
     assert kinds(folder)["flow"] == "diverged"
     assert run(asked) == 1
-    assert "tried again" not in capsys.readouterr().err
+    assert "retried" not in capsys.readouterr().err
     assert run([*asked, "--dry-run"]) == 0
     assert "3 of 3 trials done" in capsys.readouterr().out
     assert run([*asked, "--retry", "all", "--dry-run"]) == 0
@@ -150,7 +150,7 @@ def test_a_conclusion_that_fails_for_a_failed_trial_is_one_line(folder, capsys, 
 @pytest.mark.parametrize(
     ("error", "code", "told"),
     [
-        (KeyboardInterrupt(), 130, "interrupted; run the same command again to go on."),
+        (KeyboardInterrupt(), 130, "interrupted; run the same command again to resume."),
         (OSError(30, "Read-only file system", "/x/y"), 2, "/x/y: Read-only file system."),
         (MemoryError(), 1, "out of memory. Finished trials are safe."),
     ],
@@ -296,7 +296,7 @@ def test_signals_end_a_run_with_its_workers(tmp_path, number, code, late):
     until(lambda: not children(child.pid), 30)
     told = (tmp_path / "err").read_text()
     if number != signal.SIGKILL:
-        assert "gantlet: interrupted; run the same command again to go on." in told
+        assert "gantlet: interrupted; run the same command again to resume." in told
         assert "Traceback" not in told
         assert "leaked" not in told
 
@@ -355,7 +355,7 @@ def test_report_json_that_was_changed_is_one_line(folder, capsys):
     assert run(["report", "run"]) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert "report.json is damaged: its checksum is another." in err
+    assert "report.json is damaged: checksum mismatch." in err
     assert err.count("\n") == 1
 
 

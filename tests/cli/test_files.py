@@ -64,7 +64,7 @@ def test_unreadable_files_are_left_out_on_demand(asked, tmp_path, command):
     assert "--skip-bad N" in err
     code, report, err = asked(command, "fake", "--against", "real", *more, "--skip-bad", "1")
     assert code == 0, err
-    assert "1 file cannot be read and left out: 7.png." in " ".join(report["caveats"])
+    assert "1 unreadable file skipped: 7.png." in " ".join(report["caveats"])
     assert "fake (59 samples" in json.dumps(report) or command == "flaws"
 
 

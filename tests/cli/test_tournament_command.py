@@ -45,10 +45,10 @@ def test_runs_meet_and_are_rated(trained, capsys):
     ("arguments", "told"),
     [
         (["gmm"], "train with --snapshots N"),
-        (["nowhere"], "no run folder"),
+        (["nowhere"], "not a run directory"),
         ([], "at least one run"),
         (["gan", "--samples", "3"], "from 20 to"),
-        (["gan", "--device", "cuda"], "played on the cpu"),
+        (["gan", "--device", "cuda"], "runs on the cpu"),
     ],
 )
 def test_mistakes_are_told_in_one_line(trained, capsys, arguments, told):

@@ -69,10 +69,10 @@ def test_fetch(home, site, capsys):
     (site[0] / "toy.pth").write_bytes(RAW)
     assert (
         told(capsys, "fetch", "toy")
-        == f"toy is in {home / 'toy.pth'}. Its terms: MIT (http://here).\n"
+        == f"toy is in {home / 'toy.pth'}. License: MIT (http://here).\n"
     )
     assert [p.name for p in home.iterdir()] == ["toy.pth"]
-    assert told(capsys, "fetch", "toy") == f"toy is already here: {home / 'toy.pth'}\n"
+    assert told(capsys, "fetch", "toy") == f"toy is already downloaded: {home / 'toy.pth'}\n"
     assert told(capsys, "where", "toy") == f"{home / 'toy.pth'}\n"
     assert told(capsys, "where") == f"{home}\n"
 
@@ -102,7 +102,7 @@ def test_a_file_of_the_right_length_and_wrong_content_is_told(home, capsys):
 def test_add_a_published_file_under_any_name(home, tmp_path, capsys):
     (tmp_path / "some.bin").write_bytes(RAW)
     line = told(capsys, "add", tmp_path / "some.bin")
-    assert line == f"toy is in {home / 'toy.pth'}. Its terms: MIT (http://here).\n"
+    assert line == f"toy is in {home / 'toy.pth'}. License: MIT (http://here).\n"
     assert (tmp_path / "some.bin").exists()
     assert "yes" in told(capsys, "list")
     told(capsys, "add", home / "toy.pth")  # it is there already
@@ -136,9 +136,9 @@ def test_what_is_not_added(home, tmp_path, capsys):
     (tmp_path / "half.pth").write_bytes((tmp_path / "half.pth").read_bytes()[:500])
     torch.save({"a": Evil(tmp_path / "ran")}, tmp_path / "evil.pth")
     for name, words in (
-        ("text.pth", "is no whole file of weights"),
-        ("half.pth", "is no whole file of weights"),
-        ("evil.pth", "wants to run code"),
+        ("text.pth", "is not a complete file of weights"),
+        ("half.pth", "is not a complete file of weights"),
+        ("evil.pth", "contains code"),
         ("absent.pth", "cannot be read"),
         ("site", "cannot be read: Is a directory"),
     ):

@@ -138,7 +138,7 @@ def test_a_finished_run_is_not_run_again(tmp_path, monkeypatch):
 
     monkeypatch.setattr(execute, "attempt", never)
     conduct(question(seeds=1), tmp_path / "run")
-    with pytest.raises(UserError, match="another question"):
+    with pytest.raises(UserError, match="another configuration"):
         conduct(question(seeds=2), tmp_path / "run")
 
 

@@ -249,9 +249,9 @@ def test_fetch_command(toy, capsys):
         commands.data_where("toy")
     commands.data_fetch("toy")
     assert (toy / "a.bin").read_bytes() == b"good"
-    assert capsys.readouterr().out == f"toy is in {toy}. Its terms: MIT (http://here).\n"
+    assert capsys.readouterr().out == f"toy is in {toy}. License: MIT (http://here).\n"
     commands.data_fetch("toy")
-    assert capsys.readouterr().out == f"toy is already here: {toy}\n"
+    assert capsys.readouterr().out == f"toy is already downloaded: {toy}\n"
     commands.data_where("toy")
     assert capsys.readouterr().out == f"{toy}\n"
     commands.data_where()

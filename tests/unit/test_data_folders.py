@@ -237,11 +237,13 @@ def test_unreadable_images_are_left_out_if_that_is_wanted(tmp_path):
     for name in ("0", "3"):
         (tmp_path / f"{name}.png").write_bytes(b"damaged")
     refused(f"images:path={tmp_path}", "0.png cannot be read", "--skip-bad N", "skip_bad=N")
-    refused(f"images:path={tmp_path},skip_bad=1", "3.png cannot be read", "1 before it were left")
+    refused(
+        f"images:path={tmp_path},skip_bad=1", "3.png cannot be read", "1 before it were skipped"
+    )
     found = datasets.make(f"images:path={tmp_path},skip_bad=2")
     assert found.space.shape == (3, 8, 8)
     assert list(found.whole().names) == ["1", "2", "4", "5"]
-    assert notes_of(found.whole()) == ("2 files cannot be read and left out: 0.png, 3.png",)
+    assert notes_of(found.whole()) == ("2 unreadable files skipped: 0.png, 3.png",)
     x = everything(found.whole())
     pictures(tmp_path, 6)
     whole = datasets.make(f"images:path={tmp_path}").whole()
@@ -286,7 +288,7 @@ def test_a_sound_that_is_cut_short_is_refused_or_left_out(tmp_path, name):
     refused(f"audio:path={tmp_path}", name, "--skip-bad N")
     found = datasets.make(f"audio:path={tmp_path},skip_bad=1").whole()
     assert (len(found), list(found.names)) == (1, ["b"])
-    assert notes_of(found) == (f"1 file cannot be read and left out: {name}",)
+    assert notes_of(found) == (f"1 unreadable file skipped: {name}",)
 
 
 def test_a_wav_file_whose_writer_could_not_go_back_is_read(tmp_path):

@@ -215,7 +215,7 @@ def test_pca_of_a_table_does_not_depend_on_units():
 
 def test_pca_needs_samples_that_differ():
     alike = InMemory(torch.full((20, 1, 8, 8), 3.0))
-    with pytest.raises(UserError, match=r"differ\. Got 20 that are all alike"):
+    with pytest.raises(UserError, match=r"differ\. Got 20 identical ones"):
         fit("pca", DIGITS, Splits(train=alike, validation=alike, test=alike))
 
 

@@ -190,13 +190,13 @@ def test_torchscript_vectors(tmp_path):
 @pytest.mark.parametrize("content", ["some text", ""])
 def test_a_file_that_is_no_torchscript(tmp_path, content, script):
     (tmp_path / "a.pt").write_text(content)
-    with pytest.raises(UserError, match=r"a\.pt is no whole TorchScript archive"):
+    with pytest.raises(UserError, match=r"a\.pt is not a complete TorchScript archive"):
         fit(f"torchscript:path={tmp_path / 'a.pt'}")
     (tmp_path / "a.pt").write_bytes(script.read_bytes()[:-400])
-    with pytest.raises(UserError, match=r"a\.pt is no whole TorchScript archive"):
+    with pytest.raises(UserError, match=r"a\.pt is not a complete TorchScript archive"):
         fit(f"torchscript:path={tmp_path / 'a.pt'}")
     torch.save({"a": torch.zeros(2)}, tmp_path / "a.pt")
-    with pytest.raises(UserError, match=r"a\.pt is no whole TorchScript archive"):
+    with pytest.raises(UserError, match=r"a\.pt is not a complete TorchScript archive"):
         fit(f"torchscript:path={tmp_path / 'a.pt'}")
 
 
@@ -262,8 +262,8 @@ def test_a_function_that_returns_a_table(mine):
         ("nothing", "must be package.module:attribute. Got 'nothing'"),
         ("no_such_module:net", "no_such_module cannot be imported: No module named"),
         ("gantlet_test_mine:nett", "has no attribute 'nett'"),
-        ("gantlet_test_mine:Kind", "made and ready. Got the class Kind"),
-        ("gantlet_test_mine:number", "made and ready. Got 3"),
+        ("gantlet_test_mine:Kind", "instance of a network. Got the class Kind"),
+        ("gantlet_test_mine:number", "instance of a network. Got 3"),
         ("gantlet_test_mine:flat", "must return one vector for each sample"),
         (
             "gantlet_test_mine:table,output=x",

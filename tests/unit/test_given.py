@@ -172,7 +172,7 @@ class Broken(nn.Module):
         ([X[0, 0], X[1, 0]], "may be samples or batches"),
         ([(x, x) for x in X], "of which any may be the samples"),
         ([{"a": x, "b": x} for x in X], "Which holds the samples"),
-        (["a.png", "b.png"], "Of files, give the folder"),
+        (["a.png", "b.png"], "For files, give the folder"),
         ([None], "gave NoneType"),
         ([1.0, 2.0], "give one array"),
         ({"a": 1}, "Got dict"),

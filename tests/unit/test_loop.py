@@ -210,7 +210,7 @@ def test_a_checkpoint_of_another_model_makes_training_begin_again():
     run(whole, Budget(steps=40))
     memory.kept = {"players": {"model": {"net.weight": torch.zeros(3)}}}
     resumed = Fit()
-    with pytest.warns(RestartWarning, match="another version .*, training begins again"):
+    with pytest.warns(RestartWarning, match="another version .*, training restarts"):
         run(resumed, Budget(steps=40), keep=memory)
     assert torch.equal(weights(whole), weights(resumed))
 

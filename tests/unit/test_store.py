@@ -72,6 +72,23 @@ def test_what_earlier_versions_recorded_in_words_is_read_into_fields(tmp_path, m
     assert [note.text for note in again.notes] == sentences
 
 
+def test_scores_of_schema_1_have_their_current_names(tmp_path):
+    run = Run.create(tmp_path / "run", {})
+    run.record(OUTCOME)
+    assert run.read()["schema"] == 2
+    old = ("told by a linear critic", "1: told by it alone", "1: still told", "1: size")
+    raw = asdict(Estimate(value=1.0, method="m"))
+    file = run.folder(TRIAL).path / "outcome.json"
+    write_sealed(file, read_sealed(file) | {"scores": dict.fromkeys(old, raw)})
+    write_sealed(run.path / "run.json", run.read() | {"schema": 1})
+    assert list(Run.open(run.path).outcome(TRIAL).scores) == [
+        "accuracy of a linear critic",
+        "1: accuracy, this flaw only",
+        "1: residual accuracy",
+        "1: size",
+    ]
+
+
 def test_the_outcome_file_holds_nothing_of_the_clock(tmp_path):
     run = Run.create(tmp_path / "run", {})
     run.record(OUTCOME)
@@ -83,7 +100,7 @@ def test_the_outcome_file_holds_nothing_of_the_clock(tmp_path):
 def test_a_folder_holds_one_question(tmp_path):
     Run.create(tmp_path / "run", {"models": ("a",)})
     Run.create(tmp_path / "run", {"models": ["a"]})
-    with pytest.raises(UserError, match="another question"):
+    with pytest.raises(UserError, match="another configuration"):
         Run.create(tmp_path / "run", {"models": ["b"]})
 
 
@@ -91,13 +108,13 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("precious")
     with pytest.raises(UserError, match="not empty"):
         Run.create(tmp_path, {})
-    with pytest.raises(UserError, match=r"no run folder: it has no run\.json"):
+    with pytest.raises(UserError, match=r"not a run directory: it has no run\.json"):
         Run.open(tmp_path)
 
 
 def test_a_second_process_is_kept_out(tmp_path):
     run = Run.create(tmp_path / "run", {})
-    with run.lock(), pytest.raises(UserError, match="Another process is at work"), run.lock():
+    with run.lock(), pytest.raises(UserError, match="Another process is using"), run.lock():
         pass
     with run.lock():
         pass
@@ -227,7 +244,7 @@ def test_a_state_that_cannot_be_saved_is_told_once_and_ends_nothing(tmp_path, va
         folder.save_state({"x": torch.ones(1), "own": value})
     assert len(told) == 1
     assert "cannot be saved" in told[0]
-    assert "interrupted, it begins again" in told[0]
+    assert "if interrupted, training restarts" in told[0]
     assert folder.load_state() is None
 
 

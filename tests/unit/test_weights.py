@@ -207,7 +207,7 @@ def test_weights_that_would_run_code_do_not(tmp_path):
     for path in files:
         with pytest.raises(UserError) as caught:
             read(path)
-        assert "no file of weights, or wants to run code" in str(caught.value)
+        assert "not a file of weights, or contains code" in str(caught.value)
         assert "\n" not in str(caught.value)
     assert not mark.exists()
     # The same file does run when it is unpickled without care: the test tests something.
@@ -251,9 +251,9 @@ def test_scripts(tmp_path):
     with pytest.warns(DeprecationWarning, match="deprecated"):
         torch.jit.save(torch.jit.trace(torch.nn.PReLU(), torch.zeros(2)), tmp_path / "a.pt")
     assert torch.equal(read_script(tmp_path / "a.pt")["weight"], torch.tensor([0.25]))
-    with pytest.raises(UserError, match=r"a\.pt is no whole file of weights"):
+    with pytest.raises(UserError, match=r"a\.pt is not a complete file of weights"):
         read(tmp_path / "a.pt")
-    with pytest.raises(UserError, match=r"b\.pt is no whole TorchScript archive"):
+    with pytest.raises(UserError, match=r"b\.pt is not a complete TorchScript archive"):
         load_script(tmp_path / "b.pt")
 
 

@@ -379,10 +379,10 @@ class Unreadable:
         self._most = most
 
     def add(self, name: str, error: UserError) -> None:
-        """Notes one more.
+        """Counts an unreadable file.
 
         Raises:
-            UserError: If that is one too many: the error of that file, and what can be done.
+            UserError: If the limit is exceeded: the error of that file, and what to do.
         """
         self.names.append(name)
         if len(self.names) > self._most:
@@ -394,8 +394,8 @@ class Unreadable:
         """A note on the skipped files, if any."""
         if not self.names:
             return ()
-        told = counted(len(self.names), "file", "files")
-        return (f"{told} unreadable and skipped: {listed(self.names)}",)
+        what = counted(len(self.names), "unreadable file", "unreadable files")
+        return (f"{what} skipped: {listed(self.names)}",)
 
 
 _SKIP = "Use --skip-bad N, or skip_bad=N in the data set, to skip up to N such files."

@@ -592,8 +592,15 @@ def _kept_note(file: Path, note: str) -> None:
 # The run directory.
 # ----------------------------------------------------------------------------
 
-SCHEMA = 1
+SCHEMA = 2
+"""Version of the run format. Runs of schema 1 are read; their scores get their current names."""
 
+# Scores of schema 1, and what they are called now.
+_FORMER_SCORES = (
+    ("told by a linear critic", "accuracy of a linear critic"),
+    ("told by it alone", "accuracy, this flaw only"),
+    ("still told", "residual accuracy"),
+)
 
 Warn = Callable[[str], object]
 """Callback for warnings to the user."""
@@ -785,13 +792,21 @@ def _outcome(raw: Mapping[str, Any], clock: Mapping[str, Any]) -> Outcome:
     return Outcome(
         trial=Trial(parts=was["parts"], budget=Budget(**was["budget"]), seed=was["seed"]),
         spend=Spend(**raw["spend"], seconds=clock["seconds"]),
-        scores={k: _estimate(k, v) for k, v in raw["scores"].items()},
+        scores={_score_name(k): _estimate(k, v) for k, v in raw["scores"].items()},
         clock={k: Estimate(**v) for k, v in clock["measured"].items()},
         notes=tuple(map(_note, raw["notes"])),
         details=raw.get("details", {}),
         error=error,
         failure=raw["failure"] if "failure" in raw else _failure_of(error),
     )
+
+
+def _score_name(name: str) -> str:
+    """Returns the current name of a score, of which an earlier version may have had another."""
+    for old, new in _FORMER_SCORES:
+        if name.endswith(old):
+            return f"{name.removesuffix(old)}{new}"
+    return name
 
 
 def _estimate(name: str, raw: Mapping[str, Any]) -> Estimate:
