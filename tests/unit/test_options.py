@@ -198,9 +198,15 @@ def test_apply_advice_may_still_be_called_retry():
 
 def test_the_search_takes_its_old_names_and_keeps_them_in_run_folders(capsys):
     search = options.Search(min_effect=0.3, max_directions=4, deflation="projection")
-    with pytest.warns(DeprecationWarning, match="blind= is now deflation=") as seen:
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
         old = options.Search(smallest=0.3, most=4, blind="project")
     assert old == search
+    assert [str(w.message).partition(";")[0] for w in seen] == [
+        "smallest= is now min_effect=",
+        "most= is now max_directions=",
+        "blind= is now deflation=",
+    ]
     assert {w.filename for w in seen} == {__file__}
     stored = search.stored()
     assert (stored["smallest"], stored["most"]) == (0.3, 4)

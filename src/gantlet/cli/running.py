@@ -28,7 +28,6 @@ from cyclopts import Parameter, Token
 from gantlet.core.errors import printable
 from gantlet.core.estimate import Budget
 from gantlet.options import Field, Option, Running, Texts, fields_of, renamed
-from gantlet.run.execute import Remark
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -86,8 +85,14 @@ def say(text: str) -> None:
         print(f"gantlet: {clean(text)}", file=sys.stderr, flush=True)
 
 
+def _is_remark(what: str) -> bool:
+    from gantlet.run.execute import Remark  # imports torch, which ``--help`` does without
+
+    return isinstance(what, Remark)
+
+
 def _quiet(_key: str, _share: float, what: str) -> None:
-    if isinstance(what, Remark):
+    if _is_remark(what):
         say(what)
 
 
@@ -107,7 +112,7 @@ class _Course:
 
     def tell(self, key: str, share: float, what: str) -> None:
         """Records the progress of a trial."""
-        if isinstance(what, Remark):
+        if _is_remark(what):
             say(what)
             return
         self.shares[key] = share
@@ -166,7 +171,7 @@ class _Bars:
     def tell(self, key: str, share: float, what: str) -> None:
         """Records the progress of a trial."""
         self._course.tell(key, share, what)
-        if isinstance(what, Remark):
+        if _is_remark(what):
             return
         if share >= 1 and key in self._each:
             self._bar.remove_task(self._each.pop(key))

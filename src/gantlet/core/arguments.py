@@ -28,7 +28,6 @@ from typing import (
 )
 
 from gantlet.core.errors import UserError, unknown
-from gantlet.core.rng import check_device
 from gantlet.core.spec import Between, solvers
 
 P = ParamSpec("P")
@@ -189,6 +188,8 @@ def _check_word(name: str, value: Any) -> str:
         raise TypeError(f"{name} must be a text. Got {_shown(value)}.")
     _check_text(name, value)
     if name == "device":
+        from gantlet.core.rng import check_device  # imports torch, which options do without
+
         check_device(value)
     elif name == "solver" and value != "auto":
         solvers.make(value)  # a family fitted directly would never use it
