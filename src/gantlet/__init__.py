@@ -167,12 +167,13 @@ sys.modules[__name__].__class__ = _Package
 
 def __getattr__(name: str) -> Any:
     """Loads a public name on first use: importing gantlet does not import torch."""
-    if name == "conduct" and name not in __all__:
+    former = {"conduct": "run_study", "Fit": "FitResult", "Fitted": "FittedFamily"}
+    if name not in __all__ and former.get(name) in __all__:
         import warnings
 
-        text = "gantlet.conduct is now gantlet.run_study; the old name works in this version only."
+        text = f"gantlet.{name} is now {former[name]}; the old name works in this version only."
         warnings.warn(text, DeprecationWarning, stacklevel=2)
-        name = "run_study"
+        name = former[name]
     if name == "components":
         return import_module("gantlet.core.spec")
     if name not in __all__:
