@@ -229,7 +229,7 @@ def test_absent_weights_are_told_in_one_line(tmp_path, monkeypatch):
         with pytest.raises(UserError) as caught:
             made.fit(COLOUR, NOTHING, rng=Rng(0))
         line = str(caught.value)
-        assert line.startswith(f"The weights {name} are not here")
+        assert line.startswith(f"The weights {name} were not found in ")
         assert f"Run 'gantlet weights fetch {name}'" in line
         assert "\n" not in line
 

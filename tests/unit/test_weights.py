@@ -126,7 +126,7 @@ def test_absent_weights_are_told_with_what_to_do():
     with pytest.raises(UserError) as caught:
         locate("toy")
     assert str(caught.value) == (
-        f"The weights toy are not here; looked in {', '.join(map(str, folders()))}. "
+        f"The weights toy were not found in {', '.join(map(str, folders()))}. "
         "Run 'gantlet weights fetch toy', or get https://toy.example/files/toy.pth "
         f"(16 bytes, SHA-256 {toy().sha256}) and run 'gantlet weights add FILE'."
     )

@@ -47,9 +47,9 @@ class Clock:
     """Source of times and memory readings; replaceable in tests.
 
     Attributes:
-        wall: Seconds of the clock on the wall, from any start.
-        cpu: Seconds that this process has computed, over all its threads.
-        memory: The most memory this process has held, in bytes.
+        wall: Wall-clock seconds, from any origin.
+        cpu: CPU seconds of this process, over all threads.
+        memory: Peak memory of this process, in bytes.
     """
 
     wall: Callable[[], float] = time.perf_counter
@@ -63,9 +63,9 @@ class Usage:
     """Time and memory of a piece of work, hardware-dependent.
 
     Attributes:
-        wall: Seconds of the clock on the wall.
-        cpu: Seconds that this process computed, over all its threads.
-        peak_memory: The most memory this process had held by the end, in bytes.
+        wall: Wall-clock seconds.
+        cpu: CPU seconds, over all threads.
+        peak_memory: Peak memory of this process by the end, in bytes.
     """
 
     wall: float = 0.0
@@ -131,13 +131,13 @@ _CGROUP = Path("/sys/fs/cgroup")
 class Peak:
     """Peak rates measured in short benchmarks, in FLOP/s.
 
-    Each is at the thread count that torch uses now. A convolution may exceed the product of
-    matrices, because some algorithms (Winograd's) need fewer operations than are counted.
+    Each is measured at torch's current thread count. A convolution may exceed the matrix product,
+    because some algorithms (Winograd's) need fewer operations than are counted.
 
     Attributes:
-        matmul: A square product of matrices in fp32.
+        matmul: A square matrix product in fp32.
         convolution: A 3x3 convolution in fp32.
-        matmul_bf16: The product in bf16, or None where the hardware has no such arithmetic.
+        matmul_bf16: The same in bf16, or None if the hardware does not support it.
     """
 
     matmul: float
@@ -146,7 +146,7 @@ class Peak:
 
     @property
     def fp32(self) -> float:
-        """The faster of both rates in fp32, against which utilisation is given."""
+        """The higher fp32 rate, the reference for utilization."""
         return max(self.matmul, self.convolution)
 
 
@@ -159,7 +159,7 @@ class Machine:
         cpu: Model of the processor.
         cores: Cores that this process may use.
         threads: Threads that torch uses.
-        device: What computes: the processor or the accelerator, by name.
+        device: Name of the computing device: processor or accelerator.
         torch: Version of torch.
         python: Version of Python.
         system: Operating system and architecture.
@@ -208,12 +208,12 @@ def memory() -> int:
 def measure_peak(
     device: torch.device | str = "cpu", *, seconds: float = 0.5, clock: Clock | None = None
 ) -> Peak:
-    """Returns the peak rates of ``device`` at the present thread count.
+    """Returns the peak rates of ``device`` at the current thread count.
 
     Args:
-        device: Where to compute.
-        seconds: About how long to look, over all the rates together.
-        clock: Where times are read.
+        device: The device.
+        seconds: Approximate total duration.
+        clock: Source of times.
     """
     read = (clock or Clock()).wall
     device = torch.device(device)

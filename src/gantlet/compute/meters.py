@@ -33,7 +33,7 @@ _LIGHT = re.compile(
 
 
 def is_heavy(name: str) -> bool:
-    """Returns whether an operator of this name is heavy by nature, counted or not.
+    """Returns whether an operator of this name is heavy, with or without a formula.
 
     Example:
         >>> is_heavy("some_new_attention"), is_heavy("linalg_vector_norm"), is_heavy("relu")
@@ -122,7 +122,7 @@ _LINALG: Mapping[str, Callable[[Sequence[Any], Any], float]] = {
 
 
 # ----------------------------------------------------------------------------
-# How many floating point operations an operator takes; a multiply-add counts as two.
+# FLOP formulas of operators; a multiply-add counts as two.
 # ----------------------------------------------------------------------------
 
 # A formula sees the operator's positional arguments and what it returned. Names, not operators,
@@ -558,7 +558,7 @@ class MemoryMeter(Meter):
 
     Attributes:
         live: Bytes held now by tensors made inside.
-        peak: The most bytes held at one time.
+        peak: Peak number of bytes held.
     """
 
     def __init__(self) -> None:

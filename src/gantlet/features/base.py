@@ -26,7 +26,7 @@ from gantlet.models.nets import Scaling
 from gantlet.stats.moments import Moments
 
 # ----------------------------------------------------------------------------
-# Features that were extracted once, kept on disk and checked before they are believed.
+# Cache of extracted features on disk, verified when opened.
 # ----------------------------------------------------------------------------
 
 Parts = Callable[[], Iterable[Tensor]]
@@ -44,15 +44,14 @@ _YOUNG = 1.0
 @final
 @dataclass(frozen=True, slots=True)
 class Cache:
-    """A folder of matrices by name; the oldest go when it grows too large.
+    """A folder of matrices by name; the least recently used are removed above a maximum size.
 
-    What is kept is written piece by piece into a draft, with a checksum, and takes its name only
-    when the disk has it. Size, shape and checksum are looked at whenever it is opened; what is not
-    whole is made again.
+    Matrices are written in blocks to a draft, with a checksum, which is renamed once it is on
+    disk. Size, shape and checksum are verified on opening; damaged files are recomputed.
 
     Attributes:
-        folder: Where they are.
-        most: Bytes that may stay.
+        folder: The folder.
+        most: Maximum size in bytes.
     """
 
     folder: Path
@@ -269,8 +268,8 @@ def feature_set(
         source: The samples.
         block: Number of samples per block.
         device: Where the extractor works.
-        cache: Where features are kept, or None to hold them in memory alone.
-        classes: Whether class probabilities are wanted too, where the extractor knows them.
+        cache: The feature cache, or None to keep features in memory only.
+        classes: Whether to compute class probabilities too, if the extractor has classes.
         tell: Called with the finished fraction.
     """
 
@@ -295,7 +294,7 @@ def feature_set(
 
 
 # ----------------------------------------------------------------------------
-# Which extractors may rank models.
+# Extractors that must not be used for rankings.
 # ----------------------------------------------------------------------------
 
 
@@ -303,16 +302,18 @@ def refuse_partisans(texts: Sequence[str]) -> None:
     """Checks that extractors may be used for rankings.
 
     Raises:
-        UserError: If one comes from a model that may be ranked.
+        UserError: If one comes from a model under evaluation.
     """
     for text in texts:
         extractor = extractors.make(text)
         if isinstance(extractor, Partisan):
-            raise UserError(f"{text.partition(':')[0]} cannot rank: {extractor.why}.")
+            raise UserError(
+                f"{text.partition(':')[0]} must not be used for rankings: {extractor.why}."
+            )
 
 
 # ----------------------------------------------------------------------------
-# What fitted extractors share: training samples in blocks, and a net that no longer changes.
+# Common parts of fitted extractors: training samples in blocks, and frozen networks.
 # ----------------------------------------------------------------------------
 
 COMPONENTS_AT_ONCE = 2**18
@@ -373,14 +374,14 @@ def exactly() -> AbstractContextManager[None]:
 def frozen(
     net: nn.Module, space: Space, *, spec: Spec, note: str, head: nn.Module | None = None
 ) -> Features:
-    """Returns the extractor that ``net`` has become; the net must not change afterwards.
+    """Returns an extractor from a fitted network, which must not change afterwards.
 
     Args:
-        net: Turns samples ``(n, *space.shape)`` into vectors ``(n, d)``.
+        net: Maps samples ``(n, *space.shape)`` to vectors ``(n, d)``.
         space: The space of the samples.
         spec: The extractor in written form, with all options.
-        note: What it is and how good it is.
-        head: Turns vectors into the logits of classes, or None where it knows no classes.
+        note: Description and quality.
+        head: Maps vectors to class logits, or None without classes.
     """
     whole = net if head is None else nn.Sequential(net, head, nn.Softmax(1))
     return Features(

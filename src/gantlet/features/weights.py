@@ -131,7 +131,7 @@ def _some(names: list[str]) -> str:
 
 
 # ----------------------------------------------------------------------------
-# Trained weights that others published: which there are, and where on this machine they lie.
+# Catalogue of published weights and their location on this machine.
 # ----------------------------------------------------------------------------
 
 _CHUNK = 2**20
@@ -143,13 +143,13 @@ class Known:
     """One published file of weights.
 
     Attributes:
-        name: What Gantlet calls it.
-        files: The names it goes by; the first is that of the file at ``url``.
-        url: The folder that serves it.
-        size: Its length in bytes.
-        sha256: The hash of its content.
-        licence: The terms of use.
-        page: Where it is described.
+        name: Name in Gantlet.
+        files: File names; the first is that at ``url``.
+        url: Address of the folder that serves it.
+        size: Size in bytes.
+        sha256: SHA-256 of its content.
+        licence: Its license.
+        page: Web page that describes it.
     """
 
     name: str
@@ -175,9 +175,9 @@ class Found:
     """A file of weights on this machine.
 
     Attributes:
-        path: Where it is.
-        sha256: The hash of its content.
-        known: What it is, or None for a file that Gantlet knows nothing of.
+        path: Its path.
+        sha256: SHA-256 of its content.
+        known: The published weights, or None for an unpublished file.
     """
 
     path: Path
@@ -254,7 +254,7 @@ KNOWN_WEIGHTS = (
         "3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02",
     ),
 )
-"""The published weights that Gantlet can fetch or find."""
+"""The published weights in the catalogue."""
 
 
 def catalogue() -> tuple[Known, ...]:
@@ -325,7 +325,7 @@ def locate(name: str) -> Found:
     A file of another name is found too, if it has the right length and hash.
 
     Raises:
-        UserError: If they are not there, or are not what was published; says what to do.
+        UserError: If they are missing, or differ from the published file.
     """
     wanted = known(name)
     for path in _candidates(wanted):
@@ -337,7 +337,7 @@ def locate(name: str) -> Found:
             f"{wrong} is not the published file: it has {wrong.stat().st_size} bytes and SHA-256 "
             f"{sha256_of(wrong)}. Remove it. {wanted.advice}"
         )
-    raise UserError(f"The weights {name} are not here; looked in {_listed()}. {wanted.advice}")
+    raise UserError(f"The weights {name} were not found in {_listed()}. {wanted.advice}")
 
 
 def here(name: str) -> bool:
