@@ -31,7 +31,8 @@ PHRASES = {
     r"\bseparated from no\b": "not significantly different from any",
     r"\boutright\b": "directly (no gradient training)",
     r"\bgoes round\b|\bswings\b": "oscillates",
-    r"(?<!there )\b(is|are) no (?!(more|less|longer|larger|smaller|better|worse|later)\b)": "is not a",
+    r"(?<!there )\b(is|are) no "
+    r"(?!(more|less|longer|larger|smaller|better|worse|later)\b)": "is not a",
     r"\bWhat is played for\b": "adversarial loss",
     r"\bholds down\b": "gradient penalty",
     r"\bComponents of the noise\b": "latent dimension",
@@ -83,7 +84,7 @@ def test_a_phrase_is_found():
 
 
 HELPS = [[], *([c.name] for c in COMMANDS)]
-HELPS += [[group, c.name] for group, those in (("data", DATA), ("weights", WEIGHTS)) for c in those]
+HELPS += [[group, c.name] for group, cs in (("data", DATA), ("weights", WEIGHTS)) for c in cs]
 
 
 @pytest.mark.parametrize("command", HELPS, ids=" ".join)

@@ -108,7 +108,7 @@ def test_flaws_are_listed_by_it_and_ranks_refuse_it(folder, tmp_path, monkeypatc
     assert any("hidden units of the critic" in str(c) for c in found["caveats"])
     assert run(["evaluate", *sets, "--features", features, "--out", "e"]) == 2
     told = capsys.readouterr().err
-    assert "critic must not be used for rankings: a critic has learned to tell samples of one model" in told
+    assert "critic must not be used for rankings: a critic has learned to tell samples" in told
     assert len(told.strip().splitlines()) == 1
     assert run(["compare", "gmm", "--data", DATA, "--features", features, "--steps", "1"]) == 2
     assert "critic must not be used for rankings" in capsys.readouterr().err
