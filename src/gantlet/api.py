@@ -31,7 +31,6 @@ from gantlet.commands.compare.study import Compare
 from gantlet.commands.compare.trial import restore
 from gantlet.commands.converge.study import Converge
 from gantlet.commands.cost import cost_of, cost_report, samples_found
-from gantlet.commands.evaluate import sets
 from gantlet.commands.evaluate.inputs import Asked, named, naming
 from gantlet.commands.evaluate.study import Evaluate
 from gantlet.commands.exhibits import save_samples
@@ -60,6 +59,7 @@ from gantlet.run.execute import (
     Noting,
     Planning,
     Pool,
+    Stateful,
     Study,
     Tell,
     Todo,
@@ -551,9 +551,8 @@ class Job:
         Raises:
             UserError: If the configuration is invalid.
         """
-        # Files may have changed since another command of this process read them.
-        trained.forget()
-        sets.forget()
+        # Files may have changed since the study was asked before.
+        study = study.fresh() if isinstance(study, Stateful) else study
         trials = study.trials()
         question = study.question()
         given = running.out

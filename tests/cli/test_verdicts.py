@@ -11,8 +11,9 @@ from PIL import Image
 
 import gantlet
 from gantlet.cli.main import run
-from gantlet.commands.evaluate.inputs import Asked, Part, occurs, other_set, real_set, train_set
-from gantlet.commands.evaluate.sets import fair_part, floor_of, forget
+from gantlet.commands.evaluate.copies import occurs
+from gantlet.commands.evaluate.inputs import Asked
+from gantlet.commands.evaluate.sets import EvaluationSets, Part
 from gantlet.core.data import everything
 from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets
@@ -21,7 +22,6 @@ from gantlet.core.spec import datasets
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    forget()
     return tmp_path
 
 
@@ -123,13 +123,13 @@ def test_a_class_that_is_missing_is_found(capsys):
 
 def roles(asked):
     """Returns the digests of reference, floor and fakes in the comparison, and of the training."""
-    n = other_set(asked, asked.fakes[0], "fake").n
-    floor = floor_of(asked, n)
-    train = train_set(asked)
+    sets = EvaluationSets(asked)
+    floor = sets.floor(sets.fake(asked.fakes[0]).n)
+    train = sets.train
     return (
         floor.real.digests(),
         floor.other.digests(),
-        fair_part(asked, asked.fakes[0]).digests(),
+        sets.fair_part(asked.fakes[0]).digests(),
         None if train is None else Part(whole=train).digests(),
     )
 
@@ -251,7 +251,8 @@ def written_table(name, n, seed, prefix):
 
 
 def floor_groups(asked):
-    floor = floor_of(asked, other_set(asked, asked.fakes[0], "fake").n)
+    sets = EvaluationSets(asked)
+    floor = sets.floor(sets.fake(asked.fakes[0]).n)
     return floor.real.labels, floor.other.labels
 
 
@@ -265,7 +266,7 @@ def test_groups_of_a_column_stay_together_and_are_no_feature(capsys):
     assert "not significantly different" in said(report)
     kept = Asked(real="real.csv", train=None, fakes=("fake.csv",), groups=("subject",))
     bare = replace(kept, real="table:path=bare.csv")
-    assert real_set(kept).samples.space == real_set(bare).samples.space
+    assert EvaluationSets(kept).real.samples.space == EvaluationSets(bare).real.samples.space
     reference, floor = floor_groups(kept)
     assert not torch.isin(floor, reference).any()
 
@@ -280,7 +281,7 @@ def test_groups_come_from_files_names_and_labels(capsys):
                 Image.fromarray(pixels).save(place / f"s{subject:02d}_{visit}.png")
     name = Asked(real="real", train=None, fakes=("fake",), groups=("(s[0-9]+)_",))
     reference, floor = floor_groups(name)
-    assert len(torch.unique(real_set(name).labels)) == 15
+    assert len(torch.unique(EvaluationSets(name).real.labels)) == 15
     assert not torch.isin(floor, reference).any()
     rows, subjects = grouped_rows(60, 1)
     saved(real=rows.astype(np.float32), fake=normal(100, 2, d=3))

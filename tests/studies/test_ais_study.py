@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from gantlet.commands.trained import RunData
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Budget, Estimate, Outcome
 from gantlet.core.rng import Rng
@@ -182,7 +183,10 @@ def test_a_trial_trains_a_flow_and_measures_everything():
     )
     (trial,) = asked(grid=grid)
     shares = []
-    runs = [run_trial(trial, Nowhere(), lambda share, _: shares.append(share)) for _ in range(2)]
+    runs = [
+        run_trial(trial, RunData(), Nowhere(), lambda share, _: shares.append(share))
+        for _ in range(2)
+    ]
     assert runs[0].scores == runs[1].scores
     assert 0 < max(shares) < 1
     scores = runs[0].scores
@@ -200,7 +204,7 @@ def test_a_trial_trains_a_flow_and_measures_everything():
 def test_what_is_no_flow_cannot_be_annealed():
     (trial,) = asked(("gan:width=8",))
     with pytest.raises(UserError, match="needs an exact density"):
-        run_trial(trial, Nowhere(), lambda *_: None)
+        run_trial(trial, RunData(), Nowhere(), lambda *_: None)
 
 
 class Scaled:

@@ -20,6 +20,7 @@ from gantlet.commands.compare.report import (
 from gantlet.commands.compare.study import Compare
 from gantlet.commands.cost import nearest
 from gantlet.commands.standings import best_first, contestants, rank
+from gantlet.commands.trained import RunData
 from gantlet.core.data import Space
 from gantlet.core.estimate import REAL, Budget, Estimate, Outcome, Spend, Trial
 from gantlet.run.store import Run
@@ -340,7 +341,7 @@ def test_the_report_is_whole_and_is_json(tmp_path):
         x = torch.zeros(4, 1, 8, 8)
         o.trial.parts["data_seed"] = "0"
         run.folder(o.trial).save("samples", {"samples": x})
-    report = answer("compare", question, found, run)
+    report = answer("compare", question, found, run, data=RunData())
     told = json.loads(dumps(report, "report.html"))
     assert told["verdicts"]
     assert told["caveats"]

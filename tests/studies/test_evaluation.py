@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import gantlet
-from gantlet.commands.evaluate.inputs import Asked, fake_sizes
+from gantlet.commands.evaluate.inputs import Asked
 from gantlet.commands.evaluate.results import samples_needed
-from gantlet.commands.evaluate.sets import floor_of, known_splits, learns_from_reference
+from gantlet.commands.evaluate.sets import EvaluationSets
 from gantlet.core.data import InMemory, everything
 from gantlet.core.estimate import Estimate
 from gantlet.core.metric import Features
@@ -142,29 +142,31 @@ def test_extractors_learn_from_what_neither_fakes_nor_floor_are(tmp_path):
     np.save(real := tmp_path / "real.npy", normal(300, "real").numpy())
     np.save(fake := tmp_path / "fake.npy", normal(100, "fake").numpy())
     asked = Asked(real=str(real), train=None, fakes=(str(fake),), divides=True)
-    floor = floor_of(asked, 100)
+    sets = EvaluationSets(asked)
+    floor = sets.floor(100)
     assert floor is not None
     rows = set(map(tuple, everything(floor.other.source).tolist()))
-    splits, told = known_splits(asked)
+    splits, told = sets.known_splits()
     parts = (splits.train, splits.validation, splits.test)
     learned = {tuple(row) for part in parts for row in everything(part).tolist()}
     assert len(rows) == 100
     assert len(learned) == 200
     assert not rows & learned
     assert "the reference itself" in told
-    assert learns_from_reference(asked, "pca")
+    assert sets.learns_from_reference("pca")
 
 
 def test_of_all_splits_together_the_training_split_is_a_part_of_the_floor_too():
     asked = Asked(real="digits@all", train=None, fakes=("digits@test",), divides=True)
-    floor = floor_of(asked, fake_sizes(asked)[-1])
+    sets = EvaluationSets(asked)
+    floor = sets.floor(sets.sizes()[-1])
     assert floor is not None
     assert floor.is_divided
-    splits, told = known_splits(asked)
+    splits, told = sets.known_splits()
     assert "the reference itself" in told
     parts = (splits.train, splits.validation, splits.test)
     assert sum(map(len, parts)) == floor.real.n
-    assert learns_from_reference(asked, "pca")
+    assert sets.learns_from_reference("pca")
 
 
 def test_the_training_set_that_is_given_comes_first(tmp_path):
@@ -172,10 +174,13 @@ def test_the_training_set_that_is_given_comes_first(tmp_path):
     x = everything(data.load(rng=RNG).validation).numpy().astype(np.uint8)
     np.save(file := tmp_path / "f.npy", x)
     asked = Asked(real="digits@test", train=str(file), fakes=("digits@validation",))
-    splits, told = known_splits(asked)
+    splits, told = EvaluationSets(asked).known_splits()
     assert told.endswith(f"samples of {file}")
     assert sum(map(len, (splits.train, splits.validation, splits.test))) == len(x)
-    assert known_splits(replace(asked, train="digits@train"))[1] == (
+    assert EvaluationSets(replace(asked, train="digits@train")).known_splits()[1] == (
         "the training split of digits@train"
     )
-    assert known_splits(replace(asked, train=None))[1] == "the training split of digits@test"
+    assert (
+        EvaluationSets(replace(asked, train=None)).known_splits()[1]
+        == "the training split of digits@test"
+    )

@@ -10,7 +10,7 @@ from torch import Tensor
 from gantlet.commands import standings
 from gantlet.commands.compare.claims import estimated
 from gantlet.commands.standings import Contestant, on_ranking_features
-from gantlet.commands.trained import source_of
+from gantlet.commands.trained import RunData, space_of
 from gantlet.core.data import Code, Coded, Space, everything
 from gantlet.core.errors import UserError, unknown
 from gantlet.core.estimate import REAL, Trial
@@ -24,11 +24,11 @@ from gantlet.run.store import Run, draft_of, save_tensors, write_bytes
 # ----------------------------------------------------------------------------
 
 
-def galleries(everyone: Sequence[Contestant], run: Run) -> Iterator[Block]:
+def galleries(everyone: Sequence[Contestant], run: Run, data: RunData) -> Iterator[Block]:
     """Yields one picture of samples for each contestant, real data first, with its scores."""
     scores = _scores(everyone)
     order = sorted(everyone, key=lambda c: c.model != REAL)
-    pictures = [p for c in order for p in _picture(c, run, scores[c.model])]
+    pictures = [p for c in order for p in _picture(c, run, data, scores[c.model])]
     if pictures:
         yield Gallery(
             title="Samples",
@@ -52,11 +52,11 @@ def _scores(everyone: Sequence[Contestant]) -> dict[str, list[Dot]]:
     }
 
 
-def _picture(c: Contestant, run: Run, scores: Sequence[Dot]) -> Iterator[Picture]:
+def _picture(c: Contestant, run: Run, data: RunData, scores: Sequence[Dot]) -> Iterator[Picture]:
     if not c.outcomes:
         return
     trial = next(iter(c.outcomes.values())).trial
-    space, splits = source_of(trial)
+    space, splits = data.of(trial)
     if c.model == REAL:
         x = everything(splits.test, domain_of(space).shown)
     else:
@@ -116,7 +116,7 @@ def save_samples(path: Path, x: Tensor, trial: Trial) -> None:
     Raises:
         UserError: If the format is not known, or the samples cannot be written in it.
     """
-    space, _ = source_of(trial)
+    space = space_of(trial)
     own = domain_of(space).writers(space, _code_of(trial))
     if path.suffix in own:
         with draft_of(path) as draft:

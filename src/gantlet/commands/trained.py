@@ -3,13 +3,13 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import final
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from gantlet.commands import standings
 from gantlet.compute.machine import Stopwatch, Usage
@@ -20,7 +20,7 @@ from gantlet.core.metric import Features
 from gantlet.core.model import Family, Fitted, Losses, Model
 from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets, extractors, families, label, solvers
-from gantlet.run.execute import Watch
+from gantlet.run.execute import Held, Watch
 from gantlet.run.store import Run, TrialFolder
 from gantlet.run.train import Plan, Snapshots, Trained, train
 
@@ -79,49 +79,89 @@ _BLOCK = 500
 # How many samples of each split tell what a data set holds.
 _TELLING = 256
 
-
-def source_of(trial: Trial) -> tuple[Space, Splits]:
-    """Returns the space and splits of a trial's data."""
-    return load(trial.parts["data"], int(trial.parts["data_seed"]))
+# So many data sets, and so many extractors, are held at a time.
+_LOADED, _FITTED_EXTRACTORS = 4, 8
 
 
-def features_of(trial: Trial, extractor: str) -> Features:
-    """Returns an extractor fitted to a trial's data; it depends on no contestant."""
-    parts = trial.parts
-    return features(parts["data"], int(parts["data_seed"]), extractor, parts["device"])
+@final
+class RunData:
+    """The data sets of a run, each loaded once, and the extractors fitted to them.
+
+    One run, or one worker of a run, makes one of these and passes it on; what it holds goes with
+    it, so that the next run reads its files anew. Several threads may share it. A copy in another
+    process holds nothing yet.
+    """
+
+    def __init__(self) -> None:
+        self._loaded = Held[tuple[str, int], tuple[Space, Splits]](_LOADED)
+        self._fitted = Held[tuple[str, int, str, str], Features](_FITTED_EXTRACTORS)
+
+    @override
+    def __reduce__(self) -> tuple[type["RunData"], tuple[()]]:
+        """Pickles no data."""
+        return RunData, ()
+
+    def load(self, data: str, seed: int) -> tuple[Space, Splits]:
+        """Returns a data set's space and splits.
+
+        Args:
+            data: The data set in written form.
+            seed: From which the splits follow.
+        """
+        return self._loaded.get((data, seed), lambda: load(data, seed))
+
+    def of(self, trial: Trial) -> tuple[Space, Splits]:
+        """Returns the space and splits of a trial's data."""
+        return self.load(trial.parts["data"], int(trial.parts["data_seed"]))
+
+    def features(self, data: str, seed: int, extractor: str, device: str) -> Features:
+        """Returns an extractor fitted to a data set.
+
+        Args:
+            data: The data set in written form.
+            seed: From which the splits and the fit follow.
+            extractor: In written form.
+            device: Where it works.
+        """
+
+        def fitted() -> Features:
+            space, splits = self.load(data, seed)
+            return extractors.make(extractor).fit(space, splits, rng=Rng(seed, device))
+
+        return self._fitted.get((data, seed, extractor, device), fitted)
+
+    def features_of(self, trial: Trial, extractor: str) -> Features:
+        """Returns an extractor fitted to a trial's data; it depends on no model."""
+        parts = trial.parts
+        return self.features(parts["data"], int(parts["data_seed"]), extractor, parts["device"])
+
+    def fingerprint(self, data: str, seed: int) -> str:
+        """Returns a short name for what a data set holds.
+
+        Other files under the same path have another one, told by the sizes and the first 256
+        samples of the splits; so that a run does not go on with other data than it began with.
+        """
+        space, splits = self.load(data, seed)
+        digest = blake2b(f"{space.label}; {splits.note}".encode(), digest_size=6)
+        for split in (splits.train, splits.validation, splits.test):
+            digest.update(everything(split, _TELLING).numpy().tobytes())
+        return digest.hexdigest()
 
 
-@lru_cache(maxsize=4)
+def space_of(trial: Trial) -> Space:
+    """Returns what a sample of a trial's data is, which needs no splits."""
+    return datasets.make(trial.parts["data"]).space
+
+
 def load(data: str, seed: int) -> tuple[Space, Splits]:
-    """Returns a data set's space and splits; kept, since every trial of a run asks for them."""
+    """Returns a data set's space and splits, read now; a run asks its ``RunData``.
+
+    Args:
+        data: The data set in written form.
+        seed: From which the splits follow.
+    """
     dataset = datasets.make(data)
     return dataset.space, dataset.load(rng=Rng(seed))
-
-
-def fingerprint(data: str, seed: int) -> str:
-    """Returns a short name for what a data set holds.
-
-    Other files under the same path have another one, told by the sizes and the first 256 samples
-    of the splits; so that a run does not go on with other data than it began with.
-    """
-    space, splits = load(data, seed)
-    digest = blake2b(f"{space.label}; {splits.note}".encode(), digest_size=6)
-    for split in (splits.train, splits.validation, splits.test):
-        digest.update(everything(split, _TELLING).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def forget() -> None:
-    """Forgets all data, so that files which have changed since are read again."""
-    load.cache_clear()
-    features.cache_clear()
-
-
-@lru_cache(maxsize=8)
-def features(data: str, seed: int, extractor: str, device: str) -> Features:
-    """Returns an extractor fitted to a data set; kept, since every trial of a run asks for it."""
-    space, splits = load(data, seed)
-    return extractors.make(extractor).fit(space, splits, rng=Rng(seed, device))
 
 
 @torch.no_grad()
@@ -183,8 +223,15 @@ class Built:
         }
 
 
-def build(trial: Trial, folder: TrialFolder, watch: Watch, *, rng: Rng) -> Built:
+def build(trial: Trial, folder: TrialFolder, watch: Watch, *, data: RunData, rng: Rng) -> Built:
     """Trains the model of ``trial``, or fits it where it is a baseline.
+
+    Args:
+        trial: What is trained.
+        folder: Where checkpoints and the curve are saved.
+        watch: Is told how far it is.
+        data: The data of the run.
+        rng: From which every random number follows.
 
     Raises:
         UserError: If the family cannot model such samples.
@@ -192,8 +239,8 @@ def build(trial: Trial, folder: TrialFolder, watch: Watch, *, rng: Rng) -> Built
     family = families.make(trial.parts["model"])
     if isinstance(family, Fitted):
         watch(0.0, "fitting")
-        return _fit(family, trial, rng)
-    return _train(family, trial, folder, watch, rng)
+        return _fit(family, trial, data, rng)
+    return _train(family, trial, folder, watch, data=data, rng=rng)
 
 
 def _timed(value: float, unit: str) -> Estimate:
@@ -201,8 +248,8 @@ def _timed(value: float, unit: str) -> Estimate:
     return Estimate(value=value, n=1, unit=unit, method=once)
 
 
-def _fit(family: Fitted, trial: Trial, rng: Rng) -> Built:
-    space, splits = source_of(trial)
+def _fit(family: Fitted, trial: Trial, data: RunData, rng: Rng) -> Built:
+    space, splits = data.of(trial)
     x = everything(splits.train).to(rng.device)
     with Stopwatch() as watch:
         fit = family.fit(space, x, rng=rng)
@@ -215,8 +262,10 @@ def _fit(family: Fitted, trial: Trial, rng: Rng) -> Built:
     )
 
 
-def _train(family: Family, trial: Trial, folder: TrialFolder, watch: Watch, rng: Rng) -> Built:
-    space, splits = source_of(trial)
+def _train(
+    family: Family, trial: Trial, folder: TrialFolder, watch: Watch, *, data: RunData, rng: Rng
+) -> Built:
+    space, splits = data.of(trial)
     game = family.build(space, rng=rng)
     patience = trial.parts["patience"]
     plan = Plan(

@@ -6,10 +6,11 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from threading import Condition, Lock, get_ident
 from types import TracebackType
 from typing import final
 
@@ -287,12 +288,81 @@ def _cpu_facts(key: str) -> str:
     return next(found, "")
 
 
-@contextmanager
-def threads(n: int) -> Generator[None]:
-    """Uses ``n`` threads inside the block."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(n)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+@final
+class Shared:
+    """A setting of the whole process that blocks of several threads may want at a time.
+
+    The first block makes it and the last one takes it back, so that no run ends the setting of
+    another one in the same process.
+
+    Args:
+        make: Returns a context in which the setting holds.
+    """
+
+    def __init__(self, make: Callable[[], AbstractContextManager[object]]) -> None:
+        self._make = make
+        self._lock = Lock()
+        self._inside = 0
+        self._held = ExitStack()
+
+    @contextmanager
+    def __call__(self) -> Generator[None]:
+        """Holds the setting inside the block."""
+        with self._lock:
+            if not self._inside:
+                self._held.enter_context(self._make())
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._inside -= 1
+                if not self._inside:
+                    self._held.close()
+
+
+@final
+class _Threads:
+    """How many threads torch uses, for all blocks of this process that set it.
+
+    The number decides the last digits of a result, and a part of it holds for the whole process
+    (that of MKL). So blocks of several threads that want the same number run side by side, and
+    one that wants another number waits. A block inside another one of its thread never waits.
+    """
+
+    def __init__(self) -> None:
+        self._changed = Condition()
+        self._inside: list[tuple[int, int]] = []  # thread and number, of each block
+
+    @contextmanager
+    def using(self, n: int) -> Generator[None]:
+        """Uses ``n`` threads inside the block."""
+        mine = (get_ident(), n)
+        with self._changed:
+            self._changed.wait_for(lambda: self._may_enter(n))
+            before = torch.get_num_threads()
+            torch.set_num_threads(n)
+            self._inside.append(mine)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._inside.remove(mine)
+                # Others that are inside would lose their number by that of before.
+                if all(who == mine[0] for who, _ in self._inside):
+                    torch.set_num_threads(before)
+                self._changed.notify_all()
+
+    def _may_enter(self, n: int) -> bool:
+        return any(who == get_ident() for who, _ in self._inside) or all(
+            m == n for _, m in self._inside
+        )
+
+
+# What they set holds for the process, and so do they; they hold nothing of a run.
+_THREADS = _Threads()
+
+
+def threads(n: int) -> AbstractContextManager[None]:
+    """Uses ``n`` threads inside the block; waits for blocks that want another number."""
+    return _THREADS.using(n)

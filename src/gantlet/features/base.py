@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gantlet.compute.machine import Shared
 from gantlet.core.data import Source, Space
 from gantlet.core.errors import UserError
 from gantlet.core.metric import Extract, Features, Partisan
@@ -363,12 +364,20 @@ def scaling_of(space: Space, train: Source, *, rng: torch.Generator) -> Scaling:
     return scaling
 
 
-def exactly() -> AbstractContextManager[None]:
-    """Returns a context in which a GPU convolves in full precision, each time alike."""
+def _full_precision() -> AbstractContextManager[None]:
     context: AbstractContextManager[None] = torch.backends.cudnn.flags(
         enabled=True, benchmark=False, deterministic=True, allow_tf32=False
     )
     return context
+
+
+# What it sets holds for the process, and so does it; it holds nothing of a run.
+_EXACTLY = Shared(_full_precision)
+
+
+def exactly() -> AbstractContextManager[None]:
+    """Returns a context in which a GPU convolves in full precision, each time alike."""
+    return _EXACTLY()
 
 
 def frozen(

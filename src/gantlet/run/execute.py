@@ -1,13 +1,15 @@
 """Execution of pending trials, in this process or in worker processes."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Generator, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -19,11 +21,12 @@ from multiprocessing import get_context
 from multiprocessing.queues import Queue
 from pathlib import Path
 from queue import Empty
+from threading import RLock, get_ident
 from types import ModuleType
-from typing import Any, Literal, Protocol, final, runtime_checkable
+from typing import Any, Generic, Literal, Protocol, TypeVar, final, runtime_checkable
 
 from gantlet import __version__
-from gantlet.compute.machine import machine, measure_peak
+from gantlet.compute.machine import Shared, machine, measure_peak
 from gantlet.compute.machine import threads as using
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import REAL, Failure, Outcome, Trial
@@ -101,6 +104,15 @@ class Study(Protocol):
 
 
 @runtime_checkable
+class Stateful(Protocol):
+    """A study that holds what it has read, such as its sets of samples."""
+
+    def fresh(self) -> Study:
+        """Returns the same study, which has read nothing yet."""
+        ...
+
+
+@runtime_checkable
 class Noting(Protocol):
     """A study with notes on its input files."""
 
@@ -125,6 +137,42 @@ class Forecasting(Protocol):
     def forecast(self) -> Sequence[str]:
         """Returns one sentence for each set of samples."""
         ...
+
+
+# ----------------------------------------------------------------------------
+# What a run makes once: it is held by an object of the run, and goes with it.
+# ----------------------------------------------------------------------------
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+@final
+class Held(Generic[K, V]):
+    """What is made once for each key, when it is first asked for, and then held.
+
+    Made for the objects that hold the state of a run, such as its data, and never for a module:
+    two runs of one process share nothing, and what a run has read goes when it ends. Several
+    threads may ask for the same: one makes it and the others wait.
+
+    Args:
+        most: How many are held; of more, those go that were asked for longest ago.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._held: OrderedDict[K, V] = OrderedDict()
+        self._lock = RLock()
+
+    def get(self, key: K, make: Callable[[], V]) -> V:
+        """Returns what is held under ``key``, or makes and holds it; nothing if that fails."""
+        with self._lock:
+            if key not in self._held:
+                self._held[key] = make()
+                if len(self._held) > self._most:
+                    self._held.popitem(last=False)
+            self._held.move_to_end(key)
+            return self._held[key]
 
 
 # ----------------------------------------------------------------------------
@@ -202,12 +250,68 @@ def _recorded(folder: TrialFolder, outcome: Outcome, run: Run) -> Outcome:
     return outcome
 
 
+@final
+class _Warnings:
+    """Warnings of this process, each given to the trial in whose thread it was raised.
+
+    The module ``warnings`` has one place to which all warnings go: two trials in two threads that
+    each put their own list there would leave it changed.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[int, list[warnings.WarningMessage]] = {}
+        self._show = warnings.showwarning
+        self._caught = Shared(self._catching)
+
+    @contextmanager
+    def recorded(self) -> Generator[list[warnings.WarningMessage]]:
+        """Yields the list to which the warnings of this thread are added inside the block."""
+        me, outer = get_ident(), self._seen.get(get_ident())
+        with self._caught():
+            seen = self._seen[me] = []
+            try:
+                yield seen
+            finally:
+                del self._seen[me]
+                if outer is not None:
+                    self._seen[me] = outer
+
+    @contextmanager
+    def _catching(self) -> Generator[None]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", RestartWarning)
+            self._show = warnings.showwarning
+            # The rest of its arguments pass through.
+            warnings.showwarning = self._take  # type: ignore[assignment]
+            yield
+
+    def _take(
+        self,
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        *more: Any,
+    ) -> None:
+        mine = self._seen.get(get_ident())
+        if mine is None:
+            # Of a thread that no trial has begun, such as one of a library.
+            (mine,) = self._seen.values() if len(self._seen) == 1 else (None,)
+        if mine is None:
+            self._show(message, category, filename, lineno, *more)
+        else:
+            mine.append(warnings.WarningMessage(message, category, filename, lineno, *more))
+
+
+# The module ``warnings`` is one for the process, and so is this; it holds nothing of a run.
+_WARNED = _Warnings()
+
+
 @contextmanager
 def _logged_warnings(run: Run, trial: Trial) -> Generator[list[str]]:
     """Redirects warnings to the log; yields those that the user must see."""
     told: list[str] = []
-    with warnings.catch_warnings(record=True) as seen:
-        warnings.simplefilter("always", RestartWarning)
+    with _WARNED.recorded() as seen:
         try:
             yield told
         finally:
@@ -507,12 +611,12 @@ class Pool:
             pool = ProcessPoolExecutor(
                 min(self.workers, max(len(trials), 1)),
                 mp_context=context,
-                initializer=worker.enter,
-                initargs=(news, self.threads, os.getpid()),
+                initializer=worker.begin,
+                initargs=(pickle.dumps((study, run)), news, self.threads, os.getpid()),
             )
             try:
                 with _deaf_to_interrupts(), _without_main(study):
-                    waiting = {pool.submit(_work, study, trial, run) for trial in trials}
+                    waiting = {pool.submit(_work, trial) for trial in trials}
                 yield from _collect(waiting, news, tell)
             except BrokenProcessPool as error:
                 time.sleep(_SIGNAL)
@@ -613,5 +717,15 @@ def _environment(threads: int) -> Generator[None]:
                 os.environ[name] = value
 
 
-def _work(study: Study, trial: Trial, run: Run) -> Outcome:
+# What a worker works for, unpacked by its first trial. What the study resolves is held by it, and
+# so by the worker for all its trials; a worker ends with its run.
+_asked: tuple[Study, Run] | None = None
+
+
+def _work(trial: Trial) -> Outcome:
+    global _asked  # noqa: PLW0603  (a worker process has one run)
+    if _asked is None:
+        # Here, so that a study that cannot be imported is the error of a trial, with its reason.
+        _asked = pickle.loads(worker.packed())  # noqa: S301  (of the parent)
+    study, run = _asked
     return attempt(study, trial, run, partial(worker.tell, trial.key))

@@ -11,6 +11,7 @@ from threading import Thread
 News = tuple[str, float, str]
 
 _news: "Queue[News] | None" = None
+_packed: bytes = b""
 
 _PR_SET_PDEATHSIG = 1
 
@@ -34,6 +35,25 @@ def enter(news: "Queue[News]", threads: int, parent: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
+
+
+def begin(packed: bytes, news: "Queue[News]", threads: int, parent: int) -> None:
+    """Readies this process for the trials of one run; see ``enter``.
+
+    Args:
+        packed: The run, pickled: to unpickle it loads torch, which comes after all this.
+        news: Where to report to.
+        threads: How many threads a trial may use.
+        parent: The process that this one works for.
+    """
+    global _packed  # noqa: PLW0603  (a worker process has one run)
+    enter(news, threads, parent)
+    _packed = packed
+
+
+def packed() -> bytes:
+    """Returns the run that this process works for, pickled."""
+    return _packed
 
 
 def tell(key: str, share: float, what: str) -> None:

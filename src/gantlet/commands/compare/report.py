@@ -34,7 +34,7 @@ from gantlet.commands.standings import (
     ranked_on,
     ranking_score,
 )
-from gantlet.commands.trained import load
+from gantlet.commands.trained import RunData
 from gantlet.core.estimate import (
     CONTROL,
     KINDS_IN_WORDS,
@@ -641,9 +641,22 @@ def _series(c: Contestant, run: Run) -> Iterator[Series]:
 
 
 def answer(
-    command: str, question: Mapping[str, Any], outcomes: Sequence[Outcome], run: Run
+    command: str,
+    question: Mapping[str, Any],
+    outcomes: Sequence[Outcome],
+    run: Run,
+    *,
+    data: RunData,
 ) -> Report:
-    """Returns the report of a comparison from its outcomes."""
+    """Returns the report of a comparison from its outcomes.
+
+    Args:
+        command: Which command asks.
+        question: What was asked, with every default written out.
+        outcomes: What the trials gave.
+        run: Where they kept samples and curves.
+        data: The data of the run.
+    """
     everyone = contestants(outcomes, run)
     rivals = [c for c in everyone if c.model != REAL]
     found, under = judged(everyone), undertrained(everyone, run)
@@ -653,14 +666,14 @@ def answer(
         command=command,
         question=question,
         spend=sum((o.spend for o in outcomes), Spend()),
-        facts=facts_of(_setting(question), outcomes, run),
+        facts=facts_of(_setting(question, data), outcomes, run),
         verdicts=verdicts(found, under),
         caveats=list(_caveats(question, everyone)),
         rows=list(rows_of(outcomes)),
         blocks=[
             table_of_models(shown, under, found),
             *charts(shown, run),
-            *galleries(shown, run),
+            *galleries(shown, run, data),
             *behind_the_best(found),
             *_details(shown),
         ],
@@ -676,10 +689,10 @@ def _title(command: str, rivals: Sequence[Contestant]) -> str:
 _UNITS = {"flops": "FLOP", "seconds": "s"}
 
 
-def _setting(question: Mapping[str, Any]) -> dict[str, str]:
+def _setting(question: Mapping[str, Any], data: RunData) -> dict[str, str]:
     limits: Mapping[str, float] = question["budget"]
     budget = ", ".join(fmt.text(v, _UNITS.get(k, k)) for k, v in limits.items())
-    _, splits = load(question["data"], int(question["data_seed"]))
+    _, splits = data.load(question["data"], int(question["data_seed"]))
     return {
         "Compute budget per model": budget,
         "Data": str(question["data"]),

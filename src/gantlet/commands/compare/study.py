@@ -2,14 +2,14 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, final
 
 from gantlet import options
 from gantlet.commands.compare.report import answer
 from gantlet.commands.compare.trial import run_contestant
 from gantlet.commands.cost import cost_of, expected, samples_found
-from gantlet.commands.trained import features, fingerprint, load
+from gantlet.commands.trained import RunData
 from gantlet.core.arguments import check_fields
 from gantlet.core.data import Coded, Dataset
 from gantlet.core.errors import UserError
@@ -57,6 +57,7 @@ class Compare:
         device: Where models are trained and measured.
         first_seed: The first seed; the others follow it.
         command: Which command asks.
+        loaded: The data of this run, loaded once.
     """
 
     models: tuple[str, ...]
@@ -77,6 +78,11 @@ class Compare:
     device: str = options.Compare.device
     first_seed: options.Seed = options.Train.seed
     command: str = "compare"
+    loaded: RunData = field(default_factory=RunData, repr=False, compare=False)
+
+    def fresh(self) -> "Compare":
+        """Returns the same study, which has read nothing yet."""
+        return replace(self, loaded=RunData())
 
     def question(self) -> dict[str, object]:
         """Returns the question with every default written out."""
@@ -88,7 +94,7 @@ class Compare:
             "budget": {k: v for k, v in asdict(self.budget).items() if v is not None},
             "seeds": list(self._seeds()),
             **{k: json.loads(v) if v.startswith("[") else v for k, v in resolved.items()},
-            "data fingerprint": fingerprint(resolved["data"], self.data_seed),
+            "data fingerprint": self.loaded.fingerprint(resolved["data"], self.data_seed),
         }
 
     def trials(self) -> Sequence[Trial]:
@@ -107,22 +113,22 @@ class Compare:
 
     def notes(self) -> Sequence[str]:
         """Says what of the files was left out, converted or guessed."""
-        return load(self.data, self.data_seed)[1].notes
+        return self.loaded.load(datasets.resolve(self.data), self.data_seed)[1].notes
 
     def run(self, trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
         """Trains one model and measures it."""
-        return run_contestant(trial, folder, watch)
+        return run_contestant(trial, self.loaded, folder, watch)
 
     def conclude(self, outcomes: Sequence[Outcome], run: Run) -> Report:
         """Ranks the models and says how sure the ranking is."""
-        return answer(self.command, self.question(), outcomes, run)
+        return answer(self.command, self.question(), outcomes, run, data=self.loaded)
 
     def plan(self) -> Sequence[str]:
         """Says how many samples there are, and what each training will take.
 
         A few steps of each model are made and timed.
         """
-        space, splits = load(datasets.resolve(self.data), self.data_seed)
+        space, splits = self.loaded.load(datasets.resolve(self.data), self.data_seed)
         found = [samples_found(splits)]
         for model in dict.fromkeys(self.models):
             if (reason := self._cannot(model)) is not None:
@@ -193,7 +199,7 @@ class Compare:
         family = families.make(model)
         if not isinstance(family, Family):
             return None
-        space, _ = load(data, self.data_seed)
+        space, _ = self.loaded.load(data, self.data_seed)
         try:
             game = family.build(space, rng=Rng(0, "cpu"))
         except UserError as error:
@@ -206,7 +212,7 @@ class Compare:
         refuse_partisans(self.features)
         for extractor in json.loads(resolved["features"]):
             if not extractors.make(extractor).learns:
-                features(resolved["data"], self.data_seed, extractor, self.device)
+                self.loaded.features(resolved["data"], self.data_seed, extractor, self.device)
 
     def _parts(self, model: str, shared: dict[str, str]) -> dict[str, str]:
         return {"model": families.resolve(model), "solver": self._solver_of(model), **shared}
@@ -238,12 +244,12 @@ class Compare:
         }
 
     def _samples(self, data: str) -> int:
-        _, splits = load(data, self.data_seed)
+        _, splits = self.loaded.load(data, self.data_seed)
         return min(self.samples, len(splits.test))
 
     def _default_features(self, dataset: Dataset, data: str) -> tuple[str, ...]:
         code = dataset.code() if isinstance(dataset, Coded) else None
-        space, splits = load(data, self.data_seed)
+        space, splits = self.loaded.load(data, self.data_seed)
         found = domain_of(space).features(code, labelled=splits.train.labels is not None)
         return found[:1]
 

@@ -9,7 +9,7 @@ from typing import Any, final
 from torch import Tensor
 
 from gantlet.commands import standings
-from gantlet.commands.trained import build, draw, features_of, source_of
+from gantlet.commands.trained import RunData, build, draw, space_of
 from gantlet.compute.machine import threads
 from gantlet.core.data import everything
 from gantlet.core.errors import UserError
@@ -51,7 +51,7 @@ class Measured:
         return influences(self.found) | of_control
 
 
-def run_contestant(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
+def run_contestant(trial: Trial, data: RunData, folder: TrialFolder, watch: Watch) -> Outcome:
     """Trains or fits the model of ``trial``, samples it, measures it and saves both.
 
     Raises:
@@ -60,21 +60,21 @@ def run_contestant(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
     watch = _naming(trial.parts["model"].partition(":")[0], watch)
     with threads(int(trial.parts["threads"])), exactly():
         if trial.parts["model"] == REAL:
-            measured = _measure_real(trial, watch)
+            measured = _measure_real(trial, data, watch)
             folder.save(INFLUENCE, measured.influences())
             return Outcome(trial=trial, scores=estimates(measured.found), notes=measured.notes)
-        return _run(trial, folder, watch)
+        return _run(trial, data, folder, watch)
 
 
-def _run(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
+def _run(trial: Trial, data: RunData, folder: TrialFolder, watch: Watch) -> Outcome:
     rng = Rng(trial.seed, trial.parts["device"])
-    built = build(trial, folder, watch, rng=rng)
-    real = _held_out(trial)
+    built = build(trial, folder, watch, data=data, rng=rng)
+    real = _held_out(trial, data)
     watch(0.9, "sampling")
     with _fault_of_the_model():
         fake = draw(built.model, len(real), rng=rng.stream("sample"))
         built.model.space.check(fake, "the model")
-        measured = _measure(trial, real, fake, watch)
+        measured = _measure(trial, data, real, fake, watch)
     folder.save("samples", {"samples": fake})
     folder.save("model", built.model.state_dict())
     folder.save(INFLUENCE, measured.influences())
@@ -127,7 +127,7 @@ def restore(trial: Trial, folder: TrialFolder) -> Model:
     Raises:
         UserError: If its weights are of another version.
     """
-    space, _ = source_of(trial)
+    space = space_of(trial)
     family = families.make(trial.parts["model"])
     state = folder.load("model")
     if isinstance(family, Fitted):
@@ -143,36 +143,36 @@ def restore(trial: Trial, folder: TrialFolder) -> Model:
     return model
 
 
-def _held_out(trial: Trial) -> Tensor:
-    _, splits = source_of(trial)
+def _held_out(trial: Trial, data: RunData) -> Tensor:
+    _, splits = data.of(trial)
     return everything(splits.test, int(trial.parts["samples"])).to(trial.parts["device"])
 
 
-def _control_size(trial: Trial, reference: int) -> int:
+def _control_size(trial: Trial, data: RunData, reference: int) -> int:
     """How many samples a model and held-out real data are compared with, the same of both."""
-    _, splits = source_of(trial)
+    _, splits = data.of(trial)
     return min(len(splits.validation), reference)
 
 
-def _measure_real(trial: Trial, watch: Watch) -> Measured:
+def _measure_real(trial: Trial, data: RunData, watch: Watch) -> Measured:
     """Compares real data with the reference: validation samples stand in for a model's.
 
     No model learned from them; they only selected which of its weights are judged.
     """
-    _, splits = source_of(trial)
-    real = _held_out(trial)
-    stand_in = everything(splits.validation, _control_size(trial, len(real))).to(real.device)
-    return _measure(trial, real, stand_in, watch)
+    _, splits = data.of(trial)
+    real = _held_out(trial, data)
+    stand_in = everything(splits.validation, _control_size(trial, data, len(real))).to(real.device)
+    return _measure(trial, data, real, stand_in, watch)
 
 
-def _measure(trial: Trial, real: Tensor, fake: Tensor, watch: Watch) -> Measured:
+def _measure(trial: Trial, data: RunData, real: Tensor, fake: Tensor, watch: Watch) -> Measured:
     """Compares samples with the reference, and a part of them where the floor has only so many."""
     found: dict[str, Detailed | Estimate] = {}
     control: dict[str, Detailed | Estimate] = {}
     notes: list[Note] = []
-    few = _control_size(trial, len(real))
+    few = _control_size(trial, data, len(real))
     for extractor in json.loads(trial.parts["features"]):
-        seen = features_of(trial, extractor)
+        seen = data.features_of(trial, extractor)
         x, y = seen.extract(real), seen.extract(fake)
         short = extractor.partition(":")[0]
         wanted = {

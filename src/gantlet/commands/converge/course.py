@@ -10,7 +10,7 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
-from gantlet.commands.trained import source_of
+from gantlet.commands.trained import RunData
 from gantlet.core.data import Space, everything
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Spend, Trial
@@ -92,12 +92,12 @@ def family(model: str) -> Family:
     raise UserError(f"{name} is fitted outright: it plays no game that could converge.")
 
 
-def blank(trial: Trial) -> Game:
+def blank(trial: Trial, data: RunData) -> Game:
     """Returns the game of a trial as it is before the first step."""
     model = trial.parts["model"]
     if is_toy(model):
         return toys.make(model).build()
-    space, splits = source_of(trial)
+    space, splits = data.of(trial)
     rng = Rng(trial.seed, trial.parts["device"])
     game = family(model).build(space, rng=rng)
     first = Batches(splits.train, rng=rng).next(min(_PREPARE, len(splits.train)))
@@ -106,20 +106,20 @@ def blank(trial: Trial) -> Game:
     return game
 
 
-def looked_at(trial: Trial, most: int) -> Tensor:
+def looked_at(trial: Trial, data: RunData, most: int) -> Tensor:
     """Returns the real samples at which the field is looked at: the same for every model."""
     if is_toy(trial.parts["model"]):
         return toys.make(trial.parts["model"]).real
-    _, splits = source_of(trial)
+    _, splits = data.of(trial)
     return everything(splits.train, most).to(trial.parts["device"])
 
 
-def held_out(trial: Trial, most: int) -> tuple[Tensor, Tensor]:
+def held_out(trial: Trial, data: RunData, most: int) -> tuple[Tensor, Tensor]:
     """Returns validation samples in two halves."""
     if is_toy(trial.parts["model"]):
         real = toys.make(trial.parts["model"]).real
         return real, real
-    _, splits = source_of(trial)
+    _, splits = data.of(trial)
     x = everything(splits.validation, most).to(trial.parts["device"])
     return x[::2], x[1::2]
 
@@ -226,31 +226,38 @@ class Course:
         return min(self.records, key=lambda r: r.quality)
 
 
-def play(trial: Trial, folder: TrialFolder, watch: Watch, *, again: bool = False) -> Course:
+def play(
+    trial: Trial, data: RunData, folder: TrialFolder, watch: Watch, *, again: bool = False
+) -> Course:
     """Trains the game of a trial, or plays its toy game.
 
     Args:
         trial: What to train.
+        data: The data of the run.
         folder: Where the players are saved along the way; an interrupted training goes on.
         watch: Told how far it is.
         again: Whether this is the second training of a trial.
     """
     if is_toy(trial.parts["model"]):
-        return _play_toy(trial)
+        return _play_toy(trial, data)
     share = 0.5 if trial.parts["try"] == "true" else 0.9
     start = 0.5 if again else 0.0
     name = "trying the advice" if again else "training"
-    return _train(trial, folder, lambda used: watch(start + share * min(used, 1.0) * 0.9, name))
+    return _train(
+        trial, data, folder, lambda used: watch(start + share * min(used, 1.0) * 0.9, name)
+    )
 
 
-def recorded(trial: Trial, folder: TrialFolder, error: str | None, spend: Spend) -> Course:
+def recorded(
+    trial: Trial, data: RunData, folder: TrialFolder, error: str | None, spend: Spend
+) -> Course:
     """Returns the course of a training whose snapshots are in a folder.
 
     Raises:
         UserError: If there is none, or they are of another version.
     """
-    game, rng = blank(trial), Rng(trial.seed, trial.parts["device"])
-    x = torch.cat(held_out(trial, 1024))
+    game, rng = blank(trial, data), Rng(trial.seed, trial.parts["device"])
+    x = torch.cat(held_out(trial, data, 1024))
     records = [Record(step=0, state=state_of(game), quality=_quality(game, x, rng))]
     for file in sorted(folder.path.glob("snapshot-*.safetensors")):
         saved = folder.load(file.stem)
@@ -271,15 +278,15 @@ def recorded(trial: Trial, folder: TrialFolder, error: str | None, spend: Spend)
         is_exact=False,
         error=error,
         spend=spend,
-        scale=_scale(trial, game, x, rng),
+        scale=_scale(trial, data, game, x, rng),
     )
 
 
-def _scale(trial: Trial, game: Game, x: Tensor, rng: Rng) -> Scale:
+def _scale(trial: Trial, data: RunData, game: Game, x: Tensor, rng: Rng) -> Scale:
     """Returns what the validation loss of ``game`` is read against, for held-out ``x``."""
     if not isinstance(game, Generative):
         return Scale()
-    space, splits = source_of(trial)
+    space, splits = data.of(trial)
     real = everything(splits.train, len(x)).to(x.device)
     if game.distance(x, real) is None:
         parts = torch.split(x, max(len(x) // _PARTS, 1))
@@ -333,9 +340,11 @@ def _players(saved: Mapping[str, Tensor], game: Game) -> Parameters:
     }
 
 
-def _train(trial: Trial, folder: TrialFolder, watch: Callable[[float], None]) -> Course:
+def _train(
+    trial: Trial, data: RunData, folder: TrialFolder, watch: Callable[[float], None]
+) -> Course:
     made = family(trial.parts["model"])
-    space, splits = source_of(trial)
+    space, splits = data.of(trial)
     rng = Rng(trial.seed, trial.parts["device"])
     game = made.build(space, rng=rng)
     plan = Plan(budget=trial.budget, batch=int(trial.parts["batch"]), ema=made.ema, select="last")
@@ -355,20 +364,20 @@ def _train(trial: Trial, folder: TrialFolder, watch: Callable[[float], None]) ->
     except DivergedError as wrong:
         error = str(wrong)
     folder.drop_state()
-    return recorded(trial, folder, error, spend)
+    return recorded(trial, data, folder, error, spend)
 
 
-def _play_toy(trial: Trial) -> Course:
+def _play_toy(trial: Trial, data: RunData) -> Course:
     toy = toys.make(trial.parts["model"])
     game, rng = toy.build(), Rng(trial.seed)
     moving = solvers.make(trial.parts["solver"]).start(game)
     batch, noise = torch.cat([toy.real] * moving.batches), rng.stream("noise")
     steps = trial.budget.steps or 0
-    records, error = [_look(trial, game, 0)], None
+    records, error = [_look(trial, data, game, 0)], None
     for step in range(1, steps + 1):
         moving.step(batch, rng=noise)
         if step * _TOY_RECORDS // steps > (step - 1) * _TOY_RECORDS // steps:
-            records.append(_look(trial, game, step))
+            records.append(_look(trial, data, game, step))
             if not records[-1].quality < 1e9:
                 error = f"diverged at step {step}: the field is {records[-1].quality:.3g} long"
                 records.pop()
@@ -382,8 +391,8 @@ def _play_toy(trial: Trial) -> Course:
     )
 
 
-def _look(trial: Trial, game: Game, step: int) -> Record:
-    field = GameField(game, looked_at(trial, 1), rng=Rng(trial.seed).stream("field"))
+def _look(trial: Trial, data: RunData, game: Game, step: int) -> Record:
+    field = GameField(game, looked_at(trial, data, 1), rng=Rng(trial.seed).stream("field"))
     size = float(field.value().norm())
     return Record(step=step, state=state_of(game), quality=size)
 

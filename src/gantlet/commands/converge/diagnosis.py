@@ -28,7 +28,7 @@ from gantlet.commands.converge.course import (
     state_of_course,
     usual_solver,
 )
-from gantlet.commands.trained import find_trial
+from gantlet.commands.trained import RunData, find_trial
 from gantlet.compute.machine import threads
 from gantlet.core.estimate import Estimate, Outcome, Spend, Trial
 from gantlet.core.model import Game
@@ -353,18 +353,18 @@ def keys(details: Mapping[str, Any]) -> dict[str, Key]:
     return {key.name: key for key in map(Key._make, every)}
 
 
-def point_of(trial: Trial, course: Course, record: Record) -> Point:
+def point_of(trial: Trial, data: RunData, course: Course, record: Record) -> Point:
     """Returns the game of a trial where a record found it, or at the centre of what it circles.
 
     A toy game that does not settle is looked at where it was on average: what goes round in
     circles goes round an equilibrium, and second moments are those of the whole circle.
     """
     if not course.is_exact:
-        return point_at(trial, record.state, None)
+        return point_at(trial, data, record.state, None)
     half = course.records[len(course.records) // 2 :]
-    velocities = [point_at(trial, r.state, torch.ones(())).field.value() for r in half]
+    velocities = [point_at(trial, data, r.state, torch.ones(())).field.value() for r in half]
     squares = torch.stack(velocities).square().mean(0)
-    return point_at(trial, record.state, squares)
+    return point_at(trial, data, record.state, squares)
 
 
 def centre(course: Course) -> Parameters:
@@ -376,27 +376,28 @@ def centre(course: Course) -> Parameters:
     }
 
 
-def point_at(trial: Trial, state: Parameters, squares: Tensor | None) -> Point:
+def point_at(trial: Trial, data: RunData, state: Parameters, squares: Tensor | None) -> Point:
     """Returns the game of a trial with its players in a state.
 
     Args:
         trial: What is trained.
+        data: The data of the run.
         state: Where its players are.
         squares: Second moments of gradients; None takes them from batches.
     """
-    game, toy = blank(trial), is_toy(trial.parts["model"])
+    game, toy = blank(trial, data), is_toy(trial.parts["model"])
     put(game, state)
     rng = Rng(trial.seed, trial.parts["device"])
-    x = looked_at(trial, LOOK)
+    x = looked_at(trial, data, LOOK)
     field = GameField(game, x, rng=rng.stream("field"), precise=toy)
     if squares is None:
         batch = int(trial.parts["batch"])
-        batches = list(torch.split(looked_at(trial, _BATCHES * batch), batch))
+        batches = list(torch.split(looked_at(trial, data, _BATCHES * batch), batch))
         squares = second_moments(game, batches, rng=rng.stream("squares"))
     return Point(game=game, field=field, squares=squares, pace=Pace.of(trial.parts["solver"]))
 
 
-def diagnose(trial: Trial, course: Course, point: Point) -> Diagnosis:
+def diagnose(trial: Trial, data: RunData, course: Course, point: Point) -> Diagnosis:
     """Measures a game at a point of its training."""
     rng, field = Rng(trial.seed, trial.parts["device"]), point.field
     largest = leading(field.jacobian, 6, rng=rng.stream("search"))
@@ -410,8 +411,8 @@ def diagnose(trial: Trial, course: Course, point: Point) -> Diagnosis:
     turning = rotation(field.jacobian, rng=rng.stream("signs"))
     curvature = {p: ends(field.hessian(p), rng=rng.stream(f"ends/{p}")) for p in field.players}
     expected = point.forecast(rng)
-    gap = _gap(trial, point.game, rng)
-    path = path_angle(field, _start(trial, course), field.position)
+    gap = _gap(trial, data, point.game, rng)
+    path = path_angle(field, _start(trial, data, course), field.position)
     numbers = {
         **_eigenvalues(largest, right),
         SHARE: turning.share,
@@ -433,18 +434,18 @@ def diagnose(trial: Trial, course: Course, point: Point) -> Diagnosis:
     )
 
 
-def _start(trial: Trial, course: Course) -> Tensor:
-    game = blank(trial)
+def _start(trial: Trial, data: RunData, course: Course) -> Tensor:
+    game = blank(trial, data)
     put(game, course.records[0].state)
-    return GameField(game, looked_at(trial, 1), rng=Rng(0).stream("start")).position.to(
+    return GameField(game, looked_at(trial, data, 1), rng=Rng(0).stream("start")).position.to(
         torch.float64 if is_toy(trial.parts["model"]) else torch.float32
     )
 
 
-def _gap(trial: Trial, game: Game, rng: Rng) -> Estimate:
+def _gap(trial: Trial, data: RunData, game: Game, rng: Rng) -> Estimate:
     if is_toy(trial.parts["model"]):
         return Estimate.missing("a toy game has no held-out samples")
-    seek, judge = held_out(trial, 2048)
+    seek, judge = held_out(trial, data, 2048)
     batch = min(int(trial.parts["batch"]), len(judge) // 4)
     return duality_gap(game, seek, judge, steps=100, rng=rng, batch=max(batch, 1))
 
@@ -564,7 +565,7 @@ class Advice:
 
 
 def advise(
-    trial: Trial, state: Parameters, point: Point, watch: Watch, *, settles: bool
+    trial: Trial, data: RunData, state: Parameters, point: Point, watch: Watch, *, settles: bool
 ) -> list[Advice]:
     """Returns changes to recommend or to try, in that order.
 
@@ -583,6 +584,7 @@ def advise(
 
     Args:
         trial: What was trained.
+        data: The data of the run.
         state: Where its players are.
         point: The same, ready to be measured.
         watch: Told what is being predicted.
@@ -598,7 +600,7 @@ def advise(
         other = changed(trial, model=model, solver=solver)
         # The gradients of another game have other second moments; a toy's are of its whole circle.
         squares = point.squares if is_toy(model) else None
-        there = point if model == trial.parts["model"] else point_at(other, state, squares)
+        there = point if model == trial.parts["model"] else point_at(other, data, state, squares)
         pace = Pace.of(solver)
         expected = there.forecast(Rng(trial.seed, trial.parts["device"]), pace)
         if expected is not None:
@@ -833,14 +835,14 @@ def _solver(solver: str, **options: str) -> str:
 # ----------------------------------------------------------------------------
 
 
-def run_trial(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
+def run_trial(trial: Trial, data: RunData, folder: TrialFolder, watch: Watch) -> Outcome:
     """Diagnoses one training; with ``try``, changes are followed in trainings of their own."""
     with threads(int(trial.parts["threads"])), exactly():
-        course = _course(trial, folder, watch)
-        first = _judged(trial, course)
+        course = _course(trial, data, folder, watch)
+        first = _judged(trial, data, course)
         watch(0.45, "predicting")
-        proposed = _proposed(trial, first, watch)
-        tried = list(_tries(trial, first, proposed, folder, watch))
+        proposed = _proposed(trial, data, first, watch)
+        tried = list(_tries(trial, first, proposed, folder, watch, data=data))
         details: dict[str, Any] = {
             **first.told(),
             "good": first.state.is_good,
@@ -855,7 +857,7 @@ def run_trial(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
         return Outcome(trial=trial, spend=spend, scores=scores, details=details)
 
 
-def _proposed(trial: Trial, first: "_Judged", watch: Watch) -> list[Advice]:
+def _proposed(trial: Trial, data: RunData, first: "_Judged", watch: Watch) -> list[Advice]:
     # What is well needs no advice, which is most of the work; what settles far from the data has
     # no mode that grows, of which a spectrum could tell.
     if first.state.is_good:
@@ -863,16 +865,22 @@ def _proposed(trial: Trial, first: "_Judged", watch: Watch) -> list[Advice]:
     if first.state.name == "converging":
         return usual_remedies(trial)
     settles = first.state.name == "stuck"
-    return advise(trial, first.record.state, first.point, watch, settles=settles)
+    return advise(trial, data, first.record.state, first.point, watch, settles=settles)
 
 
 def _tries(
-    trial: Trial, first: "_Judged", proposed: list[Advice], folder: TrialFolder, watch: Watch
+    trial: Trial,
+    first: "_Judged",
+    proposed: list[Advice],
+    folder: TrialFolder,
+    watch: Watch,
+    *,
+    data: RunData,
 ) -> "list[tuple[Advice, _Judged]]":
     """Trains again with at most three changes until one settles; returns the best first."""
     found: list[tuple[Advice, _Judged]] = []
     for i, advice in enumerate(proposed[:TRIES] if trial.parts["try"] == "true" else ()):
-        found.append((advice, _tried(trial, advice, folder, i, watch)))
+        found.append((advice, _tried(trial, advice, folder, i, watch, data=data)))
         state = found[-1][1].state
         if state.is_good or (state.name == "converging" and state.end < first.state.end / 2):
             break
@@ -915,7 +923,7 @@ class _Judged:
         }
 
 
-def _judged(trial: Trial, course: Course) -> _Judged:
+def _judged(trial: Trial, data: RunData, course: Course) -> _Judged:
     state = state_of_course(course)
     record, unsettled = course.last, state.name in {"rotating", "diverging"}
     if unsettled and course.is_exact:
@@ -923,24 +931,26 @@ def _judged(trial: Trial, course: Course) -> _Judged:
     elif unsettled:
         # Does the field hold it where it was best?
         record = course.best
-    point = point_of(trial, course, record)
-    return _Judged(course, record, point, state, diagnose(trial, course, point))
+    point = point_of(trial, data, course, record)
+    return _Judged(course, record, point, state, diagnose(trial, data, course, point))
 
 
-def _course(trial: Trial, folder: TrialFolder, watch: Watch) -> Course:
+def _course(trial: Trial, data: RunData, folder: TrialFolder, watch: Watch) -> Course:
     source = trial.parts["run"]
     if not source:
-        return play(trial, folder, watch)
+        return play(trial, data, folder, watch)
     path, model, seed = source.split("\n")
     _, saved = find_trial(Path(path), model or None, int(seed))
     outcome = saved.outcome()
-    return recorded(trial, saved, None, outcome.spend if outcome else Spend())
+    return recorded(trial, data, saved, None, outcome.spend if outcome else Spend())
 
 
-def _tried(trial: Trial, advice: Advice, folder: TrialFolder, place: int, watch: Watch) -> _Judged:
+def _tried(
+    trial: Trial, advice: Advice, folder: TrialFolder, place: int, watch: Watch, *, data: RunData
+) -> _Judged:
     other = changed(trial, model=advice.model, solver=advice.solver)
-    course = play(other, TrialFolder(folder.path / f"tried-{place}"), watch, again=True)
-    return _judged(other, course)
+    course = play(other, data, TrialFolder(folder.path / f"tried-{place}"), watch, again=True)
+    return _judged(other, data, course)
 
 
 def _told(advice: Advice, trial: Trial) -> dict[str, Any]:

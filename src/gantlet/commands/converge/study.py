@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import final
 
 from gantlet import options
@@ -16,7 +17,7 @@ from gantlet.commands.converge.course import (
 )
 from gantlet.commands.converge.diagnosis import run_trial
 from gantlet.commands.converge.report import answer
-from gantlet.commands.trained import find_trial, fingerprint
+from gantlet.commands.trained import RunData, find_trial
 from gantlet.core.arguments import check_fields
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Budget, Outcome, Trial
@@ -29,7 +30,7 @@ _TOY_STEPS = 1000
 
 
 @final
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Converge:
     """One training, diagnosed.
 
@@ -74,6 +75,15 @@ class Converge:
             device=asked.device,
         )
 
+    @cached_property
+    def loaded(self) -> RunData:
+        """The data of this run, loaded once."""
+        return RunData()
+
+    def fresh(self) -> "Converge":
+        """Returns the same study, which has read nothing yet."""
+        return replace(self)
+
     def question(self) -> dict[str, object]:
         """Returns the question with every default written out."""
         trial = self._trial()
@@ -84,7 +94,7 @@ class Converge:
         found |= {"budget": budget, "seed": trial.seed}
         if trial.parts["data"] == "none":
             return found
-        mark = fingerprint(trial.parts["data"], int(trial.parts["data_seed"]))
+        mark = self.loaded.fingerprint(trial.parts["data"], int(trial.parts["data_seed"]))
         return {**found, "data fingerprint": mark}
 
     def trials(self) -> Sequence[Trial]:
@@ -95,12 +105,12 @@ class Converge:
         """
         check_fields(self)
         trial = self._trial()
-        solvers.make(trial.parts["solver"]).start(blank(trial))
+        solvers.make(trial.parts["solver"]).start(blank(trial, self.loaded))
         return [trial]
 
     def run(self, trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
         """Trains, measures and advises."""
-        return run_trial(trial, folder, watch)
+        return run_trial(trial, self.loaded, folder, watch)
 
     def conclude(self, outcomes: Sequence[Outcome], run: Run) -> Report:
         """Says what the training does and what would help."""

@@ -3,20 +3,19 @@
 import math
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import Literal, final
+from typing import Any, Literal, final
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gantlet.commands.trained import find_trial, source_of
+from gantlet.commands.trained import RunData, find_trial
 from gantlet.core.data import (
     Code,
     Coded,
@@ -38,7 +37,6 @@ from gantlet.data.splits import (
     PARSER_ERRORS,
     Joined,
     Rows,
-    Subset,
     arranged,
     finite,
     is_there,
@@ -47,141 +45,53 @@ from gantlet.data.splits import (
 from gantlet.domains.cells import read_cells
 from gantlet.domains.domains import domain_of, domains, ending, reader_of
 from gantlet.domains.tables import Table
-from gantlet.features.base import block_of, some
+from gantlet.features.base import block_of
 from gantlet.run.store import TrialFolder, kept, load_tensors
 
 # ----------------------------------------------------------------------------
-# Samples that occur more than once: within a set, or in two sets.
+# What is evaluated: the sets as they were asked for.
 # ----------------------------------------------------------------------------
 
-# Odd numbers of splitmix64, https://doi.org/10.1145/2714064.2660195, as signed ones.
-_MIX = -0x4B47D0C5A91A1B4F | 1
-_STEP = -0x61C8864680B583EB
 
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What decides the sets; all of it is part of the question.
 
-def digests(source: Source, space: Space) -> Tensor:
-    """Returns a number for each sample, equal where samples are; int64, shape ``(n,)``.
-
-    Levels are rounded first, so that the same image read from another kind of file is the same.
-    Of a billion pairs of different samples one is taken for equal with a probability of 1e-10.
+    Attributes:
+        real: The reference.
+        train: What the models learned from, or None.
+        fakes: The sets to judge.
+        samples: Most samples of a set; None for all.
+        seed: Draws the samples that are kept, and all else that is random.
+        data_seed: From which the splits of data sets follow.
+        pairs: What each output should have been, in order, or None.
+        outputs: How many outputs there are for each of these.
+        control: Other real samples, for the noise floor, or None to take them from the reference.
+        groups: Which samples belong together: ``WHAT`` or ``NAME=WHAT``.
+        skip_bad: How many files of a folder that cannot be read may be left out.
+        divides: Whether a part of the reference may be needed for the noise floor, so that
+            extractors must not learn from that part.
     """
-    parts = [
-        _digest(source.take(index), space.levels is not None)
-        for index in torch.split(torch.arange(len(source)), block_of(space))
-    ]
-    return torch.cat(parts) if parts else torch.empty(0, dtype=torch.int64)
 
+    real: str
+    train: str | None
+    fakes: tuple[str, ...]
+    samples: int | None = 10_000
+    seed: int = 0
+    data_seed: int = 0
+    pairs: str | None = None
+    outputs: int = 1
+    control: str | None = None
+    groups: tuple[str, ...] = ()
+    skip_bad: int = 0
+    divides: bool = False
 
-def _digest(x: Tensor, is_level: bool) -> Tensor:
-    rows = (x.round() if is_level else x).flatten(1).float()
-    # Adding 0 turns -0 into 0, which is equal to it but not bit by bit.
-    bits = (rows + 0.0).contiguous().view(torch.int32)
-    # Whole numbers end in zeros as floats do, which a sum of multiples would keep.
-    folded = (bits ^ (bits >> 16)).long()
-    weights = _mixed(torch.arange(1, bits.shape[1] + 1) * _STEP) | 1
-    return _mixed((folded * weights).sum(1))
-
-
-def _mixed(x: Tensor) -> Tensor:
-    """Returns whole numbers whose bits all depend on all bits of ``x``."""
-    for shift in (30, 27, 31):
-        # The mask makes the shift that of unsigned numbers.
-        x = (x ^ ((x >> shift) & ((1 << (64 - shift)) - 1))) * _MIX
-    return x
-
-
-def occurs(x: Tensor, among: Tensor) -> Tensor:
-    """Returns which of the samples ``x`` also are in another set, both given by ``digests``."""
-    found: Tensor = torch.isin(x, among)
-    return found
-
-
-def repeated(x: Tensor) -> int:
-    """Returns how many samples equal an earlier one of the same set."""
-    return len(x) - len(torch.unique(x))
-
-
-def duplicates(x: Tensor, others: Sequence[Tensor]) -> Tensor | None:
-    """Returns which samples are the same one twice, as groups, or None where none are.
-
-    Equal samples of a discrete distribution, such as rows of a small table, are independent, and
-    then other sets hold them too. Only where two samples of a set are equal four times as often as
-    two of different sets are they taken for copies of one another.
-
-    Args:
-        x: The samples, by ``digests``, shape ``(n,)``.
-        others: Other sets, by ``digests``.
-    """
-    within = _coincidences(x)
-    if not within or any(_BY_COPYING * _meetings(x, y) >= within for y in others):
-        return None
-    labels: Tensor = torch.unique(x, return_inverse=True)[1]
-    return labels
-
-
-# From how much more often on equal samples of a set are copies of one another.
-_BY_COPYING = 4
-
-
-def _coincidences(x: Tensor) -> float:
-    """Returns how often two samples of a set are equal."""
-    counts = torch.unique(x, return_counts=True)[1].double()
-    return float((counts * (counts - 1)).sum()) / max(len(x) * (len(x) - 1), 1)
-
-
-def _meetings(x: Tensor, y: Tensor) -> float:
-    """Returns how often a sample of one set and one of another are equal."""
-    ordered = y.sort().values
-    left, right = (torch.searchsorted(ordered, x, right=side) for side in (False, True))
-    return float((right - left).double().sum()) / max(len(x) * len(y), 1)
-
-
-def is_by_descent(x: Tensor, y: Tensor) -> bool:
-    """Returns whether two sets share samples because one was taken from the other.
-
-    Not so where samples of both sets, each by itself, are equal about as often: by chance.
-    """
-    chance = min(_coincidences(x), _coincidences(y))
-    return _meetings(x, y) > _BY_COPYING * chance
-
-
-def joined(*labels: Tensor | None) -> Tensor | None:
-    """Returns the groups of samples that share any label, directly or through others.
-
-    Args:
-        labels: Labels of the samples, each of shape ``(n,)``, or None where there are none.
-
-    Returns:
-        One label for each sample from 0 on, int64, shape ``(n,)``; None where all differ.
-    """
-    known = [torch.unique(one, return_inverse=True)[1] for one in labels if one is not None]
-    if not known:
-        return None
-    found = known[0] if len(known) == 1 else _connected(known[0], known[1])
-    return None if int(found.max()) + 1 == len(found) else found
-
-
-def _connected(a: Tensor, b: Tensor) -> Tensor:
-    import numpy as np
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    n, m = int(a.max()) + 1, int(b.max()) + 1
-    edges = coo_array((np.ones(len(a)), (a.numpy(), b.numpy() + n)), shape=(n + m, n + m))
-    _, found = connected_components(edges, directed=False)
-    whole = torch.from_numpy(found).long()
-    labels: Tensor = torch.unique(whole[a], return_inverse=True)[1]
-    return labels
-
-
-def one_of_each(groups: Tensor | None, n: int) -> Tensor:
-    """Returns the places of the first sample of each group, in order, or of all ``n``."""
-    if groups is None:
-        return torch.arange(n)
-    order = groups.argsort(stable=True)
-    first = torch.ones(n, dtype=torch.bool)
-    first[1:] = groups[order[1:]] != groups[order[:-1]]
-    return order[first].sort().values
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> "Asked":
+        """Returns the sets of plain data, as ``dataclasses.asdict`` and JSON give them."""
+        lists = {name: tuple(plain[name]) for name in ("fakes", "groups")}
+        return cls(**{**plain, **lists})
 
 
 # ----------------------------------------------------------------------------
@@ -279,7 +189,9 @@ def _by_file(text: str) -> str:
     return f"{_short(where)}@{split}" if at and split in SPLITS else _short(text)
 
 
-def find_samples(text: str, role: Role, *, data_seed: int = 0, skip_bad: int = 0) -> Samples:
+def find_samples(
+    text: str, role: Role, *, data_seed: int = 0, skip_bad: int = 0, data: RunData | None = None
+) -> Samples:
     """Returns the samples that ``text`` means.
 
     A folder of images or of sounds; a file of arrays (npz, npy, csv, safetensors, idx), of rows
@@ -290,12 +202,21 @@ def find_samples(text: str, role: Role, *, data_seed: int = 0, skip_bad: int = 0
     ``NAME=WHERE`` gives any of them a name. A path that exists is taken as a path, whatever signs
     it holds. Of a folder, up to ``skip_bad`` files that cannot be read are left out.
 
+    Args:
+        text: What is wanted.
+        role: As what it is wanted.
+        data_seed: From which the splits of a data set follow.
+        skip_bad: How many files of a folder that cannot be read may be left out.
+        data: Where the data of trained models is loaded once for several sets, or None.
+
     Raises:
         UserError: If there are no such samples, or they cannot be read.
     """
     name, where = named(text)
     with reading(where, only=PARSER_ERRORS):
-        found = _kept(where, name) or _find(_lenient(where, skip_bad), role, data_seed, skip_bad)
+        data = RunData() if data is None else data
+        lenient = _lenient(where, skip_bad)
+        found = _kept(where, name) or _find(lenient, role, data_seed, skip_bad, data)
     return found if name == where else replace(found, name=name)
 
 
@@ -331,14 +252,14 @@ def _lenient(where: str, skip: int) -> str:
     return f"{text},skip_bad={skip}{split}" if can else where
 
 
-def _find(text: str, role: Role, data_seed: int, skip_bad: int) -> Samples:
+def _find(text: str, role: Role, data_seed: int, skip_bad: int, data: RunData) -> Samples:
     for path in (Path(text), Path(os.path.expanduser(text))):  # noqa: PTH111  (never raises)
         if text and os.path.lexists(path):
-            return _from_path(path, text, skip_bad)
+            return _from_path(path, text, skip_bad, data)
     head, at, tail = text.rpartition("@")
     run = Path(os.path.expanduser(head))  # noqa: PTH111  (never raises)
     if at and os.path.lexists(run / "run.json"):
-        return _from_run(run, tail, text)
+        return _from_run(run, tail, text, data)
     if at and tail in SPLITS:
         _check_split(text)
         return _from_dataset(head, tail, data_seed)
@@ -385,13 +306,13 @@ def _nowhere(text: str) -> UserError:
     )
 
 
-def _from_path(path: Path, text: str, skip_bad: int) -> Samples:
+def _from_path(path: Path, text: str, skip_bad: int, data: RunData) -> Samples:
     if not is_there(path):
         raise UserError(f"{text} is a link to something that does not exist. Mend it.")
     if (path / "run.json").exists():
-        return _from_run(path, "", text)
+        return _from_run(path, "", text, data)
     if (path / _SAMPLES).exists():
-        return _from_trial(path, text)
+        return _from_trial(path, text, data)
     if path.suffix.lower() == ".safetensors":
         return _tensors(path, text)
     # A name that begins with a tilde would be taken for somebody's home.
@@ -433,22 +354,22 @@ def _whole(found: OwnFile, name: str) -> Samples:
     )
 
 
-def _from_run(path: Path, model: str, text: str) -> Samples:
+def _from_run(path: Path, model: str, text: str, data: RunData) -> Samples:
     """Returns the samples of a trial, named as ``MODEL`` or ``MODEL#SEED``."""
     name, _, seed = model.partition("#")
     if seed and not seed.isdigit():
         raise UserError(f"The seed in {text} must be a whole number. Got {seed!r}.")
     trial, folder = find_trial(path, name or None, int(seed or 0))
-    space, splits = source_of(trial)
+    space, splits = data.of(trial)
     x = folder.load("samples")["samples"]
     return Samples(name=text, space=space, source=InMemory(x), splits=splits)
 
 
-def _from_trial(path: Path, text: str) -> Samples:
+def _from_trial(path: Path, text: str, data: RunData) -> Samples:
     outcome = TrialFolder(path).outcome()
     if outcome is None or outcome.trial.parts["model"] == REAL:
         return _tensors(path / _SAMPLES, text)
-    space, splits = source_of(outcome.trial)
+    space, splits = data.of(outcome.trial)
     x = TrialFolder(path).load("samples")["samples"]
     return Samples(name=text, space=space, source=InMemory(x), splits=splits)
 
@@ -813,202 +734,4 @@ def _adapted(samples: Samples, real: Samples) -> tuple[Samples, str]:
     raise UserError(
         f"{held} Bring them to one size: for a folder, images:path=FOLDER,size=PIXELS or "
         ",colour=grey."
-    )
-
-
-# ----------------------------------------------------------------------------
-# The sets of samples that an evaluation names: found, made alike, thinned.
-# ----------------------------------------------------------------------------
-
-# So many training samples are searched for copies at most.
-_TRAINING = 50_000
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """What decides the sets; all of it is part of the question.
-
-    Attributes:
-        real: The reference.
-        train: What the models learned from, or None.
-        fakes: The sets to judge.
-        samples: Most samples of a set; None for all.
-        seed: Draws the samples that are kept, and all else that is random.
-        data_seed: From which the splits of data sets follow.
-        pairs: What each output should have been, in order, or None.
-        outputs: How many outputs there are for each of these.
-        control: Other real samples, for the noise floor, or None to take them from the reference.
-        groups: Which samples belong together: ``WHAT`` or ``NAME=WHAT``.
-        skip_bad: How many files of a folder that cannot be read may be left out.
-        divides: Whether a part of the reference may be needed for the noise floor, so that
-            extractors must not learn from that part.
-    """
-
-    real: str
-    train: str | None
-    fakes: tuple[str, ...]
-    samples: int | None = 10_000
-    seed: int = 0
-    data_seed: int = 0
-    pairs: str | None = None
-    outputs: int = 1
-    control: str | None = None
-    groups: tuple[str, ...] = ()
-    skip_bad: int = 0
-    divides: bool = False
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chosen:
-    """A set, ready to be measured.
-
-    Attributes:
-        samples: The samples that are used.
-        found: How many there were.
-        note: What was done to them, in words, or nothing.
-        rest: Those that were found and are not used, or None.
-        labels: The groups that the user gave, shape ``(n,)``, or None.
-    """
-
-    samples: Samples
-    found: int
-    note: str = ""
-    rest: Source | None = None
-    labels: Tensor | None = None
-
-    @property
-    def n(self) -> int:
-        """How many samples are used."""
-        return len(self.samples.source)
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """Some samples of a set, or all.
-
-    Attributes:
-        whole: The set.
-        places: Which of its samples, shape ``(n,)``, or None for all in their order.
-    """
-
-    whole: Chosen
-    places: Tensor | None = None
-
-    @property
-    def n(self) -> int:
-        """How many samples there are."""
-        return self.whole.n if self.places is None else len(self.places)
-
-    @property
-    def source(self) -> Source:
-        """The samples."""
-        source = self.whole.samples.source
-        return source if self.places is None else Subset(source, self.places)
-
-    @property
-    def space(self) -> Space:
-        """What one sample is."""
-        return self.whole.samples.space
-
-    @property
-    def labels(self) -> Tensor | None:
-        """The groups that the user gave, shape ``(n,)``, or None."""
-        labels = self.whole.labels
-        return labels if labels is None or self.places is None else labels[self.places]
-
-    def digests(self) -> Tensor:
-        """Returns a number for each sample, equal where samples are, shape ``(n,)``."""
-        return digests(self.source, self.space)
-
-    def groups(self, others: Sequence[Tensor]) -> Tensor | None:
-        """Returns which samples belong together, shape ``(n,)``; None where none do.
-
-        Those that the user grouped, and those that are one sample twice.
-
-        Args:
-            others: The digests of sets that were drawn apart from this one.
-        """
-        return joined(self.labels, duplicates(self.digests(), others))
-
-
-@lru_cache(maxsize=64)
-def real_set(asked: Asked) -> Chosen:
-    """Returns the reference."""
-    samples = _found(asked, asked.real, "real")
-    return _chosen(asked, asked.real, samples, "real", samples.note)
-
-
-@lru_cache(maxsize=64)
-def other_set(asked: Asked, text: str, role: Role) -> Chosen:
-    """Returns another set, as samples of the space of the reference.
-
-    Of fakes, of the training and of the control, which is of the role ``real``.
-
-    Raises:
-        UserError: If they cannot be found or compared with the reference.
-    """
-    samples, note = alike(_found(asked, text, role), real_set(asked).samples)
-    return _chosen(asked, text, samples, role, note)
-
-
-def whole_set(asked: Asked, text: str) -> Samples:
-    """Returns all samples of a set in their order, as samples of the space of the reference."""
-    return alike(found_samples(asked, text, "fake"), real_set(asked).samples)[0]
-
-
-def found_samples(asked: Asked, text: str, role: Role) -> Samples:
-    """Returns all samples that a word means, as they are in their files."""
-    return find_samples(text, role, data_seed=asked.data_seed, skip_bad=asked.skip_bad)
-
-
-def train_set(asked: Asked) -> Chosen | None:
-    """Returns what the models learned from, where it is known."""
-    return None if asked.train is None else other_set(asked, asked.train, "train")
-
-
-def drawn_apart(asked: Asked, *, from_fakes: bool) -> list[Tensor]:
-    """Returns the digests of the sets that fakes, or real samples, were drawn apart from."""
-    if from_fakes:
-        return [Part(whole=other_set(asked, f, "fake")).digests() for f in asked.fakes]
-    return [Part(whole=real_set(asked)).digests()]
-
-
-def fake_sizes(asked: Asked) -> list[int]:
-    """Returns the sizes of the sets to judge, each once, in ascending order."""
-    return sorted({other_set(asked, f, "fake").n for f in asked.fakes})
-
-
-def _found(asked: Asked, text: str, role: Role) -> Samples:
-    """Returns the samples of a set; a column that names groups is no part of them."""
-    name, where = named(text)
-    column = column_of(asked.groups, text, role)
-    if column is None:
-        return found_samples(asked, text, role)
-    spec = Spec.parse(where) if ":path=" in where else Spec("table", {"path": where})
-    apart = str(Spec(spec.name, {**spec.options, "label": column}))
-    found = found_samples(asked, apart, role)
-    called = Path(where).name if name == where and ":path=" not in where else name
-    return replace(found, name=called)
-
-
-def _chosen(asked: Asked, text: str, samples: Samples, role: Role, note: str = "") -> Chosen:
-    most = _TRAINING if role == "train" and asked.samples is not None else asked.samples
-    n = len(samples.source)
-    if n == 0:
-        raise UserError(f"{samples.name} holds no samples.")
-    kind = "control" if role == "real" and text != asked.real else role
-    labels = labels_of(asked.groups, text, kind, n) if asked.groups else None
-    if most is None or n <= most:
-        return Chosen(samples=samples, found=n, note=note, labels=labels)
-    kept = some(n, most, rng=Rng(asked.seed).stream(f"thin/{kind}"))
-    left = torch.ones(n, dtype=torch.bool).index_fill(0, kept, value=False)
-    return Chosen(
-        samples=replace(samples, source=Subset(samples.source, kept)),
-        found=n,
-        note=note,
-        rest=Subset(samples.source, left.nonzero()[:, 0]),
-        labels=None if labels is None else labels[kept],
     )

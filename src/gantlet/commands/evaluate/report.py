@@ -7,15 +7,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from gantlet.commands.evaluate.inputs import (
-    Asked,
-    Chosen,
-    fake_sizes,
-    named,
-    other_set,
-    real_set,
-    train_set,
-)
+from gantlet.commands.evaluate.inputs import Asked, named
 from gantlet.commands.evaluate.results import (
     Gap,
     Judged,
@@ -40,8 +32,8 @@ from gantlet.commands.evaluate.results import (
     variety,
     verdicts,
 )
-from gantlet.commands.evaluate.sets import FLOOR, floor_of, known_splits, notes_on, why_none
-from gantlet.commands.evaluate.trial import PAIRS, curves, first_pairs, sees_first
+from gantlet.commands.evaluate.sets import FLOOR, Chosen, EvaluationSets, why_none
+from gantlet.commands.evaluate.trial import PAIRS, EvaluationTrial, curves, first_pairs
 from gantlet.commands.exhibits import lines_table, picture
 from gantlet.core.data import Readable, Space
 from gantlet.core.estimate import REAL, Estimate, Outcome
@@ -73,27 +65,30 @@ _READ = 10
 
 
 def galleries(
-    asked: Asked, outcomes: Sequence[Outcome], run: Run, scores: Mapping[str, Sequence[Dot]]
+    sets: EvaluationSets,
+    outcomes: Sequence[Outcome],
+    run: Run,
+    scores: Mapping[str, Sequence[Dot]],
 ) -> Iterator[Block]:
     """Yields pictures, where samples are something to see.
 
     Args:
-        asked: What is evaluated.
+        sets: What is evaluated.
         outcomes: The trials.
         run: Where they kept what is shown.
         scores: The numbers that stand beside the first samples, by set and for the noise floor.
     """
-    real = real_set(asked)
+    real = sets.real
     space = real.samples.space
-    everyone = [(named(f)[0], other_set(asked, f, "fake")) for f in asked.fakes]
+    everyone = [(named(f)[0], sets.fake(f)) for f in sets.asked.fakes]
     shown = [*everyone, ("real samples", real)]
     yield from _samples(shown, scores)
-    if asked.pairs is not None:
-        yield from _pairs(space, asked)
+    if sets.asked.pairs is not None:
+        yield from _pairs(space, sets)
     exhibits = exhibits_of(outcomes, run)
     chosen = [(name, c, exhibits[name]) for name, c in everyone if name in exhibits]
     yield from _extremes(space, chosen)
-    train = train_set(asked)
+    train = sets.train
     if train is not None:
         yield from _nearest(space, chosen, train)
 
@@ -118,21 +113,22 @@ def _samples(
 
 def exhibits_of(outcomes: Sequence[Outcome], run: Run) -> dict[str, dict[str, Tensor]]:
     """Returns what was chosen to be shown of each set, by its name."""
+    good = ((EvaluationTrial.of(o.trial), run.folder(o.trial)) for o in outcomes if not o.error)
     return {
-        named(o.trial.parts["model"])[0]: run.folder(o.trial).load("exhibits")
-        for o in outcomes
-        if o.error is None and o.trial.parts["model"] != REAL and sees_first(o.trial)
+        named(spec.model)[0]: folder.load("exhibits")
+        for spec, folder in good
+        if spec.model != REAL and spec.sees_first
     }
 
 
-def _pairs(space: Space, asked: Asked) -> Iterator[Block]:
+def _pairs(space: Space, sets: EvaluationSets) -> Iterator[Block]:
     pictures = [
         p
-        for fake in asked.fakes
+        for fake in sets.asked.fakes
         for p in _picture(
             space,
             f"targets, and below each {named(fake)[0]}",
-            _above(*first_pairs(asked, fake, 32)),
+            _above(*first_pairs(sets, fake, 32)),
         )
     ]
     yield from _gallery("Pairs", pictures, "The first of each, none left out.")
@@ -532,35 +528,32 @@ def _who(result: Result) -> str:
 
 
 def answer(
-    question: Mapping[str, Any], asked: Asked, outcomes: Sequence[Outcome], run: Run
+    question: Mapping[str, Any], sets: EvaluationSets, outcomes: Sequence[Outcome], run: Run
 ) -> Report:
     """Returns the report of an evaluation from its outcomes."""
     results = results_of(outcomes, run)
-    same = same_samples(asked)
-    why = {n: why_none(asked, n) for n in fake_sizes(asked) if floor_of(asked, n) is None}
+    same = same_samples(sets)
+    why = {n: why_none(sets, n) for n in sets.sizes() if sets.floor(n) is None}
     first, rank = question["features"][0], question["rank"]
-    who = (
-        named(asked.fakes[0])[0]
-        if len(asked.fakes) == 1
-        else f"{len(asked.fakes)} sets of samples"
-    )
+    fakes = sets.asked.fakes
+    who = named(fakes[0])[0] if len(fakes) == 1 else f"{len(fakes)} sets of samples"
     return Report(
-        title=f"{who} against {real_set(asked).samples.name}",
+        title=f"{who} against {sets.real.samples.name}",
         command="evaluate",
         question=question,
-        facts=facts_of(_setting(question, asked), outcomes, run),
+        facts=facts_of(_setting(question, sets), outcomes, run),
         verdicts=[
             *_nothing(results, first, outcomes),
             *verdicts(results, first, rank, same=same, why_no_floor=why),
         ],
-        caveats=list(_caveats(asked, results, same, why)),
-        rows=list(_rows(asked, results)),
+        caveats=list(_caveats(sets, results, same, why)),
+        rows=list(_rows(sets.asked, results)),
         blocks=[
             *([main_table(results, first, rank)] if on(results, first) else []),
             *ranking_section(results, first, rank),
             *copying_table(results),
             *curves(exhibits_of(outcomes, run)),
-            *galleries(asked, outcomes, run, scores_beside(results, first, rank)),
+            *galleries(sets, outcomes, run, scores_beside(results, first, rank)),
             *further_tables(results, first),
             *comparisons(results),
             *([methods(results)] if results else []),
@@ -609,19 +602,19 @@ def _comparisons(results: Sequence[Result]) -> list[dict[str, object]]:
     return found
 
 
-def _setting(question: Mapping[str, Any], asked: Asked) -> dict[str, str]:
-    real, train = real_set(asked), train_set(asked)
+def _setting(question: Mapping[str, Any], sets: EvaluationSets) -> dict[str, str]:
+    real, train = sets.real, sets.train
     known = {
-        "Judged": "; ".join(_told(named(f)[0], other_set(asked, f, "fake")) for f in asked.fakes),
-        "Reference": _told(named(asked.real)[0], real),
+        "Judged": "; ".join(_told(named(f)[0], sets.fake(f)) for f in sets.asked.fakes),
+        "Reference": _told(named(sets.asked.real)[0], real),
         "Samples": real.samples.space.label,
         "Training samples": "not given"
         if train is None
-        else _told(named(str(asked.train))[0], train),
-        "Noise floor": _floors(asked),
+        else _told(named(str(sets.asked.train))[0], train),
+        "Noise floor": _floors(sets),
         "Features": ", ".join(question["features"]),
-        "Features learned from": known_splits(asked)[1],
-        "Seed": str(asked.seed),
+        "Features learned from": sets.known_splits()[1],
+        "Seed": str(sets.asked.seed),
     }
     if train is None:
         known["Not run"] = "whether training samples were copied: give --train"
@@ -633,8 +626,8 @@ def _told(text: str, chosen: Chosen) -> str:
     return f"{text} ({chosen.n:,}{of} samples)"
 
 
-def _floors(asked: Asked) -> str:
-    found = {n: floor_of(asked, n) for n in fake_sizes(asked)}
+def _floors(sets: EvaluationSets) -> str:
+    found = {n: sets.floor(n) for n in sets.sizes()}
     words = {n: "none" if f is None else f.words for n, f in found.items()}
     if len(words) == 1:
         return next(iter(words.values()))
@@ -642,11 +635,11 @@ def _floors(asked: Asked) -> str:
 
 
 def _caveats(
-    asked: Asked, results: Sequence[Result], same: list[Same], why: Mapping[int, str]
+    sets: EvaluationSets, results: Sequence[Result], same: list[Same], why: Mapping[int, str]
 ) -> Iterator[Caveat]:
-    for note in notes_on(asked):
+    for note in sets.notes():
         yield Caveat(text=f"{note}.")
-    for words in shared_words(asked, same):
+    for words in shared_words(sets, same):
         yield Caveat(text=words)
     for n, reason in why.items():
         yield Caveat(text=f"No noise floor for n = {n:,}: {reason}.")
@@ -665,7 +658,9 @@ def _nothing(
     """Says that nothing was measured on the features to speak of, and why."""
     if on(results, first):
         return
-    errors = [o.error for o in outcomes if o.error and o.trial.parts["extractor"] == first]
+    errors = [
+        o.error for o in outcomes if o.error and EvaluationTrial.of(o.trial).extractor == first
+    ]
     where = f" on {extractor_name(first)}" if results else ""
     yield Verdict(
         claim=f"Nothing could be measured{where}: every trial failed.",
@@ -674,7 +669,9 @@ def _nothing(
 
 
 def _failed(outcomes: Sequence[Outcome]) -> Iterator[Block]:
-    failed = [[o.trial.parts["model"], o.error or ""] for o in outcomes if o.error is not None]
+    failed = [
+        [EvaluationTrial.of(o.trial).model, o.error or ""] for o in outcomes if o.error is not None
+    ]
     if failed:
         columns = [Column(name="samples"), Column(name="what happened")]
         yield Section(

@@ -7,21 +7,23 @@ from typing import Literal, final
 
 from torch import Tensor
 
-from gantlet.commands.evaluate.copies import Against, copying, repeating
-from gantlet.commands.evaluate.inputs import (
-    Asked,
-    Part,
-    drawn_apart,
+from gantlet.commands.evaluate.copies import (
+    Against,
+    copying,
     duplicates,
-    named,
     occurs,
-    other_set,
-    real_set,
     repeated,
-    train_set,
+    repeating,
 )
-from gantlet.commands.evaluate.sets import ENERGY, FLOOR, PERMUTED, fair_part, floor_of, leaked
-from gantlet.commands.evaluate.trial import FINGERPRINT
+from gantlet.commands.evaluate.inputs import named
+from gantlet.commands.evaluate.sets import FLOOR, EvaluationSets, Part
+from gantlet.commands.evaluate.trial import (
+    ENERGY,
+    FINGERPRINT,
+    PERMUTED,
+    EvaluationTrial,
+    Reference,
+)
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import REAL, Estimate, Note, Outcome
 from gantlet.core.metric import more_often
@@ -57,7 +59,7 @@ class Result:
 
     name: str
     model: str
-    against: str
+    against: Reference
     size: int
     extractor: str
     scores: Mapping[str, Estimate]
@@ -80,13 +82,13 @@ def results_of(outcomes: Sequence[Outcome], run: Run) -> list[Result]:
 
 
 def _result(outcome: Outcome, run: Run) -> Result:
-    parts, folder = outcome.trial.parts, run.folder(outcome.trial)
+    spec, folder = EvaluationTrial.of(outcome.trial), run.folder(outcome.trial)
     return Result(
-        name=FLOOR if parts["model"] == REAL else named(parts["model"])[0],
-        model=parts["model"],
-        against=parts["against"],
-        size=int(parts["size"]),
-        extractor=parts["extractor"],
+        name=FLOOR if spec.model == REAL else named(spec.model)[0],
+        model=spec.model,
+        against=spec.against,
+        size=spec.size,
+        extractor=spec.extractor,
         scores=outcome.scores,
         influence=folder.load("influence"),
         nearest=folder.load("nearest"),
@@ -377,14 +379,14 @@ class Same:
         return self.is_beyond_chance and 2 * self.count > self.n
 
 
-def same_samples(asked: Asked) -> list[Same]:
+def same_samples(sets: EvaluationSets) -> list[Same]:
     """Returns for each set how many of its samples the reference holds too."""
-    reference = Part(whole=real_set(asked)).digests()
+    reference = Part(whole=sets.real).digests()
     found: list[tuple[str, int, int, float]] = []
-    for fake in asked.fakes:
-        part = Part(whole=other_set(asked, fake, "fake"))
+    for fake in sets.asked.fakes:
+        part = Part(whole=sets.fake(fake))
         count = int(occurs(part.digests(), reference).sum())
-        p = _by_chance(asked, fake, count, part.n) if count else 1.0
+        p = _by_chance(sets, fake, count, part.n) if count else 1.0
         found.append((named(fake)[0], count, part.n, p))
     sure = holm([p for *_, p in found], level=LEVEL)
     return [
@@ -393,18 +395,18 @@ def same_samples(asked: Asked) -> list[Same]:
     ]
 
 
-def _by_chance(asked: Asked, fake: str, count: int, n: int) -> float:
+def _by_chance(sets: EvaluationSets, fake: str, count: int, n: int) -> float:
     """Returns the p-value against "held-out real samples occur in the reference as often"."""
-    floor = floor_of(asked, n)
+    floor = sets.floor(n)
     if floor is None:
         # Nothing to compare with: only what is all the same is called so.
         return 0.0 if count == n else 1.0
-    reference, ours = floor.real.digests(), fair_part(asked, fake).digests()
+    reference, ours = floor.real.digests(), sets.fair_part(fake).digests()
     shared, chance = (int(occurs(x, reference).sum()) for x in (ours, floor.other.digests()))
     return more_often(shared, len(ours), chance, floor.other.n)
 
 
-def shared_words(asked: Asked, same: list[Same]) -> Iterator[str]:
+def shared_words(sets: EvaluationSets, same: list[Same]) -> Iterator[str]:
     """Yields in words which sets share samples, or hold some twice."""
     for one in same:
         if one.count == one.n:
@@ -417,24 +419,23 @@ def shared_words(asked: Asked, same: list[Same]) -> Iterator[str]:
                 f"{one.count:,} of {one.n:,} samples of {one.name} are the same as samples of the "
                 "reference."
             )
-    trained = int(leaked(asked).sum())
+    trained = int(sets.leaked().sum())
     if trained:
         yield (
-            f"{trained:,} of {real_set(asked).n:,} samples of the reference are training samples "
+            f"{trained:,} of {sets.real.n:,} samples of the reference are training samples "
             "too. Give a reference that the models have not seen."
         )
-    yield from _twice(asked)
+    yield from _twice(sets)
 
 
-def _twice(asked: Asked) -> Iterator[str]:
-    train = train_set(asked)
-    sets = [("the reference", real_set(asked), True)]
-    sets += [(named(f)[0], other_set(asked, f, "fake"), False) for f in asked.fakes]
-    for name, chosen, is_real in sets:
+def _twice(sets: EvaluationSets) -> Iterator[str]:
+    train = sets.train
+    judged = [(named(f)[0], sets.fake(f), False) for f in sets.asked.fakes]
+    for name, chosen, is_real in [("the reference", sets.real, True), *judged]:
         x = Part(whole=chosen).digests()
         count = repeated(x)
         if count:
-            is_copied = duplicates(x, drawn_apart(asked, from_fakes=is_real)) is not None
+            is_copied = duplicates(x, sets.drawn_apart(from_fakes=is_real)) is not None
             how = (
                 "More than by chance: equal samples count as one group in intervals and splits."
                 if is_copied

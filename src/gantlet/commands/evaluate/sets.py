@@ -1,113 +1,441 @@
 """The sets behind an evaluation: fakes, reference, training set, noise floor; their features."""
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
-from typing import Any, cast, final
+from pathlib import Path
+from typing import cast, final
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
-from gantlet.commands.evaluate.inputs import (
-    Asked,
-    Chosen,
-    Part,
-    Role,
-    check_groups,
+from gantlet.commands.evaluate.copies import (
     digests,
-    drawn_apart,
     duplicates,
-    fake_sizes,
     is_by_descent,
-    named,
+    joined,
     occurs,
     one_of_each,
-    other_set,
-    real_set,
-    train_set,
-    whole_set,
 )
-from gantlet.core.data import Source, Splits
+from gantlet.commands.evaluate.inputs import (
+    Asked,
+    Role,
+    Samples,
+    alike,
+    check_groups,
+    column_of,
+    find_samples,
+    labels_of,
+    named,
+)
+from gantlet.commands.trained import RunData
+from gantlet.core.data import Source, Space, Splits
 from gantlet.core.errors import UserError
-from gantlet.core.estimate import Trial
 from gantlet.core.metric import Features
 from gantlet.core.rng import Rng
-from gantlet.core.spec import extractors
+from gantlet.core.spec import Spec, extractors
 from gantlet.data.splits import Joined, Subset, by_share
 from gantlet.features.base import Cache, FeatureSet, block_of, digest_of, feature_set, some
-from gantlet.metrics.checks import checked
-from gantlet.run.execute import Watch
+from gantlet.run.execute import Held, Watch
 
 # ----------------------------------------------------------------------------
-# What is to be said of the files behind an evaluation.
+# One set, and some samples of one.
 # ----------------------------------------------------------------------------
 
 
-def notes_on(asked: Asked) -> tuple[str, ...]:
-    """Returns what of the files of all sets was left out, converted or guessed: a clause each."""
-    texts: tuple[tuple[str | None, Role], ...] = (
-        *((fake, "fake") for fake in asked.fakes),
-        (asked.train, "train"),
-        (asked.pairs, "fake"),
-    )
-    others = (other_set(asked, text, role) for text, role in texts if text is not None)
-    return tuple(dict.fromkeys(c.note for c in (real_set(asked), *others) if c.note))
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """A set, ready to be measured.
+
+    Attributes:
+        samples: The samples that are used.
+        found: How many there were.
+        note: What was done to them, in words, or nothing.
+        rest: Those that were found and are not used, or None.
+        labels: The groups that the user gave, shape ``(n,)``, or None.
+    """
+
+    samples: Samples
+    found: int
+    note: str = ""
+    rest: Source | None = None
+    labels: Tensor | None = None
+
+    @property
+    def n(self) -> int:
+        """How many samples are used."""
+        return len(self.samples.source)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """Some samples of a set, or all.
+
+    Attributes:
+        whole: The set.
+        places: Which of its samples, shape ``(n,)``, or None for all in their order.
+    """
+
+    whole: Chosen
+    places: Tensor | None = None
+
+    @property
+    def n(self) -> int:
+        """How many samples there are."""
+        return self.whole.n if self.places is None else len(self.places)
+
+    @property
+    def source(self) -> Source:
+        """The samples."""
+        source = self.whole.samples.source
+        return source if self.places is None else Subset(source, self.places)
+
+    @property
+    def space(self) -> Space:
+        """What one sample is."""
+        return self.whole.samples.space
+
+    @property
+    def labels(self) -> Tensor | None:
+        """The groups that the user gave, shape ``(n,)``, or None."""
+        labels = self.whole.labels
+        return labels if labels is None or self.places is None else labels[self.places]
+
+    def digests(self) -> Tensor:
+        """Returns a number for each sample, equal where samples are, shape ``(n,)``."""
+        return digests(self.source, self.space)
+
+    def groups(self, others: Sequence[Tensor]) -> Tensor | None:
+        """Returns which samples belong together, shape ``(n,)``; None where none do.
+
+        Those that the user grouped, and those that are one sample twice.
+
+        Args:
+            others: The digests of sets that were drawn apart from this one.
+        """
+        return joined(self.labels, duplicates(self.digests(), others))
 
 
 # ----------------------------------------------------------------------------
-# Whether fakes and the whole reference differ, by dealing out again which is which.
+# All sets of an evaluation, each resolved once.
 # ----------------------------------------------------------------------------
 
-ENERGY = "energy"
-"""The metric that is tested by permutation too."""
+# So many training samples are searched for copies at most.
+_TRAINING = 50_000
 
-PERMUTED = "p by permutation"
-"""The detail of an outcome that holds the p-value."""
+# So many sets, and so many extractors, are held at a time.
+_SETS, _EXTRACTORS = 64, 8
 
-# So many samples of each set, and so many times.
-_MOST, _TIMES = 1_000, 999
-# So many numbers are held of the labels and of their products at a time.
-_AT_ONCE = 2**22
+# All splits together: the training split is a part of the reference, and of its floor.
+_ALL = "@all"
+# Given as a training set, these are not the training split.
+_OTHERS = ("@validation", "@test", _ALL)
 
 
-def energy_p(real: Tensor, fake: Tensor, *, rng: torch.Generator) -> float:
-    """Returns the p-value of the energy distance of two sets if their samples were exchangeable.
+@final
+class EvaluationSets:
+    """The sets of one evaluation: each is found, read and harmonized once, when it is asked for.
 
-    Exact, and on whole sets: it needs no noise floor. At most 1,000 samples of each.
-    Source: Szekely and Rizzo, 2004, http://interstat.statjournals.net/YEAR/2004/articles/0411005.pdf.
+    One run, or one worker of a run, makes one of these and passes it on; what it holds goes with
+    it, so that the next evaluation reads its files anew. Several threads may share it. A copy in
+    another process holds nothing yet.
 
     Args:
-        real: Features, shape ``(n, d)``.
-        fake: Features, shape ``(m, d)``.
-        rng: Deals out, on the CPU.
+        asked: What decides the sets.
     """
-    real, fake = checked(real, fake)
-    x, y = (z[some(len(z), _MOST, rng=rng)].double() for z in (real, fake))
-    n, both = len(x), torch.cat([x, y])
-    if min(n, len(y)) < 2:
-        return 1.0
-    apart = torch.cdist(both, both).to(both.dtype)
-    total = len(both)
-    orders = torch.stack([torch.randperm(total, generator=rng)[:n] for _ in range(_TIMES)])
-    orders = torch.cat([torch.arange(n)[None], orders]).to(both.device)
-    step = max(1, _AT_ONCE // total)
-    found = torch.cat([_energies(apart, o) for o in torch.split(orders, step)])
-    # Equal sums differ by rounding.
-    slack = 1e-9 * float(apart.mean())
-    return float((found[1:] >= found[0] - slack).sum() + 1) / (_TIMES + 1)
+
+    def __init__(self, asked: Asked) -> None:
+        self.asked = asked
+        self._data = RunData()
+        self._reference = Held[None, Chosen](1)
+        self._others = Held[tuple[str, Role], Chosen](_SETS)
+        self._digests = Held[str, Tensor](_SETS)
+        self._floors = Held[int, Floor | None](_SETS)
+        self._extractors = Held[tuple[str, str], Features](_EXTRACTORS)
+        self._fingerprints = Held[tuple[str, Role], str](_SETS)
+
+    @override
+    def __reduce__(self) -> tuple[type["EvaluationSets"], tuple[Asked]]:
+        """Pickles what decides the sets, not the samples."""
+        return EvaluationSets, (self.asked,)
+
+    @property
+    def real(self) -> Chosen:
+        """The reference."""
+        return self._reference.get(None, self._real)
+
+    @property
+    def train(self) -> Chosen | None:
+        """What the models learned from, where it is known."""
+        train = self.asked.train
+        return None if train is None else self.other(train, "train")
+
+    def fake(self, text: str) -> Chosen:
+        """Returns a set to judge, as samples of the space of the reference."""
+        return self.other(text, "fake")
+
+    def other(self, text: str, role: Role) -> Chosen:
+        """Returns another set, as samples of the space of the reference.
+
+        Of fakes, of the training and of the control, which is of the role ``real``.
+
+        Raises:
+            UserError: If they cannot be found or compared with the reference.
+        """
+        return self._others.get((text, role), lambda: self._other(text, role))
+
+    def whole(self, text: str) -> Samples:
+        """Returns all samples of a set in their order, as samples of the reference's space."""
+        return alike(self._find(text, "fake"), self.real.samples)[0]
+
+    def sizes(self) -> list[int]:
+        """Returns the sizes of the sets to judge, each once, in ascending order."""
+        return sorted({self.fake(f).n for f in self.asked.fakes})
+
+    def digests_of(self, fake: str | None) -> Tensor:
+        """Returns a number for each sample of a set to judge, or of the reference if None.
+
+        Equal where samples are; int64, shape ``(n,)``.
+        """
+        chosen = self.real if fake is None else self.fake(fake)
+        # No path is empty.
+        return self._digests.get(fake or "", Part(whole=chosen).digests)
+
+    def drawn_apart(self, *, from_fakes: bool) -> list[Tensor]:
+        """Returns the digests of the sets that fakes, or real samples, were drawn apart from."""
+        return [self.digests_of(f) for f in (self.asked.fakes if from_fakes else (None,))]
+
+    def floor(self, n: int) -> "Floor | None":
+        """Returns the noise floor for fakes of one size, or None: too few real samples.
+
+        Taken from the first of these that holds enough: ``--control``; what ``--samples`` leaves
+        of the reference; the other splits of a data set but the training split; the reference.
+
+        Args:
+            n: How many fakes there are.
+        """
+        return self._floors.get(n, lambda: _floor_of(self, n))
+
+    def fair_part(self, fake: str) -> Part:
+        """Returns the fakes that are compared with the floor: as many as it has."""
+        chosen = self.fake(fake)
+        floor = self.floor(chosen.n)
+        part = Part(whole=chosen)
+        if floor is None or floor.other.n == chosen.n:
+            return part
+        groups = part.groups(self.drawn_apart(from_fakes=False))
+        order = _in_groups(groups, chosen.n, Rng(self.asked.seed).stream("thin/matched"))
+        return Part(whole=chosen, places=order[: floor.other.n].sort().values)
+
+    def is_fair(self, fake: str) -> bool:
+        """Returns whether all fakes meet the whole reference in the comparison with the floor."""
+        floor = self.floor(self.fake(fake).n)
+        return floor is None or (not floor.is_divided and self.fair_part(fake).places is None)
+
+    def leaked(self) -> Tensor:
+        """Returns which samples of the reference are training samples too, shape ``(n,)``."""
+        real, train = self.real, self.train
+        if train is None:
+            return torch.zeros(real.n, dtype=torch.bool)
+        ours, theirs = self.digests_of(None), Part(whole=train).digests()
+        shared = occurs(ours, theirs)
+        return shared if is_by_descent(ours, theirs) else torch.zeros_like(shared)
+
+    def known_splits(self) -> tuple[Splits, str]:
+        """Returns what extractors may learn from, and what that is, in words.
+
+        The training set that was given; else the training split of a data set whose other splits
+        are the reference; else the part of the reference that neither fakes nor floor are.
+        """
+        asked, train = self.asked, self.train
+        chosen, text = (self.real, asked.real) if train is None else (train, asked.train or "")
+        name = named(text)[0]
+        splits = chosen.samples.splits
+        if splits is not None and not text.endswith(_OTHERS if train is not None else _ALL):
+            return splits, f"the training split of {name}"
+        source = chosen.samples.source if train is not None else self._seen_by_all().source
+        if len(source) < 10:
+            raise UserError(f"{name} holds {len(source)} samples. At least 10 are needed.")
+        rng = Rng(asked.data_seed)
+        made = by_share(source, validation=0.1, test=0.1, limit=None, rng=rng)
+        own = "" if train is not None else ", the reference itself"
+        return made, f"{len(made.train)} samples of {name}{own}"
+
+    def learns_from_reference(self, extractor: str) -> bool:
+        """Returns whether an extractor learns from the samples that fakes are compared with."""
+        asked = self.asked
+        has_splits = self.real.samples.splits is not None and not asked.real.endswith(_ALL)
+        return extractors.make(extractor).learns and asked.train is None and not has_splits
+
+    def has_classes(self) -> bool:
+        """Returns whether a classifier can be trained on what is known of the real data."""
+        labels = self.known_splits()[0].train.labels
+        return labels is not None and bool((labels != labels[:1]).any())
+
+    def extractor(self, name: str, device: str) -> Features:
+        """Returns an extractor fitted to what is known of the real data.
+
+        Args:
+            name: In written form.
+            device: Where it works.
+        """
+
+        def fitted() -> Features:
+            splits, _ = self.known_splits()
+            rng = Rng(self.asked.data_seed, device)
+            return extractors.make(name).fit(self.real.samples.space, splits, rng=rng)
+
+        return self._extractors.get((name, device), fitted)
+
+    def features(
+        self, chosen: Chosen, extractor: str, watch: Watch, *, device: str, classes: bool
+    ) -> FeatureSet:
+        """Returns the features of a set, from the cache where they are there.
+
+        Args:
+            chosen: The set.
+            extractor: In written form.
+            watch: Is told how far it is.
+            device: Where the extractor works.
+            classes: Whether class probabilities are wanted too.
+        """
+        name = extractor.partition(":")[0]
+        return feature_set(
+            self.extractor(extractor, device),
+            chosen.samples.source,
+            block=block_of(chosen.samples.space),
+            device=device,
+            cache=Cache.usual(),
+            classes=classes,
+            tell=lambda share: watch(0.5 * share, f"{name} of {chosen.samples.name}"),
+        )
+
+    def fingerprint(self, text: str, role: Role) -> str:
+        """Returns a short name for the samples that are used of a set."""
+
+        def named_by_content() -> str:
+            is_reference = role == "real" and text == self.asked.real
+            samples = (self.real if is_reference else self.other(text, role)).samples
+            return digest_of(samples.source, block_of(samples.space))[:12]
+
+        return self._fingerprints.get((text, role), named_by_content)
+
+    def notes(self) -> tuple[str, ...]:
+        """Returns what of the files was left out, converted or guessed: a clause each."""
+        asked = self.asked
+        texts: tuple[tuple[str | None, Role], ...] = (
+            *((fake, "fake") for fake in asked.fakes),
+            (asked.train, "train"),
+            (asked.pairs, "fake"),
+        )
+        others = (self.other(text, role) for text, role in texts if text is not None)
+        return tuple(dict.fromkeys(c.note for c in (self.real, *others) if c.note))
+
+    def written(self) -> dict[str, object]:
+        """Returns what decides the sets as plain data, and what they hold."""
+        asked = self.asked
+        prints = {f: self.fingerprint(f, "fake") for f in asked.fakes}
+        prints[asked.real] = self.fingerprint(asked.real, "real")
+        others = ((asked.train, "train"), (asked.pairs, "fake"), (asked.control, "real"))
+        for text, role in others:
+            if text is not None:
+                prints[text] = self.fingerprint(text, cast("Role", role))
+        lists = {"fakes": list(asked.fakes), "groups": list(asked.groups)}
+        return {**asdict(asked), **lists, "fingerprints": prints}
+
+    def check(self, used: Sequence[str], device: str) -> None:
+        """Finds all sets, and makes those of the extractors ready that learn nothing.
+
+        Args:
+            used: The extractors in written form.
+            device: Where they work.
+
+        Raises:
+            UserError: If that cannot be done, or the sets make no sense.
+        """
+        asked = self.asked
+        _check_names(asked)
+        train = self.train
+        sets = [(asked.real, "real", self.real.found)]
+        sets += [] if train is None else [(str(asked.train), "train", train.found)]
+        sets += [(fake, "fake", self.fake(fake).found) for fake in asked.fakes]
+        check_groups(asked.groups, sets)
+        _check_floor(self)
+        for extractor in used:
+            if not extractors.make(extractor).learns:
+                self.extractor(extractor, device)
+
+    def _real(self) -> Chosen:
+        samples = self._found(self.asked.real, "real")
+        return self._chosen(self.asked.real, samples, "real", samples.note)
+
+    def _other(self, text: str, role: Role) -> Chosen:
+        samples, note = alike(self._found(text, role), self.real.samples)
+        return self._chosen(text, samples, role, note)
+
+    def _seen_by_all(self) -> Part:
+        """Returns the part of the reference that no noise floor takes.
+
+        An extractor may learn from it. One that had learned from real samples of the floor, but
+        from no fakes, would favour them.
+        """
+        floor = self.floor(self.sizes()[-1]) if self.asked.divides else None
+        return Part(whole=self.real) if floor is None else floor.real
+
+    def _find(self, text: str, role: Role) -> Samples:
+        """Returns all samples that a word means, as they are in their files."""
+        asked = self.asked
+        return find_samples(
+            text, role, data_seed=asked.data_seed, skip_bad=asked.skip_bad, data=self._data
+        )
+
+    def _found(self, text: str, role: Role) -> Samples:
+        """Returns the samples of a set; a column that names groups is no part of them."""
+        name, where = named(text)
+        column = column_of(self.asked.groups, text, role)
+        if column is None:
+            return self._find(text, role)
+        spec = Spec.parse(where) if ":path=" in where else Spec("table", {"path": where})
+        apart = str(Spec(spec.name, {**spec.options, "label": column}))
+        called = Path(where).name if name == where and ":path=" not in where else name
+        return replace(self._find(apart, role), name=called)
+
+    def _chosen(self, text: str, samples: Samples, role: Role, note: str = "") -> Chosen:
+        """Returns a set, thinned to as many samples as are wanted."""
+        asked = self.asked
+        most = _TRAINING if role == "train" and asked.samples is not None else asked.samples
+        n = len(samples.source)
+        if n == 0:
+            raise UserError(f"{samples.name} holds no samples.")
+        kind = "control" if role == "real" and text != asked.real else role
+        labels = labels_of(asked.groups, text, kind, n) if asked.groups else None
+        if most is None or n <= most:
+            return Chosen(samples=samples, found=n, note=note, labels=labels)
+        kept = some(n, most, rng=Rng(asked.seed).stream(f"thin/{kind}"))
+        left = torch.ones(n, dtype=torch.bool).index_fill(0, kept, value=False)
+        return Chosen(
+            samples=replace(samples, source=Subset(samples.source, kept)),
+            found=n,
+            note=note,
+            rest=Subset(samples.source, left.nonzero()[:, 0]),
+            labels=None if labels is None else labels[kept],
+        )
 
 
-def _energies(apart: Tensor, chosen: Tensor) -> Tensor:
-    """Returns the energy distance between some samples and the others, for each row of places."""
-    total, n = len(apart), chosen.shape[1]
-    labels = apart.new_zeros(len(chosen), total).scatter_(1, chosen, 1.0)
-    sums = labels @ apart
-    within, among_all = (sums * labels).sum(1), sums.sum(1)
-    between = among_all - within
-    others = apart.sum() - within - 2 * between
-    m = total - n
-    return 2 * between / (n * m) - within / (n * (n - 1)) - others / (m * (m - 1))
+def _check_names(asked: Asked) -> None:
+    """Refuses sets that cannot be told apart by their names, and too few samples."""
+    if not asked.fakes:
+        raise UserError("Name samples to judge: a folder, a file, RUN@MODEL or a data set.")
+    if len(set(asked.fakes)) < len(asked.fakes):
+        raise UserError("The same samples were named twice.")
+    names = [named(fake)[0] for fake in asked.fakes]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"Two sets are called {name!r}. Give each a name: NAME=WHERE.")
+    if asked.samples is not None and asked.samples < 2:
+        raise UserError(f"--samples must be at least 2. Got {asked.samples}.")
 
 
 # ----------------------------------------------------------------------------
@@ -115,10 +443,9 @@ def _energies(apart: Tensor, chosen: Tensor) -> Tensor:
 #
 # Three roles that share no sample: the reference, which all are judged against; the fakes; and the
 # floor, real samples that are neither in the reference nor in the training set. Fakes and floor
-# are
-# of one size and are judged against the very same reference, so that whatever a metric owes to the
-# number of samples is the same for both, and samples as good as real ones cannot be distinguished
-# from the floor but by chance.
+# are of one size and are judged against the very same reference, so that whatever a metric owes to
+# the number of samples is the same for both, and samples as good as real ones cannot be
+# distinguished from the floor but by chance.
 # ----------------------------------------------------------------------------
 
 FLOOR = "real against real"
@@ -153,53 +480,26 @@ class Floor:
         return self.real.places is not None
 
 
-@lru_cache(maxsize=64)
-def floor_of(asked: Asked, n: int) -> Floor | None:
-    """Returns the noise floor for fakes of one size, or None where there are too few real samples.
-
-    Taken from the first of these that holds enough: ``--control``; what ``--samples`` leaves of
-    the reference; the other splits of a data set but the one that is trained on; the reference.
-
-    Args:
-        asked: What decides the sets.
-        n: How many fakes there are.
-    """
+def _floor_of(sets: EvaluationSets, n: int) -> Floor | None:
+    """Returns the noise floor for ``n`` fakes; see ``EvaluationSets.floor``."""
     if n < LEAST:
         return None
-    real = real_set(asked)
-    for held, words, least in _outside(asked, real, n):
-        other = _drawn(asked, real, held, n)
+    real = sets.real
+    for held, words, least in _outside(sets, real, n):
+        other = _drawn(sets, real, held, n)
         if other is not None and other.n >= least:
             told = f"{other.n:,} {words}, against the same {real.n:,} real samples as the fakes"
             return Floor(real=Part(whole=real), other=Part(whole=other), words=told)
-    return _divided(asked, real, n)
+    return _divided(sets, real, n)
 
 
-def fair_part(asked: Asked, fake: str) -> Part:
-    """Returns the fakes that are compared with the floor: as many as it has."""
-    chosen = other_set(asked, fake, "fake")
-    floor = floor_of(asked, chosen.n)
-    if floor is None or floor.other.n == chosen.n:
-        return Part(whole=chosen)
-    part = Part(whole=chosen)
-    groups = part.groups(drawn_apart(asked, from_fakes=False))
-    order = _in_groups(groups, chosen.n, Rng(asked.seed).stream("thin/matched"))
-    return Part(whole=chosen, places=order[: floor.other.n].sort().values)
-
-
-def is_fair(asked: Asked, fake: str) -> bool:
-    """Returns whether all fakes meet the whole reference in the comparison with the floor."""
-    floor = floor_of(asked, other_set(asked, fake, "fake").n)
-    return floor is None or (not floor.is_divided and fair_part(asked, fake).places is None)
-
-
-def why_none(asked: Asked, n: int) -> str:
+def why_none(sets: EvaluationSets, n: int) -> str:
     """Returns why there is no floor for fakes of one size, and what to do."""
     if n < LEAST:
         return (
             f"{n} samples are too few for a comparison with real data; at least {LEAST} are needed"
         )
-    real = real_set(asked)
+    real = sets.real
     if real.n >= 2 * LEAST:
         return (
             "all real samples are training samples too, so that none is left for a noise floor: "
@@ -211,15 +511,15 @@ def why_none(asked: Asked, n: int) -> str:
     )
 
 
-def _outside(asked: Asked, real: Chosen, n: int) -> Iterator[tuple[Chosen, str, int]]:
+def _outside(sets: EvaluationSets, real: Chosen, n: int) -> Iterator[tuple[Chosen, str, int]]:
     """Yields sets of real samples that are not in the reference, and how many they must hold."""
-    if asked.control is not None:
-        yield other_set(asked, asked.control, "real"), f"samples of {asked.control}", LEAST
+    if sets.asked.control is not None:
+        yield sets.other(sets.asked.control, "real"), f"samples of {sets.asked.control}", LEAST
         return
     enough = max(LEAST, min(n, real.n // 2))
     if real.rest is not None:
         yield _of(real, real.rest), "samples of the reference that --samples left out", enough
-    splits, (_, _, split) = real.samples.splits, asked.real.rpartition("@")
+    splits, (_, _, split) = real.samples.splits, sets.asked.real.rpartition("@")
     if splits is not None and split != "all":
         names = [s for s in ("validation", "test") if s != (split if split in _SPLITS else "test")]
         source = Joined(*(getattr(splits, name) for name in names))
@@ -229,20 +529,20 @@ def _outside(asked: Asked, real: Chosen, n: int) -> Iterator[tuple[Chosen, str, 
 _SPLITS = ("train", "validation", "test")
 
 
-def _drawn(asked: Asked, real: Chosen, held: Chosen, n: int) -> Chosen | None:
+def _drawn(sets: EvaluationSets, real: Chosen, held: Chosen, n: int) -> Chosen | None:
     """Returns at most ``n`` samples of a set that are neither trained on nor judged."""
-    rng = Rng(asked.seed).stream("thin/floor")
+    rng = Rng(sets.asked.seed).stream("thin/floor")
     kept = some(held.n, n, rng=rng)
     source: Source = Subset(held.samples.source, kept)
     labels = held.labels
-    if bool(_known(asked, source).any()):
-        known = _known(asked, held.samples.source)
+    if bool(_known(sets, source).any()):
+        known = _known(sets, held.samples.source)
         free = (~known).nonzero()[:, 0]
         if not len(free):
             return None
         kept = free[some(len(free), n, rng=rng)]
         source = Subset(held.samples.source, kept)
-    apart = [Part(whole=real).digests(), *drawn_apart(asked, from_fakes=True)]
+    apart = [Part(whole=real).digests(), *sets.drawn_apart(from_fakes=True)]
     distinct = one_of_each(duplicates(digests(source, real.samples.space), apart), len(kept))
     kept = kept[distinct]
     source = Subset(held.samples.source, kept)
@@ -250,13 +550,13 @@ def _drawn(asked: Asked, real: Chosen, held: Chosen, n: int) -> Chosen | None:
     return replace(found, found=held.n)
 
 
-def _known(asked: Asked, source: Source) -> Tensor:
+def _known(sets: EvaluationSets, source: Source) -> Tensor:
     """Returns which samples are in the training set or are fakes, by more than chance."""
-    space = real_set(asked).samples.space
+    space = sets.real.samples.space
     ours = digests(source, space)
     found = torch.zeros(len(ours), dtype=torch.bool)
-    train = train_set(asked)
-    others = [other_set(asked, f, "fake") for f in asked.fakes]
+    train = sets.train
+    others = [sets.fake(f) for f in sets.asked.fakes]
     for other in [*([] if train is None else [train]), *others]:
         theirs = digests(other.samples.source, space)
         shared = occurs(ours, theirs)
@@ -265,22 +565,12 @@ def _known(asked: Asked, source: Source) -> Tensor:
     return found
 
 
-def leaked(asked: Asked) -> Tensor:
-    """Returns which samples of the reference are in the training set too, shape ``(n,)``."""
-    real, train = real_set(asked), train_set(asked)
-    if train is None:
-        return torch.zeros(real.n, dtype=torch.bool)
-    ours, theirs = Part(whole=real).digests(), Part(whole=train).digests()
-    shared = occurs(ours, theirs)
-    return shared if is_by_descent(ours, theirs) else torch.zeros_like(shared)
-
-
-def _divided(asked: Asked, real: Chosen, n: int) -> Floor | None:
+def _divided(sets: EvaluationSets, real: Chosen, n: int) -> Floor | None:
     """Returns two parts of the reference; groups stay together, training samples in the first."""
-    trained = leaked(asked)
+    trained = sets.leaked()
     if float(trained.double().mean()) <= _SHARED:
         trained = torch.zeros_like(trained)
-    apart = drawn_apart(asked, from_fakes=True)
+    apart = sets.drawn_apart(from_fakes=True)
     distinct = one_of_each(duplicates(Part(whole=real).digests(), apart), real.n)
     size = min(n, len(distinct) // 2, int((~trained[distinct]).sum()))
     if size < LEAST:
@@ -289,7 +579,7 @@ def _divided(asked: Asked, real: Chosen, n: int) -> Floor | None:
     if groups is not None and bool(trained.any()):
         # A group with a training sample is known to the models.
         trained = torch.isin(groups, groups[trained])
-    order = _in_groups(groups, real.n, Rng(asked.seed).stream("thin/floor"))
+    order = _in_groups(groups, real.n, Rng(sets.asked.seed).stream("thin/floor"))
     # Of a sample that is there twice one is enough: fakes are not there twice.
     order = order[torch.isin(order, distinct)]
     order = torch.cat([order[~trained[order]], order[trained[order]]])
@@ -318,194 +608,30 @@ def _of(real: Chosen, source: Source) -> Chosen:
     return Chosen(samples=replace(real.samples, source=source), found=len(source))
 
 
-def check_floor(asked: Asked) -> None:
+def _check_floor(sets: EvaluationSets) -> None:
     """Refuses a control that cannot be one.
 
     Raises:
         UserError: If it holds too few samples, or is the reference or what was trained on.
     """
-    if asked.control is None:
+    text = sets.asked.control
+    if text is None:
         return
-    control = other_set(asked, asked.control, "real")
+    control = sets.other(text, "real")
     if control.n < LEAST:
         raise UserError(
-            f"--control {asked.control} holds {control.n} samples. At least {LEAST} are needed."
+            f"--control {text} holds {control.n} samples. At least {LEAST} are needed."
         )
     space, ours = control.samples.space, digests(control.samples.source, control.samples.space)
-    reference = occurs(ours, digests(real_set(asked).samples.source, space))
+    reference = occurs(ours, digests(sets.real.samples.source, space))
     for shared, what in (
         (reference, "the reference"),
-        (_known(asked, control.samples.source), ""),
+        (_known(sets, control.samples.source), ""),
     ):
         share = float(shared.double().mean())
         if share > _SHARED:
             which = what or "the training set or the sets that are judged"
             raise UserError(
-                f"--control {asked.control}: {int(shared.sum())} of {control.n} samples are in "
+                f"--control {text}: {int(shared.sum())} of {control.n} samples are in "
                 f"{which} too. Give real samples that nothing else has seen."
             )
-
-
-# ----------------------------------------------------------------------------
-# The sets of samples behind an evaluation: checked, named, turned to features.
-# ----------------------------------------------------------------------------
-
-__all__ = [
-    "FLOOR",
-    "Asked",
-    "Chosen",
-    "asked_of",
-    "check_sets",
-    "extractor_of",
-    "features_in",
-    "fingerprint_of",
-    "forget",
-    "has_classes",
-    "known_splits",
-    "learns_from_reference",
-    "other_set",
-    "real_set",
-    "train_set",
-    "whole_set",
-    "written_sets",
-]
-
-
-def known_splits(asked: Asked) -> tuple[Splits, str]:
-    """Returns what extractors may learn from, and what that is, in words.
-
-    The training set that was given; else the training split of a data set whose other splits are
-    the reference; else the part of the reference that neither fakes nor floor are.
-    """
-    train = train_set(asked)
-    chosen, text = (real_set(asked), asked.real) if train is None else (train, asked.train or "")
-    name = named(text)[0]
-    splits = chosen.samples.splits
-    if splits is not None and not text.endswith(_OTHERS if train is not None else _ALL):
-        return splits, f"the training split of {name}"
-    source = chosen.samples.source if train is not None else _seen_by_all(asked).source
-    if len(source) < 10:
-        raise UserError(f"{name} holds {len(source)} samples. At least 10 are needed.")
-    made = by_share(source, validation=0.1, test=0.1, limit=None, rng=Rng(asked.data_seed))
-    own = "" if train is not None else ", the reference itself"
-    return made, f"{len(made.train)} samples of {name}{own}"
-
-
-def learns_from_reference(asked: Asked, extractor: str) -> bool:
-    """Returns whether an extractor learns from the very samples that fakes are compared with."""
-    has_splits = real_set(asked).samples.splits is not None and not asked.real.endswith(_ALL)
-    return extractors.make(extractor).learns and asked.train is None and not has_splits
-
-
-# All splits together: the training split is a part of the reference, and of its floor.
-_ALL = "@all"
-# Given as a training set, these are not the training split.
-_OTHERS = ("@validation", "@test", _ALL)
-
-
-def _seen_by_all(asked: Asked) -> Part:
-    """Returns the part of the reference that no noise floor takes: an extractor may learn from it.
-
-    One that had learned from real samples of the floor, but from no fakes, would favour them.
-    """
-    floor = floor_of(asked, fake_sizes(asked)[-1]) if asked.divides else None
-    return Part(whole=real_set(asked)) if floor is None else floor.real
-
-
-@lru_cache(maxsize=8)
-def extractor_of(asked: Asked, extractor: str, device: str) -> Features:
-    """Returns an extractor fitted to what is known of the real data."""
-    splits, _ = known_splits(asked)
-    space = real_set(asked).samples.space
-    return extractors.make(extractor).fit(space, splits, rng=Rng(asked.data_seed, device))
-
-
-def features_in(
-    asked: Asked, chosen: Chosen, extractor: str, watch: Watch, *, device: str, classes: bool
-) -> FeatureSet:
-    """Returns the features of a set, from the cache where they are there.
-
-    Args:
-        asked: What decides the sets.
-        chosen: The set.
-        extractor: In written form.
-        watch: Is told how far it is.
-        device: Where the extractor works.
-        classes: Whether class probabilities are wanted too.
-    """
-    name = extractor.partition(":")[0]
-    return feature_set(
-        extractor_of(asked, extractor, device),
-        chosen.samples.source,
-        block=block_of(chosen.samples.space),
-        device=device,
-        cache=Cache.usual(),
-        classes=classes,
-        tell=lambda share: watch(0.5 * share, f"{name} of {chosen.samples.name}"),
-    )
-
-
-@lru_cache(maxsize=64)
-def fingerprint_of(asked: Asked, text: str, role: Role) -> str:
-    """Returns a short name for the samples that are used of a set."""
-    is_reference = role == "real" and text == asked.real
-    chosen = real_set(asked) if is_reference else other_set(asked, text, role)
-    return digest_of(chosen.samples.source, block_of(chosen.samples.space))[:12]
-
-
-def asked_of(trial: Trial) -> Asked:
-    """Returns what decides the sets of a trial."""
-    found: dict[str, Any] = json.loads(trial.parts["sets"])
-    found |= {name: tuple(found[name]) for name in ("fakes", "groups")}
-    return Asked(**found)
-
-
-def written_sets(asked: Asked) -> dict[str, object]:
-    """Returns what decides the sets as plain data, and what they hold."""
-    prints = {f: fingerprint_of(asked, f, "fake") for f in asked.fakes}
-    prints[asked.real] = fingerprint_of(asked, asked.real, "real")
-    others = ((asked.train, "train"), (asked.pairs, "fake"), (asked.control, "real"))
-    for text, role in others:
-        if text is not None:
-            prints[text] = fingerprint_of(asked, text, cast("Role", role))
-    lists = {"fakes": list(asked.fakes), "groups": list(asked.groups)}
-    return {**asdict(asked), **lists, "fingerprints": prints}
-
-
-def check_sets(asked: Asked, used: Sequence[str], device: str) -> None:
-    """Finds all sets, and makes those of the extractors ready that learn nothing.
-
-    Raises:
-        UserError: If that cannot be done, or the sets make no sense.
-    """
-    if not asked.fakes:
-        raise UserError("Name samples to judge: a folder, a file, RUN@MODEL or a data set.")
-    if len(set(asked.fakes)) < len(asked.fakes):
-        raise UserError("The same samples were named twice.")
-    names = [named(fake)[0] for fake in asked.fakes]
-    for name in names:
-        if names.count(name) > 1:
-            raise UserError(f"Two sets are called {name!r}. Give each a name: NAME=WHERE.")
-    if asked.samples is not None and asked.samples < 2:
-        raise UserError(f"--samples must be at least 2. Got {asked.samples}.")
-    train = train_set(asked)
-    sets = [(asked.real, "real", real_set(asked).found)]
-    sets += [] if train is None else [(str(asked.train), "train", train.found)]
-    sets += [(fake, "fake", other_set(asked, fake, "fake").found) for fake in asked.fakes]
-    check_groups(asked.groups, sets)
-    check_floor(asked)
-    for extractor in used:
-        if not extractors.make(extractor).learns:
-            extractor_of(asked, extractor, device)
-
-
-def has_classes(asked: Asked) -> bool:
-    """Returns whether a classifier can be trained on what is known of the real data."""
-    labels = known_splits(asked)[0].train.labels
-    return labels is not None and bool((labels != labels[:1]).any())
-
-
-def forget() -> None:
-    """Forgets all sets, so that files which have changed since are read again."""
-    for kept in (real_set, other_set, floor_of, extractor_of, fingerprint_of):
-        kept.cache_clear()

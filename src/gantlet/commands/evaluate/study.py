@@ -1,22 +1,22 @@
 """Question 5: how good are these samples, and how sure is that?"""
 
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import final
 
 from gantlet import options
-from gantlet.commands.evaluate.inputs import Asked, fake_sizes, other_set, real_set
+from gantlet.commands.evaluate.inputs import Asked
 from gantlet.commands.evaluate.report import answer
-from gantlet.commands.evaluate.sets import (
-    check_sets,
-    floor_of,
-    has_classes,
-    is_fair,
-    notes_on,
-    written_sets,
+from gantlet.commands.evaluate.sets import EvaluationSets
+from gantlet.commands.evaluate.trial import (
+    PAIRS,
+    SAMPLES,
+    EvaluationTrial,
+    Reference,
+    matched,
+    run_trial,
 )
-from gantlet.commands.evaluate.trial import PAIRS, SAMPLES, Reference, matched, run_trial
 from gantlet.core.arguments import check_fields
 from gantlet.core.estimate import REAL, Outcome, Trial
 from gantlet.core.spec import extractors, metrics
@@ -49,9 +49,12 @@ WITH_TRAINING = ("authenticity", "ct")
 
 
 @final
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Evaluate:
     """Sets of samples, each against the same real ones.
+
+    One object is one run: the sets that it has resolved are held by it. ``dataclasses.replace``
+    returns one that has resolved nothing.
 
     Attributes:
         asked: The sets.
@@ -69,11 +72,20 @@ class Evaluate:
     threads: options.Threads = options.Evaluate.threads
     device: str = options.Evaluate.device
 
+    @cached_property
+    def sets(self) -> EvaluationSets:
+        """The sets, resolved once; extractors leave the noise floor alone."""
+        return EvaluationSets(replace(self.asked, divides=True))
+
+    def fresh(self) -> "Evaluate":
+        """Returns the same study, which has read nothing yet."""
+        return replace(self)
+
     def question(self) -> dict[str, object]:
         """Returns the question with every default written out."""
         return {
             "command": "evaluate",
-            **written_sets(self._asked),
+            **self.sets.written(),
             "features": list(self._features()),
             "metrics": list(self._metrics()),
             "rank": metrics.resolve(self.rank),
@@ -92,70 +104,59 @@ class Evaluate:
 
     def run(self, trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
         """Measures one set on one extractor."""
-        return run_trial(trial, folder, watch)
+        return run_trial(trial, self.sets, folder, watch)
 
     def conclude(self, outcomes: Sequence[Outcome], run: Run) -> Report:
         """Says what the numbers mean, and how sure they are."""
-        return answer(self.question(), self._asked, outcomes, run)
+        return answer(self.question(), self.sets, outcomes, run)
 
     def notes(self) -> Sequence[str]:
         """Says what of the files was left out, converted or guessed."""
-        return notes_on(self.asked)
+        return self.sets.notes()
 
     def _check(self) -> None:
         for metric in (*self.metrics, self.rank):
             metrics.make(metric)
         check_fields(self)
         refuse_partisans(self._features())
-        check_sets(self._asked, self._features(), self.device)
+        self.sets.check(self._features(), self.device)
         if self.asked.pairs is not None:
             for fake in self.asked.fakes:
-                matched(self._asked, fake)
-
-    @property
-    def _asked(self) -> Asked:
-        """What decides the sets: extractors leave the noise floor alone."""
-        return replace(self.asked, divides=True)
+                matched(self.sets, fake)
 
     def _on(self, extractor: str) -> Iterator[Trial]:
         """Yields the trials of one extractor."""
-        asked = self._asked
-        for fake in asked.fakes:
+        fakes, sets = self.asked.fakes, self.sets
+        for fake in fakes:
             yield self._trial(fake, extractor)
-        for size in fake_sizes(asked):
-            if floor_of(asked, size) is not None:
+        for size in sets.sizes():
+            if sets.floor(size) is not None:
                 yield self._trial(REAL, extractor, "part", size)
-        for fake in asked.fakes:
-            if not is_fair(asked, fake):
+        for fake in fakes:
+            if not sets.is_fair(fake):
                 yield self._trial(fake, extractor, "part")
 
     def _trial(
         self, model: str, extractor: str, against: Reference = "all", size: int | None = None
     ) -> Trial:
-        asked = self._asked
         seen = {PAIRS: (), SAMPLES: ("samples",)}.get(extractor, ("features", "probabilities"))
-        wanted = [m for m in self._metrics() if metrics.make(m).sees in seen]
-        n = other_set(asked, model, "fake").n if size is None else size
-        return Trial(
-            parts={
-                "model": model,
-                "against": against,
-                "size": str(n),
-                "extractor": extractor,
-                "extractors": json.dumps(self._features()),
-                "metrics": json.dumps(wanted),
-                "sets": json.dumps(asdict(asked)),
-                "threads": str(self.threads),
-                "device": self.device,
-            },
-            seed=self.asked.seed,
-        )
+        return EvaluationTrial(
+            model=model,
+            against=against,
+            size=self.sets.fake(model).n if size is None else size,
+            extractor=extractor,
+            extractors=self._features(),
+            metrics=tuple(m for m in self._metrics() if metrics.make(m).sees in seen),
+            sets=self.sets.asked,
+            threads=self.threads,
+            device=self.device,
+        ).written()
 
     def _metrics(self) -> tuple[str, ...]:
         usual = self.metrics or (
             *METRICS,
             *(WITH_TRAINING if self.asked.train is not None else ()),
-            *domain_of(real_set(self._asked).samples.space).metrics,
+            *domain_of(self.sets.real.samples.space).metrics,
         )
         ranking = metrics.resolve(self.rank)
         resolved = tuple(metrics.resolve(m) for m in usual)
@@ -167,8 +168,8 @@ class Evaluate:
         return tuple(extractors.resolve(f) for f in self.features or self._usual_features())
 
     def _usual_features(self) -> tuple[str, ...]:
-        samples = real_set(self._asked).samples
-        usual = domain_of(samples.space).features(samples.code, labelled=has_classes(self._asked))
+        samples = self.sets.real.samples
+        usual = domain_of(samples.space).features(samples.code, labelled=self.sets.has_classes())
         # Trained for as long as features of real samples alone ask for.
         return tuple("classifier:steps=1000" if f == "classifier" else f for f in usual)
 

@@ -3,36 +3,15 @@
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Literal, final
 
 import torch
 from torch import Tensor
 
-from gantlet.commands.evaluate.copies import nearest, repeats
-from gantlet.commands.evaluate.inputs import (
-    Asked,
-    Part,
-    Samples,
-    drawn_apart,
-    one_of_each,
-    other_set,
-    real_set,
-    train_set,
-    whole_set,
-)
-from gantlet.commands.evaluate.sets import (
-    ENERGY,
-    PERMUTED,
-    asked_of,
-    energy_p,
-    extractor_of,
-    fair_part,
-    features_in,
-    floor_of,
-    is_fair,
-    learns_from_reference,
-)
+from gantlet.commands.evaluate.copies import nearest, one_of_each, repeats
+from gantlet.commands.evaluate.inputs import Asked, Samples
+from gantlet.commands.evaluate.sets import EvaluationSets, Part
 from gantlet.compute.machine import threads
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import REAL, Estimate, Note, Outcome, Trial
@@ -41,6 +20,7 @@ from gantlet.core.rng import Rng
 from gantlet.core.spec import metrics
 from gantlet.data.splits import Subset
 from gantlet.features.base import Cache, block_of, digest_of, exactly, some
+from gantlet.metrics.checks import checked
 from gantlet.metrics.copying import nearest_training
 from gantlet.metrics.measure import detail_all
 from gantlet.metrics.pairs import Pairs
@@ -51,20 +31,101 @@ from gantlet.run.store import TrialFolder
 from gantlet.stats.jackknife import Detailed, influences
 
 # ----------------------------------------------------------------------------
-# Outputs beside what was wanted: translation, infilling, edits of attributes.
+# What a trial is.
 # ----------------------------------------------------------------------------
 
 PAIRS = "pairs"
 """The extractor of trials that look at pairs."""
 
+SAMPLES = "samples"
+"""The extractor of trials whose metrics see the samples themselves."""
+
 FINGERPRINT = "fingerprint"
 """The detail of an outcome that names extractor, weights and preprocessing."""
+
+Reference = Literal["all", "part"]
+"""Whether fakes meet the whole reference, or are compared with the floor on equal terms."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationTrial:
+    """One set measured on one extractor. Its written form is a ``Trial``, whose key names it.
+
+    Attributes:
+        model: The set as it was asked for, or ``REAL``: the noise floor.
+        against: Whether it meets the whole reference, or what is compared with the floor.
+        size: How many samples it holds; of the noise floor, those of the sets that it is for.
+        extractor: What it is measured on: an extractor, ``SAMPLES`` or ``PAIRS``.
+        extractors: All extractors of the evaluation; the first one decides what is shown.
+        metrics: What is measured.
+        sets: What decides the sets.
+        threads: Threads of the trial; part of what decides the last digits.
+        device: Where features are computed and compared.
+    """
+
+    model: str
+    against: Reference
+    size: int
+    extractor: str
+    extractors: tuple[str, ...]
+    metrics: tuple[str, ...]
+    sets: Asked
+    threads: int
+    device: str
+
+    @property
+    def seed(self) -> int:
+        """From which every random number of the trial follows."""
+        return self.sets.seed
+
+    @property
+    def sees_first(self) -> bool:
+        """Whether it decides what is shown: all of a set, through the first extractor."""
+        return self.extractor == self.extractors[0] and self.against == "all"
+
+    def written(self) -> Trial:
+        """Returns the trial as plain data."""
+        parts = {
+            "model": self.model,
+            "against": self.against,
+            "size": str(self.size),
+            "extractor": self.extractor,
+            "extractors": json.dumps(self.extractors),
+            "metrics": json.dumps(self.metrics),
+            "sets": json.dumps(asdict(self.sets)),
+            "threads": str(self.threads),
+            "device": self.device,
+        }
+        return Trial(parts=parts, seed=self.seed)
+
+    @classmethod
+    def of(cls, trial: Trial) -> "EvaluationTrial":
+        """Reads the written form."""
+        parts = trial.parts
+        return cls(
+            model=parts["model"],
+            against="all" if parts["against"] == "all" else "part",
+            size=int(parts["size"]),
+            extractor=parts["extractor"],
+            extractors=tuple(json.loads(parts["extractors"])),
+            metrics=tuple(json.loads(parts["metrics"])),
+            sets=Asked.of(json.loads(parts["sets"])),
+            threads=int(parts["threads"]),
+            device=parts["device"],
+        )
+
+
+# ----------------------------------------------------------------------------
+# Outputs beside what was wanted: translation, infilling, edits of attributes.
+# ----------------------------------------------------------------------------
+
 
 # So many inputs are looked at.
 _INPUTS = 2_000
 
 
-def matched(asked: Asked, fake: str) -> tuple[Samples, Samples]:
+def matched(sets: EvaluationSets, fake: str) -> tuple[Samples, Samples]:
     """Returns the targets and a set of outputs, those of the first target first.
 
     Files are matched by their names, whatever order those sort in; arrays by their order.
@@ -72,19 +133,20 @@ def matched(asked: Asked, fake: str) -> tuple[Samples, Samples]:
     Raises:
         UserError: If there are not ``outputs`` outputs for each target, or names do not match.
     """
-    if asked.pairs is None:
+    pairs, k = sets.asked.pairs, sets.asked.outputs
+    if pairs is None:
         raise UserError("Give --pairs: what the outputs should have been.")
-    targets, outputs = whole_set(asked, asked.pairs), whole_set(asked, fake)
+    targets, outputs = sets.whole(pairs), sets.whole(fake)
     n, m = len(targets.source), len(outputs.source)
-    if m != n * asked.outputs:
+    if m != n * k:
         name, wanted = outputs.name, targets.name
         raise UserError(
-            f"{name} holds {m} samples, {wanted} {n} targets with --outputs {asked.outputs}. "
-            f"{n * asked.outputs} outputs are needed, those of the first target first."
+            f"{name} holds {m} samples, {wanted} {n} targets with --outputs {k}. "
+            f"{n * k} outputs are needed, those of the first target first."
         )
     if not (targets.names and outputs.names):
         return targets, outputs
-    order = torch.tensor(_order(targets, outputs, asked.outputs))
+    order = torch.tensor(_order(targets, outputs, k))
     return targets, replace(
         outputs,
         source=Subset(outputs.source, order),
@@ -137,17 +199,17 @@ def _natural(name: str) -> list[tuple[int, str]]:
     return [(int(p), "") if p.isdecimal() else (-1, p) for p in parts]
 
 
-def run_pairs(trial: Trial, asked: Asked, watch: Watch) -> Outcome:
+def _run_pairs(trial: Trial, spec: EvaluationTrial, sets: EvaluationSets, watch: Watch) -> Outcome:
     """Measures a set of outputs against its targets."""
     watch(0.1, "reading pairs")
-    targets, outputs = matched(asked, trial.parts["model"])
-    k, device = asked.outputs, trial.parts["device"]
-    chosen = some(len(targets.source), _INPUTS, rng=Rng(trial.seed).stream("pairs"))
+    targets, outputs = matched(sets, spec.model)
+    k, device = spec.sets.outputs, spec.device
+    chosen = some(len(targets.source), _INPUTS, rng=Rng(spec.seed).stream("pairs"))
     inputs = chosen.repeat_interleave(k)
     places = (chosen[:, None] * k + torch.arange(k)).flatten()
     x, y = targets.source.take(inputs).to(device), outputs.source.take(places).to(device)
-    extractor = json.loads(trial.parts["extractors"])[0]
-    features = extractor_of(asked, extractor, device)
+    extractor = spec.extractors[0]
+    features = sets.extractor(extractor, device)
     watch(0.5, "measuring pairs")
     unit = targets.space.unit
     pairs = Pairs(target=unit(x), output=unit(y), inputs=inputs if k > 1 else None)
@@ -163,11 +225,11 @@ def run_pairs(trial: Trial, asked: Asked, watch: Watch) -> Outcome:
     )
 
 
-def first_pairs(asked: Asked, fake: str, n: int) -> tuple[Tensor, Tensor]:
+def first_pairs(sets: EvaluationSets, fake: str, n: int) -> tuple[Tensor, Tensor]:
     """Returns the first targets and one output for each, to be looked at."""
-    targets, outputs = matched(asked, fake)
+    targets, outputs = matched(sets, fake)
     index = torch.arange(min(n, len(targets.source)))
-    return targets.source.take(index), outputs.source.take(index * asked.outputs)
+    return targets.source.take(index), outputs.source.take(index * sets.asked.outputs)
 
 
 # ----------------------------------------------------------------------------
@@ -243,14 +305,64 @@ def curves(exhibits: Mapping[str, Mapping[str, Tensor]]) -> Iterator[Block]:
 
 
 # ----------------------------------------------------------------------------
+# Whether fakes and the whole reference differ, by dealing out again which is which.
+# ----------------------------------------------------------------------------
+
+ENERGY = "energy"
+"""The metric that is tested by permutation too."""
+
+PERMUTED = "p by permutation"
+"""The detail of an outcome that holds the p-value."""
+
+# So many samples of each set, and so many times.
+_MOST, _TIMES = 1_000, 999
+# So many numbers are held of the labels and of their products at a time.
+_AT_ONCE = 2**22
+
+
+def energy_p(real: Tensor, fake: Tensor, *, rng: torch.Generator) -> float:
+    """Returns the p-value of the energy distance of two sets if their samples were exchangeable.
+
+    Exact, and on whole sets: it needs no noise floor. At most 1,000 samples of each.
+    Source: Szekely and Rizzo, 2004, http://interstat.statjournals.net/YEAR/2004/articles/0411005.pdf.
+
+    Args:
+        real: Features, shape ``(n, d)``.
+        fake: Features, shape ``(m, d)``.
+        rng: Deals out, on the CPU.
+    """
+    real, fake = checked(real, fake)
+    x, y = (z[some(len(z), _MOST, rng=rng)].double() for z in (real, fake))
+    n, both = len(x), torch.cat([x, y])
+    if min(n, len(y)) < 2:
+        return 1.0
+    apart = torch.cdist(both, both).to(both.dtype)
+    total = len(both)
+    orders = torch.stack([torch.randperm(total, generator=rng)[:n] for _ in range(_TIMES)])
+    orders = torch.cat([torch.arange(n)[None], orders]).to(both.device)
+    step = max(1, _AT_ONCE // total)
+    found = torch.cat([_energies(apart, o) for o in torch.split(orders, step)])
+    # Equal sums differ by rounding.
+    slack = 1e-9 * float(apart.mean())
+    return float((found[1:] >= found[0] - slack).sum() + 1) / (_TIMES + 1)
+
+
+def _energies(apart: Tensor, chosen: Tensor) -> Tensor:
+    """Returns the energy distance between some samples and the others, for each row of places."""
+    total, n = len(apart), chosen.shape[1]
+    labels = apart.new_zeros(len(chosen), total).scatter_(1, chosen, 1.0)
+    sums = labels @ apart
+    within, among_all = (sums * labels).sum(1), sums.sum(1)
+    between = among_all - within
+    others = apart.sum() - within - 2 * between
+    m = total - n
+    return 2 * between / (n * m) - within / (n * (n - 1)) - others / (m * (m - 1))
+
+
+# ----------------------------------------------------------------------------
 # Measures one set of samples on one extractor.
 # ----------------------------------------------------------------------------
 
-SAMPLES = "samples"
-"""The extractor of trials whose metrics see the samples themselves."""
-
-Reference = Literal["all", "part"]
-"""Whether fakes meet the whole reference, or are compared with the floor on equal terms."""
 
 # A metric whose work grows with the square of the samples sees so many of them at most, and one
 # that sees the samples themselves so many.
@@ -328,52 +440,53 @@ class Sets:
 Wanted = Mapping[str, Metric | TrainMetric]
 
 
-def run_trial(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
-    """Measures all metrics of a trial and saves what paired differences and pictures need."""
-    parts = trial.parts
-    with threads(int(parts["threads"])), exactly():
-        if parts["extractor"] == PAIRS:
+def run_trial(trial: Trial, sets: EvaluationSets, folder: TrialFolder, watch: Watch) -> Outcome:
+    """Measures all metrics of a trial and saves what paired differences and pictures need.
+
+    Args:
+        trial: An ``EvaluationTrial`` in written form.
+        sets: The sets of the evaluation.
+        folder: Where what is large is saved.
+        watch: Is told how far it is.
+    """
+    spec = EvaluationTrial.of(trial)
+    with threads(spec.threads), exactly():
+        if spec.extractor == PAIRS:
             folder.save("influence", {})
             folder.save("nearest", {})
-            return run_pairs(trial, asked_of(trial), watch)
-        sets = _sets(trial, watch)
-        wanted = {text: metrics.make(text) for text in json.loads(parts["metrics"])}
-        found = _measure(trial, wanted, sets, watch)
-        if sees_first(trial):
+            return _run_pairs(trial, spec, sets, watch)
+        look = _Look(spec, sets, watch)
+        given = look.given()
+        wanted = {text: metrics.make(text) for text in spec.metrics}
+        found = _measure(spec, wanted, given, watch)
+        if spec.sees_first:
             watch(0.95, "choosing samples to show")
-            folder.save("exhibits", _exhibits(trial, sets, wanted))
-        folder.save("nearest", _nearest(trial, sets))
-        permuted = _permuted(trial, sets, watch)
+            folder.save("exhibits", _exhibits(spec, given, wanted))
+        folder.save("nearest", _nearest(spec, sets, given))
+        permuted = _permuted(look, given)
     scores = {t: f.estimate if isinstance(f, Detailed) else f for t, f in found.items()}
     folder.save("influence", influences(found))
-    note, fingerprint = _seen_as(trial)
+    note, fingerprint = look.described()
     details = {FINGERPRINT: fingerprint, **permuted}
     return Outcome(trial=trial, scores=scores, notes=(Note(note, "features"),), details=details)
 
 
-def sees_first(trial: Trial) -> bool:
-    """Returns whether a trial decides what is shown: all of a set, through the first extractor."""
-    first: str = json.loads(trial.parts["extractors"])[0]
-    return trial.parts["extractor"] == first and trial.parts["against"] == "all"
-
-
-def _exhibits(trial: Trial, sets: Sets, wanted: Wanted) -> dict[str, Tensor]:
-    real, fake = sets.real.features, sets.fake.features
-    train = None if sets.train is None else sets.train.features
-    found = exhibits(real, fake, train, rng=Rng(trial.seed).stream("exhibits"))
+def _exhibits(spec: EvaluationTrial, given: Sets, wanted: Wanted) -> dict[str, Tensor]:
+    real, fake = given.real.features, given.fake.features
+    train = None if given.train is None else given.train.features
+    found = exhibits(real, fake, train, rng=Rng(spec.seed).stream("exhibits"))
     if any(_name(metric) == "prd" for metric in wanted):
-        found |= curve_of(real, fake, rng=Rng(trial.seed).stream("curve"))
+        found |= curve_of(real, fake, rng=Rng(spec.seed).stream("curve"))
     return found
 
 
-def _nearest(trial: Trial, sets: Sets) -> dict[str, Tensor]:
+def _nearest(spec: EvaluationTrial, sets: EvaluationSets, given: Sets) -> dict[str, Tensor]:
     """Returns what tells whether samples repeat one another, or copy training samples."""
-    parts, asked = trial.parts, asked_of(trial)
-    is_compared = parts["against"] == "part" or is_fair(asked, parts["model"])
-    if parts["extractor"] == SAMPLES or not is_compared:
+    is_compared = spec.against == "part" or sets.is_fair(spec.model)
+    if spec.extractor == SAMPLES or not is_compared:
         return {}
-    real, fake, train = sets.real, sets.fake, sets.train
-    reference, rng = real.features, Rng(trial.seed).stream("nearest")
+    real, fake, train = given.real, given.fake, given.train
+    reference, rng = real.features, Rng(spec.seed).stream("nearest")
     reference = reference[some(len(reference), _SEARCHED, rng=rng)]
     try:
         found = {"repeats": repeats(reference, fake.one_of_each(fake.labels))}
@@ -385,92 +498,113 @@ def _nearest(trial: Trial, sets: Sets) -> dict[str, Tensor]:
     return found
 
 
-def _permuted(trial: Trial, sets: Sets, watch: Watch) -> dict[str, float]:
+def _permuted(look: "_Look", given: Sets) -> dict[str, float]:
     """Returns the p-value of the energy distance by permutation, where it was asked for.
 
     There is none where samples come in groups, and so are not exchangeable one by one.
     """
-    parts, fake = trial.parts, sets.fake
-    wanted = any(_name(m) == ENERGY for m in json.loads(parts["metrics"]))
-    if not wanted or parts["against"] != "all" or parts["model"] == REAL:
+    spec, fake = look.spec, given.fake
+    wanted = any(_name(m) == ENERGY for m in spec.metrics)
+    if not wanted or spec.against != "all" or spec.model == REAL:
         return {}
-    real = _unlearned(trial, sets.real, watch)
+    real = look.unlearned(given.real)
     if real is None or real.groups is not None or fake.groups is not None:
         return {}
     try:
-        drawn = Rng(trial.seed).stream("permutations")
+        drawn = Rng(spec.seed).stream("permutations")
         return {PERMUTED: energy_p(real.features, fake.features, rng=drawn)}
     except UserError:
         # Features that cannot be compared, which the metrics say.
         return {}
 
 
-def _unlearned(trial: Trial, real: Seen, watch: Watch) -> Seen | None:
-    """Returns real samples from which the extractor has learned no more than from fakes."""
-    asked, extractor = asked_of(trial), trial.parts["extractor"]
-    if extractor == SAMPLES or not learns_from_reference(asked, extractor):
-        return real
-    floor = floor_of(asked, int(trial.parts["size"]))
-    if floor is None:
-        return None
-    return _featured(trial, floor.other, drawn_apart(asked, from_fakes=True), watch)
-
-
-def parts_of(asked: Asked, model: str, against: Reference, size: int) -> tuple[Part, Part]:
+def parts_of(spec: EvaluationTrial, sets: EvaluationSets) -> tuple[Part, Part]:
     """Returns the reference of a trial, and the samples that are judged against it."""
-    if model != REAL and against == "all":
-        return Part(whole=real_set(asked)), Part(whole=other_set(asked, model, "fake"))
-    floor = floor_of(asked, size)
+    if spec.model != REAL and spec.against == "all":
+        return Part(whole=sets.real), Part(whole=sets.fake(spec.model))
+    floor = sets.floor(spec.size)
     if floor is None:
-        raise ValueError(f"no floor of {size} samples")
-    return floor.real, floor.other if model == REAL else fair_part(asked, model)
-
-
-def _sets(trial: Trial, watch: Watch) -> Sets:
-    """Returns what metrics are given of each set."""
-    asked, parts = asked_of(trial), trial.parts
-    against: Reference = "all" if parts["against"] == "all" else "part"
-    real, fake = parts_of(asked, parts["model"], against, int(parts["size"]))
-    train = train_set(asked)
-    see = _looked_at if parts["extractor"] == SAMPLES else _featured
-    apart, of_real = drawn_apart(asked, from_fakes=True), drawn_apart(asked, from_fakes=False)
-    return Sets(
-        real=see(trial, real, apart, watch),
-        fake=see(trial, fake, apart if parts["model"] == REAL else of_real, watch),
-        train=None if train is None else see(trial, Part(whole=train), None, watch),
-    )
+        raise ValueError(f"no floor of {spec.size} samples")
+    return floor.real, floor.other if spec.model == REAL else sets.fair_part(spec.model)
 
 
 Apart = Sequence[Tensor] | None
 """The sets from which one was drawn apart, or None where nobody asks for its groups."""
 
 
-def _looked_at(trial: Trial, part: Part, apart: Apart, watch: Watch) -> Seen:
-    """Returns the samples of a set themselves, scaled to [0, 1]."""
-    watch(0.1, f"reading {part.whole.samples.name}")
-    index = some(part.n, _LOOKED_AT, rng=Rng(trial.seed).stream("looked at"))
-    groups = None if apart is None else part.groups(apart)
-    x = part.space.unit(part.source.take(index)).to(trial.parts["device"])
-    return Seen(features=x.flatten(1), samples=x, groups=None if groups is None else groups[index])
+@final
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What a trial sees of the sets.
 
+    Attributes:
+        spec: The trial.
+        sets: The sets of the evaluation.
+        watch: Is told how far it is.
+    """
 
-def _featured(trial: Trial, part: Part, apart: Apart, watch: Watch) -> Seen:
-    asked, device, extractor = asked_of(trial), trial.parts["device"], trial.parts["extractor"]
-    wanted = (metrics.make(text).sees for text in json.loads(trial.parts["metrics"]))
-    made = features_in(
-        asked, part.whole, extractor, watch, device=device, classes="probabilities" in wanted
-    )
-    seen = Seen(features=made.rows, probabilities=made.probabilities)
-    if part.places is not None:
-        is_large = part.n * made.rows.shape[1] > _IN_MEMORY
-        rows = digest_of(part.source, block_of(part.space)) if is_large else ""
-        seen = seen.at(part.places, f"{made.fingerprint}/{rows}")
-    groups = None if apart is None else part.groups(apart)
-    return replace(seen, groups=groups, labels=part.labels)
+    spec: EvaluationTrial
+    sets: EvaluationSets
+    watch: Watch
+
+    def given(self) -> Sets:
+        """Returns what metrics are given of each set."""
+        real, fake = parts_of(self.spec, self.sets)
+        train = self.sets.train
+        see = self._looked_at if self.spec.extractor == SAMPLES else self._featured
+        of_fakes = self.sets.drawn_apart(from_fakes=True)
+        of_real = self.sets.drawn_apart(from_fakes=False)
+        return Sets(
+            real=see(real, of_fakes),
+            fake=see(fake, of_fakes if self.spec.model == REAL else of_real),
+            train=None if train is None else see(Part(whole=train), None),
+        )
+
+    def unlearned(self, real: Seen) -> Seen | None:
+        """Returns real samples from which the extractor has learned no more than from fakes."""
+        extractor = self.spec.extractor
+        if extractor == SAMPLES or not self.sets.learns_from_reference(extractor):
+            return real
+        floor = self.sets.floor(self.spec.size)
+        if floor is None:
+            return None
+        return self._featured(floor.other, self.sets.drawn_apart(from_fakes=True))
+
+    def described(self) -> tuple[str, str]:
+        """Returns what was looked at in words, and its fingerprint."""
+        extractor = self.spec.extractor
+        if extractor == SAMPLES:
+            return (f"{SAMPLES}: at most {_LOOKED_AT:,} samples of each set, as they are", SAMPLES)
+        features = self.sets.extractor(extractor, self.spec.device)
+        return (f"{_name(extractor)}: {features.note}", features.fingerprint)
+
+    def _looked_at(self, part: Part, apart: Apart) -> Seen:
+        """Returns the samples of a set themselves, scaled to [0, 1]."""
+        self.watch(0.1, f"reading {part.whole.samples.name}")
+        index = some(part.n, _LOOKED_AT, rng=Rng(self.spec.seed).stream("looked at"))
+        groups = None if apart is None else part.groups(apart)
+        x = part.space.unit(part.source.take(index)).to(self.spec.device)
+        kept = None if groups is None else groups[index]
+        return Seen(features=x.flatten(1), samples=x, groups=kept)
+
+    def _featured(self, part: Part, apart: Apart) -> Seen:
+        """Returns the features of a set."""
+        spec = self.spec
+        classes = "probabilities" in (metrics.make(text).sees for text in spec.metrics)
+        made = self.sets.features(
+            part.whole, spec.extractor, self.watch, device=spec.device, classes=classes
+        )
+        seen = Seen(features=made.rows, probabilities=made.probabilities)
+        if part.places is not None:
+            is_large = part.n * made.rows.shape[1] > _IN_MEMORY
+            rows = digest_of(part.source, block_of(part.space)) if is_large else ""
+            seen = seen.at(part.places, f"{made.fingerprint}/{rows}")
+        groups = None if apart is None else part.groups(apart)
+        return replace(seen, groups=groups, labels=part.labels)
 
 
 def _measure(
-    trial: Trial, wanted: Wanted, sets: Sets, watch: Watch
+    spec: EvaluationTrial, wanted: Wanted, given: Sets, watch: Watch
 ) -> dict[str, Detailed | Estimate]:
     """Measures metrics that see the same together, quadratic ones on fewer samples."""
     groups: dict[tuple[Sees, bool], dict[str, Metric | TrainMetric]] = {}
@@ -479,7 +613,7 @@ def _measure(
     found: dict[str, Detailed | Estimate] = {}
     for i, ((sees, quadratic), group) in enumerate(groups.items()):
         watch(0.5 + 0.4 * i / len(groups), f"measuring {', '.join(map(_name, group))}")
-        found |= _group(trial, group, sets, sees, _QUADRATIC if quadratic else None)
+        found |= _group(spec, group, given, sees, _QUADRATIC if quadratic else None)
     return {text: found[text] for text in wanted}
 
 
@@ -488,19 +622,19 @@ def _name(metric: str) -> str:
 
 
 def _group(
-    trial: Trial, group: Wanted, sets: Sets, sees: Sees, most: int | None
+    spec: EvaluationTrial, group: Wanted, given: Sets, sees: Sees, most: int | None
 ) -> dict[str, Detailed | Estimate]:
     (x, a), (y, b), (z, _) = (
-        _thinned(s, sees, most, trial) for s in (sets.real, sets.fake, sets.train)
+        _thinned(s, sees, most, spec) for s in (given.real, given.fake, given.train)
     )
     if x is None or y is None:
         return {t: Estimate.missing(_NO_CLASSES, better=m.better) for t, m in group.items()}
     groups = None if a is None and b is None else Groups(a, b)
-    return detail_all(group, x, y, train=z, groups=groups, rng=Rng(trial.seed, x.device))
+    return detail_all(group, x, y, train=z, groups=groups, rng=Rng(spec.seed, x.device))
 
 
 def _thinned(
-    seen: Seen | None, sees: Sees, most: int | None, trial: Trial
+    seen: Seen | None, sees: Sees, most: int | None, spec: EvaluationTrial
 ) -> tuple[Tensor | None, Tensor | None]:
     """Returns what a metric sees of a set, and its groups; no more than ``most`` samples."""
     x = None if seen is None else seen.of(sees)
@@ -508,15 +642,6 @@ def _thinned(
         return None, None
     groups = seen.groups
     if most is not None and len(x) > most:
-        kept = some(len(x), most, rng=Rng(trial.seed).stream("thin/quadratic"))
+        kept = some(len(x), most, rng=Rng(spec.seed).stream("thin/quadratic"))
         x, groups = x[kept], None if groups is None else groups[kept]
-    return x.to(trial.parts["device"]), groups
-
-
-def _seen_as(trial: Trial) -> tuple[str, str]:
-    """Returns what was looked at in words, and its fingerprint."""
-    extractor = trial.parts["extractor"]
-    if extractor == SAMPLES:
-        return (f"{SAMPLES}: at most {_LOOKED_AT:,} samples of each set, as they are", SAMPLES)
-    features = extractor_of(asked_of(trial), extractor, trial.parts["device"])
-    return (f"{_name(extractor)}: {features.note}", features.fingerprint)
+    return x.to(spec.device), groups

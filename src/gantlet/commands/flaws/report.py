@@ -8,14 +8,15 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from gantlet.commands.evaluate.inputs import Asked, Chosen, named, other_set, real_set
-from gantlet.commands.evaluate.sets import asked_of, notes_on
+from gantlet.commands.evaluate.inputs import Asked, named
+from gantlet.commands.evaluate.sets import Chosen, EvaluationSets
 from gantlet.commands.exhibits import lines_table, picture
 from gantlet.commands.flaws.trial import (
     BEFORE,
     CRITIC,
     ENDS,
     SIDES,
+    FlawsTrial,
     Key,
     Quantity,
     forecasts,
@@ -498,21 +499,25 @@ def _power(found: Listed) -> str:
 
 
 def answer(
-    question: Mapping[str, Any], asked: Asked, outcomes: Sequence[Outcome], run: Run
+    question: Mapping[str, Any], sets: EvaluationSets, outcomes: Sequence[Outcome], run: Run
 ) -> Report:
     """Returns the report of lists of flaws from their outcomes."""
     lists = [listed(o) for o in outcomes if o.error is None]
-    real = real_set(asked).samples.name
-    who = named(asked.fakes[0])[0] if len(asked.fakes) == 1 else f"{len(asked.fakes)} sets"
+    real = sets.real.samples.name
+    who = (
+        named(sets.asked.fakes[0])[0]
+        if len(sets.asked.fakes) == 1
+        else f"{len(sets.asked.fakes)} sets"
+    )
     return Report(
         title=f"What is wrong with {who}, against {real}",
         command="flaws",
         question=question,
-        facts=facts_of(_setting(question, asked), outcomes, run),
+        facts=facts_of(_setting(question, sets), outcomes, run),
         verdicts=[v for found in lists for v in verdicts(found, question["search"])],
-        caveats=list(_caveats(asked, lists)),
-        rows=[row for o in outcomes if o.error is None for row in _rows(asked, o)],
-        blocks=[*_blocks(asked, outcomes, lists, run)],
+        caveats=list(_caveats(sets, lists)),
+        rows=[row for o in outcomes if o.error is None for row in _rows(sets.asked, o)],
+        blocks=[*_blocks(sets, outcomes, lists, run)],
         extra={"lists": {found.name: found.flaws for found in lists}},
     )
 
@@ -529,10 +534,11 @@ def listed(outcome: Outcome) -> Listed:
             "--out."
         )
     flaws: Sequence[Mapping[str, Any]] = outcome.details["flaws"]
-    others = [named(fake)[0] for fake in asked_of(outcome.trial).fakes]
+    spec = FlawsTrial.of(outcome.trial)
+    others = [named(fake)[0] for fake in spec.sets.fakes]
     found = outcome.scores
     return Listed(
-        name=named(outcome.trial.parts["model"])[0],
+        name=named(spec.model)[0],
         flaws=flaws,
         ending=Ending(Stop(outcome.details["stop"]), outcome.details["examined"]),
         scores={k: found[k.name] for k in keys(len(flaws), others) if k.name in found},
@@ -542,7 +548,7 @@ def listed(outcome: Outcome) -> Listed:
 
 
 def _blocks(
-    asked: Asked, outcomes: Sequence[Outcome], lists: Sequence[Listed], run: Run
+    sets: EvaluationSets, outcomes: Sequence[Outcome], lists: Sequence[Listed], run: Run
 ) -> Iterator[Block]:
     yield from (list_table(found) for found in lists)
     if len(lists) > 1:
@@ -550,9 +556,11 @@ def _blocks(
     good = [o for o in outcomes if o.error is None]
     for found, outcome in zip(lists, good, strict=True):
         shown = run.folder(outcome.trial).load("exhibits")
-        fake = other_set(asked, outcome.trial.parts["model"], "fake")
-        yield from pages(found, shown, real_set(asked), fake)
-    failed = [Caveat(text=f"{o.trial.parts['model']}: {o.error}") for o in outcomes if o.error]
+        fake = sets.fake(FlawsTrial.of(outcome.trial).model)
+        yield from pages(found, shown, sets.real, fake)
+    failed = [
+        Caveat(text=f"{FlawsTrial.of(o.trial).model}: {o.error}") for o in outcomes if o.error
+    ]
     if failed:
         yield Section(title="What failed", blocks=failed, open=True)
 
@@ -564,7 +572,7 @@ def _rows(asked: Asked, outcome: Outcome) -> Iterator[Row]:
     for name, e in outcome.scores.items():
         yield Row(
             data=named(asked.real)[0],
-            model=outcome.trial.parts["model"],
+            model=FlawsTrial.of(outcome.trial).model,
             seed=outcome.trial.seed,
             name=called[name],
             estimate=e,
@@ -577,21 +585,21 @@ def _row_name(key: Key, found: Listed) -> str:
     return f"{key.rank}: {found.flaws[key.rank - 1]['title']}: {key.measured}"
 
 
-def _setting(question: Mapping[str, Any], asked: Asked) -> dict[str, str]:
+def _setting(question: Mapping[str, Any], sets: EvaluationSets) -> dict[str, str]:
     return {
-        "Judged": "; ".join(_told(named(f)[0], other_set(asked, f, "fake")) for f in asked.fakes),
-        "Reference": _told(named(asked.real)[0], real_set(asked)),
+        "Judged": "; ".join(_told(named(f)[0], sets.fake(f)) for f in sets.asked.fakes),
+        "Reference": _told(named(sets.asked.real)[0], sets.real),
         "Features": question["features"],
-        "Features learned from": _learned(question, asked),
+        "Features learned from": _learned(question, sets),
         "Mode": _mode(question["search"]),
-        "Power": "; ".join(forecasts(asked, question["search"]["level"])),
-        "Seed": str(asked.seed),
+        "Power": "; ".join(forecasts(sets, question["search"]["level"])),
+        "Seed": str(sets.asked.seed),
     }
 
 
-def _learned(question: Mapping[str, Any], asked: Asked) -> str:
+def _learned(question: Mapping[str, Any], sets: EvaluationSets) -> str:
     learns = extractors.make(question["features"]).learns
-    return learned_from(asked) if learns else "nothing: they are fixed"
+    return learned_from(sets) if learns else "nothing: they are fixed"
 
 
 def _mode(search: Mapping[str, Any]) -> str:
@@ -604,8 +612,8 @@ def _told(text: str, chosen: Chosen) -> str:
     return f"{text} ({chosen.n:,}{of} samples, {chosen.samples.space.label})"
 
 
-def _caveats(asked: Asked, lists: Sequence[Listed]) -> Iterator[Caveat]:
-    for note in notes_on(asked):
+def _caveats(sets: EvaluationSets, lists: Sequence[Listed]) -> Iterator[Caveat]:
+    for note in sets.notes():
         yield Caveat(text=f"{note}.")
     yield Caveat(
         text="Where no damage explains a flaw its name is that of the measurement that shows it, "

@@ -1,15 +1,15 @@
 """Question 5: what is wrong with these samples, the largest flaw first?"""
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import final
 
 from gantlet import options
-from gantlet.commands.evaluate.inputs import Asked, real_set
-from gantlet.commands.evaluate.sets import check_sets, has_classes, notes_on, written_sets
+from gantlet.commands.evaluate.inputs import Asked
+from gantlet.commands.evaluate.sets import EvaluationSets
 from gantlet.commands.flaws.report import answer
-from gantlet.commands.flaws.trial import forecasts, run_trial
+from gantlet.commands.flaws.trial import FlawsTrial, forecasts, run_trial
 from gantlet.core.arguments import check_fields
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Outcome, Trial
@@ -22,9 +22,12 @@ from gantlet.run.store import Run, TrialFolder
 
 
 @final
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class FindFlaws:
     """Sets of samples, each with its list of flaws.
+
+    One object is one run: the sets that it has resolved are held by it. ``dataclasses.replace``
+    returns one that has resolved nothing.
 
     Attributes:
         asked: The sets; the training samples are what extractors may learn from.
@@ -40,11 +43,20 @@ class FindFlaws:
     threads: options.Threads = options.Flaws.threads
     device: str = options.Flaws.device
 
+    @cached_property
+    def sets(self) -> EvaluationSets:
+        """The sets, resolved once."""
+        return EvaluationSets(self.asked)
+
+    def fresh(self) -> "FindFlaws":
+        """Returns the same study, which has read nothing yet."""
+        return replace(self)
+
     def question(self) -> dict[str, object]:
         """Returns the question with every default written out."""
         return {
             "command": "flaws",
-            **written_sets(self.asked),
+            **self.sets.written(),
             "features": self._features(),
             "search": self.search.stored(),
             "threads": self.threads,
@@ -58,43 +70,40 @@ class FindFlaws:
 
     def run(self, trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
         """Lists the flaws of one set."""
-        return run_trial(trial, folder, watch)
+        return run_trial(trial, self.sets, folder, watch)
 
     def conclude(self, outcomes: Sequence[Outcome], run: Run) -> Report:
         """Says what is wrong, and what is not."""
-        return answer(self.question(), self.asked, outcomes, run)
+        return answer(self.question(), self.sets, outcomes, run)
 
     def notes(self) -> Sequence[str]:
         """Says what of the files was left out, converted or guessed."""
-        return notes_on(self.asked)
+        return self.sets.notes()
 
     def forecast(self) -> Sequence[str]:
         """Says of each set what its size lets be found, before anything is looked for."""
-        return forecasts(self.asked, self.search.level)
+        return forecasts(self.sets, self.search.level)
 
     def _check(self) -> None:
         check_fields(self)
         _check_search(self.search)
-        check_sets(self.asked, (self._features(),), self.device)
+        self.sets.check((self._features(),), self.device)
 
     def _trial(self, fake: str) -> Trial:
-        return Trial(
-            parts={
-                "model": fake,
-                "extractor": self._features(),
-                "sets": json.dumps(asdict(self.asked)),
-                "search": json.dumps(self.search.stored()),
-                "threads": str(self.threads),
-                "device": self.device,
-            },
-            seed=self.asked.seed,
-        )
+        return FlawsTrial(
+            model=fake,
+            extractor=self._features(),
+            sets=self.asked,
+            search=self.search,
+            threads=self.threads,
+            device=self.device,
+        ).written()
 
     def _features(self) -> str:
         if self.features:
             return extractors.resolve(self.features)
-        samples = real_set(self.asked).samples
-        usual = domain_of(samples.space).features(samples.code, labelled=has_classes(self.asked))
+        samples = self.sets.real.samples
+        usual = domain_of(samples.space).features(samples.code, labelled=self.sets.has_classes())
         return extractors.resolve(usual[0])
 
 

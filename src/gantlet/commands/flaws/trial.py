@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from functools import cached_property
 from typing import NamedTuple, final
@@ -10,8 +10,8 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor
 
-from gantlet.commands.evaluate.inputs import Asked, Chosen, named, other_set, real_set, train_set
-from gantlet.commands.evaluate.sets import asked_of, extractor_of, fingerprint_of
+from gantlet.commands.evaluate.inputs import Asked, named
+from gantlet.commands.evaluate.sets import Chosen, EvaluationSets
 from gantlet.compute.machine import threads
 from gantlet.core.data import Source, Space, Splits
 from gantlet.core.estimate import Estimate, Note, Outcome, Trial
@@ -32,6 +32,63 @@ from gantlet.stats.intervals import detectable_accuracy, fewest_right
 from gantlet.stats.permutation import score_of
 
 # ----------------------------------------------------------------------------
+# What a trial is.
+# ----------------------------------------------------------------------------
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlawsTrial:
+    """The list of flaws of one set. Its written form is a ``Trial``, whose key names it.
+
+    Attributes:
+        model: The set as it was asked for.
+        extractor: The feature extractor, in written form.
+        sets: What decides the sets.
+        search: How flaws are searched for.
+        threads: Threads of the trial; part of what decides the last digits.
+        device: Where features are computed.
+    """
+
+    model: str
+    extractor: str
+    sets: Asked
+    search: Search
+    threads: int
+    device: str
+
+    @property
+    def seed(self) -> int:
+        """From which every random number of the trial follows."""
+        return self.sets.seed
+
+    def written(self) -> Trial:
+        """Returns the trial as plain data."""
+        parts = {
+            "model": self.model,
+            "extractor": self.extractor,
+            "sets": json.dumps(asdict(self.sets)),
+            "search": json.dumps(asdict(self.search)),
+            "threads": str(self.threads),
+            "device": self.device,
+        }
+        return Trial(parts=parts, seed=self.seed)
+
+    @classmethod
+    def of(cls, trial: Trial) -> "FlawsTrial":
+        """Reads the written form."""
+        parts = trial.parts
+        return cls(
+            model=parts["model"],
+            extractor=parts["extractor"],
+            sets=Asked.of(json.loads(parts["sets"])),
+            search=Search(**json.loads(parts["search"])),
+            threads=int(parts["threads"]),
+            device=parts["device"],
+        )
+
+
+# ----------------------------------------------------------------------------
 # What is measured of the sets, by what the discovery half of the real samples let learn.
 # ----------------------------------------------------------------------------
 
@@ -44,15 +101,14 @@ class Sight:
     """Extractor and code of a list, neither of which has seen a judged sample.
 
     Args:
-        trial: The list.
+        spec: The list.
+        sets: The sets.
     """
 
-    def __init__(self, trial: Trial) -> None:
-        self.asked = asked_of(trial)
-        self._trial = trial
-        self._device = trial.parts["device"]
-        self.real = real_set(self.asked)
-        self.places, _ = parted(self.real.n, "real", rng=Rng(trial.seed))
+    def __init__(self, spec: FlawsTrial, sets: EvaluationSets) -> None:
+        self._spec, self._sets = spec, sets
+        self.real = sets.real
+        self.places, _ = parted(self.real.n, "real", rng=Rng(spec.seed))
         samples = self.real.samples
         self.code = domain_of(samples.space).relearned(
             samples.code, samples.space, samples.source, self.places
@@ -61,24 +117,24 @@ class Sight:
     @cached_property
     def extractor(self) -> Features:
         """The extractor, ready for use."""
-        name = self._trial.parts["extractor"]
+        name, device = self._spec.extractor, self._spec.device
         made = extractors.make(name)
         if not made.learns:
-            return extractor_of(self.asked, name, self._device)
+            return self._sets.extractor(name, device)
         space = self.real.samples.space if self.code is None else self.code.space
-        rng = Rng(self.asked.data_seed, self._device)
+        rng = Rng(self._spec.sets.data_seed, device)
         return made.fit(space, self._splits(), rng=rng)
 
     def seen(self, chosen: Chosen, watch: Watch) -> Seen:
         """Returns what is seen of a set, in the space of the real samples."""
         chosen = self._written(chosen)
         space, source, code = chosen.samples.space, chosen.samples.source, chosen.samples.code
-        name = self._trial.parts["extractor"].partition(":")[0]
+        name = self._spec.extractor.partition(":")[0]
         made = feature_set(
             self.extractor,
             source,
             block=block_of(space),
-            device=self._device,
+            device=self._spec.device,
             cache=Cache.usual(),
             tell=lambda share: watch(0.5 * share, f"{name} of {chosen.samples.name}"),
         )
@@ -102,10 +158,10 @@ class Sight:
         return replace(chosen, samples=samples)
 
     def _splits(self) -> Splits:
-        apart = _apart(self.asked)
+        apart = _apart(self._sets)
         if apart is None:
             own = Subset(self._written(self.real).samples.source, self.places)
-            return _by_share(self.asked, own)
+            return _by_share(self._sets.asked, own)
         splits = apart[0]
         if self.code is None:
             return splits
@@ -115,40 +171,40 @@ class Sight:
         return replace(splits, train=train, validation=validation, test=test)
 
 
-def learned_from(asked: Asked) -> str:
+def learned_from(sets: EvaluationSets) -> str:
     """Returns from what features learn, in words."""
-    apart = _apart(asked)
+    apart = _apart(sets)
     if apart is not None:
         return apart[1]
-    return f"{real_set(asked).n // 2:,} samples of {asked.real}, the discovery half"
+    return f"{sets.real.n // 2:,} samples of {sets.asked.real}, the discovery half"
 
 
-def _apart(asked: Asked) -> tuple[Splits, str] | None:
+def _apart(sets: EvaluationSets) -> tuple[Splits, str] | None:
     """Returns real samples beside the reference and what they are, or None where there are none.
 
     They are a training set that is another one, or the rest of the data set of which the
     reference is the test.
     """
-    real, train = real_set(asked), train_set(asked)
-    if train is not None and asked.train is not None and not _is_reference(asked, train):
+    real, train = sets.real, sets.train
+    if train is not None and sets.asked.train is not None and not _is_reference(sets, train):
         if train.samples.splits is not None:
-            return train.samples.splits, f"the training split of {asked.train}"
-        splits = _by_share(asked, train.samples.source)
-        return splits, f"{len(splits.train):,} samples of {asked.train}"
-    if real.samples.splits is not None and not asked.real.endswith(_USED):
-        return real.samples.splits, f"the training split of {asked.real}"
+            return train.samples.splits, f"the training split of {sets.asked.train}"
+        splits = _by_share(sets.asked, train.samples.source)
+        return splits, f"{len(splits.train):,} samples of {sets.asked.train}"
+    if real.samples.splits is not None and not sets.asked.real.endswith(_USED):
+        return real.samples.splits, f"the training split of {sets.asked.real}"
     return None
 
 
-def _is_reference(asked: Asked, train: Chosen) -> bool:
+def _is_reference(sets: EvaluationSets, train: Chosen) -> bool:
     """Returns whether a training set holds the reference, as far as their names and files tell."""
-    if asked.train is None or asked.train == asked.real:
+    if sets.asked.train is None or sets.asked.train == sets.asked.real:
         return True
-    head, at, _ = asked.real.rpartition("@")
-    if train.samples.splits is not None and at and asked.real.endswith(_USED):
-        return head == asked.train.partition("@")[0]
-    own = fingerprint_of(asked, asked.real, "real")
-    return fingerprint_of(asked, asked.train, "train") == own
+    head, at, _ = sets.asked.real.rpartition("@")
+    if train.samples.splits is not None and at and sets.asked.real.endswith(_USED):
+        return head == sets.asked.train.partition("@")[0]
+    own = sets.fingerprint(sets.asked.real, "real")
+    return sets.fingerprint(sets.asked.train, "train") == own
 
 
 def _by_share(asked: Asked, source: Source) -> Splits:
@@ -382,11 +438,11 @@ class _See:
 _POWER = 0.8
 
 
-def forecasts(asked: Asked, level: float) -> list[str]:
+def forecasts(sets: EvaluationSets, level: float) -> list[str]:
     """Returns a sentence for each set: the accuracy that its held-out samples let be found."""
     found: list[str] = []
-    for fake in asked.fakes:
-        judged = 2 * (min(real_set(asked).n, other_set(asked, fake, "fake").n) // 2)
+    for fake in sets.asked.fakes:
+        judged = 2 * (min(sets.real.n, sets.fake(fake).n) // 2)
         if fewest_right(judged, level=level) > judged:
             found.append(f"{named(fake)[0]}: {judged} held-out samples cannot tell anything")
             continue
@@ -403,24 +459,31 @@ def forecasts(asked: Asked, level: float) -> list[str]:
 # ----------------------------------------------------------------------------
 
 
-def run_trial(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
-    """Finds the flaws of a set and saves what pictures need."""
-    asked = asked_of(trial)
-    with threads(int(trial.parts["threads"])), exactly():
-        sight, fake = Sight(trial), other_set(asked, trial.parts["model"], "fake")
+def run_trial(trial: Trial, sets: EvaluationSets, folder: TrialFolder, watch: Watch) -> Outcome:
+    """Finds the flaws of a set and saves what pictures need.
+
+    Args:
+        trial: A ``FlawsTrial`` in written form.
+        sets: The sets.
+        folder: Where what is large is saved.
+        watch: Is told how far it is.
+    """
+    spec = FlawsTrial.of(trial)
+    with threads(spec.threads), exactly():
+        sight, fake = Sight(spec, sets), sets.fake(spec.model)
         real = sight.real
         check_number(real.n, fake.n)
         seen_real, seen = sight.seen(real, watch), sight.seen(fake, watch)
         watch(0.6, "looking for flaws")
-        search, rng = Search.of_stored(json.loads(trial.parts["search"])), Rng(trial.seed)
-        causes = _causes(sight, trial) if search.mode == "guided" else None
-        found = list_flaws(seen_real, seen, search, rng=rng, causes=causes)
+        rng = Rng(spec.seed)
+        causes = _causes(sight, spec) if spec.search.mode == "guided" else None
+        found = list_flaws(seen_real, seen, spec.search, rng=rng, causes=causes)
         watch(0.9, "choosing samples to show")
         folder.save("exhibits", exhibits(found, real, fake))
         others = {
-            named(text)[0]: sight.seen(other_set(asked, text, "fake"), watch)
-            for text in asked.fakes
-            if text != trial.parts["model"]
+            named(text)[0]: sight.seen(sets.fake(text), watch)
+            for text in spec.sets.fakes
+            if text != spec.model
         }
         shared = _shared(seen_real, others, found.flaws, rng)
     return Outcome(
@@ -436,13 +499,13 @@ def run_trial(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
     )
 
 
-def _causes(sight: Sight, trial: Trial) -> Causes | None:
+def _causes(sight: Sight, spec: FlawsTrial) -> Causes | None:
     return causes_for(
         sight.real,
         sight.extractor,
         among=sight.places,
-        device=trial.parts["device"],
-        rng=Rng(trial.seed).stream("causes"),
+        device=spec.device,
+        rng=Rng(spec.seed).stream("causes"),
     )
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from gantlet.commands.trained import draw, features_of, find_trial, source_of
+from gantlet.commands.trained import RunData, draw, find_trial, space_of
 from gantlet.compute.machine import threads
 from gantlet.core.data import Space, Splits, everything
 from gantlet.core.errors import UserError
@@ -396,8 +396,7 @@ class Course:
         family = families.make(self.trial.parts["model"])
         if isinstance(family, Fitted):
             return None
-        space, _ = source_of(self.trial)
-        return family.build(space, rng=Rng(self.trial.seed))
+        return family.build(space_of(self.trial), rng=Rng(self.trial.seed))
 
 
 @final
@@ -537,7 +536,7 @@ class OwnCritic(Partisan):
         """
         del data, rng
         trial, folder = find_trial(Path(self.run).expanduser(), self.model, self.seed)
-        its = source_of(trial)[0]
+        its = space_of(trial)
         if (its.kind, its.shape, its.levels) != (space.kind, space.shape, space.levels):
             raise UserError(f"The critic of {self.run} judges {its.label}. Got {space.label}.")
         chosen = self._chosen(snapshots_in(folder))
@@ -604,12 +603,12 @@ def _entering(judge: Critic, game: Adversarial, x: Tensor) -> Tensor:
 _BLOCK = 500
 
 
-def run_tournament(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
+def run_tournament(trial: Trial, data: RunData, folder: TrialFolder, watch: Watch) -> Outcome:
     """Plays all matches: scores of critics are saved, energy distances are the outcome's."""
     with threads(int(trial.parts["threads"])), exactly():
         courses = courses_of(json.loads(trial.parts["runs"]))
         most = int(trial.parts["samples"])
-        _, splits = source_of(trial)
+        _, splits = data.of(trial)
         reals = Player(REALS)
         samples = {reals: everything(splits.test, most)}
         for i, course in enumerate(courses):
@@ -623,7 +622,9 @@ def run_tournament(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
         folder.save("scores", as_tensors(scores))
         watch(0.8, "measuring distances")
         mixed = pooled(samples, best_mixture(scores).generators)
-        return Outcome(trial=trial, scores=_distances(trial, {**samples, Player(MIXTURE): mixed}))
+        return Outcome(
+            trial=trial, scores=_distances(trial, data, {**samples, Player(MIXTURE): mixed})
+        )
 
 
 def _samples_of_course(course: Course, n: int, trial: Trial) -> dict[Player, Tensor]:
@@ -650,10 +651,12 @@ def _scores(course: Course, judged: Mapping[Player, Tensor]) -> Scores:
     }
 
 
-def _distances(trial: Trial, samples: Mapping[Player, Tensor]) -> dict[str, Estimate]:
+def _distances(
+    trial: Trial, data: RunData, samples: Mapping[Player, Tensor]
+) -> dict[str, Estimate]:
     """Returns the energy distance of each generator from validation samples, on pixels."""
-    _, splits = source_of(trial)
-    seen = features_of(trial, "pixels")
+    _, splits = data.of(trial)
+    seen = data.features_of(trial, "pixels")
     real = seen.extract(everything(splits.validation, int(trial.parts["samples"])))
     return {
         player.name: Energy().measure(

@@ -9,6 +9,7 @@ from typing import Annotated, final
 from gantlet import options
 from gantlet.commands.tournament.play import Course, courses_of, run_tournament
 from gantlet.commands.tournament.report import answer
+from gantlet.commands.trained import RunData
 from gantlet.core.arguments import check_fields
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Outcome, Trial
@@ -65,7 +66,7 @@ class Tournament:
 
     def run(self, trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
         """Plays all matches."""
-        return run_tournament(trial, folder, watch)
+        return run_tournament(trial, RunData(), folder, watch)
 
     def conclude(self, outcomes: Sequence[Outcome], run: Run) -> Report:
         """Rates everybody."""

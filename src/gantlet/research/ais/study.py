@@ -1,12 +1,13 @@
 """Is annealed importance sampling off for flows, and why?"""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import final
 
 from gantlet import options
 from gantlet.commands.compare.report import rows_of
-from gantlet.commands.trained import fingerprint
+from gantlet.commands.trained import RunData
 from gantlet.core.estimate import Outcome, Spend, Trial
 from gantlet.core.spec import datasets
 from gantlet.report.blocks import Report
@@ -17,7 +18,7 @@ from gantlet.run.store import Run, TrialFolder
 
 
 @final
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class AisStudy:
     """Annealed importance sampling on models whose likelihood is known exactly: flows.
 
@@ -44,13 +45,24 @@ class AisStudy:
     threads: options.Threads = 1
     device: str = "cpu"
 
+    @cached_property
+    def loaded(self) -> RunData:
+        """The data of this run, loaded once."""
+        return RunData()
+
+    def fresh(self) -> "AisStudy":
+        """Returns the same study, which has read nothing yet."""
+        return replace(self)
+
     def question(self) -> dict[str, object]:
         """Returns the question with every default written out."""
         return {
             "command": "study ais",
             "size": self.size,
             "data": datasets.resolve(self.data),
-            "data fingerprint": fingerprint(datasets.resolve(self.data), self.data_seed),
+            "data fingerprint": self.loaded.fingerprint(
+                datasets.resolve(self.data), self.data_seed
+            ),
             "seeds": self.seeds,
             "data_seed": self.data_seed,
             "threads": self.threads,
@@ -70,7 +82,7 @@ class AisStudy:
 
     def run(self, trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
         """Trains one flow and anneals it."""
-        return run_trial(trial, folder, watch)
+        return run_trial(trial, self.loaded, folder, watch)
 
     def conclude(self, outcomes: Sequence[Outcome], run: Run) -> Report:
         """Says by how much annealing misses the exact likelihood, and which cause it has."""

@@ -9,9 +9,9 @@ from typing import Any, Literal, final
 import torch
 from torch import Tensor
 
-from gantlet.commands.trained import build, source_of
+from gantlet.commands.trained import RunData, build
 from gantlet.compute.machine import threads
-from gantlet.core.data import everything
+from gantlet.core.data import Splits, everything
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Better, Budget, Estimate, Outcome, Trial
 from gantlet.core.model import Family, Model
@@ -193,7 +193,7 @@ def at(what: str, sigma: float, temperatures: int | None = None) -> str:
     return f"{what} (sigma {sigma:g}{told})"
 
 
-def run_trial(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
+def run_trial(trial: Trial, data: RunData, folder: TrialFolder, watch: Watch) -> Outcome:
     """Trains the flow of ``trial`` and anneals it.
 
     Raises:
@@ -201,9 +201,9 @@ def run_trial(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
     """
     with threads(int(trial.parts["threads"])):
         rng = Rng(trial.seed, trial.parts["device"])
-        built = build(trial, folder, lambda share, what: watch(0.1 * share, what), rng=rng)
+        built = build(trial, folder, _first_tenth(watch), data=data, rng=rng)
         folder.save("model", built.model.state_dict())
-        scores = _measure(_Flow.of(built.model, trial, rng), watch)
+        scores = _measure(_Flow.of(built.model, trial, data.of(trial)[1], rng), watch)
     return Outcome(
         trial=trial,
         spend=built.spend,
@@ -211,6 +211,11 @@ def run_trial(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
         clock=built.clock(),
         notes=built.notes,
     )
+
+
+def _first_tenth(watch: Watch) -> Watch:
+    """Training is a tenth of a trial."""
+    return lambda share, what: watch(0.1 * share, what)
 
 
 @torch.no_grad()
@@ -238,7 +243,7 @@ class _Flow:
     exact: Tensor
 
     @classmethod
-    def of(cls, model: Model, trial: Trial, rng: Rng) -> "_Flow":
+    def of(cls, model: Model, trial: Trial, splits: Splits, rng: Rng) -> "_Flow":
         decoding = decoding_of(model, dequantised=True)
         fault = (
             "it has no latent vectors"
@@ -247,7 +252,6 @@ class _Flow:
         )
         if decoding is None or fault is not None:
             raise UserError(f"The study cannot anneal {trial.parts['model']}: {fault}.")
-        _, splits = source_of(trial)
         grid = grid_of(trial)
         validation, test = (
             decoding.flat(everything(split, n).to(rng.device), rng=rng.stream(name))

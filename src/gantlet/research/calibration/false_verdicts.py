@@ -11,7 +11,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from gantlet.commands.evaluate.inputs import Asked
-from gantlet.commands.evaluate.sets import forget
 from gantlet.commands.evaluate.study import Evaluate
 from gantlet.compute.machine import threads
 from gantlet.core.errors import UserError
@@ -120,7 +119,6 @@ def _asked(files: Files, seed: int) -> Asked:
 
 
 def _claims(study: Evaluate, folder: Path, where: Mapping[str, Any]) -> Mapping[str, bool | None]:
-    forget()
     run = Run.create(folder, study.question(), where)
     outcomes: list[Outcome] = []
     for trial in study.trials():

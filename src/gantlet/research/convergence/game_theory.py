@@ -6,6 +6,7 @@ from typing import final, get_args
 
 from typing_extensions import override
 
+from gantlet.commands.trained import RunData
 from gantlet.core.estimate import Estimate, Outcome, Trial
 from gantlet.report.blocks import Block, Caveat, Cell, Column, Lines, Series, Table, Verdict
 from gantlet.report.format import text
@@ -358,7 +359,7 @@ class Equilibria(Strategy):
 
     @override
     def run(self, trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
-        return run_trial(trial, folder, watch)
+        return run_trial(trial, RunData(), folder, watch)
 
     @override
     def blocks(self, outcomes: Sequence[Outcome]) -> Iterator[Block]:

@@ -9,7 +9,7 @@ from typing import Any, Literal, final
 import torch
 from torch import Tensor
 
-from gantlet.commands.trained import draw, features_of, source_of
+from gantlet.commands.trained import RunData, draw, space_of
 from gantlet.compute.meters import count
 from gantlet.core.data import Splits, everything
 from gantlet.core.estimate import Budget, Estimate, Outcome, Spend, Trial
@@ -415,22 +415,24 @@ def at(what: str, arm: str, share: float) -> str:
     return f"{what} ({arm}, {share:.0%} of the budget)"
 
 
-def run_trial(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
+def run_trial(trial: Trial, data: RunData, folder: TrialFolder, watch: Watch) -> Outcome:
     """Trains by one method and judges what it offers."""
     scale = scale_of(trial)
     if trial.parts["method"] == MATRIX:
         return Outcome(trial=trial, scores=dict(_matrix_gaps(scale)))
-    offers, spend = _offers(trial, folder, watch)
+    offers, spend = _offers(trial, data, folder, watch)
     scores: dict[str, Estimate] = {}
     for i, offer in enumerate(offers):
         watch(0.6 + 0.4 * i / len(offers), f"judging {offer.arm}")
-        scores |= _judged(trial, offer)
+        scores |= _judged(trial, data, offer)
     return Outcome(trial=trial, spend=spend, scores=scores)
 
 
-def _offers(trial: Trial, folder: TrialFolder, watch: Watch) -> tuple[list[Offer], Spend]:
+def _offers(
+    trial: Trial, data: RunData, folder: TrialFolder, watch: Watch
+) -> tuple[list[Offer], Spend]:
     scale, rng = scale_of(trial), Rng(trial.seed, trial.parts["device"])
-    _, splits = source_of(trial)
+    _, splits = data.of(trial)
     method = trial.parts["method"]
 
     def told(share: float) -> None:
@@ -483,8 +485,7 @@ def _built(trial: Trial, model: str) -> Generative:
     family = families.make(model)
     if not isinstance(family, Family):
         raise TypeError(f"{model} is not trained")
-    space, _ = source_of(trial)
-    return family.build(space, rng=Rng(trial.seed, trial.parts["device"]))
+    return family.build(space_of(trial), rng=Rng(trial.seed, trial.parts["device"]))
 
 
 def _pair(trial: Trial) -> Adversarial:
@@ -495,10 +496,10 @@ def _pair(trial: Trial) -> Adversarial:
     return game
 
 
-def _judged(trial: Trial, offer: Offer) -> dict[str, Estimate]:
+def _judged(trial: Trial, data: RunData, offer: Offer) -> dict[str, Estimate]:
     """Returns what test samples say of an offer; best responses learn from training samples."""
     scale, rng = scale_of(trial), Rng(trial.seed, trial.parts["device"]).stream("judge")
-    _, splits = source_of(trial)
+    _, splits = data.of(trial)
     judge = Rng(rng.initial_seed(), trial.parts["device"])
     test = everything(splits.test).to(judge.device)
     game = _pair(trial)
@@ -511,7 +512,7 @@ def _judged(trial: Trial, offer: Offer) -> dict[str, Estimate]:
         rng=judge,
         batch=scale.batch,
     )
-    seen = features_of(trial, "pixels")
+    seen = data.features_of(trial, "pixels")
     fake = draw(_mixture(trial, offer.mixed), len(test), rng=judge.stream("samples"))
     energy = Energy().measure(
         seen.extract(test), seen.extract(fake), rng=judge.stream("distances")

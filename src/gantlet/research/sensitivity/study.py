@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import product
 from typing import final
 
 from gantlet import options
-from gantlet.commands.trained import fingerprint
+from gantlet.commands.trained import RunData
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Outcome, Trial
 from gantlet.core.spec import datasets, extractors, metrics
@@ -28,7 +29,7 @@ from gantlet.run.store import Run, TrialFolder
 
 
 @final
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Sensitivity:
     """Known corruptions of graded severity on real samples: which metric detects them?
 
@@ -59,6 +60,15 @@ class Sensitivity:
     threads: options.Threads = 1
     device: str = "cpu"
 
+    @cached_property
+    def loaded(self) -> RunData:
+        """The data of this run, loaded once."""
+        return RunData()
+
+    def fresh(self) -> "Sensitivity":
+        """Returns the same study, which has read nothing yet."""
+        return replace(self)
+
     def question(self) -> dict[str, object]:
         """Returns the question with every default written out."""
         scale, shared = self._scale, self._shared
@@ -71,7 +81,7 @@ class Sensitivity:
             "controls": scale.controls,
             "damages": self._damages,
             **{k: json.loads(v) if v.startswith("[") else v for k, v in shared.items()},
-            "data fingerprint": fingerprint(shared["data"], self.data_seed),
+            "data fingerprint": self.loaded.fingerprint(shared["data"], self.data_seed),
         }
 
     def trials(self) -> Sequence[Trial]:
@@ -84,7 +94,7 @@ class Sensitivity:
         if scale.draws < 1:
             raise UserError(f"seeds must be at least 1. Got {scale.draws}.")
         for n in scale.ns:
-            check_size(self._shared, n)
+            check_size(self._shared, self.loaded, n)
         damaged = product(range(scale.draws), scale.ns, self._damages)
         alone = product(range(scale.controls), scale.ns, [NOTHING])
         return [self._trial(*which) for which in (*damaged, *alone)]
@@ -92,7 +102,7 @@ class Sensitivity:
     def run(self, trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
         """Draws, damages and measures."""
         del folder  # samples can be drawn again
-        return measure(trial, watch)
+        return measure(trial, self.loaded, watch)
 
     def conclude(self, outcomes: Sequence[Outcome], run: Run) -> Report:
         """Says who notices what."""
@@ -116,7 +126,7 @@ class Sensitivity:
     @property
     def _damages(self) -> list[str]:
         space = datasets.make(self._shared["data"]).space
-        return possible(space, labelled=pool_of(self._shared).labels is not None)
+        return possible(space, labelled=pool_of(self._shared, self.loaded).labels is not None)
 
     @property
     def _shared(self) -> dict[str, str]:
@@ -135,7 +145,10 @@ class Sensitivity:
         parts = {"data": datasets.resolve(self.data), "data_seed": str(self.data_seed)}
         if datasets.make(self.data).space.kind != "image":
             return ("pixels",)
-        return ("pixels", "random-conv" if pool_of(parts).labels is None else "classifier")
+        return (
+            "pixels",
+            "random-conv" if pool_of(parts, self.loaded).labels is None else "classifier",
+        )
 
     def _trial(self, seed: int, n: int, damage: str) -> Trial:
         # Labels are not seen by any metric, so that their strength makes no difference.

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple, TypeAlias, final
 import torch
 from torch import Tensor
 
-from gantlet.commands.trained import features_of, load
+from gantlet.commands.trained import RunData
 from gantlet.compute.machine import threads
 from gantlet.core.data import Source
 from gantlet.core.errors import UserError
@@ -45,11 +45,11 @@ class Drawn:
     victims: Victims
 
 
-def draw(trial: Trial) -> Drawn:
+def draw(trial: Trial, data: RunData) -> Drawn:
     """Returns the sets of one trial: the same for all damages of one size and seed."""
     parts, n = trial.parts, int(trial.parts["n"])
-    space, _ = load(parts["data"], int(parts["data_seed"]))
-    pool = pool_of(parts)
+    space, _ = data.of(trial)
+    pool = pool_of(parts, data)
     order = torch.randperm(len(pool), generator=Rng(trial.seed).stream(f"draw/{n}"))
     where = [order[k * n : (k + 1) * n] for k in range(_SETS + 1)]
     reference, control, victims, train, spare = (pool.take(index) for index in where)
@@ -68,19 +68,19 @@ def draw(trial: Trial) -> Drawn:
     )
 
 
-def pool_of(parts: Mapping[str, str]) -> Source:
+def pool_of(parts: Mapping[str, str], data: RunData) -> Source:
     """Returns all samples of a data set: which split they came from does not matter here."""
-    _, splits = load(parts["data"], int(parts["data_seed"]))
+    _, splits = data.load(parts["data"], int(parts["data_seed"]))
     return Joined(splits.train, splits.validation, splits.test)
 
 
-def check_size(parts: Mapping[str, str], n: int) -> None:
+def check_size(parts: Mapping[str, str], data: RunData, n: int) -> None:
     """Checks that a data set holds enough samples.
 
     Raises:
         UserError: If it does not.
     """
-    held = len(pool_of(parts))
+    held = len(pool_of(parts, data))
     # A class to be dropped is rarely more than a seventh of all.
     needed = _SETS * n + n // 7
     if n < 2 or held < needed:
@@ -176,7 +176,7 @@ _SAYS_SO = Estimate.exact(1.0, method="a value where the control has none", bett
 _Found: TypeAlias = Mapping[str, Detailed | Estimate]
 
 
-def measure(trial: Trial, watch: Watch) -> Outcome:
+def measure(trial: Trial, data: RunData, watch: Watch) -> Outcome:
     """Compares damaged samples with the reference, and takes off what the control gives.
 
     Scores are named ``metric (extractor) @ strength``: the number of the damaged samples minus
@@ -185,7 +185,7 @@ def measure(trial: Trial, watch: Watch) -> Outcome:
     """
     start = time.process_time()
     with threads(int(trial.parts["threads"])), exactly():
-        scores = dict(_scores(trial, watch))
+        scores = dict(_scores(trial, data, watch))
     took = Estimate.exact(time.process_time() - start, unit="s", method="of this trial")
     return Outcome(trial=trial, scores=scores, clock={TIME: took})
 
@@ -206,10 +206,10 @@ class _Look:
         return detail_all(self.wanted, x, y, train=z, rng=rng)
 
 
-def _scores(trial: Trial, watch: Watch) -> Iterator[tuple[str, Estimate]]:
-    drawn, rng = draw(trial), Rng(trial.seed, trial.parts["device"])
+def _scores(trial: Trial, data: RunData, watch: Watch) -> Iterator[tuple[str, Estimate]]:
+    drawn, rng = draw(trial, data), Rng(trial.seed, trial.parts["device"])
     real, train = drawn.reference, drawn.victims.train
-    looks, strengths = list(_looks(trial, drawn)), json.loads(trial.parts["strengths"])
+    looks, strengths = list(_looks(trial, data, drawn)), json.loads(trial.parts["strengths"])
     for i, look in enumerate(looks):
         control = look.compare(real, drawn.control, train, rng)
         for k, strength in enumerate(strengths):
@@ -224,10 +224,10 @@ def _scores(trial: Trial, watch: Watch) -> Iterator[tuple[str, Estimate]]:
                 )
 
 
-def _looks(trial: Trial, drawn: Drawn) -> Iterator[_Look]:
+def _looks(trial: Trial, data: RunData, drawn: Drawn) -> Iterator[_Look]:
     """Yields every way to see samples that some metric wants."""
     for extractor in json.loads(trial.parts["features"]):
-        seen, short = features_of(trial, extractor), extractor.partition(":")[0]
+        seen, short = data.features_of(trial, extractor), extractor.partition(":")[0]
         yield _look(trial, short, seen.extract, "features")
         if seen.classify is not None:
             yield _look(trial, short, seen.classify, "probabilities")

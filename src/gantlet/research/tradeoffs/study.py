@@ -1,7 +1,8 @@
 """Can a model be parallel, efficient and reversible at once?"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import final
 
 from gantlet import options
@@ -9,6 +10,7 @@ from gantlet.commands.compare.report import rows_of
 from gantlet.commands.compare.study import Compare
 from gantlet.commands.compare.trial import run_contestant
 from gantlet.commands.standings import Contestant, contestants
+from gantlet.commands.trained import RunData
 from gantlet.core.estimate import Outcome, Spend, Trial
 from gantlet.report.blocks import Caveat, Report, Section, Verdict
 from gantlet.research.tradeoffs.plan import (
@@ -31,7 +33,7 @@ from gantlet.run.store import Run, TrialFolder
 
 
 @final
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Tradeoffs:
     """Question 1: what are the trade-offs between GANs and other generative models?
 
@@ -54,6 +56,15 @@ class Tradeoffs:
     threads: options.Threads = 1
     device: str = "cpu"
 
+    @cached_property
+    def loaded(self) -> RunData:
+        """The data of this run, loaded once for all its comparisons."""
+        return RunData()
+
+    def fresh(self) -> "Tradeoffs":
+        """Returns the same study, which has read nothing yet."""
+        return replace(self)
+
     def question(self) -> dict[str, object]:
         """Returns the question with every default written out."""
         return {
@@ -69,7 +80,7 @@ class Tradeoffs:
 
     def run(self, trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
         """Trains one model and measures it."""
-        return run_contestant(trial, folder, watch)
+        return run_contestant(trial, self.loaded, folder, watch)
 
     def conclude(self, outcomes: Sequence[Outcome], run: Run) -> Report:
         """Answers the question, part by part."""
@@ -100,8 +111,6 @@ class Tradeoffs:
 
     @property
     def _scale(self) -> Scale:
-        from dataclasses import replace
-
         scale = SCALES[self.size]
         return scale if self.seeds is None else replace(scale, seeds=self.seeds)
 
@@ -111,11 +120,12 @@ class Tradeoffs:
 
     def _all(self) -> list[Compare]:
         scale, place = self._scale, self._place
-        return [
+        found = [
             *comparisons(scale, place).values(),
             sweep(scale, place),
             *expressivity(scale, place).values(),
         ]
+        return [replace(c, loaded=self.loaded) for c in found]
 
     def _facts(self) -> Mapping[str, str]:
         budgets = ", ".join(f"{b:.0e}" for b in self._scale.budgets)
