@@ -1,20 +1,27 @@
 """A run holds its own state: runs of one process share nothing, and leave nothing behind."""
 
+import functools
 import gc
+import importlib
+import pickle
+import pkgutil
 import threading
 import warnings
 import weakref
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-import gantlet
+import gantlet.commands
+import gantlet.features
+import gantlet.run
+from gantlet.commands.compare.study import Compare
+from gantlet.commands.compare.trial import ComparisonTrial
 from gantlet.commands.evaluate import sets as resolving
 from gantlet.commands.evaluate.inputs import Asked
 from gantlet.commands.evaluate.sets import EvaluationSets
@@ -22,7 +29,7 @@ from gantlet.commands.evaluate.study import Evaluate
 from gantlet.commands.evaluate.trial import EvaluationTrial
 from gantlet.commands.flaws.trial import FlawsTrial
 from gantlet.compute.machine import threads
-from gantlet.core.estimate import Trial
+from gantlet.core.estimate import Budget, Outcome, Trial
 from gantlet.features.fitted import Pca
 from gantlet.options import Search
 from gantlet.run.execute import Held, attempt
@@ -135,8 +142,6 @@ def test_each_set_is_read_once_and_embedded_once(monkeypatch):
 
 
 def test_a_copy_of_the_sets_in_another_process_holds_no_samples():
-    import pickle
-
     np.save("real.npy", normal(50_000, 0))
     np.save("fake.npy", normal(100, 1))
     sets = EvaluationSets(Asked(real="real.npy", train=None, fakes=("fake.npy",)))
@@ -165,6 +170,17 @@ FLAWS = FlawsTrial(
 )
 
 
+COMPARISON = Compare(
+    models=("flow:layers=2", "histogram"),
+    data="ring",
+    budget=Budget(flops=1e9),
+    seeds=2,
+    snapshots=3,
+    select="last",
+    patience=4,
+)
+
+
 @pytest.mark.parametrize("spec", [EVALUATION, FLAWS])
 def test_a_trial_is_read_as_it_was_written(spec):
     written = spec.written()
@@ -172,9 +188,24 @@ def test_a_trial_is_read_as_it_was_written(spec):
     assert type(spec).of(written).written().key == written.key
 
 
+def test_a_trial_of_a_comparison_is_read_as_it_was_written():
+    real, *models = COMPARISON.trials()
+    for trial in (real, *models):
+        assert ComparisonTrial.of(trial).written() == trial
+    assert [ComparisonTrial.of(t).seed for t in models] == [0, 0, 1, 1]
+    assert ComparisonTrial.of(models[0]).training.patience == 4
+
+
 def test_keys_of_trials_are_those_of_run_folders_of_before():
     assert EVALUATION.written().key == "4b679f873185"
     assert FLAWS.written().key == "a0de09476fc8"
+    assert [trial.key for trial in COMPARISON.trials()] == [
+        "4c862cd3fbe3",
+        "c4eecd84ece2",
+        "f17ce6bcd2cc",
+        "d79e46a77213",
+        "6ccedfd678bc",
+    ]
 
 
 def test_what_is_held_is_made_once_and_bounded():
@@ -185,7 +216,7 @@ def test_what_is_held_is_made_once_and_bounded():
         return key
 
     for key in (1, 1, 2, 1, 3, 1, 2):
-        assert held.get(key, partial(make, key)) == key
+        assert held.get(key, functools.partial(make, key)) == key
     assert made == [1, 2, 3, 2], "the one that was asked for longest ago went"
     with pytest.raises(ZeroDivisionError):
         held.get(4, lambda: 1 / 0)
@@ -239,7 +270,7 @@ def test_warnings_of_two_trials_in_two_threads_go_to_the_logs_of_each():
             together.wait(10)
             warnings.warn(f"of {trial.parts['model']}", stacklevel=1)
             together.wait(10)
-            return gantlet_outcome(trial)
+            return Outcome(trial=trial)
 
     def go(name):
         run = Run.create(Path(name), {}, {})
@@ -252,7 +283,13 @@ def test_warnings_of_two_trials_in_two_threads_go_to_the_logs_of_each():
     assert ["of b" in log for log in logs] == [False, True]
 
 
-def gantlet_outcome(trial):
-    from gantlet.core.estimate import Outcome
-
-    return Outcome(trial=trial)
+def test_no_module_that_runs_anything_keeps_a_cache():
+    kept = {
+        f"{module.name}.{name}"
+        for package in (gantlet.commands, gantlet.run, gantlet.features)
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+        for name, what in vars(importlib.import_module(module.name)).items()
+        if hasattr(what, "cache_clear") and what.__module__ == module.name
+    }
+    # What is shipped with the package.
+    assert kept == {"gantlet.commands.cost.experience"}

@@ -20,6 +20,7 @@ from gantlet.core.metric import Features
 from gantlet.core.model import Family, Fitted, Losses, Model
 from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets, extractors, families, label, solvers
+from gantlet.options import Select
 from gantlet.run.execute import Held, Watch
 from gantlet.run.store import Run, TrialFolder
 from gantlet.run.train import Plan, Snapshots, Trained, train
@@ -175,6 +176,49 @@ def draw(model: Model, n: int, *, rng: torch.Generator) -> Tensor:
 # Trains or fits the model of a trial.
 # ----------------------------------------------------------------------------
 
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """How a model is trained: what ``build`` reads of a trial.
+
+    Attributes:
+        solver: The optimizer in written form.
+        batch: Samples in a batch.
+        patience: Stop after this many validations without a better one; None spends the budget.
+        select: Which weights are judged: those that validated best, or the last.
+        snapshots: How often all players are saved over the budget.
+    """
+
+    solver: str
+    batch: int
+    patience: int | None
+    select: Select = "best"
+    snapshots: int = 0
+
+    def parts(self) -> dict[str, str]:
+        """Returns it as the parts of a trial; what is usual goes unsaid but for the patience."""
+        return {
+            "solver": self.solver,
+            "batch": str(self.batch),
+            "patience": str(self.patience).lower(),
+            **({} if self.select == "best" else {"select": self.select}),
+            **({"snapshots": str(self.snapshots)} if self.snapshots else {}),
+        }
+
+    @classmethod
+    def of(cls, trial: Trial) -> "Training":
+        """Reads the parts of a trial."""
+        parts = trial.parts
+        return cls(
+            solver=parts["solver"],
+            batch=int(parts["batch"]),
+            patience=None if parts["patience"] == "none" else int(parts["patience"]),
+            select="last" if parts.get("select") == "last" else "best",
+            snapshots=int(parts.get("snapshots", "0")),
+        )
+
+
 _FITTED = "fitted directly, not trained by gradients: it spends its own cost, not the budget"
 
 
@@ -267,15 +311,15 @@ def _train(
 ) -> Built:
     space, splits = data.of(trial)
     game = family.build(space, rng=rng)
-    patience = trial.parts["patience"]
+    asked = Training.of(trial)
     plan = Plan(
         budget=trial.budget,
-        batch=int(trial.parts["batch"]),
+        batch=asked.batch,
         ema=family.ema,
-        patience=None if patience == "none" else int(patience),
-        select="last" if trial.parts.get("select") == "last" else "best",
+        patience=asked.patience,
+        select=asked.select,
     )
-    solver = solvers.make(trial.parts["solver"])
+    solver = solvers.make(asked.solver)
     with Stopwatch() as stopwatch:
         trained = train(
             game,
@@ -284,7 +328,7 @@ def _train(
             plan,
             rng=rng,
             keep=folder,
-            snapshots=_snapshots(trial, folder),
+            snapshots=Snapshots(asked.snapshots, folder.save) if asked.snapshots else None,
             follow=training_progress(watch),
         )
     folder.save_curve(trained.curve)
@@ -296,11 +340,6 @@ def _train(
         notes=_notes(trained),
         trained=trained,
     )
-
-
-def _snapshots(trial: Trial, folder: TrialFolder) -> Snapshots | None:
-    count = int(trial.parts.get("snapshots", "0"))
-    return Snapshots(count, folder.save) if count else None
 
 
 def _notes(trained: Trained) -> tuple[Note, ...]:

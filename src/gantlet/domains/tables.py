@@ -225,6 +225,7 @@ class TableCode(Readable):
     plain: bool
     bonds: tuple[Bond, ...] = ()
 
+    # A function of the cells alone.
     @classmethod
     @lru_cache(maxsize=8)
     def of_numbers(cls, table: Cells, places: tuple[int, ...]) -> Self:
@@ -240,6 +241,7 @@ class TableCode(Readable):
         )
         return cls(columns, plain=True, bonds=_bonds(columns, x))
 
+    # A function of the cells alone.
     @classmethod
     @lru_cache(maxsize=8)
     def of(cls, table: Cells, places: tuple[int, ...]) -> Self:

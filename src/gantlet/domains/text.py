@@ -602,6 +602,7 @@ def _lines_of(path: Path) -> _Lines:
     return _Lines(lines, notes)
 
 
+# A function of the lines alone.
 @lru_cache(maxsize=4)
 def _code(lines: _Lines, level: Level, length: int | None) -> TextCode:
     return TextCode.of(lines.lines, level, length)

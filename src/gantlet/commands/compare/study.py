@@ -1,15 +1,14 @@
 """Question 1: what does each kind of model give for the same compute?"""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, final
 
 from gantlet import options
 from gantlet.commands.compare.report import answer
-from gantlet.commands.compare.trial import run_contestant
+from gantlet.commands.compare.trial import ComparisonTrial, run_contestant
 from gantlet.commands.cost import cost_of, expected, samples_found
-from gantlet.commands.trained import RunData
+from gantlet.commands.trained import RunData, Training
 from gantlet.core.arguments import check_fields
 from gantlet.core.data import Coded, Dataset
 from gantlet.core.errors import UserError
@@ -86,28 +85,31 @@ class Compare:
 
     def question(self) -> dict[str, object]:
         """Returns the question with every default written out."""
-        resolved = self._resolved()
+        shared = self._spec(REAL, "none")
         return {
             "command": self.command,
             "models": [families.resolve(m) for m in self.models],
             "solvers": [self._solver_of(m) for m in self.models],
             "budget": {k: v for k, v in asdict(self.budget).items() if v is not None},
             "seeds": list(self._seeds()),
-            **{k: json.loads(v) if v.startswith("[") else v for k, v in resolved.items()},
-            "data fingerprint": self.loaded.fingerprint(resolved["data"], self.data_seed),
+            **shared.plain(),
+            "data fingerprint": self.loaded.fingerprint(shared.data, self.data_seed),
         }
 
     def trials(self) -> Sequence[Trial]:
         """One for each model and seed, and one for real data."""
         self._check()
-        shared = self._resolved()
-        real = Trial(parts={"model": REAL, **shared})
+        shared = self._spec(REAL, "none")
+        models = [
+            replace(shared, model=families.resolve(m), training=self._training(self._solver_of(m)))
+            for m in self.models
+        ]
         return [
-            real,
+            shared.written(),
             *(
-                Trial(parts=self._parts(model, shared), budget=self.budget, seed=seed)
+                replace(spec, budget=self.budget, seed=seed).written()
                 for seed in self._seeds()
-                for model in self.models
+                for spec in models
             ),
         ]
 
@@ -208,14 +210,11 @@ class Compare:
         return None
 
     def _check_features(self) -> None:
-        resolved = self._resolved()
+        shared = self._spec(REAL, "none")
         refuse_partisans(self.features)
-        for extractor in json.loads(resolved["features"]):
+        for extractor in shared.features:
             if not extractors.make(extractor).learns:
-                self.loaded.features(resolved["data"], self.data_seed, extractor, self.device)
-
-    def _parts(self, model: str, shared: dict[str, str]) -> dict[str, str]:
-        return {"model": families.resolve(model), "solver": self._solver_of(model), **shared}
+                self.loaded.features(shared.data, self.data_seed, extractor, self.device)
 
     def _solver_of(self, model: str) -> str:
         family = families.make(model)
@@ -223,25 +222,32 @@ class Compare:
             return "none"
         return solvers.resolve(family.solver if self.solver == "auto" else self.solver)
 
-    def _resolved(self) -> dict[str, str]:
-        """Returns what all trials share, in written form."""
+    def _spec(self, model: str, solver: str) -> ComparisonTrial:
+        """Returns the trial of a model without budget and seed."""
         data = datasets.resolve(self.data)
         seen = self.features or self._default_features(datasets.make(data), data)
         measured = _with(self.metrics, "energy")
-        return {
-            "data": data,
-            "data_seed": str(self.data_seed),
-            "metrics": json.dumps([metrics.resolve(m) for m in measured]),
-            "features": json.dumps([extractors.resolve(f) for f in _with(seen, "pixels")]),
-            "probes": json.dumps([probes.resolve(p) for p in self.probes]),
-            "batch": str(self.batch),
-            "samples": str(self._samples(data)),
-            "patience": str(self.patience).lower(),
-            **({} if self.select == "best" else {"select": self.select}),
-            **({"snapshots": str(self.snapshots)} if self.snapshots else {}),
-            "threads": str(self.threads),
-            "device": self.device,
-        }
+        return ComparisonTrial(
+            model=model,
+            training=self._training(solver),
+            data=data,
+            data_seed=self.data_seed,
+            metrics=tuple(metrics.resolve(m) for m in measured),
+            features=tuple(extractors.resolve(f) for f in _with(seen, "pixels")),
+            probes=tuple(probes.resolve(p) for p in self.probes),
+            samples=self._samples(data),
+            threads=self.threads,
+            device=self.device,
+        )
+
+    def _training(self, solver: str) -> Training:
+        return Training(
+            solver=solver,
+            batch=self.batch,
+            patience=self.patience,
+            select=self.select,
+            snapshots=self.snapshots,
+        )
 
     def _samples(self, data: str) -> int:
         _, splits = self.loaded.load(data, self.data_seed)

@@ -3,17 +3,26 @@
 import json
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, final
 
 from torch import Tensor
 
 from gantlet.commands import standings
-from gantlet.commands.trained import RunData, build, draw, space_of
+from gantlet.commands.trained import RunData, Training, build, draw, space_of
 from gantlet.compute.machine import threads
 from gantlet.core.data import everything
 from gantlet.core.errors import UserError
-from gantlet.core.estimate import CONTROL, INFLUENCE, REAL, Estimate, Note, Outcome, Trial
+from gantlet.core.estimate import (
+    CONTROL,
+    INFLUENCE,
+    REAL,
+    Budget,
+    Estimate,
+    Note,
+    Outcome,
+    Trial,
+)
 from gantlet.core.model import Fitted, Model
 from gantlet.core.rng import Rng, StorageError
 from gantlet.core.spec import families, probes
@@ -23,6 +32,83 @@ from gantlet.run.execute import Watch
 from gantlet.run.store import TrialFolder
 from gantlet.run.train import DivergedError
 from gantlet.stats.jackknife import Detailed, estimates, influences
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparisonTrial:
+    """One model of a comparison, or real data. Its written form is a ``Trial``.
+
+    Attributes:
+        model: The model in written form with all defaults, or ``REAL``.
+        training: How it is trained; of real data only what all models share is written.
+        data: The data set in written form.
+        data_seed: From which the splits follow.
+        metrics: The distances between samples and held-out data.
+        features: What the distances are measured on.
+        probes: What is measured on the model itself.
+        samples: How many samples are judged.
+        threads: Threads of the trial; part of what decides the last digits.
+        device: Where the model is trained and measured.
+        budget: What training may spend.
+        seed: From which every random number of the trial follows.
+    """
+
+    model: str
+    training: Training
+    data: str
+    data_seed: int
+    metrics: tuple[str, ...]
+    features: tuple[str, ...]
+    probes: tuple[str, ...]
+    samples: int
+    threads: int
+    device: str
+    budget: Budget = field(default_factory=Budget)
+    seed: int = 0
+
+    def plain(self) -> dict[str, str | list[str]]:
+        """Returns what all trials of a comparison share, as its question has it."""
+        how = {k: v for k, v in self.training.parts().items() if k != "solver"}
+        return {
+            "data": self.data,
+            "data_seed": str(self.data_seed),
+            "metrics": list(self.metrics),
+            "features": list(self.features),
+            "probes": list(self.probes),
+            "batch": how.pop("batch"),
+            "samples": str(self.samples),
+            **how,
+            "threads": str(self.threads),
+            "device": self.device,
+        }
+
+    def written(self) -> Trial:
+        """Returns the trial as plain data; real data needs no solver."""
+        shared = {k: v if isinstance(v, str) else json.dumps(v) for k, v in self.plain().items()}
+        solver = {} if self.model == REAL else {"solver": self.training.solver}
+        return Trial(
+            parts={"model": self.model, **solver, **shared}, budget=self.budget, seed=self.seed
+        )
+
+    @classmethod
+    def of(cls, trial: Trial) -> "ComparisonTrial":
+        """Reads the written form."""
+        parts = trial.parts
+        return cls(
+            model=parts["model"],
+            training=Training.of(replace(trial, parts={"solver": "none", **parts})),
+            data=parts["data"],
+            data_seed=int(parts["data_seed"]),
+            metrics=tuple(json.loads(parts["metrics"])),
+            features=tuple(json.loads(parts["features"])),
+            probes=tuple(json.loads(parts["probes"])),
+            samples=int(parts["samples"]),
+            threads=int(parts["threads"]),
+            device=parts["device"],
+            budget=trial.budget,
+            seed=trial.seed,
+        )
 
 
 @final
@@ -57,29 +143,31 @@ def run_contestant(trial: Trial, data: RunData, folder: TrialFolder, watch: Watc
     Raises:
         UserError: If the family cannot model such samples, or the budget pays for no step.
     """
-    watch = _naming(trial.parts["model"].partition(":")[0], watch)
-    with threads(int(trial.parts["threads"])), exactly():
-        if trial.parts["model"] == REAL:
-            measured = _measure_real(trial, data, watch)
+    spec = ComparisonTrial.of(trial)
+    watch = _naming(spec.model.partition(":")[0], watch)
+    with threads(spec.threads), exactly():
+        if spec.model == REAL:
+            measured = _measure_real(spec, data, watch)
             folder.save(INFLUENCE, measured.influences())
             return Outcome(trial=trial, scores=estimates(measured.found), notes=measured.notes)
         return _run(trial, data, folder, watch)
 
 
 def _run(trial: Trial, data: RunData, folder: TrialFolder, watch: Watch) -> Outcome:
-    rng = Rng(trial.seed, trial.parts["device"])
+    spec = ComparisonTrial.of(trial)
+    rng = Rng(spec.seed, spec.device)
     built = build(trial, folder, watch, data=data, rng=rng)
-    real = _held_out(trial, data)
+    real = _held_out(spec, data)
     watch(0.9, "sampling")
     with _fault_of_the_model():
         fake = draw(built.model, len(real), rng=rng.stream("sample"))
         built.model.space.check(fake, "the model")
-        measured = _measure(trial, data, real, fake, watch)
+        measured = _measure(spec, data, real, fake, watch)
     folder.save("samples", {"samples": fake})
     folder.save("model", built.model.state_dict())
     folder.save(INFLUENCE, measured.influences())
     scores, clock = estimates(measured.found), built.clock()
-    for probe in json.loads(trial.parts["probes"]):
+    for probe in spec.probes:
         watch(0.97, f"probing {probe}")
         found = probes.make(probe).inspect(built.model, real, rng=rng)
         scores |= found.scores
@@ -143,45 +231,46 @@ def restore(trial: Trial, folder: TrialFolder) -> Model:
     return model
 
 
-def _held_out(trial: Trial, data: RunData) -> Tensor:
-    _, splits = data.of(trial)
-    return everything(splits.test, int(trial.parts["samples"])).to(trial.parts["device"])
+def _held_out(spec: ComparisonTrial, data: RunData) -> Tensor:
+    _, splits = data.load(spec.data, spec.data_seed)
+    return everything(splits.test, spec.samples).to(spec.device)
 
 
-def _control_size(trial: Trial, data: RunData, reference: int) -> int:
+def _control_size(spec: ComparisonTrial, data: RunData, reference: int) -> int:
     """How many samples a model and held-out real data are compared with, the same of both."""
-    _, splits = data.of(trial)
+    _, splits = data.load(spec.data, spec.data_seed)
     return min(len(splits.validation), reference)
 
 
-def _measure_real(trial: Trial, data: RunData, watch: Watch) -> Measured:
+def _measure_real(spec: ComparisonTrial, data: RunData, watch: Watch) -> Measured:
     """Compares real data with the reference: validation samples stand in for a model's.
 
     No model learned from them; they only selected which of its weights are judged.
     """
-    _, splits = data.of(trial)
-    real = _held_out(trial, data)
-    stand_in = everything(splits.validation, _control_size(trial, data, len(real))).to(real.device)
-    return _measure(trial, data, real, stand_in, watch)
+    _, splits = data.load(spec.data, spec.data_seed)
+    real = _held_out(spec, data)
+    stand_in = everything(splits.validation, _control_size(spec, data, len(real))).to(real.device)
+    return _measure(spec, data, real, stand_in, watch)
 
 
-def _measure(trial: Trial, data: RunData, real: Tensor, fake: Tensor, watch: Watch) -> Measured:
+def _measure(
+    spec: ComparisonTrial, data: RunData, real: Tensor, fake: Tensor, watch: Watch
+) -> Measured:
     """Compares samples with the reference, and a part of them where the floor has only so many."""
     found: dict[str, Detailed | Estimate] = {}
     control: dict[str, Detailed | Estimate] = {}
     notes: list[Note] = []
-    few = _control_size(trial, data, len(real))
-    for extractor in json.loads(trial.parts["features"]):
-        seen = data.features_of(trial, extractor)
+    few = _control_size(spec, data, len(real))
+    for extractor in spec.features:
+        seen = data.features(spec.data, spec.data_seed, extractor, spec.device)
         x, y = seen.extract(real), seen.extract(fake)
         short = extractor.partition(":")[0]
         wanted = {
-            standings.distance(metric, extractor): two_sample(metric)
-            for metric in json.loads(trial.parts["metrics"])
+            standings.distance(metric, extractor): two_sample(metric) for metric in spec.metrics
         }
         watch(0.92, f"measuring distances on {short}")
-        found |= detail_all(wanted, x, y, rng=Rng(trial.seed, x.device))
+        found |= detail_all(wanted, x, y, rng=Rng(spec.seed, x.device))
         if few < len(fake):
-            control |= detail_all(wanted, x, y[:few], rng=Rng(trial.seed, x.device))
+            control |= detail_all(wanted, x, y[:few], rng=Rng(spec.seed, x.device))
         notes.append(Note(f"features {short}: {seen.note}", "features"))
     return Measured(found=found, control=control, notes=tuple(notes))
