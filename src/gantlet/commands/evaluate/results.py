@@ -381,7 +381,7 @@ class Same:
 
 def same_samples(sets: EvaluationSets) -> list[Same]:
     """Returns for each set how many of its samples the reference holds too."""
-    reference = Part(whole=sets.real).digests()
+    reference = sets.digests_of(None)
     found: list[tuple[str, int, int, float]] = []
     for fake in sets.asked.fakes:
         part = Part(whole=sets.fake(fake))

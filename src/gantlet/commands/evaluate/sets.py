@@ -542,7 +542,7 @@ def _drawn(sets: EvaluationSets, real: Chosen, held: Chosen, n: int) -> Chosen |
             return None
         kept = free[some(len(free), n, rng=rng)]
         source = Subset(held.samples.source, kept)
-    apart = [Part(whole=real).digests(), *sets.drawn_apart(from_fakes=True)]
+    apart = [sets.digests_of(None), *sets.drawn_apart(from_fakes=True)]
     distinct = one_of_each(duplicates(digests(source, real.samples.space), apart), len(kept))
     kept = kept[distinct]
     source = Subset(held.samples.source, kept)
@@ -571,7 +571,7 @@ def _divided(sets: EvaluationSets, real: Chosen, n: int) -> Floor | None:
     if float(trained.double().mean()) <= _SHARED:
         trained = torch.zeros_like(trained)
     apart = sets.drawn_apart(from_fakes=True)
-    distinct = one_of_each(duplicates(Part(whole=real).digests(), apart), real.n)
+    distinct = one_of_each(duplicates(sets.digests_of(None), apart), real.n)
     size = min(n, len(distinct) // 2, int((~trained[distinct]).sum()))
     if size < LEAST:
         return None
