@@ -253,14 +253,16 @@ def test_what_is_learned_comes_from_samples_beside_the_judged_ones(tmp_path):
     real, fake, train = (str(tmp_path / f"{n}.npy") for n in ("real", "fake", "train"))
 
     def of(real, train):
-        return learned_from(Asked(fakes=(fake,), real=real, train=train))
+        return learned_from(EvaluationSets(Asked(fakes=(fake,), real=real, train=train)))
 
     assert of(real, None) == f"50 samples of {real}, the discovery half"
     assert of(real, real) == of(real, None)
     assert of(real, str(tmp_path / "fake.npy")) == of(real, None), "the same samples"
     assert of(real, train) == f"80 samples of {train}"
     digits = Asked(fakes=("digits@validation",), real="digits", train=None)
-    assert learned_from(digits) == "the training split of digits"
+    assert learned_from(EvaluationSets(digits)) == "the training split of digits"
     for own in ("digits@train", "digits@all"):
-        assert "the discovery half" in learned_from(replace(digits, real=own))
-        assert "the discovery half" in learned_from(replace(digits, real=own, train="digits"))
+        assert "the discovery half" in learned_from(EvaluationSets(replace(digits, real=own)))
+        assert "the discovery half" in learned_from(
+            EvaluationSets(replace(digits, real=own, train="digits"))
+        )

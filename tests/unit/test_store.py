@@ -89,6 +89,30 @@ def test_scores_of_schema_1_have_their_current_names(tmp_path):
     ]
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"error": 3}, "error should be one of|error should be text|error is wrong"),
+        ({"details": [1]}, "details"),
+        ({"scores": {"frechet": {"value": "2", "method": "m"}}}, "should be a number, but is '2'"),
+        ({"trial": {"parts": {}, "budget": {}, "sed": 1}}, "trial has an unknown field 'sed'"),
+        ({"trial": {"parts": {}, "budget": {"steps": "9"}}}, r"trial\.budget\.steps should be a"),
+        ({"notes": [{"text": "t", "about": "?"}]}, r"notes\[0\]\.about should be one of training"),
+        ({"spend": None}, "spend should be an object, but is None"),
+        ({"colour": 1}, "has an unknown field 'colour'"),
+    ],
+)
+def test_a_wrong_field_of_an_outcome_is_named_by_its_path(tmp_path, change, message):
+    run = Run.create(tmp_path / "run", {})
+    run.record(OUTCOME)
+    file = run.folder(TRIAL).path / "outcome.json"
+    write_sealed(file, read_sealed(file) | change)
+    with pytest.raises(DamagedError, match=message) as caught:
+        run.outcome(TRIAL)
+    assert "\n" not in str(caught.value)
+    assert str(file) in str(caught.value)
+
+
 def test_the_outcome_file_holds_nothing_of_the_clock(tmp_path):
     run = Run.create(tmp_path / "run", {})
     run.record(OUTCOME)

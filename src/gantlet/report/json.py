@@ -1,20 +1,21 @@
 """JSON format of a report, from which the report can be rendered again."""
 
 import base64
-import binascii
 import dataclasses
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, final, get_args, get_origin
 
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Estimate, Spend
-from gantlet.report import blocks
 from gantlet.report.blocks import (
     Block,
     Caveat,
+    Cell,
+    Dot,
     Facts,
     Gallery,
     Point,
@@ -24,6 +25,11 @@ from gantlet.report.blocks import (
     Series,
     Verdict,
 )
+
+if TYPE_CHECKING:
+    from cattrs import Converter
+
+T = TypeVar("T")
 
 # ----------------------------------------------------------------------------
 # A report without what its page does not show: small enough to keep beside the code.
@@ -96,21 +102,31 @@ def _pictures(blocks: Sequence[Block]) -> int:
 # The whole report
 
 
+SCHEMA = 1
+"""The version of the JSON object; one without a version is older than all."""
+
 ESTIMATE = ("value", "low", "high", "level", "n", "unit", "better", "method")
-_KEYS = frozenset(
-    {
-        "command",
-        "question",
-        "spend",
-        "rows",
-        "verdicts",
-        "caveats",
-        "report",
-        "title",
-        "facts",
-        "blocks",
-    }
-)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Written:
+    """The JSON object as it is typed; its other keys are those of ``Report.extra``."""
+
+    command: str
+    question: Mapping[str, Any]
+    rows: Sequence[Row]
+    verdicts: Sequence[Verdict]
+    caveats: Sequence[str]
+    schema: int = 0
+    spend: Spend | None = None
+    report: str | None = None
+    title: str | None = None
+    facts: Facts = dataclasses.field(default_factory=Facts)
+    blocks: Sequence[Block] = ()
+
+
+_KEYS = frozenset(f.name for f in dataclasses.fields(_Written))
 
 
 def as_json(report: Report, path: str | None = None, *, blocks: bool = True) -> dict[str, Any]:
@@ -124,6 +140,7 @@ def as_json(report: Report, path: str | None = None, *, blocks: bool = True) -> 
     extra = {k: v for k, v in report.extra.items() if k not in _KEYS}
     rest = {"blocks": encode(report.blocks)} if blocks else {}
     return {
+        "schema": SCHEMA,
         "command": report.command,
         "question": encode(report.question),
         "spend": None if report.spend is None else encode(dataclasses.asdict(report.spend)),
@@ -154,28 +171,29 @@ def from_json(data: Any) -> Report:
     missing = sorted({"command", "question", "rows", "verdicts", "caveats"} - data.keys())
     if missing:
         raise UserError(f"This is not a report: it has no {', '.join(missing)}.")
+    schema = data.get("schema", 0)
+    if isinstance(schema, int) and schema > SCHEMA:
+        raise UserError("This report was written by a newer Gantlet. Upgrade to read it.")
     try:
-        return _report(data)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"This report cannot be read: {error}.") from error
+        found = read_as(_Written, {k: v for k, v in data.items() if k in _KEYS})
+    except UserError as error:
+        told = f"This report cannot be read: {error} Was it edited, or damaged?"
+        raise UserError(told) from error
+    return _report(found, {k: v for k, v in data.items() if k not in _KEYS})
 
 
-def _report(data: Mapping[str, Any]) -> Report:
-    spend = data.get("spend")
-    facts = decode(data["facts"]) if "facts" in data else Facts()
+def _report(found: _Written, extra: Mapping[str, Any]) -> Report:
     return Report(
-        title=data.get("title", data["command"]),
-        command=data["command"],
-        question=data["question"],
-        spend=None if spend is None else Spend(**spend),
-        facts=facts,
-        verdicts=tuple(Verdict(**v) for v in data["verdicts"]),
-        caveats=tuple(Caveat(text=text) for text in data["caveats"]),
-        rows=tuple(_read_row(row) for row in data["rows"]),
-        blocks=tuple(decode_block(b) for b in data.get("blocks", ())),
-        extra={k: v for k, v in data.items() if k not in _KEYS},
+        title=found.command if found.title is None else found.title,
+        command=found.command,
+        question=found.question,
+        spend=found.spend,
+        facts=found.facts,
+        verdicts=found.verdicts,
+        caveats=tuple(Caveat(text=text) for text in found.caveats),
+        rows=found.rows,
+        blocks=found.blocks,
+        extra=extra,
     )
 
 
@@ -184,42 +202,7 @@ def _row(row: Row) -> dict[str, Any]:
     return where | estimate_fields(row.estimate)
 
 
-def _read_row(row: Mapping[str, Any]) -> Row:
-    return Row(
-        data=row["data"],
-        model=row["model"],
-        seed=row["seed"],
-        name=row["name"],
-        estimate=Estimate(**{k: row[k] for k in ESTIMATE}),
-    )
-
-
-# Blocks as plain JSON values and back
-
-
-_KINDS: dict[str, type[Any]] = {
-    c.__name__.lower(): c
-    for c in (
-        Estimate,
-        blocks.Fact,
-        blocks.Facts,
-        blocks.Verdict,
-        blocks.Caveat,
-        blocks.Prose,
-        blocks.Column,
-        blocks.Table,
-        blocks.Series,
-        blocks.Lines,
-        blocks.Point,
-        blocks.Scatter,
-        blocks.Dot,
-        blocks.Group,
-        blocks.Forest,
-        blocks.Picture,
-        blocks.Gallery,
-        blocks.Section,
-    )
-}
+# Blocks as plain JSON values
 
 
 def encode(value: object) -> Any:
@@ -272,60 +255,203 @@ def estimate_fields(e: Estimate) -> dict[str, Any]:
     }
 
 
-def decode(value: object) -> Any:
-    """Returns the block or plain value that ``encode`` made; sequences come back as tuples.
+def _finite(x: float | None) -> float | None:
+    return float(x) if x is not None and math.isfinite(x) else None
+
+
+# ----------------------------------------------------------------------------
+# Typed objects from plain JSON values; a wrong one is named by its path.
+# ----------------------------------------------------------------------------
+
+
+def read_as(cls: type[T], raw: object) -> T:
+    """Returns ``raw``, plain JSON values, as an object of a dataclass; sequences are tuples.
+
+    Nothing is converted or left out: a field of another type, an unknown or a missing one is an
+    error. Numbers stay as they were written, whole or not.
+
+    Args:
+        cls: The dataclass.
+        raw: What ``json.loads`` returned.
 
     Raises:
-        UserError: If a block is of a kind or has a field that this version does not know.
+        UserError: If a field is wrong; says which by its path, such as ``rows[3].value``.
     """
-    if isinstance(value, list):
-        return tuple(decode(v) for v in value)
-    if not isinstance(value, dict):
-        return value
-    kind = value.get("kind")
-    if not isinstance(kind, str):
-        return {k: decode(v) for k, v in value.items()}
-    return _made(kind, {k: decode(v) for k, v in value.items() if k != "kind"})
+    from cattrs import BaseValidationError, transform_error
 
-
-def decode_block(value: object) -> Block:
-    """Returns the block that ``encode`` made.
-
-    Raises:
-        UserError: If it is none.
-    """
-    block = decode(value)
-    if not isinstance(block, Block):
-        raise UserError("The report holds an invalid block; was it edited by hand?")
-    return block
-
-
-def _made(kind: str, fields: dict[str, Any]) -> Any:
     try:
-        if kind == "bytes":
-            return base64.b64decode(fields["base64"], validate=True)
-        cls = _KINDS[kind]
-        return cls(**_with_nan(cls, fields))
-    except (KeyError, TypeError, ValueError, binascii.Error) as error:
-        raise UserError(
-            f"The report holds a {kind!r} that cannot be read ({error}). "
-            "Read it with the version of gantlet that wrote it."
-        ) from error
+        return _converter().structure(raw, cls)
+    except (BaseValidationError, ValueError, TypeError) as error:
+        found = transform_error(error, "", _in_words)
+        # A name that is not known is also one that is missing, and says more.
+        first, *more = [_place_first(s) for s in sorted(found, key=lambda s: _UNKNOWN not in s)]
+        also = f" (and {len(more)} more)" if more else ""
+        raise UserError(f"{first}{also}.") from error
+
+
+_UNKNOWN = "has an unknown field"
+
+
+def _in_words(error: BaseException, _wanted: type[Any] | None) -> str:
+    from cattrs import ForbiddenExtraKeysError
+
+    if isinstance(error, ForbiddenExtraKeysError):
+        return f"{_UNKNOWN} {min(map(str, error.extra_fields))!r}"
+    if isinstance(error, KeyError):
+        return "is missing"
+    # The message of an object that checks itself is a sentence, and ends like one.
+    told = str(error).rstrip(".")
+    return told if isinstance(error, _WrongError) else f"is wrong: {told}"
+
+
+def _place_first(line: str) -> str:
+    told, _, place = line.rpartition(" @ ")
+    return f"{place.removeprefix('.') or 'it'} {told}"
+
+
+class _WrongError(TypeError):
+    """A value of another type than the field's."""
+
+    def __init__(self, wanted: str, got: object) -> None:
+        super().__init__(f"should be {wanted}, but is {got!r:.60}")
+
+
+@cache
+def _converter() -> "Converter":
+    """Returns what makes typed objects; made once, when first something is read."""
+    from cattrs import Converter
+
+    made = Converter(forbid_extra_keys=True)
+    for kind, wanted in ((str, "text"), (bool, "true or false")):
+        made.register_structure_hook(kind, _plain(kind, wanted))
+    made.register_structure_hook(int, _whole)
+    made.register_structure_hook(float, _number)
+    made.register_structure_hook(bytes, _bytes)
+    made.register_structure_hook_func(lambda t: t == Cell, lambda raw, _: _cell(raw, made))
+    made.register_structure_hook_func(lambda t: t == Block, lambda raw, _: _block(raw, made))
+    made.register_structure_hook_func(_is_choice, _choice)
+    made.register_structure_hook_factory(_is_listed, lambda t: _list(t, made))
+    made.register_structure_hook_factory(dataclasses.is_dataclass, lambda t: _object(t, made))
+    return made
+
+
+def _plain(kind: type[Any], wanted: str) -> Callable[[object, Any], Any]:
+    def read(raw: object, _: Any) -> Any:
+        if not isinstance(raw, kind):
+            raise _WrongError(wanted, raw)
+        return raw
+
+    return read
+
+
+def _number(raw: object, _: Any) -> Any:
+    if isinstance(raw, bool) or not isinstance(raw, (int, float)):
+        raise _WrongError("a number", raw)
+    return raw
+
+
+def _whole(raw: object, _: Any) -> Any:
+    if isinstance(raw, bool) or not isinstance(raw, (int, float)) or raw != int(raw):
+        raise _WrongError("a whole number", raw)
+    return raw
+
+
+def _is_choice(kind: Any) -> bool:
+    origin: Any = get_origin(kind)
+    return origin is Literal
+
+
+def _choice(raw: object, wanted: Any) -> Any:
+    if not isinstance(raw, str) or raw not in get_args(wanted):
+        raise _WrongError(f"one of {', '.join(get_args(wanted))}", raw)
+    return raw
+
+
+def _is_listed(kind: Any) -> bool:
+    origin: Any = get_origin(kind)
+    return origin is Sequence or origin is tuple
+
+
+def _list(kind: Any, converter: "Converter") -> Callable[[Any, Any], Any]:
+    from cattrs.cols import homogenous_tuple_structure_factory
+
+    items = homogenous_tuple_structure_factory(kind, converter)
+
+    def read(raw: Any, _: Any) -> Any:
+        # A text is a sequence too, of its characters.
+        if not isinstance(raw, list | tuple):
+            raise _WrongError("a list", raw)
+        return items(raw, kind)
+
+    return read
+
+
+def _bytes(raw: object, _: Any) -> bytes:
+    if not isinstance(raw, Mapping) or raw.get("kind") != "bytes":
+        raise _WrongError("bytes", raw)
+    try:
+        return base64.b64decode(raw["base64"], validate=True)
+    except (LookupError, TypeError, ValueError) as error:
+        raise _WrongError("bytes in base64", raw) from error
+
+
+def _cell(raw: object, converter: "Converter") -> Cell:
+    if isinstance(raw, Mapping):
+        return converter.structure(_unmarked(raw, "estimate"), Estimate)
+    if raw is None or isinstance(raw, str | int | float):
+        return raw
+    raise _WrongError("text, a number or an estimate", raw)
+
+
+_BLOCKS: Mapping[str, type[Any]] = {c.__name__.lower(): c for c in get_args(Block)}
+
+
+def _block(raw: object, converter: "Converter") -> Block:
+    kind = raw.get("kind") if isinstance(raw, Mapping) else None
+    if not isinstance(kind, str) or kind not in _BLOCKS:
+        raise _WrongError(f"a block ({', '.join(_BLOCKS)})", raw)
+    found: Block = converter.structure(raw, _BLOCKS[kind])
+    return found
+
+
+def _object(cls: type[Any], converter: "Converter") -> Callable[[Any, Any], Any]:
+    """Returns what reads a dataclass, which ``encode`` wrote with its name as ``kind``."""
+    from cattrs.gen import make_dict_structure_fn
+
+    fields = make_dict_structure_fn(cls, converter)
+    kind = cls.__name__.lower()
+
+    def read(raw: Any, _: Any) -> Any:
+        if not isinstance(raw, Mapping):
+            raise _WrongError("an object", raw)
+        # An estimate has a field of that name: it loses its mark where it is known to have one.
+        own = dict(raw) if cls is Estimate else _unmarked(raw, kind)
+        if cls is Row:
+            own = _with_estimate(own)
+        if cls is Dot and isinstance(own.get("estimate"), Mapping):
+            own["estimate"] = _unmarked(own["estimate"], "estimate")
+        return fields(_with_nan(cls, own), cls)
+
+    return read
+
+
+def _unmarked(raw: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    return {k: v for k, v in raw.items() if (k, v) != ("kind", kind)}
+
+
+def _with_estimate(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a row, which is written flat, with its estimate as an object."""
+    estimate = {k: row[k] for k in ESTIMATE if k in row}
+    return {k: v for k, v in row.items() if k not in ESTIMATE} | {"estimate": estimate}
 
 
 def _with_nan(cls: type[Any], fields: dict[str, Any]) -> dict[str, Any]:
     """Returns ``fields`` with null where a number must stand turned back into NaN."""
-    if cls is Series:
-        names = ("x", "y", "low", "high")
-        return fields | {k: tuple(map(_or_nan, fields[k])) for k in names}
-    if cls is Point:
-        return fields | {k: _or_nan(fields[k]) for k in ("x", "y")}
-    return fields
+    names = {Series: ("x", "y", "low", "high"), Point: ("x", "y")}.get(cls, ())
+    return fields | {k: _or_nan(fields[k]) for k in names if k in fields}
 
 
-def _or_nan(x: float | None) -> float:
+def _or_nan(x: Any) -> Any:
+    if isinstance(x, list):
+        return [_or_nan(each) for each in x]
     return math.nan if x is None else x
-
-
-def _finite(x: float | None) -> float | None:
-    return float(x) if x is not None and math.isfinite(x) else None

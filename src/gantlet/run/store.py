@@ -33,17 +33,9 @@ from safetensors.torch import load, load_file, save
 from torch import Tensor
 
 from gantlet.core.errors import UserError, reading
-from gantlet.core.estimate import (
-    KINDS_IN_WORDS,
-    Budget,
-    Estimate,
-    Failure,
-    Note,
-    Outcome,
-    Spend,
-    Trial,
-)
+from gantlet.core.estimate import KINDS_IN_WORDS, Failure, Outcome, Trial
 from gantlet.core.rng import StorageError, cache_home, private_folder
+from gantlet.report.json import read_as
 
 # ----------------------------------------------------------------------------
 # Atomic writes with checksums: a reader never sees a partial or changed file.
@@ -718,8 +710,8 @@ class TrialFolder:
         clock = self._sealed("clock.json", since="key")
         try:
             return _outcome(raw, clock)
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            told = f"{self.path}/outcome.json cannot be read as an outcome ({error}). {_AGAIN}"
+        except UserError as error:
+            told = f"{self.path}/outcome.json cannot be read: {error} {_AGAIN}"
             raise DamagedError(told) from error
 
     def check(self) -> None:
@@ -788,17 +780,30 @@ class TrialFolder:
 
 
 def _outcome(raw: Mapping[str, Any], clock: Mapping[str, Any]) -> Outcome:
-    was, error = raw["trial"], raw["error"]
-    return Outcome(
-        trial=Trial(parts=was["parts"], budget=Budget(**was["budget"]), seed=was["seed"]),
-        spend=Spend(**raw["spend"], seconds=clock["seconds"]),
-        scores={_score_name(k): _estimate(k, v) for k, v in raw["scores"].items()},
-        clock={k: Estimate(**v) for k, v in clock["measured"].items()},
-        notes=tuple(map(_note, raw["notes"])),
-        details=raw.get("details", {}),
-        error=error,
-        failure=raw["failure"] if "failure" in raw else _failure_of(error),
-    )
+    """Returns the outcome that a trial's two objects hold.
+
+    Raises:
+        UserError: If a field is missing, unknown or of another type; says which.
+    """
+    now = _upgraded(raw)
+    spend = {**_mapping(now.get("spend"), "spend"), "seconds": clock.get("seconds", 0.0)}
+    return read_as(Outcome, now | {"spend": spend, "clock": clock.get("measured", {})})
+
+
+def _upgraded(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what any version wrote in the form of this one.
+
+    Earlier ones recorded in words alone what a failure is, what a note is about, and what a
+    likelihood is.
+    """
+    found = {k: v for k, v in raw.items() if k not in ("key", "files")}
+    if "failure" not in found:
+        found["failure"] = _failure_of(found.get("error"))
+    if isinstance(notes := found.get("notes"), list):
+        found["notes"] = [_note(n) if isinstance(n, str) else n for n in notes]
+    scores = _mapping(found.get("scores"), "scores")
+    found["scores"] = {_score_name(k): _with_kind(k, v) for k, v in scores.items()}
+    return found
 
 
 def _score_name(name: str) -> str:
@@ -809,29 +814,31 @@ def _score_name(name: str) -> str:
     return name
 
 
-def _estimate(name: str, raw: Mapping[str, Any]) -> Estimate:
-    """Returns an estimate, and its kind where an earlier version recorded that in words alone."""
-    found = Estimate(**raw)
-    if "kind" in raw or name != "likelihood":
-        return found
-    words = str(raw["method"]).partition(",")[0]
-    return replace(found, kind=next((k for k, w in KINDS_IN_WORDS.items() if w == words), None))
+def _mapping(raw: object, name: str) -> Mapping[str, Any]:
+    if not isinstance(raw, Mapping):
+        raise UserError(f"{name} should be an object, but is {raw!r:.60}.")
+    return raw
 
 
-def _note(raw: str | Mapping[str, Any]) -> Note:
-    """Returns a note; one of an earlier version is a sentence that begins with its topic."""
-    if not isinstance(raw, str):
-        return Note(**raw)
-    if raw.startswith("the meter"):
-        return Note(raw, "meter")
-    return Note(raw, "features" if raw.startswith("features") else "training")
+def _with_kind(name: str, raw: Any) -> Any:
+    if name != "likelihood" or not isinstance(raw, Mapping) or "kind" in raw:
+        return raw
+    words = str(raw.get("method")).partition(",")[0]
+    return {**raw, "kind": next((k for k, w in KINDS_IN_WORDS.items() if w == words), None)}
 
 
-def _failure_of(error: str | None) -> Failure | None:
-    """Returns the kind of a failure that an earlier version recorded in words alone."""
+def _note(text: str) -> dict[str, str]:
+    """Returns a note of an earlier version: a sentence that begins with its topic."""
+    if text.startswith("the meter"):
+        return {"text": text, "about": "meter"}
+    return {"text": text, "about": "features" if text.startswith("features") else "training"}
+
+
+def _failure_of(error: object) -> Failure | None:
+    """Returns the kind of a failure."""
     if error is None:
         return None
-    return "diverged" if error.startswith("diverged") else "failed"
+    return "diverged" if str(error).startswith("diverged") else "failed"
 
 
 def folder_of(name: str, question: Mapping[str, Any]) -> Path:
