@@ -8,6 +8,7 @@ import torch
 
 import gantlet
 from gantlet.commands.evaluate.inputs import Asked
+from gantlet.commands.evaluate.sets import EvaluationSets
 from gantlet.commands.flaws.report import Listed, keys, list_table, shared_table, sharers, verdicts
 from gantlet.commands.flaws.report import listed as answer_listed
 from gantlet.commands.flaws.study import FindFlaws

@@ -1,8 +1,10 @@
 """What is fetched, and what is refused; the network is this machine's own."""
 
 import errno
+import gzip
 import hashlib
 import io
+import shutil
 import tarfile
 import threading
 from functools import partial
@@ -13,6 +15,7 @@ import pytest
 
 from gantlet.cli import tools as commands
 from gantlet.core.errors import UserError
+from gantlet.core.rng import cache_home
 from gantlet.core.spec import datasets
 from gantlet.data import catalogue
 from gantlet.data import catalogue as fetching
@@ -117,14 +120,15 @@ def test_a_file_that_is_there_is_replaced_only_by_the_right_one(site, tmp_path):
 
 
 @pytest.mark.parametrize("raw", [b"goot", b"goo", b"good and more", b""])
-def test_a_wrong_file_is_thrown_away(site, tmp_path, raw):
+def test_a_wrong_file_is_deleted(site, tmp_path, raw):
     good = _file("a.bin", b"good")
     (site[0] / "a.bin").write_bytes(raw)
     with pytest.raises(UserError) as caught:
         download(site[1], good, tmp_path / "new", progress=_nothing)
     assert f"expected 4 bytes with SHA-256 {good.sha256}" in str(caught.value)
+    assert "checksum mismatch" in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert list((tmp_path / "new").iterdir()) == []
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_server_that_sends_too_much_is_cut_off(site, tmp_path):
@@ -135,10 +139,98 @@ def test_a_server_that_sends_too_much_is_cut_off(site, tmp_path):
     assert sum(seen) <= 2**20
 
 
-def test_a_broken_connection(short, tmp_path):
-    with pytest.raises(UserError, match="Got 3 bytes"):
-        download(short, _file("a.bin", bytes(1000)), tmp_path / "new", progress=_nothing)
-    assert list((tmp_path / "new").iterdir()) == []
+def test_a_broken_connection(short, tmp_path, monkeypatch):
+    monkeypatch.setattr(fetching, "DOWNLOAD_RETRIES", 1)
+    seen = []
+    with pytest.raises(UserError, match="the connection broke 2 times") as caught:
+        download(short, _file("a.bin", bytes(1000)), tmp_path / "new", progress=seen.append)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 200
+    assert sum(seen) == 0
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_connection_that_breaks_once_is_tried_again(tmp_path):
+    raw, tries = bytes(1000), []
+
+    class _Once(_Short):
+        def do_GET(self):
+            tries.append(self.headers["Accept-Encoding"])
+            self.send_response(200)
+            self.send_header("Content-Length", "1000")
+            self.end_headers()
+            self.wfile.write(raw if len(tries) > 1 else raw[:3])
+
+    server, thread = _serve(_Once)
+    seen = []
+    try:
+        url = f"http://127.0.0.1:{server.server_port}"
+        path = download(url, _file("a.bin", raw), tmp_path, progress=seen.append)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert path.read_bytes() == raw
+    assert tries == ["identity"] * 2
+    assert sum(seen) == 1000
+
+
+def test_a_packed_file_stays_packed_whatever_the_server_calls_it(tmp_path):
+    raw = gzip.compress(b"data")
+
+    class _Encoded(_Short):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Encoding", "x-gzip")
+            self.send_header("Content-Length", str(len(raw)))
+            self.end_headers()
+            self.wfile.write(raw)
+
+    server, thread = _serve(_Encoded)
+    try:
+        url = f"http://127.0.0.1:{server.server_port}"
+        path = download(url, _file("a.gz", raw), tmp_path, progress=_nothing)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert path.read_bytes() == raw
+
+
+def test_a_file_that_is_there_is_not_fetched_again_and_has_the_usual_rights(site, tmp_path):
+    file, seen = _put(site, "a.bin", b"good"), []
+    path = download(site[1], file, tmp_path, progress=_nothing)
+    (tmp_path / "usual").touch()
+    assert path.stat().st_mode == (tmp_path / "usual").stat().st_mode
+    (site[0] / "a.bin").unlink()
+    assert download(site[1], file, tmp_path, progress=seen.append) == path
+    assert sum(seen) == 4
+
+
+def test_a_proxy_of_the_environment_is_used(site, tmp_path, monkeypatch):
+    file = _put(site, "a.bin", b"good")
+    asked = []
+
+    class _Proxy(_Short):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_response(200)
+            self.send_header("Content-Length", "4")
+            self.end_headers()
+            self.wfile.write(b"good")
+
+    server, thread = _serve(_Proxy)
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setenv("no_proxy", "")
+    try:
+        download("http://nowhere.invalid/", file, tmp_path, progress=_nothing)
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        download(site[1], file, tmp_path / "other", progress=_nothing)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert asked == ["http://nowhere.invalid/a.bin"]
 
 
 def test_no_network_leaves_nothing(site, tmp_path):
@@ -159,13 +251,13 @@ def test_no_network_leaves_nothing(site, tmp_path):
 def test_a_full_disk_is_said_and_leaves_nothing(site, tmp_path, monkeypatch):
     file = _put(site, "a.bin", b"good")
 
-    def full(self, target):
+    def full(source, target):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "replace", full)
+    monkeypatch.setattr(shutil, "move", full)
     with pytest.raises(UserError, match=r"a\.bin cannot be written: .*No space left"):
         download(site[1], file, tmp_path / "new", progress=_nothing)
-    assert list((tmp_path / "new").iterdir()) == []
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_folder_that_cannot_be_made(site, tmp_path):
@@ -233,6 +325,22 @@ def test_the_home_of_data(tmp_path, monkeypatch):
     assert catalogue.home().name in {"data", "gantlet"}
 
 
+def test_homes_are_those_of_the_system_but_old_ones_stay(tmp_path, monkeypatch):
+    monkeypatch.setattr(catalogue, "__file__", str(tmp_path / "a/b/c/d/e/f.py"))
+    for name in ("GANTLET_DATA", "GANTLET_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name, folder in (("XDG_DATA_HOME", "data"), ("XDG_CACHE_HOME", "cache")):
+        monkeypatch.setenv(name, str(tmp_path / folder))
+    for find, own, old in (
+        (catalogue.home, "data", ".local/share"),
+        (cache_home, "cache", ".cache"),
+    ):
+        assert find() == tmp_path / own / "gantlet"
+        (tmp_path / old / "gantlet").mkdir(parents=True)
+        assert find() == tmp_path / old / "gantlet"
+
+
 # The commands
 
 
@@ -263,7 +371,7 @@ def test_fetch_command_to_a_folder_and_from_elsewhere(toy, site, tmp_path, capsy
     assert (tmp_path / "there" / "a.bin").exists()
     assert "toy is in" in capsys.readouterr().out
     with pytest.raises(UserError, match="404"):
-        commands.data_fetch("toy", to=tmp_path / "there", url=f"{site[1]}/nowhere")
+        commands.data_fetch("toy", to=tmp_path / "elsewhere", url=f"{site[1]}/nowhere")
 
 
 def test_list_command(toy, capsys):

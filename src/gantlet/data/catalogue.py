@@ -1,19 +1,16 @@
 """Catalogue of published data sets: contents, location and download."""
 
 import hashlib
-import http.client
 import os
 import shutil
+import ssl
 import tarfile
-import urllib.error
-import urllib.request
 import zlib
-from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
-from typing import final
+from typing import Any, final
 from urllib.parse import urljoin, urlsplit
 
 from gantlet.core.errors import UserError, unknown
@@ -190,13 +187,18 @@ def home() -> Path:
     """Returns the data directory.
 
     That is ``GANTLET_DATA`` where it is set; else ``shared/data`` beside a checkout of this
-    repository where that exists; else ``.local/share/gantlet`` in the user's home.
+    repository where that exists; else ``~/.local/share/gantlet`` where that exists; else the
+    place that the system has for data of a user (``XDG_DATA_HOME``, on macOS ``~/Library``).
     """
+    from platformdirs import user_data_path
+
     given = os.environ.get("GANTLET_DATA")
     if given:
         return Path(given).expanduser()
     beside = Path(__file__).parents[4] / "shared" / "data"
-    return beside if beside.is_dir() else Path.home() / ".local" / "share" / "gantlet"
+    usual = Path.home() / ".local" / "share" / "gantlet"
+    known = (folder for folder in (beside, usual) if folder.is_dir())
+    return next(known, None) or user_data_path("gantlet", appauthor=False)
 
 
 def locate(name: str, path: str | None = None) -> Path:
@@ -251,19 +253,25 @@ def _folders(known: Entry, path: str | None) -> Iterator[Path]:
 _CHUNK = 2**20
 
 DOWNLOAD_TIMEOUT = 30.0
-"""Seconds without a byte after which a download is given up."""
+"""Seconds without a byte after which a download has failed."""
+
+DOWNLOAD_RETRIES = 2
+"""How often a download is tried again whose connection broke while the file came."""
 
 Progress = Callable[[int], None]
 
 
 def fetch(known: Entry, folder: Path, *, url: str | None = None, progress: Progress) -> None:
-    """Downloads a data set to ``folder``; a file with the wrong hash is deleted.
+    """Downloads a data set into ``folder``; nothing is left there unless its hash is right.
+
+    Files that are there already, with the right hash, are kept.
 
     Args:
-        known: What to bring.
+        known: The data set.
         folder: Where to; made where it does not exist.
         url: Another address that serves the same files, or None.
-        progress: Called with the number of bytes after each piece.
+        progress: Called with the number of bytes after each piece; a number below 0 takes back
+            those of a download that begins again.
 
     Raises:
         UserError: If it has to be got by hand, cannot be reached, is not what was published, or
@@ -279,55 +287,150 @@ def fetch(known: Entry, folder: Path, *, url: str | None = None, progress: Progr
 
 
 def download(url: str, file: File, folder: Path, *, progress: Progress) -> Path:
-    """Downloads one file below the address ``url`` and returns its path.
+    """Downloads one file below the address ``url`` and returns its path, by pooch.
+
+    Proxies and certificates are those of the environment and of the system.
 
     Raises:
         UserError: If it cannot be reached, is not what was published, or cannot be written.
     """
-    place = urljoin(url if url.endswith("/") else f"{url}/", file.name)
-    target = folder / file.name
-    if urlsplit(place).scheme not in {"http", "https"}:
+    base = url if url.endswith("/") else f"{url}/"
+    if urlsplit(base).scheme not in {"http", "https"}:
         raise UserError(f"An address must begin with http:// or https://. Got {url!r}.")
-    with closing(_pieces(place)) as pieces:
-        first = next(pieces, b"")  # nothing is made on the disk before the server has answered
-        with _draft(target) as draft:
-            _copy(chain([first], pieces), draft, file, progress)
-            draft.replace(target)
-    return target
+    import pooch
+
+    pooch.get_logger().setLevel("ERROR")
+    one = _Download(file, progress)
+    source = pooch.create(
+        folder,
+        base,
+        registry={file.name: f"sha256:{file.sha256}"},
+        retry_if_failed=DOWNLOAD_RETRIES,
+    )
+    with _no_new_folder(folder), _explained(urljoin(base, file.name), folder / file.name):
+        source.fetch(file.name, downloader=one)
+    progress(file.size - one.received)  # of a file that was there
+    return folder / file.name
 
 
-def _pieces(place: str) -> Generator[bytes]:
+class _RefusedError(Exception):
+    """A download that another try would not mend."""
+
+
+@final
+class _Download:
+    """One download, as pooch asks for it: counted, and ended where it is longer than published."""
+
+    def __init__(self, file: File, progress: Progress) -> None:
+        self._file, self._progress = file, progress
+        self.received = 0
+
+    def __call__(self, url: str, output_file: str, pooch: object) -> None:
+        """Downloads ``url``."""
+        from pooch import HTTPDownloader
+        from requests import RequestException
+        from requests.exceptions import ChunkedEncodingError
+
+        self._progress(-self.received)
+        self.received, self._digest = 0, hashlib.sha256()
+        # A temporary file is for its owner alone; a data set has the usual rights.
+        Path(output_file).unlink()
+        with Path(output_file).open("wb") as self._out:
+            # pooch passes the rest on to requests.
+            bring = HTTPDownloader(
+                chunk_size=_CHUNK,
+                timeout=DOWNLOAD_TIMEOUT,
+                verify=_certificates(),
+                headers={"Accept-Encoding": "identity"},
+                hooks={"response": _as_sent},
+            )
+            try:
+                bring(url, self, pooch)
+            except RequestException as error:
+                # Offline, or no such file: another try would not mend it.
+                if not self.received and not isinstance(error, ChunkedEncodingError):
+                    raise _RefusedError(_reason(error)) from error
+                raise
+        self._check()
+
+    def write(self, piece: bytes) -> None:
+        """Takes the next bytes."""
+        self._out.write(piece)
+        self._digest.update(piece)
+        self.received += len(piece)
+        self._progress(len(piece))
+        if self.received > self._file.size:
+            self._check()
+
+    def flush(self) -> None:
+        """Does nothing: the file is read when it is closed."""
+
+    def _check(self) -> None:
+        found = (self.received, self._digest.hexdigest())
+        if found != (self._file.size, self._file.sha256):
+            got = f"{found[0]} bytes" if found[0] <= self._file.size else "more"
+            raise _RefusedError(
+                f"checksum mismatch, file deleted: it is not the published file, expected "
+                f"{self._file.size} bytes with SHA-256 {self._file.sha256}. Got {got} with "
+                f"{found[1]}. Try again, or give another address with --url"
+            )
+
+
+def _as_sent(answer: Any, **_: Any) -> None:
+    """Keeps a packed file packed, though some servers call that an encoding of the transfer."""
+    answer.raw.headers.pop("Content-Encoding", None)
+
+
+def _certificates() -> str | bool:
+    """Returns the certificates of the system, or True for those that requests brings along."""
+    if os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE"):
+        return True
+    paths = ssl.get_default_verify_paths()
+    return paths.cafile or paths.capath or True
+
+
+def _reason(error: BaseException) -> str:
+    """Returns in a few words why a server could not be reached: what the first error said."""
+    from requests import HTTPError, Timeout
+
+    if isinstance(error, HTTPError) and error.response is not None:
+        return f"{error.response.status_code} {error.response.reason}"
+    if isinstance(error, Timeout):
+        return f"timed out after {DOWNLOAD_TIMEOUT:g} s"
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
+    return str(error) or type(error).__name__
+
+
+@contextmanager
+def _explained(place: str, target: Path) -> Generator[None]:
+    """Turns what goes wrong in a download into one line."""
+    from requests import RequestException
+
     try:
-        with urllib.request.urlopen(place, timeout=DOWNLOAD_TIMEOUT) as answer:  # noqa: S310 checked
-            while piece := answer.read(_CHUNK):
-                yield piece
-    except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
-        raise UserError(f"{place} could not be fetched: {_reason(error)}.") from error
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, urllib.error.HTTPError) or not isinstance(error, urllib.error.URLError):
-        return str(error) or type(error).__name__
-    return str(error.reason)
-
-
-def _copy(pieces: Iterable[bytes], draft: Path, file: File, progress: Progress) -> None:
-    digest, size = hashlib.sha256(), 0
-    with draft.open("wb") as out:
-        for piece in pieces:
-            out.write(piece)
-            digest.update(piece)
-            size += len(piece)
-            progress(len(piece))
-            if size > file.size:  # a server that sends more than was published is cut off
-                break
-    if (size, digest.hexdigest()) != (file.size, file.sha256):
-        got = f"{size} bytes" if size <= file.size else "more"
+        yield
+    except _RefusedError as error:
+        raise UserError(f"{place} could not be fetched: {error}.") from error
+    except RequestException as error:
         raise UserError(
-            f"{file.name} is not the published file (checksum mismatch; file deleted): "
-            f"expected {file.size} "
-            f"bytes with SHA-256 {file.sha256}. Got {got} with {digest.hexdigest()}."
-        )
+            f"{place} could not be fetched: the connection broke {DOWNLOAD_RETRIES + 1} times "
+            f"({_reason(error)}). Try again, or another address (--url)."
+        ) from error
+    except OSError as error:
+        raise UserError(f"{target} cannot be written: {error}.") from error
+
+
+@contextmanager
+def _no_new_folder(folder: Path) -> Generator[None]:
+    """Removes the folders that were made in vain."""
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        yield
+    except BaseException:
+        for path in new:
+            with suppress(OSError):  # not empty, or never made
+                path.rmdir()
+        raise
 
 
 @contextmanager

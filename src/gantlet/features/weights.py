@@ -134,8 +134,6 @@ def _some(names: list[str]) -> str:
 # Catalogue of published weights and their location on this machine.
 # ----------------------------------------------------------------------------
 
-_CHUNK = 2**20
-
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -298,14 +296,11 @@ def sha256_of(path: Path) -> str:
     Raises:
         UserError: If it cannot be read.
     """
-    digest = hashlib.sha256()
     with reading(path, "a file of weights"):
         if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
             raise UserError(f"{path} is a pipe, a socket or a device. Save it as a file.")
         with path.open("rb") as file:
-            while piece := file.read(_CHUNK):
-                digest.update(piece)
-    return digest.hexdigest()
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def identify(path: Path) -> Found:
