@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 import torch
 from scipy.spatial.distance import cdist
-from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
 from gantlet.core.rng import Rng
-from gantlet.metrics.classifier import fit_knn, logistic_weights
+from gantlet.metrics.classifier import fit_knn
 from gantlet.metrics.diversity import Scales, ms_ssim, vendi_score
 from gantlet.metrics.topology import living_times
 from gantlet.metrics.transport import max_sliced_direction, random_directions
@@ -125,15 +124,6 @@ def test_vendi_equals_the_authors(order, n):
     )
     if order == 1:
         assert vendi_score(x) == pytest.approx(float(vendi.score_dual(unit)), rel=1e-6)
-
-
-def test_logistic_regression_equals_scikit_learn():
-    x, y = draw()
-    z, label = torch.cat([x, y]), np.repeat([0, 1], 200)
-    theirs = LogisticRegression(C=1.0, tol=1e-10, max_iter=1000).fit(z.numpy(), label)
-    ours = logistic_weights(z)
-    assert ours[1:].tolist() == pytest.approx(theirs.coef_[0].tolist(), rel=1e-5, abs=1e-6)
-    assert float(ours[0]) == pytest.approx(float(theirs.intercept_[0]), rel=1e-5)
 
 
 def test_the_vote_of_neighbours_equals_scikit_learn():

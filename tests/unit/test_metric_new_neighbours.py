@@ -275,7 +275,7 @@ def test_the_number_hangs_little_on_where_k_means_began():
     fake = torch.where(torch.arange(300)[:, None] % 2 == 0, 0.5 * (fake - 3) + 3, fake)
     found = [Ct().judge(real, fake, train=train, rng=Rng(s).stream("m")) for s in range(12)]
     values = torch.tensor([e.value for e in found])
-    assert float(values.std()) < 0.35 * found[0].half_width / 1.96
+    assert float(values.std()) < 0.4 * found[0].half_width / 1.96
     assert "over 10 divisions" in found[0].method
 
 

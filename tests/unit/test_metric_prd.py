@@ -1,9 +1,10 @@
 import pytest
 import torch
 from sklearn.cluster import KMeans
+from threadpoolctl import threadpool_limits
 
 from gantlet.core.rng import Rng
-from gantlet.metrics.prd import Prd, cluster, f_score, prd_curve, principal
+from gantlet.metrics.prd import Prd, cluster, f_score, k_means, prd_curve, principal
 from gantlet.stats.jackknife import difference
 
 
@@ -104,6 +105,24 @@ def test_clusters_are_as_tight_as_those_of_another_library():
     theirs = KMeans(6, n_init=10, random_state=0).fit(z.numpy()).inertia_
     ours = min(spread(cluster(z, 6, rng=Rng(seed).stream("k"))) for seed in range(5))
     assert ours == pytest.approx(theirs, rel=0.02)
+
+
+def test_clusters_repeat_bit_for_bit_on_any_number_of_threads():
+    z = modes(3000, [1] * 6, Rng(0).stream("x"), d=8)
+    first = k_means(z, 6, rounds=25, rng=Rng(0).stream("k"))
+    for threads in (1, 2):
+        with threadpool_limits(threads):
+            again = k_means(z, 6, rounds=25, rng=Rng(0).stream("k"))
+        assert torch.equal(first[0], again[0])
+        assert torch.equal(first[1], again[1])
+
+
+def test_a_centre_is_the_mean_of_its_cluster_and_the_nearest_to_it():
+    z = modes(300, [1] * 3, Rng(0).stream("x"), d=4)
+    centres, label = k_means(z, 3, rounds=100, rng=Rng(0).stream("k"))
+    means = torch.stack([z[label == k].mean(0) for k in range(3)])
+    assert torch.allclose(centres, means)
+    assert torch.equal(torch.cdist(z, centres).argmin(1), label)
 
 
 def test_more_clusters_than_samples_leave_some_empty():

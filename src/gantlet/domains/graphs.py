@@ -499,25 +499,11 @@ def _drawing(graph: Array) -> Array:
 
 
 def _layout(edge: Array) -> Array:
-    """Returns places of nodes in the plane, shape ``(nodes, 2)``.
+    """Returns the places of nodes in the plane, shape ``(nodes, 2)``; the same each time.
 
-    Source: Fruchterman and Reingold, 1991, https://doi.org/10.1002/spe.4380211102.
-    Differs from the paper: nodes start at the second and third eigenvector of the Laplacian, so
-        that the same graph is always drawn alike.
+    Source: Fruchterman and Reingold, 1991, https://doi.org/10.1002/spe.4380211102, by networkx.
     """
-    n = len(edge)
-    _, vectors = np.linalg.eigh(np.diag(edge.sum(1)) - edge)
-    # Every node has a place of its own to start from, however alike some are.
-    turn = np.arange(n) * 2.399963
-    place = np.zeros((n, 2))
-    place[:, : max(min(n - 1, 2), 0)] = vectors[:, 1:3]
-    place += 1e-2 * np.stack([np.cos(turn), np.sin(turn)], 1)
-    wished = n**-0.5
-    for step in range(_LAYOUT_STEPS):
-        apart = place[:, None] - place
-        far = np.maximum(np.hypot(apart[..., 0], apart[..., 1]), 1e-6)
-        push = wished**2 / far**2 - edge * far / wished
-        move = (apart * push[..., None]).sum(1)
-        size = np.maximum(np.hypot(move[:, 0], move[:, 1]), 1e-9)[:, None]
-        place += move / size * np.minimum(size, 0.1 * (1 - step / _LAYOUT_STEPS))
-    return place
+    import networkx as nx
+
+    place = nx.spring_layout(nx.from_numpy_array(edge), seed=0, iterations=_LAYOUT_STEPS)
+    return np.array([place[node] for node in range(len(edge))])

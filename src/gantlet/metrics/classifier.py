@@ -1,13 +1,13 @@
 """Classifier two-sample tests, and the Inception score."""
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Annotated, ClassVar, Literal, cast, final
+from typing import Annotated, Any, ClassVar, Literal, final
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
 from typing_extensions import override
 
 from gantlet.core.errors import UserError
@@ -339,67 +339,50 @@ def fit_knn(z: Tensor) -> Judge:
 
 
 def fit_logistic(z: Tensor) -> Judge:
-    """Returns logistic regression."""
-    weight = logistic_weights(z)
-    return lambda w: w @ weight[1:] + weight[0] > 0
+    """Returns logistic regression, scikit-learn's, with penalty ``|w|^2 / 2``."""
+    from sklearn.linear_model import LogisticRegression
 
-
-def logistic_weights(z: Tensor) -> Tensor:
-    """Returns the intercept and the weights of logistic regression, shape ``(1 + d,)``.
-
-    They have the smallest sum of losses and ``|w|^2 / 2``.
-    """
-    sign = _sign(z)
-    weight = z.new_zeros(z.shape[1] + 1)
-    search = torch.optim.LBFGS(
-        [weight],
-        max_iter=200,
-        tolerance_grad=1e-8,
-        tolerance_change=1e-14,
-        line_search_fn="strong_wolfe",
-    )
-
-    def loss() -> float:
-        with torch.enable_grad():
-            free = weight.detach().requires_grad_()
-            margin = sign * (z @ free[1:] + free[0])
-            value = (softplus(-margin).sum() + free[1:] @ free[1:] / 2) / len(z)
-            (weight.grad,) = torch.autograd.grad(value, free)
-        return float(value.detach())
-
-    # Its type is not declared.
-    cast("Callable[[Callable[[], float]], object]", search.step)(loss)
-    return weight
+    return _fitted(LogisticRegression(C=1.0, tol=1e-8, max_iter=1000), z)
 
 
 def fit_mlp(z: Tensor, *, rng: torch.Generator) -> Judge:
-    """Returns a network of one hidden layer of 20 units, trained by 1000 steps of Adam."""
-    d, sign = z.shape[1], _sign(z)
-    drawn = torch.randn(d + 1, _UNITS, generator=rng, device=rng.device, dtype=z.dtype)
-    weights = [
-        drawn[:-1].to(z.device) * math.sqrt(2 / d),
-        z.new_zeros(_UNITS),
-        drawn[-1].to(z.device) / math.sqrt(_UNITS),
-        z.new_zeros(()),
-    ]
-    adam = torch.optim.AdamW(weights, lr=_LR, weight_decay=_DECAY)
-    falling = torch.optim.lr_scheduler.CosineAnnealingLR(adam, _STEPS)
-    for _ in range(_STEPS):
-        some = torch.randint(len(z), (_BATCH,), generator=rng, device=rng.device).to(z.device)
-        with torch.enable_grad():
-            free = [w.detach().requires_grad_() for w in weights]
-            value = softplus(-sign[some] * _mlp(free, z[some])).mean()
-            slopes = torch.autograd.grad(value, free)
-        for w, slope in zip(weights, slopes, strict=True):
-            w.grad = slope
-        adam.step()
-        falling.step()
-    return lambda w: _mlp(weights, w) > 0
+    """Returns a network of one hidden layer of 20 units, trained by 1000 steps of Adam.
+
+    scikit-learn's; the steps are rounded up to whole epochs.
+    """
+    from sklearn.neural_network import MLPClassifier
+
+    batch = min(_BATCH, len(z))
+    epochs = math.ceil(_STEPS / math.ceil(len(z) / batch))
+    seed = int(torch.randint(2**31 - 1, (), generator=rng, device=rng.device))
+    model = MLPClassifier(
+        (_UNITS,),
+        alpha=_DECAY,
+        batch_size=batch,
+        learning_rate_init=_LR,
+        max_iter=epochs,
+        n_iter_no_change=epochs,
+        random_state=seed,
+    )
+    return _fitted(model, z)
 
 
-def _mlp(weights: list[Tensor], x: Tensor) -> Tensor:
-    w1, b1, w2, b2 = weights
-    return (x @ w1 + b1).relu() @ w2 + b2
+def _fitted(model: Any, z: Tensor) -> Judge:
+    """Returns a classifier of scikit-learn, fitted on one thread so that it repeats exactly."""
+    from sklearn.exceptions import ConvergenceWarning
+    from threadpoolctl import threadpool_limits
+
+    with warnings.catch_warnings(), threadpool_limits(1):
+        # The number of steps is part of what the classifier is.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(z.cpu().numpy(), _sign(z).cpu().numpy())
+
+    def judge(w: Tensor) -> Tensor:
+        with threadpool_limits(1):
+            said = model.predict(w.cpu().numpy())
+        return torch.from_numpy(said > 0).to(w.device)
+
+    return judge
 
 
 def fit_network(z: Tensor, *, rng: torch.Generator) -> Judge:

@@ -1,5 +1,6 @@
 """Precision and recall for distributions: how much quality at how much variety."""
 
+import warnings
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, final
 
@@ -13,7 +14,7 @@ from gantlet.core.spec import Between
 from gantlet.metrics.checks import about_a_sample, checked_groups, pair, too_few, too_few_groups
 from gantlet.stats.intervals import Variance, around, total
 from gantlet.stats.jackknife import ClusteredPaired, Detailed, folds
-from gantlet.stats.moments import blocks, squared_distances
+from gantlet.stats.moments import blocks
 
 # ----------------------------------------------------------------------------
 # k-means on the leading principal components.
@@ -53,45 +54,41 @@ def principal(z: Tensor, width: int, *, rng: torch.Generator) -> Tensor:
 def cluster(z: Tensor, count: int, *, rng: torch.Generator) -> Tensor:
     """Returns the cluster of each of ``z``, shape ``(n,)``, whole numbers below ``count``.
 
-    Source: Lloyd, 1982, https://doi.org/10.1109/TIT.1982.1056489, from the start of Arthur and
-    Vassilvitskii, 2007 (k-means++).
-
     Args:
         z: Samples, shape ``(n, d)``.
         count: How many clusters; fewer are found where there are fewer different samples.
-        rng: Draws the start.
+        rng: Seeds the start.
     """
-    centres = _spread_out(z, count, rng)
-    label = _nearest(z, centres)
-    for _ in range(_ROUNDS):
-        size = label.bincount(minlength=count)
-        sums = torch.zeros_like(centres).index_add_(0, label, z)
-        # An empty cluster stays where it was.
-        centres = torch.where(size[:, None] > 0, sums / size.clamp_min(1)[:, None], centres)
-        before, label = label, _nearest(z, centres)
-        if torch.equal(before, label):
-            break
-    return label
+    return k_means(z, count, rounds=_ROUNDS, rng=rng)[1]
 
 
-def _spread_out(z: Tensor, count: int, rng: torch.Generator) -> Tensor:
-    """Returns centres among the samples, each drawn by its squared distance to the others."""
-    first = torch.randint(len(z), (1,), generator=rng, device=rng.device).to(z.device)
-    centres = [z[first]]
-    gap = squared_distances(z, centres[0])[:, 0]
-    for _ in range(count - 1):
-        at = torch.rand(1, generator=rng, device=rng.device, dtype=z.dtype).to(z.device)
-        reached = gap.cumsum(0)
-        drawn = torch.searchsorted(reached, at * reached[-1]).clamp_max(len(z) - 1)
-        centres.append(z[drawn])
-        gap = gap.minimum(squared_distances(z, centres[-1])[:, 0])
-    return torch.cat(centres)
+def k_means(z: Tensor, count: int, *, rounds: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Returns the centres of k-means and the cluster of each sample, from a single start.
 
+    scikit-learn's, by Lloyd's algorithm on one thread of the CPU: with several threads sums are
+    added in an order that differs from run to run.
 
-def _nearest(z: Tensor, centres: Tensor) -> Tensor:
-    return torch.cat(
-        [squared_distances(z[block], centres).argmin(1) for block in blocks(len(z), len(centres))]
-    )
+    Source: Lloyd, 1982, https://doi.org/10.1109/TIT.1982.1056489, from the start of Arthur and
+    Vassilvitskii, 2007 (greedy k-means++).
+
+    Args:
+        z: Samples, shape ``(n, d)``.
+        count: How many clusters; at most as many as samples are made.
+        rounds: The most iterations.
+        rng: Seeds the start.
+    """
+    from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
+    from threadpoolctl import threadpool_limits
+
+    seed = int(torch.randint(2**31 - 1, (), generator=rng, device=rng.device))
+    model = KMeans(min(count, len(z)), n_init=1, max_iter=rounds, tol=0, random_state=seed)
+    with warnings.catch_warnings(), threadpool_limits(1):
+        # Fewer different samples than clusters: some clusters are empty, which does no harm.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(z.cpu().numpy())
+    centres, label = (torch.from_numpy(a) for a in (model.cluster_centers_, model.labels_))
+    return centres.to(z), label.to(z.device, torch.int64)
 
 
 # ----------------------------------------------------------------------------
