@@ -40,7 +40,7 @@ def test_models_and_real_data_meet_the_reference_in_equal_numbers(digits):
 
 def test_the_report_ranks_on_features_and_shows_steps(digits):
     report = gantlet.load_report(digits)
-    table = next(b for b in report.blocks if b.title == "Who is good at what")
+    table = next(b for b in report.blocks if b.title == "Models: quality and cost")
     heads = [(c.group, c.name) for c in table.columns]
     assert heads[1] == ("Samples against held-out data", "energy distance (random-conv)")
     assert ("Cost", "training steps") in heads

@@ -33,7 +33,7 @@ def test_nothing_is_done_in_a_rehearsal(tmp_path, capsys):
     ("asked", "message"),
     [
         (["gan", "--solver", "adamm"], "Did you mean 'adam'"),
-        (["gmm"], "gmm is fitted outright"),
+        (["gmm"], "gmm is fitted directly"),
         (["dirac:loss=wgam"], "Did you mean 'wgan'"),
         (["gan", "--batch", "0"], "batch must be from 1 to"),
     ],

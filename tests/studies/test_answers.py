@@ -11,18 +11,19 @@ from gantlet.commands.compare.claims import MARK, Undertrained, still_falls, und
 from gantlet.commands.compare.report import (
     answer,
     behind_the_best,
+    charts,
     distance_columns,
-    judged,
     likelihood_kinds,
     table_of_models,
-    verdicts,
 )
 from gantlet.commands.compare.study import Compare
+from gantlet.commands.compare.verdicts import judged, verdicts
 from gantlet.commands.cost import nearest
 from gantlet.commands.standings import best_first, contestants, rank
 from gantlet.commands.trained import RunData
 from gantlet.core.data import Space
 from gantlet.core.estimate import REAL, Budget, Estimate, Outcome, Spend, Trial
+from gantlet.report.blocks import Scatter
 from gantlet.run.store import Run
 
 QUALITY = "energy (pixels)"
@@ -61,6 +62,21 @@ def made_up():
 
 def claims(outcomes):
     return [v.claim for v in verdicts(judged(contestants(outcomes)))]
+
+
+def test_the_chart_of_quality_and_cost_has_the_intervals_of_the_table():
+    everyone = contestants(made_up())
+    scatter = next(b for b in charts(everyone, None) if isinstance(b, Scatter))
+    table = table_of_models(everyone, [])
+    shown = {row[0]: row[1] for row in table.rows}
+    assert len(scatter.points) == 3
+    for point in scatter.points:
+        estimate = shown[point.name]
+        assert (point.y, point.y_low, point.y_high) == (
+            estimate.value,
+            estimate.low,
+            estimate.high,
+        )
 
 
 def test_models_are_ranked_by_their_means():
@@ -115,7 +131,7 @@ def test_one_seed_separates_trained_models_and_says_nothing_of_recipes():
     one = [outcome(m, 0, energy=e) for m, e in ((GAN, 0.1), (FLOW, 0.2))]
     first, second, *_ = claims(one)
     assert first.startswith("Of these trained models gan has the best samples")
-    assert "one seed says nothing of recipes" in second
+    assert "one seed says nothing about recipes" in second
     level = [outcome(m, 0, energy=e) for m, e in ((GAN, 0.1), (FLOW, 0.1002))]
     assert claims(level)[0] == (
         "Which of these trained models has the best samples cannot be said: gan and flow are not "
@@ -130,7 +146,7 @@ def test_a_gan_that_does_not_reach_the_mixture_is_told():
             for s in range(3)
             for m, e in ((GAN, gan), (GMM, gmm))
         ]
-        return next(c for c in claims(found) if "costs almost nothing" in c)
+        return next(c for c in claims(found) if "a baseline of almost no cost" in c)
 
     assert told(0.2, 0.1).startswith("gan does not reach gmm")
     assert told(0.1, 0.2).startswith("gan beats gmm")
@@ -161,7 +177,7 @@ def floored(**models):
 def test_one_metric_that_separates_is_enough_to_differ_from_real_data():
     found = claims(floored(flow=(0.0005, 0.1, 0.9), gan=(0.0, 133.0, 0.9), gmm=(0.5, 0.0, 0.9)))
     assert (
-        "Not distinguishable from held-out real data by any metric: flow; gan and gmm differ "
+        "Not significantly different from held-out real data: flow; gan and gmm differ "
         "significantly from it."
     ) in found
     found = claims(floored(gan=(0.0, 133.0, 0.9), gmm=(0.5, 0.0, 0.9)))
@@ -185,7 +201,8 @@ def test_models_are_compared_with_real_data_by_as_many_samples():
     (gan,) = contestants([few])
     assert gan.as_control().estimate(QUALITY).n == 50
     assert any(
-        c.startswith("Not distinguishable") for c in claims([outcome(REAL, 0, energy=0.0), few])
+        c.startswith("Not significantly different from held-out")
+        for c in claims([outcome(REAL, 0, energy=0.0), few])
     )
 
 
@@ -196,7 +213,7 @@ FLAT = [*(10 - 0.8 * i for i in range(12)), 1.0, 1.02, 0.99, 1.01, 1.0, 1.01]
 def test_a_validation_loss_that_still_falls_is_seen():
     assert still_falls([FALLING])
     assert not still_falls([FLAT])
-    # Slower and slower: not flat, but past its steep part.
+    # Slower and slower: not flat, but past most of its improvement.
     assert not still_falls([[10 * 0.5**i for i in range(18)]])
     assert not still_falls([FALLING[:5]])
     assert still_falls([FALLING, FALLING, FLAT])
@@ -255,7 +272,9 @@ def test_models_are_sorted_and_only_a_significant_best_is_bold():
 
 def test_few_steps_are_told_beside_what_published_data_needed():
     (under,) = undertrained(contestants([trained("ar", 20)]), None)
-    assert under.signs == ("20 steps, and on digits ar was past its steep part from 33 steps on",)
+    assert under.signs == (
+        "20 steps, and on digits ar had made 90 % of its improvement after 33 steps",
+    )
     assert not undertrained(contestants([trained("ar", 34)]), None)
     other = trained("mix-gan", 150)
     (under,) = undertrained(contestants([other]), None)
@@ -265,7 +284,7 @@ def test_few_steps_are_told_beside_what_published_data_needed():
 
 def test_the_price_of_a_sample_is_compared():
     sure = [o for o in made_up() if o.trial.parts["model"] != GMM]
-    assert "A sample of flow costs 1,000 times one of gan." in claims(sure)
+    assert "A sample of flow takes 1,000 times as many FLOPs as one of gan." in claims(sure)
 
 
 def test_differences_to_the_best_are_shown_with_how_sure_they_are():

@@ -229,7 +229,7 @@ def test_a_report_says_all_of_it_and_repeats(tmp_path):
     first, again = (gantlet.conduct(asked, tmp_path / name) for name in ("first", "again"))
     assert [r.estimate for r in first.rows] == [r.estimate for r in again.rows]
     text = render(first, "markdown")
-    for part in ("rotation share", "What could be changed", "duality gap", "Eigenvalues"):
+    for part in ("rotation share", "Changes considered", "duality gap", "Eigenvalues"):
         assert part in text
     json.dumps(first.extra, allow_nan=False)
     assert first.question["solver"].startswith("adam:lr=0.001")
@@ -266,7 +266,7 @@ def test_a_toy_that_blows_up_is_told_of(tmp_path):
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ("gmm", "gmm is fitted outright: it plays no game"),
+        ("gmm", "gmm is fitted directly: it has no training"),
         ("gann", "Did you mean 'gan'"),
         ("dirac:gama=3", "Did you mean 'gamma'"),
     ],

@@ -1,27 +1,18 @@
 """The report of a comparison: who wins on what, how surely, and at which cost."""
 
 from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, final
+from typing import Any
 
 from gantlet.commands import standings
 from gantlet.commands.compare.claims import (
-    AXES,
-    LEVEL,
     MARK,
     RULE,
-    Claims,
-    Gap,
-    Gate,
     Undertrained,
     estimated,
-    gate,
-    recipe_claims,
     seeds_needed,
-    trained_claims,
-    trained_gap,
     undertrained,
 )
+from gantlet.commands.compare.verdicts import Judged, judged, verdicts
 from gantlet.commands.exhibits import galleries
 from gantlet.commands.standings import (
     Contestant,
@@ -63,407 +54,9 @@ from gantlet.report.blocks import (
     Section,
     Series,
     Table,
-    Verdict,
 )
-from gantlet.report.format import text as shown
 from gantlet.run.execute import facts_of
 from gantlet.run.store import Run
-from gantlet.stats.intervals import holm, p_value
-
-# ----------------------------------------------------------------------------
-# The answers of a comparison, in sentences.
-# ----------------------------------------------------------------------------
-
-_SHOWN = 5
-_PAIRS = 6
-
-
-@final
-@dataclass(frozen=True, slots=True, eq=False)
-class Judged:
-    """Models that compete, with what may be claimed of them.
-
-    Attributes:
-        everyone: All models, references among them.
-        competing: Those that compete and gave numbers.
-        trained: Which trained models differ.
-        recipes: Which recipes differ.
-        gate: Who may be called best.
-    """
-
-    everyone: Sequence[Contestant]
-    competing: Sequence[Contestant]
-    trained: Claims
-    recipes: Claims
-    gate: Gate
-
-    @property
-    def quality(self) -> str:
-        """The score by which models are ranked."""
-        return ranking_score(self.everyone)
-
-    def best(self, score: str) -> Contestant | None:
-        """Returns the model that is significantly better than every other, if one is.
-
-        By the tests of the trained models; only scores by which models are ranked have them. A
-        model that cannot be called best for its precision or recall is not.
-        """
-        ranked = rank(self.competing, score, "lower")
-        if len(ranked) < 2 or (score == self.quality and self.gate.bars(ranked[0])):
-            return None
-        sure = (self.trained.is_sure(ranked[0], c, score) for c in ranked[1:])
-        return ranked[0] if all(sure) else None
-
-
-def judged(everyone: Sequence[Contestant]) -> Judged:
-    """Tests everything that verdicts speak of."""
-    competing = [c for c in everyone if not is_reference(c) and c.outcomes]
-    scores = (ranking_score(everyone), standings.LIKELIHOOD)
-    return Judged(
-        everyone,
-        competing,
-        trained_claims(competing, scores),
-        recipe_claims(competing, scores),
-        gate(everyone, competing),
-    )
-
-
-def verdicts(found: Judged, under: Sequence[Undertrained] = ()) -> list[Verdict]:
-    """Returns what was found, most important first."""
-    where = _features(ranked_on(found.everyone))
-    samples = _Ranking(
-        found, found.quality, "samples", f"energy distance on {where}", gate=found.gate
-    )
-    density = _Ranking(
-        found, standings.LIKELIHOOD, "held-out likelihood", "negative log-likelihood"
-    )
-    return [
-        *_begun(list(samples.verdicts()), under, found),
-        *density.verdicts(),
-        *_gan_against_mixture(found),
-        *_floor(found),
-        *_sampling(found.competing),
-        *_failures(found.everyone),
-    ]
-
-
-def _features(name: str) -> str:
-    return "the raw numbers" if name == "pixels" else f"{name} features"
-
-
-def _begun(
-    ranking: list[Verdict], under: Sequence[Undertrained], found: Judged
-) -> Iterator[Verdict]:
-    """Yields what can be distinguished, after a word on models that were not trained enough."""
-    if under and ranking:
-        first, *rest = ranking
-        who = _listed([u.contestant for u in under])
-        yield replace(first, claim=f"Undertrained at this budget: {who}. {first.claim}")
-        yield from _undertrained(under, found)
-        yield from rest
-    else:
-        yield from _undertrained(under, found)
-        yield from ranking
-
-
-def _undertrained(under: Sequence[Undertrained], found: Judged) -> Iterator[Verdict]:
-    """Says before any ranking which models had not been trained enough."""
-    if not under:
-        return
-    competing = [c for c in found.competing if c.values(standings.STEPS)]
-    trained = [c for c in competing if any(c.values(standings.STEPS).values())]
-    every = len(under) == len(trained) and len(under) > 1
-    who = "Every trained model" if every else _listed([u.contestant for u in under])
-    be = "is" if every or len(under) == 1 else "are"
-    told = "; ".join(f"{u.contestant.label}: {', '.join(u.signs)}{_far(u, found)}" for u in under)
-    yield Verdict(
-        claim=f"{who} {be} undertrained at this budget: rankings are about the budget, not "
-        "about what these models can reach.",
-        because=f"{told}.",
-    )
-
-
-def _far(u: Undertrained, found: Judged) -> str:
-    grave = [x for x in found.gate.losses.get(u.contestant.model, ()) if x.is_grave]
-    return f", samples far from the data ({grave[0].words})" if grave else ""
-
-
-@final
-@dataclass(frozen=True, slots=True, eq=False)
-class _Ranking:
-    """Who is best by one score."""
-
-    found: Judged
-    score: str
-    what: str
-    measure: str
-    gate: Gate | None = None
-
-    def verdicts(self) -> Iterator[Verdict]:
-        """Yields what is said of the trained models, and of the recipes."""
-        ranked = rank(self.found.competing, self.score, "lower")
-        if len(ranked) < 2:
-            return
-        fit = [c for c in ranked if self.gate is None or not self.gate.bars(c)]
-        if not fit:
-            yield self._nobody(ranked)
-            return
-        best = fit[0]
-        rest = [c for c in ranked if c is not best]
-        yield self._trained(best, rest, ranked)
-        yield self._recipes(best, rest)
-
-    def _nobody(self, ranked: Sequence[Contestant]) -> Verdict:
-        told = "; ".join(f"{c.label}: {self._bars(c)}" for c in ranked[:_SHOWN])
-        return Verdict(
-            claim=f"No model can be called best: {ranked[0].label} has the lowest {self.measure}, "
-            f"{self._value(ranked[0])}, but each model has less than half of real "
-            "data's precision or recall, where another has more.",
-            because=f"{told}.",
-        )
-
-    def _bars(self, c: Contestant) -> str:
-        return "; ".join(x.words for x in self.gate.bars(c)) if self.gate else ""
-
-    def _trained(
-        self, best: Contestant, rest: Sequence[Contestant], ranked: Sequence[Contestant]
-    ) -> Verdict:
-        barred = [c for c in rest if self.gate and self.gate.bars(c)]
-        against = [c for c in rest if c not in barred]
-        level = [c for c in against if not self.found.trained.is_sure(best, c, self.score)]
-        claim = self._claim(best, level, [c for c in against if c not in level])
-        ahead = ranked[: ranked.index(best)]
-        if ahead:
-            claim = f"{self._ahead(ahead)} {self._of_the_others(best, level, against)}"
-        return Verdict(claim=claim, because=self._because(best, rest, barred))
-
-    def _claim(
-        self, best: Contestant, level: Sequence[Contestant], beaten: Sequence[Contestant]
-    ) -> str:
-        value = self._value(best)
-        if not beaten and level:
-            return (
-                f"Which of these trained models has the best {self.what} cannot be said: "
-                f"{_listed([best, *level])} are not significantly different."
-            )
-        if level:
-            return (
-                f"Not significantly different: {_listed([best, *level])}; {best.label} has the "
-                f"lowest {self.measure}, {value}, significantly lower than {_listed(beaten)}."
-            )
-        return (
-            f"Of these trained models {best.label} has the best {self.what}: {self.measure} "
-            f"{value}, significantly lower than that of every other."
-        )
-
-    def _ahead(self, ahead: Sequence[Contestant]) -> str:
-        first, *rest = ahead
-        also = f" {_listed(rest)}, too." if rest else ""
-        return (
-            f"{first.label} has the lowest {self.measure}, {self._value(first)}, but cannot be "
-            f"called best: {self._bars(first)}.{also}"
-        )
-
-    def _of_the_others(
-        self, best: Contestant, level: Sequence[Contestant], against: Sequence[Contestant]
-    ) -> str:
-        if not against:
-            return f"{best.label} is the only one that can."
-        if not level:
-            return f"Of those that can, {best.label} is significantly better than every other."
-        return f"Of those that can, {_listed([best, *level])} are not significantly different."
-
-    def _value(self, c: Contestant) -> str:
-        return shown(estimated(self.found.everyone, self.score)[c.model])
-
-    def _because(
-        self, best: Contestant, rest: Sequence[Contestant], barred: Sequence[Contestant]
-    ) -> str:
-        gaps = [self.found.trained.of(c, best, self.score) for c in rest[:_SHOWN]]
-        told = "; ".join(f"{g.a.label} {_signed(g.estimate)}" for g in gaps if g is not None)
-        open_ = [
-            g
-            for g in self.found.trained.open_pairs(self.score)
-            if best is not g.a and best is not g.b
-        ]
-        text = f"Behind {best.label}, on the same held-out samples: {told}."
-        if open_:
-            text += f" Not significantly different among the others: {_pairs(open_)}."
-        if barred and self.gate:
-            text += f" Significantly below real data, so not best: {_axes(self.gate, barred)}."
-        return f"{text} {_method(self.found.trained)}"
-
-    def _recipes(self, best: Contestant, rest: Sequence[Contestant]) -> Verdict:
-        seeds = len(best.values(self.score))
-        if seeds < 2:
-            return Verdict(
-                claim=f"Whether {best.label} would be ahead with another seed is not known: one "
-                "seed says nothing of recipes. Give --seeds 3.",
-                because="Other seeds train other models of the same recipe.",
-            )
-        claims = self.found.recipes
-        known = [g for c in rest if (g := claims.of(c, best, self.score)) is not None]
-        sure = [g.a for g in known if g.is_sure and (g.estimate.value or 0) > 0]
-        level = [g.a for g in known if not g.is_sure]
-        told = "; ".join(f"{g.a.label} {_signed(g.estimate)}" for g in known[:_SHOWN])
-        return Verdict(
-            claim=_recipe_claim(best, sure, level, seeds, self.measure),
-            because=f"Behind {best.label}, over seeds: {told}. {_method(claims)}",
-        )
-
-
-def _axes(found: Gate, barred: Sequence[Contestant]) -> str:
-    """Returns which models lose on what: "precision of gan and vae; recall of histogram"."""
-    by_axis = {a: [c for c in barred if a in {x.axis for x in found.bars(c)}] for a in AXES}
-    return "; ".join(f"{axis} of {_listed(group)}" for axis, group in by_axis.items() if group)
-
-
-def _recipe_claim(
-    best: Contestant,
-    sure: Sequence[Contestant],
-    level: Sequence[Contestant],
-    seeds: int,
-    measure: str,
-) -> str:
-    start = f"As recipes, over {seeds} seeds, the {measure} of {best.label}"
-    if level and not sure:
-        return f"{start} is not significantly different from that of {_listed(level)}."
-    if level:
-        return (
-            f"{start} is not significantly different from that of {_listed(level)}, and "
-            f"significantly lower than that of {_listed(sure)}."
-        )
-    if sure:
-        return f"{start} is significantly lower than that of {_listed(sure)}."
-    return f"{start} can be compared with no other: they have fewer than two seeds."
-
-
-def _method(claims: Claims) -> str:
-    n = len(claims.gaps)
-    scores = len({g.score for g in claims.gaps})
-    over = f"{n} pairs of models and scores" if scores > 1 else f"{n} pair{'s' if n > 1 else ''}"
-    return f"Holm's procedure over {over}, {LEVEL:.0%} in all.".replace("%", " %")
-
-
-def _signed(e: Estimate) -> str:
-    text = shown(e)
-    return f"+{text}" if (e.value or 0) > 0 else text
-
-
-def _pairs(gaps: Sequence[Gap]) -> str:
-    told = ", ".join(f"{g.a.label} / {g.b.label}" for g in gaps[:_PAIRS])
-    return told + (f" and {len(gaps) - _PAIRS} more" if len(gaps) > _PAIRS else "")
-
-
-def _gan_against_mixture(found: Judged) -> Iterator[Verdict]:
-    """Says whether a GAN reaches what a Gaussian mixture gets for almost nothing."""
-    mixtures = [c for c in found.competing if _name(c) == "gmm"]
-    for gan in (c for c in found.competing if _name(c) == "gan"):
-        for mixture in mixtures:
-            gap = found.trained.of(gan, mixture, found.quality)
-            if gap is None or gap.estimate.value is None:
-                continue
-            said = "is not significantly different from"
-            if gap.is_sure:
-                said = "beats" if gap.estimate.value < 0 else "does not reach"
-            yield Verdict(
-                claim=f"{gan.label} {said} {mixture.label}, a baseline that costs almost nothing, "
-                "in energy distance.",
-                because=f"Difference {_signed(gap.estimate)}.",
-            )
-
-
-def _name(c: Contestant) -> str:
-    return c.model.partition(":")[0]
-
-
-def _floor(found: Judged) -> Iterator[Verdict]:
-    """Says which models differ from held-out real data, by any metric on any features."""
-    real = next((c for c in found.everyone if c.model == REAL), None)
-    if real is None or not found.competing:
-        return
-    tested = {c.model: _against(c, real) for c in found.competing}
-    every = [(m, score, gap) for m, of in tested.items() for score, gap in of.items()]
-    sure = holm([p_value(gap) for *_, gap in every], level=LEVEL)
-    apart: dict[str, dict[str, Estimate]] = {c.model: {} for c in found.competing}
-    for (model, score, gap), is_sure in zip(every, sure, strict=True):
-        if is_sure:
-            apart[model][score] = gap
-    measured = [c for c in found.competing if tested[c.model]]
-    same = [c for c in measured if not apart[c.model]]
-    told = [c for c in measured if apart[c.model]]
-    n = len(every)
-    how = f"By Holm's procedure over all {n} comparisons, {LEVEL:.0%} in all".replace("%", " %")
-    because = f"{how}{_sizes(real)}."
-    if told:
-        clear = "; ".join(
-            f"{c.label} by {len(apart[c.model])} of {len(tested[c.model])} metrics, most clearly "
-            f"{_clearest(apart[c.model], c, real)}"
-            for c in told[:_SHOWN]
-        )
-        because = f"{clear}. {because}"
-    if same:
-        claim = f"Not distinguishable from held-out real data by any metric: {_listed(same)}"
-        tail = f"; {_listed(told)} {_differ(told)} significantly from it." if told else "."
-        yield Verdict(claim=claim + tail, because=because)
-    elif told:
-        who = "Every model differs" if len(told) > 1 else f"{told[0].label} differs"
-        yield Verdict(claim=f"{who} significantly from held-out real data.", because=because)
-
-
-def _against(c: Contestant, real: Contestant) -> dict[str, Estimate]:
-    """Returns the difference from real data by every metric on every measured features."""
-    thin = c.as_control()
-    (of_real,) = real.outcomes.values()
-    scores = [s for s in of_real.scores if thin.values(s) and real.values(s)]
-    gaps = {s: trained_gap(thin, real, s) for s in scores}
-    return {s: g for s, g in gaps.items() if g.half_width is not None}
-
-
-def _sizes(real: Contestant) -> str:
-    sizes = {e.n for o in real.outcomes.values() for e in o.scores.values() if e.n}
-    return f", {min(sizes):,} samples of each against the same held-out ones" if sizes else ""
-
-
-def _clearest(gaps: dict[str, Estimate], c: Contestant, real: Contestant) -> str:
-    score = max(gaps, key=lambda s: abs(gaps[s].value or 0) / (gaps[s].half_width or 1e-12))
-    ours, theirs = shown(c.as_control().sampled(score)), shown(real.sampled(score))
-    return f"{score} {ours} against {theirs}"
-
-
-def _sampling(competing: Sequence[Contestant]) -> Iterator[Verdict]:
-    trained = [c for c in competing if c.values(standings.DEPTH)]
-    ranked = rank(trained, standings.SAMPLING, "lower")
-    ranked = [c for c in ranked if (c.estimate(standings.SAMPLING).value or 0) > 0]
-    if len(ranked) < 2:
-        return
-    cheap, dear = ranked[0], ranked[-1]
-    low, high = cheap.estimate(standings.SAMPLING), dear.estimate(standings.SAMPLING)
-    ratio = (high.value or 0) / (low.value or 1)
-    yield Verdict(
-        claim=f"A sample of {dear.label} costs {ratio:,.0f} times one of {cheap.label}.",
-        because=f"{shown(high)} against {shown(low)}, counted.",
-    )
-
-
-def _failures(everyone: Sequence[Contestant]) -> Iterator[Verdict]:
-    for c in everyone:
-        if c.failures:
-            yield Verdict(
-                claim=f"{c.label} failed in {len(c.failures)} of "
-                f"{len(c.failures) + len(c.outcomes)} trials.",
-                because="; ".join(c.failures),
-            )
-
-
-def _listed(group: Sequence[Contestant]) -> str:
-    labels = [c.label for c in group]
-    return labels[0] if len(labels) == 1 else f"{', '.join(labels[:-1])} and {labels[-1]}"
-
-
-def _differ(group: Sequence[Contestant]) -> str:
-    return "differs" if len(group) == 1 else "differ"
-
 
 # ----------------------------------------------------------------------------
 # How far each model is behind the best, and what may be claimed of that.
@@ -538,7 +131,7 @@ def charts(everyone: Sequence[Contestant], run: Run) -> Iterator[Block]:
     yield from _forest(everyone, score, f"Energy distance to held-out data, on {on}{kind}")
     yield from _forest(everyone, standings.LIKELIHOOD, "Negative log-likelihood of held-out data")
     competing = [c for c in everyone if c.model != REAL and c.outcomes]
-    yield from _pareto(competing, score, standings.SAMPLING, "FLOPs for one sample")
+    yield from _pareto(competing, score, estimated(everyone, score))
     curves = list(_curves(competing, run))
     if curves:
         yield Section(title="Validation during training", blocks=curves)
@@ -559,21 +152,28 @@ def _forest(everyone: Sequence[Contestant], score: str, title: str) -> Iterator[
         )
 
 
-def _pareto(competing: Sequence[Contestant], score: str, cost: str, label: str) -> Iterator[Block]:
+def _pareto(
+    competing: Sequence[Contestant], score: str, found: Mapping[str, Estimate]
+) -> Iterator[Block]:
+    """Yields the chart of a score, with the intervals that tables give, against sampling cost."""
+    cost = standings.SAMPLING
     known = [c for c in competing if c.values(score) and c.values(cost)]
     priced = [c for c in known if (c.estimate(cost).value or 0) > 0]
     if len(priced) < 2:
         return
     front = pareto([(_value(c, cost), _value(c, score)) for c in priced])
-    points = [_point(c, score, cost, front=i in front) for i, c in enumerate(priced)]
+    points = [
+        _point(c, _value(c, cost), found[c.model], front=i in front) for i, c in enumerate(priced)
+    ]
     yield Scatter(
         title="Quality against the cost of a sample",
-        x_label=label,
+        x_label="FLOPs for one sample",
         y_label=score.replace("energy", "energy distance"),
         points=points,
         log_x=True,
-        note="Down and to the left is better; the line joins what nothing beats on both. "
-        "Models whose samples cost no counted operation are left out.",
+        note="Down and to the left is better; the line joins the Pareto front. Bars are 95 % "
+        "intervals over seeds and samples. Models whose samples cost no counted operation are "
+        "left out.",
     )
 
 
@@ -599,12 +199,11 @@ def _value(c: Contestant, score: str) -> float:
     return float("nan") if value is None else value
 
 
-def _point(c: Contestant, score: str, cost: str, *, front: bool) -> Point:
-    found = c.estimate(score)
+def _point(c: Contestant, cost: float, found: Estimate, *, front: bool) -> Point:
     return Point(
         name=c.label,
-        x=_value(c, cost),
-        y=_value(c, score),
+        x=cost,
+        y=float("nan") if found.value is None else found.value,
         y_low=found.low,
         y_high=found.high,
         front=front,
@@ -623,7 +222,8 @@ def _curves(competing: Sequence[Contestant], run: Run) -> Iterator[Lines]:
                 x_label="training FLOPs",
                 y_label=f"validation: {what}",
                 series=series,
-                note="One line for each model, first seed. The best point is what is judged.",
+                note="One line for each model, first seed. The weights of the lowest point are "
+                "judged.",
             )
 
 
@@ -735,17 +335,16 @@ _OTHERS: tuple[_Wanted, ...] = (
 def table_of_models(
     everyone: Sequence[Contestant], under: Sequence[Undertrained], found: Judged | None = None
 ) -> Table:
-    """Returns the main table: a row for each model, those that learn on in ``under`` marked."""
+    """Returns the main table: a row for each model, undertrained ones in ``under`` marked."""
     note = (
         "Mean over seeds ± half the 95 % interval, over seeds and samples. Best energy distance "
-        "first. Set apart: real data (the noise floor) and copies of the training data. "
-        "Whether differences are significant is tested for the energy distance and for the "
-        "likelihood, in pairs on the same held-out samples, which intervals of one model do not "
-        "show: see the answer and the gap to the best model."
+        "first; real data (the noise floor) and copies of the training data last. Overlapping "
+        "intervals do not decide: energy distance and likelihood are tested in pairs on the same "
+        "held-out samples, see the answer and the gap to the best model."
     )
     marked = {u.contestant.model for u in under}
     return _table(
-        "Who is good at what",
+        "Models: quality and cost",
         everyone,
         [*distance_columns(everyone), *_OTHERS],
         marked=marked,
@@ -824,7 +423,7 @@ def _details(everyone: Sequence[Contestant]) -> Iterator[Block]:
     }
     clock = {name: e for c in everyone for o in c.outcomes.values() for name, e in o.clock.items()}
     heads = _heads(everyone)
-    for title, group in (("Every score", found), ("Times of this machine", clock)):
+    for title, group in (("Every score", found), ("Times on this machine", clock)):
         wanted: list[_Wanted] = [
             (n, n, e.better, e.unit, "", heads.get(n, ""))
             for n, e in _by_head(group, heads).items()
@@ -832,7 +431,7 @@ def _details(everyone: Sequence[Contestant]) -> Iterator[Block]:
         yield Section(title=title, blocks=[_table(title, everyone, wanted)])
     failed = [[c.label, text] for c in everyone for text in c.failures]
     if failed:
-        columns = [Column(name="model"), Column(name="what happened")]
+        columns = [Column(name="model"), Column(name="error")]
         yield Table(title="Trials that failed", columns=columns, rows=failed)
 
 
@@ -856,13 +455,13 @@ def _caveats(
     seeds = len(question["seeds"])
     if question["command"] == "train":
         yield Caveat(
-            text="One model, one seed: how far another seed would end is not known. Several tell: "
-            "gantlet compare, with --seeds."
+            text="One model, one seed: the variation between seeds is not known. gantlet compare "
+            "with --seeds 3 measures it."
         )
     elif seeds < 3:
         yield Caveat(
-            text=f"{seeds} seed{'s' if seeds > 1 else ''} only: what is said of these trained "
-            "models need not hold of their recipes. Give --seeds 3 or more."
+            text=f"Only {seeds} seed{'s' if seeds > 1 else ''}: what holds for these trained "
+            "models need not hold for their recipes. Give --seeds 3 or more."
         )
     yield Caveat(
         text=f"All numbers are for one split of the data (data seed {question['data_seed']}) and "
@@ -870,8 +469,8 @@ def _caveats(
     )
     yield from _floor_size(everyone)
     yield Caveat(
-        text="FLOPs count matrix products, convolutions and attention; element-wise work and "
-        "memory traffic are left out. CPU times are of one busy or idle machine."
+        text="FLOPs count matrix products, convolutions and attention, not element-wise work or "
+        "memory traffic. CPU times depend on this machine and its load."
     )
     yield from likelihood_kinds(everyone)
     notes = {note for c in everyone for o in c.outcomes.values() for note in o.notes}
@@ -885,10 +484,10 @@ def _floor_size(everyone: Sequence[Contestant]) -> Iterator[Caveat]:
     real = [e for c in everyone if c.model == REAL for o in c.outcomes.values() for e in _n(o)]
     if thinned and real:
         yield Caveat(
-            text=f"The row of real data rests on {min(real):,} validation samples, which stand in "
-            "for a model's. Models are compared with it by as many of their own, since precision, "
-            "recall, density and coverage depend on that number. Validation samples only selected "
-            "which weights are judged; no model learned from them."
+            text=f"The row of real data uses {min(real):,} validation samples in place of a "
+            "model's. Models are compared with it on as many of their own, since precision, "
+            "recall, density and coverage depend on that number. Validation samples selected "
+            "which weights are judged; no model was trained on them."
         )
 
 
@@ -911,7 +510,7 @@ def likelihood_kinds(everyone: Sequence[Contestant]) -> Iterator[Caveat]:
         told = "; ".join(f"{KINDS_IN_WORDS[k]}: {', '.join(who)}" for k, who in kinds.items())
         yield Caveat(
             text=f"Likelihoods are of different kinds ({told}). A bound may be loose: the model "
-            "behind it may be better than it looks."
+            "may be better than its bound."
         )
 
 

@@ -89,7 +89,7 @@ def family(model: str) -> Family:
     if isinstance(made, Family):
         return made
     name = Spec.parse(model).name
-    raise UserError(f"{name} is fitted outright: it plays no game that could converge.")
+    raise UserError(f"{name} is fitted directly: it has no training that could converge.")
 
 
 def blank(trial: Trial, data: RunData) -> Game:
@@ -379,7 +379,9 @@ def _play_toy(trial: Trial, data: RunData) -> Course:
         if step * _TOY_RECORDS // steps > (step - 1) * _TOY_RECORDS // steps:
             records.append(_look(trial, data, game, step))
             if not records[-1].quality < 1e9:
-                error = f"diverged at step {step}: the field is {records[-1].quality:.3g} long"
+                error = (
+                    f"diverged at step {step}: the norm of the field is {records[-1].quality:.3g}"
+                )
                 records.pop()
                 break
     return Course(
@@ -477,7 +479,7 @@ def _exact(size: list[float]) -> State:
     third = max(len(size) // 3, 1)
     first, middle, last = mean(size[:third]), mean(size[third:-third]), mean(size[-third:])
     told = (
-        f"The field is {first:.3g} long on average in the first third of the training, "
+        f"Mean norm of the gradient field: {first:.3g} in the first third of training, "
         f"{middle:.3g} in the second, {last:.3g} in the last."
     )
     name: StateName = "rotating"
@@ -515,17 +517,23 @@ def _shape(
     start: float, best: float, end: float, trend: "_Trend", floor: float
 ) -> tuple[StateName, str]:
     reached = max(_LEARNED * start, GOOD * floor)
-    lost = f"It is {end / best:.1f} times its best: what was learned is lost again."
+    lost = f"It is {end / best:.1f} times its best: progress was lost again."
     if best <= reached and end > _LOST_ALL * best:
         return "diverging", lost
     if end > reached:
-        return "stuck", f"That is {end / start:.0%} of the untrained loss: little was learned."
+        return (
+            "stuck",
+            f"That is {100 * end / start:.0f} % of the untrained loss: little was learned.",
+        )
     strays = math.exp(trend.spread)
     if strays > _SWINGS:
-        return "rotating", f"In the last half it strays by a factor {strays:.1f} from its trend."
+        return (
+            "rotating",
+            f"In the last half it deviates from its trend by a factor of {strays:.1f}.",
+        )
     if end > _LOST * best:
         return "diverging", lost
-    return "converging", f"In the last half it stays within a factor {strays:.2f} of its trend."
+    return "converging", f"In the last half it stays within a factor of {strays:.2f} of its trend."
 
 
 def _likelihood(quality: list[float], noise: float) -> State:
@@ -539,9 +547,11 @@ def _likelihood(quality: list[float], noise: float) -> State:
     lost, swing = (end - best) / gained, (max(half) - min(half)) / gained
     if lost > _LOST_SHARE and end - best > _NOISE * noise and end >= mean(half):
         return State(
-            name="diverging", because=f"{told}: {lost:.0%} of the gain is lost again.", end=end
+            name="diverging",
+            because=f"{told}: {100 * lost:.0f} % of the gain is lost again.",
+            end=end,
         )
-    told = f"{told}; in the last half it varies by {swing:.0%} of the gain."
+    told = f"{told}; in the last half it varies by {100 * swing:.0f} % of the gain."
     if swing > _SWINGS_SHARE and abs(trend.t) < _TREND and max(half) - min(half) > _NOISE * noise:
         return State(name="rotating", because=told, end=end)
     improving = trend.t < -_TREND and -trend.change > _NOISE * noise

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from gantlet.commands.converge.course import GOOD, short
-from gantlet.commands.converge.diagnosis import GROWTH, SHARE, TRIES, Key, keys
+from gantlet.commands.converge.diagnosis import GROWTH, SHARE, Key, keys
+from gantlet.commands.converge.trial import TRIES
 from gantlet.core.estimate import Estimate, Outcome
 from gantlet.core.spec import Spec
 from gantlet.report.blocks import (
@@ -69,18 +70,18 @@ def _forecast(details: Mapping[str, Any], scores: Mapping[str, Estimate]) -> Ite
         return
     decays, stays = growth.value < 1 - 1e-9, abs(growth.value - 1) <= 1e-9
     real, imaginary = details["modes"][0]
-    kind = "turn" if abs(imaginary) > abs(real) else "pull"
+    kind = "oscillate" if abs(imaginary) > abs(real) else "do not oscillate"
     fate = "neither decay nor grow" if stays else "decay" if decays else "grow"
-    claim = f"The leading modes {kind}, and are predicted to {fate}."
+    claim = f"The leading modes {kind} and are predicted to {fate}."
     settled = details["state"] == "converging"
     if decays and details["state"] in {"rotating", "diverging"}:
-        claim += " The spectrum does not predict this training: the field may have a kink, or the "
-        claim += "noise of batches rules."
+        claim += " The spectrum does not predict this training: the field may not be smooth, or "
+        claim += "batch noise may dominate."
     if not decays and settled:
-        claim += " The spectrum does not predict this training: it converges all the same."
-    because = f"Factor of one step: {growth.value:.4g}."
+        claim += " The spectrum does not predict this training, which converges nevertheless."
+    because = f"Growth factor per step: {growth.value:.4g}."
     if share.value is not None:
-        because += f" Rotation makes up {share.value:.0%} of the Jacobian, |A|²/|J|²."
+        because += f" Rotation makes up {100 * share.value:.0f} % of the Jacobian (|A|²/|J|²)."
     yield Verdict(claim=claim, because=because)
 
 
@@ -92,9 +93,9 @@ def _nash(details: Mapping[str, Any]) -> Iterator[Verdict]:
         return
     told = "; ".join(f"{p}: {details['curvature'][p][0]:.3g}" for p in down)
     yield Verdict(
-        claim=f"Where it ends is not a (local) Nash equilibrium: {' and '.join(down)} could lower "
-        "its own loss by moving alone. That is usual: a stable point of the game need not be one.",
-        because=f"Smallest curvature of each player's own loss: {told}.",
+        claim=f"The end point is not a (local) Nash equilibrium: {' and '.join(down)} could lower "
+        "its own loss by moving alone. That is usual: a stable point of a game need not be one.",
+        because=f"Smallest curvature of the player's own loss: {told}.",
     )
 
 
@@ -116,7 +117,7 @@ def _advice_verdicts(
     if details["improving"]:
         yield Verdict(
             claim="It is still improving: a larger budget comes first.",
-            because="The loss falls over the last half of the training, by a t-test of its trend.",
+            because="The loss falls over the last half of training, by a t-test of its trend.",
         )
     predicted = [a for a in found if a["basis"] == "prediction"]
     if predicted and found[0] is predicted[0]:
@@ -124,14 +125,14 @@ def _advice_verdicts(
     elif found:
         yield _not_predicted(found, details["state"])
     elif not details["improving"]:
-        yield Verdict(claim="No change that was looked at is predicted to help.")
+        yield Verdict(claim="None of the changes considered is predicted to help.")
 
 
 def _recommended(best: Mapping[str, Any], growth: Estimate) -> Verdict:
     return Verdict(
         claim=f"Recommended: {best['what']}. {best['code']}".strip(),
-        because=f"Predicted growth of the leading modes in one step: {best['growth']:.4g} instead "
-        f"of {text(growth.value)}.",
+        because=f"Predicted growth factor of the leading modes per step: {best['growth']:.4g} "
+        f"instead of {text(growth.value)}.",
     )
 
 
@@ -139,19 +140,18 @@ def _not_predicted(found: Sequence[Mapping[str, Any]], state: str) -> Verdict:
     """Says what may be tried where the spectrum recommends nothing."""
     first = found[0]
     why = (
-        "No mode grows here, so that a spectrum has nothing to recommend"
+        "No mode grows here, so the spectrum recommends nothing"
         if state == "converging"
-        else "The spectrum at this point predicts no change that helps, so that nothing is "
-        "recommended by it"
+        else "At this point the spectrum predicts no improvement from any change"
     )
     reason = {
         "theory": "R1 is proved to attract near an equilibrium (Mescheder et al., 2018)",
-        "defaults": "these are the settings that the family has by default",
+        "defaults": "these are the defaults of the family",
     }.get(first["basis"], "its modes grow least")
     others = "; ".join(a["what"] for a in found[1:TRIES])
     return Verdict(
         claim=f"{why}. Worth trying, with --try: {first['what']}. {first['code']}".strip(),
-        because=f"Not a prediction: {reason}." + (f" After it: {others}." if others else ""),
+        because=f"Not a prediction: {reason}." + (f" Then: {others}." if others else ""),
     )
 
 
@@ -159,7 +159,7 @@ def _tried(details: Mapping[str, Any]) -> Iterator[Verdict]:
     """Says what trainings with a change did, the best first."""
     for one in details["tried"]:
         yield Verdict(
-            claim=f"Tried {one['what']}: it {_state(one)}{_better(one, details)}.",
+            claim=f"Tried {one['what']}: training {_state(one)}{_better(one, details)}.",
             because=f"{one['because']}{_foreseen(one, details)}",
         )
 
@@ -170,8 +170,8 @@ def _better(one: Mapping[str, Any], before: Mapping[str, Any]) -> str:
         return ""
     share = before["end"] / one["end"]
     if share > 1:
-        return f"; its loss at the end is {share:.1f} times lower"
-    return f"; its loss at the end is {1 / share:.1f} times higher"
+        return f"; the loss at the end is {share:.1f} times lower"
+    return f"; the loss at the end is {1 / share:.1f} times higher"
 
 
 def _foreseen(one: Mapping[str, Any], before: Mapping[str, Any]) -> str:
@@ -180,8 +180,8 @@ def _foreseen(one: Mapping[str, Any], before: Mapping[str, Any]) -> str:
     if one["basis"] == "prediction" or one["growth"] is None or not helped:
         return ""
     return (
-        f" The spectrum had not predicted that: growth of the leading modes {one['growth']:.4g}. "
-        "It does not predict this training."
+        f" The spectrum had not predicted that (growth factor {one['growth']:.4g}): it does not "
+        "describe this training."
     )
 
 
@@ -207,30 +207,40 @@ def _numbers(which: Mapping[str, Key], scores: Mapping[str, Estimate]) -> Table:
         [name, e, after.get(name)] if after else [name, e] for name, e in before.items()
     ]
     columns = [
-        Column(name="number"),
-        Column(name="here"),
-        Column(name="with the best change tried"),
+        Column(name="quantity"),
+        Column(name="value", mixed=True),
+        Column(name="with the best change tried", mixed=True),
     ]
     return Table(
-        title="Where training is",
+        title="Local dynamics of the game",
         columns=columns if after else columns[:2],
         rows=rows,
-        note="Eigenvalues of the Jacobian of the field at one fixed batch; real parts below 0 "
-        "attract. Steps and delays are predicted from eigenvalues left of the axis.",
+        note="Eigenvalues of the Jacobian of the gradient field at one fixed batch; negative real "
+        "parts attract. Largest steps and delays are predicted from eigenvalues with negative "
+        "real part.",
     )
 
 
 def _advice_table(found: list[dict[str, Any]]) -> Table:
     return Table(
-        title="What could be changed",
+        title="Changes considered",
         columns=[
             Column(name="change"),
-            Column(name="proposed by"),
-            Column(name="growth in one step", better="lower", help="Of the leading modes."),
-            Column(name="leading mode", help="Of one step of plain descent; 0 stays."),
-            Column(name="in your own loop"),
-            Column(name="model"),
-            Column(name="solver"),
+            Column(name="basis"),
+            Column(
+                name="growth per step",
+                better="lower",
+                help="Factor by which the leading modes grow.",
+                group="Prediction",
+            ),
+            Column(
+                name="leading mode",
+                help="Eigenvalue for one step of gradient descent; 0 is neutral.",
+                group="Prediction",
+            ),
+            Column(name="in your own loop", group="How"),
+            Column(name="model", group="How"),
+            Column(name="solver", group="How"),
         ],
         rows=[
             [
@@ -244,9 +254,9 @@ def _advice_table(found: list[dict[str, Any]]) -> Table:
             ]
             for a in found
         ],
-        note="In the order in which they are recommended or to be tried. Predictions are for the "
-        "same point, ordered by decay for each unit of learning rate and each gradient. What "
-        "theory or the family's defaults propose is no prediction.",
+        note="In the order in which they are recommended or worth trying. Predictions are for the "
+        "same point, ordered by decay per unit of learning rate and per gradient. Changes on the "
+        "basis of theory or of the family's defaults are not predictions.",
     )
 
 
@@ -264,7 +274,7 @@ def _complex(real: float, imaginary: float) -> str:
 def _course(details: Mapping[str, Any]) -> Lines:
     runs = [("as asked", details), *((f"with {t['what']}", t) for t in details["tried"])]
     return Lines(
-        title="The course of training",
+        title="Quality during training",
         x_label="step",
         y_label="quality, lower is better",
         series=[
@@ -281,20 +291,19 @@ def _path(details: Mapping[str, Any]) -> Iterator[Lines]:
     runs = [("as asked", details["path"]), *tried]
     nan = float("nan")
     yield Lines(
-        title="The field on the line from start to end",
-        x_label="place: 0 is the start, 1 the point that is looked at",
-        y_label="cosine of the angle to the line",
+        title="Path angle from start to end",
+        x_label="position: 0 is the start, 1 the point examined",
+        y_label="cosine between the gradient field and the path",
         series=[
             Series(name=name, x=path["place"], y=[nan if c is None else c for c in path["cosine"]])
             for name, path in runs
         ],
-        note="A change of sign at 1 is attraction; a bump there is rotation "
-        "(Berard et al., 2020).",
+        note="A sign change at 1 shows attraction, a bump rotation (Berard et al., 2020).",
     )
     yield Lines(
-        title="The length of the field on that line",
-        x_label="place",
-        y_label="length",
+        title="Norm of the gradient field from start to end",
+        x_label="position: 0 is the start, 1 the point examined",
+        y_label="norm",
         series=[Series(name=name, x=path["place"], y=path["norm"]) for name, path in runs],
         log_y=True,
     )
@@ -310,7 +319,7 @@ def _eigenvalues(details: Mapping[str, Any]) -> Table:
         title="Eigenvalues of the Jacobian",
         columns=[Column(name="which"), Column(name="eigenvalue"), Column(name="residual")],
         rows=rows,
-        note="Residual: |J x − λ x| of the unit eigenvector x that was found.",
+        note="Residual: |J x − λ x| of the unit eigenvector x found.",
     )
 
 
@@ -334,7 +343,7 @@ def answer(question: Mapping[str, Any], outcomes: Sequence[Outcome], run: Run) -
             command="converge",
             question=question,
             facts=facts_of({}, outcomes, run),
-            caveats=[Caveat(text=f"Nothing was found: {reason}.")],
+            caveats=[Caveat(text=f"There is no diagnosis: {reason}.")],
         )
     (outcome,) = good
     which = keys(outcome.details)
@@ -360,7 +369,7 @@ def _setting(question: Mapping[str, Any], outcome: Outcome) -> dict[str, str]:
         "Solver": str(question["solver"]),
         **data,
         "Budget": budget,
-        "Looked at": f"step {outcome.details['looked at step']}",
+        "Point examined": f"step {outcome.details['looked at step']}",
         "Seed": str(question["seed"]),
     }
 
@@ -377,19 +386,18 @@ def _row(question: Mapping[str, Any], outcome: Outcome, key: Key, e: Estimate) -
 
 def _caveats(question: Mapping[str, Any]) -> Iterator[Caveat]:
     yield Caveat(
-        text="One training, one seed. Whether it converges is judged by the course of its "
-        "validation loss; eigenvalues, steps, delays and what a change would do are predictions "
-        "at one point, true for small displacements only."
+        text="One training run, one seed. Whether it converges is judged by its validation loss; "
+        "eigenvalues, steps, delays and the effects of changes are predictions at one point, "
+        "valid for small displacements only."
     )
     if question["data"] == "none":
         return
     yield Caveat(
-        text="The field is looked at on one batch that stays the same, so that the noise of "
-        "batches is not in it."
+        text="The gradient field is evaluated on one fixed batch, so batch noise is not included."
     )
     solver = Spec.parse(question["solver"])
     if "adam" in {solver.name, solver.options.get("base")}:
         yield Caveat(
-            text="Adam divides by second moments; predictions take their mean over batches at the "
-            "point that is looked at, as if players had stood there for long."
+            text="Adam divides by second moments; predictions use their mean over batches at the "
+            "point examined, as if the players had been there for long."
         )

@@ -15,8 +15,8 @@ from gantlet.commands.converge.course import (
     run_parts,
     usual_solver,
 )
-from gantlet.commands.converge.diagnosis import run_trial
 from gantlet.commands.converge.report import answer
+from gantlet.commands.converge.trial import run_trial
 from gantlet.commands.trained import RunData, find_trial
 from gantlet.core.arguments import check_fields
 from gantlet.core.errors import UserError

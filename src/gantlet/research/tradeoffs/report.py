@@ -9,7 +9,8 @@ from typing import NamedTuple, final
 
 from gantlet.commands import standings
 from gantlet.commands.compare.claims import recipe_claims
-from gantlet.commands.compare.report import judged, pareto
+from gantlet.commands.compare.report import pareto
+from gantlet.commands.compare.verdicts import judged
 from gantlet.commands.standings import Contestant, on_ranking_features, rank, ranking_score
 from gantlet.commands.trained import load
 from gantlet.core.data import Known, everything
@@ -199,7 +200,8 @@ def _forest(groups: Sequence[Group]) -> Forest:
         groups=groups,
         reference=0.0,
         better="lower",
-        note="-1: ten times the parameters, a tenth of the error. Bars are 95 % intervals.",
+        note="A slope of −1: ten times the parameters, a tenth of the error. Bars are 95 % "
+        "intervals.",
     )
 
 
@@ -213,7 +215,10 @@ def _error_verdict(
     flow = next((c for c in best if Spec.parse(c.model).name == "flow"), None)
     if flow is not None and flow is not best[0]:
         told += f". The best flow, {flow.label}: {_told(flow, measure)}"
-    return Verdict(claim=f"{data}: {best[0].label} has the least {what}.", because=f"{told}.")
+    return Verdict(
+        claim=f"{data}: {best[0].label} has the lowest mean {what}.",
+        because=f"{told}. Differences are not tested.",
+    )
 
 
 def _told(c: Contestant, measure: Measure) -> str:
@@ -600,8 +605,8 @@ def _break_even(budgets: Budgets) -> Iterator[Block]:
         title="Break-even number of samples",
         columns=[
             Column(name="pair"),
-            Column(name="cheaper to train"),
-            Column(name="cheaper to sample"),
+            Column(name="to train", group="Cheaper"),
+            Column(name="to sample", group="Cheaper"),
             Column(name="break-even", unit="samples"),
         ],
         rows=rows,
