@@ -33,6 +33,7 @@ from gantlet.report.blocks import (
     Table,
     Verdict,
 )
+from gantlet.report.documents import csv_table, latex_table
 from gantlet.report.format import clean, tag
 
 
@@ -324,3 +325,25 @@ def test_an_unknown_interval_has_its_footnote_and_alike_ones_share_it():
     marks = re.findall(r"± \?(<sup>\w</sup>)?", text[text.index("<table>") :])
     assert marks[:2] == ["<sup>a</sup>"] * 2
     assert "<sup>a</sup> no interval: of 3 to 5</p>" in text
+
+
+def test_a_table_that_is_too_wide_says_so_without_a_script():
+    def classes(columns):
+        heads = [Column(name="model"), *(Column(name=f"metric {k}") for k in range(columns))]
+        row = ["gan", *(Estimate(value=1.5, low=1.4, high=1.6) for _ in range(columns))]
+        page = html.as_html(
+            Report(title="t", command="c", blocks=[Table(title="T", columns=heads, rows=[row])])
+        )
+        return re.search(r'<div class="(table[^"]*)">', page)[1].split()
+
+    assert classes(2) == ["table"]
+    assert classes(6) == ["table", "over-phone"]
+    assert classes(30) == ["table", "over-phone", "over-page"]
+
+
+def test_columns_of_one_title_are_told_by_their_group_where_groups_are_not_shown():
+    heads = [Column(name="model")]
+    heads += [Column(name="time", unit="s", group=group) for group in ("Training", "Sampling")]
+    table = Table(title="T", columns=heads, rows=[["gan", 1.0, 2.0]])
+    assert csv_table(table).splitlines()[0] == "model,Training: time (s),Sampling: time (s)"
+    assert "Sampling: time" in latex_table(table)

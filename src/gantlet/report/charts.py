@@ -629,7 +629,7 @@ def _forest_size(chart: Forest) -> Size:
     dots = _dots(chart)
     longest = max(map(len, shorten(d.name for d in dots).values()), default=0)
     rows = len(dots) * _FOREST_LINE + sum(_FOREST_GROUP for g in chart.groups if g.name)
-    left = min(max(longest * _CHARACTER + 16, 70), 190)
+    left = min(max(longest * _CHARACTER + 24, 70), 196)
     return Size(left=left, right=128, top=6, bottom=46, height=rows + 52)
 
 

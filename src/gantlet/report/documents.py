@@ -25,7 +25,7 @@ from gantlet.report.blocks import (
     Table,
     Verdict,
 )
-from gantlet.report.format import BEST, Head, Layout, Line, Shown, clean, lay_out
+from gantlet.report.format import BEST, Head, Layout, Line, Shown, clean, heads_alone, lay_out
 from gantlet.report.json import ESTIMATE, estimate_fields
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def _md_facts(facts: Facts) -> str:
 def _md_head(layout: Layout, k: int) -> str:
     head = layout.heads[k]
     unit = f"({head.unit})" if head.unit else ""
-    return " ".join(filter(None, (_md_line(head.name), _md_line(unit), head.arrow)))
+    return " ".join(filter(None, (_md_line(head.alone), _md_line(unit), head.arrow)))
 
 
 def _md_cell(cell: Shown) -> str:
@@ -262,7 +262,7 @@ def _tex_heads(heads: Sequence[Head]) -> str:
 
 def _tex_head(head: Head) -> str:
     unit = f"({head.unit})" if head.unit else ""
-    return latex_safe(" ".join(filter(None, (head.name, unit, head.arrow))))
+    return latex_safe(" ".join(filter(None, (head.alone, unit, head.arrow))))
 
 
 def _tex_row(line: Line) -> str:
@@ -316,8 +316,9 @@ def csv_table(block: Table) -> str:
     """Returns one table with unrounded numbers; estimates get a column for each end."""
     has_ends = [any(isinstance(row[k], Estimate) for row in block.rows) for k in _places(block)]
     head: list[object] = []
-    for column, wide in zip(block.columns, has_ends, strict=True):
-        name = column.name if column.unit == "1" else f"{column.name} ({column.unit})"
+    titles = heads_alone(block.columns)
+    for column, title, wide in zip(block.columns, titles, has_ends, strict=True):
+        name = title if column.unit == "1" else f"{title} ({column.unit})"
         head += [name, f"{name} low", f"{name} high"] if wide else [name]
     rows = [
         [x for c, wide in zip(row, has_ends, strict=True) for x in _csv_cells(c, wide=wide)]

@@ -6,8 +6,8 @@ text from outside is made safe to show, and a table becomes written cells with f
 
 import math
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from html import escape
 from itertools import groupby, zip_longest
 from statistics import median
@@ -286,7 +286,7 @@ def _short(spec: Spec, specs: list[Spec]) -> str:
 
 
 _VOID = frozenset({"meta", "link", "img"})
-_JOINT = re.compile(r"(?<=[,:/+|])(?=\w)")
+_JOINT = re.compile(r"(?:(?<=[,:/+|])|(?<=\w@))(?=\w)")
 
 
 @final
@@ -355,9 +355,9 @@ def _attribute(name: str, value: str | float | bool | None) -> str:
 
 
 BEST = (
-    "Bold: significantly better than all others in its column, by the test stated in the findings."
+    "Bold: significantly better than all others in its column, by the test that the answer names."
 )
-APART = "Below the inner line: for comparison only, not in competition."
+APART = "Below the inner line: references, which do not compete."
 
 ARROWS: dict[Better | None, str] = {"lower": "↓", "higher": "↑", None: ""}
 
@@ -406,6 +406,8 @@ class Head:
         methods: How its numbers were obtained, each once.
         is_number: Whether it holds numbers, which are aligned to the right.
         group: Under which common head it stands, or empty.
+        alone: Its title where common heads are not shown: with the group if another column bears
+            the same title.
     """
 
     name: str
@@ -415,6 +417,7 @@ class Head:
     methods: tuple[str, ...]
     is_number: bool
     group: str = ""
+    alone: str = ""
 
     @property
     def arrow(self) -> str:
@@ -475,9 +478,13 @@ def lay_out(table: Table) -> Layout:
         for k, column in enumerate(table.columns)
     ]
     cells = zip(*(c for _, c in columns), strict=True)
+    titles = heads_alone(table.columns)
     return Layout(
         title=clean(table.title),
-        heads=tuple(head for head, _ in columns),
+        heads=tuple(
+            replace(head, alone=clean(alone))
+            for (head, _), alone in zip(columns, titles, strict=True)
+        ),
         lines=tuple(
             Line(cells=row, is_reference=is_reference[i])
             for row, i in zip(cells, order, strict=True)
@@ -485,6 +492,19 @@ def lay_out(table: Table) -> Layout:
         note=clean(table.note),
         footnotes=notes.listed(),
     )
+
+
+def heads_alone(columns: Sequence[Column]) -> list[str]:
+    """Returns the titles of columns, with the common head where several bear one title.
+
+    Example:
+        >>> heads_alone([Column(name="time", group="Training"), Column(name="time", group="Use")])
+        ['Training: time', 'Use: time']
+    """
+    names = [c.name for c in columns]
+    return [
+        f"{c.group}: {c.name}" if c.group and names.count(c.name) > 1 else c.name for c in columns
+    ]
 
 
 @final
@@ -594,7 +614,7 @@ def _mark(cell: Estimate, written: Written, notes: _Notes) -> str:
         return notes.mark(method) if method else ""
     if written.spread != UNKNOWN:
         return ""
-    return notes.mark(f"no interval: {method}")
+    return notes.mark(f"no interval: {method.removesuffix(': no interval')}")
 
 
 def _methods(cells: list[Estimate | float | int]) -> list[str]:

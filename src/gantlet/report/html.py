@@ -289,11 +289,36 @@ class TableView:
         places = [_places(layout, k) for k in range(len(layout.heads))]
         self.competing = [_row(line, places) for line in layout.lines if not line.is_reference]
         self.references = [_row(line, places) for line in layout.lines if line.is_reference]
-        self.key = [(h.name, _meaning(h)) for h in layout.heads if h.help or h.methods]
+        self.over = _over(layout)
+        self.key = [(h.alone, _meaning(h)) for h in layout.heads if h.help or h.methods]
         self.sources: Mapping[str, str] = {}
         if with_sources:
             latex = {"LaTeX": documents.latex_table(table)} if with_latex else {}
             self.sources = {**latex, "CSV": documents.csv_table(table)}
+
+
+_CHARACTER, _SMALLER, _GAP = 7.8, 0.82, 15.0  # pixels, of a table on the page
+_ROOM = (("phone", 360.0), ("page", 1130.0))
+
+
+def _over(layout: Layout) -> str:
+    """Returns the classes of what a table is probably too wide for, where no script measures it.
+
+    Heads break between words, numbers and their intervals do not.
+    """
+    width = sum(_column_width(layout, k) for k in range(len(layout.heads)))
+    return " ".join(f"over-{name}" for name, room in _ROOM if width > room)
+
+
+def _column_width(layout: Layout, k: int) -> float:
+    head, cells = layout.heads[k], [line.cells[k] for line in layout.lines]
+    words = [len(word) * _SMALLER for word in re.split(r"[\s:=,/+|@-]", head.name)]
+    if head.is_number:
+        words += [len(f"{c.value} {c.suffix}") for c in cells]
+        words += [len(c.spread) * _SMALLER for c in cells]
+    else:
+        words += [min(len(c.value), 16) for c in cells]
+    return max(words, default=0) * _CHARACTER + _GAP
 
 
 def _starts(layout: Layout) -> set[int]:

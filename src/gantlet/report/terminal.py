@@ -204,12 +204,12 @@ def _width(layout: Layout, k: int, *, is_plain: bool) -> int:
     cells = [_cell(line.cells[k], is_plain=is_plain).cell_len for line in layout.lines]
     if head.is_number:
         return max([*map(cell_len, _title(head).split(" ")), cell_len(head.unit), *cells, 4])
-    return min(max([*cells, len(head.name), 4]), _NAMES)
+    return min(max([*cells, len(head.alone), 4]), _NAMES)
 
 
 def _title(head: Head) -> str:
     """Returns name and direction, which stay on one line."""
-    return "\u00a0".join(filter(None, (head.name, head.arrow)))
+    return "\u00a0".join(filter(None, (head.alone, head.arrow)))
 
 
 def _head(head: Head, width: int) -> list[str]:

@@ -68,6 +68,7 @@ for (const table of document.querySelectorAll("table")) {
 
 const watch = new ResizeObserver((entries) => {
   for (const { target } of entries) {
+    target.parentElement.classList.add("measured");
     target.parentElement.classList.toggle("wide", target.scrollWidth > target.clientWidth + 1);
   }
 });
