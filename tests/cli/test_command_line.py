@@ -149,11 +149,11 @@ def test_a_dry_run_says_what_the_budget_pays_for(capsys, tmp_path):
     arguments = ["compare", "gan", "gmm", "ar", "--data", "digits", "--dry-run"]
     assert run([*arguments, "--out", str(tmp_path / "run"), "--flops", "1e10"]) == 0
     told = capsys.readouterr().out.splitlines()
-    assert "Samples found: 1,257 to train on, 180 to validate, 360 to judge by." in told
+    assert "Samples found: 1,257 for training, 180 for validation, 360 for testing." in told
     (gan,) = (line for line in told if line.startswith("gan: "))
     # 1e10 operations at 1.19e8 a step, of which validation takes up to a twentieth.
     assert gan.startswith("gan: 79 to 84 steps in "), gan
-    assert "on digits gan was still in its steep part after 1,677 steps, more than these." in gan
+    assert "was still improving fast after 1,677 steps, more than planned here." in gan
     (gmm,) = (line for line in told if line.startswith("gmm: "))
     assert "steps" not in gmm
 

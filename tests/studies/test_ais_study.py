@@ -107,11 +107,11 @@ def test_both_answers_can_be_given():
     yes = claims(off)
     assert "Yes: AIS is significantly biased for every flow here." in yes
     assert "100 temperatures still leave a bias" in yes
-    assert "A small BDMC gap does not certify" in yes
+    assert "A small sandwich gap does not show" in yes
     no = claims(fine)
     assert "No: AIS is not significantly biased for any flow here." in no
-    assert "100 temperatures suffice" in no
-    assert "No error exceeded its BDMC gap" in no
+    assert "100 temperatures are enough" in no
+    assert "No error here was larger than the sandwich gap" in no
     assert "biased for 1 of 2 flows" in claims(off, fine)
 
 

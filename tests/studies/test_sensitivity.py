@@ -118,10 +118,10 @@ def report(outcomes, run):
 def test_the_report_says_who_noticed_what(run):
     made = report(made_up(alarms=2), run)
     claims = [v.claim for v in made.verdicts]
-    assert claims[0] == "noise: detected from severity 1 by energy (pixels)."
-    assert "Rated as improvement by precision (pixels)." in made.verdicts[0].because
-    assert claims[1] == "jpeg: not detected by any metric with 50 samples."
-    assert claims[2].startswith("No metric has a false positive rate significantly above")
+    assert claims[0] == "noise: detected from strength 1 on by energy (pixels)."
+    assert "Called better by precision (pixels)." in made.verdicts[0].because
+    assert claims[1] == "jpeg: no metric detects it with 50 samples."
+    assert claims[2].startswith("No metric raises significantly more false alarms")
     rows = {row[0]: list(row[1:3]) for row in made.blocks[0].rows}
     assert rows == {
         "energy (pixels)": ["1", "-"],
@@ -147,9 +147,7 @@ def test_false_alarms_beyond_chance_are_told(run):
     assert false_alarms(found, "c2st (pixels)", 50).value is None
     assert false_alarms(found, "birthday (pixels)", 50).value == 0
     last = report(outcomes, run).verdicts[-1]
-    assert last.claim.startswith(
-        "1 of 3 pairs of metric and sample size have false positive rates"
-    )
+    assert last.claim.startswith("1 of 3 pairs of metric and sample size raise")
     assert "energy (pixels) at n = 50" in last.because
 
 

@@ -16,6 +16,7 @@ from gantlet.commands.tournament.play import (
     from_tensors,
     standings,
 )
+from gantlet.commands.tournament.report import ranking
 from gantlet.commands.tournament.study import Tournament
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Budget
@@ -174,6 +175,13 @@ def test_better_generators_are_rated_higher_by_made_up_critics():
     lead = table.lead(table.generators[3], table.generators[0])
     assert lead.low > 0
     assert table.cycles == []
+    # The best is not above all others: only the pairs that Holm's procedure separates differ.
+    found = ranking(table)
+    assert [p.step for p in found.order] == [3, 2, 1, 0]
+    assert found.pairs == 6
+    assert {*found.level, *found.behind} == set(found.order[1:])
+    assert Player("gan #0", 0) in found.behind
+    assert (found.best is None) == bool(found.level)
     changed = {k: (2 * v).exp() for k, v in scores.items()}
     again = standings({k: v.double() for k, v in changed.items()})
     assert [again.rating(g).value for g in again.generators] == pytest.approx(values)

@@ -61,10 +61,10 @@ class Known:
 
     def text(self) -> str:
         """Returns what is known, in one sentence."""
-        who = f"on {self.data} {self.family} was"
+        who = f"on {self.data} {self.family}"
         if self.steps is None:
-            return f"{who} still in its steep part after {self.most:,} steps"
-        return f"{who} past its steep part from {self.steps:,} steps on"
+            return f"{who} was still improving fast after {self.most:,} steps"
+        return f"{who} had made 90 % of its improvement after {self.steps:,} steps"
 
 
 @cache
@@ -196,9 +196,9 @@ def _known(family: str, space: Space, steps: Estimate) -> str:
     found = nearest(families.resolve(family), space)
     if found is not None:
         is_few = (steps.high or 0.0) < (found.steps or found.most)
-        return f"{found.text()}{', more than these' if is_few else ''}"
+        return f"{found.text()}{', more than planned here' if is_few else ''}"
     name = family.partition(":")[0]
-    return f"no published training of {name} is on data like these, so no number of steps is known"
+    return f"the steps needed are not known: no published training of {name} is on data like these"
 
 
 def cost_report(costs: Sequence[Cost], data: str, peak: float, found: str = "") -> Report:
@@ -222,15 +222,25 @@ def cost_report(costs: Sequence[Cost], data: str, peak: float, found: str = "") 
         title=f"What training on {data} would cost",
         command="cost",
         question=question,
-        verdicts=[_verdict(c) for c in costs],
+        verdicts=[_verdict(c) for c in _cheapest_first(costs)],
         caveats=[Caveat(text=note) for note in _all_notes(costs, found)],
         rows=[
             Row(data=data, model=c.family, seed=None, name=name, estimate=estimate)
             for c in costs
             for name, estimate in c.estimates.items()
         ],
-        blocks=[_table(costs, peak), _details(costs)],
+        blocks=[_table(_cheapest_first(costs), peak), _details(costs)],
     )
+
+
+def _cheapest_first(costs: Sequence[Cost]) -> list[Cost]:
+    """Returns models by the operations of their training; those without a number come last."""
+
+    def flops(cost: Cost) -> float:
+        value = cost.estimates[standings.TRAINING].value
+        return math.inf if value is None else value
+
+    return sorted(costs, key=flops)
 
 
 def _all_notes(costs: Sequence[Cost], found: str) -> list[str]:
@@ -262,35 +272,58 @@ def _range(e: Estimate) -> str:
     unit = f" {e.unit}" if e.unit == "steps" else ""
     if e.low is None or e.low == e.high:
         return f"{whole(e.value)}{unit}"
-    return f"{whole(e.low)} to {whole(e.high)}{unit}"
+    low, high = whole(e.low), whole(e.high)
+    same = low.partition(" ")[2] == high.partition(" ")[2]
+    return f"{low.partition(' ')[0] if same else low} to {high}{unit}"
 
 
 def samples_found(splits: Splits) -> str:
     """Returns how many samples there are, in one sentence."""
     sizes = (len(splits.train), len(splits.validation), len(splits.test))
     train, validation, test = (f"{n:,}" for n in sizes)
-    return f"Samples found: {train} to train on, {validation} to validate, {test} to judge by."
+    return f"Samples found: {train} for training, {validation} for validation, {test} for testing."
 
 
 def _verdict(cost: Cost) -> Verdict:
     found = cost.estimates
     return Verdict(
         claim=expected(cost),
-        because=f"{text(found[standings.SAMPLING_TIME])} and {text(found[standings.SAMPLING])} "
-        "to draw one sample.",
+        because=f"One sample: {text(found[standings.SAMPLING_TIME])}, "
+        f"{text(found[standings.SAMPLING])}.",
     )
 
 
 def _table(costs: Sequence[Cost], peak: float) -> Table:
     units = {name: e.unit for c in costs for name, e in c.estimates.items()}
-    columns = [Column(name=name, unit=unit) for name, unit in units.items()]
+    shown = [name for name in _HEADS if name in units]
+    shown += [name for name in units if name not in _HEADS]
     return Table(
-        title="Cost",
-        columns=[Column(name="model"), *columns],
-        rows=[[c.label, *(c.estimates.get(n) for n in units)] for c in costs],
-        note="Times are of this machine at this hour, whose measured peak is "
-        f"{text(peak, 'FLOP/s')} in fp32; operations are the same everywhere.",
+        title="Cost of training and sampling",
+        columns=[Column(name="model"), *(_column(name, units[name]) for name in shown)],
+        rows=[[c.label, *(c.estimates.get(n) for n in shown)] for c in costs],
+        note="Least training first. FLOPs are the same on every machine; times are measured on "
+        f"this one, whose peak is {text(peak, 'FLOP/s')} in fp32, under its present load.",
     )
+
+
+_HEADS = {
+    "parameters to train": ("parameters", "Training"),
+    standings.STEP: ("one step", "Training"),
+    standings.STEPS: ("steps", "Training"),
+    standings.TRAINING: ("all steps", "Training"),
+    "achieved FLOP/s": ("speed", "Training"),
+    standings.TRAINING_TIME: ("wall time", "Training"),
+    standings.PARAMETERS: ("parameters", "Sampling"),
+    standings.SAMPLING: ("one sample", "Sampling"),
+    standings.SAMPLING_TIME: ("wall time", "Sampling"),
+}
+"""How columns are headed, and under which common head, by the name of the number."""
+
+
+def _column(name: str, unit: str) -> Column:
+    head, group = _HEADS.get(name, (name, ""))
+    # The common head says what is counted.
+    return Column(name=head, unit=unit, group=group, help=f"{name[0].upper()}{name[1:]}.")
 
 
 def _details(costs: Sequence[Cost]) -> Section:
@@ -330,7 +363,7 @@ class _Probe:
     def method(self) -> str:
         """How the times were obtained, in words."""
         n = len(self.seconds)
-        return f"median of {n} steps on batches of {self.batch}, from the fastest to the slowest"
+        return f"median of {n} steps on batches of {self.batch}; interval from minimum to maximum"
 
 
 @final
@@ -494,7 +527,7 @@ def steps_within(
         level=1.0,
         n=len(seconds),
         unit="steps",
-        method="what the budget pays for; validation takes up to 5 % of it",
+        method="steps within the budget, of which validation takes up to 5 %",
     )
 
 
@@ -519,7 +552,7 @@ def _sampling(model: Model, rng: Rng, timer: Timer) -> dict[str, Estimate]:
         cost = count(run).flops
         read = parameters_read(run, model)
         times = [timer.seconds(run) for _ in range(_REPEATS)]
-    how = f"median of {_REPEATS} samples drawn one by one, from the fastest to the slowest"
+    how = f"median of {_REPEATS} samples drawn one by one; interval from minimum to maximum"
     return {
         standings.PARAMETERS: Estimate.exact(read, unit="parameters"),
         standings.SAMPLING: _Counted(cost, "counted on one sample drawn alone").times(1),
@@ -540,7 +573,7 @@ def _fit(
         standings.TRAINING_TIME: Estimate(value=seconds, n=1, unit="s", method="fitted once"),
         **_sampling(fit.model, rng, timer),
     }
-    return estimates, (f"Fitted directly to {len(x)} samples: this is its whole cost.",)
+    return estimates, (f"Models that are fitted directly are fitted once, to {len(x):,} samples.",)
 
 
 def _spread(values: Sequence[float], unit: str, how: str) -> Estimate:
@@ -557,9 +590,9 @@ def _spread(values: Sequence[float], unit: str, how: str) -> Estimate:
 
 
 def _notes(probe: _Probe, step: _Counted) -> Iterator[str]:
-    yield "Validation, which training keeps to 5 % of its budget, comes on top of examples."
+    yield "Validation, at most 5 % of a budget, comes on top of the cost for these examples."
     if step.is_scaled:
-        yield f"The cost of a step was {step.how}, because its loss depends on the numbers."
+        yield f"The cost of a step was {step.how}, because its loss depends on values of the data."
     if probe.unknown:
         operators = ", ".join(probe.unknown)
-        yield f"The meter could not count these operators, so FLOPs are too low: {operators}."
+        yield f"FLOPs are too low: these operators could not be counted: {operators}."

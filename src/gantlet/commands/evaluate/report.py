@@ -1,6 +1,6 @@
 """The report of an evaluation."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, final
 
@@ -17,6 +17,7 @@ from gantlet.commands.evaluate.results import (
     claims,
     copies,
     extractor_name,
+    features_named,
     floor_name,
     floors_of,
     gaps,
@@ -65,10 +66,11 @@ _READ = 10
 
 
 def galleries(
-    sets: EvaluationSets,
+    asked: Asked,
     outcomes: Sequence[Outcome],
     run: Run,
     scores: Mapping[str, Sequence[Dot]],
+    order: Sequence[str] = (),
 ) -> Iterator[Block]:
     """Yields pictures, where samples are something to see.
 
@@ -77,10 +79,12 @@ def galleries(
         outcomes: The trials.
         run: Where they kept what is shown.
         scores: The numbers that stand beside the first samples, by set and for the noise floor.
+        order: Names of sets, best first; others come after these.
     """
     real = sets.real
     space = real.samples.space
-    everyone = [(named(f)[0], sets.fake(f)) for f in sets.asked.fakes]
+    everyone = [(named(f)[0], other_set(asked, f, "fake")) for f in asked.fakes]
+    everyone.sort(key=lambda one: order.index(one[0]) if one[0] in order else len(order))
     shown = [*everyone, ("real samples", real)]
     yield from _samples(shown, scores)
     if sets.asked.pairs is not None:
@@ -144,8 +148,8 @@ def _extremes(space: Space, chosen: Shown) -> Iterator[Block]:
         for which, words in (("near", "nearest to"), ("far", "farthest from"))
         for p in _picture(space, f"{name}: {words} real samples", _at(c, found[which]))
     ]
-    note = "By the distance to the nearest real sample on the first features, outermost first."
-    yield from _gallery("The nearest to real samples, and the farthest", pictures, note)
+    note = "By the distance to the nearest real sample in the first features, outermost first."
+    yield from _gallery("Nearest to real samples, and farthest", pictures, note)
 
 
 def _nearest(space: Space, chosen: Shown, train: Chosen) -> Iterator[Block]:
@@ -159,7 +163,7 @@ def _nearest(space: Space, chosen: Shown, train: Chosen) -> Iterator[Block]:
             _above(_at(c, found["copies"]), _at(train, found["originals"])),
         )
     ]
-    note = "Those that lie nearest to the training set on the first features, nearest first."
+    note = "Those nearest to the training set in the first features, nearest first."
     yield from _gallery("Nearest training samples", pictures, note)
 
 
@@ -199,19 +203,19 @@ MISSES = {
     "authenticity": "copies that were changed more than real neighbours differ",
     "beta-recall": "bad samples; shapes that no ball fits",
     "birthday": "variety within the support: near-duplicates alone are counted",
-    "c2st": "how far apart the sets are once they can be told apart",
+    "c2st": "how far apart the sets are once a classifier separates them",
     "cmmd": "fine detail, which its wide kernel smooths over",
     "coverage": "bad samples far from all real ones",
     "ct": "copies where as many samples lie far from the training set",
     "density": "real samples that are missed",
     "energy": "differences in fine structure, which large ones drown",
-    "fld": "which it is: bad samples, missing ones or copies",
-    "frechet": "all beyond mean and covariance; copies of training samples",
-    "frechet-infinity": "all beyond mean and covariance; copies of training samples",
+    "fld": "whether samples are bad, missing or copied: it adds them up",
+    "frechet": "differences beyond mean and covariance; copies of training samples",
+    "frechet-infinity": "differences beyond mean and covariance; copies of training samples",
     "geometry-score": "where the samples lie: holes are counted, not places",
     "inception-score": "the real data, which it never sees; variety within classes",
-    "kid": "copies of training samples; moments beyond the third",
-    "max-sliced-wasserstein": "every difference but the one direction where it is largest",
+    "kid": "copies of training samples; differences beyond the third moment",
+    "max-sliced-wasserstein": "differences in all directions but the one where it is largest",
     "mind": "differences that few random directions see",
     "mmd": "differences much finer or wider than its kernel",
     "ms-ssim": "quality; and what kind of variety there is",
@@ -288,10 +292,13 @@ def _on_features(metric: str, extractor: str) -> str:
 
 
 def further_tables(results: Sequence[Result], first: str) -> Iterator[Block]:
-    """Yields the same table for every other extractor, and that of pairs."""
-    for extractor in dict.fromkeys(r.extractor for r in results):
-        if extractor != first:
-            yield main_table(results, extractor)
+    """Yields the same table for every other extractor, and that of pairs, in one section."""
+    others = [e for e in dict.fromkeys(r.extractor for r in results) if e != first]
+    if others:
+        names = ", ".join(map(features_named, others))
+        yield Section(
+            title=f"Further tables: {names}", blocks=[main_table(results, e) for e in others]
+        )
 
 
 def _one_table(judged: Judged, floor: Result) -> Table:
@@ -300,26 +307,33 @@ def _one_table(judged: Judged, floor: Result) -> Table:
     equal = Column(
         name="at equal sizes",
         mixed=True,
-        help="As many fakes as the noise floor has, against the reference that it has.",
+        help="As many generated samples as the noise floor has, against the same reference.",
     )
     known = {g.metric: g for g in gaps([judged])}
     return Table(
-        title=f"{fake.name}, on {extractor_name(fake.extractor)}",
+        title=f"{fake.name}: {features_named(fake.extractor)}",
         columns=[
             Column(name="metric"),
             Column(name="value", mixed=True),
             *([equal] if is_apart else []),
             Column(
-                name=FLOOR, mixed=True, help="Held-out real samples in the place of the fakes."
+                name=FLOOR,
+                mixed=True,
+                help="The noise floor: held-out real samples in place of the generated ones.",
             ),
-            Column(name="significant?", help="Or about how many samples would show it."),
+            Column(
+                name="significant?",
+                help="If not, the sample size at which the observed difference would be.",
+            ),
             Column(name="does not show"),
         ],
-        rows=[_row(judged, floor, m, known.get(m), is_apart=is_apart) for m in fake.scores],
-        note="Value ± half the 95 % interval. An arrow tells which direction is better. "
-        f"Significant: {_COMPARED[is_apart]} differs from {FLOOR}, by Holm's procedure over all "
-        "metrics of the table at 5 %; else about so many samples would show it, if the difference "
-        "is as large as it looks.",
+        rows=[
+            _row(judged, floor, m, known.get(m), is_apart=is_apart) for m in _by_group(fake.scores)
+        ],
+        note="Value ± half the 95 % interval; arrows point in the better direction. "
+        f"Significant: {_COMPARED[is_apart]} differs from {FLOOR} (the noise floor), by Holm's "
+        "procedure over all metrics of the table at 5 %. If not, n is the approximate sample size "
+        "at which a difference as large as the observed one would be.",
     )
 
 
@@ -363,23 +377,23 @@ def _about(n: int) -> str:
 def _several_table(judged: Sequence[Judged], extractor: str, order: _Order) -> Table:
     fakes, floors = [j.value for j in judged], floors_of(judged)
     fakes.sort(key=lambda r: order.place(r.name))
-    known = list(dict.fromkeys(m for r in [*fakes, *floors] for m in r.scores))
-    known.sort(key=lambda m: list(_GROUPS).index(_group(m)))
+    known = _by_group(m for r in [*fakes, *floors] for m in r.scores)
     names = [floor_name(f, floors) for f in floors]
     rows = [(r.name, r) for r in fakes] + list(zip(names, floors, strict=True))
     is_apart = any(j.fair is not j.value for j in judged)
     note = "Value ± half the 95 % interval."
     if order.metric is not None:
-        note += f" Best {short(order.metric)} first; its differences alone are tested, in pairs."
+        note += f" Best {short(order.metric)} first; pairs of sets are tested on it alone."
     if floors:
-        note += f" Set apart: {FLOOR}, the noise floor."
+        note += f" The noise floor is {FLOOR}."
     if is_apart:
         note += (
-            " The floor rests on fewer samples than the values: whether a set differs from it is "
-            "tested at equal sizes, below."
+            " It is measured on fewer samples than the sets are: tests against it, below, are at "
+            "equal sizes."
         )
+    title = "Pairs" if extractor == PAIRS else f"All sets, on {features_named(extractor)}"
     return Table(
-        title="Pairs" if extractor == PAIRS else f"All sets, on {extractor_name(extractor)}",
+        title=title,
         columns=[
             Column(name="samples"),
             *(_column([*fakes, *floors], m, order) for m in known),
@@ -391,7 +405,13 @@ def _several_table(judged: Sequence[Judged], extractor: str, order: _Order) -> T
 
 
 def comparisons(results: Sequence[Result]) -> Iterator[Section]:
-    """Yields every set beside the noise floor, where the sets are several."""
+    """Yields every set beside the noise floor, in one section, where the sets are several."""
+    tables = list(_comparison_tables(results))
+    if tables:
+        yield Section(title="Tests against the noise floor", blocks=tables)
+
+
+def _comparison_tables(results: Sequence[Result]) -> Iterator[Table]:
     for extractor in dict.fromkeys(r.extractor for r in results):
         judged = on(results, extractor)
         found = gaps(judged)
@@ -399,13 +419,12 @@ def comparisons(results: Sequence[Result]) -> Iterator[Section]:
             continue
         heads = ("samples", "metric", "at equal sizes", FLOOR, "difference", "significant?")
         mixed = heads[2:5]
-        table = Table(
-            title=f"Each set beside {FLOOR}, on {extractor_name(extractor)}",
+        yield Table(
+            title=f"Each set against {FLOOR}, on {features_named(extractor)}",
             columns=[Column(name=h, mixed=h in mixed) for h in heads],
             rows=[_compared(g) for g in found],
             note="Significant: by Holm's procedure over all rows, at 5 %.",
         )
-        yield Section(title=table.title, blocks=[table])
 
 
 def _compared(one: Gap) -> list[Cell]:
@@ -416,11 +435,12 @@ def _compared(one: Gap) -> list[Cell]:
     return [judged.value.name, name, ours, noise, one.apart, _significance(one)]
 
 
-def copying_table(results: Sequence[Result]) -> Iterator[Table]:
-    """Yields how many samples repeat one another, or copy training samples."""
+def copying_section(results: Sequence[Result]) -> Iterator[Section]:
+    """Yields how many samples repeat one another, or copy training samples; unfolded if any."""
     signs = [
         s for found in (variety(results), copies(results)) for some in found.values() for s in some
     ]
+    signs.sort(key=lambda s: s.p)
     rows: list[list[Cell]] = [
         [
             s.fair.name,
@@ -435,18 +455,20 @@ def copying_table(results: Sequence[Result]) -> Iterator[Table]:
         if not isinstance(s.found, Gap)
     ]
     if rows:
-        heads = ("samples", "features", "sign", "fakes", "held-out real", "p", "significant?")
-        yield Table(
-            title="Repeats and copies",
+        heads = ("samples", "features", "sign", "generated", "held-out real", "p", "significant?")
+        table = Table(
+            title="Repeats and copies of each set",
             columns=[Column(name=h) for h in heads],
             rows=rows,
-            note="Repeats: samples nearer to another one than half the distance within which 5 % "
-            "of the real ones have another. Copies: samples at most a third as far from a "
-            "training sample as that one is from the next; Fisher's exact test. Nearer to "
-            "training samples: than held-out real ones are, and than to the reference. All "
-            "p-values against one side; significant by Holm's procedure: copies over both signs "
-            "at 5 %, repeats with all metrics of variety at 2.5 %.",
+            note="Repeats: samples whose nearest other sample is within half the distance within "
+            "which 5 % of real samples have one. Copies: samples at most a third as far from a "
+            "training sample as that is from the next training sample. Both by Fisher's exact "
+            "test. Nearer to training samples: than held-out real samples are, and than to the "
+            "reference. All p-values are one-sided; significant by Holm's procedure, copies over "
+            "both signs at 5 %, repeats together with all metrics of variety at 2.5 %.",
         )
+        is_found = any(s.is_significant for s in signs if not isinstance(s.found, Gap))
+        yield Section(title="Repeats and copies", blocks=[table], open=is_found)
 
 
 _SIGNS = {
@@ -468,6 +490,11 @@ _GROUPS: dict[str, tuple[str, ...]] = {
 def _group(metric: str) -> str:
     name = metric.partition(":")[0]
     return next((group for group, of in _GROUPS.items() if name in of), "Distance")
+
+
+def _by_group(known: Iterable[str]) -> list[str]:
+    """Returns metrics, each once, those of one group side by side."""
+    return sorted(dict.fromkeys(known), key=lambda m: list(_GROUPS).index(_group(m)))
 
 
 def _column(everyone: Sequence[Result], metric: str, order: _Order) -> Column:
@@ -535,8 +562,12 @@ def answer(
     same = same_samples(sets)
     why = {n: why_none(sets, n) for n in sets.sizes() if sets.floor(n) is None}
     first, rank = question["features"][0], question["rank"]
-    fakes = sets.asked.fakes
-    who = named(fakes[0])[0] if len(fakes) == 1 else f"{len(fakes)} sets of samples"
+    order = [r.name for r in ranked(results, first, rank)]
+    who = (
+        named(asked.fakes[0])[0]
+        if len(asked.fakes) == 1
+        else f"{len(asked.fakes)} sets of samples"
+    )
     return Report(
         title=f"{who} against {sets.real.samples.name}",
         command="evaluate",
@@ -551,9 +582,9 @@ def answer(
         blocks=[
             *([main_table(results, first, rank)] if on(results, first) else []),
             *ranking_section(results, first, rank),
-            *copying_table(results),
+            *copying_section(results),
             *curves(exhibits_of(outcomes, run)),
-            *galleries(sets, outcomes, run, scores_beside(results, first, rank)),
+            *galleries(asked, outcomes, run, scores_beside(results, first, rank), order),
             *further_tables(results, first),
             *comparisons(results),
             *([methods(results)] if results else []),
@@ -617,7 +648,7 @@ def _setting(question: Mapping[str, Any], sets: EvaluationSets) -> dict[str, str
         "Seed": str(sets.asked.seed),
     }
     if train is None:
-        known["Not run"] = "whether training samples were copied: give --train"
+        known["Not run"] = "tests for copies of training samples: give --train"
     return known
 
 
@@ -647,8 +678,8 @@ def _caveats(
     for note in notes:
         yield Caveat(text=f"{note[0].upper()}{note[1:]}.")
     yield Caveat(
-        text="Intervals are for fresh samples of the same generator and of the real data; how far "
-        "another training run would land is not in them."
+        text="Intervals are for fresh samples of the same generator and of the real data; they do "
+        "not cover the variation between training runs."
     )
 
 
@@ -658,10 +689,8 @@ def _nothing(
     """Says that nothing was measured on the features to speak of, and why."""
     if on(results, first):
         return
-    errors = [
-        o.error for o in outcomes if o.error and EvaluationTrial.of(o.trial).extractor == first
-    ]
-    where = f" on {extractor_name(first)}" if results else ""
+    errors = [o.error for o in outcomes if o.error and o.trial.parts["extractor"] == first]
+    where = f" on {features_named(first)}" if results else ""
     yield Verdict(
         claim=f"Nothing could be measured{where}: every trial failed.",
         because=" ".join(dict.fromkeys(errors)) or "No trial has ended.",

@@ -166,7 +166,7 @@ def samples_needed(apart: Estimate) -> int | None:
 def called(metric: str, result: Result) -> str:
     """Returns a metric as people name it on these features: FID is one on Inception alone."""
     name = short(metric)
-    return "FID, freed of bias" if name == "frechet" and is_fid(result.fingerprint) else name
+    return "FID (bias-corrected)" if name == "frechet" and is_fid(result.fingerprint) else name
 
 
 def is_fid(fingerprint: str) -> bool:
@@ -182,6 +182,21 @@ def short(metric: str) -> str:
 def extractor_name(written: str) -> str:
     """Returns an extractor as people name it."""
     return written.partition(":")[0]
+
+
+def features_named(written: str) -> str:
+    """Returns features as sentences and titles name them.
+
+    Example:
+        >>> features_named("classifier:features=64"), features_named("pixels")
+        ('classifier features', 'raw values')
+    """
+    name = extractor_name(written)
+    return _RAW.get(name, f"{name} features")
+
+
+_RAW = {"pixels": "raw values", "samples": "whole samples", "pairs": "pairs"}
+"""What is no feature of anything, by the name that stands for it."""
 
 
 # ----------------------------------------------------------------------------
@@ -412,7 +427,7 @@ def shared_words(sets: EvaluationSets, same: list[Same]) -> Iterator[str]:
         if one.count == one.n:
             yield (
                 f"All {one.n:,} samples of {one.name} are the same as samples of the reference: "
-                "distances between them tell nothing of a model."
+                "distances between them say nothing about a model."
             )
         elif one.count:
             yield (
@@ -497,26 +512,44 @@ def ranking_verdict(results: Sequence[Result], extractor: str, metric: str) -> I
     best = order[0]
     level = [p.worse for p in found if p.better == best.name and not p.separated]
     behind = [p.worse for p in found if p.better == best.name and p.separated]
-    claim = _best_claim(f"{best.name} ({shown(best.scores[metric])})", level, behind)
-    claim = f"By {short(metric)} on {extractor_name(extractor)}, {claim}"
+    by = f"{short(metric)}, {features_named(extractor)}"
+    number = shown(best.scores[metric])
     open_ = [p for p in found if not p.separated]
+    yield Verdict(
+        claim=_best_claim(best.name, level, behind, f"{by}: {number}"),
+        because=f"Best first: {', '.join(r.name for r in order)}. {_open_pairs(found, open_)} "
+        f"By Holm's procedure over {_counted(len(found), 'pair')} at {LEVEL * 100:g} %.",
+    )
+
+
+def _best_claim(best: str, level: Sequence[str], behind: Sequence[str], number: str) -> str:
+    """Returns what is not distinguishable from the first of an order, then what it is."""
+    if not level:
+        others = behind[0] if len(behind) == 1 else f"all {len(behind)} others"
+        return f"{best} is significantly better than {others} ({number})."
+    same = f"{_and([best, *level])} are not significantly different"
+    tail = f"; {_and(behind)} {_are(behind)} significantly worse" if behind else ""
+    return f"{same}{tail} ({number} for {best})."
+
+
+def _open_pairs(found: Sequence[Pair], open_: Sequence[Pair]) -> str:
+    """Says which pairs are not significantly different."""
+    if not open_:
+        return "All pairs differ significantly."
+    if len(open_) == len(found):
+        return "No pair differs significantly."
     told = ", ".join(f"{p.better} / {p.worse}" for p in open_[:_SHOWN])
     more = f" and {len(open_) - _SHOWN} more" if len(open_) > _SHOWN else ""
-    because = f"Order: {', '.join(r.name for r in order)}. Of {len(found)} pairs "
-    because += f"{len(open_)} do not differ significantly{f': {told}{more}' if open_ else ''}."
-    yield Verdict(claim=claim, because=because)
+    return f"Not significantly different: {told}{more}."
 
 
-def _best_claim(best: str, level: Sequence[str], behind: Sequence[str]) -> str:
-    """Returns what the first of an order is, what is not distinguishable from it first."""
-    if not level:
-        return f"{best} is significantly better than all others."
-    same = f"{best} and {', '.join(level)} do not differ significantly"
-    return (
-        f"{same}; {', '.join(behind)} {_are(behind)} significantly worse."
-        if behind
-        else f"{same}."
-    )
+def _counted(n: int, what: str) -> str:
+    return f"{n} {what}{'s' * (n != 1)}"
+
+
+def _and(names: Sequence[str]) -> str:
+    """Returns names as a list in a sentence."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _are(names: Sequence[str]) -> str:
@@ -531,7 +564,7 @@ def ranking_section(results: Sequence[Result], extractor: str, metric: str) -> I
     found = pairs(order, metric)
     first = order[0]
     yield Forest(
-        title=f"Behind {first.name}, by {short(metric)} on {extractor_name(extractor)}",
+        title=f"Gap to {first.name} in {short(metric)}, {features_named(extractor)}",
         unit=first.scores[metric].unit,
         groups=[
             Group(
@@ -549,7 +582,7 @@ def ranking_section(results: Sequence[Result], extractor: str, metric: str) -> I
         title="Every pair",
         columns=[Column(name=h) for h in heads],
         rows=rows,
-        note=f"Significant: by Holm's procedure over all pairs, at {LEVEL:.0%}.",
+        note=f"Significant: by Holm's procedure over all pairs, at {LEVEL * 100:g} %.",
     )
     yield Section(title="Every pair of sets", blocks=[table])
 
@@ -584,9 +617,9 @@ def verdicts(
     return [
         *_same(same),
         *ranking_verdict(results, first, rank),
-        *_alarms(free),
-        *_unmeasured([j for j in judged if j.value.name not in taken], why_no_floor or {}),
         *_differences([j for j in judged if j.value.name not in taken]),
+        *_unmeasured([j for j in judged if j.value.name not in taken], why_no_floor or {}),
+        *_alarms(free),
     ]
 
 
@@ -654,19 +687,20 @@ def _alarm(
         return
     told = ". ".join(f"{name}: {_sign(found[0])}" for name, found in bad.items())
     does = one if len(bad) == 1 else several
-    yield Verdict(claim=f"{len(bad)} of {len(signs)} sets {does} {what}.", because=f"{told}.")
+    who = f"All {len(bad)} sets" if len(bad) == len(signs) else f"{len(bad)} of {len(signs)} sets"
+    yield Verdict(claim=f"{who} {does} {what}.", because=f"{told}.")
 
 
 def _sign(sign: Sign) -> str:
     if isinstance(sign.found, Gap):
         return _against(sign.found)
-    where = f"on {extractor_name(sign.fair.extractor)} features"
+    where = f"on {features_named(sign.fair.extractor)}"
     if sign.kind == "nearer":
         return (
-            f"{where} its samples lie nearer to training samples than held-out real ones do, and "
-            f"than to the reference ({_p(sign.p)})"
+            f"{where}, its samples are nearer to training samples than held-out real samples are, "
+            f"and nearer than to the reference ({_p(sign.p)})"
         )
-    does = "repeat another one" if sign.kind == "repeats" else "nearly equal a training sample"
+    does = "repeat another sample" if sign.kind == "repeats" else "nearly equal a training sample"
     return _counts(sign.found, f"{does} {where}")
 
 
@@ -677,8 +711,8 @@ def _p(value: float) -> str:
 
 def _counts(found: Against, what: str) -> str:
     return (
-        f"{found.count:,} of {found.n:,} samples {what}, of held-out real ones "
-        f"{found.floor_count:,} of {found.floor_n:,} ({_p(found.p)})"
+        f"{found.count:,} of {found.n:,} samples {what}, against {found.floor_count:,} of "
+        f"{found.floor_n:,} held-out real samples ({_p(found.p)})"
     )
 
 
@@ -687,18 +721,18 @@ def _against(one: Gap) -> str:
     ours = shown(judged.fair.scores[one.metric])
     theirs = "–" if floor is None else shown(floor.scores[one.metric])
     name = f"{short(one.metric)} ({extractor_name(judged.value.extractor)})"
-    return f"{name} {ours} against {theirs} for real samples"
+    return f"{name} {ours}, real samples {theirs}"
 
 
 def _unmeasured(judged: Sequence[Judged], why: Mapping[int, str]) -> Iterator[Verdict]:
     """Says of which sets nothing could be measured, and which could not be compared."""
     for one in judged:
         name, scores = one.value.name, one.value.scores
-        where = extractor_name(one.value.extractor)
+        where = features_named(one.value.extractor)
         if all(e.value is None for e in scores.values()):
             reasons = dict.fromkeys(f"{short(m)}: {e.method}" for m, e in scores.items())
             yield Verdict(
-                claim=f"Nothing could be measured of {name} on {where} features.",
+                claim=f"Nothing could be measured of {name} on {where}.",
                 because=f"{'; '.join(reasons) or 'No metric looks at features'}.",
             )
         elif not gaps([one]):
@@ -726,40 +760,51 @@ def _names(found: Sequence[Gap]) -> list[str]:
 
 def _one(name: str, found: Sequence[Gap]) -> Verdict:
     clearest = sorted((g for g in found if g.is_significant), key=lambda g: g.p)
-    where = f"{extractor_name(found[0].judged.value.extractor)} features"
+    where = features_named(found[0].judged.value.extractor)
     if not clearest:
         return Verdict(
-            claim=f"{name} is not significantly different from real data: on none of {len(found)} "
+            claim=f"{name} is not significantly different from real data on any of {len(found)} "
             f"metrics ({where}).",
             because=f"By Holm's procedure over all metrics at 5 %, n = {found[0].apart.n:,}. "
-            "More samples, or other features, may show a difference.",
+            "More samples or other features may show a difference.",
         )
     told = "; ".join(_against(g) for g in clearest[:_NAMED])
     return Verdict(
         claim=f"{name} differs significantly from real data on {len(clearest)} of {len(found)} "
-        f"metrics ({where}).",
+        f"metrics ({where}){_rest(found)}.",
         because=f"Most clearly: {told}. By Holm's procedure over all metrics at 5 %, "
         f"n = {found[0].apart.n:,}.",
     )
 
 
+def _rest(found: Sequence[Gap]) -> str:
+    """Names the metrics that do not differ significantly, where they are few."""
+    names = [short(g.metric) for g in found if not g.is_significant]
+    if not names:
+        return ""
+    return f"; not on {_and(names)}" if len(names) <= _NAMED else f"; not on {len(names)} others"
+
+
+def _share(n: int, of: int) -> str:
+    """Returns how many sets differ, as the beginning of a sentence."""
+    if n == of:
+        return "Both sets differ" if of == 2 else f"All {of} sets differ"
+    return f"{n} of {of} sets {'differs' if n == 1 else 'differ'}"
+
+
 def _several(known: Mapping[str, Sequence[Gap]]) -> Iterator[Verdict]:
     counts = {name: sum(g.is_significant for g in some) for name, some in known.items()}
-    where = f"{extractor_name(next(iter(known.values()))[0].judged.value.extractor)} features"
+    where = features_named(next(iter(known.values()))[0].judged.value.extractor)
     by = "By Holm's procedure over all sets and metrics at 5 %"
     equal = [name for name, count in counts.items() if not count]
     if equal:
         yield Verdict(
-            claim=f"{len(equal)} of {len(known)} sets {_are(equal)} not significantly different "
-            f"from real data ({where}).",
-            because=f"{', '.join(equal)}. {by}; more samples, or other features, may show a "
-            "difference.",
+            claim=f"Not significantly different from real data: {_and(equal)} ({where}).",
+            because=f"{by}; more samples or other features may show a difference.",
         )
     apart = [f"{name} ({counts[name]} of {len(known[name])})" for name in counts if counts[name]]
     if apart:
-        differ = "differs" if len(apart) == 1 else "differ"
         yield Verdict(
-            claim=f"{len(apart)} of {len(known)} sets {differ} significantly from real data "
-            f"({where}).",
-            because=f"On so many metrics: {', '.join(apart)}. {by}.",
+            claim=f"{_share(len(apart), len(known))} significantly from real data ({where}).",
+            because=f"Metrics that differ: {', '.join(apart)}. {by}.",
         )

@@ -1,7 +1,7 @@
 """The report of a list of flaws."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, final
 
@@ -32,6 +32,7 @@ from gantlet.report.blocks import (
     Caveat,
     Cell,
     Column,
+    Dot,
     Gallery,
     Lines,
     Picture,
@@ -114,16 +115,27 @@ def list_table(found: Listed) -> Table:
                 name="explained by corruption",
                 help="The corruption that does this to real samples.",
             ),
-            Column(name="what differs", help="Mean, spread or shape of what shows it."),
-            Column(name="size", help="Distance in standard deviations of the real samples."),
+            Column(name="what differs", help="The mean, the spread or the shape."),
             Column(
-                name=Quantity.ALONE.value,
-                help="Share of held-out samples classified right; chance is 0.5.",
+                name="size",
+                help="Distance in standard deviations of the real samples, beyond what the other "
+                "flaws explain.",
+                group=_ALONE,
             ),
-            Column(name="p", help="Permutation test, corrected for the whole list."),
+            Column(
+                name="accuracy",
+                help="Share of held-out samples classified correctly by it; chance is 0.5.",
+                group=_ALONE,
+            ),
+            Column(
+                name="p",
+                help="Permutation test, corrected for the whole list.",
+                group=_ALONE,
+            ),
             Column(
                 name=Quantity.RESIDUAL.value,
                 help="Of a linear critic with this flaw and all larger ones removed.",
+                group="It and all larger removed",
             ),
         ],
         rows=[
@@ -131,9 +143,12 @@ def list_table(found: Listed) -> Table:
             *(_row(found, k) for k in found.ranks(named=True)),
             *_unnamed_row(found),
         ],
-        note="All numbers are of held-out samples. Value ± half the 95 % interval. Size: beyond "
-        "what the other flaws explain.",
+        note="Largest first. All numbers are on held-out samples: value ± half the 95 % interval. "
+        "Size is in standard deviations of the real samples; an accuracy of 0.5 is chance.",
     )
+
+
+_ALONE = "This flaw only"
 
 
 def shared_table(lists: Sequence[Listed]) -> Iterator[Table]:
@@ -147,11 +162,11 @@ def shared_table(lists: Sequence[Listed]) -> Iterator[Table]:
                     Column(name="flaw"),
                     Column(name=f"size in {found.name}"),
                     *(Column(name=f"size in {name}") for name in others),
-                    Column(name="whose"),
+                    Column(name="shared with"),
                 ],
                 rows=[_shared_row(found, k, others) for k in range(1, len(found.flaws) + 1)],
-                note="A negative size: the means differ the other way. A flaw is shared with a "
-                "set in which its size is surely above half of what it is here.",
+                note="Negative sizes: the means differ in the other direction. A flaw is shared "
+                "with a set where its size is significantly above half of its size here.",
             )
 
 
@@ -227,8 +242,8 @@ def _p(p: float | None) -> str:
 def _shared_row(found: Listed, k: int, others: Sequence[str]) -> list[Cell]:
     sizes: list[Cell] = [found.scores.get(Key(k, Quantity.SIZE, name), "–") for name in others]
     also = sharers(found, k, others)
-    whose = f"shared with {', '.join(also)}" if also else "its own"
-    return [found.flaws[k - 1]["title"], found.number(k, Quantity.SIZE), *sizes, whose]
+    title = found.flaws[k - 1]["title"]
+    return [title, found.number(k, Quantity.SIZE), *sizes, ", ".join(also) or "no other"]
 
 
 # ----------------------------------------------------------------------------
@@ -256,13 +271,11 @@ def pages(
     unnamed = found.ranks(named=False)
     if unnamed:
         blocks = [block for k in unnamed for block in (_unnamed(found, k), exhibit.of(k))]
-        yield Section(
-            title=f"{found.name}: {found.unnamed()}, what they look like", blocks=blocks, open=True
-        )
+        yield Section(title=f"{found.name}: {found.unnamed()}", blocks=blocks, open=True)
     for place, k in enumerate(found.ranks(named=True)):
         flaw = found.flaws[k - 1]
         yield Section(
-            title=f"{found.name}, {k}: {flaw['title']}",
+            title=f"{found.name}, flaw {k}: {flaw['title']}",
             blocks=[Prose(text=_named(flaw)), exhibit.of(k), *_spectra(k, shown)],
             open=place < _OPEN,
         )
@@ -289,7 +302,7 @@ class _Exhibit:
     def plain(self) -> Block:
         """Returns samples as they come."""
         taken = {self._names[s]: self._take(s, s) for s in SIDES}
-        return self._block("Samples", taken, "Of the held-out samples, as they come.", "samples")
+        return self._block("Samples", taken, "Held-out samples, not selected.", "samples")
 
     def of(self, k: int) -> Block:
         """Returns the samples that have a flaw most and least, or at its ends."""
@@ -300,19 +313,27 @@ class _Exhibit:
             for which in ENDS[not is_named]
         }
         if is_named:
-            title = "Who has it most and least"
-            note = "Of the held-out samples, by this flaw alone, outermost first."
+            title = "Samples that have it most and least"
+            note = "Held-out samples, ordered by this flaw only, most extreme first."
         else:
             title = f"Direction of rank {k}: both ends"
-            note = "Of the held-out samples, outermost first."
-        return self._block(title, taken, note, f"flaw {k}", *_difference(k, self._shown))
+            note = "Held-out samples, most extreme first."
+        more = _difference(k, self._shown)
+        return self._block(title, taken, note, f"flaw {k}", *more, scores=_scores(self._found, k))
 
     def _take(self, side: str, key: str) -> Tensor:
         return self._sets[side].samples.source.take(self._shown[key])
 
     def _block(
-        self, title: str, taken: Mapping[str, Tensor], note: str, what: str, *more: Picture
+        self,
+        title: str,
+        taken: Mapping[str, Tensor],
+        note: str,
+        what: str,
+        *more: Picture,
+        scores: Sequence[Dot] = (),
     ) -> Block:
+        """Returns pictures with the scores beside the first, or lines where none can be made."""
         samples = self._sets["fake"].samples
         if isinstance(samples.code, Readable):
             code = samples.code
@@ -323,6 +344,7 @@ class _Exhibit:
             if (png := picture(samples.space, x)) is not None
         ]
         if pictures:
+            pictures[0] = replace(pictures[0], scores=scores)
             return Gallery(title=title, pictures=[*pictures, *more], note=note)
         return lines_table(title, {n: _numbers(x[:_READ]) for n, x in taken.items()}, note)
 
@@ -332,6 +354,17 @@ def _numbers(x: Tensor) -> list[str]:
     rows: list[list[float]] = x.flatten(1)[:, :_NUMBERS].tolist()
     more = " …" if x[0].numel() > _NUMBERS else ""
     return [", ".join(f"{v:.3g}" for v in row) + more for row in rows]
+
+
+def _scores(found: Listed, k: int) -> list[Dot]:
+    """Returns the numbers of a flaw that stand beside its samples."""
+    named = {Quantity.SIZE: "size", Quantity.ALONE: "accuracy"}
+    p = found.number(k, Quantity.P)
+    return [
+        *(Dot(name=name, estimate=found.number(k, what)) for what, name in named.items()),
+        # A p-value has no interval to give.
+        *([] if p.value is None else [Dot(name="p", estimate=Estimate.exact(p.value))]),
+    ]
 
 
 def _unnamed(found: Listed, k: int) -> Block:
@@ -346,8 +379,9 @@ def _unnamed(found: Listed, k: int) -> Block:
 def _named(flaw: Mapping[str, object]) -> str:
     agreement = flaw["agreement"]
     if agreement == 1.0:
-        return f"Shown by the measurement: {flaw['probe']}."
-    return f"Named after the measurement that follows it: {flaw['probe']}, r = {agreement:.2f}."
+        return f"Found by the measurement: {flaw['probe']}."
+    r = f"r = {agreement:.2f}"
+    return f"Named after the measurement that correlates with it: {flaw['probe']} ({r})."
 
 
 def _difference(k: int, shown: Mapping[str, Tensor]) -> Iterator[Picture]:
@@ -357,10 +391,10 @@ def _difference(k: int, shown: Mapping[str, Tensor]) -> Iterator[Picture]:
     pixels = (x / x.abs().max().clamp_min(1e-9) * 127 + 128).round().clamp(0, 255)
     png = grid(pixels.to(torch.uint8).movedim(0, -1)[None].numpy())
     yield Picture(
-        caption=f"average difference, ±{float(x.abs().max()):.2g} of the range",
+        caption=f"mean difference, ±{float(x.abs().max()):.2g} of the range",
         png=png,
-        description="Mean of the third of the fakes that have it most, less that of the third "
-        "that have it least; grey is none.",
+        description="Mean of the third of the generated samples that have it most, minus that of "
+        "the third that have it least; grey is none.",
     )
 
 
@@ -369,10 +403,10 @@ def _spectra(k: int, shown: Mapping[str, Tensor]) -> Iterator[Block]:
     if spectra is None:
         return
     x = list(map(float, range(1, spectra.shape[1])))
-    names = ("fakes: most", "fakes: least", "real samples")
+    names = ("generated: most", "generated: least", "real samples")
     yield Lines(
         title="Spectrum",
-        x_label="frequency, cycles an image",
+        x_label="frequency, cycles per image",
         y_label="mean amplitude",
         series=[
             Series(name=n, x=x, y=s[1:].tolist()) for n, s in zip(names, spectra, strict=True)
@@ -408,7 +442,7 @@ def verdicts(found: Listed, search: Mapping[str, Any]) -> Iterator[Verdict]:
     reason = "" if found.ending.stop in _IN_CLAIM else f"; {ended(found.ending, search)}"
     yield Verdict(
         claim=f"{found.name}: {_left(found, search)}.",
-        because=f"The residual accuracy of a linear critic, all flaws of the list removed, is "
+        because=f"Residual accuracy of a linear critic with all listed flaws removed: "
         f"{text(_residual(found))} ({_before(found)} with none removed){reason}.{_power(found)}",
     )
 
@@ -432,11 +466,12 @@ def _largest(found: Listed) -> Verdict:
     alone, p = found.number(1, Quantity.ALONE), found.number(1, Quantity.P).value
     is_named = "probe" in first
     title = first["title"] if is_named else "a direction without a name, shown below"
+    n = len(found.flaws)
     return Verdict(
         claim=f"{found.name}: the largest flaw is: {title}.",
-        because=f"It is {text(size)} standard deviations of the real samples in size, mostly in "
-        f"{KINDS[first['kind']]}; the {Quantity.ALONE.value}, is {text(alone)}, where chance "
-        f"is 0.5; p = {p or 0.0:.2g}.",
+        because=f"Size: {text(size)} standard deviations of the real samples, mostly in "
+        f"{KINDS[first['kind']]}. {Quantity.ALONE.value.capitalize()}: {text(alone)} (chance: "
+        f"0.5); p = {p or 0.0:.2g}. {n} significant flaw{'s' * (n > 1)} in all.",
     )
 
 
@@ -477,19 +512,19 @@ def _before(found: Listed) -> str:
 
 
 def _unlisted(found: Listed) -> str:
-    """Returns what it means if a critic tells sets apart in which no flaw was found."""
+    """Returns what it means if a critic separates sets in which no flaw was found."""
     low = found.scores[BEFORE].low
     if low is None or low <= 0.5:
         return ""
-    return ", so something differs that no measurement and no single direction shows"
+    return ", so the sets differ in something that no measurement and no single direction shows"
 
 
 def _power(found: Listed) -> str:
     if found.detectable is None:
         return ""
     return (
-        " With so many samples a measurement whose mean is shifted by at least "
-        f"{found.detectable:.2g} deviations is found nine times in ten."
+        " At this sample size a measurement whose mean is shifted by at least "
+        f"{found.detectable:.2g} standard deviations is found with probability 0.9."
     )
 
 
@@ -510,7 +545,7 @@ def answer(
         else f"{len(sets.asked.fakes)} sets"
     )
     return Report(
-        title=f"What is wrong with {who}, against {real}",
+        title=f"Flaws of {who} against {real}",
         command="flaws",
         question=question,
         facts=facts_of(_setting(question, sets), outcomes, run),
@@ -604,7 +639,7 @@ def _learned(question: Mapping[str, Any], sets: EvaluationSets) -> str:
 
 def _mode(search: Mapping[str, Any]) -> str:
     mode = str(search["mode"])
-    return f"{mode}, blinded by {search['blind']}" if mode == "neural" else mode
+    return f"{mode}, deflation by {search['blind']}" if mode == "neural" else mode
 
 
 def _told(text: str, chosen: Chosen) -> str:
@@ -616,10 +651,10 @@ def _caveats(sets: EvaluationSets, lists: Sequence[Listed]) -> Iterator[Caveat]:
     for note in sets.notes():
         yield Caveat(text=f"{note}.")
     yield Caveat(
-        text="Where no damage explains a flaw its name is that of the measurement that shows it, "
-        "not of its cause; a damage that explains one moves real samples as far, which does not "
-        "prove that it happened. What neither the named measurements nor the "
-        "features see is not in the list."
+        text="A flaw is named after the measurement that shows it, not after its cause. A "
+        "corruption that explains a flaw changes real samples by as much; that does not prove "
+        "that it happened. Differences that neither the named measurements nor the features "
+        "capture are not listed."
     )
     for note in dict.fromkeys(found.note for found in lists):
         yield Caveat(text=f"Features: {note}.")

@@ -1,7 +1,9 @@
 """The report of a tournament."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any, final
 
 from gantlet.commands.tournament.play import (
     CRITIC,
@@ -32,8 +34,55 @@ from gantlet.report.blocks import (
 from gantlet.report.format import text
 from gantlet.run.execute import facts_of
 from gantlet.run.store import Run
-from gantlet.stats.intervals import is_separated
+from gantlet.stats.intervals import holm, is_separated, p_value
 from gantlet.stats.ratings import spearman
+
+# ----------------------------------------------------------------------------
+# Which generators are significantly better than others, by their ratings.
+# ----------------------------------------------------------------------------
+
+_LEVEL = 0.05
+# So many generators are named that do not differ significantly from the first.
+_NAMED = 5
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Ranking:
+    """The generators by rating, and which of them differ significantly from the first.
+
+    Attributes:
+        order: The generators, real data left out, the highest rating first.
+        level: Those whose rating is not significantly below that of the first.
+        behind: Those whose rating is.
+        pairs: How many pairs were tested together.
+    """
+
+    order: Sequence[Player]
+    level: Sequence[Player]
+    behind: Sequence[Player]
+    pairs: int
+
+    @property
+    def best(self) -> Player | None:
+        """The generator that is significantly better than every other, if one is."""
+        return self.order[0] if self.behind and not self.level else None
+
+
+def ranking(table: Standings) -> Ranking:
+    """Tests all pairs of generators by Holm's procedure, 5 % in all."""
+    players = [g for g in table.generators if g.course != REALS]
+    order = sorted(players, key=lambda p: -(table.rating(p).value or 0.0))
+    pairs = list(combinations(order, 2))
+    sure = holm([p_value(table.lead(a, b)) for a, b in pairs], level=_LEVEL)
+    apart = {b: s for (a, b), s in zip(pairs, sure, strict=True) if a == order[0]}
+    return Ranking(
+        order,
+        [p for p in order[1:] if not apart[p]],
+        [p for p in order[1:] if apart[p]],
+        len(pairs),
+    )
+
 
 # ----------------------------------------------------------------------------
 # The tables and charts of a tournament.
@@ -43,36 +92,63 @@ _MOST_COLUMNS = 10
 _MOST_CYCLES = 50
 
 
-def blocks(table: Standings, best: Best, distances: Mapping[str, Estimate]) -> Iterator[Block]:
+def blocks(
+    table: Standings, found: Ranking, best: Best, distances: Mapping[str, Estimate]
+) -> Iterator[Block]:
     """Yields the main table, the curves, the mixture, the critics, the win rates, the cycles."""
-    yield _main(table, distances)
+    yield _main(table, found, distances)
     yield from _curve(table)
-    yield Section(title="The mixture that is hardest to tell", blocks=[_mixture(best)])
+    yield Section(title="Equilibrium mixture", blocks=[_mixture(best)])
     yield Section(title="Critics", blocks=[_critics(table)])
-    yield Section(title="Every match", blocks=[_matches(table)])
+    yield Section(title="Win rates", blocks=[_matches(table, found)])
     if table.cycles:
         yield Section(title="Cycles", blocks=[_cycles(table)], open=True)
 
 
-def _main(table: Standings, distances: Mapping[str, Estimate]) -> Table:
+def _main(table: Standings, found: Ranking, distances: Mapping[str, Estimate]) -> Table:
+    best = found.best
     columns = [
         Column(name="generator"),
-        Column(name="rating", better="higher", unit="points", help="Bradley-Terry; mean 1500."),
-        Column(name="Glicko-2", better="higher", unit="points", help="From ten rounds in a row."),
-        Column(name="win rate", better="higher", help="Mean over critics; 0.5 is real data."),
-        Column(name="energy distance", better="lower", help="From validation data, on pixels."),
+        Column(
+            name="Bradley-Terry",
+            better="higher",
+            unit="points",
+            help="Over all matches at once; the mean of all generators is 1500.",
+            group="Rating",
+            best=() if best is None else (best.name,),
+        ),
+        Column(
+            name="Glicko-2",
+            better="higher",
+            unit="points",
+            help="After ten rounds, each with a tenth of the samples.",
+            group="Rating",
+        ),
+        Column(
+            name="win rate",
+            better="higher",
+            help="Mean over critics; 0.5 is as good as real data.",
+            group="Samples",
+        ),
+        Column(
+            name="energy distance",
+            better="lower",
+            help="From validation data, on raw values.",
+            group="Samples",
+        ),
     ]
+    real = [g for g in table.generators if g.course == REALS]
     rows: list[list[Cell]] = [
         [g.name, table.rating(g), table.streamed(g.name), table.mean_rate(g), distances[g.name]]
-        for g in table.generators
+        for g in [*found.order, *real]
     ]
     return Table(
         title="Generators",
         columns=columns,
         rows=rows,
         references=[REALS],
-        note="400 points are odds of ten to one. A win is a sample that a critic holds for more "
-        "real than a validation sample.",
+        note="Highest Bradley-Terry rating first; 400 points are odds of ten to one. A sample "
+        "wins against a critic that scores it above a validation sample.",
     )
 
 
@@ -83,7 +159,7 @@ def _curve(table: Standings) -> Iterator[Lines]:
             x_label="step",
             y_label="rating of the generator, points",
             series=[_series(table, name, players) for name, players in courses.items()],
-            note="Bands are 95 % intervals over critics.",
+            note="Bands are 95 % intervals, over critics.",
         )
 
 
@@ -106,11 +182,15 @@ def _mixture(best: Best) -> Table:
         columns=[
             Column(name="player"),
             Column(name="side"),
-            Column(name="weight", help="How often it plays."),
+            Column(name="weight", help="Its probability in the mixed strategy."),
         ],
-        rows=[[p.name, side, weight] for side, own in sides for p, weight in own.items()],
-        note="A linear programme on the win rates of half of the samples; nobody gains by playing "
-        "otherwise. Who is left out plays never.",
+        rows=[
+            [p.name, side, weight]
+            for side, own in sides
+            for p, weight in sorted(own.items(), key=lambda item: -item[1])
+        ],
+        note="The Nash equilibrium of the zero-sum game of win rates, by a linear programme on "
+        "half of the samples. Players that are not listed have weight 0.",
     )
 
 
@@ -119,31 +199,41 @@ def _critics(table: Standings) -> Table:
         title="Critics",
         columns=[
             Column(name="critic"),
-            Column(name="rating", better="higher", unit="points"),
-            Column(name="Glicko-2", better="higher", unit="points"),
+            Column(name="Bradley-Terry", better="higher", unit="points", group="Rating"),
+            Column(name="Glicko-2", better="higher", unit="points", group="Rating"),
         ],
         rows=[
             [c.name, table.rating(c, critic=True), table.streamed(CRITIC + c.name)]
-            for c in table.critics
+            for c in sorted(
+                table.critics, key=lambda c: -(table.rating(c, critic=True).value or 0.0)
+            )
         ],
-        note="On the scale of the generators; intervals are over generators.",
+        note="On the scale of the generators, highest Bradley-Terry rating first; intervals are "
+        "over generators.",
     )
 
 
-def _matches(table: Standings) -> Table:
+def _matches(table: Standings, found: Ranking) -> Table:
     n = len(table.critics)
     every = max(1, -(-n // _MOST_COLUMNS))
     shown = list(table.critics)[::-1][::every][::-1]
     rest = f" {len(shown)} of {n} critics are shown; report.json has all." if every > 1 else ""
     return Table(
         title="Win rates of generators",
-        columns=[Column(name="generator"), *(Column(name=c.name) for c in shown)],
+        columns=[Column(name="generator"), *map(_critic_column, shown)],
         rows=[
-            [g.name, *(table.rates[g.name, c.name].value for c in shown)] for g in table.generators
+            [g.name, *(table.rates[g.name, c.name].value for c in shown)]
+            for g in [*found.order, *(g for g in table.generators if g.course == REALS)]
         ],
         references=[REALS],
         note=f"Each column is a critic; 0.5 is as good as real data.{rest}",
     )
+
+
+def _critic_column(critic: Player) -> Column:
+    if critic.step is None:
+        return Column(name=critic.name)
+    return Column(name=f"step {critic.step:,}", group=f"Critic of {critic.course}")
 
 
 def _cycles(table: Standings) -> Table:
@@ -157,8 +247,8 @@ def _cycles(table: Standings) -> Table:
         title="Cycles",
         columns=[Column(name="players"), Column(name="each beats the next, the last the first")],
         rows=[[len(c), " > ".join(c)] for c in shown],
-        note="A win counts where its rate is told from 1/2 by Holm's procedure over all "
-        f"matches.{rest}",
+        note="A player beats another where the win rate differs significantly from 0.5, by Holm's "
+        f"procedure over all matches.{rest}",
     )
 
 
@@ -183,17 +273,17 @@ def answer(question: Mapping[str, Any], outcomes: Sequence[Outcome], run: Run) -
         )
     scores = from_tensors(run.folder(outcome.trial).load("scores"))
     table, best = standings(scores), best_mixture(scores)
-    agreements = dict(_agreements(table, outcome.scores))
+    agreements, found = dict(_agreements(table, outcome.scores)), ranking(table)
     return Report(
         title=f"Tournament of {len(table.generators) - 1} generators and "
         f"{len(table.critics)} critics on {datasets.short(question['data'])}",
         command="tournament",
         question=question,
         facts=facts_of(_setting(question), outcomes, run),
-        verdicts=[*_verdicts(table, agreements), mixing(best, outcome.scores)],
+        verdicts=[*_verdicts(table, found, agreements), mixing(best, outcome.scores)],
         caveats=list(_caveats(table)),
         rows=list(_rows(question, table, best, outcome.scores, agreements)),
-        blocks=list(blocks(table, best, outcome.scores)),
+        blocks=list(blocks(table, found, best, outcome.scores)),
         extra={"cycles": [list(c) for c in table.cycles]},
     )
 
@@ -202,8 +292,9 @@ def _setting(question: Mapping[str, Any]) -> dict[str, str]:
     return {
         "Runs": ", ".join(question["runs"]),
         "Data": question["data"],
-        "Calibration": "each critic by the ranks of validation samples; test samples play as data",
-        "Samples of a player": f"{question['samples']} at most",
+        "Calibration": "scores become ranks among a critic's scores of validation samples; test "
+        "samples play as real data",
+        "Samples per generator": f"at most {question['samples']:,}",
         "Seed": str(question["seed"]),
     }
 
@@ -220,38 +311,73 @@ def _agreements(
         yield name, spearman(ratings, [distances[p.name].value or 0.0 for p in players])
 
 
-def _verdicts(table: Standings, agreements: Mapping[str, Estimate]) -> Iterator[Verdict]:
-    yield _best(table)
+def _verdicts(
+    table: Standings, found: Ranking, agreements: Mapping[str, Estimate]
+) -> Iterator[Verdict]:
+    yield _best(table, found)
     yield from (stopping(table, players) for players in table.courses().values())
     yield _transitive(table)
     for name, rho in agreements.items():
         if rho.value is not None:
             yield Verdict(
-                claim=f"Ratings and energy distance of {name}: {_sense(rho)}.",
-                because=f"Spearman's rho {text(rho)}; -1 is full agreement, since less distance "
-                f"is better. {rho.method}.",
+                claim=f"{_sense(rho)} ({name}).",
+                because=f"Spearman's rho {text(rho)}; −1 is full agreement, since a smaller "
+                f"distance is better. {rho.method}.",
             )
 
 
 def _sense(rho: Estimate) -> str:
     full = rho.value is not None and abs(rho.value) == 1
     if not full and not is_separated(rho):
-        return "no relation that can be told from chance"
-    return "they agree" if (rho.value or 0.0) < 0 else "they contradict each other"
+        return "Ratings and energy distance are not significantly correlated"
+    if (rho.value or 0.0) < 0:
+        return "Ratings agree with the energy distance"
+    return "Ratings contradict the energy distance"
 
 
-def _best(table: Standings) -> Verdict:
-    players = [g for g in table.generators if g.course != REALS]
-    order = sorted(players, key=lambda p: -(table.rating(p).value or 0.0))
-    first = order[0]
-    if len(order) < 2:
+def _best(table: Standings, found: Ranking) -> Verdict:
+    """Says which generators are not distinguishable from the best-rated one, and which are."""
+    first, second = found.order[0], found.order[1:2]
+    if not second:
         return Verdict(claim=f"{first.name} is the only generator.")
-    lead = table.lead(first, order[1])
-    sure = "" if is_separated(lead) else f", not surely above {order[1].name}"
+    rating = text(table.rating(first))
+    if found.best is not None:
+        claim = f"{first.name} has the highest rating, {rating}, significantly above all others."
+    elif len(found.level) > _NAMED:
+        claim = (
+            f"{first.name} has the highest rating, {rating}, but {len(found.level)} of the "
+            f"{len(found.order) - 1} other generators are not significantly different from it."
+        )
+    else:
+        claim = f"{_and([first, *found.level])} are not significantly different"
+        claim += _lower(found.behind)
+        claim += f". The highest rating is {rating}, of {first.name}."
+    ahead = text(table.lead(first, second[0]))
     return Verdict(
-        claim=f"{first.name} is rated highest{sure}.",
-        because=f"Rating {text(table.rating(first))}; ahead of {order[1].name} by {text(lead)}.",
+        claim=claim,
+        because=f"{first.name} is ahead of {second[0].name} by {ahead}. Holm's procedure over "
+        f"{found.pairs} pair{'s' * (found.pairs != 1)} of generators, {_LEVEL * 100:g} % in all.",
     )
+
+
+def _lower(players: Sequence[Player]) -> str:
+    if not players:
+        return ""
+    be = "is" if len(players) == 1 else "are"
+    return f"; {_and(players)} {be} rated significantly lower"
+
+
+def _and(players: Sequence[Player]) -> str:
+    """Returns players as a list in a sentence, snapshots of one training together."""
+    steps: dict[str, list[int]] = {}
+    for p in players:
+        steps.setdefault(p.course, []).extend([] if p.step is None else [p.step])
+    names = [_at_steps(course, sorted(at)) for course, at in steps.items()]
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _at_steps(course: str, steps: Sequence[int]) -> str:
+    return f"{course} @{', @'.join(map(str, steps))}" if steps else course
 
 
 def stopping(table: Standings, players: Sequence[Player]) -> Verdict:
@@ -264,63 +390,80 @@ def stopping(table: Standings, players: Sequence[Player]) -> Verdict:
     last = players[-1]
     if best == last:
         return Verdict(
-            claim=f"{last.course}: the last snapshot is rated highest; more training may help.",
-            because=f"Ahead of the first by {text(table.lead(last, players[0]))}.",
+            claim=f"{last.course}: the last snapshot has the highest rating; longer training may "
+            "help.",
+            because=f"It is ahead of the first by {text(table.lead(last, players[0]))}.",
         )
     lead = table.lead(best, last, level=1 - 0.05 / (len(players) - 1))
-    because = f"Step {best.step} is ahead of the last, step {last.step}, by {text(lead)}."
+    because = (
+        f"Step {best.step} is ahead of the last, step {last.step}, by {text(lead)}, at the level "
+        "of Bonferroni for the best of all snapshots."
+    )
     if is_separated(lead):
-        claim = f"{last.course}: stop at step {best.step}; later snapshots are rated lower."
+        claim = (
+            f"{last.course}: stop at step {best.step}; the last snapshot is significantly worse."
+        )
     else:
-        claim = f"{last.course}: no snapshot is surely better than the last."
+        claim = f"{last.course}: no snapshot is significantly better than the last."
     return Verdict(claim=claim, because=because)
 
 
 def _transitive(table: Standings) -> Verdict:
     n = len(table.cycles)
     if not n:
-        return Verdict(claim="No cycles: nobody surely beats one who, by way of others, beats it.")
+        return Verdict(claim="No significant cycles of wins.")
     return Verdict(
-        claim=f"{n} cycle{'s' if n > 1 else ''}: one scale of skill does not tell the whole.",
-        because=f"For example {' beats '.join([*table.cycles[0], table.cycles[0][0]])}.",
+        claim=f"{n} significant cycle{'s' if n > 1 else ''} of wins: ratings on one scale do not "
+        "describe all matches.",
+        because=f"For example, {' beats '.join([*table.cycles[0], table.cycles[0][0]])}.",
     )
 
 
 def mixing(best: Best, distances: Mapping[str, Estimate]) -> Verdict:
-    """Returns what the mixture of generators is that critics find hardest, and what it gains."""
-    told = ", ".join(f"{w:.0%} {g.name}" for g, w in best.generators.items())
+    """Returns which mixture of generators does best against its worst critic, and its gain."""
+    told = ", ".join(
+        f"{100 * w:.0f} % {g.name}"
+        for g, w in sorted(best.generators.items(), key=lambda item: -item[1])
+    )
     energy = {p: distances.get(p) for p in (MIXTURE, best.single.name)}
     far = "; ".join(f"{p} {text(e)}" for p, e in energy.items() if e is not None)
     if len(best.generators) == 1:
-        claim = f"Mixing generators gains nothing: {told} is hardest for its worst critic."
+        only = next(iter(best.generators)).name
+        claim = f"No mixture of generators does better against its worst critic than {only} alone."
     elif is_separated(best.gain) and (best.gain.value or 0.0) > 0:
-        claim = f"Mixing generators gains: {told} is hardest for its worst critic."
+        claim = (
+            f"A mixture of generators does significantly better against its worst critic than "
+            f"any generator alone: {told}."
+        )
     else:
-        claim = f"Mixing generators is not shown to gain; hardest for its worst critic is {told}."
+        claim = (
+            f"Against its worst critic, the equilibrium mixture ({told}) is not significantly "
+            f"better than {best.single.name} alone."
+        )
     return Verdict(
         claim=claim,
-        because=f"Win rate against the worst critic, on samples that chose neither: mixture "
-        f"{text(best.mixed)}, {best.single.name} alone {text(best.alone)}, gain "
-        f"{text(best.gain)}. Energy distance: {far}.",
+        because=f"Win rate against the worst critic, on the half of the samples that chose "
+        f"neither: mixture {text(best.mixed)}, {best.single.name} alone {text(best.alone)}, "
+        f"difference {text(best.gain)}. Energy distance: {far}.",
     )
 
 
 def _caveats(table: Standings) -> Iterator[Caveat]:
     yield Caveat(
-        text="Ratings hold within this tournament only: other critics would give others. Critics "
-        "of one training resemble each other, which the intervals do not know."
+        text="Ratings hold within this tournament only: other critics would give other ratings. "
+        "Critics of one training are similar, which the intervals do not account for."
     )
     if len(table.critics) < _FEW_CRITICS:
         yield Caveat(
-            text=f"The ratings of generators rest on {len(table.critics)} critics only; more "
-            "snapshots make the intervals narrower."
+            text=f"The ratings of generators rest on only {len(table.critics)} critics; more "
+            "snapshots give narrower intervals."
         )
     players = [g for g in table.generators if g.course != REALS]
     blind = [g.name for g in players if (table.mean_rate(g).low or 0.0) > 0.5]
     if blind:
         yield Caveat(
-            text=f"Critics hold samples of {', '.join(blind)} for more real than data on average: "
-            "a high rating then shows what critics overlook, not that samples are perfect."
+            text=f"Critics score samples of {', '.join(blind)} above real data on average: a high "
+            "rating then shows what critics overlook, not that the samples are perfect."
         )
 
 

@@ -1,4 +1,4 @@
-"""The bias of annealed importance sampling on each flow, and its causes."""
+"""What the outcomes say of each flow: the bias of AIS, and its cause."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,7 +37,7 @@ from gantlet.research.ais.trial import (
 from gantlet.stats.intervals import is_separated
 
 Cause = Literal["none", "noise", "chains", "both"]
-"""Causes of the bias: the noise smooths the density, chains have not mixed, or both."""
+"""Why AIS is biased: the noise smooths the density, the chains have not mixed, or both."""
 
 # One cause is named alone where it is this many times the other.
 _ALONE = 3.0
@@ -198,16 +198,19 @@ def _tuned(scores: Mapping[str, Estimate], grid: Grid, points: Sequence[Point]) 
 # The study's answers, drawn from what was found, whichever way it fell.
 # ----------------------------------------------------------------------------
 
+_AIS = "Annealed importance sampling"
+"""The common head of what AIS gave."""
+
 _WHY: dict[Cause, str] = {
-    "noise": "observation noise (bias of the density)",
+    "noise": "observation noise, which smooths the density",
     "chains": "chains that have not mixed",
-    "both": "observation noise (bias of the density) and chains that have not mixed",
-    "none": "no significant bias",
+    "both": "observation noise, which smooths the density, and chains that have not mixed",
+    "none": "nothing: the bias is not significant",
 }
 
 
 def verdicts(found: Sequence[Found]) -> list[Verdict]:
-    """Returns the verdicts on the bias, its causes, the number of temperatures and rankings."""
+    """Returns whether AIS is biased, why, whether more temperatures help, and what ranks."""
     if not found:
         return [Verdict(claim="No flow gave finite bounds.", because="See what was not run.")]
     return [
@@ -233,18 +236,16 @@ def _overall(found: Sequence[Found]) -> Verdict:
         claim = "No: AIS is not significantly biased for any flow here."
     return Verdict(
         claim=claim,
-        because=(
-            "AIS bound minus exact log-likelihood, noise level tuned on validation samples, "
-            f"most temperatures: {told}."
-        ),
+        because=f"AIS bound minus exact log-likelihood, at the noise tuned on validation samples "
+        f"and the most temperatures: {told}.",
     )
 
 
 def _causes(f: Found) -> Verdict:
     narrow, wide, tuned = f.longest[0], f.longest[-1], f.at_tuned
-    claim = f"{_name(f)}: at the tuned noise level the bias comes from {_WHY[tuned.cause]}."
+    claim = f"{_name(f)}: with tuned noise the bias comes from {_WHY[tuned.cause]}."
     if tuned.cause == "none":
-        claim = f"{_name(f)}: at the tuned noise level the bound is not significantly biased."
+        claim = f"{_name(f)}: with tuned noise the bias is not significant."
     ends = "; ".join(
         f"{name} noise level, {_error(p)}, {_WHY[p.cause]} (gap {shown(p.gap)}{_known(p)})"
         for name, p in (("lowest", narrow), ("tuned", tuned), ("highest", wide))
@@ -255,7 +256,8 @@ def _causes(f: Found) -> Verdict:
 def _known(p: Point) -> str:
     if p.smooth is None or p.short is None:
         return ""
-    return f"; smoothing bias {shown(p.smooth)}, unmixed chains {shown(p.short)}"
+    lost = f"the chains lose {shown(p.short)}"
+    return f"; the noise alone shifts the density by {shown(p.smooth)}, {lost}"
 
 
 def _temperatures(found: Sequence[Found]) -> Iterator[Verdict]:
@@ -265,7 +267,7 @@ def _temperatures(found: Sequence[Found]) -> Iterator[Verdict]:
         if len(steps) < 2:
             continue
         first, last = steps[0], steps[-1]
-        end = "still leave a bias" if last.is_off else "suffice"
+        end = "still leave a bias" if last.is_off else "are enough"
         yield Verdict(
             claim=f"{_name(f)}: {last.temperatures:,} temperatures {end} at the lowest noise.",
             because="AIS bound minus exact: "
@@ -396,14 +398,23 @@ def _summary(found: Sequence[Found]) -> Table:
         title="Exact and AIS log-likelihood",
         columns=[
             Column(name="flow"),
-            Column(name="exact", unit="nats", help="Change of variables, no observation noise."),
-            Column(name="tuned noise", help="In standard deviations of the data."),
-            Column(name="AIS", unit="nats", help="At the tuned noise and most temperatures."),
-            Column(name="AIS minus exact", unit="nats", help="Paired by test sample."),
+            Column(name="exact", unit="nats", help="By change of variables, without noise."),
+            Column(name="tuned noise", help="In standard deviations of the data.", group=_AIS),
             Column(
-                name="gap", unit="nats", help="BDMC: upper minus lower bound, simulated samples."
+                name="AIS", unit="nats", help="At the tuned noise, most temperatures.", group=_AIS
             ),
-            Column(name="cause", help="One cause alone if at least three times the other."),
+            Column(name="AIS minus exact", unit="nats", help="Paired by test sample.", group=_AIS),
+            Column(
+                name="gap",
+                unit="nats",
+                help="Upper minus lower bound, on simulated samples.",
+                group=_AIS,
+            ),
+            Column(
+                name="cause",
+                help="One cause is named alone where it is three times the other.",
+                group=_AIS,
+            ),
         ],
         rows=rows,
         note="Mean over test samples ± half the 95 % interval. Discrete data are dequantised.",
@@ -417,7 +428,7 @@ def _part(f: Found) -> Section:
 
 def _chart(f: Found, title: str) -> Lines:
     return Lines(
-        title=f"AIS error: {title}",
+        title=f"Bias of AIS: {title}",
         x_label="temperatures",
         y_label="|AIS bound - exact| (nats)",
         series=[_series(f.over(p.sigma)) for p in f.longest],
@@ -464,3 +475,12 @@ def _table(f: Found, title: str) -> Table:
         rows=rows,
         note="A dash: the smoothed density is known in two dimensions only.",
     )
+
+
+def _failed(outcomes: Sequence[Outcome]) -> Iterator[Table]:
+    rows: list[Sequence[Cell]] = [
+        [o.trial.parts["model"], o.error] for o in outcomes if o.error is not None
+    ]
+    if rows:
+        columns = [Column(name="flow"), Column(name="error")]
+        yield Table(title="Trials that failed", columns=columns, rows=rows)

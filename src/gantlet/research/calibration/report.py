@@ -1,4 +1,4 @@
-"""The report of the study: empirical coverage of the intervals."""
+"""The report of the study: which intervals attain their nominal coverage."""
 
 import json
 import math
@@ -38,12 +38,12 @@ from gantlet.stats.intervals import percentage, t_quantile
 # ----------------------------------------------------------------------------
 
 LOWEST, HIGHEST = 93.0, 97.0
-"""The coverage, in %, that an interval of 95 % should have."""
+"""The range, in %, in which the coverage of an interval of 95 % should lie."""
 
 
 @final
 class Judgement(StrEnum):
-    """How well intervals cover; the value is what reports call it."""
+    """How the coverage of intervals is judged; the value is what reports call it."""
 
     COVERS = "covers"
     NEAR = "near"
@@ -183,7 +183,7 @@ def _cell(metric: str, parts: Mapping[str, str], columns: dict[str, Tensor], why
 
 
 # ----------------------------------------------------------------------------
-# The report of the study: empirical coverage of the intervals.
+# The report of the study: which intervals attain their nominal coverage.
 # ----------------------------------------------------------------------------
 
 RANGE = f"{LOWEST:g}-{HIGHEST:g} %"
@@ -258,11 +258,8 @@ def _overall(found: ByMetric) -> Iterator[Verdict]:
         if {judged(pooled(group)), *(c.judgement for c in group)} <= fair
     ]
     yield Verdict(
-        claim=(
-            f"The intervals of {len(good)} of {len(found)} metrics cover the true value in "
-            f"{RANGE} of the replicates, in every cell and over all, or as near as chance "
-            "allows."
-        ),
+        claim=f"The 95 % intervals of {len(good)} of {len(found)} metrics have an empirical "
+        f"coverage of {RANGE} within chance, in every cell and over all cells.",
         because=f"{', '.join(good) or 'None'}. {_share(found)}",
     )
 
@@ -329,26 +326,26 @@ def _summary(found: ByMetric) -> Table:
         title="Every metric",
         columns=[
             Column(name="metric"),
-            Column(name="all cells", unit="%", help="All cells."),
-            Column(name="lowest", unit="%", help="Cell of lowest coverage."),
-            Column(name="highest", unit="%", help="Cell of highest coverage."),
-            *(Column(name=j.value, help=_HELP[j]) for j in Judgement),
-            Column(name="target of the interval"),
+            Column(name="all cells", unit="%", help="Over all replicates.", group=_COVERAGE),
+            Column(name="lowest", unit="%", help="In the cell with the least.", group=_COVERAGE),
+            Column(name="highest", unit="%", help="In the cell with the most.", group=_COVERAGE),
+            *(Column(name=j.value, help=_HELP[j], group="Number of cells") for j in Judgement),
+            Column(name="estimand"),
         ],
         rows=rows,
-        note=(
-            "Empirical coverage of the 95 % intervals; a cell is one sample size, dimension "
-            "and pair of distributions."
-        ),
+        note="Coverage: how often the 95 % interval contained the true value. A cell is one "
+        "sample size, number of features and pair of distributions.",
     )
 
 
+_COVERAGE = "Coverage"
+
 _HELP: Mapping[Judgement, str] = {
-    Judgement.COVERS: f"{RANGE} of the intervals cover the true value.",
-    Judgement.NEAR: f"Outside {RANGE}, but its own 95 % interval overlaps it.",
+    Judgement.COVERS: f"The coverage is within {RANGE}.",
+    Judgement.NEAR: f"Outside {RANGE}, but its own 95 % interval reaches into that range.",
     Judgement.TOO_WIDE: f"Significantly above {HIGHEST:g} %: conservative.",
     Judgement.TOO_NARROW: f"Significantly below {LOWEST:g} %.",
-    Judgement.NO_INTERVAL: "The metric gives none, with the reason.",
+    Judgement.NO_INTERVAL: "The metric gave no interval, with a reason.",
 }
 
 
@@ -380,25 +377,32 @@ def _tables(scenarios: Sequence[str], here: _Cells) -> Iterator[Block]:
         return Table(title=title, columns=[Column(name="metric"), *columns], rows=kept, note=note)
 
     yield table(
-        "Empirical coverage",
+        "Coverage of the interval",
         "%",
-        "With Clopper-Pearson intervals.",
+        "With the exact binomial interval.",
         lambda c: c.held,
     )
     yield table(
         "Width",
         "1",
-        "Mean width of the intervals over 2 · 1.96 standard deviations of the values: above 1 "
-        "is wider than a normal distribution requires.",
+        "Mean width of the intervals, divided by 2 · 1.96 standard deviations of the values: "
+        "above 1 they are wider than those of a normal distribution.",
         lambda c: c.width,
     )
     yield table(
         "Bias",
         "1",
-        "Mean error in standard errors: not significant within ±2. A dash where the truth is the "
-        "mean itself.",
+        "Mean error in standard errors: within ±2 it is not significant. A dash where the true "
+        "value is the mean itself.",
         lambda c: c.bias,
     )
+
+
+def _failed(outcomes: Sequence[Outcome]) -> Iterator[Table]:
+    rows = {(o.trial.parts["model"], o.error) for o in outcomes if o.error is not None}
+    if rows:
+        columns = [Column(name="where"), Column(name="error")]
+        yield Table(title="Not measured", columns=columns, rows=sorted(rows))
 
 
 def calibration_caveats(question: Mapping[str, Any], found: ByMetric) -> Iterator[Caveat]:
@@ -413,31 +417,23 @@ def calibration_caveats(question: Mapping[str, Any], found: ByMetric) -> Iterato
         )
     else:
         yield Caveat(
-            text=(
-                "Each pair of distributions represents one departure from normality; real "
-                "features may combine several."
-            )
+            text="Each pair of distributions represents one deviation from normal features; other "
+            "features may combine several."
         )
     yield Caveat(
-        text=(
-            "Where the target is the metric's own mean over replicates, only the interval "
-            "width is tested, not bias."
-        )
+        text="Where the true value is a metric's own mean over the replicates, only the width of "
+        "its interval is tested, not its bias."
     )
     yield Caveat(
-        text=(
-            "All metrics share the same samples, so their errors are correlated: where kid "
-            "and energy, unbiased by construction, deviate, others do by chance too."
-        )
+        text="All metrics use the same samples, so their random errors are correlated: where kid "
+        "and energy, which are unbiased by construction, are off, others are off by chance too."
     )
     asked = question["replicates"]
     counts = [asked] if isinstance(asked, int) else list(asked.values())
     told = ", ".join(f"{count} replicates give {_chance(count)}" for count in counts)
     yield Caveat(
-        text=(
-            f"At an exact coverage of 95 %, {told} with 95 % probability; among {cells_} cells "
-            "a few fall outside by chance."
-        )
+        text=f"For an interval of exactly 95 % coverage, {told} with 95 % probability; among "
+        f"{cells_} cells a few fall outside by chance."
     )
 
 

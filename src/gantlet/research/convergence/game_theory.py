@@ -219,23 +219,22 @@ def _against_last(found: Found, what: str) -> Verdict:
     gaps = {arm: found.behind(what, arm) for arm in others}
     better = [arm for arm, e in gaps.items() if is_separated(e) and (e.value or 0.0) < 0]
     worse = [arm for arm, e in gaps.items() if is_separated(e) and (e.value or 0.0) > 0]
+    level = [arm for arm in others if arm not in {*better, *worse}]
     whole = found.over_seeds(what, LAST, found.shares[-1])
     claim = (
         f"With equal operations, less {_WHAT[what]} than the last iterate: "
-        f"{_listed(better, 'no method')}; more so: {_listed(worse, 'none')}; "
-        f"not significantly different: {len(others) - len(better) - len(worse)}."
+        f"{_listed(better, 'no method')}; more: {_listed(worse, 'none')}; "
+        f"not significantly different: {_listed(level, 'none')}."
     )
     told = "; ".join(f"{arm} {text(e)}" for arm, e in gaps.items())
     return Verdict(
         claim=claim,
-        because=(
-            f"{what.capitalize()} of the last iterate {text(whole)}. Differences from it, "
-            f"paired over seeds: {told}."
-        ),
+        because=f"{what.capitalize()} of the last iterate: {text(whole)}. Differences from it, "
+        f"paired over seeds: {told}.",
     )
 
 
-_EQUAL = "not significantly different from methods without game theory"
+_LEVEL = "not significantly different from what needs no game theory"
 
 
 def _mixture(found: Found, where: str) -> Iterator[Verdict]:
@@ -263,8 +262,8 @@ def _mixture(found: Found, where: str) -> Iterator[Verdict]:
     because = "; ".join(f"{arm}: {_both(*pair)}" for arm, pair in told.items())
     yield Verdict(
         claim=f"{where}, the equilibrium of checkpoints plays {text(networks)} and is "
-        f"{_listed(better + worse, _EQUAL)}.",
-        because=f"Duality gap and energy distance less those of {because}.",
+        f"{_listed(better + worse, _LEVEL)}.",
+        because=f"Differences in duality gap and in energy distance, from {because}.",
     )
 
 

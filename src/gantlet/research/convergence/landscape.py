@@ -272,10 +272,8 @@ def _by_index(game: str, of: Sequence[Outcome]) -> Verdict:
     listed = ", ".join(text(e) for e in found)
     return Verdict(
         claim=f"With {game}, {says}.",
-        because=(
-            f"Rank correlation of index and distance by width: {listed}; significantly "
-            f"positive in {sure} of {len(found)}, significantly negative in {opposed}."
-        ),
+        because=f"Rank correlation of index and distance by width: {listed}; significantly "
+        f"positive in {sure} of {len(found)}, significantly negative in {opposed}.",
     )
 
 

@@ -112,7 +112,9 @@ def false_alarms(found: Tallies, metric: str, n: int) -> Estimate:
     by_strength = found.get((metric, NOTHING, n), {})
     total = sum(t.draws for t in by_strength.values())
     raised = sum(t.worse + t.better for t in by_strength.values())
-    return percentage(raised, total, of="undamaged draws", why="no interval, so no detection")
+    return percentage(
+        raised, total, of="undamaged draws", why="no interval, so nothing can be detected"
+    )
 
 
 def noticers(found: Tallies, damage: str, n: int) -> Iterator[tuple[float, str]]:
@@ -136,7 +138,7 @@ def answer(question: Mapping[str, Any], outcomes: Sequence[Outcome], run: Run) -
     names = list(dict.fromkeys(metric for metric, _, _ in found))
     damages = [d for d in question["damages"] if any(what == d for _, what, _ in found)]
     return Report(
-        title="Which metric detects which corruption?",
+        title="Which metric detects which damage?",
         command="study sensitivity",
         question=question,
         facts=_facts(question, outcomes, run),
@@ -169,7 +171,7 @@ def _facts(question: Mapping[str, Any], outcomes: Sequence[Outcome], run: Run) -
     }
     absent = [d for d in DAMAGES if d not in question["damages"]]
     if absent:
-        setting["Not applicable to the data"] = ", ".join(absent)
+        setting["Not run, as it does not apply to the data"] = ", ".join(absent)
     wanted = {m.partition(":")[0] for m in question["metrics"]}
     left = [m for m in metrics.names() if m not in wanted]
     if left:
@@ -194,21 +196,19 @@ def _verdicts(
             for metric in names
             if smallest(found.get((metric, damage, n), {}), praised=True) is not None
         ]
-        fooled = f" Rated as improvement by {', '.join(praised)}." if praised else ""
+        fooled = f" Called better by {', '.join(praised)}." if praised else ""
         if not told:
             yield Verdict(
-                claim=f"{damage}: not detected by any metric with {n:,} samples.",
+                claim=f"{damage}: no metric detects it with {n:,} samples.",
                 because=fooled.strip(),
             )
             continue
         least = told[0][0]
         first = [metric for strength, metric in told if strength == least]
         yield Verdict(
-            claim=f"{damage}: detected from severity {least:g} by {', '.join(first)}.",
-            because=(
-                f"{len(told)} of {len(names)} detect it at some severity, with {n:,} samples "
-                f"per set.{fooled}"
-            ),
+            claim=f"{damage}: detected from strength {least:g} on by {', '.join(first)}.",
+            because=f"{len(told)} of {len(names)} metrics detect it at some strength, with {n:,} "
+            f"samples of each set.{fooled}",
         )
     yield _alarms(found, names, sizes)
 
@@ -226,14 +226,12 @@ def _alarms(found: Tallies, names: Sequence[str], sizes: Sequence[int]) -> Verdi
     mean = sum(known) / len(known)
     if not high:
         return Verdict(
-            claim="No metric has a false positive rate significantly above 5 %.",
-            because=f"{mean:.1f} % on average, on uncorrupted samples.",
+            claim="No metric raises significantly more false alarms than the nominal 5 %.",
+            because=f"{mean:.1f} % on average, on undamaged samples.",
         )
     return Verdict(
-        claim=(
-            f"{len(high)} of {len(known)} pairs of metric and sample size have false positive "
-            "rates significantly above 5 %."
-        ),
+        claim=f"{len(high)} of {len(known)} pairs of metric and sample size raise "
+        "significantly more false alarms than the nominal 5 %.",
         because=f"{'; '.join(high)}. {mean:.1f} % on average.",
     )
 
@@ -248,17 +246,29 @@ def _table(found: Tallies, damages: Sequence[str], names: Sequence[str], n: int)
         for metric in names
     ]
     return Table(
-        title=f"Smallest detected severity, {n:,} samples",
+        title=f"Smallest strength that is detected, {n:,} samples",
         columns=[
             Column(name="metric"),
-            *(Column(name=d, help=f"At severity 1: {DAMAGES[d].says}.") for d in damages),
-            Column(name="false positives", unit="%", help="On uncorrupted samples."),
+            *(
+                Column(
+                    name=d,
+                    help=f"At strength 1: {DAMAGES[d].says}.",
+                    group="Smallest strength detected",
+                )
+                for d in damages
+            ),
+            Column(
+                name="false alarms",
+                unit="%",
+                help="Undamaged samples detected.",
+                group="Undamaged",
+            ),
         ],
         rows=rows,
-        note=f"Detected: in at least {ENOUGH:.0%} of the draws the corrupted samples are "
-        "significantly worse than uncorrupted ones, against the same reference. "
-        f'"{NEVER}": at no severity; "better": significantly better from that severity; '
-        '"no interval": not testable.',
+        note=f"Detected: in at least {100 * ENOUGH:g} % of the draws damaged samples are "
+        "significantly worse than undamaged ones, against the same reference. "
+        f'"{NEVER}": at no strength; "better": significantly better from that strength on; '
+        '"no interval": no test is possible.',
     )
 
 
@@ -273,25 +283,25 @@ def _cell(by_strength: Mapping[float, Tally] | None) -> str | None:
     return ", ".join(told) or NEVER
 
 
+def _failed(outcomes: Sequence[Outcome]) -> Iterator[Table]:
+    rows = sorted({(o.trial.parts["model"], o.error) for o in outcomes if o.error is not None})
+    if rows:
+        columns = [Column(name="damage"), Column(name="error")]
+        yield Table(title="Trials that failed", columns=columns, rows=rows)
+
+
 def _caveats(question: Mapping[str, Any]) -> Iterator[Caveat]:
     yield Caveat(
-        text=(
-            f"One data set ({question['data']}) and these extractors: other extractors are "
-            "sensitive to other corruptions."
-        )
+        text=f"One data set ({question['data']}) and these extractors: another extractor detects "
+        "other damages."
     )
     yield Caveat(
-        text=(
-            "Severities of different corruptions are not comparable; compare metrics within a "
-            "column."
-        )
+        text="Strengths of different damages are not comparable; compare metrics within a column."
     )
     if "swapped labels" in question["damages"]:
         yield Caveat(
-            text=(
-                "Swapped labels leave the samples unchanged and no metric here uses labels: "
-                "only a class-conditional one could detect them."
-            )
+            text="Swapped labels leave the samples as they are, and no metric here uses "
+            "labels: only one that compares class by class could detect them."
         )
     yield Caveat(
         text=(
