@@ -66,7 +66,7 @@ _READ = 10
 
 
 def galleries(
-    asked: Asked,
+    sets: EvaluationSets,
     outcomes: Sequence[Outcome],
     run: Run,
     scores: Mapping[str, Sequence[Dot]],
@@ -83,7 +83,7 @@ def galleries(
     """
     real = sets.real
     space = real.samples.space
-    everyone = [(named(f)[0], other_set(asked, f, "fake")) for f in asked.fakes]
+    everyone = [(named(f)[0], sets.fake(f)) for f in sets.asked.fakes]
     everyone.sort(key=lambda one: order.index(one[0]) if one[0] in order else len(order))
     shown = [*everyone, ("real samples", real)]
     yield from _samples(shown, scores)
@@ -563,11 +563,8 @@ def answer(
     why = {n: why_none(sets, n) for n in sets.sizes() if sets.floor(n) is None}
     first, rank = question["features"][0], question["rank"]
     order = [r.name for r in ranked(results, first, rank)]
-    who = (
-        named(asked.fakes[0])[0]
-        if len(asked.fakes) == 1
-        else f"{len(asked.fakes)} sets of samples"
-    )
+    fakes = sets.asked.fakes
+    who = named(fakes[0])[0] if len(fakes) == 1 else f"{len(fakes)} sets of samples"
     return Report(
         title=f"{who} against {sets.real.samples.name}",
         command="evaluate",
@@ -584,7 +581,7 @@ def answer(
             *ranking_section(results, first, rank),
             *copying_section(results),
             *curves(exhibits_of(outcomes, run)),
-            *galleries(asked, outcomes, run, scores_beside(results, first, rank), order),
+            *galleries(sets, outcomes, run, scores_beside(results, first, rank), order),
             *further_tables(results, first),
             *comparisons(results),
             *([methods(results)] if results else []),
