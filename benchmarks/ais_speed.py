@@ -23,9 +23,9 @@ from gantlet.core.model import Decoder
 from gantlet.core.rng import Rng
 from gantlet.probes.annealing import (
     Annealer,
-    Decoding,
     Fixed,
-    Gaussian,
+    FlatDecoder,
+    GaussianNoise,
     Hmc,
     Posterior,
     anneal,
@@ -141,7 +141,7 @@ def row(name: str, theirs: list[float], ours: list[float]) -> dict[str, object]:
 def main() -> None:
     torch.set_num_threads(1)
     model = Linear()
-    decoding, noise = Decoding(model, dequantised=True), Gaussian(torch.tensor([SIGMA]))
+    decoding, noise = FlatDecoder(model, dequantised=True), GaussianNoise(torch.tensor([SIGMA]))
     _, x = simulate(decoding, noise, POINTS, rng=Rng(0).stream("data"))
     rows = x.repeat_interleave(CHAINS, 0)
     betas, posterior = schedule("sigmoid", TEMPERATURES), Posterior(decoding, noise, rows)

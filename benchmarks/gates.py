@@ -17,7 +17,7 @@ import torch
 import gantlet
 from gantlet.commands import standings
 from gantlet.commands.compare.study import Compare
-from gantlet.commands.standings import Contestant, contestants, difference
+from gantlet.commands.standings import ModelResults, difference, model_results
 from gantlet.core.estimate import Budget
 from gantlet.report.format import text as shown
 from gantlet.run.store import Run
@@ -85,11 +85,11 @@ def main() -> None:
     RESULT.write_text(json.dumps(told, indent=2) + "\n")
 
 
-def measured(study: Compare, folder: Path) -> dict[str, Contestant]:
+def measured(study: Compare, folder: Path) -> dict[str, ModelResults]:
     """Runs a study, or what is missing of it, and returns its contestants by name."""
-    gantlet.conduct(study, folder, workers=2)
+    gantlet.run_study(study, folder, workers=2)
     outcomes = [o for t in study.trials() if (o := Run(folder).outcome(t)) is not None]
-    return {c.label.replace(".0", ""): c for c in contestants(outcomes)}
+    return {c.label.replace(".0", ""): c for c in model_results(outcomes)}
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from statistics import median
 
 import torch
 
-from gantlet.core.data import everything
+from gantlet.core.data import all_samples
 from gantlet.core.estimate import Budget
 from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets, families
@@ -39,7 +39,7 @@ def bare(family: str) -> float:
     data = datasets.make("digits")
     splits = data.load(rng=Rng(0))
     game = families.make(family).build(data.space, rng=Rng(0))
-    x, held_out = everything(splits.train), everything(splits.validation)
+    x, held_out = all_samples(splits.train), all_samples(splits.validation)
     noise, order = Rng(0).stream("noise"), Rng(0).stream("order")
     start = time.process_time()
     game.prepare(x[:512], rng=Rng(0).stream("prepare"))

@@ -18,17 +18,21 @@ import torch
 from torch import Tensor
 
 from gantlet.core.rng import Rng
-from gantlet.domains.attributes import Probes
+from gantlet.domains.attributes import AttributeTable
 from gantlet.flaws.search import list_flaws
-from gantlet.flaws.split import Flaws, Seen
+from gantlet.flaws.split import FlawList, Representation
 from gantlet.options import Search
 
 RESULT = Path(__file__).parent / "results" / "neural_flaws.json"
 N, D, SEEDS, PERMUTATIONS, MOST = 2500, 8, (100, 101), 199, 3
 WAYS = {
     "linear": Search(mode="linear", permutations=PERMUTATIONS, max_directions=MOST),
-    "residual": Search(mode="neural", deflation="residual", permutations=PERMUTATIONS, max_directions=MOST),
-    "project": Search(mode="neural", deflation="projection", permutations=PERMUTATIONS, max_directions=MOST),
+    "residual": Search(
+        mode="neural", deflation="residual", permutations=PERMUTATIONS, max_directions=MOST
+    ),
+    "project": Search(
+        mode="neural", deflation="projection", permutations=PERMUTATIONS, max_directions=MOST
+    ),
 }
 SHIFT = 1.5
 
@@ -54,8 +58,8 @@ def beside_a_shift(x: Tensor) -> Tensor:
 FLAWS = {"product": product, "sphere": sphere, "product and shift": beside_a_shift}
 
 
-def seen(x: Tensor) -> Seen:
-    return Seen(probes=Probes(words=(), values=x[:, :0].double()), features=x)
+def seen(x: Tensor) -> Representation:
+    return Representation(probes=AttributeTable(words=(), values=x[:, :0].double()), features=x)
 
 
 def sets(plant: str, seed: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -69,7 +73,7 @@ def sets(plant: str, seed: int) -> tuple[Tensor, Tensor, Tensor]:
     return real, FLAWS[plant](fake), turn
 
 
-def goes_along(found: Flaws, real: Tensor) -> bool:
+def goes_along(found: FlawList, real: Tensor) -> bool:
     """Returns whether some flaw is larger in real samples whose product is positive."""
     sign = real[found.places.real, :3].prod(1).sign()
     return any(

@@ -47,14 +47,14 @@ from torch.nn.functional import avg_pool2d, normalize, one_hot
 from gantlet.core.data import Space
 from gantlet.core.rng import Rng
 from gantlet.domains.corruptions import image_causes
-from gantlet.domains.domains import probes_of
+from gantlet.domains.domains import attributes_of
 from gantlet.flaws.explain import Causes
 from gantlet.flaws.named import Namer
 from gantlet.flaws.search import list_flaws, ridge_accuracy
-from gantlet.flaws.split import Flaw, Halves, Seen
+from gantlet.flaws.split import DiscoveryValidation, Flaw, Representation
 from gantlet.options import Search
 from gantlet.stats.intervals import proportion, t_quantile
-from gantlet.stats.permutation import Pair, detectable, gap
+from gantlet.stats.permutation import TwoSamples, detectable_shift, gap
 from gantlet.testing.planted import (
     IMAGE_KINDS,
     Effect,
@@ -138,11 +138,11 @@ class World:
         z = z.flatten(1).double()
         return torch.cat([z, z.new_ones(len(z), 1)], 1)
 
-    def seen(self, x: Tensor) -> Seen:
+    def seen(self, x: Tensor) -> Representation:
         flat, classes = self.flat(x), None
         if self.classes:
             classes = one_hot((flat @ self.weight).argmax(1), self.classes)
-        return Seen(probes=probes_of(self.space, x, classes), features=flat[:, :-1])
+        return Representation(probes=attributes_of(self.space, x, classes), features=flat[:, :-1])
 
     def draw(self, seed: int) -> tuple[Labelled, Labelled]:
         """Real samples, and all that are left."""
@@ -174,7 +174,7 @@ class World:
 def stated(fake: Tensor) -> float:
     """The detection size that a list states for so many different fakes."""
     h = len(torch.unique(fake.flatten(1), dim=0)) // 2
-    return detectable(h, level=LEVEL, smallest=SMALLEST)
+    return detectable_shift(h, level=LEVEL, smallest=SMALLEST)
 
 
 @cache
@@ -182,11 +182,11 @@ def world(i: int) -> World:
     return World(DATASETS[i % len(DATASETS)])
 
 
-def critic_list(real: Seen, fake: Seen, rng: Rng) -> list[Flaw]:
+def critic_list(real: Representation, fake: Representation, rng: Rng) -> list[Flaw]:
     """The directions of a linear critic, each taken away, until it tells no more."""
-    halves = Halves.of(real, fake, rng=rng)
+    halves = DiscoveryValidation.of(real, fake, rng=rng)
     seek, judge = (
-        Pair(real=torch.cat([a.real, b.real], 1), fake=torch.cat([a.fake, b.fake], 1))
+        TwoSamples(real=torch.cat([a.real, b.real], 1), fake=torch.cat([a.fake, b.fake], 1))
         for a, b in ((halves.seek, halves.seek_features), (halves.judge, halves.judge_features))
     )
     namer, found = Namer(halves), list[Flaw]()
@@ -197,11 +197,11 @@ def critic_list(real: Seen, fake: Seen, rng: Rng) -> list[Flaw]:
         z, shift = seek.both() - seek.both().mean(0), seek.shift()
         inner = z.T @ z / len(z) + 0.1 * torch.eye(z.shape[1], dtype=z.dtype)
         u = normalize(torch.linalg.solve(inner, shift), dim=0)
-        first, second = (Pair(real=p.real @ u, fake=p.fake @ u) for p in (seek, judge))
+        first, second = (TwoSamples(real=p.real @ u, fake=p.fake @ u) for p in (seek, judge))
         apart = gap(second.real, second.fake, rng=rng.stream(f"gap/{k}"))
         found.append(namer.flaw(first, second, apart, 0.0, number=k + 1))
         seek, judge = (
-            Pair(
+            TwoSamples(
                 real=p.real - torch.outer(p.real @ u, u), fake=p.fake - torch.outer(p.fake @ u, u)
             )
             for p in (seek, judge)

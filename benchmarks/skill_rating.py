@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from gantlet.api import conduct
+from gantlet.api import run_study
 from gantlet.commands.compare.study import Compare
 from gantlet.commands.tournament.play import REALS, Standings, from_tensors, standings
 from gantlet.commands.tournament.study import Tournament
@@ -40,12 +40,12 @@ def train(folder: Path) -> None:
         metrics=("energy",),
         features=("pixels",),
     )
-    conduct(study, folder)
+    run_study(study, folder)
 
 
 def play(folder: Path) -> tuple[Standings, dict]:
     out = folder.parent / f"{folder.name} rated"
-    conduct(Tournament(runs=(str(folder),)), out)
+    run_study(Tournament(runs=(str(folder),)), out)
     (outcome,) = Run.open(out).outcomes()
     scores = Run.open(out).folder(outcome.trial).load("scores")
     table = standings(from_tensors(scores))

@@ -24,12 +24,12 @@ import torch
 from torch import Tensor
 
 from gantlet.compute.meters import count
-from gantlet.core.data import everything
+from gantlet.core.data import all_samples
 from gantlet.core.estimate import Budget
 from gantlet.core.model import Generative
 from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets, families, solvers
-from gantlet.games.field import Curvature, Look, Parameters
+from gantlet.games.field import Curvature, FixedLosses, PlayerParameters
 from gantlet.models.gan import energy_distance
 from gantlet.probes.sampling import median
 from gantlet.run.train import DivergedError, Plan, train
@@ -94,7 +94,7 @@ def counting(seen: Counter[str]) -> Iterator[None]:
 
 def _asked() -> list[tuple[type, str]]:
     return [
-        (Parameters, "gradients"),
+        (PlayerParameters, "gradients"),
         (Curvature, "__init__"),
         *((Curvature, p) for p in PRODUCTS),
     ]
@@ -102,7 +102,7 @@ def _asked() -> list[tuple[type, str]]:
 
 def evaluations(game: Generative, batch: Tensor, rng: torch.Generator) -> dict[str, Any]:
     """Returns each thing that a step can ask, alone."""
-    parameters = Parameters(game)
+    parameters = PlayerParameters(game)
     players = {name: list(p.parameters()) for name, p in game.players.items()}
 
     def gradient() -> None:
@@ -112,7 +112,7 @@ def evaluations(game: Generative, batch: Tensor, rng: torch.Generator) -> dict[s
             loss.item()
 
     def look(*, cross: bool) -> Curvature:
-        return Curvature(parameters, Look(batch, rng=rng), cross=cross)
+        return Curvature(parameters, FixedLosses(batch, rng=rng), cross=cross)
 
     here = look(cross=True)
     products = {p: lambda p=p: getattr(here, p)(here.value) for p in PRODUCTS}
@@ -128,7 +128,7 @@ def seconds(run: Callable[[], object]) -> float:
 
 def ready(seed: int = 0) -> tuple[Generative, Tensor]:
     game, splits = prepared("digits", seed)
-    x = everything(splits.train)
+    x = all_samples(splits.train)
     with torch.no_grad():
         game.prepare(x[:512], rng=Rng(seed).stream("prepare"))
     return game, x
@@ -179,9 +179,9 @@ def distance(game: Generative, test: Tensor) -> float:
 
 def training(text: str, data: str, seed: int) -> dict[str, Any]:
     game, splits = prepared(data, seed)
-    test = everything(splits.test)
+    test = all_samples(splits.test)
     with torch.no_grad():
-        game.prepare(everything(splits.train)[:512], rng=Rng(seed).stream("prepare"))
+        game.prepare(all_samples(splits.train)[:512], rng=Rng(seed).stream("prepare"))
     before, start = distance(game, test), time.process_time()
     plan = Plan(budget=Budget(flops=BUDGETS[data]), batch=BATCH, ema=0.995, select="last")
     row = {"solver": text, "data": data, "seed": seed, "before": before}

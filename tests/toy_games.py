@@ -10,7 +10,7 @@ from typing_extensions import override
 from gantlet.core.errors import UserError, unknown
 from gantlet.core.model import Game
 from gantlet.games.equilibria import exploitability
-from gantlet.games.toys import Point
+from gantlet.games.toys import PointPlayer
 
 
 @final
@@ -26,7 +26,7 @@ class Bilinear(Game):
     """
 
     def __init__(self, x: Tensor, y: Tensor) -> None:
-        self._x, self._y = Point(x), Point(y)
+        self._x, self._y = PointPlayer(x), PointPlayer(y)
 
     @property
     @override
@@ -65,7 +65,7 @@ class Matrix(Game):
                 f"{(len(rows), len(columns))}. Got {tuple(payoff.shape)}."
             )
         self.payoff = payoff
-        self._rows, self._columns = Point(rows), Point(columns)
+        self._rows, self._columns = PointPlayer(rows), PointPlayer(columns)
 
     @property
     @override

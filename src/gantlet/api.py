@@ -31,7 +31,7 @@ from gantlet.commands.compare.study import Compare
 from gantlet.commands.compare.trial import restore
 from gantlet.commands.converge.study import Converge
 from gantlet.commands.cost import cost_of, cost_report, samples_found
-from gantlet.commands.evaluate.inputs import Asked, named, naming
+from gantlet.commands.evaluate.inputs import EvaluationSpec, named, spec_with_name
 from gantlet.commands.evaluate.study import Evaluate
 from gantlet.commands.exhibits import save_samples
 from gantlet.commands.flaws.study import FindFlaws
@@ -39,14 +39,14 @@ from gantlet.commands.tournament.study import Tournament
 from gantlet.commands.trained import draw, find_trial
 from gantlet.compute.machine import machine, measure_peak, memory
 from gantlet.compute.machine import threads as using
-from gantlet.core.arguments import checked
+from gantlet.core.arguments import validated
 from gantlet.core.errors import UserError, printable
 from gantlet.core.estimate import Budget, Trial
 from gantlet.core.model import Model
 from gantlet.core.rng import Rng, cache_home
-from gantlet.core.spec import datasets, quoted, studies
+from gantlet.core.spec import datasets, quote, studies
 from gantlet.data.catalogue import home
-from gantlet.given import Given, written
+from gantlet.given import SamplesLike, to_spec
 from gantlet.options import Retry, Texts, Threads, Workers
 from gantlet.report.blocks import Report
 from gantlet.report.documents import render
@@ -54,23 +54,23 @@ from gantlet.report.format import text
 from gantlet.research.published.report import published_report, published_rows, published_runs
 from gantlet.run.execute import (
     Executor,
-    Forecasting,
-    Here,
-    Noting,
-    Planning,
-    Pool,
+    HasForecast,
+    HasNotes,
+    HasPlan,
+    PendingTrial,
+    ProcessPool,
+    ProgressCallback,
+    SerialExecutor,
     Stateful,
     Study,
-    Tell,
-    Todo,
-    carry_out,
+    default_workers,
     facts,
-    fitting,
-    missing,
-    pending,
-    publish,
-    published,
-    silent,
+    no_progress,
+    pending_trials,
+    pending_with_reasons,
+    read_report,
+    run_trials,
+    write_report,
 )
 from gantlet.run.store import Run, draft_of, folder_of, is_alive, write_bytes
 
@@ -91,7 +91,7 @@ def export_rows(runs: Sequence[Path], to: Path) -> int:
         raise UserError("Name at least one run folder.")
     if to.suffix not in _FORMATS:
         raise UserError(f"--to must end in {', '.join(_FORMATS)}. Got {to.name!r}.")
-    rows = [row for run in runs for row in published(run).rows]
+    rows = [row for run in runs for row in read_report(run).rows]
     report = Report(title="Exported estimates", command="export", rows=rows)
     content = render(report, _FORMATS[to.suffix])
     write_bytes(to, content.encode())
@@ -244,7 +244,7 @@ P = ParamSpec("P")
 O = TypeVar("O")
 R = TypeVar("R")
 
-Progress = Callable[[int, Path], AbstractContextManager[Tell]]
+Progress = Callable[[int, Path], AbstractContextManager[ProgressCallback]]
 """Context manager that shows progress, called with the number of trials and the run directory."""
 
 _EXAMPLES = 10**6  # default of ``cost``
@@ -269,7 +269,7 @@ def public(of: Callable[P, O]) -> Callable[[Callable[[O], R]], Callable[P, R]]:
 
         @wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            bound = signature.bind(*args, **options.renamed(cls, kwargs, tell))
+            bound = signature.bind(*args, **options.with_current_names(cls, kwargs, tell))
             return function(cls(**bound.arguments))
 
         call.__signature__ = signature  # type: ignore[attr-defined]  # pyright: ignore[reportFunctionMemberAccess]
@@ -384,7 +384,7 @@ def cost(asked: options.Cost) -> Report:
     Raises:
         UserError: If a family cannot model such samples.
     """
-    return cost_of_options(asked, silent)
+    return cost_of_options(asked, no_progress)
 
 
 @public(options.Sample)
@@ -394,10 +394,10 @@ def sample(asked: options.Sample) -> Tensor:
     Raises:
         UserError: If the model is not in the run, or the file format is unknown.
     """
-    return sample_of(asked)[0]
+    return draw_and_save(asked)[0]
 
 
-def sample_of(asked: options.Sample) -> tuple[Tensor, str]:
+def draw_and_save(asked: options.Sample) -> tuple[Tensor, str]:
     """Draws and saves samples; returns them and the name of the family."""
     trial, folder = find_trial(Path(asked.run), asked.model, asked.seed)
     x = draw(restore(trial, folder), asked.n, rng=Rng(asked.noise).stream("sample"))
@@ -405,7 +405,7 @@ def sample_of(asked: options.Sample) -> tuple[Tensor, str]:
     return x, trial.parts["model"].partition(":")[0]
 
 
-def cost_of_options(asked: options.Cost, tell: Tell) -> Report:
+def cost_of_options(asked: options.Cost, tell: ProgressCallback) -> Report:
     """Returns the cost report; progress is passed to ``tell``."""
     with using(asked.threads):
         if not asked.published:
@@ -436,8 +436,8 @@ def _planned(asked: options.Cost) -> Report:
     return cost_report(costs, datasets.short(data), peak, samples_found(splits))
 
 
-@checked
-def conduct(
+@validated
+def run_study(
     study: Study,
     out: str | Path,
     *,
@@ -468,7 +468,7 @@ def conduct(
     return Job.of(study, running).run()[0]
 
 
-@checked
+@validated
 def plan(asked: options.Running) -> dict[str, object]:
     """Returns the plan of a command, as ``--dry-run`` prints it; nothing is run or written.
 
@@ -481,17 +481,17 @@ def plan(asked: options.Running) -> dict[str, object]:
     return Job.of(study_of(asked), asked).plan()
 
 
-@checked
+@validated
 def load_report(path: str | Path) -> Report:
     """Returns the report of a run directory.
 
     Raises:
         UserError: If it has no report.
     """
-    return published(Path(path))
+    return read_report(Path(path))
 
 
-@checked
+@validated
 def load_model(path: str | Path, model: str | None = None, *, seed: options.Seed = 0) -> Model:
     """Returns a trained model from a run directory.
 
@@ -506,7 +506,7 @@ def load_model(path: str | Path, model: str | None = None, *, seed: options.Seed
     return restore(*find_trial(Path(path), model, seed))
 
 
-@checked
+@validated
 def export(runs: Sequence[str | Path], *, to: str | Path = Path("results.csv")) -> int:
     """Writes the estimates of runs as one table and returns their number.
 
@@ -561,14 +561,14 @@ class Job:
 
     def remarks(self) -> Iterator[str]:
         """Yields notes on skipped or converted input, and on the power of the samples."""
-        if isinstance(self.study, Noting):
+        if isinstance(self.study, HasNotes):
             yield from (f"Note: {printable(note)}." for note in self.study.notes())
-        if isinstance(self.study, Forecasting):
+        if isinstance(self.study, HasForecast):
             yield from map(printable, self.study.forecast())
 
     def missing(self) -> list[Trial]:
         """Returns the trials that are to be run."""
-        return missing(self.trials, Run(self.folder), self.running.retry)
+        return pending_trials(self.trials, Run(self.folder), self.running.retry)
 
     def plan(self) -> dict[str, object]:
         """Returns the plan as plain data."""
@@ -578,7 +578,7 @@ class Job:
             "trials": len(self.trials),
             "to do": len(self.missing()),
         }
-        expected = list(self.study.plan()) if isinstance(self.study, Planning) else []
+        expected = list(self.study.plan()) if isinstance(self.study, HasPlan) else []
         return {**found, "expected": expected} if expected else found
 
     def run(
@@ -592,21 +592,27 @@ class Job:
         """
         running = self.running
         about = facts(running.device, running.threads, command or ["python", *sys.argv])
-        about["options"] = options.given_of(running)
+        about["options"] = options.non_default(running)
         run = Run.create(self.folder, self.question, about)
         with run.lock():
-            todo = pending(self.trials, run, running.retry)
-            with progress(len(todo), self.folder) if progress else nullcontext(silent) as tell:
-                report = carry_out(
+            todo = pending_with_reasons(self.trials, run, running.retry)
+            with (
+                progress(len(todo), self.folder) if progress else nullcontext(no_progress) as tell
+            ):
+                report = run_trials(
                     self.study, run, self._executor(todo), tell, trials=self.trials, todo=todo
                 )
-            publish(report, run)
+            write_report(report, run)
         return report, run
 
-    def _executor(self, todo: Sequence[Todo]) -> Executor:
+    def _executor(self, todo: Sequence[PendingTrial]) -> Executor:
         running = self.running
-        workers = running.workers or fitting(running.threads, running.device)
-        return Here() if min(workers, len(todo)) <= 1 else Pool(workers, running.threads)
+        workers = running.workers or default_workers(running.threads, running.device)
+        return (
+            SerialExecutor()
+            if min(workers, len(todo)) <= 1
+            else ProcessPool(workers, running.threads)
+        )
 
 
 def _answered(asked: options.Running) -> Report:
@@ -657,7 +663,7 @@ def _(asked: options.Tournament) -> Study:
 def _(asked: options.Study) -> Study:
     given = {"size": asked.size, "threads": str(asked.threads), "device": asked.device}
     if asked.data is not None:
-        given["data"] = quoted(asked.data)
+        given["data"] = quote(asked.data)
     if asked.seeds is not None:
         given["seeds"] = str(asked.seeds)
     text = ",".join(f"{k}={v}" for k, v in given.items())
@@ -693,9 +699,9 @@ def _(asked: options.Flaws) -> Study:
     )
 
 
-def _asked(asked: options.Judging) -> Asked:
+def _asked(asked: options.Judging) -> EvaluationSpec:
     """Returns the sets in the words of a run; objects are saved to the cache first."""
-    return Asked(
+    return EvaluationSpec(
         fakes=_fakes(asked),
         real=_word(asked, asked.against, "real"),
         train=None if asked.train is None else _word(asked, asked.train, "train"),
@@ -706,28 +712,28 @@ def _asked(asked: options.Judging) -> Asked:
     )
 
 
-def _word(asked: options.Judging, given: Given, name: str) -> str:
+def _word(asked: options.Judging, given: SamplesLike, name: str) -> str:
     n = None if asked.samples == "all" else asked.samples
-    return written(given, name, n=n, seed=asked.seed)
+    return to_spec(given, name, n=n, seed=asked.seed)
 
 
 def _fakes(asked: options.Judging) -> tuple[str, ...]:
     """Returns the sample sets: one, several by name, or several with their own names."""
     fake: Any = asked.fake
     if isinstance(fake, Mapping):
-        several = cast("Mapping[object, Given]", fake)
+        several = cast("Mapping[object, SamplesLike]", fake)
         return tuple(_called(name, asked, given) for name, given in several.items())
     if isinstance(fake, (list, tuple)) and all(isinstance(f, (str, Path)) for f in fake):
         return tuple(_word(asked, one, "fake") for one in fake)
     return (_word(asked, fake, "fake"),)
 
 
-def _called(name: object, asked: options.Judging, given: Given) -> str:
+def _called(name: object, asked: options.Judging, given: SamplesLike) -> str:
     if not isinstance(name, str):
         raise TypeError(f"Names of sets must be texts. Got {name!r:.60}.")
     if not name or "\0" in name:
         raise UserError(f"{name!r} cannot be the name of a set.")
-    return naming(name, named(_word(asked, given, name))[1])
+    return spec_with_name(name, named(_word(asked, given, name))[1])
 
 
 def _groups(groups: Any) -> Iterator[str]:

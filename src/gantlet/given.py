@@ -11,15 +11,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gantlet.commands.evaluate.inputs import naming
+from gantlet.commands.evaluate.inputs import spec_with_name
 from gantlet.commands.trained import draw
 from gantlet.compute.machine import memory
-from gantlet.core.data import Dataset, everything
+from gantlet.core.data import Dataset, all_samples
 from gantlet.core.errors import UserError
 from gantlet.core.model import Model
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Spec, datasets
-from gantlet.run.store import keep_array, keep_table
+from gantlet.run.store import store_array, store_table
 
 # ----------------------------------------------------------------------------
 # Collection of arrays from items and batches of loaders and lists.
@@ -50,7 +50,7 @@ _SHARE = 2  # share of the memory for samples given in Python
 
 @final
 @dataclass(frozen=True, slots=True)
-class Gathered:
+class Collected:
     """Collected samples.
 
     Attributes:
@@ -74,9 +74,9 @@ def is_loader(given: Any) -> bool:
     return isinstance(given, torch.utils.data.DataLoader)
 
 
-def gather(
+def collect(
     pieces: Iterable[Any], name: str, *, most: int | None = None, items: bool = False
-) -> Gathered:
+) -> Collected:
     """Collects the samples of an iterable in one array, samples first.
 
     Args:
@@ -116,7 +116,7 @@ def gather(
     if most is not None and len(whole) >= most:
         whole = whole[:most]
         notes[f"the first {most:,} samples of {name} were taken"] = None
-    return Gathered(whole, "; ".join(notes))
+    return Collected(whole, "; ".join(notes))
 
 
 def one_array(given: Any, name: str) -> Array:
@@ -193,14 +193,14 @@ def _numbers(piece: Any, name: str) -> tuple[Array, str, bool]:
     return one_array(piece, name), "", False
 
 
-def first_part(pair: Sequence[Any], name: str) -> Gathered:
+def first_part(pair: Sequence[Any], name: str) -> Collected:
     """Returns the samples of a tuple of samples and labels.
 
     Raises:
         UserError: If it is ambiguous.
     """
     array, note, _ = _numbers(pair, name)
-    return Gathered(array, note)
+    return Collected(array, note)
 
 
 def _is_nested_numbers(piece: Sequence[Any]) -> bool:
@@ -291,7 +291,7 @@ def _joined(found: Sequence[Array], name: str, *, single: bool, is_list: bool) -
 # Storage of samples given as Python objects, so that a run can refer to them.
 # ----------------------------------------------------------------------------
 
-Given: TypeAlias = (
+SamplesLike: TypeAlias = (
     str
     | Path
     | Tensor
@@ -315,7 +315,7 @@ _KINDS = (
 )
 
 
-def written(given: Given, name: str, *, n: int | None, seed: int) -> str:
+def to_spec(given: SamplesLike, name: str, *, n: int | None, seed: int) -> str:
     """Returns the location of samples as on the command line; objects are stored in the cache.
 
     Args:
@@ -336,11 +336,11 @@ def written(given: Given, name: str, *, n: int | None, seed: int) -> str:
         return known
     if hasattr(given, "to_csv") and hasattr(given, "columns"):
         frame: Any = given
-        return naming(name, keep_table(frame.to_csv(index=False), name))
+        return spec_with_name(name, store_table(frame.to_csv(index=False), name))
     # Foreign loaders and functions may draw from the global generator, whose state is restored.
     with torch.random.fork_rng(devices=[]):
         found = _gathered(given, name, n, seed)
-    return naming(name, keep_array(checked_array(found.array, name), name, found.note))
+    return spec_with_name(name, store_array(checked_array(found.array, name), name, found.note))
 
 
 def _path(path: Path) -> str:
@@ -360,18 +360,18 @@ def _registered(dataset: Dataset) -> str | None:
     return str(Spec.of(names[0], dataset)) if names else None
 
 
-def _gathered(given: Any, name: str, n: int | None, seed: int) -> Gathered:
+def _gathered(given: Any, name: str, n: int | None, seed: int) -> Collected:
     """Returns the samples of an object, with a note on conversions."""
     found = _asked(given, name, n or _DRAWN, seed)
     if found is not None:
         return found
     if isinstance(given, (Tensor, np.ndarray)) or hasattr(given, "__array__"):
-        return Gathered(one_array(given, name))
+        return Collected(one_array(given, name))
     if is_map_style(given):
         return _chosen_of(given, name, n, seed)
     if isinstance(given, (str, bytes, dict, set)) or not isinstance(given, Iterable):
         raise UserError(f"{name} must be {_KINDS}. Got {type(given).__name__}.")
-    return gather(given, name, most=None if _ends(given) else n)
+    return collect(given, name, most=None if _ends(given) else n)
 
 
 def _ends(given: Any) -> bool:
@@ -379,15 +379,15 @@ def _ends(given: Any) -> bool:
     return hasattr(given.dataset if is_loader(given) else given, "__len__")
 
 
-def _asked(given: Any, name: str, n: int, seed: int) -> Gathered | None:
+def _asked(given: Any, name: str, n: int, seed: int) -> Collected | None:
     """Returns samples drawn from a model, data set or function, or None for other objects."""
     if isinstance(given, Model):
         _check_room(4 * n * given.space.size, name, n)
         x = draw(given, n, rng=Rng(seed).stream("sample")).cpu()
-        return Gathered(_levels(x, given.space.levels))
+        return Collected(_levels(x, given.space.levels))
     if isinstance(given, Dataset):
-        x = everything(given.load(rng=Rng(seed)).test)
-        return Gathered(_levels(x, given.space.levels))
+        x = all_samples(given.load(rng=Rng(seed)).test)
+        return Collected(_levels(x, given.space.levels))
     if inspect.isclass(given):
         raise UserError(f"{name} is the class {given.__name__}. Give an object of it.")
     if isinstance(given, torch.distributions.Distribution):
@@ -413,7 +413,7 @@ def _check_room(size: int, name: str, n: int) -> None:
         )
 
 
-def _called(function: Callable[[int], Any], name: str, n: int) -> Gathered:
+def _called(function: Callable[[int], Any], name: str, n: int) -> Collected:
     """Returns the ``n`` samples that one call of a function gives."""
     try:
         with torch.no_grad():
@@ -425,9 +425,9 @@ def _called(function: Callable[[int], Any], name: str, n: int) -> Gathered:
     if isinstance(answer, tuple):
         found = first_part(answer, name)
     elif isinstance(answer, list):
-        found = gather(answer, name)
+        found = collect(answer, name)
     elif hasattr(answer, "__array__"):
-        found = Gathered(one_array(answer, name))
+        found = Collected(one_array(answer, name))
     else:
         raise UserError(
             f"{name} was asked for {n} samples and returned {type(answer).__name__}. A tensor or "
@@ -439,16 +439,16 @@ def _called(function: Callable[[int], Any], name: str, n: int) -> Gathered:
     return found
 
 
-def _chosen_of(given: Any, name: str, n: int | None, seed: int) -> Gathered:
+def _chosen_of(given: Any, name: str, n: int | None, seed: int) -> Collected:
     """Returns samples of a data set that is read by index, at most ``n``, chosen by ``seed``."""
     size = len(given)
     if n is None or size <= n:
-        return gather((given[i] for i in range(size)), name, items=True)
+        return collect((given[i] for i in range(size)), name, items=True)
     # Floyd's algorithm, without listing all indices.
     index = np.random.default_rng(seed).choice(size, n, replace=False, shuffle=False)
-    found = gather((given[i] for i in sorted(index.tolist())), name, items=True)
+    found = collect((given[i] for i in sorted(index.tolist())), name, items=True)
     kept = f"{n:,} of the {size:,} items of {name} were read, chosen by seed {seed}"
-    return Gathered(found.array, "; ".join(filter(None, (kept, found.note))))
+    return Collected(found.array, "; ".join(filter(None, (kept, found.note))))
 
 
 def _levels(x: Tensor, levels: int | None) -> NDArray[Any]:

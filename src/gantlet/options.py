@@ -2,7 +2,7 @@
 
 The command line, the Python functions, their help, validation and ``run.json`` are generated from
 these dataclasses. An option is a field; the docstring of its class describes it; its annotation
-gives its range or choices; an ``Option`` gives a different spelling on the command line and
+gives its range or choices; an ``OptionHelp`` gives a different spelling on the command line and
 deprecated names. Importing this module does not import torch.
 """
 
@@ -43,17 +43,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from gantlet.given import Given
+    from gantlet.given import SamplesLike
 
     Grouping: TypeAlias = str | Path | Sequence[object] | Tensor | NDArray[np.generic]
 else:
-    Given = Any
+    SamplesLike = Any
     Grouping = Any
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Option:
+class OptionHelp:
     """Properties of an option on the command line besides its name, type and default.
 
     Attributes:
@@ -139,7 +139,7 @@ def _with_old_names(cls: type[T]) -> type[T]:
             text = f"{old}= is now {new}=; the old name works in this version only."
             warnings.warn(text, DeprecationWarning, stacklevel=4)
 
-        make(self, **(renamed(cls, given, warn) if given else {}))
+        make(self, **(with_current_names(cls, given, warn) if given else {}))
 
     renaming: Any = init
     cls.__init__ = renaming  # type: ignore[method-assign]
@@ -165,17 +165,17 @@ class Search:
 
     mode: Mode = "guided"
     level: Annotated[float, Between(0, 1, below=True, above=True)] = 0.05
-    min_effect: Annotated[float, Between(0, 100), Option(aliases=("smallest",))] = 0.2
-    max_directions: Annotated[int, Between(1, 1000), Option(aliases=("most",))] = 12
+    min_effect: Annotated[float, Between(0, 100), OptionHelp(aliases=("smallest",))] = 0.2
+    max_directions: Annotated[int, Between(1, 1000), OptionHelp(aliases=("most",))] = 12
     permutations: Annotated[int, Between(19, 10**6)] = 1999
     deflation: Annotated[
-        Deflation, Option(aliases=("blind",), old_values=(("project", "projection"),))
+        Deflation, OptionHelp(aliases=("blind",), old_values=(("project", "projection"),))
     ] = "residual"
 
     @classmethod
     def of_stored(cls, stored: Mapping[str, Any]) -> "Search":
         """Returns the settings that ``stored`` wrote."""
-        return cls(**renamed(cls, stored, lambda _old, _new: None))
+        return cls(**with_current_names(cls, stored, lambda _old, _new: None))
 
     def stored(self) -> dict[str, object]:
         """Returns the settings under the names that run folders use.
@@ -275,12 +275,12 @@ class Compare(Training):
         probes: Additional measurement on the trained model, such as ais; repeat for more.
     """
 
-    models: Annotated[Sequence[str], Option(several=True)]
+    models: Annotated[Sequence[str], OptionHelp(several=True)]
     _: KW_ONLY
     seeds: Seeds = 3
-    metrics: Annotated[Sequence[str], Option(flags=("--metric",), several=True)] = METRICS
-    features: Annotated[Sequence[str], Option(several=True)] = ()
-    probes: Annotated[Sequence[str], Option(flags=("--probe",), several=True)] = ()
+    metrics: Annotated[Sequence[str], OptionHelp(flags=("--metric",), several=True)] = METRICS
+    features: Annotated[Sequence[str], OptionHelp(several=True)] = ()
+    probes: Annotated[Sequence[str], OptionHelp(flags=("--probe",), several=True)] = ()
 
 
 @final
@@ -315,10 +315,12 @@ class Judging(Running):
 
     heading: ClassVar[str] = "Samples"
 
-    fake: Annotated["Given | Mapping[str, Given] | Sequence[str | Path]", Option(several=True)]
-    against: Annotated["Given", Option(by_name=True, aliases=("real",))]
+    fake: Annotated[
+        "SamplesLike | Mapping[str, SamplesLike] | Sequence[str | Path]", OptionHelp(several=True)
+    ]
+    against: Annotated["SamplesLike", OptionHelp(by_name=True, aliases=("real",))]
     _: KW_ONLY
-    train: "Given | None" = None
+    train: "SamplesLike | None" = None
     samples: SampleCount | Literal["all"] | None = 10_000
     seed: Seed = 0
     data_seed: Seed = 0
@@ -346,13 +348,13 @@ class Evaluate(Judging):
     """
 
     _: KW_ONLY
-    features: Annotated[Sequence[str], Option(several=True)] = ()
-    metrics: Annotated[Sequence[str], Option(flags=("--metric",), several=True)] = ()
+    features: Annotated[Sequence[str], OptionHelp(several=True)] = ()
+    metrics: Annotated[Sequence[str], OptionHelp(flags=("--metric",), several=True)] = ()
     rank: str = "kid"
-    pairs: "Given | None" = None
+    pairs: "SamplesLike | None" = None
     outputs: Outputs = 1
-    control: "Given | None" = None
-    groups: Annotated["Grouping | Mapping[str, Grouping] | None", Option(several=True)] = None
+    control: "SamplesLike | None" = None
+    groups: Annotated["Grouping | Mapping[str, Grouping] | None", OptionHelp(several=True)] = None
 
 
 @final
@@ -381,7 +383,7 @@ class Tournament(Running):
         seed: Random seed of sampling.
     """
 
-    runs: Annotated[str | Path | Sequence[str | Path], Option(several=True)]
+    runs: Annotated[str | Path | Sequence[str | Path], OptionHelp(several=True)]
     _: KW_ONLY
     samples: Annotated[int, Between(20, 2**31)] = 1000
     seed: Seed = 0
@@ -427,7 +429,7 @@ class Converge(Running):
     budget: Budget | None = None
     solver: str = "auto"
     batch: Batch = 128
-    apply_advice: Annotated[bool, Option(aliases=("try_",))] = False
+    apply_advice: Annotated[bool, OptionHelp(aliases=("try_",))] = False
     data_seed: Seed = 0
 
     @override
@@ -462,7 +464,7 @@ class Cost(Options):
         data_seed: Seed of the train/validation/test split.
     """
 
-    families: Annotated[Sequence[str], Option(several=True)] = ()
+    families: Annotated[Sequence[str], OptionHelp(several=True)] = ()
     _: KW_ONLY
     data: str = "digits"
     examples: Annotated[int, Between(1, 10**18)] | None = None
@@ -501,7 +503,7 @@ class Sample(Options):
     _: KW_ONLY
     model: str | None = None
     seed: Seed = 0
-    n: Annotated[int, Between(1, 2**31), Option(flags=("-n", "--n"))] = 64
+    n: Annotated[int, Between(1, 2**31), OptionHelp(flags=("-n", "--n"))] = 64
     noise: Seed = 0
     out: str | Path = Path("samples.npz")
 
@@ -528,12 +530,12 @@ class Study(Running):
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Field:
+class OptionField:
     """One option, from which command line and Python signature are generated.
 
     Attributes:
         name: Its name in Python.
-        hint: Its type, with range and ``Option``.
+        hint: Its type, with range and ``OptionHelp``.
         default: Its default, or ``inspect.Parameter.empty`` if it is required.
         help: Its description.
         is_positional: Whether it is positional.
@@ -548,9 +550,9 @@ class Field:
     heading: str
 
     @property
-    def option(self) -> Option:
+    def option(self) -> OptionHelp:
         """Its properties on the command line."""
-        return next((m for m in _marks(self.hint) if isinstance(m, Option)), Option())
+        return next((m for m in _marks(self.hint) if isinstance(m, OptionHelp)), OptionHelp())
 
     @property
     def kind(self) -> Any:
@@ -566,16 +568,16 @@ class Field:
         return first if is_one and hasattr(first, "__dataclass_fields__") else None
 
 
-def fields_of(cls: type) -> list[Field]:
+def fields_of(cls: type) -> list[OptionField]:
     """Returns the options of a command: positional ones first, then its own, then shared ones."""
-    hints, meanings = _hints(cls), described(cls)[1]
+    hints, meanings = _hints(cls), split_docstring(cls)[1]
     known = {f.name: f for f in dataclasses.fields(cls) if f.init}
-    found: dict[str, Field] = {}
+    found: dict[str, OptionField] = {}
     for home in cls.__mro__:
         for name in get_annotations(home):
             if name in known and name not in found:
                 f = known[name]
-                found[name] = Field(
+                found[name] = OptionField(
                     name=name,
                     hint=hints[name],
                     default=_default(f),
@@ -592,7 +594,7 @@ def _heading(cls: type, name: str) -> str:
     return "" if homes[-1] is cls else getattr(homes[-1], "heading", "")
 
 
-def described(cls: type) -> tuple[str, dict[str, str]]:
+def split_docstring(cls: type) -> tuple[str, dict[str, str]]:
     """Returns the description of a class and of its attributes, inherited ones included."""
     doc, own = _parted(getdoc(cls) or "")
     inherited = [_parted(getdoc(base) or "")[1] for base in reversed(cls.__mro__[1:-1])]
@@ -613,7 +615,7 @@ def signature_of(cls: type, returns: Any) -> Signature:
     return Signature(parameters, return_annotation=returns)
 
 
-def renamed(
+def with_current_names(
     cls: type, given: Mapping[str, Any], warn: Callable[[str, str], None]
 ) -> dict[str, Any]:
     """Returns options under their current names.
@@ -641,13 +643,13 @@ def renamed(
     return found
 
 
-def _with_groups(cls: type) -> Iterator[Field]:
+def _with_groups(cls: type) -> Iterator[OptionField]:
     """Yields the options of a command, a group replaced by its fields."""
     for f in fields_of(cls):
         yield from (f,) if f.group is None else fields_of(f.group)
 
 
-def given_of(options: object) -> dict[str, Any]:
+def non_default(options: object) -> dict[str, Any]:
     """Returns the options that differ from their defaults, as plain data for ``run.json``."""
     fields = fields_of(type(options))
     pairs = ((f, getattr(options, f.name)) for f in fields)

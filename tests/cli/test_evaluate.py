@@ -8,7 +8,7 @@ from PIL import Image
 
 from gantlet.cli.main import run
 from gantlet.commands.evaluate import study as evaluation
-from gantlet.core.data import everything
+from gantlet.core.data import all_samples
 from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets
 from gantlet.features import base
@@ -89,7 +89,7 @@ def test_features_come_from_the_cache_the_second_time(files, capsys, monkeypatch
 def test_a_memorizer_and_a_collapsed_generator_are_caught_in_words(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     splits = datasets.make("digits").load(rng=Rng(0))
-    train = everything(splits.train).numpy().astype(np.uint8)
+    train = all_samples(splits.train).numpy().astype(np.uint8)
     np.save("copies.npy", train[:300])
     np.save("collapsed.npy", np.repeat(train[:3], 100, 0))
     common = ["--against", "digits", "--train", "digits@train", "--features", "pixels"]
@@ -190,7 +190,7 @@ def test_few_samples_give_reasons_instead_of_numbers(files, capsys, n):
 @pytest.mark.parametrize("scale", [1.0, 2.0])
 def test_fractions_are_read_as_levels_and_said_so(tmp_path, monkeypatch, capsys, scale):
     monkeypatch.chdir(tmp_path)
-    x = everything(datasets.make("digits").load(rng=Rng(0)).validation).numpy() / 16
+    x = all_samples(datasets.make("digits").load(rng=Rng(0)).validation).numpy() / 16
     np.save("unit.npy", (x * scale - (scale - 1)).astype(np.float32))
     found = asked("evaluate", "unit.npy", "--against", "digits", *QUICK, capsys=capsys)
     assert any("read as" in c for c in found["caveats"])
@@ -199,7 +199,7 @@ def test_fractions_are_read_as_levels_and_said_so(tmp_path, monkeypatch, capsys,
 
 def test_outputs_are_compared_with_their_targets(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    x = everything(datasets.make("digits").load(rng=Rng(0)).validation).numpy()[:60]
+    x = all_samples(datasets.make("digits").load(rng=Rng(0)).validation).numpy()[:60]
     rng = np.random.default_rng(0)
     outputs = np.repeat(x, 2, 0) + rng.normal(size=(120, 1, 8, 8))
     np.save("targets.npy", x.astype(np.uint8))

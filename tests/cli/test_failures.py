@@ -204,7 +204,7 @@ def test_a_remark_stays_one_between_processes():
 def test_a_log_that_cannot_be_written_ends_no_run(monkeypatch):
     with Path("/dev/full").open("w") as full:
         monkeypatch.setattr(sys, "stderr", full)
-        running.say("anything")
+        running.log_line("anything")
         assert run(["list", "nonsense"]) == 2
         monkeypatch.undo()
         with contextlib.suppress(OSError):

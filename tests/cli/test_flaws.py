@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gantlet.cli.main import run
-from gantlet.core.data import everything
+from gantlet.core.data import all_samples
 from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets
 
@@ -74,7 +74,7 @@ def test_two_sets_share_some_flaws_and_have_their_own(capsys):
 
 def test_images_are_shown_with_their_flaw(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    x = everything(datasets.make("digits").load(rng=Rng(0)).train).numpy()[:700]
+    x = all_samples(datasets.make("digits").load(rng=Rng(0)).train).numpy()[:700]
     np.save("bright.npy", np.clip(x + 3, 0, 16).astype(np.uint8))
     command = ["flaws", "bright.npy", "--against", "digits@train", "--features", "pixels", *QUICK]
     found = asked(*command, "--out", "o", "--json", capsys=capsys)

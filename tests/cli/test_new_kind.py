@@ -14,9 +14,9 @@ from PIL import Image
 from gantlet.cli.main import run
 from gantlet.core.data import InMemory, Space
 from gantlet.core.errors import UserError
-from gantlet.core.spec import points_of
-from gantlet.data.splits import by_share
-from gantlet.domains.attributes import probes, word
+from gantlet.core.spec import entry_points_of
+from gantlet.data.splits import random_split
+from gantlet.domains.attributes import attribute, attribute_table
 from gantlet.domains.domains import Domain, domain_of
 from gantlet.report.pictures import grid
 
@@ -43,7 +43,7 @@ class Sequences:
         return Space("dna", (self.whole().take(torch.arange(1)).shape[1],), len(LETTERS))
 
     def load(self, *, rng):
-        return by_share(self.whole(), validation=0.1, test=0.2, limit=None, rng=rng)
+        return random_split(self.whole(), validation=0.1, test=0.2, limit=None, rng=rng)
 
     def whole(self):
         lines = Path(self.path).read_text().split()
@@ -56,9 +56,9 @@ class Dna(Domain):
     endings = (".dna",)
 
     def attributes(self, space, x, code):
-        return probes(
+        return attribute_table(
             {
-                word(f"share of {c}", f"too little {c}", f"too much {c}"): (x == i)
+                attribute(f"share of {c}", f"too little {c}", f"too much {c}"): (x == i)
                 .double()
                 .mean(1)
                 for i, c in enumerate(LETTERS)
@@ -103,12 +103,12 @@ def installed(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(info.parent))
     monkeypatch.setitem(sys.modules, "strands", sys.modules[__name__])
     monkeypatch.chdir(tmp_path)
-    points_of.cache_clear()
+    entry_points_of.cache_clear()
     write(Path("real.dna"), strands(600, 0))
     write(Path("same.dna"), strands(600, 1))
     write(Path("rich.dna"), strands(600, 2, share_of_g=0.4))
     yield
-    points_of.cache_clear()
+    entry_points_of.cache_clear()
 
 
 def asked(*arguments, capsys):

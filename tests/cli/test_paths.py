@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from gantlet.cli.main import run
-from gantlet.commands.evaluate.inputs import find_samples, named, naming
-from gantlet.core.data import everything
+from gantlet.commands.evaluate.inputs import find_samples, named, spec_with_name
+from gantlet.core.data import all_samples
 from gantlet.core.errors import UserError
 
 ODD = [
@@ -70,28 +70,28 @@ def test_folders_files_and_sets_of_any_name(here, name):
     for text in (f"in/{name}", f"{here}/in/{name}"):
         samples = find_samples(text, "fake")
         assert samples.name in (text, Path(text).name)
-        assert int(everything(samples.source).min()) == 7
-        assert named(naming("mine", text)) == ("mine", text)
-        assert int(everything(find_samples(naming(name, text), "real").source).min()) == 7
+        assert int(all_samples(samples.source).min()) == 7
+        assert named(spec_with_name("mine", text)) == ("mine", text)
+        assert int(all_samples(find_samples(spec_with_name(name, text), "real").source).min()) == 7
     if name != "~/x":
         folder_of_images(here / name, 9)
-        assert int(everything(find_samples(name, "fake").source).min()) == 9
+        assert int(all_samples(find_samples(name, "fake").source).min()) == 9
     np.save(here / "in" / f"{name[:100]}.npy".replace("/", ""), np.full((3, 2), 5.0))
     text = f"in/{name[:100]}.npy".replace("~/", "~")
-    assert everything(find_samples(text, "fake").source).unique().tolist() == [5]
+    assert all_samples(find_samples(text, "fake").source).unique().tolist() == [5]
 
 
 def test_a_path_wins_over_a_name_and_a_split(here):
     np.save("x=real.npy", np.full((3, 2), 1.0))
     np.save("real.npy", np.full((3, 2), 2.0))
-    assert everything(find_samples("x=real.npy", "fake").source).unique().tolist() == [1]
-    assert everything(find_samples("y=real.npy", "fake").source).unique().tolist() == [2]
-    assert everything(find_samples("y=x=real.npy", "fake").source).unique().tolist() == [1]
+    assert all_samples(find_samples("x=real.npy", "fake").source).unique().tolist() == [1]
+    assert all_samples(find_samples("y=real.npy", "fake").source).unique().tolist() == [2]
+    assert all_samples(find_samples("y=x=real.npy", "fake").source).unique().tolist() == [1]
     folder_of_images(here / "a@test", 7)
     with pytest.raises(UserError, match='Put the path in double quotes: path="a@test"'):
         find_samples("images:path=a@test", "fake")
     samples = find_samples('images:path="a@test"', "fake")
-    assert int(everything(samples.source).min()) == 7
+    assert int(all_samples(samples.source).min()) == 7
 
 
 def test_what_cannot_be_a_file_is_refused_in_one_line(here, capsys):

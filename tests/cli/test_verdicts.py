@@ -12,9 +12,9 @@ from PIL import Image
 import gantlet
 from gantlet.cli.main import run
 from gantlet.commands.evaluate.copies import occurs
-from gantlet.commands.evaluate.inputs import Asked
+from gantlet.commands.evaluate.inputs import EvaluationSpec
 from gantlet.commands.evaluate.sets import EvaluationSets, Part
-from gantlet.core.data import everything
+from gantlet.core.data import all_samples
 from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets
 
@@ -113,7 +113,7 @@ def test_a_collapsed_set_lacks_variety(capsys):
 
 def test_a_class_that_is_missing_is_found(capsys):
     splits = datasets.make("digits").load(rng=Rng(0))
-    x = everything(splits.train).numpy().astype(np.uint8)
+    x = all_samples(splits.train).numpy().astype(np.uint8)
     labels = splits.train.labels.numpy()
     fake = x[600:][np.isin(labels[600:], [0, 1, 2, 3, 4])]
     saved(real=x[:600], fake=fake)
@@ -155,7 +155,7 @@ def test_the_floor_shares_nothing_and_has_the_size_of_the_fakes(how, n):
     made = np.random.default_rng(5).integers(0, 17, size=(n, 8, 8)).astype(np.uint8)
     np.savez("digits.npz", x=made)
     fake = "digits.npz" if str(SETS[how]["real"]).startswith("digits") else "fake.npz"
-    asked = Asked(fakes=(fake,), **SETS[how])
+    asked = EvaluationSpec(fakes=(fake,), **SETS[how])
     reference, floor, fair, trained = roles(asked)
     assert len(floor) == len(fair) <= n
     assert len(fair) == n or len(floor) >= min(100, len(reference) // 2)
@@ -206,7 +206,7 @@ def test_samples_that_repeat_are_counted_and_stay_together(capsys):
     assert any("150 of 300 samples of the reference repeat" in c for c in report["caveats"])
     assert "differs" not in said(report)
     assert "reference." not in said(report)
-    found = roles(Asked(real="real.npz", train=None, fakes=("fake.npz",)))
+    found = roles(EvaluationSpec(real="real.npz", train=None, fakes=("fake.npz",)))
     assert not occurs(found[1], found[0]).any()
 
 
@@ -264,7 +264,7 @@ def test_groups_of_a_column_stay_together_and_are_no_feature(capsys):
     command = ["evaluate", "fake.csv", "--against", "real.csv", "--groups", "subject"]
     report = asked(*command, "--metric", "kid", capsys=capsys)
     assert "not significantly different" in said(report)
-    kept = Asked(real="real.csv", train=None, fakes=("fake.csv",), groups=("subject",))
+    kept = EvaluationSpec(real="real.csv", train=None, fakes=("fake.csv",), groups=("subject",))
     bare = replace(kept, real="table:path=bare.csv")
     assert EvaluationSets(kept).real.samples.space == EvaluationSets(bare).real.samples.space
     reference, floor = floor_groups(kept)
@@ -279,7 +279,7 @@ def test_groups_come_from_files_names_and_labels(capsys):
             for visit in range(2):
                 pixels = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
                 Image.fromarray(pixels).save(place / f"s{subject:02d}_{visit}.png")
-    name = Asked(real="real", train=None, fakes=("fake",), groups=("(s[0-9]+)_",))
+    name = EvaluationSpec(real="real", train=None, fakes=("fake",), groups=("(s[0-9]+)_",))
     reference, floor = floor_groups(name)
     assert len(torch.unique(EvaluationSets(name).real.labels)) == 15
     assert not torch.isin(floor, reference).any()

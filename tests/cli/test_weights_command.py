@@ -13,7 +13,7 @@ import torch
 
 from gantlet.cli.main import run
 from gantlet.features import weights
-from gantlet.features.weights import Known
+from gantlet.features.weights import PublishedWeights
 
 RAW = b"published weights"
 SHA256 = hashlib.sha256(RAW).hexdigest()
@@ -40,7 +40,7 @@ def site(tmp_path):
 @pytest.fixture
 def home(tmp_path, monkeypatch, site):
     """A catalogue of one file, a site that serves it, and an empty home."""
-    known = Known(
+    known = PublishedWeights(
         name="toy",
         files=("toy.pth", "pt_toy.pth"),
         url=site[1],

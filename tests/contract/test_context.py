@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.functional import softplus
 
-from gantlet.core.data import InMemory, Samples, Space, everything, rows
+from gantlet.core.data import InMemory, Samples, Space, all_samples, rows
 from gantlet.core.errors import UserError
-from gantlet.core.model import Adversarial, Decoder, Fitted, Invertible, LogProb
+from gantlet.core.model import Adversarial, Decoder, FittedFamily, Invertible, LogProb
 from gantlet.core.rng import Rng
 from gantlet.core.spec import families
-from gantlet.data.splits import Joined, Subset, by_share
-from gantlet.games.mixed import Mixture
+from gantlet.data.splits import Concatenated, Subset, random_split
+from gantlet.games.mixed import GeneratorMixture
 from gantlet.models.flow import MaximumLikelihood
 from gantlet.models.nets import seeded
 from gantlet.testing import check_family, check_model
@@ -117,7 +117,7 @@ class ConditionalGans:
             return ConditionalGan(space, context_space)
 
 
-TRAINED = [n for n in families.names() if not isinstance(families.make(n), Fitted)]
+TRAINED = [n for n in families.names() if not isinstance(families.make(n), FittedFamily)]
 
 
 @pytest.mark.parametrize(
@@ -153,13 +153,15 @@ def test_context_reaches_generator_and_critic():
 
 def test_a_mixture_hands_each_part_the_context_of_its_samples():
     parts = [ClassGaussian(PLANE, CLASSES) for _ in range(2)]
-    mixture = Mixture.weighted(parts, torch.tensor([0.3, 0.7]))
+    mixture = GeneratorMixture.weighted(parts, torch.tensor([0.3, 0.7]))
     check_model(mixture, PLANE)
     classes = torch.tensor([0.0, 2.0]).repeat(200)
     x = mixture.sample(400, context=classes, rng=Rng(0).stream("sample"))
     assert torch.allclose(x[classes == 2].mean(0), parts[0].mean[2], atol=0.3)
     with pytest.raises(UserError, match="given vector of one number with 3 levels"):
-        Mixture.weighted([parts[0], ClassGaussian(PLANE, Space("vector", (), 4))], torch.ones(2))
+        GeneratorMixture.weighted(
+            [parts[0], ClassGaussian(PLANE, Space("vector", (), 4))], torch.ones(2)
+        )
 
 
 def test_a_context_that_does_not_fit_is_refused_in_one_line():
@@ -203,7 +205,7 @@ def assert_fits(samples):
 
 @given(n=st.integers(8, 60), seed=st.integers(0, 10), data=st.data())
 def test_rows_stay_together(n, seed, data):
-    splits = by_share(labelled(n), validation=0.2, test=0.2, limit=None, rng=Rng(seed))
+    splits = random_split(labelled(n), validation=0.2, test=0.2, limit=None, rng=Rng(seed))
     seen = []
     for split in (splits.train, splits.validation, splits.test):
         whole = rows(split, torch.arange(len(split)))
@@ -216,15 +218,15 @@ def test_rows_stay_together(n, seed, data):
         assert_fits(whole[whole.x[:, 0] > n / 2])
         assert_fits(whole[1:])
     assert sorted(seen) == list(range(n))
-    both = Joined(labelled(n), labelled(9, start=n))
+    both = Concatenated(labelled(n), labelled(9, start=n))
     assert_fits(rows(both, torch.randperm(n + 9, generator=torch.Generator().manual_seed(seed))))
 
 
 def test_groups_of_a_part_without_any_are_unknown():
     x = torch.zeros(3, 2)
-    assert Joined(labelled(3), InMemory(x)).groups is None
+    assert Concatenated(labelled(3), InMemory(x)).groups is None
     assert rows(InMemory(x), torch.arange(2)).groups is None
-    assert torch.equal(everything(Joined(InMemory(x), InMemory(x))), torch.zeros(6, 2))
+    assert torch.equal(all_samples(Concatenated(InMemory(x), InMemory(x))), torch.zeros(6, 2))
 
 
 @pytest.mark.parametrize(

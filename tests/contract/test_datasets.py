@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gantlet.core.data import Dataset, Known, Source, everything
+from gantlet.core.data import Dataset, KnownDensity, Source, all_samples
 from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets, options
 from gantlet.testing import check_dataset
@@ -23,7 +23,7 @@ def _splits(splits):
 
 
 def _rows(source):
-    return {tuple(row.tolist()) for row in everything(source).flatten(1)}
+    return {tuple(row.tolist()) for row in all_samples(source).flatten(1)}
 
 
 @pytest.fixture(scope="module", params=[*_free(), *_EXTRA])
@@ -47,7 +47,7 @@ def test_it_keeps_the_contract(data):
 def test_every_sample_is_of_the_space(data):
     for name, source in _splits(data.load(rng=Rng(0))).items():
         assert isinstance(source, Source)
-        x = data.space.check(everything(source), name)
+        x = data.space.check(all_samples(source), name)
         assert x.dtype == torch.float32
         assert len(x) == len(source) > 0
 
@@ -70,20 +70,20 @@ def test_splits_share_no_sample(data):
 def test_taking_by_index_agrees_with_taking_everything(data):
     source = data.load(rng=Rng(0)).train
     index = torch.tensor([3, 0, 3])
-    assert torch.equal(source.take(index), everything(source)[index])
-    assert torch.equal(everything(source, limit=5), everything(source)[:5])
+    assert torch.equal(source.take(index), all_samples(source)[index])
+    assert torch.equal(all_samples(source, limit=5), all_samples(source)[:5])
 
 
 def test_the_same_seed_gives_the_same_splits(data):
     one, two = data.load(rng=Rng(1)), data.load(rng=Rng(1))
     for a, b in zip(_splits(one).values(), _splits(two).values(), strict=True):
-        assert torch.equal(everything(a), everything(b))
+        assert torch.equal(all_samples(a), all_samples(b))
     assert one.note == two.note
 
 
 def test_another_seed_gives_other_splits(data):
     one, two = data.load(rng=Rng(1)), data.load(rng=Rng(2))
-    assert not torch.equal(everything(one.train), everything(two.train))
+    assert not torch.equal(all_samples(one.train), all_samples(two.train))
     assert _rows(one.validation) != _rows(two.validation)
 
 
@@ -101,8 +101,8 @@ def test_the_note_tells_the_sizes_and_the_seed(data):
 
 
 def test_a_known_density_is_finite_on_samples(data):
-    if isinstance(data, Known):
-        x = everything(data.load(rng=Rng(0)).test)
+    if isinstance(data, KnownDensity):
+        x = all_samples(data.load(rng=Rng(0)).test)
         value = data.log_density(x)
         assert value.shape == (len(x),)
         assert value.dtype == x.dtype

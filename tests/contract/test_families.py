@@ -2,7 +2,7 @@ import pytest
 
 from gantlet.core.data import Space
 from gantlet.core.errors import UserError
-from gantlet.core.model import Fitted
+from gantlet.core.model import FittedFamily
 from gantlet.core.rng import Rng
 from gantlet.core.spec import families
 from gantlet.testing import check_family, check_fitted
@@ -11,7 +11,7 @@ PLANE = Space("vector", (2,))
 DIGITS = Space("image", (1, 8, 8), 17)
 SMALL = Space("image", (3, 16, 16), 256)
 TOKENS = Space("tokens", (12,), 5)
-FITTED = [n for n in families.names() if isinstance(families.make(n), Fitted)]
+FITTED = [n for n in families.names() if isinstance(families.make(n), FittedFamily)]
 TRAINED = [n for n in families.names() if n not in FITTED]
 
 
@@ -31,7 +31,7 @@ def test_every_family_models_colour_images(name):
 @pytest.mark.parametrize("name", FITTED)
 def test_every_baseline_keeps_the_contract(name, space):
     baseline = families.make(name)
-    assert isinstance(baseline, Fitted)
+    assert isinstance(baseline, FittedFamily)
     check_fitted(baseline, space)
 
 

@@ -17,8 +17,8 @@ from gantlet.core.spec import families
 from gantlet.models.bijections import Logit
 from gantlet.models.flow import Base
 from gantlet.models.nets import Scaling, seeded
-from gantlet.models.vae import Categorical, VaeModel, decoder, encoder
-from gantlet.probes.likelihood import Likelihood
+from gantlet.models.vae import CategoricalLikelihood, VaeModel, decoder, encoder
+from gantlet.probes.likelihood import HeldOutLikelihood
 
 GREY = Space("image", (1, 8, 8), 17)
 COLOUR = Space("image", (3, 8, 8), 256)
@@ -81,7 +81,7 @@ def vae(space):
 
 def vae_of_many_levels(space):
     # The family's mixture of logistics is never uniform; any other observation can take its place.
-    observed = Categorical(space.levels)
+    observed = CategoricalLikelihood(space.levels)
     size = {"width": 16, "depth": 1}
     with seeded(Rng(0).stream("init")):
         inward = encoder(space, outputs=8, **size)
@@ -154,6 +154,8 @@ def test_a_uniform_model_has_log2_levels_bits(make, space):
     x = torch.randint(space.levels, (20, *space.shape), generator=Rng(1).stream("x")).float()
     model = make(space)
     weights = next(iter(model.parameters()), x)
-    found = Likelihood().inspect(model, x.to(weights.dtype), rng=Rng(0)).scores["likelihood"]
+    found = (
+        HeldOutLikelihood().inspect(model, x.to(weights.dtype), rng=Rng(0)).scores["likelihood"]
+    )
     assert found.value == pytest.approx(math.log2(space.levels), rel=2e-6)
     assert found.half_width < 2e-6 * found.value

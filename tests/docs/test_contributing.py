@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from gantlet.core.data import Space, everything
+from gantlet.core.data import Space, all_samples
 from gantlet.core.rng import Rng
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +32,7 @@ def test_the_family_in_the_guide_learns(names):
     family = names["Independent"]()
     game = family.build(data.space, rng=Rng(0))
     train(game, solvers.make(family.solver), splits, Plan(budget=Budget(steps=200)), rng=Rng(0))
-    x = everything(splits.train)
+    x = all_samples(splits.train)
     mean, scale = game.model.scaling.inverse(game.model.mean), game.model.log_scale.exp()
     assert mean.detach().tolist() == pytest.approx(x.mean(0).tolist(), abs=0.05)
     expected = (x.std(0) / game.model.scaling.scale).tolist()

@@ -7,7 +7,7 @@ import pytest
 from gantlet.core.data import Space
 from gantlet.core.rng import Rng
 from gantlet.core.spec import families
-from gantlet.models.nets import Residual
+from gantlet.models.nets import ResidualConv
 
 DOCS = Path(__file__).parents[2] / "docs" / "families"
 
@@ -17,7 +17,7 @@ GREY = "an MLP for vectors and images up to 28x28 grey"
 
 def convolves(family, shape):
     game = families.make(family).build(Space("image", shape, levels=256), rng=Rng(0))
-    return any(isinstance(m, Residual) for p in game.players.values() for m in p.modules())
+    return any(isinstance(m, ResidualConv) for p in game.players.values() for m in p.modules())
 
 
 @pytest.mark.parametrize(

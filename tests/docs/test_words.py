@@ -4,6 +4,7 @@
 is left out: it is for the linter.
 """
 
+import ast
 import re
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 import gantlet
 from gantlet.cli.main import COMMANDS, DATA, WEIGHTS, run
 from gantlet.core.spec import REGISTRIES
-from gantlet.options import described
+from gantlet.options import split_docstring
 from gantlet.report.documents import render
 
 ROOT = Path(__file__).parents[2]
@@ -98,7 +99,7 @@ COMPONENTS = [(kind, name) for kind, registry in REGISTRIES.items() for name in 
 
 @pytest.mark.parametrize(("kind", "name"), COMPONENTS)
 def test_the_help_of_a_component(kind, name):
-    doc, meanings = described(REGISTRIES[kind].load(name))
+    doc, meanings = split_docstring(REGISTRIES[kind].load(name))
     assert found_in(". ".join((doc, *meanings.values()))) == []
 
 
@@ -144,3 +145,51 @@ def test_a_report(command, tmp_path):
     report = command(tmp_path)
     assert len(report.blocks) > 1
     assert found_in(render(report, "markdown")) == []
+
+
+# Public names of before: each is another word for something that the field has a term for.
+NAMES = frozenset(
+    (
+        "Partisan",
+        "refuse_partisans",
+        "nearest_fellows",
+        "Watcher",
+        "go_over",
+        "look",
+        "Held",
+        "Holding",
+        "Bouts",
+        "Word",
+        "Victims",
+        "Damage",
+        "carry_out",
+        "by_directions",
+        "by_probes",
+        "by_guide",
+        "by_critics",
+        "by_activations",
+        "Asked",
+        "Chosen",
+        "alike",
+        "haze",
+        "Contestant",
+        "contestants",
+        "run_contestant",
+        "silent",
+        "conduct",
+        "Blinding",
+        "Sight",
+        "Seen",
+        "Arena",
+    )
+)
+
+
+def test_public_names():
+    found = [
+        f"{file.relative_to(ROOT)}: {node.name}"
+        for file in sorted((ROOT / "src").rglob("*.py"))
+        for node in ast.parse(file.read_text()).body
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and node.name in NAMES
+    ]
+    assert found == []

@@ -18,8 +18,8 @@ from gantlet.research.ais.trial import (
     SHORT,
     SMOOTH,
     TUNING,
-    Grid,
-    Part,
+    AnnealingGrid,
+    DataPart,
     at,
     grid_of,
     run_trial,
@@ -27,14 +27,16 @@ from gantlet.research.ais.trial import (
     trials,
 )
 
-GRID = Grid(sigmas=(0.01, 0.5), temperatures=(10, 100), chains=2, tuning=4, points=6, simulated=4)
+GRID = AnnealingGrid(
+    sigmas=(0.01, 0.5), temperatures=(10, 100), chains=2, tuning=4, points=6, simulated=4
+)
 DATA = "ring:std=0.2,n=400,held_out=50"
 FLOW = "flow:layers=2,width=8,depth=1"
 
 
 def asked(models=(FLOW,), grid=GRID):
     return trials(
-        {DATA: Part(models=models, flops=1e7, grid=grid)},
+        {DATA: DataPart(models=models, flops=1e7, grid=grid)},
         seeds=1,
         data_seed=0,
         threads=1,
@@ -172,7 +174,7 @@ class Nowhere:
 
 
 def test_a_trial_trains_a_flow_and_measures_everything():
-    grid = Grid(
+    grid = AnnealingGrid(
         sigmas=(0.3,),
         temperatures=(10, 30),
         chains=2,

@@ -10,16 +10,16 @@ from gantlet.commands import standings
 from gantlet.commands.compare.claims import MARK, Undertrained, still_falls, undertrained
 from gantlet.commands.compare.report import (
     answer,
-    behind_the_best,
     charts,
     distance_columns,
+    gap_to_best,
     likelihood_kinds,
     table_of_models,
 )
 from gantlet.commands.compare.study import Compare
 from gantlet.commands.compare.verdicts import judged, verdicts
 from gantlet.commands.cost import nearest
-from gantlet.commands.standings import best_first, contestants, rank
+from gantlet.commands.standings import best_first, model_results, rank
 from gantlet.commands.trained import RunData
 from gantlet.core.data import Space
 from gantlet.core.estimate import REAL, Budget, Estimate, Outcome, Spend, Trial
@@ -61,11 +61,11 @@ def made_up():
 
 
 def claims(outcomes):
-    return [v.claim for v in verdicts(judged(contestants(outcomes)))]
+    return [v.claim for v in verdicts(judged(model_results(outcomes)))]
 
 
 def test_the_chart_of_quality_and_cost_has_the_intervals_of_the_table():
-    everyone = contestants(made_up())
+    everyone = model_results(made_up())
     scatter = next(b for b in charts(everyone, None) if isinstance(b, Scatter))
     table = table_of_models(everyone, [])
     shown = {row[0]: row[1] for row in table.rows}
@@ -80,7 +80,7 @@ def test_the_chart_of_quality_and_cost_has_the_intervals_of_the_table():
 
 
 def test_models_are_ranked_by_their_means():
-    _, gan, flow, gmm = contestants(made_up())
+    _, gan, flow, gmm = model_results(made_up())
     assert rank([flow, gmm, gan], QUALITY, "lower") == [gan, gmm, flow]
 
 
@@ -88,7 +88,7 @@ def test_what_ranks_is_never_pixels_where_better_was_measured():
     def of(features):
         found = outcome(GAN, 0, energy=0.1)
         found.trial.parts["features"] = json.dumps(features)
-        return standings.ranking_score(contestants([found]))
+        return standings.ranking_score(model_results([found]))
 
     assert of(["pixels", "classifier:features=64,steps=2000"]) == "energy (classifier)"
     assert of(["random-conv"]) == "energy (random-conv)"
@@ -96,7 +96,7 @@ def test_what_ranks_is_never_pixels_where_better_was_measured():
 
 
 def test_the_interval_of_a_mean_is_never_narrower_than_that_of_one_trial():
-    _, gan, *_ = contestants(made_up())
+    _, gan, *_ = model_results(made_up())
     whole = gan.estimate(QUALITY)
     spread = 4.302653 * 0.01 / 3**0.5
     assert whole.half_width == pytest.approx((spread**2 + 0.001**2) ** 0.5, rel=1e-5)
@@ -198,7 +198,7 @@ def test_models_are_compared_with_real_data_by_as_many_samples():
     thin = Estimate(value=0.0, low=-0.01, high=0.01, n=50, better="lower", method="thin")
     details = {"control": {QUALITY: asdict(thin)}}
     few = Outcome(trial=few.trial, scores=few.scores, details=details)
-    (gan,) = contestants([few])
+    (gan,) = model_results([few])
     assert gan.as_control().estimate(QUALITY).n == 50
     assert any(
         c.startswith("Not significantly different from held-out")
@@ -236,7 +236,7 @@ def test_undertrained_models_are_marked_and_told_before_any_ranking(tmp_path):
     run, found = Run(tmp_path), [trained(GAN, 5000), trained("vae", 9000), trained(GMM, 0)]
     run.folder(found[0].trial).save_curve([{"validation": v} for v in FALLING])
     run.folder(found[1].trial).save_curve([{"validation": v} for v in FLAT])
-    everyone = contestants(found)
+    everyone = model_results(found)
     (under,) = undertrained(everyone, run)
     assert under.contestant.label == GAN
     tests = judged(everyone)
@@ -256,7 +256,7 @@ def test_undertrained_models_are_marked_and_told_before_any_ranking(tmp_path):
 def test_models_are_sorted_and_only_a_significant_best_is_bold():
     def shown(*values):
         trials = [trained(name, 0, score=v) for name, v in values]
-        everyone = best_first(contestants(trials))
+        everyone = best_first(model_results(trials))
         table = table_of_models(everyone, [], judged(everyone))
         energy = next(c for c in table.columns if c.name.startswith("energy distance"))
         return [row[0] for row in table.rows], list(energy.best)
@@ -271,13 +271,13 @@ def test_models_are_sorted_and_only_a_significant_best_is_bold():
 
 
 def test_few_steps_are_told_beside_what_published_data_needed():
-    (under,) = undertrained(contestants([trained("ar", 20)]), None)
+    (under,) = undertrained(model_results([trained("ar", 20)]), None)
     assert under.signs == (
         "20 steps, and on digits ar had made 90 % of its improvement after 33 steps",
     )
-    assert not undertrained(contestants([trained("ar", 34)]), None)
+    assert not undertrained(model_results([trained("ar", 34)]), None)
     other = trained("mix-gan", 150)
-    (under,) = undertrained(contestants([other]), None)
+    (under,) = undertrained(model_results([other]), None)
     assert under.signs == ("only 150 steps",)
     assert isinstance(under, Undertrained)
 
@@ -288,7 +288,7 @@ def test_the_price_of_a_sample_is_compared():
 
 
 def test_differences_to_the_best_are_shown_with_how_sure_they_are():
-    (section,) = behind_the_best(judged(contestants(made_up())))
+    (section,) = gap_to_best(judged(model_results(made_up())))
     chart, table, *_ = section.blocks
     assert [d.name for d in chart.groups[0].dots] == ["gmm", "flow"]
     assert chart.reference == 0.0
@@ -297,7 +297,7 @@ def test_differences_to_the_best_are_shown_with_how_sure_they_are():
     assert (far[0], far[2], far[4]) == ("flow", "yes", "yes")
     assert near[5] is None
     assert far[5] <= 3
-    assert not list(behind_the_best(judged(contestants([outcome(GAN, 0, energy=0.1)]))))
+    assert not list(gap_to_best(judged(model_results([outcome(GAN, 0, energy=0.1)]))))
 
 
 def test_likelihoods_of_different_kinds_are_told_apart():
@@ -307,9 +307,9 @@ def test_likelihoods_of_different_kinds_are_told_apart():
         return found
 
     mixed = [of(FLOW, "upper"), of(GMM, "exact")]
-    (caveat,) = likelihood_kinds(contestants(mixed))
+    (caveat,) = likelihood_kinds(model_results(mixed))
     assert "upper bound: flow; exact: gmm" in caveat.text
-    assert not list(likelihood_kinds(contestants(mixed[:1])))
+    assert not list(likelihood_kinds(model_results(mixed[:1])))
 
 
 def test_few_distances_are_all_shown_and_many_by_choice():
@@ -318,10 +318,10 @@ def test_few_distances_are_all_shown_and_many_by_choice():
     few[0].trial.parts["features"] = json.dumps(["pixels", "pca"])
     few[0].scores["kid (pca)"] = Estimate.exact(1.0, better="lower")
     few[0].scores["not a distance (pca)"] = Estimate.exact(1.0, better="lower")
-    assert [c[0] for c in distance_columns(contestants(few))] == [QUALITY, "kid (pca)"]
+    assert [c[0] for c in distance_columns(model_results(few))] == [QUALITY, "kid (pca)"]
     for i in range(5):
         few[0].scores[f"kid{i} (pca)"] = Estimate.exact(1.0, better="lower")
-    assert "kid (pca)" not in [c[0] for c in distance_columns(contestants(few))]
+    assert "kid (pca)" not in [c[0] for c in distance_columns(model_results(few))]
 
 
 def test_what_ranks_is_always_measured():

@@ -14,7 +14,7 @@ import pytest
 import torch
 from scipy.special import gammaln, hyp1f1
 
-from gantlet.api import conduct, load_report
+from gantlet.api import load_report, run_study
 from gantlet.core import spec
 from gantlet.core.errors import UserError
 from gantlet.core.metric import Groups
@@ -24,7 +24,13 @@ from gantlet.metrics.kernel import Energy
 from gantlet.report.blocks import Section
 from gantlet.report.documents import markdown_table as as_markdown
 from gantlet.research.calibration import false_verdicts, truth, worlds
-from gantlet.research.calibration.report import Cell, calibration_caveats, cells, judged, pooled
+from gantlet.research.calibration.report import (
+    CoverageCell,
+    calibration_caveats,
+    cells,
+    judged,
+    pooled,
+)
 from gantlet.research.calibration.study import Calibration
 from gantlet.research.calibration.trial import BLOCK, PLAIN, SCALES, measure_c2st, view
 from gantlet.research.calibration.truth import SCENARIOS, estimand, normal, population
@@ -162,7 +168,7 @@ def test_near_takes_each_pair_at_its_own_numbers_of_features():
 
 def cell(value, half, known, what="distributions"):
     value = torch.as_tensor(value, dtype=torch.float64)
-    return Cell(
+    return CoverageCell(
         metric="made up",
         scenario="equal",
         n=10,
@@ -218,22 +224,22 @@ class Narrow:
 
 @pytest.fixture
 def narrow(monkeypatch):
-    known = spec.points_of("gantlet.metrics")
+    known = spec.entry_points_of("gantlet.metrics")
     module = SimpleNamespace(Narrow=Narrow)
     monkeypatch.setitem(sys.modules, "made_up_metrics", module)
     point = EntryPoint("narrow", "made_up_metrics:Narrow", "gantlet.metrics")
     points = {"narrow": point, "energy": known["energy"]}
-    before = spec.points_of
+    before = spec.entry_points_of
     monkeypatch.setattr(
         spec,
-        "points_of",
+        "entry_points_of",
         lambda group: points if group == "gantlet.metrics" else before(group),
     )
 
 
 def test_a_wrong_interval_is_found_out(narrow, tmp_path):
     study = Calibration(ns=(40,), ds=(2,), scenarios=("shift",), seeds=80)
-    report = conduct(study, tmp_path / "run")
+    report = run_study(study, tmp_path / "run")
     table = report.blocks[0]
     heads = [c.name for c in table.columns]
     counts = {row[0]: dict(zip(heads, row, strict=True)) for row in table.rows}
@@ -256,12 +262,12 @@ def test_the_study_resumes_and_repeats(tmp_path):
 
     asked = study(BLOCK + 2)
     assert [t.parts["replicates"] for t in asked.trials()] == [str(BLOCK), "2"] * 2
-    first = conduct(asked, tmp_path / "a")
+    first = run_study(asked, tmp_path / "a")
     files = sorted((tmp_path / "a").glob("trials/*/replicates.safetensors"))
     told = [f.read_bytes() for f in files]
     files[0].with_name("outcome.json").unlink()
     files[0].unlink()
-    second = conduct(asked, tmp_path / "a")
+    second = run_study(asked, tmp_path / "a")
     assert [f.read_bytes() for f in files] == told
     assert first.rows == second.rows
     assert {r.name for r in first.rows} == {"interval holds"}
@@ -275,7 +281,7 @@ def test_the_same_samples_are_seen_whatever_else_is_measured(tmp_path):
     for wanted in (("energy",), ("kid", "energy")):
         study = Calibration(metrics=wanted, **shared)
         run = Run(tmp_path / str(len(wanted)))
-        conduct(study, run.path)
+        run_study(study, run.path)
         found = cells([run.outcome(t) for t in study.trials()], run)
         values += [c.value for c in found if c.metric == "energy"]
     assert torch.equal(*values)
@@ -311,7 +317,7 @@ def test_the_truth_along_a_found_direction_is_that_of_the_two_normals(tmp_path):
         metrics=("max-sliced-wasserstein",), ns=(60,), ds=(6,), scenarios=("spread",), seeds=3
     )
     run = Run(tmp_path / "run")
-    conduct(study, run.path)
+    run_study(study, run.path)
     (cell,) = cells([run.outcome(t) for t in study.trials()], run)
     assert cell.estimand == "direction"
     assert len(set(cell.truth.tolist())) == 3, "each replicate finds a direction of its own"
@@ -387,7 +393,7 @@ def test_the_study_of_verdicts_goes_the_way_of_the_command(tmp_path, monkeypatch
     for module in (false_verdicts, worlds, false_verdicts):
         monkeypatch.setattr(module, "WORLDS", few)
     study = Calibration(size="verdicts")
-    report = conduct(study, tmp_path / "run")
+    report = run_study(study, tmp_path / "run")
     shares = {(r.data, r.name): r.estimate for r in report.rows}
     assert shares["normal 600/300, d = 8", worlds.DIFFERS].value == 0
     assert shares["normal 600/300, d = 8", worlds.COPIES].value is None
@@ -401,7 +407,7 @@ def test_the_study_of_verdicts_goes_the_way_of_the_command(tmp_path, monkeypatch
         raise AssertionError("drawn again")
 
     monkeypatch.setattr(false_verdicts, "judged_once", drawn_again)
-    assert conduct(study, tmp_path / "run").rows == report.rows
+    assert run_study(study, tmp_path / "run").rows == report.rows
 
 
 def test_every_world_of_verdicts_is_drawn_by_its_seed(tmp_path):

@@ -10,7 +10,7 @@ import torch
 from scipy import stats
 
 from gantlet.commands.compare.claims import (
-    Spread,
+    SeedVariance,
     gate,
     recipe_claims,
     seed_variances,
@@ -18,7 +18,7 @@ from gantlet.commands.compare.claims import (
     trained_claims,
     trained_gap,
 )
-from gantlet.commands.standings import Contestant
+from gantlet.commands.standings import ModelResults
 from gantlet.core.estimate import REAL, Estimate, Outcome, Trial
 from gantlet.stats.intervals import Variance, around, total
 from gantlet.stats.jackknife import Detailed, detailed_from, influences
@@ -36,7 +36,7 @@ def contestant(name, values, *, half=0.0, influence=None, **scores):
             f"{axis} (classifier)": e for axis, e in scores.items()
         }
         outcomes[seed] = Outcome(trial=trial, scores=found)
-    return Contestant(name, name, outcomes, (), influence or {})
+    return ModelResults(name, name, outcomes, (), influence or {})
 
 
 def estimate(value, half, better="lower"):
@@ -91,7 +91,7 @@ def test_variance_is_borrowed_and_never_taken_off():
     own = seed_variances(group([[0, 1, 2], [0, 0, 0.1], [0, 0, 0.1], [5, 5, 5]]), SCORE)
     plain = [np.var(v, ddof=1) for v in ([0, 1, 2], [0, 0, 0.1])]
     pool, c = (plain[0] + 2 * plain[1]) / 3, 1 / 3  # three models that vary, two degrees each
-    assert own["m0"] == Spread(pytest.approx(plain[0]), pytest.approx(2 + c))
+    assert own["m0"] == SeedVariance(pytest.approx(plain[0]), pytest.approx(2 + c))
     assert own["m1"].value == pytest.approx((2 * plain[1] + c * pool) / (2 + c))
     assert own["m3"].value == pytest.approx(c * pool / (2 + c))
 
@@ -126,7 +126,7 @@ def drawn(rng, name, mean, shared, *, seeds=1, n=400):
                    scores={SCORE: e})
         for s, e in enumerate(values)
     }  # fmt: skip
-    return Contestant(name, name, outcomes, (), kept)
+    return ModelResults(name, name, outcomes, (), kept)
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
@@ -149,7 +149,7 @@ def test_what_real_samples_add_to_both_cancels():
     shared = torch.from_numpy(rng.normal(0, 10, 400))
     a, b = (drawn(rng, n, 0.0, shared) for n in "ab")
     assert trained_gap(a, b, SCORE).half_width < 0.2 < a.estimate(SCORE).half_width / 3
-    without = [Contestant(c.label, c.model, c.outcomes, ()) for c in (a, b)]
+    without = [ModelResults(c.label, c.model, c.outcomes, ()) for c in (a, b)]
     assert trained_gap(*without, SCORE).half_width > 1
 
 

@@ -6,8 +6,15 @@ import pytest
 import torch
 
 import gantlet
-from gantlet.commands.converge.course import Course, Record, Scale, state_of_course
-from gantlet.commands.converge.diagnosis import GAP, SHARE, Key, Pace, forecast, keys
+from gantlet.commands.converge.course import LossScale, Record, TrainingCourse, state_of_course
+from gantlet.commands.converge.diagnosis import (
+    GAP,
+    SHARE,
+    DiagnosisKey,
+    LearningRates,
+    forecast,
+    keys,
+)
 from gantlet.commands.converge.report import curves_down
 from gantlet.commands.converge.study import Converge
 from gantlet.core.errors import UserError
@@ -32,12 +39,12 @@ def details(tmp_path, model, **options):
     return asked.run(trial, TrialFolder(tmp_path / "trial"), lambda *_: None)
 
 
-FLOOR = Scale(floor=0.1)
+FLOOR = LossScale(floor=0.1)
 
 
 def course(quality, *, exact=False, error=None, scale=FLOOR):
     records = [Record(step=i, state={}, quality=q) for i, q in enumerate(quality)]
-    return Course(
+    return TrainingCourse(
         records=records,
         measure="",
         is_exact=exact,
@@ -90,14 +97,14 @@ def test_a_loss_that_still_falls_is_improving():
 
 def test_a_likelihood_need_not_fall_to_a_share_of_itself():
     quality = [9, 8.1, 8.01, 8.0, 8.0, 8.01, 8.0, 8.0]
-    assert state_of_course(course(quality, scale=Scale())).name == "converging"
+    assert state_of_course(course(quality, scale=LossScale())).name == "converging"
     assert state_of_course(course(quality)).name == "stuck"
 
 
 def test_the_noise_of_a_likelihood_is_no_divergence():
     quality = [9.0, 8.2, 8.1, 8.05, 8.0, 8.1, 8.2, 8.3]
-    assert state_of_course(course(quality, scale=Scale(noise=0.01))).name == "diverging"
-    assert state_of_course(course(quality, scale=Scale(noise=0.2))).name == "converging"
+    assert state_of_course(course(quality, scale=LossScale(noise=0.01))).name == "diverging"
+    assert state_of_course(course(quality, scale=LossScale(noise=0.2))).name == "converging"
 
 
 @pytest.mark.parametrize(
@@ -114,18 +121,18 @@ def test_what_broke_off_diverged():
 
 
 def test_the_pace_of_a_solver_is_read_off_its_written_form():
-    pace = Pace.of(solvers.resolve("adam:lr=0.1+0.2,steps=3+1"))
+    pace = LearningRates.of(solvers.resolve("adam:lr=0.1+0.2,steps=3+1"))
     assert pace.is_adaptive
     assert pace.in_turn
     players = {"a": slice(0, 2), "b": slice(2, 3)}
     assert pace.moves_of(players) == {"a": 3, "b": 1}
     rates = pace.per_parameter(players, torch.tensor([4.0, 1.0, 0.25]))
     assert torch.allclose(rates, torch.tensor([0.05, 0.1, 0.4]))
-    sgd = Pace.of(solvers.resolve("sgd:lr=0.5,mode=simultaneous"))
+    sgd = LearningRates.of(solvers.resolve("sgd:lr=0.5,mode=simultaneous"))
     assert not sgd.is_adaptive
     assert not sgd.in_turn
     assert torch.equal(sgd.per_parameter(players, torch.ones(3)), torch.full((3,), 0.5))
-    assert Pace.of("odd:speed=3") is None
+    assert LearningRates.of("odd:speed=3") is None
 
 
 @pytest.mark.parametrize(
@@ -147,7 +154,7 @@ def test_a_forecast_is_what_the_solver_does(solver):
     toy, steps = toys.make("saddle:own=0.3+0.1,cross=0.8"), 240
     game = toy.build()
     field = GameField(game, toy.real, rng=Rng(0).stream("f"))
-    pace = Pace.of(solvers.resolve(solver))
+    pace = LearningRates.of(solvers.resolve(solver))
     found = forecast(field, pace, torch.ones(2, dtype=torch.float64), rng=Rng(0).stream("s"))
     play = solvers.make(solver).start(game)
     sizes = []
@@ -163,7 +170,7 @@ def test_a_solver_without_a_formula_has_no_forecast():
     toy = toys.make("saddle")
     field = GameField(toy.build(), toy.real, rng=Rng(0).stream("f"))
     squares = torch.ones(2, dtype=torch.float64)
-    pace = Pace.of(solvers.resolve("sga"))
+    pace = LearningRates.of(solvers.resolve("sga"))
     assert forecast(field, pace, squares, rng=Rng(0).stream("s")) is None
 
 
@@ -197,7 +204,7 @@ def test_the_first_advice_makes_a_gan_converge(tmp_path):
     assert not told["good"]
     assert told["tried"][0]["state"] == "converging"
     assert told["tried"][0]["end"] < told["end"] / 1.5
-    gap, gap_after = (found.scores[Key(GAP, after=after).name] for after in (False, True))
+    gap, gap_after = (found.scores[DiagnosisKey(GAP, after=after).name] for after in (False, True))
     assert gap_after.value < gap.value
     assert found.scores[SHARE].half_width < 0.2
     assert found.scores.keys() <= keys(told).keys(), "every number is known by name"
@@ -226,7 +233,7 @@ def test_a_model_of_one_player_has_no_rotation(tmp_path):
 
 def test_a_report_says_all_of_it_and_repeats(tmp_path):
     asked = study(SMALL, data="ring:n=500,held_out=200", batch=16, budget=Budget(steps=20))
-    first, again = (gantlet.conduct(asked, tmp_path / name) for name in ("first", "again"))
+    first, again = (gantlet.run_study(asked, tmp_path / name) for name in ("first", "again"))
     assert [r.estimate for r in first.rows] == [r.estimate for r in again.rows]
     text = render(first, "markdown")
     for part in ("rotation share", "Changes considered", "duality gap", "Eigenvalues"):

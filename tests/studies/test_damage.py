@@ -13,7 +13,14 @@ from gantlet.commands.compare.study import Compare
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Budget
 from gantlet.report.json import as_json
-from gantlet.run.execute import Here, Remark, carry_out, pending, publish, published
+from gantlet.run.execute import (
+    Remark,
+    SerialExecutor,
+    pending_with_reasons,
+    read_report,
+    run_trials,
+    write_report,
+)
 from gantlet.run.store import Run
 
 QUESTION = Compare(
@@ -44,8 +51,8 @@ def whole(tmp_path_factory):
     """A finished run, its files that repeat, and its numbers."""
     folder = tmp_path_factory.mktemp("whole") / "run"
     run = Run.create(folder, QUESTION.question(), FACTS)
-    publish(carry_out(QUESTION, run, Here()), run)
-    return folder, repeating(folder), numbers(published(folder))
+    write_report(run_trials(QUESTION, run, SerialExecutor()), run)
+    return folder, repeating(folder), numbers(read_report(folder))
 
 
 def repeating(folder):
@@ -92,7 +99,9 @@ def tried(function):
 
 def resumed(folder, said):
     run = Run.create(folder, QUESTION.question(), FACTS)
-    return carry_out(QUESTION, run, Here(), lambda _key, _share, what: said.append(what))
+    return run_trials(
+        QUESTION, run, SerialExecutor(), lambda _key, _share, what: said.append(what)
+    )
 
 
 def test_no_damage_ends_in_a_traceback_or_in_other_numbers(whole, tmp_path):
@@ -106,7 +115,7 @@ def test_no_damage_ends_in_a_traceback_or_in_other_numbers(whole, tmp_path):
         shutil.copytree(source, folder)
         target, kind, said = folder / targets[rng.integers(len(targets))], KINDS[i % 6], []
         damage(target, kind, rng)
-        report, error = tried(lambda folder=folder: published(folder))
+        report, error = tried(lambda folder=folder: read_report(folder))
         assert "report.json" in error if error else numbers(report) == told
         report, error = tried(lambda folder=folder, said=said: resumed(folder, said))
         if error:
@@ -144,8 +153,8 @@ def test_a_run_json_that_is_damaged_can_be_deleted(whole, tmp_path):
         Run.create(folder, QUESTION.question(), FACTS)
     (folder / "run.json").unlink()
     run = Run.create(folder, QUESTION.question(), FACTS)
-    assert pending(QUESTION.trials(), run) == []
-    assert numbers(carry_out(QUESTION, run, Here())) == whole[2]
+    assert pending_with_reasons(QUESTION.trials(), run) == []
+    assert numbers(run_trials(QUESTION, run, SerialExecutor())) == whole[2]
 
 
 def old(folder):
@@ -161,10 +170,10 @@ def test_a_run_of_an_earlier_version_still_opens(whole, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(whole[0], folder)
     old(folder)
-    assert numbers(published(folder)) == whole[2]
+    assert numbers(read_report(folder)) == whole[2]
     run = Run.create(folder, QUESTION.question(), FACTS)
-    assert pending(QUESTION.trials(), run) == []
-    assert numbers(carry_out(QUESTION, run, Here())) == whole[2]
+    assert pending_with_reasons(QUESTION.trials(), run) == []
+    assert numbers(run_trials(QUESTION, run, SerialExecutor())) == whole[2]
     assert torch.isfinite(next(iter(load_model(folder, "histogram").state_dict().values()))).all()
 
 

@@ -23,14 +23,14 @@ from gantlet.research.convergence.game_theory_trial import (
     RESPONSES,
     SOLVED,
     UNIFORM,
-    Scale,
+    EquilibriumSize,
     at,
     in_rounds,
     scale_of,
 )
 from gantlet.run.store import TrialFolder
 
-TINY = Scale(
+TINY = EquilibriumSize(
     flops=2e8,
     shares=(0.5, 1.0),
     snapshots=4,

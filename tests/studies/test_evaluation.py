@@ -7,15 +7,15 @@ import pytest
 import torch
 
 import gantlet
-from gantlet.commands.evaluate.inputs import Asked
+from gantlet.commands.evaluate.inputs import EvaluationSpec
 from gantlet.commands.evaluate.results import samples_needed
 from gantlet.commands.evaluate.sets import EvaluationSets
-from gantlet.core.data import InMemory, everything
+from gantlet.core.data import InMemory, all_samples
 from gantlet.core.estimate import Estimate
 from gantlet.core.metric import Features
 from gantlet.core.spec import datasets, families
-from gantlet.data.splits import Joined
-from gantlet.features.base import Cache, FeatureSet, feature_set
+from gantlet.data.splits import Concatenated
+from gantlet.features.base import FeatureCache, FeatureSet, feature_set
 
 RNG = gantlet.Rng(0)
 
@@ -33,8 +33,8 @@ def here(tmp_path, monkeypatch):
 def test_tensors_arrays_batches_models_and_data_sets_are_samples():
     data = datasets.make("digits")
     splits = data.load(rng=RNG)
-    model = families.make("histogram").fit(data.space, everything(splits.train), rng=RNG).model
-    x = everything(splits.validation)
+    model = families.make("histogram").fit(data.space, all_samples(splits.train), rng=RNG).model
+    x = all_samples(splits.validation)
     fakes = {
         "tensor": x,
         "array": x.numpy().astype(np.uint8),
@@ -73,7 +73,7 @@ def test_rows_are_made_once_and_mapped_from_disk(tmp_path):
         made.append(1)
         yield from torch.split(torch.arange(12.0).reshape(6, 2), 4)
 
-    cache = Cache(tmp_path / "c")
+    cache = FeatureCache(tmp_path / "c")
     for _ in range(2):
         assert cache.rows("key", 6, parts).tolist() == torch.arange(12.0).reshape(6, 2).tolist()
     assert made == [1]
@@ -82,7 +82,7 @@ def test_rows_are_made_once_and_mapped_from_disk(tmp_path):
 def test_the_oldest_rows_go_when_the_cache_grows_too_large(tmp_path):
     import os
 
-    cache = Cache(tmp_path, most=1000)
+    cache = FeatureCache(tmp_path, most=1000)
     for i in range(4):
         cache.rows(str(i), 100, lambda: [torch.zeros(100, 1)])
         for file in tmp_path.glob("*.npy"):
@@ -96,7 +96,7 @@ def test_an_interrupted_extraction_leaves_nothing(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Cache(tmp_path / "c").rows("key", 4, broken)
+        FeatureCache(tmp_path / "c").rows("key", 4, broken)
     assert not list((tmp_path / "c").iterdir())
 
 
@@ -116,7 +116,7 @@ def test_feature_sets_of_shards_are_those_of_the_whole():
 
 def test_joined_sources_are_one():
     a, b = InMemory(torch.arange(3.0)[:, None]), InMemory(torch.arange(3.0, 8)[:, None])
-    both = Joined(a, b)
+    both = Concatenated(a, b)
     assert len(both) == 8
     assert both.take(torch.tensor([7, 0, 3, 2])).flatten().tolist() == [7, 0, 3, 2]
 
@@ -141,14 +141,14 @@ def test_lopsided_intervals_keep_their_sides():
 def test_extractors_learn_from_what_neither_fakes_nor_floor_are(tmp_path):
     np.save(real := tmp_path / "real.npy", normal(300, "real").numpy())
     np.save(fake := tmp_path / "fake.npy", normal(100, "fake").numpy())
-    asked = Asked(real=str(real), train=None, fakes=(str(fake),), divides=True)
+    asked = EvaluationSpec(real=str(real), train=None, fakes=(str(fake),), divides=True)
     sets = EvaluationSets(asked)
     floor = sets.floor(100)
     assert floor is not None
-    rows = set(map(tuple, everything(floor.other.source).tolist()))
+    rows = set(map(tuple, all_samples(floor.other.source).tolist()))
     splits, told = sets.known_splits()
     parts = (splits.train, splits.validation, splits.test)
-    learned = {tuple(row) for part in parts for row in everything(part).tolist()}
+    learned = {tuple(row) for part in parts for row in all_samples(part).tolist()}
     assert len(rows) == 100
     assert len(learned) == 200
     assert not rows & learned
@@ -157,7 +157,7 @@ def test_extractors_learn_from_what_neither_fakes_nor_floor_are(tmp_path):
 
 
 def test_of_all_splits_together_the_training_split_is_a_part_of_the_floor_too():
-    asked = Asked(real="digits@all", train=None, fakes=("digits@test",), divides=True)
+    asked = EvaluationSpec(real="digits@all", train=None, fakes=("digits@test",), divides=True)
     sets = EvaluationSets(asked)
     floor = sets.floor(sets.sizes()[-1])
     assert floor is not None
@@ -171,9 +171,9 @@ def test_of_all_splits_together_the_training_split_is_a_part_of_the_floor_too():
 
 def test_the_training_set_that_is_given_comes_first(tmp_path):
     data = datasets.make("digits")
-    x = everything(data.load(rng=RNG).validation).numpy().astype(np.uint8)
+    x = all_samples(data.load(rng=RNG).validation).numpy().astype(np.uint8)
     np.save(file := tmp_path / "f.npy", x)
-    asked = Asked(real="digits@test", train=str(file), fakes=("digits@validation",))
+    asked = EvaluationSpec(real="digits@test", train=str(file), fakes=("digits@validation",))
     splits, told = EvaluationSets(asked).known_splits()
     assert told.endswith(f"samples of {file}")
     assert sum(map(len, (splits.train, splits.validation, splits.test))) == len(x)

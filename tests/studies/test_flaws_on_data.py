@@ -12,10 +12,10 @@ from torch.nn.functional import avg_pool2d, one_hot
 from gantlet.core.data import Space
 from gantlet.core.rng import Rng
 from gantlet.domains.corruptions import image_causes
-from gantlet.domains.domains import probes_of
+from gantlet.domains.domains import attributes_of
 from gantlet.flaws.explain import Causes
 from gantlet.flaws.search import list_flaws
-from gantlet.flaws.split import Seen
+from gantlet.flaws.split import Representation
 from gantlet.options import Search
 from gantlet.testing.planted import Labelled, Planted, plant
 
@@ -28,7 +28,7 @@ def flaws(real, fake, space, classes=None):
     def see(x):
         shares = None if classes is None else classes(x)
         features = avg_pool2d(space.unit(x), 4).flatten(1).double()
-        return Seen(probes=probes_of(space, x, shares), features=features)
+        return Representation(probes=attributes_of(space, x, shares), features=features)
 
     top = space.levels - 1
     causes = Causes(

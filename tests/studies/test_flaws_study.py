@@ -7,23 +7,23 @@ import pytest
 import torch
 
 import gantlet
-from gantlet.commands.evaluate.inputs import Asked
+from gantlet.commands.evaluate.inputs import EvaluationSpec
 from gantlet.commands.evaluate.sets import EvaluationSets
 from gantlet.commands.flaws.report import Listed, keys, list_table, shared_table, sharers, verdicts
 from gantlet.commands.flaws.report import listed as answer_listed
 from gantlet.commands.flaws.study import FindFlaws
-from gantlet.commands.flaws.trial import BEFORE, Key, Quantity, learned_from, ranking, spectrum
+from gantlet.commands.flaws.trial import BEFORE, ListKey, Quantity, learned_from, ranking, spectrum
 from gantlet.core.data import Space
 from gantlet.core.estimate import Estimate, Note, Outcome, Trial
 from gantlet.core.rng import Rng
-from gantlet.domains.domains import probes_of
+from gantlet.domains.domains import attributes_of
 from gantlet.flaws.named import Namer
 from gantlet.flaws.search import list_flaws
-from gantlet.flaws.split import Ending, Halves, Seen, Stop
+from gantlet.flaws.split import DiscoveryValidation, Ending, Representation, StopReason
 from gantlet.options import Search
 from gantlet.stats.permutation import gap
 
-ENDING = Ending(Stop.NOT_SIGNIFICANT, 1)
+ENDING = Ending(StopReason.NOT_SIGNIFICANT, 1)
 SEARCH = {"smallest": 0.2, "mode": "guided"}
 
 
@@ -32,8 +32,8 @@ def size(value, half=0.1):
 
 
 def listed(name, **others):
-    scores = {Key(1, Quantity.SIZE): size(1.0)}
-    scores |= {Key(1, Quantity.SIZE, k): v for k, v in others.items()}
+    scores = {ListKey(1, Quantity.SIZE): size(1.0)}
+    scores |= {ListKey(1, Quantity.SIZE, k): v for k, v in others.items()}
     flaw = {"title": "too bright", "kind": "location", "shift": 1.0}
     return Listed(name=name, flaws=[flaw], ending=ENDING, scores=scores, note="")
 
@@ -49,7 +49,10 @@ def test_the_samples_that_are_most_fake_come_first():
     rng = Rng(0).stream("x")
     real, fake = torch.randn(600, 3, generator=rng), torch.randn(600, 3, generator=rng)
     fake[:, 1] += 2
-    sets = (Seen(probes=probes_of(Space("vector", (3,)), x), features=x) for x in (real, fake))
+    sets = (
+        Representation(probes=attributes_of(Space("vector", (3,)), x), features=x)
+        for x in (real, fake)
+    )
     found = list_flaws(*sets, Search(permutations=199), rng=Rng(0))
     (flaw, *_) = found.flaws
     places = found.places.fake[ranking(flaw, flaw.judge.fake)]
@@ -85,7 +88,7 @@ def test_sets_need_names_that_differ(tmp_path):
         np.save(tmp_path / folder / "x.npy", x)
         files.append(f"npy:path={tmp_path}/{folder}/x.npy")
     with pytest.raises(gantlet.UserError, match=r"Two sets are called 'x.npy'. Give each a name"):
-        FindFlaws(asked=Asked(fakes=tuple(files), real=files[0], train=None)).trials()
+        FindFlaws(asked=EvaluationSpec(fakes=tuple(files), real=files[0], train=None)).trials()
 
 
 @pytest.mark.parametrize(("low", "warns"), [(0.95, True), (0.48, False)])
@@ -114,17 +117,17 @@ def test_a_list_of_an_earlier_version_is_refused_in_one_line():
         answer_listed(old)
 
 
-def of_many(*names, stop=Stop.NOT_SIGNIFICANT, examined=4):
+def of_many(*names, stop=StopReason.NOT_SIGNIFICANT, examined=4):
     scores = {BEFORE: size(0.9)}
     flaws = []
     for k, name in enumerate(names, 1):
         flaw = {"title": name or f"unnamed direction {k}", "kind": "shape", "shift": 1.0}
         flaws.append(flaw | ({"probe": name, "agreement": 1.0} if name else {}))
         scores |= {
-            Key(k, Quantity.SIZE): size(2.0 / k),
-            Key(k, Quantity.P): Estimate(value=0.001 * k, method="m"),
-            Key(k, Quantity.ALONE): size(0.6),
-            Key(k, Quantity.RESIDUAL): size(0.9 - 0.05 * k),
+            ListKey(k, Quantity.SIZE): size(2.0 / k),
+            ListKey(k, Quantity.P): Estimate(value=0.001 * k, method="m"),
+            ListKey(k, Quantity.ALONE): size(0.6),
+            ListKey(k, Quantity.RESIDUAL): size(0.9 - 0.05 * k),
         }
     ending = Ending(stop, examined)
     return Listed(name="A", flaws=flaws, ending=ending, scores=scores, note="")
@@ -162,11 +165,27 @@ def test_flaws_without_a_name_are_listed_together():
 @pytest.mark.parametrize(
     ("stop", "examined", "said"),
     [
-        (Stop.EXHAUSTED, 2, "all 2 directions were examined: beyond these, no direction is left"),
-        (Stop.EXHAUSTED, 1, "the only direction was examined: beyond these, no direction is left"),
-        (Stop.LIMIT, 12, "the search ended early: 12 directions were examined, the limit set by"),
-        (Stop.NOT_SIGNIFICANT, 3, "beyond these, nothing significant of at least 0.2 standard"),
-        (Stop.TOO_SMALL, 3, "beyond these, nothing significant of at least 0.2 standard"),
+        (
+            StopReason.EXHAUSTED,
+            2,
+            "all 2 directions were examined: beyond these, no direction is left",
+        ),
+        (
+            StopReason.EXHAUSTED,
+            1,
+            "the only direction was examined: beyond these, no direction is left",
+        ),
+        (
+            StopReason.LIMIT,
+            12,
+            "the search ended early: 12 directions were examined, the limit set by",
+        ),
+        (
+            StopReason.NOT_SIGNIFICANT,
+            3,
+            "beyond these, nothing significant of at least 0.2 standard",
+        ),
+        (StopReason.TOO_SMALL, 3, "beyond these, nothing significant of at least 0.2 standard"),
     ],
 )
 def test_how_a_search_ended_is_said(stop, examined, said):
@@ -210,8 +229,11 @@ def test_names_hold_their_level_where_nothing_differs():
     named = 0
     for seed in range(60):
         a, b = torch.randn(2, 200, 6, generator=Rng(seed).stream("x"), dtype=torch.float64)
-        sets = [Seen(probes=probes_of(Space("vector", (6,)), z), features=z) for z in (a, b)]
-        halves = Halves.of(*sets, rng=Rng(seed))
+        sets = [
+            Representation(probes=attributes_of(Space("vector", (6,)), z), features=z)
+            for z in (a, b)
+        ]
+        halves = DiscoveryValidation.of(*sets, rng=Rng(seed))
         seek, judge = halves.seek_features.column(0), halves.judge_features.column(0)
         apart = gap(judge.real, judge.fake, rng=Rng(seed).stream("gap"))
         flaw = Namer(halves).flaw(seek, judge, apart, 0.001, number=1)
@@ -254,13 +276,13 @@ def test_what_is_learned_comes_from_samples_beside_the_judged_ones(tmp_path):
     real, fake, train = (str(tmp_path / f"{n}.npy") for n in ("real", "fake", "train"))
 
     def of(real, train):
-        return learned_from(EvaluationSets(Asked(fakes=(fake,), real=real, train=train)))
+        return learned_from(EvaluationSets(EvaluationSpec(fakes=(fake,), real=real, train=train)))
 
     assert of(real, None) == f"50 samples of {real}, the discovery half"
     assert of(real, real) == of(real, None)
     assert of(real, str(tmp_path / "fake.npy")) == of(real, None), "the same samples"
     assert of(real, train) == f"80 samples of {train}"
-    digits = Asked(fakes=("digits@validation",), real="digits", train=None)
+    digits = EvaluationSpec(fakes=("digits@validation",), real="digits", train=None)
     assert learned_from(EvaluationSets(digits)) == "the training split of digits"
     for own in ("digits@train", "digits@all"):
         assert "the discovery half" in learned_from(EvaluationSets(replace(digits, real=own)))

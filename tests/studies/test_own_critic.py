@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from gantlet.api import conduct
+from gantlet.api import run_study
 from gantlet.cli.main import run
 from gantlet.commands.compare.study import Compare
 from gantlet.commands.tournament.play import courses_of, snapshots_of
@@ -37,7 +37,7 @@ def folder(tmp_path_factory):
         samples=120,
         snapshots=2,
     )
-    conduct(study, path)
+    run_study(study, path)
     return path
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gantlet.api import conduct
+from gantlet.api import run_study
 from gantlet.commands.compare.study import Compare
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Budget
@@ -47,19 +47,19 @@ def results(folder):
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole") / "run"
-    conduct(question(), folder)
+    run_study(question(), folder)
     found = results(folder)
     assert len(found) == 7 + 6 * 2 + 4
     return found
 
 
 def test_the_same_question_gives_the_same_files(expected, tmp_path):
-    conduct(question(), tmp_path / "run")
+    run_study(question(), tmp_path / "run")
     assert results(tmp_path / "run") == expected
 
 
 def test_workers_change_nothing(expected, tmp_path):
-    report = conduct(question(), tmp_path / "run", workers=2)
+    report = run_study(question(), tmp_path / "run", workers=2)
     assert results(tmp_path / "run") == expected
     assert (tmp_path / "run" / "report.html").exists()
     assert {r.model.partition(":")[0] for r in report.rows} == {"gan", "flow", "gmm", "real"}
@@ -87,7 +87,7 @@ def test_a_run_that_was_killed_goes_on_and_ends_the_same(expected, tmp_path):
     child.wait()
     finished = results(folder)
     time.sleep(1.0)  # workers notice that their parent is gone within half a second
-    conduct(question(), folder)
+    run_study(question(), folder)
     found = results(folder)
     assert found == expected
     done = [f for f in finished if f.name == "outcome.json"]
@@ -97,7 +97,7 @@ def test_a_run_that_was_killed_goes_on_and_ends_the_same(expected, tmp_path):
 @pytest.mark.slow
 def test_a_training_that_was_killed_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
     asked = {"models": ("gan:width=16,ema=0.9",), "budget": Budget(steps=1500), "seeds": 1}
-    conduct(question(**asked), tmp_path / "whole")
+    run_study(question(**asked), tmp_path / "whole")
     script = tmp_path / "go.py"
     script.write_text(
         "import sys; sys.path.insert(0, sys.argv[1])\n"
@@ -125,21 +125,21 @@ def test_a_training_that_was_killed_goes_on_from_its_checkpoint(tmp_path, monkey
         raise AssertionError("training began anew")
 
     monkeypatch.setattr(GanGame, "prepare", anew)
-    conduct(question(**asked), folder)
+    run_study(question(**asked), folder)
     assert results(folder) == results(tmp_path / "whole")
     assert not list(folder.glob("trials/*/state.*"))
 
 
 def test_a_finished_run_is_not_run_again(tmp_path, monkeypatch):
-    conduct(question(seeds=1), tmp_path / "run")
+    run_study(question(seeds=1), tmp_path / "run")
 
     def never(*_):
         raise AssertionError("a finished trial was run again")
 
-    monkeypatch.setattr(execute, "attempt", never)
-    conduct(question(seeds=1), tmp_path / "run")
+    monkeypatch.setattr(execute, "run_and_record", never)
+    run_study(question(seeds=1), tmp_path / "run")
     with pytest.raises(UserError, match="another configuration"):
-        conduct(question(seeds=2), tmp_path / "run")
+        run_study(question(seeds=2), tmp_path / "run")
 
 
 def test_a_trial_that_fails_is_told_and_the_others_go_on(tmp_path, monkeypatch):
@@ -149,7 +149,7 @@ def test_a_trial_that_fails_is_told_and_the_others_go_on(tmp_path, monkeypatch):
         raise RuntimeError("the mixture broke")
 
     monkeypatch.setattr(Gmm, "fit", broken)
-    report = conduct(question(seeds=1), tmp_path / "run")
+    report = run_study(question(seeds=1), tmp_path / "run")
     assert any("gmm:components=3 failed" in v.claim for v in report.verdicts)
     errors = {
         o.trial.parts["model"].partition(":")[0]: o.error for o in Run(tmp_path / "run").outcomes()
@@ -166,7 +166,7 @@ def test_samples_that_are_no_numbers_fail_their_trial_and_no_other(tmp_path, mon
         return torch.full((n, 2), torch.nan)
 
     monkeypatch.setattr(Generator, "sample", broken)
-    conduct(question(seeds=1), tmp_path / "run")
+    run_study(question(seeds=1), tmp_path / "run")
     errors = {
         o.trial.parts["model"].partition(":")[0]: o.error for o in Run(tmp_path / "run").outcomes()
     }
@@ -175,7 +175,7 @@ def test_samples_that_are_no_numbers_fail_their_trial_and_no_other(tmp_path, mon
 
 
 def test_a_diverged_trial_says_at_which_step(tmp_path):
-    report = conduct(
+    report = run_study(
         question(models=("flow:layers=2", "gmm"), seeds=1, solver="sgd:lr=1e30"), tmp_path / "run"
     )
     failures = [v.because for v in report.verdicts if "failed" in v.claim]
@@ -184,7 +184,7 @@ def test_a_diverged_trial_says_at_which_step(tmp_path):
 
 
 def test_two_families_end_with_the_same_flops(tmp_path):
-    conduct(
+    run_study(
         question(
             # A step must be small beside the budget, which it never oversteps.
             models=("gan", "flow", "vae", "diffusion", "ar", "flow-gan:layers=2,width=16"),
@@ -223,5 +223,5 @@ def test_a_worker_that_dies_is_told_and_loses_nothing(expected, tmp_path):
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert "UserError: A worker process died" in done.stderr
-    conduct(question(), folder)
+    run_study(question(), folder)
     assert results(folder) == expected

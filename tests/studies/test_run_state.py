@@ -23,7 +23,7 @@ import gantlet.run
 from gantlet.commands.compare.study import Compare
 from gantlet.commands.compare.trial import ComparisonTrial
 from gantlet.commands.evaluate import sets as resolving
-from gantlet.commands.evaluate.inputs import Asked
+from gantlet.commands.evaluate.inputs import EvaluationSpec
 from gantlet.commands.evaluate.sets import EvaluationSets
 from gantlet.commands.evaluate.study import Evaluate
 from gantlet.commands.evaluate.trial import EvaluationTrial
@@ -32,7 +32,7 @@ from gantlet.compute.machine import threads
 from gantlet.core.estimate import Budget, Outcome, Trial
 from gantlet.features.fitted import Pca
 from gantlet.options import Search
-from gantlet.run.execute import Held, attempt
+from gantlet.run.execute import Held, run_and_record
 from gantlet.run.store import Run
 
 
@@ -84,7 +84,7 @@ def test_an_evaluation_reads_a_file_that_was_replaced():
 def test_a_study_that_is_run_again_reads_its_files_again():
     np.save("real.npy", normal(100, 0))
     np.save("fake.npy", normal(100, 1))
-    asked = Asked(real="real.npy", train=None, fakes=("fake.npy",))
+    asked = EvaluationSpec(real="real.npy", train=None, fakes=("fake.npy",))
     study = Evaluate(asked=asked, metrics=("frechet",), features=("pixels",))
     first, second = study.question(), None
     np.save("fake.npy", normal(100, 2))
@@ -96,11 +96,11 @@ def test_a_study_that_is_run_again_reads_its_files_again():
 def test_what_a_run_has_read_goes_with_it():
     np.save("real.npy", normal(100, 0))
     np.save("fake.npy", normal(100, 1))
-    asked = Asked(real="real.npy", train=None, fakes=("fake.npy",))
+    asked = EvaluationSpec(real="real.npy", train=None, fakes=("fake.npy",))
     study = Evaluate(asked=asked, metrics=("frechet",), features=("pca",))
     run = Run.create(Path("run"), study.question(), {})
     for trial in study.trials():
-        assert attempt(study, trial, run, lambda *_: None).error is None
+        assert run_and_record(study, trial, run, lambda *_: None).error is None
     held = [study.sets, study.sets.fake("fake.npy").samples.source, study.sets.real.samples.source]
     held.append(study.sets.extractor("pca", "cpu").extract)
     gone = [weakref.ref(one) for one in held]
@@ -144,14 +144,14 @@ def test_each_set_is_read_once_and_embedded_once(monkeypatch):
 def test_a_copy_of_the_sets_in_another_process_holds_no_samples():
     np.save("real.npy", normal(50_000, 0))
     np.save("fake.npy", normal(100, 1))
-    sets = EvaluationSets(Asked(real="real.npy", train=None, fakes=("fake.npy",)))
+    sets = EvaluationSets(EvaluationSpec(real="real.npy", train=None, fakes=("fake.npy",)))
     assert sets.real.n == 10_000
     packed = pickle.dumps(sets)
     assert len(packed) < 1000
     assert pickle.loads(packed).asked == sets.asked
 
 
-ASKED = Asked(
+ASKED = EvaluationSpec(
     real="real.npy", train="train.npy", fakes=("a.npy", "b=b.npy"), groups=("s",), seed=3
 )
 EVALUATION = EvaluationTrial(
@@ -274,7 +274,7 @@ def test_warnings_of_two_trials_in_two_threads_go_to_the_logs_of_each():
 
     def go(name):
         run = Run.create(Path(name), {}, {})
-        attempt(Warns(), Trial(parts={"model": name}), run, lambda *_: None)
+        run_and_record(Warns(), Trial(parts={"model": name}), run, lambda *_: None)
         return (run.path / "log.jsonl").read_text()
 
     with ThreadPoolExecutor(2) as pool:
@@ -292,4 +292,4 @@ def test_no_module_that_runs_anything_keeps_a_cache():
         if hasattr(what, "cache_clear") and what.__module__ == module.name
     }
     # What is shipped with the package.
-    assert kept == {"gantlet.commands.cost.experience"}
+    assert kept == {"gantlet.commands.cost.known_runs"}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gantlet.api import conduct, load_report
+from gantlet.api import load_report, run_study
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Estimate, Outcome, Trial
 from gantlet.report.documents import markdown_table as as_markdown
@@ -155,15 +155,15 @@ def test_strong_noise_is_noticed_and_copies_of_training_data_are_not(tmp_path):
     study = Sensitivity(
         data="ring:n=2000", ns=(200,), seeds=2, metrics=("energy", "kid"), features=("pixels",)
     )
-    first = conduct(study, tmp_path / "a")
+    first = run_study(study, tmp_path / "a")
     seen = first.extra["noticed"]["energy (pixels)"]
     assert {"noise", "duplicates", "memorised", NOTHING} <= set(seen)
     assert seen["noise"]["200"]["1"] == [2, 0, 2]
     assert seen["duplicates"]["200"]["1"] == [2, 0, 2]
     assert seen["memorised"]["200"]["1"][0] == 0
-    assert conduct(study, tmp_path / "b").extra == first.extra
+    assert run_study(study, tmp_path / "b").extra == first.extra
     next((tmp_path / "a").glob("trials/*/outcome.json")).unlink()
-    assert conduct(study, tmp_path / "a").extra == first.extra
+    assert run_study(study, tmp_path / "a").extra == first.extra
 
 
 def test_pictures_suffer_all_that_they_can():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import gantlet
-from gantlet.api import conduct
+from gantlet.api import run_study
 from gantlet.commands.compare.study import Compare
 from gantlet.commands.tournament.play import (
     REALS,
@@ -28,7 +28,7 @@ GAN = "gan:width=16,depth=1"
 
 
 def played(folder, name="t"):
-    return conduct(Tournament(runs=(str(folder),), samples=300), folder.parent / name)
+    return run_study(Tournament(runs=(str(folder),), samples=300), folder.parent / name)
 
 
 def ratings(report):
@@ -54,7 +54,7 @@ def trained(folder, *models, snapshots, seeds=1, data="ring:n=600"):
         samples=300,
         snapshots=snapshots,
     )
-    conduct(study, folder)
+    run_study(study, folder)
     return folder
 
 

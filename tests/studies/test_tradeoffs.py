@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from gantlet.commands import standings
-from gantlet.commands.standings import contestants
+from gantlet.commands.standings import model_results
 from gantlet.core.estimate import Budget, Estimate, Outcome, Trial
 from gantlet.research.tradeoffs.report import (
     Costs,
@@ -60,7 +60,7 @@ def budgets(made_up=None):
             for seed in range(2):
                 trial = Trial(parts={"model": family}, budget=Budget(flops=budget), seed=seed)
                 outcomes.append(Outcome(trial=trial, scores=scores))
-        found[budget] = contestants(outcomes)
+        found[budget] = model_results(outcomes)
     return found
 
 
@@ -124,7 +124,7 @@ def test_the_sweep_compares_both_ways_to_train_the_same_flow():
         return Outcome(trial=Trial(parts={"model": model}, seed=seed), scores=scores)
 
     found = [outcome(w, s, q) for w, q in ((0.0, 0.5), (math.inf, 0.1)) for s in range(2)]
-    part = flow_gan_sweep(contestants(found))
+    part = flow_gan_sweep(model_results(found))
     assert [row[0] for row in part.blocks[0].rows] == ["0", "inf"]
     assert any("maximum likelihood gives the better samples" in v.claim for v in part.verdicts)
     assert any("30" in v.claim and "it is 2" in v.claim for v in part.verdicts)

@@ -32,9 +32,9 @@ from gantlet.probes.annealing import (
     Adapting,
     Annealer,
     Bernoulli,
-    Decoding,
     Fixed,
-    Gaussian,
+    FlatDecoder,
+    GaussianNoise,
     Hmc,
     Posterior,
     anneal,
@@ -173,7 +173,7 @@ def stream(name="test", seed=0):
 
 def both(model, observation, n, *, rng, dequantised=True, **settings):
     """Returns simulated samples with their bounds."""
-    decoding = Decoding(model, dequantised=dequantised)
+    decoding = FlatDecoder(model, dequantised=dequantised)
     how = Annealer(**settings)
     z, x = simulate(decoding, observation, n, rng=rng)
     below = how.lower(decoding, observation, x, rng=rng)
@@ -200,18 +200,20 @@ def test_gaussian_noise_is_torchs(sigma):
     x, y = (torch.randn(5, 20, generator=rng, dtype=torch.float64) for _ in range(2))
     y.requires_grad_()
     true = torch.distributions.Normal(y, sigma).log_prob(x).sum(1)
-    found = Gaussian(sigma)
+    found = GaussianNoise(sigma)
     assert torch.allclose(found.log_prob(x, y), true)
     (slope,) = torch.autograd.grad(true.sum(), y)
     assert torch.allclose(found.slope(x, y.detach()), slope)
 
 
 def test_widths_of_rows_are_those_of_the_chains_of_a_row():
-    rows = Gaussian(torch.tensor([[0.1], [1.0]]).double())
+    rows = GaussianNoise(torch.tensor([[0.1], [1.0]]).double())
     x, y = torch.ones(2, 3).double(), torch.zeros(2, 3).double()
     index = torch.tensor([0, 0, 1])
     found = rows.rows(index).log_prob(x[index], y[index])
-    each = [Gaussian(torch.tensor([s]).double()).log_prob(x[:1], y[:1]) for s in (0.1, 0.1, 1.0)]
+    each = [
+        GaussianNoise(torch.tensor([s]).double()).log_prob(x[:1], y[:1]) for s in (0.1, 0.1, 1.0)
+    ]
     assert torch.allclose(found, torch.cat(each))
 
 
@@ -237,7 +239,9 @@ def test_moves_leave_the_posterior_as_it_is():
     centre = torch.linalg.solve(precision, w @ (x - model.b.detach()).T / 0.49).T
     root = torch.linalg.cholesky(precision.inverse())
     z = centre + torch.randn(4000, 2, generator=rng, dtype=torch.float64) @ root.T
-    posterior = Posterior(Decoding(model, dequantised=True), Gaussian(sigma), x.expand(4000, -1))
+    posterior = Posterior(
+        FlatDecoder(model, dequantised=True), GaussianNoise(sigma), x.expand(4000, -1)
+    )
     state, hmc = posterior.at(z), Hmc()
     step = torch.full((4000,), math.log(0.5), dtype=torch.float64)
     for _ in range(5):
@@ -255,7 +259,7 @@ def test_steps_adapt_to_the_acceptance_that_is_wanted_for_each_point_and_tempera
     widths = torch.tensor([[0.02], [2.0]]).double()
     x = model.sample(2, rng=stream())
     how = Annealer(temperatures=400, chains=16)
-    found = how.lower(Decoding(model, dequantised=True), Gaussian(widths), x, rng=stream())
+    found = how.lower(FlatDecoder(model, dequantised=True), GaussianNoise(widths), x, rng=stream())
     assert found.pace.shape == (398, 2)
     narrow, wide = found.pace.T
     assert float(narrow[-1] - wide[-1]) < -3
@@ -280,7 +284,9 @@ def test_fixed_steps_follow_their_path_and_adapting_ones_their_chance():
 def test_the_exact_likelihood_of_a_linear_decoder_is_inside_the_sandwich():
     model = Linear()
     sigma = torch.tensor([0.2]).double()
-    x, below, above = both(model, Gaussian(sigma), 60, rng=stream(), temperatures=250, chains=8)
+    x, below, above = both(
+        model, GaussianNoise(sigma), 60, rng=stream(), temperatures=250, chains=8
+    )
     exact = model.exact(x, 0.2)
     low, high = below.value - exact, above.value - exact
     error = float(torch.cat([low, high]).std()) / math.sqrt(60)
@@ -293,7 +299,7 @@ def test_weights_are_unbiased_up_and_down_since_no_step_looks_at_its_own_chain()
     model = Linear()
     x, below, above = both(
         model,
-        Gaussian(torch.tensor([0.2]).double()),
+        GaussianNoise(torch.tensor([0.2]).double()),
         300,
         rng=stream(),
         temperatures=150,
@@ -308,7 +314,7 @@ def test_weights_are_unbiased_up_and_down_since_no_step_looks_at_its_own_chain()
 
 def test_the_sandwich_closes_with_temperatures_and_sooner_with_the_sigmoid_schedule():
     model = Linear(size=100, latent=8)
-    noise = Gaussian(torch.tensor([0.1]).double())
+    noise = GaussianNoise(torch.tensor([0.1]).double())
 
     def gap(temperatures, name="sigmoid"):
         _, below, above = both(
@@ -336,17 +342,17 @@ def test_bernoulli_likelihood_of_a_curve_is_that_of_quadrature():
 def test_weights_are_unbiased_even_with_few_temperatures():
     model = Linear(size=3, latent=2)
     x = model.sample(1, rng=stream())
-    decoding = Decoding(model, dequantised=True)
+    decoding = FlatDecoder(model, dequantised=True)
     how = Annealer(temperatures=8, chains=20_000)
-    noise = Gaussian(torch.tensor([0.8]).double())
+    noise = GaussianNoise(torch.tensor([0.8]).double())
     found = how.lower(decoding, noise, x, rng=stream())
     assert float(found.value) == pytest.approx(float(model.exact(x, 0.8)), abs=0.03)
 
 
 def test_chains_that_adapt_to_their_own_past_are_why_there_is_a_pilot():
     model = Linear()
-    noise = Gaussian(torch.tensor([0.2]).double())
-    decoding = Decoding(model, dequantised=True)
+    noise = GaussianNoise(torch.tensor([0.2]).double())
+    decoding = FlatDecoder(model, dequantised=True)
     _, x = simulate(decoding, noise, 200, rng=stream())
     rows = x.repeat_interleave(8, 0)
     pace = Adapting(torch.full((1600,), -2.0).double(), rate=0.1)
@@ -370,7 +376,7 @@ def test_log_mean_exp_is_over_the_chains_of_a_point():
 
 def test_blocks_bound_memory_and_change_little(monkeypatch):
     model = Linear()
-    noise = Gaussian(torch.tensor([1.0]).double())
+    noise = GaussianNoise(torch.tensor([1.0]).double())
     rows = []
     decode = Linear.decode
     monkeypatch.setattr(Linear, "decode", lambda self, z: rows.append(len(z)) or decode(self, z))
@@ -379,7 +385,7 @@ def test_blocks_bound_memory_and_change_little(monkeypatch):
     assert max(rows) == 40
     monkeypatch.setattr(annealing, "DECODED_AT_ONCE", 3 * 4 * 20)
     rows.clear()
-    decoding = Decoding(model, dequantised=True)
+    decoding = FlatDecoder(model, dequantised=True)
     parted = Annealer(**settings).lower(decoding, noise, x, rng=stream("other"))
     assert max(rows) == 12
     assert torch.corrcoef(torch.stack([whole.value, parted.value]))[0, 1] > 0.9
@@ -392,7 +398,7 @@ def test_the_width_is_that_of_the_noise_in_the_data():
     x = clean + 0.3 * torch.randn(clean.shape, generator=rng, dtype=torch.float64)
     unit = torch.tensor([2.0]).double()
     found = tune(
-        Decoding(model, dequantised=True),
+        FlatDecoder(model, dequantised=True),
         x,
         unit,
         temperatures=400,
@@ -513,7 +519,7 @@ def test_discrete_samples_are_dequantised_and_levels_of_a_decoder_shifted():
     assert flat.shape == (5, 4)
     assert bool(((flat >= 2) & (flat < 3)).all())
     assert not torch.equal(flat, flat.round())
-    plain = Decoding(model, dequantised=False)
+    plain = FlatDecoder(model, dequantised=False)
     assert torch.equal(plain(z), model.decode(z).flatten(1))
     assert torch.equal(plain.flat(x, rng=stream()), x.flatten(1).double())
 
@@ -562,9 +568,9 @@ def test_a_trajectory_into_nan_is_rejected():
             return torch.where(z[:, :1] > 2.5, torch.nan, y)
 
     model = Cliff()
-    decoding = Decoding(model, dequantised=True)
+    decoding = FlatDecoder(model, dequantised=True)
     x = model.sample(4, rng=stream())
     found = Annealer(temperatures=50, chains=2).lower(
-        decoding, Gaussian(torch.tensor([0.5]).double()), x, rng=stream()
+        decoding, GaussianNoise(torch.tensor([0.5]).double()), x, rng=stream()
     )
     assert bool(found.value.isfinite().all())

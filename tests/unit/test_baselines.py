@@ -11,7 +11,7 @@ from scipy import stats
 from sklearn.mixture import GaussianMixture
 from threadpoolctl import threadpool_limits
 
-from gantlet.core.data import Space, everything
+from gantlet.core.data import Space, all_samples
 from gantlet.core.errors import UserError
 from gantlet.core.model import Density
 from gantlet.core.rng import Rng
@@ -158,8 +158,8 @@ def test_histogram_of_digits_has_the_known_bits_per_dimension():
     data = datasets.make("digits")
     for seed in range(3):
         splits = data.load(rng=Rng(seed))
-        model = _fit("histogram", everything(splits.train), data.space, seed).model
-        value = model.log_prob(everything(splits.test), rng=_stream()).value
+        model = _fit("histogram", all_samples(splits.train), data.space, seed).model
+        value = model.log_prob(all_samples(splits.test), rng=_stream()).value
         assert float(bits_per_dim(value, data.space).mean()) == pytest.approx(2.42, abs=0.02)
 
 
@@ -241,8 +241,8 @@ def test_gmm_bounds_the_probability_of_a_level_from_below():
 def test_gmm_on_digits():
     data = datasets.make("digits")
     splits = data.load(rng=Rng(0))
-    fit = _fit("gmm", everything(splits.train), data.space)
-    value = fit.model.log_prob(everything(splits.test), rng=_stream()).value
+    fit = _fit("gmm", all_samples(splits.train), data.space)
+    value = fit.model.log_prob(all_samples(splits.test), rng=_stream()).value
     bits = float(bits_per_dim(value, data.space).mean())
     assert 2.5 < bits < 2.9
     assert 1e8 < fit.flops < 1e10
@@ -265,7 +265,7 @@ def test_gmm_that_does_not_converge_warns_nobody():
 
 def test_gmm_depends_on_the_threads_of_the_trial_not_of_the_machine():
     digits = datasets.make("digits")
-    x = everything(digits.load(rng=Rng(0)).train)
+    x = all_samples(digits.load(rng=Rng(0)).train)
     fits = []
     for threads in (1, 2):
         with threadpool_limits(threads, user_api="blas"):

@@ -13,7 +13,7 @@ import torch
 from gantlet.core import rng
 from gantlet.core.rng import StorageError
 from gantlet.features import base as module
-from gantlet.features.base import Cache
+from gantlet.features.base import FeatureCache
 
 ROWS = torch.arange(24.0).reshape(8, 3)
 
@@ -29,7 +29,7 @@ def entry(cache):
 
 @pytest.fixture
 def cache(tmp_path):
-    found = Cache(tmp_path / "c")
+    found = FeatureCache(tmp_path / "c")
     assert torch.equal(found.rows("key", 8, parts), ROWS)
     return found
 
@@ -64,7 +64,7 @@ def test_an_entry_of_another_size_or_of_an_earlier_version_is_made_again(cache):
 def test_rows_that_are_not_as_many_as_was_said_are_refused(tmp_path):
     for n in (7, 9):
         with pytest.raises(ValueError, match=f"{n} rows .* 8 were made"):
-            Cache(tmp_path / "c").rows("key", n, parts)
+            FeatureCache(tmp_path / "c").rows("key", n, parts)
     assert not list((tmp_path / "c").iterdir())
 
 
@@ -98,7 +98,7 @@ def test_a_write_that_fails_is_one_line(tmp_path, monkeypatch):
 
     monkeypatch.setattr(module, "write_parts", full)
     with pytest.raises(StorageError, match="No space left on device"):
-        Cache(tmp_path / "c").rows("key", 8, parts)
+        FeatureCache(tmp_path / "c").rows("key", 8, parts)
     assert not list((tmp_path / "c").iterdir())
 
 
@@ -151,7 +151,7 @@ def test_a_cache_of_another_user_is_refused(cache):
 def test_folders_are_made_for_this_user_alone(tmp_path):
     before = os.umask(0)
     try:
-        Cache(tmp_path / "a" / "b" / "c").rows("key", 8, parts)
+        FeatureCache(tmp_path / "a" / "b" / "c").rows("key", 8, parts)
     finally:
         os.umask(before)
     assert [(tmp_path / p).stat().st_mode & 0o777 for p in ("a", "a/b", "a/b/c")] == [0o700] * 3

@@ -15,11 +15,11 @@ from gantlet.domains.corruptions import (
     smoothed,
     stretched,
 )
-from gantlet.domains.domains import probes_of
+from gantlet.domains.domains import attributes_of
 from gantlet.flaws.explain import Causes, explain
 from gantlet.flaws.named import distinct
 from gantlet.flaws.search import list_flaws
-from gantlet.flaws.split import Halves, Seen
+from gantlet.flaws.split import DiscoveryValidation, Representation
 from gantlet.options import Search
 
 SPACE = Space("image", (3, 32, 32), 256)
@@ -37,9 +37,9 @@ def pictures(n, seed):
 
 def see(x):
     classes = torch.nn.functional.one_hot((x.mean((1, 2, 3)) > 0.45).long(), 2)
-    probes = probes_of(SPACE, (255 * x).round(), classes)
+    probes = attributes_of(SPACE, (255 * x).round(), classes)
     features = torch.nn.functional.avg_pool2d(x, 8).flatten(1).double()
-    return Seen(probes=probes, features=features)
+    return Representation(probes=probes, features=features)
 
 
 def causes(x):
@@ -138,6 +138,6 @@ def test_few_tones_are_told_from_noise_though_both_add_fine_detail():
 def test_of_copies_one_is_kept():
     x = pictures(200, 7)
     fake = torch.cat([x[100:150], x[100:150]])
-    halves = Halves.of(see(x[:100]), see(fake), rng=Rng(0))
+    halves = DiscoveryValidation.of(see(x[:100]), see(fake), rng=Rng(0))
     assert distinct(halves, see(fake).features).tolist() == list(range(50))
     assert len(distinct(halves, see(x[100:]).features)) == 100

@@ -128,7 +128,7 @@ def test_a_broken_entry_point_names_its_package(monkeypatch, error):
         def load(self):
             raise error
 
-    monkeypatch.setattr(spec, "points_of", lambda _: {"nice": Broken()})
+    monkeypatch.setattr(spec, "entry_points_of", lambda _: {"nice": Broken()})
     known = spec.Registry("metric", "gantlet.metrics")
     assert known.names() == ["nice"]
     with pytest.raises(UserError, match="of gantlet-nice-metrics cannot be imported") as told:

@@ -5,7 +5,7 @@ from torch import nn
 from gantlet.core.data import Space
 from gantlet.core.errors import UserError
 from gantlet.models.gan import SpectralNorm, critic, energy_distance, generator
-from gantlet.models.nets import Residual, channels, mlp, seeded, sizes
+from gantlet.models.nets import ResidualConv, channels, mlp, seeded, sizes
 
 PLANE = Space("vector", (2,))
 DIGITS = Space("image", (1, 8, 8), 17)
@@ -92,7 +92,7 @@ def test_outputs_for_discrete_spaces_are_bounded_and_others_not():
 
 def test_a_block_starts_as_the_identity_and_can_leave_it():
     with seeded(rng()):
-        block = Residual(4)
+        block = ResidualConv(4)
     x = draw(2, 4, 5, 5)
     assert torch.equal(block(x), x)
     gradients = torch.autograd.grad(block(x).square().sum(), list(block.parameters()))

@@ -10,14 +10,14 @@ from sklearn.datasets import load_digits
 from gantlet.core.data import Space
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
-from gantlet.domains.attributes import Probes
-from gantlet.domains.domains import probes_of
-from gantlet.domains.images import IMAGE_WORDS, block_edges, fine_detail, image_probes
+from gantlet.domains.attributes import AttributeTable
+from gantlet.domains.domains import attributes_of
+from gantlet.domains.images import IMAGE_ATTRIBUTES, block_edges, fine_detail, image_attributes
 from gantlet.flaws.named import correlation, repeats_p
-from gantlet.flaws.search import gap_of, left_after, list_flaws, ridge_accuracy
-from gantlet.flaws.split import Halves, Seen
+from gantlet.flaws.search import flaw_in_other_set, list_flaws, residual_accuracies, ridge_accuracy
+from gantlet.flaws.split import DiscoveryValidation, Representation
 from gantlet.options import Search
-from gantlet.stats.permutation import Pair, accuracy, gap, p_value, p_values, score_of
+from gantlet.stats.permutation import TwoSamples, accuracy, gap, p_value, p_values, score_of
 
 RNG = Rng(0)
 QUICK = {"permutations": 199}
@@ -28,11 +28,11 @@ def normal(name, *shape):
 
 
 def vectors(x):
-    return Seen(probes=probes_of(Space("vector", (x.shape[1],)), x), features=x)
+    return Representation(probes=attributes_of(Space("vector", (x.shape[1],)), x), features=x)
 
 
 def nameless(x):
-    return Seen(probes=Probes(words=(), values=x[:, :0].double()), features=x)
+    return Representation(probes=AttributeTable(words=(), values=x[:, :0].double()), features=x)
 
 
 def test_a_gap_has_the_parts_of_normal_distributions():
@@ -68,23 +68,25 @@ def test_a_threshold_tells_as_many_as_the_normal_distribution_lets_it():
 def test_probes_see_what_they_are_named_after():
     x = torch.rand(50, 3, 32, 32, generator=RNG.stream("x")).cumsum(3)
     x = x / x.amax((1, 2, 3), keepdim=True) * 0.8
-    before = image_probes(x)
-    assert before.keys() == IMAGE_WORDS.keys()
-    assert bool((image_probes(x + 0.1)["brightness"] > before["brightness"]).all())
-    assert torch.allclose(image_probes(x + 0.1)["fine detail"], before["fine detail"])
-    low = image_probes(0.5 * x)["contrast"] - before["contrast"]
+    before = image_attributes(x)
+    assert before.keys() == IMAGE_ATTRIBUTES.keys()
+    assert bool((image_attributes(x + 0.1)["brightness"] > before["brightness"]).all())
+    assert torch.allclose(image_attributes(x + 0.1)["fine detail"], before["fine detail"])
+    low = image_attributes(0.5 * x)["contrast"] - before["contrast"]
     assert torch.allclose(low, torch.full_like(low, math.log(0.5)), atol=0.05)
     signs = torch.tensor([1.0, -1.0]).repeat(16)
-    board = image_probes(x + 0.1 * signs[:, None] * signs)["checkerboard"] - before["checkerboard"]
+    board = (
+        image_attributes(x + 0.1 * signs[:, None] * signs)["checkerboard"] - before["checkerboard"]
+    )
     assert torch.allclose(board, torch.full_like(board, 0.1), atol=1e-5)
-    mirrored = image_probes(x.flip(3))["mirror symmetry"]
+    mirrored = image_attributes(x.flip(3))["mirror symmetry"]
     assert torch.allclose(mirrored, before["mirror symmetry"])
     noisy = x + 0.1 * torch.randn(x.shape, generator=RNG.stream("n"))
     assert float((fine_detail(noisy.mean(1)) - fine_detail(x.mean(1))).mean()) > 0
     blocks = torch.rand(20, 4, 4, generator=RNG.stream("b")).repeat_interleave(8, 1)
     blocks = blocks.repeat_interleave(8, 2)
     assert float(block_edges(blocks).min()) > 1
-    assert "block edges" not in image_probes(x[:, :, :8, :8])
+    assert "block edges" not in image_attributes(x[:, :, :8, :8])
 
 
 @pytest.mark.parametrize("mode", ["guided", "linear", "transport"])
@@ -129,8 +131,8 @@ def test_nothing_is_found_where_nothing_is_wrong(mode):
 
 def test_without_a_difference_a_critic_is_right_half_of_the_time():
     told = [
-        left_after(
-            Halves.of(
+        residual_accuracies(
+            DiscoveryValidation.of(
                 vectors(normal(f"even a{i}", 200, 6)),
                 vectors(normal(f"even b{i}", 200, 6)),
                 rng=Rng(i),
@@ -147,12 +149,12 @@ def test_the_p_values_of_repeats_are_even_where_nothing_repeats():
     found = []
     for i in range(60):
         x = normal(f"repeats{i}", 2, 120, 5)
-        found.append(repeats_p(Pair(real=x[0], fake=x[1]), permutations=39, rng=Rng(i)))
+        found.append(repeats_p(TwoSamples(real=x[0], fake=x[1]), permutations=39, rng=Rng(i)))
     # Of 60 with chance 0.1 each; more than 13 come once in a thousand times.
     assert sum(p <= 0.1 for p in found) <= 13
     copies = normal("copies", 60, 5).repeat(2, 1)
     real = normal("no copies", 120, 5)
-    assert repeats_p(Pair(real=real, fake=copies), permutations=39, rng=RNG) == 1 / 40
+    assert repeats_p(TwoSamples(real=real, fake=copies), permutations=39, rng=RNG) == 1 / 40
 
 
 def digits():
@@ -162,7 +164,7 @@ def digits():
 
 def seen(x):
     space = Space("image", (1, 8, 8), 17)
-    return Seen(probes=probes_of(space, x), features=x.flatten(1) / 16)
+    return Representation(probes=attributes_of(space, x), features=x.flatten(1) / 16)
 
 
 SIGNS = torch.tensor([1.0, -1.0] * 4)
@@ -194,10 +196,10 @@ def test_a_flaw_is_measured_in_another_set():
     a[:, 0] += 1
     b[:, 0] += 1
     found = list_flaws(vectors(real), vectors(a), Search(**QUICK), rng=Rng(0))
-    halves = Halves.of(vectors(real), vectors(b), rng=Rng(0))
+    halves = DiscoveryValidation.of(vectors(real), vectors(b), rng=Rng(0))
     (first, *_) = found.flaws
     assert first.title == "column 0 too high"
-    assert gap_of(first, halves, rng=RNG.stream("h")).size.low > 0.5
+    assert flaw_in_other_set(first, halves, rng=RNG.stream("h")).size.low > 0.5
 
 
 def test_few_samples_are_refused():

@@ -7,14 +7,14 @@ import torch
 from torch import nn
 from torch.func import grad, jacrev
 
-from gantlet.core.data import everything
+from gantlet.core.data import all_samples
 from gantlet.core.errors import unknown
 from gantlet.core.model import Game
 from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets, families, solvers
-from gantlet.games.field import Curvature, Look, Parameters, Slopes, Vector
+from gantlet.games.field import Curvature, FixedLosses, PlayerParameters, Slopes, Vector
 from gantlet.games.solvers import solve
-from gantlet.games.toys import Point
+from gantlet.games.toys import PointPlayer
 
 SIZES = {2: (2, 3), 3: (2, 3, 2)}
 
@@ -32,7 +32,9 @@ class Curved(Game):
         self.zero_sum = zero_sum
         self.maps = [draw(sum(sizes), sum(sizes)) for _ in sizes]
         self.tilts = [draw(sum(sizes)) for _ in sizes]
-        self._players = nn.ModuleDict({"abc"[i]: Point(draw(s)) for i, s in enumerate(sizes)})
+        self._players = nn.ModuleDict(
+            {"abc"[i]: PointPlayer(draw(s)) for i, s in enumerate(sizes)}
+        )
 
     @property
     def players(self):
@@ -73,7 +75,7 @@ def blocks(J, sizes):
 
 
 def look():
-    return Look(torch.zeros(1), rng=Rng(0).stream("look"))
+    return FixedLosses(torch.zeros(1), rng=Rng(0).stream("look"))
 
 
 def near(a, b):
@@ -85,7 +87,7 @@ def test_products_are_those_of_the_dense_jacobian(players):
     game = Curved(players)
     z, F, J, sizes = dense(game)
     B, u = off_diagonal(J, sizes), torch.randn(len(z), generator=Rng(1).stream("u")).double()
-    parameters = Parameters(game)
+    parameters = PlayerParameters(game)
     seen, u = Curvature(parameters, look()), Vector(parameters.layout, u)
     assert near(seen.value.flat, F)
     assert near(seen.jvp(u).flat, J @ u.flat)
@@ -104,11 +106,11 @@ def test_products_are_those_of_the_dense_jacobian(players):
 
 def moved(text, game, steps=1):
     """Returns how far a solver moves a game."""
-    before = Parameters(game).read()
+    before = PlayerParameters(game).read()
     play, noise = solvers.make(text).start(game), Rng(0).stream("noise")
     for _ in range(steps):
         play.step(torch.zeros(play.batches), rng=noise)
-    return Parameters(game).read() - before
+    return PlayerParameters(game).read() - before
 
 
 @pytest.mark.parametrize("players", [2, 3])
@@ -186,12 +188,12 @@ def test_conjugate_gradients_meet_the_dense_solution_and_stay_there():
 @pytest.mark.parametrize("penalty", ["none", "r1r2", "gp"])
 def test_products_hold_through_penalties_of_a_gan(penalty):
     data = datasets.make("ring:n=64")
-    x = everything(data.load(rng=Rng(0)).train).double()[:32]
+    x = all_samples(data.load(rng=Rng(0)).train).double()[:32]
     game = families.make(f"gan:width=8,latent=3,penalty={penalty}").build(data.space, rng=Rng(0))
     for player in game.players.values():
         player.double()
     game.prepare(x, rng=Rng(0).stream("prepare"))
-    parameters, seen = Parameters(game), Look(x, rng=Rng(0).stream("look"))
+    parameters, seen = PlayerParameters(game), FixedLosses(x, rng=Rng(0).stream("look"))
     n = len(parameters.read())
     u, v = (
         Vector(parameters.layout, torch.randn(n, generator=Rng(0).stream(name)).double())
@@ -216,10 +218,10 @@ def test_products_hold_through_penalties_of_a_gan(penalty):
 
 def test_the_default_number_of_conjugate_gradients_solves_a_gan_to_a_few_per_cent():
     data = datasets.make("digits")
-    x = everything(data.load(rng=Rng(0)).train)[:64]
+    x = all_samples(data.load(rng=Rng(0)).train)[:64]
     game = families.make("gan:width=32").build(data.space, rng=Rng(0))
     game.prepare(x, rng=Rng(0).stream("prepare"))
-    seen = Curvature(Parameters(game), Look(x, rng=Rng(0).stream("look")))
+    seen = Curvature(PlayerParameters(game), FixedLosses(x, rng=Rng(0).stream("look")))
     how = solvers.make("cgd")
     F = seen.value
     half = Vector(F.layout, (how.lr[0] / (F.flat.abs() + how.eps)).sqrt())

@@ -10,16 +10,16 @@ from scipy.ndimage import gaussian_filter
 from gantlet.core.data import Space
 from gantlet.core.errors import UserError
 from gantlet.domains.corruptions import (
-    DAMAGES,
-    Victims,
+    CORRUPTIONS,
+    CleanSamples,
+    applicable_corruptions,
     blur,
     dropped_class,
     duplicated,
     hue,
     jpeg,
-    memorised,
+    memorized,
     noise,
-    possible,
     swapped_labels,
 )
 
@@ -36,7 +36,7 @@ def pictures(n, space=COLOUR, seed=0):
 
 def victims(n=40, space=COLOUR):
     classes = torch.arange(n) % 4
-    return Victims(
+    return CleanSamples(
         space=space,
         x=pictures(n, space),
         labels=classes,
@@ -46,24 +46,24 @@ def victims(n=40, space=COLOUR):
     )
 
 
-@pytest.mark.parametrize("name", DAMAGES)
+@pytest.mark.parametrize("name", CORRUPTIONS)
 def test_strength_zero_changes_nothing(name):
     given = victims()
-    x, labels = DAMAGES[name].apply(given, 0.0, stream())
+    x, labels = CORRUPTIONS[name].apply(given, 0.0, stream())
     assert torch.equal(x, given.x)
     assert torch.equal(labels, given.labels)
 
 
-@pytest.mark.parametrize("name", DAMAGES)
+@pytest.mark.parametrize("name", CORRUPTIONS)
 @pytest.mark.parametrize("space", [COLOUR, Space("image", (1, 8, 8), 17)])
 def test_damaged_samples_stay_in_their_space_and_repeat(name, space):
-    if name not in possible(space, labelled=True):
+    if name not in applicable_corruptions(space, labelled=True):
         return
     given = victims(space=space)
     before = given.x.clone()
     for strength in (0.1, 0.3, 1.0):
-        x, labels = DAMAGES[name].apply(given, strength, stream())
-        again, labels_again = DAMAGES[name].apply(given, strength, stream())
+        x, labels = CORRUPTIONS[name].apply(given, strength, stream())
+        again, labels_again = CORRUPTIONS[name].apply(given, strength, stream())
         space.check(x)
         assert len(x) == len(labels) == 40
         assert torch.equal(x, again)
@@ -79,7 +79,7 @@ def test_damaged_samples_stay_in_their_space_and_repeat(name, space):
 def test_a_stronger_damage_does_more():
     given = victims()
     for name in ("noise", "blur", "jpeg", "hue"):
-        apply = DAMAGES[name].apply
+        apply = CORRUPTIONS[name].apply
         errors = [
             float((apply(given, s, stream())[0] - given.x).square().mean()) for s in (0.1, 0.3, 1)
         ]
@@ -133,7 +133,7 @@ def test_a_dropped_class_is_gone_and_nothing_is_there_twice():
 
 def test_dropping_a_class_says_what_it_lacks():
     given = victims()
-    bare = Victims(
+    bare = CleanSamples(
         space=COLOUR,
         x=given.x,
         labels=None,
@@ -143,7 +143,7 @@ def test_dropping_a_class_says_what_it_lacks():
     )
     with pytest.raises(UserError, match="labels"):
         dropped_class(bare, 0.5, stream())
-    few = Victims(
+    few = CleanSamples(
         space=COLOUR,
         x=given.x,
         labels=given.labels,
@@ -165,7 +165,7 @@ def test_duplicates_leave_so_many_different_samples(strength):
 @pytest.mark.parametrize("strength", [0.05, 0.5, 1.0])
 def test_memorised_samples_are_training_samples(strength):
     x, train = torch.arange(40.0)[:, None], 100 + torch.arange(50.0)[:, None]
-    found = memorised(x, train, strength, stream())
+    found = memorized(x, train, strength, stream())
     copied = found[found >= 100]
     assert len(copied) == len(copied.unique()) == round(40 * strength)
 
@@ -179,11 +179,15 @@ def test_swapped_labels_keep_how_many_there_are_of_each():
 
 
 def test_each_space_suffers_what_it_can():
-    assert possible(COLOUR, labelled=True) == list(DAMAGES)
-    assert possible(Space("vector", (2,)), labelled=False) == ["noise", "duplicates", "memorised"]
-    grey = possible(Space("image", (1, 8, 8), 17), labelled=False)
+    assert applicable_corruptions(COLOUR, labelled=True) == list(CORRUPTIONS)
+    assert applicable_corruptions(Space("vector", (2,)), labelled=False) == [
+        "noise",
+        "duplicates",
+        "memorised",
+    ]
+    grey = applicable_corruptions(Space("image", (1, 8, 8), 17), labelled=False)
     assert grey == ["noise", "blur", "jpeg", "duplicates", "memorised"]
-    assert "jpeg" not in possible(Space("image", (3, 8, 8), 65536), labelled=False)
+    assert "jpeg" not in applicable_corruptions(Space("image", (3, 8, 8), 65536), labelled=False)
 
 
 def test_the_turn_of_hues_is_a_rotation():

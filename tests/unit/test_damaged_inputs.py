@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from gantlet.commands.evaluate.inputs import find_samples
-from gantlet.core.data import everything
+from gantlet.core.data import all_samples
 from gantlet.core.errors import UserError
 from gantlet.data import splits
 from gantlet.run.store import save_tensors
@@ -142,7 +142,7 @@ def test_a_damaged_input_is_told_in_one_line_or_read(tmp_path_factory, kind):
         file.write_bytes(content if i == 0 else damaged(content, rng))
         where = file.parent if "/" in name else file
         try:
-            everything(find_samples(str(where), "fake").source)
+            all_samples(find_samples(str(where), "fake").source)
         except UserError as error:
             told.append((i, str(error)))
         shutil.rmtree(folder / str(i))

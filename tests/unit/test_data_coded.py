@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from gantlet.core.data import Space, everything, notes_of
+from gantlet.core.data import Space, all_samples, notes_of
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets
@@ -47,7 +47,7 @@ def test_lines_become_tokens_and_are_read_again(tmp_path):
         "in",
         "!",
     ]
-    code, x = text.code(), everything(text.whole())
+    code, x = text.code(), all_samples(text.whole())
     assert text.space == Space("tokens", (7,), len(code.tokens) + 2)
     assert x.shape == (3, 7)
     # Of two lines each, or of three; a word of a single line is unknown there.
@@ -59,7 +59,7 @@ def test_lines_become_tokens_and_are_read_again(tmp_path):
 def test_letters_are_tokens_where_lines_are_single_words(tmp_path):
     text = lines(tmp_path / "a.txt", "emma", "anna", "amelia")
     assert text.code().unit == "character"
-    assert text.code().read(everything(text.whole()))[1] == "a□□a"
+    assert text.code().read(all_samples(text.whole()))[1] == "a□□a"
     words = datasets.make(f"text:path={tmp_path / 'a.txt'},level=words,length=2")
     assert words.space.shape == (2,)
 
@@ -68,13 +68,13 @@ def test_another_text_is_written_in_the_words_of_the_real_one(tmp_path):
     real = lines(tmp_path / "real.txt", "the cat sat", "the dog sat", "the cat ran")
     fake = lines(tmp_path / "fake.txt", "the cow ran far away", "dog sat")
     source, told = fake.coded(real.code())
-    assert real.code().read(everything(source)) == ["the □ ran", "dog sat"]
+    assert real.code().read(all_samples(source)) == ["the □ ran", "dog sat"]
     # What is longer than the longest real line is cut; "dog" and "ran" are in one line each.
     cut_there = "1 line of fake.txt is longer than 3 words and cut there"
     assert told == f"1 of the 5 words of fake.txt are unknown to the real text; {cut_there}"
     # Where sets are compared there is room.
     roomy = real.roomy()
-    assert roomy.code().read(everything(fake.coded(roomy.code())[0]))[0] == "the □ ran □ □"
+    assert roomy.code().read(all_samples(fake.coded(roomy.code())[0]))[0] == "the □ ran □ □"
     assert (roomy.space.shape, roomy.roomy(), roomy.length) == ((6,), roomy, 6)
 
 
@@ -114,7 +114,7 @@ def test_composed_and_decomposed_letters_are_the_same(tmp_path):
     one, other = "café au lait", "cafe\u0301 au lait"
     real = lines(tmp_path / "a.txt", *[one] * 3)
     source, told = lines(tmp_path / "b.txt", *[other] * 3).coded(real.code())
-    assert torch.equal(everything(source), everything(real.whole()))
+    assert torch.equal(all_samples(source), all_samples(real.whole()))
     assert told == ""
 
 
@@ -130,10 +130,10 @@ def test_both_sets_of_text_are_treated_alike(tmp_path):
     ):
         code = real.code()
         for source in (real.whole(), fake.coded(code)[0]):
-            assert len(code.read(everything(source))) == 60
+            assert len(code.read(all_samples(source))) == 60
         for source, text in ((real.whole(), own), (fake.coded(code)[0], other)):
             sizes = [len(line.split()) for line in text]
-            assert (everything(source) > 0).sum(1).tolist() == sizes
+            assert (all_samples(source) > 0).sum(1).tolist() == sizes
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "latin-1"])
@@ -148,14 +148,14 @@ def test_a_text_is_learned_from_some_of_its_lines_alone(tmp_path):
     text = lines(tmp_path / "a.txt", "a b", "a b", "a c", "d c", "d c")
     code = text.code(torch.tensor([0, 1, 2]))
     assert set(code.tokens) == {"a", "b", "c"}
-    x = everything(text.coded(code, torch.tensor([0, 1, 2]))[0])
+    x = all_samples(text.coded(code, torch.tensor([0, 1, 2]))[0])
     # To the third line its own c is unknown; to the others it is known from there.
     assert code.read(x) == ["a b", "a b", "a □", "□ c", "□ c"]
 
 
 def test_a_code_of_text_is_relearned_from_samples(tmp_path):
     text = lines(tmp_path / "a.txt", *(["a b"] * 30 + ["a c"] * 10 + ["b c"] * 10))
-    whole, x = text.code(), everything(text.whole())
+    whole, x = text.code(), all_samples(text.whole())
     found, again = whole.relearned(x[:40]), lines(tmp_path / "b.txt", *["a b"] * 30, *["a c"] * 10)
     assert (found.tokens, found.counts) == (whole.tokens, (40, 30, 10))
     assert torch.equal(found.following, again.code().following)
@@ -201,7 +201,7 @@ def test_columns_of_any_kind_become_components(tmp_path):
     assert (age.middle, city.categories, note.categories) == (55.0, ("Oslo", "Rome"), ("x",))
     # Of names that nobody shares none has a component.
     assert own.categories == ()
-    x = everything(found.whole())
+    x = all_samples(found.whole())
     assert x[2, age.start : age.end].tolist() == [55.0, 1]
     assert x[4, city.start : city.end].tolist() == [0, 0, 1, 0]
     assert x[0, note.start : note.end].tolist() == [0, 0, 1]
@@ -223,7 +223,7 @@ def test_rare_categories_are_as_rare_in_real_rows_as_in_fresh_ones(tmp_path):
         code = real.code()
         other = len(code.columns[0].categories)
         both = (real.whole(), fresh.coded(code)[0])
-        known.append([1 - float(everything(s)[:, other].mean()) for s in both])
+        known.append([1 - float(all_samples(s)[:, other].mean()) for s in both])
     found = np.array(known)
     apart = found[:, 0] - found[:, 1]
     # With the row itself among those that make a category known it would be 0.17 to 0.08.
@@ -236,7 +236,7 @@ def test_a_code_of_a_table_is_relearned_from_samples(tmp_path):
     text = "".join(f"{a},{a + b},x\n" for a, b in draw)
     real = table(tmp_path / "t.csv", "a,b,c\n" + text)
     part = table(tmp_path / "p.csv", "a,b,c\n" + "".join(text.splitlines(keepends=True)[:20]))
-    found = real.code().relearned(everything(real.whole())[:20])
+    found = real.code().relearned(all_samples(real.whole())[:20])
     few, chosen = part.code(), real.code(torch.arange(20))
     for one, other, same in zip(found.columns, few.columns, chosen.columns, strict=True):
         assert one.middle == pytest.approx(other.middle, rel=1e-6)
@@ -254,7 +254,7 @@ def test_columns_are_matched_by_their_names(tmp_path):
     )
     source, told = fake.coded(real.code())
     assert told == "fake.csv: column age: 1 of 3 cells is not a number ('old'), read as missing"
-    x = everything(source)[:1]
+    x = all_samples(source)[:1]
     read = "age=missing, city=another, born=1990-01-01, note=x, id=another"
     assert real.code().read(x) == [read]
     lacking = table(tmp_path / "lacking.csv", "age,town\n3,Rome\n")
@@ -267,10 +267,10 @@ def test_a_table_of_numbers_has_names_too(tmp_path):
     assert real.space == Space("vector", (2,)) == real.code().space
     (tmp_path / "f.csv").write_text("b,a\n7,8\n")
     fake = datasets.make(f"csv:path={tmp_path / 'f.csv'}")
-    assert everything(fake.coded(real.code())[0]).tolist() == [[8, 7]]
+    assert all_samples(fake.coded(real.code())[0]).tolist() == [[8, 7]]
     (tmp_path / "p.csv").write_text("1,2\n")
     plain = datasets.make(f"csv:path={tmp_path / 'p.csv'}")
-    assert everything(plain.coded(real.code())[0]).tolist() == [[1, 2]]
+    assert all_samples(plain.coded(real.code())[0]).tolist() == [[1, 2]]
     bad = table(tmp_path / "bad.csv", "a,b\n1,many\n")
     refused(
         lambda: bad.coded(real.code()), "bad.csv, line 2, column 'b'", "'many' is not a number"
@@ -321,7 +321,7 @@ def test_sounds_of_every_width_are_read(tmp_path, width):
     (tmp_path / ".c.wav").write_bytes(b"hidden")
     found = datasets.make(f"audio:path={tmp_path}")
     assert found.space == Space("audio", (1, 4))
-    read = everything(found.whole())[:, 0]
+    read = all_samples(found.whole())[:, 0]
     assert torch.allclose(read[0], torch.tensor(x).float(), atol=0.02)
     # Channels are averaged, and silence follows.
     assert torch.allclose(read[1], torch.zeros(4), atol=0.02)
@@ -335,10 +335,10 @@ def test_an_archive_holds_the_same_as_a_folder_and_clips_are_cut(tmp_path):
     with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as archive:
         archive.add(folder, arcname="in")
     one, two = (datasets.make(f"audio:path={p}") for p in (folder, tmp_path / "a.tar.gz"))
-    assert torch.equal(everything(one.whole()), everything(two.whole()))
+    assert torch.equal(all_samples(one.whole()), all_samples(two.whole()))
     short = datasets.make(f"audio:path={folder},length=25")
     source, told = two.coded(short.code())
-    assert everything(source).shape == (12, 1, 25)
+    assert all_samples(source).shape == (12, 1, 25)
     assert told == "6 clips of a.tar.gz are longer than 25 numbers and cut there"
     assert notes_of(short.whole()) == (
         "6 clips of sounds are longer than 25 numbers and cut there",
@@ -355,11 +355,11 @@ def test_sounds_have_room_for_longer_ones_where_sets_are_compared(tmp_path):
     real, fake = (datasets.make(f"audio:path={tmp_path / n}") for n in ("real", "fake"))
     roomy = real.roomy()
     assert (roomy.space.shape, roomy.roomy()) == ((1, 60), roomy)
-    x = everything(roomy.whole())
+    x = all_samples(roomy.whole())
     assert [(row != 0).sum() for row in x] == [20, 30]
-    assert torch.equal(x[..., :30], everything(real.whole()))
+    assert torch.equal(x[..., :30], all_samples(real.whole()))
     source, told = fake.coded(roomy.code())
-    assert [(row != 0).sum() for row in everything(source)] == [45, 60, 60]
+    assert [(row != 0).sum() for row in all_samples(source)] == [45, 60, 60]
     assert told == "1 clip of fake is longer than 60 numbers and cut there"
     assert AudioCode(8000, 40_000).room == LONGEST < AudioCode(8000, 70_000).room == 70_000
 
@@ -413,7 +413,7 @@ def test_other_files_of_an_archive_that_is_not_packed_are_passed_over(tmp_path):
         found = datasets.make(f"audio:path={path}")
         if ok:
             assert list(found.whole().names) == ["a", "c/b"]
-            assert everything(found.whole())[:, 0, 0].tolist() == pytest.approx(
+            assert all_samples(found.whole())[:, 0, 0].tolist() == pytest.approx(
                 [0.1, 0.5], abs=0.01
             )
         else:
@@ -469,7 +469,7 @@ def graphs(path, *sets, names=("",)):
 def test_graphs_become_matrices_with_their_nodes_on_the_diagonal(tmp_path):
     found = graphs(tmp_path / "g.npz", [(3, [(0, 1), (2, 1)]), (4, []), (2, [(1, 0), (0, 1)])])
     assert found.space == Space("graph", (4, 4), 2)
-    first, second, third = everything(found.whole())
+    first, second, third = all_samples(found.whole())
     expected = torch.tensor([[1.0, 1, 0, 0], [1, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 0]])
     assert torch.equal(first, expected)
     assert torch.equal(second, torch.eye(4))
@@ -479,7 +479,7 @@ def test_graphs_become_matrices_with_their_nodes_on_the_diagonal(tmp_path):
         lambda: large.coded(found.code()), "graphs of 7 nodes, the real ones have 4", "nodes=7"
     )
     roomy = datasets.make(f"graphs:path={tmp_path / 'g.npz'},nodes=9")
-    assert everything(large.coded(roomy.code())[0]).sum() == 9
+    assert all_samples(large.coded(roomy.code())[0]).sum() == 9
 
 
 def test_a_test_part_stays_the_test(tmp_path):
@@ -487,7 +487,7 @@ def test_a_test_part_stays_the_test(tmp_path):
     found = graphs(tmp_path / "g.npz", train, test, names=("train_", "test_"))
     splits = found.load(rng=Rng(0))
     assert [len(s) for s in (splits.train, splits.validation, splits.test)] == [27, 3, 10]
-    assert bool((everything(splits.test).diagonal(dim1=1, dim2=2).sum(1) == 5).all())
+    assert bool((all_samples(splits.test).diagonal(dim1=1, dim2=2).sum(1) == 5).all())
     part = datasets.make(f"graphs:path={tmp_path / 'g.npz'},part=train")
     assert len(part.whole()) == 30
     wrong = datasets.make(f"graphs:path={tmp_path / 'g.npz'},part=tset")

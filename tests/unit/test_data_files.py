@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from gantlet.core.data import Space, everything
+from gantlet.core.data import Space, all_samples
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets
@@ -18,12 +18,12 @@ def _load(text):
     data = datasets.make(text)
     splits = data.load(rng=Rng(0))
     for name, source in (("train", splits.train), ("test", splits.test)):
-        data.space.check(everything(source), name)
+        data.space.check(all_samples(source), name)
     return data, splits
 
 
 def _all(splits):
-    return torch.cat([everything(s) for s in (splits.train, splits.validation, splits.test)])
+    return torch.cat([all_samples(s) for s in (splits.train, splits.validation, splits.test)])
 
 
 def _idx(array, dtype=">u1"):
@@ -68,7 +68,7 @@ def test_arrays_tell_their_space(tmp_path, kind, array, options, space):
     np.save(path, array) if kind == "npy" else np.savez(path, some=array)
     data, splits = _load(f"{kind}:path={path}" + (f",{options}" if options else ""))
     assert data.space == space
-    assert everything(splits.train).dtype == torch.float32
+    assert all_samples(splits.train).dtype == torch.float32
 
 
 @pytest.mark.parametrize("kind", ["npy", "npz"])
@@ -84,7 +84,7 @@ def test_arrays_keep_every_sample_and_its_class(tmp_path, kind):
     _, splits = _load(f"{text},validation=0.2,test=0.3,layout=nchw")
     assert [len(s) for s in (splits.train, splits.validation, splits.test)] == [10, 4, 6]
     for source in (splits.train, splits.validation, splits.test):
-        first = everything(source)[:, 0, 0, 0]
+        first = all_samples(source)[:, 0, 0, 0]
         assert torch.equal(source.labels, (first / 3).long() % 4)
     assert sorted(_all(splits)[:, 0, 0, 0].tolist()) == list(range(0, 60, 3))
 
@@ -194,7 +194,7 @@ def test_idx_folder_with_a_test_of_its_own(tmp_path, zipped):
     _, splits = _load(f"idx:path={tmp_path},validation=0.25,limit=20")
     assert [len(s) for s in (splits.train, splits.validation, splits.test)] == [20, 10, 10]
     assert splits.test.labels.tolist() == list(range(10))
-    first = everything(splits.train)[:, 0, 0, 0]
+    first = all_samples(splits.train)[:, 0, 0, 0]
     assert torch.equal(splits.train.labels, (first / 4).long() % 10)
 
 
@@ -275,7 +275,7 @@ def test_a_label_is_numbered_by_name(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("a,kind\n" + "".join(f"{i},{'dog' if i % 2 else 'cat'}\n" for i in range(20)))
     _, splits = _load(f"csv:path={path},label=kind")
-    assert splits.train.labels.tolist() == [int(v) % 2 for v in everything(splits.train)[:, 0]]
+    assert splits.train.labels.tolist() == [int(v) % 2 for v in all_samples(splits.train)[:, 0]]
 
 
 BAD_TABLES = [

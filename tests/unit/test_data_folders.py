@@ -12,10 +12,10 @@ import soundfile
 import torch
 from PIL import Image, features
 
-from gantlet.core.data import everything, notes_of
+from gantlet.core.data import all_samples, notes_of
 from gantlet.core.errors import UserError
 from gantlet.core.spec import datasets
-from gantlet.data.arrays import holds_sounds, picture_endings, pictures_in
+from gantlet.data.arrays import has_mostly_audio, image_files, image_suffixes
 from gantlet.domains.audio import MOST_NUMBERS
 
 
@@ -90,10 +90,10 @@ def test_what_is_not_read_is_counted_and_named(tmp_path):
 def test_a_folder_is_of_what_it_holds_more_of(tmp_path):
     pictures(tmp_path, 3)
     sound(tmp_path / "stray.wav")
-    assert not holds_sounds(tmp_path)
+    assert not has_mostly_audio(tmp_path)
     for name in "bcd":
         sound(tmp_path / f"{name}.flac")
-    assert holds_sounds(tmp_path)
+    assert has_mostly_audio(tmp_path)
 
 
 def test_every_ending_that_pillow_decodes_in_any_case(tmp_path):
@@ -106,10 +106,10 @@ def test_every_ending_that_pillow_decodes_in_any_case(tmp_path):
             picture(1).save(file, kind, **({"sizes": [(8, 8)]} if kind == "ICO" else {}))
             (tmp_path / f"x-{ending}.{ending}").write_bytes(file.getvalue())
     found = datasets.make(f"images:path={tmp_path}").whole()
-    assert everything(found).shape == (len(kinds), 3, 8, 8)
+    assert all_samples(found).shape == (len(kinds), 3, 8, 8)
     assert notes_of(found) == ()
     # Another program would be run for these.
-    assert not {".eps", ".ps", ".h5", ".mpg"} & picture_endings()
+    assert not {".eps", ".ps", ".h5", ".mpg"} & image_suffixes()
 
 
 def test_postscript_by_another_name_is_not_run(tmp_path):
@@ -121,7 +121,7 @@ def test_names_that_are_not_utf_8(tmp_path):
     pictures(tmp_path, 2)
     picture().save(tmp_path / "x.png")
     (tmp_path / "x.png").rename(tmp_path / os.fsdecode(b"\xff.png"))
-    assert len(pictures_in(tmp_path).files) == 3
+    assert len(image_files(tmp_path).files) == 3
 
 
 # Images
@@ -184,7 +184,7 @@ def test_jpeg_2000_of_more_than_8_bits_is_refused(tmp_path):
     image = Image.new("RGB", (8, 8), (200, 20, 20))
     for name, how in (("a.jp2", {}), ("b.j2k", {"no_jp2": True})):
         image.save(tmp_path / name, **how)
-        assert everything(datasets.make(f"images:path={tmp_path}").whole()).shape[1:] == (3, 8, 8)
+        assert all_samples(datasets.make(f"images:path={tmp_path}").whole()).shape[1:] == (3, 8, 8)
         raw = bytearray((tmp_path / name).read_bytes())
         # The bits of the third channel, less one, in the header of the stream.
         place = raw.index(b"\xff\x4f\xff\x51") + 4 + 38 + 6
@@ -202,7 +202,7 @@ def test_jpeg_2000_of_more_than_8_bits_is_refused(tmp_path):
 def test_avif_of_more_than_8_bits_is_refused(tmp_path):
     path = tmp_path / "a.avif"
     Image.new("RGB", (16, 16), (200, 20, 20)).save(path)
-    assert everything(datasets.make(f"images:path={tmp_path}").whole()).shape == (1, 3, 16, 16)
+    assert all_samples(datasets.make(f"images:path={tmp_path}").whole()).shape == (1, 3, 16, 16)
     raw = bytearray(path.read_bytes())
     raw[raw.index(b"av1C") + 6] |= 0x40
     bits = raw.index(b"pixi") + 9
@@ -222,7 +222,7 @@ def test_sgi_of_16_bits_is_refused_and_bitmaps_of_16_bits_a_pixel_are_read(tmp_p
     head += struct.pack("<III", 0xF800, 0x7E0, 0x1F)
     raw = b"BM" + struct.pack("<IHHI", 14 + len(head) + 8, 0, 0, 14 + len(head)) + head
     (tmp_path / "a.bmp").write_bytes(raw + struct.pack("<H", 0xF800) * 4)
-    found = everything(datasets.make(f"images:path={tmp_path}").whole())
+    found = all_samples(datasets.make(f"images:path={tmp_path}").whole())
     assert found[0, :, 0, 0].tolist() == [255, 0, 0]
 
 
@@ -244,10 +244,10 @@ def test_unreadable_images_are_left_out_if_that_is_wanted(tmp_path):
     assert found.space.shape == (3, 8, 8)
     assert list(found.whole().names) == ["1", "2", "4", "5"]
     assert notes_of(found.whole()) == ("2 unreadable files skipped: 0.png, 3.png",)
-    x = everything(found.whole())
+    x = all_samples(found.whole())
     pictures(tmp_path, 6)
     whole = datasets.make(f"images:path={tmp_path}").whole()
-    assert torch.equal(x, everything(whole)[[1, 2, 4, 5]])
+    assert torch.equal(x, all_samples(whole)[[1, 2, 4, 5]])
 
 
 # Sounds
@@ -266,7 +266,7 @@ def test_unreadable_images_are_left_out_if_that_is_wanted(tmp_path):
 )
 def test_sounds_of_other_kinds_are_read(tmp_path, name, how, error):
     x = sound(tmp_path / name, 400, **how)
-    found = everything(datasets.make(f"audio:path={tmp_path}").whole())[0, 0]
+    found = all_samples(datasets.make(f"audio:path={tmp_path}").whole())[0, 0]
     assert torch.allclose(found, x, atol=error)
 
 
@@ -274,7 +274,7 @@ def test_several_channels_are_averaged_and_that_is_said(tmp_path):
     x = sound(tmp_path / "two.flac", channels=2, subtype="PCM_24")
     sound(tmp_path / "one.flac", channels=1)
     found = datasets.make(f"audio:path={tmp_path}").whole()
-    assert torch.allclose(everything(found)[1, 0], x, atol=1e-6)
+    assert torch.allclose(all_samples(found)[1, 0], x, atol=1e-6)
     told = "1 file has several channels, which were averaged: two.flac"
     assert notes_of(found) == (told,)
 
@@ -299,7 +299,7 @@ def test_a_wav_file_whose_writer_could_not_go_back_is_read(tmp_path):
         raw = bytearray(out.getvalue())
     raw[4:8] = raw[40:44] = b"\xff" * 4
     (tmp_path / "a.wav").write_bytes(raw)
-    assert len(everything(datasets.make(f"audio:path={tmp_path}").whole())[0, 0]) == 50
+    assert len(all_samples(datasets.make(f"audio:path={tmp_path}").whole())[0, 0]) == 50
 
 
 def test_a_sound_that_claims_to_be_huge_is_refused_by_its_header(tmp_path):

@@ -5,12 +5,12 @@ import pytest
 import torch
 from PIL import Image
 
-from gantlet.core.data import Space, everything
+from gantlet.core.data import Space, all_samples
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets
 from gantlet.domains import images
-from gantlet.domains.images import Decoding, Pictures
+from gantlet.domains.images import ImageDecoding, Pictures
 
 
 def _picture(seed, height=8, width=8, mode="RGB"):
@@ -30,12 +30,12 @@ def _load(text):
     data = datasets.make(text)
     splits = data.load(rng=Rng(0))
     for name, source in (("train", splits.train), ("test", splits.test)):
-        data.space.check(everything(source), name)
+        data.space.check(all_samples(source), name)
     return data, splits
 
 
 def _all(splits):
-    return torch.cat([everything(s) for s in (splits.train, splits.validation, splits.test)])
+    return torch.cat([all_samples(s) for s in (splits.train, splits.validation, splits.test)])
 
 
 def test_lossless_pixels_come_back_exactly(tmp_path):
@@ -146,10 +146,10 @@ def test_lazy_and_kept_images_are_the_same(tmp_path, monkeypatch):
     monkeypatch.setattr(images, "MOST_KEPT", 2 * 192 + 1)
     lazy = _load(f"images:path={tmp_path}")[1]
     for _ in range(2):
-        assert torch.equal(everything(kept.train), everything(lazy.train))
+        assert torch.equal(all_samples(kept.train), all_samples(lazy.train))
     files = images.files_in(tmp_path).files
-    some = Pictures(files, Decoding(size=None))
-    everything(some)
+    some = Pictures(files, ImageDecoding(size=None))
+    all_samples(some)
     assert some.kept == 2
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import integrate, stats
 
-from gantlet.core.data import everything
+from gantlet.core.data import all_samples
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets
@@ -46,7 +46,7 @@ def test_samples_follow_the_density(text, half):
     bins, fine = 24, 10
     points, area = _midpoints(half, bins * fine)
     mass = data.log_density(points).exp().reshape(bins, fine, bins, fine).sum((1, 3)) * area
-    x = everything(data.load(rng=Rng(3)).train).numpy()
+    x = all_samples(data.load(rng=Rng(3)).train).numpy()
     edges = np.linspace(-half, half, bins + 1)
     seen = np.histogram2d(x[:, 0], x[:, 1], [edges, edges])[0]
     expected = mass.numpy() * len(x)
@@ -60,7 +60,7 @@ def test_samples_follow_the_density(text, half):
 @pytest.mark.parametrize("text", ["ring", "grid", "moons:std=0.01,n=500"])
 def test_entropy_of_samples_is_that_of_the_density(text):
     data = datasets.make(text)
-    x = everything(data.load(rng=Rng(0)).train)
+    x = all_samples(data.load(rng=Rng(0)).train)
     value = data.log_density(x)
     modes = {"ring": 8, "grid": 25}.get(text)
     if modes:  # well separated modes: the entropy of one Gaussian and of the choice
@@ -74,7 +74,7 @@ def test_ring_and_grid_centres():
     assert torch.allclose(ring.means, torch.tensor([[2.0, 0], [0, 2], [-2, 0], [0, -2]]).double())
     assert sorted(grid.means.tolist()) == [[-2, -2], [-2, 2], [2, -2], [2, 2]]
     splits = datasets.make("grid").load(rng=Rng(0))
-    nearest = torch.cdist(everything(splits.test).double(), datasets.make("grid").means).argmin(1)
+    nearest = torch.cdist(all_samples(splits.test).double(), datasets.make("grid").means).argmin(1)
     assert torch.equal(nearest, splits.test.labels)
 
 
@@ -144,7 +144,7 @@ def test_energies_2_to_4_end_where_the_paper_draws_them():
 
 def test_the_test_split_does_not_depend_on_n():
     small, large = (datasets.make(f"moons:n={n}").load(rng=Rng(0)) for n in (10, 1000))
-    assert torch.equal(everything(small.test), everything(large.test))
+    assert torch.equal(all_samples(small.test), all_samples(large.test))
     assert (len(small.train), len(large.train)) == (10, 1000)
 
 

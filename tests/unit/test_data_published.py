@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from gantlet.core.data import Space, everything
+from gantlet.core.data import Space, all_samples
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets
@@ -25,7 +25,7 @@ def _load(text):
     data = datasets.make(text)
     splits = data.load(rng=Rng(0))
     for name in ("train", "validation", "test"):
-        data.space.check(everything(getattr(splits, name)), name)
+        data.space.check(all_samples(getattr(splits, name)), name)
     return data, splits
 
 
@@ -99,9 +99,9 @@ def test_mnist_files(home, name, place):
     data, splits = _load(f"{name}:validation=5")
     assert data.space == Space("image", (1, 28, 28), 256)
     assert _sizes(splits) == [25, 5, 10]
-    assert everything(splits.test)[:, 0, 0, 0].tolist() == list(range(10))
+    assert all_samples(splits.test)[:, 0, 0, 0].tolist() == list(range(10))
     assert splits.test.labels.tolist() == list(range(10))
-    assert torch.equal(splits.train.labels, everything(splits.train)[:, 0, 0, 0].long() % 10)
+    assert torch.equal(splits.train.labels, all_samples(splits.train)[:, 0, 0, 0].long() % 10)
     assert _sizes(_load(f"{name}:validation=5,limit=7")[1]) == [7, 5, 10]
 
 
@@ -117,10 +117,10 @@ def test_cifar10_files(home, place):
     data, splits = _load("cifar10:validation=10")
     assert data.space == Space("image", (3, 32, 32), 256)
     assert _sizes(splits) == [50, 10, 12]
-    test = everything(splits.test)
+    test = all_samples(splits.test)
     assert test[:, 0, 0, 0].tolist() == list(range(12))
     assert set(test[:, 1, 0, 0].tolist()) == {105}
-    train = torch.cat([everything(splits.train), everything(splits.validation)])
+    train = torch.cat([all_samples(splits.train), all_samples(splits.validation)])
     assert set(train[:, 1, 0, 0].tolist()) == {100, 101, 102, 103, 104}
     labels = torch.cat([splits.train.labels, splits.validation.labels])
     assert torch.equal(labels, train[:, 0, 0, 0].long() % 10)
@@ -131,7 +131,7 @@ def test_stl10_files(home):
     data, splits = _load("stl10:validation=3")
     assert data.space == Space("image", (3, 96, 96), 256)
     assert _sizes(splits) == [5, 3, 4]
-    x = everything(splits.test)
+    x = all_samples(splits.test)
     assert x[:, 0, 0, 0].tolist() == [0, 1, 2, 3]
     wanted = np.random.RandomState(4).randint(0, 256, (4, 3, 96, 96)).astype(np.uint8)
     assert np.array_equal(x[2, 1, 5].numpy(), wanted[2, 1, 5])
@@ -139,7 +139,7 @@ def test_stl10_files(home):
     small, half = _load("stl10:validation=3,size=48")
     assert small.space.shape == (3, 48, 48)
     blocks = x.reshape(4, 3, 48, 2, 48, 2).mean((3, 5))
-    assert torch.allclose(everything(half.test), blocks, atol=0.5)
+    assert torch.allclose(all_samples(half.test), blocks, atol=0.5)
 
 
 def test_stl10_without_labels(home):
@@ -149,7 +149,7 @@ def test_stl10_without_labels(home):
     assert splits.train.labels is None
     assert splits.test.labels is not None
     _, splits = _load("stl10:validation=3,unlabeled=true")
-    parts = [everything(splits.train), everything(splits.validation)]
+    parts = [all_samples(splits.train), all_samples(splits.validation)]
     marks = sorted(torch.cat(parts)[:, 0, 0, 0].tolist())
     assert marks == [*range(8), *range(100, 120)]
 
@@ -159,8 +159,8 @@ def test_celeba_files(home):
     data, splits = _load("celeba:size=16,crop=100")
     assert data.space == Space("image", (3, 16, 16), 256)
     assert _sizes(splits) == [4, 2, 2]
-    assert everything(splits.validation)[:, 0, 8, 8].tolist() == pytest.approx([100, 120], abs=3)
-    assert everything(splits.test)[:, 0, 8, 8].tolist() == pytest.approx([140, 160], abs=3)
+    assert all_samples(splits.validation)[:, 0, 8, 8].tolist() == pytest.approx([100, 120], abs=3)
+    assert all_samples(splits.test)[:, 0, 8, 8].tolist() == pytest.approx([140, 160], abs=3)
     assert splits.train.labels is None
     assert _sizes(_load("celeba:size=8,limit=1")[1]) == [1, 2, 2]
 
@@ -190,7 +190,7 @@ def test_imagenet_files(home, nested):
     data, splits = _load("imagenet:size=8,validation=2,limit=5")
     assert data.space == Space("image", (3, 8, 8), 256)
     assert _sizes(splits) == [5, 2, 4]
-    middle = everything(splits.train)[:, 0, 4, 4]
+    middle = all_samples(splits.train)[:, 0, 4, 4]
     assert torch.equal(splits.train.labels, (middle > 15).long())
     if nested:
         assert splits.test.labels.tolist() == [0, 0, 1, 1]
@@ -265,7 +265,7 @@ def test_a_damaged_file_among_many_is_named_when_it_is_needed(home):
     (folder / "val" / "n02" / "val_1_1.JPEG").write_bytes(b"nothing")
     splits = datasets.make("imagenet:size=8,validation=2").load(rng=Rng(0))
     with pytest.raises(UserError, match=r"val_1_1\.JPEG cannot be read as an image"):
-        everything(splits.test)
+        all_samples(splits.test)
 
 
 # The real thing
@@ -286,7 +286,7 @@ def test_the_real_mnist(real):
     splits = datasets.make("mnist").load(rng=Rng(0))
     assert _sizes(splits) == [55_000, 5_000, 10_000]
     assert splits.test.labels[:5].tolist() == [7, 2, 1, 0, 4]
-    x = torch.cat([everything(splits.train), everything(splits.validation)])
+    x = torch.cat([all_samples(splits.train), all_samples(splits.validation)])
     assert float(x.double().mean()) == pytest.approx(33.318421, abs=1e-6)
     raw = splits.train.source
     assert len(raw) == 60_000

@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 import torch
 
-from gantlet.core.data import everything, notes_of
+from gantlet.core.data import all_samples, notes_of
 from gantlet.core.errors import UserError
 from gantlet.core.spec import datasets
 from gantlet.data.delimited import is_missing, parsed
 from gantlet.domains.cells import read_cells
-from gantlet.domains.tables import bonds
+from gantlet.domains.tables import dependences
 
 
 def table(path, text, encoding="utf-8"):
@@ -120,7 +120,7 @@ def test_a_later_table_lies_later_in_days_and_odd_times_are_missing(tmp_path):
     )
     code = real.code()
     assert (code.columns[0].kind, code.space.shape) == ("time", (4,))
-    x, y = everything(real.whole()), everything(late.coded(code)[0])
+    x, y = all_samples(real.whole()), all_samples(late.coded(code)[0])
     # From March 2022 to March 2032: ten years with three leap days.
     assert (y[20:, 0] - x[20:, 0]).tolist() == [3653.0] * 20
     assert y[:, 1].tolist() == [1.0] + [0.0] * 39
@@ -134,7 +134,7 @@ def test_seconds_and_large_numbers_keep_their_differences(tmp_path):
     text = "when,count\n" + "".join(
         f"2021-03-05 10:{i:02}:{i:02},{2**40 + i}\n" for i in range(30)
     )
-    x = everything(table(tmp_path / "t.csv", text).whole())
+    x = all_samples(table(tmp_path / "t.csv", text).whole())
     seconds = ((x[:, 0] - x[0, 0]) * 86400).round()
     assert seconds.tolist() == [61 * i for i in range(30)]
     assert (x[:, 2] - x[0, 2]).tolist() == list(range(30))
@@ -158,17 +158,17 @@ def test_a_column_of_words_where_numbers_are_is_refused(tmp_path):
         fake.coded(code)
     # An empty one can be compared: all is missing there.
     code, fake = real_and(tmp_path, "price,kind\n" + ",a\n,b\n" * 10)
-    assert everything(fake.coded(code)[0])[:, 1].tolist() == [1.0] * 20
+    assert all_samples(fake.coded(code)[0])[:, 1].tolist() == [1.0] * 20
 
 
 def test_columns_in_another_order_and_more_of_them(tmp_path):
     code, fake = real_and(tmp_path, "kind,colour,price\n" + "a,red,7\nb,blue,8\n" * 10)
     source, told = fake.coded(code)
-    assert code.read(everything(source)[:2]) == ["price=7, kind=a", "price=8, kind=b"]
+    assert code.read(all_samples(source)[:2]) == ["price=7, kind=a", "price=8, kind=b"]
     assert told == "1 column of fake.csv that the real table lacks: colour"
     code, fake = real_and(tmp_path, "cost,sort\n" + "7,a\n8,b\n" * 10)
     assert "no column of fake.csv has a real one's name" in fake.coded(code)[1]
-    assert code.read(everything(fake.coded(code)[0])[:1]) == ["price=7, kind=a"]
+    assert code.read(all_samples(fake.coded(code)[0])[:1]) == ["price=7, kind=a"]
 
 
 def test_what_is_hardly_compared_is_said(tmp_path):
@@ -188,7 +188,7 @@ def test_a_category_that_looks_like_a_number_there_is_read_as_it_is_written(tmp_
     fake = table(tmp_path / "f.csv", "code,n\n" + "01,1\n02,2\n" * 10)
     code = real.code()
     assert code.columns[0].categories == ("01", "02", "x", "y")
-    assert code.read(everything(fake.coded(code)[0])[:2]) == ["code=01, n=1", "code=02, n=2"]
+    assert code.read(all_samples(fake.coded(code)[0])[:2]) == ["code=01, n=1", "code=02, n=2"]
     truth = table(tmp_path / "b.csv", "t,n\n" + "TRUE,1\nFALSE,2\n" * 10)
     assert truth.code().columns[0].categories == ("FALSE", "TRUE")
 
@@ -246,7 +246,7 @@ def test_packed_and_parquet(tmp_path, monkeypatch):
     (tmp_path / "t.csv.gz").write_bytes(gzip.compress(text.encode()))
     packed = datasets.make(f"table:path={tmp_path / 't.csv.gz'}")
     plain = table(tmp_path / "t.csv", text)
-    assert torch.equal(everything(packed.whole()), everything(plain.whole()))
+    assert torch.equal(all_samples(packed.whole()), all_samples(plain.whole()))
     (tmp_path / "t.parquet").write_bytes(b"PAR1")
     parquet = datasets.make(f"table:path={tmp_path / 't.parquet'}")
 
@@ -257,7 +257,7 @@ def test_packed_and_parquet(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="needs pyarrow: pip install pyarrow"):
         parquet.whole()
     monkeypatch.setattr(pd, "read_parquet", lambda _path: pd.read_csv(tmp_path / "t.csv"))
-    assert torch.equal(everything(parquet.whole()), everything(plain.whole()))
+    assert torch.equal(all_samples(parquet.whole()), all_samples(plain.whole()))
 
 
 def test_rows_that_are_empty_are_left_out_and_counted(tmp_path):
@@ -298,7 +298,7 @@ def test_bonds_of_one_matrix_are_those_of_each_pair():
     draw = np.random.default_rng(2)
     x = draw.normal(size=(500, 1))
     parts = [(s * x + draw.normal(size=(500, 1)), True) for s in (1.0, -2.0, 0.5, 0.0)]
-    found = bonds([(p.astype(np.float32), n) for p, n in parts])
+    found = dependences([(p.astype(np.float32), n) for p, n in parts])
     ranks = [pd.Series(p[:, 0]).rank() for p, _ in parts]
     for bond in found:
         i, j = bond.columns

@@ -9,11 +9,11 @@ import torch
 from gantlet.core.data import InMemory, Space
 from gantlet.core.rng import Rng
 from gantlet.domains.cells import read_cells
-from gantlet.domains.domains import domain_of, probes_of
+from gantlet.domains.domains import attributes_of, domain_of
 from gantlet.domains.tables import TableCode
 from gantlet.domains.text import FIRST, UNKNOWN, TextCode
 from gantlet.flaws.named import distinct
-from gantlet.flaws.split import Halves, Seen, parted
+from gantlet.flaws.split import DiscoveryValidation, Representation, split_halves
 
 
 def relearned(code, space, x, places):
@@ -83,7 +83,7 @@ def test_a_text_of_words_that_never_return_has_a_code():
     _, x, found = text(real)
     assert found.code.tokens == ()
     assert bool((found.write(x) == UNKNOWN).all())
-    probes = probes_of(found.space, found.write(x), None, found.code)
+    probes = attributes_of(found.space, found.write(x), None, found.code)
     assert bool(probes.values.isfinite().all())
 
 
@@ -132,7 +132,7 @@ def test_columns_of_plain_vectors_get_spread_and_correlation():
     x[:, 1] = x[:, 0] + 0.1 * x[:, 1]
     found = relearned(None, Space("vector", (3,)), x, torch.arange(200))
     assert torch.equal(found.write(x), x)
-    names = [w.name for w in probes_of(found.space, x, None, found.code).words]
+    names = [w.name for w in attributes_of(found.space, x, None, found.code).words]
     assert {"column 2", "spread of column 2", "correlation of column 0 and column 1"} <= {*names}
     assert relearned(None, Space("vector", (65,)), torch.zeros(50, 65), torch.arange(25)) is None
     assert relearned(None, Space("image", (1, 8, 8), 17), torch.zeros(50, 1, 8, 8), OWN) is None
@@ -141,9 +141,9 @@ def test_columns_of_plain_vectors_get_spread_and_correlation():
 @pytest.mark.parametrize("m", [120, 60, 41])
 def test_judged_samples_are_never_of_the_half_that_codes_are_learned_from(m):
     x = torch.randn(120, 2, generator=Rng(1).stream("x"))
-    seen = Seen(probes=probes_of(Space("vector", (2,)), x), features=x)
-    halves = Halves.of(seen, seen.at(torch.arange(m)), rng=Rng(5))
-    own, judged = parted(120, "real", rng=Rng(5))
+    seen = Representation(probes=attributes_of(Space("vector", (2,)), x), features=x)
+    halves = DiscoveryValidation.of(seen, seen.at(torch.arange(m)), rng=Rng(5))
+    own, judged = split_halves(120, "real", rng=Rng(5))
     assert set(halves.seek_places.real.tolist()) <= set(own.tolist())
     assert set(halves.places.real.tolist()) <= set(judged.tolist())
     assert not set(own.tolist()) & set(judged.tolist())
@@ -153,9 +153,9 @@ def test_equal_fakes_are_no_copies_where_real_samples_are_equal_too():
     draw = Rng(2).stream("x")
     real, fake = (torch.randint(0, 4, (200, 3), generator=draw).double() for _ in range(2))
     space = Space("vector", (3,))
-    sets = [Seen(probes=probes_of(space, z), features=z) for z in (real, fake)]
-    assert len(distinct(Halves.of(*sets, rng=Rng(0)), fake)) == 200
+    sets = [Representation(probes=attributes_of(space, z), features=z) for z in (real, fake)]
+    assert len(distinct(DiscoveryValidation.of(*sets, rng=Rng(0)), fake)) == 200
     real, copies = torch.randn(200, 3, generator=draw), torch.randn(50, 3, generator=draw)
     copies = copies.repeat(4, 1)
-    sets = [Seen(probes=probes_of(space, z), features=z) for z in (real, copies)]
-    assert len(distinct(Halves.of(*sets, rng=Rng(0)), copies)) <= 50
+    sets = [Representation(probes=attributes_of(space, z), features=z) for z in (real, copies)]
+    assert len(distinct(DiscoveryValidation.of(*sets, rng=Rng(0)), copies)) <= 50

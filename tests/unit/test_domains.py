@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from gantlet.core.data import Space, everything
+from gantlet.core.data import Space, all_samples
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.data.splits import read_once, stamp_of
@@ -28,7 +28,7 @@ def test_sounds_are_written_bit_for_bit_without_the_silence_at_their_ends(tmp_pa
     domain_of(code.space).writers(code.space, code)[".tar"](tmp_path / "a.tar", x)
     found = Audio(path=str(tmp_path / "a.tar"))
     assert found.code().rate == 8000
-    assert torch.equal(everything(found.whole()), x)
+    assert torch.equal(all_samples(found.whole()), x)
     assert (
         int(np.diff(found.whole().take(torch.tensor([3])).numpy()[0, 0].nonzero()[0]).sum()) < 100
     )
@@ -39,9 +39,9 @@ def test_lines_are_written_as_they_are_read(tmp_path):
     lines = ["the cat sat .", "the dog sat .", "a cat ran .", "a dog ran ."]
     (tmp_path / "a.txt").write_text("\n".join(lines * 3))
     data = Text(path=str(tmp_path / "a.txt"))
-    x = everything(data.whole())
+    x = all_samples(data.whole())
     again = written(tmp_path / "b.txt", data, x)
-    assert torch.equal(everything(Text(path=str(again)).coded(data.code())[0]), x)
+    assert torch.equal(all_samples(Text(path=str(again)).coded(data.code())[0]), x)
     x[2:4] = 0
     with pytest.raises(UserError, match="2 samples are without any text"):
         written(tmp_path / "c.txt", data, x)
@@ -55,9 +55,9 @@ def test_rows_are_written_with_gaps_times_and_categories(tmp_path):
     (tmp_path / "a.csv").write_text("size,kind,day\n" + "\n".join(rows) + "\n")
     data = reader_of(tmp_path / "a.csv")
     assert isinstance(data, Table)
-    x = everything(data.whole())
+    x = all_samples(data.whole())
     again = written(tmp_path / "b.csv", data, x)
-    assert torch.equal(everything(Table(path=str(again)).coded(data.code())[0]), x)
+    assert torch.equal(all_samples(Table(path=str(again)).coded(data.code())[0]), x)
 
 
 def test_numbers_are_written_to_the_last_digit_of_single_precision(tmp_path):
@@ -66,7 +66,7 @@ def test_numbers_are_written_to_the_last_digit_of_single_precision(tmp_path):
     data = reader_of(tmp_path / "a.csv")
     assert isinstance(data, Csv)
     again = written(tmp_path / "b.csv", data, x)
-    assert torch.equal(everything(Csv(path=str(again)).whole()), x)
+    assert torch.equal(all_samples(Csv(path=str(again)).whole()), x)
 
 
 def test_folders_belong_to_images_unless_they_hold_more_sounds(tmp_path):

@@ -9,7 +9,7 @@ from gantlet.core.errors import UserError
 from gantlet.core.model import Adversarial, Decoder
 from gantlet.core.rng import Rng
 from gantlet.core.spec import families
-from gantlet.games.mixed import Minimax, duality_gap, regrets, worth
+from gantlet.games.mixed import ZeroSumGame, duality_gap, regrets, worth
 from gantlet.models.nets import seeded
 from gantlet.stats.intervals import mean
 from toy_games import Bilinear, Matrix
@@ -92,7 +92,7 @@ def test_at_the_equilibrium_nobody_gains():
 @pytest.mark.parametrize("mu", [0.5, 2.0])
 def test_a_best_critic_gains_the_jensen_shannon_divergence(mu):
     real = torch.randn(20_000, 1, generator=Rng(0).stream("real"))
-    game = Minimax(Linear(mu))
+    game = ZeroSumGame(Linear(mu))
     gains = regrets(game, real[:10_000], real[10_000:], steps=500, lr=0.02, rng=Rng(0), batch=500)
     found = mean(gains["critic"])
     assert found.low < jensen_shannon(mu) < found.high
@@ -111,7 +111,7 @@ def test_the_game_is_left_as_it_was(model):
     x = torch.randn(64, 2, generator=Rng(0).stream("x"))
     game = families.make(model).build(Space("vector", (2,)), rng=Rng(0))
     before = {k: v.clone() for p in game.players.values() for k, v in p.state_dict().items()}
-    for read in (game, Minimax(game)):
+    for read in (game, ZeroSumGame(game)):
         first, again = (duality_gap(read, x, x, steps=3, rng=Rng(1), batch=16) for _ in range(2))
         assert first == again
         assert first.low < first.value < first.high
@@ -126,7 +126,7 @@ def test_levels_get_noise_as_in_training():
     game = families.make("gan:width=8").build(Space("image", (1, 4, 4), 17), rng=Rng(0))
     seen = []
     game.players["critic"].register_forward_pre_hook(lambda _, x: seen.append(x[0]))
-    Minimax(game).value(torch.full((100, 1, 4, 4), 3.0), rng=Rng(0).stream("x"))
+    ZeroSumGame(game).value(torch.full((100, 1, 4, 4), 3.0), rng=Rng(0).stream("x"))
     real = (seen[0] + 1) * 8.5 - 0.5
     assert 2.499 <= real.min() < 2.52
     assert 3.48 < real.max() < 3.501

@@ -7,7 +7,7 @@ from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.core.spec import solvers
 from gantlet.games.batched import Ensemble
-from gantlet.games.field import GameField, Look
+from gantlet.games.field import FixedLosses, GameField
 from gantlet.games.toys import Lgq, LinearGenerator, QuadraticCritic
 from gantlet.research.convergence.games import LinearMixture, Sampled, energy_goal, gaussian_goal
 
@@ -82,7 +82,7 @@ def test_a_move_on_samples_is_the_step_of_the_solver():
     z = 0.5 * normal(2, len(ensemble.now))
     x = normal(2, 16, 2, name="data")
     # What a solver's look at a batch draws from this stream.
-    look = Look(x[0], rng=Rng(0).stream("noise"))
+    look = FixedLosses(x[0], rng=Rng(0).stream("noise"))
     noise = game.noise(16, rng=look.rng()).expand(2, -1, -1)
     solver = solvers.make(f"crossing-the-curl:base=sgd,lr={2 * H}+{H}")
     step, memory = ensemble.program(solver, z, x, noise)

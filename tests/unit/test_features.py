@@ -6,19 +6,19 @@ import torch
 from scipy import stats
 from torch import nn
 
-from gantlet.core.data import InMemory, Space, Splits, everything
+from gantlet.core.data import InMemory, Space, Splits, all_samples
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Spec, datasets, extractors
 from gantlet.features import base as frozen_file
 from gantlet.features import fitted
 from gantlet.features import fitted as classifier_file
-from gantlet.features.base import block_of, blocks, digest, frozen, some
+from gantlet.features.base import block_of, blocks, digest, frozen, subsample_indices
 from gantlet.features.fitted import (
     ClassifierNet,
     RandomConvolutions,
     RandomFourier,
-    in_words,
+    accuracy_text,
     orthogonal,
 )
 from gantlet.models.nets import Scaling, seeded
@@ -45,7 +45,7 @@ def fit(text, space, data, seed=0):
 
 
 def unlabelled(splits):
-    x = [everything(s) for s in (splits.train, splits.validation, splits.test)]
+    x = [all_samples(s) for s in (splits.train, splits.validation, splits.test)]
     return Splits(**dict(zip(("train", "validation", "test"), map(InMemory, x), strict=True)))
 
 
@@ -76,11 +76,11 @@ def colour_splits(n):
 
 
 def test_some_takes_all_in_order_or_a_random_sorted_part():
-    assert some(4, 4, rng=torch.Generator()).tolist() == [0, 1, 2, 3]
-    part = some(1000, 100, rng=Rng(0).stream("a"))
+    assert subsample_indices(4, 4, rng=torch.Generator()).tolist() == [0, 1, 2, 3]
+    part = subsample_indices(1000, 100, rng=Rng(0).stream("a"))
     assert len(part.unique()) == 100
     assert bool((part.diff() > 0).all())
-    assert not torch.equal(part, some(1000, 100, rng=Rng(1).stream("a")))
+    assert not torch.equal(part, subsample_indices(1000, 100, rng=Rng(1).stream("a")))
 
 
 def test_blocks_cover_the_samples_and_stay_small():
@@ -103,7 +103,7 @@ def test_a_net_is_frozen(digits):
     with seeded(Rng(0).stream("init")):
         net = nn.Sequential(nn.Flatten(), nn.Linear(64, 3), nn.Dropout(0.5))
     features = frozen(net, DIGITS, spec=Spec("made"), note="a note")
-    x = everything(digits.test)
+    x = all_samples(digits.test)
     assert torch.equal(features.extract(x), net[1](x.flatten(1)))
     assert not any(p.requires_grad for p in net.parameters())
     assert features.note == "a note"
@@ -112,7 +112,7 @@ def test_a_net_is_frozen(digits):
 
 @pytest.mark.parametrize("text", ["pca", "random-conv", "classifier:steps=5"])
 def test_small_blocks_give_what_one_block_gives(text, digits, monkeypatch):
-    x = everything(digits.test, 100)
+    x = all_samples(digits.test, 100)
     whole = fit(text, DIGITS, digits).extract(x)
     monkeypatch.setattr(frozen_file, "COMPONENTS_AT_ONCE", 64 * 37)
     # The training split comes in other blocks too.
@@ -135,7 +135,7 @@ def test_fingerprints_tell_settings_data_and_space_apart(text, digits):
 
 
 def test_double_precision_samples_are_welcome(digits):
-    x = everything(digits.test, 20)
+    x = all_samples(digits.test, 20)
     for text in ("pixels", "pca", "random-conv", "classifier:steps=5"):
         seen = fit(text, DIGITS, digits)
         assert seen.extract(x.double()).dtype == torch.float32
@@ -155,41 +155,41 @@ def svd(x):
 
 
 def test_pca_equals_the_svd_on_digits(digits):
-    x, y = (Scaling(DIGITS)(everything(s)) for s in (digits.train, digits.test))
+    x, y = (Scaling(DIGITS)(all_samples(s)) for s in (digits.train, digits.test))
     mean, _, directions = svd(x)
-    found = fit("pca:components=20", DIGITS, digits).extract(everything(digits.test))
+    found = fit("pca:components=20", DIGITS, digits).extract(all_samples(digits.test))
     expected = (y.double().flatten(1).numpy() - mean) @ directions[:, :20]
     assert found.shape == (360, 20)
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-5)
 
 
 def test_pca_stops_at_the_share_of_the_variance(digits):
-    _, variances, _ = svd(Scaling(DIGITS)(everything(digits.train)))
+    _, variances, _ = svd(Scaling(DIGITS)(all_samples(digits.train)))
     share = variances.cumsum() / variances.sum()
     for variance in (0.5, 0.9, 0.99):
         k = int((share < variance).sum()) + 1
         seen = fit(f"pca:variance={variance}", DIGITS, digits)
-        assert seen.extract(everything(digits.test, 2)).shape == (2, k)
+        assert seen.extract(all_samples(digits.test, 2)).shape == (2, k)
         assert f"first {k} principal components of 1257" in seen.note
         assert f"{100 * share[k - 1]:.1f} %" in seen.note
 
 
 def test_whitened_components_have_unit_variance_and_do_not_correlate(digits):
     seen = fit("pca:whiten=true,components=30", DIGITS, digits)
-    covariance = seen.extract(everything(digits.train)).double().T.cov()
+    covariance = seen.extract(all_samples(digits.train)).double().T.cov()
     assert torch.allclose(covariance, torch.eye(30, dtype=torch.float64), atol=1e-5)
 
 
 def test_pca_leaves_out_directions_without_variance(digits):
     # Three of the 64 pixels of digits are always white.
     seen = fit("pca:variance=1,components=64", DIGITS, digits)
-    constant = int((everything(digits.train).flatten(1).std(0) == 0).sum())
+    constant = int((all_samples(digits.train).flatten(1).std(0) == 0).sum())
     assert constant > 0
-    assert seen.extract(everything(digits.test, 2)).shape == (2, 64 - constant)
+    assert seen.extract(all_samples(digits.test, 2)).shape == (2, 64 - constant)
 
 
 def test_pca_keeps_distances_where_all_components_are_kept(digits):
-    x = everything(digits.train, 50)
+    x = all_samples(digits.train, 50)
     seen = fit("pca:variance=1", DIGITS, digits).extract(x).double()
     scaled = Scaling(DIGITS)(x).flatten(1).double()
     assert torch.allclose(torch.cdist(seen, seen), torch.cdist(scaled, scaled), atol=1e-4)
@@ -203,7 +203,7 @@ def test_pca_of_a_table_does_not_depend_on_units():
     units = torch.tensor([1e-3, 1, 1e3, 10, 1, 1e-2])
     feet = Splits(
         **{
-            n: InMemory(everything(getattr(metres, n)) * units)
+            n: InMemory(all_samples(getattr(metres, n)) * units)
             for n in ("train", "validation", "test")
         }
     )
@@ -260,8 +260,8 @@ def test_the_spectrum_of_few_large_samples_equals_the_svd(n):
 def test_large_samples_take_the_iterative_way():
     data = colour_splits(150)
     seen = fit("pca:components=5", COLOUR, data)
-    x = everything(data.test, 40)
-    mean, _, directions = svd(Scaling(COLOUR)(everything(data.train)))
+    x = all_samples(data.test, 40)
+    mean, _, directions = svd(Scaling(COLOUR)(all_samples(data.train)))
     expected = (Scaling(COLOUR)(x).double().flatten(1).numpy() - mean) @ directions[:, :1]
     np.testing.assert_allclose(seen.extract(x)[:, :1].numpy(), expected, atol=1e-3)
 
@@ -287,7 +287,7 @@ def test_random_convolutions_are_orthogonal_and_known():
 
 
 def test_random_features_do_not_depend_on_the_run(digits):
-    x = everything(digits.test, 30)
+    x = all_samples(digits.test, 30)
     one, two = (fit("random-conv", DIGITS, digits, seed) for seed in (0, 1))
     assert one.fingerprint == two.fingerprint
     assert torch.equal(one.extract(x), two.extract(x))
@@ -305,7 +305,7 @@ def test_there_are_about_as_many_random_features_as_asked_for(side):
 
 
 def test_random_features_are_standardised_on_train(digits):
-    y = fit("random-conv", DIGITS, digits).extract(everything(digits.train)).double()
+    y = fit("random-conv", DIGITS, digits).extract(all_samples(digits.train)).double()
     assert torch.allclose(y.mean(0), torch.zeros(256, dtype=torch.float64), atol=1e-4)
     std = y.std(0, correction=0)
     # All but those that hardly stir on digits, which are not blown up.
@@ -316,7 +316,7 @@ def test_random_features_are_standardised_on_train(digits):
 def test_features_that_do_not_vary_stay_finite():
     alike = InMemory(torch.full((20, 1, 8, 8), 3.0))
     seen = fit("random-conv", DIGITS, Splits(train=alike, validation=alike, test=alike))
-    assert torch.allclose(seen.extract(everything(alike)), torch.zeros(20, 256), atol=1e-5)
+    assert torch.allclose(seen.extract(all_samples(alike)), torch.zeros(20, 256), atol=1e-5)
 
 
 def test_fourier_features_approximate_a_sum_of_gaussian_kernels():
@@ -352,7 +352,7 @@ def test_a_feature_that_hardly_stirs_in_training_does_not_drown_the_others(monke
 def test_random_features_of_vectors_see_modes():
     data = datasets.make("ring:n=500,held_out=200").load(rng=Rng(0))
     seen = fit("random-conv", Space("vector", (2,)), data)
-    assert seen.extract(everything(data.test)).shape == (200, 256)
+    assert seen.extract(all_samples(data.test)).shape == (200, 256)
     assert nearest_centroid(seen, data) > 0.99
 
 
@@ -361,9 +361,9 @@ def test_random_features_of_vectors_see_modes():
 
 def nearest_centroid(seen, data):
     """Accuracy on test of the class whose mean over the training split is nearest."""
-    x, y = seen.extract(everything(data.train)), data.train.labels
+    x, y = seen.extract(all_samples(data.train)), data.train.labels
     means = torch.stack([x[y == k].mean(0) for k in y.unique()])
-    guess = torch.cdist(seen.extract(everything(data.test)), means).argmin(1)
+    guess = torch.cdist(seen.extract(all_samples(data.test)), means).argmin(1)
     return float((y.unique()[guess] == data.test.labels).float().mean())
 
 
@@ -372,7 +372,7 @@ def accuracy_in(note):
 
 
 def test_the_classifier_gives_probabilities(classifier, digits):
-    p = classifier.classify(everything(digits.test))
+    p = classifier.classify(all_samples(digits.test))
     assert p.shape == (len(digits.test), 10)
     assert torch.allclose(p.sum(1), torch.ones(len(p)))
     right = (p.argmax(1) == digits.test.labels).double().mean()
@@ -388,14 +388,14 @@ def test_the_classifier_knows_digits(classifier, digits):
 
 
 def test_classifier_features_are_all_alive(classifier, digits):
-    y = classifier.extract(everything(digits.test))
+    y = classifier.extract(all_samples(digits.test))
     assert y.shape == (360, 64)
     assert bool((y.std(0) > 0).all())
 
 
 def test_the_accuracy_in_the_note_is_that_of_the_features(classifier, digits):
     # A linear layer on the features cannot do much worse than the one they were trained with.
-    x, y = (classifier.extract(everything(s)).double() for s in (digits.train, digits.test))
+    x, y = (classifier.extract(all_samples(s)).double() for s in (digits.train, digits.test))
     x, y = (torch.cat([z, torch.ones(len(z), 1)], 1) for z in (x, y))
     target = torch.eye(10, dtype=torch.float64)[digits.train.labels]
     w = torch.linalg.solve(x.T @ x + torch.eye(65), x.T @ target)
@@ -404,7 +404,7 @@ def test_the_accuracy_in_the_note_is_that_of_the_features(classifier, digits):
 
 
 def test_training_repeats_and_depends_on_the_seed(digits):
-    x = everything(digits.test, 30)
+    x = all_samples(digits.test, 30)
     one, two, three = (fit("classifier:steps=60", DIGITS, digits, seed) for seed in (3, 3, 4))
     assert torch.equal(one.extract(x), two.extract(x))
     assert (one.note, one.fingerprint) == (two.note, two.fingerprint)
@@ -412,7 +412,7 @@ def test_training_repeats_and_depends_on_the_seed(digits):
 
 
 def test_the_test_split_does_nothing_but_rate(digits):
-    x = everything(digits.train, 50)
+    x = all_samples(digits.train, 50)
     other = Splits(train=digits.train, validation=digits.validation, test=digits.validation)
     one, two = (fit("classifier:steps=40", DIGITS, data) for data in (digits, other))
     assert torch.equal(one.extract(x), two.extract(x))
@@ -421,12 +421,12 @@ def test_the_test_split_does_nothing_but_rate(digits):
 
 def test_the_best_epoch_on_validation_is_kept(monkeypatch):
     data = labelled_splits(DIGITS, 128)
-    x = everything(data.test)
+    x = all_samples(data.test)
 
     def features(*verdicts):
         rest = iter([*verdicts, 0])  # the last rates the test
-        monkeypatch.setattr(fitted, "count_right", lambda *_, **__: (next(rest), 128))
-        monkeypatch.setattr(classifier_file, "count_right", lambda *_, **__: (next(rest), 128))
+        monkeypatch.setattr(fitted, "count_correct", lambda *_, **__: (next(rest), 128))
+        monkeypatch.setattr(classifier_file, "count_correct", lambda *_, **__: (next(rest), 128))
         return fit("classifier:epochs=3", DIGITS, data).extract(x)
 
     second, last = features(1, 9, 2), features(1, 2, 9)
@@ -437,8 +437,8 @@ def test_the_best_epoch_on_validation_is_kept(monkeypatch):
 
 def test_classes_may_have_any_number_and_be_new_in_the_test():
     data = labelled_splits(TABLE, 90)
-    renamed = [InMemory(everything(s), s.labels * 40 - 7) for s in (data.train, data.validation)]
-    stranger = InMemory(everything(data.test), torch.full((90,), 5))
+    renamed = [InMemory(all_samples(s), s.labels * 40 - 7) for s in (data.train, data.validation)]
+    stranger = InMemory(all_samples(data.test), torch.full((90,), 5))
     seen = fit(
         "classifier:steps=30",
         TABLE,
@@ -452,8 +452,8 @@ def test_colour_images_of_32_pixels():
     data = colour_splits(128)
     seen = fit("classifier:steps=30", COLOUR, data)
     assert accuracy_in(seen.note) > 95
-    assert seen.extract(everything(data.test)).shape == (128, 64)
-    assert fit("random-conv", COLOUR, data).extract(everything(data.test)).shape == (128, 256)
+    assert seen.extract(all_samples(data.test)).shape == (128, 64)
+    assert fit("random-conv", COLOUR, data).extract(all_samples(data.test)).shape == (128, 256)
 
 
 def test_fewer_samples_than_a_batch():
@@ -484,7 +484,7 @@ def test_without_labels_the_user_is_told_what_to_do(digits):
 
 
 def test_one_class_is_not_enough(digits):
-    x = everything(digits.train, 50)
+    x = all_samples(digits.train, 50)
     one = InMemory(x, torch.zeros(50, dtype=torch.long))
     with pytest.raises(UserError, match="at least two classes"):
         fit("classifier", DIGITS, Splits(train=one, validation=one, test=one))
@@ -494,14 +494,14 @@ def test_one_class_is_not_enough(digits):
 def test_the_interval_of_an_accuracy_is_that_of_scipy(right, of):
     interval = stats.binomtest(right, of).proportion_ci(0.95, method="exact")
     text = f"interval {100 * interval.low:.1f} to {100 * interval.high:.1f},"
-    assert text in in_words(right, of)
+    assert text in accuracy_text(right, of)
 
 
 @pytest.mark.data
 def test_mnist_in_a_few_steps(shared_data):
     data = datasets.make(f"mnist:path={shared_data}/images/mnist,limit=6000")
     splits = data.load(rng=Rng(0))
-    test = InMemory(everything(splits.test, 2000), splits.test.labels[:2000])
+    test = InMemory(all_samples(splits.test, 2000), splits.test.labels[:2000])
     short = Splits(train=splits.train, validation=splits.validation, test=test)
     seen = fit("classifier:steps=100", data.space, short)
     assert accuracy_in(seen.note) > 92

@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from gantlet.core.data import Space
 from gantlet.core.errors import UserError
-from gantlet.core.model import Fitted, Game
+from gantlet.core.model import FittedFamily, Game
 from gantlet.core.rng import Rng
 from gantlet.core.spec import families
 from gantlet.games.field import GameField, Linear
@@ -31,7 +31,7 @@ from gantlet.testing.contracts import made_up
 from toy_games import Bilinear
 
 PLANE = Space("vector", (2,))
-TRAINED = [n for n in families.names() if not isinstance(families.make(n), Fitted)]
+TRAINED = [n for n in families.names() if not isinstance(families.make(n), FittedFamily)]
 
 
 @final

@@ -12,9 +12,9 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from gantlet import given
 from gantlet.commands.evaluate.inputs import find_samples, named
-from gantlet.core.data import everything
+from gantlet.core.data import all_samples
 from gantlet.core.errors import UserError
-from gantlet.given import written
+from gantlet.given import to_spec
 from gantlet.run import store
 
 
@@ -38,7 +38,7 @@ class Stream(IterableDataset):
 
 
 def found(given, *, n=60, name="mine"):
-    samples = find_samples(written(given, name, n=n, seed=0), "fake")
+    samples = find_samples(to_spec(given, name, n=n, seed=0), "fake")
     assert samples.name == name
     return samples
 
@@ -83,7 +83,7 @@ def found(given, *, n=60, name="mine"):
 def test_objects_that_hold_the_same_samples_are_the_same(given):
     samples = found(given)
     assert samples.space.shape == (3, 8, 8)
-    assert torch.equal(everything(samples.source), X)
+    assert torch.equal(all_samples(samples.source), X)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_objects_that_hold_the_same_samples_are_the_same(given):
 def test_number_types_and_images(given, wanted):
     samples = found(given)
     if wanted is not None:
-        assert torch.equal(everything(samples.source), wanted.float())
+        assert torch.equal(all_samples(samples.source), wanted.float())
 
 
 def test_what_was_done_is_said():
@@ -118,7 +118,7 @@ def test_what_was_done_is_said():
 def test_endless_iterators_end_where_samples_are_counted(monkeypatch):
     batches = (X[i % 3 * 20 : i % 3 * 20 + 20] for i in itertools.count())
     samples = found(batches, n=50)
-    assert torch.equal(everything(samples.source), X[:50])
+    assert torch.equal(all_samples(samples.source), X[:50])
     assert "the first 50 samples of mine were taken" in samples.note
     assert "20" in str(next(batches).shape), "no more was read than needed"
     monkeypatch.setattr(given, "memory", lambda: 2**20)
@@ -203,7 +203,7 @@ def test_what_is_no_sample_is_refused_in_one_line(given, message):
     "name", ["lr=0.1", "a/b", "unet:big", 'say "so"', "x=y:z/w", "a,b", "é ü", "digits@train", "@"]
 )
 def test_names_are_kept_as_given(name):
-    word = written(X, name, n=60, seed=0)
+    word = to_spec(X, name, n=60, seed=0)
     assert named(word)[0] == name
     assert found(X, name=name).name == name
 
@@ -211,29 +211,29 @@ def test_names_are_kept_as_given(name):
 def test_what_is_kept_counts_against_the_limit_and_is_mended(monkeypatch, tmp_path):
     monkeypatch.setenv("GANTLET_CACHE", str(tmp_path))
     folder = tmp_path / "inputs"
-    first = written(X, "mine", n=60, seed=0)
+    first = to_spec(X, "mine", n=60, seed=0)
     (file,) = folder.glob("*.npy")
     size = file.stat().st_size
     content = file.read_bytes()
     file.write_bytes(content[:-4] + b"\0\0\0\0")
-    assert written(X, "mine", n=60, seed=0) == first
+    assert to_spec(X, "mine", n=60, seed=0) == first
     assert file.read_bytes() == content, "a damaged file is written again"
 
     monkeypatch.setattr(store, "LIMIT", int(2.5 * size))
     monkeypatch.setattr(store, "IN_USE_SECONDS", -1.0)
     for seed in range(1, 5):
-        written(noise(60, 3, 8, 8, seed=seed), "mine", n=60, seed=0)
+        to_spec(noise(60, 3, 8, 8, seed=seed), "mine", n=60, seed=0)
         assert sum(f.stat().st_size for f in folder.glob("*.npy")) <= store.LIMIT
     with pytest.raises(UserError, match=r"'mine' were given in Python and are no longer"):
         find_samples(first, "fake")
     monkeypatch.setattr(store, "LIMIT", size // 2)
     with pytest.raises(UserError, match=r"may have 0 GB. Save them to a .npy file"):
-        written(noise(60, 3, 8, 8, seed=9), "mine", n=60, seed=0)
+        to_spec(noise(60, 3, 8, 8, seed=9), "mine", n=60, seed=0)
 
 
 def test_what_is_kept_is_checked_when_it_is_read(monkeypatch, tmp_path):
     monkeypatch.setenv("GANTLET_CACHE", str(tmp_path / "cache"))
-    word = written(X, "mine", n=60, seed=0)
+    word = to_spec(X, "mine", n=60, seed=0)
     (file,) = (tmp_path / "cache/inputs").glob("*.npy")
     assert len(find_samples(word, "fake").source) == len(X)
     content = file.read_bytes()
@@ -242,11 +242,11 @@ def test_what_is_kept_is_checked_when_it_is_read(monkeypatch, tmp_path):
         find_samples(word, "fake")
     file.write_bytes(content)
     file.parent.chmod(0o777)
-    for act in (lambda: find_samples(word, "fake"), lambda: written(X, "mine", n=60, seed=0)):
+    for act in (lambda: find_samples(word, "fake"), lambda: to_spec(X, "mine", n=60, seed=0)):
         with pytest.raises(UserError, match="can be written by all users"):
             act()
     file.parent.chmod(0o700)
     # A process that is gone left this behind: no number is as large as that of its process.
     (draft := file.with_name(f".{file.name}.{2**22 + 1}")).write_bytes(b"half")
-    written(X + 1, "other", n=60, seed=0)
+    to_spec(X + 1, "other", n=60, seed=0)
     assert not draft.exists()

@@ -276,10 +276,10 @@ def test_what_numbers_are_called_fid(own_weights, monkeypatch):
     own = made.fit(COLOUR, NOTHING, rng=Rng(0))
     assert not own.fingerprint.startswith(inception.FID)
     assert "none of the published files" in own.note
-    found = weights.Found(
+    found = weights.WeightsFile(
         path=own_weights,
-        sha256=weights.known("inception").sha256,
-        known=weights.known("inception"),
+        sha256=weights.published_weights("inception").sha256,
+        known=weights.published_weights("inception"),
     )
     monkeypatch.setattr(inception, "choose", lambda name, own: found)
     published = inception.Inception().fit(COLOUR, NOTHING, rng=Rng(0))

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from gantlet.models.gan import LOSSES, Rules
+from gantlet.models.gan import LOSSES, AdversarialObjective
 
 REAL = torch.tensor([2.0, -1.0])
 FAKE = torch.tensor([0.5, 1.0])
@@ -81,7 +81,7 @@ def test_losses_stay_finite_at_huge_scores(name):
 @pytest.mark.parametrize(("theta", "psi"), [(1.0, 0.5), (-1.0, 0.5), (0.3, -0.2)])
 def test_dirac_gan_pulls_as_mescheder_says(name, theta, psi):
     """Data at 0, G = theta, D(x) = psi x: theta follows psi, psi runs against theta."""
-    rules = Rules(loss=name, penalty="none")
+    rules = AdversarialObjective(loss=name, penalty="none")
     t, p = torch.tensor(theta, requires_grad=True), torch.tensor(psi, requires_grad=True)
     real = torch.zeros(1)
     critic = rules.critic(lambda x: p * x, real, t.reshape(1), rng=rng())
@@ -108,11 +108,19 @@ def field(rules, theta, psi):
 @pytest.mark.parametrize(
     ("rules", "real", "imaginary"),
     [
-        (Rules(loss="ns", penalty="none"), 0.0, 0.5),
-        (Rules(loss="wgan", penalty="none"), 0.0, 1.0),
-        (Rules(loss="ns", penalty="r1", gamma=0.3), -0.15, math.sqrt(0.25 - 0.15**2)),
-        (Rules(loss="ns", penalty="r2", gamma=0.3), -0.15, math.sqrt(0.25 - 0.15**2)),
-        (Rules(loss="relativistic", penalty="r1r2", gamma=0.3), -0.3, 0.4),
+        (AdversarialObjective(loss="ns", penalty="none"), 0.0, 0.5),
+        (AdversarialObjective(loss="wgan", penalty="none"), 0.0, 1.0),
+        (
+            AdversarialObjective(loss="ns", penalty="r1", gamma=0.3),
+            -0.15,
+            math.sqrt(0.25 - 0.15**2),
+        ),
+        (
+            AdversarialObjective(loss="ns", penalty="r2", gamma=0.3),
+            -0.15,
+            math.sqrt(0.25 - 0.15**2),
+        ),
+        (AdversarialObjective(loss="relativistic", penalty="r1r2", gamma=0.3), -0.3, 0.4),
     ],
     ids=str,
 )

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from gantlet.models.ar import Categorical, GaussianMixture, Made, MaskedLinear, choose
+from gantlet.models.ar import CategoricalOutput, GaussianMixture, Made, MaskedLinear, choose
 from gantlet.models.nets import seeded
 
 
@@ -53,7 +53,7 @@ def test_choice_near_one_is_a_category():
 
 
 def test_categorical_sums_to_one_and_describes_one_hot():
-    out = Categorical(5)
+    out = CategoricalOutput(5)
     x = torch.arange(5.0)
     theta = torch.randn(5, generator=torch.Generator().manual_seed(0)).expand(5, 5)
     assert float(out.log_prob(x, theta).exp().sum()) == pytest.approx(1, abs=1e-6)

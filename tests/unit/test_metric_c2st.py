@@ -4,7 +4,7 @@ import pytest
 import torch
 from scipy.stats import binomtest, norm
 
-from gantlet.core.metric import Clustered, Groups
+from gantlet.core.metric import GroupedMetric, Groups
 from gantlet.core.rng import Rng
 from gantlet.metrics.checks import equal_rows, without_duplicates
 from gantlet.metrics.classifier import (
@@ -366,7 +366,7 @@ def test_a_set_of_one_sample_again_and_again_gives_a_reason(alike):
 
 
 def test_the_contract_of_groups():
-    assert isinstance(C2st(), Clustered)
+    assert isinstance(C2st(), GroupedMetric)
 
 
 def test_duplicates_of_a_training_set_are_dropped_unless_the_data_repeat():

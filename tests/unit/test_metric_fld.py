@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from gantlet.core.metric import ClusteredTrain, Groups, TrainMetric
+from gantlet.core.metric import GroupedTrainMetric, Groups, TrainMetric
 from gantlet.core.rng import Rng
 from gantlet.metrics.copying import Fld, log_mixtures, variances
 
@@ -139,7 +139,7 @@ def test_discrete_data_are_no_copies():
 
 
 def test_groups_widen_the_interval_and_change_nothing_else():
-    assert isinstance(Fld(), ClusteredTrain)
+    assert isinstance(Fld(), GroupedTrainMetric)
     real, fake = (draw(100, seed=s).repeat_interleave(4, 0) for s in (0, 1))
     group, train = torch.arange(100).repeat_interleave(4), draw(800, seed=2)
 

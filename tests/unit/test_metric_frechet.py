@@ -7,7 +7,7 @@ from scipy.special import digamma
 from gantlet.core.rng import Rng
 from gantlet.metrics.frechet import (
     Few,
-    Fitted,
+    FittedNormals,
     Frechet,
     FrechetInfinity,
     Many,
@@ -148,7 +148,7 @@ def test_leaving_out_each_sample_equals_doing_so(covariance, n, m, d):
     """The closed form against a loop, for both sides, also with fewer samples than features."""
     x, y = draw(n, d, 0), draw(m, d, 1) + 0.5
     slow = SLOW[covariance]
-    fitted = Fitted(x, y, covariance)
+    fitted = FittedNormals(x, y, covariance)
     assert fitted.plain == pytest.approx(slow(x, y), rel=1e-7)
     for side, (a, b) in enumerate(((x, y), (y, x))):
         expected = (len(a) - 1) * (slow(a, b) - without(a, b, slow))
@@ -204,7 +204,7 @@ def controlled(fake_variances, n, covariance, replicates):
     one = torch.eye(d, dtype=torch.float64)
     for seed in range(replicates):
         x, y = torch.randn(2, n, d, generator=Rng(seed).stream("x"), dtype=torch.float64)
-        fitted = Fitted(x, y * fake_variances.sqrt(), covariance)
+        fitted = FittedNormals(x, y * fake_variances.sqrt(), covariance)
         value = fitted.detail(Rng(seed).stream("m")).estimate.value
         first = fitted.plain + sum(float(fitted.influences(side).mean()) for side in (0, 1))
         found.append([value - truth, first - truth])

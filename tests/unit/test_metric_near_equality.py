@@ -15,7 +15,7 @@ from gantlet.metrics.kernel import Cmmd, Energy, Kid, Mmd, energy_distance
 from gantlet.metrics.neighbours import Precision
 from gantlet.metrics.prd import Prd
 from gantlet.metrics.transport import Mind, SlicedWasserstein
-from gantlet.stats.intervals import Bend, Variance, bend, squared_distance
+from gantlet.stats.intervals import Curvature, Variance, curvature_of, squared_distance
 
 DISTANCES = [Energy(), Kid(), Mmd(bandwidth=1.0), Cmmd(), Frechet(), Frechet(covariance="none")]
 
@@ -33,7 +33,7 @@ def test_along_one_direction_the_interval_is_that_of_the_noncentral_chi_squared(
     for z in (-1.5, -0.4, 0.7, 2.0):
         root = shift + z
         # delta^T S^k delta as found is the squared root; S is 1.
-        bent = Bend(along=1.0, first=1.0, second=1.0)
+        bent = Curvature(along=1.0, first=1.0, second=1.0)
         found = squared_distance(
             root**2 - 1, Variance(4 * root**2), 2.0, bent, n=1, method="a square"
         )
@@ -55,14 +55,14 @@ def test_the_moments_are_those_of_the_eigenvalues():
     def power(k):
         return float((share * values**k).sum())
 
-    found = bend(gram + torch.eye(40) * 7, added)
+    found = curvature_of(gram + torch.eye(40) * 7, added)
     assert found.first == pytest.approx(power(1) / power(0))
     assert found.along == pytest.approx(power(3) / power(2))
     assert found.second == pytest.approx(float((values**3).sum()))
 
 
 def test_where_nothing_bends_the_interval_is_that_of_students_t():
-    flat = Bend(0.0, 0.0, 0.0)
+    flat = Curvature(0.0, 0.0, 0.0)
     found = squared_distance(5.0, Variance.of_squares(0.04, 10), 0.0, flat, n=9, method="")
     assert found.high - 5 == pytest.approx(5 - found.low, rel=1e-9)
     assert found.half_width == pytest.approx(2.228139 * 0.2, rel=1e-5)

@@ -6,16 +6,16 @@ import torch
 from gantlet.core.rng import Rng
 from gantlet.metrics import neighbour_search
 from gantlet.metrics.neighbour_search import (
-    Held,
-    Holding,
-    Side,
+    BallCounts,
+    BallMinimum,
+    BallSide,
     ends,
-    go_over,
-    least,
-    nearest_among,
-    nearest_fellow_of,
-    nearest_fellows,
+    for_each_pair,
+    knn,
+    knn_within,
+    nearest_distance_within,
     points,
+    smallest_sample,
     working_dtype,
 )
 from gantlet.stats.jackknife import folds, over_fakes, over_reals
@@ -56,7 +56,7 @@ def test_fellows_are_those_of_a_full_table(name):
     x = CASES[name]
     table = apart(x, x).fill_diagonal_(torch.inf)
     (frame,) = points(x)
-    found = nearest_fellows(frame, 5)
+    found = knn_within(frame, 5)
     expected = table.topk(5, largest=False).values
     assert torch.allclose(found.distance[:, :5] / frame.scale**2, expected, rtol=1e-12, atol=0)
     assert (found.index != torch.arange(len(x))[:, None]).all()
@@ -69,22 +69,24 @@ def test_nearest_of_another_set(name):
     x = CASES[name]
     y = x[:50] + x[1:51] * 1e-3
     a, b = points(x, y)
-    found = nearest_among(b, a)
+    found = knn(b, a)
     expected = apart(y, x).amin(1) * a.scale**2
     assert torch.allclose(found.distance[:, 0], expected, rtol=1e-12, atol=0)
     some = torch.tensor([3, 7, 11])
     table = apart(x, x).fill_diagonal_(torch.inf).amin(1)
-    assert torch.allclose(nearest_fellow_of(some, a), table[some] * a.scale**2, rtol=1e-12, atol=0)
+    assert torch.allclose(
+        nearest_distance_within(some, a), table[some] * a.scale**2, rtol=1e-12, atol=0
+    )
 
 
 def see(x, y, k, fold_x, fold_y):
     a, b = points(x, y)
-    near = nearest_fellows(a, k)
+    near = knn_within(a, k)
     weight = torch.rand(len(y), generator=Rng(0).stream("w"), dtype=torch.float64)
-    held = Held(near, k, fold_x, len(y))
-    holding = Holding(near, k, fold_x, weight, fold_y)
-    back = Held(nearest_fellows(b, k), k, fold_y, len(x))
-    go_over(Side(a, near, [held, holding]), Side(b, nearest_fellows(b, k), [back]))
+    held = BallCounts(near, k, fold_x, len(y))
+    holding = BallMinimum(near, k, fold_x, weight, fold_y)
+    back = BallCounts(knn_within(b, k), k, fold_y, len(x))
+    for_each_pair(BallSide(a, near, [held, holding]), BallSide(b, knn_within(b, k), [back]))
     return held, holding, back, weight
 
 
@@ -134,11 +136,11 @@ def test_few_features_and_coarse_products_are_taken_in_float64():
 
 def test_the_least_number_leaves_enough_neighbours_without_any_fold():
     for k in (1, 3, 5, 18, 19, 40):
-        for n in (least(k), least(k) + 1, least(k) + 20):
+        for n in (smallest_sample(k), smallest_sample(k) + 1, smallest_sample(k) + 20):
             x = draw(n, 2)
             fold = folds(n, rng=Rng(0).stream("f"), device=x.device)
-            found = ends(nearest_fellows(points(x)[0], k), k, fold)
-            near = nearest_fellows(points(x)[0], k).index
+            found = ends(knn_within(points(x)[0], k), k, fold)
+            near = knn_within(points(x)[0], k).index
             for f in range(int(fold.max()) + 1):
                 for i in (fold != f).nonzero()[:, 0].tolist():
                     others = (fold[near[i, : found[f, i] + 1]] != f).sum()

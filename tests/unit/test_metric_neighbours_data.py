@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from gantlet.core.data import everything
+from gantlet.core.data import all_samples
 from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets
 from gantlet.metrics.copying import Authenticity, Ct, nearest_training
@@ -22,7 +22,7 @@ def mnist(shared_data, monkeypatch):
     monkeypatch.setenv("GANTLET_DATA", str(shared_data))
     splits = datasets.make("mnist").load(rng=Rng(0))
     sizes = ((splits.train, 2000), (splits.test, 800), (splits.validation, 800))
-    return [everything(split, n).flatten(1) for split, n in sizes]
+    return [all_samples(split, n).flatten(1) for split, n in sizes]
 
 
 def published(folder, key):

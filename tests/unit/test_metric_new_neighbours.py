@@ -11,9 +11,9 @@ from gantlet.core.metric import Groups
 from gantlet.core.rng import Rng
 from gantlet.metrics.copying import (
     Authenticity,
-    Cells,
     Ct,
-    TrainScene,
+    TrainNeighbourhoods,
+    VoronoiCells,
     cells_of,
     copying,
     judged,
@@ -31,9 +31,9 @@ from gantlet.metrics.neighbours import (
     Precision,
     Realism,
     Recall,
+    birthday_support,
     ranks,
     realism,
-    support,
 )
 
 
@@ -282,11 +282,11 @@ def test_the_number_hangs_little_on_where_k_means_began():
 def test_cells_are_the_clusters():
     rng = Rng(0).stream("k")
     x = torch.randn(90, 2, generator=rng) * 0.1 + torch.arange(3).repeat(30)[:, None] * 5
-    cells = Cells.fit(x, 3, rng=rng)
+    cells = VoronoiCells.fit(x, 3, rng=rng)
     found = cells_of(x, cells)
     assert len(found.unique()) == 3
     assert all(len(found[i::3].unique()) == 1 for i in range(3))
-    assert len(Cells.fit(torch.ones(9, 2), 3, rng=rng).centres) == 1
+    assert len(VoronoiCells.fit(torch.ones(9, 2), 3, rng=rng).centres) == 1
 
 
 # Birthday
@@ -305,7 +305,7 @@ def test_the_support_of_equally_likely_samples_is_found():
 
 def test_pairs_and_interval_of_a_count():
     # Three pairs, one of them counted from both ends: degrees 1 1 1 1 1 1 of 101.
-    found = support(torch.tensor([1] * 6 + [0] * 95))
+    found = birthday_support(torch.tensor([1] * 6 + [0] * 95))
     assert found.value == pytest.approx(101 * 100 / 2 / 3)
     # Exact Poisson limits for a count of 3: 0.619 and 8.767.
     assert found.low == pytest.approx(5050 / 8.767, rel=1e-3)
@@ -389,7 +389,7 @@ def test_authenticity_counts_groups():
     real = draw(n=100, seed=3)[0]
 
     by_scene = [
-        judged(Authenticity(), TrainScene(real, fakes, train, groups=g), stream())
+        judged(Authenticity(), TrainNeighbourhoods(real, fakes, train, groups=g), stream())
         for g in (None, Groups(fake=group))
     ]
     single = judge(Authenticity(), real, fake, train)
@@ -404,7 +404,7 @@ def test_ct_takes_groups_together():
     group = torch.arange(60).repeat_interleave(5)
     sets = real.repeat_interleave(5, 0), fake.repeat_interleave(5, 0), train
     plain, grouped = (
-        judged(Ct(cells=1), TrainScene(*sets, groups=g), stream())
+        judged(Ct(cells=1), TrainNeighbourhoods(*sets, groups=g), stream())
         for g in (None, Groups(group, group))
     )
     assert grouped.value == plain.value

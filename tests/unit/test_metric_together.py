@@ -62,8 +62,8 @@ def test_together_is_the_same_as_alone_to_the_last_bit(d):
 
 def test_the_pass_is_made_once(monkeypatch):
     passes = []
-    before = neighbours.go_over
-    monkeypatch.setattr(neighbours, "go_over", lambda *s: (passes.append(1), before(*s)))
+    before = neighbours.for_each_pair
+    monkeypatch.setattr(neighbours, "for_each_pair", lambda *s: (passes.append(1), before(*s)))
     measure_all(PAIRS, *draw()[:2], rng=Rng(0))
     assert len(passes) == 1
 

@@ -6,7 +6,7 @@ from gantlet.core.data import Space
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.core.spec import families, solvers
-from gantlet.games.mixed import Mixture
+from gantlet.games.mixed import GeneratorMixture
 from gantlet.models.gan import Gan
 from gantlet.models.mix_gan import MixGan
 from gantlet.testing import check_family, check_model
@@ -155,7 +155,7 @@ def test_a_mixture_samples_its_parts_by_weight():
     parts = [families.make("gan:width=8").build(PLANE, rng=Rng(i)).model for i in (0, 1, 2)]
     for i, part in enumerate(parts):
         part.scaling.shift.fill_(100.0 * i)
-    mixture = Mixture.weighted(parts, torch.tensor([0.25, 0.0, 0.75]))
+    mixture = GeneratorMixture.weighted(parts, torch.tensor([0.25, 0.0, 0.75]))
     check_model(mixture, PLANE)
     x = mixture.sample(8000, rng=stream())
     nearest = (x[:, 0] / 100).round()
@@ -168,6 +168,6 @@ def test_a_mixture_samples_its_parts_by_weight():
 def test_a_mixture_of_different_spaces_is_refused():
     parts = [Gan(width=8).build(space, rng=Rng(0)).model for space in (PLANE, DIGITS)]
     with pytest.raises(UserError, match="models of one space and a weight for each"):
-        Mixture(parts, torch.zeros(2))
+        GeneratorMixture(parts, torch.zeros(2))
     with pytest.raises(UserError, match=r"Got 1 models .* and 2 weights"):
-        Mixture(parts[:1], torch.zeros(2))
+        GeneratorMixture(parts[:1], torch.zeros(2))

@@ -7,7 +7,7 @@ from gantlet.core.model import Game
 from gantlet.core.rng import Rng
 from gantlet.core.spec import families, solvers
 from gantlet.games.solvers import History
-from gantlet.games.toys import Point
+from gantlet.games.toys import PointPlayer
 from gantlet.testing import check_solver
 from toy_games import Bilinear
 
@@ -82,7 +82,7 @@ class Bowl(Game):
     """One player with loss ``a/2 x^2`` in each of its many coordinates."""
 
     def __init__(self, a, n):
-        self._a, self._x = a, Point(torch.zeros(n))
+        self._a, self._x = a, PointPlayer(torch.zeros(n))
 
     @property
     def players(self):

@@ -7,8 +7,16 @@ from torch import nn
 from gantlet.core.data import Space
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
-from gantlet.games.equilibria import Arena, double_oracle, equilibrium
-from gantlet.games.mixed import Against, Mixed, Stage, mixed_gap, payoffs, state_of, tournament
+from gantlet.games.equilibria import DoubleOracleGame, double_oracle, equilibrium
+from gantlet.games.mixed import (
+    AgainstMixture,
+    Mixed,
+    NetworkOracles,
+    mixed_gap,
+    payoffs,
+    state_of,
+    tournament,
+)
 from gantlet.models.gan import Gan
 from toy_games import Bilinear, Matrix
 
@@ -20,7 +28,7 @@ def stream(name="test"):
     return Rng(0).stream(name)
 
 
-class Listed(Arena):
+class Listed(DoubleOracleGame):
     """A matrix game, its oracles exact."""
 
     def __init__(self, A):
@@ -127,7 +135,7 @@ def test_the_gap_of_a_good_mixture_is_small_and_of_one_mode_it_is_not():
 
 def test_the_double_oracle_lowers_the_gap_of_a_gan():
     game = built()
-    stage = Stage(game, TWO_MODES, TWO_MODES, steps=60, lr=0.05, rng=Rng(1), batch=40)
+    stage = NetworkOracles(game, TWO_MODES, TWO_MODES, steps=60, lr=0.05, rng=Rng(1), batch=40)
     start = [generator(game, 0.3)], [critic(game, 0.1)]
     rounds = []
     for found in double_oracle(stage, *start, epsilon=0.02):
@@ -142,7 +150,9 @@ def test_the_double_oracle_lowers_the_gap_of_a_gan():
 def test_opponents_are_drawn_by_weight():
     game = Bilinear(torch.zeros(1), torch.zeros(1))
     opponents = [{"at": torch.tensor([float(i)])} for i in range(3)]
-    against = Against(game, "x", opponents, torch.tensor([0.2, 0.0, 0.8], dtype=torch.float64))
+    against = AgainstMixture(
+        game, "x", opponents, torch.tensor([0.2, 0.0, 0.8], dtype=torch.float64)
+    )
     (x,) = against.players["x"].parameters()
     noise, seen = stream(), []
     for _ in range(500):

@@ -140,9 +140,9 @@ class Widths(options.Options):
         width: How wide.
     """
 
-    names: Annotated[Sequence[str], options.Option(several=True)]
+    names: Annotated[Sequence[str], options.OptionHelp(several=True)]
     _: KW_ONLY
-    width: Annotated[int, Between(1, 9), options.Option(aliases=("wide",))] = 3
+    width: Annotated[int, Between(1, 9), options.OptionHelp(aliases=("wide",))] = 3
 
 
 def test_an_old_name_works_in_python_with_a_warning():

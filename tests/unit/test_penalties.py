@@ -4,7 +4,7 @@ from torch import nn
 
 from gantlet.compute.meters import count
 from gantlet.core.data import Space
-from gantlet.models.gan import PENALTIES, Judged, Rules
+from gantlet.models.gan import PENALTIES, AdversarialObjective, Scored
 from gantlet.models.gan import critic as make_critic
 from gantlet.models.nets import mlp, seeded
 
@@ -20,7 +20,7 @@ def draw(*shape, seed=0):
 
 
 def penalty(name, critic, real, fake, seed=0):
-    judged = Judged.by(critic, real), Judged.by(critic, fake)
+    judged = Scored.by(critic, real), Scored.by(critic, fake)
     return PENALTIES[name](critic, *judged, rng=rng(seed))
 
 
@@ -106,8 +106,10 @@ def test_penalties_agree_with_a_slow_twin_one_sample_at_a_time(name):
 
 def test_the_weight_of_a_penalty_is_gamma_over_two():
     real, fake = draw(5, 1, 2, 2), draw(5, 1, 2, 2, seed=1)
-    bare = Rules(loss="wgan", penalty="none").critic(linear, real, fake, rng=rng())
-    full = Rules(loss="wgan", penalty="r1", gamma=10.0).critic(linear, real, fake, rng=rng())
+    bare = AdversarialObjective(loss="wgan", penalty="none").critic(linear, real, fake, rng=rng())
+    full = AdversarialObjective(loss="wgan", penalty="r1", gamma=10.0).critic(
+        linear, real, fake, rng=rng()
+    )
     assert (full - bare).item() == pytest.approx(5 * W.square().sum().item(), rel=1e-5)
 
 
@@ -123,14 +125,14 @@ def test_samples_may_be_leaves_or_not_and_are_not_touched():
     w = torch.ones(2, requires_grad=True)
     real = draw(3, 2).requires_grad_()
     fake = (w * 2) * draw(3, 2, seed=1)
-    loss = Rules().critic(lambda x: x @ w, real, fake, rng=rng())
+    loss = AdversarialObjective().critic(lambda x: x @ w, real, fake, rng=rng())
     assert torch.autograd.grad(loss, real, allow_unused=True) == (None,)
     assert real.grad is None
 
 
 def test_the_generator_is_not_differentiated_in_the_loss_of_the_critic():
     w, source = torch.ones(2, requires_grad=True), draw(3, 2, seed=1).requires_grad_()
-    loss = Rules().critic(lambda x: x @ w, draw(3, 2), source * 2, rng=rng())
+    loss = AdversarialObjective().critic(lambda x: x @ w, draw(3, 2), source * 2, rng=rng())
     assert torch.autograd.grad(loss, source, allow_unused=True) == (None,)
 
 
@@ -143,7 +145,7 @@ def test_cost_of_a_critic_step_in_forward_passes(name, bound):
         critic = make_critic(space, width=64, depth=1, net="conv")
     real, fake = draw(4, *space.shape), draw(4, *space.shape, seed=1)
     forward = count(lambda: critic(real)).flops
-    rules, parameters = Rules(penalty=name), list(critic.parameters())
+    rules, parameters = AdversarialObjective(penalty=name), list(critic.parameters())
     step = count(
         lambda: torch.autograd.grad(rules.critic(critic, real, fake, rng=rng()), parameters)
     ).flops
@@ -158,6 +160,6 @@ def test_cost_of_a_generator_step_leaves_out_the_critics_weights():
     real, fake = draw(4, *space.shape), draw(4, *space.shape, seed=1).requires_grad_()
     forward = count(lambda: critic(real)).flops
     for loss, passes in [("relativistic", 3), ("ns", 2)]:
-        rules = Rules(loss=loss)
+        rules = AdversarialObjective(loss=loss)
         step = count(lambda r=rules: torch.autograd.grad(r.generator(critic, real, fake), fake))
         assert step.flops == pytest.approx(passes * forward, rel=1e-6)

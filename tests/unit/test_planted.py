@@ -9,9 +9,9 @@ from scipy.stats import norm
 from gantlet.core.data import Space
 from gantlet.core.rng import Rng
 from gantlet.domains.corruptions import patterned
-from gantlet.domains.domains import probes_of
-from gantlet.flaws.split import Seen
-from gantlet.stats.permutation import detectable
+from gantlet.domains.domains import attributes_of
+from gantlet.flaws.split import Representation
+from gantlet.stats.permutation import detectable_shift
 from gantlet.testing.planted import (
     CLASS_KINDS,
     IMAGE_KINDS,
@@ -44,8 +44,10 @@ def some(space=COLOUR, n=300):
 
 
 def see(x):
-    probes = probes_of(COLOUR, x, torch.nn.functional.one_hot((x.sum((1, 2, 3)) % 5).long(), 5))
-    return Seen(probes=probes, features=x.flatten(1).double())
+    probes = attributes_of(
+        COLOUR, x, torch.nn.functional.one_hot((x.sum((1, 2, 3)) % 5).long(), 5)
+    )
+    return Representation(probes=probes, features=x.flatten(1).double())
 
 
 def test_there_are_at_least_ten_kinds():
@@ -110,7 +112,7 @@ def test_the_true_effect_of_a_mean_shift_is_its_shift():
     given = some()
     flaw = Planted(kind="mean shift", strength=0.0)
     found = true_effects(flaw, given, COLOUR, see, n=100, of=200)
-    brightness = probes_of(COLOUR, given.x).values[:, 0]
+    brightness = attributes_of(COLOUR, given.x).values[:, 0]
     # round(0.05 * 255) = 13 levels for whole ones
     expected = 13 / 255 / float(brightness.std())
     assert true_effect(flaw, found).shift == pytest.approx(expected, rel=0.02)
@@ -129,7 +131,7 @@ def test_copies_lie_nearer_the_more_there_are():
 
 def test_what_is_detectable_is_detected_nine_times_in_ten():
     h, level, suspects = 100, 0.05, 8
-    size = detectable(h, level=level, smallest=0.0)
+    size = detectable_shift(h, level=level, smallest=0.0)
     beyond = norm.isf(0.4 * level / suspects / 2)
     assert norm.sf(beyond - size / math.sqrt(2 / h)) == pytest.approx(0.9, abs=1e-6)
-    assert detectable(10**6, level=level, smallest=0.2) == pytest.approx(0.2, abs=0.01)
+    assert detectable_shift(10**6, level=level, smallest=0.2) == pytest.approx(0.2, abs=0.01)

@@ -9,7 +9,7 @@ from scipy.special import bdtrc
 
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
-from gantlet.stats.intervals import detectable_accuracy, fewest_right
+from gantlet.stats.intervals import detectable_accuracy, fewest_correct
 
 NORMAL = statistics.NormalDist()
 
@@ -26,7 +26,7 @@ def limit(accuracy, n, level=0.05):
 def test_it_approaches_the_closed_form(n, close, level):
     least = detectable_accuracy(n, level=level)
     assert limit(least, n, level) == pytest.approx(0.8, abs=close)
-    found = bdtrc(fewest_right(n, level=level) - 1, n, least)
+    found = bdtrc(fewest_correct(n, level=level) - 1, n, least)
     assert found == pytest.approx(0.8, abs=1e-9)
 
 
@@ -35,16 +35,16 @@ def test_simulated_classifiers_are_found_as_often():
     for wanted in (0.5, 0.8, 0.95):
         a = detectable_accuracy(n, power=wanted)
         right = (torch.rand(times, n, generator=rng) < a).sum(1)
-        share = float((right >= fewest_right(n)).double().mean())
+        share = float((right >= fewest_correct(n)).double().mean())
         assert share == pytest.approx(wanted, abs=4 * math.sqrt(wanted * (1 - wanted) / times))
     guessed = (torch.rand(times, n, generator=rng) < 0.5).sum(1)
-    assert float((guessed >= fewest_right(n)).double().mean()) < 0.05 + 4 * 0.0035
+    assert float((guessed >= fewest_correct(n)).double().mean()) < 0.05 + 4 * 0.0035
 
 
 def test_the_fewest_right_answers_are_the_first_that_are_significant():
     for n in (5, 10, 41, 100):
         tail = [sum(math.comb(n, j) for j in range(k, n + 1)) / 2**n for k in range(n + 2)]
-        assert fewest_right(n) == next(k for k in range(n + 2) if tail[k] <= 0.05)
+        assert fewest_correct(n) == next(k for k in range(n + 2) if tail[k] <= 0.05)
 
 
 def test_more_samples_find_less_and_too_few_are_refused():

@@ -9,13 +9,13 @@ from gantlet.compute.machine import Clock
 from gantlet.compute.meters import count
 from gantlet.core.data import Space
 from gantlet.core.metric import Probe
-from gantlet.core.model import Cached, Decoder, Density, Invertible, LogProb, Model
+from gantlet.core.model import CachedModel, Decoder, Density, Invertible, LogProb, Model
 from gantlet.core.rng import Rng
 from gantlet.core.spec import probes
 from gantlet.probes import likelihood, sampling
 from gantlet.probes.inverse import Inverse
-from gantlet.probes.likelihood import Likelihood
-from gantlet.probes.sampling import Parameters, Sampling, median, repeat
+from gantlet.probes.likelihood import HeldOutLikelihood
+from gantlet.probes.sampling import ParameterCount, Sampling, median, repeat
 from gantlet.testing.contracts import untouched_global_state
 
 DIGITS = Space("image", (1, 8, 8), 17)
@@ -110,7 +110,7 @@ class Halves(Invertible):
         return levels(n, self.space)
 
 
-class Chain(Cached, Decoder):
+class Chain(CachedModel, Decoder):
     """A sample is noise that went through one matrix several times; without the cache, twice."""
 
     space = LINE
@@ -165,7 +165,9 @@ def test_probes_are_found_by_name(name):
 @pytest.mark.parametrize(
     "model", [Affine(), Chain(), Memory(), Gaussian()], ids=lambda m: type(m).__name__
 )
-@pytest.mark.parametrize("probe", [Likelihood(), Parameters(), QUICK, Inverse()], ids=str)
+@pytest.mark.parametrize(
+    "probe", [HeldOutLikelihood(), ParameterCount(), QUICK, Inverse()], ids=str
+)
 def test_probes_keep_the_laws(probe, model):
     before = {name: x.clone() for name, x in model.state_dict().items()}
     real = reals(20)
@@ -185,7 +187,7 @@ def test_probes_keep_the_laws(probe, model):
     "space", [DIGITS, Space("image", (3, 4, 4), 256), Space("vector", (5,), 2)]
 )
 def test_uniform_model_has_exactly_the_bits_of_a_level(space):
-    found = scores(Likelihood(), Uniform(space), levels(300, space))["likelihood"]
+    found = scores(HeldOutLikelihood(), Uniform(space), levels(300, space))["likelihood"]
     assert found.value == pytest.approx(math.log2(space.levels), rel=1e-6)
     assert found.low == pytest.approx(found.high, rel=1e-6)
     assert found.n == 300
@@ -196,14 +198,14 @@ def test_uniform_model_has_exactly_the_bits_of_a_level(space):
 
 def test_a_lower_bound_is_named_an_upper_bound_of_the_negative():
     model = Uniform(DIGITS, "lower", "IWAE, 64 samples")
-    found = scores(Likelihood(), model, levels(5))["likelihood"]
+    found = scores(HeldOutLikelihood(), model, levels(5))["likelihood"]
     assert found.kind == "upper"
     assert found.method.startswith("upper bound, IWAE, 64 samples; ")
 
 
 def test_likelihood_looks_at_so_many_samples_in_blocks():
     model = Uniform(DIGITS)
-    assert scores(Likelihood(most=200), model, levels(300))["likelihood"].n == 200
+    assert scores(HeldOutLikelihood(most=200), model, levels(300))["likelihood"].n == 200
     assert model.blocks == [2, 128, 72], "two tell what a sample costs"
 
 
@@ -214,14 +216,14 @@ def test_a_costly_likelihood_looks_at_fewer_samples(monkeypatch):
             return super()._log_prob(x, context, rng=rng)
 
     monkeypatch.setattr(likelihood, "MOST_FLOPS", 40 * 2 * 64 * 64)
-    assert scores(Likelihood(), Costly(DIGITS), levels(300))["likelihood"].n == 40
+    assert scores(HeldOutLikelihood(), Costly(DIGITS), levels(300))["likelihood"].n == 40
 
 
 def test_likelihood_of_a_density_is_in_nats_with_a_sound_interval():
     hits = 0
     truth = 1.5 * (1 + math.log(2 * math.pi))
     for seed in range(60):
-        found = scores(Likelihood(), Gaussian(), reals(50, seed))["likelihood"]
+        found = scores(HeldOutLikelihood(), Gaussian(), reals(50, seed))["likelihood"]
         assert found.unit == "nats"
         hits += found.low <= truth <= found.high
     assert 51 <= hits <= 60
@@ -234,21 +236,21 @@ def test_probability_zero_is_said_and_not_averaged():
             value[0] = -math.inf
             return LogProb(value, "exact")
 
-    found = scores(Likelihood(), Never(DIGITS), levels(9))["likelihood"]
+    found = scores(HeldOutLikelihood(), Never(DIGITS), levels(9))["likelihood"]
     assert found.value is None
     assert found.method.startswith("1 of 9 samples have probability 0")
 
 
 def test_likelihood_is_missing_without_a_density():
-    found = scores(Likelihood(), Chain(), reals(5))["likelihood"]
+    found = scores(HeldOutLikelihood(), Chain(), reals(5))["likelihood"]
     assert found.value is None
     assert found.method == "the model has no density"
 
 
 def test_only_parameters_that_sampling_reads_count():
-    assert scores(Parameters(), Chain(), reals(2))["parameters to sample"].value == 9
-    assert scores(Parameters(), Memory(), reals(2))["parameters to sample"].value == 30
-    assert scores(Parameters(), Uniform(DIGITS), levels(2))["parameters to sample"].value == 0
+    assert scores(ParameterCount(), Chain(), reals(2))["parameters to sample"].value == 9
+    assert scores(ParameterCount(), Memory(), reals(2))["parameters to sample"].value == 30
+    assert scores(ParameterCount(), Uniform(DIGITS), levels(2))["parameters to sample"].value == 0
 
 
 def test_cost_of_a_chain_of_products_is_known():

@@ -8,8 +8,8 @@ from gantlet.core.estimate import Estimate
 from gantlet.core.rng import Rng
 from gantlet.stats.permutation import ranks
 from gantlet.stats.ratings import (
-    Bouts,
     Match,
+    PairwiseResults,
     Skill,
     after_round,
     bradley_terry,
@@ -36,7 +36,7 @@ BASEBALL = torch.tensor(
 
 def table(wins, cluster=None):
     i, j = torch.triu_indices(len(wins), len(wins), offset=1)
-    return Bouts(
+    return PairwiseResults(
         first=i, second=j, wins=wins[i, j], games=wins[i, j] + wins[j, i], cluster=cluster
     )
 
@@ -74,7 +74,7 @@ def test_baseball_of_1987():
 
 
 def test_who_never_loses_stays_finite_and_ties_are_half_wins():
-    one = Bouts(
+    one = PairwiseResults(
         first=torch.tensor([0]),
         second=torch.tensor([1]),
         wins=torch.tensor([9]),
@@ -83,7 +83,7 @@ def test_who_never_loses_stays_finite_and_ties_are_half_wins():
     found = bradley_terry(one, 2)
     assert torch.isfinite(found.value).all()
     assert found.value[0] > 2
-    tie = Bouts(
+    tie = PairwiseResults(
         first=torch.tensor([0]),
         second=torch.tensor([1]),
         wins=torch.tensor([0.5]),
@@ -92,7 +92,7 @@ def test_who_never_loses_stays_finite_and_ties_are_half_wins():
     assert bradley_terry(tie, 2).value.abs().max() < 1e-9
     with pytest.raises(UserError, match="itself"):
         bradley_terry(
-            Bouts(
+            PairwiseResults(
                 first=torch.tensor([0]),
                 second=torch.tensor([0]),
                 wins=torch.tensor([1]),
@@ -114,7 +114,7 @@ def test_intervals_cover_where_judges_differ_and_those_of_independent_games_do_n
         rest = {"wins": wins, "games": torch.full((judges,), games)}
         truth = torch.logit(torch.sigmoid(0.5 + 0.7 * _GRID).mul(_WEIGHT).sum())
         for name, cluster in (("sandwich", torch.arange(judges)), ("plain", None)):
-            e = bradley_terry(Bouts(**pair, **rest, cluster=cluster), 2).contrast(
+            e = bradley_terry(PairwiseResults(**pair, **rest, cluster=cluster), 2).contrast(
                 torch.tensor([1.0, -1.0])
             )
             covered[name] += int(e.low <= truth <= e.high)

@@ -6,7 +6,7 @@ import pytest
 
 from gantlet.core.estimate import Estimate
 from gantlet.report import format as fmt
-from gantlet.report.format import Scale, Written
+from gantlet.report.format import UnitScale, Written
 
 
 def around(value, half, **rest):
@@ -72,19 +72,19 @@ def test_nothing_is_written_in_programmers_notation():
 
 
 def test_a_column_shares_one_prefix_if_it_can():
-    assert fmt.common_scale([3.4e9, 2e11], "FLOP") == Scale(1e9, "GFLOP")
-    assert fmt.common_scale([2e6, 2e11], "FLOP") == Scale(1e6, "MFLOP")
+    assert fmt.common_scale([3.4e9, 2e11], "FLOP") == UnitScale(1e9, "GFLOP")
+    assert fmt.common_scale([2e6, 2e11], "FLOP") == UnitScale(1e6, "MFLOP")
     assert fmt.common_scale([2e4, 2e11], "FLOP") is None
     assert fmt.common_scale([2e-7, 2e-3], "nats") is None
-    assert fmt.common_scale([0.0, math.nan, 2e-3], "s") == Scale(1e-3, "ms")
+    assert fmt.common_scale([0.0, math.nan, 2e-3], "s") == UnitScale(1e-3, "ms")
     assert fmt.common_scale([], "bits/dim").suffix == "bits/dim"
     assert fmt.common_scale([1e-4, 1e6], "1").suffix == ""
     assert fmt.common_scale([2e-7, 3e-6], "1").size < 1e-5
 
 
 def test_write_divides_by_the_scale():
-    assert fmt.write(around(2.5e9, 1e8), Scale(1e9, "GFLOP")) == Written("2.50", "± 0.10")
-    assert fmt.write(None, Scale(1.0, "")) == Written("–")
+    assert fmt.write(around(2.5e9, 1e8), UnitScale(1e9, "GFLOP")) == Written("2.50", "± 0.10")
+    assert fmt.write(None, UnitScale(1.0, "")) == Written("–")
 
 
 def test_origin_says_where_a_number_comes_from():

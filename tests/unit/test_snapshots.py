@@ -2,7 +2,7 @@ import filecmp
 
 import torch
 
-from gantlet.api import conduct
+from gantlet.api import run_study
 from gantlet.commands.compare.study import Compare
 from gantlet.core.estimate import Budget
 from gantlet.core.rng import Rng
@@ -86,7 +86,7 @@ def test_a_question_with_snapshots_saves_them_and_asks_the_same(tmp_path):
             samples=60,
             snapshots=count,
         )
-        conduct(study, tmp_path / str(count))
+        run_study(study, tmp_path / str(count))
         files = (tmp_path / str(count)).glob("trials/*/samples.safetensors")
         samples.append(sorted(f.read_bytes() for f in files))
     assert samples[0] == samples[1]

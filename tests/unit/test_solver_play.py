@@ -11,7 +11,7 @@ from gantlet.core.errors import UserError, unknown
 from gantlet.core.model import Game
 from gantlet.core.rng import Rng
 from gantlet.core.spec import solvers
-from gantlet.games.toys import Point
+from gantlet.games.toys import PointPlayer
 from gantlet.testing.contracts import Tug
 from toy_games import Bilinear
 
@@ -237,7 +237,7 @@ def test_players_see_the_same_noise_in_one_look_and_other_noise_in_another(text,
 def test_one_player_alone_descends(name):
     class Alone(Game):
         def __init__(self):
-            self.it = Point(torch.ones(3))
+            self.it = PointPlayer(torch.ones(3))
 
         @property
         def players(self):
@@ -267,7 +267,7 @@ class Transposed(Game):
     """One player, whose gradient lies in memory otherwise than its parameter."""
 
     def __init__(self):
-        self.player = Point(torch.zeros(2, 3))
+        self.player = PointPlayer(torch.zeros(2, 3))
         self.pull = torch.arange(6.0).view(3, 2).T + 1
 
     @property

@@ -8,10 +8,10 @@ from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.games.batched import Ensemble
 from gantlet.games.field import GameField
-from gantlet.models.gan import Rules
+from gantlet.models.gan import AdversarialObjective
 from gantlet.research.convergence.games import (
     Duel,
-    Fit,
+    FixedDiscrepancy,
     apart,
     discrepancy,
     modes,
@@ -68,7 +68,7 @@ def test_the_duel_is_the_game_that_training_plays():
     game = Duel(3, decay=0.0, gamma=0.7)
     for p in (q for player in game.players.values() for q in player.parameters()):
         p.data = torch.randn(p.shape, generator=torch_rng, dtype=p.dtype)
-    rules = Rules(loss="ns", penalty="r1r2", gamma=0.7)
+    rules = AdversarialObjective(loss="ns", penalty="r1r2", gamma=0.7)
     fake = game.generator(game.latent).detach()
 
     def critic(x):
@@ -81,7 +81,7 @@ def test_the_duel_is_the_game_that_training_plays():
     )
 
 
-@pytest.mark.parametrize("kind", [Fit, Duel])
+@pytest.mark.parametrize("kind", [FixedDiscrepancy, Duel])
 def test_batched_jacobian_equals_that_of_the_game_field(kind):
     game = kind(2)
     weights = Rng(1).stream("weights")

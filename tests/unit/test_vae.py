@@ -8,14 +8,20 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
-from gantlet.core.data import InMemory, Space, Splits, everything
+from gantlet.core.data import InMemory, Space, Splits, all_samples
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Budget
 from gantlet.core.rng import Rng
 from gantlet.core.spec import families, solvers
 from gantlet.models import vae
 from gantlet.models.nets import Scaling, bits_per_dim
-from gantlet.models.vae import Categorical, DiscretisedLogistics, Gaussian, Vae, likelihood
+from gantlet.models.vae import (
+    CategoricalLikelihood,
+    DiscretisedLogistics,
+    GaussianLikelihood,
+    Vae,
+    likelihood,
+)
 from gantlet.run.train import Plan, train
 from gantlet.testing import check_family
 
@@ -184,7 +190,7 @@ def test_discretised_logistics_stay_finite_far_from_the_data():
 
 def test_categories_sum_to_one():
     params = torch.randn(20, 17, 1, generator=Rng(0).stream("p"), dtype=torch.float64) * 3
-    probabilities = every_level(17, params, Categorical(17))
+    probabilities = every_level(17, params, CategoricalLikelihood(17))
     assert torch.allclose(probabilities, params[:, :, 0].softmax(1), atol=1e-12)
 
 
@@ -192,7 +198,7 @@ def test_gaussian_density_is_normal_in_the_units_of_the_data():
     scaling = Scaling(CUBE)
     scaling.fit(samples(CUBE, 50) * 7 + 3)
     scaling.double()
-    observed = Gaussian(scaling)
+    observed = GaussianLikelihood(scaling)
     rng = Rng(0).stream("p")
     params = torch.randn(6, 2, 3, generator=rng, dtype=torch.float64)
     x = torch.randn(6, 3, generator=rng, dtype=torch.float64) * 7 + 3
@@ -231,7 +237,12 @@ def test_mean_of_the_mixture_is_close_to_that_of_its_levels():
 
 
 def test_the_observation_suits_the_space():
-    kinds = {None: Gaussian, 2: Categorical, 32: Categorical, 33: DiscretisedLogistics}
+    kinds = {
+        None: GaussianLikelihood,
+        2: CategoricalLikelihood,
+        32: CategoricalLikelihood,
+        33: DiscretisedLogistics,
+    }
     for levels, kind in kinds.items():
         assert isinstance(likelihood(Scaling(Space("vector", (2,), levels)), mixtures=5), kind)
 
@@ -262,7 +273,7 @@ def test_digits_in_half_the_default_budget():
     plan = Plan(budget=Budget(flops=1e11), ema=family.ema)
     train(game, solvers.make(family.solver), data, plan, rng=Rng(0))
     with torch.no_grad():
-        found = game.model.log_prob(everything(test), rng=Rng(0).stream("z"))
+        found = game.model.log_prob(all_samples(test), rng=Rng(0).stream("z"))
     assert bits_per_dim(found.value, DIGITS).mean().item() < 2.15
 
 

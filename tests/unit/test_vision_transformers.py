@@ -17,7 +17,7 @@ from gantlet.core.data import InMemory, Space, Splits
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.features import vit
-from gantlet.features.preprocess import Looks
+from gantlet.features.preprocess import NetworkInput
 from gantlet.features.vit import Shape, VisionTransformer
 from gantlet.testing import check_extractor
 
@@ -242,7 +242,7 @@ def test_positions_of_as_many_patches_stay(small):
 @pytest.mark.parametrize(("mode", "filter_"), [("bilinear", "BILINEAR"), ("bicubic", "BICUBIC")])
 @pytest.mark.parametrize(("shape", "size"), [((20, 16), 48), ((50, 64), 24)])
 def test_resizing_is_that_of_pillow(mode, filter_, shape, size):
-    looks = Looks(
+    looks = NetworkInput(
         space=Space("image", (1, *shape), 256),
         channels=None,
         size=size,
@@ -267,7 +267,7 @@ def test_resizing_is_that_of_pillow(mode, filter_, shape, size):
     ],
 )
 def test_ranges_of_pixels(pixels, black, white):
-    looks = Looks(
+    looks = NetworkInput(
         space=Space("image", (1, 2, 2), 17),
         channels=3,
         size=None,

@@ -10,10 +10,10 @@ import torch
 
 from gantlet.core.data import InMemory, Space, Splits
 from gantlet.core.rng import Rng
-from gantlet.domains.attributes import haze
+from gantlet.domains.attributes import jitter
 from gantlet.domains.audio import AudioCode, Spectrogram, bands
-from gantlet.domains.cells import Cells
-from gantlet.domains.domains import probes_of
+from gantlet.domains.cells import TableCells
+from gantlet.domains.domains import attributes_of
 from gantlet.domains.graphs import GraphCode, GraphStatistics, normalised_spectra
 from gantlet.domains.tables import TableCode
 from gantlet.domains.text import Ngrams, TextCode
@@ -26,7 +26,7 @@ RATE = 8000
 
 def measured(code, x):
     """Returns measurements by name, shape ``(n,)``."""
-    found = probes_of(code.space, x, None, code)
+    found = attributes_of(code.space, x, None, code)
     assert len({w.name for w in found.words}) == len(found.words)
     assert bool(found.values.isfinite().all())
     return {w.name: v for w, v in zip(found.words, found.values.T, strict=True)}
@@ -34,10 +34,10 @@ def measured(code, x):
 
 def test_haze_is_small_and_follows_from_the_sample():
     x = torch.rand(4000, 5, generator=Rng(0).stream("x")).round()
-    dust = haze(torch.cat([x, torch.rand(4000, 5, generator=Rng(0).stream("y"))]), 0.1)[4000:]
+    dust = jitter(torch.cat([x, torch.rand(4000, 5, generator=Rng(0).stream("y"))]), 0.1)[4000:]
     assert float(dust.mean()) == pytest.approx(0, abs=0.01)
     assert float(dust.std()) == pytest.approx(0.1, rel=0.1)
-    assert torch.equal(haze(x[:1], 0.1), haze(x, 0.1)[:1])
+    assert torch.equal(jitter(x[:1], 0.1), jitter(x, 0.1)[:1])
 
 
 # Text
@@ -92,7 +92,7 @@ def test_the_order_of_words_is_their_mean_surprise():
 def cells(**columns):
     names = list(columns)
     written = [np.array([str(v) for v in values], dtype=object) for values in columns.values()]
-    return Cells(
+    return TableCells(
         path=Path("t.csv"), names=names, columns=written, places=np.arange(len(written[0]))
     )
 

@@ -6,16 +6,16 @@ import pytest
 import torch
 
 from gantlet.core.rng import Rng
-from gantlet.domains.attributes import Probes, word
+from gantlet.domains.attributes import AttributeTable, attribute
 from gantlet.domains.images import coarse_structure, colour_count, edge_density
 from gantlet.flaws.explain import Explanation
-from gantlet.flaws.named import by_probes
+from gantlet.flaws.named import test_attributes
 from gantlet.flaws.search import list_flaws
-from gantlet.flaws.split import Halves, Seen
+from gantlet.flaws.split import DiscoveryValidation, Representation
 from gantlet.options import Search
 
 RNG = Rng(0)
-WORDS = (word("main", "less", "more"), word("follower", "fewer", "most", follows=True))
+WORDS = (attribute("main", "less", "more"), attribute("follower", "fewer", "most", follows=True))
 
 
 def test_edges_are_steps_above_the_deviation_of_an_image():
@@ -54,15 +54,17 @@ def seen(name, main, follower):
     x = torch.randn(800, 6, generator=RNG.stream(name)).double()
     x[:, 1] += main
     x[:, 0] = 0.6 * x[:, 1] + 0.8 * x[:, 0] + follower
-    return Seen(probes=Probes(words=WORDS, values=x[:, [1, 0]]), features=x)
+    return Representation(probes=AttributeTable(words=WORDS, values=x[:, [1, 0]]), features=x)
 
 
 def test_what_follows_is_a_flaw_only_beyond_what_others_let_expect():
     def probed(main, follower):
-        halves = Halves.of(seen("real", 0.0, 0.0), seen("fake", main, follower), rng=Rng(0))
+        halves = DiscoveryValidation.of(
+            seen("real", 0.0, 0.0), seen("fake", main, follower), rng=Rng(0)
+        )
         nothing = Explanation.nothing(halves.judge.real.shape[1])
         limits = {"level": 0.05, "smallest": 0.2, "permutations": 199}
-        found = by_probes(halves, nothing, **limits, rng=Rng(0))
+        found = test_attributes(halves, nothing, **limits, rng=Rng(0))
         return [f.naming.probe for f in found]
 
     assert probed(main=0.0, follower=1.0) == ["follower"]

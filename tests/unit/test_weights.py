@@ -10,7 +10,7 @@ import torch
 from gantlet.core.errors import UserError
 from gantlet.features import weights
 from gantlet.features.weights import (
-    Known,
+    PublishedWeights,
     choose,
     fill,
     folders,
@@ -26,7 +26,7 @@ RAW = b"weights of a toy"
 
 
 def toy(raw=RAW, name="toy"):
-    return Known(
+    return PublishedWeights(
         name=name,
         files=("toy.pth", "pt_toy.pth"),
         url="https://toy.example/files/",
@@ -95,11 +95,11 @@ def test_the_folders(tmp_path, monkeypatch):
 )
 def test_published_weights_are_found_by_name_or_hash(tmp_path, monkeypatch, place):
     monkeypatch.setenv("GANTLET_WEIGHTS", str(tmp_path / "mine"))
-    assert not weights.here("toy")
+    assert not weights.is_downloaded("toy")
     path = put(tmp_path / place)
     found = locate("toy")
     assert (found.path, found.sha256, found.known) == (path, toy().sha256, toy())
-    assert weights.here("toy")
+    assert weights.is_downloaded("toy")
     assert choose("toy", None) == found
 
 

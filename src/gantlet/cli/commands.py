@@ -1,15 +1,15 @@
 """The everyday commands, generated from their options."""
 
 from gantlet import options
-from gantlet.cli.running import Printing, command, conduct
+from gantlet.cli.running import Printing, command, run_command
 
-compare = command(options.Compare)(conduct)
-train = command(options.Train)(conduct)
-evaluate = command(options.Evaluate)(conduct)
-flaws = command(options.Flaws)(conduct)
-tournament = command(options.Tournament)(conduct)
-converge = command(options.Converge)(conduct)
-study = command(options.Study)(conduct)
+compare = command(options.Compare)(run_command)
+train = command(options.Train)(run_command)
+evaluate = command(options.Evaluate)(run_command)
+flaws = command(options.Flaws)(run_command)
+tournament = command(options.Tournament)(run_command)
+converge = command(options.Converge)(run_command)
+study = command(options.Study)(run_command)
 
 
 @command(options.Cost, prints=("json",))
@@ -34,9 +34,9 @@ def cost(asked: options.Cost, printing: Printing) -> int:
 @command(options.Sample, prints=())
 def sample(asked: options.Sample, _printing: Printing) -> int:
     """Saves samples of a trained model."""
-    from gantlet.api import sample_of
+    from gantlet.api import draw_and_save
     from gantlet.core.errors import printable
 
-    _, model = sample_of(asked)
+    _, model = draw_and_save(asked)
     print(printable(f"{asked.n} samples of {model} written to {asked.out}"))
     return 0

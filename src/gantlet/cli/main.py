@@ -20,7 +20,7 @@ from gantlet.core.errors import UserError
 # ----------------------------------------------------------------------------
 
 
-class Words(NamedTuple):
+class CommandHelp(NamedTuple):
     """Help text of a command.
 
     Attributes:
@@ -37,7 +37,7 @@ class Words(NamedTuple):
 
 
 COMMANDS = (
-    Words(
+    CommandHelp(
         "compare",
         "Train models under equal compute budgets and compare them.",
         "Every model gets the same compute budget, data and seeds. Reported are sample quality, "
@@ -50,7 +50,7 @@ COMMANDS = (
   gantlet compare flow diffusion --data mnist --examples 1e6 --json > out.json
 """,
     ),
-    Words(
+    CommandHelp(
         "train",
         "Train one model and evaluate it.",
         "The same command resumes an interrupted run from its last checkpoint; the result is "
@@ -60,7 +60,7 @@ COMMANDS = (
   gantlet train gan:loss=hinge --data images:path=photos,size=32 --examples 1e6
 """,
     ),
-    Words(
+    CommandHelp(
         "evaluate",
         "Evaluate samples against real ones: metrics with confidence intervals.",
         "Samples are a folder of images, a file (npz, npy, csv, safetensors, idx), RUN@MODEL, or "
@@ -73,7 +73,7 @@ COMMANDS = (
   gantlet evaluate runs/demo@gan runs/demo@flow --against digits --train digits@train
 """,
     ),
-    Words(
+    CommandHelp(
         "flaws",
         "List the flaws of samples, the largest first.",
         "Each flaw is found on a discovery split and confirmed on a validation split; then it is "
@@ -85,7 +85,7 @@ COMMANDS = (
   gantlet flaws runs/demo@gan --against digits --mode linear
 """,
     ),
-    Words(
+    CommandHelp(
         "tournament",
         "Rate generators and critics by matches against each other.",
         "Evaluates the generators of all snapshots in run directories, and the final samples of "
@@ -97,7 +97,7 @@ COMMANDS = (
   gantlet tournament runs/gan runs/demo --json > out.json
 """,
     ),
-    Words(
+    CommandHelp(
         "converge",
         "Diagnose the convergence of a training and recommend changes.",
         "Trains a model (or analyzes a run with snapshots, or a toy game) and reports whether "
@@ -111,7 +111,7 @@ COMMANDS = (
   gantlet converge dirac:loss=wgan --steps 1000 --apply-advice
 """,
     ),
-    Words(
+    CommandHelp(
         "sample",
         "Draw samples from a trained model.",
         "",
@@ -120,7 +120,7 @@ COMMANDS = (
   gantlet sample runs/demo --model gan --out gan.png
 """,
     ),
-    Words(
+    CommandHelp(
         "cost",
         "Predict time, compute and memory of a training before it starts.",
         "FLOPs are counted; times are measured on a few steps on this machine.",
@@ -129,7 +129,7 @@ COMMANDS = (
   gantlet cost --published
 """,
     ),
-    Words(
+    CommandHelp(
         "study",
         "Run a predefined experiment on an open question.",
         "",
@@ -137,7 +137,7 @@ COMMANDS = (
   gantlet study tradeoffs --size small
 """,
     ),
-    Words(
+    CommandHelp(
         "report",
         "Show the report of a run, in any format.",
         "",
@@ -146,7 +146,7 @@ COMMANDS = (
   gantlet report runs/demo --format latex --out table.tex
 """,
     ),
-    Words(
+    CommandHelp(
         "export",
         "Write the estimates of runs as one table, one per row.",
         "",
@@ -154,7 +154,7 @@ COMMANDS = (
   gantlet export runs/demo runs/other --to results.csv
 """,
     ),
-    Words(
+    CommandHelp(
         "list",
         "List the components of a kind, or of all.",
         "",
@@ -163,7 +163,7 @@ COMMANDS = (
   gantlet list families --json
 """,
     ),
-    Words(
+    CommandHelp(
         "show",
         "Describe a component: definition, options, source.",
         "A name may be followed by options; the written form with all options is shown then.",
@@ -172,7 +172,7 @@ COMMANDS = (
   gantlet show gan:loss=hinge
 """,
     ),
-    Words(
+    CommandHelp(
         "doctor",
         "Check this installation and this machine.",
         "Prints versions, threads, measured peak rates, the data directory, whether a browser is "
@@ -189,7 +189,7 @@ EVERYDAY = frozenset(
 """The commands whose options are defined in ``gantlet.options``; each is a Python function too."""
 
 DATA = (
-    Words(
+    CommandHelp(
         "list",
         "List the published data sets, their licenses, and which are downloaded.",
         "",
@@ -197,7 +197,7 @@ DATA = (
   gantlet data list
 """,
     ),
-    Words(
+    CommandHelp(
         "where",
         "Print the folder of a published data set, or the data directory.",
         "",
@@ -205,7 +205,7 @@ DATA = (
   gantlet data where mnist
 """,
     ),
-    Words(
+    CommandHelp(
         "fetch",
         "Download a published data set from its own site and verify its hash.",
         "",
@@ -216,7 +216,7 @@ DATA = (
 )
 
 WEIGHTS = (
-    Words(
+    CommandHelp(
         "list",
         "List the published weights, their licenses, and which are downloaded.",
         "",
@@ -224,7 +224,7 @@ WEIGHTS = (
   gantlet weights list
 """,
     ),
-    Words(
+    CommandHelp(
         "add",
         "Add a file of weights to the weights directory.",
         "Published files are recognized by their SHA-256. For any other file the hash is "
@@ -233,7 +233,7 @@ WEIGHTS = (
   gantlet weights add downloads/pt_inception-2015-12-05-6726825d.pth
 """,
     ),
-    Words(
+    CommandHelp(
         "fetch",
         "Download weights from their own site and verify their hash.",
         "",
@@ -241,7 +241,7 @@ WEIGHTS = (
   gantlet weights fetch inception
 """,
     ),
-    Words(
+    CommandHelp(
         "where",
         "Print the path of weights, or the weights directory.",
         "",
@@ -267,7 +267,7 @@ Components are written as name:key=value,key=value.
 # ----------------------------------------------------------------------------
 
 
-def _add(to: App, home: str, function: str, words: Words) -> None:
+def _add(to: App, home: str, function: str, words: CommandHelp) -> None:
     to.command(
         f"gantlet.cli.{home}:{function}",
         name=words.name,

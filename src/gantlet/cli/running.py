@@ -27,7 +27,7 @@ from cyclopts import Parameter, Token
 
 from gantlet.core.errors import printable
 from gantlet.core.estimate import Budget
-from gantlet.options import Field, Option, Running, Texts, fields_of, renamed
+from gantlet.options import OptionField, OptionHelp, Running, Texts, fields_of, with_current_names
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -77,7 +77,7 @@ def progress(trials: int, folder: Path, *, enabled: bool = True) -> Generator[Te
             yield _Bars(bar, course).tell
 
 
-def say(text: str) -> None:
+def log_line(text: str) -> None:
     """Writes a line to standard error, with control characters replaced."""
     from gantlet.report.format import clean
 
@@ -93,7 +93,7 @@ def _is_remark(what: str) -> bool:
 
 def _quiet(_key: str, _share: float, what: str) -> None:
     if _is_remark(what):
-        say(what)
+        log_line(what)
 
 
 @final
@@ -113,7 +113,7 @@ class _Course:
     def tell(self, key: str, share: float, what: str) -> None:
         """Records the progress of a trial."""
         if _is_remark(what):
-            say(what)
+            log_line(what)
             return
         self.shares[key] = share
         if share < 1:
@@ -142,10 +142,10 @@ def _log(course: _Course, folder: Path) -> Generator[None]:
     def write() -> None:
         if over.wait(FIRST_LINE_AFTER):
             return
-        say(f"run folder {folder}, {course.trials} trials to run")
+        log_line(f"run folder {folder}, {course.trials} trials to run")
         while True:
             minutes = (time.monotonic() - start) / 60
-            say(f"{minutes:.0f} min: {course.line()}")
+            log_line(f"{minutes:.0f} min: {course.line()}")
             if over.wait(LINE_EVERY):
                 return
 
@@ -193,7 +193,7 @@ class _Bars:
 
 
 @contextmanager
-def bar(name: str, size: int) -> Generator[Callable[[int], None]]:
+def download_bar(name: str, size: int) -> Generator[Callable[[int], None]]:
     """Yields a callback for the number of bytes received.
 
     The bar is drawn on standard error if that is a terminal.
@@ -292,7 +292,7 @@ def command(
 
 def _made(of: type[O], given: Mapping[str, Any]) -> O:
     """Builds the options from the command line arguments."""
-    given = renamed(of, given, _tell)
+    given = with_current_names(of, given, _tell)
     found: dict[str, Any] = {}
     for f in fields_of(of):
         if f.group is not None:
@@ -316,7 +316,7 @@ def _tell(old: str, new: str) -> None:
     print(text, file=sys.stderr)
 
 
-def _parameters(f: Field) -> Iterator[inspect.Parameter]:
+def _parameters(f: OptionField) -> Iterator[inspect.Parameter]:
     """Yields the parameters of an option: itself and its deprecated names, or its fields."""
     if f.group is not None:
         usual = f.default
@@ -333,9 +333,9 @@ def _parameters(f: Field) -> Iterator[inspect.Parameter]:
         default = None
     yield inspect.Parameter(f.name, kind, default=default, annotation=_annotation(f))
     for old in f.option.aliases if default is not inspect.Parameter.empty else ():
-        # Deprecated values of a deprecated name are known to ``renamed`` alone.
+        # Deprecated values of a deprecated name are known to ``with_current_names`` alone.
         hint = str if f.option.old_values else f.hint
-        hidden = replace(f, default=None, help="", hint=Annotated[hint, Option()])
+        hidden = replace(f, default=None, help="", hint=Annotated[hint, OptionHelp()])
         yield inspect.Parameter(
             old,
             inspect.Parameter.KEYWORD_ONLY,
@@ -344,7 +344,7 @@ def _parameters(f: Field) -> Iterator[inspect.Parameter]:
         )
 
 
-def _place(f: Field) -> Any:
+def _place(f: OptionField) -> Any:
     if not f.is_positional or f.option.by_name:
         return inspect.Parameter.KEYWORD_ONLY
     if f.option.several:
@@ -356,7 +356,7 @@ def _flag(name: str) -> str:
     return f"--{name.rstrip('_').replace('_', '-')}"
 
 
-def _annotation(f: Field) -> Any:
+def _annotation(f: OptionField) -> Any:
     """Returns the annotated type of an option on the command line, with its help."""
     is_by_name = _place(f) is inspect.Parameter.KEYWORD_ONLY
     marks: dict[str, Any] = {"help": f.help}
@@ -378,7 +378,7 @@ def _spaced(values: Sequence[str]) -> str:
     return " ".join(values)
 
 
-def _typed(f: Field) -> tuple[Any, dict[str, Any]]:
+def _typed(f: OptionField) -> tuple[Any, dict[str, Any]]:
     """Returns the type of one value on the command line, and its converter."""
     parts = get_args(f.kind) if get_origin(f.kind) in (Union, types.UnionType) else (f.kind,)
     has_all = any(get_origin(p) is Literal and "all" in get_args(p) for p in parts)
@@ -404,7 +404,7 @@ def _typed(f: Field) -> tuple[Any, dict[str, Any]]:
 _LINES = 10
 
 
-def conduct(asked: Running, printing: Printing) -> int:
+def run_command(asked: Running, printing: Printing) -> int:
     """Runs the study of a command and prints its report; returns the exit code."""
     from gantlet.api import Job, study_of
 
@@ -443,13 +443,13 @@ def _tell_failures(run: "Run") -> int:
         return 0
     lines = failures(failed)
     for line in lines[:_LINES]:
-        say(line)
+        log_line(line)
     if len(lines) > _LINES:
-        say(f"{len(lines) - _LINES} more trials failed; all are in the report.")
+        log_line(f"{len(lines) - _LINES} more trials failed; all are in the report.")
     if any(o.failure == "failed" for o in failed):
-        say(f"The same command retries failed trials. Tracebacks: {run.path / 'log.jsonl'}.")
+        log_line(f"The same command retries failed trials. Tracebacks: {run.path / 'log.jsonl'}.")
     if any(o.failure != "failed" for o in failed):
-        say("Trials that diverged or cannot be run are results; --retry all runs them again.")
+        log_line("Trials that diverged or cannot be run are results; --retry all runs them again.")
     return 1
 
 

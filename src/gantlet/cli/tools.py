@@ -10,7 +10,7 @@ from typing import Any, Literal
 from gantlet.cli.running import Flag
 from gantlet.core.errors import UserError, printable, unknown
 from gantlet.core.spec import REGISTRIES
-from gantlet.options import described
+from gantlet.options import split_docstring
 
 # ----------------------------------------------------------------------------
 # gantlet report.
@@ -43,10 +43,10 @@ def report(
     from gantlet.report.documents import render
     from gantlet.report.json import check_rows, summarize
     from gantlet.report.terminal import show
-    from gantlet.run.execute import published
+    from gantlet.run.execute import read_report
     from gantlet.run.store import write_bytes
 
-    told = summarize(published(run)) if summary else published(run)
+    told = summarize(read_report(run)) if summary else read_report(run)
     if format == "csv":
         check_rows(told)
     if figure is not None:
@@ -169,7 +169,7 @@ def data_fetch(name: str, *, to: Path | None = None, url: str | None = None) -> 
         to: Target folder. Default: a folder of its name in the data directory.
         url: Mirror that serves the same files.
     """
-    from gantlet.cli.running import bar
+    from gantlet.cli.running import download_bar
     from gantlet.data import catalogue
     from gantlet.data.catalogue import fetch as bring
 
@@ -180,7 +180,7 @@ def data_fetch(name: str, *, to: Path | None = None, url: str | None = None) -> 
         print(printable(f"{name} is already downloaded: {here}"))
         return
     size = sum(file.size for file in entry.files)
-    with bar(name, size) as progress:
+    with download_bar(name, size) as progress:
         bring(entry, folder, url=url, progress=progress)
     print(printable(f"{name} is in {folder}. License: {entry.licence} ({entry.page})."))
 
@@ -199,7 +199,7 @@ def weights_list() -> None:
 
     table = Table("name", "MB", "downloaded", "license", box=None, pad_edge=False)
     for known in weights.catalogue():
-        here = "yes" if weights.here(known.name) else "no"
+        here = "yes" if weights.is_downloaded(known.name) else "no"
         table.add_row(known.name, f"{known.size / 1e6:.0f}", here, known.licence)
     for path in weights.added():
         table.add_row(printable(path.name), f"{path.stat().st_size / 1e6:.0f}", "yes", "your own")
@@ -255,16 +255,16 @@ def weights_fetch(name: str, *, url: str | None = None) -> None:
         name: Weights, as listed by `gantlet weights list`.
         url: Mirror that serves the same file.
     """
-    from gantlet.cli.running import bar
+    from gantlet.cli.running import download_bar
     from gantlet.data.catalogue import File, download
     from gantlet.features import weights
 
-    known = weights.known(name)
-    if weights.here(name):
+    known = weights.published_weights(name)
+    if weights.is_downloaded(name):
         print(printable(f"{name} is already downloaded: {weights.locate(name).path}"))
         return
     file = File(known.files[0], known.size, known.sha256)
-    with bar(name, known.size) as progress:
+    with download_bar(name, known.size) as progress:
         path = download(url or known.url, file, weights.home(), progress=progress)
     print(printable(f"{name} is in {path}. License: {known.licence} ({known.page})."))
 
@@ -309,7 +309,7 @@ def show(name: str, /, *, json: Flag = False) -> int:
         meant = registry.expand(name)
         cls = registry.load(meant.name)
         resolved = registry.resolve(name) if meant.options else meant.name
-        doc, meanings = described(cls)
+        doc, meanings = split_docstring(cls)
         takes = [{**asdict(o), "help": meanings.get(o.name, "")} for o in options(cls)]
         told.append({"name": resolved, "kind": kind, "doc": doc, "options": takes})
     if json:

@@ -15,10 +15,10 @@ from torch import Tensor
 from gantlet.commands import standings
 from gantlet.compute.machine import Clock, wait
 from gantlet.compute.meters import count, parameters_read, pretend
-from gantlet.core.data import Kind, Source, Space, Splits, everything
+from gantlet.core.data import Kind, Source, Space, Splits, all_samples
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Budget, Estimate
-from gantlet.core.model import Family, Fit, Fitted, Game, Model, Play
+from gantlet.core.model import Family, FitResult, FittedFamily, Game, Model, Play
 from gantlet.core.rng import Rng
 from gantlet.core.spec import families, solvers
 from gantlet.report.blocks import Caveat, Column, Fact, Facts, Report, Row, Section, Table, Verdict
@@ -28,7 +28,7 @@ from gantlet.run.train import Batches
 # ----------------------------------------------------------------------------
 # How many steps a family needed on published data, for those who plan a training.
 #
-# ``experience.json`` is made from the committed results by ``benchmarks/experience.py``, which
+# ``known_runs.json`` is made from the committed results by ``benchmarks/experience.py``, which
 # says
 # how.
 # ----------------------------------------------------------------------------
@@ -39,7 +39,7 @@ _COMPARABLE = 4.0
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
+class KnownCourse:
     """The course of one family on one published set of data.
 
     Attributes:
@@ -68,13 +68,13 @@ class Known:
 
 
 @cache
-def experience() -> Sequence[Known]:
+def known_runs() -> Sequence[KnownCourse]:
     """Returns all that is known."""
     text = files("gantlet.commands").joinpath("experience.json").read_text(encoding="utf-8")
-    return tuple(Known(**row) for row in json.loads(text)["rows"])
+    return tuple(KnownCourse(**row) for row in json.loads(text)["rows"])
 
 
-def nearest(model: str, space: Space) -> Known | None:
+def nearest(model: str, space: Space) -> KnownCourse | None:
     """Returns the course of a model's family on the data most like ``space``.
 
     None where nothing can be compared: another kind of samples, or more than four times as many
@@ -85,12 +85,12 @@ def nearest(model: str, space: Space) -> Known | None:
         space: What one sample is.
     """
     family = model.partition(":")[0]
-    alike = [k for k in experience() if k.family == family and k.kind == space.kind]
+    alike = [k for k in known_runs() if k.family == family and k.kind == space.kind]
     known = min(alike, key=lambda k: _apart(k, space), default=None)
     return known if known and _apart(known, space) <= math.log(_COMPARABLE) else None
 
 
-def _apart(known: Known, space: Space) -> float:
+def _apart(known: KnownCourse, space: Space) -> float:
     return abs(math.log(known.size / space.size))
 
 
@@ -174,8 +174,8 @@ def cost_of(
     timer = Timer((clock or Clock()).wall)
     made = families.make(family)
     plays: str | None = None
-    if isinstance(made, Fitted):
-        x = everything(train, examples).to(rng.device)
+    if isinstance(made, FittedFamily):
+        x = all_samples(train, examples).to(rng.device)
         estimates, notes = _fit(made, space, x, rng, timer)
     else:
         plays = solvers.resolve(solver or made.solver)
@@ -561,9 +561,9 @@ def _sampling(model: Model, rng: Rng, timer: Timer) -> dict[str, Estimate]:
 
 
 def _fit(
-    family: Fitted, space: Space, x: Tensor, rng: Rng, timer: Timer
+    family: FittedFamily, space: Space, x: Tensor, rng: Rng, timer: Timer
 ) -> tuple[dict[str, Estimate], tuple[str, ...]]:
-    fits: list[Fit] = []
+    fits: list[FitResult] = []
     seconds = timer.seconds(lambda: fits.append(family.fit(space, x, rng=rng)))
     (fit,) = fits
     fitted = sum(b.numel() for b in fit.model.buffers())

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from gantlet.commands import standings
 from gantlet.commands.compare.claims import estimated
-from gantlet.commands.standings import Contestant, on_ranking_features
+from gantlet.commands.standings import ModelResults, on_ranking_features
 from gantlet.commands.trained import RunData, space_of
-from gantlet.core.data import Code, Coded, Space, everything
+from gantlet.core.data import Code, Encoded, Space, all_samples
 from gantlet.core.errors import UserError, unknown
 from gantlet.core.estimate import REAL, Trial
 from gantlet.core.spec import datasets
@@ -24,7 +24,7 @@ from gantlet.run.store import Run, draft_of, save_tensors, write_bytes
 # ----------------------------------------------------------------------------
 
 
-def galleries(everyone: Sequence[Contestant], run: Run, data: RunData) -> Iterator[Block]:
+def galleries(everyone: Sequence[ModelResults], run: Run, data: RunData) -> Iterator[Block]:
     """Yields one picture of samples for each contestant, real data first, with its scores."""
     scores = _scores(everyone)
     order = sorted(everyone, key=lambda c: c.model != REAL)
@@ -37,7 +37,7 @@ def galleries(everyone: Sequence[Contestant], run: Run, data: RunData) -> Iterat
         )
 
 
-def _scores(everyone: Sequence[Contestant]) -> dict[str, list[Dot]]:
+def _scores(everyone: Sequence[ModelResults]) -> dict[str, list[Dot]]:
     """Returns the scores of each model that stand beside its samples, those that it has."""
     quality = [on_ranking_features(everyone, m) for m in ("energy", "precision", "recall")]
     known = {s: estimated(everyone, s) for s in (*quality, standings.LIKELIHOOD)}
@@ -52,13 +52,13 @@ def _scores(everyone: Sequence[Contestant]) -> dict[str, list[Dot]]:
     }
 
 
-def _picture(c: Contestant, run: Run, data: RunData, scores: Sequence[Dot]) -> Iterator[Picture]:
+def _picture(c: ModelResults, run: Run, data: RunData, scores: Sequence[Dot]) -> Iterator[Picture]:
     if not c.outcomes:
         return
     trial = next(iter(c.outcomes.values())).trial
     space, splits = data.of(trial)
     if c.model == REAL:
-        x = everything(splits.test, domain_of(space).shown)
+        x = all_samples(splits.test, domain_of(space).shown)
     else:
         x = run.folder(trial).load("samples")["samples"]
     png = picture(space, x)
@@ -139,7 +139,7 @@ def save_samples(path: Path, x: Tensor, trial: Trial) -> None:
 
 def _code_of(trial: Trial) -> Code | None:
     dataset = datasets.make(trial.parts["data"])
-    return dataset.code() if isinstance(dataset, Coded) else None
+    return dataset.code() if isinstance(dataset, Encoded) else None
 
 
 def _save_array(path: Path, x: Tensor, space: Space) -> None:

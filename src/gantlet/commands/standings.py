@@ -93,7 +93,7 @@ def distances(parts: Mapping[str, str]) -> dict[str, tuple[str, str]]:
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
-class Contestant:
+class ModelResults:
     """All finished trials of one model.
 
     Attributes:
@@ -152,7 +152,7 @@ class Contestant:
         known = [d for d in found if d is not None]
         return known if known and len(known) == len(found) else None
 
-    def as_control(self) -> "Contestant":
+    def as_control(self) -> "ModelResults":
         """Returns the same model judged by as many samples as the noise floor rests on."""
         outcomes, influence = {}, {}
         for seed, o in self.outcomes.items():
@@ -164,15 +164,15 @@ class Contestant:
             influence[seed] = {
                 k.removeprefix(mark): v for k, v in own.items() if k.startswith(mark)
             }
-        return Contestant(self.label, self.model, outcomes, self.failures, influence)
+        return ModelResults(self.label, self.model, outcomes, self.failures, influence)
 
 
-def is_reference(contestant: Contestant) -> bool:
+def is_reference(contestant: ModelResults) -> bool:
     """Returns whether a contestant only repeats data: it sets the scale and does not compete."""
     return contestant.model.partition(":")[0] in (REAL, "memorizer")
 
 
-def contestants(outcomes: Sequence[Outcome], run: Run | None = None) -> list[Contestant]:
+def model_results(outcomes: Sequence[Outcome], run: Run | None = None) -> list[ModelResults]:
     """Returns the contestants in the order in which they were named.
 
     Args:
@@ -185,30 +185,30 @@ def contestants(outcomes: Sequence[Outcome], run: Run | None = None) -> list[Con
     ]
 
 
-def ranked_on(everyone: Sequence[Contestant]) -> str:
+def ranked_on(everyone: Sequence[ModelResults]) -> str:
     """Returns the name of the features on which these models are ranked."""
     trials = [o.trial for c in everyone for o in c.outcomes.values()]
     written = next((t.parts["features"] for t in trials if "features" in t.parts), "[]")
     return ranking_features(json.loads(written))
 
 
-def ranking_score(everyone: Sequence[Contestant]) -> str:
+def ranking_score(everyone: Sequence[ModelResults]) -> str:
     """Returns the score by which these models are ranked."""
     return quality([ranked_on(everyone)])
 
 
-def on_ranking_features(everyone: Sequence[Contestant], metric: str) -> str:
+def on_ranking_features(everyone: Sequence[ModelResults], metric: str) -> str:
     """Returns the name of a metric on the features on which these models are ranked."""
     return distance(metric, ranked_on(everyone))
 
 
-def measured_distances(everyone: Sequence[Contestant]) -> set[str]:
+def measured_distances(everyone: Sequence[ModelResults]) -> set[str]:
     """Returns the names of all distances that were measured of these models."""
     trials = (o.trial for c in everyone for o in c.outcomes.values())
     return {ranking_score(everyone), *(name for t in trials for name in distances(t.parts))}
 
 
-def rank(group: Sequence[Contestant], score: str, better: Better) -> list[Contestant]:
+def rank(group: Sequence[ModelResults], score: str, better: Better) -> list[ModelResults]:
     """Returns those that have the score, best first."""
     known = [(c.estimate(score).value, c) for c in group]
     found = [(v, c) for v, c in known if v is not None]
@@ -216,7 +216,7 @@ def rank(group: Sequence[Contestant], score: str, better: Better) -> list[Contes
     return [c for _, c in sorted(found, key=lambda pair: sign * pair[0])]
 
 
-def best_first(everyone: Sequence[Contestant]) -> list[Contestant]:
+def best_first(everyone: Sequence[ModelResults]) -> list[ModelResults]:
     """Returns those that compete, the best energy distance first, then the references."""
     competing = [c for c in everyone if not is_reference(c)]
     ranked = rank(competing, ranking_score(everyone), "lower")
@@ -224,11 +224,11 @@ def best_first(everyone: Sequence[Contestant]) -> list[Contestant]:
     return [*ranked, *rest, *(c for c in everyone if is_reference(c))]
 
 
-def _contestant(model: str, outcomes: Sequence[Outcome], run: Run | None) -> Contestant:
+def _contestant(model: str, outcomes: Sequence[Outcome], run: Run | None) -> ModelResults:
     good = {o.trial.seed: o for o in outcomes if o.error is None}
     bad = tuple(f"seed {o.trial.seed}: {o.error}" for o in outcomes if o.error is not None)
     kept = {} if run is None else {s: _kept(o, run) for s, o in good.items()}
-    return Contestant(label(model), model, good, bad, kept)
+    return ModelResults(label(model), model, good, bad, kept)
 
 
 def _kept(outcome: Outcome, run: Run) -> Influences:

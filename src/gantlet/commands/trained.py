@@ -13,11 +13,11 @@ from typing_extensions import override
 
 from gantlet.commands import standings
 from gantlet.compute.machine import Stopwatch, Usage
-from gantlet.core.data import Space, Splits, everything
+from gantlet.core.data import Space, Splits, all_samples
 from gantlet.core.errors import UserError, unknown
 from gantlet.core.estimate import REAL, Estimate, Note, Spend, Trial
 from gantlet.core.metric import Features
-from gantlet.core.model import Family, Fitted, Losses, Model
+from gantlet.core.model import Family, FittedFamily, Losses, Model
 from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets, extractors, families, label, solvers
 from gantlet.options import Select
@@ -145,7 +145,7 @@ class RunData:
         space, splits = self.load(data, seed)
         digest = blake2b(f"{space.label}; {splits.note}".encode(), digest_size=6)
         for split in (splits.train, splits.validation, splits.test):
-            digest.update(everything(split, _TELLING).numpy().tobytes())
+            digest.update(all_samples(split, _TELLING).numpy().tobytes())
         return digest.hexdigest()
 
 
@@ -224,7 +224,7 @@ _FITTED = "fitted directly, not trained by gradients: it spends its own cost, no
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Built:
+class TrainedModel:
     """A model that is ready to be judged.
 
     Attributes:
@@ -267,7 +267,9 @@ class Built:
         }
 
 
-def build(trial: Trial, folder: TrialFolder, watch: Watch, *, data: RunData, rng: Rng) -> Built:
+def build(
+    trial: Trial, folder: TrialFolder, watch: Watch, *, data: RunData, rng: Rng
+) -> TrainedModel:
     """Trains the model of ``trial``, or fits it where it is a baseline.
 
     Args:
@@ -281,7 +283,7 @@ def build(trial: Trial, folder: TrialFolder, watch: Watch, *, data: RunData, rng
         UserError: If the family cannot model such samples.
     """
     family = families.make(trial.parts["model"])
-    if isinstance(family, Fitted):
+    if isinstance(family, FittedFamily):
         watch(0.0, "fitting")
         return _fit(family, trial, data, rng)
     return _train(family, trial, folder, watch, data=data, rng=rng)
@@ -292,12 +294,12 @@ def _timed(value: float, unit: str) -> Estimate:
     return Estimate(value=value, n=1, unit=unit, method=once)
 
 
-def _fit(family: Fitted, trial: Trial, data: RunData, rng: Rng) -> Built:
+def _fit(family: FittedFamily, trial: Trial, data: RunData, rng: Rng) -> TrainedModel:
     space, splits = data.of(trial)
-    x = everything(splits.train).to(rng.device)
+    x = all_samples(splits.train).to(rng.device)
     with Stopwatch() as watch:
         fit = family.fit(space, x, rng=rng)
-    return Built(
+    return TrainedModel(
         model=fit.model,
         spend=Spend(flops=fit.flops, examples=len(x), seconds=watch.usage.wall),
         usage=watch.usage,
@@ -308,7 +310,7 @@ def _fit(family: Fitted, trial: Trial, data: RunData, rng: Rng) -> Built:
 
 def _train(
     family: Family, trial: Trial, folder: TrialFolder, watch: Watch, *, data: RunData, rng: Rng
-) -> Built:
+) -> TrainedModel:
     space, splits = data.of(trial)
     game = family.build(space, rng=rng)
     asked = Training.of(trial)
@@ -332,7 +334,7 @@ def _train(
             follow=training_progress(watch),
         )
     folder.save_curve(trained.curve)
-    return Built(
+    return TrainedModel(
         model=game.model,
         spend=trained.spend,
         usage=stopwatch.usage,

@@ -94,7 +94,7 @@ def _check_plain(name: str, value: Any, kind: Any, ranges: Sequence[Between]) ->
     return value
 
 
-def checked(function: Callable[P, R]) -> Callable[P, R]:
+def validated(function: Callable[P, R]) -> Callable[P, R]:
     """Returns a function that validates its arguments."""
     signature = inspect.signature(function)
 

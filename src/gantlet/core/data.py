@@ -254,7 +254,7 @@ def groups_of(source: Source) -> Tensor | None:
     return source.groups if isinstance(source, Grouped) else None
 
 
-def everything(source: Source, limit: int | None = None) -> Tensor:
+def all_samples(source: Source, limit: int | None = None) -> Tensor:
     """Returns all samples of a split, or its first ``limit``."""
     n = len(source) if limit is None else min(limit, len(source))
     return source.take(torch.arange(n))
@@ -312,7 +312,7 @@ class OwnFile(Dataset, Protocol):
 
 
 @runtime_checkable
-class Known(Dataset, Protocol):
+class KnownDensity(Dataset, Protocol):
     """A data set with known density."""
 
     def log_density(self, x: Tensor) -> Tensor:
@@ -356,7 +356,7 @@ class Readable(Code):
 
 
 @runtime_checkable
-class Roomy(Protocol):
+class PaddedEncoded(Protocol):
     """Files whose code is padded to the largest sample."""
 
     def roomy(self) -> Self:
@@ -365,7 +365,7 @@ class Roomy(Protocol):
 
 
 @runtime_checkable
-class Coded(OwnFile, Protocol):
+class Encoded(OwnFile, Protocol):
     """Samples in files of the user that need an encoding."""
 
     def code(self, rows: Tensor | None = None) -> Code | None:

@@ -20,13 +20,13 @@ from gantlet.core.rng import Rng
 # ----------------------------------------------------------------------------
 
 
-def more_often(count: int, n: int, other: int, m: int) -> float:
+def p_greater_rate(count: int, n: int, other: int, m: int) -> float:
     """Returns the one-sided p-value of "rate ``count / n`` is not greater than ``other / m``".
 
     Fisher's exact test. Source: Fisher, 1935, https://doi.org/10.2307/2342435.
 
     Example:
-        >>> round(more_often(8, 10, 2, 10), 4)
+        >>> round(p_greater_rate(8, 10, 2, 10), 4)
         0.0115
     """
     both, most = count + other, min(n, count + other)
@@ -39,7 +39,7 @@ def more_often(count: int, n: int, other: int, m: int) -> float:
     return min(math.fsum(math.exp(t) for t in terms), 1.0)
 
 
-def smaller(x: Tensor, y: Tensor) -> float:
+def p_smaller_values(x: Tensor, y: Tensor) -> float:
     """Returns the one-sided p-value of "``x`` is not smaller than ``y``" by ranks.
 
     Mann-Whitney U test, normal approximation with corrections for ties and continuity; 1 if a
@@ -125,7 +125,7 @@ class Extractor(Protocol):
         ...
 
 
-class Partisan(abc.ABC):
+class NotForRanking(abc.ABC):
     """An extractor taken from a model under evaluation, which must not be used for rankings."""
 
     @property
@@ -202,7 +202,7 @@ class TrainMetric(Protocol):
         ...
 
 
-class Clustered(abc.ABC):
+class GroupedMetric(abc.ABC):
     """A metric whose interval is valid for grouped samples.
 
     Other metrics report no interval for grouped samples.
@@ -217,7 +217,7 @@ class Clustered(abc.ABC):
         """Like ``Metric.measure``; groups, not samples, are the independent units."""
 
 
-class ClusteredTrain(abc.ABC):
+class GroupedTrainMetric(abc.ABC):
     """A metric with training samples whose interval is valid for grouped samples."""
 
     __slots__ = ()

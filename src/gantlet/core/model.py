@@ -82,7 +82,7 @@ class Model(nn.Module, abc.ABC):
         return context
 
 
-class Cached(Model):
+class CachedModel(Model):
     """A model with a cache for sequential sampling.
 
     Without the cache everything is recomputed at each step, with the same samples.
@@ -344,7 +344,7 @@ def refuse_context(name: str, context_space: Space | None) -> None:
 
 @final
 @dataclass(frozen=True, slots=True)
-class Fit:
+class FitResult:
     """A model fitted without a game.
 
     Attributes:
@@ -357,10 +357,10 @@ class Fit:
 
 
 @runtime_checkable
-class Fitted(Protocol):
+class FittedFamily(Protocol):
     """Settings of a baseline that is fitted directly, without gradient training; frozen."""
 
-    def fit(self, space: Space, train: Tensor, *, rng: Rng) -> Fit:
+    def fit(self, space: Space, train: Tensor, *, rng: Rng) -> FitResult:
         """Returns the model fitted to ``train``, shape ``(n, *space.shape)``.
 
         Raises:

@@ -38,7 +38,7 @@ from gantlet.core.estimate import REAL
 if TYPE_CHECKING:
     from gantlet.core.data import Dataset
     from gantlet.core.metric import Extractor, Metric, Probe, TrainMetric
-    from gantlet.core.model import Family, Fitted, Solver, Toy
+    from gantlet.core.model import Family, FittedFamily, Solver, Toy
 
 T = TypeVar("T")
 
@@ -162,7 +162,7 @@ class Spec:
 
     @override
     def __str__(self) -> str:
-        rest = ",".join(f"{k}={quoted(v)}" for k, v in self.options.items())
+        rest = ",".join(f"{k}={quote(v)}" for k, v in self.options.items())
         return f"{self.name}:{rest}" if rest else self.name
 
     def build(self, cls: "type[T]") -> "T":
@@ -211,7 +211,7 @@ def _write(value: object) -> str:
     return "+".join(map(_write, value)) if isinstance(value, tuple) else str(value)
 
 
-def quoted(text: str, special: str = ",") -> str:
+def quote(text: str, special: str = ",") -> str:
     """Returns ``text`` as a value of the grammar, in double quotes where it needs them.
 
     Args:
@@ -219,7 +219,7 @@ def quoted(text: str, special: str = ",") -> str:
         special: The characters that it cannot hold without quotes.
 
     Example:
-        >>> quoted("a.npy"), quoted("a,b.npy")
+        >>> quote("a.npy"), quote("a,b.npy")
         ('a.npy', '"a,b.npy"')
     """
     if text.startswith('"') or any(c in special for c in text):
@@ -343,11 +343,11 @@ class Registry(Generic[T]):
 
     def names(self) -> list[str]:
         """Returns the known names, sorted."""
-        return sorted(points_of(self._group))
+        return sorted(entry_points_of(self._group))
 
     def knows(self, name: str) -> bool:
         """Returns whether ``name`` is a component, or an alias of one."""
-        return self._canonical(name) in {*points_of(self._group), *self.aliases}
+        return self._canonical(name) in {*entry_points_of(self._group), *self.aliases}
 
     def expand(self, text: str) -> Spec:
         """Returns the spec of ``text``, with aliases expanded.
@@ -359,7 +359,7 @@ class Registry(Generic[T]):
         """
         spec = Spec.parse(text)
         name = self._canonical(spec.name)
-        if name not in self.aliases or name in points_of(self._group):
+        if name not in self.aliases or name in entry_points_of(self._group):
             return Spec(name, spec.options)
         stands = Spec.parse(self.aliases[name])
         return Spec(stands.name, {**stands.options, **spec.options})
@@ -370,7 +370,7 @@ class Registry(Generic[T]):
         Raises:
             UserError: If the name is unknown, or the package that defines it cannot be imported.
         """
-        points = points_of(self._group)
+        points = entry_points_of(self._group)
         found = self.expand(name).name
         if found not in points:
             raise self._unknown(name)
@@ -410,10 +410,10 @@ class Registry(Generic[T]):
 
     def _canonical(self, name: str) -> str:
         """Returns ``name`` as registered; accepts variants such as ``ms_ssim`` and ``MNIST``."""
-        if name in points_of(self._group):
+        if name in entry_points_of(self._group):
             return name
         plain = name.strip().lower().replace("_", "-")
-        known = {*points_of(self._group), *self.aliases, *self.pointers}
+        known = {*entry_points_of(self._group), *self.aliases, *self.pointers}
         return plain if plain in known else name
 
     def _unknown(self, name: str) -> UserError:
@@ -421,7 +421,7 @@ class Registry(Generic[T]):
         if plain in self.pointers:
             return UserError(f"No {self.kind} is called {name!r}. {self.pointers[plain]}")
         for group, words in _PLACES.items():
-            if group != self._group and plain in points_of(group):
+            if group != self._group and plain in entry_points_of(group):
                 return UserError(
                     f"{name!r} is not a {self.kind} but {words.format(name)}. "
                     f"Known: {', '.join(self.names())}."
@@ -430,7 +430,7 @@ class Registry(Generic[T]):
 
 
 @cache
-def points_of(group: str) -> dict[str, EntryPoint]:
+def entry_points_of(group: str) -> dict[str, EntryPoint]:
     """Returns the installed entry points of a group by name; nothing is imported."""
     return {p.name: p for p in entry_points(group=group)}
 
@@ -457,7 +457,7 @@ def _check_paths(text: str) -> None:
         if "," in path and Path(path).expanduser().exists():
             raise UserError(
                 f"{text!r} names {path!r}, which exists and holds a comma. Put the path in double "
-                f"quotes: {text[: found.start(1)]}{quoted(path)}"
+                f"quotes: {text[: found.start(1)]}{quote(path)}"
             )
 
 
@@ -471,7 +471,7 @@ def _prefixes(rest: str) -> Iterator[str]:
 # The registries, one for each kind of component.
 # ----------------------------------------------------------------------------
 
-families: "Registry[Family | Fitted]" = Registry(
+families: "Registry[Family | FittedFamily]" = Registry(
     "family",
     "gantlet.families",
     {

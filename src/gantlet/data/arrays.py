@@ -18,15 +18,15 @@ from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
 from gantlet.data.splits import (
     Array,
+    ArraySplit,
     Layout,
-    Rows,
     arranged,
-    by_share,
     check_size,
     finite,
     is_file,
     is_folder,
-    official,
+    published_split,
+    random_split,
     read_once,
     readable,
     same_length,
@@ -92,7 +92,7 @@ class Idx:
         train = read_pair(images, labels)
         space = space_of(train.array, self.levels, str(images))
         if test_images is None:
-            return by_share(
+            return random_split(
                 train, validation=self.validation, test=self.test, limit=self.limit, rng=rng
             )
         test = read_pair(test_images, test_labels)
@@ -100,9 +100,9 @@ class Idx:
         if found != space:
             raise UserError(f"{test_images} holds {found.label}; {images} holds {space.label}.")
         validation = max(1, round(self.validation * len(train)))
-        return official(train, test, validation=validation, limit=self.limit, rng=rng)
+        return published_split(train, test, validation=validation, limit=self.limit, rng=rng)
 
-    def whole(self) -> Rows:
+    def whole(self) -> ArraySplit:
         """Returns all samples of the training file in their order.
 
         Raises:
@@ -137,7 +137,7 @@ def find(folder: Path, name: str) -> Path | None:
     return next((path for path in paths if path.is_file()), None)
 
 
-def read_pair(images: Path, labels: Path | None) -> Rows:
+def read_pair(images: Path, labels: Path | None) -> ArraySplit:
     """Returns the samples and classes of two IDX files.
 
     Raises:
@@ -146,7 +146,7 @@ def read_pair(images: Path, labels: Path | None) -> Rows:
     x = finite(_samples(images), images)
     classes = None if labels is None else read(labels)
     same_length(x, classes, labels or images)
-    return Rows(x, classes)
+    return ArraySplit(x, classes)
 
 
 def _samples(path: Path) -> Array:
@@ -207,7 +207,7 @@ _NAMED = 3
 
 @final
 @dataclass(frozen=True, slots=True)
-class Found:
+class FolderContents:
     """The contents of a folder.
 
     Attributes:
@@ -226,17 +226,17 @@ class Found:
         return tuple(p.relative_to(self.folder).with_suffix("").as_posix() for p in self.files)
 
 
-def pictures_in(folder: Path) -> Found:
+def image_files(folder: Path) -> FolderContents:
     """Returns the image files in a folder and below.
 
     Raises:
         UserError: If the folder does not exist or cannot be read.
     """
-    known = picture_endings()
+    known = image_suffixes()
     return _found(folder, lambda p: p.suffix.lower() in known, "images")
 
 
-def sounds_in(folder: Path) -> Found:
+def audio_files(folder: Path) -> FolderContents:
     """Returns the sound files in a folder and below.
 
     Raises:
@@ -245,20 +245,20 @@ def sounds_in(folder: Path) -> Found:
     return _found(folder, lambda p: p.suffix.lower() in SOUNDS, "sounds")
 
 
-def holds_sounds(folder: Path) -> bool:
+def has_mostly_audio(folder: Path) -> bool:
     """Returns whether a folder is one of sounds: it holds more of them than of images.
 
     Raises:
         UserError: If the folder does not exist or cannot be read.
     """
-    return len(sounds_in(folder).files) > len(pictures_in(folder).files)
+    return len(audio_files(folder).files) > len(image_files(folder).files)
 
 
-def picture_endings() -> frozenset[str]:
+def image_suffixes() -> frozenset[str]:
     """Returns the endings of the image files that Pillow decodes, in small letters.
 
     Example:
-        >>> {".jpg", ".jfif", ".bmp", ".tif", ".webp"} <= picture_endings()
+        >>> {".jpg", ".jfif", ".bmp", ".tif", ".webp"} <= image_suffixes()
         True
     """
     from PIL import Image
@@ -339,7 +339,7 @@ class _Walk:
             left.append(path)
 
 
-def _found(folder: Path, is_wanted: Callable[[Path], bool], kind: str) -> Found:
+def _found(folder: Path, is_wanted: Callable[[Path], bool], kind: str) -> FolderContents:
     walk = _Walk(is_folder(folder))
     wanted, hidden, other = list[Path](), list[Path](), list[Path]()
     for path in walk.files:
@@ -357,7 +357,7 @@ def _found(folder: Path, is_wanted: Callable[[Path], bool], kind: str) -> Found:
         (walk.closed, "folder may", "folders may", "not be read"),
     ]
     notes = tuple(_lost(folder, *one) for one in lost if one[0])
-    return Found(folder, tuple(sorted(wanted)), notes)
+    return FolderContents(folder, tuple(sorted(wanted)), notes)
 
 
 def _lost(folder: Path, paths: Sequence[Path], one: str, several: str, what: str) -> str:
@@ -451,11 +451,11 @@ class Npy:
         Raises:
             UserError: If the file cannot be read or used.
         """
-        return by_share(
+        return random_split(
             self.whole(), validation=self.validation, test=self.test, limit=self.limit, rng=rng
         )
 
-    def whole(self) -> Rows:
+    def whole(self) -> ArraySplit:
         """Returns all samples in the order of the file.
 
         Raises:
@@ -510,11 +510,11 @@ class Npz:
         Raises:
             UserError: If the file cannot be read or used.
         """
-        return by_share(
+        return random_split(
             self.whole(), validation=self.validation, test=self.test, limit=self.limit, rng=rng
         )
 
-    def whole(self) -> Rows:
+    def whole(self) -> ArraySplit:
         """Returns all samples in the order of the file.
 
         Raises:
@@ -525,12 +525,12 @@ class Npz:
         return _rows(self, self._array(), labels, path)
 
 
-def _rows(of: Npy | Npz, array: Array, labels: Array | None, where: Path | None) -> Rows:
+def _rows(of: Npy | Npz, array: Array, labels: Array | None, where: Path | None) -> ArraySplit:
     space_of(array, of.levels, of.path)
     same_length(array, labels, where or Path(of.path))
     if labels is not None and labels.dtype.kind not in "biu":
         raise UserError(f"The labels {of.labels} must be integers. Got {labels.dtype}.")
-    return Rows(finite(array, Path(of.path)), labels)
+    return ArraySplit(finite(array, Path(of.path)), labels)
 
 
 @read_once(2, stamp_of)

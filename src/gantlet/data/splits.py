@@ -22,7 +22,7 @@ from torch import Tensor
 
 from gantlet.compute.machine import memory
 from gantlet.core.data import InMemory, Kind, Source, Space, Splits, groups_of, notes_of
-from gantlet.core.errors import UserError, reading
+from gantlet.core.errors import UserError, input_errors
 from gantlet.core.rng import Rng
 
 # ----------------------------------------------------------------------------
@@ -92,17 +92,17 @@ def readable(path: Path, kind: str, errors: tuple[type[Exception], ...] = ()) ->
         UserError: In place of any exception.
     """
     del errors
-    with reading(path, kind):
+    with input_errors(path, kind):
         yield
 
 
-def is_there(path: Path) -> bool:
+def path_exists(path: Path) -> bool:
     """Returns whether a file or folder exists.
 
     Raises:
         UserError: If it cannot be accessed, or is a pipe, a socket or a device.
     """
-    with reading(path):
+    with input_errors(path):
         try:
             mode = path.stat().st_mode
         except (FileNotFoundError, NotADirectoryError):
@@ -122,7 +122,7 @@ def is_file(path: Path) -> Path:
     Raises:
         UserError: If there is none, or it is a pipe or a device.
     """
-    if not is_there(path):
+    if not path_exists(path):
         raise UserError(f"No file {path}. Check the path.")
     if path.is_dir():
         raise UserError(f"{path} is a folder. A file is needed.")
@@ -170,9 +170,9 @@ def is_folder(path: Path) -> Path:
     Raises:
         UserError: If there is none, or it may not be listed.
     """
-    if not is_there(path) or not path.is_dir():
+    if not path_exists(path) or not path.is_dir():
         raise UserError(f"No folder {path}. Check the path.")
-    with reading(path, "a folder"):
+    with input_errors(path, "a folder"):
         os.scandir(path).close()
     return path
 
@@ -225,7 +225,7 @@ _MOST_LEVELS = 65536
 
 
 @final
-class Rows:
+class ArraySplit:
     """A split that is held as a NumPy array, in memory or mapped from disk.
 
     Args:
@@ -376,7 +376,7 @@ class Subset:
 
 
 @final
-class Joined:
+class Concatenated:
     """Several sources of one space, one after the other.
 
     Args:
@@ -420,7 +420,7 @@ def cpu_stream(rng: Rng, name: str) -> torch.Generator:
     return Rng(rng.seed).stream(name)
 
 
-def by_share(
+def random_split(
     source: Source, *, validation: float, test: float, limit: int | None, rng: Rng
 ) -> Splits:
     """Returns ``source`` in three splits, shuffled by the seed of ``rng``.
@@ -457,7 +457,7 @@ def by_share(
     )
 
 
-def official(
+def published_split(
     train: Source, test: Source, *, validation: int, limit: int | None, rng: Rng
 ) -> Splits:
     """Returns splits that keep a test set as it was published.

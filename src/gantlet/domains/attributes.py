@@ -12,7 +12,7 @@ _GOLDEN = 0.6180339887498949
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Word:
+class Attribute:
     """The name of a measurement of single samples.
 
     Attributes:
@@ -38,7 +38,7 @@ class Word:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Probes:
+class AttributeTable:
     """Named measurements of a set of samples.
 
     Attributes:
@@ -46,37 +46,41 @@ class Probes:
         values: Shape ``(n, len(words))``, float64.
     """
 
-    words: tuple[Word, ...]
+    words: tuple[Attribute, ...]
     values: Tensor
 
-    def with_more(self, other: "Probes") -> "Probes":
+    def with_more(self, other: "AttributeTable") -> "AttributeTable":
         """Returns these and others of the same samples."""
         both = torch.cat([self.values, other.values], 1)
-        return Probes(words=(*self.words, *other.words), values=both)
+        return AttributeTable(words=(*self.words, *other.words), values=both)
 
     def follows(self) -> Tensor:
         """Returns which measurements follow from almost any flaw, shape ``(len(words),)``."""
         flags = [word.follows for word in self.words]
         return torch.tensor(flags, dtype=torch.bool, device=self.values.device)
 
-    def at(self, places: Tensor) -> "Probes":
+    def at(self, places: Tensor) -> "AttributeTable":
         """Returns those of some of the samples."""
-        return Probes(words=self.words, values=self.values[places])
+        return AttributeTable(words=self.words, values=self.values[places])
 
 
-def word(
+def attribute(
     name: str, less: str, more: str, topic: str = "", *, follows: bool = False, rare: bool = False
-) -> Word:
+) -> Attribute:
     """Returns a word that is a topic of its own, unless another one is given."""
-    return Word(name=name, less=less, more=more, topic=topic or name, follows=follows, rare=rare)
+    return Attribute(
+        name=name, less=less, more=more, topic=topic or name, follows=follows, rare=rare
+    )
 
 
-def probes(measured: Mapping[Word, Tensor]) -> Probes:
+def attribute_table(measured: Mapping[Attribute, Tensor]) -> AttributeTable:
     """Returns measurements, each of shape ``(n,)``, under their words."""
-    return Probes(words=tuple(measured), values=torch.stack(list(measured.values()), 1).double())
+    return AttributeTable(
+        words=tuple(measured), values=torch.stack(list(measured.values()), 1).double()
+    )
 
 
-def haze(x: Tensor, size: float) -> Tensor:
+def jitter(x: Tensor, size: float) -> Tensor:
     """Returns numbers of mean 0 and deviation ``size``, one for each sample, that mean nothing.
 
     A measurement that is the same for all real samples has no deviation in which a difference
@@ -94,5 +98,7 @@ def haze(x: Tensor, size: float) -> Tensor:
     return (angle - 0.5) * 12**0.5 * size
 
 
-REPEATS = word("distance to the nearest other", "repeated samples", "samples too far apart")
+NEAREST_DISTANCE = attribute(
+    "distance to the nearest other", "repeated samples", "samples too far apart"
+)
 """Of the distance from a sample to the nearest other one of its own set."""

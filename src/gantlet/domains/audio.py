@@ -25,15 +25,21 @@ from gantlet.core.rng import Rng
 from gantlet.core.spec import Between, Spec
 from gantlet.data.arrays import (
     SOUNDS,
-    Found,
+    FolderContents,
     Unreadable,
+    audio_files,
     counted,
-    holds_sounds,
+    has_mostly_audio,
     listed,
-    sounds_in,
 )
-from gantlet.data.splits import Array, by_share, check_size, read_once, readable, stamp_of
-from gantlet.domains.attributes import Probes, Word, haze, probes, word
+from gantlet.data.splits import Array, check_size, random_split, read_once, readable, stamp_of
+from gantlet.domains.attributes import (
+    Attribute,
+    AttributeTable,
+    attribute,
+    attribute_table,
+    jitter,
+)
 from gantlet.domains.domains import Adapted, Domain, Writer, columns, lengthened
 from gantlet.report.pictures import grid
 
@@ -238,20 +244,20 @@ def recordings(path: Path, *, skip: int = 0) -> Recordings:
         UserError: If there are none, more cannot be read, or their rates differ.
     """
     if path.is_dir():
-        return _recorded(sounds_in(path), skip)
+        return _recorded(audio_files(path), skip)
     if path.is_file():
         return _recorded(path, skip)
     raise UserError(f"{path} does not exist. Give a folder or a tar file of sound files.")
 
 
-def _stamp(where: Path | Found) -> tuple[int, ...]:
+def _stamp(where: Path | FolderContents) -> tuple[int, ...]:
     if isinstance(where, Path):
         return stamp_of(where)
     return tuple(file.stat().st_mtime_ns for file in where.files)
 
 
 @read_once(3, _stamp)
-def _recorded(where: Path | Found, skip: int) -> Recordings:
+def _recorded(where: Path | FolderContents, skip: int) -> Recordings:
     path = where if isinstance(where, Path) else where.folder
     all_of_it, bad = _Collected(path), Unreadable(skip)
     for name, raw in _files(where):
@@ -262,9 +268,13 @@ def _recorded(where: Path | Found, skip: int) -> Recordings:
             continue
         all_of_it.add(name, *part)
     if not all_of_it.parts:
-        what = f" ({'; '.join(where.notes)})" if isinstance(where, Found) and where.notes else ""
+        what = (
+            f" ({'; '.join(where.notes)})"
+            if isinstance(where, FolderContents) and where.notes
+            else ""
+        )
         raise UserError(f"{path} holds no sound files{what}. Give files such as .wav or .flac.")
-    notes = where.notes if isinstance(where, Found) else ()
+    notes = where.notes if isinstance(where, FolderContents) else ()
     return all_of_it.recordings((*notes, *bad.notes))
 
 
@@ -315,9 +325,9 @@ class _Collected:
         return Recordings(self._rate, np.concatenate(parts), starts, names, tuple(notes))
 
 
-def _files(where: Path | Found) -> Iterator[tuple[str, bytes]]:
+def _files(where: Path | FolderContents) -> Iterator[tuple[str, bytes]]:
     """Yields the name and the content of each sound file."""
-    if isinstance(where, Found):
+    if isinstance(where, FolderContents):
         for file in where.files:
             with readable(file, "a sound file"):
                 check_size(file, file.stat().st_size)
@@ -475,7 +485,7 @@ _LOWER = 0.25  # of the frequencies
 _PEAK = 0.7  # of the largest
 
 
-def audio_probes(code: AudioCode, x: Tensor) -> Probes:
+def audio_attributes(code: AudioCode, x: Tensor) -> AttributeTable:
     """Returns measurements of clips, shape ``(n, 1, length)``.
 
     What follows the last number that is not 0 is no part of a clip. All but loudness and offset
@@ -489,7 +499,7 @@ def audio_probes(code: AudioCode, x: Tensor) -> Probes:
     place = torch.arange(1, wave.shape[1] + 1, device=wave.device)
     n = ((wave != 0) * place).amax(1).clamp_min(1)
     frames = _Frames(wave, n, code.rate)
-    return probes(
+    return attribute_table(
         _level(wave, n, frames)
         | _damage(wave, n, place <= n[:, None])
         | _pauses(frames)
@@ -545,37 +555,37 @@ class _Frames:
         return found
 
 
-def _level(wave: Tensor, n: Tensor, frames: _Frames) -> dict[Word, Tensor]:
+def _level(wave: Tensor, n: Tensor, frames: _Frames) -> dict[Attribute, Tensor]:
     loud = frames.energy * frames.is_loud()
     size = (loud.square().sum(1) / frames.is_loud().sum(1).clamp_min(1)).sqrt()
     mean = wave.sum(1) / n
     return {
-        word("duration", "too short", "too long"): (n / frames.rate + 0.01).log(),
-        word("loudness", "too quiet", "too loud"): (size + _TINY).log(),
-        word("offset", "an offset below zero", "an offset above zero"): (
-            mean / (size + _TINY) + haze(wave, _SMALL / 10)
+        attribute("duration", "too short", "too long"): (n / frames.rate + 0.01).log(),
+        attribute("loudness", "too quiet", "too loud"): (size + _TINY).log(),
+        attribute("offset", "an offset below zero", "an offset above zero"): (
+            mean / (size + _TINY) + jitter(wave, _SMALL / 10)
         ),
     }
 
 
-def _damage(wave: Tensor, n: Tensor, there: Tensor) -> dict[Word, Tensor]:
+def _damage(wave: Tensor, n: Tensor, there: Tensor) -> dict[Attribute, Tensor]:
     """Returns flat tops, as clipping leaves them, and jumps that stand out from all others."""
     peak = wave.abs().amax(1, keepdim=True).clamp_min(_TINY)
     flat = (wave.diff(dim=1).abs() < 1e-3 * peak) & (wave[:, 1:].abs() > _PEAK * peak)
     bend = wave.diff(n=2, dim=1).abs() * there[:, 2:]
     usual = (bend.square().sum(1, keepdim=True) / n[:, None]).sqrt() + _TINY**2
-    dust = haze(wave, _SMALL)
+    dust = jitter(wave, _SMALL)
     return {
-        word("flat peaks", "peaks too round", "clipped: flat peaks"): (
+        attribute("flat peaks", "peaks too round", "clipped: flat peaks"): (
             (flat.sum(1) / n + _SHARES).log() + dust
         ),
-        word("clicks", "no sudden jumps", "clicks: sudden jumps"): (
+        attribute("clicks", "no sudden jumps", "clicks: sudden jumps"): (
             (bend.amax(1) / usual[:, 0] + 1).log() + dust
         ),
     }
 
 
-def _pauses(frames: _Frames) -> dict[Word, Tensor]:
+def _pauses(frames: _Frames) -> dict[Attribute, Tensor]:
     """Returns how loudness goes on in a clip.
 
     The noise floor is that of the quietest quarter of the lower frequencies of all frames from the
@@ -592,22 +602,22 @@ def _pauses(frames: _Frames) -> dict[Word, Tensor]:
     # A clip without any sound has no loud frame.
     cells[~inside.any(1)] = 0.0
     floor = torch.nanquantile(cells, 0.25, dim=1) / frames.mean_power().mean(1).clamp_min(_TINY**2)
-    dust = haze(frames.energy, _SMALL / 10)
+    dust = jitter(frames.energy, _SMALL / 10)
     return {
-        word("noise floor", "background too silent", "background noise"): (
+        attribute("noise floor", "background too silent", "background noise"): (
             (floor + _TINY**2).log()
         ),
-        word("dynamics", "loudness varies too much", "loudness varies too little"): (
+        attribute("dynamics", "loudness varies too much", "loudness varies too little"): (
             (torch.nanquantile(level, 0.5, dim=1) + _TINY).log()
         ),
-        word("pauses", "too few pauses", "too many pauses"): 1 - is_loud.sum(1) / n + dust,
-        word("start", "starts too early", "starts too late"): (
+        attribute("pauses", "too few pauses", "too many pauses"): 1 - is_loud.sum(1) / n + dust,
+        attribute("start", "starts too early", "starts too late"): (
             is_loud.to(torch.uint8).argmax(1) / n + dust
         ),
     }
 
 
-def _colour(frames: _Frames) -> dict[Word, Tensor]:
+def _colour(frames: _Frames) -> dict[Attribute, Tensor]:
     """Returns where in the spectrum the power of a clip lies."""
     power, hertz = frames.mean_power(), frames.hertz
     share = power / power.sum(1, keepdim=True).clamp_min(_TINY**4)
@@ -617,19 +627,21 @@ def _colour(frames: _Frames) -> dict[Word, Tensor]:
     top, bottom = hertz > 0.625 * hertz[-1], hertz < 0.05 * hertz[-1]
     high = "high frequencies"
     return {
-        word(high, f"dull: {high} missing", f"hiss: too many {high}"): (
+        attribute(high, f"dull: {high} missing", f"hiss: too many {high}"): (
             (share[:, top].sum(1) + _TINY**2).log()
         ),
-        word("low frequencies", "low frequencies missing", "hum: too many low frequencies"): (
+        attribute("low frequencies", "low frequencies missing", "hum: too many low frequencies"): (
             (share[:, bottom].sum(1) + _TINY).log()
         ),
-        word("spectral centre", "too dark", "too shrill"): (centre + 1).log(),
-        word("bandwidth", "too narrow a band", "too wide a band"): (width + 1).log(),
-        word("reach", f"dull: {high} missing", f"hiss: too many {high}", high): (reach + 1).log(),
+        attribute("spectral centre", "too dark", "too shrill"): (centre + 1).log(),
+        attribute("bandwidth", "too narrow a band", "too wide a band"): (width + 1).log(),
+        attribute("reach", f"dull: {high} missing", f"hiss: too many {high}", high): (
+            reach + 1
+        ).log(),
     }
 
 
-def _voice(frames: _Frames) -> dict[Word, Tensor]:
+def _voice(frames: _Frames) -> dict[Attribute, Tensor]:
     """Returns how periodic loud frames are, and how high their tone is.
 
     By the autocorrelation of a frame at lags of 60 to 500 hertz: its largest value, and the first
@@ -651,10 +663,10 @@ def _voice(frames: _Frames) -> dict[Word, Tensor]:
     lag = torch.where(is_top.any(2), is_top.to(torch.uint8).argmax(2) + 1, own.argmax(2)) + low
     tone = (frames.rate / lag).log()
     return {
-        word("periodicity", "tone missing: too rough", "too pure a tone"): (
+        attribute("periodicity", "tone missing: too rough", "too pure a tone"): (
             (best[..., 0].clamp(-1, 1.5) * weight).sum(1)
         ),
-        word("pitch", "pitch too low", "pitch too high"): (tone * weight).sum(1),
+        attribute("pitch", "pitch too low", "pitch too high"): (tone * weight).sum(1),
     }
 
 
@@ -699,7 +711,7 @@ class Audio:
         Raises:
             UserError: If a file cannot be read, or their rates differ.
         """
-        return by_share(
+        return random_split(
             self.whole(), validation=self.validation, test=self.test, limit=self.limit, rng=rng
         )
 
@@ -764,14 +776,14 @@ class AudioDomain(Domain):
     endings: ClassVar[tuple[str, ...]] = _ARCHIVES
 
     @override
-    def attributes(self, space: Space, x: Tensor, code: Code | None) -> Probes:
+    def attributes(self, space: Space, x: Tensor, code: Code | None) -> AttributeTable:
         """Returns loudness, pitch and the like, which need the rate that the code knows."""
-        return audio_probes(code, x) if isinstance(code, AudioCode) else columns(space, x)
+        return audio_attributes(code, x) if isinstance(code, AudioCode) else columns(space, x)
 
     @override
     def reader(self, path: Path, *, skip_bad: int = 0) -> Audio | None:
         """Reads archives, and folders that hold more sounds than images."""
-        is_own = holds_sounds(path) if path.is_dir() else path.name.lower().endswith(_ARCHIVES)
+        is_own = has_mostly_audio(path) if path.is_dir() else path.name.lower().endswith(_ARCHIVES)
         return Audio(path=str(path), skip_bad=skip_bad) if is_own else None
 
     @override

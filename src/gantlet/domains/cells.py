@@ -28,7 +28,7 @@ _LEAST: Final = 0.5
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
-class Cells:
+class TableCells:
     """The cells of a file.
 
     Attributes:
@@ -69,13 +69,13 @@ class Cells:
         apart = None if label is None else self.place(label)
         return tuple(i for i in range(len(self.names)) if i != apart)
 
-    def some(self, rows: Tensor | None) -> "Cells":
+    def some(self, rows: Tensor | None) -> "TableCells":
         """Returns some rows, by their numbers from 0; the cells themselves of None."""
         if rows is None:
             return self
         kept = rows.numpy()
         columns = [c[kept] for c in self.columns]
-        return Cells(self.path, self.names, columns, self.places[kept], self.form, self.notes)
+        return TableCells(self.path, self.names, columns, self.places[kept], self.form, self.notes)
 
     @property
     def is_numeric(self) -> bool:
@@ -206,7 +206,7 @@ class Cells:
 
 
 @read_once(8, stamp_of)
-def read_cells(path: Path) -> Cells:
+def read_cells(path: Path) -> TableCells:
     """Returns the cells of a file: text of rows, or Parquet.
 
     Raises:
@@ -245,7 +245,7 @@ def _parquet(path: Path) -> Any:
     return frame
 
 
-def _cells(path: Path, names: Sequence[str], frame: Any, form: Delimited | None) -> Cells:
+def _cells(path: Path, names: Sequence[str], frame: Any, form: Delimited | None) -> TableCells:
     """Returns the cells of a frame, without the rows that are empty."""
     columns = [_column(frame.iloc[:, i], i, form) for i in range(frame.shape[1])]
     notes = () if form is None else form.notes
@@ -257,7 +257,7 @@ def _cells(path: Path, names: Sequence[str], frame: Any, form: Delimited | None)
         told = counted(int(empty.sum()), "row is", "rows are")
         notes = (*notes, f"{told} empty in {path.name} and left out")
         columns, places = [c[~empty] for c in columns], places[~empty]
-    return Cells(path, names, columns, places, form, notes)
+    return TableCells(path, names, columns, places, form, notes)
 
 
 def _column(series: Any, place: int, form: Delimited | None) -> Array:

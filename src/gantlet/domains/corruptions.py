@@ -1,8 +1,8 @@
 """Corruptions: each operation once, and the two tables that say how severe each is made.
 
-``DAMAGES`` are graded severities of known kinds, with which metrics are tested. ``image_causes``
-are corruptions that may explain flaws. Flaws planted in tests have a third table, in
-``gantlet.testing.planted``. The tables share operations and differ in their parameters on purpose:
+``CORRUPTIONS`` are graded severities of known kinds, with which metrics are tested.
+``image_causes`` are corruptions that may explain flaws. Flaws planted in tests have a third
+table, in ``gantlet.testing.planted``. The tables share operations and differ in their parameters on purpose:
 an explanation must not fit for the sole reason that it is what was planted.
 """
 
@@ -105,7 +105,7 @@ def in_levels(x: Tensor, levels: int | None) -> Tensor:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Victims:
+class CleanSamples:
     """Real samples to be damaged, and further real samples that a damage may put in their place.
 
     Attributes:
@@ -181,7 +181,7 @@ def hue(x: Tensor, levels: int | None, strength: float) -> Tensor:
 
 
 def dropped_class(
-    given: Victims, strength: float, rng: torch.Generator
+    given: CleanSamples, strength: float, rng: torch.Generator
 ) -> "tuple[Tensor, Tensor | None]":
     """Returns samples of which one class is thinned out, and their labels.
 
@@ -223,7 +223,7 @@ def duplicated(x: Tensor, strength: float, rng: torch.Generator) -> Tensor:
     return made
 
 
-def memorised(x: Tensor, train: Tensor, strength: float, rng: torch.Generator) -> Tensor:
+def memorized(x: Tensor, train: Tensor, strength: float, rng: torch.Generator) -> Tensor:
     """Returns samples of which a share ``strength`` is replaced by copies of training samples.
 
     Different ones, as long as there are enough.
@@ -243,13 +243,13 @@ def swapped_labels(labels: Tensor, strength: float, rng: torch.Generator) -> Ten
     return made
 
 
-Damaged: TypeAlias = "tuple[Tensor, Tensor | None]"
+Corrupted: TypeAlias = "tuple[Tensor, Tensor | None]"
 """Samples, shape ``(n, *space.shape)``, and their labels."""
 
 
 @final
 @dataclass(frozen=True, slots=True)
-class Damage:
+class Corruption:
     """One way to make samples worse.
 
     Attributes:
@@ -259,13 +259,13 @@ class Damage:
     """
 
     says: str
-    apply: Callable[[Victims, float, torch.Generator], Damaged]
+    apply: Callable[[CleanSamples, float, torch.Generator], Corrupted]
     suits: Callable[[Space, bool], bool]
 
 
-def possible(space: Space, *, labelled: bool) -> list[str]:
+def applicable_corruptions(space: Space, *, labelled: bool) -> list[str]:
     """Returns the names of the damages that samples of ``space`` can suffer."""
-    return [name for name, damage in DAMAGES.items() if damage.suits(space, labelled)]
+    return [name for name, damage in CORRUPTIONS.items() if damage.suits(space, labelled)]
 
 
 def _is_image(space: Space, _labelled: bool) -> bool:
@@ -281,49 +281,49 @@ def _fits_jpeg(space: Space, _labelled: bool) -> bool:
     return space.kind == "image" and space.shape[0] in (1, 3) and 1 < levels <= 256
 
 
-def _swapped(given: Victims, s: float, rng: torch.Generator) -> Damaged:
+def _swapped(given: CleanSamples, s: float, rng: torch.Generator) -> Corrupted:
     if given.labels is None:
         raise UserError("Labels can be swapped only where there are some.")
     return given.x, swapped_labels(given.labels, s, rng)
 
 
-DAMAGES: Mapping[str, Damage] = {
-    "noise": Damage(
+CORRUPTIONS: Mapping[str, Corruption] = {
+    "noise": Corruption(
         "normal noise, its standard deviation half the range of the levels",
         lambda v, s, rng: (noise(v.x, v.space.levels, s, rng), v.labels),
         lambda space, _: space.kind in ("image", "vector"),
     ),
-    "blur": Damage(
+    "blur": Corruption(
         "a normal kernel, its standard deviation a quarter of the height",
         lambda v, s, _: (blur(v.x, v.space.levels, s), v.labels),
         _is_image,
     ),
-    "jpeg": Damage(
+    "jpeg": Corruption(
         "a JPEG file of quality 1; 0.5 is quality 50",
         lambda v, s, _: (jpeg(v.x, v.space.levels or 256, s), v.labels),
         _fits_jpeg,
     ),
-    "hue": Damage(
+    "hue": Corruption(
         "every colour turned by half a circle about grey",
         lambda v, s, _: (hue(v.x, v.space.levels, s), v.labels),
         _is_colour,
     ),
-    "dropped class": Damage(
+    "dropped class": Corruption(
         "one class is gone, others take its place",
         dropped_class,
         lambda _, labelled: labelled,
     ),
-    "duplicates": Damage(
+    "duplicates": Corruption(
         "all samples are copies of one",
         lambda v, s, rng: (duplicated(v.x, s, rng), v.labels),
         lambda _, __: True,
     ),
-    "memorised": Damage(
+    "memorised": Corruption(
         "all samples are copies of training samples",
-        lambda v, s, rng: (memorised(v.x, v.train, s, rng), v.labels),
+        lambda v, s, rng: (memorized(v.x, v.train, s, rng), v.labels),
         lambda _, __: True,
     ),
-    "swapped labels": Damage(
+    "swapped labels": Corruption(
         "all labels are dealt out anew, the samples stay",
         _swapped,
         lambda _, labelled: labelled,

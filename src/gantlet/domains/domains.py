@@ -12,8 +12,8 @@ from torch.nn.functional import pad
 
 from gantlet.core.data import Code, OwnFile, Source, Space
 from gantlet.core.errors import unknown
-from gantlet.core.spec import Registry, points_of
-from gantlet.domains.attributes import Probes, Word
+from gantlet.core.spec import Registry, entry_points_of
+from gantlet.domains.attributes import Attribute, AttributeTable
 from gantlet.domains.corruptions import Cause
 
 _GROUP = "gantlet.domains"
@@ -96,7 +96,7 @@ class Domain(ABC):
     is_spatial: ClassVar[bool] = False
 
     @abstractmethod
-    def attributes(self, space: Space, x: Tensor, code: Code | None) -> Probes:
+    def attributes(self, space: Space, x: Tensor, code: Code | None) -> AttributeTable:
         """Returns named measurements of samples.
 
         Args:
@@ -198,7 +198,7 @@ def domains() -> Iterator[Domain]:
 
 
 def _domain(kind: str) -> Domain:
-    if kind in points_of(_GROUP):
+    if kind in entry_points_of(_GROUP):
         return _plugins.load(kind)()
     if kind in _OWN:
         found: type[Domain] = EntryPoint(kind, _OWN[kind], _GROUP).load()
@@ -216,9 +216,9 @@ def reader_of(path: Path, *, skip_bad: int = 0) -> OwnFile | None:
     return next(filter(None, (d.reader(path, skip_bad=skip_bad) for d in domains())), None)
 
 
-def probes_of(
+def attributes_of(
     space: Space, x: Tensor, probabilities: Tensor | None = None, code: Code | None = None
-) -> Probes:
+) -> AttributeTable:
     """Returns the attributes of samples, shape ``(n, *space.shape)``.
 
     Args:
@@ -231,12 +231,12 @@ def probes_of(
     return found if probabilities is None else found.with_more(_classes(probabilities.double()))
 
 
-def columns(space: Space, x: Tensor) -> Probes:
+def columns(space: Space, x: Tensor) -> AttributeTable:
     """Returns each component of samples as an attribute; none where there are more than 64."""
     values = space.unit(x).flatten(1).double()
     if values.shape[1] > _COLUMNS:
-        return Probes(words=(), values=values[:, :0])
-    return Probes(words=tuple(map(_column, range(values.shape[1]))), values=values)
+        return AttributeTable(words=(), values=values[:, :0])
+    return AttributeTable(words=tuple(map(_column, range(values.shape[1]))), values=values)
 
 
 def lengthened(space: Space, wanted: Space) -> Adapted | None:
@@ -257,14 +257,14 @@ def ending(path: Path) -> str:
     return "".join(path.suffixes[-2:]).lower() if path.suffix == ".gz" else path.suffix.lower()
 
 
-def _column(i: int) -> Word:
+def _column(i: int) -> Attribute:
     name = f"column {i}"
-    return Word(name=name, less=f"{name} too low", more=f"{name} too high", topic=name)
+    return Attribute(name=name, less=f"{name} too low", more=f"{name} too high", topic=name)
 
 
-def _classes(p: Tensor) -> Probes:
+def _classes(p: Tensor) -> AttributeTable:
     words = (
-        Word(
+        Attribute(
             name=f"share of class {k}",
             less=f"class {k} missing or too rare",
             more=f"class {k} over-represented",
@@ -273,4 +273,4 @@ def _classes(p: Tensor) -> Probes:
         )
         for k in range(p.shape[1])
     )
-    return Probes(words=tuple(words), values=p)
+    return AttributeTable(words=tuple(words), values=p)

@@ -22,15 +22,21 @@ from gantlet.core.spec import Between, Spec
 from gantlet.data.arrays import unpacked
 from gantlet.data.splits import (
     Array,
-    Rows,
-    by_share,
+    ArraySplit,
     check_size,
-    official,
+    published_split,
+    random_split,
     read_once,
     readable,
     stamp_of,
 )
-from gantlet.domains.attributes import Probes, Word, haze, probes, word
+from gantlet.domains.attributes import (
+    Attribute,
+    AttributeTable,
+    attribute,
+    attribute_table,
+    jitter,
+)
 from gantlet.domains.domains import Domain
 from gantlet.report.pictures import grid
 
@@ -126,7 +132,7 @@ _SMALL = 0.02
 _NONE = 1e-9
 
 
-def graph_probes(x: Tensor) -> Probes:
+def graph_attributes(x: Tensor) -> AttributeTable:
     """Returns measurements of graphs, which do not depend on the order of their nodes.
 
     Args:
@@ -137,32 +143,33 @@ def graph_probes(x: Tensor) -> Probes:
     node = x.diagonal(dim1=1, dim2=2)
     edge = x - torch.diag_embed(node)
     degree, nodes = edge.sum(2), node.sum(1).clamp_min(1)
-    return probes(
-        _size(degree, node, nodes, haze(x, _SMALL))
+    return attribute_table(
+        _size(degree, node, nodes, jitter(x, _SMALL))
         | _shapes(edge, degree, nodes)
         | _whole(edge, degree, node)
     )
 
 
-def _size(degree: Tensor, node: Tensor, nodes: Tensor, dust: Tensor) -> dict[Word, Tensor]:
+def _size(degree: Tensor, node: Tensor, nodes: Tensor, dust: Tensor) -> dict[Attribute, Tensor]:
     mean = degree.sum(1) / nodes
     spread = ((degree - mean[:, None]).square() * node).sum(1) / nodes
     leaves, alone = (((degree == k) * node).sum(1) / nodes for k in (1, 0))
     return {
-        word("nodes", "too few nodes", "too many nodes"): nodes.log() + dust,
-        word("edges", "too few edges", "too many edges"): (mean + 0.1).log() + dust,
-        word("spread of degrees", "degrees too even", "degrees too uneven", "degrees"): (
+        attribute("nodes", "too few nodes", "too many nodes"): nodes.log() + dust,
+        attribute("edges", "too few edges", "too many edges"): (mean + 0.1).log() + dust,
+        attribute("spread of degrees", "degrees too even", "degrees too uneven", "degrees"): (
             (spread / (mean + 0.1) + 0.1).log()
         ),
-        word("largest degree", "largest hub too small", "largest hub too large", "degrees"): (
+        attribute("largest degree", "largest hub too small", "largest hub too large", "degrees"): (
             degree.amax(1).log1p()
         ),
-        word("leaves", "too few ends", "too many ends"): leaves + dust,
-        word("isolated nodes", "too few isolated nodes", "isolated nodes", "parts"): alone + dust,
+        attribute("leaves", "too few ends", "too many ends"): leaves + dust,
+        attribute("isolated nodes", "too few isolated nodes", "isolated nodes", "parts"): alone
+        + dust,
     }
 
 
-def _shapes(edge: Tensor, degree: Tensor, nodes: Tensor) -> dict[Word, Tensor]:
+def _shapes(edge: Tensor, degree: Tensor, nodes: Tensor) -> dict[Attribute, Tensor]:
     """Returns how often edges close to triangles and squares, and what meets along an edge.
 
     Triangles and squares in powers of the wedges which change as much where edges are left out at
@@ -175,17 +182,17 @@ def _shapes(edge: Tensor, degree: Tensor, nodes: Tensor) -> dict[Word, Tensor]:
     walks = twice.square().sum((1, 2))
     squares = (walks - degree.sum(1) - 4 * wedges) / 8
     room = wedges.clamp_min(1) / nodes
-    dust = haze(edge, _SMALL / 2)
+    dust = jitter(edge, _SMALL / 2)
     return {
-        word("triangles", "too few triangles", "too many triangles"): (
+        attribute("triangles", "too few triangles", "too many triangles"): (
             (triangles / nodes / room.pow(1.5)).sqrt() + dust
         ),
-        word("squares", "too few squares", "too many squares"): (
+        attribute("squares", "too few squares", "too many squares"): (
             (squares.clamp_min(0) / nodes / room.square()).sqrt() + dust
         ),
-        word("assortativity", "unlike degrees meet too often", "like degrees meet too often"): (
-            assortativity(edge, degree)
-        ),
+        attribute(
+            "assortativity", "unlike degrees meet too often", "like degrees meet too often"
+        ): (assortativity(edge, degree)),
     }
 
 
@@ -205,22 +212,22 @@ def assortativity(edge: Tensor, degree: Tensor) -> Tensor:
     return torch.where(square > _NONE, product / square.clamp_min(_NONE), torch.zeros_like(mean))
 
 
-def _whole(edge: Tensor, degree: Tensor, node: Tensor) -> dict[Word, Tensor]:
+def _whole(edge: Tensor, degree: Tensor, node: Tensor) -> dict[Attribute, Tensor]:
     """Returns how well a graph hangs together."""
     parts = [
         _components(e, n) for e, n in zip(edge.cpu().numpy(), node.cpu().numpy(), strict=True)
     ]
     number, largest = torch.tensor(parts, dtype=edge.dtype, device=edge.device).T
-    dust = haze(edge, _SMALL)
+    dust = jitter(edge, _SMALL)
     # The first eigenvalue that is not 0: each part has one that is.
     values = normalised_spectra(edge, degree, node)
     first = number.long().clamp(max=values.shape[1] - 1)
     gap = values.gather(1, first[:, None])[:, 0].clamp(0, 2)
     few, loose = "falls into too few parts", "bottlenecks: hangs together too loosely"
     return {
-        word("parts", few, "falls into parts"): number.clamp_min(1).log() + 5 * dust,
-        word("largest part", "largest part too small", few, "parts"): largest + dust,
-        word("spectral gap", loose, "hangs together too well"): (gap.sqrt() + dust),
+        attribute("parts", few, "falls into parts"): number.clamp_min(1).log() + 5 * dust,
+        attribute("largest part", "largest part too small", few, "parts"): largest + dust,
+        attribute("spectral gap", loose, "hangs together too well"): (gap.sqrt() + dust),
     }
 
 
@@ -303,12 +310,12 @@ class Graphs:
             others = [p for name, p in parts.items() if name != _TEST]
             train, test = (_matrices(p, room, self.path) for p in (others, [parts[_TEST]]))
             held = max(1, round(self.validation * len(train)))
-            return official(train, test, validation=held, limit=self.limit, rng=rng)
-        return by_share(
+            return published_split(train, test, validation=held, limit=self.limit, rng=rng)
+        return random_split(
             self.whole(), validation=self.validation, test=self.test, limit=self.limit, rng=rng
         )
 
-    def whole(self) -> Rows:
+    def whole(self) -> ArraySplit:
         """Returns all graphs in the order of the file.
 
         Raises:
@@ -325,7 +332,7 @@ class Graphs:
         del rows
         return GraphCode(self.nodes or max(int(p.nodes.max()) for p in self._chosen()))
 
-    def coded(self, code: Code, own: Tensor | None = None) -> tuple[Rows, str]:
+    def coded(self, code: Code, own: Tensor | None = None) -> tuple[ArraySplit, str]:
         """Returns all graphs with room for as many nodes as others; all of ``own`` too.
 
         Raises:
@@ -413,7 +420,7 @@ def _part(path: Path, nodes: Array, counts: Array, edges: Array) -> _Part:
     return _Part(nodes.astype(np.int64), starts, edges)
 
 
-def _matrices(parts: Sequence[_Part], room: int, name: str) -> Rows:
+def _matrices(parts: Sequence[_Part], room: int, name: str) -> ArraySplit:
     largest = max(int(p.nodes.max()) for p in parts)
     if largest > room:
         raise UserError(
@@ -430,7 +437,7 @@ def _matrices(parts: Sequence[_Part], room: int, name: str) -> Rows:
             matrix[np.arange(n), np.arange(n)] = 1
             a, b = part.edges[part.starts[i] : part.starts[i + 1]].T
             matrix[a, b] = matrix[b, a] = 1
-    return Rows(x)
+    return ArraySplit(x)
 
 
 # ----------------------------------------------------------------------------
@@ -443,9 +450,9 @@ class GraphDomain(Domain):
     """Undirected graphs as symmetric matrices, with 1 on the diagonal where there is a node."""
 
     @override
-    def attributes(self, space: Space, x: Tensor, code: Code | None) -> Probes:
+    def attributes(self, space: Space, x: Tensor, code: Code | None) -> AttributeTable:
         """Returns numbers of nodes, edges, triangles and the like."""
-        return graph_probes(x)
+        return graph_attributes(x)
 
     @override
     def reader(self, path: Path, *, skip_bad: int = 0) -> Graphs | None:

@@ -24,15 +24,15 @@ from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
 from gantlet.data.arrays import (
     STUBS,
-    Found,
+    FolderContents,
     Unreadable,
     counted,
+    image_files,
+    image_suffixes,
     listed,
-    picture_endings,
-    pictures_in,
 )
-from gantlet.data.splits import Array, by_share, official, readable
-from gantlet.domains.attributes import Probes, Word, word
+from gantlet.data.splits import Array, published_split, random_split, readable
+from gantlet.domains.attributes import Attribute, AttributeTable, attribute
 from gantlet.domains.corruptions import Cause, image_causes
 from gantlet.domains.domains import Adapted, Domain, columns
 from gantlet.report.pictures import grid
@@ -51,7 +51,7 @@ _IMAGES = 1024  # that are measured together
 _TONES, _LOWEST = 32, 0.1
 
 
-def image_probes(x: Tensor) -> dict[str, Tensor]:
+def image_attributes(x: Tensor) -> dict[str, Tensor]:
     """Returns measurements of images by name, each of shape ``(n,)``, float64.
 
     Args:
@@ -210,39 +210,41 @@ def _agreement(a: Tensor, b: Tensor) -> Tensor:
     return found.clamp(-0.999, 0.999).atanh()
 
 
-def can_name_images(space: Space) -> bool:
+def has_image_attributes(space: Space) -> bool:
     """Returns whether images are large enough, and of as many channels, to have attributes."""
     return min(space.shape[1:]) >= 4 and space.shape[0] in (1, 3)
 
 
-def _by_name(words: Sequence[Word]) -> dict[str, Word]:
+def _by_name(words: Sequence[Attribute]) -> dict[str, Attribute]:
     return {word.name: word for word in words}
 
 
 _PATTERN = "a checkerboard pattern"
 
-IMAGE_WORDS = _by_name(
+IMAGE_ATTRIBUTES = _by_name(
     [
-        word("brightness", "too dark", "too bright"),
-        word("contrast", "contrast too low", "contrast too high"),
-        word("fine detail", "blurred: fine detail missing", "noisy: too much fine detail"),
-        word("checkerboard", _PATTERN, _PATTERN),
-        word("column stripes", _PATTERN, _PATTERN, "checkerboard"),
-        word("row stripes", _PATTERN, _PATTERN, "checkerboard"),
-        word(
+        attribute("brightness", "too dark", "too bright"),
+        attribute("contrast", "contrast too low", "contrast too high"),
+        attribute("fine detail", "blurred: fine detail missing", "noisy: too much fine detail"),
+        attribute("checkerboard", _PATTERN, _PATTERN),
+        attribute("column stripes", _PATTERN, _PATTERN, "checkerboard"),
+        attribute("row stripes", _PATTERN, _PATTERN, "checkerboard"),
+        attribute(
             "block edges", "block edges too weak", "block edges, as lossy compression leaves them"
         ),
-        word("mirror symmetry", "not symmetric enough", "too symmetric"),
-        word("middle seam", "middle too smooth", "halves that do not fit together"),
-        word("saturation", "colours too pale", "colours too strong"),
-        word("red against green", "a green cast", "a red cast", "colour"),
-        word("blue against yellow", "a yellow cast", "a blue cast", "colour"),
-        word("hue axis", "wrong hues", "wrong hues", "colour"),
-        word("hue diagonal", "wrong hues", "wrong hues", "colour"),
-        word("colour agreement", "colours that do not go together", "colours too much alike"),
-        word("coarse structure", "large shapes too weak", "large shapes too strong", follows=True),
-        word("edge density", "too few edges", "too many edges", follows=True),
-        word(
+        attribute("mirror symmetry", "not symmetric enough", "too symmetric"),
+        attribute("middle seam", "middle too smooth", "halves that do not fit together"),
+        attribute("saturation", "colours too pale", "colours too strong"),
+        attribute("red against green", "a green cast", "a red cast", "colour"),
+        attribute("blue against yellow", "a yellow cast", "a blue cast", "colour"),
+        attribute("hue axis", "wrong hues", "wrong hues", "colour"),
+        attribute("hue diagonal", "wrong hues", "wrong hues", "colour"),
+        attribute("colour agreement", "colours that do not go together", "colours too much alike"),
+        attribute(
+            "coarse structure", "large shapes too weak", "large shapes too strong", follows=True
+        ),
+        attribute("edge density", "too few edges", "too many edges", follows=True),
+        attribute(
             "colour count", "too few tones or colours", "too many tones or colours", follows=True
         ),
     ]
@@ -275,7 +277,7 @@ TRAITS = {
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Decoding:
+class ImageDecoding:
     """How a file becomes a sample.
 
     Attributes:
@@ -389,7 +391,7 @@ _AT_MOST = f"at most {MOST_PIXELS:,} pixels are decoded."
 @cache
 def _formats() -> tuple[str, ...]:
     """Returns what Pillow decodes itself, the formats of most files first."""
-    picture_endings()
+    image_suffixes()
     first = ("PNG", "JPEG", "WEBP")
     return (*first, *(f for f in Image.ID if f in Image.OPEN and f not in {*first, *STUBS}))
 
@@ -464,7 +466,7 @@ class Pictures:
     def __init__(
         self,
         files: Sequence[Path],
-        decoding: Decoding,
+        decoding: ImageDecoding,
         labels: Tensor | None = None,
         *,
         names: Sequence[str] = (),
@@ -571,13 +573,13 @@ def _sizes_differ(
     )
 
 
-def files_in(folder: Path) -> Found:
+def files_in(folder: Path) -> FolderContents:
     """Returns the image files in ``folder`` and below, sorted; hidden ones are left out.
 
     Raises:
         UserError: If there is no such folder, or no image in it.
     """
-    found = pictures_in(folder)
+    found = image_files(folder)
     if not found.files:
         what = f" ({'; '.join(found.notes)})" if found.notes else ""
         raise UserError(f"{folder} holds no image{what}. Give files such as .png, .jpg or .tif.")
@@ -605,7 +607,7 @@ def numbered(names: Sequence[str] | None, known: Sequence[str] | None) -> Tensor
     return torch.tensor([place[name] for name in names])
 
 
-def space_of(files: Sequence[Path], decoding: Decoding, *, skip: int = 0) -> Space:
+def space_of(files: Sequence[Path], decoding: ImageDecoding, *, skip: int = 0) -> Space:
     """Returns the space of the samples, told by the first file that can be read.
 
     Raises:
@@ -660,8 +662,8 @@ class Images:
     skip_bad: Annotated[int, Between(0)] = 0
 
     @property
-    def _decoding(self) -> Decoding:
-        return Decoding(size=self.size, crop=self.crop, colour=self.colour)
+    def _decoding(self) -> ImageDecoding:
+        return ImageDecoding(size=self.size, crop=self.crop, colour=self.colour)
 
     @property
     def space(self) -> Space:
@@ -682,14 +684,14 @@ class Images:
         known = None if names is None else sorted(set(names))
         train = self._pictures(found, names, known)
         if self.test_path is None:
-            return by_share(
+            return random_split(
                 train, validation=self.validation, test=self.test, limit=self.limit, rng=rng
             )
         apart = Path(self.test_path).expanduser()
         tests = files_in(apart)
         test = self._pictures(tests, classes(tests.files, apart), known, like=train.first)
         validation = max(1, round(self.validation * len(train)))
-        return official(train, test, validation=validation, limit=self.limit, rng=rng)
+        return published_split(train, test, validation=validation, limit=self.limit, rng=rng)
 
     def whole(self) -> Pictures:
         """Returns all images of ``path``, sorted by name.
@@ -704,7 +706,7 @@ class Images:
 
     def _pictures(
         self,
-        found: Found,
+        found: FolderContents,
         names: Sequence[str] | None,
         known: Sequence[str] | None,
         like: Path | None = None,
@@ -746,13 +748,13 @@ class ImageDomain(Domain):
     is_spatial: ClassVar[bool] = True
 
     @override
-    def attributes(self, space: Space, x: Tensor, code: Code | None) -> Probes:
+    def attributes(self, space: Space, x: Tensor, code: Code | None) -> AttributeTable:
         """Returns brightness, contrast and the like; of tiny images each pixel."""
-        if not can_name_images(space):
+        if not has_image_attributes(space):
             return columns(space, x)
-        named = image_probes(space.unit(x))
-        words = tuple(IMAGE_WORDS[name] for name in named)
-        return Probes(words=words, values=torch.stack(list(named.values()), 1))
+        named = image_attributes(space.unit(x))
+        words = tuple(IMAGE_ATTRIBUTES[name] for name in named)
+        return AttributeTable(words=words, values=torch.stack(list(named.values()), 1))
 
     @override
     def reader(self, path: Path, *, skip_bad: int = 0) -> Images | None:
@@ -767,7 +769,7 @@ class ImageDomain(Domain):
     @override
     def causes(self, space: Space) -> Sequence[Cause]:
         """Returns blur, noise, colour casts and the like."""
-        return image_causes(space) if can_name_images(space) else ()
+        return image_causes(space) if has_image_attributes(space) else ()
 
     @override
     def adapted(self, space: Space, wanted: Space) -> Adapted | None:

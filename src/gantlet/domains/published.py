@@ -17,17 +17,17 @@ from gantlet.data.arrays import TEST, TRAIN, find, read_pair
 from gantlet.data.catalogue import locate
 from gantlet.data.splits import (
     Array,
-    Rows,
+    ArraySplit,
     Subset,
     cpu_stream,
     is_file,
-    official,
+    published_split,
     readable,
     same_length,
     sentences,
     space_of,
 )
-from gantlet.domains.images import Decoding, Pictures, classes, files_in, numbered
+from gantlet.domains.images import ImageDecoding, Pictures, classes, files_in, numbered
 
 # ----------------------------------------------------------------------------
 # STL-10, read from its binary version.
@@ -73,10 +73,10 @@ class Stl10:
         folder = locate("stl10", self.path)
         train: Source = self._labelled(folder, "train")
         if self.unlabeled:
-            more = Rows(_images(is_file(folder / "unlabeled_X.bin")))
+            more = ArraySplit(_images(is_file(folder / "unlabeled_X.bin")))
             train = _Joined(train, _Shrunk(more, self.size))
         test = self._labelled(folder, "test")
-        return official(train, test, validation=self.validation, limit=self.limit, rng=rng)
+        return published_split(train, test, validation=self.validation, limit=self.limit, rng=rng)
 
     def _labelled(self, folder: Path, split: str) -> "_Shrunk":
         images = _images(is_file(folder / f"{split}_X.bin"))
@@ -86,7 +86,7 @@ class Stl10:
         same_length(images, classes, path)
         if not len(classes) or not 1 <= int(classes.min()) <= int(classes.max()) <= 10:
             raise UserError(f"{path} should hold classes from 1 to 10. Fetch it again.")
-        return _Shrunk(Rows(images, classes - 1), self.size)
+        return _Shrunk(ArraySplit(images, classes - 1), self.size)
 
 
 def _images(path: Path) -> Array:
@@ -104,7 +104,7 @@ def _images(path: Path) -> Array:
 class _Shrunk:
     """Images whose square blocks are averaged."""
 
-    def __init__(self, rows: Rows, size: int) -> None:
+    def __init__(self, rows: ArraySplit, size: int) -> None:
         self._rows = rows
         self._block = _SIDE // size
 
@@ -183,7 +183,7 @@ class Digits:
         x = torch.from_numpy(pixels.astype(np.uint8)).reshape(-1, 1, 8, 8)
         everything = InMemory(x, torch.from_numpy(digits.astype(np.int64)))
         order = torch.from_numpy(np.random.RandomState(0).permutation(len(x)))
-        return official(
+        return published_split(
             Subset(everything, order[:-_TEST]),
             Subset(everything, order[-_TEST:]),
             validation=self.validation,
@@ -243,7 +243,7 @@ class CelebA:
                 f"{_LAST_TRAIN}, up to {_LAST_VALIDATION} and above. Got "
                 f"{', '.join(str(len(p)) for p in parts)} of them."
             )
-        decoding = Decoding(size=self.size, crop=self.crop)
+        decoding = ImageDecoding(size=self.size, crop=self.crop)
         train, validation, test = (Pictures(p, decoding, notes=found.notes) for p in parts)
         order = torch.randperm(len(train), generator=cpu_stream(rng, "split"))[: self.limit]
         return Splits(
@@ -305,12 +305,12 @@ class Cifar10:
         folder = locate("cifar10", self.path)
         train = _read([folder / f"data_batch_{i}.bin" for i in range(1, 6)])
         test = _read([folder / "test_batch.bin"])
-        return official(train, test, validation=self.validation, limit=self.limit, rng=rng)
+        return published_split(train, test, validation=self.validation, limit=self.limit, rng=rng)
 
 
-def _read(paths: list[Path]) -> Rows:
+def _read(paths: list[Path]) -> ArraySplit:
     records = np.concatenate([_records(path) for path in paths])
-    return Rows(records[:, 1:].reshape(-1, 3, 32, 32), records[:, 0])
+    return ArraySplit(records[:, 1:].reshape(-1, 3, 32, 32), records[:, 0])
 
 
 def _records(path: Path) -> "np.ndarray[tuple[int, int], np.dtype[np.uint8]]":
@@ -378,9 +378,9 @@ class ImageNet:
         if names is None:
             raise UserError(f"{folder / 'train'} must hold one folder of images for each class.")
         known = sorted(set(names))
-        decoding = Decoding(size=self.size, crop=self.crop)
+        decoding = ImageDecoding(size=self.size, crop=self.crop)
         test = numbered(classes(tests.files, folder / "val"), known)
-        return official(
+        return published_split(
             Pictures(trains.files, decoding, numbered(names, known), notes=trains.notes),
             Pictures(tests.files, decoding, test, notes=tests.notes),
             validation=self.validation,
@@ -461,7 +461,7 @@ class FashionMnist:
 def _load(name: str, path: str | None, validation: int, limit: int | None, rng: Rng) -> Splits:
     folder = locate(name, path)
 
-    def pair(images: str, labels: str) -> Rows:
+    def pair(images: str, labels: str) -> ArraySplit:
         where = find(folder, images)
         if where is None:
             raise UserError(f"{folder / images} is not a file.")
@@ -471,4 +471,4 @@ def _load(name: str, path: str | None, validation: int, limit: int | None, rng: 
             raise UserError(f"{where} should hold {_SPACE.label}. Got {space.label}.")
         return rows
 
-    return official(pair(*TRAIN), pair(*TEST), validation=validation, limit=limit, rng=rng)
+    return published_split(pair(*TRAIN), pair(*TEST), validation=validation, limit=limit, rng=rng)

@@ -15,15 +15,21 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from gantlet.core.data import Code, Readable, Source, Space, Splits, everything
+from gantlet.core.data import Code, Readable, Source, Space, Splits, all_samples
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
 from gantlet.data.arrays import counted
 from gantlet.data.delimited import MOST_CELLS, Parsed, Style, is_missing
-from gantlet.data.splits import Array, Rows, by_share, finite
-from gantlet.domains.attributes import Probes, Word, haze, probes, word
-from gantlet.domains.cells import Cells, read_cells, some_of
+from gantlet.data.splits import Array, ArraySplit, finite, random_split
+from gantlet.domains.attributes import (
+    Attribute,
+    AttributeTable,
+    attribute,
+    attribute_table,
+    jitter,
+)
+from gantlet.domains.cells import TableCells, read_cells, some_of
 from gantlet.domains.domains import Domain, Relearned, Writer, columns, ending
 
 # ----------------------------------------------------------------------------
@@ -39,7 +45,7 @@ _SURE = 0.3
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
-class Bond:
+class Dependence:
     """Two columns and their largest correlation.
 
     Attributes:
@@ -55,7 +61,7 @@ class Bond:
     correlation: float
 
 
-def bonds(parts: Sequence[tuple[Array, bool]]) -> tuple[Bond, ...]:
+def dependences(parts: Sequence[tuple[Array, bool]]) -> tuple[Dependence, ...]:
     """Returns the strongest bonds of columns, at most 64.
 
     Of two columns of numbers it is the correlation of their normal scores; with categories the
@@ -80,7 +86,7 @@ def bonds(parts: Sequence[tuple[Array, bool]]) -> tuple[Bond, ...]:
 _Scaled = Mapping[int, tuple[Tensor, Tensor]]
 
 
-def _of_numbers(columns: Sequence[int], scaled: _Scaled) -> Iterator[Bond]:
+def _of_numbers(columns: Sequence[int], scaled: _Scaled) -> Iterator[Dependence]:
     """Yields the strongest bonds of columns of numbers, all of one matrix."""
     if len(columns) < 2:
         return
@@ -91,12 +97,12 @@ def _of_numbers(columns: Sequence[int], scaled: _Scaled) -> Iterator[Bond]:
     for k in strength.argsort(descending=True, stable=True)[:_MOST_COLUMNS].tolist():
         i, j = columns[int(first[k])], columns[int(second[k])]
         sign = matrix[first[k], second[k]].sign()
-        yield Bond((i, j), (scaled[i][1], sign * scaled[j][1]), float(strength[k]))
+        yield Dependence((i, j), (scaled[i][1], sign * scaled[j][1]), float(strength[k]))
 
 
 def _of_categories(
     numbers: Sequence[int], categories: Sequence[int], scaled: _Scaled
-) -> Iterator[Bond]:
+) -> Iterator[Dependence]:
     """Yields the bonds of columns of categories with each other and with some of numbers."""
     mixed = [(min(i, j), max(i, j)) for i in numbers[:_CATEGORIES] for j in categories]
     for i, j in (*combinations(categories, 2), *mixed):
@@ -104,7 +110,7 @@ def _of_categories(
         u, s, vh = torch.linalg.svd(z.T @ z_j / len(z), full_matrices=False)
         # A column of categories can always be set off against another one a little.
         if float(s[0]) >= max(_SURE, 2 * (z.shape[1] * z_j.shape[1] / len(z)) ** 0.5):
-            yield Bond((i, j), (u[:, 0] * scale, vh[0] * scale_j), float(s[0]))
+            yield Dependence((i, j), (u[:, 0] * scale, vh[0] * scale_j), float(s[0]))
 
 
 def normal_scores(x: Tensor) -> Tensor:
@@ -143,7 +149,7 @@ _FINE = 1e-4
 
 @final
 @dataclass(frozen=True, slots=True)
-class Column:
+class TableColumn:
     """A column of a table, and which components of a sample are its.
 
     A column of numbers has its value, and whether it is missing where that may be. A column of
@@ -221,14 +227,14 @@ class TableCode(Readable):
         bonds: Which columns go together.
     """
 
-    columns: tuple[Column, ...]
+    columns: tuple[TableColumn, ...]
     plain: bool
-    bonds: tuple[Bond, ...] = ()
+    bonds: tuple[Dependence, ...] = ()
 
     # A function of the cells alone.
     @classmethod
     @lru_cache(maxsize=8)
-    def of_numbers(cls, table: Cells, places: tuple[int, ...]) -> Self:
+    def of_numbers(cls, table: TableCells, places: tuple[int, ...]) -> Self:
         """Returns the code of columns of numbers alone.
 
         Raises:
@@ -236,7 +242,7 @@ class TableCode(Readable):
         """
         x = finite(table.numbers(places), table.path)
         columns = tuple(
-            _with_numbers(Column(table.names[c], "number", i, gaps=False), x[:, i])
+            _with_numbers(TableColumn(table.names[c], "number", i, gaps=False), x[:, i])
             for i, c in enumerate(places)
         )
         return cls(columns, plain=True, bonds=_bonds(columns, x))
@@ -244,13 +250,13 @@ class TableCode(Readable):
     # A function of the cells alone.
     @classmethod
     @lru_cache(maxsize=8)
-    def of(cls, table: Cells, places: tuple[int, ...]) -> Self:
+    def of(cls, table: TableCells, places: tuple[int, ...]) -> Self:
         """Returns the code of columns of any kind.
 
         Raises:
             UserError: If they have more components than ``MOST_CELLS`` for all rows.
         """
-        columns: list[Column] = []
+        columns: list[TableColumn] = []
         for c in places:
             columns.append(_column_of(table, c, columns[-1].end if columns else 0))
         if columns[-1].end * len(table) > 4 * MOST_CELLS:
@@ -278,7 +284,7 @@ class TableCode(Readable):
         """All components of all columns side by side."""
         return Space("vector" if self.plain else "table", (self.columns[-1].end,))
 
-    def write(self, table: Cells, own: Tensor | None = None) -> Array:
+    def write(self, table: TableCells, own: Tensor | None = None) -> Array:
         """Returns the rows of a table with these columns, shape ``(n, components)``.
 
         Args:
@@ -302,7 +308,7 @@ class TableCode(Readable):
                 _write_numbers(part, column, table, c)
         return x
 
-    def notes(self, table: Cells) -> tuple[str, ...]:
+    def notes(self, table: TableCells) -> tuple[str, ...]:
         """Returns what of the cells of a table is not in its rows, or was guessed, in words."""
         places, told = table.places_of([c.name for c in self.columns])
         odd: list[str] = []
@@ -320,7 +326,7 @@ class TableCode(Readable):
         both = (guessed + some_of(doubtful),) if doubtful else ()
         return (*table.notes, *told, *(f"{table.path.name}: {o}" for o in _few(odd)), *both)
 
-    def losses(self, table: Cells) -> tuple[str, ...]:
+    def losses(self, table: TableCells) -> tuple[str, ...]:
         """Returns which columns of the table that it was made from are hardly compared."""
         mixed: list[str] = []
         single: list[str] = []
@@ -359,11 +365,13 @@ def table_code(code: object, name: str) -> TableCode:
     raise UserError(f"{name} is a table; the real samples are not. Give samples of their kind.")
 
 
-def _column_of(table: Cells, c: int, start: int) -> Column:
+def _column_of(table: TableCells, c: int, start: int) -> TableColumn:
     name, found = table.names[c], table.parsed(c)
     if found.kind != "category":
         values = found.values[~np.isnan(found.values)]
-        column = Column(name, found.kind, start, style=found.style, origin=_origin(found, values))
+        column = TableColumn(
+            name, found.kind, start, style=found.style, origin=_origin(found, values)
+        )
         return _with_numbers(column, values - column.origin)
     cells = table.text(c)
     there: list[str] = cells[~is_missing(cells)].tolist()
@@ -376,10 +384,10 @@ def _column_of(table: Cells, c: int, start: int) -> Column:
     doubtful = frozenset(
         c for c in kept if counts[c] == 2 or any((1 - counts[c], c) > (-counts[b], b) for b in bar)
     )
-    return Column(name, "category", start, tuple(kept), doubtful)
+    return TableColumn(name, "category", start, tuple(kept), doubtful)
 
 
-def _spread_over(column: Column, part: Array) -> Column:
+def _spread_over(column: TableColumn, part: Array) -> TableColumn:
     """Returns a column of numbers, spread as in rows, shape ``(n, width)``."""
     there = part[part[:, 1] < 0.5, 0] if column.gaps else part[:, 0]
     return _with_numbers(column, there) if len(there) else column
@@ -392,13 +400,13 @@ def _origin(found: Parsed, values: Array) -> float:
     return 0.0 if found.kind == "number" and is_fine else middle
 
 
-def _with_numbers(column: Column, x: Array) -> Column:
+def _with_numbers(column: TableColumn, x: Array) -> TableColumn:
     x = x.astype(np.float64)
     low, middle, high = np.quantile(x, [0.005, 0.5, 0.995]).tolist()
     return replace(column, middle=middle, spread=float(x.std()) or 1.0, low=low, high=high)
 
 
-def _write_numbers(part: Array, column: Column, table: Cells, c: int) -> None:
+def _write_numbers(part: Array, column: TableColumn, table: TableCells, c: int) -> None:
     """Writes numbers; what is none counts as missing.
 
     Raises:
@@ -421,7 +429,7 @@ def _write_numbers(part: Array, column: Column, table: Cells, c: int) -> None:
     part[:, 1] = missing
 
 
-def _odd(column: Column, found: Parsed, n: int) -> str:
+def _odd(column: TableColumn, found: Parsed, n: int) -> str:
     what = "numbers" if column.kind == "number" else "times"
     cells = ", ".join(repr(cell) for cell in found.odd[:3])
     more = ", ..." if len(found.odd) > 3 else ""
@@ -438,7 +446,7 @@ def _few(told: Sequence[str], most: int = 5) -> list[str]:
     return [*told[:most], *([f"and {left:,} more columns with such cells"] if left > 0 else [])]
 
 
-def _shown(column: Column, found: Parsed) -> str:
+def _shown(column: TableColumn, found: Parsed) -> str:
     value = float(found.values[0])
     if np.isnan(value):
         return "missing"
@@ -458,7 +466,7 @@ def _moment(days: float, style: Style) -> str:
     return moment.strftime("%Y-%m-%d" if is_day else "%Y-%m-%d %H:%M:%S")
 
 
-def _write_categories(part: Array, column: Column, cells: Array, own: Tensor | None) -> None:
+def _write_categories(part: Array, column: TableColumn, cells: Array, own: Tensor | None) -> None:
     level = {category: i for i, category in enumerate(column.categories)}
     other, missing = len(column.categories), len(column.categories) + 1
     where = np.array([level.get(cell, other) for cell in cells.tolist()])
@@ -471,14 +479,14 @@ def _write_categories(part: Array, column: Column, cells: Array, own: Tensor | N
     part[np.arange(len(cells)), where] = 1.0
 
 
-def _bonds(columns: Sequence[Column], x: Array) -> tuple[Bond, ...]:
+def _bonds(columns: Sequence[TableColumn], x: Array) -> tuple[Dependence, ...]:
     """Returns which columns go together in rows, shape ``(n, components)``."""
     parts: list[tuple[Array, bool]] = []
     for c in columns:
         is_number = c.kind != "category"
         own = x[:, c.start : c.start + 1] if is_number else x[:, c.start : c.end]
         parts.append((own, is_number))
-    return bonds(parts)
+    return dependences(parts)
 
 
 # ----------------------------------------------------------------------------
@@ -492,7 +500,7 @@ _THERE = 0.5
 _SMALL = 0.1
 
 
-def table_probes(code: TableCode, x: Tensor) -> Probes:
+def table_attributes(code: TableCode, x: Tensor) -> AttributeTable:
     """Returns measurements of rows, shape ``(n, components)``, which should be a whole set.
 
     How columns go together is told by ranks within the set, so that how each column is spread does
@@ -503,18 +511,18 @@ def table_probes(code: TableCode, x: Tensor) -> Probes:
         x: The components of the rows.
     """
     x = x.double()
-    dust = haze(x, _SMALL)
-    measured: dict[Word, Tensor] = {}
+    dust = jitter(x, _SMALL)
+    measured: dict[Attribute, Tensor] = {}
     for column in code.columns:
         part = x[:, column.start : column.end]
         own = _categories if column.kind == "category" else _numbers
         measured |= own(column, part, dust)
     for bond in code.bonds:
         measured |= _together(code, bond, x)
-    return probes(measured)
+    return attribute_table(measured)
 
 
-def _numbers(column: Column, part: Tensor, dust: Tensor) -> dict[Word, Tensor]:
+def _numbers(column: TableColumn, part: Tensor, dust: Tensor) -> dict[Attribute, Tensor]:
     name = column.name
     z = ((part[:, 0] - column.middle) / column.spread).clamp(-_FAR, _FAR)
     there = part[:, 1] < _THERE if column.gaps else torch.ones_like(z, dtype=torch.bool)
@@ -526,11 +534,11 @@ def _numbers(column: Column, part: Tensor, dust: Tensor) -> dict[Word, Tensor]:
         torch.where(there, v, v[there].sum() / there.sum().clamp_min(1)) for v in (z, spread)
     )
     found = {
-        word(name, f"{name} too low", f"{name} too high"): z,
-        word(
+        attribute(name, f"{name} too low", f"{name} too high"): z,
+        attribute(
             f"spread of {name}", f"{name}: spread too small", f"{name}: spread too large", name
         ): spread,
-        word(
+        attribute(
             f"extremes of {name}",
             f"{name} without extremes",
             f"{name} out of range",
@@ -541,24 +549,24 @@ def _numbers(column: Column, part: Tensor, dust: Tensor) -> dict[Word, Tensor]:
     return found | _missing(name, part[:, 1], dust) if column.gaps else found
 
 
-def _categories(column: Column, part: Tensor, dust: Tensor) -> dict[Word, Tensor]:
+def _categories(column: TableColumn, part: Tensor, dust: Tensor) -> dict[Attribute, Tensor]:
     name = column.name
-    found: dict[Word, Tensor] = {}
+    found: dict[Attribute, Tensor] = {}
     for i, category in enumerate(column.categories):
         told = f"{name}={category}"
         less, more = f"{told} missing or too rare", f"{told} over-represented"
-        found[word(f"share of {told}", less, more, name)] = part[:, i]
+        found[attribute(f"share of {told}", less, more, name)] = part[:, i]
     less, more = f"{name} without rare values", f"{name} with rare or unknown values"
-    found[word(f"other values of {name}", less, more, name)] = part[:, -2] + dust
+    found[attribute(f"other values of {name}", less, more, name)] = part[:, -2] + dust
     return found | _missing(name, part[:, -1], dust)
 
 
-def _missing(name: str, is_missing: Tensor, dust: Tensor) -> dict[Word, Tensor]:
+def _missing(name: str, is_missing: Tensor, dust: Tensor) -> dict[Attribute, Tensor]:
     told = f"missing values of {name}"
-    return {word(told, f"too few {told}", f"too many {told}"): is_missing + dust}
+    return {attribute(told, f"too few {told}", f"too many {told}"): is_missing + dust}
 
 
-def _together(code: TableCode, bond: Bond, x: Tensor) -> dict[Word, Tensor]:
+def _together(code: TableCode, bond: Dependence, x: Tensor) -> dict[Attribute, Tensor]:
     """Returns how well what goes together in the real table does so in each row.
 
     The product of what goes together, less half of the correlation times the square of each side
@@ -581,10 +589,12 @@ def _together(code: TableCode, bond: Bond, x: Tensor) -> dict[Word, Tensor]:
         if column.kind != "category":
             fit = fit - bond.correlation / 2 * side.square()
     fit = fit / max(1 - bond.correlation**2, 0.01)
-    return {word(told, f"{told} lost", f"{told} too strong"): fit.clamp(-(_TAMED**2), _TAMED**2)}
+    return {
+        attribute(told, f"{told} lost", f"{told} too strong"): fit.clamp(-(_TAMED**2), _TAMED**2)
+    }
 
 
-def _side(column: Column, weight: Tensor, x: Tensor) -> Tensor:
+def _side(column: TableColumn, weight: Tensor, x: Tensor) -> Tensor:
     """Returns the sum of a bond's side for each row, within three deviations."""
     part = x[:, column.start : column.start + len(weight)]
     if column.kind != "category":
@@ -636,11 +646,11 @@ class Csv:
         Raises:
             UserError: If the file cannot be read, or a value is missing or not a number.
         """
-        return by_share(
+        return random_split(
             self.whole(), validation=self.validation, test=self.test, limit=self.limit, rng=rng
         )
 
-    def whole(self) -> Rows:
+    def whole(self) -> ArraySplit:
         """Returns all rows in the order of the file.
 
         Raises:
@@ -649,7 +659,7 @@ class Csv:
         table = read_cells(Path(self.path).expanduser())
         x = finite(table.numbers(table.chosen(self.columns, self.label)), table.path)
         labels = None if self.label is None else table.classes(table.place(self.label))
-        return Rows(x, labels, self.code().notes(table))
+        return ArraySplit(x, labels, self.code().notes(table))
 
     def code(self, rows: Tensor | None = None) -> TableCode:
         """Returns the columns, and how they are spread.
@@ -663,7 +673,7 @@ class Csv:
         table = read_cells(Path(self.path).expanduser()).some(rows)
         return TableCode.of_numbers(table, table.chosen(self.columns, self.label))
 
-    def coded(self, code: Code, own: Tensor | None = None) -> tuple[Rows, str]:
+    def coded(self, code: Code, own: Tensor | None = None) -> tuple[ArraySplit, str]:
         """Returns all rows with the columns of a code.
 
         Args:
@@ -675,7 +685,7 @@ class Csv:
         """
         table = read_cells(Path(self.path).expanduser())
         found = table_code(code, self.path)
-        return Rows(found.write(table, own)), "; ".join(found.notes(table))
+        return ArraySplit(found.write(table, own)), "; ".join(found.notes(table))
 
 
 # ----------------------------------------------------------------------------
@@ -721,11 +731,11 @@ class Table:
         Raises:
             UserError: If the file cannot be read.
         """
-        return by_share(
+        return random_split(
             self.whole(), validation=self.validation, test=self.test, limit=self.limit, rng=rng
         )
 
-    def whole(self) -> Rows:
+    def whole(self) -> ArraySplit:
         """Returns all rows in the order of the file.
 
         Raises:
@@ -735,7 +745,7 @@ class Table:
         labels = None if self.label is None else table.classes(table.place(self.label))
         code = self.code()
         notes = (*code.notes(table), *code.losses(table))
-        return Rows(code.write(table, torch.arange(len(table))), labels, notes)
+        return ArraySplit(code.write(table, torch.arange(len(table))), labels, notes)
 
     def code(self, rows: Tensor | None = None) -> TableCode:
         """Returns the columns of the file.
@@ -749,7 +759,7 @@ class Table:
         table = self._cells().some(rows)
         return TableCode.of(table, table.chosen(self.columns, self.label))
 
-    def coded(self, code: Code, own: Tensor | None = None) -> tuple[Rows, str]:
+    def coded(self, code: Code, own: Tensor | None = None) -> tuple[ArraySplit, str]:
         """Returns all rows with the columns of a code.
 
         Args:
@@ -760,9 +770,9 @@ class Table:
             UserError: If a column is missing.
         """
         found, table = table_code(code, self.path), self._cells()
-        return Rows(found.write(table, own)), "; ".join(found.notes(table))
+        return ArraySplit(found.write(table, own)), "; ".join(found.notes(table))
 
-    def _cells(self) -> Cells:
+    def _cells(self) -> TableCells:
         return read_cells(Path(self.path).expanduser())
 
 
@@ -782,7 +792,7 @@ def plain_code(space: Space) -> TableCode | None:
     """Returns the columns of vectors that are not from a table, or None where they are many."""
     if space.size > _NAMED:
         return None
-    made = (Column(f"column {i}", "number", i, gaps=False) for i in range(space.size))
+    made = (TableColumn(f"column {i}", "number", i, gaps=False) for i in range(space.size))
     return TableCode(tuple(made), plain=True)
 
 
@@ -809,7 +819,7 @@ def relearned_table(
         (own[:, c.start : (c.end if c.kind == "category" else c.start + 1)], c.kind != "category")
         for c in columns
     ]
-    tied = bonds([(part.numpy(), is_number) for part, is_number in parts])
+    tied = dependences([(part.numpy(), is_number) for part, is_number in parts])
     found = replace(code, columns=columns, bonds=tied)
     return Relearned(
         code=found,
@@ -831,8 +841,8 @@ class _Changed:
         once: Which of these no row of the discovery half may lose.
     """
 
-    column: Column
-    before: Column
+    column: TableColumn
+    before: TableColumn
     kept: tuple[int, ...] = ()
     once: tuple[int, ...] = ()
 
@@ -855,7 +865,7 @@ def _written(changed: list[_Changed], x: Tensor, *, own: bool) -> Tensor:
     return torch.cat(parts, 1)
 
 
-def _numbers_of_some(column: Column, start: int, part: Tensor, places: Tensor) -> _Changed:
+def _numbers_of_some(column: TableColumn, start: int, part: Tensor, places: Tensor) -> _Changed:
     x = part[places].double().numpy()
     x = x[x[:, 1] < 0.5, 0] if column.gaps else x[:, 0]
     found = replace(column, start=start)
@@ -866,7 +876,7 @@ def _numbers_of_some(column: Column, start: int, part: Tensor, places: Tensor) -
     return _Changed(column=found, before=column)
 
 
-def _categories_of_some(column: Column, start: int, part: Tensor, places: Tensor) -> _Changed:
+def _categories_of_some(column: TableColumn, start: int, part: Tensor, places: Tensor) -> _Changed:
     """Returns a column with the categories that several rows of the discovery half have.
 
     Where the reader has left out the rarer ones by their number among all rows, those are known
@@ -910,9 +920,9 @@ class TableDomain(Domain):
     endings: ClassVar[tuple[str, ...]] = _ENDINGS
 
     @override
-    def attributes(self, space: Space, x: Tensor, code: Code | None) -> Probes:
+    def attributes(self, space: Space, x: Tensor, code: Code | None) -> AttributeTable:
         """Returns columns, their extremes, missing values, categories and correlations."""
-        return table_probes(code, x) if isinstance(code, TableCode) else columns(space, x)
+        return table_attributes(code, x) if isinstance(code, TableCode) else columns(space, x)
 
     @override
     def reader(self, path: Path, *, skip_bad: int = 0) -> Table | None:
@@ -936,7 +946,7 @@ class TableDomain(Domain):
     ) -> Relearned | None:
         """Learns categories, and how columns are spread and correlated."""
         return (
-            relearned_table(code, everything(source), places)
+            relearned_table(code, all_samples(source), places)
             if isinstance(code, TableCode)
             else None
         )

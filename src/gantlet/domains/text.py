@@ -23,8 +23,14 @@ from gantlet.core.rng import Rng
 from gantlet.core.spec import Between, Spec
 from gantlet.data.arrays import counted
 from gantlet.data.delimited import read_text
-from gantlet.data.splits import Array, Rows, by_share, read_once, stamp_of
-from gantlet.domains.attributes import Probes, Word, haze, probes, word
+from gantlet.data.splits import Array, ArraySplit, random_split, read_once, stamp_of
+from gantlet.domains.attributes import (
+    Attribute,
+    AttributeTable,
+    attribute,
+    attribute_table,
+    jitter,
+)
 from gantlet.domains.domains import (
     Adapted,
     Domain,
@@ -34,7 +40,7 @@ from gantlet.domains.domains import (
     ending,
     lengthened,
 )
-from gantlet.features.base import blocks, frozen, some
+from gantlet.features.base import blocks, frozen, subsample_indices
 
 # ----------------------------------------------------------------------------
 # How often tokens and pairs of tokens are there, in a short vector.
@@ -81,7 +87,7 @@ class Ngrams:
         if space.kind != "tokens":
             raise UserError(f"ngrams sees text alone. Got {space.label}.")
         own = Rng(self.seed)
-        index = some(len(data.train), _SAMPLES, rng=own.stream("samples"))
+        index = subsample_indices(len(data.train), _SAMPLES, rng=own.stream("samples"))
         net = _Sketch(self.features, rng=own).to(rng.device)
         for x in blocks(data.train, index, space, device=rng.device):
             net.learn(x)
@@ -358,7 +364,7 @@ _ENDS = frozenset(".!?…")
 _SMALL = 0.01
 
 
-def text_probes(code: TextCode, x: Tensor) -> Probes:
+def text_attributes(code: TextCode, x: Tensor) -> AttributeTable:
     """Returns measurements of lines, shape ``(n, length)``.
 
     All shares are of the tokens of a line. Only what other lines tell of a line is measured by
@@ -371,16 +377,18 @@ def text_probes(code: TextCode, x: Tensor) -> Probes:
     x = x.long()
     n = (x != END).sum(1).double()
     measured = {
-        word("length", "too short", "too long"): n.log1p(),
+        attribute("length", "too short", "too long"): n.log1p(),
         **_repeats(x, n),
         **_spelling(code, x, n),
         **_order(code, x, n),
     }
     for i, token in enumerate(code.tokens[:_COMMON]):
         name = f"{code.unit} {token!r}"
-        common = word(f"share of the {name}", f"{name} too rare", f"{name} too frequent", name)
+        common = attribute(
+            f"share of the {name}", f"{name} too rare", f"{name} too frequent", name
+        )
         measured[common] = (x == i + FIRST).sum(1) / n.clamp_min(1)
-    return probes(measured)
+    return attribute_table(measured)
 
 
 def _where(x: Tensor, flags: Sequence[bool]) -> Tensor:
@@ -388,7 +396,7 @@ def _where(x: Tensor, flags: Sequence[bool]) -> Tensor:
     return torch.tensor([False] * FIRST + [*flags], device=x.device)[x]
 
 
-def _repeats(x: Tensor, n: Tensor) -> dict[Word, Tensor]:
+def _repeats(x: Tensor, n: Tensor) -> dict[Attribute, Tensor]:
     """Returns how much of a line was in it before: tokens, and phrases of two.
 
     Two unknown tokens need not be the same.
@@ -402,13 +410,13 @@ def _repeats(x: Tensor, n: Tensor) -> dict[Word, Tensor]:
     topic = "repetition"
     few, many = "too few different words", "too many different words"
     return {
-        word("repeated phrases", "too few repeated phrases", "repeated phrases", topic): (
-            phrases.sum(1) / (n - 1).clamp_min(1) + haze(x, _SMALL)
+        attribute("repeated phrases", "too few repeated phrases", "repeated phrases", topic): (
+            phrases.sum(1) / (n - 1).clamp_min(1) + jitter(x, _SMALL)
         ),
-        word("variety", few, many, topic): (1 - again.sum(1) / n.clamp_min(1)),
-        word(
+        attribute("variety", few, many, topic): (1 - again.sum(1) / n.clamp_min(1)),
+        attribute(
             "tokens twice in a row", "nothing twice in a row", "the same twice in a row", topic
-        ): (twice.sum(1) / (n - 1).clamp_min(1) + haze(x, _SMALL)),
+        ): (twice.sum(1) / (n - 1).clamp_min(1) + jitter(x, _SMALL)),
     }
 
 
@@ -420,47 +428,47 @@ def _seen_before(x: Tensor, counted: Tensor) -> Tensor:
     return torch.zeros_like(same).scatter(1, order.indices, same)
 
 
-def _spelling(code: TextCode, x: Tensor, n: Tensor) -> dict[Word, Tensor]:
+def _spelling(code: TextCode, x: Tensor, n: Tensor) -> dict[Attribute, Tensor]:
     """Returns what the characters of tokens tell."""
     tokens, whole = code.tokens, n.clamp_min(1)
 
     def share(flags: Sequence[bool]) -> Tensor:
         return _where(x, flags).sum(1) / whole
 
-    found: dict[Word, Tensor] = {}
+    found: dict[Attribute, Tensor] = {}
     if code.words:
         sizes = torch.tensor([0.0] * FIRST + [float(len(t)) for t in tokens], device=x.device)
         is_word = _where(x, [t[0].isalnum() for t in tokens])
         mean = (sizes[x] * is_word).sum(1) / is_word.sum(1).clamp_min(1)
-        found[word("word length", "words too short", "words too long")] = mean
+        found[attribute("word length", "words too short", "words too long")] = mean
     marks = [not any(map(str.isalnum, t)) and not t.isspace() for t in tokens]
     last = x.gather(1, (n.long() - 1).clamp_min(0)[:, None])
     ends = _where(last, [t in _ENDS for t in tokens])[:, 0].double()
     unknown = (x == UNKNOWN).sum(1) / whole
     unit = f"{code.unit}s"
     return found | {
-        word("punctuation", "too little punctuation", "too much punctuation"): (
-            share(marks) + haze(x, _SMALL)
+        attribute("punctuation", "too little punctuation", "too much punctuation"): (
+            share(marks) + jitter(x, _SMALL)
         ),
-        word("capitals", "capitals missing", "too many capitals"): (
-            share([t[0].isupper() for t in tokens]) + haze(x, _SMALL)
+        attribute("capitals", "capitals missing", "too many capitals"): (
+            share([t[0].isupper() for t in tokens]) + jitter(x, _SMALL)
         ),
-        word("digits", "too few numbers", "too many numbers"): (
-            share([t[0].isdigit() for t in tokens]) + haze(x, _SMALL)
+        attribute("digits", "too few numbers", "too many numbers"): (
+            share([t[0].isdigit() for t in tokens]) + jitter(x, _SMALL)
         ),
-        word("sentence end", "sentences without an end", "too often a sentence end"): (
-            ends + haze(x, 10 * _SMALL)
+        attribute("sentence end", "sentences without an end", "too often a sentence end"): (
+            ends + jitter(x, 10 * _SMALL)
         ),
-        word("unknown", f"too few rare {unit}", f"too many rare or unknown {unit}", "rare"): (
-            unknown + haze(x, _SMALL)
+        attribute("unknown", f"too few rare {unit}", f"too many rare or unknown {unit}", "rare"): (
+            unknown + jitter(x, _SMALL)
         ),
-        word("rare", f"too few rare {unit}", f"too many rare {unit}", "rare"): (
+        attribute("rare", f"too few rare {unit}", f"too many rare {unit}", "rare"): (
             1 - share([i < code.half for i in range(len(tokens))])
         ),
     }
 
 
-def _order(code: TextCode, x: Tensor, n: Tensor) -> dict[Word, Tensor]:
+def _order(code: TextCode, x: Tensor, n: Tensor) -> dict[Attribute, Tensor]:
     """Returns how likely each next token is after the one before it, beyond how common it is.
 
     The mean of ``log p(b | a) / p(b)`` in nats over the pairs of a line, its start and its end
@@ -479,7 +487,7 @@ def _order(code: TextCode, x: Tensor, n: Tensor) -> dict[Word, Tensor]:
     counted = place <= n[:, None]
     score = (table[before, after] * counted).sum(1) / (n + 1)
     name = f"order of {code.unit}s"
-    return {word(name, f"wrong {name}", f"{name} too regular"): score}
+    return {attribute(name, f"wrong {name}", f"{name} too regular"): score}
 
 
 # ----------------------------------------------------------------------------
@@ -522,11 +530,11 @@ class Text:
         Raises:
             UserError: If the file cannot be read.
         """
-        return by_share(
+        return random_split(
             self.whole(), validation=self.validation, test=self.test, limit=self.limit, rng=rng
         )
 
-    def whole(self) -> Rows:
+    def whole(self) -> ArraySplit:
         """Returns all lines in the order of the file.
 
         Raises:
@@ -534,7 +542,7 @@ class Text:
         """
         lines, code = self._lines(), self.code()
         x, cut = code.encode(lines.lines, own=True)
-        return Rows(x, notes=(*lines.notes, *self._cut(cut, code)))
+        return ArraySplit(x, notes=(*lines.notes, *self._cut(cut, code)))
 
     def code(self, rows: Tensor | None = None) -> TextCode:
         """Returns the tokens of the file.
@@ -555,7 +563,7 @@ class Text:
         """Returns the same text with room for lines twice as long, unless a length is given."""
         return self if self.length is not None else replace(self, length=self.code().room)
 
-    def coded(self, code: Code, own: Tensor | None = None) -> tuple[Rows, str]:
+    def coded(self, code: Code, own: Tensor | None = None) -> tuple[ArraySplit, str]:
         """Returns all lines in the tokens of a code.
 
         Args:
@@ -570,7 +578,7 @@ class Text:
         unknown, n = int((x == UNKNOWN).sum()), int((x > 0).sum())
         told = f"{unknown:,} of the {n:,} {found.unit}s of {Path(self.path).name}"
         lost = (f"{told} are unknown to the real text",) if unknown else ()
-        return Rows(x), "; ".join((*lost, *self._cut(cut, found)))
+        return ArraySplit(x), "; ".join((*lost, *self._cut(cut, found)))
 
     def _cut(self, cut: int, code: TextCode) -> tuple[str, ...]:
         if not cut:
@@ -690,9 +698,9 @@ class TextDomain(Domain):
     endings: ClassVar[tuple[str, ...]] = (".txt",)
 
     @override
-    def attributes(self, space: Space, x: Tensor, code: Code | None) -> Probes:
+    def attributes(self, space: Space, x: Tensor, code: Code | None) -> AttributeTable:
         """Returns length, spelling, repetition and the like, which need the vocabulary."""
-        return text_probes(code, x) if isinstance(code, TextCode) else columns(space, x)
+        return text_attributes(code, x) if isinstance(code, TextCode) else columns(space, x)
 
     @override
     def reader(self, path: Path, *, skip_bad: int = 0) -> Text | None:

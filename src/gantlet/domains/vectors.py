@@ -7,8 +7,8 @@ from typing import ClassVar, final
 from torch import Tensor
 from typing_extensions import override
 
-from gantlet.core.data import Code, Source, Space, everything
-from gantlet.domains.attributes import Probes
+from gantlet.core.data import Code, Source, Space, all_samples
+from gantlet.domains.attributes import AttributeTable
 from gantlet.domains.domains import Domain, Relearned, Writer, columns
 from gantlet.domains.tables import (
     Csv,
@@ -16,7 +16,7 @@ from gantlet.domains.tables import (
     plain_code,
     read_table,
     relearned_table,
-    table_probes,
+    table_attributes,
     table_writers,
 )
 from gantlet.report.pictures import points
@@ -29,9 +29,9 @@ class VectorDomain(Domain):
     shown: ClassVar[int] = 1000
 
     @override
-    def attributes(self, space: Space, x: Tensor, code: Code | None) -> Probes:
+    def attributes(self, space: Space, x: Tensor, code: Code | None) -> AttributeTable:
         """Returns the columns, which of a table are compared with those of the real one."""
-        return table_probes(code, x) if isinstance(code, TableCode) else columns(space, x)
+        return table_attributes(code, x) if isinstance(code, TableCode) else columns(space, x)
 
     @override
     def reader(self, path: Path, *, skip_bad: int = 0) -> Csv | None:
@@ -57,11 +57,11 @@ class VectorDomain(Domain):
     ) -> Relearned | None:
         """Learns how columns are spread and correlated; vectors of up to 64 numbers have some."""
         if isinstance(code, TableCode):
-            return relearned_table(code, everything(source), places)
+            return relearned_table(code, all_samples(source), places)
         plain = plain_code(space)
         if plain is None:
             return None
-        return relearned_table(plain, everything(source).flatten(1), places, space)
+        return relearned_table(plain, all_samples(source).flatten(1), places, space)
 
     @override
     def picture(self, space: Space, x: Tensor) -> bytes | None:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from gantlet.compute.machine import Shared
 from gantlet.core.data import Source, Space
 from gantlet.core.errors import UserError
-from gantlet.core.metric import Extract, Features, Partisan
+from gantlet.core.metric import Extract, Features, NotForRanking
 from gantlet.core.rng import StorageError, cache_home, is_private, private_folder
 from gantlet.core.spec import Spec, extractors
 from gantlet.models.nets import Scaling
@@ -44,7 +44,7 @@ _YOUNG = 1.0
 
 @final
 @dataclass(frozen=True, slots=True)
-class Cache:
+class FeatureCache:
     """A folder of matrices by name; the least recently used are removed above a maximum size.
 
     Matrices are written in blocks to a draft, with a checksum, which is renamed once it is on
@@ -59,7 +59,7 @@ class Cache:
     most: int = _MOST
 
     @classmethod
-    def usual(cls) -> "Cache":
+    def usual(cls) -> "FeatureCache":
         """Returns the user's cache."""
         return cls(cache_home() / "features")
 
@@ -258,7 +258,7 @@ def feature_set(
     *,
     block: int,
     device: torch.device | str = "cpu",
-    cache: Cache | None = None,
+    cache: FeatureCache | None = None,
     classes: bool = True,
     tell: Tell = lambda _: None,
 ) -> FeatureSet:
@@ -299,7 +299,7 @@ def feature_set(
 # ----------------------------------------------------------------------------
 
 
-def refuse_partisans(texts: Sequence[str]) -> None:
+def check_ranking_features(texts: Sequence[str]) -> None:
     """Checks that extractors may be used for rankings.
 
     Raises:
@@ -307,7 +307,7 @@ def refuse_partisans(texts: Sequence[str]) -> None:
     """
     for text in texts:
         extractor = extractors.make(text)
-        if isinstance(extractor, Partisan):
+        if isinstance(extractor, NotForRanking):
             raise UserError(
                 f"{text.partition(':')[0]} must not be used for rankings: {extractor.why}."
             )
@@ -334,13 +334,13 @@ def block_of(space: Space) -> int:
     return max(1, COMPONENTS_AT_ONCE // max(space.size, 1))
 
 
-def some(n: int, most: int, *, rng: torch.Generator) -> Tensor:
+def subsample_indices(n: int, most: int, *, rng: torch.Generator) -> Tensor:
     """Returns the indices of at most ``most`` of ``n`` samples, drawn by ``rng`` and sorted.
 
     All of them, in order, where there are no more than ``most``. ``rng`` lives on the CPU.
 
     Example:
-        >>> some(3, 5, rng=torch.Generator())
+        >>> subsample_indices(3, 5, rng=torch.Generator())
         tensor([0, 1, 2])
     """
     if n <= most:
@@ -360,7 +360,7 @@ def scaling_of(space: Space, train: Source, *, rng: torch.Generator) -> Scaling:
     """Returns the map of samples to numbers of about unit size; at most 20,000 set it."""
     scaling = Scaling(space)
     if space.levels is None:
-        scaling.fit(train.take(some(len(train), _SCALED, rng=rng)))
+        scaling.fit(train.take(subsample_indices(len(train), _SCALED, rng=rng)))
     return scaling
 
 
@@ -375,7 +375,7 @@ def _full_precision() -> AbstractContextManager[None]:
 _EXACTLY = Shared(_full_precision)
 
 
-def exactly() -> AbstractContextManager[None]:
+def full_precision() -> AbstractContextManager[None]:
     """Returns a context in which a GPU convolves in full precision, each time alike."""
     return _EXACTLY()
 
@@ -408,7 +408,7 @@ def _extract(net: nn.Module, space: Space) -> Extract:
     @torch.no_grad()
     def extract(x: Tensor) -> Tensor:
         net.to(x.device)
-        with exactly():
+        with full_precision():
             return torch.cat([net(part.float()).float() for part in torch.split(x, size)])
 
     return extract

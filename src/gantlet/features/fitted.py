@@ -17,10 +17,17 @@ from gantlet.core.errors import UserError
 from gantlet.core.metric import Features
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between, Spec
-from gantlet.features.base import block_of, blocks, exactly, frozen, scaling_of, some
+from gantlet.features.base import (
+    block_of,
+    blocks,
+    frozen,
+    full_precision,
+    scaling_of,
+    subsample_indices,
+)
 from gantlet.models.nets import Scaling, leaky, mlp, seeded, sizes
 from gantlet.stats.intervals import proportion
-from gantlet.stats.moments import Spectrum, exact, leading
+from gantlet.stats.moments import PrincipalAxes, exact, leading
 
 # ----------------------------------------------------------------------------
 # The network behind the classifier's features.
@@ -200,8 +207,8 @@ class RandomConv:
         scaling = scaling_of(space, data.train, rng=own.stream("scaling"))
         kind = RandomConvolutions if space.kind == "image" else RandomFourier
         net = nn.Sequential(scaling, kind(space, self.features, rng=own)).to(rng.device)
-        index = some(len(data.train), _SAMPLES, rng=own.stream("samples"))
-        with torch.no_grad(), exactly():
+        index = subsample_indices(len(data.train), _SAMPLES, rng=own.stream("samples"))
+        with torch.no_grad(), full_precision():
             parts = [net(x) for x in blocks(data.train, index, space, device=rng.device)]
         scale = _RobustScaling(torch.cat(parts).double())
         d = len(scale.mean)
@@ -299,7 +306,7 @@ _JUDGED = 10_000
 
 @final
 @dataclass(frozen=True, slots=True)
-class Labelled:
+class LabelledSplit:
     """Samples with their class index among the classes of the training split.
 
     Attributes:
@@ -327,9 +334,9 @@ class LabelledSplits:
         count: Number of classes of the training split.
     """
 
-    train: Labelled
-    validation: Labelled
-    test: Labelled
+    train: LabelledSplit
+    validation: LabelledSplit
+    test: LabelledSplit
     count: int
 
 
@@ -346,10 +353,10 @@ def labelled(data: Splits) -> LabelledSplits:
             "all of one; use the features random-conv."
         )
 
-    def split(source: Source, name: str) -> Labelled:
+    def split(source: Source, name: str) -> LabelledSplit:
         labels = _labels(source, name)
         place = torch.searchsorted(known, labels).clamp(max=len(known) - 1)
-        return Labelled(source, torch.where(known[place] == labels, place, -1))
+        return LabelledSplit(source, torch.where(known[place] == labels, place, -1))
 
     return LabelledSplits(
         train=split(data.train, "train"),
@@ -394,7 +401,7 @@ def train(
             group["lr"] = lr * _rate(step, steps)
         _step(net, optimizer, *data.train.take(part, rng.device))
         if is_last or step == steps - 1:
-            right, of = count_right(net, data.validation, rng=rng)
+            right, of = count_correct(net, data.validation, rng=rng)
             # Ties go to the later epoch, trained at the lower rate.
             if right / of >= best:
                 best = right / of
@@ -430,34 +437,36 @@ def _rate(step: int, steps: int) -> float:
 def _step(net: ClassifierNet, optimizer: Adam, x: Tensor, y: Tensor) -> None:
     net.train()
     optimizer.zero_grad()
-    with exactly():
+    with full_precision():
         torch.autograd.backward(cross_entropy(net(x), y))
     optimizer.step()
 
 
 @torch.no_grad()
-def count_right(net: ClassifierNet, split: Labelled, *, rng: Rng) -> tuple[int, int]:
+def count_correct(net: ClassifierNet, split: LabelledSplit, *, rng: Rng) -> tuple[int, int]:
     """Returns the number of correctly classified samples of a split, and their total.
 
     At most 10,000 are used.
     """
     net.eval()
-    index = some(len(split.source), _JUDGED, rng=Rng(rng.seed).stream("classifier/judged"))
+    index = subsample_indices(
+        len(split.source), _JUDGED, rng=Rng(rng.seed).stream("classifier/judged")
+    )
     right = 0
-    with exactly():
+    with full_precision():
         for part in torch.split(index, block_of(net.space)):
             x, y = split.take(part, rng.device)
             right += int((net(x).argmax(1) == y).sum())
     return right, len(index)
 
 
-def in_words(right: int, of: int) -> str:
+def accuracy_text(right: int, of: int) -> str:
     """Returns an accuracy with its 95 % interval.
 
     Source: Clopper and Pearson, 1934, https://doi.org/10.1093/biomet/26.4.404.
 
     Example:
-        >>> in_words(98, 100)
+        >>> accuracy_text(98, 100)
         '98.0 % (95 % interval 93.0 to 99.8, Clopper and Pearson, 100 samples)'
     """
     found = proportion(right, of)
@@ -512,12 +521,14 @@ class Classifier:
         """
         known = labelled(data)
         own = Rng(rng.seed)
-        chosen = some(len(data.train), self.samples, rng=own.stream("classifier/samples"))
+        chosen = subsample_indices(
+            len(data.train), self.samples, rng=own.stream("classifier/samples")
+        )
         net = self._net(space, data, known.count, own)
         net.to(rng.device)
         steps = min(self.steps, self.epochs * batches_in(len(chosen)))
         train(net, known, chosen=chosen, steps=steps, lr=self.lr, rng=rng)
-        rated = in_words(*count_right(net, known.test, rng=rng))
+        rated = accuracy_text(*count_correct(net, known.test, rng=rng))
         return frozen(
             net.body,
             space,
@@ -609,7 +620,7 @@ class Pca:
         """
         stream = Rng(rng.seed).stream("pca")
         scaling = scaling_of(space, data.train, rng=stream).to(rng.device, torch.float64)
-        index = some(len(data.train), max(1, _NUMBERS // space.size), rng=stream)
+        index = subsample_indices(len(data.train), max(1, _NUMBERS // space.size), rng=stream)
 
         def rows() -> Iterable[Tensor]:
             for x in blocks(data.train, index, space, device=rng.device):
@@ -636,12 +647,12 @@ class Pca:
 
     def _spectrum(
         self, rows: Callable[[], Iterable[Tensor]], space: Space, rng: torch.Generator
-    ) -> Spectrum:
+    ) -> PrincipalAxes:
         if space.size <= _EXACT:
             return exact(rows())
         return leading(rows, min(self.components, space.size), rng=rng)
 
-    def _count(self, found: Spectrum) -> int:
+    def _count(self, found: PrincipalAxes) -> int:
         """Returns the number of components that explain the variance, up to rounding."""
         reached = found.values.cumsum(0) / found.total
         needed = int((reached < self.variance - 1e-9).sum()) + 1
@@ -649,7 +660,7 @@ class Pca:
         return min(needed, self.components, rank)
 
 
-def _fixed(found: Spectrum, space: Space) -> Tensor:
+def _fixed(found: PrincipalAxes, space: Space) -> Tensor:
     """Returns a mask of constant components of rows, shape ``(d,)``; none for other samples."""
     # A component that varies was scaled to a variance of about 1.
     is_scaled = space.kind in {"vector", "table"} and space.levels is None
@@ -668,7 +679,7 @@ class _Projection(nn.Module):
     fixed: Tensor
 
     def __init__(
-        self, scaling: Scaling, found: Spectrum, k: int, fixed: Tensor, *, whiten: bool
+        self, scaling: Scaling, found: PrincipalAxes, k: int, fixed: Tensor, *, whiten: bool
     ) -> None:
         super().__init__()
         self.scaling = scaling

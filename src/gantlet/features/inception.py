@@ -12,8 +12,8 @@ from typing_extensions import override
 from gantlet.core.data import Space, Splits
 from gantlet.core.metric import Features
 from gantlet.core.rng import Rng
-from gantlet.features.preprocess import Looks, Resize
-from gantlet.features.weights import choose, features_of, fill, known, read
+from gantlet.features.preprocess import NetworkInput, Resize
+from gantlet.features.weights import choose, features_of, fill, published_weights, read
 
 # ----------------------------------------------------------------------------
 # Inception-v3 as the TensorFlow graph of December 2015 has it, which FID rests on.
@@ -67,7 +67,7 @@ class ConvNorm(nn.Module):
 
 
 @final
-class Block(nn.Module):
+class InceptionBlock(nn.Module):
     """Branches side by side, the last of which begins with pooling.
 
     Args:
@@ -118,7 +118,7 @@ def _chain(*convs: _Conv) -> list[tuple[_Conv, ...]]:
     return [(conv,) for conv in convs]
 
 
-def _block_a(width: int, pooled: int) -> Block:
+def _block_a(width: int, pooled: int) -> InceptionBlock:
     one = _chain(_Conv("branch1x1", 64))
     five = _chain(_Conv("branch5x5_1", 48), _Conv("branch5x5_2", 64, 5))
     three = _chain(
@@ -126,20 +126,20 @@ def _block_a(width: int, pooled: int) -> Block:
         _Conv("branch3x3dbl_2", 96, 3),
         _Conv("branch3x3dbl_3", 96, 3),
     )
-    return Block(width, [one, five, three], pool="average", pooled=pooled)
+    return InceptionBlock(width, [one, five, three], pool="average", pooled=pooled)
 
 
-def _block_b(width: int) -> Block:
+def _block_b(width: int) -> InceptionBlock:
     three = _chain(_Conv("branch3x3", 384, 3, 2))
     twice = _chain(
         _Conv("branch3x3dbl_1", 64),
         _Conv("branch3x3dbl_2", 96, 3),
         _Conv("branch3x3dbl_3", 96, 3, 2),
     )
-    return Block(width, [three, twice], pool="shrink")
+    return InceptionBlock(width, [three, twice], pool="shrink")
 
 
-def _block_c(width: int, inner: int) -> Block:
+def _block_c(width: int, inner: int) -> InceptionBlock:
     row, column = (1, 7), (7, 1)
     one = _chain(_Conv("branch1x1", 192))
     seven = _chain(
@@ -154,10 +154,10 @@ def _block_c(width: int, inner: int) -> Block:
         _Conv("branch7x7dbl_4", inner, column),
         _Conv("branch7x7dbl_5", 192, row),
     )
-    return Block(width, [one, seven, twice], pool="average", pooled=192)
+    return InceptionBlock(width, [one, seven, twice], pool="average", pooled=192)
 
 
-def _block_d(width: int) -> Block:
+def _block_d(width: int) -> InceptionBlock:
     three = _chain(_Conv("branch3x3_1", 192), _Conv("branch3x3_2", 320, 3, 2))
     seven = _chain(
         _Conv("branch7x7x3_1", 192),
@@ -165,17 +165,19 @@ def _block_d(width: int) -> Block:
         _Conv("branch7x7x3_3", 192, (7, 1)),
         _Conv("branch7x7x3_4", 192, 3, 2),
     )
-    return Block(width, [three, seven], pool="shrink")
+    return InceptionBlock(width, [three, seven], pool="shrink")
 
 
-def _block_e(width: int, pool: _Pool) -> Block:
+def _block_e(width: int, pool: _Pool) -> InceptionBlock:
     def fork(name: str) -> tuple[_Conv, ...]:
         return _Conv(f"{name}a", 384, (1, 3)), _Conv(f"{name}b", 384, (3, 1))
 
     one = _chain(_Conv("branch1x1", 320))
     three = [*_chain(_Conv("branch3x3_1", 384)), fork("branch3x3_2")]
     twice = _chain(_Conv("branch3x3dbl_1", 448), _Conv("branch3x3dbl_2", 384, 3))
-    return Block(width, [one, three, [*twice, fork("branch3x3dbl_3")]], pool=pool, pooled=192)
+    return InceptionBlock(
+        width, [one, three, [*twice, fork("branch3x3dbl_3")]], pool=pool, pooled=192
+    )
 
 
 @final
@@ -241,7 +243,7 @@ _SIZE = 299
 IMAGES_AT_ONCE = 16
 """Images that go through the network together."""
 
-FID = f"inception/sha256:{known('inception').sha256[:16]}/tf1 to {_SIZE}x{_SIZE}"
+FID = f"inception/sha256:{published_weights('inception').sha256[:16]}/tf1 to {_SIZE}x{_SIZE}"
 """How fingerprints begin whose Frechet distance may be called FID, and kernel distance KID."""
 
 
@@ -277,7 +279,7 @@ class Inception:
         """
         del data, rng
         how: Resize = "tf1" if self.resize == "tf1" else "bicubic"
-        looks = Looks(space=space, channels=3, size=_SIZE, resize=how, pixels="inception")
+        looks = NetworkInput(space=space, channels=3, size=_SIZE, resize=how, pixels="inception")
         looks.check()
         found = choose("inception", self.weights)
         with torch.device("meta"):

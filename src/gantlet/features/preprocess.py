@@ -67,7 +67,7 @@ _COLOURS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Looks:
+class NetworkInput:
     """How samples become the input of a network.
 
     Attributes:

@@ -18,7 +18,7 @@ from gantlet.core.metric import Extract, Features
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
 from gantlet.features.base import digest
-from gantlet.features.preprocess import Looks
+from gantlet.features.preprocess import NetworkInput
 from gantlet.features.weights import Run, in_batches, load_script, sha256_of
 from gantlet.models.nets import seeded
 
@@ -31,7 +31,7 @@ _SAMPLES, _NUMBERS = 64, 2**22
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Own:
+class UserNetwork:
     """A user-defined network.
 
     Attributes:
@@ -54,9 +54,9 @@ class Own:
         return f"{self.output or 0}" + (f" and {self.logits}" if self.logits is not None else "")
 
 
-def looks_of(
+def network_input(
     space: Space, *, channels: int | None, size: int | None, pixels: Pixels
-) -> Looks | None:
+) -> NetworkInput | None:
     """Returns the preprocessing for a network; None for samples other than images.
 
     Raises:
@@ -66,12 +66,14 @@ def looks_of(
         if size is not None or channels is not None:
             raise UserError(f"size= and channels= are for images. Got {space.label}.")
         return None
-    looks = Looks(space=space, channels=channels, size=size, resize="bilinear", pixels=pixels)
+    looks = NetworkInput(
+        space=space, channels=channels, size=size, resize="bilinear", pixels=pixels
+    )
     looks.check()
     return looks
 
 
-def features_of_own(own: Own, space: Space, looks: Looks | None) -> Features:
+def features_of_network(own: UserNetwork, space: Space, looks: NetworkInput | None) -> Features:
     """Returns the extractor that a network is.
 
     Args:
@@ -100,7 +102,7 @@ def _batch(show: Callable[[Tensor], Tensor], space: Space) -> int:
 
 
 def _classifier(
-    own: Own, show: Callable[[Tensor], Tensor], space: Space, *, batch: int
+    own: UserNetwork, show: Callable[[Tensor], Tensor], space: Space, *, batch: int
 ) -> Extract | None:
     if own.logits is None:
         return None
@@ -109,7 +111,7 @@ def _classifier(
     return in_batches(lambda x: classes(x).softmax(1), show, batch=batch)
 
 
-def _whole(own: Own, which: str | None) -> Run:
+def _whole(own: UserNetwork, which: str | None) -> Run:
     def run(x: Tensor) -> Tensor:
         y = pick(own.run(x), which, own.what)
         if y.ndim < 2 or len(y) != len(x):
@@ -128,7 +130,7 @@ def _or_none(run: Run, d: int) -> Run:
 
 
 @torch.no_grad()
-def _width(own: Own, run: Run, show: Callable[[Tensor], Tensor], space: Space) -> int:
+def _width(own: UserNetwork, run: Run, show: Callable[[Tensor], Tensor], space: Space) -> int:
     """Returns the output dimension of a network, by evaluating it once."""
     try:
         return run(show(torch.zeros(2, *space.shape))).shape[1]
@@ -245,7 +247,7 @@ def of_callable(
     Raises:
         UserError: If it does not return one vector for each sample.
     """
-    looks = looks_of(space, channels=channels, size=size, pixels=pixels)
+    looks = network_input(space, channels=channels, size=size, pixels=pixels)
     weights = ""
     if isinstance(network, nn.Module):
         weights = f"/{digest(network.eval().state_dict())}"
@@ -255,14 +257,14 @@ def of_callable(
             network.to(x.device)
         return network(x)
 
-    own = Own(
+    own = UserNetwork(
         run=run,
         output=output,
         logits=logits,
         name=f"{name}{weights}",
         what=name,
     )
-    return features_of_own(own, space, looks)
+    return features_of_network(own, space, looks)
 
 
 def _found(path: str) -> tuple[ModuleType, Callable[[Tensor], Any]]:
@@ -370,19 +372,19 @@ class Onnx:
         session = _session(path)
         entry = _entry(session, path)
         channels, size = _fixed(entry.shape) if space.kind == "image" else (None, None)
-        looks = looks_of(space, channels=channels, size=self.size or size, pixels=self.pixels)
+        looks = network_input(space, channels=channels, size=self.size or size, pixels=self.pixels)
         names = [o.name for o in session.get_outputs()]
         output = _named(self.output, "features", names) or names[0]
         logits = _named(self.logits, "logits", names)
         logits = None if logits == output else logits
-        own = Own(
+        own = UserNetwork(
             run=session_runner(session, entry, [output] if logits is None else [output, logits]),
             output=output,
             logits=logits,
             name=f"onnx/sha256:{sha256[:16]}",
             what=f"{path.name} (output {output}, ONNX, SHA-256 {sha256[:16]})",
         )
-        return features_of_own(own, space, looks)
+        return features_of_network(own, space, looks)
 
 
 def _session(path: Path) -> Any:
@@ -506,17 +508,17 @@ class TorchScript:
         del data, rng
         path = Path(self.path).expanduser()
         sha256 = sha256_of(path)
-        looks = looks_of(space, channels=self.channels, size=self.size, pixels=self.pixels)
+        looks = network_input(space, channels=self.channels, size=self.size, pixels=self.pixels)
         net = load_script(path)
 
         def run(x: Tensor) -> Any:
             return net.to(x.device)(x)
 
-        own = Own(
+        own = UserNetwork(
             run=run,
             output=self.output,
             logits=self.logits,
             name=f"torchscript/sha256:{sha256[:16]}",
             what=f"{path.name} (TorchScript, SHA-256 {sha256[:16]})",
         )
-        return features_of_own(own, space, looks)
+        return features_of_network(own, space, looks)

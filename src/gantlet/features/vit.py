@@ -13,8 +13,8 @@ from typing_extensions import override
 from gantlet.core.data import Space, Splits
 from gantlet.core.metric import Features
 from gantlet.core.rng import Rng
-from gantlet.features.preprocess import Looks, Resize
-from gantlet.features.weights import Found, choose, features_of, fill, read, read_script
+from gantlet.features.preprocess import NetworkInput, Resize
+from gantlet.features.weights import WeightsFile, choose, features_of, fill, read, read_script
 
 
 @final
@@ -56,7 +56,7 @@ class QuickGelu(nn.Module):
 
 
 @final
-class Attention(nn.Module):
+class VitAttention(nn.Module):
     """Multi-head self-attention in which every token sees all.
 
     Args:
@@ -83,7 +83,7 @@ class Attention(nn.Module):
 
 
 @final
-class Scale(nn.Module):
+class LayerScale(nn.Module):
     """A learned factor for each number of a token.
 
     Source: Touvron et al., 2021, https://arxiv.org/abs/2103.17239, section 2.
@@ -103,7 +103,7 @@ class Scale(nn.Module):
 
 
 @final
-class Block(nn.Module):
+class VitBlock(nn.Module):
     """Attention and a perceptron, each normalised first and added to what came in.
 
     Args:
@@ -114,8 +114,8 @@ class Block(nn.Module):
         super().__init__()
         width, eps = shape.width, 1e-5 if shape.clip else 1e-6
         self.norm1 = nn.LayerNorm(width, eps)
-        self.attn = Attention(width, shape.heads)
-        self.ls1 = nn.Identity() if shape.clip else Scale(width)
+        self.attn = VitAttention(width, shape.heads)
+        self.ls1 = nn.Identity() if shape.clip else LayerScale(width)
         self.norm2 = nn.LayerNorm(width, eps)
         self.mlp = nn.ModuleDict(
             {
@@ -124,7 +124,7 @@ class Block(nn.Module):
                 "fc2": nn.Linear(4 * width, width),
             }
         )
-        self.ls2 = nn.Identity() if shape.clip else Scale(width)
+        self.ls2 = nn.Identity() if shape.clip else LayerScale(width)
 
     @override
     def forward(self, x: Tensor) -> Tensor:
@@ -152,7 +152,7 @@ class VisionTransformer(nn.Module):
         self.token = nn.Parameter(torch.zeros(width))
         self.position = nn.Parameter(torch.zeros(1 + shape.side**2, width))
         self.before = nn.LayerNorm(width) if shape.clip else nn.Identity()
-        self.blocks = nn.Sequential(*(Block(shape) for _ in range(shape.layers)))
+        self.blocks = nn.Sequential(*(VitBlock(shape) for _ in range(shape.layers)))
         self.norm = nn.LayerNorm(width, 1e-5 if shape.clip else 1e-6)
         self.project = nn.Linear(width, shape.out, bias=False) if shape.clip else nn.Identity()
 
@@ -223,7 +223,9 @@ class DinoV2:
             UserError: If samples are not images, or the weights are missing or incomplete.
         """
         del data, rng
-        looks = Looks(space=space, channels=3, size=_SIZE, resize="bicubic", pixels="imagenet")
+        looks = NetworkInput(
+            space=space, channels=3, size=_SIZE, resize="bicubic", pixels="imagenet"
+        )
         looks.check()
         shape = DINOV2_SHAPES[self.model]
         found = choose(f"dinov2-{self.model}", self.weights)
@@ -350,7 +352,7 @@ class Clip:
         shape = CLIP_SHAPES[self.model]
         how: Resize = "bicubic" if self.resize == "antialias" else "bicubic-plain"
         size = shape.patch * shape.side
-        looks = Looks(space=space, channels=3, size=size, resize=how, pixels="clip")
+        looks = NetworkInput(space=space, channels=3, size=size, resize=how, pixels="clip")
         looks.check()
         found = choose(f"clip-{self.model}", self.weights)
         with torch.device("meta"):
@@ -373,7 +375,7 @@ class Clip:
         )
 
 
-def _state(found: Found) -> Mapping[str, Tensor]:
+def _state(found: WeightsFile) -> Mapping[str, Tensor]:
     """Returns the named tensors of a file.
 
     The published files are programs (TorchScript), so they are opened as such only when their

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from gantlet.core.data import Space
-from gantlet.core.errors import UserError, reading, unknown
+from gantlet.core.errors import UserError, input_errors, unknown
 from gantlet.core.metric import Extract, Features
 from gantlet.core.rng import cache_home
-from gantlet.features.base import exactly
-from gantlet.features.preprocess import Looks
+from gantlet.features.base import full_precision
+from gantlet.features.preprocess import NetworkInput
 
 # ----------------------------------------------------------------------------
 # Reading weights from files of others, without running what they hold.
@@ -137,7 +137,7 @@ def _some(names: list[str]) -> str:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
+class PublishedWeights:
     """One published file of weights.
 
     Attributes:
@@ -169,7 +169,7 @@ class Known:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class WeightsFile:
     """A file of weights on this machine.
 
     Attributes:
@@ -180,12 +180,12 @@ class Found:
 
     path: Path
     sha256: str
-    known: Known | None
+    known: PublishedWeights | None
 
 
-def _dinov2(letter: str, size: int, sha256: str) -> Known:
+def _dinov2(letter: str, size: int, sha256: str) -> PublishedWeights:
     file = f"dinov2_vit{letter}14_pretrain.pth"
-    return Known(
+    return PublishedWeights(
         name=f"dinov2-vit-{letter}-14",
         files=(file,),
         url=f"https://dl.fbaipublicfiles.com/dinov2/dinov2_vit{letter}14/",
@@ -196,9 +196,9 @@ def _dinov2(letter: str, size: int, sha256: str) -> Known:
     )
 
 
-def _clip(model: str, file: str, size: int, sha256: str) -> Known:
+def _clip(model: str, file: str, size: int, sha256: str) -> PublishedWeights:
     fidelity = f"clip-{model.replace('336', '336px')}-{sha256}.pt"
-    return Known(
+    return PublishedWeights(
         name=f"clip-{model}",
         files=(f"{file}.pt", fidelity),
         url=f"https://openaipublic.azureedge.net/clip/models/{sha256}/",
@@ -210,7 +210,7 @@ def _clip(model: str, file: str, size: int, sha256: str) -> Known:
 
 
 KNOWN_WEIGHTS = (
-    Known(
+    PublishedWeights(
         name="inception",
         files=(
             "weights-inception-2015-12-05-6726825d.pth",
@@ -255,12 +255,12 @@ KNOWN_WEIGHTS = (
 """The published weights in the catalogue."""
 
 
-def catalogue() -> tuple[Known, ...]:
+def catalogue() -> tuple[PublishedWeights, ...]:
     """Returns all published weights."""
     return KNOWN_WEIGHTS
 
 
-def known(name: str) -> Known:
+def published_weights(name: str) -> PublishedWeights:
     """Returns the weights ``name``.
 
     Raises:
@@ -296,14 +296,14 @@ def sha256_of(path: Path) -> str:
     Raises:
         UserError: If it cannot be read.
     """
-    with reading(path, "a file of weights"):
+    with input_errors(path, "a file of weights"):
         if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
             raise UserError(f"{path} is a pipe, a socket or a device. Save it as a file.")
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def identify(path: Path) -> Found:
+def identify(path: Path) -> WeightsFile:
     """Identifies a file of weights by its hash.
 
     Raises:
@@ -311,10 +311,10 @@ def identify(path: Path) -> Found:
     """
     sha256 = sha256_of(path)
     match = next((k for k in KNOWN_WEIGHTS if k.sha256 == sha256), None)
-    return Found(path=path, sha256=sha256, known=match)
+    return WeightsFile(path=path, sha256=sha256, known=match)
 
 
-def locate(name: str) -> Found:
+def locate(name: str) -> WeightsFile:
     """Returns the path of the published weights ``name``, with verified hash.
 
     A file of another name is found too, if it has the right length and hash.
@@ -322,10 +322,10 @@ def locate(name: str) -> Found:
     Raises:
         UserError: If they are missing, or differ from the published file.
     """
-    wanted = known(name)
+    wanted = published_weights(name)
     for path in _candidates(wanted):
         if sha256_of(path) == wanted.sha256:
-            return Found(path=path, sha256=wanted.sha256, known=wanted)
+            return WeightsFile(path=path, sha256=wanted.sha256, known=wanted)
     wrong = next((p for p in _places(wanted.files) if p.is_file()), None)
     if wrong is not None:
         raise UserError(
@@ -335,12 +335,12 @@ def locate(name: str) -> Found:
     raise UserError(f"The weights {name} were not found in {_listed()}. {wanted.advice}")
 
 
-def here(name: str) -> bool:
+def is_downloaded(name: str) -> bool:
     """Returns whether a file of the right size is present, without reading it."""
-    return next(_candidates(known(name)), None) is not None
+    return next(_candidates(published_weights(name)), None) is not None
 
 
-def choose(name: str, own: str | None) -> Found:
+def choose(name: str, own: str | None) -> WeightsFile:
     """Returns the published weights ``name``, or the user's own instead.
 
     Args:
@@ -370,9 +370,9 @@ def added() -> list[Path]:
     return [path for path in _files(home()) if note_of(path).is_file()]
 
 
-def _unchanged(found: Found) -> None:
+def _unchanged(found: WeightsFile) -> None:
     note = note_of(found.path)
-    with reading(note, "a hash"):
+    with input_errors(note, "a hash"):
         recorded = note.read_text(encoding="utf-8").split()[:1] if note.is_file() else []
     if recorded and recorded != [found.sha256]:
         raise UserError(
@@ -381,7 +381,7 @@ def _unchanged(found: Found) -> None:
         )
 
 
-def _candidates(wanted: Known) -> Iterator[Path]:
+def _candidates(wanted: PublishedWeights) -> Iterator[Path]:
     """Yields the files that may be it: of the right length, those of the right name first."""
     others = (path for folder in folders() for path in _files(folder))
     for path in dict.fromkeys((*_places(wanted.files), *others)):
@@ -394,7 +394,7 @@ def _places(names: Iterable[str]) -> list[Path]:
 
 
 def _files(folder: Path) -> list[Path]:
-    with reading(folder, "a folder"):
+    with input_errors(folder, "a folder"):
         return sorted(folder.iterdir()) if folder.is_dir() else []
 
 
@@ -421,7 +421,7 @@ def in_batches(run: Run, looks: Callable[[Tensor], Tensor], *, batch: int) -> Ex
 
     @torch.no_grad()
     def extract(x: Tensor) -> Tensor:
-        with exactly():
+        with full_precision():
             parts = [run(looks(part)).flatten(1).float() for part in torch.split(x, batch)]
         return torch.cat(parts)
 
@@ -430,10 +430,10 @@ def in_batches(run: Run, looks: Callable[[Tensor], Tensor], *, batch: int) -> Ex
 
 def features_of(
     run: Run,
-    looks: Looks,
+    looks: NetworkInput,
     *,
     name: str,
-    found: Found,
+    found: WeightsFile,
     batch: int,
     note: str,
     classify: Run | None = None,
@@ -451,19 +451,19 @@ def features_of(
     """
     return Features(
         extract=in_batches(run, looks, batch=batch),
-        note=f"{note}; images {looks.label}; {in_words(found)}",
+        note=f"{note}; images {looks.label}; {weights_text(found)}",
         fingerprint=fingerprint(name, found.sha256, looks, looks.space),
         classify=None if classify is None else in_batches(classify, looks, batch=batch),
     )
 
 
-def fingerprint(name: str, sha256: str, looks: Looks | None, space: Space) -> str:
+def fingerprint(name: str, sha256: str, looks: NetworkInput | None, space: Space) -> str:
     """Returns the name of an extractor, its weights, what it is shown, and of what samples."""
     shown = "" if looks is None else f"/{looks.label}"
     return f"{name}/sha256:{sha256[:16]}{shown}/{space.label}"
 
 
-def in_words(found: Found) -> str:
+def weights_text(found: WeightsFile) -> str:
     """Returns a description of weights, for a note."""
     if found.known is None:
         return f"own weights, SHA-256 {found.sha256[:16]}, none of the published files"

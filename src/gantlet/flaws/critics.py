@@ -15,9 +15,9 @@ from typing_extensions import override
 
 from gantlet.core.rng import Rng
 from gantlet.flaws.named import Namer
-from gantlet.flaws.split import Ending, Flaw, Halves, Stop
+from gantlet.flaws.split import DiscoveryValidation, Ending, Flaw, StopReason
 from gantlet.options import Deflation
-from gantlet.stats.permutation import Pair, gap, strata_of, stratified
+from gantlet.stats.permutation import TwoSamples, gap, strata_of, stratified
 
 # ----------------------------------------------------------------------------
 # Small critics that look at features through few numbers, and the simplest one that will do.
@@ -30,7 +30,7 @@ _MOST = 0.8
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Effort:
+class TrainingBudget:
     """How long critics are trained.
 
     Attributes:
@@ -46,7 +46,7 @@ class Effort:
 
 @final
 @dataclass(frozen=True, slots=True)
-class Critic:
+class SmallCritic:
     """A linear view of features, two hidden layers, and a score: above 0 is more fake than real.
 
     Attributes:
@@ -81,7 +81,7 @@ class Critic:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Labelled:
+class LabelledSamples:
     """Samples of both kinds.
 
     Attributes:
@@ -102,7 +102,9 @@ class Labelled:
         return self.label - torch.sigmoid(self.known)
 
 
-def simplest(learn: Labelled, check: Labelled, effort: Effort, *, rng: Rng, name: str) -> Critic:
+def simplest_critic(
+    learn: LabelledSamples, check: LabelledSamples, effort: TrainingBudget, *, rng: Rng, name: str
+) -> SmallCritic:
     """Returns the critic of fewest components that separates the sets beyond what is known.
 
     For each rank the critic of the least loss is taken. Of these it is the one of the smallest
@@ -123,14 +125,16 @@ def simplest(learn: Labelled, check: Labelled, effort: Effort, *, rng: Rng, name
     return next(c for c, t in zip(best, told, strict=True) if t >= _MOST * most or t == most)
 
 
-def _agreement(z: Labelled, critic: Critic) -> float:
+def _agreement(z: LabelledSamples, critic: SmallCritic) -> float:
     """Returns the correlation of scores with what is unexplained."""
     seen = torch.stack([z.unexplained(), critic(z.x)])
     found = torch.corrcoef(seen)[0, 1]
     return float(found) if bool(torch.isfinite(found)) else 0.0
 
 
-def _best(learn: Labelled, rank: int, effort: Effort, rng: torch.Generator) -> Critic:
+def _best(
+    learn: LabelledSamples, rank: int, effort: TrainingBudget, rng: torch.Generator
+) -> SmallCritic:
     d = learn.x.shape[1]
     # All features leave no choice of a view.
     restarts = 1 if rank == d else effort.restarts
@@ -141,7 +145,7 @@ def _best(learn: Labelled, rank: int, effort: Effort, rng: torch.Generator) -> C
         scores = _run(weights, learn.x.float())[..., 0]
         loss = softplus(_sign(learn) * (scores + learn.known.float())).mean(1)
     k = int(loss.argmin())
-    return Critic(tuple(w[k].detach() for w in weights))
+    return SmallCritic(tuple(w[k].detach() for w in weights))
 
 
 def _drawn(d: int, rank: int, count: int, rng: torch.Generator) -> list[Tensor]:
@@ -162,7 +166,7 @@ def _drawn(d: int, rank: int, count: int, rng: torch.Generator) -> list[Tensor]:
     ]
 
 
-def _descend(weights: list[Tensor], z: Labelled, steps: int, rng: torch.Generator) -> None:
+def _descend(weights: list[Tensor], z: LabelledSamples, steps: int, rng: torch.Generator) -> None:
     """Trains critics side by side to explain the labels beyond what is known of them."""
     x, known, sign, n = z.x.float(), z.known.float(), _sign(z), len(z.x) // 2
     view, *rest = weights
@@ -182,7 +186,7 @@ def _descend(weights: list[Tensor], z: Labelled, steps: int, rng: torch.Generato
         falling.step()
 
 
-def _sign(z: Labelled) -> Tensor:
+def _sign(z: LabelledSamples) -> Tensor:
     """Returns what a score is multiplied by in the loss: 1 for real samples, -1 for fakes."""
     return (1 - 2 * z.label).float()
 
@@ -210,7 +214,7 @@ _RIDGE = 1e-3
 _NEWTON = 20
 
 
-class Blinding(abc.ABC):
+class Deflator(abc.ABC):
     """What is known, and how a critic is kept from telling it again."""
 
     @abc.abstractmethod
@@ -222,7 +226,7 @@ class Blinding(abc.ABC):
         """Returns the logit of being fake as far as it is known, shape ``(n,)``."""
 
     @abc.abstractmethod
-    def own(self, critic: Critic, real: Tensor) -> Measure:
+    def own(self, critic: SmallCritic, real: Tensor) -> Measure:
         """Returns what a critic adds to what is known.
 
         Args:
@@ -231,18 +235,18 @@ class Blinding(abc.ABC):
         """
 
     @abc.abstractmethod
-    def after(self, critic: Critic, z: Pair) -> Self:
+    def after(self, critic: SmallCritic, z: TwoSamples) -> Self:
         """Returns the blinding that knows this critic too; ``z`` are features it did not see."""
 
-    def labelled(self, z: Pair) -> Labelled:
+    def labelled(self, z: TwoSamples) -> LabelledSamples:
         """Returns samples as critics are trained on them."""
         x = z.both()
-        return Labelled(x=self.show(x), known=self.known(x))
+        return LabelledSamples(x=self.show(x), known=self.known(x))
 
 
 @final
 @dataclass(frozen=True, slots=True)
-class Project(Blinding):
+class ProjectionDeflator(Deflator):
     """The directions that move a critic most are taken out of the features.
 
     Attributes:
@@ -260,11 +264,11 @@ class Project(Blinding):
         return torch.zeros(len(x), dtype=torch.float64, device=x.device)
 
     @override
-    def own(self, critic: Critic, real: Tensor) -> Measure:
+    def own(self, critic: SmallCritic, real: Tensor) -> Measure:
         return lambda x: critic(self.show(x))
 
     @override
-    def after(self, critic: Critic, z: Pair) -> Self:
+    def after(self, critic: SmallCritic, z: TwoSamples) -> Self:
         moving = critic.looks_at(self.show(z.both()), _MOVED)
         if self.gone is not None:
             moving = torch.cat([self.gone, moving - self.gone @ (self.gone.T @ moving)], 1)
@@ -273,7 +277,7 @@ class Project(Blinding):
 
 @final
 @dataclass(frozen=True, slots=True)
-class Residual(Blinding):
+class ResidualDeflator(Deflator):
     """A critic is trained on what is left unexplained; what is known is regressed out of it.
 
     Attributes:
@@ -281,7 +285,7 @@ class Residual(Blinding):
         weights: Of each: the constant, and the weights of the logit before and of its score.
     """
 
-    critics: tuple[Critic, ...] = ()
+    critics: tuple[SmallCritic, ...] = ()
     weights: tuple[Tensor, ...] = ()
 
     @override
@@ -296,7 +300,7 @@ class Residual(Blinding):
         return logit
 
     @override
-    def own(self, critic: Critic, real: Tensor) -> Measure:
+    def own(self, critic: SmallCritic, real: Tensor) -> Measure:
         if not self.critics:
             return critic
         values = self._values(real)
@@ -317,7 +321,7 @@ class Residual(Blinding):
         return beyond
 
     @override
-    def after(self, critic: Critic, z: Pair) -> Self:
+    def after(self, critic: SmallCritic, z: TwoSamples) -> Self:
         x = z.both()
         known = self.known(x)
         seen = torch.stack([torch.ones_like(known), known, critic(x)], 1)
@@ -349,8 +353,8 @@ def logistic(x: Tensor, label: Tensor) -> Tensor:
 _LEARN = 0.7
 
 
-def by_critics(
-    halves: Halves,
+def train_critics(
+    halves: DiscoveryValidation,
     *,
     blind: Deflation,
     level: float,
@@ -358,7 +362,7 @@ def by_critics(
     most: int,
     permutations: int,
     rng: Rng,
-    effort: Effort | None = None,
+    effort: TrainingBudget | None = None,
 ) -> tuple[list[Flaw], Ending]:
     """Returns the flaws that small critics find one after the other, and how the search ended.
 
@@ -388,30 +392,35 @@ def by_critics(
         rng: Draws networks, batches and labels.
         effort: How long critics are trained.
     """
-    blinding: Blinding = Residual() if blind == "residual" else Project()
+    blinding: Deflator = ResidualDeflator() if blind == "residual" else ProjectionDeflator()
     namer = Namer(halves)
     found: list[Flaw] = []
     for k in range(most):
-        critic, check = _next(blinding, halves, effort or Effort(), rng=rng, number=k)
+        critic, check = _next(blinding, halves, effort or TrainingBudget(), rng=rng, number=k)
         own = blinding.own(critic, halves.seek_features.real)
         first, second = (_measured(own, z) for z in (halves.seek_features, halves.judge_features))
         p, shift = _certified(
             second, halves, blinding, permutations=permutations, rng=rng.stream(f"p/{k}")
         )
         if p > level:
-            return found, Ending(Stop.NOT_SIGNIFICANT, k + 1)
+            return found, Ending(StopReason.NOT_SIGNIFICANT, k + 1)
         if shift < smallest:
-            return found, Ending(Stop.TOO_SMALL, k + 1)
+            return found, Ending(StopReason.TOO_SMALL, k + 1)
         apart = gap(second.real, second.fake, rng=rng.stream(f"gap/{k}"))
         flaw = namer.flaw(first, second, apart, p, number=len(found) + 1)
         found.append(replace(flaw, measure=own))
         blinding = blinding.after(critic, check)
-    return found, Ending(Stop.LIMIT, most)
+    return found, Ending(StopReason.LIMIT, most)
 
 
 def _next(
-    blinding: Blinding, halves: Halves, effort: Effort, *, rng: Rng, number: int
-) -> tuple[Critic, Pair]:
+    blinding: Deflator,
+    halves: DiscoveryValidation,
+    effort: TrainingBudget,
+    *,
+    rng: Rng,
+    number: int,
+) -> tuple[SmallCritic, TwoSamples]:
     """Returns a critic and the samples of the first half that it was not trained on."""
     z = halves.seek_features
     n = len(z.real)
@@ -420,10 +429,10 @@ def _next(
     draw = rng.stream(f"learn/{number}")
     orders = [torch.randperm(n, generator=draw, device=draw.device).to(z.real.device)] * 2
     learn, check = (
-        Pair(real=z.real[orders[0][part]], fake=z.fake[orders[1][part]])
+        TwoSamples(real=z.real[orders[0][part]], fake=z.fake[orders[1][part]])
         for part in (slice(learned), slice(learned, None))
     )
-    critic = simplest(
+    critic = simplest_critic(
         blinding.labelled(learn),
         blinding.labelled(check),
         effort,
@@ -433,12 +442,17 @@ def _next(
     return critic, check
 
 
-def _measured(own: Measure, z: Pair) -> Pair:
-    return Pair(real=own(z.real), fake=own(z.fake))
+def _measured(own: Measure, z: TwoSamples) -> TwoSamples:
+    return TwoSamples(real=own(z.real), fake=own(z.fake))
 
 
 def _certified(
-    second: Pair, halves: Halves, blinding: Blinding, *, permutations: int, rng: torch.Generator
+    second: TwoSamples,
+    halves: DiscoveryValidation,
+    blinding: Deflator,
+    *,
+    permutations: int,
+    rng: torch.Generator,
 ) -> tuple[float, float]:
     """Returns the p-value and the difference of the means: the weaker of as it stands and blind.
 

@@ -10,18 +10,24 @@ from torch.nn.functional import softplus
 from torch.optim import Adam
 
 from gantlet.core.rng import Rng
-from gantlet.flaws.named import Namer, blind, slopes
-from gantlet.flaws.split import Ending, Flaw, Halves, Stop
+from gantlet.flaws.named import Namer, residualize, slopes
+from gantlet.flaws.split import DiscoveryValidation, Ending, Flaw, StopReason
 from gantlet.metrics.transport import max_sliced_direction
 from gantlet.models.nets import mlp, seeded
 from gantlet.stats.intervals import holm_adjusted
-from gantlet.stats.permutation import Pair, gap, p_value
+from gantlet.stats.permutation import TwoSamples, gap, p_value
 
 _WIDTH, _ITERATIONS, _BATCH, _LR, _DECAY = 64, 600, 128, 2e-3, 1e-2
 
 
-def by_activations(
-    halves: Halves, *, level: float, smallest: float, most: int, permutations: int, rng: Rng
+def activation_pca(
+    halves: DiscoveryValidation,
+    *,
+    level: float,
+    smallest: float,
+    most: int,
+    permutations: int,
+    rng: Rng,
 ) -> tuple[list[Flaw], Ending]:
     """Returns the principal components of a critic's activations, and how the search ended.
 
@@ -45,7 +51,8 @@ def by_activations(
     centre = seek.both().mean(0)
     _, _, vectors = torch.linalg.svd(seek.both() - centre, full_matrices=False)
     parts = [
-        [Pair(real=z.real @ v, fake=z.fake @ v) for z in (seek, judge)] for v in vectors[:most]
+        [TwoSamples(real=z.real @ v, fake=z.fake @ v) for z in (seek, judge)]
+        for v in vectors[:most]
     ]
     labels = rng.stream("p")
     p = holm_adjusted(
@@ -57,11 +64,11 @@ def by_activations(
         apart = gap(second.real, second.fake, rng=rng.stream(f"gap/{k}"))
         if p[k] <= level and (apart.size.value or 0.0) >= smallest:
             found.append(namer.flaw(first, second, apart, p[k], number=len(found) + 1))
-    stop = Stop.LIMIT if len(parts) < len(vectors) else Stop.EXHAUSTED
+    stop = StopReason.LIMIT if len(parts) < len(vectors) else StopReason.EXHAUSTED
     return found, Ending(stop, len(parts))
 
 
-def _critic(z: Pair, rng: Rng) -> nn.Sequential:
+def _critic(z: TwoSamples, rng: Rng) -> nn.Sequential:
     """Returns a small network trained to classify two sets."""
     x, h = z.both().float(), len(z.real)
     sign = torch.cat([-torch.ones(h), torch.ones(len(x) - h)]).to(x.device)
@@ -81,10 +88,10 @@ def _critic(z: Pair, rng: Rng) -> nn.Sequential:
     return net
 
 
-def _hidden(net: nn.Sequential, z: Pair) -> Pair:
+def _hidden(net: nn.Sequential, z: TwoSamples) -> TwoSamples:
     with torch.no_grad():
         real, fake = (cast("Tensor", net[:-1](v.float())).double() for v in (z.real, z.fake))
-    return Pair(real=real, fake=fake)
+    return TwoSamples(real=real, fake=fake)
 
 
 _RESTARTS, _STEPS = 8, 50
@@ -94,8 +101,8 @@ _REACH = 4.0
 _QUANTILES = 101
 
 
-def by_directions(
-    halves: Halves,
+def search_directions(
+    halves: DiscoveryValidation,
     named: Sequence[Flaw],
     *,
     carry: bool,
@@ -147,42 +154,44 @@ def by_directions(
             steps=_STEPS,
             rng=rng.stream(f"direction/{k}"),
         )
-        first, second = _tamed(along(seek, u), along(judge, u))
+        first, second = _tamed(project(seek, u), project(judge, u))
         # Blinding must not make a flaw of its own: it has to be there without it too.
-        _, as_is = _tamed(along(halves.seek_features, u), along(halves.judge_features, u))
+        _, as_is = _tamed(project(halves.seek_features, u), project(halves.judge_features, u))
         both = [second, as_is] if named or remade else [second]
         p = max(
             p_value(z.real, z.fake, permutations=permutations, rng=rng.stream(f"p/{k}"))
             for z in both
         )
         if p > level:
-            return found, Ending(Stop.NOT_SIGNIFICANT, k + 1)
+            return found, Ending(StopReason.NOT_SIGNIFICANT, k + 1)
         apart = gap(second.real, second.fake, rng=rng.stream(f"gap/{k}"))
         if (apart.size.value or 0.0) < smallest:
-            return found, Ending(Stop.TOO_SMALL, k + 1)
+            return found, Ending(StopReason.TOO_SMALL, k + 1)
         plain = gap(as_is.real, as_is.fake, rng=rng.stream(f"gap/{k}"))
         if (plain.size.value or 0.0) >= smallest:
             flaw = namer.flaw(first, second, apart, p, number=len(found) + 1)
             if flaw.naming is None or flaw.naming.topic not in _topics([*named, *found]):
-                halved = (along(z, u) for z in (halves.seek_features, halves.judge_features))
+                halved = (project(z, u) for z in (halves.seek_features, halves.judge_features))
                 flaw = replace(flaw, seek=next(halved), judge=next(halved)) if remade else flaw
                 found.append(replace(flaw, direction=u))
         seek, judge = _carried(seek, judge, u) if carry else (_off(seek, u), _off(judge, u))
-    return found, Ending(Stop.LIMIT if most < there else Stop.EXHAUSTED, min(most, there))
+    return found, Ending(
+        StopReason.LIMIT if most < there else StopReason.EXHAUSTED, min(most, there)
+    )
 
 
-def along(z: Pair, u: Tensor) -> Pair:
+def project(z: TwoSamples, u: Tensor) -> TwoSamples:
     """Returns the numbers along a direction."""
-    return Pair(real=z.real @ u, fake=z.fake @ u)
+    return TwoSamples(real=z.real @ u, fake=z.fake @ u)
 
 
-def _tamed(first: Pair, second: Pair) -> tuple[Pair, Pair]:
+def _tamed(first: TwoSamples, second: TwoSamples) -> tuple[TwoSamples, TwoSamples]:
     """Returns both with what lies far out drawn in: a few samples must not make a flaw large."""
     middle, reach = first.real.mean(), _REACH * first.real.std()
 
-    def tamed(z: Pair) -> Pair:
+    def tamed(z: TwoSamples) -> TwoSamples:
         low, high = middle - reach, middle + reach
-        return Pair(real=z.real.clamp(low, high), fake=z.fake.clamp(low, high))
+        return TwoSamples(real=z.real.clamp(low, high), fake=z.fake.clamp(low, high))
 
     return tamed(first), tamed(second)
 
@@ -192,34 +201,36 @@ def _topics(flaws: Sequence[Flaw]) -> set[str]:
 
 
 def _blind_to(
-    halves: Halves, named: Sequence[Flaw], remade: Sequence[Tensor]
-) -> tuple[Pair, Pair]:
+    halves: DiscoveryValidation, named: Sequence[Flaw], remade: Sequence[Tensor]
+) -> tuple[TwoSamples, TwoSamples]:
     """Returns features without what real samples let expect from the named flaws."""
     seek, judge = halves.seek_features, halves.judge_features
     if remade:
         seek, judge = (
-            Pair(real=r, fake=z.fake) for r, z in zip(remade, (seek, judge), strict=True)
+            TwoSamples(real=r, fake=z.fake) for r, z in zip(remade, (seek, judge), strict=True)
         )
     named = [f for f in named if f.cause is None]
     if not named or remade:
         return seek, judge
     known, later = (_values(named, half) for half in ("seek", "judge"))
     slope = slopes(known.real, seek.real)
-    return blind(seek, known, slope), blind(judge, later, slope)
+    return residualize(seek, known, slope), residualize(judge, later, slope)
 
 
-def _values(flaws: Sequence[Flaw], half: Literal["seek", "judge"]) -> Pair:
-    pairs: list[Pair] = [getattr(f, half) for f in flaws]
+def _values(flaws: Sequence[Flaw], half: Literal["seek", "judge"]) -> TwoSamples:
+    pairs: list[TwoSamples] = [getattr(f, half) for f in flaws]
     real, fake = (torch.stack([getattr(p, s) for p in pairs], 1) for s in ("real", "fake"))
-    return Pair(real=real, fake=fake)
+    return TwoSamples(real=real, fake=fake)
 
 
-def _off(z: Pair, u: Tensor) -> Pair:
+def _off(z: TwoSamples, u: Tensor) -> TwoSamples:
     """Returns what is orthogonal to a direction."""
-    return Pair(real=z.real - torch.outer(z.real @ u, u), fake=z.fake - torch.outer(z.fake @ u, u))
+    return TwoSamples(
+        real=z.real - torch.outer(z.real @ u, u), fake=z.fake - torch.outer(z.fake @ u, u)
+    )
 
 
-def _carried(seek: Pair, judge: Pair, u: Tensor) -> tuple[Pair, Pair]:
+def _carried(seek: TwoSamples, judge: TwoSamples, u: Tensor) -> tuple[TwoSamples, TwoSamples]:
     """Returns both halves with the fakes carried onto the reals along a direction.
 
     The map is that of the quantiles of the first half.
@@ -227,9 +238,9 @@ def _carried(seek: Pair, judge: Pair, u: Tensor) -> tuple[Pair, Pair]:
     levels = torch.linspace(0, 1, _QUANTILES, dtype=u.dtype, device=u.device)
     here, there = torch.quantile(seek.fake @ u, levels), torch.quantile(seek.real @ u, levels)
 
-    def moved(z: Pair) -> Pair:
+    def moved(z: TwoSamples) -> TwoSamples:
         v = z.fake @ u
-        return Pair(real=z.real, fake=z.fake + torch.outer(_between(v, here, there) - v, u))
+        return TwoSamples(real=z.real, fake=z.fake + torch.outer(_between(v, here, there) - v, u))
 
     return moved(seek), moved(judge)
 

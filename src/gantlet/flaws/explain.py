@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gantlet.domains.corruptions import Cause
-from gantlet.flaws.split import Seen
+from gantlet.flaws.split import Representation
 
 # Severities at which each corruption is measured alone.
 GRID = (0.15, 0.3, 0.45, 0.6, 0.8, 1.0)
@@ -35,7 +35,7 @@ class Causes:
         self,
         known: Sequence[Cause],
         x: Tensor,
-        see: Callable[[Tensor], Seen],
+        see: Callable[[Tensor], Representation],
         every: Callable[[Tensor], Tensor],
         alone: dict[str, Tensor] | None = None,
     ) -> None:
@@ -61,12 +61,12 @@ class Causes:
             self._alone[name] = torch.stack([self.moved({name: s}) for s in GRID])
         return self._alone[name]
 
-    def damaged(self, strengths: Strengths) -> Seen:
+    def damaged(self, strengths: Strengths) -> Representation:
         """Returns the measurements of corrupted samples; classes stay as they are."""
         changed = self._changed(self._x, strengths)
         return self.before if changed is self._x else self._see(changed)
 
-    def remade(self, places: Tensor, real: Seen, strengths: Strengths) -> Seen:
+    def remade(self, places: Tensor, real: Representation, strengths: Strengths) -> Representation:
         """Returns measurements of corrupted real samples, with the corrupted class proportions.
 
         Args:
@@ -89,7 +89,7 @@ class Causes:
                 x = cause.apply(x, strengths[name])
         return x
 
-    def _weights(self, strengths: Strengths, seen: Seen | None = None) -> Tensor:
+    def _weights(self, strengths: Strengths, seen: Representation | None = None) -> Tensor:
         probes = (seen or self.before).probes
         labels = [word.label for word in probes.words]
         weights = torch.ones_like(probes.values[:, 0])
@@ -101,7 +101,7 @@ class Causes:
         return weights.clamp_min(1e-6)
 
 
-def _classes(seen: Seen) -> list[Cause]:
+def _classes(seen: Representation) -> list[Cause]:
     found: list[Cause] = []
     shares = [w for w in seen.probes.words if w.label is not None]
     for word in shares:

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from gantlet.core.estimate import Estimate
 from gantlet.core.rng import Rng
-from gantlet.domains.attributes import Word
+from gantlet.domains.attributes import Attribute
 from gantlet.flaws.explain import Explanation
-from gantlet.flaws.split import Flaw, Halves, Naming, nearness_of
+from gantlet.flaws.split import DiscoveryValidation, Flaw, Naming, nearness_of
 from gantlet.stats.intervals import holm_adjusted
 from gantlet.stats.moments import blocks, squared_distances
-from gantlet.stats.permutation import Gap, Pair, accuracy, gap, p_values, score_of
+from gantlet.stats.permutation import EffectSize, TwoSamples, accuracy, gap, p_values, score_of
 
 # So many samples of each set are looked at, and so many neighbours of each: that none of them is
 # of its own set happens once in 10^15.
@@ -27,7 +27,7 @@ _NEAREST, _COPY = 0.01, 0.1
 _EQUAL = 1e-9
 
 
-def repeats_p(features: Pair, *, permutations: int, rng: Rng) -> float:
+def repeats_p(features: TwoSamples, *, permutations: int, rng: Rng) -> float:
     """Returns how often labels at random part the two sets as far by how near the nearest is.
 
     How near the nearest sample of its own set is depends on all of that set, so halves of it are
@@ -80,7 +80,7 @@ def _apart(labels: Tensor, to_fake: Tensor, whole: Tensor, far: Tensor, whose: T
     return torch.stack(found)
 
 
-def distinct(halves: Halves, fake: Tensor) -> Tensor:
+def distinct(halves: DiscoveryValidation, fake: Tensor) -> Tensor:
     """Returns the places of fake samples of which none is a copy of one before it.
 
     A copy lies nearer than half of what one real sample in a hundred does to its nearest other.
@@ -143,12 +143,12 @@ class _Suspect:
     """
 
     column: int
-    alone: Pair
+    alone: TwoSamples
     cause: str | None = None
 
 
-def by_probes(
-    halves: Halves,
+def test_attributes(
+    halves: DiscoveryValidation,
     known: Explanation,
     *,
     level: float,
@@ -181,14 +181,14 @@ def by_probes(
         return []
     columns = [s.column for s in suspects]
     z = halves.judge
-    plain = Pair(real=z.real[:, columns], fake=z.fake[:, columns])
+    plain = TwoSamples(real=z.real[:, columns], fake=z.fake[:, columns])
     real, fake = (torch.stack([getattr(s.alone, x) for s in suspects], 1) for x in _SIDES)
-    alone = Pair(real=real, fake=fake)
+    alone = TwoSamples(real=real, fake=fake)
     generator = rng.stream("named/p")
     both = [torch.cat([getattr(v, s) for v in (plain, alone)], 1) for s in _SIDES]
     p = p_values(*both, permutations=permutations, rng=generator).view(2, -1).amax(0)
     corrected = holm_adjusted(p.tolist())
-    shifts = agreed(plain.shift(), alone.shift())
+    shifts = same_sign_minimum(plain.shift(), alone.shift())
     found: list[Flaw] = []
     for i, suspect in enumerate(suspects):
         topics = {f.naming.topic for f in found if f.naming is not None}
@@ -199,14 +199,14 @@ def by_probes(
     return found
 
 
-def told(halves: Halves, known: Explanation) -> Tensor:
+def exceeds_explanation(halves: DiscoveryValidation, known: Explanation) -> Tensor:
     """Returns whether each measurement differs by more than the explanation may be wrong."""
     left = halves.seek.shift() - known.moved
     share = torch.where(halves.words.follows(), _WRONGER, _WRONG)
     return left.abs() > share * known.most()
 
 
-def _caused(halves: Halves, known: Explanation) -> list[_Suspect]:
+def _caused(halves: DiscoveryValidation, known: Explanation) -> list[_Suspect]:
     found: list[_Suspect] = []
     for name in known.strengths:
         part = torch.where(known.own[name], known.part(name).abs(), 0)
@@ -220,13 +220,15 @@ def _caused(halves: Halves, known: Explanation) -> list[_Suspect]:
     return sorted(found, key=lambda s: -float(s.alone.shift().abs()))
 
 
-def _others(halves: Halves, known: Explanation, smallest: float, most: int) -> list[_Suspect]:
+def _others(
+    halves: DiscoveryValidation, known: Explanation, smallest: float, most: int
+) -> list[_Suspect]:
     """Returns what no corruption explains, each given what was found before.
 
     Last what follows from almost any flaw, where those before it do not let expect it.
     """
     seek, judge = (_less(z, known.moved) for z in (halves.seek, halves.judge))
-    allowed = told(halves, known)
+    allowed = exceeds_explanation(halves, known)
     allowed[-1] = False  # repeats are judged by themselves
     allowed &= ~_expected(halves.words.words, seek.shift())
     for own in known.own.values():
@@ -235,15 +237,15 @@ def _others(halves: Halves, known: Explanation, smallest: float, most: int) -> l
     chance = _CHANCE * (1 / len(seek.real) + 1 / len(seek.fake)) ** 0.5
     least = max(smallest, chance)
     follows = halves.words.follows()
-    picked = pick(seek, allowed & ~follows, least, most)
-    picked = pick(seek, allowed & follows, least, most, picked)
+    picked = forward_selection(seek, allowed & ~follows, least, most)
+    picked = forward_selection(seek, allowed & follows, least, most, picked)
     return [
         _Suspect(column=j, alone=_without(seek, judge, picked[:i]).column(j))
         for i, j in enumerate(picked)
     ]
 
 
-def _expected(words: Sequence[Word], shift: Tensor) -> Tensor:
+def _expected(words: Sequence[Attribute], shift: Tensor) -> Tensor:
     """Returns which words of rare samples follow from a large shift of another of their topic."""
     moved = {
         w.topic
@@ -253,8 +255,8 @@ def _expected(words: Sequence[Word], shift: Tensor) -> Tensor:
     return torch.tensor([w.rare and w.topic in moved for w in words], device=shift.device)
 
 
-def pick(
-    z: Pair, allowed: Tensor, smallest: float, most: int, before: Sequence[int] = ()
+def forward_selection(
+    z: TwoSamples, allowed: Tensor, smallest: float, most: int, before: Sequence[int] = ()
 ) -> list[int]:
     """Returns ``before`` and the allowed columns that differ, each given those before it.
 
@@ -268,7 +270,7 @@ def pick(
     """
     picked = list(before)
     while len(picked) < min(most, z.real.shape[1]):
-        strength = agreed(z.shift(), _without(z, z, picked).shift()) * allowed
+        strength = same_sign_minimum(z.shift(), _without(z, z, picked).shift()) * allowed
         strength[picked] = 0
         top = int(strength.argmax())
         if float(strength[top]) < smallest:
@@ -277,36 +279,36 @@ def pick(
     return picked
 
 
-def _less(z: Pair, moved: Tensor) -> Pair:
-    return Pair(real=z.real, fake=z.fake - moved)
+def _less(z: TwoSamples, moved: Tensor) -> TwoSamples:
+    return TwoSamples(real=z.real, fake=z.fake - moved)
 
 
-def agreed(plain: Tensor, blind: Tensor) -> Tensor:
+def same_sign_minimum(plain: Tensor, blind: Tensor) -> Tensor:
     """Returns the smaller of two differences where they have one sign, else 0."""
     smaller = torch.minimum(plain.abs(), blind.abs())
     return torch.where(plain * blind > 0, smaller, torch.zeros_like(smaller))
 
 
-def title_of(word: Word, shift: float) -> str:
+def flaw_title(word: Attribute, shift: float) -> str:
     """Returns what a flaw is called whose measurement is shifted that way."""
     return word.more if shift > 0 else word.less
 
 
-def _without(learn: Pair, z: Pair, known: list[int]) -> Pair:
+def _without(learn: TwoSamples, z: TwoSamples, known: list[int]) -> TwoSamples:
     """Returns columns without what real samples let expect from the known ones."""
     if not known:
         return z
-    first, later = (Pair(real=p.real[:, known], fake=p.fake[:, known]) for p in (learn, z))
-    return blind(z, later, slopes(first.real, learn.real))
+    first, later = (TwoSamples(real=p.real[:, known], fake=p.fake[:, known]) for p in (learn, z))
+    return residualize(z, later, slopes(first.real, learn.real))
 
 
-def blind(z: Pair, known: Pair, slope: Tensor) -> Pair:
+def residualize(z: TwoSamples, known: TwoSamples, slope: Tensor) -> TwoSamples:
     """Returns numbers without what is expected from known ones, about zero in the mean.
 
     Known ones count as at most three deviations: nobody knows what to expect farther out.
     """
     real, fake = (k.clamp(-_KNOWN, _KNOWN) @ slope for k in (known.real, known.fake))
-    return Pair(real=z.real - real, fake=z.fake - fake)
+    return TwoSamples(real=z.real - real, fake=z.fake - fake)
 
 
 def slopes(x: Tensor, y: Tensor) -> Tensor:
@@ -320,7 +322,7 @@ def slopes(x: Tensor, y: Tensor) -> Tensor:
     return torch.where(solved.abs() > 3 / len(x) ** 0.5, solved, torch.zeros_like(solved))
 
 
-def flaw_of(halves: Halves, j: int, alone: Pair, p: float, *, rng: Rng) -> Flaw:
+def flaw_of(halves: DiscoveryValidation, j: int, alone: TwoSamples, p: float, *, rng: Rng) -> Flaw:
     """Returns the flaw that a measurement shows.
 
     Args:
@@ -334,7 +336,7 @@ def flaw_of(halves: Halves, j: int, alone: Pair, p: float, *, rng: Rng) -> Flaw:
     seek, judge = halves.seek.column(j), halves.judge.column(j)
     apart = gap(alone.real, alone.fake, rng=rng.stream(f"named/{word.name}"))
     return Flaw(
-        title=title_of(word, apart.shift),
+        title=flaw_title(word, apart.shift),
         naming=Naming(probe=word.name, topic=word.topic, agreement=_ITSELF),
         size=apart.size,
         kind=apart.kind,
@@ -372,7 +374,7 @@ class Namer:
         told: Which measurements may give a name, shape ``(d,)``; None for all.
     """
 
-    def __init__(self, halves: Halves, told: Tensor | None = None) -> None:
+    def __init__(self, halves: DiscoveryValidation, told: Tensor | None = None) -> None:
         self._words, self._values = halves.words.words, halves.judge
         self._follows = halves.words.follows()
         self._shift = halves.judge.shift()
@@ -386,10 +388,12 @@ class Namer:
         if told is not None:
             self._may &= told
 
-    def flaw(self, first: Pair, second: Pair, apart: Gap, p: float, *, number: int) -> Flaw:
+    def flaw(
+        self, first: TwoSamples, second: TwoSamples, apart: EffectSize, p: float, *, number: int
+    ) -> Flaw:
         """Returns a direction as a flaw, with a name where one explains it."""
         score = score_of(first.real, first.fake)
-        naming = self._naming(second, Pair(real=score(second.real), fake=score(second.fake)))
+        naming = self._naming(second, TwoSamples(real=score(second.real), fake=score(second.fake)))
         return Flaw(
             title=f"unnamed direction {number}" if naming is None else self._title(naming, apart),
             naming=naming,
@@ -402,7 +406,7 @@ class Namer:
             judge=second,
         )
 
-    def _title(self, naming: Naming, apart: Gap) -> str:
+    def _title(self, naming: Naming, apart: EffectSize) -> str:
         """Returns what a direction is called: by the mean of its measurement, or by its spread."""
         j = [w.name for w in self._words].index(naming.probe)
         shift = float(self._shift[j])
@@ -410,10 +414,10 @@ class Namer:
         if bool(self._is_wider[j]) and not by_mean:
             return f"{naming.probe}: spread too {'large' if self._wider[j] > 0 else 'small'}"
         if apart.kind == "location" or by_mean:
-            return title_of(self._words[j], shift)
+            return flaw_title(self._words[j], shift)
         return f"{naming.probe}: unlike shape"
 
-    def _naming(self, values: Pair, scores: Pair) -> Naming | None:
+    def _naming(self, values: TwoSamples, scores: TwoSamples) -> Naming | None:
         """Returns the measurement that goes along most with a direction, or with its score.
 
         Correlations are within each set, and the measurement must differ between the sets.
@@ -425,7 +429,7 @@ class Namer:
             # Other real samples took the place of these.
             none = own.real[:0]
             own, values, scores = (
-                Pair(real=none[:, 0] if z.fake.ndim == 1 else none, fake=z.fake)
+                TwoSamples(real=none[:, 0] if z.fake.ndim == 1 else none, fake=z.fake)
                 for z in (own, values, scores)
             )
         probes = torch.cat([z - z.mean(0) for z in (own.real, own.fake)])
@@ -445,7 +449,7 @@ class Namer:
         return Naming(probe=word.name, topic=word.topic, agreement=found)
 
 
-def _spread(z: Pair, learn: Tensor) -> Pair:
+def _spread(z: TwoSamples, learn: Tensor) -> TwoSamples:
     """Returns how far numbers lie from the median of ``learn``, on a logarithmic scale.
 
     So a difference of the means is never larger as one of the spreads.
@@ -454,7 +458,7 @@ def _spread(z: Pair, learn: Tensor) -> Pair:
         return z
     middle = learn.median(0).values
     real, fake = (((v - middle).abs() + _NEAR).log() for v in (z.real, z.fake))
-    return Pair(real=real, fake=fake)
+    return TwoSamples(real=real, fake=fake)
 
 
 def welch(real: Tensor, fake: Tensor) -> Tensor:
@@ -485,7 +489,7 @@ def correlation(r: float, n: int) -> Estimate:
     return Estimate(value=r, low=low, high=high, n=n, method=method)
 
 
-def _agreement(probes: Tensor, other: Pair) -> Tensor:
+def _agreement(probes: Tensor, other: TwoSamples) -> Tensor:
     v = torch.cat([other.real - other.real.mean(), other.fake - other.fake.mean()])
     size = (probes.norm(dim=0) * v.norm()).clamp_min(1e-12)
     found: Tensor = v @ probes / size

@@ -9,14 +9,30 @@ from torch import Tensor
 
 from gantlet.core.estimate import Estimate
 from gantlet.core.rng import Rng
-from gantlet.flaws.critics import by_critics
-from gantlet.flaws.directions import by_activations, by_directions
+from gantlet.flaws.critics import train_critics
+from gantlet.flaws.directions import activation_pca, search_directions
 from gantlet.flaws.explain import Causes, Explanation, Strengths, explain
-from gantlet.flaws.named import agreed, by_probes, distinct, flaw_of, repeats_p, told
-from gantlet.flaws.split import FEWEST, Ending, Flaw, Flaws, Halves, Seen, fairly, nearness
+from gantlet.flaws.named import (
+    distinct,
+    exceeds_explanation,
+    flaw_of,
+    repeats_p,
+    same_sign_minimum,
+    test_attributes,
+)
+from gantlet.flaws.split import (
+    FEWEST,
+    DiscoveryValidation,
+    Ending,
+    Flaw,
+    FlawList,
+    Representation,
+    nearness,
+    whiten_balanced,
+)
 from gantlet.options import Search
 from gantlet.stats.intervals import proportion
-from gantlet.stats.permutation import Gap, Pair, detectable, gap, score_of
+from gantlet.stats.permutation import EffectSize, TwoSamples, detectable_shift, gap, score_of
 
 # ----------------------------------------------------------------------------
 # How much tells fake samples from real ones once a critic is blind to some flaws.
@@ -25,7 +41,7 @@ from gantlet.stats.permutation import Gap, Pair, detectable, gap, score_of
 _RIDGE = 0.1
 
 
-def left_after(halves: Halves, flaws: Sequence[Flaw]) -> list[Estimate]:
+def residual_accuracies(halves: DiscoveryValidation, flaws: Sequence[Flaw]) -> list[Estimate]:
     """Returns the held-out accuracy of a critic that is blind to none, one, two ... of the flaws.
 
     The critic is ridge regression on probes, features and their squares. It is blind to a flaw
@@ -65,14 +81,16 @@ def ridge_accuracy(seek: Tensor, judge: Tensor) -> Estimate:
     return proportion(right, 2 * m, of="held-out samples classified correctly by a linear critic")
 
 
-def _parts(halves: Halves) -> tuple[tuple[Pair, Pair], tuple[Pair, Pair]]:
+def _parts(
+    halves: DiscoveryValidation,
+) -> tuple[tuple[TwoSamples, TwoSamples], tuple[TwoSamples, TwoSamples]]:
     return (
         (halves.seek, halves.seek_features),
         (halves.judge, halves.judge_features),
     )
 
 
-def _seen(probes: Pair, features: Pair) -> Tensor:
+def _seen(probes: TwoSamples, features: TwoSamples) -> Tensor:
     z = torch.cat([probes.both(), features.both()], 1).clamp(-10, 10)
     return torch.cat([z, z**2], 1)
 
@@ -107,7 +125,7 @@ _NAMES, _REPEATS, _DIRECTIONS = 0.4, 0.2, 0.4
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Given:
+class SearchInputs:
     """What a guided search is given.
 
     Attributes:
@@ -117,16 +135,16 @@ class Given:
         causes: Effects of corruptions on the real samples; None where none are known.
     """
 
-    real: Seen
-    fake: Seen
-    halves: Halves
+    real: Representation
+    fake: Representation
+    halves: DiscoveryValidation
     causes: Causes | None
 
-    def once(self, rng: Rng) -> Halves:
+    def once(self, rng: Rng) -> DiscoveryValidation:
         """Returns the halves in which each copy among the fakes counts once."""
         some = self.fake.at(distinct(self.halves, self.fake.features))
         is_fewer = FEWEST <= len(some) < len(self.fake)
-        return Halves.of(self.real, some, rng=rng) if is_fewer else self.halves
+        return DiscoveryValidation.of(self.real, some, rng=rng) if is_fewer else self.halves
 
     def remade(self, places: Tensor, strengths: Strengths) -> Tensor | None:
         """Returns features of corrupted real samples, or None without any."""
@@ -135,7 +153,9 @@ class Given:
         return self.causes.remade(places, self.real.at(places), strengths).features
 
 
-def by_guide(given: Given, search: Search, *, rng: Rng) -> tuple[list[Flaw], Ending, int]:
+def guided_search(
+    given: SearchInputs, search: Search, *, rng: Rng
+) -> tuple[list[Flaw], Ending, int]:
     """Returns named flaws, repeats, and directions without a name; also how the search ended.
 
     And how many held-out samples of each set it rests on. Copies among the fakes count once for
@@ -149,7 +169,7 @@ def by_guide(given: Given, search: Search, *, rng: Rng) -> tuple[list[Flaw], End
     """
     use = given.once(rng)
     known = _explained(use, given.causes, search.min_effect / 2)
-    named = by_probes(
+    named = test_attributes(
         use,
         known,
         level=_NAMES * search.level,
@@ -158,7 +178,7 @@ def by_guide(given: Given, search: Search, *, rng: Rng) -> tuple[list[Flaw], End
         rng=rng,
     )
     remade = [given.remade(p.real, known.strengths) for p in (use.seek_places, use.places)]
-    further, ending = by_directions(
+    further, ending = search_directions(
         use,
         named,
         carry=False,
@@ -168,14 +188,14 @@ def by_guide(given: Given, search: Search, *, rng: Rng) -> tuple[list[Flaw], End
         permutations=search.permutations,
         rng=rng,
         remade=[use.frame(z) for z in remade if z is not None],
-        told=told(use, known),
+        told=exceeds_explanation(use, known),
     )
     found = [_anchored(f, use, given) for f in (*named, *further)]
     again = _repeats(given, known.strengths, search, rng)
     return [*found, *again], ending, len(use.judge.real)
 
 
-def _explained(halves: Halves, causes: Causes | None, smallest: float) -> Explanation:
+def _explained(halves: DiscoveryValidation, causes: Causes | None, smallest: float) -> Explanation:
     """Returns corruptions that explain all measurements but repeats, which are not a mean."""
     z = halves.seek
     if causes is None:
@@ -186,7 +206,9 @@ def _explained(halves: Halves, causes: Causes | None, smallest: float) -> Explan
     return found.widened()
 
 
-def _repeats(given: Given, strengths: Strengths, search: Search, rng: Rng) -> Sequence[Flaw]:
+def _repeats(
+    given: SearchInputs, strengths: Strengths, search: Search, rng: Rng
+) -> Sequence[Flaw]:
     """Returns the flaw that samples are repeated, if they are.
 
     Against the real samples as they are, and against those to which all known corruptions are
@@ -201,10 +223,10 @@ def _repeats(given: Given, strengths: Strengths, search: Search, rng: Rng) -> Se
     )
     remade = given.remade(own, strengths)
     if remade is not None:
-        views.append(fairly(remade, given.fake.features[other], rng=rng))
+        views.append(whiten_balanced(remade, given.fake.features[other], rng=rng))
         alone = _nearness_of(views[-1], halves.scale[-1])
     # Farther apart than real samples are they for many reasons, nearer for few.
-    nearer = float(torch.sign(plain.shift()) * agreed(plain.shift(), alone.shift()))
+    nearer = float(torch.sign(plain.shift()) * same_sign_minimum(plain.shift(), alone.shift()))
     if nearer > -search.min_effect:
         return []
     p = max(repeats_p(v, permutations=search.permutations, rng=rng) for v in views)
@@ -215,16 +237,16 @@ def _repeats(given: Given, strengths: Strengths, search: Search, rng: Rng) -> Se
     return found if corrected <= _NAMES * search.level else []
 
 
-def _nearness_of(view: Pair, scale: Tensor) -> Pair:
+def _nearness_of(view: TwoSamples, scale: Tensor) -> TwoSamples:
     h = len(view.real) // 2
     sides = (
         torch.cat([nearness(z[:h], z[h:]), nearness(z[h:], z[:h])]) / scale
         for z in (view.real, view.fake)
     )
-    return Pair(real=next(sides), fake=next(sides))
+    return TwoSamples(real=next(sides), fake=next(sides))
 
 
-def _anchored(flaw: Flaw, use: Halves, given: Given) -> Flaw:
+def _anchored(flaw: Flaw, use: DiscoveryValidation, given: SearchInputs) -> Flaw:
     """Returns a flaw that was found on fewer samples, with its values on all of them."""
     halves = given.halves
     if use is halves:
@@ -235,7 +257,7 @@ def _anchored(flaw: Flaw, use: Halves, given: Given) -> Flaw:
         j = [word.name for word in use.words.words].index(name)
         return replace(flaw, seek=halves.seek.column(j), judge=halves.judge.column(j))
     seek, judge = (
-        Pair(
+        TwoSamples(
             real=use.frame(given.real.features[p.real]) @ u,
             fake=use.frame(given.fake.features[p.fake]) @ u,
         )
@@ -245,7 +267,9 @@ def _anchored(flaw: Flaw, use: Halves, given: Given) -> Flaw:
     return replace(flaw, seek=seek, judge=judge, direction=None)
 
 
-def gap_of(flaw: Flaw, halves: Halves, *, rng: torch.Generator) -> Gap | None:
+def flaw_in_other_set(
+    flaw: Flaw, halves: DiscoveryValidation, *, rng: torch.Generator
+) -> EffectSize | None:
     """Returns how far the fakes of ``halves`` lie from the reals by the flaw of another set.
 
     Args:
@@ -274,8 +298,13 @@ __all__ = ["Search", "list_flaws"]
 
 
 def list_flaws(
-    real: Seen, fake: Seen, search: Search, *, rng: Rng, causes: Causes | None = None
-) -> Flaws:
+    real: Representation,
+    fake: Representation,
+    search: Search,
+    *,
+    rng: Rng,
+    causes: Causes | None = None,
+) -> FlawList:
     """Returns what is wrong with fake samples, the largest flaw first.
 
     Each flaw is found on one half of the samples and certified on the other: its size, by how
@@ -294,17 +323,17 @@ def list_flaws(
     Raises:
         UserError: If there are too few samples.
     """
-    halves = Halves.of(real, fake, rng=rng)
+    halves = DiscoveryValidation.of(real, fake, rng=rng)
     size = None
     if search.mode == "guided":
-        given = Given(real=real, fake=fake, halves=halves, causes=causes)
-        found, ending, h = by_guide(given, search, rng=rng)
-        size = detectable(h, level=search.level, smallest=search.min_effect)
+        given = SearchInputs(real=real, fake=fake, halves=halves, causes=causes)
+        found, ending, h = guided_search(given, search, rng=rng)
+        size = detectable_shift(h, level=search.level, smallest=search.min_effect)
     else:
         found, ending = _look(halves, search, rng)
     ordered = sorted(found, key=lambda f: -(f.size.value or 0.0))
-    total, *left = left_after(halves, ordered)
-    return Flaws(
+    total, *left = residual_accuracies(halves, ordered)
+    return FlawList(
         flaws=ordered,
         total=total,
         left=left,
@@ -314,10 +343,10 @@ def list_flaws(
     )
 
 
-def _look(halves: Halves, search: Search, rng: Rng) -> tuple[list[Flaw], Ending]:
+def _look(halves: DiscoveryValidation, search: Search, rng: Rng) -> tuple[list[Flaw], Ending]:
     level, smallest, times = search.level, search.min_effect, search.permutations
     if search.mode == "pca":
-        return by_activations(
+        return activation_pca(
             halves,
             level=level,
             smallest=smallest,
@@ -326,7 +355,7 @@ def _look(halves: Halves, search: Search, rng: Rng) -> tuple[list[Flaw], Ending]
             rng=rng,
         )
     if search.mode == "neural":
-        return by_critics(
+        return train_critics(
             halves,
             blind=search.deflation,
             level=level,
@@ -335,7 +364,7 @@ def _look(halves: Halves, search: Search, rng: Rng) -> tuple[list[Flaw], Ending]
             permutations=times,
             rng=rng,
         )
-    return by_directions(
+    return search_directions(
         halves,
         (),
         carry=search.mode == "transport",

@@ -11,13 +11,13 @@ from torch import Tensor
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Estimate
 from gantlet.core.rng import Rng
-from gantlet.domains.attributes import REPEATS, Probes
+from gantlet.domains.attributes import NEAREST_DISTANCE, AttributeTable
 from gantlet.stats.moments import blocks, exact, leading, squared_distances
-from gantlet.stats.permutation import Kind, Pair
+from gantlet.stats.permutation import Kind, TwoSamples
 
 
 @final
-class Stop(StrEnum):
+class StopReason(StrEnum):
     """Why a search ended."""
 
     NOT_SIGNIFICANT = "not significant"
@@ -37,7 +37,7 @@ class Ending:
         examined: How many directions, critics or components were examined.
     """
 
-    stop: Stop
+    stop: StopReason
     examined: int
 
 
@@ -85,8 +85,8 @@ class Flaw:
     accuracy: Estimate
     p: float
     shift: float
-    seek: Pair
-    judge: Pair
+    seek: TwoSamples
+    judge: TwoSamples
     direction: Tensor | None = None
     measure: Callable[[Tensor], Tensor] | None = None
     cause: str | None = None
@@ -94,7 +94,7 @@ class Flaw:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Flaws:
+class FlawList:
     """An ordered list, the largest first.
 
     Attributes:
@@ -111,7 +111,7 @@ class Flaws:
     total: Estimate
     left: Sequence[Estimate]
     ending: Ending
-    places: Pair
+    places: TwoSamples
     detectable: float | None = None
 
 
@@ -126,7 +126,7 @@ FEWEST = 40
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class Representation:
     """What is known of a set of samples.
 
     Attributes:
@@ -134,21 +134,21 @@ class Seen:
         features: Their features, shape ``(n, d)``.
     """
 
-    probes: Probes
+    probes: AttributeTable
     features: Tensor
 
     def __len__(self) -> int:
         """How many samples there are."""
         return len(self.features)
 
-    def at(self, places: Tensor) -> "Seen":
+    def at(self, places: Tensor) -> "Representation":
         """Returns the same of some of them."""
-        return Seen(probes=self.probes.at(places), features=self.features[places])
+        return Representation(probes=self.probes.at(places), features=self.features[places])
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Halves:
+class DiscoveryValidation:
     """Standardised numbers of both halves, and where they come from.
 
     Attributes:
@@ -164,19 +164,19 @@ class Halves:
         frame: Whitens features.
     """
 
-    words: Probes
-    seek: Pair
-    judge: Pair
-    seek_features: Pair
-    judge_features: Pair
-    places: Pair
-    seek_places: Pair
-    everyone: Pair
+    words: AttributeTable
+    seek: TwoSamples
+    judge: TwoSamples
+    seek_features: TwoSamples
+    judge_features: TwoSamples
+    places: TwoSamples
+    seek_places: TwoSamples
+    everyone: TwoSamples
     scale: Tensor
     frame: "_Frame"
 
     @classmethod
-    def of(cls, real: Seen, fake: Seen, *, rng: Rng) -> Self:
+    def of(cls, real: Representation, fake: Representation, *, rng: Rng) -> Self:
         """Splits both sets and standardises them by the real samples of the first half.
 
         Raises:
@@ -184,14 +184,14 @@ class Halves:
         """
         check_number(len(real), len(fake))
         h = min(len(real), len(fake)) // 2
-        found = parted(len(real), "real", rng=rng), parted(len(fake), "fake", rng=rng)
+        found = split_halves(len(real), "real", rng=rng), split_halves(len(fake), "fake", rng=rng)
         places = [[half[:h] for half in halves] for halves in found]
         firsts = [s.at(own[0]) for s, own in zip((real, fake), places, strict=True)]
         seconds = [s.at(own[1]) for s, own in zip((real, fake), places, strict=True)]
         frame = _Frame.of(firsts[0].features, rng=rng)
         whitened = [[frame(s.features) for s in half] for half in (firsts, seconds)]
         used = [torch.cat([a.features, b.features]) for a, b in zip(firsts, seconds, strict=True)]
-        everyone = fairly(used[0], used[1], rng=rng)
+        everyone = whiten_balanced(used[0], used[1], rng=rng)
         named = [
             [
                 _with_repeats(s, z[part], z[other])
@@ -208,12 +208,12 @@ class Halves:
         scaled = [[(p.values - mean) / std * live for p in half] for half in named]
         return cls(
             words=named[0][0],
-            seek=Pair(real=scaled[0][0], fake=scaled[0][1]),
-            judge=Pair(real=scaled[1][0], fake=scaled[1][1]),
-            seek_features=Pair(real=whitened[0][0], fake=whitened[0][1]),
-            judge_features=Pair(real=whitened[1][0], fake=whitened[1][1]),
-            places=Pair(real=places[0][1], fake=places[1][1]),
-            seek_places=Pair(real=places[0][0], fake=places[1][0]),
+            seek=TwoSamples(real=scaled[0][0], fake=scaled[0][1]),
+            judge=TwoSamples(real=scaled[1][0], fake=scaled[1][1]),
+            seek_features=TwoSamples(real=whitened[0][0], fake=whitened[0][1]),
+            judge_features=TwoSamples(real=whitened[1][0], fake=whitened[1][1]),
+            places=TwoSamples(real=places[0][1], fake=places[1][1]),
+            seek_places=TwoSamples(real=places[0][0], fake=places[1][0]),
             everyone=everyone,
             scale=std,
             frame=frame,
@@ -233,7 +233,7 @@ def check_number(real: int, fake: int) -> None:
         )
 
 
-def parted(n: int, name: Literal["real", "fake"], *, rng: Rng) -> tuple[Tensor, Tensor]:
+def split_halves(n: int, name: Literal["real", "fake"], *, rng: Rng) -> tuple[Tensor, Tensor]:
     """Returns the places of the discovery half and those of the judging half of a set.
 
     The two depend on the size of this set and on the seed alone, so that what is learned from the
@@ -270,21 +270,21 @@ class _Frame:
         return (z @ self.outward).clamp(-_OUTERMOST, _OUTERMOST)
 
 
-def _with_repeats(seen: Seen, own: Tensor, other: Tensor) -> Probes:
+def _with_repeats(seen: Representation, own: Tensor, other: Tensor) -> AttributeTable:
     """Returns the probes, and how near the nearest sample of the set's other half is.
 
     In units of the mean distance, so that contrast does not matter. These numbers depend on each
     other across the halves: their p-value is that of ``repeats_p``.
     """
     values = nearness(own, other)[:, None]
-    return seen.probes.with_more(Probes(words=(REPEATS,), values=values))
+    return seen.probes.with_more(AttributeTable(words=(NEAREST_DISTANCE,), values=values))
 
 
-def fairly(real: Tensor, fake: Tensor, *, rng: Rng) -> Pair:
+def whiten_balanced(real: Tensor, fake: Tensor, *, rng: Rng) -> TwoSamples:
     """Returns as many features of both, whitened by all of them together."""
     n = min(len(real), len(fake))
     frame = _Frame.of(torch.cat([real[:n], fake[:n]]), rng=rng)
-    return Pair(real=frame(real[:n]), fake=frame(fake[:n]))
+    return TwoSamples(real=frame(real[:n]), fake=frame(fake[:n]))
 
 
 def nearness(own: Tensor, other: Tensor) -> Tensor:

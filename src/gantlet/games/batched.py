@@ -18,7 +18,7 @@ from typing_extensions import override
 
 from gantlet.core.errors import UserError
 from gantlet.core.model import Game
-from gantlet.games.field import Field, Layout, Slopes, Vector
+from gantlet.games.field import Field, ParameterLayout, Slopes, Vector
 from gantlet.games.solvers import Memory, Update
 
 
@@ -82,7 +82,7 @@ class Ensemble:
             name: next(player for player in game.players if name.startswith(f"players.{player}."))
             for name in held
         }
-        self.layout = Layout(
+        self.layout = ParameterLayout(
             {p: [held[k].shape for k, o in self._owner.items() if o == p] for p in game.players}
         )
         self.now = torch.cat([p.detach().flatten() for p in held.values()])

@@ -140,7 +140,7 @@ Respond = Callable[[Tensor, Tensor], Pair]
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
-class Course:
+class RepeatedPlay:
     """The mixed strategies of both players in every round.
 
     Attributes:
@@ -163,7 +163,7 @@ class Course:
         return exploitability(self.payoff, rows, columns)
 
 
-def played(payoff: Tensor, start: Pair, respond: Respond, rounds: int) -> Course:
+def repeated_play(payoff: Tensor, start: Pair, respond: Respond, rounds: int) -> RepeatedPlay:
     """Lets two players respond to each other's last strategy, both at once.
 
     Args:
@@ -180,10 +180,10 @@ def played(payoff: Tensor, start: Pair, respond: Respond, rounds: int) -> Course
     for _ in range(rounds - 1):
         x, y = pairs[-1]
         pairs.append(respond(A @ y, x @ A))
-    return Course(A, torch.stack([x for x, _ in pairs]), torch.stack([y for _, y in pairs]))
+    return RepeatedPlay(A, torch.stack([x for x, _ in pairs]), torch.stack([y for _, y in pairs]))
 
 
-def fictitious_play(payoff: Tensor, *, rounds: int) -> Course:
+def fictitious_play(payoff: Tensor, *, rounds: int) -> RepeatedPlay:
     """Returns the course of fictitious play; its averages converge to an equilibrium.
 
     In each round both players, at once, answer the average of the other's past with a pure
@@ -207,12 +207,12 @@ def fictitious_play(payoff: Tensor, *, rounds: int) -> Course:
         gains.add_(gain)
         return rows[int(costs.argmin())], columns[int(gains.argmax())]
 
-    return played(A, (rows[0], columns[0]), respond, rounds)
+    return repeated_play(A, (rows[0], columns[0]), respond, rounds)
 
 
 def hedge(
     payoff: Tensor, *, step: float, rounds: int, logits: Pair, optimistic: bool = False
-) -> Course:
+) -> RepeatedPlay:
     """Returns the course of two players who use multiplicative weights, both at once.
 
     The logit of a row falls by ``step`` times what it would have paid, that of a column rises by
@@ -247,14 +247,14 @@ def hedge(
         gain_before.copy_(gain)
         return rows.softmax(0), columns.softmax(0)
 
-    return played(payoff, (rows.softmax(0), columns.softmax(0)), respond, rounds)
+    return repeated_play(payoff, (rows.softmax(0), columns.softmax(0)), respond, rounds)
 
 
 R = TypeVar("R")
 C = TypeVar("C")
 
 
-class Arena(abc.ABC, Generic[R, C]):
+class DoubleOracleGame(abc.ABC, Generic[R, C]):
     """A zero-sum game whose strategies are found, not listed: rows pay columns."""
 
     @abc.abstractmethod
@@ -295,7 +295,7 @@ class Round(Generic[R, C]):
 
 
 def double_oracle(
-    arena: Arena[R, C], rows: Sequence[R], columns: Sequence[C], *, epsilon: float = 0.0
+    arena: DoubleOracleGame[R, C], rows: Sequence[R], columns: Sequence[C], *, epsilon: float = 0.0
 ) -> Iterator[Round[R, C]]:
     """Yields one round after the other, the last of them when the gap is at most ``epsilon``.
 

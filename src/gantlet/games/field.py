@@ -29,7 +29,7 @@ Shapes = Mapping[str, Sequence[torch.Size]]
 
 
 @final
-class Layout:
+class ParameterLayout:
     """Where the numbers of each player stand in a vector, players in order of play.
 
     Args:
@@ -68,7 +68,7 @@ class Vector:
         numbers: The flat tensor, or the parts.
     """
 
-    def __init__(self, layout: Layout, numbers: Tensor | list[Tensor]) -> None:
+    def __init__(self, layout: ParameterLayout, numbers: Tensor | list[Tensor]) -> None:
         self.layout = layout
         self._flat = numbers if isinstance(numbers, Tensor) else None
         self._parts = None if isinstance(numbers, Tensor) else numbers
@@ -195,7 +195,7 @@ class Field(abc.ABC):
         layout: What belongs to whom in vectors.
     """
 
-    layout: Layout
+    layout: ParameterLayout
 
     @abc.abstractmethod
     def value(self, z: Vector) -> Vector:
@@ -216,7 +216,7 @@ class Field(abc.ABC):
 
 
 @final
-class Look:
+class FixedLosses:
     """One batch and one draw of noise, under which losses depend on parameters alone.
 
     Every player sees the same noise, so that a zero-sum game is one for each look too.
@@ -237,7 +237,7 @@ class Look:
 
 
 @final
-class Parameters:
+class PlayerParameters:
     """The parameters of all players of a game, as vectors.
 
     Args:
@@ -248,7 +248,9 @@ class Parameters:
         self.game = game
         self.of = own_parameters(game)
         self.all = [p for parameters in self.of.values() for p in parameters]
-        self.layout = Layout({name: [p.shape for p in own] for name, own in self.of.items()})
+        self.layout = ParameterLayout(
+            {name: [p.shape for p in own] for name, own in self.of.items()}
+        )
         modules = [m for player in game.players.values() for m in player.modules()]
         self._buffers = [(m, name) for m in modules for name, _ in m.named_buffers(recurse=False)]
         self._standing: Vector | None = None
@@ -301,7 +303,7 @@ class Parameters:
     def _present(self) -> list[Tensor]:
         return [getattr(module, name) for module, name in self._buffers]
 
-    def gradients(self, look: Look) -> tuple[list[Tensor], Losses]:
+    def gradients(self, look: FixedLosses) -> tuple[list[Tensor], Losses]:
         """Returns each player's gradient of its own loss, in all its parts, and the losses."""
         found: list[Tensor] = []
         losses: dict[str, float] = {}
@@ -328,7 +330,7 @@ class Networks(Field):
 
     def __init__(
         self,
-        parameters: Parameters,
+        parameters: PlayerParameters,
         batch: Tensor,
         *,
         rng: torch.Generator,
@@ -339,7 +341,7 @@ class Networks(Field):
         self._batch = batch
         self._rng = rng
         self._losses = losses
-        self._drawn: Look | None = None
+        self._drawn: FixedLosses | None = None
 
     @override
     def value(self, z: Vector) -> Vector:
@@ -373,10 +375,10 @@ class Networks(Field):
         self._losses.update(found.losses)
         return found
 
-    def _look(self) -> Look:
+    def _look(self) -> FixedLosses:
         """Returns batch and noise; drawn once, when they are needed."""
         if self._drawn is None:
-            self._drawn = Look(self._batch, rng=self._rng)
+            self._drawn = FixedLosses(self._batch, rng=self._rng)
         return self._drawn
 
 
@@ -400,7 +402,11 @@ class Curvature(Slopes):
     """
 
     def __init__(
-        self, parameters: Parameters, look: Look | Callable[[str], Tensor], *, cross: bool = True
+        self,
+        parameters: PlayerParameters,
+        look: FixedLosses | Callable[[str], Tensor],
+        *,
+        cross: bool = True,
     ) -> None:
         self._parameters = parameters
         self._players = list(parameters.of)
@@ -510,8 +516,8 @@ class Curvature(Slopes):
         return Vector(self._parameters.layout, flat(parts))
 
 
-def _loss(game: Game, player: str, look: Look | Callable[[str], Tensor]) -> Tensor:
-    if isinstance(look, Look):
+def _loss(game: Game, player: str, look: FixedLosses | Callable[[str], Tensor]) -> Tensor:
+    if isinstance(look, FixedLosses):
         return game.coupled(player, look.batch, rng=look.rng())
     return look(player)
 
@@ -567,7 +573,7 @@ class GameField:
         if precise:
             for module in _modules(self._game):
                 module.double()
-        self._all = Parameters(self._game)
+        self._all = PlayerParameters(self._game)
         self.parameters: Mapping[str, list[nn.Parameter]] = self._all.of
         self.players: Mapping[str, slice] = self._all.layout.players
         self._found: Curvature | None = None

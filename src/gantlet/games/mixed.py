@@ -26,7 +26,7 @@ from gantlet.core.errors import UserError, unknown
 from gantlet.core.estimate import Estimate
 from gantlet.core.model import Adversarial, Decoder, Game, Model
 from gantlet.core.rng import Rng
-from gantlet.games.equilibria import Arena, Equilibrium, equilibrium
+from gantlet.games.equilibria import DoubleOracleGame, Equilibrium, equilibrium
 from gantlet.stats.intervals import mean
 
 State = Mapping[str, Tensor]
@@ -110,7 +110,7 @@ def payoffs(
         x: Real samples, shape ``(n, *space.shape)``: held-out ones, or over-fit critics win.
         rng: Decides the noise.
     """
-    read = Minimax(game)
+    read = ZeroSumGame(game)
     seed = int(torch.randint(2**62, (), generator=rng, device=rng.device))
     table = torch.empty(len(generators), len(critics), dtype=torch.float64)
     for i, made in enumerate(generators):
@@ -140,7 +140,7 @@ def tournament(
 
 
 @final
-class Against(Game):
+class AgainstMixture(Game):
     """A game of one player against a mixture of stored opponents, one of them drawn at each loss.
 
     Args:
@@ -188,7 +188,7 @@ def worth(real: Tensor, fake: Tensor) -> Tensor:
 
 
 @final
-class Minimax(Game):
+class ZeroSumGame(Game):
     """The same players, but the critic raises ``worth`` and the generator lowers it.
 
     What a critic and a generator train with need not be zero-sum, and may hold penalties; this
@@ -235,7 +235,7 @@ class Minimax(Game):
 
 
 @final
-class Mixture(Model):
+class GeneratorMixture(Model):
     """A mixed strategy of generators, as a model.
 
     Args:
@@ -265,7 +265,7 @@ class Mixture(Model):
             self.logits = nn.Parameter(logits.detach().clone(), requires_grad=False)
 
     @classmethod
-    def weighted(cls, parts: Sequence[Model], weights: Tensor) -> "Mixture":
+    def weighted(cls, parts: Sequence[Model], weights: Tensor) -> "GeneratorMixture":
         """Returns the mixture with these weights, which may be zero, shape ``(parts,)``."""
         return cls(parts, weights.float().log())
 
@@ -335,7 +335,7 @@ def duality_gap(
 
     Source: Grnarova et al., 2019, https://arxiv.org/abs/1811.05512.
     Differs from the paper: the losses are the game's own, penalties included; for the value of the
-    paper, ``1/2 E log D + 1/2 E log(1 - D)``, give a ``gantlet.games.mixed.Minimax``.
+    paper, ``1/2 E log D + 1/2 E log(1 - D)``, give a ``gantlet.games.mixed.ZeroSumGame``.
     Held-out samples measure gains but do not choose the step at which a search ends.
 
     Args:
@@ -534,7 +534,7 @@ class _Judge:
         net = self.game.players[player]
         net.load_state_dict(start)
         respond(
-            Against(Minimax(self.game), player, others, weights),
+            AgainstMixture(ZeroSumGame(self.game), player, others, weights),
             player,
             self.train,
             steps=self.steps,
@@ -565,7 +565,7 @@ class _Judge:
 
 
 @final
-class Stage(Arena[State, State]):
+class NetworkOracles(DoubleOracleGame[State, State]):
     """Generators are rows, critics columns; a best response is some steps of Adam on its own loss.
 
     Source: Oliehoek et al., 2018 (GANG), https://arxiv.org/abs/1806.07268, and Aung et al., 2022
@@ -608,7 +608,7 @@ class Stage(Arena[State, State]):
         self._game.players[GENERATOR].load_state_dict(row)
         self._game.players[CRITIC].load_state_dict(column)
         noise = self._rng.stream("payoff")
-        return Minimax(self._game).value(self._judged, rng=noise).item()
+        return ZeroSumGame(self._game).value(self._judged, rng=noise).item()
 
     @override
     def best_row(self, columns: Sequence[State], weights: Tensor, start: State) -> State:
@@ -626,7 +626,7 @@ class Stage(Arena[State, State]):
         net = self._game.players[player]
         net.load_state_dict(start)
         respond(
-            Against(self._game, player, opponents, weights),
+            AgainstMixture(self._game, player, opponents, weights),
             player,
             self._train,
             steps=self._steps,

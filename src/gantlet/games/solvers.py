@@ -29,7 +29,7 @@ from typing_extensions import override
 from gantlet.core.errors import UserError
 from gantlet.core.model import Game, Losses, Play
 from gantlet.core.spec import Between
-from gantlet.games.field import Field, Layout, Networks, Parameters, Slopes, Vector
+from gantlet.games.field import Field, Networks, ParameterLayout, PlayerParameters, Slopes, Vector
 
 Mode = Literal["alternating", "simultaneous"]
 
@@ -81,11 +81,11 @@ class Update(abc.ABC):
         Raises:
             UserError: If the settings do not fit the players.
         """
-        return Playing(self, game)
+        return NetworkPlay(self, game)
 
 
 @final
-class Playing(Play):
+class NetworkPlay(Play):
     """An update at work on the networks of a game.
 
     Args:
@@ -95,7 +95,7 @@ class Playing(Play):
 
     def __init__(self, solver: Update, game: Game) -> None:
         self._solver = solver
-        self._parameters = Parameters(game)
+        self._parameters = PlayerParameters(game)
         self._memory = solver.begin(self._parameters.home())
 
     @property
@@ -127,7 +127,7 @@ class Playing(Play):
         self._memory = deepcopy(state)
 
 
-def each(values: tuple[T, ...], layout: Layout, what: str) -> dict[str, T]:
+def each(values: tuple[T, ...], layout: ParameterLayout, what: str) -> dict[str, T]:
     """Returns one value for each player: the same for all, or one each in order of play.
 
     Raises:
@@ -233,7 +233,7 @@ class Optimizer(Update, abc.ABC):
         return Vector(layout, at * rates(self.lr, layout, at))
 
 
-def rates(lr: tuple[float, ...], layout: Layout, like: Tensor) -> Tensor | float:
+def rates(lr: tuple[float, ...], layout: ParameterLayout, like: Tensor) -> Tensor | float:
     """Returns the learning rate of each parameter, shape ``(n,)``, or the one of all.
 
     Raises:
@@ -358,7 +358,7 @@ class Sgd(Optimizer):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Based:
+class WithBase:
     """Settings of the optimizer beneath a solver.
 
     Attributes:
@@ -382,7 +382,7 @@ class Based:
         return Adam(lr=self.lr, beta1=self.beta1, beta2=self.beta2, clip=self.clip, mode=mode)
 
 
-class BasedUpdate(Based, Update, abc.ABC):
+class BasedUpdate(WithBase, Update, abc.ABC):
     """An update that chooses a field or a place, and leaves the step to a base."""
 
     @override
@@ -402,7 +402,7 @@ class Directed(BasedUpdate, abc.ABC):
         return self.alone().descend(z, self.direction(fields[0], z), memory), memory
 
 
-class Remembering(BasedUpdate, abc.ABC):
+class LastStep(BasedUpdate, abc.ABC):
     """A solver with its last step at hand; none at first."""
 
     @override
@@ -445,7 +445,7 @@ class Extragradient(BasedUpdate):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
-class PastExtragradient(Remembering):
+class PastExtragradient(LastStep):
     """Extragradient that extrapolates by the last gradient instead of a new one.
 
     With ``F`` the players' gradients, ``w' = w - lr F(last w')``, then ``w - lr F(w')``: one
@@ -465,7 +465,7 @@ class PastExtragradient(Remembering):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
-class Optimistic(Remembering):
+class Optimistic(LastStep):
     """Optimistic gradient descent: the next gradient is predicted from the last change.
 
     With ``d`` the step that the base would make, ``w + 2 d - last d``. On Adam this is Optimistic
@@ -670,7 +670,9 @@ class Cgd(Update):
         )
         return z.add_(half * solution), memory
 
-    def _scaled(self, gradient: Tensor, layout: Layout, memory: Memory) -> tuple[Tensor, Memory]:
+    def _scaled(
+        self, gradient: Tensor, layout: ParameterLayout, memory: Memory
+    ) -> tuple[Tensor, Memory]:
         """Returns the rate of each parameter, and what is remembered."""
         lr = layout.spread(each(self.lr, layout, "lr"), gradient)
         if self.beta2 is None:
@@ -716,7 +718,7 @@ Weights = Mapping[str, Mapping[str, Tensor]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
-class History(Based):
+class History(WithBase):
     """Chekhov GAN training: alternating updates against current or past opponents.
 
     In each move the others are, with equal chances, as they are now or as they were at one of the
@@ -749,7 +751,9 @@ class _History(Play):
     def __init__(self, how: History, game: Game) -> None:
         self._how = how
         self._game = game
-        layout = Layout({k: [p.shape for p in v.parameters()] for k, v in game.players.items()})
+        layout = ParameterLayout(
+            {k: [p.shape for p in v.parameters()] for k, v in game.players.items()}
+        )
         self._rates = each(how.lr, layout, "lr")
         self._base = how.alone("alternating")
         self._rules = {
@@ -874,7 +878,9 @@ class _Langevin(Play):
     def __init__(self, how: Langevin, game: Game) -> None:
         self._how = how
         self._game = game
-        layout = Layout({k: [p.shape for p in v.parameters()] for k, v in game.players.items()})
+        layout = ParameterLayout(
+            {k: [p.shape for p in v.parameters()] for k, v in game.players.items()}
+        )
         self._rates = each(how.lr, layout, "lr")
         self._squares = {
             name: [torch.zeros_like(p) for p in player.parameters()]

@@ -103,7 +103,7 @@ class Shifted(Wrapped):
 
 @final
 @dataclass(frozen=True, slots=True)
-class Spectrum:
+class Eigenvalues:
     """Some eigenvalues of a map.
 
     Attributes:
@@ -127,7 +127,7 @@ class Spectrum:
 
 def leading(
     of: Linear, k: int = 6, which: Which = "magnitude", *, rng: torch.Generator
-) -> Spectrum:
+) -> Eigenvalues:
     """Returns the ``k`` leading eigenvalues of a real map.
 
     Small maps are written down. Others are searched by implicitly restarted Arnoldi iteration
@@ -146,7 +146,7 @@ def leading(
     return _arnoldi(of, k, which, rng)
 
 
-def rightmost(of: Linear, k: int = 6, *, step: float, rng: torch.Generator) -> Spectrum:
+def rightmost(of: Linear, k: int = 6, *, step: float, rng: torch.Generator) -> Eigenvalues:
     """Returns eigenvalues ``l`` with the largest ``|1 + step * l|``.
 
     For a small step these have the largest real part; for the step that is taken they are those
@@ -154,7 +154,7 @@ def rightmost(of: Linear, k: int = 6, *, step: float, rng: torch.Generator) -> S
     the largest real part does not.
     """
     found = leading(Shifted(of, step), k, rng=rng)
-    return Spectrum(
+    return Eigenvalues(
         tuple((value - 1) / step for value in found.values),
         tuple(residual / step for residual in found.residuals),
         found.asked,
@@ -187,14 +187,14 @@ def ends(of: Linear, *, rng: torch.Generator) -> tuple[float | None, float | Non
     return float(values.min()), float(values.max())
 
 
-def _dense(of: Linear, k: int, which: Which) -> Spectrum:
+def _dense(of: Linear, k: int, which: Which) -> Eigenvalues:
     matrix = of.dense().double().cpu().numpy()
     values, vectors = _pairs(matrix)
     size = np.abs(values.imag) if which == "imaginary" else np.abs(values)
     # Of a pair, that with positive imaginary part first, whatever the last digit says.
     order = np.lexsort((-values.imag, -np.round(size / max(size.max(), 1e-300), 12)))[:k]
     residuals = np.linalg.norm(matrix @ vectors - vectors * values, axis=0)
-    return Spectrum(
+    return Eigenvalues(
         tuple(complex(v) for v in values[order]),
         tuple(float(r) for r in residuals[order]),
         min(k, of.size),
@@ -206,7 +206,7 @@ def _pairs(matrix: _Vector) -> tuple[Any, Any]:
     return np.linalg.eig(matrix)
 
 
-def _arnoldi(of: Linear, k: int, which: Which, rng: torch.Generator) -> Spectrum:
+def _arnoldi(of: Linear, k: int, which: Which, rng: torch.Generator) -> Eigenvalues:
     arpack = _arpack()
     counted = _Counted(of.transposed, of.like)
     try:
@@ -223,7 +223,7 @@ def _arnoldi(of: Linear, k: int, which: Which, rng: torch.Generator) -> Spectrum
     size = np.abs(values.imag) if which == "imaginary" else np.abs(values)
     order = np.lexsort((-values.imag, -np.round(size / max(size.max(initial=0.0), 1e-300), 6)))
     residuals = [_residual(counted.product, values[i], vectors[:, i]) for i in order]
-    return Spectrum(
+    return Eigenvalues(
         tuple(complex(values[i]) for i in order), tuple(residuals), k, counted.products
     )
 

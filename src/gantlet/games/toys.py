@@ -17,7 +17,7 @@ from gantlet.core.model import Game
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
 from gantlet.games.batched import Ensemble, Solvable
-from gantlet.models.gan import LossName, PenaltyName, Rules
+from gantlet.models.gan import AdversarialObjective, LossName, PenaltyName
 
 
 @final
@@ -56,10 +56,10 @@ class DiracGame(Game):
     """
 
     def __init__(
-        self, rules: Rules, *, noise: float, clip: float, start: tuple[float, float]
+        self, rules: AdversarialObjective, *, noise: float, clip: float, start: tuple[float, float]
     ) -> None:
         theta, psi = (torch.tensor([s], dtype=torch.float64) for s in start)
-        self._critic, self._generator = Slope(psi, clip), Point(theta)
+        self._critic, self._generator = Slope(psi, clip), PointPlayer(theta)
         self._rules = rules
         self._noise = noise
 
@@ -138,13 +138,13 @@ class Dirac:
 
     def build(self) -> DiracGame:
         """Returns the game at its start."""
-        rules = Rules(loss=self.loss, penalty=self.penalty, gamma=self.gamma)
+        rules = AdversarialObjective(loss=self.loss, penalty=self.penalty, gamma=self.gamma)
         clip = math.inf if self.clip is None else self.clip
         return DiracGame(rules, noise=self.noise, clip=clip, start=(self.theta, self.psi))
 
 
 @final
-class Point(nn.Module):
+class PointPlayer(nn.Module):
     """A player whose only parameter is where it stands.
 
     Args:
@@ -168,7 +168,7 @@ class SaddleGame(Game):
 
     def __init__(self, own: tuple[float, float], cross: float, start: Tensor) -> None:
         self._own, self._cross = own, cross
-        self._x, self._y = Point(start), Point(start)
+        self._x, self._y = PointPlayer(start), PointPlayer(start)
 
     @property
     @override

@@ -90,7 +90,7 @@ def too_few_groups(groups: Groups | None, least: int) -> str | None:
     return None
 
 
-def drawn(labels: Tensor | None, n: int) -> int:
+def independent_count(labels: Tensor | None, n: int) -> int:
     """Returns how many of ``n`` samples were drawn independently: groups, where there are some."""
     return n if labels is None else int(labels.max()) + 1
 

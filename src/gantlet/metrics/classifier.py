@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Better, Estimate
-from gantlet.core.metric import Clustered, Groups, Sees
+from gantlet.core.metric import GroupedMetric, Groups, Sees
 from gantlet.core.spec import Between
 from gantlet.metrics.checks import (
     checked,
@@ -25,7 +25,7 @@ from gantlet.metrics.checks import (
 from gantlet.stats.intervals import (
     around,
     detectable_accuracy,
-    fewest_right,
+    fewest_correct,
     proportion,
     t_quantile,
 )
@@ -39,7 +39,7 @@ from gantlet.stats.moments import add_gram, blocks, mirrored, products, squared_
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
-class Halves:
+class TrainTestHalves:
     """The rows of the real and of the fake set that train a classifier, and those that judge it.
 
     Attributes:
@@ -70,7 +70,7 @@ def halves(
     *,
     rng: torch.Generator,
     device: torch.device,
-) -> Halves:
+) -> TrainTestHalves:
     """Returns a random split in halves; of the larger set as many as the smaller has are used.
 
     Args:
@@ -83,7 +83,7 @@ def halves(
     x, y = (torch.randperm(n, generator=rng, device=rng.device).to(device)[:size] for n in sizes)
     half = size // 2
     if group is None:
-        return Halves((x[:half], y[:half]), (x[half:], y[half:]), None)
+        return TrainTestHalves((x[:half], y[:half]), (x[half:], y[half:]), None)
     known, dense = torch.unique(torch.cat([group[0][x], group[1][y]]), return_inverse=True)
     of_x, of_y = dense.split([size, size])
     trains = _sides(of_x, of_y, len(known), rng)
@@ -92,7 +92,7 @@ def halves(
     test = x[~trains[of_x]], y[~trains[of_y]]
     left = torch.unique(torch.cat([of_x[~trains[of_x]], of_y[~trains[of_y]]]), return_inverse=True)
     judged = left[1].split([len(z) for z in test])
-    return Halves(learn, test, (judged[0], judged[1]))
+    return TrainTestHalves(learn, test, (judged[0], judged[1]))
 
 
 def _sides(x: Tensor, y: Tensor, count: int, rng: torch.Generator) -> Tensor:
@@ -184,7 +184,7 @@ _METHOD = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
-class InceptionScore(Clustered):
+class InceptionScore(GroupedMetric):
     """``exp`` of the mean divergence of each sample's class probabilities from their mean.
 
     It looks at the fake samples alone: 1 where all have the same probabilities, as many as there
@@ -449,7 +449,7 @@ def _sign(z: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
-class C2st(Clustered):
+class C2st(GroupedMetric):
     """The held-out accuracy of a classifier that was trained to tell fake from real.
 
     0.5 where it cannot, 1 where it always can. Half the samples train it, half judge it, as many
@@ -552,7 +552,7 @@ def train(
 
 
 def learned(
-    real: Tensor, fake: Tensor, split: Halves, classifier: Kind, *, rng: torch.Generator
+    real: Tensor, fake: Tensor, split: TrainTestHalves, classifier: Kind, *, rng: torch.Generator
 ) -> Judge:
     """Returns a classifier trained on one half; it takes features as they are."""
     z = torch.cat([w[i].double() for w, i in zip((real, fake), split.train, strict=True)])
@@ -590,7 +590,7 @@ def rate(
     # The probability of as many hits by guessing.
     p = float(betainc(hits, size - hits + 1, 0.5)) if hits > 0 else 1.0
     told = f"p = {p:.2g} against chance"
-    if fewest_right(int(size)) <= int(size):
+    if fewest_correct(int(size)) <= int(size):
         told += f"; an accuracy of {detectable_accuracy(int(size)):.3f} is found 4 times in 5"
     return replace(found, method=f"{found.method}; {told}").beside(p=p)
 

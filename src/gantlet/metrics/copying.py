@@ -12,15 +12,15 @@ from typing_extensions import override
 
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Better, Estimate
-from gantlet.core.metric import ClusteredTrain, Groups, Sees
+from gantlet.core.metric import GroupedTrainMetric, Groups, Sees
 from gantlet.core.spec import Between
 from gantlet.metrics.checks import checked, checked_groups, without_duplicates, without_interval
 from gantlet.metrics.neighbour_search import (
     Nearest,
     Points,
     edge,
-    nearest_among,
-    nearest_fellow_of,
+    knn,
+    nearest_distance_within,
     points,
     row_blocks,
 )
@@ -46,7 +46,7 @@ _FLD_METHOD = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
-class Fld(ClusteredTrain):
+class Fld(GroupedTrainMetric):
     """How much worse the fake samples explain held-out real ones than training samples do.
 
     A mixture of normal distributions is centred on the fake samples, one round width for each,
@@ -102,7 +102,7 @@ class Fld(ClusteredTrain):
             )
         standard = _Standard.of_real(x.double())
         chosen, order = _order(y, k, rng), _order(t, len(t), rng)
-        sides = Training(t, order, 2 * k, standard)
+        sides = TrainingCentres(t, order, 2 * k, standard)
         mixtures = Mixtures(standard.of(x), known, 100 / x.shape[1], _pieces(known, chosen, rng))
         worse, variance = mixtures.compare(standard.of(y[chosen]), sides)
         method = _FLD_METHOD.format(k, sides.seen, len(t), len(x))
@@ -113,7 +113,7 @@ class Fld(ClusteredTrain):
 
 
 @final
-class Training:
+class TrainingCentres:
     """The training samples: what fits the widths, and two halves of them as centres.
 
     Where there are more than ``size``, the likelihood of all is estimated from that many: those
@@ -211,7 +211,7 @@ class Mixtures:
         self._real, self._groups, self._unit = real, groups, unit
         self._of_fake, self._of_train = fold
 
-    def compare(self, fake: Tensor, training: Training) -> tuple[float, Variance]:
+    def compare(self, fake: Tensor, training: TrainingCentres) -> tuple[float, Variance]:
         """Returns how much worse fakes explain the real samples, and its variance.
 
         Args:
@@ -371,7 +371,7 @@ _ROUNDS = 50
 
 @dataclass(frozen=True, slots=True)
 @final
-class Cells:
+class VoronoiCells:
     """The centres of cells; a place belongs to the nearest.
 
     Attributes:
@@ -381,7 +381,7 @@ class Cells:
     centres: Tensor
 
     @classmethod
-    def fit(cls, x: Tensor, count: int, *, rng: torch.Generator) -> "Cells":
+    def fit(cls, x: Tensor, count: int, *, rng: torch.Generator) -> "VoronoiCells":
         """Returns ``count`` cells of the samples ``x``, shape ``(n, d)``, or fewer.
 
         At most 2000 samples, drawn at random, place the cells.
@@ -394,7 +394,7 @@ class Cells:
         return cls(k_means(some, min(count, different), rounds=_ROUNDS, rng=rng)[0])
 
 
-def cells_of(x: Tensor, cells: Cells) -> Tensor:
+def cells_of(x: Tensor, cells: VoronoiCells) -> Tensor:
     """Returns the cell of each sample, shape ``(n,)``."""
     parts = [_nearest(x[part].to(torch.float64), cells.centres) for part in row_blocks(x)]
     return torch.cat(parts)
@@ -412,7 +412,7 @@ def _nearest(x: Tensor, centres: Tensor) -> Tensor:
 
 
 @final
-class TrainScene:
+class TrainNeighbourhoods:
     """All three sets; neighbours are looked for when first asked for, and once.
 
     Args:
@@ -459,7 +459,7 @@ class TrainScene:
 
     def _near(self, x: Tensor) -> Nearest:
         train, queries = points(self.train, x)
-        return nearest_among(queries, train)
+        return knn(queries, train)
 
 
 class TrainPlan(ABC):
@@ -472,12 +472,12 @@ class TrainPlan(ABC):
     by_groups: ClassVar[bool] = False
 
     @abstractmethod
-    def judge(self, scene: TrainScene) -> Estimate:
+    def judge(self, scene: TrainNeighbourhoods) -> Estimate:
         """Returns the number."""
 
 
 @runtime_checkable
-class SharesTrain(Protocol):
+class SharedPassTrainMetric(Protocol):
     """A metric that uses the neighbours among the training samples that others use too."""
 
     better: ClassVar[Better]
@@ -488,7 +488,9 @@ class SharesTrain(Protocol):
         ...
 
 
-def judged(metric: SharesTrain, scene: TrainScene, rng: torch.Generator) -> Estimate:
+def judged(
+    metric: SharedPassTrainMetric, scene: TrainNeighbourhoods, rng: torch.Generator
+) -> Estimate:
     """Returns the number of one metric; without its interval if it heeds no groups there are."""
     plan = metric.plan_train(rng)
     found = plan.judge(scene).named(unit=metric.unit, better=metric.better)
@@ -519,7 +521,7 @@ def nearest_training(fake: Tensor, train: Tensor, *, k: int = 1) -> tuple[Tensor
         nobody = torch.empty(0, k, dtype=torch.float64, device=y.device)
         return nobody.to(torch.int64), nobody
     samples, queries = points(base, y)
-    near = nearest_among(queries, samples, k)
+    near = knn(queries, samples, k)
     return near.index[:, :k], near.distance[:, :k].sqrt()
 
 
@@ -581,7 +583,7 @@ class Ct:
         Raises:
             UserError: If the features cannot be compared.
         """
-        return judged(self, TrainScene(real, fake, train), rng)
+        return judged(self, TrainNeighbourhoods(real, fake, train), rng)
 
 
 @final
@@ -595,7 +597,7 @@ class CtPlan(TrainPlan):
         self.rng = rng
 
     @override
-    def judge(self, scene: TrainScene) -> Estimate:
+    def judge(self, scene: TrainNeighbourhoods) -> Estimate:
         if reason := scene.too_few(_LEAST):
             return Estimate.missing(reason)
         found = [score for _ in range(_DIVISIONS) if (score := self._divided(scene)) is not None]
@@ -610,8 +612,8 @@ class CtPlan(TrainPlan):
         method = _CT_METHOD.format(self.cells, len(found))
         return around(float(scores.mean()), Variance(variance), n=n, method=method)
 
-    def _divided(self, scene: TrainScene) -> "RankScore | None":
-        cells = Cells.fit(scene.train, min(self.cells, len(scene.train)), rng=self.rng)
+    def _divided(self, scene: TrainNeighbourhoods) -> "RankScore | None":
+        cells = VoronoiCells.fit(scene.train, min(self.cells, len(scene.train)), rng=self.rng)
         real, fake = scene.near_real.distance[:, 0], scene.near_fake.distance[:, 0]
         where = cells_of(scene.real, cells), cells_of(scene.fake, cells)
         return copying(real, fake, *where, scene.groups or Groups())
@@ -735,7 +737,7 @@ class Authenticity:
         Raises:
             UserError: If the features cannot be compared.
         """
-        return judged(self, TrainScene(real, fake, train), rng)
+        return judged(self, TrainNeighbourhoods(real, fake, train), rng)
 
 
 @final
@@ -745,7 +747,7 @@ class AuthenticityPlan(TrainPlan):
     by_groups: ClassVar[bool] = True
 
     @override
-    def judge(self, scene: TrainScene) -> Estimate:
+    def judge(self, scene: TrainNeighbourhoods) -> Estimate:
         if reason := scene.too_few(2):
             return Estimate.missing(reason)
         fakes = authentic(scene, scene.near_fake)
@@ -768,9 +770,9 @@ def _of_groups(authentic: Tensor, group: Tensor, floor: str) -> Estimate:
     return found if groups > 1 else without_interval(found, "no interval: all are of one group")
 
 
-def authentic(scene: TrainScene, near: Nearest) -> Tensor:
+def authentic(scene: TrainNeighbourhoods, near: Nearest) -> Tensor:
     """Returns which samples are farther from their training sample than its fellows, ``(m,)``."""
     owners, which = torch.unique(near.index[:, 0], return_inverse=True)
-    fellows = nearest_fellow_of(owners, scene.base)
+    fellows = nearest_distance_within(owners, scene.base)
     edges = edge(fellows, scene.base, owners)
     return near.distance[:, 0] > edges[which]

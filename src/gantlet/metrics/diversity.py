@@ -14,7 +14,14 @@ from gantlet.core.errors import UserError
 from gantlet.core.estimate import Better, Estimate
 from gantlet.core.metric import Groups, Sees
 from gantlet.core.spec import Between
-from gantlet.metrics.checks import about_zero, checked_groups, drawn, pair, too_few, too_few_groups
+from gantlet.metrics.checks import (
+    about_zero,
+    checked_groups,
+    independent_count,
+    pair,
+    too_few,
+    too_few_groups,
+)
 from gantlet.stats.intervals import Variance, around
 from gantlet.stats.jackknife import ClusteredPaired, Detailed, Paired, folds, jackknife
 from gantlet.stats.moments import squared_distances
@@ -388,7 +395,7 @@ class Vendi(ClusteredPaired):
         value, variance = float(scores[0]), jackknife(scores[0], scores[1:], fold).variance
         known = vendi_score(x, self.kernel, self.order, width)
         method = _VENDI_METHOD.format(self._kernel(width), self.order, n, known)
-        made = _within(around(value, variance, n=drawn(group, n), method=method), n)
+        made = _within(around(value, variance, n=independent_count(group, n), method=method), n)
         named = made.named(unit=self.unit, better=self.better).beside(real=known)
         return Detailed(named, nothing, variance)
 

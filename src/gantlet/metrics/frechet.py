@@ -19,7 +19,7 @@ from gantlet.stats.intervals import Variance, around, products_of, total
 from gantlet.stats.jackknife import (
     ClusteredPaired,
     Detailed,
-    Side,
+    Influence,
     detailed,
     influence_by_group,
     spread,
@@ -55,7 +55,7 @@ class Margins:
         return cls(n, mean, torch.stack(parts).sum(0))
 
 
-class Spread(ABC):
+class FeatureMoments(ABC):
     """Mean and covariance ``S`` of features.
 
     Attributes:
@@ -81,12 +81,12 @@ class Spread(ABC):
         """Returns ``S a``, shape ``(d, k)``."""
 
     @abstractmethod
-    def congruent(self, other: "Spread") -> Tensor:
+    def congruent(self, other: "FeatureMoments") -> Tensor:
         """Returns ``L^T S L`` with the root of ``other``; at and below the diagonal only."""
 
 
 @final
-class Few(Spread):
+class Few(FeatureMoments):
     """Of no more samples than features: kept are the samples, less their mean."""
 
     def __init__(self, x: Tensor) -> None:
@@ -107,13 +107,13 @@ class Few(Spread):
         return self._root @ (self._root.T @ a)
 
     @override
-    def congruent(self, other: Spread) -> Tensor:
+    def congruent(self, other: FeatureMoments) -> Tensor:
         half = self._root.T @ other.root
         return half.T @ half
 
 
 @final
-class Many(Spread):
+class Many(FeatureMoments):
     """Of more samples than features: kept is the matrix."""
 
     def __init__(self, moments: Moments) -> None:
@@ -132,7 +132,7 @@ class Many(Spread):
         return self._matrix @ a
 
     @override
-    def congruent(self, other: Spread) -> Tensor:
+    def congruent(self, other: FeatureMoments) -> Tensor:
         root = other.root
         if isinstance(other, Many) and other.triangular and root.device.type == "cpu":
             return _sandwich(self._matrix, root)
@@ -152,7 +152,7 @@ class Many(Spread):
         return axes * variances.clamp_min(0).sqrt(), False
 
 
-def spread_of(x: Tensor) -> Spread:
+def spread_of(x: Tensor) -> FeatureMoments:
     """Goes over features ``x``, shape ``(n, d)``, once, in blocks if there are many."""
     return Few(x) if len(x) <= x.shape[1] else Many(Moments.of(rows(x)))
 
@@ -307,7 +307,7 @@ class Full(Coupling):
         ``int log(1 - n / (n-1)^2 sum_k z_k^2 r_k^2 / (s^2 + r_k^2)) ds``.
     """
 
-    def __init__(self, a: Spread, b: Spread) -> None:
+    def __init__(self, a: FeatureMoments, b: FeatureMoments) -> None:
         """Solves the eigenvalue problem."""
         self._sides = (a, b)
         self._roots, *self._maps = _axes(a, b)
@@ -351,7 +351,7 @@ class Full(Coupling):
         return _left_over(self._sides[0].n, self._sides[1].n, first, second, both)
 
 
-def bures(a: Spread, b: Spread) -> float:
+def bures(a: FeatureMoments, b: FeatureMoments) -> float:
     """Returns ``tr S1 + tr S2 - 2 tr (S1 S2)^(1/2)``.
 
     With ``S1 = K K^T`` and ``S2 = L L^T``, the last trace is the sum of the singular values of
@@ -366,7 +366,7 @@ def bures(a: Spread, b: Spread) -> float:
     return float(a.trace + b.trace - 2 * roots.sum())
 
 
-def _axes(a: Spread, b: Spread) -> tuple[Tensor, Tensor, Tensor]:
+def _axes(a: FeatureMoments, b: FeatureMoments) -> tuple[Tensor, Tensor, Tensor]:
     """Returns the roots ``r`` and what turns samples of ``a``, ``b`` into ``z``, ``(d, r)``."""
     big, small = _by_rank(a, b)
     values, axes = eigenvectors(big.congruent(small))
@@ -384,12 +384,12 @@ def _axes(a: Spread, b: Spread) -> tuple[Tensor, Tensor, Tensor]:
     return (roots, of_big, of_small) if big is a else (roots, of_small, of_big)
 
 
-def _by_rank(a: Spread, b: Spread) -> tuple[Spread, Spread]:
+def _by_rank(a: FeatureMoments, b: FeatureMoments) -> tuple[FeatureMoments, FeatureMoments]:
     """Returns the two, that with the wider root first."""
     return (a, b) if min(a.n, a.d) >= min(b.n, b.d) else (b, a)
 
 
-def _doubtful(values: Tensor, a: Spread, b: Spread) -> bool:
+def _doubtful(values: Tensor, a: FeatureMoments, b: FeatureMoments) -> bool:
     """Returns whether rounding may have changed the roots of ``values`` noticeably."""
     rounding = 1e-15 * values.max().clamp_min(0)
     change = torch.minimum(rounding / values.clamp_min(0).sqrt(), rounding.sqrt()).nansum()
@@ -522,18 +522,18 @@ class Frechet(ClusteredPaired):
         if reason := too_few(x, y, 3) or too_few_groups(groups, 3):
             missing = Estimate.missing(reason, better=self.better)
             return Detailed(missing, x.new_zeros(len(x)), Variance(0.0))
-        made = Fitted(x, y, self.covariance, groups).detail(rng)
+        made = FittedNormals(x, y, self.covariance, groups).detail(rng)
         estimate = made.estimate.named(unit=self.unit, better=self.better)
         return replace(made, estimate=estimate)
 
 
-def between(a: Spread, b: Spread) -> float:
+def between(a: FeatureMoments, b: FeatureMoments) -> float:
     """Returns the plain Frechet distance of two sets of which mean and covariance are known."""
     return float((a.mean - b.mean).square().sum()) + bures(a, b)
 
 
 @final
-class Fitted:
+class FittedNormals:
     """Normal distributions fitted to two sets.
 
     Attributes:
@@ -579,7 +579,7 @@ class Fitted:
             twice = self._second_by_groups(*blocks)
             method += _BY_GROUPS.format(*units)
         bent = products_of((units[0], units[1]), blocks, (influences[0][i], influences[1][j]))
-        real, fake = (Side(i, t) for i, t in zip(influences, twice, strict=True))
+        real, fake = (Influence(i, t) for i, t in zip(influences, twice, strict=True))
         made = detailed(value, real, fake, bent, method=method)
         return replace(made, estimate=made.estimate.beside(plain=self.plain))
 
@@ -738,8 +738,10 @@ class _Some:
         return sums.index_add_(0, place, rows * scale[:, None])
 
 
-def _coupling(a: Spread | Margins, b: Spread | Margins, covariance: Covariance) -> Coupling:
-    if isinstance(a, Spread) and isinstance(b, Spread):
+def _coupling(
+    a: FeatureMoments | Margins, b: FeatureMoments | Margins, covariance: Covariance
+) -> Coupling:
+    if isinstance(a, FeatureMoments) and isinstance(b, FeatureMoments):
         return Full(a, b)
     if isinstance(a, Margins) and isinstance(b, Margins) and covariance == "diagonal":
         return Diagonal((a, b))
@@ -831,7 +833,7 @@ def _variance(
     """
     larger = torch.maximum(shares[:, None], shares)
     first, second = (float(weights @ larger**-power @ weights) for power in (1, 2))
-    fitted, parts = Fitted(x, y), []
+    fitted, parts = FittedNormals(x, y), []
     for side, twice in enumerate(fitted.second_order(rng)):
         raw = spread(fitted.influences(side))
         value = first * max(raw.value - 2 * twice, 0.0) + second * twice

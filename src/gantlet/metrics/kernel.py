@@ -23,8 +23,8 @@ from gantlet.metrics.checks import (
     too_few,
     too_few_groups,
 )
-from gantlet.stats.intervals import SOME, Bend, Variance, products_of
-from gantlet.stats.jackknife import ClusteredPaired, Detailed, Side, detailed
+from gantlet.stats.intervals import SOME, Curvature, Variance, products_of
+from gantlet.stats.jackknife import ClusteredPaired, Detailed, Influence, detailed
 from gantlet.stats.moments import blocks, products, squared_distances
 
 # ----------------------------------------------------------------------------
@@ -319,11 +319,11 @@ class Discrepancy:
     """
 
     value: float
-    real: Side
-    fake: Side
+    real: Influence
+    fake: Influence
     p: float
     within: tuple[float, float]
-    bent: Bend
+    bent: Curvature
     note: str = ""
 
     def detail(self, *, method: str = METHOD, better: Better = "lower") -> Detailed:
@@ -425,7 +425,7 @@ def discrepancy(
     of_xx, of_yy, of_xy = _within(xx), _within(yy), _across(xy)
     shared = 2 * of_xy.interaction / (n * m)
     real, fake = (
-        Side(
+        Influence(
             2 * unit * effect[place.argsort()],
             unit * unit * float(2 * own.interaction / (k * (k - 1)) + shared),
         )
@@ -454,7 +454,7 @@ def _bend(
     parts: tuple["_Parts", "_Parts", "_Parts"],
     unit: float,
     rng: torch.Generator,
-) -> Bend:
+) -> Curvature:
     """Returns how the distribution bends, from some samples of each set."""
     of_xx, of_yy, of_xy = parts
     (i, j), ((x, y), n, m) = (_some(len(z), rng, z.device) for z in sets), (sets, *map(len, sets))
@@ -500,7 +500,7 @@ def _by_groups(
     adds = (2 * unit * (xx.rows - xy.rows), 2 * unit * (yy.rows - xy.columns))
     value = xx.mean + yy.mean - 2 * xy.mean
     real, fake = (
-        Side(effect, unit * unit * float(own.variance + 2 * xy.variance))
+        Influence(effect, unit * unit * float(own.variance + 2 * xy.variance))
         for effect, own in zip(adds, (xx, yy), strict=True)
     )
     left = (unit * xx.left, unit * yy.left, unit * xy.left)

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Estimate
-from gantlet.core.metric import Clustered, ClusteredTrain, Groups, Metric, TrainMetric
+from gantlet.core.metric import GroupedMetric, GroupedTrainMetric, Groups, Metric, TrainMetric
 from gantlet.core.rng import Rng
 from gantlet.core.spec import metrics
 from gantlet.metrics.checks import checked, checked_groups, without_interval
-from gantlet.metrics.copying import SharesTrain, TrainScene, judged
-from gantlet.metrics.neighbours import CountingMetric, at_once
+from gantlet.metrics.copying import SharedPassTrainMetric, TrainNeighbourhoods, judged
+from gantlet.metrics.neighbours import CountingMetric, measure_together
 from gantlet.stats.jackknife import ClusteredPaired, Detailed, Paired
 
 
@@ -102,7 +102,7 @@ def _comparable(
     if any(m.sees == "features" for m in metrics.values()):
         checked(real, fake)
         if train is not None and any(isinstance(m, TrainMetric) for m in metrics.values()):
-            TrainScene(real, fake, train)
+            TrainNeighbourhoods(real, fake, train)
     elif real.shape[1:] != fake.shape[1:]:
         raise UserError(
             "real and fake must have the same shape but for their number. "
@@ -122,7 +122,7 @@ def _sharing(
         return {}
     try:
         streams = [rng.stream(name) for name in sharing]
-        together = at_once(list(sharing.values()), real, fake, streams, groups=groups)
+        together = measure_together(list(sharing.values()), real, fake, streams, groups=groups)
         return dict(zip(sharing, together, strict=True))
     except Exception:  # noqa: BLE001 - one of them has failed, and none knows which: each alone
         return {
@@ -134,17 +134,17 @@ def _sharing(
 def _passing(
     metric: CountingMetric, real: Tensor, fake: Tensor, rng: torch.Generator, groups: Groups | None
 ) -> Found:
-    return at_once([metric], real, fake, [rng], groups=groups)[0]
+    return measure_together([metric], real, fake, [rng], groups=groups)[0]
 
 
 def _by_groups(
-    metric: Clustered, real: Tensor, fake: Tensor, rng: torch.Generator, groups: Groups | None
+    metric: GroupedMetric, real: Tensor, fake: Tensor, rng: torch.Generator, groups: Groups | None
 ) -> Estimate:
     return metric.measure(real, fake, rng=rng, groups=groups)
 
 
 def _judged_by_groups(
-    metric: ClusteredTrain,
+    metric: GroupedTrainMetric,
     sets: tuple[Tensor, Tensor, Tensor],
     rng: torch.Generator,
     groups: Groups | None,
@@ -158,7 +158,7 @@ def _alone(
 ) -> Found:
     if isinstance(metric, ClusteredPaired):
         return metric.detail(real, fake, rng=rng, groups=groups)
-    if isinstance(metric, Clustered):
+    if isinstance(metric, GroupedMetric):
         return _by_groups(metric, real, fake, rng, groups)
     if isinstance(metric, Paired):
         found: Found = metric.detail(real, fake, rng=rng)
@@ -183,10 +183,10 @@ def _of_training(
             for name, m in judges.items()
         }
     found: dict[str, Found] = {}
-    scene: TrainScene | None = None
+    scene: TrainNeighbourhoods | None = None
     for name, metric in judges.items():
-        if isinstance(metric, SharesTrain):
-            scene = scene or TrainScene(real, fake, train, groups=groups)
+        if isinstance(metric, SharedPassTrainMetric):
+            scene = scene or TrainNeighbourhoods(real, fake, train, groups=groups)
         sets = (real, fake, train)
         measure = partial(_judged, metric, scene, sets, rng.stream(name), groups)
         found[name] = _safely(metric, measure)
@@ -195,15 +195,15 @@ def _of_training(
 
 def _judged(
     metric: TrainMetric,
-    scene: TrainScene | None,
+    scene: TrainNeighbourhoods | None,
     sets: tuple[Tensor, Tensor, Tensor],
     rng: torch.Generator,
     groups: Groups | None,
 ) -> Estimate:
     real, fake, train = sets
-    if isinstance(metric, SharesTrain) and scene is not None:
+    if isinstance(metric, SharedPassTrainMetric) and scene is not None:
         return judged(metric, scene, rng)
-    if isinstance(metric, ClusteredTrain):
+    if isinstance(metric, GroupedTrainMetric):
         return _judged_by_groups(metric, sets, rng, groups)
     found = metric.judge(real, fake, train=train, rng=rng)
     return found if groups is None else without_interval(found)

@@ -139,7 +139,7 @@ def spans(n: int, step: int, start: int = 0) -> Iterator[slice]:
 
 @final
 @dataclass(frozen=True, slots=True)
-class Rows:
+class PreparedRows:
     """Some rows of a set, ready for products.
 
     Attributes:
@@ -151,12 +151,12 @@ class Rows:
     lengths: Tensor
 
 
-def rows_of(x: Points, part: slice | Tensor, dtype: torch.dtype) -> Rows:
+def rows_of(x: Points, part: slice | Tensor, dtype: torch.dtype) -> PreparedRows:
     """Returns rows of ``x`` in ``dtype``."""
-    return Rows(x.rows(part, dtype), x.lengths(dtype)[part].to(dtype))
+    return PreparedRows(x.rows(part, dtype), x.lengths(dtype)[part].to(dtype))
 
 
-def tile(a: Rows, b: Rows) -> Tensor:
+def tile(a: PreparedRows, b: PreparedRows) -> Tensor:
     """Returns the squared distances of each row of ``a`` to each of ``b``; may be below 0."""
     lengths = a.lengths[:, None] + b.lengths
     return torch.addmm(lengths, a.values, b.values.T, alpha=-2, out=lengths)
@@ -205,7 +205,7 @@ class Nearest:
     index: Tensor
 
 
-def nearest_fellows(x: Points, k: int, *, kept: int | None = None) -> Nearest:
+def knn_within(x: Points, k: int, *, kept: int | None = None) -> Nearest:
     """Returns the ``k`` nearest other samples of each, and some more, so that a fold may go.
 
     Each pair is looked at once: a block of distances serves its rows and its columns.
@@ -233,7 +233,7 @@ def nearest_fellows(x: Points, k: int, *, kept: int | None = None) -> Nearest:
     return best.measured(dtype)
 
 
-def nearest_among(queries: Points, base: Points, k: int = 1) -> Nearest:
+def knn(queries: Points, base: Points, k: int = 1) -> Nearest:
     """Returns the ``k`` nearest samples of ``base`` to each of ``queries``."""
     best = _Best(queries, base, min(len(base), k + 3), k)
     dtype = working_dtype(base)
@@ -244,10 +244,10 @@ def nearest_among(queries: Points, base: Points, k: int = 1) -> Nearest:
     return best.measured(dtype)
 
 
-def nearest_fellow_of(some: Tensor, x: Points) -> Tensor:
+def nearest_distance_within(some: Tensor, x: Points) -> Tensor:
     """Returns the squared distances of the samples ``some`` to their nearest other sample."""
     chosen = Points(x.x[some], x.centre, x.scale)
-    found = nearest_among(chosen, x, 2)
+    found = knn(chosen, x, 2)
     is_other = found.index != some[:, None]
     # With many twins the sample itself may not be among those found; all of them are at zero.
     return found.distance.masked_fill(~is_other, torch.inf).amin(1)
@@ -316,7 +316,7 @@ class _Best:
         parts = [self._distances_again(a, some, j) for j in spans(len(self.base), COLUMNS)]
         return torch.cat(parts, 1).topk(self.index.shape[1], dim=1, largest=False).indices
 
-    def _distances_again(self, a: Rows, some: Tensor, j: slice) -> Tensor:
+    def _distances_again(self, a: PreparedRows, some: Tensor, j: slice) -> Tensor:
         distances = tile(a, rows_of(self.base, j, torch.float64))
         if self.queries is self.base:
             columns = torch.arange(j.start, j.stop, device=some.device)
@@ -351,7 +351,7 @@ MANY_NEAR = 1 / 64
 """If a larger share of the pairs of a block lies near an edge, it is done again in float64."""
 
 
-class Watcher(ABC):
+class Accumulator(ABC):
     """An accumulator over the pairs of a centre and a sample inside its reach.
 
     Attributes:
@@ -361,7 +361,7 @@ class Watcher(ABC):
     reach: Tensor
 
     @abstractmethod
-    def see(self, centre: Tensor, other: Tensor, rank: Tensor) -> None:
+    def update(self, centre: Tensor, other: Tensor, rank: Tensor) -> None:
         """Adds some pairs.
 
         Args:
@@ -373,7 +373,7 @@ class Watcher(ABC):
 
 @dataclass(frozen=True, slots=True)
 @final
-class Side:
+class BallSide:
     """Centres of balls and the accumulators of their pairs.
 
     Attributes:
@@ -384,7 +384,7 @@ class Side:
 
     points: Points
     near: Nearest
-    watchers: Sequence[Watcher]
+    watchers: Sequence[Accumulator]
 
     def edges(self) -> Tensor:
         """Returns the squared distance of each neighbour, made safe for ties, ``(n, t)``."""
@@ -396,7 +396,7 @@ class Side:
         return self.edges().gather(1, (widest - 1)[:, None])[:, 0]
 
 
-def go_over(real: Side, fake: Side) -> None:
+def for_each_pair(real: BallSide, fake: BallSide) -> None:
     """Passes all pairs within reach to the watchers of both sides."""
     dtype = working_dtype(real.points)
     sides = [
@@ -416,7 +416,7 @@ def go_over(real: Side, fake: Side) -> None:
 class _Ready:
     """One side with its edges at hand."""
 
-    def __init__(self, side: Side, other: Points, transposed: bool) -> None:
+    def __init__(self, side: BallSide, other: Points, transposed: bool) -> None:
         self.side = side
         self.other = other
         self.transposed = transposed
@@ -454,7 +454,7 @@ class _Ready:
             for watcher in self.side.watchers:
                 seen = rank < watcher.reach[c]
                 whole = bool(seen.all())  # to leave none out costs no copies
-                watcher.see(*((c, o, rank) if whole else (c[seen], o[seen], rank[seen])))
+                watcher.update(*((c, o, rank) if whole else (c[seen], o[seen], rank[seen])))
 
     def _rank(self, apart: Tensor, centre: Tensor) -> Tensor:
         """Returns how many samples of its own set are nearer to each centre."""
@@ -519,11 +519,11 @@ class Folds:
         return self._drawn
 
 
-def least(k: int) -> int:
+def smallest_sample(k: int) -> int:
     """Returns how many samples are needed for ``k`` neighbours when a fold of them is left out.
 
     Example:
-        >>> least(3), least(19)
+        >>> smallest_sample(3), smallest_sample(19)
         (5, 22)
     """
     return k + 1 + -(-(k + 1) // (FOLDS - 1))
@@ -554,7 +554,7 @@ def enough(near: Nearest, k: int, fold: Tensor) -> bool:
 
 
 @final
-class Held(Watcher):
+class BallCounts(Accumulator):
     """Counts how many balls hold each sample.
 
     Args:
@@ -577,7 +577,7 @@ class Held(Watcher):
         self.gained = fold.new_zeros(len(self.ends), others)
 
     @override
-    def see(self, centre: Tensor, other: Tensor, rank: Tensor) -> None:
+    def update(self, centre: Tensor, other: Tensor, rank: Tensor) -> None:
         if self.kept is not None:
             kept = self.kept[centre]
             centre, other, rank = centre[kept], other[kept], rank[kept]
@@ -596,7 +596,7 @@ class Held(Watcher):
 
 
 @final
-class Usual(Watcher):
+class TrimmedBallCounts(Accumulator):
     """Counts by how many balls each is held, but the largest hundredth of them, or largest one.
 
     Args:
@@ -615,13 +615,13 @@ class Usual(Watcher):
         self.counts = near.index.new_zeros(others)
 
     @override
-    def see(self, centre: Tensor, other: Tensor, rank: Tensor) -> None:
+    def update(self, centre: Tensor, other: Tensor, rank: Tensor) -> None:
         held = other[(rank < self.k) & self._usual[centre]]
         self.counts.index_add_(0, held, torch.ones_like(held))
 
 
 @final
-class Holding(Watcher):
+class BallMinimum(Accumulator):
     """Keeps for each ball the least weight of those that it holds.
 
     Args:
@@ -646,7 +646,7 @@ class Holding(Watcher):
         self.gained = weight.new_full((len(self.ends), len(fold)), torch.inf)
 
     @override
-    def see(self, centre: Tensor, other: Tensor, rank: Tensor) -> None:
+    def update(self, centre: Tensor, other: Tensor, rank: Tensor) -> None:
         inside = rank < self.k
         held = other[inside]
         _lower(self.by_fold, self.other_fold[held], centre[inside], self.weight[held])

@@ -19,7 +19,7 @@ from gantlet.metrics.checks import (
     IGNORED,
     checked,
     checked_groups,
-    drawn,
+    independent_count,
     too_few,
     too_few_groups,
     without_interval,
@@ -27,23 +27,23 @@ from gantlet.metrics.checks import (
 from gantlet.metrics.neighbour_search import (
     COLUMNS,
     ROWS,
+    Accumulator,
+    BallCounts,
+    BallMinimum,
+    BallSide,
     Folds,
-    Held,
-    Holding,
     Nearest,
     Points,
-    Side,
-    Usual,
-    Watcher,
+    TrimmedBallCounts,
     edge,
     enough,
-    go_over,
-    least,
-    nearest_fellows,
+    for_each_pair,
+    knn_within,
     points,
     reserve,
     row_blocks,
     rows_of,
+    smallest_sample,
     spans,
     tile,
     working_dtype,
@@ -52,7 +52,7 @@ from gantlet.stats.intervals import LEVEL, Variance, around, fraction
 from gantlet.stats.jackknife import (
     ClusteredPaired,
     Detailed,
-    Spread,
+    VarianceParts,
     over_fakes,
     over_reals,
     without_own_fold,
@@ -82,7 +82,7 @@ TOO_LARGE = "no interval: groups too large: leave-one-group-out must leave at le
 
 @dataclass(frozen=True, slots=True)
 @final
-class Scene:
+class Neighbourhoods:
     """Both sets and the nearest neighbours of their samples.
 
     Attributes:
@@ -106,12 +106,12 @@ class Scene:
     @property
     def drawn_reals(self) -> int:
         """How many real samples were drawn independently: groups, where there are some."""
-        return drawn((self.groups or Groups()).real, len(self.real))
+        return independent_count((self.groups or Groups()).real, len(self.real))
 
     @property
     def drawn_fakes(self) -> int:
         """How many fake samples were drawn independently."""
-        return drawn((self.groups or Groups()).fake, len(self.fake))
+        return independent_count((self.groups or Groups()).fake, len(self.fake))
 
     @property
     def of_groups(self) -> str:
@@ -153,8 +153,8 @@ class Counting:
     """
 
     finish: Callable[[], Detailed | Estimate]
-    real_balls: Sequence[Watcher] = ()
-    fake_balls: Sequence[Watcher] = ()
+    real_balls: Sequence[Accumulator] = ()
+    fake_balls: Sequence[Accumulator] = ()
 
 
 class CountingMetric(ABC):
@@ -177,7 +177,7 @@ class CountingMetric(ABC):
         """The neighbours and samples needed."""
 
     @abstractmethod
-    def begin(self, scene: Scene, folds: Folds) -> Counting:
+    def begin(self, scene: Neighbourhoods, folds: Folds) -> Counting:
         """Starts counting; ``folds`` are what the jackknife leaves out."""
 
 
@@ -191,13 +191,13 @@ class NeighbourMetric(CountingMetric, ClusteredPaired):
     def detail(
         self, real: Tensor, fake: Tensor, *, rng: torch.Generator, groups: Groups | None = None
     ) -> Detailed:
-        found = at_once([self], real, fake, [rng], groups=groups)[0]
+        found = measure_together([self], real, fake, [rng], groups=groups)[0]
         if isinstance(found, Detailed):
             return found
         return Detailed(found, torch.zeros(0, dtype=torch.float64), Variance(0.0))
 
 
-def at_once(
+def measure_together(
     metrics: Sequence[CountingMetric],
     real: Tensor,
     fake: Tensor,
@@ -247,9 +247,9 @@ def _measured(
     few = too_few_groups(groups, _GROUPS)
     scene = _scene(x, y, jobs, None if few else groups)
     counting = [metric.begin(scene, folds) for metric, folds in jobs]
-    go_over(
-        Side(scene.real, scene.near_real, [w for c in counting for w in c.real_balls]),
-        Side(scene.fake, scene.near_fake, [w for c in counting for w in c.fake_balls]),
+    for_each_pair(
+        BallSide(scene.real, scene.near_real, [w for c in counting for w in c.real_balls]),
+        BallSide(scene.fake, scene.near_fake, [w for c in counting for w in c.fake_balls]),
     )
     few = few and f"no interval: {few}"
     return [
@@ -258,7 +258,7 @@ def _measured(
     ]
 
 
-def _unheeded(metric: CountingMetric, folds: Folds, scene: Scene) -> str | None:
+def _unheeded(metric: CountingMetric, folds: Folds, scene: Neighbourhoods) -> str | None:
     """Returns why a metric has no interval for samples in groups, or None if it has one."""
     if not metric.by_groups:
         return IGNORED
@@ -268,7 +268,7 @@ def _unheeded(metric: CountingMetric, folds: Folds, scene: Scene) -> str | None:
     return TOO_LARGE.format(max(needs.k_real, needs.k_fake))
 
 
-def _has_enough(metric: CountingMetric, folds: Folds, scene: Scene) -> bool:
+def _has_enough(metric: CountingMetric, folds: Folds, scene: Neighbourhoods) -> bool:
     """Returns whether enough neighbours were kept for whole groups to be left out."""
     if not metric.by_groups:
         return True
@@ -292,18 +292,18 @@ def _named(found: Detailed | Estimate, metric: CountingMetric) -> Detailed | Est
     return replace(found, estimate=found.estimate.named(unit=metric.unit, better=metric.better))
 
 
-def _scene(x: Tensor, y: Tensor, jobs: _Jobs, groups: Groups | None) -> Scene:
+def _scene(x: Tensor, y: Tensor, jobs: _Jobs, groups: Groups | None) -> Neighbourhoods:
     a, b = points(x, y)
     of, needs = groups or Groups(), [metric.needs() for metric, _ in jobs]
     k_real, k_fake = max(n.k_real for n in needs), max(n.k_fake for n in needs)
     near = (_near(a, k_real, _first(of.real, k_real)), _near(b, k_fake, _first(of.fake, k_fake)))
-    scene = Scene(a, b, *near, groups)
+    scene = Neighbourhoods(a, b, *near, groups)
     while groups is not None and not all(_has_enough(*job, scene) for job in jobs):
         kept = [z.index.shape[1] for z in (scene.near_real, scene.near_fake)]
         near = (_near(a, k_real, 2 * kept[0]), _near(b, k_fake, 2 * kept[1]))
         if [z.index.shape[1] for z in near] == kept:
             break
-        scene = Scene(a, b, *near, groups)
+        scene = Neighbourhoods(a, b, *near, groups)
     return scene
 
 
@@ -319,7 +319,7 @@ def _first(group: Tensor | None, k: int) -> int:
 def _near(x: Points, k: int, kept: int) -> Nearest:
     if k > 0:
         most = max(reserve(k), KEPT_NEIGHBOURS // len(x))
-        return nearest_fellows(x, k, kept=min(kept, most))
+        return knn_within(x, k, kept=min(kept, most))
     nobody = torch.empty(len(x), 0, device=x.device)
     return Nearest(nobody.to(torch.float64), nobody.to(torch.int64))
 
@@ -358,17 +358,17 @@ class Birthday(CountingMetric):
         return Needs(k_real=1, k_fake=1, least=3)
 
     @override
-    def begin(self, scene: Scene, folds: Folds) -> Counting:
+    def begin(self, scene: Neighbourhoods, folds: Folds) -> Counting:
         del folds  # nothing is random
         return Counting(partial(self._support, scene))
 
-    def _support(self, scene: Scene) -> Estimate:
+    def _support(self, scene: Neighbourhoods) -> Estimate:
         nearest = scene.near_real.distance[:, 0].sort().values
         limit = self.closeness**2 * float(nearest[int(_QUANTILE * len(nearest))])
-        found = meetings(scene.fake, scene.near_fake, limit)
-        real = int(meetings(scene.real, scene.near_real, limit).sum()) // 2
+        found = near_pairs(scene.fake, scene.near_fake, limit)
+        real = int(near_pairs(scene.real, scene.near_real, limit).sum()) // 2
         among = f"{real} of {len(scene.real)} reals"
-        return support(found, among=among)
+        return birthday_support(found, among=among)
 
     def measure(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Estimate:
         """Compares features, shapes ``(n, d)`` and ``(m, d)``; draws nothing from ``rng``.
@@ -376,11 +376,11 @@ class Birthday(CountingMetric):
         Raises:
             UserError: If the features cannot be compared.
         """
-        found = at_once([self], real, fake, [rng])[0]
+        found = measure_together([self], real, fake, [rng])[0]
         return found.estimate if isinstance(found, Detailed) else found
 
 
-def support(meetings: Tensor, *, among: str = "none known") -> Estimate:
+def birthday_support(meetings: Tensor, *, among: str = "none known") -> Estimate:
     """Returns how many equally likely samples would meet as often, with its interval.
 
     The interval is Poisson's, made wider where some samples meet more often than others, as they
@@ -413,7 +413,7 @@ def support(meetings: Tensor, *, among: str = "none known") -> Estimate:
     )
 
 
-def meetings(x: Points, near: Nearest, limit: float) -> Tensor:
+def near_pairs(x: Points, near: Nearest, limit: float) -> Tensor:
     """Returns how many others lie within the squared distance ``limit`` of each, ``(n,)``."""
     edges = edge(torch.full((len(x),), limit, dtype=torch.float64, device=x.device), x)
     found = (near.distance <= edges[:, None]).sum(1)
@@ -503,13 +503,13 @@ class AlphaPrecision(NeighbourMetric):
 
     @override
     def needs(self) -> Needs:
-        return Needs(least=least(1))
+        return Needs(least=smallest_sample(1))
 
     @override
-    def begin(self, scene: Scene, folds: Folds) -> Counting:
+    def begin(self, scene: Neighbourhoods, folds: Folds) -> Counting:
         return Counting(partial(self._agreement, scene, folds))
 
-    def _agreement(self, scene: Scene, folds: Folds) -> Detailed:
+    def _agreement(self, scene: Neighbourhoods, folds: Folds) -> Detailed:
         x, y = scene.real, scene.fake
         fold = scene.of(folds)[0]
         centres = torch.stack([_centre(x), *_centres_without(x, fold)])
@@ -547,13 +547,13 @@ class BetaRecall(NeighbourMetric):
 
     @override
     def needs(self) -> Needs:
-        return Needs(k_real=self.k, least=least(self.k))
+        return Needs(k_real=self.k, least=smallest_sample(self.k))
 
     @override
-    def begin(self, scene: Scene, folds: Folds) -> Counting:
+    def begin(self, scene: Neighbourhoods, folds: Folds) -> Counting:
         real, fake = scene.of(folds)
         depth = _from_centres(scene.fake, _centre(scene.fake)[None])[0]
-        nearest = Holding(scene.near_real, self.k, real, depth, fake)
+        nearest = BallMinimum(scene.near_real, self.k, real, depth, fake)
 
         def finish() -> Detailed:
             u, by_real, by_fake = (ranks(z, depth) for z in nearest.leaving_out())
@@ -600,7 +600,7 @@ def ranks(distance: Tensor, among: Tensor) -> Tensor:
     return torch.where(tied, below + (upto - below) * place, below)
 
 
-def _agreement(curve: Curve, spread: Spread, n: int, method: str) -> Detailed:
+def _agreement(curve: Curve, spread: VarianceParts, n: int, method: str) -> Detailed:
     made = around(curve.agreement(), spread.whole, n=n, method=method)
     if made.high is not None and made.high > 1:
         made = replace(made, high=1.0)
@@ -650,14 +650,16 @@ OUTLYING = "caution: large balls of outlying"
 _ALONE = 0.1
 
 
-def in_real_balls(scene: Scene, k: int, folds: Folds) -> tuple[Held, Usual]:
+def in_real_balls(
+    scene: Neighbourhoods, k: int, folds: Folds
+) -> tuple[BallCounts, TrimmedBallCounts]:
     """Watchers that count how many real balls hold each fake sample."""
     size = len(scene.fake)
-    held = Held(scene.near_real, k, scene.of(folds)[0], size)
-    return held, Usual(scene.near_real, k, size)
+    held = BallCounts(scene.near_real, k, scene.of(folds)[0], size)
+    return held, TrimmedBallCounts(scene.near_real, k, size)
 
 
-def outlying(held: Tensor, usual: Usual, kind: str) -> str:
+def outlying(held: Tensor, usual: TrimmedBallCounts, kind: str) -> str:
     """Returns a warning where the largest balls alone hold much, or nothing.
 
     The ball of an outlier reaches from where it is to everywhere, and all inside it counts (Naeem
@@ -687,7 +689,7 @@ def crowding(density: float, usual: float) -> str:
     )
 
 
-def share(held: Tensor, spread: Spread, method: str, n: int) -> Detailed:
+def share(held: Tensor, spread: VarianceParts, method: str, n: int) -> Detailed:
     """Returns a share of samples with its interval and where its uncertainty comes from.
 
     Args:
@@ -719,10 +721,10 @@ class Precision(NeighbourMetric):
 
     @override
     def needs(self) -> Needs:
-        return Needs(k_real=self.k, least=least(self.k))
+        return Needs(k_real=self.k, least=smallest_sample(self.k))
 
     @override
-    def begin(self, scene: Scene, folds: Folds) -> Counting:
+    def begin(self, scene: Neighbourhoods, folds: Folds) -> Counting:
         held, usual = in_real_balls(scene, self.k, folds)
 
         def finish() -> Detailed:
@@ -751,12 +753,12 @@ class Recall(NeighbourMetric):
 
     @override
     def needs(self) -> Needs:
-        return Needs(k_fake=self.k, least=least(self.k))
+        return Needs(k_fake=self.k, least=smallest_sample(self.k))
 
     @override
-    def begin(self, scene: Scene, folds: Folds) -> Counting:
-        held = Held(scene.near_fake, self.k, scene.of(folds)[1], len(scene.real))
-        usual = Usual(scene.near_fake, self.k, len(scene.real))
+    def begin(self, scene: Neighbourhoods, folds: Folds) -> Counting:
+        held = BallCounts(scene.near_fake, self.k, scene.of(folds)[1], len(scene.real))
+        usual = TrimmedBallCounts(scene.near_fake, self.k, len(scene.real))
 
         def finish() -> Detailed:
             inside = (held.counts() > 0).double()
@@ -787,10 +789,10 @@ class Density(NeighbourMetric):
 
     @override
     def needs(self) -> Needs:
-        return Needs(k_real=self.k, least=least(self.k))
+        return Needs(k_real=self.k, least=smallest_sample(self.k))
 
     @override
-    def begin(self, scene: Scene, folds: Folds) -> Counting:
+    def begin(self, scene: Neighbourhoods, folds: Folds) -> Counting:
         held, usual = in_real_balls(scene, self.k, folds)
 
         def finish() -> Detailed:
@@ -824,13 +826,13 @@ class Coverage(NeighbourMetric):
 
     @override
     def needs(self) -> Needs:
-        return Needs(k_real=self.k, least=least(self.k))
+        return Needs(k_real=self.k, least=smallest_sample(self.k))
 
     @override
-    def begin(self, scene: Scene, folds: Folds) -> Counting:
+    def begin(self, scene: Neighbourhoods, folds: Folds) -> Counting:
         real, fake = scene.of(folds)
         weight = torch.zeros(len(scene.fake), device=fake.device)
-        nearest = Holding(scene.near_real, self.k, real, weight, fake)
+        nearest = BallMinimum(scene.near_real, self.k, real, weight, fake)
 
         def finish() -> Detailed:
             covered, by_real, by_fake = (z.isfinite().double() for z in nearest.leaving_out())
@@ -872,12 +874,12 @@ class Realism(NeighbourMetric):
 
     @override
     def needs(self) -> Needs:
-        return Needs(k_real=self.k, least=least(self.k))
+        return Needs(k_real=self.k, least=smallest_sample(self.k))
 
     @override
-    def begin(self, scene: Scene, folds: Folds) -> Counting:
+    def begin(self, scene: Neighbourhoods, folds: Folds) -> Counting:
         kept = smaller_half(scene.near_real.distance[:, self.k - 1])
-        held = Held(scene.near_real, self.k, scene.of(folds)[0], len(scene.fake), kept)
+        held = BallCounts(scene.near_real, self.k, scene.of(folds)[0], len(scene.fake), kept)
 
         def finish() -> Detailed:
             real = (held.counts() > 0).double()
@@ -907,7 +909,7 @@ def realism(real: Tensor, fake: Tensor, *, k: int = 3) -> Tensor:
     if not len(y):
         return torch.zeros(0, dtype=torch.float64, device=y.device)
     a, b = points(x, y)
-    radii = edge(nearest_fellows(a, k).distance[:, k - 1], a)
+    radii = edge(knn_within(a, k).distance[:, k - 1], a)
     kept = smaller_half(radii).nonzero()[:, 0]
     return _scores(Points(x[kept], a.centre, a.scale), b, radii[kept])
 

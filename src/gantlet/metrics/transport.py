@@ -12,7 +12,14 @@ from typing_extensions import override
 from gantlet.core.estimate import Better, Estimate
 from gantlet.core.metric import Groups, Sees
 from gantlet.core.spec import Between
-from gantlet.metrics.checks import about_zero, checked_groups, drawn, pair, too_few, too_few_groups
+from gantlet.metrics.checks import (
+    about_zero,
+    checked_groups,
+    independent_count,
+    pair,
+    too_few,
+    too_few_groups,
+)
 from gantlet.stats.intervals import Variance, around, total
 from gantlet.stats.jackknife import ClusteredPaired, Detailed, Paired, influence_by_group
 from gantlet.stats.wasserstein import transport, wasserstein
@@ -72,7 +79,7 @@ class SlicedWasserstein(ClusteredPaired):
         made = around(
             found.plain - found.bias,
             variance,
-            n=min(drawn(real_group, len(x)), drawn(fake_group, len(y))),
+            n=min(independent_count(real_group, len(x)), independent_count(fake_group, len(y))),
             method=_METHOD.format(self.directions, found.plain, _NEAR[self.order]),
         )
         named = made.named(unit=self.unit, better=self.better).beside(plain=found.plain)

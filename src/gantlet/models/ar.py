@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from gantlet.core.data import Space
 from gantlet.core.errors import UserError
-from gantlet.core.model import Cached, Density, Generative, LogProb, refuse_context
+from gantlet.core.model import CachedModel, Density, Generative, LogProb, refuse_context
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
 from gantlet.models.flow import MaximumLikelihood
@@ -56,7 +56,7 @@ class Output(abc.ABC):
 
 
 @final
-class Categorical(Output):
+class CategoricalOutput(Output):
     """Any distribution of the whole numbers ``0 .. levels - 1``.
 
     Args:
@@ -224,7 +224,7 @@ class Made(nn.Module):
 
 @final
 @dataclass(slots=True)
-class Cache:
+class KeyValueCache:
     """The keys and values of the tokens seen so far.
 
     Attributes:
@@ -263,7 +263,7 @@ class CausalAttention(nn.Module):
     def step(self, x: Tensor, seen: Tensor, at: int) -> Tensor:
         """Returns what token ``at`` gathers from those cached; its key and value are added.
 
-        ``x`` has shape ``(n, 1, width)``, ``seen`` is one block of a ``Cache``.
+        ``x`` has shape ``(n, 1, width)``, ``seen`` is one block of a ``KeyValueCache``.
         """
         qkv = self._split(x)
         seen[:, :, :, at : at + 1] = qkv[1:]
@@ -282,7 +282,7 @@ class CausalAttention(nn.Module):
 
 
 @final
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """Attention and a perceptron, each normalised first and added to what came in.
 
     Args:
@@ -332,7 +332,7 @@ class CausalTransformer(nn.Module):
     def __init__(self, width: int, layers: int, heads: int) -> None:
         super().__init__()
         self.width, self.heads = width, heads
-        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(layers))
+        self.blocks = nn.ModuleList(TransformerBlock(width, heads) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
 
     @override
@@ -343,19 +343,19 @@ class CausalTransformer(nn.Module):
         features: Tensor = self.norm(x)
         return features
 
-    def cache(self, n: int, tokens: int) -> Cache:
+    def cache(self, n: int, tokens: int) -> KeyValueCache:
         """Returns room for ``n`` sequences of at most ``tokens`` tokens."""
         shape = (2, n, self.heads, tokens, self.width // self.heads)
-        return Cache([self.norm.weight.new_empty(shape) for _ in self.blocks])
+        return KeyValueCache([self.norm.weight.new_empty(shape) for _ in self.blocks])
 
-    def step(self, x: Tensor, cache: Cache) -> Tensor:
+    def step(self, x: Tensor, cache: KeyValueCache) -> Tensor:
         """Returns features of the next token, both of shape ``(n, 1, width)``.
 
         ``cache`` takes up its keys and values: the cost is that of one token, however many came
         before, but for attention.
         """
         for block, seen in zip(self.blocks, cache.seen, strict=True):
-            assert isinstance(block, Block)
+            assert isinstance(block, TransformerBlock)
             x = block.step(x, seen, cache.length)
         cache.length += 1
         features: Tensor = self.norm(x)
@@ -380,7 +380,7 @@ _MOST_OUTPUTS = 2**16
 
 
 @final
-class PixelTransformer(Cached, Density):
+class PixelTransformer(CachedModel, Density):
     """A causal transformer over the levels of a discrete sample; its log-probability is exact.
 
     ``log p(x) = sum_t sum_g log p(x_tg | tokens before t, levels before g in token t)``. A token
@@ -410,7 +410,7 @@ class PixelTransformer(Cached, Density):
     ) -> None:
         super().__init__()
         self.space = space
-        self.output = Categorical(space.levels or 1)
+        self.output = CategoricalOutput(space.levels or 1)
         order, near = _raster(space, patch), _earlier(_grid(space, patch), window)
         tokens, self.group = order.shape
         self.register_buffer("order", order, persistent=False)
@@ -622,7 +622,9 @@ class Autoregressive:
         return self._transformer(space, rng)
 
     def _made(self, space: Space, rng: Rng) -> Generative:
-        output = Categorical(space.levels) if space.levels else GaussianMixture(self.mixtures)
+        output = (
+            CategoricalOutput(space.levels) if space.levels else GaussianMixture(self.mixtures)
+        )
         if space.size * output.parameters > _MOST_OUTPUTS:
             raise UserError(
                 f"ar:net=made has an output for each level or mixture parameter of each "

@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from gantlet.core.data import Space
 from gantlet.core.errors import UserError
-from gantlet.core.model import Density, Fit, LogProb, LogProbKind, Model
+from gantlet.core.model import Density, FitResult, LogProb, LogProbKind, Model
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
 from gantlet.models.nets import Scaling
@@ -26,7 +26,7 @@ class Memorizer:
     A metric that prefers it to held-out data does not see overfitting. It has no density.
     """
 
-    def fit(self, space: Space, train: Tensor, *, rng: Rng) -> Fit:
+    def fit(self, space: Space, train: Tensor, *, rng: Rng) -> FitResult:
         """Returns the model that holds ``train``, shape ``(n, *space.shape)``, at no cost.
 
         Raises:
@@ -35,7 +35,7 @@ class Memorizer:
         del rng  # nothing is random
         small = space.levels is not None and space.levels <= 256
         x = space.check(train, "train")
-        return Fit(_Memory(space, x.to(torch.uint8) if small else x.clone()), 0.0)
+        return FitResult(_Memory(space, x.to(torch.uint8) if small else x.clone()), 0.0)
 
     def restore(self, space: Space, state: Mapping[str, Tensor]) -> Model:
         """Returns the model from its saved tensors."""
@@ -96,7 +96,7 @@ class Gmm:
     regularisation: Annotated[float, Between(0)] | None = None
     iterations: Annotated[int, Between(1)] = 100
 
-    def fit(self, space: Space, train: Tensor, *, rng: Rng) -> Fit:
+    def fit(self, space: Space, train: Tensor, *, rng: Rng) -> FitResult:
         """Returns the mixture fitted to ``train``, shape ``(n, *space.shape)``.
 
         The cost is that of k-means and of the iterations of expectation maximisation; see
@@ -119,7 +119,7 @@ class Gmm:
         tensors = [found.weights_, found.means_, self._precision(found, space.size)]
         weights, means, precision = (torch.from_numpy(a).to(y) for a in tensors)
         model = _Mixture(space, scaling, weights, means, precision)
-        return Fit(model, self._flops(len(y), space.size, lloyd, int(found.n_iter_)))
+        return FitResult(model, self._flops(len(y), space.size, lloyd, int(found.n_iter_)))
 
     def _check(self, space: Space, n: int) -> None:
         if n < self.components:
@@ -310,7 +310,7 @@ class Histogram:
     alpha: Annotated[float, Between(0)] = 1.0
     bins: Annotated[int, Between(1)] = 64
 
-    def fit(self, space: Space, train: Tensor, *, rng: Rng) -> Fit:
+    def fit(self, space: Space, train: Tensor, *, rng: Rng) -> FitResult:
         """Returns the histograms of ``train``, shape ``(n, *space.shape)``.
 
         The cost is one addition for each value.
@@ -323,7 +323,7 @@ class Histogram:
         flops = float(x.numel())
         if space.levels is not None:
             counts = _count(x, space.levels)
-            return Fit(_Levels(space, self._share(counts)), flops)
+            return FitResult(_Levels(space, self._share(counts)), flops)
         low, high = x.double().amin(0), x.double().amax(0)
         flat = low == high
         low, high = torch.where(flat, low - 0.5, low), torch.where(flat, high + 0.5, high)
@@ -331,7 +331,7 @@ class Histogram:
         place = ((x - low) / (high - low) * self.bins).floor().clamp(max=self.bins - 1)
         shares = self._share(_count(place, self.bins))
         outside = torch.tensor(2 / (len(x) + 1), dtype=torch.float64, device=x.device)
-        return Fit(_Bins(space, shares, low, high, outside), flops)
+        return FitResult(_Bins(space, shares, low, high, outside), flops)
 
     def _share(self, counts: Tensor) -> Tensor:
         smoothed = counts.double() + self.alpha

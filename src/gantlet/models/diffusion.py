@@ -128,7 +128,7 @@ class TimedBlock(nn.Module):
 
 
 @final
-class Stage(nn.Module):
+class UNetStage(nn.Module):
     """Blocks at one resolution, which change the number of channels in the first.
 
     Args:
@@ -183,10 +183,10 @@ class UNet(nn.Module):
         )
         self.enter = nn.Conv2d(channels, width, 3, padding=1)
         self.down = nn.ModuleList(
-            Stage(a, b, known, depth) for a, b in pairwise([width, *widths[:-1]])
+            UNetStage(a, b, known, depth) for a, b in pairwise([width, *widths[:-1]])
         )
-        self.bottom = Stage(widths[-2], widths[-1], known, depth)
-        self.up = nn.ModuleList(Stage(a + b, a, known, depth) for a, b in pairwise(widths))
+        self.bottom = UNetStage(widths[-2], widths[-1], known, depth)
+        self.up = nn.ModuleList(UNetStage(a + b, a, known, depth) for a, b in pairwise(widths))
         self.leave = nn.Sequential(
             _norm(width), nn.SiLU(), zeroed(nn.Conv2d(width, channels, 3, padding=1))
         )

@@ -15,12 +15,12 @@ from gantlet.core.model import Generative, refuse_context
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
 from gantlet.models.flow import Arch, CouplingName, FlowModel, Layers, MaximumLikelihood
-from gantlet.models.gan import AgainstCritic, LossName, PenaltyName, Rules, critic
+from gantlet.models.gan import AdversarialGame, AdversarialObjective, LossName, PenaltyName, critic
 from gantlet.models.nets import NetName, Scaling, seeded
 
 
 @final
-class FlowGanGame(AgainstCritic):
+class FlowGanGame(AdversarialGame):
     """The critic separates real from fake; the flow makes it err and keeps real samples likely.
 
     For discrete levels, the critic sees real samples dequantised with uniform noise, which
@@ -33,7 +33,9 @@ class FlowGanGame(AgainstCritic):
         weight: Weight of the negative log-probability, in bits per dimension; finite.
     """
 
-    def __init__(self, model: FlowModel, net: nn.Module, rules: Rules, weight: float) -> None:
+    def __init__(
+        self, model: FlowModel, net: nn.Module, rules: AdversarialObjective, weight: float
+    ) -> None:
         self._model = model
         self._critic = net
         self._rules = rules
@@ -178,7 +180,7 @@ class FlowGan:
                 spectral=self.spectral,
                 net=self.net,
             )
-        rules = Rules(loss=self.loss, penalty=self.penalty, gamma=self.gamma)
+        rules = AdversarialObjective(loss=self.loss, penalty=self.penalty, gamma=self.gamma)
         return FlowGanGame(model, judge.to(rng.device), rules, self.weight)
 
     def _model(self, space: Space, rng: Rng) -> FlowModel:

@@ -29,7 +29,7 @@ from gantlet.core.spec import Between
 from gantlet.models.nets import (
     Down,
     NetName,
-    Residual,
+    ResidualConv,
     Scaling,
     Up,
     channels,
@@ -89,7 +89,7 @@ def normalise(net: nn.Module) -> None:
 
 
 @final
-class Critic(nn.Module):
+class CriticNetwork(nn.Module):
     """Features of a sample and a linear score of them.
 
     Args:
@@ -116,7 +116,7 @@ class Critic(nn.Module):
 
 def critic(
     space: Space, *, width: int, depth: int, spectral: bool = False, net: NetName = "auto"
-) -> Critic:
+) -> CriticNetwork:
     """Returns an untrained critic of scaled samples of ``space``, without normalisation layers.
 
     Args:
@@ -136,22 +136,22 @@ def critic(
         made = _convolutional_critic(space, width, depth, zero=not spectral)
     else:
         layers = mlp(space.size, *[width] * depth)
-        made = Critic(nn.Sequential(nn.Flatten(), layers, leaky()), width)
+        made = CriticNetwork(nn.Sequential(nn.Flatten(), layers, leaky()), width)
     if spectral:
         normalise(made)
     return made
 
 
-def _convolutional_critic(space: Space, width: int, depth: int, *, zero: bool) -> Critic:
+def _convolutional_critic(space: Space, width: int, depth: int, *, zero: bool) -> CriticNetwork:
     steps = sizes(space)
     widths = [channels(width, size) for size in steps]
     layers: list[nn.Module] = [convolution(space.shape[0], widths[0])]
     for i, wide in enumerate(widths):
         layers += [Down(widths[i - 1], wide)] if i else []
-        layers += [Residual(wide, zero=zero) for _ in range(depth)]
+        layers += [ResidualConv(wide, zero=zero) for _ in range(depth)]
     height, across = steps[-1]
     body = nn.Sequential(*layers, leaky(), nn.Flatten())
-    return Critic(body, widths[-1] * height * across)
+    return CriticNetwork(body, widths[-1] * height * across)
 
 
 @final
@@ -233,7 +233,7 @@ def _convolutional_generator(space: Space, latent: int, width: int, depth: int) 
     ]
     for i, (wide, size) in enumerate(zip(widths, steps, strict=True)):
         layers += [Up(widths[i - 1], wide, size)] if i else []
-        layers += [Residual(wide) for _ in range(depth)]
+        layers += [ResidualConv(wide) for _ in range(depth)]
     return nn.Sequential(*layers, leaky(), convolution(widths[-1], space.shape[0]))
 
 
@@ -281,7 +281,7 @@ PenaltyName = Literal["none", "r1", "r2", "r1r2", "gp"]
 
 @final
 @dataclass(frozen=True, slots=True)
-class Judged:
+class Scored:
     """Samples and what a critic says of them, with the graph between the two.
 
     Attributes:
@@ -293,12 +293,12 @@ class Judged:
     score: Tensor
 
     @classmethod
-    def by(cls, critic: CriticFunction, x: Tensor) -> "Judged":
+    def by(cls, critic: CriticFunction, x: Tensor) -> "Scored":
         """Returns ``x``, cut off from what made it, judged by ``critic``."""
         return cls.along(critic, x.detach())
 
     @classmethod
-    def along(cls, critic: CriticFunction, x: Tensor) -> "Judged":
+    def along(cls, critic: CriticFunction, x: Tensor) -> "Scored":
         """Returns ``x`` judged by ``critic``, with the graph behind it where there is one."""
         seen = x if x.requires_grad else x.detach().requires_grad_()
         return cls(seen, critic(seen))
@@ -309,7 +309,7 @@ class Penalty(abc.ABC):
 
     @abc.abstractmethod
     def __call__(
-        self, critic: CriticFunction, real: Judged, fake: Judged, *, rng: torch.Generator
+        self, critic: CriticFunction, real: Scored, fake: Scored, *, rng: torch.Generator
     ) -> Tensor:
         """Returns the penalty, differentiable in the critic's parameters, in fp32 or better.
 
@@ -323,7 +323,7 @@ class NoPenalty(Penalty):
 
     @override
     def __call__(
-        self, critic: CriticFunction, real: Judged, fake: Judged, *, rng: torch.Generator
+        self, critic: CriticFunction, real: Scored, fake: Scored, *, rng: torch.Generator
     ) -> Tensor:
         return torch.zeros((), device=real.score.device)
 
@@ -337,7 +337,7 @@ class R1(Penalty):
 
     @override
     def __call__(
-        self, critic: CriticFunction, real: Judged, fake: Judged, *, rng: torch.Generator
+        self, critic: CriticFunction, real: Scored, fake: Scored, *, rng: torch.Generator
     ) -> Tensor:
         return _half_mean_square(real)
 
@@ -351,7 +351,7 @@ class R2(Penalty):
 
     @override
     def __call__(
-        self, critic: CriticFunction, real: Judged, fake: Judged, *, rng: torch.Generator
+        self, critic: CriticFunction, real: Scored, fake: Scored, *, rng: torch.Generator
     ) -> Tensor:
         return _half_mean_square(fake)
 
@@ -365,7 +365,7 @@ class R1R2(Penalty):
 
     @override
     def __call__(
-        self, critic: CriticFunction, real: Judged, fake: Judged, *, rng: torch.Generator
+        self, critic: CriticFunction, real: Scored, fake: Scored, *, rng: torch.Generator
     ) -> Tensor:
         return _half_mean_square(real, fake)
 
@@ -383,22 +383,22 @@ class GradientPenalty(Penalty):
 
     @override
     def __call__(
-        self, critic: CriticFunction, real: Judged, fake: Judged, *, rng: torch.Generator
+        self, critic: CriticFunction, real: Scored, fake: Scored, *, rng: torch.Generator
     ) -> Tensor:
         x, y = real.x, fake.x
         shape = (len(x), *(1,) * (x.ndim - 1))
         t = torch.rand(shape, generator=rng, device=x.device, dtype=x.dtype)
-        (slope,) = _slopes(Judged.along(critic, torch.lerp(y, x, t)))
+        (slope,) = _slopes(Scored.along(critic, torch.lerp(y, x, t)))
         norm: Tensor = torch.linalg.vector_norm(slope, dim=1)
         return (norm - 1).square().mean() / 2
 
 
-def _half_mean_square(*judged: Judged) -> Tensor:
+def _half_mean_square(*judged: Scored) -> Tensor:
     squares = [g.square().sum(1).mean() for g in _slopes(*judged)]
     return torch.stack(squares).sum() / 2
 
 
-def _slopes(*judged: Judged) -> list[Tensor]:
+def _slopes(*judged: Scored) -> list[Tensor]:
     """Returns the gradient of each score in its own sample, shapes ``(n, size)``."""
     # A critic judges each sample alone, so the gradient of the sum holds them all.
     total = torch.stack([j.score.sum() for j in judged]).sum()
@@ -483,7 +483,7 @@ class NonSaturating(AdversarialLoss):
 
 
 @final
-class Minimax(AdversarialLoss):
+class MinimaxLoss(AdversarialLoss):
     """The original game as it was first written: the generator descends what the critic climbs.
 
     Source: Goodfellow et al., 2014, https://arxiv.org/abs/1406.2661, eq. 1. Its generator learns
@@ -535,7 +535,7 @@ class Wasserstein(AdversarialLoss):
 LOSSES: Mapping[LossName, AdversarialLoss] = {
     "relativistic": Relativistic(),
     "ns": NonSaturating(),
-    "minimax": Minimax(),
+    "minimax": MinimaxLoss(),
     "hinge": Hinge(),
     "wgan": Wasserstein(),
 }
@@ -543,7 +543,7 @@ LOSSES: Mapping[LossName, AdversarialLoss] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
-class Rules:
+class AdversarialObjective:
     """Loss and penalty of critic and generator.
 
     Attributes:
@@ -572,7 +572,7 @@ class Rules:
         of the critic's forward pass on one sample, value and gradient cost at most 6 F for a pair
         without penalty, 9 F with one of R1 and R2, 12 F with both.
         """
-        judge = Judged.along if coupled else Judged.by
+        judge = Scored.along if coupled else Scored.by
         seen, made = judge(critic, real), judge(critic, fake)
         loss = LOSSES[self.loss].critic(seen.score, made.score)
         return loss + self.gamma * PENALTIES[self.penalty](critic, seen, made, rng=rng)
@@ -593,7 +593,7 @@ class Rules:
         return loss.generator(seen, score)
 
 
-class AgainstCritic(Adversarial):
+class AdversarialGame(Adversarial):
     """A game whose losses are played against critics and whose samples are what is selected."""
 
     @property
@@ -634,7 +634,7 @@ class AgainstCritic(Adversarial):
 
 
 @final
-class GanGame(AgainstCritic):
+class GanGame(AdversarialGame):
     """The critic separates real from fake; the generator makes it err.
 
     For discrete levels, real samples are round and the generator's output is not, which
@@ -647,7 +647,7 @@ class GanGame(AgainstCritic):
         rules: Loss and penalty.
     """
 
-    def __init__(self, model: Generator, net: nn.Module, rules: Rules) -> None:
+    def __init__(self, model: Generator, net: nn.Module, rules: AdversarialObjective) -> None:
         self._model = model
         self._critic = net
         self._rules = rules
@@ -750,5 +750,5 @@ class Gan:
             made = generator(space, latent=self.latent, net=self.net, **size)
             judge = critic(space, spectral=self.spectral, net=self.net, **size)
         model = Generator(space, self.latent, made).to(rng.device)
-        rules = Rules(loss=self.loss, penalty=self.penalty, gamma=self.gamma)
+        rules = AdversarialObjective(loss=self.loss, penalty=self.penalty, gamma=self.gamma)
         return GanGame(model, judge.to(rng.device), rules)

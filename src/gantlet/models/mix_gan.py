@@ -25,13 +25,13 @@ from gantlet.core.errors import UserError, unknown
 from gantlet.core.model import refuse_context
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
-from gantlet.games.mixed import Mixture
+from gantlet.games.mixed import GeneratorMixture
 from gantlet.models.gan import (
-    AgainstCritic,
+    AdversarialGame,
+    AdversarialObjective,
     Generator,
     LossName,
     PenaltyName,
-    Rules,
     critic,
     generator,
 )
@@ -57,7 +57,7 @@ class Weights(nn.Module):
 
 
 @final
-class MixGame(AgainstCritic):
+class MixGame(AdversarialGame):
     """Generators and critics, each side a mixture.
 
     A batch is shared out evenly among the players of the other side, and each share counts by the
@@ -74,14 +74,14 @@ class MixGame(AgainstCritic):
         self,
         generators: Sequence[Generator],
         critics: Sequence[nn.Module],
-        rules: Rules,
+        rules: AdversarialObjective,
         entropy: float,
     ) -> None:
         device = generators[0].scaling.shift.device
         self._generators, self._critics = list(generators), list(critics)
         self._rules, self._entropy = rules, entropy
         self._played = (Weights(len(critics)).to(device), Weights(len(generators)).to(device))
-        self._model = Mixture(self._generators, self._played[1].logits)
+        self._model = GeneratorMixture(self._generators, self._played[1].logits)
 
     @property
     @override
@@ -96,7 +96,7 @@ class MixGame(AgainstCritic):
 
     @property
     @override
-    def model(self) -> Mixture:
+    def model(self) -> GeneratorMixture:
         return self._model
 
     @override
@@ -248,7 +248,7 @@ class MixGan:
         if space.kind not in {"vector", "image"}:
             raise UserError(f"mix-gan models vectors and images. Got {space.label}.")
         pairs = [self._pair(space, rng, i) for i in range(self.k)]
-        rules = Rules(loss=self.loss, penalty=self.penalty, gamma=self.gamma)
+        rules = AdversarialObjective(loss=self.loss, penalty=self.penalty, gamma=self.gamma)
         return MixGame([g for g, _ in pairs], [c for _, c in pairs], rules, self.entropy)
 
     def _pair(self, space: Space, rng: Rng, i: int) -> tuple[Generator, nn.Module]:

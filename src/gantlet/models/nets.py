@@ -273,7 +273,7 @@ def convolution(a: int, b: int) -> nn.Conv2d:
 
 
 @final
-class Residual(nn.Module):
+class ResidualConv(nn.Module):
     """Adds two convolutions of the activated input to it.
 
     Args:

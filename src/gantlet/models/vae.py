@@ -40,7 +40,7 @@ _MOST_LOG_SCALE = 7.0
 _FIRST_LOG_SCALE = -1.5
 
 
-class Likelihood(abc.ABC):
+class DecoderLikelihood(abc.ABC):
     """A distribution of samples whose components are independent given ``params``.
 
     ``params`` has shape ``(n, per, *space.shape)``.
@@ -65,7 +65,7 @@ class Likelihood(abc.ABC):
 
 
 @final
-class Categorical(Likelihood):
+class CategoricalLikelihood(DecoderLikelihood):
     """A probability for every level; ``params`` holds the logits.
 
     Args:
@@ -91,7 +91,7 @@ class Categorical(Likelihood):
 
 
 @final
-class DiscretisedLogistics(Likelihood):
+class DiscretisedLogistics(DecoderLikelihood):
     """A mixture of logistic distributions, of which each level takes the part that rounds to it.
 
     The lowest and highest level take the tails as well. On a scale from -1 to 1, ``params`` holds
@@ -161,7 +161,7 @@ class DiscretisedLogistics(Likelihood):
 
 
 @final
-class Gaussian(Likelihood):
+class GaussianLikelihood(DecoderLikelihood):
     """A normal distribution; ``params`` holds scaled means and logarithms of standard deviations.
 
     The logarithm has a soft floor of -7, so that no density grows without bound.
@@ -197,7 +197,7 @@ class Gaussian(Likelihood):
         return mean, functional.softplus(log_std - _LEAST_LOG_SCALE) + _LEAST_LOG_SCALE
 
 
-def likelihood(scaling: Scaling, *, mixtures: int) -> Likelihood:
+def likelihood(scaling: Scaling, *, mixtures: int) -> DecoderLikelihood:
     """Returns the observation model that suits the space of ``scaling``.
 
     A probability for every level up to 32 of them, a mixture of discretised logistics for more,
@@ -205,9 +205,9 @@ def likelihood(scaling: Scaling, *, mixtures: int) -> Likelihood:
     """
     levels = scaling.space.levels
     if levels is None:
-        return Gaussian(scaling)
+        return GaussianLikelihood(scaling)
     if levels <= _MOST_CATEGORIES:
-        return Categorical(levels)
+        return CategoricalLikelihood(levels)
     return DiscretisedLogistics(levels, mixtures)
 
 
@@ -297,7 +297,7 @@ class VaeModel(Density, Decoder):
     def __init__(
         self,
         scaling: Scaling,
-        observed: Likelihood,
+        observed: DecoderLikelihood,
         encoder: nn.Module,
         decoder: nn.Module,
         *,

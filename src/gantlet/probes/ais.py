@@ -22,8 +22,8 @@ from gantlet.probes.annealing import (
     Annealer,
     Bernoulli,
     Bound,
-    Decoding,
-    Gaussian,
+    FlatDecoder,
+    GaussianNoise,
     Hmc,
     Observation,
     Posterior,
@@ -178,7 +178,7 @@ _FIRST_STEP = -2.0
 
 
 def tune(
-    decoding: Decoding,
+    decoding: FlatDecoder,
     x: Tensor,
     unit: Tensor,
     *,
@@ -202,7 +202,7 @@ def tune(
         hmc: How the chains move.
         rng: Decides all draws.
     """
-    narrow = Gaussian(_SMALLEST * unit)
+    narrow = GaussianNoise(_SMALLEST * unit)
     ladder = torch.linspace(2 * math.log(_SMALLEST / _FROM), 0, temperatures - 1).double().exp()
     betas = torch.cat([ladder.new_zeros(1), ladder])
     volume, size = float(narrow.log_volume(x.shape[1])), x.shape[1]
@@ -351,7 +351,7 @@ class Ais:
             return self.observation
         return "bernoulli" if space.levels == 2 else "gaussian"
 
-    def _cost(self, decoding: Decoding, real: Tensor, rng: Rng) -> float:
+    def _cost(self, decoding: FlatDecoder, real: Tensor, rng: Rng) -> float:
         """Returns the operations of one step of one chain."""
         stream = rng.stream("ais cost")
         z = decoding.prior(self.chains, rng=stream)
@@ -372,7 +372,7 @@ class Ais:
             tuning=min(_shrunk(self.tuning, share), third),
         )
 
-    def measure(self, decoding: Decoding, real: Tensor, rng: Rng) -> Annealed:
+    def measure(self, decoding: FlatDecoder, real: Tensor, rng: Rng) -> Annealed:
         """Bounds the first samples of ``real``, the noise tuned on those behind them."""
         x = decoding.flat(real, rng=rng.stream("ais samples"))
         judged, rest = x[: self.points], x[self.points :]
@@ -393,7 +393,7 @@ class Ais:
         )
 
     def _observation(
-        self, decoding: Decoding, rest: Tensor, rng: Rng
+        self, decoding: FlatDecoder, rest: Tensor, rng: Rng
     ) -> tuple[float | None, Observation]:
         """Returns the width of the noise, in standard deviations of the data, and the noise."""
         if self._kind(decoding.space) == "bernoulli":
@@ -410,10 +410,10 @@ class Ais:
                 hmc=Hmc(leapfrogs=self.leapfrogs),
                 rng=rng.stream("ais sigma"),
             )
-        return width, Gaussian(width * unit)
+        return width, GaussianNoise(width * unit)
 
 
-def _obstacle(decoding: Decoding, kind: str, real: Tensor) -> str | None:
+def _obstacle(decoding: FlatDecoder, kind: str, real: Tensor) -> str | None:
     if kind == "bernoulli" and decoding.space.levels != 2:
         return f"bernoulli noise needs samples of two levels. Got {decoding.space.label}"
     if len(real) < _LEAST:

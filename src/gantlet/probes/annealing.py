@@ -30,7 +30,7 @@ _ROUNDING = 1e-2
 
 
 @final
-class Decoding:
+class FlatDecoder:
     """A decoder with flat outputs, in the numbers that an observation model speaks of.
 
     Of a discrete space these are dequantised levels in ``[0, levels)``, so that densities bound
@@ -124,10 +124,10 @@ def _looks_normal(z: Tensor) -> bool:
     )
 
 
-def decoding_of(model: Model, *, dequantised: bool) -> Decoding | None:
+def decoding_of(model: Model, *, dequantised: bool) -> FlatDecoder | None:
     """Returns the decoding of a decoder or a flow, or None of any other model."""
     if isinstance(model, Decoder | Invertible):
-        return Decoding(model, dequantised=dequantised)
+        return FlatDecoder(model, dequantised=dequantised)
     return None
 
 
@@ -144,7 +144,7 @@ def decoding_of(model: Model, *, dequantised: bool) -> Decoding | None:
 _LEAST_STEP, _MOST = -14.0, 1.0
 
 
-class Pace(abc.ABC):
+class StepSizes(abc.ABC):
     """The logarithm of each chain's step size, move by move."""
 
     @abc.abstractmethod
@@ -156,7 +156,7 @@ class Pace(abc.ABC):
 
 
 @final
-class Fixed(Pace):
+class Fixed(StepSizes):
     """Steps that are known beforehand.
 
     Args:
@@ -172,7 +172,7 @@ class Fixed(Pace):
 
 
 @final
-class Adapting(Pace):
+class Adapting(StepSizes):
     """Steps of which each follows its own chain, by the Robbins-Monro rule.
 
     Its logarithm moves by ``rate`` times what the acceptance probability is above ``target``.
@@ -237,7 +237,7 @@ class Observation(abc.ABC):
 
 
 @final
-class Gaussian(Observation):
+class GaussianNoise(Observation):
     """Independent normal noise around the output.
 
     Args:
@@ -264,8 +264,8 @@ class Gaussian(Observation):
         return y + self.sigma * noise
 
     @override
-    def rows(self, index: Tensor) -> "Gaussian":
-        return Gaussian(self.sigma[index]) if self.sigma.ndim == 2 else self
+    def rows(self, index: Tensor) -> "GaussianNoise":
+        return GaussianNoise(self.sigma[index]) if self.sigma.ndim == 2 else self
 
     def log_volume(self, size: int) -> Tensor:
         """Returns the logarithm of the normalising constant of ``size`` components."""
@@ -305,7 +305,7 @@ class Bernoulli(Observation):
 
 @final
 @dataclass(frozen=True, slots=True)
-class State:
+class ChainState:
     """Where each chain is, and what is known there.
 
     Attributes:
@@ -336,10 +336,10 @@ class Posterior:
         self._observation = observation
         self._x = x
 
-    def at(self, z: Tensor) -> State:
+    def at(self, z: Tensor) -> ChainState:
         """Returns likelihood and slope at ``z``."""
         y, slope = self._pull(z)
-        return State(z, self._observation.log_prob(self._x, y), slope)
+        return ChainState(z, self._observation.log_prob(self._x, y), slope)
 
     def slope(self, z: Tensor) -> Tensor:
         """Returns the slope alone, which is all that a leapfrog step needs."""
@@ -373,12 +373,12 @@ class Hmc:
     def move(
         self,
         posterior: Posterior,
-        state: State,
+        state: ChainState,
         beta: float,
         log_step: Tensor,
         *,
         rng: torch.Generator,
-    ) -> tuple[State, Tensor]:
+    ) -> tuple[ChainState, Tensor]:
         """Returns where ``p(z) p(x | z)^beta`` moves the chains, and the acceptance probability.
 
         A trajectory that ends in a number that is not finite is rejected.
@@ -393,8 +393,8 @@ class Hmc:
         return _choose(uniform < chance, moved, state), chance
 
     def _leapfrog(
-        self, posterior: Posterior, state: State, v: Tensor, beta: float, step: Tensor
-    ) -> tuple[State, Tensor]:
+        self, posterior: Posterior, state: ChainState, v: Tensor, beta: float, step: Tensor
+    ) -> tuple[ChainState, Tensor]:
         z, half = state.z, step / 2
         v = torch.addcmul(v, half, torch.sub(beta * state.slope, z))
         for _ in range(self.leapfrogs - 1):
@@ -404,14 +404,14 @@ class Hmc:
         return end, torch.addcmul(v, half, torch.sub(beta * end.slope, end.z))
 
 
-def _energy(state: State, v: Tensor, beta: float) -> Tensor:
+def _energy(state: ChainState, v: Tensor, beta: float) -> Tensor:
     """The Hamiltonian, up to a constant."""
     return 0.5 * (state.z.square() + v.square()).sum(1) - beta * state.log_likelihood
 
 
-def _choose(accept: Tensor, new: State, old: State) -> State:
+def _choose(accept: Tensor, new: ChainState, old: ChainState) -> ChainState:
     each = accept.unsqueeze(1)
-    return State(
+    return ChainState(
         torch.where(each, new.z, old.z),
         torch.where(accept, new.log_likelihood, old.log_likelihood),
         torch.where(each, new.slope, old.slope),
@@ -462,7 +462,7 @@ def anneal(
     betas: Tensor,
     *,
     hmc: Hmc,
-    pace: Pace,
+    pace: StepSizes,
     rng: torch.Generator,
     watch: Watch | None = None,
 ) -> Chains:
@@ -562,7 +562,7 @@ class Annealer:
         return max(self.temperatures // _PILOT, min(self.temperatures, _SHORTEST))
 
     def lower(
-        self, decoding: Decoding, observation: Observation, x: Tensor, *, rng: torch.Generator
+        self, decoding: FlatDecoder, observation: Observation, x: Tensor, *, rng: torch.Generator
     ) -> Bound:
         """Returns a stochastic lower bound of ``log p(x)``.
 
@@ -580,7 +580,7 @@ class Annealer:
 
     def upper(
         self,
-        decoding: Decoding,
+        decoding: FlatDecoder,
         observation: Observation,
         x: Tensor,
         z: Tensor,
@@ -607,7 +607,7 @@ class Annealer:
         return self._bound(found, pace, -1)
 
     def _paces(
-        self, decoding: Decoding, observation: Observation, x: Tensor, rng: torch.Generator
+        self, decoding: FlatDecoder, observation: Observation, x: Tensor, rng: torch.Generator
     ) -> Tensor:
         """Returns the logarithms of step sizes to which chains of each point adapt, on average.
 
@@ -635,7 +635,7 @@ class Annealer:
 
 @torch.no_grad()
 def simulate(
-    decoding: Decoding, observation: Observation, n: int, *, rng: torch.Generator
+    decoding: FlatDecoder, observation: Observation, n: int, *, rng: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Returns latent vectors and flat samples that the model draws from them."""
     z = decoding.prior(n, rng=rng)

@@ -30,7 +30,7 @@ _KINDS: dict[LogProbKind, Kind] = {"exact": "exact", "lower": "upper", "estimate
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
-class Likelihood:
+class HeldOutLikelihood:
     """The negative log-probability of held-out samples, with an interval over samples.
 
     In bits for each component of a discrete sample (a uniform model has exactly

@@ -19,14 +19,14 @@ from gantlet.compute.meters import (
 )
 from gantlet.core.estimate import Better, Estimate
 from gantlet.core.metric import Findings
-from gantlet.core.model import Cached, Density, Model
+from gantlet.core.model import CachedModel, Density, Model
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
-class Parameters:
+class ParameterCount:
     """How many parameters are read when a sample is drawn.
 
     Of a GAN those of the generator, of a VAE those of the decoder. Of a model without parameters
@@ -170,7 +170,7 @@ class Sampling:
                 better="lower",
             ),
         }
-        if isinstance(model, Cached):
+        if isinstance(model, CachedModel):
             naive, naive_clock = self._naive(model, clock["CPU time per sample"], cost, rng)
             scores, clock = scores | naive, clock | naive_clock
         return Findings(scores=scores, clock=clock)
@@ -207,7 +207,7 @@ class Sampling:
         )
 
     def _naive(
-        self, model: Cached, cached: Estimate, cost: Estimate, rng: Rng
+        self, model: CachedModel, cached: Estimate, cost: Estimate, rng: Rng
     ) -> tuple[dict[str, Estimate], dict[str, Estimate]]:
         """Returns operations and CPU time for a sample without the cache."""
 

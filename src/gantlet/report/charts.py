@@ -24,7 +24,7 @@ from gantlet.report.blocks import (
     Series,
     Table,
 )
-from gantlet.report.format import ARROWS, Markup, Scale, clean, join, shorten, tag
+from gantlet.report.format import ARROWS, Markup, UnitScale, clean, join, shorten, tag
 
 # Axes
 
@@ -714,7 +714,7 @@ def _interval(dot: Dot, across: Axis, y: float, *, is_full: bool) -> list[Markup
     return [*parts, _marker(across.at(value), y, 0, shape, words)]
 
 
-def _forest_number(estimate: Estimate, by: Scale | None) -> str:
+def _forest_number(estimate: Estimate, by: UnitScale | None) -> str:
     written = fmt.write(estimate, by or fmt.scale_of(estimate))
     is_missing = written.value == fmt.MISSING
     suffix = "" if by or is_missing else fmt.scale_of(estimate).suffix

@@ -25,7 +25,7 @@ from gantlet.report.blocks import (
     Table,
     Verdict,
 )
-from gantlet.report.format import BEST, Head, Layout, Line, Shown, clean, heads_alone, lay_out
+from gantlet.report.format import BEST, Head, Line, Shown, TableLayout, clean, heads_alone, lay_out
 from gantlet.report.json import ESTIMATE, estimate_fields
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def _md_facts(facts: Facts) -> str:
     return "\n".join(f"- {_md_line(f.name)}: {_md_line(f.value)}" for f in facts.items)
 
 
-def _md_head(layout: Layout, k: int) -> str:
+def _md_head(layout: TableLayout, k: int) -> str:
     head = layout.heads[k]
     unit = f"({head.unit})" if head.unit else ""
     return " ".join(filter(None, (_md_line(head.alone), _md_line(unit), head.arrow)))
@@ -148,7 +148,7 @@ def _md_cell(cell: Shown) -> str:
     return f"{shown} ({cell.mark})" if cell.mark else shown
 
 
-def _md_below(layout: Layout) -> str:
+def _md_below(layout: TableLayout) -> str:
     parts = [
         f"({mark}) {_md_safe(note)}" if mark else _md_safe(note) for mark, note in layout.below
     ]
@@ -274,7 +274,7 @@ def _tex_cell(cell: Shown) -> str:
     return rf"{shown}$^{{\mathrm{{{cell.mark}}}}}$" if cell.mark else shown
 
 
-def _tex_caption(layout: Layout) -> str:
+def _tex_caption(layout: TableLayout) -> str:
     parts = [f"{layout.title}.", layout.note, BEST if layout.has_best else ""]
     notes = [rf"$^{{\mathrm{{{letter}}}}}$ {latex_safe(why)}." for letter, why in layout.footnotes]
     return " ".join([*(latex_safe(p) for p in parts if p), *notes])

@@ -44,7 +44,7 @@ _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 @final
 @dataclass(frozen=True, slots=True)
-class Scale:
+class UnitScale:
     """The scale of numbers: divisor and unit with prefix.
 
     Attributes:
@@ -72,12 +72,12 @@ class Written:
     spread: str = ""
 
 
-def scale(number: float, unit: str) -> Scale:
+def scale(number: float, unit: str) -> UnitScale:
     """Returns the scale in which ``number`` is best read.
 
     Example:
         >>> scale(2.5e9, "FLOP/sample")
-        Scale(size=1000000000.0, suffix='GFLOP/sample', fits_any=False)
+        UnitScale(size=1000000000.0, suffix='GFLOP/sample', fits_any=False)
     """
     head, slash, per = unit.partition("/")
     head = _SPELLED.get(head, head)
@@ -87,13 +87,13 @@ def scale(number: float, unit: str) -> Scale:
     if unit == "s" or (head == "s" and not slash):
         for start, divisor, name in _LONG:
             if size >= start:
-                return Scale(divisor, name)
+                return UnitScale(divisor, name)
     gap = "" if head in {"FLOP", "B", "s"} else " "
     divisor, prefix = _prefix(size, head)
-    return Scale(divisor, f"{prefix}{gap if prefix else ''}{head}{slash}{per}")
+    return UnitScale(divisor, f"{prefix}{gap if prefix else ''}{head}{slash}{per}")
 
 
-def common_scale(numbers: Iterable[float], unit: str) -> Scale | None:
+def common_scale(numbers: Iterable[float], unit: str) -> UnitScale | None:
     """Returns one scale for a whole column, or None where its numbers differ too much."""
     sizes = [abs(x) for x in numbers if x and math.isfinite(x)]
     if not sizes:
@@ -115,11 +115,11 @@ def _has_prefix(unit: str) -> bool:
     return _SPELLED.get(head, head) in SCALED
 
 
-def write(cell: Estimate | float | None, by: Scale) -> Written:
+def write(cell: Estimate | float | None, by: UnitScale) -> Written:
     """Returns a number divided by ``by.size``, with its interval, without the suffix.
 
     Example:
-        >>> write(Estimate(value=2.42134, low=2.40812, high=2.43456), Scale(1.0, ""))
+        >>> write(Estimate(value=2.42134, low=2.40812, high=2.43456), UnitScale(1.0, ""))
         Written(value='2.421', spread='± 0.013')
     """
     e = cell if isinstance(cell, Estimate) else _as_estimate(cell)
@@ -149,7 +149,7 @@ def text(cell: Estimate | float | None, unit: str = "") -> str:
     return " ".join(filter(None, (written.value, written.spread, by.suffix)))
 
 
-def scale_of(cell: Estimate | float | None, unit: str = "") -> Scale:
+def scale_of(cell: Estimate | float | None, unit: str = "") -> UnitScale:
     """Returns the scale of one number; an estimate knows its unit."""
     if not isinstance(cell, Estimate):
         return scale(cell or 1.0, unit or "1")
@@ -208,11 +208,11 @@ def _as_estimate(cell: float | None) -> Estimate:
     return Estimate.exact(cell)
 
 
-def _unscaled(size: float, unit: str) -> Scale:
+def _unscaled(size: float, unit: str) -> UnitScale:
     if size == 0 or 1e-4 <= size < 1e9 or not math.isfinite(size):
-        return Scale(1.0, unit, fits_any=True)
+        return UnitScale(1.0, unit, fits_any=True)
     exponent = math.floor(math.log10(size))
-    return Scale(10.0**exponent, f"×10{_raised(exponent)} {unit}".rstrip())
+    return UnitScale(10.0**exponent, f"×10{_raised(exponent)} {unit}".rstrip())
 
 
 def _prefix(size: float, head: str) -> tuple[float, str]:
@@ -436,7 +436,7 @@ class Line:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
+class TableLayout:
     """A written table; references come last. Footnotes are pairs of letter and text."""
 
     title: str
@@ -467,7 +467,7 @@ class Layout:
         return [(name, len(list(run))) for name, run in runs]
 
 
-def lay_out(table: Table) -> Layout:
+def lay_out(table: Table) -> TableLayout:
     """Returns ``table`` as written text."""
     is_reference = [bool(row) and row[0] in table.references for row in table.rows]
     order = sorted(range(len(table.rows)), key=lambda i: is_reference[i])
@@ -479,7 +479,7 @@ def lay_out(table: Table) -> Layout:
     ]
     cells = zip(*(c for _, c in columns), strict=True)
     titles = heads_alone(table.columns)
-    return Layout(
+    return TableLayout(
         title=clean(table.title),
         heads=tuple(
             replace(head, alone=clean(alone))
@@ -588,7 +588,7 @@ def _column(
     return head, shown
 
 
-def _shown(cell: Cell, best: bool, by: Scale | None, column: Column, notes: _Notes) -> Shown:
+def _shown(cell: Cell, best: bool, by: UnitScale | None, column: Column, notes: _Notes) -> Shown:
     if isinstance(cell, str):
         return Shown(value=clean(cell), is_number=False)
     if cell is None:

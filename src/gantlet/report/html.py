@@ -32,7 +32,7 @@ from gantlet.report.blocks import (
     Section,
     Table,
 )
-from gantlet.report.format import Head, Layout, Line, Markup, Shown, breakable, lay_out, safe
+from gantlet.report.format import Head, Line, Markup, Shown, TableLayout, breakable, lay_out, safe
 from gantlet.report.json import dumps
 
 # The page
@@ -301,7 +301,7 @@ _CHARACTER, _SMALLER, _GAP = 7.8, 0.82, 15.0  # pixels, of a table on the page
 _ROOM = (("phone", 360.0), ("page", 1130.0))
 
 
-def _over(layout: Layout) -> str:
+def _over(layout: TableLayout) -> str:
     """Returns the classes of what a table is probably too wide for, where no script measures it.
 
     Heads break between words, numbers and their intervals do not.
@@ -310,7 +310,7 @@ def _over(layout: Layout) -> str:
     return " ".join(f"over-{name}" for name, room in _ROOM if width > room)
 
 
-def _column_width(layout: Layout, k: int) -> float:
+def _column_width(layout: TableLayout, k: int) -> float:
     head, cells = layout.heads[k], [line.cells[k] for line in layout.lines]
     words = [len(word) * _SMALLER for word in re.split(r"[\s:=,/+|@-]", head.name)]
     if head.is_number:
@@ -321,7 +321,7 @@ def _column_width(layout: Layout, k: int) -> float:
     return max(words, default=0) * _CHARACTER + _GAP
 
 
-def _starts(layout: Layout) -> set[int]:
+def _starts(layout: TableLayout) -> set[int]:
     """Returns the indices of columns that begin a group, except the first."""
     starts, k = set[int](), 0
     for _, wide in layout.groups:
@@ -340,7 +340,7 @@ def _cell(cell: Shown, places: int) -> CellView:
     return CellView(cell=cell, pad=_padding(cell.value, places), sort=repr(cell.number))
 
 
-def _places(layout: Layout, k: int) -> int:
+def _places(layout: TableLayout, k: int) -> int:
     """Returns the number of decimals of a column, or 0 if units differ."""
     cells = [line.cells[k] for line in layout.lines]
     if any(c.suffix for c in cells):

@@ -37,7 +37,7 @@ from gantlet.report.blocks import (
     Table,
     Verdict,
 )
-from gantlet.report.format import BEST, Head, Layout, Shown, clean, lay_out, shorten
+from gantlet.report.format import BEST, Head, Shown, TableLayout, clean, lay_out, shorten
 
 _GAP = 2  # blanks between columns, of which the box is one
 _WORDS = 76  # a line of prose longer than this is hard to read
@@ -183,7 +183,7 @@ def _table(console: Console, table: Table) -> None:
     console.print()
 
 
-def _with_short_names(layout: Layout) -> Layout:
+def _with_short_names(layout: TableLayout) -> TableLayout:
     """Returns ``layout`` with the written forms in its first column cut to what differs.
 
     The full forms are in every other format.
@@ -198,7 +198,7 @@ def _with_short_names(layout: Layout) -> Layout:
     return replace(layout, lines=lines)
 
 
-def _width(layout: Layout, k: int, *, is_plain: bool) -> int:
+def _width(layout: TableLayout, k: int, *, is_plain: bool) -> int:
     """Returns how wide a column must be: numbers are never broken, names and heads are."""
     head = layout.heads[k]
     cells = [_cell(line.cells[k], is_plain=is_plain).cell_len for line in layout.lines]
@@ -232,7 +232,7 @@ def _fold(widths: list[int], width: int) -> list[list[int]]:
     return groups
 
 
-def _grown(layout: Layout, widths: Mapping[int, int], width: int) -> dict[int, int]:
+def _grown(layout: TableLayout, widths: Mapping[int, int], width: int) -> dict[int, int]:
     """Returns wider columns where heads and names would be broken and there is room."""
     spare = width - sum(widths.values()) - _GAP * (len(widths) - 1)
     found = dict(widths)
@@ -247,7 +247,7 @@ def _grown(layout: Layout, widths: Mapping[int, int], width: int) -> dict[int, i
     return found
 
 
-def _grid(layout: Layout, widths: Mapping[int, int], *, is_plain: bool) -> Grid:
+def _grid(layout: TableLayout, widths: Mapping[int, int], *, is_plain: bool) -> Grid:
     grid = Grid(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, _GAP - 1, 0, 0))
     for k, width in widths.items():
         head = layout.heads[k]
@@ -277,7 +277,7 @@ def _cell(cell: Shown, *, is_plain: bool) -> Text:
     return text
 
 
-def _below(layout: Layout, *, is_plain: bool) -> list[str]:
+def _below(layout: TableLayout, *, is_plain: bool) -> list[str]:
     lines = [f"{letter}: {why}" for letter, why in layout.footnotes]
     if layout.has_best:
         lines.insert(0, BEST.replace("Bold", "*", 1) if is_plain else BEST)

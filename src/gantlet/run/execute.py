@@ -52,7 +52,7 @@ from gantlet.run.train import DivergedError, RestartWarning
 # ----------------------------------------------------------------------------
 
 
-def publish(report: Report, run: Run) -> Path:
+def write_report(report: Report, run: Run) -> Path:
     """Writes ``report.json`` and ``report.html`` and returns the path of the page."""
     page = run.path / "report.html"
     write_sealed(run.path / "report.json", as_json(report, str(page)))
@@ -60,7 +60,7 @@ def publish(report: Report, run: Run) -> Path:
     return page
 
 
-def published(path: Path) -> Report:
+def read_report(path: Path) -> Report:
     """Returns the report of a run directory, or of a report.json.
 
     Raises:
@@ -113,7 +113,7 @@ class Stateful(Protocol):
 
 
 @runtime_checkable
-class Noting(Protocol):
+class HasNotes(Protocol):
     """A study with notes on its input files."""
 
     def notes(self) -> Sequence[str]:
@@ -122,7 +122,7 @@ class Noting(Protocol):
 
 
 @runtime_checkable
-class Planning(Protocol):
+class HasPlan(Protocol):
     """A study that can predict the cost of its trials from a few steps of each."""
 
     def plan(self) -> Sequence[str]:
@@ -131,7 +131,7 @@ class Planning(Protocol):
 
 
 @runtime_checkable
-class Forecasting(Protocol):
+class HasForecast(Protocol):
     """A study that can report the power of its samples in advance."""
 
     def forecast(self) -> Sequence[str]:
@@ -190,7 +190,7 @@ class Remark(str):
     __slots__ = ()
 
 
-def attempt(study: Study, trial: Trial, run: Run, watch: Watch) -> Outcome:
+def run_and_record(study: Study, trial: Trial, run: Run, watch: Watch) -> Outcome:
     """Runs and records a trial; a failure becomes an outcome with its error.
 
     Warnings of libraries go into the log of the run.
@@ -396,7 +396,7 @@ def facts_of(
 # Execution of pending trials, and of failed ones that may be retried.
 # ----------------------------------------------------------------------------
 
-Tell = Callable[[str, float, str], None]
+ProgressCallback = Callable[[str, float, str], None]
 """Progress callback: trial key, finished fraction in [0, 1], and current activity."""
 
 
@@ -404,29 +404,29 @@ class Executor(Protocol):
     """Runs trials: in this process, or in a pool of processes."""
 
     def map(
-        self, study: Study, trials: Sequence[Trial], run: Run, tell: Tell
+        self, study: Study, trials: Sequence[Trial], run: Run, tell: ProgressCallback
     ) -> Iterator[Outcome]:
         """Runs and records each trial, and yields its outcome as soon as it is known."""
         ...
 
 
 @final
-class Here:
+class SerialExecutor:
     """Runs trials one after the other in this process."""
 
     def map(
-        self, study: Study, trials: Sequence[Trial], run: Run, tell: Tell
+        self, study: Study, trials: Sequence[Trial], run: Run, tell: ProgressCallback
     ) -> Iterator[Outcome]:
         """Yields outcomes in order."""
         for trial in trials:
-            outcome = attempt(study, trial, run, partial(tell, trial.key))
+            outcome = run_and_record(study, trial, run, partial(tell, trial.key))
             tell(trial.key, 1.0, "done")
             yield outcome
 
 
 @final
 @dataclass(frozen=True, slots=True)
-class Todo:
+class PendingTrial:
     """A pending trial.
 
     Attributes:
@@ -440,7 +440,9 @@ class Todo:
     detail: str = ""
 
 
-def pending(trials: Sequence[Trial], run: Run, retry: Retry = "failed") -> list[Todo]:
+def pending_with_reasons(
+    trials: Sequence[Trial], run: Run, retry: Retry = "failed"
+) -> list[PendingTrial]:
     """Returns the pending trials with reasons; equal trials are listed once.
 
     The files of all finished trials are verified against their checksums.
@@ -454,36 +456,36 @@ def pending(trials: Sequence[Trial], run: Run, retry: Retry = "failed") -> list[
     return [todo for t in wanted.values() if (todo := _todo(t, run, retry)) is not None]
 
 
-def _todo(trial: Trial, run: Run, retry: Retry) -> Todo | None:
+def _todo(trial: Trial, run: Run, retry: Retry) -> PendingTrial | None:
     try:
         outcome = run.outcome(trial)
         if outcome is None:
-            return Todo(trial)
+            return PendingTrial(trial)
         run.folder(trial).check()
     except DamagedError as error:
-        return Todo(trial, "damaged", str(error))
+        return PendingTrial(trial, "damaged", str(error))
     if outcome.error is None or retry not in {"all", outcome.failure}:
         return None
-    return Todo(trial, "failed", outcome.error)
+    return PendingTrial(trial, "failed", outcome.error)
 
 
-def missing(trials: Sequence[Trial], run: Run, retry: Retry = "failed") -> list[Trial]:
-    """Returns the pending trials; see ``pending``."""
-    return [todo.trial for todo in pending(trials, run, retry)]
+def pending_trials(trials: Sequence[Trial], run: Run, retry: Retry = "failed") -> list[Trial]:
+    """Returns the pending trials; see ``pending_with_reasons``."""
+    return [todo.trial for todo in pending_with_reasons(trials, run, retry)]
 
 
-def silent(key: str, share: float, what: str) -> None:
+def no_progress(key: str, share: float, what: str) -> None:
     """Tells nobody."""
 
 
-def carry_out(
+def run_trials(
     study: Study,
     run: Run,
     executor: Executor,
-    tell: Tell = silent,
+    tell: ProgressCallback = no_progress,
     *,
     trials: Sequence[Trial] | None = None,
-    todo: Sequence[Todo] | None = None,
+    todo: Sequence[PendingTrial] | None = None,
 ) -> Report:
     """Runs pending trials, records their outcomes and builds the report. Calling it again resumes.
 
@@ -493,13 +495,13 @@ def carry_out(
         executor: Where trials run.
         tell: Progress callback.
         trials: The trials of the study, if already listed.
-        todo: The trials to run; ``pending`` if None.
+        todo: The trials to run; ``pending_with_reasons`` if None.
 
     Raises:
         UserError: If the configuration is invalid: no model can be trained or measured.
     """
     trials = study.trials() if trials is None else trials
-    todo = pending(trials, run) if todo is None else todo
+    todo = pending_with_reasons(trials, run) if todo is None else todo
     for one in todo:
         _prepare(one, run, tell)
     mistakes: list[Trial] = []
@@ -515,7 +517,7 @@ def carry_out(
     return _concluded(study, [o for o in found if o is not None], run)
 
 
-def _prepare(todo: Todo, run: Run, tell: Tell) -> None:
+def _prepare(todo: PendingTrial, run: Run, tell: ProgressCallback) -> None:
     """Removes the remains of an earlier attempt, with a remark if something is lost."""
     if todo.why == "new":
         return
@@ -590,8 +592,8 @@ _SIGNAL = 0.3
 
 @dataclass(frozen=True, slots=True)
 @final
-class Pool:
-    """A pool of worker processes; the results are those of ``Here``, bit by bit.
+class ProcessPool:
+    """A pool of worker processes; the results are those of ``SerialExecutor``, bit by bit.
 
     Attributes:
         workers: Number of processes.
@@ -602,7 +604,7 @@ class Pool:
     threads: int = 1
 
     def map(
-        self, study: Study, trials: Sequence[Trial], run: Run, tell: Tell
+        self, study: Study, trials: Sequence[Trial], run: Run, tell: ProgressCallback
     ) -> Iterator[Outcome]:
         """Yields outcomes in the order in which they are ready."""
         context = get_context("spawn")
@@ -631,7 +633,7 @@ class Pool:
             pool.shutdown()
 
 
-def fitting(threads: int, device: str) -> int:
+def default_workers(threads: int, device: str) -> int:
     """Returns the default number of workers for this machine; one for a GPU."""
     if device != "cpu":
         return 1
@@ -640,7 +642,7 @@ def fitting(threads: int, device: str) -> int:
 
 
 def _collect(
-    waiting: set[Future[Outcome]], news: "Queue[worker.News]", tell: Tell
+    waiting: set[Future[Outcome]], news: "Queue[worker.News]", tell: ProgressCallback
 ) -> Iterator[Outcome]:
     while waiting:
         done, waiting = wait(waiting, timeout=0.1, return_when=FIRST_COMPLETED)
@@ -651,7 +653,7 @@ def _collect(
             yield outcome
 
 
-def _pass_on(news: "Queue[worker.News]", tell: Tell) -> None:
+def _pass_on(news: "Queue[worker.News]", tell: ProgressCallback) -> None:
     try:
         while True:
             tell(*news.get_nowait())
@@ -728,4 +730,4 @@ def _work(trial: Trial) -> Outcome:
         # Here, so that a study that cannot be imported is the error of a trial, with its reason.
         _asked = pickle.loads(worker.packed())  # noqa: S301  (of the parent)
     study, run = _asked
-    return attempt(study, trial, run, partial(worker.tell, trial.key))
+    return run_and_record(study, trial, run, partial(worker.tell, trial.key))

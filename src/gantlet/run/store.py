@@ -32,7 +32,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, load_file, save
 from torch import Tensor
 
-from gantlet.core.errors import UserError, reading
+from gantlet.core.errors import UserError, input_errors
 from gantlet.core.estimate import KINDS_IN_WORDS, Failure, Outcome, Trial
 from gantlet.core.rng import StorageError, cache_home, private_folder
 from gantlet.report.json import read_as
@@ -410,7 +410,7 @@ _WORD = re.compile(r"(array|table):([0-9a-f]{32})")
 
 @final
 @dataclass(frozen=True, slots=True)
-class Kept:
+class StoredSamples:
     """Stored samples.
 
     Attributes:
@@ -424,13 +424,13 @@ class Kept:
     note: str
 
 
-def keep_array(array: NDArray[Any], name: str, note: str = "") -> str:
+def store_array(array: NDArray[Any], name: str, note: str = "") -> str:
     """Stores an array and returns its reference, ``array:DIGEST``.
 
     Args:
         array: The samples, of numbers.
         name: Name of the samples, for messages.
-        note: What was done to them; ``kept`` returns it.
+        note: What was done to them; ``stored_samples`` returns it.
 
     Raises:
         UserError: If they are larger than the whole cache, it cannot be written, or other users
@@ -446,7 +446,7 @@ def keep_array(array: NDArray[Any], name: str, note: str = "") -> str:
     return f"array:{file.stem}"
 
 
-def keep_table(text: str, name: str, note: str = "") -> str:
+def store_table(text: str, name: str, note: str = "") -> str:
     """Stores a table as CSV and returns its reference, ``table:DIGEST``.
 
     Raises:
@@ -461,11 +461,11 @@ def keep_table(text: str, name: str, note: str = "") -> str:
     return f"table:{digest}"
 
 
-def kept(word: str, name: str) -> Kept | None:
+def stored_samples(word: str, name: str) -> StoredSamples | None:
     """Returns the samples of a reference, or None if ``word`` is not a reference.
 
     Args:
-        word: As returned by ``keep_array`` or ``keep_table``.
+        word: As returned by ``store_array`` or ``store_table``.
         name: Name of the samples, for messages.
 
     Raises:
@@ -477,7 +477,7 @@ def kept(word: str, name: str) -> Kept | None:
         return None
     kind, digest = found[1], found[2]
     file = _folder() / f"{digest}{_SUFFIXES[kind]}"
-    with reading(file):
+    with input_errors(file):
         if not file.exists():
             raise UserError(
                 f"The samples {name!r} were given in Python and are no longer in the cache. Call "
@@ -491,7 +491,7 @@ def kept(word: str, name: str) -> Kept | None:
                 "the function again."
             )
         os.utime(file)
-    return Kept(file, kind, note)
+    return StoredSamples(file, kind, note)
 
 
 def _read_as(kind: str, file: Path, note: str) -> str | None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from gantlet.compute.meters import count
-from gantlet.core.data import Source, Splits, everything
+from gantlet.core.data import Source, Splits, all_samples
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Budget, Spend
 from gantlet.core.model import Generative, Losses, Solver
@@ -345,7 +345,7 @@ class _Training:
         self._clock = clock
         self._batches = Batches(data.train, rng=rng)
         self._noise = rng.stream("noise")
-        self._held_out = everything(data.validation, plan.held_out).to(rng.device)
+        self._held_out = all_samples(data.validation, plan.held_out).to(rng.device)
         self._solver = solver
         self.spend = Spend()
         self._costs = {"step": 0.0, "validation": 0.0, "seconds": 0.0}

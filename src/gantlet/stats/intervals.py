@@ -41,19 +41,19 @@ def detectable_accuracy(n: int, *, level: float = 0.05, power: float = 0.8) -> f
     """
     from scipy.special import betaincinv
 
-    needed = fewest_right(n, level=level)
+    needed = fewest_correct(n, level=level)
     if needed > n:
         raise UserError(f"{n} held-out samples cannot show any difference. Give more.")
     return float(betaincinv(needed, n - needed + 1, power))
 
 
-def fewest_right(n: int, *, level: float = 0.05) -> int:
+def fewest_correct(n: int, *, level: float = 0.05) -> int:
     """Returns how many right answers of ``n`` guessing reaches with at most ``level`` chance.
 
     ``n + 1`` where not even all of them are significant.
 
     Example:
-        >>> fewest_right(10), fewest_right(4)
+        >>> fewest_correct(10), fewest_correct(4)
         (9, 5)
     """
     from scipy.special import bdtrc
@@ -341,7 +341,7 @@ SOME = 128
 
 @final
 @dataclass(frozen=True, slots=True)
-class Bend:
+class Curvature:
     """How the distribution of an estimated squared distance changes with the true one.
 
     Attributes:
@@ -356,7 +356,7 @@ class Bend:
     second: float
 
 
-def bend(gram: Tensor, added: Tensor) -> Bend:
+def curvature_of(gram: Tensor, added: Tensor) -> Curvature:
     """Returns it from some samples of both sets, or groups of samples.
 
     A difference that is ``t`` larger than the one found is least unlikely where it is larger in
@@ -375,12 +375,12 @@ def bend(gram: Tensor, added: Tensor) -> Bend:
     powers = [float(added @ added), float(added @ once), float(once @ once), float(once @ twice)]
     ratios = [b / a if a > 0 and b > 0 else 0.0 for a, b in pairwise(powers)]
     third = float(((g @ g) * g).sum())
-    return Bend(ratios[2] or ratios[1], ratios[0], max(third, 0.0))
+    return Curvature(ratios[2] or ratios[1], ratios[0], max(third, 0.0))
 
 
 def products_of(
     sizes: tuple[int, int], blocks: tuple[Tensor, Tensor, Tensor], adds: tuple[Tensor, Tensor]
-) -> Bend:
+) -> Curvature:
     """Returns the bend from the centred kernel of some samples.
 
     Args:
@@ -398,11 +398,11 @@ def products_of(
     ]
     weight = torch.cat(each).to(gram)
     moved = torch.cat([adds[0] - adds[0].mean(), adds[1].mean() - adds[1]]).to(gram)
-    return bend(gram * weight * weight[:, None], moved / 2 * weight)
+    return curvature_of(gram * weight * weight[:, None], moved / 2 * weight)
 
 
 def squared_distance(
-    value: float, first: Variance, second: float, bent: Bend, *, n: int, method: str
+    value: float, first: Variance, second: float, bent: Curvature, *, n: int, method: str
 ) -> Estimate:
     """Returns a squared distance with its interval.
 
@@ -442,7 +442,7 @@ def squared_distance(
 class _Law:
     """The distribution of the number found for every true distance."""
 
-    def __init__(self, value: float, raw: float, second: float, bent: Bend) -> None:
+    def __init__(self, value: float, raw: float, second: float, bent: Curvature) -> None:
         # No eigenvalue is larger than the root of the sum of all squares.
         most = math.sqrt(second / 2)
         self._value, self._second = value, second

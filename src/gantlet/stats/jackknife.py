@@ -11,8 +11,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from gantlet.core.estimate import Estimate
-from gantlet.core.metric import Clustered, Groups
-from gantlet.stats.intervals import Bend, Variance, around, squared_distance, total
+from gantlet.core.metric import GroupedMetric, Groups
+from gantlet.stats.intervals import Curvature, Variance, around, squared_distance, total
 
 # ----------------------------------------------------------------------------
 # Two generators judged by the same real samples: the difference of their numbers.
@@ -66,7 +66,7 @@ class Paired(ABC):
         return self.detail(real, fake, rng=rng).estimate
 
 
-class ClusteredPaired(Paired, Clustered):
+class ClusteredPaired(Paired, GroupedMetric):
     """A paired metric whose interval holds for samples that come in groups, too."""
 
     __slots__ = ()
@@ -226,7 +226,7 @@ def influence_by_group(influence: Tensor, group: Tensor | None) -> Tensor:
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
-class Side:
+class Influence:
     """What the samples of one set add to a number.
 
     Attributes:
@@ -239,7 +239,9 @@ class Side:
     twice: float = 0.0
 
 
-def detailed(value: float, real: Side, fake: Side, bent: Bend, *, method: str) -> Detailed:
+def detailed(
+    value: float, real: Influence, fake: Influence, bent: Curvature, *, method: str
+) -> Detailed:
     """Returns the estimate of a squared distance of two independent sides, with its detail.
 
     The part of second order is taken off once, and always left once: near equality the rest is
@@ -369,7 +371,7 @@ def shared(changes: Tensor) -> Variance:
 
 @dataclass(frozen=True, slots=True)
 @final
-class Spread:
+class VarianceParts:
     """Where the uncertainty of a number comes from.
 
     Attributes:
@@ -383,7 +385,7 @@ class Spread:
     whole: Variance
 
 
-def over_fakes(terms: Tensor, by_real: Tensor, groups: Groups | None = None) -> Spread:
+def over_fakes(terms: Tensor, by_real: Tensor, groups: Groups | None = None) -> VarianceParts:
     """Returns the spread of a mean over fake samples, whose terms share the real ones.
 
     Args:
@@ -402,10 +404,12 @@ def over_fakes(terms: Tensor, by_real: Tensor, groups: Groups | None = None) -> 
     common = max(share.value, 0.0)
     shrunk = influence * (math.sqrt(common / everything) if everything > 0 else 0.0)
     whole = _limited(own.value + common, own.noise + share.noise, _df(groups, group, g))
-    return Spread(shrunk, own, whole)
+    return VarianceParts(shrunk, own, whole)
 
 
-def over_reals(terms: Tensor, changes: Sequence[Tensor], groups: Groups | None = None) -> Spread:
+def over_reals(
+    terms: Tensor, changes: Sequence[Tensor], groups: Groups | None = None
+) -> VarianceParts:
     """Returns the spread of a mean over real samples, whose terms share samples.
 
     Args:
@@ -421,7 +425,7 @@ def over_reals(terms: Tensor, changes: Sequence[Tensor], groups: Groups | None =
     noise = math.fsum(s.noise for s in shares)
     df = _df(groups, group, *(len(change) for change in changes))
     whole = _limited(own.value + common, own.noise + noise, df)
-    return Spread(by_group(terms - terms.mean(), group), _limited(common, noise, df), whole)
+    return VarianceParts(by_group(terms - terms.mean(), group), _limited(common, noise, df), whole)
 
 
 def _own(terms: Tensor, group: Tensor | None) -> Variance:

@@ -50,7 +50,7 @@ _FEW, _HELD = 1024, 2**25
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Spectrum:
+class PrincipalAxes:
     """The mean of samples and the eigenvectors of their covariance, largest variance first.
 
     Attributes:
@@ -67,7 +67,7 @@ class Spectrum:
     total: float
 
 
-def exact(rows: Iterable[Tensor]) -> Spectrum:
+def exact(rows: Iterable[Tensor]) -> PrincipalAxes:
     """Returns all directions, from the covariance matrix.
 
     Args:
@@ -84,7 +84,9 @@ def exact(rows: Iterable[Tensor]) -> Spectrum:
     return _spectrum(mean, values, vectors, float(values.clamp(min=0).sum()))
 
 
-def leading(rows: Callable[[], Iterable[Tensor]], k: int, *, rng: torch.Generator) -> Spectrum:
+def leading(
+    rows: Callable[[], Iterable[Tensor]], k: int, *, rng: torch.Generator
+) -> PrincipalAxes:
     """Returns the ``k`` leading directions without ever making the covariance matrix.
 
     At most 1,024 samples of more components are held, if they are at most 34 million numbers: the
@@ -112,7 +114,9 @@ def leading(rows: Callable[[], Iterable[Tensor]], k: int, *, rng: torch.Generato
     values, inner = torch.linalg.eigh(q.T @ _covariance_times(q, rows, mean) / max(n - 1, 1))
     total = (square - n * float((mean**2).sum())) / max(n - 1, 1)
     found = _spectrum(mean, values, q @ inner, total)
-    return Spectrum(mean=mean, values=found.values[:k], vectors=found.vectors[:, :k], total=total)
+    return PrincipalAxes(
+        mean=mean, values=found.values[:k], vectors=found.vectors[:, :k], total=total
+    )
 
 
 def _span_of_few(x: Tensor, start: Tensor) -> Tensor:
@@ -144,10 +148,10 @@ def _covariance_times(q: Tensor, rows: Callable[[], Iterable[Tensor]], mean: Ten
     return product
 
 
-def _spectrum(mean: Tensor, values: Tensor, vectors: Tensor, total: float) -> Spectrum:
+def _spectrum(mean: Tensor, values: Tensor, vectors: Tensor, total: float) -> PrincipalAxes:
     values, vectors = values.flip(0).clamp(min=0), vectors.flip(1)
     largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
-    return Spectrum(mean=mean, values=values, vectors=vectors * largest.sign(), total=total)
+    return PrincipalAxes(mean=mean, values=values, vectors=vectors * largest.sign(), total=total)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -41,7 +41,7 @@ def ranks(scores: Tensor, reals: Tensor) -> Tensor:
 _SUSPECTS, _PART = 8, 0.4
 
 
-def detectable(h: int, *, level: float, smallest: float, power: float = 0.9) -> float:
+def detectable_shift(h: int, *, level: float, smallest: float, power: float = 0.9) -> float:
     """Returns the smallest difference of the means, in deviations, that is found so often.
 
     That of a two-sided test of normal means of ``h`` samples each, at the level that is left to
@@ -54,7 +54,7 @@ def detectable(h: int, *, level: float, smallest: float, power: float = 0.9) -> 
         power: How often it shall be found.
 
     Example:
-        >>> round(detectable(600, level=0.05, smallest=0.2), 3)
+        >>> round(detectable_shift(600, level=0.05, smallest=0.2), 3)
         0.274
     """
     normal, error = NormalDist(), math.sqrt(2 / h)
@@ -65,7 +65,7 @@ def detectable(h: int, *, level: float, smallest: float, power: float = 0.9) -> 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pair:
+class TwoSamples:
     """The same kind of numbers of real and of fake samples.
 
     Attributes:
@@ -80,9 +80,9 @@ class Pair:
         """Returns real ones, then fake ones."""
         return torch.cat([self.real, self.fake])
 
-    def column(self, j: int) -> "Pair":
+    def column(self, j: int) -> "TwoSamples":
         """Returns one column of both."""
-        return Pair(real=self.real[:, j], fake=self.fake[:, j])
+        return TwoSamples(real=self.real[:, j], fake=self.fake[:, j])
 
     def shift(self) -> Tensor:
         """Returns the difference of the means, fake minus real."""
@@ -99,7 +99,7 @@ Score = Callable[[Tensor], Tensor]
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Gap:
+class EffectSize:
     """How far fake numbers lie from real ones.
 
     Attributes:
@@ -123,7 +123,7 @@ class Gap:
         return max(parts, key=lambda name: parts[name])
 
 
-def gap(real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Gap:
+def gap(real: Tensor, fake: Tensor, *, rng: torch.Generator) -> EffectSize:
     """Compares two sets of numbers, shapes ``(n,)`` and ``(m,)``.
 
     ``W_2^2 = (difference of means)^2 + (difference of deviations)^2 + rest``, the rest being that
@@ -136,7 +136,7 @@ def gap(real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Gap:
     shift, wider = float(y.mean() - x.mean()), float(y.std() - x.std())
     whole = max(found.plain, 1e-12)
     location = min(shift**2 / whole, 1.0)
-    return Gap(
+    return EffectSize(
         size=_root(square),
         location=location,
         scale=min(wider**2 / whole, 1 - location),
@@ -234,7 +234,7 @@ def strata_of(known: Tensor) -> Tensor:
 
 
 def stratified(
-    z: Pair, strata: Tensor, *, permutations: int, rng: torch.Generator
+    z: TwoSamples, strata: Tensor, *, permutations: int, rng: torch.Generator
 ) -> tuple[float, float]:
     """Returns whether fakes lie higher within strata: the p-value, and by how much.
 

@@ -287,7 +287,7 @@ _CLOSE = 1e-10
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bouts:
+class PairwiseResults:
     """A table of matches, one entry of every tensor for each.
 
     Attributes:
@@ -347,7 +347,7 @@ class Strengths:
         )
 
 
-def bradley_terry(bouts: Bouts, players: int, *, ridge: float = 0.01) -> Strengths:
+def bradley_terry(bouts: PairwiseResults, players: int, *, ridge: float = 0.01) -> Strengths:
     """Returns the strengths that make the results most likely, by Newton's method.
 
     ``P(i beats j) = 1 / (1 + exp(theta_j - theta_i))``. The penalty ``ridge / 2 |theta|^2`` keeps
@@ -389,7 +389,7 @@ def _strengths(
     )
 
 
-def _design(bouts: Bouts, players: int) -> Tensor:
+def _design(bouts: PairwiseResults, players: int) -> Tensor:
     one_hot = torch.nn.functional.one_hot
     first, second = (one_hot(n.long(), players) for n in (bouts.first, bouts.second))
     return (first - second).double()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from gantlet.core.data import Dataset, InMemory, Space, Splits, everything, groups_of, rows
+from gantlet.core.data import Dataset, InMemory, Space, Splits, all_samples, groups_of, rows
 from gantlet.core.errors import UserError
 from gantlet.core.metric import Extract, Extractor, Metric
 from gantlet.core.model import (
@@ -16,7 +16,7 @@ from gantlet.core.model import (
     Decoder,
     Density,
     Family,
-    Fitted,
+    FittedFamily,
     Game,
     Generative,
     Invertible,
@@ -167,7 +167,7 @@ def _check_critic(game: Adversarial, space: Space) -> None:
     assert score.isfinite().all(), "scores are finite"
 
 
-def check_fitted(family: Fitted, space: Space, *, n: int = 200) -> None:
+def check_fitted(family: FittedFamily, space: Space, *, n: int = 200) -> None:
     """Checks that a baseline keeps the contract, and comes back from its saved tensors.
 
     Raises:
@@ -299,10 +299,10 @@ def check_dataset(dataset: Dataset, *, most: int = 1000) -> None:
     for name in ("train", "validation", "test"):
         split, again = getattr(first, name), getattr(second, name)
         assert len(split) > 1, f"{name} has samples"
-        x = everything(split, most)
+        x = all_samples(split, most)
         dataset.space.check(x, name)
         assert x.dtype == torch.float32, f"{name} is float32"
-        assert torch.equal(x, everything(again, most)), f"same seed, same split: {name} differs"
+        assert torch.equal(x, all_samples(again, most)), f"same seed, same split: {name} differs"
         ends = torch.tensor([len(split) - 1, 0])
         last = split.take(ends)
         assert torch.equal(last[1], x[0]), f"{name} is taken by index"

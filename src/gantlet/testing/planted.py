@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gantlet.core.data import Space
 from gantlet.core.rng import Rng
-from gantlet.domains.attributes import REPEATS
+from gantlet.domains.attributes import NEAREST_DISTANCE
 from gantlet.domains.corruptions import (
     blur,
     brighter,
@@ -23,7 +23,7 @@ from gantlet.domains.corruptions import (
     patterned,
     with_right_halves,
 )
-from gantlet.flaws.split import Halves, Seen
+from gantlet.flaws.split import DiscoveryValidation, Representation
 from gantlet.stats.wasserstein import wasserstein
 
 # ----------------------------------------------------------------------------
@@ -236,7 +236,7 @@ def places_with_share(flaw: Planted, y: Tensor, n: int, *, rng: torch.Generator)
 # How large a planted flaw truly is: what it does when it is planted alone, on a large sample.
 # ----------------------------------------------------------------------------
 
-See = Callable[[Tensor], Seen]
+Extract = Callable[[Tensor], Representation]
 """Measures samples as the list does that is to be tested."""
 
 _DRAWS = 4
@@ -264,7 +264,7 @@ _NONE = Effect(0.0, 0.0)
 
 
 def true_effects(
-    flaw: Planted, large: Labelled, space: Space, see: See, *, n: int, of: int
+    flaw: Planted, large: Labelled, space: Space, see: Extract, *, n: int, of: int
 ) -> dict[str, Effect]:
     """Returns by topic how far a flaw alone moves measurements, in deviations of real samples.
 
@@ -284,7 +284,7 @@ def true_effects(
     """
     rng = Rng(0)
     if flaw.kind == "copies":
-        return {REPEATS.topic: _nearer(flaw, large, space, see, n)}
+        return {NEAREST_DISTANCE.topic: _nearer(flaw, large, space, see, n)}
     m = len(large.y)
     before = see(large.x)
     if flaw.kind in CLASS_KINDS:
@@ -304,7 +304,7 @@ def true_effect(flaw: Planted, effects: Mapping[str, Effect]) -> Effect:
 
 
 def effects_among(
-    flaw: Planted, plan: Sequence[Planted], large: Labelled, space: Space, see: See
+    flaw: Planted, plan: Sequence[Planted], large: Labelled, space: Space, see: Extract
 ) -> dict[str, Effect]:
     """Returns what one damage of images adds to others, by topic, on a large sample.
 
@@ -336,7 +336,7 @@ def side_effects(effects: Sequence[Mapping[str, Effect]], smallest: float) -> fr
     return frozenset(t for found in effects for t, e in found.items() if e.shift >= smallest)
 
 
-def _by_topic(before: Seen, after: Seen, scale: Tensor) -> dict[str, Effect]:
+def _by_topic(before: Representation, after: Representation, scale: Tensor) -> dict[str, Effect]:
     found: dict[str, Effect] = {}
     for j, word in enumerate(before.probes.words):
         effect = _effect(before.probes.values[:, j], after.probes.values[:, j], scale[j])
@@ -349,14 +349,14 @@ def _effect(before: Tensor, after: Tensor, scale: Tensor) -> Effect:
     return Effect(float(wasserstein(x, y, 2).sqrt()), abs(float(y.mean() - x.mean())))
 
 
-def _nearer(flaw: Planted, large: Labelled, space: Space, see: See, n: int) -> Effect:
+def _nearer(flaw: Planted, large: Labelled, space: Space, see: Extract, n: int) -> Effect:
     found: list[Effect] = []
     for k in range(_DRAWS):
         rng = Rng(k).stream("truth")
         order = torch.randperm(len(large.y), generator=rng)
         n = min(n, len(order) // 2)
         damaged = plant([flaw], large.at(order[n : 2 * n]), space, n, rng=rng)
-        halves = Halves.of(see(large.x[order[:n]]), see(damaged), rng=Rng(k))
+        halves = DiscoveryValidation.of(see(large.x[order[:n]]), see(damaged), rng=Rng(k))
         real, fake = halves.judge.real[:, -1], halves.judge.fake[:, -1]
         found.append(_effect(real, fake, real.std()))
     return Effect(fmean(e.size for e in found), fmean(e.shift for e in found))

@@ -64,7 +64,7 @@ class Kde:
 
     width: Annotated[float, gantlet.Between(1e-3)] = 1.0
 
-    def fit(self, space: gantlet.Space, train: Tensor, *, rng: gantlet.Rng) -> gantlet.Fit:
+    def fit(self, space: gantlet.Space, train: Tensor, *, rng: gantlet.Rng) -> gantlet.FitResult:
         """Returns the estimate from ``train``, shape ``(n, *space.shape)``.
 
         Raises:
@@ -75,7 +75,7 @@ class Kde:
             raise gantlet.UserError(f"kde models continuous vectors. Got {space.label}.")
         scott = len(train) ** (-1 / (space.size + 4))
         width = self.width * scott * train.std(0).mean()
-        return gantlet.Fit(KernelDensity(space, train, width), flops=2.0 * train.numel())
+        return gantlet.FitResult(KernelDensity(space, train, width), flops=2.0 * train.numel())
 
     def restore(self, space: gantlet.Space, state: Mapping[str, Tensor]) -> KernelDensity:
         """Returns a fitted estimate from its saved tensors."""

@@ -11,7 +11,7 @@ from typing_extensions import override
 
 import gantlet
 from gantlet.core.data import Code
-from gantlet.domains.attributes import Probes, probes, word
+from gantlet.domains.attributes import AttributeTable, attribute, attribute_table
 from gantlet.domains.domains import Domain, Writer
 from gantlet.report.pictures import grid
 
@@ -78,16 +78,16 @@ class SpikeDomain(Domain):
     endings: ClassVar[tuple[str, ...]] = (".spikes",)
 
     @override
-    def attributes(self, space: gantlet.Space, x: Tensor, code: Code | None) -> Probes:
+    def attributes(self, space: gantlet.Space, x: Tensor, code: Code | None) -> AttributeTable:
         """Returns how many spikes there are, how irregular they are, and how they cluster."""
         total = x.sum(1).double()
         fano = x.double().var(1) / x.double().mean(1).clamp_min(1e-6)
         place = torch.linspace(0, 1, x.shape[1], dtype=torch.float64)
-        return probes(
+        return attribute_table(
             {
-                word("spikes", "too few spikes", "too many spikes"): (total + 1).log(),
-                word("Fano factor", "too regular", "too bursty"): (fano + 0.1).log(),
-                word("centre", "spikes too early", "spikes too late"): (
+                attribute("spikes", "too few spikes", "too many spikes"): (total + 1).log(),
+                attribute("Fano factor", "too regular", "too bursty"): (fano + 0.1).log(),
+                attribute("centre", "spikes too early", "spikes too late"): (
                     (x.double() @ place) / total.clamp_min(1)
                 ),
             }

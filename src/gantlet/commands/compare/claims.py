@@ -36,7 +36,7 @@ from typing import final
 from gantlet.commands import standings
 from gantlet.commands.cost import nearest
 from gantlet.commands.standings import (
-    Contestant,
+    ModelResults,
     is_reference,
     measured_distances,
     on_ranking_features,
@@ -78,17 +78,17 @@ class Undertrained:
         signs: What shows it, one phrase each.
     """
 
-    contestant: Contestant
+    contestant: ModelResults
     signs: tuple[str, ...]
 
 
-def undertrained(everyone: Sequence[Contestant], run: Run | None) -> list[Undertrained]:
+def undertrained(everyone: Sequence[ModelResults], run: Run | None) -> list[Undertrained]:
     """Returns those models that are undertrained, with the signs."""
     found = [Undertrained(c, _signs(c, run)) for c in everyone if c.values(standings.STEPS)]
     return [u for u in found if u.signs]
 
 
-def _signs(c: Contestant, run: Run | None) -> tuple[str, ...]:
+def _signs(c: ModelResults, run: Run | None) -> tuple[str, ...]:
     steps = fmean(c.values(standings.STEPS).values())
     if steps == 0:  # fitted directly
         return ()
@@ -100,7 +100,7 @@ def _signs(c: Contestant, run: Run | None) -> tuple[str, ...]:
     return tuple(signs)
 
 
-def _curves(c: Contestant, run: Run) -> list[list[float]]:
+def _curves(c: ModelResults, run: Run) -> list[list[float]]:
     loaded = (run.folder(o.trial).load_curve() for o in c.outcomes.values())
     return [[float(p["validation"]) for p in x if p["validation"] is not None] for x in loaded]
 
@@ -151,7 +151,7 @@ def slope(y: Sequence[float]) -> float:
     return median((y[j] - y[i]) / (j - i) for i in range(n) for j in range(i + 1, n))
 
 
-def _few(c: Contestant, steps: float) -> str:
+def _few(c: ModelResults, steps: float) -> str:
     """Returns in words that a model made few steps, or nothing."""
     trial = next(iter(c.outcomes.values())).trial
     known = nearest(c.model, space_of(trial))
@@ -173,7 +173,7 @@ _MOST_SEEDS = 10_000
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
-class Gap:
+class ScoreGap:
     """How much of a score one model has more than another, and whether that is sure.
 
     Attributes:
@@ -185,8 +185,8 @@ class Gap:
         is_sure: Whether Holm's procedure over all pairs and scores rejects equality.
     """
 
-    a: Contestant
-    b: Contestant
+    a: ModelResults
+    b: ModelResults
     score: str
     estimate: Estimate
     p: float
@@ -202,38 +202,38 @@ class Claims:
         gaps: The pairs.
     """
 
-    gaps: tuple[Gap, ...]
+    gaps: tuple[ScoreGap, ...]
 
-    def of(self, a: Contestant, b: Contestant, score: str) -> Gap | None:
+    def of(self, a: ModelResults, b: ModelResults, score: str) -> ScoreGap | None:
         """Returns the gap of ``a`` to ``b``, or None where it was not tested."""
         for gap in self.gaps:
             if gap.score == score and gap.a is a and gap.b is b:
                 return gap
             if gap.score == score and gap.a is b and gap.b is a:
-                return Gap(a, b, score, _turned(gap.estimate), gap.p, gap.is_sure)
+                return ScoreGap(a, b, score, _turned(gap.estimate), gap.p, gap.is_sure)
         return None
 
-    def is_sure(self, a: Contestant, b: Contestant, score: str) -> bool:
+    def is_sure(self, a: ModelResults, b: ModelResults, score: str) -> bool:
         """Returns whether two models surely differ."""
         gap = self.of(a, b, score)
         return gap is not None and gap.is_sure
 
-    def open_pairs(self, score: str) -> list[Gap]:
+    def open_pairs(self, score: str) -> list[ScoreGap]:
         """Returns the pairs that are not significantly different."""
         return [g for g in self.gaps if g.score == score and not g.is_sure]
 
 
-def trained_claims(group: Sequence[Contestant], scores: Sequence[str]) -> Claims:
+def trained_claims(group: Sequence[ModelResults], scores: Sequence[str]) -> Claims:
     """Tests which of these trained models differ."""
     found = []
     for score in scores:
         for a, b in combinations(_with(group, score, 1), 2):
             apart = trained_gap(a, b, score)
-            found.append(Gap(a, b, score, apart, p_value(apart)))
+            found.append(ScoreGap(a, b, score, apart, p_value(apart)))
     return _decided(found)
 
 
-def recipe_claims(group: Sequence[Contestant], scores: Sequence[str]) -> Claims:
+def recipe_claims(group: Sequence[ModelResults], scores: Sequence[str]) -> Claims:
     """Tests which of the recipes differ; models of one seed are left out."""
     found = []
     for score in scores:
@@ -246,7 +246,7 @@ def recipe_claims(group: Sequence[Contestant], scores: Sequence[str]) -> Claims:
     return _decided(found)
 
 
-def trained_gap(a: Contestant, b: Contestant, score: str) -> Estimate:
+def trained_gap(a: ModelResults, b: ModelResults, score: str) -> Estimate:
     """Returns how far the trained models of two recipes are apart, by sampling error alone."""
     first, second = a.detailed(score), b.detailed(score)
     if first and second:
@@ -283,14 +283,14 @@ _METHOD = "mean of {} trained models; the interval is for fresh samples of the s
 
 @final
 @dataclass(frozen=True, slots=True)
-class Spread:
+class SeedVariance:
     """The variance of one training, and with how many degrees of freedom it is known."""
 
     value: float
     df: float
 
 
-def seed_variances(group: Sequence[Contestant], score: str) -> dict[str, Spread]:
+def seed_variances(group: Sequence[ModelResults], score: str) -> dict[str, SeedVariance]:
     """Returns the variance of a score over seeds for each model, by its written form."""
     values = {c.model: list(c.values(score).values()) for c in group}
     own = {m: variance(v) for m, v in values.items() if len(v) > 1}
@@ -304,11 +304,11 @@ def seed_variances(group: Sequence[Contestant], score: str) -> dict[str, Spread]
     found = {}
     for m, s in own.items():
         d = freedom[m]
-        found[m] = Spread(max(s, (d * s + c * pool) / (d + c), floors[m]), d + c)
+        found[m] = SeedVariance(max(s, (d * s + c * pool) / (d + c), floors[m]), d + c)
     return found
 
 
-def estimated(everyone: Sequence[Contestant], score: str) -> dict[str, Estimate]:
+def estimated(everyone: Sequence[ModelResults], score: str) -> dict[str, Estimate]:
     """Returns a score of each model over its seeds, by written form.
 
     The interval adds, in quadrature, that of the mean over seeds, with the variance of a seed
@@ -326,7 +326,7 @@ def estimated(everyone: Sequence[Contestant], score: str) -> dict[str, Estimate]
     }
 
 
-def _over_seeds(c: Contestant, score: str, spread: Spread) -> Estimate:
+def _over_seeds(c: ModelResults, score: str, spread: SeedVariance) -> Estimate:
     values = list(c.values(score).values())
     one = c.sampled(score)
     k, value = len(values), fmean(values)
@@ -343,15 +343,20 @@ def _over_seeds(c: Contestant, score: str, spread: Spread) -> Estimate:
     )
 
 
-def _drawing(c: Contestant, score: str) -> float:
+def _drawing(c: ModelResults, score: str) -> float:
     """The variance that drawing the judged samples alone gives to a number, 0 if not known."""
     known = [d.rest.value for d in c.detailed(score) or ()]
     return fmean(known) if known else 0.0
 
 
 def _recipe_gap(
-    a: Contestant, b: Contestant, score: str, spread: Mapping[str, Spread], *, alone: bool
-) -> Gap:
+    a: ModelResults,
+    b: ModelResults,
+    score: str,
+    spread: Mapping[str, SeedVariance],
+    *,
+    alone: bool,
+) -> ScoreGap:
     value, parts, held_out = _parts(a, b, score, spread)
     variance_, df = _satterthwaite([*parts, held_out])
     if alone:
@@ -368,33 +373,34 @@ def _recipe_gap(
         method="difference of means over seeds; variance of a seed partly shared by all models, "
         "and that of the held-out samples; Student's t",
     )
-    return Gap(a, b, score, estimate, _tail(value, variance_, df))
+    return ScoreGap(a, b, score, estimate, _tail(value, variance_, df))
 
 
 def _parts(
-    a: Contestant, b: Contestant, score: str, spread: Mapping[str, Spread]
-) -> tuple[float, list[Spread], Spread]:
+    a: ModelResults, b: ModelResults, score: str, spread: Mapping[str, SeedVariance]
+) -> tuple[float, list[SeedVariance], SeedVariance]:
     """Returns the difference of two means, the variances of both, and that of the real side."""
     x, y = list(a.values(score).values()), list(b.values(score).values())
     parts = [
-        Spread(spread[c.model].value / len(v), spread[c.model].df) for c, v in ((a, x), (b, y))
+        SeedVariance(spread[c.model].value / len(v), spread[c.model].df)
+        for c, v in ((a, x), (b, y))
     ]
     return fmean(x) - fmean(y), parts, _held_out(a, b, score)
 
 
-def _held_out(a: Contestant, b: Contestant, score: str) -> Spread:
+def _held_out(a: ModelResults, b: ModelResults, score: str) -> SeedVariance:
     """The variance that other held-out samples would give to a difference of two recipes."""
     first, second = a.detailed(score), b.detailed(score)
     if first and second:
         x, y = averaged(first), averaged(second)
         if x is not None and y is not None and x.real.shape == y.real.shape:
             shared = x.real - y.real
-            return Spread(float(shared.var()) / len(shared), len(shared) - 1)
+            return SeedVariance(float(shared.var()) / len(shared), len(shared) - 1)
     halves = [c.sampled(score).half_width or 0.0 for c in (a, b)]
-    return Spread(math.fsum((h / 1.96) ** 2 for h in halves), math.inf)
+    return SeedVariance(math.fsum((h / 1.96) ** 2 for h in halves), math.inf)
 
 
-def _satterthwaite(parts: Sequence[Spread]) -> tuple[float, float]:
+def _satterthwaite(parts: Sequence[SeedVariance]) -> tuple[float, float]:
     whole = math.fsum(p.value for p in parts)
     noise = math.fsum(p.value**2 / p.df for p in parts)
     return whole, whole**2 / noise if noise > 0 else math.inf
@@ -410,7 +416,7 @@ def _tail(value: float, variance_: float, df: float) -> float:
     return float(2 * (stdtr(df, t) if math.isfinite(df) else ndtr(t)))
 
 
-def seeds_needed(a: Contestant, b: Contestant, score: str, claims: Claims) -> int | None:
+def seeds_needed(a: ModelResults, b: ModelResults, score: str, claims: Claims) -> int | None:
     """Returns how many seeds would show two recipes to differ, if mean and spread stay.
 
     At the level that each of the pairs gets where none is rejected yet. None if more than 10,000
@@ -427,7 +433,7 @@ def seeds_needed(a: Contestant, b: Contestant, score: str, claims: Claims) -> in
     level = LEVEL / len(claims.gaps)
 
     def enough(k: int) -> bool:
-        seeds = Spread(each / k, 2 * (k - 1))
+        seeds = SeedVariance(each / k, 2 * (k - 1))
         return _tail(value, *_satterthwaite([seeds, held_out])) <= level
 
     if not enough(_MOST_SEEDS):
@@ -439,7 +445,7 @@ def seeds_needed(a: Contestant, b: Contestant, score: str, claims: Claims) -> in
     return high
 
 
-def _with(group: Sequence[Contestant], score: str, least: int) -> list[Contestant]:
+def _with(group: Sequence[ModelResults], score: str, least: int) -> list[ModelResults]:
     return [c for c in group if len(c.values(score)) >= least]
 
 
@@ -449,10 +455,13 @@ def _turned(e: Estimate) -> Estimate:
     return replace(e, value=-e.value, low=-e.high, high=-e.low)
 
 
-def _decided(gaps: Sequence[Gap]) -> Claims:
+def _decided(gaps: Sequence[ScoreGap]) -> Claims:
     sure = holm([g.p for g in gaps], level=LEVEL)
     return Claims(
-        tuple(Gap(g.a, g.b, g.score, g.estimate, g.p, s) for g, s in zip(gaps, sure, strict=True))
+        tuple(
+            ScoreGap(g.a, g.b, g.score, g.estimate, g.p, s)
+            for g, s in zip(gaps, sure, strict=True)
+        )
     )
 
 
@@ -500,7 +509,7 @@ class Gate:
     losses: dict[str, tuple[Loss, ...]]
     is_measured: bool
 
-    def bars(self, c: Contestant) -> list[Loss]:
+    def bars(self, c: ModelResults) -> list[Loss]:
         """Returns why a model cannot be best, or nothing where it can.
 
         Where some model loses on nothing, any loss bars. Where all lose on something, less than
@@ -515,7 +524,7 @@ class Gate:
         return all(any(x.is_grave and x.axis == axis for x in of) for of in self.losses.values())
 
 
-def gate(everyone: Sequence[Contestant], competing: Sequence[Contestant]) -> Gate:
+def gate(everyone: Sequence[ModelResults], competing: Sequence[ModelResults]) -> Gate:
     """Compares precision and recall of all models with those of held-out real data.
 
     On the features that rank, with as many samples of both, by Holm's procedure over all models

@@ -15,11 +15,11 @@ from gantlet.commands.compare.claims import (
 from gantlet.commands.compare.verdicts import Judged, judged, verdicts
 from gantlet.commands.exhibits import galleries
 from gantlet.commands.standings import (
-    Contestant,
+    ModelResults,
     best_first,
-    contestants,
     is_reference,
     measured_distances,
+    model_results,
     on_ranking_features,
     rank,
     ranked_on,
@@ -63,7 +63,7 @@ from gantlet.run.store import Run
 # ----------------------------------------------------------------------------
 
 
-def behind_the_best(found: Judged) -> Iterator[Block]:
+def gap_to_best(found: Judged) -> Iterator[Block]:
     """Yields one section with a chart and a table for each score that ranks models."""
     scores = ((found.quality, found.quality.replace("energy", "energy distance")),)
     blocks = [
@@ -110,7 +110,7 @@ def _behind(found: Judged, score: str, what: str) -> Iterator[Block]:
     )
 
 
-def _row(found: Judged, c: Contestant, best: Contestant, score: str) -> list[Cell]:
+def _row(found: Judged, c: ModelResults, best: ModelResults, score: str) -> list[Cell]:
     trained, recipe = found.trained.of(c, best, score), found.recipes.of(c, best, score)
     row: list[Cell] = [c.label]
     for gap in (trained, recipe):
@@ -123,7 +123,7 @@ def _row(found: Judged, c: Contestant, best: Contestant, score: str) -> list[Cel
 # ----------------------------------------------------------------------------
 
 
-def charts(everyone: Sequence[Contestant], run: Run) -> Iterator[Block]:
+def charts(everyone: Sequence[ModelResults], run: Run) -> Iterator[Block]:
     """Yields quality with intervals, likelihood with intervals, quality against cost, curves."""
     score = ranking_score(everyone)
     on = ranked_on(everyone)
@@ -137,7 +137,7 @@ def charts(everyone: Sequence[Contestant], run: Run) -> Iterator[Block]:
         yield Section(title="Validation during training", blocks=curves)
 
 
-def _forest(everyone: Sequence[Contestant], score: str, title: str) -> Iterator[Block]:
+def _forest(everyone: Sequence[ModelResults], score: str, title: str) -> Iterator[Block]:
     found = estimated(everyone, score)
     dots = [Dot(name=c.label, estimate=found[c.model]) for c in everyone if c.values(score)]
     if len(dots) > 1:
@@ -153,7 +153,7 @@ def _forest(everyone: Sequence[Contestant], score: str, title: str) -> Iterator[
 
 
 def _pareto(
-    competing: Sequence[Contestant], score: str, found: Mapping[str, Estimate]
+    competing: Sequence[ModelResults], score: str, found: Mapping[str, Estimate]
 ) -> Iterator[Block]:
     """Yields the chart of a score, with the intervals that tables give, against sampling cost."""
     cost = standings.SAMPLING
@@ -194,12 +194,12 @@ def pareto(points: Sequence[tuple[float, float]]) -> set[int]:
     return {i for i in range(len(points)) if not beaten(i)}
 
 
-def _value(c: Contestant, score: str) -> float:
+def _value(c: ModelResults, score: str) -> float:
     value = c.estimate(score).value
     return float("nan") if value is None else value
 
 
-def _point(c: Contestant, cost: float, found: Estimate, *, front: bool) -> Point:
+def _point(c: ModelResults, cost: float, found: Estimate, *, front: bool) -> Point:
     return Point(
         name=c.label,
         x=cost,
@@ -210,7 +210,7 @@ def _point(c: Contestant, cost: float, found: Estimate, *, front: bool) -> Point
     )
 
 
-def _curves(competing: Sequence[Contestant], run: Run) -> Iterator[Lines]:
+def _curves(competing: Sequence[ModelResults], run: Run) -> Iterator[Lines]:
     """Yields one chart for those selected by likelihood and one for those by distance."""
     densities = [c for c in competing if c.values(standings.LIKELIHOOD)]
     others = [c for c in competing if not c.values(standings.LIKELIHOOD)]
@@ -227,7 +227,7 @@ def _curves(competing: Sequence[Contestant], run: Run) -> Iterator[Lines]:
             )
 
 
-def _series(c: Contestant, run: Run) -> Iterator[Series]:
+def _series(c: ModelResults, run: Run) -> Iterator[Series]:
     first: Outcome = next(iter(c.outcomes.values()))
     curve = [p for p in run.folder(first.trial).load_curve() if p["validation"] is not None]
     if curve:
@@ -257,7 +257,7 @@ def answer(
         run: Where they kept samples and curves.
         data: The data of the run.
     """
-    everyone = contestants(outcomes, run)
+    everyone = model_results(outcomes, run)
     rivals = [c for c in everyone if c.model != REAL]
     found, under = judged(everyone), undertrained(everyone, run)
     shown = best_first(everyone)
@@ -274,13 +274,13 @@ def answer(
             table_of_models(shown, under, found),
             *charts(shown, run),
             *galleries(shown, run, data),
-            *behind_the_best(found),
+            *gap_to_best(found),
             *_details(shown),
         ],
     )
 
 
-def _title(command: str, rivals: Sequence[Contestant]) -> str:
+def _title(command: str, rivals: Sequence[ModelResults]) -> str:
     if command == "train":
         return rivals[0].label if rivals else "Training"
     return f"{len(rivals)} model{'s' if len(rivals) > 1 else ''} on equal compute"
@@ -333,7 +333,7 @@ _OTHERS: tuple[_Wanted, ...] = (
 
 
 def table_of_models(
-    everyone: Sequence[Contestant], under: Sequence[Undertrained], found: Judged | None = None
+    everyone: Sequence[ModelResults], under: Sequence[Undertrained], found: Judged | None = None
 ) -> Table:
     """Returns the main table: a row for each model, undertrained ones in ``under`` marked."""
     note = (
@@ -353,7 +353,7 @@ def table_of_models(
     )
 
 
-def distance_columns(everyone: Sequence[Contestant]) -> Sequence[_Wanted]:
+def distance_columns(everyone: Sequence[ModelResults]) -> Sequence[_Wanted]:
     """Returns all distances where few were asked for, else a choice of them."""
     outcomes = [o for c in everyone for o in c.outcomes.values()]
     measured = measured_distances(everyone)
@@ -373,7 +373,7 @@ def distance_columns(everyone: Sequence[Contestant]) -> Sequence[_Wanted]:
 
 def _table(
     title: str,
-    everyone: Sequence[Contestant],
+    everyone: Sequence[ModelResults],
     wanted: Sequence[_Wanted],
     *,
     marked: Container[str] = (),
@@ -405,19 +405,19 @@ def _table(
     return Table(title=title, columns=columns, rows=rows, references=references, note=note)
 
 
-def _unit_of(everyone: Sequence[Contestant], score: str, title: str) -> str:
+def _unit_of(everyone: Sequence[ModelResults], score: str, title: str) -> str:
     """Returns the unit of a column, where its title does not say it."""
     unit = _unit(everyone, score)
     return "1" if unit in title.split() else unit
 
 
-def _unit(everyone: Sequence[Contestant], score: str) -> str:
+def _unit(everyone: Sequence[ModelResults], score: str) -> str:
     """Returns in what a score was measured here: nats or bits, for one."""
     units = [e.unit for who in everyone if (e := who.estimate(score)).value is not None]
     return units[0] if units else ""
 
 
-def _details(everyone: Sequence[Contestant]) -> Iterator[Block]:
+def _details(everyone: Sequence[ModelResults]) -> Iterator[Block]:
     found = {
         name: e for c in everyone for o in c.outcomes.values() for name, e in o.scores.items()
     }
@@ -435,7 +435,7 @@ def _details(everyone: Sequence[Contestant]) -> Iterator[Block]:
         yield Table(title="Trials that failed", columns=columns, rows=failed)
 
 
-def _heads(everyone: Sequence[Contestant]) -> dict[str, str]:
+def _heads(everyone: Sequence[ModelResults]) -> dict[str, str]:
     """Returns under which head each distance stands: the features that it was measured on."""
     trials = (o.trial for c in everyone for o in c.outcomes.values())
     pairs = {name: pair for t in trials for name, pair in standings.distances(t.parts).items()}
@@ -450,7 +450,7 @@ def _by_head(scores: Mapping[str, Estimate], heads: Mapping[str, str]) -> dict[s
 
 def _caveats(
     question: Mapping[str, Any],
-    everyone: Sequence[Contestant],
+    everyone: Sequence[ModelResults],
 ) -> Iterator[Caveat]:
     seeds = len(question["seeds"])
     if question["command"] == "train":
@@ -478,7 +478,7 @@ def _caveats(
         yield Caveat(text=f"{text[0].upper()}{text[1:]}.")
 
 
-def _floor_size(everyone: Sequence[Contestant]) -> Iterator[Caveat]:
+def _floor_size(everyone: Sequence[ModelResults]) -> Iterator[Caveat]:
     """Says on how many samples models and real data are compared, where that is not all."""
     thinned = [e for c in everyone for o in c.outcomes.values() for e in _control(o)]
     real = [e for c in everyone if c.model == REAL for o in c.outcomes.values() for e in _n(o)]
@@ -499,7 +499,7 @@ def _n(outcome: Outcome) -> Iterator[int]:
     return (e.n for e in outcome.scores.values() if e.n)
 
 
-def likelihood_kinds(everyone: Sequence[Contestant]) -> Iterator[Caveat]:
+def likelihood_kinds(everyone: Sequence[ModelResults]) -> Iterator[Caveat]:
     """Says which likelihoods are exact and which are not, where both are ranked."""
     kinds: dict[Kind, list[str]] = {}
     for c in everyone:

@@ -6,18 +6,18 @@ from typing import Any, final
 
 from gantlet import options
 from gantlet.commands.compare.report import answer
-from gantlet.commands.compare.trial import ComparisonTrial, run_contestant
+from gantlet.commands.compare.trial import ComparisonTrial, run_model
 from gantlet.commands.cost import cost_of, expected, samples_found
 from gantlet.commands.trained import RunData, Training
 from gantlet.core.arguments import check_fields
-from gantlet.core.data import Coded, Dataset
+from gantlet.core.data import Dataset, Encoded
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import REAL, Budget, Outcome, Trial
 from gantlet.core.model import Family
 from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets, extractors, families, metrics, probes, solvers
 from gantlet.domains.domains import domain_of
-from gantlet.features.base import refuse_partisans
+from gantlet.features.base import check_ranking_features
 from gantlet.metrics.measure import two_sample
 from gantlet.options import METRICS
 from gantlet.report.blocks import Report
@@ -119,7 +119,7 @@ class Compare:
 
     def run(self, trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
         """Trains one model and measures it."""
-        return run_contestant(trial, self.loaded, folder, watch)
+        return run_model(trial, self.loaded, folder, watch)
 
     def conclude(self, outcomes: Sequence[Outcome], run: Run) -> Report:
         """Ranks the models and says how sure the ranking is."""
@@ -211,7 +211,7 @@ class Compare:
 
     def _check_features(self) -> None:
         shared = self._spec(REAL, "none")
-        refuse_partisans(self.features)
+        check_ranking_features(self.features)
         for extractor in shared.features:
             if not extractors.make(extractor).learns:
                 self.loaded.features(shared.data, self.data_seed, extractor, self.device)
@@ -254,7 +254,7 @@ class Compare:
         return min(self.samples, len(splits.test))
 
     def _default_features(self, dataset: Dataset, data: str) -> tuple[str, ...]:
-        code = dataset.code() if isinstance(dataset, Coded) else None
+        code = dataset.code() if isinstance(dataset, Encoded) else None
         space, splits = self.loaded.load(data, self.data_seed)
         found = domain_of(space).features(code, labelled=splits.train.labels is not None)
         return found[:1]

@@ -11,7 +11,7 @@ from torch import Tensor
 from gantlet.commands import standings
 from gantlet.commands.trained import RunData, Training, build, draw, space_of
 from gantlet.compute.machine import threads
-from gantlet.core.data import everything
+from gantlet.core.data import all_samples
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import (
     CONTROL,
@@ -23,10 +23,10 @@ from gantlet.core.estimate import (
     Outcome,
     Trial,
 )
-from gantlet.core.model import Fitted, Model
+from gantlet.core.model import FittedFamily, Model
 from gantlet.core.rng import Rng, StorageError
 from gantlet.core.spec import families, probes
-from gantlet.features.base import exactly
+from gantlet.features.base import full_precision
 from gantlet.metrics.measure import detail_all, two_sample
 from gantlet.run.execute import Watch
 from gantlet.run.store import TrialFolder
@@ -113,7 +113,7 @@ class ComparisonTrial:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
+class MeasuredTrial:
     """What the samples of one trial measure.
 
     Attributes:
@@ -137,7 +137,7 @@ class Measured:
         return influences(self.found) | of_control
 
 
-def run_contestant(trial: Trial, data: RunData, folder: TrialFolder, watch: Watch) -> Outcome:
+def run_model(trial: Trial, data: RunData, folder: TrialFolder, watch: Watch) -> Outcome:
     """Trains or fits the model of ``trial``, samples it, measures it and saves both.
 
     Raises:
@@ -145,7 +145,7 @@ def run_contestant(trial: Trial, data: RunData, folder: TrialFolder, watch: Watc
     """
     spec = ComparisonTrial.of(trial)
     watch = _naming(spec.model.partition(":")[0], watch)
-    with threads(spec.threads), exactly():
+    with threads(spec.threads), full_precision():
         if spec.model == REAL:
             measured = _measure_real(spec, data, watch)
             folder.save(INFLUENCE, measured.influences())
@@ -218,7 +218,7 @@ def restore(trial: Trial, folder: TrialFolder) -> Model:
     space = space_of(trial)
     family = families.make(trial.parts["model"])
     state = folder.load("model")
-    if isinstance(family, Fitted):
+    if isinstance(family, FittedFamily):
         return family.restore(space, state)
     model = family.build(space, rng=Rng(trial.seed)).model
     try:
@@ -233,7 +233,7 @@ def restore(trial: Trial, folder: TrialFolder) -> Model:
 
 def _held_out(spec: ComparisonTrial, data: RunData) -> Tensor:
     _, splits = data.load(spec.data, spec.data_seed)
-    return everything(splits.test, spec.samples).to(spec.device)
+    return all_samples(splits.test, spec.samples).to(spec.device)
 
 
 def _control_size(spec: ComparisonTrial, data: RunData, reference: int) -> int:
@@ -242,20 +242,20 @@ def _control_size(spec: ComparisonTrial, data: RunData, reference: int) -> int:
     return min(len(splits.validation), reference)
 
 
-def _measure_real(spec: ComparisonTrial, data: RunData, watch: Watch) -> Measured:
+def _measure_real(spec: ComparisonTrial, data: RunData, watch: Watch) -> MeasuredTrial:
     """Compares real data with the reference: validation samples stand in for a model's.
 
     No model learned from them; they only selected which of its weights are judged.
     """
     _, splits = data.load(spec.data, spec.data_seed)
     real = _held_out(spec, data)
-    stand_in = everything(splits.validation, _control_size(spec, data, len(real))).to(real.device)
+    stand_in = all_samples(splits.validation, _control_size(spec, data, len(real))).to(real.device)
     return _measure(spec, data, real, stand_in, watch)
 
 
 def _measure(
     spec: ComparisonTrial, data: RunData, real: Tensor, fake: Tensor, watch: Watch
-) -> Measured:
+) -> MeasuredTrial:
     """Compares samples with the reference, and a part of them where the floor has only so many."""
     found: dict[str, Detailed | Estimate] = {}
     control: dict[str, Detailed | Estimate] = {}
@@ -273,4 +273,4 @@ def _measure(
         if few < len(fake):
             control |= detail_all(wanted, x, y[:few], rng=Rng(spec.seed, x.device))
         notes.append(Note(f"features {short}: {seen.note}", "features"))
-    return Measured(found=found, control=control, notes=tuple(notes))
+    return MeasuredTrial(found=found, control=control, notes=tuple(notes))

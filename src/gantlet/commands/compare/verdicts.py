@@ -9,8 +9,8 @@ from gantlet.commands.compare.claims import (
     AXES,
     LEVEL,
     Claims,
-    Gap,
     Gate,
+    ScoreGap,
     Undertrained,
     estimated,
     gate,
@@ -19,7 +19,7 @@ from gantlet.commands.compare.claims import (
     trained_gap,
 )
 from gantlet.commands.standings import (
-    Contestant,
+    ModelResults,
     is_reference,
     rank,
     ranked_on,
@@ -47,8 +47,8 @@ class Judged:
         gate: Who may be called best.
     """
 
-    everyone: Sequence[Contestant]
-    competing: Sequence[Contestant]
+    everyone: Sequence[ModelResults]
+    competing: Sequence[ModelResults]
     trained: Claims
     recipes: Claims
     gate: Gate
@@ -58,7 +58,7 @@ class Judged:
         """The score by which models are ranked."""
         return ranking_score(self.everyone)
 
-    def best(self, score: str) -> Contestant | None:
+    def best(self, score: str) -> ModelResults | None:
         """Returns the model that is significantly better than every other, if one is.
 
         By the tests of the trained models; only scores by which models are ranked have them. A
@@ -71,7 +71,7 @@ class Judged:
         return ranked[0] if all(sure) else None
 
 
-def judged(everyone: Sequence[Contestant]) -> Judged:
+def judged(everyone: Sequence[ModelResults]) -> Judged:
     """Tests everything that verdicts speak of."""
     competing = [c for c in everyone if not is_reference(c) and c.outcomes]
     scores = (ranking_score(everyone), standings.LIKELIHOOD)
@@ -169,7 +169,7 @@ class _Ranking:
         yield self._trained(best, rest, ranked)
         yield self._recipes(best, rest)
 
-    def _nobody(self, ranked: Sequence[Contestant]) -> Verdict:
+    def _nobody(self, ranked: Sequence[ModelResults]) -> Verdict:
         told = "; ".join(f"{c.label}: {self._bars(c)}" for c in ranked[:_SHOWN])
         return Verdict(
             claim=f"No model can be called best: {ranked[0].label} has the lowest {self.measure}, "
@@ -178,11 +178,11 @@ class _Ranking:
             because=f"{told}.",
         )
 
-    def _bars(self, c: Contestant) -> str:
+    def _bars(self, c: ModelResults) -> str:
         return "; ".join(x.words for x in self.gate.bars(c)) if self.gate else ""
 
     def _trained(
-        self, best: Contestant, rest: Sequence[Contestant], ranked: Sequence[Contestant]
+        self, best: ModelResults, rest: Sequence[ModelResults], ranked: Sequence[ModelResults]
     ) -> Verdict:
         barred = [c for c in rest if self.gate and self.gate.bars(c)]
         against = [c for c in rest if c not in barred]
@@ -194,7 +194,7 @@ class _Ranking:
         return Verdict(claim=claim, because=self._because(best, rest, barred))
 
     def _claim(
-        self, best: Contestant, level: Sequence[Contestant], beaten: Sequence[Contestant]
+        self, best: ModelResults, level: Sequence[ModelResults], beaten: Sequence[ModelResults]
     ) -> str:
         value = self._value(best)
         if not beaten and level:
@@ -212,7 +212,7 @@ class _Ranking:
             f"{value}, significantly lower than that of every other."
         )
 
-    def _ahead(self, ahead: Sequence[Contestant]) -> str:
+    def _ahead(self, ahead: Sequence[ModelResults]) -> str:
         first, *rest = ahead
         also = f" {_listed(rest)}, too." if rest else ""
         return (
@@ -221,7 +221,7 @@ class _Ranking:
         )
 
     def _of_the_others(
-        self, best: Contestant, level: Sequence[Contestant], against: Sequence[Contestant]
+        self, best: ModelResults, level: Sequence[ModelResults], against: Sequence[ModelResults]
     ) -> str:
         if not against:
             return f"{best.label} is the only one that can."
@@ -229,11 +229,11 @@ class _Ranking:
             return f"Of those that can, {best.label} is significantly better than every other."
         return f"Of those that can, {_listed([best, *level])} are not significantly different."
 
-    def _value(self, c: Contestant) -> str:
+    def _value(self, c: ModelResults) -> str:
         return shown(estimated(self.found.everyone, self.score)[c.model])
 
     def _because(
-        self, best: Contestant, rest: Sequence[Contestant], barred: Sequence[Contestant]
+        self, best: ModelResults, rest: Sequence[ModelResults], barred: Sequence[ModelResults]
     ) -> str:
         gaps = [self.found.trained.of(c, best, self.score) for c in rest[:_SHOWN]]
         told = "; ".join(f"{g.a.label} {_signed(g.estimate)}" for g in gaps if g is not None)
@@ -249,7 +249,7 @@ class _Ranking:
             text += f" Significantly below real data, so not best: {_axes(self.gate, barred)}."
         return f"{text} {_method(self.found.trained)}"
 
-    def _recipes(self, best: Contestant, rest: Sequence[Contestant]) -> Verdict:
+    def _recipes(self, best: ModelResults, rest: Sequence[ModelResults]) -> Verdict:
         seeds = len(best.values(self.score))
         if seeds < 2:
             return Verdict(
@@ -268,16 +268,16 @@ class _Ranking:
         )
 
 
-def _axes(found: Gate, barred: Sequence[Contestant]) -> str:
+def _axes(found: Gate, barred: Sequence[ModelResults]) -> str:
     """Returns which models lose on what: "precision of gan and vae; recall of histogram"."""
     by_axis = {a: [c for c in barred if a in {x.axis for x in found.bars(c)}] for a in AXES}
     return "; ".join(f"{axis} of {_listed(group)}" for axis, group in by_axis.items() if group)
 
 
 def _recipe_claim(
-    best: Contestant,
-    sure: Sequence[Contestant],
-    level: Sequence[Contestant],
+    best: ModelResults,
+    sure: Sequence[ModelResults],
+    level: Sequence[ModelResults],
     seeds: int,
     measure: str,
 ) -> str:
@@ -306,7 +306,7 @@ def _signed(e: Estimate) -> str:
     return f"+{text}" if (e.value or 0) > 0 else text
 
 
-def _pairs(gaps: Sequence[Gap]) -> str:
+def _pairs(gaps: Sequence[ScoreGap]) -> str:
     told = ", ".join(f"{g.a.label} / {g.b.label}" for g in gaps[:_PAIRS])
     return told + (f" and {len(gaps) - _PAIRS} more" if len(gaps) > _PAIRS else "")
 
@@ -329,7 +329,7 @@ def _gan_against_mixture(found: Judged) -> Iterator[Verdict]:
             )
 
 
-def _name(c: Contestant) -> str:
+def _name(c: ModelResults) -> str:
     return c.model.partition(":")[0]
 
 
@@ -367,7 +367,7 @@ def _floor(found: Judged) -> Iterator[Verdict]:
         yield Verdict(claim=f"{who} significantly from held-out real data.", because=because)
 
 
-def _against(c: Contestant, real: Contestant) -> dict[str, Estimate]:
+def _against(c: ModelResults, real: ModelResults) -> dict[str, Estimate]:
     """Returns the difference from real data by every metric on every measured features."""
     thin = c.as_control()
     (of_real,) = real.outcomes.values()
@@ -376,18 +376,18 @@ def _against(c: Contestant, real: Contestant) -> dict[str, Estimate]:
     return {s: g for s, g in gaps.items() if g.half_width is not None}
 
 
-def _sizes(real: Contestant) -> str:
+def _sizes(real: ModelResults) -> str:
     sizes = {e.n for o in real.outcomes.values() for e in o.scores.values() if e.n}
     return f", {min(sizes):,} samples of each against the same held-out ones" if sizes else ""
 
 
-def _clearest(gaps: dict[str, Estimate], c: Contestant, real: Contestant) -> str:
+def _clearest(gaps: dict[str, Estimate], c: ModelResults, real: ModelResults) -> str:
     score = max(gaps, key=lambda s: abs(gaps[s].value or 0) / (gaps[s].half_width or 1e-12))
     ours, theirs = shown(c.as_control().sampled(score)), shown(real.sampled(score))
     return f"{score} {ours} against {theirs}"
 
 
-def _sampling(competing: Sequence[Contestant]) -> Iterator[Verdict]:
+def _sampling(competing: Sequence[ModelResults]) -> Iterator[Verdict]:
     trained = [c for c in competing if c.values(standings.DEPTH)]
     ranked = rank(trained, standings.SAMPLING, "lower")
     ranked = [c for c in ranked if (c.estimate(standings.SAMPLING).value or 0) > 0]
@@ -403,7 +403,7 @@ def _sampling(competing: Sequence[Contestant]) -> Iterator[Verdict]:
     )
 
 
-def _failures(everyone: Sequence[Contestant]) -> Iterator[Verdict]:
+def _failures(everyone: Sequence[ModelResults]) -> Iterator[Verdict]:
     for c in everyone:
         if c.failures:
             yield Verdict(
@@ -413,10 +413,10 @@ def _failures(everyone: Sequence[Contestant]) -> Iterator[Verdict]:
             )
 
 
-def _listed(group: Sequence[Contestant]) -> str:
+def _listed(group: Sequence[ModelResults]) -> str:
     labels = [c.label for c in group]
     return labels[0] if len(labels) == 1 else f"{', '.join(labels[:-1])} and {labels[-1]}"
 
 
-def _differ(group: Sequence[Contestant]) -> str:
+def _differ(group: Sequence[ModelResults]) -> str:
     return "differs" if len(group) == 1 else "differ"

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from gantlet.commands.trained import RunData
-from gantlet.core.data import Space, everything
+from gantlet.core.data import Space, all_samples
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Spend, Trial
-from gantlet.core.model import Family, Fitted, Game, Generative
+from gantlet.core.model import Family, FittedFamily, Game, Generative
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Spec, families, solvers, toys
 from gantlet.games.field import GameField
@@ -106,12 +106,12 @@ def blank(trial: Trial, data: RunData) -> Game:
     return game
 
 
-def looked_at(trial: Trial, data: RunData, most: int) -> Tensor:
+def field_batch(trial: Trial, data: RunData, most: int) -> Tensor:
     """Returns the real samples at which the field is looked at: the same for every model."""
     if is_toy(trial.parts["model"]):
         return toys.make(trial.parts["model"]).real
     _, splits = data.of(trial)
-    return everything(splits.train, most).to(trial.parts["device"])
+    return all_samples(splits.train, most).to(trial.parts["device"])
 
 
 def held_out(trial: Trial, data: RunData, most: int) -> tuple[Tensor, Tensor]:
@@ -120,7 +120,7 @@ def held_out(trial: Trial, data: RunData, most: int) -> tuple[Tensor, Tensor]:
         real = toys.make(trial.parts["model"]).real
         return real, real
     _, splits = data.of(trial)
-    x = everything(splits.validation, most).to(trial.parts["device"])
+    x = all_samples(splits.validation, most).to(trial.parts["device"])
     return x[::2], x[1::2]
 
 
@@ -132,7 +132,7 @@ def state_of(game: Game) -> dict[str, Mapping[str, Tensor]]:
     }
 
 
-def put(game: Game, state: Mapping[str, Mapping[str, Tensor]]) -> None:
+def restore_state(game: Game, state: Mapping[str, Mapping[str, Tensor]]) -> None:
     """Puts the players where ``state_of`` found them."""
     for name, player in game.players.items():
         player.load_state_dict(state[name])
@@ -179,7 +179,7 @@ class Record:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scale:
+class LossScale:
     """What a validation loss is read against.
 
     Attributes:
@@ -196,7 +196,7 @@ class Scale:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Course:
+class TrainingCourse:
     """What a training went through.
 
     Attributes:
@@ -213,7 +213,7 @@ class Course:
     is_exact: bool
     error: str | None
     spend: Spend
-    scale: Scale | None = None
+    scale: LossScale | None = None
 
     @property
     def last(self) -> Record:
@@ -228,7 +228,7 @@ class Course:
 
 def play(
     trial: Trial, data: RunData, folder: TrialFolder, watch: Watch, *, again: bool = False
-) -> Course:
+) -> TrainingCourse:
     """Trains the game of a trial, or plays its toy game.
 
     Args:
@@ -250,7 +250,7 @@ def play(
 
 def recorded(
     trial: Trial, data: RunData, folder: TrialFolder, error: str | None, spend: Spend
-) -> Course:
+) -> TrainingCourse:
     """Returns the course of a training whose snapshots are in a folder.
 
     Raises:
@@ -262,7 +262,7 @@ def recorded(
     for file in sorted(folder.path.glob("snapshot-*.safetensors")):
         saved = folder.load(file.stem)
         try:
-            put(game, _players(saved, game))
+            restore_state(game, _players(saved, game))
         except RuntimeError as wrong:
             raise UserError(
                 f"{file} does not fit {trial.parts['model']}: another version of Gantlet saved "
@@ -272,7 +272,7 @@ def recorded(
         if math.isfinite(value):
             step = int(saved["step"])
             records.append(Record(step=step, state=state_of(game), quality=value))
-    return Course(
+    return TrainingCourse(
         records=records,
         measure="the validation loss of the last weights, not of their average",
         is_exact=False,
@@ -282,20 +282,20 @@ def recorded(
     )
 
 
-def _scale(trial: Trial, data: RunData, game: Game, x: Tensor, rng: Rng) -> Scale:
+def _scale(trial: Trial, data: RunData, game: Game, x: Tensor, rng: Rng) -> LossScale:
     """Returns what the validation loss of ``game`` is read against, for held-out ``x``."""
     if not isinstance(game, Generative):
-        return Scale()
+        return LossScale()
     space, splits = data.of(trial)
-    real = everything(splits.train, len(x)).to(x.device)
+    real = all_samples(splits.train, len(x)).to(x.device)
     if game.distance(x, real) is None:
         parts = torch.split(x, max(len(x) // _PARTS, 1))
         losses = torch.tensor([_quality(game, part, rng) for part in parts])
-        return Scale(noise=float(losses.std()) / math.sqrt(len(parts)))
+        return LossScale(noise=float(losses.std()) / math.sqrt(len(parts)))
     pool, draw = torch.cat([x, real]), rng.stream("floor")
     floor = max(_between_real(game, pool, len(x), draw) for _ in range(_DIVISIONS))
-    train = everything(splits.train, _FITTED).to(x.device)
-    return Scale(floor=floor, mixture=_mixture(game, space, train, x, rng))
+    train = all_samples(splits.train, _FITTED).to(x.device)
+    return LossScale(floor=floor, mixture=_mixture(game, space, train, x, rng))
 
 
 def _between_real(game: Generative, pool: Tensor, n: int, rng: torch.Generator) -> float:
@@ -306,7 +306,7 @@ def _between_real(game: Generative, pool: Tensor, n: int, rng: torch.Generator) 
 def _mixture(game: Generative, space: Space, train: Tensor, x: Tensor, rng: Rng) -> float | None:
     """Returns the loss of an honest baseline, or None where it cannot model such data."""
     baseline = families.make("gmm")
-    if not isinstance(baseline, Fitted):
+    if not isinstance(baseline, FittedFamily):
         return None
     try:
         fitted = baseline.fit(space, train, rng=rng)
@@ -342,7 +342,7 @@ def _players(saved: Mapping[str, Tensor], game: Game) -> Parameters:
 
 def _train(
     trial: Trial, data: RunData, folder: TrialFolder, watch: Callable[[float], None]
-) -> Course:
+) -> TrainingCourse:
     made = family(trial.parts["model"])
     space, splits = data.of(trial)
     rng = Rng(trial.seed, trial.parts["device"])
@@ -367,7 +367,7 @@ def _train(
     return recorded(trial, data, folder, error, spend)
 
 
-def _play_toy(trial: Trial, data: RunData) -> Course:
+def _play_toy(trial: Trial, data: RunData) -> TrainingCourse:
     toy = toys.make(trial.parts["model"])
     game, rng = toy.build(), Rng(trial.seed)
     moving = solvers.make(trial.parts["solver"]).start(game)
@@ -384,7 +384,7 @@ def _play_toy(trial: Trial, data: RunData) -> Course:
                 )
                 records.pop()
                 break
-    return Course(
+    return TrainingCourse(
         records=records,
         measure="the length of the field, 0 at an equilibrium",
         is_exact=True,
@@ -394,7 +394,7 @@ def _play_toy(trial: Trial, data: RunData) -> Course:
 
 
 def _look(trial: Trial, data: RunData, game: Game, step: int) -> Record:
-    field = GameField(game, looked_at(trial, data, 1), rng=Rng(trial.seed).stream("field"))
+    field = GameField(game, field_batch(trial, data, 1), rng=Rng(trial.seed).stream("field"))
     size = float(field.value().norm())
     return Record(step=step, state=state_of(game), quality=size)
 
@@ -433,7 +433,7 @@ _TREND = 2.0
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class State:
+class TrainingState:
     """What a training does.
 
     Attributes:
@@ -456,7 +456,7 @@ class State:
         return self.name == "converging" and (self.ratio is None or self.ratio <= GOOD)
 
 
-def state_of_course(course: Course) -> State:
+def state_of_course(course: TrainingCourse) -> TrainingState:
     """Returns what a training does, by the quality of its records alone.
 
     A distance is judged on a logarithmic scale, against the noise floor: the largest of 19
@@ -467,7 +467,7 @@ def state_of_course(course: Course) -> State:
     qualities = [record.quality for record in course.records]
     if course.error is not None:
         told = f"{course.error[0].upper()}{course.error[1:]}."
-        return State(name="diverging", because=told, end=qualities[-1])
+        return TrainingState(name="diverging", because=told, end=qualities[-1])
     if course.is_exact:
         return _exact(qualities)
     if course.scale is not None and course.scale.floor is not None:
@@ -475,7 +475,7 @@ def state_of_course(course: Course) -> State:
     return _likelihood(qualities, 0.0 if course.scale is None else course.scale.noise)
 
 
-def _exact(size: list[float]) -> State:
+def _exact(size: list[float]) -> TrainingState:
     third = max(len(size) // 3, 1)
     first, middle, last = mean(size[:third]), mean(size[third:-third]), mean(size[-third:])
     told = (
@@ -487,10 +487,10 @@ def _exact(size: list[float]) -> State:
         name = "converging"
     elif last > _GROWS * first:
         name = "diverging"
-    return State(name=name, because=told, end=last)
+    return TrainingState(name=name, because=told, end=last)
 
 
-def _distance(quality: list[float], scale: Scale, floor: float) -> State:
+def _distance(quality: list[float], scale: LossScale, floor: float) -> TrainingState:
     logs = [math.log(max(q, floor)) for q in quality]
     half = logs[len(logs) // 2 :]
     trend = _trend(half)
@@ -504,7 +504,7 @@ def _distance(quality: list[float], scale: Scale, floor: float) -> State:
         told += f"; a Gaussian mixture has {scale.mixture:.3g}"
     name, why = _shape(quality[0], best, end, trend, floor)
     is_improving = trend.t < -_TREND and name == "converging" and end > floor
-    return State(
+    return TrainingState(
         name=name,
         because=f"{told}. {why}",
         end=end,
@@ -536,26 +536,26 @@ def _shape(
     return "converging", f"In the last half it stays within a factor of {strays:.2f} of its trend."
 
 
-def _likelihood(quality: list[float], noise: float) -> State:
+def _likelihood(quality: list[float], noise: float) -> TrainingState:
     start, best = quality[0], min(quality)
     half = quality[len(quality) // 2 :]
     end, gained = _end(quality), start - best
     told = f"Validation loss: {start:.3g} untrained, {best:.3g} at best, {end:.3g} at the end"
     if gained <= _NOISE * noise:
-        return State(name="stuck", because=f"{told}: little was learned.", end=end)
+        return TrainingState(name="stuck", because=f"{told}: little was learned.", end=end)
     trend = _trend(half)
     lost, swing = (end - best) / gained, (max(half) - min(half)) / gained
     if lost > _LOST_SHARE and end - best > _NOISE * noise and end >= mean(half):
-        return State(
+        return TrainingState(
             name="diverging",
             because=f"{told}: {100 * lost:.0f} % of the gain is lost again.",
             end=end,
         )
     told = f"{told}; in the last half it varies by {100 * swing:.0f} % of the gain."
     if swing > _SWINGS_SHARE and abs(trend.t) < _TREND and max(half) - min(half) > _NOISE * noise:
-        return State(name="rotating", because=told, end=end)
+        return TrainingState(name="rotating", because=told, end=end)
     improving = trend.t < -_TREND and -trend.change > _NOISE * noise
-    return State(name="converging", because=told, end=end, is_improving=improving)
+    return TrainingState(name="converging", because=told, end=end, is_improving=improving)
 
 
 def _end(values: Sequence[float]) -> float:

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from gantlet.commands.converge.course import (
-    Course,
     Parameters,
     Record,
+    TrainingCourse,
     blank,
+    field_batch,
     held_out,
     is_toy,
-    looked_at,
-    put,
+    restore_state,
 )
 from gantlet.commands.trained import RunData
 from gantlet.core.estimate import Estimate, Trial
@@ -30,12 +30,12 @@ from gantlet.games.mixed import duality_gap
 from gantlet.games.spectrum import (
     LONGEST,
     Damped,
+    Eigenvalues,
     InTurn,
     Less,
     PathAngle,
     Preconditioned,
     Rotation,
-    Spectrum,
     ends,
     largest_delay,
     largest_step,
@@ -58,7 +58,7 @@ _EPS = 1e-8
 
 @final
 @dataclass(frozen=True, slots=True)
-class Pace:
+class LearningRates:
     """Learning rates, and what they are divided by.
 
     Attributes:
@@ -78,7 +78,7 @@ class Pace:
     options: Mapping[str, str]
 
     @classmethod
-    def of(cls, solver: str) -> "Pace | None":
+    def of(cls, solver: str) -> "LearningRates | None":
         """Returns the pace of a solver in its resolved written form, or None if it tells none."""
         spec = Spec.parse(solver)
         given = spec.options
@@ -131,7 +131,7 @@ class Forecast:
         unit: The largest learning rate, by which forecasts of different rates are compared.
     """
 
-    spectrum: Spectrum
+    spectrum: Eigenvalues
     growth: float
     unit: float
 
@@ -142,7 +142,7 @@ class Forecast:
 
 
 def forecast(
-    field: GameField, pace: Pace, squares: Tensor, *, rng: torch.Generator
+    field: GameField, pace: LearningRates, squares: Tensor, *, rng: torch.Generator
 ) -> Forecast | None:
     """Returns what a solver would do to the leading modes, or None where that is not known.
 
@@ -170,7 +170,7 @@ def forecast(
     return Forecast(found, growth, max(pace.rates))
 
 
-def _change(field: GameField, pace: Pace, rates: Tensor) -> Linear | None:
+def _change(field: GameField, pace: LearningRates, rates: Tensor) -> Linear | None:
     """Returns what one step of the solver's plain part adds to the identity."""
     jacobian = field.jacobian
     if pace.name == "consensus":
@@ -185,7 +185,7 @@ def _change(field: GameField, pace: Pace, rates: Tensor) -> Linear | None:
     return Preconditioned(jacobian, rates)
 
 
-def _factor(pace: Pace, s: complex) -> float:
+def _factor(pace: LearningRates, s: complex) -> float:
     return _FACTORS[pace.name](pace, s) if pace.name in _FACTORS else abs(1 + s)
 
 
@@ -194,26 +194,26 @@ def _root(a: complex, b: complex) -> float:
     return float(np.abs(np.roots([1.0, a, b])).max())
 
 
-def _sgd(pace: Pace, s: complex) -> float:
+def _sgd(pace: LearningRates, s: complex) -> float:
     beta = float(pace.options["momentum"])
     return abs(1 + s) if beta == 0 else _root(-(1 + beta + s), beta)
 
 
-def _adam(pace: Pace, s: complex) -> float:
+def _adam(pace: LearningRates, s: complex) -> float:
     beta = float(pace.options["beta1"])
     return abs(1 + s) if beta == 0 else _root(-(1 + beta + (1 - beta) * s), beta)
 
 
-def _lookahead(pace: Pace, s: complex) -> float:
+def _lookahead(pace: LearningRates, s: complex) -> float:
     k, alpha = int(pace.options["k"]), float(pace.options["alpha"])
     return float(abs(1 - alpha + alpha * (1 + s) ** k) ** (1 / k))
 
 
-def _extragradient(_: Pace, s: complex) -> float:
+def _extragradient(_: LearningRates, s: complex) -> float:
     return abs(1 + s + s * s)
 
 
-def _optimistic(_: Pace, s: complex) -> float:
+def _optimistic(_: LearningRates, s: complex) -> float:
     return _root(-(1 + 2 * s), s)
 
 
@@ -258,7 +258,7 @@ _BATCHES = 24
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Point:
+class Checkpoint:
     """A game at one record of a training, ready to be measured.
 
     Attributes:
@@ -271,9 +271,9 @@ class Point:
     game: Game
     field: GameField
     squares: Tensor
-    pace: Pace | None
+    pace: LearningRates | None
 
-    def modes(self, rng: Rng) -> Spectrum | None:
+    def modes(self, rng: Rng) -> Eigenvalues | None:
         """Returns the leading modes where players move at once, or None if the pace is unknown."""
         if self.pace is None:
             return None
@@ -281,7 +281,7 @@ class Point:
         change = Preconditioned(self.field.jacobian, rates)
         return leading(change, MODES, rng=rng.stream("search"))
 
-    def forecast(self, rng: Rng, pace: Pace | None = None) -> Forecast | None:
+    def forecast(self, rng: Rng, pace: LearningRates | None = None) -> Forecast | None:
         """Returns what a solver, or the one that trained, does to the leading modes here."""
         chosen = self.pace if pace is None else pace
         if chosen is None:
@@ -306,8 +306,8 @@ class Diagnosis:
         numbers: Every estimate by its name.
     """
 
-    leading: Spectrum
-    rightmost: Spectrum
+    leading: Eigenvalues
+    rightmost: Eigenvalues
     rotation: Rotation
     curvature: dict[str, tuple[float | None, float | None]]
     forecast: Forecast | None
@@ -316,7 +316,7 @@ class Diagnosis:
     numbers: dict[str, Estimate]
 
 
-class Key(NamedTuple):
+class DiagnosisKey(NamedTuple):
     """Which number of a diagnosis it is.
 
     Attributes:
@@ -333,15 +333,15 @@ class Key(NamedTuple):
         return f"after: {self.what}" if self.after else self.what
 
 
-def keys(details: Mapping[str, Any]) -> dict[str, Key]:
+def keys(details: Mapping[str, Any]) -> dict[str, DiagnosisKey]:
     """Returns every number that a diagnosis of these details may have, by its name."""
     players = dict.fromkeys(p for run in (details, *details["tried"]) for p in run["curvature"])
     curvatures = (f"{which} of {p}" for which in (_SMALLEST, _LARGEST) for p in players)
     every = product((*_NAMES, *curvatures), (False, True))
-    return {key.name: key for key in map(Key._make, every)}
+    return {key.name: key for key in map(DiagnosisKey._make, every)}
 
 
-def point_of(trial: Trial, data: RunData, course: Course, record: Record) -> Point:
+def point_of(trial: Trial, data: RunData, course: TrainingCourse, record: Record) -> Checkpoint:
     """Returns the game of a trial where a record found it, or at the centre of what it circles.
 
     A toy game that does not settle is looked at where it was on average: what goes round in
@@ -355,7 +355,7 @@ def point_of(trial: Trial, data: RunData, course: Course, record: Record) -> Poi
     return point_at(trial, data, record.state, squares)
 
 
-def centre(course: Course) -> Parameters:
+def centre(course: TrainingCourse) -> Parameters:
     """Returns the average of the players over the last half of a training."""
     half = course.records[len(course.records) // 2 :]
     return {
@@ -364,7 +364,7 @@ def centre(course: Course) -> Parameters:
     }
 
 
-def point_at(trial: Trial, data: RunData, state: Parameters, squares: Tensor | None) -> Point:
+def point_at(trial: Trial, data: RunData, state: Parameters, squares: Tensor | None) -> Checkpoint:
     """Returns the game of a trial with its players in a state.
 
     Args:
@@ -374,18 +374,20 @@ def point_at(trial: Trial, data: RunData, state: Parameters, squares: Tensor | N
         squares: Second moments of gradients; None takes them from batches.
     """
     game, toy = blank(trial, data), is_toy(trial.parts["model"])
-    put(game, state)
+    restore_state(game, state)
     rng = Rng(trial.seed, trial.parts["device"])
-    x = looked_at(trial, data, LOOK)
+    x = field_batch(trial, data, LOOK)
     field = GameField(game, x, rng=rng.stream("field"), precise=toy)
     if squares is None:
         batch = int(trial.parts["batch"])
-        batches = list(torch.split(looked_at(trial, data, _BATCHES * batch), batch))
+        batches = list(torch.split(field_batch(trial, data, _BATCHES * batch), batch))
         squares = second_moments(game, batches, rng=rng.stream("squares"))
-    return Point(game=game, field=field, squares=squares, pace=Pace.of(trial.parts["solver"]))
+    return Checkpoint(
+        game=game, field=field, squares=squares, pace=LearningRates.of(trial.parts["solver"])
+    )
 
 
-def diagnose(trial: Trial, data: RunData, course: Course, point: Point) -> Diagnosis:
+def diagnose(trial: Trial, data: RunData, course: TrainingCourse, point: Checkpoint) -> Diagnosis:
     """Measures a game at a point of its training."""
     rng, field = Rng(trial.seed, trial.parts["device"]), point.field
     largest = leading(field.jacobian, 6, rng=rng.stream("search"))
@@ -422,10 +424,10 @@ def diagnose(trial: Trial, data: RunData, course: Course, point: Point) -> Diagn
     )
 
 
-def _start(trial: Trial, data: RunData, course: Course) -> Tensor:
+def _start(trial: Trial, data: RunData, course: TrainingCourse) -> Tensor:
     game = blank(trial, data)
-    put(game, course.records[0].state)
-    return GameField(game, looked_at(trial, data, 1), rng=Rng(0).stream("start")).position.to(
+    restore_state(game, course.records[0].state)
+    return GameField(game, field_batch(trial, data, 1), rng=Rng(0).stream("start")).position.to(
         torch.float64 if is_toy(trial.parts["model"]) else torch.float32
     )
 
@@ -444,7 +446,7 @@ def _found(value: float, residual: float) -> Estimate:
     )
 
 
-def _eigenvalues(largest: Spectrum, right: Spectrum) -> dict[str, Estimate]:
+def _eigenvalues(largest: Eigenvalues, right: Eigenvalues) -> dict[str, Estimate]:
     numbers: dict[str, Estimate] = {}
     for name, spectrum in ((_LEADING, largest), (_RIGHTMOST, right)):
         if not spectrum.values:
@@ -476,7 +478,9 @@ def _growth(expected: Forecast | None) -> dict[str, Estimate]:
     return {GROWTH: Estimate(value=expected.growth, n=1, better="lower", method=how)}
 
 
-def _steps(largest: Spectrum, right: Spectrum, modes: Spectrum | None) -> dict[str, Estimate]:
+def _steps(
+    largest: Eigenvalues, right: Eigenvalues, modes: Eigenvalues | None
+) -> dict[str, Estimate]:
     none = "no mode decays, or one is purely rotational"
     falling = [value for value in (*largest.good(), *right.good()) if value.real < 0]
     numbers = {_PLAIN: _predicted(largest_step(falling), none)}

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from gantlet.commands.converge.course import GOOD, short
-from gantlet.commands.converge.diagnosis import GROWTH, SHARE, Key, keys
+from gantlet.commands.converge.diagnosis import GROWTH, SHARE, DiagnosisKey, keys
 from gantlet.commands.converge.trial import TRIES
 from gantlet.core.estimate import Estimate, Outcome
 from gantlet.core.spec import Spec
@@ -200,7 +200,7 @@ def blocks(details: Mapping[str, Any], scores: Mapping[str, Estimate]) -> Iterat
     yield Section(title="Eigenvalues", blocks=[_eigenvalues(details)])
 
 
-def _numbers(which: Mapping[str, Key], scores: Mapping[str, Estimate]) -> Table:
+def _numbers(which: Mapping[str, DiagnosisKey], scores: Mapping[str, Estimate]) -> Table:
     after = {which[k].what: e for k, e in scores.items() if which[k].after}
     before = {which[k].what: e for k, e in scores.items() if not which[k].after}
     rows: list[list[Cell]] = [
@@ -374,7 +374,7 @@ def _setting(question: Mapping[str, Any], outcome: Outcome) -> dict[str, str]:
     }
 
 
-def _row(question: Mapping[str, Any], outcome: Outcome, key: Key, e: Estimate) -> Row:
+def _row(question: Mapping[str, Any], outcome: Outcome, key: DiagnosisKey, e: Estimate) -> Row:
     return Row(
         data=question["data"],
         model=outcome.details["tried"][0]["model"] if key.after else question["model"],

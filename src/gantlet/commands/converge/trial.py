@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, Literal, final
 
 from gantlet.commands.converge.course import (
-    Course,
     Parameters,
     Record,
-    State,
+    TrainingCourse,
+    TrainingState,
     changed,
     is_toy,
     play,
@@ -20,11 +20,11 @@ from gantlet.commands.converge.course import (
     usual_solver,
 )
 from gantlet.commands.converge.diagnosis import (
+    Checkpoint,
     Diagnosis,
+    DiagnosisKey,
     Forecast,
-    Key,
-    Pace,
-    Point,
+    LearningRates,
     centre,
     diagnose,
     point_at,
@@ -35,7 +35,7 @@ from gantlet.compute.machine import threads
 from gantlet.core.estimate import Outcome, Spend, Trial
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Spec, solvers
-from gantlet.features.base import exactly
+from gantlet.features.base import full_precision
 from gantlet.games.spectrum import (
     largest_step,
 )
@@ -94,7 +94,13 @@ class Advice:
 
 
 def advise(
-    trial: Trial, data: RunData, state: Parameters, point: Point, watch: Watch, *, settles: bool
+    trial: Trial,
+    data: RunData,
+    state: Parameters,
+    point: Checkpoint,
+    watch: Watch,
+    *,
+    settles: bool,
 ) -> list[Advice]:
     """Returns changes to recommend or to try, in that order.
 
@@ -130,7 +136,7 @@ def advise(
         # The gradients of another game have other second moments; a toy's are of its whole circle.
         squares = point.squares if is_toy(model) else None
         there = point if model == trial.parts["model"] else point_at(other, data, state, squares)
-        pace = Pace.of(solver)
+        pace = LearningRates.of(solver)
         expected = there.forecast(Rng(trial.seed, trial.parts["device"]), pace)
         if expected is not None:
             found.append(_Predicted(what, model, solver, expected))
@@ -291,7 +297,7 @@ def _strength(model: str) -> float:
 
 
 def _changes(
-    trial: Trial, pace: Pace, now: Forecast, players: int
+    trial: Trial, pace: LearningRates, now: Forecast, players: int
 ) -> Iterator[tuple[str, str, str]]:
     """Yields what, model and solver of every change that can be made."""
     model, solver = trial.parts["model"], trial.parts["solver"]
@@ -314,7 +320,9 @@ def _penalties(model: str, solver: str) -> Iterator[tuple[str, str, str]]:
         yield what, _with(model, penalty=to, gamma=f"{weight:g}"), solver
 
 
-def _smaller(model: str, solver: str, pace: Pace, now: Forecast) -> Iterator[tuple[str, str, str]]:
+def _smaller(
+    model: str, solver: str, pace: LearningRates, now: Forecast
+) -> Iterator[tuple[str, str, str]]:
     step = largest_step([s for s in now.spectrum.values if s.real < 0])
     if step is not None and step < 1:
         share = max(step * _SAFE, _LEAST)
@@ -327,7 +335,7 @@ def _is_too_fast(now: Forecast) -> bool:
     return any(s.real < -abs(s.imag) and abs(1 + s) > 1 for s in now.spectrum.values)
 
 
-def _ratios(model: str, solver: str, pace: Pace) -> Iterator[tuple[str, str, str]]:
+def _ratios(model: str, solver: str, pace: LearningRates) -> Iterator[tuple[str, str, str]]:
     if len(pace.rates) != 1:
         return
     for ratio in _RATIOS:
@@ -335,7 +343,7 @@ def _ratios(model: str, solver: str, pace: Pace) -> Iterator[tuple[str, str, str
         yield f"lr={rates}", model, _solver(solver, lr=rates)
 
 
-def _solvers(model: str, pace: Pace) -> Iterator[tuple[str, str, str]]:
+def _solvers(model: str, pace: LearningRates) -> Iterator[tuple[str, str, str]]:
     lr = "+".join(f"{rate:g}" for rate in pace.rates)
     base = f"base={'adam' if pace.is_adaptive else 'sgd'},lr={lr}"
     for text in (
@@ -366,7 +374,7 @@ def _solver(solver: str, **options: str) -> str:
 
 def run_trial(trial: Trial, data: RunData, folder: TrialFolder, watch: Watch) -> Outcome:
     """Diagnoses one training; with ``try``, changes are followed in trainings of their own."""
-    with threads(int(trial.parts["threads"])), exactly():
+    with threads(int(trial.parts["threads"])), full_precision():
         course = _course(trial, data, folder, watch)
         first = _judged(trial, data, course)
         watch(0.45, "predicting")
@@ -381,7 +389,7 @@ def run_trial(trial: Trial, data: RunData, folder: TrialFolder, watch: Watch) ->
         scores = dict(first.diagnosis.numbers)
         if tried:
             best = tried[0][1].diagnosis.numbers
-            scores |= {Key(k, after=True).name: v for k, v in best.items()}
+            scores |= {DiagnosisKey(k, after=True).name: v for k, v in best.items()}
         spend = sum((then.course.spend for _, then in tried), course.spend)
         return Outcome(trial=trial, spend=spend, scores=scores, details=details)
 
@@ -421,10 +429,10 @@ def _tries(
 class _Judged:
     """A training with what was found of it."""
 
-    course: Course
+    course: TrainingCourse
     record: Record
-    point: Point
-    state: State
+    point: Checkpoint
+    state: TrainingState
     diagnosis: Diagnosis
 
     def told(self) -> dict[str, Any]:
@@ -452,7 +460,7 @@ class _Judged:
         }
 
 
-def _judged(trial: Trial, data: RunData, course: Course) -> _Judged:
+def _judged(trial: Trial, data: RunData, course: TrainingCourse) -> _Judged:
     state = state_of_course(course)
     record, unsettled = course.last, state.name in {"rotating", "diverging"}
     if unsettled and course.is_exact:
@@ -464,7 +472,7 @@ def _judged(trial: Trial, data: RunData, course: Course) -> _Judged:
     return _Judged(course, record, point, state, diagnose(trial, data, course, point))
 
 
-def _course(trial: Trial, data: RunData, folder: TrialFolder, watch: Watch) -> Course:
+def _course(trial: Trial, data: RunData, folder: TrialFolder, watch: Watch) -> TrainingCourse:
     source = trial.parts["run"]
     if not source:
         return play(trial, data, folder, watch)

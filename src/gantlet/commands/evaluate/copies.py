@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 from gantlet.core.data import Source, Space
-from gantlet.core.metric import more_often, smaller
+from gantlet.core.metric import p_greater_rate, p_smaller_values
 from gantlet.features.base import block_of
 from gantlet.metrics.checks import checked
 from gantlet.metrics.neighbour_search import (
     Points,
     edge,
-    nearest_among,
-    nearest_fellow_of,
-    nearest_fellows,
+    knn,
+    knn_within,
+    nearest_distance_within,
     points,
 )
 
@@ -180,9 +180,9 @@ def repeats(real: Tensor, x: Tensor) -> Tensor:
     if min(len(real), len(x)) < 3:
         return torch.tensor([0, len(x)])
     base, own = points(*checked(real, x))
-    nearest = nearest_fellows(base, 1).distance[:, 0].sort().values
+    nearest = knn_within(base, 1).distance[:, 0].sort().values
     limit = _REPEAT**2 * nearest[int(_QUANTILE * len(nearest))]
-    near = nearest_fellows(own, 1)
+    near = knn_within(own, 1)
     is_near = near.distance[:, 0] <= edge(limit.expand(len(own)), own)
     here = is_near.nonzero()[:, 0]
     return torch.tensor([len(own) - _parts(len(own), here, near.index[here, 0]), len(own)])
@@ -216,7 +216,7 @@ def nearest(real: Tensor, x: Tensor, train: Tensor) -> dict[str, Tensor]:
         return {}
     checked(real, x)
     base, reference, own = points(train, real, x)
-    found, other = nearest_among(own, base), nearest_among(own, reference)
+    found, other = knn(own, base), knn(own, reference)
     distance, apart = found.distance[:, 0], other.distance[:, 0]
     trained = (distance < apart).double() + 0.5 * (distance == apart).double()
     owner = torch.where(trained > 0, found.index[:, 0], len(train) + other.index[:, 0])
@@ -231,13 +231,13 @@ def nearest(real: Tensor, x: Tensor, train: Tensor) -> dict[str, Tensor]:
 
 def _is_copy(base: Points, index: Tensor, distance: Tensor) -> Tensor:
     owners, which = torch.unique(index, return_inverse=True)
-    edges = edge(_COPY**2 * nearest_fellow_of(owners, base), base, owners)
+    edges = edge(_COPY**2 * nearest_distance_within(owners, base), base, owners)
     return distance <= edges[which]
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Against:
+class RateComparison:
     """How often something is so among fakes and among as many held-out real samples.
 
     Attributes:
@@ -257,7 +257,7 @@ class Against:
     also: float = 1.0
 
 
-def repeating(fake: Mapping[str, Tensor], floor: Mapping[str, Tensor]) -> Against | None:
+def repeating(fake: Mapping[str, Tensor], floor: Mapping[str, Tensor]) -> RateComparison | None:
     """Returns whether fakes repeat one another more than real samples do.
 
     Repeats are rare and nearly independent, so their numbers are taken for those of Poisson:
@@ -271,10 +271,10 @@ def repeating(fake: Mapping[str, Tensor], floor: Mapping[str, Tensor]) -> Agains
     if not n or not m:
         return None
     p = float(bdtrc(count - 1, count + other, n / (n + m))) if count else 1.0
-    return Against(count=count, n=n, floor_count=other, floor_n=m, p=p)
+    return RateComparison(count=count, n=n, floor_count=other, floor_n=m, p=p)
 
 
-def copying(fake: Mapping[str, Tensor], floor: Mapping[str, Tensor]) -> Against | None:
+def copying(fake: Mapping[str, Tensor], floor: Mapping[str, Tensor]) -> RateComparison | None:
     """Returns whether fakes copy training samples, as far as held-out real ones let tell.
 
     ``p`` is Fisher's exact test on the number of copies. ``also`` is the larger of two p-values:
@@ -286,13 +286,13 @@ def copying(fake: Mapping[str, Tensor], floor: Mapping[str, Tensor]) -> Against 
         return None
     count, n = int(fake["copy"].sum()), len(fake["copy"])
     other, m = int(floor["copy"].sum()), len(floor["copy"])
-    return Against(
+    return RateComparison(
         count=count,
         n=n,
         floor_count=other,
         floor_n=m,
-        p=more_often(count, n, other, m),
-        also=max(smaller(fake["distance"], floor["distance"]), _owned(fake)),
+        p=p_greater_rate(count, n, other, m),
+        also=max(p_smaller_values(fake["distance"], floor["distance"]), _owned(fake)),
     )
 
 

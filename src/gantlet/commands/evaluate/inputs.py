@@ -18,35 +18,35 @@ from torch import Tensor
 from gantlet.commands.trained import RunData, find_trial
 from gantlet.core.data import (
     Code,
-    Coded,
+    Encoded,
     InMemory,
     Named,
     OwnFile,
-    Roomy,
+    PaddedEncoded,
     Source,
     Space,
     Splits,
     notes_of,
 )
-from gantlet.core.errors import UserError, reading
+from gantlet.core.errors import UserError, input_errors
 from gantlet.core.estimate import REAL
 from gantlet.core.rng import Rng
-from gantlet.core.spec import Spec, datasets, options, quoted
-from gantlet.data.arrays import holds_sounds, pictures_in, sounds_in
+from gantlet.core.spec import Spec, datasets, options, quote
+from gantlet.data.arrays import audio_files, has_mostly_audio, image_files
 from gantlet.data.splits import (
     PARSER_ERRORS,
-    Joined,
-    Rows,
+    ArraySplit,
+    Concatenated,
     arranged,
     finite,
-    is_there,
+    path_exists,
     space_of,
 )
 from gantlet.domains.cells import read_cells
 from gantlet.domains.domains import domain_of, domains, ending, reader_of
 from gantlet.domains.tables import Table
 from gantlet.features.base import block_of
-from gantlet.run.store import TrialFolder, kept, load_tensors
+from gantlet.run.store import TrialFolder, load_tensors, stored_samples
 
 # ----------------------------------------------------------------------------
 # What is evaluated: the sets as they were asked for.
@@ -55,7 +55,7 @@ from gantlet.run.store import TrialFolder, kept, load_tensors
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class EvaluationSpec:
     """What decides the sets; all of it is part of the question.
 
     Attributes:
@@ -88,7 +88,7 @@ class Asked:
     divides: bool = False
 
     @classmethod
-    def of(cls, plain: Mapping[str, Any]) -> "Asked":
+    def of(cls, plain: Mapping[str, Any]) -> "EvaluationSpec":
         """Returns the sets of plain data, as ``dataclasses.asdict`` and JSON give them."""
         lists = {name: tuple(plain[name]) for name in ("fakes", "groups")}
         return cls(**{**plain, **lists})
@@ -113,7 +113,7 @@ _NAMED = re.compile(r'(?:"((?:[^"]|"")+)"|([^=:/\\"]+))=(.+)', re.DOTALL)
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Samples:
+class NamedSamples:
     """Samples under the name by which they were asked for.
 
     Attributes:
@@ -132,7 +132,7 @@ class Samples:
     source: Source
     splits: Splits | None = None
     code: Code | None = None
-    own: Coded | None = None
+    own: Encoded | None = None
     note: str = ""
     names: Sequence[str] = ()
 
@@ -160,14 +160,14 @@ def named(text: str) -> tuple[str, str]:
     return (plain if inner is None else inner.replace('""', '"')), where
 
 
-def naming(name: str, where: str) -> str:
+def spec_with_name(name: str, where: str) -> str:
     """Returns the word that gives the samples at ``where`` a name, whatever signs it holds.
 
     Example:
-        >>> naming("lr=0.1", "runs/a.npz")
+        >>> spec_with_name("lr=0.1", "runs/a.npz")
         '"lr=0.1"=runs/a.npz'
     """
-    return f"{quoted(name, _SIGNS)}={where}"
+    return f"{quote(name, _SIGNS)}={where}"
 
 
 def _exists(text: str) -> bool:
@@ -191,7 +191,7 @@ def _by_file(text: str) -> str:
 
 def find_samples(
     text: str, role: Role, *, data_seed: int = 0, skip_bad: int = 0, data: RunData | None = None
-) -> Samples:
+) -> NamedSamples:
     """Returns the samples that ``text`` means.
 
     A folder of images or of sounds; a file of arrays (npz, npy, csv, safetensors, idx), of rows
@@ -213,27 +213,27 @@ def find_samples(
         UserError: If there are no such samples, or they cannot be read.
     """
     name, where = named(text)
-    with reading(where, only=PARSER_ERRORS):
+    with input_errors(where, only=PARSER_ERRORS):
         data = RunData() if data is None else data
         lenient = _lenient(where, skip_bad)
         found = _kept(where, name) or _find(lenient, role, data_seed, skip_bad, data)
     return found if name == where else replace(found, name=name)
 
 
-def _kept(where: str, name: str) -> Samples | None:
+def _kept(where: str, name: str) -> NamedSamples | None:
     """Returns samples that were given as a Python object, or None where ``where`` is none."""
-    found = kept(where, name)
+    found = stored_samples(where, name)
     if found is None:
         return None
     if found.kind == "table":
         return replace(_from_table(found.path, name), note=found.note)
     array = finite(arranged(np.load(found.path, mmap_mode="r"), "auto", name), name)
-    return Samples(
-        name=name, space=space_of(array, None, name), source=Rows(array), note=found.note
+    return NamedSamples(
+        name=name, space=space_of(array, None, name), source=ArraySplit(array), note=found.note
     )
 
 
-def _from_table(path: Path, name: str) -> Samples:
+def _from_table(path: Path, name: str) -> NamedSamples:
     """Returns a table that was given as a Python object; messages call it by its name."""
     try:
         return _whole(reader_of(path) or Table(path=str(path)), name)
@@ -252,7 +252,7 @@ def _lenient(where: str, skip: int) -> str:
     return f"{text},skip_bad={skip}{split}" if can else where
 
 
-def _find(text: str, role: Role, data_seed: int, skip_bad: int, data: RunData) -> Samples:
+def _find(text: str, role: Role, data_seed: int, skip_bad: int, data: RunData) -> NamedSamples:
     for path in (Path(text), Path(os.path.expanduser(text))):  # noqa: PTH111  (never raises)
         if text and os.path.lexists(path):
             return _from_path(path, text, skip_bad, data)
@@ -281,7 +281,7 @@ def _check_split(text: str) -> None:
 def _nowhere(text: str) -> UserError:
     """Returns the error for a word that means nothing; says what is close to it."""
     path = Path(os.path.expanduser(text))  # noqa: PTH111  (never raises)
-    is_there(path)  # a folder that is closed, or a name that is too long, has its own reason
+    path_exists(path)  # a folder that is closed, or a name that is too long, has its own reason
     name = text.partition(":")[0].partition("@")[0]
     with suppress(OSError, ValueError):
         beside = [p.name for p in islice(path.parent.iterdir(), 10_000)]
@@ -306,8 +306,8 @@ def _nowhere(text: str) -> UserError:
     )
 
 
-def _from_path(path: Path, text: str, skip_bad: int, data: RunData) -> Samples:
-    if not is_there(path):
+def _from_path(path: Path, text: str, skip_bad: int, data: RunData) -> NamedSamples:
+    if not path_exists(path):
         raise UserError(f"{text} is a link to something that does not exist. Mend it.")
     if (path / "run.json").exists():
         return _from_run(path, "", text, data)
@@ -337,13 +337,13 @@ def _arrays_in(path: Path) -> OwnFile:
     return found
 
 
-def _whole(found: OwnFile, name: str) -> Samples:
+def _whole(found: OwnFile, name: str) -> NamedSamples:
     """Returns all samples of the user's files in their order."""
-    found = found.roomy() if isinstance(found, Roomy) else found
+    found = found.roomy() if isinstance(found, PaddedEncoded) else found
     source = found.whole()
-    own = found if isinstance(found, Coded) else None
+    own = found if isinstance(found, Encoded) else None
     code = None if own is None else own.code()
-    return Samples(
+    return NamedSamples(
         name=name,
         space=found.space,
         source=source,
@@ -354,7 +354,7 @@ def _whole(found: OwnFile, name: str) -> Samples:
     )
 
 
-def _from_run(path: Path, model: str, text: str, data: RunData) -> Samples:
+def _from_run(path: Path, model: str, text: str, data: RunData) -> NamedSamples:
     """Returns the samples of a trial, named as ``MODEL`` or ``MODEL#SEED``."""
     name, _, seed = model.partition("#")
     if seed and not seed.isdigit():
@@ -362,19 +362,19 @@ def _from_run(path: Path, model: str, text: str, data: RunData) -> Samples:
     trial, folder = find_trial(path, name or None, int(seed or 0))
     space, splits = data.of(trial)
     x = folder.load("samples")["samples"]
-    return Samples(name=text, space=space, source=InMemory(x), splits=splits)
+    return NamedSamples(name=text, space=space, source=InMemory(x), splits=splits)
 
 
-def _from_trial(path: Path, text: str, data: RunData) -> Samples:
+def _from_trial(path: Path, text: str, data: RunData) -> NamedSamples:
     outcome = TrialFolder(path).outcome()
     if outcome is None or outcome.trial.parts["model"] == REAL:
         return _tensors(path / _SAMPLES, text)
     space, splits = data.of(outcome.trial)
     x = TrialFolder(path).load("samples")["samples"]
-    return Samples(name=text, space=space, source=InMemory(x), splits=splits)
+    return NamedSamples(name=text, space=space, source=InMemory(x), splits=splits)
 
 
-def _tensors(path: Path, text: str) -> Samples:
+def _tensors(path: Path, text: str) -> NamedSamples:
     found = load_tensors(path)
     if len(found) != 1 and "samples" not in found:
         raise UserError(
@@ -385,7 +385,7 @@ def _tensors(path: Path, text: str) -> Samples:
     array = x.float().numpy() if x.is_floating_point() else x.numpy()
     array = finite(arranged(array, "auto", str(path)), path)
     space = space_of(array, None, str(path))
-    return Samples(name=text, space=space, source=InMemory(torch.from_numpy(array)))
+    return NamedSamples(name=text, space=space, source=InMemory(torch.from_numpy(array)))
 
 
 def _short(text: str) -> str:
@@ -397,20 +397,20 @@ def _short(text: str) -> str:
     return ", ".join([Path(options["path"]).name, *key])
 
 
-def _from_dataset(text: str, split: str | None, seed: int) -> Samples:
+def _from_dataset(text: str, split: str | None, seed: int) -> NamedSamples:
     dataset = datasets.make(text)
     name = _short(text)
     if split is None and isinstance(dataset, OwnFile):
         return _whole(dataset, name)
-    dataset = dataset.roomy() if isinstance(dataset, Roomy) else dataset
+    dataset = dataset.roomy() if isinstance(dataset, PaddedEncoded) else dataset
     splits = dataset.load(rng=Rng(seed))
     chosen = split or "test"
     if chosen == "all":
-        source: Source = Joined(splits.train, splits.validation, splits.test)
+        source: Source = Concatenated(splits.train, splits.validation, splits.test)
     else:
         source = getattr(splits, chosen)
-    code = dataset.code() if isinstance(dataset, Coded) else None
-    return Samples(
+    code = dataset.code() if isinstance(dataset, Encoded) else None
+    return NamedSamples(
         name=f"{name}@{chosen}",
         space=dataset.space,
         source=source,
@@ -445,7 +445,7 @@ def labels_of(groups: Sequence[str], text: str, role: str, n: int) -> Tensor | N
     """
     names = _names(text, role)
     for one in groups:
-        name, what = parted(one)
+        name, what = split_group_option(one)
         if name is not None and name not in names:
             continue
         try:
@@ -462,7 +462,7 @@ def column_of(groups: Sequence[str], text: str, role: str) -> str | None:
     if source is None:
         return None
     for one in groups:
-        name, what = parted(one)
+        name, what = split_group_option(one)
         fits = name is None or name in _names(text, role)
         if fits and not Path(what).expanduser().is_file() and what in read_cells(source).names:
             return what
@@ -497,7 +497,7 @@ def check_groups(groups: Sequence[str], sets: Sequence[tuple[str, str, int]]) ->
     """
     for one in groups:
         if all(labels_of([one], *found) is None for found in sets):
-            name, what = parted(one)
+            name, what = split_group_option(one)
             raise UserError(
                 f"--groups {one} fits no set. Give a column of a table, a file with one label a "
                 "line, or a regular expression with one group for the file names of a folder; "
@@ -505,12 +505,13 @@ def check_groups(groups: Sequence[str], sets: Sequence[tuple[str, str, int]]) ->
             )
 
 
-def parted(one: str) -> tuple[str | None, str]:
+def split_group_option(one: str) -> tuple[str | None, str]:
     """Returns the name of the set that groups are for, or None for all, and what makes them.
 
     Example:
-        >>> parted("real=subjects.txt"), parted("(.+)_.*"), parted("(?P<who>.+)=.*")
-        (('real', 'subjects.txt'), (None, '(.+)_.*'), (None, '(?P<who>.+)=.*'))
+        >>> texts = "real=subjects.txt", "(.+)_.*", "(?P<who>.+)=.*"
+        >>> [split_group_option(text) for text in texts]
+        [('real', 'subjects.txt'), (None, '(.+)_.*'), (None, '(?P<who>.+)=.*')]
     """
     found = re.fullmatch(r"([^=:/\\()\[\]?*+^$|]+)=(.+)", one)
     return (None, one) if found is None else (found[1], found[2])
@@ -554,7 +555,7 @@ def _matched(what: str, folder: Path) -> list[str]:
             f"--groups {what} has {pattern.groups} groups in parentheses. Give one, around what "
             "names the subject: '([^_]+)_.*'."
         )
-    held = sounds_in(folder) if holds_sounds(folder) else pictures_in(folder)
+    held = audio_files(folder) if has_mostly_audio(folder) else image_files(folder)
     files = [f.relative_to(folder).as_posix() for f in held.files]
     found = [pattern.search(name) for name in files]
     if not any(found):
@@ -610,7 +611,7 @@ class Changed:
         return self._change(self._source.take(index))
 
 
-def alike(samples: Samples, real: Samples) -> tuple[Samples, str]:
+def harmonize(samples: NamedSamples, real: NamedSamples) -> tuple[NamedSamples, str]:
     """Returns ``samples`` as samples of the space of ``real``, and what was done, in words.
 
     Files that need a code are written in that of ``real``. Grey images where colour is wanted are
@@ -624,7 +625,7 @@ def alike(samples: Samples, real: Samples) -> tuple[Samples, str]:
     return found, "; ".join(filter(None, (samples.note, told)))
 
 
-def _alike(samples: Samples, real: Samples) -> tuple[Samples, str]:
+def _alike(samples: NamedSamples, real: NamedSamples) -> tuple[NamedSamples, str]:
     space, wanted = samples.space, real.space
     if not len(samples.source):
         raise UserError(f"{samples.name} holds no samples.")
@@ -650,7 +651,7 @@ def _alike(samples: Samples, real: Samples) -> tuple[Samples, str]:
     return replace(samples, space=wanted, source=Changed(samples.source, change)), told
 
 
-def _check_ranges(samples: Samples, real: Samples) -> None:
+def _check_ranges(samples: NamedSamples, real: NamedSamples) -> None:
     """Refuses images of another usual range: what was forgotten is to scale them.
 
     Raises:
@@ -715,7 +716,7 @@ def _same(x: Tensor) -> Tensor:
     return x
 
 
-def _adapted(samples: Samples, real: Samples) -> tuple[Samples, str]:
+def _adapted(samples: NamedSamples, real: NamedSamples) -> tuple[NamedSamples, str]:
     """Returns samples in another shape, where their kind can convert them without loss."""
     space, wanted = samples.space, real.space
     found = domain_of(space).adapted(space, wanted) if space.kind == wanted.kind else None

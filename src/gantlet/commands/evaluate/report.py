@@ -7,13 +7,12 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from gantlet.commands.evaluate.inputs import Asked, named
+from gantlet.commands.evaluate.inputs import EvaluationSpec, named
 from gantlet.commands.evaluate.results import (
-    Gap,
-    Judged,
+    FloorGap,
     Result,
-    Same,
-    called,
+    ScoredSet,
+    SharedSamples,
     claims,
     copies,
     extractor_name,
@@ -21,6 +20,7 @@ from gantlet.commands.evaluate.results import (
     floor_name,
     floors_of,
     gaps,
+    metric_label,
     on,
     pairs,
     ranked,
@@ -279,7 +279,7 @@ def scores_beside(results: Sequence[Result], extractor: str, rank: str) -> dict[
     wanted = dict.fromkeys((rank, "precision", "recall"))
     return {
         FLOOR if r.model == REAL else r.name: [
-            Dot(name=_on_features(called(m, r), extractor), estimate=r.scores[m])
+            Dot(name=_on_features(metric_label(m, r), extractor), estimate=r.scores[m])
             for m in r.scores
             if (m == rank or m.partition(":")[0] in wanted) and r.scores[m].value is not None
         ]
@@ -301,7 +301,7 @@ def further_tables(results: Sequence[Result], first: str) -> Iterator[Block]:
         )
 
 
-def _one_table(judged: Judged, floor: Result) -> Table:
+def _one_table(judged: ScoredSet, floor: Result) -> Table:
     fake = judged.value
     is_apart = judged.fair is not judged.value
     equal = Column(
@@ -341,17 +341,17 @@ _COMPARED = {True: "the number at equal sizes", False: "the value"}
 
 
 def _row(
-    judged: Judged, floor: Result, metric: str, known: Gap | None, *, is_apart: bool
+    judged: ScoredSet, floor: Result, metric: str, known: FloorGap | None, *, is_apart: bool
 ) -> list[Cell]:
     value = judged.value.scores[metric]
-    name = f"{called(metric, judged.value)} {ARROWS[value.better]}".rstrip()
+    name = f"{metric_label(metric, judged.value)} {ARROWS[value.better]}".rstrip()
     fair: list[Cell] = [judged.fair.scores.get(metric, "–")] if is_apart else []
     noise = floor.scores.get(metric, "–")
     misses = MISSES.get(metric.partition(":")[0], "")
     return [name, value, *fair, noise, _significance(known), misses]
 
 
-def _significance(known: Gap | None) -> str:
+def _significance(known: FloorGap | None) -> str:
     """Returns whether a difference is significant, and if not how many samples would show it."""
     if known is None:
         return "–"
@@ -374,7 +374,7 @@ def _about(n: int) -> str:
     return f"{round(n, -digits):,}"
 
 
-def _several_table(judged: Sequence[Judged], extractor: str, order: _Order) -> Table:
+def _several_table(judged: Sequence[ScoredSet], extractor: str, order: _Order) -> Table:
     fakes, floors = [j.value for j in judged], floors_of(judged)
     fakes.sort(key=lambda r: order.place(r.name))
     known = _by_group(m for r in [*fakes, *floors] for m in r.scores)
@@ -427,10 +427,10 @@ def _comparison_tables(results: Sequence[Result]) -> Iterator[Table]:
         )
 
 
-def _compared(one: Gap) -> list[Cell]:
+def _compared(one: FloorGap) -> list[Cell]:
     judged, floor = one.judged, one.judged.floor
     noise = None if floor is None else floor.scores[one.metric]
-    name = called(one.metric, judged.value)
+    name = metric_label(one.metric, judged.value)
     ours = judged.fair.scores[one.metric]
     return [judged.value.name, name, ours, noise, one.apart, _significance(one)]
 
@@ -452,7 +452,7 @@ def copying_section(results: Sequence[Result]) -> Iterator[Section]:
             "yes" if s.is_significant else "no",
         ]
         for s in signs
-        if not isinstance(s.found, Gap)
+        if not isinstance(s.found, FloorGap)
     ]
     if rows:
         heads = ("samples", "features", "sign", "generated", "held-out real", "p", "significant?")
@@ -467,7 +467,7 @@ def copying_section(results: Sequence[Result]) -> Iterator[Section]:
             "reference. All p-values are one-sided; significant by Holm's procedure, copies over "
             "both signs at 5 %, repeats together with all metrics of variety at 2.5 %.",
         )
-        is_found = any(s.is_significant for s in signs if not isinstance(s.found, Gap))
+        is_found = any(s.is_significant for s in signs if not isinstance(s.found, FloorGap))
         yield Section(title="Repeats and copies", blocks=[table], open=is_found)
 
 
@@ -503,7 +503,7 @@ def _column(everyone: Sequence[Result], metric: str, order: _Order) -> Column:
     missed = MISSES.get(metric.partition(":")[0])
     text = "" if missed is None else f"Does not show {missed}."
     return Column(
-        name=_on_features(called(metric, who), who.extractor),
+        name=_on_features(metric_label(metric, who), who.extractor),
         better=first.better,
         unit=first.unit,
         help=text,
@@ -517,7 +517,7 @@ def methods(results: Sequence[Result]) -> Section:
     alike: dict[tuple[str, str, tuple[str, ...]], list[tuple[Result, Estimate]]] = {}
     for r in results:
         for m, e in r.scores.items():
-            key = _on_features(called(m, r), r.extractor), e.unit, pattern(e.method)
+            key = _on_features(metric_label(m, r), r.extractor), e.unit, pattern(e.method)
             alike.setdefault(key, []).append((r, e))
     rows: list[list[Cell]] = [
         [
@@ -595,7 +595,7 @@ def answer(
     )
 
 
-def _rows(asked: Asked, results: Sequence[Result]) -> Iterator[Row]:
+def _rows(asked: EvaluationSpec, results: Sequence[Result]) -> Iterator[Row]:
     """Yields the numbers of all sets, and those of the noise floors."""
     for extractor in dict.fromkeys(r.extractor for r in results):
         judged = on(results, extractor)
@@ -663,7 +663,10 @@ def _floors(sets: EvaluationSets) -> str:
 
 
 def _caveats(
-    sets: EvaluationSets, results: Sequence[Result], same: list[Same], why: Mapping[int, str]
+    sets: EvaluationSets,
+    results: Sequence[Result],
+    same: list[SharedSamples],
+    why: Mapping[int, str],
 ) -> Iterator[Caveat]:
     for note in sets.notes():
         yield Caveat(text=f"{note}.")

@@ -8,7 +8,7 @@ from typing import Literal, final
 from torch import Tensor
 
 from gantlet.commands.evaluate.copies import (
-    Against,
+    RateComparison,
     copying,
     duplicates,
     occurs,
@@ -26,7 +26,7 @@ from gantlet.commands.evaluate.trial import (
 )
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import REAL, Estimate, Note, Outcome
-from gantlet.core.metric import more_often
+from gantlet.core.metric import p_greater_rate
 from gantlet.core.spec import metrics
 from gantlet.features.inception import FID
 from gantlet.report.blocks import Block, Column, Dot, Forest, Group, Section, Table, Verdict
@@ -100,7 +100,7 @@ def _result(outcome: Outcome, run: Run) -> Result:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
+class ScoredSet:
     """The numbers of one set on one extractor.
 
     Attributes:
@@ -115,19 +115,19 @@ class Judged:
     floor: Result | None
 
 
-def on(results: Sequence[Result], extractor: str) -> list[Judged]:
+def on(results: Sequence[Result], extractor: str) -> list[ScoredSet]:
     """Returns the numbers of all sets on one extractor, in their order."""
     here = [r for r in results if r.extractor == extractor]
     floors = {r.size: r for r in here if r.model == REAL}
     fair = {r.model: r for r in here if r.model != REAL and r.against == "part"}
     return [
-        Judged(value=r, fair=fair.get(r.model, r), floor=floors.get(r.size))
+        ScoredSet(value=r, fair=fair.get(r.model, r), floor=floors.get(r.size))
         for r in here
         if r.model != REAL and r.against == "all"
     ]
 
 
-def floors_of(judged: Sequence[Judged]) -> list[Result]:
+def floors_of(judged: Sequence[ScoredSet]) -> list[Result]:
     """Returns the noise floors of some sets, each once, by size."""
     known = {j.floor.size: j.floor for j in judged if j.floor is not None}
     return [known[size] for size in sorted(known)]
@@ -163,7 +163,7 @@ def samples_needed(apart: Estimate) -> int | None:
     return round(needed) if needed < _MOST else None
 
 
-def called(metric: str, result: Result) -> str:
+def metric_label(metric: str, result: Result) -> str:
     """Returns a metric as people name it on these features: FID is one on Inception alone."""
     name = short(metric)
     return "FID (bias-corrected)" if name == "frechet" and is_fid(result.fingerprint) else name
@@ -215,7 +215,7 @@ VARIETY = ("recall", "coverage", "beta-recall", "vendi", "ms-ssim")
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Gap:
+class FloorGap:
     """A metric of a set, and of as many held-out real samples.
 
     Attributes:
@@ -226,27 +226,27 @@ class Gap:
         is_significant: Whether it is, by Holm's procedure over all sets and metrics.
     """
 
-    judged: Judged
+    judged: ScoredSet
     metric: str
     apart: Estimate
     p: float
     is_significant: bool = False
 
 
-def gaps(judged: Sequence[Judged]) -> list[Gap]:
+def gaps(judged: Sequence[ScoredSet]) -> list[FloorGap]:
     """Returns the differences from the noise floor of all sets and metrics that have both."""
     found = [g for j in judged for g in _gaps(j)]
     sure = holm([g.p for g in found], level=LEVEL)
     return [replace(g, is_significant=s) for g, s in zip(found, sure, strict=True)]
 
 
-def _gaps(judged: Judged) -> list[Gap]:
+def _gaps(judged: ScoredSet) -> list[FloorGap]:
     floor, fair = judged.floor, judged.fair
     if floor is None:
         return []
     apart = {m: _apart(fair, floor, m) for m in fair.scores if m in floor.scores}
     return [
-        Gap(judged=judged, metric=m, apart=a, p=_p_of(judged, m, a))
+        FloorGap(judged=judged, metric=m, apart=a, p=_p_of(judged, m, a))
         for m, a in apart.items()
         if a.half_width is not None
     ]
@@ -263,7 +263,7 @@ def _apart(fair: Result, floor: Result, metric: str) -> Estimate:
     return gap(fair, floor, metric)
 
 
-def _p_of(judged: Judged, metric: str, apart: Estimate) -> float:
+def _p_of(judged: ScoredSet, metric: str, apart: Estimate) -> float:
     """Returns the p-value of a difference; that of the energy distance also by permutation."""
     p, permuted = p_value(apart), judged.value.permuted
     if metric.partition(":")[0] != ENERGY or permuted is None:
@@ -289,7 +289,7 @@ class Sign:
     kind: Literal["metric", "repeats", "copies", "nearer"]
     fair: Result
     floor: Result
-    found: Gap | Against
+    found: FloorGap | RateComparison
     p: float
     is_significant: bool = False
 
@@ -318,11 +318,11 @@ def copies(results: Sequence[Result]) -> dict[str, list[Sign]]:
     return _judge(results, signs, level=LEVEL)
 
 
-def _everywhere(results: Sequence[Result]) -> list[Judged]:
+def _everywhere(results: Sequence[Result]) -> list[ScoredSet]:
     return [j for e in dict.fromkeys(r.extractor for r in results) for j in on(results, e)]
 
 
-def _poorer(judged: Judged, floor: Result) -> list[Sign]:
+def _poorer(judged: ScoredSet, floor: Result) -> list[Sign]:
     """Returns the metrics of variety, each with the p-value against one side."""
     return [
         Sign(kind="metric", fair=judged.fair, floor=floor, found=g, p=_one_sided(g))
@@ -331,13 +331,13 @@ def _poorer(judged: Judged, floor: Result) -> list[Sign]:
     ]
 
 
-def _one_sided(one: Gap) -> float:
+def _one_sided(one: FloorGap) -> float:
     value = one.apart.value or 0.0
     is_worse = value > 0 if one.apart.better == "lower" else value < 0
     return one.p / 2 if is_worse else 1 - one.p / 2
 
 
-def _repeats(judged: Judged, floor: Result) -> list[Sign]:
+def _repeats(judged: ScoredSet, floor: Result) -> list[Sign]:
     found = repeating(judged.fair.nearest, floor.nearest)
     if found is None:
         return []
@@ -373,7 +373,7 @@ def significant(signs: Mapping[str, Sequence[Sign]]) -> dict[str, list[Sign]]:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Same:
+class SharedSamples:
     """How many samples of a set are samples of the reference.
 
     Attributes:
@@ -394,7 +394,7 @@ class Same:
         return self.is_beyond_chance and 2 * self.count > self.n
 
 
-def same_samples(sets: EvaluationSets) -> list[Same]:
+def same_samples(sets: EvaluationSets) -> list[SharedSamples]:
     """Returns for each set how many of its samples the reference holds too."""
     reference = sets.digests_of(None)
     found: list[tuple[str, int, int, float]] = []
@@ -405,7 +405,7 @@ def same_samples(sets: EvaluationSets) -> list[Same]:
         found.append((named(fake)[0], count, part.n, p))
     sure = holm([p for *_, p in found], level=LEVEL)
     return [
-        Same(name=name, count=count, n=n, is_beyond_chance=s)
+        SharedSamples(name=name, count=count, n=n, is_beyond_chance=s)
         for (name, count, n, _), s in zip(found, sure, strict=True)
     ]
 
@@ -418,10 +418,10 @@ def _by_chance(sets: EvaluationSets, fake: str, count: int, n: int) -> float:
         return 0.0 if count == n else 1.0
     reference, ours = floor.real.digests(), sets.fair_part(fake).digests()
     shared, chance = (int(occurs(x, reference).sum()) for x in (ours, floor.other.digests()))
-    return more_often(shared, len(ours), chance, floor.other.n)
+    return p_greater_rate(shared, len(ours), chance, floor.other.n)
 
 
-def shared_words(sets: EvaluationSets, same: list[Same]) -> Iterator[str]:
+def shared_words(sets: EvaluationSets, same: list[SharedSamples]) -> Iterator[str]:
     """Yields in words which sets share samples, or hold some twice."""
     for one in same:
         if one.count == one.n:
@@ -474,7 +474,7 @@ _SHOWN = 12
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pair:
+class RankedPair:
     """Two sets, how far the first is behind the second, and whether that is sure."""
 
     worse: str
@@ -491,14 +491,14 @@ def ranked(results: Sequence[Result], extractor: str, metric: str) -> list[Resul
     return sorted(known, key=lambda r: sign * (r.scores[metric].value or 0.0))
 
 
-def pairs(order: Sequence[Result], metric: str) -> list[Pair]:
+def pairs(order: Sequence[Result], metric: str) -> list[RankedPair]:
     """Returns all pairs of ranked sets; those that Holm's procedure separates are marked."""
     every = [
         (worse, better, gap(worse, better, metric)) for better, worse in combinations(order, 2)
     ]
     separated = holm([p_value(g) for *_, g in every], level=LEVEL)
     return [
-        Pair(worse=worse.name, better=better.name, gap=g, separated=s)
+        RankedPair(worse=worse.name, better=better.name, gap=g, separated=s)
         for (worse, better, g), s in zip(every, separated, strict=True)
     ]
 
@@ -532,7 +532,7 @@ def _best_claim(best: str, level: Sequence[str], behind: Sequence[str], number: 
     return f"{same}{tail} ({number} for {best})."
 
 
-def _open_pairs(found: Sequence[Pair], open_: Sequence[Pair]) -> str:
+def _open_pairs(found: Sequence[RankedPair], open_: Sequence[RankedPair]) -> str:
     """Says which pairs are not significantly different."""
     if not open_:
         return "All pairs differ significantly."
@@ -599,7 +599,7 @@ def verdicts(
     first: str,
     rank: str,
     *,
-    same: Sequence[Same] = (),
+    same: Sequence[SharedSamples] = (),
     why_no_floor: Mapping[int, str] | None = None,
 ) -> list[Verdict]:
     """Returns what was found, most important first.
@@ -624,7 +624,7 @@ def verdicts(
 
 
 def claims(
-    results: Sequence[Result], first: str, same: Sequence[Same]
+    results: Sequence[Result], first: str, same: Sequence[SharedSamples]
 ) -> dict[str, dict[str, bool | None]]:
     """Returns what the verdicts say of each set, by its name: True, False, or None for untested.
 
@@ -650,7 +650,7 @@ def claims(
     return told
 
 
-def _same(same: Sequence[Same]) -> Iterator[Verdict]:
+def _same(same: Sequence[SharedSamples]) -> Iterator[Verdict]:
     """Says which sets were taken from the reference."""
     for one in same:
         if not one.is_beyond_chance:
@@ -692,7 +692,7 @@ def _alarm(
 
 
 def _sign(sign: Sign) -> str:
-    if isinstance(sign.found, Gap):
+    if isinstance(sign.found, FloorGap):
         return _against(sign.found)
     where = f"on {features_named(sign.fair.extractor)}"
     if sign.kind == "nearer":
@@ -709,14 +709,14 @@ def _p(value: float) -> str:
     return "p < 0.0001" if value < 1e-4 else f"p = {value:.2g}"
 
 
-def _counts(found: Against, what: str) -> str:
+def _counts(found: RateComparison, what: str) -> str:
     return (
         f"{found.count:,} of {found.n:,} samples {what}, against {found.floor_count:,} of "
         f"{found.floor_n:,} held-out real samples ({_p(found.p)})"
     )
 
 
-def _against(one: Gap) -> str:
+def _against(one: FloorGap) -> str:
     judged, floor = one.judged, one.judged.floor
     ours = shown(judged.fair.scores[one.metric])
     theirs = "–" if floor is None else shown(floor.scores[one.metric])
@@ -724,7 +724,7 @@ def _against(one: Gap) -> str:
     return f"{name} {ours}, real samples {theirs}"
 
 
-def _unmeasured(judged: Sequence[Judged], why: Mapping[int, str]) -> Iterator[Verdict]:
+def _unmeasured(judged: Sequence[ScoredSet], why: Mapping[int, str]) -> Iterator[Verdict]:
     """Says of which sets nothing could be measured, and which could not be compared."""
     for one in judged:
         name, scores = one.value.name, one.value.scores
@@ -743,7 +743,7 @@ def _unmeasured(judged: Sequence[Judged], why: Mapping[int, str]) -> Iterator[Ve
             )
 
 
-def _differences(judged: Sequence[Judged]) -> Iterator[Verdict]:
+def _differences(judged: Sequence[ScoredSet]) -> Iterator[Verdict]:
     """Says which sets are not significantly different from real data, and which differ."""
     found = gaps(judged)
     known = {n: [g for g in found if g.judged.value.name == n] for n in _names(found)}
@@ -754,11 +754,11 @@ def _differences(judged: Sequence[Judged]) -> Iterator[Verdict]:
         yield from _several(known)
 
 
-def _names(found: Sequence[Gap]) -> list[str]:
+def _names(found: Sequence[FloorGap]) -> list[str]:
     return list(dict.fromkeys(g.judged.value.name for g in found))
 
 
-def _one(name: str, found: Sequence[Gap]) -> Verdict:
+def _one(name: str, found: Sequence[FloorGap]) -> Verdict:
     clearest = sorted((g for g in found if g.is_significant), key=lambda g: g.p)
     where = features_named(found[0].judged.value.extractor)
     if not clearest:
@@ -777,7 +777,7 @@ def _one(name: str, found: Sequence[Gap]) -> Verdict:
     )
 
 
-def _rest(found: Sequence[Gap]) -> str:
+def _rest(found: Sequence[FloorGap]) -> str:
     """Names the metrics that do not differ significantly, where they are few."""
     names = [short(g.metric) for g in found if not g.is_significant]
     if not names:
@@ -792,7 +792,7 @@ def _share(n: int, of: int) -> str:
     return f"{n} of {of} sets {'differs' if n == 1 else 'differ'}"
 
 
-def _several(known: Mapping[str, Sequence[Gap]]) -> Iterator[Verdict]:
+def _several(known: Mapping[str, Sequence[FloorGap]]) -> Iterator[Verdict]:
     counts = {name: sum(g.is_significant for g in some) for name, some in known.items()}
     where = features_named(next(iter(known.values()))[0].judged.value.extractor)
     by = "By Holm's procedure over all sets and metrics at 5 %"

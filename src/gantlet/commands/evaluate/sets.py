@@ -18,13 +18,13 @@ from gantlet.commands.evaluate.copies import (
     one_of_each,
 )
 from gantlet.commands.evaluate.inputs import (
-    Asked,
+    EvaluationSpec,
+    NamedSamples,
     Role,
-    Samples,
-    alike,
     check_groups,
     column_of,
     find_samples,
+    harmonize,
     labels_of,
     named,
 )
@@ -34,8 +34,15 @@ from gantlet.core.errors import UserError
 from gantlet.core.metric import Features
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Spec, extractors
-from gantlet.data.splits import Joined, Subset, by_share
-from gantlet.features.base import Cache, FeatureSet, block_of, digest_of, feature_set, some
+from gantlet.data.splits import Concatenated, Subset, random_split
+from gantlet.features.base import (
+    FeatureCache,
+    FeatureSet,
+    block_of,
+    digest_of,
+    feature_set,
+    subsample_indices,
+)
 from gantlet.run.execute import Held, Watch
 
 # ----------------------------------------------------------------------------
@@ -56,7 +63,7 @@ class Chosen:
         labels: The groups that the user gave, shape ``(n,)``, or None.
     """
 
-    samples: Samples
+    samples: NamedSamples
     found: int
     note: str = ""
     rest: Source | None = None
@@ -146,7 +153,7 @@ class EvaluationSets:
         asked: What decides the sets.
     """
 
-    def __init__(self, asked: Asked) -> None:
+    def __init__(self, asked: EvaluationSpec) -> None:
         self.asked = asked
         self._data = RunData()
         self._reference = Held[None, Chosen](1)
@@ -157,7 +164,7 @@ class EvaluationSets:
         self._fingerprints = Held[tuple[str, Role], str](_SETS)
 
     @override
-    def __reduce__(self) -> tuple[type["EvaluationSets"], tuple[Asked]]:
+    def __reduce__(self) -> tuple[type["EvaluationSets"], tuple[EvaluationSpec]]:
         """Pickles what decides the sets, not the samples."""
         return EvaluationSets, (self.asked,)
 
@@ -186,9 +193,9 @@ class EvaluationSets:
         """
         return self._others.get((text, role), lambda: self._other(text, role))
 
-    def whole(self, text: str) -> Samples:
+    def whole(self, text: str) -> NamedSamples:
         """Returns all samples of a set in their order, as samples of the reference's space."""
-        return alike(self._find(text, "fake"), self.real.samples)[0]
+        return harmonize(self._find(text, "fake"), self.real.samples)[0]
 
     def sizes(self) -> list[int]:
         """Returns the sizes of the sets to judge, each once, in ascending order."""
@@ -259,7 +266,7 @@ class EvaluationSets:
         if len(source) < 10:
             raise UserError(f"{name} holds {len(source)} samples. At least 10 are needed.")
         rng = Rng(asked.data_seed)
-        made = by_share(source, validation=0.1, test=0.1, limit=None, rng=rng)
+        made = random_split(source, validation=0.1, test=0.1, limit=None, rng=rng)
         own = "" if train is not None else ", the reference itself"
         return made, f"{len(made.train)} samples of {name}{own}"
 
@@ -307,7 +314,7 @@ class EvaluationSets:
             chosen.samples.source,
             block=block_of(chosen.samples.space),
             device=device,
-            cache=Cache.usual(),
+            cache=FeatureCache.usual(),
             classes=classes,
             tell=lambda share: watch(0.5 * share, f"{name} of {chosen.samples.name}"),
         )
@@ -372,7 +379,7 @@ class EvaluationSets:
         return self._chosen(self.asked.real, samples, "real", samples.note)
 
     def _other(self, text: str, role: Role) -> Chosen:
-        samples, note = alike(self._found(text, role), self.real.samples)
+        samples, note = harmonize(self._found(text, role), self.real.samples)
         return self._chosen(text, samples, role, note)
 
     def _seen_by_all(self) -> Part:
@@ -384,14 +391,14 @@ class EvaluationSets:
         floor = self.floor(self.sizes()[-1]) if self.asked.divides else None
         return Part(whole=self.real) if floor is None else floor.real
 
-    def _find(self, text: str, role: Role) -> Samples:
+    def _find(self, text: str, role: Role) -> NamedSamples:
         """Returns all samples that a word means, as they are in their files."""
         asked = self.asked
         return find_samples(
             text, role, data_seed=asked.data_seed, skip_bad=asked.skip_bad, data=self._data
         )
 
-    def _found(self, text: str, role: Role) -> Samples:
+    def _found(self, text: str, role: Role) -> NamedSamples:
         """Returns the samples of a set; a column that names groups is no part of them."""
         name, where = named(text)
         column = column_of(self.asked.groups, text, role)
@@ -402,7 +409,7 @@ class EvaluationSets:
         called = Path(where).name if name == where and ":path=" not in where else name
         return replace(self._find(apart, role), name=called)
 
-    def _chosen(self, text: str, samples: Samples, role: Role, note: str = "") -> Chosen:
+    def _chosen(self, text: str, samples: NamedSamples, role: Role, note: str = "") -> Chosen:
         """Returns a set, thinned to as many samples as are wanted."""
         asked = self.asked
         most = _TRAINING if role == "train" and asked.samples is not None else asked.samples
@@ -413,7 +420,7 @@ class EvaluationSets:
         labels = labels_of(asked.groups, text, kind, n) if asked.groups else None
         if most is None or n <= most:
             return Chosen(samples=samples, found=n, note=note, labels=labels)
-        kept = some(n, most, rng=Rng(asked.seed).stream(f"thin/{kind}"))
+        kept = subsample_indices(n, most, rng=Rng(asked.seed).stream(f"thin/{kind}"))
         left = torch.ones(n, dtype=torch.bool).index_fill(0, kept, value=False)
         return Chosen(
             samples=replace(samples, source=Subset(samples.source, kept)),
@@ -424,7 +431,7 @@ class EvaluationSets:
         )
 
 
-def _check_names(asked: Asked) -> None:
+def _check_names(asked: EvaluationSpec) -> None:
     """Refuses sets that cannot be told apart by their names, and too few samples."""
     if not asked.fakes:
         raise UserError("Name samples to judge: a folder, a file, RUN@MODEL or a data set.")
@@ -522,7 +529,7 @@ def _outside(sets: EvaluationSets, real: Chosen, n: int) -> Iterator[tuple[Chose
     splits, (_, _, split) = real.samples.splits, sets.asked.real.rpartition("@")
     if splits is not None and split != "all":
         names = [s for s in ("validation", "test") if s != (split if split in _SPLITS else "test")]
-        source = Joined(*(getattr(splits, name) for name in names))
+        source = Concatenated(*(getattr(splits, name) for name in names))
         yield _of(real, source), f"samples of the {' and '.join(names)} split", enough
 
 
@@ -532,7 +539,7 @@ _SPLITS = ("train", "validation", "test")
 def _drawn(sets: EvaluationSets, real: Chosen, held: Chosen, n: int) -> Chosen | None:
     """Returns at most ``n`` samples of a set that are neither trained on nor judged."""
     rng = Rng(sets.asked.seed).stream("thin/floor")
-    kept = some(held.n, n, rng=rng)
+    kept = subsample_indices(held.n, n, rng=rng)
     source: Source = Subset(held.samples.source, kept)
     labels = held.labels
     if bool(_known(sets, source).any()):
@@ -540,7 +547,7 @@ def _drawn(sets: EvaluationSets, real: Chosen, held: Chosen, n: int) -> Chosen |
         free = (~known).nonzero()[:, 0]
         if not len(free):
             return None
-        kept = free[some(len(free), n, rng=rng)]
+        kept = free[subsample_indices(len(free), n, rng=rng)]
         source = Subset(held.samples.source, kept)
     apart = [sets.digests_of(None), *sets.drawn_apart(from_fakes=True)]
     distinct = one_of_each(duplicates(digests(source, real.samples.space), apart), len(kept))

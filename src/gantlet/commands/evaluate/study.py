@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import final
 
 from gantlet import options
-from gantlet.commands.evaluate.inputs import Asked
+from gantlet.commands.evaluate.inputs import EvaluationSpec
 from gantlet.commands.evaluate.report import answer
 from gantlet.commands.evaluate.sets import EvaluationSets
 from gantlet.commands.evaluate.trial import (
@@ -21,7 +21,7 @@ from gantlet.core.arguments import check_fields
 from gantlet.core.estimate import REAL, Outcome, Trial
 from gantlet.core.spec import extractors, metrics
 from gantlet.domains.domains import domain_of
-from gantlet.features.base import refuse_partisans
+from gantlet.features.base import check_ranking_features
 from gantlet.report.blocks import Report
 from gantlet.run.execute import Watch
 from gantlet.run.store import Run, TrialFolder
@@ -65,7 +65,7 @@ class Evaluate:
         device: Where features are computed and compared.
     """
 
-    asked: Asked
+    asked: EvaluationSpec
     features: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
     rank: str = options.Evaluate.rank
@@ -118,7 +118,7 @@ class Evaluate:
         for metric in (*self.metrics, self.rank):
             metrics.make(metric)
         check_fields(self)
-        refuse_partisans(self._features())
+        check_ranking_features(self._features())
         self.sets.check(self._features(), self.device)
         if self.asked.pairs is not None:
             for fake in self.asked.fakes:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gantlet.commands.evaluate.copies import nearest, one_of_each, repeats
-from gantlet.commands.evaluate.inputs import Asked, Samples
+from gantlet.commands.evaluate.inputs import EvaluationSpec, NamedSamples
 from gantlet.commands.evaluate.sets import EvaluationSets, Part
 from gantlet.compute.machine import threads
 from gantlet.core.errors import UserError
@@ -19,7 +19,13 @@ from gantlet.core.metric import Groups, Metric, Sees, TrainMetric
 from gantlet.core.rng import Rng
 from gantlet.core.spec import metrics
 from gantlet.data.splits import Subset
-from gantlet.features.base import Cache, block_of, digest_of, exactly, some
+from gantlet.features.base import (
+    FeatureCache,
+    block_of,
+    digest_of,
+    full_precision,
+    subsample_indices,
+)
 from gantlet.metrics.checks import checked
 from gantlet.metrics.copying import nearest_training
 from gantlet.metrics.measure import detail_all
@@ -70,7 +76,7 @@ class EvaluationTrial:
     extractor: str
     extractors: tuple[str, ...]
     metrics: tuple[str, ...]
-    sets: Asked
+    sets: EvaluationSpec
     threads: int
     device: str
 
@@ -110,7 +116,7 @@ class EvaluationTrial:
             extractor=parts["extractor"],
             extractors=tuple(json.loads(parts["extractors"])),
             metrics=tuple(json.loads(parts["metrics"])),
-            sets=Asked.of(json.loads(parts["sets"])),
+            sets=EvaluationSpec.of(json.loads(parts["sets"])),
             threads=int(parts["threads"]),
             device=parts["device"],
         )
@@ -125,7 +131,7 @@ class EvaluationTrial:
 _INPUTS = 2_000
 
 
-def matched(sets: EvaluationSets, fake: str) -> tuple[Samples, Samples]:
+def matched(sets: EvaluationSets, fake: str) -> tuple[NamedSamples, NamedSamples]:
     """Returns the targets and a set of outputs, those of the first target first.
 
     Files are matched by their names, whatever order those sort in; arrays by their order.
@@ -154,7 +160,7 @@ def matched(sets: EvaluationSets, fake: str) -> tuple[Samples, Samples]:
     )
 
 
-def _order(targets: Samples, outputs: Samples, k: int) -> list[int]:
+def _order(targets: NamedSamples, outputs: NamedSamples, k: int) -> list[int]:
     """Returns the places of the outputs in the order of the targets whose names they bear.
 
     Numbers are compared as such, so that ``7`` is ``007``. Of several outputs each is called as
@@ -204,7 +210,7 @@ def _run_pairs(trial: Trial, spec: EvaluationTrial, sets: EvaluationSets, watch:
     watch(0.1, "reading pairs")
     targets, outputs = matched(sets, spec.model)
     k, device = spec.sets.outputs, spec.device
-    chosen = some(len(targets.source), _INPUTS, rng=Rng(spec.seed).stream("pairs"))
+    chosen = subsample_indices(len(targets.source), _INPUTS, rng=Rng(spec.seed).stream("pairs"))
     inputs = chosen.repeat_interleave(k)
     places = (chosen[:, None] * k + torch.arange(k)).flatten()
     x, y = targets.source.take(inputs).to(device), outputs.source.take(places).to(device)
@@ -259,8 +265,8 @@ def exhibits(
         training is known, those nearest to it, ``copies``, and what each is nearest to,
         ``originals``.
     """
-    searched = some(len(fake), _SEARCHED, rng=rng)
-    fake, real = fake[searched], real[some(len(real), _SEARCHED, rng=rng)]
+    searched = subsample_indices(len(fake), _SEARCHED, rng=rng)
+    fake, real = fake[searched], real[subsample_indices(len(real), _SEARCHED, rng=rng)]
     _, distance = nearest_training(fake, real)
     order = distance[:, 0].argsort(stable=True).cpu()
     found = {"near": searched[order[:_EXTREMES]], "far": searched[order.flip(0)[:_EXTREMES]]}
@@ -332,7 +338,7 @@ def energy_p(real: Tensor, fake: Tensor, *, rng: torch.Generator) -> float:
         rng: Deals out, on the CPU.
     """
     real, fake = checked(real, fake)
-    x, y = (z[some(len(z), _MOST, rng=rng)].double() for z in (real, fake))
+    x, y = (z[subsample_indices(len(z), _MOST, rng=rng)].double() for z in (real, fake))
     n, both = len(x), torch.cat([x, y])
     if min(n, len(y)) < 2:
         return 1.0
@@ -378,7 +384,7 @@ _NO_CLASSES = "needs class probabilities: --features classifier, or another that
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class MetricInputs:
     """What metrics are given of one set.
 
     Attributes:
@@ -400,10 +406,10 @@ class Seen:
         known = {"features": self.features, "probabilities": self.probabilities}
         return known.get(sees, self.samples)
 
-    def at(self, places: Tensor, name: str) -> "Seen":
+    def at(self, places: Tensor, name: str) -> "MetricInputs":
         """Returns the same of some samples; what is large is kept on disk under ``name``."""
         known = self.probabilities
-        return Seen(
+        return MetricInputs(
             features=_rows_at(self.features, places, f"features/{name}"),
             probabilities=None if known is None else _rows_at(known, places, f"classes/{name}"),
         )
@@ -424,7 +430,7 @@ def _rows_at(rows: Tensor, places: Tensor, name: str) -> Tensor:
         for part in torch.split(places, _BLOCK):
             yield rows[part]
 
-    return Cache.usual().rows(name, len(places), parts)
+    return FeatureCache.usual().rows(name, len(places), parts)
 
 
 @final
@@ -432,9 +438,9 @@ def _rows_at(rows: Tensor, places: Tensor, name: str) -> Tensor:
 class Sets:
     """The reference, the set to judge, and that of the training where it is known."""
 
-    real: Seen
-    fake: Seen
-    train: Seen | None
+    real: MetricInputs
+    fake: MetricInputs
+    train: MetricInputs | None
 
 
 Wanted = Mapping[str, Metric | TrainMetric]
@@ -450,7 +456,7 @@ def run_trial(trial: Trial, sets: EvaluationSets, folder: TrialFolder, watch: Wa
         watch: Is told how far it is.
     """
     spec = EvaluationTrial.of(trial)
-    with threads(spec.threads), exactly():
+    with threads(spec.threads), full_precision():
         if spec.extractor == PAIRS:
             folder.save("influence", {})
             folder.save("nearest", {})
@@ -487,7 +493,7 @@ def _nearest(spec: EvaluationTrial, sets: EvaluationSets, given: Sets) -> dict[s
         return {}
     real, fake, train = given.real, given.fake, given.train
     reference, rng = real.features, Rng(spec.seed).stream("nearest")
-    reference = reference[some(len(reference), _SEARCHED, rng=rng)]
+    reference = reference[subsample_indices(len(reference), _SEARCHED, rng=rng)]
     try:
         found = {"repeats": repeats(reference, fake.one_of_each(fake.labels))}
         if train is not None:
@@ -560,7 +566,7 @@ class _Look:
             train=None if train is None else see(Part(whole=train), None),
         )
 
-    def unlearned(self, real: Seen) -> Seen | None:
+    def unlearned(self, real: MetricInputs) -> MetricInputs | None:
         """Returns real samples from which the extractor has learned no more than from fakes."""
         extractor = self.spec.extractor
         if extractor == SAMPLES or not self.sets.learns_from_reference(extractor):
@@ -578,23 +584,23 @@ class _Look:
         features = self.sets.extractor(extractor, self.spec.device)
         return (f"{_name(extractor)}: {features.note}", features.fingerprint)
 
-    def _looked_at(self, part: Part, apart: Apart) -> Seen:
+    def _looked_at(self, part: Part, apart: Apart) -> MetricInputs:
         """Returns the samples of a set themselves, scaled to [0, 1]."""
         self.watch(0.1, f"reading {part.whole.samples.name}")
-        index = some(part.n, _LOOKED_AT, rng=Rng(self.spec.seed).stream("looked at"))
+        index = subsample_indices(part.n, _LOOKED_AT, rng=Rng(self.spec.seed).stream("looked at"))
         groups = None if apart is None else part.groups(apart)
         x = part.space.unit(part.source.take(index)).to(self.spec.device)
         kept = None if groups is None else groups[index]
-        return Seen(features=x.flatten(1), samples=x, groups=kept)
+        return MetricInputs(features=x.flatten(1), samples=x, groups=kept)
 
-    def _featured(self, part: Part, apart: Apart) -> Seen:
+    def _featured(self, part: Part, apart: Apart) -> MetricInputs:
         """Returns the features of a set."""
         spec = self.spec
         classes = "probabilities" in (metrics.make(text).sees for text in spec.metrics)
         made = self.sets.features(
             part.whole, spec.extractor, self.watch, device=spec.device, classes=classes
         )
-        seen = Seen(features=made.rows, probabilities=made.probabilities)
+        seen = MetricInputs(features=made.rows, probabilities=made.probabilities)
         if part.places is not None:
             is_large = part.n * made.rows.shape[1] > _IN_MEMORY
             rows = digest_of(part.source, block_of(part.space)) if is_large else ""
@@ -634,7 +640,7 @@ def _group(
 
 
 def _thinned(
-    seen: Seen | None, sees: Sees, most: int | None, spec: EvaluationTrial
+    seen: MetricInputs | None, sees: Sees, most: int | None, spec: EvaluationTrial
 ) -> tuple[Tensor | None, Tensor | None]:
     """Returns what a metric sees of a set, and its groups; no more than ``most`` samples."""
     x = None if seen is None else seen.of(sees)
@@ -642,6 +648,6 @@ def _thinned(
         return None, None
     groups = seen.groups
     if most is not None and len(x) > most:
-        kept = some(len(x), most, rng=Rng(spec.seed).stream("thin/quadratic"))
+        kept = subsample_indices(len(x), most, rng=Rng(spec.seed).stream("thin/quadratic"))
         x, groups = x[kept], None if groups is None else groups[kept]
     return x.to(spec.device), groups

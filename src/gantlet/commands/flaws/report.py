@@ -8,7 +8,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from gantlet.commands.evaluate.inputs import Asked, named
+from gantlet.commands.evaluate.inputs import EvaluationSpec, named
 from gantlet.commands.evaluate.sets import Chosen, EvaluationSets
 from gantlet.commands.exhibits import lines_table, picture
 from gantlet.commands.flaws.trial import (
@@ -17,7 +17,7 @@ from gantlet.commands.flaws.trial import (
     ENDS,
     SIDES,
     FlawsTrial,
-    Key,
+    ListKey,
     Quantity,
     forecasts,
     learned_from,
@@ -26,7 +26,7 @@ from gantlet.core.data import Readable
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Estimate, Outcome
 from gantlet.core.spec import extractors
-from gantlet.flaws.split import Ending, Stop
+from gantlet.flaws.split import Ending, StopReason
 from gantlet.report.blocks import (
     Block,
     Caveat,
@@ -54,12 +54,12 @@ from gantlet.run.store import Run
 # ----------------------------------------------------------------------------
 
 
-def keys(flaws: int, others: Sequence[str] = ()) -> Iterator[Key]:
+def keys(flaws: int, others: Sequence[str] = ()) -> Iterator[ListKey]:
     """Yields every number that a list of so many flaws may have, sizes in other sets last."""
     yield BEFORE
     ranks = range(1, flaws + 1)
-    yield from (Key(k, what) for k, what in product(ranks, Quantity))
-    yield from (Key(k, Quantity.SIZE, other) for k, other in product(ranks, others))
+    yield from (ListKey(k, what) for k, what in product(ranks, Quantity))
+    yield from (ListKey(k, Quantity.SIZE, other) for k, other in product(ranks, others))
 
 
 @final
@@ -79,13 +79,13 @@ class Listed:
     name: str
     flaws: Sequence[Mapping[str, Any]]
     ending: Ending
-    scores: Mapping[Key, Estimate]
+    scores: Mapping[ListKey, Estimate]
     note: str
     detectable: float | None = None
 
     def number(self, k: int, what: Quantity) -> Estimate:
         """Returns a number of the flaw on place ``k``, counted from 1."""
-        return self.scores[Key(k, what)]
+        return self.scores[ListKey(k, what)]
 
     def ranks(self, *, named: bool) -> list[int]:
         """Returns the places of the flaws that have a name, or of those that have none."""
@@ -173,7 +173,7 @@ def shared_table(lists: Sequence[Listed]) -> Iterator[Table]:
 def sharers(found: Listed, k: int, others: Sequence[str]) -> list[str]:
     """Returns the other sets that have a flaw too, at least half as much."""
     size = found.number(k, Quantity.SIZE).value or 0.0
-    known = [(name, found.scores.get(Key(k, Quantity.SIZE, name))) for name in others]
+    known = [(name, found.scores.get(ListKey(k, Quantity.SIZE, name))) for name in others]
     return [n for n, e in known if e is not None and e.low is not None and e.low > size / 2]
 
 
@@ -240,7 +240,7 @@ def _p(p: float | None) -> str:
 
 
 def _shared_row(found: Listed, k: int, others: Sequence[str]) -> list[Cell]:
-    sizes: list[Cell] = [found.scores.get(Key(k, Quantity.SIZE, name), "–") for name in others]
+    sizes: list[Cell] = [found.scores.get(ListKey(k, Quantity.SIZE, name), "–") for name in others]
     also = sharers(found, k, others)
     title = found.flaws[k - 1]["title"]
     return [title, found.number(k, Quantity.SIZE), *sizes, ", ".join(also) or "no other"]
@@ -420,7 +420,7 @@ def _spectra(k: int, shown: Mapping[str, Tensor]) -> Iterator[Block]:
 # What a list of flaws says, in sentences.
 # ----------------------------------------------------------------------------
 
-_IN_CLAIM = {Stop.LIMIT, Stop.EXHAUSTED}
+_IN_CLAIM = {StopReason.LIMIT, StopReason.EXHAUSTED}
 _EXAMINED = {"neural": "critic", "pca": "component"}
 
 
@@ -432,14 +432,14 @@ def verdicts(found: Listed, search: Mapping[str, Any]) -> Iterator[Verdict]:
             claim=f"{found.name}: nothing significant of at least {smallest:g} standard "
             "deviations was found.",
             because=f"The {CRITIC} is {_before(found)} on held-out samples"
-            f"{_unlisted(found)}; {ended(found.ending, search)}.{_power(found)}",
+            f"{_unlisted(found)}; {ending_text(found.ending, search)}.{_power(found)}",
         )
         return
     yield _largest(found)
     further = _further(found)
     if further:
         yield Verdict(claim=f"{found.name}: further flaws, the largest first: {further}.")
-    reason = "" if found.ending.stop in _IN_CLAIM else f"; {ended(found.ending, search)}"
+    reason = "" if found.ending.stop in _IN_CLAIM else f"; {ending_text(found.ending, search)}"
     yield Verdict(
         claim=f"{found.name}: {_left(found, search)}.",
         because=f"Residual accuracy of a linear critic with all listed flaws removed: "
@@ -447,17 +447,17 @@ def verdicts(found: Listed, search: Mapping[str, Any]) -> Iterator[Verdict]:
     )
 
 
-def ended(ending: Ending, search: Mapping[str, Any]) -> str:
+def ending_text(ending: Ending, search: Mapping[str, Any]) -> str:
     """Returns how a search ended, in words."""
     what, n = _EXAMINED.get(search["mode"], "direction"), ending.examined
     match ending.stop:
-        case Stop.NOT_SIGNIFICANT:
+        case StopReason.NOT_SIGNIFICANT:
             return f"the next {what} is not significant"
-        case Stop.TOO_SMALL:
+        case StopReason.TOO_SMALL:
             return f"the next {what} is smaller than {search['smallest']:g} standard deviations"
-        case Stop.EXHAUSTED:
+        case StopReason.EXHAUSTED:
             return f"the only {what} was examined" if n == 1 else f"all {n} {what}s were examined"
-        case Stop.LIMIT:
+        case StopReason.LIMIT:
             return f"{n} {what}{'s' * (n > 1)} were examined, the limit set by --most"
 
 
@@ -492,10 +492,10 @@ def _left(found: Listed, search: Mapping[str, Any]) -> str:
     what = _EXAMINED.get(search["mode"], "direction")
     known = "this" if len(found.flaws) == 1 else "these"
     match found.ending.stop:
-        case Stop.LIMIT:
-            return f"the search ended early: {ended(found.ending, search)}"
-        case Stop.EXHAUSTED:
-            return f"{ended(found.ending, search)}: beyond {known}, no {what} is left"
+        case StopReason.LIMIT:
+            return f"the search ended early: {ending_text(found.ending, search)}"
+        case StopReason.EXHAUSTED:
+            return f"{ending_text(found.ending, search)}: beyond {known}, no {what} is left"
         case _:
             return (
                 f"beyond {known}, nothing significant of at least {search['smallest']:g} standard "
@@ -575,7 +575,7 @@ def listed(outcome: Outcome) -> Listed:
     return Listed(
         name=named(spec.model)[0],
         flaws=flaws,
-        ending=Ending(Stop(outcome.details["stop"]), outcome.details["examined"]),
+        ending=Ending(StopReason(outcome.details["stop"]), outcome.details["examined"]),
         scores={k: found[k.name] for k in keys(len(flaws), others) if k.name in found},
         note=outcome.notes[0].text,
         detectable=outcome.details.get("detectable"),
@@ -600,7 +600,7 @@ def _blocks(
         yield Section(title="What failed", blocks=failed, open=True)
 
 
-def _rows(asked: Asked, outcome: Outcome) -> Iterator[Row]:
+def _rows(asked: EvaluationSpec, outcome: Outcome) -> Iterator[Row]:
     """Yields all numbers of a list, in the order in which they were measured."""
     found = listed(outcome)
     called = {k.name: _row_name(k, found) for k in found.scores}
@@ -614,7 +614,7 @@ def _rows(asked: Asked, outcome: Outcome) -> Iterator[Row]:
         )
 
 
-def _row_name(key: Key, found: Listed) -> str:
+def _row_name(key: ListKey, found: Listed) -> str:
     if key == BEFORE:
         return key.name
     return f"{key.rank}: {found.flaws[key.rank - 1]['title']}: {key.measured}"

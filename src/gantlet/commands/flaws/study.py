@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import final
 
 from gantlet import options
-from gantlet.commands.evaluate.inputs import Asked
+from gantlet.commands.evaluate.inputs import EvaluationSpec
 from gantlet.commands.evaluate.sets import EvaluationSets
 from gantlet.commands.flaws.report import answer
 from gantlet.commands.flaws.trial import FlawsTrial, forecasts, run_trial
@@ -37,7 +37,7 @@ class FindFlaws:
         device: Device on which features are computed.
     """
 
-    asked: Asked
+    asked: EvaluationSpec
     features: str = options.Flaws.features
     search: Search = options.Flaws.search
     threads: options.Threads = options.Flaws.threads

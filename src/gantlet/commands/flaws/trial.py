@@ -10,7 +10,7 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor
 
-from gantlet.commands.evaluate.inputs import Asked, named
+from gantlet.commands.evaluate.inputs import EvaluationSpec, named
 from gantlet.commands.evaluate.sets import Chosen, EvaluationSets
 from gantlet.compute.machine import threads
 from gantlet.core.data import Source, Space, Splits
@@ -18,17 +18,30 @@ from gantlet.core.estimate import Estimate, Note, Outcome, Trial
 from gantlet.core.metric import Features
 from gantlet.core.rng import Rng
 from gantlet.core.spec import extractors
-from gantlet.data.splits import Subset, by_share
-from gantlet.domains.attributes import Probes
-from gantlet.domains.domains import Relearned, domain_of, probes_of
-from gantlet.features.base import Cache, block_of, exactly, feature_set, some
+from gantlet.data.splits import Subset, random_split
+from gantlet.domains.attributes import AttributeTable
+from gantlet.domains.domains import Relearned, attributes_of, domain_of
+from gantlet.features.base import (
+    FeatureCache,
+    block_of,
+    feature_set,
+    full_precision,
+    subsample_indices,
+)
 from gantlet.flaws.explain import Causes
-from gantlet.flaws.search import gap_of, list_flaws
-from gantlet.flaws.split import Flaw, Flaws, Halves, Seen, check_number, parted
+from gantlet.flaws.search import flaw_in_other_set, list_flaws
+from gantlet.flaws.split import (
+    DiscoveryValidation,
+    Flaw,
+    FlawList,
+    Representation,
+    check_number,
+    split_halves,
+)
 from gantlet.options import Search
 from gantlet.run.execute import Watch
 from gantlet.run.store import TrialFolder
-from gantlet.stats.intervals import detectable_accuracy, fewest_right
+from gantlet.stats.intervals import detectable_accuracy, fewest_correct
 from gantlet.stats.permutation import score_of
 
 # ----------------------------------------------------------------------------
@@ -52,7 +65,7 @@ class FlawsTrial:
 
     model: str
     extractor: str
-    sets: Asked
+    sets: EvaluationSpec
     search: Search
     threads: int
     device: str
@@ -81,7 +94,7 @@ class FlawsTrial:
         return cls(
             model=parts["model"],
             extractor=parts["extractor"],
-            sets=Asked.of(json.loads(parts["sets"])),
+            sets=EvaluationSpec.of(json.loads(parts["sets"])),
             search=Search(**json.loads(parts["search"])),
             threads=int(parts["threads"]),
             device=parts["device"],
@@ -97,7 +110,7 @@ _USED = ("@train", "@all", "@validation")
 
 
 @final
-class Sight:
+class FrozenExtractor:
     """Extractor and code of a list, neither of which has seen a judged sample.
 
     Args:
@@ -108,7 +121,7 @@ class Sight:
     def __init__(self, spec: FlawsTrial, sets: EvaluationSets) -> None:
         self._spec, self._sets = spec, sets
         self.real = sets.real
-        self.places, _ = parted(self.real.n, "real", rng=Rng(spec.seed))
+        self.places, _ = split_halves(self.real.n, "real", rng=Rng(spec.seed))
         samples = self.real.samples
         self.code = domain_of(samples.space).relearned(
             samples.code, samples.space, samples.source, self.places
@@ -125,7 +138,7 @@ class Sight:
         rng = Rng(self._spec.sets.data_seed, device)
         return made.fit(space, self._splits(), rng=rng)
 
-    def seen(self, chosen: Chosen, watch: Watch) -> Seen:
+    def seen(self, chosen: Chosen, watch: Watch) -> Representation:
         """Returns what is seen of a set, in the space of the real samples."""
         chosen = self._written(chosen)
         space, source, code = chosen.samples.space, chosen.samples.source, chosen.samples.code
@@ -135,17 +148,19 @@ class Sight:
             source,
             block=block_of(space),
             device=self._spec.device,
-            cache=Cache.usual(),
+            cache=FeatureCache.usual(),
             tell=lambda share: watch(0.5 * share, f"{name} of {chosen.samples.name}"),
         )
-        found: list[Probes] = []
+        found: list[AttributeTable] = []
         # What depends on the whole set is not measured in blocks.
         block = chosen.n if domain_of(space).depends_on_set(code) else block_of(space)
         for index in torch.split(torch.arange(chosen.n), block):
             classes = None if made.probabilities is None else made.probabilities[index]
-            found.append(probes_of(space, source.take(index), classes, code))
+            found.append(attributes_of(space, source.take(index), classes, code))
         values = torch.cat([p.values for p in found])
-        return Seen(probes=Probes(words=found[0].words, values=values), features=made.rows)
+        return Representation(
+            probes=AttributeTable(words=found[0].words, values=values), features=made.rows
+        )
 
     def _written(self, chosen: Chosen) -> Chosen:
         if self.code is None:
@@ -207,9 +222,9 @@ def _is_reference(sets: EvaluationSets, train: Chosen) -> bool:
     return sets.fingerprint(sets.asked.train, "train") == own
 
 
-def _by_share(asked: Asked, source: Source) -> Splits:
+def _by_share(asked: EvaluationSpec, source: Source) -> Splits:
     rng = Rng(asked.data_seed)
-    return by_share(source, validation=0.1, test=0.1, limit=None, rng=rng)
+    return random_split(source, validation=0.1, test=0.1, limit=None, rng=rng)
 
 
 @final
@@ -262,7 +277,7 @@ _SHARE = 3
 _MOST = 3000  # samples that are looked at for it
 
 
-def exhibits(found: Flaws, real: Chosen, fake: Chosen) -> dict[str, Tensor]:
+def exhibits(found: FlawList, real: Chosen, fake: Chosen) -> dict[str, Tensor]:
     """Returns places of samples for each flaw, by its number, and its difference and spectrum.
 
     Of a flaw with a name they are those that have it most and least; of one without, those at
@@ -310,7 +325,7 @@ def spectrum(x: Tensor) -> Tensor:
 
 
 def _difference(
-    k: int, order: Tensor, real: Chosen, fake: Chosen, found: Flaws
+    k: int, order: Tensor, real: Chosen, fake: Chosen, found: FlawList
 ) -> dict[str, Tensor]:
     space = fake.samples.space
     if not domain_of(space).is_spatial:
@@ -338,7 +353,7 @@ class Quantity(Enum):
     RESIDUAL = "residual accuracy"
 
 
-class Key(NamedTuple):
+class ListKey(NamedTuple):
     """Which number of a list it is.
 
     Attributes:
@@ -356,7 +371,7 @@ class Key(NamedTuple):
         """What outcomes and reports call it.
 
         Example:
-            >>> Key(1, Quantity.SIZE).name, Key(2, Quantity.SIZE, "B").name
+            >>> ListKey(1, Quantity.SIZE).name, ListKey(2, Quantity.SIZE, "B").name
             ('1: size', '2: size in B')
         """
         if self.rank == 0:
@@ -372,7 +387,7 @@ class Key(NamedTuple):
 CRITIC = "accuracy of a linear critic"
 """The name of the accuracy before any flaw is removed."""
 
-BEFORE = Key(0, Quantity.RESIDUAL)
+BEFORE = ListKey(0, Quantity.RESIDUAL)
 """The accuracy before any flaw is removed."""
 
 # Samples on which each damage is tried in each strength: what it does is seen on the same ones
@@ -398,7 +413,7 @@ def causes_for(
         return None
     return Causes(
         known,
-        space.unit(source.take(among[some(len(among), _TRIED, rng=rng)])).float(),
+        space.unit(source.take(among[subsample_indices(len(among), _TRIED, rng=rng)])).float(),
         _See(space, features, device),
         lambda places: space.unit(source.take(places)).float(),
     )
@@ -413,20 +428,20 @@ class _See:
     features: Features
     device: str
 
-    def __call__(self, x: Tensor) -> Seen:
+    def __call__(self, x: Tensor) -> Representation:
         blocks = torch.split(x, block_of(self.space))
         parts = [self._block((b * ((self.space.levels or 2) - 1)).round()) for b in blocks]
         values = torch.cat([p.probes.values for p in parts])
-        return Seen(
-            probes=Probes(words=parts[0].probes.words, values=values),
+        return Representation(
+            probes=AttributeTable(words=parts[0].probes.words, values=values),
             features=torch.cat([p.features for p in parts]),
         )
 
-    def _block(self, x: Tensor) -> Seen:
+    def _block(self, x: Tensor) -> Representation:
         classify = self.features.classify
         classes = None if classify is None else classify(x.to(self.device)).cpu()
-        return Seen(
-            probes=probes_of(self.space, x, classes),
+        return Representation(
+            probes=attributes_of(self.space, x, classes),
             features=self.features.extract(x.to(self.device)).cpu(),
         )
 
@@ -443,7 +458,7 @@ def forecasts(sets: EvaluationSets, level: float) -> list[str]:
     found: list[str] = []
     for fake in sets.asked.fakes:
         judged = 2 * (min(sets.real.n, sets.fake(fake).n) // 2)
-        if fewest_right(judged, level=level) > judged:
+        if fewest_correct(judged, level=level) > judged:
             found.append(f"{named(fake)[0]}: {judged} held-out samples cannot tell anything")
             continue
         least = detectable_accuracy(judged, level=level, power=_POWER)
@@ -469,8 +484,8 @@ def run_trial(trial: Trial, sets: EvaluationSets, folder: TrialFolder, watch: Wa
         watch: Is told how far it is.
     """
     spec = FlawsTrial.of(trial)
-    with threads(spec.threads), exactly():
-        sight, fake = Sight(spec, sets), sets.fake(spec.model)
+    with threads(spec.threads), full_precision():
+        sight, fake = FrozenExtractor(spec, sets), sets.fake(spec.model)
         real = sight.real
         check_number(real.n, fake.n)
         seen_real, seen = sight.seen(real, watch), sight.seen(fake, watch)
@@ -499,7 +514,7 @@ def run_trial(trial: Trial, sets: EvaluationSets, folder: TrialFolder, watch: Wa
     )
 
 
-def _causes(sight: Sight, spec: FlawsTrial) -> Causes | None:
+def _causes(sight: FrozenExtractor, spec: FlawsTrial) -> Causes | None:
     return causes_for(
         sight.real,
         sight.extractor,
@@ -509,32 +524,34 @@ def _causes(sight: Sight, spec: FlawsTrial) -> Causes | None:
     )
 
 
-def _scores(found: Flaws) -> dict[str, Estimate]:
+def _scores(found: FlawList) -> dict[str, Estimate]:
     scores = {BEFORE.name: found.total}
     for k, (flaw, left) in enumerate(zip(found.flaws, found.left, strict=True), 1):
         p = Estimate(value=flaw.p, method="p-value by permutation, corrected: no interval")
         scores |= {
-            Key(k, Quantity.SIZE).name: flaw.size,
-            Key(k, Quantity.ALONE).name: flaw.accuracy,
-            Key(k, Quantity.P).name: p,
-            Key(k, Quantity.RESIDUAL).name: left,
+            ListKey(k, Quantity.SIZE).name: flaw.size,
+            ListKey(k, Quantity.ALONE).name: flaw.accuracy,
+            ListKey(k, Quantity.P).name: p,
+            ListKey(k, Quantity.RESIDUAL).name: left,
         }
     return scores
 
 
 def _shared(
-    real: Seen, others: Mapping[str, Seen], flaws: Sequence[Flaw], rng: Rng
+    real: Representation, others: Mapping[str, Representation], flaws: Sequence[Flaw], rng: Rng
 ) -> dict[str, Estimate]:
     """Returns how large each flaw is in the other sets, where it can be measured there."""
     scores: dict[str, Estimate] = {}
     for name, seen in others.items():
-        halves = Halves.of(real, seen, rng=rng)
+        halves = DiscoveryValidation.of(real, seen, rng=rng)
         for k, flaw in enumerate(flaws, 1):
-            apart = gap_of(flaw, halves, rng=rng.stream(f"shared/{name}/{k}"))
+            apart = flaw_in_other_set(flaw, halves, rng=rng.stream(f"shared/{name}/{k}"))
             if apart is not None:
                 size = apart.size
                 opposite = flaw.kind == "location" and apart.shift * flaw.shift < 0
-                scores[Key(k, Quantity.SIZE, name).name] = _opposite(size) if opposite else size
+                scores[ListKey(k, Quantity.SIZE, name).name] = (
+                    _opposite(size) if opposite else size
+                )
     return scores
 
 

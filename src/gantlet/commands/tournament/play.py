@@ -13,24 +13,24 @@ from typing_extensions import override
 
 from gantlet.commands.trained import RunData, draw, find_trial, space_of
 from gantlet.compute.machine import threads
-from gantlet.core.data import Space, Splits, everything
+from gantlet.core.data import Space, Splits, all_samples
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import REAL, Estimate, Outcome, Trial
-from gantlet.core.metric import Extract, Features, Partisan
-from gantlet.core.model import Adversarial, Fitted, Generative
+from gantlet.core.metric import Extract, Features, NotForRanking
+from gantlet.core.model import Adversarial, FittedFamily, Generative
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between, families, label
-from gantlet.features.base import block_of, digest, exactly
+from gantlet.features.base import block_of, digest, full_precision
 from gantlet.games.equilibria import equilibrium
 from gantlet.metrics.kernel import Energy
-from gantlet.models.gan import Critic
+from gantlet.models.gan import CriticNetwork
 from gantlet.run.execute import Watch
 from gantlet.run.store import Run, TrialFolder
 from gantlet.stats.intervals import mean
 from gantlet.stats.permutation import ranks
 from gantlet.stats.ratings import (
-    Bouts,
     Match,
+    PairwiseResults,
     Skill,
     Strengths,
     after_round,
@@ -334,7 +334,7 @@ def _fits(
     wins = torch.stack([x.sum() for x in calibrated.values()])
 
     def fit(cluster: Tensor) -> Strengths:
-        bouts = Bouts(
+        bouts = PairwiseResults(
             first=first, second=second + generators, wins=wins, games=games, cluster=cluster
         )
         return bradley_terry(bouts, generators + critics)
@@ -376,7 +376,7 @@ HOW = "train with --snapshots N, as in: gantlet train gan --snapshots 8"
 
 @final
 @dataclass(frozen=True, slots=True)
-class Course:
+class Contender:
     """One training: where its weights are.
 
     Attributes:
@@ -394,7 +394,7 @@ class Course:
     def game(self) -> Generative | None:
         """Returns the game, untrained, or None for a baseline that has none."""
         family = families.make(self.trial.parts["model"])
-        if isinstance(family, Fitted):
+        if isinstance(family, FittedFamily):
             return None
         return family.build(space_of(self.trial), rng=Rng(self.trial.seed))
 
@@ -420,7 +420,7 @@ class Snapshot:
         return draw(self.game.model, n, rng=rng)
 
 
-def courses_of(runs: Sequence[str]) -> list[Course]:
+def courses_of(runs: Sequence[str]) -> list[Contender]:
     """Returns every finished training in some run folders.
 
     Raises:
@@ -435,7 +435,7 @@ def courses_of(runs: Sequence[str]) -> list[Course]:
     several = len({path for path, _ in found}) > 1
     named = [(path.name + "/" if several else "", trial, f) for path, (trial, f) in found]
     courses = [
-        Course(f"{prefix}{label(t.parts['model'])} #{t.seed}", t, f, snapshots_in(f))
+        Contender(f"{prefix}{label(t.parts['model'])} #{t.seed}", t, f, snapshots_in(f))
         for prefix, t, f in sorted(named, key=lambda x: (x[0], x[1].parts["model"], x[1].seed))
     ]
     if not any(c.snapshots and isinstance(c.game(), Adversarial) for c in courses):
@@ -462,7 +462,7 @@ def snapshots_in(folder: TrialFolder) -> tuple[str, ...]:
     return tuple(sorted(file.stem for file in folder.path.glob("snapshot-*.safetensors")))
 
 
-def snapshots_of(course: Course) -> Iterator[Snapshot]:
+def snapshots_of(course: Contender) -> Iterator[Snapshot]:
     """Yields the players at each snapshot; each takes the place of the one before.
 
     Raises:
@@ -495,7 +495,7 @@ def _below(saved: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OwnCritic(Partisan):
+class OwnCritic(NotForRanking):
     """The last hidden layer of the critic that a GAN was trained against.
 
     It has learned what told its generator's samples from real ones. So it shows what is wrong
@@ -540,7 +540,9 @@ class OwnCritic(Partisan):
         if (its.kind, its.shape, its.levels) != (space.kind, space.shape, space.levels):
             raise UserError(f"The critic of {self.run} judges {its.label}. Got {space.label}.")
         chosen = self._chosen(snapshots_in(folder))
-        course = Course(f"{label(trial.parts['model'])} #{trial.seed}", trial, folder, (chosen,))
+        course = Contender(
+            f"{label(trial.parts['model'])} #{trial.seed}", trial, folder, (chosen,)
+        )
         snapshot = next(iter(snapshots_of(course)), None)
         if snapshot is None or not isinstance(snapshot.game, Adversarial):
             raise UserError(f"{course.name} of {self.run} has no critic. Name a GAN.")
@@ -568,7 +570,7 @@ class OwnCritic(Partisan):
 def _hidden(game: Adversarial, space: Space) -> tuple[Extract, int, str]:
     """Returns what the critic's score is a linear function of, its size, and a hash of it all."""
     players = [player.eval() for player in game.players.values()]
-    judges = [m for player in players for m in player.modules() if isinstance(m, Critic)]
+    judges = [m for player in players for m in player.modules() if isinstance(m, CriticNetwork)]
     if len(judges) != 1:
         raise UserError(f"A game with {len(judges)} critics gives no features: one is needed.")
     (judge,) = judges
@@ -577,7 +579,7 @@ def _hidden(game: Adversarial, space: Space) -> tuple[Extract, int, str]:
     def extract(x: Tensor) -> Tensor:
         for player in players:
             player.to(x.device)
-        with exactly():
+        with full_precision():
             parts = [_entering(judge, game, part) for part in torch.split(x, block_of(space))]
         return torch.cat(parts).float()
 
@@ -585,7 +587,7 @@ def _hidden(game: Adversarial, space: Space) -> tuple[Extract, int, str]:
     return extract, judge.head.in_features, digest(states)
 
 
-def _entering(judge: Critic, game: Adversarial, x: Tensor) -> Tensor:
+def _entering(judge: CriticNetwork, game: Adversarial, x: Tensor) -> Tensor:
     """Returns what enters the last layer of a critic while its game asks it for scores."""
     caught: list[Tensor] = []
     hook = judge.head.register_forward_pre_hook(lambda _, given: caught.append(given[0]))
@@ -605,16 +607,16 @@ _BLOCK = 500
 
 def run_tournament(trial: Trial, data: RunData, folder: TrialFolder, watch: Watch) -> Outcome:
     """Plays all matches: scores of critics are saved, energy distances are the outcome's."""
-    with threads(int(trial.parts["threads"])), exactly():
+    with threads(int(trial.parts["threads"])), full_precision():
         courses = courses_of(json.loads(trial.parts["runs"]))
         most = int(trial.parts["samples"])
         _, splits = data.of(trial)
         reals = Player(REALS)
-        samples = {reals: everything(splits.test, most)}
+        samples = {reals: all_samples(splits.test, most)}
         for i, course in enumerate(courses):
             watch(0.4 * i / len(courses), f"{course.name} plays")
             samples |= _samples_of_course(course, len(samples[reals]), trial)
-        judged = {Player(SCALE): everything(splits.validation, most), **samples}
+        judged = {Player(SCALE): all_samples(splits.validation, most), **samples}
         scores: dict[tuple[Player, Player], Tensor] = {}
         for i, course in enumerate(courses):
             watch(0.4 + 0.4 * i / len(courses), f"{course.name} judges")
@@ -627,7 +629,7 @@ def run_tournament(trial: Trial, data: RunData, folder: TrialFolder, watch: Watc
         )
 
 
-def _samples_of_course(course: Course, n: int, trial: Trial) -> dict[Player, Tensor]:
+def _samples_of_course(course: Contender, n: int, trial: Trial) -> dict[Player, Tensor]:
     """Returns samples of each generator of a training, ``n`` at most."""
     if not course.snapshots:
         return {Player(course.name): course.folder.load("samples")["samples"][:n]}
@@ -639,7 +641,7 @@ def _samples_of_course(course: Course, n: int, trial: Trial) -> dict[Player, Ten
 
 
 @torch.no_grad()
-def _scores(course: Course, judged: Mapping[Player, Tensor]) -> Scores:
+def _scores(course: Contender, judged: Mapping[Player, Tensor]) -> Scores:
     """Returns the scores that every critic of a training gives to every player."""
     return {
         (Player(course.name, s.step), player): torch.cat(
@@ -657,7 +659,7 @@ def _distances(
     """Returns the energy distance of each generator from validation samples, on pixels."""
     _, splits = data.of(trial)
     seen = data.features_of(trial, "pixels")
-    real = seen.extract(everything(splits.validation, int(trial.parts["samples"])))
+    real = seen.extract(all_samples(splits.validation, int(trial.parts["samples"])))
     return {
         player.name: Energy().measure(
             real, seen.extract(x), rng=Rng(trial.seed).stream("distances")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, final
 
 from gantlet import options
-from gantlet.commands.tournament.play import Course, courses_of, run_tournament
+from gantlet.commands.tournament.play import Contender, courses_of, run_tournament
 from gantlet.commands.tournament.report import answer
 from gantlet.commands.trained import RunData
 from gantlet.core.arguments import check_fields
@@ -92,7 +92,7 @@ class Tournament:
         )
 
 
-def _fingerprint(courses: Sequence[Course]) -> str:
+def _fingerprint(courses: Sequence[Contender]) -> str:
     """Returns a short name for what is in the runs, which may grow."""
     text = json.dumps([[c.name, c.trial.key, c.snapshots] for c in courses])
     return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()

@@ -30,7 +30,7 @@ from gantlet.research.ais.trial import (
     SHORT,
     SMOOTH,
     TUNING,
-    Grid,
+    AnnealingGrid,
     at,
     grid_of,
 )
@@ -45,7 +45,7 @@ _ALONE = 3.0
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Point:
+class AisPoint:
     """One flow at one width of noise and one number of temperatures; all in nats.
 
     Attributes:
@@ -103,7 +103,7 @@ class Point:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class FlowResult:
     """The results of one flow.
 
     Attributes:
@@ -119,33 +119,33 @@ class Found:
     data: str
     seed: int
     exact: Estimate
-    points: Sequence[Point]
+    points: Sequence[AisPoint]
     tuned: float
 
     @property
-    def longest(self) -> Sequence[Point]:
+    def longest(self) -> Sequence[AisPoint]:
         """The points of the most temperatures, narrowest noise first."""
         most = max(p.temperatures for p in self.points)
         found = [p for p in self.points if p.temperatures == most]
         return sorted(found, key=lambda p: p.sigma)
 
     @property
-    def at_tuned(self) -> Point:
+    def at_tuned(self) -> AisPoint:
         """The point that a user would report: tuned width, most temperatures."""
         return next(p for p in self.longest if p.sigma == self.tuned)
 
-    def over(self, sigma: float) -> Sequence[Point]:
+    def over(self, sigma: float) -> Sequence[AisPoint]:
         """The points of one width, fewest temperatures first."""
         found = [p for p in self.points if p.sigma == sigma]
         return sorted(found, key=lambda p: p.temperatures)
 
 
-def findings(outcomes: Sequence[Outcome]) -> list[Found]:
+def findings(outcomes: Sequence[Outcome]) -> list[FlowResult]:
     """Returns the results of the trials that gave numbers, flow by flow."""
     return [found for o in outcomes if o.error is None and (found := _found(o)) is not None]
 
 
-def _found(outcome: Outcome) -> Found | None:
+def _found(outcome: Outcome) -> FlowResult | None:
     """Returns the results of one trial, or None where no bound is finite."""
     grid = grid_of(outcome.trial)
     points = [
@@ -157,7 +157,7 @@ def _found(outcome: Outcome) -> Found | None:
     tuned = _tuned(outcome.scores, grid, points)
     if tuned is None:
         return None
-    return Found(
+    return FlowResult(
         label=families.short(outcome.trial.parts["model"]),
         data=datasets.short(outcome.trial.parts["data"]),
         seed=outcome.trial.seed,
@@ -167,11 +167,11 @@ def _found(outcome: Outcome) -> Found | None:
     )
 
 
-def _point(scores: Mapping[str, Estimate], sigma: float, temperatures: int) -> Point:
+def _point(scores: Mapping[str, Estimate], sigma: float, temperatures: int) -> AisPoint:
     def score(what: str) -> Estimate:
         return scores[at(what, sigma, temperatures)]
 
-    return Point(
+    return AisPoint(
         sigma=sigma,
         temperatures=temperatures,
         bound=score(AIS),
@@ -183,7 +183,9 @@ def _point(scores: Mapping[str, Estimate], sigma: float, temperatures: int) -> P
     )
 
 
-def _tuned(scores: Mapping[str, Estimate], grid: Grid, points: Sequence[Point]) -> float | None:
+def _tuned(
+    scores: Mapping[str, Estimate], grid: AnnealingGrid, points: Sequence[AisPoint]
+) -> float | None:
     most = max(grid.temperatures)
     values = {
         p.sigma: value
@@ -209,7 +211,7 @@ _WHY: dict[Cause, str] = {
 }
 
 
-def verdicts(found: Sequence[Found]) -> list[Verdict]:
+def verdicts(found: Sequence[FlowResult]) -> list[Verdict]:
     """Returns whether AIS is biased, why, whether more temperatures help, and what ranks."""
     if not found:
         return [Verdict(claim="No flow gave finite bounds.", because="See what was not run.")]
@@ -222,7 +224,7 @@ def verdicts(found: Sequence[Found]) -> list[Verdict]:
     ]
 
 
-def _overall(found: Sequence[Found]) -> Verdict:
+def _overall(found: Sequence[FlowResult]) -> Verdict:
     off = [f for f in found if f.at_tuned.is_off]
     told = "; ".join(f"{_name(f)}: {_error(f.at_tuned)}" for f in found)
     if len(off) == len(found):
@@ -241,7 +243,7 @@ def _overall(found: Sequence[Found]) -> Verdict:
     )
 
 
-def _causes(f: Found) -> Verdict:
+def _causes(f: FlowResult) -> Verdict:
     narrow, wide, tuned = f.longest[0], f.longest[-1], f.at_tuned
     claim = f"{_name(f)}: with tuned noise the bias comes from {_WHY[tuned.cause]}."
     if tuned.cause == "none":
@@ -253,14 +255,14 @@ def _causes(f: Found) -> Verdict:
     return Verdict(claim=claim, because=f"{ends[0].upper()}{ends[1:]}.")
 
 
-def _known(p: Point) -> str:
+def _known(p: AisPoint) -> str:
     if p.smooth is None or p.short is None:
         return ""
     lost = f"the chains lose {shown(p.short)}"
     return f"; the noise alone shifts the density by {shown(p.smooth)}, {lost}"
 
 
-def _temperatures(found: Sequence[Found]) -> Iterator[Verdict]:
+def _temperatures(found: Sequence[FlowResult]) -> Iterator[Verdict]:
     """Reports the effect of more temperatures at the lowest noise level."""
     for f in found:
         steps = f.over(f.longest[0].sigma)
@@ -276,7 +278,7 @@ def _temperatures(found: Sequence[Found]) -> Iterator[Verdict]:
         )
 
 
-def _unseen(found: Sequence[Found]) -> Iterator[Verdict]:
+def _unseen(found: Sequence[FlowResult]) -> Iterator[Verdict]:
     """Reports whether a small gap occurs with a large error, which it then fails to reveal."""
     worst = [max(f.longest, key=_hidden) for f in found]
     hidden = [(f, p) for f, p in zip(found, worst, strict=True) if p.is_off and _hidden(p) > 0]
@@ -298,14 +300,14 @@ def _unseen(found: Sequence[Found]) -> Iterator[Verdict]:
         )
 
 
-def _hidden(p: Point) -> float:
+def _hidden(p: AisPoint) -> float:
     """How much of the error is beyond what the gap, at the end of its interval, admits."""
     gap = p.gap.high if p.gap.high is not None else (p.gap.value or 0.0)
     near = min(abs(p.off.low or 0.0), abs(p.off.high or 0.0)) if p.is_off else 0.0
     return near - max(gap, 0.0)
 
 
-def _rankings(found: Sequence[Found]) -> Iterator[Verdict]:
+def _rankings(found: Sequence[FlowResult]) -> Iterator[Verdict]:
     """Compares how both numbers rank two flows of the same data and seed."""
     for a, b in combinations(found, 2):
         if (a.data, a.seed) != (b.data, b.seed):
@@ -346,11 +348,11 @@ def _agreement(exact: Estimate, annealed: Estimate) -> str:
     )
 
 
-def _error(p: Point) -> str:
+def _error(p: AisPoint) -> str:
     return f"{shown(p.off)} at noise {p.sigma:g}"
 
 
-def _name(f: Found) -> str:
+def _name(f: FlowResult) -> str:
     return f"{f.label} on {f.data}"
 
 
@@ -372,7 +374,7 @@ CAVEATS = (
 _WORDS = {"none": "not significant", "noise": "noise", "chains": "chains", "both": "both"}
 
 
-def blocks(found: Sequence[Found], outcomes: Sequence[Outcome]) -> list[Block]:
+def blocks(found: Sequence[FlowResult], outcomes: Sequence[Outcome]) -> list[Block]:
     """Returns the summary, then for each flow its chart and its numbers."""
     return [
         _summary(found),
@@ -381,7 +383,7 @@ def blocks(found: Sequence[Found], outcomes: Sequence[Outcome]) -> list[Block]:
     ]
 
 
-def _summary(found: Sequence[Found]) -> Table:
+def _summary(found: Sequence[FlowResult]) -> Table:
     rows: list[Sequence[Cell]] = [
         [
             f"{f.label} on {f.data}, seed {f.seed}",
@@ -421,12 +423,12 @@ def _summary(found: Sequence[Found]) -> Table:
     )
 
 
-def _part(f: Found) -> Section:
+def _part(f: FlowResult) -> Section:
     title = f"{f.label} on {f.data}, seed {f.seed}"
     return Section(title=title, blocks=[_chart(f, title), _table(f, title)], open=True)
 
 
-def _chart(f: Found, title: str) -> Lines:
+def _chart(f: FlowResult, title: str) -> Lines:
     return Lines(
         title=f"Bias of AIS: {title}",
         x_label="temperatures",
@@ -438,7 +440,7 @@ def _chart(f: Found, title: str) -> Lines:
     )
 
 
-def _series(points: Sequence[Point]) -> Series:
+def _series(points: Sequence[AisPoint]) -> Series:
     return Series(
         name=f"noise {points[0].sigma:g}",
         x=[p.temperatures for p in points],
@@ -446,7 +448,7 @@ def _series(points: Sequence[Point]) -> Series:
     )
 
 
-def _table(f: Found, title: str) -> Table:
+def _table(f: FlowResult, title: str) -> Table:
     rows: list[Sequence[Cell]] = [
         [
             f"{p.sigma:g}, {p.temperatures:,}",

@@ -11,8 +11,8 @@ from gantlet.commands.trained import RunData
 from gantlet.core.estimate import Outcome, Spend, Trial
 from gantlet.core.spec import datasets
 from gantlet.report.blocks import Report
-from gantlet.research.ais.report import CAVEATS, Found, blocks, findings, verdicts
-from gantlet.research.ais.trial import Part, Size, parts, run_trial, trials
+from gantlet.research.ais.report import CAVEATS, FlowResult, blocks, findings, verdicts
+from gantlet.research.ais.trial import DataPart, Size, parts, run_trial, trials
 from gantlet.run.execute import Watch, facts_of
 from gantlet.run.store import Run, TrialFolder
 
@@ -86,7 +86,7 @@ class AisStudy:
 
     def conclude(self, outcomes: Sequence[Outcome], run: Run) -> Report:
         """Says by how much annealing misses the exact likelihood, and which cause it has."""
-        found: list[Found] = findings(outcomes)
+        found: list[FlowResult] = findings(outcomes)
         setting = {"Size": self.size, "Data": f"{self.data}, and points of the plane"}
         return Report(
             title="Annealed importance sampling on flows",
@@ -100,5 +100,5 @@ class AisStudy:
             blocks=blocks(found, outcomes),
         )
 
-    def _parts(self) -> dict[str, Part]:
+    def _parts(self) -> dict[str, DataPart]:
         return parts(self.size, self.data)

@@ -11,14 +11,14 @@ from torch import Tensor
 
 from gantlet.commands.trained import RunData, build
 from gantlet.compute.machine import threads
-from gantlet.core.data import Splits, everything
+from gantlet.core.data import Splits, all_samples
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Better, Budget, Estimate, Outcome, Trial
 from gantlet.core.model import Family, Model
 from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets, families, solvers
 from gantlet.probes.ais import spread
-from gantlet.probes.annealing import Annealer, Decoding, Gaussian, decoding_of, simulate
+from gantlet.probes.annealing import Annealer, FlatDecoder, GaussianNoise, decoding_of, simulate
 from gantlet.run.execute import Watch
 from gantlet.run.store import TrialFolder
 from gantlet.stats.intervals import mean
@@ -35,7 +35,7 @@ ADVERSARIAL = "flow-gan:weight=0,layers=4,width=64"
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Grid:
+class AnnealingGrid:
     """At what a trained flow is annealed.
 
     Attributes:
@@ -59,7 +59,7 @@ class Grid:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class DataPart:
     """One data set.
 
     Attributes:
@@ -70,10 +70,10 @@ class Part:
 
     models: tuple[str, ...]
     flops: float
-    grid: Grid
+    grid: AnnealingGrid
 
 
-_PLANE = Grid(
+_PLANE = AnnealingGrid(
     sigmas=(0.005, 0.02, 0.1, 0.4),
     temperatures=(100, 1000, 10_000),
     chains=2,
@@ -82,7 +82,7 @@ _PLANE = Grid(
     simulated=16,
     draws=16_384,
 )
-_IMAGES = Grid(
+_IMAGES = AnnealingGrid(
     sigmas=(0.02, 0.05, 0.2, 0.5),
     temperatures=(100, 1000),
     chains=2,
@@ -90,18 +90,18 @@ _IMAGES = Grid(
     points=16,
     simulated=8,
 )
-_SCALES: Mapping[Size, tuple[Part, Part]] = {
+_SCALES: Mapping[Size, tuple[DataPart, DataPart]] = {
     "small": (
-        Part(models=("flow:layers=4,width=16,depth=1",), flops=6e8, grid=_PLANE),
-        Part(models=(LIKELIHOOD, ADVERSARIAL), flops=6e10, grid=_IMAGES),
+        DataPart(models=("flow:layers=4,width=16,depth=1",), flops=6e8, grid=_PLANE),
+        DataPart(models=(LIKELIHOOD, ADVERSARIAL), flops=6e10, grid=_IMAGES),
     ),
     "full": (
-        Part(
+        DataPart(
             models=("flow:layers=8,width=64", "flow:coupling=spline,layers=4,width=32"),
             flops=1e11,
             grid=replace(_PLANE, chains=8, tuning=32, points=128, simulated=64),
         ),
-        Part(
+        DataPart(
             models=("flow", "flow-gan:weight=0"),
             flops=1e12,
             grid=replace(
@@ -117,14 +117,14 @@ _SCALES: Mapping[Size, tuple[Part, Part]] = {
 }
 
 
-def parts(size: Size, data: str) -> dict[str, Part]:
+def parts(size: Size, data: str) -> dict[str, DataPart]:
     """Returns what is done on the plane, and on ``data``."""
     plane, images = _SCALES[size]
     return {PLANE: plane, data: images}
 
 
 def trials(
-    asked: Mapping[str, Part], *, seeds: int, data_seed: int, threads: int, device: str
+    asked: Mapping[str, DataPart], *, seeds: int, data_seed: int, threads: int, device: str
 ) -> Sequence[Trial]:
     """Lists one trial for each flow and seed.
 
@@ -146,15 +146,15 @@ def trials(
     ]
 
 
-def grid_of(trial: Trial) -> Grid:
+def grid_of(trial: Trial) -> AnnealingGrid:
     """Returns at what the flow of a trial is annealed."""
     found: dict[str, Any] = json.loads(trial.parts["grid"])
     for listed in ("sigmas", "temperatures"):
         found[listed] = tuple(found[listed])
-    return Grid(**found)
+    return AnnealingGrid(**found)
 
 
-def _written(model: str, data: str, grid: Grid) -> dict[str, str]:
+def _written(model: str, data: str, grid: AnnealingGrid) -> dict[str, str]:
     family = families.make(model)
     if not isinstance(family, Family):
         raise UserError(f"{model} is fitted, not trained: the study needs a flow.")
@@ -234,8 +234,8 @@ def _measure(flow: "_Flow", watch: Watch) -> dict[str, Estimate]:
 class _Flow:
     """A trained flow, its samples as flat tensors, and what is known of them exactly."""
 
-    decoding: Decoding
-    grid: Grid
+    decoding: FlatDecoder
+    grid: AnnealingGrid
     rng: Rng
     validation: Tensor
     test: Tensor
@@ -254,7 +254,7 @@ class _Flow:
             raise UserError(f"The study cannot anneal {trial.parts['model']}: {fault}.")
         grid = grid_of(trial)
         validation, test = (
-            decoding.flat(everything(split, n).to(rng.device), rng=rng.stream(name))
+            decoding.flat(all_samples(split, n).to(rng.device), rng=rng.stream(name))
             for split, n, name in (
                 (splits.validation, None, "validation"),
                 (splits.test, grid.points, "test"),
@@ -327,13 +327,13 @@ class _Flow:
     def _simulated(self, sigma: float) -> tuple[Tensor, Tensor]:
         stream = self.rng.stream(f"simulated {sigma}")
         return simulate(
-            self.decoding, Gaussian(sigma * self.unit), self.grid.simulated, rng=stream
+            self.decoding, GaussianNoise(sigma * self.unit), self.grid.simulated, rng=stream
         )
 
-    def _noise(self, each: int) -> Gaussian:
+    def _noise(self, each: int) -> GaussianNoise:
         """Returns the noise of so many samples at each width, in rows."""
         widths = torch.tensor(self.grid.sigmas, dtype=self.unit.dtype, device=self.unit.device)
-        return Gaussian(widths.repeat_interleave(each).unsqueeze(1) * self.unit)
+        return GaussianNoise(widths.repeat_interleave(each).unsqueeze(1) * self.unit)
 
     def _scores(
         self, low: Tensor, high: Tensor, acceptance: Tensor, smooth: Tensor | None
@@ -354,7 +354,7 @@ class _Flow:
 
 
 def smoothed(
-    decoding: Decoding, x: Tensor, width: Tensor, *, draws: int, rng: torch.Generator
+    decoding: FlatDecoder, x: Tensor, width: Tensor, *, draws: int, rng: torch.Generator
 ) -> Tensor:
     """Returns ``log p_sigma(x)`` of flat samples by simple Monte Carlo, shape ``(n,)``.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from gantlet.commands.evaluate.inputs import Asked
+from gantlet.commands.evaluate.inputs import EvaluationSpec
 from gantlet.commands.evaluate.study import Evaluate
 from gantlet.compute.machine import threads
 from gantlet.core.errors import UserError
@@ -108,9 +108,9 @@ def judged_once(trial: Trial, seed: int, where: Mapping[str, Any]) -> Mapping[st
         return _claims(study, folder / "run", where)
 
 
-def _asked(files: Files, seed: int) -> Asked:
+def _asked(files: Files, seed: int) -> EvaluationSpec:
     train = files.get("train")
-    return Asked(
+    return EvaluationSpec(
         real=str(files["real"]),
         fakes=(f"fake={files['fake']}",),
         train=None if train is None else str(train),

@@ -54,7 +54,7 @@ class Judgement(StrEnum):
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Cell:
+class CoverageCell:
     """The replicates of one metric at one sample size on one pair of distributions.
 
     Attributes:
@@ -138,7 +138,7 @@ def judged(e: Estimate) -> Judgement:
     return Judgement.TOO_NARROW if e.high < LOWEST else Judgement.NEAR
 
 
-def pooled(group: Sequence[Cell]) -> Estimate:
+def pooled(group: Sequence[CoverageCell]) -> Estimate:
     """Returns the empirical coverage over all cells, in %."""
     known = [c.held for c in group if c.held.value is not None]
     held = sum(round((e.value or 0.0) * e.n / 100) for e in known)
@@ -146,7 +146,7 @@ def pooled(group: Sequence[Cell]) -> Estimate:
     return percentage(held, total, of="replicates", why="no interval in any cell")
 
 
-def cells(outcomes: Sequence[Outcome], run: Run) -> Iterator[Cell]:
+def cells(outcomes: Sequence[Outcome], run: Run) -> Iterator[CoverageCell]:
     """Yields a cell for each metric, sample size, number of features and scenario."""
     groups: dict[str, list[Outcome]] = {}
     for o in outcomes:
@@ -167,11 +167,13 @@ def _missing(outcome: Outcome) -> Mapping[str, str]:
     return found
 
 
-def _cell(metric: str, parts: Mapping[str, str], columns: dict[str, Tensor], why: str) -> Cell:
+def _cell(
+    metric: str, parts: Mapping[str, str], columns: dict[str, Tensor], why: str
+) -> CoverageCell:
     what = estimand(metric)
     if what == "mean":
         columns["truth"] = torch.full_like(columns["value"], float(columns["value"].nanmean()))
-    return Cell(
+    return CoverageCell(
         metric=metrics.short(metric),
         scenario=parts["scenario"],
         n=int(parts["n"]),
@@ -188,13 +190,13 @@ def _cell(metric: str, parts: Mapping[str, str], columns: dict[str, Tensor], why
 
 RANGE = f"{LOWEST:g}-{HIGHEST:g} %"
 
-ByMetric = Mapping[str, Sequence[Cell]]
+ByMetric = Mapping[str, Sequence[CoverageCell]]
 """The cells of each metric."""
 
 
 def answer(question: Mapping[str, Any], outcomes: Sequence[Outcome], run: Run) -> Report:
     """Returns the report from what has been simulated so far."""
-    found: dict[str, list[Cell]] = {}
+    found: dict[str, list[CoverageCell]] = {}
     for cell in cells(outcomes, run):
         found.setdefault(cell.metric, []).append(cell)
     return Report(
@@ -283,7 +285,7 @@ def _each(found: ByMetric) -> Iterator[Verdict]:
         yield Verdict(claim=claim, because=(because + _elsewhere(group)).strip())
 
 
-def _elsewhere(group: Sequence[Cell]) -> str:
+def _elsewhere(group: Sequence[CoverageCell]) -> str:
     """Returns in words where the intervals of a metric do not cover; chance is only counted."""
     told = [
         f"{c.judgement} at {c.place} ({shown(c.held)})"
@@ -363,11 +365,11 @@ def _sections(question: Mapping[str, Any], found: ByMetric) -> Iterator[Section]
             )
 
 
-_Cells = Mapping[str, Mapping[str, Cell]]
+_Cells = Mapping[str, Mapping[str, CoverageCell]]
 
 
 def _tables(scenarios: Sequence[str], here: _Cells) -> Iterator[Block]:
-    def table(title: str, unit: str, note: str, of: Callable[[Cell], Shown]) -> Table:
+    def table(title: str, unit: str, note: str, of: Callable[[CoverageCell], Shown]) -> Table:
         rows = [
             [metric, *(of(row[s]) if s in row else None for s in scenarios)]
             for metric, row in here.items()

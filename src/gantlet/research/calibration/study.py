@@ -18,7 +18,7 @@ from gantlet.research.calibration.false_verdicts import (
     verdict_trials,
 )
 from gantlet.research.calibration.report import answer
-from gantlet.research.calibration.trial import BLOCK, SCALES, Scale, Size, simulate
+from gantlet.research.calibration.trial import BLOCK, SCALES, CalibrationSize, Size, simulate
 from gantlet.research.calibration.truth import SCENARIOS
 from gantlet.run.execute import Watch
 from gantlet.run.store import Run, TrialFolder
@@ -115,9 +115,9 @@ class Calibration:
         return verdict_trials(self.seeds, self.threads, self.device)
 
     @property
-    def _scale(self) -> Scale:
+    def _scale(self) -> CalibrationSize:
         scale = SCALES[self.size]
-        return Scale(
+        return CalibrationSize(
             ns=self.ns or scale.ns,
             ds=self.ds or scale.ds,
             scenarios=self.scenarios or scale.scenarios,
@@ -156,7 +156,7 @@ def _all_but(without: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(m for m in metrics.names() if m not in without)
 
 
-def _check(scale: Scale) -> None:
+def _check(scale: CalibrationSize) -> None:
     for scenario in scale.scenarios:
         if scenario not in SCENARIOS:
             raise unknown("scenario", scenario, SCENARIOS)

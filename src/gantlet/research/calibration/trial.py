@@ -16,7 +16,7 @@ from gantlet.core.estimate import Estimate, Outcome, Trial
 from gantlet.core.metric import Groups, Metric, Sees, TrainMetric
 from gantlet.core.rng import Rng
 from gantlet.core.spec import metrics
-from gantlet.features.base import exactly
+from gantlet.features.base import full_precision
 from gantlet.metrics import classifier
 from gantlet.metrics.classifier import C2st
 from gantlet.metrics.measure import detail_all
@@ -67,7 +67,7 @@ BLOCK = 25
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scale:
+class CalibrationSize:
     """What is simulated.
 
     Attributes:
@@ -104,19 +104,21 @@ PLAIN = ("equal", "shift", "spread", "clusters")
 
 GATE = ("frechet", "kid", "precision", "recall", "density", "coverage", "c2st", "energy")
 
-SCALES: Mapping[Size, Scale] = {
-    "small": Scale(
+SCALES: Mapping[Size, CalibrationSize] = {
+    "small": CalibrationSize(
         ns=(250, 1000),
         ds=(8, 64),
         scenarios=("equal", "clusters"),
         replicates=100,
         without=("frechet-infinity", "geometry-score"),
     ),
-    "gate": Scale(ns=(1000,), ds=(64,), scenarios=PLAIN, replicates=400, metrics=GATE),
+    "gate": CalibrationSize(ns=(1000,), ds=(64,), scenarios=PLAIN, replicates=400, metrics=GATE),
     # Bias is small beside the spread of the values, so that it takes many replicates to see it.
-    "frechet": Scale(ns=(1000,), ds=(64,), scenarios=PLAIN, replicates=2000, metrics=("frechet",)),
+    "frechet": CalibrationSize(
+        ns=(1000,), ds=(64,), scenarios=PLAIN, replicates=2000, metrics=("frechet",)
+    ),
     # Where the two are nearly equal, and where features are not as those of the others.
-    "near": Scale(
+    "near": CalibrationSize(
         ns=(500,),
         ds=(1, 2, 16, 32),
         scenarios=("near", "chain", "atoms", "tails", "rare", "twice", "groups", "digits"),
@@ -133,7 +135,7 @@ SCALES: Mapping[Size, Scale] = {
             "digits": (16,),
         },
     ),
-    "wide": Scale(
+    "wide": CalibrationSize(
         ns=(250, 1000, 4000),
         ds=(8, 64, 512),
         scenarios=("equal", "clusters"),
@@ -141,8 +143,10 @@ SCALES: Mapping[Size, Scale] = {
         rarer={1000: 100, 4000: 50},
     ),
     # Its sets are files, see worlds.py.
-    "verdicts": Scale(ns=(), ds=(), scenarios=(), replicates=200),
-    "full": Scale(ns=(250, 1000, 4000), ds=(8, 64, 512), scenarios=PLAIN, replicates=400),
+    "verdicts": CalibrationSize(ns=(), ds=(), scenarios=(), replicates=200),
+    "full": CalibrationSize(
+        ns=(250, 1000, 4000), ds=(8, 64, 512), scenarios=PLAIN, replicates=400
+    ),
 }
 """The sizes of the study."""
 
@@ -171,7 +175,7 @@ def simulate(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
     Saved as ``replicates``: tensors named ``metric/column`` for each of ``COLUMNS``.
     """
     start = time.process_time()
-    with threads(int(trial.parts["threads"])), exactly():
+    with threads(int(trial.parts["threads"])), full_precision():
         try:
             found = list(_replicates(trial, watch))
         except UserError as error:

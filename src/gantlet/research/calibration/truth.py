@@ -22,7 +22,7 @@ from gantlet.stats.moments import blocks
 
 @final
 @dataclass(frozen=True, slots=True)
-class Mixture:
+class NormalMixture:
     """A mixture of normal distributions with diagonal covariances, in float64.
 
     Attributes:
@@ -66,7 +66,7 @@ class Mixture:
         yield from zip(self.weights.tolist(), self.means, self.variances, strict=True)
 
 
-World: TypeAlias = Mixture | Finite
+World: TypeAlias = NormalMixture | Finite
 """A distribution whose distances are known."""
 
 
@@ -84,45 +84,45 @@ class Scenario:
     draw: Callable[[int], tuple[World, World]]
 
 
-def normal(mean: Tensor, variances: Tensor) -> Mixture:
+def normal(mean: Tensor, variances: Tensor) -> NormalMixture:
     """Returns one normal distribution."""
-    return Mixture(torch.ones(1, dtype=torch.float64), mean[None], variances[None])
+    return NormalMixture(torch.ones(1, dtype=torch.float64), mean[None], variances[None])
 
 
-def _standard(d: int) -> Mixture:
+def _standard(d: int) -> NormalMixture:
     return normal(torch.zeros(d, dtype=torch.float64), torch.ones(d, dtype=torch.float64))
 
 
-def _equal(d: int) -> tuple[Mixture, Mixture]:
+def _equal(d: int) -> tuple[NormalMixture, NormalMixture]:
     return _standard(d), _standard(d)
 
 
-def _shift(d: int) -> tuple[Mixture, Mixture]:
+def _shift(d: int) -> tuple[NormalMixture, NormalMixture]:
     ones = torch.ones(d, dtype=torch.float64)
     return _standard(d), normal(ones / math.sqrt(d), ones)
 
 
-def _spread(d: int) -> tuple[Mixture, Mixture]:
+def _spread(d: int) -> tuple[NormalMixture, NormalMixture]:
     variances = torch.full((d,), 0.5, dtype=torch.float64)
     variances[::2] = 1.6
     return _standard(d), normal(torch.zeros_like(variances), variances)
 
 
-def _clusters(d: int) -> tuple[Mixture, Mixture]:
+def _clusters(d: int) -> tuple[NormalMixture, NormalMixture]:
     away = torch.zeros(2, d, dtype=torch.float64)
     away[0, 0], away[1, 0] = -2.0, 2.0
     wide = torch.ones_like(away)
     wide[1] = 1.3
     even, odd = (torch.tensor(w, dtype=torch.float64) for w in ((0.5, 0.5), (0.75, 0.25)))
-    return Mixture(even, away, torch.ones_like(away)), Mixture(odd, away, wide)
+    return NormalMixture(even, away, torch.ones_like(away)), NormalMixture(odd, away, wide)
 
 
-def _near(d: int) -> tuple[Mixture, Mixture]:
+def _near(d: int) -> tuple[NormalMixture, NormalMixture]:
     ones = torch.ones(d, dtype=torch.float64)
     return _standard(d), normal(ones * (0.1 / math.sqrt(d)), ones)
 
 
-def _chain(d: int) -> tuple[Mixture, Mixture]:
+def _chain(d: int) -> tuple[NormalMixture, NormalMixture]:
     # In its principal axes, where the features are independent: distances do not see the turn.
     place = torch.arange(d, dtype=torch.float64)
     variances, axes = torch.linalg.eigh(0.97 ** (place[:, None] - place).abs())
@@ -130,7 +130,7 @@ def _chain(d: int) -> tuple[Mixture, Mixture]:
     return normal(torch.zeros_like(moved), variances), normal(moved, variances)
 
 
-def _atoms(d: int) -> tuple[Mixture, Mixture]:
+def _atoms(d: int) -> tuple[NormalMixture, NormalMixture]:
     means = torch.ones(5, d, dtype=torch.float64)
     means[:, 0] = torch.tensor([1.0, 2.0, 3.0, 5.0, 8.0])
     shares = ((0.3, 0.3, 0.2, 0.15, 0.05), (0.27, 0.3, 0.21, 0.15, 0.07))
@@ -140,12 +140,12 @@ def _atoms(d: int) -> tuple[Mixture, Mixture]:
 
 def _parts(
     shares: tuple[tuple[float, ...], tuple[float, ...]], means: Tensor, variances: Tensor
-) -> tuple[Mixture, Mixture]:
+) -> tuple[NormalMixture, NormalMixture]:
     one, other = (torch.tensor(share, dtype=torch.float64) for share in shares)
-    return Mixture(one, means, variances), Mixture(other, means, variances)
+    return NormalMixture(one, means, variances), NormalMixture(other, means, variances)
 
 
-def _tails(d: int) -> tuple[Mixture, Mixture]:
+def _tails(d: int) -> tuple[NormalMixture, NormalMixture]:
     """Student's t is normal with a variance of 4 over a chi-squared number, here in 24 steps."""
     from scipy.special import gammainc
 
@@ -155,22 +155,22 @@ def _tails(d: int) -> tuple[Mixture, Mixture]:
     means = 2 * torch.from_numpy(gammainc(1, steps.numpy() / 2)).diff() / shares
     variances = means[:, None].expand(-1, d).clone()
     centre = torch.zeros_like(variances)
-    real = Mixture(shares / shares.sum(), centre, variances)
+    real = NormalMixture(shares / shares.sum(), centre, variances)
     return real, replace(real, means=centre + 0.1)
 
 
-def _rare(d: int) -> tuple[Mixture, Mixture]:
+def _rare(d: int) -> tuple[NormalMixture, NormalMixture]:
     means = torch.zeros(2, d, dtype=torch.float64)
     means[1, 0] = 6.0
     return _parts(((0.99, 0.01), (0.98, 0.02)), means, torch.ones_like(means))
 
 
-def _twice(d: int) -> tuple[Mixture, Mixture]:
+def _twice(d: int) -> tuple[NormalMixture, NormalMixture]:
     real, fake = _near(d)
     return replace(real, size=2, alike=1.0), replace(fake, size=2, alike=1.0)
 
 
-def _groups(d: int) -> tuple[Mixture, Mixture]:
+def _groups(d: int) -> tuple[NormalMixture, NormalMixture]:
     real, fake = _near(d)
     return replace(real, size=5, alike=0.9), replace(fake, size=5, alike=0.9)
 
@@ -247,7 +247,7 @@ def kid(real: World, fake: World) -> float:
     return _discrepancy(_mean_cubic, real, fake)
 
 
-def rbf(real: Mixture, fake: Mixture, sigma: float) -> float:
+def rbf(real: NormalMixture, fake: NormalMixture, sigma: float) -> float:
     """Returns the squared discrepancy of the kernel ``exp(-|x - y|^2 / (2 sigma^2))``."""
     t = torch.tensor([0.5 / sigma**2], dtype=torch.float64)
     return _discrepancy(lambda a, v, b, w: float(_log_laplace(t, a - b, v + w).exp()), real, fake)
@@ -298,15 +298,15 @@ def mind(real: World, fake: World) -> float:
     return 3 * real.means.shape[1] * sliced(real, fake)
 
 
-def _discrepancy(kernel: Kernel, real: Mixture, fake: Mixture) -> float:
-    def mean(one: Mixture, other: Mixture) -> float:
+def _discrepancy(kernel: Kernel, real: NormalMixture, fake: NormalMixture) -> float:
+    def mean(one: NormalMixture, other: NormalMixture) -> float:
         pairs = product(one.parts(), other.parts())
         return math.fsum(p * q * kernel(a, v, b, w) for (p, a, v), (q, b, w) in pairs)
 
     return mean(real, real) + mean(fake, fake) - 2 * mean(real, fake)
 
 
-def _mixtures(name: str, real: World, fake: World) -> tuple[Mixture, Mixture]:
+def _mixtures(name: str, real: World, fake: World) -> tuple[NormalMixture, NormalMixture]:
     if isinstance(real, Finite) or isinstance(fake, Finite):
         raise UserError(f"The truth of {name} is not known for digits; leave one of them out.")
     return real, fake
@@ -377,7 +377,7 @@ def rotated_axes(d: int, directions: int) -> Tensor:
     return torch.cat(list(torch.linalg.qr(drawn)[0]), dim=1)
 
 
-def _quantiles(of: Mixture, u: Tensor, z: Tensor) -> Tensor:
+def _quantiles(of: NormalMixture, u: Tensor, z: Tensor) -> Tensor:
     """Returns what a mixture seen along each direction exceeds as seldom as a normal exceeds z.
 
     Shape ``(directions, len(z))``; found by halving where there are several parts.

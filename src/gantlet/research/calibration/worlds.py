@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gantlet.core.data import everything
+from gantlet.core.data import all_samples
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets
@@ -161,7 +161,7 @@ def _all_digits() -> tuple[Tensor, Tensor]:
     splits = datasets.make("digits").load(rng=Rng(0))
     parts = (splits.train, splits.validation, splits.test)
     labels = [p.labels for p in parts if p.labels is not None]
-    return _bytes(torch.cat([everything(p) for p in parts])), torch.cat(labels)
+    return _bytes(torch.cat([all_samples(p) for p in parts])), torch.cat(labels)
 
 
 def _bytes(x: Tensor) -> Tensor:

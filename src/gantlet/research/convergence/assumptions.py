@@ -303,7 +303,7 @@ def _without_turns(jacobian: Tensor, world: Setting) -> Tensor:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
+class CaseResult:
     """One case and what it gave.
 
     Attributes:
@@ -329,11 +329,11 @@ class Cell:
         return self.scores[CONVERGED]
 
 
-def cells(outcomes: Sequence[Outcome], part: Part) -> list[Cell]:
+def cells(outcomes: Sequence[Outcome], part: Part) -> list[CaseResult]:
     """Returns the cells of one part in the order in which they were planned."""
     found = [(case_of(o.trial), o) for o in outcomes]
     return [
-        Cell(
+        CaseResult(
             case=case,
             scores=o.scores,
             converged=int(o.details["converged"]),
@@ -344,9 +344,9 @@ def cells(outcomes: Sequence[Outcome], part: Part) -> list[Cell]:
     ]
 
 
-def grid(found: Sequence[Cell]) -> dict[str, dict[str, Cell]]:
+def grid(found: Sequence[CaseResult]) -> dict[str, dict[str, CaseResult]]:
     """Returns cells by row and column."""
-    rows: dict[str, dict[str, Cell]] = {}
+    rows: dict[str, dict[str, CaseResult]] = {}
     for cell in found:
         rows.setdefault(cell.case.row, {})[cell.case.column] = cell
     return rows
@@ -383,7 +383,7 @@ def blocks(outcomes: Sequence[Outcome]) -> Iterator[Block]:
         )
 
 
-def _shares(found: Sequence[Cell], title: str, what: str) -> Table:
+def _shares(found: Sequence[CaseResult], title: str, what: str) -> Table:
     rows = grid(found)
     columns = list(dict.fromkeys(c.case.column for c in found))
     shown: list[Sequence[Shown]] = [
@@ -397,7 +397,7 @@ def _shares(found: Sequence[Cell], title: str, what: str) -> Table:
     )
 
 
-def _how(found: Sequence[Cell]) -> str:
+def _how(found: Sequence[CaseResult]) -> str:
     first = found[0].case
     critic, generator = first.spread
     told = [
@@ -414,13 +414,13 @@ def _how(found: Sequence[Cell]) -> str:
     return " ".join(told)
 
 
-def _short(cell: Cell) -> str:
+def _short(cell: CaseResult) -> str:
     share = f"{cell.converged}/{cell.case.starts}"
     steps = cell.scores[STEPS].value
     return share if steps is None else f"{share} ({steps:,.0f})"
 
 
-def _curves(found: Sequence[Cell]) -> Lines:
+def _curves(found: Sequence[CaseResult]) -> Lines:
     """Draws the largest exact game under every solver."""
     column = found[-1].case.column
     return Lines(
@@ -437,7 +437,7 @@ def _curves(found: Sequence[Cell]) -> Lines:
     )
 
 
-def _thresholds_table(found: Sequence[Cell]) -> Table:
+def _thresholds_table(found: Sequence[CaseResult]) -> Table:
     ordered = sorted(found, key=lambda c: (c.case.row, c.case.side))
     rows: list[Sequence[Shown]] = [
         [
@@ -466,7 +466,7 @@ def _thresholds_table(found: Sequence[Cell]) -> Table:
     )
 
 
-def _listed(found: Sequence[Cell], title: str, what: str) -> Table:
+def _listed(found: Sequence[CaseResult], title: str, what: str) -> Table:
     rows: list[Sequence[Shown]] = [
         [
             f"{c.case.row}, {c.case.column}",
@@ -500,7 +500,7 @@ def _listed(found: Sequence[Cell], title: str, what: str) -> Table:
     )
 
 
-def _steps(cell: Cell) -> str | None:
+def _steps(cell: CaseResult) -> str | None:
     found = cell.scores[STEPS]
     return None if found.value is None else written(found)
 
@@ -519,7 +519,7 @@ def verdicts(outcomes: Sequence[Outcome]) -> Iterator[Verdict]:
     yield from _ladder(cells(outcomes, "ladder"))
 
 
-def _everywhere(found: Sequence[Cell]) -> Iterator[Verdict]:
+def _everywhere(found: Sequence[CaseResult]) -> Iterator[Verdict]:
     rows = grid(found)
     if _CURL not in rows or _PLAIN not in rows:
         return
@@ -543,7 +543,7 @@ def _everywhere(found: Sequence[Cell]) -> Iterator[Verdict]:
     )
 
 
-def _afar(found: Sequence[Cell]) -> Iterator[Verdict]:
+def _afar(found: Sequence[CaseResult]) -> Iterator[Verdict]:
     rows = {row: next(iter(by.values())) for row, by in grid(found).items()}
     if _ADAPTIVE not in rows:
         return
@@ -556,7 +556,7 @@ def _afar(found: Sequence[Cell]) -> Iterator[Verdict]:
     )
 
 
-def _thresholds(found: Sequence[Cell]) -> Iterator[Verdict]:
+def _thresholds(found: Sequence[CaseResult]) -> Iterator[Verdict]:
     if not found:
         return
     right = [c for c in found if c.converged == (c.case.starts if c.case.side > 1 else 0)]
@@ -572,7 +572,7 @@ def _thresholds(found: Sequence[Cell]) -> Iterator[Verdict]:
     yield Verdict(claim=claim, because=f"Ratio and starts that converged: {told}.")
 
 
-def _forms(found: Sequence[Cell]) -> Iterator[Verdict]:
+def _forms(found: Sequence[CaseResult]) -> Iterator[Verdict]:
     if not found:
         return
     whole = [c for c in found if c.is_whole]
@@ -584,7 +584,7 @@ def _forms(found: Sequence[Cell]) -> Iterator[Verdict]:
     )
 
 
-def _ladder(found: Sequence[Cell]) -> Iterator[Verdict]:
+def _ladder(found: Sequence[CaseResult]) -> Iterator[Verdict]:
     rows = grid(found)
     for column in dict.fromkeys(c.case.column for c in found):
         climbed = [by[column] for by in rows.values() if column in by]
@@ -603,7 +603,7 @@ def _ladder(found: Sequence[Cell]) -> Iterator[Verdict]:
         yield Verdict(claim=claim, because=f"{told}.")
 
 
-def _of(found: Iterable[Cell]) -> str:
+def _of(found: Iterable[CaseResult]) -> str:
     listed = list(found)
     return f"{sum(c.converged for c in listed)}/{sum(c.case.starts for c in listed)}"
 

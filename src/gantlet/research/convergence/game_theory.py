@@ -42,7 +42,7 @@ from gantlet.stats.intervals import is_separated, mean, paired
 
 @final
 @dataclass(frozen=True, slots=True)
-class Found:
+class ArmResults:
     """What each arm reached, seed by seed.
 
     Attributes:
@@ -88,7 +88,7 @@ class Found:
         return {seed: e.value for seed, e in found.items() if e.value is not None}
 
 
-def findings(outcomes: Sequence[Outcome], *, loose: bool = False) -> Found | None:
+def findings(outcomes: Sequence[Outcome], *, loose: bool = False) -> ArmResults | None:
     """Returns what trained methods reached, or None where no trial of them is finished.
 
     Args:
@@ -102,7 +102,7 @@ def findings(outcomes: Sequence[Outcome], *, loose: bool = False) -> Found | Non
     scores: dict[int, dict[str, Estimate]] = {}
     for o in trained:
         scores.setdefault(o.trial.seed, {}).update(o.scores)
-    found = Found(scores, scale_of(trained[0].trial).shares)
+    found = ArmResults(scores, scale_of(trained[0].trial).shares)
     return found if found.arms else None
 
 
@@ -120,7 +120,7 @@ def blocks(outcomes: Sequence[Outcome]) -> Iterator[Block]:
             yield _rounds(outcome)
 
 
-def _reached(found: Found, title: str) -> Table:
+def _reached(found: ArmResults, title: str) -> Table:
     share = found.shares[-1]
     columns = [
         Column(name="method"),
@@ -146,12 +146,12 @@ def _reached(found: Found, title: str) -> Table:
     )
 
 
-def _cell(found: Found, what: str, arm: str, share: float) -> Cell:
+def _cell(found: ArmResults, what: str, arm: str, share: float) -> Cell:
     estimate = found.over_seeds(what, arm, share)
     return estimate if what in {GAP, ENERGY} else estimate.value
 
 
-def _course(found: Found) -> Lines:
+def _course(found: ArmResults) -> Lines:
     return Lines(
         title="Cost and exploitability",
         x_label="operations spent (FLOP)",
@@ -163,7 +163,7 @@ def _course(found: Found) -> Lines:
     )
 
 
-def _series(found: Found, arm: str) -> Series:
+def _series(found: ArmResults, arm: str) -> Series:
     points = [
         (found.over_seeds(FLOPS, arm, s).value, found.over_seeds(GAP, arm, s).value)
         for s in found.shares
@@ -214,7 +214,7 @@ def verdicts(outcomes: Sequence[Outcome]) -> Iterator[Verdict]:
     yield from (_pennies(o) for o in outcomes if o.trial.parts["method"] == MATRIX)
 
 
-def _against_last(found: Found, what: str) -> Verdict:
+def _against_last(found: ArmResults, what: str) -> Verdict:
     others = [arm for arm in found.arms if arm != LAST]
     gaps = {arm: found.behind(what, arm) for arm in others}
     better = [arm for arm, e in gaps.items() if is_separated(e) and (e.value or 0.0) < 0]
@@ -237,7 +237,7 @@ def _against_last(found: Found, what: str) -> Verdict:
 _LEVEL = "not significantly different from what needs no game theory"
 
 
-def _mixture(found: Found, where: str) -> Iterator[Verdict]:
+def _mixture(found: ArmResults, where: str) -> Iterator[Verdict]:
     """Says whether the equilibrium of checkpoints beats what needs no game theory."""
     if SOLVED not in found.arms:
         return
@@ -271,7 +271,7 @@ def _both(gap: Estimate, energy: Estimate) -> str:
     return f"{text(gap)} and {text(energy)}"
 
 
-def _resources(found: Found) -> Verdict:
+def _resources(found: ArmResults) -> Verdict:
     """Says what it takes each method to be as little exploitable as plain training at the end."""
     goal = found.over_seeds(GAP, LAST, found.shares[-1]).value or 0.0
     costs = {arm: found.cost_to_reach(arm, goal) for arm in found.arms}

@@ -11,19 +11,19 @@ from torch import Tensor
 
 from gantlet.commands.trained import RunData, draw, space_of
 from gantlet.compute.meters import count
-from gantlet.core.data import Splits, everything
+from gantlet.core.data import Splits, all_samples
 from gantlet.core.estimate import Budget, Estimate, Outcome, Spend, Trial
 from gantlet.core.model import Adversarial, Family, Generative, Model
 from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets, families, solvers
-from gantlet.games.equilibria import Course as Rounds
+from gantlet.games.equilibria import RepeatedPlay as Rounds
 from gantlet.games.equilibria import Round, double_oracle, fictitious_play, hedge
 from gantlet.games.mixed import (
     CRITIC,
     GENERATOR,
+    GeneratorMixture,
     Mixed,
-    Mixture,
-    Stage,
+    NetworkOracles,
     State,
     kept,
     mixed_gap,
@@ -77,7 +77,7 @@ GAN = _TRAINED[PLAIN][0]
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scale:
+class EquilibriumSize:
     """How large everything is.
 
     Attributes:
@@ -101,9 +101,9 @@ class Scale:
     rounds: tuple[int, ...] = (100, 1000, 10_000)
 
 
-_SCALES: dict[Size, tuple[Scale, int]] = {
-    "small": (Scale(flops=1e10), 3),
-    "full": (Scale(flops=1e11, response=300, search=1000), 10),
+_SCALES: dict[Size, tuple[EquilibriumSize, int]] = {
+    "small": (EquilibriumSize(flops=1e10), 3),
+    "full": (EquilibriumSize(flops=1e11, response=300, search=1000), 10),
 }
 
 
@@ -116,20 +116,20 @@ def trials(size: Size) -> Sequence[Trial]:
     ]
 
 
-def scale_of(trial: Trial) -> Scale:
+def scale_of(trial: Trial) -> EquilibriumSize:
     """Returns how large everything is in a trial."""
     found: dict[str, Any] = json.loads(trial.parts["scale"])
     for listed in ("shares", "rounds"):
         found[listed] = tuple(found[listed])
-    return Scale(**found)
+    return EquilibriumSize(**found)
 
 
-def _matrix_trial(scale: Scale) -> Trial:
+def _matrix_trial(scale: EquilibriumSize) -> Trial:
     parts = {"model": "matching pennies", "data": "none", "method": MATRIX}
     return Trial(parts={**parts, "scale": json.dumps(asdict(scale))})
 
 
-def _trained(method: Method, scale: Scale, seed: int) -> Trial:
+def _trained(method: Method, scale: EquilibriumSize, seed: int) -> Trial:
     model, solver = _TRAINED[method]
     return Trial(
         parts={
@@ -200,7 +200,7 @@ class Offer:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Course:
+class SnapshotCourse:
     """A training of one generator and one critic, as its snapshots.
 
     Attributes:
@@ -213,7 +213,7 @@ class Course:
 
     game: Adversarial
     snapshots: Sequence[Mapping[str, Tensor]]
-    scale: Scale
+    scale: EquilibriumSize
     splits: Splits
     rng: Rng
 
@@ -279,7 +279,7 @@ class Course:
         return float(energy_distance(x, self.game.model.sample(len(x), rng=self._noise())))
 
     def _judged(self) -> Tensor:
-        return everything(self.splits.validation, self.scale.judged).to(self.rng.device)
+        return all_samples(self.splits.validation, self.scale.judged).to(self.rng.device)
 
     def _noise(self) -> torch.Generator:
         return self.rng.stream("choosing")
@@ -303,7 +303,7 @@ def below(tensors: Mapping[str, Tensor], prefix: str) -> State:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
-def mixtures(snapshots: Sequence[Mapping[str, Tensor]], scale: Scale) -> Iterator[Offer]:
+def mixtures(snapshots: Sequence[Mapping[str, Tensor]], scale: EquilibriumSize) -> Iterator[Offer]:
     """Yields the mixtures of MIX+GAN from its snapshots."""
     for share in scale.shares:
         saved = snapshots[max(1, min(len(snapshots), int(share * scale.snapshots))) - 1]
@@ -327,7 +327,7 @@ _BATCH = 128
 def oracle(
     game: Adversarial,
     splits: Splits,
-    scale: Scale,
+    scale: EquilibriumSize,
     *,
     rng: Rng,
     watch: Callable[[float], None],
@@ -341,13 +341,13 @@ def oracle(
         rng: Its streams decide everything random.
         watch: Told the spent share of the budget after each round.
     """
-    train = everything(splits.train).to(rng.device)
+    train = all_samples(splits.train).to(rng.device)
     with torch.no_grad():
         game.prepare(train[:512], rng=rng.stream("prepare"))
-    stage = Stage(
+    stage = NetworkOracles(
         game,
         train,
-        everything(splits.validation, scale.judged).to(rng.device),
+        all_samples(splits.validation, scale.judged).to(rng.device),
         steps=scale.response,
         lr=_LR,
         rng=rng,
@@ -374,7 +374,9 @@ def oracle(
         )
 
 
-def _prices(game: Adversarial, stage: Stage, train: Tensor, rng: Rng) -> tuple[float, float]:
+def _prices(
+    game: Adversarial, stage: NetworkOracles, train: Tensor, rng: Rng
+) -> tuple[float, float]:
     """Returns the operations of one step of both best responses, and of one payoff."""
     nets = game.players
     with kept(nets[GENERATOR]), kept(nets[CRITIC]):
@@ -461,11 +463,13 @@ def _offers(
     )
     files = sorted(file.stem for file in folder.path.glob("snapshot-*.safetensors"))
     snapshots = [folder.load(name) for name in files]
-    course = Course(game=_pair(trial), snapshots=snapshots, scale=scale, splits=splits, rng=rng)
+    course = SnapshotCourse(
+        game=_pair(trial), snapshots=snapshots, scale=scale, splits=splits, rng=rng
+    )
     return list(_made(method, course)), trained.spend
 
 
-def _made(method: str, course: Course) -> Iterator[Offer]:
+def _made(method: str, course: SnapshotCourse) -> Iterator[Offer]:
     shares = course.scale.shares
     if method in {PLAIN, LOOSE}:
         yield from course.plain()
@@ -501,12 +505,12 @@ def _judged(trial: Trial, data: RunData, offer: Offer) -> dict[str, Estimate]:
     scale, rng = scale_of(trial), Rng(trial.seed, trial.parts["device"]).stream("judge")
     _, splits = data.of(trial)
     judge = Rng(rng.initial_seed(), trial.parts["device"])
-    test = everything(splits.test).to(judge.device)
+    test = all_samples(splits.test).to(judge.device)
     game = _pair(trial)
     gap = mixed_gap(
         game,
         offer.mixed,
-        everything(splits.train).to(judge.device),
+        all_samples(splits.train).to(judge.device),
         test,
         steps=scale.search,
         rng=judge,
@@ -533,10 +537,10 @@ def _mixture(trial: Trial, mixed: Mixed) -> Model:
         game = _pair(trial)
         game.players[GENERATOR].load_state_dict(state)
         parts.append(game.model)
-    return Mixture.weighted(parts, mixed.rows).to(trial.parts["device"])
+    return GeneratorMixture.weighted(parts, mixed.rows).to(trial.parts["device"])
 
 
-def _matrix_gaps(scale: Scale) -> Iterator[tuple[str, Estimate]]:
+def _matrix_gaps(scale: EquilibriumSize) -> Iterator[tuple[str, Estimate]]:
     for name, course in zip(PLAYERS, _courses(max(scale.rounds)), strict=True):
         for n in scale.rounds:
             for which, gap in ((LAST_ROUND, course.last(n)), (AVERAGE_ROUNDS, course.average(n))):

@@ -369,7 +369,7 @@ class OnALine(Solvable, abc.ABC):
 
 
 @final
-class Fit(OnALine):
+class FixedDiscrepancy(OnALine):
     """One player: the generator lowers a fixed discrepancy, as an ordinary network does a loss."""
 
     @property

@@ -21,7 +21,14 @@ from gantlet.core.rng import Rng
 from gantlet.games.batched import Ensemble
 from gantlet.report.blocks import Block, Caveat, Cell, Column, Point, Scatter, Table, Verdict
 from gantlet.report.format import text
-from gantlet.research.convergence.games import CENTRES, Duel, Fit, OnALine, apart, modes
+from gantlet.research.convergence.games import (
+    CENTRES,
+    Duel,
+    FixedDiscrepancy,
+    OnALine,
+    apart,
+    modes,
+)
 from gantlet.research.convergence.strategy import Size, Strategy
 from gantlet.run.execute import Watch
 from gantlet.run.store import TrialFolder
@@ -309,7 +316,7 @@ _NOTHING = torch.empty(0, dtype=torch.float64)
 
 @final
 @dataclass(frozen=True, slots=True)
-class Found:
+class StationaryPoint:
     """A stationary point.
 
     Attributes:
@@ -375,7 +382,7 @@ class Landscape(Strategy):
 
     @override
     def run(self, trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
-        kind = Fit if trial.parts["game"] == "one player" else Duel
+        kind = FixedDiscrepancy if trial.parts["game"] == "one player" else Duel
         return _outcome(trial, _explore(kind(int(trial.parts["width"])), trial, watch))
 
     @override
@@ -401,7 +408,7 @@ class _Explored:
     """Stationary points, how many searches began, and how far trained runs end from the data."""
 
     parameters: int
-    found: Sequence[Found]
+    found: Sequence[StationaryPoint]
     started: int
     ended: Tensor
 
@@ -451,13 +458,13 @@ def trained(
     return [*kept, z]
 
 
-def _found(ensemble: Ensemble, ends: Settled, *, trained: bool) -> Iterator[Found]:
+def _found(ensemble: Ensemble, ends: Settled, *, trained: bool) -> Iterator[StationaryPoint]:
     still = ends.is_still().nonzero()[:, 0].tolist()
     distances = ensemble.distance(ends.z)
     places = _places(ensemble)
     for i in still:
         seen = character(ends.jacobian[i], places)
-        yield Found(trained, float(distances[i]), seen.kind, seen.index, seen.turning)
+        yield StationaryPoint(trained, float(distances[i]), seen.kind, seen.index, seen.turning)
 
 
 def _places(ensemble: Ensemble) -> list[slice]:
@@ -468,9 +475,9 @@ def _places(ensemble: Ensemble) -> list[slice]:
     return places
 
 
-def distinct(found: Sequence[Found]) -> list[Found]:
+def distinct(found: Sequence[StationaryPoint]) -> list[StationaryPoint]:
     """Returns one of those that agree in all that is known: units of a network may be swapped."""
-    seen: dict[tuple[float, float, float], Found] = {}
+    seen: dict[tuple[float, float, float], StationaryPoint] = {}
     for one in found:
         seen.setdefault((round(one.distance, 6), one.index, round(one.turning, 6)), one)
     return list(seen.values())

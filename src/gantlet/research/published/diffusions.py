@@ -8,11 +8,11 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, silu
 from typing_extensions import override
 
-from gantlet.research.published.run import Claims, Regression, Stated, zeros
+from gantlet.research.published.run import PublishedClaims, Regression, Stated, zeros
 
 
 @final
-class Residual(nn.Module):
+class ResidualBlock(nn.Module):
     """Normalise, convolve, add the time, normalise, convolve; with a shortcut.
 
     Args:
@@ -52,7 +52,7 @@ class Residual(nn.Module):
 
 
 @final
-class Attention(nn.Module):
+class UNetAttention(nn.Module):
     """Every pixel attends to every pixel; with a shortcut.
 
     Args:
@@ -95,9 +95,9 @@ class _CfmBlock(nn.Module):
     def __init__(self, inputs: int, level: int) -> None:
         super().__init__()
         width = _WIDTHS[level]
-        self.residual = Residual(inputs, width, _CFM_TIME)
+        self.residual = ResidualBlock(inputs, width, _CFM_TIME)
         self.attention = (
-            Attention(width, width // _HEAD) if level == _CFM_ATTEND else nn.Identity()
+            UNetAttention(width, width // _HEAD) if level == _CFM_ATTEND else nn.Identity()
         )
 
     @override
@@ -127,8 +127,8 @@ class CfmNet(nn.Module):
             if level < len(_WIDTHS) - 1:
                 self.shrink.append(nn.Conv2d(width, width, 3, 2, padding=1))
                 skips.append(width)
-        self.middle = nn.ModuleList([Residual(width, width, _CFM_TIME) for _ in range(2)])
-        self.attention = Attention(width, width // _HEAD)
+        self.middle = nn.ModuleList([ResidualBlock(width, width, _CFM_TIME) for _ in range(2)])
+        self.attention = UNetAttention(width, width // _HEAD)
         for level in reversed(range(len(_WIDTHS))):
             for _ in range(_CFM_BLOCKS + 1):
                 self.up.append(_CfmBlock(width + skips.pop(), level))
@@ -181,8 +181,8 @@ class CfmRun(Regression):
 
     @property
     @override
-    def claims(self) -> Claims:
-        return Claims(
+    def claims(self) -> PublishedClaims:
+        return PublishedClaims(
             images=Stated(
                 value=400_000 * 128, source="the authors' train_cifar10.py", is_read=True
             ),
@@ -230,8 +230,8 @@ class _EdmBlock(nn.Module):
         resample: Literal["up", "down"] | None = None,
     ) -> None:
         super().__init__()
-        self.residual = Residual(inputs + skip, _WIDTH, _TIME, resample)
-        self.attention = Attention(_WIDTH, heads=1) if attends else nn.Identity()
+        self.residual = ResidualBlock(inputs + skip, _WIDTH, _TIME, resample)
+        self.attention = UNetAttention(_WIDTH, heads=1) if attends else nn.Identity()
 
     @override
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
@@ -318,8 +318,8 @@ class EdmRun(Regression):
 
     @property
     @override
-    def claims(self) -> Claims:
-        return Claims(
+    def claims(self) -> PublishedClaims:
+        return PublishedClaims(
             images=Stated(value=200e6, source="the authors' train.py", is_read=True),
             gpus=Stated(value=8, source="the authors' README, V100", is_read=True),
             days=Stated(value=2, source="the authors' README, about", is_read=True),

@@ -8,7 +8,14 @@ from torch import Tensor, nn
 from torch.nn.functional import pad, pixel_shuffle, pixel_unshuffle, scaled_dot_product_attention
 from typing_extensions import override
 
-from gantlet.research.published.run import Claims, RepeatedFlow, Stated, flops, repeated, zeros
+from gantlet.research.published.run import (
+    PublishedClaims,
+    RepeatedFlow,
+    Stated,
+    flops,
+    repeated,
+    zeros,
+)
 
 _TARFLOW_SIZE, _PATCH, _TARFLOW_WIDTH, _FLOWS, _LAYERS, _HEAD = 64, 2, 768, 8, 8, 64
 _LENGTH, _CHANNELS = (_TARFLOW_SIZE // _PATCH) ** 2, 3 * _PATCH**2
@@ -119,8 +126,8 @@ class TarFlowRun(RepeatedFlow):
 
     @property
     @override
-    def claims(self) -> Claims:
-        return Claims(
+    def claims(self) -> PublishedClaims:
+        return PublishedClaims(
             images=Stated(
                 value=100 * 1_281_149,
                 source="100 epochs in the authors' README; the size of the data is recalled",
@@ -293,8 +300,8 @@ class GlowRun(RepeatedFlow):
 
     @property
     @override
-    def claims(self) -> Claims:
-        return Claims(
+    def claims(self) -> PublishedClaims:
+        return PublishedClaims(
             images=None,
             gpus=Stated(value=40, source="openai/glow README", is_read=True),
             days=Stated(value=7, source="the author in openai/glow #37, about"),

@@ -16,7 +16,15 @@ from torch.nn.functional import (
 )
 from typing_extensions import override
 
-from gantlet.research.published.run import Claims, Run, Stated, flops, gradient, slope, zeros
+from gantlet.research.published.run import (
+    PublishedClaims,
+    PublishedRun,
+    Stated,
+    flops,
+    gradient,
+    slope,
+    zeros,
+)
 
 _WIDTH, _GROUPS, _BLOCKS, _STAGES, _LATENT, _CLASSES = 768, 96, 2, 4, 64, 10
 
@@ -93,7 +101,7 @@ class R3Critic(nn.Module):
 
 
 @final
-class R3GanRun(Run):
+class R3GanRun(PublishedRun):
     """R3GAN: relativistic loss with R1 and R2 at every step, one generator step for each.
 
     Differs from the paper: the low-pass filters of the resampling are not counted.
@@ -114,8 +122,8 @@ class R3GanRun(Run):
 
     @property
     @override
-    def claims(self) -> Claims:
-        return Claims(
+    def claims(self) -> PublishedClaims:
+        return PublishedClaims(
             images=Stated(value=250e6, source="the paper's table 9, quoted in brownvc/R3GAN #18"),
             gpus=Stated(value=8, source="the paper, quoted in brownvc/R3GAN #19, L40"),
             days=Stated(value=4, source="the paper, quoted in brownvc/R3GAN #19"),
@@ -272,7 +280,7 @@ def _normal(x: Tensor) -> Tensor:
 
 
 @final
-class ProGanRun(Run):
+class ProGanRun(PublishedRun):
     """Progressive GAN: WGAN with gradient penalty, one critic step for each generator step.
 
     Differs from the paper: the second output layer that blends two resolutions while one grows
@@ -303,8 +311,8 @@ class ProGanRun(Run):
 
     @property
     @override
-    def claims(self) -> Claims:
-        return Claims(
+    def claims(self) -> PublishedClaims:
+        return PublishedClaims(
             images=Stated(value=12e6, source="the authors' config.py", is_read=True),
             gpus=Stated(value=8, source="the authors' README, V100", is_read=True),
             days=Stated(value=2, source="the authors' README", is_read=True),

@@ -10,7 +10,7 @@ from gantlet.report.blocks import Caveat, Column, Fact, Facts, Report, Row, Sect
 from gantlet.research.published.diffusions import CfmRun, EdmRun
 from gantlet.research.published.flows import GlowRun, TarFlowRun
 from gantlet.research.published.gans import ProGanRun, R3GanRun
-from gantlet.research.published.run import NOT_CHECKED, Claims, Run, Stated
+from gantlet.research.published.run import NOT_CHECKED, PublishedClaims, PublishedRun, Stated
 
 _DAY = 86_400.0
 _COUNTED = "counted on the authors' configuration, not run"
@@ -46,7 +46,7 @@ class PublishedRow:
     stated: Mapping[str, str]
 
 
-def published_runs() -> tuple[Run, ...]:
+def published_runs() -> tuple[PublishedRun, ...]:
     """Returns the runs, in the order in which they were published."""
     return GlowRun(), ProGanRun(), R3GanRun(), EdmRun(), CfmRun(), TarFlowRun()
 
@@ -56,7 +56,7 @@ def published_rows() -> Iterator[PublishedRow]:
     return map(row_of, published_runs())
 
 
-def row_of(run: Run) -> PublishedRow:
+def row_of(run: PublishedRun) -> PublishedRow:
     """Returns one run in numbers."""
     sizes = [sum(p.numel() for p in net.parameters()) for net in run.networks().values()]
     step = run.step()
@@ -79,7 +79,7 @@ def _counted(value: float, unit: str, method: str = _COUNTED) -> Estimate:
     return Estimate.exact(value, unit=unit, method=method)
 
 
-def _total(run: Run, step: float) -> Estimate:
+def _total(run: PublishedRun, step: float) -> Estimate:
     images, total = run.claims.images, run.total(step)
     if images is None or total is None:
         return Estimate.missing("the number of training images is not stated", unit="FLOP")
@@ -89,7 +89,7 @@ def _total(run: Run, step: float) -> Estimate:
     return Estimate(value=total, n=1, unit="FLOP", method=method)
 
 
-def _rate(total: Estimate, claims: Claims) -> Estimate:
+def _rate(total: Estimate, claims: PublishedClaims) -> Estimate:
     if total.value is None or claims.gpus is None or claims.days is None:
         return Estimate.missing("operations or time are not known", unit="FLOP/s")
     gpu_days = claims.gpus.value * claims.days.value
@@ -97,7 +97,7 @@ def _rate(total: Estimate, claims: Claims) -> Estimate:
     return Estimate(value=total.value / (gpu_days * _DAY), n=1, unit="FLOP/s", method=method)
 
 
-def _stated_texts(claims: Claims) -> dict[str, str]:
+def _stated_texts(claims: PublishedClaims) -> dict[str, str]:
     named: dict[str, Stated | None] = {
         "images": claims.images,
         "GPUs": claims.gpus,
@@ -182,11 +182,11 @@ def _images_per_gpu_day() -> float:
     return USER.value * steps * _LARGE_BATCH / _USER_DAYS
 
 
-def _gpu_days(run: Run) -> float:
+def _gpu_days(run: PublishedRun) -> float:
     return _stated_number(run, "gpus") * _stated_number(run, "days")
 
 
-def _stated_number(run: Run, name: str) -> float:
+def _stated_number(run: PublishedRun, name: str) -> float:
     stated: Stated | None = getattr(run.claims, name)
     return math.nan if stated is None else stated.value
 

@@ -38,7 +38,7 @@ class Stated:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Claims:
+class PublishedClaims:
     """What the authors say of a run; None where they do not say.
 
     Attributes:
@@ -54,7 +54,7 @@ class Claims:
     note: str = ""
 
 
-class Run(abc.ABC):
+class PublishedRun(abc.ABC):
     """A published run. All numbers that its methods return are counted on ``meta``."""
 
     @property
@@ -69,7 +69,7 @@ class Run(abc.ABC):
 
     @property
     @abc.abstractmethod
-    def claims(self) -> Claims:
+    def claims(self) -> PublishedClaims:
         """What the authors say."""
 
     @property
@@ -150,7 +150,7 @@ def slope(score: Tensor, x: Tensor) -> Tensor:
     return g.square().flatten(1).sum(1)
 
 
-class Regression(Run):
+class Regression(PublishedRun):
     """A network that regresses a target, and is evaluated several times per sample."""
 
     @abc.abstractmethod
@@ -197,7 +197,7 @@ class Regression(Run):
         return f"{self.evaluations} passes of the network"
 
 
-class RepeatedFlow(Run):
+class RepeatedFlow(PublishedRun):
     """A flow that repeats one part, and returns its own negative log-likelihood."""
 
     @abc.abstractmethod

@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias, final
 
 from gantlet.core.estimate import Estimate, Outcome
 from gantlet.core.spec import metrics
-from gantlet.domains.corruptions import DAMAGES
+from gantlet.domains.corruptions import CORRUPTIONS
 from gantlet.report.blocks import (
     Caveat,
     Cell,
@@ -166,10 +166,10 @@ def _facts(question: Mapping[str, Any], outcomes: Sequence[Outcome], run: Run) -
         "Severities": ", ".join(f"{s:g}" for s in question["strengths"]),
         "Draws": f"{question['draws']} of each corruption, {question['controls']} uncorrupted, "
         "seeds from 0",
-        **{f"Severity 1 of {d}": DAMAGES[d].says for d in question["damages"]},
+        **{f"Severity 1 of {d}": CORRUPTIONS[d].says for d in question["damages"]},
         "Total CPU time": shown(seconds, "s"),
     }
-    absent = [d for d in DAMAGES if d not in question["damages"]]
+    absent = [d for d in CORRUPTIONS if d not in question["damages"]]
     if absent:
         setting["Not run, as it does not apply to the data"] = ", ".join(absent)
     wanted = {m.partition(":")[0] for m in question["metrics"]}
@@ -252,7 +252,7 @@ def _table(found: Tallies, damages: Sequence[str], names: Sequence[str], n: int)
             *(
                 Column(
                     name=d,
-                    help=f"At strength 1: {DAMAGES[d].says}.",
+                    help=f"At strength 1: {CORRUPTIONS[d].says}.",
                     group="Smallest strength detected",
                 )
                 for d in damages

@@ -12,13 +12,13 @@ from gantlet.commands.trained import RunData
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Outcome, Trial
 from gantlet.core.spec import datasets, extractors, metrics
-from gantlet.domains.corruptions import possible
+from gantlet.domains.corruptions import applicable_corruptions
 from gantlet.report.blocks import Report
 from gantlet.research.sensitivity.report import answer
 from gantlet.research.sensitivity.trial import (
     NOTHING,
     SCALES,
-    Scale,
+    SensitivitySize,
     Size,
     check_size,
     measure,
@@ -109,9 +109,9 @@ class Sensitivity:
         return answer(self.question(), outcomes, run)
 
     @property
-    def _scale(self) -> Scale:
+    def _scale(self) -> SensitivitySize:
         scale = SCALES[self.size]
-        return Scale(
+        return SensitivitySize(
             ns=self.ns or scale.ns,
             strengths=scale.strengths,
             draws=scale.draws if self.seeds is None else self.seeds,
@@ -126,7 +126,9 @@ class Sensitivity:
     @property
     def _damages(self) -> list[str]:
         space = datasets.make(self._shared["data"]).space
-        return possible(space, labelled=pool_of(self._shared, self.loaded).labels is not None)
+        return applicable_corruptions(
+            space, labelled=pool_of(self._shared, self.loaded).labels is not None
+        )
 
     @property
     def _shared(self) -> dict[str, str]:

@@ -18,9 +18,9 @@ from gantlet.core.estimate import Estimate, Outcome, Trial
 from gantlet.core.metric import Metric, Sees, TrainMetric
 from gantlet.core.rng import Rng
 from gantlet.core.spec import metrics
-from gantlet.data.splits import Joined
-from gantlet.domains.corruptions import DAMAGES, Victims
-from gantlet.features.base import exactly
+from gantlet.data.splits import Concatenated
+from gantlet.domains.corruptions import CORRUPTIONS, CleanSamples
+from gantlet.features.base import full_precision
 from gantlet.metrics.measure import detail_all
 from gantlet.run.execute import Watch
 from gantlet.stats.jackknife import Detailed, difference, unpaired
@@ -42,7 +42,7 @@ class Drawn:
 
     reference: Tensor
     control: Tensor
-    victims: Victims
+    victims: CleanSamples
 
 
 def draw(trial: Trial, data: RunData) -> Drawn:
@@ -57,7 +57,7 @@ def draw(trial: Trial, data: RunData) -> Drawn:
     return Drawn(
         reference=reference,
         control=control,
-        victims=Victims(
+        victims=CleanSamples(
             space=space,
             x=victims,
             labels=None if labels is None else labels[where[2]],
@@ -71,7 +71,7 @@ def draw(trial: Trial, data: RunData) -> Drawn:
 def pool_of(parts: Mapping[str, str], data: RunData) -> Source:
     """Returns all samples of a data set: which split they came from does not matter here."""
     _, splits = data.load(parts["data"], int(parts["data_seed"]))
-    return Joined(splits.train, splits.validation, splits.test)
+    return Concatenated(splits.train, splits.validation, splits.test)
 
 
 def check_size(parts: Mapping[str, str], data: RunData, n: int) -> None:
@@ -99,7 +99,7 @@ SAMPLES = "samples"
 """What metrics are said to look at that see the samples themselves."""
 
 
-class Key(NamedTuple):
+class ScoreKey(NamedTuple):
     """Which number of a trial it is.
 
     Attributes:
@@ -117,22 +117,22 @@ class Key(NamedTuple):
         """What outcomes call it.
 
         Example:
-            >>> Key("kid:degree=3", "pca", 0.5).name
+            >>> ScoreKey("kid:degree=3", "pca", 0.5).name
             'kid:degree=3 (pca) @ 0.5'
         """
         return f"{self.metric} ({self.look}) @ {self.strength:g}"
 
 
-def keys(parts: Mapping[str, str]) -> Iterator[Key]:
+def keys(parts: Mapping[str, str]) -> Iterator[ScoreKey]:
     """Yields every number that a trial of these parts may have."""
     looks = [extractor.partition(":")[0] for extractor in json.loads(parts["features"])]
     metrics, strengths = json.loads(parts["metrics"]), map(float, json.loads(parts["strengths"]))
-    yield from map(Key._make, product(metrics, [*looks, SAMPLES], strengths))
+    yield from map(ScoreKey._make, product(metrics, [*looks, SAMPLES], strengths))
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scale:
+class SensitivitySize:
     """What is damaged how often.
 
     Attributes:
@@ -150,15 +150,15 @@ class Scale:
     without: tuple[str, ...] = ()
 
 
-SCALES: Mapping[Size, Scale] = {
-    "small": Scale(
+SCALES: Mapping[Size, SensitivitySize] = {
+    "small": SensitivitySize(
         ns=(100, 400),
         strengths=(0.05, 0.2, 0.5, 1.0),
         draws=5,
         controls=25,
         without=("frechet-infinity", "geometry-score"),
     ),
-    "full": Scale(
+    "full": SensitivitySize(
         ns=(250, 1000, 4000),
         strengths=(0.02, 0.05, 0.1, 0.2, 0.5, 1.0),
         draws=10,
@@ -184,7 +184,7 @@ def measure(trial: Trial, data: RunData, watch: Watch) -> Outcome:
     damaged samples only, such as that of near-duplicates, says by this that they are worse.
     """
     start = time.process_time()
-    with threads(int(trial.parts["threads"])), exactly():
+    with threads(int(trial.parts["threads"])), full_precision():
         scores = dict(_scores(trial, data, watch))
     took = Estimate.exact(time.process_time() - start, unit="s", method="of this trial")
     return Outcome(trial=trial, scores=scores, clock={TIME: took})
@@ -219,7 +219,7 @@ def _scores(trial: Trial, data: RunData, watch: Watch) -> Iterator[tuple[str, Es
             found = look.compare(real, damaged, train, rng)
             for metric, one in found.items():
                 yield (
-                    Key(metric, look.name, strength).name,
+                    ScoreKey(metric, look.name, strength).name,
                     difference_from_control(one, control[metric]),
                 )
 
@@ -249,7 +249,7 @@ def _damaged(trial: Trial, drawn: Drawn, strength: float) -> Tensor:
     if name == NOTHING:
         return drawn.victims.x
     # The same stream for all strengths: a stronger damage is the same one, stronger.
-    x, _ = DAMAGES[name].apply(drawn.victims, strength, Rng(trial.seed).stream(name))
+    x, _ = CORRUPTIONS[name].apply(drawn.victims, strength, Rng(trial.seed).stream(name))
     return x
 
 

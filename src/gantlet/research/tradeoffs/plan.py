@@ -11,7 +11,7 @@ from gantlet.report.blocks import Block, Caveat, Verdict
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class ReportPart:
     """What one part of the study found.
 
     Attributes:
@@ -51,7 +51,7 @@ _NOT_ON_IMAGES = ("flow, planar",)
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scale:
+class TradeoffSize:
     """How much of everything a size of the study does.
 
     Attributes:
@@ -74,8 +74,8 @@ class Scale:
     expressivity_seeds: int
 
 
-SCALES: dict[Size, Scale] = {
-    "small": Scale(
+SCALES: dict[Size, TradeoffSize] = {
+    "small": TradeoffSize(
         budgets=(2e10, 6e10, 2e11),
         seeds=3,
         plane=(1, 2, 3, 4),
@@ -84,7 +84,7 @@ SCALES: dict[Size, Scale] = {
         image_flops=4e10,
         expressivity_seeds=2,
     ),
-    "full": Scale(
+    "full": TradeoffSize(
         budgets=(1e11, 1e12, 1e13, 1e14),
         seeds=5,
         plane=(1, 2, 3, 4),
@@ -112,7 +112,7 @@ class Place:
     device: str
 
 
-def comparisons(scale: Scale, place: Place) -> dict[float, Compare]:
+def comparisons(scale: TradeoffSize, place: Place) -> dict[float, Compare]:
     """Returns the comparison of all families at each budget; baselines ride with the largest."""
     largest = max(scale.budgets)
     return {
@@ -129,7 +129,7 @@ def comparisons(scale: Scale, place: Place) -> dict[float, Compare]:
     }
 
 
-def sweep(scale: Scale, place: Place) -> Compare:
+def sweep(scale: TradeoffSize, place: Place) -> Compare:
     """Returns the comparison of Flow-GANs from purely adversarial to purely likelihood."""
     return Compare(
         models=tuple(f"flow-gan:weight={w}" for w in WEIGHTS),
@@ -142,7 +142,7 @@ def sweep(scale: Scale, place: Place) -> Compare:
     )
 
 
-def expressivity(scale: Scale, place: Place) -> dict[str, Compare]:
+def expressivity(scale: TradeoffSize, place: Place) -> dict[str, Compare]:
     """Returns the comparisons of models of growing size, by data set."""
     plane = {
         f"energy:index={i},held_out=5000": _sizes(
@@ -153,11 +153,11 @@ def expressivity(scale: Scale, place: Place) -> dict[str, Compare]:
     return plane | {place.data: _sizes(place.data, Budget(flops=scale.image_flops), scale, place)}
 
 
-def _plane(scale: Scale) -> Budget:
+def _plane(scale: TradeoffSize) -> Budget:
     return Budget(flops=scale.plane_flops, steps=scale.plane_steps)
 
 
-def _sizes(data: str, budget: Budget, scale: Scale, place: Place) -> Compare:
+def _sizes(data: str, budget: Budget, scale: TradeoffSize, place: Place) -> Compare:
     on_images = data == place.data
     models = [
         model

@@ -11,9 +11,9 @@ from gantlet.commands import standings
 from gantlet.commands.compare.claims import recipe_claims
 from gantlet.commands.compare.report import pareto
 from gantlet.commands.compare.verdicts import judged
-from gantlet.commands.standings import Contestant, on_ranking_features, rank, ranking_score
+from gantlet.commands.standings import ModelResults, on_ranking_features, rank, ranking_score
 from gantlet.commands.trained import load
-from gantlet.core.data import Known, everything
+from gantlet.core.data import KnownDensity, all_samples
 from gantlet.core.estimate import REAL, Estimate
 from gantlet.core.spec import Spec, datasets, families
 from gantlet.report.blocks import (
@@ -32,7 +32,7 @@ from gantlet.report.blocks import (
     Verdict,
 )
 from gantlet.report.format import text as shown
-from gantlet.research.tradeoffs.plan import FAMILIES, VARIANTS, Part
+from gantlet.research.tradeoffs.plan import FAMILIES, VARIANTS, ReportPart
 from gantlet.stats.intervals import mean, t_quantile
 
 # ----------------------------------------------------------------------------
@@ -40,7 +40,7 @@ from gantlet.stats.intervals import mean, t_quantile
 # ----------------------------------------------------------------------------
 
 
-class Trained(NamedTuple):
+class SizedModel(NamedTuple):
     """One trial: whose, how many parameters it needs to sample, and its error."""
 
     label: str
@@ -52,11 +52,11 @@ DISTANCE = "sliced-wasserstein"
 """How far samples are from held-out data; every model has it, GANs too."""
 
 Values = Mapping[int, float]
-Measure = Callable[[Contestant], Values]
+Measure = Callable[[ModelResults], Values]
 """The error of each trial of a contestant, by seed."""
 
 
-def expressive(found: Mapping[str, Sequence[Contestant]]) -> Part:
+def expressive(found: Mapping[str, Sequence[ModelResults]]) -> ReportPart:
     """Returns error against parameters for each data set, with fitted slopes and best models."""
     blocks: list[Block] = []
     groups: list[Group] = []
@@ -73,7 +73,7 @@ def expressive(found: Mapping[str, Sequence[Contestant]]) -> Part:
             verdicts.append(_error_verdict(data, what, variants, measure))
     if groups:
         blocks.append(_forest(groups))
-    return Part(
+    return ReportPart(
         title="Expressivity per parameter", verdicts=verdicts, blocks=blocks, caveats=[_CAVEAT]
     )
 
@@ -96,16 +96,16 @@ def _measures(data: str) -> dict[str, Measure]:
     """
     found: dict[str, Measure] = {"sliced Wasserstein distance": _distance}
     truth = datasets.make(data)
-    if isinstance(truth, Known):
+    if isinstance(truth, KnownDensity):
         _, splits = load(datasets.resolve(data), 0)
-        entropy = -float(truth.log_density(everything(splits.test)).double().mean())
+        entropy = -float(truth.log_density(all_samples(splits.test)).double().mean())
         found["excess nats over the true density"] = lambda c: {
             seed: nats - entropy for seed, nats in c.values(standings.LIKELIHOOD).items()
         }
     return found
 
 
-def _distance(c: Contestant) -> Values:
+def _distance(c: ModelResults) -> Values:
     return c.values(on_ranking_features([c], DISTANCE))
 
 
@@ -143,10 +143,10 @@ def slope(points: Sequence[tuple[float, float]]) -> Estimate:
     )
 
 
-def _by_variant(group: Sequence[Contestant]) -> dict[str, list[Contestant]]:
+def _by_variant(group: Sequence[ModelResults]) -> dict[str, list[ModelResults]]:
     """Returns the contestants of each variant, which differ in size alone."""
     by_label = {c.label: c for c in group if c.model != REAL and c.outcomes}
-    found: dict[str, list[Contestant]] = {}
+    found: dict[str, list[ModelResults]] = {}
     for variant, models in VARIANTS.items():
         members = [by_label[m] for m in map(_label, models) if m in by_label]
         if members:
@@ -158,16 +158,16 @@ def _label(model: str) -> str:
     return families.short(model)
 
 
-def _points(members: Sequence[Contestant], measure: Measure) -> list[Trained]:
+def _points(members: Sequence[ModelResults], measure: Measure) -> list[SizedModel]:
     """Returns parameters and error of every trial whose error is above the noise floor."""
     found = []
     for c in members:
         size = c.estimate(standings.PARAMETERS).value
-        found += [Trained(c.label, size, e) for e in measure(c).values() if size and e > 0]
+        found += [SizedModel(c.label, size, e) for e in measure(c).values() if size and e > 0]
     return found
 
 
-def _chart(data: str, what: str, known: Mapping[str, Sequence[Trained]]) -> Lines:
+def _chart(data: str, what: str, known: Mapping[str, Sequence[SizedModel]]) -> Lines:
     return Lines(
         title=f"{data}: {what}",
         x_label="parameters needed to sample",
@@ -179,13 +179,13 @@ def _chart(data: str, what: str, known: Mapping[str, Sequence[Trained]]) -> Line
     )
 
 
-def _size_series(variant: str, points: Sequence[Trained]) -> Series:
+def _size_series(variant: str, points: Sequence[SizedModel]) -> Series:
     sizes = sorted({p.size for p in points})
     errors = [geometric_mean([p.error for p in points if p.size == size]) for size in sizes]
     return Series(name=variant, x=sizes, y=errors)
 
 
-def _slopes(data: str, what: str, known: Mapping[str, Sequence[Trained]]) -> Group:
+def _slopes(data: str, what: str, known: Mapping[str, Sequence[SizedModel]]) -> Group:
     dots = [
         Dot(name=v, estimate=slope([(p.size, p.error) for p in points]))
         for v, points in known.items()
@@ -206,7 +206,7 @@ def _forest(groups: Sequence[Group]) -> Forest:
 
 
 def _error_verdict(
-    data: str, what: str, variants: Mapping[str, Sequence[Contestant]], measure: Measure
+    data: str, what: str, variants: Mapping[str, Sequence[ModelResults]], measure: Measure
 ) -> Verdict:
     """Says whose error is least on one data set, noise floor included, and where flows stand."""
     everyone = [c for members in variants.values() for c in members if measure(c)]
@@ -221,16 +221,16 @@ def _error_verdict(
     )
 
 
-def _told(c: Contestant, measure: Measure) -> str:
+def _told(c: ModelResults, measure: Measure) -> str:
     size = c.estimate(standings.PARAMETERS).value or 0.0
     return f"{shown(mean(list(measure(c).values())))} with {size:,.0f} parameters"
 
 
-Budgets = Mapping[float, Sequence[Contestant]]
+Budgets = Mapping[float, Sequence[ModelResults]]
 """The contestants of the comparison at each training budget."""
 
 
-def of_family(group: Sequence[Contestant], family: str) -> Contestant | None:
+def of_family(group: Sequence[ModelResults], family: str) -> ModelResults | None:
     """Returns the contestant of a family, or None where all its trials are missing."""
     return next((c for c in group if c.model.partition(":")[0] == family), None)
 
@@ -240,7 +240,7 @@ def distance(budgets: Budgets) -> str:
     return standings.ranking_score([c for group in budgets.values() for c in group])
 
 
-def distance_of(group: Sequence[Contestant], family: str) -> float | None:
+def distance_of(group: Sequence[ModelResults], family: str) -> float | None:
     """Returns the mean energy distance of a family, or None."""
     contestant = of_family(group, family)
     return (
@@ -306,7 +306,7 @@ class Answer:
         return f"{'yes' if self.holds else 'no'}: {self.because}"
 
 
-def article_table(budgets: Budgets) -> Part:
+def article_table(budgets: Budgets) -> ReportPart:
     """Returns the table, and whether any family has all three properties."""
     wanted = target(budgets)
     answers = {f: _answers(budgets, f, wanted) for f in FAMILIES}
@@ -327,7 +327,7 @@ def article_table(budgets: Budgets) -> Part:
         rows=rows,
         note=_rules(wanted),
     )
-    return Part(
+    return ReportPart(
         title="The article's table, measured",
         verdicts=[_verdict(found)],
         caveats=[
@@ -365,7 +365,7 @@ def _answers(
     )
 
 
-def _parallel(c: Contestant) -> Answer:
+def _parallel(c: ModelResults) -> Answer:
     depth = c.estimate(standings.DEPTH).value or 0.0
     return Answer(depth <= MOST_DEPTH, f"{depth:.0f} evaluation{'' if depth == 1 else 's'}")
 
@@ -379,7 +379,7 @@ def _efficient(budgets: Budgets, family: str, wanted: float) -> Answer:
     return Answer(cost <= MOST_RATIO * min(known), shown(cost, "FLOP"))
 
 
-def _reversible(c: Contestant) -> Answer:
+def _reversible(c: ModelResults) -> Answer:
     error, likelihood = c.estimate(standings.INVERSE), c.estimate(standings.LIKELIHOOD)
     if error.value is not None:
         return Answer(error.value <= MOST_ERROR, f"round trip {error.value:.1g}")
@@ -410,7 +410,7 @@ def _held(three: tuple[Answer, Answer, Answer]) -> list[str]:
     return [name for name, a in zip(properties, three, strict=True) if a.holds]
 
 
-def _columns(group: Sequence[Contestant]) -> Sequence[tuple[str, str]]:
+def _columns(group: Sequence[ModelResults]) -> Sequence[tuple[str, str]]:
     """Returns the scores of the table, and what they are called."""
     return (
         (standings.LIKELIHOOD, "likelihood"),
@@ -420,21 +420,21 @@ def _columns(group: Sequence[Contestant]) -> Sequence[tuple[str, str]]:
     )
 
 
-def flow_gan_sweep(group: Sequence[Contestant]) -> Part:
+def flow_gan_sweep(group: Sequence[ModelResults]) -> ReportPart:
     """Returns the sweep as a table, and what the two ends say of both ways to train."""
     by_weight = {_weight(c): c for c in group if c.model != REAL and c.outcomes}
-    return Part(
+    return ReportPart(
         title="Flow-GAN: from adversarial to likelihood",
         verdicts=[*_best_weight(by_weight), *_both_ways(by_weight)],
         blocks=list(_tables(by_weight)),
     )
 
 
-def _weight(c: Contestant) -> float:
+def _weight(c: ModelResults) -> float:
     return float(Spec.parse(c.model).options["weight"])
 
 
-def _tables(by_weight: dict[float, Contestant]) -> Iterator[Block]:
+def _tables(by_weight: dict[float, ModelResults]) -> Iterator[Block]:
     columns = _columns(list(by_weight.values()))
     rows: list[Sequence[Cell]] = [
         [f"{weight:g}", *(c.estimate(score) for score, _ in columns)]
@@ -456,7 +456,7 @@ def _tables(by_weight: dict[float, Contestant]) -> Iterator[Block]:
     )
 
 
-def _best_weight(by_weight: dict[float, Contestant]) -> Iterator[Verdict]:
+def _best_weight(by_weight: dict[float, ModelResults]) -> Iterator[Verdict]:
     values = {w: c.estimate(standings.LIKELIHOOD) for w, c in by_weight.items()}
     known = {w: e for w, e in values.items() if e.value is not None}
     if 0.0 not in known or len(known) < 2:
@@ -471,7 +471,7 @@ def _best_weight(by_weight: dict[float, Contestant]) -> Iterator[Verdict]:
     )
 
 
-def _both_ways(by_weight: dict[float, Contestant]) -> Iterator[Verdict]:
+def _both_ways(by_weight: dict[float, ModelResults]) -> Iterator[Verdict]:
     """Answers whether maximum likelihood is harder than adversarial training, for one flow."""
     adversarial, likelihood = by_weight.get(0.0), by_weight.get(float("inf"))
     if adversarial is None or likelihood is None:
@@ -500,7 +500,7 @@ def _both_ways(by_weight: dict[float, Contestant]) -> Iterator[Verdict]:
 # ----------------------------------------------------------------------------
 
 
-def quality_against_cost(budgets: Budgets) -> Part:
+def quality_against_cost(budgets: Budgets) -> ReportPart:
     """Returns curves of quality and likelihood over budgets, the front, and break-even counts."""
     score = distance(budgets)
     blocks: list[Block] = [
@@ -509,7 +509,7 @@ def quality_against_cost(budgets: Budgets) -> Part:
         _front(budgets),
         *_break_even(budgets),
     ]
-    return Part(
+    return ReportPart(
         title="Equal compute at several budgets", verdicts=list(_winners(budgets)), blocks=blocks
     )
 

@@ -8,16 +8,16 @@ from typing import final
 from gantlet import options
 from gantlet.commands.compare.report import rows_of
 from gantlet.commands.compare.study import Compare
-from gantlet.commands.compare.trial import run_contestant
-from gantlet.commands.standings import Contestant, contestants
+from gantlet.commands.compare.trial import run_model
+from gantlet.commands.standings import ModelResults, model_results
 from gantlet.commands.trained import RunData
 from gantlet.core.estimate import Outcome, Spend, Trial
 from gantlet.report.blocks import Caveat, Report, Section, Verdict
 from gantlet.research.tradeoffs.plan import (
     SCALES,
     Place,
-    Scale,
     Size,
+    TradeoffSize,
     comparisons,
     expressivity,
     sweep,
@@ -80,7 +80,7 @@ class Tradeoffs:
 
     def run(self, trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
         """Trains one model and measures it."""
-        return run_contestant(trial, self.loaded, folder, watch)
+        return run_model(trial, self.loaded, folder, watch)
 
     def conclude(self, outcomes: Sequence[Outcome], run: Run) -> Report:
         """Answers the question, part by part."""
@@ -110,7 +110,7 @@ class Tradeoffs:
         )
 
     @property
-    def _scale(self) -> Scale:
+    def _scale(self) -> TradeoffSize:
         scale = SCALES[self.size]
         return scale if self.seeds is None else replace(scale, seeds=self.seeds)
 
@@ -148,7 +148,7 @@ _CAVEATS = (
 )
 
 
-def _of(comparison: Compare, found: Mapping[str, Outcome], run: Run) -> list[Contestant]:
+def _of(comparison: Compare, found: Mapping[str, Outcome], run: Run) -> list[ModelResults]:
     """Returns the models of one comparison."""
     keys = dict.fromkeys(t.key for t in comparison.trials())
-    return contestants([found[key] for key in keys if key in found], run)
+    return model_results([found[key] for key in keys if key in found], run)
