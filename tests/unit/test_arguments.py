@@ -79,8 +79,12 @@ def cases():
         yield from (("converge", {**converge, name: v}) for v in values)
     for name, values in {
         "search": [
-            *(3, "guided", object(), Search(max_directions=10**9)),
-            *(Search(level=NAN), Search(mode="x")),
+            3,
+            "guided",
+            object(),
+            Search(max_directions=10**9),
+            Search(level=NAN),
+            Search(mode="x"),
         ],
         "features": [3, None, ["pixels"], "nope"],
         "samples": [*NUMBERS, 0],

@@ -116,7 +116,7 @@ def test_what_an_onnx_network_cannot_do(mobilenet, option, space, message):
 def test_a_file_that_is_no_onnx(tmp_path, content):
     pytest.importorskip("onnxruntime")
     (tmp_path / "a.onnx").write_text(content)
-    with pytest.raises(UserError, match=r"a\.onnx is no ONNX file"):
+    with pytest.raises(UserError, match=r"a\.onnx is not an ONNX file"):
         fit(f"onnx:path={tmp_path / 'a.onnx'}")
     with pytest.raises(UserError, match=r"b\.onnx cannot be read: No such file"):
         fit(f"onnx:path={tmp_path / 'b.onnx'}")

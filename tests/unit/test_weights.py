@@ -235,7 +235,7 @@ def broken(path, kind):
 )
 def test_files_that_are_no_weights(tmp_path, kind):
     broken(tmp_path / "a.pth", kind)
-    with pytest.raises(UserError, match=r"a\.pth is no (whole )?file of weights") as caught:
+    with pytest.raises(UserError, match=r"a\.pth is not a (complete )?file of weights") as caught:
         read(tmp_path / "a.pth")
     assert "\n" not in str(caught.value)
 

@@ -420,10 +420,11 @@ class Registry(Generic[T]):
         plain = self._canonical(name)
         if plain in self.pointers:
             return UserError(f"No {self.kind} is called {name!r}. {self.pointers[plain]}")
+        article = "an" if self.kind[0] in "aeiou" else "a"
         for group, words in _PLACES.items():
             if group != self._group and plain in entry_points_of(group):
                 return UserError(
-                    f"{name!r} is not a {self.kind} but {words.format(name)}. "
+                    f"{name!r} is not {article} {self.kind} but {words.format(name)}. "
                     f"Known: {', '.join(self.names())}."
                 )
         return unknown(self.kind, name, self.names(), [*self.aliases, *self.pointers])

@@ -87,7 +87,7 @@ def features_of_network(own: UserNetwork, space: Space, looks: NetworkInput | No
     show: Callable[[Tensor], Tensor] = torch.Tensor.float if looks is None else looks
     vectors = _whole(own, own.output)
     d, batch = _width(own, vectors, show, space), _batch(show, space)
-    shown = "samples unchanged" if looks is None else f"images {looks.label}"
+    shown = "samples as they are" if looks is None else f"images {looks.label}"
     return Features(
         extract=in_batches(_or_none(vectors, d), show, batch=batch),
         note=f"{d} features of {own.what}; {shown}",
