@@ -156,7 +156,7 @@ def test_mistakes(home, capsys):
 
 def test_list(home, capsys):
     lines = told(capsys, "list").splitlines()
-    assert lines[0].split() == ["name", "MB", "here", "terms"]
+    assert lines[0].split() == ["name", "MB", "downloaded", "license"]
     assert lines[1].split() == ["toy", "0", "no", "MIT"]
     assert str(home) in lines[-1]
 
