@@ -137,8 +137,8 @@ def fail(error):
     [
         (lambda: fail(UserError("too many\nfeatures")), "too many features"),
         (lambda: fail(MemoryError("20 GB")), "failed: MemoryError: 20 GB"),
-        (lambda: Estimate(value=math.nan, method="a ratio"), "gave nan, which is no number"),
-        (lambda: Estimate(value=math.inf, method="a ratio"), "gave inf, which is no number"),
+        (lambda: Estimate(value=math.nan, method="a ratio"), "gave nan, not a finite number"),
+        (lambda: Estimate(value=math.inf, method="a ratio"), "gave inf, not a finite number"),
     ],
 )
 def test_a_metric_that_fails_takes_no_other_along(does, says):
@@ -156,7 +156,7 @@ def test_ends_that_are_no_numbers_are_left_out():
         rng=Rng(0),
     )["bad"]
     assert (found.value, found.low) == (1.0, None)
-    assert "no numbers" in found.method
+    assert "not numbers" in found.method
 
 
 def test_one_that_fails_in_the_shared_pass_takes_no_other_along(monkeypatch):
