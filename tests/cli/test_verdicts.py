@@ -13,7 +13,7 @@ import gantlet
 from gantlet.cli.main import run
 from gantlet.commands.evaluate.copies import occurs
 from gantlet.commands.evaluate.inputs import EvaluationSpec
-from gantlet.commands.evaluate.sets import EvaluationSets, Part
+from gantlet.commands.evaluate.sets import EvaluationSets, SamplePart
 from gantlet.core.data import all_samples
 from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets
@@ -130,7 +130,7 @@ def roles(asked):
         floor.real.digests(),
         floor.other.digests(),
         sets.fair_part(asked.fakes[0]).digests(),
-        None if train is None else Part(whole=train).digests(),
+        None if train is None else SamplePart(whole=train).digests(),
     )
 
 

@@ -2,8 +2,8 @@
 
 ``CORRUPTIONS`` are graded severities of known kinds, with which metrics are tested.
 ``image_causes`` are corruptions that may explain flaws. Flaws planted in tests have a third
-table, in ``gantlet.testing.planted``. The tables share operations and differ in their parameters on purpose:
-an explanation must not fit for the sole reason that it is what was planted.
+table, in ``gantlet.testing.planted``. The tables share operations and differ in their parameters
+on purpose: an explanation must not fit for the sole reason that it is what was planted.
 """
 
 import math

@@ -16,7 +16,7 @@ _packed: bytes = b""
 _PR_SET_PDEATHSIG = 1
 
 
-def enter(news: "Queue[News]", threads: int, parent: int) -> None:
+def initialize_worker(news: "Queue[News]", threads: int, parent: int) -> None:
     """Readies this process for trials.
 
     Args:
@@ -38,7 +38,7 @@ def enter(news: "Queue[News]", threads: int, parent: int) -> None:
 
 
 def begin(packed: bytes, news: "Queue[News]", threads: int, parent: int) -> None:
-    """Readies this process for the trials of one run; see ``enter``.
+    """Readies this process for the trials of one run; see ``initialize_worker``.
 
     Args:
         packed: The run, pickled: to unpickle it loads torch, which comes after all this.
@@ -47,7 +47,7 @@ def begin(packed: bytes, news: "Queue[News]", threads: int, parent: int) -> None
         parent: The process that this one works for.
     """
     global _packed  # noqa: PLW0603  (a worker process has one run)
-    enter(news, threads, parent)
+    initialize_worker(news, threads, parent)
     _packed = packed
 
 

@@ -33,7 +33,7 @@ from gantlet.commands.evaluate.results import (
     variety,
     verdicts,
 )
-from gantlet.commands.evaluate.sets import FLOOR, Chosen, EvaluationSets, why_none
+from gantlet.commands.evaluate.sets import FLOOR, EvaluationSets, SampleSet, why_none
 from gantlet.commands.evaluate.trial import PAIRS, EvaluationTrial, curves, first_pairs
 from gantlet.commands.exhibits import lines_table, picture
 from gantlet.core.data import Readable, Space
@@ -98,7 +98,7 @@ def galleries(
 
 
 def _samples(
-    shown: Sequence[tuple[str, Chosen]], scores: Mapping[str, Sequence[Dot]]
+    shown: Sequence[tuple[str, SampleSet]], scores: Mapping[str, Sequence[Dot]]
 ) -> Iterator[Block]:
     """Yields the first samples of each set, to be seen or to be read."""
     note = "The first of each set, none left out."
@@ -138,7 +138,7 @@ def _pairs(space: Space, sets: EvaluationSets) -> Iterator[Block]:
     yield from _gallery("Pairs", pictures, "The first of each, none left out.")
 
 
-Shown = Sequence[tuple[str, Chosen, dict[str, Tensor]]]
+Shown = Sequence[tuple[str, SampleSet, dict[str, Tensor]]]
 
 
 def _extremes(space: Space, chosen: Shown) -> Iterator[Block]:
@@ -152,7 +152,7 @@ def _extremes(space: Space, chosen: Shown) -> Iterator[Block]:
     yield from _gallery("Nearest to real samples, and farthest", pictures, note)
 
 
-def _nearest(space: Space, chosen: Shown, train: Chosen) -> Iterator[Block]:
+def _nearest(space: Space, chosen: Shown, train: SampleSet) -> Iterator[Block]:
     """Yields the samples nearest to training samples, each above its nearest."""
     pictures = [
         p
@@ -174,12 +174,12 @@ def _above(upper: Tensor, lower: Tensor, columns: int = 8) -> Tensor:
     return torch.cat(parts) if parts else upper
 
 
-def _first(chosen: Chosen) -> Tensor:
+def _first(chosen: SampleSet) -> Tensor:
     most = domain_of(chosen.samples.space).shown
     return _at(chosen, torch.arange(min(chosen.n, most)))
 
 
-def _at(chosen: Chosen, index: Tensor) -> Tensor:
+def _at(chosen: SampleSet, index: Tensor) -> Tensor:
     return chosen.samples.source.take(index)
 
 
@@ -649,7 +649,7 @@ def _setting(question: Mapping[str, Any], sets: EvaluationSets) -> dict[str, str
     return known
 
 
-def _told(text: str, chosen: Chosen) -> str:
+def _told(text: str, chosen: SampleSet) -> str:
     of = f" of {chosen.found:,}" if chosen.found != chosen.n else ""
     return f"{text} ({chosen.n:,}{of} samples)"
 

@@ -16,7 +16,7 @@ from gantlet.commands.evaluate.copies import (
     repeating,
 )
 from gantlet.commands.evaluate.inputs import named
-from gantlet.commands.evaluate.sets import FLOOR, EvaluationSets, Part
+from gantlet.commands.evaluate.sets import FLOOR, EvaluationSets, SamplePart
 from gantlet.commands.evaluate.trial import (
     ENERGY,
     FINGERPRINT,
@@ -399,7 +399,7 @@ def same_samples(sets: EvaluationSets) -> list[SharedSamples]:
     reference = sets.digests_of(None)
     found: list[tuple[str, int, int, float]] = []
     for fake in sets.asked.fakes:
-        part = Part(whole=sets.fake(fake))
+        part = SamplePart(whole=sets.fake(fake))
         count = int(occurs(part.digests(), reference).sum())
         p = _by_chance(sets, fake, count, part.n) if count else 1.0
         found.append((named(fake)[0], count, part.n, p))
@@ -447,7 +447,7 @@ def _twice(sets: EvaluationSets) -> Iterator[str]:
     train = sets.train
     judged = [(named(f)[0], sets.fake(f), False) for f in sets.asked.fakes]
     for name, chosen, is_real in [("the reference", sets.real, True), *judged]:
-        x = Part(whole=chosen).digests()
+        x = SamplePart(whole=chosen).digests()
         count = repeated(x)
         if count:
             is_copied = duplicates(x, sets.drawn_apart(from_fakes=is_real)) is not None
@@ -460,7 +460,7 @@ def _twice(sets: EvaluationSets) -> Iterator[str]:
                 f"{count:,} of {chosen.n:,} samples of {name} repeat another one of it exactly. "
                 f"{how}"
             )
-    count = 0 if train is None else repeated(Part(whole=train).digests())
+    count = 0 if train is None else repeated(SamplePart(whole=train).digests())
     if train is not None and count:
         yield f"{count:,} of {train.n:,} training samples repeat another one exactly."
 

@@ -52,7 +52,7 @@ from gantlet.run.execute import Held, Watch
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Chosen:
+class SampleSet:
     """A set, ready to be measured.
 
     Attributes:
@@ -77,7 +77,7 @@ class Chosen:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class SamplePart:
     """Some samples of a set, or all.
 
     Attributes:
@@ -85,7 +85,7 @@ class Part:
         places: Which of its samples, shape ``(n,)``, or None for all in their order.
     """
 
-    whole: Chosen
+    whole: SampleSet
     places: Tensor | None = None
 
     @property
@@ -156,8 +156,8 @@ class EvaluationSets:
     def __init__(self, asked: EvaluationSpec) -> None:
         self.asked = asked
         self._data = RunData()
-        self._reference = Held[None, Chosen](1)
-        self._others = Held[tuple[str, Role], Chosen](_SETS)
+        self._reference = Held[None, SampleSet](1)
+        self._others = Held[tuple[str, Role], SampleSet](_SETS)
         self._digests = Held[str, Tensor](_SETS)
         self._floors = Held[int, Floor | None](_SETS)
         self._extractors = Held[tuple[str, str], Features](_EXTRACTORS)
@@ -169,21 +169,21 @@ class EvaluationSets:
         return EvaluationSets, (self.asked,)
 
     @property
-    def real(self) -> Chosen:
+    def real(self) -> SampleSet:
         """The reference."""
         return self._reference.get(None, self._real)
 
     @property
-    def train(self) -> Chosen | None:
+    def train(self) -> SampleSet | None:
         """What the models learned from, where it is known."""
         train = self.asked.train
         return None if train is None else self.other(train, "train")
 
-    def fake(self, text: str) -> Chosen:
+    def fake(self, text: str) -> SampleSet:
         """Returns a set to judge, as samples of the space of the reference."""
         return self.other(text, "fake")
 
-    def other(self, text: str, role: Role) -> Chosen:
+    def other(self, text: str, role: Role) -> SampleSet:
         """Returns another set, as samples of the space of the reference.
 
         Of fakes, of the training and of the control, which is of the role ``real``.
@@ -208,7 +208,7 @@ class EvaluationSets:
         """
         chosen = self.real if fake is None else self.fake(fake)
         # No path is empty.
-        return self._digests.get(fake or "", Part(whole=chosen).digests)
+        return self._digests.get(fake or "", SamplePart(whole=chosen).digests)
 
     def drawn_apart(self, *, from_fakes: bool) -> list[Tensor]:
         """Returns the digests of the sets that fakes, or real samples, were drawn apart from."""
@@ -225,16 +225,16 @@ class EvaluationSets:
         """
         return self._floors.get(n, lambda: _floor_of(self, n))
 
-    def fair_part(self, fake: str) -> Part:
+    def fair_part(self, fake: str) -> SamplePart:
         """Returns the fakes that are compared with the floor: as many as it has."""
         chosen = self.fake(fake)
         floor = self.floor(chosen.n)
-        part = Part(whole=chosen)
+        part = SamplePart(whole=chosen)
         if floor is None or floor.other.n == chosen.n:
             return part
         groups = part.groups(self.drawn_apart(from_fakes=False))
         order = _in_groups(groups, chosen.n, Rng(self.asked.seed).stream("thin/matched"))
-        return Part(whole=chosen, places=order[: floor.other.n].sort().values)
+        return SamplePart(whole=chosen, places=order[: floor.other.n].sort().values)
 
     def is_fair(self, fake: str) -> bool:
         """Returns whether all fakes meet the whole reference in the comparison with the floor."""
@@ -246,7 +246,7 @@ class EvaluationSets:
         real, train = self.real, self.train
         if train is None:
             return torch.zeros(real.n, dtype=torch.bool)
-        ours, theirs = self.digests_of(None), Part(whole=train).digests()
+        ours, theirs = self.digests_of(None), SamplePart(whole=train).digests()
         shared = occurs(ours, theirs)
         return shared if is_by_descent(ours, theirs) else torch.zeros_like(shared)
 
@@ -297,7 +297,7 @@ class EvaluationSets:
         return self._extractors.get((name, device), fitted)
 
     def features(
-        self, chosen: Chosen, extractor: str, watch: Watch, *, device: str, classes: bool
+        self, chosen: SampleSet, extractor: str, watch: Watch, *, device: str, classes: bool
     ) -> FeatureSet:
         """Returns the features of a set, from the cache where they are there.
 
@@ -374,22 +374,22 @@ class EvaluationSets:
             if not extractors.make(extractor).learns:
                 self.extractor(extractor, device)
 
-    def _real(self) -> Chosen:
+    def _real(self) -> SampleSet:
         samples = self._found(self.asked.real, "real")
         return self._chosen(self.asked.real, samples, "real", samples.note)
 
-    def _other(self, text: str, role: Role) -> Chosen:
+    def _other(self, text: str, role: Role) -> SampleSet:
         samples, note = harmonize(self._found(text, role), self.real.samples)
         return self._chosen(text, samples, role, note)
 
-    def _seen_by_all(self) -> Part:
+    def _seen_by_all(self) -> SamplePart:
         """Returns the part of the reference that no noise floor takes.
 
         An extractor may learn from it. One that had learned from real samples of the floor, but
         from no fakes, would favour them.
         """
         floor = self.floor(self.sizes()[-1]) if self.asked.divides else None
-        return Part(whole=self.real) if floor is None else floor.real
+        return SamplePart(whole=self.real) if floor is None else floor.real
 
     def _find(self, text: str, role: Role) -> NamedSamples:
         """Returns all samples that a word means, as they are in their files."""
@@ -409,7 +409,7 @@ class EvaluationSets:
         called = Path(where).name if name == where and ":path=" not in where else name
         return replace(self._find(apart, role), name=called)
 
-    def _chosen(self, text: str, samples: NamedSamples, role: Role, note: str = "") -> Chosen:
+    def _chosen(self, text: str, samples: NamedSamples, role: Role, note: str = "") -> SampleSet:
         """Returns a set, thinned to as many samples as are wanted."""
         asked = self.asked
         most = _TRAINING if role == "train" and asked.samples is not None else asked.samples
@@ -419,10 +419,10 @@ class EvaluationSets:
         kind = "control" if role == "real" and text != asked.real else role
         labels = labels_of(asked.groups, text, kind, n) if asked.groups else None
         if most is None or n <= most:
-            return Chosen(samples=samples, found=n, note=note, labels=labels)
+            return SampleSet(samples=samples, found=n, note=note, labels=labels)
         kept = subsample_indices(n, most, rng=Rng(asked.seed).stream(f"thin/{kind}"))
         left = torch.ones(n, dtype=torch.bool).index_fill(0, kept, value=False)
-        return Chosen(
+        return SampleSet(
             samples=replace(samples, source=Subset(samples.source, kept)),
             found=n,
             note=note,
@@ -477,8 +477,8 @@ class Floor:
         words: What the floor is, in words.
     """
 
-    real: Part
-    other: Part
+    real: SamplePart
+    other: SamplePart
     words: str
 
     @property
@@ -496,7 +496,7 @@ def _floor_of(sets: EvaluationSets, n: int) -> Floor | None:
         other = _drawn(sets, real, held, n)
         if other is not None and other.n >= least:
             told = f"{other.n:,} {words}, against the same {real.n:,} real samples as the fakes"
-            return Floor(real=Part(whole=real), other=Part(whole=other), words=told)
+            return Floor(real=SamplePart(whole=real), other=SamplePart(whole=other), words=told)
     return _divided(sets, real, n)
 
 
@@ -518,7 +518,9 @@ def why_none(sets: EvaluationSets, n: int) -> str:
     )
 
 
-def _outside(sets: EvaluationSets, real: Chosen, n: int) -> Iterator[tuple[Chosen, str, int]]:
+def _outside(
+    sets: EvaluationSets, real: SampleSet, n: int
+) -> Iterator[tuple[SampleSet, str, int]]:
     """Yields sets of real samples that are not in the reference, and how many they must hold."""
     if sets.asked.control is not None:
         yield sets.other(sets.asked.control, "real"), f"samples of {sets.asked.control}", LEAST
@@ -536,7 +538,7 @@ def _outside(sets: EvaluationSets, real: Chosen, n: int) -> Iterator[tuple[Chose
 _SPLITS = ("train", "validation", "test")
 
 
-def _drawn(sets: EvaluationSets, real: Chosen, held: Chosen, n: int) -> Chosen | None:
+def _drawn(sets: EvaluationSets, real: SampleSet, held: SampleSet, n: int) -> SampleSet | None:
     """Returns at most ``n`` samples of a set that are neither trained on nor judged."""
     rng = Rng(sets.asked.seed).stream("thin/floor")
     kept = subsample_indices(held.n, n, rng=rng)
@@ -572,7 +574,7 @@ def _known(sets: EvaluationSets, source: Source) -> Tensor:
     return found
 
 
-def _divided(sets: EvaluationSets, real: Chosen, n: int) -> Floor | None:
+def _divided(sets: EvaluationSets, real: SampleSet, n: int) -> Floor | None:
     """Returns two parts of the reference; groups stay together, training samples in the first."""
     trained = sets.leaked()
     if float(trained.double().mean()) <= _SHARED:
@@ -582,7 +584,7 @@ def _divided(sets: EvaluationSets, real: Chosen, n: int) -> Floor | None:
     size = min(n, len(distinct) // 2, int((~trained[distinct]).sum()))
     if size < LEAST:
         return None
-    groups = Part(whole=real).groups(apart)
+    groups = SamplePart(whole=real).groups(apart)
     if groups is not None and bool(trained.any()):
         # A group with a training sample is known to the models.
         trained = torch.isin(groups, groups[trained])
@@ -595,7 +597,7 @@ def _divided(sets: EvaluationSets, real: Chosen, n: int) -> Floor | None:
         rest = rest[~torch.isin(groups[rest], groups[other])]
     if bool(trained[other].any()) or len(rest) < LEAST:
         return None
-    parts = [Part(whole=real, places=p.sort().values) for p in (rest, other)]
+    parts = [SamplePart(whole=real, places=p.sort().values) for p in (rest, other)]
     words = (
         f"{size:,} samples of the reference, and as many fakes, both against {len(rest):,} others "
         "of the reference"
@@ -611,8 +613,8 @@ def _in_groups(groups: Tensor | None, n: int, rng: torch.Generator) -> Tensor:
     return places[groups].argsort(stable=True)
 
 
-def _of(real: Chosen, source: Source) -> Chosen:
-    return Chosen(samples=replace(real.samples, source=source), found=len(source))
+def _of(real: SampleSet, source: Source) -> SampleSet:
+    return SampleSet(samples=replace(real.samples, source=source), found=len(source))
 
 
 def _check_floor(sets: EvaluationSets) -> None:

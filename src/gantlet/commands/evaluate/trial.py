@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gantlet.commands.evaluate.copies import nearest, one_of_each, repeats
 from gantlet.commands.evaluate.inputs import EvaluationSpec, NamedSamples
-from gantlet.commands.evaluate.sets import EvaluationSets, Part
+from gantlet.commands.evaluate.sets import EvaluationSets, SamplePart
 from gantlet.compute.machine import threads
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import REAL, Estimate, Note, Outcome, Trial
@@ -524,10 +524,10 @@ def _permuted(look: "_Look", given: Sets) -> dict[str, float]:
         return {}
 
 
-def parts_of(spec: EvaluationTrial, sets: EvaluationSets) -> tuple[Part, Part]:
+def parts_of(spec: EvaluationTrial, sets: EvaluationSets) -> tuple[SamplePart, SamplePart]:
     """Returns the reference of a trial, and the samples that are judged against it."""
     if spec.model != REAL and spec.against == "all":
-        return Part(whole=sets.real), Part(whole=sets.fake(spec.model))
+        return SamplePart(whole=sets.real), SamplePart(whole=sets.fake(spec.model))
     floor = sets.floor(spec.size)
     if floor is None:
         raise ValueError(f"no floor of {spec.size} samples")
@@ -563,7 +563,7 @@ class _Look:
         return Sets(
             real=see(real, of_fakes),
             fake=see(fake, of_fakes if self.spec.model == REAL else of_real),
-            train=None if train is None else see(Part(whole=train), None),
+            train=None if train is None else see(SamplePart(whole=train), None),
         )
 
     def unlearned(self, real: MetricInputs) -> MetricInputs | None:
@@ -584,7 +584,7 @@ class _Look:
         features = self.sets.extractor(extractor, self.spec.device)
         return (f"{_name(extractor)}: {features.note}", features.fingerprint)
 
-    def _looked_at(self, part: Part, apart: Apart) -> MetricInputs:
+    def _looked_at(self, part: SamplePart, apart: Apart) -> MetricInputs:
         """Returns the samples of a set themselves, scaled to [0, 1]."""
         self.watch(0.1, f"reading {part.whole.samples.name}")
         index = subsample_indices(part.n, _LOOKED_AT, rng=Rng(self.spec.seed).stream("looked at"))
@@ -593,7 +593,7 @@ class _Look:
         kept = None if groups is None else groups[index]
         return MetricInputs(features=x.flatten(1), samples=x, groups=kept)
 
-    def _featured(self, part: Part, apart: Apart) -> MetricInputs:
+    def _featured(self, part: SamplePart, apart: Apart) -> MetricInputs:
         """Returns the features of a set."""
         spec = self.spec
         classes = "probabilities" in (metrics.make(text).sees for text in spec.metrics)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gantlet.commands.evaluate.inputs import EvaluationSpec, named
-from gantlet.commands.evaluate.sets import Chosen, EvaluationSets
+from gantlet.commands.evaluate.sets import EvaluationSets, SampleSet
 from gantlet.commands.exhibits import lines_table, picture
 from gantlet.commands.flaws.trial import (
     BEFORE,
@@ -257,7 +257,7 @@ _READ, _NUMBERS = 6, 12
 
 
 def pages(
-    found: Listed, shown: Mapping[str, Tensor], real: Chosen, fake: Chosen
+    found: Listed, shown: Mapping[str, Tensor], real: SampleSet, fake: SampleSet
 ) -> Iterator[Block]:
     """Yields what samples look like: at both ends of what has no name, and with each flaw.
 
@@ -293,7 +293,7 @@ class _Exhibit:
     """
 
     def __init__(
-        self, found: Listed, shown: Mapping[str, Tensor], real: Chosen, fake: Chosen
+        self, found: Listed, shown: Mapping[str, Tensor], real: SampleSet, fake: SampleSet
     ) -> None:
         self._found, self._shown = found, shown
         self._sets = {"fake": fake, "real": real}
@@ -642,7 +642,7 @@ def _mode(search: Mapping[str, Any]) -> str:
     return f"{mode}, deflation by {search['blind']}" if mode == "neural" else mode
 
 
-def _told(text: str, chosen: Chosen) -> str:
+def _told(text: str, chosen: SampleSet) -> str:
     of = f" of {chosen.found:,}" if chosen.found != chosen.n else ""
     return f"{text} ({chosen.n:,}{of} samples, {chosen.samples.space.label})"
 

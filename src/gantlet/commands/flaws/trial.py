@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gantlet.commands.evaluate.inputs import EvaluationSpec, named
-from gantlet.commands.evaluate.sets import Chosen, EvaluationSets
+from gantlet.commands.evaluate.sets import EvaluationSets, SampleSet
 from gantlet.compute.machine import threads
 from gantlet.core.data import Source, Space, Splits
 from gantlet.core.estimate import Estimate, Note, Outcome, Trial
@@ -138,7 +138,7 @@ class FrozenExtractor:
         rng = Rng(self._spec.sets.data_seed, device)
         return made.fit(space, self._splits(), rng=rng)
 
-    def seen(self, chosen: Chosen, watch: Watch) -> Representation:
+    def seen(self, chosen: SampleSet, watch: Watch) -> Representation:
         """Returns what is seen of a set, in the space of the real samples."""
         chosen = self._written(chosen)
         space, source, code = chosen.samples.space, chosen.samples.source, chosen.samples.code
@@ -162,7 +162,7 @@ class FrozenExtractor:
             probes=AttributeTable(words=found[0].words, values=values), features=made.rows
         )
 
-    def _written(self, chosen: Chosen) -> Chosen:
+    def _written(self, chosen: SampleSet) -> SampleSet:
         if self.code is None:
             return chosen
         own = self.places if chosen is self.real else None
@@ -211,7 +211,7 @@ def _apart(sets: EvaluationSets) -> tuple[Splits, str] | None:
     return None
 
 
-def _is_reference(sets: EvaluationSets, train: Chosen) -> bool:
+def _is_reference(sets: EvaluationSets, train: SampleSet) -> bool:
     """Returns whether a training set holds the reference, as far as their names and files tell."""
     if sets.asked.train is None or sets.asked.train == sets.asked.real:
         return True
@@ -277,7 +277,7 @@ _SHARE = 3
 _MOST = 3000  # samples that are looked at for it
 
 
-def exhibits(found: FlawList, real: Chosen, fake: Chosen) -> dict[str, Tensor]:
+def exhibits(found: FlawList, real: SampleSet, fake: SampleSet) -> dict[str, Tensor]:
     """Returns places of samples for each flaw, by its number, and its difference and spectrum.
 
     Of a flaw with a name they are those that have it most and least; of one without, those at
@@ -325,7 +325,7 @@ def spectrum(x: Tensor) -> Tensor:
 
 
 def _difference(
-    k: int, order: Tensor, real: Chosen, fake: Chosen, found: FlawList
+    k: int, order: Tensor, real: SampleSet, fake: SampleSet, found: FlawList
 ) -> dict[str, Tensor]:
     space = fake.samples.space
     if not domain_of(space).is_spatial:
@@ -396,7 +396,7 @@ _TRIED = 128
 
 
 def causes_for(
-    real: Chosen, features: Features, *, among: Tensor, device: str, rng: torch.Generator
+    real: SampleSet, features: Features, *, among: Tensor, device: str, rng: torch.Generator
 ) -> Causes | None:
     """Returns the damages that samples may have suffered, tried on real ones; None without any.
 
