@@ -71,9 +71,9 @@ def test_a_run_that_was_killed_goes_on_and_ends_the_same(expected, tmp_path):
     script.write_text(
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "from pathlib import Path\n"
-        "from test_resume import conduct, question\n"
+        "from test_resume import question, run_study\n"
         "if __name__ == '__main__':\n"
-        "    conduct(question(), Path(sys.argv[2]), workers=int(sys.argv[3]))\n"
+        "    run_study(question(), Path(sys.argv[2]), workers=int(sys.argv[3]))\n"
     )
     folder = tmp_path / "run"
     command = [sys.executable, str(script), str(Path(__file__).parent), str(folder), "2"]
@@ -104,9 +104,9 @@ def test_a_training_that_was_killed_goes_on_from_its_checkpoint(tmp_path, monkey
         "from functools import partial\n"
         "from pathlib import Path\n"
         "import gantlet.commands.trained as build\n"
-        "from test_resume import Budget, conduct, question\n"
+        "from test_resume import Budget, question, run_study\n"
         "build.Plan = partial(build.Plan, checkpoint=0.0)  # after every step\n"
-        f"conduct(question(**{asked!r}), Path(sys.argv[2]))\n"
+        f"run_study(question(**{asked!r}), Path(sys.argv[2]))\n"
     )
     folder = tmp_path / "run"
     command = [sys.executable, str(script), str(Path(__file__).parent), str(folder)]
@@ -205,14 +205,14 @@ def test_a_worker_that_dies_is_told_and_loses_nothing(expected, tmp_path):
     script.write_text(
         "import multiprocessing, sys, threading, time; sys.path.insert(0, sys.argv[1])\n"
         "from pathlib import Path\n"
-        "from test_resume import conduct, question\n"
+        "from test_resume import question, run_study\n"
         "def kill():  # as the system does for its memory\n"
         "    while not multiprocessing.active_children():\n"
         "        time.sleep(0.05)\n"
         "    multiprocessing.active_children()[0].kill()\n"
         "if __name__ == '__main__':\n"
         "    threading.Thread(target=kill, daemon=True).start()\n"
-        "    conduct(question(), Path(sys.argv[2]), workers=2)\n"
+        "    run_study(question(), Path(sys.argv[2]), workers=2)\n"
     )
     folder = tmp_path / "run"
     done = subprocess.run(

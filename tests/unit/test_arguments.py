@@ -93,7 +93,7 @@ def cases():
     yield from (("load_report", {"path": v}) for v in [*PLACES, None])
     yield from (("load_model", {"path": v}) for v in [*PLACES, None])
     yield from (("load_model", {"path": ".", "model": v}) for v in WORDS)
-    yield from (("conduct", {"study": v, "out": "o"}) for v in (None, 3, "compare", object()))
+    yield from (("run_study", {"study": v, "out": "o"}) for v in (None, 3, "compare", object()))
     yield "tournament", {}
     yield from (("tournament", {"samples": v}) for v in NUMBERS)
 

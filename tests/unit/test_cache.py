@@ -74,11 +74,11 @@ def test_a_full_disk_is_one_line_and_leaves_no_draft(tmp_path):
 import resource, signal, torch
 from pathlib import Path
 from gantlet.core.rng import StorageError
-from gantlet.features.base import Cache
+from gantlet.features.base import FeatureCache
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))
 try:
-    cache = Cache(Path({str(tmp_path / "c")!r}))
+    cache = FeatureCache(Path({str(tmp_path / "c")!r}))
     cache.rows("key", 9999, lambda: torch.split(torch.ones(9999, 9), 99))
 except StorageError as error:
     print(error)

@@ -21,7 +21,7 @@ from gantlet.core.model import Family, FittedFamily, Losses, Model
 from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets, extractors, families, label, solvers
 from gantlet.options import Select
-from gantlet.run.execute import Held, Watch
+from gantlet.run.execute import MemoCache, Watch
 from gantlet.run.store import Run, TrialFolder
 from gantlet.run.train import Plan, Snapshots, Trained, train
 
@@ -94,8 +94,8 @@ class RunData:
     """
 
     def __init__(self) -> None:
-        self._loaded = Held[tuple[str, int], tuple[Space, Splits]](_LOADED)
-        self._fitted = Held[tuple[str, int, str, str], Features](_FITTED_EXTRACTORS)
+        self._loaded = MemoCache[tuple[str, int], tuple[Space, Splits]](_LOADED)
+        self._fitted = MemoCache[tuple[str, int, str, str], Features](_FITTED_EXTRACTORS)
 
     @override
     def __reduce__(self) -> tuple[type["RunData"], tuple[()]]:

@@ -32,11 +32,6 @@ class Equilibrium:
     value: float
     gap: float
 
-    @property
-    def support(self) -> tuple[int, int]:
-        """How many rows and how many columns are played at all."""
-        return int((self.rows > 0).sum()), int((self.columns > 0).sum())
-
 
 def equilibrium(payoff: Tensor) -> Equilibrium:
     """Returns a Nash equilibrium of the zero-sum game with this matrix of payoffs.

@@ -148,7 +148,7 @@ V = TypeVar("V")
 
 
 @final
-class Held(Generic[K, V]):
+class MemoCache(Generic[K, V]):
     """What is made once for each key, when it is first asked for, and then held.
 
     Made for the objects that hold the state of a run, such as its data, and never for a module:

@@ -847,6 +847,7 @@ def folder_of(name: str, question: Mapping[str, Any]) -> Path:
     return Path("runs") / f"{name}-{hashlib.blake2b(text.encode(), digest_size=3).hexdigest()}"
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class Run:
     """A run directory.

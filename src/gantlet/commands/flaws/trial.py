@@ -81,7 +81,7 @@ class FlawsTrial:
             "model": self.model,
             "extractor": self.extractor,
             "sets": json.dumps(asdict(self.sets)),
-            "search": json.dumps(asdict(self.search)),
+            "search": json.dumps(self.search.stored()),
             "threads": str(self.threads),
             "device": self.device,
         }
@@ -95,7 +95,7 @@ class FlawsTrial:
             model=parts["model"],
             extractor=parts["extractor"],
             sets=EvaluationSpec.of(json.loads(parts["sets"])),
-            search=Search(**json.loads(parts["search"])),
+            search=Search.of_stored(json.loads(parts["search"])),
             threads=int(parts["threads"]),
             device=parts["device"],
         )
