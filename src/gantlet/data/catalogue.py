@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import Any, cast, final
 from urllib.parse import urljoin, urlsplit
 
 from gantlet.core.errors import UserError, unknown
@@ -308,7 +308,8 @@ def download(url: str, file: File, folder: Path, *, progress: Progress) -> Path:
         retry_if_failed=DOWNLOAD_RETRIES,
     )
     with _no_new_folder(folder), _explained(urljoin(base, file.name), folder / file.name):
-        source.fetch(file.name, downloader=one)
+        # Its types want a function with the parameters of pooch's own downloaders.
+        source.fetch(file.name, downloader=cast("Any", one))
     progress(file.size - one.received)  # of a file that was there
     return folder / file.name
 

@@ -662,9 +662,16 @@ class Cgd(Update):
         scaled, memory = self._scaled(seen.value.flat, z.layout, memory)
         # Half of the rates on either side leave a zero-sum game antisymmetric.
         half = Vector(z.layout, scaled.sqrt())
+
+        def forward(x: Vector) -> Vector:
+            return x + half * seen.mixed(half * x)
+
+        def transposed(x: Vector) -> Vector:
+            return x + half * seen.mixed_transposed(half * x)
+
         solution = solve(
-            lambda x: x + half * seen.mixed(half * x),
-            lambda x: x + half * seen.mixed_transposed(half * x),
+            forward,
+            transposed,
             -half * seen.value,
             self.iterations,
         )

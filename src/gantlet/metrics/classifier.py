@@ -358,7 +358,7 @@ def fit_mlp(z: Tensor, *, rng: torch.Generator) -> Judge:
     model = MLPClassifier(
         (_UNITS,),
         alpha=_DECAY,
-        batch_size=batch,
+        batch_size=batch,  # pyright: ignore[reportArgumentType]  (its stub knows the default alone)
         learning_rate_init=_LR,
         max_iter=epochs,
         n_iter_no_change=epochs,

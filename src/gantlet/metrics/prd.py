@@ -2,7 +2,7 @@
 
 import warnings
 from dataclasses import dataclass, replace
-from typing import Annotated, ClassVar, final
+from typing import Annotated, Any, ClassVar, final
 
 import torch
 from torch import Tensor
@@ -82,7 +82,8 @@ def k_means(z: Tensor, count: int, *, rounds: int, rng: torch.Generator) -> tupl
     from threadpoolctl import threadpool_limits
 
     seed = int(torch.randint(2**31 - 1, (), generator=rng, device=rng.device))
-    model = KMeans(min(count, len(z)), n_init=1, max_iter=rounds, tol=0, random_state=seed)
+    settings: dict[str, Any] = {"n_init": 1, "max_iter": rounds, "tol": 0, "random_state": seed}
+    model = KMeans(min(count, len(z)), **settings)
     with warnings.catch_warnings(), threadpool_limits(1):
         # Fewer different samples than clusters: some clusters are empty, which does no harm.
         warnings.simplefilter("ignore", ConvergenceWarning)

@@ -53,7 +53,11 @@ class ZukoBijection(Bijection):
             return 1, self._passes
         calls: list[object] = []
         origin = self.transform.times.new_zeros(1, ode[-1].out_features)
-        handle = ode.register_forward_hook(lambda *_: calls.append(None))
+
+        def count(*_: object) -> None:
+            calls.append(None)
+
+        handle = ode.register_forward_hook(count)
         self(origin)
         forward = len(calls)
         self.inverse(origin)

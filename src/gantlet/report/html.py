@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
-from typing import cast, final
+from typing import Any, cast, final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Undefined
 
@@ -83,8 +83,14 @@ def _pages() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    pages.filters.update(breakable=breakable, paragraphs=_paragraphs, kind=_kind)
-    pages.globals.update(Chart=ChartView, TableView=TableView, PictureView=PictureView)
+    filters: dict[str, Any] = {"breakable": breakable, "paragraphs": _paragraphs, "kind": _kind}
+    views: dict[str, Any] = {
+        "Chart": ChartView,
+        "TableView": TableView,
+        "PictureView": PictureView,
+    }
+    pages.filters.update(filters)
+    pages.globals.update(views)
     return pages
 
 

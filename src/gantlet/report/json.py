@@ -330,8 +330,15 @@ def _converter() -> "Converter":
     made.register_structure_hook_func(lambda t: t == Cell, lambda raw, _: _cell(raw, made))
     made.register_structure_hook_func(lambda t: t == Block, lambda raw, _: _block(raw, made))
     made.register_structure_hook_func(_is_choice, _choice)
-    made.register_structure_hook_factory(_is_listed, lambda t: _list(t, made))
-    made.register_structure_hook_factory(dataclasses.is_dataclass, lambda t: _object(t, made))
+
+    def listed(cls: Any) -> Any:
+        return _list(cls, made)
+
+    def objects(cls: Any) -> Any:
+        return _object(cls, made)
+
+    made.register_structure_hook_factory(_is_listed, listed)
+    made.register_structure_hook_factory(dataclasses.is_dataclass, objects)
     return made
 
 

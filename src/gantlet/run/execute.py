@@ -726,8 +726,9 @@ _asked: tuple[Study, Run] | None = None
 
 def _work(trial: Trial) -> Outcome:
     global _asked  # noqa: PLW0603  (a worker process has one run)
-    if _asked is None:
+    asked = _asked
+    if asked is None:
         # Here, so that a study that cannot be imported is the error of a trial, with its reason.
-        _asked = pickle.loads(worker.packed())  # noqa: S301  (of the parent)
-    study, run = _asked
+        _asked = asked = pickle.loads(worker.packed())  # noqa: S301  (of the parent)
+    study, run = asked
     return run_and_record(study, trial, run, partial(worker.tell, trial.key))

@@ -210,6 +210,7 @@ class Checkpoints(Protocol):
         ...
 
 
+@final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """Settings of the training loop.

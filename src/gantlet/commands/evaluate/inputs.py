@@ -90,8 +90,9 @@ class EvaluationSpec:
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> "EvaluationSpec":
         """Returns the sets of plain data, as ``dataclasses.asdict`` and JSON give them."""
-        lists = {name: tuple(plain[name]) for name in ("fakes", "groups")}
-        return cls(**{**plain, **lists})
+        found = dict(plain)
+        found |= {name: tuple(plain[name]) for name in ("fakes", "groups")}
+        return cls(**found)
 
 
 # ----------------------------------------------------------------------------

@@ -477,12 +477,3 @@ def _table(f: FlowResult, title: str) -> Table:
         rows=rows,
         note="A dash: the smoothed density is known in two dimensions only.",
     )
-
-
-def _failed(outcomes: Sequence[Outcome]) -> Iterator[Table]:
-    rows: list[Sequence[Cell]] = [
-        [o.trial.parts["model"], o.error] for o in outcomes if o.error is not None
-    ]
-    if rows:
-        columns = [Column(name="flow"), Column(name="error")]
-        yield Table(title="Trials that failed", columns=columns, rows=rows)

@@ -400,13 +400,6 @@ def _tables(scenarios: Sequence[str], here: _Cells) -> Iterator[Block]:
     )
 
 
-def _failed(outcomes: Sequence[Outcome]) -> Iterator[Table]:
-    rows = {(o.trial.parts["model"], o.error) for o in outcomes if o.error is not None}
-    if rows:
-        columns = [Column(name="where"), Column(name="error")]
-        yield Table(title="Not measured", columns=columns, rows=sorted(rows))
-
-
 def calibration_caveats(question: Mapping[str, Any], found: ByMetric) -> Iterator[Caveat]:
     """Yields what limits the answer to a question: its worlds, sizes and replicates."""
     cells_ = max((len(group) for group in found.values()), default=0)

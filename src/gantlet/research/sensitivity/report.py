@@ -283,13 +283,6 @@ def _cell(by_strength: Mapping[float, Tally] | None) -> str | None:
     return ", ".join(told) or NEVER
 
 
-def _failed(outcomes: Sequence[Outcome]) -> Iterator[Table]:
-    rows = sorted({(o.trial.parts["model"], o.error) for o in outcomes if o.error is not None})
-    if rows:
-        columns = [Column(name="damage"), Column(name="error")]
-        yield Table(title="Trials that failed", columns=columns, rows=rows)
-
-
 def _caveats(question: Mapping[str, Any]) -> Iterator[Caveat]:
     yield Caveat(
         text=f"One data set ({question['data']}) and these extractors: another extractor detects "
