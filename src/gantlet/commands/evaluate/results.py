@@ -525,7 +525,7 @@ def ranking_verdict(results: Sequence[Result], extractor: str, metric: str) -> I
 def _best_claim(best: str, level: Sequence[str], behind: Sequence[str], number: str) -> str:
     """Returns what is not distinguishable from the first of an order, then what it is."""
     if not level:
-        others = behind[0] if len(behind) == 1 else f"all {len(behind)} others"
+        others = {1: behind[0], 2: "both others"}.get(len(behind), f"all {len(behind)} others")
         return f"{best} is significantly better than {others} ({number})."
     same = f"{_and([best, *level])} are not significantly different"
     tail = f"; {_and(behind)} {_are(behind)} significantly worse" if behind else ""
