@@ -84,7 +84,7 @@ def test_no_help_is_wider_than_a_terminal(capsys, monkeypatch):
         ("compare gan --data ring:modes=x", "ring:modes must be int"),
         ("compare gan --sedes 2", "Unknown option"),
         ("comapre gan", "comapre"),
-        ("sample nowhere", "nowhere is no run folder"),
+        ("sample nowhere", "nowhere is not a run directory"),
         ("report nowhere", "nowhere has no report.json yet"),
         ("export --to x.csv", "Name at least one run folder."),
         ("export nowhere --to x.doc", "--to must end in"),
@@ -165,6 +165,6 @@ def test_cost_of_a_budget_says_how_many_steps_it_pays_for(capsys):
     (flops,) = (r for r in told["rows"] if r["name"] == "FLOPs per training step")
     assert steps["high"] == 1e10 // flops["value"]
     assert steps["low"] == 0.95 * 1e10 // flops["value"]
-    assert any("Samples found: 1,257 to train on" in c for c in told["caveats"])
+    assert any("Samples found: 1,257 for training" in c for c in told["caveats"])
     assert run(["cost", "gan", "--flops", "1e10", "--examples", "5"]) == 2
     assert "not both" in capsys.readouterr().err

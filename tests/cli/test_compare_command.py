@@ -60,7 +60,7 @@ def test_the_report_ranks_on_features_and_shows_steps(digits):
     assert claims[0].startswith("Undertrained at this budget: gan:width=16. ")
     assert claims[1].startswith("gan:width=16 is undertrained at this budget")
     assert "12 steps" in report.verdicts[1].because
-    assert "one seed says nothing of recipes" in claims[2]
+    assert "one seed says nothing about recipes" in claims[2]
 
 
 def test_running_again_says_the_same(digits):

@@ -20,7 +20,8 @@ def test_a_toy_game_is_diagnosed_and_cured(tmp_path, capsys):
     names = {row["name"] for row in found["rows"]}
     assert {"rotation share", "growth of the leading modes in one step", "duality gap"} <= names
     page = (tmp_path / "c/report.html").read_text()
-    assert "The field on the line from start to end" in page
+    assert "Path angle from start to end" in page
+    assert "Norm of the gradient field from start to end" in page
 
 
 def test_nothing_is_done_in_a_rehearsal(tmp_path, capsys):

@@ -55,7 +55,7 @@ def test_a_trial_that_ran_out_of_memory_is_told_and_tried_again(folder, capsys, 
         out, err = capsys.readouterr()
         assert "gantlet: gmm:" in err
         assert "seed 0 failed: MemoryError: 9 GB." in err
-        assert "The same command tries again what failed. Tracebacks: run/log.jsonl." in err
+        assert "The same command retries failed trials. Tracebacks: run/log.jsonl." in err
         assert "MemoryError: 9 GB" in " ".join(out.split())
         assert kinds(folder) == {"gmm": "failed", "histogram": None, "real": None}
         assert "Traceback" in (folder / "log.jsonl").read_text()
@@ -316,7 +316,7 @@ def test_a_worker_of_a_parent_that_is_gone_ends_before_it_loads_torch():
     script = (
         "import sys; from gantlet.run import worker\n"
         "assert 'torch' not in sys.modules\n"
-        "worker.enter(None, 1, 1)\n"
+        "worker.initialize_worker(None, 1, 1)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (1, b"")

@@ -6,6 +6,7 @@ import pathlib
 import numpy as np
 import pytest
 
+import gantlet
 from gantlet.cli.main import run
 from gantlet.core.data import all_samples
 from gantlet.core.rng import Rng
@@ -55,7 +56,7 @@ def test_equal_sets_have_no_flaws_and_it_is_said(capsys):
     found = asked("flaws", "same.npy", "--against", "real.npy", *QUICK, "--json", capsys=capsys)
     assert found["lists"] == {"same.npy": []}
     assert "nothing significant of at least 0.2" in found["verdicts"][0]["claim"]
-    assert "found nine times in ten" in found["verdicts"][0]["because"]
+    assert "is found with probability 0.9" in found["verdicts"][0]["because"]
 
 
 @pytest.mark.usefixtures("files")
@@ -67,9 +68,15 @@ def test_two_sets_share_some_flaws_and_have_their_own(capsys):
     rows = {(r["model"], r["name"]): r["value"] for r in page["rows"]}
     assert rows["a=both.npy", "1: column 2 too high: size in b"] > 0.7
     assert abs(rows["a=both.npy", "2: column 4 too low: size in b"]) < 0.3
+    title = "Flaws of a in the other sets"
+    (table,) = (b for b in gantlet.load_report("o").blocks if getattr(b, "title", "") == title)
+    assert table.columns[-1].name == "shared with"
+    shared = {row[0]: row[-1] for row in table.rows}
+    assert shared["column 2 too high"] == "b"
+    assert shared["column 4 too low"] == "no other"
     text = pathlib.Path("o/report.html").read_text()
-    assert "shared with b" in text
-    assert "its own" in text
+    assert title in text
+    assert "no other" in text
 
 
 def test_images_are_shown_with_their_flaw(tmp_path, monkeypatch, capsys):
@@ -80,8 +87,8 @@ def test_images_are_shown_with_their_flaw(tmp_path, monkeypatch, capsys):
     found = asked(*command, "--out", "o", "--json", capsys=capsys)
     assert "too bright" in [f["title"] for f in found["lists"]["bright.npy"]]
     page = (tmp_path / "o/report.html").read_text()
-    assert "Who has it most and least" in page
-    assert "average difference" in page
+    assert "Samples that have it most and least" in page
+    assert "mean difference, ±" in page
 
 
 @pytest.mark.usefixtures("files")

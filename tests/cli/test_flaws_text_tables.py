@@ -110,7 +110,7 @@ def test_lines_are_shown_as_they_are_and_never_as_markup(tmp_path, monkeypatch, 
     assert run(["flaws", "fake.txt", "--against", str(real), *MANY, "--out", "o"]) == 0
     capsys.readouterr()
     page = (tmp_path / "o/report.html").read_text()
-    assert "Who has it most and least" in page
+    assert "Samples that have it most and least" in page
     assert "<script>alert" not in page
     assert "&lt; script &gt; alert ( 1 )" in page
     assert run(["report", "o", "--format", "markdown"]) == 0

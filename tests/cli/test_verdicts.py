@@ -71,7 +71,7 @@ def test_copies_of_training_samples_are_found(how, capsys):
     report = asked(*command, "--metric", "kid", capsys=capsys)
     assert "fake.npz contains copies of training samples" in said(report)
     (found,) = (v["because"] for v in report["verdicts"] if "copies" in v["claim"])
-    assert "of held-out real ones 0 of 150" in found
+    assert "against 0 of 150 held-out real samples" in found
 
 
 def test_copied_graphs_are_found_with_their_nodes_renamed(capsys, here):
@@ -214,7 +214,7 @@ def test_nothing_measured_is_said_as_such(capsys):
     saved(real=normal(60, 1), fake=normal(1, 2) + 50)
     command = ["evaluate", "fake.npz", "--against", "real.npz", "--metric", "kid"]
     report = asked(*command, "--metric", "recall", capsys=capsys)
-    assert said(report) == "Nothing could be measured of fake.npz on pixels features."
+    assert said(report) == "Nothing could be measured of fake.npz on raw values."
     assert "kid: " in report["verdicts"][0]["because"]
 
 

@@ -113,7 +113,7 @@ def test_add_a_file_of_ones_own(home, tmp_path, capsys):
     torch.save({"a": torch.zeros(2)}, tmp_path / "own.pth")
     sha256 = hashlib.sha256((tmp_path / "own.pth").read_bytes()).hexdigest()
     line = told(capsys, "add", tmp_path / "own.pth")
-    assert "none of the published files" in line
+    assert "own.pth is not a published file, so its origin is not verified" in line
     assert f"{sha256}. Use it with weights=own.pth." in line
     assert (home / "own.pth.sha256").read_text() == f"{sha256}  own.pth\n"
     assert told(capsys, "where", "own.pth") == f"{home / 'own.pth'}\n"
