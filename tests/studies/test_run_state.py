@@ -32,7 +32,7 @@ from gantlet.compute.machine import threads
 from gantlet.core.estimate import Budget, Outcome, Trial
 from gantlet.features.fitted import Pca
 from gantlet.options import Search
-from gantlet.run.execute import MemoCache, run_and_record
+from gantlet.run.execute import LruCache, run_and_record
 from gantlet.run.store import Run
 
 
@@ -209,7 +209,7 @@ def test_keys_of_trials_are_those_of_run_folders_of_before():
 
 
 def test_what_is_held_is_made_once_and_bounded():
-    held, made = MemoCache(2), []
+    held, made = LruCache(2), []
 
     def make(key):
         made.append(key)
@@ -224,7 +224,7 @@ def test_what_is_held_is_made_once_and_bounded():
 
 
 def test_several_threads_that_ask_for_the_same_make_it_once():
-    held, made, together = MemoCache(8), [], threading.Barrier(4)
+    held, made, together = LruCache(8), [], threading.Barrier(4)
 
     def ask(_):
         together.wait()

@@ -21,7 +21,7 @@ from gantlet.core.model import Family, FittedFamily, Losses, Model
 from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets, extractors, families, label, solvers
 from gantlet.options import Select
-from gantlet.run.execute import MemoCache, Watch
+from gantlet.run.execute import LruCache, Watch
 from gantlet.run.store import Run, TrialFolder
 from gantlet.run.train import Plan, Snapshots, Trained, train
 
@@ -94,8 +94,8 @@ class RunData:
     """
 
     def __init__(self) -> None:
-        self._loaded = MemoCache[tuple[str, int], tuple[Space, Splits]](_LOADED)
-        self._fitted = MemoCache[tuple[str, int, str, str], Features](_FITTED_EXTRACTORS)
+        self._loaded = LruCache[tuple[str, int], tuple[Space, Splits]](_LOADED)
+        self._fitted = LruCache[tuple[str, int, str, str], Features](_FITTED_EXTRACTORS)
 
     @override
     def __reduce__(self) -> tuple[type["RunData"], tuple[()]]:
@@ -107,7 +107,7 @@ class RunData:
 
         Args:
             data: The data set in written form.
-            seed: From which the splits follow.
+            seed: Seed of the train/validation/test split.
         """
         return self._loaded.get((data, seed), lambda: load(data, seed))
 
@@ -120,7 +120,7 @@ class RunData:
 
         Args:
             data: The data set in written form.
-            seed: From which the splits and the fit follow.
+            seed: Seed of the split and of the fit.
             extractor: In written form.
             device: Where it works.
         """
@@ -159,7 +159,7 @@ def load(data: str, seed: int) -> tuple[Space, Splits]:
 
     Args:
         data: The data set in written form.
-        seed: From which the splits follow.
+        seed: Seed of the train/validation/test split.
     """
     dataset = datasets.make(data)
     return dataset.space, dataset.load(rng=Rng(seed))

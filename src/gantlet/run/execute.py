@@ -140,7 +140,7 @@ class HasForecast(Protocol):
 
 
 # ----------------------------------------------------------------------------
-# What a run makes once: it is held by an object of the run, and goes with it.
+# Cache of what a run makes once: an object of the run owns it.
 # ----------------------------------------------------------------------------
 
 K = TypeVar("K", bound=Hashable)
@@ -148,15 +148,15 @@ V = TypeVar("V")
 
 
 @final
-class MemoCache(Generic[K, V]):
-    """What is made once for each key, when it is first asked for, and then held.
+class LruCache(Generic[K, V]):
+    """A least-recently-used cache: each value is made when its key is first asked for.
 
     Made for the objects that hold the state of a run, such as its data, and never for a module:
     two runs of one process share nothing, and what a run has read goes when it ends. Several
     threads may ask for the same: one makes it and the others wait.
 
     Args:
-        most: How many are held; of more, those go that were asked for longest ago.
+        most: Maximum number of entries; beyond it the least recently used is dropped.
     """
 
     def __init__(self, most: int) -> None:
@@ -165,7 +165,7 @@ class MemoCache(Generic[K, V]):
         self._lock = RLock()
 
     def get(self, key: K, make: Callable[[], V]) -> V:
-        """Returns what is held under ``key``, or makes and holds it; nothing if that fails."""
+        """Returns the value of ``key``, made if missing; if that fails, nothing is stored."""
         with self._lock:
             if key not in self._held:
                 self._held[key] = make()

@@ -43,7 +43,7 @@ from gantlet.features.base import (
     feature_set,
     subsample_indices,
 )
-from gantlet.run.execute import MemoCache, Watch
+from gantlet.run.execute import LruCache, Watch
 
 # ----------------------------------------------------------------------------
 # One set, and some samples of one.
@@ -156,12 +156,12 @@ class EvaluationSets:
     def __init__(self, asked: EvaluationSpec) -> None:
         self.asked = asked
         self._data = RunData()
-        self._reference = MemoCache[None, SampleSet](1)
-        self._others = MemoCache[tuple[str, Role], SampleSet](_SETS)
-        self._digests = MemoCache[str, Tensor](_SETS)
-        self._floors = MemoCache[int, Floor | None](_SETS)
-        self._extractors = MemoCache[tuple[str, str], Features](_EXTRACTORS)
-        self._fingerprints = MemoCache[tuple[str, Role], str](_SETS)
+        self._reference = LruCache[None, SampleSet](1)
+        self._others = LruCache[tuple[str, Role], SampleSet](_SETS)
+        self._digests = LruCache[str, Tensor](_SETS)
+        self._floors = LruCache[int, Floor | None](_SETS)
+        self._extractors = LruCache[tuple[str, str], Features](_EXTRACTORS)
+        self._fingerprints = LruCache[tuple[str, Role], str](_SETS)
 
     @override
     def __reduce__(self) -> tuple[type["EvaluationSets"], tuple[EvaluationSpec]]:
