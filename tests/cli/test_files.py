@@ -45,8 +45,8 @@ def test_what_was_not_read_is_said_on_stderr_and_in_the_report(asked, tmp_path):
     code, report, err = asked("evaluate", "fake", "--against", "real", *BRIEF)
     assert code == 0
     for told in (
-        "fake: 1 file is no images and was not read: notes.txt",
-        "real: 1 file is no images and was not read: stray.wav",
+        "fake: 1 file is not an image and was not read: notes.txt",
+        "real: 1 file is not an image and was not read: stray.wav",
     ):
         assert f"Note: {told}.\n" in err
         assert f"{told}." in report["caveats"]

@@ -62,7 +62,7 @@ def test_links_to_folders_are_followed_and_circles_end(tmp_path):
     assert list(found.names) == ["a/0", "a/1", "b/0", "b/1", "b/2"]
     assert found.labels.tolist() == [0, 0, 1, 1, 1]
     assert notes_of(found) == (
-        "in: 2 files are no images and were not read: gone, self",
+        "in: 2 files are not images and were not read: gone, self",
         "in: 2 linked folders are there already, read once: again, b/round",
     )
 
@@ -75,7 +75,7 @@ def test_what_is_not_read_is_counted_and_named(tmp_path):
     (tmp_path / ".DS_Store").write_text("x")
     assert notes_of(datasets.make(f"images:path={tmp_path}").whole()) == (
         f"{tmp_path.name}: 2 hidden files were not read: .trash/0.png, .trash/1.png",
-        f"{tmp_path.name}: 4 files are no images and were not read: a.txt, b.wav, c.csv, ...",
+        f"{tmp_path.name}: 4 files are not images and were not read: a.txt, b.wav, c.csv, ...",
     )
     folder = tmp_path / "sounds"
     sound(folder / "a.wav")
@@ -83,7 +83,7 @@ def test_what_is_not_read_is_counted_and_named(tmp_path):
     (folder / "cover.jpg").write_bytes(b"x")
     assert notes_of(datasets.make(f"audio:path={folder}").whole()) == (
         "sounds: 1 hidden file was not read: .b/a.wav",
-        "sounds: 1 file is no sounds and was not read: cover.jpg",
+        "sounds: 1 file is not a sound and was not read: cover.jpg",
     )
 
 

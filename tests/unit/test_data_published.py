@@ -172,10 +172,10 @@ def test_what_lies_among_published_images_and_is_not_read_is_said(home):
     for part in ("train", "val"):
         (home / "imagenet" / part / f"{part}.csv").write_text("1")
     told = {
-        "celeba:size=8": ("img_align_celeba: 1 file is no images and was not read: list.txt",),
+        "celeba:size=8": ("img_align_celeba: 1 file is not an image and was not read: list.txt",),
         "imagenet:size=8,validation=2": (
-            "train: 1 file is no images and was not read: train.csv",
-            "val: 1 file is no images and was not read: val.csv",
+            "train: 1 file is not an image and was not read: train.csv",
+            "val: 1 file is not an image and was not read: val.csv",
         ),
     }
     for text, notes in told.items():

@@ -233,7 +233,7 @@ def image_files(folder: Path) -> FolderContents:
         UserError: If the folder does not exist or cannot be read.
     """
     known = image_suffixes()
-    return _found(folder, lambda p: p.suffix.lower() in known, "images")
+    return _found(folder, lambda p: p.suffix.lower() in known, "images", "an image")
 
 
 def audio_files(folder: Path) -> FolderContents:
@@ -242,7 +242,7 @@ def audio_files(folder: Path) -> FolderContents:
     Raises:
         UserError: If the folder does not exist or cannot be read.
     """
-    return _found(folder, lambda p: p.suffix.lower() in SOUNDS, "sounds")
+    return _found(folder, lambda p: p.suffix.lower() in SOUNDS, "sounds", "a sound")
 
 
 def has_mostly_audio(folder: Path) -> bool:
@@ -339,7 +339,7 @@ class _Walk:
             left.append(path)
 
 
-def _found(folder: Path, is_wanted: Callable[[Path], bool], kind: str) -> FolderContents:
+def _found(folder: Path, is_wanted: Callable[[Path], bool], kind: str, one: str) -> FolderContents:
     walk = _Walk(is_folder(folder))
     wanted, hidden, other = list[Path](), list[Path](), list[Path]()
     for path in walk.files:
@@ -352,7 +352,7 @@ def _found(folder: Path, is_wanted: Callable[[Path], bool], kind: str) -> Folder
             other.append(path)
     lost = [
         (hidden, "hidden file was", "hidden files were", "not read"),
-        (other, "file is", "files are", f"no {kind} and {{}} not read"),
+        (other, f"file is not {one}", f"files are not {kind}", "and {} not read"),
         (walk.repeated, "linked folder is", "linked folders are", "there already, read once"),
         (walk.closed, "folder may", "folders may", "not be read"),
     ]

@@ -76,7 +76,7 @@ class Spectrogram:
         """Returns the extractor; there is nothing to fit.
 
         Raises:
-            UserError: If samples are no sounds.
+            UserError: If samples are not sounds.
         """
         del data, rng
         if space.kind != "audio":

@@ -700,7 +700,7 @@ class Table:
 
     A column holds numbers, or times, where nine in ten of its cells that are not empty do; the
     others count as missing, which is said. Else it holds categories, of which the 32 most frequent
-    are told apart. Columns are parted by tab, semicolon, bar or comma, whichever gives all rows
+    are distinguished. Columns are parted by tab, semicolon, bar or comma, whichever gives all rows
     one width. The first line is a header unless all of it is numbers and times.
 
     Attributes:

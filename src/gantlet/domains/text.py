@@ -505,7 +505,7 @@ class Text:
 
     Attributes:
         path: The file: UTF-8, UTF-16 or Latin-1, packed (.gz) or not.
-        level: What a token is; auto takes words where lines have two or more in the mean.
+        level: What a token is; auto takes words where lines have two or more on average.
         length: How many tokens are kept of a line, or none for the longest, at most 512.
         validation: Share of the lines for validation.
         test: Share of the lines for the test.

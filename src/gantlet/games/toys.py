@@ -476,7 +476,7 @@ class LgqToy:
     """The LGQ GAN in exact expectation: linear generator, Gaussian data, quadratic critic.
 
     The data's covariance is diagonal, with eigenvalues from 1 down to ``1 / condition`` in equal
-    ratios. Plain descent goes round; crossing-the-curl, a ridge or R1 lead to the solution.
+    ratios. Gradient descent oscillates; crossing-the-curl, a ridge or R1 lead to the solution.
 
     Source: Feizi et al., 2017, https://arxiv.org/abs/1710.10793; Gemp and Mahadevan, 2018,
     https://arxiv.org/abs/1808.01531.

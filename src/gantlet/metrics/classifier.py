@@ -196,7 +196,7 @@ class InceptionScore(GroupedMetric):
     Source: Salimans et al., 2016, https://arxiv.org/abs/1606.03498, section 4.
 
     Differs from the paper: one score of all samples with its bias removed; the mean over 10
-    splits, which depends on their size, is told in the method.
+    splits, which depends on their size, is given in the method.
     """
 
     better: ClassVar[Better] = "higher"
@@ -450,9 +450,9 @@ def _sign(z: Tensor) -> Tensor:
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
 class C2st(GroupedMetric):
-    """The held-out accuracy of a classifier that was trained to tell fake from real.
+    """The held-out accuracy of a classifier that was trained to discriminate fake from real.
 
-    0.5 where it cannot, 1 where it always can. Half the samples train it, half judge it, as many
+    0.5 is chance, 1 perfect discrimination. Half the samples train it, half test it, as many
     real ones as fake ones; the larger set is thinned to the size of the smaller. Equal samples
     and those of one group are on one side, and count as one that was drawn.
 

@@ -704,11 +704,11 @@ def _placed(x: Tensor, among: Tensor) -> Tensor:
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
 class Authenticity:
-    """The share of fake samples that lie no nearer to a training sample than its own fellows do.
+    """The share of fake samples whose nearest training sample has a nearer training neighbour.
 
     A fake is authentic if it is farther from its nearest training sample than that one is from the
     nearest other training sample. Copies are not. New samples are in about half of the cases, more
-    in many dimensions; the method tells the share for held-out real ones, which is the one to
+    in many dimensions; the method gives the share of held-out real ones, which is the one to
     compare with.
 
     Source: Alaa et al., 2022, https://arxiv.org/abs/2102.08921, section 4.

@@ -43,9 +43,9 @@ _NEAR = {
 class SlicedWasserstein(ClusteredPaired):
     """The mean over random directions of ``W_p^p`` along each: squared for order 2, no root.
 
-    Freed of its bias by leaving out one fold of samples at a time, it may be negative when the
-    two are close. For normal distributions with covariances ``s^2 I`` and ``t^2 I`` the order 2
-    is ``|m1 - m2|^2 / d + (s - t)^2``.
+    Bias-corrected by a delete-one-fold jackknife, it may be negative when the two sets
+    are close. For normal distributions with covariances ``s^2 I`` and ``t^2 I`` the order 2 is
+    ``|m1 - m2|^2 / d + (s - t)^2``.
 
     Source: Bonneel et al., 2015, https://doi.org/10.1007/s10851-014-0506-3.
 

@@ -33,10 +33,10 @@ _KINDS: dict[LogProbKind, Kind] = {"exact": "exact", "lower": "upper", "estimate
 class HeldOutLikelihood:
     """The negative log-probability of held-out samples, with an interval over samples.
 
-    In bits for each component of a discrete sample (a uniform model has exactly
-    ``log2(levels)``), in nats for a whole continuous sample. The kind says whether it is exact,
-    an upper bound or a noisy estimate. Numbers of different kinds must not be ranked without
-    saying so: a bound may be loose.
+    In bits per dimension of a discrete sample (a uniform model has exactly ``log2(levels)``), in
+    nats for a whole continuous sample. The kind says whether it is exact, an upper bound or a
+    noisy estimate. Numbers of different kinds must not be ranked without saying so: a bound may
+    be loose.
 
     Attributes:
         most: How many samples to look at, at most; fewer where they cost more than 1e12 FLOPs.

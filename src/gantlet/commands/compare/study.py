@@ -51,7 +51,7 @@ class Compare:
         select: Which weights are judged: those that validated best, or the last.
         patience: Stop after this many validations without a better one; None spends the budget.
         snapshots: How often to save all players over the budget, for ``gantlet tournament``.
-        data_seed: From which the splits follow; the same for all trials.
+        data_seed: Seed of the train/validation/test split, the same for all trials.
         threads: Threads of each trial; part of what decides the last digits.
         device: Where models are trained and measured.
         first_seed: The first seed; the others follow it.

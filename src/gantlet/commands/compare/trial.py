@@ -43,7 +43,7 @@ class ComparisonTrial:
         model: The model in written form with all defaults, or ``REAL``.
         training: How it is trained; of real data only what all models share is written.
         data: The data set in written form.
-        data_seed: From which the splits follow.
+        data_seed: Seed of the train/validation/test split.
         metrics: The distances between samples and held-out data.
         features: What the distances are measured on.
         probes: What is measured on the model itself.

@@ -43,7 +43,7 @@ class Converge:
         solver: How the players move; ``auto`` is what suits the family.
         batch: Samples in a batch.
         retry: Whether to train again with what is recommended, at most three changes.
-        data_seed: From which the splits follow.
+        data_seed: Seed of the train/validation/test split.
         threads: Threads; part of what decides the last digits.
         device: Where to train.
     """

@@ -64,7 +64,7 @@ class EvaluationSpec:
         fakes: The sets to judge.
         samples: Most samples of a set; None for all.
         seed: Draws the samples that are kept, and all else that is random.
-        data_seed: From which the splits of data sets follow.
+        data_seed: Seed of the train/validation/test split of data sets.
         pairs: What each output should have been, in order, or None.
         outputs: How many outputs there are for each of these.
         control: Other real samples, for the noise floor, or None to take them from the reference.
@@ -206,7 +206,7 @@ def find_samples(
     Args:
         text: What is wanted.
         role: As what it is wanted.
-        data_seed: From which the splits of a data set follow.
+        data_seed: Seed of the train/validation/test split of a data set.
         skip_bad: How many files of a folder that cannot be read may be left out.
         data: Where the data of trained models is loaded once for several sets, or None.
 

@@ -371,8 +371,8 @@ def _unnamed(found: Listed, k: int) -> Block:
     size, alone = (text(found.number(k, what)) for what in (Quantity.SIZE, Quantity.ALONE))
     kind = KINDS[found.flaws[k - 1]["kind"]]
     return Prose(
-        text=f"Rank {k}: size {size}, mostly in {kind}; {Quantity.ALONE.value}: {alone}. No named "
-        "measurement explains it: compare the samples at its two ends."
+        text=f"Rank {k}: size {size}, mostly a change of {kind}; {Quantity.ALONE.value}: {alone}. "
+        "No named measurement explains it: compare the samples at its two ends."
     )
 
 
@@ -469,8 +469,8 @@ def _largest(found: Listed) -> Verdict:
     n = len(found.flaws)
     return Verdict(
         claim=f"{found.name}: the largest flaw is: {title}.",
-        because=f"Size: {text(size)} standard deviations of the real samples, mostly in "
-        f"{KINDS[first['kind']]}. {Quantity.ALONE.value.capitalize()}: {text(alone)} (chance: "
+        because=f"Size: {text(size)} standard deviations of the real samples, mostly a change "
+        f"of {KINDS[first['kind']]}. {Quantity.ALONE.value.capitalize()}: {text(alone)} (chance: "
         f"0.5); p = {p or 0.0:.2g}. {n} significant flaw{'s' * (n > 1)} in all.",
     )
 

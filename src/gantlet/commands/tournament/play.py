@@ -498,8 +498,8 @@ def _below(saved: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 class OwnCritic(NotForRanking):
     """The last hidden layer of the critic that a GAN was trained against.
 
-    It has learned what told its generator's samples from real ones. So it shows what is wrong
-    with them, and nothing fair about any other model: ranks refuse it.
+    It has learned to discriminate its own generator's samples from real ones. So it shows what is
+    wrong with them, but is biased against that model: it is not for ranking.
 
     Source: Radford, Metz and Chintala, 2016, https://arxiv.org/abs/1511.06434, section 5.1: a
     critic as a feature extractor.

@@ -285,13 +285,13 @@ def _unseen(found: Sequence[FlowResult]) -> Iterator[Verdict]:
     if hidden:
         f, p = max(hidden, key=lambda pair: _hidden(pair[1]))
         yield Verdict(
-            claim="A small BDMC gap does not certify the flow's likelihood.",
+            claim="A small sandwich gap does not show that the likelihood is accurate.",
             because=f"{_name(f)}, noise {p.sigma:g}: gap {shown(p.gap)}, error {shown(p.off)}. "
             "The gap refers to the model with observation noise.",
         )
     else:
         yield Verdict(
-            claim="No error exceeded its BDMC gap.",
+            claim="No error exceeded its sandwich gap.",
             because="; ".join(
                 f"{_name(f)}, noise {p.sigma:g}: gap {shown(p.gap)}, error {shown(p.off)}"
                 for f, p in zip(found, worst, strict=True)
@@ -366,7 +366,7 @@ CAVEATS = (
     Caveat(
         text=(
             "Where the smoothed density is unknown, the error of the chains is estimated by "
-            "the BDMC gap on simulated samples: an upper bound there, not on data."
+            "the sandwich gap (BDMC) on simulated samples: an upper bound there, not on data."
         )
     ),
 )

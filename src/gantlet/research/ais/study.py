@@ -33,7 +33,7 @@ class AisStudy:
         size: small: about seven minutes of one core; full: hours.
         data: The data set of the second part, beside points of the plane.
         seeds: Repeats of each flow.
-        data_seed: From which the splits follow.
+        data_seed: Seed of the train/validation/test split.
         threads: Threads of each trial.
         device: Where flows are trained and annealed.
     """

@@ -235,7 +235,7 @@ def middle(values: Sequence[float]) -> Estimate:
         return Estimate.missing("at least half of the starts diverged", better="lower")
     k = int(binom.ppf(0.025, n, 0.5)) - 1
     if k < 0 or not math.isfinite(ordered[n - 1 - k]):
-        why = "too few starts" if k < 0 else "some starts are lost"
+        why = "too few starts" if k < 0 else "some starts diverged"
         return Estimate(value=value, n=n, better="lower", method=f"median: no interval, {why}")
     return Estimate(
         value=value,

@@ -33,9 +33,9 @@ from gantlet.run.store import Run, TrialFolder
 class Sensitivity:
     """Known corruptions of graded severity on real samples: which metric detects them?
 
-    Real samples are drawn as reference, control and victims. Victims are corrupted; a metric
-    detects if its interval tells them from the control, both compared with the reference. Without
-    damage that is a false alarm.
+    Three sets of real samples are drawn: reference, control and one to corrupt. A metric detects a
+    corruption if its interval separates the corrupted set from the control, both compared with the
+    reference. Without a corruption that is a false positive.
 
     Attributes:
         size: small: minutes; full: hours, and larger data than the digits.
@@ -45,7 +45,7 @@ class Sensitivity:
         features: What they look at; empty means pixels, and for images with labels the classifier,
             without labels random-conv.
         ns: Samples of each set; empty for those of the size.
-        data_seed: From which the splits follow, and with them the extractors.
+        data_seed: Seed of the train/validation/test split, and so of the extractors.
         threads: Threads of each trial.
         device: Where extractors and metrics are computed.
     """
