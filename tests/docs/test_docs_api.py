@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import pytest
+
 import gantlet
 import gantlet.testing
 
@@ -24,7 +26,15 @@ def test_public_names_exist_and_are_explained():
 
 
 def test_public_names_stay_public():
-    """What 0.1.0 had is still there."""
-    old = """Budget Estimate Rng Space UserError compare conduct converge evaluate flaws load_model
+    """What 0.1.0 had is still there, some of it under a new name as well."""
+    old = """Budget Estimate Rng Space UserError compare converge evaluate flaws load_model
     load_report tournament"""
     assert set(old.split()) <= set(gantlet.__all__)
+    for former, name in (
+        ("conduct", "run_study"),
+        ("Fit", "FitResult"),
+        ("Fitted", "FittedFamily"),
+    ):
+        assert name in gantlet.__all__
+        with pytest.warns(DeprecationWarning, match=f"{former} is now {name}"):
+            assert getattr(gantlet, former) is getattr(gantlet, name)

@@ -113,7 +113,7 @@ def test_both_answers_can_be_given():
     no = claims(fine)
     assert "No: AIS is not significantly biased for any flow here." in no
     assert "100 temperatures are enough" in no
-    assert "No error here was larger than the sandwich gap" in no
+    assert "No error exceeded its sandwich gap" in no
     assert "biased for 1 of 2 flows" in claims(off, fine)
 
 

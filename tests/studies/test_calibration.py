@@ -247,7 +247,7 @@ def test_a_wrong_interval_is_found_out(narrow, tmp_path):
     assert counts["energy"]["too narrow"] == 0
     claims = [v.claim for v in report.verdicts]
     assert "narrow: does not cover 93-97 % in any of 1 cells." in claims
-    assert claims[0].startswith("The intervals of 1 of 2 metrics")
+    assert claims[0].startswith("The 95 % intervals of 1 of 2 metrics have an empirical coverage")
 
 
 def test_the_study_resumes_and_repeats(tmp_path):
@@ -345,8 +345,8 @@ def test_large_samples_are_drawn_less_often():
         drawn[trial.parts["n"]] += int(trial.parts["replicates"])
     assert drawn == wide.question()["replicates"] == {"250": 200, "1000": 100, "4000": 50}
     text = [c.text for c in calibration_caveats(wide.question(), {})][-1]
-    assert "200 replicates show 92.0 to 98.0 %" in text
-    assert "50 replicates show 88.0 to 100.0 %" in text
+    assert "200 replicates give 92.0 to 98.0 %" in text
+    assert "50 replicates give 88.0 to 100.0 %" in text
     asked = Calibration(size="wide", seeds=30, metrics=("kid",)).question()
     assert asked["replicates"] == 30
     assert Calibration(size="wide", ns=(4000,)).question()["replicates"] == 50

@@ -109,7 +109,7 @@ def test_starts_that_are_lost_are_no_numbers():
     assert found.details["converged"] == 0
     assert found.scores[STEPS].value is None
     assert found.scores[ERROR].value is None
-    assert "lost" in found.scores[ERROR].method
+    assert "diverged" in found.scores[ERROR].method
 
 
 @pytest.mark.parametrize(

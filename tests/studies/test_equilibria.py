@@ -129,7 +129,9 @@ def test_verdicts_follow_the_numbers():
     )
     assert "; more: double oracle" in exploitable.claim
     assert f"not significantly different: {BEST}." in exploitable.claim
-    assert "less far from the data than the last iterate: equilibrium of checkpoints" in far.claim
+    assert (
+        "less distant from the data than the last iterate: equilibrium of checkpoints" in far.claim
+    )
     assert "nearer to the data than last iterate" in mixture.claim
     assert cost.claim.startswith("The gap at which plain training ends, 0.101, costs least by")
     assert "Not reached: double oracle." in cost.because

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gantlet.report.pictures import _layout, drawings
+from gantlet.domains.graphs import _layout, drawings
 
 
 def two_cliques(size=6):

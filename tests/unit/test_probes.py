@@ -326,7 +326,7 @@ def test_interval_of_the_median_is_that_of_the_sign_test(n, low, high):
 def test_too_few_values_have_no_interval():
     found = median([3.0, 1.0, 2.0, 5.0, 4.0], unit="s", better="lower", of="runs")
     assert (found.value, found.low) == (3.0, None)
-    assert found.method == "median of 5 runs, too few for an interval"
+    assert found.method == "median of 5 runs (too few for an interval)"
 
 
 def test_an_exact_inverse_has_rounding_errors_only():

@@ -135,7 +135,7 @@ class TestRows:
 
     def test_a_stated_number_in_words(self):
         stated = Stated(value=12e6, source="a blog")
-        assert stated.label == "12,000,000 (a blog; as published, not checked)"
+        assert stated.label == "12,000,000 (a blog; as published, not verified)"
 
     def test_uncountable_work_is_refused(self):
         with pytest.raises(ArithmeticError, match="linalg_matrix_exp"):

@@ -182,7 +182,7 @@ def test_a_summary_makes_the_same_page_from_a_smaller_file():
     assert "base64,iVBOR" not in page
     assert "(picture omitted)" in page
     assert summarize(small) == small
-    with pytest.raises(UserError, match=r"summary without its \d+ rows"):
+    with pytest.raises(UserError, match=r"summary without its \d+ per-trial rows"):
         check_rows(small)
     check_rows(whole)
 

@@ -9,7 +9,7 @@ from gantlet.core.rng import Rng
 from gantlet.domains.attributes import AttributeTable, attribute
 from gantlet.domains.images import coarse_structure, colour_count, edge_density
 from gantlet.flaws.explain import Explanation
-from gantlet.flaws.named import test_attributes
+from gantlet.flaws.named import test_attributes as attribute_flaws
 from gantlet.flaws.search import list_flaws
 from gantlet.flaws.split import DiscoveryValidation, Representation
 from gantlet.options import Search
@@ -64,7 +64,7 @@ def test_what_follows_is_a_flaw_only_beyond_what_others_let_expect():
         )
         nothing = Explanation.nothing(halves.judge.real.shape[1])
         limits = {"level": 0.05, "smallest": 0.2, "permutations": 199}
-        found = test_attributes(halves, nothing, **limits, rng=Rng(0))
+        found = attribute_flaws(halves, nothing, **limits, rng=Rng(0))
         return [f.naming.probe for f in found]
 
     assert probed(main=0.0, follower=1.0) == ["follower"]
