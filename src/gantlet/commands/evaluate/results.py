@@ -616,7 +616,8 @@ def verdicts(
     free = [r for r in results if r.name not in taken]
     return [
         *_same(same),
-        *ranking_verdict(results, first, rank),
+        # What was taken from the reference is not ranked: its distance says nothing of a model.
+        *ranking_verdict(free, first, rank),
         *_differences([j for j in judged if j.value.name not in taken]),
         *_unmeasured([j for j in judged if j.value.name not in taken], why_no_floor or {}),
         *_alarms(free),
