@@ -494,7 +494,7 @@ def _drawing(graph: Array) -> Array:
     edge = graph[np.ix_(there, there)].copy()
     np.fill_diagonal(edge, val=False)
     if len(edge):
-        place = _layout(edge.astype(float))
+        place = spring_layout(edge.astype(float))
         low, high = place.min(0), place.max(0)
         spots = 4 + (place - low) / np.maximum(high - low, 1e-9) * (_SIDE - 9)
         pen = ImageDraw.Draw(picture)
@@ -505,7 +505,7 @@ def _drawing(graph: Array) -> Array:
     return np.asarray(picture)
 
 
-def _layout(edge: Array) -> Array:
+def spring_layout(edge: Array) -> Array:
     """Returns the places of nodes in the plane, shape ``(nodes, 2)``; the same each time.
 
     Source: Fruchterman and Reingold, 1991, https://doi.org/10.1002/spe.4380211102, by networkx.
