@@ -17,12 +17,12 @@ demo: $(VENV)/.core  ## Install, then compare nine models on real handwritten di
 	$(VENV)/bin/gantlet compare gan flow ar vae diffusion flow-gan histogram gmm memorizer \
 	  --data digits --flops 4e11 --out runs/demo
 
-check: $(VENV)/.dev  ## Before each commit: style, layers, types, fast tests; at most three minutes
+check: $(VENV)/.dev  ## Before each commit: style, layers, types, fast unit tests (about six minutes)
 	$(VENV)/bin/ruff format --check --quiet $(SOURCE)
 	$(VENV)/bin/ruff check --quiet $(SOURCE)
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/mypy
-	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist worksteal -m "$(FAST)"
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist worksteal -m "$(FAST)" tests/unit
 
 test: lint types unit docs  ## Everything that must pass
 
