@@ -58,6 +58,12 @@ def test_several_sets_are_ranked_by_paired_differences(files, capsys):
     # The set that is the reference is said to be that, and is not ranked.
     assert "a is significantly better than b (kid, raw values: " in said
     assert "c is significantly" not in said
+    table = json.loads((files / "o/report.json").read_text())["blocks"][0]
+    assert [row[0] for row in table["rows"]] == ["a", "b", "c", "real against real"]
+    assert table["references"] == ["c", "real against real"]
+    best = {column["name"].partition(" ")[0]: column["best"] for column in table["columns"]}
+    assert best["kid"] == ["a"]
+    assert not any("c" in names for names in best.values())
     assert "1 of 2 sets differs significantly from real data" in out
     assert "c and the reference are the same samples: all 300 occur in both" in out
     page = (files / "o/report.html").read_text()

@@ -269,14 +269,14 @@ def test_steps_adapt_to_the_acceptance_that_is_wanted_for_each_point_and_tempera
 
 def test_fixed_steps_follow_their_path_and_adapting_ones_their_chance():
     adapting = Adapting(torch.zeros(2), target=0.6, rate=0.5)
-    adapting.told(torch.tensor([1.0, 0.0]))
+    adapting.adapt(torch.tensor([1.0, 0.0]))
     assert adapting.log_step(1).tolist() == pytest.approx([0.2, -0.3])
-    adapting.told(torch.tensor([0.6, 0.6]))
+    adapting.adapt(torch.tensor([0.6, 0.6]))
     path = adapting.path()
     assert path.shape == (2, 2)
     assert torch.allclose(path[1], path[0])
     fixed = Fixed(torch.tensor([[1.0], [2.0]]))
-    fixed.told(torch.tensor([0.0]))
+    fixed.adapt(torch.tensor([0.0]))
     assert [float(fixed.log_step(i)) for i in (0, 1)] == [1.0, 2.0]
     assert stretched(torch.tensor([[0.0], [1.0]]), 5).flatten().tolist() == [0, 0.25, 0.5, 0.75, 1]
 

@@ -1,1 +1,1 @@
-"""What people use every day: one room for each command."""
+"""The everyday commands, one package or module each."""

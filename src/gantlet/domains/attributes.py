@@ -1,4 +1,4 @@
-"""The names of measurements of single samples."""
+"""Attributes: named measurements of single samples."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

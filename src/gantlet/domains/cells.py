@@ -1,4 +1,4 @@
-"""Files of rows and columns, whose cells are not yet understood."""
+"""Raw cells of table files, before the types of columns are inferred."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

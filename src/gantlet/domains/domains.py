@@ -1,4 +1,4 @@
-"""The kinds of samples: what each brings, and which there are."""
+"""The contract of a kind of sample, and the registry of kinds."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence

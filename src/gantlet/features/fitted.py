@@ -272,7 +272,7 @@ class Columns:
             _Scaling(scaling).to(rng.device),
             space,
             spec=Spec.of("columns", self),
-            note=f"the {space.size} components of {space.label}, standardized by training samples",
+            note=f"{space.size} values per sample ({space.label}), standardized",
         )
 
 
@@ -571,7 +571,7 @@ class Pixels:
 
         return Features(
             extract=extract,
-            note=f"the {space.size} components of {space.label}",
+            note=f"{space.size} raw values per sample ({space.label})",
             fingerprint=f"pixels/{space.label}",
         )
 

@@ -1,4 +1,4 @@
-"""Small critics for flaws that no single direction shows, each deflated by those before."""
+"""Small critics for flaws that no linear direction shows, each deflated by those before."""
 
 import abc
 import math

@@ -1,4 +1,4 @@
-"""Discovery and validation halves of real and fake samples, and what a flaw is."""
+"""Discovery and validation halves of real and fake samples; the types of a flaw."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

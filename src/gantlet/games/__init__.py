@@ -1,1 +1,1 @@
-"""The game as mathematics: losses, penalties, solvers."""
+"""Games: vector fields, solvers, spectra, equilibria."""

@@ -1,4 +1,4 @@
-"""Small games played from many starts at once, by the solvers that move networks.
+"""Toy games from many initializations at once, by the same solvers that train networks.
 
 Every solver is an update over a field (``gantlet.games.solvers``); here the field is that of many
 plays, by ``torch.func``, and the steps of all plays are one traced program without Python between

@@ -1,4 +1,4 @@
-"""Equilibria of games of finitely many strategies, given by a matrix of payoffs."""
+"""Nash equilibria of matrix games: linear programming, fictitious play, Hedge, double oracle."""
 
 import abc
 from collections.abc import Callable, Iterator, Sequence

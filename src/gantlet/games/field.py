@@ -1,4 +1,4 @@
-"""What the players of a game descend, and its Jacobian: one field for solvers and for spectra.
+"""The gradient field of a game and its Jacobian, for solvers and for spectra.
 
 With ``L_i`` the loss of player i and ``w_i`` its parameters, the field is
 ``F = (dL_1/dw_1, dL_2/dw_2, ...)`` over the players, and ``J`` is its Jacobian. Where a game of

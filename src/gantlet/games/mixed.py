@@ -1,4 +1,4 @@
-"""Mixed strategies of networks, and the duality gap: how far play is from equilibrium.
+"""Mixed strategies of networks, and the duality gap.
 
 At a Nash equilibrium no player gains by leaving. So the sum of what each gains by its best
 response, the others staying as they are, measures how far a game is from equilibrium:

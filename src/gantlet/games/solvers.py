@@ -1,4 +1,4 @@
-"""Solvers: how the players of a game move.
+"""Solvers: the update rules of the players of a game.
 
 A solver is a pure update over a field: given what the players descend, where they are and what it
 remembers, it says where they go and what it remembers then. The same update moves networks, which

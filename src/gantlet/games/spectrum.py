@@ -1,4 +1,4 @@
-"""Spectra of games: eigenvalues, rotation and paths of the field, and what a step makes of them.
+"""Spectra of Jacobians and update maps: eigenvalues, rotation, path angles.
 
 Small maps are written down, large ones known by their products alone (``gantlet.games.field``).
 """

@@ -1,4 +1,4 @@
-"""Small games whose answer is known: Dirac, saddle, and the LGQ GAN.
+"""Toy games with known solutions: Dirac-GAN, saddle, LGQ GAN.
 
 The LGQ GAN has a linear generator, Gaussian data and a quadratic critic, in exact expectation.
 """

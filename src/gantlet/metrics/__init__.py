@@ -1,1 +1,1 @@
-"""One file for each metric; a metric sees samples, never a model."""
+"""Metrics of samples; a metric never sees a model."""

@@ -1,4 +1,4 @@
-"""What every metric asks of its two sets of features."""
+"""Validation of the inputs of metrics: feature sets, groups, duplicates."""
 
 import math
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Metrics of nearest neighbours: precision, recall, density, coverage and their kin."""
+"""Nearest-neighbour metrics: precision, recall, density, coverage, realism and others."""
 
 import math
 from abc import ABC, abstractmethod

@@ -1,4 +1,4 @@
-"""All numbers of a paired task: translation, infilling, edits of attributes."""
+"""Metrics of paired tasks: translation, infilling, attribute edits."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Precision and recall for distributions: how much quality at how much variety."""
+"""Precision and recall for distributions (PRD)."""
 
 import warnings
 from dataclasses import dataclass, replace

@@ -743,12 +743,28 @@ class Gan:
                 there is a context.
         """
         refuse_context("gan", context_space)
+        rules = AdversarialObjective(loss=self.loss, penalty=self.penalty, gamma=self.gamma)
+        return GanGame(*self.networks(space, rng), rules)
+
+    def networks(
+        self, space: Space, rng: Rng, *, stream: str = "init", family: str = "gan"
+    ) -> tuple[Generator, CriticNetwork]:
+        """Returns an untrained generator and critic for samples of ``space``.
+
+        Args:
+            space: What one sample is.
+            rng: Draws the weights; the networks are on its device.
+            stream: The name of the random stream.
+            family: The family that asks, for messages.
+
+        Raises:
+            UserError: If ``space`` holds neither vectors nor images, or convolutions are asked
+                for on vectors.
+        """
         if space.kind not in {"vector", "image"}:
-            raise UserError(f"gan models vectors and images. Got {space.label}.")
+            raise UserError(f"{family} models vectors and images. Got {space.label}.")
         size = {"width": self.width, "depth": self.depth}
-        with seeded(rng.stream("init")):
+        with seeded(rng.stream(stream)):
             made = generator(space, latent=self.latent, net=self.net, **size)
             judge = critic(space, spectral=self.spectral, net=self.net, **size)
-        model = Generator(space, self.latent, made).to(rng.device)
-        rules = AdversarialObjective(loss=self.loss, penalty=self.penalty, gamma=self.gamma)
-        return GanGame(model, judge.to(rng.device), rules)
+        return Generator(space, self.latent, made).to(rng.device), judge.to(rng.device)

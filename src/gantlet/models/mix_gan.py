@@ -29,13 +29,12 @@ from gantlet.games.mixed import GeneratorMixture
 from gantlet.models.gan import (
     AdversarialGame,
     AdversarialObjective,
+    Gan,
     Generator,
     LossName,
     PenaltyName,
-    critic,
-    generator,
 )
-from gantlet.models.nets import NetName, Scaling, seeded
+from gantlet.models.nets import NetName, Scaling
 
 
 @final
@@ -245,15 +244,15 @@ class MixGan:
                 there is a context.
         """
         refuse_context("mix-gan", context_space)
-        if space.kind not in {"vector", "image"}:
-            raise UserError(f"mix-gan models vectors and images. Got {space.label}.")
-        pairs = [self._pair(space, rng, i) for i in range(self.k)]
+        one = Gan(
+            latent=self.latent,
+            width=self.width,
+            depth=self.depth,
+            net=self.net,
+            spectral=self.spectral,
+        )
+        # The first pair has the stream of ``gan``: with k=1 the networks are the same.
+        streams = ["init", *(f"init {i + 1}" for i in range(1, self.k))]
+        pairs = [one.networks(space, rng, stream=s, family="mix-gan") for s in streams]
         rules = AdversarialObjective(loss=self.loss, penalty=self.penalty, gamma=self.gamma)
         return MixGame([g for g, _ in pairs], [c for _, c in pairs], rules, self.entropy)
-
-    def _pair(self, space: Space, rng: Rng, i: int) -> tuple[Generator, nn.Module]:
-        size = {"width": self.width, "depth": self.depth}
-        with seeded(rng.stream(f"init {i + 1}" if i else "init")):
-            made = generator(space, latent=self.latent, net=self.net, **size)
-            judge = critic(space, spectral=self.spectral, net=self.net, **size)
-        return Generator(space, self.latent, made).to(rng.device), judge.to(rng.device)

@@ -151,8 +151,11 @@ class StepSizes(abc.ABC):
     def log_step(self, move: int) -> Tensor:
         """Returns the logarithms for a move, counted from 0, shape ``(n,)``."""
 
-    def told(self, chance: Tensor) -> None:
-        """Hears the acceptance probability of each chain's last move; steps may follow it."""
+    def adapt(self, chance: Tensor) -> None:
+        """Adapts the steps to the acceptance probabilities of the last move, shape ``(n,)``.
+
+        Fixed steps ignore them.
+        """
 
 
 @final
@@ -194,7 +197,7 @@ class Adapting(StepSizes):
         return self._now
 
     @override
-    def told(self, chance: Tensor) -> None:
+    def adapt(self, chance: Tensor) -> None:
         self._now = (self._now + self._rate * (chance - self._target)).clamp(_LEAST_STEP, _MOST)
         self._heard.append(self._now)
 
@@ -492,7 +495,7 @@ def anneal(
             watch(beta, log_weight)
         if move < len(ladder) - 2:
             state, chance = hmc.move(posterior, state, beta, pace.log_step(move), rng=rng)
-            pace.told(chance)
+            pace.adapt(chance)
             accepted += chance
     return Chains(log_weight=log_weight, acceptance=accepted / max(1, len(ladder) - 2))
 

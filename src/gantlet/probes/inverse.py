@@ -1,4 +1,4 @@
-"""How exactly an invertible model inverts itself."""
+"""Round-trip error of invertible models."""
 
 import copy
 from collections.abc import Callable

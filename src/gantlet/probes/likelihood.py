@@ -1,4 +1,4 @@
-"""How likely held-out data are under a model."""
+"""Held-out likelihood of a model."""
 
 from dataclasses import dataclass
 from typing import Annotated, final

@@ -1,4 +1,4 @@
-"""Samples as small PNG files: grids of images and clouds of points."""
+"""PNG pictures of samples: image grids and scatter plots."""
 
 import io
 import struct

@@ -475,7 +475,7 @@ def pending_trials(trials: Sequence[Trial], run: Run, retry: Retry = "failed") -
 
 
 def no_progress(key: str, share: float, what: str) -> None:
-    """Tells nobody."""
+    """Ignores progress."""
 
 
 def run_trials(

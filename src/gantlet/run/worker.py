@@ -1,4 +1,4 @@
-"""What a worker process does first: it binds itself to its parent, before it loads torch."""
+"""Initialization of a worker process, which binds it to its parent before torch loads."""
 
 import ctypes
 import os

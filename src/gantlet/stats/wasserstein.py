@@ -1,4 +1,4 @@
-"""Optimal transport along lines: cost, bias, variance, and what each sample adds."""
+"""Optimal transport in one dimension: cost, bias, variance, influence of each sample."""
 
 from dataclasses import dataclass
 from typing import final

@@ -1,4 +1,4 @@
-"""A training followed: where its players were, and whether it settles, oscillates or diverges."""
+"""The trajectory of a training: parameters over time; does it settle, oscillate or diverge?"""
 
 import math
 from collections.abc import Callable, Mapping, Sequence

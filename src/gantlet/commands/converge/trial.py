@@ -1,4 +1,4 @@
-"""One diagnosis: train or load, measure, recommend, and where asked try the recommendations."""
+"""One diagnosis: train or load, measure, recommend, and where asked try recommendations."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Repeats and copies: which samples occur twice, or lie nearer to others than real ones do."""
+"""Repeats and copies: samples that occur twice, or lie closer to others than real ones do."""
 
 import math
 import statistics

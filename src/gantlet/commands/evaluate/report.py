@@ -1,6 +1,6 @@
 """The report of an evaluation."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, final
 
@@ -20,6 +20,7 @@ from gantlet.commands.evaluate.results import (
     floor_name,
     floors_of,
     gaps,
+    independent,
     metric_label,
     on,
     pairs,
@@ -30,6 +31,7 @@ from gantlet.commands.evaluate.results import (
     samples_needed,
     shared_words,
     short,
+    taken_from_reference,
     variety,
     verdicts,
 )
@@ -234,18 +236,26 @@ MISSES = {
 # ----------------------------------------------------------------------------
 
 
-def main_table(results: Sequence[Result], extractor: str, rank: str | None = None) -> Table:
+def main_table(
+    results: Sequence[Result],
+    extractor: str,
+    rank: str | None = None,
+    *,
+    taken: Collection[str] = (),
+) -> Table:
     """Returns the table to read first: one set metric by metric, or several side by side.
 
     Args:
         results: All results.
         extractor: On which features.
         rank: The metric by which sets are ranked on them; None where it is not tested.
+        taken: Names of sets that were taken from the reference: shown, but not ranked.
     """
     judged = on(results, extractor)
     if len(judged) == 1 and judged[0].floor is not None:
         return _one_table(judged[0], judged[0].floor)
-    return _several_table(judged, extractor, _Order.of(results, extractor, rank))
+    order = _Order.of([r for r in results if r.name not in taken], extractor, rank)
+    return _several_table(judged, extractor, order, taken)
 
 
 @final
@@ -291,13 +301,16 @@ def _on_features(metric: str, extractor: str) -> str:
     return f"{metric} ({extractor_name(extractor)})"
 
 
-def further_tables(results: Sequence[Result], first: str) -> Iterator[Block]:
+def further_tables(
+    results: Sequence[Result], first: str, taken: Collection[str]
+) -> Iterator[Block]:
     """Yields the same table for every other extractor, and that of pairs, in one section."""
     others = [e for e in dict.fromkeys(r.extractor for r in results) if e != first]
     if others:
         names = ", ".join(map(features_named, others))
         yield Section(
-            title=f"Further tables: {names}", blocks=[main_table(results, e) for e in others]
+            title=f"Further tables: {names}",
+            blocks=[main_table(results, e, taken=taken) for e in others],
         )
 
 
@@ -374,9 +387,11 @@ def _about(n: int) -> str:
     return f"{round(n, -digits):,}"
 
 
-def _several_table(judged: Sequence[ScoredSet], extractor: str, order: _Order) -> Table:
+def _several_table(
+    judged: Sequence[ScoredSet], extractor: str, order: _Order, taken: Collection[str]
+) -> Table:
     fakes, floors = [j.value for j in judged], floors_of(judged)
-    fakes.sort(key=lambda r: order.place(r.name))
+    fakes.sort(key=lambda r: (r.name in taken, order.place(r.name)))
     known = _by_group(m for r in [*fakes, *floors] for m in r.scores)
     names = [floor_name(f, floors) for f in floors]
     rows = [(r.name, r) for r in fakes] + list(zip(names, floors, strict=True))
@@ -399,7 +414,7 @@ def _several_table(judged: Sequence[ScoredSet], extractor: str, order: _Order) -
             *(_column([*fakes, *floors], m, order) for m in known),
         ],
         rows=[[name, *(r.scores.get(m, "–") for m in known)] for name, r in rows],
-        references=names,
+        references=[*(r.name for r in fakes if r.name in taken), *names],
         note=note,
     )
 
@@ -562,7 +577,9 @@ def answer(
     same = same_samples(sets)
     why = {n: why_none(sets, n) for n in sets.sizes() if sets.floor(n) is None}
     first, rank = question["features"][0], question["rank"]
-    order = [r.name for r in ranked(results, first, rank)]
+    free = independent(results, same)
+    order = [r.name for r in ranked(free, first, rank)]
+    taken = taken_from_reference(same)
     fakes = sets.asked.fakes
     who = named(fakes[0])[0] if len(fakes) == 1 else f"{len(fakes)} sets of samples"
     return Report(
@@ -577,13 +594,13 @@ def answer(
         caveats=list(_caveats(sets, results, same, why)),
         rows=list(_rows(sets.asked, results)),
         blocks=[
-            *([main_table(results, first, rank)] if on(results, first) else []),
-            *ranking_section(results, first, rank),
+            *([main_table(results, first, rank, taken=taken)] if on(results, first) else []),
+            *ranking_section(free, first, rank),
             *copying_section(results),
             *curves(exhibits_of(outcomes, run)),
             *galleries(sets, outcomes, run, scores_beside(results, first, rank), order),
-            *further_tables(results, first),
-            *comparisons(results),
+            *further_tables(results, first, taken),
+            *comparisons(free),
             *([methods(results)] if results else []),
             *_failed(outcomes),
         ],

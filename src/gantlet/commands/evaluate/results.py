@@ -394,6 +394,21 @@ class SharedSamples:
         return self.is_beyond_chance and 2 * self.count > self.n
 
 
+def taken_from_reference(same: Sequence[SharedSamples]) -> frozenset[str]:
+    """Returns the names of the sets that are mostly samples of the reference."""
+    return frozenset(s.name for s in same if s.is_reference)
+
+
+def independent(results: Sequence[Result], same: Sequence[SharedSamples]) -> list[Result]:
+    """Returns the results without those of sets that were taken from the reference.
+
+    The distance of such a set to the reference says nothing about a model: it is neither ranked
+    nor tested.
+    """
+    taken = taken_from_reference(same)
+    return [r for r in results if r.name not in taken]
+
+
 def same_samples(sets: EvaluationSets) -> list[SharedSamples]:
     """Returns for each set how many of its samples the reference holds too."""
     reference = sets.digests_of(None)
@@ -611,15 +626,13 @@ def verdicts(
         same: How many samples of each set the reference holds.
         why_no_floor: Why there is no noise floor, by the size of the sets that it is for.
     """
-    judged = on(results, first)
-    taken = {s.name for s in same if s.is_reference}
-    free = [r for r in results if r.name not in taken]
+    free = independent(results, same)
+    judged = on(free, first)
     return [
         *_same(same),
-        # What was taken from the reference is not ranked: its distance says nothing of a model.
         *ranking_verdict(free, first, rank),
-        *_differences([j for j in judged if j.value.name not in taken]),
-        *_unmeasured([j for j in judged if j.value.name not in taken], why_no_floor or {}),
+        *_differences(judged),
+        *_unmeasured(judged, why_no_floor or {}),
         *_alarms(free),
     ]
 
@@ -634,9 +647,8 @@ def claims(
         first: The extractor that the verdicts speak of.
         same: How many samples of each set the reference holds.
     """
-    taken = {s.name for s in same if s.is_reference}
-    free = [r for r in results if r.name not in taken]
-    found = gaps([j for j in on(results, first) if j.value.name not in taken])
+    taken, free = taken_from_reference(same), independent(results, same)
+    found = gaps(on(free, first))
     signs = {"copies of training samples": copies(free), "too little variety": variety(free)}
     told: dict[str, dict[str, bool | None]] = {}
     for name in dict.fromkeys(j.value.name for j in on(results, first)):

@@ -1,4 +1,4 @@
-"""What the outcomes say of each flow: the bias of AIS, and its cause."""
+"""The report of the study: the bias of AIS for each flow, and its cause."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence

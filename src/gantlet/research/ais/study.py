@@ -1,4 +1,4 @@
-"""Is annealed importance sampling off for flows, and why?"""
+"""Is annealed importance sampling biased for flows, and why?"""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace

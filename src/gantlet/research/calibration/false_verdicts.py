@@ -6,6 +6,7 @@ by hand.
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,7 +21,7 @@ from gantlet.report.blocks import Caveat, Cell, Column, Facts, Report, Row, Tabl
 from gantlet.report.format import text as shown
 from gantlet.research.calibration.trial import TIME
 from gantlet.research.calibration.worlds import CLAIMS, COPIES, WORLDS, Files
-from gantlet.run.execute import Watch, facts, facts_of
+from gantlet.run.execute import Watch, facts, facts_of, no_progress
 from gantlet.run.store import Run
 from gantlet.stats.intervals import percentage
 
@@ -122,15 +123,11 @@ def _claims(study: Evaluate, folder: Path, where: Mapping[str, Any]) -> Mapping[
     run = Run.create(folder, study.question(), where)
     outcomes: list[Outcome] = []
     for trial in study.trials():
-        outcome = study.run(trial, run.folder(trial), _silent)
+        outcome = study.run(trial, run.folder(trial), partial(no_progress, trial.key))
         run.record(outcome)
         outcomes.append(outcome)
     claimed: Mapping[str, bool | None] = study.conclude(outcomes, run).extra["claims"]["fake"]
     return claimed
-
-
-def _silent(share: float, what: str) -> None:
-    """Tells nobody."""
 
 
 def found_in(outcomes: Sequence[Outcome]) -> dict[str, dict[str, list[bool | None]]]:

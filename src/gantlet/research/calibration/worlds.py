@@ -1,4 +1,4 @@
-"""Sets of samples on disk whose verdicts are known: as good as real ones, or with one flaw."""
+"""Sets of samples with known verdicts: as good as real ones, or with one flaw."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

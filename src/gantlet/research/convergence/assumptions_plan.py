@@ -1,4 +1,4 @@
-"""Which games the first strategy plays, how, and from where."""
+"""The games, solvers and initializations of the first strategy."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence

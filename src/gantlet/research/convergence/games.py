@@ -1,4 +1,4 @@
-"""Games that this study alone plays: relatives of LGQ, GANs on samples, networks on a line."""
+"""Toy games of this study alone: relatives of LGQ, sampled GANs, networks in one dimension."""
 
 import abc
 import math

@@ -1,4 +1,4 @@
-"""What a strategy towards convergence is: its trials, how to run one, and what they say."""
+"""The protocol of a strategy of the study: trials, how to run one, conclusions."""
 
 import abc
 from collections.abc import Iterator, Sequence

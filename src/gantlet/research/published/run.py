@@ -1,4 +1,4 @@
-"""A published training run: its networks made anew on ``meta``, and what its authors say of it."""
+"""A published training run: networks built on ``meta``, and the numbers that its authors state."""
 
 import abc
 from collections.abc import Callable, Iterable, Mapping

@@ -1,4 +1,4 @@
-"""What the study trains: three questions, each asked as comparisons on equal compute."""
+"""The comparisons of the study: three questions, each on equal compute."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
