@@ -367,4 +367,4 @@ def test_a_report_of_nothing_says_what_failed(capsys, monkeypatch):
     assert run(asked) == 1
     out = " ".join(capsys.readouterr().out.split())
     assert "Nothing could be measured: every trial failed. MemoryError: 9 GB" in out
-    assert "─" not in out.partition("Failures")[0], "no table is empty"
+    assert "─" not in out.partition("Failed trials")[0], "no table is empty"

@@ -432,7 +432,7 @@ def _details(everyone: Sequence[ModelResults]) -> Iterator[Block]:
     failed = [[c.label, text] for c in everyone for text in c.failures]
     if failed:
         columns = [Column(name="model"), Column(name="error")]
-        yield Table(title="Trials that failed", columns=columns, rows=failed)
+        yield Table(title="Failed trials", columns=columns, rows=failed)
 
 
 def _heads(everyone: Sequence[ModelResults]) -> dict[str, str]:

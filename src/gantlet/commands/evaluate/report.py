@@ -54,6 +54,7 @@ from gantlet.report.blocks import (
     Section,
     Table,
     Verdict,
+    failed_trials,
 )
 from gantlet.report.format import ARROWS, merged, pattern
 from gantlet.run.execute import facts_of
@@ -602,7 +603,7 @@ def answer(
             *further_tables(results, first, taken),
             *comparisons(free),
             *([methods(results)] if results else []),
-            *_failed(outcomes),
+            *failed_trials(outcomes, column="samples"),
         ],
         extra={
             "fingerprints": {r.extractor: r.fingerprint for r in results},
@@ -650,12 +651,12 @@ def _comparisons(results: Sequence[Result]) -> list[dict[str, object]]:
 def _setting(question: Mapping[str, Any], sets: EvaluationSets) -> dict[str, str]:
     real, train = sets.real, sets.train
     known = {
-        "Judged": "; ".join(_told(named(f)[0], sets.fake(f)) for f in sets.asked.fakes),
-        "Reference": _told(named(sets.asked.real)[0], real),
+        "Judged": "; ".join(f"{named(f)[0]} ({sets.fake(f).counted})" for f in sets.asked.fakes),
+        "Reference": f"{named(sets.asked.real)[0]} ({real.counted})",
         "Samples": real.samples.space.label,
         "Training samples": "not given"
         if train is None
-        else _told(named(str(sets.asked.train))[0], train),
+        else f"{named(str(sets.asked.train))[0]} ({train.counted})",
         "Noise floor": _floors(sets),
         "Features": ", ".join(question["features"]),
         "Features learned from": sets.known_splits()[1],
@@ -664,11 +665,6 @@ def _setting(question: Mapping[str, Any], sets: EvaluationSets) -> dict[str, str
     if train is None:
         known["Not run"] = "tests for copies of training samples: give --train"
     return known
-
-
-def _told(text: str, chosen: SampleSet) -> str:
-    of = f" of {chosen.found:,}" if chosen.found != chosen.n else ""
-    return f"{text} ({chosen.n:,}{of} samples)"
 
 
 def _floors(sets: EvaluationSets) -> str:
@@ -712,16 +708,3 @@ def _nothing(
         claim=f"Nothing could be measured{where}: every trial failed.",
         because=" ".join(dict.fromkeys(errors)) or "No trial has ended.",
     )
-
-
-def _failed(outcomes: Sequence[Outcome]) -> Iterator[Block]:
-    failed = [
-        [EvaluationTrial.of(o.trial).model, o.error or ""] for o in outcomes if o.error is not None
-    ]
-    if failed:
-        columns = [Column(name="samples"), Column(name="what happened")]
-        yield Section(
-            title="What failed",
-            blocks=[Table(title="Failures", columns=columns, rows=failed)],
-            open=True,
-        )

@@ -74,6 +74,12 @@ class SampleSet:
         """How many samples are used."""
         return len(self.samples.source)
 
+    @property
+    def counted(self) -> str:
+        """How many samples are used, and of how many where that is not all."""
+        of = f" of {self.found:,}" if self.found != self.n else ""
+        return f"{self.n:,}{of} samples"
+
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,6 +43,7 @@ from gantlet.report.blocks import (
     Series,
     Table,
     Verdict,
+    failed_trials,
 )
 from gantlet.report.format import text
 from gantlet.report.pictures import grid
@@ -593,11 +594,7 @@ def _blocks(
         shown = run.folder(outcome.trial).load("exhibits")
         fake = sets.fake(FlawsTrial.of(outcome.trial).model)
         yield from pages(found, shown, sets.real, fake)
-    failed = [
-        Caveat(text=f"{FlawsTrial.of(o.trial).model}: {o.error}") for o in outcomes if o.error
-    ]
-    if failed:
-        yield Section(title="What failed", blocks=failed, open=True)
+    yield from failed_trials(outcomes, column="samples")
 
 
 def _rows(asked: EvaluationSpec, outcome: Outcome) -> Iterator[Row]:
@@ -622,8 +619,8 @@ def _row_name(key: ListKey, found: Listed) -> str:
 
 def _setting(question: Mapping[str, Any], sets: EvaluationSets) -> dict[str, str]:
     return {
-        "Judged": "; ".join(_told(named(f)[0], sets.fake(f)) for f in sets.asked.fakes),
-        "Reference": _told(named(sets.asked.real)[0], sets.real),
+        "Judged": "; ".join(_counted(f, sets.fake(f)) for f in sets.asked.fakes),
+        "Reference": _counted(sets.asked.real, sets.real),
         "Features": question["features"],
         "Features learned from": _learned(question, sets),
         "Mode": _mode(question["search"]),
@@ -642,9 +639,9 @@ def _mode(search: Mapping[str, Any]) -> str:
     return f"{mode}, deflation by {search['blind']}" if mode == "neural" else mode
 
 
-def _told(text: str, chosen: SampleSet) -> str:
-    of = f" of {chosen.found:,}" if chosen.found != chosen.n else ""
-    return f"{text} ({chosen.n:,}{of} samples, {chosen.samples.space.label})"
+def _counted(text: str, chosen: SampleSet) -> str:
+    """Returns the name of a set, its number of samples and their space."""
+    return f"{named(text)[0]} ({chosen.counted}, {chosen.samples.space.label})"
 
 
 def _caveats(sets: EvaluationSets, lists: Sequence[Listed]) -> Iterator[Caveat]:
