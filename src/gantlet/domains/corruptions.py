@@ -236,7 +236,7 @@ def memorized(x: Tensor, train: Tensor, strength: float, rng: torch.Generator) -
 
 
 def swapped_labels(labels: Tensor, strength: float, rng: torch.Generator) -> Tensor:
-    """Returns labels of which a share ``strength`` is dealt out anew among its samples."""
+    """Returns labels of which a share ``strength`` is permuted among its samples."""
     places = _chosen(len(labels), round(strength * len(labels)), rng)
     made = labels.clone()
     made[places] = labels[places[_chosen(len(places), len(places), rng)]]
@@ -324,7 +324,7 @@ CORRUPTIONS: Mapping[str, Corruption] = {
         lambda _, __: True,
     ),
     "swapped labels": Corruption(
-        "all labels are dealt out anew, the samples stay",
+        "all labels are permuted; the samples are unchanged",
         _swapped,
         lambda _, labelled: labelled,
     ),

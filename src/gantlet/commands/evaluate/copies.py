@@ -299,7 +299,7 @@ def copying(fake: Mapping[str, Tensor], floor: Mapping[str, Tensor]) -> RateComp
 def _owned(fake: Mapping[str, Tensor]) -> float:
     """Returns the p-value against "training samples own no more fakes than their number says".
 
-    Which of all real samples are training samples is dealt out at random, in the normal limit.
+    Which of all real samples are training samples is assigned at random, in the normal limit.
     """
     t, r = fake["sizes"].tolist()
     total, share = t + r, t / (t + r)
