@@ -102,6 +102,13 @@ def without_interval(found: Estimate, reason: str = IGNORED) -> Estimate:
     return replace(found, low=None, high=None, method=f"{found.method}; {reason}".lstrip("; "))
 
 
+def value_alone(found: Estimate, reason: str) -> Estimate:
+    """Returns the value without interval, p-value or what else needs independent samples."""
+    if found.value is None:
+        return found
+    return replace(found, low=None, high=None, method=reason, also={})
+
+
 def _dense(labels: Tensor | None, n: int, name: str) -> Tensor | None:
     if labels is None:
         return None

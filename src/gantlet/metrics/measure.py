@@ -13,7 +13,13 @@ from gantlet.core.estimate import Estimate
 from gantlet.core.metric import GroupedMetric, GroupedTrainMetric, Groups, Metric, TrainMetric
 from gantlet.core.rng import Rng
 from gantlet.core.spec import metrics
-from gantlet.metrics.checks import checked, checked_groups, without_interval
+from gantlet.metrics.checks import (
+    checked,
+    checked_groups,
+    too_few_groups,
+    value_alone,
+    without_interval,
+)
 from gantlet.metrics.copying import SharedPassTrainMetric, TrainNeighbourhoods, judged
 from gantlet.metrics.neighbours import CountingMetric, measure_together
 from gantlet.stats.jackknife import ClusteredPaired, Detailed, Paired
@@ -38,6 +44,9 @@ NO_TRAIN = "needs the training set: --train"
 """Why a metric that looks at training samples has no value without them."""
 
 Found = Detailed | Estimate
+
+# With fewer groups some metric has no interval.
+_LEAST_GROUPS = 4
 
 
 def measure_all(
@@ -154,6 +163,18 @@ def _judged_by_groups(
 
 
 def _alone(
+    metric: Metric, real: Tensor, fake: Tensor, rng: torch.Generator, groups: Groups | None
+) -> Found:
+    found = _heeding(metric, real, fake, rng, groups)
+    few = too_few_groups(groups, _LEAST_GROUPS)
+    if few is None or _estimate(found).value is not None:
+        return found
+    # What a collapsed generator makes has a distance all the same: only its error is not known.
+    value = _estimate(_heeding(metric, real, fake, rng, None))
+    return value_alone(value, f"no interval: {few}")
+
+
+def _heeding(
     metric: Metric, real: Tensor, fake: Tensor, rng: torch.Generator, groups: Groups | None
 ) -> Found:
     if isinstance(metric, ClusteredPaired):

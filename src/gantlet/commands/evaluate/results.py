@@ -1,6 +1,6 @@
 """The numbers of an evaluation, which differences are significant, and the conclusions."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Literal, final
@@ -628,11 +628,13 @@ def verdicts(
     """
     free = independent(results, same)
     judged = on(free, first)
+    # A set that only repeats or copies has few metrics with an interval, and differs all the same.
+    alarmed = {*significant(copies(free)), *significant(variety(free))}
     return [
         *_same(same),
         *ranking_verdict(free, first, rank),
-        *_differences(judged),
-        *_unmeasured(judged, why_no_floor or {}),
+        *_differences(judged, alarmed),
+        *_unmeasured([j for j in judged if j.value.name not in alarmed], why_no_floor or {}),
         *_alarms(free),
     ]
 
@@ -756,10 +758,20 @@ def _unmeasured(judged: Sequence[ScoredSet], why: Mapping[int, str]) -> Iterator
             )
 
 
-def _differences(judged: Sequence[ScoredSet]) -> Iterator[Verdict]:
-    """Says which sets are not significantly different from real data, and which differ."""
+def _differences(judged: Sequence[ScoredSet], alarmed: Container[str]) -> Iterator[Verdict]:
+    """Says which sets are not significantly different from real data, and which differ.
+
+    Args:
+        judged: The sets on the extractor to speak of.
+        alarmed: Sets that another test has found to differ, which are never called equal.
+    """
     found = gaps(judged)
-    known = {n: [g for g in found if g.judged.value.name == n] for n in _names(found)}
+    all_of = {n: [g for g in found if g.judged.value.name == n] for n in _names(found)}
+    known = {
+        name: some
+        for name, some in all_of.items()
+        if name not in alarmed or any(g.is_significant for g in some)
+    }
     if len(judged) == 1 and known:
         ((name, ours),) = known.items()
         yield _one(name, ours)
