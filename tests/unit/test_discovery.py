@@ -8,11 +8,13 @@ import torch
 
 from gantlet.core.data import InMemory, Space
 from gantlet.core.rng import Rng
+from gantlet.domains.attributes import AttributeTable
 from gantlet.domains.cells import read_cells
 from gantlet.domains.domains import attributes_of, domain_of
 from gantlet.domains.tables import TableCode
 from gantlet.domains.text import FIRST, UNKNOWN, TextCode
 from gantlet.flaws.named import distinct
+from gantlet.flaws.search import residual_accuracies
 from gantlet.flaws.split import DiscoveryValidation, Representation, split_halves
 
 
@@ -159,3 +161,26 @@ def test_equal_fakes_are_no_copies_where_real_samples_are_equal_too():
     copies = copies.repeat(4, 1)
     sets = [Representation(probes=attributes_of(space, z), features=z) for z in (real, copies)]
     assert len(distinct(DiscoveryValidation.of(*sets, rng=Rng(0)), copies)) <= 50
+
+
+def test_few_fakes_are_whitened_by_every_real_sample_of_the_discovery_half():
+    # A shift in a narrow direction of 40: as many real samples as fakes cannot show it is narrow.
+    rng = np.random.default_rng(3)
+    spread = np.full(40, 1.0)
+    spread[-1] = 0.05
+    real = torch.from_numpy(rng.normal(size=(2000, 40)) * spread).float()
+    fake = torch.from_numpy(rng.normal(size=(80, 40)) * spread).float()
+    fake[:, -1] += 0.15
+    turn = torch.linalg.qr(torch.from_numpy(rng.normal(size=(40, 40)))).Q.float()
+    sets = [
+        Representation(
+            probes=AttributeTable(words=(), values=z[:, :0].double()), features=z @ turn
+        )
+        for z in (real, fake)
+    ]
+    halves = DiscoveryValidation.of(*sets, rng=Rng(0))
+    covariance = torch.cov(halves.frame(sets[0].features).T)
+    # Fitted to 40 real samples alone, some of its eigenvalues are far above 1.
+    assert float(torch.linalg.eigvalsh(covariance).max()) < 1.5
+    total, *_ = residual_accuracies(halves, [])
+    assert total.value > 0.75

@@ -155,7 +155,7 @@ class DiscoveryValidation:
         words: What the columns of the probes are called.
         seek: Probes of the first half, standardised by its real samples.
         judge: The same of the second half.
-        seek_features: Features of the first half, whitened by its real samples.
+        seek_features: Features of the first half, whitened by all real samples of it.
         judge_features: The same of the second half.
         places: Where in the sets the samples of the second half are.
         seek_places: Where those of the first half are.
@@ -179,6 +179,8 @@ class DiscoveryValidation:
     def of(cls, real: Representation, fake: Representation, *, rng: Rng) -> Self:
         """Splits both sets and standardises them by the real samples of the first half.
 
+        Where there are more real samples than fakes, all those of the first half whiten features.
+
         Raises:
             UserError: If there are too few samples.
         """
@@ -188,7 +190,8 @@ class DiscoveryValidation:
         places = [[half[:h] for half in halves] for halves in found]
         firsts = [s.at(own[0]) for s, own in zip((real, fake), places, strict=True)]
         seconds = [s.at(own[1]) for s, own in zip((real, fake), places, strict=True)]
-        frame = _Frame.of(firsts[0].features, rng=rng)
+        # Few fakes are no reason to whiten by few real samples: all of the discovery half serve.
+        frame = _Frame.of(real.features[found[0][0]], rng=rng)
         whitened = [[frame(s.features) for s in half] for half in (firsts, seconds)]
         used = [torch.cat([a.features, b.features]) for a, b in zip(firsts, seconds, strict=True)]
         everyone = whiten_balanced(used[0], used[1], rng=rng)
