@@ -36,7 +36,7 @@ from gantlet.commands.evaluate.study import Evaluate
 from gantlet.commands.exhibits import save_samples
 from gantlet.commands.flaws.study import FindFlaws
 from gantlet.commands.tournament.study import Tournament
-from gantlet.commands.trained import draw, find_trial
+from gantlet.commands.trained import ModelTrial, draw, find_trial
 from gantlet.compute.machine import machine, measure_peak, memory
 from gantlet.compute.machine import threads as using
 from gantlet.core.arguments import validated
@@ -401,8 +401,8 @@ def draw_and_save(asked: options.Sample) -> tuple[Tensor, str]:
     """Draws and saves samples; returns them and the name of the family."""
     trial, folder = find_trial(Path(asked.run), asked.model, asked.seed)
     x = draw(restore(trial, folder), asked.n, rng=Rng(asked.noise).stream("sample"))
-    save_samples(Path(asked.out), x, trial)
-    return x, trial.parts["model"].partition(":")[0]
+    save_samples(Path(asked.out), x, ModelTrial.of(trial).data)
+    return x, trial.model.partition(":")[0]
 
 
 def cost_of_options(asked: options.Cost, tell: ProgressCallback) -> Report:

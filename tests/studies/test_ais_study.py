@@ -19,9 +19,9 @@ from gantlet.research.ais.trial import (
     SMOOTH,
     TUNING,
     AnnealingGrid,
+    AnnealingTrial,
     DataPart,
     at,
-    grid_of,
     run_trial,
     smoothed,
     trials,
@@ -149,7 +149,7 @@ def test_the_study_lists_a_trial_for_each_flow_and_seed():
     found = study.trials()
     assert len(found) == len({t.key for t in found}) == 6
     assert study.question()["size"] == "small"
-    assert grid_of(asked()[0]) == GRID
+    assert AnnealingTrial.of(asked()[0]).grid == GRID
     with pytest.raises(UserError, match="seeds must be at least 1"):
         AisStudy(seeds=0).trials()
     with pytest.raises(UserError, match="needs a flow"):

@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from gantlet.core.estimate import Trial
 from gantlet.core.rng import Rng
 from gantlet.report.blocks import Table
 from gantlet.research.convergence import assumptions_plan
@@ -20,6 +19,7 @@ from gantlet.research.convergence.assumptions import (
     middle,
     run_trial,
 )
+from gantlet.research.convergence.assumptions_plan import CaseTrial
 from gantlet.research.convergence.games import setting
 from toy_games import r1_ratio, ridge_ratio
 
@@ -27,8 +27,7 @@ STRATEGY = Assumptions()
 
 
 def trial(case):
-    written = assumptions_plan.parts_of_case(case)
-    return Trial(parts={**written, "strategy": "assumptions", "device": "cpu", "threads": "1"})
+    return CaseTrial.filling(case).written()
 
 
 def run(case):
@@ -58,8 +57,9 @@ def made_up(of, converged):
 def test_every_trial_can_be_read_back_and_none_is_listed_twice():
     for size in ("small", "full"):
         trials = STRATEGY.trials(size)
-        assert len({t.key for t in trials}) == len(trials)
-        assert [assumptions_plan.case_of(t) for t in trials] == assumptions_plan.cases(size)
+        assert len({t.written().key for t in trials}) == len(trials)
+        assert [CaseTrial.of(t.written()) for t in trials] == trials
+        assert [t.case for t in trials] == assumptions_plan.cases(size)
 
 
 def test_the_table_has_every_solver_in_every_dimension_from_twenty_starts():

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from gantlet.research.convergence import landscape
-from gantlet.research.convergence.landscape import Landscape, bad_from
+from gantlet.research.convergence.landscape import Landscape, LandscapeTrial, bad_from
 
 MODELS = ("one player:width=2", "two players:width=1", "two players:width=2")
 
@@ -16,15 +16,13 @@ def outcomes():
         patch.setattr(landscape, "DUEL_STEPS", 150)
         patch.setattr(landscape, "SETTLE_STEPS", 40)
         trials = [
-            replace(t, parts={**t.parts, "plays": "4"})
-            for t in Landscape().trials("small")
-            if t.parts["model"] in MODELS
+            replace(t, plays=4).written() for t in Landscape().trials("small") if t.model in MODELS
         ]
         return [Landscape().run(t, None, lambda *_: None) for t in trials]
 
 
 def test_sizes_of_both_games_are_equal_up_to_one_parameter(outcomes):
-    sizes = {o.trial.parts["model"]: o.scores["parameters"].value for o in outcomes}
+    sizes = {o.trial.model: o.scores["parameters"].value for o in outcomes}
     assert sizes["one player:width=2"] == 7
     assert sizes["two players:width=1"] == 8
     assert sizes["two players:width=2"] == 14
@@ -33,10 +31,10 @@ def test_sizes_of_both_games_are_equal_up_to_one_parameter(outcomes):
 def test_points_are_found_and_described(outcomes):
     for outcome in outcomes:
         points = outcome.details["points"]
-        assert points, outcome.trial.parts["model"]
+        assert points, outcome.trial.model
         for p in points:
             assert (p["kind"] == "unstable") == (p["index"] > 0)
-        if outcome.trial.parts["game"] == "one player":
+        if LandscapeTrial.of(outcome.trial).game == "one player":
             # A gradient field does not rotate, and its stable points are minima.
             assert all(p["turning"] < 1e-6 for p in points)
             assert outcome.scores["stable but no Nash point"].value in {0.0, None}

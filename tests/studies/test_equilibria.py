@@ -1,7 +1,6 @@
 """Game theory in the study of convergence: small trials, and verdicts on made-up outcomes."""
 
-import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
 
@@ -26,7 +25,6 @@ from gantlet.research.convergence.game_theory_trial import (
     EquilibriumSize,
     at,
     in_rounds,
-    scale_of,
 )
 from gantlet.run.store import TrialFolder
 
@@ -40,17 +38,14 @@ TINY = EquilibriumSize(
     batch=50,
     rounds=(100, 1000),
 )
-PLACE = {"strategy": "equilibria", "threads": "1", "device": "cpu"}
 
 
 def trial(method, scale=TINY):
-    (found,) = [
-        t for t in Equilibria().trials("small") if t.parts["method"] == method and t.seed == 0
-    ]
-    parts = {**found.parts, **PLACE, "scale": json.dumps(asdict(scale))}
-    if method != MATRIX:
-        parts["data"] = datasets.resolve("ring:n=600,held_out=200")
-    return replace(found, parts=parts, budget=Budget(flops=scale.flops))
+    found = next(t for t in Equilibria().trials("small") if t.method == method)
+    if method == MATRIX:
+        return replace(found, scale=scale).written()
+    ring = datasets.resolve("ring:n=600,held_out=200")
+    return replace(found, scale=scale, data=ring, budget=Budget(flops=scale.flops)).written()
 
 
 def run(method, path):
@@ -59,14 +54,15 @@ def run(method, path):
 
 def test_trials_are_written_out_and_the_same_each_time():
     found = Equilibria().trials("small")
-    assert [t.key for t in found] == [t.key for t in Equilibria().trials("small")]
-    assert len({t.key for t in found}) == len(found)
-    for t in found:
-        if t.parts["method"] != MATRIX:
-            assert families.resolve(t.parts["model"]) == t.parts["model"]
-            assert solvers.resolve(t.parts["solver"]) == t.parts["solver"]
-            assert t.budget.flops == scale_of(t).flops
-    assert len({t.seed for t in found}) == 3
+    assert found == Equilibria().trials("small")
+    assert len({t.written().key for t in found}) == len(found)
+    matrix, *trained = found
+    assert matrix.method == MATRIX
+    for t in trained:
+        assert families.resolve(t.model) == t.model
+        assert solvers.resolve(t.solver) == t.solver
+        assert t.budget.flops == t.scale.flops
+    assert len({t.seed for t in trained}) == 3
 
 
 @pytest.mark.parametrize("method", ["plain", "near past", "far past", "langevin", "mix-gan"])

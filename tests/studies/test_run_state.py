@@ -11,6 +11,7 @@ import weakref
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
@@ -22,16 +23,25 @@ import gantlet.features
 import gantlet.run
 from gantlet.commands.compare.study import Compare
 from gantlet.commands.compare.trial import ComparisonTrial
+from gantlet.commands.converge.course import ConvergeTrial, SavedTraining
+from gantlet.commands.converge.study import Converge
 from gantlet.commands.evaluate import sets as resolving
 from gantlet.commands.evaluate.inputs import EvaluationSpec
 from gantlet.commands.evaluate.sets import EvaluationSets
 from gantlet.commands.evaluate.study import Evaluate
 from gantlet.commands.evaluate.trial import EvaluationTrial
 from gantlet.commands.flaws.trial import FlawsTrial
+from gantlet.commands.tournament.play import TournamentTrial
 from gantlet.compute.machine import threads
+from gantlet.core.errors import UserError
 from gantlet.core.estimate import Budget, Outcome, Trial
 from gantlet.features.fitted import Pca
 from gantlet.options import Search
+from gantlet.research.ais.study import AisStudy
+from gantlet.research.calibration.study import Calibration
+from gantlet.research.convergence.study import Convergence
+from gantlet.research.sensitivity.study import Sensitivity
+from gantlet.research.tradeoffs.study import Tradeoffs
 from gantlet.run.execute import LruCache, run_and_record
 from gantlet.run.store import Run
 
@@ -206,6 +216,58 @@ def test_keys_of_trials_are_those_of_run_folders_of_before():
         "d79e46a77213",
         "6ccedfd678bc",
     ]
+
+
+STUDIES = {
+    AisStudy(): "436b997758ae",
+    AisStudy(size="full"): "e075acc742d7",
+    Calibration(): "db90e4ace54d",
+    Calibration(size="gate"): "623fec78ffc0",
+    Calibration(size="verdicts"): "33a79967320a",
+    Converge(model="dirac", budget=Budget(steps=5), retry=True): "eabcfd332c81",
+    Converge(model="gan", budget=Budget(steps=5), retry=True): "ffba6aa5dd85",
+    Convergence(): "c54ed6277b89",
+    Convergence(size="full"): "9e4baf9499d4",
+    Sensitivity(ns=(100,)): "12a3c817ed10",
+    Sensitivity(data="ring", ns=(50,), features=("pca",)): "026c7d04360e",
+    Tradeoffs(): "781368852b35",
+}
+"""Studies with a hash of the keys of their trials, as computed before trials were typed."""
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda s: f"{type(s).__name__}-{STUDIES[s]}")
+def test_keys_of_trials_of_studies_are_those_of_run_folders_of_before(study):
+    keys = "".join(trial.key for trial in study.trials())
+    assert blake2b(keys.encode(), digest_size=6).hexdigest() == STUDIES[study]
+
+
+TYPED = [
+    SavedTraining(path=Path("runs/a"), model="gan", seed=2),
+    SavedTraining(path=Path("runs/a")),
+    SavedTraining(),
+]
+
+
+@pytest.mark.parametrize("saved", TYPED)
+def test_a_diagnosis_is_read_as_it_was_written(saved):
+    (written,) = Converge(model="dirac", budget=Budget(steps=5)).trials()
+    trial = replace(ConvergeTrial.of(written), saved=saved, batch=7)
+    assert ConvergeTrial.of(trial.written()) == trial
+    assert trial.written().parts["try"] == "false"
+    assert trial.written().parts["run"].count("\n") == (2 if saved.path else 0)
+
+
+def test_a_tournament_is_read_as_it_was_written():
+    trial = TournamentTrial(
+        runs=("a", "b"), data="ring", data_seed=0, samples=50, fingerprint="x", threads=1, seed=3
+    )
+    assert TournamentTrial.of(trial.written()) == trial
+    assert trial.written().key == "d7bff40f7e50"
+
+
+def test_a_trial_of_another_command_is_refused_by_the_part_it_lacks():
+    with pytest.raises(UserError, match="has no 'runs': another version of Gantlet"):
+        TournamentTrial.of(EVALUATION.written())
 
 
 def test_what_is_held_is_made_once_and_bounded():

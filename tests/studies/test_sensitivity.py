@@ -1,13 +1,12 @@
 """The sensitivity study: what counts as noticed, and a study whose answers are known."""
 
-import json
 from pathlib import Path
 
 import pytest
 
 from gantlet.api import load_report, run_study
 from gantlet.core.errors import UserError
-from gantlet.core.estimate import Estimate, Outcome, Trial
+from gantlet.core.estimate import Estimate, Outcome
 from gantlet.report.documents import markdown_table as as_markdown
 from gantlet.research.sensitivity.report import (
     Tally,
@@ -18,7 +17,7 @@ from gantlet.research.sensitivity.report import (
     tallies,
 )
 from gantlet.research.sensitivity.study import Sensitivity
-from gantlet.research.sensitivity.trial import NOTHING, difference_from_control
+from gantlet.research.sensitivity.trial import NOTHING, SensitivityTrial, difference_from_control
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -47,13 +46,19 @@ def test_four_of_five_draws_are_enough():
 
 
 def outcome(damage, seed, scores, n=50):
-    asked = {
-        "metrics": json.dumps(["energy", "precision", "c2st", "birthday"]),
-        "features": json.dumps(["pixels"]),
-        "strengths": json.dumps([0.2, 1.0]),
-    }
-    trial = Trial(parts={"model": damage, "n": str(n), **asked}, seed=seed)
-    return Outcome(trial=trial, scores=scores)
+    trial = SensitivityTrial(
+        model=damage,
+        n=n,
+        strengths=(0.2, 1.0),
+        data="digits",
+        data_seed=0,
+        metrics=("energy", "precision", "c2st", "birthday"),
+        features=("pixels",),
+        threads=1,
+        device="cpu",
+        seed=seed,
+    )
+    return Outcome(trial=trial.written(), scores=scores)
 
 
 def made_up(alarms):
@@ -133,7 +138,7 @@ def test_the_report_says_who_noticed_what(run):
 
 
 def test_what_is_not_measured_yet_is_not_concluded(run):
-    some = [o for o in made_up(alarms=2) if o.trial.parts["model"] != "jpeg"]
+    some = [o for o in made_up(alarms=2) if o.trial.model != "jpeg"]
     some.append(outcome("jpeg", 0, {"energy (pixels) @ 1": gap(0.0)}, n=20))
     question = {**QUESTION, "n": [20, 50]}
     claims = [v.claim for v in answer(question, some, run).verdicts]
@@ -168,7 +173,7 @@ def test_strong_noise_is_noticed_and_copies_of_training_data_are_not(tmp_path):
 
 def test_pictures_suffer_all_that_they_can():
     study = Sensitivity(metrics=("energy",))
-    damages = {t.parts["model"] for t in study.trials()}
+    damages = {t.model for t in study.trials()}
     assert {"blur", "jpeg", "dropped class", "swapped labels"} < damages
     assert "hue" not in damages, "the digits have no colour"
     assert [f.partition(":")[0] for f in study.question()["features"]] == ["pixels", "classifier"]

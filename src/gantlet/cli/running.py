@@ -463,7 +463,7 @@ def _rehearse(job: "Job", printing: Printing) -> int:
     expected = plan.get("expected", [])
     lines = (
         f"Folder: {job.folder} ({n - len(left)} of {n} trials done)",
-        *(f"  seed {trial.seed}  {trial.parts['model']}" for trial in left),
+        *(f"  seed {trial.seed}  {trial.model}" for trial in left),
         *(expected if isinstance(expected, list) else []),
     )
     print(*map(printable, lines), sep="\n")

@@ -10,10 +10,10 @@ from torch import Tensor
 from gantlet.commands import standings
 from gantlet.commands.compare.claims import estimated
 from gantlet.commands.standings import ModelResults, on_ranking_features
-from gantlet.commands.trained import RunData, space_of
-from gantlet.core.data import Code, Encoded, Space, all_samples
+from gantlet.commands.trained import ModelTrial, RunData
+from gantlet.core.data import Encoded, Space, all_samples
 from gantlet.core.errors import UserError, unknown
-from gantlet.core.estimate import REAL, Trial
+from gantlet.core.estimate import REAL
 from gantlet.core.spec import datasets
 from gantlet.domains.domains import domain_of
 from gantlet.report.blocks import Block, Cell, Column, Dot, Gallery, Picture, Table
@@ -56,7 +56,7 @@ def _picture(c: ModelResults, run: Run, data: RunData, scores: Sequence[Dot]) ->
     if not c.outcomes:
         return
     trial = next(iter(c.outcomes.values())).trial
-    space, splits = data.of(trial)
+    space, splits = data.of(ModelTrial.of(trial))
     if c.model == REAL:
         x = all_samples(splits.test, domain_of(space).shown)
     else:
@@ -108,16 +108,22 @@ def _quoted(text: str) -> str:
 _SUFFIXES = (".npz", ".npy", ".safetensors", ".png")
 
 
-def save_samples(path: Path, x: Tensor, trial: Trial) -> None:
+def save_samples(path: Path, x: Tensor, data: str) -> None:
     """Writes samples, shape ``(n, *space.shape)``.
 
     In a format of their kind, or as arrays: levels up to 256 as bytes, unless as safetensors.
 
+    Args:
+        path: The file; its suffix is the format.
+        x: The samples.
+        data: The data set, in written form, that they are like.
+
     Raises:
         UserError: If the format is not known, or the samples cannot be written in it.
     """
-    space = space_of(trial)
-    own = domain_of(space).writers(space, _code_of(trial))
+    dataset = datasets.make(data)
+    space, code = dataset.space, dataset.code() if isinstance(dataset, Encoded) else None
+    own = domain_of(space).writers(space, code)
     if path.suffix in own:
         with draft_of(path) as draft:
             own[path.suffix](draft, x.cpu())
@@ -135,11 +141,6 @@ def save_samples(path: Path, x: Tensor, trial: Trial) -> None:
         _save_array(path, x, space)
     else:
         raise unknown("format of samples", path.suffix, (*own, *_SUFFIXES))
-
-
-def _code_of(trial: Trial) -> Code | None:
-    dataset = datasets.make(trial.parts["data"])
-    return dataset.code() if isinstance(dataset, Encoded) else None
 
 
 def _save_array(path: Path, x: Tensor, space: Space) -> None:

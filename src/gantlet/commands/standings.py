@@ -1,8 +1,7 @@
 """The scores of one model over its seeds, and the names of scores."""
 
-import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import final
@@ -10,6 +9,7 @@ from typing import final
 from gantlet.core.estimate import CONTROL, INFLUENCE, REAL, Better, Estimate, Outcome
 from gantlet.core.spec import label
 from gantlet.run.store import Run
+from gantlet.run.trials import TypedTrial
 from gantlet.stats.intervals import mean
 from gantlet.stats.jackknife import Detailed, Influences, detailed_from
 
@@ -71,19 +71,29 @@ def distance(metric: str, features: str) -> str:
     return f"{metric.partition(':')[0]} ({features.partition(':')[0]})"
 
 
-def distances(parts: Mapping[str, str]) -> dict[str, tuple[str, str]]:
-    """Returns metric and features of each distance that a trial of these parts measures, by name.
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DistanceTrial(TypedTrial):
+    """What a trial measures distances with, where it measures any.
 
-    Names are made, never taken apart: logic asks here whether a score is a distance.
-
-    Example:
-        >>> distances({"metrics": '["kid"]', "features": '["pixels", "pca:dims=8"]'})
-        {'kid (pixels)': ('kid', 'pixels'), 'kid (pca)': ('kid', 'pca:dims=8')}
+    Attributes:
+        metrics: The distances between samples and held-out data, in written form.
+        features: The extractors that they are measured on, in written form.
     """
-    pairs = product(
-        json.loads(parts.get("metrics", "[]")), json.loads(parts.get("features", "[]"))
-    )
-    return {distance(metric, features): (metric, features) for metric, features in pairs}
+
+    metrics: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
+
+    def distances(self) -> dict[str, tuple[str, str]]:
+        """Returns metric and features of each distance that is measured, by its name.
+
+        Names are made, never taken apart: logic asks here whether a score is a distance.
+
+        Example:
+            >>> DistanceTrial(metrics=("kid",), features=("pixels", "pca:dims=8")).distances()
+            {'kid (pixels)': ('kid', 'pixels'), 'kid (pca)': ('kid', 'pca:dims=8')}
+        """
+        return {distance(m, f): (m, f) for m, f in product(self.metrics, self.features)}
 
 
 # ----------------------------------------------------------------------------
@@ -179,17 +189,17 @@ def model_results(outcomes: Sequence[Outcome], run: Run | None = None) -> list[M
         outcomes: The trials.
         run: Where the trials kept what paired differences need; None for differences without.
     """
-    models = dict.fromkeys(o.trial.parts["model"] for o in outcomes)
-    return [
-        _contestant(m, [o for o in outcomes if o.trial.parts["model"] == m], run) for m in models
-    ]
+    models = dict.fromkeys(o.trial.model for o in outcomes)
+    return [_contestant(m, [o for o in outcomes if o.trial.model == m], run) for m in models]
 
 
 def ranked_on(everyone: Sequence[ModelResults]) -> str:
     """Returns the name of the features on which these models are ranked."""
-    trials = [o.trial for c in everyone for o in c.outcomes.values()]
-    written = next((t.parts["features"] for t in trials if "features" in t.parts), "[]")
-    return ranking_features(json.loads(written))
+    return ranking_features(next((t.features for t in _trials(everyone) if t.features), ()))
+
+
+def _trials(everyone: Sequence[ModelResults]) -> Iterator[DistanceTrial]:
+    return (DistanceTrial.of(o.trial) for c in everyone for o in c.outcomes.values())
 
 
 def ranking_score(everyone: Sequence[ModelResults]) -> str:
@@ -204,8 +214,12 @@ def on_ranking_features(everyone: Sequence[ModelResults], metric: str) -> str:
 
 def measured_distances(everyone: Sequence[ModelResults]) -> set[str]:
     """Returns the names of all distances that were measured of these models."""
-    trials = (o.trial for c in everyone for o in c.outcomes.values())
-    return {ranking_score(everyone), *(name for t in trials for name in distances(t.parts))}
+    return {ranking_score(everyone), *measured_with(everyone)}
+
+
+def measured_with(everyone: Sequence[ModelResults]) -> dict[str, tuple[str, str]]:
+    """Returns metric and features of all distances that were measured of these models."""
+    return {name: pair for t in _trials(everyone) for name, pair in t.distances().items()}
 
 
 def rank(group: Sequence[ModelResults], score: str, better: Better) -> list[ModelResults]:

@@ -1,11 +1,11 @@
 """Trained models: found in run folders, rebuilt, and the data that they were trained on."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import final
+from typing import Protocol, final
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from gantlet.commands import standings
 from gantlet.compute.machine import Stopwatch, Usage
 from gantlet.core.data import Space, Splits, all_samples
 from gantlet.core.errors import UserError, unknown
-from gantlet.core.estimate import REAL, Estimate, Note, Spend, Trial
+from gantlet.core.estimate import REAL, Budget, Estimate, Note, Spend, Trial
 from gantlet.core.metric import Features
 from gantlet.core.model import Family, FittedFamily, Losses, Model
 from gantlet.core.rng import Rng
@@ -24,10 +24,29 @@ from gantlet.options import Select
 from gantlet.run.execute import LruCache, Watch
 from gantlet.run.store import Run, TrialFolder
 from gantlet.run.train import Plan, Snapshots, Trained, train
+from gantlet.run.trials import TrialParts, TypedTrial
 
 # ----------------------------------------------------------------------------
 # Finds a trial in a run folder by the name of its model and its seed.
 # ----------------------------------------------------------------------------
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelTrial(TypedTrial):
+    """What the trial of a trained model says, whatever command trained it.
+
+    Attributes:
+        model: The model in written form with all defaults.
+        data: The data set in written form.
+        data_seed: Seed of the train/validation/test split.
+        seed: From which every random number of the trial follows.
+    """
+
+    model: str
+    data: str
+    data_seed: int
+    seed: int
 
 
 def find_trial(path: Path, model: str | None, seed: int) -> tuple[Trial, TrialFolder]:
@@ -43,14 +62,12 @@ def find_trial(path: Path, model: str | None, seed: int) -> tuple[Trial, TrialFo
         UserError: If there is no such trial, or several.
     """
     run = Run.open(path)
-    trials = [
-        o.trial for o in run.outcomes() if o.error is None and o.trial.parts["model"] != REAL
-    ]
-    labels = {label(t.parts["model"]): t.parts["model"] for t in trials}
+    trials = [o.trial for o in run.outcomes() if o.error is None and o.trial.model != REAL]
+    labels = {label(t.model): t.model for t in trials}
     if not labels:
         raise UserError(f"{path} has no finished model. Run its command again to go on.")
     wanted = _choose(path, model, labels)
-    seeds = {t.seed: t for t in trials if t.parts["model"] == wanted}
+    seeds = {t.seed: t for t in trials if t.model == wanted}
     if seed not in seeds:
         known = ", ".join(map(str, sorted(seeds)))
         raise UserError(f"{path} has no seed {seed} of {label(wanted)}. It has: {known}.")
@@ -84,6 +101,20 @@ _TELLING = 256
 _LOADED, _FITTED_EXTRACTORS = 4, 8
 
 
+class OnData(Protocol):
+    """A trial that says which data set it is about."""
+
+    @property
+    def data(self) -> str:
+        """The data set in written form."""
+        ...
+
+    @property
+    def data_seed(self) -> int:
+        """Seed of the train/validation/test split."""
+        ...
+
+
 @final
 class RunData:
     """The data sets of a run, each loaded once, and the extractors fitted to them.
@@ -111,9 +142,9 @@ class RunData:
         """
         return self._loaded.get((data, seed), lambda: load(data, seed))
 
-    def of(self, trial: Trial) -> tuple[Space, Splits]:
+    def of(self, trial: OnData) -> tuple[Space, Splits]:
         """Returns the space and splits of a trial's data."""
-        return self.load(trial.parts["data"], int(trial.parts["data_seed"]))
+        return self.load(trial.data, trial.data_seed)
 
     def features(self, data: str, seed: int, extractor: str, device: str) -> Features:
         """Returns an extractor fitted to a data set.
@@ -131,11 +162,6 @@ class RunData:
 
         return self._fitted.get((data, seed, extractor, device), fitted)
 
-    def features_of(self, trial: Trial, extractor: str) -> Features:
-        """Returns an extractor fitted to a trial's data; it depends on no model."""
-        parts = trial.parts
-        return self.features(parts["data"], int(parts["data_seed"]), extractor, parts["device"])
-
     def fingerprint(self, data: str, seed: int) -> str:
         """Returns a short name for what a data set holds.
 
@@ -149,9 +175,9 @@ class RunData:
         return digest.hexdigest()
 
 
-def space_of(trial: Trial) -> Space:
-    """Returns what a sample of a trial's data is, which needs no splits."""
-    return datasets.make(trial.parts["data"]).space
+def space_of(data: str) -> Space:
+    """Returns what a sample of a data set in written form is, which needs no splits."""
+    return datasets.make(data).space
 
 
 def load(data: str, seed: int) -> tuple[Space, Splits]:
@@ -179,8 +205,8 @@ def draw(model: Model, n: int, *, rng: torch.Generator) -> Tensor:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Training:
-    """How a model is trained: what ``build`` reads of a trial.
+class Training(TrialParts):
+    """How a model is trained.
 
     Attributes:
         solver: The optimizer in written form.
@@ -196,8 +222,9 @@ class Training:
     select: Select = "best"
     snapshots: int = 0
 
+    @override
     def parts(self) -> dict[str, str]:
-        """Returns it as the parts of a trial; what is usual goes unsaid but for the patience."""
+        """Returns it as the parts of a trial; defaults are left out but for the patience."""
         return {
             "solver": self.solver,
             "batch": str(self.batch),
@@ -207,16 +234,35 @@ class Training:
         }
 
     @classmethod
-    def of(cls, trial: Trial) -> "Training":
-        """Reads the parts of a trial."""
-        parts = trial.parts
+    @override
+    def of(cls, parts: Mapping[str, str]) -> "Training":
+        """Reads the parts of a trial; that of real data has no solver."""
         return cls(
-            solver=parts["solver"],
+            solver=parts.get("solver", "none"),
             batch=int(parts["batch"]),
             patience=None if parts["patience"] == "none" else int(parts["patience"]),
             select="last" if parts.get("select") == "last" else "best",
             snapshots=int(parts.get("snapshots", "0")),
         )
+
+
+class TrainingTrial(OnData, Protocol):
+    """A trial of a model that is trained or fitted."""
+
+    @property
+    def model(self) -> str:
+        """The model in written form with all defaults."""
+        ...
+
+    @property
+    def training(self) -> Training:
+        """How it is trained."""
+        ...
+
+    @property
+    def budget(self) -> Budget:
+        """What training may spend."""
+        ...
 
 
 _FITTED = "fitted directly, not trained by gradients: it spends its own cost, not the budget"
@@ -268,7 +314,7 @@ class TrainedModel:
 
 
 def build(
-    trial: Trial, folder: TrialFolder, watch: Watch, *, data: RunData, rng: Rng
+    trial: TrainingTrial, folder: TrialFolder, watch: Watch, *, data: RunData, rng: Rng
 ) -> TrainedModel:
     """Trains the model of ``trial``, or fits it where it is a baseline.
 
@@ -282,7 +328,7 @@ def build(
     Raises:
         UserError: If the family cannot model such samples.
     """
-    family = families.make(trial.parts["model"])
+    family = families.make(trial.model)
     if isinstance(family, FittedFamily):
         watch(0.0, "fitting")
         return _fit(family, trial, data, rng)
@@ -294,7 +340,7 @@ def _timed(value: float, unit: str) -> Estimate:
     return Estimate(value=value, n=1, unit=unit, method=once)
 
 
-def _fit(family: FittedFamily, trial: Trial, data: RunData, rng: Rng) -> TrainedModel:
+def _fit(family: FittedFamily, trial: TrainingTrial, data: RunData, rng: Rng) -> TrainedModel:
     space, splits = data.of(trial)
     x = all_samples(splits.train).to(rng.device)
     with Stopwatch() as watch:
@@ -309,11 +355,17 @@ def _fit(family: FittedFamily, trial: Trial, data: RunData, rng: Rng) -> Trained
 
 
 def _train(
-    family: Family, trial: Trial, folder: TrialFolder, watch: Watch, *, data: RunData, rng: Rng
+    family: Family,
+    trial: TrainingTrial,
+    folder: TrialFolder,
+    watch: Watch,
+    *,
+    data: RunData,
+    rng: Rng,
 ) -> TrainedModel:
     space, splits = data.of(trial)
     game = family.build(space, rng=rng)
-    asked = Training.of(trial)
+    asked = trial.training
     plan = Plan(
         budget=trial.budget,
         batch=asked.batch,

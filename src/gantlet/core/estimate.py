@@ -247,6 +247,16 @@ class Trial:
     seed: int = 0
 
     @property
+    def model(self) -> str:
+        """The model in written form, or what else is tried; the key where nothing says."""
+        return self.parts.get("model", self.key)
+
+    @property
+    def data(self) -> str:
+        """The data set in written form; empty where the trial has none."""
+        return self.parts.get("data", "")
+
+    @property
     def key(self) -> str:
         """A short name for the trial; equal trials have equal keys.
 

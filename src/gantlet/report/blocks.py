@@ -424,7 +424,7 @@ def failed_trials(outcomes: Sequence[Outcome], *, column: str) -> Iterator[Table
         outcomes: Those of all trials.
         column: What the models of the trials are.
     """
-    errors = {(o.trial.parts["model"], o.error): None for o in outcomes if o.error is not None}
+    errors = {(o.trial.model, o.error): None for o in outcomes if o.error is not None}
     if errors:
         columns = [Column(name=column), Column(name="error")]
         yield Table(title="Failed trials", columns=columns, rows=sorted(errors))

@@ -199,7 +199,7 @@ def run_and_record(study: Study, trial: Trial, run: Run, watch: Watch) -> Outcom
         UserError: If the configuration is invalid, as the trial of real data shows, or results
             cannot be written; nothing is recorded.
     """
-    name = trial.parts.get("model", trial.key)
+    name = trial.model
 
     def remark(text: str) -> None:
         run.log("remark", trial=trial.key, text=text)
@@ -223,7 +223,7 @@ def _outcome(study: Study, trial: Trial, run: Run, folder: TrialFolder, watch: W
     except StorageError:
         raise
     except UserError as error:
-        if trial.parts.get("model") == REAL:
+        if trial.model == REAL:
             raise
         return _failed(trial, str(error), "cannot")
     except DivergedError as error:
@@ -539,7 +539,7 @@ def _concluded(study: Study, outcomes: Sequence[Outcome], run: Run) -> Report:
     """Returns the report, with a note on every failure that it does not mention."""
     reasons = [o.error for o in outcomes if o.error]
     failed = failures(outcomes)
-    models = [o for o in outcomes if o.trial.parts.get("model") != REAL]
+    models = [o for o in outcomes if o.trial.model != REAL]
     if models and all(o.failure == "cannot" for o in models):
         # An invalid configuration leaves no result.
         _forget([o.trial for o in models], run)
@@ -571,9 +571,7 @@ def failures(outcomes: Sequence[Outcome]) -> list[str]:
 
 def _name(trial: Trial) -> str:
     looks = trial.parts.get("extractor", "").partition(":")[0]
-    return ", ".join(
-        [trial.parts.get("model", trial.key), *([looks] if looks else []), f"seed {trial.seed}"]
-    )
+    return ", ".join([trial.model, *([looks] if looks else []), f"seed {trial.seed}"])
 
 
 def _sentence(error: str) -> str:

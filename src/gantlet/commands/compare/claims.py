@@ -41,7 +41,7 @@ from gantlet.commands.standings import (
     measured_distances,
     on_ranking_features,
 )
-from gantlet.commands.trained import space_of
+from gantlet.commands.trained import ModelTrial, space_of
 from gantlet.core.estimate import REAL, Estimate
 from gantlet.report.format import text as shown
 from gantlet.run.store import Run
@@ -154,7 +154,7 @@ def slope(y: Sequence[float]) -> float:
 def _few(c: ModelResults, steps: float) -> str:
     """Returns in words that a model made few steps, or nothing."""
     trial = next(iter(c.outcomes.values())).trial
-    known = nearest(c.model, space_of(trial))
+    known = nearest(c.model, space_of(ModelTrial.of(trial).data))
     if known is None:
         return f"only {steps:,.0f} steps" if steps < FEW_STEPS else ""
     if steps >= (known.steps or known.most):

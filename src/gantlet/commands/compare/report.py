@@ -437,8 +437,7 @@ def _details(everyone: Sequence[ModelResults]) -> Iterator[Block]:
 
 def _heads(everyone: Sequence[ModelResults]) -> dict[str, str]:
     """Returns under which head each distance stands: the features that it was measured on."""
-    trials = (o.trial for c in everyone for o in c.outcomes.values())
-    pairs = {name: pair for t in trials for name, pair in standings.distances(t.parts).items()}
+    pairs = standings.measured_with(everyone)
     return {name: f"on {features.partition(':')[0]}" for name, (_, features) in pairs.items()}
 
 
@@ -519,8 +518,8 @@ def rows_of(outcomes: Sequence[Outcome]) -> Iterator[Row]:
     for o in outcomes:
         for name, estimate in (*o.scores.items(), *o.clock.items()):
             yield Row(
-                data=o.trial.parts["data"],
-                model=o.trial.parts["model"],
+                data=o.trial.data,
+                model=o.trial.model,
                 seed=o.trial.seed,
                 name=name,
                 estimate=estimate,

@@ -1,15 +1,15 @@
 """One model of a comparison: trained or fitted, sampled, and measured."""
 
-import json
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, final
 
 from torch import Tensor
+from typing_extensions import override
 
 from gantlet.commands import standings
-from gantlet.commands.trained import RunData, Training, build, draw, space_of
+from gantlet.commands.trained import ModelTrial, RunData, Training, build, draw, space_of
 from gantlet.compute.machine import threads
 from gantlet.core.data import all_samples
 from gantlet.core.errors import UserError
@@ -31,13 +31,14 @@ from gantlet.metrics.measure import detail_all, two_sample
 from gantlet.run.execute import Watch
 from gantlet.run.store import TrialFolder
 from gantlet.run.train import DivergedError
+from gantlet.run.trials import TypedTrial
 from gantlet.stats.jackknife import Detailed, estimates, influences
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ComparisonTrial:
-    """One model of a comparison, or real data. Its written form is a ``Trial``.
+class ComparisonTrial(TypedTrial):
+    """One model of a comparison, or real data.
 
     Attributes:
         model: The model in written form with all defaults, or ``REAL``.
@@ -83,32 +84,13 @@ class ComparisonTrial:
             "device": self.device,
         }
 
+    @override
     def written(self) -> Trial:
-        """Returns the trial as plain data; real data needs no solver."""
-        shared = {k: v if isinstance(v, str) else json.dumps(v) for k, v in self.plain().items()}
-        solver = {} if self.model == REAL else {"solver": self.training.solver}
-        return Trial(
-            parts={"model": self.model, **solver, **shared}, budget=self.budget, seed=self.seed
-        )
-
-    @classmethod
-    def of(cls, trial: Trial) -> "ComparisonTrial":
-        """Reads the written form."""
-        parts = trial.parts
-        return cls(
-            model=parts["model"],
-            training=Training.of(replace(trial, parts={"solver": "none", **parts})),
-            data=parts["data"],
-            data_seed=int(parts["data_seed"]),
-            metrics=tuple(json.loads(parts["metrics"])),
-            features=tuple(json.loads(parts["features"])),
-            probes=tuple(json.loads(parts["probes"])),
-            samples=int(parts["samples"]),
-            threads=int(parts["threads"]),
-            device=parts["device"],
-            budget=trial.budget,
-            seed=trial.seed,
-        )
+        """Returns the trial as plain data; that of real data has no solver."""
+        trial = TypedTrial.written(self)
+        if self.model != REAL:
+            return trial
+        return replace(trial, parts={k: v for k, v in trial.parts.items() if k != "solver"})
 
 
 @final
@@ -156,7 +138,7 @@ def run_model(trial: Trial, data: RunData, folder: TrialFolder, watch: Watch) ->
 def _run(trial: Trial, data: RunData, folder: TrialFolder, watch: Watch) -> Outcome:
     spec = ComparisonTrial.of(trial)
     rng = Rng(spec.seed, spec.device)
-    built = build(trial, folder, watch, data=data, rng=rng)
+    built = build(spec, folder, watch, data=data, rng=rng)
     real = _held_out(spec, data)
     watch(0.9, "sampling")
     with _fault_of_the_model():
@@ -215,17 +197,18 @@ def restore(trial: Trial, folder: TrialFolder) -> Model:
     Raises:
         UserError: If its weights are of another version.
     """
-    space = space_of(trial)
-    family = families.make(trial.parts["model"])
+    spec = ModelTrial.of(trial)
+    space = space_of(spec.data)
+    family = families.make(spec.model)
     state = folder.load("model")
     if isinstance(family, FittedFamily):
         return family.restore(space, state)
-    model = family.build(space, rng=Rng(trial.seed)).model
+    model = family.build(space, rng=Rng(spec.seed)).model
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
         raise UserError(
-            f"The weights in {folder.path} do not fit {trial.parts['model']}: another version of "
+            f"The weights in {folder.path} do not fit {spec.model}: another version of "
             "Gantlet trained them. Use that version, or train again."
         ) from error
     return model

@@ -2,18 +2,19 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, median
-from typing import Literal, final
+from typing import ClassVar, Literal, final
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from gantlet.commands.trained import RunData
 from gantlet.core.data import Space, all_samples
 from gantlet.core.errors import UserError
-from gantlet.core.estimate import Spend, Trial
+from gantlet.core.estimate import Budget, Spend
 from gantlet.core.model import Family, FittedFamily, Game, Generative
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Spec, families, solvers, toys
@@ -21,6 +22,7 @@ from gantlet.games.field import GameField
 from gantlet.run.execute import Watch
 from gantlet.run.store import TrialFolder
 from gantlet.run.train import Batches, DivergedError, Plan, Snapshots, train
+from gantlet.run.trials import TrialParts, TypedTrial
 
 # ----------------------------------------------------------------------------
 # What is diagnosed: a model or a toy game, a solver, data, a budget, a seed.
@@ -28,6 +30,71 @@ from gantlet.run.train import Batches, DivergedError, Plan, Snapshots, train
 
 # How many training samples a game sees to set what depends on data, as in training.
 _PREPARE = 512
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedTraining(TrialParts):
+    """A finished training with snapshots in a run folder, or none.
+
+    Attributes:
+        path: The run folder; None where the trial trains by itself.
+        model: The model as the report names it; None where the run has only one.
+        seed: Its training seed.
+    """
+
+    path: Path | None = None
+    model: str | None = None
+    seed: int = 0
+
+    @override
+    def parts(self) -> dict[str, str]:
+        """Returns the training as a part of a trial, which is empty where there is none."""
+        told = "" if self.path is None else f"{self.path}\n{self.model or ''}\n{self.seed}"
+        return {"run": told}
+
+    @classmethod
+    @override
+    def of(cls, parts: Mapping[str, str]) -> "SavedTraining":
+        """Reads the part of a trial."""
+        if not parts["run"]:
+            return cls()
+        path, model, seed = parts["run"].split("\n")
+        return cls(path=Path(path), model=model or None, seed=int(seed))
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConvergeTrial(TypedTrial):
+    """One training that is diagnosed.
+
+    Attributes:
+        model: The model or toy game in written form with all defaults.
+        solver: How the players move, in written form.
+        data: The data set in written form; ``none`` for a toy game.
+        data_seed: Seed of the train/validation/test split.
+        batch: Samples in a batch.
+        saved: Where the training is found that is diagnosed, if it is done already.
+        retry: Whether to train again with what is recommended.
+        threads: Threads of the trial; part of what decides the last digits.
+        device: Where to train.
+        budget: What training may spend.
+        seed: From which every random number follows.
+    """
+
+    PARTS: ClassVar[Mapping[str, str]] = {"retry": "try"}
+
+    model: str
+    solver: str
+    data: str
+    data_seed: int
+    batch: int
+    saved: SavedTraining = SavedTraining()
+    retry: bool
+    threads: int
+    device: str
+    budget: Budget
+    seed: int
 
 
 def is_toy(model: str) -> bool:
@@ -92,13 +159,13 @@ def family(model: str) -> Family:
     raise UserError(f"{name} is fitted directly: it has no training that could converge.")
 
 
-def blank(trial: Trial, data: RunData) -> Game:
+def blank(trial: ConvergeTrial, data: RunData) -> Game:
     """Returns the game of a trial as it is before the first step."""
-    model = trial.parts["model"]
+    model = trial.model
     if is_toy(model):
         return toys.make(model).build()
     space, splits = data.of(trial)
-    rng = Rng(trial.seed, trial.parts["device"])
+    rng = Rng(trial.seed, trial.device)
     game = family(model).build(space, rng=rng)
     first = Batches(splits.train, rng=rng).next(min(_PREPARE, len(splits.train)))
     with torch.no_grad():
@@ -106,21 +173,21 @@ def blank(trial: Trial, data: RunData) -> Game:
     return game
 
 
-def field_batch(trial: Trial, data: RunData, most: int) -> Tensor:
+def field_batch(trial: ConvergeTrial, data: RunData, most: int) -> Tensor:
     """Returns the real samples at which the field is looked at: the same for every model."""
-    if is_toy(trial.parts["model"]):
-        return toys.make(trial.parts["model"]).real
+    if is_toy(trial.model):
+        return toys.make(trial.model).real
     _, splits = data.of(trial)
-    return all_samples(splits.train, most).to(trial.parts["device"])
+    return all_samples(splits.train, most).to(trial.device)
 
 
-def held_out(trial: Trial, data: RunData, most: int) -> tuple[Tensor, Tensor]:
+def held_out(trial: ConvergeTrial, data: RunData, most: int) -> tuple[Tensor, Tensor]:
     """Returns validation samples in two halves."""
-    if is_toy(trial.parts["model"]):
-        real = toys.make(trial.parts["model"]).real
+    if is_toy(trial.model):
+        real = toys.make(trial.model).real
         return real, real
     _, splits = data.of(trial)
-    x = all_samples(splits.validation, most).to(trial.parts["device"])
+    x = all_samples(splits.validation, most).to(trial.device)
     return x[::2], x[1::2]
 
 
@@ -136,11 +203,6 @@ def restore_state(game: Game, state: Mapping[str, Mapping[str, Tensor]]) -> None
     """Puts the players where ``state_of`` found them."""
     for name, player in game.players.items():
         player.load_state_dict(state[name])
-
-
-def changed(trial: Trial, **parts: str) -> Trial:
-    """Returns a trial with other parts."""
-    return replace(trial, parts={**trial.parts, **parts})
 
 
 # ----------------------------------------------------------------------------
@@ -227,7 +289,7 @@ class TrainingCourse:
 
 
 def play(
-    trial: Trial, data: RunData, folder: TrialFolder, watch: Watch, *, again: bool = False
+    trial: ConvergeTrial, data: RunData, folder: TrialFolder, watch: Watch, *, again: bool = False
 ) -> TrainingCourse:
     """Trains the game of a trial, or plays its toy game.
 
@@ -238,9 +300,9 @@ def play(
         watch: Told how far it is.
         again: Whether this is the second training of a trial.
     """
-    if is_toy(trial.parts["model"]):
+    if is_toy(trial.model):
         return _play_toy(trial, data)
-    share = 0.5 if trial.parts["try"] == "true" else 0.9
+    share = 0.5 if trial.retry else 0.9
     start = 0.5 if again else 0.0
     name = "trying the advice" if again else "training"
     return _train(
@@ -249,14 +311,14 @@ def play(
 
 
 def recorded(
-    trial: Trial, data: RunData, folder: TrialFolder, error: str | None, spend: Spend
+    trial: ConvergeTrial, data: RunData, folder: TrialFolder, error: str | None, spend: Spend
 ) -> TrainingCourse:
     """Returns the course of a training whose snapshots are in a folder.
 
     Raises:
         UserError: If there is none, or they are of another version.
     """
-    game, rng = blank(trial, data), Rng(trial.seed, trial.parts["device"])
+    game, rng = blank(trial, data), Rng(trial.seed, trial.device)
     x = torch.cat(held_out(trial, data, 1024))
     records = [Record(step=0, state=state_of(game), quality=_quality(game, x, rng))]
     for file in sorted(folder.path.glob("snapshot-*.safetensors")):
@@ -265,7 +327,7 @@ def recorded(
             restore_state(game, _players(saved, game))
         except RuntimeError as wrong:
             raise UserError(
-                f"{file} does not fit {trial.parts['model']}: another version of Gantlet saved "
+                f"{file} does not fit {trial.model}: another version of Gantlet saved "
                 "it. Use that version, or train again."
             ) from wrong
         value = _quality(game, x, rng)
@@ -282,7 +344,7 @@ def recorded(
     )
 
 
-def _scale(trial: Trial, data: RunData, game: Game, x: Tensor, rng: Rng) -> LossScale:
+def _scale(trial: ConvergeTrial, data: RunData, game: Game, x: Tensor, rng: Rng) -> LossScale:
     """Returns what the validation loss of ``game`` is read against, for held-out ``x``."""
     if not isinstance(game, Generative):
         return LossScale()
@@ -341,18 +403,18 @@ def _players(saved: Mapping[str, Tensor], game: Game) -> Parameters:
 
 
 def _train(
-    trial: Trial, data: RunData, folder: TrialFolder, watch: Callable[[float], None]
+    trial: ConvergeTrial, data: RunData, folder: TrialFolder, watch: Callable[[float], None]
 ) -> TrainingCourse:
-    made = family(trial.parts["model"])
+    made = family(trial.model)
     space, splits = data.of(trial)
-    rng = Rng(trial.seed, trial.parts["device"])
+    rng = Rng(trial.seed, trial.device)
     game = made.build(space, rng=rng)
-    plan = Plan(budget=trial.budget, batch=int(trial.parts["batch"]), ema=made.ema, select="last")
+    plan = Plan(budget=trial.budget, batch=trial.batch, ema=made.ema, select="last")
     error, spend = None, Spend()
     try:
         trained = train(
             game,
-            solvers.make(trial.parts["solver"]),
+            solvers.make(trial.solver),
             splits,
             plan,
             rng=rng,
@@ -367,10 +429,10 @@ def _train(
     return recorded(trial, data, folder, error, spend)
 
 
-def _play_toy(trial: Trial, data: RunData) -> TrainingCourse:
-    toy = toys.make(trial.parts["model"])
+def _play_toy(trial: ConvergeTrial, data: RunData) -> TrainingCourse:
+    toy = toys.make(trial.model)
     game, rng = toy.build(), Rng(trial.seed)
-    moving = solvers.make(trial.parts["solver"]).start(game)
+    moving = solvers.make(trial.solver).start(game)
     batch, noise = torch.cat([toy.real] * moving.batches), rng.stream("noise")
     steps = trial.budget.steps or 0
     records, error = [_look(trial, data, game, 0)], None
@@ -393,7 +455,7 @@ def _play_toy(trial: Trial, data: RunData) -> TrainingCourse:
     )
 
 
-def _look(trial: Trial, data: RunData, game: Game, step: int) -> Record:
+def _look(trial: ConvergeTrial, data: RunData, game: Game, step: int) -> Record:
     field = GameField(game, field_batch(trial, data, 1), rng=Rng(trial.seed).stream("field"))
     size = float(field.value().norm())
     return Record(step=step, state=state_of(game), quality=size)

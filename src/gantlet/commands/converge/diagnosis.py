@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gantlet.commands.converge.course import (
+    ConvergeTrial,
     Parameters,
     Record,
     TrainingCourse,
@@ -21,7 +22,7 @@ from gantlet.commands.converge.course import (
     restore_state,
 )
 from gantlet.commands.trained import RunData
-from gantlet.core.estimate import Estimate, Trial
+from gantlet.core.estimate import Estimate
 from gantlet.core.model import Game
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Spec
@@ -341,7 +342,9 @@ def keys(details: Mapping[str, Any]) -> dict[str, DiagnosisKey]:
     return {key.name: key for key in map(DiagnosisKey._make, every)}
 
 
-def point_of(trial: Trial, data: RunData, course: TrainingCourse, record: Record) -> Checkpoint:
+def point_of(
+    trial: ConvergeTrial, data: RunData, course: TrainingCourse, record: Record
+) -> Checkpoint:
     """Returns the game of a trial where a record found it, or at the centre of what it circles.
 
     A toy game that does not settle is looked at where it was on average: what goes round in
@@ -364,7 +367,9 @@ def centre(course: TrainingCourse) -> Parameters:
     }
 
 
-def point_at(trial: Trial, data: RunData, state: Parameters, squares: Tensor | None) -> Checkpoint:
+def point_at(
+    trial: ConvergeTrial, data: RunData, state: Parameters, squares: Tensor | None
+) -> Checkpoint:
     """Returns the game of a trial with its players in a state.
 
     Args:
@@ -373,23 +378,23 @@ def point_at(trial: Trial, data: RunData, state: Parameters, squares: Tensor | N
         state: Where its players are.
         squares: Second moments of gradients; None takes them from batches.
     """
-    game, toy = blank(trial, data), is_toy(trial.parts["model"])
+    game, toy = blank(trial, data), is_toy(trial.model)
     restore_state(game, state)
-    rng = Rng(trial.seed, trial.parts["device"])
+    rng = Rng(trial.seed, trial.device)
     x = field_batch(trial, data, LOOK)
     field = GameField(game, x, rng=rng.stream("field"), precise=toy)
     if squares is None:
-        batch = int(trial.parts["batch"])
+        batch = trial.batch
         batches = list(torch.split(field_batch(trial, data, _BATCHES * batch), batch))
         squares = second_moments(game, batches, rng=rng.stream("squares"))
-    return Checkpoint(
-        game=game, field=field, squares=squares, pace=LearningRates.of(trial.parts["solver"])
-    )
+    return Checkpoint(game=game, field=field, squares=squares, pace=LearningRates.of(trial.solver))
 
 
-def diagnose(trial: Trial, data: RunData, course: TrainingCourse, point: Checkpoint) -> Diagnosis:
+def diagnose(
+    trial: ConvergeTrial, data: RunData, course: TrainingCourse, point: Checkpoint
+) -> Diagnosis:
     """Measures a game at a point of its training."""
-    rng, field = Rng(trial.seed, trial.parts["device"]), point.field
+    rng, field = Rng(trial.seed, trial.device), point.field
     largest = leading(field.jacobian, 6, rng=rng.stream("search"))
     size = max(map(abs, largest.values), default=0.0)
     # A step in which the fastest mode moves by half of itself: far from its own instability.
@@ -424,19 +429,19 @@ def diagnose(trial: Trial, data: RunData, course: TrainingCourse, point: Checkpo
     )
 
 
-def _start(trial: Trial, data: RunData, course: TrainingCourse) -> Tensor:
+def _start(trial: ConvergeTrial, data: RunData, course: TrainingCourse) -> Tensor:
     game = blank(trial, data)
     restore_state(game, course.records[0].state)
     return GameField(game, field_batch(trial, data, 1), rng=Rng(0).stream("start")).position.to(
-        torch.float64 if is_toy(trial.parts["model"]) else torch.float32
+        torch.float64 if is_toy(trial.model) else torch.float32
     )
 
 
-def _gap(trial: Trial, data: RunData, game: Game, rng: Rng) -> Estimate:
-    if is_toy(trial.parts["model"]):
+def _gap(trial: ConvergeTrial, data: RunData, game: Game, rng: Rng) -> Estimate:
+    if is_toy(trial.model):
         return Estimate.missing("a toy game has no held-out samples")
     seek, judge = held_out(trial, data, 2048)
-    batch = min(int(trial.parts["batch"]), len(judge) // 4)
+    batch = min(trial.batch, len(judge) // 4)
     return duality_gap(game, seek, judge, steps=100, rng=rng, batch=max(batch, 1))
 
 

@@ -1,13 +1,15 @@
 """Question 4: is a training converging, and if not, what would help?"""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import final
 
 from gantlet import options
+from gantlet.commands.compare.trial import ComparisonTrial
 from gantlet.commands.converge.course import (
+    ConvergeTrial,
+    SavedTraining,
     blank,
     is_run,
     is_toy,
@@ -88,13 +90,13 @@ class Converge:
         """Returns the question with every default written out."""
         trial = self._trial()
         budget = {k: v for k, v in asdict(trial.budget).items() if v is not None}
-        parts = {k: v for k, v in trial.parts.items() if k != "run"}
-        run = {"run": self.model} if trial.parts["run"] else {}
+        parts = {k: v for k, v in trial.written().parts.items() if k != "run"}
+        run = {"run": self.model} if trial.saved.path else {}
         found: dict[str, object] = {"command": "converge", **parts, **run}
         found |= {"budget": budget, "seed": trial.seed}
-        if trial.parts["data"] == "none":
+        if trial.data == "none":
             return found
-        mark = self.loaded.fingerprint(trial.parts["data"], int(trial.parts["data_seed"]))
+        mark = self.loaded.fingerprint(trial.data, trial.data_seed)
         return {**found, "data fingerprint": mark}
 
     def trials(self) -> Sequence[Trial]:
@@ -105,8 +107,8 @@ class Converge:
         """
         check_fields(self)
         trial = self._trial()
-        solvers.make(trial.parts["solver"]).start(blank(trial, self.loaded))
-        return [trial]
+        solvers.make(trial.solver).start(blank(trial, self.loaded))
+        return [trial.written()]
 
     def run(self, trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
         """Trains, measures and advises."""
@@ -116,21 +118,21 @@ class Converge:
         """Says what the training does and what would help."""
         return answer(self.question(), outcomes, run)
 
-    def _trial(self) -> Trial:
+    def _trial(self) -> ConvergeTrial:
         if is_run(self.model):
             return self._of_run()
         toy = is_toy(self.model)
         model = resolved(self.model)
         chosen = self.solver
-        return Trial(
-            parts={
-                "model": model,
-                "solver": usual_solver(model) if chosen == "auto" else solvers.resolve(chosen),
-                "data": "none" if toy else datasets.resolve(self.data),
-                "data_seed": str(self.data_seed),
-                "batch": "1" if toy else str(self.batch),
-                **self._common(""),
-            },
+        return ConvergeTrial(
+            model=model,
+            solver=usual_solver(model) if chosen == "auto" else solvers.resolve(chosen),
+            data="none" if toy else datasets.resolve(self.data),
+            data_seed=self.data_seed,
+            batch=1 if toy else self.batch,
+            retry=self.retry,
+            threads=self.threads,
+            device=self.device,
             budget=Budget(steps=self._toy_steps()) if toy else self.budget,
             seed=self.seed,
         )
@@ -141,22 +143,24 @@ class Converge:
         # A toy has no data and costs nothing that would be worth counting.
         return _TOY_STEPS
 
-    def _of_run(self) -> Trial:
+    def _of_run(self) -> ConvergeTrial:
         path, model, seed = run_parts(self.model)
         was, folder = find_trial(path, model, seed)
         if not any(folder.path.glob("snapshot-*.safetensors")):
             raise UserError(
                 f"{self.model} has no snapshots to look at. Train with --snapshots 8 first."
             )
-        kept = ("model", "solver", "data", "data_seed", "batch")
-        source = f"{path}\n{model or ''}\n{seed}"
-        parts = {**{k: was.parts[k] for k in kept}, **self._common(source)}
-        return replace(was, parts=parts)
-
-    def _common(self, source: str) -> dict[str, str]:
-        return {
-            "run": source,
-            "try": json.dumps(self.retry),
-            "threads": str(self.threads),
-            "device": self.device,
-        }
+        trained = ComparisonTrial.of(was)
+        return ConvergeTrial(
+            model=trained.model,
+            solver=trained.training.solver,
+            data=trained.data,
+            data_seed=trained.data_seed,
+            batch=trained.training.batch,
+            saved=SavedTraining(path=path, model=model, seed=seed),
+            retry=self.retry,
+            threads=self.threads,
+            device=self.device,
+            budget=was.budget,
+            seed=was.seed,
+        )

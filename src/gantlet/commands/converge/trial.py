@@ -3,15 +3,14 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal, final
 
 from gantlet.commands.converge.course import (
+    ConvergeTrial,
     Parameters,
     Record,
     TrainingCourse,
     TrainingState,
-    changed,
     is_toy,
     play,
     recorded,
@@ -94,7 +93,7 @@ class Advice:
 
 
 def advise(
-    trial: Trial,
+    trial: ConvergeTrial,
     data: RunData,
     state: Parameters,
     point: Checkpoint,
@@ -125,22 +124,22 @@ def advise(
         watch: Told what is being predicted.
         settles: Whether the training settles.
     """
-    now = point.forecast(Rng(trial.seed, trial.parts["device"]))
+    now = point.forecast(Rng(trial.seed, trial.device))
     if now is None or point.pace is None:
         return usual_remedies(trial)
     found: list[_Predicted] = []
     asked = list(_changes(trial, point.pace, now, len(point.field.players)))
     for i, (what, model, solver) in enumerate(asked):
         watch(0.5 + 0.4 * i / len(asked), f"predicting: {what}")
-        other = changed(trial, model=model, solver=solver)
+        other = replace(trial, model=model, solver=solver)
         # The gradients of another game have other second moments; a toy's are of its whole circle.
         squares = point.squares if is_toy(model) else None
-        there = point if model == trial.parts["model"] else point_at(other, data, state, squares)
+        there = point if model == trial.model else point_at(other, data, state, squares)
         pace = LearningRates.of(solver)
-        expected = there.forecast(Rng(trial.seed, trial.parts["device"]), pace)
+        expected = there.forecast(Rng(trial.seed, trial.device), pace)
         if expected is not None:
             found.append(_Predicted(what, model, solver, expected))
-    slower = {solver for _, _, solver in _smaller("", trial.parts["solver"], point.pace, now)}
+    slower = {solver for _, _, solver in _smaller("", trial.solver, point.pace, now)}
     first = slower if _is_too_fast(now) else set[str]()
     return _ordered(found, now, first, trial, settles=settles)
 
@@ -166,7 +165,7 @@ class _Predicted:
 
 
 def _ordered(
-    found: list[_Predicted], now: Forecast, first: set[str], trial: Trial, *, settles: bool
+    found: list[_Predicted], now: Forecast, first: set[str], trial: ConvergeTrial, *, settles: bool
 ) -> list[Advice]:
     """Returns what is predicted to help, and what else may where nothing predicts."""
     is_misled = now.growth < 1 and not settles
@@ -193,7 +192,7 @@ def _ordered(
     )
 
 
-def usual_remedies(trial: Trial, looked_at: Sequence[_Predicted] = ()) -> list[Advice]:
+def usual_remedies(trial: ConvergeTrial, looked_at: Sequence[_Predicted] = ()) -> list[Advice]:
     """Returns what theory and the family's defaults propose, without a prediction that it helps.
 
     Args:
@@ -202,7 +201,7 @@ def usual_remedies(trial: Trial, looked_at: Sequence[_Predicted] = ()) -> list[A
     """
     known = {(one.model, one.solver): one for one in looked_at}
     penalties = sorted(
-        _penalties(trial.parts["model"], trial.parts["solver"]),
+        _penalties(trial.model, trial.solver),
         key=lambda change: abs(math.log(_strength(change[1]))),
     )
     found = [
@@ -223,9 +222,9 @@ def _at(known: Mapping[tuple[str, str], _Predicted], model: str, solver: str) ->
     return None if one is None else one.forecast
 
 
-def _defaults(trial: Trial) -> Iterator[Advice]:
+def _defaults(trial: ConvergeTrial) -> Iterator[Advice]:
     """Yields the same networks with the family's default loss, penalty and solver."""
-    model, solver = trial.parts["model"], trial.parts["solver"]
+    model, solver = trial.model, trial.solver
     if is_toy(model):
         return
     spec, usual = Spec.parse(model), Spec.parse(resolved(Spec.parse(model).name)).options
@@ -297,10 +296,10 @@ def _strength(model: str) -> float:
 
 
 def _changes(
-    trial: Trial, pace: LearningRates, now: Forecast, players: int
+    trial: ConvergeTrial, pace: LearningRates, now: Forecast, players: int
 ) -> Iterator[tuple[str, str, str]]:
     """Yields what, model and solver of every change that can be made."""
-    model, solver = trial.parts["model"], trial.parts["solver"]
+    model, solver = trial.model, trial.solver
     yield from _penalties(model, solver)
     yield from _smaller(model, solver, pace, now)
     if players == 2:
@@ -372,9 +371,10 @@ def _solver(solver: str, **options: str) -> str:
 # ----------------------------------------------------------------------------
 
 
-def run_trial(trial: Trial, data: RunData, folder: TrialFolder, watch: Watch) -> Outcome:
+def run_trial(written: Trial, data: RunData, folder: TrialFolder, watch: Watch) -> Outcome:
     """Diagnoses one training; with ``try``, changes are followed in trainings of their own."""
-    with threads(int(trial.parts["threads"])), full_precision():
+    trial = ConvergeTrial.of(written)
+    with threads(trial.threads), full_precision():
         course = _course(trial, data, folder, watch)
         first = _judged(trial, data, course)
         watch(0.45, "predicting")
@@ -391,10 +391,10 @@ def run_trial(trial: Trial, data: RunData, folder: TrialFolder, watch: Watch) ->
             best = tried[0][1].diagnosis.numbers
             scores |= {DiagnosisKey(k, after=True).name: v for k, v in best.items()}
         spend = sum((then.course.spend for _, then in tried), course.spend)
-        return Outcome(trial=trial, spend=spend, scores=scores, details=details)
+        return Outcome(trial=written, spend=spend, scores=scores, details=details)
 
 
-def _proposed(trial: Trial, data: RunData, first: "_Judged", watch: Watch) -> list[Advice]:
+def _proposed(trial: ConvergeTrial, data: RunData, first: "_Judged", watch: Watch) -> list[Advice]:
     # What is well needs no advice, which is most of the work; what settles far from the data has
     # no mode that grows, of which a spectrum could tell.
     if first.state.is_good:
@@ -406,7 +406,7 @@ def _proposed(trial: Trial, data: RunData, first: "_Judged", watch: Watch) -> li
 
 
 def _tries(
-    trial: Trial,
+    trial: ConvergeTrial,
     first: "_Judged",
     proposed: list[Advice],
     folder: TrialFolder,
@@ -416,7 +416,7 @@ def _tries(
 ) -> "list[tuple[Advice, _Judged]]":
     """Trains again with at most three changes until one settles; returns the best first."""
     found: list[tuple[Advice, _Judged]] = []
-    for i, advice in enumerate(proposed[:TRIES] if trial.parts["try"] == "true" else ()):
+    for i, advice in enumerate(proposed[:TRIES] if trial.retry else ()):
         found.append((advice, _tried(trial, advice, folder, i, watch, data=data)))
         state = found[-1][1].state
         if state.is_good or (state.name == "converging" and state.end < first.state.end / 2):
@@ -460,7 +460,7 @@ class _Judged:
         }
 
 
-def _judged(trial: Trial, data: RunData, course: TrainingCourse) -> _Judged:
+def _judged(trial: ConvergeTrial, data: RunData, course: TrainingCourse) -> _Judged:
     state = state_of_course(course)
     record, unsettled = course.last, state.name in {"rotating", "diverging"}
     if unsettled and course.is_exact:
@@ -472,32 +472,39 @@ def _judged(trial: Trial, data: RunData, course: TrainingCourse) -> _Judged:
     return _Judged(course, record, point, state, diagnose(trial, data, course, point))
 
 
-def _course(trial: Trial, data: RunData, folder: TrialFolder, watch: Watch) -> TrainingCourse:
-    source = trial.parts["run"]
-    if not source:
+def _course(
+    trial: ConvergeTrial, data: RunData, folder: TrialFolder, watch: Watch
+) -> TrainingCourse:
+    asked = trial.saved
+    if asked.path is None:
         return play(trial, data, folder, watch)
-    path, model, seed = source.split("\n")
-    _, saved = find_trial(Path(path), model or None, int(seed))
+    _, saved = find_trial(asked.path, asked.model, asked.seed)
     outcome = saved.outcome()
     return recorded(trial, data, saved, None, outcome.spend if outcome else Spend())
 
 
 def _tried(
-    trial: Trial, advice: Advice, folder: TrialFolder, place: int, watch: Watch, *, data: RunData
+    trial: ConvergeTrial,
+    advice: Advice,
+    folder: TrialFolder,
+    place: int,
+    watch: Watch,
+    *,
+    data: RunData,
 ) -> _Judged:
-    other = changed(trial, model=advice.model, solver=advice.solver)
+    other = replace(trial, model=advice.model, solver=advice.solver)
     course = play(other, data, TrialFolder(folder.path / f"tried-{place}"), watch, again=True)
     return _judged(other, data, course)
 
 
-def _told(advice: Advice, trial: Trial) -> dict[str, Any]:
+def _told(advice: Advice, trial: ConvergeTrial) -> dict[str, Any]:
     expected = advice.forecast
     return {
         "what": advice.what,
         "model": advice.model,
         "solver": advice.solver,
         "basis": advice.basis,
-        "code": in_code(advice, trial.parts["model"], trial.parts["solver"]),
+        "code": in_code(advice, trial.model, trial.solver),
         "growth": None if expected is None else expected.growth,
         "rate": None if expected is None else expected.rate,
         "predicted modes": [] if expected is None else _pairs(expected.spectrum.values[:2], ()),

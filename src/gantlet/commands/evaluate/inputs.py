@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gantlet.commands.trained import RunData, find_trial
+from gantlet.commands.trained import ModelTrial, RunData, find_trial
 from gantlet.core.data import (
     Code,
     Encoded,
@@ -361,16 +361,16 @@ def _from_run(path: Path, model: str, text: str, data: RunData) -> NamedSamples:
     if seed and not seed.isdigit():
         raise UserError(f"The seed in {text} must be a whole number. Got {seed!r}.")
     trial, folder = find_trial(path, name or None, int(seed or 0))
-    space, splits = data.of(trial)
+    space, splits = data.of(ModelTrial.of(trial))
     x = folder.load("samples")["samples"]
     return NamedSamples(name=text, space=space, source=InMemory(x), splits=splits)
 
 
 def _from_trial(path: Path, text: str, data: RunData) -> NamedSamples:
     outcome = TrialFolder(path).outcome()
-    if outcome is None or outcome.trial.parts["model"] == REAL:
+    if outcome is None or outcome.trial.model == REAL:
         return _tensors(path / _SAMPLES, text)
-    space, splits = data.of(outcome.trial)
+    space, splits = data.of(ModelTrial.of(outcome.trial))
     x = TrialFolder(path).load("samples")["samples"]
     return NamedSamples(name=text, space=space, source=InMemory(x), splits=splits)
 

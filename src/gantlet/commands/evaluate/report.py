@@ -702,7 +702,9 @@ def _nothing(
     """Says that nothing was measured on the features to speak of, and why."""
     if on(results, first):
         return
-    errors = [o.error for o in outcomes if o.error and o.trial.parts["extractor"] == first]
+    errors = [
+        o.error for o in outcomes if o.error and EvaluationTrial.of(o.trial).extractor == first
+    ]
     where = f" on {features_named(first)}" if results else ""
     yield Verdict(
         claim=f"Nothing could be measured{where}: every trial failed.",

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from gantlet.commands.trained import RunData, draw, find_trial, space_of
+from gantlet.commands.trained import ModelTrial, RunData, draw, find_trial, space_of
 from gantlet.compute.machine import threads
 from gantlet.core.data import Space, Splits, all_samples
 from gantlet.core.errors import UserError
@@ -26,6 +26,7 @@ from gantlet.metrics.kernel import Energy
 from gantlet.models.gan import CriticNetwork
 from gantlet.run.execute import Watch
 from gantlet.run.store import Run, TrialFolder
+from gantlet.run.trials import TypedTrial
 from gantlet.stats.intervals import mean
 from gantlet.stats.permutation import ranks
 from gantlet.stats.ratings import (
@@ -43,6 +44,35 @@ from gantlet.stats.ratings import (
 # ----------------------------------------------------------------------------
 # Who plays in a tournament, and how its scores are kept.
 # ----------------------------------------------------------------------------
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TournamentTrial(TypedTrial):
+    """All matches of a tournament.
+
+    Attributes:
+        runs: The run folders.
+        data: The data set in written form that all models were trained on.
+        data_seed: Seed of its split.
+        samples: Most samples of each generator.
+        fingerprint: A short name for what is in the runs, which may grow.
+        threads: Threads of the trial; part of what decides the last digits.
+        device: Where critics judge.
+        model: Always the same: what reports of progress name the trial by.
+        seed: Draws the samples.
+    """
+
+    model: str = "tournament"
+    runs: tuple[str, ...]
+    data: str
+    data_seed: int
+    samples: int
+    fingerprint: str
+    threads: int
+    device: str = "cpu"
+    seed: int
+
 
 REALS = "held-out real data"
 """The player that is real data: test samples, which no critic has seen."""
@@ -393,10 +423,11 @@ class Contender:
 
     def game(self) -> Generative | None:
         """Returns the game, untrained, or None for a baseline that has none."""
-        family = families.make(self.trial.parts["model"])
+        trained = ModelTrial.of(self.trial)
+        family = families.make(trained.model)
         if isinstance(family, FittedFamily):
             return None
-        return family.build(space_of(self.trial), rng=Rng(self.trial.seed))
+        return family.build(space_of(trained.data), rng=Rng(trained.seed))
 
 
 @final
@@ -435,8 +466,8 @@ def courses_of(runs: Sequence[str]) -> list[Contender]:
     several = len({path for path, _ in found}) > 1
     named = [(path.name + "/" if several else "", trial, f) for path, (trial, f) in found]
     courses = [
-        Contender(f"{prefix}{label(t.parts['model'])} #{t.seed}", t, f, snapshots_in(f))
-        for prefix, t, f in sorted(named, key=lambda x: (x[0], x[1].parts["model"], x[1].seed))
+        Contender(f"{prefix}{label(t.model)} #{t.seed}", t, f, snapshots_in(f))
+        for prefix, t, f in sorted(named, key=lambda x: (x[0], x[1].model, x[1].seed))
     ]
     if not any(c.snapshots and isinstance(c.game(), Adversarial) for c in courses):
         raise UserError(f"No run holds snapshots of a critic to play against: {HOW}.")
@@ -447,12 +478,13 @@ def _trials(path: Path) -> Iterator[tuple[Trial, TrialFolder]]:
     run = Run.open(path)
     for outcome in run.outcomes():
         trial = outcome.trial
-        if outcome.error is None and trial.parts["model"] != REAL and "data" in trial.parts:
+        if outcome.error is None and trial.model != REAL and trial.data:
             yield trial, run.folder(trial)
 
 
 def _check_data(trials: Sequence[Trial]) -> None:
-    data = sorted({f"{t.parts['data']} (data seed {t.parts['data_seed']})" for t in trials})
+    found = map(ModelTrial.of, trials)
+    data = sorted({f"{t.data} (data seed {t.data_seed})" for t in found})
     if len(data) > 1:
         raise UserError(f"Models can only meet on the same data. Got {' and '.join(data)}.")
 
@@ -478,7 +510,7 @@ def snapshots_of(course: Contender) -> Iterator[Snapshot]:
                 module.load_state_dict(_below(saved, f"players/{player}/"))
         except RuntimeError as error:
             raise UserError(
-                f"{name} in {course.folder.path} does not fit {course.trial.parts['model']}: "
+                f"{name} in {course.folder.path} does not fit {course.trial.model}: "
                 "another version of Gantlet saved it. Use that version, or train again."
             ) from error
         yield Snapshot(int(saved["step"]), game, _below(saved, "model/"))
@@ -536,13 +568,11 @@ class OwnCritic(NotForRanking):
         """
         del data, rng
         trial, folder = find_trial(Path(self.run).expanduser(), self.model, self.seed)
-        its = space_of(trial)
+        its = space_of(ModelTrial.of(trial).data)
         if (its.kind, its.shape, its.levels) != (space.kind, space.shape, space.levels):
             raise UserError(f"The critic of {self.run} judges {its.label}. Got {space.label}.")
         chosen = self._chosen(snapshots_in(folder))
-        course = Contender(
-            f"{label(trial.parts['model'])} #{trial.seed}", trial, folder, (chosen,)
-        )
+        course = Contender(f"{label(trial.model)} #{trial.seed}", trial, folder, (chosen,))
         snapshot = next(iter(snapshots_of(course)), None)
         if snapshot is None or not isinstance(snapshot.game, Adversarial):
             raise UserError(f"{course.name} of {self.run} has no critic. Name a GAN.")
@@ -605,11 +635,11 @@ def _entering(judge: CriticNetwork, game: Adversarial, x: Tensor) -> Tensor:
 _BLOCK = 500
 
 
-def run_tournament(trial: Trial, data: RunData, folder: TrialFolder, watch: Watch) -> Outcome:
+def run_tournament(written: Trial, data: RunData, folder: TrialFolder, watch: Watch) -> Outcome:
     """Plays all matches: scores of critics are saved, energy distances are the outcome's."""
-    with threads(int(trial.parts["threads"])), full_precision():
-        courses = courses_of(json.loads(trial.parts["runs"]))
-        most = int(trial.parts["samples"])
+    trial = TournamentTrial.of(written)
+    with threads(trial.threads), full_precision():
+        courses, most = courses_of(trial.runs), trial.samples
         _, splits = data.of(trial)
         reals = Player(REALS)
         samples = {reals: all_samples(splits.test, most)}
@@ -625,11 +655,11 @@ def run_tournament(trial: Trial, data: RunData, folder: TrialFolder, watch: Watc
         watch(0.8, "measuring distances")
         mixed = pooled(samples, best_mixture(scores).generators)
         return Outcome(
-            trial=trial, scores=_distances(trial, data, {**samples, Player(MIXTURE): mixed})
+            trial=written, scores=_distances(trial, data, {**samples, Player(MIXTURE): mixed})
         )
 
 
-def _samples_of_course(course: Contender, n: int, trial: Trial) -> dict[Player, Tensor]:
+def _samples_of_course(course: Contender, n: int, trial: TournamentTrial) -> dict[Player, Tensor]:
     """Returns samples of each generator of a training, ``n`` at most."""
     if not course.snapshots:
         return {Player(course.name): course.folder.load("samples")["samples"][:n]}
@@ -654,12 +684,12 @@ def _scores(course: Contender, judged: Mapping[Player, Tensor]) -> Scores:
 
 
 def _distances(
-    trial: Trial, data: RunData, samples: Mapping[Player, Tensor]
+    trial: TournamentTrial, data: RunData, samples: Mapping[Player, Tensor]
 ) -> dict[str, Estimate]:
     """Returns the energy distance of each generator from validation samples, on pixels."""
     _, splits = data.of(trial)
-    seen = data.features_of(trial, "pixels")
-    real = seen.extract(all_samples(splits.validation, int(trial.parts["samples"])))
+    seen = data.features(trial.data, trial.data_seed, "pixels", trial.device)
+    real = seen.extract(all_samples(splits.validation, trial.samples))
     return {
         player.name: Energy().measure(
             real, seen.extract(x), rng=Rng(trial.seed).stream("distances")

@@ -7,9 +7,14 @@ from dataclasses import dataclass
 from typing import Annotated, final
 
 from gantlet import options
-from gantlet.commands.tournament.play import Contender, courses_of, run_tournament
+from gantlet.commands.tournament.play import (
+    Contender,
+    TournamentTrial,
+    courses_of,
+    run_tournament,
+)
 from gantlet.commands.tournament.report import answer
-from gantlet.commands.trained import RunData
+from gantlet.commands.trained import ModelTrial, RunData
 from gantlet.core.arguments import check_fields
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Outcome, Trial
@@ -52,17 +57,17 @@ class Tournament:
         return {
             "command": "tournament",
             "runs": list(self.runs),
-            "data": trial.parts["data"],
-            "data_seed": int(trial.parts["data_seed"]),
+            "data": trial.data,
+            "data_seed": trial.data_seed,
             "samples": self.samples,
             "seed": self.seed,
             "threads": self.threads,
-            "fingerprint": trial.parts["fingerprint"],
+            "fingerprint": trial.fingerprint,
         }
 
     def trials(self) -> Sequence[Trial]:
         """One: all matches together take seconds."""
-        return [self._trial()]
+        return [self._trial().written()]
 
     def run(self, trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
         """Plays all matches."""
@@ -72,22 +77,19 @@ class Tournament:
         """Rates everybody."""
         return answer(self.question(), outcomes, run)
 
-    def _trial(self) -> Trial:
+    def _trial(self) -> TournamentTrial:
         if not self.runs:
             raise UserError("Name at least one run folder, such as runs/demo.")
         check_fields(self)
         courses = courses_of(self.runs)
-        return Trial(
-            parts={
-                "model": "tournament",
-                "runs": json.dumps(self.runs),
-                "data": courses[0].trial.parts["data"],
-                "data_seed": courses[0].trial.parts["data_seed"],
-                "samples": str(self.samples),
-                "fingerprint": _fingerprint(courses),
-                "threads": str(self.threads),
-                "device": "cpu",
-            },
+        trained = ModelTrial.of(courses[0].trial)
+        return TournamentTrial(
+            runs=self.runs,
+            data=trained.data,
+            data_seed=trained.data_seed,
+            samples=self.samples,
+            fingerprint=_fingerprint(courses),
+            threads=self.threads,
             seed=self.seed,
         )
 

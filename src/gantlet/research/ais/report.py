@@ -31,8 +31,8 @@ from gantlet.research.ais.trial import (
     SMOOTH,
     TUNING,
     AnnealingGrid,
+    AnnealingTrial,
     at,
-    grid_of,
 )
 from gantlet.stats.intervals import is_separated
 
@@ -147,7 +147,7 @@ def findings(outcomes: Sequence[Outcome]) -> list[FlowResult]:
 
 def _found(outcome: Outcome) -> FlowResult | None:
     """Returns the results of one trial, or None where no bound is finite."""
-    grid = grid_of(outcome.trial)
+    grid = AnnealingTrial.of(outcome.trial).grid
     points = [
         point
         for sigma in grid.sigmas
@@ -158,8 +158,8 @@ def _found(outcome: Outcome) -> FlowResult | None:
     if tuned is None:
         return None
     return FlowResult(
-        label=families.short(outcome.trial.parts["model"]),
-        data=datasets.short(outcome.trial.parts["data"]),
+        label=families.short(outcome.trial.model),
+        data=datasets.short(outcome.trial.data),
         seed=outcome.trial.seed,
         exact=outcome.scores[EXACT],
         points=points,

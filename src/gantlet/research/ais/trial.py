@@ -1,15 +1,14 @@
 """The trials of the study of annealing: flows, noise widths, temperatures."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, final
+from dataclasses import dataclass, replace
+from typing import Literal, final
 
 import torch
 from torch import Tensor
 
-from gantlet.commands.trained import RunData, build
+from gantlet.commands.trained import RunData, Training, build
 from gantlet.compute.machine import threads
 from gantlet.core.data import Splits, all_samples
 from gantlet.core.errors import UserError
@@ -21,6 +20,7 @@ from gantlet.probes.ais import spread
 from gantlet.probes.annealing import Annealer, FlatDecoder, GaussianNoise, decoding_of, simulate
 from gantlet.run.execute import Watch
 from gantlet.run.store import TrialFolder
+from gantlet.run.trials import TypedTrial
 from gantlet.stats.intervals import mean
 
 Size = Literal["small", "full"]
@@ -117,6 +117,34 @@ _SCALES: Mapping[Size, tuple[DataPart, DataPart]] = {
 }
 
 
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnnealingTrial(TypedTrial):
+    """One flow that is trained and annealed.
+
+    Attributes:
+        model: The flow in written form with all defaults.
+        training: How it is trained.
+        data: The data set in written form.
+        data_seed: Seed of the train/validation/test split.
+        grid: At what it is annealed.
+        threads: Threads of the trial.
+        device: Where it is trained and annealed.
+        budget: What training may spend.
+        seed: From which every random number follows.
+    """
+
+    model: str
+    training: Training
+    data: str
+    data_seed: int
+    grid: AnnealingGrid
+    threads: int
+    device: str
+    budget: Budget
+    seed: int
+
+
 def parts(size: Size, data: str) -> dict[str, DataPart]:
     """Returns what is done on the plane, and on ``data``."""
     plane, images = _SCALES[size]
@@ -133,40 +161,29 @@ def trials(
     """
     if seeds < 1:
         raise UserError(f"seeds must be at least 1. Got {seeds}.")
-    shared = {"data_seed": str(data_seed), "threads": str(threads), "device": device}
     return [
-        Trial(
-            parts={**_written(model, where, part.grid), **shared},
+        AnnealingTrial(
+            model=families.resolve(model),
+            training=_training(model),
+            data=datasets.resolve(where),
+            data_seed=data_seed,
+            grid=part.grid,
+            threads=threads,
+            device=device,
             budget=Budget(flops=part.flops),
             seed=seed,
-        )
+        ).written()
         for where, part in asked.items()
         for model in part.models
         for seed in range(seeds)
     ]
 
 
-def grid_of(trial: Trial) -> AnnealingGrid:
-    """Returns at what the flow of a trial is annealed."""
-    found: dict[str, Any] = json.loads(trial.parts["grid"])
-    for listed in ("sigmas", "temperatures"):
-        found[listed] = tuple(found[listed])
-    return AnnealingGrid(**found)
-
-
-def _written(model: str, data: str, grid: AnnealingGrid) -> dict[str, str]:
+def _training(model: str) -> Training:
     family = families.make(model)
     if not isinstance(family, Family):
         raise UserError(f"{model} is fitted, not trained: the study needs a flow.")
-    return {
-        "model": families.resolve(model),
-        "solver": solvers.resolve(family.solver),
-        "data": datasets.resolve(data),
-        "batch": "128",
-        "patience": "none",
-        "select": "last",
-        "grid": json.dumps(asdict(grid)),
-    }
+    return Training(solver=solvers.resolve(family.solver), batch=128, patience=None, select="last")
 
 
 EXACT = "exact log-likelihood"
@@ -193,19 +210,20 @@ def at(what: str, sigma: float, temperatures: int | None = None) -> str:
     return f"{what} (sigma {sigma:g}{told})"
 
 
-def run_trial(trial: Trial, data: RunData, folder: TrialFolder, watch: Watch) -> Outcome:
-    """Trains the flow of ``trial`` and anneals it.
+def run_trial(written: Trial, data: RunData, folder: TrialFolder, watch: Watch) -> Outcome:
+    """Trains the flow of a trial and anneals it.
 
     Raises:
         UserError: If the model is not a flow, or cannot be annealed.
     """
-    with threads(int(trial.parts["threads"])):
-        rng = Rng(trial.seed, trial.parts["device"])
+    trial = AnnealingTrial.of(written)
+    with threads(trial.threads):
+        rng = Rng(trial.seed, trial.device)
         built = build(trial, folder, _first_tenth(watch), data=data, rng=rng)
         folder.save("model", built.model.state_dict())
         scores = _measure(_Flow.of(built.model, trial, data.of(trial)[1], rng), watch)
     return Outcome(
-        trial=trial,
+        trial=written,
         spend=built.spend,
         scores=built.scores() | scores,
         clock=built.clock(),
@@ -243,7 +261,7 @@ class _Flow:
     exact: Tensor
 
     @classmethod
-    def of(cls, model: Model, trial: Trial, splits: Splits, rng: Rng) -> "_Flow":
+    def of(cls, model: Model, trial: AnnealingTrial, splits: Splits, rng: Rng) -> "_Flow":
         decoding = decoding_of(model, dequantised=True)
         fault = (
             "it has no latent vectors"
@@ -251,8 +269,8 @@ class _Flow:
             else decoding.fault(rng=rng.stream("check"))
         )
         if decoding is None or fault is not None:
-            raise UserError(f"The study cannot anneal {trial.parts['model']}: {fault}.")
-        grid = grid_of(trial)
+            raise UserError(f"The study cannot anneal {trial.model}: {fault}.")
+        grid = trial.grid
         validation, test = (
             decoding.flat(all_samples(split, n).to(rng.device), rng=rng.stream(name))
             for split, n, name in (
@@ -262,7 +280,7 @@ class _Flow:
         )
         exact = decoding.exact(test)
         if exact is None:
-            raise UserError(f"The study needs an exact density. {trial.parts['model']} has none.")
+            raise UserError(f"The study needs an exact density. {trial.model} has none.")
         return cls(
             decoding=decoding,
             grid=grid,

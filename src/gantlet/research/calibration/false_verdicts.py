@@ -6,10 +6,11 @@ by hand.
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, final
 
 from gantlet.commands.evaluate.inputs import EvaluationSpec
 from gantlet.commands.evaluate.study import Evaluate
@@ -23,6 +24,7 @@ from gantlet.research.calibration.trial import TIME
 from gantlet.research.calibration.worlds import CLAIMS, COPIES, WORLDS, Files
 from gantlet.run.execute import Watch, facts, facts_of, no_progress
 from gantlet.run.store import Run
+from gantlet.run.trials import TypedTrial
 from gantlet.stats.intervals import percentage
 
 BLOCK = 10
@@ -33,6 +35,28 @@ TOLD = "told"
 
 SKIPPED = "skipped"
 """The detail of an outcome that says why nothing was run."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerdictTrial(TypedTrial):
+    """A block of runs of one world.
+
+    Attributes:
+        model: The world.
+        size: Always the same: the size of the study that judges verdicts.
+        runs: How often the world is drawn.
+        threads: Threads of the trial.
+        device: Where the command computes.
+        seed: The number of the block.
+    """
+
+    model: str
+    size: str = "verdicts"
+    runs: int
+    threads: int
+    device: str
+    seed: int
 
 
 def verdict_question(runs: int | None, threads_: int, device: str) -> dict[str, object]:
@@ -54,16 +78,13 @@ def runs_of(runs: int | None) -> dict[str, int]:
 def verdict_trials(runs: int | None, threads_: int, device: str) -> list[Trial]:
     """Returns the blocks of runs of all worlds."""
     return [
-        Trial(
-            parts={
-                "model": name,
-                "size": "verdicts",
-                "runs": str(min(BLOCK, n - start)),
-                "threads": str(threads_),
-                "device": device,
-            },
+        VerdictTrial(
+            model=name,
+            runs=min(BLOCK, n - start),
+            threads=threads_,
+            device=device,
             seed=start // BLOCK,
-        )
+        ).written()
         for name, n in runs_of(runs).items()
         for start in range(0, n, BLOCK)
     ]
@@ -71,14 +92,14 @@ def verdict_trials(runs: int | None, threads_: int, device: str) -> list[Trial]:
 
 def judge_block(trial: Trial, watch: Watch) -> Outcome:
     """Draws a world again and again, evaluates each draw, and keeps what was claimed."""
-    start, count = time.process_time(), int(trial.parts["runs"])
+    start, asked = time.process_time(), VerdictTrial.of(trial)
     told: dict[str, list[bool | None]] = {claim: [] for claim in CLAIMS}
-    where = facts(trial.parts["device"], int(trial.parts["threads"]), ["gantlet", "evaluate"])
-    with threads(int(trial.parts["threads"])):
-        for i in range(count):
-            watch(i / count, trial.parts["model"])
+    where = facts(asked.device, asked.threads, ["gantlet", "evaluate"])
+    with threads(asked.threads):
+        for i in range(asked.runs):
+            watch(i / asked.runs, asked.model)
             try:
-                claimed = judged_once(trial, trial.seed * BLOCK + i, where)
+                claimed = judged_once(asked, asked.seed * BLOCK + i, where)
             except UserError as error:
                 return Outcome(trial=trial, details={SKIPPED: str(error)})
             for claim in CLAIMS:
@@ -87,7 +108,9 @@ def judge_block(trial: Trial, watch: Watch) -> Outcome:
     return Outcome(trial=trial, details={TOLD: told}, clock={TIME: took})
 
 
-def judged_once(trial: Trial, seed: int, where: Mapping[str, Any]) -> Mapping[str, bool | None]:
+def judged_once(
+    trial: VerdictTrial, seed: int, where: Mapping[str, Any]
+) -> Mapping[str, bool | None]:
     """Returns what the command claims of one draw.
 
     Args:
@@ -95,16 +118,16 @@ def judged_once(trial: Trial, seed: int, where: Mapping[str, Any]) -> Mapping[st
         seed: Draws it.
         where: The machine and the versions, for the head of the report.
     """
-    world = WORLDS[trial.parts["model"]]
+    world = WORLDS[trial.model]
     with TemporaryDirectory(prefix="gantlet-verdicts-") as name:
         folder = Path(name)
-        files = world.write(folder, Rng(seed).stream(trial.parts["model"]))
+        files = world.write(folder, Rng(seed).stream(trial.model))
         study = Evaluate(
             asked=_asked(files, seed),
             features=world.features(),
             metrics=world.metrics,
-            threads=int(trial.parts["threads"]),
-            device=trial.parts["device"],
+            threads=trial.threads,
+            device=trial.device,
         )
         return _claims(study, folder / "run", where)
 
@@ -136,7 +159,7 @@ def found_in(outcomes: Sequence[Outcome]) -> dict[str, dict[str, list[bool | Non
     for o in sorted(outcomes, key=lambda o: o.trial.seed):
         told: Mapping[str, Any] = o.details.get(TOLD, {})
         for claim, some in told.items():
-            found.setdefault(o.trial.parts["model"], {}).setdefault(claim, []).extend(some)
+            found.setdefault(o.trial.model, {}).setdefault(claim, []).extend(some)
     return found
 
 
@@ -266,9 +289,7 @@ def _worlds() -> Table:
 
 
 def _caveats(outcomes: Sequence[Outcome]) -> Iterator[Caveat]:
-    skipped = {
-        o.trial.parts["model"]: o.details[SKIPPED] for o in outcomes if SKIPPED in o.details
-    }
+    skipped = {o.trial.model: o.details[SKIPPED] for o in outcomes if SKIPPED in o.details}
     for name, why in skipped.items():
         yield Caveat(text=f"{name} was not run: {why}.")
     yield Caveat(text=f"{COPIES[0].upper()}{COPIES[1:]} need a training set.")

@@ -1,6 +1,5 @@
 """The report of the study: which intervals attain their nominal coverage."""
 
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +26,14 @@ from gantlet.report.blocks import (
 )
 from gantlet.report.blocks import Cell as Shown
 from gantlet.report.format import text as shown
-from gantlet.research.calibration.trial import COLUMNS, MISSING, PLAIN, SCALES, TIME
+from gantlet.research.calibration.trial import (
+    COLUMNS,
+    MISSING,
+    PLAIN,
+    SCALES,
+    TIME,
+    CalibrationTrial,
+)
 from gantlet.research.calibration.truth import SCENARIOS, WORDS, Estimand, estimand
 from gantlet.run.execute import facts_of
 from gantlet.run.store import Run
@@ -151,13 +157,14 @@ def cells(outcomes: Sequence[Outcome], run: Run) -> Iterator[CoverageCell]:
     groups: dict[str, list[Outcome]] = {}
     for o in outcomes:
         if o.error is None:
-            groups.setdefault(o.trial.parts["model"], []).append(o)
+            groups.setdefault(o.trial.model, []).append(o)
     for group in groups.values():
         blocks = [run.folder(o.trial).load("replicates") for o in group]
         missing = {m: why for o in reversed(group) for m, why in _missing(o).items()}
-        for metric in json.loads(group[0].trial.parts["metrics"]):
+        trial = CalibrationTrial.of(group[0].trial)
+        for metric in trial.metrics:
             columns = {c: torch.cat([b[f"{metric}/{c}"] for b in blocks]) for c in COLUMNS}
-            yield _cell(metric, group[0].trial.parts, columns, missing.get(metric, ""))
+            yield _cell(metric, trial, columns, missing.get(metric, ""))
 
 
 def _missing(outcome: Outcome) -> Mapping[str, str]:
@@ -168,16 +175,16 @@ def _missing(outcome: Outcome) -> Mapping[str, str]:
 
 
 def _cell(
-    metric: str, parts: Mapping[str, str], columns: dict[str, Tensor], why: str
+    metric: str, trial: CalibrationTrial, columns: dict[str, Tensor], why: str
 ) -> CoverageCell:
     what = estimand(metric)
     if what == "mean":
         columns["truth"] = torch.full_like(columns["value"], float(columns["value"].nanmean()))
     return CoverageCell(
         metric=metrics.short(metric),
-        scenario=parts["scenario"],
-        n=int(parts["n"]),
-        d=int(parts["d"]),
+        scenario=trial.scenario,
+        n=trial.n,
+        d=trial.d,
         estimand=what,
         why=why,
         **columns,

@@ -1,6 +1,5 @@
 """Do the intervals of the metrics attain nominal coverage?"""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -18,7 +17,14 @@ from gantlet.research.calibration.false_verdicts import (
     verdict_trials,
 )
 from gantlet.research.calibration.report import answer
-from gantlet.research.calibration.trial import BLOCK, SCALES, CalibrationSize, Size, simulate
+from gantlet.research.calibration.trial import (
+    BLOCK,
+    SCALES,
+    CalibrationSize,
+    CalibrationTrial,
+    Size,
+    simulate,
+)
 from gantlet.research.calibration.truth import SCENARIOS
 from gantlet.run.execute import Watch
 from gantlet.run.store import Run, TrialFolder
@@ -139,17 +145,17 @@ class Calibration:
         return [metrics.resolve(m) for m in self._scale.metrics]
 
     def _trial(self, n: int, d: int, scenario: str, block: int) -> Trial:
-        parts = {
-            "model": f"{scenario}:n={n},d={d}",
-            "metrics": json.dumps(self._metrics),
-            "scenario": scenario,
-            "n": str(n),
-            "d": str(d),
-            "replicates": str(min(BLOCK, self._scale.replicates_at(n) - block * BLOCK)),
-            "threads": str(self.threads),
-            "device": self.device,
-        }
-        return Trial(parts=parts, seed=block)
+        return CalibrationTrial(
+            model=f"{scenario}:n={n},d={d}",
+            metrics=tuple(self._metrics),
+            scenario=scenario,
+            n=n,
+            d=d,
+            replicates=min(BLOCK, self._scale.replicates_at(n) - block * BLOCK),
+            threads=self.threads,
+            device=self.device,
+            seed=block,
+        ).written()
 
 
 def _all_but(without: tuple[str, ...]) -> tuple[str, ...]:

@@ -1,6 +1,5 @@
 """The trials of the study of intervals, at each size."""
 
-import json
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +23,7 @@ from gantlet.metrics.transport import MaxSlicedWasserstein
 from gantlet.research.calibration.truth import SCENARIOS, World, along, estimand, population
 from gantlet.run.execute import Watch
 from gantlet.run.store import TrialFolder
+from gantlet.run.trials import TypedTrial
 from gantlet.stats.jackknife import Detailed
 
 _CLASSES, _SIDE, _WAVES = 10, 16, 4
@@ -97,6 +97,34 @@ class CalibrationSize:
     def replicates_at(self, n: int) -> int:
         """Returns how often samples of this size are drawn."""
         return self.rarer.get(n, self.replicates)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalibrationTrial(TypedTrial):
+    """A block of replicates of one cell.
+
+    Attributes:
+        model: The cell, by which reports group trials.
+        metrics: What is measured, in written form.
+        scenario: The pair of distributions.
+        n: Samples of either.
+        d: Numbers of features.
+        replicates: How often they are drawn.
+        threads: Threads of the trial.
+        device: Where metrics are computed.
+        seed: The number of the block.
+    """
+
+    model: str
+    metrics: tuple[str, ...]
+    scenario: str
+    n: int
+    d: int
+    replicates: int
+    threads: int
+    device: str
+    seed: int
 
 
 PLAIN = ("equal", "shift", "spread", "clusters")
@@ -174,10 +202,10 @@ def simulate(trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
 
     Saved as ``replicates``: tensors named ``metric/column`` for each of ``COLUMNS``.
     """
-    start = time.process_time()
-    with threads(int(trial.parts["threads"])), full_precision():
+    start, asked = time.process_time(), CalibrationTrial.of(trial)
+    with threads(asked.threads), full_precision():
         try:
-            found = list(_replicates(trial, watch))
+            found = list(_replicates(asked, watch))
         except UserError as error:
             return Outcome(trial=trial, error=str(error), failure="cannot")
     folder.save("replicates", _columns(found))
@@ -200,20 +228,18 @@ class _Experiment:
     device: str
 
     @classmethod
-    def of(cls, parts: Mapping[str, str]) -> "_Experiment":
-        scenario, n, d = parts["scenario"], int(parts["n"]), int(parts["d"])
-        real, fake = SCENARIOS[scenario].draw(d)
-        wanted: list[str] = json.loads(parts["metrics"])
+    def of(cls, trial: CalibrationTrial) -> "_Experiment":
+        real, fake = SCENARIOS[trial.scenario].draw(trial.d)
         return cls(
-            wanted={m: metrics.make(m) for m in wanted},
-            known={m: population(m, scenario, d) for m in wanted},
-            place=parts["model"],
+            wanted={m: metrics.make(m) for m in trial.metrics},
+            known={m: population(m, trial.scenario, trial.d) for m in trial.metrics},
+            place=trial.model,
             real=real,
             fake=fake,
             # What a model learned from is given: the same in all replicates.
-            train=real.sample(n, Rng(0).stream("train")).to(parts["device"]),
-            n=n,
-            device=parts["device"],
+            train=real.sample(trial.n, Rng(0).stream("train")).to(trial.device),
+            n=trial.n,
+            device=trial.device,
         )
 
     def once(self, seed: int) -> Replicate:
@@ -254,10 +280,10 @@ class _Experiment:
         return drawn[0].to(self.device), drawn[1].to(self.device)
 
 
-def _replicates(trial: Trial, watch: Watch) -> Iterator[Replicate]:
-    experiment, count = _Experiment.of(trial.parts), int(trial.parts["replicates"])
-    for i in range(count):
-        watch(i / count, experiment.place)
+def _replicates(trial: CalibrationTrial, watch: Watch) -> Iterator[Replicate]:
+    experiment = _Experiment.of(trial)
+    for i in range(trial.replicates):
+        watch(i / trial.replicates, experiment.place)
         yield experiment.once(trial.seed * BLOCK + i)
 
 

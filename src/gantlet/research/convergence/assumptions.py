@@ -31,7 +31,7 @@ from gantlet.report.blocks import Block, Caveat, Column, Lines, Section, Series,
 from gantlet.report.blocks import Cell as Shown
 from gantlet.report.format import text as written
 from gantlet.research.convergence import assumptions_plan
-from gantlet.research.convergence.assumptions_plan import Case, Part, SolverName, case_of
+from gantlet.research.convergence.assumptions_plan import Case, CaseTrial, Part, SolverName
 from gantlet.research.convergence.games import Setting, setting
 from gantlet.research.convergence.strategy import Size, Strategy
 from gantlet.run.execute import Watch
@@ -138,7 +138,8 @@ class _Played:
 
 def run_trial(trial: Trial, watch: Watch) -> Outcome:
     """Plays one case and measures it."""
-    case, rng = case_of(trial), Rng(trial.seed, trial.parts["device"])
+    asked = CaseTrial.of(trial)
+    case, rng = asked.case, Rng(trial.seed, asked.device)
     world = setting(case, rng)
     ensemble = Ensemble(world.game)
     with torch.no_grad():
@@ -331,7 +332,7 @@ class CaseResult:
 
 def cells(outcomes: Sequence[Outcome], part: Part) -> list[CaseResult]:
     """Returns the cells of one part in the order in which they were planned."""
-    found = [(case_of(o.trial), o) for o in outcomes]
+    found = [(CaseTrial.of(o.trial).case, o) for o in outcomes]
     return [
         CaseResult(
             case=case,
@@ -629,7 +630,7 @@ class Assumptions(Strategy):
         return _CAVEATS
 
     @override
-    def trials(self, size: Size) -> Sequence[Trial]:
+    def trials(self, size: Size) -> Sequence[CaseTrial]:
         return assumptions_plan.trials(size)
 
     @override

@@ -1,12 +1,10 @@
 """The games, solvers and initializations of the first strategy."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal, final
 
-from gantlet.core.estimate import Trial
-from gantlet.research.convergence.strategy import Size
+from gantlet.research.convergence.strategy import Size, StrategyTrial
 
 Part = Literal["table", "far", "thresholds", "forms", "ladder"]
 SolverName = Literal[
@@ -277,24 +275,29 @@ def _ladder(size: Size) -> Iterator[Case]:
             yield replace(case, **{**shared, **how})
 
 
-def trials(size: Size) -> Sequence[Trial]:
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseTrial(StrategyTrial):
+    """A trial that fills one cell.
+
+    Attributes:
+        case: The cell.
+    """
+
+    strategy: str = "assumptions"
+    case: Case
+
+    @classmethod
+    def filling(cls, case: Case) -> "CaseTrial":
+        """Returns the trial that fills a cell."""
+        values = "+".join(f"{v:.4g}" for v in case.values)
+        return cls(
+            model=f"{case.game} {case.players}, {case.row}, {case.column}",
+            data=f"{case.data} of eigenvalues {values}",
+            case=case,
+        )
+
+
+def trials(size: Size) -> Sequence[CaseTrial]:
     """Lists one trial for each cell."""
-    return [Trial(parts=parts_of_case(case)) for case in cases(size)]
-
-
-def case_of(trial: Trial) -> Case:
-    """Returns the cell that a trial fills."""
-    found: dict[str, Any] = json.loads(trial.parts["case"])
-    for listed in ("values", "spread"):
-        found[listed] = tuple(found[listed])
-    return Case(**found)
-
-
-def parts_of_case(case: Case) -> dict[str, str]:
-    """Returns the parts of the trial that fills a cell; ``case_of`` reads them back."""
-    values = "+".join(f"{v:.4g}" for v in case.values)
-    return {
-        "model": f"{case.game} {case.players}, {case.row}, {case.column}",
-        "data": f"{case.data} of eigenvalues {values}",
-        "case": json.dumps(asdict(case)),
-    }
+    return [CaseTrial.filling(case) for case in cases(size)]

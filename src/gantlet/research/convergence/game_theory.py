@@ -29,10 +29,10 @@ from gantlet.research.convergence.game_theory_trial import (
     SOLVED,
     UNIFORM,
     Method,
+    MethodTrial,
     at,
     in_rounds,
     run_trial,
-    scale_of,
 )
 from gantlet.research.convergence.strategy import Size, Strategy
 from gantlet.run.execute import Watch
@@ -96,13 +96,13 @@ def findings(outcomes: Sequence[Outcome], *, loose: bool = False) -> ArmResults 
         loose: Whether to look at the critics without a penalty in place of those with one.
     """
     wanted = {LOOSE} if loose else {*get_args(Method)} - {LOOSE, MATRIX}
-    trained = [o for o in outcomes if o.trial.parts["method"] in wanted]
+    trained = [o for o in outcomes if MethodTrial.of(o.trial).method in wanted]
     if not trained:
         return None
     scores: dict[int, dict[str, Estimate]] = {}
     for o in trained:
         scores.setdefault(o.trial.seed, {}).update(o.scores)
-    found = ArmResults(scores, scale_of(trained[0].trial).shares)
+    found = ArmResults(scores, MethodTrial.of(trained[0].trial).scale.shares)
     return found if found.arms else None
 
 
@@ -116,7 +116,7 @@ def blocks(outcomes: Sequence[Outcome]) -> Iterator[Block]:
     if loose is not None:
         yield _reached(loose, "Plain training without a critic penalty")
     for outcome in outcomes:
-        if outcome.trial.parts["method"] == MATRIX:
+        if MethodTrial.of(outcome.trial).method == MATRIX:
             yield _rounds(outcome)
 
 
@@ -173,7 +173,7 @@ def _series(found: ArmResults, arm: str) -> Series:
 
 
 def _rounds(outcome: Outcome) -> Table:
-    rounds = scale_of(outcome.trial).rounds
+    rounds = MethodTrial.of(outcome.trial).scale.rounds
     rows: list[Sequence[Cell]] = [
         [
             f"{player}, {which}",
@@ -211,7 +211,7 @@ def verdicts(outcomes: Sequence[Outcome]) -> Iterator[Verdict]:
     loose = findings(outcomes, loose=True)
     if loose is not None:
         yield from _mixture(loose, "Without a penalty")
-    yield from (_pennies(o) for o in outcomes if o.trial.parts["method"] == MATRIX)
+    yield from (_pennies(o) for o in outcomes if MethodTrial.of(o.trial).method == MATRIX)
 
 
 def _against_last(found: ArmResults, what: str) -> Verdict:
@@ -291,7 +291,7 @@ def _resources(found: ArmResults) -> Verdict:
 
 
 def _pennies(outcome: Outcome) -> Verdict:
-    rounds = scale_of(outcome.trial).rounds
+    rounds = MethodTrial.of(outcome.trial).scale.rounds
     least, most = min(rounds), max(rounds)
 
     def gap(player: str, which: str, n: int = most) -> float:
@@ -353,7 +353,7 @@ class Equilibria(Strategy):
         )
 
     @override
-    def trials(self, size: Size) -> Sequence[Trial]:
+    def trials(self, size: Size) -> Sequence[MethodTrial]:
         return game_theory_trial.trials(size)
 
     @override

@@ -1,10 +1,9 @@
 """Training towards mixed equilibria, each method with the same operations."""
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, final
+from typing import Literal, final
 
 import torch
 from torch import Tensor
@@ -34,7 +33,7 @@ from gantlet.games.mixed import (
 )
 from gantlet.metrics.kernel import Energy
 from gantlet.models.gan import energy_distance
-from gantlet.research.convergence.strategy import Size
+from gantlet.research.convergence.strategy import Size, StrategyTrial
 from gantlet.run.execute import Watch
 from gantlet.run.store import TrialFolder
 from gantlet.run.train import Plan, Snapshots, train
@@ -107,39 +106,57 @@ _SCALES: dict[Size, tuple[EquilibriumSize, int]] = {
 }
 
 
-def trials(size: Size) -> Sequence[Trial]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MethodTrial(StrategyTrial):
+    """One method; as it is, that of the matrix game.
+
+    Attributes:
+        method: How mixed strategies are found.
+        scale: How large everything is.
+    """
+
+    strategy: str = "equilibria"
+    model: str = "matching pennies"
+    data: str = "none"
+    method: Method = MATRIX
+    scale: EquilibriumSize
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainedTrial(MethodTrial):
+    """One method that trains networks, with one seed.
+
+    Attributes:
+        solver: How the players move, in written form.
+        data_seed: Seed of the train/validation/test split.
+        budget: What the method may spend.
+        seed: From which every random number follows.
+    """
+
+    solver: str
+    data_seed: int = 0
+    budget: Budget
+    seed: int
+
+
+def trials(size: Size) -> Sequence[MethodTrial]:
     """Lists one trial for each method and seed, and one of a matrix game."""
     scale, seeds = _SCALES[size]
     return [
-        _matrix_trial(scale),
+        MethodTrial(scale=scale),
         *(_trained(method, scale, seed) for seed in range(seeds) for method in _TRAINED),
     ]
 
 
-def scale_of(trial: Trial) -> EquilibriumSize:
-    """Returns how large everything is in a trial."""
-    found: dict[str, Any] = json.loads(trial.parts["scale"])
-    for listed in ("shares", "rounds"):
-        found[listed] = tuple(found[listed])
-    return EquilibriumSize(**found)
-
-
-def _matrix_trial(scale: EquilibriumSize) -> Trial:
-    parts = {"model": "matching pennies", "data": "none", "method": MATRIX}
-    return Trial(parts={**parts, "scale": json.dumps(asdict(scale))})
-
-
-def _trained(method: Method, scale: EquilibriumSize, seed: int) -> Trial:
+def _trained(method: Method, scale: EquilibriumSize, seed: int) -> TrainedTrial:
     model, solver = _TRAINED[method]
-    return Trial(
-        parts={
-            "model": families.resolve(model),
-            "solver": solvers.resolve(solver),
-            "data": datasets.resolve("ring"),
-            "data_seed": "0",
-            "method": method,
-            "scale": json.dumps(asdict(scale)),
-        },
+    return TrainedTrial(
+        model=families.resolve(model),
+        solver=solvers.resolve(solver),
+        data=datasets.resolve("ring"),
+        method=method,
+        scale=scale,
         budget=Budget(flops=scale.flops),
         seed=seed,
     )
@@ -417,38 +434,38 @@ def at(what: str, arm: str, share: float) -> str:
     return f"{what} ({arm}, {share:.0%} of the budget)"
 
 
-def run_trial(trial: Trial, data: RunData, folder: TrialFolder, watch: Watch) -> Outcome:
+def run_trial(written: Trial, data: RunData, folder: TrialFolder, watch: Watch) -> Outcome:
     """Trains by one method and judges what it offers."""
-    scale = scale_of(trial)
-    if trial.parts["method"] == MATRIX:
-        return Outcome(trial=trial, scores=dict(_matrix_gaps(scale)))
+    method = MethodTrial.of(written)
+    if method.method == MATRIX:
+        return Outcome(trial=written, scores=dict(_matrix_gaps(method.scale)))
+    trial = TrainedTrial.of(written)
     offers, spend = _offers(trial, data, folder, watch)
     scores: dict[str, Estimate] = {}
     for i, offer in enumerate(offers):
         watch(0.6 + 0.4 * i / len(offers), f"judging {offer.arm}")
         scores |= _judged(trial, data, offer)
-    return Outcome(trial=trial, spend=spend, scores=scores)
+    return Outcome(trial=written, spend=spend, scores=scores)
 
 
 def _offers(
-    trial: Trial, data: RunData, folder: TrialFolder, watch: Watch
+    trial: TrainedTrial, data: RunData, folder: TrialFolder, watch: Watch
 ) -> tuple[list[Offer], Spend]:
-    scale, rng = scale_of(trial), Rng(trial.seed, trial.parts["device"])
+    scale, rng = trial.scale, Rng(trial.seed, trial.device)
     _, splits = data.of(trial)
-    method = trial.parts["method"]
 
-    def told(share: float) -> None:
-        watch(0.6 * min(share, 1.0), f"{method}, training")
+    def tell(share: float) -> None:
+        watch(0.6 * min(share, 1.0), f"{trial.method}, training")
 
-    if method == ORACLE:
-        found = list(oracle(_pair(trial), splits, scale, rng=rng, watch=told))
+    if trial.method == ORACLE:
+        found = list(oracle(_pair(trial), splits, scale, rng=rng, watch=tell))
         steps = found[-1].responses * scale.response
         return found, Spend(flops=found[-1].flops, steps=steps)
-    family = families.make(trial.parts["model"])
-    game = _built(trial, trial.parts["model"])
+    family = families.make(trial.model)
+    game = _built(trial, trial.model)
     trained = train(
         game,
-        solvers.make(trial.parts["solver"]),
+        solvers.make(trial.solver),
         splits,
         Plan(
             budget=trial.budget,
@@ -459,14 +476,14 @@ def _offers(
         rng=rng,
         keep=folder,
         snapshots=Snapshots(scale.snapshots, folder.save),
-        watch=told,
+        watch=tell,
     )
     files = sorted(file.stem for file in folder.path.glob("snapshot-*.safetensors"))
     snapshots = [folder.load(name) for name in files]
     course = SnapshotCourse(
         game=_pair(trial), snapshots=snapshots, scale=scale, splits=splits, rng=rng
     )
-    return list(_made(method, course)), trained.spend
+    return list(_made(trial.method, course)), trained.spend
 
 
 def _made(method: str, course: SnapshotCourse) -> Iterator[Offer]:
@@ -485,14 +502,14 @@ def _made(method: str, course: SnapshotCourse) -> Iterator[Offer]:
         yield from mixtures(course.snapshots, course.scale)
 
 
-def _built(trial: Trial, model: str) -> Generative:
+def _built(trial: TrainedTrial, model: str) -> Generative:
     family = families.make(model)
     if not isinstance(family, Family):
         raise TypeError(f"{model} is not trained")
-    return family.build(space_of(trial), rng=Rng(trial.seed, trial.parts["device"]))
+    return family.build(space_of(trial.data), rng=Rng(trial.seed, trial.device))
 
 
-def _pair(trial: Trial) -> Adversarial:
+def _pair(trial: TrainedTrial) -> Adversarial:
     """Returns one generator and one critic, which can take the weights of every method's."""
     game = _built(trial, GAN)
     if not isinstance(game, Adversarial):
@@ -500,11 +517,11 @@ def _pair(trial: Trial) -> Adversarial:
     return game
 
 
-def _judged(trial: Trial, data: RunData, offer: Offer) -> dict[str, Estimate]:
+def _judged(trial: TrainedTrial, data: RunData, offer: Offer) -> dict[str, Estimate]:
     """Returns what test samples say of an offer; best responses learn from training samples."""
-    scale, rng = scale_of(trial), Rng(trial.seed, trial.parts["device"]).stream("judge")
+    scale, rng = trial.scale, Rng(trial.seed, trial.device).stream("judge")
     _, splits = data.of(trial)
-    judge = Rng(rng.initial_seed(), trial.parts["device"])
+    judge = Rng(rng.initial_seed(), trial.device)
     test = all_samples(splits.test).to(judge.device)
     game = _pair(trial)
     gap = mixed_gap(
@@ -516,7 +533,7 @@ def _judged(trial: Trial, data: RunData, offer: Offer) -> dict[str, Estimate]:
         rng=judge,
         batch=scale.batch,
     )
-    seen = data.features_of(trial, "pixels")
+    seen = data.features(trial.data, trial.data_seed, "pixels", trial.device)
     fake = draw(_mixture(trial, offer.mixed), len(test), rng=judge.stream("samples"))
     energy = Energy().measure(
         seen.extract(test), seen.extract(fake), rng=judge.stream("distances")
@@ -531,13 +548,13 @@ def _judged(trial: Trial, data: RunData, offer: Offer) -> dict[str, Estimate]:
     return {at(what, offer.arm, offer.share): e for what, e in found.items()}
 
 
-def _mixture(trial: Trial, mixed: Mixed) -> Model:
+def _mixture(trial: TrainedTrial, mixed: Mixed) -> Model:
     parts: list[Model] = []
     for state in mixed.generators:
         game = _pair(trial)
         game.players[GENERATOR].load_state_dict(state)
         parts.append(game.model)
-    return GeneratorMixture.weighted(parts, mixed.rows).to(trial.parts["device"])
+    return GeneratorMixture.weighted(parts, mixed.rows).to(trial.device)
 
 
 def _matrix_gaps(scale: EquilibriumSize) -> Iterator[tuple[str, Estimate]]:

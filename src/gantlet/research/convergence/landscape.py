@@ -29,7 +29,7 @@ from gantlet.research.convergence.games import (
     apart,
     modes,
 )
-from gantlet.research.convergence.strategy import Size, Strategy
+from gantlet.research.convergence.strategy import Size, Strategy, StrategyTrial
 from gantlet.run.execute import Watch
 from gantlet.run.store import TrialFolder
 from gantlet.stats.intervals import proportion
@@ -183,6 +183,26 @@ def _is_least(block: Tensor) -> bool:
 _GAMES = ("one player", "two players")
 
 
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LandscapeTrial(StrategyTrial):
+    """One game of one width.
+
+    Attributes:
+        game: Who plays it.
+        width: Units of the hidden layers.
+        plays: From how many starts it is played.
+        seed: Draws the starts.
+    """
+
+    strategy: str = "landscape"
+    data: str = "four modes on a line"
+    game: str
+    width: int
+    plays: int
+    seed: int = 0
+
+
 def table(outcomes: Sequence[Outcome], bad_from: float) -> Table:
     """Returns one row for each game and width."""
     columns = [
@@ -203,7 +223,7 @@ def table(outcomes: Sequence[Outcome], bad_from: float) -> Table:
     ]
     rows: list[Sequence[Cell]] = [
         [
-            f"{o.trial.parts['game']}, {o.trial.parts['width']}",
+            "{0.game}, {0.width}".format(LandscapeTrial.of(o.trial)),
             o.scores["parameters"].value,
             *(o.scores[column.name] for column in columns[2:]),
         ]
@@ -250,8 +270,12 @@ def verdicts(outcomes: Sequence[Outcome]) -> Iterator[Verdict]:
 
 def of_game(outcomes: Sequence[Outcome], game: str) -> list[Outcome]:
     """Returns the outcomes of a game, the narrowest first."""
-    own = [o for o in outcomes if o.trial.parts["game"] == game]
-    return sorted(own, key=lambda o: int(o.trial.parts["width"]))
+    own = [o for o in outcomes if LandscapeTrial.of(o.trial).game == game]
+    return sorted(own, key=_width)
+
+
+def _width(outcome: Outcome) -> int:
+    return LandscapeTrial.of(outcome.trial).width
 
 
 def _by_width(game: str, of: Sequence[Outcome]) -> Verdict:
@@ -264,8 +288,8 @@ def _by_width(game: str, of: Sequence[Outcome]) -> Verdict:
         says = "wide networks have more bad end points than narrow ones"
     return Verdict(
         claim=f"With {game}, {says}.",
-        because=f"{text(narrow)} of runs at width {of[0].trial.parts['width']}, {text(wide)} at "
-        f"width {of[-1].trial.parts['width']} (shares, 95 %).",
+        because=f"{text(narrow)} of runs at width {_width(of[0])}, {text(wide)} at "
+        f"width {_width(of[-1])} (shares, 95 %).",
     )
 
 
@@ -362,28 +386,20 @@ class Landscape(Strategy):
         )
 
     @override
-    def trials(self, size: Size) -> Sequence[Trial]:
+    def trials(self, size: Size) -> Sequence["LandscapeTrial"]:
         widths, plays = ((1, 2, 4, 8), 20) if size == "small" else ((1, 2, 4, 8, 16), 100)
         # A generator alone has half as many networks: twice the width.
         return [
-            Trial(
-                parts={
-                    "model": f"{game}:width={width}",
-                    "data": "four modes on a line",
-                    "game": game,
-                    "width": str(width),
-                    "plays": str(plays),
-                },
-                seed=0,
-            )
+            LandscapeTrial(model=f"{game}:width={width}", game=game, width=width, plays=plays)
             for w in widths
             for game, width in (("one player", 2 * w), ("two players", w))
         ]
 
     @override
     def run(self, trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
-        kind = FixedDiscrepancy if trial.parts["game"] == "one player" else Duel
-        return _outcome(trial, _explore(kind(int(trial.parts["width"])), trial, watch))
+        asked = LandscapeTrial.of(trial)
+        kind = FixedDiscrepancy if asked.game == "one player" else Duel
+        return _outcome(trial, _explore(kind(asked.width), asked, watch))
 
     @override
     def blocks(self, outcomes: Sequence[Outcome]) -> Iterator[Block]:
@@ -413,14 +429,14 @@ class _Explored:
     ended: Tensor
 
 
-def _explore(game: OnALine, trial: Trial, watch: Watch) -> _Explored:
+def _explore(game: OnALine, trial: "LandscapeTrial", watch: Watch) -> _Explored:
     """Trains a game from many starts, and searches stationary points from where it went."""
-    ensemble, plays = Ensemble(game), int(trial.parts["plays"])
+    ensemble = Ensemble(game)
 
     def field(z: Tensor) -> Tensor:
         return ensemble.field(z, _NOTHING, _NOTHING)
 
-    z = starts(ensemble, plays, rng=Rng(trial.seed).stream(trial.parts["model"]))
+    z = starts(ensemble, trial.plays, rng=Rng(trial.seed).stream(trial.model))
     path = trained(field, z, lambda done: watch(0.5 * done, "training"))
     watch(0.5, "searching stationary points")
     ends = settle(field, path[-1], steps=SETTLE_STEPS)

@@ -2,22 +2,39 @@
 
 import abc
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from gantlet.core.estimate import Outcome, Trial
 from gantlet.report.blocks import Block, Caveat, Verdict
 from gantlet.run.execute import Watch
 from gantlet.run.store import TrialFolder
+from gantlet.run.trials import TypedTrial
 
 Size = Literal["small", "full"]
 
 
-class Strategy(abc.ABC):
-    """One of the three ways to attack the question that the article names.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StrategyTrial(TypedTrial):
+    """What the trials of all strategies say.
 
-    Trials are plain data; their parts name at least ``model`` (what is played) and ``data``, which
-    stand in the result's rows. The study adds ``strategy``, ``threads`` and ``device`` to them.
+    Attributes:
+        strategy: The name of the strategy.
+        model: What is played.
+        data: What is learned.
+        threads: Threads of the trial, which the study sets.
+        device: Where games are played, which the study sets.
     """
+
+    strategy: str
+    model: str
+    data: str
+    threads: int = 1
+    device: str = "cpu"
+
+
+class Strategy(abc.ABC):
+    """One of the three ways to attack the question that the article names."""
 
     @property
     @abc.abstractmethod
@@ -35,7 +52,7 @@ class Strategy(abc.ABC):
         """What limits its answers."""
 
     @abc.abstractmethod
-    def trials(self, size: Size) -> Sequence[Trial]:
+    def trials(self, size: Size) -> Sequence[StrategyTrial]:
         """Lists the work. Pure: the same size gives the same trials."""
 
     @abc.abstractmethod

@@ -12,7 +12,7 @@ from gantlet.report.blocks import Report, Section, failed_trials
 from gantlet.research.convergence.assumptions import Assumptions
 from gantlet.research.convergence.game_theory import Equilibria
 from gantlet.research.convergence.landscape import Landscape
-from gantlet.research.convergence.strategy import Size, Strategy
+from gantlet.research.convergence.strategy import Size, Strategy, StrategyTrial
 from gantlet.run.execute import Watch, facts_of
 from gantlet.run.store import Run, TrialFolder
 
@@ -51,12 +51,17 @@ class Convergence:
 
     def trials(self) -> Sequence[Trial]:
         """Lists the trials of all strategies."""
-        return [self._placed(s, t) for s in STRATEGIES for t in s.trials(self.size)]
+        return [
+            replace(t, threads=self.threads, device=self.device).written()
+            for s in STRATEGIES
+            for t in s.trials(self.size)
+        ]
 
     def run(self, trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
         """Does one trial of one strategy."""
-        strategy = next(s for s in STRATEGIES if s.name == trial.parts["strategy"])
-        with threads(int(trial.parts["threads"])):
+        asked = StrategyTrial.of(trial)
+        strategy = next(s for s in STRATEGIES if s.name == asked.strategy)
+        with threads(asked.threads):
             return strategy.run(trial, folder, watch)
 
     def conclude(self, outcomes: Sequence[Outcome], run: Run) -> Report:
@@ -82,10 +87,6 @@ class Convergence:
             ],
         )
 
-    def _placed(self, strategy: Strategy, trial: Trial) -> Trial:
-        place = {"strategy": strategy.name, "threads": str(self.threads), "device": self.device}
-        return replace(trial, parts={**trial.parts, **place})
-
 
 def _belongs(outcome: Outcome, strategy: Strategy) -> bool:
-    return outcome.trial.parts["strategy"] == strategy.name
+    return StrategyTrial.of(outcome.trial).strategy == strategy.name

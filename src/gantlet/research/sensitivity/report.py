@@ -21,7 +21,7 @@ from gantlet.report.blocks import (
     failed_trials,
 )
 from gantlet.report.format import text as shown
-from gantlet.research.sensitivity.trial import NOTHING, TIME, keys
+from gantlet.research.sensitivity.trial import NOTHING, TIME, SensitivityTrial
 from gantlet.run.execute import facts_of
 from gantlet.run.store import Run
 from gantlet.stats.intervals import is_separated, percentage
@@ -74,8 +74,9 @@ def tallies(outcomes: Sequence[Outcome]) -> Tallies:
     """Counts the draws in which each metric detects each corruption."""
     found: dict[tuple[str, str, int], dict[float, Tally]] = {}
     for o in outcomes:
-        damage, n = o.trial.parts["model"], int(o.trial.parts["n"])
-        which = {key.name: key for key in keys(o.trial.parts)}
+        trial = SensitivityTrial.of(o.trial)
+        damage, n = trial.model, trial.n
+        which = {key.name: key for key in trial.score_keys()}
         for name, gap in o.scores.items():
             metric, look, strength = which[name]
             by_strength = found.setdefault((label(metric, look), damage, n), {})

@@ -1,6 +1,5 @@
 """Which metric detects which corruption, and at which sample size?"""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -9,6 +8,7 @@ from typing import final
 
 from gantlet import options
 from gantlet.commands.trained import RunData
+from gantlet.core.data import Source
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Outcome, Trial
 from gantlet.core.spec import datasets, extractors, metrics
@@ -19,6 +19,7 @@ from gantlet.research.sensitivity.trial import (
     NOTHING,
     SCALES,
     SensitivitySize,
+    SensitivityTrial,
     Size,
     check_size,
     measure,
@@ -71,7 +72,7 @@ class Sensitivity:
 
     def question(self) -> dict[str, object]:
         """Returns the question with every default written out."""
-        scale, shared = self._scale, self._shared
+        scale, data = self._scale, datasets.resolve(self.data)
         return {
             "command": "study sensitivity",
             "size": self.size,
@@ -80,8 +81,13 @@ class Sensitivity:
             "draws": scale.draws,
             "controls": scale.controls,
             "damages": self._damages,
-            **{k: json.loads(v) if v.startswith("[") else v for k, v in shared.items()},
-            "data fingerprint": self.loaded.fingerprint(shared["data"], self.data_seed),
+            "data": data,
+            "data_seed": str(self.data_seed),
+            "metrics": list(self._metrics),
+            "features": list(self._features),
+            "threads": str(self.threads),
+            "device": self.device,
+            "data fingerprint": self.loaded.fingerprint(data, self.data_seed),
         }
 
     def trials(self) -> Sequence[Trial]:
@@ -94,7 +100,7 @@ class Sensitivity:
         if scale.draws < 1:
             raise UserError(f"seeds must be at least 1. Got {scale.draws}.")
         for n in scale.ns:
-            check_size(self._shared, self.loaded, n)
+            check_size(datasets.resolve(self.data), len(self._pool), n)
         damaged = product(range(scale.draws), scale.ns, self._damages)
         alone = product(range(scale.controls), scale.ns, [NOTHING])
         return [self._trial(*which) for which in (*damaged, *alone)]
@@ -119,46 +125,43 @@ class Sensitivity:
         )
 
     @property
-    def _metrics(self) -> list[str]:
+    def _metrics(self) -> tuple[str, ...]:
         without = SCALES[self.size].without
-        return list(self.metrics) or [m for m in metrics.names() if m not in without]
+        wanted = self.metrics or [m for m in metrics.names() if m not in without]
+        return tuple(metrics.resolve(m) for m in wanted)
 
     @property
     def _damages(self) -> list[str]:
-        space = datasets.make(self._shared["data"]).space
-        return applicable_corruptions(
-            space, labelled=pool_of(self._shared, self.loaded).labels is not None
-        )
+        space = datasets.make(self.data).space
+        return applicable_corruptions(space, labelled=self._pool.labels is not None)
 
     @property
-    def _shared(self) -> dict[str, str]:
-        """What all trials share, in written form."""
-        return {
-            "data": datasets.resolve(self.data),
-            "data_seed": str(self.data_seed),
-            "metrics": json.dumps([metrics.resolve(m) for m in self._metrics]),
-            "features": json.dumps([extractors.resolve(f) for f in self.features or self._seen]),
-            "threads": str(self.threads),
-            "device": self.device,
-        }
+    def _pool(self) -> Source:
+        _, splits = self.loaded.load(datasets.resolve(self.data), self.data_seed)
+        return pool_of(splits)
 
     @property
-    def _seen(self) -> tuple[str, ...]:
-        parts = {"data": datasets.resolve(self.data), "data_seed": str(self.data_seed)}
+    def _features(self) -> tuple[str, ...]:
+        return tuple(extractors.resolve(f) for f in self.features or self._default_features)
+
+    @property
+    def _default_features(self) -> tuple[str, ...]:
         if datasets.make(self.data).space.kind != "image":
             return ("pixels",)
-        return (
-            "pixels",
-            "random-conv" if pool_of(parts, self.loaded).labels is None else "classifier",
-        )
+        return ("pixels", "random-conv" if self._pool.labels is None else "classifier")
 
     def _trial(self, seed: int, n: int, damage: str) -> Trial:
         # Labels are not seen by any metric, so that their strength makes no difference.
-        strengths = [1.0] if damage in (NOTHING, "swapped labels") else self._scale.strengths
-        parts = {
-            "model": damage,
-            "n": str(n),
-            "strengths": json.dumps(list(strengths)),
-            **self._shared,
-        }
-        return Trial(parts=parts, seed=seed)
+        strengths = (1.0,) if damage in (NOTHING, "swapped labels") else self._scale.strengths
+        return SensitivityTrial(
+            model=damage,
+            n=n,
+            strengths=strengths,
+            data=datasets.resolve(self.data),
+            data_seed=self.data_seed,
+            metrics=self._metrics,
+            features=self._features,
+            threads=self.threads,
+            device=self.device,
+            seed=seed,
+        ).written()

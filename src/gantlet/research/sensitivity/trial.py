@@ -1,6 +1,5 @@
 """The trials of the study of metrics: corruptions, sizes, measurements."""
 
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from gantlet.commands.trained import RunData
 from gantlet.compute.machine import threads
-from gantlet.core.data import Source
+from gantlet.core.data import Source, Splits
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Estimate, Outcome, Trial
 from gantlet.core.metric import Metric, Sees, TrainMetric
@@ -23,6 +22,7 @@ from gantlet.domains.corruptions import CORRUPTIONS, CleanSamples
 from gantlet.features.base import full_precision
 from gantlet.metrics.measure import detail_all
 from gantlet.run.execute import Watch
+from gantlet.run.trials import TypedTrial
 from gantlet.stats.jackknife import Detailed, difference, unpaired
 
 # Reference, control, victims and training set; spare samples are what is left, at most as many.
@@ -45,11 +45,46 @@ class Drawn:
     victims: CleanSamples
 
 
-def draw(trial: Trial, data: RunData) -> Drawn:
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SensitivityTrial(TypedTrial):
+    """One corruption at all its strengths, of samples of one size, drawn once.
+
+    Attributes:
+        model: The corruption, or ``NOTHING``.
+        n: Samples of each set.
+        strengths: How strong the corruption is.
+        data: The data set in written form.
+        data_seed: Seed of its split, and so of the extractors.
+        metrics: What is measured, in written form.
+        features: What metrics look at, in written form.
+        threads: Threads of the trial.
+        device: Where extractors and metrics are computed.
+        seed: Draws the samples.
+    """
+
+    model: str
+    n: int
+    strengths: tuple[float, ...]
+    data: str
+    data_seed: int
+    metrics: tuple[str, ...]
+    features: tuple[str, ...]
+    threads: int
+    device: str
+    seed: int
+
+    def score_keys(self) -> Iterator["ScoreKey"]:
+        """Yields every number that the trial may have."""
+        looks = [*(extractor.partition(":")[0] for extractor in self.features), SAMPLES]
+        yield from map(ScoreKey._make, product(self.metrics, looks, self.strengths))
+
+
+def draw(trial: SensitivityTrial, data: RunData) -> Drawn:
     """Returns the sets of one trial: the same for all damages of one size and seed."""
-    parts, n = trial.parts, int(trial.parts["n"])
-    space, _ = data.of(trial)
-    pool = pool_of(parts, data)
+    n = trial.n
+    space, splits = data.of(trial)
+    pool = pool_of(splits)
     order = torch.randperm(len(pool), generator=Rng(trial.seed).stream(f"draw/{n}"))
     where = [order[k * n : (k + 1) * n] for k in range(_SETS + 1)]
     reference, control, victims, train, spare = (pool.take(index) for index in where)
@@ -68,24 +103,27 @@ def draw(trial: Trial, data: RunData) -> Drawn:
     )
 
 
-def pool_of(parts: Mapping[str, str], data: RunData) -> Source:
+def pool_of(splits: Splits) -> Source:
     """Returns all samples of a data set: which split they came from does not matter here."""
-    _, splits = data.load(parts["data"], int(parts["data_seed"]))
     return Concatenated(splits.train, splits.validation, splits.test)
 
 
-def check_size(parts: Mapping[str, str], data: RunData, n: int) -> None:
+def check_size(data: str, held: int, n: int) -> None:
     """Checks that a data set holds enough samples.
+
+    Args:
+        data: The data set.
+        held: How many samples it holds.
+        n: How many each set is to have.
 
     Raises:
         UserError: If it does not.
     """
-    held = len(pool_of(parts, data))
     # A class to be dropped is rarely more than a seventh of all.
     needed = _SETS * n + n // 7
     if n < 2 or held < needed:
         raise UserError(
-            f"ns must be from 2 to {held * 7 // (_SETS * 7 + 1)}: {parts['data']} holds {held} "
+            f"ns must be from 2 to {held * 7 // (_SETS * 7 + 1)}: {data} holds {held} "
             f"samples and four sets are drawn. Got {n}."
         )
 
@@ -121,13 +159,6 @@ class ScoreKey(NamedTuple):
             'kid:degree=3 (pca) @ 0.5'
         """
         return f"{self.metric} ({self.look}) @ {self.strength:g}"
-
-
-def keys(parts: Mapping[str, str]) -> Iterator[ScoreKey]:
-    """Yields every number that a trial of these parts may have."""
-    looks = [extractor.partition(":")[0] for extractor in json.loads(parts["features"])]
-    metrics, strengths = json.loads(parts["metrics"]), map(float, json.loads(parts["strengths"]))
-    yield from map(ScoreKey._make, product(metrics, [*looks, SAMPLES], strengths))
 
 
 @final
@@ -176,18 +207,18 @@ _SAYS_SO = Estimate.exact(1.0, method="a value where the control has none", bett
 _Found: TypeAlias = Mapping[str, Detailed | Estimate]
 
 
-def measure(trial: Trial, data: RunData, watch: Watch) -> Outcome:
+def measure(written: Trial, data: RunData, watch: Watch) -> Outcome:
     """Compares damaged samples with the reference, and takes off what the control gives.
 
     Scores are named ``metric (extractor) @ strength``: the number of the damaged samples minus
     that of the control, with the interval of the difference. A metric that has a number for the
     damaged samples only, such as that of near-duplicates, says by this that they are worse.
     """
-    start = time.process_time()
-    with threads(int(trial.parts["threads"])), full_precision():
+    start, trial = time.process_time(), SensitivityTrial.of(written)
+    with threads(trial.threads), full_precision():
         scores = dict(_scores(trial, data, watch))
     took = Estimate.exact(time.process_time() - start, unit="s", method="of this trial")
-    return Outcome(trial=trial, scores=scores, clock={TIME: took})
+    return Outcome(trial=written, scores=scores, clock={TIME: took})
 
 
 @final
@@ -206,15 +237,17 @@ class _Look:
         return detail_all(self.wanted, x, y, train=z, rng=rng)
 
 
-def _scores(trial: Trial, data: RunData, watch: Watch) -> Iterator[tuple[str, Estimate]]:
-    drawn, rng = draw(trial, data), Rng(trial.seed, trial.parts["device"])
+def _scores(
+    trial: SensitivityTrial, data: RunData, watch: Watch
+) -> Iterator[tuple[str, Estimate]]:
+    drawn, rng = draw(trial, data), Rng(trial.seed, trial.device)
     real, train = drawn.reference, drawn.victims.train
-    looks, strengths = list(_looks(trial, data, drawn)), json.loads(trial.parts["strengths"])
+    looks, strengths = list(_looks(trial, data, drawn)), trial.strengths
     for i, look in enumerate(looks):
         control = look.compare(real, drawn.control, train, rng)
         for k, strength in enumerate(strengths):
             share = (i + k / len(strengths)) / len(looks)
-            watch(share, f"{trial.parts['model']}, {look.name}")
+            watch(share, f"{trial.model}, {look.name}")
             damaged = _damaged(trial, drawn, strength)
             found = look.compare(real, damaged, train, rng)
             for metric, one in found.items():
@@ -224,28 +257,31 @@ def _scores(trial: Trial, data: RunData, watch: Watch) -> Iterator[tuple[str, Es
                 )
 
 
-def _looks(trial: Trial, data: RunData, drawn: Drawn) -> Iterator[_Look]:
+def _looks(trial: SensitivityTrial, data: RunData, drawn: Drawn) -> Iterator[_Look]:
     """Yields every way to see samples that some metric wants."""
-    for extractor in json.loads(trial.parts["features"]):
-        seen, short = data.features_of(trial, extractor), extractor.partition(":")[0]
+    for extractor in trial.features:
+        seen = data.features(trial.data, trial.data_seed, extractor, trial.device)
+        short = extractor.partition(":")[0]
         yield _look(trial, short, seen.extract, "features")
         if seen.classify is not None:
             yield _look(trial, short, seen.classify, "probabilities")
     yield _look(trial, SAMPLES, drawn.victims.space.unit, "samples")
 
 
-def _look(trial: Trial, name: str, see: Callable[[Tensor], Tensor], sees: Sees) -> _Look:
-    made = {m: metrics.make(m) for m in json.loads(trial.parts["metrics"])}
+def _look(
+    trial: SensitivityTrial, name: str, see: Callable[[Tensor], Tensor], sees: Sees
+) -> _Look:
+    made = {m: metrics.make(m) for m in trial.metrics}
     return _Look(
         name=name,
         see=see,
-        device=trial.parts["device"],
+        device=trial.device,
         wanted={m: metric for m, metric in made.items() if metric.sees == sees},
     )
 
 
-def _damaged(trial: Trial, drawn: Drawn, strength: float) -> Tensor:
-    name = trial.parts["model"]
+def _damaged(trial: SensitivityTrial, drawn: Drawn, strength: float) -> Tensor:
+    name = trial.model
     if name == NOTHING:
         return drawn.victims.x
     # The same stream for all strengths: a stronger damage is the same one, stronger.
