@@ -17,6 +17,7 @@ from torch.nn.utils import parameters_to_vector
 import gantlet
 from gantlet.testing import (
     check_dataset,
+    check_domain,
     check_extractor,
     check_fitted,
     check_metric,
@@ -28,6 +29,7 @@ PLANE = gantlet.Space("vector", (2,))
 
 def test_contracts() -> None:
     check_dataset(Spiral())
+    check_domain(SpikeDomain(), gantlet.Space("spikes", (50,)))
     check_extractor(Fourier(), PLANE)
     check_fitted(Kde(), PLANE)
     check_metric(VarianceRatio(), place_matters=False)

@@ -10,20 +10,28 @@ Each raises AssertionError whose message names the broken clause.
 
 from gantlet.testing.contracts import (
     check_dataset,
+    check_domain,
     check_extractor,
     check_family,
     check_fitted,
     check_metric,
     check_model,
+    check_probe,
     check_solver,
+    check_study,
+    check_toy,
 )
 
 __all__ = [
     "check_dataset",
+    "check_domain",
     "check_extractor",
     "check_family",
     "check_fitted",
     "check_metric",
     "check_model",
+    "check_probe",
     "check_solver",
+    "check_study",
+    "check_toy",
 ]

@@ -1,16 +1,21 @@
 """The contracts of components, as functions that raise where one is broken."""
 
+import json
+import pickle
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TypeVar, final
 
 import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from gantlet.core.data import Dataset, InMemory, Space, Splits, all_samples, groups_of, rows
+from gantlet.core.data import Code, Dataset, InMemory, Space, Splits, all_samples, groups_of, rows
 from gantlet.core.errors import UserError
-from gantlet.core.metric import Extract, Extractor, Metric
+from gantlet.core.estimate import Outcome
+from gantlet.core.metric import Extract, Extractor, Metric, Probe
 from gantlet.core.model import (
     Adversarial,
     Decoder,
@@ -22,10 +27,15 @@ from gantlet.core.model import (
     Invertible,
     Model,
     Solver,
+    Toy,
 )
 from gantlet.core.rng import Rng
-from gantlet.core.spec import solvers
+from gantlet.core.spec import extractors, metrics, solvers
+from gantlet.domains.domains import Domain, reader_of
 from gantlet.models.nets import seeded
+from gantlet.report.json import as_json, from_json
+from gantlet.run.execute import Study, facts
+from gantlet.run.store import Run
 
 
 @final
@@ -419,3 +429,190 @@ def labelled_splits(space: Space, n: int) -> Splits:
         return InMemory(x, (size > size.median()).long())
 
     return Splits(train=split(1), validation=split(2), test=split(3), note="made up")
+
+
+def check_probe(probe: Probe, model: Model, real: Tensor) -> None:
+    """Checks that ``probe`` keeps the contract on a model.
+
+    Args:
+        probe: The probe.
+        model: The model, in training mode, so that a probe that changes its mode is found out.
+        real: Samples of the model's space, shape ``(n, *space.shape)``.
+
+    Raises:
+        AssertionError: If it does not; the message names the broken clause.
+    """
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    untouched, training = real.clone(), model.training
+    with untouched_global_state():
+        first, again = (probe.inspect(model, real, rng=Rng(0)) for _ in range(2))
+    assert first.scores or first.clock, "a probe finds something, or says why it cannot"
+    assert first.scores == again.scores, "same seed, same scores"
+    assert first.clock.keys() == again.clock.keys(), "what depends on the machine keeps its names"
+    assert not first.scores.keys() & first.clock.keys(), "each number has a name of its own"
+    assert torch.equal(real, untouched), "samples are left as they are"
+    assert model.training == training, "the model stays in its mode"
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is None, f"no gradient is left behind: {name} has one"
+    for name, tensor in model.state_dict().items():
+        assert tensor.dtype == before[name].dtype, f"the model keeps its precision: {name}"
+        assert torch.equal(tensor, before[name]), f"measuring leaves the model alone: {name}"
+
+
+def check_toy(toy: Toy, *, steps: int = 3) -> None:
+    """Checks that ``toy`` keeps the contract, and that its default solver can play it.
+
+    Args:
+        toy: The toy game.
+        steps: How many steps are played.
+
+    Raises:
+        AssertionError: If it does not; the message names the broken clause.
+    """
+    real = toy.real
+    assert len(real) > 0, "there is at least one sample, a dummy where a game has no data"
+    assert real.dtype == torch.float64, "samples are float64"
+    assert torch.equal(real, toy.real), "same settings, same samples"
+    with untouched_global_state():
+        game, twin = toy.build(), toy.build()
+        for name, weight in _weights(game).items():
+            assert weight.dtype == torch.float64, f"players are float64: {name} is not"
+            assert torch.equal(weight, _weights(twin)[name]), f"same settings, same start: {name}"
+        for player in game.players:
+            both = [g.loss(player, real, rng=Rng(0).stream("loss")) for g in (game, twin)]
+            assert both[0].shape == (), f"the loss of {player} is a scalar"
+            assert both[0].isfinite(), f"the loss of {player} is finite"
+            assert torch.equal(*both), f"same seed, same loss: {player} differs"
+        play = solvers.make(toy.solver).start(game)
+        for step in range(steps):
+            losses = play.step(torch.cat([real] * play.batches), rng=Rng(step).stream("noise"))
+            assert set(losses) == set(game.players), "a step reports the loss of every player"
+    moved = [k for k, w in _weights(game).items() if not torch.equal(w, _weights(twin)[k])]
+    assert moved, "the default solver moves a player"
+    for name, weight in _weights(game).items():
+        assert bool(weight.isfinite().all()), f"the default solver does not diverge: {name}"
+
+
+def check_study(study: Study, folder: Path, *, most: int = 1) -> None:
+    """Checks that ``study`` keeps the contract, on its first trials.
+
+    Each of these runs twice, so give a study whose trials are quick.
+
+    Args:
+        study: The study.
+        folder: Where runs are kept; must be empty or missing.
+        most: How many trials are run.
+
+    Raises:
+        AssertionError: If it does not; the message names the broken clause.
+    """
+    question, trials = study.question(), study.trials()
+    plain = json.loads(json.dumps(question))
+    assert study.question() == question, "the question is the same each time"
+    assert trials, "there is at least one trial"
+    assert list(study.trials()) == list(trials), "trials are the same each time"
+    assert len({t.key for t in trials}) == len(trials), "no trial is listed twice"
+    for trial in trials:
+        for name, part in trial.parts.items():
+            assert isinstance(part, str), f"parts of a trial are text: {name} is not"
+    sent = pickle.loads(pickle.dumps(study))  # noqa: S301  (its own)
+    assert json.loads(json.dumps(sent.question())) == plain, "a study can go to another process"
+    shares: list[float] = []
+    where = facts("cpu", torch.get_num_threads(), ["check_study"])
+    runs = [Run.create(folder / name, question, where) for name in ("first", "second")]
+    first, second = (
+        [s.run(t, run.folder(t), lambda share, _: shares.append(share)) for t in trials[:most]]
+        for s, run in zip((study, sent), runs, strict=True)
+    )
+    for trial, one, other in zip(trials, first, second, strict=False):
+        assert one.trial == trial, "an outcome is that of its trial"
+        assert one.scores == other.scores, "the same trial gives the same scores"
+        assert one.clock.keys() == other.clock.keys(), "what the clock saw keeps its names"
+    assert all(0 <= share <= 1 for share in shares), "progress is a share from 0 to 1"
+    _check_conclusion(study, first, runs[0])
+
+
+def _check_conclusion(study: Study, outcomes: list[Outcome], run: Run) -> None:
+    for outcome in outcomes:
+        run.record(outcome)
+    before = {f: f.stat().st_mtime_ns for f in run.path.rglob("*")}
+    report = study.conclude(outcomes, run)
+    assert {f: f.stat().st_mtime_ns for f in run.path.rglob("*")} == before, (
+        "concluding writes nothing"
+    )
+    assert report.title, "a report has a title"
+    assert report.verdicts, "a report answers, or says why it cannot"
+    written = json.loads(json.dumps(as_json(report)))
+    assert as_json(from_json(written)) == as_json(report), "a report is read as it was written"
+
+
+_ENDING = ".gantlet-no-such-kind"
+
+
+def check_domain(
+    domain: Domain, space: Space, x: Tensor | None = None, *, code: Code | None = None
+) -> None:
+    """Checks that a kind of sample keeps the contract.
+
+    Args:
+        domain: The kind.
+        space: What one of its samples is.
+        x: Samples, shape ``(n, *space.shape)``, 10 or more; made up where none are given.
+        code: What the numbers of a sample stand for, where they are not plain numbers.
+
+    Raises:
+        AssertionError: If it does not; the message names the broken clause.
+    """
+    x = made_up(space, 24) if x is None else x
+    before = x.clone()
+    with untouched_global_state():
+        found, again = (domain.attributes(space, x, code) for _ in range(2))
+    names = [word.name for word in found.words]
+    assert len(set(names)) == len(names), "each attribute has a name of its own"
+    assert found.values.shape == (len(x), len(names)), "there is one row for each sample"
+    assert found.values.dtype == torch.float64, "attributes are float64"
+    assert found.words == again.words, "the same samples have the same attributes"
+    assert torch.equal(found.values.nan_to_num(), again.values.nan_to_num()), (
+        "the same samples have the same measurements"
+    )
+    if not domain.depends_on_set(code):
+        few = domain.attributes(space, x[:5], code)
+        assert few.words == found.words, "attributes do not depend on the number of samples"
+        assert torch.allclose(few.values, found.values[:5], equal_nan=True), (
+            "a sample is measured alone, or depends_on_set says otherwise"
+        )
+    _check_settings(domain, space, code)
+    picture = domain.picture(space, x)
+    assert picture is None or picture.startswith(b"\x89PNG"), "a picture is a PNG file"
+    with TemporaryDirectory(prefix="gantlet-domain-") as name:
+        _check_files(domain, space, x, code, Path(name))
+    assert torch.equal(x, before), "samples are left as they are"
+
+
+def _check_settings(domain: Domain, space: Space, code: Code | None) -> None:
+    assert all(e.startswith(".") for e in domain.endings), "endings of files begin with a dot"
+    assert domain.shown >= 10, "a picture shows ten samples or more"
+    for labelled in (True, False):
+        chosen = domain.features(code, labelled=labelled)
+        assert chosen, "there is a default extractor"
+        for name in chosen:
+            assert extractors.resolve(name), f"the default extractor {name} exists"
+    for name in domain.metrics:
+        assert metrics.resolve(name), f"the metric {name} exists"
+    causes = domain.causes(space)
+    assert len({c.name for c in causes}) == len(causes), "each cause has a name of its own"
+
+
+def _check_files(domain: Domain, space: Space, x: Tensor, code: Code | None, at: Path) -> None:
+    other = at / f"file{_ENDING}"
+    other.write_bytes(b"?")
+    assert domain.reader(other) is None, "files of another kind are left to it"
+    for ending, write in domain.writers(space, code).items():
+        assert ending.startswith("."), f"endings of files begin with a dot: {ending} does not"
+        write(at / "samples.draft", x)
+        written = at / "samples.draft"
+        assert written.is_dir() or written.stat().st_size > 0, f"{ending} files hold something"
+        file = written.rename(at / f"samples{ending}")
+        read = domain.reader(file) or reader_of(file)
+        assert read is not None, f"{ending} files can be read again"
+        assert len(read.whole()) == len(x), f"{ending} files hold every sample"
