@@ -26,7 +26,6 @@ import torch
 from torch import Tensor
 
 from gantlet import __version__, options
-from gantlet.commands import trained
 from gantlet.commands.compare.study import Compare
 from gantlet.commands.compare.trial import restore
 from gantlet.commands.converge.study import Converge
@@ -52,6 +51,7 @@ from gantlet.report.blocks import Report
 from gantlet.report.documents import render
 from gantlet.report.format import text
 from gantlet.research.published.report import published_report, published_rows, published_runs
+from gantlet.run import trials
 from gantlet.run.execute import (
     Executor,
     HasForecast,
@@ -419,7 +419,7 @@ def cost_of_options(asked: options.Cost, tell: ProgressCallback) -> Report:
 
 def _planned(asked: options.Cost) -> Report:
     data = datasets.resolve(asked.data)
-    space, splits = trained.load(data, asked.data_seed)
+    space, splits = trials.load(data, asked.data_seed)
     costs = [
         cost_of(
             family,

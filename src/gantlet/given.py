@@ -19,7 +19,7 @@ from gantlet.core.errors import UserError
 from gantlet.core.model import Model
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Spec, datasets
-from gantlet.run.store import store_array, store_table
+from gantlet.run.given_samples import store_array, store_table
 
 # ----------------------------------------------------------------------------
 # Collection of arrays from items and batches of loaders and lists.

@@ -3,12 +3,10 @@
 import pytest
 import torch
 
-from gantlet.commands.trained import RunData
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Budget, Estimate, Outcome
 from gantlet.core.rng import Rng
-from gantlet.research.ais.report import blocks, findings, verdicts
-from gantlet.research.ais.study import AisStudy
+from gantlet.research.ais.study import AisStudy, blocks, findings, verdicts
 from gantlet.research.ais.trial import (
     ACCEPTANCE,
     AIS,
@@ -26,6 +24,7 @@ from gantlet.research.ais.trial import (
     smoothed,
     trials,
 )
+from gantlet.run.trials import RunData
 
 GRID = AnnealingGrid(
     sigmas=(0.01, 0.5), temperatures=(10, 100), chains=2, tuning=4, points=6, simulated=4

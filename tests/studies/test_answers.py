@@ -20,11 +20,11 @@ from gantlet.commands.compare.study import Compare
 from gantlet.commands.compare.verdicts import judged, verdicts
 from gantlet.commands.cost import nearest
 from gantlet.commands.standings import best_first, model_results, rank
-from gantlet.commands.trained import RunData
 from gantlet.core.data import Space
 from gantlet.core.estimate import REAL, Budget, Estimate, Outcome, Spend, Trial
 from gantlet.report.blocks import Scatter
 from gantlet.run.store import Run
+from gantlet.run.trials import RunData
 
 QUALITY = "energy (pixels)"
 

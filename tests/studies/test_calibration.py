@@ -24,14 +24,14 @@ from gantlet.metrics.kernel import Energy
 from gantlet.report.blocks import Section
 from gantlet.report.documents import markdown_table as as_markdown
 from gantlet.research.calibration import false_verdicts, truth, worlds
-from gantlet.research.calibration.report import (
+from gantlet.research.calibration.study import (
+    Calibration,
     CoverageCell,
     calibration_caveats,
     cells,
     judged,
     pooled,
 )
-from gantlet.research.calibration.study import Calibration
 from gantlet.research.calibration.trial import BLOCK, PLAIN, SCALES, measure_c2st, view
 from gantlet.research.calibration.truth import SCENARIOS, estimand, normal, population
 from gantlet.research.calibration.worlds import Finite

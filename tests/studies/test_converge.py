@@ -15,8 +15,7 @@ from gantlet.commands.converge.diagnosis import (
     forecast,
     keys,
 )
-from gantlet.commands.converge.report import curves_down
-from gantlet.commands.converge.study import Converge
+from gantlet.commands.converge.study import Converge, curves_down
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Budget, Spend
 from gantlet.core.rng import Rng

@@ -41,7 +41,7 @@ TINY = EquilibriumSize(
 
 
 def trial(method, scale=TINY):
-    found = next(t for t in Equilibria().trials("small") if t.method == method)
+    found = next(t for t in Equilibria().trials("small") if t.approach == method)
     if method == MATRIX:
         return replace(found, scale=scale).written()
     ring = datasets.resolve("ring:n=600,held_out=200")
@@ -57,7 +57,7 @@ def test_trials_are_written_out_and_the_same_each_time():
     assert found == Equilibria().trials("small")
     assert len({t.written().key for t in found}) == len(found)
     matrix, *trained = found
-    assert matrix.method == MATRIX
+    assert matrix.approach == MATRIX
     for t in trained:
         assert families.resolve(t.model) == t.model
         assert solvers.resolve(t.solver) == t.solver

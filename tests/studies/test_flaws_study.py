@@ -9,9 +9,16 @@ import torch
 import gantlet
 from gantlet.commands.evaluate.inputs import EvaluationSpec
 from gantlet.commands.evaluate.sets import EvaluationSets
-from gantlet.commands.flaws.report import Listed, keys, list_table, shared_table, sharers, verdicts
-from gantlet.commands.flaws.report import listed as answer_listed
-from gantlet.commands.flaws.study import FindFlaws
+from gantlet.commands.flaws.study import (
+    FindFlaws,
+    Listed,
+    keys,
+    list_table,
+    shared_table,
+    sharers,
+    verdicts,
+)
+from gantlet.commands.flaws.study import listed as answer_listed
 from gantlet.commands.flaws.trial import BEFORE, ListKey, Quantity, learned_from, ranking, spectrum
 from gantlet.core.data import Space
 from gantlet.core.estimate import Estimate, Note, Outcome, Trial

@@ -9,13 +9,13 @@ from gantlet.api import run_study
 from gantlet.cli.main import run
 from gantlet.commands.compare.study import Compare
 from gantlet.commands.tournament.play import courses_of, snapshots_of
-from gantlet.commands.trained import load
 from gantlet.core.data import Space
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Budget
 from gantlet.core.model import Adversarial
 from gantlet.core.rng import Rng
 from gantlet.core.spec import extractors
+from gantlet.run.trials import load
 from gantlet.testing import check_extractor
 
 GANS = ("gan:width=16,depth=1", "gan:width=16,depth=1,spectral=true", "flow-gan:critic_width=16")

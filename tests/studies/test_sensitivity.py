@@ -8,16 +8,18 @@ from gantlet.api import load_report, run_study
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Estimate, Outcome
 from gantlet.report.documents import markdown_table as as_markdown
-from gantlet.research.sensitivity.report import (
+from gantlet.research.sensitivity.study import (
+    NOTHING,
+    Sensitivity,
+    SensitivityTrial,
     Tally,
     answer,
+    difference_from_control,
     false_alarms,
     sign,
     smallest,
     tallies,
 )
-from gantlet.research.sensitivity.study import Sensitivity
-from gantlet.research.sensitivity.trial import NOTHING, SensitivityTrial, difference_from_control
 
 DOCS = Path(__file__).parents[2] / "docs"
 

@@ -16,8 +16,7 @@ from gantlet.commands.tournament.play import (
     from_tensors,
     standings,
 )
-from gantlet.commands.tournament.report import ranking
-from gantlet.commands.tournament.study import Tournament
+from gantlet.commands.tournament.study import Tournament, ranking
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Budget
 from gantlet.core.rng import Rng

@@ -10,8 +10,9 @@ from scipy import stats
 from gantlet.commands import standings
 from gantlet.commands.standings import model_results
 from gantlet.core.estimate import Budget, Estimate, Outcome, Trial
-from gantlet.research.tradeoffs.report import (
+from gantlet.research.tradeoffs.study import (
     Costs,
+    Tradeoffs,
     article_table,
     break_even,
     cost_to_reach,
@@ -19,7 +20,6 @@ from gantlet.research.tradeoffs.report import (
     slope,
     target,
 )
-from gantlet.research.tradeoffs.study import Tradeoffs
 
 QUALITY = "energy (pixels)"
 

@@ -12,8 +12,7 @@ from gantlet.core.data import all_samples, notes_of
 from gantlet.core.errors import UserError
 from gantlet.core.spec import datasets
 from gantlet.data.delimited import is_missing, parsed
-from gantlet.domains.cells import read_cells
-from gantlet.domains.tables import dependences
+from gantlet.domains.cells import dependences, read_cells
 
 
 def table(path, text, encoding="utf-8"):

@@ -15,7 +15,7 @@ from gantlet.commands.evaluate.inputs import find_samples, named
 from gantlet.core.data import all_samples
 from gantlet.core.errors import UserError
 from gantlet.given import to_spec
-from gantlet.run import store
+from gantlet.run import given_samples
 
 
 def noise(*shape, seed=0):
@@ -219,14 +219,14 @@ def test_what_is_kept_counts_against_the_limit_and_is_mended(monkeypatch, tmp_pa
     assert to_spec(X, "mine", n=60, seed=0) == first
     assert file.read_bytes() == content, "a damaged file is written again"
 
-    monkeypatch.setattr(store, "LIMIT", int(2.5 * size))
-    monkeypatch.setattr(store, "IN_USE_SECONDS", -1.0)
+    monkeypatch.setattr(given_samples, "LIMIT", int(2.5 * size))
+    monkeypatch.setattr(given_samples, "IN_USE_SECONDS", -1.0)
     for seed in range(1, 5):
         to_spec(noise(60, 3, 8, 8, seed=seed), "mine", n=60, seed=0)
-        assert sum(f.stat().st_size for f in folder.glob("*.npy")) <= store.LIMIT
+        assert sum(f.stat().st_size for f in folder.glob("*.npy")) <= given_samples.LIMIT
     with pytest.raises(UserError, match=r"'mine' were given in Python and are no longer"):
         find_samples(first, "fake")
-    monkeypatch.setattr(store, "LIMIT", size // 2)
+    monkeypatch.setattr(given_samples, "LIMIT", size // 2)
     with pytest.raises(UserError, match=r"may have 0 GB. Save them to a .npy file"):
         to_spec(noise(60, 3, 8, 8, seed=9), "mine", n=60, seed=0)
 

@@ -6,7 +6,7 @@ from gantlet.core.errors import UserError
 from gantlet.core.model import Game
 from gantlet.core.rng import Rng
 from gantlet.core.spec import families, solvers
-from gantlet.games.solvers import History
+from gantlet.games.mixed_solvers import History
 from gantlet.games.toys import PointPlayer
 from gantlet.testing import check_solver
 from toy_games import Bilinear

@@ -10,7 +10,7 @@ from torch import Tensor
 from gantlet.commands import standings
 from gantlet.commands.compare.claims import estimated
 from gantlet.commands.standings import ModelResults, on_ranking_features
-from gantlet.commands.trained import ModelTrial, RunData
+from gantlet.commands.trained import ModelTrial
 from gantlet.core.data import Encoded, Space, all_samples
 from gantlet.core.errors import UserError, unknown
 from gantlet.core.estimate import REAL
@@ -18,6 +18,7 @@ from gantlet.core.spec import datasets
 from gantlet.domains.domains import domain_of
 from gantlet.report.blocks import Block, Cell, Column, Dot, Gallery, Picture, Table
 from gantlet.run.store import Run, draft_of, save_tensors, write_bytes
+from gantlet.run.trials import RunData
 
 # ----------------------------------------------------------------------------
 # Samples to look at: uncurated, of the first seed, beside held-out data.
@@ -61,16 +62,11 @@ def _picture(c: ModelResults, run: Run, data: RunData, scores: Sequence[Dot]) ->
         x = all_samples(splits.test, domain_of(space).shown)
     else:
         x = run.folder(trial).load("samples")["samples"]
-    png = picture(space, x)
+    png = domain_of(space).picture(space, x)
     if png is not None:
         yield Picture(
             caption=c.label, png=png, description=f"Samples of {c.label}.", scores=scores
         )
-
-
-def picture(space: Space, x: Tensor) -> bytes | None:
-    """Returns samples as PNG, as their kind draws them; None where there is nothing to see."""
-    return domain_of(space).picture(space, x)
 
 
 # ----------------------------------------------------------------------------
@@ -128,7 +124,7 @@ def save_samples(path: Path, x: Tensor, data: str) -> None:
         with draft_of(path) as draft:
             own[path.suffix](draft, x.cpu())
     elif path.suffix == ".png":
-        png = picture(space, x.cpu())
+        png = domain_of(space).picture(space, x.cpu())
         if png is None:
             others = ", ".join((*own, ".npz"))
             raise UserError(

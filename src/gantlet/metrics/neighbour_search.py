@@ -688,3 +688,50 @@ def _count(counts: Tensor, row: Tensor, column: Tensor) -> None:
 def _lower(values: Tensor, row: Tensor, column: Tensor, weight: Tensor) -> None:
     flat = row * values.shape[1] + column
     values.view(-1).scatter_reduce_(0, flat, weight, "amin")
+
+
+def near_pairs(x: Points, near: Nearest, limit: float) -> Tensor:
+    """Returns how many others lie within the squared distance ``limit`` of each, ``(n,)``."""
+    edges = edge(torch.full((len(x),), limit, dtype=torch.float64, device=x.device), x)
+    found = (near.distance <= edges[:, None]).sum(1)
+    full = (found == near.distance.shape[1]) & (found < len(x) - 1)
+    for some in torch.split(full.nonzero()[:, 0], ROWS):
+        rows = rows_of(x, some, torch.float64)
+        counts = [
+            (tile(rows, rows_of(x, j, torch.float64)) <= edges[some, None]).sum(1)
+            for j in spans(len(x), COLUMNS)
+        ]
+        found[some] = torch.stack(counts).sum(0) - 1  # the sample itself
+    return found
+
+
+def centre(x: Points) -> Tensor:
+    """Returns the mean, shape ``(d,)``."""
+    rows = (x.rows(part, torch.float64).sum(0) for part in row_blocks(x.x))
+    return torch.stack(list(rows)).sum(0) / len(x)
+
+
+def centres_without(x: Points, fold: Tensor) -> list[Tensor]:
+    """Returns the mean without each fold, each of shape ``(d,)``.
+
+    Args:
+        x: The samples.
+        fold: The number of the fold of each, shape ``(n,)``.
+    """
+    count = int(fold.max()) + 1
+    sums = torch.zeros(count, x.width, dtype=torch.float64, device=x.device)
+    for part in row_blocks(x.x):
+        sums.index_add_(0, fold[part], x.rows(part, torch.float64))
+    left = len(x) - fold.bincount(minlength=count)
+    return list((sums.sum(0) - sums) / left[:, None])
+
+
+def from_centres(x: Points, centres: Tensor) -> Tensor:
+    """Returns squared distances from each centre, shape ``(len(centres), n)``."""
+    parts: list[Tensor] = []
+    for part in row_blocks(x.x):
+        rows = x.rows(part, torch.float64)
+        # From differences, so that equal samples are at equal distances to the last digit.
+        each = [torch.linalg.vecdot(moved, moved) for moved in (rows - c for c in centres)]
+        parts.append(torch.stack(each))
+    return torch.cat(parts, 1)

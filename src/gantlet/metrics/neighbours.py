@@ -35,13 +35,16 @@ from gantlet.metrics.neighbour_search import (
     Nearest,
     Points,
     TrimmedBallCounts,
+    centre,
+    centres_without,
     edge,
     enough,
     for_each_pair,
+    from_centres,
     knn_within,
+    near_pairs,
     points,
     reserve,
-    row_blocks,
     rows_of,
     smallest_sample,
     spans,
@@ -413,21 +416,6 @@ def birthday_support(meetings: Tensor, *, among: str = "none known") -> Estimate
     )
 
 
-def near_pairs(x: Points, near: Nearest, limit: float) -> Tensor:
-    """Returns how many others lie within the squared distance ``limit`` of each, ``(n,)``."""
-    edges = edge(torch.full((len(x),), limit, dtype=torch.float64, device=x.device), x)
-    found = (near.distance <= edges[:, None]).sum(1)
-    full = (found == near.distance.shape[1]) & (found < len(x) - 1)
-    for some in torch.split(full.nonzero()[:, 0], ROWS):
-        rows = rows_of(x, some, torch.float64)
-        counts = [
-            (tile(rows, rows_of(x, j, torch.float64)) <= edges[some, None]).sum(1)
-            for j in spans(len(x), COLUMNS)
-        ]
-        found[some] = torch.stack(counts).sum(0) - 1  # the sample itself
-    return found
-
-
 @final
 class Curve:
     """The share of numbers that are at most ``t``, as a function of ``t`` in [0, 1].
@@ -512,8 +500,8 @@ class AlphaPrecision(NeighbourMetric):
     def _agreement(self, scene: Neighbourhoods, folds: Folds) -> Detailed:
         x, y = scene.real, scene.fake
         fold = scene.of(folds)[0]
-        centres = torch.stack([_centre(x), *_centres_without(x, fold)])
-        from_x, from_y = _from_centres(x, centres), _from_centres(y, centres)
+        centres = torch.stack([centre(x), *centres_without(x, fold)])
+        from_x, from_y = from_centres(x, centres), from_centres(y, centres)
         u = ranks(from_y[0], from_x[0])
         changed = [ranks(from_y[1 + f], from_x[1 + f, fold != f]) for f in range(len(centres) - 1)]
         curve = Curve(u)
@@ -552,7 +540,7 @@ class BetaRecall(NeighbourMetric):
     @override
     def begin(self, scene: Neighbourhoods, folds: Folds) -> Counting:
         real, fake = scene.of(folds)
-        depth = _from_centres(scene.fake, _centre(scene.fake)[None])[0]
+        depth = from_centres(scene.fake, centre(scene.fake)[None])[0]
         nearest = BallMinimum(scene.near_real, self.k, real, depth, fake)
 
         def finish() -> Detailed:
@@ -605,32 +593,6 @@ def _agreement(curve: Curve, spread: VarianceParts, n: int, method: str) -> Deta
     if made.high is not None and made.high > 1:
         made = replace(made, high=1.0)
     return Detailed(made, spread.real, spread.rest)
-
-
-def _centre(x: Points) -> Tensor:
-    rows = (x.rows(part, torch.float64).sum(0) for part in row_blocks(x.x))
-    return torch.stack(list(rows)).sum(0) / len(x)
-
-
-def _centres_without(x: Points, fold: Tensor) -> list[Tensor]:
-    """Returns the mean without each fold."""
-    count = int(fold.max()) + 1
-    sums = torch.zeros(count, x.width, dtype=torch.float64, device=x.device)
-    for part in row_blocks(x.x):
-        sums.index_add_(0, fold[part], x.rows(part, torch.float64))
-    left = len(x) - fold.bincount(minlength=count)
-    return list((sums.sum(0) - sums) / left[:, None])
-
-
-def _from_centres(x: Points, centres: Tensor) -> Tensor:
-    """Returns squared distances from each centre, shape ``(len(centres), n)``."""
-    parts: list[Tensor] = []
-    for part in row_blocks(x.x):
-        rows = x.rows(part, torch.float64)
-        # From differences, so that equal samples are at equal distances to the last digit.
-        each = [torch.linalg.vecdot(moved, moved) for moved in (rows - c for c in centres)]
-        parts.append(torch.stack(each))
-    return torch.cat(parts, 1)
 
 
 # ----------------------------------------------------------------------------

@@ -1,14 +1,26 @@
-"""The settings of a trial as typed fields, and their written form in the run folder."""
+"""The settings of a trial as typed fields with their written form, and the data of a run."""
 
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, fields, is_dataclass
-from typing import Any, ClassVar, Literal, Self, get_origin, get_type_hints
+from hashlib import blake2b
+from typing import Any, ClassVar, Literal, Protocol, Self, final, get_origin, get_type_hints
 
+from typing_extensions import override
+
+from gantlet.core.data import Space, Splits, all_samples
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Trial
+from gantlet.core.metric import Features
+from gantlet.core.rng import Rng
+from gantlet.core.spec import datasets, extractors
 from gantlet.report.json import read_as
+from gantlet.run.execute import LruCache
+
+# ----------------------------------------------------------------------------
+# Settings and their written form.
+# ----------------------------------------------------------------------------
 
 
 class TrialParts(ABC):
@@ -111,3 +123,104 @@ def _text(value: Any) -> str:
 
 def _value(kind: Any, text: str) -> Any:
     return text if kind is str or get_origin(kind) is Literal else read_as(kind, json.loads(text))
+
+
+# ----------------------------------------------------------------------------
+# What all trials of a run share: the data set's splits, and the extractors fitted to it.
+# ----------------------------------------------------------------------------
+
+# How many samples of each split tell what a data set holds.
+_TELLING = 256
+
+# So many data sets, and so many extractors, are held at a time.
+_LOADED, _FITTED_EXTRACTORS = 4, 8
+
+
+class OnData(Protocol):
+    """A trial that says which data set it is about."""
+
+    @property
+    def data(self) -> str:
+        """The data set in written form."""
+        ...
+
+    @property
+    def data_seed(self) -> int:
+        """Seed of the train/validation/test split."""
+        ...
+
+
+@final
+class RunData:
+    """The data sets of a run, each loaded once, and the extractors fitted to them.
+
+    One run, or one worker of a run, makes one of these and passes it on; what it holds goes with
+    it, so that the next run reads its files anew. Several threads may share it. A copy in another
+    process holds nothing yet.
+    """
+
+    def __init__(self) -> None:
+        self._loaded = LruCache[tuple[str, int], tuple[Space, Splits]](_LOADED)
+        self._fitted = LruCache[tuple[str, int, str, str], Features](_FITTED_EXTRACTORS)
+
+    @override
+    def __reduce__(self) -> tuple[type["RunData"], tuple[()]]:
+        """Pickles no data."""
+        return RunData, ()
+
+    def load(self, data: str, seed: int) -> tuple[Space, Splits]:
+        """Returns a data set's space and splits.
+
+        Args:
+            data: The data set in written form.
+            seed: Seed of the train/validation/test split.
+        """
+        return self._loaded.get((data, seed), lambda: load(data, seed))
+
+    def of(self, trial: OnData) -> tuple[Space, Splits]:
+        """Returns the space and splits of a trial's data."""
+        return self.load(trial.data, trial.data_seed)
+
+    def features(self, data: str, seed: int, extractor: str, device: str) -> Features:
+        """Returns an extractor fitted to a data set.
+
+        Args:
+            data: The data set in written form.
+            seed: Seed of the split and of the fit.
+            extractor: In written form.
+            device: Where it works.
+        """
+
+        def fitted() -> Features:
+            space, splits = self.load(data, seed)
+            return extractors.make(extractor).fit(space, splits, rng=Rng(seed, device))
+
+        return self._fitted.get((data, seed, extractor, device), fitted)
+
+    def fingerprint(self, data: str, seed: int) -> str:
+        """Returns a short name for what a data set holds.
+
+        Other files under the same path have another one, told by the sizes and the first 256
+        samples of the splits; so that a run does not go on with other data than it began with.
+        """
+        space, splits = self.load(data, seed)
+        digest = blake2b(f"{space.label}; {splits.note}".encode(), digest_size=6)
+        for split in (splits.train, splits.validation, splits.test):
+            digest.update(all_samples(split, _TELLING).numpy().tobytes())
+        return digest.hexdigest()
+
+
+def space_of(data: str) -> Space:
+    """Returns what a sample of a data set in written form is, which needs no splits."""
+    return datasets.make(data).space
+
+
+def load(data: str, seed: int) -> tuple[Space, Splits]:
+    """Returns a data set's space and splits, read now; a run asks its ``RunData``.
+
+    Args:
+        data: The data set in written form.
+        seed: Seed of the train/validation/test split.
+    """
+    dataset = datasets.make(data)
+    return dataset.space, dataset.load(rng=Rng(seed))

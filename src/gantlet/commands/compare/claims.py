@@ -41,10 +41,11 @@ from gantlet.commands.standings import (
     measured_distances,
     on_ranking_features,
 )
-from gantlet.commands.trained import ModelTrial, space_of
+from gantlet.commands.trained import ModelTrial
 from gantlet.core.estimate import REAL, Estimate
 from gantlet.report.format import text as shown
 from gantlet.run.store import Run
+from gantlet.run.trials import space_of
 from gantlet.stats.intervals import Variance, around, holm, p_value, t_quantile, total
 from gantlet.stats.jackknife import Detailed, difference, unpaired
 

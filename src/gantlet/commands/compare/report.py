@@ -25,7 +25,6 @@ from gantlet.commands.standings import (
     ranked_on,
     ranking_score,
 )
-from gantlet.commands.trained import RunData
 from gantlet.core.estimate import (
     CONTROL,
     KINDS_IN_WORDS,
@@ -57,6 +56,7 @@ from gantlet.report.blocks import (
 )
 from gantlet.run.execute import facts_of
 from gantlet.run.store import Run
+from gantlet.run.trials import RunData
 
 # ----------------------------------------------------------------------------
 # How far each model is behind the best, and what may be claimed of that.

@@ -8,7 +8,7 @@ from gantlet import options
 from gantlet.commands.compare.report import answer
 from gantlet.commands.compare.trial import ComparisonTrial, run_model
 from gantlet.commands.cost import cost_of, expected, samples_found
-from gantlet.commands.trained import RunData, Training
+from gantlet.commands.trained import Training
 from gantlet.core.arguments import check_fields
 from gantlet.core.data import Dataset, Encoded
 from gantlet.core.errors import UserError
@@ -23,6 +23,7 @@ from gantlet.options import METRICS
 from gantlet.report.blocks import Report
 from gantlet.run.execute import Watch
 from gantlet.run.store import Run, TrialFolder
+from gantlet.run.trials import RunData
 
 __all__ = ["METRICS", "PROBES", "Compare", "with_usual"]
 

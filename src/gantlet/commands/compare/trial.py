@@ -9,7 +9,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from gantlet.commands import standings
-from gantlet.commands.trained import ModelTrial, RunData, Training, build, draw, space_of
+from gantlet.commands.trained import ModelTrial, Training, build, draw
 from gantlet.compute.machine import threads
 from gantlet.core.data import all_samples
 from gantlet.core.errors import UserError
@@ -31,7 +31,7 @@ from gantlet.metrics.measure import detail_all, two_sample
 from gantlet.run.execute import Watch
 from gantlet.run.store import TrialFolder
 from gantlet.run.train import DivergedError
-from gantlet.run.trials import TypedTrial
+from gantlet.run.trials import RunData, TypedTrial, space_of
 from gantlet.stats.jackknife import Detailed, estimates, influences
 
 

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from gantlet.commands.trained import RunData
 from gantlet.core.data import Space, all_samples
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Budget, Spend
@@ -22,7 +21,7 @@ from gantlet.games.field import GameField
 from gantlet.run.execute import Watch
 from gantlet.run.store import TrialFolder
 from gantlet.run.train import Batches, DivergedError, Plan, Snapshots, train
-from gantlet.run.trials import TrialParts, TypedTrial
+from gantlet.run.trials import RunData, TrialParts, TypedTrial
 
 # ----------------------------------------------------------------------------
 # What is diagnosed: a model or a toy game, a solver, data, a budget, a seed.

@@ -21,7 +21,6 @@ from gantlet.commands.converge.course import (
     is_toy,
     restore_state,
 )
-from gantlet.commands.trained import RunData
 from gantlet.core.estimate import Estimate
 from gantlet.core.model import Game
 from gantlet.core.rng import Rng
@@ -46,6 +45,7 @@ from gantlet.games.spectrum import (
     rotation,
     second_moments,
 )
+from gantlet.run.trials import RunData
 
 # ----------------------------------------------------------------------------
 # How fast a solver moves each parameter, as far as its written form tells.

@@ -29,7 +29,7 @@ from gantlet.commands.converge.diagnosis import (
     point_at,
     point_of,
 )
-from gantlet.commands.trained import RunData, find_trial
+from gantlet.commands.trained import find_trial
 from gantlet.compute.machine import threads
 from gantlet.core.estimate import Outcome, Spend, Trial
 from gantlet.core.rng import Rng
@@ -40,6 +40,7 @@ from gantlet.games.spectrum import (
 )
 from gantlet.run.execute import Watch
 from gantlet.run.store import TrialFolder
+from gantlet.run.trials import RunData
 
 # ----------------------------------------------------------------------------
 # What could be changed, and what that is predicted to do.

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gantlet.commands.trained import ModelTrial, RunData, find_trial
+from gantlet.commands.trained import ModelTrial, find_trial
 from gantlet.core.data import (
     Code,
     Encoded,
@@ -46,7 +46,9 @@ from gantlet.domains.cells import read_cells
 from gantlet.domains.domains import domain_of, domains, ending, reader_of
 from gantlet.domains.tables import Table
 from gantlet.features.base import block_of
-from gantlet.run.store import TrialFolder, load_tensors, stored_samples
+from gantlet.run.given_samples import stored_samples
+from gantlet.run.store import TrialFolder, load_tensors
+from gantlet.run.trials import RunData
 
 # ----------------------------------------------------------------------------
 # What is evaluated: the sets as they were asked for.

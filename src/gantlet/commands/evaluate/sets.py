@@ -28,7 +28,6 @@ from gantlet.commands.evaluate.inputs import (
     labels_of,
     named,
 )
-from gantlet.commands.trained import RunData
 from gantlet.core.data import Source, Space, Splits
 from gantlet.core.errors import UserError
 from gantlet.core.metric import Features
@@ -44,6 +43,7 @@ from gantlet.features.base import (
     subsample_indices,
 )
 from gantlet.run.execute import LruCache, Watch
+from gantlet.run.trials import RunData
 
 # ----------------------------------------------------------------------------
 # One set, and some samples of one.

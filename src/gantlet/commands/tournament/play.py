@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from gantlet.commands.trained import ModelTrial, RunData, draw, find_trial, space_of
+from gantlet.commands.trained import ModelTrial, draw, find_trial
 from gantlet.compute.machine import threads
 from gantlet.core.data import Space, Splits, all_samples
 from gantlet.core.errors import UserError
@@ -26,7 +26,7 @@ from gantlet.metrics.kernel import Energy
 from gantlet.models.gan import CriticNetwork
 from gantlet.run.execute import Watch
 from gantlet.run.store import Run, TrialFolder
-from gantlet.run.trials import TypedTrial
+from gantlet.run.trials import RunData, TypedTrial, space_of
 from gantlet.stats.intervals import mean
 from gantlet.stats.permutation import ranks
 from gantlet.stats.ratings import (

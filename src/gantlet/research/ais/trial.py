@@ -8,7 +8,7 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
-from gantlet.commands.trained import RunData, Training, build
+from gantlet.commands.trained import Training, build
 from gantlet.compute.machine import threads
 from gantlet.core.data import Splits, all_samples
 from gantlet.core.errors import UserError
@@ -20,7 +20,7 @@ from gantlet.probes.ais import spread
 from gantlet.probes.annealing import Annealer, FlatDecoder, GaussianNoise, decoding_of, simulate
 from gantlet.run.execute import Watch
 from gantlet.run.store import TrialFolder
-from gantlet.run.trials import TypedTrial
+from gantlet.run.trials import RunData, TypedTrial
 from gantlet.stats.intervals import mean
 
 Size = Literal["small", "full"]

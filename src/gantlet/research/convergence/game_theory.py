@@ -6,7 +6,6 @@ from typing import final, get_args
 
 from typing_extensions import override
 
-from gantlet.commands.trained import RunData
 from gantlet.core.estimate import Estimate, Outcome, Trial
 from gantlet.report.blocks import Block, Caveat, Cell, Column, Lines, Series, Table, Verdict
 from gantlet.report.format import text
@@ -37,6 +36,7 @@ from gantlet.research.convergence.game_theory_trial import (
 from gantlet.research.convergence.strategy import Size, Strategy
 from gantlet.run.execute import Watch
 from gantlet.run.store import TrialFolder
+from gantlet.run.trials import RunData
 from gantlet.stats.intervals import is_separated, mean, paired
 
 
@@ -96,7 +96,7 @@ def findings(outcomes: Sequence[Outcome], *, loose: bool = False) -> ArmResults 
         loose: Whether to look at the critics without a penalty in place of those with one.
     """
     wanted = {LOOSE} if loose else {*get_args(Method)} - {LOOSE, MATRIX}
-    trained = [o for o in outcomes if MethodTrial.of(o.trial).method in wanted]
+    trained = [o for o in outcomes if MethodTrial.of(o.trial).approach in wanted]
     if not trained:
         return None
     scores: dict[int, dict[str, Estimate]] = {}
@@ -116,7 +116,7 @@ def blocks(outcomes: Sequence[Outcome]) -> Iterator[Block]:
     if loose is not None:
         yield _reached(loose, "Plain training without a critic penalty")
     for outcome in outcomes:
-        if MethodTrial.of(outcome.trial).method == MATRIX:
+        if MethodTrial.of(outcome.trial).approach == MATRIX:
             yield _rounds(outcome)
 
 
@@ -211,7 +211,7 @@ def verdicts(outcomes: Sequence[Outcome]) -> Iterator[Verdict]:
     loose = findings(outcomes, loose=True)
     if loose is not None:
         yield from _mixture(loose, "Without a penalty")
-    yield from (_pennies(o) for o in outcomes if MethodTrial.of(o.trial).method == MATRIX)
+    yield from (_pennies(o) for o in outcomes if MethodTrial.of(o.trial).approach == MATRIX)
 
 
 def _against_last(found: ArmResults, what: str) -> Verdict:

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, final
+from typing import ClassVar, Literal, final
 
 import torch
 from torch import Tensor
 
-from gantlet.commands.trained import RunData, draw, space_of
+from gantlet.commands.trained import draw
 from gantlet.compute.meters import count
 from gantlet.core.data import Splits, all_samples
 from gantlet.core.estimate import Budget, Estimate, Outcome, Spend, Trial
@@ -37,6 +37,7 @@ from gantlet.research.convergence.strategy import Size, StrategyTrial
 from gantlet.run.execute import Watch
 from gantlet.run.store import TrialFolder
 from gantlet.run.train import Plan, Snapshots, train
+from gantlet.run.trials import RunData, space_of
 
 Method = Literal[
     "plain",
@@ -111,14 +112,16 @@ class MethodTrial(StrategyTrial):
     """One method; as it is, that of the matrix game.
 
     Attributes:
-        method: How mixed strategies are found.
+        approach: How mixed strategies are found; the part ``method`` of a run folder.
         scale: How large everything is.
     """
+
+    PARTS: ClassVar[Mapping[str, str]] = {"approach": "method"}
 
     strategy: str = "equilibria"
     model: str = "matching pennies"
     data: str = "none"
-    method: Method = MATRIX
+    approach: Method = MATRIX
     scale: EquilibriumSize
 
 
@@ -155,7 +158,7 @@ def _trained(method: Method, scale: EquilibriumSize, seed: int) -> TrainedTrial:
         model=families.resolve(model),
         solver=solvers.resolve(solver),
         data=datasets.resolve("ring"),
-        method=method,
+        approach=method,
         scale=scale,
         budget=Budget(flops=scale.flops),
         seed=seed,
@@ -436,9 +439,9 @@ def at(what: str, arm: str, share: float) -> str:
 
 def run_trial(written: Trial, data: RunData, folder: TrialFolder, watch: Watch) -> Outcome:
     """Trains by one method and judges what it offers."""
-    method = MethodTrial.of(written)
-    if method.method == MATRIX:
-        return Outcome(trial=written, scores=dict(_matrix_gaps(method.scale)))
+    asked = MethodTrial.of(written)
+    if asked.approach == MATRIX:
+        return Outcome(trial=written, scores=dict(_matrix_gaps(asked.scale)))
     trial = TrainedTrial.of(written)
     offers, spend = _offers(trial, data, folder, watch)
     scores: dict[str, Estimate] = {}
@@ -455,9 +458,9 @@ def _offers(
     _, splits = data.of(trial)
 
     def tell(share: float) -> None:
-        watch(0.6 * min(share, 1.0), f"{trial.method}, training")
+        watch(0.6 * min(share, 1.0), f"{trial.approach}, training")
 
-    if trial.method == ORACLE:
+    if trial.approach == ORACLE:
         found = list(oracle(_pair(trial), splits, scale, rng=rng, watch=tell))
         steps = found[-1].responses * scale.response
         return found, Spend(flops=found[-1].flops, steps=steps)
@@ -483,7 +486,7 @@ def _offers(
     course = SnapshotCourse(
         game=_pair(trial), snapshots=snapshots, scale=scale, splits=splits, rng=rng
     )
-    return list(_made(trial.method, course)), trained.spend
+    return list(_made(trial.approach, course)), trained.spend
 
 
 def _made(method: str, course: SnapshotCourse) -> Iterator[Offer]:
