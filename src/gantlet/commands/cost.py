@@ -60,7 +60,7 @@ class KnownCourse:
     most: int
 
     def text(self) -> str:
-        """Returns what is known, in one sentence."""
+        """Returns the course in one sentence."""
         who = f"on {self.data} {self.family}"
         if self.steps is None:
             return f"{who} was still improving fast after {self.most:,} steps"
@@ -244,14 +244,14 @@ def _cheapest_first(costs: Sequence[Cost]) -> list[Cost]:
 
 
 def _all_notes(costs: Sequence[Cost], found: str) -> list[str]:
-    """Returns what a reader must know, each sentence once."""
+    """Returns the notes for the reader, each sentence once."""
     notes = [found] if found else []
     notes += [note for c in costs for note in c.notes]
     return list(dict.fromkeys(notes))
 
 
 def expected(cost: Cost) -> str:
-    """Returns what a training will be, in one sentence: steps, time, what others needed."""
+    """Returns the plan of a training in one sentence: steps, time, what others needed."""
     found = cost.estimates
     told = f"{_range(found[standings.TRAINING_TIME])} on this machine"
     told += f", {text(found[standings.TRAINING].value, 'FLOP')}"
@@ -262,7 +262,7 @@ def expected(cost: Cost) -> str:
 
 
 def _range(e: Estimate) -> str:
-    """Returns what a number is between, in words; rounded as a forecast is."""
+    """Returns a range in words; rounded as a forecast is."""
 
     def whole(value: float | None) -> str:
         if e.unit != "steps":
@@ -278,7 +278,7 @@ def _range(e: Estimate) -> str:
 
 
 def samples_found(splits: Splits) -> str:
-    """Returns how many samples there are, in one sentence."""
+    """Returns the number of samples, in one sentence."""
     sizes = (len(splits.train), len(splits.validation), len(splits.test))
     train, validation, test = (f"{n:,}" for n in sizes)
     return f"Samples found: {train} for training, {validation} for validation, {test} for testing."
@@ -341,7 +341,7 @@ class Timer:
         self._read = read
 
     def seconds(self, run: Callable[[], object]) -> float:
-        """Returns how long one call takes."""
+        """Returns the duration of one call."""
         wait()
         start = self._read()
         run()
@@ -480,7 +480,7 @@ class CostTrial:
 
 
 def _lasting(steps: Estimate, seconds: Sequence[float], how: str) -> Estimate:
-    """Returns how long so many steps take, from the fewest fast ones to the most slow ones."""
+    """Returns the range of durations of so many steps, from the fastest to the slowest."""
     fast, slow = min(seconds) * (steps.low or 0.0), max(seconds) * (steps.high or 0.0)
     middle = _spread([s * (steps.value or 0.0) for s in seconds], "s", how)
     return replace(middle, low=fast, high=slow)
@@ -493,7 +493,7 @@ _VALIDATION = 0.05
 def steps_within(
     budget: Budget, flops: float, examples: int, seconds: Sequence[float]
 ) -> Estimate:
-    """Returns how many steps a budget pays for.
+    """Returns the number of steps that a budget pays for.
 
     The interval runs from the case that validation takes all of its share, and steps are as slow
     as the slowest of ``seconds``, to the opposite.

@@ -191,7 +191,7 @@ class TrainedModel:
     trained: Trained | None = None
 
     def scores(self) -> dict[str, Estimate]:
-        """Returns what was counted: it repeats exactly."""
+        """Returns the counted scores, which repeat exactly."""
         exact = Estimate.exact
         found = {
             standings.TRAINING: exact(self.spend.flops, unit="FLOP", better="lower"),
@@ -205,7 +205,7 @@ class TrainedModel:
         return found
 
     def clock(self) -> dict[str, Estimate]:
-        """Returns what the clock saw: it repeats on no machine."""
+        """Returns the timed scores, which depend on the machine."""
         return {
             standings.TRAINING_TIME: _timed(self.usage.wall, "s"),
             "training CPU time": _timed(self.usage.cpu, "s"),
@@ -322,7 +322,7 @@ def training_progress(watch: Watch, every: float = 0.2) -> Callable[[float, Loss
 
 
 def training_text(used: float, losses: Losses) -> str:
-    """Returns how far training is: the share of its budget, and the losses of the last step.
+    """Returns the progress of training: the share of its budget, the losses of the last step.
 
     Example:
         >>> training_text(0.424, {"critic": 0.6931, "generator": 1.25})

@@ -234,7 +234,7 @@ class Clips:
 
 
 def recordings(path: Path, *, skip: int = 0) -> Recordings:
-    """Returns what is recorded in a folder, or an archive, of sound files.
+    """Returns the recordings in a folder, or an archive, of sound files.
 
     Args:
         path: The folder or the archive.
@@ -432,7 +432,7 @@ def _decoded(name: str, raw: bytes) -> tuple[int, Array]:
 
 
 def _blocks(file: Any, most: int) -> Array:
-    """Returns what a file holds, up to ``most`` numbers and one block."""
+    """Returns the samples of a file, up to ``most`` numbers and one block."""
     parts: list[Array] = []
     while sum(map(len, parts)) <= most:
         parts.append(file.read(2**20, dtype="float32", always_2d=True))
@@ -442,7 +442,7 @@ def _blocks(file: Any, most: int) -> Array:
 
 
 def _claimed(raw: bytes) -> int:
-    """Returns how many numbers the header of a wav file tells, or 0 where it does not.
+    """Returns the number of samples that the header of a wav file states, or 0 if it does not.
 
     The library that decodes them counts what is there.
     """
@@ -586,7 +586,7 @@ def _damage(wave: Tensor, n: Tensor, there: Tensor) -> dict[Attribute, Tensor]:
 
 
 def _pauses(frames: _Frames) -> dict[Attribute, Tensor]:
-    """Returns how loudness goes on in a clip.
+    """Returns the course of loudness in a clip.
 
     The noise floor is that of the quietest quarter of the lower frequencies of all frames from the
     first loud one to the last, against the mean power of the clip.
@@ -642,7 +642,7 @@ def _colour(frames: _Frames) -> dict[Attribute, Tensor]:
 
 
 def _voice(frames: _Frames) -> dict[Attribute, Tensor]:
-    """Returns how periodic loud frames are, and how high their tone is.
+    """Returns periodicity and pitch of loud frames.
 
     By the autocorrelation of a frame at lags of 60 to 500 hertz: its largest value, and the first
     of its peaks that is nearly as large.

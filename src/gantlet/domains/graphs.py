@@ -170,7 +170,7 @@ def _size(degree: Tensor, node: Tensor, nodes: Tensor, dust: Tensor) -> dict[Att
 
 
 def _shapes(edge: Tensor, degree: Tensor, nodes: Tensor) -> dict[Attribute, Tensor]:
-    """Returns how often edges close to triangles and squares, and what meets along an edge.
+    """Returns clustering by triangles and squares, and the mixing of degrees along edges.
 
     Triangles and squares in powers of the wedges which change as much where edges are left out at
     random, so that it is not their number over again.
@@ -213,7 +213,7 @@ def assortativity(edge: Tensor, degree: Tensor) -> Tensor:
 
 
 def _whole(edge: Tensor, degree: Tensor, node: Tensor) -> dict[Attribute, Tensor]:
-    """Returns how well a graph hangs together."""
+    """Returns measures of the connectivity of a graph."""
     parts = [
         _components(e, n) for e, n in zip(edge.cpu().numpy(), node.cpu().numpy(), strict=True)
     ]
@@ -232,7 +232,7 @@ def _whole(edge: Tensor, degree: Tensor, node: Tensor) -> dict[Attribute, Tensor
 
 
 def _components(edge: Array, node: Array) -> tuple[int, float]:
-    """Returns how many parts a graph has, and the share of its nodes in the largest."""
+    """Returns the number of components, and the share of nodes in the largest."""
     there = node > 0
     if not there.any():
         return 0, 0.0

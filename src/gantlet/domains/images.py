@@ -137,7 +137,7 @@ def _beside_middle(luma: Tensor, band: Tensor) -> Tensor:
 
 
 def block_edges(luma: Tensor) -> Tensor:
-    """Returns how much larger steps across the edges of 8x8 blocks are than others, as a log."""
+    """Returns the log-ratio of steps across the edges of 8x8 blocks to other steps."""
     across, inside = luma.new_zeros(len(luma)), luma.new_zeros(len(luma))
     for axis in (1, 2):
         size = luma.shape[axis]
@@ -390,7 +390,7 @@ _AT_MOST = f"at most {MOST_PIXELS:,} pixels are decoded."
 
 @cache
 def _formats() -> tuple[str, ...]:
-    """Returns what Pillow decodes itself, the formats of most files first."""
+    """Returns the formats that Pillow decodes itself, those of most files first."""
     image_suffixes()
     first = ("PNG", "JPEG", "WEBP")
     return (*first, *(f for f in Image.ID if f in Image.OPEN and f not in {*first, *STUBS}))

@@ -294,7 +294,7 @@ def _spread_over(column: TableColumn, part: Array) -> TableColumn:
 
 
 def _origin(found: Parsed, values: Array) -> float:
-    """Returns what to take from numbers that single precision would not tell apart."""
+    """Returns the origin to subtract so that single precision keeps numbers apart."""
     middle = float(np.round(np.median(values)))
     is_fine = float(values.std()) > _FINE * abs(middle) or not values.std()
     return 0.0 if found.kind == "number" and is_fine else middle
@@ -467,7 +467,7 @@ def _missing(name: str, is_missing: Tensor, dust: Tensor) -> dict[Attribute, Ten
 
 
 def _together(code: TableCode, bond: Dependence, x: Tensor) -> dict[Attribute, Tensor]:
-    """Returns how well what goes together in the real table does so in each row.
+    """Returns the agreement of each row with a dependence of the real table.
 
     The product of what goes together, less half of the correlation times the square of each side
     that is a column of numbers: the influence of a row on the correlation. Ranks are of the own
@@ -699,7 +699,7 @@ def plain_code(space: Space) -> TableCode | None:
 def relearned_table(
     code: TableCode, whole: Tensor, places: Tensor, space: Space | None = None
 ) -> Relearned:
-    """Returns how columns are spread and correlated in some rows, and the categories in them.
+    """Returns the code learned from some rows: scales, correlations, categories.
 
     Args:
         code: The columns of the real table.
@@ -803,7 +803,7 @@ _ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
 
 
 def read_table(path: Path) -> "Csv | Table | None":
-    """Returns what reads a file of rows: vectors where all cells hold numbers, else a table.
+    """Returns the reader of a file of rows: vectors if all cells are numeric, else a table.
 
     None where the name of the file is not one of a table.
     """
@@ -858,7 +858,7 @@ class TableDomain(Domain):
 
 
 def table_writers(code: Code | None) -> Mapping[str, Writer]:
-    """Returns what writes rows as text, missing values as empty cells; needs the columns."""
+    """Returns the writer of rows as text, missing values as empty cells; needs the columns."""
     if not isinstance(code, TableCode):
         return {}
     return {".csv": lambda path, x: _write_rows(path, code, x)}

@@ -397,7 +397,7 @@ def _where(x: Tensor, flags: Sequence[bool]) -> Tensor:
 
 
 def _repeats(x: Tensor, n: Tensor) -> dict[Attribute, Tensor]:
-    """Returns how much of a line was in it before: tokens, and phrases of two.
+    """Returns the share of repeated tokens and bigrams in a line.
 
     Two unknown tokens need not be the same.
     """
@@ -429,7 +429,7 @@ def _seen_before(x: Tensor, counted: Tensor) -> Tensor:
 
 
 def _spelling(code: TextCode, x: Tensor, n: Tensor) -> dict[Attribute, Tensor]:
-    """Returns what the characters of tokens tell."""
+    """Returns the attributes of the characters of tokens."""
     tokens, whole = code.tokens, n.clamp_min(1)
 
     def share(flags: Sequence[bool]) -> Tensor:
@@ -469,7 +469,7 @@ def _spelling(code: TextCode, x: Tensor, n: Tensor) -> dict[Attribute, Tensor]:
 
 
 def _order(code: TextCode, x: Tensor, n: Tensor) -> dict[Attribute, Tensor]:
-    """Returns how likely each next token is after the one before it, beyond how common it is.
+    """Returns the log-lift of each token given the one before it.
 
     The mean of ``log p(b | a) / p(b)`` in nats over the pairs of a line, its start and its end
     included. All but the commonest tokens count as one, so that it rests on many lines.

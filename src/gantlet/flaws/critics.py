@@ -187,7 +187,7 @@ def _descend(weights: list[Tensor], z: LabelledSamples, steps: int, rng: torch.G
 
 
 def _sign(z: LabelledSamples) -> Tensor:
-    """Returns what a score is multiplied by in the loss: 1 for real samples, -1 for fakes."""
+    """Returns the sign of each score in the loss: 1 for real samples, -1 for fakes."""
     return (1 - 2 * z.label).float()
 
 
@@ -219,7 +219,7 @@ class Deflator(abc.ABC):
 
     @abc.abstractmethod
     def show(self, x: Tensor) -> Tensor:
-        """Returns what a critic sees of features, shapes ``(n, d)``."""
+        """Returns the input of a critic, from features of shape ``(n, d)``."""
 
     @abc.abstractmethod
     def known(self, x: Tensor) -> Tensor:
@@ -227,7 +227,7 @@ class Deflator(abc.ABC):
 
     @abc.abstractmethod
     def own(self, critic: SmallCritic, real: Tensor) -> Measure:
-        """Returns what a critic adds to what is known.
+        """Returns the critic's increment to the current score.
 
         Args:
             critic: The critic, of what it is shown.

@@ -49,14 +49,14 @@ class Causes:
         return Causes(self._given, self._x, self._see, every, self._alone)
 
     def moved(self, strengths: Strengths) -> Tensor:
-        """Returns how far corruptions together move each mean, shape ``(d,)``."""
+        """Returns the joint shift of each mean by all corruptions, shape ``(d,)``."""
         if not strengths:
             return torch.zeros_like(self.before.probes.values[0])
         values, weights = self.damaged(strengths).probes.values, self._weights(strengths)
         return weights @ values / weights.sum() - self.before.probes.values.mean(0)
 
     def alone(self, name: str) -> Tensor:
-        """Returns how far one corruption alone moves the means, shape ``(len(GRID), d)``."""
+        """Returns the shifts of the means by one corruption alone, shape ``(len(GRID), d)``."""
         if name not in self._alone:
             self._alone[name] = torch.stack([self.moved({name: s}) for s in GRID])
         return self._alone[name]
@@ -154,7 +154,7 @@ class Explanation:
         return cls(strengths={}, moved=torch.zeros(d).double(), others={}, own={})
 
     def part(self, name: str) -> Tensor:
-        """Returns what one corruption adds to the others, shape ``(d,)``."""
+        """Returns the increment of one corruption over the others, shape ``(d,)``."""
         return self.moved - self.others[name]
 
     def widened(self) -> Self:

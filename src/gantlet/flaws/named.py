@@ -223,7 +223,7 @@ def _caused(halves: DiscoveryValidation, known: Explanation) -> list[_Suspect]:
 def _others(
     halves: DiscoveryValidation, known: Explanation, smallest: float, most: int
 ) -> list[_Suspect]:
-    """Returns what no corruption explains, each given what was found before.
+    """Returns the flaws that no corruption explains, each given those found before.
 
     Last what follows from almost any flaw, where those before it do not let expect it.
     """
@@ -290,7 +290,7 @@ def same_sign_minimum(plain: Tensor, blind: Tensor) -> Tensor:
 
 
 def flaw_title(word: Attribute, shift: float) -> str:
-    """Returns what a flaw is called whose measurement is shifted that way."""
+    """Returns the name of a flaw whose measurement is shifted in this direction."""
     return word.more if shift > 0 else word.less
 
 
@@ -407,7 +407,7 @@ class Namer:
         )
 
     def _title(self, naming: Naming, apart: EffectSize) -> str:
-        """Returns what a direction is called: by the mean of its measurement, or by its spread."""
+        """Returns the name of a direction: by the mean of its measurement, or by its spread."""
         j = [w.name for w in self._words].index(naming.probe)
         shift = float(self._shift[j])
         by_mean = bool(self._is_shifted[j]) and abs(shift) >= _SHIFTED
@@ -450,7 +450,7 @@ class Namer:
 
 
 def _spread(z: TwoSamples, learn: Tensor) -> TwoSamples:
-    """Returns how far numbers lie from the median of ``learn``, on a logarithmic scale.
+    """Returns the distance of numbers from the median of ``learn``, on a logarithmic scale.
 
     So a difference of the means is never larger as one of the spreads.
     """

@@ -260,7 +260,7 @@ def _values(flaws: Sequence[Flaw], half: Literal["seek", "judge"]) -> TwoSamples
 
 
 def _off(z: TwoSamples, u: Tensor) -> TwoSamples:
-    """Returns what is orthogonal to a direction."""
+    """Returns the components orthogonal to a direction."""
     return TwoSamples(
         real=z.real - torch.outer(z.real @ u, u), fake=z.fake - torch.outer(z.fake @ u, u)
     )
@@ -321,7 +321,7 @@ def residual_accuracies(halves: DiscoveryValidation, flaws: Sequence[Flaw]) -> l
 
 
 def ridge_accuracy(seek: Tensor, judge: Tensor) -> Estimate:
-    """Returns how often a linear critic is right about held-out samples.
+    """Returns the accuracy of a linear critic on held-out samples.
 
     Args:
         seek: What it learns from, real ones first, then as many fakes, shape ``(2 h, d)``.
@@ -358,7 +358,7 @@ def _seen(probes: TwoSamples, features: TwoSamples) -> Tensor:
 
 
 def _told(flaw: Flaw) -> tuple[Tensor, Tensor]:
-    """Returns what is known of a flaw on each half: its value and how telling that is."""
+    """Returns the value of a flaw and its significance on each half."""
     score = score_of(flaw.seek.real, flaw.seek.fake)
     first, second = (torch.stack([v, score(v)], 1) for v in (flaw.seek.both(), flaw.judge.both()))
     return first, second
@@ -532,7 +532,7 @@ def _anchored(flaw: Flaw, use: DiscoveryValidation, given: SearchInputs) -> Flaw
 def flaw_in_other_set(
     flaw: Flaw, halves: DiscoveryValidation, *, rng: torch.Generator
 ) -> EffectSize | None:
-    """Returns how far the fakes of ``halves`` lie from the reals by the flaw of another set.
+    """Returns the shift of the fakes of ``halves`` along the flaw of another set.
 
     Args:
         flaw: What is measured: a direction of whitened features, a critic's score of them, or a
@@ -567,7 +567,7 @@ def list_flaws(
     rng: Rng,
     causes: Causes | None = None,
 ) -> FlawList:
-    """Returns what is wrong with fake samples, the largest flaw first.
+    """Returns the flaws of fake samples, the largest first.
 
     Each flaw is found on one half of the samples and certified on the other: its size, by how
     its accuracy alone, and a p-value by permutation. Then the critic is made blind to

@@ -291,7 +291,7 @@ def whiten_balanced(real: Tensor, fake: Tensor, *, rng: Rng) -> TwoSamples:
 
 
 def nearness(own: Tensor, other: Tensor) -> Tensor:
-    """Returns how near the nearest of the others is to each, shape ``(n,)``."""
+    """Returns the distance of each to the nearest of the others, shape ``(n,)``."""
     return torch.cat([_nearness(own[block], other) for block in blocks(len(own), len(other))])
 
 
@@ -301,5 +301,5 @@ def _nearness(own: Tensor, other: Tensor) -> Tensor:
 
 
 def nearness_of(nearest: Tensor, mean: Tensor) -> Tensor:
-    """Returns how near the nearest is in units of the mean distance, on a logarithmic scale."""
+    """Returns the log-ratio of the nearest distance to the mean distance."""
     return (nearest / mean.clamp_min(1e-12) + 0.1).log()

@@ -31,14 +31,14 @@ class Solvable(Game):
 
     @abc.abstractmethod
     def judge(self, player: str, batch: Tensor, noise: Tensor) -> Tensor:
-        """Returns what ``player`` minimises on a batch and a noise, a scalar.
+        """Returns the loss of ``player`` on a batch and a noise, a scalar.
 
         Written with operations alone that ``torch.func`` can differentiate and batch.
         """
 
     @abc.abstractmethod
     def distance(self) -> Tensor:
-        """Returns how far the players are from the solution, a scalar; 0 at the solution."""
+        """Returns the distance of the players from the solution, a scalar; 0 at the solution."""
 
     @override
     @final
@@ -119,7 +119,7 @@ class Ensemble:
         return found
 
     def distance(self, z: Tensor) -> Tensor:
-        """Returns how far each of many points is from the solution, shape ``(n,)``."""
+        """Returns the distance of each of many points from the solution, shape ``(n,)``."""
 
         def one(point: Tensor) -> Tensor:
             return self._answer(self._split(point), self._game.distance)

@@ -98,7 +98,7 @@ def checked(payoff: Tensor) -> Tensor:
 
 
 def value(payoff: Tensor, rows: Tensor, columns: Tensor) -> float:
-    """Returns what the row player pays on average, ``rows^T payoff columns``."""
+    """Returns the expected payment of the row player, ``rows^T payoff columns``."""
     return float(rows.double() @ payoff.double() @ columns.double())
 
 
@@ -254,7 +254,7 @@ class DoubleOracleGame(abc.ABC, Generic[R, C]):
 
     @abc.abstractmethod
     def payoff(self, row: R, column: C) -> float:
-        """Returns what the row player pays."""
+        """Returns the payment of the row player."""
 
     @abc.abstractmethod
     def best_row(self, columns: Sequence[C], weights: Tensor, start: R) -> R:

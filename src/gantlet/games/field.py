@@ -720,7 +720,7 @@ class Hessian(Linear):
 
 
 def own_parameters(game: Game) -> dict[str, list[nn.Parameter]]:
-    """Returns what each player moves."""
+    """Returns the parameters of each player."""
     return {
         name: [p for p in player.parameters() if p.requires_grad]
         for name, player in game.players.items()

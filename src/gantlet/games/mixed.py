@@ -326,7 +326,7 @@ def duality_gap(
     rng: Rng,
     batch: int = 128,
 ) -> Estimate:
-    """Returns what all players together gain on held-out samples by approximate best responses.
+    """Returns the total gain of all players on held-out samples by approximate best responses.
 
     Each player in turn takes ``steps`` steps of Adam on its own loss over batches of ``train``,
     the others as they are, and is then put back. Its gain is measured on batches of ``held_out``,
@@ -552,7 +552,7 @@ class _Judge:
         return mine[int(self._costs(mine, x, "telling").argmin())]
 
     def gap(self, critic: State, made: State, x: Tensor, noise: str) -> float:
-        """Returns what both responses gain together on some samples."""
+        """Returns the total gain of both responses on some samples."""
         return float(self._gains([critic], x, noise) - self._costs([made], x, noise))
 
     def _gains(self, critics: Sequence[State], x: Tensor, noise: str) -> Tensor:

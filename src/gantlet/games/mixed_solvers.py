@@ -103,7 +103,7 @@ class _History(Play):
                 _put(self._game, name, now[name])
 
     def _drawn(self, rng: torch.Generator) -> Weights | None:
-        """Returns what the opponents were, or None for what they are."""
+        """Returns past weights of the opponents, or None for the current ones."""
         if not self._past:
             return None
         i = int(torch.randint(len(self._past) + 1, (), generator=rng, device=rng.device))

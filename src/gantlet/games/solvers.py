@@ -54,7 +54,7 @@ class Update(abc.ABC):
         return 1
 
     def begin(self, z: Vector) -> Memory:
-        """Returns what is remembered at first.
+        """Returns the initial memory.
 
         Args:
             z: Where the players begin; ``z.layout`` says who they are.
@@ -177,7 +177,7 @@ class Optimizer(Update, abc.ABC):
 
     @abc.abstractmethod
     def remember(self, tensors: Sequence[Tensor]) -> Memory:
-        """Returns what the rule of some tensors remembers at first."""
+        """Returns the initial memory of the rule for some tensors."""
 
     @abc.abstractmethod
     def move(
@@ -395,7 +395,7 @@ class Directed(BasedUpdate, abc.ABC):
 
     @abc.abstractmethod
     def direction(self, field: Field, z: Vector) -> Vector:
-        """Returns what the players descend."""
+        """Returns the direction that the players descend."""
 
     @override
     def step(self, fields: Sequence[Field], z: Vector, memory: Memory) -> tuple[Vector, Memory]:
@@ -561,7 +561,7 @@ class CrossingTheCurl(Directed):
 
     @override
     def begin(self, z: Vector) -> Memory:
-        """Returns what the base remembers at first.
+        """Returns the initial memory of the base.
 
         Raises:
             UserError: If there is one player alone, whose field has no curl.

@@ -229,7 +229,7 @@ def _arnoldi(of: Linear, k: int, which: Which, rng: torch.Generator) -> Eigenval
 
 
 def _arpack() -> Any:
-    """Returns what searches eigenvalues; scipy has no types and takes a while to load."""
+    """Returns scipy's eigenvalue search, which has no types and takes a while to load."""
     return import_module("scipy.sparse.linalg")
 
 
@@ -279,7 +279,7 @@ class Rotation:
 
 
 def rotation(of: Linear, *, probes: int = 24, rng: torch.Generator) -> Rotation:
-    """Returns how much of a Jacobian is rotation, estimated from products with random signs.
+    """Returns the rotation share of a Jacobian, estimated from products with random signs.
 
     With ``u`` of independent signs (Hutchinson, 1990,
     https://doi.org/10.1080/03610919008812866) ``E |J u|^2 = |S|^2 + |A|^2`` and

@@ -91,7 +91,7 @@ def too_few_groups(groups: Groups | None, least: int) -> str | None:
 
 
 def independent_count(labels: Tensor | None, n: int) -> int:
-    """Returns how many of ``n`` samples were drawn independently: groups, where there are some."""
+    """Returns the number of independent draws among ``n`` samples: groups, if there are some."""
     return n if labels is None else int(labels.max()) + 1
 
 
@@ -196,7 +196,7 @@ def _check(x: Tensor, name: str) -> None:
 
 
 def _bad(x: Tensor) -> int:
-    """Returns how many rows hold NaN, infinity or too large a number."""
+    """Returns the number of rows that hold NaN, infinity or too large a number."""
     low, high = torch.aminmax(x.detach())  # much faster than to look at each number; NaN stays
     if -low.double() <= _LARGEST and high.double() <= _LARGEST:
         return 0

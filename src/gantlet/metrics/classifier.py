@@ -517,7 +517,7 @@ class C2st(GroupedMetric):
         group: tuple[Tensor, Tensor] | None,
         rng: torch.Generator,
     ) -> float:
-        """Returns how often labels at random do as well, the true ones counted among them."""
+        """Returns the permutation p-value, the true labels counted among the permutations."""
         n = min(len(x), len(y))
         chosen = [_order(z, rng)[:n] for z in (x, y)]
         both = torch.cat([z[order] for z, order in zip((x, y), chosen, strict=True)])
@@ -570,7 +570,7 @@ def learned(
 def rate(
     judge: Judge, real: Tensor, fake: Tensor, *, group: tuple[Tensor, Tensor] | None = None
 ) -> Estimate:
-    """Returns how often ``judge`` is right on held-out samples.
+    """Returns the accuracy of ``judge`` on held-out samples.
 
     Args:
         judge: Says who is fake.

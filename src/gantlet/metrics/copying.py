@@ -212,7 +212,7 @@ class Mixtures:
         self._of_fake, self._of_train = fold
 
     def compare(self, fake: Tensor, training: TrainingCentres) -> tuple[float, Variance]:
-        """Returns how much worse fakes explain the real samples, and its variance.
+        """Returns the shortfall of fakes in explaining the real samples, and its variance.
 
         Args:
             fake: The centres, standard, shape ``(k, d)``.
@@ -294,7 +294,7 @@ def variances(distances: Tensor, x: Tensor, weight: Tensor, floor: float) -> Ten
 def _expected(
     distances: Tensor, about: Tensor, weight: Tensor, widths: tuple[Tensor, Tensor], d: int
 ) -> tuple[Tensor, Tensor]:
-    """Returns how much each component explains, and its squares about it, ``(k + 1,)`` each."""
+    """Returns the weight on each component and its second moment, ``(k + 1,)`` each."""
     mass = distances.new_zeros(distances.shape[1] + 1)
     moment = mass.clone()
     variance = torch.cat([widths[0], widths[1][None]])
@@ -484,7 +484,7 @@ class SharedPassTrainMetric(Protocol):
     unit: ClassVar[str]
 
     def plan_train(self, rng: torch.Generator) -> TrainPlan:
-        """Returns how it is found; ``rng`` draws what is random."""
+        """Returns the estimate with its influences; ``rng`` draws what is random."""
         ...
 
 
@@ -572,7 +572,7 @@ class Ct:
     cells: Annotated[int, Between(1, 1024)] = 3
 
     def plan_train(self, rng: torch.Generator) -> TrainPlan:
-        """Returns how it is found; ``rng`` starts k-means."""
+        """Returns the estimate with its influences; ``rng`` starts k-means."""
         return CtPlan(self.cells, rng)
 
     def judge(
@@ -723,7 +723,7 @@ class Authenticity:
     quadratic: ClassVar[bool] = True
 
     def plan_train(self, rng: torch.Generator) -> TrainPlan:
-        """Returns how it is found; draws nothing from ``rng``."""
+        """Returns the estimate with its influences; draws nothing from ``rng``."""
         del rng  # nothing is random
         return AuthenticityPlan()
 

@@ -437,7 +437,7 @@ def expansion(q: Tensor) -> Tensor:
 
 
 def _left_over(n: int, m: int, first: float, second: float, both: float) -> float:
-    """Returns how far leaving out each sample takes off too much.
+    """Returns the overcorrection of leaving out each sample.
 
     Of ``f / (n-1)`` it takes off ``1 / ((n-1) (n-2))`` of ``f`` too much, of ``g / (n-1)^2`` about
     twice what there is, of ``h / ((n-1) (m-1))`` as well.
@@ -584,7 +584,7 @@ class FittedNormals:
         return replace(made, estimate=made.estimate.beside(plain=self.plain))
 
     def _units(self, side: int) -> int:
-        """Returns how many samples or groups a set has."""
+        """Returns the number of samples or groups of a set."""
         group = self._groups[side]
         return len(self._sets[side]) if group is None else int(group.max()) + 1
 
@@ -617,7 +617,7 @@ class FittedNormals:
         return of_x, of_y
 
     def _second_by_groups(self, xx: Tensor, yy: Tensor, xy: Tensor) -> tuple[float, float]:
-        """Returns what ``second_order`` does, from what pairs of some groups add together."""
+        """Returns the value of ``second_order`` from the sums over pairs of groups."""
         across = float(xy.square().mean()) * 4 / (self._units(0) * self._units(1))
         found: list[float] = []
         for side, within in enumerate((xx, yy)):
@@ -675,7 +675,7 @@ class FittedNormals:
         ), chosen
 
     def _sums(self, a: "_Some", b: "_Some") -> Tensor:
-        """Returns what pairs of samples add together, summed over groups."""
+        """Returns the joint contributions of pairs of samples, summed over groups."""
         rows: list[Tensor] = []
         step = max(1, _AT_ONCE // (len(b.drawn.u) * a.drawn.u.shape[1]))
         for part in torch.split(torch.arange(len(a.drawn.u), device=a.drawn.u.device), step):
@@ -685,7 +685,7 @@ class FittedNormals:
         return a.summed(b.summed(torch.cat(rows).T).T)
 
     def _added(self, a: "_Drawn", b: "_Drawn") -> Tensor:
-        """Returns what pairs of samples add together."""
+        """Returns the joint contributions of pairs of samples."""
         return (a.u * b.u).sum(1) + self._coupling.curvature(a.z, b.z) / 2
 
     def _together(self, a: "_Drawn", b: "_Drawn") -> float:

@@ -58,7 +58,7 @@ def measure_all(
     rng: Rng,
     groups: Groups | None = None,
 ) -> dict[str, Estimate]:
-    """Returns what each metric measures, by its name, as each would alone, but in less time.
+    """Returns the estimate of each metric by name, as each would give alone, but in less time.
 
     A metric that fails is a missing estimate with the reason; it does not take the others along.
 
@@ -231,7 +231,7 @@ def _judged(
 
 
 def _safely(metric: Metric | TrainMetric | CountingMetric, measure: Callable[[], Found]) -> Found:
-    """Returns what ``measure`` does, or why it failed: one metric never takes others along."""
+    """Returns the result of ``measure``, or why it failed: one metric never takes others along."""
     try:
         return measure()
     except UserError as error:

@@ -163,7 +163,7 @@ def tile(a: PreparedRows, b: PreparedRows) -> Tensor:
 
 
 def slack(dtype: torch.dtype, width: int) -> float:
-    """Returns how far a distance may be off, over the sum of both squared lengths.
+    """Returns the largest error of a distance, relative to the sum of both squared lengths.
 
     The rounding of a product of ``width`` terms grows with the root of their number; this is
     several times that.
@@ -289,7 +289,7 @@ class _Best:
         self.index[part] = which.gather(1, kept.indices)
 
     def measured(self, dtype: torch.dtype) -> Nearest:
-        """Returns what was found, measured in float64, the doubtful rows searched again."""
+        """Returns the neighbours with distances in float64; doubtful rows are searched again."""
         farthest = self.distance.amax(1).to(torch.float64)
         found = self._measure(torch.arange(len(self.queries), device=self.base.device), self.index)
         doubtful = self._doubtful(found, farthest, dtype)
@@ -457,7 +457,7 @@ class _Ready:
                 watcher.update(*((c, o, rank) if whole else (c[seen], o[seen], rank[seen])))
 
     def _rank(self, apart: Tensor, centre: Tensor) -> Tensor:
-        """Returns how many samples of its own set are nearer to each centre."""
+        """Returns the number of samples of its own set that are nearer to each centre."""
         rank = torch.zeros_like(centre)
         for some in torch.split(self._not_first(apart, centre), self.at_once):
             rank[some] = (self.edges[centre[some]] < apart[some, None]).sum(1)
@@ -587,7 +587,7 @@ class BallCounts(Accumulator):
         _count(self.gained, f, other[~inside][which])
 
     def counts(self) -> Tensor:
-        """Returns how many of all balls hold each sample, then without each fold of them.
+        """Returns the number of balls that hold each sample, then without each fold of them.
 
         Shape ``(1 + folds, m)``.
         """
@@ -691,7 +691,7 @@ def _lower(values: Tensor, row: Tensor, column: Tensor, weight: Tensor) -> None:
 
 
 def near_pairs(x: Points, near: Nearest, limit: float) -> Tensor:
-    """Returns how many others lie within the squared distance ``limit`` of each, ``(n,)``."""
+    """Returns the number of others within the squared distance ``limit`` of each, ``(n,)``."""
     edges = edge(torch.full((len(x),), limit, dtype=torch.float64, device=x.device), x)
     found = (near.distance <= edges[:, None]).sum(1)
     full = (found == near.distance.shape[1]) & (found < len(x) - 1)

@@ -311,7 +311,7 @@ def _scene(x: Tensor, y: Tensor, jobs: _Jobs, groups: Groups | None) -> Neighbou
 
 
 def _first(group: Tensor | None, k: int) -> int:
-    """Returns how many neighbours are kept at first: mostly enough to leave out whole groups."""
+    """Returns the number of neighbours kept at first: mostly enough to leave out whole groups."""
     if group is None:
         return reserve(k)
     sizes = group.bincount().to(torch.float64)
@@ -439,7 +439,7 @@ class Curve:
         return 1 - float((above * above.abs() - below * below.abs()).sum())
 
     def influence(self, u: Tensor) -> Tensor:
-        """Returns how the agreement leans on single numbers, to first order, shape as ``u``.
+        """Returns the first-order influence of single numbers on the agreement, shape as ``u``.
 
         With ``s(t)`` the sign of the curve less the diagonal, ``-2 int_u^1 s(t) dt``: more mass at
         ``u`` lifts the curve from there on, which is good only where it lies below.

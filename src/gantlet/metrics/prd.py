@@ -263,7 +263,7 @@ def _labels(
 
 
 def _counts(label: Tensor, fold: Tensor, clusters: int) -> Tensor:
-    """Returns how many samples of each fold each cluster holds, ``(folds, runs, clusters)``."""
+    """Returns the counts of samples by fold and cluster, ``(folds, runs, clusters)``."""
     runs, count = len(label), int(fold.max()) + 1
     run = torch.arange(runs, device=label.device)[:, None]
     cell = ((fold * runs) + run) * clusters + label
@@ -286,7 +286,7 @@ def _curve(x: Tensor, y: Tensor, angles: int) -> PrdCurve:
 
 
 def _adds(value: float, without: list[float]) -> Tensor:
-    """Returns what each fold adds: the pseudo-values of the jackknife, with mean zero."""
+    """Returns the pseudo-values of the jackknife over folds, with mean zero."""
     left = torch.tensor(without, dtype=torch.float64)
     adds = (len(left) - 1) * (value - left)
     return adds - adds.mean()

@@ -122,7 +122,7 @@ def _without_outliers(distances: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _work(near: NDArray[np.float64], end: float) -> float:
-    """Returns how many triangles all witnesses look at, about."""
+    """Returns the approximate number of triangles that all witnesses look at."""
     distances = near[:, :, 1]
     reach = distances[:, min(3, distances.shape[1] - 1)] + end
     k = (distances <= reach[:, None]).sum(1).astype(np.float64)

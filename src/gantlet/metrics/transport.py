@@ -191,7 +191,7 @@ class MaxSlicedWasserstein(Paired):
     def directed(
         self, real: Tensor, fake: Tensor, *, rng: torch.Generator
     ) -> tuple[Detailed, Tensor | None]:
-        """Returns what ``detail`` does, and the direction, shape ``(d,)``; None if not sought.
+        """Returns the result of ``detail`` and the direction, shape ``(d,)``; None if not sought.
 
         Raises:
             UserError: If the features cannot be compared.

@@ -256,12 +256,12 @@ class CausalAttention(nn.Module):
 
     @override
     def forward(self, x: Tensor) -> Tensor:
-        """Returns what each token of ``x`` gathers, both of shape ``(n, tokens, width)``."""
+        """Returns the attention output of each token of ``x``, both ``(n, tokens, width)``."""
         q, k, v = self._split(x)
         return self._join(scaled_dot_product_attention(q, k, v, is_causal=True))
 
     def step(self, x: Tensor, seen: Tensor, at: int) -> Tensor:
-        """Returns what token ``at`` gathers from those cached; its key and value are added.
+        """Returns the attention output of token ``at`` over the cache; adds its key and value.
 
         ``x`` has shape ``(n, 1, width)``, ``seen`` is one block of a ``KeyValueCache``.
         """
@@ -488,7 +488,7 @@ class PixelTransformer(CachedModel, Density):
         return q[:, 1:].flatten(1)
 
     def embedded(self, q: Tensor, first: int, last: int) -> Tensor:
-        """Returns what goes into the transformer, shape ``(n, last - first, width)``.
+        """Returns the input of the transformer, shape ``(n, last - first, width)``.
 
         ``q`` has shape ``(n, tokens + 1, group)``: a token of zeros stands for whatever is
         outside, then come the tokens; those from ``last`` on do not matter.
@@ -673,7 +673,7 @@ def _patch(space: Space, wanted: int | None) -> int:
 
 
 def _grid(space: Space, patch: int) -> tuple[int, int]:
-    """Returns how many rows and columns of tokens a sample has."""
+    """Returns the number of rows and columns of tokens of a sample."""
     if space.kind == "image":
         return space.shape[1] // patch, space.shape[2] // patch
     return 1, space.size // patch

@@ -131,7 +131,7 @@ class Gmm:
             )
 
     def _added(self, scaling: Scaling) -> float:
-        """Returns what is added to the variances, in scaled units."""
+        """Returns the floor that is added to the variances, in scaled units."""
         if self.regularisation is not None:
             return self.regularisation
         # Uniform noise of one level has the variance 1/12 in squared levels.
@@ -180,7 +180,7 @@ class Gmm:
         return factor
 
     def _flops(self, n: int, d: int, lloyd: int, iterations: int) -> float:
-        """Returns what the fit cost in floating point operations.
+        """Returns the floating point operations of the fit.
 
         An iteration of k-means computes distances to the ``K`` centres, ``2 n d`` each. One of
         expectation maximisation whitens the samples for each Gaussian and sums the outer products,
@@ -343,7 +343,7 @@ class Histogram:
 
 
 def _count(x: Tensor, bins: int) -> Tensor:
-    """Returns how often each whole number below ``bins`` occurs in each column of ``x``."""
+    """Returns the counts of each whole number below ``bins`` in each column of ``x``."""
     columns = torch.arange(x.shape[1], device=x.device) * bins
     counts = torch.zeros(x.shape[1] * bins, dtype=torch.long, device=x.device)
     for i in range(0, len(x), _CHUNK):

@@ -143,7 +143,7 @@ def _find(value: Tensor, knots: Tensor, xs: Tensor, ys: Tensor, ds: Tensor) -> _
 
 
 def _root(rise: Tensor, b: _Bin) -> Tensor:
-    """Returns how far into its bin, from 0 to 1, the spline has risen by ``rise``."""
+    """Returns the position in its bin, from 0 to 1, at which the spline has risen by ``rise``."""
     curvature = rise * (b.d1 + b.d0 - 2 * b.slope)
     A = b.height * (b.slope - b.d0) + curvature
     B = b.height * b.d0 - curvature

@@ -265,7 +265,7 @@ class Layers:
         return channels, height, width
 
     def _resolutions(self, side: int) -> int:
-        """Returns how often ``side`` can be halved to 4 or more, three times at most."""
+        """Returns the number of times ``side`` can be halved to 4 or more, three at most."""
         halvings = [k for k in (1, 2, 3) if side % 2**k == 0 and side // 2**k >= 4]
         return max(halvings, default=1)
 

@@ -90,7 +90,7 @@ class FlowGanGame(AdversarialGame):
     @override
     @torch.no_grad()
     def validate(self, x: Tensor, *, rng: torch.Generator) -> Tensor:
-        """Returns what ``MaximumLikelihood`` does, or without a weight the energy distance."""
+        """Returns the negative log-likelihood, or without a weight the energy distance."""
         if self._weight > 0:
             return self._likelihood.validate(x, rng=rng)
         return super().validate(x, rng=rng)

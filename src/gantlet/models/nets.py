@@ -254,7 +254,7 @@ def sizes(space: Space) -> list[tuple[int, int]]:
 
 
 def channels(width: int, size: tuple[int, int]) -> int:
-    """Returns how many channels maps of ``size`` have in a net of ``width``.
+    """Returns the number of channels of maps of ``size`` in a net of ``width``.
 
     A quarter of ``width`` up to 8x8, halved with each doubling of the side, so that all larger
     resolutions cost about the same.

@@ -140,7 +140,7 @@ class Zuko:
         return MaximumLikelihood(model, player="flow", prepare=model.prepare)
 
     def _options(self) -> dict[str, Any]:
-        """Returns what zuko is given.
+        """Returns the arguments for zuko.
 
         Raises:
             UserError: If an option is set that this flow does not have.

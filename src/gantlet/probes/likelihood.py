@@ -59,7 +59,7 @@ class HeldOutLikelihood:
 
 
 def _affordable(model: Density, real: Tensor, rng: Rng) -> int:
-    """Returns how many samples may be looked at, from the operations that two of them take."""
+    """Returns the number of samples that the limit allows, from the operations of two of them."""
     few = real[:2]
     cost = count(lambda: model.log_prob(few, rng=rng.stream("likelihood cost"))).flops
     return max(_FEWEST, int(MOST_FLOPS * len(few) / cost)) if cost > 0 else len(real)

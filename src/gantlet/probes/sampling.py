@@ -48,7 +48,7 @@ class ParameterCount:
 def repeat(
     run: Callable[[], object], *, repeats: int, seconds: float, clock: Clock | None = None
 ) -> list[Usage]:
-    """Returns what each of several calls of ``run`` took.
+    """Returns the usage of each of several calls of ``run``.
 
     The first call sets up memory and kernels and is left out, unless it alone takes longer than
     ``seconds``. No call is begun after that time, so slow work is repeated less often.

@@ -318,7 +318,7 @@ class _WrongError(TypeError):
 
 @cache
 def _converter() -> "Converter":
-    """Returns what makes typed objects; made once, when first something is read."""
+    """Returns the converter to typed objects; made once, when first something is read."""
     from cattrs import Converter
 
     made = Converter(forbid_extra_keys=True)
@@ -422,7 +422,7 @@ def _block(raw: object, converter: "Converter") -> Block:
 
 
 def _object(cls: type[Any], converter: "Converter") -> Callable[[Any, Any], Any]:
-    """Returns what reads a dataclass, which ``encode`` wrote with its name as ``kind``."""
+    """Returns the reader of a dataclass, which ``encode`` wrote with its name as ``kind``."""
     from cattrs.gen import make_dict_structure_fn
 
     fields = make_dict_structure_fn(cls, converter)

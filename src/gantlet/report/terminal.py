@@ -199,7 +199,7 @@ def _with_short_names(layout: TableLayout) -> TableLayout:
 
 
 def _width(layout: TableLayout, k: int, *, is_plain: bool) -> int:
-    """Returns how wide a column must be: numbers are never broken, names and heads are."""
+    """Returns the width of a column: numbers are never broken, names and heads are."""
     head = layout.heads[k]
     cells = [_cell(line.cells[k], is_plain=is_plain).cell_len for line in layout.lines]
     if head.is_number:

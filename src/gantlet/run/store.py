@@ -598,7 +598,7 @@ def _outcome(raw: Mapping[str, Any], clock: Mapping[str, Any]) -> Outcome:
 
 
 def _upgraded(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what any version wrote in the form of this one.
+    """Returns a stored outcome of any version in the form of this one.
 
     Earlier ones recorded in words alone what a failure is, what a note is about, and what a
     likelihood is.

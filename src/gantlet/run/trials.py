@@ -211,7 +211,7 @@ class RunData:
 
 
 def space_of(data: str) -> Space:
-    """Returns what a sample of a data set in written form is, which needs no splits."""
+    """Returns the space of a data set in written form, which needs no splits."""
     return datasets.make(data).space
 
 

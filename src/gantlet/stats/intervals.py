@@ -467,7 +467,7 @@ class _Law:
         return float(search(excess, 0.0, high, xtol=1e-12 * high, rtol=1e-10))
 
     def _excess(self, truth: float, *, z: float) -> float:
-        """Returns how far the quantile lies above the number found."""
+        """Returns the excess of the quantile over the number found."""
         more = truth - self._value
         variance = max(self._first + 4 * self._along * more, 0.0) + self._second
         if not variance > 0:

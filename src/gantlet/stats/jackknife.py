@@ -174,7 +174,7 @@ def variance_of_mean(terms: Tensor, group: Tensor | None = None) -> Variance:
 
 
 def by_group(terms: Tensor, group: Tensor | None) -> Tensor:
-    """Returns what each group adds to the mean of ``terms``, so that the mean stays what it is.
+    """Returns the sums of ``terms`` over groups, scaled so that their mean is that of ``terms``.
 
     Args:
         terms: Float64, shape ``(..., n)``.
@@ -211,7 +211,7 @@ def spread(influence: Tensor) -> Variance:
 
 
 def influence_by_group(influence: Tensor, group: Tensor | None) -> Tensor:
-    """Returns what each group moves the number, times their number, so that they can be spread.
+    """Returns the influence of each group on the number, times the number of groups.
 
     Args:
         influence: By how much each sample moves the number, times ``n``, shape ``(n,)``.
@@ -271,7 +271,7 @@ Influences = Mapping[str, Tensor]
 
 
 def influences(found: Mapping[str, Detailed | Estimate]) -> dict[str, Tensor]:
-    """Returns what each real sample adds to each number, and the rest of its variance."""
+    """Returns the influence of each real sample on each number, and the remaining variance."""
     kept: dict[str, Tensor] = {}
     for name, one in found.items():
         if isinstance(one, Detailed):
@@ -455,7 +455,7 @@ def _limited(value: float, noise: float, df: int) -> Variance:
 
 
 def without_own_fold(terms: Tensor, changed: Tensor, fold: Tensor) -> Tensor:
-    """Returns how terms of a mean change without each fold of the samples they belong to.
+    """Returns the changes of the terms of a mean when each fold of samples is left out.
 
     A term that is left out takes itself with it, and fewer terms share the mean.
 

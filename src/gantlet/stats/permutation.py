@@ -199,7 +199,7 @@ def score_of(real: Tensor, fake: Tensor) -> Score:
 
 
 def accuracy(score: Score, real: Tensor, fake: Tensor) -> Estimate:
-    """Returns how often the sign of a score is right, as many real as fake numbers judged."""
+    """Returns the balanced accuracy of the sign of a score."""
     h = min(len(real), len(fake))
     right = int((score(fake[:h]) > 0).sum()) + int((score(real[:h]) <= 0).sum())
     return proportion(right, 2 * h, of="held-out samples classified correctly by this flaw alone")

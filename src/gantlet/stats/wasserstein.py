@@ -36,7 +36,7 @@ class Transport:
 
     @staticmethod
     def rest(whole: Variance, of_real: Tensor, of_fake: Tensor) -> Variance:
-        """Returns what is left of the variance ``whole`` without the real samples' part.
+        """Returns the variance ``whole`` less the share of the real samples.
 
         Args:
             whole: The variance of the cost.

@@ -259,7 +259,7 @@ def _check_inverse(model: Invertible, space: Space) -> None:
 
 
 def _given(model: Model, n: int, look: Callable[[Tensor | None], _T]) -> _T:
-    """Returns what ``look`` does given a context that fits, having checked what it refuses."""
+    """Returns the result of ``look`` for a valid context, having checked what it refuses."""
     if model.context_space is None:
         _check_refused(look, torch.zeros(n, 1), "an unconditional model refuses a context")
         return look(None)

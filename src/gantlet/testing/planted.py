@@ -296,7 +296,7 @@ def true_effects(
 
 
 def true_effect(flaw: Planted, effects: Mapping[str, Effect]) -> Effect:
-    """Returns what a flaw does to the measurements that it is about."""
+    """Returns the effect of a flaw on the measurements that it is about."""
     found = _NONE
     for topic in flaw.about:
         found = found.larger(effects.get(topic, _NONE))
@@ -306,7 +306,7 @@ def true_effect(flaw: Planted, effects: Mapping[str, Effect]) -> Effect:
 def effects_among(
     flaw: Planted, plan: Sequence[Planted], large: Labelled, space: Space, see: Extract
 ) -> dict[str, Effect]:
-    """Returns what one damage of images adds to others, by topic, on a large sample.
+    """Returns the increment of one corruption of images over others, by topic.
 
     Nothing is left of weak noise once a JPEG file has gone over it: no list can find that.
 

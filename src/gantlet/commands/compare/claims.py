@@ -248,7 +248,7 @@ def recipe_claims(group: Sequence[ModelResults], scores: Sequence[str]) -> Claim
 
 
 def trained_gap(a: ModelResults, b: ModelResults, score: str) -> Estimate:
-    """Returns how far the trained models of two recipes are apart, by sampling error alone."""
+    """Returns the difference of the trained models of two recipes, by sampling error alone."""
     first, second = a.detailed(score), b.detailed(score)
     if first and second:
         x, y = averaged(first), averaged(second)
@@ -418,7 +418,7 @@ def _tail(value: float, variance_: float, df: float) -> float:
 
 
 def seeds_needed(a: ModelResults, b: ModelResults, score: str, claims: Claims) -> int | None:
-    """Returns how many seeds would show two recipes to differ, if mean and spread stay.
+    """Returns the number of seeds that would separate two recipes, if mean and spread stay.
 
     At the level that each of the pairs gets where none is rejected yet. None if more than 10,000
     would be needed, or if more held-out samples would be.

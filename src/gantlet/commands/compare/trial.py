@@ -69,7 +69,7 @@ class ComparisonTrial(TypedTrial):
     seed: int = 0
 
     def plain(self) -> dict[str, str | list[str]]:
-        """Returns what all trials of a comparison share, as its question has it."""
+        """Returns the settings that all trials of a comparison share, as its question has them."""
         how = {k: v for k, v in self.training.parts().items() if k != "solver"}
         return {
             "data": self.data,
@@ -114,7 +114,7 @@ class MeasuredTrial:
         return {CONTROL: kept} if kept else {}
 
     def influences(self) -> dict[str, Tensor]:
-        """Returns what paired differences need."""
+        """Returns the influences for paired differences."""
         of_control = {f"{CONTROL}/{k}": v for k, v in influences(self.control).items()}
         return influences(self.found) | of_control
 

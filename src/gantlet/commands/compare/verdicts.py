@@ -85,7 +85,7 @@ def judged(everyone: Sequence[ModelResults]) -> Judged:
 
 
 def verdicts(found: Judged, under: Sequence[Undertrained] = ()) -> list[Verdict]:
-    """Returns what was found, most important first."""
+    """Returns the verdicts, most important first."""
     where = _features(ranked_on(found.everyone))
     samples = _Ranking(
         found, found.quality, "samples", f"energy distance on {where}", gate=found.gate

@@ -344,7 +344,7 @@ def recorded(
 
 
 def _scale(trial: ConvergeTrial, data: RunData, game: Game, x: Tensor, rng: Rng) -> LossScale:
-    """Returns what the validation loss of ``game`` is read against, for held-out ``x``."""
+    """Returns the scale of the validation loss of ``game``, for held-out ``x``."""
     if not isinstance(game, Generative):
         return LossScale()
     space, splits = data.of(trial)
@@ -518,7 +518,7 @@ class TrainingState:
 
 
 def state_of_course(course: TrainingCourse) -> TrainingState:
-    """Returns what a training does, by the quality of its records alone.
+    """Returns the state of a training, by the quality of its records alone.
 
     A distance is judged on a logarithmic scale, against the noise floor: the largest of 19
     distances between real samples of the same number, below which no model is distinguishable

@@ -76,7 +76,7 @@ def verdicts(
 
 
 def _state(details: Mapping[str, Any]) -> str:
-    """Returns what a training does, and how good it is where that is known."""
+    """Returns the state of a training, and its quality where that is known."""
     said, ratio = _STATES[details["state"]], details["ratio"]
     if details["state"] != "converging" or ratio is None:
         return said

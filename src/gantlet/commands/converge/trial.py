@@ -168,7 +168,7 @@ class _Predicted:
 def _ordered(
     found: list[_Predicted], now: Forecast, first: set[str], trial: ConvergeTrial, *, settles: bool
 ) -> list[Advice]:
-    """Returns what is predicted to help, and what else may where nothing predicts."""
+    """Returns the changes predicted to help, and others to try where nothing predicts."""
     is_misled = now.growth < 1 and not settles
     is_blind = all(one.forecast.growth >= 1 for one in found)
     helps = [
@@ -194,7 +194,7 @@ def _ordered(
 
 
 def usual_remedies(trial: ConvergeTrial, looked_at: Sequence[_Predicted] = ()) -> list[Advice]:
-    """Returns what theory and the family's defaults propose, without a prediction that it helps.
+    """Returns the changes that theory and the family's defaults propose, without a prediction.
 
     Args:
         trial: What was trained.
@@ -246,7 +246,7 @@ def _defaults(trial: ConvergeTrial) -> Iterator[Advice]:
 
 
 def in_code(advice: Advice, model: str, solver: str) -> str:
-    """Returns what a change means for a training loop of one's own, in a sentence or two.
+    """Returns a change in terms of a training loop of one's own, in a sentence or two.
 
     Args:
         advice: The change.
@@ -437,7 +437,7 @@ class _Judged:
     diagnosis: Diagnosis
 
     def told(self) -> dict[str, Any]:
-        """Returns what a report needs, as plain JSON values."""
+        """Returns the details for the report, as plain JSON values."""
         found = self.diagnosis
         return {
             "state": self.state.name,

@@ -69,7 +69,7 @@ def occurs(x: Tensor, among: Tensor) -> Tensor:
 
 
 def repeated(x: Tensor) -> int:
-    """Returns how many samples equal an earlier one of the same set."""
+    """Returns the number of samples that equal an earlier one of the same set."""
     return len(x) - len(torch.unique(x))
 
 
@@ -169,7 +169,7 @@ _REPEAT, _QUANTILE = 1 / 2, 0.05
 
 
 def repeats(real: Tensor, x: Tensor) -> Tensor:
-    """Returns how many samples nearly repeat another one, and of how many, shape ``(2,)``.
+    """Returns the number of near-duplicates and of samples, shape ``(2,)``.
 
     Of samples that all repeat one another, all but one count.
 
@@ -199,7 +199,7 @@ def _parts(n: int, a: Tensor, b: Tensor) -> int:
 
 
 def nearest(real: Tensor, x: Tensor, train: Tensor) -> dict[str, Tensor]:
-    """Returns how near samples lie to training samples.
+    """Returns the distances of samples from training samples.
 
     Args:
         real: Features of the reference, shape ``(n, d)``.

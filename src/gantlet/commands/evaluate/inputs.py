@@ -185,7 +185,7 @@ def _exists(text: str) -> bool:
 
 
 def _by_file(text: str) -> str:
-    """Returns what a set without a name is called: what was written, options but the key cut."""
+    """Returns the name of a set without one: what was written, options but the key cut."""
     if ":path=" not in text:
         return text
     where, at, split = text.rpartition("@")

@@ -134,7 +134,7 @@ def floors_of(judged: Sequence[ScoredSet]) -> list[Result]:
 
 
 def floor_name(floor: Result, floors: Sequence[Result]) -> str:
-    """Returns what a floor is called, with the size that it is for where there are several."""
+    """Returns the name of a floor, with its sample size where there are several."""
     return floor.name if len(floors) < 2 else f"{floor.name}, n = {floor.size:,}"
 
 
@@ -156,7 +156,7 @@ def gap(a: Result, b: Result, metric: str) -> Estimate:
 
 
 def samples_needed(apart: Estimate) -> int | None:
-    """Returns how many samples would separate a difference, if it stays as it is."""
+    """Returns the number of samples that would separate a difference, if it stays as it is."""
     if not apart.value or apart.half_width is None or not apart.n:
         return None
     needed = apart.n * (apart.half_width / abs(apart.value)) ** 2
@@ -295,7 +295,7 @@ class Sign:
 
 
 def variety(results: Sequence[Result]) -> dict[str, list[Sign]]:
-    """Returns what speaks for too little variety in each set, by its name."""
+    """Returns the evidence for low diversity of each set, by its name."""
     signs = [
         s
         for j in _everywhere(results)
@@ -306,7 +306,7 @@ def variety(results: Sequence[Result]) -> dict[str, list[Sign]]:
 
 
 def copies(results: Sequence[Result]) -> dict[str, list[Sign]]:
-    """Returns what speaks for copies of training samples in each set, by its name."""
+    """Returns the evidence for copies of training samples in each set, by its name."""
     signs: list[Sign] = []
     for j in _everywhere(results):
         if j.floor is None or (found := copying(j.fair.nearest, j.floor.nearest)) is None:
@@ -617,7 +617,7 @@ def verdicts(
     same: Sequence[SharedSamples] = (),
     why_no_floor: Mapping[int, str] | None = None,
 ) -> list[Verdict]:
-    """Returns what was found, most important first.
+    """Returns the verdicts, most important first.
 
     Args:
         results: All numbers.
@@ -642,7 +642,7 @@ def verdicts(
 def claims(
     results: Sequence[Result], first: str, same: Sequence[SharedSamples]
 ) -> dict[str, dict[str, bool | None]]:
-    """Returns what the verdicts say of each set, by its name: True, False, or None for untested.
+    """Returns the claims about each set, by its name: True, False, or None for untested.
 
     Args:
         results: All numbers.
@@ -811,7 +811,7 @@ def _rest(found: Sequence[FloorGap]) -> str:
 
 
 def _share(n: int, of: int) -> str:
-    """Returns how many sets differ, as the beginning of a sentence."""
+    """Returns the number of sets that differ, as the beginning of a sentence."""
     if n == of:
         return "Both sets differ" if of == 2 else f"All {of} sets differ"
     return f"{n} of {of} sets {'differs' if n == 1 else 'differ'}"

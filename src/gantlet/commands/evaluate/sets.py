@@ -257,7 +257,7 @@ class EvaluationSets:
         return shared if is_by_descent(ours, theirs) else torch.zeros_like(shared)
 
     def known_splits(self) -> tuple[Splits, str]:
-        """Returns what extractors may learn from, and what that is, in words.
+        """Returns the splits that extractors may learn from, and their description.
 
         The training set that was given; else the training split of a data set whose other splits
         are the reference; else the part of the reference that neither fakes nor floor are.
@@ -336,7 +336,7 @@ class EvaluationSets:
         return self._fingerprints.get((text, role), named_by_content)
 
     def notes(self) -> tuple[str, ...]:
-        """Returns what of the files was left out, converted or guessed: a clause each."""
+        """Returns notes on what of the files was left out, converted or guessed: a clause each."""
         asked = self.asked
         texts: tuple[tuple[str | None, Role], ...] = (
             *((fake, "fake") for fake in asked.fakes),
@@ -347,7 +347,7 @@ class EvaluationSets:
         return tuple(dict.fromkeys(c.note for c in (self.real, *others) if c.note))
 
     def written(self) -> dict[str, object]:
-        """Returns what decides the sets as plain data, and what they hold."""
+        """Returns the settings of the sets as plain data, and fingerprints of their contents."""
         asked = self.asked
         prints = {f: self.fingerprint(f, "fake") for f in asked.fakes}
         prints[asked.real] = self.fingerprint(asked.real, "real")

@@ -138,7 +138,7 @@ def _samples(
 
 
 def exhibits_of(outcomes: Sequence[Outcome], run: Run) -> dict[str, dict[str, Tensor]]:
-    """Returns what was chosen to be shown of each set, by its name."""
+    """Returns the samples of each set that are shown, by its name."""
     good = ((EvaluationTrial.of(o.trial), run.folder(o.trial)) for o in outcomes if not o.error)
     return {
         named(spec.model)[0]: folder.load("exhibits")
@@ -548,7 +548,7 @@ def _column(everyone: Sequence[Result], metric: str, order: _Order) -> Column:
 
 
 def methods(results: Sequence[Result]) -> Section:
-    """Returns how each number was obtained, once for all whose methods differ in numbers only."""
+    """Returns the methods of the numbers, once for all that differ in numbers only."""
     alike: dict[tuple[str, str, tuple[str, ...]], list[tuple[Result, Estimate]]] = {}
     for r in results:
         for m, e in r.scores.items():

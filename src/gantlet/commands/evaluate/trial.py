@@ -200,7 +200,7 @@ def _key(name: str) -> str:
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
-    """Returns what names are sorted by so that 9 comes before 10."""
+    """Returns the sort key of names that puts 9 before 10."""
     parts = re.split(r"([0-9]+)", name)
     return [(int(p), "") if p.isdecimal() else (-1, p) for p in parts]
 
@@ -402,7 +402,7 @@ class MetricInputs:
     labels: Tensor | None = None
 
     def of(self, sees: Sees) -> Tensor | None:
-        """Returns what a metric wants to see, or None where there is none."""
+        """Returns the input that a metric sees, or None where there is none."""
         known = {"features": self.features, "probabilities": self.probabilities}
         return known.get(sees, self.samples)
 
@@ -487,7 +487,7 @@ def _exhibits(spec: EvaluationTrial, given: Sets, wanted: Wanted) -> dict[str, T
 
 
 def _nearest(spec: EvaluationTrial, sets: EvaluationSets, given: Sets) -> dict[str, Tensor]:
-    """Returns what tells whether samples repeat one another, or copy training samples."""
+    """Returns the checks for duplicates and for copies of training samples."""
     is_compared = spec.against == "part" or sets.is_fair(spec.model)
     if spec.extractor == SAMPLES or not is_compared:
         return {}
@@ -554,7 +554,7 @@ class _Look:
     watch: Watch
 
     def given(self) -> Sets:
-        """Returns what metrics are given of each set."""
+        """Returns the inputs of the metrics from each set."""
         real, fake = parts_of(self.spec, self.sets)
         train = self.sets.train
         see = self._looked_at if self.spec.extractor == SAMPLES else self._featured
@@ -577,7 +577,7 @@ class _Look:
         return self._featured(floor.other, self.sets.drawn_apart(from_fakes=True))
 
     def described(self) -> tuple[str, str]:
-        """Returns what was looked at in words, and its fingerprint."""
+        """Returns the description of the features, and their fingerprint."""
         extractor = self.spec.extractor
         if extractor == SAMPLES:
             return (f"{SAMPLES}: at most {_LOOKED_AT:,} samples of each set, as they are", SAMPLES)
@@ -642,7 +642,7 @@ def _group(
 def _thinned(
     seen: MetricInputs | None, sees: Sees, most: int | None, spec: EvaluationTrial
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Returns what a metric sees of a set, and its groups; no more than ``most`` samples."""
+    """Returns the input of a metric from a set, and its groups; at most ``most`` samples."""
     x = None if seen is None else seen.of(sees)
     if seen is None or x is None:
         return None, None

@@ -104,7 +104,7 @@ class Listed:
         return [k for k, flaw in enumerate(self.flaws, 1) if ("probe" in flaw) == named]
 
     def unnamed(self) -> str:
-        """Returns how many flaws have no name, in words; nothing where all have one."""
+        """Returns the number of flaws without a name, in words; empty where all have one."""
         ranks = self.ranks(named=False)
         count, further = len(ranks), "" if 1 in ranks else "further "
         directions = "direction" if count == 1 else "directions"
@@ -460,7 +460,7 @@ def verdicts(found: Listed, search: Mapping[str, Any]) -> Iterator[Verdict]:
 
 
 def ending_text(ending: Ending, search: Mapping[str, Any]) -> str:
-    """Returns how a search ended, in words."""
+    """Returns why a search ended, in words."""
     what, n = _EXAMINED.get(search["mode"], "direction"), ending.examined
     match ending.stop:
         case StopReason.NOT_SIGNIFICANT:
@@ -524,7 +524,7 @@ def _before(found: Listed) -> str:
 
 
 def _unlisted(found: Listed) -> str:
-    """Returns what it means if a critic separates sets in which no flaw was found."""
+    """Returns the reading of a critic that separates sets in which no flaw was found."""
     low = found.scores[BEFORE].low
     if low is None or low <= 0.5:
         return ""

@@ -139,7 +139,7 @@ class FrozenExtractor:
         return made.fit(space, self._splits(), rng=rng)
 
     def seen(self, chosen: SampleSet, watch: Watch) -> Representation:
-        """Returns what is seen of a set, in the space of the real samples."""
+        """Returns the representation of a set, in the space of the real samples."""
         chosen = self._written(chosen)
         space, source, code = chosen.samples.space, chosen.samples.source, chosen.samples.code
         name = self._spec.extractor.partition(":")[0]
@@ -540,7 +540,7 @@ def _scores(found: FlawList) -> dict[str, Estimate]:
 def _shared(
     real: Representation, others: Mapping[str, Representation], flaws: Sequence[Flaw], rng: Rng
 ) -> dict[str, Estimate]:
-    """Returns how large each flaw is in the other sets, where it can be measured there."""
+    """Returns the size of each flaw in the other sets, where it can be measured there."""
     scores: dict[str, Estimate] = {}
     for name, seen in others.items():
         halves = DiscoveryValidation.of(real, seen, rng=rng)

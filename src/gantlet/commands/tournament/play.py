@@ -598,7 +598,7 @@ class OwnCritic(NotForRanking):
 
 
 def _hidden(game: Adversarial, space: Space) -> tuple[Extract, int, str]:
-    """Returns what the critic's score is a linear function of, its size, and a hash of it all."""
+    """Returns the extractor of the critic's last hidden layer, its size, and a hash of it all."""
     players = [player.eval() for player in game.players.values()]
     judges = [m for player in players for m in player.modules() if isinstance(m, CriticNetwork)]
     if len(judges) != 1:
@@ -618,7 +618,7 @@ def _hidden(game: Adversarial, space: Space) -> tuple[Extract, int, str]:
 
 
 def _entering(judge: CriticNetwork, game: Adversarial, x: Tensor) -> Tensor:
-    """Returns what enters the last layer of a critic while its game asks it for scores."""
+    """Returns the input of the last layer of a critic while its game asks it for scores."""
     caught: list[Tensor] = []
     hook = judge.head.register_forward_pre_hook(lambda _, given: caught.append(given[0]))
     try:

@@ -146,7 +146,7 @@ class AnnealingTrial(TypedTrial):
 
 
 def parts(size: Size, data: str) -> dict[str, DataPart]:
-    """Returns what is done on the plane, and on ``data``."""
+    """Returns the parts of the study: on the plane, and on ``data``."""
     plane, images = _SCALES[size]
     return {PLANE: plane, data: images}
 
@@ -292,7 +292,7 @@ class _Flow:
         )
 
     def known(self) -> dict[str, Estimate]:
-        """Returns what needs no annealing: the exact density, and the smoothed one."""
+        """Returns the scores without annealing: of the exact density, and of the smoothed one."""
         scores = {EXACT: _mean(self.exact, "change of variables, without noise", "higher")}
         for sigma, smooth in self.smoothed().items():
             method = f"simple Monte Carlo over {self.grid.draws} draws of the noise, paired"

@@ -71,7 +71,7 @@ def verdict_question(runs: int | None, threads_: int, device: str) -> dict[str, 
 
 
 def runs_of(runs: int | None) -> dict[str, int]:
-    """Returns how often each world is drawn: as it says, or ``runs`` times."""
+    """Returns the number of runs of each world: its own, or ``runs``."""
     return {name: runs or world.runs for name, world in WORLDS.items()}
 
 
@@ -111,7 +111,7 @@ def judge_block(trial: Trial, watch: Watch) -> Outcome:
 def judged_once(
     trial: VerdictTrial, seed: int, where: Mapping[str, Any]
 ) -> Mapping[str, bool | None]:
-    """Returns what the command claims of one draw.
+    """Returns the claims of the command about one draw.
 
     Args:
         trial: Which world, and how it is judged.
@@ -154,7 +154,7 @@ def _claims(study: Evaluate, folder: Path, where: Mapping[str, Any]) -> Mapping[
 
 
 def found_in(outcomes: Sequence[Outcome]) -> dict[str, dict[str, list[bool | None]]]:
-    """Returns what was claimed in all runs of each world, by claim."""
+    """Returns the claims of all runs of each world, by claim."""
     found: dict[str, dict[str, list[bool | None]]] = {}
     for o in sorted(outcomes, key=lambda o: o.trial.seed):
         told: Mapping[str, Any] = o.details.get(TOLD, {})
@@ -197,7 +197,7 @@ def _facts(question: Mapping[str, Any], outcomes: Sequence[Outcome], run: Run) -
 
 
 def _share(told: Sequence[bool | None]) -> Estimate:
-    """Returns how often a claim was made, over the runs in which it could be."""
+    """Returns the share of runs that make a claim, of those that could."""
     tested = [t for t in told if t is not None]
     return percentage(sum(tested), len(tested), of="runs", why="not tested")
 

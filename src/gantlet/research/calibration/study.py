@@ -262,7 +262,7 @@ def _replicates(question: Mapping[str, Any]) -> str:
 
 
 def _not_run(question: Mapping[str, Any]) -> str:
-    """Returns what a full study would do besides."""
+    """Returns the part of a full study that this one leaves out."""
     full = SCALES["full"]
     wanted = {m.partition(":")[0] for m in question["metrics"]}
     left: dict[str, list[object]] = {

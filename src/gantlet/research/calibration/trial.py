@@ -95,7 +95,7 @@ class CalibrationSize:
         return d in self.only.get(scenario, (d,))
 
     def replicates_at(self, n: int) -> int:
-        """Returns how often samples of this size are drawn."""
+        """Returns the number of replicates at this sample size."""
         return self.rarer.get(n, self.replicates)
 
 
@@ -243,7 +243,7 @@ class _Experiment:
         )
 
     def once(self, seed: int) -> Replicate:
-        """Returns what one replicate gave."""
+        """Returns estimate and truth of each metric in one replicate."""
         rng = Rng(seed)
         real, fake = self._pair(self.n, rng.stream(self.place))
         found: dict[str, tuple[Estimate, float]] = {}
@@ -269,7 +269,7 @@ class _Experiment:
     def _directed(
         self, metric: str, made: tuple[Detailed, Tensor | None]
     ) -> tuple[Estimate, float]:
-        """Returns what was measured, and the distance of the distributions along the direction."""
+        """Returns the estimate, and the distance of the distributions along the direction."""
         detailed, u = made
         if u is None or estimand(metric) != "direction":
             return detailed.estimate, math.nan
@@ -294,7 +294,7 @@ def _estimate(found: Detailed | Estimate) -> Estimate:
 def measure_c2st(
     metric: C2st, known: tuple[Tensor, Tensor], new: tuple[Tensor, Tensor], rng: Rng
 ) -> tuple[Estimate, float]:
-    """Returns what the metric measures, and how often its classifier is right on new samples."""
+    """Returns the estimate, and the accuracy of its classifier on new samples."""
     real, fake = (z.double() for z in known)
     judge, *test = classifier.train(real, fake, metric.classifier, rng=rng.stream("c2st"))
 

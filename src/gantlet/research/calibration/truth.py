@@ -425,7 +425,7 @@ _KNOWN: Mapping[str, Callable[[World, World], float]] = {
 
 
 def estimand(metric: str) -> Estimand:
-    """Returns what the metric in written form estimates."""
+    """Returns the estimand of a metric in written form."""
     name = Spec.parse(metric).name
     if name == "c2st":
         return "classifier"

@@ -119,7 +119,7 @@ class World:
     network: str = ""
 
     def features(self) -> tuple[str, ...]:
-        """Returns what is looked at, in written form.
+        """Returns the feature extractors in written form.
 
         Raises:
             UserError: If the network is not there.

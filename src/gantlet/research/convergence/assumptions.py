@@ -206,14 +206,14 @@ def _samples(case: Case, world: Setting, stream: torch.Generator) -> tuple[Tenso
 
 
 def _distance(ensemble: Ensemble, z: Tensor) -> Tensor:
-    """Returns how far points are off; infinite where they are lost or no numbers."""
+    """Returns the errors of points; infinite where they diverged or are not finite."""
     lost = ~(z.abs().amax(1) < _LOST)
     found = ensemble.distance(torch.where(lost[:, None], ensemble.now, z))
     return torch.where(lost, math.inf, found)
 
 
 def _errors(world: Setting, ensemble: Ensemble, z: Tensor) -> list[float]:
-    """Returns how far each generator is off; infinite where it is lost."""
+    """Returns the error of each generator; infinite where it diverged."""
     found: list[float] = []
     for point in z:
         ensemble.place(point)

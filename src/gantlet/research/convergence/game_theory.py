@@ -89,7 +89,7 @@ class ArmResults:
 
 
 def findings(outcomes: Sequence[Outcome], *, loose: bool = False) -> ArmResults | None:
-    """Returns what trained methods reached, or None where no trial of them is finished.
+    """Returns the results of trained methods, or None where no trial of them is finished.
 
     Args:
         outcomes: Those of all trials, or of some.

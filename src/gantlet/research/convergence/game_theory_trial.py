@@ -521,7 +521,7 @@ def _pair(trial: TrainedTrial) -> Adversarial:
 
 
 def _judged(trial: TrainedTrial, data: RunData, offer: Offer) -> dict[str, Estimate]:
-    """Returns what test samples say of an offer; best responses learn from training samples."""
+    """Returns the scores of an offer on test samples; best responses train on training samples."""
     scale, rng = trial.scale, Rng(trial.seed, trial.device).stream("judge")
     _, splits = data.of(trial)
     judge = Rng(rng.initial_seed(), trial.device)

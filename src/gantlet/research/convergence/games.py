@@ -218,7 +218,7 @@ class Sampled(Solvable):
 
     @override
     def distance(self) -> Tensor:
-        """Returns what the goal says."""
+        """Returns the value of the goal, a scalar."""
         return self._goal()
 
 
@@ -477,7 +477,7 @@ class Setting:
 
 
 def setting(case: Case, rng: Rng) -> Setting:
-    """Returns what a case plays."""
+    """Returns the game of a case."""
     if case.players != "linear/quadratic":
         return _beyond(case, rng)
     covariance, mean = _covariance(case, rng), _mean(case)

@@ -150,7 +150,7 @@ class Character:
 
 
 def character(jacobian: Tensor, players: Sequence[slice]) -> Character:
-    """Returns what a stationary point is like, from the Jacobian of ``v`` there.
+    """Returns the character of a stationary point, from the Jacobian of ``v`` there.
 
     The three kinds are distinguished as in Berard et al., 2020, https://arxiv.org/abs/1906.04848,
     section 2.

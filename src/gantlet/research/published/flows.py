@@ -162,7 +162,7 @@ class TarFlowRun(RepeatedFlow):
 
     @staticmethod
     def patch_flops(flow: _Flow, seen: int) -> float:
-        """Returns what one flow spends on a patch after ``seen`` others, in FLOPs."""
+        """Returns the FLOPs of one flow on a patch after ``seen`` others."""
         past = zeros(1, _TARFLOW_WIDTH // _HEAD, seen, _HEAD)
         with torch.no_grad():
             return flops(lambda: flow.next(zeros(1, 1, _CHANNELS), (past, past)))
@@ -209,7 +209,7 @@ class _Step(nn.Module):
         self.last = _EdgeConv(width, half)
 
     def shift(self, x: Tensor) -> Tensor:
-        """Returns what is added to the second half of the channels."""
+        """Returns the shift of the second half of the channels."""
         h = self.middle(self.first(x).relu()) * self.scale.exp()
         shift: Tensor = self.last(h.relu())
         return shift
@@ -223,7 +223,7 @@ class _Step(nn.Module):
         return torch.cat([a, b + self.shift(a)], 1), volume * x[0, 0].numel()
 
     def inverse(self, z: Tensor) -> Tensor:
-        """Returns what ``forward`` turned into ``z``."""
+        """Returns the inverse of ``forward`` at ``z``."""
         a, b = z.chunk(2, 1)
         x = torch.cat([a, b - self.shift(a)], 1)
         x = torch.conv2d(x, torch.linalg.inv(self.mix)[..., None, None])

@@ -159,7 +159,7 @@ class Regression(PublishedRun):
 
     @abc.abstractmethod
     def look(self, network: nn.Module) -> Tensor:
-        """Returns what the network makes of one image."""
+        """Returns the output of the network for one image."""
 
     @property
     @abc.abstractmethod

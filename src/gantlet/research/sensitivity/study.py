@@ -253,7 +253,7 @@ class _Look:
     wanted: Mapping[str, Metric | TrainMetric]
 
     def compare(self, real: Tensor, fake: Tensor, train: Tensor, rng: Rng) -> _Found:
-        """Returns what each metric says of samples."""
+        """Returns the value of each metric."""
         x, y, z = (self.see(samples.to(self.device)) for samples in (real, fake, train))
         return detail_all(self.wanted, x, y, train=z, rng=rng)
 
