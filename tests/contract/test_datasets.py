@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gantlet.core.data import Dataset, KnownDensity, Source, all_samples
+from gantlet.core.data import Dataset, KnownDensity, KnownSupport, Source, all_samples
 from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets, options
 from gantlet.testing import check_dataset
@@ -32,7 +32,15 @@ def data(request):
 
 
 def test_the_sets_that_need_no_file_are_all_here():
-    assert _free() == ["checkerboard", "digits", "energy", "grid", "moons", "ring"]
+    assert _free() == [
+        "checkerboard",
+        "digits",
+        "energy",
+        "grid",
+        "manifolds",
+        "moons",
+        "ring",
+    ]
 
 
 def test_it_is_a_data_set(data):
@@ -107,6 +115,25 @@ def test_a_known_density_is_finite_on_samples(data):
         assert value.shape == (len(x),)
         assert value.dtype == x.dtype
         assert bool(value.isfinite().all())
+
+
+def test_a_known_support_is_that_of_the_samples(data):
+    if not isinstance(data, KnownSupport):
+        return
+    test = data.load(rng=Rng(0)).test
+    x = all_samples(test)
+    modes, inside = data.modes_of(x), data.on_support(x)
+    assert modes.dtype == torch.int64
+    assert inside.dtype == torch.bool
+    assert modes.shape == inside.shape == (len(x),)
+    assert data.weights.dtype == torch.float64
+    assert float(data.weights.sum()) == pytest.approx(1)
+    share = torch.bincount(test.labels, minlength=len(data.weights)) / len(x)
+    assert torch.allclose(share.double(), data.weights, atol=5 * 0.5 / len(x) ** 0.5)
+    assert float((modes == test.labels).double().mean()) > 0.99
+    assert float(inside.double().mean()) == pytest.approx(data.ceiling, abs=0.012)
+    far = x + 1e3 * (1 + x.abs().max())
+    assert not bool(data.on_support(far).any())
 
 
 def test_written_form_round_trips():

@@ -320,6 +320,36 @@ class KnownDensity(Dataset, Protocol):
         ...
 
 
+@runtime_checkable
+class KnownSupport(Dataset, Protocol):
+    """A data set whose modes and support are known.
+
+    Metrics of mode coverage follow from it: a sample is of high quality if it is on the support,
+    and a mode is found if a sample of high quality belongs to it.
+    """
+
+    def modes_of(self, x: Tensor) -> Tensor:
+        """Returns the nearest mode of each point of ``x``, int64, shape ``(n,)``."""
+        ...
+
+    def on_support(self, x: Tensor) -> Tensor:
+        """Returns whether each point of ``x`` is on the support, bool, shape ``(n,)``.
+
+        Of a Gaussian mode in the plane that is within three standard deviations of its centre.
+        """
+        ...
+
+    @property
+    def weights(self) -> Tensor:
+        """True probability of each mode, shape ``(modes,)``, float64; they sum to 1."""
+        ...
+
+    @property
+    def ceiling(self) -> float:
+        """Share of the samples of the true distribution that ``on_support`` accepts."""
+        ...
+
+
 # ----------------------------------------------------------------------------
 # Encoding of samples that are not numeric in their files.
 # ----------------------------------------------------------------------------

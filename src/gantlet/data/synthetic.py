@@ -43,6 +43,26 @@ def mixture(n: int, rng: torch.Generator, means: Tensor, std: float) -> tuple[Te
     return means[mode] + std * noise, mode
 
 
+GAUSSIAN_CEILING = -math.expm1(-4.5)
+"""Share of a Gaussian in the plane within three standard deviations of its mean: 0.98889."""
+
+
+def nearest(x: Tensor, means: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the distance of each point to the nearest centre, and which one it is.
+
+    Args:
+        x: The points, shape ``(n, d)``.
+        means: The centres, shape ``(modes, d)``.
+
+    Returns:
+        The distance, float64, and the number of the centre, both of shape ``(n,)``.
+    """
+    found = torch.cdist(
+        x.double(), means.to(x.device), compute_mode="donot_use_mm_for_euclid_dist"
+    ).min(1)
+    return found.values, found.indices
+
+
 # ----------------------------------------------------------------------------
 # The dark squares of a board.
 # ----------------------------------------------------------------------------
@@ -296,6 +316,25 @@ class Grid:
         """Returns the log-density of ``x``, shape ``(n, 2)``, in nats, shape ``(n,)``."""
         return log_density(x, self.means, self.std)
 
+    def modes_of(self, x: Tensor) -> Tensor:
+        """Returns the nearest centre of each point of ``x``, shape ``(n, 2)``, as ``(n,)``."""
+        return nearest(x, self.means)[1]
+
+    def on_support(self, x: Tensor) -> Tensor:
+        """Returns whether points, shape ``(n, 2)``, are within 3 standard deviations of a mode."""
+        return nearest(x, self.means)[0] < 3 * self.std
+
+    @property
+    def weights(self) -> Tensor:
+        """Probability of each mode, all equal, float64."""
+        modes = len(self.means)
+        return torch.full((modes,), 1 / modes, dtype=torch.float64)
+
+    @property
+    def ceiling(self) -> float:
+        """Share of high quality of a perfect sampler, 0.98889, if the modes do not overlap."""
+        return GAUSSIAN_CEILING
+
 
 # ----------------------------------------------------------------------------
 # Two interleaved half circles, blurred.
@@ -425,3 +464,22 @@ class Ring:
     def log_density(self, x: Tensor) -> Tensor:
         """Returns the log-density of ``x``, shape ``(n, 2)``, in nats, shape ``(n,)``."""
         return log_density(x, self.means, self.std)
+
+    def modes_of(self, x: Tensor) -> Tensor:
+        """Returns the nearest centre of each point of ``x``, shape ``(n, 2)``, as ``(n,)``."""
+        return nearest(x, self.means)[1]
+
+    def on_support(self, x: Tensor) -> Tensor:
+        """Returns whether points, shape ``(n, 2)``, are within 3 standard deviations of a mode."""
+        return nearest(x, self.means)[0] < 3 * self.std
+
+    @property
+    def weights(self) -> Tensor:
+        """Probability of each mode, all equal, float64."""
+        modes = len(self.means)
+        return torch.full((modes,), 1 / modes, dtype=torch.float64)
+
+    @property
+    def ceiling(self) -> float:
+        """Share of high quality of a perfect sampler, 0.98889, if the modes do not overlap."""
+        return GAUSSIAN_CEILING
