@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from gantlet.core.spec import Between
     from gantlet.options import Search
     from gantlet.report.blocks import Report
+    from gantlet.stats import theory
 
 __version__ = "0.2.0.dev0"
 
@@ -113,6 +114,7 @@ __all__ = [
     "run_study",
     "sample",
     "study",
+    "theory",
     "tournament",
     "train",
 ]
@@ -151,6 +153,7 @@ _HOMES = {
     "UserError": "gantlet.core.errors",
     "refuse_context": "gantlet.core.model",
 }
+_MODULES = {"components": "gantlet.core.spec", "theory": "gantlet.stats.theory"}
 
 
 @final
@@ -174,8 +177,8 @@ def __getattr__(name: str) -> Any:
         text = f"gantlet.{name} is now {former[name]}; the old name works in this version only."
         warnings.warn(text, DeprecationWarning, stacklevel=2)
         name = former[name]
-    if name == "components":
-        return import_module("gantlet.core.spec")
+    if name in _MODULES:
+        return import_module(_MODULES[name])
     if name not in __all__:
         raise AttributeError(f"module 'gantlet' has no attribute {name!r}")
     return getattr(import_module(_HOMES.get(name, "gantlet.api")), name)
