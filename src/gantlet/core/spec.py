@@ -491,6 +491,7 @@ families: "Registry[Family | FittedFamily]" = Registry(
         # gamma / 2 weighs the penalty: 20 is the paper's weight of 10.
         "wgan-gp": "gan:loss=wgan,penalty=gp,gamma=20",
         "sngan": "gan:loss=hinge,penalty=none,spectral=true",
+        "pacgan": "pac-gan",
         "gaussian-mixture": "gmm",
     },
     {

@@ -23,7 +23,7 @@ from typing_extensions import override
 
 from gantlet.core.data import Space
 from gantlet.core.errors import UserError, unknown
-from gantlet.core.model import Adversarial, Decoder, refuse_context
+from gantlet.core.model import Adversarial, Decoder, Generative, refuse_context
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
 from gantlet.models.nets import (
@@ -593,8 +593,8 @@ class AdversarialObjective:
         return loss.generator(seen, score)
 
 
-class AdversarialGame(Adversarial):
-    """A game whose losses are played against critics and whose samples are what is selected."""
+class SampleGame(Generative):
+    """A game played against critics, whose model is selected by its samples."""
 
     @property
     @abc.abstractmethod
@@ -626,6 +626,10 @@ class AdversarialGame(Adversarial):
 
     def _apart(self, x: Tensor, samples: Tensor) -> Tensor:
         return energy_distance(self._scaling(x), self._scaling(samples))
+
+
+class AdversarialGame(SampleGame, Adversarial):
+    """A game played against critics that score single samples."""
 
 
 # ----------------------------------------------------------------------------
@@ -747,7 +751,7 @@ class Gan:
         return GanGame(*self.networks(space, rng), rules)
 
     def networks(
-        self, space: Space, rng: Rng, *, stream: str = "init", family: str = "gan"
+        self, space: Space, rng: Rng, *, stream: str = "init", family: str = "gan", pack: int = 1
     ) -> tuple[Generator, CriticNetwork]:
         """Returns an untrained generator and critic for samples of ``space``.
 
@@ -756,6 +760,8 @@ class Gan:
             rng: Draws the weights; the networks are on its device.
             stream: The name of the random stream.
             family: The family that asks, for messages.
+            pack: Number of samples that the critic sees at once, side by side along the first
+                dimension.
 
         Raises:
             UserError: If ``space`` holds neither vectors nor images, or convolutions are asked
@@ -764,7 +770,10 @@ class Gan:
         if space.kind not in {"vector", "image"}:
             raise UserError(f"{family} models vectors and images. Got {space.label}.")
         size = {"width": self.width, "depth": self.depth}
+        seen = Space(space.kind, (pack * space.shape[0], *space.shape[1:]), space.levels)
+        # Of one kind with the generator, however large a pack is.
+        net: NetName = "conv" if is_convolutional(space, self.net) else "mlp"
         with seeded(rng.stream(stream)):
             made = generator(space, latent=self.latent, net=self.net, **size)
-            judge = critic(space, spectral=self.spectral, net=self.net, **size)
+            judge = critic(seen, spectral=self.spectral, net=net, **size)
         return Generator(space, self.latent, made).to(rng.device), judge.to(rng.device)
