@@ -12,7 +12,7 @@ from gantlet.core.data import KnownSupport, all_samples
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets
-from gantlet.data.manifolds import Manifolds, from_segments
+from gantlet.data.manifolds import Manifolds, Segments, from_segments
 
 
 def draw(world, n=20_000, seed=1):
@@ -285,6 +285,28 @@ def test_bad_settings_are_refused_in_one_line(text, words, capsys):
         datasets.make(f"manifolds:{text}")
     assert run(["compare", "gmm", "--data", f"manifolds:{text}", "--dry-run"]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_segments_are_where_they_should_be():
+    data = Segments(lines=4, length=2.0, spacing=1.5)
+    x, which = draw(data)
+    assert float(data.distance_to_support(x).max()) < 1e-12
+    assert torch.allclose(x[:, 0], 1.5 * (which.double() - 1.5))
+    assert torch.equal(data.modes_of(x), which)
+    assert stats.kstest((x[:, 1].numpy() + 1) / 2, "uniform").pvalue > 1e-3
+    share = np.array([1, 1 / 2, 1 / 3, 1 / 4])
+    seen = torch.bincount(which, minlength=4).numpy()
+    assert stats.chisquare(seen, len(x) * share / share.sum()).pvalue > 1e-3
+    between = torch.tensor([[0.0, 0.0], [-2.25, 1.04], [-2.25, 1.06], [-2.2, 0.0]])
+    assert data.on_support(between).tolist() == [False, True, False, True]
+    assert data.ceiling == 1
+
+
+def test_the_ceiling_of_noisy_segments():
+    data = Segments(lines=1, length=100.0, noise=0.1, tolerance=1e-9)
+    assert data.ceiling == pytest.approx(2 * stats.norm.cdf(3) - 1, abs=0.001)
+    x, _ = draw(data)
+    assert float(data.on_support(x).double().mean()) == pytest.approx(data.ceiling, abs=0.003)
 
 
 def test_the_world_goes_through_a_command(tmp_path, capsys):

@@ -18,6 +18,7 @@ from gantlet.data.synthetic import GAUSSIAN_CEILING
 
 Edges = Literal["gaussian", "box", "smooth"]
 Topology = Literal["blob", "ring", "torus", "links"]
+Balance = Literal["equal", "zipf"]
 
 # ----------------------------------------------------------------------------
 # One mode in its own frame: angles, straight coordinates, and the sines that bend these.
@@ -380,7 +381,7 @@ class Manifolds:
     curvature: Annotated[float, Between(0)] = 0.0
     edges: Edges = "gaussian"
     tails: Annotated[float, Between(1, math.inf)] = math.inf
-    balance: Literal["equal", "zipf"] = "equal"
+    balance: Balance = "equal"
     noise: Annotated[float, Between(0)] = 0.0
     topology: Topology = "blob"
     tolerance: Annotated[float, Between(0, above=True)] = 0.25
@@ -465,10 +466,7 @@ class Manifolds:
     @property
     def _own_weights(self) -> Tensor:
         """Probability of each mode among samples that are not on bridges."""
-        own = torch.ones(self.modes, dtype=torch.float64)
-        if self.balance == "zipf":
-            own /= torch.arange(1, self.modes + 1)
-        return own / own.sum()
+        return _probabilities(self.modes, self.balance)
 
     @property
     def ceiling(self) -> float:
@@ -562,8 +560,101 @@ def _layout(world: Manifolds) -> _Layout:
     return _lay_out(world.modes, world.separation, world.shape, world.seed)
 
 
+def _probabilities(modes: int, balance: Balance) -> Tensor:
+    """Returns the probability of each mode, float64."""
+    own = torch.ones(modes, dtype=torch.float64)
+    if balance == "zipf":
+        own /= torch.arange(1, modes + 1)
+    return own / own.sum()
+
+
 @lru_cache(maxsize=256)
-def _ceiling(world: Manifolds) -> float:
-    n = min(_MOST_DRAWS, 4 * _NUMBERS // world.ambient)
-    x, _ = world.draw(n, Rng(world.seed).stream("manifolds/ceiling"))
+def _ceiling(world: "Manifolds | Segments") -> float:
+    n = min(_MOST_DRAWS, 4 * _NUMBERS // world.space.size)
+    x, _ = world.draw(n, Rng(0).stream("manifolds/ceiling"))
     return float(world.on_support(x).double().mean())
+
+
+# ----------------------------------------------------------------------------
+# Disjoint line segments.
+# ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+@final
+class Segments:
+    """Parallel line segments in the plane, of unequal probability; the label is the segment.
+
+    A point is uniform on its segment. The distance between neighbours is ``spacing``, which makes
+    the bounds for disconnected supports exact.
+
+    Source: after Khayatkhoei et al., 2018, https://arxiv.org/abs/1806.00880, who train GANs on
+    disjoint segments of unequal weight; the layout is Gantlet's.
+
+    Attributes:
+        lines: How many segments.
+        length: Length of each.
+        spacing: Distance between neighbours.
+        balance: Probabilities of the segments: equal, or the k-th proportional to 1 / k.
+        noise: Standard deviation of Gaussian noise in both directions.
+        tolerance: Distance from a segment that still counts as on the support, beside three
+            standard deviations of the noise.
+        n: How many training samples.
+        held_out: How many samples each for validation and test.
+    """
+
+    lines: Annotated[int, Between(1, 1000)] = 10
+    length: Annotated[float, Between(0, above=True)] = 1.0
+    spacing: Annotated[float, Between(0, above=True)] = 1.0
+    balance: Balance = "zipf"
+    noise: Annotated[float, Between(0)] = 0.0
+    tolerance: Annotated[float, Between(0, above=True)] = 0.05
+    n: Annotated[int, Between(1)] = 10_000
+    held_out: Annotated[int, Between(1)] = 2_000
+
+    @property
+    def space(self) -> Space:
+        """Points of the plane."""
+        return Space("vector", (2,))
+
+    @property
+    def ends(self) -> tuple[Tensor, Tensor]:
+        """Lower and upper end of each segment, both of shape ``(lines, 2)``, float64."""
+        line = torch.arange(self.lines, dtype=torch.float64)
+        x = self.spacing * (line - line.mean())
+        half = torch.full_like(x, self.length / 2)
+        return torch.stack([x, -half], 1), torch.stack([x, half], 1)
+
+    @property
+    def weights(self) -> Tensor:
+        """Probability of each segment, float64."""
+        return _probabilities(self.lines, self.balance)
+
+    @property
+    def ceiling(self) -> float:
+        """Share of the true distribution on the support; with noise, of 50,000 samples."""
+        return _ceiling(self) if self.noise else 1.0
+
+    def load(self, *, rng: Rng) -> Splits:
+        """Returns independent draws."""
+        return drawn(self.draw, n=self.n, held_out=self.held_out, rng=rng)
+
+    def draw(self, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Returns ``n`` samples, shape ``(n, 2)``, float64, and the segment of each."""
+        segment = torch.multinomial(self.weights, n, replacement=True, generator=rng)
+        t = torch.rand(n, 1, generator=rng, dtype=torch.float64)
+        low, high = self.ends
+        noise = torch.randn(n, 2, generator=rng, dtype=torch.float64)
+        return low[segment].lerp(high[segment], t) + self.noise * noise, segment
+
+    def modes_of(self, x: Tensor) -> Tensor:
+        """Returns the nearest segment of each point, shape ``(n, 2)``, as shape ``(n,)``."""
+        return from_segments(x.double().cpu(), *self.ends)[1]
+
+    def on_support(self, x: Tensor) -> Tensor:
+        """Returns whether points, shape ``(n, 2)``, are near a segment, shape ``(n,)``."""
+        return self.distance_to_support(x) <= self.tolerance + 3 * self.noise
+
+    def distance_to_support(self, x: Tensor) -> Tensor:
+        """Returns the distance of points, shape ``(n, 2)``, to the nearest segment, ``(n,)``."""
+        return from_segments(x.double().cpu(), *self.ends)[0]
