@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         run_study,
         sample,
         study,
+        support,
         tournament,
         train,
     )
@@ -61,7 +62,7 @@ if TYPE_CHECKING:
     )
     from gantlet.core.rng import Rng
     from gantlet.core.spec import Between
-    from gantlet.options import Search
+    from gantlet.options import Search, SupportTests
     from gantlet.report.blocks import Report
     from gantlet.stats import theory
 
@@ -97,6 +98,7 @@ __all__ = [
     "Solver",
     "Space",
     "Splits",
+    "SupportTests",
     "TrainMetric",
     "UserError",
     "compare",
@@ -114,6 +116,7 @@ __all__ = [
     "run_study",
     "sample",
     "study",
+    "support",
     "theory",
     "tournament",
     "train",
@@ -147,6 +150,7 @@ _HOMES = {
     "Rng": "gantlet.core.rng",
     "Solver": "gantlet.core.model",
     "Search": "gantlet.options",
+    "SupportTests": "gantlet.options",
     "Space": "gantlet.core.data",
     "Splits": "gantlet.core.data",
     "TrainMetric": "gantlet.core.metric",

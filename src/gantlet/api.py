@@ -34,6 +34,7 @@ from gantlet.commands.evaluate.inputs import EvaluationSpec, named, spec_with_na
 from gantlet.commands.evaluate.study import Evaluate
 from gantlet.commands.exhibits import save_samples
 from gantlet.commands.flaws.study import FindFlaws
+from gantlet.commands.support.study import FindSupport
 from gantlet.commands.tournament.study import Tournament
 from gantlet.commands.trained import ModelTrial, draw, find_trial
 from gantlet.compute.machine import machine, measure_peak, memory
@@ -335,6 +336,20 @@ def flaws(asked: options.Flaws) -> Report:
 
     Calling it again with the same configuration and run directory resumes. Samples are given as
     for ``evaluate``.
+
+    Raises:
+        UserError: If the samples cannot be found or compared, or the run directory holds another
+            run.
+    """
+    return _answered(asked)
+
+
+@public(options.Support)
+def support(asked: options.Support) -> Report:
+    """Tests whether samples have low support; see ``gantlet support``.
+
+    Calling it again with the same configuration and run directory resumes. Samples are given as
+    for ``evaluate``; a model is inverted where it is in a run directory.
 
     Raises:
         UserError: If the samples cannot be found or compared, or the run directory holds another
@@ -694,6 +709,17 @@ def _(asked: options.Flaws) -> Study:
         asked=_asked(asked),
         features=asked.features,
         search=asked.search,
+        threads=asked.threads,
+        device=asked.device,
+    )
+
+
+@study_of.register
+def _(asked: options.Support) -> Study:
+    return FindSupport(
+        asked=_asked(asked),
+        features=asked.features,
+        tests=asked.tests,
         threads=asked.threads,
         device=asked.device,
     )

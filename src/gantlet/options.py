@@ -103,6 +103,13 @@ Deflation = Literal["residual", "projection"]
 """How known flaws are removed before the next small critic is trained: by training it on the
 residual, or by projecting out the feature directions to which earlier critics were sensitive."""
 
+Collide = Literal["auto", "near", "exact"]
+"""Which samples collide: those nearer than real samples are (``near``), or equal ones (``exact``).
+``auto``: equal ones where the threshold of ``near`` is 0, as for discrete samples."""
+
+ModesOf = Literal["auto", "known", "classes", "cells"]
+"""What the modes of the data are: those of a synthetic data set, classes, or cells of k-means."""
+
 DEFAULT_BUDGET = Budget(flops=2e11)
 
 METRICS = (
@@ -190,6 +197,35 @@ class Search:
             "permutations": self.permutations,
             "blind": "project" if self.deflation == "projection" else self.deflation,
         }
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SupportTests:
+    """Settings of the tests of a support.
+
+    Attributes:
+        collisions: Which samples collide: near ones (nearer than the threshold), exact duplicates,
+            or auto.
+        pair_share: Share of real pairs below the threshold of near collisions.
+        modes: What modes are: known (synthetic data), classes (of a classifier), cells (of
+            k-means), or auto.
+        cells: Number of cells. Default: one for each 40 held-out samples, at most 50.
+        invert: Maximum number of held-out samples to invert, for models with latent vectors in a
+            run directory; 0 for none.
+        level: Significance level of all tests together (family-wise error rate).
+    """
+
+    collisions: Collide = "auto"
+    pair_share: Annotated[float, Between(0, 0.1, above=True)] = 1e-4
+    modes: ModesOf = "auto"
+    cells: Annotated[int, Between(2, 10_000)] | None = None
+    invert: Annotated[int, Between(0, 100_000)] = 128
+    level: Annotated[float, Between(0, 1, below=True, above=True)] = 0.05
+
+    def stored(self) -> dict[str, object]:
+        """Returns the settings as plain data."""
+        return dataclasses.asdict(self)
 
 
 @dataclass(frozen=True)
@@ -370,6 +406,21 @@ class Flaws(Judging):
     _: KW_ONLY
     features: str = ""
     search: Search = Search()
+
+
+@final
+@dataclass(frozen=True)
+class Support(Judging):
+    """The options of ``gantlet support``.
+
+    Attributes:
+        features: Feature extractor. Default: chosen by the kind of data.
+        tests: Settings of the tests.
+    """
+
+    _: KW_ONLY
+    features: str = ""
+    tests: SupportTests = SupportTests()
 
 
 @final

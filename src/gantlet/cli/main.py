@@ -86,6 +86,19 @@ COMMANDS = (
 """,
     ),
     CommandHelp(
+        "support",
+        "Test whether samples have low support: collisions, modes, recall, off-support mass.",
+        "Every test compares samples with held-out real ones of equal number. The threshold of "
+        "collisions is set on real samples; modes are those of a synthetic data set, classes, or "
+        "cells of k-means. A model in a run directory is also inverted: the held-out samples that "
+        "it does not reach are shown. Samples are given as for evaluate.",
+        """
+  gantlet support samples.npz --against mnist
+  gantlet support runs/demo@gan runs/demo@vae --against digits
+  gantlet support a=a.npy b=b.npy --against real.npy --modes cells --cells 20
+""",
+    ),
+    CommandHelp(
         "tournament",
         "Rate generators and critics by matches against each other.",
         "Evaluates the generators of all snapshots in run directories, and the final samples of "
@@ -184,7 +197,18 @@ COMMANDS = (
 )
 
 EVERYDAY = frozenset(
-    ["compare", "train", "evaluate", "flaws", "tournament", "converge", "sample", "cost", "study"]
+    [
+        "compare",
+        "train",
+        "evaluate",
+        "flaws",
+        "support",
+        "tournament",
+        "converge",
+        "sample",
+        "cost",
+        "study",
+    ]
 )
 """The commands whose options are defined in ``gantlet.options``; each is a Python function too."""
 

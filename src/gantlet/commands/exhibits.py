@@ -5,6 +5,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from gantlet.commands import standings
@@ -69,6 +70,13 @@ def _picture(c: ModelResults, run: Run, data: RunData, scores: Sequence[Dot]) ->
         )
 
 
+def above(upper: Tensor, lower: Tensor, columns: int = 8) -> Tensor:
+    """Returns rows of one set, each above a row of the other."""
+    both = zip(torch.split(upper, columns), torch.split(lower, columns), strict=True)
+    parts = [x for pair in both for x in pair]
+    return torch.cat(parts) if parts else upper
+
+
 # ----------------------------------------------------------------------------
 # Samples that are read: lines of text, rows of a table.
 # ----------------------------------------------------------------------------
@@ -95,6 +103,16 @@ def lines_table(title: str, shown: Mapping[str, Sequence[str]], note: str) -> Ta
 def _quoted(text: str) -> str:
     cut = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
     return f"“{cut}”"
+
+
+_NUMBERS = 12
+
+
+def number_lines(x: Tensor) -> list[str]:
+    """Returns samples as their first numbers, one line each."""
+    rows: list[list[float]] = x.flatten(1)[:, :_NUMBERS].tolist()
+    more = " …" if x[0].numel() > _NUMBERS else ""
+    return [", ".join(f"{v:.3g}" for v in row) + more for row in rows]
 
 
 # ----------------------------------------------------------------------------

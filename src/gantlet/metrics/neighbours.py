@@ -60,6 +60,7 @@ from gantlet.stats.jackknife import (
     over_reals,
     without_own_fold,
 )
+from gantlet.stats.support import Collisions, effective_support
 
 # ----------------------------------------------------------------------------
 # What the metrics of nearest neighbours share: one search, one pass over all pairs.
@@ -394,26 +395,13 @@ def birthday_support(meetings: Tensor, *, among: str = "none known") -> Estimate
         meetings: With how many others each sample meets, shape ``(m,)``.
         among: What the same count gave for real samples, for the method.
     """
-    from scipy.special import gammaincinv
-
-    m, count = len(meetings), float(meetings.sum()) / 2
-    pairs, tail = m * (m - 1) / 2, (1 - LEVEL) / 2
-    seen = f"{count:.0f} pairs of near-duplicates among {m} fakes, {among}"
-    if count == 0:
-        bound = pairs / -math.log(1 - LEVEL)
+    found = Collisions.of(meetings)
+    seen = f"{found.count} pairs of near-duplicates among {found.n} fakes, {among}"
+    if not found.count:
+        bound = found.pairs / -math.log(1 - LEVEL)
         return Estimate.missing(f"{seen}: at least {bound:.3g} different samples (95 %)")
-    uneven = float(meetings.double().var()) - 2 * count / m
-    wider = 1 + m * max(uneven, 0.0) / count
-    low = wider * float(gammaincinv(count / wider, tail))
-    high = wider * float(gammaincinv(count / wider + 1, 1 - tail))
-    return Estimate(
-        value=pairs / count,
-        low=max(pairs / high, 1.0),
-        high=pairs / low,
-        n=m,
-        level=LEVEL,
-        method=f"{seen}; Poisson interval, widened for unequal probabilities",
-    )
+    method = f"{seen}; Poisson interval, widened for unequal probabilities"
+    return replace(effective_support(found), method=method, also={})
 
 
 @final

@@ -53,12 +53,12 @@ class HeldOutLikelihood:
             )
             return Findings(scores={"likelihood": missing}, clock={})
         stream = rng.stream("likelihood")
-        x = real[: min(self.most, _affordable(model, real, rng))]
+        x = real[: min(self.most, affordable(model, real, rng))]
         found = [model.log_prob(part, rng=stream) for part in torch.split(x, _BLOCK)]
         return Findings(scores={"likelihood": _summary(found, model.space)}, clock={})
 
 
-def _affordable(model: Density, real: Tensor, rng: Rng) -> int:
+def affordable(model: Density, real: Tensor, rng: Rng) -> int:
     """Returns the number of samples that the limit allows, from the operations of two of them."""
     few = real[:2]
     cost = count(lambda: model.log_prob(few, rng=rng.stream("likelihood cost"))).flops

@@ -29,7 +29,7 @@ from gantlet.core.data import (
     notes_of,
 )
 from gantlet.core.errors import UserError, input_errors
-from gantlet.core.estimate import REAL
+from gantlet.core.estimate import REAL, Trial
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Spec, datasets, options, quote
 from gantlet.data.arrays import audio_files, has_mostly_audio, image_files
@@ -359,22 +359,56 @@ def _whole(found: OwnFile, name: str) -> NamedSamples:
 
 def _from_run(path: Path, model: str, text: str, data: RunData) -> NamedSamples:
     """Returns the samples of a trial, named as ``MODEL`` or ``MODEL#SEED``."""
-    name, _, seed = model.partition("#")
-    if seed and not seed.isdigit():
-        raise UserError(f"The seed in {text} must be a whole number. Got {seed!r}.")
-    trial, folder = find_trial(path, name or None, int(seed or 0))
+    trial, folder = _trial_of_run(path, model, text)
     space, splits = data.of(ModelTrial.of(trial))
     x = folder.load("samples")["samples"]
     return NamedSamples(name=text, space=space, source=InMemory(x), splits=splits)
 
 
+def _trial_of_run(path: Path, model: str, text: str) -> tuple[Trial, TrialFolder]:
+    name, _, seed = model.partition("#")
+    if seed and not seed.isdigit():
+        raise UserError(f"The seed in {text} must be a whole number. Got {seed!r}.")
+    return find_trial(path, name or None, int(seed or 0))
+
+
 def _from_trial(path: Path, text: str, data: RunData) -> NamedSamples:
-    outcome = TrialFolder(path).outcome()
-    if outcome is None or outcome.trial.model == REAL:
+    trial = _trained(path)
+    if trial is None:
         return _tensors(path / _SAMPLES, text)
-    space, splits = data.of(ModelTrial.of(outcome.trial))
+    space, splits = data.of(ModelTrial.of(trial))
     x = TrialFolder(path).load("samples")["samples"]
     return NamedSamples(name=text, space=space, source=InMemory(x), splits=splits)
+
+
+def _trained(path: Path) -> Trial | None:
+    """Returns the trial of a folder, or None where no model was trained in it."""
+    outcome = TrialFolder(path).outcome()
+    return None if outcome is None or outcome.trial.model == REAL else outcome.trial
+
+
+def trained_trial(text: str) -> tuple[Trial, TrialFolder] | None:
+    """Returns the training of the model whose samples ``text`` means; None for other samples.
+
+    Args:
+        text: As for ``find_samples``.
+
+    Raises:
+        UserError: If a run holds no such model.
+    """
+    where = named(text)[1]
+    for path in (Path(where), Path(os.path.expanduser(where))):  # noqa: PTH111  (never raises)
+        if where and os.path.lexists(path / "run.json"):
+            return _trial_of_run(path, "", text)
+        if where and os.path.lexists(path / _SAMPLES):
+            trial = _trained(path)
+            return None if trial is None else (trial, TrialFolder(path))
+        if where and os.path.lexists(path):
+            return None
+    head, at, tail = where.rpartition("@")
+    run = Path(os.path.expanduser(head))  # noqa: PTH111  (never raises)
+    is_run = bool(at) and os.path.lexists(run / "run.json")
+    return _trial_of_run(run, tail, text) if is_run else None
 
 
 def _tensors(path: Path, text: str) -> NamedSamples:

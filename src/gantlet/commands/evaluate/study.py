@@ -48,7 +48,7 @@ from gantlet.commands.evaluate.trial import (
     matched,
     run_trial,
 )
-from gantlet.commands.exhibits import lines_table
+from gantlet.commands.exhibits import above, lines_table
 from gantlet.core.arguments import check_fields
 from gantlet.core.data import Readable, Space
 from gantlet.core.estimate import REAL, Estimate, Outcome, Trial
@@ -154,7 +154,7 @@ def _pairs(space: Space, sets: EvaluationSets) -> Iterator[Block]:
         for p in _picture(
             space,
             f"targets, and below each {named(fake)[0]}",
-            _above(*first_pairs(sets, fake, 32)),
+            above(*first_pairs(sets, fake, 32)),
         )
     ]
     yield from _gallery("Pairs", pictures, "The first of each, none left out.")
@@ -182,18 +182,11 @@ def _nearest(space: Space, chosen: Shown, train: SampleSet) -> Iterator[Block]:
         for p in _picture(
             space,
             f"{name}, and below each the nearest training sample",
-            _above(_at(c, found["copies"]), _at(train, found["originals"])),
+            above(_at(c, found["copies"]), _at(train, found["originals"])),
         )
     ]
     note = "Those nearest to the training set in the first features, nearest first."
     yield from _gallery("Nearest training samples", pictures, note)
-
-
-def _above(upper: Tensor, lower: Tensor, columns: int = 8) -> Tensor:
-    """Returns rows of one set, each above a row of the other."""
-    both = zip(torch.split(upper, columns), torch.split(lower, columns), strict=True)
-    parts = [x for pair in both for x in pair]
-    return torch.cat(parts) if parts else upper
 
 
 def _first(chosen: SampleSet) -> Tensor:

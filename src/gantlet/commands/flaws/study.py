@@ -12,7 +12,7 @@ from torch import Tensor
 from gantlet import options
 from gantlet.commands.evaluate.inputs import EvaluationSpec, named
 from gantlet.commands.evaluate.sets import EvaluationSets, SampleSet
-from gantlet.commands.exhibits import lines_table
+from gantlet.commands.exhibits import lines_table, number_lines
 from gantlet.commands.flaws.trial import (
     BEFORE,
     CRITIC,
@@ -264,8 +264,8 @@ def _shared_row(found: Listed, k: int, others: Sequence[str]) -> list[Cell]:
 
 # So many flaws are unfolded at first.
 _OPEN = 3
-# So many samples are shown to be read, and so many numbers of each.
-_READ, _NUMBERS = 6, 12
+# So many samples are shown to be read.
+_READ = 6
 
 
 def pages(
@@ -358,14 +358,7 @@ class _Exhibit:
         if pictures:
             pictures[0] = replace(pictures[0], scores=scores)
             return Gallery(title=title, pictures=[*pictures, *more], note=note)
-        return lines_table(title, {n: _numbers(x[:_READ]) for n, x in taken.items()}, note)
-
-
-def _numbers(x: Tensor) -> list[str]:
-    """Returns samples as their first numbers."""
-    rows: list[list[float]] = x.flatten(1)[:, :_NUMBERS].tolist()
-    more = " …" if x[0].numel() > _NUMBERS else ""
-    return [", ".join(f"{v:.3g}" for v in row) + more for row in rows]
+        return lines_table(title, {n: number_lines(x[:_READ]) for n, x in taken.items()}, note)
 
 
 def _scores(found: Listed, k: int) -> list[Dot]:

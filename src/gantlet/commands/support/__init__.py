@@ -1,0 +1,1 @@
+"""Support of a generator: how much of the data it reaches."""
