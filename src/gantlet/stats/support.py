@@ -23,7 +23,7 @@ from gantlet.stats.intervals import LEVEL, Variance, fraction
 
 # By how much, in units of its own deviation for equally likely samples, the variance that pairs
 # share through common samples must exceed 0 to count: see ``Collisions.widening``.
-_CHANCE = 0.5
+_CHANCE = 0.75
 
 
 @final
@@ -75,9 +75,9 @@ class Collisions:
 
         where ``zeta`` is the variance of the probability that a given sample collides: 0 if all
         samples are equally likely, else dominant for many samples. It is estimated without bias,
-        from pairs of collisions that share a sample and those that do not, and lowered by half
-        of its standard deviation for equally likely samples (``sqrt(8 lambda)`` times the first
-        term), as below 0 it counts as 0.
+        from pairs of collisions that share a sample and those that do not, and lowered by
+        three quarters of its standard deviation for equally likely samples (``sqrt(8 lambda)``
+        times the first term): as it counts as 0 below 0, it would else be too large on average.
         """
         n, count, rate = self.n, self.count, self.rate
         if not count or n < 4:

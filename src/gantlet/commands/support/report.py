@@ -208,20 +208,25 @@ def _shown(found: Found, test: str, level: float) -> str:
         case "effective support":
             return _collisions(found)
         case "off-support mass":
-            return f"{_beside(found, OFF)} of the samples are off the support"
+            return f"too much mass off the support ({_values(found, OFF)})"
         case "recall":
-            return f"{_beside(found, RECALL)} of held-out samples are reached"
+            return f"too few held-out samples reached ({_values(found, RECALL)})"
         case "under-represented modes":
             return _rare(found, level)
         case _:
-            return f"{_beside(found, REACHED)} of held-out samples are reached by inversion"
+            return f"too few held-out samples reached by inversion ({_values(found, REACHED)})"
 
 
 def _collisions(found: Found) -> str:
     ratio = found.number(RATIO)
     if ratio.value is None:
-        return f"{ratio.method.partition(':')[0]} among its samples and among real ones"
-    return f"its effective support is {text(ratio)} times that of real samples"
+        return f"too many collisions ({ratio.method.partition(' collisions')[0]} among real ones)"
+    return f"too many collisions (effective support {ratio.value:.2g} times that of real samples)"
+
+
+def _values(found: Found, name: str) -> str:
+    own, real = (found.number(n).value or 0.0 for n in (name, OF_REAL + name))
+    return f"{own:.2g}, real {real:.2g}"
 
 
 def _rare(found: Found, level: float) -> str:
@@ -230,8 +235,8 @@ def _rare(found: Found, level: float) -> str:
     gone = sum(mode.share.value == 0 for mode in rare)
     names = ", ".join(mode.name for mode in rare[:_NAMED_MODES])
     more = f" and {len(rare) - _NAMED_MODES} more" if len(rare) > _NAMED_MODES else ""
-    without = f", {gone} of them without a sample" if gone else ""
-    return f"{len(rare)} of {len(found.modes)} modes are less frequent ({names}{more}){without}"
+    without = f", {gone} without a sample" if gone else ""
+    return f"{len(rare)} of {len(found.modes)} modes too rare ({names}{more}{without})"
 
 
 def _beside(found: Found, name: str) -> str:
@@ -412,21 +417,21 @@ class _Exhibit:
         """Yields what the set does not reach, and its collisions."""
         name = self._found.name
         yield self._beside(
-            f"Held-out samples that {name} does not reach",
+            f"Held-out samples farthest from {name}",
             {"held-out sample": self._real("unreached"), "nearest sample": self._own("nearest")},
             "Held-out real samples farthest from all samples, the farthest first, each above the "
-            f"nearest of {name}. {self._distances('farthest')}",
+            f"nearest of {name}. {self._missed(RECALL)} {self._distances('farthest')}",
         )
         if "inverted" in self._shown:
             yield self._beside(
-                f"Held-out samples that the decoder of {name} does not reach",
+                f"Held-out samples farthest from the decoder of {name}",
                 {
                     "held-out sample": self._real("inverted"),
                     "nearest that was found": self._shown["inversions"],
                 },
                 "Held-out real samples with the largest distance to the decoder's range, each "
                 "above the nearest sample that gradient descent on the latent vector finds. "
-                f"{self._distances('inverted')}",
+                f"{self._missed(REACHED)} {self._distances('inverted')}",
             )
         if "unlikely" in self._shown:
             yield self._unlikely()
@@ -457,6 +462,11 @@ class _Exhibit:
 
     def _real(self, key: str) -> Tensor:
         return self._held.samples.source.take(self._shown[key])
+
+    def _missed(self, name: str) -> str:
+        known = self._found.number(name)
+        missed = round(known.n * (1 - (known.value or 0.0)))
+        return f"{missed:,} of {known.n:,} are not reached."
 
     def _distances(self, key: str) -> str:
         numbers = ", ".join(f"{v:.2f}" for v in self._found.outcome.details[key][:8])
