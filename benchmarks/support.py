@@ -4,8 +4,9 @@ Run from the repository: OMP_NUM_THREADS=1 nice python benchmarks/support.py
 
 Intervals: 2,000 replicates each of samples with a known effective support (equally likely values,
 probabilities that differ by a fifth, Zipf's law; 100 to 10,000 values), and 400 of near collisions
-of Gaussian vectors, whose probability is a chi-squared one. Verdicts: each run calls the command itself, on files that hold fresh draws, where nothing is
-wrong and where something is. The result goes to benchmarks/results/support.json, with exact
+of Gaussian vectors, whose probability is a chi-squared one. Verdicts: each run calls the command
+itself, on files that hold fresh draws, where nothing is wrong and where something is. The result
+goes to benchmarks/results/support.json, with exact
 binomial intervals. Arguments pick parts, as in `support.py verdicts`.
 """
 
@@ -34,7 +35,7 @@ from gantlet.stats.support import Collisions, effective_support, support_ratio
 RESULT = Path(__file__).parent.resolve() / "results" / "support.json"
 REPLICATES, NEAR, FIRST = 2000, 400, 7000
 SIZES = (500, 2000)
-HONEST, FLAWED = 40, 20
+HONEST, FLAWED = 25, 10
 
 Draw = np.random.Generator
 Array = NDArray[np.float32]
@@ -119,7 +120,7 @@ def intervals() -> dict[str, Any]:
 # ----------------------------------------------------------------------------
 
 World = Callable[[Draw], tuple[Array | str, Array]]
-_N = 400
+_N = 300
 
 
 def normal(draw: Draw, n: int, d: int = 4) -> Array:
@@ -237,13 +238,12 @@ def _summary(found: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def main(parts: list[str]) -> None:
-    known = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     for name, measure in (("intervals", intervals), ("verdicts", verdicts)):
         if not parts or name in parts:
-            start = time.process_time()
-            known[name] = measure()
-            known[f"{name}: CPU seconds"] = round(time.process_time() - start)
-    RESULT.write_text(json.dumps(known, indent=1) + "\n")
+            start, found = time.process_time(), measure()
+            known = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+            known |= {name: found, f"{name}: CPU seconds": round(time.process_time() - start)}
+            RESULT.write_text(json.dumps(known, indent=1) + "\n")
 
 
 if __name__ == "__main__":
