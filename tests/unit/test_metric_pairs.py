@@ -5,14 +5,8 @@ import torch
 
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
-from gantlet.metrics.diversity import (
-    Pairs,
-    diversity,
-    feature_distance,
-    ms_ssim,
-    paired_ms_ssim,
-    psnr,
-)
+from gantlet.metrics.diversity import ms_ssim
+from gantlet.metrics.pairs import Pairs, diversity, feature_distance, paired_ms_ssim, psnr
 from gantlet.stats.intervals import over_inputs
 
 

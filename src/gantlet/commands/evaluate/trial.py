@@ -28,8 +28,8 @@ from gantlet.features.base import (
 )
 from gantlet.metrics.checks import checked
 from gantlet.metrics.copying import nearest_training
-from gantlet.metrics.diversity import Pairs
 from gantlet.metrics.measure import detail_all
+from gantlet.metrics.pairs import Pairs
 from gantlet.metrics.prd import prd_curve
 from gantlet.report.blocks import Block, Lines, Series
 from gantlet.run.execute import Watch
