@@ -1,0 +1,1 @@
+"""What can be said of a data set before a model is trained on it."""
