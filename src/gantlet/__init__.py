@@ -109,6 +109,7 @@ __all__ = [
     "evaluate",
     "export",
     "flaws",
+    "forecast",
     "load_model",
     "load_report",
     "plan",

@@ -34,6 +34,7 @@ from gantlet.commands.evaluate.inputs import EvaluationSpec, named, spec_with_na
 from gantlet.commands.evaluate.study import Evaluate
 from gantlet.commands.exhibits import save_samples
 from gantlet.commands.flaws.study import FindFlaws
+from gantlet.commands.forecast.study import Forecast
 from gantlet.commands.support.study import FindSupport
 from gantlet.commands.tournament.study import Tournament
 from gantlet.commands.trained import ModelTrial, draw, find_trial
@@ -402,6 +403,18 @@ def cost(asked: options.Cost) -> Report:
     return cost_of_options(asked, no_progress)
 
 
+@public(options.Forecast)
+def forecast(asked: options.Forecast) -> Report:
+    """Describes data and predicts the error of each family; see ``gantlet forecast``.
+
+    Nothing is trained. Data are given as samples for ``evaluate``.
+
+    Raises:
+        UserError: If the data cannot be found, or are fewer than 20 samples.
+    """
+    return _answered(asked)
+
+
 @public(options.Sample)
 def sample(asked: options.Sample) -> Tensor:
     """Draws samples from a trained model, saves and returns them; see ``gantlet sample``.
@@ -672,6 +685,22 @@ def _(asked: options.Converge) -> Study:
 @study_of.register
 def _(asked: options.Tournament) -> Study:
     return Tournament.of(asked)
+
+
+@study_of.register
+def _(asked: options.Forecast) -> Study:
+    given = asked.data
+    names = (name.strip() for several in asked.families for name in several.split("+"))
+    return Forecast(
+        data="" if given is None else to_spec(given, "data", n=None, seed=asked.seed),
+        flops=asked.flops,
+        families=tuple(dict.fromkeys(names)),
+        refit="" if asked.refit is None else str(asked.refit),
+        seed=asked.seed,
+        data_seed=asked.data_seed,
+        skip_bad=asked.skip_bad,
+        threads=asked.threads,
+    )
 
 
 @study_of.register

@@ -538,6 +538,34 @@ class Cost(Options):
 
 @final
 @dataclass(frozen=True)
+class Forecast(Running):
+    """The options of ``gantlet forecast``.
+
+    Attributes:
+        data: Training data: a data set, whose training split is taken, or a file or folder.
+        flops: Training budget per model; default: the largest of the experiment.
+        families: Family of the experiment, or several as a+b; repeat for more. Default: all.
+        refit: Fit the predictor to this experiment table, or run directory of gantlet study
+            distributions, in place of the one that is shipped; without data, report its quality.
+        seed: Random seed of the subsample.
+        data_seed: Seed of the train/validation/test split.
+        skip_bad: Maximum number of unreadable files in a folder to skip; they are listed.
+        workers: Number of parallel worker processes.
+    """
+
+    data: "SamplesLike | None" = None
+    _: KW_ONLY
+    flops: Annotated[float, Between(0, above=True)] | None = None
+    families: Annotated[Sequence[str], OptionHelp(several=True)] = ()
+    refit: str | Path | None = None
+    seed: Seed = 0
+    data_seed: Seed = 0
+    skip_bad: Files = 0
+    workers: Workers | None = 1
+
+
+@final
+@dataclass(frozen=True)
 class Sample(Options):
     """The options of ``gantlet sample``.
 

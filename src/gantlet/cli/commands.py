@@ -11,6 +11,7 @@ support = command(options.Support)(run_command)
 tournament = command(options.Tournament)(run_command)
 converge = command(options.Converge)(run_command)
 study = command(options.Study)(run_command)
+forecast = command(options.Forecast)(run_command)
 
 
 @command(options.Cost, prints=("json",))

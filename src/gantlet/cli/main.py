@@ -143,6 +143,18 @@ COMMANDS = (
 """,
     ),
     CommandHelp(
+        "forecast",
+        "Predict the error of each family on data, without training.",
+        "Describes the data by features (intrinsic dimension, connectedness, modes, tails ...), "
+        "and predicts the error of each family at a budget, with intervals: which to try first, "
+        "what drives the prediction, and the nearest known sets. Data unlike those of the "
+        "experiment that it was fitted to get no prediction.",
+        """
+  gantlet forecast digits
+  gantlet forecast mnist --flops 3e9 --families gan --families diffusion
+""",
+    ),
+    CommandHelp(
         "study",
         "Run a predefined experiment on an open question.",
         "",
@@ -207,6 +219,7 @@ EVERYDAY = frozenset(
         "converge",
         "sample",
         "cost",
+        "forecast",
         "study",
     ]
 )

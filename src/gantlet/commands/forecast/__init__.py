@@ -1,0 +1,1 @@
+"""``gantlet forecast``."""

@@ -1,0 +1,260 @@
+"""How good a predictor is: on configurations that it has not seen, and on real sets.
+
+All intervals are bootstrap intervals over worlds: budgets and seeds of one world are not
+independent.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+from scipy.stats import rankdata
+
+from gantlet.core.estimate import Estimate
+from gantlet.forecast.estimators import Array
+from gantlet.forecast.experiment import Cells, Experiment
+from gantlet.forecast.models import quantile
+from gantlet.forecast.predictor import (
+    BASELINES,
+    LEVEL,
+    OutOfFold,
+    Predictor,
+    Scaler,
+    out_of_fold,
+    targets_of,
+)
+
+PROFILE = "profile"
+"""The name of the predictor itself, beside the baselines."""
+
+_REPLICATES = 500
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """How well the errors of one family are predicted.
+
+    Attributes:
+        r2: Share of the variance over worlds and budgets that is predicted.
+        spearman: Rank correlation.
+        mae: Mean absolute error, in log10.
+    """
+
+    r2: Estimate
+    spearman: Estimate
+    mae: Estimate
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validation:
+    """The quality of a predictor and of the baselines.
+
+    Attributes:
+        scores: By predictor ("profile", "constant", "dimension", "non-Gaussianity") and family.
+        regrets: By predictor: mean log10 error of the family with the lowest predicted error,
+            above that of the best family of the world.
+        gain: Regret of always taking the family that is best on average, minus that of the
+            predictor, paired by world.
+        coverage: Share of trainings inside their nominal 90 % interval, by family.
+        inside: Share of the worlds on which a prediction applies.
+        worlds: Number of worlds.
+        families: The families.
+    """
+
+    scores: Mapping[str, Mapping[str, Score]]
+    regrets: Mapping[str, Estimate]
+    gain: Estimate
+    coverage: Mapping[str, Estimate]
+    inside: float
+    worlds: int
+    families: Sequence[str]
+
+
+def leave_out(table: Experiment, found: OutOfFold | None = None) -> Validation:
+    """Returns how good predictions are for configurations that were left out.
+
+    Real sets are not used.
+
+    Args:
+        table: The experiment.
+        found: Predictions out of fold, if they were made already.
+
+    Raises:
+        UserError: If there are fewer than four configurations.
+    """
+    cells = table.only(real=False).cells
+    found = out_of_fold(cells) if found is None else found
+    predictions = {PROFILE: found.chosen, **found.baselines}
+    covered = np.full(cells.seeds.shape, np.nan)
+    for f in np.unique(found.fold):
+        own = found.fold == f
+        for i in range(len(cells.families)):
+            others = np.abs(found.residuals[~own, i].ravel())
+            half = quantile(others[~np.isnan(others)].tolist(), LEVEL)
+            covered[own, i] = _within(found.residuals[own, i], half)
+    return _validation(cells, predictions, covered, 1.0)
+
+
+def held_out(
+    table: Experiment, predictor: Predictor | None = None, *, only_inside: bool = False
+) -> Validation:
+    """Returns how good a predictor is on the real sets, none of which it has seen.
+
+    Args:
+        table: The experiment.
+        predictor: One that was fitted to the worlds of this table; None to fit it.
+        only_inside: Whether to leave out sets on which the predictor abstains.
+
+    Raises:
+        UserError: If there are too few configurations to fit.
+    """
+    predictor = Predictor.fit(table) if predictor is None else predictor
+    real = table.only(real=True)
+    inside = [
+        predictor.applicability(w.profile, max(predictor.flops)).is_inside for w in real.worlds
+    ]
+    cells = real.cells
+    if only_inside:
+        cells = cells.take(np.array(inside, dtype=bool)[cells.world])
+    predictions = {PROFILE: _predicted(predictor, cells), **_baselines(table, cells)}
+    covered = np.full(cells.seeds.shape, np.nan)
+    for i, family in enumerate(cells.families):
+        half = quantile(predictor.residuals[family], LEVEL)
+        covered[:, i] = _within(cells.seeds[:, i] - predictions[PROFILE][:, i, None], half)
+    return _validation(cells, predictions, covered, float(np.mean(inside)) if inside else 0.0)
+
+
+def _predicted(predictor: Predictor, cells: Cells) -> Array:
+    found = np.full((len(cells), len(cells.families)), np.nan)
+    for row in range(len(cells)):
+        x = predictor.scaler.inputs(cells.features[row][None], cells.flops[row][None])
+        common = predictor.models["common"].predict(x)[0]
+        for i, family in enumerate(cells.families):
+            if family in predictor.models:
+                found[row, i] = common + predictor.models[family].predict(x)[0]
+    return found
+
+
+def _baselines(table: Experiment, cells: Cells) -> dict[str, Array]:
+    """Returns predictions of the baselines, fitted to the worlds that are not real."""
+    own = table.only(real=False).cells
+    scaler, targets = Scaler.of(own), targets_of(own)
+    x, new = (scaler.inputs(c.features, c.flops) for c in (own, cells))
+    found = {}
+    for name, fit in BASELINES.items():
+        parts = []
+        for y in targets.T:
+            known = ~np.isnan(y)
+            parts.append(fit(x[known], y[known]).predict(new))
+        by_family = dict(zip(own.families, parts[1:], strict=True))
+        found[name] = np.column_stack(
+            [parts[0] + by_family.get(f, np.full(len(new), np.nan)) for f in cells.families]
+        )
+    return found
+
+
+def _within(residuals: Array, half: float) -> Array:
+    found: Array = np.where(np.isnan(residuals), np.nan, (np.abs(residuals) <= half).astype(float))
+    return found
+
+
+def _validation(
+    cells: Cells, predictions: Mapping[str, Array], covered: Array, inside: float
+) -> Validation:
+    groups = _groups(cells)
+    families = cells.families
+    regrets = {name: _regret(cells, p) for name, p in predictions.items()}
+    return Validation(
+        scores={
+            name: {f: _score(cells.errors[:, i], p[:, i], groups) for i, f in enumerate(families)}
+            for name, p in predictions.items()
+        },
+        regrets={name: _mean(r, groups) for name, r in regrets.items()},
+        gain=_mean(regrets["constant"] - regrets[PROFILE], groups),
+        coverage={f: _mean(covered[:, i], groups) for i, f in enumerate(families)},
+        inside=inside,
+        worlds=len(groups),
+        families=families,
+    )
+
+
+Groups = Sequence["np.ndarray[tuple[int], np.dtype[np.int64]]"]
+
+
+def _groups(cells: Cells) -> Groups:
+    """Returns the rows of each world."""
+    return [np.flatnonzero(cells.world == w) for w in np.unique(cells.world)]
+
+
+def _score(y: Array, predicted: Array, groups: Groups) -> Score:
+    def r2(rows: Array) -> float:
+        a, b = y[rows], predicted[rows]
+        spread = float(((a - a.mean()) ** 2).sum())
+        return 1 - float(((a - b) ** 2).sum()) / spread if spread > 0 else math.nan
+
+    def spearman(rows: Array) -> float:
+        a, b = y[rows], predicted[rows]
+        if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
+            return math.nan
+        return float(np.corrcoef(rankdata(a), rankdata(b))[0, 1])
+
+    def mae(rows: Array) -> float:
+        return float(np.abs(y[rows] - predicted[rows]).mean())
+
+    known = ~np.isnan(y) & ~np.isnan(predicted)
+    groups = [g[known[g]] for g in groups]
+    groups = [g for g in groups if len(g)]
+    return Score(
+        r2=_bootstrapped(r2, groups, "R2"),
+        spearman=_bootstrapped(spearman, groups, "rank correlation"),
+        mae=_bootstrapped(mae, groups, "mean absolute error in log10"),
+    )
+
+
+def _regret(cells: Cells, predicted: Array) -> Array:
+    """Returns the log10 error of the chosen family above that of the best, shape ``(m,)``."""
+    known = ~np.isnan(cells.errors) & ~np.isnan(predicted)
+    guess = np.where(known, predicted, np.inf)
+    truth = np.where(known, cells.errors, np.inf)
+    chosen = np.take_along_axis(truth, guess.argmin(1)[:, None], 1)[:, 0]
+    found: Array = np.where(known.any(1), chosen - truth.min(1), np.nan)
+    return found
+
+
+def _mean(values: Array, groups: Groups) -> Estimate:
+    """Returns the mean over worlds and what they hold, without NaN."""
+    flat = values.reshape(len(values), -1)
+    groups = [g for g in groups if not np.isnan(flat[g]).all()]
+    return _bootstrapped(lambda rows: float(np.nanmean(flat[rows])), groups, "mean")
+
+
+def _bootstrapped(statistic: Callable[[Array], float], groups: Groups, what: str) -> Estimate:
+    """Returns a statistic of rows with a 95 % bootstrap interval over worlds."""
+    if not groups:
+        return Estimate.missing("no world has results")
+    value = statistic(np.concatenate(groups))
+    if math.isnan(value):
+        return Estimate.missing(f"{what}: the values do not vary")
+    if len(groups) < 3:
+        return Estimate(value=value, n=len(groups), method=f"{what}; fewer than three worlds")
+    random = np.random.default_rng(0)
+    draws = np.array(
+        [
+            statistic(
+                np.concatenate([groups[i] for i in random.integers(len(groups), size=len(groups))])
+            )
+            for _ in range(_REPLICATES)
+        ]
+    )
+    low, high = np.nanquantile(draws, [0.025, 0.975])
+    return Estimate(
+        value=value,
+        low=float(min(low, value)),
+        high=float(max(high, value)),
+        n=len(groups),
+        method=f"{what}; percentile bootstrap over worlds",
+    )
