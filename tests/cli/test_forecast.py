@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from gantlet.forecast.profile import FEATURES, profile
 FAMILIES = ("gan", "flow", "vae")
 
 
-def cloud(seed, n=200):
+def cloud(seed, n=120):
     random = np.random.default_rng(seed)
     d, modes = 2 + seed % 4, 1 + seed % 3
     centres = 4 * random.normal(size=(modes, d))
@@ -27,7 +28,7 @@ def cloud(seed, n=200):
 def table(tmp_path_factory):
     """An experiment in which gan is best by far, and the others are equal."""
     random, worlds, results = np.random.default_rng(0), [], []
-    for i in range(18):
+    for i in range(33):
         x = cloud(i)
         found = dict(profile(torch.from_numpy(x), rng=Rng(0)))
         worlds.append(
@@ -35,8 +36,8 @@ def table(tmp_path_factory):
                 "form": f"ring:n={100 + i}",
                 "n": len(x),
                 "d": x.shape[1],
-                "real": i >= 15,
-                "block": i % 5 if i < 15 else i,
+                "real": i >= 30,
+                "block": i % 5 if i < 30 else i,
                 "profile": found,
             }
         )
@@ -87,7 +88,7 @@ def test_data_like_those_of_the_fit_get_a_prediction(fitted):
     text = claims(found)
     assert "Try gan first" in text
     assert "GAN or not: gan rather than" in text
-    assert "The data: 200 samples in 5 dimensions" in text
+    assert "The data: 120 samples in 5 dimensions" in text
     rows = {r["model"]: r for r in found["rows"] if r["name"] == "predicted error"}
     truth = 10 ** (-2 + 0.2 * 5 - 0.3 * math.log10(3))
     assert rows["gan"]["low"] <= truth <= rows["gan"]["high"]
@@ -144,7 +145,9 @@ def test_a_refit_without_data_reports_the_quality_and_writes_the_predictor(
     (file,) = (tmp_path / "run").glob("trials/*/predictor.json")
     predictor = Predictor.from_json(file.read_text())
     assert tuple(predictor.families) == FAMILIES
-    assert len(predictor.worlds) == 15
+    assert len(predictor.worlds) == 30
+    assert run(["forecast", "--refit", str(tmp_path / "run"), "--out", str(tmp_path / "b")]) == 2
+    assert "is not a run of gantlet study distributions" in capsys.readouterr().err
     # The same command again fits nothing: the run holds it.
     before = file.stat().st_mtime_ns
     again = json_of(capsys, "--refit", table, "--out", tmp_path / "run")
@@ -158,9 +161,20 @@ def test_python_takes_arrays_and_gives_the_same_report(fitted, table, tmp_path):
     assert [v.claim for v in found.verdicts] == [v["claim"] for v in first]
 
 
+@pytest.fixture
+def folder(table, tmp_path, monkeypatch):
+    """Returns the table; the working directory has samples that cannot be used."""
+    monkeypatch.chdir(tmp_path)
+    np.save("few.npy", np.zeros((7, 3)))
+    np.save("holes.npy", np.full((30, 2), np.nan))
+    Path("empty").mkdir()
+    return table
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["few.npy", "--refit", "empty"], "empty has no report.json"),
         ([], "Name the data, such as digits or a file, or give --refit"),
         (["nowhere.npy", "--refit", "TABLE"], "nowhere.npy does not exist"),
         (["few.npy", "--refit", "TABLE"], "A profile needs at least 20 samples. few.npy has 7."),
@@ -171,11 +185,8 @@ def test_python_takes_arrays_and_gives_the_same_report(fitted, table, tmp_path):
         (["holes.npy", "--refit", "TABLE"], "NaN"),
     ],
 )
-def test_bad_input_is_one_line(arguments, message, table, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    np.save("few.npy", np.zeros((7, 3)))
-    np.save("holes.npy", np.full((30, 2), np.nan))
-    given = [str(table) if a == "TABLE" else a for a in arguments]
+def test_bad_input_is_one_line(arguments, message, folder, capsys):
+    given = [str(folder) if a == "TABLE" else a for a in arguments]
     assert run(["forecast", *given, "--out", "run"]) == 2
     told = capsys.readouterr().err.strip().splitlines()
     assert message in told[-1]

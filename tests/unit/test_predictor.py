@@ -340,9 +340,11 @@ def plain_table() -> dict[str, object]:
 
 
 def test_a_table_is_read_back(tmp_path: Path) -> None:
-    found = read(written(tmp_path / "experiment.json", plain_table()))
+    plain = plain_table() | {"families": {"gan": "gan:width=64"}}
+    found = read(written(tmp_path / "experiment.json", plain))
+    assert found.forms == {"gan": "gan:width=64"}
     assert found.families == ("gan", "flow", "diffusion")
-    assert read(tmp_path).worlds[3].profile == table().worlds[3].profile
+    assert found.worlds[3].profile == table().worlds[3].profile
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
@@ -85,6 +85,7 @@ class Experiment:
         flops: The budgets, ascending.
         worlds: The worlds.
         results: The results.
+        forms: Families in written form, by their name in the results.
     """
 
     version: int
@@ -92,6 +93,7 @@ class Experiment:
     flops: Sequence[float]
     worlds: Sequence[World]
     results: Sequence[Result]
+    forms: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
     def families(self) -> tuple[str, ...]:
@@ -110,6 +112,7 @@ class Experiment:
             flops=self.flops,
             worlds=[self.worlds[i] for i in kept],
             results=[replace(r, world=kept[r.world]) for r in self.results if r.world in kept],
+            forms=self.forms,
         )
 
     @cached_property
@@ -234,21 +237,19 @@ def shipped() -> Experiment:
 
 
 def read(path: Path) -> Experiment:
-    """Returns the table in a file, or in a run directory of ``gantlet study distributions``.
+    """Returns the table in a file.
 
     Raises:
         UserError: If there is none, or it has another form.
     """
-    file = path / SHIPPED if path.is_dir() else path
-    if not file.exists():
-        wanted = f" with {SHIPPED}" if path.is_dir() else ""
+    if not path.is_file():
         raise UserError(
-            f"--refit needs an experiment table (JSON) or a run directory{wanted} of gantlet "
-            f"study distributions. {file} does not exist."
+            "--refit needs an experiment table (JSON), or a run directory of gantlet study "
+            f"distributions. {path} does not exist."
         )
-    with input_errors(file, "an experiment table", (ValueError, RecursionError)):
-        plain = json.loads(file.read_text(encoding="utf-8"))
-    return parse(plain, str(file))
+    with input_errors(path, "an experiment table", (ValueError, RecursionError)):
+        plain = json.loads(path.read_text(encoding="utf-8"))
+    return parse(plain, str(path))
 
 
 def parse(plain: object, name: str) -> Experiment:
@@ -264,7 +265,7 @@ def parse(plain: object, name: str) -> Experiment:
             f"distributions writes it. Got {got!r}."
         )
     try:
-        table = Converter().structure(plain, Experiment)
+        table = Converter().structure({**plain, "forms": plain.get("families", {})}, Experiment)
     except (BaseValidationError, TypeError, ValueError) as error:
         raise UserError(
             f"{name} is not an experiment table: {_first(error)}. Run gantlet study distributions "

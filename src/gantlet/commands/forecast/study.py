@@ -14,12 +14,15 @@ from gantlet.commands.forecast.trial import FIT, PROFILE, fingerprint, fit_trial
 from gantlet.core.arguments import check_fields
 from gantlet.core.errors import UserError, unknown
 from gantlet.core.estimate import Outcome, Trial
-from gantlet.forecast.experiment import Experiment, read
+from gantlet.forecast.experiment import Experiment, parse, read
 from gantlet.forecast.predictor import Predictor, shipped
 from gantlet.forecast.profile import FEWEST
 from gantlet.report.blocks import Report
-from gantlet.run.execute import Watch
+from gantlet.run.execute import Watch, read_report
 from gantlet.run.store import Run, TrialFolder
+
+TABLE = "per_trial"
+"""The key of the report of ``gantlet study distributions`` under which its table is."""
 
 
 @final
@@ -56,8 +59,17 @@ class Forecast:
 
     @cached_property
     def table(self) -> Experiment:
-        """The table of ``refit``."""
-        return read(Path(self.refit))
+        """The table of ``refit``: that of a run, or of a file."""
+        path = Path(self.refit)
+        if not path.is_dir():
+            return read(path)
+        plain = read_report(path).extra.get(TABLE)
+        if plain is None:
+            raise UserError(
+                f"{path} is not a run of gantlet study distributions: its report holds no table "
+                "of an experiment. Give --refit such a run, or an experiment table (JSON)."
+            )
+        return parse(plain, str(path))
 
     @cached_property
     def predictor(self) -> Predictor:
