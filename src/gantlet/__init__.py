@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         evaluate,
         export,
         flaws,
+        forecast,
         load_model,
         load_report,
         plan,

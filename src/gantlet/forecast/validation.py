@@ -29,7 +29,7 @@ from gantlet.forecast.predictor import (
 PROFILE = "profile"
 """The name of the predictor itself, beside the baselines."""
 
-_REPLICATES = 500
+_REPLICATES = 2000
 
 
 @final
@@ -39,7 +39,7 @@ class Score:
 
     Attributes:
         r2: Share of the variance over worlds and budgets that is predicted.
-        spearman: Rank correlation.
+        spearman: Rank correlation; its interval keeps the ranks among all worlds.
         mae: Mean absolute error, in log10.
     """
 
@@ -191,28 +191,39 @@ def _groups(cells: Cells) -> Groups:
 
 
 def _score(y: Array, predicted: Array, groups: Groups) -> Score:
-    def r2(rows: Array) -> float:
-        a, b = y[rows], predicted[rows]
-        spread = float(((a - a.mean()) ** 2).sum())
-        return 1 - float(((a - b) ** 2).sum()) / spread if spread > 0 else math.nan
-
-    def spearman(rows: Array) -> float:
-        a, b = y[rows], predicted[rows]
-        if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
-            return math.nan
-        return float(np.corrcoef(rankdata(a), rankdata(b))[0, 1])
-
-    def mae(rows: Array) -> float:
-        return float(np.abs(y[rows] - predicted[rows]).mean())
-
     known = ~np.isnan(y) & ~np.isnan(predicted)
-    groups = [g[known[g]] for g in groups]
-    groups = [g for g in groups if len(g)]
+    groups = [g[known[g]] for g in groups if known[g].any()]
+    a, b = np.where(known, y, 0), np.where(known, predicted, 0)
+    ranks = np.zeros((2, len(y)))
+    if known.any():
+        ranks[:, known] = [rankdata(y[known]), rankdata(predicted[known])]
+    r, q = ranks
     return Score(
-        r2=_bootstrapped(r2, groups, "R2"),
-        spearman=_bootstrapped(spearman, groups, "rank correlation"),
-        mae=_bootstrapped(mae, groups, "mean absolute error in log10"),
+        r2=_bootstrapped(_r2, [a, a * a, (a - b) ** 2], groups, "R2"),
+        spearman=_bootstrapped(
+            _correlation, [r, q, r * r, q * q, r * q], groups, "correlation of ranks"
+        ),
+        mae=_bootstrapped(_ratio, [np.abs(a - b)], groups, "mean absolute error in log10"),
     )
+
+
+def _r2(n: Array, total: Array, squares: Array, gaps: Array) -> Array:
+    spread = squares - total**2 / n
+    found: Array = np.where(spread > 1e-12, 1 - gaps / np.maximum(spread, 1e-12), np.nan)
+    return found
+
+
+def _correlation(n: Array, *sums: Array) -> Array:
+    a, b, aa, bb, ab = sums
+    spread = (aa - a**2 / n) * (bb - b**2 / n)
+    found: Array = np.where(
+        spread > 1e-9, (ab - a * b / n) / np.sqrt(np.maximum(spread, 1e-9)), np.nan
+    )
+    return found
+
+
+def _ratio(n: Array, total: Array) -> Array:
+    return total / n
 
 
 def _regret(cells: Cells, predicted: Array) -> Array:
@@ -226,31 +237,37 @@ def _regret(cells: Cells, predicted: Array) -> Array:
 
 
 def _mean(values: Array, groups: Groups) -> Estimate:
-    """Returns the mean over worlds and what they hold, without NaN."""
+    """Returns the mean over rows and seeds, shape ``(m, ...)``, without NaN."""
     flat = values.reshape(len(values), -1)
-    groups = [g for g in groups if not np.isnan(flat[g]).all()]
-    return _bootstrapped(lambda rows: float(np.nanmean(flat[rows])), groups, "mean")
+    counts, totals = (~np.isnan(flat)).sum(1).astype(np.float64), np.nansum(flat, axis=1)
+    groups = [g for g in groups if counts[g].sum() > 0]
+    return _bootstrapped(lambda _n, total, count: total / count, [totals, counts], groups, "mean")
 
 
-def _bootstrapped(statistic: Callable[[Array], float], groups: Groups, what: str) -> Estimate:
-    """Returns a statistic of rows with a 95 % bootstrap interval over worlds."""
+def _bootstrapped(
+    statistic: Callable[..., Array], columns: Sequence[Array], groups: Groups, what: str
+) -> Estimate:
+    """Returns a function of sums over rows with a 95 % bootstrap interval over worlds.
+
+    Args:
+        statistic: Called with the number of rows and the sum of each column, arrays over
+            replicates.
+        columns: What is summed, each of shape ``(m,)``.
+        groups: The rows of each world.
+        what: Its name.
+    """
     if not groups:
         return Estimate.missing("no world has results")
-    value = statistic(np.concatenate(groups))
+    sums = np.array([[len(g), *(c[g].sum() for c in columns)] for g in groups])
+    value = float(statistic(*sums.sum(0)))
     if math.isnan(value):
         return Estimate.missing(f"{what}: the values do not vary")
     if len(groups) < 3:
         return Estimate(value=value, n=len(groups), method=f"{what}; fewer than three worlds")
-    random = np.random.default_rng(0)
-    draws = np.array(
-        [
-            statistic(
-                np.concatenate([groups[i] for i in random.integers(len(groups), size=len(groups))])
-            )
-            for _ in range(_REPLICATES)
-        ]
+    chosen = np.random.default_rng(0).multinomial(
+        len(groups), np.full(len(groups), 1 / len(groups)), size=_REPLICATES
     )
-    low, high = np.nanquantile(draws, [0.025, 0.975])
+    low, high = np.nanquantile(statistic(*(chosen @ sums).T), [0.025, 0.975])
     return Estimate(
         value=value,
         low=float(min(low, value)),
