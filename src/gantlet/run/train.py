@@ -145,10 +145,14 @@ class Snapshots:
     Attributes:
         count: Number of parts of the budget; a training with fewer steps gives fewer.
         save: Called with ``snapshot-001`` and so on, and the tensors.
+        selected: Numbers of the only snapshots that are taken, where any are given. Each validates
+            first, at the cost of a validation, and its weights are those that validated best so
+            far: those that a training which ended there would be judged by.
     """
 
     count: int
     save: Callable[[str, Mapping[str, Tensor]], None]
+    selected: tuple[int, ...] = ()
 
     def due(self, before: float, used: float) -> int | None:
         """Returns the number of the snapshot due at this fraction of the budget, or None.
@@ -159,6 +163,9 @@ class Snapshots:
             (None, 1)
         """
         part = math.floor(used * self.count)
+        if self.selected:
+            new = [k for k in self.selected if before * self.count < k <= used * self.count]
+            return max(new, default=None)
         return min(part, self.count) if part > math.floor(before * self.count) else None
 
     def last(self, used: float) -> int:
@@ -320,7 +327,7 @@ def train(
         if keep and clock() - saved > plan.checkpoint:
             keep.save_state(training.state())
             saved = clock()
-    if snapshots:
+    if snapshots and not snapshots.selected:
         training.snap(snapshots, snapshots.last(used))
     return training.finish()
 
@@ -465,13 +472,23 @@ class _Training:
         self._curve.append(self._point(value))
         self._losses = []
 
+    def _validate_now(self) -> None:
+        """Validates the last step, unless that was done."""
+        if self._curve[-1]["step"] != self.spend.steps:
+            self._validate()
+            self.spend += Spend(flops=self._costs["validation"])
+
     def _weights(self) -> dict[str, Tensor]:
         return {k: v.clone() for k, v in self._game.model.state_dict().items()}
 
     def snap(self, snapshots: Snapshots, number: int) -> None:
         """Saves the current state of all players."""
-        with self._average.applied():
-            weights = self._weights()
+        if snapshots.selected:
+            self._validate_now()
+            weights = self._best
+        else:
+            with self._average.applied():
+                weights = self._weights()
         snapshots.take(number, self._game, weights, self.spend.steps)
 
     def _keep(self) -> None:
@@ -500,9 +517,7 @@ class _Training:
 
     def finish(self) -> Trained:
         """Validates the last step, puts the best weights in place and reports."""
-        if self._curve[-1]["step"] != self.spend.steps:
-            self._validate()
-            self.spend += Spend(flops=self._costs["validation"])
+        self._validate_now()
         if self._plan.select == "last":
             self._keep()
         self._game.model.load_state_dict(self._best)

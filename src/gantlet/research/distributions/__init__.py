@@ -1,0 +1,1 @@
+"""Which distributions can which family model?"""

@@ -1,0 +1,130 @@
+"""Which distributions can which family model, and can that be predicted from the data alone?"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import final
+
+from gantlet import options
+from gantlet.core.errors import UserError
+from gantlet.core.estimate import Budget, Outcome, Trial
+from gantlet.core.spec import families
+from gantlet.report.blocks import Report
+from gantlet.research.distributions.design import (
+    FAMILIES,
+    SCALES,
+    DesignSize,
+    Size,
+    pairs,
+    worlds,
+)
+from gantlet.research.distributions.trial import Worlds, run_trial, training_trial, world_trial
+from gantlet.run.execute import Watch
+from gantlet.run.store import Run, TrialFolder
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Distributions:
+    """Question 2: what sorts of distributions can a family model?
+
+    Trains each family on each of many worlds on equal compute, and judges it at three budgets: a
+    designed experiment over modes, separation, connectivity, dimensions, curvature, edges, tails,
+    noise and sample size, random processes that look like real data, and real sets that nothing is
+    fitted on. The result is the table that ``gantlet forecast`` is fitted on.
+
+    Attributes:
+        size: small: 64 unions of manifolds, 18 processes and 17 real sets, an hour; full: 512 of
+            the first, a hundred times the compute; real: the real sets alone, minutes.
+        seeds: Trainings of each family on each world, or None for what the size says.
+        worlds: Points of the Sobol sequence, or None for what the size says.
+        flops: Training FLOPs of each model, or None for what the size says.
+        families: Families, short names or written forms; empty for all seven.
+        threads: Threads of each trial.
+        device: Where models are trained.
+    """
+
+    size: Size = "small"
+    seeds: options.Seeds | None = None
+    worlds: int | None = None
+    flops: float | None = None
+    families: tuple[str, ...] = ()
+    threads: options.Threads = 1
+    device: str = "cpu"
+
+    @cached_property
+    def loaded(self) -> Worlds:
+        """The worlds of this run, each loaded once."""
+        return Worlds()
+
+    def fresh(self) -> "Distributions":
+        """Returns the same study, which has read nothing yet."""
+        return replace(self)
+
+    def question(self) -> dict[str, object]:
+        """Returns the question with every default written out."""
+        scale = self._scale
+        return {
+            "command": "study distributions",
+            "size": self.size,
+            "worlds": [{"form": w.form, "block": w.block, "real": w.real} for w in worlds(scale)],
+            "families": {n: families.resolve(FAMILIES.get(n, n)) for n in self._families},
+            "flops": scale.flops,
+            "batch": scale.batch,
+            "seeds": scale.seeds,
+            "threads": self.threads,
+            "device": self.device,
+        }
+
+    def trials(self) -> Sequence[Trial]:
+        """Returns world by world its measurement and the training of each family.
+
+        Raises:
+            UserError: If a number is too small.
+        """
+        scale = self._scale
+        if scale.seeds < 1 or scale.worlds < 0 or scale.flops <= 0:
+            raise UserError("seeds and flops must be above 0, and worlds at least 0.")
+        made: dict[str, Trial] = {}
+        for seed, world, family in pairs(scale, self._families):
+            measured = world_trial(world.form, self._shared)
+            made.setdefault(measured.key, measured)
+            budget = Budget(flops=scale.flops)
+            trained = training_trial(
+                family,
+                world.form,
+                seed=seed,
+                budget=budget,
+                batch=scale.batch,
+                shared=self._shared,
+            )
+            made.setdefault(trained.key, trained)
+        return list(made.values())
+
+    def run(self, trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
+        """Measures a world, or trains a family on it and judges it."""
+        return run_trial(trial, self.loaded, folder, watch)
+
+    def conclude(self, outcomes: Sequence[Outcome], run: Run) -> Report:
+        """Says which family suits which distribution."""
+        from gantlet.research.distributions.report import answer
+
+        return answer(self.question(), outcomes, run)
+
+    @property
+    def _scale(self) -> DesignSize:
+        scale = SCALES[self.size]
+        return replace(
+            scale,
+            seeds=scale.seeds if self.seeds is None else self.seeds,
+            worlds=scale.worlds if self.worlds is None else self.worlds,
+            flops=scale.flops if self.flops is None else self.flops,
+        )
+
+    @property
+    def _families(self) -> tuple[str, ...]:
+        return self.families or tuple(FAMILIES)
+
+    @property
+    def _shared(self) -> dict[str, str]:
+        return {"threads": str(self.threads), "device": self.device}
