@@ -39,6 +39,10 @@ LEFT_OUT = "left_out"
 """The key under which a summary counts what it lacks."""
 
 
+PER_TRIAL = "per_trial"
+"""The key under which a report may keep plain data of single trials; a summary has none."""
+
+
 def summarize(report: Report) -> Report:
     """Returns the report without the rows of single trials and without the files of pictures.
 
@@ -50,7 +54,8 @@ def summarize(report: Report) -> Report:
     lacks = {"rows": len(report.rows) - len(over_seeds), "pictures": _pictures(report.blocks)}
     before = _left_out(report)
     total = {name: n + before.get(name, 0) for name, n in lacks.items()}
-    return replace(report, rows=over_seeds, blocks=blocks, extra={**report.extra, LEFT_OUT: total})
+    extra = {k: v for k, v in report.extra.items() if k != PER_TRIAL}
+    return replace(report, rows=over_seeds, blocks=blocks, extra={**extra, LEFT_OUT: total})
 
 
 def check_rows(report: Report) -> None:

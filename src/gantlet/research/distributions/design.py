@@ -15,7 +15,6 @@ Size: TypeAlias = Literal["small", "full", "real"]
 
 FAMILIES: Mapping[str, str] = {
     "gan": "gan:width=64",
-    "wgan-gp": "gan:width=64,loss=wgan,penalty=gp,gamma=20",
     "flow": "flow:width=64,layers=6",
     "ar": "ar:width=64",
     "vae": "vae:width=64",
@@ -168,31 +167,33 @@ class World:
 def worlds(scale: DesignSize) -> list[World]:
     """Returns the worlds in the order in which they run.
 
-    Each beginning of the sequence is an experiment: processes are spread over the Sobol sequence,
-    and the real sets come last.
+    Each beginning of the sequence is an experiment: processes and real sets are spread over the
+    Sobol sequence.
     """
-    made = [written(repaired(f)) for f in sobol(scale.worlds)]
-    mixed = list(_spread(made, PROCESSES if scale.processes else ()))
-    forms = [(f, False) for f in mixed] + [(f, True) for f in REAL if scale.real]
+    forms = {
+        "manifolds": [written(repaired(f)) for f in sobol(scale.worlds)],
+        "processes": PROCESSES if scale.processes else (),
+        "real": REAL if scale.real else (),
+    }
     blocks: dict[str, int] = {}
     return [
         World(
             form=datasets.resolve(form),
             block=blocks.setdefault(_configuration(form), len(blocks)),
-            real=real,
+            real=form in REAL,
         )
-        for form, real in dict.fromkeys(forms)
+        for form in dict.fromkeys(_spread(*forms.values()))
     ]
 
 
-def _spread(many: Sequence[str], few: Sequence[str]) -> Iterator[str]:
-    """Yields both, the few as evenly as may be between the many."""
+def _spread(*lists: Sequence[str]) -> Iterator[str]:
+    """Yields the items of all lists, each list as evenly as may be between the others."""
     placed = [
-        ((i + 0.5) / max(len(s), 1), k, x)
-        for k, s in enumerate((many, few))
-        for i, x in enumerate(s)
+        ((i + 0.5) / len(items), k, item)
+        for k, items in enumerate(lists)
+        for i, item in enumerate(items)
     ]
-    yield from (x for _, _, x in sorted(placed))
+    yield from (item for _, _, item in sorted(placed))
 
 
 def _configuration(form: str) -> str:

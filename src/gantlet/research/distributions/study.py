@@ -18,7 +18,13 @@ from gantlet.research.distributions.design import (
     pairs,
     worlds,
 )
-from gantlet.research.distributions.trial import Worlds, run_trial, training_trial, world_trial
+from gantlet.research.distributions.trial import (
+    Worlds,
+    profile_trial,
+    run_trial,
+    training_trial,
+    world_trial,
+)
 from gantlet.run.execute import Watch
 from gantlet.run.store import Run, TrialFolder
 
@@ -39,7 +45,7 @@ class Distributions:
         seeds: Trainings of each family on each world, or None for what the size says.
         worlds: Points of the Sobol sequence, or None for what the size says.
         flops: Training FLOPs of each model, or None for what the size says.
-        families: Families, short names or written forms; empty for all seven.
+        families: Families, short names or written forms; empty for all six.
         threads: Threads of each trial.
         device: Where models are trained.
     """
@@ -99,7 +105,8 @@ class Distributions:
                 shared=self._shared,
             )
             made.setdefault(trained.key, trained)
-        return list(made.values())
+        described = (profile_trial(w.form, self._shared) for w in worlds(scale))
+        return [*made.values(), *described]
 
     def run(self, trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
         """Measures a world, or trains a family on it and judges it."""

@@ -19,10 +19,17 @@ from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets, families, solvers
 from gantlet.data.splits import Subset
 from gantlet.features.base import full_precision
+from gantlet.forecast.profile import profile
 from gantlet.research.distributions.measures import Target, null_standard_error
 from gantlet.run.execute import LruCache, Watch
 from gantlet.run.store import TrialFolder
 from gantlet.run.train import DivergedError, Plan, Snapshots, train
+
+PROFILE = "profile"
+"""The model of a trial that describes a world by features that need no training."""
+
+FEATURES_VERSION = "1"
+"""Changes with what these features are, so that the profiles of a run are made anew."""
 
 SAMPLES = 2_000
 """How many samples of a model are judged, against at most as many of the test split."""
@@ -85,6 +92,12 @@ def world_trial(form: str, shared: Mapping[str, str]) -> Trial:
     return Trial(parts={"model": REAL, "data": form, **shared})
 
 
+def profile_trial(form: str, shared: Mapping[str, str]) -> Trial:
+    """Returns the trial that describes a world."""
+    parts = {"model": PROFILE, "data": form, "features": FEATURES_VERSION, **shared}
+    return Trial(parts=parts)
+
+
 def training_trial(
     family: str, form: str, *, seed: int, budget: Budget, batch: int, shared: Mapping[str, str]
 ) -> Trial:
@@ -111,6 +124,8 @@ def run_trial(trial: Trial, worlds: Worlds, folder: TrialFolder, watch: Watch) -
     with threads(int(trial.parts["threads"])), full_precision():
         if trial.parts["model"] == REAL:
             return _measure_world(trial, worlds)
+        if trial.parts["model"] == PROFILE:
+            return _describe(trial, worlds)
         return _train(trial, worlds, folder, watch)
 
 
@@ -136,6 +151,13 @@ def _measure_world(trial: Trial, worlds: Worlds) -> Outcome:
         "real": target.responses(validation),
     }
     return Outcome(trial=trial, details=details)
+
+
+def _describe(trial: Trial, worlds: Worlds) -> Outcome:
+    """Returns the profile of the training set."""
+    train = all_samples(worlds.splits(trial.parts["data"]).train).flatten(1)
+    found = profile(train, rng=Rng(DATA_SEED))
+    return Outcome(trial=trial, details={"profile": dict(found), "missing": dict(found.missing)})
 
 
 # ----------------------------------------------------------------------------
