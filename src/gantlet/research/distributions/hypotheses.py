@@ -72,9 +72,7 @@ def _bottleneck(table: Experiment, errors: Errors) -> Iterator[Test]:
     known = np.isfinite(x)
     for family in ("gan", "flow", "vae"):
         if {family, "diffusion"} <= set(errors.families) and known.any():
-            gap = correlation(
-                x[known], errors[family][known], against=errors["diffusion"][known]
-            )
+            gap = correlation(x[known], errors[family][known], against=errors["diffusion"][known])
             says = f"rank correlation of the bottleneck with the error of {family}, minus that "
             yield Test(hypothesis="H1", says=says + "with the error of diffusion", estimate=gap)
 

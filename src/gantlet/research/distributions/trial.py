@@ -214,10 +214,7 @@ def _train(trial: Trial, worlds: Worlds, folder: TrialFolder, watch: Watch) -> O
         error = str(diverged)
     took = time.process_time() - start
     watch(0.95, "judging")
-    found = _judged(game.model, kept, trial, worlds, rng)
-    if PARTS in kept:
-        samples = draw(game.model, SAMPLES, rng=rng.stream("sample"))
-        folder.save("samples", {"samples": samples.cpu()})
+    found = _judged(game.model, kept, trial, worlds, folder)
     clock = Estimate.exact(took, unit="s", method="of this training")
     details: dict[str, Any] = {AT: found, "error": error}
     if spend is None:
@@ -226,7 +223,7 @@ def _train(trial: Trial, worlds: Worlds, folder: TrialFolder, watch: Watch) -> O
 
 
 def _judged(
-    model: Model, kept: Mapping[int, _Kept], trial: Trial, worlds: Worlds, rng: Rng
+    model: Model, kept: Mapping[int, _Kept], trial: Trial, worlds: Worlds, folder: TrialFolder
 ) -> list[dict[str, Any]]:
     """Returns steps and responses at each budget; an early end counts for later budgets too."""
     found: list[dict[str, Any]] = []
@@ -234,15 +231,16 @@ def _judged(
     for part in (*_JUDGED, PARTS):
         row: dict[str, Any] = {"flops": budget * part / PARTS}
         if part in kept:
-            row |= {"steps": kept[part].step, **_judge(model, kept[part], trial, worlds, rng)}
+            samples = _samples(model, kept[part], Rng(trial.seed, trial.parts["device"]))
+            row["steps"] = kept[part].step
+            if bool(samples.isfinite().all()):
+                row |= worlds.target(trial.parts["data"]).responses(samples.flatten(1))
+            if part == PARTS:
+                folder.save("samples", {"samples": samples})
         found.append(row)
     return found
 
 
-def _judge(model: Model, kept: _Kept, trial: Trial, worlds: Worlds, rng: Rng) -> dict[str, float]:
-    """Returns the responses of a model with these weights; none if samples are not finite."""
+def _samples(model: Model, kept: _Kept, rng: Rng) -> Tensor:
     model.load_state_dict(dict(kept.weights))
-    samples = draw(model, SAMPLES, rng=rng.stream("sample")).flatten(1).cpu()
-    if not bool(samples.isfinite().all()):
-        return {}
-    return worlds.target(trial.parts["data"]).responses(samples)
+    return draw(model, SAMPLES, rng=rng.stream("sample")).cpu()
