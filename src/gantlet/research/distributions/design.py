@@ -11,7 +11,9 @@ import torch
 from gantlet.core.spec import datasets, families
 from gantlet.domains.offline import NAMES
 
-Size: TypeAlias = Literal["small", "full", "real"]
+Size: TypeAlias = Literal["small", "full", "real", "protocols"]
+
+Designed: TypeAlias = Literal["small", "full", "real"]
 
 FAMILIES: Mapping[str, str] = {
     "gan": "gan:width=64",
@@ -139,7 +141,7 @@ class DesignSize:
     batch: int = 64
 
 
-SCALES: Mapping[Size, DesignSize] = {
+SCALES: Mapping[Designed, DesignSize] = {
     "small": DesignSize(worlds=64),
     "full": DesignSize(worlds=512, seeds=3, flops=9e11, batch=128),
     "real": DesignSize(worlds=0, processes=False),

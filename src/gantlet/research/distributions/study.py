@@ -1,7 +1,7 @@
 """Which distributions can which family model, and can that be predicted from the data alone?"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import final
 
@@ -18,6 +18,13 @@ from gantlet.research.distributions.design import (
     pairs,
     worlds,
 )
+from gantlet.research.distributions.protocols import (
+    ProtocolSize,
+    protocol_trials,
+    run_protocol,
+)
+from gantlet.research.distributions.protocols_report import protocol_answer
+from gantlet.research.distributions.report import answer
 from gantlet.research.distributions.trial import (
     Worlds,
     profile_trial,
@@ -41,10 +48,13 @@ class Distributions:
 
     Attributes:
         size: small: 64 unions of manifolds, 18 processes and 17 real sets, an hour; full: 512 of
-            the first, a hundred times the compute; real: the real sets alone, minutes.
+            the first, a hundred times the compute; real: the real sets alone, minutes;
+            protocols: rings, grids, generators held at a Lipschitz constant, modes added one by
+            one, and flows with heavy tails, a quarter of an hour.
         seeds: Trainings of each family on each world, or None for what the size says.
         worlds: Points of the Sobol sequence, or None for what the size says.
         flops: Training FLOPs of each model, or None for what the size says.
+        steps: Training steps of the GANs of size=protocols, or None for what the size says.
         families: Families, short names or written forms; empty for all six.
         threads: Threads of each trial.
         device: Where models are trained.
@@ -54,6 +64,7 @@ class Distributions:
     seeds: options.Seeds | None = None
     worlds: int | None = None
     flops: float | None = None
+    steps: int | None = None
     families: tuple[str, ...] = ()
     threads: options.Threads = 1
     device: str = "cpu"
@@ -69,6 +80,8 @@ class Distributions:
 
     def question(self) -> dict[str, object]:
         """Returns the question with every default written out."""
+        if self.size == "protocols":
+            return self._protocol_question()
         scale = self._scale
         return {
             "command": "study distributions",
@@ -88,6 +101,8 @@ class Distributions:
         Raises:
             UserError: If a number is too small.
         """
+        if self.size == "protocols":
+            return protocol_trials(self._protocols, self._shared)
         scale = self._scale
         if scale.seeds < 1 or scale.worlds < 0 or scale.flops <= 0:
             raise UserError("seeds and flops must be above 0, and worlds at least 0.")
@@ -110,16 +125,39 @@ class Distributions:
 
     def run(self, trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
         """Measures a world, or trains a family on it and judges it."""
-        return run_trial(trial, self.loaded, folder, watch)
+        run = run_protocol if self.size == "protocols" else run_trial
+        return run(trial, self.loaded, folder, watch)
 
     def conclude(self, outcomes: Sequence[Outcome], run: Run) -> Report:
         """Says which family suits which distribution."""
-        from gantlet.research.distributions.report import answer
+        made = protocol_answer if self.size == "protocols" else answer
+        return made(self.question(), outcomes, run)
 
-        return answer(self.question(), outcomes, run)
+    def _protocol_question(self) -> dict[str, object]:
+        return {
+            "command": "study distributions",
+            "size": self.size,
+            **asdict(self._protocols),
+            "threads": self.threads,
+            "device": self.device,
+        }
+
+    @property
+    def _protocols(self) -> ProtocolSize:
+        if self.worlds is not None or self.families:
+            raise UserError("size=protocols has worlds and families of its own: leave them out.")
+        size = ProtocolSize()
+        return replace(
+            size,
+            seeds=size.seeds if self.seeds is None else self.seeds,
+            flops=size.flops if self.flops is None else self.flops,
+            steps=size.steps if self.steps is None else self.steps,
+        )
 
     @property
     def _scale(self) -> DesignSize:
+        if self.size == "protocols" or self.steps is not None:
+            raise UserError("steps is an option of size=protocols alone.")
         scale = SCALES[self.size]
         return replace(
             scale,

@@ -1,0 +1,474 @@
+"""The report of the protocols: measured beside published, and beside the bounds of theory."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+from gantlet.core.estimate import Estimate, Outcome, Spend
+from gantlet.core.spec import Spec, datasets
+from gantlet.data.manifolds import Manifolds
+from gantlet.report.blocks import (
+    Block,
+    Caveat,
+    Cell,
+    Column,
+    Lines,
+    Report,
+    Row,
+    Series,
+    Table,
+    Verdict,
+    failed_trials,
+)
+from gantlet.research.distributions.protocols import (
+    COVERAGE,
+    FOUND,
+    MODE_FAMILIES,
+    POINTS,
+    gap_of,
+)
+from gantlet.run.execute import facts_of
+from gantlet.run.store import Run
+from gantlet.stats.intervals import mean, paired, proportion
+from gantlet.stats.theory import planar_precision, precision_bound, simplicial_precision
+
+STEEPEST = "Lipschitz constant, lower bound"
+"""How the probe names the largest slope that it found."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Published:
+    """Numbers of Lin et al., 2018, table 1: means of ten trainings and their standard errors.
+
+    Attributes:
+        modes: Modes found.
+        modes_error: Standard error.
+        quality: Share of samples of high quality, in %.
+        kl: Reverse divergence.
+    """
+
+    modes: float
+    modes_error: float | None
+    quality: float
+    kl: float
+
+
+PUBLISHED: Mapping[tuple[str, str], Published] = {
+    ("ring", "plain"): Published(6.3, 0.5, 98.2, 0.45),
+    ("ring", "packing, 2"): Published(7.9, None, 95.6, 0.07),
+    ("grid", "plain"): Published(17.3, 0.8, 94.8, 0.70),
+    ("grid", "packing, 2"): Published(23.8, None, 91.3, 0.13),
+}
+"""Published numbers of two of the models; https://arxiv.org/abs/1712.04086."""
+
+_SOURCE = "Lin et al., 2018, https://arxiv.org/abs/1712.04086"
+
+
+def protocol_answer(question: Mapping[str, Any], outcomes: Sequence[Outcome], run: Run) -> Report:
+    """Returns the report of the protocols that have been measured so far."""
+    parts = {p: [o for o in outcomes if o.trial.parts["part"] == p] for p in question["parts"]}
+    good = {p: [o for o in found if FOUND in o.details] for p, found in parts.items()}
+    makers = {"coverage": _coverage, "modes": _modes, "tails": _tails, "lipschitz": _lipschitz}
+    made = [makers[p](found) for p, found in good.items() if found]
+    return Report(
+        title="Protocols of mode coverage, and the limits of push-forward models",
+        command="study distributions",
+        question=question,
+        spend=sum((o.spend for o in outcomes), Spend()),
+        facts=facts_of(_facts(question), outcomes, run),
+        verdicts=[v for verdicts, _ in made for v in verdicts]
+        or [Verdict(claim="Nothing has been measured yet.")],
+        caveats=[Caveat(text=text) for text in _CAVEATS],
+        rows=list(_rows(outcomes)),
+        blocks=[
+            *(b for _, blocks in made for b in blocks),
+            *failed_trials(outcomes, column="model"),
+        ],
+    )
+
+
+_CAVEATS = (
+    "Smaller than published: thousands of steps and 128 hidden units in place of 400,000 steps, "
+    "400 units with batch normalisation and a maxout critic; 3 trainings in place of 10.",
+    "Stacked digits and triangles as published need a GPU and were not run.",
+)
+
+_Made = tuple[list[Verdict], list[Block]]
+
+
+def _facts(question: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        "Size": str(question["size"]),
+        "Steps of GANs of coverage and Lipschitz parts": str(question["steps"]),
+        "Training FLOPs of the other parts": f"{question['flops']:.0e}",
+        "Seeds": str(question["seeds"]),
+        "Not run": "stacked digits, triangles: they need a GPU",
+    }
+
+
+def _rows(outcomes: Sequence[Outcome]) -> Iterator[Row]:
+    for o in outcomes:
+        for name, value in o.details.get(FOUND, {}).items():
+            yield Row(
+                data=o.trial.parts["data"],
+                model=o.trial.parts["model"],
+                seed=o.trial.seed,
+                name=name,
+                estimate=Estimate(value=value, n=1, method="one training: no interval"),
+            )
+
+
+def _mean(outcomes: Sequence[Outcome], name: str, factor: float = 1.0) -> Estimate:
+    return mean([factor * o.details[FOUND][name] for o in outcomes if name in o.details[FOUND]])
+
+
+# ----------------------------------------------------------------------------
+# Coverage.
+# ----------------------------------------------------------------------------
+
+
+def _coverage(outcomes: Sequence[Outcome]) -> _Made:
+    cells = {
+        (data, name): held
+        for data in ("ring", "grid")
+        for name in COVERAGE
+        if (
+            held := [
+                o
+                for o in outcomes
+                if o.trial.parts["name"] == name and Spec.parse(o.trial.parts["data"]).name == data
+            ]
+        )
+    }
+    rows = [_coverage_row(data, name, held) for (data, name), held in cells.items()]
+    table = Table(
+        title="Mode coverage of rings and grids",
+        columns=[
+            Column(name="model"),
+            Column(name="modes", better="higher"),
+            Column(name="high quality", unit="%", better="higher"),
+            Column(name="reverse KL", better="lower"),
+            Column(name="modes", group="published"),
+            Column(name="high quality", unit="%", group="published"),
+            Column(name="reverse KL", group="published"),
+        ],
+        rows=rows,
+        note=f"{POINTS:,} generated points; a point is of high quality within three standard "
+        "deviations of a mode, of which a perfect sampler has 98.89 %. Rings have 8 modes, grids "
+        f"25. Published: {_SOURCE}, table 1.",
+    )
+    return list(_coverage_verdicts(cells)), [table]
+
+
+def _coverage_row(data: str, name: str, held: Sequence[Outcome]) -> list[Cell]:
+    known = PUBLISHED.get((data, name))
+    quality = mean([100 * (1 - o.details[FOUND]["off_support"]) for o in held])
+    return [
+        f"{data}, {name}",
+        _mean(held, "modes"),
+        quality,
+        _mean(held, "reverse_kl"),
+        known.modes if known else None,
+        known.quality if known else None,
+        known.kl if known else None,
+    ]
+
+
+def _coverage_verdicts(
+    cells: Mapping[tuple[str, str], Sequence[Outcome]],
+) -> Iterator[Verdict]:
+    for (data, name), held in cells.items():
+        known, found = PUBLISHED.get((data, name)), _mean(held, "modes")
+        if known is None or known.modes_error is None or found.low is None:
+            continue
+        published = known.modes - 2 * known.modes_error, known.modes + 2 * known.modes_error
+        agree = found.low <= published[1] and (found.high or 0) >= published[0]
+        yield Verdict(
+            claim=f"{data}, {name} GAN: {found.value:.1f} modes, "
+            f"{'compatible with' if agree else 'not compatible with'} the published {known.modes}.",
+            because=f"95 % interval [{found.low:.1f}, {found.high:.1f}] of {found.n} trainings; "
+            f"published {known.modes} +- {known.modes_error}.",
+        )
+    for data in ("ring", "grid"):
+        plain = cells.get((data, "plain"))
+        told = [
+            f"{name}: {gap.value:+.1f} [{gap.low:+.1f}, {gap.high:+.1f}]"
+            for (where, name), held in cells.items()
+            if where == data and name != "plain" and plain
+            if (gap := _gap(held, plain)).low is not None and gap.value is not None
+        ]
+        if told:
+            yield Verdict(
+                claim=f"Modes found on the {data} beyond those of the plain GAN: "
+                + "; ".join(told)
+                + ".",
+                because="Paired over seeds, Student's t.",
+            )
+
+
+def _gap(a: Sequence[Outcome], b: Sequence[Outcome]) -> Estimate:
+    mine = {o.trial.seed: o.details[FOUND]["modes"] for o in a}
+    other = {o.trial.seed: o.details[FOUND]["modes"] for o in b}
+    both = sorted(mine.keys() & other.keys())
+    return paired([mine[s] for s in both], [other[s] for s in both])
+
+
+# ----------------------------------------------------------------------------
+# Generators that are held at a Lipschitz constant.
+# ----------------------------------------------------------------------------
+
+
+def _lipschitz(outcomes: Sequence[Outcome]) -> _Made:
+    keys = sorted({(int(o.trial.parts["modes"]), int(o.trial.parts["latent"])) for o in outcomes})
+    rows: list[list[Cell]] = []
+    beaten = 0
+    precision: dict[tuple[int, int], list[float]] = {}
+    for modes, latent in keys:
+        held = [
+            o
+            for o in outcomes
+            if (o.trial.parts["modes"], o.trial.parts["latent"]) == (str(modes), str(latent))
+        ]
+        bounds = _bounds(held[0], modes)
+        precision[modes, latent] = [1 - o.details[FOUND]["off_support"] for o in held]
+        beaten += sum(_is_above(p, bounds[0]) for p in precision[modes, latent])
+        layout = bounds[1] if latent == modes - 1 else bounds[2]
+        rows.append(
+            [
+                f"{modes} modes, {latent} latent dimensions",
+                mean(precision[modes, latent], better="higher"),
+                bounds[0],
+                layout,
+                _mean(held, STEEPEST),
+                _held_at(held[0]),
+                _mean(held, "modes"),
+            ]
+        )
+    table = Table(
+        title="Precision of generators that are held at one Lipschitz constant",
+        columns=[
+            Column(name="world"),
+            Column(name="precision", better="higher"),
+            Column(name="bound", help="no generator with this constant is above it"),
+            Column(name="layout", help="what the simplicial or planar layout reaches"),
+            Column(name="steepest", help="largest slope found, below the constant"),
+            Column(name="held at"),
+            Column(name="modes found", better="higher"),
+        ],
+        rows=rows,
+        note="Gaussian modes at the corners of a simplex, their supports one Lipschitz constant "
+        "apart. Layout: the simplicial one for M - 1 latent dimensions, equal sectors for 2.",
+    )
+    return list(_lipschitz_verdicts(precision, beaten, len(outcomes))), [table]
+
+
+def _held_at(outcome: Outcome) -> float:
+    return float(outcome.trial.parts["model"].rpartition("=")[2])
+
+
+def _bounds(outcome: Outcome, modes: int) -> tuple[float, float, float]:
+    """Returns the bound, and what the simplicial and the planar layout reach."""
+    world = datasets.make(outcome.trial.parts["data"])
+    if not isinstance(world, Manifolds):
+        raise TypeError("not a union of manifolds")
+    gap, constant = gap_of(world), _held_at(outcome)
+    return (
+        precision_bound(modes, gap, constant),
+        simplicial_precision(modes, gap, constant),
+        planar_precision(modes, gap, constant),
+    )
+
+
+def _is_above(precision: float, bound: float) -> bool:
+    """Whether a precision is above a bound beyond its 95 % interval."""
+    low = proportion(round(precision * POINTS), POINTS).low
+    return low is not None and low > bound
+
+
+def _lipschitz_verdicts(
+    precision: Mapping[tuple[int, int], Sequence[float]], beaten: int, count: int
+) -> Iterator[Verdict]:
+    yield Verdict(
+        claim=f"H4: {beaten} of {count} held generators are above the precision bound of their "
+        "Lipschitz constant beyond the interval of their precision.",
+        because=f"Exact binomial interval of {POINTS:,} samples.",
+    )
+    for modes in sorted({m for m, _ in precision}):
+        wide, flat = precision.get((modes, modes - 1)), precision.get((modes, 2))
+        if wide and flat and len(wide) == len(flat):
+            gap = paired(list(wide), list(flat))
+            if gap.low is not None and gap.value is not None and gap.high is not None:
+                word = "more" if gap.low > 0 else "less" if gap.high < 0 else "not clearly more"
+                yield Verdict(
+                    claim=f"H4: with {modes} modes, {modes - 1} latent dimensions give {word} "
+                    "precision than 2 at the same constant.",
+                    because=f"Difference {gap.value:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}], "
+                    f"{gap.n} pairs of trainings.",
+                )
+
+
+# ----------------------------------------------------------------------------
+# Modes added one by one.
+# ----------------------------------------------------------------------------
+
+
+def _modes(outcomes: Sequence[Outcome]) -> _Made:
+    cells: dict[tuple[str, int], list[Outcome]] = {}
+    for o in outcomes:
+        modes = int(Spec.parse(o.trial.parts["data"]).options["modes"])
+        cells.setdefault((o.trial.parts["name"], modes), []).append(o)
+    counts = sorted({m for _, m in cells})
+    alone = _slope(cells.get(("gan", 1), []))
+    rows: list[list[Cell]] = []
+    for modes in counts:
+        row: list[Cell] = [modes]
+        row += [
+            mean([1 - o.details[FOUND]["off_support"] for o in cells.get((f, modes), [])])
+            for f in MODE_FAMILIES
+        ]
+        any_world = next(held[0] for (_, m), held in cells.items() if m == modes)
+        own = _slope(cells.get(("gan", modes), []))
+        row += [_predicted(any_world, modes, alone), own, _predicted(any_world, modes, own)]
+        rows.append(row)
+    table = Table(
+        title="On the support, as modes are added",
+        columns=[
+            Column(name="modes"),
+            *(
+                Column(name=f, better="higher", group="share on the support")
+                for f in MODE_FAMILIES
+            ),
+            Column(name="bound from one mode", group="gan"),
+            Column(name="steepest slope", group="gan"),
+            Column(name="bound from own slope", group="gan"),
+        ],
+        rows=rows,
+        note="Bound from one mode: the largest precision of any generator as steep as the GAN was "
+        "on one mode. Own slope: the steepest that the probe found in the GAN of this row, a "
+        "lower bound of its constant, so that its bound may be too low.",
+    )
+    chart = Lines(
+        title="Error as modes are added",
+        x_label="modes",
+        y_label="energy distance / scale, log10",
+        log_x=True,
+        series=[_error_line(f, counts, cells) for f in MODE_FAMILIES],
+        note="95 % intervals over trainings.",
+    )
+    return list(_mode_verdicts(cells, counts, alone)), [table, chart]
+
+
+def _slope(outcomes: Sequence[Outcome]) -> float | None:
+    return _mean(outcomes, STEEPEST).value if outcomes else None
+
+
+def _predicted(outcome: Outcome, modes: int, slope: float | None) -> float | None:
+    """Returns the largest precision of a generator of this slope, or None without one."""
+    world = datasets.make(outcome.trial.parts["data"])
+    if slope is None or not isinstance(world, Manifolds):
+        return None
+    # Modes are discs of random orientation: their supports are at least this far apart.
+    return precision_bound(modes, max(gap_of(world), 0.0), slope) if modes > 1 else 1.0
+
+
+def _log_errors(outcomes: Sequence[Outcome]) -> Estimate:
+    return mean([math.log10(max(o.details[FOUND]["energy"], 1e-5)) for o in outcomes])
+
+
+def _error_line(
+    family: str, counts: Sequence[int], cells: Mapping[tuple[str, int], list[Outcome]]
+) -> Series:
+    made = [_log_errors(cells.get((family, m), [])) for m in counts]
+    return Series(
+        name=family,
+        x=[float(m) for m in counts],
+        y=[_or_nan(e.value) for e in made],
+        low=[_or_nan(e.low) for e in made],
+        high=[_or_nan(e.high) for e in made],
+    )
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _mode_verdicts(
+    cells: Mapping[tuple[str, int], list[Outcome]], counts: Sequence[int], alone: float | None
+) -> Iterator[Verdict]:
+    first, last = counts[0], counts[-1]
+    if len(counts) < 2:
+        return
+    told = []
+    for family in MODE_FAMILIES:
+        a = [_log_errors([o]).value or 0.0 for o in cells.get((family, last), [])]
+        b = [_log_errors([o]).value or 0.0 for o in cells.get((family, first), [])]
+        if len(a) == len(b) > 1:
+            gap = paired(a, b)
+            told.append(f"{family} {gap.value:+.2f} [{gap.low:+.2f}, {gap.high:+.2f}]")
+    if told:
+        yield Verdict(
+            claim=f"From {first} to {last} modes the log10 error changes by {'; '.join(told)}.",
+            because="Paired over seeds, Student's t.",
+        )
+    gan = cells.get(("gan", last))
+    if gan and alone is not None and (most := _predicted(gan[0], last, alone)) is not None:
+        on = mean([1 - o.details[FOUND]["off_support"] for o in gan])
+        own = _slope(gan)
+        yield Verdict(
+            claim=f"A GAN as steep as on one mode (slope {alone:.1f}) could put at most "
+            f"{most:.0%} of its samples on {last} modes; the GAN trained there put {on.value:.0%}, "
+            f"with a slope of {own:.0f}.".replace("%", " %"),
+            because="A result on one mode does not carry over: what changes is how steep the map "
+            "must become.",
+        )
+
+
+# ----------------------------------------------------------------------------
+# Tails.
+# ----------------------------------------------------------------------------
+
+
+def _tails(outcomes: Sequence[Outcome]) -> _Made:
+    cells: dict[tuple[str, str], list[Outcome]] = {}
+    for o in outcomes:
+        modes = Spec.parse(o.trial.parts["data"]).options["modes"]
+        cells.setdefault((f"{modes} mode(s)", o.trial.parts["name"]), []).append(o)
+    rows: list[list[Cell]] = [
+        [f"{where}, {name}", _log_errors(held), _mean(held, "hill"), _mean(held, "real_hill")]
+        for (where, name), held in cells.items()
+    ]
+    table = Table(
+        title="Heavy tails and the base of a flow",
+        columns=[
+            Column(name="model"),
+            Column(name="error", better="lower", unit="log10"),
+            Column(name="Hill estimate"),
+            Column(name="Hill estimate of real samples"),
+        ],
+        rows=rows,
+        note="Student t worlds with 2.2 degrees of freedom: a tail index of 2.2, reciprocal 0.45. "
+        "Hill: mean log ratio of the largest 2 % of radii, the reciprocal tail index.",
+    )
+    return list(_tail_verdicts(cells)), [table]
+
+
+def _tail_verdicts(cells: Mapping[tuple[str, str], list[Outcome]]) -> Iterator[Verdict]:
+    for where in dict.fromkeys(where for where, _ in cells):
+        normal = cells.get((where, "flow, Gaussian base"), [])
+        student = cells.get((where, "flow, Student t base"), [])
+        if len(normal) != len(student) or len(normal) < 2:
+            continue
+        off = [
+            [abs(o.details[FOUND]["hill"] - o.details[FOUND]["real_hill"]) for o in held]
+            for held in (student, normal)
+        ]
+        error = [[_log_errors([o]).value or 0.0 for o in held] for held in (student, normal)]
+        tail, energy = paired(off[0], off[1]), paired(error[0], error[1])
+        yield Verdict(
+            claim=f"H3, cure, {where}: a Student t base changes the error of the tail index by "
+            f"{tail.value:+.2f} [{tail.low:+.2f}, {tail.high:+.2f}] and the log10 error by "
+            f"{energy.value:+.2f} [{energy.low:+.2f}, {energy.high:+.2f}].",
+            because=f"Paired over {tail.n} seeds, Student's t.",
+        )
