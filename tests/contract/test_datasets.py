@@ -9,7 +9,7 @@ from gantlet.core.spec import datasets, options
 from gantlet.testing import check_dataset
 
 _FILES = {"path", "images"}
-_EXTRA = ["energy:index=2", "energy:index=3", "energy:index=4", "digits:limit=100,validation=90"]
+_EXTRA = ["energy:index=2", "energy:index=3", "energy:index=4", "digits:limit=100,validation=90", "process:kind=table"]
 
 
 def _free():
@@ -43,8 +43,10 @@ def test_the_sets_that_need_no_file_are_all_here():
         "grid",
         "manifolds",
         "moons",
+        "offline",
         "pies",
         "polygons",
+        "process",
         "ring",
         "segments",
         "sprites",

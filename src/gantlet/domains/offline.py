@@ -55,7 +55,7 @@ class Offline:
       ``sea-floor`` and ``fault-terrain`` (4x4 patches of heights above their first point).
     - Python: ``topics``, 12 principal components of the trigrams of paragraphs of its manual.
     - networkx: ``graph-walks``, the return probabilities of random walks of 2 to 9 steps from each
-      node of its five social networks.
+      node of four social networks.
     - MNIST, where ``gantlet data fetch mnist`` has put it: ``mnist-pca``, 20 principal components.
 
     Principal components are those of all rows, and so are means and deviations. What is larger
