@@ -56,10 +56,10 @@ def test_patches_are_cut_side_by_side():
 
 
 def test_return_probabilities_are_those_of_a_walk():
-    import networkx
+    import networkx as nx
 
     # From a corner of a triangle: back after 2 steps with 1/2, after 3 with 1/4.
-    found = offline._returns(networkx.complete_graph(3), networkx)  # noqa: SLF001
+    found = offline._returns(nx.complete_graph(3), nx)  # noqa: SLF001
     assert found[0, :2].tolist() == pytest.approx([0.5, 0.25])
 
 

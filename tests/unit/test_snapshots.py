@@ -1,9 +1,11 @@
 import filecmp
+from dataclasses import replace
 
 import torch
 
 from gantlet.api import run_study
 from gantlet.commands.compare.study import Compare
+from gantlet.core.data import all_samples
 from gantlet.core.estimate import Budget
 from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets, families, solvers
@@ -92,3 +94,29 @@ def test_a_question_with_snapshots_saves_them_and_asks_the_same(tmp_path):
     assert samples[0] == samples[1]
     assert len(list((tmp_path / "3").glob("trials/*/snapshot-*.safetensors"))) == 3
     assert not list((tmp_path / "0").glob("trials/*/snapshot-*"))
+
+
+def test_a_selected_snapshot_is_what_a_training_that_ended_there_is_judged_by():
+    rng = Rng(0)
+    data = datasets.make("ring:n=300").load(rng=rng)
+    family = families.make("gan:width=8,depth=1")
+    game = family.build(datasets.make("ring:n=300").space, rng=rng)
+    saved = {}
+    made = train(
+        game,
+        solvers.make(family.solver),
+        data,
+        replace(PLAN, held_out=32, share=1.0),
+        rng=rng,
+        snapshots=Snapshots(9, saved.__setitem__, selected=(1, 3)),
+    )
+    assert list(saved) == ["snapshot-001", "snapshot-003"]
+    for kept in saved.values():
+        step = int(kept["step"])
+        before = [p for p in made.curve if p["step"] <= step]
+        assert before[-1]["step"] == step
+        weights = {k.removeprefix("model/"): v for k, v in kept.items() if k.startswith("model/")}
+        game.model.load_state_dict(weights)
+        held_out = all_samples(data.validation, 32)
+        found = float(game.validate(held_out, rng=rng.stream("validate")))
+        assert found == min(p["validation"] for p in before)
