@@ -15,7 +15,7 @@ from typing_extensions import override
 from gantlet.core.estimate import Better, Estimate
 from gantlet.core.metric import Groups, Sees
 from gantlet.metrics.checks import checked, checked_groups, rows, too_few, too_few_groups
-from gantlet.stats.intervals import Variance, around, products_of, total
+from gantlet.stats.intervals import Drawn, Variance, around, drawn_evenly, products_of, total
 from gantlet.stats.jackknife import (
     ClusteredPaired,
     Detailed,
@@ -570,15 +570,16 @@ class FittedNormals:
             return Detailed(alone, influences[0], Variance(0.0))
         value += self._coupling.left_over - sum(self._left_by_groups(s, rng) for s in (0, 1))
         method = _METHOD.format(self.plain) + _CAVEAT * (self._full and n < 4 * d)
-        some = [self._some(side, _SOME, rng) for side in (0, 1)]
-        (a, i), (b, j) = some
+        (a, i), (b, j) = (self._some(side, rng) for side in (0, 1))
         blocks = (self._sums(a, a), self._sums(b, b), self._sums(a, b))
         if self._groups == (None, None):
             twice = self.second_order(rng)
         else:
             twice = self._second_by_groups(*blocks)
             method += _BY_GROUPS.format(*units)
-        bent = products_of((units[0], units[1]), blocks, (influences[0][i], influences[1][j]))
+        centred = [each - each.mean() for each in influences]
+        adds = (centred[0][i.places], centred[1][j.places])
+        bent = products_of((units[0], units[1]), (i, j), blocks, adds)
         real, fake = (Influence(i, t) for i, t in zip(influences, twice, strict=True))
         made = detailed(value, real, fake, bent, method=method)
         return replace(made, estimate=made.estimate.beside(plain=self.plain))
@@ -653,13 +654,14 @@ class FittedNormals:
             total_ += float(self._added(a, b).sum())
         return total_ / _SAME * pairs / n**2
 
-    def _some(self, side: int, most: int, rng: torch.Generator) -> tuple["_Some", Tensor]:
+    def _some(self, side: int, rng: torch.Generator) -> tuple["_Some", Drawn]:
         """Returns samples of some groups, and which groups, or samples, these are."""
         units, group = self._units(side), self._groups[side]
         device = self._sets[side].device
-        chosen = torch.randperm(units, generator=rng, device=rng.device)[:most].to(device)
+        drawn = drawn_evenly(units, rng, device, most=_SOME)
+        chosen = drawn.places
         if group is None:
-            return _Some(self._taken(side, chosen), None, len(chosen)), chosen
+            return _Some(self._taken(side, chosen), None, len(chosen)), drawn
         place = torch.full((units,), -1, device=device).index_copy_(
             0, chosen, torch.arange(len(chosen), device=device)
         )
@@ -672,7 +674,7 @@ class FittedNormals:
         scale = size[group[kept]] / size[group[kept]].clamp_max(_OF_GROUP) * (units / len(group))
         return _Some(
             self._taken(side, kept), (place[group[kept]], scale.double()), len(chosen)
-        ), chosen
+        ), drawn
 
     def _sums(self, a: "_Some", b: "_Some") -> Tensor:
         """Returns the joint contributions of pairs of samples, summed over groups."""

@@ -23,7 +23,15 @@ from gantlet.metrics.checks import (
     too_few,
     too_few_groups,
 )
-from gantlet.stats.intervals import SOME, Curvature, Variance, products_of
+from gantlet.stats.intervals import (
+    SOME,
+    Curvature,
+    Drawn,
+    Variance,
+    drawn_by_size,
+    drawn_evenly,
+    products_of,
+)
 from gantlet.stats.jackknife import ClusteredPaired, Detailed, Influence, detailed
 from gantlet.stats.moments import blocks, products, squared_distances
 
@@ -180,6 +188,7 @@ class GroupedKernel:
         variance: The part of the mean's variance that only pairs of groups account for.
         left: Of some groups, what mean and effects do not explain of the summed kernel, times
             the numbers of groups over those of samples.
+        some: Which groups these are, of rows and of columns.
         sums: The kernel summed over groups, without the diagonal if of one set, shape ``(G, H)``.
         pairs: How many pairs of samples are in the mean.
     """
@@ -189,11 +198,12 @@ class GroupedKernel:
     columns: Tensor
     variance: Tensor
     left: Tensor
+    some: tuple[Drawn, Drawn]
     sums: Tensor
     pairs: float
 
 
-def within_groups(kernel: Kernel, x: Tensor, group: Tensor, some: Tensor) -> GroupedKernel:
+def within_groups(kernel: Kernel, x: Tensor, group: Tensor, rng: torch.Generator) -> GroupedKernel:
     """Takes apart the kernel of a set with itself, over pairs of different groups.
 
     Where all groups have one sample this is the decomposition of a U-statistic. Others weigh as
@@ -203,9 +213,10 @@ def within_groups(kernel: Kernel, x: Tensor, group: Tensor, some: Tensor) -> Gro
         kernel: Of two samples.
         x: Shape ``(n, d)``.
         group: The group of each, from 0 without gaps, at least 4 of them.
-        some: Of which groups the rest is wanted.
+        rng: Draws the groups of which the rest is kept.
     """
     sums = _sums(kernel, (x, x), (group, group))
+    own = sums.diagonal().to(torch.float64)
     sums.fill_diagonal_(0)
     size = group.bincount().to(torch.float64)
     n, g, others = len(x), len(size), len(x) - size
@@ -214,32 +225,33 @@ def within_groups(kernel: Kernel, x: Tensor, group: Tensor, some: Tensor) -> Gro
     mean = rows.sum() / pairs
     # What a group adds to the mean of a row that it takes no part in itself.
     effect = (rows - mean * size * others) / others * ((g - 1) / (g - 2))
-    squares, left = _rest(sums, mean, (size, size), (effect, effect), (some, some), same=True)
+    some = drawn_by_size(own - mean * size.square() - 2 * effect * size, rng)
+    places = (some.places, some.places)
+    squares, left = _rest(sums, mean, (size, size), (effect, effect), places, same=True)
     variance = 2 * squares / pairs**2 * ((g - 1) / (g - 3))
-    return GroupedKernel(
-        mean, effect * (g / n), effect * (g / n), variance, left * (g / n) ** 2, sums, pairs
-    )
+    left, effect = left * (g / n) ** 2, effect * (g / n)
+    return GroupedKernel(mean, effect, effect, variance, left, (some, some), sums, pairs)
 
 
 def across_groups(
     kernel: Kernel,
     sets: tuple[Tensor, Tensor],
     groups: tuple[Tensor, Tensor],
-    some: tuple[Tensor, Tensor],
+    some: tuple[Drawn, Drawn],
 ) -> GroupedKernel:
-    """Takes apart the kernel of one set with another."""
+    """Takes apart the kernel of one set with another, and keeps the rest of ``some`` groups."""
     sums = _sums(kernel, sets, groups)
     of_x, of_y = (group.bincount().to(torch.float64) for group in groups)
     (n, m), (g, h) = map(len, sets), (len(of_x), len(of_y))
     rows, columns = (sums.sum(axis, dtype=torch.float64) for axis in (1, 0))
     mean = rows.sum() / (n * m)
     added = (rows / m - mean * of_x, columns / n - mean * of_y)
-    squares, left = _rest(sums, mean, (of_x, of_y), added, some, same=False)
+    places = (some[0].places, some[1].places)
+    squares, left = _rest(sums, mean, (of_x, of_y), added, places, same=False)
     variance = squares / (n * m) ** 2 * (g * h / ((g - 1) * (h - 1)))
     left = left * (g / n) * (h / m)
-    return GroupedKernel(
-        mean, added[0] * (g / n), added[1] * (h / m), variance, left, sums, float(n * m)
-    )
+    effects = (added[0] * (g / n), added[1] * (h / m))
+    return GroupedKernel(mean, *effects, variance, left, some, sums, float(n * m))
 
 
 def _sums(kernel: Kernel, sets: tuple[Tensor, Tensor], groups: tuple[Tensor, Tensor]) -> Tensor:
@@ -457,7 +469,9 @@ def _bend(
 ) -> Curvature:
     """Returns how the distribution bends, from some samples of each set."""
     of_xx, of_yy, of_xy = parts
-    (i, j), ((x, y), n, m) = (_some(len(z), rng, z.device) for z in sets), (sets, *map(len, sets))
+    (x, y), n, m = sets, *map(len, sets)
+    some = (_drawn(kernel, x, of_xx, rng), _drawn(kernel, y, of_yy, rng))
+    i, j = (drawn.places for drawn in some)
 
     def left(a: Tensor, b: Tensor, mean: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         k = kernel(products(a, b), kernel.of_each(a), kernel.of_each(b))
@@ -469,11 +483,18 @@ def _bend(
         left(x[i], y[j], of_xy.mean, of_xy.rows[i], of_xy.columns[j]),
     )
     adds = ((of_xx.rows - of_xy.rows)[i], (of_yy.rows - of_xy.columns)[j])
-    return products_of((n, m), blocks, (2 * unit * adds[0], 2 * unit * adds[1]))
+    return products_of((n, m), some, blocks, (2 * unit * adds[0], 2 * unit * adds[1]))
 
 
-def _some(n: int, rng: torch.Generator, device: torch.device) -> Tensor:
-    return torch.randperm(n, generator=rng, device=rng.device)[:SOME].to(device)
+def _drawn(kernel: Kernel, x: Tensor, parts: "_Parts", rng: torch.Generator) -> Drawn:
+    """Draws samples by the squared length of what they add, the kernel with themselves."""
+    if len(x) <= SOME:
+        return drawn_evenly(len(x), rng, x.device)
+    own = []
+    for part in torch.split(x, SOME):
+        each = kernel.of_each(part)
+        own.append(kernel(part @ part.T, each, each).diagonal().to(torch.float64))
+    return drawn_by_size(torch.cat(own) - parts.mean - 2 * parts.rows, rng)
 
 
 def _by_groups(
@@ -493,9 +514,8 @@ def _by_groups(
     ]
     sizes = [group.bincount() for group in of]
     a, b = map(len, sizes)
-    some = (_some(a, rng, x.device), _some(b, rng, x.device))
-    xx = within_groups(kernel, x, of[0], some[0])
-    yy = within_groups(kernel, y, of[1], some[1])
+    xx, yy = (within_groups(kernel, z, g, rng) for z, g in zip((x, y), of, strict=True))
+    some = (xx.some[0], yy.some[0])
     xy = across_groups(kernel, (x, y), (of[0], of[1]), some)
     adds = (2 * unit * (xx.rows - xy.rows), 2 * unit * (yy.rows - xy.columns))
     value = xx.mean + yy.mean - 2 * xy.mean
@@ -512,7 +532,7 @@ def _by_groups(
         fake,
         (1 + as_large) / (1 + PERMUTATIONS),
         (unit * float(xx.mean), unit * float(yy.mean)),
-        products_of((a, b), left, (adds[0][some[0]], adds[1][some[1]])),
+        products_of((a, b), some, left, (adds[0][some[0].places], adds[1][some[1].places])),
         _BY_GROUPS.format(a, b),
     )
 

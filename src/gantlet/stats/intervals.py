@@ -340,6 +340,79 @@ SOME = 128
 
 
 @final
+@dataclass(frozen=True, slots=True, eq=False)
+class Drawn:
+    """Some samples of a set, or groups of them, that stand for all.
+
+    Attributes:
+        places: Which they are, shape ``(k,)``.
+        times: For how many of the set each stands, shape ``(k,)``, float64.
+    """
+
+    places: Tensor
+    times: Tensor
+
+
+def drawn_by_size(sizes: Tensor, rng: torch.Generator, *, most: int = SOME) -> Drawn:
+    """Draws samples with a chance in proportion to how much they add to the covariance.
+
+    Those that add so much that no draw could miss them are all taken. Where a handful carries
+    nearly everything, as those of a rare mode do in a kernel of third powers, an even draw mostly
+    takes none of them, and intervals held 83 %.
+
+    Source: Madow, 1949, https://doi.org/10.1214/aoms/1177729988, for the systematic draw.
+
+    Args:
+        sizes: The squared length of what each adds, shape ``(n,)``; what rounding made negative
+            counts as nothing.
+        rng: Draws; lives on the CPU.
+        most: How many are drawn, if there are so many.
+
+    Example:
+        >>> import torch
+        >>> sizes = torch.tensor([1.0, 1.0, 1.0, 97.0])
+        >>> found = drawn_by_size(sizes, torch.Generator().manual_seed(0), most=2)
+        >>> 3 in found.places.tolist(), found.times.sum().item()
+        (True, 4.0)
+    """
+    known = sizes.detach().to("cpu", torch.float64).clamp_min(0)
+    n = len(known)
+    if n <= most:
+        whole = torch.arange(n, device=sizes.device)
+        return Drawn(whole, torch.ones(n, dtype=torch.float64, device=sizes.device))
+    chance = _chances(known, most)
+    # One in each unit of the running sum, in a random order, from a random start.
+    order = torch.randperm(n, generator=rng)
+    ends = chance[order].cumsum(0) - torch.rand((), generator=rng, dtype=torch.float64)
+    steps = ends.floor().diff(prepend=ends.new_full((1,), -1.0))
+    places = order[steps > 0].sort().values
+    return Drawn(places.to(sizes.device), (1 / chance[places]).to(sizes.device))
+
+
+def drawn_evenly(n: int, rng: torch.Generator, device: torch.device, *, most: int = SOME) -> Drawn:
+    """Draws ``most`` of ``n`` samples or groups, all with the same chance."""
+    places = torch.randperm(n, generator=rng, device=rng.device)[:most].to(device)
+    times = n / max(len(places), 1)
+    return Drawn(places, torch.full((len(places),), times, dtype=torch.float64, device=device))
+
+
+def _chances(sizes: Tensor, most: int) -> Tensor:
+    """Returns chances of at most 1, otherwise in proportion to ``sizes``, that add up to ``most``.
+
+    Of a hundredth of the mean at least, so that none stands for very many.
+    """
+    left = sizes.clamp_min(float(sizes.mean()) / 100) if float(sizes.sum()) > 0 else sizes + 1
+    chance = torch.zeros_like(left)
+    while True:
+        free = chance < 1
+        share = (most - int((~free).sum())) * left / left[free].sum()
+        over = free & (share >= 1)
+        if not bool(over.any()):
+            return torch.where(free, share, chance)
+        chance[over] = 1.0
+
+
+@final
 @dataclass(frozen=True, slots=True)
 class Curvature:
     """How the distribution of an estimated squared distance changes with the true one.
@@ -379,12 +452,16 @@ def curvature_of(gram: Tensor, added: Tensor) -> Curvature:
 
 
 def products_of(
-    sizes: tuple[int, int], blocks: tuple[Tensor, Tensor, Tensor], adds: tuple[Tensor, Tensor]
+    sizes: tuple[int, int],
+    drawn: tuple[Drawn, Drawn],
+    blocks: tuple[Tensor, Tensor, Tensor],
+    adds: tuple[Tensor, Tensor],
 ) -> Curvature:
     """Returns the bend from the centred kernel of some samples.
 
     Args:
         sizes: How many samples, or groups, each set has in all.
+        drawn: Which of them these are.
         blocks: The kernel of some of the first set, of some of the second, and across, shapes
             ``(a, a)``, ``(b, b)`` and ``(a, b)``; without its mean, row and column effects.
         adds: By how much each of them moves the number, times the size of its set.
@@ -393,11 +470,10 @@ def products_of(
     gram = torch.cat([torch.cat([xx, xy], 1), torch.cat([xy.T, yy], 1)])
     # So that the sum over three different ones of a few is on average that over all.
     each = [
-        z.new_full((len(z),), 1 / math.sqrt(n * (len(z) - 1.5)))
-        for n, z in zip(sizes, adds, strict=True)
+        (z.times / (1 - 1.5 / len(z.places))).sqrt() / n for n, z in zip(sizes, drawn, strict=True)
     ]
     weight = torch.cat(each).to(gram)
-    moved = torch.cat([adds[0] - adds[0].mean(), adds[1].mean() - adds[1]]).to(gram)
+    moved = torch.cat([adds[0], -adds[1]]).to(gram)
     return curvature_of(gram * weight * weight[:, None], moved / 2 * weight)
 
 

@@ -93,7 +93,8 @@ def leading(
     directions are those of the ``(n, n)`` matrix of their products. Others are searched for.
 
     Source: Halko, Martinsson and Tropp, 2011, https://arxiv.org/abs/0909.4061, Algorithm 4.4;
-    Sirovich, 1987, https://doi.org/10.1090/qam/910462, for few samples.
+    Sirovich, 1987, https://doi.org/10.1090/qam/910462 (part I, the method of snapshots), for few
+    samples.
 
     Args:
         rows: Called once for each of at most seven passes; blocks as for ``exact``.
