@@ -184,3 +184,66 @@ def test_the_training_set_that_is_given_comes_first(tmp_path):
         EvaluationSets(replace(asked, train=None)).known_splits()[1]
         == "the training split of digits@test"
     )
+
+
+def rare_words(rng):
+    """Lines of six words, half of which occur in a few lines each."""
+    words = [f"w{i}" for i in rng.integers(0, 8, 3)] + [f"r{i}" for i in rng.integers(0, 60, 3)]
+    return " ".join(words)
+
+
+def rare_rows(rng):
+    return f"c{rng.integers(0, 3)},k{int(rng.zipf(1.8)) % 25},{rng.normal():.4f}"
+
+
+@pytest.mark.parametrize(
+    ("ending", "make", "head"),
+    [("txt", rare_words, ()), ("csv", rare_rows, ("a,b,c",))],
+    ids=["text", "table"],
+)
+def test_the_noise_floor_is_written_as_fakes_are(ending, make, head, tmp_path):
+    """Fakes and the real samples of the floor change places: so does what extractors get."""
+    rng = np.random.default_rng(3)
+    lines = [make(rng) for _ in range(90)]
+    real, fake = lines[:60], lines[60:]
+
+    def read(name, real, fake):
+        folder = tmp_path / name
+        folder.mkdir()
+        files = []
+        for what, rows in (("real", real), ("fake", fake)):
+            files.append(str(folder / f"{what}.{ending}"))
+            (folder / f"{what}.{ending}").write_text("\n".join([*head, *rows]) + "\n")
+        asked = EvaluationSpec(real=files[0], train=None, fakes=(files[1],), divides=True)
+        sets = EvaluationSets(asked)
+        own, its = (sets.recoded(s.samples) for s in (sets.real, sets.fake(files[1])))
+        assert own.space == its.space
+        assert own.code is its.code
+        whole = torch.arange(60)
+        return sets.floor(30), own.source.take(whole), its.source.take(whole[:30]), own.code
+
+    floor, own, its, code = read("a", real, fake)
+    places = floor.other.places.tolist()
+    swapped = list(real)
+    for place, line in zip(places, fake, strict=True):
+        swapped[place] = line
+    floor_, own_, its_, code_ = read("b", swapped, [real[i] for i in places])
+    assert floor_.other.places.tolist() == places
+    # The order of categories may be another one.
+    assert code_.read(its_) == code.read(own[places])
+    assert code_.read(own_[places]) == code.read(its)
+    rest = floor.real.places
+    assert code_.read(own_[rest]) == code.read(own[rest])
+    # Some that only the floor holds is unknown in it.
+    unknown = "□" if ending == "txt" else "another"
+    assert any(unknown in line for line in code.read(own[places]))
+
+
+def test_without_a_division_nothing_is_learned_again(tmp_path):
+    for name, n in (("real", 40), ("fake", 20), ("control", 20)):
+        rng = np.random.default_rng(len(name))
+        (tmp_path / f"{name}.txt").write_text("\n".join(rare_words(rng) for _ in range(n)) + "\n")
+    real, fake, control = (str(tmp_path / f"{n}.txt") for n in ("real", "fake", "control"))
+    asked = EvaluationSpec(real=real, train=None, fakes=(fake,), control=control, divides=True)
+    sets = EvaluationSets(asked)
+    assert sets.recoded(sets.real.samples) is sets.real.samples

@@ -7,6 +7,7 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import ClassVar, final
 
+import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -49,12 +50,52 @@ class Relearned:
         write: Rewrites samples of the original code.
         write_own: Rewrites the samples that it was learned from, each as if it had not been one
             of them: what it alone holds is as unknown as it would be in a fresh sample.
+        rewrites: Whether samples become others: where all are plain numbers only what is known of
+            them changes.
     """
 
     code: Code
     space: Space
     write: Change
     write_own: Change
+    rewrites: bool = True
+
+    def rewritten(self, source: Source, own: Tensor | None = None) -> Source:
+        """Returns samples of the original code in this one.
+
+        Args:
+            source: The samples.
+            own: The places of those that it was learned from, or None where none is among them.
+        """
+        return _Rewritten(source, self, own)
+
+
+@final
+class _Rewritten:
+    """Samples written in a code that was learned again."""
+
+    def __init__(self, source: Source, code: Relearned, own: Tensor | None) -> None:
+        self._source, self._code = source, code
+        self._own = torch.zeros(len(source), dtype=torch.bool)
+        if own is not None:
+            self._own[own] = True
+
+    @property
+    def labels(self) -> Tensor | None:
+        """The class of each sample, shape ``(n,)``, or None where there is none."""
+        return self._source.labels
+
+    def __len__(self) -> int:
+        """How many samples there are."""
+        return len(self._source)
+
+    def take(self, index: Tensor) -> Tensor:
+        """Returns the samples at ``index``."""
+        x, own = self._source.take(index), self._own[index]
+        found = self._code.write(x)
+        if bool(own.any()):
+            found[own] = self._code.write_own(x[own])
+        return found
 
 
 @final

@@ -680,8 +680,9 @@ class Table:
 # Columns learned again from some rows.
 # ----------------------------------------------------------------------------
 
-# A category is known that so many of them have.
-_KNOWN = 2
+# A category is known that so many of them have. Not two: of a category that two rows of all have
+# the reader knows neither, so that it would hang on the judged rows whether it is known.
+_KNOWN = 3
 # Below and above these shares of their numbers a number is extreme.
 _SIDES = (0.01, 0.5, 0.99)
 # Vectors of more components have no names for them.
@@ -726,6 +727,7 @@ def relearned_table(
         space=space or found.space,
         write=lambda x: _written(changed, x, own=False),
         write_own=lambda x: _written(changed, x, own=True),
+        rewrites=not code.plain,
     )
 
 

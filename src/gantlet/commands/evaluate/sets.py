@@ -34,6 +34,7 @@ from gantlet.core.metric import Features
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Spec, extractors
 from gantlet.data.splits import Concatenated, Subset, random_split
+from gantlet.domains.domains import Relearned, domain_of
 from gantlet.features.base import (
     FeatureCache,
     FeatureSet,
@@ -135,6 +136,16 @@ class SamplePart:
 # All sets of an evaluation, each resolved once.
 # ----------------------------------------------------------------------------
 
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Code:
+    """A code, and the places of the samples of the reference that it was learned from."""
+
+    code: Relearned
+    places: Tensor
+
+
 # So many training samples are searched for copies at most.
 _TRAINING = 50_000
 
@@ -166,6 +177,7 @@ class EvaluationSets:
         self._others = LruCache[tuple[str, Role], SampleSet](_SETS)
         self._digests = LruCache[str, Tensor](_SETS)
         self._floors = LruCache[int, Floor | None](_SETS)
+        self._codes = LruCache[None, _Code | None](1)
         self._extractors = LruCache[tuple[str, str], Features](_EXTRACTORS)
         self._fingerprints = LruCache[tuple[str, Role], str](_SETS)
 
@@ -256,6 +268,23 @@ class EvaluationSets:
         shared = occurs(ours, theirs)
         return shared if is_by_descent(ours, theirs) else torch.zeros_like(shared)
 
+    def recoded(self, samples: NamedSamples) -> NamedSamples:
+        """Returns samples as extractors get them.
+
+        Readers learn vocabularies and categories from the whole reference. Where a part of it is
+        the noise floor, what that part holds would always be known, and what fakes hold not: so
+        they are learned again, from the part that is the reference only.
+
+        Args:
+            samples: Of the space of the reference.
+        """
+        found = self._code()
+        if found is None:
+            return samples
+        is_reference = samples.source is self.real.samples.source
+        source = found.code.rewritten(samples.source, found.places if is_reference else None)
+        return replace(samples, space=found.code.space, source=source, code=found.code.code)
+
     def known_splits(self) -> tuple[Splits, str]:
         """Returns the splits that extractors may learn from, and their description.
 
@@ -265,8 +294,8 @@ class EvaluationSets:
         asked, train = self.asked, self.train
         chosen, text = (self.real, asked.real) if train is None else (train, asked.train or "")
         name = named(text)[0]
-        splits = chosen.samples.splits
-        if splits is not None and not text.endswith(_OTHERS if train is not None else _ALL):
+        splits = self._own_splits()
+        if splits is not None:
             return splits, f"the training split of {name}"
         source = chosen.samples.source if train is not None else self._seen_by_all().source
         if len(source) < 10:
@@ -296,9 +325,9 @@ class EvaluationSets:
         """
 
         def fitted() -> Features:
-            splits, _ = self.known_splits()
             rng = Rng(self.asked.data_seed, device)
-            return extractors.make(name).fit(self.real.samples.space, splits, rng=rng)
+            space = self.recoded(self.real.samples).space
+            return extractors.make(name).fit(space, self._splits_to_fit(), rng=rng)
 
         return self._extractors.get((name, device), fitted)
 
@@ -314,11 +343,11 @@ class EvaluationSets:
             device: Where the extractor works.
             classes: Whether class probabilities are wanted too.
         """
-        name = extractor.partition(":")[0]
+        name, samples = extractor.partition(":")[0], self.recoded(chosen.samples)
         return feature_set(
             self.extractor(extractor, device),
-            chosen.samples.source,
-            block=block_of(chosen.samples.space),
+            samples.source,
+            block=block_of(samples.space),
             device=device,
             cache=FeatureCache.usual(),
             classes=classes,
@@ -396,6 +425,44 @@ class EvaluationSets:
         """
         floor = self.floor(self.sizes()[-1]) if self.asked.divides else None
         return SamplePart(whole=self.real) if floor is None else floor.real
+
+    def _own_splits(self) -> Splits | None:
+        """Returns the splits of the data set that is known, or None where it has none to use."""
+        asked, train = self.asked, self.train
+        chosen, text = (self.real, asked.real) if train is None else (train, asked.train or "")
+        unusable = text.endswith(_OTHERS if train is not None else _ALL)
+        return None if unusable else chosen.samples.splits
+
+    def _splits_to_fit(self) -> Splits:
+        """Returns what extractors may learn from, as they get all samples."""
+        splits, found = self.known_splits()[0], self._code()
+        if found is None:
+            return splits
+        # Without another source they are the samples that the code was learned from.
+        is_own = self.asked.train is None and self._own_splits() is None
+
+        def again(source: Source) -> Source:
+            return found.code.rewritten(source, torch.arange(len(source)) if is_own else None)
+
+        train, validation, test = map(again, (splits.train, splits.validation, splits.test))
+        return replace(splits, train=train, validation=validation, test=test)
+
+    def _code(self) -> "_Code | None":
+        """Returns the code of the part of the reference that no noise floor takes.
+
+        None where that is all of it, or nothing is learned.
+        """
+
+        def learned() -> _Code | None:
+            if not self.asked.divides or (places := self._seen_by_all().places) is None:
+                return None
+            samples = self.real.samples
+            found = domain_of(samples.space).relearned(
+                samples.code, samples.space, samples.source, places
+            )
+            return _Code(found, places) if found is not None and found.rewrites else None
+
+        return self._codes.get(None, learned)
 
     def _find(self, text: str, role: Role) -> NamedSamples:
         """Returns all samples that a word means, as they are in their files."""

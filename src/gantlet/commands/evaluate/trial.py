@@ -208,7 +208,7 @@ def _natural(name: str) -> list[tuple[int, str]]:
 def _run_pairs(trial: Trial, spec: EvaluationTrial, sets: EvaluationSets, watch: Watch) -> Outcome:
     """Measures a set of outputs against its targets."""
     watch(0.1, "reading pairs")
-    targets, outputs = matched(sets, spec.model)
+    targets, outputs = (sets.recoded(side) for side in matched(sets, spec.model))
     k, device = spec.sets.outputs, spec.device
     chosen = subsample_indices(len(targets.source), _INPUTS, rng=Rng(spec.seed).stream("pairs"))
     inputs = chosen.repeat_interleave(k)

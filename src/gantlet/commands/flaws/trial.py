@@ -20,7 +20,7 @@ from gantlet.core.rng import Rng
 from gantlet.core.spec import extractors
 from gantlet.data.splits import Subset, random_split
 from gantlet.domains.attributes import AttributeTable
-from gantlet.domains.domains import Relearned, attributes_of, domain_of
+from gantlet.domains.domains import attributes_of, domain_of
 from gantlet.features.base import (
     FeatureCache,
     block_of,
@@ -166,7 +166,7 @@ class FrozenExtractor:
         if self.code is None:
             return chosen
         own = self.places if chosen is self.real else None
-        source = _Rewritten(chosen.samples.source, self.code, own)
+        source = self.code.rewritten(chosen.samples.source, own)
         samples = replace(
             chosen.samples, space=self.code.space, source=source, code=self.code.code
         )
@@ -181,7 +181,7 @@ class FrozenExtractor:
         if self.code is None:
             return splits
         train, validation, test = (
-            _Rewritten(s, self.code, None) for s in (splits.train, splits.validation, splits.test)
+            self.code.rewritten(s) for s in (splits.train, splits.validation, splits.test)
         )
         return replace(splits, train=train, validation=validation, test=test)
 
@@ -225,40 +225,6 @@ def _is_reference(sets: EvaluationSets, train: SampleSet) -> bool:
 def _by_share(asked: EvaluationSpec, source: Source) -> Splits:
     rng = Rng(asked.data_seed)
     return random_split(source, validation=0.1, test=0.1, limit=None, rng=rng)
-
-
-@final
-class _Rewritten:
-    """Samples written in the code of the discovery half.
-
-    Args:
-        source: The samples, in the reader's code.
-        code: The other code.
-        own: Where the discovery half is, or None where it is not among them.
-    """
-
-    def __init__(self, source: Source, code: Relearned, own: Tensor | None) -> None:
-        self._source, self._code = source, code
-        self._own = torch.zeros(len(source), dtype=torch.bool)
-        if own is not None:
-            self._own[own] = True
-
-    @property
-    def labels(self) -> Tensor | None:
-        """The class of each sample, shape ``(n,)``, or None where there is none."""
-        return self._source.labels
-
-    def __len__(self) -> int:
-        """How many samples there are."""
-        return len(self._source)
-
-    def take(self, index: Tensor) -> Tensor:
-        """Returns the samples at ``index``."""
-        x, own = self._source.take(index), self._own[index]
-        found = self._code.write(x)
-        if bool(own.any()):
-            found[own] = self._code.write_own(x[own])
-        return found
 
 
 # ----------------------------------------------------------------------------
