@@ -9,7 +9,13 @@ from gantlet.core.spec import datasets, options
 from gantlet.testing import check_dataset
 
 _FILES = {"path", "images"}
-_EXTRA = ["energy:index=2", "energy:index=3", "energy:index=4", "digits:limit=100,validation=90", "process:kind=table"]
+_EXTRA = [
+    "energy:index=2",
+    "energy:index=3",
+    "energy:index=4",
+    "digits:limit=100,validation=90",
+    "process:kind=table",
+]
 
 
 def _free():

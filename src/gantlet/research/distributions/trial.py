@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from gantlet.commands.trained import RunData, draw, training_progress
+from gantlet.commands.trained import draw, training_progress
 from gantlet.compute.machine import threads
 from gantlet.core.data import Splits, all_samples
 from gantlet.core.errors import UserError
@@ -24,6 +24,7 @@ from gantlet.research.distributions.measures import Target, null_standard_error
 from gantlet.run.execute import LruCache, Watch
 from gantlet.run.store import TrialFolder
 from gantlet.run.train import DivergedError, Plan, Snapshots, train
+from gantlet.run.trials import RunData
 
 PROFILE = "profile"
 """The model of a trial that describes a world by features that need no training."""
