@@ -274,8 +274,10 @@ def _joined(found: Sequence[Array], name: str, *, single: bool, is_list: bool) -
         raise UserError(f"{name} mixes {kinds}, which may be of different ranges. Give one type.")
     shapes = list(dict.fromkeys(a.shape if single else a.shape[1:] for a in found))
     if len(shapes) > 1:
-        told = " and ".join(map(str, shapes[:2]))
-        raise UserError(f"The samples of {name} differ in shape: {told}. All must have one shape.")
+        summary = " and ".join(map(str, shapes[:2]))
+        raise UserError(
+            f"The samples of {name} differ in shape: {summary}. All must have one shape."
+        )
     if found[0].ndim == 0:
         raise UserError(f"{name} gave numbers where samples are needed: give one array (n, d).")
     same = len({a.shape for a in found}) == 1

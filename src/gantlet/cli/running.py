@@ -126,8 +126,8 @@ class _Course:
         running = list(self.doing.items())
         named = [_with_share(what, self.shares[key]) for key, what in running[:_NAMED]]
         rest = [f"{len(running) - _NAMED} more"] if len(running) > _NAMED else []
-        told = f"; running: {'; '.join([*named, *rest])}" if running else ""
-        return f"{self.done} of {self.trials} trials done{told}"
+        summary = f"; running: {'; '.join([*named, *rest])}" if running else ""
+        return f"{self.done} of {self.trials} trials done{summary}"
 
 
 def _with_share(what: str, share: float) -> str:

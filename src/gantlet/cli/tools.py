@@ -46,18 +46,18 @@ def report(
     from gantlet.run.execute import read_report
     from gantlet.run.store import write_bytes
 
-    told = summarize(read_report(run)) if summary else read_report(run)
+    shown = summarize(read_report(run)) if summary else read_report(run)
     if format == "csv":
-        check_rows(told)
+        check_rows(shown)
     if figure is not None:
         if out is None:
             raise UserError("--figure needs a file. Give --out, such as chart.pdf.")
-        told.figure(figure, out)
+        shown.figure(figure, out)
         return 0
     if format == "text" and out is None:
-        show(told, path=str(run / "report.html") if run.is_dir() else None)
+        show(shown, path=str(run / "report.html") if run.is_dir() else None)
         return 0
-    content = render(told, format)
+    content = render(shown, format)
     if out is None:
         sys.stdout.write(content)
     else:
@@ -230,11 +230,11 @@ def weights_add(file: Path) -> None:
         print(printable(f"{known.name} is in {target}. License: {known.licence} ({known.page})."))
         return
     write_bytes(weights.note_of(target), f"{found.sha256}  {name}\n".encode())
-    told = (
+    result = (
         f"{target} is not a published file, so its origin is not verified. Its SHA-256 was "
         f"recorded: {found.sha256}. Use it with weights={name}."
     )
-    print(printable(told))
+    print(printable(result))
 
 
 def _copy(file: Path, draft: Path, sha256: str) -> None:
@@ -304,18 +304,18 @@ def show(name: str, /, *, json: Flag = False) -> int:
     homes = {kind: r for kind, r in REGISTRIES.items() if r.knows(Spec.parse(name).name)}
     if not homes:
         raise _unknown(Spec.parse(name).name)
-    told: list[dict[str, Any]] = []
+    components: list[dict[str, Any]] = []
     for kind, registry in homes.items():
         meant = registry.expand(name)
         cls = registry.load(meant.name)
         resolved = registry.resolve(name) if meant.options else meant.name
         doc, meanings = split_docstring(cls)
         takes = [{**asdict(o), "help": meanings.get(o.name, "")} for o in options(cls)]
-        told.append({"name": resolved, "kind": kind, "doc": doc, "options": takes})
+        components.append({"name": resolved, "kind": kind, "doc": doc, "options": takes})
     if json:
-        print(dumps(told, indent=2))
+        print(dumps(components, indent=2))
         return 0
-    for entry in told:
+    for entry in components:
         _print(entry)
     return 0
 

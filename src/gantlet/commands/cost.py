@@ -253,12 +253,12 @@ def _all_notes(costs: Sequence[Cost], found: str) -> list[str]:
 def expected(cost: Cost) -> str:
     """Returns the plan of a training in one sentence: steps, time, what others needed."""
     found = cost.estimates
-    told = f"{_range(found[standings.TRAINING_TIME])} on this machine"
-    told += f", {text(found[standings.TRAINING].value, 'FLOP')}"
+    summary = f"{_range(found[standings.TRAINING_TIME])} on this machine"
+    summary += f", {text(found[standings.TRAINING].value, 'FLOP')}"
     if (steps := found.get(standings.STEPS)) is not None:
-        told = f"{_range(steps)} in {told}"
+        summary = f"{_range(steps)} in {summary}"
     known = f"; {cost.known}" if cost.known else ""
-    return f"{cost.label}: {told}{known}."
+    return f"{cost.label}: {summary}{known}."
 
 
 def _range(e: Estimate) -> str:

@@ -212,8 +212,10 @@ class Clips:
     def cut(self) -> tuple[str, ...]:
         """How many were longer, in words, or nothing."""
         n = int((self._recordings.lengths > self._length).sum())
-        told = f"{counted(n, 'clip', 'clips')} of {self._name} {'is' if n == 1 else 'are'} longer"
-        return (f"{told} than {self._length:,} numbers and cut there",) if n else ()
+        summary = (
+            f"{counted(n, 'clip', 'clips')} of {self._name} {'is' if n == 1 else 'are'} longer"
+        )
+        return (f"{summary} than {self._length:,} numbers and cut there",) if n else ()
 
     @property
     def labels(self) -> None:
@@ -315,8 +317,8 @@ class _Collected:
     def recordings(self, notes: Sequence[str]) -> Recordings:
         """Returns all of them by their names: an archive has any order."""
         if self._mixed:
-            told = counted(len(self._mixed), "file has", "files have")
-            mixed = f"{told} several channels, which were averaged: {listed(sorted(self._mixed))}"
+            count = counted(len(self._mixed), "file has", "files have")
+            mixed = f"{count} several channels, which were averaged: {listed(sorted(self._mixed))}"
             notes = (*notes, mixed)
         order = sorted(range(len(self.parts)), key=lambda i: PurePosixPath(self._names[i]))
         parts = [self.parts[i] for i in order]

@@ -139,14 +139,14 @@ class TableCells:
         """
         if set(names) <= set(self.names):
             more = [name for name in self.names if name not in names]
-            told = counted(len(more), "column", "columns")
-            told = f"{told} of {self.path.name} that the real table lacks: {some_of(more)}"
-            return [self.names.index(name) for name in names], (told,) if more else ()
+            note = counted(len(more), "column", "columns")
+            note = f"{note} of {self.path.name} that the real table lacks: {some_of(more)}"
+            return [self.names.index(name) for name in names], (note,) if more else ()
         if len(names) == len(self.names) and not set(names) & set(self.names):
-            told = f"no column of {self.path.name} has a real one's name: matched by order"
+            note = f"no column of {self.path.name} has a real one's name: matched by order"
             # Where one of the files has no header there is no other way.
             is_named = not (self._is_unnamed(self.names) or self._is_unnamed(names))
-            return list(range(len(names))), (told,) if is_named else ()
+            return list(range(len(names))), (note,) if is_named else ()
         lack = next(name for name in names if name not in self.names)
         raise UserError(
             f"{self.path} has no column {lack!r}, which the real table has. "
@@ -256,8 +256,8 @@ def _cells(path: Path, names: Sequence[str], frame: Any, form: Delimited | None)
     if empty.all():
         raise UserError(f"{path} holds no rows.")
     if empty.any() and len(names) > 1:
-        told = counted(int(empty.sum()), "row is", "rows are")
-        notes = (*notes, f"{told} empty in {path.name} and left out")
+        count = counted(int(empty.sum()), "row is", "rows are")
+        notes = (*notes, f"{count} empty in {path.name} and left out")
         columns, places = [c[~empty] for c in columns], places[~empty]
     return TableCells(path, names, columns, places, form, notes)
 

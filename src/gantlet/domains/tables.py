@@ -210,7 +210,7 @@ class TableCode(Readable):
 
     def notes(self, table: TableCells) -> tuple[str, ...]:
         """Returns what of the cells of a table is not in its rows, or was guessed, in words."""
-        places, told = table.places_of([c.name for c in self.columns])
+        places, matching = table.places_of([c.name for c in self.columns])
         odd: list[str] = []
         doubtful: list[str] = []
         for column, c in zip(self.columns, places, strict=True):
@@ -224,7 +224,7 @@ class TableCode(Readable):
                 doubtful.append(f"{column.name} ({cells[0]!r} as {_shown(column, found)})")
         guessed = f"columns of {table.path.name} that could be read in two ways: "
         both = (guessed + some_of(doubtful),) if doubtful else ()
-        return (*table.notes, *told, *(f"{table.path.name}: {o}" for o in _few(odd)), *both)
+        return (*table.notes, *matching, *(f"{table.path.name}: {o}" for o in _few(odd)), *both)
 
     def losses(self, table: TableCells) -> tuple[str, ...]:
         """Returns which columns of the table that it was made from are hardly compared."""
@@ -237,13 +237,13 @@ class TableCode(Readable):
                 mixed.append(f"{column.name} ({share:.0%})")
             elif column.kind == "category" and not column.categories:
                 single += [column.name] if not is_missing(table.text(c)).all() else []
-        told = {
+        by_kind = {
             "read as categories, as too few cells of them are numbers or times": mixed,
             "not compared but for missing values, as no value is there twice": single,
         }
         return tuple(
             f"{counted(len(own), 'column', 'columns')} of {table.path.name} {what}: {some_of(own)}"
-            for what, own in told.items()
+            for what, own in by_kind.items()
             if own
         )
 
@@ -333,12 +333,12 @@ def _odd(column: TableColumn, found: Parsed, n: int) -> str:
     what = "numbers" if column.kind == "number" else "times"
     cells = ", ".join(repr(cell) for cell in found.odd[:3])
     more = ", ..." if len(found.odd) > 3 else ""
-    told = (
+    summary = (
         f"1 of {n:,} cells is not a {what[:-1]}"
         if found.n_odd == 1
         else (f"{found.n_odd:,} of {n:,} cells are not {what}")
     )
-    return f"column {column.name}: {told} ({cells}{more}), read as missing"
+    return f"column {column.name}: {summary} ({cells}{more}), read as missing"
 
 
 def _few(told: Sequence[str], most: int = 5) -> list[str]:
@@ -453,17 +453,17 @@ def _categories(column: TableColumn, part: Tensor, dust: Tensor) -> dict[Attribu
     name = column.name
     found: dict[Attribute, Tensor] = {}
     for i, category in enumerate(column.categories):
-        told = f"{name}={category}"
-        less, more = f"{told} missing or too rare", f"{told} over-represented"
-        found[attribute(f"share of {told}", less, more, name)] = part[:, i]
+        summary = f"{name}={category}"
+        less, more = f"{summary} missing or too rare", f"{summary} over-represented"
+        found[attribute(f"share of {summary}", less, more, name)] = part[:, i]
     less, more = f"{name} without rare values", f"{name} with rare or unknown values"
     found[attribute(f"other values of {name}", less, more, name)] = part[:, -2] + dust
     return found | _missing(name, part[:, -1], dust)
 
 
 def _missing(name: str, is_missing: Tensor, dust: Tensor) -> dict[Attribute, Tensor]:
-    told = f"missing values of {name}"
-    return {attribute(told, f"too few {told}", f"too many {told}"): is_missing + dust}
+    summary = f"missing values of {name}"
+    return {attribute(summary, f"too few {summary}", f"too many {summary}"): is_missing + dust}
 
 
 def _together(code: TableCode, bond: Dependence, x: Tensor) -> dict[Attribute, Tensor]:
@@ -483,14 +483,16 @@ def _together(code: TableCode, bond: Dependence, x: Tensor) -> dict[Attribute, T
         _side(column, weight, x)
         for column, weight in zip((first, second), bond.weights, strict=True)
     )
-    told = f"correlation of {first.name} and {second.name}"
+    summary = f"correlation of {first.name} and {second.name}"
     fit = left * right
     for column, side in ((first, left), (second, right)):
         if column.kind != "category":
             fit = fit - bond.correlation / 2 * side.square()
     fit = fit / max(1 - bond.correlation**2, 0.01)
     return {
-        attribute(told, f"{told} lost", f"{told} too strong"): fit.clamp(-(_TAMED**2), _TAMED**2)
+        attribute(summary, f"{summary} lost", f"{summary} too strong"): fit.clamp(
+            -(_TAMED**2), _TAMED**2
+        )
     }
 
 

@@ -576,16 +576,16 @@ class Text:
         found = text_code(code, self.path)
         x, cut = found.encode(self._lines().lines, own=False if own is None else own.numpy())
         unknown, n = int((x == UNKNOWN).sum()), int((x > 0).sum())
-        told = f"{unknown:,} of the {n:,} {found.unit}s of {Path(self.path).name}"
-        lost = (f"{told} are unknown to the real text",) if unknown else ()
+        summary = f"{unknown:,} of the {n:,} {found.unit}s of {Path(self.path).name}"
+        lost = (f"{summary} are unknown to the real text",) if unknown else ()
         return ArraySplit(x), "; ".join((*lost, *self._cut(cut, found)))
 
     def _cut(self, cut: int, code: TextCode) -> tuple[str, ...]:
         if not cut:
             return ()
-        told = counted(cut, "line", "lines")
+        count = counted(cut, "line", "lines")
         long = f"longer than {code.length:,} {code.unit}s and cut there"
-        return (f"{told} of {Path(self.path).name} {'is' if cut == 1 else 'are'} {long}",)
+        return (f"{count} of {Path(self.path).name} {'is' if cut == 1 else 'are'} {long}",)
 
     def _lines(self) -> "_Lines":
         return _lines_of(Path(self.path).expanduser())

@@ -74,8 +74,8 @@ class SmallCritic:
             free = x.float().requires_grad_()
             (slope,) = torch.autograd.grad(_run(self.weights, free).sum(), free)
         _, size, directions = torch.linalg.svd(slope.double(), full_matrices=False)
-        told = size.square().cumsum(0) / size.square().sum().clamp_min(1e-30)
-        found: Tensor = directions[: int((told < share).sum()) + 1].T
+        explained = size.square().cumsum(0) / size.square().sum().clamp_min(1e-30)
+        found: Tensor = directions[: int((explained < share).sum()) + 1].T
         return found
 
 
@@ -120,9 +120,9 @@ def simplest_critic(
     d = learn.x.shape[1]
     ranks = [*sorted(r for r in set(effort.ranks) if r < d), d]
     best = [_best(learn, r, effort, rng.stream(f"{name}/{r}")) for r in ranks]
-    told = [_agreement(check, critic) for critic in best]
-    most = max(told)
-    return next(c for c, t in zip(best, told, strict=True) if t >= _MOST * most or t == most)
+    agreements = [_agreement(check, critic) for critic in best]
+    most = max(agreements)
+    return next(c for c, t in zip(best, agreements, strict=True) if t >= _MOST * most or t == most)
 
 
 def _agreement(z: LabelledSamples, critic: SmallCritic) -> float:

@@ -338,8 +338,8 @@ def ridge_accuracy(seek: Tensor, judge: Tensor) -> Estimate:
     weight = (
         z.T @ torch.linalg.solve(gram, sign) if is_wide else torch.linalg.solve(gram, z.T @ sign)
     )
-    told = (judge - centre) @ weight > 0
-    right = int((~told[:m]).sum()) + int(told[m:].sum())
+    is_fake = (judge - centre) @ weight > 0
+    right = int((~is_fake[:m]).sum()) + int(is_fake[m:].sum())
     return proportion(right, 2 * m, of="held-out samples classified correctly by a linear critic")
 
 

@@ -251,10 +251,10 @@ class GeneratorMixture(Model):
         super().__init__()
         spaces = {_spaces(part) for part in parts}
         if len(spaces) != 1 or logits.shape != (len(parts),):
-            told = ", ".join(sorted(spaces)) or "no space"
+            listing = ", ".join(sorted(spaces)) or "no space"
             raise UserError(
                 f"A mixture needs models of one space and a weight for each. Got {len(parts)} "
-                f"models of {told} and {logits.numel()} weights."
+                f"models of {listing} and {logits.numel()} weights."
             )
         self.space = parts[0].space
         self.context_space = parts[0].context_space
@@ -378,8 +378,8 @@ def regrets(
 
 def _measured(gains: Sequence[float], steps: int) -> Estimate:
     found = mean(gains, better="lower", of="held-out batches")
-    told = f"lower bound: best responses of {steps} steps of Adam"
-    return replace(found, method=f"{told}; {found.method}")
+    summary = f"lower bound: best responses of {steps} steps of Adam"
+    return replace(found, method=f"{summary}; {found.method}")
 
 
 def _gains(
@@ -506,8 +506,8 @@ def mixed_gap(
         parts = torch.split(held_out, batch)[: len(held_out) // batch]
         gaps = [judge.gap(critic, made, x, f"held-out batch {i}") for i, x in enumerate(parts)]
     found = mean(gaps, better="lower", of="held-out batches")
-    told = f"lower bound: best responses of {steps} steps of Adam"
-    return replace(found, method=f"{told}; {found.method}")
+    summary = f"lower bound: best responses of {steps} steps of Adam"
+    return replace(found, method=f"{summary}; {found.method}")
 
 
 @final

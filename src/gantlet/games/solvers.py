@@ -195,8 +195,8 @@ class Optimizer(Update, abc.ABC):
         each(self.lr, z.layout, "lr")
         each(self.steps, z.layout, "steps")
         if self.mode == "simultaneous" and set(self.steps) != {1}:
-            told = "+".join(map(str, self.steps))
-            raise UserError(f"steps must be 1 for simultaneous updates. Got {told}.")
+            summary = "+".join(map(str, self.steps))
+            raise UserError(f"steps must be 1 for simultaneous updates. Got {summary}.")
         return {player: self.remember(z.of(player)) for player in z.layout.players}
 
     @override

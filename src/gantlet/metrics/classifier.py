@@ -589,10 +589,10 @@ def rate(
     hits = value * size if group is not None else float(round(value * count))
     # The probability of as many hits by guessing.
     p = float(betainc(hits, size - hits + 1, 0.5)) if hits > 0 else 1.0
-    told = f"p = {p:.2g} against chance"
+    summary = f"p = {p:.2g} against chance"
     if fewest_correct(int(size)) <= int(size):
-        told += f"; an accuracy of {detectable_accuracy(int(size)):.3f} is found 4 times in 5"
-    return replace(found, method=f"{found.method}; {told}").beside(p=p)
+        summary += f"; an accuracy of {detectable_accuracy(int(size)):.3f} is found 4 times in 5"
+    return replace(found, method=f"{found.method}; {summary}").beside(p=p)
 
 
 def clustered(

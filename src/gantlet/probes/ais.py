@@ -109,20 +109,20 @@ def scores(found: Annealed, settings: str, space: Space) -> dict[str, Estimate]:
     gap = _mean(GAP, found.gap, f"upper minus lower bound, simulated samples, {settings}")
     both = torch.cat([found.real.acceptance, found.below.acceptance, found.above.acceptance])
     acceptance = _mean(ACCEPTANCE, both, "mean acceptance probability of all chains")
-    told = (
+    summary = (
         f"{found.noise}, {settings}, acceptance {acceptance.value or 0:.2f}, "
         f"gap on simulated samples {_short(gap)}"
     )
     real = found.real.value
     return {
-        LOWER: _mean(LOWER, real, f"lower bound, {told}"),
-        BITS: _mean(BITS, bits_per_dim(real, space), f"upper bound, {told}"),
+        LOWER: _mean(LOWER, real, f"lower bound, {summary}"),
+        BITS: _mean(BITS, bits_per_dim(real, space), f"upper bound, {summary}"),
         GAP: gap,
-        BELOW: _mean(BELOW, found.below.value, told),
-        ABOVE: _mean(ABOVE, found.above.value, told),
+        BELOW: _mean(BELOW, found.below.value, summary),
+        ABOVE: _mean(ABOVE, found.above.value, summary),
         ACCEPTANCE: acceptance,
         SIGMA: _sigma(found),
-        **dict(_beside(found, told)),
+        **dict(_beside(found, summary)),
     }
 
 

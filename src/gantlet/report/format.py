@@ -522,9 +522,9 @@ class _Notes:
     def listed(self) -> tuple[tuple[str, str], ...]:
         """Returns all letters with their reasons."""
         return tuple(
-            (_letter(k), told)
+            (_letter(k), remark)
             for k, texts in enumerate(self._found.values())
-            for told in merged(texts)
+            for remark in merged(texts)
         )
 
 

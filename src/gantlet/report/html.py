@@ -179,8 +179,11 @@ def _data(report: Report) -> Markup:
     """Returns the tidy result for machines; as ``<`` never occurs, it cannot end its element."""
     text = dumps(report, blocks=False)
     if len(text) > _MOST_DATA:
-        told = {**report.extra, "note": "the rows are in report.json, to keep this page small"}
-        text = dumps(replace(report, rows=(), extra=told), blocks=False)
+        with_note = {
+            **report.extra,
+            "note": "the rows are in report.json, to keep this page small",
+        }
+        text = dumps(replace(report, rows=(), extra=with_note), blocks=False)
     for sign in "<>&":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
     return Markup(text)

@@ -73,10 +73,10 @@ def check_rows(report: Report) -> None:
 
 
 def _left_out(report: Report) -> dict[str, int]:
-    told = report.extra.get(LEFT_OUT)
-    if not isinstance(told, Mapping):
+    counts = report.extra.get(LEFT_OUT)
+    if not isinstance(counts, Mapping):
         return {}
-    return {name: n for name, n in told.items() if isinstance(n, int)}
+    return {name: n for name, n in counts.items() if isinstance(n, int)}
 
 
 def _without_pictures(blocks: Sequence[Block]) -> tuple[Block, ...]:
@@ -182,8 +182,8 @@ def from_json(data: Any) -> Report:
     try:
         found = read_as(_Written, {k: v for k, v in data.items() if k in _KEYS})
     except UserError as error:
-        told = f"This report cannot be read: {error} Was it edited, or damaged?"
-        raise UserError(told) from error
+        summary = f"This report cannot be read: {error} Was it edited, or damaged?"
+        raise UserError(summary) from error
     return _report(found, {k: v for k, v in data.items() if k not in _KEYS})
 
 
@@ -305,13 +305,13 @@ def _in_words(error: BaseException, _wanted: type[Any] | None) -> str:
     if isinstance(error, KeyError):
         return "is missing"
     # The message of an object that checks itself is a sentence, and ends like one.
-    told = str(error).rstrip(".")
-    return told if isinstance(error, _WrongError) else f"is wrong: {told}"
+    summary = str(error).rstrip(".")
+    return summary if isinstance(error, _WrongError) else f"is wrong: {summary}"
 
 
 def _place_first(line: str) -> str:
-    told, _, place = line.rpartition(" @ ")
-    return f"{place.removeprefix('.') or 'it'} {told}"
+    problem, _, place = line.rpartition(" @ ")
+    return f"{place.removeprefix('.') or 'it'} {problem}"
 
 
 class _WrongError(TypeError):

@@ -310,14 +310,14 @@ _WARNED = _Warnings()
 @contextmanager
 def _logged_warnings(run: Run, trial: Trial) -> Generator[list[str]]:
     """Redirects warnings to the log; yields those that the user must see."""
-    told: list[str] = []
+    clauses: list[str] = []
     with _WARNED.recorded() as seen:
         try:
-            yield told
+            yield clauses
         finally:
             for text in list(dict.fromkeys(_line(w) for w in seen))[:_WARNINGS]:
                 run.log("warning", trial=trial.key, text=text)
-            told += [str(w.message) for w in seen if issubclass(w.category, RestartWarning)]
+            clauses += [str(w.message) for w in seen if issubclass(w.category, RestartWarning)]
 
 
 def _line(warning: warnings.WarningMessage) -> str:
@@ -559,8 +559,8 @@ def _concluded(study: Study, outcomes: Sequence[Outcome], run: Run) -> Report:
         claim = f"No results: {count}."
         report = replace(report, verdicts=[Verdict(claim=claim, because=failed[0])])
     said = " ".join([*(c.text for c in report.caveats), *(v.because for v in report.verdicts)])
-    told = zip(failed, reasons, strict=True)
-    new = [Caveat(text=line) for line, why in told if _sentence(why) not in said]
+    both = zip(failed, reasons, strict=True)
+    new = [Caveat(text=line) for line, why in both if _sentence(why) not in said]
     return replace(report, caveats=[*new, *report.caveats]) if new else report
 
 

@@ -518,8 +518,8 @@ class TrialFolder:
         try:
             return _outcome(raw, clock)
         except UserError as error:
-            told = f"{self.path}/outcome.json cannot be read: {error} {_AGAIN}"
-            raise DamagedError(told) from error
+            reason = f"{self.path}/outcome.json cannot be read: {error} {_AGAIN}"
+            raise DamagedError(reason) from error
 
     def check(self) -> None:
         """Reads all files of a finished trial and compares them with the recorded outcome.

@@ -559,8 +559,10 @@ class _Training:
             for module, weights in zip(modules, before, strict=True):
                 module.load_state_dict(weights)
             reason = " ".join(str(error).split())[:200]
-            told = f"the checkpoint is of another version of Gantlet, training restarts: {reason}"
-            warnings.warn(told, RestartWarning, stacklevel=2)
+            summary = (
+                f"the checkpoint is of another version of Gantlet, training restarts: {reason}"
+            )
+            warnings.warn(summary, RestartWarning, stacklevel=2)
             return False
         return True
 

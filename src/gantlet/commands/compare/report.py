@@ -506,9 +506,9 @@ def likelihood_kinds(everyone: Sequence[ModelResults]) -> Iterator[Caveat]:
         if kind is not None:
             kinds.setdefault(kind, []).append(c.label)
     if len(kinds) > 1:
-        told = "; ".join(f"{KINDS_IN_WORDS[k]}: {', '.join(who)}" for k, who in kinds.items())
+        each = "; ".join(f"{KINDS_IN_WORDS[k]}: {', '.join(who)}" for k, who in kinds.items())
         yield Caveat(
-            text=f"Likelihoods are of different kinds ({told}). A bound may be loose: the model "
+            text=f"Likelihoods are of different kinds ({each}). A bound may be loose: the model "
             "may be better than its bound."
         )
 

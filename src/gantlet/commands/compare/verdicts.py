@@ -131,11 +131,13 @@ def _undertrained(under: Sequence[Undertrained], found: Judged) -> Iterator[Verd
     every = len(under) == len(trained) and len(under) > 1
     who = "Every trained model" if every else _listed([u.contestant for u in under])
     be = "is" if every or len(under) == 1 else "are"
-    told = "; ".join(f"{u.contestant.label}: {', '.join(u.signs)}{_far(u, found)}" for u in under)
+    summary = "; ".join(
+        f"{u.contestant.label}: {', '.join(u.signs)}{_far(u, found)}" for u in under
+    )
     yield Verdict(
         claim=f"{who} {be} undertrained at this budget: rankings are about the budget, not "
         "about what these models can reach.",
-        because=f"{told}.",
+        because=f"{summary}.",
     )
 
 
@@ -170,12 +172,12 @@ class _Ranking:
         yield self._recipes(best, rest)
 
     def _nobody(self, ranked: Sequence[ModelResults]) -> Verdict:
-        told = "; ".join(f"{c.label}: {self._bars(c)}" for c in ranked[:_SHOWN])
+        summary = "; ".join(f"{c.label}: {self._bars(c)}" for c in ranked[:_SHOWN])
         return Verdict(
             claim=f"No model can be called best: {ranked[0].label} has the lowest {self.measure}, "
             f"{self._value(ranked[0])}, but each model has less than half of real "
             "data's precision or recall, where another has more.",
-            because=f"{told}.",
+            because=f"{summary}.",
         )
 
     def _bars(self, c: ModelResults) -> str:
@@ -236,13 +238,13 @@ class _Ranking:
         self, best: ModelResults, rest: Sequence[ModelResults], barred: Sequence[ModelResults]
     ) -> str:
         gaps = [self.found.trained.of(c, best, self.score) for c in rest[:_SHOWN]]
-        told = "; ".join(f"{g.a.label} {_signed(g.estimate)}" for g in gaps if g is not None)
+        summary = "; ".join(f"{g.a.label} {_signed(g.estimate)}" for g in gaps if g is not None)
         open_ = [
             g
             for g in self.found.trained.open_pairs(self.score)
             if best is not g.a and best is not g.b
         ]
-        text = f"Differences from {best.label}, on the same held-out samples: {told}."
+        text = f"Differences from {best.label}, on the same held-out samples: {summary}."
         if open_:
             text += f" Not significantly different among the others: {_pairs(open_)}."
         if barred and self.gate:
@@ -261,10 +263,10 @@ class _Ranking:
         known = [g for c in rest if (g := claims.of(c, best, self.score)) is not None]
         sure = [g.a for g in known if g.is_sure and (g.estimate.value or 0) > 0]
         level = [g.a for g in known if not g.is_sure]
-        told = "; ".join(f"{g.a.label} {_signed(g.estimate)}" for g in known[:_SHOWN])
+        summary = "; ".join(f"{g.a.label} {_signed(g.estimate)}" for g in known[:_SHOWN])
         return Verdict(
             claim=_recipe_claim(best, sure, level, seeds, self.measure),
-            because=f"Differences from {best.label}, over seeds: {told}. {_method(claims)}",
+            because=f"Differences from {best.label}, over seeds: {summary}. {_method(claims)}",
         )
 
 
@@ -307,8 +309,8 @@ def _signed(e: Estimate) -> str:
 
 
 def _pairs(gaps: Sequence[ScoreGap]) -> str:
-    told = ", ".join(f"{g.a.label} / {g.b.label}" for g in gaps[:_PAIRS])
-    return told + (f" and {len(gaps) - _PAIRS} more" if len(gaps) > _PAIRS else "")
+    summary = ", ".join(f"{g.a.label} / {g.b.label}" for g in gaps[:_PAIRS])
+    return summary + (f" and {len(gaps) - _PAIRS} more" if len(gaps) > _PAIRS else "")
 
 
 def _gan_against_mixture(found: Judged) -> Iterator[Verdict]:
@@ -347,23 +349,27 @@ def _floor(found: Judged) -> Iterator[Verdict]:
             apart[model][score] = gap
     measured = [c for c in found.competing if tested[c.model]]
     same = [c for c in measured if not apart[c.model]]
-    told = [c for c in measured if apart[c.model]]
+    separated = [c for c in measured if apart[c.model]]
     n = len(every)
     how = f"By Holm's procedure over all {n} comparisons, {LEVEL:.0%} in all".replace("%", " %")
     because = f"{how}{_sizes(real)}."
-    if told:
+    if separated:
         clear = "; ".join(
             f"{c.label} on {len(apart[c.model])} of {len(tested[c.model])} metrics, most clearly "
             f"{_clearest(apart[c.model], c, real)}"
-            for c in told[:_SHOWN]
+            for c in separated[:_SHOWN]
         )
         because = f"{clear}. {because}"
     if same:
         claim = f"Not significantly different from held-out real data: {_listed(same)}"
-        tail = f"; {_listed(told)} {_differ(told)} significantly from it." if told else "."
+        tail = (
+            f"; {_listed(separated)} {_differ(separated)} significantly from it."
+            if separated
+            else "."
+        )
         yield Verdict(claim=claim + tail, because=because)
-    elif told:
-        who = "Every model differs" if len(told) > 1 else f"{told[0].label} differs"
+    elif separated:
+        who = "Every model differs" if len(separated) > 1 else f"{separated[0].label} differs"
         yield Verdict(claim=f"{who} significantly from held-out real data.", because=because)
 
 

@@ -49,8 +49,8 @@ class SavedTraining(TrialParts):
     @override
     def parts(self) -> dict[str, str]:
         """Returns the training as a part of a trial, which is empty where there is none."""
-        told = "" if self.path is None else f"{self.path}\n{self.model or ''}\n{self.seed}"
-        return {"run": told}
+        written = "" if self.path is None else f"{self.path}\n{self.model or ''}\n{self.seed}"
+        return {"run": written}
 
     @classmethod
     @override
@@ -527,8 +527,8 @@ def state_of_course(course: TrainingCourse) -> TrainingState:
     """
     qualities = [record.quality for record in course.records]
     if course.error is not None:
-        told = f"{course.error[0].upper()}{course.error[1:]}."
-        return TrainingState(name="diverging", because=told, end=qualities[-1])
+        summary = f"{course.error[0].upper()}{course.error[1:]}."
+        return TrainingState(name="diverging", because=summary, end=qualities[-1])
     if course.is_exact:
         return _exact(qualities)
     if course.scale is not None and course.scale.floor is not None:
@@ -539,7 +539,7 @@ def state_of_course(course: TrainingCourse) -> TrainingState:
 def _exact(size: list[float]) -> TrainingState:
     third = max(len(size) // 3, 1)
     first, middle, last = mean(size[:third]), mean(size[third:-third]), mean(size[-third:])
-    told = (
+    summary = (
         f"Mean norm of the gradient field: {first:.3g} in the first third of training, "
         f"{middle:.3g} in the second, {last:.3g} in the last."
     )
@@ -548,7 +548,7 @@ def _exact(size: list[float]) -> TrainingState:
         name = "converging"
     elif last > _GROWS * first:
         name = "diverging"
-    return TrainingState(name=name, because=told, end=last)
+    return TrainingState(name=name, because=summary, end=last)
 
 
 def _distance(quality: list[float], scale: LossScale, floor: float) -> TrainingState:
@@ -557,17 +557,17 @@ def _distance(quality: list[float], scale: LossScale, floor: float) -> TrainingS
     trend = _trend(half)
     end = math.exp(_end(logs))
     best = math.exp(min(_smooth(logs)))
-    told = (
+    summary = (
         f"Validation loss: {quality[0]:.3g} untrained, {best:.3g} at best, {end:.3g} at the end "
         f"(median of the last quarter), {end / floor:.1f} times the noise floor {floor:.2g}"
     )
     if scale.mixture is not None:
-        told += f"; a Gaussian mixture has {scale.mixture:.3g}"
+        summary += f"; a Gaussian mixture has {scale.mixture:.3g}"
     name, why = _shape(quality[0], best, end, trend, floor)
     is_improving = trend.t < -_TREND and name == "converging" and end > floor
     return TrainingState(
         name=name,
-        because=f"{told}. {why}",
+        because=f"{summary}. {why}",
         end=end,
         ratio=end / floor,
         is_improving=is_improving,
@@ -601,22 +601,22 @@ def _likelihood(quality: list[float], noise: float) -> TrainingState:
     start, best = quality[0], min(quality)
     half = quality[len(quality) // 2 :]
     end, gained = _end(quality), start - best
-    told = f"Validation loss: {start:.3g} untrained, {best:.3g} at best, {end:.3g} at the end"
+    summary = f"Validation loss: {start:.3g} untrained, {best:.3g} at best, {end:.3g} at the end"
     if gained <= _NOISE * noise:
-        return TrainingState(name="stuck", because=f"{told}: little was learned.", end=end)
+        return TrainingState(name="stuck", because=f"{summary}: little was learned.", end=end)
     trend = _trend(half)
     lost, swing = (end - best) / gained, (max(half) - min(half)) / gained
     if lost > _LOST_SHARE and end - best > _NOISE * noise and end >= mean(half):
         return TrainingState(
             name="diverging",
-            because=f"{told}: {100 * lost:.0f} % of the gain is lost again.",
+            because=f"{summary}: {100 * lost:.0f} % of the gain is lost again.",
             end=end,
         )
-    told = f"{told}; in the last half it varies by {100 * swing:.0f} % of the gain."
+    summary = f"{summary}; in the last half it varies by {100 * swing:.0f} % of the gain."
     if swing > _SWINGS_SHARE and abs(trend.t) < _TREND and max(half) - min(half) > _NOISE * noise:
-        return TrainingState(name="rotating", because=told, end=end)
+        return TrainingState(name="rotating", because=summary, end=end)
     improving = trend.t < -_TREND and -trend.change > _NOISE * noise
-    return TrainingState(name="converging", because=told, end=end, is_improving=improving)
+    return TrainingState(name="converging", because=summary, end=end, is_improving=improving)
 
 
 def _end(values: Sequence[float]) -> float:

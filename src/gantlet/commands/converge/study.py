@@ -115,11 +115,11 @@ def _nash(details: Mapping[str, Any]) -> Iterator[Verdict]:
     down = [p for p, ends in details["curvature"].items() if curves_down(ends)]
     if not down or len(details["curvature"]) < 2:
         return
-    told = "; ".join(f"{p}: {details['curvature'][p][0]:.3g}" for p in down)
+    summary = "; ".join(f"{p}: {details['curvature'][p][0]:.3g}" for p in down)
     yield Verdict(
         claim=f"The end point is not a (local) Nash equilibrium: {' and '.join(down)} could lower "
         "its own loss by moving alone. That is usual: a stable point of a game need not be one.",
-        because=f"Smallest curvature of the player's own loss: {told}.",
+        because=f"Smallest curvature of the player's own loss: {summary}.",
     )
 
 

@@ -658,8 +658,8 @@ def harmonize(samples: NamedSamples, real: NamedSamples) -> tuple[NamedSamples, 
     Raises:
         UserError: If they cannot be compared, or images without levels have different ranges.
     """
-    found, told = _alike(samples, real)
-    return found, "; ".join(filter(None, (samples.note, told)))
+    found, conversion = _alike(samples, real)
+    return found, "; ".join(filter(None, (samples.note, conversion)))
 
 
 def _alike(samples: NamedSamples, real: NamedSamples) -> tuple[NamedSamples, str]:
@@ -667,8 +667,8 @@ def _alike(samples: NamedSamples, real: NamedSamples) -> tuple[NamedSamples, str
     if not len(samples.source):
         raise UserError(f"{samples.name} holds no samples.")
     if samples.own is not None and real.code is not None:
-        source, told = samples.own.coded(real.code)
-        return replace(samples, space=wanted, source=source, code=real.code), told
+        source, conversion = samples.own.coded(real.code)
+        return replace(samples, space=wanted, source=source, code=real.code), conversion
     if space.shape != wanted.shape:
         return _adapted(samples, real)
     is_ranged = domain_of(space).is_ranged or domain_of(wanted).is_ranged
@@ -684,8 +684,8 @@ def _alike(samples: NamedSamples, real: NamedSamples) -> tuple[NamedSamples, str
             "or both as floating point numbers of one range."
         )
     low, high = span(samples.source, space)
-    change, told = _to_levels(samples.name, space, wanted, low, high)
-    return replace(samples, space=wanted, source=Changed(samples.source, change)), told
+    change, conversion = _to_levels(samples.name, space, wanted, low, high)
+    return replace(samples, space=wanted, source=Changed(samples.source, change)), conversion
 
 
 def _check_ranges(samples: NamedSamples, real: NamedSamples) -> None:
@@ -732,19 +732,19 @@ def _to_levels(
     name: str, space: Space, wanted: Space, low: float, high: float
 ) -> tuple[Change, str]:
     top = (wanted.levels or 2) - 1
-    told = f"{name} holds numbers from {low:g} to {high:g}"
+    range_ = f"{name} holds numbers from {low:g} to {high:g}"
     if space.levels is not None:
         if high <= top:
             return _same, ""
-        raise UserError(f"{told}; levels from 0 to {top} are needed. Save both in one range.")
+        raise UserError(f"{range_}; levels from 0 to {top} are needed. Save both in one range.")
     if low >= 0 and high <= 1:
-        return (lambda x: x * top), f"{told}, which were read as fractions of {top}"
+        return (lambda x: x * top), f"{range_}, which were read as fractions of {top}"
     if low >= -1 and high <= 1:
-        return (lambda x: (x + 1) / 2 * top), f"{told}; -1 was read as 0 and 1 as {top}"
+        return (lambda x: (x + 1) / 2 * top), f"{range_}; -1 was read as 0 and 1 as {top}"
     if low >= 0 and high <= top:
-        return _same, f"{told}, which were read as levels"
+        return _same, f"{range_}, which were read as levels"
     raise UserError(
-        f"{told}; levels from 0 to {top}, or numbers in [0, 1] or [-1, 1] are needed. Save them "
+        f"{range_}; levels from 0 to {top}, or numbers in [0, 1] or [-1, 1] are needed. Save them "
         "as bytes."
     )
 
@@ -763,9 +763,9 @@ def _adapted(samples: NamedSamples, real: NamedSamples) -> tuple[NamedSamples, s
             space=replace(space, shape=wanted.shape),
             source=Changed(samples.source, found.change),
         )
-        again, told = _alike(changed, real)
+        again, conversion = _alike(changed, real)
         note = f"{samples.name} {found.note}" if found.note else ""
-        return again, "; ".join(filter(None, (note, told)))
+        return again, "; ".join(filter(None, (note, conversion)))
     held = f"{samples.name} holds {samples.space.label}, {real.name} {real.space.label}."
     if samples.space.kind != real.space.kind:
         raise UserError(f"{held} Give samples of one kind.")

@@ -553,9 +553,9 @@ def _open_pairs(found: Sequence[RankedPair], open_: Sequence[RankedPair]) -> str
         return "All pairs differ significantly."
     if len(open_) == len(found):
         return "No pair differs significantly."
-    told = ", ".join(f"{p.better} / {p.worse}" for p in open_[:_SHOWN])
+    summary = ", ".join(f"{p.better} / {p.worse}" for p in open_[:_SHOWN])
     more = f" and {len(open_) - _SHOWN} more" if len(open_) > _SHOWN else ""
-    return f"Not significantly different: {told}{more}."
+    return f"Not significantly different: {summary}{more}."
 
 
 def _counted(n: int, what: str) -> str:
@@ -652,17 +652,17 @@ def claims(
     taken, free = taken_from_reference(same), independent(results, same)
     found = gaps(on(free, first))
     signs = {"copies of training samples": copies(free), "too little variety": variety(free)}
-    told: dict[str, dict[str, bool | None]] = {}
+    by_set: dict[str, dict[str, bool | None]] = {}
     for name in dict.fromkeys(j.value.name for j in on(results, first)):
         ours = [g.is_significant for g in found if g.judged.value.name == name]
-        told[name] = {
+        by_set[name] = {
             "samples of the reference": name in taken,
             "differs from real data": any(ours) if ours else None,
         }
         for what, some in signs.items():
             of_it = some.get(name, [])
-            told[name][what] = any(s.is_significant for s in of_it) if of_it else None
-    return told
+            by_set[name][what] = any(s.is_significant for s in of_it) if of_it else None
+    return by_set
 
 
 def _same(same: Sequence[SharedSamples]) -> Iterator[Verdict]:
@@ -697,13 +697,13 @@ def _alarm(
         return
     if len(signs) == 1:
         ((name, found),) = bad.items()
-        told = "; ".join(dict.fromkeys(_sign(s) for s in found[:_NAMED]))
-        yield Verdict(claim=f"{name} {one} {what}.", because=f"{told}.")
+        summary = "; ".join(dict.fromkeys(_sign(s) for s in found[:_NAMED]))
+        yield Verdict(claim=f"{name} {one} {what}.", because=f"{summary}.")
         return
-    told = ". ".join(f"{name}: {_sign(found[0])}" for name, found in bad.items())
+    summary = ". ".join(f"{name}: {_sign(found[0])}" for name, found in bad.items())
     does = one if len(bad) == 1 else several
     who = f"All {len(bad)} sets" if len(bad) == len(signs) else f"{len(bad)} of {len(signs)} sets"
-    yield Verdict(claim=f"{who} {does} {what}.", because=f"{told}.")
+    yield Verdict(claim=f"{who} {does} {what}.", because=f"{summary}.")
 
 
 def _sign(sign: Sign) -> str:
@@ -793,11 +793,11 @@ def _one(name: str, found: Sequence[FloorGap]) -> Verdict:
             because=f"By Holm's procedure over all metrics at 5 %, n = {found[0].apart.n:,}. "
             "More samples or other features may show a difference.",
         )
-    told = "; ".join(_against(g) for g in clearest[:_NAMED])
+    summary = "; ".join(_against(g) for g in clearest[:_NAMED])
     return Verdict(
         claim=f"{name} differs significantly from real data on {len(clearest)} of {len(found)} "
         f"metrics ({where}){_rest(found)}.",
-        because=f"Most clearly: {told}. By Holm's procedure over all metrics at 5 %, "
+        because=f"Most clearly: {summary}. By Holm's procedure over all metrics at 5 %, "
         f"n = {found[0].apart.n:,}.",
     )
 

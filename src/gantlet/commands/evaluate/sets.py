@@ -568,8 +568,8 @@ def _floor_of(sets: EvaluationSets, n: int) -> Floor | None:
     for held, words, least in _outside(sets, real, n):
         other = _drawn(sets, real, held, n)
         if other is not None and other.n >= least:
-            told = f"{other.n:,} {words}, against the same {real.n:,} real samples as the fakes"
-            return Floor(real=SamplePart(whole=real), other=SamplePart(whole=other), words=told)
+            summary = f"{other.n:,} {words}, against the same {real.n:,} real samples as the fakes"
+            return Floor(real=SamplePart(whole=real), other=SamplePart(whole=other), words=summary)
     return _divided(sets, real, n)
 
 

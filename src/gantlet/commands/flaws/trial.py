@@ -529,10 +529,10 @@ def _opposite(size: Estimate) -> Estimate:
 
 
 def _told(flaw: Flaw) -> dict[str, str | float]:
-    told: dict[str, str | float] = {"title": flaw.title, "kind": flaw.kind, "shift": flaw.shift}
+    entry: dict[str, str | float] = {"title": flaw.title, "kind": flaw.kind, "shift": flaw.shift}
     if flaw.cause is not None:
-        told["cause"] = flaw.cause
+        entry["cause"] = flaw.cause
     if flaw.naming is None:
-        return told
+        return entry
     agreement = flaw.naming.agreement.value or 0.0
-    return {**told, "probe": flaw.naming.probe, "agreement": agreement}
+    return {**entry, "probe": flaw.naming.probe, "agreement": agreement}

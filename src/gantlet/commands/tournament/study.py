@@ -437,7 +437,7 @@ def _transitive(table: Standings) -> Verdict:
 
 def mixing(best: Best, distances: Mapping[str, Estimate]) -> Verdict:
     """Returns which mixture of generators does best against its worst critic, and its gain."""
-    told = ", ".join(
+    summary = ", ".join(
         f"{100 * w:.0f} % {g.name}"
         for g, w in sorted(best.generators.items(), key=lambda item: -item[1])
     )
@@ -449,11 +449,11 @@ def mixing(best: Best, distances: Mapping[str, Estimate]) -> Verdict:
     elif is_separated(best.gain) and (best.gain.value or 0.0) > 0:
         claim = (
             f"A mixture of generators does significantly better against its worst critic than "
-            f"any generator alone: {told}."
+            f"any generator alone: {summary}."
         )
     else:
         claim = (
-            f"Against its worst critic, the equilibrium mixture ({told}) is not significantly "
+            f"Against its worst critic, the equilibrium mixture ({summary}) is not significantly "
             f"better than {best.single.name} alone."
         )
     return Verdict(

@@ -243,7 +243,7 @@ def verdicts(found: Sequence[FlowResult]) -> list[Verdict]:
 
 def _overall(found: Sequence[FlowResult]) -> Verdict:
     off = [f for f in found if f.at_tuned.is_off]
-    told = "; ".join(f"{_name(f)}: {_error(f.at_tuned)}" for f in found)
+    summary = "; ".join(f"{_name(f)}: {_error(f.at_tuned)}" for f in found)
     if len(off) == len(found):
         claim = "Yes: AIS is significantly biased for every flow here."
     elif off:
@@ -256,7 +256,7 @@ def _overall(found: Sequence[FlowResult]) -> Verdict:
     return Verdict(
         claim=claim,
         because=f"AIS bound minus exact log-likelihood, at the noise tuned on validation samples "
-        f"and the most temperatures: {told}.",
+        f"and the most temperatures: {summary}.",
     )
 
 

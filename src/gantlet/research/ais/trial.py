@@ -206,8 +206,8 @@ def at(what: str, sigma: float, temperatures: int | None = None) -> str:
         >>> at(OFF, 0.05, 1000)
         'AIS minus exact (sigma 0.05, 1000 temperatures)'
     """
-    told = "" if temperatures is None else f", {temperatures} temperatures"
-    return f"{what} (sigma {sigma:g}{told})"
+    more = "" if temperatures is None else f", {temperatures} temperatures"
+    return f"{what} (sigma {sigma:g}{more})"
 
 
 def run_trial(written: Trial, data: RunData, folder: TrialFolder, watch: Watch) -> Outcome:
@@ -358,16 +358,16 @@ class _Flow:
     ) -> dict[str, Estimate]:
         tuning, points = self.grid.tuning, len(self.test)
         test = low[tuning : tuning + points]
-        told = f"{self.grid.chains} chains, sigmoid schedule"
+        summary = f"{self.grid.chains} chains, sigmoid schedule"
         scores = {
-            TUNING: _mean(low[:tuning], f"lower bound, {told}", "higher"),
-            AIS: _mean(test, f"lower bound, {told}", "higher"),
-            OFF: _mean(test - self.exact, f"paired, {told}"),
-            GAP: _mean(high - low[tuning + points :], f"simulated samples, {told}", "lower"),
+            TUNING: _mean(low[:tuning], f"lower bound, {summary}", "higher"),
+            AIS: _mean(test, f"lower bound, {summary}", "higher"),
+            OFF: _mean(test - self.exact, f"paired, {summary}"),
+            GAP: _mean(high - low[tuning + points :], f"simulated samples, {summary}", "lower"),
             ACCEPTANCE: _mean(acceptance, "mean over chains").named(unit="1", better=None),
         }
         if smooth is not None:
-            scores[SHORT] = _mean(smooth - test, f"paired, {told}", "lower")
+            scores[SHORT] = _mean(smooth - test, f"paired, {summary}", "lower")
         return scores
 
 

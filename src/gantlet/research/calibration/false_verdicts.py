@@ -93,7 +93,7 @@ def verdict_trials(runs: int | None, threads_: int, device: str) -> list[Trial]:
 def judge_block(trial: Trial, watch: Watch) -> Outcome:
     """Draws a world again and again, evaluates each draw, and keeps what was claimed."""
     start, asked = time.process_time(), VerdictTrial.of(trial)
-    told: dict[str, list[bool | None]] = {claim: [] for claim in CLAIMS}
+    by_claim: dict[str, list[bool | None]] = {claim: [] for claim in CLAIMS}
     where = facts(asked.device, asked.threads, ["gantlet", "evaluate"])
     with threads(asked.threads):
         for i in range(asked.runs):
@@ -103,9 +103,9 @@ def judge_block(trial: Trial, watch: Watch) -> Outcome:
             except UserError as error:
                 return Outcome(trial=trial, details={SKIPPED: str(error)})
             for claim in CLAIMS:
-                told[claim].append(claimed[claim])
+                by_claim[claim].append(claimed[claim])
     took = Estimate.exact(time.process_time() - start, unit="s", method="of this trial")
-    return Outcome(trial=trial, details={TOLD: told}, clock={TIME: took})
+    return Outcome(trial=trial, details={TOLD: by_claim}, clock={TIME: took})
 
 
 def judged_once(
@@ -157,8 +157,8 @@ def found_in(outcomes: Sequence[Outcome]) -> dict[str, dict[str, list[bool | Non
     """Returns the claims of all runs of each world, by claim."""
     found: dict[str, dict[str, list[bool | None]]] = {}
     for o in sorted(outcomes, key=lambda o: o.trial.seed):
-        told: Mapping[str, Any] = o.details.get(TOLD, {})
-        for claim, some in told.items():
+        by_claim: Mapping[str, Any] = o.details.get(TOLD, {})
+        for claim, some in by_claim.items():
             found.setdefault(o.trial.model, {}).setdefault(claim, []).extend(some)
     return found
 
@@ -236,9 +236,10 @@ def _power(found: Found) -> Iterator[Verdict]:
     if not known:
         return
     full = [n for n, e in known.items() if e.value == 100]
-    told = ", ".join(f"{n} {e.value:g} % of {e.n}" for n, e in known.items())
+    summary = ", ".join(f"{n} {e.value:g} % of {e.n}" for n, e in known.items())
     yield Verdict(
-        claim=f"{len(full)} of {len(known)} flaws are detected in every run.", because=f"{told}."
+        claim=f"{len(full)} of {len(known)} flaws are detected in every run.",
+        because=f"{summary}.",
     )
 
 
@@ -296,6 +297,6 @@ def _caveats(outcomes: Sequence[Outcome]) -> Iterator[Caveat]:
 
 
 def _rows(found: Found) -> Iterator[Row]:
-    for name, told in found.items():
-        for claim, some in told.items():
+    for name, by_claim in found.items():
+        for claim, some in by_claim.items():
             yield Row(data=name, model="fake", seed=None, name=claim, estimate=_share(some))

@@ -271,8 +271,8 @@ def _not_run(question: Mapping[str, Any]) -> str:
         "d": [d for d in full.ds if d not in question["d"]],
         "scenarios": [s for s in full.scenarios if s not in question["scenarios"]],
     }
-    told = [f"{name} {', '.join(map(str, some))}" for name, some in left.items() if some]
-    return "; ".join(told) or "none of the full study"
+    clauses = [f"{name} {', '.join(map(str, some))}" for name, some in left.items() if some]
+    return "; ".join(clauses) or "none of the full study"
 
 
 def _overall(found: ByMetric) -> Iterator[Verdict]:
@@ -312,16 +312,16 @@ def _each(found: ByMetric) -> Iterator[Verdict]:
 
 def _elsewhere(group: Sequence[CoverageCell]) -> str:
     """Returns in words where the intervals of a metric do not cover; chance is only counted."""
-    told = [
+    clauses = [
         f"{c.judgement} at {c.place} ({shown(c.held)})"
         for c in group
         if c.judgement in {Judgement.TOO_WIDE, Judgement.TOO_NARROW}
     ]
     if near := sum(c.judgement == Judgement.NEAR for c in group):
-        told.append(f"near in {near}")
+        clauses.append(f"near in {near}")
     if none := [c for c in group if c.judgement == Judgement.NO_INTERVAL]:
-        told.append(f"no interval in {len(none)}, as at {none[0].place} ({none[0].why})")
-    words = "; ".join(told)
+        clauses.append(f"no interval in {len(none)}, as at {none[0].place} ({none[0].why})")
+    words = "; ".join(clauses)
     return f"{words[:1].upper()}{words[1:]}." if words else ""
 
 
@@ -450,9 +450,9 @@ def calibration_caveats(question: Mapping[str, Any], found: ByMetric) -> Iterato
     )
     asked = question["replicates"]
     counts = [asked] if isinstance(asked, int) else list(asked.values())
-    told = ", ".join(f"{count} replicates give {_chance(count)}" for count in counts)
+    summary = ", ".join(f"{count} replicates give {_chance(count)}" for count in counts)
     yield Caveat(
-        text=f"For an interval of exactly 95 % coverage, {told} with 95 % probability; among "
+        text=f"For an interval of exactly 95 % coverage, {summary} with 95 % probability; among "
         f"{cells_} cells a few fall outside by chance."
     )
 

@@ -401,18 +401,18 @@ def _shares(found: Sequence[CaseResult], title: str, what: str) -> Table:
 def _how(found: Sequence[CaseResult]) -> str:
     first = found[0].case
     critic, generator = first.spread
-    told = [
+    clauses = [
         f"In brackets the mean number of steps; at most {max(c.case.steps for c in found):,}.",
         f"Converged: within {first.tolerance:g} of the solution.",
         f"Starts: normal numbers times {critic:g} (critic) and {generator:g} (generator).",
     ]
     if any(c.case.batch for c in found):
-        told[1] = (
+        clauses[1] = (
             f"Converged: in exact expectation within {first.tolerance:g} of the solution; on "
             "samples with an error below 0.1 from then on to the end, of mixtures below 0.5."
         )
-        told.append("Networks: default initialisation.")
-    return " ".join(told)
+        clauses.append("Networks: default initialisation.")
+    return " ".join(clauses)
 
 
 def _short(cell: CaseResult) -> str:
@@ -561,7 +561,7 @@ def _thresholds(found: Sequence[CaseResult]) -> Iterator[Verdict]:
     if not found:
         return
     right = [c for c in found if c.converged == (c.case.starts if c.case.side > 1 else 0)]
-    told = "; ".join(
+    summary = "; ".join(
         f"{c.case.row} {c.case.column}: {_of([c])}"
         for c in sorted(found, key=lambda c: (c.case.row, c.case.side))
     )
@@ -570,18 +570,18 @@ def _thresholds(found: Sequence[CaseResult]) -> Iterator[Verdict]:
         if len(right) == len(found)
         else f"The thresholds are confirmed in {len(right)} of {len(found)} settings."
     )
-    yield Verdict(claim=claim, because=f"Ratio and starts that converged: {told}.")
+    yield Verdict(claim=claim, because=f"Ratio and starts that converged: {summary}.")
 
 
 def _forms(found: Sequence[CaseResult]) -> Iterator[Verdict]:
     if not found:
         return
     whole = [c for c in found if c.is_whole]
-    told = "; ".join(f"{c.case.row}, {c.case.column}: {_of([c])}" for c in found)
+    summary = "; ".join(f"{c.case.row}, {c.case.column}: {_of([c])}" for c in found)
     yield Verdict(
         claim=f"Of {len(found)} other forms of the game {len(whole)} converge from every start "
         "under plain simultaneous descent.",
-        because=f"{told}.",
+        because=f"{summary}.",
     )
 
 
@@ -600,8 +600,8 @@ def _ladder(found: Sequence[CaseResult]) -> Iterator[Verdict]:
                 f"On the ladder {column} converges from every start on {len(whole)} of "
                 f"{len(climbed)} rungs; the first it fails on is {broken[0].case.row!r}."
             )
-        told = "; ".join(f"{c.case.row}: {_of([c])}" for c in climbed)
-        yield Verdict(claim=claim, because=f"{told}.")
+        summary = "; ".join(f"{c.case.row}: {_of([c])}" for c in climbed)
+        yield Verdict(claim=claim, because=f"{summary}.")
 
 
 def _of(found: Iterable[CaseResult]) -> str:

@@ -226,11 +226,11 @@ def _against_last(found: ArmResults, what: str) -> Verdict:
         f"{_listed(better, 'no method')}; more: {_listed(worse, 'none')}; "
         f"not significantly different: {_listed(level, 'none')}."
     )
-    told = "; ".join(f"{arm} {text(e)}" for arm, e in gaps.items())
+    summary = "; ".join(f"{arm} {text(e)}" for arm, e in gaps.items())
     return Verdict(
         claim=claim,
         because=f"{what.capitalize()} of the last iterate: {text(whole)}. Differences from it, "
-        f"paired over seeds: {told}.",
+        f"paired over seeds: {summary}.",
     )
 
 
@@ -243,13 +243,13 @@ def _mixture(found: ArmResults, where: str) -> Iterator[Verdict]:
         return
     share = found.shares[-1]
     rivals = [arm for arm in (LAST, BEST, UNIFORM) if arm in found.arms]
-    told = {
+    differences = {
         arm: (found.behind(GAP, SOLVED, arm), found.behind(ENERGY, SOLVED, arm)) for arm in rivals
     }
     better, worse = (
         [
             f"{word} than {arm}"
-            for arm, pair in told.items()
+            for arm, pair in differences.items()
             for word, e in zip(words, pair, strict=True)
             if is_separated(e) and sign * (e.value or 0.0) > 0
         ]
@@ -259,7 +259,7 @@ def _mixture(found: ArmResults, where: str) -> Iterator[Verdict]:
         )
     )
     networks = found.over_seeds(NETWORKS, SOLVED, share)
-    because = "; ".join(f"{arm}: {_both(*pair)}" for arm, pair in told.items())
+    because = "; ".join(f"{arm}: {_both(*pair)}" for arm, pair in differences.items())
     yield Verdict(
         claim=f"{where}, the equilibrium of checkpoints plays {text(networks)} and is "
         f"{_listed(better + worse, _LEVEL)}.",
@@ -277,7 +277,7 @@ def _resources(found: ArmResults) -> Verdict:
     costs = {arm: found.cost_to_reach(arm, goal) for arm in found.arms}
     reached = {arm: cost for arm, cost in costs.items() if cost is not None}
     cheapest = min(reached, key=lambda arm: reached[arm])
-    told = "; ".join(
+    summary = "; ".join(
         f"{arm} {flops:.2g} operations and {networks:.3g} networks"
         for arm, (flops, networks) in reached.items()
     )
@@ -285,7 +285,7 @@ def _resources(found: ArmResults) -> Verdict:
     return Verdict(
         claim=f"The gap at which plain training ends, {goal:.3g}, costs least by {cheapest}; "
         f"{len(never)} of {len(costs)} methods do not reach it.",
-        because=f"At the first share of the budget whose mean over seeds is no larger: {told}. "
+        because=f"At the first share of the budget whose mean over seeds is no larger: {summary}. "
         f"Not reached: {_listed(never, 'none')}.",
     )
 
@@ -300,7 +300,7 @@ def _pennies(outcome: Outcome) -> Verdict:
     def nearing(which: str) -> list[str]:
         return [p for p in PLAYERS if gap(p, which) < gap(p, which, least) / 2]
 
-    told = "; ".join(
+    summary = "; ".join(
         f"{p}: last {gap(p, LAST_ROUND):.3f}, average {gap(p, AVERAGE_ROUNDS):.3f}"
         for p in PLAYERS
     )
@@ -308,7 +308,7 @@ def _pennies(outcome: Outcome) -> Verdict:
         claim="In matching pennies the average of all rounds nears equilibrium for "
         f"{_listed(nearing(AVERAGE_ROUNDS), 'no player')}; the last round for "
         f"{_listed(nearing(LAST_ROUND), 'no player')}.",
-        because=f"Duality gap after {most:,} rounds, at worst 2: {told}.",
+        because=f"Duality gap after {most:,} rounds, at worst 2: {summary}.",
     )
 
 

@@ -420,8 +420,8 @@ class Duel(OnALine):
         if player == "generator":
             return softplus(-score).mean()
         slopes = [self._slope(x).square().mean() for x in (self.real, fake)]
-        told = softplus(-self.critic(self.real)).mean() + softplus(score).mean()
-        return told + self.gamma / 2 * torch.stack(slopes).sum()
+        fit = softplus(-self.critic(self.real)).mean() + softplus(score).mean()
+        return fit + self.gamma / 2 * torch.stack(slopes).sum()
 
     def _slope(self, x: Tensor) -> Tensor:
         """Returns the critic's derivative, written out so that it can be batched and traced."""

@@ -242,8 +242,8 @@ def _tidy(row: PublishedRow) -> Iterator[Row]:
 
 
 def _details(row: PublishedRow) -> Section:
-    told = {"source": row.source, **row.stated, "a sample": row.sample.method}
-    facts = [Fact(name=name, value=value) for name, value in told.items()]
+    entries = {"source": row.source, **row.stated, "a sample": row.sample.method}
+    facts = [Fact(name=name, value=value) for name, value in entries.items()]
     return Section(title=row.name, blocks=[Facts(items=facts)])
 
 

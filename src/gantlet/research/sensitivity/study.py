@@ -496,24 +496,24 @@ def _verdicts(
         if not any((what, size) == (damage, n) for _, what, size in found):
             yield Verdict(claim=f"{damage}: not yet measured with {n:,} samples.")
             continue
-        told = sorted(noticers(found, damage, n))
+        note = sorted(noticers(found, damage, n))
         praised = [
             metric
             for metric in names
             if smallest(found.get((metric, damage, n), {}), praised=True) is not None
         ]
         fooled = f" Called better by {', '.join(praised)}." if praised else ""
-        if not told:
+        if not note:
             yield Verdict(
                 claim=f"{damage}: no metric detects it with {n:,} samples.",
                 because=fooled.strip(),
             )
             continue
-        least = told[0][0]
-        first = [metric for strength, metric in told if strength == least]
+        least = note[0][0]
+        first = [metric for strength, metric in note if strength == least]
         yield Verdict(
             claim=f"{damage}: detected from strength {least:g} on by {', '.join(first)}.",
-            because=f"{len(told)} of {len(names)} metrics detect it at some strength, with {n:,} "
+            because=f"{len(note)} of {len(names)} metrics detect it at some strength, with {n:,} "
             f"samples of each set.{fooled}",
         )
     yield _alarms(found, names, sizes)
@@ -584,9 +584,9 @@ def _cell(by_strength: Mapping[float, Tally] | None) -> str | None:
     if not any(t.draws for t in by_strength.values()):
         return "no interval"
     worse, better = smallest(by_strength), smallest(by_strength, praised=True)
-    told = [] if worse is None else [f"{worse:g}"]
-    told += [] if better is None else [f"better {better:g}"]
-    return ", ".join(told) or NEVER
+    clauses = [] if worse is None else [f"{worse:g}"]
+    clauses += [] if better is None else [f"better {better:g}"]
+    return ", ".join(clauses) or NEVER
 
 
 def _caveats(question: Mapping[str, Any]) -> Iterator[Caveat]:

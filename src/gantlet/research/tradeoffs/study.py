@@ -241,13 +241,13 @@ def _error_verdict(
     """Says whose error is least on one data set, noise floor included, and where flows stand."""
     everyone = [c for members in variants.values() for c in members if measure(c)]
     best = sorted(everyone, key=lambda c: fmean(measure(c).values()))
-    told = _told(best[0], measure)
+    summary = _told(best[0], measure)
     flow = next((c for c in best if Spec.parse(c.model).name == "flow"), None)
     if flow is not None and flow is not best[0]:
-        told += f". The best flow, {flow.label}: {_told(flow, measure)}"
+        summary += f". The best flow, {flow.label}: {_told(flow, measure)}"
     return Verdict(
         claim=f"{data}: {best[0].label} has the lowest mean {what}.",
-        because=f"{told}. Differences are not tested.",
+        because=f"{summary}. Differences are not tested.",
     )
 
 
@@ -473,12 +473,15 @@ def _tables(by_weight: dict[float, ModelResults]) -> Iterator[Block]:
     if not rows:
         return
     sample = next(iter(by_weight.values()))
-    told = {score: sample.estimate(score) for score, _ in columns}
+    samples_of = {score: sample.estimate(score) for score, _ in columns}
     yield Table(
         title="Weight of the likelihood",
         columns=[
             Column(name="weight"),
-            *(Column(name=n, unit=told[s].unit, better=told[s].better) for s, n in columns),
+            *(
+                Column(name=n, unit=samples_of[s].unit, better=samples_of[s].better)
+                for s, n in columns
+            ),
         ],
         rows=rows,
         note="0 is purely adversarial, inf is maximum likelihood; all are the same flow, trained "
@@ -518,10 +521,10 @@ def _both_ways(by_weight: dict[float, ModelResults]) -> Iterator[Verdict]:
         said = "maximum likelihood gives the better samples: it is not the harder way here"
     else:
         said = "adversarial training gives the better samples"
-    told = ", ".join(f"{g.score} {shown(g.estimate)}" for g in gaps if g is not None)
+    summary = ", ".join(f"{g.score} {shown(g.estimate)}" for g in gaps if g is not None)
     yield Verdict(
         claim=f"The same flow trained both ways: {said}.",
-        because=f"Maximum likelihood minus adversarial, over seeds: {told}.",
+        because=f"Maximum likelihood minus adversarial, over seeds: {summary}.",
     )
 
 
@@ -678,10 +681,10 @@ def _winners(budgets: Budgets) -> Iterator[Verdict]:
             if level
             else f"{at} {best.label} has significantly better samples than every other recipe."
         )
-        told = "; ".join(f"{c.label} {shown(c.estimate(found.quality))}" for c in ranked)
+        summary = "; ".join(f"{c.label} {shown(c.estimate(found.quality))}" for c in ranked)
         yield Verdict(
             claim=claim,
-            because=f"{found.quality.replace('energy', 'Energy distance')}: {told}. Holm's "
+            because=f"{found.quality.replace('energy', 'Energy distance')}: {summary}. Holm's "
             f"procedure over {len(found.recipes.gaps)} pairs of recipes and scores, 5 % in all.",
         )
 
