@@ -286,7 +286,8 @@ def _short(spec: Spec, specs: list[Spec]) -> str:
 
 
 _VOID = frozenset({"meta", "link", "img"})
-_JOINT = re.compile(r"(?:(?<=[,:/+|])|(?<=\w@))(?=\w)")
+# Where a written form may break, but no number such as 1,612 or 9/20.
+_JOINT = re.compile(r"(?:(?<=[,:/+|])|(?<=\w@))(?=\w)(?!(?<=\d[,/])\d)")
 
 
 @final
@@ -316,7 +317,12 @@ def safe(text: str) -> Markup:
 
 
 def breakable(text: str) -> Markup:
-    """Returns ``text`` escaped, with leave to break a written form such as ``gan:a=1,b=2``."""
+    """Returns ``text`` escaped, with leave to break a written form such as ``gan:a=1,b=2``.
+
+    Example:
+        >>> str(breakable("gan:a=1,b=2")), str(breakable("20/20 (1,612)"))
+        ('gan:<wbr>a=1,<wbr>b=2', '20/20 (1,612)')
+    """
     return Markup("<wbr>".join(safe(part) for part in _JOINT.split(clean(text))))
 
 
