@@ -3,12 +3,13 @@ VENV   ?= .venv
 PY     := $(VENV)/bin/python
 PIP    := $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 SOURCE := src tests benchmarks examples
-# What make check leaves to make test: minutes of training, other packages, a browser, fetched data.
+# What make check leaves to make test: slow ones (also those in tests/slow.txt), other packages, a
+# browser, fetched data.
 FAST   := not slow and not peers and not browser and not data
 # Spinning threads cost tenfold on a busy machine.
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: help demo check test lint types unit docs study clean
+.PHONY: help demo check slow test lint types unit docs study clean
 
 help:  ## Show this help
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -17,12 +18,17 @@ demo: $(VENV)/.core  ## Install, then compare nine models on real handwritten di
 	$(VENV)/bin/gantlet compare gan flow ar vae diffusion flow-gan histogram gmm memorizer \
 	  --data digits --flops 4e11 --out runs/demo
 
-check: $(VENV)/.dev  ## Before each commit: style, layers, types, fast unit tests (about six minutes)
+check: $(VENV)/.dev  ## Before each commit: style, layers, types, fast unit tests
 	$(VENV)/bin/ruff format --check --quiet $(SOURCE)
 	$(VENV)/bin/ruff check --quiet $(SOURCE)
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/mypy
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist worksteal -m "$(FAST)" tests/unit
+
+slow: $(VENV)/.dev  ## Measure which unit tests are slow (tests/slow.txt); ten minutes of one core
+	rm -f .test-times
+	OMP_NUM_THREADS=1 GANTLET_TEST_TIMES=$(CURDIR)/.test-times $(PY) -m pytest -q -n 0 -m "not peers and not browser and not data" tests/unit
+	$(PY) benchmarks/slow_tests.py .test-times
 
 test: lint types unit docs  ## Everything that must pass
 

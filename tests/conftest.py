@@ -1,4 +1,5 @@
 import os
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,32 @@ import torch
 
 # Tests run side by side; spinning threads would make them crawl.
 torch.set_num_threads(1)
+
+# Tests that `make check` leaves to `make test`, one a line, as `make slow` measured them.
+SLOW = Path(__file__).parent / "slow.txt"
+TIMES = "GANTLET_TEST_TIMES"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    slow = set(SLOW.read_text().splitlines())
+    for item in items:
+        if item.nodeid.partition("[")[0] in slow:
+            item.add_marker(pytest.mark.slow)
+
+
+def cpu_seconds():
+    used = [resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(u.ru_utime + u.ru_stime for u in used)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_protocol(item):
+    start = cpu_seconds()
+    yield
+    if TIMES in os.environ:
+        with Path(os.environ[TIMES]).open("a") as out:
+            out.write(f"{cpu_seconds() - start:.3f} {item.nodeid}\n")
 
 
 def numpy_state():
