@@ -74,6 +74,22 @@ def test_published_polygons_are_hardly_turned():
     assert stats.kstest(turns["full"].numpy() / 360, "uniform").pvalue > 1e-3
 
 
+def test_a_polygon_is_found_again_and_another_shape_is_far_from_all():
+    data = Polygons(n=12, held_out=2)
+    x, split = train(data)
+    square = torch.full((1, 1, 28, 28), 255.0)
+    square[..., 8:20, 8:20] = 0
+    distance, factors = data.project(torch.cat([x, square]))
+    drawn = data.render(factors).float()
+    direct = ((drawn - torch.cat([x, square])) / 255).flatten(1).norm(dim=1)
+    assert torch.allclose(direct.double(), distance, atol=1e-4)
+    assert float(distance[:-1].median()) < 1
+    assert float(distance[-1]) > 4
+    off = torch.cdist(data.corners(factors)[:-1], data.corners(split.factors)).amin(2).amax(1)
+    assert float(off.median()) < 0.5  # pixels
+    assert len(data.project(x[:0])[0]) == 0
+
+
 def test_all_dots_are_counted():
     x, split = train(Dots(n=300, held_out=2))
     assert float((Dots().count_of(x) == split.labels).double().mean()) >= 0.99

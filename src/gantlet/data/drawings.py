@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Final, Literal, final
+from typing import Annotated, Any, Final, Literal, final
 
 import numpy as np
 import torch
@@ -81,7 +81,7 @@ def _drawn(
 
 def _canvas(mode: Literal["L", "RGB"], size: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:
     """Returns a white canvas of subpixels, and what draws on it."""
-    white: int | tuple[int, int, int] = _WHITE if mode == "L" else (_WHITE,) * 3
+    white = _WHITE if mode == "L" else (_WHITE, _WHITE, _WHITE)
     image = Image.new(mode, (size * _OVER, size * _OVER), white)
     return image, ImageDraw.Draw(image)
 
@@ -123,6 +123,9 @@ def _uniform(n: int, *shape: int, rng: torch.Generator) -> Tensor:
 
 _SCALE = 0.75  # diameter of the circle of the corners, relative to the image
 _APART = 20.0  # degrees; half of them keep neighbours apart
+_BANK = 2_000  # polygons from which searches start
+_STARTS = 2
+_FIRST_STEP, _LAST_STEP = math.radians(8), math.radians(0.1)
 _TURNS: Final = {"full": 2 * math.pi, "published": math.radians(2 * math.pi)}
 
 
@@ -189,6 +192,59 @@ class Polygons:
         image, draw = _canvas("L", self.size)
         _polygon(draw, corners, fill=0)
         return _pixels(image)
+
+    def project(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Finds the polygon that is nearest to each image.
+
+        The nearest two of 2,000 drawn polygons are moved angle by angle, by 8 degrees and then by
+        ever fewer, while that brings them nearer: about 50 ms an image. A nearer one may exist, so
+        the distance is an upper bound; that of the data's own images says how loose it is.
+
+        Args:
+            x: Images, shape ``(n, 1, size, size)``, levels 0 to 255.
+
+        Returns:
+            The Euclidean distance with black 0 and white 1, shape ``(n,)``, and the factors.
+        """
+        bank = self._draw(_BANK, Rng(0).stream("polygons/bank"))
+        known = bank.take(torch.arange(_BANK)).flatten(1) / _WHITE
+        images = x.float().cpu().flatten(1) / _WHITE
+        parameters = torch.cat([bank.factors["angles"], bank.factors["turn"][:, None]], 1)
+        distances = torch.zeros(len(x), dtype=torch.float64)
+        best = torch.zeros(len(x), self.vertices + 1, dtype=torch.float64)
+        for i, image in enumerate(images):
+            starts = (known - image).square().sum(1).topk(_STARTS, largest=False).indices
+            ends = [self._climb(image, parameters[start]) for start in starts]
+            distances[i], best[i] = min(ends, key=lambda end: end[0])
+        return distances, {"angles": best[:, :-1], "turn": best[:, -1]}
+
+    def _climb(self, image: Tensor, start: Tensor) -> tuple[float, Tensor]:
+        """Returns the distance and parameters at the end of a pattern search from ``start``."""
+        best, nearest, step = start, self._apart(image, start), _FIRST_STEP
+        while step > _LAST_STEP:
+            before = nearest
+            for move in torch.cat([torch.eye(len(start)), -torch.eye(len(start))]).double():
+                tried = self._allowed(best + step * move)
+                distance = self._apart(image, tried)
+                if distance < nearest:
+                    best, nearest = tried, distance
+            if nearest == before:
+                step /= 2
+        return nearest, best
+
+    def _apart(self, image: Tensor, parameters: Tensor) -> float:
+        drawn = self.render({"angles": parameters[None, :-1], "turn": parameters[None, -1]})
+        return float((drawn.flatten() / _WHITE - image).norm())
+
+    def _allowed(self, parameters: Tensor) -> Tensor:
+        """Returns parameters moved to where the distribution has them."""
+        whole = 360 / self.vertices
+        low = whole * torch.arange(self.vertices, dtype=torch.float64) + _APART / 2
+        angles = parameters[:-1].rad2deg().clamp(low, low + whole - _APART / 2).deg2rad()
+        turn = parameters[-1:]
+        if self.rotation == "published":
+            turn = turn.clamp(0, _TURNS["published"])
+        return torch.cat([angles, turn])
 
 
 # ----------------------------------------------------------------------------
@@ -284,7 +340,8 @@ class Dots:
         depth = ndimage.gaussian_filter(ndimage.distance_transform_edt(is_dark), 0.25 * radius)
         reach = 2 * max(1, round(0.75 * radius)) + 1
         peaks = (depth == ndimage.maximum_filter(depth, reach)) & (depth > 0.45 * radius)
-        return int(ndimage.label(peaks, structure=np.ones((3, 3)))[1])
+        labelled: Any = ndimage.label(peaks, structure=np.ones((3, 3)))
+        return int(labelled[1])
 
 
 def _apart(k: int, distance: float, rng: torch.Generator) -> Tensor:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, Final, Literal, final
+from typing import Annotated, Any, Final, Literal, final
 
 import torch
 from torch import Tensor
@@ -193,7 +193,8 @@ def _central(edges: Edges, d: int, tails: float) -> float:
     def excess(size: float) -> float:
         return float((_share_inside(size * scale, edges) ** d).mean()) - GAUSSIAN_CEILING
 
-    return float(scipy.optimize.brentq(excess, 0, 1e9, xtol=1e-10))
+    root: Any = scipy.optimize.brentq(excess, 0, 1e9, xtol=1e-10)
+    return float(root)
 
 
 def _share_inside(size: Tensor, edges: Edges) -> Tensor:

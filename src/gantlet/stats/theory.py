@@ -8,6 +8,7 @@ probability ``p`` enlarged by ``r`` has at least probability ``Phi(Phi^-1(p) + r
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from gantlet.core.errors import UserError
 
@@ -486,4 +487,5 @@ def _integral(f: Callable[[float], float], low: float, high: float) -> float:
 def _root(f: Callable[[float], float], low: float, high: float) -> float:
     import scipy.optimize
 
-    return float(scipy.optimize.brentq(f, low, high, xtol=1e-12))
+    root: Any = scipy.optimize.brentq(f, low, high, xtol=1e-12)
+    return float(root)
