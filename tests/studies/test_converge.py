@@ -15,7 +15,7 @@ from gantlet.commands.converge.diagnosis import (
     forecast,
     keys,
 )
-from gantlet.commands.converge.study import Converge, curves_down
+from gantlet.commands.converge.study import Converge, curves_down, state_in_words
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Budget, Spend
 from gantlet.core.rng import Rng
@@ -78,6 +78,68 @@ def test_settling_is_good_near_the_noise_floor_only():
     assert far.ratio == pytest.approx(10.0, rel=0.1)
     assert far.name == "converging"
     assert not far.is_good
+
+
+def swinging(spread, end=0.3, best=None):
+    """A loss that falls to ``end`` and then strays by a factor, one standard deviation."""
+    signs = [1, -1, -1, 1, 1, -1, -1, 1, -1, 1, 1, -1, 1]
+    fall = [9 * (end / 9) ** (i / 11) for i in range(1, 12)]
+    if best is not None:
+        fall[8:11] = [best] * 3
+    return [9, *fall, *(end * spread**sign for sign in signs)]
+
+
+@pytest.mark.parametrize(
+    ("spread", "end", "best", "state", "others"),
+    [
+        (1.05, 0.3, None, "converging", ()),
+        (1.3, 0.3, None, "converging", ("rotating",)),
+        # Swings of this size hide whether the loss is 2.8 times its best.
+        (1.5, 0.3, None, "rotating", ("diverging",)),
+        (2.0, 0.45, 0.2, "diverging", ("rotating",)),
+        (1.02, 0.3, 0.1, "diverging", ()),
+    ],
+)
+def test_a_verdict_says_what_it_may_be_as_well(spread, end, best, state, others):
+    found = state_of_course(course(swinging(spread, end, best)))
+    assert found.name == state
+    assert set(others) <= set(found.others)
+    assert found.is_between == bool(found.others)
+    assert bool(found.others) == bool(others)
+    assert ("may be judged otherwise" in found.because) == bool(others)
+
+
+def test_near_and_far_are_said_both_where_the_loss_does_not_tell():
+    told = {}
+    for end in (0.3, 0.47, 1.2):
+        found = state_of_course(course(swinging(1.1, end)))
+        assert found.name == "converging"
+        assert not found.others
+        assert found.range[0] < found.ratio < found.range[1]
+        told[end] = found.is_between
+    assert told == {0.3: False, 0.47: True, 1.2: False}
+
+
+def test_the_interval_of_the_end_holds_nine_times_in_ten():
+    """A course of normal deviations about a level, on a log scale."""
+    rng, inside = Rng(0).stream("course"), 0
+    for _ in range(400):
+        noise = 0.2 * torch.randn(25, generator=rng, dtype=torch.float64)
+        low, high = state_of_course(course([9, *(0.4 * noise[1:].exp()).tolist()])).range
+        inside += low < 4.0 < high
+    assert 0.86 <= inside / 400 <= 0.94
+
+
+def test_a_report_says_both_verdicts():
+    plain = {"state": "converging", "ratio": 3.0, "others": [], "range": [2.5, 3.6], "good": True}
+    plain |= {"advice": [], "improving": False}
+    assert state_in_words(plain) == "converges, to a validation loss 3.0 times the noise floor"
+    between = {**plain, "others": ["rotating"]}
+    assert "converges, or oscillates" in state_in_words(between)
+    border = {**plain, "ratio": 4.6, "range": [4.1, 5.2]}
+    assert "(4.1 to 5.2): between near the data and far from them" in state_in_words(border)
+    old = {k: v for k, v in plain.items() if k not in {"others", "range"}}
+    assert state_in_words(old) == state_in_words(plain)
 
 
 def test_what_lies_below_the_noise_floor_is_noise():

@@ -22,6 +22,7 @@ from gantlet.run.execute import Watch
 from gantlet.run.store import TrialFolder
 from gantlet.run.train import Batches, DivergedError, Plan, Snapshots, train
 from gantlet.run.trials import RunData, TrialParts, TypedTrial
+from gantlet.stats.intervals import t_quantile
 
 # ----------------------------------------------------------------------------
 # What is diagnosed: a model or a toy game, a solver, data, a budget, a seed.
@@ -490,6 +491,12 @@ _SWINGS_SHARE = 0.15
 _NOISE = 3.0
 # A trend of the last half counts from this value of Student's t on.
 _TREND = 2.0
+# A verdict stands alone where the number that decides is as far on the other side of its threshold
+# with this chance at most.
+_WRONG = 0.05
+# The standard deviation of the median of six normal numbers, over that of their mean: the last
+# quarter of 25 records has six.
+_MEDIAN = 1.135
 
 
 @final
@@ -503,6 +510,9 @@ class TrainingState:
         end: The validation loss at the end: the median of the last quarter of the records.
         ratio: ``end`` in units of the noise floor, or None where the loss has no floor.
         is_improving: Whether the loss still falls in the last half of the training.
+        others: What it may do as well: the verdicts within the 90 % intervals of the two numbers
+            that decide; none where both are on one side of every threshold.
+        range: The 90 % interval of ``ratio``, or None where there is none.
     """
 
     name: StateName
@@ -510,11 +520,29 @@ class TrainingState:
     end: float
     ratio: float | None = None
     is_improving: bool = False
+    others: tuple[StateName, ...] = ()
+    range: tuple[float, float] | None = None
 
     @property
     def is_good(self) -> bool:
         """Whether training settles, and where no distance says that it is far from the data."""
         return self.name == "converging" and (self.ratio is None or self.ratio <= GOOD)
+
+    @property
+    def is_between(self) -> bool:
+        """Whether a number that decides may lie on the other side of its threshold."""
+        near = self.name == "converging" and self.range is not None
+        return bool(self.others) or (near and straddles_good(self.range))
+
+
+def straddles_good(interval: Sequence[float] | None) -> bool:
+    """Returns whether a loss in units of the noise floor may be near the data, or far from them.
+
+    Example:
+        >>> straddles_good((4.2, 5.6)), straddles_good((5.1, 5.6))
+        (True, False)
+    """
+    return interval is not None and interval[0] <= GOOD < interval[1]
 
 
 def state_of_course(course: TrainingCourse) -> TrainingState:
@@ -563,7 +591,21 @@ def _distance(quality: list[float], scale: LossScale, floor: float) -> TrainingS
     )
     if scale.mixture is not None:
         summary += f"; a Gaussian mixture has {scale.mixture:.3g}"
-    name, why = _shape(quality[0], best, end, trend, floor)
+    swing = trend.interval_of_spread()
+    # The standard error of a median of so many records about their trend.
+    wide = _MEDIAN * t_quantile(1 - _WRONG, trend.df) * trend.spread / math.sqrt(_last(logs))
+    ends = (end * math.exp(-wide), end * math.exp(wide))
+    shape = _Shape(start=quality[0], best=best, floor=floor)
+    name = shape.state(end, trend.spread)
+    nearby = [*(shape.state(e, trend.spread) for e in ends), *(shape.state(end, w) for w in swing)]
+    others = tuple(dict.fromkeys(n for n in nearby if n != name))
+    why = shape.reason(name, end, trend.spread)
+    if others:
+        why += (
+            f" The last weights are known to within a factor of {math.exp(wide):.1f}, and the "
+            f"deviation from the trend is {math.exp(swing[0]):.2f} to {math.exp(swing[1]):.2f}: "
+            "a training of another seed may be judged otherwise."
+        )
     is_improving = trend.t < -_TREND and name == "converging" and end > floor
     return TrainingState(
         name=name,
@@ -571,30 +613,48 @@ def _distance(quality: list[float], scale: LossScale, floor: float) -> TrainingS
         end=end,
         ratio=end / floor,
         is_improving=is_improving,
+        others=others,
+        range=(ends[0] / floor, ends[1] / floor),
     )
 
 
-def _shape(
-    start: float, best: float, end: float, trend: "_Trend", floor: float
-) -> tuple[StateName, str]:
-    reached = max(_LEARNED * start, GOOD * floor)
-    lost = f"It is {end / best:.1f} times its best: progress was lost again."
-    if best <= reached and end > _LOST_ALL * best:
-        return "diverging", lost
-    if end > reached:
-        return (
-            "stuck",
-            f"That is {100 * end / start:.0f} % of the untrained loss: little was learned.",
-        )
-    strays = math.exp(trend.spread)
-    if strays > _SWINGS:
-        return (
-            "rotating",
-            f"In the last half it deviates from its trend by a factor of {strays:.1f}.",
-        )
-    if end > _LOST * best:
-        return "diverging", lost
-    return "converging", f"In the last half it stays within a factor of {strays:.2f} of its trend."
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shape:
+    """What the course of a distance says, by its level at the end and how it swings.
+
+    Attributes:
+        start: The loss before training.
+        best: The lowest loss.
+        floor: The noise floor.
+    """
+
+    start: float
+    best: float
+    floor: float
+
+    def state(self, end: float, spread: float) -> StateName:
+        """Returns what a training does that ends at this loss and strays so far on a log scale."""
+        reached = max(_LEARNED * self.start, GOOD * self.floor)
+        if self.best <= reached and end > _LOST_ALL * self.best:
+            return "diverging"
+        if end > reached:
+            return "stuck"
+        if math.exp(spread) > _SWINGS:
+            return "rotating"
+        return "diverging" if end > _LOST * self.best else "converging"
+
+    def reason(self, name: StateName, end: float, spread: float) -> str:
+        """Returns the number that decided, in a sentence."""
+        strays = math.exp(spread)
+        if name == "diverging":
+            return f"It is {end / self.best:.1f} times its best: progress was lost again."
+        if name == "stuck":
+            share = 100 * end / self.start
+            return f"That is {share:.0f} % of the untrained loss: little was learned."
+        if name == "rotating":
+            return f"In the last half it deviates from its trend by a factor of {strays:.1f}."
+        return f"In the last half it stays within a factor of {strays:.2f} of its trend."
 
 
 def _likelihood(quality: list[float], noise: float) -> TrainingState:
@@ -620,7 +680,12 @@ def _likelihood(quality: list[float], noise: float) -> TrainingState:
 
 
 def _end(values: Sequence[float]) -> float:
-    return median(values[-max(len(values) // 4, 1) :])
+    return median(values[-_last(values) :])
+
+
+def _last(values: Sequence[float]) -> int:
+    """Returns how many records are the last quarter."""
+    return max(len(values) // 4, 1)
 
 
 def _smooth(values: Sequence[float]) -> list[float]:
@@ -637,11 +702,20 @@ class _Trend:
         change: By how much it rises from the first value to the last.
         spread: The standard deviation of values around it.
         t: Its slope over the standard error of the slope.
+        df: The degrees of freedom of ``spread``.
     """
 
     change: float
     spread: float
     t: float
+    df: int = 1
+
+    def interval_of_spread(self) -> tuple[float, float]:
+        """Returns the 90 % interval of ``spread``, of normal deviations."""
+        from scipy.special import chdtri
+
+        low, high = (float(chdtri(self.df, p)) for p in (_WRONG, 1 - _WRONG))
+        return self.spread * math.sqrt(self.df / low), self.spread * math.sqrt(self.df / high)
 
 
 def _trend(values: Sequence[float]) -> _Trend:
@@ -656,4 +730,4 @@ def _trend(values: Sequence[float]) -> _Trend:
     spread = math.sqrt(math.fsum(r * r for r in rest) / (n - 2))
     error = spread / math.sqrt(sxx)
     t = slope / error if error > 0 else math.copysign(math.inf, slope) if slope else 0.0
-    return _Trend(slope * (n - 1), spread, t)
+    return _Trend(slope * (n - 1), spread, t, n - 2)

@@ -17,6 +17,7 @@ from gantlet.commands.converge.course import (
     resolved,
     run_parts,
     short,
+    straddles_good,
     usual_solver,
 )
 from gantlet.commands.converge.diagnosis import GROWTH, SHARE, DiagnosisKey, keys
@@ -68,19 +69,29 @@ def verdicts(
     name: str, details: Mapping[str, Any], scores: Mapping[str, Estimate]
 ) -> Iterator[Verdict]:
     """Yields what the training does, why, and what would help."""
-    yield Verdict(claim=f"{name} {_state(details)}.", because=details["because"])
+    yield Verdict(claim=f"{name} {state_in_words(details)}.", because=details["because"])
     yield from _forecast(details, scores)
     yield from _nash(details)
     yield from _advice_verdicts(details, scores)
     yield from _tried(details)
 
 
-def _state(details: Mapping[str, Any]) -> str:
-    """Returns the state of a training, and its quality where that is known."""
+def state_in_words(details: Mapping[str, Any]) -> str:
+    """Describes the state of a training, and how good it is where that is known.
+
+    Where a number that decides may lie on the other side of its threshold, both are said.
+    """
     said, ratio = _STATES[details["state"]], details["ratio"]
+    if others := details.get("others"):
+        also = ", or ".join(_STATES[other] for other in others)
+        return f"is between verdicts: it {said}, or {also}"
     if details["state"] != "converging" or ratio is None:
         return said
     said += f", to a validation loss {_times(ratio)} the noise floor"
+    interval = details.get("range")
+    if interval is not None and straddles_good(interval):
+        low, high = interval
+        return f"{said} ({low:.1f} to {high:.1f}): between near the data and far from them"
     return said if ratio <= GOOD else f"{said}: stable, and still far from the data"
 
 
@@ -136,7 +147,9 @@ def _advice_verdicts(
 ) -> Iterator[Verdict]:
     found = details["advice"]
     if details["good"]:
-        yield Verdict(claim="Nothing needs to be changed.")
+        between = details.get("others") or straddles_good(details.get("range"))
+        claim = "Nothing needs to be changed."
+        yield Verdict(claim="Before anything is changed, train longer." if between else claim)
         return
     if details["improving"]:
         yield Verdict(
@@ -183,7 +196,7 @@ def _tried(details: Mapping[str, Any]) -> Iterator[Verdict]:
     """Says what trainings with a change did, the best first."""
     for one in details["tried"]:
         yield Verdict(
-            claim=f"Tried {one['what']}: training {_state(one)}{_better(one, details)}.",
+            claim=f"Tried {one['what']}: training {state_in_words(one)}{_better(one, details)}.",
             because=f"{one['because']}{_foreseen(one, details)}",
         )
 

@@ -446,6 +446,8 @@ class _Judged:
             "measure": self.course.measure,
             "end": self.state.end,
             "ratio": self.state.ratio,
+            "others": list(self.state.others),
+            "range": None if self.state.range is None else list(self.state.range),
             "improving": self.state.is_improving,
             "steps": [r.step for r in self.course.records],
             "quality": [r.quality for r in self.course.records],
