@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy.stats import binom, chi2
 
+from gantlet.commands.support.trial import permuted_p
 from gantlet.core.data import Space
 from gantlet.core.metric import Probe
 from gantlet.core.model import Decoder
@@ -293,3 +294,24 @@ def test_reach_is_the_quantile_of_nearest_distances():
     x = torch.randn(100, 3, generator=stream(2))
     distances = torch.cdist(x.double(), x.double()).fill_diagonal_(math.inf).amin(1)
     assert reach(x, Scaling(Disc.space)) == pytest.approx(float(distances.sort().values[95]))
+
+
+# Permutation of samples and reference
+
+
+def test_the_sequential_permutation_test_is_that_of_all_permutations():
+    """Six samples of each set, seven held-out ones: all 924 ways to deal them out."""
+    index = torch.randint(12, (7, 3), generator=stream(11))
+    inside = torch.rand(7, 3, generator=stream(12)) < 0.7
+    inside[:, 0] = True
+    is_fake = torch.arange(12) < 6
+    ways = torch.zeros(924, 12, dtype=torch.bool)
+    for row, chosen in enumerate(itertools.combinations(range(12), 6)):
+        ways[row, list(chosen)] = True
+    reached = (ways[:, index] & inside).any(2).sum(1)
+    observed = (inside & is_fake[index]).any(1).sum()
+    exact = float((reached <= observed).double().mean())
+    found = [permuted_p(inside, index, is_fake, stream(seed)) for seed in range(200)]
+    mean = sum(found) / len(found)
+    # Stopped at 20 of them, a p-value has a relative deviation of about 1 / sqrt(20).
+    assert mean == pytest.approx(exact, rel=0.1)
