@@ -49,7 +49,7 @@ def weights(law: str, size: int) -> NDArray[np.float64]:
     """The probabilities of ``size`` values."""
     place = np.arange(1, size + 1)
     raw = {"uniform": place**0, "uneven": 1 + 0.1 * (-1.0) ** place, "zipf": 1 / place}[law]
-    return raw / raw.sum()
+    return np.asarray(raw / raw.sum(), dtype=np.float64)
 
 
 def discrete(law: str, size: int, n: int) -> dict[str, Any]:

@@ -142,10 +142,10 @@ OF_REAL, PERFECT = "real: ", "perfect sampler: "
 
 TESTS: Mapping[str, str] = {
     SUPPORT: "more collisions than among held-out real samples",
-    OFF: "more samples off the support than held-out real ones",
     RECALL: "fewer held-out real samples reached than by as many real ones",
     UNDER: "a mode less frequent than in the data",
     REACHED: "fewer held-out real samples reached by inversion than by real ones",
+    OFF: "more samples off the support than held-out real ones",
 }
 """What each test would show."""
 
