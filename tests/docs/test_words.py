@@ -136,11 +136,16 @@ def listed(folder):
     return gantlet.flaws(points(5, 0.8), points(6), search=search, out=folder)
 
 
+def supported(folder):
+    sets = {"few": points(5)[:40].repeat(5, 0), "shifted": points(5, 0.8)}
+    return gantlet.support(sets, points(6), out=folder)
+
+
 def converged(folder):
     return gantlet.converge("dirac:loss=wgan", budget=gantlet.Budget(steps=100), out=folder)
 
 
-@pytest.mark.parametrize("command", [compared, evaluated, listed, converged])
+@pytest.mark.parametrize("command", [compared, evaluated, listed, supported, converged])
 def test_a_report(command, tmp_path):
     report = command(tmp_path)
     assert len(report.blocks) > 1
