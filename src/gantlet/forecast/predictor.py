@@ -3,9 +3,10 @@
 The logarithm of the error is the sum of two functions of the profile and the budget: what all
 families have in common on a world, and the deviation of the family from it. For each, the
 regression model with the least error on configurations that were left out is chosen among a
-constant, ridge regression, kernel ridge regression and randomized trees; a deviation that cannot
-be predicted becomes a constant, so that the family that is best on average is advised. Intervals
-are split-conformal, from the residuals on configurations that were left out.
+constant, ridge regression, kernel ridge regression and randomized trees, one for the deviations of
+all families; deviations that cannot be predicted become constants, so that the family that is
+best on average is advised. Intervals are split-conformal, from the residuals on configurations
+that were left out.
 """
 
 import json
@@ -89,6 +90,8 @@ GROUPS: Mapping[str, Sequence[str]] = {
 """Features that say similar things, and move a prediction together."""
 
 _FOLDS, _NEAR, _KEPT_RESIDUALS = 64, 3, 400
+# Kernels see the budget as so many features: it changes errors more than any single one.
+_BUDGET_WEIGHT = 4.0
 _STEEP = 0.1
 """A training is on the steep part of its curve while three times the budget improves the error by
 more than this, in log10: a fifth."""
@@ -143,7 +146,7 @@ class Scaler:
         That is features, moved into the range of the fit, and the budget.
         """
         inside = np.clip(self.standard(features), self.low, self.high)
-        budget = (np.log10(flops) - self.budget[0]) / self.budget[1]
+        budget = _BUDGET_WEIGHT * (np.log10(flops) - self.budget[0]) / self.budget[1]
         return np.column_stack([inside, budget])
 
     def plain(self) -> dict[str, Any]:
@@ -269,7 +272,9 @@ def best_candidates(
 ) -> Sequence[str]:
     """Returns the name of the candidate with the least squared error, for each target.
 
-    The constant is kept unless the gain over it exceeds its standard error over folds.
+    All deviations have the same: differences between families are then smoothed alike, which
+    chooses better families than the best model for each. The constant is kept unless the gain over
+    it exceeds its standard error over folds.
 
     Args:
         by_candidate: Predictions out of fold, each of shape ``(m, targets)``.
@@ -287,14 +292,23 @@ def best_candidates(
             for n in names
         ]
     )
-    best = []
-    for t in range(targets.shape[1]):
-        loss = losses[:, ~np.isnan(losses[:, :, t]).any(0), t]
-        winner = int(loss.mean(1).argmin()) if loss.size else 0
-        gain = loss[names.index("constant")] - loss[winner]
-        is_clear = len(gain) > 1 and gain.mean() > gain.std(ddof=1) / math.sqrt(len(gain))
-        best.append(names[winner] if is_clear else "constant")
-    return best
+    common = _best(names, losses[:, :, 0])
+    deviation = _best(names, mean_of_known(losses[:, :, 1:]))
+    return [common, *[deviation] * (targets.shape[1] - 1)]
+
+
+def _best(names: Sequence[str], losses: Array) -> str:
+    """Returns the candidate with the least loss, or the constant.
+
+    Args:
+        names: The candidates.
+        losses: Their losses, NaN where unknown, shape ``(candidates, folds)``.
+    """
+    losses = losses[:, ~np.isnan(losses).any(0)]
+    winner = int(losses.mean(1).argmin()) if losses.size else 0
+    gain = losses[names.index("constant")] - losses[winner]
+    is_clear = len(gain) > 1 and gain.mean() > gain.std(ddof=1) / math.sqrt(len(gain))
+    return names[winner] if is_clear else "constant"
 
 
 # ----------------------------------------------------------------------------

@@ -242,10 +242,10 @@ to 900 steps (median 300); on 1 it was still improving fast after 2,700'
             f"on all {total} nearest known sets it was still improving fast after "
             f"{found.most:,.0f} steps"
         )
-    middle = found.left[len(found.left) // 2]
+    low, middle, high = (found.left[i] for i in (0, len(found.left) // 2, -1))
     told = f"on {len(found.left)} of the {total} nearest known sets training had left the steep "
-    told += f"part of its curve after {found.left[0]:,.0f} to {found.left[-1]:,.0f} steps (median "
-    told += f"{middle:,.0f})"
+    told += f"part of its curve after {low:,.0f}"
+    told += f" to {high:,.0f} steps (median {middle:,.0f})" if high > low else " steps"
     rest = f"; on {found.steep} it was still improving fast after {found.most:,.0f}"
     return told + (rest if found.steep else "")
 
@@ -456,8 +456,8 @@ def _predictions(found: Found) -> Table:
             Column(name="steep until step", help="Median over the nearest known sets."),
         ],
         rows=rows,
-        note=f"Lowest first, at {text(found.flops, 'FLOP')}. Intervals hold the error of one "
-        f"training with {LEVEL:.0%}.",
+        note=f"Lowest first, at {text(found.flops, 'FLOP')}. Intervals are {LEVEL:.0%} prediction "
+        "intervals for one training.",
     )
 
 
@@ -498,7 +498,7 @@ def _profile(found: Found) -> Table:
         title="Profile of the data",
         columns=[
             Column(name="property"),
-            Column(name="says"),
+            Column(name="group"),
             Column(name="value", mixed=True),
             Column(name="known sets", help="Smallest and largest value of the experiment."),
             Column(name="a large value means"),
@@ -513,6 +513,9 @@ def _ends(scaler: Any, feature: Feature) -> str:
     i = NAMES.index(feature.name)
     ends = [float(scaler.mean[i] + scaler.scale[i] * end[i]) for end in (scaler.low, scaler.high)]
     low, high = (math.exp(e) if feature.scale == "log" else e for e in ends)
+    # What is zero but for rounding is written as zero.
+    tiny = 1e-4 * max(abs(low), abs(high))
+    low, high = (0.0 if abs(v) < tiny else v for v in (low, high))
     return f"{low:.3g} to {high:.3g}"
 
 
