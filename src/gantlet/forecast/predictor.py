@@ -664,7 +664,7 @@ class Predictor:
         ]
         low, high = (math.exp(e) if feature.scale == "log" else e for e in ends)
         label = feature.label[0].lower() + feature.label[1:]
-        return f"{label} is {profile[name]:.3g}, and the fit has {low:.3g} to {high:.3g}"
+        return f"{label} is {shown(profile[name])}, and the fit has {shown(low)} to {shown(high)}"
 
     def steepness(self, profile: Mapping[str, float], family: str) -> Steepness | None:
         """Returns when the ten nearest worlds left the steep part; None without curves."""
@@ -764,6 +764,16 @@ def shipped() -> Predictor:
             "its run directory with --refit."
         )
     return Predictor.from_json(file.read_text(encoding="utf-8"))
+
+
+def shown(value: float) -> str:
+    """Returns a feature for a reader.
+
+    Example:
+        >>> shown(15999.7), shown(0.12345)
+        ('16,000', '0.123')
+    """
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def is_adversarial(family: str) -> bool:

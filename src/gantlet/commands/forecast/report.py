@@ -5,7 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
+from gantlet.commands.cost import nearest
 from gantlet.commands.forecast.trial import FIT, PREDICTOR, PROFILE
+from gantlet.core.data import Space
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Estimate, Outcome
 from gantlet.core.spec import datasets
@@ -17,6 +19,7 @@ from gantlet.forecast.predictor import (
     Gap,
     Predictor,
     Steepness,
+    shown,
 )
 from gantlet.forecast.profile import FEATURES, IMAGE_FEATURES, Feature
 from gantlet.report.blocks import (
@@ -164,6 +167,7 @@ def _verdicts(found: Found) -> Iterator[Verdict]:
             because=_sentence("; ".join(found.applicability.reasons)),
         )
         yield Verdict(claim=portrait(found.profile))
+        yield from _measured(found)
         return
     errors = found.errors
     best, *others = errors
@@ -180,6 +184,16 @@ def _verdicts(found: Found) -> Iterator[Verdict]:
     steep = found.predictor.steepness(found.profile, best)
     if steep is not None:
         yield Verdict(claim=f"{best}: {steepness(steep)}.")
+
+
+def _measured(found: Found) -> Iterator[Verdict]:
+    """Yields how many steps families needed on published data like these, where that is known."""
+    details = found.details
+    space = Space(details["kind"], tuple(details["shape"]), details["levels"])
+    courses = [nearest(family, space) for family in found.families]
+    told = [course.text() for course in courses if course is not None]
+    if told:
+        yield Verdict(claim=f"Known of published data: {'; '.join(told)}.")
 
 
 def _ranking(best: str, error: Estimate, gaps: Sequence[Gap]) -> Iterator[Verdict]:
@@ -516,7 +530,7 @@ def _ends(scaler: Any, feature: Feature) -> str:
     # What is zero but for rounding is written as zero.
     tiny = 1e-4 * max(abs(low), abs(high))
     low, high = (0.0 if abs(v) < tiny else v for v in (low, high))
-    return f"{low:.3g} to {high:.3g}"
+    return f"{shown(low)} to {shown(high)}"
 
 
 def _nearest(found: Found) -> Table:

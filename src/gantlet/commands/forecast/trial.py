@@ -76,6 +76,7 @@ def _details(samples: NamedSamples, found: Profile, how: str) -> dict[str, Any]:
         "kind": samples.space.kind,
         "space": samples.space.label,
         "levels": samples.space.levels,
+        "shape": list(samples.space.shape),
         "how": how,
         "note": samples.note,
     }
