@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import replace
 from functools import cache
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,14 @@ from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.forecast import models
 from gantlet.forecast.experiment import Experiment, Result, World, parse, read
+from gantlet.forecast.experiment import shipped as shipped_table
 from gantlet.forecast.predictor import (
     COMMON,
     OutOfFold,
     Predictor,
     out_of_fold,
     resized,
+    shipped,
 )
 from gantlet.forecast.profile import profile
 from gantlet.forecast.validation import held_out, leave_out
@@ -392,3 +395,41 @@ def test_unknown_families_are_named() -> None:
     with pytest.raises(UserError, match="Did you mean 'gan'"):
         fitted().check(["gann"])
     assert COMMON in fitted().models
+
+
+# ----------------------------------------------------------------------------
+# What is shipped.
+# ----------------------------------------------------------------------------
+
+
+def test_the_shipped_predictor_is_small_and_knows_the_worlds_of_the_shipped_table() -> None:
+    own, plain = shipped(), shipped_table()
+    known = [w.form for w in plain.worlds if not w.real]
+    assert [w.form for w in own.worlds] == known
+    assert set(own.families) == set(plain.families)
+    assert not any(w.form in known for w in plain.worlds if w.real)
+    folder = files("gantlet.forecast")
+    assert len(folder.joinpath("experiment.json").read_bytes()) < 2_000_000
+    assert len(folder.joinpath("predictor.json").read_bytes()) < 2_000_000
+
+
+def test_the_shipped_predictor_applies_to_its_own_worlds_and_not_to_noise_in_many_dimensions() -> (
+    None
+):
+    own, worlds = shipped(), [w for w in shipped_table().worlds if not w.real]
+    inside = [own.applicability(w.profile, max(own.flops)).is_inside for w in worlds]
+    assert np.mean(inside) > 0.9
+    x = torch.randn(300, 500, generator=torch.Generator().manual_seed(0))
+    assert not own.applicability(profile(x, rng=Rng(0)), max(own.flops)).is_inside
+
+
+@pytest.mark.slow
+def test_a_refit_to_the_shipped_table_is_the_shipped_predictor() -> None:
+    again, own = Predictor.fit(shipped_table()), shipped()
+    assert again.chosen == own.chosen
+    for world in shipped_table().worlds[::9]:
+        a, b = (p.predict(world.profile, "gan", 3e9) for p in (again, own))
+        assert (a.value, a.high) == (
+            pytest.approx(b.value, abs=0.01),
+            pytest.approx(b.high, abs=0.01),
+        )
