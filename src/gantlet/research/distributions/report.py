@@ -37,6 +37,7 @@ from gantlet.research.distributions.hypotheses import (
     tests,
     verdicts,
 )
+from gantlet.research.distributions.prediction import predicted
 from gantlet.research.distributions.table import Experiment, table_of
 from gantlet.run.execute import facts_of
 from gantlet.run.store import Run
@@ -60,6 +61,8 @@ def answer(question: Mapping[str, Any], outcomes: Sequence[Outcome], run: Run) -
     if real is not None and len(real.worlds):
         blocks.append(_real_table(table, real))
         found += _on_real(real)
+    told, shown = predicted(table)
+    found, blocks = [*found, *told], [*blocks, *shown]
     return Report(
         title="Which distributions can which family model?",
         command="study distributions",
