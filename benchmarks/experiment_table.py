@@ -1,8 +1,8 @@
-"""Writes the table of a run of ``gantlet study distributions`` where ``gantlet forecast`` finds it.
+"""Writes the table of a run of ``gantlet study distributions`` for ``gantlet forecast``.
 
     python benchmarks/experiment_table.py runs/distributions-small
 
-One world or result a line, so that a change of the table can be read. Then make the predictor anew:
+One world or result a line, so that changes can be read. Then make the predictor anew:
 ``gantlet forecast --refit runs/distributions-small``.
 """
 

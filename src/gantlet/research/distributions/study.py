@@ -47,7 +47,7 @@ class Distributions:
     fitted on. The result is the table that ``gantlet forecast`` is fitted on.
 
     Attributes:
-        size: small: 64 unions of manifolds, 18 processes and 17 real sets, an hour; full: 512 of
+        size: small: 64 unions of manifolds, 30 processes and 17 real sets, an hour; full: 512 of
             the first, a hundred times the compute; real: the real sets alone, minutes;
             protocols: rings, grids, generators held at a Lipschitz constant, modes added one by
             one, and flows with heavy tails, a quarter of an hour.
