@@ -518,10 +518,14 @@ def check_study(study: Study, folder: Path, *, most: int = 1) -> None:
     sent = pickle.loads(pickle.dumps(study))  # noqa: S301  (its own)
     assert json.loads(json.dumps(sent.question())) == plain, "a study can go to another process"
     shares: list[float] = []
+
+    def watch(share: float, _what: object) -> None:
+        shares.append(share)
+
     where = facts("cpu", torch.get_num_threads(), ["check_study"])
     runs = [Run.create(folder / name, question, where) for name in ("first", "second")]
     first, second = (
-        [s.run(t, run.folder(t), lambda share, _: shares.append(share)) for t in trials[:most]]
+        [s.run(t, run.folder(t), watch) for t in trials[:most]]
         for s, run in zip((study, sent), runs, strict=True)
     )
     for trial, one, other in zip(trials, first, second, strict=False):
