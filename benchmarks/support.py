@@ -33,7 +33,7 @@ from gantlet.stats.intervals import proportion
 from gantlet.stats.support import Collisions, effective_support, support_ratio
 
 RESULT = Path(__file__).parent.resolve() / "results" / "support.json"
-REPLICATES, FIRST = 400, 7000
+REPLICATES, FIRST = 400, 50_000
 SIZES = (500, 2000)
 HONEST, FLAWED = 25, 8
 
