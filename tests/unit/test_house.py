@@ -35,6 +35,8 @@ ASKED_FOR = {
 FOR_PROGRAMS = {"by_operator", "measure_all", "realism", "to_frame", "figures"} | {
     # Planted flaws, for those who test a search for flaws.
     *("random_plan", "true_effect", "true_effects", "effects_among", "side_effects"),
+    # What data sets know of their truth, and read off samples.
+    *("KnownSupport", "modes_of", "ceiling", "count_of", "classifier_note"),
 }
 
 

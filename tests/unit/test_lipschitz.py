@@ -15,7 +15,7 @@ from gantlet.core.rng import Rng
 from gantlet.core.spec import families, probes
 from gantlet.models.nets import seeded
 from gantlet.probes.annealing import decoding_of
-from gantlet.probes.lipschitz import Lipschitz, _quantile, jacobians, spectral_norms
+from gantlet.probes.lipschitz import Lipschitz, jacobians, quantile, spectral_norms
 from gantlet.testing.contracts import untouched_global_state
 
 
@@ -105,7 +105,7 @@ def test_largest_values_say_that_they_are_lower_bounds():
 def test_the_intervals_of_quantiles_have_their_coverage():
     rng, hits = np.random.default_rng(0), 0
     for _ in range(400):
-        estimate = _quantile(torch.from_numpy(rng.exponential(size=1000)), 0.99)
+        estimate = quantile(torch.from_numpy(rng.exponential(size=1000)), 0.99)
         hits += estimate.low <= -math.log(0.01) <= estimate.high
     assert hits >= stats.binom.ppf(0.001, 400, 0.95)
 

@@ -12,6 +12,7 @@ from gantlet.core.data import KnownSupport, all_samples
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets
+from gantlet.data import manifolds
 from gantlet.data.manifolds import Manifolds, Segments, from_segments
 
 
@@ -255,7 +256,7 @@ def test_distances_of_many_points_go_by_blocks(monkeypatch):
     world = Manifolds(modes=7, curvature=1.5, bridge=0.1)
     x = draw(world, 500)[0] + 0.1
     whole = [f(x) for f in (world.modes_of, world.on_support, world.distance_to_support)]
-    monkeypatch.setattr("gantlet.data.manifolds._NUMBERS", 1000)
+    monkeypatch.setattr(manifolds, "BLOCK", 1000)
     parts = [f(x) for f in (world.modes_of, world.on_support, world.distance_to_support)]
     assert all(torch.allclose(a.double(), b.double()) for a, b in zip(whole, parts, strict=True))
     assert len(world.modes_of(x[:0])) == len(world.on_support(x[:0])) == 0

@@ -489,7 +489,6 @@ def _listed(values: Sequence[float]) -> str:
 # ----------------------------------------------------------------------------
 
 Factor = Literal["shape", "scale", "orientation", "x", "y"]
-SHAPES: Final = ("square", "ellipse", "heart")
 _LEVELS: Final = {"shape": 3, "scale": 6, "orientation": 40, "x": 32, "y": 32}
 _RADIUS = 0.15  # of a circle of the area of a sprite of scale 1, relative to the image
 _MARGIN = 0.25  # around the centres
@@ -530,7 +529,8 @@ class Sprites:
     def load(self, *, rng: Rng) -> Splits:
         """Returns independent draws; factors are ``shape`` to ``y``.
 
-        The scale is from 0.5 to 1, the orientation in radians, the place from 0 to 1.
+        The shape is 0 for a square, 1 for an ellipse, 2 for a heart; the scale is from 0.5 to 1,
+        the orientation in radians, the place from 0 to 1.
         """
         return _drawn(self._draw, self.size**2, self.n, self.held_out, rng)
 

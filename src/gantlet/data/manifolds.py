@@ -331,7 +331,7 @@ def from_segments(x: Tensor, start: Tensor, end: Tensor) -> tuple[Tensor, Tensor
 # The world.
 # ----------------------------------------------------------------------------
 
-_NUMBERS = 2**22  # of one block of distances
+BLOCK = 2**22  # numbers in one block of distances
 _MOST_FRAMES = 2**26  # numbers in the frames of all modes
 _MOST_DRAWS = 50_000  # samples that a ceiling rests on
 
@@ -538,7 +538,7 @@ class Manifolds:
         """Yields sizes along and distances off each mode, by blocks of shape ``(rows, modes)``."""
         layout, shape = _layout(self), self.shape
         origins = torch.einsum("md,mdk->mk", layout.centres, layout.frames)
-        rows = max(1, _NUMBERS // (self.modes * layout.frames.shape[2]))
+        rows = max(1, BLOCK // (self.modes * layout.frames.shape[2]))
         for i in range(0, max(len(x), 1), rows):
             block = x[i : i + rows].double().cpu()
             own = torch.einsum("nd,mdk->nmk", block, layout.frames) - origins
@@ -571,7 +571,7 @@ def _probabilities(modes: int, balance: Balance) -> Tensor:
 
 @lru_cache(maxsize=256)
 def _ceiling(world: "Manifolds | Segments") -> float:
-    n = min(_MOST_DRAWS, 4 * _NUMBERS // world.space.size)
+    n = min(_MOST_DRAWS, 4 * BLOCK // world.space.size)
     x, _ = world.draw(n, Rng(0).stream("manifolds/ceiling"))
     return float(world.on_support(x).double().mean())
 

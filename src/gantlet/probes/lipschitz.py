@@ -166,7 +166,7 @@ def _scores(slopes: Tensor, secant: float, secants: int) -> dict[str, Estimate]:
         _JACOBIAN: _bound(steepest, n, at),
         _SECANT: _bound(secant, secants, between),
     }
-    return found | {name: _quantile(slopes, p) for name, p in _QUANTILES.items()}
+    return found | {name: quantile(slopes, p) for name, p in _QUANTILES.items()}
 
 
 def _bound(value: float, n: int, how: str) -> Estimate:
@@ -178,8 +178,8 @@ def _bound(value: float, n: int, how: str) -> Estimate:
     )
 
 
-def _quantile(slopes: Tensor, p: float) -> Estimate:
-    """Returns a quantile of the slopes with the interval between two order statistics."""
+def quantile(slopes: Tensor, p: float) -> Estimate:
+    """Returns a quantile of slopes, shape ``(n,)``, with the interval of order statistics."""
     import scipy.stats
 
     ordered, n = slopes.sort().values.tolist(), len(slopes)
