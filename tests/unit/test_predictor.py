@@ -20,6 +20,8 @@ from gantlet.forecast.predictor import (
     COMMON,
     OutOfFold,
     Predictor,
+    foreign_residuals,
+    kind_of,
     out_of_fold,
     resized,
     shipped,
@@ -395,6 +397,31 @@ def test_unknown_families_are_named() -> None:
     with pytest.raises(UserError, match="Did you mean 'gan'"):
         fitted().check(["gann"])
     assert COMMON in fitted().models
+
+
+def test_intervals_are_those_of_kinds_that_were_left_out() -> None:
+    # One kind has an error that its profile does not tell.
+    plain = table()
+    odd = {i for i in range(40) if i % 5 == 0}
+    worlds = [
+        replace(w, form=f"process:kind={'odd' if i in odd else 'even'},n={i}", block=w.block % 6)
+        for i, w in enumerate(plain.worlds)
+    ]
+    results = [replace(r, error=(r.error or 0.0) + (r.world in odd)) for r in plain.results]
+    strange = replace(plain, worlds=worlds, results=results)
+    cells = strange.only(real=False).cells
+    best = ["ridge"] * 4
+    foreign = foreign_residuals(cells, [kind_of(w.form) for w in worlds[:40]], best)
+    is_odd = np.array([w in odd for w in cells.world])
+    assert np.isnan(foreign[~is_odd]).all()
+    assert foreign[is_odd].mean() == pytest.approx(1, abs=0.2)
+    found = out_of_fold(cells)
+    near = models.quantile(np.abs(found.residuals[:, 0]).ravel().tolist(), 0.9)
+    far = models.quantile(np.abs(foreign[is_odd, 0]).ravel().tolist(), 0.9)
+    predictor = Predictor.fit(strange, found)
+    p = predictor.predict(plain.worlds[1].profile, "gan", 3e9)
+    assert p.high - p.value >= near
+    assert p.high - p.value == pytest.approx(max(near, far), rel=0.5)
 
 
 # ----------------------------------------------------------------------------

@@ -151,7 +151,7 @@ COMMANDS = (
         "experiment that it was fitted to get no prediction.",
         """
   gantlet forecast digits
-  gantlet forecast mnist --flops 3e9 --families gan --families diffusion
+  gantlet forecast points.npy --flops 3e9 --families gan+diffusion
 """,
     ),
     CommandHelp(

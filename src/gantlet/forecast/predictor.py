@@ -429,7 +429,8 @@ class Predictor:
         scaler: Scales of features.
         models: A model for each target: "common", and each family's deviation.
         chosen: The candidate that was chosen for each target.
-        residuals: Absolute residuals of each family on configurations that were left out.
+        residuals: Absolute residuals of each family on configurations that were left out, inflated
+            to those on kinds of worlds that were left out.
         pairs: The same for the difference of two families, by "a|b".
         worlds: The known worlds.
         limits: 95th percentiles of the distance of a known world to the others, and of how far it
@@ -472,6 +473,7 @@ class Predictor:
         names = [COMMON, *cells.families]
         every = np.ones(len(cells), dtype=bool)
         best = best_candidates(found.by_candidate, targets, found.fold, every)
+        foreign = foreign_residuals(cells, [kind_of(w.form) for w in own.worlds], best)
         return cls(
             command=table.command,
             families=cells.families,
@@ -479,8 +481,8 @@ class Predictor:
             scaler=scaler,
             models={name: _refitted(best[t], x, targets[:, t]) for t, name in enumerate(names)},
             chosen=dict(zip(names, best, strict=True)),
-            residuals=dict(zip(cells.families, _residuals(found), strict=True)),
-            pairs=dict(_pair_residuals(found)),
+            residuals=dict(zip(cells.families, _residuals(found, foreign), strict=True)),
+            pairs=dict(_pair_residuals(found, foreign)),
             worlds=list(_known_worlds(own, scaler)),
             limits=_limits(cells),
             scores=dict(_scores(found)),
@@ -813,16 +815,65 @@ def _thinned(residuals: Array) -> list[float]:
     return rounded(known, 4)
 
 
-def _residuals(found: OutOfFold) -> Iterator[list[float]]:
+def kind_of(form: str) -> str:
+    """Returns the kind of a world: the name of its data set, and its kind where that has several.
+
+    Example:
+        >>> kind_of("process:kind=leaves,size=9"), kind_of("manifolds:modes=2")
+        ('process leaves', 'manifolds')
+    """
+    name, _, options = form.partition(":")
+    kinds = [o.partition("=")[2] for o in options.split(",") if o.startswith("kind=")]
+    return " ".join([name, *kinds])
+
+
+def foreign_residuals(cells: Cells, kinds: Sequence[str], best: Sequence[str]) -> Array:
+    """Returns residuals on each kind of world by models that have seen none of that kind.
+
+    A user's data are of no kind of the experiment, so these are what to expect of them. Kinds of
+    more than half of all rows are not left out.
+
+    Args:
+        cells: The cells.
+        kinds: Kind of each world.
+        best: The candidate for each target.
+
+    Returns:
+        Shape ``(m, families, seeds)``, NaN where a kind was not left out.
+    """
+    residuals = np.full_like(cells.seeds, np.nan)
+    of_row = np.array([kinds[w] for w in cells.world])
+    for kind in sorted(set(of_row)):
+        own = of_row == kind
+        if own.mean() > 0.5:
+            continue
+        inside, outside = cells.take(~own), cells.take(own)
+        scaler, targets = Scaler.of(inside), targets_of(inside)
+        x = scaler.inputs(inside.features, inside.flops)
+        new = scaler.inputs(outside.features, outside.flops)
+        predicted = [_refitted(b, x, y).predict(new) for b, y in zip(best, targets.T, strict=True)]
+        residuals[own] = outside.seeds - _summed(np.column_stack(predicted))[:, :, None]
+    return residuals
+
+
+def _inflated(own: Array, foreign: Array) -> list[float]:
+    """Returns absolute residuals, multiplied so that their quantile is that of foreign ones."""
+    known = [np.abs(r[~np.isnan(r)]).tolist() for r in (own, foreign)]
+    near, far = (quantile(r, LEVEL) for r in known)
+    factor = max(far / near, 1.0) if math.isfinite(far) and 0 < near < math.inf else 1.0
+    return _thinned(factor * own)
+
+
+def _residuals(found: OutOfFold, foreign: Array) -> Iterator[list[float]]:
     for i in range(len(found.cells.families)):
-        yield _thinned(found.residuals[:, i].ravel())
+        yield _inflated(found.residuals[:, i].ravel(), foreign[:, i].ravel())
 
 
-def _pair_residuals(found: OutOfFold) -> Iterator[tuple[str, list[float]]]:
-    residuals, families = found.residuals, found.cells.families
+def _pair_residuals(found: OutOfFold, foreign: Array) -> Iterator[tuple[str, list[float]]]:
+    families = found.cells.families
     for i, j in combinations(range(len(families)), 2):
-        difference = residuals[:, i] - residuals[:, j]
-        yield f"{families[i]}|{families[j]}", _thinned(difference.ravel())
+        own, other = (r[:, i] - r[:, j] for r in (found.residuals, foreign))
+        yield f"{families[i]}|{families[j]}", _inflated(own.ravel(), other.ravel())
 
 
 def _known_worlds(table: Experiment, scaler: Scaler) -> Iterator[KnownWorld]:
