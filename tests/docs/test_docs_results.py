@@ -6,12 +6,17 @@ from pathlib import Path
 import pytest
 
 from gantlet.cli.main import run
+from gantlet.research.distributions.design import FAMILIES
+from gantlet.research.distributions.design import SCALES as DESIGNS
+from gantlet.research.distributions.study import Distributions
 from gantlet.research.tradeoffs.plan import SCALES
 from gantlet.research.tradeoffs.study import Tradeoffs
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = {
     "tradeoffs-small": "tradeoffs_results",
+    "distributions-small": "distributions_results",
+    "distributions-protocols": "distributions_protocols_results",
     "mnist": "mnist_results",
     "ais-small": "ais_results",
     "convergence-small": "convergence_results",
@@ -67,3 +72,13 @@ def test_the_page_of_the_study_says_how_large_it_is():
         told = [f"{b:.0e}".replace("+", "") for b in scale.budgets]
         assert f"{', '.join(told[:-1])} and {told[-1]} FLOPs, {scale.seeds} seeds" in text
         assert f"{scale.plane_steps:,} steps" in text
+
+
+def test_the_page_on_distributions_says_how_large_its_study_is():
+    text = " ".join((DOCS / "questions/distributions.md").read_text().split())
+    small, full = (len(Distributions(size=size).trials()) for size in ("small", "full"))
+    assert f"The small size is {small:,} trials, the full one {full:,}" in text
+    assert all(f"`{form}`" in text for form in FAMILIES.values())
+    for scale in (DESIGNS["small"], DESIGNS["full"]):
+        assert f"{scale.worlds} unions of manifolds" in text
+        assert f"{scale.flops:.0e} FLOPs".replace("+", "") in text

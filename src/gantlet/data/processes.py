@@ -108,7 +108,8 @@ def _field(process: Process, n: int, rng: torch.Generator) -> Tensor:
     place = torch.cartesian_prod(line, line).view(-1, 2)
     distance = torch.cdist(place, place, compute_mode="donot_use_mm_for_euclid_dist")
     root = torch.linalg.cholesky(process.memory**distance + 1e-9 * torch.eye(process.size))
-    return _normal(n, process.size, rng) @ root.T
+    found: Tensor = _normal(n, process.size, rng) @ root.T
+    return found
 
 
 # Discs that are laid on a patch: those below are hidden.
@@ -185,7 +186,8 @@ def _stroke(pixel: Tensor, side: int, pen: float, n: int, rng: torch.Generator) 
     along = ((pixel - a) * (b - a)).sum(2) / (b - a).square().sum(2).clamp(min=1e-9)
     nearest = a + along.clamp(0, 1)[..., None] * (b - a)
     distance = torch.linalg.vector_norm(pixel - nearest, dim=2)
-    return (1 + pen / 2 - distance).clamp(0, 1)
+    ink: Tensor = (1 + pen / 2 - distance).clamp(0, 1)
+    return ink
 
 
 def _normal(n: int, d: int, rng: torch.Generator) -> Tensor:

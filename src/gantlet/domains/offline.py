@@ -116,7 +116,8 @@ def _package(name: str, advice: str) -> Any:
 
 def _standardised(x: Rows) -> Rows:
     spread = x.std(0)
-    return (x - x.mean(0)) / np.where(spread > 0, spread, 1.0)
+    found: Rows = (x - x.mean(0)) / np.where(spread > 0, spread, 1.0)
+    return found
 
 
 def _principal(x: Rows, k: int) -> Rows:

@@ -57,8 +57,8 @@ def sobol(count: int) -> list[dict[str, str]]:
 
     Source: Owen, 1998, https://doi.org/10.1006/jcom.1998.0487.
     """
-    engine = torch.quasirandom.SobolEngine(len(FACTORS), scramble=True, seed=13)
-    points = engine.draw(count).tolist()
+    engine = torch.quasirandom.SobolEngine(len(FACTORS), scramble=True, seed=13)  # type: ignore[no-untyped-call]
+    points = engine.draw(count).tolist() if count else []
     return [
         {
             name: levels[min(int(u * len(levels)), len(levels) - 1)]

@@ -1,6 +1,5 @@
 """The hypotheses that were written down before the experiment, and what it says of them."""
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import final
@@ -18,7 +17,7 @@ from gantlet.research.distributions.analysis import (
     spearman,
 )
 from gantlet.research.distributions.table import Experiment
-from gantlet.stats.intervals import holm_adjusted, mean, p_value
+from gantlet.stats.intervals import holm_adjusted, p_value
 
 
 @final
@@ -165,15 +164,16 @@ def slope_in_n(table: Experiment, errors: Errors) -> dict[str, Estimate]:
     return found
 
 
-def rank_of(name: str, table: Experiment, errors: Errors) -> dict[str, float]:
-    """Returns the rank correlation of a feature with the error of each family."""
+def rank_of(name: str, table: Experiment, errors: Errors) -> dict[str, float | None]:
+    """Returns the rank correlation of a feature with the error of each family.
+
+    And with the error of the GAN above that of diffusion; None where the feature does not vary.
+    """
     x = feature(table, errors.worlds, name)
+    columns = {f: errors[f] for f in errors.families}
+    if {"gan", "diffusion"} <= set(columns):
+        columns["gan - diffusion"] = errors["gan"] - errors["diffusion"]
     known = np.isfinite(x)
-    if known.sum() < 8:
-        return dict.fromkeys(errors.families, math.nan)
-    return {f: float(spearman(x[known], errors[f][known])) for f in errors.families}
-
-
-def mean_gap(errors: Errors, family: str, other: str) -> Estimate:
-    """Returns the mean paired difference of two families."""
-    return mean(list(errors[family] - errors[other]), of="worlds, paired")
+    if known.sum() < 8 or np.ptp(x[known]) == 0:
+        return dict.fromkeys(columns, None)
+    return {f: round(float(spearman(x[known], y[known])), 2) for f, y in columns.items()}

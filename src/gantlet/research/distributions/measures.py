@@ -1,7 +1,6 @@
 """The responses of the experiment: how far samples are from a world."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import final
 
@@ -183,7 +182,7 @@ def _ball_radii(x: Tensor) -> Tensor:
     return _distances(x, x).kthvalue(k + 1, dim=1).values
 
 
-def support(truth: KnownSupport, samples: Tensor) -> Mapping[str, float]:
+def support(truth: KnownSupport, samples: Tensor) -> dict[str, float]:
     """Returns what known modes and support say of samples, shape ``(n, d)``.
 
     ``off_support`` is the share that is off the support; a mode counts among ``modes`` if a sample

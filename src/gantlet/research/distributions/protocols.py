@@ -1,6 +1,5 @@
 """Standard protocols of mode coverage, and experiments on what limits a push-forward model."""
 
-import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -329,8 +328,8 @@ def _game(trial: Trial, rng: Rng) -> tuple[Generative, str, float]:
     """Returns the game of a trial, its solver and the decay of its average."""
     parts, data = trial.parts, datasets.make(trial.parts["data"])
     if parts["part"] == "lipschitz":
-        sizes = (int(parts[name]) for name in ("modes", "latent", "width"))
-        return held_gan(*sizes, rng), "adam:lr=0.001,beta1=0.0,beta2=0.99", 0.99
+        modes, latent, width = (int(parts[name]) for name in ("modes", "latent", "width"))
+        return held_gan(modes, latent, width, rng), "adam:lr=0.001,beta1=0.0,beta2=0.99", 0.99
     if parts.get("name") == "flow, Student t base":
         return student_flow(data.space, rng), "adam:lr=0.001", 0.99
     family = families.make(parts["model"])
@@ -357,4 +356,4 @@ def _measured(trial: Trial, model: Model, samples: Tensor, worlds: Worlds) -> di
         probe = Lipschitz(points=2_000, secants=500, flops=2e9)
         scores = probe.inspect(model, samples, rng=Rng(DATA_SEED)).scores
         found |= {name: e.value for name, e in scores.items() if e.value is not None}
-    return json.loads(json.dumps(found))
+    return found

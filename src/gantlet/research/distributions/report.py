@@ -10,6 +10,7 @@ from gantlet.core.spec import Spec, label
 from gantlet.report.blocks import (
     Block,
     Caveat,
+    Cell,
     Column,
     Lines,
     Report,
@@ -315,11 +316,13 @@ def _hypotheses(table: Experiment, errors: Errors) -> Table:
 def _features(table: Experiment, errors: Errors) -> Table:
     names = list(dict.fromkeys(n for w in table["worlds"] for n in w["profile"]))
     rows = {n: rank_of(n, table, errors) for n in names}
+    columns = list(dict.fromkeys(c for row in rows.values() for c in row))
     return Table(
         title="Rank correlation of each feature of the data with the error",
-        columns=[Column(name="feature"), *(Column(name=f) for f in errors.families)],
-        rows=[[n, *(round(row[f], 2) for f in errors.families)] for n, row in rows.items()],
-        note="Spearman over the worlds of the design at the largest budget.",
+        columns=[Column(name="feature"), *(Column(name=c) for c in columns)],
+        rows=[[n, *row.values()] for n, row in rows.items()],
+        note="Spearman over the worlds of the design at the largest budget: exploratory, without "
+        "tests. The last column is with the error of the GAN above that of diffusion.",
     )
 
 
@@ -329,7 +332,7 @@ def _features(table: Experiment, errors: Errors) -> Table:
 
 
 def _real_table(table: Experiment, errors: Errors) -> Table:
-    rows = []
+    rows: list[list[Cell]] = []
     for i, w in enumerate(errors.worlds):
         world = table["worlds"][w]
         name = Spec.parse(world["form"]).options["name"]

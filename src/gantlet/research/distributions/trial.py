@@ -103,9 +103,7 @@ def training_trial(
     family: str, form: str, *, seed: int, budget: Budget, batch: int, shared: Mapping[str, str]
 ) -> Trial:
     """Returns the trial that trains a family, in written form, on a world."""
-    made = families.make(family)
-    if not isinstance(made, Family):
-        raise UserError(f"families must be trained by gradients. Got {family}.")
+    made = _trained_family(family)
     parts = {
         "model": family,
         "solver": solvers.resolve(made.solver),
@@ -114,6 +112,13 @@ def training_trial(
         **shared,
     }
     return Trial(parts=parts, budget=budget, seed=seed)
+
+
+def _trained_family(form: str) -> Family:
+    made = families.make(form)
+    if not isinstance(made, Family):
+        raise UserError(f"families must be trained by gradients. Got {form}.")
+    return made
 
 
 def run_trial(trial: Trial, worlds: Worlds, folder: TrialFolder, watch: Watch) -> Outcome:
@@ -184,7 +189,7 @@ def _train(trial: Trial, worlds: Worlds, folder: TrialFolder, watch: Watch) -> O
     form = trial.parts["data"]
     space, splits = datasets.make(form).space, worlds.for_training(form)
     rng = Rng(trial.seed, trial.parts["device"])
-    family = families.make(trial.parts["model"])
+    family = _trained_family(trial.parts["model"])
     game = family.build(space, rng=rng)
     kept: dict[int, _Kept] = {}
 
