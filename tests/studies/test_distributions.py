@@ -397,3 +397,16 @@ RUN = SimpleNamespace(
 def test_nothing_is_said_of_no_worlds():
     question = Distributions(**TINY).question()
     assert table_of(question, [], "x")["results"] == []
+
+
+def test_samples_that_overflow_are_a_divergence(monkeypatch):
+    study = tiny(monkeypatch, families=("vae:width=8,depth=1",))
+    trial = next(t for t in study.trials() if t.parts["model"].startswith("vae"))
+
+    def far(model, n, *, rng):
+        return torch.full((n, 12), 3e38)
+
+    monkeypatch.setattr("gantlet.research.distributions.trial.draw", far)
+    outcome = study.run(trial, Nowhere(), lambda share, what: None)
+    assert all("energy" not in row for row in outcome.details["budgets"])
+    assert all(row["steps"] > 0 for row in outcome.details["budgets"])

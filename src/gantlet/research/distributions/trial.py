@@ -1,5 +1,6 @@
 """The trials of the experiment: a world measured, and a family trained on it."""
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -240,11 +241,16 @@ def _judged(
             samples = _samples(model, kept[part], Rng(trial.seed, trial.parts["device"]))
             row["steps"] = kept[part].step
             if bool(samples.isfinite().all()):
-                row |= worlds.target(trial.parts["data"]).responses(samples.flatten(1))
+                row |= _finite(worlds.target(trial.parts["data"]).responses(samples.flatten(1)))
             if part == PARTS:
                 folder.save("samples", {"samples": samples})
         found.append(row)
     return found
+
+
+def _finite(responses: dict[str, float]) -> dict[str, float]:
+    """Returns the responses, or none of them if samples are so large that one overflowed."""
+    return responses if all(map(math.isfinite, responses.values())) else {}
 
 
 def _samples(model: Model, kept: _Kept, rng: Rng) -> Tensor:
