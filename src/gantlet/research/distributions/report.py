@@ -108,6 +108,13 @@ def _caveats(table: Experiment) -> Iterator[Caveat]:
         "to a third of the steps of a GAN, VAEs and diffusion models two to three times as many."
     )
     seeds = {r["seed"] for r in table["results"]}
+    worlds = {r["world"] for r in table["results"]}
+    again = {r["world"] for r in table["results"] if r["seed"] == max(seeds)}
+    if len(seeds) > 1 and again < worlds:
+        yield Caveat(
+            text=f"Stopped early: training {max(seeds) + 1} of each family was made on "
+            f"{len(again)} of {len(worlds)} worlds."
+        )
     if len(seeds) < 2:
         yield Caveat(
             text="One training of each family on each world: intervals are over worlds, and a "
