@@ -64,14 +64,16 @@ def test_a_printed_command_is_understood(command):
     if function.__name__ == "study":
         studies.load(bound.arguments["name"])
     for name, value in bound.arguments.items():
-        if name not in READS or function.__name__ in ("sample", "show") or value == "auto":
-            continue
-        if function.__name__ == "forecast" and name != "data":
-            continue  # names of the experiment, which its table has
-        for text in (value,) if isinstance(value, str) else value:
-            if function.__name__ == "forecast" and Path(text).suffix:
-                continue  # a file of the reader
-            if function.__name__ == "converge" and name == "model" and "@" not in text:
-                resolved(text)
-            elif text != OWN and "@" not in text:
-                READS[name].resolve(text)
+        if name in READS and function.__name__ not in ("sample", "show") and value != "auto":
+            for text in (value,) if isinstance(value, str) else value:
+                understood(function.__name__, name, text)
+
+
+def understood(command, name, text):
+    """Resolves what an argument of a command names."""
+    if command == "forecast" and (name != "data" or Path(text).suffix):
+        return  # names of the experiment, which its table has, or a file of the reader
+    if command == "converge" and name == "model" and "@" not in text:
+        resolved(text)
+    elif text != OWN and "@" not in text:
+        READS[name].resolve(text)
