@@ -27,7 +27,7 @@ from gantlet.forecast.predictor import (
     shipped,
 )
 from gantlet.forecast.profile import profile
-from gantlet.forecast.validation import held_out, leave_out
+from gantlet.forecast.validation import CAUTIOUS, held_out, leave_out
 
 BUDGETS = (1e9, 3e9, 9e9)
 NOISE = 0.05
@@ -188,6 +188,9 @@ def test_leaving_out_configurations_beats_the_baselines_where_the_law_needs_the_
     assert ours is not None
     assert always is not None
     assert ours < always
+    cautious = found.regrets[CAUTIOUS].value
+    assert cautious is not None
+    assert ours <= cautious <= always
     for estimate in found.coverage.values():
         assert estimate.value == pytest.approx(0.9, abs=0.06)
 
@@ -261,6 +264,15 @@ def test_gaps_have_intervals_and_adjusted_p_values() -> None:
     sign = 1 if gap.worse == "gan" else -1
     assert sign * gap.value == pytest.approx(law(dict(wide.profile), "gan", 9e9) - truth, abs=0.25)
     assert fitted().gan_or_not(wide.profile, 9e9, ["flow", "diffusion"]) is None
+
+
+def test_the_family_that_is_best_on_average_is_that_of_the_law() -> None:
+    names = ["gan", "flow", "diffusion"]
+    own = [w for w in table().worlds if not w.real]
+    means = {f: np.mean([law(dict(w.profile), f, 9e9) for w in own]) for f in names}
+    assert fitted().best_on_average(9e9, names) == min(names, key=means.__getitem__)
+    assert fitted().least_gap("gan", "flow") < 0.6
+    assert fitted().least_gap("gan", "gan") == math.inf
 
 
 def test_the_driver_of_a_gap_is_connectedness() -> None:

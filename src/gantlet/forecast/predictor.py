@@ -589,9 +589,33 @@ class Predictor:
         better, worse = sorted((gan, other), key=lambda f: values[f])
         return self._gap(better, worse, values)
 
+    def least_gap(self, a: str, b: str) -> float:
+        """Returns the predicted difference from which two families differ significantly, 5 %."""
+        if a == b or not {a, b} <= set(self.families):
+            return math.inf
+        return quantile(self._pair(a, b), 0.95)
+
+    def best_on_average(self, flops: float, families: Sequence[str]) -> str:
+        """Returns the family with the lowest mean error over the known worlds.
+
+        Args:
+            flops: Budget; errors are those at the nearest budget of the experiment.
+            families: The families to choose from.
+        """
+        at = min(range(len(self.flops)), key=lambda i: abs(math.log(self.flops[i] / flops)))
+
+        def mean(family: str) -> float:
+            errors = [w.errors[family][at] for w in self.worlds if family in w.errors]
+            known = [e for e in errors if e is not None]
+            return sum(known) / len(known) if known else math.inf
+
+        return min(families, key=mean)
+
+    def _pair(self, a: str, b: str) -> Sequence[float]:
+        return self.pairs[f"{a}|{b}" if f"{a}|{b}" in self.pairs else f"{b}|{a}"]
+
     def _gap(self, better: str, worse: str, values: Mapping[str, float]) -> Gap:
-        key = f"{better}|{worse}" if f"{better}|{worse}" in self.pairs else f"{worse}|{better}"
-        residuals, value = self.pairs[key], values[worse] - values[better]
+        residuals, value = self._pair(better, worse), values[worse] - values[better]
         half = quantile(residuals, LEVEL)
         p = (1 + sum(r >= value for r in residuals)) / (1 + len(residuals))
         return Gap(

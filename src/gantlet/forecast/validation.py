@@ -29,6 +29,12 @@ from gantlet.forecast.predictor import (
 PROFILE = "profile"
 """The name of the predictor itself, beside the baselines."""
 
+CAUTIOUS = "profile, if significant"
+"""The rule of the report: the family that is best on average, unless another is predicted to be
+significantly better."""
+
+_SIGNIFICANT = 0.05
+
 _REPLICATES = 2000
 
 
@@ -96,7 +102,11 @@ def leave_out(table: Experiment, found: OutOfFold | None = None) -> Validation:
             others = np.abs(found.residuals[~own, i].ravel())
             half = quantile(others[~np.isnan(others)].tolist(), LEVEL)
             covered[own, i] = _within(found.residuals[own, i], half)
-    return _validation(cells, predictions, covered, 1.0)
+    limits = np.zeros((len(cells.families),) * 2)
+    for i, j in np.ndindex(limits.shape):
+        gaps = np.abs(found.residuals[:, i] - found.residuals[:, j]).ravel()
+        limits[i, j] = quantile(gaps[~np.isnan(gaps)].tolist(), 1 - _SIGNIFICANT)
+    return _validation(cells, predictions, covered, 1.0, limits)
 
 
 def held_out(
@@ -125,7 +135,11 @@ def held_out(
     for i, family in enumerate(cells.families):
         half = quantile(predictor.residuals[family], LEVEL)
         covered[:, i] = _within(cells.seeds[:, i] - predictions[PROFILE][:, i, None], half)
-    return _validation(cells, predictions, covered, float(np.mean(inside)) if inside else 0.0)
+    limits = np.array(
+        [[predictor.least_gap(a, b) for b in cells.families] for a in cells.families]
+    )
+    share = float(np.mean(inside)) if inside else 0.0
+    return _validation(cells, predictions, covered, share, limits)
 
 
 def _predicted(predictor: Predictor, cells: Cells) -> Array:
@@ -163,11 +177,17 @@ def _within(residuals: Array, half: float) -> Array:
 
 
 def _validation(
-    cells: Cells, predictions: Mapping[str, Array], covered: Array, inside: float
+    cells: Cells,
+    predictions: Mapping[str, Array],
+    covered: Array,
+    inside: float,
+    limits: Array,
 ) -> Validation:
     groups = _groups(cells)
     families = cells.families
     regrets = {name: _regret(cells, p) for name, p in predictions.items()}
+    cautious = _if_significant(predictions[PROFILE], predictions["constant"], limits)
+    regrets[CAUTIOUS] = _regret(cells, cautious)
     return Validation(
         scores={
             name: {f: _score(cells.errors[:, i], p[:, i], groups) for i, f in enumerate(families)}
@@ -224,6 +244,20 @@ def _correlation(n: Array, *sums: Array) -> Array:
 
 def _ratio(n: Array, total: Array) -> Array:
     return total / n
+
+
+def _if_significant(predicted: Array, usual: Array, limits: Array) -> Array:
+    """Returns predictions by which the usual family is best unless another is significantly so.
+
+    Args:
+        predicted: By the profile, shape ``(m, families)``.
+        usual: By the budget alone.
+        limits: The least significant difference of two families, shape ``(families, families)``.
+    """
+    rows = np.arange(len(predicted))
+    own, first = (np.where(np.isnan(p), np.inf, p).argmin(1) for p in (predicted, usual))
+    gap = predicted[rows, first] - predicted[rows, own]
+    return np.where((gap > limits[first, own])[:, None], predicted, usual)
 
 
 def _regret(cells: Cells, predicted: Array) -> Array:

@@ -174,6 +174,13 @@ def _verdicts(found: Found) -> Iterator[Verdict]:
     gaps = found.predictor.gaps(found.profile, found.flops, found.families)
     if others:
         yield from _ranking(best, errors[best], gaps)
+        if all(g.p > _SIGNIFICANT for g in gaps):
+            usual = found.predictor.best_on_average(found.flops, found.families)
+            yield Verdict(
+                claim=f"Without a better reason start with {usual}, which is best on average.",
+                because=f"Mean over the {len(found.predictor.worlds)} known sets at the nearest "
+                "budget of the experiment.",
+            )
     else:
         yield Verdict(claim=f"Predicted error of {best}: {_size(errors[best])}.")
     adversarial = found.predictor.gan_or_not(found.profile, found.flops, found.families)
@@ -687,6 +694,7 @@ def _regrets(part: Mapping[str, Any]) -> Table:
             ),
         ],
         rows=[[name, _read(e)] for name, e in part["regrets"].items()],
-        note=f"Constant is always the family that is best on average. Sets inside: "
-        f"{part['inside']:.0%}.",
+        note="Constant is the family that is best on average at the budget. If significant: that "
+        "one too, unless another is predicted to be significantly better. Sets on which the "
+        f"predictor does not abstain: {part['inside']:.0%}.",
     )
