@@ -17,6 +17,7 @@ from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets
 from gantlet.report.documents import render
 from gantlet.report.json import PER_TRIAL, summarize
+from gantlet.research.distributions import protocols
 from gantlet.research.distributions.analysis import (
     Errors,
     coded,
@@ -170,7 +171,7 @@ def test_numbers_that_are_too_small_are_refused():
         Distributions(flops=0.0).trials()
     with pytest.raises(UserError, match="worlds and families of its own"):
         Distributions(size="protocols", worlds=3).trials()
-    with pytest.raises(UserError, match="steps is an option of size=protocols"):
+    with pytest.raises(UserError, match="steps is an option of size=protocols and published"):
         Distributions(steps=3).trials()
 
 
@@ -373,6 +374,25 @@ def test_the_protocols_run_and_answer():
     assert "compatible with the published 6.3" in claims
     markdown = render(report, "markdown")
     assert "Lin et al., 2018" in markdown
+
+
+def test_the_published_size_runs_on_images(monkeypatch):
+    monkeypatch.setattr(protocols, "PUBLISHED_DATA", {"ring:n=200,held_out=50": 60})
+    small = {k: v.replace("net=conv", "net=mlp") for k, v in protocols.AS_PUBLISHED.items()}
+    monkeypatch.setattr(protocols, "AS_PUBLISHED", small)
+    study = Distributions(size="published", steps=2, seeds=1)
+    outcomes = [study.run(t, Nowhere(), lambda share, what: None) for t in study.trials()]
+    assert [t.parts["points"] for t in study.trials()] == ["60"] * 3
+    report = protocol_answer(study.question(), outcomes, RUN)
+    assert report.blocks[0].title == "Stacked digits and triangles"
+    assert [row[0] for row in report.blocks[0].rows] == [f"ring, {name}" for name in small]
+
+
+@pytest.mark.skipif("stacked-digits" not in datasets.names(), reason="no stacked digits")
+def test_the_published_protocols_name_data_that_there_are():
+    made = Distributions(size="published").trials()
+    assert len(made) == 3 * 2 * len(protocols.AS_PUBLISHED)
+    assert sum(t.parts["data"].startswith("stacked-digits") for t in made) == len(made) / 2
 
 
 class Nowhere:

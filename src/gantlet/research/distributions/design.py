@@ -11,7 +11,7 @@ import torch
 from gantlet.core.spec import datasets, families
 from gantlet.domains.offline import NAMES
 
-Size: TypeAlias = Literal["small", "full", "real", "protocols"]
+Size: TypeAlias = Literal["small", "full", "real", "protocols", "published"]
 
 Designed: TypeAlias = Literal["small", "full", "real"]
 

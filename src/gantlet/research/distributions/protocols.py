@@ -32,7 +32,7 @@ from gantlet.run.execute import Watch
 from gantlet.run.store import TrialFolder
 from gantlet.run.train import DivergedError, Plan, train
 
-Part: TypeAlias = Literal["coverage", "lipschitz", "modes", "tails"]
+Part: TypeAlias = Literal["coverage", "lipschitz", "modes", "tails", "published"]
 
 FOUND = "found"
 """Under which name an outcome holds what it measured."""
@@ -59,6 +59,22 @@ COVERAGE: Mapping[str, str] = {
     "two generators": "mix-gan:k=2,latent=2,width=64,depth=2,loss=ns,penalty=none,ema=0",
 }
 """The GAN of 2014 and cures of mode collapse that the product has, by name."""
+
+# ----------------------------------------------------------------------------
+# Published sizes: a thousand modes of stacked digits, and triangles. For a GPU.
+# ----------------------------------------------------------------------------
+
+_CONV = "latent=100,width=512,depth=1,net=conv"
+AS_PUBLISHED: Mapping[str, str] = {
+    "plain": f"gan:{_CONV},loss=ns,penalty=none,ema=0",
+    "packing, 2": f"pac-gan:{_CONV},loss=ns,penalty=none,ema=0,pack=2",
+    "R1 and R2": f"gan:{_CONV},ema=0",
+}
+"""Convolutional GANs for images of digits and triangles, by name."""
+
+PUBLISHED_DATA: Mapping[str, int] = {"stacked-digits": 26_000, "triangles": 1_024}
+"""Data sets of images with known modes or support, and how many generated images are judged."""
+
 
 # ----------------------------------------------------------------------------
 # Lipschitz: a generator that is held at a constant, with a latent plane or with M - 1 dimensions.
@@ -230,6 +246,13 @@ class ProtocolSize:
     parts: tuple[Part, ...] = ("coverage", "modes", "tails", "lipschitz")
 
 
+SIZES: Mapping[Literal["protocols", "published"], ProtocolSize] = {
+    "protocols": ProtocolSize(),
+    "published": ProtocolSize(steps=100_000, parts=("published",)),
+}
+"""What runs in a quarter of an hour, and what needs a GPU."""
+
+
 def protocol_trials(size: ProtocolSize, shared: Mapping[str, str]) -> list[Trial]:
     """Returns the trials: seed by seed, so that a prefix has each part once."""
     makers: Mapping[Part, Callable[[ProtocolSize], Sequence[Mapping[str, str]]]] = {
@@ -237,6 +260,7 @@ def protocol_trials(size: ProtocolSize, shared: Mapping[str, str]) -> list[Trial
         "lipschitz": _lipschitz,
         "modes": _modes,
         "tails": _tails,
+        "published": _published,
     }
     return [
         Trial(
@@ -251,7 +275,7 @@ def protocol_trials(size: ProtocolSize, shared: Mapping[str, str]) -> list[Trial
 
 
 def _budget(part: Part, size: ProtocolSize) -> Budget:
-    if part == "coverage":
+    if part in {"coverage", "published"}:
         return Budget(steps=size.steps)
     if part == "lipschitz":
         return Budget(steps=max(1, 2 * size.steps // 3))
@@ -264,6 +288,20 @@ def _coverage(size: ProtocolSize) -> list[dict[str, str]]:
         {"model": families.resolve(form), "name": name, "data": datasets.resolve(data)}
         for data in (RING, GRID)
         for name, form in COVERAGE.items()
+    ]
+
+
+def _published(size: ProtocolSize) -> list[dict[str, str]]:
+    del size
+    return [
+        {
+            "model": families.resolve(form),
+            "name": name,
+            "data": datasets.resolve(data),
+            "points": str(points),
+        }
+        for data, points in PUBLISHED_DATA.items()
+        for name, form in AS_PUBLISHED.items()
     ]
 
 
@@ -322,7 +360,7 @@ def run_protocol(trial: Trial, worlds: Worlds, folder: TrialFolder, watch: Watch
             budget=trial.budget,
             batch=int(trial.parts["batch"]),
             ema=ema,
-            select="last" if trial.parts["part"] == "coverage" else "best",
+            select="last" if trial.parts["part"] in {"coverage", "published"} else "best",
         )
         start = time.process_time()
         trained = train(
@@ -334,7 +372,8 @@ def run_protocol(trial: Trial, worlds: Worlds, folder: TrialFolder, watch: Watch
             follow=training_progress(watch),
         )
         took = Estimate.exact(time.process_time() - start, unit="s", method="of this training")
-        samples = draw(game.model, POINTS, rng=rng.stream("sample"))
+        points = int(trial.parts.get("points", POINTS))
+        samples = draw(game.model, points, rng=rng.stream("sample"))
         if not bool(samples.isfinite().all()):
             raise DivergedError("diverged: samples are not finite")
         folder.save("samples", {"samples": samples})
@@ -362,7 +401,7 @@ def _measured(trial: Trial, model: Model, samples: Tensor, worlds: Worlds) -> di
     part = trial.parts["part"]
     if part != "tails" and isinstance(data, KnownSupport):
         found |= support(data, samples)
-    if part == "coverage":
+    if part in {"coverage", "published"}:
         found["reverse_kl"] = found.pop("mode_kl")
     if part in {"modes", "tails"}:
         target = worlds.target(trial.parts["data"])

@@ -19,6 +19,7 @@ from gantlet.research.distributions.design import (
     worlds,
 )
 from gantlet.research.distributions.protocols import (
+    SIZES,
     ProtocolSize,
     protocol_trials,
     run_protocol,
@@ -50,11 +51,12 @@ class Distributions:
         size: small: 64 unions of manifolds, 30 processes and 17 real sets, an hour; full: 512 of
             the first, a hundred times the compute; real: the real sets alone, minutes;
             protocols: rings, grids, generators held at a Lipschitz constant, modes added one by
-            one, and flows with heavy tails, a quarter of an hour.
+            one, and flows with heavy tails, a quarter of an hour; published: stacked digits and
+            triangles by convolutional GANs, hours of a GPU.
         seeds: Trainings of each family on each world, or None for what the size says.
         worlds: Points of the Sobol sequence, or None for what the size says.
         flops: Training FLOPs of each model, or None for what the size says.
-        steps: Training steps of the GANs of size=protocols, or None for what the size says.
+        steps: Training steps of the GANs of protocols, or None for what the size says.
         families: Families, short names or written forms; empty for all six.
         threads: Threads of each trial.
         device: Where models are trained.
@@ -80,7 +82,7 @@ class Distributions:
 
     def question(self) -> dict[str, object]:
         """Returns the question with every default written out."""
-        if self.size == "protocols":
+        if self.size in SIZES:
             return self._protocol_question()
         scale = self._scale
         return {
@@ -101,7 +103,7 @@ class Distributions:
         Raises:
             UserError: If a number is too small.
         """
-        if self.size == "protocols":
+        if self.size in SIZES:
             return protocol_trials(self._protocols, self._shared)
         scale = self._scale
         if scale.seeds < 1 or scale.worlds < 0 or scale.flops <= 0:
@@ -125,12 +127,12 @@ class Distributions:
 
     def run(self, trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
         """Measures a world, or trains a family on it and judges it."""
-        run = run_protocol if self.size == "protocols" else run_trial
+        run = run_protocol if self.size in SIZES else run_trial
         return run(trial, self.loaded, folder, watch)
 
     def conclude(self, outcomes: Sequence[Outcome], run: Run) -> Report:
         """Says which family suits which distribution."""
-        made = protocol_answer if self.size == "protocols" else answer
+        made = protocol_answer if self.size in SIZES else answer
         return made(self.question(), outcomes, run)
 
     def _protocol_question(self) -> dict[str, object]:
@@ -145,8 +147,12 @@ class Distributions:
     @property
     def _protocols(self) -> ProtocolSize:
         if self.worlds is not None or self.families:
-            raise UserError("size=protocols has worlds and families of its own: leave them out.")
-        size = ProtocolSize()
+            raise UserError(
+                f"size={self.size} has worlds and families of its own: leave them out."
+            )
+        if self.size not in ("protocols", "published"):
+            raise TypeError(f"{self.size} is no size of protocols.")
+        size = SIZES[self.size]
         return replace(
             size,
             seeds=size.seeds if self.seeds is None else self.seeds,
@@ -156,9 +162,10 @@ class Distributions:
 
     @property
     def _scale(self) -> DesignSize:
-        if self.size == "protocols" or self.steps is not None:
-            raise UserError("steps is an option of size=protocols alone.")
-        scale = SCALES[self.size]
+        size = self.size
+        if size == "protocols" or size == "published" or self.steps is not None:
+            raise UserError("steps is an option of size=protocols and published alone.")
+        scale = SCALES[size]
         return replace(
             scale,
             seeds=scale.seeds if self.seeds is None else self.seeds,
