@@ -34,6 +34,9 @@ from gantlet.run.store import Run
 from gantlet.stats.intervals import mean, paired, proportion
 from gantlet.stats.theory import planar_precision, precision_bound, simplicial_precision
 
+FLOOR = 5e-4
+"""Energy distances below this are noise: about the standard error of real samples against real."""
+
 STEEPEST = "Lipschitz constant, lower bound"
 """How the probe names the largest slope that it found."""
 
@@ -414,7 +417,7 @@ def _modes(outcomes: Sequence[Outcome]) -> _Made:
         y_label="energy distance / scale, log10",
         log_x=True,
         series=[_error_line(f, counts, cells) for f in MODE_FAMILIES],
-        note="95 % intervals over trainings.",
+        note=f"95 % intervals over trainings; not below {FLOOR:g}, the noise of real samples.",
     )
     return list(_mode_verdicts(cells, counts, alone)), [table, chart]
 
@@ -433,7 +436,7 @@ def _predicted(outcome: Outcome, modes: int, slope: float | None) -> float | Non
 
 
 def _log_errors(outcomes: Sequence[Outcome]) -> Estimate:
-    return mean([math.log10(max(o.details[FOUND]["energy"], 1e-5)) for o in outcomes])
+    return mean([math.log10(max(o.details[FOUND]["energy"], FLOOR)) for o in outcomes])
 
 
 def _error_line(
