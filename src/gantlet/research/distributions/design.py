@@ -13,8 +13,6 @@ from gantlet.domains.offline import NAMES
 
 Size: TypeAlias = Literal["small", "full", "real", "protocols", "published"]
 
-Designed: TypeAlias = Literal["small", "full", "real"]
-
 FAMILIES: Mapping[str, str] = {
     "gan": "gan:width=64",
     "flow": "flow:width=64,layers=6",
@@ -155,7 +153,7 @@ class DesignSize:
     batch: int = 64
 
 
-SCALES: Mapping[Designed, DesignSize] = {
+SCALES: Mapping[str, DesignSize] = {
     "small": DesignSize(worlds=64),
     "full": DesignSize(worlds=512, seeds=3, flops=9e11, batch=128),
     "real": DesignSize(worlds=0, processes=False),

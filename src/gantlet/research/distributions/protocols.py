@@ -246,7 +246,7 @@ class ProtocolSize:
     parts: tuple[Part, ...] = ("coverage", "modes", "tails", "lipschitz")
 
 
-SIZES: Mapping[Literal["protocols", "published"], ProtocolSize] = {
+SIZES: Mapping[str, ProtocolSize] = {
     "protocols": ProtocolSize(),
     "published": ProtocolSize(steps=100_000, parts=("published",)),
 }

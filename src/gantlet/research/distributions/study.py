@@ -150,8 +150,6 @@ class Distributions:
             raise UserError(
                 f"size={self.size} has worlds and families of its own: leave them out."
             )
-        if self.size not in ("protocols", "published"):
-            raise TypeError(f"{self.size} is no size of protocols.")
         size = SIZES[self.size]
         return replace(
             size,
@@ -162,10 +160,9 @@ class Distributions:
 
     @property
     def _scale(self) -> DesignSize:
-        size = self.size
-        if size == "protocols" or size == "published" or self.steps is not None:
+        if self.steps is not None:
             raise UserError("steps is an option of size=protocols and published alone.")
-        scale = SCALES[size]
+        scale = SCALES[self.size]
         return replace(
             scale,
             seeds=scale.seeds if self.seeds is None else self.seeds,
