@@ -6,7 +6,13 @@ import pytest
 import torch
 
 import gantlet
-from gantlet.commands.converge.course import LossScale, Record, TrainingCourse, state_of_course
+from gantlet.commands.converge.course import (
+    LossScale,
+    Record,
+    TrainingCourse,
+    state_of_course,
+    straddles_good,
+)
 from gantlet.commands.converge.diagnosis import (
     GAP,
     SHARE,
@@ -104,7 +110,6 @@ def test_a_verdict_says_what_it_may_be_as_well(spread, end, best, state, others)
     found = state_of_course(course(swinging(spread, end, best)))
     assert found.name == state
     assert set(others) <= set(found.others)
-    assert found.is_between == bool(found.others)
     assert bool(found.others) == bool(others)
     assert ("may be judged otherwise" in found.because) == bool(others)
 
@@ -116,7 +121,7 @@ def test_near_and_far_are_said_both_where_the_loss_does_not_tell():
         assert found.name == "converging"
         assert not found.others
         assert found.range[0] < found.ratio < found.range[1]
-        told[end] = found.is_between
+        told[end] = straddles_good(found.range)
     assert told == {0.3: False, 0.47: True, 1.2: False}
 
 

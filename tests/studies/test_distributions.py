@@ -17,7 +17,7 @@ from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets
 from gantlet.report.documents import render
 from gantlet.report.json import PER_TRIAL, summarize
-from gantlet.research.distributions import protocols
+from gantlet.research.distributions import design, protocols
 from gantlet.research.distributions.analysis import (
     Errors,
     coded,
@@ -121,8 +121,8 @@ FEW = ("vae:width=8,depth=1", "diffusion")
 
 
 def tiny(monkeypatch, **options):
-    monkeypatch.setattr("gantlet.research.distributions.design.PROCESSES", PROCESSES[4:5])
-    monkeypatch.setattr("gantlet.research.distributions.design.REAL", ("offline:name=iris",))
+    monkeypatch.setattr(design, "PROCESSES", PROCESSES[4:5])
+    monkeypatch.setattr(design, "REAL", ("offline:name=iris",))
     return Distributions(**{**TINY, "families": FEW, **options})
 
 
@@ -270,7 +270,7 @@ def test_the_best_family_is_found_in_every_group():
     whole = standing("all", errors)
     assert whole.best == "diffusion"
     assert ties([whole]) == [[]]
-    made = dict(groups(table, errors))
+    made = {" ".join(of): e for of, e in groups(table, errors)}
     assert {"modes 32", "topology blob", "n 250"} <= set(made)
     assert len(made["topology blob"].worlds) > len(made["topology ring"].worlds)
 

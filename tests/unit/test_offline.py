@@ -50,7 +50,7 @@ def test_components_are_those_of_scikit_learn():
 
 def test_patches_are_cut_side_by_side():
     picture = np.arange(24.0).reshape(4, 6)
-    cut = offline._patches(picture, 2)  # noqa: SLF001
+    cut = offline.patches(picture, 2)
     assert cut[0].tolist() == [0, 1, 6, 7]
     assert cut[-1].tolist() == [16, 17, 22, 23]
 
@@ -59,7 +59,7 @@ def test_return_probabilities_are_those_of_a_walk():
     import networkx as nx
 
     # From a corner of a triangle: back after 2 steps with 1/2, after 3 with 1/4.
-    found = offline._returns(nx.complete_graph(3), nx)  # noqa: SLF001
+    found = offline.return_probabilities(nx.complete_graph(3), nx)
     assert found[0, :2].tolist() == pytest.approx([0.5, 0.25])
 
 

@@ -141,7 +141,7 @@ def test_trees_are_those_of_sklearn_without_it() -> None:
         models.ridge(1.0),
         models.kernel_ridge(1.0, 0.3),
         models.extra_trees(5),
-        models.mean_of(models.ridge(1.0), models.kernel_ridge(1.0, 0.3)),
+        lambda x, y: models.Mean([models.ridge(1.0)(x, y), models.kernel_ridge(1.0, 0.3)(x, y)]),
     ],
 )
 def test_models_survive_as_json(fit: models.Fit) -> None:

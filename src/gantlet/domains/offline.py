@@ -166,7 +166,7 @@ def _colours() -> Rows:
     return _some(np.concatenate([photo.reshape(-1, 3) for photo in _photos()]))
 
 
-def _patches(picture: Rows, side: int) -> Rows:
+def patches(picture: Rows, side: int) -> Rows:
     """Returns all square patches that do not overlap, shape ``(n, side ** 2)``."""
     high, wide = (length // side for length in picture.shape)
     cut = picture[: high * side, : wide * side].reshape(high, side, wide, side)
@@ -174,7 +174,7 @@ def _patches(picture: Rows, side: int) -> Rows:
 
 
 def _photo_patches(side: int) -> Rows:
-    return _some(np.concatenate([_patches(photo.mean(2), side) for photo in _photos()]))
+    return _some(np.concatenate([patches(photo.mean(2), side) for photo in _photos()]))
 
 
 # ----------------------------------------------------------------------------
@@ -195,7 +195,7 @@ def _portrait() -> Rows:
     from PIL import Image
 
     with Image.open(_sample("grace_hopper.jpg")) as image:
-        return _some(_patches(np.asarray(image.convert("L"), dtype=np.float64) / 255.0, 4))
+        return _some(patches(np.asarray(image.convert("L"), dtype=np.float64) / 255.0, 4))
 
 
 _CHANNELS, _STEPS, _DAYS = 4, 4, 3
@@ -225,10 +225,10 @@ def _stock() -> Rows:
 def _terrain(file: str, key: str) -> Rows:
     with np.load(_sample(file)) as held:
         heights = np.asarray(held[key], dtype=np.float64)
-    patches = _patches(heights, 4)
-    patches = patches[np.isfinite(patches).all(1)]
+    cut = patches(heights, 4)
+    cut = cut[np.isfinite(cut).all(1)]
     # How high a patch lies hides all the rest.
-    return _some(patches[:, 1:] - patches[:, :1])
+    return _some(cut[:, 1:] - cut[:, :1])
 
 
 # ----------------------------------------------------------------------------
@@ -264,10 +264,12 @@ _WALKS = range(2, 10)
 
 def _walks() -> Rows:
     networkx = _package("networkx", "Run 'pip install networkx'.")
-    return np.concatenate([_returns(getattr(networkx, name)(), networkx) for name in _GRAPHS])
+    return np.concatenate(
+        [return_probabilities(getattr(networkx, name)(), networkx) for name in _GRAPHS]
+    )
 
 
-def _returns(graph: Any, networkx: Any) -> Rows:
+def return_probabilities(graph: Any, networkx: Any) -> Rows:
     """Returns the probabilities to be back after each number of steps, a row for each node."""
     adjacency: Rows = networkx.to_numpy_array(graph, weight=None)
     step = adjacency / adjacency.sum(1, keepdims=True)

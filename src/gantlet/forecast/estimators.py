@@ -339,7 +339,7 @@ def _fit(x: Array, k: int, random: np.random.Generator) -> tuple[Mixture, float]
     fitted, before, likelihood = _maximized(x, products, share, least), -math.inf, -math.inf
     for _ in range(_ROUNDS):
         logs = _log_joint(x, products, fitted)
-        total = scipy.special.logsumexp(logs, axis=1, keepdims=True)
+        total = np.asarray(scipy.special.logsumexp(logs, axis=1, keepdims=True))
         likelihood = float(total.mean())
         fitted = _maximized(x, products, np.exp(logs - total), least)
         if likelihood - before < 2e-3:

@@ -243,15 +243,6 @@ def _nodes(tree: Any) -> tuple[Any, Any, Any, Any]:
     )
 
 
-def mean_of(*fits: Fit) -> Fit:
-    """Returns the fit of the mean of several models."""
-
-    def fit(x: Array, y: Array) -> Regression:
-        return Mean([f(x, y) for f in fits])
-
-    return fit
-
-
 def quantile(residuals: Sequence[float], level: float) -> float:
     """Returns the split-conformal quantile of absolute residuals.
 

@@ -275,7 +275,11 @@ def _mean(values: Array, groups: Groups) -> Estimate:
     flat = values.reshape(len(values), -1)
     counts, totals = (~np.isnan(flat)).sum(1).astype(np.float64), np.nansum(flat, axis=1)
     groups = [g for g in groups if counts[g].sum() > 0]
-    return _bootstrapped(lambda _n, total, count: total / count, [totals, counts], groups, "mean")
+
+    def ratio(_rows: Array, total: Array, count: Array) -> Array:
+        return total / count
+
+    return _bootstrapped(ratio, [totals, counts], groups, "mean")
 
 
 def _bootstrapped(

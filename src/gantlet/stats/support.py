@@ -148,7 +148,8 @@ def support_ratio(fake: Collisions, real: Collisions, *, level: float = LEVEL) -
 
     Given the sum of two Poisson counts, one of them is binomial (Przyborowski and Wilenski, 1940,
     https://doi.org/10.2307/2332612); each count is first put on the scale on which it has the
-    variance of one. ``also["p"]`` is the one-sided p-value of "the ratio is not below 1".
+    variance of one. ``also["p"]`` is the one-sided p-value of "the ratio is not below 1";
+    ``also["fake"]`` and ``also["real"]`` are the counts.
 
     Args:
         fake: Collisions of the samples to judge.
@@ -171,8 +172,9 @@ def support_ratio(fake: Collisions, real: Collisions, *, level: float = LEVEL) -
     high = float(betaincinv(a + 1, b, 1 - tail)) if b else 1.0
     p = _fewer_collisions(a, b, exposure[0] / sum(exposure))
     counts = f"{fake.count:,} and {real.count:,} collisions"
+    beside = {"p": p, "fake": float(fake.count), "real": float(real.count)}
     if not fake.count or not real.count:
-        return Estimate.missing(f"{counts}: no ratio without both").beside(p=p)
+        return Estimate.missing(f"{counts}: no ratio without both").beside(**beside)
     scale = exposure[0] / exposure[1]
     return Estimate(
         value=real.rate / fake.rate,
@@ -183,7 +185,7 @@ def support_ratio(fake: Collisions, real: Collisions, *, level: float = LEVEL) -
         better="higher",
         method=f"{counts}; conditional binomial interval and one-sided p-value, counts scaled to "
         "the variance of Poisson counts",
-    ).beside(p=p)
+    ).beside(**beside)
 
 
 def _fewer_collisions(a: float, b: float, share: float) -> float:

@@ -528,12 +528,6 @@ class TrainingState:
         """Whether training settles, and where no distance says that it is far from the data."""
         return self.name == "converging" and (self.ratio is None or self.ratio <= GOOD)
 
-    @property
-    def is_between(self) -> bool:
-        """Whether a number that decides may lie on the other side of its threshold."""
-        near = self.name == "converging" and self.range is not None
-        return bool(self.others) or (near and straddles_good(self.range))
-
 
 def straddles_good(interval: Sequence[float] | None) -> bool:
     """Returns whether a loss in units of the noise floor may be near the data, or far from them.
@@ -597,8 +591,13 @@ def _distance(quality: list[float], scale: LossScale, floor: float) -> TrainingS
     ends = (end * math.exp(-wide), end * math.exp(wide))
     shape = _Shape(start=quality[0], best=best, floor=floor)
     name = shape.state(end, trend.spread)
-    nearby = [*(shape.state(e, trend.spread) for e in ends), *(shape.state(end, w) for w in swing)]
-    others = tuple(dict.fromkeys(n for n in nearby if n != name))
+    nearby: list[StateName] = [
+        *(shape.state(e, trend.spread) for e in ends),
+        *(shape.state(end, w) for w in swing),
+    ]
+    apart: dict[StateName, None] = dict.fromkeys(nearby)
+    apart.pop(name, None)
+    others = tuple(apart)
     why = shape.reason(name, end, trend.spread)
     if others:
         why += (

@@ -220,7 +220,8 @@ def _shown(found: Found, test: str, level: float) -> str:
 def _collisions(found: Found) -> str:
     ratio = found.number(RATIO)
     if ratio.value is None:
-        return f"too many collisions ({ratio.method.partition(' collisions')[0]} among real ones)"
+        fake, real = (ratio.also[name] for name in ("fake", "real"))
+        return f"too many collisions ({fake:,.0f}, and {real:,.0f} among real samples)"
     return f"too many collisions (effective support {ratio.value:.2g} times that of real samples)"
 
 
@@ -284,9 +285,7 @@ _HELP = {
 
 def main_table(everyone: Sequence[Found]) -> Table:
     """Returns the numbers of all sets, of as many real samples, and of a perfect sampler."""
-    columns = [
-        name for name in _HELP if any(f.number(name).method != "not measured" for f in everyone)
-    ]
+    columns = [name for name in _HELP if any(name in f.outcome.scores for f in everyone)]
     rows: list[list[Cell]] = [[f.name, *(f.number(c) for c in columns)] for f in everyone]
     controls: dict[str, list[Cell]] = {}
     for found in everyone:

@@ -116,8 +116,8 @@ def ties(standings: Sequence[Standing], *, level: float = 0.05) -> list[list[str
     return found
 
 
-def groups(table: Experiment, errors: Errors) -> Iterator[tuple[str, Errors]]:
-    """Yields each level of each factor, each kind of process, and the worlds in it."""
+def groups(table: Experiment, errors: Errors) -> Iterator[tuple[tuple[str, str], Errors]]:
+    """Yields each factor and level, ``process`` and each kind of these, with the worlds in it."""
     specs = {w: Spec.parse(table["worlds"][w]["form"]) for w in errors.worlds}
     for factor, levels in FACTORS.items():
         for level in dict.fromkeys(levels):
@@ -127,11 +127,11 @@ def groups(table: Experiment, errors: Errors) -> Iterator[tuple[str, Errors]]:
                 if spec.name == "manifolds" and _same(spec.options[factor], level)
             ]
             if held:
-                yield f"{factor} {level}", errors.only(held)
+                yield (factor, str(level)), errors.only(held)
     kinds = dict.fromkeys(s.options["kind"] for s in specs.values() if s.name == "process")
     for kind in kinds:
         held = [w for w, s in specs.items() if s.options.get("kind") == kind]
-        yield f"process {kind}", errors.only(held)
+        yield ("process", str(kind)), errors.only(held)
 
 
 def _same(a: str, b: str) -> bool:

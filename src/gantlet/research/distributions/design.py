@@ -1,6 +1,5 @@
 """The design of the experiment: worlds, families, budgets, and the order of the trials."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -219,11 +218,6 @@ def _configuration(form: str) -> str:
         "offline": ("name",),
     }[name]
     return ",".join([name, *(given[key] for key in of)])
-
-
-def is_power_of_two(count: int) -> bool:
-    """Returns whether a Sobol sequence of this length is balanced."""
-    return count > 0 and math.log2(count).is_integer()
 
 
 def pairs(scale: DesignSize, names: Sequence[str]) -> Iterator[tuple[int, World, str]]:

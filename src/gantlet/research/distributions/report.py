@@ -186,7 +186,7 @@ def _overall(table: Experiment) -> Table:
 
 
 def _standings(table: Experiment, errors: Errors) -> list[tuple[Standing, list[str]]]:
-    made = [standing(name, e) for name, e in groups(table, errors) if len(e.worlds) > 1]
+    made = [standing(" ".join(of), e) for of, e in groups(table, errors) if len(e.worlds) > 1]
     return list(zip(made, ties(made), strict=True))
 
 
@@ -268,11 +268,7 @@ def _effects(table: Experiment, errors: Errors) -> Table:
 
 
 def _modes_chart(table: Experiment, errors: Errors) -> Lines:
-    levels = {
-        name.removeprefix("modes "): e
-        for name, e in groups(table, errors)
-        if name.startswith("modes ")
-    }
+    levels = {level: e for (factor, level), e in groups(table, errors) if factor == "modes"}
     x = [float(level) for level in levels]
     series = []
     for family in errors.families:
