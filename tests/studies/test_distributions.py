@@ -18,6 +18,7 @@ from gantlet.core.spec import datasets
 from gantlet.report.documents import render
 from gantlet.report.json import PER_TRIAL, summarize
 from gantlet.research.distributions import design, protocols
+from gantlet.research.distributions import trial as trial_module
 from gantlet.research.distributions.analysis import (
     Errors,
     coded,
@@ -426,7 +427,7 @@ def test_samples_that_overflow_are_a_divergence(monkeypatch):
     def far(model, n, *, rng):
         return torch.full((n, 12), 3e38)
 
-    monkeypatch.setattr("gantlet.research.distributions.trial.draw", far)
+    monkeypatch.setattr(trial_module, "draw", far)
     outcome = study.run(trial, Nowhere(), lambda share, what: None)
     assert all("energy" not in row for row in outcome.details["budgets"])
     assert all(row["steps"] > 0 for row in outcome.details["budgets"])
