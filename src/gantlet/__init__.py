@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         tournament,
         train,
     )
+    from gantlet.compute.meters import count
     from gantlet.core import spec as components
     from gantlet.core.data import Dataset, InMemory, Space, Splits
     from gantlet.core.errors import UserError
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
     from gantlet.options import Search, SupportTests
     from gantlet.report.blocks import Report
     from gantlet.stats import theory
+    from gantlet.watch.loop import Watch
 
 __version__ = "0.2.0.dev0"
 
@@ -102,10 +104,12 @@ __all__ = [
     "SupportTests",
     "TrainMetric",
     "UserError",
+    "Watch",
     "compare",
     "components",
     "converge",
     "cost",
+    "count",
     "doctor",
     "evaluate",
     "export",
@@ -157,6 +161,8 @@ _HOMES = {
     "Splits": "gantlet.core.data",
     "TrainMetric": "gantlet.core.metric",
     "UserError": "gantlet.core.errors",
+    "Watch": "gantlet.watch.loop",
+    "count": "gantlet.compute.meters",
     "refuse_context": "gantlet.core.model",
 }
 _MODULES = {"components": "gantlet.core.spec", "theory": "gantlet.stats.theory"}

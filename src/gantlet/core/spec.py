@@ -314,6 +314,7 @@ _PLACES = {
     "gantlet.probes": "a probe of trained models: --probe {}",
     "gantlet.toys": "a toy game: gantlet converge {}",
     "gantlet.studies": "a study: gantlet study {}",
+    "gantlet.writers": "a writer of watched trainings: gantlet.Watch(..., to={!r})",
 }
 _PATH = re.compile(r'[:,](?:path|\w*images|\w*labels|test)=(?!")(.*,.*)\Z', re.DOTALL)
 
@@ -576,6 +577,11 @@ toys: "Registry[Toy]" = Registry(
     "toy game", "gantlet.toys", {"dirac-gan": "dirac", "bilinear": "saddle"}
 )
 studies: "Registry[Any]" = Registry("study", "gantlet.studies")
+writers: "Registry[Any]" = Registry(
+    "writer",
+    "gantlet.writers",
+    {"tb": "tensorboard", "weights-and-biases": "wandb", "ml-flow": "mlflow", "json": "jsonl"},
+)
 
 REGISTRIES: "dict[str, Registry[Any]]" = {
     "families": families,
@@ -586,6 +592,7 @@ REGISTRIES: "dict[str, Registry[Any]]" = {
     "probes": probes,
     "toys": toys,
     "studies": studies,
+    "writers": writers,
 }
 """Every registry by the plural name of its components."""
 

@@ -120,7 +120,7 @@ class ChangeEvidence:
         return math.exp(-self.log_peak)
 
     def exceeds(self, level: float) -> bool:
-        """Returns whether the hypothesis has been rejected at ``level``, for all looks together."""
+        """Returns whether all looks together have rejected the hypothesis at ``level``."""
         return self.log_peak >= -math.log(level)
 
     def state(self) -> dict[str, float]:
