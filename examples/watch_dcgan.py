@@ -13,7 +13,7 @@ from torch.nn.functional import softplus
 
 import gantlet
 
-STEPS, BATCH, LATENT = 1500, 64, 32
+STEPS, BATCH, LATENT = 1000, 64, 32
 rng = torch.Generator().manual_seed(0)
 digits = torch.tensor(load_digits().images, dtype=torch.float32)[:, None] / 8 - 1
 digits = digits[torch.randperm(len(digits), generator=rng)]
@@ -58,7 +58,7 @@ def train_step() -> dict[str, torch.Tensor]:
 
 
 out = Path(tempfile.mkdtemp()) / "dcgan"
-watch = gantlet.Watch(held_out, train=train, every=100, out=out, flops=gantlet.count(train_step))
+watch = gantlet.Watch(held_out, train=train, every=50, out=out, flops=gantlet.count(train_step))
 for step in range(1, STEPS + 1):
     losses = train_step()
     watch(

@@ -66,6 +66,45 @@ def report(
 
 
 # ----------------------------------------------------------------------------
+# gantlet watch.
+# ----------------------------------------------------------------------------
+
+
+def watch(run: Path, /, *, follow: Flag = False, json: Flag = False) -> int:
+    """Show the record of a watched training.
+
+    Args:
+        run: Run folder of gantlet.Watch.
+        follow: Show it again after each look, until the training ends.
+        json: Print one JSON object; with --follow, one per look.
+    """
+    import time
+
+    from gantlet.report.json import dumps
+    from gantlet.report.terminal import show
+    from gantlet.run.execute import read_report
+
+    seen, file = None, run / "report.json"
+    while True:
+        now = file.stat().st_mtime_ns if file.exists() else None
+        if now != seen or now is None:
+            found, seen = read_report(run), now
+            if found.command != "watch":
+                raise UserError(f"{run} is no watched training. Use gantlet report {run}.")
+            if json:
+                print(dumps(found, blocks=False), flush=True)
+            else:
+                show(found, path=str(run / "report.html"))
+            if not (follow and found.extra.get("running")):
+                return 0
+        time.sleep(_PAUSE)
+
+
+# Seconds between two looks at the file.
+_PAUSE = 0.5
+
+
+# ----------------------------------------------------------------------------
 # gantlet export.
 # ----------------------------------------------------------------------------
 
@@ -374,8 +413,8 @@ def list_(kind: str | None = None, /, *, json: Flag = False) -> int:
     """List the components of a kind, or of all.
 
     Args:
-        kind: families, solvers, datasets, features, metrics, probes, toys or studies; the
-            singular and common synonyms are accepted.
+        kind: families, solvers, datasets, features, metrics, probes, toys, studies or writers;
+            the singular and common synonyms are accepted.
         json: Print one JSON object.
     """
     from json import dumps

@@ -40,6 +40,8 @@ _FEWEST = 18
 _PROGRESS = 0.1
 # The part of a level that goes to the bounds of earlier looks, the rest going to the evidence.
 _FOR_BOUNDS = 1 / 6
+# Over how many of the latest looks a rate is bounded.
+_WINDOWS = (1, 4, 16)
 
 
 @final
@@ -95,6 +97,7 @@ class RateTest:
         relative: Whether the bound also follows the lowest rate that the run has had.
         lowest: Upper confidence bound of that rate.
         evidence: Of the looks so far.
+        recent: Counts and trials of the latest looks.
     """
 
     level: float
@@ -103,6 +106,7 @@ class RateTest:
     relative: bool = False
     lowest: float = 1.0
     evidence: ChangeEvidence = field(default_factory=ChangeEvidence)
+    recent: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
 
     @property
     def bound(self) -> float:
@@ -114,17 +118,31 @@ class RateTest:
         self.evidence.update(log_evidence_of_rate(count, n, self.bound))
         if not self.relative:
             return self.evidence.exceeds(self.level)
-        spent = level_of_look(_FOR_BOUNDS * self.level, self.evidence.looks)
-        self.lowest = min(self.lowest, rate_upper(count, n, spent))
+        self._bound_lowest(count, n)
         return self.evidence.exceeds((1 - _FOR_BOUNDS) * self.level)
+
+    def _bound_lowest(self, count: int, n: int) -> None:
+        """Bounds the lowest rate so far by mean rates of the latest looks, which are no lower.
+
+        Counts of several looks, whose rates may differ, spread no more than binomial ones with
+        their mean rate (Hoeffding, 1956, https://doi.org/10.1214/aoms/1177728178).
+        """
+        self.recent = [*self.recent, (count, n)][-max(_WINDOWS) :]
+        spent = level_of_look(_FOR_BOUNDS * self.level, self.evidence.looks) / len(_WINDOWS)
+        for window in _WINDOWS:
+            some = self.recent[-window:]
+            count, n = (sum(x[i] for x in some) for i in (0, 1))
+            self.lowest = min(self.lowest, rate_upper(count, n, spent))
 
     def state(self) -> dict[str, Any]:
         """Returns plain values for ``load``."""
-        return {"lowest": self.lowest, "evidence": self.evidence.state()}
+        recent = [list(x) for x in self.recent]
+        return {"lowest": self.lowest, "recent": recent, "evidence": self.evidence.state()}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Goes on from what ``state`` returned."""
         self.lowest = float(state["lowest"])
+        self.recent = [(int(count), int(n)) for count, n in state["recent"]]
         self.evidence = ChangeEvidence.of_state(state["evidence"])
 
 

@@ -394,15 +394,16 @@ class Watch:
         except Exception as error:  # noqa: BLE001 - the user's loop goes on whatever happens
             return looks.failed(step, self._n, names, f"{type(error).__name__}: {error}")
         self._tell(look.alarms)
-        self._picture(step, players)
+        self._guarded(lambda: self._picture(step, players))
         return look
 
     def _picture(self, step: int, players: Mapping[str, nn.Module]) -> None:
         """Draws the same latents every time, as far as they are ours to choose.
 
-        So often that the steps of two pictures differ by a fifth.
+        So often that the steps of two pictures differ by a fifth; without a folder, never.
         """
-        if self._pictures and step + 1 < _APART * (max(self._pictures) + 1):
+        is_early = self._pictures and step + 1 < _APART * (max(self._pictures) + 1)
+        if self._folder is None or is_early:
             return
         space = self._reference.space
         array = self._drawn(self._sample_or_raise(), self._shown(), "picture", players)
@@ -412,8 +413,7 @@ class Watch:
         if png is None:
             return
         self._pictures[step] = png
-        if self._folder is not None:
-            write_bytes(self._folder / "samples" / f"{step}.png", png)
+        write_bytes(self._folder / "samples" / f"{step}.png", png)
         self._each(lambda sink: sink.picture(step, png))
         _thin(self._pictures)
 
@@ -421,7 +421,7 @@ class Watch:
         from gantlet.domains.domains import domain_of
 
         domain = domain_of(self._reference.space)
-        return min(domain.shown, 32) if domain.is_spatial else max(domain.shown, 500)
+        return min(self._n, 32 if domain.is_spatial else max(domain.shown, 500))
 
     def _sample_or_raise(self) -> Sampler:
         assert self._sample is not None

@@ -10,7 +10,8 @@ import io
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -353,11 +354,26 @@ class MlFlow(Writer):
         package("mlflow", "mlflow")
         tracking = package("mlflow.tracking", "mlflow")
         uri = os.environ.get("MLFLOW_TRACKING_URI") or (folder / "mlruns").resolve().as_uri()
-        client = tracking.MlflowClient(tracking_uri=uri)
-        known = client.get_experiment_by_name(self.experiment)
-        where = client.create_experiment(self.experiment) if known is None else known.experiment_id
-        run = client.create_run(where, run_name=name)
+        with _files_allowed():
+            client = tracking.MlflowClient(tracking_uri=uri)
+            known = client.get_experiment_by_name(self.experiment)
+            where = known and known.experiment_id
+            where = client.create_experiment(self.experiment) if where is None else where
+            run = client.create_run(where, run_name=name)
         return _MlFlowSink(client, run.info.run_id)
+
+
+@contextmanager
+def _files_allowed() -> Generator[None]:
+    """Lets MLflow keep runs in files, which its newest versions do only if they are told to."""
+    name = "MLFLOW_ALLOW_FILE_STORE"
+    before = os.environ.get(name)
+    os.environ[name] = before or "true"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
 
 
 @final
@@ -369,7 +385,8 @@ class _MlFlowSink(Sink):
     def write(self, entries: Sequence[Entry]) -> None:
         for step, values in _by_step(entries):
             for name, value in values.items():
-                self._client.log_metric(self._run, name, value, step=step)
+                # In its files, "kid" is a file and cannot be the folder of "kid/low".
+                self._client.log_metric(self._run, name.replace("/", "."), value, step=step)
 
     @override
     def alarm(self, step: int, text: str) -> None:
