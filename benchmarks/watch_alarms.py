@@ -1,6 +1,6 @@
 """How often the alarms of ``gantlet.Watch`` are false on healthy runs, and how soon they are true.
 
-python benchmarks/watch_alarms.py [--healthy 100] [--seeds 20] [--out FILE]
+python benchmarks/watch_alarms.py [--healthy 100] [--seeds 20] [--workers 1] [--out FILE]
 
 Everything goes through Watch, with its default metrics, as in a loop of a user:
 
@@ -17,8 +17,11 @@ Takes about two minutes of CPU time.
 import argparse
 import json
 import math
+import sys
 import time
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
@@ -26,7 +29,8 @@ from torch import nn
 
 import gantlet
 
-LOOKS, EVERY, N = 24, 20, 300
+FAULTS = ("collapse", "copying")
+LOOKS, EVERY, N = 24, 10, 300
 MODES = torch.tensor([[math.cos(a), math.sin(a)] for a in torch.arange(8) * math.pi / 4])
 
 
@@ -113,35 +117,52 @@ def faulty(kind, data, sampler, seed):
     return lambda n, generator: few[torch.randint(3, (n,), generator=generator)]
 
 
+def job(asked):
+    start = time.process_time()
+    found = run(*asked)
+    print(*asked, found, flush=True, file=sys.stderr)
+    return found, time.process_time() - start
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--healthy", type=int, default=100)
     parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--out", type=Path, default=None)
     asked = parser.parse_args()
-    start, result = time.process_time(), {"looks": LOOKS, "samples": N}
     kinds = ["scheduled", "trained"]
-    healthy = [run(1000 + s, kinds[s % 2]) for s in range(asked.healthy)]
-    false = Counter(kind for found in healthy for kind in found)
-    result["healthy"] = {
-        "runs": asked.healthy,
-        "alarmed": sum(bool(found) for found in healthy),
-        "by kind": dict(false),
-        "seeds": [1000 + s for s, found in enumerate(healthy) if found],
-    }
-    for kind in ("collapse", "copying"):
-        found = [run(s, kind, after=8 + s % 8) for s in range(asked.seeds)]
-        in_time = [kind in f and 0 <= f[kind] <= 1 for f in found]
-        result[kind] = {
-            "seeds": asked.seeds,
-            "found within two looks": sum(in_time),
-            "at the first look": sum(f.get(kind) == 0 for f in found),
-        }
-    result["cpu seconds"] = round(time.process_time() - start, 1)
+    healthy = [(1000 + s, kinds[s % 2], None) for s in range(asked.healthy)]
+    faults = [(s, kind, 8 + s % 8) for kind in FAULTS for s in range(asked.seeds)]
+    jobs = [*faults, *healthy]
+    with ProcessPoolExecutor(asked.workers, get_context("spawn")) as pool:
+        done = dict(zip(jobs, pool.map(job, jobs), strict=True))
+    result = {"looks": LOOKS, "samples": N, **summary(done, healthy, asked.seeds)}
+    result["cpu seconds"] = round(sum(seconds for _, seconds in done.values()), 1)
     result["versions"] = {"gantlet": gantlet.__version__, "torch": torch.__version__}
     print(json.dumps(result, indent=2))
     if asked.out is not None:
         asked.out.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def summary(done, healthy, seeds):
+    alarmed = {j: done[j][0] for j in healthy if done[j][0]}
+    result = {
+        "healthy": {
+            "runs": len(healthy),
+            "alarmed": len(alarmed),
+            "by kind": dict(Counter(kind for found in alarmed.values() for kind in found)),
+            "seeds": [seed for seed, *_ in alarmed],
+        }
+    }
+    for kind in FAULTS:
+        found = [done[s, kind, 8 + s % 8][0].get(kind) for s in range(seeds)]
+        result[kind] = {
+            "seeds": seeds,
+            "found within two looks": sum(f in (0, 1) for f in found),
+            "at the first look": sum(f == 0 for f in found),
+        }
+    return result
 
 
 if __name__ == "__main__":

@@ -151,8 +151,7 @@ def test_no_global_random_state_is_moved_and_none_decides():
 def test_random_states_come_back_when_a_function_raises():
     before = states()
     with pytest.raises(ZeroDivisionError), own_randomness(stream(0, "x")):
-        torch.rand(3)
-        raise ZeroDivisionError
+        assert int(torch.rand(3).sum()) // 0
     assert states() == before
 
 
@@ -617,10 +616,10 @@ def test_pictures_are_kept_in_bounds_and_spread_over_the_run(tmp_path):
 
 def test_a_notebook_shows_answer_and_table():
     found = run(watch(), 11)
-    text = found._repr_html_()  # noqa: SLF001
+    text = found._repr_html_()
     assert "No alarm in 2 looks" in text
     assert "<table" in text
-    assert watch()._repr_html_()  # noqa: SLF001
+    assert watch()._repr_html_()
 
 
 def test_without_a_noise_floor_it_says_so():

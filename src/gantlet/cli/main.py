@@ -174,8 +174,8 @@ COMMANDS = (
     CommandHelp(
         "watch",
         "Show the record of a training that gantlet.Watch evaluates.",
-        "gantlet.Watch, three lines in a PyTorch loop of your own, looks at fresh samples every so "
-        "many steps, raises alarms and writes this record. --follow shows it again after each "
+        "gantlet.Watch, three lines in a PyTorch loop of your own, looks at fresh samples every "
+        "so many steps, raises alarms and writes this record. --follow shows it again after each "
         "look.",
         """
   gantlet watch runs/mine

@@ -40,7 +40,7 @@ _LOG = logging.getLogger("gantlet.watch")
 
 _VERSION = 1
 # Samples of a look are not thinned below this; looks are, instead.
-_LEAST = 200
+_LEAST = 150
 # How many samples are drawn at the first call, to see that it can be done.
 _TRIED = 8
 # Losses wait so many calls before they are read, which on a GPU waits for the device.

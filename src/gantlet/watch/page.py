@@ -325,7 +325,8 @@ def _chart(course: Course, name: str) -> Lines | None:
         for e in look.entries
         if e.name == name and e.estimate.value is not None
     ]
-    if len(known) < 2:
+    # A line at zero says no more than the table.
+    if len(known) < 2 or not any(e.value for _, e, _ in known):
         return None
     series = [_series("samples", [(step, e) for step, e, _ in known])]
     floors = [(step, f) for step, _, f in known if f is not None and f.value is not None]
