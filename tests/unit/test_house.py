@@ -33,6 +33,7 @@ ASKED_FOR = {
 }
 # What a program calls and the documentation shows, and no command needs.
 FOR_PROGRAMS = {"by_operator", "measure_all", "realism", "to_frame", "figures"} | {
+    "share_spent",  # of Watch, which no command makes
     # Planted flaws, for those who test a search for flaws.
     *("random_plan", "true_effect", "true_effects", "effects_among", "side_effects"),
     # What data sets know of their truth, and read off samples.

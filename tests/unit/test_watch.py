@@ -16,12 +16,13 @@ from torch import nn
 import gantlet
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Estimate
+from gantlet.given import to_spec
 from gantlet.run.execute import read_report
 from gantlet.watch.alarms import LEVELS, Alarms, Counts, Distance
 from gantlet.watch.drawing import Latent, drawn, latent_shape, own_randomness, stream
 from gantlet.watch.looks import Curve, Look
 from gantlet.watch.pace import Pace
-from gantlet.watch.reference import resolved
+from gantlet.watch.reference import Reference, resolved
 
 
 def normal(n, seed=0, d=2):
@@ -85,21 +86,23 @@ def holds(e, truth):
     return e.low <= truth <= e.high
 
 
-def test_a_look_is_what_the_metrics_say(monkeypatch):
-    from gantlet.core.rng import Rng
+def reference_of(real):
+    where = to_spec(real, "real", n=None, seed=0)
+    return Reference(where, None, features="", measured=("kid",), samples=60, seed=0)
 
-    watched = watch(metrics=["energy"])
+
+def test_a_look_is_what_the_metrics_say():
     x = normal(60, 5)
-    look = watched(0, sample=lambda n: x[:n])
+    look = watch(metrics=["energy"])(0, sample=lambda n: x[:n])
     metric = gantlet.components.metrics.make("energy")
-    reference = watched._reference  # noqa: SLF001  (the same sets, measured apart)
-    direct = metric.measure(reference.rows, x, rng=Rng(0).stream("energy"))
+    rows = reference_of(REAL).rows
+    direct = metric.measure(rows, x, rng=gantlet.Rng(0).stream("energy"))
     assert look.estimate("energy").value == pytest.approx(direct.value, rel=1e-9)
     assert look.estimate("energy").low == pytest.approx(direct.low, rel=1e-9)
 
 
 def test_the_floor_shares_no_sample_with_the_reference():
-    reference = watch()._reference  # noqa: SLF001
+    reference = reference_of(REAL)
     both = torch.cat([reference.rows, reference.held])
     assert len(torch.unique(both, dim=0)) == len(both) == 180
     assert len(reference.held) == 60

@@ -228,7 +228,8 @@ class Reference:
     def far(self, rows: Tensor) -> Tensor:
         """Returns which samples lie three times as far out as any real one, shape ``(n,)``."""
         centre, radius = self._extent
-        return (rows.double() - centre).norm(dim=1) > 3 * radius
+        out: Tensor = torch.linalg.vector_norm(rows.double() - centre, dim=1)
+        return out > 3 * radius
 
     def copies(self, rows: Tensor) -> Tensor | None:
         """Returns which samples are copies of training samples, shape ``(n,)``, or None."""
