@@ -90,7 +90,8 @@ def sampling_function(given: Sampler, latent: Latent) -> Callable[[int, torch.Ge
     own = getattr(given, "sample", None)
     if isinstance(given, nn.Module) and not callable(own):
         module = given
-        latent.shape or latent_shape(module)
+        if latent.shape is None:
+            latent_shape(module)  # raises where it cannot be told
         return lambda n, rng: _from_latents(module, latent, n, rng)
     function = cast("Callable[..., Any] | None", own if callable(own) else given)
     if inspect.isclass(given) or not callable(function):

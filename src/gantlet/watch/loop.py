@@ -15,6 +15,7 @@ from gantlet.core.spec import writers
 from gantlet.given import SamplesLike, to_spec
 from gantlet.report.blocks import Report
 from gantlet.report.documents import render
+from gantlet.report.html import as_fragment
 from gantlet.report.json import as_json
 from gantlet.run.store import write_bytes, write_sealed
 from gantlet.watch import looks
@@ -50,6 +51,8 @@ _PICTURES = 8
 _APART = 1.2
 # Seconds after which an open page reloads.
 _REFRESH = 20
+# CPU seconds that a page is taken to cost before one was written.
+_PAGE = 0.1
 # So many different notes are kept.
 _NOTES = 20
 
@@ -123,6 +126,8 @@ class Watch:
         self._name = name or ("watched" if self._folder is None else self._folder.name)
         self._writers = [writers.make(t) for t in ((to,) if isinstance(to, str) else to)]
         self._pace = Pace(share)
+        if out is not None:
+            self._pace.largest["page"] = _PAGE
         with self._pace.setting_up(), plain_torch():
             self._reference = Reference(
                 to_spec(real, "real", n=None, seed=seed),
@@ -274,7 +279,7 @@ class Watch:
 
     def _repr_html_(self) -> str:
         """Returns answer and table of the looks so far, for a notebook."""
-        return self._report()._repr_html_()
+        return as_fragment(self._report())
 
     # ------------------------------------------------------------------------
     # The first call: here arguments are checked, and raise.
@@ -361,7 +366,7 @@ class Watch:
                 self._n //= 2
                 cost /= 3
             self._pace.largest["look"] = cost
-        return self._pace.affords("look")
+        return self._pace.affords("look", "page")
 
     def _drawn(
         self, sample: Sampler, n: int, purpose: str, players: Mapping[str, nn.Module]
@@ -475,8 +480,9 @@ class Watch:
 
     def _publish(self, *, force: bool) -> None:
         is_stale = len(self._looks) > self._shown_looks or force
-        # What a page costs must not keep the next look waiting.
-        if self._folder is None or not (force or (is_stale and self._pace.affords("page"))):
+        # One page is always kept in reserve, for the end.
+        affords = self._pace.affords("page", "page")
+        if self._folder is None or not (force or (is_stale and affords)):
             return
         self._shown_looks = len(self._looks)
         with self._pace.taking("page"):
@@ -540,10 +546,10 @@ def _check_call(step: object, losses: Mapping[str, object], players: Mapping[str
             )
 
 
-def _shape(latent: object) -> tuple[int, ...] | None:
+def _shape(latent: int | Sequence[int] | None) -> tuple[int, ...] | None:
     if latent is None:
         return None
-    shape = tuple(latent) if isinstance(latent, (tuple, list)) else (latent,)
+    shape = (latent,) if isinstance(latent, int) else tuple(latent)
     if not shape or not all(_is_whole(s) and s >= 1 for s in shape):
         raise UserError(f"latent must be a size or a shape. Got {latent!r:.60}.")
     return shape

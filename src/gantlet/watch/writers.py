@@ -306,7 +306,11 @@ class WeightsAndBiases(Writer):
             reinit="create_new",
             settings=wandb.Settings(silent=True, console="off", disable_git=True),
         )
-        return _LogSink(run, picture=lambda png: wandb.Image(_pixels(png)))
+
+        def picture(png: bytes) -> Any:
+            return wandb.Image(_pixels(png))
+
+        return _LogSink(run, picture)
 
 
 @final
