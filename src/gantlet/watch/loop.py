@@ -8,10 +8,10 @@ from typing import Any, TypeVar, cast, final
 
 from torch import Tensor, nn
 
-from gantlet.commands.exhibits import picture
 from gantlet.compute.meters import Count
 from gantlet.core.errors import UserError
 from gantlet.core.spec import writers
+from gantlet.domains.domains import domain_of
 from gantlet.given import SamplesLike, to_spec
 from gantlet.report.blocks import Report
 from gantlet.report.documents import render
@@ -414,7 +414,7 @@ class Watch:
         array = self._drawn(self._sample_or_raise(), self._shown(), "picture", players)
         with plain_torch():
             x = looks.shown(self._reference.brought(array, self._scale or "as they are"))
-            png = picture(space, x)
+            png = domain_of(space).picture(space, x)
         if png is None:
             return
         self._pictures[step] = png
@@ -423,7 +423,6 @@ class Watch:
         _thin(self._pictures)
 
     def _shown(self) -> int:
-        from gantlet.domains.domains import domain_of
 
         domain = domain_of(self._reference.space)
         return min(self._n, 32 if domain.is_spatial else max(domain.shown, 500))
