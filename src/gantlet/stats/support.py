@@ -120,7 +120,7 @@ def effective_support(found: Collisions, *, level: float = LEVEL, what: str = ""
     Example:
         >>> e = effective_support(Collisions(n=1000, count=500, wedges=500))
         >>> round(e.value), round(e.low), round(e.high)
-        (999, 916, 1093)
+        (999, 915, 1093)
     """
     seen = f"{found.count:,} of {found.pairs:,.0f} pairs{what} collide"
     if not found.count:

@@ -283,8 +283,8 @@ tails.'
     if "id_mle" in profile:
         parts[0] += f", intrinsic dimension about {profile['id_mle']:.2g}"
     if "modes" in profile:
-        apart = f", {profile['separation']:.2g} standard deviations apart"
-        k = round(profile["modes"])
+        k, gap = round(profile["modes"]), profile.get("separation")
+        apart = "" if gap is None else f", {gap:.2g} standard deviations apart"
         parts.append(f"{k} modes{apart}" if k > 1 else "one mode")
     if "lambda2" in profile:
         parts.append(_connected(profile["lambda2"]))
