@@ -5,9 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 # Tests run side by side; spinning threads would make them crawl.
 torch.set_num_threads(1)
+
+# Laws are tested, not how busy the machine is.
+settings.register_profile("laws", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("laws")
 
 # Tests that `make check` leaves to `make test`, one a line, as `make slow` measured them.
 SLOW = Path(__file__).parent / "slow.txt"

@@ -14,7 +14,7 @@ from PIL import Image
 from gantlet.cli.main import run
 from gantlet.core.data import InMemory, Space
 from gantlet.core.errors import UserError
-from gantlet.core.spec import entry_points_of
+from gantlet.core.spec import installed_points
 from gantlet.data.splits import random_split
 from gantlet.domains.attributes import attribute, attribute_table
 from gantlet.domains.domains import Domain, domain_of
@@ -103,12 +103,12 @@ def installed(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(info.parent))
     monkeypatch.setitem(sys.modules, "strands", sys.modules[__name__])
     monkeypatch.chdir(tmp_path)
-    entry_points_of.cache_clear()
+    installed_points.cache_clear()
     write(Path("real.dna"), strands(600, 0))
     write(Path("same.dna"), strands(600, 1))
     write(Path("rich.dna"), strands(600, 2, share_of_g=0.4))
     yield
-    entry_points_of.cache_clear()
+    installed_points.cache_clear()
 
 
 def asked(*arguments, capsys):

@@ -432,9 +432,18 @@ class Registry(Generic[T]):
 
 
 @cache
-def entry_points_of(group: str) -> dict[str, EntryPoint]:
+def installed_points() -> Mapping[str, Mapping[str, EntryPoint]]:
+    """Returns all installed entry points by group and name; nothing is imported.
+
+    Read once: each reading parses the metadata of every installed package.
+    """
+    found = entry_points()
+    return {group: {p.name: p for p in found.select(group=group)} for group in found.groups}
+
+
+def entry_points_of(group: str) -> Mapping[str, EntryPoint]:
     """Returns the installed entry points of a group by name; nothing is imported."""
-    return {p.name: p for p in entry_points(group=group)}
+    return installed_points().get(group, {})
 
 
 def _load(kind: str, point: EntryPoint) -> object:
