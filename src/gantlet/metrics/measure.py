@@ -165,18 +165,19 @@ def _judged_by_groups(
 def _alone(
     metric: Metric, real: Tensor, fake: Tensor, rng: torch.Generator, groups: Groups | None
 ) -> Found:
-    found = _heeding(metric, real, fake, rng, groups)
+    found = _by_any_groups(metric, real, fake, rng, groups)
     few = too_few_groups(groups, _LEAST_GROUPS)
     if few is None or _estimate(found).value is not None:
         return found
     # What a collapsed generator makes has a distance all the same: only its error is not known.
-    value = _estimate(_heeding(metric, real, fake, rng, None))
+    value = _estimate(_by_any_groups(metric, real, fake, rng, None))
     return value_alone(value, f"no interval: {few}")
 
 
-def _heeding(
+def _by_any_groups(
     metric: Metric, real: Tensor, fake: Tensor, rng: torch.Generator, groups: Groups | None
 ) -> Found:
+    """Returns what a metric measures, without an interval if it knows nothing of the groups."""
     if isinstance(metric, ClusteredPaired):
         return metric.detail(real, fake, rng=rng, groups=groups)
     if isinstance(metric, GroupedMetric):

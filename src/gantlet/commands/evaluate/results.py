@@ -628,14 +628,15 @@ def verdicts(
     """
     free = independent(results, same)
     judged = on(free, first)
+    signs = (copies(free), variety(free))
     # A set that only repeats or copies has few metrics with an interval, and differs all the same.
-    alarmed = {*significant(copies(free)), *significant(variety(free))}
+    alarmed = {name for some in signs for name in significant(some)}
     return [
         *_same(same),
         *ranking_verdict(free, first, rank),
         *_differences(judged, alarmed),
         *_unmeasured([j for j in judged if j.value.name not in alarmed], why_no_floor or {}),
-        *_alarms(free),
+        *_alarms(*signs),
     ]
 
 
@@ -681,11 +682,13 @@ def _same(same: Sequence[SharedSamples]) -> Iterator[Verdict]:
         )
 
 
-def _alarms(results: Sequence[Result]) -> Iterator[Verdict]:
+def _alarms(
+    copied: Mapping[str, Sequence[Sign]], narrow: Mapping[str, Sequence[Sign]]
+) -> Iterator[Verdict]:
     """Says which sets hold copies of training samples, and of which variety is missing."""
-    yield from _alarm(copies(results), "contains", "contain", "copies of training samples")
+    yield from _alarm(copied, "contains", "contain", "copies of training samples")
     what = "too little variety: kinds of samples are missing or repeat"
-    yield from _alarm(variety(results), "has", "have", what)
+    yield from _alarm(narrow, "has", "have", what)
 
 
 def _alarm(
