@@ -145,7 +145,7 @@ def cost_of(
     rng: Rng | None = None,
     clock: Clock | None = None,
 ) -> Cost:
-    """Returns what training ``family`` on so many examples, or within a budget, would cost here.
+    """Returns the predicted cost of training ``family`` on so many examples or within a budget.
 
     A few steps are made and timed on the device of ``rng``, on batches that grow until a step
     takes half a second; a larger batch is then counted without computing it. A family that is

@@ -197,7 +197,7 @@ class Domain(ABC):
         return ()
 
     def adapted(self, space: Space, wanted: Space) -> Adapted | None:
-        """Returns how samples of one shape become samples of another, or None if they cannot.
+        """Returns the conversion of samples of one shape to another, or None if there is none.
 
         Args:
             space: What a sample is.
@@ -212,7 +212,7 @@ class Domain(ABC):
         return None
 
     def writers(self, space: Space, code: Code | None) -> Mapping[str, Writer]:
-        """Returns how samples are written in file formats of their kind, by the ending.
+        """Returns the writers of the file formats of this kind of sample, by file extension.
 
         Arrays (``.npz``, ``.npy``, ``.safetensors``) and pictures (``.png``) need none.
         """
@@ -289,7 +289,7 @@ def lengthened(space: Space, wanted: Space) -> Adapted | None:
 
 
 def ending(path: Path) -> str:
-    """Returns how a file name ends in lower case, including what was compressed.
+    """Returns the lower-case extension of a file name, with that of a compressed file's content.
 
     Example:
         >>> ending(Path("a/b.v2.CSV.gz")), ending(Path("b.npz"))

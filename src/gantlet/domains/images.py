@@ -166,7 +166,7 @@ def _nyquist(luma: Tensor) -> dict[str, Tensor]:
 
 
 def _seam(luma: Tensor) -> Tensor:
-    """Returns how much larger the step between the two halves is than those beside it.
+    """Returns the ratio of the step between the two halves to the steps beside it.
 
     Where the middle is the edge of a block, other edges of blocks take the place of its
     neighbours.

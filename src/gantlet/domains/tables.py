@@ -209,7 +209,7 @@ class TableCode(Readable):
         return x
 
     def notes(self, table: TableCells) -> tuple[str, ...]:
-        """Returns what of the cells of a table is not in its rows, or was guessed, in words."""
+        """Returns notes on cells that were dropped, converted or inferred."""
         places, matching = table.places_of([c.name for c in self.columns])
         odd: list[str] = []
         doubtful: list[str] = []

@@ -332,7 +332,7 @@ def _flags(places: Array, n: int) -> Array:
 
 
 def _half(order: Sequence[Hashable], split: Sequence[Sequence[Hashable]]) -> int:
-    """Returns how many of the first tokens make up half of the text."""
+    """Returns the number of first tokens that make up half of the text."""
     counts = Counter(token for tokens in split for token in tokens)
     sums = np.cumsum([counts[token] for token in order])
     return int(np.searchsorted(sums, sums[-1] / 2)) + 1
@@ -666,7 +666,7 @@ def _lines_with(x: Tensor, size: int) -> list[int]:
 
 
 def _half_of_levels(x: Tensor, known: int) -> int:
-    """Returns how many of the first tokens make up half of the text, at most all of them."""
+    """Returns the number of first tokens that make up half of the text, at most all of them."""
     counts = torch.bincount(x[x != END], minlength=known + FIRST)
     reached = counts[FIRST:].cumsum(0) >= counts.sum() / 2
     return int(reached.to(torch.uint8).argmax()) + 1 if bool(reached.any()) else known

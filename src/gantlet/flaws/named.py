@@ -28,7 +28,7 @@ _EQUAL = 1e-9
 
 
 def repeats_p(features: TwoSamples, *, permutations: int, rng: Rng) -> float:
-    """Returns how often labels at random part the two sets as far by how near the nearest is.
+    """Returns the permutation p-value of a difference in distances to the nearest neighbour.
 
     How near the nearest sample of its own set is depends on all of that set, so halves of it are
     not independent. Here everything is recomputed after the labels of all samples are permuted,

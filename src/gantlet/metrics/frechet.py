@@ -215,7 +215,7 @@ class Coupling(ABC):
 
     @abstractmethod
     def curvature(self, y: Tensor, z: Tensor) -> Tensor:
-        """Returns how each pair of whitened samples moves the value together, shape ``(b,)``.
+        """Returns the second derivative along pairs of whitened samples, shape ``(b,)``.
 
         With ``e(z) = z z^T - I``, it is ``sum_ij h_ij e_ij(y) e_ij(z)``; half this product of the
         difference of the errors of both covariances with itself is the value's change.

@@ -467,7 +467,7 @@ def _bend(
     unit: float,
     rng: torch.Generator,
 ) -> Curvature:
-    """Returns how the distribution bends, from some samples of each set."""
+    """Returns the skewness of the statistic's distribution, from some samples of each set."""
     of_xx, of_yy, of_xy = parts
     (x, y), n, m = sets, *map(len, sets)
     some = (_drawn(kernel, x, of_xx, rng), _drawn(kernel, y, of_yy, rng))

@@ -177,7 +177,7 @@ def _alone(
 def _by_any_groups(
     metric: Metric, real: Tensor, fake: Tensor, rng: torch.Generator, groups: Groups | None
 ) -> Found:
-    """Returns what a metric measures, without an interval if it knows nothing of the groups."""
+    """Returns a metric's estimate, without an interval if the metric does not support groups."""
     if isinstance(metric, ClusteredPaired):
         return metric.detail(real, fake, rng=rng, groups=groups)
     if isinstance(metric, GroupedMetric):

@@ -254,7 +254,7 @@ def nearest_distance_within(some: Tensor, x: Points) -> Tensor:
 
 
 def reserve(k: int, together: int = 1) -> int:
-    """Returns how many neighbours to keep so that ``k`` are left without any one fold.
+    """Returns the number of neighbours to keep so that ``k`` are left without any one fold.
 
     Folds are drawn at random and hold a twentieth of the samples: that more than the reserve fall
     into one has a probability below 1e-11.
@@ -520,7 +520,7 @@ class Folds:
 
 
 def smallest_sample(k: int) -> int:
-    """Returns how many samples are needed for ``k`` neighbours when a fold of them is left out.
+    """Returns the number of samples needed for ``k`` neighbours when one fold is left out.
 
     Example:
         >>> smallest_sample(3), smallest_sample(19)

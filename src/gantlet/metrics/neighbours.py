@@ -385,7 +385,7 @@ class Birthday(CountingMetric):
 
 
 def birthday_support(meetings: Tensor, *, among: str = "none known") -> Estimate:
-    """Returns how many equally likely samples would meet as often, with its interval.
+    """Returns the effective support size: that of a uniform law with as many collisions.
 
     The interval is Poisson's, made wider where some samples meet more often than others, as they
     do where samples are not equally likely; the value then is that of as many likely ones as

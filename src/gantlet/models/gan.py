@@ -103,7 +103,7 @@ class CriticNetwork(nn.Module):
         self.head = nn.Linear(size, 1)
 
     def features(self, x: Tensor) -> Tensor:
-        """Returns what the score is a linear function of, shape ``(n, size)``."""
+        """Returns the features of which the score is a linear function, shape ``(n, size)``."""
         features: Tensor = self.body(x)
         return features
 
@@ -565,7 +565,7 @@ class AdversarialObjective:
         rng: torch.Generator,
         coupled: bool = False,
     ) -> Tensor:
-        """Returns what the critic minimises, penalty included, a scalar.
+        """Returns the critic's loss, penalty included, a scalar.
 
         ``real`` and ``fake``, shapes ``(n, ...)``, count as given: nothing behind them is
         differentiated, unless the loss is to be ``coupled`` to what made them. With ``F`` the cost
@@ -580,7 +580,7 @@ class AdversarialObjective:
     def generator(
         self, critic: CriticFunction, real: Tensor, fake: Tensor, *, coupled: bool = False
     ) -> Tensor:
-        """Returns what the generator minimises, a scalar, differentiable in ``fake``.
+        """Returns the generator's loss, a scalar, differentiable in ``fake``.
 
         Where it is to be ``coupled``, the critic's scores of real samples are differentiated too.
         """
@@ -603,7 +603,7 @@ class SampleGame(Generative):
 
     @abc.abstractmethod
     def _loss(self, player: str, batch: Tensor, rng: torch.Generator, *, coupled: bool) -> Tensor:
-        """Returns what ``player`` minimises; ``coupled``, differentiable in all players."""
+        """Returns the loss of ``player``; if ``coupled``, differentiable in all players."""
 
     @override
     def loss(self, player: str, batch: Tensor, *, rng: torch.Generator) -> Tensor:

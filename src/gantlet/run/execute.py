@@ -117,7 +117,7 @@ class HasNotes(Protocol):
     """A study with notes on its input files."""
 
     def notes(self) -> Sequence[str]:
-        """Returns what was skipped, converted or inferred: one clause each, without full stop."""
+        """Returns notes on what was skipped, converted or inferred, one clause each."""
         ...
 
 

@@ -130,7 +130,7 @@ class ChangeEvidence:
 
     @classmethod
     def of_state(cls, state: Mapping[str, Any]) -> "ChangeEvidence":
-        """Returns what ``state`` described."""
+        """Restores the state that ``state`` returned."""
         started = float(state["log_started"])
         return cls(
             looks=int(state["looks"]),

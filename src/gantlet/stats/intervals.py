@@ -48,7 +48,7 @@ def detectable_accuracy(n: int, *, level: float = 0.05, power: float = 0.8) -> f
 
 
 def fewest_correct(n: int, *, level: float = 0.05) -> int:
-    """Returns how many right answers of ``n`` guessing reaches with at most ``level`` chance.
+    """Returns the critical number of correct answers of ``n`` for a binomial test against chance.
 
     ``n + 1`` where not even all of them are significant.
 

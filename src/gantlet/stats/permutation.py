@@ -145,7 +145,7 @@ def gap(real: Tensor, fake: Tensor, *, rng: torch.Generator) -> EffectSize:
 
 
 def p_values(real: Tensor, fake: Tensor, *, permutations: int, rng: torch.Generator) -> Tensor:
-    """Returns how often labels at random part the means as far, for each column, shape ``(d,)``.
+    """Returns the permutation p-value of a difference of means for each column, shape ``(d,)``.
 
     Args:
         real: Shape ``(n, d)``.
@@ -169,7 +169,7 @@ def p_values(real: Tensor, fake: Tensor, *, permutations: int, rng: torch.Genera
 
 
 def p_value(real: Tensor, fake: Tensor, *, permutations: int, rng: torch.Generator) -> float:
-    """Returns how often labels at random give as large a ``W_2`` between ``(n,)`` and ``(m,)``."""
+    """Returns the permutation p-value of ``W_2`` between samples ``(n,)`` and ``(m,)``."""
     n, m = len(real), len(fake)
     both = torch.cat([real, fake]).sort().values
     seen = wasserstein(real.sort().values[None], fake.sort().values[None], 2)

@@ -17,7 +17,7 @@ _Z = 1.959963984540054
 
 
 def win_rate(fakes: Tensor, reals: Tensor) -> Estimate:
-    """Returns how often a critic holds a fake for more real than a held-out real sample.
+    """Returns the win rate: how often a critic scores a fake above a held-out real sample.
 
     The area under the critic's ROC curve, seen from the generator: 0 if the critic is never
     fooled, 1/2 if it is blind; above 1/2 it likes fakes better. The interval is for fresh fakes

@@ -633,7 +633,7 @@ class _Shape:
     floor: float
 
     def state(self, end: float, spread: float) -> StateName:
-        """Returns what a training does that ends at this loss and strays so far on a log scale."""
+        """Returns the verdict on a training with this final loss and spread on a log scale."""
         reached = max(_LEARNED * self.start, GOOD * self.floor)
         if self.best <= reached and end > _LOST_ALL * self.best:
             return "diverging"
@@ -683,7 +683,7 @@ def _end(values: Sequence[float]) -> float:
 
 
 def _last(values: Sequence[float]) -> int:
-    """Returns how many records are the last quarter."""
+    """Returns the number of records in the last quarter."""
     return max(len(values) // 4, 1)
 
 

@@ -104,7 +104,7 @@ class LearningRates:
         return rates / (squares.sqrt() + _EPS) if self.is_adaptive else rates
 
     def moves_of(self, players: Mapping[str, slice]) -> dict[str, int]:
-        """Returns how often each player moves in one step."""
+        """Returns the number of updates of each player in one step."""
         return dict(zip(players, _each(self.moves, len(players)), strict=True))
 
 
@@ -145,7 +145,7 @@ class Forecast:
 def forecast(
     field: GameField, pace: LearningRates, squares: Tensor, *, rng: torch.Generator
 ) -> Forecast | None:
-    """Returns what a solver would do to the leading modes, or None where that is not known.
+    """Returns the growth rates of the leading modes under a solver, or None where not known.
 
     Eigenvalues ``s`` of the change of one step of plain descent, simultaneous or in turn, are
     computed from the field. What other solvers make of each is known in closed form:
@@ -172,7 +172,7 @@ def forecast(
 
 
 def _change(field: GameField, pace: LearningRates, rates: Tensor) -> Linear | None:
-    """Returns what one step of the solver's plain part adds to the identity."""
+    """Returns the Jacobian of one step of the solver's plain part, minus the identity."""
     jacobian = field.jacobian
     if pace.name == "consensus":
         return Preconditioned(Damped(jacobian, float(pace.options["gamma"])), rates)
@@ -283,7 +283,7 @@ class Checkpoint:
         return leading(change, MODES, rng=rng.stream("search"))
 
     def forecast(self, rng: Rng, pace: LearningRates | None = None) -> Forecast | None:
-        """Returns what a solver, or the one that trained, does to the leading modes here."""
+        """Returns the growth rates of the leading modes here under a solver (default: its own)."""
         chosen = self.pace if pace is None else pace
         if chosen is None:
             return None

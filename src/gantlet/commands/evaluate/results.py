@@ -538,7 +538,7 @@ def ranking_verdict(results: Sequence[Result], extractor: str, metric: str) -> I
 
 
 def _best_claim(best: str, level: Sequence[str], behind: Sequence[str], number: str) -> str:
-    """Returns what is not distinguishable from the first of an order, then what it is."""
+    """Returns the sentence on sets not distinguishable from the first, then the order."""
     if not level:
         others = {1: behind[0], 2: "both others"}.get(len(behind), f"all {len(behind)} others")
         return f"{best} is significantly better than {others} ({number})."

@@ -434,7 +434,7 @@ class EvaluationSets:
         return None if unusable else chosen.samples.splits
 
     def _splits_to_fit(self) -> Splits:
-        """Returns what extractors may learn from, as they get all samples."""
+        """Returns the samples that extractors may be fitted on."""
         splits, found = self.known_splits()[0], self._code()
         if found is None:
             return splits

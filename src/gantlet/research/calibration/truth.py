@@ -378,7 +378,7 @@ def rotated_axes(d: int, directions: int) -> Tensor:
 
 
 def _quantiles(of: NormalMixture, u: Tensor, z: Tensor) -> Tensor:
-    """Returns what a mixture seen along each direction exceeds as seldom as a normal exceeds z.
+    """Returns the quantile of a mixture along each direction at the normal tail probability of z.
 
     Shape ``(directions, len(z))``; found by halving where there are several parts.
     """

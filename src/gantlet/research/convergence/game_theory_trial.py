@@ -278,7 +278,7 @@ class SnapshotCourse:
         return self._offer(SOLVED, share, mixed, self._spent(n) + n * n * price, 2 * n)
 
     def _affordable(self, share: float, price: Callable[[int], float]) -> int:
-        """Returns how many snapshots fit into the budget together with a choice among them."""
+        """Returns the number of snapshots that fit into the budget, selection included."""
         fits = [
             n
             for n in range(1, self._until(share) + 1)

@@ -365,7 +365,7 @@ class OnALine(Solvable, abc.ABC):
 
     @abc.abstractmethod
     def plays(self, player: str) -> Tensor:
-        """Returns what a player minimises beside its weights, a scalar."""
+        """Returns a player's loss without the penalty on its weights, a scalar."""
 
 
 @final
@@ -614,7 +614,7 @@ def _scattered(player: nn.Module, stream: torch.Generator) -> nn.Module:
 
 
 def _gaussian_energy(stream: torch.Generator) -> float:
-    """Returns how far the Gaussian with the mixture's moments is from it."""
+    """Returns the energy distance between the mixture and the Gaussian with its moments."""
     variance = _RADIUS**2 / 2 + _WIDTH**2
     noise = torch.randn(_REFERENCE, 2, generator=stream, dtype=torch.float64)
     return float(energy_distance(math.sqrt(variance) * noise, _mixture(_REFERENCE, stream)))
