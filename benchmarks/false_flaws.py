@@ -28,7 +28,7 @@ from gantlet.stats.intervals import proportion
 
 RESULT = Path(__file__).parent.resolve() / "results" / "false_flaws.json"
 DATA = Path(os.environ.get("GANTLET_DATA", "../shared/data")).resolve()
-RUNS, FIRST = 12, 2000
+RUNS, FIRST = 60, 2000
 PERMUTATIONS = "999"
 
 Draw = np.random.Generator

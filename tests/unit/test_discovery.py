@@ -13,7 +13,7 @@ from gantlet.domains.cells import read_cells
 from gantlet.domains.domains import attributes_of, domain_of
 from gantlet.domains.tables import TableCode
 from gantlet.domains.text import FIRST, UNKNOWN, TextCode
-from gantlet.flaws.named import distinct
+from gantlet.flaws.named import distinct, repeats_p
 from gantlet.flaws.search import residual_accuracies
 from gantlet.flaws.split import DiscoveryValidation, Representation, split_halves
 
@@ -110,17 +110,20 @@ def test_a_category_is_known_that_two_rows_of_the_discovery_half_have(tmp_path):
     assert size.spread == pytest.approx(np.arange(60).std())
 
 
+@pytest.mark.parametrize("kinds", [60, 80, 120, 400])
 def test_which_categories_are_known_does_not_depend_on_judged_rows_where_a_reader_left_some_out(
-    tmp_path,
+    tmp_path, kinds
 ):
-    """Of 400 categories a reader keeps the 32 that most rows have, the judged ones included."""
+    """Of many categories a reader keeps the 32 that most rows have, the judged ones included."""
     fewer = []
     for seed in range(60):
         draw = np.random.default_rng(seed)
-        real = [f"{draw.normal():.3f},c{k}" for k in draw.integers(0, 400, 300)]
-        fake = [f"{draw.normal():.3f},c{k}" for k in draw.integers(0, 400, 300)]
-        code, x, _ = table(tmp_path, real, f"r{seed}.csv")
+        real = [f"{draw.normal():.3f},c{k}" for k in draw.integers(0, kinds, 300)]
+        fake = [f"{draw.normal():.3f},c{k}" for k in draw.integers(0, kinds, 300)]
+        code, _, own = table(tmp_path, real, f"r{seed}.csv")
         _, _, cells = table(tmp_path, fake, f"f{seed}.csv")
+        # As a reader writes the rows that it has learned from.
+        x = torch.from_numpy(code.write(own, torch.arange(300)))
         found = relearned(code, code.space, x, torch.arange(150))
         written = found.write(x)[150:], found.write(torch.from_numpy(code.write(cells)))[150:]
         other = [float(z[:, found.code.columns[1].end - 2].mean()) for z in written]
@@ -184,3 +187,20 @@ def test_few_fakes_are_whitened_by_every_real_sample_of_the_discovery_half():
     assert float(torch.linalg.eigvalsh(covariance).max()) < 1.5
     total, *_ = residual_accuracies(halves, [])
     assert total.value > 0.75
+
+
+def test_repeats_are_sought_among_judged_samples_where_features_were_learned():
+    # What was learned from 60 rows tells these apart and no others: their features are a fit.
+    draw = Rng(4).stream("x")
+    real, fake = (torch.randint(0, 3, (120, 2), generator=draw).double() for _ in range(2))
+    own, _ = split_halves(120, "real", rng=Rng(0))
+    real[own] += torch.randn(60, 2, generator=draw).double()
+    no_probes = AttributeTable(words=(), values=real[:, :0])
+    for learned, found in ((False, True), (True, False)):
+        sets = [
+            Representation(probes=no_probes, features=z, learned=learned) for z in (real, fake)
+        ]
+        halves = DiscoveryValidation.of(*sets, rng=Rng(0))
+        assert len(halves.exchangeable.real) == (60 if learned else 120)
+        p = repeats_p(halves.exchangeable, permutations=199, rng=Rng(0))
+        assert (p <= 0.05) == found

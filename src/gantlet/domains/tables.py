@@ -787,9 +787,10 @@ def _categories_of_some(column: TableColumn, start: int, part: Tensor, places: T
     that it would have kept whatever the judged rows hold.
     """
     everyone, own = (p[:, : len(column.categories)].sum(0) for p in (part, part[places]))
-    least = _KNOWN
-    if len(column.categories) >= _MOST:
-        least = max(_KNOWN, int(everyone.min()) + 1)
+    least, counted = _KNOWN, everyone[everyone > 0]
+    if len(column.categories) >= _MOST and len(counted):
+        # Those of no rows here are doubtful ones, which the reader has written as unknown.
+        least = max(_KNOWN, int(counted.min()) + 1)
     kept = tuple((own >= least).nonzero()[:, 0].tolist())
     return _Changed(
         column=replace(column, start=start, categories=tuple(column.categories[i] for i in kept)),

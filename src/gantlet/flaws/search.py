@@ -478,11 +478,9 @@ def _repeats(
     """
     halves = given.halves
     plain = halves.judge.column(-1)
-    views, alone = [halves.everyone], plain
-    own, other = (
-        torch.cat([getattr(p, side) for p in (halves.seek_places, halves.places)])
-        for side in ("real", "fake")
-    )
+    views, alone = [halves.exchangeable], plain
+    parts = [halves.places] if given.real.learned else [halves.seek_places, halves.places]
+    own, other = (torch.cat([getattr(p, side) for p in parts]) for side in ("real", "fake"))
     remade = given.remade(own, strengths)
     if remade is not None:
         views.append(whiten_balanced(remade, given.fake.features[other], rng=rng))
@@ -500,12 +498,7 @@ def _repeats(
 
 
 def _nearness_of(view: TwoSamples, scale: Tensor) -> TwoSamples:
-    h = len(view.real) // 2
-    sides = (
-        torch.cat([nearness(z[:h], z[h:]), nearness(z[h:], z[:h])]) / scale
-        for z in (view.real, view.fake)
-    )
-    return TwoSamples(real=next(sides), fake=next(sides))
+    return TwoSamples(real=nearness(view.real) / scale, fake=nearness(view.fake) / scale)
 
 
 def _anchored(flaw: Flaw, use: DiscoveryValidation, given: SearchInputs) -> Flaw:

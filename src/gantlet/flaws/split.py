@@ -1,7 +1,7 @@
 """Discovery and validation halves of real and fake samples; the types of a flaw."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal, Self, final
 
@@ -132,10 +132,13 @@ class Representation:
     Attributes:
         probes: Their named measurements.
         features: Their features, shape ``(n, d)``.
+        learned: Whether vocabulary, categories or features come from the discovery half of the
+            real samples, which then is no draw like the others: no test may permute its labels.
     """
 
     probes: AttributeTable
     features: Tensor
+    learned: bool = False
 
     def __len__(self) -> int:
         """How many samples there are."""
@@ -143,7 +146,7 @@ class Representation:
 
     def at(self, places: Tensor) -> "Representation":
         """Returns the same of some of them."""
-        return Representation(probes=self.probes.at(places), features=self.features[places])
+        return replace(self, probes=self.probes.at(places), features=self.features[places])
 
 
 @final
@@ -159,7 +162,9 @@ class DiscoveryValidation:
         judge_features: The same of the second half.
         places: Where in the sets the samples of the second half are.
         seek_places: Where those of the first half are.
-        everyone: Features of all these samples, whitened by all of them: no set is favoured.
+        exchangeable: Features, whitened by those of both sets together, of all samples whose
+            labels may be permuted: of both halves, or of the judged one where features were
+            learned from the other.
         scale: The deviations by which probes were divided.
         frame: Whitens features.
     """
@@ -171,7 +176,7 @@ class DiscoveryValidation:
     judge_features: TwoSamples
     places: TwoSamples
     seek_places: TwoSamples
-    everyone: TwoSamples
+    exchangeable: TwoSamples
     scale: Tensor
     frame: "_Frame"
 
@@ -194,16 +199,15 @@ class DiscoveryValidation:
         frame = _Frame.of(real.features[found[0][0]], rng=rng)
         whitened = [[frame(s.features) for s in half] for half in (firsts, seconds)]
         used = [torch.cat([a.features, b.features]) for a, b in zip(firsts, seconds, strict=True)]
-        everyone = whiten_balanced(used[0], used[1], rng=rng)
+        both = whiten_balanced(used[0], used[1], rng=rng)
+        judged = TwoSamples(real=both.real[h:], fake=both.fake[h:])
+        near = [
+            (nearness(z[:h]), nearness(z[h:])) if real.learned else torch.split(nearness(z), h)
+            for z in (both.real, both.fake)
+        ]
         named = [
-            [
-                _with_repeats(s, z[part], z[other])
-                for s, z in zip(half, (everyone.real, everyone.fake), strict=True)
-            ]
-            for half, part, other in (
-                (firsts, slice(h), slice(h, None)),
-                (seconds, slice(h, None), slice(h)),
-            )
+            [_with_repeats(s, near[i][k]) for i, s in enumerate(half)]
+            for k, half in enumerate((firsts, seconds))
         ]
         mean, std = named[0][0].values.mean(0), named[0][0].values.std(0)
         live = std > 1e-9 * (1 + mean.abs())
@@ -217,7 +221,7 @@ class DiscoveryValidation:
             judge_features=TwoSamples(real=whitened[1][0], fake=whitened[1][1]),
             places=TwoSamples(real=places[0][1], fake=places[1][1]),
             seek_places=TwoSamples(real=places[0][0], fake=places[1][0]),
-            everyone=everyone,
+            exchangeable=judged if real.learned else both,
             scale=std,
             frame=frame,
         )
@@ -273,14 +277,13 @@ class _Frame:
         return (z @ self.outward).clamp(-_OUTERMOST, _OUTERMOST)
 
 
-def _with_repeats(seen: Representation, own: Tensor, other: Tensor) -> AttributeTable:
+def _with_repeats(seen: Representation, near: Tensor) -> AttributeTable:
     """Returns the probes, and how near the nearest sample of the set's other half is.
 
     In units of the mean distance, so that contrast does not matter. These numbers depend on each
     other across the halves: their p-value is that of ``repeats_p``.
     """
-    values = nearness(own, other)[:, None]
-    return seen.probes.with_more(AttributeTable(words=(NEAREST_DISTANCE,), values=values))
+    return seen.probes.with_more(AttributeTable(words=(NEAREST_DISTANCE,), values=near[:, None]))
 
 
 def whiten_balanced(real: Tensor, fake: Tensor, *, rng: Rng) -> TwoSamples:
@@ -290,8 +293,13 @@ def whiten_balanced(real: Tensor, fake: Tensor, *, rng: Rng) -> TwoSamples:
     return TwoSamples(real=frame(real[:n]), fake=frame(fake[:n]))
 
 
-def nearness(own: Tensor, other: Tensor) -> Tensor:
-    """Returns the distance of each to the nearest of the others, shape ``(n,)``."""
+def nearness(z: Tensor) -> Tensor:
+    """Returns how near the nearest sample of the other half of these is, shape ``(n,)``."""
+    first, second = z[: len(z) // 2], z[len(z) // 2 :]
+    return torch.cat([_nearest(first, second), _nearest(second, first)])
+
+
+def _nearest(own: Tensor, other: Tensor) -> Tensor:
     return torch.cat([_nearness(own[block], other) for block in blocks(len(own), len(other))])
 
 

@@ -158,9 +158,8 @@ class FrozenExtractor:
             classes = None if made.probabilities is None else made.probabilities[index]
             found.append(attributes_of(space, source.take(index), classes, code))
         values = torch.cat([p.values for p in found])
-        return Representation(
-            probes=AttributeTable(words=found[0].words, values=values), features=made.rows
-        )
+        probes = AttributeTable(words=found[0].words, values=values)
+        return Representation(probes=probes, features=made.rows, learned=self._learned)
 
     def _written(self, chosen: SampleSet) -> SampleSet:
         if self.code is None:
@@ -171,6 +170,12 @@ class FrozenExtractor:
             chosen.samples, space=self.code.space, source=source, code=self.code.code
         )
         return replace(chosen, samples=samples)
+
+    @property
+    def _learned(self) -> bool:
+        """Whether the discovery half of the reference decides how samples are represented."""
+        of_features = extractors.make(self._spec.extractor).learns and _apart(self._sets) is None
+        return self.code is not None or of_features
 
     def _splits(self) -> Splits:
         apart = _apart(self._sets)
