@@ -14,18 +14,10 @@ import torch
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.forecast import models
-from gantlet.forecast.experiment import Experiment, Result, World, parse, read
+from gantlet.forecast.candidates import OutOfFold, foreign_residuals, kind_of, out_of_fold
+from gantlet.forecast.experiment import NAMES, Experiment, Result, World, parse, read
 from gantlet.forecast.experiment import shipped as shipped_table
-from gantlet.forecast.predictor import (
-    COMMON,
-    OutOfFold,
-    Predictor,
-    foreign_residuals,
-    kind_of,
-    out_of_fold,
-    resized,
-    shipped,
-)
+from gantlet.forecast.predictor import COMMON, GROUPS, Predictor, resized, shipped
 from gantlet.forecast.profile import profile
 from gantlet.forecast.validation import CAUTIOUS, held_out, leave_out
 
@@ -273,6 +265,10 @@ def test_the_family_that_is_best_on_average_is_that_of_the_law() -> None:
     assert fitted().best_on_average(9e9, names) == min(names, key=means.__getitem__)
     assert fitted().least_gap("gan", "flow") < 0.6
     assert fitted().least_gap("gan", "gan") == math.inf
+
+
+def test_each_feature_is_in_one_group() -> None:
+    assert sorted(n for names in GROUPS.values() for n in names) == sorted(NAMES)
 
 
 def test_the_driver_of_a_gap_is_connectedness() -> None:

@@ -12,6 +12,7 @@ from typing import Any, final
 import numpy as np
 from cattrs import Converter
 from cattrs.errors import BaseValidationError
+from numpy.typing import NDArray
 
 from gantlet.core.errors import UserError, input_errors
 from gantlet.forecast.estimators import Array
@@ -19,6 +20,9 @@ from gantlet.forecast.profile import FEATURES
 
 VERSION = 1
 SHIPPED = "experiment.json"
+
+NAMES = tuple(FEATURES)
+"""The features, in the order of the columns of ``Cells.features``."""
 
 Number = float | None
 
@@ -137,8 +141,8 @@ class Cells:
         steps: Mean number of steps, NaN where there is none, shape ``(m, families)``.
     """
 
-    world: "np.ndarray[Any, np.dtype[np.int64]]"
-    block: "np.ndarray[Any, np.dtype[np.int64]]"
+    world: NDArray[np.int64]
+    block: NDArray[np.int64]
     flops: Array
     features: Array
     families: tuple[str, ...]
@@ -227,13 +231,26 @@ def shipped() -> Experiment:
     Raises:
         UserError: If this installation has none.
     """
-    file = files("gantlet.forecast").joinpath(SHIPPED)
+    return parse(json.loads(text_of_shipped(SHIPPED, "experiment table")), SHIPPED)
+
+
+def text_of_shipped(name: str, what: str) -> str:
+    """Returns the text of a file that comes with Gantlet.
+
+    Args:
+        name: Its name.
+        what: What it is, for the message.
+
+    Raises:
+        UserError: If this installation has none.
+    """
+    file = files("gantlet.forecast").joinpath(name)
     if not file.is_file():
         raise UserError(
-            "This installation has no experiment table. Run gantlet study distributions, and give "
-            "its run directory with --refit."
+            f"This installation has no {what}. Run gantlet study distributions, and give its run "
+            "directory with --refit."
         )
-    return parse(json.loads(file.read_text(encoding="utf-8")), SHIPPED)
+    return file.read_text(encoding="utf-8")
 
 
 def read(path: Path) -> Experiment:

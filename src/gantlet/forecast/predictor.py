@@ -1,73 +1,53 @@
 """Predicts the error of a family on a data set from its profile, without training.
 
-The logarithm of the error is the sum of two functions of the profile and the budget: what all
-families have in common on a world, and the deviation of the family from it. For each, the
-regression model with the least error on configurations that were left out is chosen among a
-constant, ridge regression, kernel ridge regression and randomized trees, one for the deviations of
-all families; deviations that cannot be predicted become constants, so that the family that is
-best on average is advised. Intervals are split-conformal, from the residuals on configurations
-that were left out.
+The models are those of ``candidates``. Deviations of families that cannot be predicted become
+constants, so that the family that is best on average is advised. Intervals are split-conformal,
+from the residuals on configurations that were left out.
 """
 
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from importlib.resources import files
 from itertools import combinations, pairwise
-from typing import Any, final
+from typing import final
 
 import numpy as np
 
 from gantlet.core.errors import UserError, unknown
 from gantlet.core.estimate import Estimate
-from gantlet.forecast.estimators import Array
-from gantlet.forecast.experiment import VERSION, Cells, Experiment, features_of, mean_of_known
-from gantlet.forecast.models import (
-    Fit,
-    Mean,
-    Regression,
-    extra_trees,
-    from_plain,
-    kernel_ridge,
-    quantile,
-    ridge,
-    rounded,
+from gantlet.forecast.candidates import (
+    OutOfFold,
+    Scaler,
+    best_candidates,
+    fit_of,
+    fitted,
+    foreign_residuals,
+    kind_of,
+    out_of_fold,
+    targets_of,
 )
+from gantlet.forecast.estimators import Array
+from gantlet.forecast.experiment import (
+    NAMES,
+    VERSION,
+    Cells,
+    Experiment,
+    features_of,
+    text_of_shipped,
+)
+from gantlet.forecast.models import Regression, from_plain, quantile, rounded
 from gantlet.forecast.profile import FEATURES
 from gantlet.stats.intervals import holm_adjusted
 
 LEVEL = 0.9
 """Coverage of the intervals."""
 
+SIGNIFICANT = 0.05
+"""Level of the tests of differences."""
+
 SHIPPED = "predictor.json"
-
-NAMES = tuple(FEATURES)
-
-FITS: Mapping[str, Fit] = {
-    "constant": ridge(1.0, ()),
-    "ridge": ridge(10.0),
-    "strong ridge": ridge(100.0),
-    "kernel": kernel_ridge(1.0, 0.3),
-    "smooth kernel": kernel_ridge(2.0, 0.3),
-    "trees": extra_trees(),
-}
-"""The regression models that are tried."""
-
-BLENDS: Mapping[str, Sequence[str]] = {
-    **{name: (name,) for name in FITS},
-    "kernel and trees": ("kernel", "trees"),
-    "all": ("ridge", "kernel", "smooth kernel", "trees"),
-}
-"""Candidates: each a model, or the mean of several."""
-
-BASELINES: Mapping[str, Fit] = {
-    "constant": FITS["constant"],
-    "dimension": ridge(1.0, [NAMES.index(n) for n in ("ambient", "id_mle", "id_twonn")]),
-    "non-Gaussianity": ridge(1.0, [NAMES.index("non_gaussianity")]),
-}
-"""What a predictor must beat; all of them know the budget."""
 
 COMMON = "common"
 """The target that all families share."""
@@ -89,226 +69,10 @@ GROUPS: Mapping[str, Sequence[str]] = {
 }
 """Features that say similar things, and move a prediction together."""
 
-_FOLDS, _NEAR, _KEPT_RESIDUALS = 64, 3, 400
-# Kernels see the budget as so many features: it changes errors more than any single one.
-_BUDGET_WEIGHT = 4.0
+_NEAR, _KEPT_RESIDUALS = 3, 400
 _STEEP = 0.1
 """A training is on the steep part of its curve while three times the budget improves the error by
 more than this, in log10: a fifth."""
-
-
-# ----------------------------------------------------------------------------
-# Features on a common scale.
-# ----------------------------------------------------------------------------
-
-
-@final
-@dataclass(frozen=True, slots=True, eq=False)
-class Scaler:
-    """Means and scales of coded features and of the log budget, from the worlds of a fit.
-
-    Attributes:
-        mean: Shape ``(p,)``.
-        scale: Shape ``(p,)``.
-        low: Smallest standardized value, shape ``(p,)``.
-        high: Largest standardized value, shape ``(p,)``.
-        budget: Mean and scale of the log10 budget.
-    """
-
-    mean: Array
-    scale: Array
-    low: Array
-    high: Array
-    budget: tuple[float, float]
-
-    @classmethod
-    def of(cls, cells: Cells) -> "Scaler":
-        """Returns the scaler of some cells; each world counts once."""
-        _, first = np.unique(cells.world, return_index=True)
-        x = cells.features[first]
-        mean = np.nan_to_num(mean_of_known(x.T))
-        gaps = np.where(np.isnan(x), 0, x - mean)
-        scale = np.sqrt((gaps**2).mean(0))
-        scale = np.where(scale > 1e-9, scale, 1.0)
-        logs = np.log10(cells.flops)
-        spread = float(logs.std()) or 1.0
-        z = gaps / scale
-        return cls(mean, scale, z.min(0), z.max(0), (float(logs.mean()), spread))
-
-    def standard(self, features: Array) -> Array:
-        """Returns standardized features, shape ``(m, p)``; a missing one has the mean."""
-        found: Array = np.nan_to_num((features - self.mean) / self.scale)
-        return found
-
-    def inputs(self, features: Array, flops: Array) -> Array:
-        """Returns what models see, shape ``(m, p + 1)``.
-
-        That is features, moved into the range of the fit, and the budget.
-        """
-        inside = np.clip(self.standard(features), self.low, self.high)
-        budget = _BUDGET_WEIGHT * (np.log10(flops) - self.budget[0]) / self.budget[1]
-        return np.column_stack([inside, budget])
-
-    def plain(self) -> dict[str, Any]:
-        """Returns plain data."""
-        names = ("mean", "scale", "low", "high")
-        return {n: rounded(getattr(self, n)) for n in names} | {"budget": list(self.budget)}
-
-    @classmethod
-    def from_plain(cls, plain: Mapping[str, Any]) -> "Scaler":
-        """Returns the scaler of plain data."""
-        mean, scale, low, high = (np.array(plain[n]) for n in ("mean", "scale", "low", "high"))
-        return cls(mean, scale, low, high, (plain["budget"][0], plain["budget"][1]))
-
-
-# ----------------------------------------------------------------------------
-# Predictions for configurations that were left out.
-# ----------------------------------------------------------------------------
-
-
-@final
-@dataclass(frozen=True, slots=True, eq=False)
-class OutOfFold:
-    """Predictions of each cell by models that have not seen its configuration.
-
-    Attributes:
-        cells: The cells.
-        fold: The fold of each, shape ``(m,)``.
-        by_candidate: Predictions of the targets by each candidate, shape ``(m, 1 + families)``.
-        chosen: Those of the candidate that is best on the other folds, shape ``(m, families)``.
-        baselines: Predictions by each baseline, shape ``(m, families)``.
-    """
-
-    cells: Cells
-    fold: "np.ndarray[Any, np.dtype[np.int64]]"
-    by_candidate: Mapping[str, Array]
-    chosen: Array
-    baselines: Mapping[str, Array]
-
-    @property
-    def residuals(self) -> Array:
-        """Error of each seed minus the prediction, shape ``(m, families, seeds)``."""
-        return self.cells.seeds - self.chosen[:, :, None]
-
-
-def targets_of(cells: Cells) -> Array:
-    """Returns what is common to all families, and the deviations, shape ``(m, 1 + families)``."""
-    means = mean_of_known(cells.errors.T)
-    common = mean_of_known(cells.errors - means) + np.nanmean(means)
-    return np.column_stack([common, cells.errors - common[:, None]])
-
-
-def folds_of(cells: Cells) -> "np.ndarray[Any, np.dtype[np.int64]]":
-    """Returns the fold of each cell: its block, or several where there are many blocks."""
-    _, number = np.unique(cells.block, return_inverse=True)
-    return np.asarray(number, dtype=np.int64) % _FOLDS
-
-
-def out_of_fold(cells: Cells) -> OutOfFold:
-    """Predicts each configuration by models that were fitted to the others.
-
-    Raises:
-        UserError: If there are fewer than four configurations.
-    """
-    fold = folds_of(cells)
-    if len(np.unique(fold)) < 4:
-        raise UserError(
-            f"A predictor needs results on at least 4 configurations. Got "
-            f"{len(np.unique(fold))}. Run gantlet study distributions longer."
-        )
-    shape = (len(cells), 1 + len(cells.families))
-    single = {name: np.full(shape, np.nan) for name in FITS}
-    baselines = {name: np.full(shape, np.nan) for name in BASELINES}
-    for f in np.unique(fold):
-        inside, outside = cells.take(fold != f), cells.take(fold == f)
-        scaler = Scaler.of(inside)
-        x, targets = scaler.inputs(inside.features, inside.flops), targets_of(inside)
-        new = scaler.inputs(outside.features, outside.flops)
-        for fits, kept in ((FITS, single), (BASELINES, baselines)):
-            for name, fit in fits.items():
-                for t in range(shape[1]):
-                    kept[name][fold == f, t] = _fitted(fit, x, targets[:, t]).predict(new)
-    found = {
-        name: np.mean([single[part] for part in parts], axis=0) for name, parts in BLENDS.items()
-    }
-    return OutOfFold(
-        cells=cells,
-        fold=fold,
-        by_candidate=found,
-        chosen=_chosen_elsewhere(found, targets_of(cells), fold),
-        baselines={name: _summed(p) for name, p in baselines.items()},
-    )
-
-
-def _fitted(fit: Fit, x: Array, y: Array) -> Regression:
-    known = ~np.isnan(y)
-    return fit(x[known], y[known]) if known.any() else ridge(1.0, ())(x, np.zeros(len(x)))
-
-
-def _summed(targets: Array) -> Array:
-    """Returns the errors of families, shape ``(m, families)``, from predicted targets."""
-    return targets[:, :1] + targets[:, 1:]
-
-
-def _chosen_elsewhere(
-    by_candidate: Mapping[str, Array],
-    targets: Array,
-    fold: "np.ndarray[Any, np.dtype[np.int64]]",
-) -> Array:
-    """Returns predictions of the candidate that is best on all folds but the cell's own."""
-    found = np.full(targets.shape, np.nan)
-    for f in np.unique(fold):
-        own = fold == f
-        for t, name in enumerate(best_candidates(by_candidate, targets, fold, ~own)):
-            found[own, t] = by_candidate[name][own, t]
-    return _summed(found)
-
-
-def best_candidates(
-    by_candidate: Mapping[str, Array],
-    targets: Array,
-    fold: "np.ndarray[Any, np.dtype[np.int64]]",
-    kept: "np.ndarray[Any, np.dtype[np.bool_]]",
-) -> Sequence[str]:
-    """Returns the name of the candidate with the least squared error, for each target.
-
-    All deviations have the same: differences between families are then smoothed alike, which
-    chooses better families than the best model for each. The constant is kept unless the gain over
-    it exceeds its standard error over folds.
-
-    Args:
-        by_candidate: Predictions out of fold, each of shape ``(m, targets)``.
-        targets: What was measured, NaN where nothing was, shape ``(m, targets)``.
-        fold: The fold of each row, shape ``(m,)``.
-        kept: The rows that decide, shape ``(m,)``.
-    """
-    names, folds = list(by_candidate), np.unique(fold[kept])
-    losses = np.array(
-        [
-            [
-                mean_of_known(((by_candidate[n] - targets)[kept & (fold == f)] ** 2).T)
-                for f in folds
-            ]
-            for n in names
-        ]
-    )
-    common = _best(names, losses[:, :, 0])
-    deviation = _best(names, mean_of_known(losses[:, :, 1:]))
-    return [common, *[deviation] * (targets.shape[1] - 1)]
-
-
-def _best(names: Sequence[str], losses: Array) -> str:
-    """Returns the candidate with the least loss, or the constant.
-
-    Args:
-        names: The candidates.
-        losses: Their losses, NaN where unknown, shape ``(candidates, folds)``.
-    """
-    losses = losses[:, ~np.isnan(losses).any(0)]
-    winner = int(losses.mean(1).argmin()) if losses.size else 0
-    gain = losses[names.index("constant")] - losses[winner]
-    is_clear = len(gain) > 1 and gain.mean() > gain.std(ddof=1) / math.sqrt(len(gain))
-    return names[winner] if is_clear else "constant"
 
 
 # ----------------------------------------------------------------------------
@@ -329,7 +93,7 @@ class KnownWorld:
     """
 
     form: str
-    point: tuple[float, ...]
+    point: Sequence[float]
     errors: Mapping[str, Sequence[float | None]]
     steps: Mapping[str, Sequence[float | None]]
 
@@ -479,7 +243,10 @@ class Predictor:
             families=cells.families,
             flops=sorted(set(cells.flops.tolist())),
             scaler=scaler,
-            models={name: _refitted(best[t], x, targets[:, t]) for t, name in enumerate(names)},
+            models={
+                name: fitted(fit_of(b), x, y)
+                for name, b, y in zip(names, best, targets.T, strict=True)
+            },
             chosen=dict(zip(names, best, strict=True)),
             residuals=dict(zip(cells.families, _residuals(found, foreign), strict=True)),
             pairs=dict(_pair_residuals(found, foreign)),
@@ -498,9 +265,7 @@ class Predictor:
         Raises:
             UserError: If one was not measured.
         """
-        for name in families:
-            if name not in self.families:
-                raise unknown("family of the experiment", name, self.families)
+        check_families(families, self.families)
 
     def predict(
         self, profile: Mapping[str, float], family: str, flops: float, n: float | None = None
@@ -518,7 +283,7 @@ class Predictor:
         """
         self.check([family])
         profile = profile if n is None else resized(profile, n)
-        value = float(self._values(features_of(profile)[None], flops)[0][family])
+        value = float(self.values(features_of(profile)[None], flops)[0][family])
         half = quantile(self.residuals[family], LEVEL)
         return Prediction(
             value=value,
@@ -555,7 +320,11 @@ class Predictor:
             "split-conformal interval for one training",
         )
 
-    def _values(self, features: Array, flops: float) -> list[dict[str, float]]:
+    def values(self, features: Array, flops: float) -> list[dict[str, float]]:
+        """Returns the predicted log10 errors by family of each row of coded features, ``(k, p)``.
+
+        They are also predicted where the predictor does not apply.
+        """
         x = self.scaler.inputs(features, np.full(len(features), flops))
         common = self.models[COMMON].predict(x)
         parts = {f: common + self.models[f].predict(x) for f in self.families}
@@ -565,14 +334,11 @@ class Predictor:
         self, profile: Mapping[str, float], flops: float, families: Sequence[str]
     ) -> list[Gap]:
         """Returns the differences of the best family to each other, Holm-adjusted."""
-        values = self._values(features_of(profile)[None], flops)[0]
+        values = self.values(features_of(profile)[None], flops)[0]
         order = sorted(families, key=lambda f: values[f])
         raw = [self._gap(order[0], other, values) for other in order[1:]]
         adjusted = holm_adjusted([g.p for g in raw])
-        return [
-            Gap(better=g.better, worse=g.worse, value=g.value, low=g.low, high=g.high, p=p)
-            for g, p in zip(raw, adjusted, strict=True)
-        ]
+        return [replace(g, p=p) for g, p in zip(raw, adjusted, strict=True)]
 
     def gan_or_not(
         self, profile: Mapping[str, float], flops: float, families: Sequence[str]
@@ -581,7 +347,7 @@ class Predictor:
 
         None if there is none of one side.
         """
-        values = self._values(features_of(profile)[None], flops)[0]
+        values = self.values(features_of(profile)[None], flops)[0]
         sides = [[f for f in families if is_adversarial(f) == side] for side in (True, False)]
         if not all(sides):
             return None
@@ -590,10 +356,14 @@ class Predictor:
         return self._gap(better, worse, values)
 
     def least_gap(self, a: str, b: str) -> float:
-        """Returns the predicted difference from which two families differ significantly, 5 %."""
+        """Returns the predicted difference from which two families differ at the 5 % level."""
         if a == b or not {a, b} <= set(self.families):
             return math.inf
-        return quantile(self._pair(a, b), 0.95)
+        return quantile(self._pair(a, b), 1 - SIGNIFICANT)
+
+    def nearest_budget(self, flops: float) -> int:
+        """Returns the index of the budget of the experiment with the nearest logarithm."""
+        return min(range(len(self.flops)), key=lambda i: abs(math.log(self.flops[i] / flops)))
 
     def best_on_average(self, flops: float, families: Sequence[str]) -> str:
         """Returns the family with the lowest mean error over the known worlds.
@@ -602,7 +372,7 @@ class Predictor:
             flops: Budget; errors are those at the nearest budget of the experiment.
             families: The families to choose from.
         """
-        at = min(range(len(self.flops)), key=lambda i: abs(math.log(self.flops[i] / flops)))
+        at = self.nearest_budget(flops)
 
         def mean(family: str) -> float:
             errors = [w.errors[family][at] for w in self.worlds if family in w.errors]
@@ -636,7 +406,7 @@ class Predictor:
             changed = own.copy()
             changed[[NAMES.index(n) for n in names]] = math.nan
             rows.append(changed)
-        values = [v[family] for v in self._values(np.array(rows), flops)]
+        values = [v[family] for v in self.values(np.array(rows), flops)]
         moved = [(group, values[0] - v) for group, v in zip(GROUPS, values[1:], strict=True)]
         return sorted(moved, key=lambda m: -abs(m[1]))
 
@@ -648,20 +418,24 @@ class Predictor:
     def _points(self) -> Array:
         return np.array([w.point for w in self.worlds])
 
+    def _distances(self, point: Array) -> Array:
+        """Returns how far standardized features are from each known world, shape ``(worlds,)``."""
+        apart: Array = _apart(point[None], self._points)[0]
+        return apart
+
     def nearest(self, profile: Mapping[str, float], count: int = 5) -> list[Neighbour]:
         """Returns the known worlds whose profiles are most like this one."""
-        point = self.scaler.standard(features_of(profile)[None])[0]
-        apart = np.sqrt(((self._points - point) ** 2).mean(1))
+        apart = self._distances(self.scaler.standard(features_of(profile)[None])[0])
         order = np.argsort(apart, kind="stable")[:count]
         return [Neighbour(world=self.worlds[i], distance=float(apart[i])) for i in order]
 
     def applicability(self, profile: Mapping[str, float], flops: float) -> Applicability:
         """Returns whether the data and the budget are like those of the fit."""
         point = self.scaler.standard(features_of(profile)[None])[0]
-        apart = np.sort(np.sqrt(((self._points - point) ** 2).mean(1)))[:_NEAR].mean()
+        apart = float(np.sort(self._distances(point))[:_NEAR].mean())
         beyond = np.maximum(self.scaler.low - point, point - self.scaler.high)
-        score = max(float(apart) / self.limits[0], float(beyond.max()) / self.limits[1])
-        reasons = list(self._reasons(profile, flops, float(apart), beyond))
+        score = max(apart / self.limits[0], float(beyond.max()) / self.limits[1])
+        reasons = list(self._reasons(profile, flops, apart, beyond))
         return Applicability(score=score, reasons=reasons)
 
     def _reasons(
@@ -675,22 +449,22 @@ class Predictor:
             yield f"{len(lost)} of {len(NAMES)} features are missing"
         for i in np.argsort(-beyond, kind="stable")[:3]:
             if beyond[i] > self.limits[1]:
-                yield self._range(NAMES[i], profile)
+                label, value = FEATURES[NAMES[i]].label, profile[NAMES[i]]
+                label = label[0].lower() + label[1:]
+                yield f"{label} is {shown(value)}, and the fit has {self.range_of(NAMES[i])}"
         if apart > self.limits[0]:
             yield (
                 f"its profile is {apart / self.limits[0]:.1f} times as far from the nearest known "
                 "worlds as 95 % of these are from each other"
             )
 
-    def _range(self, name: str, profile: Mapping[str, float]) -> str:
-        feature, i = FEATURES[name], NAMES.index(name)
-        ends = [
-            float(self.scaler.mean[i] + self.scaler.scale[i] * end[i])
-            for end in (self.scaler.low, self.scaler.high)
-        ]
-        low, high = (math.exp(e) if feature.scale == "log" else e for e in ends)
-        label = feature.label[0].lower() + feature.label[1:]
-        return f"{label} is {shown(profile[name])}, and the fit has {shown(low)} to {shown(high)}"
+    def range_of(self, name: str) -> str:
+        """Returns the smallest and largest value of a feature among the known worlds, in words."""
+        ends = self.scaler.ends(name)
+        # What is zero but for rounding is written as zero.
+        tiny = 1e-4 * max(map(abs, ends))
+        low, high = (shown(0.0 if abs(v) < tiny else v) for v in ends)
+        return f"{low} to {high}"
 
     def steepness(self, profile: Mapping[str, float], family: str) -> Steepness | None:
         """Returns when the ten nearest worlds left the steep part; None without curves."""
@@ -728,15 +502,7 @@ class Predictor:
             "residuals": {f: list(r) for f, r in self.residuals.items()},
             "pairs": {f: list(r) for f, r in self.pairs.items()},
             "models": {name: m.plain() for name, m in self.models.items()},
-            "worlds": [
-                {
-                    "form": w.form,
-                    "point": list(w.point),
-                    "errors": dict(w.errors),
-                    "steps": dict(w.steps),
-                }
-                for w in self.worlds
-            ],
+            "worlds": [asdict(w) for w in self.worlds],
         }
         lines = (f"{json.dumps(k)}: {json.dumps(v, allow_nan=False)}" for k, v in plain.items())
         return "{\n" + ",\n".join(lines) + "\n}\n"
@@ -763,15 +529,7 @@ class Predictor:
             chosen=plain["chosen"],
             residuals=plain["residuals"],
             pairs=plain["pairs"],
-            worlds=[
-                KnownWorld(
-                    form=w["form"],
-                    point=tuple(w["point"]),
-                    errors=w["errors"],
-                    steps=w["steps"],
-                )
-                for w in plain["worlds"]
-            ],
+            worlds=[KnownWorld(**w) for w in plain["worlds"]],
             limits=(plain["limits"][0], plain["limits"][1]),
             scores=plain["scores"],
         )
@@ -783,13 +541,18 @@ def shipped() -> Predictor:
     Raises:
         UserError: If this installation has none.
     """
-    file = files("gantlet.forecast").joinpath(SHIPPED)
-    if not file.is_file():
-        raise UserError(
-            "This installation has no fitted predictor. Run gantlet study distributions, and give "
-            "its run directory with --refit."
-        )
-    return Predictor.from_json(file.read_text(encoding="utf-8"))
+    return Predictor.from_json(text_of_shipped(SHIPPED, "fitted predictor"))
+
+
+def check_families(asked: Sequence[str], known: Sequence[str]) -> None:
+    """Checks the names of families.
+
+    Raises:
+        UserError: If one is not among those of the experiment.
+    """
+    for name in asked:
+        if name not in known:
+            raise unknown("family of the experiment", name, known)
 
 
 def shown(value: float) -> str:
@@ -826,58 +589,12 @@ def resized(profile: Mapping[str, float], n: float) -> dict[str, float]:
 # ----------------------------------------------------------------------------
 
 
-def _refitted(candidate: str, x: Array, y: Array) -> Regression:
-    parts = [_fitted(FITS[name], x, y) for name in BLENDS[candidate]]
-    return parts[0] if len(parts) == 1 else Mean(parts)
-
-
 def _thinned(residuals: Array) -> list[float]:
     """Returns sorted absolute values, at most 400 of them, evenly in rank."""
     known = np.sort(np.abs(residuals[~np.isnan(residuals)]))
     if len(known) > _KEPT_RESIDUALS:
         known = known[np.linspace(0, len(known) - 1, _KEPT_RESIDUALS).round().astype(int)]
     return rounded(known, 4)
-
-
-def kind_of(form: str) -> str:
-    """Returns the kind of a world: the name of its data set, and its kind where that has several.
-
-    Example:
-        >>> kind_of("process:kind=leaves,size=9"), kind_of("manifolds:modes=2")
-        ('process leaves', 'manifolds')
-    """
-    name, _, options = form.partition(":")
-    kinds = [o.partition("=")[2] for o in options.split(",") if o.startswith("kind=")]
-    return " ".join([name, *kinds])
-
-
-def foreign_residuals(cells: Cells, kinds: Sequence[str], best: Sequence[str]) -> Array:
-    """Returns residuals on each kind of world by models that have seen none of that kind.
-
-    A user's data are of no kind of the experiment, so these are what to expect of them. Kinds of
-    more than half of all rows are not left out.
-
-    Args:
-        cells: The cells.
-        kinds: Kind of each world.
-        best: The candidate for each target.
-
-    Returns:
-        Shape ``(m, families, seeds)``, NaN where a kind was not left out.
-    """
-    residuals = np.full_like(cells.seeds, np.nan)
-    of_row = np.array([kinds[w] for w in cells.world])
-    for kind in sorted(set(of_row)):
-        own = of_row == kind
-        if own.mean() > 0.5:
-            continue
-        inside, outside = cells.take(~own), cells.take(own)
-        scaler, targets = Scaler.of(inside), targets_of(inside)
-        x = scaler.inputs(inside.features, inside.flops)
-        new = scaler.inputs(outside.features, outside.flops)
-        predicted = [_refitted(b, x, y).predict(new) for b, y in zip(best, targets.T, strict=True)]
-        residuals[own] = outside.seeds - _summed(np.column_stack(predicted))[:, :, None]
-    return residuals
 
 
 def _inflated(own: Array, foreign: Array) -> list[float]:
@@ -910,7 +627,7 @@ def _known_worlds(table: Experiment, scaler: Scaler) -> Iterator[KnownWorld]:
         point = scaler.standard(features_of(world.profile)[None])[0]
         yield KnownWorld(
             form=world.form,
-            point=tuple(rounded(point, 4)),
+            point=rounded(point, 4),
             errors=_by_family(cells.errors, cells.families, rows, budgets),
             steps=_by_family(cells.steps, cells.families, rows, budgets),
         )
@@ -926,6 +643,12 @@ def _by_family(
     return {f: [at(b, i) for b in budgets] for i, f in enumerate(families)}
 
 
+def _apart(a: Array, b: Array) -> Array:
+    """Returns root mean squared differences of standardized features, shape ``(m, worlds)``."""
+    found: Array = np.sqrt(((a[:, None] - b[None]) ** 2).mean(2))
+    return found
+
+
 def _limits(cells: Cells) -> tuple[float, float]:
     """Returns 95th percentiles of distance and range of each block to the others."""
     _, first = np.unique(cells.world, return_index=True)
@@ -935,8 +658,7 @@ def _limits(cells: Cells) -> tuple[float, float]:
         inside, outside = worlds.take(worlds.block != block), worlds.take(worlds.block == block)
         scaler = Scaler.of(inside)
         others, own = scaler.standard(inside.features), scaler.standard(outside.features)
-        apart = np.sqrt(((own[:, None] - others[None]) ** 2).mean(2))
-        near += np.sort(apart, axis=1)[:, :_NEAR].mean(1).tolist()
+        near += np.sort(_apart(own, others), axis=1)[:, :_NEAR].mean(1).tolist()
         beyond += np.maximum(scaler.low - own, own - scaler.high).max(1).tolist()
     return float(np.quantile(near, 0.95)), max(float(np.quantile(beyond, 0.95)), 0.1)
 

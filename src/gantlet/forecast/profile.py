@@ -71,6 +71,10 @@ class Feature:
         """Returns a value as predictors use it."""
         return math.log(max(value, 1e-12)) if self.scale == "log" else value
 
+    def decoded(self, value: float) -> float:
+        """Returns a value from what predictors use."""
+        return math.exp(value) if self.scale == "log" else value
+
 
 FEATURES: Mapping[str, Feature] = {
     f.name: f

@@ -10,21 +10,15 @@ from dataclasses import dataclass
 from typing import final
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from gantlet.core.estimate import Estimate
+from gantlet.forecast.candidates import BASELINES, OutOfFold, out_of_fold, predicted, summed
 from gantlet.forecast.estimators import Array
 from gantlet.forecast.experiment import Cells, Experiment
 from gantlet.forecast.models import quantile
-from gantlet.forecast.predictor import (
-    BASELINES,
-    LEVEL,
-    OutOfFold,
-    Predictor,
-    Scaler,
-    out_of_fold,
-    targets_of,
-)
+from gantlet.forecast.predictor import LEVEL, SIGNIFICANT, Predictor
 
 PROFILE = "profile"
 """The name of the predictor itself, beside the baselines."""
@@ -32,8 +26,6 @@ PROFILE = "profile"
 CAUTIOUS = "profile, if significant"
 """The rule of the report: the family that is best on average, unless another is predicted to be
 significantly better."""
-
-_SIGNIFICANT = 0.05
 
 _REPLICATES = 2000
 
@@ -105,7 +97,7 @@ def leave_out(table: Experiment, found: OutOfFold | None = None) -> Validation:
     limits = np.zeros((len(cells.families),) * 2)
     for i, j in np.ndindex(limits.shape):
         gaps = np.abs(found.residuals[:, i] - found.residuals[:, j]).ravel()
-        limits[i, j] = quantile(gaps[~np.isnan(gaps)].tolist(), 1 - _SIGNIFICANT)
+        limits[i, j] = quantile(gaps[~np.isnan(gaps)].tolist(), 1 - SIGNIFICANT)
     return _validation(cells, predictions, covered, 1.0, limits)
 
 
@@ -144,30 +136,21 @@ def held_out(
 
 def _predicted(predictor: Predictor, cells: Cells) -> Array:
     found = np.full((len(cells), len(cells.families)), np.nan)
-    for row in range(len(cells)):
-        x = predictor.scaler.inputs(cells.features[row][None], cells.flops[row][None])
-        common = predictor.models["common"].predict(x)[0]
-        for i, family in enumerate(cells.families):
-            if family in predictor.models:
-                found[row, i] = common + predictor.models[family].predict(x)[0]
+    for row, flops in enumerate(cells.flops.tolist()):
+        values = predictor.values(cells.features[row][None], flops)[0]
+        found[row] = [values.get(f, math.nan) for f in cells.families]
     return found
 
 
 def _baselines(table: Experiment, cells: Cells) -> dict[str, Array]:
     """Returns predictions of the baselines, fitted to the worlds that are not real."""
     own = table.only(real=False).cells
-    scaler, targets = Scaler.of(own), targets_of(own)
-    x, new = (scaler.inputs(c.features, c.flops) for c in (own, cells))
+    unknown = np.full(len(cells), np.nan)
     found = {}
     for name, fit in BASELINES.items():
-        parts = []
-        for y in targets.T:
-            known = ~np.isnan(y)
-            parts.append(fit(x[known], y[known]).predict(new))
-        by_family = dict(zip(own.families, parts[1:], strict=True))
-        found[name] = np.column_stack(
-            [parts[0] + by_family.get(f, np.full(len(new), np.nan)) for f in cells.families]
-        )
+        errors = summed(predicted([fit] * (1 + len(own.families)), own, cells))
+        by_family = dict(zip(own.families, errors.T, strict=True))
+        found[name] = np.column_stack([by_family.get(f, unknown) for f in cells.families])
     return found
 
 
@@ -202,7 +185,7 @@ def _validation(
     )
 
 
-Groups = Sequence["np.ndarray[tuple[int], np.dtype[np.int64]]"]
+Groups = Sequence[NDArray[np.int64]]
 
 
 def _groups(cells: Cells) -> Groups:

@@ -1,8 +1,8 @@
 """The report of a forecast."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, final
 
 from gantlet.commands.cost import nearest
@@ -14,14 +14,13 @@ from gantlet.core.spec import datasets
 from gantlet.forecast.predictor import (
     GROUPS,
     LEVEL,
-    NAMES,
+    SIGNIFICANT,
     Applicability,
     Gap,
     Predictor,
     Steepness,
-    shown,
 )
-from gantlet.forecast.profile import FEATURES, IMAGE_FEATURES, Feature
+from gantlet.forecast.profile import FEATURES, IMAGE_FEATURES
 from gantlet.report.blocks import (
     Block,
     Caveat,
@@ -40,7 +39,6 @@ from gantlet.report.format import text
 from gantlet.run.execute import facts_of
 from gantlet.run.store import Run
 
-_SIGNIFICANT = 0.05
 _SHOWN_DRIVERS = 2
 _FEW = 200  # samples below which a profile is noisy
 
@@ -147,12 +145,19 @@ class Found:
         found: Mapping[str, float] = self.details["profile"]
         return found
 
-    @property
+    @cached_property
     def errors(self) -> dict[str, Estimate]:
         """Predicted errors, lowest first; none where the predictor abstains."""
         if not self.applicability.is_inside:
             return {}
         return self.predictor.errors(self.profile, self.flops, self.families)
+
+    @cached_property
+    def gaps(self) -> Sequence[Gap]:
+        """Differences of the best family to each other; none where the predictor abstains."""
+        if not self.applicability.is_inside:
+            return []
+        return self.predictor.gaps(self.profile, self.flops, self.families)
 
 
 # ----------------------------------------------------------------------------
@@ -169,12 +174,10 @@ def _verdicts(found: Found) -> Iterator[Verdict]:
         yield Verdict(claim=portrait(found.profile))
         yield from _measured(found)
         return
-    errors = found.errors
-    best, *others = errors
-    gaps = found.predictor.gaps(found.profile, found.flops, found.families)
+    best, *others = found.errors
     if others:
-        yield from _ranking(best, errors[best], gaps)
-        if all(g.p > _SIGNIFICANT for g in gaps):
+        yield from _ranking(best, found.errors[best], found.gaps)
+        if all(g.p > SIGNIFICANT for g in found.gaps):
             usual = found.predictor.best_on_average(found.flops, found.families)
             yield Verdict(
                 claim=f"Without a better reason start with {usual}, which is best on average.",
@@ -182,7 +185,7 @@ def _verdicts(found: Found) -> Iterator[Verdict]:
                 "budget of the experiment.",
             )
     else:
-        yield Verdict(claim=f"Predicted error of {best}: {_size(errors[best])}.")
+        yield Verdict(claim=f"Predicted error of {best}: {text(found.errors[best])}.")
     adversarial = found.predictor.gan_or_not(found.profile, found.flops, found.families)
     if adversarial is not None:
         yield _gan_or_not(adversarial)
@@ -205,8 +208,8 @@ def _measured(found: Found) -> Iterator[Verdict]:
 
 def _ranking(best: str, error: Estimate, gaps: Sequence[Gap]) -> Iterator[Verdict]:
     """Yields first what cannot be distinguished, then what can."""
-    level = [g for g in gaps if g.p > _SIGNIFICANT]
-    behind = [g for g in gaps if g.p <= _SIGNIFICANT]
+    level = [g for g in gaps if g.p > SIGNIFICANT]
+    behind = [g for g in gaps if g.p <= SIGNIFICANT]
     if level:
         names = _listed([g.worse for g in level])
         some = "Which family is best cannot be predicted: " if not behind else ""
@@ -215,20 +218,24 @@ def _ranking(best: str, error: Estimate, gaps: Sequence[Gap]) -> Iterator[Verdic
             because=f"Conformal tests of predicted differences, Holm-adjusted: p = "
             f"{_span([g.p for g in level])}.",
         )
-    because = "; ".join(f"than {g.worse}: {_times(g)}, p = {g.p:.2g}" for g in behind)
-    word = "significantly lower" if behind else "not significantly lower than any other"
+    if not behind:
+        yield Verdict(
+            claim=f"The lowest prediction is that of {best}: predicted error {text(error)}, not "
+            "significantly lower than any other."
+        )
+        return
+    told = "; ".join(f"than {g.worse}: {_times(g)}, p = {g.p:.2g}" for g in behind)
     yield Verdict(
-        claim=f"{'Try' if behind else 'The lowest prediction is that of'} {best}"
-        f"{' first' if behind else ''}: predicted error {_size(error)}, {word}"
-        f"{' than that of ' + _listed([g.worse for g in behind]) if behind else ''}.",
-        because=f"Lower {because}." if behind else "",
+        claim=f"Try {best} first: predicted error {text(error)}, significantly lower than that of "
+        f"{_listed([g.worse for g in behind])}.",
+        because=f"Lower {told}.",
     )
 
 
 def _gan_or_not(gap: Gap) -> Verdict:
     numbers = f"Predicted error of {gap.better} lower than of {gap.worse}: {_times(gap)}, "
     numbers += f"p = {gap.p:.2g}."
-    if gap.p > _SIGNIFICANT:
+    if gap.p > SIGNIFICANT:
         claim = (
             "GAN or not: the best adversarial and the best other family cannot be distinguished"
         )
@@ -305,10 +312,6 @@ def _connected(gap: float) -> str:
     return "weakly connected" if gap < -3 else "connected"
 
 
-def _size(e: Estimate) -> str:
-    return text(e)
-
-
 def _times(gap: Gap) -> str:
     """Returns a ratio of errors with its interval."""
     return f"{10**gap.value:.2g} times [{10**gap.low:.2g}, {10**gap.high:.2g}]"
@@ -374,11 +377,9 @@ def _setting(found: Found) -> dict[str, str]:
 def _rows(found: Found) -> Iterator[Row]:
     for name, estimate in found.scores.items():
         yield Row(data=found.data, model="", seed=None, name=name, estimate=estimate)
-    errors = found.errors or found.predictor.errors(found.profile, found.flops, found.families)
-    for family, estimate in errors.items():
-        if not found.applicability.is_inside:
-            reason = f"no prediction: {'; '.join(found.applicability.reasons)}"
-            estimate = Estimate.missing(reason, better="lower")  # noqa: PLW2901
+    reason = f"no prediction: {'; '.join(found.applicability.reasons)}"
+    none = dict.fromkeys(found.families, Estimate.missing(reason, better="lower"))
+    for family, estimate in (found.errors or none).items():
         yield Row(
             data=found.data, model=family, seed=None, name="predicted error", estimate=estimate
         )
@@ -386,11 +387,10 @@ def _rows(found: Found) -> Iterator[Row]:
 
 def _extra(found: Found) -> dict[str, Any]:
     applicability = found.applicability
-    inside = applicability.is_inside
     return {
         "applicability": {
             "score": applicability.score,
-            "inside": inside,
+            "inside": applicability.is_inside,
             "reasons": list(applicability.reasons),
         },
         "missing": dict(found.details["missing"]),
@@ -407,8 +407,7 @@ def _extra(found: Found) -> dict[str, Any]:
                 "high": g.high,
                 "p": g.p,
             }
-            for g in found.predictor.gaps(found.profile, found.flops, found.families)
-            if inside
+            for g in found.gaps
         ],
     }
 
@@ -440,7 +439,7 @@ def _blocks(found: Found) -> Iterator[Block]:
 
 def _predictions(found: Found) -> Table:
     predictor = found.predictor
-    gaps = {g.worse: g for g in predictor.gaps(found.profile, found.flops, found.families)}
+    gaps = {g.worse: g for g in found.gaps}
     rows: list[list[Cell]] = []
     for family, estimate in found.errors.items():
         gap, steep = gaps.get(family), predictor.steepness(found.profile, family)
@@ -493,7 +492,7 @@ def _ratio(gap: Gap) -> Estimate:
 
 
 def _verdict_of(gap: Gap) -> str:
-    return "yes" if gap.p <= _SIGNIFICANT else f"no (p = {gap.p:.2g})"
+    return "yes" if gap.p <= SIGNIFICANT else f"no (p = {gap.p:.2g})"
 
 
 def _short(steep: Steepness) -> str:
@@ -503,16 +502,14 @@ def _short(steep: Steepness) -> str:
 
 
 def _profile(found: Found) -> Table:
-    scaler = found.predictor.scaler
     rows: list[list[Cell]] = []
     for group, names in (*GROUPS.items(), ("images", tuple(IMAGE_FEATURES))):
         for name in names:
-            feature = FEATURES.get(name) or IMAGE_FEATURES[name]
-            if name not in found.profile and name not in found.details["missing"]:
+            value, why = found.profile.get(name), found.details["missing"].get(name)
+            if value is None and why is None:
                 continue
-            known = "" if name not in NAMES else _ends(scaler, feature)
-            value: Cell = found.profile.get(name)
-            why = found.details["missing"].get(name)
+            feature = FEATURES.get(name) or IMAGE_FEATURES[name]
+            known = found.predictor.range_of(name) if name in FEATURES else ""
             reads = feature.reads if why is None else f"missing: {why}"
             rows.append([feature.label, group, value, known, reads])
     return Table(
@@ -530,19 +527,9 @@ def _profile(found: Found) -> Table:
     )
 
 
-def _ends(scaler: Any, feature: Feature) -> str:
-    i = NAMES.index(feature.name)
-    ends = [float(scaler.mean[i] + scaler.scale[i] * end[i]) for end in (scaler.low, scaler.high)]
-    low, high = (math.exp(e) if feature.scale == "log" else e for e in ends)
-    # What is zero but for rounding is written as zero.
-    tiny = 1e-4 * max(abs(low), abs(high))
-    low, high = (0.0 if abs(v) < tiny else v for v in (low, high))
-    return f"{shown(low)} to {shown(high)}"
-
-
 def _nearest(found: Found) -> Table:
     predictor = found.predictor
-    at = min(range(len(predictor.flops)), key=lambda i: _apart(predictor.flops[i], found.flops))
+    at = predictor.nearest_budget(found.flops)
     rows: list[list[Cell]] = []
     for n in predictor.nearest(found.profile):
         measured = [n.world.errors.get(f, [None])[at] for f in found.families]
@@ -558,10 +545,6 @@ def _nearest(found: Found) -> Table:
         rows=rows,
         note=f"Means over seeds at {text(predictor.flops[at], 'FLOP')}, without intervals.",
     )
-
-
-def _apart(a: float, b: float) -> float:
-    return abs(math.log(a / b))
 
 
 def _named(form: str) -> str:
@@ -590,7 +573,7 @@ def _drivers(found: Found) -> Table:
 # ----------------------------------------------------------------------------
 
 _TITLES = {
-    "left out": "unseen configurations",
+    "left out": "sets of unseen configurations",
     "real": "real sets, none of them fitted",
     "real, inside": "real sets on which it does not abstain",
 }
@@ -622,7 +605,7 @@ def _gained(name: str, part: Mapping[str, Any]) -> Verdict:
     """Says whether choosing by the profile beats always taking the best single family."""
     gain, regrets = _read(part["gain"]), part["regrets"]
     own, constant = (_read(regrets[k]) for k in ("profile", "constant"))
-    where = f"On {part['worlds']} {_TITLES[name]}"
+    where = f"On {part['worlds']} {_TITLES[name]},"
     if gain.value is None or gain.low is None or gain.high is None:
         return Verdict(claim=f"{where} nothing can be said: {gain.method}.")
     numbers = f"Regret in log10: {text(own)} against {text(constant)}; gain {text(gain)}, 95 %."

@@ -12,10 +12,10 @@ from gantlet.commands.evaluate.inputs import NamedSamples, find_samples
 from gantlet.commands.forecast.report import answer
 from gantlet.commands.forecast.trial import FIT, PROFILE, fingerprint, fit_trial, profile_trial
 from gantlet.core.arguments import check_fields
-from gantlet.core.errors import UserError, unknown
+from gantlet.core.errors import UserError
 from gantlet.core.estimate import Outcome, Trial
 from gantlet.forecast.experiment import Experiment, parse, read
-from gantlet.forecast.predictor import Predictor, shipped
+from gantlet.forecast.predictor import Predictor, check_families, shipped
 from gantlet.forecast.profile import FEWEST
 from gantlet.report.blocks import Report
 from gantlet.run.execute import Watch, read_report
@@ -82,17 +82,16 @@ class Forecast:
 
     def question(self) -> dict[str, object]:
         """Returns the question with every default written out."""
-        known = self.table.families if self.refit else self.predictor.families
         return {
             "command": "forecast",
             "data": self.data,
             "data_seed": self.data_seed,
-            "flops": self.flops or max(self.table.flops if self.refit else self.predictor.flops),
-            "families": list(self.families or known),
+            "flops": self.flops or max(self._fitted.flops),
+            "families": list(self.families or self._fitted.families),
             "refit": self.refit,
             "seed": self.seed,
             "threads": self.threads,
-            "fingerprint": self._fingerprint(),
+            "fingerprint": self._fingerprint,
         }
 
     def trials(self) -> Sequence[Trial]:
@@ -105,7 +104,7 @@ class Forecast:
             parts |= {"data_seed": str(self.data_seed), "skip_bad": str(self.skip_bad)}
             found.append(Trial(parts={"model": PROFILE, **parts, **shared}, seed=self.seed))
         if self.refit:
-            parts = {"table": self.refit, "fingerprint": self._fingerprint()}
+            parts = {"table": self.refit, "fingerprint": self._fingerprint}
             found.append(Trial(parts={"model": FIT, **parts, **shared}))
         return found
 
@@ -130,21 +129,20 @@ class Forecast:
                 "Name the data, such as digits or a file, or give --refit with the run directory "
                 "of gantlet study distributions."
             )
-        known = self.table.families if self.refit else self.predictor.families
-        _check_families(self.families, known)
+        check_families(self.families, self._fitted.families)
         if self.data and len(self.samples.source) < FEWEST:
             raise UserError(
                 f"A profile needs at least {FEWEST} samples. {self.data} has "
                 f"{len(self.samples.source)}."
             )
 
+    @property
+    def _fitted(self) -> Experiment | Predictor:
+        """What names the families and the budgets."""
+        return self.table if self.refit else self.predictor
+
+    @cached_property
     def _fingerprint(self) -> str:
         """Returns a short name for what is in the table, or in the predictor."""
         text = repr(self.table.results) if self.refit else self.predictor.to_json()
         return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
-
-
-def _check_families(asked: Sequence[str], known: Sequence[str]) -> None:
-    for name in asked:
-        if name not in known:
-            raise unknown("family of the experiment", name, known)

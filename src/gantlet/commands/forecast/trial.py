@@ -14,8 +14,9 @@ from gantlet.core.rng import Rng
 from gantlet.core.spec import extractors
 from gantlet.domains.domains import domain_of
 from gantlet.features.base import block_of, feature_set, full_precision, subsample_indices
+from gantlet.forecast.candidates import out_of_fold
 from gantlet.forecast.experiment import Experiment
-from gantlet.forecast.predictor import Predictor, out_of_fold
+from gantlet.forecast.predictor import Predictor
 from gantlet.forecast.profile import MOST, Profile, image_profile, profile
 from gantlet.forecast.validation import Validation, held_out, leave_out
 from gantlet.run.execute import Watch
@@ -125,8 +126,10 @@ def fit_trial(trial: Trial, table: Experiment, folder: TrialFolder, watch: Watch
         watch(0.8, "validating")
         details: dict[str, Any] = {"left out": _plain(leave_out(table, found))}
         if any(w.real for w in table.worlds):
-            details["real"] = _plain(held_out(table, predictor))
-            details["real, inside"] = _plain(held_out(table, predictor, only_inside=True))
+            real = held_out(table, predictor)
+            details["real"] = _plain(real)
+            if 0 < real.inside < 1:
+                details["real, inside"] = _plain(held_out(table, predictor, only_inside=True))
     return Outcome(trial=trial, details=details)
 
 

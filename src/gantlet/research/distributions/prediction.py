@@ -5,8 +5,9 @@ from typing import Any, cast
 
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Estimate
+from gantlet.forecast.candidates import out_of_fold
 from gantlet.forecast.experiment import parse
-from gantlet.forecast.predictor import Predictor, out_of_fold
+from gantlet.forecast.predictor import Predictor
 from gantlet.forecast.validation import PROFILE, Validation, held_out, leave_out
 from gantlet.report.blocks import Block, Cell, Column, Table, Verdict
 from gantlet.research.distributions.table import Experiment
