@@ -312,7 +312,7 @@ class Modes:
 
 
 def mixture(x: Array, random: np.random.Generator) -> Mixture:
-    """Fits mixtures of growing size until BIC has risen twice, and returns the best."""
+    """Fits mixtures of growing size until BIC has risen twice in a row, and returns the best."""
     best, least = _fit(x, 1, random)
     rises = 0
     for k in _COMPONENTS[1:]:
