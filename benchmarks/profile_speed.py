@@ -20,17 +20,12 @@ LIMIT = 2.0
 
 
 def sets():
-    """Yields name and points."""
+    """Yields name and points, shape ``(1500, d)``."""
     random = np.random.default_rng(0)
-    yield "Gaussian", random.normal(size=(1500, 784))
-    centres = 3 * random.normal(size=(32, 784))
-    yield "32 blobs", centres[random.integers(32, size=1500)] + random.normal(size=(1500, 784))
-    yield "Gaussian", random.normal(size=(1500, 8))
-    yield (
-        "32 blobs",
-        5 * random.normal(size=(32, 8))[random.integers(32, size=1500)]
-        + (random.normal(size=(1500, 8))),
-    )
+    for d, apart in ((784, 3), (8, 5)):
+        yield "Gaussian", random.normal(size=(1500, d))
+        centres = apart * random.normal(size=(32, d))
+        yield "32 blobs", centres[random.integers(32, size=1500)] + random.normal(size=(1500, d))
 
 
 def main():
