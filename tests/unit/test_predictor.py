@@ -456,15 +456,3 @@ def test_the_shipped_predictor_applies_to_its_own_worlds_and_not_to_noise_in_man
     assert np.mean(inside) > 0.9
     x = torch.randn(300, 500, generator=torch.Generator().manual_seed(0))
     assert not own.applicability(profile(x, rng=Rng(0)), max(own.flops)).is_inside
-
-
-@pytest.mark.slow
-def test_a_refit_to_the_shipped_table_is_the_shipped_predictor() -> None:
-    again, own = Predictor.fit(shipped_table()), shipped()
-    assert again.chosen == own.chosen
-    for world in shipped_table().worlds[::9]:
-        a, b = (p.predict(world.profile, "gan", 3e9) for p in (again, own))
-        assert (a.value, a.high) == (
-            pytest.approx(b.value, abs=0.01),
-            pytest.approx(b.high, abs=0.01),
-        )

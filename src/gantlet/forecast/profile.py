@@ -256,8 +256,8 @@ class Profile(Mapping[str, float]):
 def profile(x: Tensor, *, rng: Rng, n: int | None = None) -> Profile:
     """Returns the features of vectors; equal seeds give equal profiles.
 
-    Of more than 1,500 points, 1,500 are drawn. Takes about one CPU second for 1,500 points in 784
-    dimensions.
+    Of more than 1,500 points, 1,500 are drawn. Takes at most 2 CPU seconds for 1,500 points in 784
+    dimensions (``benchmarks/profile_speed.py``).
 
     Args:
         x: Points, shape ``(n, d)``.
