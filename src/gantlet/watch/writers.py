@@ -78,7 +78,7 @@ class Sink(ABC):
         del step, png
 
     def close(self) -> None:
-        """Ends; by default there is nothing to end."""
+        """Ends the run; by default there is nothing to end."""
 
 
 class Writer(ABC):
@@ -142,8 +142,33 @@ def as_row(entry: Entry) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _TextFile(Writer):
+    """A file of text in the run folder, which grows look by look.
+
+    Attributes:
+        file: Name of the file in the run folder.
+    """
+
+    file: str
+
+    @abstractmethod
+    def lines(self, entries: Sequence[Entry]) -> str:
+        """Returns the numbers of one look as whole lines."""
+
+    @property
+    def head(self) -> str:
+        """What stands above all lines."""
+        return ""
+
+    @final
+    @override
+    def open(self, folder: Path, name: str, history: Sequence[Sequence[Entry]]) -> Sink:
+        return _FileSink(folder / self.file, self, history)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 @final
-class Csv(Writer):
+class Csv(_TextFile):
     """A file ``looks.csv``, one number a row.
 
     Attributes:
@@ -152,14 +177,22 @@ class Csv(Writer):
 
     file: str = "looks.csv"
 
+    @property
     @override
-    def open(self, folder: Path, name: str, history: Sequence[Sequence[Entry]]) -> Sink:
-        return _FileSink(folder / self.file, _csv_head(), _csv_lines, history)
+    def head(self) -> str:
+        return ",".join(_COLUMNS) + "\n"
+
+    @override
+    def lines(self, entries: Sequence[Entry]) -> str:
+        out = io.StringIO()
+        rows = csv.DictWriter(out, _COLUMNS, lineterminator="\n")
+        rows.writerows({k: "" if v is None else v for k, v in as_row(e).items()} for e in entries)
+        return out.getvalue()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
-class JsonLines(Writer):
+class JsonLines(_TextFile):
     """A file ``looks.jsonl``, one number a line.
 
     Attributes:
@@ -169,34 +202,20 @@ class JsonLines(Writer):
     file: str = "looks.jsonl"
 
     @override
-    def open(self, folder: Path, name: str, history: Sequence[Sequence[Entry]]) -> Sink:
-        return _FileSink(folder / self.file, "", _json_lines, history)
-
-
-def _csv_head() -> str:
-    return ",".join(_COLUMNS) + "\n"
-
-
-def _csv_lines(entries: Sequence[Entry]) -> str:
-    out = io.StringIO()
-    rows = csv.DictWriter(out, _COLUMNS, lineterminator="\n")
-    rows.writerows({k: "" if v is None else v for k, v in as_row(e).items()} for e in entries)
-    return out.getvalue()
-
-
-def _json_lines(entries: Sequence[Entry]) -> str:
-    return "".join(f"{json.dumps(as_row(e), allow_nan=False)}\n" for e in entries)
+    def lines(self, entries: Sequence[Entry]) -> str:
+        return "".join(f"{json.dumps(as_row(e), allow_nan=False)}\n" for e in entries)
 
 
 @final
 class _FileSink(Sink):
-    """A file that grows look by look; what a killed process left beyond the state is cut."""
+    """A file that is open only while a look is written, so that there is nothing to close.
 
-    def __init__(
-        self, file: Path, head: str, lines: Any, history: Sequence[Sequence[Entry]]
-    ) -> None:
-        self._file, self._lines = file, lines
-        write_bytes(file, "".join((head, *map(lines, history))).encode())
+    What a killed process left beyond the state is cut.
+    """
+
+    def __init__(self, file: Path, writer: _TextFile, history: Sequence[Sequence[Entry]]) -> None:
+        self._file, self._lines = file, writer.lines
+        write_bytes(file, "".join((writer.head, *map(writer.lines, history))).encode())
 
     @override
     def write(self, entries: Sequence[Entry]) -> None:
