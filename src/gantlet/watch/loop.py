@@ -124,11 +124,11 @@ class Watch:
         self._latent = Latent(shape=_shape(latent), prior=prior)
         self._folder = None if out is None else Path(out)
         self._name = name or ("watched" if self._folder is None else self._folder.name)
-        self._writers = [writers.make(t) for t in ((to,) if isinstance(to, str) else to)]
         self._pace = Pace(share)
         if out is not None:
             self._pace.largest["page"] = _PAGE
         with self._pace.setting_up(), plain_torch():
+            self._writers = [writers.make(t) for t in ((to,) if isinstance(to, str) else to)]
             self._reference = Reference(
                 to_spec(real, "real", n=None, seed=seed),
                 None if train is None else to_spec(train, "train", n=None, seed=seed),
@@ -197,20 +197,23 @@ class Watch:
             self._step = max(self._step, step)
             if losses:
                 self._waiting.append((step, {k: _kept(v) for k, v in losses.items()}))
-            self._guarded(lambda: self._read_losses(wait=not due))
+            self._guarded("losses", lambda: self._read_losses(wait=not due))
             if not due or self._sample is None:
                 return None
-            return self._guarded(lambda: self._look(step, players or {}))
+            return self._guarded(
+                f"the look at step {step}", lambda: self._look(step, players or {})
+            )
 
     def report(self) -> Report:
         """Ends the record, writes the page and ``report.json``, and returns the report."""
         with self._pace.watching():
-            self._guarded(lambda: self._read_losses(wait=False))
+            self._guarded("losses", lambda: self._read_losses(wait=False))
             self._ended = True
             self._each(lambda sink: sink.close())
             self._sinks = self._sinks and []
-            self._guarded(lambda: self._publish(force=True))
-        return self._report()
+            report = self._report()
+            self._guarded("the page", lambda: self._write(report))
+        return report
 
     @property
     def looks(self) -> Sequence[Look]:
@@ -223,13 +226,19 @@ class Watch:
         return tuple(self._alarms.raised.values())
 
     @property
+    def left_out(self) -> int:
+        """How many looks were due and did not fit into the share."""
+        return self._skipped
+
+    @property
     def share_spent(self) -> float:
         """CPU time of watching so far over that of the loop, set-up included."""
         return self._pace.spent
 
     def state_dict(self) -> dict[str, Any]:
         """Returns all that a resumed loop needs, plain values and tensors, for ``torch.save``."""
-        self._guarded(lambda: self._read_losses(wait=False))
+        with self._pace.watching():
+            self._guarded("losses", lambda: self._read_losses(wait=False))
         return {
             "version": _VERSION,
             "fingerprint": self._reference.fingerprint,
@@ -305,9 +314,9 @@ class Watch:
             array = self._drawn(sample, _TRIED, "trial", players)
         except UserError:
             raise
-        except Exception as error:
+        except Exception as error:  # a border: what a function of the user raises may be anything
             raise UserError(
-                f"sample was asked for {_TRIED} samples and raised {type(error).__name__}: {error}"
+                f"sample was asked for {_TRIED} samples and raised {_told(error)}"
             ) from error
         if not looks.not_finite(array):
             with plain_torch():
@@ -341,7 +350,7 @@ class Watch:
     def _look(self, step: int, players: Mapping[str, nn.Module]) -> Look | None:
         if not self._may_look():
             self._skipped += 1
-            self._guarded(lambda: self._publish(force=False))
+            self._guarded("the page", lambda: self._publish(force=False))
             return None
         with self._pace.taking("look"):
             look = self._measured(step, players)
@@ -351,7 +360,7 @@ class Watch:
         look = looks.with_numbers(look, numbers, "mean since the last look, no interval")
         self._looks.append(look)
         self._each(lambda sink: sink.write(look.entries))
-        self._guarded(lambda: self._publish(force=bool(look.alarms)))
+        self._guarded("the page", lambda: self._publish(force=bool(look.alarms)))
         return look
 
     def _may_look(self) -> bool:
@@ -396,10 +405,10 @@ class Watch:
                 if caution := self._reference.unlike(x):
                     self._notes[caution] = None
                 look = looks.measured(step, x, self._reference, self._alarms, self._last)
-        except Exception as error:  # noqa: BLE001 - the user's loop goes on whatever happens
-            return looks.failed(step, self._n, names, f"{type(error).__name__}: {error}")
+        except Exception as error:  # noqa: BLE001 - a border: the user's function, or torch, raised
+            return looks.failed(step, self._n, names, _told(error))
         self._tell(look.alarms)
-        self._guarded(lambda: self._picture(step, players))
+        self._guarded("the picture", lambda: self._picture(step, players))
         return look
 
     def _picture(self, step: int, players: Mapping[str, nn.Module]) -> None:
@@ -423,7 +432,7 @@ class Watch:
         _thin(self._pictures)
 
     def _shown(self) -> int:
-
+        """Returns how many samples a picture shows."""
         domain = domain_of(self._reference.space)
         return min(self._n, 32 if domain.is_spatial else max(domain.shown, 500))
 
@@ -465,16 +474,16 @@ class Watch:
 
     def _each(self, run: Callable[[Sink], None]) -> None:
         """Hands something to each writer; one that fails takes none of the others along."""
-        for sink in self._sinks or ():
-            self._guarded(partial(run, sink))
+        for writer, sink in zip(self._writers, self._sinks or (), strict=False):
+            self._guarded(f"writer {type(writer).__name__}", partial(run, sink))
 
-    def _guarded(self, run: Callable[[], T]) -> T | None:
-        """Runs something of ours; what fails is a note, never an error of the loop."""
+    def _guarded(self, what: str, run: Callable[[], T]) -> T | None:
+        """Runs something of ours; that it failed is a note, never an error of the loop."""
         try:
             return run()
-        except Exception as error:  # noqa: BLE001 - the user's loop goes on whatever happens
+        except Exception as error:  # noqa: BLE001 - a border: disks, packages; the loop goes on
             if len(self._notes) < _NOTES:
-                self._notes[" ".join(f"{type(error).__name__}: {error}".split())] = None
+                self._notes[f"{what} failed: {_told(error)}"] = None
             return None
 
     def _publish(self, *, force: bool) -> None:
@@ -485,7 +494,11 @@ class Watch:
             return
         self._shown_looks = len(self._looks)
         with self._pace.taking("page"):
-            report, page = self._report(), self._folder / "report.html"
+            self._write(self._report())
+
+    def _write(self, report: Report) -> None:
+        if self._folder is not None:
+            page = self._folder / "report.html"
             write_sealed(self._folder / "report.json", as_json(report, str(page)))
             write_bytes(page, render(report, "html").encode())
 
@@ -510,6 +523,11 @@ class Watch:
                 refresh=None if self._ended else _REFRESH,
             )
         )
+
+
+def _told(error: Exception) -> str:
+    """Returns an error in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _alarm(sink: Sink, alarm: Alarm) -> None:
