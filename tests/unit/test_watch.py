@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 import gantlet
+from gantlet.commands.evaluate.copies import copies, nearest
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Estimate
 from gantlet.given import to_spec
@@ -106,6 +107,26 @@ def test_the_floor_shares_no_sample_with_the_reference():
     both = torch.cat([reference.rows, reference.held])
     assert len(torch.unique(both, dim=0)) == len(both) == 180
     assert len(reference.held) == 60
+
+
+@pytest.mark.parametrize("d", [5, 80])  # 80: products in float32, decisions in float64
+def test_copies_are_nearer_than_a_third_of_the_way_to_the_next_training_sample(d):
+    train = normal(200, 1, d)
+    scales = 10 ** torch.linspace(-2, 2, 150)[:, None]
+    x = train[:150] + scales * normal(150, 2, d) / d**0.5
+    apart, within = (torch.cdist(z.double(), train.double()) for z in (x, train))
+    owner = apart.argmin(1)
+    expected = apart.amin(1) <= within.fill_diagonal_(math.inf).amin(1)[owner] / 3
+    assert 20 < int(expected.sum()) < 130
+    assert torch.equal(copies(x, train), expected)
+    assert torch.equal(nearest(REAL.repeat(1, d // 2 + 1)[:, :d], x, train)["copy"], expected)
+    assert copies(x, train[:1]) is None
+
+
+def test_a_twin_of_two_equal_training_samples_is_a_copy_and_its_neighbour_is_none():
+    train = torch.tensor([[0.0, 0.0], [0.0, 0.0], [5.0, 5.0], [9.0, 9.0]])
+    x = torch.tensor([[0.0, 0.0], [0.1, 0.0], [5.0, 5.5]])
+    assert copies(x, train).tolist() == [True, False, True]
 
 
 def test_the_effective_support_is_a_third_where_a_third_is_left():

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gantlet.core.estimate import Estimate
 from gantlet.metrics.measure import Found
-from gantlet.stats.intervals import Variance, fraction, proportion
+from gantlet.stats.intervals import proportion
 from gantlet.stats.jackknife import Detailed, difference, estimates, influences
 from gantlet.watch.alarms import Alarm, Alarms, Counts, Distance
 from gantlet.watch.reference import Reference
@@ -143,9 +143,8 @@ def distance_of(found: Found | None) -> Distance | None:
 
 
 def _counted_entries(step: int, rows: Tensor, counts: Counts, reference: Reference) -> list[Entry]:
-    held = reference.held
-    floor = None if held is None else support(held[: len(rows)], reference)
-    found = [Entry(step=step, name=SUPPORT, estimate=support(rows, reference), floor=floor)]
+    floor = reference.support_of_floor(len(rows))
+    found = [Entry(step=step, name=SUPPORT, estimate=reference.support(rows), floor=floor)]
     if counts.copies is not None:
         share = proportion(counts.copies, counts.n, better="lower", of="samples are copies")
         count, n = reference.copies_of_floor
@@ -154,44 +153,11 @@ def _counted_entries(step: int, rows: Tensor, counts: Counts, reference: Referen
     return found
 
 
-def support(rows: Tensor, reference: Reference) -> Estimate:
-    """Returns the effective support of samples, over that of real ones.
-
-    The inverse of how often two samples are nearly the same, over all pairs: Simpson's index, and
-    what the birthday test counts. Source: Simpson, 1949, https://doi.org/10.1038/163688a0.
-
-    Args:
-        rows: Features, shape ``(n, d)``.
-        reference: Says what is near.
-    """
-    limit, usual = reference.near
-    n, x = len(rows), rows.double()
-    near = (torch.cdist(x, x) <= limit).double().fill_diagonal_(0)
-    of_each = near.sum(1) / (n - 1)
-    rate = float(of_each.mean())
-    if rate == 0:
-        reason = f"no two of {n} samples are nearly the same; of real samples {usual:.1%} of pairs"
-        return Estimate.missing(reason, better="higher")
-    # Both orders of Hoeffding's decomposition.
-    variance = 4 * float(of_each.var()) / n + 2 * rate * (1 - rate) / (n * (n - 1))
-    found = fraction(rate, Variance(variance), n=n, method="")
-    low, high = found.low or 0.0, found.high or 1.0
-    return Estimate(
-        value=usual / rate,
-        low=usual / high,
-        high=usual / max(low, 1e-12),
-        n=n,
-        better="higher",
-        method=f"over that of real samples; {rate:.2%} of pairs are nearly the same, Wilson's "
-        "interval of that share at its effective size",
-    )
-
-
 def failed(step: int, n: int, names: Sequence[str], reason: str) -> Look:
     """Returns a look at which nothing could be measured."""
-    text = " ".join(reason.split())
-    entries = tuple(Entry(step=step, name=name, estimate=Estimate.missing(text)) for name in names)
-    return Look(step=step, n=n, entries=entries, note=text)
+    missing = Estimate.missing(reason)
+    entries = tuple(Entry(step=step, name=name, estimate=missing) for name in names)
+    return Look(step=step, n=n, entries=entries, note=reason)
 
 
 def raising(look: Look, alarms: Sequence[Alarm]) -> Look:

@@ -9,11 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gantlet.commands.evaluate.copies import nearest
+from gantlet.commands.evaluate.copies import copies
 from gantlet.commands.evaluate.inputs import EvaluationSpec, named
 from gantlet.commands.evaluate.sets import EvaluationSets, Floor, SamplePart, why_none
 from gantlet.core.data import Source, Space, Splits
 from gantlet.core.errors import UserError
+from gantlet.core.estimate import Estimate
 from gantlet.core.metric import Features, Metric
 from gantlet.core.rng import Rng
 from gantlet.core.spec import extractors, metrics
@@ -28,6 +29,7 @@ from gantlet.features.base import (
     subsample_indices,
 )
 from gantlet.metrics.measure import Found, detail_all, two_sample
+from gantlet.stats.intervals import Variance, fraction
 
 METRICS = ("kid", "precision", "recall")
 """What is measured at each look by default."""
@@ -82,6 +84,7 @@ class Reference:
         self._features = self._fitted()
         self.rows = self._rows(self._real)
         self._floors: dict[int, dict[str, Found]] = {}
+        self._supports: dict[int, Estimate] = {}
 
     @property
     def _real(self) -> SamplePart:
@@ -213,6 +216,48 @@ class Reference:
         apart = torch.cdist(self._some, self._some)
         return apart.kthvalue(min(_K + 1, len(apart)), dim=1).values
 
+    def support(self, rows: Tensor) -> Estimate:
+        """Returns the effective support of samples, over that of real ones.
+
+        The inverse of how often two samples are nearly the same, over all pairs: Simpson's index,
+        and what the birthday test counts.
+        Source: Simpson, 1949, https://doi.org/10.1038/163688a0.
+
+        Args:
+            rows: Features, shape ``(n, d)``.
+        """
+        limit, usual = self.near
+        n, x = len(rows), rows.double()
+        near = (torch.cdist(x, x) <= limit).double().fill_diagonal_(0)
+        of_each = near.sum(1) / (n - 1)
+        rate = float(of_each.mean())
+        if rate == 0:
+            return Estimate.missing(
+                f"no two of {n} samples are nearly the same; of real samples {usual:.1%} of pairs",
+                better="higher",
+            )
+        # Both orders of Hoeffding's decomposition.
+        variance = 4 * float(of_each.var()) / n + 2 * rate * (1 - rate) / (n * (n - 1))
+        found = fraction(rate, Variance(variance), n=n, method="")
+        low, high = found.low or 0.0, found.high or 1.0
+        return Estimate(
+            value=usual / rate,
+            low=usual / high,
+            high=usual / max(low, 1e-12),
+            n=n,
+            better="higher",
+            method=f"over that of real samples; {rate:.2%} of pairs are nearly the same, Wilson's "
+            "interval of that share at its effective size",
+        )
+
+    def support_of_floor(self, n: int) -> Estimate | None:
+        """Returns the effective support of ``n`` held-out real samples; None without any."""
+        if self.held is None:
+            return None
+        if n not in self._supports:
+            self._supports[n] = self.support(self.held[:n])
+        return self._supports[n]
+
     def realistic(self, rows: Tensor) -> Tensor:
         """Returns which samples lie near real ones, as for precision, shape ``(n,)``."""
         if not len(rows):
@@ -233,9 +278,7 @@ class Reference:
 
     def copies(self, rows: Tensor) -> Tensor | None:
         """Returns which samples are copies of training samples, shape ``(n,)``, or None."""
-        if self.train is None:
-            return None
-        return nearest(self._some.float(), rows, self.train).get("copy")
+        return None if self.train is None else copies(rows, self.train)
 
     @cached_property
     def copies_of_floor(self) -> tuple[int, int]:
