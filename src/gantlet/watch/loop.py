@@ -138,13 +138,15 @@ class Watch:
                 seed=seed,
             )
             self._n = self._reference.n
+            # The noise floor is measured and counted as a look is, and tells what one will cost.
             with self._pace.taking("look"):
                 floor = self._reference.floor(self._n)
-            self._alarms = Alarms(
-                self._reference.near[1],
-                self._reference.copies_of_floor,
-                looks.distance_of(floor.get("kid")),
-            )
+                self._reference.support_of_floor(self._n)
+                self._alarms = Alarms(
+                    self._reference.near[1],
+                    self._reference.copies_of_floor,
+                    looks.distance_of(floor.get("kid")),
+                )
         self._last, self._looks = Last(), list[Look]()
         self._curves: dict[str, Curve] = {}
         self._waiting: list[tuple[int, dict[str, Any]]] = []
