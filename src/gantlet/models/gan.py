@@ -637,9 +637,8 @@ class AdversarialGame(SampleGame, Adversarial):
 # ----------------------------------------------------------------------------
 
 
-@final
-class GanGame(AdversarialGame):
-    """The critic separates real from fake; the generator makes it err.
+class DuelGame(SampleGame):
+    """A game of one critic and one generator.
 
     For discrete levels, real samples are round and the generator's output is not, which
     would give every fake away. So the critic sees both with the same noise added, uniform and one
@@ -665,11 +664,6 @@ class GanGame(AdversarialGame):
     @override
     def model(self) -> Generator:
         return self._model
-
-    @override
-    def _scores(self, x: Tensor, context: Tensor | None) -> Tensor:
-        score: Tensor = self._critic(self._model.scaling(x + self._model.middle))
-        return score
 
     @override
     def prepare(self, batch: Tensor, *, rng: torch.Generator) -> None:
@@ -698,9 +692,72 @@ class GanGame(AdversarialGame):
         return self._model.scaling.noisy(x, rng=rng)
 
 
+@final
+class GanGame(DuelGame, AdversarialGame):
+    """The critic separates real from fake samples; the generator makes it err."""
+
+    @override
+    def _scores(self, x: Tensor, context: Tensor | None) -> Tensor:
+        score: Tensor = self._critic(self._model.scaling(x + self._model.middle))
+        return score
+
+
+class GanOptions(abc.ABC):
+    """The options that the families of GANs share, as ``Gan`` describes them."""
+
+    __slots__ = ()
+
+    latent: int
+    width: int
+    depth: int
+    net: NetName
+    loss: LossName
+    penalty: PenaltyName
+    gamma: float
+    spectral: bool
+
+    @property
+    def solver(self) -> str:
+        """Adam without momentum, which adversarial players do not tolerate."""
+        return "adam:lr=0.001,beta1=0.0,beta2=0.99"
+
+    @property
+    def rules(self) -> AdversarialObjective:
+        """Loss and penalty."""
+        return AdversarialObjective(loss=self.loss, penalty=self.penalty, gamma=self.gamma)
+
+    def networks(
+        self, space: Space, rng: Rng, *, family: str, stream: str = "init", pack: int = 1
+    ) -> tuple[Generator, CriticNetwork]:
+        """Returns an untrained generator and critic for samples of ``space``.
+
+        Args:
+            space: What one sample is.
+            rng: Draws the weights; the networks are on its device.
+            family: The family that asks, for messages.
+            stream: The name of the random stream.
+            pack: Number of samples that the critic sees at once, side by side along the first
+                dimension.
+
+        Raises:
+            UserError: If ``space`` holds neither vectors nor images, or convolutions are asked
+                for on vectors.
+        """
+        if space.kind not in {"vector", "image"}:
+            raise UserError(f"{family} models vectors and images. Got {space.label}.")
+        size = {"width": self.width, "depth": self.depth}
+        seen = Space(space.kind, (pack * space.shape[0], *space.shape[1:]), space.levels)
+        # Of one kind with the generator, however large a pack is.
+        net: NetName = "conv" if is_convolutional(space, self.net) else "mlp"
+        with seeded(rng.stream(stream)):
+            made = generator(space, latent=self.latent, net=self.net, **size)
+            judge = critic(seen, spectral=self.spectral, net=net, **size)
+        return Generator(space, self.latent, made).to(rng.device), judge.to(rng.device)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
-class Gan:
+class Gan(GanOptions):
     """A generative adversarial network for vectors and images.
 
     Source: Goodfellow et al., 2014, https://arxiv.org/abs/1406.2661; by default Huang et al.,
@@ -734,11 +791,6 @@ class Gan:
     spectral: bool = False
     ema: Annotated[float, Between(0, 1, below=True)] = 0.995
 
-    @property
-    def solver(self) -> str:
-        """Adam without momentum, which adversarial players do not tolerate."""
-        return "adam:lr=0.001,beta1=0.0,beta2=0.99"
-
     def build(self, space: Space, context_space: Space | None = None, *, rng: Rng) -> GanGame:
         """Returns an untrained GAN for vectors or images.
 
@@ -747,33 +799,4 @@ class Gan:
                 there is a context.
         """
         refuse_context("gan", context_space)
-        rules = AdversarialObjective(loss=self.loss, penalty=self.penalty, gamma=self.gamma)
-        return GanGame(*self.networks(space, rng), rules)
-
-    def networks(
-        self, space: Space, rng: Rng, *, stream: str = "init", family: str = "gan", pack: int = 1
-    ) -> tuple[Generator, CriticNetwork]:
-        """Returns an untrained generator and critic for samples of ``space``.
-
-        Args:
-            space: What one sample is.
-            rng: Draws the weights; the networks are on its device.
-            stream: The name of the random stream.
-            family: The family that asks, for messages.
-            pack: Number of samples that the critic sees at once, side by side along the first
-                dimension.
-
-        Raises:
-            UserError: If ``space`` holds neither vectors nor images, or convolutions are asked
-                for on vectors.
-        """
-        if space.kind not in {"vector", "image"}:
-            raise UserError(f"{family} models vectors and images. Got {space.label}.")
-        size = {"width": self.width, "depth": self.depth}
-        seen = Space(space.kind, (pack * space.shape[0], *space.shape[1:]), space.levels)
-        # Of one kind with the generator, however large a pack is.
-        net: NetName = "conv" if is_convolutional(space, self.net) else "mlp"
-        with seeded(rng.stream(stream)):
-            made = generator(space, latent=self.latent, net=self.net, **size)
-            judge = critic(seen, spectral=self.spectral, net=net, **size)
-        return Generator(space, self.latent, made).to(rng.device), judge.to(rng.device)
+        return GanGame(*self.networks(space, rng, family="gan"), self.rules)

@@ -29,7 +29,7 @@ from gantlet.games.mixed import GeneratorMixture
 from gantlet.models.gan import (
     AdversarialGame,
     AdversarialObjective,
-    Gan,
+    GanOptions,
     Generator,
     LossName,
     PenaltyName,
@@ -194,7 +194,7 @@ class MixGame(AdversarialGame):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
-class MixGan:
+class MixGan(GanOptions):
     """A mixture of generators against a mixture of critics, for vectors and images.
 
     With ``k=1`` it is ``gan``, weight for weight. All networks are as there.
@@ -231,11 +231,6 @@ class MixGan:
     spectral: bool = False
     ema: Annotated[float, Between(0, 1, below=True)] = 0.995
 
-    @property
-    def solver(self) -> str:
-        """Adam without momentum, as for ``gan``."""
-        return "adam:lr=0.001,beta1=0.0,beta2=0.99"
-
     def build(self, space: Space, context_space: Space | None = None, *, rng: Rng) -> MixGame:
         """Returns untrained mixtures for vectors or images.
 
@@ -244,15 +239,7 @@ class MixGan:
                 there is a context.
         """
         refuse_context("mix-gan", context_space)
-        one = Gan(
-            latent=self.latent,
-            width=self.width,
-            depth=self.depth,
-            net=self.net,
-            spectral=self.spectral,
-        )
         # The first pair has the stream of ``gan``: with k=1 the networks are the same.
         streams = ["init", *(f"init {i + 1}" for i in range(1, self.k))]
-        pairs = [one.networks(space, rng, stream=s, family="mix-gan") for s in streams]
-        rules = AdversarialObjective(loss=self.loss, penalty=self.penalty, gamma=self.gamma)
-        return MixGame([g for g, _ in pairs], [c for _, c in pairs], rules, self.entropy)
+        pairs = [self.networks(space, rng, family="mix-gan", stream=s) for s in streams]
+        return MixGame([g for g, _ in pairs], [c for _, c in pairs], self.rules, self.entropy)

@@ -5,7 +5,6 @@ packs of ``m`` samples, all real or all fake, can tell from that what one that s
 cannot: packing penalizes missing modes.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, final
 
@@ -14,19 +13,19 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from gantlet.core.data import Space
-from gantlet.core.errors import UserError, unknown
+from gantlet.core.errors import UserError
 from gantlet.core.model import refuse_context
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
 from gantlet.models.gan import (
     AdversarialObjective,
-    Gan,
+    DuelGame,
+    GanOptions,
     Generator,
     LossName,
     PenaltyName,
-    SampleGame,
 )
-from gantlet.models.nets import NetName, Scaling
+from gantlet.models.nets import NetName
 
 
 def packed(x: Tensor, pack: int) -> Tensor:
@@ -57,7 +56,7 @@ def packed(x: Tensor, pack: int) -> Tensor:
 
 
 @final
-class PacGame(SampleGame):
+class PacGame(DuelGame):
     """The game of ``gan``, with packs in place of samples for the critic.
 
     It is not ``Adversarial``: a single sample has no score.
@@ -72,51 +71,18 @@ class PacGame(SampleGame):
     def __init__(
         self, model: Generator, net: nn.Module, rules: AdversarialObjective, pack: int
     ) -> None:
-        self._model = model
-        self._critic = net
-        self._rules = rules
+        super().__init__(model, net, rules)
         self._pack = pack
 
-    @property
     @override
-    def players(self) -> Mapping[str, nn.Module]:
-        return {"critic": self._critic, "generator": self._model}
-
-    @property
-    @override
-    def model(self) -> Generator:
-        return self._model
-
-    @override
-    def prepare(self, batch: Tensor, *, rng: torch.Generator) -> None:
-        self._model.scaling.fit(batch)
-
-    @property
-    @override
-    def _scaling(self) -> Scaling:
-        return self._model.scaling
-
-    @override
-    def _loss(self, player: str, batch: Tensor, rng: torch.Generator, *, coupled: bool) -> Tensor:
-        if player not in self.players:
-            raise unknown("player", player, self.players)
-        real = self._see(batch, rng)
-        z = self._model.prior(len(batch), rng=rng)
-        is_critic = player == "critic"
-        with torch.set_grad_enabled(coupled or not is_critic):
-            fake = self._see(self._model.decode(z), rng)
-        if is_critic:
-            return self._rules.critic(self._critic, real, fake, rng=rng, coupled=coupled)
-        return self._rules.generator(self._critic, real, fake, coupled=coupled)
-
     def _see(self, x: Tensor, rng: torch.Generator) -> Tensor:
         """Returns packs as the critic sees them: scaled, discrete ones with noise."""
-        return packed(self._model.scaling.noisy(x, rng=rng), self._pack)
+        return packed(super()._see(x, rng), self._pack)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
-class PacGan:
+class PacGan(GanOptions):
     """A GAN whose critic sees packs of samples, for vectors and images.
 
     With ``pack=1`` it is ``gan``, weight for weight. All networks are as there, but for the
@@ -152,11 +118,6 @@ class PacGan:
     spectral: bool = False
     ema: Annotated[float, Between(0, 1, below=True)] = 0.995
 
-    @property
-    def solver(self) -> str:
-        """Adam without momentum, as for ``gan``."""
-        return "adam:lr=0.001,beta1=0.0,beta2=0.99"
-
     def build(self, space: Space, context_space: Space | None = None, *, rng: Rng) -> PacGame:
         """Returns an untrained GAN with packs for vectors or images.
 
@@ -165,13 +126,5 @@ class PacGan:
                 there is a context.
         """
         refuse_context("pac-gan", context_space)
-        plain = Gan(
-            latent=self.latent,
-            width=self.width,
-            depth=self.depth,
-            net=self.net,
-            spectral=self.spectral,
-        )
-        rules = AdversarialObjective(loss=self.loss, penalty=self.penalty, gamma=self.gamma)
-        networks = plain.networks(space, rng, family="pac-gan", pack=self.pack)
-        return PacGame(*networks, rules, self.pack)
+        networks = self.networks(space, rng, family="pac-gan", pack=self.pack)
+        return PacGame(*networks, self.rules, self.pack)
