@@ -101,7 +101,7 @@ def _disc(
     draw: ImageDraw.ImageDraw, x: float, y: float, radius: float, fill: int | tuple[int, ...]
 ) -> None:
     """Fills a disc; place and radius in pixels."""
-    box = [(v) * _OVER for v in (x - radius, y - radius, x + radius, y + radius)]
+    box = [v * _OVER for v in (x - radius, y - radius, x + radius, y + radius)]
     draw.ellipse(box, fill=fill)
 
 

@@ -1,5 +1,6 @@
 """Synthetic data sets with known density."""
 
+import abc
 import math
 from dataclasses import dataclass
 from functools import cache, partial
@@ -8,6 +9,7 @@ from typing import Annotated, Literal, final
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from gantlet.core.data import Space, Splits
 from gantlet.core.rng import Rng
@@ -28,10 +30,7 @@ def log_density(x: Tensor, means: Tensor, std: float) -> Tensor:
         std: Standard deviation of each component in each direction.
     """
     d = x.shape[1]
-    distance = torch.cdist(
-        x.double(), means.to(x.device), compute_mode="donot_use_mm_for_euclid_dist"
-    )
-    exponent = -0.5 * (distance / std).square()
+    exponent = -0.5 * (_distances(x, means) / std).square()
     log_z = math.log(len(means)) + d * (math.log(std) + 0.5 * math.log(2 * math.pi))
     return (exponent.logsumexp(1) - log_z).to(x.dtype)
 
@@ -57,10 +56,61 @@ def nearest(x: Tensor, means: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         The distance, float64, and the number of the centre, both of shape ``(n,)``.
     """
-    found = torch.cdist(
-        x.double(), means.to(x.device), compute_mode="donot_use_mm_for_euclid_dist"
-    ).min(1)
+    found = _distances(x, means).min(1)
     return found.values, found.indices
+
+
+def _distances(x: Tensor, means: Tensor) -> Tensor:
+    """Returns the distance of each point to each centre, shape ``(n, modes)``, float64."""
+    return torch.cdist(x.double(), means.to(x.device), compute_mode="donot_use_mm_for_euclid_dist")
+
+
+class PlanarMixture(abc.ABC):
+    """Equally likely round Gaussians in the plane; the label is the mode."""
+
+    __slots__ = ()
+
+    std: float
+    n: int
+    held_out: int
+
+    @property
+    @abc.abstractmethod
+    def means(self) -> Tensor:
+        """The centres, shape ``(modes, 2)``, float64."""
+
+    @property
+    def space(self) -> Space:
+        """Points of the plane."""
+        return Space("vector", (2,))
+
+    def load(self, *, rng: Rng) -> Splits:
+        """Returns independent draws."""
+        draw = partial(mixture, means=self.means, std=self.std)
+        return drawn(draw, n=self.n, held_out=self.held_out, rng=rng)
+
+    def log_density(self, x: Tensor) -> Tensor:
+        """Returns the log-density of ``x``, shape ``(n, 2)``, in nats, shape ``(n,)``."""
+        return log_density(x, self.means, self.std)
+
+    def modes_of(self, x: Tensor) -> Tensor:
+        """Returns the nearest centre of each point of ``x``, shape ``(n, 2)``, as ``(n,)``."""
+        return nearest(x, self.means)[1]
+
+    def on_support(self, x: Tensor) -> Tensor:
+        """Returns whether points, shape ``(n, 2)``, are within 3 standard deviations of a mode."""
+        return nearest(x, self.means)[0] < 3 * self.std
+
+    @property
+    def weights(self) -> Tensor:
+        """Probability of each mode, all equal, float64."""
+        modes = len(self.means)
+        return torch.full((modes,), 1 / modes, dtype=torch.float64)
+
+    @property
+    def ceiling(self) -> float:
+        """Share of high quality of a perfect sampler, 0.98889, if the modes do not overlap."""
+        return GAUSSIAN_CEILING
 
 
 # ----------------------------------------------------------------------------
@@ -276,7 +326,7 @@ def _draw_ring(n: int, rng: torch.Generator) -> tuple[Tensor, None]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
-class Grid:
+class Grid(PlanarMixture):
     """Equally likely round Gaussians on a square grid around zero; the label is the mode.
 
     Source: Srivastava et al., 2017, https://arxiv.org/abs/1705.07761, section 4.1, with the
@@ -297,43 +347,11 @@ class Grid:
     held_out: Annotated[int, Between(1)] = 2_000
 
     @property
-    def space(self) -> Space:
-        """Points of the plane."""
-        return Space("vector", (2,))
-
-    @property
+    @override
     def means(self) -> Tensor:
         """The centres, shape ``(side ** 2, 2)``, float64."""
         line = torch.arange(self.side, dtype=torch.float64) - (self.side - 1) / 2
         return self.spacing * torch.cartesian_prod(line, line)
-
-    def load(self, *, rng: Rng) -> Splits:
-        """Returns independent draws."""
-        draw = partial(mixture, means=self.means, std=self.std)
-        return drawn(draw, n=self.n, held_out=self.held_out, rng=rng)
-
-    def log_density(self, x: Tensor) -> Tensor:
-        """Returns the log-density of ``x``, shape ``(n, 2)``, in nats, shape ``(n,)``."""
-        return log_density(x, self.means, self.std)
-
-    def modes_of(self, x: Tensor) -> Tensor:
-        """Returns the nearest centre of each point of ``x``, shape ``(n, 2)``, as ``(n,)``."""
-        return nearest(x, self.means)[1]
-
-    def on_support(self, x: Tensor) -> Tensor:
-        """Returns whether points, shape ``(n, 2)``, are within 3 standard deviations of a mode."""
-        return nearest(x, self.means)[0] < 3 * self.std
-
-    @property
-    def weights(self) -> Tensor:
-        """Probability of each mode, all equal, float64."""
-        modes = len(self.means)
-        return torch.full((modes,), 1 / modes, dtype=torch.float64)
-
-    @property
-    def ceiling(self) -> float:
-        """Share of high quality of a perfect sampler, 0.98889, if the modes do not overlap."""
-        return GAUSSIAN_CEILING
 
 
 # ----------------------------------------------------------------------------
@@ -425,7 +443,7 @@ def _quadrature(pieces: int) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
-class Ring:
+class Ring(PlanarMixture):
     """Equally likely round Gaussians, evenly spaced on a circle; the label is the mode.
 
     Source: Srivastava et al., 2017, https://arxiv.org/abs/1705.07761, section 4.1, with the
@@ -446,40 +464,8 @@ class Ring:
     held_out: Annotated[int, Between(1)] = 2_000
 
     @property
-    def space(self) -> Space:
-        """Points of the plane."""
-        return Space("vector", (2,))
-
-    @property
+    @override
     def means(self) -> Tensor:
         """The centres, shape ``(modes, 2)``, float64."""
         angle = torch.arange(self.modes, dtype=torch.float64) * (2 * math.pi / self.modes)
         return self.radius * torch.stack([angle.cos(), angle.sin()], 1)
-
-    def load(self, *, rng: Rng) -> Splits:
-        """Returns independent draws."""
-        draw = partial(mixture, means=self.means, std=self.std)
-        return drawn(draw, n=self.n, held_out=self.held_out, rng=rng)
-
-    def log_density(self, x: Tensor) -> Tensor:
-        """Returns the log-density of ``x``, shape ``(n, 2)``, in nats, shape ``(n,)``."""
-        return log_density(x, self.means, self.std)
-
-    def modes_of(self, x: Tensor) -> Tensor:
-        """Returns the nearest centre of each point of ``x``, shape ``(n, 2)``, as ``(n,)``."""
-        return nearest(x, self.means)[1]
-
-    def on_support(self, x: Tensor) -> Tensor:
-        """Returns whether points, shape ``(n, 2)``, are within 3 standard deviations of a mode."""
-        return nearest(x, self.means)[0] < 3 * self.std
-
-    @property
-    def weights(self) -> Tensor:
-        """Probability of each mode, all equal, float64."""
-        modes = len(self.means)
-        return torch.full((modes,), 1 / modes, dtype=torch.float64)
-
-    @property
-    def ceiling(self) -> float:
-        """Share of high quality of a perfect sampler, 0.98889, if the modes do not overlap."""
-        return GAUSSIAN_CEILING

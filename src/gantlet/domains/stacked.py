@@ -80,13 +80,14 @@ class StackedDigits:
     held_out: Annotated[int, Between(1)] = 26_000
 
     @property
-    def _grey(self) -> Dataset:
+    def grey(self) -> Dataset:
+        """The base, whose images are the channels."""
         return Mnist(path=self.path) if self.base == "mnist" else Digits()
 
     @property
     def space(self) -> Space:
         """Three channels with the levels of the base."""
-        grey = self._grey.space
+        grey = self.grey.space
         return Space("image", (_CHANNELS, *grey.shape[1:]), grey.levels)
 
     def load(self, *, rng: Rng) -> Splits:
@@ -95,7 +96,7 @@ class StackedDigits:
         Raises:
             UserError: If the files of the base are missing or damaged.
         """
-        grey = self._grey.load(rng=rng)
+        grey = self.grey.load(rng=rng)
 
         def split(name: str, source: Source, n: int) -> Stacked:
             return _stacked(source, n, cpu_stream(rng, f"split/{name}"))
@@ -160,9 +161,8 @@ def _stacked(source: Source, n: int, rng: torch.Generator) -> Stacked:
 
 @lru_cache(maxsize=4)
 def _reader(data: StackedDigits) -> Features:
-    grey = Mnist(path=data.path) if data.base == "mnist" else Digits()
     rng = Rng(0)
-    return Classifier().fit(grey.space, grey.load(rng=rng), rng=rng)
+    return Classifier().fit(data.grey.space, data.grey.load(rng=rng), rng=rng)
 
 
 def _classify(reader: Features) -> Extract:
