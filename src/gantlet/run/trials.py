@@ -5,7 +5,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, fields, is_dataclass
 from hashlib import blake2b
-from typing import Any, ClassVar, Literal, Protocol, Self, final, get_origin, get_type_hints
+from typing import (
+    Any,
+    ClassVar,
+    Literal,
+    Protocol,
+    Self,
+    final,
+    get_origin,
+    get_type_hints,
+    runtime_checkable,
+)
 
 from typing_extensions import override
 
@@ -38,14 +48,28 @@ class TrialParts(ABC):
         """Reads the parts of a trial."""
 
 
+@runtime_checkable
+class Stored(Protocol):
+    """Settings that run folders keep under other names than those of their fields."""
+
+    def stored(self) -> Mapping[str, object]:
+        """Returns the settings as plain data."""
+        ...
+
+    @classmethod
+    def of_stored(cls, stored: Mapping[str, Any]) -> Self:
+        """Returns the settings that ``stored`` wrote."""
+        ...
+
+
 class TypedTrial:
     """Base of the frozen dataclasses that hold the settings of a trial.
 
     The written form is a ``Trial``. A field named ``seed`` or ``budget`` is that of the trial;
     ``TrialParts`` add parts of their own; every other field is one part under its own name, or
-    under the name ``PARTS`` gives it: text as it is, whole numbers in digits, anything else as
-    JSON. The key of a trial is a hash of these parts, so that none may ever be renamed: runs of
-    earlier versions would not resume.
+    under the name ``PARTS`` gives it: text as it is, whole numbers in digits, ``Stored`` settings
+    and anything else as JSON. The key of a trial is a hash of these parts, so that none may ever
+    be renamed: runs of earlier versions would not resume.
 
     Example:
         >>> from dataclasses import dataclass
@@ -117,12 +141,19 @@ def _required(cls: Any) -> Mapping[str, bool]:
 def _text(value: Any) -> str:
     if isinstance(value, str):
         return value
+    if isinstance(value, Stored):
+        return json.dumps(value.stored())
     plain = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
     return json.dumps(plain)
 
 
 def _value(kind: Any, text: str) -> Any:
-    return text if kind is str or get_origin(kind) is Literal else read_as(kind, json.loads(text))
+    if kind is str or get_origin(kind) is Literal:
+        return text
+    raw = json.loads(text)
+    if isinstance(kind, type) and issubclass(kind, Stored):
+        return kind.of_stored(raw)
+    return read_as(kind, raw)
 
 
 # ----------------------------------------------------------------------------

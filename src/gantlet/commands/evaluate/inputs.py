@@ -3,17 +3,18 @@
 import math
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Literal, final
 
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from gantlet.commands.trained import ModelTrial, find_trial
 from gantlet.core.data import (
@@ -48,7 +49,7 @@ from gantlet.domains.tables import Table
 from gantlet.features.base import block_of
 from gantlet.run.given_samples import stored_samples
 from gantlet.run.store import TrialFolder, load_tensors
-from gantlet.run.trials import RunData
+from gantlet.run.trials import RunData, TypedTrial
 
 # ----------------------------------------------------------------------------
 # What is evaluated: the sets as they were asked for.
@@ -89,12 +90,23 @@ class EvaluationSpec:
     skip_bad: int = 0
     divides: bool = False
 
-    @classmethod
-    def of(cls, plain: Mapping[str, Any]) -> "EvaluationSpec":
-        """Returns the sets of plain data, as ``dataclasses.asdict`` and JSON give them."""
-        found = dict(plain)
-        found |= {name: tuple(plain[name]) for name in ("fakes", "groups")}
-        return cls(**found)
+
+class SetTrial(TypedTrial):
+    """Base of the trials of one set, whose seed is that of the sets."""
+
+    __slots__ = ()
+
+    sets: EvaluationSpec
+
+    @property
+    def seed(self) -> int:
+        """From which every random number of the trial follows."""
+        return self.sets.seed
+
+    @override
+    def written(self) -> Trial:
+        """Returns the trial as plain data."""
+        return replace(super().written(), seed=self.seed)
 
 
 # ----------------------------------------------------------------------------

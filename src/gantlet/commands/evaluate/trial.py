@@ -1,16 +1,15 @@
 """Measures one set of samples on one extractor."""
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Literal, final
 
 import torch
 from torch import Tensor
 
 from gantlet.commands.evaluate.copies import nearest, one_of_each, repeats
-from gantlet.commands.evaluate.inputs import EvaluationSpec, NamedSamples
+from gantlet.commands.evaluate.inputs import EvaluationSpec, NamedSamples, SetTrial
 from gantlet.commands.evaluate.sets import EvaluationSets, SamplePart
 from gantlet.compute.machine import threads
 from gantlet.core.errors import UserError
@@ -55,7 +54,7 @@ Reference = Literal["all", "part"]
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EvaluationTrial:
+class EvaluationTrial(SetTrial):
     """One set measured on one extractor. Its written form is a ``Trial``, whose key names it.
 
     Attributes:
@@ -81,45 +80,9 @@ class EvaluationTrial:
     device: str
 
     @property
-    def seed(self) -> int:
-        """From which every random number of the trial follows."""
-        return self.sets.seed
-
-    @property
     def sees_first(self) -> bool:
         """Whether it decides what is shown: all of a set, through the first extractor."""
         return self.extractor == self.extractors[0] and self.against == "all"
-
-    def written(self) -> Trial:
-        """Returns the trial as plain data."""
-        parts = {
-            "model": self.model,
-            "against": self.against,
-            "size": str(self.size),
-            "extractor": self.extractor,
-            "extractors": json.dumps(self.extractors),
-            "metrics": json.dumps(self.metrics),
-            "sets": json.dumps(asdict(self.sets)),
-            "threads": str(self.threads),
-            "device": self.device,
-        }
-        return Trial(parts=parts, seed=self.seed)
-
-    @classmethod
-    def of(cls, trial: Trial) -> "EvaluationTrial":
-        """Reads the written form."""
-        parts = trial.parts
-        return cls(
-            model=parts["model"],
-            against="all" if parts["against"] == "all" else "part",
-            size=int(parts["size"]),
-            extractor=parts["extractor"],
-            extractors=tuple(json.loads(parts["extractors"])),
-            metrics=tuple(json.loads(parts["metrics"])),
-            sets=EvaluationSpec.of(json.loads(parts["sets"])),
-            threads=int(parts["threads"]),
-            device=parts["device"],
-        )
 
 
 # ----------------------------------------------------------------------------

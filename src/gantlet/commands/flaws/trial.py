@@ -1,8 +1,7 @@
 """The list of flaws of one set of samples, from data to result."""
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cached_property
 from typing import NamedTuple, final
@@ -10,7 +9,7 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor
 
-from gantlet.commands.evaluate.inputs import EvaluationSpec, named
+from gantlet.commands.evaluate.inputs import EvaluationSpec, SetTrial, named
 from gantlet.commands.evaluate.sets import EvaluationSets, SampleSet
 from gantlet.compute.machine import threads
 from gantlet.core.data import Source, Space, Splits
@@ -51,7 +50,7 @@ from gantlet.stats.permutation import score_of
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FlawsTrial:
+class FlawsTrial(SetTrial):
     """The list of flaws of one set. Its written form is a ``Trial``, whose key names it.
 
     Attributes:
@@ -69,36 +68,6 @@ class FlawsTrial:
     search: Search
     threads: int
     device: str
-
-    @property
-    def seed(self) -> int:
-        """From which every random number of the trial follows."""
-        return self.sets.seed
-
-    def written(self) -> Trial:
-        """Returns the trial as plain data."""
-        parts = {
-            "model": self.model,
-            "extractor": self.extractor,
-            "sets": json.dumps(asdict(self.sets)),
-            "search": json.dumps(self.search.stored()),
-            "threads": str(self.threads),
-            "device": self.device,
-        }
-        return Trial(parts=parts, seed=self.seed)
-
-    @classmethod
-    def of(cls, trial: Trial) -> "FlawsTrial":
-        """Reads the written form."""
-        parts = trial.parts
-        return cls(
-            model=parts["model"],
-            extractor=parts["extractor"],
-            sets=EvaluationSpec.of(json.loads(parts["sets"])),
-            search=Search.of_stored(json.loads(parts["search"])),
-            threads=int(parts["threads"]),
-            device=parts["device"],
-        )
 
 
 # ----------------------------------------------------------------------------

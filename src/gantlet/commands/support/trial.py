@@ -1,16 +1,15 @@
 """The tests of the support of one set of samples, from data to result."""
 
-import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, final
 
 import torch
 from torch import Tensor
 
 from gantlet.commands.compare.trial import restore
-from gantlet.commands.evaluate.inputs import EvaluationSpec, named, trained_trial
+from gantlet.commands.evaluate.inputs import EvaluationSpec, SetTrial, named, trained_trial
 from gantlet.commands.evaluate.sets import EvaluationSets, Floor, SamplePart, why_none
 from gantlet.commands.support.modes import Modes, Part, kind_of, modes_of
 from gantlet.compute.machine import threads
@@ -50,7 +49,7 @@ from gantlet.stats.support import (
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SupportTrial:
+class SupportTrial(SetTrial):
     """The tests of one set. Its written form is a ``Trial``, whose key names it.
 
     Attributes:
@@ -68,36 +67,6 @@ class SupportTrial:
     tests: SupportTests
     threads: int
     device: str
-
-    @property
-    def seed(self) -> int:
-        """From which every random number of the trial follows."""
-        return self.sets.seed
-
-    def written(self) -> Trial:
-        """Returns the trial as plain data."""
-        parts = {
-            "model": self.model,
-            "extractor": self.extractor,
-            "sets": json.dumps(asdict(self.sets)),
-            "tests": json.dumps(self.tests.stored()),
-            "threads": str(self.threads),
-            "device": self.device,
-        }
-        return Trial(parts=parts, seed=self.seed)
-
-    @classmethod
-    def of(cls, trial: Trial) -> "SupportTrial":
-        """Reads the written form."""
-        parts = trial.parts
-        return cls(
-            model=parts["model"],
-            extractor=parts["extractor"],
-            sets=EvaluationSpec.of(json.loads(parts["sets"])),
-            tests=SupportTests(**json.loads(parts["tests"])),
-            threads=int(parts["threads"]),
-            device=parts["device"],
-        )
 
 
 FEWEST = 40
