@@ -2,12 +2,12 @@
 
 Run from the repository: OMP_NUM_THREADS=1 nice python benchmarks/support.py
 
-Intervals: 2,000 replicates each of samples with a known effective support (equally likely values,
-probabilities that differ by a fifth, Zipf's law; 100 to 10,000 values), and 400 of near collisions
-of Gaussian vectors, whose probability is a chi-squared one. Verdicts: each run calls the command
-itself, on files that hold fresh draws, where nothing is wrong and where something is. The result
-goes to benchmarks/results/support.json, with exact
-binomial intervals. Arguments pick parts, as in `support.py verdicts`.
+Intervals: 400 replicates each of samples with a known effective support (equally likely values,
+probabilities that differ by a fifth, Zipf's law; 100 to 10,000 values), and of near collisions of
+Gaussian vectors, whose probability is a chi-squared one. Verdicts (`honest`, `flawed`): each run
+calls the command itself, on files that hold fresh draws, where nothing is wrong and where
+something is. The result goes to benchmarks/results/support.json, with exact binomial intervals.
+Arguments pick parts, as in `support.py honest flawed`.
 """
 
 import contextlib

@@ -76,8 +76,17 @@ def reach(x: Tensor, scaling: Scaling) -> float:
         distances = squared_distances(y[place], y)
         distances[torch.arange(len(place)), place] = torch.inf
         parts.append(distances.amin(1))
-    nearest = torch.cat(parts).sort().values
-    return math.sqrt(float(nearest[min(int(QUANTILE * len(nearest)), len(nearest) - 1)]))
+    return math.sqrt(near_limit(torch.cat(parts)))
+
+
+def near_limit(distances: Tensor) -> float:
+    """Returns the squared distance within which 95 % of samples have another one.
+
+    Args:
+        distances: The squared distance of each sample to the nearest other, shape ``(n,)``.
+    """
+    ordered = distances.sort().values
+    return float(ordered[min(int(QUANTILE * len(ordered)), len(ordered) - 1)])
 
 
 def invert(

@@ -158,6 +158,16 @@ def scale_of(cell: Estimate | float | None, unit: str = "") -> UnitScale:
     return scale(size or 1.0, unit or cell.unit)
 
 
+def listed(words: Sequence[str]) -> str:
+    """Returns words, at least one, as a list in a sentence.
+
+    Example:
+        >>> listed(["a"]), listed(["a", "b", "c"])
+        ('a', 'a, b and c')
+    """
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
 def origin(estimate: Estimate) -> str:
     """Returns the origin of a number as text: interval, level, n and method."""
     if estimate.value is None:

@@ -30,6 +30,7 @@ from gantlet.core.metric import p_greater_rate
 from gantlet.core.spec import metrics
 from gantlet.features.inception import FID
 from gantlet.report.blocks import Block, Column, Dot, Forest, Group, Section, Table, Verdict
+from gantlet.report.format import listed
 from gantlet.report.format import text as shown
 from gantlet.run.store import Run
 from gantlet.stats.intervals import holm, p_value
@@ -542,8 +543,8 @@ def _best_claim(best: str, level: Sequence[str], behind: Sequence[str], number: 
     if not level:
         others = {1: behind[0], 2: "both others"}.get(len(behind), f"all {len(behind)} others")
         return f"{best} is significantly better than {others} ({number})."
-    same = f"{_and([best, *level])} are not significantly different"
-    tail = f"; {_and(behind)} {_are(behind)} significantly worse" if behind else ""
+    same = f"{listed([best, *level])} are not significantly different"
+    tail = f"; {listed(behind)} {_are(behind)} significantly worse" if behind else ""
     return f"{same}{tail} ({number} for {best})."
 
 
@@ -560,11 +561,6 @@ def _open_pairs(found: Sequence[RankedPair], open_: Sequence[RankedPair]) -> str
 
 def _counted(n: int, what: str) -> str:
     return f"{n} {what}{'s' * (n != 1)}"
-
-
-def _and(names: Sequence[str]) -> str:
-    """Returns names as a list in a sentence."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _are(names: Sequence[str]) -> str:
@@ -810,7 +806,7 @@ def _rest(found: Sequence[FloorGap]) -> str:
     names = [short(g.metric) for g in found if not g.is_significant]
     if not names:
         return ""
-    return f"; not on {_and(names)}" if len(names) <= _NAMED else f"; not on {len(names)} others"
+    return f"; not on {listed(names)}" if len(names) <= _NAMED else f"; not on {len(names)} others"
 
 
 def _share(n: int, of: int) -> str:
@@ -827,7 +823,7 @@ def _several(known: Mapping[str, Sequence[FloorGap]]) -> Iterator[Verdict]:
     equal = [name for name, count in counts.items() if not count]
     if equal:
         yield Verdict(
-            claim=f"Not significantly different from real data: {_and(equal)} ({where}).",
+            claim=f"Not significantly different from real data: {listed(equal)} ({where}).",
             because=f"{by}; more samples or other features may show a difference.",
         )
     apart = [f"{name} ({counts[name]} of {len(known[name])})" for name in counts if counts[name]]

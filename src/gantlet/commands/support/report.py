@@ -48,7 +48,7 @@ from gantlet.report.blocks import (
     Verdict,
     failed_trials,
 )
-from gantlet.report.format import text
+from gantlet.report.format import listed, text
 from gantlet.run.execute import facts_of
 from gantlet.run.store import Run
 from gantlet.stats.intervals import holm_adjusted
@@ -66,8 +66,9 @@ class Mode:
 
     Attributes:
         name: What it is called.
-        weight: Its true probability, or the share of held-out real samples on it.
-        share: The share of the samples to judge on it.
+        weight: Its true probability on the support, or the share of held-out real samples on it.
+        share: The share of the samples to judge on it; where the support is known, of those that
+            are on the support.
         recall: The share of held-out samples on it that are reached.
         p: Of "not less frequent than in the data", adjusted for all modes, tests and sets.
     """
@@ -132,6 +133,7 @@ def found_of(outcomes: Sequence[Outcome]) -> list[Found]:
 def _modes(table: Mapping[str, Any], factor: int, least: float) -> list[Mode]:
     fake, held, weights = table["fake"], table["held"], table["weights"]
     judged, real = (sum(counts) for counts in (fake, held))
+    judged_are = "samples" if weights is None else "samples on the support"
     known = (
         [Estimate.exact(w, method="true probability") for w in weights]
         if weights is not None
@@ -141,7 +143,7 @@ def _modes(table: Mapping[str, Any], factor: int, least: float) -> list[Mode]:
         Mode(
             name=name,
             weight=known[k],
-            share=wilson(fake[k], judged),
+            share=wilson(fake[k], judged, of=judged_are),
             recall=wilson(table["covered"][k], held[k], of="held-out samples of this mode"),
             p=min(max(table["p"][k] * factor, least), 1.0),
         )
@@ -171,7 +173,7 @@ def verdicts(everyone: Sequence[Found], level: float) -> Iterator[Verdict]:
         worse = [test for test in TESTS if found.p.get(test, 1.0) <= level]
         same = [_PLAIN[test] for test in TESTS if test in found.p and test not in worse]
         alike = (
-            f"not distinguishable from {found.n:,} held-out real samples in {_listed(same)}"
+            f"not distinguishable from {found.n:,} held-out real samples in {listed(same)}"
             if same
             else f"worse than {found.n:,} held-out real samples in every test"
         )
@@ -203,18 +205,19 @@ def is_low(found: Found, level: float) -> bool:
     return lost or any(found.p.get(test, 1.0) <= level for test in (SUPPORT, RECALL, REACHED))
 
 
+_WORSE: Mapping[str, str] = {
+    OFF: "too much mass off the support",
+    RECALL: "too few held-out samples reached",
+    REACHED: "too few held-out samples reached by inversion",
+}
+
+
 def _shown(found: Found, test: str, level: float) -> str:
-    match test:
-        case "effective support":
-            return _collisions(found)
-        case "off-support mass":
-            return f"too much mass off the support ({_values(found, OFF)})"
-        case "recall":
-            return f"too few held-out samples reached ({_values(found, RECALL)})"
-        case "under-represented modes":
-            return _rare(found, level)
-        case _:
-            return f"too few held-out samples reached by inversion ({_values(found, REACHED)})"
+    if test == SUPPORT:
+        return _collisions(found)
+    if test == UNDER:
+        return _rare(found, level)
+    return f"{_WORSE[test]} ({_values(found, test)})"
 
 
 def _collisions(found: Found) -> str:
@@ -259,10 +262,6 @@ def _p(p: float) -> str:
     return f"{p:.2g}" if p >= _TINY else f"< {_TINY:g}"
 
 
-def _listed(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
-
-
 # ----------------------------------------------------------------------------
 # Tables.
 # ----------------------------------------------------------------------------
@@ -294,7 +293,8 @@ def main_table(everyone: Sequence[Found]) -> Table:
             if any(cell is not None for cell in cells):
                 controls.setdefault(f"{name}, {found.n:,}", cells)
     rows += [[name, *cells] for name, cells in controls.items()]
-    scores = everyone[0].outcome.scores
+    # Of the first set that has it: not all sets have a model to invert.
+    known = {n: e for f in reversed(everyone) for n, e in f.outcome.scores.items()}
     return Table(
         title="Support",
         columns=[
@@ -303,8 +303,8 @@ def main_table(everyone: Sequence[Found]) -> Table:
                 Column(
                     name=c,
                     help=_HELP[c],
-                    better=scores[c].better if c in scores else None,
-                    unit=scores[c].unit if c in scores else "1",
+                    better=known[c].better,
+                    unit=known[c].unit,
                 )
                 for c in columns
             ),

@@ -23,7 +23,8 @@ from gantlet.metrics.collisions import Partners, equal_partners, partners, thres
 from gantlet.metrics.neighbour_search import Points, knn, knn_within, points
 from gantlet.models.nets import Scaling
 from gantlet.options import SupportTests
-from gantlet.probes.inversion import QUANTILE, Search, invert, reach, rows
+from gantlet.probes.inversion import RECALL as BY_INVERSION
+from gantlet.probes.inversion import Search, invert, near_limit, reach, rows
 from gantlet.probes.likelihood import affordable
 from gantlet.probes.sampling import median
 from gantlet.run.execute import Watch
@@ -32,6 +33,7 @@ from gantlet.stats.intervals import holm_adjusted
 from gantlet.stats.moments import squared_distances
 from gantlet.stats.support import (
     Collisions,
+    ModeSummary,
     effective_support,
     fewer_than,
     first_collisions,
@@ -102,7 +104,7 @@ def check_sizes(sets: EvaluationSets) -> None:
 
 SUPPORT, RATIO, SIZE = "effective support", "effective support / real", "s_50"
 SIZE_UNIFORM = "s_50 at equal probabilities"
-OFF, RECALL, REACHED = "off-support mass", "recall", "recall by inversion"
+OFF, RECALL, REACHED = "off-support mass", "recall", BY_INVERSION
 ZERO, UNDER, MODES = "zero probability", "under-represented modes", "modes found"
 QUALITY, DIVERGENCE, REVERSE = "high-quality share", "KL(samples, truth)", "KL(truth, samples)"
 
@@ -319,12 +321,6 @@ _ENOUGH = 20
 _SHOWN = 16
 
 
-def _quantile(distances: Tensor) -> float:
-    """Returns the squared distance within which 95 % of samples have another one."""
-    ordered = distances.sort().values
-    return float(ordered[min(int(QUANTILE * len(ordered)), len(ordered) - 1)])
-
-
 def _recall(results: Results, at: tuple[Points, Points, Points], rng: torch.Generator) -> Tensor:
     """Tests how many held-out samples have a fake near them; returns which do, shape ``(n,)``.
 
@@ -333,7 +329,7 @@ def _recall(results: Results, at: tuple[Points, Points, Points], rng: torch.Gene
     the held-out samples and the distance do not depend on which is which.
     """
     a, h, f = at
-    limit = _quantile(knn_within(h, 1).distance[:, 0])
+    limit = near_limit(knn_within(h, 1).distance[:, 0])
     m = min(len(f), len(a))
     pool = Points(torch.cat([f.x[:m], a.x[:m]]), f.centre, f.scale)
     near = knn(h, pool, _NEIGHBOURS)
@@ -408,15 +404,14 @@ def _modes(results: Results, modes: Modes, reached: Tensor, rng: torch.Generator
     if modes.weights is None or modes.ceiling is None:
         results.put(MODES, _found(fake, held, n), _found(held, held, n))
         return
-    known_modes = {"fake": (modes.fake, fake, ""), "held": (modes.held, held, OF_REAL)}
-    for labels, counts, before in known_modes.values():
+    for labels, counts, before in ((modes.fake, fake, ""), (modes.held, held, OF_REAL)):
         found = summary_of_modes(counts, len(labels), modes.weights, rng=rng)
         results.scores |= _summed(found, before)
     perfect = perfect_sampler(n, modes.weights, modes.ceiling, rng=rng)
     results.scores |= _summed(perfect, PERFECT)
 
 
-def _summed(found: Any, before: str) -> dict[str, Estimate]:
+def _summed(found: ModeSummary, before: str) -> dict[str, Estimate]:
     return {
         before + MODES: found.modes,
         before + QUALITY: found.high_quality,
@@ -427,13 +422,13 @@ def _summed(found: Any, before: str) -> dict[str, Estimate]:
 
 def _found(counts: Tensor, held: Tensor, n: int) -> Estimate:
     there = held > 0
-    return Estimate(
-        value=float(((counts > 0) & there).sum()),
+    return Estimate.exact(
+        float(((counts > 0) & there).sum()),
         n=n,
         unit="modes",
         better="higher",
-        method=f"of {int(there.sum())} modes with held-out samples, those with a sample: a count "
-        "of these samples, no interval",
+        method=f"of {int(there.sum())} modes with held-out samples, those with a sample: counted "
+        "in these samples; other samples may differ",
     )
 
 
@@ -446,7 +441,7 @@ def _off_support(results: Results, modes: Modes, at: tuple[Points, Points, Point
         where = "samples off the known support"
     else:
         a, h, f = at
-        limit = _quantile(knn_within(a, 1).distance[:, 0])
+        limit = near_limit(knn_within(a, 1).distance[:, 0])
         real, off = (int((knn(x, a, 1).distance[:, 0] > limit).sum()) for x in (h, f))
         results.p[OFF] = p_greater_rate(off, n, real, len(modes.held))
         where = "samples farther from the reference than 95 % of its own samples"
