@@ -17,6 +17,7 @@ from gantlet.metrics.collisions import FEWEST, equal_partners, partners, thresho
 from gantlet.metrics.neighbour_search import points
 from gantlet.models.nets import Scaling
 from gantlet.probes.inversion import ERROR, RECALL, Inversion, Search, invert, reach
+from gantlet.report.format import text
 from gantlet.stats.support import (
     Collisions,
     divergence,
@@ -199,6 +200,13 @@ def test_a_perfect_sampler_has_the_known_floor_of_the_divergence():
     found = perfect_sampler(26_000, weights, 1.0, rng=stream(8))
     assert found.divergence.value == pytest.approx(999 / 52_000, rel=0.01)
     assert found.modes.value == 1000
+    counted = summary_of_modes(
+        torch.tensor([5, 3, 0]),
+        10,
+        torch.tensor([0.4, 0.4, 0.2]).double(),
+        rng=stream(),
+    ).modes
+    assert text(counted) == "2 modes"  # a count of these samples, without a question mark
 
 
 def test_a_perfect_sampler_of_the_plane_has_high_quality_in_989_of_1000():

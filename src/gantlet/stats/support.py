@@ -170,7 +170,7 @@ def support_ratio(fake: Collisions, real: Collisions, *, level: float = LEVEL) -
     tail = (1 - level) / 2
     low = float(betaincinv(a, b + 1, tail)) if a else 0.0
     high = float(betaincinv(a + 1, b, 1 - tail)) if b else 1.0
-    p = _fewer_collisions(a, b, exposure[0] / sum(exposure))
+    p = _at_least(a, b, exposure[0] / sum(exposure))
     counts = f"{fake.count:,} and {real.count:,} collisions"
     beside = {"p": p, "fake": float(fake.count), "real": float(real.count)}
     if not fake.count or not real.count:
@@ -188,7 +188,7 @@ def support_ratio(fake: Collisions, real: Collisions, *, level: float = LEVEL) -
     ).beside(**beside)
 
 
-def _fewer_collisions(a: float, b: float, share: float) -> float:
+def _at_least(a: float, b: float, share: float) -> float:
     """Returns the probability of at least ``a`` successes of ``a + b``, for real numbers too."""
     from scipy.special import betainc
 
@@ -328,13 +328,13 @@ def summary_of_modes(
         rng: Draws the bootstrap samples; on the CPU.
     """
     inside = int(counts.sum())
-    modes = Estimate(
-        value=float((counts > 0).sum()),
+    modes = Estimate.exact(
+        float((counts > 0).sum()),
         n=n,
         unit="modes",
         better="higher",
-        method=f"modes of {len(counts)} with a sample on their support: a count of these samples, "
-        "no interval",
+        method=f"modes of {len(counts)} with a sample on their support: counted in these samples; "
+        "other samples may differ",
     )
     drawn = _histograms(counts.double() / max(inside, 1), inside, rng) if inside else []
     return ModeSummary(
