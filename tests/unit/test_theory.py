@@ -115,6 +115,27 @@ def test_many_modes_follow_the_asymptote():
         assert math.log(theory.precision_bound(modes, gap, 1.0)) == pytest.approx(rough, rel=0.12)
 
 
+@pytest.mark.parametrize("weights", [None, [0.7, 0.2, 0.1]])
+def test_the_constant_that_a_precision_needs_is_where_the_bound_is_that_precision(weights):
+    for precision in (0.05, 0.5, 0.98889, 0.999999):
+        constant = theory.lipschitz_of_precision(precision, 3, 0.7, weights)
+        assert theory.precision_bound(3, 0.7, constant, weights) == pytest.approx(precision)
+    assert theory.lipschitz_of_precision(1.0, 3, 0.7, weights) == math.inf
+    assert theory.lipschitz_of_precision(0.0, 3, 0.7, weights) == 0
+    assert theory.lipschitz_of_precision(1.0, 3, 0.0, weights) == 0
+    assert theory.lipschitz_of_precision(1.0, 1, 0.7) == 0
+
+
+@pytest.mark.parametrize("constant", [0.5, 2.0])
+def test_half_lines_show_exactly_the_constant_that_they_have(constant):
+    """Two points one apart, a ramp between them of this slope: no smaller constant will do."""
+    z = np.random.default_rng(2).normal(size=400_000)
+    y = np.clip(0.5 + constant * z, 0, 1)
+    precision = np.isin(y, (0.0, 1.0)).mean()
+    found = theory.lipschitz_of_precision(precision, 2, 1.0)
+    assert found == pytest.approx(constant, rel=0.01)
+
+
 @pytest.mark.parametrize(("ratio", "value"), [(4, 7.4), (6, 90), (8, 3000), (10, 2.7e5)])
 def test_the_lipschitz_constant_of_two_gaussians(ratio, value):
     found = theory.lipschitz_needed(ratio * 0.5, 0.5)
@@ -247,6 +268,8 @@ def test_it_is_a_public_name():
         (lambda: theory.precision_bound(2, 1, 1, [0.5, 0.4]), "sum 1. Got 2 with sum 0.9"),
         (lambda: theory.precision_bound(3, 1, 1, [0.5, 0.5]), "must be 3 positive numbers"),
         (lambda: theory.lipschitz_needed(1, 0), "sigma must be positive"),
+        (lambda: theory.lipschitz_of_precision(1.1, 2, 1), "precision must be from 0 to 1"),
+        (lambda: theory.lipschitz_of_precision(0.5, 2, 1, [1.0]), "must be 2 positive numbers"),
         (lambda: theory.lipschitz_of_cut(1.0, 1), "mass must be between 0 and 1"),
         (lambda: theory.tv_lower_bound(1, 1, 0.9, 0.1), "leave something for the other side"),
         (lambda: theory.tail_index(0), "base must be positive"),

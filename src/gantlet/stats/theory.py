@@ -17,6 +17,7 @@ __all__ = [
     "expected_w1",
     "lipschitz_needed",
     "lipschitz_of_cut",
+    "lipschitz_of_precision",
     "lipschitz_of_tail",
     "planar_precision",
     "precision_bound",
@@ -66,11 +67,12 @@ def precision_bound(
     if weights is None:
         return modes * _cdf(_quantile(1 / modes) - half)
     shares = _checked(weights, modes)
+    return _root(lambda a: _enlarged(a, shares, half) - 1, 0.0, 1.0)
 
-    def excess(a: float) -> float:
-        return sum(_cdf(_quantile(a * w) + half) for w in shares) - 1
 
-    return _root(excess, 0.0, 1.0)
+def _enlarged(precision: float, shares: Sequence[float], half: float) -> float:
+    """Returns the least total probability of the modes' latent sets, each enlarged by ``half``."""
+    return sum(_cdf(_quantile(precision * w) + half) for w in shares)
 
 
 def simplicial_precision(modes: int, gap: float, lipschitz: float) -> float:
@@ -164,6 +166,47 @@ def lipschitz_needed(gap: float, sigma: float) -> float:
     _not_negative("gap", gap)
     exponent = (gap / sigma) ** 2 / 8
     return sigma * math.exp(exponent) if exponent < 700 else math.inf
+
+
+def lipschitz_of_precision(
+    precision: float, modes: int, gap: float, weights: Sequence[float] | None = None
+) -> float:
+    """Returns the Lipschitz constant that a generator of this precision has at least.
+
+    The inverse of ``precision_bound``: the modes are at distance ``gap`` or more from each other,
+    and the generator samples them in the proportions ``weights``. It needs the samples alone, not
+    the generator.
+
+    Args:
+        precision: Share of the samples on the modes, from 0 to 1.
+        modes: Number of modes.
+        gap: Smallest distance between points of two modes.
+        weights: Proportions in which the generator samples the modes; equal if None.
+
+    Returns:
+        The constant: 0 for one mode, a gap of 0 or no precision, infinity if all samples are on
+        two or more modes apart.
+
+    Raises:
+        UserError: If ``precision`` is not from 0 to 1, there are no modes, ``gap`` is negative, or
+            ``weights`` are not ``modes`` positive numbers with sum 1.
+
+    Example:
+        >>> round(lipschitz_of_precision(0.305, modes=25, gap=1.0), 2)
+        1.0
+    """
+    _gap(modes, gap, 1.0)
+    if not 0 <= precision <= 1:
+        raise UserError(f"precision must be from 0 to 1. Got {precision:g}.")
+    shares = [1 / modes] * modes if weights is None else _checked(weights, modes)
+    if modes == 1 or not gap or not precision:
+        return 0.0
+    if precision == 1:
+        return math.inf
+    # Sets enlarged by more than the quantile of the largest share hold more than half each.
+    far = 1.0 - 2 * _quantile(precision * min(shares))
+    half = _root(lambda h: _enlarged(precision, shares, h) - 1, 0.0, far)
+    return gap / (2 * half)
 
 
 def lipschitz_of_cut(mass: float, boundary: float) -> float:
