@@ -8,7 +8,7 @@ import torch
 from scipy import optimize, stats
 
 from gantlet.cli.main import run
-from gantlet.core.data import KnownSupport, all_samples
+from gantlet.core.data import KnownSupport, Separated, all_samples
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets
@@ -227,6 +227,45 @@ def test_the_ceiling_of_rings_and_grids_is_that_of_a_gaussian(text):
 def test_without_noise_the_ceiling_is_the_standard_share(settings):
     world = Manifolds(modes=1, **settings)
     assert world.ceiling == pytest.approx(0.98889, abs=0.002)  # four standard errors
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"intrinsic": 2, "ambient": 2, "separation": 8},
+        {"intrinsic": 2, "ambient": 5, "noise": 0.1, "separation": 12},
+        {"intrinsic": 2, "ambient": 4, "edges": "box", "separation": 9},
+        {"intrinsic": 2, "ambient": 5, "curvature": 1.5, "separation": 12},
+        {"intrinsic": 1, "ambient": 3, "topology": "links", "separation": 7},
+        {"intrinsic": 2, "ambient": 3, "topology": "torus", "separation": 9},
+    ],
+)
+def test_supports_of_two_modes_are_no_nearer_than_the_gap(settings):
+    """Points scattered around the samples, of which the support accepts some."""
+    world = Manifolds(modes=3, **settings)
+    assert isinstance(world, Separated)
+    assert world.gap > 0
+    x, _ = draw(world, 6_000)
+    x = x + 0.3 * torch.randn(x.shape, generator=Rng(2).stream("around")).double()
+    x = x[world.on_support(x)]
+    modes = world.modes_of(x)
+    groups = [x[modes == k] for k in range(3)]
+    nearest = min(float(torch.cdist(groups[i], groups[j]).min()) for i, j in ((0, 1), (0, 2)))
+    assert nearest >= world.gap
+    if world.ambient == 2:  # balls: the gap is the distance itself
+        assert world.gap == pytest.approx(8 - 6, abs=1e-9)
+        assert nearest < world.gap + 0.5
+
+
+def test_modes_that_touch_have_no_gap():
+    assert Manifolds(modes=2, separation=4).gap == 0
+    assert Manifolds(modes=2, separation=50, bridge=0.1).gap == 0
+    assert Manifolds(modes=1).gap == math.inf
+    assert Segments(lines=1).gap == math.inf
+    assert Segments(spacing=1.0, tolerance=0.05, noise=0.01).gap == pytest.approx(0.84)
+    assert datasets.make("grid:spacing=2,std=0.05").gap == pytest.approx(2 - 6 * 0.05)
+    ring = datasets.make("ring:modes=300,radius=9,std=0.01")
+    assert ring.gap == pytest.approx(18 * math.sin(math.pi / 300) - 0.06)
 
 
 def test_noise_has_its_reach():

@@ -350,6 +350,19 @@ class KnownSupport(Dataset, Protocol):
         ...
 
 
+@runtime_checkable
+class Separated(KnownSupport, Protocol):
+    """A known support whose modes are apart, so that bounds for Lipschitz generators are known."""
+
+    @property
+    def gap(self) -> float:
+        """Distance between points that ``on_support`` accepts of two modes, at least; 0 if none.
+
+        Infinite for a single mode.
+        """
+        ...
+
+
 # ----------------------------------------------------------------------------
 # Encoding of samples that are not numeric in their files.
 # ----------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
 from gantlet.data.splits import drawn
-from gantlet.data.synthetic import GAUSSIAN_CEILING
+from gantlet.data.synthetic import GAUSSIAN_CEILING, smallest_gap
 
 Edges = Literal["gaussian", "box", "smooth"]
 Topology = Literal["blob", "ring", "torus", "links"]
@@ -31,6 +31,8 @@ _CURLED: Final = {"blob": 0, "ring": 2, "torus": 3, "links": 3}  # coordinates t
 _RING = math.sqrt(2.0)
 _TORUS = 4 / 3  # of the centre line; the tube has half of it
 _LINK = math.sqrt(4 / 3)  # of both rings, whose centres are as far apart
+# From the centre of a curled part to its farthest point.
+_FARTHEST: Final = {"blob": 0.0, "ring": _RING, "torus": 1.5 * _TORUS, "links": 1.5 * _LINK}
 
 
 @dataclass(frozen=True, slots=True)
@@ -477,6 +479,31 @@ class Manifolds:
         """
         return _ceiling(self)
 
+    @property
+    def gap(self) -> float:
+        """A distance that points of two modes' supports are apart, at least; 0 with bridges.
+
+        That between balls around the centres that hold the supports. It is the smallest distance
+        itself for Gaussian modes of as many dimensions as the space, else it may be smaller.
+        """
+        if self.bridge and self.modes > 1:
+            return 0.0
+        return smallest_gap(self.means, self._radius)
+
+    @property
+    def _radius(self) -> float:
+        """Radius of a ball around the centre of a mode that holds its support."""
+        shape, (far, wide) = self.shape, self._reach
+        is_flat = not shape.bent and self.topology == "blob"
+        straight = 0.0
+        if shape.straight:
+            straight = far if self.edges == "gaussian" else far * math.sqrt(shape.straight)
+        # A sine is at most 1, and its coordinate as far off it as the slope allows.
+        bent = math.sqrt(shape.bent) * (1 + wide * math.hypot(1, self.curvature))
+        size = math.hypot(_FARTHEST[self.topology], straight, bent)
+        # Nothing is off a flat mode that has all dimensions of the space.
+        return size if is_flat and shape.used == self.ambient else size + wide
+
     def load(self, *, rng: Rng) -> Splits:
         """Returns independent draws."""
         return drawn(self.draw, n=self.n, held_out=self.held_out, rng=rng)
@@ -635,6 +662,13 @@ class Segments:
     def ceiling(self) -> float:
         """Share of the true distribution on the support; with noise, of 50,000 samples."""
         return _ceiling(self) if self.noise else 1.0
+
+    @property
+    def gap(self) -> float:
+        """Distance between what counts as on two neighbouring segments; 0 if it touches."""
+        if self.lines == 1:
+            return math.inf
+        return max(self.spacing - 2 * (self.tolerance + 3 * self.noise), 0.0)
 
     def load(self, *, rng: Rng) -> Splits:
         """Returns independent draws."""

@@ -60,6 +60,24 @@ def nearest(x: Tensor, means: Tensor) -> tuple[Tensor, Tensor]:
     return found.values, found.indices
 
 
+_AT_ONCE = 256  # centres whose distances to all others are held at once
+
+
+def smallest_gap(means: Tensor, radius: float) -> float:
+    """Returns the smallest distance between two of some equal balls; 0 if any two touch.
+
+    Args:
+        means: The centres, shape ``(modes, d)``, float64; with one, the distance is infinite.
+        radius: Radius of all.
+    """
+    least = math.inf
+    for place in torch.split(torch.arange(len(means)), _AT_ONCE):
+        found = _distances(means[place], means)
+        found[torch.arange(len(place)), place] = math.inf
+        least = min(least, float(found.min()))
+    return max(least - 2 * radius, 0.0)
+
+
 def _distances(x: Tensor, means: Tensor) -> Tensor:
     """Returns the distance of each point to each centre, shape ``(n, modes)``, float64."""
     return torch.cdist(x.double(), means.to(x.device), compute_mode="donot_use_mm_for_euclid_dist")
@@ -111,6 +129,11 @@ class PlanarMixture(abc.ABC):
     def ceiling(self) -> float:
         """Share of high quality of a perfect sampler, 0.98889, if the modes do not overlap."""
         return GAUSSIAN_CEILING
+
+    @property
+    def gap(self) -> float:
+        """Smallest distance between the circles of 3 standard deviations around two centres."""
+        return smallest_gap(self.means, 3 * self.std)
 
 
 # ----------------------------------------------------------------------------
