@@ -27,6 +27,7 @@ from gantlet.report.figures import figures
 from gantlet.run.store import write_sealed
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+FIRST_COLOUR = "#0072b2"
 NAME = "gan:loss=ns_50%,path=$x^2$"
 
 
@@ -95,6 +96,18 @@ def test_svg_is_readable_and_keeps_its_words_as_text(tmp_path):
         example().figure(name, tmp_path / "a.svg")
         found = set(words(tmp_path / "a.svg"))
         assert wanted <= found, found
+
+
+def test_a_curve_of_one_point_is_drawn_as_a_dot(tmp_path):
+    dots = []
+    for x in ([2.0], [2.0, 3.0]):
+        series = [Series(name="a", x=x, y=x)]
+        lines = Lines(title="Curves", x_label="x", y_label="y", series=series)
+        report = Report(title="A title", command="compare", blocks=[lines])
+        report.figure("Curves", tmp_path / "a.svg")
+        dots.append((tmp_path / "a.svg").read_text().count(f"fill: {FIRST_COLOUR}"))
+    assert dots[0] > 0
+    assert dots[1] == 0
 
 
 def test_the_forest_is_drawn_best_first(tmp_path):

@@ -136,7 +136,10 @@ def _lines(chart: Lines, axes: Axes) -> None:
 def _curve(series: Series, name: str, k: int, axes: Axes) -> None:
     colour = _COLOURS[k % len(_COLOURS)]
     dash = _DASHES[k // len(_COLOURS) % len(_DASHES)]
-    axes.plot(series.x, series.y, color=colour, linestyle=dash, lw=1.4, label=_plain(name))
+    mark = "o" if len(series.x) == 1 else None  # a line of one point is not seen
+    axes.plot(
+        series.x, series.y, color=colour, linestyle=dash, lw=1.4, marker=mark, label=_plain(name)
+    )
     if series.low:
         axes.fill_between(series.x, series.low, series.high, color=colour, alpha=0.15, lw=0)
 
