@@ -148,3 +148,29 @@ def test_progress_tells_the_loss_and_the_share_of_the_budget(tmp_path):
     last = training_progress(lambda share, what: told.append((share, what)))
     last(2.0, {})
     assert told[-1] == (0.9, "training, 100 % of its budget")
+
+
+def test_coverage_of_modes_stands_beside_what_theory_allows(tmp_path, capsys):
+    asked = ["compare", "gan:latent=2", "gmm", "--data", "ring:n=300,held_out=200,std=0.05"]
+    out = tmp_path / "run"
+    assert run([*asked, *QUICK, "--metric", "energy", "--out", str(out)]) == 0
+    report = gantlet.load_report(out)
+    (section,) = (b for b in report.blocks if b.title == "Mode coverage")
+    table, chart = section.blocks
+    heads = [c.name for c in table.columns]
+    rows = {
+        str(row[0]).removesuffix(" †"): dict(zip(heads, row, strict=True)) for row in table.rows
+    }
+    gan, gmm, truth = rows["gan:latent=2"], rows["gmm"], rows["a perfect sampler, 200"]
+    gap = 2 * np.sin(np.pi / 8) - 0.3
+    limit = gantlet.theory.precision_bound(8, gap, gan["Lipschitz constant"].value)
+    assert gan["precision bound"].value == pytest.approx(limit, rel=1e-6)
+    assert gmm["precision bound"].value is None
+    assert "no latent vectors" in gmm["precision bound"].method
+    assert gmm["constant needed"].value > gan["constant needed"].value
+    assert truth["high-quality share"].value == pytest.approx(0.98889, abs=1e-5)
+    assert list(table.references) == ["a perfect sampler, 200"]
+    assert "no map of standard normal latent vectors" in table.note
+    assert [s.name for s in chart.series] == ["bound", "gan:latent=2"]
+    # What is counted on known modes is no test against held-out real data.
+    assert "high-quality share" not in outcomes(out)["real"]["scores"]

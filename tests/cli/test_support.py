@@ -131,9 +131,24 @@ def test_a_model_in_a_run_is_inverted(tmp_path, capsys, monkeypatch):
     (recall,) = rows(found, "recall by inversion", "run@gan")
     assert recall["n"] == 32
     assert rows(found, "zero probability", "run@flow")
+    _has_bounds(found)
     page = (tmp_path / "support" / "report.html").read_text()
+    assert "High-quality share and Lipschitz constant" in page
+    assert "no map of standard normal latent vectors" in page
     assert "farthest from the decoder of run@gan" in page
     assert "Held-out samples of lowest log-likelihood under run@flow" in page
+
+
+def _has_bounds(found):
+    """Whether bounds follow from constants and modes: a ring of eight, 3 deviations of 0.01."""
+    gap = 2 * np.sin(np.pi / 8) - 0.06
+    for model in ("run@gan", "run@flow"):
+        (constant,) = rows(found, "Lipschitz constant, lower bound", model)
+        (bound,) = rows(found, "precision bound", model)
+        limit = gantlet.theory.precision_bound(8, gap, constant["value"])
+        assert bound["value"] == pytest.approx(limit, rel=1e-6)
+    needed, _ = rows(found, "Lipschitz constant needed", "perfect sampler")
+    assert gantlet.theory.precision_bound(8, gap, needed["value"]) == pytest.approx(0.98889, 1e-4)
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,13 @@ from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
 from gantlet.probes.annealing import FlatDecoder, decoding_of
 
-_LARGEST = "Lipschitz constant, lower bound"
+LARGEST = "Lipschitz constant, lower bound"
+"""The name of the larger of the largest slope and the largest secant."""
+
 _JACOBIAN = "largest slope"
 _SECANT = "largest secant"
 _QUANTILES = {"median slope": 0.5, "slope, 99 % quantile": 0.99}
-_NAMES = (_LARGEST, _JACOBIAN, _SECANT, *_QUANTILES)
+_NAMES = (LARGEST, _JACOBIAN, _SECANT, *_QUANTILES)
 
 _FEWEST = 20
 _NUMBERS = 2**22  # of one block of Jacobians
@@ -162,7 +164,7 @@ def _scores(slopes: Tensor, secant: float, secants: int) -> dict[str, Estimate]:
     at = f"largest spectral norm of dG/dz at {n:,} latent vectors"
     between = f"largest |G(z) - G(z')| / |z - z'| of all pairs of {secants:,} latent vectors"
     found = {
-        _LARGEST: _bound(max(steepest, secant), n + secants, f"the larger of {at} and {between}"),
+        LARGEST: _bound(max(steepest, secant), n + secants, f"the larger of {at} and {between}"),
         _JACOBIAN: _bound(steepest, n, at),
         _SECANT: _bound(secant, secants, between),
     }

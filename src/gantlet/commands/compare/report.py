@@ -1,6 +1,7 @@
 """The report of a comparison: who wins on what, how surely, and at which cost."""
 
 from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from gantlet.commands import standings
@@ -13,6 +14,19 @@ from gantlet.commands.compare.claims import (
     undertrained,
 )
 from gantlet.commands.compare.verdicts import Judged, judged, verdicts
+from gantlet.commands.coverage import (
+    BOUND,
+    CONSTANT,
+    DIVERGENCE,
+    MODES,
+    NEEDED,
+    OWN_BOUND,
+    QUALITY,
+    bound_chart,
+    conditions,
+    coverage_of_truth,
+    separated,
+)
 from gantlet.commands.exhibits import galleries
 from gantlet.commands.standings import (
     ModelResults,
@@ -25,6 +39,7 @@ from gantlet.commands.standings import (
     ranked_on,
     ranking_score,
 )
+from gantlet.core.data import Separated
 from gantlet.core.estimate import (
     CONTROL,
     KINDS_IN_WORDS,
@@ -273,6 +288,7 @@ def answer(
         blocks=[
             table_of_models(shown, under, found),
             *charts(shown, run),
+            *mode_coverage(shown, question["data"]),
             *galleries(shown, run, data),
             *gap_to_best(found),
             *_details(shown),
@@ -403,6 +419,53 @@ def _table(
     ]
     references = [who.label for who in everyone if is_reference(who)]
     return Table(title=title, columns=columns, rows=rows, references=references, note=note)
+
+
+_SAMPLES, _THEORY = "Samples", "Theory"
+_COVERAGE: tuple[_Wanted, ...] = (
+    (MODES, MODES, "higher", "modes", "Modes with a sample on their support.", _SAMPLES),
+    (QUALITY, QUALITY, "higher", "1", "Share of samples on the support.", _SAMPLES),
+    (DIVERGENCE, DIVERGENCE, "lower", "nats", "Of the histogram over modes.", _SAMPLES),
+    (CONSTANT, "Lipschitz constant", None, "1", "Largest slope found.", _THEORY),
+    (BOUND, BOUND, None, "1", "Largest share possible with all modes.", _THEORY),
+    (OWN_BOUND, "own proportions", None, "1", "Largest in the samples' proportions.", _THEORY),
+    (NEEDED, "constant needed", None, "1", "Smallest with which the share is possible.", _THEORY),
+)
+
+
+def mode_coverage(everyone: Sequence[ModelResults], data: str) -> Iterator[Section]:
+    """Yields how models cover modes that are apart, beside what theory allows them.
+
+    Args:
+        everyone: The models and references.
+        data: The data set in written form.
+    """
+    world = separated(data)
+    known = [c for c in everyone if c.values(QUALITY)]
+    if world is None or not known:
+        return
+    found = [
+        (c.label, c.estimate(CONSTANT), c.estimate(QUALITY)) for c in known if c.values(BOUND)
+    ]
+    yield Section(
+        title="Mode coverage",
+        blocks=[
+            _coverage_table(known, world),
+            *bound_chart(world.weights.tolist(), world.gap, found),
+        ],
+    )
+
+
+def _coverage_table(known: Sequence[ModelResults], world: Separated) -> Table:
+    """Returns the coverage of each model, and of as many samples of the truth."""
+    table = _table("Mode coverage", known, _COVERAGE)
+    n = max(e.n for c in known for e in c.estimates(MODES))
+    truth = coverage_of_truth(world, n)
+    row: list[Cell] = [f"a perfect sampler, {n:,}"]
+    row += [truth.get(w[0]) for w in _COVERAGE if any(c.values(w[0]) for c in known)]
+    note = f"Mean over seeds with 95 % interval. {conditions(len(world.weights), world.gap)}"
+    references = [*table.references, str(row[0])]
+    return replace(table, rows=[*table.rows, row], references=references, note=note)
 
 
 def _unit_of(everyone: Sequence[ModelResults], score: str, title: str) -> str:

@@ -9,6 +9,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from gantlet.commands import standings
+from gantlet.commands.coverage import coverage_of, separated
 from gantlet.commands.trained import ModelTrial, Training, build, draw
 from gantlet.compute.machine import threads
 from gantlet.core.data import all_samples
@@ -154,6 +155,10 @@ def _run(trial: Trial, data: RunData, folder: TrialFolder, watch: Watch) -> Outc
         found = probes.make(probe).inspect(built.model, real, rng=rng)
         scores |= found.scores
         clock |= found.clock
+    world = separated(spec.data)
+    if world is not None:
+        watch(0.99, "mode coverage")
+        scores = coverage_of(world, built.model, fake, real, rng=rng, measured=scores)
     return Outcome(
         trial=trial,
         spend=built.spend,

@@ -7,6 +7,7 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
+from gantlet.commands.coverage import are_apart
 from gantlet.commands.evaluate.inputs import SPLITS, named
 from gantlet.commands.evaluate.sets import EvaluationSets, SamplePart
 from gantlet.core.data import KnownSupport
@@ -44,6 +45,8 @@ class Modes:
         held: That of each held-out real sample.
         weights: The probability of each among samples on the support, where it is known.
         ceiling: The probability of real samples to be on the support, where it is known.
+        gap: Distance between the supports of two modes, at least, where they are known to be
+            apart.
     """
 
     kind: Kind
@@ -52,6 +55,7 @@ class Modes:
     held: Tensor
     weights: Tensor | None = None
     ceiling: float | None = None
+    gap: float | None = None
 
     @property
     def count_fake(self) -> Tensor:
@@ -199,4 +203,5 @@ def _known(sets: EvaluationSets, held: Part, fake: Part) -> Modes:
         held=held.map(labelled),
         weights=weights,
         ceiling=world.ceiling,
+        gap=world.gap if are_apart(world) else None,
     )

@@ -6,17 +6,25 @@ from typing import Any, final
 
 from torch import Tensor
 
+from gantlet.commands.coverage import (
+    BOUND,
+    CONSTANT,
+    DIVERGENCE,
+    MODES,
+    NEEDED,
+    OWN_BOUND,
+    QUALITY,
+    bound_chart,
+    conditions,
+)
 from gantlet.commands.evaluate.inputs import named
 from gantlet.commands.evaluate.sets import EvaluationSets
 from gantlet.commands.exhibits import above, lines_table, number_lines
 from gantlet.commands.support.modes import WORDS, Kind
 from gantlet.commands.support.trial import (
-    DIVERGENCE,
-    MODES,
     OF_REAL,
     OFF,
     PERFECT,
-    QUALITY,
     RATIO,
     REACHED,
     RECALL,
@@ -41,6 +49,7 @@ from gantlet.report.blocks import (
     Forest,
     Gallery,
     Group,
+    Lines,
     Picture,
     Report,
     Row,
@@ -277,6 +286,10 @@ _HELP = {
     QUALITY: "Share of samples on the support of a mode.",
     DIVERGENCE: "Of the histogram over modes, in nats; plug-in values, not 0 for perfect samples.",
     REVERSE: "The other way round, with half a sample added to each mode.",
+    CONSTANT: "Largest slope found of the generator.",
+    BOUND: "Largest high-quality share that this constant allows, all modes sampled.",
+    OWN_BOUND: "The same in the proportions in which the samples are on the modes.",
+    NEEDED: "Smallest constant that the high-quality share allows.",
     REACHED: "Share of held-out samples that the decoder reaches from any latent vector.",
     ZERO: "Share of held-out samples of log-likelihood minus infinity.",
 }
@@ -312,8 +325,28 @@ def main_table(everyone: Sequence[Found]) -> Table:
         rows=rows,
         references=list(controls),
         note="Value with 95 % interval. Real samples: held-out ones of equal number, judged in "
-        "the same way.",
+        f"the same way. {_theory(everyone)}".rstrip(),
     )
+
+
+def _theory(everyone: Sequence[Found]) -> str:
+    """Returns the conditions of the bounds in the table, or nothing without any."""
+    known = _apart(everyone)
+    return "" if known is None else conditions(len(known[0]), known[1])
+
+
+def _apart(everyone: Sequence[Found]) -> tuple[Sequence[float], float] | None:
+    """Returns the true probabilities and the distance of modes that are known to be apart."""
+    table = everyone[0].outcome.details["table"]
+    return None if table.get("gap") is None else (table["weights"], table["gap"])
+
+
+def coverage_chart(everyone: Sequence[Found]) -> Iterator[Lines]:
+    """Yields high-quality shares and Lipschitz constants of generators, beside the bound."""
+    known = _apart(everyone)
+    if known is not None:
+        found = [(f.name, f.number(CONSTANT), f.number(QUALITY)) for f in everyone]
+        yield from bound_chart(*known, found)
 
 
 def tests_table(everyone: Sequence[Found], level: float) -> Table:
@@ -524,6 +557,7 @@ def _blocks(
     yield main_table(everyone)
     yield tests_table(everyone, level)
     yield from support_chart(everyone)
+    yield from coverage_chart(everyone)
     for found in everyone:
         yield modes_table(found)
         shown = run.folder(found.outcome.trial).load("exhibits")

@@ -9,6 +9,17 @@ import torch
 from torch import Tensor
 
 from gantlet.commands.compare.trial import restore
+from gantlet.commands.coverage import (
+    CONSTANT,
+    DIVERGENCE,
+    MODES,
+    NEEDED,
+    QUALITY,
+    bounds,
+    constant_of,
+    needed,
+    needed_for_truth,
+)
 from gantlet.commands.evaluate.inputs import EvaluationSpec, SetTrial, named, trained_trial
 from gantlet.commands.evaluate.sets import EvaluationSets, Floor, SamplePart, why_none
 from gantlet.commands.support.modes import Modes, Part, kind_of, modes_of
@@ -105,8 +116,7 @@ def check_sizes(sets: EvaluationSets) -> None:
 SUPPORT, RATIO, SIZE = "effective support", "effective support / real", "s_50"
 SIZE_UNIFORM = "s_50 at equal probabilities"
 OFF, RECALL, REACHED = "off-support mass", "recall", BY_INVERSION
-ZERO, UNDER, MODES = "zero probability", "under-represented modes", "modes found"
-QUALITY, DIVERGENCE, REVERSE = "high-quality share", "KL(samples, truth)", "KL(truth, samples)"
+ZERO, UNDER, REVERSE = "zero probability", "under-represented modes", "KL(truth, samples)"
 
 OF_REAL, PERFECT = "real: ", "perfect sampler: "
 """Before the name of a number: that of held-out real samples, or of a perfect sampler."""
@@ -188,7 +198,7 @@ def run_trial(trial: Trial, sets: EvaluationSets, folder: TrialFolder, watch: Wa
         reached = _recall(results, at, rng.stream("support/recall"))
         _modes(results, modes, reached, rng.stream("support/modes"))
         _off_support(results, modes, at)
-        _model(results, spec, scene, watch)
+        _model(results, spec, scene, modes, watch)
     folder.save("exhibits", _placed(results.shown, scene))
     return Outcome(
         trial=trial,
@@ -398,6 +408,7 @@ def _modes(results: Results, modes: Modes, reached: Tensor, rng: torch.Generator
         "held": held.tolist(),
         "covered": covered.tolist(),
         "weights": None if modes.weights is None else modes.weights.tolist(),
+        "gap": modes.gap,
         "p": adjusted,
     }
     n = len(modes.fake)
@@ -409,6 +420,10 @@ def _modes(results: Results, modes: Modes, reached: Tensor, rng: torch.Generator
         results.scores |= _summed(found, before)
     perfect = perfect_sampler(n, modes.weights, modes.ceiling, rng=rng)
     results.scores |= _summed(perfect, PERFECT)
+    if modes.gap is not None:
+        results.put(NEEDED, needed(fake, n, modes.gap), needed(held, len(modes.held), modes.gap))
+        truth = needed_for_truth(modes.weights, modes.ceiling, modes.gap)
+        results.scores[PERFECT + NEEDED] = truth
 
 
 def _summed(found: ModeSummary, before: str) -> dict[str, Estimate]:
@@ -459,8 +474,11 @@ def _off_support(results: Results, modes: Modes, at: tuple[Points, Points, Point
 _LIKELIHOODS = 1000
 
 
-def _model(results: Results, spec: SupportTrial, scene: Scene, watch: Watch) -> None:
-    """Inverts held-out samples through a decoder; finds those that a density makes unlikely."""
+def _model(results: Results, spec: SupportTrial, scene: Scene, modes: Modes, watch: Watch) -> None:
+    """Inverts held-out samples through a decoder; finds those that a density makes unlikely.
+
+    Where modes are known to be apart, what its Lipschitz constant allows.
+    """
     found = trained_trial(spec.model)
     if found is None:
         return
@@ -482,6 +500,12 @@ def _model(results: Results, spec: SupportTrial, scene: Scene, watch: Watch) -> 
         _invert(results, model, spec, scene, watch)
     if isinstance(model, Density):
         _likelihoods(results, model, spec, scene)
+    if modes.weights is not None and modes.gap is not None:
+        watch(0.95, "the Lipschitz constant")
+        real = scene.held.samples.source.take(torch.arange(1)).to(spec.device)
+        constant = constant_of(model, real, rng=Rng(spec.seed, spec.device))
+        results.put(CONSTANT, constant)
+        results.scores |= bounds(constant, modes.count_fake, modes.weights, modes.gap)
 
 
 def _invert(
