@@ -247,7 +247,8 @@ def conditions(modes: int, gap: float) -> str:
         "it drops. The constant is the largest slope found on the trained generator: the true one "
         "may be larger, and then the bound is higher. This holds for samples of GANs, flows and "
         "diffusion with an ODE sampler, not of models that add noise. Lipschitz constant needed: "
-        "the smallest that such a share in such proportions allows."
+        "the smallest that such a share in such proportions allows a single map; a mixture of "
+        "generators may do with less."
     )
 
 
