@@ -27,6 +27,7 @@ from gantlet.commands.standings import (
 )
 from gantlet.core.estimate import REAL, Estimate
 from gantlet.report.blocks import Verdict
+from gantlet.report.format import listed
 from gantlet.report.format import text as shown
 from gantlet.stats.intervals import holm, p_value
 
@@ -420,8 +421,7 @@ def _failures(everyone: Sequence[ModelResults]) -> Iterator[Verdict]:
 
 
 def _listed(group: Sequence[ModelResults]) -> str:
-    labels = [c.label for c in group]
-    return labels[0] if len(labels) == 1 else f"{', '.join(labels[:-1])} and {labels[-1]}"
+    return listed([c.label for c in group])
 
 
 def _differ(group: Sequence[ModelResults]) -> str:

@@ -35,7 +35,7 @@ from gantlet.report.blocks import (
     Table,
     Verdict,
 )
-from gantlet.report.format import text
+from gantlet.report.format import listed, text
 from gantlet.run.execute import facts_of
 from gantlet.run.store import Run
 
@@ -211,7 +211,7 @@ def _ranking(best: str, error: Estimate, gaps: Sequence[Gap]) -> Iterator[Verdic
     level = [g for g in gaps if g.p > SIGNIFICANT]
     behind = [g for g in gaps if g.p <= SIGNIFICANT]
     if level:
-        names = _listed([g.worse for g in level])
+        names = listed([g.worse for g in level])
         some = "Which family is best cannot be predicted: " if not behind else ""
         yield Verdict(
             claim=f"{some}{names} cannot be distinguished from {best} before training.",
@@ -227,7 +227,7 @@ def _ranking(best: str, error: Estimate, gaps: Sequence[Gap]) -> Iterator[Verdic
     told = "; ".join(f"than {g.worse}: {_times(g)}, p = {g.p:.2g}" for g in behind)
     yield Verdict(
         claim=f"Try {best} first: predicted error {text(error)}, significantly lower than that of "
-        f"{_listed([g.worse for g in behind])}.",
+        f"{listed([g.worse for g in behind])}.",
         because=f"Lower {told}.",
     )
 
@@ -250,7 +250,7 @@ def _driven(found: Found, family: str) -> Verdict:
         for group, change in moved
     ]
     return Verdict(
-        claim=f"What moves the predicted error of {family} most: {_listed(told)}.",
+        claim=f"What moves the predicted error of {family} most: {listed(told)}.",
         because="Compared with the prediction if these features had their mean over the known "
         "sets.",
     )
@@ -320,12 +320,6 @@ def _times(gap: Gap) -> str:
 def _span(values: Sequence[float]) -> str:
     low, high = f"{min(values):.2g}", f"{max(values):.2g}"
     return low if low == high else f"{low} to {high}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    if len(names) < 2:
-        return "".join(names)
-    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _sentence(clause: str) -> str:

@@ -41,17 +41,12 @@ from gantlet.report.blocks import (
     Table,
     Verdict,
 )
-from gantlet.report.format import text
+from gantlet.report.format import listed, text
 from gantlet.run.execute import Watch, facts_of
 from gantlet.run.store import Run, TrialFolder
 from gantlet.run.trials import RunData
 from gantlet.stats.intervals import holm, is_separated, p_value
 from gantlet.stats.ratings import spearman
-
-# ----------------------------------------------------------------------------
-# The report of a tournament.
-# ----------------------------------------------------------------------------
-
 
 # ----------------------------------------------------------------------------
 # Which generators are significantly better than others, by their ratings.
@@ -388,8 +383,7 @@ def _and(players: Sequence[Player]) -> str:
     steps: dict[str, list[int]] = {}
     for p in players:
         steps.setdefault(p.course, []).extend([] if p.step is None else [p.step])
-    names = [_at_steps(course, sorted(at)) for course, at in steps.items()]
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    return listed([_at_steps(course, sorted(at)) for course, at in steps.items()])
 
 
 def _at_steps(course: str, steps: Sequence[int]) -> str:
