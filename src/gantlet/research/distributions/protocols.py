@@ -3,7 +3,8 @@
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any, Literal, TypeAlias, final
 
 import torch
@@ -13,9 +14,8 @@ from typing_extensions import override
 from gantlet.commands.trained import draw, training_progress
 from gantlet.compute.machine import threads
 from gantlet.core.data import KnownSupport, Space
-from gantlet.core.errors import UserError
 from gantlet.core.estimate import Budget, Estimate, Outcome, Trial
-from gantlet.core.model import Family, Generative, Model
+from gantlet.core.model import Generative, Model
 from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets, families, solvers
 from gantlet.data.manifolds import Manifolds
@@ -27,10 +27,11 @@ from gantlet.models.nets import seeded
 from gantlet.probes.lipschitz import Lipschitz
 from gantlet.research.distributions.design import FAMILIES
 from gantlet.research.distributions.measures import hill, support
-from gantlet.research.distributions.trial import DATA_SEED, TIME, Worlds
+from gantlet.research.distributions.trial import DATA_SEED, TIME, Worlds, trained_family
 from gantlet.run.execute import Watch
 from gantlet.run.store import TrialFolder
 from gantlet.run.train import DivergedError, Plan, train
+from gantlet.run.trials import TrialParts, TypedTrial
 
 Part: TypeAlias = Literal["coverage", "lipschitz", "modes", "tails", "published"]
 
@@ -176,6 +177,7 @@ TAIL_WORLDS = (
     "manifolds:modes=4,intrinsic=3,ambient=3,tails=2.2",
 )
 TAIL_DF = 2.2
+GAUSSIAN_BASE, STUDENT_BASE = "flow, Gaussian base", "flow, Student t base"
 
 
 @final
@@ -250,27 +252,107 @@ SIZES: Mapping[str, ProtocolSize] = {
     "protocols": ProtocolSize(),
     "published": ProtocolSize(steps=100_000, parts=("published",)),
 }
-"""What runs in a quarter of an hour, and what needs a GPU."""
+"""What takes an hour of one CPU core, and what needs a GPU."""
 
 
-def protocol_trials(size: ProtocolSize, shared: Mapping[str, str]) -> list[Trial]:
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup(TrialParts):
+    """What sets a model of a protocol apart from the others of its part.
+
+    Attributes:
+        name: Short name of the model; empty for generators that are held at a constant.
+        points: Generated samples that are judged.
+        modes: Modes of the world of a held generator, else 0.
+        latent: Latent dimensions of a held generator, else 0.
+        width: Hidden units of a held generator, else 0.
+    """
+
+    name: str = ""
+    points: int = POINTS
+    modes: int = 0
+    latent: int = 0
+    width: int = 0
+
+    @override
+    def parts(self) -> dict[str, str]:
+        """Returns it as parts of a trial; defaults are left out."""
+        given = {f.name: (getattr(self, f.name), f.default) for f in fields(self)}
+        return {name: str(value) for name, (value, usual) in given.items() if value != usual}
+
+    @classmethod
+    @override
+    def of(cls, parts: Mapping[str, str]) -> "Setup":
+        """Reads the parts of a trial."""
+        numbers = {
+            name: int(parts[name])
+            for name in ("points", "modes", "latent", "width")
+            if name in parts
+        }
+        return cls(name=parts.get("name", ""), **numbers)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProtocolTrial(TypedTrial):
+    """A model of one part of the protocols.
+
+    Attributes:
+        part: The part.
+        model: The model in written form, or in words where it is no family.
+        data: The data set in written form with all defaults.
+        setup: What sets it apart within its part.
+        batch: Samples in a batch.
+        threads: Threads of the trial.
+        device: Where it is trained.
+        budget: What the training may spend.
+        seed: From which every random number of the training follows.
+    """
+
+    part: Part
+    model: str
+    data: str
+    setup: Setup
+    batch: int = 64
+    threads: int
+    device: str
+    budget: Budget
+    seed: int
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Model:
+    """A model of a part, whatever the seed."""
+
+    model: str
+    data: str
+    setup: Setup
+
+
+def protocol_trials(size: ProtocolSize, *, threads: int, device: str) -> list[Trial]:
     """Returns the trials: seed by seed, so that a prefix has each part once."""
-    makers: Mapping[Part, Callable[[ProtocolSize], Sequence[Mapping[str, str]]]] = {
+    makers: Mapping[Part, Callable[[], Sequence[_Model]]] = {
         "coverage": _coverage,
-        "lipschitz": _lipschitz,
+        "lipschitz": partial(_lipschitz, size.width),
         "modes": _modes,
         "tails": _tails,
         "published": _published,
     }
     return [
-        Trial(
-            parts={"batch": "64", **parts, "part": part, **shared},
+        ProtocolTrial(
+            part=part,
+            model=made.model,
+            data=made.data,
+            setup=made.setup,
+            threads=threads,
+            device=device,
             budget=_budget(part, size),
             seed=seed,
-        )
+        ).written()
         for seed in range(size.seeds)
         for part in size.parts
-        for parts in makers[part](size)
+        for made in makers[part]()
     ]
 
 
@@ -282,62 +364,56 @@ def _budget(part: Part, size: ProtocolSize) -> Budget:
     return Budget(flops=size.flops)
 
 
-def _coverage(size: ProtocolSize) -> list[dict[str, str]]:
-    del size
+def _coverage() -> list[_Model]:
     return [
-        {"model": families.resolve(form), "name": name, "data": datasets.resolve(data)}
+        _family(form, data, Setup(name=name))
         for data in (RING, GRID)
         for name, form in COVERAGE.items()
     ]
 
 
-def _published(size: ProtocolSize) -> list[dict[str, str]]:
-    del size
+def _published() -> list[_Model]:
     return [
-        {
-            "model": families.resolve(form),
-            "name": name,
-            "data": datasets.resolve(data),
-            "points": str(points),
-        }
+        _family(form, data, Setup(name=name, points=points))
         for data, points in PUBLISHED_DATA.items()
         for name, form in AS_PUBLISHED.items()
     ]
 
 
-def _lipschitz(size: ProtocolSize) -> list[dict[str, str]]:
+def _lipschitz(width: int) -> list[_Model]:
     return [
-        {
-            "model": f"gan held at L={held_constant(modes):.4g}",
-            "modes": str(modes),
-            "latent": str(latent),
-            "width": str(size.width),
-            "data": _written(held_world(modes)),
-        }
+        _Model(
+            model=f"gan held at L={held_constant(modes):.4g}",
+            data=_written(held_world(modes)),
+            setup=Setup(modes=modes, latent=latent, width=width),
+        )
         for modes in HELD_MODES
         for latent in (2, modes - 1)
     ]
 
 
-def _modes(size: ProtocolSize) -> list[dict[str, str]]:
-    del size
+def _modes() -> list[_Model]:
     return [
-        {"model": families.resolve(FAMILIES[family]), "name": family, "data": _written(world)}
+        _family(FAMILIES[name], _written(world), Setup(name=name))
         for world in map(mode_world, MODES)
-        for family in MODE_FAMILIES
+        for name in MODE_FAMILIES
     ]
 
 
-def _tails(size: ProtocolSize) -> list[dict[str, str]]:
-    del size
+def _tails() -> list[_Model]:
+    student = f"flow with a Student t base of {TAIL_DF}"
     return [
-        {"model": model, "name": name, "data": datasets.resolve(form)}
-        for form in TAIL_WORLDS
-        for name, model in (
-            ("flow, Gaussian base", families.resolve(FAMILIES["flow"])),
-            ("flow, Student t base", f"flow with a Student t base of {TAIL_DF}"),
+        made
+        for data in map(datasets.resolve, TAIL_WORLDS)
+        for made in (
+            _family(FAMILIES["flow"], data, Setup(name=GAUSSIAN_BASE)),
+            _Model(model=student, data=data, setup=Setup(name=STUDENT_BASE)),
         )
     ]
+
+
+def _family(form: str, data: str, setup: Setup) -> _Model:
+    return _Model(model=families.resolve(form), data=datasets.resolve(data), setup=setup)
 
 
 def _written(world: Manifolds) -> str:
@@ -351,60 +427,64 @@ def _written(world: Manifolds) -> str:
 # ----------------------------------------------------------------------------
 
 
-def run_protocol(trial: Trial, worlds: Worlds, folder: TrialFolder, watch: Watch) -> Outcome:
-    """Trains the model of a protocol and measures what its part asks for."""
-    with threads(int(trial.parts["threads"])), full_precision():
-        rng = Rng(trial.seed, trial.parts["device"])
+def run_protocol(written: Trial, worlds: Worlds, folder: TrialFolder, watch: Watch) -> Outcome:
+    """Trains the model of a protocol and measures what its part asks for.
+
+    Raises:
+        DivergedError: If the training diverges, or samples are not finite.
+    """
+    trial = ProtocolTrial.of(written)
+    with threads(trial.threads), full_precision():
+        rng = Rng(trial.seed, trial.device)
         game, solver, ema = _game(trial, rng)
         plan = Plan(
             budget=trial.budget,
-            batch=int(trial.parts["batch"]),
+            batch=trial.batch,
             ema=ema,
-            select="last" if trial.parts["part"] in {"coverage", "published"} else "best",
+            select="last" if trial.part in {"coverage", "published"} else "best",
         )
         start = time.process_time()
         trained = train(
             game,
             solvers.make(solver),
-            worlds.splits(trial.parts["data"]),
+            worlds.splits(trial.data),
             plan,
             rng=rng,
             follow=training_progress(watch),
         )
         took = Estimate.exact(time.process_time() - start, unit="s", method="of this training")
-        points = int(trial.parts.get("points", POINTS))
-        samples = draw(game.model, points, rng=rng.stream("sample"))
+        samples = draw(game.model, trial.setup.points, rng=rng.stream("sample"))
         if not bool(samples.isfinite().all()):
             raise DivergedError("diverged: samples are not finite")
         folder.save("samples", {"samples": samples})
         found = _measured(trial, game.model, samples, worlds)
-    return Outcome(trial=trial, spend=trained.spend, clock={TIME: took}, details={FOUND: found})
+    return Outcome(trial=written, spend=trained.spend, clock={TIME: took}, details={FOUND: found})
 
 
-def _game(trial: Trial, rng: Rng) -> tuple[Generative, str, float]:
+def _game(trial: ProtocolTrial, rng: Rng) -> tuple[Generative, str, float]:
     """Returns the game of a trial, its solver and the decay of its average."""
-    parts, data = trial.parts, datasets.make(trial.parts["data"])
-    if parts["part"] == "lipschitz":
-        modes, latent, width = (int(parts[name]) for name in ("modes", "latent", "width"))
-        return held_gan(modes, latent, width, rng), "adam:lr=0.001,beta1=0.0,beta2=0.99", 0.99
-    if parts.get("name") == "flow, Student t base":
-        return student_flow(data.space, rng), "adam:lr=0.001", 0.99
-    family = families.make(parts["model"])
-    if not isinstance(family, Family):
-        raise UserError(f"A protocol needs a trained family. Got {parts['model']}.")
-    return family.build(data.space, rng=rng), family.solver, family.ema
+    setup, space = trial.setup, datasets.make(trial.data).space
+    if trial.part == "lipschitz":
+        game = held_gan(setup.modes, setup.latent, setup.width, rng)
+        return game, "adam:lr=0.001,beta1=0.0,beta2=0.99", 0.99
+    if setup.name == STUDENT_BASE:
+        return student_flow(space, rng), "adam:lr=0.001", 0.99
+    family = trained_family(trial.model)
+    return family.build(space, rng=rng), family.solver, family.ema
 
 
-def _measured(trial: Trial, model: Model, samples: Tensor, worlds: Worlds) -> dict[str, Any]:
-    data = datasets.make(trial.parts["data"])
+def _measured(
+    trial: ProtocolTrial, model: Model, samples: Tensor, worlds: Worlds
+) -> dict[str, Any]:
+    data = datasets.make(trial.data)
     found: dict[str, Any] = {}
-    part = trial.parts["part"]
+    part = trial.part
     if part != "tails" and isinstance(data, KnownSupport):
         found |= support(data, samples)
     if part in {"coverage", "published"}:
         found["reverse_kl"] = found.pop("mode_kl")
     if part in {"modes", "tails"}:
-        target = worlds.target(trial.parts["data"])
+        target = worlds.target(trial.data)
         y = target.scaled(samples)
         found["energy"] = target.energy(samples) / target.scale
         found["hill"] = hill(y.square().sum(1).sqrt())

@@ -27,11 +27,12 @@ from gantlet.research.distributions.protocols import (
 from gantlet.research.distributions.protocols_report import protocol_answer
 from gantlet.research.distributions.report import answer
 from gantlet.research.distributions.trial import (
+    ProfileTrial,
+    TrainingTrial,
     Worlds,
-    profile_trial,
+    WorldTrial,
     run_trial,
-    training_trial,
-    world_trial,
+    solver_of,
 )
 from gantlet.run.execute import Watch
 from gantlet.run.store import Run, TrialFolder
@@ -51,7 +52,7 @@ class Distributions:
         size: small: 64 unions of manifolds, 30 processes and 17 real sets, an hour; full: 512 of
             the first, a hundred times the compute; real: the real sets alone, minutes;
             protocols: rings, grids, generators held at a Lipschitz constant, modes added one by
-            one, and flows with heavy tails, a quarter of an hour; published: stacked digits and
+            one, and flows with heavy tails, an hour of one core; published: stacked digits and
             triangles by convolutional GANs, hours of a GPU.
         seeds: Trainings of each family on each world, or None for what the size says.
         worlds: Points of the Sobol sequence, or None for what the size says.
@@ -104,25 +105,29 @@ class Distributions:
             UserError: If a number is too small.
         """
         if self.size in SIZES:
-            return protocol_trials(self._protocols, self._shared)
+            return protocol_trials(self._protocols, threads=self.threads, device=self.device)
         scale = self._scale
         if scale.seeds < 1 or scale.worlds < 0 or scale.flops <= 0:
             raise UserError("seeds and flops must be above 0, and worlds at least 0.")
         made: dict[str, Trial] = {}
         for seed, world, family in pairs(scale, self._families):
-            measured = world_trial(world.form, self._shared)
-            made.setdefault(measured.key, measured)
-            budget = Budget(flops=scale.flops)
-            trained = training_trial(
-                family,
-                world.form,
-                seed=seed,
-                budget=budget,
+            measured = WorldTrial(data=world.form, threads=self.threads, device=self.device)
+            trained = TrainingTrial(
+                model=family,
+                solver=solver_of(family),
+                data=world.form,
                 batch=scale.batch,
-                shared=self._shared,
+                threads=self.threads,
+                device=self.device,
+                budget=Budget(flops=scale.flops),
+                seed=seed,
             )
-            made.setdefault(trained.key, trained)
-        described = (profile_trial(w.form, self._shared) for w in worlds(scale))
+            for trial in (measured.written(), trained.written()):
+                made.setdefault(trial.key, trial)
+        described = (
+            ProfileTrial(data=w.form, threads=self.threads, device=self.device).written()
+            for w in worlds(scale)
+        )
         return [*made.values(), *described]
 
     def run(self, trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
@@ -173,7 +178,3 @@ class Distributions:
     @property
     def _families(self) -> tuple[str, ...]:
         return self.families or tuple(FAMILIES)
-
-    @property
-    def _shared(self) -> dict[str, str]:
-        return {"threads": str(self.threads), "device": self.device}

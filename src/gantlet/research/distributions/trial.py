@@ -14,7 +14,7 @@ from gantlet.commands.trained import draw, training_progress
 from gantlet.compute.machine import threads
 from gantlet.core.data import Splits, all_samples
 from gantlet.core.errors import UserError
-from gantlet.core.estimate import REAL, Budget, Estimate, Outcome, Trial
+from gantlet.core.estimate import REAL, Budget, Estimate, Outcome, Spend, Trial
 from gantlet.core.model import Family, Model
 from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets, families, solvers
@@ -25,7 +25,7 @@ from gantlet.research.distributions.measures import Target, null_standard_error
 from gantlet.run.execute import LruCache, Watch
 from gantlet.run.store import TrialFolder
 from gantlet.run.train import DivergedError, Plan, Snapshots, train
-from gantlet.run.trials import RunData
+from gantlet.run.trials import RunData, TypedTrial
 
 PROFILE = "profile"
 """The model of a trial that describes a world by features that need no training."""
@@ -89,33 +89,85 @@ class Worlds:
         return self._targets.get(form, made)
 
 
-def world_trial(form: str, shared: Mapping[str, str]) -> Trial:
-    """Returns the trial that measures a world."""
-    return Trial(parts={"model": REAL, "data": form, **shared})
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorldTrial(TypedTrial):
+    """A world that is measured.
+
+    Attributes:
+        data: The world in written form with all defaults.
+        threads: Threads of the trial.
+        device: Where models of the same run are trained.
+        model: ``REAL``, which says what kind of trial it is.
+    """
+
+    data: str
+    threads: int
+    device: str
+    model: str = REAL
 
 
-def profile_trial(form: str, shared: Mapping[str, str]) -> Trial:
-    """Returns the trial that describes a world."""
-    parts = {"model": PROFILE, "data": form, "features": FEATURES_VERSION, **shared}
-    return Trial(parts=parts)
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileTrial(TypedTrial):
+    """A world that is described by features which need no training.
+
+    Attributes:
+        data: The world in written form with all defaults.
+        threads: Threads of the trial.
+        device: Where models of the same run are trained.
+        model: ``PROFILE``, which says what kind of trial it is.
+        features: Version of the features.
+    """
+
+    data: str
+    threads: int
+    device: str
+    model: str = PROFILE
+    features: str = FEATURES_VERSION
 
 
-def training_trial(
-    family: str, form: str, *, seed: int, budget: Budget, batch: int, shared: Mapping[str, str]
-) -> Trial:
-    """Returns the trial that trains a family, in written form, on a world."""
-    made = _trained_family(family)
-    parts = {
-        "model": family,
-        "solver": solvers.resolve(made.solver),
-        "data": form,
-        "batch": str(batch),
-        **shared,
-    }
-    return Trial(parts=parts, budget=budget, seed=seed)
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingTrial(TypedTrial):
+    """A family that is trained on a world.
+
+    Attributes:
+        model: The family in written form with all defaults.
+        solver: The optimizer in written form.
+        data: The world in written form with all defaults.
+        batch: Samples in a batch.
+        threads: Threads of the trial.
+        device: Where it is trained.
+        budget: What the training may spend.
+        seed: From which every random number of the training follows.
+    """
+
+    model: str
+    solver: str
+    data: str
+    batch: int
+    threads: int
+    device: str
+    budget: Budget
+    seed: int
 
 
-def _trained_family(form: str) -> Family:
+def solver_of(family: str) -> str:
+    """Returns the optimizer of a family, both in written form.
+
+    Raises:
+        UserError: If the family is not trained by gradients.
+    """
+    return solvers.resolve(trained_family(family).solver)
+
+
+def trained_family(form: str) -> Family:
+    """Returns the family of this written form.
+
+    Raises:
+        UserError: If it is not trained by gradients.
+    """
     made = families.make(form)
     if not isinstance(made, Family):
         raise UserError(f"families must be trained by gradients. Got {form}.")
@@ -129,11 +181,12 @@ def run_trial(trial: Trial, worlds: Worlds, folder: TrialFolder, watch: Watch) -
         UserError: If the world cannot be made.
     """
     with threads(int(trial.parts["threads"])), full_precision():
-        if trial.parts["model"] == REAL:
-            return _measure_world(trial, worlds)
-        if trial.parts["model"] == PROFILE:
-            return _describe(trial, worlds)
-        return _train(trial, worlds, folder, watch)
+        if trial.model == REAL:
+            details = _measure_world(WorldTrial.of(trial).data, worlds)
+            return Outcome(trial=trial, details=details)
+        if trial.model == PROFILE:
+            return Outcome(trial=trial, details=_describe(ProfileTrial.of(trial).data, worlds))
+        return _train(TrainingTrial.of(trial), worlds, folder, watch)
 
 
 # ----------------------------------------------------------------------------
@@ -141,14 +194,13 @@ def run_trial(trial: Trial, worlds: Worlds, folder: TrialFolder, watch: Watch) -
 # ----------------------------------------------------------------------------
 
 
-def _measure_world(trial: Trial, worlds: Worlds) -> Outcome:
+def _measure_world(form: str, worlds: Worlds) -> dict[str, Any]:
     """Returns sizes, scale and noise floor of a world, and the responses of real samples."""
-    form = trial.parts["data"]
     splits, target = worlds.splits(form), worlds.target(form)
     validation = all_samples(splits.validation, SAMPLES).flatten(1)
     pool = torch.cat([target.scaled(validation), target.x])
     stream = Rng(DATA_SEED).stream("floor")
-    details = {
+    return {
         "n": len(splits.train),
         "d": pool.shape[1],
         "test": len(target.x),
@@ -157,14 +209,13 @@ def _measure_world(trial: Trial, worlds: Worlds) -> Outcome:
         "constant": target.of_constant,
         "real": target.responses(validation),
     }
-    return Outcome(trial=trial, details=details)
 
 
-def _describe(trial: Trial, worlds: Worlds) -> Outcome:
+def _describe(form: str, worlds: Worlds) -> dict[str, Any]:
     """Returns the profile of the training set."""
-    train = all_samples(worlds.splits(trial.parts["data"]).train).flatten(1)
-    found = profile(train, rng=Rng(DATA_SEED))
-    return Outcome(trial=trial, details={"profile": dict(found), "missing": dict(found.missing)})
+    train_set = all_samples(worlds.splits(form).train).flatten(1)
+    found = profile(train_set, rng=Rng(DATA_SEED))
+    return {"profile": dict(found), "missing": dict(found.missing)}
 
 
 # ----------------------------------------------------------------------------
@@ -181,16 +232,15 @@ class _Kept:
     step: int
 
 
-def _train(trial: Trial, worlds: Worlds, folder: TrialFolder, watch: Watch) -> Outcome:
+def _train(trial: TrainingTrial, worlds: Worlds, folder: TrialFolder, watch: Watch) -> Outcome:
     """Trains, and judges the model at each of the three budgets.
 
     A training that diverges is judged by what it had before; budgets from there on have no
     responses.
     """
-    form = trial.parts["data"]
-    space, splits = datasets.make(form).space, worlds.for_training(form)
-    rng = Rng(trial.seed, trial.parts["device"])
-    family = _trained_family(trial.parts["model"])
+    space, splits = datasets.make(trial.data).space, worlds.for_training(trial.data)
+    rng = Rng(trial.seed, trial.device)
+    family = trained_family(trial.model)
     game = family.build(space, rng=rng)
     kept: dict[int, _Kept] = {}
 
@@ -202,12 +252,12 @@ def _train(trial: Trial, worlds: Worlds, folder: TrialFolder, watch: Watch) -> O
         }
         kept[int(name.removeprefix("snapshot-"))] = _Kept(weights, int(tensors["step"]))
 
-    plan = Plan(budget=trial.budget, batch=int(trial.parts["batch"]), ema=family.ema)
-    start, error, spend = time.process_time(), None, None
+    plan = Plan(budget=trial.budget, batch=trial.batch, ema=family.ema)
+    start, error, spend = time.process_time(), None, Spend()
     try:
         trained = train(
             game,
-            solvers.make(trial.parts["solver"]),
+            solvers.make(trial.solver),
             splits,
             plan,
             rng=rng,
@@ -224,24 +274,26 @@ def _train(trial: Trial, worlds: Worlds, folder: TrialFolder, watch: Watch) -> O
     found = _judged(game.model, kept, trial, worlds, folder)
     clock = Estimate.exact(took, unit="s", method="of this training")
     details: dict[str, Any] = {AT: found, "error": error}
-    if spend is None:
-        return Outcome(trial=trial, clock={TIME: clock}, details=details)
-    return Outcome(trial=trial, spend=spend, clock={TIME: clock}, details=details)
+    return Outcome(trial=trial.written(), spend=spend, clock={TIME: clock}, details=details)
 
 
 def _judged(
-    model: Model, kept: Mapping[int, _Kept], trial: Trial, worlds: Worlds, folder: TrialFolder
+    model: Model,
+    kept: Mapping[int, _Kept],
+    trial: TrainingTrial,
+    worlds: Worlds,
+    folder: TrialFolder,
 ) -> list[dict[str, Any]]:
-    """Returns steps and responses at each budget; an early end counts for later budgets too."""
+    """Returns steps and responses at each budget; no responses where no weights were kept."""
     found: list[dict[str, Any]] = []
     budget = trial.budget.flops or 0.0
     for part in (*_JUDGED, PARTS):
         row: dict[str, Any] = {"flops": budget * part / PARTS}
         if part in kept:
-            samples = _samples(model, kept[part], Rng(trial.seed, trial.parts["device"]))
+            samples = _samples(model, kept[part], Rng(trial.seed, trial.device))
             row["steps"] = kept[part].step
             if bool(samples.isfinite().all()):
-                row |= _finite(worlds.target(trial.parts["data"]).responses(samples.flatten(1)))
+                row |= _finite(worlds.target(trial.data).responses(samples.flatten(1)))
             if part == PARTS:
                 folder.save("samples", {"samples": samples})
         found.append(row)
