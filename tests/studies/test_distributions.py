@@ -23,10 +23,12 @@ from gantlet.research.distributions.analysis import (
     Errors,
     coded,
     correlation,
+    effect_p,
     groups,
     main_effects,
     spearman,
     standing,
+    student_p,
     ties,
 )
 from gantlet.research.distributions.design import (
@@ -52,8 +54,10 @@ from gantlet.research.distributions.protocols import (
     held_world,
 )
 from gantlet.research.distributions.protocols_report import protocol_answer
+from gantlet.research.distributions.report import _caveats
 from gantlet.research.distributions.study import Distributions
 from gantlet.research.distributions.table import error, table_of
+from gantlet.stats.intervals import mean
 
 # ----------------------------------------------------------------------------
 # The design.
@@ -283,15 +287,53 @@ def test_families_that_are_equal_are_not_told_apart():
     assert len(ties([standing("all", alike)])[0]) == 2
 
 
-def test_the_bottleneck_hypothesis_is_confirmed_where_it_is_true():
-    table = made_up()
+def words_of(table, hypothesis):
     made = hypothesis_tests(table, Errors.of(table, 1.0, real=False))
-    words = verdicts(made)
-    assert words["H1"][0] == "confirmed"
-    assert words["H1"][1:] == ["undecided", "undecided"]
-    contrary = made_up(effect=-1.0)
-    made = hypothesis_tests(contrary, Errors.of(contrary, 1.0, real=False))
-    assert verdicts(made)["H1"][0] == "contradicted"
+    both = zip(made, verdicts(made), strict=True)
+    return [word for test, word in both if test.hypothesis == hypothesis]
+
+
+def test_the_bottleneck_hypothesis_is_confirmed_where_it_is_true():
+    assert words_of(made_up(), "H1") == ["confirmed", "undecided", "undecided"]
+    assert words_of(made_up(effect=-1.0), "H1")[0] == "contradicted"
+
+
+def test_p_values_of_differences_are_those_of_the_t_test():
+    rng = np.random.default_rng(4)
+    for n in (3, 10, 60):
+        gap = rng.normal(1, 1, size=n)
+        found = student_p(mean(list(gap)), n - 1)
+        assert found == pytest.approx(stats.ttest_1samp(gap, 0).pvalue, rel=1e-9)
+
+
+def test_equal_families_are_rarely_told_apart_in_small_groups():
+    rng = np.random.default_rng(5)
+    told = 0
+    for _ in range(200):
+        group = [
+            standing(str(i), Errors(tuple(range(6)), ("a", "b"), rng.normal(size=(6, 2))))
+            for i in range(40)
+        ]
+        told += any(not tied for tied in ties(group))
+    # 5 % of 200, and three standard deviations more.
+    assert told <= 20
+
+
+def test_p_values_of_an_effect_are_those_of_the_regression():
+    forms = [written(repaired({**sobol(1)[0], "n": n})) for n in FACTORS["n"] for _ in range(5)]
+    y = np.random.default_rng(1).normal(size=len(forms)) + np.repeat([0, 0.3, 0.6, 0.9], 5)
+    effect = main_effects(forms, y)["n 250 to 16000"]
+    error = (effect.high - effect.value) / stats.t.ppf(0.975, 18)
+    expected = 2 * stats.t.sf(abs(effect.value) / error, 18)
+    assert effect_p(effect, 1) == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_training_that_was_cut_short_does_not_count():
+    table = made_up()
+    again = [{**r, "seed": 1} for r in table["results"] if r["world"] < 3]
+    table["results"] += again[:-1]
+    texts = [c.text for c in _caveats(table)]
+    assert "Stopped early: training 2 of each family was made on 2 of 64 worlds." in texts
 
 
 def test_rank_correlation_is_that_of_scipy():

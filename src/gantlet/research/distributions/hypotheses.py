@@ -1,6 +1,6 @@
 """The hypotheses that were written down before the experiment, and what it says of them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -12,6 +12,7 @@ from gantlet.research.distributions.analysis import (
     Array,
     Errors,
     correlation,
+    effect_p,
     feature,
     main_effects,
     spearman,
@@ -29,11 +30,13 @@ class Test:
         hypothesis: "H1" and so on.
         says: What is measured.
         estimate: The number; the hypothesis expects it above 0.
+        p: Two-sided p-value: of Student's t for a factor, else as if the bootstrap were normal.
     """
 
     hypothesis: str
     says: str
     estimate: Estimate
+    p: float
 
 
 HYPOTHESES: Mapping[str, str] = {
@@ -52,18 +55,15 @@ def tests(table: Experiment, errors: Errors) -> list[Test]:
     return [*made, *_sample_size(table, errors)]
 
 
-def verdicts(made: list[Test], *, level: float = 0.05) -> dict[str, list[str]]:
-    """Returns for each test of a hypothesis: confirmed, contradicted or undecided.
+def verdicts(made: Sequence[Test], *, level: float = 0.05) -> list[str]:
+    """Returns for each test "confirmed", "contradicted" or "undecided", by Holm's procedure."""
+    adjusted = holm_adjusted([t.p for t in made])
+    signs = ["confirmed" if (t.estimate.value or 0.0) > 0 else "contradicted" for t in made]
+    return [s if p <= level else "undecided" for s, p in zip(signs, adjusted, strict=True)]
 
-    By Holm's procedure over all tests.
-    """
-    adjusted = holm_adjusted([p_value(t.estimate) for t in made])
-    found: dict[str, list[str]] = {}
-    for test, p in zip(made, adjusted, strict=True):
-        value = test.estimate.value or 0.0
-        word = "undecided" if p > level else "confirmed" if value > 0 else "contradicted"
-        found.setdefault(test.hypothesis, []).append(word)
-    return found
+
+def _bootstrapped(hypothesis: str, says: str, e: Estimate) -> Test:
+    return Test(hypothesis=hypothesis, says=says, estimate=e, p=p_value(e))
 
 
 def _bottleneck(table: Experiment, errors: Errors) -> Iterator[Test]:
@@ -73,7 +73,7 @@ def _bottleneck(table: Experiment, errors: Errors) -> Iterator[Test]:
         if {family, "diffusion"} <= set(errors.families) and known.any():
             gap = correlation(x[known], errors[family][known], against=errors["diffusion"][known])
             says = f"rank correlation of the bottleneck with the error of {family}, minus that "
-            yield Test(hypothesis="H1", says=says + "with the error of diffusion", estimate=gap)
+            yield _bootstrapped("H1", says + "with the error of diffusion", gap)
 
 
 def _manifolds(table: Experiment, errors: Errors) -> tuple[Errors, list[str]]:
@@ -95,7 +95,7 @@ def _codimension(table: Experiment, errors: Errors) -> Iterator[Test]:
         if {family, "gan"} <= set(held.families):
             gap = correlation(codimension, held[family] - held["gan"])
             says = f"rank correlation of log(ambient / intrinsic) with the error of {family} minus"
-            yield Test(hypothesis="H2", says=f"{says} that of gan", estimate=gap)
+            yield _bootstrapped("H2", f"{says} that of gan", gap)
 
 
 def _tails(table: Experiment, errors: Errors) -> Iterator[Test]:
@@ -105,7 +105,8 @@ def _tails(table: Experiment, errors: Errors) -> Iterator[Test]:
         for name, effect in effects.items():
             if name.startswith("tails"):
                 says = f"effect of {name} degrees of freedom on the error of {family}"
-                yield Test(hypothesis="H3", says=says, estimate=effect)
+                p = effect_p(effect, len(effects))
+                yield Test(hypothesis="H3", says=says, estimate=effect, p=p)
 
 
 def _sample_size(table: Experiment, errors: Errors) -> Iterator[Test]:
@@ -123,7 +124,7 @@ def _sample_size(table: Experiment, errors: Errors) -> Iterator[Test]:
     columns = np.stack([np.ones(len(forms)), log_n, rate, *beside, -log_n * rate], axis=1)
     for family in held.families:
         says = f"how much steeper the error of {family} falls with log10 n per unit of 1 / d"
-        yield Test(hypothesis="H6", says=says, estimate=_last(columns, held[family]))
+        yield _bootstrapped("H6", says, _last(columns, held[family]))
 
 
 def _last(x: Array, y: Array) -> Estimate:

@@ -96,7 +96,7 @@ class Target:
         scale: Mean distance of two samples, in this unit.
         directions: Shape ``(d, directions)``.
         projected: The samples along each direction, sorted, shape ``(directions, n)``.
-        radii: Squared distance of each of the first samples to its k-th neighbour.
+        radii: Distance of each of the first samples to its k-th neighbour, shape ``(few,)``.
         truth: The data set, if its support is known.
     """
 

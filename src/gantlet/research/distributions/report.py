@@ -1,12 +1,19 @@
 """The report of the experiment: which family suits which distribution, and why."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, cast, final
 
 import numpy as np
 
+from gantlet.core.errors import UserError
 from gantlet.core.estimate import Estimate, Outcome, Spend
 from gantlet.core.spec import Spec, label
+from gantlet.forecast.candidates import out_of_fold
+from gantlet.forecast.experiment import parse
+from gantlet.forecast.predictor import Predictor
+from gantlet.forecast.validation import PROFILE, Validation, held_out, leave_out
 from gantlet.report.blocks import (
     Block,
     Caveat,
@@ -25,66 +32,109 @@ from gantlet.report.json import PER_TRIAL
 from gantlet.research.distributions.analysis import (
     Errors,
     Standing,
+    effect_p,
     groups,
     main_effects,
+    shown,
     standing,
     ties,
 )
 from gantlet.research.distributions.hypotheses import (
     HYPOTHESES,
+    Test,
     level_with_dimension,
     rank_of,
     slope_in_n,
     tests,
     verdicts,
 )
-from gantlet.research.distributions.prediction import predicted
 from gantlet.research.distributions.table import Experiment, table_of
 from gantlet.run.execute import facts_of
 from gantlet.run.store import Run
-from gantlet.stats.intervals import holm_adjusted, p_value
+from gantlet.stats.intervals import holm_adjusted
 
 UNIT: Final = "log10"
 """Errors are decimal logarithms: 0.3 is a factor of two in energy distance."""
+
+DIMENSION = "dimension"
+"""The baseline that knows the ambient and the intrinsic dimension alone."""
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class _Findings:
+    """What the worlds of the design say at the largest budget, each computed once.
+
+    Attributes:
+        table: The table of the run.
+        errors: Errors at that budget.
+        groups: Families on each group of worlds, and those that tie with its best.
+        effects: By factor the effect on the error of each family.
+        clear: Factors and families whose effect is not 0.
+        tests: The tests of the hypotheses, and what each says.
+    """
+
+    table: Experiment
+    errors: Errors
+    groups: Sequence[tuple[Standing, Sequence[str]]]
+    effects: Mapping[str, Mapping[str, Estimate]]
+    clear: frozenset[tuple[str, str]]
+    tests: Sequence[tuple[Test, str]]
+
+    @classmethod
+    def of(cls, table: Experiment, errors: Errors) -> "_Findings":
+        """Returns them; ``errors`` are of at least two worlds."""
+        made = [standing(" ".join(of), e) for of, e in groups(table, errors) if len(e.worlds) > 1]
+        found = effects(table, errors)
+        tested = tests(table, errors)
+        return cls(
+            table=table,
+            errors=errors,
+            groups=list(zip(made, ties(made), strict=True)),
+            effects=found,
+            clear=_significant(found),
+            tests=list(zip(tested, verdicts(tested), strict=True)),
+        )
 
 
 def answer(question: Mapping[str, Any], outcomes: Sequence[Outcome], run: Run) -> Report:
     """Returns the report from what has been measured so far."""
     table = table_of(question, outcomes, str(run.facts["command"]))
-    budgets = table["flops"]
-    made = Errors.of(table, budgets[-1], real=False) if budgets else None
-    real = Errors.of(table, budgets[-1], real=True) if budgets else None
     blocks: list[Block] = []
     found: list[Verdict] = []
-    if made is not None and len(made.worlds) > 1:
-        blocks += _blocks(table, made)
-        found += _verdicts(table, made)
-    if real is not None and len(real.worlds):
-        blocks.append(_real_table(table, real))
-        found += _on_real(real)
-    told, shown = predicted(table)
-    found, blocks = [*found, *told], [*blocks, *shown]
+    caveats = list(_caveats(table))
+    if table["flops"]:
+        made, real = (Errors.of(table, table["flops"][-1], real=r) for r in (False, True))
+        if len(made.worlds) > 1:
+            findings = _Findings.of(table, made)
+            blocks += _blocks(findings)
+            found += _verdicts(findings)
+        if len(real.worlds):
+            blocks.append(_real_table(table, real))
+            found += _on_real(real)
+        try:
+            told, shown_blocks = _predicted(table)
+            found, blocks = [*found, *told], [*blocks, *shown_blocks]
+        except UserError as error:
+            caveats.append(Caveat(text=f"The error was not predicted from the data: {error}"))
     return Report(
         title="Which distributions can which family model?",
         command="study distributions",
         question=question,
         spend=sum((o.spend for o in outcomes), Spend()),
-        facts=facts_of(_facts(question, table, outcomes), outcomes, run),
+        facts=facts_of(_facts(question, table), outcomes, run),
         verdicts=found or [Verdict(claim="Nothing to compare yet: too few worlds are finished.")],
-        caveats=list(_caveats(table)),
+        caveats=caveats,
         rows=list(_rows(table)),
         blocks=[*blocks, *failed_trials(outcomes, column="model")],
         extra={PER_TRIAL: table},
     )
 
 
-def _facts(
-    question: Mapping[str, Any], table: Experiment, outcomes: Sequence[Outcome]
-) -> dict[str, str]:
+def _facts(question: Mapping[str, Any], table: Experiment) -> dict[str, str]:
     worlds = table["worlds"]
     trained = {(r["world"], r["family"], r["seed"]) for r in table["results"]}
     designed = question["worlds"]
-    del outcomes
     return {
         "Size": str(question["size"]),
         "Worlds": f"{sum(not w['real'] for w in worlds)} of the design (of "
@@ -108,9 +158,11 @@ def _caveats(table: Experiment) -> Iterator[Caveat]:
         "to a third of the steps of a GAN, VAEs and diffusion models two to three times as many."
     )
     seeds = {r["seed"] for r in table["results"]}
-    worlds = {r["world"] for r in table["results"]}
-    again = {r["world"] for r in table["results"] if r["seed"] == max(seeds)}
-    if len(seeds) > 1 and again < worlds:
+    trained = Counter({(r["world"], r["seed"], r["family"]) for r in table["results"]})
+    per_world = Counter((world, seed) for world, seed, _ in trained)
+    worlds = {world for world, _ in per_world}
+    again = [w for w in worlds if per_world[w, max(seeds)] == len(table["families"])]
+    if len(seeds) > 1 and len(again) < len(worlds):
         yield Caveat(
             text=f"Stopped early: training {max(seeds) + 1} of each family was made on "
             f"{len(again)} of {len(worlds)} worlds."
@@ -150,13 +202,13 @@ def _rows(table: Experiment) -> Iterator[Row]:
 # ----------------------------------------------------------------------------
 
 
-def _blocks(table: Experiment, errors: Errors) -> Iterator[Block]:
-    yield _overall(table)
-    yield _by_group(table, errors)
-    yield _effects(table, errors)
-    yield _modes_chart(table, errors)
-    yield _hypotheses(table, errors)
-    yield Section(title="Features and errors", blocks=[_features(table, errors)])
+def _blocks(found: _Findings) -> Iterator[Block]:
+    yield _overall(found.table)
+    yield _by_group(found)
+    yield _effects(found)
+    yield _modes_chart(found)
+    yield _hypotheses(found)
+    yield Section(title="Features and errors", blocks=[_features(found)])
 
 
 def _overall(table: Experiment) -> Table:
@@ -185,33 +237,28 @@ def _overall(table: Experiment) -> Table:
     )
 
 
-def _standings(table: Experiment, errors: Errors) -> list[tuple[Standing, list[str]]]:
-    made = [standing(" ".join(of), e) for of, e in groups(table, errors) if len(e.worlds) > 1]
-    return list(zip(made, ties(made), strict=True))
-
-
-def _by_group(table: Experiment, errors: Errors) -> Table:
+def _by_group(found: _Findings) -> Table:
     rows = [
         [
             s.group,
             s.count,
-            *(s.means[f].value for f in errors.families),
+            *(s.means[f].value for f in found.errors.families),
             s.best + ("" if not tied else f" (or {', '.join(tied)})"),
         ]
-        for s, tied in _standings(table, errors)
+        for s, tied in found.groups
     ]
     return Table(
         title="Which family on which distribution",
         columns=[
             Column(name="worlds with"),
             Column(name="worlds"),
-            *(Column(name=f, unit=UNIT) for f in errors.families),
+            *(Column(name=f, unit=UNIT) for f in found.errors.families),
             Column(name="lowest error"),
         ],
         rows=rows,
         note="Mean error at the largest budget. In brackets: families that are not significantly "
-        "worse than the best, paired over worlds, by Holm's procedure over all comparisons of the "
-        "table at 5 %.",
+        "worse than the best, by paired t tests over worlds and Holm's procedure over all "
+        "comparisons of the table at 5 %.",
     )
 
 
@@ -235,17 +282,15 @@ def effects(table: Experiment, errors: Errors) -> dict[str, dict[str, Estimate]]
     return found
 
 
-def _significant(found: Mapping[str, Mapping[str, Estimate]]) -> set[tuple[str, str]]:
+def _significant(found: Mapping[str, Mapping[str, Estimate]]) -> frozenset[tuple[str, str]]:
     """Returns the effects that are not 0, by Holm's procedure over all of them."""
     cells = [(factor, name) for factor, row in found.items() for name in row]
-    adjusted = holm_adjusted([p_value(found[factor][name]) for factor, name in cells])
-    return {cell for cell, p in zip(cells, adjusted, strict=True) if p <= 0.05}
+    adjusted = holm_adjusted([effect_p(found[f][name], len(found)) for f, name in cells])
+    return frozenset(cell for cell, p in zip(cells, adjusted, strict=True) if p <= 0.05)
 
 
-def _effects(table: Experiment, errors: Errors) -> Table:
-    found = effects(table, errors)
-    clear = _significant(found)
-    names = list(dict.fromkeys(n for row in found.values() for n in row))
+def _effects(found: _Findings) -> Table:
+    names = list(dict.fromkeys(n for row in found.effects.values() for n in row))
     return Table(
         title="Effect of each factor on the error",
         columns=[
@@ -257,21 +302,23 @@ def _effects(table: Experiment, errors: Errors) -> Table:
             [
                 factor,
                 *(row.get(n) for n in names),
-                ", ".join(n for n in names if (factor, n) in clear) or "none",
+                ", ".join(n for n in names if (factor, n) in found.clear) or "none",
             ]
-            for factor, row in found.items()
+            for factor, row in found.effects.items()
         ],
         note="From the first to the last level with all other factors held (for edges, topology "
         "and balance: this level against gaussian, blob and equal), by least squares over the "
-        "unions of manifolds; 95 % intervals, significance by Holm's procedure over the table.",
+        "unions of manifolds; 95 % intervals, significance by t tests and Holm's procedure over "
+        "the table.",
     )
 
 
-def _modes_chart(table: Experiment, errors: Errors) -> Lines:
-    levels = {level: e for (factor, level), e in groups(table, errors) if factor == "modes"}
+def _modes_chart(found: _Findings) -> Lines:
+    grouped = groups(found.table, found.errors)
+    levels = {level: e for (factor, level), e in grouped if factor == "modes"}
     x = [float(level) for level in levels]
     series = []
-    for family in errors.families:
+    for family in found.errors.families:
         means = [standing("", e).means[family] for e in levels.values()]
         series.append(
             Series(
@@ -298,10 +345,7 @@ def _modes_chart(table: Experiment, errors: Errors) -> Lines:
 # ----------------------------------------------------------------------------
 
 
-def _hypotheses(table: Experiment, errors: Errors) -> Table:
-    made = tests(table, errors)
-    words = verdicts(made)
-    numbered = {h: iter(w) for h, w in words.items()}
+def _hypotheses(found: _Findings) -> Table:
     return Table(
         title="Hypotheses written down before the experiment",
         columns=[
@@ -310,15 +354,15 @@ def _hypotheses(table: Experiment, errors: Errors) -> Table:
             Column(name="measured", mixed=True),
             Column(name="verdict"),
         ],
-        rows=[[t.hypothesis, t.says, t.estimate, next(numbered[t.hypothesis])] for t in made],
+        rows=[[t.hypothesis, t.says, t.estimate, word] for t, word in found.tests],
         note="Significance by Holm's procedure over all rows at 5 %. "
         + " ".join(f"{k}: {v}." for k, v in HYPOTHESES.items()),
     )
 
 
-def _features(table: Experiment, errors: Errors) -> Table:
-    names = list(dict.fromkeys(n for w in table["worlds"] for n in w["profile"]))
-    rows = {n: rank_of(n, table, errors) for n in names}
+def _features(found: _Findings) -> Table:
+    names = list(dict.fromkeys(n for w in found.table["worlds"] for n in w["profile"]))
+    rows = {n: rank_of(n, found.table, found.errors) for n in names}
     columns = list(dict.fromkeys(c for row in rows.values() for c in row))
     return Table(
         title="Rank correlation of each feature of the data with the error",
@@ -377,71 +421,181 @@ def _ranking(s: Standing, tied: Sequence[str]) -> str:
 
 def _means(s: Standing) -> str:
     order = sorted(s.means, key=lambda f: s.means[f].value or 0.0)
-    return "Mean error, log10: " + "; ".join(
-        f"{f} {e.value:.2f} [{e.low:.2f}, {e.high:.2f}]"
-        for f in order
-        if (e := s.means[f]).value is not None and e.low is not None
-    )
+    told = "; ".join(f"{f} {shown(s.means[f], '.2f')}" for f in order)
+    return f"Mean error, log10: {told}"
 
 
-def _verdicts(table: Experiment, errors: Errors) -> Iterator[Verdict]:
-    s = standing("all", errors)
+def _verdicts(found: _Findings) -> Iterator[Verdict]:
+    s = standing("all", found.errors)
     yield Verdict(
-        claim=f"Over {s.count} worlds at {table['flops'][-1]:.0e} FLOPs "
+        claim=f"Over {s.count} worlds at {found.table['flops'][-1]:.0e} FLOPs "
         f"{_ranking(s, ties([s])[0])}",
         because=_means(s),
     )
-    yield from _group_verdict(table, errors)
-    yield from _effect_verdict(table, errors)
-    words = verdicts(tests(table, errors))
+    yield _group_verdict(found)
+    yield _effect_verdict(found)
     for name, says in HYPOTHESES.items():
-        if name in words:
-            counts = [(w, words[name].count(w)) for w in dict.fromkeys(words[name])]
-            told = ", ".join(f"{w} in {n} of {len(words[name])} tests" for w, n in counts)
-            yield Verdict(claim=f"{name}, {says}: {told}.", because=_why(name, table, errors))
+        words = [word for test, word in found.tests if test.hypothesis == name]
+        if words:
+            told = ", ".join(
+                f"{word} in {n} of {len(words)} tests" for word, n in Counter(words).items()
+            )
+            yield Verdict(claim=f"{name}, {says}: {told}.", because=_why(name, found))
 
 
-def _group_verdict(table: Experiment, errors: Errors) -> Iterator[Verdict]:
+def _group_verdict(found: _Findings) -> Verdict:
     clear: dict[str, list[str]] = {}
-    for s, tied in _standings(table, errors):
+    for s, tied in found.groups:
         if not tied:
             clear.setdefault(s.best, []).append(s.group)
-    total = len(_standings(table, errors))
     told = "; ".join(f"{f} with {', '.join(g)}" for f, g in clear.items())
     count = sum(map(len, clear.values()))
-    yield Verdict(
-        claim=f"One family is significantly better than all others in {count} of {total} groups "
-        f"of worlds{': ' + told if told else ''}."
+    return Verdict(
+        claim=f"One family is significantly better than all others in {count} of "
+        f"{len(found.groups)} groups of worlds{': ' + told if told else ''}."
     )
 
 
-def _effect_verdict(table: Experiment, errors: Errors) -> Iterator[Verdict]:
-    found = effects(table, errors)
-    clear = _significant(found)
-    strong = sorted(
-        (c for c in clear if found[c[0]][c[1]].value is not None),
-        key=lambda c: -abs(found[c[0]][c[1]].value or 0.0),
-    )
-    told = "; ".join(f"{f} on {n}: {found[f][n].value:+.2f}" for f, n in strong[:12])
-    yield Verdict(
-        claim=f"{len(clear)} of {sum(map(len, found.values()))} effects of factors on errors are "
-        f"significant{'; largest first: ' + told if told else ''}.",
+def _effect_verdict(found: _Findings) -> Verdict:
+    value = {(f, n): found.effects[f][n].value or 0.0 for f, n in found.clear}
+    strong = sorted(value, key=lambda c: (-abs(value[c]), c))
+    told = "; ".join(f"{f} on {n}: {value[f, n]:+.2f}" for f, n in strong[:12])
+    return Verdict(
+        claim=f"{len(found.clear)} of {sum(map(len, found.effects.values()))} effects of factors "
+        f"on errors are significant{'; largest first: ' + told if told else ''}.",
         because="Change of log10 error from the first to the last level of the factor.",
     )
 
 
-def _why(name: str, table: Experiment, errors: Errors) -> str:
-    made = [t for t in tests(table, errors) if t.hypothesis == name]
-    parts = [f"{t.says}: {_shown(t.estimate)}" for t in made]
+def _why(name: str, found: _Findings) -> str:
+    parts = [f"{t.says}: {shown(t.estimate)}" for t, _ in found.tests if t.hypothesis == name]
     if name == "H6":
-        slopes = slope_in_n(table, errors)
-        parts += [f"slope in log10 n at d = {d}: {_shown(e)}" for d, e in slopes.items()]
-        level = level_with_dimension(table, errors)
-        parts += [f"rank correlation of id with {f}: {_shown(e)}" for f, e in level.items()]
+        slopes = slope_in_n(found.table, found.errors)
+        parts += [f"slope in log10 n at d = {d}: {shown(e)}" for d, e in slopes.items()]
+        level = level_with_dimension(found.table, found.errors)
+        parts += [f"rank correlation of id with {f}: {shown(e)}" for f, e in level.items()]
     return "; ".join(parts)
 
 
-def _shown(e: Estimate) -> str:
-    if e.value is None or e.low is None:
-        return e.method
-    return f"{e.value:+.2f} [{e.low:+.2f}, {e.high:+.2f}]"
+# ----------------------------------------------------------------------------
+# How well the error of a family is predicted from the data alone: left-out worlds, real sets.
+# ----------------------------------------------------------------------------
+
+
+def _predicted(table: Experiment) -> tuple[list[Verdict], list[Block]]:
+    """Returns verdicts and tables on predictions.
+
+    Raises:
+        UserError: If there is too little to fit.
+    """
+    described = sum(bool(w["profile"]) for w in table["worlds"] if not w["real"])
+    if described < len(table["worlds"]) / 2:
+        raise UserError(f"{described} of {len(table['worlds'])} worlds are described.")
+    whole = parse(cast("dict[str, Any]", table), "the experiment")
+    found = out_of_fold(whole.only(real=False).cells)
+    left = leave_out(whole, found)
+    predictor = Predictor.fit(whole, found)
+    told = list(_prediction_verdicts(left, "configurations that were left out"))
+    blocks: list[Block] = [_scores(left, "Predictions for configurations that were left out")]
+    blocks.append(_regrets({"left out": left}))
+    if any(w["real"] for w in table["worlds"]):
+        real, inside = held_out(whole, predictor), held_out(whole, predictor, only_inside=True)
+        told += _prediction_verdicts(real, "real sets")
+        told += _dimension_verdict(real)
+        blocks[1] = _regrets({"left out": left, "real": real, "real, inside": inside})
+        blocks.append(_scores(real, "Predictions for real sets"))
+    return told, blocks
+
+
+def _scores(found: Validation, title: str) -> Table:
+    rows: list[list[Cell]] = []
+    for family in found.families:
+        by_name = found.scores[PROFILE][family]
+        others = [found.scores[n][family].r2.value for n in found.scores if n != PROFILE]
+        rows.append(
+            [
+                family,
+                by_name.r2,
+                *others,
+                by_name.spearman,
+                by_name.mae,
+                found.coverage[family],
+            ]
+        )
+    names = [n for n in found.scores if n != PROFILE]
+    return Table(
+        title=title,
+        columns=[
+            Column(name="family"),
+            Column(name="R2", better="higher"),
+            *(Column(name=n, group="R2 of baselines") for n in names),
+            Column(name="rank correlation", better="higher"),
+            Column(name="mean absolute error", unit="log10", better="lower"),
+            Column(name="coverage of 90 % intervals"),
+        ],
+        rows=rows,
+        note=f"{found.worlds} worlds at all budgets; bootstrap intervals over worlds. The "
+        "intervals of predictions are split-conformal.",
+    )
+
+
+def _regrets(found: Mapping[str, Validation]) -> Table:
+    names = list(dict.fromkeys(n for v in found.values() for n in v.regrets))
+    return Table(
+        title="Regret of choosing the family with the lowest predicted error",
+        columns=[
+            Column(name="predictor"),
+            *(
+                Column(name=f"{k} ({v.worlds})", unit="log10", better="lower")
+                for k, v in found.items()
+            ),
+        ],
+        rows=[[n, *(v.regrets.get(n) for v in found.values())] for n in names],
+        note="Mean log10 error of the chosen family above that of the best one. The constant is "
+        "to take always the family that is best on average. Inside: sets on which the predictor "
+        "does not abstain.",
+    )
+
+
+def _prediction_verdicts(found: Validation, where: str) -> Iterator[Verdict]:
+    r2 = {f: found.scores[PROFILE][f].r2.value for f in found.families}
+    rank = {f: found.scores[PROFILE][f].spearman.value for f in found.families}
+    told = "; ".join(f"{f} R2 {_number(r2[f])}, rank {_number(rank[f])}" for f in found.families)
+    covered = "; ".join(f"{f} {_number(found.coverage[f].value)}" for f in found.families)
+    yield Verdict(
+        claim=f"Errors on {where} are predicted from the profile with {told}.",
+        because=f"{found.worlds} worlds. Coverage of nominal 90 % intervals: {covered}.",
+    )
+    gain = found.gain
+    word = "is" if gain.low is not None and gain.low > 0 else "is not significantly"
+    yield Verdict(
+        claim=f"Choosing by prediction on {where} {word} better than always the single best "
+        f"family: regret {shown(found.regrets[PROFILE], '.2f')} against "
+        f"{shown(found.regrets['constant'], '.2f')}, in log10.",
+        because=f"Gain {shown(gain, '.2f')}, paired by world.",
+    )
+
+
+def _dimension_verdict(found: Validation) -> Iterator[Verdict]:
+    if DIMENSION not in found.scores:
+        return
+    better = [
+        f
+        for f in found.families
+        if (found.scores[PROFILE][f].mae.value or 0.0)
+        < (found.scores[DIMENSION][f].mae.value or 0.0)
+    ]
+    told = "; ".join(
+        f"{f} {_number(found.scores[PROFILE][f].mae.value)} against "
+        f"{_number(found.scores[DIMENSION][f].mae.value)}"
+        for f in found.families
+    )
+    yield Verdict(
+        claim="H5, the predictor beats the dimensions alone on real sets: its mean absolute error "
+        f"is lower for {len(better)} of {len(found.families)} families (not tested).",
+        because=f"In log10: {told}.",
+    )
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"

@@ -5,9 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 from gantlet.core.estimate import REAL, Outcome
+from gantlet.forecast.experiment import VERSION
 from gantlet.research.distributions.trial import AT, PROFILE, TIME
-
-VERSION = 1
 
 
 class WorldRow(TypedDict):
