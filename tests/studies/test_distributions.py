@@ -2,8 +2,10 @@
 
 import json
 import math
+import re
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +14,9 @@ import torch
 from scipy import stats
 
 from gantlet.api import load_report, run_study
+from gantlet.core.data import all_samples
 from gantlet.core.errors import UserError
+from gantlet.core.estimate import Outcome, Trial
 from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets
 from gantlet.report.documents import render
@@ -42,10 +46,12 @@ from gantlet.research.distributions.design import (
     worlds,
     written,
 )
+from gantlet.research.distributions.drawn import DRAWN, drawn_right
 from gantlet.research.distributions.hypotheses import tests as hypothesis_tests
 from gantlet.research.distributions.hypotheses import verdicts
 from gantlet.research.distributions.protocols import (
     FOUND,
+    REAL_DRAWN,
     StudentT,
     constant_of,
     gap_of,
@@ -54,7 +60,7 @@ from gantlet.research.distributions.protocols import (
     held_world,
 )
 from gantlet.research.distributions.protocols_report import protocol_answer
-from gantlet.research.distributions.report import _caveats
+from gantlet.research.distributions.report import caveats_of
 from gantlet.research.distributions.study import Distributions
 from gantlet.research.distributions.table import error, table_of
 from gantlet.stats.intervals import mean
@@ -332,7 +338,7 @@ def test_a_training_that_was_cut_short_does_not_count():
     table = made_up()
     again = [{**r, "seed": 1} for r in table["results"] if r["world"] < 3]
     table["results"] += again[:-1]
-    texts = [c.text for c in _caveats(table)]
+    texts = [c.text for c in caveats_of(table)]
     assert "Stopped early: training 2 of each family was made on 2 of 64 worlds." in texts
 
 
@@ -407,16 +413,81 @@ def test_the_protocols_run_and_answer():
     ]
     outcomes = [study.run(t, Nowhere(), lambda share, what: None) for t in few]
     assert all(set(o.details) == {FOUND} for o in outcomes)
-    question = {**study.question(), "parts": ["coverage", "modes", "tails", "lipschitz"]}
+    question = {**study.question(), "parts": ["coverage", "modes", "tails", "lipschitz", "drawn"]}
     report = protocol_answer(question, outcomes, RUN)
     titles = [b.title for b in report.blocks]
     assert titles[0] == "Mode coverage of rings and grids"
-    assert len(titles) == 5
+    assert len(titles) == 6
     claims = " ".join(v.claim for v in report.verdicts)
     assert "of 4 held generators are above the precision bound" in claims
     assert "compatible with the published 6.3" in claims
     markdown = render(report, "markdown")
     assert "Lin et al., 2018" in markdown
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_real_images_are_right(name):
+    data = datasets.make(DRAWN[name])
+    found = drawn_right(data, all_samples(data.load(rng=Rng(1)).test, 400))
+    assert found["right"] >= 0.98
+    assert found["between"] <= 0.02
+    assert found["rarest"] == pytest.approx(0.5, abs=0.1)
+    assert sum(found[share] for share in ("right", "between", "outside")) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "share"),
+    [
+        ("dots", "dots:counts=3,size=32", "between"),
+        ("dots", "dots:counts=1+6,size=32", "outside"),
+        ("pies", "pies:red=0.45+0.55,size=16", "between"),
+        ("pies", "pies:red=0.1+0.9,size=16", "outside"),
+        # The right share of red, but another diameter, or another place.
+        ("pies", "pies:red=0.3,diameter=0.4,size=16", "outside"),
+        ("pies", "pies:red=0.3,x=0.15,size=16", "outside"),
+    ],
+)
+def test_images_that_are_not_right_are_told_from_those_between(name, form, share):
+    data = datasets.make(f"{form},n=10,held_out=200")
+    found = drawn_right(datasets.make(DRAWN[name]), all_samples(data.load(rng=Rng(1)).test))
+    assert found[share] >= 0.97
+
+
+def test_a_missing_training_value_is_the_rarest():
+    data = datasets.make("pies:red=0.3,size=16,n=10,held_out=50")
+    images = all_samples(data.load(rng=Rng(1)).test)
+    assert drawn_right(datasets.make(DRAWN["pies"]), images)["rarest"] == 0
+    nothing = torch.full((5, 3, 16, 16), 255.0)
+    found = drawn_right(datasets.make(DRAWN["pies"]), nothing)
+    assert (found["outside"], found["rarest"]) == (1, 0)
+
+
+def drawn_outcome(data, name, seed, right, between):
+    trial = Trial(parts={"part": "drawn", "data": data, "name": name, "model": name}, seed=seed)
+    shares = {"right": right, "between": between, "outside": 1 - right - between, "rarest": 0.5}
+    real = {"right": 1.0, "between": 0.0, "outside": 0.0, "rarest": 0.5}
+    found = shares | {REAL_DRAWN + k: v for k, v in real.items()}
+    return Outcome(trial=trial, details={FOUND: found})
+
+
+def test_differences_between_families_follow_from_tests():
+    rng = np.random.default_rng(0)
+    outcomes = [
+        drawn_outcome(data, name, seed, right + rng.normal(0, 0.005), 0.1 + rng.normal(0, 0.005))
+        for data in DRAWN
+        for name, right in (("gan", 0.3), ("vae", 0.3), ("flow", 0.6))
+        for seed in range(4)
+    ]
+    question = {**Distributions(size="protocols").question(), "parts": ["drawn"]}
+    report = protocol_answer(question, outcomes, RUN)
+    assert report.verdicts[-1].claim == (
+        "6 of 8 differences of the GAN in these shares cannot be distinguished from 0; the "
+        "others, in points: pies, right, against flow -30; dots, right, against flow -30."
+    )
+    assert "of real images 100.0 are right" in report.verdicts[0].because.lower()
+    assert [row[0] for row in report.blocks[0].rows[:4]] == [
+        "pies, gan", "pies, vae", "pies, flow", "pies, real",
+    ]  # fmt: skip
 
 
 def test_the_published_size_runs_on_images(monkeypatch):
@@ -436,6 +507,162 @@ def test_the_published_protocols_name_data_that_there_are():
     made = Distributions(size="published").trials()
     assert len(made) == 3 * 2 * len(protocols.AS_PUBLISHED)
     assert sum(t.parts["data"].startswith("stacked-digits") for t in made) == len(made) / 2
+
+
+# ----------------------------------------------------------------------------
+# The page says what the committed results hold.
+# ----------------------------------------------------------------------------
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def blocks_of(size):
+    """The blocks of a committed result by title: of a table its rows, of curves their means."""
+    report = json.loads((DOCS / f"results/distributions-{size}.json").read_text())
+    found = {}
+    for block in report["blocks"]:
+        for b in block.get("blocks", [block]):
+            if b["kind"] == "table":
+                found[b["title"]] = {str(row[0]): dict(named(b, row)) for row in b["rows"]}
+    return report, found
+
+
+def named(table, row):
+    """Cells by name of column; the first of two columns of one name."""
+    for column, cell in reversed(list(zip(table["columns"], row, strict=True))):
+        yield column["name"], cell
+
+
+def text_of(page):
+    return " ".join((DOCS / f"questions/{page}.md").read_text().split())
+
+
+def centre(cell):
+    return cell["value"] if isinstance(cell, dict) else cell
+
+
+def brief(value):
+    """Two decimals with a sign and no leading zero, as in the page."""
+    return f"{value:+.2f}".replace("0.", ".", 1)
+
+
+def spread(cell):
+    return f"{cell['value']:.2f} ± {(cell['high'] - cell['low']) / 2:.2f}"
+
+
+def between(cell):
+    low, high = (f"{cell[k]:.2f}".replace("0.", ".", 1) for k in ("low", "high"))
+    return f"{brief(cell['value'])} [{low}, {high}]"
+
+
+def extremes(rows, name, form):
+    values = [centre(row[name]) for row in rows.values()]
+    return [form(min(values)), form(max(values))]
+
+
+def small_sentences():
+    report, b = blocks_of("small")
+    errors = {f: row["9e+09 FLOPs"]["value"] for f, row in b[
+        "Error over all worlds of the design, at each budget"].items()}  # fmt: skip
+    e = {f: f"{v:.2f}" for f, v in errors.items()}
+    yield (
+        f"is {e['diffusion']} for diffusion, {e['flow']} flow, {e['flow-gan']} Flow-GAN, "
+        f"{e['gan']} GAN, {e['ar']} autoregressive and {e['vae']} VAE."
+    )
+    lowest = [r["lowest error"] for r in b["Which family on which distribution"].values()]
+    assert {name for name in lowest if "(or" not in name} == {"diffusion"}
+    yield f"in {sum('(or' not in name for name in lowest)} of {len(lowest)} groups of worlds"
+    effects = b["Effect of each factor on the error"]
+    by = {f: 10 ** effects["ambient 3 to 32"][f]["value"] for f in errors}
+    yield (
+        f"by a factor of {by['flow']:.0f} for flows, {by['vae']:.0f} for VAEs, "
+        f"{by['gan']:.0f} for GANs and {by['diffusion']:.1f} for diffusion"
+    )
+    clear = effects["ambient 3 to 32"]["significant for"].split(", ")
+    assert set(errors) - set(clear) == {"ar"}
+    assert effects["intrinsic 1 to 6"]["significant for"] == "vae"
+    others = {k: v for k, v in effects.items() if not k.startswith(("ambient", "intrinsic"))}
+    assert {row["significant for"] for row in others.values()} == {"none"}
+    yield f"for which it grows by {spread(effects['ambient 3 to 32']['ar'])}"
+    yield f"*Modes* cost the GAN {spread(effects['modes 1 to 32']['gan'])} from 1 to 32"
+    yield f"*separation* {spread(effects['separation 3 to 12']['gan'])} from 3 to 12"
+    yield f"among {sum(len(row) - 2 for row in effects.values())} effects"
+    stopped = next(c for c in report["caveats"] if c.startswith("Stopped early"))
+    made, worlds_there = re.findall(r"on (\d+) of (\d+) worlds", stopped)[0]
+    yield f"the second training was made on {made} of these {worlds_there}"
+
+
+def correlation_sentences():
+    _, b = blocks_of("small")
+    r = b["Rank correlation of each feature of the data with the error"]
+    kinds = ("dip", "separation", "lambda2")
+    gan, diffusion, gap = ([brief(r[k][c]) for k in kinds] for c in (
+        "gan", "diffusion", "gan - diffusion"))  # fmt: skip
+    yield f"the dip ({gan[0]}), separation ({gan[1]}) and spectral gap ({gan[2]}) of the data"
+    yield f"with none of them ({', '.join(diffusion)})"
+    yield f"its gap to diffusion likewise ({', '.join(gap)})"
+
+
+def hypothesis_sentences():
+    report, _ = blocks_of("small")
+    table = next(b for b in report["blocks"] if b["title"].startswith("Hypotheses"))
+    found = {(row[0], row[1]): row[2] for row in table["rows"]}
+    assert {row[3] for row in table["rows"]} == {"undecided"}
+    yield f"by Holm's procedure over {len(table['rows'])} tests"
+
+    def of(hypothesis, part):
+        return next(e for (h, says), e in found.items() if h == hypothesis and part in says)
+
+    one = [between(of("H1", f"error of {f},")) for f in ("gan", "flow", "vae")]
+    yield f"GAN {one[0]}, flow {one[1]}, VAE {one[2]}"
+    two = [between(of("H2", f"error of {f} minus")) for f in ("flow", "ar")]
+    yield f"flow {two[0]}, autoregressive {two[1]}"
+    three = [between(of("H3", f"error of {f}")) for f in ("ar", "diffusion")]
+    rest = [brief(of("H3", f"error of {f}")["value"]) for f in ("gan", "flow", "vae")]
+    yield f"autoregressive {three[0]} and diffusion {three[1]} before correction"
+    yield f"GAN {rest[0]}, flow {rest[1]}, VAE {rest[2]}"
+
+
+def prediction_sentences():
+    _, b = blocks_of("small")
+
+    def lean(v):
+        return f"{v:.2f}".replace("0.", ".", 1)
+
+    out, real = (b[f"Predictions for {w}"] for w in (
+        "configurations that were left out", "real sets"))  # fmt: skip
+    low, high = extremes(out, "R2", lean)
+    yield f"R2 from {low} (autoregressive) to {high} (GAN)"
+    for row in out.values():
+        baselines = [row[n] for n in ("constant", "dimension", "non-Gaussianity")]
+        assert row["R2"]["value"] > max(baselines)
+    coverage = "coverage of 90 % intervals"
+    low, high = extremes(out, coverage, lambda v: f"{100 * v:.0f}")
+    yield f"intervals cover {low} to {high} %"
+    parts = [
+        " to ".join(extremes(real, name, form))
+        for name, form in (
+            ("rank correlation", lean),
+            ("R2", lean),
+            (coverage, lambda v: f"{100 * v:.0f}"),
+        )
+    ]
+    yield f"rank correlations are {parts[0]}, R2 {parts[1]}, coverage {parts[2]} %"
+    regret = b["Regret of choosing the family with the lowest predicted error"]
+    mine, constant = ({k: lean(centre(v)) for k, v in regret[p].items() if k != "predictor"}
+                      for p in ("profile", "constant"))  # fmt: skip
+    yield f"regret {mine['real (17)']} against {constant['real (17)']} on real sets"
+    yield f"{mine['left out (94)']} against {constant['left out (94)']} on configurations"
+
+
+SENTENCES = (small_sentences, correlation_sentences, hypothesis_sentences, prediction_sentences)
+
+
+@pytest.mark.parametrize("made", SENTENCES)
+def test_the_page_quotes_the_committed_results(made):
+    text = text_of("distributions")
+    missing = [sentence for sentence in made() if sentence not in text]
+    assert not missing, missing
 
 
 class Nowhere:

@@ -129,8 +129,8 @@ def ties(standings: Sequence[Standing], *, level: float = 0.05) -> list[list[str
     """Returns for each group the families that are not significantly worse than its best.
 
     Paired t tests over worlds; all comparisons of all groups are one family of tests, by Holm's
-    procedure. The best was
-    chosen on the same worlds, so that the test is of a difference that was looked for.
+    procedure. The best was chosen on the same worlds, so that the test is of a difference that
+    was looked for.
     """
     tests = [(i, f, gap) for i, s in enumerate(standings) for f, gap in s.gaps.items()]
     adjusted = holm_adjusted([student_p(gap, gap.n - 1) for _, _, gap in tests])

@@ -13,11 +13,12 @@ from typing_extensions import override
 
 from gantlet.commands.trained import draw, training_progress
 from gantlet.compute.machine import threads
-from gantlet.core.data import KnownSupport, Space
+from gantlet.core.data import KnownSupport, Space, all_samples
 from gantlet.core.estimate import Budget, Estimate, Outcome, Trial
 from gantlet.core.model import Generative, Model
 from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets, families, solvers
+from gantlet.data.drawings import Dots, Pies
 from gantlet.data.manifolds import Manifolds
 from gantlet.features.base import full_precision
 from gantlet.models.flow import Base, FlowModel, Layers, MaximumLikelihood
@@ -26,6 +27,12 @@ from gantlet.models.gan import normalise as hold_layers_at_one
 from gantlet.models.nets import seeded
 from gantlet.probes.lipschitz import Lipschitz
 from gantlet.research.distributions.design import FAMILIES
+from gantlet.research.distributions.drawn import (
+    DRAWN,
+    DRAWN_FAMILIES,
+    DRAWN_TIMES,
+    drawn_right,
+)
 from gantlet.research.distributions.measures import hill, support
 from gantlet.research.distributions.trial import DATA_SEED, TIME, Worlds, trained_family
 from gantlet.run.execute import Watch
@@ -33,13 +40,16 @@ from gantlet.run.store import TrialFolder
 from gantlet.run.train import DivergedError, Plan, train
 from gantlet.run.trials import TrialParts, TypedTrial
 
-Part: TypeAlias = Literal["coverage", "lipschitz", "modes", "tails", "published"]
+Part: TypeAlias = Literal["coverage", "lipschitz", "modes", "tails", "drawn", "published"]
 
 FOUND = "found"
 """Under which name an outcome holds what it measured."""
 
 CONSTANT = "Lipschitz constant, upper bound"
 """Under which name an outcome holds what the constant of a held generator is below."""
+
+REAL_DRAWN = "of real images: "
+"""How an outcome names what it measured of held-out real images."""
 
 POINTS = 2_500
 """Generated points that are judged, as in the protocol of Srivastava et al., 2017."""
@@ -237,7 +247,7 @@ class ProtocolSize:
             constant make two thirds of them.
         width: Hidden units of generators that are held at a constant.
         seeds: Trainings of each.
-        flops: Training FLOPs of the parts on modes and tails.
+        flops: Training FLOPs of the parts on modes and tails; drawn images have 16 times as many.
         parts: Which parts.
     """
 
@@ -245,7 +255,7 @@ class ProtocolSize:
     width: int = 64
     seeds: int = 3
     flops: float = 9e9
-    parts: tuple[Part, ...] = ("coverage", "modes", "tails", "lipschitz")
+    parts: tuple[Part, ...] = ("coverage", "modes", "tails", "lipschitz", "drawn")
 
 
 SIZES: Mapping[str, ProtocolSize] = {
@@ -337,6 +347,7 @@ def protocol_trials(size: ProtocolSize, *, threads: int, device: str) -> list[Tr
         "lipschitz": partial(_lipschitz, size.width),
         "modes": _modes,
         "tails": _tails,
+        "drawn": _drawn,
         "published": _published,
     }
     return [
@@ -361,7 +372,7 @@ def _budget(part: Part, size: ProtocolSize) -> Budget:
         return Budget(steps=size.steps)
     if part == "lipschitz":
         return Budget(steps=max(1, 2 * size.steps // 3))
-    return Budget(flops=size.flops)
+    return Budget(flops=size.flops * (DRAWN_TIMES if part == "drawn" else 1))
 
 
 def _coverage() -> list[_Model]:
@@ -412,6 +423,14 @@ def _tails() -> list[_Model]:
     ]
 
 
+def _drawn() -> list[_Model]:
+    return [
+        _family(form, data, Setup(name=name, points=1_000))
+        for data in DRAWN.values()
+        for name, form in DRAWN_FAMILIES.items()
+    ]
+
+
 def _family(form: str, data: str, setup: Setup) -> _Model:
     return _Model(model=families.resolve(form), data=datasets.resolve(data), setup=setup)
 
@@ -441,7 +460,7 @@ def run_protocol(written: Trial, worlds: Worlds, folder: TrialFolder, watch: Wat
             budget=trial.budget,
             batch=trial.batch,
             ema=ema,
-            select="last" if trial.part in {"coverage", "published"} else "best",
+            select="last" if trial.part in {"coverage", "drawn", "published"} else "best",
         )
         start = time.process_time()
         trained = train(
@@ -489,6 +508,10 @@ def _measured(
         found["energy"] = target.energy(samples) / target.scale
         found["hill"] = hill(y.square().sum(1).sqrt())
         found["real_hill"] = hill(target.x.square().sum(1).sqrt())
+    if isinstance(data, Dots | Pies):
+        real = drawn_right(data, all_samples(worlds.splits(trial.data).test))
+        found |= drawn_right(data, samples)
+        found |= {REAL_DRAWN + name: share for name, share in real.items()}
     if part == "lipschitz" and isinstance(model, Generator):
         found[CONSTANT] = constant_of(model)
     if part in {"modes", "lipschitz"}:

@@ -102,7 +102,7 @@ def answer(question: Mapping[str, Any], outcomes: Sequence[Outcome], run: Run) -
     table = table_of(question, outcomes, str(run.facts["command"]))
     blocks: list[Block] = []
     found: list[Verdict] = []
-    caveats = list(_caveats(table))
+    caveats = list(caveats_of(table))
     if table["flops"]:
         made, real = (Errors.of(table, table["flops"][-1], real=r) for r in (False, True))
         if len(made.worlds) > 1:
@@ -148,7 +148,8 @@ def _facts(question: Mapping[str, Any], table: Experiment) -> dict[str, str]:
     }
 
 
-def _caveats(table: Experiment) -> Iterator[Caveat]:
+def caveats_of(table: Experiment) -> Iterator[Caveat]:
+    """Returns what limits the answer of a table: sizes, steps, what was left out or diverged."""
     yield Caveat(
         text="Networks of 64 hidden units and budgets of seconds: how families rank at published "
         "sizes is not what this measures."

@@ -52,8 +52,8 @@ class Distributions:
         size: small: 64 unions of manifolds, 30 processes and 17 real sets, an hour; full: 512 of
             the first, a hundred times the compute; real: the real sets alone, minutes;
             protocols: rings, grids, generators held at a Lipschitz constant, modes added one by
-            one, and flows with heavy tails, an hour of one core; published: stacked digits and
-            triangles by convolutional GANs, hours of a GPU.
+            one, flows with heavy tails, dots and pies, an hour of one core; published: stacked
+            digits and triangles by convolutional GANs, hours of a GPU.
         seeds: Trainings of each family on each world, or None for what the size says.
         worlds: Points of the Sobol sequence, or None for what the size says.
         flops: Training FLOPs of each model, or None for what the size says.
