@@ -459,7 +459,26 @@ def test_a_missing_training_value_is_the_rarest():
     assert drawn_right(datasets.make(DRAWN["pies"]), images)["rarest"] == 0
     nothing = torch.full((5, 3, 16, 16), 255.0)
     found = drawn_right(datasets.make(DRAWN["pies"]), nothing)
-    assert (found["outside"], found["rarest"]) == (1, 0)
+    assert found == {"right": 0, "between": 0, "outside": 1}
+
+
+def test_noise_of_the_right_colours_is_no_pie():
+    size = 16
+    place = (torch.arange(size) + 0.5) / size - 0.5
+    disc = (place[:, None].square() + place.square()).sqrt() <= 0.3
+    red = torch.rand(20, size, size, generator=torch.Generator().manual_seed(0)) < 0.3
+    images = torch.full((20, 3, size, size), 255.0)
+    images[:, 0][disc & ~red], images[:, 1][disc.expand(20, -1, -1)] = 0.0, 0.0
+    images[:, 2][disc & red] = 0.0
+    pies = datasets.make(DRAWN["pies"])
+    assert pies.measure(images)["red"].mean() == pytest.approx(0.3, abs=0.03)
+    assert drawn_right(pies, images)["outside"] == 1
+
+
+def test_specks_are_no_dots():
+    images = torch.full((1, 3, 32, 32), 255.0)
+    images[:, :, 5:8, 5:8] = images[:, :, 20:23, 20:23] = 0.0
+    assert drawn_right(datasets.make(DRAWN["dots"]), images)["outside"] == 1
 
 
 def drawn_outcome(data, name, seed, right, between):

@@ -22,7 +22,7 @@ from gantlet.report.blocks import (
     failed_trials,
 )
 from gantlet.research.distributions.analysis import shown, student_p
-from gantlet.research.distributions.drawn import DRAWN_TIMES, TOLERANCE
+from gantlet.research.distributions.drawn import COVERED, DRAWN_TIMES, FARTHEST, TOLERANCE
 from gantlet.research.distributions.protocols import (
     CONSTANT,
     COVERAGE,
@@ -574,7 +574,10 @@ def _drawn(outcomes: Sequence[Outcome]) -> _Made:
         rows=rows,
         note="Trained on pies of which 30 % or 70 % is red, and on two or four dots. Right: as "
         f"one of the two, for pies within {TOLERANCE:g} in the share of red, diameter and place. "
-        "Between: a share of red between the two, or three dots. Outside: all others. Rarest: "
+        "Between: a share of red between the two, or three dots. Outside: all others, also what "
+        f"is no pie (further than {FARTHEST:g} in root mean square from the pie drawn from "
+        f"its measures) and no dots (covers less than {COVERED[0]:g} or more than {COVERED[1]:g} "
+        "times the area of the dots counted). Rarest: "
         "the training value that is seen less, among images that are right. All by rules on "
         "pixels, whose own errors are those of the real held-out images.",
     )
