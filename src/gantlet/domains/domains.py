@@ -158,15 +158,29 @@ class Domain(ABC):
         del path, skip_bad
         return None
 
-    def features(self, code: Code | None, *, labelled: bool) -> tuple[str, ...]:
+    def features(self, space: Space, code: Code | None, *, labelled: bool) -> tuple[str, ...]:
         """Returns the default feature extractors in written form, the main one first.
 
+        The last one needs nothing but Gantlet; others may rest on packages that are installed.
+
         Args:
+            space: What one sample is.
             code: What the numbers of a sample stand for, where they are not plain numbers.
             labelled: Whether the real samples have classes that a classifier can learn.
         """
-        del code, labelled
+        del space, code, labelled
         return ("pixels",)
+
+    def advice(self, space: Space, code: Code | None, extractor: str) -> str:
+        """Returns what to install for better features than those used, a clause; or nothing.
+
+        Args:
+            space: What one sample is.
+            code: What the numbers of a sample stand for, where they are not plain numbers.
+            extractor: The main extractor that was used, in written form.
+        """
+        del space, code, extractor
+        return ""
 
     def depends_on_set(self, code: Code | None) -> bool:
         """Returns whether attributes of a sample depend on the other samples of its set."""
@@ -270,6 +284,21 @@ def attributes_of(
     """
     found = domain_of(space).attributes(space, x, code)
     return found if probabilities is None else found.with_more(_classes(probabilities.double()))
+
+
+def default_features(
+    space: Space, code: Code | None, *, labelled: bool, classes: bool = False
+) -> str:
+    """Returns the main default extractor of a kind of sample.
+
+    Args:
+        space: What one sample is.
+        code: What the numbers of a sample stand for, where they are not plain numbers.
+        labelled: Whether the real samples have classes that a classifier can learn.
+        classes: Whether one that knows the classes of the data is preferred.
+    """
+    found = domain_of(space).features(space, code, labelled=labelled)
+    return "classifier" if classes and "classifier" in found else found[0]
 
 
 def columns(space: Space, x: Tensor) -> AttributeTable:

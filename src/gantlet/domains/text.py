@@ -41,6 +41,7 @@ from gantlet.domains.domains import (
     lengthened,
 )
 from gantlet.features.base import blocks, frozen, subsample_indices
+from gantlet.features.minilm import WEIGHTS, is_installed
 
 # ----------------------------------------------------------------------------
 # How often tokens and pairs of tokens are there, in a short vector.
@@ -530,9 +531,10 @@ class Text:
         Raises:
             UserError: If the file cannot be read.
         """
-        return random_split(
+        made = random_split(
             self.whole(), validation=self.validation, test=self.test, limit=self.limit, rng=rng
         )
+        return replace(made, code=self.code())
 
     def whole(self) -> ArraySplit:
         """Returns all lines in the order of the file.
@@ -708,9 +710,24 @@ class TextDomain(Domain):
         return Text(path=str(path)) if ending(path) in self.endings else None
 
     @override
-    def features(self, code: Code | None, *, labelled: bool) -> tuple[str, ...]:
-        """Frequencies of tokens and of pairs of them."""
-        return ("ngrams",)
+    def features(self, space: Space, code: Code | None, *, labelled: bool) -> tuple[str, ...]:
+        """What a network for sentences makes of words, where it is installed.
+
+        Else, and beside it, frequencies of tokens and of pairs of them.
+        """
+        del space, labelled
+        return ("minilm", "ngrams") if _is_prose(code) and is_installed() else ("ngrams",)
+
+    @override
+    def advice(self, space: Space, code: Code | None, extractor: str) -> str:
+        """Names the command that installs the network for sentences."""
+        used = extractor.partition(":")[0] == "ngrams"
+        if not used or not _is_prose(code) or is_installed():
+            return ""
+        return (
+            "text is compared better on features of a network trained on sentences, which is not "
+            f"installed; to use it: {WEIGHTS.advice}"
+        )
 
     @override
     def relearned(
@@ -732,6 +749,10 @@ class TextDomain(Domain):
         if not isinstance(code, TextCode):
             return {}
         return {".txt": lambda path, x: _write_lines(path, code.read(x))}
+
+
+def _is_prose(code: Code | None) -> bool:
+    return isinstance(code, TextCode) and code.words
 
 
 def _write_lines(path: Path, lines: Sequence[str]) -> None:

@@ -48,11 +48,11 @@ def _places(old: int, new: int, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 # Samples as the networks of others want to see them.
 # ----------------------------------------------------------------------------
 
-Range = Literal["0..255", "0..1", "-1..1", "imagenet", "clip", "inception"]
+Range = Literal["0..255", "0..1", "-1..1", "imagenet", "clip", "inception", "efficientnet"]
 """What pixel values a network wants.
 
 ``imagenet`` and ``clip`` are zero mean and unit deviation of each colour of those images;
-``inception`` is (x - 128) / 128.
+``inception`` is (x - 128) / 128, ``efficientnet`` is (x - 127) / 128.
 """
 
 Resize = Literal["bilinear", "bicubic", "bicubic-plain", "tf1"]
@@ -141,6 +141,8 @@ def _ranged(x: Tensor, pixels: Range) -> Tensor:
         return x
     if pixels == "inception":
         return (x - 128) / 128
+    if pixels == "efficientnet":
+        return (x - 127) / 128
     if pixels == "-1..1":
         return x / 127.5 - 1
     if pixels == "0..1":

@@ -369,7 +369,7 @@ class Onnx:
         del data, rng
         path = Path(self.path).expanduser()
         sha256 = sha256_of(path)
-        session = _session(path)
+        session = open_onnx(path, extra="onnx")
         entry = _entry(session, path)
         channels, size = _fixed(entry.shape) if space.kind == "image" else (None, None)
         looks = network_input(space, channels=channels, size=self.size or size, pixels=self.pixels)
@@ -387,13 +387,22 @@ class Onnx:
         return features_of_network(own, space, looks)
 
 
-def _session(path: Path) -> Any:
-    """Returns the network of a file."""
+def open_onnx(path: Path, *, extra: str) -> Any:
+    """Returns the network of an ONNX file as a session on one thread of the CPU.
+
+    Args:
+        path: The file.
+        extra: The extra of Gantlet that brings onnxruntime.
+
+    Raises:
+        UserError: If onnxruntime is missing, or cannot run the file.
+    """
     try:
         import onnxruntime as runtime
     except ImportError as error:
         raise UserError(
-            "The features onnx need onnxruntime: pip install 'gantlet[onnx]'."
+            f"{path.name} needs onnxruntime, which is not installed. "
+            f"Run: pip install 'gantlet[{extra}]'"
         ) from error
     settings = runtime.SessionOptions()
     settings.intra_op_num_threads = settings.inter_op_num_threads = 1

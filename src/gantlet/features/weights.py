@@ -8,6 +8,7 @@ import struct
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any, final
 
@@ -169,6 +170,65 @@ class PublishedWeights:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PackagedFile:
+    """One file of an installed package, which is read as data: its code is not imported.
+
+    Attributes:
+        name: Name in Gantlet.
+        package: The package, as the index names it.
+        version: The version that holds it.
+        path: The file, relative to where packages are installed.
+        size: Size in bytes.
+        sha256: SHA-256 of its content.
+        licence: Its license.
+        extra: The extra of Gantlet that brings it.
+    """
+
+    name: str
+    package: str
+    version: str
+    path: str
+    size: int
+    sha256: str
+    licence: str
+    extra: str
+
+    @property
+    def advice(self) -> str:
+        """The command that installs it."""
+        return f"pip install 'gantlet[{self.extra}]'"
+
+    def find(self) -> Path | None:
+        """Returns its path, or None where it is not installed; it is not read."""
+        try:
+            path = Path(str(distribution(self.package).locate_file(self.path)))
+        except PackageNotFoundError:
+            return None
+        return path if path.is_file() and path.stat().st_size == self.size else None
+
+    def locate(self) -> "WeightsFile":
+        """Returns the file, with verified hash.
+
+        Raises:
+            UserError: If it is not installed, or not what was published.
+        """
+        path = self.find()
+        if path is None:
+            raise UserError(
+                f"{self.name} needs {self.package} {self.version}, which is not installed. "
+                f"Run: {self.advice}"
+            )
+        sha256 = sha256_of(path)
+        if sha256 != self.sha256:
+            raise UserError(
+                f"{path} was changed: its SHA-256 is {sha256}, not {self.sha256}. Run: pip "
+                f"install --force-reinstall --no-deps {self.package}=={self.version}"
+            )
+        return WeightsFile(path=path, sha256=sha256, known=None, packaged=self)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WeightsFile:
     """A file of weights on this machine.
 
@@ -176,11 +236,13 @@ class WeightsFile:
         path: Its path.
         sha256: SHA-256 of its content.
         known: The published weights, or None for an unpublished file.
+        packaged: The package that it belongs to, if any.
     """
 
     path: Path
     sha256: str
     known: PublishedWeights | None
+    packaged: PackagedFile | None = None
 
 
 def _dinov2(letter: str, size: int, sha256: str) -> PublishedWeights:
@@ -465,6 +527,9 @@ def fingerprint(name: str, sha256: str, looks: NetworkInput | None, space: Space
 
 def weights_text(found: WeightsFile) -> str:
     """Returns a description of weights, for a note."""
+    if found.packaged is not None:
+        package = f"{found.packaged.package} {found.packaged.version}"
+        return f"weights of the package {package}, SHA-256 {found.sha256[:16]}"
     if found.known is None:
         return f"own weights, SHA-256 {found.sha256[:16]}, none of the published files"
     return f"published weights {found.known.name}, SHA-256 {found.sha256[:16]}"

@@ -19,7 +19,7 @@ from gantlet.core.metric import Features, Metric
 from gantlet.core.rng import Rng
 from gantlet.core.spec import extractors, metrics
 from gantlet.data.splits import Subset, arranged, random_split, space_of
-from gantlet.domains.domains import domain_of
+from gantlet.domains.domains import default_features, domain_of
 from gantlet.features.base import (
     FeatureCache,
     block_of,
@@ -93,7 +93,7 @@ class Reference:
 
     def _chosen(self, features: str) -> str:
         code = self._sets.real.samples.code
-        usual = domain_of(self.space).features(code, labelled=False)[0]
+        usual = default_features(self.space, code, labelled=False)
         text = extractors.resolve(features or usual)
         check_ranking_features([text])
         return text
@@ -153,6 +153,7 @@ class Reference:
     def notes(self) -> tuple[str, ...]:
         """What of the real samples was left out, converted or guessed."""
         found = [self._sets.real.note] if self._sets.real.note else []
+        found += self._sets.advice(self._text)
         if self.train is not None and self.thinned:
             found.append(
                 f"copies are searched among {len(self.train):,} of the training samples, so that "

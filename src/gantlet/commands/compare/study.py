@@ -16,7 +16,7 @@ from gantlet.core.estimate import REAL, Budget, Outcome, Trial
 from gantlet.core.model import Family
 from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets, extractors, families, metrics, probes, solvers
-from gantlet.domains.domains import domain_of
+from gantlet.domains.domains import default_features
 from gantlet.features.base import check_ranking_features
 from gantlet.metrics.measure import two_sample
 from gantlet.options import METRICS
@@ -257,8 +257,7 @@ class Compare:
     def _default_features(self, dataset: Dataset, data: str) -> tuple[str, ...]:
         code = dataset.code() if isinstance(dataset, Encoded) else None
         space, splits = self.loaded.load(data, self.data_seed)
-        found = domain_of(space).features(code, labelled=splits.train.labels is not None)
-        return found[:1]
+        return (default_features(space, code, labelled=splits.train.labels is not None),)
 
 
 def _shared(asked: options.Training) -> dict[str, Any]:

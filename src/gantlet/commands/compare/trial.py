@@ -27,6 +27,7 @@ from gantlet.core.estimate import (
 from gantlet.core.model import FittedFamily, Model
 from gantlet.core.rng import Rng, StorageError
 from gantlet.core.spec import families, probes
+from gantlet.domains.domains import domain_of
 from gantlet.features.base import full_precision
 from gantlet.metrics.measure import detail_all, two_sample
 from gantlet.run.execute import Watch
@@ -224,6 +225,13 @@ def _held_out(spec: ComparisonTrial, data: RunData) -> Tensor:
     return all_samples(splits.test, spec.samples).to(spec.device)
 
 
+def _advice(spec: ComparisonTrial, data: RunData) -> list[Note]:
+    """Returns what to install for better features, where there is something."""
+    space, splits = data.load(spec.data, spec.data_seed)
+    advice = domain_of(space).advice(space, splits.code, spec.features[0])
+    return [Note(advice, "features")] if advice else []
+
+
 def _control_size(spec: ComparisonTrial, data: RunData, reference: int) -> int:
     """How many samples a model and held-out real data are compared with, the same of both."""
     _, splits = data.load(spec.data, spec.data_seed)
@@ -261,4 +269,5 @@ def _measure(
         if few < len(fake):
             control |= detail_all(wanted, x, y[:few], rng=Rng(spec.seed, x.device))
         notes.append(Note(f"features {short}: {seen.note}", "features"))
+    notes += _advice(spec, data)
     return MeasuredTrial(found=found, control=control, notes=tuple(notes))

@@ -331,6 +331,16 @@ class EvaluationSets:
 
         return self._extractors.get((name, device), fitted)
 
+    def advice(self, extractor: str) -> tuple[str, ...]:
+        """Returns what to install for better features than those used; nothing where all is.
+
+        Args:
+            extractor: The main extractor that was used, in written form.
+        """
+        samples = self.real.samples
+        advice = domain_of(samples.space).advice(samples.space, samples.code, extractor)
+        return (f"{advice[0].upper()}{advice[1:]}.",) if advice else ()
+
     def features(
         self, chosen: SampleSet, extractor: str, watch: Watch, *, device: str, classes: bool
     ) -> FeatureSet:
@@ -436,6 +446,7 @@ class EvaluationSets:
     def _splits_to_fit(self) -> Splits:
         """Returns the samples that extractors may be fitted on."""
         splits, found = self.known_splits()[0], self._code()
+        splits = replace(splits, code=self.recoded(self.real.samples).code)
         if found is None:
             return splits
         # Without another source they are the samples that the code was learned from.

@@ -604,7 +604,10 @@ def answer(
             *_nothing(results, first, outcomes),
             *verdicts(results, first, rank, same=same, why_no_floor=why),
         ],
-        caveats=list(_caveats(sets, results, same, why)),
+        caveats=[
+            *_caveats(sets, results, same, why),
+            *(Caveat(text=t) for t in sets.advice(first)),
+        ],
         rows=list(_rows(sets.asked, results)),
         blocks=[
             *([main_table(results, first, rank, taken=taken)] if on(results, first) else []),
@@ -872,7 +875,9 @@ class Evaluate:
 
     def _usual_features(self) -> tuple[str, ...]:
         samples = self.sets.real.samples
-        usual = domain_of(samples.space).features(samples.code, labelled=self.sets.has_classes())
+        usual = domain_of(samples.space).features(
+            samples.space, samples.code, labelled=self.sets.has_classes()
+        )
         # Trained for as long as features of real samples alone ask for.
         return tuple("classifier:steps=1000" if f == "classifier" else f for f in usual)
 

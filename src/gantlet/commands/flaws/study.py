@@ -30,7 +30,7 @@ from gantlet.core.data import Readable
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Estimate, Outcome, Trial
 from gantlet.core.spec import extractors
-from gantlet.domains.domains import domain_of
+from gantlet.domains.domains import default_features, domain_of
 from gantlet.flaws.split import Ending, StopReason
 from gantlet.options import Search
 from gantlet.report.blocks import (
@@ -555,7 +555,10 @@ def answer(
         question=question,
         facts=facts_of(_setting(question, sets), outcomes, run),
         verdicts=[v for found in lists for v in verdicts(found, question["search"])],
-        caveats=list(_caveats(sets, lists)),
+        caveats=[
+            *_caveats(sets, lists),
+            *(Caveat(text=t) for t in sets.advice(str(question["features"]))),
+        ],
         rows=[row for o in outcomes if o.error is None for row in _rows(sets.asked, o)],
         blocks=[*_blocks(sets, outcomes, lists, run)],
         extra={"lists": {found.name: found.flaws for found in lists}},
@@ -748,8 +751,11 @@ class FindFlaws:
         if self.features:
             return extractors.resolve(self.features)
         samples = self.sets.real.samples
-        usual = domain_of(samples.space).features(samples.code, labelled=self.sets.has_classes())
-        return extractors.resolve(usual[0])
+        # Flaws are named after classes where there are some.
+        usual = default_features(
+            samples.space, samples.code, labelled=self.sets.has_classes(), classes=True
+        )
+        return extractors.resolve(usual)
 
 
 def _check_search(search: Search) -> None:

@@ -101,11 +101,16 @@ class FrozenExtractor:
         """The extractor, ready for use."""
         name, device = self._spec.extractor, self._spec.device
         made = extractors.make(name)
-        if not made.learns:
+        if not made.learns and self.code is None:
             return self._sets.extractor(name, device)
-        space = self.real.samples.space if self.code is None else self.code.space
+        samples = self.real.samples
+        space, code = (
+            (samples.space, samples.code)
+            if self.code is None
+            else (self.code.space, self.code.code)
+        )
         rng = Rng(self._spec.sets.data_seed, device)
-        return made.fit(space, self._splits(), rng=rng)
+        return made.fit(space, replace(self._splits(), code=code), rng=rng)
 
     def seen(self, chosen: SampleSet, watch: Watch) -> Representation:
         """Returns the representation of a set, in the space of the real samples."""
