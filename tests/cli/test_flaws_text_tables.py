@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from gantlet.cli.main import run
+from gantlet.features.minilm import is_installed
 
 MANY = ["--permutations", "999"]
 N = 500
@@ -65,7 +66,7 @@ def with_a_phrase_twice(line, draw):
 DAMAGED = [
     (shuffled, "wrong order of words"),
     (with_a_phrase_twice, "repeated phrases"),
-    (lambda line, draw: " ".join(line.split()[:6]), "too short"),
+    (lambda line, draw: re.sub(r"^((?:\S+ ){5}\S+) .*?( \.)?$", r"\1\2", line), "too short"),
     (lambda line, draw: re.sub(r"\bsees\b", "likes", line), "word 'sees' too rare"),
     (lambda line, draw: re.sub("ship", "shup", line), "too many rare or unknown words"),
     (lambda line, draw: line.lower(), "capitals missing"),
@@ -83,7 +84,9 @@ def test_the_first_flaw_of_a_text_is_the_planted_one(damage, title, tmp_path, ca
     draw = np.random.default_rng(5)
     real = write(tmp_path / "real.txt", sentences(0))
     fake = write(tmp_path / "fake.txt", [damage(line, draw) for line in sentences(1)])
-    assert listed(fake, real, capsys)[0] == title
+    # Features that see the meaning of lines may find more beside it, for which there is no name.
+    titles = [t for t in listed(fake, real, capsys) if not t.startswith("unnamed direction")]
+    assert titles[0] == title
 
 
 def test_another_text_of_the_same_source_has_no_flaw_and_letters_do(tmp_path, capsys):
@@ -122,7 +125,8 @@ def test_texts_are_evaluated_too(tmp_path, capsys):
     command = ["evaluate", str(fake), "--against", str(real), "--metric", "energy"]
     assert run([*command, "--out", str(tmp_path / "o"), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert {r["name"] for r in found["rows"]} == {"energy (ngrams)"}
+    usual = {"energy (ngrams)", "energy (minilm)"} if is_installed() else {"energy (ngrams)"}
+    assert {r["name"] for r in found["rows"]} == usual
     page = (tmp_path / "o/report.html").read_text()
     assert sentences(1, 1)[0].replace(" .", ".").replace(" ,", ",") in page
 
