@@ -9,10 +9,12 @@ import re
 import shutil
 import stat
 import sys
+import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import singledispatch, wraps
 from hashlib import blake2b
 from importlib.metadata import version
@@ -44,7 +46,7 @@ from gantlet.core.arguments import validated
 from gantlet.core.errors import UserError, printable
 from gantlet.core.estimate import Budget, Trial
 from gantlet.core.model import Model
-from gantlet.core.rng import Rng, cache_home
+from gantlet.core.rng import Rng, StorageError, cache_home
 from gantlet.core.spec import datasets, quote, studies
 from gantlet.data.catalogue import home
 from gantlet.given import SamplesLike, to_spec
@@ -625,12 +627,13 @@ class Job:
         with run.lock():
             todo = pending_with_reasons(self.trials, run, running.retry)
             with (
-                progress(len(todo), self.folder) if progress else nullcontext(no_progress) as tell
+                _session(run, trials=len({t.key for t in self.trials}), todo=len(todo)),
+                progress(len(todo), self.folder) if progress else nullcontext(no_progress) as tell,
             ):
                 report = run_trials(
                     self.study, run, self._executor(todo), tell, trials=self.trials, todo=todo
                 )
-            write_report(report, run)
+                write_report(report, run)
         return report, run
 
     def _executor(self, todo: Sequence[PendingTrial]) -> Executor:
@@ -641,6 +644,31 @@ class Job:
             if min(workers, len(todo)) <= 1
             else ProcessPool(workers, running.threads)
         )
+
+
+@contextmanager
+def _session(run: Run, *, trials: int, todo: int) -> Generator[None]:
+    """Logs how many trials there are, and at the end how it ended, its wall and its CPU time."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    run.log("started", trials=trials, todo=todo, at=now)
+    wall, cpu = time.monotonic(), _cpu_seconds()
+    how = "failed"
+    try:
+        yield
+        how = "finished"
+    except KeyboardInterrupt:
+        how = "interrupted"
+        raise
+    finally:
+        with suppress(StorageError):  # the error that ended it says more
+            seconds = {"seconds": time.monotonic() - wall, "cpu": _cpu_seconds() - cpu}
+            run.log("ended", how=how, **seconds)
+
+
+def _cpu_seconds() -> float:
+    """Returns the CPU time of this process and of its workers that have ended."""
+    used = os.times()
+    return used.user + used.system + used.children_user + used.children_system
 
 
 def _answered(asked: options.Running) -> Report:

@@ -507,7 +507,12 @@ def run_trials(
     mistakes: list[Trial] = []
     try:
         for outcome in executor.map(study, [one.trial for one in todo], run, tell):
-            run.log("finished", trial=outcome.trial.key, error=outcome.error)
+            run.log(
+                "finished",
+                trial=outcome.trial.key,
+                error=outcome.error,
+                failure=outcome.failure,
+            )
             mistakes += [outcome.trial] if outcome.failure == "cannot" else []
     except UserError:
         # The configuration was invalid: failures of models are then not results.

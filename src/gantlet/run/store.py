@@ -15,22 +15,22 @@ import hashlib
 import json
 import math
 import os
+import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, final
-
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, load_file, save
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, final
+from weakref import finalize
 
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import KINDS_IN_WORDS, Failure, Outcome, Trial
 from gantlet.core.rng import StorageError
 from gantlet.report.json import read_as
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # ----------------------------------------------------------------------------
 # Atomic writes with checksums: a reader never sees a partial or changed file.
@@ -254,14 +254,16 @@ def explained(path: Path) -> Generator[None]:
 _TENSOR = "__tensor__"
 
 
-def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+def save_tensors(path: Path, tensors: "Mapping[str, Tensor]") -> None:
     """Saves tensors; those that share memory (tied weights) are saved once each."""
+    from safetensors.torch import save
+
     whole = {name: t.detach().cpu().clone().contiguous() for name, t in tensors.items()}
     # Written by Python: the library's own writer hides from the caller that a disk is full.
     write_bytes(path, save(whole), durable=True)
 
 
-def load_tensors(path: Path) -> dict[str, Tensor]:
+def load_tensors(path: Path) -> "dict[str, Tensor]":
     """Returns the tensors of a file.
 
     Raises:
@@ -269,6 +271,9 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     """
     if not path.exists():
         raise DamagedError(f"{path} does not exist.")
+    from safetensors import SafetensorError
+    from safetensors.torch import load, load_file
+
     try:
         # The library takes names of files in UTF-8 alone: under others it is given the bytes.
         return load_file(path) if _is_utf8(path) else load(path.read_bytes())
@@ -364,8 +369,10 @@ def _state_of(path: Path, index: Path, owner: str) -> dict[str, Any]:
     return state
 
 
-def _lift(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
+def _lift(value: Any, name: str, tensors: "dict[str, Tensor]") -> Any:
     """Moves the tensors of ``value`` into ``tensors`` and returns what is left, for JSON."""
+    import torch
+
     if isinstance(value, torch.Tensor):
         tensors[name] = value
         return {_TENSOR: name}
@@ -377,7 +384,7 @@ def _lift(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
     return value
 
 
-def _drop(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+def _drop(value: Any, tensors: "Mapping[str, Tensor]") -> Any:
     if isinstance(value, dict) and _TENSOR in value:
         return tensors[value[_TENSOR]]
     if isinstance(value, dict):
@@ -427,11 +434,11 @@ class TrialFolder:
     )
     _told: set[str] = field(default_factory=set[str], compare=False, repr=False)
 
-    def save(self, name: str, tensors: Mapping[str, Tensor]) -> None:
+    def save(self, name: str, tensors: "Mapping[str, Tensor]") -> None:
         """Saves tensors under ``name``."""
         save_tensors(self.path / f"{name}.safetensors", tensors)
 
-    def load(self, name: str) -> dict[str, Tensor]:
+    def load(self, name: str) -> "dict[str, Tensor]":
         """Returns the tensors saved under ``name``.
 
         Raises:
@@ -654,6 +661,69 @@ def folder_of(name: str, question: Mapping[str, Any]) -> Path:
     return Path("runs") / f"{name}-{hashlib.blake2b(text.encode(), digest_size=3).hexdigest()}"
 
 
+# A look at the lock (``is_held``) is over at once; one that meets it tries again.
+_TRIES, _PAUSE = 5, 0.02
+
+
+@final
+class Hold:
+    """The lock of a run directory, held until released, garbage collected, or the process ends.
+
+    Args:
+        descriptor: Of the open and locked file.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._close = finalize(self, os.close, descriptor)
+
+    def release(self) -> None:
+        """Lets others have the directory; releasing again does nothing."""
+        self._close()
+
+
+def hold(folder: Path) -> Hold | None:
+    """Locks a run directory; returns None where another process, or another object, holds it.
+
+    Raises:
+        StorageError: If the folder cannot be written.
+    """
+    path = folder / ".lock"
+    with explained(path):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    for _ in range(_TRIES):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_PAUSE)
+        except OSError:
+            os.close(descriptor)
+            raise
+        else:
+            return Hold(descriptor)
+    os.close(descriptor)
+    return None
+
+
+def is_held(folder: Path) -> bool:
+    """Returns whether a process holds the lock of a run directory; changes nothing.
+
+    Raises:
+        OSError: If the lock cannot be read.
+    """
+    try:
+        descriptor = os.open(folder / ".lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return False
+    try:
+        # Shared, so that several may look at the same time.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 @final
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -772,20 +842,16 @@ class Run:
         Raises:
             UserError: If another process uses it, or it cannot be written.
         """
-        lock = self.path / ".lock"
-        with ExitStack() as stack:
-            with explained(lock):
-                file = stack.enter_context(lock.open("w"))
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise UserError(
-                    f"Another process is using {self.path}. Wait, or give another --out."
-                ) from error
+        held = hold(self.path)
+        if held is None:
+            raise UserError(f"Another process is using {self.path}. Wait, or give another --out.")
+        try:
             with suppress(OSError):
                 for folder in (self.path, *self.path.glob("trials/*")):
                     drop_drafts(folder)
             yield
+        finally:
+            held.release()
 
     def log(self, event: str, **details: Any) -> None:
         """Appends an event to the log."""

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast, final
@@ -17,7 +18,7 @@ from gantlet.report.blocks import Report
 from gantlet.report.documents import render
 from gantlet.report.html import as_fragment
 from gantlet.report.json import as_json
-from gantlet.run.store import write_bytes, write_sealed
+from gantlet.run.store import Hold, append_line, hold, write_bytes, write_sealed
 from gantlet.watch import looks
 from gantlet.watch.alarms import Alarm, Alarms
 from gantlet.watch.drawing import (
@@ -162,6 +163,7 @@ class Watch:
         self._shown_looks = 0
         self._is_sized = share is None
         self._ended = False
+        self._lock: Hold | None = None
 
     # ------------------------------------------------------------------------
     # What the user calls.
@@ -215,6 +217,7 @@ class Watch:
             self._sinks = self._sinks and []
             report = self._report()
             self._guarded("the page", lambda: self._write(report))
+            self._guarded("the lock of the folder", self._release)
         return report
 
     @property
@@ -337,7 +340,27 @@ class Watch:
         history = [look.entries for look in self._looks]
         folder = self._folder
         folder.mkdir(parents=True, exist_ok=True)
+        self._seize(folder)
         self._sinks = [w.open(folder, self._name, history) for w in self._writers]
+
+    def _seize(self, folder: Path) -> None:
+        """Holds the lock of the folder, by which others see that the loop runs."""
+        if self._lock is None and not self._ended:
+            self._lock = hold(folder)
+            if self._lock is not None:
+                self._log("started", step=self._step)
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._log("ended", how="finished", step=self._step)
+            self._lock.release()
+            self._lock = None
+
+    def _log(self, event: str, *, step: int, **details: str) -> None:
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        if self._folder is not None:
+            entry = {"event": event, "at": now, "step": step, **details}
+            append_line(self._folder / "log.jsonl", entry)
 
     # ------------------------------------------------------------------------
     # A look.
@@ -495,6 +518,8 @@ class Watch:
         if self._folder is None or not (force or (is_stale and affords)):
             return
         self._shown_looks = len(self._looks)
+        # The lock may have been that of an object which has gone by now.
+        self._seize(self._folder)
         with self._pace.taking("page"):
             self._write(self._report())
 

@@ -95,6 +95,11 @@ def report_of(course: Course) -> Report:
         ],
         "step": course.step,
         "running": course.refresh is not None,
+        "looks": len(course.looks),
+        "cost": {
+            "cpu": course.pace.loop + course.pace.own,
+            "flops": None if course.flops is None else course.flops * course.steps,
+        },
     }
     if course.refresh is not None:
         extra["refresh"] = course.refresh
