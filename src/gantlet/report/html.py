@@ -54,7 +54,7 @@ def as_html(report: Report) -> str:
     Raises:
         UserError: If it would be larger than ``MOST_BYTES``.
     """
-    page = _pages().get_template("page.html").render(_view(report)) + "\n"
+    page = pages().get_template("page.html").render(_view(report)) + "\n"
     size = len(page.encode())
     if size > MOST_BYTES:
         raise UserError(
@@ -69,13 +69,20 @@ def as_fragment(report: Report) -> str:
     """Returns answer, limitations and main table without style, for a notebook."""
     main = next((b for b in report.blocks if isinstance(b, Table)), None)
     table = None if main is None else TableView(main, with_sources=False)
-    return _pages().get_template("fragment.html").render(report=report, table=table)
+    return pages().get_template("fragment.html").render(report=report, table=table)
+
+
+def script_of(*names: str) -> tuple[Markup, str]:
+    """Returns templates of scripts as one script, and its SHA-256 for the page's policy."""
+    script = "\n".join(asset(name) for name in names)
+    digest = hashlib.sha256(script.encode()).digest()
+    return Markup(script), base64.b64encode(digest).decode("ascii")
 
 
 @cache
-def _pages() -> Environment:
+def pages() -> Environment:
     """Returns the templates; everything they show is escaped, and a missing name is an error."""
-    pages = Environment(
+    made = Environment(
         loader=PackageLoader("gantlet.report"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -89,9 +96,9 @@ def _pages() -> Environment:
         "TableView": TableView,
         "PictureView": PictureView,
     }
-    pages.filters.update(filters)
-    pages.globals.update(views)
-    return pages
+    made.filters.update(filters)
+    made.globals.update(views)
+    return made
 
 
 def _shown(value: object) -> object:
@@ -111,20 +118,21 @@ def _paragraphs(text: str) -> list[str]:
 
 
 @cache
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """Returns the text of a template."""
     return files("gantlet.report").joinpath("templates", name).read_text(encoding="utf-8")
 
 
 def _view(report: Report) -> dict[str, object]:
     """Returns everything that the page shows, by the names that its template uses."""
-    digest = hashlib.sha256(_asset("page.js").encode()).digest()
+    script, digest = script_of("sort.js", "page.js")
     main = _main_table(report.blocks)
     details = [*report.facts.items, *_spent(report.spend)]
     return {
         "report": report,
-        "css": Markup(_asset("page.css")),
-        "script": Markup(_asset("page.js")),
-        "digest": base64.b64encode(digest).decode("ascii"),
+        "css": Markup(asset("page.css")),
+        "script": script,
+        "digest": digest,
         "glance": _glance(report.facts.items),
         "before": report.blocks[:main],
         "after": report.blocks[main:],
