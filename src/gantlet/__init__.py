@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from gantlet.options import Search, SupportTests
     from gantlet.report.blocks import Report
     from gantlet.stats import theory
+    from gantlet.view.page import view
     from gantlet.watch.loop import Watch
 
 __version__ = "0.2.0.dev0"
@@ -126,6 +127,7 @@ __all__ = [
     "theory",
     "tournament",
     "train",
+    "view",
 ]
 
 _HOMES = {
@@ -164,6 +166,7 @@ _HOMES = {
     "Watch": "gantlet.watch.loop",
     "count": "gantlet.compute.meters",
     "refuse_context": "gantlet.core.model",
+    "view": "gantlet.view.page",
 }
 _MODULES = {"components": "gantlet.core.spec", "theory": "gantlet.stats.theory"}
 

@@ -29,7 +29,10 @@ ASKED_FOR = {
     "on_broken_pipe",  # rich
     "_repr_html_",  # notebooks
     *("__class__", "__signature__"),  # Python
-    *("filters", "globals", "alternative", "is_small"),  # jinja2 and the templates of reports
+    *("filters", "globals", "alternative", "is_small", "is_unknown"),  # jinja2 and our templates
+    *("do_GET", "do_HEAD", "do_PUT", "do_DELETE", "do_PATCH", "do_OPTIONS"),  # http.server
+    *("protocol_version", "server_version", "sys_version", "close_connection"),
+    *("daemon_threads", "log_message", "handle_error"),
 }
 # What a program calls and the documentation shows, and no command needs.
 FOR_PROGRAMS = {"by_operator", "measure_all", "realism", "to_frame", "figures"} | {

@@ -183,6 +183,18 @@ COMMANDS = (
 """,
     ),
     CommandHelp(
+        "view",
+        "Show all runs below a folder in one page: state, progress, headline, time and cost.",
+        "The page filters, sorts and compares two runs, without a test. With --serve it stays up "
+        "to date while runs go on, on this machine alone.",
+        """
+  gantlet view runs
+  gantlet view runs --serve
+  gantlet view runs --format text
+  gantlet view runs --compare runs/a runs/b
+""",
+    ),
+    CommandHelp(
         "export",
         "Write the estimates of runs as one table, one per row.",
         "",

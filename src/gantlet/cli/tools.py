@@ -5,12 +5,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from shutil import get_terminal_size
 from textwrap import fill
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
 
 from gantlet.cli.running import Flag
 from gantlet.core.errors import UserError, printable, unknown
 from gantlet.core.spec import REGISTRIES
 from gantlet.options import split_docstring
+
+if TYPE_CHECKING:
+    from gantlet.report.blocks import Report
+    from gantlet.view.page import View
 
 # ----------------------------------------------------------------------------
 # gantlet report.
@@ -102,6 +108,119 @@ def watch(run: Path, /, *, follow: Flag = False, json: Flag = False) -> int:
 
 # Seconds between two looks at the file.
 _PAUSE = 0.5
+
+
+# ----------------------------------------------------------------------------
+# gantlet view.
+# ----------------------------------------------------------------------------
+
+
+def view(
+    folder: Path = Path("runs"),
+    /,
+    *,
+    out: Path | None = None,
+    format: Literal["html", "text", "json"] = "html",  # noqa: A002
+    serve: Annotated[
+        list[int] | None, Parameter(consume_multiple=(0, 1), show_default=False)
+    ] = None,
+    follow: Flag = False,
+    compare: tuple[Path, Path] | None = None,
+    check: Flag = False,
+) -> int:
+    """Show all runs below a folder in one page.
+
+    Args:
+        folder: Folder that holds run directories, at any depth.
+        out: Output file. Default: index.html in the folder; text and json are printed.
+        format: A page, or the same table as text or as one JSON object.
+        serve: Serve the page on this machine alone, at this port or 8765; the folder comes first.
+        follow: Write the page again and again until no run goes on.
+        compare: Show two runs beside each other, without a test.
+        check: Compare the checksums of all reports and outcomes too.
+    """
+    import json
+
+    from gantlet.report.json import dumps
+    from gantlet.view.page import View
+
+    if serve is not None:
+        _alone("--serve", out=out, follow=follow, compare=compare)
+        return _serve(View(folder, check=check), serve)
+    if compare is not None:
+        _alone("--compare", follow=follow)
+        two = View(folder, check=check).compare(*compare)
+        shown = "text" if format == "html" and out is None else format
+        return _output(two, shown, out, dumps(two, blocks=False))
+    found = View(folder, check=check)
+    if format != "html":
+        _alone(f"--format {format}", follow=follow)
+        return _output(found.report(), format, out, json.dumps(found.as_json(), indent=2))
+    page = found.write(out, live=follow and found.is_running)
+    print(printable(f"{found.claim}\nPage: {page}"), flush=True)
+    return _follow(found, page) if follow else 0
+
+
+def _alone(option: str, **others: object) -> None:
+    """Refuses options that mean nothing beside another.
+
+    Raises:
+        UserError: If one was given.
+    """
+    for name, value in others.items():
+        if value:
+            raise UserError(f"{option} and --{name} do not go together. Leave one of them out.")
+
+
+def _output(report: "Report", format: str, out: Path | None, json: str) -> int:  # noqa: A002
+    """Prints a report, or writes it to a file; ``json`` is its form for programs."""
+    from gantlet.report import terminal
+    from gantlet.report.documents import render
+    from gantlet.run.store import write_bytes
+
+    if format == "text" and out is None:
+        terminal.show(report)
+        return 0
+    content = f"{json}\n" if format == "json" else render(report, format)
+    if out is None:
+        print(content, end="")
+    else:
+        write_bytes(out, content.encode())
+    return 0
+
+
+def _follow(found: "View", page: Path) -> int:
+    """Writes the page again until no run goes on; Ctrl-C ends it."""
+    import time
+
+    try:
+        while found.is_running:
+            time.sleep(_REWRITE)
+            found.renew()
+            found.write(page, live=found.is_running)
+    except KeyboardInterrupt:
+        found.write(page)
+        print(printable(f"\nStopped following {found.root}; the page stays as it was last."))
+        return 0
+    print(printable(found.claim))
+    return 0
+
+
+# Seconds between two pages.
+_REWRITE = 5.0
+
+
+def _serve(found: "View", given: list[int]) -> int:
+    """Serves the page until Ctrl-C."""
+    from gantlet.view.server import PORT, Server
+
+    with Server(found, given[0] if given else PORT) as server:
+        print(printable(f"{found.claim}\nServing {server.url} (Ctrl-C ends it)"), flush=True)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            print(printable(f"\nStopped serving {found.root}."), flush=True)
+    return 0
 
 
 # ----------------------------------------------------------------------------
