@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     )
     from gantlet.core.rng import Rng
     from gantlet.core.spec import Between
+    from gantlet.models.own import game
     from gantlet.options import Search, SupportTests
     from gantlet.report.blocks import Report
     from gantlet.stats import theory
@@ -116,6 +117,7 @@ __all__ = [
     "export",
     "flaws",
     "forecast",
+    "game",
     "load_model",
     "load_report",
     "plan",
@@ -165,6 +167,7 @@ _HOMES = {
     "UserError": "gantlet.core.errors",
     "Watch": "gantlet.watch.loop",
     "count": "gantlet.compute.meters",
+    "game": "gantlet.models.own",
     "refuse_context": "gantlet.core.model",
     "view": "gantlet.view.page",
 }

@@ -45,11 +45,11 @@ from gantlet.compute.machine import threads as using
 from gantlet.core.arguments import validated
 from gantlet.core.errors import UserError, printable
 from gantlet.core.estimate import Budget, Trial
-from gantlet.core.model import Model
+from gantlet.core.model import Game, Model
 from gantlet.core.rng import Rng, StorageError, cache_home
 from gantlet.core.spec import datasets, quote, studies
 from gantlet.data.catalogue import home
-from gantlet.given import SamplesLike, to_spec
+from gantlet.given import SamplesLike, own_data, to_dataset, to_spec
 from gantlet.options import Retry, Texts, Threads, Workers
 from gantlet.report.blocks import Report
 from gantlet.report.documents import render
@@ -707,7 +707,14 @@ def _(asked: options.Train) -> Study:
 
 @study_of.register
 def _(asked: options.Converge) -> Study:
-    return Converge.of(asked)
+    model: Any = asked.model
+    if not isinstance(model, (str, Game)):
+        raise UserError(
+            "model must be a name, a run or a game: gantlet.game({'generator': G, 'critic': D}, "
+            f"losses=...). Got {type(model).__name__}."
+        )
+    given = own_data(model) if asked.data is None else asked.data
+    return Converge.of(asked, None if given is None else to_dataset(given, "data", asked.seed))
 
 
 @study_of.register

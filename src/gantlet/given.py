@@ -4,22 +4,31 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias, final
+from typing import Any, TypeAlias, cast, final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gantlet.commands.evaluate.inputs import spec_with_name
+from gantlet.commands.evaluate.inputs import named, spec_with_name
+from gantlet.commands.own import (
+    Drawing,
+    OwnFamily,
+    dataset_text,
+    drawn_from,
+    is_generator,
+    samples_of_text,
+)
 from gantlet.commands.trained import draw
 from gantlet.compute.machine import memory
 from gantlet.core.data import Dataset, all_samples
 from gantlet.core.errors import UserError
-from gantlet.core.model import Model
+from gantlet.core.model import Game, Generative, Model
 from gantlet.core.rng import Rng
-from gantlet.core.spec import Spec, datasets
-from gantlet.run.given_samples import store_array, store_table
+from gantlet.core.spec import Spec, datasets, families
+from gantlet.models.own import Latent, OwnGame
+from gantlet.run.given_samples import store_array, store_table, stored_samples
 
 # ----------------------------------------------------------------------------
 # Collection of arrays from items and batches of loaders and lists.
@@ -306,8 +315,8 @@ SamplesLike: TypeAlias = (
 )
 """Samples: their location, as text or a path; or a tensor, an array, a pandas table; a list of
 arrays, tensors or PIL images; a data set of Gantlet or of torch, a loader or an iterator of
-batches, alone, in tuples or in dictionaries; a model or module with ``sample``, or a function
-``n -> samples``."""
+batches, alone, in tuples or in dictionaries; a game, a model or module with ``sample``, a
+generator network, or a function ``n -> samples``."""
 
 # Default number of samples drawn from a model.
 _DRAWN = 10_000
@@ -331,7 +340,7 @@ def to_spec(given: SamplesLike, name: str, *, n: int | None, seed: int) -> str:
         UserError: If the object does not hold samples.
     """
     if isinstance(given, str):
-        return given
+        return _generated(given, n, seed)
     if isinstance(given, Path):
         return _path(given)
     if isinstance(given, Dataset) and (known := _registered(given)) is not None:
@@ -343,6 +352,56 @@ def to_spec(given: SamplesLike, name: str, *, n: int | None, seed: int) -> str:
     with torch.random.fork_rng(devices=[]):
         found = _gathered(given, name, n, seed)
     return spec_with_name(name, store_array(checked_array(found.array, name), name, found.note))
+
+
+def _generated(text: str, n: int | None, seed: int) -> str:
+    """Returns the location of samples; those of a generator in written form are drawn now."""
+    name, where = named(text)
+    if not is_generator(where):
+        return text
+    count = _DRAWN if n is None else n
+    found = samples_of_text(where, count, seed=seed)
+    stored = store_array(checked_array(found.x.numpy(), name), name, found.note)
+    return spec_with_name(name, stored)
+
+
+def to_dataset(given: SamplesLike, name: str, seed: int) -> str:
+    """Returns samples as a data set in written form; objects are stored in the cache.
+
+    Args:
+        given: A data set by name, or samples as for ``to_spec``.
+        name: Name for samples given as an object.
+        seed: Random seed of a model's samples.
+
+    Raises:
+        UserError: If the object does not hold samples.
+    """
+    if isinstance(given, str) and not is_generator(given):
+        return given
+    where = named(to_spec(given, name, n=None, seed=seed))[1]
+    stored = stored_samples(where, name)
+    return where if stored is None else dataset_text(stored.path)
+
+
+def own_data(model: str | Game) -> Any:
+    """Returns the data of a game of the user's own, or None where it has none.
+
+    Args:
+        model: A game, or a model in written form.
+
+    Raises:
+        UserError: If a game of modules that makes samples comes without data.
+    """
+    own: Any = model
+    if isinstance(model, str):
+        if Spec.parse(model).name != "module":
+            return None
+        own = cast("OwnFamily", families.make(model)).game()
+    if not isinstance(own, OwnGame) or own.parts.generator is None:
+        return None
+    if own.parts.data.value is None and not isinstance(model, str):
+        raise UserError("Give data=, the real samples: a data set by name, a tensor or a loader.")
+    return own.parts.data.value
 
 
 def _path(path: Path) -> str:
@@ -383,10 +442,8 @@ def _ends(given: Any) -> bool:
 
 def _asked(given: Any, name: str, n: int, seed: int) -> Collected | None:
     """Returns samples drawn from a model, data set or function, or None for other objects."""
-    if isinstance(given, Model):
-        _check_room(4 * n * given.space.size, name, n)
-        x = draw(given, n, rng=Rng(seed).stream("sample")).cpu()
-        return Collected(_levels(x, given.space.levels))
+    if isinstance(given, (Game, Model)):
+        return _of_model(given, name, n, seed)
     if isinstance(given, Dataset):
         x = all_samples(given.load(rng=Rng(seed)).test)
         return Collected(_levels(x, given.space.levels))
@@ -396,14 +453,27 @@ def _asked(given: Any, name: str, n: int, seed: int) -> Collected | None:
         return _called(lambda k: given.sample(torch.Size([k])), name, n)
     if callable(getattr(given, "sample", None)) and not hasattr(given, "__getitem__"):
         return _called(given.sample, name, n)
+    return _of_function(given, name, n, seed)
+
+
+def _of_function(given: Any, name: str, n: int, seed: int) -> Collected | None:
+    """Returns samples drawn from a network or a function, or None for other objects."""
     if isinstance(given, torch.nn.Module):
-        raise UserError(
-            f"{name} is a module without a method sample(n). Give a function n -> samples, such "
-            "as lambda n: net(torch.randn(n, 64))."
-        )
+        found = drawn_from(given, Drawing(latent=Latent()), n, rng=Rng(seed).stream("sample"))
+        return Collected(one_array(found.x, name), found.note)
     if callable(given) and not isinstance(given, Iterable) and not hasattr(given, "__array__"):
         return _called(given, name, n)
     return None
+
+
+def _of_model(given: Game | Model, name: str, n: int, seed: int) -> Collected:
+    """Returns samples of a model, or of that of a game."""
+    if isinstance(given, Game) and not isinstance(given, Generative):
+        raise UserError(f"{name} is a game without a generator, which makes no samples.")
+    model = given.model if isinstance(given, Generative) else given
+    _check_room(4 * n * model.space.size, name, n)
+    x = draw(model, n, rng=Rng(seed).stream("sample")).cpu()
+    return Collected(_levels(x, model.space.levels))
 
 
 def _check_room(size: int, name: str, n: int) -> None:

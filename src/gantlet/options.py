@@ -43,10 +43,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from gantlet.core.model import Game
     from gantlet.given import SamplesLike
 
     Grouping: TypeAlias = str | Path | Sequence[object] | Tensor | NDArray[np.generic]
 else:
+    Game = Any
     SamplesLike = Any
     Grouping = Any
 
@@ -463,8 +465,10 @@ class Converge(Running):
     """The options of ``gantlet converge``.
 
     Attributes:
-        model: Model family, toy game, or a finished training with snapshots as RUN@MODEL#SEED.
-        data: Data set, as name or name:key=value,key=value.
+        model: Model family, toy game, a game of your own as module:path=FILE.py:FUNCTION, or a
+            finished training with snapshots as RUN@MODEL#SEED; in Python also a game.
+        data: Data set, as name or name:key=value,key=value; in Python also samples. Default: that
+            of a game of your own, else digits.
         seed: Random seed.
         budget: Training budget; 2e11 FLOPs by default, 1000 steps for a toy game.
         solver: Optimizer (training algorithm); auto: the default of the family.
@@ -473,9 +477,9 @@ class Converge(Running):
         data_seed: Seed of the train/validation/test split.
     """
 
-    model: str
+    model: "str | Game"
     _: KW_ONLY
-    data: str = "digits"
+    data: "SamplesLike | None" = None
     seed: Seed = 0
     budget: Budget | None = None
     solver: str = "auto"

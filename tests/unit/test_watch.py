@@ -19,8 +19,9 @@ from gantlet.core.errors import UserError
 from gantlet.core.estimate import Estimate
 from gantlet.given import to_spec
 from gantlet.run.execute import read_report
+from gantlet.models.own import Latent, latent_shape
 from gantlet.watch.alarms import LEVELS, Alarms, Counts, Distance
-from gantlet.watch.drawing import Latent, drawn, latent_shape, own_randomness, stream
+from gantlet.watch.drawing import drawn, own_randomness, stream
 from gantlet.watch.looks import Curve, Look
 from gantlet.watch.pace import Pace
 from gantlet.watch.reference import Reference, resolved

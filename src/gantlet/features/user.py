@@ -1,9 +1,11 @@
 """User-defined feature extractors: modules, TorchScript, ONNX."""
 
+import importlib.util
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -183,7 +185,7 @@ class Module:
     Source: your module.
 
     Attributes:
-        path: ``package.module:attribute``.
+        path: ``package.module:attribute``, or ``file.py:attribute``.
         output: Number (from 0) or key of the output with the vectors; by default the first.
         logits: Number or key of an output with class logits.
         size: Height and width to resize images to; by default not resized.
@@ -207,11 +209,11 @@ class Module:
             UserError: If the object does not exist, or does not fit.
         """
         del data, rng
-        module, network = _found(self.path)
+        module, network = find_object(self.path)
         return of_callable(
             network,
             space,
-            name=f"module {self.path} ({_file_of(module)})",
+            name=f"module {self.path} ({file_text(module)})",
             output=self.output,
             logits=self.logits,
             size=self.size,
@@ -267,28 +269,72 @@ def of_callable(
     return features_of_network(own, space, looks)
 
 
-def _found(path: str) -> tuple[ModuleType, Callable[[Tensor], Any]]:
-    """Returns a module and the object in it that ``path`` names."""
-    where, colon, attribute = path.partition(":")
+def find_object(path: str) -> tuple[ModuleType, Callable[..., Any]]:
+    """Returns a Python module and the function or network in it that ``path`` names.
+
+    Args:
+        path: ``package.module:attribute``, or ``file.py:attribute``. The module is run where it
+            is not imported yet.
+
+    Raises:
+        UserError: If there is no such object, or it cannot be called.
+    """
+    where, colon, attribute = path.rpartition(":")
     if not (where and colon and attribute):
-        raise UserError(f"module:path must be package.module:attribute. Got {path!r}.")
-    module = _imported(where)
+        raise UserError(
+            f"module:path must be package.module:attribute or file.py:attribute. Got {path!r}."
+        )
+    module = _of_file(Path(where).expanduser()) if where.endswith(".py") else _imported(where)
     found = getattr(module, attribute, None)
     if found is None:
-        raise UserError(f"{where} has no attribute {attribute!r}.")
+        near = get_close_matches(attribute, vars(module), n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise UserError(f"{where} has no attribute {attribute!r}.{hint}")
     if isinstance(found, type) or not callable(found):
         raise UserError(
             f"{path} must be a function or an instance of a network. Got "
             f"{'the class ' + found.__name__ if isinstance(found, type) else repr(found)}."
         )
-    return module, cast("Callable[[Tensor], Any]", found)
+    return module, cast("Callable[..., Any]", found)
 
 
 def _imported(name: str) -> ModuleType:
+    return _loaded(name, lambda: import_module(name), Path.cwd())
+
+
+def _of_file(path: Path) -> ModuleType:
+    """Returns the module that a file is; each content of it is run once."""
+    if not path.is_file():
+        near = get_close_matches(path.name, (p.name for p in path.parent.glob("*.py")), n=1)
+        hint = f" Did you mean {str(path.with_name(near[0]))!r}?" if near else ""
+        raise UserError(f"There is no file {path}.{hint}")
+    name = f"gantlet_own_{path.stem}_{sha256_of(path)[:16]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    return _loaded(str(path), lambda: _executed(name, path), path.absolute().parent)
+
+
+def _executed(name: str, path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError("it is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    # Dataclasses and functions of the file look their module up.
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _loaded(name: str, load: Callable[[], ModuleType], folder: Path) -> ModuleType:
+    """Returns a module that runs with its folder among those that are searched."""
     try:
         # A network that draws its weights when it is imported draws the same ones each time.
-        with seeded(Rng(0).stream("module")), _current_folder():
-            return import_module(name)
+        with seeded(Rng(0).stream("module")), _searched(folder):
+            return load()
     except Exception as error:
         reason = " ".join(str(error).split()).rstrip(".") or "no reason given"
         kind = "" if isinstance(error, (ImportError, SyntaxError)) else f"{type(error).__name__}: "
@@ -296,17 +342,16 @@ def _imported(name: str) -> ModuleType:
 
 
 @contextmanager
-def _current_folder() -> Generator[None]:
-    """Lets modules of the current folder be imported, as ``python -m`` does."""
-    folder = str(Path.cwd())
-    sys.path.insert(0, folder)
+def _searched(folder: Path) -> Generator[None]:
+    """Lets modules of a folder be imported, as ``python -m`` does."""
+    sys.path.insert(0, str(folder))
     try:
         yield
     finally:
-        sys.path.remove(folder)
+        sys.path.remove(str(folder))
 
 
-def _file_of(module: ModuleType) -> str:
+def file_text(module: ModuleType) -> str:
     """Returns a hash of a module's own file, so that another version has another name."""
     file = getattr(module, "__file__", None)
     return "no file" if file is None else f"file SHA-256 {sha256_of(Path(file))[:16]}"

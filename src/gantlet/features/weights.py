@@ -51,10 +51,27 @@ def read(path: Path) -> dict[str, Tensor]:
     Raises:
         UserError: If it is not whole, is not such a file, or holds anything but tensors.
     """
+    found = read_saved(path)
+    if not isinstance(found, Mapping) or not all(torch.is_tensor(t) for t in found.values()):
+        raise UserError(
+            f"{path} holds no plain table of named tensors (got {type(found).__name__}); save the "
+            "network's state_dict() alone."
+        )
+    return {str(name): tensor for name, tensor in found.items()}
+
+
+def read_saved(path: Path) -> Any:
+    """Returns what is in a file that ``torch.save`` wrote, on the CPU.
+
+    Nothing in the file is run: only tensors and plain values are read.
+
+    Raises:
+        UserError: If it is not whole, is not such a file, or holds code.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about the file; the error below says more
-            found = torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251  runs no code
+            return torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251  runs no code
     except pickle.UnpicklingError as error:
         raise UserError(
             f"{path} is not a file of weights, or contains code, which is refused: only tensors "
@@ -65,12 +82,6 @@ def read(path: Path) -> dict[str, Tensor]:
             f"{path} is not a complete file of weights; it may be another kind of file, or an "
             "incomplete download."
         ) from error
-    if not isinstance(found, Mapping) or not all(torch.is_tensor(t) for t in found.values()):
-        raise UserError(
-            f"{path} holds no plain table of named tensors (got {type(found).__name__}); save the "
-            "network's state_dict() alone."
-        )
-    return {str(name): tensor for name, tensor in found.items()}
 
 
 def read_script(path: Path) -> dict[str, Tensor]:

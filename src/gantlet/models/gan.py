@@ -550,11 +550,17 @@ class AdversarialObjective:
         loss: Name of the loss.
         penalty: Name of the penalty on the critic's slope.
         gamma: Weight of the penalty, ``gamma / 2 * E |grad D|^2``.
+        rule: A loss in the place of the one that is named, or None.
     """
 
     loss: LossName = "relativistic"
     penalty: PenaltyName = "r1r2"
     gamma: float = 1.0
+    rule: AdversarialLoss | None = None
+
+    @property
+    def _rule(self) -> AdversarialLoss:
+        return LOSSES[self.loss] if self.rule is None else self.rule
 
     def critic(
         self,
@@ -574,7 +580,7 @@ class AdversarialObjective:
         """
         judge = Scored.along if coupled else Scored.by
         seen, made = judge(critic, real), judge(critic, fake)
-        loss = LOSSES[self.loss].critic(seen.score, made.score)
+        loss = self._rule.critic(seen.score, made.score)
         return loss + self.gamma * PENALTIES[self.penalty](critic, seen, made, rng=rng)
 
     def generator(
@@ -584,7 +590,7 @@ class AdversarialObjective:
 
         Where it is to be ``coupled``, the critic's scores of real samples are differentiated too.
         """
-        loss = LOSSES[self.loss]
+        loss = self._rule
         score = critic(fake)
         if not loss.is_paired:
             return loss.generator(score, score)

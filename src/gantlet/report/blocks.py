@@ -89,6 +89,22 @@ class Prose:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Code:
+    """Lines of a program, shown as they are.
+
+    Attributes:
+        title: What they do.
+        text: The lines.
+        note: What a reader must know to use them.
+    """
+
+    title: str
+    text: str
+    note: str = ""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
     """The head of a column.
 
@@ -350,7 +366,7 @@ class Section:
 
 
 Block: TypeAlias = (
-    Facts | Verdict | Caveat | Prose | Table | Lines | Scatter | Forest | Gallery | Section
+    Facts | Verdict | Caveat | Prose | Code | Table | Lines | Scatter | Forest | Gallery | Section
 )
 
 

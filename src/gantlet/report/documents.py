@@ -14,6 +14,7 @@ from gantlet.report.blocks import (
     Block,
     Caveat,
     Cell,
+    Code,
     Facts,
     Forest,
     Gallery,
@@ -106,9 +107,11 @@ def _md_block(block: Block, level: int) -> str:
             return _md_titled(block, level)
 
 
-def _md_titled(block: Table | Lines | Scatter | Forest | Gallery, level: int) -> str:
+def _md_titled(block: Code | Table | Lines | Scatter | Forest | Gallery, level: int) -> str:
     title = _md_title(block.title, level)
     match block:
+        case Code():
+            return f"{title}\n\n{_md_code(block)}"
         case Table():
             return f"{title}\n\n{markdown_table(block)}"
         case Lines():
@@ -120,6 +123,12 @@ def _md_titled(block: Table | Lines | Scatter | Forest | Gallery, level: int) ->
         case Gallery():
             names = "; ".join(_md_safe(p.caption) for p in block.pictures)
             return f"{title}\n\nPictures, to be seen in report.html: {names}."
+
+
+def _md_code(code: Code) -> str:
+    """Returns lines of a program, indented: whatever signs they hold, they end with it."""
+    lines = "\n".join(f"    {line}".rstrip() for line in clean(code.text).splitlines())
+    return f"{lines}\n\n{_md_safe(code.note)}" if code.note else lines
 
 
 def _md_title(title: str, level: int) -> str:

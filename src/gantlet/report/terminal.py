@@ -26,6 +26,7 @@ from gantlet.report import charts
 from gantlet.report.blocks import (
     Block,
     Caveat,
+    Code,
     Facts,
     Forest,
     Gallery,
@@ -59,7 +60,7 @@ class _Output(Console):
 
 
 def show(report: Report, console: Console | None = None, *, path: str | None = None) -> None:
-    """Prints verdicts, the main table, caveats and the path of the whole report."""
+    """Prints verdicts, the main table, the first code, caveats and the path of the report."""
     console = console or _Output()
     _heading(console, report.title)
     for verdict in report.verdicts:
@@ -67,6 +68,9 @@ def show(report: Report, console: Console | None = None, *, path: str | None = N
     main = next((b for b in report.blocks if isinstance(b, Table)), None)
     if main is not None:
         _table(console, main)
+    code = next((b for b in report.blocks if isinstance(b, Code)), None)
+    if code is not None:
+        _code(console, code)
     _caveats(console, report.caveats)
     if path is not None:
         console.print(Text(f"Report: {clean(path)}"), soft_wrap=True)
@@ -122,7 +126,7 @@ def _block(console: Console, block: Block) -> None:
             _words(console, block)
 
 
-def _words(console: Console, block: Facts | Verdict | Caveat | Prose | Gallery) -> None:
+def _words(console: Console, block: Facts | Verdict | Caveat | Prose | Code | Gallery) -> None:
     match block:
         case Facts():
             for fact in block.items:
@@ -133,6 +137,8 @@ def _words(console: Console, block: Facts | Verdict | Caveat | Prose | Gallery) 
             _caveats(console, [block])
         case Prose():
             _prose(console, Text(clean(block.text)), after=1)
+        case Code():
+            _code(console, block)
         case Gallery():
             names = "; ".join(p.caption for p in block.pictures)
             _prose(console, Text(clean(f"{block.title} (pictures): {names}")), after=1)
@@ -148,6 +154,16 @@ def _verdict(console: Console, verdict: Verdict) -> None:
     if verdict.because:
         _prose(console, Text(clean(verdict.because)), indent=2)
     console.print()
+
+
+def _code(console: Console, code: Code) -> None:
+    """Prints lines as they are, so that they can be copied: nothing is wrapped."""
+    _prose(console, Text(clean(code.title), style="bold"), after=1)
+    for line in code.text.splitlines():
+        console.print(Text(clean(f"    {line}")), soft_wrap=True)
+    console.print()
+    if code.note:
+        _prose(console, Text(clean(code.note), style="dim"), after=1)
 
 
 def _caveats(console: Console, caveats: Sequence[Caveat]) -> None:

@@ -2,9 +2,10 @@
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, fields, is_dataclass
 from hashlib import blake2b
+from types import MappingProxyType
 from typing import (
     Any,
     ClassVar,
@@ -23,6 +24,7 @@ from gantlet.core.data import Space, Splits, all_samples
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Trial
 from gantlet.core.metric import Features
+from gantlet.core.model import Family, FittedFamily, Game, Toy
 from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets, extractors
 from gantlet.report.json import read_as
@@ -166,6 +168,9 @@ _TELLING = 256
 # So many data sets, and so many extractors, are held at a time.
 _LOADED, _FITTED_EXTRACTORS = 4, 8
 
+# So many models that a run names.
+_MADE = 32
+
 
 class OnData(Protocol):
     """A trial that says which data set it is about."""
@@ -187,17 +192,28 @@ class RunData:
 
     One run, or one worker of a run, makes one of these and passes it on; what it holds goes with
     it, so that the next run reads its files anew. Several threads may share it. A copy in another
-    process holds nothing yet.
+    process holds nothing yet but the games that were given.
+
+    Args:
+        live: Games that were given as objects, by the hash of their content.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, live: Mapping[str, Game] = MappingProxyType({})) -> None:
+        self.live = live
+        self._made = LruCache[str, Family | FittedFamily | Toy](_MADE)
         self._loaded = LruCache[tuple[str, int], tuple[Space, Splits]](_LOADED)
         self._fitted = LruCache[tuple[str, int, str, str], Features](_FITTED_EXTRACTORS)
 
     @override
-    def __reduce__(self) -> tuple[type["RunData"], tuple[()]]:
+    def __reduce__(self) -> tuple[type["RunData"], tuple[dict[str, Game]]]:
         """Pickles no data."""
-        return RunData, ()
+        return RunData, (dict(self.live),)
+
+    def made(
+        self, model: str, make: Callable[[], Family | FittedFamily | Toy]
+    ) -> Family | FittedFamily | Toy:
+        """Returns what a written form of a model means, made once."""
+        return self._made.get(model, make)
 
     def load(self, data: str, seed: int) -> tuple[Space, Splits]:
         """Returns a data set's space and splits.

@@ -4,8 +4,7 @@ import inspect
 import random
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from typing import Any, TypeAlias, cast, final
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from gantlet.core.errors import UserError
 from gantlet.core.model import Model
 from gantlet.core.rng import Rng
 from gantlet.given import checked_array, first_part, one_array
+from gantlet.models.own import Latent, evaluating, latent_shape
 
 Sampler: TypeAlias = nn.Module | Callable[..., Any]
 """A generator network whose input is a latent, a module with ``sample(n)``, a model of Gantlet, or
@@ -24,59 +24,6 @@ a function ``n -> samples``; one with an argument ``generator`` or ``rng`` is gi
 
 # Networks are asked for so many samples at once.
 _BLOCK = 250
-# How classes often call the size of their latent.
-_SIZES = ("latent_dim", "latent_size", "z_dim", "nz", "latent")
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Latent:
-    """The input of a generator network.
-
-    Attributes:
-        shape: Of one latent, or None to read it off the network.
-        prior: Standard normal, or uniform on [-1, 1].
-    """
-
-    shape: tuple[int, ...] | None = None
-    prior: str = "normal"
-
-    def drawn(self, module: nn.Module, n: int, rng: torch.Generator) -> Tensor:
-        """Returns ``n`` latents, where the module is, in its type of number."""
-        like = next(module.parameters(), torch.zeros(()))
-        shape = (n, *(self.shape or latent_shape(module)))
-        if self.prior == "normal":
-            z = torch.randn(shape, generator=rng, device="cpu", dtype=torch.float32)
-        else:
-            z = 2 * torch.rand(shape, generator=rng, device="cpu", dtype=torch.float32) - 1
-        return z.to(like.device, like.dtype if like.is_floating_point() else torch.float32)
-
-
-def latent_shape(module: nn.Module) -> tuple[int, ...]:
-    """Returns the shape of one latent of a generator network.
-
-    From an attribute such as ``latent_dim``; else from its first layer, a linear one or a
-    transposed convolution.
-
-    Raises:
-        UserError: If neither tells.
-    """
-    first = next(
-        (m for m in module.modules() if next(m.parameters(recurse=False), None) is not None), None
-    )
-    size = next((s for n in _SIZES if type(s := getattr(module, n, None)) is int), None)
-    match first:
-        case nn.ConvTranspose2d():
-            return (size or first.in_channels, 1, 1)
-        case nn.Linear():
-            return (size or first.in_features,)
-        case _ if size is not None:
-            return (size,)
-        case _:
-            raise UserError(
-                f"The latent of {type(module).__name__} cannot be read off its first layer. Give "
-                "latent=SIZE or latent=(CHANNELS, 1, 1), or a function n -> samples."
-            )
 
 
 def sampling_function(given: Sampler, latent: Latent) -> Callable[[int, torch.Generator], Any]:
@@ -137,7 +84,7 @@ def drawn(
     with ExitStack() as stack:
         stack.enter_context(own_randomness(rng))
         stack.enter_context(torch.no_grad())
-        stack.enter_context(_evaluating(modules))
+        stack.enter_context(evaluating(modules))
         answer = function(n, rng)
     return _array(answer, n)
 
@@ -148,19 +95,6 @@ def _array(answer: Any, n: int) -> NDArray[Any]:
     if len(array) != n:
         raise UserError(f"sample was asked for {n} samples and returned {len(array)}.")
     return array
-
-
-@contextmanager
-def _evaluating(modules: Sequence[nn.Module]) -> Generator[None]:
-    """Puts modules in evaluation mode; each part of them is in its own mode afterwards."""
-    modes = {part: part.training for module in modules for part in module.modules()}
-    try:
-        for part in modes:
-            part.training = False
-        yield
-    finally:
-        for part, mode in modes.items():
-            part.training = mode
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from gantlet.core.errors import UserError
 from gantlet.core.spec import writers
 from gantlet.domains.domains import domain_of
 from gantlet.given import SamplesLike, to_spec
+from gantlet.models.own import Latent
 from gantlet.report.blocks import Report
 from gantlet.report.documents import render
 from gantlet.report.html import as_fragment
@@ -22,7 +23,6 @@ from gantlet.run.store import Hold, append_line, hold, write_bytes, write_sealed
 from gantlet.watch import looks
 from gantlet.watch.alarms import Alarm, Alarms
 from gantlet.watch.drawing import (
-    Latent,
     Sampler,
     drawn,
     norms,

@@ -11,13 +11,15 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from gantlet.commands.own import LIVE, meaning
 from gantlet.core.data import Space, all_samples
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Budget, Spend
-from gantlet.core.model import Family, FittedFamily, Game, Generative
+from gantlet.core.model import Family, FittedFamily, Game, Generative, Toy
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Spec, families, solvers, toys
 from gantlet.games.field import GameField
+from gantlet.models.own import CriticGame, SampledGame, reinitialized
 from gantlet.run.execute import Watch
 from gantlet.run.store import TrialFolder
 from gantlet.run.train import Batches, DivergedError, Plan, Snapshots, train
@@ -97,9 +99,9 @@ class ConvergeTrial(TypedTrial):
     seed: int
 
 
-def is_toy(model: str) -> bool:
-    """Returns whether a written form is that of a toy game."""
-    return Spec.parse(model).name in toys.names()
+def is_toy(model: str, data: RunData) -> bool:
+    """Returns whether a written form is that of a toy game, or of one that makes no samples."""
+    return isinstance(meaning(model, data), Toy)
 
 
 def is_run(text: str) -> bool:
@@ -128,45 +130,61 @@ def resolved(model: str) -> str:
     """Returns a model or toy game with every option written out.
 
     Raises:
-        UserError: If it is a family that is fitted outright, and so plays no game.
+        UserError: If there is no such model.
     """
-    if is_toy(model):
-        return toys.resolve(model)
-    family(model)
-    return families.resolve(model)
+    name = Spec.parse(model).name
+    if name == LIVE:
+        return model
+    return toys.resolve(model) if name in toys.names() else families.resolve(model)
 
 
 def short(model: str) -> str:
     """Returns a model or toy game as people name it."""
-    return toys.short(model) if is_toy(model) else families.short(model)
+    spec = Spec.parse(model)
+    if spec.name == LIVE:
+        return f"the game of {spec.options['players'].replace('+', ' and ')}"
+    if spec.name == "module":
+        return Path(spec.options["path"]).name
+    return toys.short(model) if spec.name in toys.names() else families.short(model)
 
 
-def usual_solver(model: str) -> str:
+def usual_solver(model: str, data: RunData) -> str:
     """Returns the solver that suits a model or toy game, with every option written out."""
-    return solvers.resolve(toys.make(model).solver if is_toy(model) else family(model).solver)
+    return solvers.resolve(meaning(model, data).solver)
 
 
-def family(model: str) -> Family:
+def family(model: str, data: RunData) -> Family:
     """Returns the family of a written form.
 
     Raises:
-        UserError: If it is one that is fitted outright, and so plays no game.
+        UserError: If it is none that is trained.
     """
-    made = families.make(model)
-    if isinstance(made, Family):
-        return made
-    name = Spec.parse(model).name
-    raise UserError(f"{name} is fitted directly: it has no training that could converge.")
+    found = meaning(model, data)
+    if isinstance(found, Toy):
+        raise UserError(f"{short(model)} is a toy game, which no data train.")
+    return found
+
+
+def toy(model: str, data: RunData) -> Toy:
+    """Returns the toy game of a written form.
+
+    Raises:
+        UserError: If it is none.
+    """
+    found = meaning(model, data)
+    if not isinstance(found, Toy):
+        raise UserError(f"{short(model)} is no toy game.")
+    return found
 
 
 def blank(trial: ConvergeTrial, data: RunData) -> Game:
     """Returns the game of a trial as it is before the first step."""
     model = trial.model
-    if is_toy(model):
-        return toys.make(model).build()
+    if is_toy(model, data):
+        return toy(model, data).build()
     space, splits = data.of(trial)
     rng = Rng(trial.seed, trial.device)
-    game = family(model).build(space, rng=rng)
+    game = family(model, data).build(space, rng=rng)
     first = Batches(splits.train, rng=rng).next(min(_PREPARE, len(splits.train)))
     with torch.no_grad():
         game.prepare(first, rng=rng.stream("prepare"))
@@ -175,16 +193,16 @@ def blank(trial: ConvergeTrial, data: RunData) -> Game:
 
 def field_batch(trial: ConvergeTrial, data: RunData, most: int) -> Tensor:
     """Returns the real samples at which the field is looked at: the same for every model."""
-    if is_toy(trial.model):
-        return toys.make(trial.model).real
+    if is_toy(trial.model, data):
+        return toy(trial.model, data).real
     _, splits = data.of(trial)
     return all_samples(splits.train, most).to(trial.device)
 
 
 def held_out(trial: ConvergeTrial, data: RunData, most: int) -> tuple[Tensor, Tensor]:
     """Returns validation samples in two halves."""
-    if is_toy(trial.model):
-        real = toys.make(trial.model).real
+    if is_toy(trial.model, data):
+        real = toy(trial.model, data).real
         return real, real
     _, splits = data.of(trial)
     x = all_samples(splits.validation, most).to(trial.device)
@@ -249,11 +267,14 @@ class LossScale:
             what cannot be told from real data. None where the loss is no distance.
         mixture: The loss of a Gaussian mixture of ten components, or None where it has none.
         noise: The standard error of the loss over held-out samples; 0 where it is not known.
+        untrained: The loss of a network of the user's own with its weights drawn anew, or None
+            where training began with such weights, or they cannot be drawn.
     """
 
     floor: float | None = None
     mixture: float | None = None
     noise: float = 0.0
+    untrained: float | None = None
 
 
 @final
@@ -300,7 +321,7 @@ def play(
         watch: Told how far it is.
         again: Whether this is the second training of a trial.
     """
-    if is_toy(trial.model):
+    if is_toy(trial.model, data):
         return _play_toy(trial, data)
     share = 0.5 if trial.retry else 0.9
     start = 0.5 if again else 0.0
@@ -357,7 +378,22 @@ def _scale(trial: ConvergeTrial, data: RunData, game: Game, x: Tensor, rng: Rng)
     pool, draw = torch.cat([x, real]), rng.stream("floor")
     floor = max(_between_real(game, pool, len(x), draw) for _ in range(_DIVISIONS))
     train = all_samples(splits.train, _FITTED).to(x.device)
-    return LossScale(floor=floor, mixture=_mixture(game, space, train, x, rng))
+    return LossScale(
+        floor=floor,
+        mixture=_mixture(game, space, train, x, rng),
+        untrained=_untrained(blank(trial, data), x, rng),
+    )
+
+
+def _untrained(game: Game, x: Tensor, rng: Rng) -> float | None:
+    """Returns the loss of the networks of the user's own with weights drawn anew, or None.
+
+    Theirs may be trained already, so that the loss at the start is no measure of what was learned.
+    """
+    if not isinstance(game, (CriticGame, SampledGame)):
+        return None
+    drawn = reinitialized(game.model.net, rng.stream("untrained"))
+    return _quality(game, x, rng) if drawn else None
 
 
 def _between_real(game: Generative, pool: Tensor, n: int, rng: torch.Generator) -> float:
@@ -405,7 +441,7 @@ def _players(saved: Mapping[str, Tensor], game: Game) -> Parameters:
 def _train(
     trial: ConvergeTrial, data: RunData, folder: TrialFolder, watch: Callable[[float], None]
 ) -> TrainingCourse:
-    made = family(trial.model)
+    made = family(trial.model, data)
     space, splits = data.of(trial)
     rng = Rng(trial.seed, trial.device)
     game = made.build(space, rng=rng)
@@ -430,10 +466,10 @@ def _train(
 
 
 def _play_toy(trial: ConvergeTrial, data: RunData) -> TrainingCourse:
-    toy = toys.make(trial.model)
-    game, rng = toy.build(), Rng(trial.seed)
+    chosen = toy(trial.model, data)
+    game, rng = chosen.build(), Rng(trial.seed)
     moving = solvers.make(trial.solver).start(game)
-    batch, noise = torch.cat([toy.real] * moving.batches), rng.stream("noise")
+    batch, noise = torch.cat([chosen.real] * moving.batches), rng.stream("noise")
     steps = trial.budget.steps or 0
     records, error = [_look(trial, data, game, 0)], None
     for step in range(1, steps + 1):
@@ -579,8 +615,11 @@ def _distance(quality: list[float], scale: LossScale, floor: float) -> TrainingS
     trend = _trend(half)
     end = math.exp(_end(logs))
     best = math.exp(min(_smooth(logs)))
+    first = f"{quality[0]:.3g} untrained"
+    if scale.untrained is not None:
+        first = f"{scale.untrained:.3g} with weights drawn anew, {quality[0]:.3g} at the start"
     summary = (
-        f"Validation loss: {quality[0]:.3g} untrained, {best:.3g} at best, {end:.3g} at the end "
+        f"Validation loss: {first}, {best:.3g} at best, {end:.3g} at the end "
         f"(median of the last quarter), {end / floor:.1f} times the noise floor {floor:.2g}"
     )
     if scale.mixture is not None:
@@ -589,7 +628,8 @@ def _distance(quality: list[float], scale: LossScale, floor: float) -> TrainingS
     # The standard error of a median of so many records about their trend.
     wide = _MEDIAN * t_quantile(1 - _WRONG, trend.df) * trend.spread / math.sqrt(_last(logs))
     ends = (end * math.exp(-wide), end * math.exp(wide))
-    shape = _Shape(start=quality[0], best=best, floor=floor)
+    start = quality[0] if scale.untrained is None else scale.untrained
+    shape = _Shape(start=start, best=best, floor=floor)
     name = shape.state(end, trend.spread)
     nearby: list[StateName] = [
         *(shape.state(e, trend.spread) for e in ends),

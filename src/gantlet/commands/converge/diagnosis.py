@@ -378,7 +378,7 @@ def point_at(
         state: Where its players are.
         squares: Second moments of gradients; None takes them from batches.
     """
-    game, toy = blank(trial, data), is_toy(trial.model)
+    game, toy = blank(trial, data), is_toy(trial.model, data)
     restore_state(game, state)
     rng = Rng(trial.seed, trial.device)
     x = field_batch(trial, data, LOOK)
@@ -433,12 +433,12 @@ def _start(trial: ConvergeTrial, data: RunData, course: TrainingCourse) -> Tenso
     game = blank(trial, data)
     restore_state(game, course.records[0].state)
     return GameField(game, field_batch(trial, data, 1), rng=Rng(0).stream("start")).position.to(
-        torch.float64 if is_toy(trial.model) else torch.float32
+        torch.float64 if is_toy(trial.model, data) else torch.float32
     )
 
 
 def _gap(trial: ConvergeTrial, data: RunData, game: Game, rng: Rng) -> Estimate:
-    if is_toy(trial.model):
+    if is_toy(trial.model, data):
         return Estimate.missing("a toy game has no held-out samples")
     seek, judge = held_out(trial, data, 2048)
     batch = min(trial.batch, len(judge) // 4)

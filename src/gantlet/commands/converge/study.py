@@ -1,7 +1,7 @@
 """Question 4: is a training converging, and if not, what would help? The study and its report."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, final
 
@@ -21,16 +21,20 @@ from gantlet.commands.converge.course import (
     usual_solver,
 )
 from gantlet.commands.converge.diagnosis import GROWTH, SHARE, DiagnosisKey, keys
+from gantlet.commands.converge.snippets import NOTE
 from gantlet.commands.converge.trial import TRIES, run_trial
+from gantlet.commands.own import content_of, written
 from gantlet.commands.trained import find_trial
 from gantlet.core.arguments import check_fields
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Budget, Estimate, Outcome, Trial
+from gantlet.core.model import Game
 from gantlet.core.spec import Spec, datasets, solvers
 from gantlet.report.blocks import (
     Block,
     Caveat,
     Cell,
+    Code,
     Column,
     Lines,
     Report,
@@ -232,6 +236,7 @@ def blocks(details: Mapping[str, Any], scores: Mapping[str, Estimate]) -> Iterat
     yield _numbers(keys(details), scores)
     if details["advice"]:
         yield _advice_table(details["advice"])
+        yield from _snippets(details["advice"])
     yield _course(details)
     yield from _path(details)
     yield Section(title="Eigenvalues", blocks=[_eigenvalues(details)])
@@ -295,6 +300,13 @@ def _advice_table(found: list[dict[str, Any]]) -> Table:
         "same point, ordered by decay per unit of learning rate and per gradient. Changes on the "
         "basis of theory or of the family's defaults are not predictions.",
     )
+
+
+def _snippets(found: Sequence[Mapping[str, Any]]) -> Iterator[Code]:
+    """Yields the first changes as lines of PyTorch; outcomes of earlier versions have none."""
+    for one in found[:TRIES]:
+        if lines := one.get("pytorch"):
+            yield Code(title=f"In PyTorch: {one['what']}", text=lines, note=NOTE)
 
 
 def _growth(value: float | None) -> Estimate:
@@ -447,6 +459,9 @@ def _caveats(question: Mapping[str, Any]) -> Iterator[Caveat]:
 
 _TOY_STEPS = 1000
 
+DATA = "digits"
+"""The data set by default."""
+
 
 @final
 @dataclass(frozen=True, kw_only=True)
@@ -465,10 +480,11 @@ class Converge:
         data_seed: Seed of the train/validation/test split.
         threads: Threads; part of what decides the last digits.
         device: Where to train.
+        live: Games that were given as objects, by the hash of their content.
     """
 
     model: str
-    data: str = options.Converge.data
+    data: str = DATA
     budget: Budget
     seed: options.Seed = options.Converge.seed
     solver: str = options.Converge.solver
@@ -477,13 +493,21 @@ class Converge:
     data_seed: options.Seed = options.Converge.data_seed
     threads: options.Threads = options.Converge.threads
     device: str = options.Converge.device
+    live: Mapping[str, Game] = field(default_factory=dict[str, Game], repr=False, compare=False)
 
     @classmethod
-    def of(cls, asked: options.Converge) -> "Converge":
-        """Returns the study that ``gantlet converge`` asks for."""
+    def of(cls, asked: options.Converge, data: str | None = None) -> "Converge":
+        """Returns the study that ``gantlet converge`` asks for.
+
+        Args:
+            asked: The options.
+            data: The data set in written form, or None for the usual one.
+        """
+        own = None if isinstance(asked.model, str) else asked.model
         return cls(
-            model=asked.model,
-            data=asked.data,
+            model=asked.model if isinstance(asked.model, str) else written(asked.model),
+            live={} if own is None else {content_of(own): own},
+            data=DATA if data is None else data,
             budget=asked.budget or options.DEFAULT_BUDGET,
             seed=asked.seed,
             solver=asked.solver,
@@ -497,7 +521,7 @@ class Converge:
     @cached_property
     def loaded(self) -> RunData:
         """The data of this run, loaded once."""
-        return RunData()
+        return RunData(self.live)
 
     def fresh(self) -> "Converge":
         """Returns the same study, which has read nothing yet."""
@@ -538,12 +562,14 @@ class Converge:
     def _trial(self) -> ConvergeTrial:
         if is_run(self.model):
             return self._of_run()
-        toy = is_toy(self.model)
+        toy = is_toy(self.model, self.loaded)
         model = resolved(self.model)
         chosen = self.solver
         return ConvergeTrial(
             model=model,
-            solver=usual_solver(model) if chosen == "auto" else solvers.resolve(chosen),
+            solver=usual_solver(model, self.loaded)
+            if chosen == "auto"
+            else solvers.resolve(chosen),
             data="none" if toy else datasets.resolve(self.data),
             data_seed=self.data_seed,
             batch=1 if toy else self.batch,

@@ -16,7 +16,6 @@ from gantlet.commands.converge.course import (
     recorded,
     resolved,
     state_of_course,
-    usual_solver,
 )
 from gantlet.commands.converge.diagnosis import (
     Checkpoint,
@@ -29,11 +28,14 @@ from gantlet.commands.converge.diagnosis import (
     point_at,
     point_of,
 )
+from gantlet.commands.converge.snippets import pytorch_lines
+from gantlet.commands.own import is_own
 from gantlet.commands.trained import find_trial
 from gantlet.compute.machine import threads
 from gantlet.core.estimate import Outcome, Spend, Trial
+from gantlet.core.model import Family
 from gantlet.core.rng import Rng
-from gantlet.core.spec import Spec, solvers
+from gantlet.core.spec import Spec, families, solvers
 from gantlet.features.base import full_precision
 from gantlet.games.spectrum import (
     largest_step,
@@ -134,7 +136,7 @@ def advise(
         watch(0.5 + 0.4 * i / len(asked), f"predicting: {what}")
         other = replace(trial, model=model, solver=solver)
         # The gradients of another game have other second moments; a toy's are of its whole circle.
-        squares = point.squares if is_toy(model) else None
+        squares = point.squares if is_toy(model, data) else None
         there = point if model == trial.model else point_at(other, data, state, squares)
         pace = LearningRates.of(solver)
         expected = there.forecast(Rng(trial.seed, trial.device), pace)
@@ -226,23 +228,29 @@ def _at(known: Mapping[tuple[str, str], _Predicted], model: str, solver: str) ->
 def _defaults(trial: ConvergeTrial) -> Iterator[Advice]:
     """Yields the same networks with the family's default loss, penalty and solver."""
     model, solver = trial.model, trial.solver
-    if is_toy(model):
+    made = None if is_own(model) or not families.knows(_name(model)) else families.make(model)
+    if not isinstance(made, Family):
         return
-    spec, usual = Spec.parse(model), Spec.parse(resolved(Spec.parse(model).name)).options
+    usual_solver = solvers.resolve(made.solver)
+    spec, usual = Spec.parse(model), Spec.parse(resolved(_name(model))).options
     names: tuple[str, ...] = ("loss", "penalty", "gamma")
     rules = {k: usual[k] for k in names if k in spec.options}
     other = resolved(str(Spec(spec.name, {**spec.options, **rules})))
-    if (other, usual_solver(model)) != (model, solver):
+    if (other, usual_solver) != (model, solver):
         changes = [f"{k}={v}" for k, v in rules.items() if spec.options[k] != v]
-        if usual_solver(model) != solver:
-            changes.append(f"solver={solvers.short(usual_solver(model))}")
+        if usual_solver != solver:
+            changes.append(f"solver={solvers.short(usual_solver)}")
         yield Advice(
             what=",".join(changes),
             model=other,
-            solver=usual_solver(model),
+            solver=usual_solver,
             basis="defaults",
             forecast=None,
         )
+
+
+def _name(model: str) -> str:
+    return Spec.parse(model).name
 
 
 def in_code(advice: Advice, model: str, solver: str) -> str:
@@ -381,11 +389,12 @@ def run_trial(written: Trial, data: RunData, folder: TrialFolder, watch: Watch) 
         watch(0.45, "predicting")
         proposed = _proposed(trial, data, first, watch)
         tried = list(_tries(trial, first, proposed, folder, watch, data=data))
+        players = list(first.diagnosis.curvature)
         details: dict[str, Any] = {
             **first.told(),
             "good": first.state.is_good,
-            "advice": [_told(a, trial) for a in proposed],
-            "tried": [{**_told(a, trial), **then.told()} for a, then in tried],
+            "advice": [_told(a, trial, players) for a in proposed],
+            "tried": [{**_told(a, trial, players), **then.told()} for a, then in tried],
         }
         scores = dict(first.diagnosis.numbers)
         if tried:
@@ -500,7 +509,8 @@ def _tried(
     return _judged(other, data, course)
 
 
-def _told(advice: Advice, trial: ConvergeTrial) -> dict[str, Any]:
+def _told(advice: Advice, trial: ConvergeTrial, players: Sequence[str]) -> dict[str, Any]:
+    before = trial.model, trial.solver
     expected = advice.forecast
     return {
         "what": advice.what,
@@ -508,6 +518,7 @@ def _told(advice: Advice, trial: ConvergeTrial) -> dict[str, Any]:
         "solver": advice.solver,
         "basis": advice.basis,
         "code": in_code(advice, trial.model, trial.solver),
+        "pytorch": pytorch_lines(advice.model, advice.solver, before=before, players=players),
         "growth": None if expected is None else expected.growth,
         "rate": None if expected is None else expected.rate,
         "predicted modes": [] if expected is None else _pairs(expected.spectrum.values[:2], ()),

@@ -1,0 +1,878 @@
+"""Models of the user's own: games and generators that Gantlet did not train.
+
+They come from a Python file with weights, from ONNX and TorchScript files, and as live modules.
+"""
+
+import copy
+import inspect
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias, cast, final
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import override
+
+from gantlet.core.data import Space
+from gantlet.core.errors import UserError
+from gantlet.core.model import Family, FittedFamily, Game, Generative, Toy, refuse_context
+from gantlet.core.rng import Rng
+from gantlet.core.spec import Between, Spec, families, quote, toys
+from gantlet.features.user import file_text, find_object, open_onnx
+from gantlet.features.weights import load_script, read_saved, sha256_of
+from gantlet.models.gan import PenaltyName
+from gantlet.models.nets import seeded
+from gantlet.models.own import (
+    CRITICS,
+    GENERATORS,
+    USUAL_SOLVER,
+    CriticGame,
+    Latent,
+    OwnGame,
+    PlayersGame,
+    Prior,
+    Range,
+    SampledGame,
+    bound,
+    called,
+    evaluating,
+    game,
+    global_noise,
+    image_like,
+    latent_shape,
+)
+from gantlet.run.store import load_tensors
+from gantlet.run.trials import RunData
+
+# ----------------------------------------------------------------------------
+# Weights of players, from the files that loops save.
+# ----------------------------------------------------------------------------
+
+State: TypeAlias = Mapping[str, Tensor]
+
+# So many keys are named in a message.
+_NAMED = 3
+_ASIDE = "num_batches_tracked"  # a count that no result depends on; old files lack it
+# What loops append to the name of a network in a checkpoint.
+_ENDINGS = ("_state_dict", "_state", "_dict", "_model", "_ema")
+
+
+def load_weights(
+    players: Mapping[str, nn.Module], files: Sequence[Path], *, needed: Sequence[str]
+) -> None:
+    """Gives players the weights in some files, in place.
+
+    A file holds the ``state_dict()`` of one player, of all with their names before the keys, or a
+    dictionary of several by name. Only tensors are read; nothing in a file is run.
+
+    Args:
+        players: The players by name.
+        files: The files, of ``torch.save`` or safetensors.
+        needed: The players that must have got weights.
+
+    Raises:
+        UserError: If a file fits no player; the message names missing and unexpected keys.
+    """
+    left = dict(players)
+    for path in files:
+        for name, state in _states(path, players):
+            player = name if name is not None else _fitting(state, left, path)
+            if player in left:
+                _fill(left.pop(player), state, player, path)
+    if lacking := [name for name in needed if name in left]:
+        listed = " and ".join(map(str, files))
+        raise UserError(
+            f"{listed} has no weights of {' and '.join(lacking)}. Give their file too: "
+            "weights=G.pt+D.pt."
+        )
+
+
+def _states(path: Path, players: Mapping[str, nn.Module]) -> Iterator[tuple[str | None, State]]:
+    """Yields the tables of weights in a file, with the player where its name tells it."""
+    found: Any = load_tensors(path) if path.suffix == ".safetensors" else _read(path)
+    if _is_state(found):
+        yield from _split(cast("State", found), players)
+        return
+    nested: dict[str, State] = {}
+    if isinstance(found, Mapping):
+        nested = {str(k): v for k, v in found.items() if _is_state(v)}
+    if not nested:
+        raise UserError(
+            f"{path} holds no weights: a table of tensors is needed, or several by the names of "
+            f"{', '.join(players)}. Got {type(found).__name__}."
+        )
+    if len(nested) == 1:
+        yield from _split(next(iter(nested.values())), players)
+        return
+    for key, state in nested.items():
+        player = _player_of(key, players)
+        if player is not None:
+            yield player, state
+    if not any(_player_of(key, players) for key in nested):
+        raise UserError(
+            f"{path} holds weights called {', '.join(nested)}, and the players are "
+            f"{', '.join(players)}. Save them under these names."
+        )
+
+
+def _read(path: Path) -> Any:
+    sha256_of(path)  # a missing file has an error of its own
+    return read_saved(path)
+
+
+def _is_state(found: object) -> bool:
+    return (
+        isinstance(found, Mapping)
+        and bool(found)
+        and all(isinstance(v, Tensor) for v in found.values())
+    )
+
+
+def _split(state: State, players: Mapping[str, nn.Module]) -> Iterator[tuple[str | None, State]]:
+    """Yields the parts of a table whose keys begin with names of players, or the whole."""
+    state = _without(state, "module.")
+    heads = {key.partition(".")[0] for key in state}
+    if heads <= set(players) and not any(_fits(state, m) for m in players.values()):
+        for name in heads:
+            own = {k: v for k, v in state.items() if k.startswith(f"{name}.")}
+            yield name, _without(own, f"{name}.")
+        return
+    yield None, state
+
+
+def _without(state: State, prefix: str) -> State:
+    """Returns a table without a prefix that all its keys have."""
+    if not all(key.startswith(prefix) for key in state):
+        return state
+    return {key.removeprefix(prefix): value for key, value in state.items()}
+
+
+def _player_of(key: str, players: Mapping[str, nn.Module]) -> str | None:
+    """Returns the player that a key of a checkpoint names: itself, or by another name of it."""
+    for ending in _ENDINGS:
+        key = key.removesuffix(ending)
+    for names in (GENERATORS, CRITICS):
+        if key in names:
+            return next((p for p in players if p in names), None)
+    return key if key in players else None
+
+
+def _fitting(state: State, players: Mapping[str, nn.Module], path: Path) -> str:
+    """Returns the player whose weights a table holds, by names and shapes."""
+    if not players:
+        raise UserError(f"{path} is one file of weights too many.")
+    exact = [name for name, module in players.items() if _fits(state, module)]
+    if len(exact) > 1:
+        raise UserError(
+            f"{path} fits {' and '.join(exact)} alike. Save a dictionary by name: "
+            f"torch.save({{{', '.join(f'{n!r}: ...' for n in exact)}}}, ...)."
+        )
+    if exact:
+        return exact[0]
+    return max(players, key=lambda name: len(_shapes(state) & _shapes(players[name].state_dict())))
+
+
+def _shapes(state: State) -> set[tuple[str, tuple[int, ...]]]:
+    return {(k, tuple(v.shape)) for k, v in state.items() if not k.endswith(_ASIDE)}
+
+
+def _fits(state: State, module: nn.Module) -> bool:
+    return _shapes(state) == _shapes(module.state_dict())
+
+
+def _fill(module: nn.Module, state: State, player: str, path: Path) -> None:
+    state = _without(state, "module.")
+    wanted = module.state_dict()
+    lacks = [k for k in wanted if k not in state and not k.endswith(_ASIDE)]
+    extra = [k for k in state if k not in wanted]
+    found = [f"it lacks {_some(lacks)}"] if lacks else []
+    found += [f"it also holds {_some(extra)}"] if extra else []
+    found += [
+        f"{k} has shape {tuple(state[k].shape)} in place of {tuple(v.shape)}"
+        for k, v in wanted.items()
+        if k in state and state[k].shape != v.shape
+    ][:_NAMED]
+    if found:
+        raise UserError(f"{path} does not fit {player}: {'; '.join(found)}.")
+    module.load_state_dict(dict(state), strict=False)
+
+
+def _some(keys: Sequence[str]) -> str:
+    more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
+    return ", ".join(keys[:_NAMED]) + more
+
+
+# ----------------------------------------------------------------------------
+# A game from a Python file, as a family that can be trained, diagnosed and compared.
+# ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+@final
+class OwnFamily:
+    """A game of your own: modules and losses from a Python file, with weights from another.
+
+    The function takes no argument and returns ``gantlet.game(...)``, or the modules by name,
+    ``{"generator": G, "critic": D}``; then ``loss`` names their loss. The file is run.
+
+    Source: your file.
+
+    Attributes:
+        path: ``file.py:function`` or ``package.module:function``.
+        weights: File of weights, or several as G.pt+D.pt; none starts from what the function
+            draws.
+        loss: Loss of modules that come without: ns, minimax, hinge, wgan, relativistic, lsgan, or
+            bce of probabilities.
+        latent: Size or shape of a latent, as 64 or 100+1+1; none reads it off the generator.
+        distribution: Of latents: normal, or uniform on [-1, 1].
+        range: Numbers of the networks for the lowest and highest level, as -1+1; none where they
+            see samples as they are.
+        shape: Shape of one image where the generator makes it flat, as 1+28+28.
+        penalty: Gradient penalty on top of the losses; none leaves them as they are.
+        gamma: Its weight, ``gamma / 2 * E |grad D|^2``.
+        sha256: Hash of files and settings, by which a changed file is another model; computed.
+    """
+
+    path: str
+    weights: str | None = None
+    loss: str | None = None
+    latent: tuple[Annotated[int, Between(1)], ...] | None = None
+    distribution: Prior = "normal"
+    range: tuple[float, ...] | None = None
+    shape: tuple[Annotated[int, Between(1)], ...] | None = None
+    penalty: PenaltyName = "none"
+    gamma: Annotated[float, Between(0)] = 0.0
+    sha256: str | None = None
+
+    def __post_init__(self) -> None:
+        """Reads the files.
+
+        Raises:
+            UserError: If one is missing, or is not what it was.
+        """
+        now = self._fingerprint()
+        if self.sha256 is not None and self.sha256 != now:
+            raise UserError(
+                f"{self.path} or its weights have changed: they were {self.sha256}, and are "
+                f"{now}. Leave sha256= out to use them as they are."
+            )
+        object.__setattr__(self, "sha256", now)
+
+    @property
+    def solver(self) -> str:
+        """What the game says; Adam as DCGAN has it where it says nothing."""
+        return _solver_of(self.game())
+
+    @property
+    def ema(self) -> float:
+        """No averaging: these are the weights of your own training."""
+        return 0.0
+
+    @property
+    def files(self) -> list[Path]:
+        """The files of weights."""
+        if self.weights is None:
+            return []
+        whole = Path(self.weights).expanduser()
+        parts = [self.weights] if whole.exists() else self.weights.split("+")
+        return [Path(part).expanduser() for part in parts]
+
+    def game(self, rng: Rng | None = None) -> Game:
+        """Returns the game with its weights.
+
+        Args:
+            rng: Its stream "init" gives the weights that no file gives.
+
+        Raises:
+            UserError: If the function fails, returns something else, or the weights do not fit.
+        """
+        found = self.answer(rng)
+        made = found if isinstance(found, Game) else self._assembled(found)
+        if self.files:
+            load_weights(made.players, self.files, needed=list(made.players))
+        return made
+
+    def build(self, space: Space, context_space: Space | None = None, *, rng: Rng) -> Generative:
+        """Returns the game for samples of ``space``, with its weights.
+
+        Raises:
+            UserError: If its networks do not fit such samples, or it makes none.
+        """
+        refuse_context("module", context_space)
+        return placed(self.game(rng), space, rng, penalty=self.penalty, gamma=self.gamma)
+
+    def module(self, rng: Rng | None = None) -> nn.Module:
+        """Returns the generator alone, with its weights.
+
+        Raises:
+            UserError: If there is none, or the weights do not fit.
+        """
+        found = self.answer(rng)
+        players = found.players if isinstance(found, Game) else found
+        if isinstance(players, nn.Module):
+            players = {"generator": players}
+        if not isinstance(players, Mapping):
+            raise self._refused(found)
+        net = next((m for name, m in players.items() if name in GENERATORS), None)
+        if net is None:
+            raise UserError(f"{self.path} has no generator. It has: {', '.join(players)}.")
+        if self.files:
+            name = next(n for n in players if n in GENERATORS)
+            load_weights(dict(players), self.files, needed=[name])
+        return cast("nn.Module", net)
+
+    def answer(self, rng: Rng | None = None) -> Any:
+        """Returns what the function returns: a game, modules by name, or a network.
+
+        Raises:
+            UserError: If it fails.
+        """
+        _, found = find_object(self.path)
+        if isinstance(found, nn.Module):
+            return copy.deepcopy(found)
+        try:
+            with seeded((rng or Rng(0)).stream("init")):
+                return found()
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(
+                f"{self.path}() raised {type(error).__name__}: {error}. A function without "
+                "arguments is needed."
+            ) from error
+
+    def _assembled(self, found: Any) -> Game:
+        if not isinstance(found, Mapping):
+            raise self._refused(found)
+        if self.loss is None:
+            raise UserError(
+                f"{self.path} returns modules without losses. Give loss=ns (or another), or "
+                "return gantlet.game(..., losses=...)."
+            )
+        return game(
+            cast("Mapping[str, nn.Module]", found),
+            losses=self.loss,
+            latent=self.latent,
+            distribution=self.distribution,
+            range=self.range,
+            shape=self.shape,
+        )
+
+    def _refused(self, found: object) -> UserError:
+        return UserError(
+            f'{self.path} must return gantlet.game(...), or modules by name: {{"generator": G, '
+            f'"critic": D}}. Got {type(found).__name__}.'
+        )
+
+    def _fingerprint(self) -> str:
+        module, _ = find_object(self.path)
+        text = "; ".join([file_text(module), *(sha256_of(path) for path in self.files)])
+        return blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+def _solver_of(own: Game) -> str:
+    return own.parts.solver if isinstance(own, OwnGame) else USUAL_SOLVER
+
+
+def placed(
+    own: Game, space: Space, rng: Rng, *, penalty: PenaltyName = "none", gamma: float = 0.0
+) -> Generative:
+    """Returns a copy of a game for samples of ``space``, on the device of ``rng``.
+
+    Args:
+        own: The game, which stays as it is.
+        space: The space of the data.
+        rng: Whose device it goes to.
+        penalty: Penalty on the critic's slope; none leaves that of the game.
+        gamma: Its weight.
+
+    Raises:
+        UserError: If its networks do not fit such samples, or it makes none.
+    """
+    if not isinstance(own, Generative):
+        raise UserError(
+            "This game has no generator, so that it makes no samples: gantlet converge diagnoses "
+            "it as it is."
+        )
+    changes = {} if penalty == "none" else {"penalty": penalty, "gamma": gamma}
+    if isinstance(own, (CriticGame, SampledGame)):
+        made = cast("Generative", bound(own, space, **changes))
+    else:
+        made = copy.deepcopy(own)
+        if made.model.space != space:
+            raise UserError(
+                f"The data are {space.label}, and the game makes {made.model.space.label}."
+            )
+    for module in (*made.players.values(), made.model):
+        module.to(rng.device)
+    return made
+
+
+# ----------------------------------------------------------------------------
+# Live games, and what the written form of a model means within a run.
+# ----------------------------------------------------------------------------
+
+LIVE = "game"
+"""The name of live games in written forms."""
+
+
+def written(own: Game) -> str:
+    """Returns a live game in written form, which names its weights, code and losses by a hash."""
+    loss, penalty, gamma = "own", "none", 0.0
+    if isinstance(own, OwnGame):
+        loss = own.parts.losses if isinstance(own.parts.losses, str) else "own"
+        penalty, gamma = own.parts.penalty, own.parts.gamma
+    options = {"players": "+".join(own.players), "loss": loss}
+    if isinstance(own, CriticGame):
+        options |= {"penalty": penalty, "gamma": f"{gamma:g}"}
+    return str(Spec(LIVE, {**options, "sha256": content_of(own)}))
+
+
+def content_of(own: Game) -> str:
+    """Returns a short hash of the weights, networks and losses of a game."""
+    digest = blake2b(digest_size=6)
+    for name, module in own.players.items():
+        digest.update(f"{name}={module!r};".encode())
+        for key, value in module.state_dict().items():
+            digest.update(f"{key}{tuple(value.shape)}{value.dtype}".encode())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    if isinstance(own, OwnGame):
+        digest.update(repr(_told(own)).encode())
+    return digest.hexdigest()
+
+
+def _told(own: OwnGame) -> list[object]:
+    """Returns all of a game but weights and data, as text tells it the same in every process."""
+    parts, losses = own.parts, own.parts.losses
+    code = losses if isinstance(losses, str) else [_source(f) for f in losses.values()]
+    return [code, parts.latent, parts.range, parts.shape, parts.penalty, parts.gamma]
+
+
+def _source(function: Callable[..., Any]) -> str:
+    try:
+        return inspect.getsource(function)
+    except (OSError, TypeError):
+        inner = getattr(function, "__code__", None)
+        return type(function).__name__ if inner is None else inner.co_code.hex()
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class LiveFamily:
+    """A live game as a family.
+
+    Attributes:
+        own: The game; copies of it are trained.
+        penalty: Penalty on the critic's slope; none leaves that of the game.
+        gamma: Its weight.
+    """
+
+    own: Game
+    penalty: PenaltyName = "none"
+    gamma: float = 0.0
+
+    @property
+    def solver(self) -> str:
+        """What the game says."""
+        return _solver_of(self.own)
+
+    @property
+    def ema(self) -> float:
+        """No averaging: these are the weights of your own training."""
+        return 0.0
+
+    def build(self, space: Space, context_space: Space | None = None, *, rng: Rng) -> Generative:
+        """Returns a copy of the game, for samples of ``space``.
+
+        Raises:
+            UserError: If its networks do not fit such samples.
+        """
+        refuse_context("a game", context_space)
+        return placed(self.own, space, rng, penalty=self.penalty, gamma=self.gamma)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class LiveToy:
+    """A live game without samples, as a toy game: in double precision.
+
+    Attributes:
+        own: The game; copies of it are played.
+    """
+
+    own: Game
+
+    @property
+    def solver(self) -> str:
+        """What the game says."""
+        return self.own.parts.solver if isinstance(self.own, OwnGame) else "sgd:lr=0.1"
+
+    @property
+    def real(self) -> Tensor:
+        """The data of the game, or one sample that nobody looks at."""
+        data = self.own.parts.data.value if isinstance(self.own, OwnGame) else None
+        if data is None:
+            return torch.zeros(1, 1, dtype=torch.float64)
+        return torch.as_tensor(data).double()
+
+    def build(self) -> Game:
+        """Returns a copy of the game, in double precision."""
+        if isinstance(self.own, PlayersGame):
+            made: Game = bound(self.own)
+        else:
+            made = copy.deepcopy(self.own)
+        for module in made.players.values():
+            module.double()
+        return made
+
+
+def is_own(model: str) -> bool:
+    """Returns whether a written form is that of a game of the user's own."""
+    return Spec.parse(model).name in {LIVE, "module"}
+
+
+def meaning(model: str, data: RunData) -> Family | Toy:
+    """Returns what a written form means: a family, a toy game or a game of the user's own.
+
+    Args:
+        model: In written form.
+        data: The run, which holds live games.
+
+    Raises:
+        UserError: If there is no such model, or it is fitted directly, and so plays no game.
+    """
+    found = data.made(model, lambda: _meaning(model, data))
+    if isinstance(found, FittedFamily):
+        name = Spec.parse(model).name
+        raise UserError(f"{name} is fitted directly: it has no training that could converge.")
+    return found
+
+
+def _meaning(model: str, data: RunData) -> Family | FittedFamily | Toy:
+    spec = Spec.parse(model)
+    if spec.name == LIVE:
+        return _live(spec, data)
+    if spec.name in toys.names():
+        return toys.make(model)
+    made = families.make(model)
+    if isinstance(made, OwnFamily):
+        own = made.game()
+        if not isinstance(own, Generative):
+            return LiveToy(own)
+    return made
+
+
+def _live(spec: Spec, data: RunData) -> Family | Toy:
+    own = data.live.get(spec.options.get("sha256", ""))
+    if own is None:
+        raise UserError(
+            "This run is of a game that was given as an object. Call the function with it again, "
+            "or write it down: module:path=my.py:build,weights=FILE."
+        )
+    if not isinstance(own, Generative):
+        return LiveToy(own)
+    penalty = cast("PenaltyName", spec.options.get("penalty", "none"))
+    return LiveFamily(own, penalty, float(spec.options.get("gamma", 0)))
+
+
+# ----------------------------------------------------------------------------
+# Samples of generators: networks that turn latents into samples.
+# ----------------------------------------------------------------------------
+
+# Networks are asked for so many samples at once.
+_BLOCK = 250
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GeneratorSamples:
+    """Samples of a network.
+
+    Attributes:
+        x: The samples, shape ``(n, ...)``; bytes where a range says what they stand for.
+        note: What was read off or converted, in words.
+    """
+
+    x: Tensor
+    note: str
+
+
+Network: TypeAlias = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+@final
+class Drawing:
+    """How samples are drawn from a network.
+
+    Attributes:
+        latent: Its input.
+        range: The numbers it makes for black and white, or None to leave them as they are.
+        shape: The shape of one sample, or None for that of its output.
+        classes: Number of classes whose label is its second argument, or None.
+    """
+
+    latent: Latent
+    range: Range | None = None
+    shape: tuple[int, ...] | None = None
+    classes: int | None = None
+
+    @torch.no_grad()
+    def samples(self, net: nn.Module, n: int, *, rng: torch.Generator) -> GeneratorSamples:
+        """Returns ``n`` samples of a network in evaluation mode.
+
+        Raises:
+            UserError: If it cannot take its latents, or its samples are no images of the range.
+        """
+        parts: list[Tensor] = []
+        outside = 0.0
+        for start in range(0, n, _BLOCK):
+            y = self._block(net, min(_BLOCK, n - start), rng)
+            y = y if self.shape is None else self._shaped(y)
+            if self.range is not None:
+                y, strays = _as_bytes(y, self.range)
+                outside += strays * len(y)
+            parts.append(y)
+        return GeneratorSamples(x=torch.cat(parts), note=self._note(outside / n))
+
+    def _block(self, net: nn.Module, n: int, rng: torch.Generator) -> Tensor:
+        given = [self.latent.drawn(net, n, rng)]
+        hint = "Give the size of its input: latent=SIZE."
+        if self.classes is not None:
+            labels = torch.randint(self.classes, (n,), generator=rng, device=rng.device)
+            given.append(labels.to(given[0].device))
+        elif _takes_labels(net):
+            hint = "Is it conditional? Then give classes=N, and labels are its second argument."
+        with evaluating([net]), global_noise(rng):
+            y = called(net, given, "The generator", hint)
+        if len(y) != n:
+            raise UserError(f"The generator was asked for {n} samples and returned {len(y)}.")
+        return y.cpu()
+
+    def _shaped(self, y: Tensor) -> Tensor:
+        shape = self.shape or ()
+        if math.prod(shape) != y[0].numel():
+            raise UserError(
+                f"shape= has {math.prod(shape)} numbers, and the generator makes samples of shape "
+                f"{tuple(y.shape[1:])}."
+            )
+        return y.reshape(len(y), *shape)
+
+    def _note(self, outside: float) -> str:
+        size = "x".join(map(str, self.latent.shape or ()))
+        prior = "standard normal" if self.latent.prior == "normal" else "uniform on [-1, 1]"
+        found = [f"drawn from {prior} latents of size {size}"]
+        if self.classes is not None:
+            found.append(f"labels drawn evenly from {self.classes} classes")
+        if self.range is not None:
+            low, high = self.range
+            clamped = f", {100 * outside:.2g} % of the numbers clamped" if outside else ""
+            found.append(f"[{low:g}, {high:g}] became bytes{clamped}")
+        return "; ".join(found)
+
+
+def _takes_labels(net: nn.Module) -> bool:
+    """Returns whether a network needs a second argument."""
+    try:
+        parameters = list(inspect.signature(net.forward).parameters.values())
+    except (TypeError, ValueError):
+        return False
+    return sum(p.default is inspect.Parameter.empty for p in parameters) > 1
+
+
+def _as_bytes(y: Tensor, ends: Range) -> tuple[Tensor, float]:
+    """Returns images as bytes, and the share of numbers that lay outside their range."""
+    if not (image_like(tuple(y.shape[1:])) or y.ndim == 3):
+        raise UserError(
+            f"range= is for images, and the generator makes samples of shape "
+            f"{tuple(y.shape[1:])}. Leave it out, or give shape=1+28+28."
+        )
+    low, high = ends
+    x = (y - low) / (high - low) * 255
+    outside = float(((x < -0.5) | (x > 255.5)).float().mean())
+    if not bool(x.isfinite().all()):
+        raise UserError("The generator makes NaN or infinity.")
+    return x.round().clamp(0, 255).to(torch.uint8), outside
+
+
+@final
+class _Session(nn.Module):
+    """An ONNX file as a network.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        sha256_of(path)  # a missing file has an error of its own
+        self._session = open_onnx(path, extra="onnx")
+        self._inputs = self._session.get_inputs()
+        self._batch = self._inputs[0].shape[0] if self._inputs[0].shape else None
+
+    @property
+    def latent(self) -> tuple[int, ...] | None:
+        """The shape of one latent, where the file tells it."""
+        shape = self._inputs[0].shape[1:]
+        return tuple(shape) if shape and all(isinstance(s, int) for s in shape) else None
+
+    @override
+    def forward(self, *given: Tensor) -> Tensor:
+        """Returns the first output for the inputs, in order."""
+        if len(given) != len(self._inputs):
+            names = ", ".join(i.name for i in self._inputs)
+            raise UserError(
+                f"The ONNX file takes {len(self._inputs)} inputs ({names}), not {len(given)}. "
+                "Labels as a second input: classes=N."
+            )
+        size = self._batch if isinstance(self._batch, int) else len(given[0])
+        parts = [
+            self._run([x[i : i + size] for x in given], size)
+            for i in range(0, len(given[0]), size)
+        ]
+        return torch.cat(parts)
+
+    def _run(self, given: Sequence[Tensor], size: int) -> Tensor:
+        n = len(given[0])
+        # A file of fixed batch takes that many: the last are repeated to fill it.
+        filled = [torch.cat([x, x[-1:].expand(size - n, *x.shape[1:])]) for x in given]
+        feeds = {i.name: x.numpy() for i, x in zip(self._inputs, filled, strict=True)}
+        return torch.from_numpy(self._session.run(None, feeds)[0])[:n]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+@final
+class FileGenerator:
+    """A generator in a file: ONNX or TorchScript.
+
+    Attributes:
+        path: The file; it maps latents, and labels where there are classes, to samples.
+        latent: Size or shape of a latent, as 64 or 100+1+1; none reads it off an ONNX file.
+        distribution: Of latents: normal, or uniform on [-1, 1].
+        range: Numbers of the network for black and white, as -1+1, which become bytes.
+        shape: Shape of one image where the network makes it flat, as 1+28+28.
+        classes: Number of classes whose label is the second input.
+    """
+
+    path: str
+    latent: tuple[Annotated[int, Between(1)], ...] | None = None
+    distribution: Prior = "normal"
+    range: tuple[float, ...] | None = None
+    shape: tuple[Annotated[int, Between(1)], ...] | None = None
+    classes: Annotated[int, Between(1)] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+@final
+class ModuleGenerator:
+    """A generator from a Python file: a network, or what a function returns.
+
+    Attributes:
+        path: ``file.py:function`` or ``package.module:function``, which returns the network, the
+            players by name or ``gantlet.game(...)``; or a network itself.
+        weights: File of weights, or several as G.pt+D.pt.
+        latent: Size or shape of a latent, as 64 or 100+1+1; none reads it off the network.
+        distribution: Of latents: normal, or uniform on [-1, 1].
+        range: Numbers of the network for black and white, as -1+1, which become bytes.
+        shape: Shape of one image where the network makes it flat, as 1+28+28.
+        classes: Number of classes whose label is the second argument.
+    """
+
+    path: str
+    weights: str | None = None
+    latent: tuple[Annotated[int, Between(1)], ...] | None = None
+    distribution: Prior = "normal"
+    range: tuple[float, ...] | None = None
+    shape: tuple[Annotated[int, Between(1)], ...] | None = None
+    classes: Annotated[int, Between(1)] | None = None
+
+
+FAKES = {"onnx": FileGenerator, "torchscript": FileGenerator, "module": ModuleGenerator}
+"""What names a generator among samples, in written form."""
+
+
+def is_generator(text: str) -> bool:
+    """Returns whether a text names a generator, and not a file or a data set."""
+    return text.partition(":")[0] in FAKES and ":" in text
+
+
+def samples_of_text(text: str, n: int, *, seed: int) -> GeneratorSamples:
+    """Returns ``n`` samples of a generator in written form.
+
+    Args:
+        text: As ``onnx:path=G.onnx,range=-1+1``.
+        n: How many.
+        seed: Draws latents and labels.
+
+    Raises:
+        UserError: If there is no such generator, or it does not fit.
+    """
+    spec = Spec.parse(text)
+    asked: FileGenerator | ModuleGenerator = spec.build(FAKES[spec.name])
+    net, told = _network(spec.name, asked)
+    latent = Latent(shape=asked.latent or told, prior=asked.distribution)
+    own = _asked_game(asked)
+    drawing = Drawing(
+        latent=latent,
+        range=_ends(asked.range) or (own.parts.range if own else None),
+        shape=asked.shape or (own.parts.shape if own else None),
+        classes=asked.classes,
+    )
+    if own is not None and asked.latent is None:
+        drawing = replace(drawing, latent=own.parts.latent)
+    return drawn_from(net, drawing, n, rng=Rng(seed).stream("sample"))
+
+
+def drawn_from(
+    net: nn.Module, drawing: Drawing, n: int, *, rng: torch.Generator
+) -> GeneratorSamples:
+    """Returns ``n`` samples of a network whose latent shape may have to be read off it.
+
+    Raises:
+        UserError: If the shape cannot be told, or the network does not take it.
+    """
+    shape = drawing.latent.shape or latent_shape(net)
+    return replace(drawing, latent=replace(drawing.latent, shape=shape)).samples(net, n, rng=rng)
+
+
+def _network(
+    kind: str, asked: FileGenerator | ModuleGenerator
+) -> tuple[nn.Module, tuple[int, ...] | None]:
+    """Returns the network, and the shape of a latent where the file tells it."""
+    path = Path(asked.path).expanduser()
+    if isinstance(asked, ModuleGenerator):
+        return OwnFamily(path=asked.path, weights=asked.weights).module(), None
+    if kind == "onnx":
+        session = _Session(path)
+        return session, session.latent
+    sha256_of(path)  # a missing file has an error of its own
+    if asked.latent is None:
+        raise UserError(
+            "A TorchScript file does not tell the size of its input: give latent=SIZE."
+        )
+    return cast("nn.Module", load_script(path)), None
+
+
+def _asked_game(asked: FileGenerator | ModuleGenerator) -> OwnGame | None:
+    """Returns the game that a Python file makes, whose settings hold where none are given."""
+    if not isinstance(asked, ModuleGenerator):
+        return None
+    found = OwnFamily(path=asked.path).answer()
+    return found if isinstance(found, OwnGame) else None
+
+
+def _ends(given: tuple[float, ...] | None) -> Range | None:
+    if given is None:
+        return None
+    if len(given) != 2 or not given[0] < given[1]:
+        raise UserError(f"range= must be two numbers, the lower first, as -1+1. Got {given}.")
+    return given[0], given[1]
+
+
+def dataset_text(path: Path) -> str:
+    """Returns stored samples as a data set in written form."""
+    kind = "npy" if path.suffix == ".npy" else "table"
+    return f"{kind}:path={quote(str(path))}"
