@@ -259,7 +259,7 @@ def test_a_function_that_returns_a_table(mine):
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("nothing", "must be package.module:attribute. Got 'nothing'"),
+        ("nothing", "must be package.module:attribute or file.py:attribute. Got 'nothing'"),
         ("no_such_module:net", "no_such_module cannot be imported: No module named"),
         ("gantlet_test_mine:nett", "has no attribute 'nett'"),
         ("gantlet_test_mine:Kind", "instance of a network. Got the class Kind"),

@@ -181,7 +181,7 @@ class Broken(nn.Module):
         (b"abc", "Got bytes"),
         (object(), "Got object"),
         (PIL[0], "Got Image"),
-        (nn.Linear(2, 2), r"without a method sample\(n\)"),
+        (nn.Conv2d(2, 2, 3), "cannot be read off its first layer"),
         (Net, "is the class Net"),
         (Broken(), "was asked for 60 samples and raised RuntimeError: no CUDA"),
         (lambda: 1, "raised TypeError"),

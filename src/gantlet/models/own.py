@@ -927,6 +927,7 @@ def _check(own: OwnGame) -> None:
     batch = _trial_batch(twin)
     if batch is None:
         return
+    _check_probabilities(twin, batch)
     names = {
         name: [p for p in m.parameters() if p.requires_grad] for name, m in twin.players.items()
     }
