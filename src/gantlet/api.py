@@ -49,7 +49,7 @@ from gantlet.core.model import Game, Model
 from gantlet.core.rng import Rng, StorageError, cache_home
 from gantlet.core.spec import datasets, quote, studies
 from gantlet.data.catalogue import home
-from gantlet.given import SamplesLike, own_data, to_dataset, to_spec
+from gantlet.given import SamplesLike, own_data, own_players, to_dataset, to_spec
 from gantlet.options import Retry, Texts, Threads, Workers
 from gantlet.report.blocks import Report
 from gantlet.report.documents import render
@@ -719,7 +719,9 @@ def _(asked: options.Converge) -> Study:
 
 @study_of.register
 def _(asked: options.Tournament) -> Study:
-    return Tournament.of(asked)
+    found = own_players(asked.runs)
+    folders = [where for where in found if isinstance(where, str)]
+    return Tournament.of(asked, folders, [o for o in found if not isinstance(o, str)])
 
 
 @study_of.register

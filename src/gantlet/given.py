@@ -20,6 +20,7 @@ from gantlet.commands.own import (
     is_generator,
     samples_of_text,
 )
+from gantlet.commands.tournament.play import OwnPlayers
 from gantlet.commands.trained import draw
 from gantlet.compute.machine import memory
 from gantlet.core.data import Dataset, all_samples
@@ -396,12 +397,50 @@ def own_data(model: str | Game) -> Any:
     if isinstance(model, str):
         if Spec.parse(model).name != "module":
             return None
-        own = cast("OwnFamily", families.make(model)).game()
+        own = _game_of(model)
     if not isinstance(own, OwnGame) or own.parts.generator is None:
         return None
     if own.parts.data.value is None and not isinstance(model, str):
         raise UserError("Give data=, the real samples: a data set by name, a tensor or a loader.")
     return own.parts.data.value
+
+
+def own_players(runs: Any) -> list[str | OwnPlayers]:
+    """Returns the run folders of a tournament, and the games of the user's own.
+
+    Args:
+        runs: One or several run folders or games, or a mapping with their names.
+
+    Raises:
+        UserError: If a game has no data.
+    """
+    if isinstance(runs, Game):
+        return [_own_player("game", runs)]
+    if isinstance(runs, Mapping):
+        several = cast("Mapping[str, Any]", runs)
+        return [_own_player(name, one) for name, one in several.items()]
+    texts = [str(runs)] if isinstance(runs, (str, Path)) else [str(run) for run in runs]
+    pairs = [(*named(text), text) for text in texts]
+    return [
+        _own_player(name, where) if is_generator(where) else text for name, where, text in pairs
+    ]
+
+
+def _own_player(name: str, given: str | Path | Game) -> str | OwnPlayers:
+    if isinstance(given, (str, Path)) and not is_generator(str(given)):
+        return str(given)
+    own = given if isinstance(given, Game) else _game_of(str(given))
+    data = own_data(own)
+    if data is None:
+        raise UserError(f"{name} has no data. Give gantlet.game(..., data=...).")
+    return OwnPlayers(name, own, datasets.resolve(to_dataset(data, "data", 0)))
+
+
+def _game_of(text: str) -> Game:
+    made = families.make(text)
+    if not isinstance(made, OwnFamily):
+        raise UserError(f"{text} is no game of your own: give module:path=FILE.py:FUNCTION.")
+    return made.game()
 
 
 def _path(path: Path) -> str:

@@ -431,12 +431,16 @@ class Tournament(Running):
     """The options of ``gantlet tournament``.
 
     Attributes:
-        runs: Run directories of gantlet train or compare, on the same data.
+        runs: Run directories of gantlet train or compare, on the same data, or games of your own
+            as module:path=FILE.py:FUNCTION (NAME=... names one); in Python also a dict of games.
         samples: Maximum number of samples per generator.
         seed: Random seed of sampling.
     """
 
-    runs: Annotated[str | Path | Sequence[str | Path], OptionHelp(several=True)]
+    runs: Annotated[
+        "str | Path | Game | Sequence[str | Path] | Mapping[str, str | Path | Game]",
+        OptionHelp(several=True),
+    ]
     _: KW_ONLY
     samples: Annotated[int, Between(20, 2**31)] = 1000
     seed: Seed = 0
@@ -451,12 +455,10 @@ class Tournament(Running):
         if self.device != "cpu":
             raise UserError("A tournament runs on the cpu only. Leave out --device.")
         super().__post_init__()
-
-    @property
-    def folders(self) -> tuple[str, ...]:
-        """The run directories; a single one need not be in a list."""
         runs = self.runs
-        return (str(runs),) if isinstance(runs, (str, Path)) else tuple(map(str, runs))
+        if isinstance(runs, (str, Path, list, tuple)):
+            kinds: Any = str | Path | Sequence[str | Path]
+            object.__setattr__(self, "runs", check_value("runs", runs, kinds))
 
 
 @final

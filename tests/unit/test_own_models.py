@@ -466,6 +466,43 @@ def test_a_live_network_is_a_set_of_samples(tmp_path):
     assert found["net"] > 0
 
 
+MOONS = "moons:n=600,held_out=200"
+
+
+def test_games_of_ones_own_play_a_tournament(file, tmp_path):
+    one, two = own("ns", data=MOONS), own("hinge", data=MOONS)
+    with torch.no_grad():
+        two.players["generator"][0].weight.mul_(3)
+    games = {"one": one, "two": two}
+    report = gantlet.tournament(games, samples=100, out=tmp_path / "run")
+    rates = {r.name: r.estimate.value for r in report.rows if r.model == "two"}
+    x = bound(two, PLANE).model.sample(100, rng=Rng(0).stream("two None"))
+    splits = gantlet.components.datasets.make(MOONS).load(rng=Rng(0))
+    fake, real = (
+        bound(one, PLANE).critic(x),
+        bound(one, PLANE).critic(splits.validation.take(torch.arange(100))),
+    )
+    wins = (fake[:, None] > real).double().mean()
+    assert rates["win rate against critic of one"] == pytest.approx(float(wins), abs=1e-6)
+    file.write_text(FILE.replace('data="moons"', f'data="{MOONS}"'))
+    again = gantlet.tournament([f"mine=module:path={file}:build"], samples=50, out=tmp_path / "b")
+    assert {r.model for r in again.rows} >= {"mine"}
+    with pytest.raises(UserError, match="Give data="):
+        gantlet.tournament({"one": own("ns")}, out=tmp_path / "c")
+
+
+def test_a_game_is_trained_and_evaluated_like_any_family(file, tmp_path):
+    model = f"module:path={file}:build"
+    report = gantlet.train(
+        model, data=MOONS, budget=gantlet.Budget(steps=40), snapshots=2, out=tmp_path / "run"
+    )
+    assert report.verdicts
+    x = gantlet.load_model(tmp_path / "run").sample(5, rng=stream())
+    assert x.shape == (5, 2)
+    rated = gantlet.tournament(tmp_path / "run", samples=50, out=tmp_path / "t")
+    assert len({r.model for r in rated.rows if r.name == "rating"}) > 2
+
+
 # ----------------------------------------------------------------------------
 # What does not fit is told in one line.
 # ----------------------------------------------------------------------------

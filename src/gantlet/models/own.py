@@ -921,6 +921,7 @@ def _choice(what: str, value: Any, known: Any) -> Any:
     return value
 
 
+@torch.enable_grad()  # wherever the game is made
 def _check(own: OwnGame) -> None:
     """Evaluates every loss once on copies, where samples are at hand."""
     twin = bound(own, None if isinstance(own, PlayersGame) else own.model.space)

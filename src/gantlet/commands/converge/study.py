@@ -73,7 +73,8 @@ def verdicts(
     name: str, details: Mapping[str, Any], scores: Mapping[str, Estimate]
 ) -> Iterator[Verdict]:
     """Yields what the training does, why, and what would help."""
-    yield Verdict(claim=f"{name} {state_in_words(details)}.", because=details["because"])
+    begins = f"T{name[1:]}" if name.startswith("the game of ") else name
+    yield Verdict(claim=f"{begins} {state_in_words(details)}.", because=details["because"])
     yield from _forecast(details, scores)
     yield from _nash(details)
     yield from _advice_verdicts(details, scores)

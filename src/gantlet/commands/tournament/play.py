@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from gantlet.commands.own import placed, written
 from gantlet.commands.trained import ModelTrial, draw, find_trial
 from gantlet.compute.machine import threads
 from gantlet.core.data import Space, Splits, all_samples
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import REAL, Estimate, Outcome, Trial
 from gantlet.core.metric import Extract, Features, NotForRanking
-from gantlet.core.model import Adversarial, FittedFamily, Generative
+from gantlet.core.model import Adversarial, FittedFamily, Game, Generative
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between, families, label
 from gantlet.features.base import block_of, digest, full_precision
@@ -406,24 +407,51 @@ HOW = "train with --snapshots N, as in: gantlet train gan --snapshots 8"
 
 @final
 @dataclass(frozen=True, slots=True)
+class OwnPlayers:
+    """A game of the user's own in a tournament.
+
+    Attributes:
+        name: What the report calls it.
+        game: The game.
+        data: Its data set in written form.
+        data_seed: Seed of the split.
+    """
+
+    name: str
+    game: Game
+    data: str
+    data_seed: int = 0
+
+    def trial(self) -> Trial:
+        """Returns what it is as a trial, whose key changes with its weights."""
+        parts = {"model": written(self.game), "data": self.data, "data_seed": str(self.data_seed)}
+        return Trial(parts=parts, seed=0)
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class Contender:
     """One training: where its weights are.
 
     Attributes:
         name: What the report calls it.
         trial: What was trained.
-        folder: Its folder.
+        folder: Its folder; None for a game of the user's own.
         snapshots: The names of its snapshots, in order; empty where none were saved.
+        own: The game of the user's own, which plays as it is, or None.
     """
 
     name: str
     trial: Trial
-    folder: TrialFolder
+    folder: TrialFolder | None
     snapshots: tuple[str, ...]
+    own: Game | None = None
 
     def game(self) -> Generative | None:
-        """Returns the game, untrained, or None for a baseline that has none."""
+        """Returns the game, untrained but for the user's own, or None for a baseline."""
         trained = ModelTrial.of(self.trial)
+        if self.own is not None:
+            return placed(self.own, space_of(trained.data), Rng(trained.seed))
         family = families.make(trained.model)
         if isinstance(family, FittedFamily):
             return None
@@ -436,12 +464,12 @@ class Snapshot:
     """The players of a game at one step.
 
     Attributes:
-        step: After how many steps.
+        step: After how many steps; None for a game of the user's own.
         game: The game with its weights of then; shared, so that only the latest is valid.
         sampled: The weights that samples come from.
     """
 
-    step: int
+    step: int | None
     game: Generative
     sampled: dict[str, Tensor]
 
@@ -451,8 +479,12 @@ class Snapshot:
         return draw(self.game.model, n, rng=rng)
 
 
-def courses_of(runs: Sequence[str]) -> list[Contender]:
-    """Returns every finished training in some run folders.
+def courses_of(runs: Sequence[str], own: Sequence[OwnPlayers] = ()) -> list[Contender]:
+    """Returns every finished training in some run folders, and the games of the user's own.
+
+    Args:
+        runs: The run folders.
+        own: Games of the user's own, with their data.
 
     Raises:
         UserError: If there is none, they are of different data, or no critic was saved.
@@ -460,18 +492,28 @@ def courses_of(runs: Sequence[str]) -> list[Contender]:
     if len(set(runs)) < len(runs):
         raise UserError("The same run was named twice.")
     found = [(Path(run), outcome) for run in runs for outcome in _trials(Path(run))]
-    if not found:
+    if not found and not own:
         raise UserError("Name run folders of gantlet train or compare: these hold no model.")
-    _check_data([trial for _, (trial, _) in found])
+    given = [Contender(o.name, o.trial(), None, (), o.game) for o in own]
+    _check_data([trial for _, (trial, _) in found] + [c.trial for c in given])
     several = len({path for path, _ in found}) > 1
     named = [(path.name + "/" if several else "", trial, f) for path, (trial, f) in found]
     courses = [
         Contender(f"{prefix}{label(t.model)} #{t.seed}", t, f, snapshots_in(f))
         for prefix, t, f in sorted(named, key=lambda x: (x[0], x[1].model, x[1].seed))
     ]
-    if not any(c.snapshots and isinstance(c.game(), Adversarial) for c in courses):
+    courses += given
+    names = [c.name for c in courses]
+    if twice := next((n for n in names if names.count(n) > 1), None):
+        raise UserError(f"Two players are called {twice!r}. Give them names: NAME=module:path=...")
+    if not any(_has_critic(c) for c in courses):
         raise UserError(f"No run holds snapshots of a critic to play against: {HOW}.")
     return courses
+
+
+def _has_critic(course: Contender) -> bool:
+    plays = bool(course.snapshots) or course.own is not None
+    return plays and isinstance(course.game(), Adversarial)
 
 
 def _trials(path: Path) -> Iterator[tuple[Trial, TrialFolder]]:
@@ -502,6 +544,9 @@ def snapshots_of(course: Contender) -> Iterator[Snapshot]:
     """
     game = course.game()
     if game is None:
+        return
+    if course.folder is None:
+        yield Snapshot(None, game, dict(game.model.state_dict()))
         return
     for name in course.snapshots:
         saved = course.folder.load(name)
@@ -635,11 +680,18 @@ def _entering(judge: CriticNetwork, game: Adversarial, x: Tensor) -> Tensor:
 _BLOCK = 500
 
 
-def run_tournament(written: Trial, data: RunData, folder: TrialFolder, watch: Watch) -> Outcome:
+def run_tournament(
+    asked: Trial,
+    data: RunData,
+    folder: TrialFolder,
+    watch: Watch,
+    *,
+    own: Sequence[OwnPlayers] = (),
+) -> Outcome:
     """Plays all matches: scores of critics are saved, energy distances are the outcome's."""
-    trial = TournamentTrial.of(written)
+    trial = TournamentTrial.of(asked)
     with threads(trial.threads), full_precision():
-        courses, most = courses_of(trial.runs), trial.samples
+        courses, most = courses_of(trial.runs, own), trial.samples
         _, splits = data.of(trial)
         reals = Player(REALS)
         samples = {reals: all_samples(splits.test, most)}
@@ -655,13 +707,13 @@ def run_tournament(written: Trial, data: RunData, folder: TrialFolder, watch: Wa
         watch(0.8, "measuring distances")
         mixed = pooled(samples, best_mixture(scores).generators)
         return Outcome(
-            trial=written, scores=_distances(trial, data, {**samples, Player(MIXTURE): mixed})
+            trial=asked, scores=_distances(trial, data, {**samples, Player(MIXTURE): mixed})
         )
 
 
 def _samples_of_course(course: Contender, n: int, trial: TournamentTrial) -> dict[Player, Tensor]:
     """Returns samples of each generator of a training, ``n`` at most."""
-    if not course.snapshots:
+    if not course.snapshots and course.folder is not None:
         return {Player(course.name): course.folder.load("samples")["samples"][:n]}
     rng = Rng(trial.seed)
     return {

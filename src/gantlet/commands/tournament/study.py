@@ -14,6 +14,7 @@ from gantlet.commands.tournament.play import (
     REALS,
     Best,
     Contender,
+    OwnPlayers,
     Player,
     Standings,
     TournamentTrial,
@@ -520,6 +521,7 @@ class Tournament:
 
     Attributes:
         runs: Run folders of ``train`` or ``compare``, of the same data.
+        own: Games of the user's own, of the same data.
         samples: Most samples of each generator; never more than the test split has.
         seed: Draws the samples.
         threads: Threads; part of what decides the last digits.
@@ -529,12 +531,22 @@ class Tournament:
     samples: Annotated[int, Between(20, 2**31)] = options.Tournament.samples
     seed: options.Seed = options.Tournament.seed
     threads: options.Threads = options.Tournament.threads
+    own: tuple[OwnPlayers, ...] = ()
 
     @classmethod
-    def of(cls, asked: options.Tournament) -> "Tournament":
-        """Returns the study that ``gantlet tournament`` asks for."""
+    def of(
+        cls, asked: options.Tournament, runs: Sequence[str], own: Sequence[OwnPlayers] = ()
+    ) -> "Tournament":
+        """Returns the study that ``gantlet tournament`` asks for.
+
+        Args:
+            asked: The options.
+            runs: The run folders.
+            own: Games of the user's own.
+        """
         return cls(
-            runs=asked.folders,
+            runs=tuple(runs),
+            own=tuple(own),
             samples=asked.samples,
             seed=asked.seed,
             threads=asked.threads,
@@ -545,7 +557,7 @@ class Tournament:
         trial = self._trial()
         return {
             "command": "tournament",
-            "runs": list(self.runs),
+            "runs": [*self.runs, *(o.name for o in self.own)],
             "data": trial.data,
             "data_seed": trial.data_seed,
             "samples": self.samples,
@@ -560,17 +572,17 @@ class Tournament:
 
     def run(self, trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
         """Plays all matches."""
-        return run_tournament(trial, RunData(), folder, watch)
+        return run_tournament(trial, RunData(), folder, watch, own=self.own)
 
     def conclude(self, outcomes: Sequence[Outcome], run: Run) -> Report:
         """Rates everybody."""
         return answer(self.question(), outcomes, run)
 
     def _trial(self) -> TournamentTrial:
-        if not self.runs:
+        if not self.runs and not self.own:
             raise UserError("Name at least one run folder, such as runs/demo.")
         check_fields(self)
-        courses = courses_of(self.runs)
+        courses = courses_of(self.runs, self.own)
         trained = ModelTrial.of(courses[0].trial)
         return TournamentTrial(
             runs=self.runs,
