@@ -600,9 +600,6 @@ class GeneratorSamples:
     note: str
 
 
-Network: TypeAlias = Callable[..., Any]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
 class Drawing:

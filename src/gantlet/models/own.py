@@ -359,7 +359,7 @@ class GivenData:
 
     value: Any = None
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "GivenData":
+    def __deepcopy__(self, _: dict[int, Any]) -> "GivenData":
         """Returns itself: data are large, and never changed."""
         return self
 

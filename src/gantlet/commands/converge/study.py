@@ -23,7 +23,7 @@ from gantlet.commands.converge.course import (
 from gantlet.commands.converge.diagnosis import GROWTH, SHARE, DiagnosisKey, keys
 from gantlet.commands.converge.snippets import NOTE
 from gantlet.commands.converge.trial import TRIES, run_trial
-from gantlet.commands.own import content_of, written
+from gantlet.commands.own import LIVE, content_of, written
 from gantlet.commands.trained import find_trial
 from gantlet.core.arguments import check_fields
 from gantlet.core.errors import UserError
@@ -73,8 +73,7 @@ def verdicts(
     name: str, details: Mapping[str, Any], scores: Mapping[str, Estimate]
 ) -> Iterator[Verdict]:
     """Yields what the training does, why, and what would help."""
-    begins = f"T{name[1:]}" if name.startswith("the game of ") else name
-    yield Verdict(claim=f"{begins} {state_in_words(details)}.", because=details["because"])
+    yield Verdict(claim=f"{name} {state_in_words(details)}.", because=details["because"])
     yield from _forecast(details, scores)
     yield from _nash(details)
     yield from _advice_verdicts(details, scores)
@@ -403,12 +402,18 @@ def answer(question: Mapping[str, Any], outcomes: Sequence[Outcome], run: Run) -
         question=question,
         spend=outcome.spend,
         facts=facts_of(_setting(question, outcome), outcomes, run),
-        verdicts=list(verdicts(name, outcome.details, outcome.scores)),
+        verdicts=list(verdicts(_subject(question["model"]), outcome.details, outcome.scores)),
         caveats=list(_caveats(question)),
         rows=[_row(question, outcome, which[k], e) for k, e in outcome.scores.items()],
         blocks=list(blocks(outcome.details, outcome.scores)),
         extra=dict(outcome.details),
     )
+
+
+def _subject(model: str) -> str:
+    """Returns a model as a sentence begins with it."""
+    name = short(model)
+    return f"{name[0].upper()}{name[1:]}" if Spec.parse(model).name == LIVE else name
 
 
 def _setting(question: Mapping[str, Any], outcome: Outcome) -> dict[str, str]:
