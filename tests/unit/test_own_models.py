@@ -1,5 +1,7 @@
 """A game of the user's own modules is the game that Gantlet makes of the same networks."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,15 @@ from torch import nn
 from torch.nn.functional import softplus
 
 import gantlet
-from gantlet.commands.own import OwnFamily, content_of, load_weights, samples_of_text, written
+from gantlet.cli.main import run
+from gantlet.commands.own import (
+    OwnFamily,
+    content_of,
+    load_weights,
+    meaning,
+    samples_of_text,
+    written,
+)
 from gantlet.core.data import Space
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
@@ -18,6 +28,7 @@ from gantlet.games.toys import Dirac
 from gantlet.models.gan import LOSSES, PENALTIES, AdversarialObjective, Gan, GanGame
 from gantlet.models.nets import seeded
 from gantlet.models.own import bound, reinitialized
+from gantlet.run.trials import RunData
 from gantlet.testing import check_family
 
 PLANE = Space("vector", (2,))
@@ -501,6 +512,32 @@ def test_a_game_is_trained_and_evaluated_like_any_family(file, tmp_path):
     assert x.shape == (5, 2)
     rated = gantlet.tournament(tmp_path / "run", samples=50, out=tmp_path / "t")
     assert len({r.model for r in rated.rows if r.name == "rating"}) > 2
+
+
+def test_a_recommended_penalty_is_added_to_a_live_game():
+    game = own("wgan")
+    text = written(game).replace("penalty=none,gamma=0", "penalty=r1,gamma=0.7")
+    family = meaning(text, RunData({content_of(game): game}))
+    real = torch.randn(16, 2, generator=stream())
+    found = family.build(PLANE, rng=Rng(0)).loss("critic", real, rng=stream("noise"))
+    wanted = own("wgan", "r1").loss("critic", real, rng=stream("noise"))
+    assert torch.equal(found, wanted)
+    assert not torch.equal(found, game.loss("critic", real, rng=stream("noise")))
+    with pytest.raises(UserError, match="given as an object"):
+        meaning(text, RunData())
+
+
+def test_flaws_of_a_game_and_a_diagnosis_of_a_file_on_the_command_line(file, tmp_path, capsys):
+    real = torch.randn(300, 2, generator=stream())
+    report = gantlet.flaws(own("ns"), real, samples=300, out=tmp_path / "flaws")
+    assert report.verdicts
+    text = f"module:path={file}:build"
+    out = str(tmp_path / "run")
+    code = run(["converge", text, "--data", MOONS, "--steps", "20", "--out", out, "--json"])
+    answer = json.loads(capsys.readouterr().out)
+    assert code == 0
+    assert answer["question"]["model"].startswith("module:path=")
+    assert answer["leading"]
 
 
 # ----------------------------------------------------------------------------

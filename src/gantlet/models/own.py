@@ -498,14 +498,14 @@ class Batch:
     @property
     def fake(self) -> Tensor:
         """What the generator makes of the latents; with a graph where that was asked for first."""
-        if self._fake is None:
-            if self._model is None:
-                raise UserError("A game without a generator has neither z nor fake.")
-            self._fake = self._model(self.z)
-        return self._fake
+        if self._model is None:
+            raise UserError("A game without a generator has neither z nor fake.")
+        made: Tensor = self._model(self.z) if self._fake is None else self._fake
+        self._fake = made
+        return made
 
 
-def _arguments(function: LossFunction) -> list[str]:
+def _arguments(function: Callable[..., Any]) -> list[str]:
     return [
         name
         for name, p in inspect.signature(function).parameters.items()
@@ -860,7 +860,7 @@ def _check_end(critic: nn.Module, name: str, loss: str) -> None:
         )
 
 
-def _check_function(player: str, function: object, players: Mapping[str, nn.Module]) -> None:
+def _check_function(player: str, function: Any, players: Mapping[str, nn.Module]) -> None:
     if isinstance(function, (type, nn.Module)) or not callable(function):
         raise UserError(
             f"The loss of {player} must be a function of what its arguments name. Got "
@@ -984,7 +984,9 @@ def _check_gradients(
         if not loss.requires_grad:
             return False
         found = torch.autograd.grad(loss, parameters[other], retain_graph=True, allow_unused=True)
-        return any(g is not None for g in found)
+        # The stubs of torch leave out that unused inputs have none.
+        slopes = cast("tuple[Tensor | None, ...]", found)
+        return any(g is not None for g in slopes)
 
     if not depends(player):
         raise UserError(
