@@ -18,8 +18,8 @@ from gantlet.commands.evaluate.copies import copies, nearest
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Estimate
 from gantlet.given import to_spec
-from gantlet.run.execute import read_report
 from gantlet.models.own import Latent, latent_shape
+from gantlet.run.execute import read_report
 from gantlet.watch.alarms import LEVELS, Alarms, Counts, Distance
 from gantlet.watch.drawing import drawn, own_randomness, stream
 from gantlet.watch.looks import Curve, Look
