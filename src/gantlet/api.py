@@ -11,7 +11,7 @@ import stat
 import sys
 import time
 import warnings
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -754,7 +754,12 @@ def _(asked: options.Study) -> Study:
 
 @study_of.register
 def _(asked: options.Evaluate) -> Study:
-    found = replace(_asked(asked), outputs=asked.outputs, groups=tuple(_groups(asked.groups)))
+    found = replace(
+        _asked(asked),
+        outputs=asked.outputs,
+        groups=tuple(_groups(asked.groups, "groups")),
+        labels=tuple(_groups(asked.labels, "labels")),
+    )
     if asked.pairs is not None:
         found = replace(found, pairs=_word(asked, asked.pairs, "pairs"))
     if asked.control is not None:
@@ -828,23 +833,32 @@ def _called(name: object, asked: options.Judging, given: SamplesLike) -> str:
     return spec_with_name(name, named(_word(asked, given, name))[1])
 
 
-def _groups(groups: Any) -> Iterator[str]:
-    """Yields groups in the words of the command line; labels are saved to the cache first."""
+def _groups(groups: Any, option: str) -> Iterator[str]:
+    """Yields groups or labels in the words of the command line; arrays are saved to the cache."""
     if groups is None:
         return
     if isinstance(groups, Texts):
         yield from groups
     elif isinstance(groups, Mapping):
-        yield from (f"{name}={_labels(what)}" for name, what in groups.items())
+        several = cast("Mapping[object, Any]", groups)
+        yield from (f"{name}={_labels(what, option)}" for name, what in several.items())
     else:
-        yield _labels(groups)
+        yield _labels(groups, option)
 
 
-def _labels(what: Any) -> str:
+def _labels(what: Any, option: str) -> str:
     if isinstance(what, (str, Path)):
         return str(what)
     labels = what.tolist() if isinstance(what, (Tensor, np.ndarray)) else what
-    text = "".join(f"{label}\n" for label in labels)
+    if not isinstance(labels, Iterable):
+        raise UserError(f"{option} must be one label per sample. Got {labels!r:.60}.")
+    several = list(cast("Iterable[object]", labels))
+    if any(isinstance(label, (list, tuple)) for label in several):
+        raise UserError(
+            f"{option} must be one label per sample, shape (n,). Got {len(several)} rows with "
+            "several numbers each."
+        )
+    text = "".join(f"{label}\n" for label in several)
     name = blake2b(text.encode(), digest_size=16).hexdigest()
     file = cache_home() / "inputs" / f"{name}.txt"
     if not file.exists():

@@ -383,6 +383,11 @@ class Evaluate(Judging):
             a file with one label per line, or a regular expression with one group for file names;
             NAME=WHAT for one set (real, fake, control, train or its name); repeat for more. In
             Python also one label per sample, and a dict in place of NAME=WHAT.
+        labels: Class of each sample, for a comparison class by class: a column of a table, an
+            array of a npz file, a file with one label per line, a regular expression with one
+            group for file names, or auto for labels that samples bring along (sub-folders, an
+            array labels or y, classes of a data set); NAME=WHAT for one set, as for groups;
+            repeat for more. Fakes without labels get predicted ones.
     """
 
     _: KW_ONLY
@@ -393,6 +398,7 @@ class Evaluate(Judging):
     outputs: Outputs = 1
     control: "SamplesLike | None" = None
     groups: Annotated["Grouping | Mapping[str, Grouping] | None", OptionHelp(several=True)] = None
+    labels: Annotated["Grouping | Mapping[str, Grouping] | None", OptionHelp(several=True)] = None
 
 
 @final

@@ -253,7 +253,7 @@ def written_table(name, n, seed, prefix):
 def floor_groups(asked):
     sets = EvaluationSets(asked)
     floor = sets.floor(sets.fake(asked.fakes[0]).n)
-    return floor.real.labels, floor.other.labels
+    return floor.real.given_groups, floor.other.given_groups
 
 
 def test_groups_of_a_column_stay_together_and_are_no_feature(capsys):
@@ -281,7 +281,7 @@ def test_groups_come_from_files_names_and_labels(capsys):
                 Image.fromarray(pixels).save(place / f"s{subject:02d}_{visit}.png")
     name = EvaluationSpec(real="real", train=None, fakes=("fake",), groups=("(s[0-9]+)_",))
     reference, floor = floor_groups(name)
-    assert len(torch.unique(EvaluationSets(name).real.labels)) == 15
+    assert len(torch.unique(EvaluationSets(name).real.groups)) == 15
     assert not torch.isin(floor, reference).any()
     rows, subjects = grouped_rows(60, 1)
     saved(real=rows.astype(np.float32), fake=normal(100, 2, d=3))

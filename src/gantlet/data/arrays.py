@@ -477,7 +477,8 @@ class Npz:
 
     Attributes:
         path: The file.
-        key: Name of the array; may be left out where there is only one, or one called "x".
+        key: Name of the array; may be left out where there is only one beside labels, or one
+            called "x".
         labels: Name of the array of classes, or none.
         layout: Order of the axes, if the shape is ambiguous.
         levels: Number of levels, or none to infer it.
@@ -531,6 +532,29 @@ def _rows(of: Npy | Npz, array: Array, labels: Array | None, where: Path | None)
     if labels is not None and labels.dtype.kind not in "biu":
         raise UserError(f"The labels {of.labels} must be integers. Got {labels.dtype}.")
     return ArraySplit(finite(array, Path(of.path)), labels)
+
+
+LABEL_KEYS = ("labels", "y", "label", "classes")
+"""Names under which a ``.npz`` file holds the classes of its samples."""
+
+
+def arrays_of(path: Path) -> list[str]:
+    """Returns the names of the arrays in a ``.npz`` file.
+
+    Raises:
+        UserError: If it cannot be read.
+    """
+    with readable(path, "numbers"), zipfile.ZipFile(path) as archive:
+        return [name.removesuffix(".npy") for name in archive.namelist()]
+
+
+def array_of(path: Path, key: str) -> Array:
+    """Returns an array of a ``.npz`` file as it is.
+
+    Raises:
+        UserError: If there is no such array, or it cannot be read.
+    """
+    return _read(path, key)
 
 
 @read_once(2, stamp_of)
@@ -611,6 +635,7 @@ def _key(key: str, known: list[str], path: Path) -> str:
         return key
     if key:
         raise unknown(f"array in {path}", key, known)
-    if len(known) == 1 or "x" in known:
-        return "x" if "x" in known else known[0]
+    samples = [name for name in known if name not in LABEL_KEYS] or known
+    if len(samples) == 1 or "x" in known:
+        return "x" if "x" in known else samples[0]
     raise UserError(f"{path} holds {len(known)} arrays: {', '.join(known)}. Give key=NAME.")

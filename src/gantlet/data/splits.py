@@ -376,6 +376,38 @@ class Subset:
 
 
 @final
+class WithLabels:
+    """The samples of another source, with classes that are not in its files.
+
+    Args:
+        source: Where the samples are.
+        labels: The class of each, shape ``(n,)``.
+    """
+
+    def __init__(self, source: Source, labels: Tensor) -> None:
+        self._source = source
+        self._labels = labels
+
+    @property
+    def labels(self) -> Tensor:
+        """The class of each sample, shape ``(n,)``."""
+        return self._labels
+
+    @property
+    def groups(self) -> Tensor | None:
+        """The group of each sample, shape ``(n,)``, or None where the source has none."""
+        return groups_of(self._source)
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return len(self._source)
+
+    def take(self, index: Tensor) -> Tensor:
+        """Returns the samples at ``index`` as float32."""
+        return self._source.take(index)
+
+
+@final
 class Concatenated:
     """Several sources of one space, one after the other.
 

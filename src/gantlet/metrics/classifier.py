@@ -305,6 +305,9 @@ def _check(p: Tensor, name: str) -> None:
 # Says of each row whether it is fake, shape (n,).
 Judge = Callable[[Tensor], Tensor]
 
+# Gives each row a score, shape (n,), or one for each class, shape (n, k).
+Scores = Callable[[Tensor], Tensor]
+
 Kind = Literal["network", "knn", "logistic", "mlp"]
 
 _HIDDEN = 1024
@@ -387,6 +390,21 @@ def _fitted(model: Any, z: Tensor) -> Judge:
 
 def fit_network(z: Tensor, *, rng: torch.Generator) -> Judge:
     """Returns ridge regression on random units beside the features themselves."""
+    scores = fit_scores(z, _sign(z), rng=rng)
+    return lambda w: scores(w) > 0
+
+
+def fit_scores(z: Tensor, targets: Tensor, *, rng: torch.Generator) -> Scores:
+    """Returns ridge regression of targets on features and on 1,024 random units of them.
+
+    Args:
+        z: Standardized features, shape ``(n, d)``.
+        targets: What is regressed, of mean zero, shape ``(n,)`` or ``(n, k)``.
+        rng: Draws the units.
+
+    Returns:
+        A function from features, shape ``(m, d)``, to scores, shape ``(m,)`` or ``(m, k)``.
+    """
     d = z.shape[1]
     drawn = torch.randn(d + 1, _HIDDEN, generator=rng, device=rng.device, dtype=z.dtype)
     weight, bias = drawn[1:].to(z.device) / math.sqrt(d), drawn[0].to(z.device)
@@ -397,12 +415,13 @@ def fit_network(z: Tensor, *, rng: torch.Generator) -> Judge:
     hidden = units(z)
     centre = hidden.mean(0)
     hidden -= centre
-    of_features, of_units = _ridge(z, hidden, _sign(z))
+    of_features, of_units = _ridge(z, hidden, targets)
 
-    def judge(w: Tensor) -> Tensor:
-        return w @ of_features + (units(w) - centre) @ of_units > 0
+    def scores(w: Tensor) -> Tensor:
+        found: Tensor = w @ of_features + (units(w) - centre) @ of_units
+        return found
 
-    return judge
+    return scores
 
 
 def _ridge(z: Tensor, hidden: Tensor, sign: Tensor) -> tuple[Tensor, Tensor]:
@@ -415,7 +434,10 @@ def _ridge(z: Tensor, hidden: Tensor, sign: Tensor) -> tuple[Tensor, Tensor]:
     Args:
         z: Features, shape ``(n, d)``.
         hidden: Units, shape ``(n, h)``.
-        sign: What is regressed, shape ``(n,)``.
+        sign: What is regressed, shape ``(n,)`` or ``(n, k)``.
+
+    Returns:
+        Shapes ``(d,)`` and ``(h,)``, or ``(d, k)`` and ``(h, k)``.
     """
     n, d = z.shape
     # In units of the mean squared length, so that it suits any number of features; it also
@@ -425,6 +447,8 @@ def _ridge(z: Tensor, hidden: Tensor, sign: Tensor) -> tuple[Tensor, Tensor]:
         gram = products(z, z) + products(hidden, hidden)
         gram.diagonal().add_(ridge)
         dual: Tensor = torch.linalg.solve(gram, sign)
+        if dual.ndim > 1:
+            return z.T @ dual, hidden.T @ dual
         return dual @ z, dual @ hidden
     seen = torch.cat([z, hidden], dim=1)
     gram = seen.new_zeros(seen.shape[1], seen.shape[1])

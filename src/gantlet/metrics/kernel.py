@@ -24,6 +24,7 @@ from gantlet.metrics.checks import (
     too_few_groups,
 )
 from gantlet.stats.intervals import (
+    LEVEL,
     SOME,
     Curvature,
     Drawn,
@@ -338,11 +339,13 @@ class Discrepancy:
     bent: Curvature
     note: str = ""
 
-    def detail(self, *, method: str = METHOD, better: Better = "lower") -> Detailed:
+    def detail(
+        self, *, method: str = METHOD, better: Better = "lower", level: float = LEVEL
+    ) -> Detailed:
         """Returns the estimate, with the permutation's p in its method."""
         chance = f"p = {self.p:.2g} under equality, by {PERMUTATIONS} permutations"
         method = f"{method}{self.note}; {chance}"
-        made = detailed(self.value, self.real, self.fake, self.bent, method=method)
+        made = detailed(self.value, self.real, self.fake, self.bent, method=method, level=level)
         named = made.estimate.named(unit="1", better=better).beside(p=self.p)
         return Detailed(named, made.real, made.rest)
 
@@ -831,14 +834,38 @@ def kernel_distance(
     x: Tensor, y: Tensor, *, rng: torch.Generator, groups: Groups | None = None
 ) -> Discrepancy:
     """Returns the squared discrepancy of features, shapes ``(n, d)`` and ``(m, d)``."""
+    kernel, standard, unit = _cubic(x, y)
+    return discrepancy(kernel, x, y, standard, rng=rng, unit=unit, groups=groups)
+
+
+def kernel_matrix(x: Tensor, y: Tensor) -> Tensor:
+    """Returns the kernel of KID over both sets together, without its diagonal.
+
+    Up to a factor, and to what depends on one sample alone, which cancels in the discrepancy of
+    any two parts of the sets.
+
+    Args:
+        x: Features, shape ``(n, d)``.
+        y: Features, shape ``(m, d)``.
+
+    Returns:
+        Shape ``(n + m, n + m)``.
+    """
+    kernel, standard, _ = _cubic(x, y)
+    z = torch.cat([standard.of(s, torch.arange(len(s), device=s.device)) for s in (x, y)])
+    each = kernel.of_each(z)
+    return kernel(products(z, z), each, each).fill_diagonal_(0)
+
+
+def _cubic(x: Tensor, y: Tensor) -> tuple[Kernel, Standard, float]:
+    """Returns the kernel of KID, what it is to see of the features, and its unit."""
     d, dtype = x.shape[1], precision(x, y)
     centre, scale = centre_and_scale(x, y)
     level = float(centre @ centre) / d + 1
     unit = level + scale**2
     scale = math.sqrt(d * unit)
     kernel = _Cubic((centre / scale).to(dtype), level / unit)
-    standard = Standard(centre, scale, dtype)
-    return discrepancy(kernel, x, y, standard, rng=rng, unit=unit**3, groups=groups)
+    return kernel, Standard(centre, scale, dtype), unit**3
 
 
 @final

@@ -232,6 +232,21 @@ def holm_adjusted(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
+def simultaneous(count: int, *, level: float = 0.95) -> float:
+    """Returns the level at which each of ``count`` intervals is to be taken.
+
+    All of them together then hold with probability ``level`` at least (Bonferroni); if the
+    intervals are independent, as those of different classes are, with hardly more.
+
+    Source: Dunn, 1961, https://doi.org/10.1080/01621459.1961.10482090.
+
+    Example:
+        >>> round(simultaneous(10), 4)
+        0.995
+    """
+    return 1 - (1 - level) / max(count, 1)
+
+
 def is_separated(difference: Estimate) -> bool:
     """Returns whether the interval of a difference excludes zero."""
     if difference.low is None or difference.high is None:
@@ -285,17 +300,21 @@ def total(parts: Iterable[Variance]) -> Variance:
     return Variance(math.fsum(p.value for p in known), math.fsum(p.noise for p in known))
 
 
-def around(value: float, variance: Variance, *, n: int, method: str) -> Estimate:
+def around(
+    value: float, variance: Variance, *, n: int, method: str, level: float = LEVEL
+) -> Estimate:
     """Returns ``value`` with the interval of Student's t, or why there is none."""
-    half = _t_quantile(variance) * math.sqrt(max(variance.value, 0.0))
+    half = _t_quantile(variance, level) * math.sqrt(max(variance.value, 0.0))
     if not math.isfinite(value) or not math.isfinite(half):
         return Estimate.missing("the features are too large for double precision")
     return Estimate(
-        value=value, low=value - half, high=value + half, level=LEVEL, n=n, method=method
+        value=value, low=value - half, high=value + half, level=level, n=n, method=method
     )
 
 
-def fraction(value: float, variance: Variance, *, n: int, method: str) -> Estimate:
+def fraction(
+    value: float, variance: Variance, *, n: int, method: str, level: float = LEVEL
+) -> Estimate:
     """Returns a fraction in [0, 1] with Wilson's interval at its effective sample size.
 
     The effective size is that at which a plain count would have this variance; at 0 and 1,
@@ -310,18 +329,18 @@ def fraction(value: float, variance: Variance, *, n: int, method: str) -> Estima
     """
     spread = value * (1 - value)
     size = spread / variance.value if spread > 0 and variance.value > 0 else n
-    z = _t_quantile(variance) ** 2 / size
+    z = _t_quantile(variance, level) ** 2 / size
     centre = (value + z / 2) / (1 + z)
     half = math.sqrt(z * spread + z**2 / 4) / (1 + z)
     # Rounding must not push the value out of its own interval.
     low, high = min(centre - half, value), max(centre + half, value)
     return Estimate(
-        value=value, low=max(low, 0.0), high=min(high, 1.0), level=LEVEL, n=n, method=method
+        value=value, low=max(low, 0.0), high=min(high, 1.0), level=level, n=n, method=method
     )
 
 
-def _t_quantile(variance: Variance) -> float:
-    return t_quantile((1 + LEVEL) / 2, variance.df)
+def _t_quantile(variance: Variance, level: float) -> float:
+    return t_quantile((1 + level) / 2, variance.df)
 
 
 # ----------------------------------------------------------------------------
@@ -478,7 +497,14 @@ def products_of(
 
 
 def squared_distance(
-    value: float, first: Variance, second: float, bent: Curvature, *, n: int, method: str
+    value: float,
+    first: Variance,
+    second: float,
+    bent: Curvature,
+    *,
+    n: int,
+    method: str,
+    level: float = LEVEL,
 ) -> Estimate:
     """Returns a squared distance with its interval.
 
@@ -494,13 +520,14 @@ def squared_distance(
         bent: How both change with the truth.
         n: How many samples it rests on.
         method: How it was obtained.
+        level: Confidence level of the interval.
     """
     now = Variance(max(first.value - second, second), first.noise)
-    plain = around(value, now, n=n, method=method)
+    plain = around(value, now, n=n, method=method, level=level)
     if plain.low is None or not now.value > 0:
         return plain
     law = _Law(value, first.value, second, bent)
-    z = t_quantile((1 + LEVEL) / 2, now.df)
+    z = _t_quantile(now, level)
     low, high = (law.excess_root(quantile) for quantile in (z, -z))
     if not math.isfinite(low + high):
         return plain
@@ -508,7 +535,7 @@ def squared_distance(
         value=value,
         low=min(low, value),
         high=max(high, value),
-        level=LEVEL,
+        level=level,
         n=n,
         method=method,
     )

@@ -12,7 +12,14 @@ from typing_extensions import override
 
 from gantlet.core.estimate import Estimate
 from gantlet.core.metric import GroupedMetric, Groups
-from gantlet.stats.intervals import Curvature, Variance, around, squared_distance, total
+from gantlet.stats.intervals import (
+    LEVEL,
+    Curvature,
+    Variance,
+    around,
+    squared_distance,
+    total,
+)
 
 # ----------------------------------------------------------------------------
 # Two generators judged by the same real samples: the difference of their numbers.
@@ -240,7 +247,13 @@ class Influence:
 
 
 def detailed(
-    value: float, real: Influence, fake: Influence, bent: Curvature, *, method: str
+    value: float,
+    real: Influence,
+    fake: Influence,
+    bent: Curvature,
+    *,
+    method: str,
+    level: float = LEVEL,
 ) -> Detailed:
     """Returns the estimate of a squared distance of two independent sides, with its detail.
 
@@ -253,6 +266,7 @@ def detailed(
         fake: What the fake samples add.
         bent: How its distribution changes with the true distance.
         method: How it was obtained.
+        level: Confidence level of the interval.
     """
     n, second = min(len(real.influence), len(fake.influence)), real.twice + fake.twice
     of_real, of_fake = spread(real.influence), spread(fake.influence)
@@ -261,7 +275,7 @@ def detailed(
     share = variance.value / both.value if both.value > 0 else 1.0
     centred = real.influence - real.influence.mean()
     return Detailed(
-        squared_distance(value, both, second, bent, n=n, method=method),
+        squared_distance(value, both, second, bent, n=n, method=method, level=level),
         centred * math.sqrt(share),
         Variance(of_fake.value * share, of_fake.noise * share * share),
     )

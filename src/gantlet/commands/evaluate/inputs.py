@@ -29,11 +29,18 @@ from gantlet.core.data import (
     Splits,
     notes_of,
 )
-from gantlet.core.errors import UserError, input_errors
+from gantlet.core.errors import UserError, input_errors, unknown
 from gantlet.core.estimate import REAL, Trial
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Spec, datasets, options, quote
-from gantlet.data.arrays import audio_files, has_mostly_audio, image_files
+from gantlet.data.arrays import (
+    LABEL_KEYS,
+    array_of,
+    arrays_of,
+    audio_files,
+    has_mostly_audio,
+    image_files,
+)
 from gantlet.data.splits import (
     PARSER_ERRORS,
     ArraySplit,
@@ -72,6 +79,7 @@ class EvaluationSpec:
         outputs: How many outputs there are for each of these.
         control: Other real samples, for the noise floor, or None to take them from the reference.
         groups: Which samples belong together: ``WHAT`` or ``NAME=WHAT``.
+        labels: The class of each sample: ``WHAT`` or ``NAME=WHAT``.
         skip_bad: How many files of a folder that cannot be read may be left out.
         divides: Whether a part of the reference may be needed for the noise floor, so that
             extractors must not learn from that part.
@@ -87,8 +95,16 @@ class EvaluationSpec:
     outputs: int = 1
     control: str | None = None
     groups: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
     skip_bad: int = 0
     divides: bool = False
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> "EvaluationSpec":
+        """Returns the sets of plain data, as ``dataclasses.asdict`` and JSON give them."""
+        found = dict(plain)
+        found |= {name: tuple(plain.get(name, ())) for name in ("fakes", "groups", "labels")}
+        return cls(**found)
 
 
 class SetTrial(TypedTrial):
@@ -470,16 +486,24 @@ def _from_dataset(text: str, split: str | None, seed: int) -> NamedSamples:
 
 
 # ----------------------------------------------------------------------------
-# Which samples belong together: of one subject, one prompt, one source.
+# What is known of each sample besides: of which subject, prompt or source it is, or of what class.
 # ----------------------------------------------------------------------------
+
+Option = Literal["--groups", "--labels"]
+
+AUTO = "auto"
+"""Stands for the labels that samples bring along."""
+
+MOST_CLASSES = 1_000
+"""Labels of more kinds are numbers or names, not classes."""
 
 
 @final
 class UnfitError(Exception):
-    """A way to group samples that a set does not offer."""
+    """Groups or labels that a set does not offer."""
 
 
-def labels_of(groups: Sequence[str], text: str, role: str, n: int) -> Tensor | None:
+def read_groups(groups: Sequence[str], text: str, role: str, n: int) -> Tensor | None:
     """Returns the groups that the user gave to the samples of a set, or None.
 
     Args:
@@ -492,30 +516,148 @@ def labels_of(groups: Sequence[str], text: str, role: str, n: int) -> Tensor | N
     Raises:
         UserError: If what was asked of this set by name does not fit it.
     """
+    found = _words_of("--groups", groups, text, role, lambda what, where: _words(what, where, n))
+    return None if found is None else _numbered(found)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassLabels:
+    """The class of each sample of a set.
+
+    Attributes:
+        names: The names of the classes, numbers in their order and before other names.
+        codes: The place of each sample's class among them, int64, shape ``(n,)``.
+    """
+
+    names: tuple[str, ...]
+    codes: Tensor
+
+    @classmethod
+    def of(cls, words: Sequence[str], name: str) -> "ClassLabels":
+        """Returns the classes that words name, one for each sample.
+
+        Raises:
+            UserError: If some are missing, or there are too many kinds.
+        """
+        words = [_class_name(word) for word in words]
+        lost = [i for i, word in enumerate(words) if not word]
+        if lost:
+            raise UserError(
+                f"--labels: {len(lost):,} of the {len(words):,} labels of {name} are missing "
+                f"(empty or NaN), the first that of sample {lost[0] + 1}. Give all a class."
+            )
+        names = sorted(set(words), key=_in_order)
+        if len(names) > MOST_CLASSES:
+            raise UserError(
+                f"--labels: {name} has {len(names):,} different labels; at most {MOST_CLASSES:,} "
+                "classes are compared. Give coarser labels."
+            )
+        place = {word: i for i, word in enumerate(names)}
+        codes = torch.tensor([place[word] for word in words], dtype=torch.int64)
+        return cls(names=tuple(names), codes=codes)
+
+    def at(self, index: Tensor) -> "ClassLabels":
+        """Returns the classes of some samples."""
+        return replace(self, codes=self.codes[index])
+
+    def among(self, names: Sequence[str]) -> Tensor:
+        """Returns the place of each sample's class among other names, which hold all of its."""
+        place = {name: i for i, name in enumerate(names)}
+        return torch.tensor([place[name] for name in self.names], dtype=torch.int64)[self.codes]
+
+
+def _class_name(word: str) -> str:
+    """Returns a label as all sets write it; an empty word where it is missing.
+
+    Example:
+        >>> _class_name(" 3.0"), _class_name("cat"), _class_name("nan")
+        ('3', 'cat', '')
+    """
+    word = word.strip()
+    with suppress(ValueError):
+        number = float(word)
+        if math.isnan(number):
+            return ""
+        return str(int(number)) if number.is_integer() and abs(number) < 2**53 else word
+    return word
+
+
+def _in_order(name: str) -> tuple[bool, float, str]:
+    with suppress(ValueError):
+        return False, float(name), name
+    return True, 0.0, name
+
+
+def all_classes(*sets: ClassLabels | None) -> tuple[str, ...]:
+    """Returns the names of the classes of several sets, each once."""
+    names = {name for labels in sets if labels is not None for name in labels.names}
+    return tuple(sorted(names, key=_in_order))
+
+
+def read_classes(
+    labels: Sequence[str], text: str, role: str, samples: NamedSamples
+) -> ClassLabels | None:
+    """Returns the class of each sample of a set, or None where no label fits it.
+
+    Args:
+        labels: What was asked for, as ``read_groups`` takes it; ``auto`` stands for the labels
+            that samples bring along: sub-folders, an array ``labels`` or ``y`` beside the samples
+            of a ``.npz`` file, the classes of a data set.
+        text: Where the samples are.
+        role: What the set is: ``real``, ``fake``, ``train`` or ``control``.
+        samples: All samples of the set.
+
+    Raises:
+        UserError: If what was asked of this set by name does not fit it, labels are missing, or
+            there are too many classes.
+    """
+    n = len(samples.source)
+
+    def read(what: str, where: str) -> list[str]:
+        return _own_words(samples, where, n) if what == AUTO else _words(what, where, n)
+
+    found = _words_of("--labels", labels, text, role, read)
+    return None if found is None else ClassLabels.of(found, samples.name)
+
+
+def _words_of(
+    option: Option,
+    given: Sequence[str],
+    text: str,
+    role: str,
+    read: Callable[[str, str], list[str]],
+) -> list[str] | None:
+    """Returns the words of the first that fits a set, one for each sample, or None."""
     names = _names(text, role)
-    for one in groups:
+    for one in given:
         name, what = split_group_option(one)
         if name is not None and name not in names:
             continue
         try:
-            return _labels(what, named(text)[1], n)
+            return read(what, named(text)[1])
         except UnfitError as error:
             if name is not None:
-                raise UserError(f"--groups {one}: {error}") from None
+                raise UserError(f"{option} {one}: {error}") from None
     return None
 
 
-def column_of(groups: Sequence[str], text: str, role: str) -> str | None:
-    """Returns the column of a table that names its groups, and so is no part of its samples."""
+def columns_of(given: Sequence[str], text: str, role: str) -> tuple[str, ...]:
+    """Returns the columns of a table that name groups or classes, and so are no part of samples.
+
+    Args:
+        given: All groups and labels that were asked for.
+        text: Where the table is.
+        role: What the set is.
+    """
     source = _table_of(named(text)[1])
     if source is None:
-        return None
-    for one in groups:
-        name, what = split_group_option(one)
-        fits = name is None or name in _names(text, role)
-        if fits and not Path(what).expanduser().is_file() and what in read_cells(source).names:
-            return what
-    return None
+        return ()
+    names, known = _names(text, role), read_cells(source).names
+    chosen = [w for name, w in map(split_group_option, given) if name is None or name in names]
+    return tuple(
+        dict.fromkeys(w for w in chosen if w in known and not Path(w).expanduser().is_file())
+    )
 
 
 def _names(text: str, role: str) -> set[str]:
@@ -534,24 +676,71 @@ def _path_of(where: str) -> Path:
     return Path(options.get("path", where)).expanduser()
 
 
-def check_groups(groups: Sequence[str], sets: Sequence[tuple[str, str, int]]) -> None:
-    """Refuses groups that fit no set.
+def check_fits(
+    option: Option, given: Sequence[str], sets: Sequence[tuple[str, str, NamedSamples]]
+) -> None:
+    """Refuses groups or labels that fit no set, and labels that may be of several.
 
     Args:
-        groups: What was asked for.
-        sets: Where each set is, what it is and how many samples it holds.
+        option: The option.
+        given: What was asked for.
+        sets: Where each set is, what it is and all its samples.
 
     Raises:
-        UserError: If one fits no set.
+        UserError: If one fits no set, or a file of labels more than one.
     """
-    for one in groups:
-        if all(labels_of([one], *found) is None for found in sets):
-            name, what = split_group_option(one)
+    for one in given:
+        fits = [role for text, role, samples in sets if _fits(option, one, text, role, samples)]
+        name, what = split_group_option(one)
+        if not fits:
+            raise _fits_none(option, one, sets)
+        is_file = Path(what).expanduser().is_file()
+        if option == "--labels" and name is None and is_file and len(fits) > 1:
             raise UserError(
-                f"--groups {one} fits no set. Give a column of a table, a file with one label a "
-                "line, or a regular expression with one group for the file names of a folder; "
-                f"NAME={what} for one set" + (f": there is none called {name}." if name else ".")
+                f"--labels {what} holds as many labels as {' and '.join(fits)} samples. Say whose "
+                f"they are: {' or '.join(f'{role}={what}' for role in dict.fromkeys(fits))}."
             )
+
+
+def _fits(option: Option, one: str, text: str, role: str, samples: NamedSamples) -> bool:
+    if option == "--groups":
+        return read_groups([one], text, role, len(samples.source)) is not None
+    return read_classes([one], text, role, samples) is not None
+
+
+def _fits_none(
+    option: Option, one: str, sets: Sequence[tuple[str, str, NamedSamples]]
+) -> UserError:
+    """Returns the error for groups or labels that fit no set: why, where one set was meant."""
+    name, what = split_group_option(one)
+    known = dict.fromkeys(n for text, role, _ in sets for n in (role, named(text)[0]))
+    if name is not None:
+        return unknown(f"set in {option} {one}", name, known)
+    close = get_close_matches(what, [c for text, *_ in sets for c in _offered(text)], n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    path = Path(what).expanduser()
+    if path.is_file():
+        sizes = " and ".join(f"{s.name} {len(s.source):,} samples" for *_, s in sets)
+        return UserError(
+            f"{option} {what} fits no set: it holds {len(_lines(path)):,} labels; {sizes}."
+        )
+    ways = "a column of a table, an array of a .npz file" + (
+        f", {AUTO} for labels that samples bring along" if option == "--labels" else ""
+    )
+    return UserError(
+        f"{option} {one} fits no set.{hint} Give {ways}, a file with one label a line, or a "
+        f"regular expression with one group for the file names of a folder; NAME={what} for one "
+        "set."
+    )
+
+
+def _offered(text: str) -> Sequence[str]:
+    """Returns the names of the columns or arrays in the file of a set."""
+    source = _path_of(named(text)[1])
+    if source.is_file() and ending(source) == ".npz":
+        return arrays_of(source)
+    table = _table_of(named(text)[1])
+    return () if table is None else read_cells(table).names
 
 
 def split_group_option(one: str) -> tuple[str | None, str]:
@@ -566,16 +755,55 @@ def split_group_option(one: str) -> tuple[str | None, str]:
     return (None, one) if found is None else (found[1], found[2])
 
 
-def _labels(what: str, where: str, n: int) -> Tensor:
+def _words(what: str, where: str, n: int) -> list[str]:
+    """Returns a word for each sample of a set: its group or its class."""
     path = Path(what).expanduser()
     if path.is_file():
-        return _numbered(_checked(_lines(path), n, f"{what} holds {{}} labels"))
+        return _checked(_lines(path), n, f"{what} holds {{}} labels")
     source = _path_of(where)
+    if source.is_file() and ending(source) == ".npz":
+        return _checked(_member(what, source), n, f"{what} of {source} holds {{}} labels")
     if source.is_file():
-        return _numbered(_checked(_column(what, source), n, f"{source} has {{}} rows"))
+        return _checked(_column(what, source), n, f"{source} has {{}} rows")
     if source.is_dir():
-        return _numbered(_checked(_matched(what, source), n, f"{source} holds {{}} files"))
+        return _checked(_matched(what, source), n, f"{source} holds {{}} files")
     raise UnfitError(f"{where} is no folder and no table, so give a file with one label a line.")
+
+
+def _own_words(samples: NamedSamples, where: str, n: int) -> list[str]:
+    """Returns the labels that samples bring along, one for each."""
+    folders = [name.partition("/")[0] for name in samples.names if "/" in name]
+    if folders and len(folders) == n:
+        return folders
+    if samples.source.labels is not None:
+        return [str(label) for label in samples.source.labels.tolist()]
+    source = _path_of(where)
+    if source.is_file() and ending(source) == ".npz":
+        key = next((key for key in LABEL_KEYS if key in arrays_of(source)), None)
+        if key is not None:
+            return _checked(_member(key, source), n, f"{key} of {source} holds {{}} labels")
+    raise UnfitError(
+        f"{samples.name} brings no labels along: no sub-folder for each class, no array "
+        f"{' or '.join(LABEL_KEYS)} in a .npz file, no classes of a data set."
+    )
+
+
+def _member(what: str, source: Path) -> list[str]:
+    """Returns the labels in an array of a ``.npz`` file."""
+    known = arrays_of(source)
+    if what not in known:
+        close = get_close_matches(what, known, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise UnfitError(f"{source} has no array {what!r}.{hint} It has: {', '.join(known)}.")
+    array = array_of(source, what)
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim != 1:
+        raise UserError(
+            f"{what} of {source} has shape {array.shape}. One label for each sample is needed, "
+            "shape (n,)."
+        )
+    return [str(label) for label in array.tolist()]
 
 
 def _lines(path: Path) -> list[str]:
@@ -590,7 +818,11 @@ def _column(what: str, source: Path) -> list[str]:
         raise UnfitError(f"{source} has no columns, so give a file with one label a line.")
     table = read_cells(source)
     if what not in table.names:
-        raise UnfitError(f"{source} has no column {what!r}. It has: {', '.join(table.names)}.")
+        close = get_close_matches(what, table.names, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise UnfitError(
+            f"{source} has no column {what!r}.{hint} It has: {', '.join(table.names)}."
+        )
     return [str(label) for label in table.text(table.names.index(what))]
 
 
@@ -598,20 +830,20 @@ def _matched(what: str, folder: Path) -> list[str]:
     try:
         pattern = re.compile(what)
     except re.error as error:
-        raise UserError(f"--groups {what} is no regular expression: {error}.") from None
-    if pattern.groups != 1:
-        raise UserError(
-            f"--groups {what} has {pattern.groups} groups in parentheses. Give one, around what "
-            "names the subject: '([^_]+)_.*'."
-        )
+        raise UserError(f"{what} is no regular expression: {error}.") from None
     held = audio_files(folder) if has_mostly_audio(folder) else image_files(folder)
     files = [f.relative_to(folder).as_posix() for f in held.files]
     found = [pattern.search(name) for name in files]
     if not any(found):
         raise UnfitError(f"no file name in {folder} fits {what}; the first is {files[0]}.")
+    if pattern.groups != 1:
+        raise UserError(
+            f"{what} has {pattern.groups} groups in parentheses. Give one, around what "
+            "names the subject or the class: '([^_]+)_.*'."
+        )
     lost = next((name for name, m in zip(files, found, strict=True) if m is None), None)
     if lost is not None:
-        raise UserError(f"--groups {what} does not fit {lost}. Every file name must fit.")
+        raise UserError(f"{what} does not fit {lost}. Every file name must fit.")
     return [m[1] for m in found if m is not None]
 
 

@@ -18,6 +18,7 @@ from gantlet.commands.evaluate.copies import (
 from gantlet.commands.evaluate.inputs import named
 from gantlet.commands.evaluate.sets import FLOOR, EvaluationSets, SamplePart
 from gantlet.commands.evaluate.trial import (
+    CLASSES,
     ENERGY,
     FINGERPRINT,
     PERMUTED,
@@ -78,8 +79,9 @@ class Result:
 
 
 def results_of(outcomes: Sequence[Outcome], run: Run) -> list[Result]:
-    """Returns the results of all trials that gave numbers, in their order."""
-    return [_result(o, run) for o in outcomes if o.error is None]
+    """Returns the results of all trials that gave numbers of a set as a whole, in their order."""
+    good = [o for o in outcomes if o.error is None]
+    return [_result(o, run) for o in good if EvaluationTrial.of(o.trial).extractor != CLASSES]
 
 
 def _result(outcome: Outcome, run: Run) -> Result:

@@ -18,22 +18,26 @@ from gantlet.commands.evaluate.copies import (
     one_of_each,
 )
 from gantlet.commands.evaluate.inputs import (
+    ClassLabels,
     EvaluationSpec,
     NamedSamples,
     Role,
-    check_groups,
-    column_of,
+    all_classes,
+    check_fits,
+    columns_of,
     find_samples,
     harmonize,
-    labels_of,
     named,
+    read_classes,
+    read_groups,
 )
 from gantlet.core.data import Source, Space, Splits
 from gantlet.core.errors import UserError
 from gantlet.core.metric import Features
 from gantlet.core.rng import Rng
-from gantlet.core.spec import Spec, extractors
-from gantlet.data.splits import Concatenated, Subset, random_split
+from gantlet.core.spec import Spec, extractors, quote
+from gantlet.data.splits import Concatenated, Subset, WithLabels, random_split
+from gantlet.domains.cells import read_cells
 from gantlet.domains.domains import Relearned, domain_of
 from gantlet.features.base import (
     FeatureCache,
@@ -61,14 +65,20 @@ class SampleSet:
         found: How many there were.
         note: What was done to them, in words, or nothing.
         rest: Those that were found and are not used, or None.
-        labels: The groups that the user gave, shape ``(n,)``, or None.
+        groups: The groups that the user gave, shape ``(n,)``, or None.
+        classes: The class of each sample, or None where that is not known.
+        rest_classes: The class of each of the rest.
+        whole: All samples that were found, or None where nobody asks.
     """
 
     samples: NamedSamples
     found: int
     note: str = ""
     rest: Source | None = None
-    labels: Tensor | None = None
+    groups: Tensor | None = None
+    classes: ClassLabels | None = None
+    rest_classes: ClassLabels | None = None
+    whole: NamedSamples | None = None
 
     @property
     def n(self) -> int:
@@ -112,10 +122,16 @@ class SamplePart:
         return self.whole.samples.space
 
     @property
-    def labels(self) -> Tensor | None:
+    def given_groups(self) -> Tensor | None:
         """The groups that the user gave, shape ``(n,)``, or None."""
-        labels = self.whole.labels
-        return labels if labels is None or self.places is None else labels[self.places]
+        groups = self.whole.groups
+        return groups if groups is None or self.places is None else groups[self.places]
+
+    @property
+    def classes(self) -> ClassLabels | None:
+        """The class of each sample, or None where that is not known."""
+        classes = self.whole.classes
+        return classes if classes is None or self.places is None else classes.at(self.places)
 
     def digests(self) -> Tensor:
         """Returns a number for each sample, equal where samples are, shape ``(n,)``."""
@@ -129,7 +145,7 @@ class SamplePart:
         Args:
             others: The digests of sets that were drawn apart from this one.
         """
-        return joined(self.labels, duplicates(self.digests(), others))
+        return joined(self.given_groups, duplicates(self.digests(), others))
 
 
 # ----------------------------------------------------------------------------
@@ -214,6 +230,11 @@ class EvaluationSets:
     def whole(self, text: str) -> NamedSamples:
         """Returns all samples of a set in their order, as samples of the reference's space."""
         return harmonize(self._find(text, "fake"), self.real.samples)[0]
+
+    def class_names(self) -> tuple[str, ...]:
+        """Returns the names of the classes of all sets, where samples have labels."""
+        fakes = (self.fake(fake).classes for fake in self.asked.fakes)
+        return all_classes(self.real.classes, *fakes)
 
     def sizes(self) -> list[int]:
         """Returns the sizes of the sets to judge, each once, in ascending order."""
@@ -394,7 +415,7 @@ class EvaluationSets:
         for text, role in others:
             if text is not None:
                 prints[text] = self.fingerprint(text, cast("Role", role))
-        lists = {"fakes": list(asked.fakes), "groups": list(asked.groups)}
+        lists = {name: list(getattr(asked, name)) for name in ("fakes", "groups", "labels")}
         return {**asdict(asked), **lists, "fingerprints": prints}
 
     def check(self, used: Sequence[str], device: str) -> None:
@@ -409,15 +430,43 @@ class EvaluationSets:
         """
         asked = self.asked
         _check_names(asked)
-        train = self.train
-        sets = [(asked.real, "real", self.real.found)]
-        sets += [] if train is None else [(str(asked.train), "train", train.found)]
-        sets += [(fake, "fake", self.fake(fake).found) for fake in asked.fakes]
-        check_groups(asked.groups, sets)
+        check_fits("--groups", asked.groups, list(self._all(with_train=True)))
+        self._check_labels()
         _check_floor(self)
         for extractor in used:
             if not extractors.make(extractor).learns:
                 self.extractor(extractor, device)
+
+    def _all(self, *, with_train: bool) -> Iterator[tuple[str, str, NamedSamples]]:
+        """Yields where each set is, what it is, and all its samples."""
+        asked, train = self.asked, self.train
+        sets = [(asked.real, "real", self.real)]
+        sets += [(str(asked.train), "train", train)] if train is not None and with_train else []
+        sets += [(fake, "fake", self.fake(fake)) for fake in asked.fakes]
+        if asked.control is not None:
+            sets.append((asked.control, "control", self.other(asked.control, "real")))
+        for text, role, found in sets:
+            yield text, role, found.whole or found.samples
+
+    def _check_labels(self) -> None:
+        """Refuses labels that allow no comparison of classes."""
+        asked, real = self.asked, self.real.classes
+        if not asked.labels:
+            return
+        check_fits("--labels", asked.labels, list(self._all(with_train=False)))
+        name = named(asked.real)[0]
+        if real is None:
+            raise UserError(
+                f"--labels: the real samples of {name} have no labels. Give them as real=WHAT: a "
+                "column, an array of a .npz file, or a file with one label a line."
+            )
+        if len(real.names) < 2:
+            raise UserError(
+                f"--labels: all samples of {name} are of the class {real.names[0]!r}. At least "
+                "two classes are needed."
+            )
+        for fake in asked.fakes:
+            _check_shared(real, self.fake(fake).classes, name, named(fake)[0])
 
     def _real(self) -> SampleSet:
         samples = self._found(self.asked.real, "real")
@@ -483,13 +532,13 @@ class EvaluationSets:
         )
 
     def _found(self, text: str, role: Role) -> NamedSamples:
-        """Returns the samples of a set; a column that names groups is no part of them."""
+        """Returns the samples of a set; columns of groups and of labels are no part of them."""
         name, where = named(text)
-        column = column_of(self.asked.groups, text, role)
-        if column is None:
+        columns = columns_of((*self.asked.groups, *self.asked.labels), text, role)
+        if not columns:
             return self._find(text, role)
         spec = Spec.parse(where) if ":path=" in where else Spec("table", {"path": where})
-        apart = str(Spec(spec.name, {**spec.options, "label": column}))
+        apart = str(Spec(spec.name, {**spec.options, **_without(columns, spec)}))
         called = Path(where).name if name == where and ":path=" not in where else name
         return replace(self._find(apart, role), name=called)
 
@@ -501,9 +550,18 @@ class EvaluationSets:
         if n == 0:
             raise UserError(f"{samples.name} holds no samples.")
         kind = "control" if role == "real" and text != asked.real else role
-        labels = labels_of(asked.groups, text, kind, n) if asked.groups else None
+        groups = read_groups(asked.groups, text, kind, n) if asked.groups else None
+        classes = None
+        if asked.labels and role != "train":
+            classes = read_classes(asked.labels, text, kind, samples)
+            # Extractors of classes learn from what the user calls the classes.
+            if classes is not None and samples.source.labels is None:
+                source = WithLabels(samples.source, classes.codes)
+                samples = replace(samples, source=source)
         if most is None or n <= most:
-            return SampleSet(samples=samples, found=n, note=note, labels=labels)
+            return SampleSet(
+                samples=samples, found=n, note=note, groups=groups, classes=classes, whole=samples
+            )
         kept = subsample_indices(n, most, rng=Rng(asked.seed).stream(f"thin/{kind}"))
         left = torch.ones(n, dtype=torch.bool).index_fill(0, kept, value=False)
         return SampleSet(
@@ -511,8 +569,31 @@ class EvaluationSets:
             found=n,
             note=note,
             rest=Subset(samples.source, left.nonzero()[:, 0]),
-            labels=None if labels is None else labels[kept],
+            groups=None if groups is None else groups[kept],
+            classes=None if classes is None else classes.at(kept),
+            rest_classes=None if classes is None else classes.at(left.nonzero()[:, 0]),
+            whole=samples,
         )
+
+
+def _without(columns: Sequence[str], spec: Spec) -> dict[str, str]:
+    """Returns the options of a table that leave out columns."""
+    if len(columns) == 1:
+        return {"label": columns[0]}
+    known = read_cells(Path(spec.options["path"]).expanduser()).names
+    kept = spec.options.get("columns", "+".join(known)).split("+")
+    return {"columns": "+".join(quote(c, "+") for c in kept if c not in columns)}
+
+
+def _check_shared(real: ClassLabels, fake: ClassLabels | None, name: str, other: str) -> None:
+    """Refuses fakes none of whose classes the real samples have."""
+    if fake is None or not set(real.names).isdisjoint(fake.names):
+        return
+    ours, theirs = (", ".join(map(repr, c.names[:4])) for c in (real, fake))
+    raise UserError(
+        f"--labels: no class of {other} ({theirs}) is one of {name} ({ours}). Give both the same "
+        "names or numbers."
+    )
 
 
 def _check_names(asked: EvaluationSpec) -> None:
@@ -611,7 +692,8 @@ def _outside(
         return
     enough = max(LEAST, min(n, real.n // 2))
     if real.rest is not None:
-        yield _of(real, real.rest), "samples of the reference that --samples left out", enough
+        rest = replace(_of(real, real.rest), classes=real.rest_classes)
+        yield rest, "samples of the reference that --samples left out", enough
     splits, (_, _, split) = real.samples.splits, sets.asked.real.rpartition("@")
     if splits is not None and split != "all":
         names = [s for s in ("validation", "test") if s != (split if split in _SPLITS else "test")]
@@ -627,7 +709,6 @@ def _drawn(sets: EvaluationSets, real: SampleSet, held: SampleSet, n: int) -> Sa
     rng = Rng(sets.asked.seed).stream("thin/floor")
     kept = subsample_indices(held.n, n, rng=rng)
     source: Source = Subset(held.samples.source, kept)
-    labels = held.labels
     if bool(_known(sets, source).any()):
         known = _known(sets, held.samples.source)
         free = (~known).nonzero()[:, 0]
@@ -639,8 +720,9 @@ def _drawn(sets: EvaluationSets, real: SampleSet, held: SampleSet, n: int) -> Sa
     distinct = one_of_each(duplicates(digests(source, real.samples.space), apart), len(kept))
     kept = kept[distinct]
     source = Subset(held.samples.source, kept)
-    found = replace(_of(real, source), labels=None if labels is None else labels[kept])
-    return replace(found, found=held.n)
+    part = SamplePart(whole=held, places=kept)
+    found = _of(real, source)
+    return replace(found, groups=part.given_groups, classes=part.classes, found=held.n)
 
 
 def _known(sets: EvaluationSets, source: Source) -> Tensor:

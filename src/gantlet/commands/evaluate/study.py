@@ -9,6 +9,15 @@ import torch
 from torch import Tensor
 
 from gantlet import options
+from gantlet.commands.evaluate.classes import (
+    class_blocks,
+    class_caveats,
+    class_data,
+    class_results,
+    class_rows,
+    class_verdicts,
+    run_classes,
+)
 from gantlet.commands.evaluate.inputs import EvaluationSpec, named
 from gantlet.commands.evaluate.results import (
     FloorGap,
@@ -39,6 +48,7 @@ from gantlet.commands.evaluate.results import (
 )
 from gantlet.commands.evaluate.sets import FLOOR, EvaluationSets, SampleSet, why_none
 from gantlet.commands.evaluate.trial import (
+    CLASSES,
     PAIRS,
     SAMPLES,
     EvaluationTrial,
@@ -587,6 +597,7 @@ def answer(
 ) -> Report:
     """Returns the report of an evaluation from its outcomes."""
     results = results_of(outcomes, run)
+    classes = class_results(outcomes, sets, run)
     same = same_samples(sets)
     why = {n: why_none(sets, n) for n in sets.sizes() if sets.floor(n) is None}
     first, rank = question["features"][0], question["rank"]
@@ -603,15 +614,21 @@ def answer(
         verdicts=[
             *_nothing(results, first, outcomes),
             *verdicts(results, first, rank, same=same, why_no_floor=why),
+            *class_verdicts(classes),
         ],
         caveats=[
+            *class_caveats(classes),
             *_caveats(sets, results, same, why),
             *(Caveat(text=t) for t in sets.advice(first)),
         ],
-        rows=list(_rows(sets.asked, results)),
+        rows=[
+            *_rows(sets.asked, results),
+            *class_rows(classes, sets.asked.real, sets.asked.seed),
+        ],
         blocks=[
             *([main_table(results, first, rank, taken=taken)] if on(results, first) else []),
             *ranking_section(free, first, rank),
+            *class_blocks(classes, sets),
             *copying_section(results),
             *curves(exhibits_of(outcomes, run)),
             *galleries(sets, outcomes, run, scores_beside(results, first, rank), order),
@@ -624,6 +641,7 @@ def answer(
             "fingerprints": {r.extractor: r.fingerprint for r in results},
             "comparisons": _comparisons(results),
             "claims": claims(results, first, same),
+            **({"classes": class_data(classes)} if classes else {}),
         },
     )
 
@@ -675,11 +693,18 @@ def _setting(question: Mapping[str, Any], sets: EvaluationSets) -> dict[str, str
         "Noise floor": _floors(sets),
         "Features": ", ".join(question["features"]),
         "Features learned from": sets.known_splits()[1],
+        **({"Classes": _labels(sets)} if sets.asked.labels else {}),
         "Seed": str(sets.asked.seed),
     }
     if train is None:
         known["Not run"] = "tests for copies of training samples: give --train"
     return known
+
+
+def _labels(sets: EvaluationSets) -> str:
+    names = sets.class_names()
+    some = ", ".join(names[:_READ]) + (", ..." if len(names) > _READ else "")
+    return f"{len(names):,} ({some})"
 
 
 def _floors(sets: EvaluationSets) -> str:
@@ -806,10 +831,13 @@ class Evaluate:
         return [
             *(self._trial(fake, PAIRS) for fake in paired),
             *(t for e in self._seen() for t in self._on(e)),
+            *(self._trial(fake, CLASSES) for fake in self.asked.fakes if self.asked.labels),
         ]
 
     def run(self, trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
-        """Measures one set on one extractor."""
+        """Measures one set on one extractor, or class by class."""
+        if EvaluationTrial.of(trial).extractor == CLASSES:
+            return run_classes(trial, self.sets, folder, watch)
         return run_trial(trial, self.sets, folder, watch)
 
     def conclude(self, outcomes: Sequence[Outcome], run: Run) -> Report:
@@ -845,7 +873,9 @@ class Evaluate:
     def _trial(
         self, model: str, extractor: str, against: Reference = "all", size: int | None = None
     ) -> Trial:
-        seen = {PAIRS: (), SAMPLES: ("samples",)}.get(extractor, ("features", "probabilities"))
+        seen = {PAIRS: (), CLASSES: (), SAMPLES: ("samples",)}.get(
+            extractor, ("features", "probabilities")
+        )
         return EvaluationTrial(
             model=model,
             against=against,

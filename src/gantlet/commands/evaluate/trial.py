@@ -42,6 +42,9 @@ from gantlet.stats.jackknife import Detailed, influences
 PAIRS = "pairs"
 """The extractor of trials that look at pairs."""
 
+CLASSES = "classes"
+"""The extractor of trials that compare a set class by class, on the first features."""
+
 SAMPLES = "samples"
 """The extractor of trials whose metrics see the samples themselves."""
 
@@ -61,7 +64,8 @@ class EvaluationTrial(SetTrial):
         model: The set as it was asked for, or ``REAL``: the noise floor.
         against: Whether it meets the whole reference, or what is compared with the floor.
         size: How many samples it holds; of the noise floor, those of the sets that it is for.
-        extractor: What it is measured on: an extractor, ``SAMPLES`` or ``PAIRS``.
+        extractor: What it is measured on: an extractor, ``SAMPLES``, ``PAIRS`` or
+            ``CLASSES``.
         extractors: All extractors of the evaluation; the first one decides what is shown.
         metrics: What is measured.
         sets: What decides the sets.
@@ -355,14 +359,14 @@ class MetricInputs:
         probabilities: Of classes, shape ``(n, classes)``, or None.
         samples: The samples themselves, or None.
         groups: Which of them belong together, shape ``(n,)``; None where each is on its own.
-        labels: Those that the user gave alone.
+        given_groups: Those that the user gave alone.
     """
 
     features: Tensor
     probabilities: Tensor | None = None
     samples: Tensor | None = None
     groups: Tensor | None = None
-    labels: Tensor | None = None
+    given_groups: Tensor | None = None
 
     def of(self, sees: Sees) -> Tensor | None:
         """Returns the input that a metric sees, or None where there is none."""
@@ -458,7 +462,7 @@ def _nearest(spec: EvaluationTrial, sets: EvaluationSets, given: Sets) -> dict[s
     reference, rng = real.features, Rng(spec.seed).stream("nearest")
     reference = reference[subsample_indices(len(reference), _SEARCHED, rng=rng)]
     try:
-        found = {"repeats": repeats(reference, fake.one_of_each(fake.labels))}
+        found = {"repeats": repeats(reference, fake.one_of_each(fake.given_groups))}
         if train is not None:
             found |= nearest(reference, fake.one_of_each(fake.groups), train.features)
     except UserError:
@@ -569,7 +573,7 @@ class _Look:
             rows = digest_of(part.source, block_of(part.space)) if is_large else ""
             seen = seen.at(part.places, f"{made.fingerprint}/{rows}")
         groups = None if apart is None else part.groups(apart)
-        return replace(seen, groups=groups, labels=part.labels)
+        return replace(seen, groups=groups, given_groups=part.given_groups)
 
 
 def _measure(
