@@ -475,7 +475,7 @@ class _Measured:
     def _scores(self, c: int, x: Tensor, y: Tensor) -> dict[str, Estimate]:
         rng = self._stream("distance", c)
         x, y = (z[_first(len(z), _ESTIMATED, rng).to(z.device)] for z in (x, y))
-        distance = kernel_distance(x, y, rng=rng).detail(level=self._level).estimate
+        distance = distance_within(x, y, level=self._level, rng=rng)
         metrics: dict[str, NeighbourMetric] = {"precision": Precision(), "recall": Recall()}
         streams = [self._stream(name, c) for name in metrics]
         found = measure_together(list(metrics.values()), x, y, streams)
@@ -487,17 +487,46 @@ class _Measured:
         return int(fake[c]), int(fake.sum()), int(real[c]), int(real.sum())
 
     def _share(self, c: int) -> Estimate:
-        a, m, b, n = self._counts(c)
-        shares = (
-            fraction(k / size, Variance(k * (size - k) / size**3), n=size, method="", level=level)
-            for k, size, level in ((a, m, self._share_level), (b, n, self._share_level))
-        )
-        method = f"{a:,} of {m:,} fakes, {b:,} of {n:,} real samples; Newcombe's interval"
-        return replace(unpaired(*shares), level=self._share_level, method=method)
+        return share_difference(*self._counts(c), level=self._share_level)
 
     def _share_p(self, c: int) -> float:
         a, m, b, n = self._counts(c)
         return min(1.0, 2 * min(p_greater_rate(a, m, b, n), p_greater_rate(b, n, a, m)))
+
+
+def distance_within(real: Tensor, fake: Tensor, *, level: float, rng: torch.Generator) -> Estimate:
+    """Returns the KID of two samples of one class, with its interval at a level.
+
+    Args:
+        real: Features, shape ``(n, d)``.
+        fake: Features, shape ``(m, d)``.
+        level: Confidence level of the interval.
+        rng: Draws permutations.
+    """
+    return kernel_distance(real, fake, rng=rng).detail(level=level).estimate
+
+
+def share_difference(
+    count: int, n: int, real_count: int, real_n: int, *, level: float
+) -> Estimate:
+    """Returns the share of a class of the fakes minus its share of the real samples.
+
+    Source: Newcombe, 1998, https://doi.org/10.1002/(SICI)1097-0258(19980430)17:8<873::AID-SIM779>3.0.CO;2-I,
+    method 10.
+
+    Args:
+        count: Number of fakes of the class.
+        n: Number of all fakes.
+        real_count: Number of real samples of the class.
+        real_n: Number of all real samples.
+        level: Confidence level of the interval.
+    """
+    shares = (
+        fraction(k / size, Variance(k * (size - k) / size**3), n=size, method="", level=level)
+        for k, size in ((count, n), (real_count, real_n))
+    )
+    method = f"{count:,} of {n:,} fakes, {real_count:,} of {real_n:,} real samples"
+    return replace(unpaired(*shares), level=level, method=f"{method}; Newcombe's interval")
 
 
 def joint_distance(

@@ -43,6 +43,7 @@ from gantlet.data.arrays import (
 )
 from gantlet.data.splits import (
     PARSER_ERRORS,
+    Array,
     ArraySplit,
     Concatenated,
     arranged,
@@ -715,7 +716,13 @@ def _fits_none(
     name, what = split_group_option(one)
     known = dict.fromkeys(n for text, role, _ in sets for n in (role, named(text)[0]))
     if name is not None:
-        return unknown(f"set in {option} {one}", name, known)
+        return unknown(f"set of {option}", name, known)
+    if what == AUTO and option == "--labels":
+        return UserError(
+            f"--labels auto: neither {' nor '.join(s.name for *_, s in sets)} bring labels along: "
+            f"no sub-folder for each class, no array {' or '.join(LABEL_KEYS[:2])} in a .npz "
+            "file, no classes of a data set. Give real=FILE and fake=FILE."
+        )
     close = get_close_matches(what, [c for text, *_ in sets for c in _offered(text)], n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     path = Path(what).expanduser()
@@ -795,22 +802,29 @@ def _member(what: str, source: Path) -> list[str]:
         close = get_close_matches(what, known, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise UnfitError(f"{source} has no array {what!r}.{hint} It has: {', '.join(known)}.")
-    array = array_of(source, what)
-    if array.ndim == 2 and array.shape[1] == 1:
-        array = array[:, 0]
+    return _one_each(array_of(source, what), f"{what} of {source}")
+
+
+def _one_each(array: Array, name: str) -> list[str]:
+    """Returns the labels in an array, shape ``(n,)`` or ``(n, 1)``."""
+    array = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
     if array.ndim != 1:
         raise UserError(
-            f"{what} of {source} has shape {array.shape}. One label for each sample is needed, "
-            "shape (n,)."
+            f"{name} has shape {array.shape}. One label for each sample is needed, shape (n,)."
         )
     return [str(label) for label in array.tolist()]
 
 
 def _lines(path: Path) -> list[str]:
+    """Returns the labels in a file of text, or in an array of its own."""
+    if ending(path) == ".npy":
+        return _one_each(np.load(path, mmap_mode="r", allow_pickle=False), str(path))
     try:
         return path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError:
-        raise UserError(f"{path} is no text in UTF-8. Give one label a line.") from None
+        raise UserError(
+            f"{path} is no text in UTF-8. Give one label a line, or a .npy file."
+        ) from None
 
 
 def _column(what: str, source: Path) -> list[str]:
