@@ -303,7 +303,7 @@ def test_groups_come_from_files_names_and_labels(capsys):
     [
         ("nothing", "--groups nothing fits no set"),
         ("real=short.txt", "short.txt holds 3 labels, the set 50 samples"),
-        ("other=short.txt", "there is none called other"),
+        ("other=short.txt", "Unknown set of --groups 'other'"),
     ],
 )
 def test_groups_that_fit_nothing_are_refused(groups, message, capsys):

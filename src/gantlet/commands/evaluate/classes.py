@@ -85,7 +85,9 @@ def run_classes(trial: Trial, sets: EvaluationSets, folder: TrialFolder, watch: 
             "classes": fake.classes if has_labels else found.predicted,
         },
     )
-    return Outcome(trial=trial, scores=_scores(found), details=_details(found, has_labels))
+    used = len(fake), sets.fake(spec.model).n
+    details = {**_details(found, has_labels), "used": used}
+    return Outcome(trial=trial, scores=_scores(found), details=details)
 
 
 @final
@@ -124,18 +126,19 @@ class _Sides:
     def of(self, part: SamplePart, *, from_fakes: bool) -> tuple[Tensor, Labelled]:
         """Returns the places of the samples of a set that are used, and these.
 
-        Of samples that belong together one is used, so that all are independent.
+        Of samples of a class that belong together one is used, so that they are independent.
         """
         made = self.sets.features(
             part.whole, self.spec.extractors[0], self.watch, device=self.spec.device, classes=False
         )
-        groups = part.groups(self.sets.drawn_apart(from_fakes=from_fakes))
-        index = one_of_each(groups, part.n).sort().values
-        places = index if part.places is None else part.places[index]
-        classes = part.classes
+        classes, names = part.classes, self.sets.class_names()
         codes = torch.zeros(part.n, dtype=torch.int64)
         if classes is not None:
-            codes = classes.among(self.sets.class_names())
+            codes = classes.among(names)
+        groups = part.groups(self.sets.drawn_apart(from_fakes=from_fakes))
+        together = None if groups is None else groups * len(names) + codes
+        index = one_of_each(together, part.n).sort().values
+        places = index if part.places is None else part.places[index]
         device = self.spec.device
         return places, Labelled(made.rows[places].to(device), codes[index].to(device))
 
@@ -177,6 +180,7 @@ class ClassResult:
         places: The samples that were used, shape ``(m,)``.
         codes: The class of each, shape ``(m,)``.
         reason: Why classes could not be compared.
+        used: Number of samples that were used, and of all.
     """
 
     name: str
@@ -188,6 +192,7 @@ class ClassResult:
     places: Tensor
     codes: Tensor
     reason: str = ""
+    used: tuple[int, int] = (0, 0)
 
 
 def class_results(
@@ -233,6 +238,7 @@ def _result(
         found=found,
         places=kept["places"],
         codes=kept["classes"],
+        used=(details["used"][0], details["used"][1]),
     )
 
 
@@ -303,7 +309,7 @@ def _worst(
     called = ", ".join(f"{one.names[c]} ({_why(classes[c])})" for c in worst[:_WORST])
     more = f" and {len(worst) - _WORST} more" if len(worst) > _WORST else ""
     verb = f"; {len(worst)} {'is' if len(worst) == 1 else 'are'}" if equal else ""
-    return f"{verb}, worst first: {called}{more}"
+    return f"{verb}{', worst first' if len(worst) > 1 else ''}: {called}{more}"
 
 
 def _why(own: ClassNumbers) -> str:
@@ -393,6 +399,12 @@ def _and(names: Sequence[str]) -> str:
 def class_caveats(results: Sequence[ClassResult]) -> Iterator[Caveat]:
     """Yields what limits the comparison of classes."""
     for one in results:
+        used, n = one.used
+        if used < n:
+            yield Caveat(
+                text=f"Class by class, {used:,} of {n:,} samples of {one.name} are used: of those "
+                "of a class that belong together or repeat one another, one."
+            )
         if one.found is None or one.labelled:
             continue
         accuracy = one.found.real_confusion.diagonal().sum() / one.found.real_confusion.sum()
