@@ -125,6 +125,21 @@ def test_labels_from_python_and_fakes_without_any():
         gantlet.evaluate(FAKE[0], labels={"real": REAL[0]}, **settings)
 
 
+def test_several_sets_share_the_level_and_a_class_may_be_in_one_set_only(capsys):
+    np.savez("real.npz", x=REAL[0], labels=REAL[1])
+    np.savez("good.npz", x=FAKE[0], labels=np.where(np.arange(160) < 12, 7, FAKE[1]))
+    np.savez("bad.npz", x=FAKE[0], labels=SWAPPED)
+    command = ["good.npz", "bad.npz", "--against", "real.npz", "--labels", "auto"]
+    report = asked(*command, capsys=capsys)
+    good, bad = report["classes"]
+    assert [c["class"] for c in good["classes"] if c["differs in"]] == ["7"]
+    assert sorted(c["class"] for c in bad["classes"] if c["differs in"]) == ["1", "2"]
+    claims = [v for v in report["verdicts"] if v["claim"].startswith("Class by class")]
+    assert "1 is: 7 (no real sample)" in claims[0]["claim"]
+    assert "7 (0 real, 12 generated)" in claims[0]["because"]
+    assert "4 % / 2 sets" in claims[0]["because"]
+
+
 def test_lines_of_text_have_labels_too(capsys):
     words = {"animal": ["cat", "dog", "cow"], "fruit": ["fig", "plum", "pear"]}
     for name, n, seed in (("real", 200, 1), ("fake", 120, 2)):

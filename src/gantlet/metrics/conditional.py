@@ -344,6 +344,7 @@ def measure_classes(
     count: int,
     *,
     labelled: bool = True,
+    sets: int = 1,
     rng: Rng,
 ) -> ClassFindings:
     """Compares fakes with real samples class by class.
@@ -362,6 +363,8 @@ def measure_classes(
         count: Number of classes.
         labelled: Whether fakes have labels. If not, the predicted classes of both sets are
             compared, so that what the classifier confuses is the same in both.
+        sets: Number of sets of fakes that are compared; all claims of all of them together have
+            the family-wise error.
         rng: Its streams "classes/..." decide what is random.
 
     Raises:
@@ -377,7 +380,7 @@ def measure_classes(
         given, known = replace(fake, classes=said), replace(test, classes=real_said)
     confusion = confusion_of(given.classes, said, count)
     real_confusion = confusion_of(test.classes, real_said, count)
-    found = _Measured(known, given, count, rng)
+    found = _Measured(known, given, count, sets, rng)
     classes, conditional = found.within()
     overall = {"joint distance": found.joint()}
     p = {"shares": found.shares_p(), "conditional": conditional}
@@ -387,7 +390,7 @@ def measure_classes(
         overall["label accuracy of real samples"] = _accuracy(real_confusion, _HELD_OUT)
         overall |= _exchanged(learn, test, fake, count, rng=rng)
         p["label accuracy"] = _accuracy_p(confusion, real_confusion)
-    classes, adjusted = _adjusted(classes, p)
+    classes, adjusted = _adjusted(classes, p, sets)
     return ClassFindings(
         classes=tuple(classes),
         overall=overall,
@@ -410,19 +413,20 @@ def _halved(real: Labelled, rng: Rng) -> tuple[Labelled, Labelled]:
 class _Measured:
     """Two labelled sets, and what is measured of their classes."""
 
-    def __init__(self, real: Labelled, fake: Labelled, count: int, rng: Rng) -> None:
+    def __init__(self, real: Labelled, fake: Labelled, count: int, sets: int, rng: Rng) -> None:
         self._real, self._fake, self._count = real, fake, count
         self._rng = Rng(rng.seed)
         self._sizes = [s.classes.bincount(minlength=count).cpu() for s in (real, fake)]
         enough = torch.minimum(*self._sizes) >= LEAST
         self._level = at_once(int(enough.sum()))
         self._share_level = at_once(count)
-        # So that the smallest p-value is below what the first step of Holm's procedure needs.
-        self._most = max(_FIRST, 150 * count)
+        # So that the smallest p-values are below what the first step of Holm's procedure needs.
+        self._most = max(_FIRST, 150 * count * sets)
+        self._jointly = max(_FIRST, 600 * sets)
 
     def within(self) -> tuple[list[ClassNumbers], float]:
         """Returns the numbers of each class, and the p-value of the conditional distributions."""
-        together, seen, classes = torch.zeros(_FIRST, dtype=torch.float64), 0.0, []
+        together, seen, classes = torch.zeros(self._jointly, dtype=torch.float64), 0.0, []
         tested = False
         for c in range(self._count):
             x, y = self._real.of(c), self._fake.of(c)
@@ -436,14 +440,14 @@ class _Measured:
                 scores |= self._scores(c, x, y)
                 test = _Permuted(*self._some(c, x, y), self._stream("permutations", c))
                 weight = len(x) * len(y) / (len(x) + len(y))
-                together += weight * test.first(_FIRST)
+                together += weight * test.first(self._jointly)
                 seen += weight * test.seen
                 tested = True
                 p["distance"] = sequential_p(test.seen, test.draw, self._most, test.batch)
             classes.append(ClassNumbers(real=len(x), fake=len(y), scores=scores, p=p))
         slack = 1e-9 * abs(seen)
-        beyond = int((together >= seen - slack).sum()) if tested else _FIRST
-        return classes, (1 + beyond) / (1 + _FIRST)
+        beyond = int((together >= seen - slack).sum()) if tested else self._jointly
+        return classes, (1 + beyond) / (1 + self._jointly)
 
     def shares_p(self) -> float:
         """Returns the p-value of equal shares."""
@@ -663,7 +667,7 @@ def _accuracy(confusion: Tensor, of: str) -> Estimate:
 
 
 def _adjusted(
-    classes: Sequence[ClassNumbers], p: Mapping[str, float]
+    classes: Sequence[ClassNumbers], p: Mapping[str, float], sets: int
 ) -> tuple[list[ClassNumbers], dict[str, float]]:
     """Returns all p-values adjusted by Holm's procedure, by class and of all classes together.
 
@@ -671,12 +675,12 @@ def _adjusted(
     are not drowned by many of single classes.
     """
     tests = [(c, name, value) for c, own in enumerate(classes) for name, value in own.p.items()]
-    adjusted = _holm([value for *_, value in tests], 1 - _PART)
+    adjusted = _holm([value for *_, value in tests], (1 - _PART) / sets)
     by_class: list[dict[str, float]] = [{} for _ in classes]
     for (c, name, _), value in zip(tests, adjusted, strict=True):
         by_class[c][name] = value
     made = [replace(own, adjusted=a) for own, a in zip(classes, by_class, strict=True)]
-    return made, dict(zip(p, _holm(list(p.values()), _PART), strict=True))
+    return made, dict(zip(p, _holm(list(p.values()), _PART / sets), strict=True))
 
 
 def _holm(p: Sequence[float], part: float) -> list[float]:

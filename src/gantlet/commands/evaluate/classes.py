@@ -7,7 +7,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from gantlet.commands.evaluate.copies import one_of_each
+from gantlet.commands.evaluate.copies import duplicates, joined, one_of_each
 from gantlet.commands.evaluate.inputs import named
 from gantlet.commands.evaluate.results import extractor_name, features_named
 from gantlet.commands.evaluate.sets import EvaluationSets, SamplePart, why_none
@@ -49,7 +49,6 @@ from gantlet.run.store import Run, TrialFolder
 # ----------------------------------------------------------------------------
 
 _KEPT = "classes"
-_CONFUSED = ("confusion", "real confusion")
 
 
 def run_classes(trial: Trial, sets: EvaluationSets, folder: TrialFolder, watch: Watch) -> Outcome:
@@ -74,7 +73,13 @@ def run_classes(trial: Trial, sets: EvaluationSets, folder: TrialFolder, watch: 
         has_labels = sets.fake(spec.model).classes is not None
         count = len(sets.class_names())
         found = measure_classes(
-            real, fake, train, count, labelled=has_labels, rng=Rng(spec.seed, spec.device)
+            real,
+            fake,
+            train,
+            count,
+            labelled=has_labels,
+            sets=len(sets.asked.fakes),
+            rng=Rng(spec.seed, spec.device),
         )
     folder.save(
         _KEPT,
@@ -126,7 +131,8 @@ class _Sides:
     def of(self, part: SamplePart, *, from_fakes: bool) -> tuple[Tensor, Labelled]:
         """Returns the places of the samples of a set that are used, and these.
 
-        Of samples of a class that belong together one is used, so that they are independent.
+        Of samples that the user grouped one is used, and of those of a class that repeat one
+        another, so that all are independent.
         """
         made = self.sets.features(
             part.whole, self.spec.extractors[0], self.watch, device=self.spec.device, classes=False
@@ -135,9 +141,10 @@ class _Sides:
         codes = torch.zeros(part.n, dtype=torch.int64)
         if classes is not None:
             codes = classes.among(names)
-        groups = part.groups(self.sets.drawn_apart(from_fakes=from_fakes))
-        together = None if groups is None else groups * len(names) + codes
-        index = one_of_each(together, part.n).sort().values
+        same = duplicates(part.digests(), self.sets.drawn_apart(from_fakes=from_fakes))
+        # A sample under two labels is a fault of both classes.
+        same = None if same is None else same * len(names) + codes
+        index = one_of_each(joined(part.given_groups, same), part.n).sort().values
         places = index if part.places is None else part.places[index]
         device = self.spec.device
         return places, Labelled(made.rows[places].to(device), codes[index].to(device))
@@ -181,6 +188,7 @@ class ClassResult:
         codes: The class of each, shape ``(m,)``.
         reason: Why classes could not be compared.
         used: Number of samples that were used, and of all.
+        sets: Number of sets that are compared.
     """
 
     name: str
@@ -193,6 +201,7 @@ class ClassResult:
     codes: Tensor
     reason: str = ""
     used: tuple[int, int] = (0, 0)
+    sets: int = 1
 
 
 def class_results(
@@ -212,6 +221,7 @@ def _result(
         model=spec.model,
         extractor=spec.extractors[0],
         names=sets.class_names(),
+        sets=len(sets.asked.fakes),
         places=none,
         codes=none,
     )
@@ -276,14 +286,20 @@ def _by_class(one: ClassResult, found: ClassFindings) -> Verdict:
     equal = [c for c, own in enumerate(classes) if not own.differs and own.is_compared]
     tests = sum(len(own.p) for own in classes)
     how = (
-        f"By Holm's procedure at 4 % over {tests:,} tests: KID within each class by permutation, "
-        f"share by Fisher's exact test{', label accuracy likewise' if one.labelled else ''}."
+        f"By Holm's procedure at {_level_of(4, one)} over {tests:,} tests: KID within each class "
+        "by permutation, share by Fisher's exact test"
+        f"{', label accuracy likewise' if one.labelled else ''}."
     )
     return Verdict(
         claim=f"Class by class, {one.name}: {_equal(one, equal, worst)}"
         f"{_worst(one, classes, equal, worst)} ({features_named(one.extractor)}).",
         because=how + _too_few(one, classes),
     )
+
+
+def _level_of(per_cent: int, one: ClassResult) -> str:
+    """Returns the level of a family of tests; that of several sets is divided among them."""
+    return f"{per_cent} %" if one.sets == 1 else f"{per_cent} % / {one.sets} sets"
 
 
 def _equal(one: ClassResult, equal: Sequence[int], worst: Sequence[int]) -> str:
@@ -316,6 +332,8 @@ def _why(own: ClassNumbers) -> str:
     """Returns the significant numbers of a class, in a few words."""
     if own.fake == 0:
         return "no generated sample"
+    if own.real == 0:
+        return "no real sample"
     words = {
         "distance": lambda: f"KID {shown(own.scores['kid'])}",
         "share": lambda: f"share {_signed(own.scores['share'])}",
@@ -367,7 +385,8 @@ def _as_whole(one: ClassResult, found: ClassFindings) -> Verdict:
         claim=f"All classes of {one.name} together, against real data: {'; '.join(parts)}.",
         because=f"{_accuracies(one, found)}Joint distance of features and classes "
         f"{shown(found.overall['joint distance'])}. p-values by permutation, within classes for "
-        f"samples given their class{_stratified(one)}: {p}; by Holm's procedure at 1 %.",
+        f"samples given their class{_stratified(one)}: {p}; by Holm's procedure at "
+        f"{_level_of(1, one)}.",
     )
 
 
@@ -402,8 +421,8 @@ def class_caveats(results: Sequence[ClassResult]) -> Iterator[Caveat]:
         used, n = one.used
         if used < n:
             yield Caveat(
-                text=f"Class by class, {used:,} of {n:,} samples of {one.name} are used: of those "
-                "of a class that belong together or repeat one another, one."
+                text=f"Class by class, {used:,} of {n:,} samples of {one.name} are used: one of "
+                "each group, and one of those of a class that repeat one another."
             )
         if one.found is None or one.labelled:
             continue
