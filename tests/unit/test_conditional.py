@@ -103,6 +103,13 @@ def test_classes_with_too_few_samples_say_so_and_are_tested_for_their_share():
     assert "distance" not in found.classes[0].p
 
 
+def test_a_handful_of_samples_has_no_distance_and_no_claim():
+    found = measured(drawn(8, 1), drawn(3, 2))
+    assert not significant(found)
+    assert found.overall["joint distance"].value is None
+    assert not any("trained on" in name for name in found.overall)
+
+
 def test_the_same_seed_gives_the_same_numbers():
     first, again = (measured(drawn(300, 1), drawn(300, 2)) for _ in range(2))
     assert first.overall == again.overall

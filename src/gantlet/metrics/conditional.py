@@ -13,7 +13,7 @@ from torch import Tensor
 from gantlet.core.estimate import Estimate
 from gantlet.core.metric import p_greater_rate
 from gantlet.core.rng import Rng
-from gantlet.metrics.checks import checked
+from gantlet.metrics.checks import checked, too_few
 from gantlet.metrics.classifier import fit_scores
 from gantlet.metrics.kernel import (
     gaussian_discrepancy,
@@ -45,6 +45,9 @@ _AT_ONCE = 2**22  # numbers held of a batch of permutations
 # Standardized features beyond this are cut for the classifier: those that hardly vary in the
 # samples it learns from would otherwise decide alone.
 _FAR = 5.0
+
+_WITHIN = ("kid", "precision", "recall")
+_HELD_OUT = "held-out real samples"
 
 Draw = Callable[[int], Tensor]
 """Returns the statistic under at most so many random permutations, shape ``(k,)``."""
@@ -432,10 +435,7 @@ class _Measured:
             x, y = self._real.of(c), self._fake.of(c)
             scores, p = {"share": self._share(c)}, {"share": self._share_p(c)}
             if reason := self._too_few(x, y):
-                scores |= {
-                    name: Estimate.missing(reason, better=better)
-                    for name, better in (("kid", None), ("precision", None), ("recall", None))
-                }
+                scores |= {name: Estimate.missing(reason) for name in _WITHIN}
             else:
                 scores |= self._scores(c, x, y)
                 test = _Permuted(*self._some(c, x, y), self._stream("permutations", c))
@@ -546,6 +546,8 @@ def joint_distance(
     https://arxiv.org/abs/1501.06103, for products of kernels.
     """
     x, y = (s.features.double() for s in (real, fake))
+    if reason := too_few(x, y, 4):
+        return Estimate.missing(reason, better="lower")
     bandwidth = median_distance(x, y, rng=rng)
     # Labels this far apart make a Gaussian kernel zero.
     apart = 12 * bandwidth
@@ -602,9 +604,6 @@ def _accuracy_p(confusion: Tensor, real_confusion: Tensor) -> float:
     return fewer_correct_p(
         real_confusion.sum(1), real_confusion.diagonal(), confusion.sum(1), confusion.diagonal()
     )
-
-
-_HELD_OUT = "held-out real samples"
 
 
 def _exchanged(
