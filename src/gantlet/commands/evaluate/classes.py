@@ -581,14 +581,10 @@ def _rates(one: ClassResult, found: ClassFindings) -> Table:
     rows: list[list[Cell]] = [
         ["real (all that do not test)", overall[_RATES[1]], overall[_RATES[0]]]
     ]
-    rows += [
-        [
-            f"{'real' if name == 'real' else 'generated'} (equal numbers)",
-            *(overall[f"trained on {name}, tested on {of}"] for of in ("real", "fake")),
-        ]
-        for name in ("real", "fake")
-        if f"trained on {name}, tested on real" in overall
-    ]
+    for name, called in (("real", "real"), ("fake", "generated")):
+        if f"trained on {name}, tested on real" in overall:
+            both = [overall[f"trained on {name}, tested on {of}"] for of in ("real", "fake")]
+            rows.append([f"{called} (equal numbers)", *both])
     gain = overall.get("trained on fake minus trained on real, tested on real")
     if gain is not None:
         rows.append(["generated minus real (equal numbers)", gain, "–"])

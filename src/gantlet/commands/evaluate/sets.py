@@ -462,7 +462,7 @@ class EvaluationSets:
             )
         if len(real.names) < 2:
             raise UserError(
-                f"--labels: all samples of {name} are of the class {real.names[0]!r}. At least "
+                f"--labels: all samples of {name} are of the class {''.join(real.names)!r}. At least "
                 "two classes are needed."
             )
         for fake in asked.fakes:
