@@ -462,8 +462,8 @@ class EvaluationSets:
             )
         if len(real.names) < 2:
             raise UserError(
-                f"--labels: all samples of {name} are of the class {''.join(real.names)!r}. At least "
-                "two classes are needed."
+                f"--labels: all samples of {name} are of the class {''.join(real.names)!r}. At "
+                "least two classes are needed."
             )
         for fake in asked.fakes:
             _check_shared(real, self.fake(fake).classes, name, named(fake)[0])
