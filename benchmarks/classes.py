@@ -15,7 +15,7 @@ extractor, the classifier, trained on MNIST once; each run then draws 1,000 refe
 - intervals: 1,000 draws of Gaussian classes whose KID is known in closed form: how often do the
   intervals of all classes hold together, and each on its own?
 
-The result goes to benchmarks/results/classes.json, with exact binomial intervals. About 12 CPU
+The result goes to benchmarks/results/classes.json, with exact binomial intervals. About ten CPU
 minutes.
 """
 
