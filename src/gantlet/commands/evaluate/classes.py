@@ -1,6 +1,6 @@
 """Labelled samples class by class: the trial of one set, and what the report says of it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, final
 
@@ -291,7 +291,8 @@ def _by_class(one: ClassResult, found: ClassFindings) -> Verdict:
         f"{', label accuracy likewise' if one.labelled else ''}."
     )
     return Verdict(
-        claim=f"Class by class, {one.name}: {_equal(one, equal, worst)}"
+        claim=f"Class by class{'' if one.labelled else ' (predicted)'}, {one.name}: "
+        f"{_equal(one, equal, worst)}"
         f"{_worst(one, classes, equal, worst)} ({features_named(one.extractor)}).",
         because=how + _too_few(one, classes),
     )
@@ -334,12 +335,12 @@ def _why(own: ClassNumbers) -> str:
         return "no generated sample"
     if own.real == 0:
         return "no real sample"
-    words = {
+    words: dict[str, Callable[[], str]] = {
         "distance": lambda: f"KID {shown(own.scores['kid'])}",
         "share": lambda: f"share {_signed(own.scores['share'])}",
         "label": lambda: f"label accuracy {_percent(own.scores['accuracy'])}",
     }
-    return ", ".join(words[name]() for name in own.differs)
+    return ", ".join(word() for name, word in words.items() if name in own.differs)
 
 
 def _signed(e: Estimate) -> str:
@@ -461,13 +462,14 @@ def _class_table(one: ClassResult, found: ClassFindings, order: Sequence[int]) -
     levels = {name: _level(found.classes, name) for name in ("kid", "share")}
     heads = [
         Column(name="class"),
+        Column(name="differs in", help="What is significantly different from real data."),
         Column(name="real", help="Number of real samples of the class."),
         Column(name="generated", help="Number of generated samples of the class."),
         Column(name="KID", better="lower", help="Kernel distance within the class."),
         Column(name="precision", better="higher", help="Within the class."),
         Column(name="recall", better="higher", help="Within the class."),
         Column(
-            name="share",
+            name="share difference",
             help="Share of the generated samples minus share of the real samples.",
         ),
         *(
@@ -475,7 +477,6 @@ def _class_table(one: ClassResult, found: ClassFindings, order: Sequence[int]) -
             if one.labelled
             else []
         ),
-        Column(name="differs in", help="What is significantly different from real data."),
     ]
     return Table(
         title=f"{one.name} class by class: {features_named(one.extractor)}",
@@ -498,10 +499,10 @@ def _level(classes: Sequence[ClassNumbers], name: str) -> float:
 def _row(one: ClassResult, own: ClassNumbers, name: str) -> list[Cell]:
     scores = [own.scores[metric] for metric in ("kid", "precision", "recall", "share")]
     accuracy = [own.scores["accuracy"]] if one.labelled else []
-    differs = ", ".join(_TESTS[test] for test in own.differs)
+    differs = ", ".join(called for test, called in _TESTS.items() if test in own.differs)
     few = "" if own.is_compared else "too few samples"
     said = "; ".join(filter(None, (differs, few))) or "–"
-    return [name, own.real, own.fake, *scores, *accuracy, said]
+    return [name, said, own.real, own.fake, *scores, *accuracy]
 
 
 def _samples(
