@@ -180,8 +180,8 @@ BAD = {
         "fits no set: it holds 3 labels; real.npz 240 samples and fake.npz 160 samples.",
     ),
     "an unknown set": (["--labels", "rael=y"], "Did you mean 'real'?"),
-    "an unknown array": (["--labels", "real=lables"], "Did you mean 'labels'?"),
-    "an array of no set": (["--labels", "lables"], "fits no set. Did you mean 'labels'?"),
+    "an unknown array": (["--labels", "real=labelz"], "Did you mean 'labels'?"),
+    "an array of no set": (["--labels", "labelz"], "fits no set. Did you mean 'labels'?"),
     "no labels of real samples": (["--labels", "fake=labels"], "real samples of real.npz have no"),
     "NaN": (
         ["--labels", "real=nan"],
