@@ -3,13 +3,13 @@
 import math
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
-from typing import Literal, final
+from typing import Any, Literal, Self, final
 
 import numpy as np
 import torch
@@ -100,12 +100,19 @@ class EvaluationSpec:
     skip_bad: int = 0
     divides: bool = False
 
+    def stored(self) -> Mapping[str, object]:
+        """Returns the sets as plain data, without labels where there are none.
+
+        So the trials of runs of before, which knew no labels, keep their keys.
+        """
+        found = asdict(self)
+        return found if self.labels else {k: v for k, v in found.items() if k != "labels"}
+
     @classmethod
-    def of(cls, plain: Mapping[str, Any]) -> "EvaluationSpec":
-        """Returns the sets of plain data, as ``dataclasses.asdict`` and JSON give them."""
-        found = dict(plain)
-        found |= {name: tuple(plain.get(name, ())) for name in ("fakes", "groups", "labels")}
-        return cls(**found)
+    def of_stored(cls, stored: Mapping[str, Any]) -> Self:
+        """Returns the sets that ``stored`` wrote."""
+        lists = {name: tuple(stored.get(name, ())) for name in ("fakes", "groups", "labels")}
+        return cls(**(dict(stored) | lists))
 
 
 class SetTrial(TypedTrial):

@@ -1,7 +1,7 @@
 """The sets behind an evaluation: fakes, reference, training set, noise floor; their features."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast, final
 
@@ -415,8 +415,8 @@ class EvaluationSets:
         for text, role in others:
             if text is not None:
                 prints[text] = self.fingerprint(text, cast("Role", role))
-        lists = {name: list(getattr(asked, name)) for name in ("fakes", "groups", "labels")}
-        return {**asdict(asked), **lists, "fingerprints": prints}
+        stored = {k: list(v) if isinstance(v, tuple) else v for k, v in asked.stored().items()}
+        return {**stored, "fingerprints": prints}
 
     def check(self, used: Sequence[str], device: str) -> None:
         """Finds all sets, and makes those of the extractors ready that learn nothing.
