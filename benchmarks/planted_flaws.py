@@ -120,8 +120,9 @@ class World:
         self.causes = Causes(
             image_causes(self.space),
             self.space.unit(x[learn[:TRIED]]),
-            lambda z: self.seen((z * self.top).round()),
-            lambda places: self.space.unit(x[learn[places]]),
+            measure=lambda z: self.seen((z * self.top).round()).probes,
+            extract=lambda z: self.seen((z * self.top).round()).features,
+            every=lambda places: self.space.unit(x[learn[places]]),
         )
 
     @property

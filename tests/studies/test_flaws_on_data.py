@@ -34,8 +34,9 @@ def flaws(real, fake, space, classes=None):
     causes = Causes(
         image_causes(space),
         space.unit(real[:128]),
-        lambda x: see((x * top).round()),
-        lambda places: space.unit(real[places]),
+        measure=lambda x: see((x * top).round()).probes,
+        extract=lambda x: see((x * top).round()).features,
+        every=lambda places: space.unit(real[places]),
     )
     return list_flaws(see(real), see(fake), SEARCH, rng=Rng(0), causes=causes).flaws
 

@@ -7,6 +7,7 @@ from typing import Self, final
 import torch
 from torch import Tensor
 
+from gantlet.domains.attributes import AttributeTable
 from gantlet.domains.corruptions import Cause
 from gantlet.flaws.split import Representation
 
@@ -26,7 +27,9 @@ class Causes:
     Args:
         known: The corruptions of single samples, in the order of application.
         x: The samples, as ``known`` wants them.
-        see: Measures samples; the measurements are those of the list.
+        measure: Returns the attributes of such samples; they are those of the list.
+        extract: Returns their features, shape ``(n, d)``. Corruptions are chosen by attributes
+            alone, so that only samples with all that were found need features.
         every: Returns real samples by their places, likewise.
         alone: Effects of single corruptions measured before.
     """
@@ -35,25 +38,35 @@ class Causes:
         self,
         known: Sequence[Cause],
         x: Tensor,
-        see: Callable[[Tensor], Representation],
+        *,
+        measure: Callable[[Tensor], AttributeTable],
+        extract: Callable[[Tensor], Tensor],
         every: Callable[[Tensor], Tensor],
         alone: dict[str, Tensor] | None = None,
     ) -> None:
-        self._given, self._x, self._see, self._every = known, x, see, every
-        self.before = see(x)
+        self._given, self._x, self._every = known, x, every
+        self._measure, self._extract = measure, extract
+        self.before = measure(x)
         self.known = {c.name: c for c in (*known, *_classes(self.before))}
         self._alone: dict[str, Tensor] = {} if alone is None else alone
 
     def of(self, every: Callable[[Tensor], Tensor]) -> "Causes":
         """Returns the same for other real samples of the same kind; what is known is shared."""
-        return Causes(self._given, self._x, self._see, every, self._alone)
+        return Causes(
+            self._given,
+            self._x,
+            measure=self._measure,
+            extract=self._extract,
+            every=every,
+            alone=self._alone,
+        )
 
     def moved(self, strengths: Strengths) -> Tensor:
         """Returns the joint shift of each mean by all corruptions, shape ``(d,)``."""
         if not strengths:
-            return torch.zeros_like(self.before.probes.values[0])
-        values, weights = self.damaged(strengths).probes.values, self._weights(strengths)
-        return weights @ values / weights.sum() - self.before.probes.values.mean(0)
+            return torch.zeros_like(self.before.values[0])
+        values, weights = self._damaged(strengths).values, self._weights(strengths)
+        return weights @ values / weights.sum() - self.before.values.mean(0)
 
     def alone(self, name: str) -> Tensor:
         """Returns the shifts of the means by one corruption alone, shape ``(len(GRID), d)``."""
@@ -61,27 +74,27 @@ class Causes:
             self._alone[name] = torch.stack([self.moved({name: s}) for s in GRID])
         return self._alone[name]
 
-    def damaged(self, strengths: Strengths) -> Representation:
-        """Returns the measurements of corrupted samples; classes stay as they are."""
+    def _damaged(self, strengths: Strengths) -> AttributeTable:
+        """Returns the attributes of corrupted samples; classes stay as they are."""
         changed = self._changed(self._x, strengths)
-        return self.before if changed is self._x else self._see(changed)
+        return self.before if changed is self._x else self._measure(changed)
 
-    def remade(self, places: Tensor, real: Representation, strengths: Strengths) -> Representation:
-        """Returns measurements of corrupted real samples, with the corrupted class proportions.
+    def remade(self, places: Tensor, real: Representation, strengths: Strengths) -> Tensor:
+        """Returns features of corrupted real samples, with the corrupted class proportions.
 
         Args:
             places: Where the samples are.
             real: What is seen of them undamaged.
             strengths: The damages.
         """
-        weights = self._weights(strengths, real)
+        weights = self._weights(strengths, real.probes)
         # Evenly spaced steps through the weights choose samples without drawing.
         count = max(2, int(weights.sum() / weights.max()))
         steps = (torch.arange(count, device=weights.device) + 0.5) / count * weights.sum()
         chosen = torch.searchsorted(weights.cumsum(0), steps.to(weights)).clamp(max=len(real) - 1)
         if not any(self.known[name].apply for name in strengths):
-            return real.at(chosen)
-        return self._see(self._changed(self._every(places[chosen]), strengths))
+            return real.features[chosen]
+        return self._extract(self._changed(self._every(places[chosen]), strengths))
 
     def _changed(self, x: Tensor, strengths: Strengths) -> Tensor:
         for name, cause in self.known.items():
@@ -89,8 +102,8 @@ class Causes:
                 x = cause.apply(x, strengths[name])
         return x
 
-    def _weights(self, strengths: Strengths, seen: Representation | None = None) -> Tensor:
-        probes = (seen or self.before).probes
+    def _weights(self, strengths: Strengths, seen: AttributeTable | None = None) -> Tensor:
+        probes = self.before if seen is None else seen
         labels = [word.label for word in probes.words]
         weights = torch.ones_like(probes.values[:, 0])
         for name, strength in strengths.items():
@@ -101,9 +114,9 @@ class Causes:
         return weights.clamp_min(1e-6)
 
 
-def _classes(seen: Representation) -> list[Cause]:
+def _classes(seen: AttributeTable) -> list[Cause]:
     found: list[Cause] = []
-    shares = [w for w in seen.probes.words if w.label is not None]
+    shares = [w for w in seen.words if w.label is not None]
     for word in shares:
         topic = frozenset({word.topic})
         found += [
@@ -208,10 +221,10 @@ class _Fit:
 
     def __init__(self, shift: Tensor, error: Tensor, scale: Tensor, causes: Causes) -> None:
         self._shift, self._scale, self._causes = shift, scale, causes
-        slack = torch.where(causes.before.probes.follows(), _LOOSE, _SLACK)
+        slack = torch.where(causes.before.follows(), _LOOSE, _SLACK)
         self._spread = (error**2 + (slack * shift) ** 2 + _FLOOR**2).sqrt()
         self._known: dict[tuple[tuple[str, float], ...], Tensor] = {(): torch.zeros_like(shift)}
-        names = [word.topic for word in causes.before.probes.words]
+        names = [word.topic for word in causes.before.words]
         self._own = {
             c.name: torch.tensor([topic in c.about for topic in names])
             for c in causes.known.values()

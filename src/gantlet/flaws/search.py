@@ -412,7 +412,7 @@ class SearchInputs:
         """Returns features of corrupted real samples, or None without any."""
         if self.causes is None or not strengths:
             return None
-        return self.causes.remade(places, self.real.at(places), strengths).features
+        return self.causes.remade(places, self.real.at(places), strengths)
 
 
 def guided_search(

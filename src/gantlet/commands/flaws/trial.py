@@ -1,6 +1,6 @@
 """The list of flaws of one set of samples, from data to result."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cached_property
@@ -356,39 +356,42 @@ def causes_for(
     known = domain_of(space).causes(space)
     if space.levels is None or not known:
         return None
+    seen = _Seen(space, features, device)
     return Causes(
         known,
         space.unit(source.take(among[subsample_indices(len(among), _TRIED, rng=rng)])).float(),
-        _See(space, features, device),
-        lambda places: space.unit(source.take(places)).float(),
+        measure=seen.attributes,
+        extract=seen.features_of,
+        every=lambda places: space.unit(source.take(places)).float(),
     )
 
 
 @final
 @dataclass(frozen=True, slots=True)
-class _See:
-    """Measures images with pixels in [0, 1] as a list of flaws does, block by block."""
+class _Seen:
+    """What a list of flaws knows of images with pixels in [0, 1], block by block."""
 
     space: Space
     features: Features
     device: str
 
-    def __call__(self, x: Tensor) -> Representation:
-        blocks = torch.split(x, block_of(self.space))
-        parts = [self._block((b * ((self.space.levels or 2) - 1)).round()) for b in blocks]
-        values = torch.cat([p.probes.values for p in parts])
-        return Representation(
-            probes=AttributeTable(words=parts[0].probes.words, values=values),
-            features=torch.cat([p.features for p in parts]),
-        )
+    def attributes(self, x: Tensor) -> AttributeTable:
+        """Returns their named measurements."""
+        parts = [attributes_of(self.space, b, self._classes(b)) for b in self._blocks(x)]
+        return AttributeTable(words=parts[0].words, values=torch.cat([p.values for p in parts]))
 
-    def _block(self, x: Tensor) -> Representation:
+    def features_of(self, x: Tensor) -> Tensor:
+        """Returns their features, shape ``(n, d)``."""
+        blocks = (b.to(self.device) for b in self._blocks(x))
+        return torch.cat([self.features.extract(b).cpu() for b in blocks])
+
+    def _blocks(self, x: Tensor) -> Iterator[Tensor]:
+        top = (self.space.levels or 2) - 1
+        return ((b * top).round() for b in torch.split(x, block_of(self.space)))
+
+    def _classes(self, x: Tensor) -> Tensor | None:
         classify = self.features.classify
-        classes = None if classify is None else classify(x.to(self.device)).cpu()
-        return Representation(
-            probes=attributes_of(self.space, x, classes),
-            features=self.features.extract(x.to(self.device)).cpu(),
-        )
+        return None if classify is None else classify(x.to(self.device)).cpu()
 
 
 # ----------------------------------------------------------------------------
