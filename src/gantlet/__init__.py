@@ -31,6 +31,8 @@ if TYPE_CHECKING:
         support,
         tournament,
         train,
+        verify,
+        why,
     )
     from gantlet.compute.meters import count
     from gantlet.core import spec as components
@@ -129,7 +131,9 @@ __all__ = [
     "theory",
     "tournament",
     "train",
+    "verify",
     "view",
+    "why",
 ]
 
 _HOMES = {

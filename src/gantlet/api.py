@@ -40,6 +40,8 @@ from gantlet.commands.forecast.study import Forecast
 from gantlet.commands.support.study import FindSupport
 from gantlet.commands.tournament.study import Tournament
 from gantlet.commands.trained import ModelTrial, draw, find_trial
+from gantlet.commands.verify import verify as verified
+from gantlet.commands.why.study import Why
 from gantlet.compute.machine import machine, measure_peak, memory
 from gantlet.compute.machine import threads as using
 from gantlet.core.arguments import validated
@@ -359,6 +361,54 @@ def support(asked: options.Support) -> Report:
             run.
     """
     return _answered(asked)
+
+
+@public(options.Why)
+def why(asked: options.Why) -> Report:
+    """Explains the difference between two values of a metric; see ``gantlet why``.
+
+    A setting is a text ``key=value,key=value``, a dict, or the run directory or report of an
+    evaluation. Samples are given as for ``evaluate``.
+
+    Raises:
+        UserError: If the two cannot be compared, or the run directory holds another run.
+    """
+    return _answered(asked)
+
+
+@public(options.Verify)
+def verify(asked: options.Verify) -> Report:
+    """Computes a report again and returns what differs; see ``gantlet verify``.
+
+    ``extra["agrees"]`` of the result says whether all agrees, ``extra["lines"]`` what does not.
+
+    Raises:
+        UserError: If there is no such report, or it cannot be computed again.
+    """
+    return verify_of_options(asked, no_progress)
+
+
+def verify_of_options(asked: options.Verify, tell: ProgressCallback) -> Report:
+    """Returns the report of a verification; progress is passed to ``tell``."""
+    given = {"real": asked.against, "train": asked.train}
+    return verified(
+        Path(asked.report),
+        _words_of(asked.samples),
+        moved={k: to_spec(v, k, n=None, seed=0) for k, v in given.items() if v is not None},
+        rounding=asked.rounding,
+        tell=tell,
+    )
+
+
+def _words_of(samples: Any) -> list[str]:
+    """Returns sets of samples in the words of the command line."""
+    if isinstance(samples, Mapping):
+        several = cast("Mapping[str, SamplesLike]", samples)
+        words = {name: to_spec(one, name, n=None, seed=0) for name, one in several.items()}
+        return [spec_with_name(name, named(word)[1]) for name, word in words.items()]
+    if isinstance(samples, (list, tuple)) and all(isinstance(s, (str, Path)) for s in samples):
+        return [str(one) for one in samples]
+    return [to_spec(samples, "samples", n=None, seed=0)]
 
 
 @public(options.Tournament)
@@ -794,6 +844,33 @@ def _(asked: options.Support) -> Study:
         threads=asked.threads,
         device=asked.device,
     )
+
+
+@study_of.register
+def _(asked: options.Why) -> Study:
+    given = {"fakes": asked.fakes, "against": asked.against}
+    found = {
+        name: to_spec(samples, name, n=None, seed=asked.seed)
+        for name, samples in given.items()
+        if samples is not None
+    }
+    shared = ",".join(f"{k}={quote(v)}" for k, v in found.items())
+    return Why(
+        a=_setting_text(asked.a),
+        b=_setting_text(asked.b),
+        both=",".join(filter(None, (shared, asked.both))),
+        metric=asked.metric,
+        seed=asked.seed,
+        threads=asked.threads,
+        device=asked.device,
+    )
+
+
+def _setting_text(given: str | Path | Mapping[str, object]) -> str:
+    """Returns a setting in written form."""
+    if isinstance(given, Mapping):
+        return ",".join(f"{k}={quote(str(v))}" for k, v in given.items())
+    return str(given)
 
 
 def _asked(asked: options.Judging) -> EvaluationSpec:

@@ -433,6 +433,53 @@ class Support(Judging):
 
 @final
 @dataclass(frozen=True)
+class Why(Running):
+    """The options of ``gantlet why``.
+
+    Attributes:
+        a: First setting as key=value,key=value, or a report of gantlet evaluate.
+        b: Second setting, likewise.
+        fakes: Samples to evaluate, unless a setting says otherwise.
+        against: Real reference samples, unless a setting says otherwise.
+        both: Further settings of both, as key=value,key=value, unless a setting says otherwise.
+        metric: Metric whose difference is explained; it compares features.
+        seed: Random seed of folds and orders.
+    """
+
+    a: "str | Path | Mapping[str, object]"
+    b: "str | Path | Mapping[str, object]"
+    _: KW_ONLY
+    fakes: "SamplesLike | None" = None
+    against: "SamplesLike | None" = None
+    both: str = ""
+    metric: str = "frechet"
+    seed: Seed = 0
+
+
+@final
+@dataclass(frozen=True)
+class Verify(Options):
+    """The options of ``gantlet verify``.
+
+    Attributes:
+        report: Run directory, or its report.json.
+        samples: Evaluated samples, in the order of the report or as NAME=WHERE. Default: those
+            that the report names.
+        against: Real reference samples, where they are elsewhere now.
+        train: Training set, where it is elsewhere now.
+        rounding: Relative difference up to which numbers agree; 0: bit for bit.
+    """
+
+    report: str | Path
+    samples: Annotated["SamplesLike | Sequence[str | Path]", OptionHelp(several=True)] = ()
+    _: KW_ONLY
+    against: "SamplesLike | None" = None
+    train: "SamplesLike | None" = None
+    rounding: Annotated[float, Between(0, 0.1)] = 0.0
+
+
+@final
+@dataclass(frozen=True)
 class Tournament(Running):
     """The options of ``gantlet tournament``.
 

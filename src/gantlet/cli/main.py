@@ -99,6 +99,31 @@ COMMANDS = (
 """,
     ),
     CommandHelp(
+        "why",
+        "Explain the difference between two values of a metric.",
+        "Two settings of an evaluation, or two reports: how much of the difference comes from n, "
+        "the reference split, resizing, JPEG compression, dtype and range, the network, and bias "
+        "correction. The parts add up to the difference; a recorded or published value "
+        "(value=...) leaves an unexplained rest. Options from samples to range may be "
+        "FAKES/REALS, a value for each side.",
+        """
+  gantlet why samples=500 samples=2000,jpeg=75/none --fakes fake.npz --against real.npz
+  gantlet why runs/a runs/b --metric kid
+  gantlet why split=test value=3.17,split=train,bias=plain --fakes fake --against photos
+""",
+    ),
+    CommandHelp(
+        "verify",
+        "Recompute a report on samples and list what differs.",
+        "Computes the report of evaluate, flaws or support again, with its settings and seeds, "
+        "and compares every number, setting and fingerprint. Exit code 0: all agree; 1: "
+        "something differs, one line per difference.",
+        """
+  gantlet verify runs/demo fake.npz
+  gantlet verify report.json fake.npz --against real.npz --rounding 1e-9
+""",
+    ),
+    CommandHelp(
         "tournament",
         "Rate generators and critics by matches against each other.",
         "Evaluates the generators of all snapshots in run directories, and the final samples of "
@@ -238,6 +263,8 @@ EVERYDAY = frozenset(
         "evaluate",
         "flaws",
         "support",
+        "why",
+        "verify",
         "tournament",
         "converge",
         "sample",

@@ -584,6 +584,13 @@ class FittedNormals:
         made = detailed(value, real, fake, bent, method=method)
         return replace(made, estimate=made.estimate.beside(plain=self.plain))
 
+    def corrected(self) -> float:
+        """Returns the value of ``detail`` alone, of samples none of which belong together."""
+        x, y = self._sets
+        value = self.plain + sum(float(self.influences(side).mean()) for side in (0, 1))
+        is_biased = self._full and min(len(x), len(y)) <= x.shape[1] + 1
+        return value if is_biased else value + self._coupling.left_over
+
     def _units(self, side: int) -> int:
         """Returns the number of samples or groups of a set."""
         group = self._groups[side]

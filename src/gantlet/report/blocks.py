@@ -317,6 +317,28 @@ class Forest:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Waterfall:
+    """How one number becomes another: a bar for each part, from where the last one ended.
+
+    Attributes:
+        title: What the chart shows.
+        unit: In what all numbers are measured; "1" is a pure number.
+        start: The first number.
+        parts: What is added to it, in order.
+        end: The last number: the first one and all parts.
+        note: What a reader must know to read it.
+    """
+
+    title: str
+    unit: str
+    start: Dot
+    parts: Sequence[Dot]
+    end: Dot
+    note: str = ""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
     """One image; ``gantlet.report.pictures`` makes them.
 
@@ -366,7 +388,18 @@ class Section:
 
 
 Block: TypeAlias = (
-    Facts | Verdict | Caveat | Prose | Code | Table | Lines | Scatter | Forest | Gallery | Section
+    Facts
+    | Verdict
+    | Caveat
+    | Prose
+    | Code
+    | Table
+    | Lines
+    | Scatter
+    | Forest
+    | Waterfall
+    | Gallery
+    | Section
 )
 
 

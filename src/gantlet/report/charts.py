@@ -6,7 +6,7 @@ tables are for those who cannot see a chart, and for formats without pictures.
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import final
 
@@ -23,6 +23,7 @@ from gantlet.report.blocks import (
     Scatter,
     Series,
     Table,
+    Waterfall,
 )
 from gantlet.report.format import ARROWS, Markup, UnitScale, clean, join, shorten, tag
 
@@ -728,13 +729,118 @@ def _describe_forest(chart: Forest) -> str:
     return f"Values with intervals: {words}." if words else "Nothing could be measured."
 
 
+# Waterfalls
+
+
+_BAR = 13.0
+# Parts that together are less than this share of the totals would not be seen beside them.
+_SEEN = 0.25
+
+
+def draw_waterfall(chart: Waterfall) -> Markup:
+    """Returns the chart; bars of parts whose interval excludes 0 are full, others hollow."""
+    lines = waterfall_lines(chart)
+    size = _waterfall_size([dot.name for dot, _, _ in lines])
+    size = replace(size, height=len(lines) * _FOREST_LINE + 52)
+    across = _waterfall_axis(lines, size)
+    by = fmt.common_scale([_forest_value(dot.estimate) for dot, _, _ in lines], chart.unit)
+    bottom = size.height - size.bottom
+    parts = [_line(across.at(t), size.top, across.at(t), bottom, "grid") for t in across.ticks()]
+    parts += [
+        _text(across.at(t), bottom + 17, fmt.tick(t), anchor="middle") for t in across.ticks()
+    ]
+    short = shorten(dot.name for dot, _, _ in lines)
+    for k, (dot, low, high) in enumerate(lines):
+        middle = size.top + (k + 0.5) * _FOREST_LINE
+        parts.append(_text(4, middle + 4, _cut(short[dot.name], size.left - 12), class_="name"))
+        parts += _bar(dot, across, (low, high), middle, is_total=k in (0, len(lines) - 1))
+        if k + 1 < len(lines):
+            place = across.at(high)
+            parts.append(_line(place, middle, place, middle + _FOREST_LINE, "reference"))
+        number = _forest_number(dot.estimate, by)
+        parts.append(_text(size.width - 4, middle + 4, number, class_="number", anchor="end"))
+    return _svg(size, clean(chart.title), _describe_waterfall(chart), parts)
+
+
+def waterfall_lines(chart: Waterfall) -> list[tuple[Dot, float, float]]:
+    """Returns each line with where its bar begins and ends.
+
+    Those of the totals begin at 0, unless the parts are too small to be seen beside them: then
+    totals are a mark only.
+    """
+    first, last = (_forest_value(dot.estimate) for dot in (chart.start, chart.end))
+    at, found = first, list[tuple[Dot, float, float]]()
+    for dot in chart.parts:
+        step = _forest_value(dot.estimate)
+        found.append((dot, at, at + (0.0 if math.isnan(step) else step)))
+        at = found[-1][2]
+    ends = [first, last, *(end for _, _, end in found)]
+    is_cut = max(ends) - min(ends) < _SEEN * max(map(abs, ends))
+    start, stop = (first, last) if is_cut else (0.0, 0.0)
+    return [(chart.start, start, first), *found, (chart.end, stop, last)]
+
+
+def _waterfall_size(names: list[str]) -> Size:
+    longest = max(map(len, shorten(names).values()), default=0)
+    left = min(max(longest * _CHARACTER + 24, 70), 196)
+    return Size(left=left, right=128, top=6, bottom=46)
+
+
+def _waterfall_axis(lines: list[tuple[Dot, float, float]], size: Size) -> Axis:
+    """Returns an axis of all bars, and of intervals as far as twice the width of these."""
+    ends = [x for _, start, stop in lines for x in (start, stop) if math.isfinite(x)] or [0.0]
+    around = [
+        start + end
+        for dot, start, _ in lines[1:-1]
+        for end in (dot.estimate.low, dot.estimate.high)
+        if end is not None and math.isfinite(start + end)
+    ]
+    low, high = min(ends), max(ends)
+    width = (high - low) or abs(high) or 1.0
+    low, high = max(min([low, *around]), low - width), min(max([high, *around]), high + width)
+    air = 0.06 * (high - low)
+    return _axes(size, x=(low - air, high + air, False), y=(0.0, 1.0, False))[0]
+
+
+def _bar(
+    dot: Dot, across: Axis, ends: tuple[float, float], y: float, *, is_total: bool
+) -> list[Markup]:
+    """Returns a bar with its interval, which is that of its length."""
+    e, (start, stop) = dot.estimate, ends
+    if not (math.isfinite(start) and math.isfinite(stop)):
+        return []
+    left, right = sorted((across.at(start), across.at(stop)))
+    is_full = not is_total and _is_apart(e, 0.0)
+    shape = "bar total" if is_total else f"bar s{0 if stop >= start else 1}"
+    found = [
+        tag(
+            "rect",
+            tag("title", f"{dot.name}: {fmt.text(e)}; {fmt.origin(e)}"),
+            x=_px(left),
+            y=_px(y - _BAR / 2),
+            width=_px(max(right - left, 1.5)),
+            height=_px(_BAR),
+            class_=shape if is_full or is_total else f"{shape} open",
+        )
+    ]
+    if e.low is not None and e.high is not None and e.low < e.high:
+        found.append(_whisker(across, start + e.low, start + e.high, y, "whisker"))
+    return found
+
+
+def _describe_waterfall(chart: Waterfall) -> str:
+    dots = (chart.start, *chart.parts, chart.end)
+    words = "; ".join(f"{d.name} {fmt.text(d.estimate)}" for d in dots)
+    return f"From the first number to the last one, part by part: {words}."
+
+
 # Charts as tables
 
 
 TABLE_POINTS = 20  # of each curve; report.json has them all
 
 
-def as_table(chart: Lines | Scatter | Forest) -> Table:
+def as_table(chart: Lines | Scatter | Forest | Waterfall) -> Table:
     """Returns any chart as a table."""
     match chart:
         case Lines():
@@ -743,6 +849,8 @@ def as_table(chart: Lines | Scatter | Forest) -> Table:
             return scatter_table(chart)
         case Forest():
             return forest_table(chart)
+        case Waterfall():
+            return waterfall_table(chart)
 
 
 def lines_table(chart: Lines) -> Table:
@@ -803,6 +911,24 @@ def forest_table(chart: Forest) -> Table:
         rows=rows,
         note=chart.note,
         references=[] if has_groups else chart.references,
+    )
+
+
+def waterfall_table(chart: Waterfall) -> Table:
+    """Returns the numbers as rows, each with where it leads to."""
+    rows: list[list[Cell]] = [
+        [dot.name, dot.estimate, end] for dot, _, end in waterfall_lines(chart)
+    ]
+    return Table(
+        title=chart.title,
+        columns=[
+            Column(name="part"),
+            Column(name="value", unit=chart.unit),
+            Column(name="running total", unit=chart.unit),
+        ],
+        rows=rows,
+        note=chart.note,
+        references=[chart.start.name, chart.end.name],
     )
 
 

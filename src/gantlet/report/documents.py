@@ -25,6 +25,7 @@ from gantlet.report.blocks import (
     Section,
     Table,
     Verdict,
+    Waterfall,
 )
 from gantlet.report.format import BEST, Head, Line, Shown, TableLayout, clean, heads_alone, lay_out
 from gantlet.report.json import ESTIMATE, estimate_fields
@@ -107,19 +108,17 @@ def _md_block(block: Block, level: int) -> str:
             return _md_titled(block, level)
 
 
-def _md_titled(block: Code | Table | Lines | Scatter | Forest | Gallery, level: int) -> str:
+def _md_titled(
+    block: Code | Table | Lines | Scatter | Forest | Waterfall | Gallery, level: int
+) -> str:
     title = _md_title(block.title, level)
     match block:
         case Code():
             return f"{title}\n\n{_md_code(block)}"
         case Table():
             return f"{title}\n\n{markdown_table(block)}"
-        case Lines():
-            return f"{title}\n\n{markdown_table(charts.lines_table(block))}"
-        case Scatter():
-            return f"{title}\n\n{markdown_table(charts.scatter_table(block))}"
-        case Forest():
-            return f"{title}\n\n{markdown_table(charts.forest_table(block))}"
+        case Lines() | Scatter() | Forest() | Waterfall():
+            return f"{title}\n\n{markdown_table(charts.as_table(block))}"
         case Gallery():
             names = "; ".join(_md_safe(p.caption) for p in block.pictures)
             return f"{title}\n\nPictures, to be seen in report.html: {names}."
@@ -258,6 +257,8 @@ def _tex_tables(blocks: Sequence[Block]) -> list[Table]:
                 found.append(charts.scatter_table(block))
             case Forest():
                 found.append(charts.forest_table(block))
+            case Waterfall():
+                found.append(charts.waterfall_table(block))
             case Section():
                 found += _tex_tables(block.blocks)
             case _:

@@ -11,8 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gantlet.core.errors import UserError, unknown
-from gantlet.report.blocks import Block, Forest, Lines, Point, Report, Scatter, Section, Series
-from gantlet.report.charts import forest_rows, front_steps
+from gantlet.report.blocks import (
+    Block,
+    Forest,
+    Lines,
+    Point,
+    Report,
+    Scatter,
+    Section,
+    Series,
+    Waterfall,
+)
+from gantlet.report.charts import forest_rows, front_steps, waterfall_lines
 from gantlet.report.format import clean, shorten
 
 if TYPE_CHECKING:
@@ -36,7 +46,7 @@ _STYLE: dict[Any, object] = {
     "figure.constrained_layout.use": True,
 }
 
-Chart = Lines | Scatter | Forest
+Chart = Lines | Scatter | Forest | Waterfall
 
 
 def figures(report: Report) -> list[str]:
@@ -108,12 +118,16 @@ def _drawn(chart: Chart) -> Figure:
             _scatter(chart, axes)
         case Forest():
             _forest(chart, axes)
+        case Waterfall():
+            _waterfall(chart, axes)
     return made
 
 
 def _height(chart: Chart) -> float:
     if isinstance(chart, Forest):
         return 0.8 + 0.22 * max(len(list(forest_rows(chart))), 1)
+    if isinstance(chart, Waterfall):
+        return 0.8 + 0.24 * (len(chart.parts) + 2)
     return _HEIGHT
 
 
@@ -200,6 +214,20 @@ def _forest(chart: Forest, axes: Axes) -> None:
         axes.axvline(chart.reference, color="#606060", lw=0.8, linestyle="--")
     arrow = f"{chart.better} is better" if chart.better else ""
     axes.set_xlabel(", ".join(filter(None, ("" if chart.unit == "1" else chart.unit, arrow))))
+
+
+def _waterfall(chart: Waterfall, axes: Axes) -> None:
+    rows = waterfall_lines(chart)
+    for k, (dot, start, stop) in enumerate(rows):
+        is_total, e = k in (0, len(rows) - 1), dot.estimate
+        colour = "#808080" if is_total else _COLOURS[0 if stop >= start else 1]
+        bars = _bars(stop - start, e.low, e.high)
+        axes.barh(k, stop - start, 0.6, left=start, color=colour, alpha=0.75)
+        axes.errorbar(stop, k, xerr=bars, color="#303030", lw=1, fmt="none")
+    names = shorten(dot.name for dot, _, _ in rows)
+    axes.set_yticks(range(len(rows)), [_plain(names[dot.name]) for dot, _, _ in rows])
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_xlabel("" if chart.unit == "1" else chart.unit)
 
 
 def _bars(

@@ -31,6 +31,7 @@ from gantlet.report.blocks import (
     Scatter,
     Section,
     Table,
+    Waterfall,
 )
 from gantlet.report.format import Head, Line, Markup, Shown, TableLayout, breakable, lay_out, safe
 from gantlet.report.json import dumps
@@ -154,10 +155,13 @@ def _glance(facts: Sequence[Fact]) -> list[Fact]:
     return [f for f in short if f.name not in _TECHNICAL][:_FEW]
 
 
+_TITLED = Table | Lines | Scatter | Forest | Waterfall | Gallery | Section
+
+
 def _contents(blocks: Sequence[Block]) -> Iterator[tuple[str, str]]:
     """Yields anchor and title of every block that has a title."""
     for k, block in enumerate(blocks, start=1):
-        if isinstance(block, Table | Lines | Scatter | Forest | Gallery | Section):
+        if isinstance(block, _TITLED):
             yield f"b{k}", block.title
 
 
@@ -212,13 +216,13 @@ class ChartView:
         block: The chart.
     """
 
-    def __init__(self, block: Lines | Scatter | Forest) -> None:
+    def __init__(self, block: Lines | Scatter | Forest | Waterfall) -> None:
         self.note = block.note
         self.pictures = _drawn(block)
         self.table = TableView(charts.as_table(block), with_latex=False)
 
 
-def _drawn(block: Lines | Scatter | Forest) -> list[Markup]:
+def _drawn(block: Lines | Scatter | Forest | Waterfall) -> list[Markup]:
     match block:
         case Lines():
             return charts.draw_lines(block)
@@ -226,6 +230,8 @@ def _drawn(block: Lines | Scatter | Forest) -> list[Markup]:
             return [charts.draw_scatter(block)]
         case Forest():
             return [charts.draw_forest(block)]
+        case Waterfall():
+            return [charts.draw_waterfall(block)]
 
 
 @final

@@ -37,6 +37,7 @@ from gantlet.report.blocks import (
     Section,
     Table,
     Verdict,
+    Waterfall,
 )
 from gantlet.report.format import BEST, Head, Shown, TableLayout, clean, lay_out, shorten
 
@@ -118,6 +119,8 @@ def _block(console: Console, block: Block) -> None:
             _table(console, charts.scatter_table(block))
         case Forest():
             _table(console, charts.forest_table(block))
+        case Waterfall():
+            _table(console, charts.waterfall_table(block))
         case Section():
             _heading(console, block.title)
             for inner in block.blocks:

@@ -209,6 +209,17 @@ def spec_with_name(name: str, where: str) -> str:
     return f"{quote(name, _SIGNS)}={where}"
 
 
+def shown_name(text: str) -> str:
+    """Returns the name that files have in notes, which need not be there any more.
+
+    Example:
+        >>> shown_name("runs/a.npz"), shown_name("mine=runs/a.npz")
+        ('a.npz', 'mine')
+    """
+    name, where = named(text)
+    return name if name != where or ":" in where or "@" in where else Path(where).name
+
+
 def _exists(text: str) -> bool:
     """Returns whether ``text`` is the path of something, or of a run followed by ``@MODEL``."""
     head, at, _ = text.rpartition("@")

@@ -1,6 +1,6 @@
 """The sets behind an evaluation: fakes, reference, training set, noise floor; their features."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast, final
@@ -30,6 +30,7 @@ from gantlet.commands.evaluate.inputs import (
     named,
     read_classes,
     read_groups,
+    shown_name,
 )
 from gantlet.core.data import Source, Space, Splits
 from gantlet.core.errors import UserError
@@ -184,10 +185,13 @@ class EvaluationSets:
 
     Args:
         asked: What decides the sets.
+        places: Where sets are now that were elsewhere when their words were written, by word.
+            They keep their names.
     """
 
-    def __init__(self, asked: EvaluationSpec) -> None:
+    def __init__(self, asked: EvaluationSpec, places: Mapping[str, str] | None = None) -> None:
         self.asked = asked
+        self._places = dict(places or {})
         self._data = RunData()
         self._reference = LruCache[None, SampleSet](1)
         self._others = LruCache[tuple[str, Role], SampleSet](_SETS)
@@ -198,9 +202,9 @@ class EvaluationSets:
         self._fingerprints = LruCache[tuple[str, Role], str](_SETS)
 
     @override
-    def __reduce__(self) -> tuple[type["EvaluationSets"], tuple[EvaluationSpec]]:
+    def __reduce__(self) -> tuple[type["EvaluationSets"], tuple[EvaluationSpec, dict[str, str]]]:
         """Pickles what decides the sets, not the samples."""
-        return EvaluationSets, (self.asked,)
+        return EvaluationSets, (self.asked, self._places)
 
     @property
     def real(self) -> SampleSet:
@@ -527,9 +531,14 @@ class EvaluationSets:
     def _find(self, text: str, role: Role) -> NamedSamples:
         """Returns all samples that a word means, as they are in their files."""
         asked = self.asked
-        return find_samples(
-            text, role, data_seed=asked.data_seed, skip_bad=asked.skip_bad, data=self._data
+        found = find_samples(
+            self._places.get(text, text),
+            role,
+            data_seed=asked.data_seed,
+            skip_bad=asked.skip_bad,
+            data=self._data,
         )
+        return replace(found, name=shown_name(text)) if text in self._places else found
 
     def _found(self, text: str, role: Role) -> NamedSamples:
         """Returns the samples of a set; columns of groups and of labels are no part of them."""
