@@ -7,6 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 RESULT = json.loads((ROOT / "benchmarks/results/why.json").read_text())
 PAGE = (ROOT / "docs/commands/why.md").read_text()
+STORED = RESULT.pop("stored JPEG files")
 CAUSES = {name: found for name, found in RESULT.items() if isinstance(found, dict)}
 
 
@@ -27,3 +28,9 @@ def test_each_cause_is_named_first_and_parts_are_the_difference():
         assert found["largest |sum of parts - difference|"] < 1e-9, name
         hits, n = found["evaluate within the interval"]
         assert hits == n, name
+
+
+def test_the_effect_of_stored_files_is_explained():
+    assert abs(STORED["unexplained"]) < 0.02 * STORED["part of JPEG"]
+    assert f"{STORED['part of JPEG']:.1f}" in PAGE
+    assert f"{abs(STORED['unexplained']):.2f}" in PAGE
