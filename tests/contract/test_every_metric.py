@@ -16,7 +16,8 @@ NAMES = metrics.names()
 DISTANCES = ["frechet", "kid", "energy", "sliced-wasserstein"]
 COUNTS = ["precision", "recall", "density", "coverage"]
 # Those that rate any two sets of features, with an interval.
-PAIRS = [*DISTANCES, *COUNTS, "c2st", "realism", "alpha-precision", "beta-recall"]
+SINCE = ["clipped-density", "clipped-coverage", "symmetric-precision", "symmetric-recall"]
+PAIRS = [*DISTANCES, *COUNTS, *SINCE, "c2st", "realism", "alpha-precision", "beta-recall"]
 # Settings with code of their own.
 SETTINGS = ["sliced-wasserstein:order=1", "mind:directions=64", "c2st:classifier=knn"]
 # The same metrics with less work.
@@ -212,6 +213,7 @@ def test_the_order_of_samples_hardly_matters_where_folds_are_drawn(name):
 
 # What does not depend on the unit of the features, by definition.
 UNITLESS = [
+    *SINCE,
     *("precision", "recall", "density", "coverage", "realism", "alpha-precision", "beta-recall"),
     *("authenticity", "ct", "fld", "c2st", "prd", "geometry-score"),
 ]

@@ -674,6 +674,38 @@ class BallMinimum(Accumulator):
         return self.whole(), self.without_centres(), self.without_others()
 
 
+@final
+class BallMembers(Accumulator):
+    """Counts how many samples each ball holds.
+
+    Args:
+        near: The nearest neighbours of the centres.
+        k: The neighbour to which a ball reaches.
+        fold: The fold of each centre.
+        other_fold: The fold of each sample that may be held.
+    """
+
+    def __init__(self, near: Nearest, k: int, fold: Tensor, other_fold: Tensor) -> None:
+        self.k = k
+        self.other_fold = other_fold
+        self.ends = ends(near, k, fold)
+        self.reach = (self.ends.amax(0) + 1).clamp_min(k)
+        self.by_fold = fold.new_zeros(int(other_fold.max()) + 1, len(fold))
+        self.gained = fold.new_zeros(len(self.ends), len(fold))
+
+    @override
+    def update(self, centre: Tensor, other: Tensor, rank: Tensor) -> None:
+        inside = rank < self.k
+        _count(self.by_fold, self.other_fold[other[inside]], centre[inside])
+        f, which = gained(self.ends, centre[~inside], rank[~inside])
+        _count(self.gained, f, centre[~inside][which])
+
+    def leaving_out(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The counts: of all ``(n,)``, without each fold of centres, of others ``(folds, n)``."""
+        whole = self.by_fold.sum(0)
+        return whole, whole + self.gained, whole - self.by_fold
+
+
 def gained(ends: Tensor, centre: Tensor, rank: Tensor) -> tuple[Tensor, Tensor]:
     """Returns which pairs outside a ball lie inside without which fold: folds and pairs."""
     f, which = (rank <= ends[:, centre]).nonzero(as_tuple=True)

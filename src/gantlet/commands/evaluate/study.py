@@ -229,6 +229,8 @@ MISSES = {
     "beta-recall": "bad samples; shapes that no ball fits",
     "birthday": "variety within the support: near-duplicates alone are counted",
     "c2st": "how far apart the sets are once a classifier separates them",
+    "clipped-coverage": "bad samples far from all real ones; how uneven the coverage is",
+    "clipped-density": "real samples that are missed; copies",
     "cmmd": "fine detail, which its wide kernel smooths over",
     "coverage": "bad samples far from all real ones",
     "ct": "copies where as many samples lie far from the training set",
@@ -249,6 +251,8 @@ MISSES = {
     "realism": "real samples that are missed; copies",
     "recall": "bad samples; copies",
     "sliced-wasserstein": "differences that few random directions see",
+    "symmetric-precision": "real samples that are missed; copies",
+    "symmetric-recall": "bad samples; copies",
     "vendi": "the real data, which it never sees: noise is diverse too",
 }
 """By the name of a metric; those of plug-ins may be missing."""
@@ -518,8 +522,14 @@ _SIGNS = {
 
 _GROUPS: dict[str, tuple[str, ...]] = {
     "Distance": (),
-    "Fidelity": ("precision", "density", "realism", "alpha-precision"),
-    "Variety": ("recall", "coverage", "beta-recall", "vendi", "birthday", "ms-ssim"),
+    "Fidelity": (
+        *("precision", "density", "realism", "alpha-precision"),
+        *("clipped-density", "symmetric-precision"),
+    ),
+    "Variety": (
+        *("recall", "coverage", "beta-recall", "vendi", "birthday", "ms-ssim"),
+        *("clipped-coverage", "symmetric-recall"),
+    ),
     "Memorization": ("authenticity", "ct"),
 }
 """What metrics are about, by name; those that are in no group measure a distance."""
