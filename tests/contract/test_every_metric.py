@@ -16,7 +16,10 @@ NAMES = metrics.names()
 DISTANCES = ["frechet", "kid", "energy", "sliced-wasserstein"]
 COUNTS = ["precision", "recall", "density", "coverage"]
 # Those that rate any two sets of features, with an interval.
-SINCE = ["clipped-density", "clipped-coverage", "symmetric-precision", "symmetric-recall"]
+SINCE = [
+    *("clipped-density", "clipped-coverage", "symmetric-precision", "symmetric-recall"),
+    "pqmass",
+]
 PAIRS = [*DISTANCES, *COUNTS, *SINCE, "c2st", "realism", "alpha-precision", "beta-recall"]
 # Settings with code of their own.
 SETTINGS = ["sliced-wasserstein:order=1", "mind:directions=64", "c2st:classifier=knn"]

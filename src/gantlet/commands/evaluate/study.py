@@ -243,9 +243,11 @@ MISSES = {
     "inception-score": "the real data, which it never sees; variety within classes",
     "kid": "copies of training samples; differences beyond the third moment",
     "max-sliced-wasserstein": "differences in all directions but the one where it is largest",
+    "mifid": "copies of samples that differ in length alone; how many are copied, if few",
     "mind": "differences that few random directions see",
     "mmd": "differences much finer or wider than its kernel",
     "ms-ssim": "quality; and what kind of variety there is",
+    "pqmass": "differences finer than its regions; copies of training samples",
     "prd": "fine detail within its clusters",
     "precision": "real samples that are missed; copies",
     "realism": "real samples that are missed; copies",
@@ -530,7 +532,7 @@ _GROUPS: dict[str, tuple[str, ...]] = {
         *("recall", "coverage", "beta-recall", "vendi", "birthday", "ms-ssim"),
         *("clipped-coverage", "symmetric-recall"),
     ),
-    "Memorization": ("authenticity", "ct"),
+    "Memorization": ("authenticity", "ct", "mifid"),
 }
 """What metrics are about, by name; those that are in no group measure a distance."""
 
