@@ -21,7 +21,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from textwrap import fill
-from typing import Any, ParamSpec, TypeVar, cast, final
+from typing import Any, ParamSpec, TypeVar, cast, final, overload
 
 import numpy as np
 import torch
@@ -37,6 +37,7 @@ from gantlet.commands.evaluate.study import Evaluate
 from gantlet.commands.exhibits import save_samples
 from gantlet.commands.flaws.study import FindFlaws
 from gantlet.commands.forecast.study import Forecast
+from gantlet.commands.plan import PlanQuestion, plan_of
 from gantlet.commands.support.study import FindSupport
 from gantlet.commands.tournament.study import Tournament
 from gantlet.commands.trained import ModelTrial, draw, find_trial
@@ -548,17 +549,60 @@ def run_study(
     return Job.of(study, running).run()[0]
 
 
-@validated
-def plan(asked: options.Running) -> dict[str, object]:
-    """Returns the plan of a command, as ``--dry-run`` prints it; nothing is run or written.
+def plan_of_options(asked: options.Plan) -> Report:
+    """Returns the report of what it takes to show a difference."""
+    n = None if asked.samples == "all" else asked.samples
+    spec = EvaluationSpec(
+        real=to_spec(asked.against, "real", n=n, seed=asked.seed),
+        train=None,
+        fakes=(),
+        samples=n,
+        seed=asked.seed,
+        data_seed=asked.data_seed,
+        skip_bad=asked.skip_bad,
+    )
+    question = PlanQuestion(
+        sets=spec,
+        detect=asked.detect,
+        metrics=asked.metrics,
+        features=asked.features,
+        count=asked.sets,
+        look=asked.look,
+        seed_sd=asked.seed_sd,
+    )
+    with using(asked.threads):
+        return plan_of(question)
 
-    Args:
-        asked: The options of a command, as ``gantlet.options.Compare(["gan"], data="ring")``.
+
+@public(options.Plan)
+def _plan(asked: options.Plan) -> Report:
+    """Plans how many samples, looks and seeds would show a difference; see ``gantlet plan``.
+
+    Draws from the real samples alone; nothing is trained or sampled. Called with the options of
+    another command alone, as ``gantlet.options.Compare(["gan"], data="ring")``, it returns the
+    plan of that command as plain data, as ``--dry-run`` prints it.
 
     Raises:
-        UserError: If the configuration is invalid.
+        UserError: If the configuration is invalid, or the real samples are too few.
     """
-    return Job.of(study_of(asked), asked).plan()
+    return plan_of_options(asked)
+
+
+@overload
+def plan(asked: options.Running, /) -> dict[str, object]: ...
+
+
+@overload
+def plan(against: SamplesLike, detect: float, **rest: Any) -> Report: ...
+
+
+@wraps(_plan)
+def plan(*args: Any, **given: Any) -> dict[str, object] | Report:
+    """Plans a command that would run, or the size of an evaluation."""
+    asked = given.get("asked", args[0] if args else None)
+    if isinstance(asked, options.Running) and len(args) + len(given) == 1:
+        return Job.of(study_of(asked), asked).plan()
+    return _plan(*args, **given)
 
 
 @validated

@@ -597,6 +597,46 @@ class Cost(Options):
 
 @final
 @dataclass(frozen=True)
+class Plan(Options):
+    """The options of ``gantlet plan``.
+
+    Attributes:
+        against: Real reference samples, as for evaluate.
+        detect: The difference from the noise floor that is to be shown, in the unit of the metric.
+        metrics: Metric; repeat for more. The difference is planned for each.
+        features: Feature extractor. Default: chosen by the kind of data.
+        sets: Number of sample sets that will be tested together.
+        look: Samples at each look of a watched training.
+        seed_sd: Standard deviation of the metric between training seeds. Default: as large as the
+            difference to detect.
+        samples: Maximum number of real samples that are read, or all.
+        seed: Random seed, also of subsampling.
+        data_seed: Seed of the train/validation/test split.
+        skip_bad: Maximum number of unreadable files in a folder to skip; they are listed.
+        threads: Number of threads.
+    """
+
+    against: Annotated["SamplesLike", OptionHelp(by_name=True)]
+    detect: Annotated[float, Between(0, above=True), OptionHelp(by_name=True)]
+    _: KW_ONLY
+    metrics: Annotated[Sequence[str], OptionHelp(flags=("--metric",), several=True)] = (
+        "kid",
+        "precision",
+        "recall",
+    )
+    features: str | None = None
+    sets: Annotated[int, Between(1, 10_000)] = 1
+    look: SampleCount = 1000
+    seed_sd: Annotated[float, Between(0, above=True)] | None = None
+    samples: SampleCount | Literal["all"] | None = 10_000
+    seed: Seed = 0
+    data_seed: Seed = 0
+    skip_bad: Files = 0
+    threads: Threads = 1
+
+
+@final
+@dataclass(frozen=True)
 class Forecast(Running):
     """The options of ``gantlet forecast``.
 

@@ -41,6 +41,7 @@ def test_help_needs_no_torch():
         "train",
         "sample",
         "cost",
+        "plan",
         "study",
         "report",
         "export",

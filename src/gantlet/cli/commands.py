@@ -63,6 +63,21 @@ def cost(asked: options.Cost, printing: Printing) -> int:
     return 0
 
 
+@command(options.Plan, prints=("json",))
+def plan(asked: options.Plan, printing: Printing) -> int:
+    """Prints what it takes to show a difference."""
+    from gantlet.api import plan_of_options
+    from gantlet.report.json import dumps
+    from gantlet.report.terminal import show
+
+    report = plan_of_options(asked)
+    if printing.json:
+        print(dumps(report, blocks=False))
+    else:
+        show(report)
+    return 0
+
+
 @command(options.Sample, prints=())
 def sample(asked: options.Sample, _printing: Printing) -> int:
     """Saves samples of a trained model."""

@@ -168,6 +168,17 @@ COMMANDS = (
 """,
     ),
     CommandHelp(
+        "plan",
+        "Plan how many samples, looks and seeds would show a difference.",
+        "Draws from the real samples alone: from the intervals of pilot differences follows how "
+        "the variance falls with the number of samples. Says when the reference itself is too "
+        "small. Nothing is trained or sampled.",
+        """
+  gantlet plan --against digits --detect .02
+  gantlet plan --against photos --detect .005 --metric kid --sets 4
+""",
+    ),
+    CommandHelp(
         "forecast",
         "Predict the error of each family on data, without training.",
         "Describes the data by features (intrinsic dimension, connectedness, modes, tails ...), "
@@ -269,6 +280,7 @@ EVERYDAY = frozenset(
         "converge",
         "sample",
         "cost",
+        "plan",
         "forecast",
         "study",
     ]

@@ -256,12 +256,13 @@ def _gaps(judged: ScoredSet) -> list[FloorGap]:
 
 
 # One sample far from all others has a ball that reaches many: such numbers have heavy tails.
-_HEAVY = ("recall", "density")
+HEAVY = ("recall", "density")
+"""Metrics whose differences are not paired."""
 
 
 def _apart(fair: Result, floor: Result, metric: str) -> Estimate:
     """Returns by how much a set differs from the floor, cautiously where tails are heavy."""
-    if metric.partition(":")[0] in _HEAVY:
+    if metric.partition(":")[0] in HEAVY:
         return unpaired(fair.scores[metric], floor.scores[metric])
     return gap(fair, floor, metric)
 
