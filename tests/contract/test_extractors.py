@@ -28,6 +28,7 @@ OUTSIDE = {
     "onnx": "onnx:path=net.onnx",
     "torchscript": "torchscript:path=net.pt",
     "module": "module:path=package.module:network",
+    "lpips": "lpips:path=package.module:backbone",
     "critic": "critic:run=runs/gan",
 }
 
@@ -36,6 +37,8 @@ OUTSIDE = {
 PACKAGED = {"efficientnet-lite0", "minilm"}
 # These see samples of one kind alone; test_vocabularies holds them to the contract on those.
 OF_ONE_KIND = {"ngrams", "spectrogram", "graph-statistics"}
+# And these images alone; test_perceptual and this hold them to the contract.
+OF_IMAGES = {"spatial"}
 
 
 @pytest.mark.parametrize("name", sorted(OF_ONE_KIND))
@@ -46,11 +49,22 @@ def test_samples_of_another_kind_are_refused(name, space):
 
 
 @pytest.mark.parametrize(
-    "name", sorted(set(extractors.names()) - OUTSIDE.keys() - OF_ONE_KIND - PACKAGED)
+    "name",
+    sorted(set(extractors.names()) - OUTSIDE.keys() - OF_ONE_KIND - OF_IMAGES - PACKAGED),
 )
 @pytest.mark.parametrize("space", SPACES, ids=lambda s: s.label)
 def test_every_extractor_keeps_the_contract(name, space):
     check_extractor(extractors.make(SHORT.get(name, name)), space)
+
+
+@pytest.mark.parametrize("name", sorted(OF_IMAGES))
+@pytest.mark.parametrize("space", SPACES, ids=lambda s: s.label)
+def test_extractors_of_images_keep_the_contract_there(name, space):
+    if space.kind == "image":
+        check_extractor(extractors.make(name), space)
+        return
+    with pytest.raises(UserError, match=f"{name} sees images alone. Got {space.kind}"):
+        check_extractor(extractors.make(name), space)
 
 
 @pytest.mark.parametrize("name", extractors.names())

@@ -89,12 +89,15 @@ class Features:
             fingerprints must not be compared.
         classify: Maps samples to class probabilities, shape ``(n, classes)``, float32; None for
             extractors without classes.
+        maps: Maps samples to an intermediate map of the network, shape ``(n, c, h, w)``, float32;
+            None for extractors without one.
     """
 
     extract: "Extract"
     note: str
     fingerprint: str
     classify: "Extract | None" = None
+    maps: "Extract | None" = None
 
 
 class Extract(Protocol):

@@ -381,7 +381,13 @@ def full_precision() -> AbstractContextManager[None]:
 
 
 def frozen(
-    net: nn.Module, space: Space, *, spec: Spec, note: str, head: nn.Module | None = None
+    net: nn.Module,
+    space: Space,
+    *,
+    spec: Spec,
+    note: str,
+    head: nn.Module | None = None,
+    maps: nn.Module | None = None,
 ) -> Features:
     """Returns an extractor from a fitted network, which must not change afterwards.
 
@@ -391,6 +397,7 @@ def frozen(
         spec: The extractor in written form, with all options.
         note: Description and quality.
         head: Maps vectors to class logits, or None without classes.
+        maps: A part of ``net`` that maps samples to spatial maps ``(n, c, h, w)``, or None.
     """
     whole = net if head is None else nn.Sequential(net, head, nn.Softmax(1))
     return Features(
@@ -398,6 +405,7 @@ def frozen(
         note=note,
         fingerprint=f"{spec}/{space.label}/{digest(whole.state_dict())}",
         classify=None if head is None else _extract(whole, space),
+        maps=None if maps is None else _extract(maps, space),
     )
 
 

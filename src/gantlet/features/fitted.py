@@ -58,6 +58,14 @@ class ClassifierNet(nn.Module):
         self.body = nn.Sequential(scaling, *layers, nn.Linear(wide, features), leaky())
         self.head = nn.Linear(features, classes)
 
+    def last_maps(self) -> nn.Module | None:
+        """Returns the part that ends at the last maps, or None where samples are no images."""
+        if self.space.kind != "image":
+            return None
+        layers = list(self.body)
+        ends = next(i for i, layer in enumerate(layers) if isinstance(layer, nn.Flatten))
+        return nn.Sequential(*layers[:ends])
+
     @override
     def forward(self, x: Tensor) -> Tensor:
         """Returns the logits of the classes, shape ``(n, classes)``."""
@@ -138,6 +146,24 @@ class RandomConvolutions(nn.Module):
 
 
 @final
+class _MiddleMaps(nn.Module):
+    """The maps of random convolutions at their middle resolution, before they are pooled."""
+
+    def __init__(self, net: RandomConvolutions) -> None:
+        super().__init__()
+        self.net = net
+
+    @override
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns maps of scaled images, shape ``(n, width, h, w)``."""
+        names = self.net.names[: len(self.net.names) // 2 + 1]
+        for i, name in enumerate(names):
+            x = avg_pool2d(x, 2, ceil_mode=True) if i else x
+            x = relu(conv2d(x, self.net.get_buffer(name), padding=1)) * math.sqrt(2)
+        return x
+
+
+@final
 class RandomFourier(nn.Module):
     """Cosines of random projections at four scales.
 
@@ -206,7 +232,8 @@ class RandomConv:
         own = Rng(self.seed)
         scaling = scaling_of(space, data.train, rng=own.stream("scaling"))
         kind = RandomConvolutions if space.kind == "image" else RandomFourier
-        net = nn.Sequential(scaling, kind(space, self.features, rng=own)).to(rng.device)
+        inner = kind(space, self.features, rng=own)
+        net = nn.Sequential(scaling, inner).to(rng.device)
         index = subsample_indices(len(data.train), _SAMPLES, rng=own.stream("samples"))
         with torch.no_grad(), full_precision():
             parts = [net(x) for x in blocks(data.train, index, space, device=rng.device)]
@@ -219,6 +246,9 @@ class RandomConv:
             spec=Spec.of("random-conv", self),
             note=f"{d} features of a fixed random {what}, standardized on {len(index)} training "
             "samples; not trained",
+            maps=nn.Sequential(scaling, _MiddleMaps(inner))
+            if isinstance(inner, RandomConvolutions)
+            else None,
         )
 
 
@@ -536,6 +566,7 @@ class Classifier:
             note=f"the {self.features} penultimate activations of a classifier of {known.count} "
             f"classes, trained on {len(chosen)} labelled samples; test accuracy {rated}",
             head=net.head,
+            maps=net.last_maps(),
         )
 
     def _net(self, space: Space, data: Splits, classes: int, rng: Rng) -> ClassifierNet:

@@ -215,15 +215,27 @@ class InceptionNet(nn.Module):
     @override
     def forward(self, x: Tensor) -> Tensor:
         """Returns features, shape ``(n, 2048)``, of images ``(n, 3, 299, 299)`` in [-1, 1)."""
+        x = self.Mixed_6e(self.Mixed_6d(self._up_to_6c(x)))
+        x = self.Mixed_7c(self.Mixed_7b(self.Mixed_7a(x)))
+        return x.mean((2, 3))
+
+    def maps(self, x: Tensor) -> Tensor:
+        """Returns the maps whose first seven channels sFID takes, shape ``(n, 192, 17, 17)``.
+
+        Those of the 1x1 convolution of the fourth block at this size, ``mixed_6/conv`` of the
+        graph (Nash et al., 2021, https://arxiv.org/abs/2103.03841, section 5.1).
+        """
+        y: Tensor = self.Mixed_6d.get_submodule("branch1x1")(self._up_to_6c(x))
+        return y
+
+    def _up_to_6c(self, x: Tensor) -> Tensor:
         x = self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(x)))
         x = max_pool2d(x, 3, stride=2)
         x = self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(x))
         x = max_pool2d(x, 3, stride=2)
         x = self.Mixed_5d(self.Mixed_5c(self.Mixed_5b(x)))
-        x = self.Mixed_6c(self.Mixed_6b(self.Mixed_6a(x)))
-        x = self.Mixed_6e(self.Mixed_6d(x))
-        x = self.Mixed_7c(self.Mixed_7b(self.Mixed_7a(x)))
-        return x.mean((2, 3))
+        y: Tensor = self.Mixed_6c(self.Mixed_6b(self.Mixed_6a(x)))
+        return y
 
     def probabilities(self, features: Tensor) -> Tensor:
         """Returns class probabilities, shape ``(n, 1008)``, from features.
@@ -300,4 +312,5 @@ class Inception:
             batch=IMAGES_AT_ONCE,
             note="2,048 features of Inception-v3 (2015)",
             classify=lambda x: net.probabilities(run(x)),
+            maps=lambda x: net.to(x.device).maps(x),
         )

@@ -95,6 +95,7 @@ def features_of_network(own: UserNetwork, space: Space, looks: NetworkInput | No
         note=f"{d} features of {own.what}; {shown}",
         fingerprint=f"{own.name}/{own.outputs}/{shown}/{space.label}",
         classify=_classifier(own, show, space, batch=batch),
+        maps=_maps(own, show, space, batch=batch),
     )
 
 
@@ -111,6 +112,19 @@ def _classifier(
     logits = _whole(own, own.logits)
     classes = _or_none(logits, _width(own, logits, show, space))
     return in_batches(lambda x: classes(x).softmax(1), show, batch=batch)
+
+
+@torch.no_grad()
+def _maps(
+    own: UserNetwork, show: Callable[[Tensor], Tensor], space: Space, *, batch: int
+) -> Extract | None:
+    """Returns the output as it is where it is a spatial map, shape ``(n, c, h, w)``."""
+
+    def run(x: Tensor) -> Tensor:
+        return pick(own.run(x), own.output, own.what)
+
+    is_map = run(show(torch.zeros(2, *space.shape))).ndim == 4
+    return in_batches(run, show, batch=batch, maps=True) if is_map else None
 
 
 def _whole(own: UserNetwork, which: str | None) -> Run:
@@ -267,6 +281,31 @@ def of_callable(
         what=name,
     )
     return features_of_network(own, space, looks)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class NamedObject:
+    """A function or network of a Python module.
+
+    Attributes:
+        network: The object.
+        fingerprint: Its name, its file and its weights.
+    """
+
+    network: Callable[[Tensor], Any]
+    fingerprint: str
+
+
+def named(path: str) -> NamedObject:
+    """Returns what ``package.module:attribute`` names; the module is imported.
+
+    Raises:
+        UserError: If there is no such object, or it is no function.
+    """
+    module, network = find_object(path)
+    weights = f"/{digest(network.state_dict())}" if isinstance(network, nn.Module) else ""
+    return NamedObject(network, f"module {path} ({file_text(module)}){weights}")
 
 
 def find_object(path: str) -> tuple[ModuleType, Callable[..., Any]]:

@@ -483,20 +483,23 @@ Run = Callable[[Tensor], Tensor]
 """A network: its input to vectors, shape ``(n, d)``."""
 
 
-def in_batches(run: Run, looks: Callable[[Tensor], Tensor], *, batch: int) -> Extract:
+def in_batches(
+    run: Run, looks: Callable[[Tensor], Tensor], *, batch: int, maps: bool = False
+) -> Extract:
     """Returns a function that evaluates a network in batches.
 
     Args:
         run: The network; it also takes no samples at all.
         looks: Turns samples into its input.
         batch: How many samples at a time.
+        maps: Whether outputs keep their shape; else they become vectors.
     """
 
     @torch.no_grad()
     def extract(x: Tensor) -> Tensor:
         with full_precision():
-            parts = [run(looks(part)).flatten(1).float() for part in torch.split(x, batch)]
-        return torch.cat(parts)
+            parts = [run(looks(part)).float() for part in torch.split(x, batch)]
+        return torch.cat(parts if maps else [part.flatten(1) for part in parts])
 
     return extract
 
@@ -510,6 +513,7 @@ def features_of(
     batch: int,
     note: str,
     classify: Run | None = None,
+    maps: Run | None = None,
 ) -> Features:
     """Returns the extractor that a network with published or own weights is.
 
@@ -521,12 +525,14 @@ def features_of(
         batch: How many samples at a time.
         note: What its vectors are.
         classify: The same network with class probabilities at its end, or None.
+        maps: The same network up to an intermediate map, or None.
     """
     return Features(
         extract=in_batches(run, looks, batch=batch),
         note=f"{note}; images {looks.label}; {weights_text(found)}",
         fingerprint=fingerprint(name, found.sha256, looks, looks.space),
         classify=None if classify is None else in_batches(classify, looks, batch=batch),
+        maps=None if maps is None else in_batches(maps, looks, batch=batch, maps=True),
     )
 
 

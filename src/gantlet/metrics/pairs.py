@@ -33,6 +33,27 @@ def feature_distance(target: Tensor, output: Tensor, *, inputs: Tensor | None = 
     return over_inputs(values, inputs, unit="1", better="lower", what="distance of features")
 
 
+def perceptual_distance(
+    target: Tensor, output: Tensor, *, inputs: Tensor | None = None
+) -> Estimate:
+    """Returns the mean squared distance of a target and its output: LPIPS, on ``lpips`` features.
+
+    Source: Zhang et al., 2018, https://arxiv.org/abs/1801.03924, equation 1.
+
+    Args:
+        target: Embedding of what was wanted, shape ``(n, d)``.
+        output: Embedding of what came out, of the same shape.
+        inputs: The number of the input of each pair, shape ``(n,)``, where some share one.
+
+    Raises:
+        UserError: If the two are not pairs of features.
+    """
+    x, y = pair(target, output)
+    same_shape(x, y)
+    values = (x - y).square().sum(1)
+    return over_inputs(values, inputs, unit="1", better="lower", what="squared distance")
+
+
 def diversity(output: Tensor, inputs: Tensor) -> Estimate:
     """Returns the mean distance between the features of two outputs for the same input.
 
@@ -133,12 +154,15 @@ class Pairs:
     output: Tensor
     inputs: Tensor | None = None
 
-    def measure(self, features: tuple[Tensor, Tensor] | None = None) -> dict[str, Estimate]:
+    def measure(
+        self, features: tuple[Tensor, Tensor] | None = None, *, lpips: bool = False
+    ) -> dict[str, Estimate]:
         """Returns ``psnr``, ``ms-ssim`` for images, and from features the distance and diversity.
 
         Args:
             features: Those of the targets and of the outputs, shapes ``(n, d)``; without them
                 there are numbers of pixels only.
+            lpips: Whether these are embeddings whose squared distance is LPIPS.
 
         Raises:
             UserError: If these are not pairs.
@@ -149,6 +173,8 @@ class Pairs:
         if features is None:
             return found
         found["feature distance"] = feature_distance(*features, inputs=self.inputs)
+        if lpips:
+            found["lpips"] = perceptual_distance(*features, inputs=self.inputs)
         if self.inputs is not None:
             found["diversity"] = diversity(features[1], self.inputs)
         return found

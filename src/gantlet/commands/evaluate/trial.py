@@ -186,7 +186,8 @@ def _run_pairs(trial: Trial, spec: EvaluationTrial, sets: EvaluationSets, watch:
     watch(0.5, "measuring pairs")
     unit = targets.space.unit
     pairs = Pairs(target=unit(x), output=unit(y), inputs=inputs if k > 1 else None)
-    found = pairs.measure((features.extract(x), features.extract(y)))
+    rows = features.extract(x), features.extract(y)
+    found = pairs.measure(rows, lpips=extractor.partition(":")[0] == "lpips")
     note = f"{PAIRS}: {len(chosen):,} inputs with {k} output{'s' if k > 1 else ''} each; "
     note += f"distances on {extractor.partition(':')[0]} features; "
     note += "matched by name" if targets.names and outputs.names else "matched by order"
