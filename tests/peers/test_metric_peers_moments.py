@@ -7,6 +7,7 @@ from torch import nn
 from gantlet.core.rng import Rng
 from gantlet.metrics.frechet import between, spread_of
 from gantlet.metrics.kernel import energy_distance, gaussian_discrepancy, kernel_distance
+from gantlet.metrics.mifid import MiFid
 
 pytestmark = pytest.mark.peers
 
@@ -61,6 +62,22 @@ def test_kid_equals_torchmetrics_on_subsets_that_hold_all():
     with torch.random.fork_rng():  # it draws from the global state
         mean, _ = theirs.compute()
     assert kernel_distance(x, y, rng=rng()).value == pytest.approx(float(mean), rel=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:Metric `Memorization-Informed Frechet")
+@pytest.mark.parametrize("threshold", [1e-4, 0.5])
+def test_mifid_equals_torchmetrics(threshold):
+    """Theirs takes the nearest fake of each real sample: the sets are given to it swapped."""
+    module = pytest.importorskip("torchmetrics.image.mifid", exc_type=ImportError)
+    theirs = module.MemorizationInformedFrechetInceptionDistance(
+        Flat(), normalize=True, cosine_distance_eps=threshold
+    )
+    theirs.set_dtype(torch.float64)
+    x, y = draw()
+    theirs.update(images(y), real=True)
+    theirs.update(images(x), real=False)
+    found = MiFid(threshold=threshold).judge(x, y, train=x, rng=rng())
+    assert found.also["published"] == pytest.approx(float(theirs.compute()), rel=1e-5)
 
 
 def within(kernel, x):

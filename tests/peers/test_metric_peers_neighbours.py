@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from gantlet.core.rng import Rng
+from gantlet.core.spec import metrics
 from gantlet.metrics.neighbours import Coverage, Density, Precision, Recall
 
 pytestmark = pytest.mark.peers
@@ -33,6 +34,20 @@ def test_equals_prdc_where_there_are_no_ties(d, n, m, k):
     rng = Rng(d).stream("x")
     x, y = torch.randn(n, d, generator=rng), torch.randn(m, d, generator=rng) * 0.95
     assert ours(x, y, k) == pytest.approx(theirs(x, y, k), rel=1e-6)
+
+
+@pytest.mark.parametrize(("n", "m", "k"), [(500, 500, 3), (300, 450, 5)])
+def test_symmetric_ones_are_the_smaller_of_its_pairs(n, m, k):
+    rng = Rng(n).stream("x")
+    x, y = torch.randn(n, 64, generator=rng), torch.randn(m, 64, generator=rng) * 0.95
+    one, other = theirs(x, y, k), theirs(y, x, k)
+    wanted = {
+        "symmetric-precision": min(one["precision"], other["coverage"]),
+        "symmetric-recall": min(one["recall"], one["coverage"]),
+    }
+    for name, value in wanted.items():
+        found = metrics.make(f"{name}:k={k}").measure(x, y, rng=Rng(0).stream("m"))
+        assert found.value == pytest.approx(value, rel=1e-6)
 
 
 def test_equals_prdc_on_features_like_those_of_a_network():
