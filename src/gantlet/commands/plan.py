@@ -300,11 +300,15 @@ def plan_of(asked: PlanQuestion) -> Report:
             f"{chosen.samples.name} holds {chosen.n} samples. At least {LEAST_REAL} are needed "
             "to plan."
         )
-    rows = sets.features(chosen, extractor, lambda *_: None, device="cpu", classes=False).rows
+    rows = sets.features(chosen, extractor, _silent, device="cpu", classes=False).rows
     real = RealRows.of(rows)
     planned = [_planned(Pilot(m, real, asked.sets.seed), asked) for m in names]
     about = f"{chosen.counted} of {chosen.samples.name}, features {extractors.short(extractor)}"
     return _report(asked, planned, chosen.n, about, chosen.samples.name)
+
+
+def _silent(_share: float, _what: str) -> None:
+    """Shows no progress."""
 
 
 def _planned(pilot: Pilot, asked: PlanQuestion) -> PlannedMetric:

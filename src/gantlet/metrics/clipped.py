@@ -222,7 +222,12 @@ class ClippedBalls:
                 b = rows_of(y, j, dtype)
                 off = slack(dtype, x.width) * (a.lengths[:, None] + b.lengths)
                 near = tile(a, b) - off <= widest[i, None]
-                self._count(counts, x, y, (near.nonzero() + torch.tensor([i.start, j.start])).T)
+                self._count(
+                    counts,
+                    x,
+                    y,
+                    (near.nonzero() + near.new_tensor([i.start, j.start], dtype=torch.int64)).T,
+                )
         return counts
 
     def _count(self, counts: Tensor, x: Points, y: Points, pairs: Tensor) -> None:
