@@ -33,10 +33,10 @@ class PqMass(KernelMetric):
     Regions are the Voronoi cells of ``regions`` samples of both sets, drawn at random and counted
     nowhere. Pearson's chi-squared statistic of the counts of real and fake samples in them
     divides the square of each difference of masses by the pooled mass; over the effective sample
-    size and bias-corrected it estimates ``sum_r (p_r - q_r)^2 / ((n p_r + m q_r) / (n + m))``, here
-    averaged over ``tessellations``: 0 on average where the two distributions are equal, whatever
-    the sample size. The method states the mean chi-squared statistic itself and its degrees of
-    freedom; the p-value is that of a permutation test over all tessellations at once.
+    size and bias-corrected it estimates ``sum_r (p_r - q_r)^2 / ((n p_r + m q_r) / (n + m))``,
+    here averaged over ``tessellations``: 0 on average where the two distributions are equal,
+    whatever the sample size. The method states the mean chi-squared statistic itself and its
+    degrees of freedom; the p-value is that of a permutation test over all tessellations at once.
 
     Source: Lemos et al., 2024, https://arxiv.org/abs/2402.04355, section 2.
 

@@ -43,17 +43,18 @@ class Noise:
     """How the variance of a difference falls with the number of samples.
 
     Each part of ``n`` samples is ``a / n + b / n^2``, as squared distances have one of second
-    order; that of the reference is ``c / r``.
+    order; that of the reference is ``c / r + e / n``, as what it adds is itself known from the
+    samples.
 
     Attributes:
         fake: ``a`` and ``b`` of the set.
         floor: The same of the noise floor.
-        shared: ``c``.
+        shared: ``c`` and ``e``.
     """
 
     fake: tuple[float, float]
     floor: tuple[float, float]
-    shared: float
+    shared: tuple[float, float]
 
     @classmethod
     def of(cls, draws: Sequence[PilotDraw]) -> "Noise":
@@ -61,14 +62,26 @@ class Noise:
         return cls(
             _falling([(d.n, d.fake) for d in draws]),
             _falling([(d.n, d.floor) for d in draws]),
-            fmean(math.sqrt(d.shared * d.reference) for d in draws) ** 2,
+            _shared(draws),
         )
 
     def variance(self, n: float, reference: float, *, looks: int = 1) -> float:
         """Returns the variance with so many samples, the set being the mean over some looks."""
-        (a, b), (c, d) = self.fake, self.floor
+        (a, b), (c, d), (shared, known) = self.fake, self.floor, self.shared
         of_fake = (a / n + b / n**2) / looks
-        return of_fake + c / n + d / n**2 + self.shared / reference
+        return of_fake + c / n + d / n**2 + shared / reference + known / n
+
+
+def _shared(draws: Sequence[PilotDraw]) -> tuple[float, float]:
+    """Returns ``c`` and ``e``, neither below zero, of draws with one size of the reference."""
+    reference = fmean(d.reference for d in draws)
+    sizes = sorted({d.n for d in draws})
+    means = [fmean(math.sqrt(d.shared) for d in draws if d.n == n) ** 2 for n in sizes]
+    if len(sizes) > 1:
+        slope = (means[0] - means[-1]) / (1 / sizes[0] - 1 / sizes[-1])
+        slope = min(max(slope, 0.0), means[-1] * sizes[-1])
+        return (means[-1] - slope / sizes[-1]) * reference, slope
+    return means[0] * reference, 0.0
 
 
 def _falling(known: Sequence[tuple[int, float]]) -> tuple[float, float]:
