@@ -106,7 +106,7 @@ def shift_of(delta):
 
 
 def found_share(n, reals, move, runs, rng):
-    """How often sets of ``n`` samples that are moved are found to differ, as ``evaluate`` tests."""
+    """How often sets of ``n`` samples that are moved are found to differ, as by ``evaluate``."""
     metric, hits = two_sample("kid"), 0
     for run in range(runs):
         real, floor, fake = (torch.randn(k, 8, generator=rng) for k in (reals - n, n, n))
