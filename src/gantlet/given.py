@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gantlet.commands.evaluate.inputs import named, spec_with_name
-from gantlet.commands.own import (
+from gantlet.commands.generators import (
     Drawing,
-    OwnFamily,
     dataset_text,
     drawn_from,
     is_generator,
     samples_of_text,
 )
+from gantlet.commands.own import OwnFamily
 from gantlet.commands.tournament.play import OwnPlayers
 from gantlet.commands.trained import draw
 from gantlet.compute.machine import memory
@@ -28,7 +28,8 @@ from gantlet.core.errors import UserError
 from gantlet.core.model import Game, Generative, Model
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Spec, datasets, families
-from gantlet.models.own import Latent, OwnGame
+from gantlet.models.generator import Latent
+from gantlet.models.own import OwnGame
 from gantlet.run.given_samples import store_array, store_table, stored_samples
 
 # ----------------------------------------------------------------------------

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 import gantlet
-from gantlet.commands.own import OwnFamily, load_weights, samples_of_text
+from gantlet.commands.generators import samples_of_text
+from gantlet.commands.own import OwnFamily, load_weights
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets

@@ -132,6 +132,12 @@ def test_without_onnxruntime(tmp_path, monkeypatch):
 class FakeSession:
     """A network that takes exactly four samples at a time."""
 
+    class Entry:
+        name, shape = "x", [4, 1, 8, 8]
+
+    def get_inputs(self):
+        return [self.Entry]
+
     def run(self, names, given):
         x = given["x"]
         assert x.shape[0] == 4
@@ -139,10 +145,7 @@ class FakeSession:
 
 
 def test_a_file_with_a_fixed_number_of_samples():
-    class Entry:
-        name, shape = "x", [4, 1, 8, 8]
-
-    run = user.session_runner(FakeSession(), Entry, ["features"])
+    run = user.session_runner(FakeSession(), ["features"])
     x = pictures(6, (1, 8, 8))
     assert torch.equal(run(x)["features"], x.flatten(1)[:, :2])
 

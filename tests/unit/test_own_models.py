@@ -10,14 +10,8 @@ from torch.nn.functional import softplus
 
 import gantlet
 from gantlet.cli.main import run
-from gantlet.commands.own import (
-    OwnFamily,
-    content_of,
-    load_weights,
-    meaning,
-    samples_of_text,
-    written,
-)
+from gantlet.commands.generators import samples_of_text
+from gantlet.commands.own import OwnFamily, content_of, load_weights, meaning, written
 from gantlet.core.data import Space
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
@@ -40,7 +34,7 @@ def stream(name="test"):
 
 def networks():
     """The networks of gan, without a scale of their own."""
-    return Gan(latent=3, width=8).networks(PLANE, Rng(0))
+    return Gan(latent=3, width=8).networks(PLANE, Rng(0), family="gan")
 
 
 def native(loss, penalty, gamma=0.7):
@@ -373,12 +367,12 @@ def test_a_changed_file_is_another_model(file):
 
 
 def test_samples_of_a_file_follow_from_the_seed(file, tmp_path):
-    torch.save(OwnFamily(path=f"{file}:generator").module().state_dict(), tmp_path / "g.pt")
+    torch.save(OwnFamily(path=f"{file}:generator").generator().state_dict(), tmp_path / "g.pt")
     text = f"module:path={file}:generator,weights={tmp_path}/g.pt"
     one, two, other = (samples_of_text(text, 300, seed=s) for s in (0, 0, 1))
     assert torch.equal(one.x, two.x)
     assert not torch.equal(one.x, other.x)
-    net = OwnFamily(path=f"{file}:generator", weights=f"{tmp_path}/g.pt").module()
+    net = OwnFamily(path=f"{file}:generator", weights=f"{tmp_path}/g.pt").generator()
     rng = Rng(0).stream("sample")
     z = [torch.randn(n, 3, generator=rng) for n in (250, 50)]
     assert torch.allclose(one.x, net(torch.cat(z)), atol=1e-6)
@@ -677,7 +671,7 @@ def test_what_does_not_fit_is_one_line(players, options, said):
     ],
 )
 def test_files_that_do_not_fit_are_one_line(file, tmp_path, text, said):
-    net = OwnFamily(path=f"{file}:generator").module()
+    net = OwnFamily(path=f"{file}:generator").generator()
     torch.save(net.state_dict(), tmp_path / "g.pt")
     torch.save({"first.weight": torch.zeros(2, 2)}, tmp_path / "other.pt")
     torch.save({k: torch.cat([v, v]) for k, v in net.state_dict().items()}, tmp_path / "wide.pt")

@@ -18,7 +18,7 @@ from gantlet.commands.evaluate.copies import copies, nearest
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Estimate
 from gantlet.given import to_spec
-from gantlet.models.own import Latent, latent_shape
+from gantlet.models.generator import Latent, latent_shape
 from gantlet.run.execute import read_report
 from gantlet.watch.alarms import LEVELS, Alarms, Counts, Distance
 from gantlet.watch.drawing import drawn, own_randomness, stream

@@ -1,48 +1,36 @@
-"""Models of the user's own: games and generators that Gantlet did not train.
-
-They come from a Python file with weights, from ONNX and TorchScript files, and as live modules.
-"""
+"""Games of the user's own: from a Python file with weights, and as live modules."""
 
 import copy
 import inspect
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from hashlib import blake2b
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias, cast, final
 
 import torch
 from torch import Tensor, nn
-from typing_extensions import override
 
 from gantlet.core.data import Space
 from gantlet.core.errors import UserError
 from gantlet.core.model import Family, FittedFamily, Game, Generative, Toy, refuse_context
 from gantlet.core.rng import Rng
-from gantlet.core.spec import Between, Spec, families, quote, toys
-from gantlet.features.user import file_text, find_object, open_onnx
-from gantlet.features.weights import load_script, read_saved, sha256_of
+from gantlet.core.spec import Between, Spec, families, toys
+from gantlet.features.user import file_text, find_object
+from gantlet.features.weights import ASIDE, read_saved, sha256_of, some_of
 from gantlet.models.gan import PenaltyName
+from gantlet.models.generator import Prior
 from gantlet.models.nets import seeded
 from gantlet.models.own import (
     CRITICS,
     GENERATORS,
     USUAL_SOLVER,
     CriticGame,
-    Latent,
     OwnGame,
     PlayersGame,
-    Prior,
-    Range,
     SampledGame,
     bound,
-    called,
-    evaluating,
     game,
-    global_noise,
-    image_like,
-    latent_shape,
 )
 from gantlet.run.store import load_tensors
 from gantlet.run.trials import RunData
@@ -55,7 +43,6 @@ State: TypeAlias = Mapping[str, Tensor]
 
 # So many keys are named in a message.
 _NAMED = 3
-_ASIDE = "num_batches_tracked"  # a count that no result depends on; old files lack it
 # What loops append to the name of a network in a checkpoint.
 _ENDINGS = ("_state_dict", "_state", "_dict", "_model", "_ema")
 
@@ -176,7 +163,7 @@ def _fitting(state: State, players: Mapping[str, nn.Module], path: Path) -> str:
 
 
 def _shapes(state: State) -> set[tuple[str, tuple[int, ...]]]:
-    return {(k, tuple(v.shape)) for k, v in state.items() if not k.endswith(_ASIDE)}
+    return {(k, tuple(v.shape)) for k, v in state.items() if not k.endswith(ASIDE)}
 
 
 def _fits(state: State, module: nn.Module) -> bool:
@@ -186,10 +173,10 @@ def _fits(state: State, module: nn.Module) -> bool:
 def _fill(module: nn.Module, state: State, player: str, path: Path) -> None:
     state = _without(state, "module.")
     wanted = module.state_dict()
-    lacks = [k for k in wanted if k not in state and not k.endswith(_ASIDE)]
+    lacks = [k for k in wanted if k not in state and not k.endswith(ASIDE)]
     extra = [k for k in state if k not in wanted]
-    found = [f"it lacks {_some(lacks)}"] if lacks else []
-    found += [f"it also holds {_some(extra)}"] if extra else []
+    found = [f"it lacks {some_of(lacks, _NAMED)}"] if lacks else []
+    found += [f"it also holds {some_of(extra, _NAMED)}"] if extra else []
     found += [
         f"{k} has shape {tuple(state[k].shape)} in place of {tuple(v.shape)}"
         for k, v in wanted.items()
@@ -198,11 +185,6 @@ def _fill(module: nn.Module, state: State, player: str, path: Path) -> None:
     if found:
         raise UserError(f"{path} does not fit {player}: {'; '.join(found)}.")
     module.load_state_dict(dict(state), strict=False)
-
-
-def _some(keys: Sequence[str]) -> str:
-    more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
-    return ", ".join(keys[:_NAMED]) + more
 
 
 # ----------------------------------------------------------------------------
@@ -244,7 +226,7 @@ class OwnFamily:
     range: tuple[float, ...] | None = None
     shape: tuple[Annotated[int, Between(1)], ...] | None = None
     penalty: PenaltyName = "none"
-    gamma: Annotated[float, Between(0)] = 0.0
+    gamma: Annotated[float, Between(0)] = 1.0
     sha256: str | None = None
 
     def __post_init__(self) -> None:
@@ -290,7 +272,7 @@ class OwnFamily:
             UserError: If the function fails, returns something else, or the weights do not fit.
         """
         found = self.answer(rng)
-        made = found if isinstance(found, Game) else self._assembled(found)
+        made = self._whole(found) if isinstance(found, Game) else self._assembled(found)
         if self.files:
             load_weights(made.players, self.files, needed=list(made.players))
         return made
@@ -304,13 +286,16 @@ class OwnFamily:
         refuse_context("module", context_space)
         return placed(self.game(rng), space, rng, penalty=self.penalty, gamma=self.gamma)
 
-    def module(self, rng: Rng | None = None) -> nn.Module:
+    def generator(self, found: Any = None) -> nn.Module:
         """Returns the generator alone, with its weights.
+
+        Args:
+            found: What ``answer`` returned; None calls it.
 
         Raises:
             UserError: If there is none, or the weights do not fit.
         """
-        found = self.answer(rng)
+        found = self.answer() if found is None else found
         players = found.players if isinstance(found, Game) else found
         if isinstance(players, nn.Module):
             players = {"generator": players}
@@ -343,6 +328,17 @@ class OwnFamily:
                 f"{self.path}() raised {type(error).__name__}: {error}. A function without "
                 "arguments is needed."
             ) from error
+
+    def _whole(self, found: Game) -> Game:
+        """Refuses settings beside those that a game has itself."""
+        usual = {f.name: f.default for f in fields(self)}
+        names = ("loss", "latent", "distribution", "range", "shape")
+        if beside := [name for name in names if getattr(self, name) != usual[name]]:
+            raise UserError(
+                f"{self.path} returns gantlet.game(...), which has {some_of(beside, _NAMED)} of "
+                "its own. Give them there, or return the modules by name."
+            )
+        return found
 
     def _assembled(self, found: Any) -> Game:
         if not isinstance(found, Mapping):
@@ -576,300 +572,3 @@ def _live(spec: Spec, data: RunData) -> Family | Toy:
         return LiveToy(own)
     penalty = cast("PenaltyName", spec.options.get("penalty", "none"))
     return LiveFamily(own, penalty, float(spec.options.get("gamma", 0)))
-
-
-# ----------------------------------------------------------------------------
-# Samples of generators: networks that turn latents into samples.
-# ----------------------------------------------------------------------------
-
-# Networks are asked for so many samples at once.
-_BLOCK = 250
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GeneratorSamples:
-    """Samples of a network.
-
-    Attributes:
-        x: The samples, shape ``(n, ...)``; bytes where a range says what they stand for.
-        note: What was read off or converted, in words.
-    """
-
-    x: Tensor
-    note: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-@final
-class Drawing:
-    """How samples are drawn from a network.
-
-    Attributes:
-        latent: Its input.
-        range: The numbers it makes for black and white, or None to leave them as they are.
-        shape: The shape of one sample, or None for that of its output.
-        classes: Number of classes whose label is its second argument, or None.
-    """
-
-    latent: Latent
-    range: Range | None = None
-    shape: tuple[int, ...] | None = None
-    classes: int | None = None
-
-    @torch.no_grad()
-    def samples(self, net: nn.Module, n: int, *, rng: torch.Generator) -> GeneratorSamples:
-        """Returns ``n`` samples of a network in evaluation mode.
-
-        Raises:
-            UserError: If it cannot take its latents, or its samples are no images of the range.
-        """
-        parts: list[Tensor] = []
-        outside = 0.0
-        for start in range(0, n, _BLOCK):
-            y = self._block(net, min(_BLOCK, n - start), rng)
-            y = y if self.shape is None else self._shaped(y)
-            if self.range is not None:
-                y, strays = _as_bytes(y, self.range)
-                outside += strays * len(y)
-            parts.append(y)
-        return GeneratorSamples(x=torch.cat(parts), note=self._note(outside / n))
-
-    def _block(self, net: nn.Module, n: int, rng: torch.Generator) -> Tensor:
-        given = [self.latent.drawn(net, n, rng)]
-        hint = "Give the size of its input: latent=SIZE."
-        if self.classes is not None:
-            labels = torch.randint(self.classes, (n,), generator=rng, device=rng.device)
-            given.append(labels.to(given[0].device))
-        elif _takes_labels(net):
-            hint = "Is it conditional? Then give classes=N, and labels are its second argument."
-        with evaluating([net]), global_noise(rng):
-            y = called(net, given, "The generator", hint)
-        if len(y) != n:
-            raise UserError(f"The generator was asked for {n} samples and returned {len(y)}.")
-        return y.cpu()
-
-    def _shaped(self, y: Tensor) -> Tensor:
-        shape = self.shape or ()
-        if math.prod(shape) != y[0].numel():
-            raise UserError(
-                f"shape= has {math.prod(shape)} numbers, and the generator makes samples of shape "
-                f"{tuple(y.shape[1:])}."
-            )
-        return y.reshape(len(y), *shape)
-
-    def _note(self, outside: float) -> str:
-        size = "x".join(map(str, self.latent.shape or ()))
-        prior = "standard normal" if self.latent.prior == "normal" else "uniform on [-1, 1]"
-        found = [f"drawn from {prior} latents of size {size}"]
-        if self.classes is not None:
-            found.append(f"labels drawn evenly from {self.classes} classes")
-        if self.range is not None:
-            low, high = self.range
-            clamped = f", {100 * outside:.2g} % of the numbers clamped" if outside else ""
-            found.append(f"[{low:g}, {high:g}] became bytes{clamped}")
-        return "; ".join(found)
-
-
-def _takes_labels(net: nn.Module) -> bool:
-    """Returns whether a network needs a second argument."""
-    try:
-        parameters = list(inspect.signature(net.forward).parameters.values())
-    except (TypeError, ValueError):
-        return False
-    return sum(p.default is inspect.Parameter.empty for p in parameters) > 1
-
-
-def _as_bytes(y: Tensor, ends: Range) -> tuple[Tensor, float]:
-    """Returns images as bytes, and the share of numbers that lay outside their range."""
-    if not (image_like(tuple(y.shape[1:])) or y.ndim == 3):
-        raise UserError(
-            f"range= is for images, and the generator makes samples of shape "
-            f"{tuple(y.shape[1:])}. Leave it out, or give shape=1+28+28."
-        )
-    low, high = ends
-    x = (y - low) / (high - low) * 255
-    outside = float(((x < -0.5) | (x > 255.5)).float().mean())
-    if not bool(x.isfinite().all()):
-        raise UserError("The generator makes NaN or infinity.")
-    return x.round().clamp(0, 255).to(torch.uint8), outside
-
-
-@final
-class _Session(nn.Module):
-    """An ONNX file as a network.
-
-    Args:
-        path: The file.
-    """
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        sha256_of(path)  # a missing file has an error of its own
-        self._session = open_onnx(path, extra="onnx")
-        self._inputs = self._session.get_inputs()
-        self._batch = self._inputs[0].shape[0] if self._inputs[0].shape else None
-
-    @property
-    def latent(self) -> tuple[int, ...] | None:
-        """The shape of one latent, where the file tells it."""
-        shape = self._inputs[0].shape[1:]
-        return tuple(shape) if shape and all(isinstance(s, int) for s in shape) else None
-
-    @override
-    def forward(self, *given: Tensor) -> Tensor:
-        """Returns the first output for the inputs, in order."""
-        if len(given) != len(self._inputs):
-            names = ", ".join(i.name for i in self._inputs)
-            raise UserError(
-                f"The ONNX file takes {len(self._inputs)} inputs ({names}), not {len(given)}. "
-                "Labels as a second input: classes=N."
-            )
-        size = self._batch if isinstance(self._batch, int) else len(given[0])
-        parts = [
-            self._run([x[i : i + size] for x in given], size)
-            for i in range(0, len(given[0]), size)
-        ]
-        return torch.cat(parts)
-
-    def _run(self, given: Sequence[Tensor], size: int) -> Tensor:
-        n = len(given[0])
-        # A file of fixed batch takes that many: the last are repeated to fill it.
-        filled = [torch.cat([x, x[-1:].expand(size - n, *x.shape[1:])]) for x in given]
-        feeds = {i.name: x.numpy() for i, x in zip(self._inputs, filled, strict=True)}
-        return torch.from_numpy(self._session.run(None, feeds)[0])[:n]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-@final
-class FileGenerator:
-    """A generator in a file: ONNX or TorchScript.
-
-    Attributes:
-        path: The file; it maps latents, and labels where there are classes, to samples.
-        latent: Size or shape of a latent, as 64 or 100+1+1; none reads it off an ONNX file.
-        distribution: Of latents: normal, or uniform on [-1, 1].
-        range: Numbers of the network for black and white, as -1+1, which become bytes.
-        shape: Shape of one image where the network makes it flat, as 1+28+28.
-        classes: Number of classes whose label is the second input.
-    """
-
-    path: str
-    latent: tuple[Annotated[int, Between(1)], ...] | None = None
-    distribution: Prior = "normal"
-    range: tuple[float, ...] | None = None
-    shape: tuple[Annotated[int, Between(1)], ...] | None = None
-    classes: Annotated[int, Between(1)] | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-@final
-class ModuleGenerator:
-    """A generator from a Python file: a network, or what a function returns.
-
-    Attributes:
-        path: ``file.py:function`` or ``package.module:function``, which returns the network, the
-            players by name or ``gantlet.game(...)``; or a network itself.
-        weights: File of weights, or several as G.pt+D.pt.
-        latent: Size or shape of a latent, as 64 or 100+1+1; none reads it off the network.
-        distribution: Of latents: normal, or uniform on [-1, 1].
-        range: Numbers of the network for black and white, as -1+1, which become bytes.
-        shape: Shape of one image where the network makes it flat, as 1+28+28.
-        classes: Number of classes whose label is the second argument.
-    """
-
-    path: str
-    weights: str | None = None
-    latent: tuple[Annotated[int, Between(1)], ...] | None = None
-    distribution: Prior = "normal"
-    range: tuple[float, ...] | None = None
-    shape: tuple[Annotated[int, Between(1)], ...] | None = None
-    classes: Annotated[int, Between(1)] | None = None
-
-
-FAKES = {"onnx": FileGenerator, "torchscript": FileGenerator, "module": ModuleGenerator}
-"""What names a generator among samples, in written form."""
-
-
-def is_generator(text: str) -> bool:
-    """Returns whether a text names a generator, and not a file or a data set."""
-    return text.partition(":")[0] in FAKES and ":" in text
-
-
-def samples_of_text(text: str, n: int, *, seed: int) -> GeneratorSamples:
-    """Returns ``n`` samples of a generator in written form.
-
-    Args:
-        text: As ``onnx:path=G.onnx,range=-1+1``.
-        n: How many.
-        seed: Draws latents and labels.
-
-    Raises:
-        UserError: If there is no such generator, or it does not fit.
-    """
-    spec = Spec.parse(text)
-    asked: FileGenerator | ModuleGenerator = spec.build(FAKES[spec.name])
-    net, told = _network(spec.name, asked)
-    latent = Latent(shape=asked.latent or told, prior=asked.distribution)
-    own = _asked_game(asked)
-    drawing = Drawing(
-        latent=latent,
-        range=_ends(asked.range) or (own.parts.range if own else None),
-        shape=asked.shape or (own.parts.shape if own else None),
-        classes=asked.classes,
-    )
-    if own is not None and asked.latent is None:
-        drawing = replace(drawing, latent=own.parts.latent)
-    return drawn_from(net, drawing, n, rng=Rng(seed).stream("sample"))
-
-
-def drawn_from(
-    net: nn.Module, drawing: Drawing, n: int, *, rng: torch.Generator
-) -> GeneratorSamples:
-    """Returns ``n`` samples of a network whose latent shape may have to be read off it.
-
-    Raises:
-        UserError: If the shape cannot be told, or the network does not take it.
-    """
-    shape = drawing.latent.shape or latent_shape(net)
-    return replace(drawing, latent=replace(drawing.latent, shape=shape)).samples(net, n, rng=rng)
-
-
-def _network(
-    kind: str, asked: FileGenerator | ModuleGenerator
-) -> tuple[nn.Module, tuple[int, ...] | None]:
-    """Returns the network, and the shape of a latent where the file tells it."""
-    path = Path(asked.path).expanduser()
-    if isinstance(asked, ModuleGenerator):
-        return OwnFamily(path=asked.path, weights=asked.weights).module(), None
-    if kind == "onnx":
-        session = _Session(path)
-        return session, session.latent
-    sha256_of(path)  # a missing file has an error of its own
-    if asked.latent is None:
-        raise UserError(
-            "A TorchScript file does not tell the size of its input: give latent=SIZE."
-        )
-    return cast("nn.Module", load_script(path)), None
-
-
-def _asked_game(asked: FileGenerator | ModuleGenerator) -> OwnGame | None:
-    """Returns the game that a Python file makes, whose settings hold where none are given."""
-    if not isinstance(asked, ModuleGenerator):
-        return None
-    found = OwnFamily(path=asked.path).answer()
-    return found if isinstance(found, OwnGame) else None
-
-
-def _ends(given: tuple[float, ...] | None) -> Range | None:
-    if given is None:
-        return None
-    if len(given) != 2 or not given[0] < given[1]:
-        raise UserError(f"range= must be two numbers, the lower first, as -1+1. Got {given}.")
-    return given[0], given[1]
-
-
-def dataset_text(path: Path) -> str:
-    """Returns stored samples as a data set in written form."""
-    kind = "npy" if path.suffix == ".npy" else "table"
-    return f"{kind}:path={quote(str(path))}"

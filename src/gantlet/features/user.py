@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from gantlet.core.data import Space, Splits
-from gantlet.core.errors import UserError, unknown
+from gantlet.core.errors import UserError, first_line, unknown
 from gantlet.core.metric import Extract, Features
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
@@ -154,10 +154,9 @@ def _width(own: UserNetwork, run: Run, show: Callable[[Tensor], Tensor], space: 
         raise
     except (RuntimeError, TypeError, ValueError, LookupError, AttributeError) as error:
         shown = tuple(show(torch.zeros(2, *space.shape)).shape)
-        line = str(error).strip().splitlines()
         raise UserError(
             f"{own.what} cannot see inputs of shape {shown} (size=, channels= and pixels= change "
-            f"them): {line[0] if line else type(error).__name__}"
+            f"them): {first_line(error)}"
         ) from error
 
 
@@ -462,7 +461,7 @@ class Onnx:
         logits = _named(self.logits, "logits", names)
         logits = None if logits == output else logits
         own = UserNetwork(
-            run=session_runner(session, entry, [output] if logits is None else [output, logits]),
+            run=session_runner(session, [output] if logits is None else [output, logits]),
             output=output,
             logits=logits,
             name=f"onnx/sha256:{sha256[:16]}",
@@ -527,34 +526,42 @@ def _named(given: str | None, usual: str, names: list[str]) -> str | None:
     return given or (usual if usual in names else None)
 
 
-def session_runner(
-    session: Any, entry: Any, names: list[str]
-) -> Callable[[Tensor], dict[str, Tensor]]:
-    """Returns a function from samples ``(n, ...)`` to the named outputs, ``(n, ...)`` each.
+def session_runner(session: Any, names: list[str]) -> Callable[..., dict[str, Tensor]]:
+    """Returns a function from inputs, in order, to the named outputs; ``(n, ...)`` all.
 
     A network that takes a fixed number of samples at a time gets parts of that size.
     """
-    batch = entry.shape[0] if isinstance(entry.shape[0], int) else None
+    entries = [entry.name for entry in session.get_inputs()]
+    first = session.get_inputs()[0].shape
+    batch = first[0] if first and isinstance(first[0], int) else None
 
-    def run(x: Tensor) -> dict[str, Tensor]:
+    def run(*given: Tensor) -> dict[str, Tensor]:
+        n, device = len(given[0]), given[0].device
         parts = [
-            _run(session, entry.name, names, part, batch)
-            for part in torch.split(x, batch or len(x))
+            _run(session, names, dict(zip(entries, part, strict=True)), batch)
+            for part in zip(*(torch.split(x, batch or n) for x in given), strict=True)
         ]
         found = (torch.cat(part) for part in zip(*parts, strict=True))
-        return {name: y.to(x.device) for name, y in zip(names, found, strict=True)}
+        return {name: y.to(device) for name, y in zip(names, found, strict=True)}
 
     return run
 
 
-def _run(session: Any, name: str, names: list[str], x: Tensor, batch: int | None) -> list[Tensor]:
+def _run(
+    session: Any, names: list[str], given: Mapping[str, Tensor], batch: int | None
+) -> list[Tensor]:
     """Returns the outputs for at most ``batch`` samples; the last are repeated to fill it."""
-    fill = x[-1:].expand(0 if batch is None else batch - len(x), *x.shape[1:])
+    n = len(next(iter(given.values())))
+    fill = 0 if batch is None else batch - n
+    feeds = {
+        name: torch.cat([x, x[-1:].expand(fill, *x.shape[1:])]).cpu().numpy()
+        for name, x in given.items()
+    }
     try:
-        found = session.run(names, {name: torch.cat([x, fill]).cpu().numpy()})
+        found = session.run(names, feeds)
     except _errors() as error:
         raise RuntimeError(" ".join(str(error).split())) from error
-    return [torch.from_numpy(y)[: len(x)] for y in found]
+    return [torch.from_numpy(y)[:n] for y in found]
 
 
 # ----------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import pickle
 import stat
 import struct
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -40,7 +40,8 @@ _BROKEN = (
     MemoryError,
     OverflowError,
 )
-_ASIDE = "num_batches_tracked"  # counts that no result depends on; old files lack them
+ASIDE = "num_batches_tracked"
+"""What counts are called that no result depends on; old files lack them."""
 
 
 def read(path: Path) -> dict[str, Tensor]:
@@ -118,10 +119,10 @@ def fill(net: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
     Raises:
         UserError: If names or shapes are not those of the network.
     """
-    wanted = {k: t for k, t in net.state_dict().items() if not k.endswith(_ASIDE)}
-    given = {k: t for k, t in state.items() if not k.endswith(_ASIDE)}
+    wanted = {k: t for k, t in net.state_dict().items() if not k.endswith(ASIDE)}
+    given = {k: t for k, t in state.items() if not k.endswith(ASIDE)}
     _compare(wanted, given, path)
-    counts = {k: torch.zeros((), dtype=torch.long) for k in net.state_dict() if k.endswith(_ASIDE)}
+    counts = {k: torch.zeros((), dtype=torch.long) for k in net.state_dict() if k.endswith(ASIDE)}
     net.load_state_dict({k: t.float() for k, t in given.items()} | counts, assign=True)
 
 
@@ -129,17 +130,24 @@ def _compare(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], path: Pa
     start = f"{path} does not fit this network:"
     lacks, extra = sorted(wanted.keys() - given.keys()), sorted(given.keys() - wanted.keys())
     if lacks:
-        raise UserError(f"{start} it lacks {_some(lacks)}.")
+        raise UserError(f"{start} it lacks {some_of(lacks)}.")
     if extra:
-        raise UserError(f"{start} it also holds {_some(extra)}.")
+        raise UserError(f"{start} it also holds {some_of(extra)}.")
     for name, tensor in wanted.items():
         shape, own = tuple(tensor.shape), tuple(given[name].shape)
         if shape != own:
             raise UserError(f"{start} {name} should have shape {shape}, but has {own}.")
 
 
-def _some(names: list[str]) -> str:
-    return names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+def some_of(names: Sequence[str], most: int = 1) -> str:
+    """Returns the first names, and how many more there are.
+
+    Example:
+        >>> some_of(["a", "b", "c"]), some_of(["a", "b"], 2)
+        ('a and 2 more', 'a, b')
+    """
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 # ----------------------------------------------------------------------------

@@ -11,19 +11,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from gantlet.commands.generators import Drawing, drawn_from
 from gantlet.commands.trained import draw
 from gantlet.core.errors import UserError
 from gantlet.core.model import Model
 from gantlet.core.rng import Rng
 from gantlet.given import checked_array, first_part, one_array
-from gantlet.models.own import Latent, evaluating, latent_shape
+from gantlet.models.generator import Latent, evaluating, latent_shape
 
 Sampler: TypeAlias = nn.Module | Callable[..., Any]
 """A generator network whose input is a latent, a module with ``sample(n)``, a model of Gantlet, or
 a function ``n -> samples``; one with an argument ``generator`` or ``rng`` is given a generator."""
-
-# Networks are asked for so many samples at once.
-_BLOCK = 250
 
 
 def sampling_function(given: Sampler, latent: Latent) -> Callable[[int, torch.Generator], Any]:
@@ -39,7 +37,7 @@ def sampling_function(given: Sampler, latent: Latent) -> Callable[[int, torch.Ge
         module = given
         if latent.shape is None:
             latent_shape(module)  # raises where it cannot be told
-        return lambda n, rng: _from_latents(module, latent, n, rng)
+        return lambda n, rng: drawn_from(module, Drawing(latent=latent), n, rng=rng).x
     function = cast("Callable[..., Any] | None", own if callable(own) else given)
     if inspect.isclass(given) or not callable(function):
         raise UserError(
@@ -49,14 +47,6 @@ def sampling_function(given: Sampler, latent: Latent) -> Callable[[int, torch.Ge
     if name is not None:
         return lambda n, rng: function(n, **{name: rng})
     return lambda n, _: function(n)
-
-
-def _from_latents(
-    module: nn.Module, latent: Latent, n: int, rng: torch.Generator
-) -> Tensor | Sequence[Any]:
-    z = latent.drawn(module, n, rng)
-    parts = [module(part) for part in torch.split(z, _BLOCK)]
-    return torch.cat([part[0] if isinstance(part, tuple) else part for part in parts])
 
 
 def _takes_generator(function: Callable[..., Any]) -> str | None:

@@ -14,7 +14,7 @@ from gantlet.core.errors import UserError
 from gantlet.core.spec import writers
 from gantlet.domains.domains import domain_of
 from gantlet.given import SamplesLike, to_spec
-from gantlet.models.own import Latent
+from gantlet.models.generator import Latent
 from gantlet.report.blocks import Report
 from gantlet.report.documents import render
 from gantlet.report.html import as_fragment
