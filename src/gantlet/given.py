@@ -363,7 +363,7 @@ def _generated(text: str, n: int | None, seed: int) -> str:
         return text
     count = _DRAWN if n is None else n
     found = samples_of_text(where, count, seed=seed)
-    stored = store_array(checked_array(found.x.numpy(), name), name, found.note)
+    stored = store_array(checked_array(found.x.numpy(), name), name, f"{name}: {found.note}")
     return spec_with_name(name, stored)
 
 
@@ -500,7 +500,7 @@ def _of_function(given: Any, name: str, n: int, seed: int) -> Collected | None:
     """Returns samples drawn from a network or a function, or None for other objects."""
     if isinstance(given, torch.nn.Module):
         found = drawn_from(given, Drawing(latent=Latent()), n, rng=Rng(seed).stream("sample"))
-        return Collected(one_array(found.x, name), found.note)
+        return Collected(one_array(found.x, name), f"{name}: {found.note}")
     if callable(given) and not isinstance(given, Iterable) and not hasattr(given, "__array__"):
         return _called(given, name, n)
     return None

@@ -15,15 +15,16 @@ from gantlet.commands.converge.course import (
 )
 from gantlet.commands.converge.diagnosis import (
     GAP,
+    GROWTH,
     SHARE,
     DiagnosisKey,
     LearningRates,
     forecast,
     keys,
 )
-from gantlet.commands.converge.study import Converge, curves_down, state_in_words
+from gantlet.commands.converge.study import Converge, curves_down, state_in_words, verdicts
 from gantlet.core.errors import UserError
-from gantlet.core.estimate import Budget, Spend
+from gantlet.core.estimate import Budget, Estimate, Spend
 from gantlet.core.rng import Rng
 from gantlet.core.spec import solvers, toys
 from gantlet.games.field import GameField
@@ -145,6 +146,42 @@ def test_a_report_says_both_verdicts():
     assert "(4.1 to 5.2): between near the data and far from them" in state_in_words(border)
     old = {k: v for k, v in plain.items() if k not in {"others", "range"}}
     assert state_in_words(old) == state_in_words(plain)
+
+
+def told_of_a_steady_training(*, start, rightmost, growth):
+    """Returns the claims about a training that ends at .48, 38 times the noise floor."""
+    told = {"state": "converging", "ratio": 38.0, "others": [], "range": [37.0, 39.0]}
+    told |= {"good": False, "improving": False, "because": "", "end": 0.48, "tried": []}
+    told |= {"quality": [start, 0.46, 0.48], "rightmost": rightmost, "modes": [[-495.0, 0.0]]}
+    told |= {"curvature": {"critic": [-2.8, 492.0], "generator": [-21.5, 57.1]}}
+    remedy = {"what": "penalty=r1,gamma=1", "code": "", "basis": "theory", "growth": None}
+    scores = {
+        GROWTH: Estimate(value=growth, n=1, method="predicted: no interval"),
+        SHARE: Estimate(value=0.02, n=1, method="no interval"),
+    }
+    return [v.claim for v in verdicts("It", {**told, "advice": [remedy]}, scores)]
+
+
+def test_a_steady_loss_where_modes_grow_is_not_called_stable():
+    """The loss of a pretrained GAN holds its level while its spectrum says that modes grow."""
+    held, grow, nash, advice = told_of_a_steady_training(
+        start=0.47, rightmost=[[21.5, 0.0, 1e-4]], growth=3.8
+    )
+    assert held == (
+        "It holds the level of the weights that it began with, 38.0 times the noise floor: "
+        "steady, and still far from the data."
+    )
+    assert "predicted to grow" in grow
+    assert grow.endswith("does not predict this training: its loss is steady nevertheless.")
+    assert "their own losses by moving alone. Nor does the gradient field attract to it" in nash
+    assert advice.startswith("The spectrum does not predict this training, so that nothing")
+    fell, decay, nash, advice = told_of_a_steady_training(
+        start=31.0, rightmost=[[-0.2, 0.0, 1e-4]], growth=0.9
+    )
+    assert fell.startswith("It converges, to a validation loss 38.0 times the noise floor")
+    assert decay.endswith("predicted to decay.")
+    assert "That is usual: a stable point of a game need not be one." in nash
+    assert advice.startswith("No mode grows here, so that nothing")
 
 
 def test_what_lies_below_the_noise_floor_is_noise():

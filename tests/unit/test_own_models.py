@@ -15,7 +15,8 @@ from gantlet.commands.own import OwnFamily, content_of, load_weights, meaning, w
 from gantlet.core.data import Space
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
-from gantlet.core.spec import families, solvers, toys
+from gantlet.core.spec import families, label, solvers, toys
+from gantlet.features.user import find_object
 from gantlet.games.field import GameField
 from gantlet.games.spectrum import leading
 from gantlet.games.toys import Dirac
@@ -364,6 +365,40 @@ def test_a_changed_file_is_another_model(file):
     file.write_text(FILE + "\n# changed\n")
     with pytest.raises(UserError, match="have changed"):
         families.make(text)
+
+
+def test_settings_beside_those_of_a_game_are_refused(file):
+    for option in ("loss=hinge", "latent=3", "distribution=uniform", "shape=2"):
+        text = f"module:path={file}:build,{option}"
+        with pytest.raises(UserError, match=f"leave out {option.partition('=')[0]} here"):
+            families.make(text).build(PLANE, rng=Rng(0))
+
+
+def test_a_penalty_without_a_weight_has_that_of_a_game(file):
+    made = families.make(f"module:path={file}:build,penalty=r1").build(PLANE, rng=Rng(0))
+    assert (made.parts.penalty, made.parts.gamma) == ("r1", 1.0)
+
+
+def test_a_label_leaves_out_the_hash_of_files(file):
+    text = f"module:path={file}:build,penalty=r1"
+    assert label(families.resolve(text)) == text
+
+
+def test_a_distribution_holds_beside_the_latent_of_a_game(tmp_path):
+    """The function of a file is called once; what is asked for comes before what it says."""
+    (tmp_path / "own.py").write_text(
+        "import gantlet\nfrom torch import nn\ncalls = []\n\n\ndef build():\n"
+        "    calls.append(1)\n    g, d = nn.Linear(2, 2), nn.Linear(2, 1)\n"
+        "    nn.init.eye_(g.weight), nn.init.zeros_(g.bias)\n"
+        "    return gantlet.game({'G': g, 'D': d}, losses='ns', latent=2)\n"
+    )
+    text = f"module:path={tmp_path}/own.py:build"
+    calls = find_object(f"{tmp_path}/own.py:build")[0].calls
+    assert samples_of_text(text, 400, seed=0).x.abs().max() > 2
+    assert len(calls) == 1
+    found = samples_of_text(f"{text},distribution=uniform", 400, seed=0)
+    assert 0.9 < found.x.abs().max() <= 1
+    assert "uniform on [-1, 1] latents" in found.note
 
 
 def test_samples_of_a_file_follow_from_the_seed(file, tmp_path):

@@ -9,6 +9,7 @@ from torch.nn.functional import relu, softplus
 
 import gantlet
 from gantlet.commands.converge.snippets import pytorch_lines
+from gantlet.commands.own import loss_of
 from gantlet.core.rng import Rng
 from gantlet.core.spec import solvers
 from gantlet.models.gan import LOSSES
@@ -158,6 +159,25 @@ def test_lookahead(solver):
     same(wanted, found)
 
 
+def test_the_loss_of_a_python_file_is_known_to_its_penalty(tmp_path):
+    """Slopes are those of logits where the file, and not the written form, says bce."""
+    (tmp_path / "own.py").write_text(
+        "import gantlet\nfrom torch import nn\n\n\ndef build():\n"
+        "    d = nn.Sequential(nn.Linear(2, 1), nn.Sigmoid())\n"
+        "    return gantlet.game({'G': nn.Linear(2, 2), 'D': d}, losses='bce')\n"
+    )
+    model = f"module:path={tmp_path}/own.py:build"
+    assert (loss_of(model), loss_of("gan")) == ("bce", "")
+    lines = pytorch_lines(
+        f"{model},loss=none,penalty=r1,gamma=2",
+        "adam",
+        before=(f"{model},loss=none,penalty=none,gamma=1", "adam"),
+        players=["D", "G"],
+        loss=loss_of(model),
+    )
+    assert "torch.autograd.grad(torch.logit(D(x), eps=1e-7).sum(), x" in lines
+
+
 @pytest.mark.parametrize("kind", ["r1", "r2", "r1r2", "gp"])
 @pytest.mark.parametrize("loss", ["ns", "bce"])
 def test_penalties(kind, loss):
@@ -239,6 +259,6 @@ def test_the_report_shows_them_as_they_are(tmp_path):
     assert "torch.autograd.grad" in found[0].text
     assert found[0].text == report.extra["advice"][0]["pytorch"]
     page = (tmp_path / "run" / "report.html").read_text()
-    assert '<pre class="code"><code>' in page
+    assert '<pre class="code"' in page
     again = gantlet.load_report(tmp_path / "run")
     assert [b for b in again.blocks if type(b).__name__ == "Code"] == found

@@ -335,8 +335,8 @@ class OwnFamily:
         names = ("loss", "latent", "distribution", "range", "shape")
         if beside := [name for name in names if getattr(self, name) != usual[name]]:
             raise UserError(
-                f"{self.path} returns gantlet.game(...), which has {some_of(beside, _NAMED)} of "
-                "its own. Give them there, or return the modules by name."
+                f"{self.path} returns gantlet.game(...), whose settings hold: leave out "
+                f"{some_of(beside, _NAMED)} here and set it there, or return the modules by name."
             )
         return found
 
@@ -528,6 +528,17 @@ class LiveToy:
 def is_own(model: str) -> bool:
     """Returns whether a written form is that of a game of the user's own."""
     return Spec.parse(model).name in {LIVE, "module"}
+
+
+def loss_of(model: str) -> str:
+    """Returns the named loss of a game in a Python file; "" of other models and own functions."""
+    if Spec.parse(model).name != "module":
+        return ""
+    made = families.make(model)
+    own = made.game() if isinstance(made, OwnFamily) else None
+    return (
+        own.parts.losses if isinstance(own, OwnGame) and isinstance(own.parts.losses, str) else ""
+    )
 
 
 def meaning(model: str, data: RunData) -> Family | Toy:

@@ -318,6 +318,9 @@ _PLACES = {
 }
 _PATH = re.compile(r'[:,](?:path|\w*images|\w*labels|test)=(?!")(.*,.*)\Z', re.DOTALL)
 
+# Option by which a component of files knows their content; its path names it already.
+_HASH = "sha256"
+
 
 @final
 class Registry(Generic[T]):
@@ -398,7 +401,7 @@ class Registry(Generic[T]):
         return str(Spec.of(self.expand(text).name, self.make(text)))
 
     def short(self, text: str) -> str:
-        """Returns the short form of ``text``, without options at their default.
+        """Returns the short form of ``text``, without defaults and hashes of files.
 
         Example:
             >>> Registry("solver", "gantlet.solvers").short("adam:lr=0.01,beta1=0.9,clip=none")
@@ -406,7 +409,7 @@ class Registry(Generic[T]):
         """
         spec = Spec.parse(self.resolve(text))
         defaults = {o.name: o.default for o in options(self.load(spec.name))}
-        changed = {k: v for k, v in spec.options.items() if v != defaults[k]}
+        changed = {k: v for k, v in spec.options.items() if v != defaults[k] and k != _HASH}
         return str(Spec(spec.name, changed))
 
     def _canonical(self, name: str) -> str:
@@ -482,6 +485,10 @@ def _prefixes(rest: str) -> Iterator[str]:
 # The registries, one for each kind of component.
 # ----------------------------------------------------------------------------
 
+_IN_FILE = (
+    "Such a file can be sampled and not trained: it stands among the samples of gantlet evaluate, "
+    "flaws and support. The family module trains networks of a Python file."
+)
 families: "Registry[Family | FittedFamily]" = Registry(
     "family",
     "gantlet.families",
@@ -513,6 +520,8 @@ families: "Registry[Family | FittedFamily]" = Registry(
         "pixelcnn": "The nearest is ar:net=transformer.",
         "maf": "The nearest is ar:net=made.",
         "iaf": "The nearest is flow:arch=realnvp.",
+        "onnx": _IN_FILE,
+        "torchscript": _IN_FILE,
     },
 )
 solvers: "Registry[Solver]" = Registry(

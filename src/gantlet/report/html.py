@@ -21,6 +21,7 @@ from gantlet.report import charts, documents, pictures
 from gantlet.report import format as fmt
 from gantlet.report.blocks import (
     Block,
+    Code,
     Dot,
     Fact,
     Forest,
@@ -155,7 +156,7 @@ def _glance(facts: Sequence[Fact]) -> list[Fact]:
     return [f for f in short if f.name not in _TECHNICAL][:_FEW]
 
 
-_TITLED = Table | Lines | Scatter | Forest | Waterfall | Gallery | Section
+_TITLED = Code | Table | Lines | Scatter | Forest | Waterfall | Gallery | Section
 
 
 def _contents(blocks: Sequence[Block]) -> Iterator[tuple[str, str]]:

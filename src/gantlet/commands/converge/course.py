@@ -516,7 +516,7 @@ _LOST_ALL = 2.8
 # oscillates if its loss strays from its own trend by this factor (one standard deviation),
 _SWINGS = 1.4
 # has lost some of what it had learned if it does not and is so many times its best,
-_LOST = 1.7
+LOST = 1.7
 # and is as good as it gets if its loss is at most so many times the noise floor.
 GOOD = 5.0
 
@@ -681,7 +681,7 @@ class _Shape:
             return "stuck"
         if math.exp(spread) > _SWINGS:
             return "rotating"
-        return "diverging" if end > _LOST * self.best else "converging"
+        return "diverging" if end > LOST * self.best else "converging"
 
     def reason(self, name: StateName, end: float, spread: float) -> str:
         """Returns the number that decided, in a sentence."""

@@ -17,7 +17,7 @@ NOTE = (
 
 
 def pytorch_lines(
-    model: str, solver: str, *, before: tuple[str, str], players: Sequence[str]
+    model: str, solver: str, *, before: tuple[str, str], players: Sequence[str], loss: str = ""
 ) -> str:
     """Returns what a change is in a training loop of one's own, as lines of PyTorch.
 
@@ -26,10 +26,11 @@ def pytorch_lines(
         solver: The solver after the change.
         before: Model and solver before it.
         players: The players by name, in order of play.
+        loss: The loss of a model that does not name its own.
     """
     names = [re.sub(r"\W", "_", p) for p in players]
     new, old = Spec.parse(model), Spec.parse(before[0])
-    parts = list(_model_lines(new, old.options, names)) if model != before[0] else []
+    parts = list(_model_lines(new, old.options, names, loss)) if model != before[0] else []
     if solver != before[1]:
         spec = Spec.parse(solver)
         make = _SOLVERS.get(spec.name)
@@ -64,7 +65,9 @@ _LOSSES: Mapping[str, tuple[str, str]] = {
 _AT = {"r1": ("real",), "r2": ("fake",), "r1r2": ("real", "fake")}
 
 
-def _model_lines(new: Spec, old: Mapping[str, str], players: Sequence[str]) -> Iterator[str]:
+def _model_lines(
+    new: Spec, old: Mapping[str, str], players: Sequence[str], known: str
+) -> Iterator[str]:
     critic = next((p for p in players if p != "generator"), players[0])
     changed = {k for k, v in new.options.items() if old.get(k) != v}
     loss = new.options.get("loss", "")
@@ -82,7 +85,8 @@ def _model_lines(new: Spec, old: Mapping[str, str], players: Sequence[str]) -> I
         )
     kind = new.options.get("penalty", "none")
     if {"penalty", "gamma"} & changed and kind != "none":
-        yield "\n".join(_penalty(kind, float(new.options["gamma"]), critic, loss))
+        rule = loss if loss not in {"", "none"} else known
+        yield "\n".join(_penalty(kind, float(new.options["gamma"]), critic, rule))
 
 
 def _penalty(kind: str, gamma: float, critic: str, loss: str) -> list[str]:

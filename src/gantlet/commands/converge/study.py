@@ -9,6 +9,7 @@ from gantlet import options
 from gantlet.commands.compare.trial import ComparisonTrial
 from gantlet.commands.converge.course import (
     GOOD,
+    LOST,
     ConvergeTrial,
     SavedTraining,
     blank,
@@ -91,12 +92,23 @@ def state_in_words(details: Mapping[str, Any]) -> str:
         return f"is between verdicts: it {said}, or {also}"
     if details["state"] != "converging" or ratio is None:
         return said
-    said += f", to a validation loss {_times(ratio)} the noise floor"
+    if _held(details):
+        said = (
+            f"holds the level of the weights that it began with, {_times(ratio)} the noise floor"
+        )
+    else:
+        said += f", to a validation loss {_times(ratio)} the noise floor"
     interval = details.get("range")
     if interval is not None and straddles_good(interval):
         low, high = interval
         return f"{said} ({low:.1f} to {high:.1f}): between near the data and far from them"
-    return said if ratio <= GOOD else f"{said}: stable, and still far from the data"
+    return said if ratio <= GOOD else f"{said}: steady, and still far from the data"
+
+
+def _held(details: Mapping[str, Any]) -> bool:
+    """Returns whether a training began far from the data where it ended: it learned elsewhere."""
+    quality, ratio = details.get("quality"), details["ratio"]
+    return bool(quality) and ratio > GOOD and details["end"] > quality[0] / LOST
 
 
 def _times(ratio: float) -> str:
@@ -117,7 +129,9 @@ def _forecast(details: Mapping[str, Any], scores: Mapping[str, Estimate]) -> Ite
         claim += " The spectrum does not predict this training: the field may not be smooth, or "
         claim += "batch noise may dominate."
     if not decays and settled:
-        claim += " The spectrum does not predict this training, which converges nevertheless."
+        claim += " The spectrum does not predict this training: "
+        claim += "it converges" if details["ratio"] is None else "its loss is steady"
+        claim += " nevertheless."
     because = f"Growth factor per step: {growth.value:.4g}."
     if share.value is not None:
         because += f" Rotation makes up {100 * share.value:.0f} % of the Jacobian (|A|²/|J|²)."
@@ -131,10 +145,27 @@ def _nash(details: Mapping[str, Any]) -> Iterator[Verdict]:
     if not down or len(details["curvature"]) < 2:
         return
     summary = "; ".join(f"{p}: {details['curvature'][p][0]:.3g}" for p in down)
-    yield Verdict(
-        claim=f"The end point is not a (local) Nash equilibrium: {' and '.join(down)} could lower "
-        "its own loss by moving alone. That is usual: a stable point of a game need not be one.",
-        because=f"Smallest curvature of the player's own loss: {summary}.",
+    because = f"Smallest curvature of the player's own loss: {summary}."
+    whose = "its own loss" if len(down) == 1 else "their own losses"
+    claim = f"The end point is not a (local) Nash equilibrium: {' and '.join(down)} could lower "
+    claim += f"{whose} by moving alone."
+    if repels(details["rightmost"]):
+        claim += " Nor does the gradient field attract to it: the weights may still be moving."
+        because += f" Rightmost eigenvalue of the Jacobian: {details['rightmost'][0][0]:.3g}."
+    else:
+        claim += " That is usual: a stable point of a game need not be one."
+    yield Verdict(claim=claim, because=because)
+
+
+def repels(rightmost: Sequence[Sequence[float]]) -> bool:
+    """Returns whether an eigenvalue has a positive real part, beyond the residual of its search.
+
+    Example:
+        >>> repels([[0.3, 0.0, 1e-4]]), repels([[1e-6, 2.0, 1e-4]]), repels([])
+        (True, False, False)
+    """
+    return any(
+        real > _DOWN * abs(complex(real, im)) and real > sum(r) for real, im, *r in rightmost
     )
 
 
@@ -164,7 +195,7 @@ def _advice_verdicts(
     if predicted and found[0] is predicted[0]:
         yield _recommended(predicted[0], scores[GROWTH])
     elif found:
-        yield _not_predicted(found, details["state"])
+        yield _not_predicted(found, details["state"], scores.get(GROWTH))
     elif not details["improving"]:
         yield Verdict(claim="None of the changes considered is predicted to help.")
 
@@ -177,14 +208,19 @@ def _recommended(best: Mapping[str, Any], growth: Estimate) -> Verdict:
     )
 
 
-def _not_predicted(found: Sequence[Mapping[str, Any]], state: str) -> Verdict:
+def _not_predicted(
+    found: Sequence[Mapping[str, Any]], state: str, growth: Estimate | None
+) -> Verdict:
     """Says what may be tried where the spectrum recommends nothing."""
     first = found[0]
-    why = (
-        "No mode grows here, so the spectrum recommends nothing"
-        if state == "converging"
-        else "At this point the spectrum predicts no improvement from any change"
-    )
+    grows = growth is not None and growth.value is not None and growth.value > 1
+    if growth is None or growth.value is None:
+        why = "What this solver makes of the spectrum is not known"
+    elif state == "converging":
+        why = "The spectrum does not predict this training" if grows else "No mode grows here"
+        why += ", so that nothing is recommended by it"
+    else:
+        why = "At this point the spectrum predicts no improvement from any change"
     reason = {
         "theory": "R1 is proved to attract near an equilibrium (Mescheder et al., 2018)",
         "defaults": "these are the defaults of the family",

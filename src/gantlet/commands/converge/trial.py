@@ -29,7 +29,7 @@ from gantlet.commands.converge.diagnosis import (
     point_of,
 )
 from gantlet.commands.converge.snippets import pytorch_lines
-from gantlet.commands.own import is_own
+from gantlet.commands.own import is_own, loss_of
 from gantlet.commands.trained import find_trial
 from gantlet.compute.machine import threads
 from gantlet.core.estimate import Outcome, Spend, Trial
@@ -389,12 +389,12 @@ def run_trial(written: Trial, data: RunData, folder: TrialFolder, watch: Watch) 
         watch(0.45, "predicting")
         proposed = _proposed(trial, data, first, watch)
         tried = list(_tries(trial, first, proposed, folder, watch, data=data))
-        players = list(first.diagnosis.curvature)
+        players, loss = list(first.diagnosis.curvature), loss_of(trial.model)
         details: dict[str, Any] = {
             **first.told(),
             "good": first.state.is_good,
-            "advice": [_told(a, trial, players) for a in proposed],
-            "tried": [{**_told(a, trial, players), **then.told()} for a, then in tried],
+            "advice": [_told(a, trial, players, loss) for a in proposed],
+            "tried": [{**_told(a, trial, players, loss), **then.told()} for a, then in tried],
         }
         scores = dict(first.diagnosis.numbers)
         if tried:
@@ -405,8 +405,8 @@ def run_trial(written: Trial, data: RunData, folder: TrialFolder, watch: Watch) 
 
 
 def _proposed(trial: ConvergeTrial, data: RunData, first: "_Judged", watch: Watch) -> list[Advice]:
-    # What is well needs no advice, which is most of the work; what settles far from the data has
-    # no mode that grows, of which a spectrum could tell.
+    # What is well needs no advice, which is most of the work. Where a training settles far from
+    # the data, no mode grows, or those that are predicted to do not: the spectrum cannot tell.
     if first.state.is_good:
         return []
     if first.state.name == "converging":
@@ -509,8 +509,11 @@ def _tried(
     return _judged(other, data, course)
 
 
-def _told(advice: Advice, trial: ConvergeTrial, players: Sequence[str]) -> dict[str, Any]:
+def _told(
+    advice: Advice, trial: ConvergeTrial, players: Sequence[str], loss: str
+) -> dict[str, Any]:
     before = trial.model, trial.solver
+    lines = pytorch_lines(advice.model, advice.solver, before=before, players=players, loss=loss)
     expected = advice.forecast
     return {
         "what": advice.what,
@@ -518,7 +521,7 @@ def _told(advice: Advice, trial: ConvergeTrial, players: Sequence[str]) -> dict[
         "solver": advice.solver,
         "basis": advice.basis,
         "code": in_code(advice, trial.model, trial.solver),
-        "pytorch": pytorch_lines(advice.model, advice.solver, before=before, players=players),
+        "pytorch": lines,
         "growth": None if expected is None else expected.growth,
         "rate": None if expected is None else expected.rate,
         "predicted modes": [] if expected is None else _pairs(expected.spectrum.values[:2], ()),

@@ -41,7 +41,7 @@ async function copy(text) {
   return done;
 }
 
-for (const block of document.querySelectorAll(".table")) {
+for (const block of document.querySelectorAll(".table, .copied")) {
   const tools = document.createElement("p");
   tools.className = "tools";
   for (const source of block.querySelectorAll("template")) {
