@@ -13,6 +13,7 @@ from gantlet.core.estimate import Estimate, Spend
 from gantlet.report import pictures
 from gantlet.report.blocks import (
     Caveat,
+    Code,
     Column,
     Dot,
     Fact,
@@ -48,6 +49,14 @@ ARGS = [
     "--disable-sync",
 ]
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>]]></title></svg>"
+
+LINES = f"""# Slopes, {HOSTILE}
+x = real.detach().requires_grad_()
+(slope,) = torch.autograd.grad(torch.logit(critic(x), eps=1e-7).sum(), x, create_graph=True)
+
+for own in players:
+    for p in own:
+        p.grad = None"""
 
 # Name, energy distance and half-width, bits/dim, training FLOP, sampling FLOP, parameters.
 MODELS = [
@@ -267,6 +276,7 @@ def example():
             curves(MODELS),
             curves(MODELS[:4]),
             gallery(),
+            Code(title="The same in PyTorch", text=LINES, note="real is a batch."),
             Section(
                 title="How the numbers were made",
                 blocks=[
@@ -523,6 +533,26 @@ def test_table_is_copied_as_latex_and_csv(opened):
         buttons.nth(k).click()
         buttons.nth(k).filter(has_text="Copied").wait_for()
         assert page.evaluate("navigator.clipboard.readText()").startswith(start)
+
+
+def test_code_scrolls_inside_its_box_and_is_copied_as_it_is(opened):
+    permissions = ["clipboard-read", "clipboard-write"]
+    for width, scheme in ((1400, "light"), (400, "dark")):
+        page = opened(width, color_scheme=scheme, permissions=permissions)
+        box = page.locator("pre.code")
+        inside, outside = box.evaluate("b => [b.scrollWidth, b.clientWidth]")
+        assert (inside > outside) == (width == 400)
+        assert box.evaluate("b => getComputedStyle(b).whiteSpace") == "pre"
+        box.focus()
+        assert page.evaluate("document.activeElement.className") == "code"
+        paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert box.evaluate("b => getComputedStyle(b).backgroundColor") != paper
+        page.get_by_role("button", name="Copy as text").click()
+        page.get_by_role("button", name="Copied").wait_for()
+        assert page.evaluate("navigator.clipboard.readText()") == LINES
+    page.locator("nav a", has_text="The same in PyTorch").click()
+    page.emulate_media(media="print")
+    assert box.evaluate("b => b.scrollWidth <= b.clientWidth")
 
 
 def test_report_json_is_downloaded(opened, tmp_path):
