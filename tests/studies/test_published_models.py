@@ -156,12 +156,46 @@ def test_the_conditional_generator_draws_what_it_is_asked_for(file, weights, len
         torch.randn(250, 10, generator=rng)
         labels.append(torch.randint(10, (250,), generator=rng))
     seen, asked = lenet(found.x), torch.cat(labels)
-    # The classifier reads many of its digits otherwise; by chance it would agree on a tenth.
-    assert (seen == asked).float().mean() > 0.5
+    # Its strokes are broken: a support vector machine of 95.5 % on the test digits reads 75 % as
+    # asked, and agrees with this classifier on 66 %. By chance a tenth would be as asked.
+    assert (seen == asked).float().mean() == pytest.approx(0.6, abs=0.06)
     assert (seen == asked.roll(1)).float().mean() < 0.2
     assert "10 classes" in found.note
     with pytest.raises(UserError, match="classes=N"):
         samples_of_text(f"{where},latent=10", 10, seed=0)
+
+
+def test_the_latents_of_the_conditional_generator_are_those_it_was_trained_on(file, weights):
+    """Batch statistics of training, kept beside the weights, are those of normal latents alone.
+
+    So order of inputs, activations and prior are right; what a classifier misreads is drawn so.
+    """
+    where = weights / "mnist_cwgan_gp_generator.pth"
+    net = OwnFamily(path=f"{file}:conditional", weights=str(where)).generator().eval()
+    rng, labels = Rng(0).stream("test"), torch.arange(1000) % 10
+    normal, uniform = torch.randn(1000, 10, generator=rng), torch.rand(1000, 10, generator=rng)
+
+    @torch.no_grad()
+    def strays(z):
+        """Returns how far, in logarithms, variances are from those of training, by layer."""
+        found = []
+        hooks = [
+            layer.register_forward_pre_hook(
+                lambda layer, x: found.append(
+                    (x[0].var((0, 2, 3)) / layer.running_var).log().abs().mean().item()
+                )
+            )
+            for layer in net.modules()
+            if isinstance(layer, torch.nn.BatchNorm2d)
+        ]
+        net(z, labels)
+        for hook in hooks:
+            hook.remove()
+        return found
+
+    assert len(strays(normal)) == 3
+    assert max(strays(normal)) < 0.04
+    assert min(strays(2 * uniform - 1)) > 0.2
 
 
 def test_the_decoder_of_the_vae_draws_digits(file, weights, lenet, tmp_path):

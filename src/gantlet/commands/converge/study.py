@@ -187,8 +187,12 @@ def _advice_verdicts(
         yield Verdict(claim="Before anything is changed, train longer." if between else claim)
         return
     if details["improving"]:
+        ratio = details["ratio"]
+        slowly = ratio is not None and _held(details)
         yield Verdict(
-            claim="It is still improving: a larger budget comes first.",
+            claim="It improves, but slowly: a much larger budget may be what it lacks."
+            if slowly
+            else "It is still improving: a larger budget comes first.",
             because="The loss falls over the last half of training, by a t-test of its trend.",
         )
     predicted = [a for a in found if a["basis"] == "prediction"]
