@@ -107,8 +107,9 @@ def state_in_words(details: Mapping[str, Any]) -> str:
 
 def _held(details: Mapping[str, Any]) -> bool:
     """Returns whether a training began far from the data where it ended: it learned elsewhere."""
-    quality, ratio = details.get("quality"), details["ratio"]
-    return bool(quality) and ratio > GOOD and details["end"] > quality[0] / LOST
+    quality: Sequence[float] = details.get("quality") or ()
+    far = details["ratio"] > GOOD
+    return far and len(quality) > 0 and details["end"] > quality[0] / LOST
 
 
 def _times(ratio: float) -> str:
