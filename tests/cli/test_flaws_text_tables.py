@@ -66,7 +66,7 @@ def with_a_phrase_twice(line, draw):
 DAMAGED = [
     (shuffled, "wrong order of words"),
     (with_a_phrase_twice, "repeated phrases"),
-    (lambda line, draw: re.sub(r"^((?:\S+ ){5}\S+) .*?( \.)?$", r"\1\2", line), "too short"),
+    (lambda line, draw: " ".join(line.split()[:6]), "too short"),
     (lambda line, draw: re.sub(r"\bsees\b", "likes", line), "word 'sees' too rare"),
     (lambda line, draw: re.sub("ship", "shup", line), "too many rare or unknown words"),
     (lambda line, draw: line.lower(), "capitals missing"),
@@ -84,9 +84,7 @@ def test_the_first_flaw_of_a_text_is_the_planted_one(damage, title, tmp_path, ca
     draw = np.random.default_rng(5)
     real = write(tmp_path / "real.txt", sentences(0))
     fake = write(tmp_path / "fake.txt", [damage(line, draw) for line in sentences(1)])
-    # Features that see the meaning of lines may find more beside it, for which there is no name.
-    titles = [t for t in listed(fake, real, capsys) if not t.startswith("unnamed direction")]
-    assert titles[0] == title
+    assert listed(fake, real, capsys)[0] == title
 
 
 def test_another_text_of_the_same_source_has_no_flaw_and_letters_do(tmp_path, capsys):

@@ -15,7 +15,7 @@ from gantlet.core.data import InMemory, Space, Splits
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.core.spec import extractors
-from gantlet.domains.domains import domain_of
+from gantlet.domains.domains import default_features
 from gantlet.domains.text import TextCode
 from gantlet.features import efficientnet, minilm, weights
 from gantlet.features.efficientnet import load_efficientnet
@@ -255,12 +255,12 @@ def none_installed(monkeypatch):
 
 
 def defaults(space, code=None, *, labelled=False):
-    return domain_of(space).features(space, code, labelled=labelled)
+    return default_features(space, code, labelled=labelled)
 
 
 @photos
 def test_they_are_the_defaults_of_their_kinds():
-    assert defaults(COLOUR) == ("efficientnet-lite0", "pixels")
+    assert defaults(COLOUR) == ("efficientnet-lite0", "random-conv", "pixels")
     assert defaults(COLOUR, labelled=True) == ("efficientnet-lite0", "classifier", "pixels")
     assert defaults(GREY) == ("random-conv", "pixels")
     assert defaults(Space("image", (3, 8, 8))) == ("random-conv", "pixels"), "no levels"

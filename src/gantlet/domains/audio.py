@@ -789,7 +789,7 @@ class AudioDomain(Domain):
         return Audio(path=str(path), skip_bad=skip_bad) if is_own else None
 
     @override
-    def features(self, space: Space, code: Code | None, *, labelled: bool) -> tuple[str, ...]:
+    def features(self, code: Code | None, *, labelled: bool) -> tuple[str, ...]:
         """Statistics of spectrograms."""
         return ("spectrogram",)
 

@@ -113,6 +113,24 @@ class Adapted:
     note: str = ""
 
 
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packaged:
+    """A trained network that a package brings.
+
+    Attributes:
+        extractor: The extractor in written form.
+        seen: What it was trained on, in words.
+        is_installed: Whether all that it needs is installed.
+        command: The command that installs it.
+    """
+
+    extractor: str
+    seen: str
+    is_installed: bool
+    command: str
+
+
 class Domain(ABC):
     """A kind of sample, under the name that ``Space.kind`` has for it.
 
@@ -158,29 +176,27 @@ class Domain(ABC):
         del path, skip_bad
         return None
 
-    def features(self, space: Space, code: Code | None, *, labelled: bool) -> tuple[str, ...]:
+    def features(self, code: Code | None, *, labelled: bool) -> tuple[str, ...]:
         """Returns the default feature extractors in written form, the main one first.
 
-        The last one needs nothing but Gantlet; others may rest on packages that are installed.
+        They need nothing but Gantlet.
 
         Args:
-            space: What one sample is.
             code: What the numbers of a sample stand for, where they are not plain numbers.
             labelled: Whether the real samples have classes that a classifier can learn.
         """
-        del space, code, labelled
+        del code, labelled
         return ("pixels",)
 
-    def advice(self, space: Space, code: Code | None, extractor: str) -> str:
-        """Returns what to install for better features than those used, a clause; or nothing.
+    def packaged(self, space: Space, code: Code | None) -> "Packaged | None":
+        """Returns the trained network that suits the samples, or None where there is none.
 
         Args:
             space: What one sample is.
             code: What the numbers of a sample stand for, where they are not plain numbers.
-            extractor: The main extractor that was used, in written form.
         """
-        del space, code, extractor
-        return ""
+        del space, code
+        return None
 
     def depends_on_set(self, code: Code | None) -> bool:
         """Returns whether attributes of a sample depend on the other samples of its set."""
@@ -286,19 +302,38 @@ def attributes_of(
     return found if probabilities is None else found.with_more(_classes(probabilities.double()))
 
 
-def default_features(
-    space: Space, code: Code | None, *, labelled: bool, classes: bool = False
-) -> str:
-    """Returns the main default extractor of a kind of sample.
+def default_features(space: Space, code: Code | None, *, labelled: bool) -> tuple[str, ...]:
+    """Returns the extractors for distances, in written form, the main one first.
+
+    A trained network where one suits the samples and is installed, then those of the domain.
 
     Args:
         space: What one sample is.
         code: What the numbers of a sample stand for, where they are not plain numbers.
         labelled: Whether the real samples have classes that a classifier can learn.
-        classes: Whether one that knows the classes of the data is preferred.
     """
-    found = domain_of(space).features(space, code, labelled=labelled)
-    return "classifier" if classes and "classifier" in found else found[0]
+    domain = domain_of(space)
+    found, own = domain.packaged(space, code), domain.features(code, labelled=labelled)
+    return (found.extractor, *own) if found is not None and found.is_installed else own
+
+
+def missing_features(space: Space, code: Code | None, extractor: str) -> str:
+    """Returns what to install for better features than those used, a clause; or nothing.
+
+    Args:
+        space: What one sample is.
+        code: What the numbers of a sample stand for, where they are not plain numbers.
+        extractor: The main extractor that was used, in written form.
+    """
+    domain = domain_of(space)
+    found, used = domain.packaged(space, code), extractor.partition(":")[0]
+    own = {domain.features(code, labelled=labelled)[0] for labelled in (True, False)}
+    if found is None or found.is_installed or used not in own:
+        return ""
+    return (
+        f"distances are better measured on features of a network trained on {found.seen}, "
+        f"{found.extractor}, which is not installed; to use it: {found.command}"
+    )
 
 
 def columns(space: Space, x: Tensor) -> AttributeTable:

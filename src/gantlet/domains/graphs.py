@@ -461,7 +461,7 @@ class GraphDomain(Domain):
         return Graphs(path=str(path)) if is_own else None
 
     @override
-    def features(self, space: Space, code: Code | None, *, labelled: bool) -> tuple[str, ...]:
+    def features(self, code: Code | None, *, labelled: bool) -> tuple[str, ...]:
         """Histograms of degrees, clustering and spectra."""
         return ("graph-statistics",)
 

@@ -34,7 +34,7 @@ from gantlet.data.arrays import (
 from gantlet.data.splits import Array, published_split, random_split, readable
 from gantlet.domains.attributes import Attribute, AttributeTable, attribute
 from gantlet.domains.corruptions import Cause, image_causes
-from gantlet.domains.domains import Adapted, Domain, columns
+from gantlet.domains.domains import Adapted, Domain, Packaged, columns
 from gantlet.features.efficientnet import WEIGHTS
 from gantlet.report.pictures import grid
 
@@ -739,11 +739,6 @@ def _refuse_splits(folder: Path) -> None:
 # ----------------------------------------------------------------------------
 
 
-def _has_colours(space: Space) -> bool:
-    """Returns whether a network for photographs can be shown such images."""
-    return space.shape[0] == 3 and space.levels is not None
-
-
 @final
 class ImageDomain(Domain):
     """Images, shape ``(channels, height, width)``, of levels or of numbers in one range."""
@@ -768,27 +763,20 @@ class ImageDomain(Domain):
         return Images(path=str(path), skip_bad=skip_bad) if path.is_dir() else None
 
     @override
-    def features(self, space: Space, code: Code | None, *, labelled: bool) -> tuple[str, ...]:
-        """A network trained on photographs for images in colour, where it is installed.
-
-        Else, and beside it, a classifier where there are classes, or random convolutions; pixels
-        too.
-        """
-        del code
-        own = "classifier" if labelled else "random-conv"
-        if not _has_colours(space) or WEIGHTS.find() is None:
-            return own, "pixels"
-        return (WEIGHTS.name, own, "pixels") if labelled else (WEIGHTS.name, "pixels")
+    def features(self, code: Code | None, *, labelled: bool) -> tuple[str, ...]:
+        """A classifier where there are classes, or else random convolutions; pixels too."""
+        return ("classifier" if labelled else "random-conv", "pixels")
 
     @override
-    def advice(self, space: Space, code: Code | None, extractor: str) -> str:
-        """Names the command that installs the network for images in colour."""
-        used = extractor.partition(":")[0] in {"classifier", "random-conv"}
-        if not used or not _has_colours(space) or WEIGHTS.find() is not None:
-            return ""
-        return (
-            "images in colour are compared better on features of a network trained on "
-            f"photographs, which is not installed; to use it: {WEIGHTS.advice}"
+    def packaged(self, space: Space, code: Code | None) -> Packaged | None:
+        """A network trained on photographs, for images in colour."""
+        if space.shape[0] != 3 or space.levels is None:
+            return None
+        return Packaged(
+            extractor=WEIGHTS.name,
+            seen="photographs",
+            is_installed=WEIGHTS.find() is not None,
+            command=WEIGHTS.advice,
         )
 
     @override

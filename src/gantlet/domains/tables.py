@@ -836,7 +836,7 @@ class TableDomain(Domain):
         return found if isinstance(found, Table) else None
 
     @override
-    def features(self, space: Space, code: Code | None, *, labelled: bool) -> tuple[str, ...]:
+    def features(self, code: Code | None, *, labelled: bool) -> tuple[str, ...]:
         """Principal components."""
         return ("pca",)
 

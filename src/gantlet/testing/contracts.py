@@ -597,7 +597,7 @@ def _check_settings(domain: Domain, space: Space, code: Code | None) -> None:
     assert all(e.startswith(".") for e in domain.endings), "endings of files begin with a dot"
     assert domain.shown >= 10, "a picture shows ten samples or more"
     for labelled in (True, False):
-        chosen = domain.features(space, code, labelled=labelled)
+        chosen = domain.features(code, labelled=labelled)
         assert chosen, "there is a default extractor"
         for name in chosen:
             assert extractors.resolve(name), f"the default extractor {name} exists"

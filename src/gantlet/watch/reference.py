@@ -93,7 +93,7 @@ class Reference:
 
     def _chosen(self, features: str) -> str:
         code = self._sets.real.samples.code
-        usual = default_features(self.space, code, labelled=False)
+        usual = default_features(self.space, code, labelled=False)[0]
         text = extractors.resolve(features or usual)
         check_ranking_features([text])
         return text

@@ -99,9 +99,7 @@ class SpikeDomain(Domain):
         return Spikes(path=str(path)) if path.suffix == ".spikes" else None
 
     @override
-    def features(
-        self, space: gantlet.Space, code: Code | None, *, labelled: bool
-    ) -> tuple[str, ...]:
+    def features(self, code: Code | None, *, labelled: bool) -> tuple[str, ...]:
         """Random Fourier features, which this package brings."""
         return ("fourier:width=5", "pixels")
 

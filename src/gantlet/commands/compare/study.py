@@ -257,7 +257,7 @@ class Compare:
     def _default_features(self, dataset: Dataset, data: str) -> tuple[str, ...]:
         code = dataset.code() if isinstance(dataset, Encoded) else None
         space, splits = self.loaded.load(data, self.data_seed)
-        return (default_features(space, code, labelled=splits.train.labels is not None),)
+        return default_features(space, code, labelled=splits.train.labels is not None)[:1]
 
 
 def _shared(asked: options.Training) -> dict[str, Any]:

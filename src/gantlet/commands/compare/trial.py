@@ -27,7 +27,7 @@ from gantlet.core.estimate import (
 from gantlet.core.model import FittedFamily, Model
 from gantlet.core.rng import Rng, StorageError
 from gantlet.core.spec import families, probes
-from gantlet.domains.domains import domain_of
+from gantlet.domains.domains import missing_features
 from gantlet.features.base import full_precision
 from gantlet.metrics.measure import detail_all, two_sample
 from gantlet.run.execute import Watch
@@ -228,7 +228,7 @@ def _held_out(spec: ComparisonTrial, data: RunData) -> Tensor:
 def _advice(spec: ComparisonTrial, data: RunData) -> list[Note]:
     """Returns what to install for better features, where there is something."""
     space, splits = data.load(spec.data, spec.data_seed)
-    advice = domain_of(space).advice(space, splits.code, spec.features[0])
+    advice = missing_features(space, splits.code, spec.features[0])
     return [Note(advice, "features")] if advice else []
 
 

@@ -39,7 +39,7 @@ from gantlet.core.rng import Rng
 from gantlet.core.spec import Spec, extractors, quote
 from gantlet.data.splits import Concatenated, Subset, WithLabels, random_split
 from gantlet.domains.cells import read_cells
-from gantlet.domains.domains import Relearned, domain_of
+from gantlet.domains.domains import Relearned, domain_of, missing_features
 from gantlet.features.base import (
     FeatureCache,
     FeatureSet,
@@ -363,7 +363,7 @@ class EvaluationSets:
             extractor: The main extractor that was used, in written form.
         """
         samples = self.real.samples
-        advice = domain_of(samples.space).advice(samples.space, samples.code, extractor)
+        advice = missing_features(samples.space, samples.code, extractor)
         return (f"{advice[0].upper()}{advice[1:]}.",) if advice else ()
 
     def features(

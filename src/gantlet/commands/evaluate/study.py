@@ -63,7 +63,7 @@ from gantlet.core.arguments import check_fields
 from gantlet.core.data import Readable, Space
 from gantlet.core.estimate import REAL, Estimate, Outcome, Trial
 from gantlet.core.spec import extractors, metrics
-from gantlet.domains.domains import domain_of
+from gantlet.domains.domains import default_features, domain_of
 from gantlet.features.base import check_ranking_features
 from gantlet.report.blocks import (
     Block,
@@ -917,9 +917,7 @@ class Evaluate:
 
     def _usual_features(self) -> tuple[str, ...]:
         samples = self.sets.real.samples
-        usual = domain_of(samples.space).features(
-            samples.space, samples.code, labelled=self.sets.has_classes()
-        )
+        usual = default_features(samples.space, samples.code, labelled=self.sets.has_classes())
         # Trained for as long as features of real samples alone ask for.
         return tuple("classifier:steps=1000" if f == "classifier" else f for f in usual)
 

@@ -30,7 +30,7 @@ from gantlet.core.data import Readable
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Estimate, Outcome, Trial
 from gantlet.core.spec import extractors
-from gantlet.domains.domains import default_features, domain_of
+from gantlet.domains.domains import domain_of
 from gantlet.flaws.split import Ending, StopReason
 from gantlet.options import Search
 from gantlet.report.blocks import (
@@ -555,10 +555,7 @@ def answer(
         question=question,
         facts=facts_of(_setting(question, sets), outcomes, run),
         verdicts=[v for found in lists for v in verdicts(found, question["search"])],
-        caveats=[
-            *_caveats(sets, lists),
-            *(Caveat(text=t) for t in sets.advice(str(question["features"]))),
-        ],
+        caveats=list(_caveats(sets, lists)),
         rows=[row for o in outcomes if o.error is None for row in _rows(sets.asked, o)],
         blocks=[*_blocks(sets, outcomes, lists, run)],
         extra={"lists": {found.name: found.flaws for found in lists}},
@@ -751,11 +748,8 @@ class FindFlaws:
         if self.features:
             return extractors.resolve(self.features)
         samples = self.sets.real.samples
-        # Flaws are named after classes where there are some.
-        usual = default_features(
-            samples.space, samples.code, labelled=self.sets.has_classes(), classes=True
-        )
-        return extractors.resolve(usual)
+        usual = domain_of(samples.space).features(samples.code, labelled=self.sets.has_classes())
+        return extractors.resolve(usual[0])
 
 
 def _check_search(search: Search) -> None:

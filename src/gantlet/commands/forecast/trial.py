@@ -97,8 +97,7 @@ def vectors(samples: NamedSamples, x: Tensor, rng: Rng) -> tuple[Tensor, str]:
     space = samples.space
     if space.kind in _RAW:
         return space.unit(x).flatten(1), "raw values"
-    # The last one: what the predictor was fitted to must not depend on what is installed.
-    name = domain_of(space).features(space, samples.code, labelled=False)[-1]
+    name = domain_of(space).features(samples.code, labelled=False)[0]
     own = InMemory(x)
     features = extractors.make(name).fit(
         space, Splits(train=own, validation=own, test=own), rng=rng

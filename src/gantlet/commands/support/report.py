@@ -542,10 +542,7 @@ def answer(
         question=question,
         facts=facts_of(_setting(question, sets), outcomes, run),
         verdicts=list(verdicts(everyone, level)),
-        caveats=[
-            *_caveats(sets, everyone),
-            *(Caveat(text=t) for t in sets.advice(str(question["features"]))),
-        ],
+        caveats=list(_caveats(sets, everyone)),
         rows=[row for found in everyone for row in _rows(sets, found)],
         blocks=[*_blocks(sets, everyone, run, level), *failed_trials(outcomes, column="samples")],
         extra={"tests": [_as_data(found, level) for found in everyone]},

@@ -14,7 +14,7 @@ from gantlet.commands.support.trial import SupportTrial, check_sizes, run_trial
 from gantlet.core.arguments import check_fields
 from gantlet.core.estimate import Outcome, Trial
 from gantlet.core.spec import extractors
-from gantlet.domains.domains import default_features
+from gantlet.domains.domains import domain_of
 from gantlet.features.base import check_ranking_features
 from gantlet.options import SupportTests
 from gantlet.report.blocks import Report
@@ -99,10 +99,7 @@ class FindSupport:
         if self.features:
             return extractors.resolve(self.features)
         samples = self.sets.real.samples
-        # Modes are classes where there are some.
-        usual = default_features(
-            samples.space, samples.code, labelled=self.sets.has_classes(), classes=True
-        )
+        usual = domain_of(samples.space).features(samples.code, labelled=self.sets.has_classes())
         # Trained for as long as features of real samples alone ask for.
-        chosen = "classifier:steps=1000" if usual == "classifier" else usual
+        chosen = "classifier:steps=1000" if usual[0] == "classifier" else usual[0]
         return extractors.resolve(chosen)
