@@ -862,6 +862,7 @@ def _(asked: options.Evaluate) -> Study:
         asked=found,
         features=tuple(asked.features),
         metrics=tuple(asked.metrics),
+        panel=asked.panel,
         rank=asked.rank,
         threads=asked.threads,
         device=asked.device,

@@ -388,11 +388,14 @@ class Evaluate(Judging):
             group for file names, or auto for labels that samples bring along (sub-folders, an
             array labels or y, classes of a data set); NAME=WHAT for one set, as for groups;
             repeat for more. Fakes without labels get predicted ones.
+        panel: Whether to measure on every feature extractor at hand, and to ask whether samples
+            were tuned against one of them.
     """
 
     _: KW_ONLY
     features: Annotated[Sequence[str], OptionHelp(several=True)] = ()
     metrics: Annotated[Sequence[str], OptionHelp(flags=("--metric",), several=True)] = ()
+    panel: bool = False
     rank: str = "kid"
     pairs: "SamplesLike | None" = None
     outputs: Outputs = 1

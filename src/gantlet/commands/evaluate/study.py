@@ -19,6 +19,14 @@ from gantlet.commands.evaluate.classes import (
     run_classes,
 )
 from gantlet.commands.evaluate.inputs import EvaluationSpec, named
+from gantlet.commands.evaluate.panel import (
+    extractors_at_hand,
+    panel_caveats,
+    panel_extra,
+    panel_of,
+    panel_section,
+    panel_verdicts,
+)
 from gantlet.commands.evaluate.results import (
     FloorGap,
     Result,
@@ -618,6 +626,7 @@ def answer(
     taken = taken_from_reference(same)
     fakes = sets.asked.fakes
     who = named(fakes[0])[0] if len(fakes) == 1 else f"{len(fakes)} sets of samples"
+    panel = panel_of(sets, question)
     return Report(
         title=f"{who} against {sets.real.samples.name}",
         command="evaluate",
@@ -627,11 +636,13 @@ def answer(
             *_nothing(results, first, outcomes),
             *verdicts(results, first, rank, same=same, why_no_floor=why),
             *class_verdicts(classes),
+            *panel_verdicts(panel),
         ],
         caveats=[
             *class_caveats(classes),
             *_caveats(sets, results, same, why),
             *(Caveat(text=t) for t in sets.advice(first)),
+            *panel_caveats(sets, panel, question),
         ],
         rows=[
             *_rows(sets.asked, results),
@@ -639,6 +650,7 @@ def answer(
         ],
         blocks=[
             *([main_table(results, first, rank, taken=taken)] if on(results, first) else []),
+            *panel_section(panel),
             *ranking_section(free, first, rank),
             *class_blocks(classes, sets),
             *copying_section(results),
@@ -654,6 +666,7 @@ def answer(
             "comparisons": _comparisons(results),
             "claims": claims(results, first, same),
             **({"classes": class_data(classes)} if classes else {}),
+            **panel_extra(panel),
         },
     )
 
@@ -803,6 +816,7 @@ class Evaluate:
         asked: The sets.
         features: What distances are measured on; empty for what suits the data.
         metrics: What is measured; empty for the usual.
+        panel: Whether every extractor at hand is used, and a panel made of them.
         rank: The metric by which several sets are ranked.
         threads: Threads of each trial; part of what decides the last digits.
         device: Where features are computed and compared.
@@ -811,6 +825,7 @@ class Evaluate:
     asked: EvaluationSpec
     features: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
+    panel: bool = options.Evaluate.panel
     rank: str = options.Evaluate.rank
     threads: options.Threads = options.Evaluate.threads
     device: str = options.Evaluate.device
@@ -832,6 +847,7 @@ class Evaluate:
             "features": list(self._features()),
             "metrics": list(self._metrics()),
             "rank": metrics.resolve(self.rank),
+            **({"panel": True} if self.panel else {}),
             "threads": self.threads,
             "device": self.device,
         }
@@ -917,7 +933,8 @@ class Evaluate:
 
     def _usual_features(self) -> tuple[str, ...]:
         samples = self.sets.real.samples
-        usual = default_features(samples.space, samples.code, labelled=self.sets.has_classes())
+        chosen = extractors_at_hand if self.panel else default_features
+        usual = chosen(samples.space, samples.code, labelled=self.sets.has_classes())
         # Trained for as long as features of real samples alone ask for.
         return tuple("classifier:steps=1000" if f == "classifier" else f for f in usual)
 

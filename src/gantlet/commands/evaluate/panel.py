@@ -1,0 +1,353 @@
+"""A panel of encoders: what all of them say together, and which one was tuned against."""
+
+import math
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from scipy.stats import t as student
+from torch import Tensor
+
+from gantlet.commands.evaluate.inputs import named
+from gantlet.commands.evaluate.sets import EvaluationSets, SamplePart
+from gantlet.core.data import Code, Space
+from gantlet.core.estimate import Estimate
+from gantlet.core.rng import Rng
+from gantlet.core.spec import extractors
+from gantlet.domains.domains import default_features
+from gantlet.features.base import subsample_indices
+from gantlet.features.weights import is_downloaded
+from gantlet.metrics.frechet import bures, spread_of
+from gantlet.report.blocks import Caveat, Column, Section, Table, Verdict
+from gantlet.stats.intervals import holm_adjusted
+
+# ----------------------------------------------------------------------------
+# The encoders.
+# ----------------------------------------------------------------------------
+
+# Networks for images and the weights that each needs.
+_FILES = {
+    "inception": "inception",
+    "dinov2": "dinov2-vit-l-14",
+    "dinov2:model=vit-b-14": "dinov2-vit-b-14",
+    "dinov2:model=vit-s-14": "dinov2-vit-s-14",
+    "clip": "clip-vit-b-32",
+}
+# They see numbers of any kind in any place.
+_GENERAL = ("random-conv", "pca", "pixels")
+
+
+def extractors_at_hand(space: Space, code: Code | None, *, labelled: bool) -> tuple[str, ...]:
+    """Returns every extractor that suits the samples and needs nothing that is not here.
+
+    Args:
+        space: What one sample is.
+        code: What the numbers of a sample stand for, where they are not plain numbers.
+        labelled: Whether the real samples have classes that a classifier can learn.
+    """
+    found = [*default_features(space, code, labelled=labelled)]
+    if space.kind == "image" and space.levels is not None and space.shape[0] in {1, 3}:
+        found += [name for name, weights in _FILES.items() if is_downloaded(weights)]
+    if space.kind in {"image", "vector"}:
+        found += _GENERAL
+    return tuple(dict.fromkeys(found))
+
+
+# ----------------------------------------------------------------------------
+# What one encoder says of a set, and how sure it is.
+# ----------------------------------------------------------------------------
+
+# So many blocks are left out in turn.
+_BLOCKS = 10
+_LEAST = 2 * _BLOCKS
+# An improvement is judged by the spread of those of the other encoders: three at least.
+_ENCODERS = 4
+_LEVEL = 0.05
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Reading:
+    """The distance of a set over that of as many held-out real samples, on one encoder.
+
+    Attributes:
+        extractor: In written form.
+        value: The log of the ratio of the two plug-in Frechet distances.
+        without: The same with a tenth of all samples left out in turn, shape ``(10,)``.
+    """
+
+    extractor: str
+    value: float
+    without: Tensor
+
+
+def reading(extractor: str, real: Tensor, floor: Tensor, fake: Tensor) -> Reading:
+    """Compares features of a set and of held-out real samples with those of the reference.
+
+    Both distances are plug-in values of equally many samples, so that each has the bias that its
+    number of samples brings: their ratio is 1 on average where fakes are as good as real.
+
+    Args:
+        extractor: In written form.
+        real: Of the reference, shape ``(n, d)``.
+        floor: Of held-out real samples, shape ``(m, d)``, 20 or more.
+        fake: Of the set, likewise.
+    """
+    sides = (real, floor, fake)
+    left = [_ratio(*(_without(x, k) for x in sides)) for k in range(_BLOCKS)]
+    return Reading(extractor, _ratio(*sides), torch.tensor(left, dtype=torch.float64))
+
+
+def _ratio(real: Tensor, floor: Tensor, fake: Tensor) -> float:
+    a, b, c = map(spread_of, (real, floor, fake))
+    distances = [bures(a, x) + float((a.mean - x.mean).square().sum()) for x in (b, c)]
+    # Equal sets have no distance; rounding may leave them less than none.
+    of_floor, of_fake = (max(d, 1e-12 * float(a.trace) + 1e-300) for d in distances)
+    return math.log(of_fake / of_floor)
+
+
+def _without(x: Tensor, block: int) -> Tensor:
+    """Returns the rows of ``x`` that are not in a block of evenly spaced ones."""
+    return x[torch.arange(len(x)) % _BLOCKS != block]
+
+
+def _variance(without: Tensor) -> float:
+    """Returns the variance by the jackknife over blocks."""
+    return float((_BLOCKS - 1) * without.var(correction=0))
+
+
+def ratio(value: float, without: Tensor, method: str) -> Estimate:
+    """Returns a ratio with the interval of its log, from what is left when blocks are left out."""
+    half = float(student.ppf(0.975, _BLOCKS - 1)) * math.sqrt(_variance(without))
+    return Estimate(
+        value=math.exp(value),
+        low=math.exp(value - half),
+        high=math.exp(value + half),
+        n=_BLOCKS,
+        better="lower",
+        method=method,
+    )
+
+
+def together(readings: Sequence[Reading]) -> Estimate:
+    """Returns the geometric mean of the ratios of all encoders.
+
+    The interval is for fresh samples, seen by these encoders: the encoders are not drawn.
+    """
+    return ratio(
+        statistics.fmean(r.value for r in readings),
+        torch.stack([r.without for r in readings]).mean(0),
+        f"geometric mean over {len(readings)} encoders of the Frechet distance over that of as "
+        f"many held-out real samples; jackknife over {_BLOCKS} blocks of samples",
+    )
+
+
+def apart(readings: Sequence[Reading]) -> list[tuple[str, Estimate, float]]:
+    """Returns each encoder's ratio over the mean of the others, and its p-value by Holm."""
+    found: list[tuple[str, Estimate]] = []
+    p: list[float] = []
+    for r in readings:
+        others = [o for o in readings if o is not r]
+        value = r.value - statistics.fmean(o.value for o in others)
+        without = r.without - torch.stack([o.without for o in others]).mean(0)
+        error = math.sqrt(_variance(without))
+        found.append((r.extractor, ratio(value, without, "ratio to the mean of the others")))
+        p.append(2 * float(student.sf(abs(value) / max(error, 1e-12), _BLOCKS - 1)))
+    return [(*f, q) for f, q in zip(found, holm_adjusted(p), strict=True)]
+
+
+# ----------------------------------------------------------------------------
+# Whether one encoder was tuned against.
+# ----------------------------------------------------------------------------
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """By how much a set is better than another, by one encoder and by the others.
+
+    Attributes:
+        extractor: The encoder.
+        own: By which factor its distance fell.
+        others: By which factor those of the others fell, the geometric mean.
+        p: How likely it is that it falls by so much more if it is one like the others; adjusted
+            by Holm's procedure over the encoders.
+    """
+
+    extractor: str
+    own: float
+    others: float
+    p: float
+
+    @property
+    def is_tuned(self) -> bool:
+        """Whether the others cannot explain it."""
+        return self.p <= _LEVEL and self.own > 1
+
+
+def gains(before: Sequence[Reading], after: Sequence[Reading]) -> list[Gain]:
+    """Returns the gain of each encoder from one set to another, and whether others explain it.
+
+    Each encoder is left out in turn. The log of its gain is predicted by those of the others: it
+    lies in ``mean ± t sd sqrt(1 + 1 / k)`` if it is drawn like the ``k`` others from a normal
+    distribution. The noise of the samples is added to that variance, though it is in the spread
+    of the others already, which is on the safe side.
+
+    Returns:
+        Nothing where there are fewer than four encoders.
+    """
+    if len(before) < _ENCODERS:
+        return []
+    logs = [b.value - a.value for b, a in zip(before, after, strict=True)]
+    noise = [_variance(b.without - a.without) for b, a in zip(before, after, strict=True)]
+    p: list[float] = []
+    means: list[float] = []
+    for i, own in enumerate(logs):
+        others = logs[:i] + logs[i + 1 :]
+        k = len(others)
+        means.append(statistics.fmean(others))
+        error = math.sqrt(statistics.variance(others) * (1 + 1 / k) + noise[i])
+        p.append(float(student.sf((own - means[i]) / max(error, 1e-12), k - 1)))
+    return [
+        Gain(r.extractor, math.exp(own), math.exp(mean), q)
+        for r, own, mean, q in zip(before, logs, means, holm_adjusted(p), strict=True)
+    ]
+
+
+# ----------------------------------------------------------------------------
+# The panel of an evaluation.
+# ----------------------------------------------------------------------------
+
+Readings = Mapping[str, Sequence[Reading]]
+"""What the encoders say of each set, by its name."""
+
+
+def panel_of(sets: EvaluationSets, question: Mapping[str, Any]) -> Readings:
+    """Returns what every encoder says of every set that has a noise floor, if a panel is asked."""
+    if not question.get("panel"):
+        return {}
+    seen, device = question["features"], question["device"]
+    found: dict[str, list[Reading]] = {}
+    for fake in sets.asked.fakes:
+        own = sets.fake(fake)
+        floor = sets.floor(own.n)
+        if floor is None or min(floor.other.n, own.n) < _LEAST:
+            continue
+        n = min(floor.other.n, own.n)
+        rng = Rng(sets.asked.seed).stream("panel")
+        kept = subsample_indices(own.n, n, rng=rng)
+        for extractor in seen:
+            real = _rows(sets, floor.real, extractor, device)
+            held = _rows(sets, floor.other, extractor, device)[:n]
+            rows = _rows(sets, SamplePart(whole=own), extractor, device)[kept]
+            found.setdefault(named(fake)[0], []).append(reading(extractor, real, held, rows))
+    return found
+
+
+def _rows(sets: EvaluationSets, part: SamplePart, extractor: str, device: str) -> Tensor:
+    made = sets.features(part.whole, extractor, lambda *_: None, device=device, classes=False)
+    return made.rows if part.places is None else made.rows[part.places]
+
+
+def panel_section(found: Readings) -> Iterator[Section]:
+    """Yields the ratios of all sets on all encoders."""
+    if not found:
+        return
+    names = [extractors.short(r.extractor) for r in next(iter(found.values()))]
+    rows: list[list[str | Estimate]] = [
+        [
+            name,
+            together(readings),
+            *(ratio(r.value, r.without, "ratio to held-out real") for r in readings),
+        ]
+        for name, readings in found.items()
+    ]
+    table = Table(
+        title="Frechet distance over that of held-out real samples",
+        columns=[
+            Column(name="samples"),
+            Column(name="all encoders", better="lower", help="Geometric mean of the ratios."),
+            *(Column(name=name, better="lower", group="encoder") for name in names),
+        ],
+        rows=rows,
+        note="1 is as near to the reference as real samples are. Plug-in distances of equally "
+        "many samples; 95 % intervals by the jackknife over ten blocks of samples.",
+    )
+    yield Section(title="Panel of encoders", blocks=[table], open=True)
+
+
+def panel_verdicts(found: Readings) -> Iterator[Verdict]:
+    """Says what all encoders say together, where they disagree, and which was tuned against."""
+    for name, readings in found.items():
+        mean = together(readings)
+        one = [
+            f"{extractors.short(e)} {x.value:.2g} times the others (p = {p:.2g})"
+            for e, x, p in apart(readings)
+            if p <= _LEVEL and x.value is not None
+        ]
+        yield Verdict(
+            claim=f"{name} is {mean.value:.3g} times as far from the reference as held-out real "
+            f"samples are, by {len(readings)} encoders together.",
+            because=f"95 % interval {mean.low:.3g} to {mean.high:.3g}. "
+            + (f"Encoders disagree: {'; '.join(one)}." if one else "No encoder stands out."),
+        )
+    if found:
+        yield from _tuned(found)
+
+
+def _tuned(found: Readings) -> Iterator[Verdict]:
+    (first, before), *others = found.items()
+    for name, after in others:
+        for gain in gains(before, after):
+            if gain.is_tuned:
+                short = extractors.short(gain.extractor)
+                yield Verdict(
+                    claim=f"{name} seems tuned against {short}: do not judge it by {short}.",
+                    because=f"Against {first} its distance is {gain.own:.3g} times smaller on "
+                    f"{short}, {gain.others:.3g} times on the other encoders (p = {gain.p:.2g}, "
+                    "leaving one encoder out, Holm over encoders).",
+                )
+
+
+def panel_caveats(
+    sets: EvaluationSets, found: Readings, question: Mapping[str, Any]
+) -> Iterator[Caveat]:
+    """Says what the panel cannot."""
+    if not question.get("panel"):
+        return
+    seen = question["features"]
+    missing = [named(f)[0] for f in sets.asked.fakes if named(f)[0] not in found]
+    if missing:
+        yield Caveat(
+            text=f"No panel for {', '.join(missing)}: it needs a noise floor of {_LEAST} samples."
+        )
+    if len(seen) < _ENCODERS:
+        yield Caveat(
+            text=f"Whether an encoder was tuned against is judged by {_ENCODERS} encoders or "
+            f"more; here are {len(seen)}."
+        )
+    elif len(sets.asked.fakes) < 2:
+        yield Caveat(
+            text="Whether an encoder was tuned against is judged against samples from before: "
+            "give those first, and the ones in question after them."
+        )
+
+
+def panel_extra(found: Readings) -> dict[str, object]:
+    """Returns the panel as plain data, by name."""
+    if not found:
+        return {}
+    sets = {
+        name: {
+            "ratio": together(readings).value,
+            "encoders": {r.extractor: math.exp(r.value) for r in readings},
+        }
+        for name, readings in found.items()
+    }
+    (_, before), *others = found.items()
+    tuned = {
+        name: [g.extractor for g in gains(before, after) if g.is_tuned] for name, after in others
+    }
+    return {"panel": {"sets": sets, "tuned": tuned}}
