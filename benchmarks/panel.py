@@ -22,18 +22,18 @@ from torch.nn.functional import interpolate, max_pool2d
 import gantlet
 from gantlet.commands.evaluate.panel import Gain, gains, reading, together
 from gantlet.core.data import InMemory, Splits
+from gantlet.features.weights import read
 
 RESULT = Path(__file__).parent / "results" / "panel.json"
 DATA = Path(os.environ.get("GANTLET_DATA", "../shared/data")).resolve()
 GREY = gantlet.Space("image", (1, 28, 28), 256)
-OTHERS = ("efficientnet-lite0:size=48", "classifier:steps=600", "random-conv", "pca", "pixels")
+OTHERS = ("efficientnet-lite0:size=48", "random-conv", "pca", "pixels")
 LENET = "lenet"
-N, STEPS, BATCH, SEEDS = 500, 150, 512, 10
+N, STEPS, BATCH, SEEDS = 500, 300, 256, 10
 
 
 def published(name: str) -> dict[str, Tensor]:
-    found: dict[str, Tensor] = torch.load(DATA / "weights" / name, weights_only=True)  # noqa: TID251
-    return found
+    return read(DATA / "weights" / name)
 
 
 def lenet() -> nn.Module:
