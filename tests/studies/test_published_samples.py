@@ -9,6 +9,7 @@ from PIL import Image
 from scipy.stats import spearmanr
 
 import gantlet
+from gantlet.features.efficientnet import WEIGHTS
 
 pytestmark = pytest.mark.data
 
@@ -66,3 +67,32 @@ def test_a_collapsed_generator_is_caught_by_the_first_screen(shared_data, monkey
     )
     claims = [v.claim for v in report.verdicts]
     assert any("too little variety" in claim for claim in claims), claims
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.skipif(WEIGHTS.find() is None, reason="gantlet[images] is not installed")
+def test_the_default_features_rank_nine_gans_and_tell_two_from_real_images(shared_data):
+    images = shared_data / "images"
+    samples = images / "generated/cifar10_published_samples.npz"
+    told = json.loads(bytes(np.load(samples)["meta_json"]).decode())
+    real = np.load(images / "cifar10/cifar10_lossless_first4000.npz")["x"][:1500]
+    names = (*GANS, "wgan_gp")
+    report = gantlet.evaluate(
+        {k: f"npz:path={samples},key=gan.{k}" for k in names}, real, metrics=["kid"]
+    )
+    assert report.question["features"][0].startswith("efficientnet-lite0")
+    rows = [r for r in report.rows if r.name == "kid (efficientnet-lite0)"]
+    kid = {r.model.partition("=")[0]: r.estimate.value for r in rows}
+    published = [told[f"gan.{k}"]["published_FID"] for k in names]
+    assert spearmanr([kid[k] for k in names], published).statistic >= 0.93
+    for name in ("dcgan", "progressive"):
+        one = gantlet.evaluate(
+            f"npz:path={samples},key=gan.{name}", real, metrics=["kid", "energy"]
+        )
+        assert "differs significantly from real data" in one.verdicts[0].claim
+    fake = np.load(samples)["ar.pixelcnnpp_lr0.00020_resnet5_filters160"]
+    linear = ["c2st:classifier=logistic"]
+    told_apart = gantlet.evaluate(fake, real, metrics=linear).rows[0].estimate
+    assert told_apart.value >= 0.8
+    same = gantlet.evaluate(real[:200], real[200:], metrics=linear).rows[0].estimate
+    assert same.low <= 0.5 <= same.high

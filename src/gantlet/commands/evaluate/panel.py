@@ -65,6 +65,8 @@ _LEAST = 2 * _BLOCKS
 # An improvement is judged by the spread of those of the other encoders: three at least.
 _ENCODERS = 4
 _LEVEL = 0.05
+# Encoders whose logs of gains lie closer together count as if they were spread by this, a fifth.
+_SPREAD = 0.2
 
 
 @final
@@ -172,8 +174,8 @@ class Gain:
         extractor: The encoder.
         own: By which factor its distance fell.
         others: By which factor those of the others fell, the geometric mean.
-        p: How likely it is that it falls by so much more if it is one like the others; adjusted
-            by Holm's procedure over the encoders.
+        p: How likely it is that it falls by so much more if it is one like the others: the
+            larger of two p-values, see ``gains``.
     """
 
     extractor: str
@@ -195,6 +197,11 @@ def gains(before: Sequence[Reading], after: Sequence[Reading]) -> list[Gain]:
     distribution. The noise of the samples is added to that variance, though it is in the spread
     of the others already, which is on the safe side.
 
+    This is done twice. A generator that is tuned against one encoder gets worse by others, and
+    losses explain no gain: so in one prediction they count as no change, with p-values adjusted
+    by Holm's procedure over the encoders. In the other they count as they are, since encoders
+    that disagree a lot may do so by gains too.
+
     Returns:
         Nothing where there are fewer than four encoders.
     """
@@ -202,18 +209,26 @@ def gains(before: Sequence[Reading], after: Sequence[Reading]) -> list[Gain]:
         return []
     logs = [b.value - a.value for b, a in zip(before, after, strict=True)]
     noise = [_variance(b.without - a.without) for b, a in zip(before, after, strict=True)]
-    p: list[float] = []
-    means: list[float] = []
-    for i, own in enumerate(logs):
-        others = logs[:i] + logs[i + 1 :]
-        k = len(others)
-        means.append(statistics.fmean(others))
-        error = math.sqrt(statistics.variance(others) * (1 + 1 / k) + noise[i])
-        p.append(float(student.sf((own - means[i]) / max(error, 1e-12), k - 1)))
+    rest = [logs[:i] + logs[i + 1 :] for i in range(len(logs))]
+    plain = map(_p_beyond, logs, rest, noise)
+    without_losses = holm_adjusted(
+        [
+            _p_beyond(g, [max(o, 0.0) for o in r], v)
+            for g, r, v in zip(logs, rest, noise, strict=True)
+        ]
+    )
     return [
-        Gain(r.extractor, math.exp(own), math.exp(mean), q)
-        for r, own, mean, q in zip(before, logs, means, holm_adjusted(p), strict=True)
+        Gain(r.extractor, math.exp(own), math.exp(statistics.fmean(others)), max(p, q))
+        for r, own, others, p, q in zip(before, logs, rest, plain, without_losses, strict=True)
     ]
+
+
+def _p_beyond(own: float, others: Sequence[float], noise: float) -> float:
+    """Returns how likely a number drawn like the others is to lie as high as ``own``."""
+    k = len(others)
+    spread = max(statistics.stdev(others), _SPREAD)
+    error = math.sqrt(spread**2 * (1 + 1 / k) + noise)
+    return float(student.sf((own - statistics.fmean(others)) / error, k - 1))
 
 
 # ----------------------------------------------------------------------------
