@@ -176,7 +176,7 @@ def main() -> None:
         runs.append({"seed": seed, "alarms": alarms, "gains": plain(made), "ratios": ratios})
         print(json.dumps(runs[-1]), flush=True)
     free = untouched(panel, "mnist")
-    free += untouched(panel_for(*fashion()), "fashion")
+    free += untouched(panel_for(*fashion()), "fashion_mnist")
     result = {
         "what": "gains: own factor, the factor of the others, p by Holm",
         "tuned on": LENET,
