@@ -112,7 +112,8 @@ class EvaluationSpec:
     def of_stored(cls, stored: Mapping[str, Any]) -> Self:
         """Returns the sets that ``stored`` wrote."""
         lists = {name: tuple(stored.get(name, ())) for name in ("fakes", "groups", "labels")}
-        return cls(**(dict(stored) | lists))
+        given: dict[str, Any] = dict(stored) | lists
+        return cls(**given)
 
 
 class SetTrial(TypedTrial):

@@ -25,7 +25,7 @@ from gantlet.core.arguments import check_fields
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Estimate, Outcome, Trial
 from gantlet.core.spec import extractors, metrics
-from gantlet.domains.domains import domain_of
+from gantlet.domains.domains import default_features
 from gantlet.features.base import check_ranking_features
 from gantlet.metrics.measure import two_sample
 from gantlet.report.blocks import (
@@ -431,6 +431,6 @@ class Why:
             return setting
         sets = self.sets.sets(setting, "real")
         samples, labelled = sets.real.samples, sets.has_classes()
-        usual = domain_of(samples.space).features(samples.space, samples.code, labelled=labelled)
+        usual = default_features(samples.space, samples.code, labelled=labelled)
         chosen = "classifier:steps=1000" if usual[0] == "classifier" else usual[0]
         return replace(setting, features=extractors.resolve(chosen))
