@@ -6,8 +6,6 @@ Their options are defined in ``gantlet.options``, from which signatures and help
 import inspect
 import os
 import re
-import shutil
-import stat
 import sys
 import time
 import warnings
@@ -17,21 +15,22 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import singledispatch, wraps
 from hashlib import blake2b
-from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from textwrap import fill
 from typing import Any, ParamSpec, TypeVar, cast, final, overload
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from gantlet import __version__, options
+from gantlet import options
 from gantlet.commands.compare.study import Compare
 from gantlet.commands.compare.trial import restore
 from gantlet.commands.converge.study import Converge
 from gantlet.commands.cost import cost_of, cost_report, samples_found
+from gantlet.commands.doctor import LOW_SPACE as LOW_SPACE  # noqa: PLC0414 - still a name of this module
+from gantlet.commands.doctor import Health, health
+from gantlet.commands.doctor import orphaned_workers as orphaned_workers  # noqa: PLC0414 - still a name of this module
+from gantlet.commands.doctor import stale_drafts as stale_drafts  # noqa: PLC0414 - still a name of this module
 from gantlet.commands.evaluate.inputs import EvaluationSpec, named, spec_with_name
 from gantlet.commands.evaluate.study import Evaluate
 from gantlet.commands.exhibits import save_samples
@@ -43,7 +42,7 @@ from gantlet.commands.tournament.study import Tournament
 from gantlet.commands.trained import ModelTrial, draw, find_trial
 from gantlet.commands.verify import verify as verified
 from gantlet.commands.why.study import Why
-from gantlet.compute.machine import machine, measure_peak, memory
+from gantlet.compute.machine import measure_peak
 from gantlet.compute.machine import threads as using
 from gantlet.core.arguments import validated
 from gantlet.core.errors import UserError, printable
@@ -51,12 +50,10 @@ from gantlet.core.estimate import Budget, Trial
 from gantlet.core.model import Game, Model
 from gantlet.core.rng import Rng, StorageError, cache_home
 from gantlet.core.spec import datasets, quote, studies
-from gantlet.data.catalogue import home
 from gantlet.given import SamplesLike, own_data, own_players, to_dataset, to_spec
 from gantlet.options import Retry, Texts, Threads, Workers
 from gantlet.report.blocks import Report
 from gantlet.report.documents import render
-from gantlet.report.format import text
 from gantlet.research.published.report import published_report, published_rows, published_runs
 from gantlet.run import trials
 from gantlet.run.execute import (
@@ -79,7 +76,7 @@ from gantlet.run.execute import (
     run_trials,
     write_report,
 )
-from gantlet.run.store import Run, draft_of, folder_of, is_alive, write_bytes
+from gantlet.run.store import Run, draft_of, folder_of, write_bytes
 
 # ----------------------------------------------------------------------------
 # Numbers of several runs as one table.
@@ -103,144 +100,6 @@ def export_rows(runs: Sequence[Path], to: Path) -> int:
     content = render(report, _FORMATS[to.suffix])
     write_bytes(to, content.encode())
     return len(rows)
-
-
-# ----------------------------------------------------------------------------
-# Diagnosis of the installation and the machine.
-# ----------------------------------------------------------------------------
-
-LOW_SPACE = 2**30
-"""Bytes free on a disk, or of memory, below which things fail."""
-
-# Every worker is started with this setting, by which it is recognized.
-_MARK = b"OMP_WAIT_POLICY=PASSIVE"
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Health:
-    """Result of ``doctor``.
-
-    Attributes:
-        facts: Properties of installation and machine, by name.
-        warnings: Problems and how to fix them, one sentence each.
-    """
-
-    facts: dict[str, str]
-    warnings: tuple[str, ...]
-
-
-def health() -> Health:
-    """Checks the installation and measures the machine; takes about two seconds."""
-    here, folder = machine(), home()
-    facts = {
-        "gantlet": __version__,
-        "torch": f"{torch.__version__}, {'CUDA' if torch.cuda.is_available() else 'CPU only'}",
-        **{name: version(name) for name in ("numpy", "scipy", "scikit-learn", "cyclopts")},
-        "python": here.python,
-        "processor": f"{here.cpu}; cores: {here.cores}, threads of torch: {here.threads}",
-        **{f"measured peak, {name}": _peak(name) for name in _devices()},
-        "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "not set"),
-        "data": str(folder) if folder.is_dir() else f"{folder} (not there; set GANTLET_DATA)",
-        "browser": shutil.which(os.environ.get("GANTLET_CHROMIUM", "chromium")) or "none found",
-    }
-    drafts, orphans = stale_drafts(cache_home()), orphaned_workers()
-    facts |= {
-        "memory": f"{memory() / 2**30:.1f} GB for this process",
-        "cache": _cache(cache_home()),
-        "stale drafts": f"{len(drafts)} in {cache_home()}" if drafts else "none",
-        "orphaned workers": ", ".join(map(str, orphans)) if orphans else "none",
-    }
-    return Health(facts, (*_warnings(), *_of_storage(cache_home(), drafts, orphans)))
-
-
-def stale_drafts(folder: Path) -> list[Path]:
-    """Returns the drafts below a folder whose writers are gone: ``.NAME.PID`` or ``.draft``."""
-    found = (p for p in folder.rglob(".*") if p.is_file()) if folder.is_dir() else iter(())
-    pairs = ((p, re.search(r"\.(\d+)(\.draft)?$", p.name)) for p in found)
-    return sorted(p for p, match in pairs if match and not is_alive(int(match[1])))
-
-
-def orphaned_workers(processes: Path = Path("/proc")) -> list[int]:
-    """Returns the process ids of Gantlet's workers whose parent is gone.
-
-    Args:
-        processes: Where the system lists its processes; on systems without, none are found.
-    """
-    return sorted(
-        int(folder.name) for folder in processes.glob("[0-9]*") if _is_orphaned_worker(folder)
-    )
-
-
-def _is_orphaned_worker(folder: Path) -> bool:
-    try:
-        words = (folder / "cmdline").read_bytes().split(b"\0")
-        # The name of a program may hold blanks and brackets: the parent follows the last bracket.
-        parent = int((folder / "stat").read_text("utf-8", "replace").rpartition(")")[2].split()[1])
-        inherited = (folder / "environ").read_bytes()
-    except (OSError, ValueError, IndexError):
-        return False
-    is_worker = b"--multiprocessing-fork" in words and b"spawn_main" in b" ".join(words)
-    return is_worker and parent == 1 and _MARK in inherited
-
-
-def _existing(folder: Path) -> Path:
-    """Returns a folder, or the closest above it that exists."""
-    return next(p for p in (folder, *folder.absolute().parents) if p.exists())
-
-
-def _cache(folder: Path) -> str:
-    files = (p for p in folder.rglob("*") if p.is_file()) if folder.is_dir() else iter(())
-    used = sum(p.stat().st_size for p in files)
-    free = shutil.disk_usage(_existing(folder)).free
-    return f"{folder}: {used / 2**30:.1f} GB used, {free / 2**30:.1f} GB free on its disk"
-
-
-def _of_storage(folder: Path, drafts: list[Path], orphans: list[int]) -> Iterator[str]:
-    """Yields problems with disk, memory, permissions and leftover files or processes."""
-    place = _existing(folder)
-    if not os.access(place, os.W_OK | os.X_OK):
-        yield f"{place} cannot be written: set GANTLET_CACHE to a folder that can."
-    elif folder.is_dir() and folder.stat().st_mode & (stat.S_IWOTH | stat.S_IWGRP):
-        yield f"Others can write to {folder}, and so change results: run chmod go-w {folder}."
-    if not os.access(Path.cwd(), os.W_OK):
-        yield f"{Path.cwd()} cannot be written: run folders need --out."
-    for where in dict.fromkeys((place, Path.cwd())):
-        if shutil.disk_usage(where).free < LOW_SPACE:
-            yield f"Less than {LOW_SPACE / 2**30:.0f} GB are free on the disk of {where}."
-    if memory() < LOW_SPACE:
-        yield f"This process may use {memory() / 2**30:.1f} GB of memory, which is little."
-    if drafts:
-        yield (
-            f"{len(drafts)} drafts were left by processes that were killed: remove {drafts[0]}"
-            + (" and the others." if len(drafts) > 1 else ".")
-        )
-    if orphans:
-        yield f"Workers run on without their parent: kill {' '.join(map(str, orphans))}."
-
-
-def _devices() -> list[str]:
-    return ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
-
-
-def _peak(device: str) -> str:
-    found = measure_peak(device)
-    rates = {"fp32": found.fp32, "bf16": found.matmul_bf16}
-    told = [f"{text(rate, 'FLOP/s')} in {name}" for name, rate in rates.items() if rate]
-    return f"{' and '.join(told)}, {machine(device).device}"
-
-
-def _warnings() -> list[str]:
-    found = []
-    if os.environ.get("OMP_WAIT_POLICY", "").upper() != "PASSIVE":
-        found.append(
-            "OMP_WAIT_POLICY is not PASSIVE: on a busy machine small steps take many times longer."
-        )
-    if find_spec("torchvision") is not None:
-        found.append(
-            "torchvision is installed; builds that do not fit torch break other packages."
-        )
-    return found
 
 
 # ----------------------------------------------------------------------------

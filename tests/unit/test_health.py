@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from gantlet import api
 from gantlet.cli.main import run
+from gantlet.commands import doctor
 
 
 def test_drafts_of_processes_that_are_gone_are_stale(tmp_path):
@@ -17,8 +17,8 @@ def test_drafts_of_processes_that_are_gone_are_stale(tmp_path):
     stale = [tmp_path / f"features/.a.npy.{gone.pid}", tmp_path / f".b.tar.{gone.pid}.draft"]
     for file in (*stale, tmp_path / f".c.npy.{os.getpid()}", tmp_path / ".hidden", tmp_path / "d"):
         file.write_bytes(b"x")
-    assert api.stale_drafts(tmp_path) == sorted(stale)
-    assert api.stale_drafts(tmp_path / "nowhere") == []
+    assert doctor.stale_drafts(tmp_path) == sorted(stale)
+    assert doctor.stale_drafts(tmp_path / "nowhere") == []
 
 
 def process(folder, pid, *, parent, words, env="OMP_WAIT_POLICY=PASSIVE"):
@@ -37,16 +37,16 @@ def test_workers_without_a_parent_are_orphans(tmp_path):
     process(tmp_path, 14, parent=1, words=["python", "server.py"])
     process(tmp_path, 15, parent=1, words=worker, env="B=2")
     (tmp_path / "16").mkdir()
-    assert api.orphaned_workers(tmp_path) == [12]
+    assert doctor.orphaned_workers(tmp_path) == [12]
 
 
 def test_doctor_warns_of_storage(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("GANTLET_CACHE", str(tmp_path / "cache"))
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache").chmod(0o777)
-    monkeypatch.setattr(api, "orphaned_workers", lambda: [17])
-    monkeypatch.setattr(api, "memory", lambda: 2**28)
-    monkeypatch.setattr(api, "LOW_SPACE", 2**60)
+    monkeypatch.setattr(doctor, "orphaned_workers", lambda: [17])
+    monkeypatch.setattr(doctor, "memory", lambda: 2**28)
+    monkeypatch.setattr(doctor, "LOW_SPACE", 2**60)
     assert run(["doctor"]) == 0
     out = capsys.readouterr().out
     for words in (
