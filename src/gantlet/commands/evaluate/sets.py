@@ -17,19 +17,21 @@ from gantlet.commands.evaluate.copies import (
     occurs,
     one_of_each,
 )
-from gantlet.commands.evaluate.inputs import (
+from gantlet.commands.evaluate.groupings import (
     ClassLabels,
-    EvaluationSpec,
-    NamedSamples,
-    Role,
     all_classes,
     check_fits,
     columns_of,
+    read_classes,
+    read_groups,
+)
+from gantlet.commands.evaluate.inputs import (
+    EvaluationSpec,
+    NamedSamples,
+    Role,
     find_samples,
     harmonize,
     named,
-    read_classes,
-    read_groups,
     shown_name,
 )
 from gantlet.core.data import Source, Space, Splits

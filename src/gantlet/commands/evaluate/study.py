@@ -5,9 +5,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, final
 
-import torch
-from torch import Tensor
-
 from gantlet import options
 from gantlet.commands.evaluate.classes import (
     class_blocks,
@@ -54,7 +51,7 @@ from gantlet.commands.evaluate.results import (
     variety,
     verdicts,
 )
-from gantlet.commands.evaluate.sets import FLOOR, EvaluationSets, SampleSet, why_none
+from gantlet.commands.evaluate.sets import FLOOR, EvaluationSets, why_none
 from gantlet.commands.evaluate.trial import (
     CLASSES,
     PAIRS,
@@ -62,13 +59,12 @@ from gantlet.commands.evaluate.trial import (
     EvaluationTrial,
     Reference,
     curves,
-    first_pairs,
+    exhibits_of,
+    galleries,
     matched,
     run_trial,
 )
-from gantlet.commands.exhibits import above, lines_table
 from gantlet.core.arguments import check_fields
-from gantlet.core.data import Readable, Space
 from gantlet.core.estimate import REAL, Estimate, Outcome, Trial
 from gantlet.core.spec import extractors, metrics
 from gantlet.domains.domains import default_features, domain_of
@@ -79,8 +75,6 @@ from gantlet.report.blocks import (
     Cell,
     Column,
     Dot,
-    Gallery,
-    Picture,
     Report,
     Row,
     Section,
@@ -91,141 +85,6 @@ from gantlet.report.blocks import (
 from gantlet.report.format import ARROWS, merged, pattern
 from gantlet.run.execute import Watch, facts_of
 from gantlet.run.store import Run, TrialFolder
-
-# ----------------------------------------------------------------------------
-# The report of an evaluation.
-# ----------------------------------------------------------------------------
-
-
-# ----------------------------------------------------------------------------
-# Samples to look at: uncurated, near to real ones and far, and the nearest of the training.
-# ----------------------------------------------------------------------------
-
-_PAIRS = 32
-_READ = 10
-
-
-def galleries(
-    sets: EvaluationSets,
-    outcomes: Sequence[Outcome],
-    run: Run,
-    scores: Mapping[str, Sequence[Dot]],
-    order: Sequence[str] = (),
-) -> Iterator[Block]:
-    """Yields pictures, where samples are something to see.
-
-    Args:
-        sets: What is evaluated.
-        outcomes: The trials.
-        run: Where they kept what is shown.
-        scores: The numbers that stand beside the first samples, by set and for the noise floor.
-        order: Names of sets, best first; others come after these.
-    """
-    real = sets.real
-    space = real.samples.space
-    everyone = [(named(f)[0], sets.fake(f)) for f in sets.asked.fakes]
-    everyone.sort(key=lambda one: order.index(one[0]) if one[0] in order else len(order))
-    shown = [*everyone, ("real samples", real)]
-    yield from _samples(shown, scores)
-    if sets.asked.pairs is not None:
-        yield from _pairs(space, sets)
-    exhibits = exhibits_of(outcomes, run)
-    chosen = [(name, c, exhibits[name]) for name, c in everyone if name in exhibits]
-    yield from _extremes(space, chosen)
-    train = sets.train
-    if train is not None:
-        yield from _nearest(space, chosen, train)
-
-
-def _samples(
-    shown: Sequence[tuple[str, SampleSet]], scores: Mapping[str, Sequence[Dot]]
-) -> Iterator[Block]:
-    """Yields the first samples of each set, to be seen or to be read."""
-    note = "The first of each set, none left out."
-    space, code = shown[-1][1].samples.space, shown[-1][1].samples.code
-    if isinstance(code, Readable):
-        read = {name: code.read(_first(c)[:_READ]) for name, c in shown}
-        yield lines_table("Samples", read, note)
-    known = {**scores, "real samples": scores.get(FLOOR, ())}
-    pictures = [
-        replace(p, scores=known.get(name, ()))
-        for name, c in shown
-        for p in _picture(space, name, _first(c))
-    ]
-    yield from _gallery("Samples", pictures, note)
-
-
-def exhibits_of(outcomes: Sequence[Outcome], run: Run) -> dict[str, dict[str, Tensor]]:
-    """Returns the samples of each set that are shown, by its name."""
-    good = ((EvaluationTrial.of(o.trial), run.folder(o.trial)) for o in outcomes if not o.error)
-    return {
-        named(spec.model)[0]: folder.load("exhibits")
-        for spec, folder in good
-        if spec.model != REAL and spec.sees_first
-    }
-
-
-def _pairs(space: Space, sets: EvaluationSets) -> Iterator[Block]:
-    pictures = [
-        p
-        for fake in sets.asked.fakes
-        for p in _picture(
-            space,
-            f"targets, and below each {named(fake)[0]}",
-            above(*first_pairs(sets, fake, 32)),
-        )
-    ]
-    yield from _gallery("Pairs", pictures, "The first of each, none left out.")
-
-
-Shown = Sequence[tuple[str, SampleSet, dict[str, Tensor]]]
-
-
-def _extremes(space: Space, chosen: Shown) -> Iterator[Block]:
-    pictures = [
-        p
-        for name, c, found in chosen
-        for which, words in (("near", "nearest to"), ("far", "farthest from"))
-        for p in _picture(space, f"{name}: {words} real samples", _at(c, found[which]))
-    ]
-    note = "By the distance to the nearest real sample in the first features, outermost first."
-    yield from _gallery("Nearest to real samples, and farthest", pictures, note)
-
-
-def _nearest(space: Space, chosen: Shown, train: SampleSet) -> Iterator[Block]:
-    """Yields the samples nearest to training samples, each above its nearest."""
-    pictures = [
-        p
-        for name, c, found in chosen
-        for p in _picture(
-            space,
-            f"{name}, and below each the nearest training sample",
-            above(_at(c, found["copies"]), _at(train, found["originals"])),
-        )
-    ]
-    note = "Those nearest to the training set in the first features, nearest first."
-    yield from _gallery("Nearest training samples", pictures, note)
-
-
-def _first(chosen: SampleSet) -> Tensor:
-    most = domain_of(chosen.samples.space).shown
-    return _at(chosen, torch.arange(min(chosen.n, most)))
-
-
-def _at(chosen: SampleSet, index: Tensor) -> Tensor:
-    return chosen.samples.source.take(index)
-
-
-def _picture(space: Space, name: str, x: Tensor) -> Iterator[Picture]:
-    png = domain_of(space).picture(space, x) if len(x) else None
-    if png is not None:
-        yield Picture(caption=name, png=png, description=f"Samples of {name}.")
-
-
-def _gallery(title: str, pictures: Sequence[Picture], note: str) -> Iterator[Block]:
-    if pictures:
-        yield Gallery(title=title, pictures=pictures, note=note)
-
 
 # ----------------------------------------------------------------------------
 # What each metric does not show, in a few words for the report.
@@ -726,9 +585,13 @@ def _setting(question: Mapping[str, Any], sets: EvaluationSets) -> dict[str, str
     return known
 
 
+# So many classes are named.
+_NAMED = 10
+
+
 def _labels(sets: EvaluationSets) -> str:
     names = sets.class_names()
-    some = ", ".join(names[:_READ]) + (", ..." if len(names) > _READ else "")
+    some = ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
     return f"{len(names):,} ({some})"
 
 
@@ -800,8 +663,6 @@ METRICS = (
 
 WITH_TRAINING = ("authenticity", "ct")
 """What is measured besides where the training samples are known."""
-
-"""What is measured besides on images."""
 
 
 @final

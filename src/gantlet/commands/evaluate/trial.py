@@ -1,4 +1,4 @@
-"""Measures one set of samples on one extractor."""
+"""Measures one set of samples on one extractor, and shows the samples worth seeing."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,15 +9,18 @@ import torch
 from torch import Tensor
 
 from gantlet.commands.evaluate.copies import nearest, one_of_each, repeats
-from gantlet.commands.evaluate.inputs import EvaluationSpec, NamedSamples, SetTrial
-from gantlet.commands.evaluate.sets import EvaluationSets, SamplePart
+from gantlet.commands.evaluate.inputs import EvaluationSpec, NamedSamples, SetTrial, named
+from gantlet.commands.evaluate.sets import FLOOR, EvaluationSets, SamplePart, SampleSet
+from gantlet.commands.exhibits import above, lines_table
 from gantlet.compute.machine import threads
+from gantlet.core.data import Readable, Space
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import REAL, Estimate, Note, Outcome, Trial
 from gantlet.core.metric import Groups, Metric, Sees, TrainMetric
 from gantlet.core.rng import Rng
 from gantlet.core.spec import metrics
 from gantlet.data.splits import Subset
+from gantlet.domains.domains import domain_of
 from gantlet.features.base import (
     FeatureCache,
     block_of,
@@ -30,9 +33,9 @@ from gantlet.metrics.copying import nearest_training
 from gantlet.metrics.measure import detail_all
 from gantlet.metrics.pairs import Pairs
 from gantlet.metrics.prd import prd_curve
-from gantlet.report.blocks import Block, Lines, Series
+from gantlet.report.blocks import Block, Dot, Gallery, Lines, Picture, Series
 from gantlet.run.execute import Watch
-from gantlet.run.store import TrialFolder
+from gantlet.run.store import Run, TrialFolder
 from gantlet.stats.jackknife import Detailed, influences
 
 # ----------------------------------------------------------------------------
@@ -243,6 +246,137 @@ def exhibits(
         copies = close[:, 0].argsort(stable=True)[:_COPIES]
         found |= {"copies": searched[copies.cpu()], "originals": original[copies, 0].cpu().clone()}
     return found
+
+
+# ----------------------------------------------------------------------------
+# Samples to look at: uncurated, near to real ones and far, and the nearest of the training.
+# ----------------------------------------------------------------------------
+
+# So many pairs of a set, and so many lines of one that is read.
+_PAIRS = 32
+_READ = 10
+
+
+def galleries(
+    sets: EvaluationSets,
+    outcomes: Sequence[Outcome],
+    run: Run,
+    scores: Mapping[str, Sequence[Dot]],
+    order: Sequence[str] = (),
+) -> Iterator[Block]:
+    """Yields pictures, where samples are something to see.
+
+    Args:
+        sets: What is evaluated.
+        outcomes: The trials.
+        run: Where they kept what is shown.
+        scores: The numbers that stand beside the first samples, by set and for the noise floor.
+        order: Names of sets, best first; others come after these.
+    """
+    real = sets.real
+    space = real.samples.space
+    everyone = [(named(f)[0], sets.fake(f)) for f in sets.asked.fakes]
+    everyone.sort(key=lambda one: order.index(one[0]) if one[0] in order else len(order))
+    shown = [*everyone, ("real samples", real)]
+    yield from _samples(shown, scores)
+    if sets.asked.pairs is not None:
+        yield from _pairs(space, sets)
+    kept = exhibits_of(outcomes, run)
+    chosen = [(name, c, kept[name]) for name, c in everyone if name in kept]
+    yield from _extremes(space, chosen)
+    train = sets.train
+    if train is not None:
+        yield from _nearest_training(space, chosen, train)
+
+
+def _samples(
+    shown: Sequence[tuple[str, SampleSet]], scores: Mapping[str, Sequence[Dot]]
+) -> Iterator[Block]:
+    """Yields the first samples of each set, to be seen or to be read."""
+    note = "The first of each set, none left out."
+    space, code = shown[-1][1].samples.space, shown[-1][1].samples.code
+    if isinstance(code, Readable):
+        read = {name: code.read(_first(c)[:_READ]) for name, c in shown}
+        yield lines_table("Samples", read, note)
+    known = {**scores, "real samples": scores.get(FLOOR, ())}
+    pictures = [
+        replace(p, scores=known.get(name, ()))
+        for name, c in shown
+        for p in _picture(space, name, _first(c))
+    ]
+    yield from _gallery("Samples", pictures, note)
+
+
+def exhibits_of(outcomes: Sequence[Outcome], run: Run) -> dict[str, dict[str, Tensor]]:
+    """Returns the samples of each set that are shown, by its name."""
+    good = ((EvaluationTrial.of(o.trial), run.folder(o.trial)) for o in outcomes if not o.error)
+    return {
+        named(spec.model)[0]: folder.load("exhibits")
+        for spec, folder in good
+        if spec.model != REAL and spec.sees_first
+    }
+
+
+def _pairs(space: Space, sets: EvaluationSets) -> Iterator[Block]:
+    pictures = [
+        p
+        for fake in sets.asked.fakes
+        for p in _picture(
+            space,
+            f"targets, and below each {named(fake)[0]}",
+            above(*first_pairs(sets, fake, _PAIRS)),
+        )
+    ]
+    yield from _gallery("Pairs", pictures, "The first of each, none left out.")
+
+
+Shown = Sequence[tuple[str, SampleSet, dict[str, Tensor]]]
+
+
+def _extremes(space: Space, chosen: Shown) -> Iterator[Block]:
+    pictures = [
+        p
+        for name, c, found in chosen
+        for which, words in (("near", "nearest to"), ("far", "farthest from"))
+        for p in _picture(space, f"{name}: {words} real samples", _at(c, found[which]))
+    ]
+    note = "By the distance to the nearest real sample in the first features, outermost first."
+    yield from _gallery("Nearest to real samples, and farthest", pictures, note)
+
+
+def _nearest_training(space: Space, chosen: Shown, train: SampleSet) -> Iterator[Block]:
+    """Yields the samples nearest to training samples, each above its nearest."""
+    pictures = [
+        p
+        for name, c, found in chosen
+        for p in _picture(
+            space,
+            f"{name}, and below each the nearest training sample",
+            above(_at(c, found["copies"]), _at(train, found["originals"])),
+        )
+    ]
+    note = "Those nearest to the training set in the first features, nearest first."
+    yield from _gallery("Nearest training samples", pictures, note)
+
+
+def _first(chosen: SampleSet) -> Tensor:
+    most = domain_of(chosen.samples.space).shown
+    return _at(chosen, torch.arange(min(chosen.n, most)))
+
+
+def _at(chosen: SampleSet, index: Tensor) -> Tensor:
+    return chosen.samples.source.take(index)
+
+
+def _picture(space: Space, name: str, x: Tensor) -> Iterator[Picture]:
+    png = domain_of(space).picture(space, x) if len(x) else None
+    if png is not None:
+        yield Picture(caption=name, png=png, description=f"Samples of {name}.")
+
+
+def _gallery(title: str, pictures: Sequence[Picture], note: str) -> Iterator[Block]:
+    if pictures:
+        yield Gallery(title=title, pictures=pictures, note=note)
 
 
 # ----------------------------------------------------------------------------
