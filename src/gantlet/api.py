@@ -27,10 +27,7 @@ from gantlet.commands.compare.study import Compare
 from gantlet.commands.compare.trial import restore
 from gantlet.commands.converge.study import Converge
 from gantlet.commands.cost import cost_of, cost_report, samples_found
-from gantlet.commands.doctor import LOW_SPACE as LOW_SPACE  # noqa: PLC0414 - still a name of this module
 from gantlet.commands.doctor import Health, health
-from gantlet.commands.doctor import orphaned_workers as orphaned_workers  # noqa: PLC0414 - still a name of this module
-from gantlet.commands.doctor import stale_drafts as stale_drafts  # noqa: PLC0414 - still a name of this module
 from gantlet.commands.evaluate.inputs import EvaluationSpec, named, spec_with_name
 from gantlet.commands.evaluate.study import Evaluate
 from gantlet.commands.exhibits import save_samples

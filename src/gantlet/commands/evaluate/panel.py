@@ -266,7 +266,7 @@ def _rows(sets: EvaluationSets, part: SamplePart, extractor: str, device: str) -
     return made.rows if part.places is None else made.rows[part.places]
 
 
-def _unwatched(share: float, activity: str) -> None:
+def _unwatched(share: float, what: str) -> None:
     """Takes progress that nobody waits for: all features were extracted before."""
 
 
