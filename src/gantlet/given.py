@@ -19,7 +19,7 @@ from gantlet.commands.generators import (
     is_generator,
     samples_of_text,
 )
-from gantlet.commands.own import OwnFamily
+from gantlet.commands.own_games import OwnFamily
 from gantlet.commands.tournament.play import OwnPlayers
 from gantlet.commands.trained import draw
 from gantlet.compute.machine import memory

@@ -9,7 +9,7 @@ from gantlet.cli.main import run
 from gantlet.research.distributions.design import FAMILIES
 from gantlet.research.distributions.design import SCALES as DESIGNS
 from gantlet.research.distributions.study import Distributions
-from gantlet.research.tradeoffs.plan import SCALES
+from gantlet.research.tradeoffs.comparisons import SCALES
 from gantlet.research.tradeoffs.study import Tradeoffs
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -5,7 +5,7 @@ import torch
 
 import gantlet
 from gantlet.commands.generators import samples_of_text
-from gantlet.commands.own import OwnFamily, load_weights
+from gantlet.commands.own_games import OwnFamily, load_weights
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets

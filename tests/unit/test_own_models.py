@@ -11,7 +11,7 @@ from torch.nn.functional import softplus
 import gantlet
 from gantlet.cli.main import run
 from gantlet.commands.generators import samples_of_text
-from gantlet.commands.own import OwnFamily, content_of, load_weights, meaning, written
+from gantlet.commands.own_games import OwnFamily, content_of, load_weights, meaning, written
 from gantlet.core.data import Space
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng

@@ -9,7 +9,7 @@ from torch.nn.functional import relu, softplus
 
 import gantlet
 from gantlet.commands.converge.snippets import pytorch_lines
-from gantlet.commands.own import loss_of
+from gantlet.commands.own_games import loss_of
 from gantlet.core.rng import Rng
 from gantlet.core.spec import solvers
 from gantlet.models.gan import LOSSES

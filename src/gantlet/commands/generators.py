@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from gantlet.commands.own import OwnFamily
+from gantlet.commands.own_games import OwnFamily
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between, Spec, quote

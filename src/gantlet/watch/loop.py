@@ -32,8 +32,8 @@ from gantlet.watch.drawing import (
 )
 from gantlet.watch.looks import Curve, Last, Look
 from gantlet.watch.pace import Pace
-from gantlet.watch.page import Course, report_of
 from gantlet.watch.reference import METRICS, Reference, resolved
+from gantlet.watch.report import Course, report_of
 from gantlet.watch.writers import Sink
 
 T = TypeVar("T")

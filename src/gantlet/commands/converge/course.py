@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from gantlet.commands.own import LIVE, meaning
+from gantlet.commands.own_games import LIVE, meaning
 from gantlet.core.data import Space, all_samples
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Budget, Spend

@@ -24,7 +24,7 @@ from gantlet.commands.converge.course import (
 from gantlet.commands.converge.diagnosis import GROWTH, SHARE, DiagnosisKey, keys
 from gantlet.commands.converge.snippets import NOTE
 from gantlet.commands.converge.trial import TRIES, run_trial
-from gantlet.commands.own import LIVE, content_of, written
+from gantlet.commands.own_games import LIVE, content_of, written
 from gantlet.commands.trained import find_trial
 from gantlet.core.arguments import check_fields
 from gantlet.core.errors import UserError

@@ -29,7 +29,7 @@ from gantlet.commands.converge.diagnosis import (
     point_of,
 )
 from gantlet.commands.converge.snippets import pytorch_lines
-from gantlet.commands.own import is_own, loss_of
+from gantlet.commands.own_games import is_own, loss_of
 from gantlet.commands.trained import find_trial
 from gantlet.compute.machine import threads
 from gantlet.core.estimate import Outcome, Spend, Trial

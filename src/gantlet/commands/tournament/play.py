@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from gantlet.commands.own import placed, written
+from gantlet.commands.own_games import placed, written
 from gantlet.commands.trained import ModelTrial, draw, find_trial
 from gantlet.compute.machine import threads
 from gantlet.core.data import Space, Splits, all_samples

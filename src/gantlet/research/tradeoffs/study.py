@@ -43,7 +43,7 @@ from gantlet.report.blocks import (
     Verdict,
 )
 from gantlet.report.format import text as shown
-from gantlet.research.tradeoffs.plan import (
+from gantlet.research.tradeoffs.comparisons import (
     FAMILIES,
     SCALES,
     VARIANTS,
