@@ -93,7 +93,20 @@ class Found:
 
 
 def verdicts(found: Found) -> Iterator[Verdict]:
-    """Yields the answer: what cannot be distinguished from zero, then the largest part."""
+    """Yields the answer: what cannot be distinguished from zero, then the largest part.
+
+    Before both, where most of a published difference is none of the parts, that it is unexplained.
+    """
+    explained, unexplained = list(_of_parts(found)), list(_of_rest(found))
+    is_mostly = bool(unexplained) and abs(_value(found, REST)) > abs(_value(found, DIFFERENCE))
+    yield from (*unexplained, *explained) if is_mostly else (*explained, *unexplained)
+
+
+def _value(found: Found, name: str) -> float:
+    return found.number(name).value or 0.0
+
+
+def _of_parts(found: Found) -> Iterator[Verdict]:
     metric = short(found.spec.metric)
     small = [p for p in found.parts if not found.is_significant(p)]
     large = [p for p in found.parts if found.is_significant(p)]
@@ -104,10 +117,13 @@ def verdicts(found: Found) -> Iterator[Verdict]:
             claim=f"Significantly different from zero: {_listed(large)}, the largest first.",
             because=f"{told}; Holm's procedure over {len(found.parts)} parts at level {_LEVEL}.",
         )
+
+
+def _of_rest(found: Found) -> Iterator[Verdict]:
     if REST in found.outcome.scores:
-        rest = found.number(REST)
         yield Verdict(
-            claim=f"Unexplained rest: {_signed(rest)}.",
+            claim=f"Unexplained rest: {_signed(found.number(REST))} of a difference of "
+            f"{_signed(_together(found))}.",
             because="What was recorded or published differs by that from what these settings "
             "give here: another cause than those that were switched.",
         )
