@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -145,15 +145,20 @@ def test_the_server_is_ended_with_a_sentence(runs, number):
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        # What is started in the background ignores Ctrl-C, and so would this.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
-    process.stdout.readline()
-    url = re.search(r"http://127\.0\.0\.1:(\d+)/", process.stdout.readline())
-    connection = http.client.HTTPConnection("127.0.0.1", int(url[1]), timeout=30)
-    connection.request("GET", "/")
-    assert connection.getresponse().status == 200
-    process.send_signal(number)
-    out, err = process.communicate(timeout=30)
-    connection.close()
+    try:
+        process.stdout.readline()
+        url = re.search(r"http://127\.0\.0\.1:(\d+)/", process.stdout.readline())
+        with closing(http.client.HTTPConnection("127.0.0.1", int(url[1]), timeout=30)) as asked:
+            asked.request("GET", "/")
+            assert asked.getresponse().status == 200
+            process.send_signal(number)
+            out, err = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.communicate()
     assert out == "\nStopped serving runs.\n"
     assert (err, process.returncode) == ("", 0)
 
