@@ -30,9 +30,8 @@ from gantlet.stats.intervals import Variance, around, fraction
 from gantlet.stats.jackknife import (
     Detailed,
     VarianceParts,
+    over_balls,
     over_fakes,
-    over_reals,
-    without_own_fold,
 )
 
 # ----------------------------------------------------------------------------
@@ -151,8 +150,8 @@ class ClippedCoverage(NeighbourMetric):
             covered, by_real, by_fake = (
                 z.clamp_max(self.k).double() / self.k for z in held.leaving_out()
             )
-            changes = [without_own_fold(covered, by_real, real), by_fake - covered]
-            return self._calibrated(scene, covered, over_reals(covered, changes, scene.groups))
+            spread = over_balls((covered, by_real, by_fake), real, scene.groups)
+            return self._calibrated(scene, covered, spread)
 
         return Counting(finish, real_balls=[held])
 

@@ -674,6 +674,24 @@ class BallMinimum(Accumulator):
         return self.whole(), self.without_centres(), self.without_others()
 
 
+def filled_balls(near: Nearest, k: int, fold: Tensor, other: Tensor) -> BallMinimum:
+    """Watches which balls hold any sample of the other set: those whose minimum is finite.
+
+    Args:
+        near: The nearest neighbours of the centres.
+        k: The neighbour to which a ball reaches.
+        fold: The fold of each centre.
+        other: The fold of each sample of the other set.
+    """
+    return BallMinimum(near, k, fold, torch.zeros(len(other), device=other.device), other)
+
+
+def filled(balls: BallMinimum) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns 1 for each ball that is filled: with all, without folds of centres, of others."""
+    full, by_own, by_other = (z.isfinite().double() for z in balls.leaving_out())
+    return full, by_own, by_other
+
+
 @final
 class BallMembers(Accumulator):
     """Counts how many samples each ball holds.

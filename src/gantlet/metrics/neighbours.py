@@ -39,6 +39,8 @@ from gantlet.metrics.neighbour_search import (
     centres_without,
     edge,
     enough,
+    filled,
+    filled_balls,
     for_each_pair,
     from_centres,
     knn_within,
@@ -56,9 +58,9 @@ from gantlet.stats.jackknife import (
     ClusteredPaired,
     Detailed,
     VarianceParts,
+    over_balls,
     over_fakes,
     over_reals,
-    without_own_fold,
 )
 from gantlet.stats.support import Collisions, effective_support
 
@@ -534,12 +536,8 @@ class BetaRecall(NeighbourMetric):
         def finish() -> Detailed:
             u, by_real, by_fake = (ranks(z, depth) for z in nearest.leaving_out())
             curve = Curve(u)
-            terms = curve.influence(u)
-            changes = [
-                without_own_fold(terms, curve.influence(by_real), real),
-                curve.influence(by_fake) - terms,
-            ]
-            spread = over_reals(terms, changes, scene.groups)
+            held = (curve.influence(u), curve.influence(by_real), curve.influence(by_fake))
+            spread = over_balls(held, real, scene.groups)
             method = _BETA.format(self.k) + scene.of_groups
             return _agreement(curve, spread, scene.drawn_reals, method)
 
@@ -607,6 +605,15 @@ def in_real_balls(
     size = len(scene.fake)
     held = BallCounts(scene.near_real, k, scene.of(folds)[0], size)
     return held, TrimmedBallCounts(scene.near_real, k, size)
+
+
+def in_fake_balls(
+    scene: Neighbourhoods, k: int, folds: Folds
+) -> tuple[BallCounts, TrimmedBallCounts]:
+    """Watchers that count how many fake balls hold each real sample."""
+    size = len(scene.real)
+    held = BallCounts(scene.near_fake, k, scene.of(folds)[1], size)
+    return held, TrimmedBallCounts(scene.near_fake, k, size)
 
 
 def outlying(held: Tensor, usual: TrimmedBallCounts, kind: str) -> str:
@@ -707,8 +714,7 @@ class Recall(NeighbourMetric):
 
     @override
     def begin(self, scene: Neighbourhoods, folds: Folds) -> Counting:
-        held = BallCounts(scene.near_fake, self.k, scene.of(folds)[1], len(scene.real))
-        usual = TrimmedBallCounts(scene.near_fake, self.k, len(scene.real))
+        held, usual = in_fake_balls(scene, self.k, folds)
 
         def finish() -> Detailed:
             inside = (held.counts() > 0).double()
@@ -781,17 +787,15 @@ class Coverage(NeighbourMetric):
     @override
     def begin(self, scene: Neighbourhoods, folds: Folds) -> Counting:
         real, fake = scene.of(folds)
-        weight = torch.zeros(len(scene.fake), device=fake.device)
-        nearest = BallMinimum(scene.near_real, self.k, real, weight, fake)
+        balls = filled_balls(scene.near_real, self.k, real, fake)
 
         def finish() -> Detailed:
-            covered, by_real, by_fake = (z.isfinite().double() for z in nearest.leaving_out())
-            changes = [without_own_fold(covered, by_real, real), by_fake - covered]
-            spread = over_reals(covered, changes, scene.groups)
+            covered = filled(balls)
+            spread = over_balls(covered, real, scene.groups)
             method = _METHOD.format(self.k) + scene.of_groups
-            return share(covered, spread, method, scene.drawn_reals)
+            return share(covered[0], spread, method, scene.drawn_reals)
 
-        return Counting(finish, real_balls=[nearest])
+        return Counting(finish, real_balls=[balls])
 
 
 _REALISM_METHOD = (

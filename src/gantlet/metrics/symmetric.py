@@ -1,22 +1,19 @@
 """Symmetric precision and recall, which see errors on either side in high dimensions."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, final
+from typing import Annotated, TypeAlias, final
 
-import torch
 from torch import Tensor
 from typing_extensions import override
 
-from gantlet.core.estimate import Estimate
 from gantlet.core.metric import Groups
 from gantlet.core.spec import Between
 from gantlet.metrics.neighbour_search import (
-    Accumulator,
-    BallCounts,
     BallMinimum,
     Folds,
-    Nearest,
-    TrimmedBallCounts,
+    filled,
+    filled_balls,
     smallest_sample,
 )
 from gantlet.metrics.neighbours import (
@@ -24,6 +21,7 @@ from gantlet.metrics.neighbours import (
     Needs,
     Neighbourhoods,
     NeighbourMetric,
+    in_fake_balls,
     in_real_balls,
     outlying,
     share,
@@ -32,9 +30,9 @@ from gantlet.stats.intervals import Variance
 from gantlet.stats.jackknife import (
     Detailed,
     VarianceParts,
+    over_balls,
     over_fakes,
     over_reals,
-    without_own_fold,
 )
 
 _METHOD = (
@@ -73,24 +71,19 @@ class SymmetricPrecision(NeighbourMetric):
     def begin(self, scene: Neighbourhoods, folds: Folds) -> Counting:
         real, fake = scene.of(folds)
         held, usual = in_real_balls(scene, self.k, folds)
-        filled = _filled(scene.near_fake, self.k, fake, real)
+        balls = filled_balls(scene.near_fake, self.k, fake, real)
 
         def finish() -> Detailed:
             inside = (held.counts() > 0).double()
-            first = over_fakes(inside[0], inside[1:] - inside[0], scene.groups)
-            second, full = _complement(scene, filled, fake)
-            found = (
-                share(inside[0], first, "", scene.drawn_fakes),
-                share(full, second, "", scene.drawn_fakes),
-            )
-            return _smaller(
-                found,
-                ("precision", "complement"),
-                self.k,
-                scene.of_groups + outlying(inside[0], usual, "real"),
-            )
+            spread = over_fakes(inside[0], inside[1:] - inside[0], scene.groups)
+            pair = {
+                "precision": (inside[0], spread),
+                "complement": _complement(scene, balls, fake),
+            }
+            note = scene.of_groups + outlying(inside[0], usual, "real")
+            return _smaller(pair, self.k, scene.drawn_fakes, note)
 
-        return Counting(finish, real_balls=[held, usual], fake_balls=[filled])
+        return Counting(finish, real_balls=[held, usual], fake_balls=[balls])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,70 +111,63 @@ class SymmetricRecall(NeighbourMetric):
     @override
     def begin(self, scene: Neighbourhoods, folds: Folds) -> Counting:
         real, fake = scene.of(folds)
-        held = BallCounts(scene.near_fake, self.k, fake, len(scene.real))
-        usual = TrimmedBallCounts(scene.near_fake, self.k, len(scene.real))
-        filled = _filled(scene.near_real, self.k, real, fake)
+        held, usual = in_fake_balls(scene, self.k, folds)
+        balls = filled_balls(scene.near_real, self.k, real, fake)
 
         def finish() -> Detailed:
-            inside = (held.counts() > 0).double()
-            first = over_reals(inside[0], [inside[1:] - inside[0]], scene.groups)
-            full, by_own, by_other = (z.isfinite().double() for z in filled.leaving_out())
-            changes = [without_own_fold(full, by_own, real), by_other - full]
-            second = over_reals(full, changes, scene.groups)
-            found = (
-                share(inside[0], first, "", scene.drawn_reals),
-                share(full, second, "", scene.drawn_reals),
-            )
-            return _smaller(
-                found,
-                ("recall", "coverage"),
-                self.k,
-                scene.of_groups + outlying(inside[0], usual, "fake"),
-            )
+            inside, covered = (held.counts() > 0).double(), filled(balls)
+            spread = over_reals(inside[0], [inside[1:] - inside[0]], scene.groups)
+            pair = {
+                "recall": (inside[0], spread),
+                "coverage": (covered[0], over_balls(covered, real, scene.groups)),
+            }
+            note = scene.of_groups + outlying(inside[0], usual, "fake")
+            return _smaller(pair, self.k, scene.drawn_reals, note)
 
-        watchers: list[Accumulator] = [held, usual]
-        return Counting(finish, real_balls=[filled], fake_balls=watchers)
+        return Counting(finish, real_balls=[balls], fake_balls=[held, usual])
 
 
-def _filled(near: Nearest, k: int, fold: Tensor, other: Tensor) -> BallMinimum:
-    """Watches which balls hold any sample of the other set."""
-    return BallMinimum(near, k, fold, torch.zeros(len(other), device=other.device), other)
+_Share: TypeAlias = tuple[Tensor, VarianceParts]
+"""Which samples count, shape ``(n,)``, and the uncertainty of their mean."""
 
 
-def _complement(
-    scene: Neighbourhoods, filled: BallMinimum, fold: Tensor
-) -> tuple[VarianceParts, Tensor]:
-    """Returns the uncertainty of the share of fake balls that hold a real sample, and which do.
+def _complement(scene: Neighbourhoods, balls: BallMinimum, fold: Tensor) -> _Share:
+    """Returns which fake balls hold a real sample, and the uncertainty of their share.
 
     It is coverage with the roles swapped, and so is its variance; what real samples add to it is
     taken from the folds of them.
     """
-    full, by_own, by_real = (z.isfinite().double() for z in filled.leaving_out())
+    full, by_fake, by_real = filled(balls)
     groups = scene.groups
     swapped = None if groups is None else Groups(real=groups.fake, fake=groups.real)
-    changes = [without_own_fold(full, by_own, fold), by_real - full]
-    whole = over_reals(full, changes, swapped).whole
-    of_real = over_fakes(full, changes[1], groups).real
+    whole = over_balls((full, by_fake, by_real), fold, swapped).whole
+    of_real = over_fakes(full, by_real - full, groups).real
     rest = max(whole.value - float(of_real.var()) / len(of_real), 0.0)
-    return VarianceParts(of_real, Variance(rest, whole.noise), whole), full
+    return full, VarianceParts(of_real, Variance(rest, whole.noise), whole)
 
 
-def _smaller(
-    found: tuple[Detailed, Detailed], names: tuple[str, str], k: int, note: str
-) -> Detailed:
+def _smaller(pair: Mapping[str, _Share], k: int, n: int, note: str) -> Detailed:
     """Returns the smaller of two fractions, with an interval that holds whichever is the smaller.
 
     Of two intervals that hold their own number, the smaller of the lower ends and the smaller of
     the upper ones are the ends of one that holds the smaller number.
+
+    Args:
+        pair: The two by name.
+        k: The neighbour to which a ball reaches, for the method.
+        n: How many samples, or groups of them, were drawn independently.
+        note: What the method says besides.
     """
-    a, b = (f.estimate for f in found)
-    first = (a.value or 0.0) <= (b.value or 0.0)
-    chosen = found[0] if first else found[1]
-    method = _METHOD.format(k, names[0], a.value, names[1], b.value) + note
-    ends = [e for e in (_least(a.low, b.low), _least(a.high, b.high)) if e is not None]
-    made: Estimate = replace(chosen.estimate, method=method)
-    if len(ends) == 2:
-        made = replace(made, low=ends[0], high=ends[1])
+    first, second = (share(held, spread, "", n) for held, spread in pair.values())
+    a, b = first.estimate, second.estimate
+    one, other = pair
+    chosen = first if (a.value or 0.0) <= (b.value or 0.0) else second
+    made = replace(
+        chosen.estimate,
+        low=_least(a.low, b.low),
+        high=_least(a.high, b.high),
+        method=_METHOD.format(k, one, a.value, other, b.value) + note,
+    )
     return replace(chosen, estimate=made)
 
 

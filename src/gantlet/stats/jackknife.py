@@ -468,6 +468,21 @@ def _limited(value: float, noise: float, df: int) -> Variance:
     return Variance(value, min(noise, 2 * value * value / df))
 
 
+def over_balls(
+    held: tuple[Tensor, Tensor, Tensor], fold: Tensor, groups: Groups | None = None
+) -> VarianceParts:
+    """Returns the spread of a mean over balls around real samples, of what fakes they hold.
+
+    Args:
+        held: The term of each ball, shape ``(n,)``, and its terms without each fold of the real
+            and of the fake samples, shapes ``(folds, n)``.
+        fold: The fold of each real sample, shape ``(n,)``.
+        groups: Which samples belong together, numbered from 0, if any do.
+    """
+    terms, by_real, by_fake = held
+    return over_reals(terms, [without_own_fold(terms, by_real, fold), by_fake - terms], groups)
+
+
 def without_own_fold(terms: Tensor, changed: Tensor, fold: Tensor) -> Tensor:
     """Returns the changes of the terms of a mean when each fold of samples is left out.
 
