@@ -1,11 +1,11 @@
 """Planning of an evaluation: samples, looks and seeds that would show a difference."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import product
-from typing import final
+from typing import TypeAlias, final
 
 import torch
 from torch import Tensor
@@ -24,7 +24,7 @@ from gantlet.metrics.measure import Found, detail_all, two_sample
 from gantlet.report.blocks import Caveat, Column, Report, Row, Table, Verdict
 from gantlet.report.format import text as shown
 from gantlet.stats.intervals import LEVEL, t_quantile
-from gantlet.stats.jackknife import Detailed, difference, unpaired
+from gantlet.stats.jackknife import Detailed, difference, estimate_of, unpaired
 from gantlet.stats.planning import (
     Noises,
     PilotDraw,
@@ -158,7 +158,7 @@ class Pilot:
         found: list[float] = []
         for draw in range(_RATED):
             reference, _, fake = self._drawn(self.sizes[1], draw)
-            value = _estimate(self._one(reference, fake + shift * self.real.along)).value
+            value = estimate_of(self._one(reference, fake + shift * self.real.along)).value
             found.append(math.nan if value is None else value)
         return found
 
@@ -203,35 +203,26 @@ class Pilot:
         return detail_all({"m": self.made}, reference, rows, rng=Rng(self.seed))["m"]
 
 
-def _estimate(found: Found) -> Estimate:
-    return found.estimate if isinstance(found, Detailed) else found
-
-
-def _is_paired(metric: str, found: Found, floor: Found) -> bool:
-    both = isinstance(found, Detailed) and isinstance(floor, Detailed)
-    return both and metric.partition(":")[0] not in HEAVY
+def _is_paired(metric: str) -> bool:
+    return metric.partition(":")[0] not in HEAVY
 
 
 def _apart(metric: str, found: Found, floor: Found) -> Estimate:
     """Returns the difference from the floor, as ``evaluate`` takes it."""
-    if (
-        isinstance(found, Detailed)
-        and isinstance(floor, Detailed)
-        and _is_paired(metric, found, floor)
-    ):
+    if isinstance(found, Detailed) and isinstance(floor, Detailed) and _is_paired(metric):
         return difference(found, floor)
-    return unpaired(_estimate(found), _estimate(floor))
+    return unpaired(estimate_of(found), estimate_of(floor))
 
 
 def _parts(metric: str, found: Found, floor: Found) -> tuple[float, float, float]:
     """Returns what the set, the floor and the reference add to the variance of a difference."""
     if isinstance(found, Detailed) and isinstance(floor, Detailed):
-        if _is_paired(metric, found, floor):
+        if _is_paired(metric):
             left = float((found.real - floor.real).var()) / len(found.real)
         else:
             left = float(found.real.var() + floor.real.var()) / len(found.real)
         return max(found.rest.value, 0.0), max(floor.rest.value, 0.0), left
-    each = [(_estimate(f).half_width or 0.0) ** 2 for f in (found, floor)]
+    each = [(estimate_of(f).half_width or 0.0) ** 2 for f in (found, floor)]
     return each[0], each[1], 0.0
 
 
@@ -257,6 +248,11 @@ class PlanQuestion:
     count: int
     look: int
     seed_sd: float | None
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation between training seeds that is planned for."""
+        return self.detect if self.seed_sd is None else self.seed_sd
 
 
 @final
@@ -336,40 +332,29 @@ def _how(pilot: Pilot, question: Question) -> str:
     )
 
 
-_Number = tuple[str, "partial[int | None]", str, str]
+_Number: TypeAlias = tuple[str, Callable[[Noises], int | None], str, str]
 
 
 def _numbers(question: Question, asked: PlanQuestion, total: int) -> Iterator[_Number]:
     """Yields label, rule, unit and what is wrong where there is no number."""
     percent = f"power {question.power:.0%}"
     why = f"the reference is too small: {total:,} real samples, see how many are needed"
-    yield f"samples, {percent}", partial(_samples, question, total), "samples", why
+    rule = partial(samples, asked=question, reals=total)
+    yield f"samples, {percent}", rule, "samples", why
     short = f"noise floor and reference are too noisy at {asked.look:,} samples a look"
     if total < 2 * asked.look:
         short = f"the reference is too small for looks of {asked.look:,}: {total:,} real samples"
-    rule = partial(_reals, question)
-    yield f"real samples, {percent}", rule, "samples", "no number of real samples suffices"
-    yield f"looks, {percent}", partial(_looks, question, asked.look, total), "looks", short
+    fewest = partial(reals_needed, asked=question)
+    yield f"real samples, {percent}", fewest, "samples", "no number of real samples suffices"
+    often = partial(looks, asked=question, look=asked.look, reals=total)
+    yield f"looks, {percent}", often, "looks", short
     yield f"seeds, {percent}", partial(_seeds, question, asked, total), "seeds", "too many seeds"
-
-
-def _samples(question: Question, total: int, noise: Noises) -> int | None:
-    return samples(noise, question, total)
-
-
-def _reals(question: Question, noise: Noises) -> int | None:
-    return reals_needed(noise, question)
-
-
-def _looks(question: Question, look: int, total: int, noise: Noises) -> int | None:
-    return looks(noise, question, look, total)
 
 
 def _seeds(question: Question, asked: PlanQuestion, total: int, noise: Noises) -> int | None:
     n = samples(noise, question, total) or total // 2
     a, b = noise.differing.fake
-    spread = asked.detect if asked.seed_sd is None else asked.seed_sd
-    return seeds(2 * spread**2 + 2 * (a / n + b / n**2), question)
+    return seeds(2 * asked.spread**2 + 2 * (a / n + b / n**2), question)
 
 
 def _labels() -> list[str]:
@@ -380,7 +365,6 @@ def _labels() -> list[str]:
 def _report(
     asked: PlanQuestion, planned: Sequence[PlannedMetric], total: int, about: str, data: str
 ) -> Report:
-    spread = asked.detect if asked.seed_sd is None else asked.seed_sd
     return Report(
         title=f"What it takes to show a difference of {asked.detect:g}",
         command="plan",
@@ -390,7 +374,7 @@ def _report(
             "metrics": list(asked.metrics),
             "sets": asked.count,
             "look": asked.look,
-            "seed_sd": spread,
+            "seed_sd": asked.spread,
             "real samples": total,
         },
         verdicts=[_verdict(p, asked) for p in planned],
@@ -408,7 +392,7 @@ def _report(
                 note="Samples of each set, and as many held-out real ones; the other real samples "
                 f"are the reference. Looks of {asked.look:,} samples at a generator that stays as "
                 f"it is. Seeds for two models that differ so much, if the metric scatters by "
-                f"{spread:g} between seeds.",
+                f"{asked.spread:g} between seeds.",
             )
         ],
     )

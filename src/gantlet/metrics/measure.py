@@ -22,7 +22,7 @@ from gantlet.metrics.checks import (
 )
 from gantlet.metrics.copying import SharedPassTrainMetric, TrainNeighbourhoods, judged
 from gantlet.metrics.neighbours import CountingMetric, measure_together
-from gantlet.stats.jackknife import ClusteredPaired, Detailed, Paired
+from gantlet.stats.jackknife import ClusteredPaired, Detailed, Paired, estimate_of
 
 
 def two_sample(text: str) -> Metric:
@@ -76,7 +76,7 @@ def measure_all(
         UserError: If the sets cannot be compared, or the groups are not theirs.
     """
     found = detail_all(metrics, real, fake, train=train, rng=rng, groups=groups)
-    return {name: _estimate(one) for name, one in found.items()}
+    return {name: estimate_of(one) for name, one in found.items()}
 
 
 def detail_all(
@@ -167,10 +167,10 @@ def _alone(
 ) -> Found:
     found = _by_any_groups(metric, real, fake, rng, groups)
     few = too_few_groups(groups, _LEAST_GROUPS)
-    if few is None or _estimate(found).value is not None:
+    if few is None or estimate_of(found).value is not None:
         return found
     # What a collapsed generator makes has a distance all the same: only its error is not known.
-    value = _estimate(_by_any_groups(metric, real, fake, rng, None))
+    value = estimate_of(_by_any_groups(metric, real, fake, rng, None))
     return value_alone(value, f"no interval: {few}")
 
 
@@ -261,7 +261,3 @@ def _changed(found: Found, change: Callable[[Estimate], Estimate]) -> Found:
         return change(found)
     changed = change(found.estimate)
     return found if changed is found.estimate else replace(found, estimate=changed)
-
-
-def _estimate(found: Found) -> Estimate:
-    return found.estimate if isinstance(found, Detailed) else found

@@ -58,6 +58,7 @@ from gantlet.stats.jackknife import (
     ClusteredPaired,
     Detailed,
     VarianceParts,
+    estimate_of,
     over_balls,
     over_fakes,
     over_reals,
@@ -382,8 +383,7 @@ class Birthday(CountingMetric):
         Raises:
             UserError: If the features cannot be compared.
         """
-        found = measure_together([self], real, fake, [rng])[0]
-        return found.estimate if isinstance(found, Detailed) else found
+        return estimate_of(measure_together([self], real, fake, [rng])[0])
 
 
 def birthday_support(meetings: Tensor, *, among: str = "none known") -> Estimate:

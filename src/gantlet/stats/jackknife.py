@@ -43,6 +43,11 @@ class Detailed:
     rest: Variance
 
 
+def estimate_of(found: Detailed | Estimate) -> Estimate:
+    """Returns the number alone."""
+    return found.estimate if isinstance(found, Detailed) else found
+
+
 class Paired(ABC):
     """A metric that can tell where its uncertainty comes from."""
 

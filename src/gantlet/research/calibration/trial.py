@@ -24,7 +24,7 @@ from gantlet.research.calibration.truth import SCENARIOS, World, along, estimand
 from gantlet.run.execute import Watch
 from gantlet.run.store import TrialFolder
 from gantlet.run.trials import TypedTrial
-from gantlet.stats.jackknife import Detailed
+from gantlet.stats.jackknife import Detailed, estimate_of
 
 _CLASSES, _SIDE, _WAVES = 10, 16, 4
 
@@ -269,7 +269,7 @@ class _Experiment:
             others = {m: made for m, made in group.items() if not isinstance(made, _LEARNED)}
             groups = Groups(*(w.groups(self.n) for w in (self.real, self.fake)))
             measured = detail_all(others, x, y, train=z, rng=Rng(seed, self.device), groups=groups)
-            found |= {m: (_estimate(e), self.known[m]) for m, e in measured.items()}
+            found |= {m: (estimate_of(e), self.known[m]) for m, e in measured.items()}
         for m, made in self.wanted.items():
             if isinstance(made, C2st):
                 new = self._pair(_NEW, rng.stream(f"{self.place}/new"))
@@ -298,10 +298,6 @@ def _replicates(trial: CalibrationTrial, watch: Watch) -> Iterator[Replicate]:
     for i in range(trial.replicates):
         watch(i / trial.replicates, experiment.place)
         yield experiment.once(trial.seed * BLOCK + i)
-
-
-def _estimate(found: Detailed | Estimate) -> Estimate:
-    return found.estimate if isinstance(found, Detailed) else found
 
 
 def measure_c2st(
