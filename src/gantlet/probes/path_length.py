@@ -52,7 +52,7 @@ def path_lengths(
     Args:
         model: The decoder ``g``.
         features: The extractor ``phi``.
-        pairs: The ends of the paths, shapes ``(n, latent_dim)``.
+        pairs: The ends of the paths, shapes ``(n, latent_dim)`` each.
         t: Where on each path, in [0, 1], shape ``(n,)``.
         epsilon: The step.
         path: Arcs, for latent vectors that are normal, or lines.
@@ -60,11 +60,9 @@ def path_lengths(
     along = slerp if path == "slerp" else lerp
     parts: list[Tensor] = []
     for a, b, at in zip(*(torch.split(z, _BLOCK) for z in (*pairs, t)), strict=True):
-        # In double precision: a step of 1e-4 is lost to rounding in single.
-        ends = [
-            along(a.double(), b.double(), (at + step)[:, None].double()).to(a)
-            for step in (0.0, epsilon)
-        ]
+        # Arcs in double precision: the angle of a small step is lost to rounding in single.
+        start = at.double()[:, None]
+        ends = [along(a.double(), b.double(), start + step).to(a) for step in (0.0, epsilon)]
         with torch.no_grad():
             first, second = (features.extract(model.decode(z)).double() for z in ends)
         parts.append((second - first).square().sum(1) / epsilon**2)
@@ -83,8 +81,9 @@ class PathLength:
     Source: Karras et al., 2019, https://arxiv.org/abs/1812.04948, section 4.1.
 
     Differs from the paper: any extractor; lengths along arcs go linearly from one end to the
-    other, where the paper puts all on the unit sphere. As in the authors' program, the smallest
-    and the largest shares are left out.
+    other, where the paper puts all on the unit sphere; a step of 1e-3 in place of 1e-4, which
+    single precision tells from rounding; 1,000 paths in place of 100,000. As in the authors'
+    program, the smallest and the largest shares are left out.
 
     Attributes:
         features: The extractor in written form, fitted to the real samples where it learns.
