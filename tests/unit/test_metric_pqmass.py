@@ -47,12 +47,12 @@ def test_under_equality_chi_squared_and_p_follow_their_laws():
     df = np.mean([f.also["df"] for f in found])
     # A chi-squared number has mean df and variance 2 df.
     assert abs(chi2.mean() - df) < 4 * np.sqrt(2 * df / len(found))
-    assert chi2.var() == pytest.approx(2 * df, rel=0.6)
+    assert chi2.var() == pytest.approx(2 * df, rel=0.4)  # three standard errors of a variance
     assert kstest([f.also["p"] for f in found], "uniform").pvalue > 0.001
     values = np.array([f.value for f in found])
     assert abs(values.mean()) < 4 * values.std() / np.sqrt(len(found))
     held = sum(f.low <= 0 <= f.high for f in found)
-    assert held >= 106  # of 120; 95 % less four standard errors
+    assert held >= 107  # of 120; 95 % less three standard errors
 
 
 def test_two_points_have_the_divergence_of_their_shares():
@@ -65,7 +65,7 @@ def test_two_points_have_the_divergence_of_their_shares():
         draws.append(measured(x, y, "pqmass:regions=40,tessellations=2", seed))
     values = np.array([d.value for d in draws])
     assert abs(values.mean() - truth) < 4 * values.std() / np.sqrt(40) + 0.01 * truth
-    assert sum(d.low <= truth <= d.high for d in draws) >= 33
+    assert sum(d.low <= truth <= d.high for d in draws) >= 34  # of 40; less three
 
 
 def test_groups_of_copies_give_the_interval_of_single_ones():

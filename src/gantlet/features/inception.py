@@ -223,7 +223,7 @@ class InceptionNet(nn.Module):
         """Returns the maps whose first seven channels sFID takes, shape ``(n, 192, 17, 17)``.
 
         Those of the 1x1 convolution of the fourth block at this size, ``mixed_6/conv`` of the
-        graph (Nash et al., 2021, https://arxiv.org/abs/2103.03841, section 5.1).
+        graph (Nash et al., 2021, https://arxiv.org/abs/2103.03841).
         """
         y: Tensor = self.Mixed_6d.get_submodule("branch1x1")(self._up_to_6c(x))
         return y

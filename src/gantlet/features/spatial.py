@@ -27,8 +27,8 @@ class Spatial:
     Pooled features see what is in an image, not where; a Frechet distance of these sees both. On
     ``inception`` with its published weights it is sFID.
 
-    Source: Nash et al., 2021, https://arxiv.org/abs/2103.03841, section 5.1: the first seven
-        channels of ``mixed_6/conv`` of Inception-v3, 2,023 numbers.
+    Source: Nash et al., 2021, https://arxiv.org/abs/2103.03841: the first seven channels of
+        ``mixed_6/conv`` of Inception-v3, after its ReLU, 2,023 numbers.
     Differs from the paper: any extractor with a map will do.
 
     Attributes:

@@ -55,7 +55,8 @@ class SymmetricPrecision(NeighbourMetric):
 
     Source: Khayatkhoei and AbdAlmageed, 2023, https://arxiv.org/abs/2306.09618.
 
-    Differs from the paper: the edge of a ball counts as inside, as for precision.
+    Differs from the authors' program: the edge of a ball counts as inside, as for precision; the
+    default of ``k`` is 3, that of ``precision``, not 5.
 
     Attributes:
         k: Number of nearest neighbours, which sets the radius of a ball.
@@ -96,7 +97,8 @@ class SymmetricRecall(NeighbourMetric):
 
     Source: Khayatkhoei and AbdAlmageed, 2023, https://arxiv.org/abs/2306.09618.
 
-    Differs from the paper: the edge of a ball counts as inside, as for recall.
+    Differs from the authors' program: the edge of a ball counts as inside, as for recall; the
+    default of ``k`` is 3, that of ``recall``, not 5.
 
     Attributes:
         k: Number of nearest neighbours, which sets the radius of a ball.
