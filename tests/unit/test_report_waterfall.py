@@ -1,5 +1,6 @@
 """A waterfall: drawn, as a table, in every format and as a figure."""
 
+import re
 import xml.etree.ElementTree as ET
 
 import pytest
@@ -59,6 +60,30 @@ def test_parts_that_are_small_beside_the_totals_are_seen():
     a, n, *_, b = bars(example(start=5000.0))
     assert n[1] > 100
     assert max(a[1], b[1]) < 3
+
+
+def whisker_ends(chart):
+    """Returns the two ends of each interval."""
+    root = ET.fromstring(str(charts.draw_waterfall(chart)))
+    paths = [e.get("d") for e in root.iter() if e.get("class") == "whisker"]
+    return [[float(x) for x in re.findall(r"[ML]([\d.]+),", d)][:2] for d in paths]
+
+
+@pytest.mark.parametrize("start", [10.0, 5000.0])
+def test_intervals_of_totals_are_around_the_end_of_their_bar(start):
+    chart = example(start)
+    drawn, ends = bars(chart), whisker_ends(chart)
+    unit = drawn[1][1] / 6.0  # of the first part, in pixels
+    top = drawn[1][0] + unit  # where the low end is, there may be no axis
+    assert ends[0][1] == pytest.approx(top, abs=0.3)
+    assert ends[-1] == pytest.approx([top + 3 * unit, top + 5 * unit], abs=0.3)
+
+
+def test_a_figure_shows_no_more_than_bars_and_intervals():
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    drawn = Report(title="t", command="why", blocks=[example(5000.0)]).figure("From A")
+    (axes,) = drawn.axes
+    assert axes.get_xlim() == pytest.approx((5000.0, 5010.0), abs=12.0)
 
 
 def test_all_formats_have_the_numbers():

@@ -723,7 +723,9 @@ def _bar(
         )
     ]
     if e.low is not None and e.high is not None and e.low < e.high:
-        found.append(_whisker(across, start + e.low, start + e.high, y, "whisker"))
+        # The bar of a total may begin elsewhere than at 0, its interval does not.
+        base = 0.0 if is_total else start
+        found.append(_whisker(across, base + e.low, base + e.high, y, "whisker"))
     return found
 
 

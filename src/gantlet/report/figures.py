@@ -221,7 +221,7 @@ def _waterfall(chart: Waterfall, axes: Axes) -> None:
     for k, (dot, start, stop) in enumerate(rows):
         is_total, e = k in (0, len(rows) - 1), dot.estimate
         colour = "#808080" if is_total else _COLOURS[0 if stop >= start else 1]
-        bars = _bars(stop - start, e.low, e.high)
+        bars = None if e.value is None else _bars(e.value, e.low, e.high)
         axes.barh(k, stop - start, 0.6, left=start, color=colour, alpha=0.75)
         axes.errorbar(stop, k, xerr=bars, color="#303030", lw=1, fmt="none")
     names = shorten(dot.name for dot, _, _ in rows)
