@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from gantlet.core.estimate import Estimate
 from gantlet.report import charts
-from gantlet.report.axes import Axis, span
 from gantlet.report.blocks import Dot, Forest, Group, Lines, Point, Scatter, Series
+from gantlet.report.drawing import Axis, span
 from gantlet.report.format import lay_out
 
 HOSTILE = "</title><script>alert(1)</script>&\"'"

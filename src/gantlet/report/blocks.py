@@ -387,20 +387,9 @@ class Section:
     open: bool = False
 
 
-Block: TypeAlias = (
-    Facts
-    | Verdict
-    | Caveat
-    | Prose
-    | Code
-    | Table
-    | Lines
-    | Scatter
-    | Forest
-    | Waterfall
-    | Gallery
-    | Section
-)
+Chart: TypeAlias = Lines | Scatter | Forest | Waterfall
+
+Block: TypeAlias = Facts | Verdict | Caveat | Prose | Code | Table | Chart | Gallery | Section
 
 
 @final

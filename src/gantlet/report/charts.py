@@ -5,16 +5,15 @@ tables are for those who cannot see a chart, and for formats without pictures.
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import final
 
 from gantlet.core.estimate import Better, Estimate
+from gantlet.report import drawing
 from gantlet.report import format as fmt
-from gantlet.report.axes import Axis, finite, span
 from gantlet.report.blocks import (
     Cell,
+    Chart,
     Column,
     Dot,
     Forest,
@@ -26,151 +25,8 @@ from gantlet.report.blocks import (
     Table,
     Waterfall,
 )
+from gantlet.report.drawing import CHARACTER, Axis, Size, finite, span
 from gantlet.report.format import ARROWS, Markup, UnitScale, clean, join, shorten, tag
-
-# Pieces that all charts share
-
-
-_CHARACTER = 6.9  # mean width of one character of a label, in pixels
-SERIES = 5  # colours distinguishable on white and on black, with a marker and dash each
-
-_MARKERS = (
-    "M-4.2,0A4.2,4.2 0 1 1 4.2,0A4.2,4.2 0 1 1 -4.2,0Z",  # circle
-    "M-3.8,-3.8H3.8V3.8H-3.8Z",  # square
-    "M0,-5L4.6,3.6H-4.6Z",  # triangle
-    "M0,-5.2L4.6,0L0,5.2L-4.6,0Z",  # diamond
-    "M0,5L4.6,-3.6H-4.6Z",  # triangle, tip down
-)
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Size:
-    """A chart's size and margins in pixels."""
-
-    width: float = 560
-    height: float = 360
-    left: float = 56
-    right: float = 16
-    top: float = 14
-    bottom: float = 48
-
-
-def _svg(size: Size, title: str, description: str, parts: list[Markup]) -> Markup:
-    """Returns a whole SVG, with words for those who cannot see it."""
-    return tag(
-        "svg",
-        tag("title", title),
-        tag("desc", description),
-        *parts,
-        viewBox=f"0 0 {size.width:g} {size.height:g}",
-        role="img",
-        class_="chart",
-        xmlns="http://www.w3.org/2000/svg",
-    )
-
-
-def _axes(
-    size: Size, *, x: tuple[float, float, bool], y: tuple[float, float, bool]
-) -> tuple[Axis, Axis]:
-    """Returns the axes across and up for two ranges (low, high, whether logarithmic)."""
-    across = Axis(low=x[0], high=x[1], log=x[2], start=size.left, stop=size.width - size.right)
-    up = Axis(low=y[0], high=y[1], log=y[2], start=size.height - size.bottom, stop=size.top)
-    return across, up
-
-
-def _frame(size: Size, x: Axis, y: Axis, x_label: str, y_label: str) -> list[Markup]:
-    """Returns grid, ticks and labels. The label of the axis up stands above it, to be read."""
-    parts = _ticks(size, x, y)
-    middle = (size.left + size.width - size.right) / 2
-    parts.append(_text(middle, size.height - 8, x_label, class_="label", anchor="middle"))
-    parts.append(_text(4, 15, y_label, class_="label"))
-    return parts
-
-
-def _ticks(size: Size, x: Axis, y: Axis, most: int = 6) -> list[Markup]:
-    """Returns the grid and its numbers."""
-    parts = [_horizontal(size, y.at(t), fmt.tick(t)) for t in y.ticks(most)]
-    return parts + [_vertical(size, x.at(t), fmt.tick(t)) for t in x.ticks(most)]
-
-
-def _text(
-    x: float, y: float, words: str, *, class_: str = "tick", anchor: str | None = None
-) -> Markup:
-    """Returns a line of text."""
-    return tag("text", words, x=_px(x), y=_px(y), class_=class_, text_anchor=anchor)
-
-
-def _cut(words: str, width: float) -> str:
-    """Returns ``words``, cut with an ellipsis where they are wider than ``width`` pixels."""
-    most = max(int(width / _CHARACTER), 2)
-    words = clean(words)
-    return words if len(words) <= most else words[: most - 1] + "…"
-
-
-def _line(x1: float, y1: float, x2: float, y2: float, class_: str) -> Markup:
-    """Returns a straight line."""
-    return tag("line", x1=_px(x1), y1=_px(y1), x2=_px(x2), y2=_px(y2), class_=class_)
-
-
-def _path(points: list[tuple[float, float]], class_: str, *, close: bool = False) -> Markup:
-    """Returns a line through ``points``."""
-    d = "M" + "L".join(f"{_px(x)},{_px(y)}" for x, y in points) + ("Z" if close else "")
-    return tag("path", d=d, class_=class_)
-
-
-def _marker(x: float, y: float, index: int, class_: str, words: str = "") -> Markup:
-    """Returns marker number ``index``; ``words`` appear where the pointer rests on it."""
-    return tag(
-        "path",
-        *([tag("title", words)] if words else []),
-        d=_MARKERS[index % len(_MARKERS)],
-        transform=f"translate({_px(x)} {_px(y)})",
-        class_=class_,
-    )
-
-
-def _whisker(axis: Axis, low: float, high: float, across: float, class_: str) -> Markup:
-    """Returns an interval along ``axis``; an end that leaves the chart becomes an arrow head."""
-    a, b = axis.inside(low), axis.inside(high)
-    strokes = [[(a, across), (b, across)], _end(axis, low, a, across), _end(axis, high, b, across)]
-    upright = axis.stop < axis.start
-    d = "".join(
-        "M" + "L".join(f"{_px(y if upright else x)},{_px(x if upright else y)}" for x, y in stroke)
-        for stroke in strokes
-    )
-    return tag("path", d=d, class_=class_)
-
-
-def _end(axis: Axis, number: float, place: float, across: float) -> list[tuple[float, float]]:
-    if axis.shows(number):
-        return [(place, across - 3), (place, across + 3)]
-    inward = 5.0 if place == min(axis.start, axis.stop) else -5.0
-    return [(place + inward, across - 4), (place, across), (place + inward, across + 4)]
-
-
-def _horizontal(size: Size, y: float, words: str) -> Markup:
-    return join(
-        [
-            _line(size.left, y, size.width - size.right, y, "grid"),
-            _text(size.left - 8, y + 4, words, anchor="end"),
-        ]
-    )
-
-
-def _vertical(size: Size, x: float, words: str) -> Markup:
-    bottom = size.height - size.bottom
-    return join(
-        [
-            _line(x, bottom, x, bottom + 4, "axis"),
-            _text(x, bottom + 19, words, anchor="middle"),
-        ]
-    )
-
-
-def _px(number: float) -> str:
-    return f"{number:.1f}".removesuffix(".0")
-
 
 # Thinning
 
@@ -207,6 +63,7 @@ def _area(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]
 # Curves
 
 
+SERIES = 5  # colours distinguishable on white and on black, with a marker and dash each
 POINTS = 500  # of each curve; more cannot be resolved on a screen
 _MARKED = 16  # curves with at most this many points show a marker for each
 
@@ -223,14 +80,14 @@ def draw_lines(chart: Lines) -> list[Markup]:
 def _together(chart: Lines) -> Markup:
     names = [s.name for s in chart.series]
     longest = max(map(len, shorten(names).values()), default=0)
-    size = Size(top=32, right=min(24 + longest * _CHARACTER, 170))
+    size = Size(top=32, right=min(24 + longest * CHARACTER, 170))
     x, y = _line_axes(chart, size)
     curves = [_runs(s, x, y) for s in chart.series]
-    parts = _frame(size, x, y, chart.x_label, chart.y_label)
+    parts = drawing.frame(size, x, y, chart.x_label, chart.y_label)
     parts += [_band(runs, f"band s{k}") for k, runs in enumerate(curves)]
     parts += [_draw_curve(runs, k) for k, runs in enumerate(curves)]
     parts += _end_labels(names, curves, size)
-    return _svg(size, clean(chart.title), _describe_lines(chart, chart.series), parts)
+    return drawing.svg(size, clean(chart.title), _describe_lines(chart, chart.series), parts)
 
 
 def _panel(chart: Lines, index: int) -> Markup:
@@ -239,21 +96,23 @@ def _panel(chart: Lines, index: int) -> Markup:
     x, y = _line_axes(chart, size)
     one = chart.series[index]
     name = shorten(s.name for s in chart.series)[one.name]
-    parts = [_text(4, 15, _cut(name, size.width), class_="panel")]
+    parts = [drawing.text(4, 15, drawing.cut(name, size.width), class_="panel")]
     parts += _small_frame(chart, size, x, y)
     others = [s for k, s in enumerate(chart.series) if k != index]
     parts += [_run_path(run, "other") for s in others for run in _runs(s, x, y, most=100)]
     runs = _runs(one, x, y)
     parts += [_band(runs, "band s0"), _draw_curve(runs, 0)]
-    return _svg(size, f"{clean(chart.title)}: {one.name}", _describe_lines(chart, [one]), parts)
+    return drawing.svg(
+        size, f"{clean(chart.title)}: {one.name}", _describe_lines(chart, [one]), parts
+    )
 
 
 def _small_frame(chart: Lines, size: Size, x: Axis, y: Axis) -> list[Markup]:
-    parts = _ticks(size, x, y, most=4)
-    parts.append(_text(4, 31, _cut(chart.y_label, size.width), class_="tick"))
+    parts = drawing.ticks(size, x, y, most=4)
+    parts.append(drawing.text(4, 31, drawing.cut(chart.y_label, size.width), class_="tick"))
     middle = (size.left + size.width - size.right) / 2
-    label = _cut(chart.x_label, size.width)
-    parts.append(_text(middle, size.height - 5, label, class_="tick", anchor="middle"))
+    label = drawing.cut(chart.x_label, size.width)
+    parts.append(drawing.text(middle, size.height - 5, label, class_="tick", anchor="middle"))
     return parts
 
 
@@ -261,7 +120,7 @@ def _line_axes(chart: Lines, size: Size) -> tuple[Axis, Axis]:
     ends = [v for s in chart.series for v in (*s.low, *s.high)]
     x = _tight([v for s in chart.series for v in s.x], log=chart.log_x)
     y = span([v for s in chart.series for v in s.y], ends, log=chart.log_y)
-    return _axes(size, x=(*x, chart.log_x), y=(*y, chart.log_y))
+    return drawing.axes(size, x=(*x, chart.log_x), y=(*y, chart.log_y))
 
 
 def _tight(values: list[float], *, log: bool) -> tuple[float, float]:
@@ -299,7 +158,7 @@ def _band(runs: list[Run], class_: str) -> Markup:
     outlines = [
         [(p[0], p[2]) for p in run] + [(p[0], p[3]) for p in reversed(run)] for run in wide
     ]
-    return join([_path(points, class_, close=True) for points in outlines])
+    return join([drawing.path(points, class_, close=True) for points in outlines])
 
 
 def _draw_curve(runs: list[Run], index: int) -> Markup:
@@ -308,13 +167,13 @@ def _draw_curve(runs: list[Run], index: int) -> Markup:
     return join(
         [
             *(_run_path(run, f"curve s{index}") for run in runs),
-            *(_marker(p[0], p[1], index, f"mark s{index}") for p in marked),
+            *(drawing.marker(p[0], p[1], index, f"mark s{index}") for p in marked),
         ]
     )
 
 
 def _run_path(run: Run, class_: str) -> Markup:
-    return _path([(p[0], p[1]) for p in run], class_)
+    return drawing.path([(p[0], p[1]) for p in run], class_)
 
 
 def _end_labels(names: Sequence[str], curves: list[list[Run]], size: Size) -> list[Markup]:
@@ -324,7 +183,9 @@ def _end_labels(names: Sequence[str], curves: list[list[Run]], size: Size) -> li
     left = size.width - size.right + 10
     short = shorten(names)
     return [
-        _text(left, y + 4, _cut(short[names[k]], size.right - 10), class_=f"name s{k}")
+        drawing.text(
+            left, y + 4, drawing.cut(short[names[k]], size.right - 10), class_=f"name s{k}"
+        )
         for y, (_, k) in zip(places, ends, strict=True)
     ]
 
@@ -364,13 +225,13 @@ def draw_scatter(chart: Scatter) -> Markup:
     x, y = _scatter_axes(chart, points, size)
     x_label = "\u2003".join(filter(None, (chart.x_label, _ACROSS[chart.x_better])))
     y_label = "\u2003".join(filter(None, (chart.y_label, _UP[chart.y_better])))
-    parts = _frame(size, x, y, x_label, y_label)
+    parts = drawing.frame(size, x, y, x_label, y_label)
     front = [(x.at(a), y.at(b)) for a, b in front_steps(chart)]
-    parts += [_path(front, "front")] if len(front) > 1 else []
+    parts += [drawing.path(front, "front")] if len(front) > 1 else []
     parts += [w for p in points for w in _whiskers(p, x, y)]
     parts += [_point_marker(p, x, y) for p in points]
     parts += _point_labels(points, x, y, size, front=front)
-    return _svg(size, clean(chart.title), _describe_scatter(chart, points), parts)
+    return drawing.svg(size, clean(chart.title), _describe_scatter(chart, points), parts)
 
 
 def _usable(chart: Scatter) -> list[Point]:
@@ -386,7 +247,7 @@ def _scatter_axes(chart: Scatter, points: list[Point], size: Size) -> tuple[Axis
     y = span(
         [p.y for p in points], [e for p in points for e in (p.y_low, p.y_high)], log=chart.log_y
     )
-    return _axes(size, x=(*x, chart.log_x), y=(*y, chart.log_y))
+    return drawing.axes(size, x=(*x, chart.log_x), y=(*y, chart.log_y))
 
 
 def front_steps(chart: Scatter) -> list[tuple[float, float]]:
@@ -404,16 +265,16 @@ def _whiskers(point: Point, x: Axis, y: Axis) -> list[Markup]:
     class_ = "whisker s0" if point.front else "whisker"
     parts: list[Markup] = []
     if point.x_low is not None and point.x_high is not None and point.x_low < point.x_high:
-        parts.append(_whisker(x, point.x_low, point.x_high, y.at(point.y), class_))
+        parts.append(drawing.whisker(x, point.x_low, point.x_high, y.at(point.y), class_))
     if point.y_low is not None and point.y_high is not None and point.y_low < point.y_high:
-        parts.append(_whisker(y, point.y_low, point.y_high, x.at(point.x), class_))
+        parts.append(drawing.whisker(y, point.y_low, point.y_high, x.at(point.x), class_))
     return parts
 
 
 def _point_marker(point: Point, x: Axis, y: Axis) -> Markup:
     words = f"{point.name}: {fmt.text(point.x)}, {fmt.text(point.y)}"
     class_ = "mark s0" if point.front else "mark hollow"
-    return _marker(x.at(point.x), y.at(point.y), 0, class_, words)
+    return drawing.marker(x.at(point.x), y.at(point.y), 0, class_, words)
 
 
 def _point_labels(
@@ -426,11 +287,11 @@ def _point_labels(
     short = shorten(p.name for p in points)
     parts: list[Markup] = []
     for p in sorted(points, key=lambda p: not p.front):
-        name = _cut(short[p.name], 190)
-        box = _best_place(x.at(p.x), y.at(p.y), len(name) * _CHARACTER, taken, size)
+        name = drawing.cut(short[p.name], 190)
+        box = _best_place(x.at(p.x), y.at(p.y), len(name) * CHARACTER, taken, size)
         taken.append(box)
         class_ = "name s0" if p.front else "name"
-        parts.append(_text(box[0], box[3] - 3, name, class_=class_))
+        parts.append(drawing.text(box[0], box[3] - 3, name, class_=class_))
     return parts
 
 
@@ -493,32 +354,70 @@ def _describe_scatter(chart: Scatter, points: list[Point]) -> str:
     )
 
 
+# Rows of names, bars or dots, and numbers: forests and waterfalls
+
+
+_ROW = 25.0  # height of a row
+_GROUP = 30.0  # height of the name of a group
+
+
+def _rows_size(names: Iterable[str], height: float) -> Size:
+    longest = max(map(len, shorten(names).values()), default=0)
+    left = min(max(longest * CHARACTER + 24, 70), 196)
+    return Size(left=left, right=128, top=6, bottom=46, height=height + 52)
+
+
+def _grid(across: Axis, size: Size) -> list[Markup]:
+    """Returns the upright lines of the ticks, and the numbers below them."""
+    bottom, places = size.height - size.bottom, [(t, across.at(t)) for t in across.ticks()]
+    return [
+        *(drawing.line(x, size.top, x, bottom, "grid") for _, x in places),
+        *(drawing.text(x, bottom + 17, fmt.tick(t), anchor="middle") for t, x in places),
+    ]
+
+
+def _row(name: str, drawn: list[Markup], number: str, y: float, size: Size) -> list[Markup]:
+    """Returns a row: its name at the left, what is drawn, its number at the right."""
+    short = drawing.cut(name, size.left - 12)
+    return [
+        drawing.text(4, y + 4, short, class_="name"),
+        *drawn,
+        drawing.text(size.width - 4, y + 4, number, class_="number", anchor="end"),
+    ]
+
+
+def _value(estimate: Estimate) -> float:
+    return float("nan") if estimate.value is None else estimate.value
+
+
+def _written(estimate: Estimate, by: UnitScale | None) -> str:
+    written = fmt.write(estimate, by or fmt.scale_of(estimate))
+    is_missing = written.value == fmt.MISSING
+    suffix = "" if by or is_missing else fmt.scale_of(estimate).suffix
+    spread = "(no interval)" if written.spread == fmt.UNKNOWN else written.spread
+    return " ".join(filter(None, (written.value, spread, suffix)))
+
+
 # Forests
-
-
-_FOREST_LINE = 25.0
-_FOREST_GROUP = 30.0
 
 
 def draw_forest(chart: Forest) -> Markup:
     """Returns the chart. Full dots compete and, where a line is drawn, lie apart from it."""
     size = _forest_size(chart)
     across = _forest_axis(chart, size)
-    by = fmt.common_scale([_forest_value(d.estimate) for d in _dots(chart)], chart.unit)
+    by = fmt.common_scale([_value(d.estimate) for d in _dots(chart)], chart.unit)
     parts = _forest_frame(chart, across, size)
     y = size.top
     for name, dot, is_full in forest_rows(chart):
         if dot is None:
-            y += _FOREST_GROUP
-            parts.append(_text(4, y - 6, _cut(name, size.width - 8), class_="panel"))
+            y += _GROUP
+            parts.append(drawing.text(4, y - 6, drawing.cut(name, size.width - 8), class_="panel"))
             continue
-        middle = y + _FOREST_LINE / 2
-        number = _forest_number(dot.estimate, by)
-        parts.append(_text(4, middle + 4, _cut(name, size.left - 12), class_="name"))
-        parts += _interval(dot, across, middle, is_full=is_full)
-        parts.append(_text(size.width - 4, middle + 4, number, class_="number", anchor="end"))
-        y += _FOREST_LINE
-    return _svg(size, clean(chart.title), _describe_forest(chart), parts)
+        middle = y + _ROW / 2
+        drawn = _interval(dot, across, middle, is_full=is_full)
+        parts += _row(name, drawn, _written(dot.estimate, by), middle, size)
+        y += _ROW
+    return drawing.svg(size, clean(chart.title), _describe_forest(chart), parts)
 
 
 def _dots(chart: Forest) -> list[Dot]:
@@ -527,23 +426,17 @@ def _dots(chart: Forest) -> list[Dot]:
 
 def _forest_size(chart: Forest) -> Size:
     dots = _dots(chart)
-    longest = max(map(len, shorten(d.name for d in dots).values()), default=0)
-    rows = len(dots) * _FOREST_LINE + sum(_FOREST_GROUP for g in chart.groups if g.name)
-    left = min(max(longest * _CHARACTER + 24, 70), 196)
-    return Size(left=left, right=128, top=6, bottom=46, height=rows + 52)
+    height = len(dots) * _ROW + sum(_GROUP for g in chart.groups if g.name)
+    return _rows_size((d.name for d in dots), height)
 
 
 def _forest_axis(chart: Forest, size: Size) -> Axis:
     found = [d.estimate for d in _dots(chart) if d.estimate.value is not None]
-    values = [_forest_value(e) for e in found]
+    values = [_value(e) for e in found]
     if chart.reference is not None:
         values.append(chart.reference)
     low, high = span(values, [end for e in found for end in (e.low, e.high)], log=chart.log)
-    return _axes(size, x=(low, high, chart.log), y=(0.0, 1.0, False))[0]
-
-
-def _forest_value(estimate: Estimate) -> float:
-    return float("nan") if estimate.value is None else estimate.value
+    return drawing.axes(size, x=(low, high, chart.log), y=(0.0, 1.0, False))[0]
 
 
 def forest_rows(chart: Forest) -> Iterator[tuple[str, Dot | None, bool]]:
@@ -563,7 +456,7 @@ def _ordered(chart: Forest, group: Group) -> list[Dot]:
     sign = 1 if chart.better == "lower" else -1
 
     def place(dot: Dot) -> tuple[bool, bool, float]:
-        value = _forest_value(dot.estimate)
+        value = _value(dot.estimate)
         is_missing = math.isnan(value)
         return dot.name in chart.references, is_missing, 0.0 if is_missing else sign * value
 
@@ -585,41 +478,32 @@ def _is_apart(estimate: Estimate, reference: float | None) -> bool:
 
 
 def _forest_frame(chart: Forest, across: Axis, size: Size) -> list[Markup]:
-    bottom = size.height - size.bottom
-    parts = [_line(across.at(t), size.top, across.at(t), bottom, "grid") for t in across.ticks()]
-    parts += [
-        _text(across.at(t), bottom + 17, fmt.tick(t), anchor="middle") for t in across.ticks()
-    ]
+    parts = _grid(across, size)
     if chart.reference is not None and across.shows(chart.reference):
         place = across.at(chart.reference)
-        parts.append(_line(place, size.top, place, bottom, "reference"))
+        bottom = size.height - size.bottom
+        parts.append(drawing.line(place, size.top, place, bottom, "reference"))
     arrow = f"{ARROWS[chart.better]} {chart.better} is better" if chart.better else ""
     label = "\u2003".join(filter(None, ("" if chart.unit == "1" else chart.unit, arrow)))
     middle = (size.left + size.width - size.right) / 2
-    parts.append(_text(middle, size.height - 8, label, class_="label", anchor="middle"))
+    parts.append(drawing.text(middle, size.height - 8, label, class_="label", anchor="middle"))
     return parts
 
 
 def _interval(dot: Dot, across: Axis, y: float, *, is_full: bool) -> list[Markup]:
     e = dot.estimate
-    value = _forest_value(e)
+    value = _value(e)
     if not across.shows(value):
         room = across.stop - across.start
-        return [_text(across.start + 8, y + 4, _cut(e.method, room))]
+        return [drawing.text(across.start + 8, y + 4, drawing.cut(e.method, room))]
     parts: list[Markup] = []
     if e.low is not None and e.high is not None and e.low < e.high:
-        parts.append(_whisker(across, e.low, e.high, y, f"whisker {'s0' if is_full else ''}"))
+        parts.append(
+            drawing.whisker(across, e.low, e.high, y, f"whisker {'s0' if is_full else ''}")
+        )
     words = f"{dot.name}: {fmt.text(e)}; {fmt.origin(e)}"
     shape = "mark s0" if is_full else "mark hollow"
-    return [*parts, _marker(across.at(value), y, 0, shape, words)]
-
-
-def _forest_number(estimate: Estimate, by: UnitScale | None) -> str:
-    written = fmt.write(estimate, by or fmt.scale_of(estimate))
-    is_missing = written.value == fmt.MISSING
-    suffix = "" if by or is_missing else fmt.scale_of(estimate).suffix
-    spread = "(no interval)" if written.spread == fmt.UNKNOWN else written.spread
-    return " ".join(filter(None, (written.value, spread, suffix)))
+    return [*parts, drawing.marker(across.at(value), y, 0, shape, words)]
 
 
 def _describe_forest(chart: Forest) -> str:
@@ -639,26 +523,19 @@ _SEEN = 0.25
 def draw_waterfall(chart: Waterfall) -> Markup:
     """Returns the chart; bars of parts whose interval excludes 0 are full, others hollow."""
     lines = waterfall_lines(chart)
-    size = _waterfall_size([dot.name for dot, _, _ in lines])
-    size = replace(size, height=len(lines) * _FOREST_LINE + 52)
+    size = _rows_size((dot.name for dot, _, _ in lines), len(lines) * _ROW)
     across = _waterfall_axis(lines, size)
-    by = fmt.common_scale([_forest_value(dot.estimate) for dot, _, _ in lines], chart.unit)
-    bottom = size.height - size.bottom
-    parts = [_line(across.at(t), size.top, across.at(t), bottom, "grid") for t in across.ticks()]
-    parts += [
-        _text(across.at(t), bottom + 17, fmt.tick(t), anchor="middle") for t in across.ticks()
-    ]
+    by = fmt.common_scale([_value(dot.estimate) for dot, _, _ in lines], chart.unit)
+    parts = _grid(across, size)
     short = shorten(dot.name for dot, _, _ in lines)
     for k, (dot, low, high) in enumerate(lines):
-        middle = size.top + (k + 0.5) * _FOREST_LINE
-        parts.append(_text(4, middle + 4, _cut(short[dot.name], size.left - 12), class_="name"))
-        parts += _bar(dot, across, (low, high), middle, is_total=k in (0, len(lines) - 1))
+        middle = size.top + (k + 0.5) * _ROW
+        drawn = _bar(dot, across, (low, high), middle, is_total=k in (0, len(lines) - 1))
         if k + 1 < len(lines):
             place = across.at(high)
-            parts.append(_line(place, middle, place, middle + _FOREST_LINE, "reference"))
-        number = _forest_number(dot.estimate, by)
-        parts.append(_text(size.width - 4, middle + 4, number, class_="number", anchor="end"))
-    return _svg(size, clean(chart.title), _describe_waterfall(chart), parts)
+            drawn.append(drawing.line(place, middle, place, middle + _ROW, "reference"))
+        parts += _row(short[dot.name], drawn, _written(dot.estimate, by), middle, size)
+    return drawing.svg(size, clean(chart.title), _describe_waterfall(chart), parts)
 
 
 def waterfall_lines(chart: Waterfall) -> list[tuple[Dot, float, float]]:
@@ -667,22 +544,16 @@ def waterfall_lines(chart: Waterfall) -> list[tuple[Dot, float, float]]:
     Those of the totals begin at 0, unless the parts are too small to be seen beside them: then
     totals are a mark only.
     """
-    first, last = (_forest_value(dot.estimate) for dot in (chart.start, chart.end))
+    first, last = (_value(dot.estimate) for dot in (chart.start, chart.end))
     at, found = first, list[tuple[Dot, float, float]]()
     for dot in chart.parts:
-        step = _forest_value(dot.estimate)
+        step = _value(dot.estimate)
         found.append((dot, at, at + (0.0 if math.isnan(step) else step)))
         at = found[-1][2]
     ends = [first, last, *(end for _, _, end in found)]
     is_cut = max(ends) - min(ends) < _SEEN * max(map(abs, ends))
     start, stop = (first, last) if is_cut else (0.0, 0.0)
     return [(chart.start, start, first), *found, (chart.end, stop, last)]
-
-
-def _waterfall_size(names: list[str]) -> Size:
-    longest = max(map(len, shorten(names).values()), default=0)
-    left = min(max(longest * _CHARACTER + 24, 70), 196)
-    return Size(left=left, right=128, top=6, bottom=46)
 
 
 def _waterfall_axis(lines: list[tuple[Dot, float, float]], size: Size) -> Axis:
@@ -698,7 +569,7 @@ def _waterfall_axis(lines: list[tuple[Dot, float, float]], size: Size) -> Axis:
     width = (high - low) or abs(high) or 1.0
     low, high = max(min([low, *around]), low - width), min(max([high, *around]), high + width)
     air = 0.06 * (high - low)
-    return _axes(size, x=(low - air, high + air, False), y=(0.0, 1.0, False))[0]
+    return drawing.axes(size, x=(low - air, high + air, False), y=(0.0, 1.0, False))[0]
 
 
 def _bar(
@@ -715,17 +586,17 @@ def _bar(
         tag(
             "rect",
             tag("title", f"{dot.name}: {fmt.text(e)}; {fmt.origin(e)}"),
-            x=_px(left),
-            y=_px(y - _BAR / 2),
-            width=_px(max(right - left, 1.5)),
-            height=_px(_BAR),
+            x=drawing.px(left),
+            y=drawing.px(y - _BAR / 2),
+            width=drawing.px(max(right - left, 1.5)),
+            height=drawing.px(_BAR),
             class_=shape if is_full or is_total else f"{shape} open",
         )
     ]
     if e.low is not None and e.high is not None and e.low < e.high:
         # The bar of a total may begin elsewhere than at 0, its interval does not.
         base = 0.0 if is_total else start
-        found.append(_whisker(across, base + e.low, base + e.high, y, "whisker"))
+        found.append(drawing.whisker(across, base + e.low, base + e.high, y, "whisker"))
     return found
 
 
@@ -741,7 +612,7 @@ def _describe_waterfall(chart: Waterfall) -> str:
 TABLE_POINTS = 20  # of each curve; report.json has them all
 
 
-def as_table(chart: Lines | Scatter | Forest | Waterfall) -> Table:
+def as_table(chart: Chart) -> Table:
     """Returns any chart as a table."""
     match chart:
         case Lines():

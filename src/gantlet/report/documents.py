@@ -14,6 +14,7 @@ from gantlet.report.blocks import (
     Block,
     Caveat,
     Cell,
+    Chart,
     Code,
     Facts,
     Forest,
@@ -108,9 +109,7 @@ def _md_block(block: Block, level: int) -> str:
             return _md_titled(block, level)
 
 
-def _md_titled(
-    block: Code | Table | Lines | Scatter | Forest | Waterfall | Gallery, level: int
-) -> str:
+def _md_titled(block: Code | Table | Chart | Gallery, level: int) -> str:
     title = _md_title(block.title, level)
     match block:
         case Code():
@@ -253,12 +252,8 @@ def _tex_tables(blocks: Sequence[Block]) -> list[Table]:
         match block:
             case Table():
                 found.append(block)
-            case Scatter():
-                found.append(charts.scatter_table(block))
-            case Forest():
-                found.append(charts.forest_table(block))
-            case Waterfall():
-                found.append(charts.waterfall_table(block))
+            case Scatter() | Forest() | Waterfall():
+                found.append(charts.as_table(block))
             case Section():
                 found += _tex_tables(block.blocks)
             case _:

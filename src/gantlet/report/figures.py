@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from gantlet.core.errors import UserError, unknown
 from gantlet.report.blocks import (
     Block,
+    Chart,
     Forest,
     Lines,
     Point,
@@ -45,8 +46,6 @@ _STYLE: dict[Any, object] = {
     "svg.hashsalt": "gantlet",  # the same figure is the same file
     "figure.constrained_layout.use": True,
 }
-
-Chart = Lines | Scatter | Forest | Waterfall
 
 
 def figures(report: Report) -> list[str]:

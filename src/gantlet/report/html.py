@@ -21,6 +21,7 @@ from gantlet.report import charts, documents, pictures
 from gantlet.report import format as fmt
 from gantlet.report.blocks import (
     Block,
+    Chart,
     Code,
     Dot,
     Fact,
@@ -156,7 +157,7 @@ def _glance(facts: Sequence[Fact]) -> list[Fact]:
     return [f for f in short if f.name not in _TECHNICAL][:_FEW]
 
 
-_TITLED = Code | Table | Lines | Scatter | Forest | Waterfall | Gallery | Section
+_TITLED = Code | Table | Chart | Gallery | Section
 
 
 def _contents(blocks: Sequence[Block]) -> Iterator[tuple[str, str]]:
@@ -217,13 +218,13 @@ class ChartView:
         block: The chart.
     """
 
-    def __init__(self, block: Lines | Scatter | Forest | Waterfall) -> None:
+    def __init__(self, block: Chart) -> None:
         self.note = block.note
         self.pictures = _drawn(block)
         self.table = TableView(charts.as_table(block), with_latex=False)
 
 
-def _drawn(block: Lines | Scatter | Forest | Waterfall) -> list[Markup]:
+def _drawn(block: Chart) -> list[Markup]:
     match block:
         case Lines():
             return charts.draw_lines(block)

@@ -113,14 +113,8 @@ def _block(console: Console, block: Block) -> None:
     match block:
         case Table():
             _table(console, block)
-        case Lines():
-            _table(console, charts.lines_table(block))
-        case Scatter():
-            _table(console, charts.scatter_table(block))
-        case Forest():
-            _table(console, charts.forest_table(block))
-        case Waterfall():
-            _table(console, charts.waterfall_table(block))
+        case Lines() | Scatter() | Forest() | Waterfall():
+            _table(console, charts.as_table(block))
         case Section():
             _heading(console, block.title)
             for inner in block.blocks:
