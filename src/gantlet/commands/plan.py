@@ -23,6 +23,7 @@ from gantlet.features.base import check_ranking_features
 from gantlet.metrics.measure import Found, detail_all, two_sample
 from gantlet.report.blocks import Caveat, Column, Report, Row, Table, Verdict
 from gantlet.report.format import text as shown
+from gantlet.run.execute import no_progress
 from gantlet.stats.intervals import LEVEL, t_quantile
 from gantlet.stats.jackknife import Detailed, difference, estimate_of, unpaired
 from gantlet.stats.planning import (
@@ -296,15 +297,11 @@ def plan_of(asked: PlanQuestion) -> Report:
             f"{chosen.samples.name} holds {chosen.n} samples. At least {LEAST_REAL} are needed "
             "to plan."
         )
-    rows = sets.features(chosen, extractor, _silent, device="cpu", classes=False).rows
+    rows = sets.features(chosen, extractor, no_progress, device="cpu", classes=False).rows
     real = RealRows.of(rows)
     planned = [_planned(Pilot(m, real, asked.sets.seed), asked) for m in names]
     about = f"{chosen.counted} of {chosen.samples.name}, features {extractors.short(extractor)}"
     return _report(asked, planned, chosen.n, about, chosen.samples.name)
-
-
-def _silent(_share: float, _what: str) -> None:
-    """Shows no progress."""
 
 
 def _planned(pilot: Pilot, asked: PlanQuestion) -> PlannedMetric:

@@ -364,7 +364,7 @@ class _Download:
             self._check()
 
     def flush(self) -> None:
-        """Does nothing: the file is read when it is closed."""
+        """Does nothing, though the downloader asks for it: the file is read when it is closed."""
 
     def _check(self) -> None:
         found = (self.received, self._digest.hexdigest())

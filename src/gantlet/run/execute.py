@@ -474,8 +474,8 @@ def pending_trials(trials: Sequence[Trial], run: Run, retry: Retry = "failed") -
     return [todo.trial for todo in pending_with_reasons(trials, run, retry)]
 
 
-def no_progress(key: str, share: float, what: str) -> None:
-    """Ignores progress."""
+def no_progress(*_told: object) -> None:
+    """Takes progress that nobody waits for: a ``ProgressCallback``, and a ``Watch``."""
 
 
 def run_trials(

@@ -21,6 +21,7 @@ from gantlet.features.base import subsample_indices
 from gantlet.features.weights import is_downloaded
 from gantlet.metrics.frechet import bures, spread_of
 from gantlet.report.blocks import Caveat, Column, Section, Table, Verdict
+from gantlet.run.execute import no_progress
 from gantlet.stats.intervals import holm_adjusted
 
 # ----------------------------------------------------------------------------
@@ -262,12 +263,9 @@ def panel_of(sets: EvaluationSets, question: Mapping[str, Any]) -> Readings:
 
 
 def _rows(sets: EvaluationSets, part: SamplePart, extractor: str, device: str) -> Tensor:
-    made = sets.features(part.whole, extractor, _unwatched, device=device, classes=False)
+    # All features were extracted before: there is nothing to wait for.
+    made = sets.features(part.whole, extractor, no_progress, device=device, classes=False)
     return made.rows if part.places is None else made.rows[part.places]
-
-
-def _unwatched(share: float, what: str) -> None:
-    """Takes progress that nobody waits for: all features were extracted before."""
 
 
 def panel_section(found: Readings) -> Iterator[Section]:
