@@ -4,6 +4,7 @@ import fcntl
 import gc
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -21,10 +22,10 @@ from gantlet.core.errors import UserError
 from gantlet.core.estimate import REAL
 from gantlet.report.html import as_html
 from gantlet.run.store import Run, hold, is_held, read_sealed, write_sealed
-from gantlet.view import page
+from gantlet.view import page, record
 from gantlet.view.contrast import APART, OVERLAP, UNKNOWN, Number, contrast, numbers_of, paired
 from gantlet.view.page import View
-from gantlet.view.record import read_fields
+from gantlet.view.record import Reader, read_fields
 from gantlet.view.scan import search
 from gantlet.view.words import in_words, settings, short
 from run_folders import COMPARE, change, make_run, numbers, outcome
@@ -170,20 +171,35 @@ def test_sessions_add_up(tmp_path):
     assert (found.done, found.total) == (1, 3)
 
 
+def test_a_long_log_says_that_its_first_sessions_were_not_read(tmp_path, monkeypatch):
+    run = make_run(tmp_path)
+    run.log("started", trials=2, todo=0, at="2026-01-03T00:00:00+00:00")
+    run.log("ended", how="finished", seconds=1.0, cpu=0.5)
+    assert only(tmp_path).seconds == 101.0
+    monkeypatch.setattr(record, "_MOST_LOG", 180)
+    found = only(tmp_path)
+    assert (found.state, found.seconds) == ("finished", 1.0)
+    assert found.scope == "without the first sessions of a long log"
+
+
+def small_compare(model, out):
+    gantlet.compare(
+        [model],
+        data="ring:n=200,held_out=60",
+        budget=gantlet.Budget(flops=1e7),
+        seeds=1,
+        samples=60,
+        metrics=["energy"],
+        probes=[],
+        out=out,
+        workers=1,
+    )
+
+
 def test_a_real_run_logs_its_sessions(tmp_path):
     start, clock = time.process_time(), time.monotonic()
     for _ in range(2):
-        gantlet.compare(
-            ["gmm"],
-            data="ring:n=200,held_out=60",
-            budget=gantlet.Budget(flops=1e7),
-            seeds=1,
-            samples=60,
-            metrics=["energy"],
-            probes=[],
-            out=tmp_path / "run",
-            workers=1,
-        )
+        small_compare("gmm", tmp_path / "run")
     spent, passed = time.process_time() - start, time.monotonic() - clock
     found = only(tmp_path)
     assert (found.state, found.done, found.total) == ("finished", 2, 2)
@@ -202,17 +218,7 @@ def test_a_run_that_ends_with_an_error_says_so(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Compare, "conclude", broken)
     with pytest.raises(RuntimeError):
-        gantlet.compare(
-            ["histogram"],
-            data="ring:n=200,held_out=60",
-            budget=gantlet.Budget(flops=1e6),
-            seeds=1,
-            samples=60,
-            metrics=["energy"],
-            probes=[],
-            out=tmp_path / "run",
-            workers=1,
-        )
+        small_compare("histogram", tmp_path / "run")
     found = only(tmp_path)
     assert (found.state, found.done, found.total) == ("failed", 2, 2)
 
@@ -402,6 +408,20 @@ def test_a_second_look_reads_what_changed_alone(tmp_path, monkeypatch):
     assert read == ["b"]
 
 
+def test_trials_are_read_once_and_forgotten_with_their_run(tmp_path, monkeypatch):
+    make_run(tmp_path / "a", done=2)
+    read, original = [], record.read_trial
+    monkeypatch.setattr(
+        record, "read_trial", lambda where, **how: read.append(where) or original(where, **how)
+    )
+    reader = Reader(tmp_path)
+    assert reader.read(tmp_path / "a").done == len(read) == 2
+    shutil.rmtree(tmp_path / "a" / "trials" / outcome(0).trial.key)
+    assert (reader.read(tmp_path / "a").state, len(read)) == ("stopped", 2)
+    reader.forget([])
+    assert (reader.read(tmp_path / "a").done, len(read)) == (1, 3)
+
+
 def test_a_run_is_seen_to_begin_go_on_and_end(tmp_path):
     view = View(tmp_path)
     assert not view.runs
@@ -509,6 +529,16 @@ COMMANDS = ["compare", "evaluate", "tournament", "converge", "forecast", "watch"
 def test_no_configuration_breaks_the_list(question, command):
     assert in_words({"command": command, **question}, "").startswith(command)
     assert all(isinstance(v, str) for v in settings(question, {"machine": 1}).values())
+
+
+def test_quoted_options_are_read_as_anywhere():
+    text = 'npz:path="photos, all.npz",size=32'
+    assert short(text) == "npz photos, all.npz"
+    assert settings({"data": text}, {}) == {
+        "data": "npz",
+        "data: path": "photos, all.npz",
+        "data: size": "32",
+    }
 
 
 def test_components_are_taken_apart():

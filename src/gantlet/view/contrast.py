@@ -1,15 +1,14 @@
 """Two runs beside each other: settings that differ, and results, without a test."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast, final
+from typing import Any, final
 
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import REAL, Estimate
 from gantlet.report.blocks import Block, Caveat, Cell, Column, Fact, Facts, Report, Table, Verdict
-from gantlet.view.record import Record, read_fields
+from gantlet.view.record import Record, finite, is_plain, read_fields
 from gantlet.view.words import short
 
 NO_TEST = (
@@ -70,7 +69,7 @@ def numbers_of(folder: Path, *, check: bool = True) -> list[Number]:
         DamagedError: If the report is damaged.
     """
     file = folder / "report.json"
-    if file.is_symlink() or not file.is_file():
+    if not is_plain(file):
         return []
     rows = read_fields(file, ["rows"], check=check).get("rows")
     found = map(_number, rows if isinstance(rows, list) else ())
@@ -78,10 +77,10 @@ def numbers_of(folder: Path, *, check: bool = True) -> list[Number]:
 
 
 def _number(row: Any) -> Number | None:
-    value = _finite(row.get("value")) if isinstance(row, dict) else None
+    value = finite(row.get("value")) if isinstance(row, dict) else None
     if value is None:
         return None
-    low, high = _finite(row.get("low")), _finite(row.get("high"))
+    low, high = finite(row.get("low")), finite(row.get("high"))
     has_interval = low is not None and high is not None
     seed = row.get("seed")
     return Number(
@@ -95,12 +94,6 @@ def _number(row: Any) -> Number | None:
         unit=str(row.get("unit") or ""),
         method=str(row.get("method") or ""),
     )
-
-
-def _finite(value: object) -> float | None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    found = float(cast("float", value)) if is_number else math.nan
-    return found if math.isfinite(found) else None
 
 
 # ----------------------------------------------------------------------------

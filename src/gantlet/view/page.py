@@ -3,7 +3,7 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from os.path import relpath
@@ -19,7 +19,7 @@ from gantlet.report.html import MOST_BYTES, as_fragment, asset, pages, script_of
 from gantlet.run.store import write_bytes
 from gantlet.view.contrast import NO_TEST, compact, contrast, numbers_of
 from gantlet.view.record import STATES, ForeignError, Reader, Record
-from gantlet.view.scan import remarks, search
+from gantlet.view.scan import first_of, relative, remarks, search
 
 GENERATOR = "gantlet view"
 """By which a page that this command wrote is recognized, before it is replaced."""
@@ -134,6 +134,8 @@ def _started(moment: str) -> NumberView:
 # All runs below a folder.
 # ----------------------------------------------------------------------------
 
+_FOREIGN = "folders hold files of other programs"
+
 Link = Callable[[Record], str | None]
 """Returns where the report of a run is found from the page, or None where there is none."""
 
@@ -172,11 +174,10 @@ class View:
             try:
                 records.append(self._reader.read(folder))
             except ForeignError as error:
-                where = folder.relative_to(self.root).as_posix()
-                foreign.append(f"{where}: {str(error).rstrip('.')}.")
+                foreign.append(f"{relative(folder, self.root)}: {str(error).rstrip('.')}.")
         self._reader.forget(found.folders)
         self.runs = sorted(records, key=lambda r: (r.started, r.name), reverse=True)
-        self.remarks = [*remarks(found, self.root), *_some(foreign)]
+        self.remarks = [*remarks(found, self.root), *first_of(foreign, _FOREIGN)]
         self.now = time.time()
 
     @property
@@ -298,7 +299,7 @@ class View:
             script=script,
             digest=digest,
             states=STATES,
-            columns=[(name, kind, text) for name, kind, text in _COLUMNS],
+            columns=_COLUMNS,
             key=[(name, text) for name, _, text in _COLUMNS],
             no_test=NO_TEST,
             numbers=in_page(numbers),
@@ -371,12 +372,6 @@ class View:
     def _repr_html_(self) -> str:
         """Returns the table without style, for a notebook."""
         return as_fragment(self.report())
-
-
-def _some(foreign: Sequence[str], most: int = 8) -> Iterator[str]:
-    yield from foreign[:most]
-    if len(foreign) > most:
-        yield f"{len(foreign) - most:,} more folders hold files of other programs."
 
 
 def in_page(text: str) -> Markup:

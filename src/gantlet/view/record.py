@@ -8,7 +8,7 @@ import math
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any, Literal, cast, final, get_args
 
 from gantlet.core.errors import UserError, printable
 from gantlet.run.store import DamagedError, Run, is_held, read_sealed
+from gantlet.view.scan import relative
 from gantlet.view.words import in_words, settings
 
 State = Literal["running", "finished", "failed", "stopped", "damaged"]
@@ -157,11 +158,11 @@ def _mapping(value: object) -> Mapping[str, Any]:
     return cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {}
 
 
-def _number(value: object) -> float | None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return (
-        float(cast("float", value)) if is_number and math.isfinite(cast("float", value)) else None
-    )
+def finite(value: object) -> float | None:
+    """Returns a number, or None for anything else and for one that is not finite."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    return float(value) if math.isfinite(value) else None
 
 
 # ----------------------------------------------------------------------------
@@ -185,6 +186,7 @@ class Sessions:
         cpu: CPU seconds of sessions that recorded their end.
         ended: Number of sessions that recorded their end.
         count: Number of sessions.
+        is_cut: Whether the log is so long that its first sessions were not read.
     """
 
     trials: int | None = None
@@ -197,6 +199,7 @@ class Sessions:
     cpu: float = 0.0
     ended: int = 0
     count: int = 0
+    is_cut: bool = False
 
     def take(self, event: Mapping[str, Any]) -> None:
         """Takes the next event of the log."""
@@ -207,16 +210,16 @@ class Sessions:
                 self.finished.add(str(event.get("trial")))
             case "ended":
                 self.how = str(event.get("how", ""))
-                self.seconds += _number(event.get("seconds")) or 0.0
-                self.cpu += _number(event.get("cpu")) or 0.0
+                self.seconds += finite(event.get("seconds")) or 0.0
+                self.cpu += finite(event.get("cpu")) or 0.0
                 self.ended += 1
             case _:
                 pass
 
     def _start(self, event: Mapping[str, Any]) -> None:
-        trials = _number(event.get("trials"))
+        trials = finite(event.get("trials"))
         self.trials = None if trials is None else int(trials)
-        self.todo = int(_number(event.get("todo")) or 0)
+        self.todo = int(finite(event.get("todo")) or 0)
         self.finished.clear()
         self.last = str(event.get("at", ""))
         self.started = self.started or self.last
@@ -235,11 +238,12 @@ _EVENTS = tuple(f'{{"event": "{name}"'.encode() for name in ("started", "finishe
 def read_log(file: Path) -> Sessions:
     """Returns what the log of a run says; lines that are no events are passed over."""
     found = Sessions()
-    if file.is_symlink() or not file.is_file():
+    if not is_plain(file):
         return found
     with file.open("rb") as opened:
-        size = file.stat().st_size
-        opened.seek(max(0, size - _MOST_LOG))
+        skipped = max(0, file.stat().st_size - _MOST_LOG)
+        found.is_cut = skipped > 0
+        opened.seek(skipped)
         lines = opened.read(_MOST_LOG).splitlines()
     for line in lines:
         if line.startswith(_EVENTS):
@@ -293,8 +297,8 @@ def read_trial(folder: Path, *, clock: bool, check: bool) -> Trial:
     measured = _mapping(_mapping(times.get("measured")).get("training CPU time"))
     return Trial(
         failure=str(kind),
-        flops=_number(_mapping(found.get("spend")).get("flops")) or 0.0,
-        cpu=_number(measured.get("value")),
+        flops=finite(_mapping(found.get("spend")).get("flops")) or 0.0,
+        cpu=finite(measured.get("value")),
     )
 
 
@@ -330,7 +334,7 @@ class Reader:
     def __init__(self, root: Path, *, check: bool = False) -> None:
         self._root, self._check = root, check
         self._known: dict[Path, tuple[tuple[object, ...], Record]] = {}
-        self._trials: dict[str, tuple[tuple[int, int, bool], Trial]] = {}
+        self._trials: dict[Path, dict[str, tuple[tuple[int, int, bool], Trial]]] = {}
 
     def read(self, folder: Path) -> Record:
         """Returns the record of a run folder.
@@ -342,8 +346,8 @@ class Reader:
         seen = (held, *(stamp(f"{folder}/{name}") for name in _WATCHED))
         if folder in self._known and self._known[folder][0] == seen:
             return self._known[folder][1]
-        name = folder.relative_to(self._root).as_posix()
-        has_page = _is_plain(folder / "report.html")
+        name = relative(folder, self._root)
+        has_page = is_plain(folder / "report.html")
         try:
             found = self._record(folder, name, held=held)
         except ForeignError:
@@ -360,9 +364,10 @@ class Reader:
         """Forgets the runs that are not among ``but``."""
         for folder in self._known.keys() - set(but):
             del self._known[folder]
+            self._trials.pop(folder, None)
 
     def _record(self, folder: Path, name: str, *, held: bool) -> Record:
-        if not _is_plain(folder / "run.json"):
+        if not is_plain(folder / "run.json"):
             return _of_report(folder, name, held=held, check=self._check)
         run = _read_run(folder)
         question, facts = _mapping(run["question"]), _mapping(run["facts"])
@@ -378,7 +383,7 @@ class Reader:
             held=held,
             report=report,
             log=log,
-            trials=tuple(self._outcomes(folder, clock=not log.ended)),
+            trials=self._outcomes(folder, clock=not log.ended),
             damage=damage,
         )
         state, why = found.state()
@@ -394,16 +399,21 @@ class Reader:
             **_cost(found.trials, log, held=held),
         )
 
-    def _outcomes(self, folder: Path, *, clock: bool) -> Iterator[Trial]:
-        """Yields the recorded trials; each is read once."""
+    def _outcomes(self, folder: Path, *, clock: bool) -> list[Trial]:
+        """Returns the recorded trials; each is read once."""
+        known, now = self._trials.get(folder, {}), dict[str, tuple[tuple[int, int, bool], Trial]]()
         for trial in _folders(folder / "trials"):
             seen = (*stamp(f"{trial}/outcome.json"), clock)
             if seen[:2] == (0, 0):
                 continue
-            if trial not in self._trials or self._trials[trial][0] != seen:
-                read = read_trial(Path(trial), clock=clock, check=self._check)
-                self._trials[trial] = (seen, read)
-            yield self._trials[trial][1]
+            is_same = trial in known and known[trial][0] == seen
+            read = known[trial][1] if is_same else self._read_trial(trial, clock=clock)
+            now[trial] = (seen, read)
+        self._trials[folder] = now
+        return [trial for _, trial in now.values()]
+
+    def _read_trial(self, folder: str, *, clock: bool) -> Trial:
+        return read_trial(Path(folder), clock=clock, check=self._check)
 
 
 def _folders(folder: Path) -> list[str]:
@@ -422,7 +432,8 @@ def _held(folder: Path) -> tuple[bool, str]:
         return False, error.strerror or str(error)
 
 
-def _is_plain(file: Path) -> bool:
+def is_plain(file: Path) -> bool:
+    """Returns whether there is a file, and no link to one."""
     return file.is_file() and not file.is_symlink()
 
 
@@ -451,7 +462,7 @@ def _read_run(folder: Path) -> dict[str, Any]:
 def _read_report(folder: Path, *, check: bool) -> tuple[dict[str, Any], str]:
     """Returns the fields of the report that are shown, and what is wrong with it."""
     file = folder / "report.json"
-    if not _is_plain(file):
+    if not is_plain(file):
         return {}, ""
     try:
         return read_fields(file, _HEAD, check=check), ""
@@ -551,6 +562,7 @@ def _cost(trials: Sequence[Trial], log: Sessions, *, held: bool) -> dict[str, An
         found["cpu"] = log.cpu
         parts = ["without the session that runs"] * held
         parts += [f"without {silent} sessions that were killed"] * (silent > 0)
+        parts += ["without the first sessions of a long log"] * log.is_cut
         found["scope"] = "; ".join(parts)
     elif trained:
         found |= {"cpu": sum(trained), "scope": "training alone"}
@@ -576,7 +588,7 @@ def _of_report(folder: Path, name: str, *, held: bool, check: bool) -> Record:
     Raises:
         ForeignError: If Gantlet did not write the report.
     """
-    if not _is_plain(folder / "report.json"):
+    if not is_plain(folder / "report.json"):
         return _begun(folder, name, held=held)
     report, damage = _read_report(folder, check=check)
     question = _mapping(report.get("question"))
@@ -596,7 +608,7 @@ def _of_report(folder: Path, name: str, *, held: bool, check: bool) -> Record:
         return replace(asked, **_watched(folder, report, held=held))
     spend = _mapping(report.get("spend"))
     why = "a report alone, without its run"
-    flops = _number(spend.get("flops")) or None
+    flops = finite(spend.get("flops")) or None
     return replace(asked, state="finished", why=why, flops=flops)
 
 
@@ -615,7 +627,7 @@ def _begun(folder: Path, name: str, *, held: bool) -> Record:
 def _watched(folder: Path, report: Mapping[str, Any], *, held: bool) -> dict[str, Any]:
     """Returns state, progress and cost of a watched training."""
     log, cost = read_log(folder / "log.jsonl"), _mapping(report.get("cost"))
-    looks = _number(report.get("looks"))
+    looks = finite(report.get("looks"))
     seen = "" if looks is None else f"; {int(looks)} looks"
     if held:
         state, why = "running", "its loop holds the lock"
@@ -626,11 +638,11 @@ def _watched(folder: Path, report: Mapping[str, Any], *, held: bool) -> dict[str
     return {
         "state": state,
         "why": f"{why}{seen}",
-        "done": int(_number(report.get("step")) or 0),
+        "done": int(finite(report.get("step")) or 0),
         "unit": "steps",
         "started": log.started,
         "since": _moment(log.started) if held else None,
-        "cpu": _number(cost.get("cpu")),
+        "cpu": finite(cost.get("cpu")),
         "scope": "the loop and watching it",
-        "flops": _number(cost.get("flops")),
+        "flops": finite(cost.get("flops")),
     }

@@ -113,10 +113,15 @@ def remarks(found: Found, root: Path) -> Iterator[str]:
         yield f"Links to folders are not followed: {named(found.links, root)}."
     if found.unfinished:
         yield f"About to be written, or left half-written: {named(found.unfinished, root)}."
-    for folder, why in found.closed[:_NAMED]:
-        yield f"{relative(folder, root)} cannot be read: {why}."
-    if len(found.closed) > _NAMED:
-        yield f"{len(found.closed) - _NAMED} more folders cannot be read."
+    closed = [f"{relative(folder, root)} cannot be read: {why}." for folder, why in found.closed]
+    yield from first_of(closed, "folders cannot be read")
+
+
+def first_of(sentences: Sequence[str], others: str) -> Iterator[str]:
+    """Yields the first sentences, and in one how many ``others`` there are."""
+    yield from sentences[:_NAMED]
+    if len(sentences) > _NAMED:
+        yield f"{len(sentences) - _NAMED:,} more {others}."
 
 
 def named(folders: Sequence[Path], root: Path) -> str:

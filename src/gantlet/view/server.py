@@ -4,7 +4,7 @@ import errno
 import json
 import os
 import re
-import socket
+import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -93,7 +93,7 @@ class Site:
             self._renew()
             if path == "/":
                 page = self.view.html(link, live="serve")
-                return page.encode(), "text/html", f"{_CLOSED}"
+                return page.encode(), "text/html", _CLOSED
             if path == "/rows":
                 return self._rows(query)
             if head in routes:
@@ -268,7 +268,5 @@ class Server(ThreadingHTTPServer):
     @override
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Passes over connections that broke; other errors of a request must not be silent."""
-        import sys
-
-        if not isinstance(sys.exception(), ConnectionError | TimeoutError | socket.timeout):
+        if not isinstance(sys.exception(), ConnectionError | TimeoutError):
             super().handle_error(request, client_address)

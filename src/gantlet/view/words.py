@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
+from gantlet.core.errors import UserError
+from gantlet.core.spec import Spec
 from gantlet.report import format as fmt
 
 # So many names stand in a sentence; the others are counted.
@@ -10,7 +12,7 @@ _NAMED = 4
 _LONGEST = 80
 
 # An option by which a data set is known better than by its own name.
-_TELLING = ("path=", "file=", "folder=")
+_TELLING = ("path", "file", "folder")
 
 
 def in_words(question: Mapping[str, Any], command: str) -> str:
@@ -100,7 +102,7 @@ def _names(given: object) -> str:
     rest = len(names) - _NAMED
     if rest > 1:
         return f"{', '.join(names[:_NAMED])} and {rest} more"
-    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]])) if names else "nothing"
+    return fmt.listed(names) if names else "nothing"
 
 
 def short(given: object) -> str:
@@ -112,13 +114,22 @@ def short(given: object) -> str:
     """
     if not isinstance(given, str) or not given:
         return "?"
-    head, colon, rest = given.partition(":")
+    head, colon, _ = given.partition(":")
     name, is_named, _ = head.partition("=")
     if is_named and name:
         return _cut(name)
-    told = [v.partition("=")[2] for v in rest.split(",") if v.startswith(_TELLING)]
-    is_component = colon and "/" not in head
-    return _cut(" ".join([head, *told[:1]]) if is_component else given)
+    if not colon or "/" in head:
+        return _cut(given)
+    told = [value for key, value in _options(given).items() if key in _TELLING]
+    return _cut(" ".join([head, *told[:1]]))
+
+
+def _options(text: str) -> Mapping[str, str]:
+    """Returns the options of a component by name; none for what is no component."""
+    try:
+        return Spec.parse(text).options
+    except UserError:
+        return {}
 
 
 def _cut(text: str) -> str:
@@ -171,12 +182,8 @@ def _flatten(place: str, value: object, found: dict[str, str]) -> None:
 
 
 def _component(place: str, text: str, found: dict[str, str]) -> None:
-    head, _, rest = text.partition(":")
-    options = [pair.partition("=") for pair in rest.split(",")]
-    is_component = rest and "/" not in head and all(k and is_set for k, is_set, _ in options)
-    if not is_component:
-        found[place] = text
-        return
-    found[place] = head
-    for name, _, value in options:
+    head = text.partition(":")[0]
+    options = {} if "/" in head else _options(text)
+    found[place] = head if options else text
+    for name, value in options.items():
         found[f"{place}: {name}"] = value
