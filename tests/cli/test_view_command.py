@@ -114,6 +114,7 @@ def test_a_page_that_is_followed_is_written_until_nothing_runs(runs, capsys, mon
         (["runs", "--compare", "runs/a", "runs/x"], "Unknown run 'runs/x'."),
         (["runs", "--compare", "runs/a", "a"], "a would be compared with itself."),
         (["runs", "--serve", "--out", "x.html"], "--serve and --out do not go together."),
+        (["runs", "--serve", "--format", "json"], "--serve and --format do not go together."),
         (["runs", "--serve", "99999"], "A port is a number from 0 to 65535. Got 99999."),
         (["runs", "--serve", "x"], 'unable to convert "x" into int'),
         (["runs", "--format", "pdf"], "pdf"),

@@ -59,6 +59,16 @@ def test_doctor_warns_of_storage(tmp_path, monkeypatch, capsys):
         assert words in out
 
 
+def test_files_that_vanish_under_it_do_not_end_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("GANTLET_CACHE", str(tmp_path))
+    (tmp_path / "here.npy").touch()
+    os.truncate(tmp_path / "here.npy", 2**28)  # takes no place
+    listed = [(str(tmp_path), [], ["here.npy", ".draft.npy.12"])]
+    monkeypatch.setattr(os, "walk", lambda _: listed)
+    assert run(["doctor"]) == 0
+    assert "0.2 GB used" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("word", "kind"),
     [

@@ -8,6 +8,8 @@ from gantlet.cli.running import Printing, command, run_command
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+    from gantlet.report.blocks import Report
+
 compare = command(options.Compare)(run_command)
 train = command(options.Train)(run_command)
 evaluate = command(options.Evaluate)(run_command)
@@ -44,38 +46,37 @@ def _say(bar: "Progress", task: "TaskID", what: str) -> None:
     bar.update(task, description=what)
 
 
+def _printed(report: "Report", printing: Printing) -> int:
+    from gantlet.report.json import dumps
+    from gantlet.report.terminal import show
+
+    if printing.json:
+        print(dumps(report, blocks=False))
+    else:
+        show(report)
+    return 0
+
+
 @command(options.Cost, prints=("json",))
 def cost(asked: options.Cost, printing: Printing) -> int:
     """Prints the predicted cost of a training."""
     from gantlet.api import cost_of_options
-    from gantlet.report.json import dumps
-    from gantlet.report.terminal import progress, show
+    from gantlet.report.terminal import progress
 
     with progress(silent=printing.json or not asked.published) as bar:
         task = bar.add_task("counting published runs", total=1.0)
         report = cost_of_options(
             asked, lambda _key, share, what: bar.update(task, completed=share, description=what)
         )
-    if printing.json:
-        print(dumps(report, blocks=False))
-    else:
-        show(report)
-    return 0
+    return _printed(report, printing)
 
 
 @command(options.Plan, prints=("json",))
 def plan(asked: options.Plan, printing: Printing) -> int:
     """Prints what it takes to show a difference."""
     from gantlet.api import plan_of_options
-    from gantlet.report.json import dumps
-    from gantlet.report.terminal import show
 
-    report = plan_of_options(asked)
-    if printing.json:
-        print(dumps(report, blocks=False))
-    else:
-        show(report)
-    return 0
+    return _printed(plan_of_options(asked), printing)
 
 
 @command(options.Sample, prints=())

@@ -43,14 +43,10 @@ def report(
         figure: Write a single chart, given by its title or a prefix of it, to --out: a .pdf,
             .svg or .png file.
     """
-    import sys
-
-    from gantlet.core.errors import UserError
     from gantlet.report.documents import render
     from gantlet.report.json import check_rows, summarize
     from gantlet.report.terminal import show
     from gantlet.run.execute import read_report
-    from gantlet.run.store import write_bytes
 
     shown = summarize(read_report(run)) if summary else read_report(run)
     if format == "csv":
@@ -63,12 +59,17 @@ def report(
     if format == "text" and out is None:
         show(shown, path=str(run / "report.html") if run.is_dir() else None)
         return 0
-    content = render(shown, format)
+    _print_or_write(render(shown, format), out)
+    return 0
+
+
+def _print_or_write(content: str, out: Path | None) -> None:
+    from gantlet.run.store import write_bytes
+
     if out is None:
-        sys.stdout.write(content)
+        print(content, end="")
     else:
         write_bytes(out, content.encode())
-    return 0
 
 
 # ----------------------------------------------------------------------------
@@ -145,7 +146,7 @@ def view(
     from gantlet.view.page import View
 
     if serve is not None:
-        _alone("--serve", out=out, follow=follow, compare=compare)
+        _alone("--serve", out=out, follow=follow, compare=compare, format=format != "html")
         return _serve(View(folder, check=check), serve)
     if compare is not None:
         _alone("--compare", follow=follow)
@@ -176,16 +177,11 @@ def _output(report: "Report", format: str, out: Path | None, json: str) -> int: 
     """Prints a report, or writes it to a file; ``json`` is its form for programs."""
     from gantlet.report import terminal
     from gantlet.report.documents import render
-    from gantlet.run.store import write_bytes
 
     if format == "text" and out is None:
         terminal.show(report)
         return 0
-    content = f"{json}\n" if format == "json" else render(report, format)
-    if out is None:
-        print(content, end="")
-    else:
-        write_bytes(out, content.encode())
+    _print_or_write(f"{json}\n" if format == "json" else render(report, format), out)
     return 0
 
 

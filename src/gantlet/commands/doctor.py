@@ -67,8 +67,8 @@ def health() -> Health:
 
 def stale_drafts(folder: Path) -> list[Path]:
     """Returns the drafts below a folder whose writers are gone: ``.NAME.PID`` or ``.draft``."""
-    found = (p for p in folder.rglob(".*") if p.is_file()) if folder.is_dir() else iter(())
-    pairs = ((p, re.search(r"\.(\d+)(\.draft)?$", p.name)) for p in found)
+    hidden = (p for p in _files(folder) if p.name.startswith("."))
+    pairs = ((p, re.search(r"\.(\d+)(\.draft)?$", p.name)) for p in hidden)
     return sorted(p for p, match in pairs if match and not is_alive(int(match[1])))
 
 
@@ -100,9 +100,22 @@ def _existing(folder: Path) -> Path:
     return next(p for p in (folder, *folder.absolute().parents) if p.exists())
 
 
+def _files(folder: Path) -> Iterator[Path]:
+    """Yields all files below a folder; folders that go meanwhile are passed over."""
+    for where, _, names in os.walk(folder):
+        yield from (Path(where, name) for name in names)
+
+
+def _size(file: Path) -> int:
+    """Returns the bytes of a file: none of a draft that got its own name meanwhile."""
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
 def _cache(folder: Path) -> str:
-    files = (p for p in folder.rglob("*") if p.is_file()) if folder.is_dir() else iter(())
-    used = sum(p.stat().st_size for p in files)
+    used = sum(map(_size, _files(folder)))
     free = shutil.disk_usage(_existing(folder)).free
     return f"{folder}: {used / 2**30:.1f} GB used, {free / 2**30:.1f} GB free on its disk"
 
