@@ -1,11 +1,15 @@
-"""Run folders as commands leave them, written by the store in milliseconds."""
+"""Run folders as commands leave them, written by the store in milliseconds, and served."""
 
+from contextlib import contextmanager
 from dataclasses import replace
+from threading import Thread
 
 from gantlet.core.estimate import Estimate, Outcome, Spend, Trial
 from gantlet.report.blocks import Report, Row, Verdict
 from gantlet.run.execute import write_report
 from gantlet.run.store import Run
+from gantlet.view.page import View
+from gantlet.view.server import Server
 
 COMPARE = {
     "command": "compare",
@@ -110,3 +114,16 @@ def change(path, old, new):
 def relabelled(rows, **changes):
     """Returns rows with other labels."""
     return [replace(row, **changes) for row in rows]
+
+
+@contextmanager
+def serving(root):
+    """Serves the runs below a folder at a free port; yields the server."""
+    with Server(View(root), 0) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()

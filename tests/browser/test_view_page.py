@@ -1,8 +1,6 @@
 """The page of all runs as a reader meets it: a file without network, or served."""
 
 import json
-import os
-import threading
 from pathlib import Path
 
 import pytest
@@ -10,51 +8,22 @@ import pytest
 from gantlet.run.store import Run, hold
 from gantlet.view.contrast import contrast
 from gantlet.view.page import View
-from gantlet.view.server import Server
-from run_folders import COMPARE, make_run, numbers, outcome
+from run_folders import COMPARE, make_run, numbers, outcome, serving
 
 pytestmark = pytest.mark.browser
 
-CHROMIUM = Path(os.environ.get("GANTLET_CHROMIUM", "/usr/bin/chromium"))
-ARGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
 
 
-@pytest.fixture(scope="module")
-def browser():
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if not CHROMIUM.exists():
-        pytest.skip(f"no browser at {CHROMIUM}; set GANTLET_CHROMIUM")
-    with sync_api.sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGS)
-        yield launched
-        launched.close()
-
-
 @pytest.fixture
-def opened(browser):
-    """Opens a page; what it complains of, and what it asks of others, fails the test."""
-    contexts, complaints = [], []
+def opened(open_page):
+    """Opens a page that may ask for its neighbours."""
 
     def open_with(url, width=1400, **settings):
-        context = browser.new_context(viewport={"width": width, "height": 900}, **settings)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda m: complaints.append(m.text))
-        page.on("pageerror", lambda e: complaints.append(str(e)))
-        page.on("dialog", lambda d: (complaints.append(d.message), d.dismiss()))
-        start = url.partition("#")[0].rpartition("/")[0]
-        page.on(
-            "request",
-            lambda r: r.url.startswith(("data:", "blob:", start)) or complaints.append(r.url),
-        )
-        page.goto(url)
-        return page
+        own = url.partition("#")[0].rpartition("/")[0]
+        return open_page(url, own, width=width, **settings)
 
-    yield open_with
-    for context in contexts:
-        context.close()
-    assert complaints == []
+    return open_with
 
 
 @pytest.fixture(scope="module")
@@ -80,12 +49,8 @@ def file(runs):
 
 @pytest.fixture
 def served(runs):
-    with Server(View(runs), 0) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with serving(runs) as server:
         yield server.url
-        server.shutdown()
-        thread.join()
 
 
 def names(page):
@@ -210,56 +175,44 @@ def test_it_is_up_to_date_while_runs_go_on(opened, tmp_path):
     make_run(runs / "old", claim="An old one.")
     make_run(runs / "new", done=0, report=False, ended=None)
     held = hold(runs / "new")
-    with Server(View(runs), 0) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            page = opened(server.url)
-            row = page.locator("[data-name=new]")
-            assert row.locator(".state").inner_text() == "running"
-            page.locator("#text").fill("compare")
-            page.locator("[data-name=old] .mark input").check()
-            page.locator("table.runs thead th button", has_text="state").click()
-            for k in range(2):
-                found = outcome(k)
-                Run(runs / "new").record(found)
-                Run(runs / "new").log("finished", trial=found.trial.key, error=None)
-                row.locator(f"text={k + 1} of 2").first.wait_for(timeout=15000)
-            make_run(runs / "third")
-            (runs / "third" / "report.json").rename(runs / "new" / "report.json")
-            held.release()
-            page.locator("[data-name=new][data-state=finished]").wait_for(timeout=15000)
-            page.locator("[data-name=third]").wait_for(timeout=15000)
-            # What the reader had chosen stays: filter, order, mark.
-            assert page.locator("#text").input_value() == "compare"
-            assert page.locator("[data-name=old] .mark input").is_checked()
-            assert page.locator("[aria-sort]").inner_text().strip().startswith("state")
-            assert "finished" in page.locator("#glance").inner_text()
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(runs) as server:
+        page = opened(server.url)
+        row = page.locator("[data-name=new]")
+        assert row.locator(".state").inner_text() == "running"
+        page.locator("#text").fill("compare")
+        page.locator("[data-name=old] .mark input").check()
+        page.locator("table.runs thead th button", has_text="state").click()
+        for k in range(2):
+            found = outcome(k)
+            Run(runs / "new").record(found)
+            Run(runs / "new").log("finished", trial=found.trial.key, error=None)
+            row.locator(f"text={k + 1} of 2").first.wait_for(timeout=15000)
+        make_run(runs / "third")
+        (runs / "third" / "report.json").rename(runs / "new" / "report.json")
+        held.release()
+        page.locator("[data-name=new][data-state=finished]").wait_for(timeout=15000)
+        page.locator("[data-name=third]").wait_for(timeout=15000)
+        # What the reader had chosen stays: filter, order, mark.
+        assert page.locator("#text").input_value() == "compare"
+        assert page.locator("[data-name=old] .mark input").is_checked()
+        assert page.locator("[aria-sort]").inner_text().strip().startswith("state")
+        assert "finished" in page.locator("#glance").inner_text()
 
 
 def test_focus_stays_where_it_was_when_rows_change(opened, tmp_path):
     runs = tmp_path / "runs"
     make_run(runs / "new", done=0, report=False, ended=None)
     held = hold(runs / "new")
-    with Server(View(runs), 0) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            page = opened(server.url)
-            page.locator("[data-name=new] .mark input").focus()
-            found = outcome(0)
-            Run(runs / "new").record(found)
-            Run(runs / "new").log("finished", trial=found.trial.key, error=None)
-            page.locator("[data-name=new] >> text=1 of 2").first.wait_for(timeout=15000)
-            label = page.evaluate("document.activeElement.getAttribute('aria-label')")
-            assert label == "Compare new"
-        finally:
-            held.release()
-            server.shutdown()
-            thread.join()
+    with serving(runs) as server:
+        page = opened(server.url)
+        page.locator("[data-name=new] .mark input").focus()
+        found = outcome(0)
+        Run(runs / "new").record(found)
+        Run(runs / "new").log("finished", trial=found.trial.key, error=None)
+        page.locator("[data-name=new] >> text=1 of 2").first.wait_for(timeout=15000)
+        label = page.evaluate("document.activeElement.getAttribute('aria-label')")
+        assert label == "Compare new"
+    held.release()
 
 
 def test_a_report_is_opened_and_reaches_nothing(opened, served):

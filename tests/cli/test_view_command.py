@@ -9,9 +9,8 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,7 @@ from gantlet.cli.main import run
 from gantlet.run.store import Run, hold
 from gantlet.view.page import View
 from gantlet.view.server import Server
-from run_folders import change, make_run, numbers, outcome
+from run_folders import change, make_run, numbers, outcome, serving
 
 
 @pytest.fixture
@@ -169,22 +168,10 @@ def test_the_server_is_ended_with_a_sentence(runs, number):
 # ----------------------------------------------------------------------------
 
 
-@contextmanager
-def serving(root):
-    with Server(View(root), 0) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield server.server_address[1]
-        finally:
-            server.shutdown()
-            thread.join()
-
-
 @pytest.fixture
 def port(runs):
-    with serving(runs) as port:
-        yield port
+    with serving(runs) as server:
+        yield server.server_port
 
 
 def ask(port, target, *, method="GET", host=None, headers=()):
@@ -216,7 +203,8 @@ def test_the_page_its_parts_and_reports_are_served(port, runs):
 
 def test_a_run_that_is_the_folder_itself_is_served(tmp_path):
     make_run(tmp_path)
-    with serving(tmp_path) as port:
+    with serving(tmp_path) as server:
+        port = server.server_port
         assert 'href="report/"' in ask(port, "/")[1]
         assert ask(port, "/report/")[1] == (tmp_path / "report.html").read_text()
 
@@ -262,7 +250,8 @@ def test_no_path_escapes_the_folder(tmp_path, target):
     make_run(runs / "inner")
     (runs / "inner" / "report.html").unlink()
     (runs / "inner" / "report.html").symlink_to(tmp_path / "secret" / "report.html")
-    with serving(runs) as port:
+    with serving(runs) as server:
+        port = server.server_port
         wanted = target.format(secret=str(tmp_path / "secret").lstrip("/"))
         status, text, _ = ask(port, wanted)
     assert status in (400, 403, 404)
@@ -272,7 +261,8 @@ def test_no_path_escapes_the_folder(tmp_path, target):
 
 def test_a_folder_that_becomes_a_link_leads_nowhere(runs, tmp_path):
     make_run(tmp_path / "secret", claim="The secret one.")
-    with serving(runs) as port:
+    with serving(runs) as server:
+        port = server.server_port
         assert ask(port, "/report/a")[0] == 200
         (runs / "a").rename(tmp_path / "was")
         (runs / "a").symlink_to(tmp_path / "secret")
