@@ -65,23 +65,23 @@ def test_a_finished_run_is_told_in_full(tmp_path):
         (
             {"done": 1, "report": False, "ended": None},
             "stopped",
-            "no process holds its lock, and 1 trials are missing",
+            "no process holds its lock, and 1 trial is missing",
         ),
         (
             {"done": 1, "report": False, "ended": "interrupted"},
             "stopped",
-            "it was interrupted, and 1 trials are missing",
+            "it was interrupted, and 1 trial is missing",
         ),
         (
             {"done": 1, "report": False, "ended": "failed"},
             "failed",
-            "it ended with an error, and 1 trials are missing",
+            "it ended with an error, and 1 trial is missing",
         ),
         # It was run again for what was missing, and killed: the old report is not its end.
         (
             {"done": 1, "ended": None},
             "stopped",
-            "no process holds its lock, and 1 trials are missing",
+            "no process holds its lock, and 1 trial is missing",
         ),
         (
             {"report": False, "ended": "failed"},
@@ -167,7 +167,7 @@ def test_sessions_add_up(tmp_path):
     run.log("started", trials=3, todo=2, at="2026-01-04T00:00:00+00:00")
     found = only(tmp_path)
     assert (found.seconds, found.cpu) == (150.0, 100.0)
-    assert found.scope == "without 1 sessions that were killed"
+    assert found.scope == "without 1 session that was killed"
     assert (found.done, found.total) == (1, 3)
 
 

@@ -516,7 +516,8 @@ class Evidence:
             return "damaged", damage
         missing = (self.total or self.done) - self.done
         if missing > 0:
-            return self._without_end(f"{missing} trials are missing")
+            lacks = "1 trial is" if missing == 1 else f"{missing} trials are"
+            return self._without_end(f"{lacks} missing")
         return self._by_trials() if self.report else self._without_end("its report is missing")
 
     def _without_end(self, lacks: str) -> tuple[State, str]:
@@ -561,7 +562,8 @@ def _cost(trials: Sequence[Trial], log: Sessions, *, held: bool) -> dict[str, An
         found["seconds"] = log.seconds
         found["cpu"] = log.cpu
         parts = ["without the session that runs"] * held
-        parts += [f"without {silent} sessions that were killed"] * (silent > 0)
+        killed = "1 session that was" if silent == 1 else f"{silent} sessions that were"
+        parts += [f"without {killed} killed"] * (silent > 0)
         parts += ["without the first sessions of a long log"] * log.is_cut
         found["scope"] = "; ".join(parts)
     elif trained:
