@@ -144,7 +144,7 @@ def one_array(given: Any, name: str) -> Array:
         return np.asarray(given)
     try:
         return np.asarray(given)
-    except Exception as error:
+    except Exception as error:  # a border: the object's own conversion may raise anything
         raise UserError(f"{name} cannot be read as an array ({error}).") from error
 
 
@@ -180,7 +180,7 @@ def _pieces(pieces: Iterable[Any], name: str) -> Iterator[Any]:
             yield piece
     except (UserError, GeneratorExit):
         raise
-    except Exception as error:
+    except Exception as error:  # a border: the user's iterator may raise anything
         raise UserError(f"{name} raised {type(error).__name__}: {error}") from error
 
 
@@ -530,7 +530,9 @@ def _called(function: Callable[[int], Any], name: str, n: int) -> Collected:
     try:
         with torch.no_grad():
             answer = function(n)
-    except Exception as error:
+    except UserError:
+        raise
+    except Exception as error:  # a border: the user's function may raise anything
         raise UserError(
             f"{name} was asked for {n} samples and raised {type(error).__name__}: {error}"
         ) from error

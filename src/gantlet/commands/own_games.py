@@ -27,8 +27,8 @@ from gantlet.models.own import (
     USUAL_SOLVER,
     CriticGame,
     OwnGame,
+    OwnSampleGame,
     PlayersGame,
-    SampledGame,
     bound,
     game,
 )
@@ -323,7 +323,7 @@ class OwnFamily:
                 return found()
         except UserError:
             raise
-        except Exception as error:
+        except Exception as error:  # a border: the user's function may raise anything
             raise UserError(
                 f"{self.path}() raised {type(error).__name__}: {error}. A function without "
                 "arguments is needed."
@@ -394,7 +394,7 @@ def placed(
             "it as it is."
         )
     changes = {} if penalty == "none" else {"penalty": penalty, "gamma": gamma}
-    if isinstance(own, (CriticGame, SampledGame)):
+    if isinstance(own, OwnSampleGame):
         made = cast("Generative", bound(own, space, **changes))
     else:
         made = copy.deepcopy(own)

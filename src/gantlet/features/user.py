@@ -373,7 +373,7 @@ def _loaded(name: str, load: Callable[[], ModuleType], folder: Path) -> ModuleTy
         # A network that draws its weights when it is imported draws the same ones each time.
         with seeded(Rng(0).stream("module")), _searched(folder):
             return load()
-    except Exception as error:
+    except Exception as error:  # a border: the user's file may raise anything
         reason = " ".join(str(error).split()).rstrip(".") or "no reason given"
         kind = "" if isinstance(error, (ImportError, SyntaxError)) else f"{type(error).__name__}: "
         raise UserError(f"The module {name} cannot be imported: {kind}{reason}.") from error

@@ -267,7 +267,7 @@ def called(module: Callable[..., Any], given: Sequence[Tensor], what: str, hint:
         return tensor_of(module(*given))
     except UserError:
         raise
-    except Exception as error:
+    except Exception as error:  # a border: the user's network may raise anything
         shapes = " and ".join(str(tuple(x.shape)) for x in given)
         raise UserError(
             f"{what} cannot take inputs of shape {shapes}: {first_line(error)}. {hint}"

@@ -302,9 +302,8 @@ class PlayersGame(Game):
         return self.parts.loss(player, Batch(batch, None, rng), coupled=True)
 
 
-@final
-class SampledGame(SampleGame):
-    """A game of the user's own with a generator and no critic of its samples.
+class OwnSampleGame(SampleGame):
+    """A game of the user's own with a generator.
 
     Args:
         parts: What it is made of.
@@ -313,7 +312,11 @@ class SampledGame(SampleGame):
 
     def __init__(self, parts: Parts, space: Space) -> None:
         self.parts = parts
-        self._model = _model_of(parts, space)
+        net = parts.players[parts.generator or ""]
+        shape = output_shape(net, parts.latent)
+        self._model = OwnModel(
+            net, parts.latent, Conversion(space=space, shape=shape, range=parts.range)
+        )
 
     @property
     @override
@@ -341,56 +344,22 @@ class SampledGame(SampleGame):
 
 
 @final
-class CriticGame(AdversarialGame):
-    """A generative adversarial network of the user's own.
+class SampledGame(OwnSampleGame):
+    """A game of the user's own with a generator and no critic of its samples."""
 
-    Args:
-        parts: What it is made of.
-        space: The space of its samples.
-    """
 
-    def __init__(self, parts: Parts, space: Space) -> None:
-        self.parts = parts
-        self._model = _model_of(parts, space)
-
-    @property
-    @override
-    def players(self) -> Mapping[str, nn.Module]:
-        return self.parts.players
-
-    @property
-    @override
-    def model(self) -> OwnModel:
-        return self._model
-
-    @property
-    @override
-    def _scaling(self) -> Scaling:
-        return self._model.scaling
+@final
+class CriticGame(OwnSampleGame, AdversarialGame):
+    """A generative adversarial network of the user's own."""
 
     @override
     def _scores(self, x: Tensor, context: Tensor | None) -> Tensor:
         with evaluating([self.players[self.parts.critic or ""]]):
             return self.parts.score(self._model.conversion.seen(x))
 
-    @override
-    def prepare(self, batch: Tensor, *, rng: torch.Generator) -> None:
-        self._model.scaling.fit(batch)
-
-    @override
-    def _loss(self, player: str, batch: Tensor, rng: torch.Generator, *, coupled: bool) -> Tensor:
-        real = self._model.conversion.seen(batch)
-        return self.parts.loss(player, Batch(real, self._model, rng), coupled=coupled)
-
 
 OwnGame: TypeAlias = PlayersGame | SampledGame | CriticGame
 """A game of the user's own."""
-
-
-def _model_of(parts: Parts, space: Space) -> OwnModel:
-    net = parts.players[parts.generator or ""]
-    shape = output_shape(net, parts.latent)
-    return OwnModel(net, parts.latent, Conversion(space=space, shape=shape, range=parts.range))
 
 
 def bound(own: OwnGame, space: Space | None = None, **changes: Any) -> OwnGame:
@@ -517,11 +486,8 @@ def _players(players: object) -> dict[str, nn.Module]:
                 f"{name} must be a torch.nn.Module. Got {type(module).__name__}; wrap it in one."
             )
         if not any(p.requires_grad for p in module.parameters()):
-            frozen = (
-                ", all of whose parameters are frozen"
-                if any(True for _ in module.parameters())
-                else ""
-            )
+            has_some = next(module.parameters(), None) is not None
+            frozen = ", all of whose parameters are frozen" if has_some else ""
             raise UserError(
                 f"{name} is a player without parameters{frozen}: it has nothing to choose. Leave "
                 "it out, or call .requires_grad_()."
@@ -642,7 +608,7 @@ def _check(own: OwnGame) -> None:
     if batch is None:
         return
     _check_probabilities(twin, batch)
-    names = {
+    parameters = {
         name: [p for p in m.parameters() if p.requires_grad] for name, m in twin.players.items()
     }
     for player in twin.players:
@@ -651,12 +617,12 @@ def _check(own: OwnGame) -> None:
             loss = twin.coupled(player, batch, rng=rng)
         except UserError:
             raise
-        except Exception as error:
+        except Exception as error:  # a border: the user's loss and modules may raise anything
             raise UserError(
                 f"The loss of {player} fails: {type(error).__name__}: {first_line(error)}."
             ) from error
         _check_scalar(loss, player)
-        _check_gradients(twin, player, loss, names)
+        _check_gradients(twin, player, loss, parameters)
 
 
 @torch.no_grad()
@@ -677,13 +643,9 @@ def _trial_batch(own: OwnGame) -> Tensor | None:
     """Returns a few samples to evaluate losses on: fakes in the place of real ones."""
     if isinstance(own, PlayersGame):
         data = own.parts.data.value
-        return (
-            data[:4]
-            if isinstance(data, Tensor)
-            else torch.zeros(1, 1, dtype=torch.float64)
-            if (data is None)
-            else None
-        )
+        if data is None:
+            return torch.zeros(1, 1, dtype=torch.float64)
+        return data[:4] if isinstance(data, Tensor) else None
     rng = torch.Generator(next(own.model.parameters()).device).manual_seed(0)
     return own.model.sample(4, rng=rng)
 

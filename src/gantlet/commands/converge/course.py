@@ -19,7 +19,7 @@ from gantlet.core.model import Family, FittedFamily, Game, Generative, Toy
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Spec, families, solvers, toys
 from gantlet.games.field import GameField
-from gantlet.models.own import CriticGame, SampledGame, reinitialized
+from gantlet.models.own import OwnSampleGame, reinitialized
 from gantlet.run.execute import Watch
 from gantlet.run.store import TrialFolder
 from gantlet.run.train import Batches, DivergedError, Plan, Snapshots, train
@@ -390,7 +390,7 @@ def _untrained(game: Game, x: Tensor, rng: Rng) -> float | None:
 
     Theirs may be trained already, so that the loss at the start is no measure of what was learned.
     """
-    if not isinstance(game, (CriticGame, SampledGame)):
+    if not isinstance(game, OwnSampleGame):
         return None
     drawn = reinitialized(game.model.net, rng.stream("untrained"))
     return _quality(game, x, rng) if drawn else None
