@@ -1,6 +1,8 @@
 """A game of the user's own modules is the game that Gantlet makes of the same networks."""
 
 import json
+from argparse import Namespace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -734,6 +736,62 @@ def test_the_written_form_of_a_live_game_names_its_content():
     with torch.no_grad():
         next(two.players["critic"].parameters()).add_(1e-3)
     assert content_of(one) != content_of(two)
+
+
+def weighed(weight):
+    return lambda fake_score: weight * softplus(-fake_score).mean()
+
+
+def default(fake_score, weight=1.0):
+    return weight * softplus(-fake_score).mean()
+
+
+def scaled(weight, fake_score):
+    return weight * softplus(-fake_score).mean()
+
+
+def configured(opt):
+    return lambda fake_score: opt.w * softplus(-fake_score).mean()
+
+
+class Weighed:
+    """A loss with a number of its own."""
+
+    def __init__(self, weight):
+        self.weight = weight
+
+    def __call__(self, fake_score):
+        return self.weight * softplus(-fake_score).mean()
+
+
+def helped(weight):
+    def helper(x):
+        return weight * x
+
+    return lambda fake_score: helper(softplus(-fake_score).mean())
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        weighed,
+        lambda w: weighed(torch.tensor(w)),
+        lambda w: weighed(np.float32(w)),
+        lambda w: partial(default, weight=w),
+        Weighed,
+        helped,
+        lambda w: lambda fake_score, w=w: w * softplus(-fake_score).mean(),
+        lambda w: configured(Namespace(w=w)),
+        lambda w: partial(scaled, w),
+        lambda w: Weighed(w).__call__,
+    ],
+)
+def test_losses_of_one_source_that_weigh_differently_are_two_games(loss):
+    """Else the second is answered with the stored diagnosis of the first."""
+    critic = FUNCTIONS["ns"]["critic"]
+    games = [own({"critic": critic, "generator": loss(w)}) for w in (1.0, 1.0, 2.0)]
+    assert written(games[0]) == written(games[1])
+    assert written(games[0]) != written(games[2])
 
 
 def test_levels_need_a_range():

@@ -2,12 +2,17 @@
 
 import copy
 import inspect
+from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
+from functools import partial
 from hashlib import blake2b
+from numbers import Number
 from pathlib import Path
+from types import NoneType, SimpleNamespace
 from typing import Annotated, Any, TypeAlias, cast, final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -30,6 +35,7 @@ from gantlet.models.own import (
     OwnSampleGame,
     PlayersGame,
     bound,
+    captured,
     game,
 )
 from gantlet.run.store import load_tensors
@@ -434,7 +440,7 @@ def content_of(own: Game) -> str:
         digest.update(f"{name}={module!r};".encode())
         for key, value in module.state_dict().items():
             digest.update(f"{key}{tuple(value.shape)}{value.dtype}".encode())
-            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+            digest.update(_bytes_of(value))
     if isinstance(own, OwnGame):
         digest.update(repr(_told(own)).encode())
     return digest.hexdigest()
@@ -443,16 +449,69 @@ def content_of(own: Game) -> str:
 def _told(own: OwnGame) -> list[object]:
     """Returns all of a game but weights and data, as text tells it the same in every process."""
     parts, losses = own.parts, own.parts.losses
-    code = losses if isinstance(losses, str) else [_source(f) for f in losses.values()]
+    code = losses if isinstance(losses, str) else [_code(f) for f in losses.values()]
     return [code, parts.latent, parts.range, parts.shape, parts.penalty, parts.gamma]
 
 
-def _source(function: Callable[..., Any]) -> str:
+def _code(function: Callable[..., Any], seen: tuple[object, ...] = ()) -> str:
+    """Returns the source of a function, and what it takes from outside as far as text tells it.
+
+    Two losses of one source are two games where they weigh a term by different numbers.
+    """
+    inner: Callable[..., Any] = function.func if isinstance(function, partial) else function
+    # A method looks at the object that it is of, and an object that can be called at itself.
+    outside = dict(captured(inner)) | getattr(getattr(inner, "__self__", inner), "__dict__", {})
+    if isinstance(function, partial):
+        outside |= {str(i): given for i, given in enumerate(function.args)}
+    for name, p in inspect.signature(function).parameters.items():
+        outside |= {} if p.default is p.empty else {name: p.default}
+    told = {name: _value(x, inner, (*seen, inner)) for name, x in outside.items()}
+    return _source(inner) + "".join(f"; {k}={told[k]}" for k in sorted(told) if told[k])
+
+
+def _value(value: object, within: Callable[..., Any], seen: tuple[object, ...]) -> str:
+    """Returns a value as text that is the same in every process; "" of what has none."""
+    if any(value is one for one in seen):
+        return ""
+    seen = (*seen, value)
+    if isinstance(value, (Number, str, bytes, NoneType)):
+        return repr(value)
+    if isinstance(value, Tensor):
+        return blake2b(_bytes_of(value.to_dense()), digest_size=6).hexdigest()
+    if isinstance(value, np.ndarray):
+        return "" if value.dtype.hasobject else blake2b(value.tobytes(), digest_size=6).hexdigest()
+    if (parts := _parts(value)) is not None:
+        return "".join(f"{k}:{_value(v, within, seen)}," for k, v in parts.items())
+    is_near = inspect.isfunction(value) and value.__module__ == within.__module__
+    return _code(cast("Any", value), seen) if is_near else ""
+
+
+def _parts(value: object) -> Mapping[Any, object] | None:
+    """Returns what a collection, or an object that holds settings, consists of; None of others."""
+    if isinstance(value, Mapping):
+        return cast("Mapping[Any, object]", value)
+    if isinstance(value, (list, tuple)):
+        return dict(enumerate(cast("Sequence[object]", value)))
+    if isinstance(value, (Namespace, SimpleNamespace)):
+        return vars(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: getattr(value, f.name) for f in fields(value)}
+    return None
+
+
+def _bytes_of(x: Tensor) -> bytes:
+    flat = x.detach().cpu().contiguous().reshape(-1)
+    return flat.view(torch.uint8).numpy().tobytes()
+
+
+def _source(function: object) -> str:
     try:
-        return inspect.getsource(function)
+        return inspect.getsource(cast("Any", function))
     except (OSError, TypeError):
         inner = getattr(function, "__code__", None)
-        return type(function).__name__ if inner is None else inner.co_code.hex()
+    if inner is not None:
+        return str(inner.co_code.hex())
+    return type(function).__name__ if isinstance(function, type) else _source(type(function))
 
 
 @final

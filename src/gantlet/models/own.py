@@ -358,7 +358,7 @@ class CriticGame(OwnSampleGame, AdversarialGame):
             return self.parts.score(self._model.conversion.seen(x))
 
 
-OwnGame: TypeAlias = PlayersGame | SampledGame | CriticGame
+OwnGame: TypeAlias = PlayersGame | OwnSampleGame
 """A game of the user's own."""
 
 
@@ -565,7 +565,7 @@ def _check_function(player: str, function: Any, players: Mapping[str, nn.Module]
                 f"The loss of {player} has an argument {name!r} that nothing is called.{hint} "
                 f"Known: {', '.join(known)}."
             )
-    for where, module in _captured(function):
+    for where, module in captured(function):
         if any(module is p for p in players.values()):
             raise UserError(
                 f"The loss of {player} uses {where} of its surroundings, which stays where it is "
@@ -574,8 +574,8 @@ def _check_function(player: str, function: Any, players: Mapping[str, nn.Module]
             )
 
 
-def _captured(function: Callable[..., Any]) -> Iterator[tuple[str, object]]:
-    """Yields what a function takes from its surroundings, by name."""
+def captured(function: Callable[..., Any]) -> Iterator[tuple[str, object]]:
+    """Yields what a function takes from its surroundings, by name; nothing of other objects."""
     try:
         found = inspect.getclosurevars(function)
     except TypeError:
