@@ -89,7 +89,7 @@ def lines_of(solver, model=BASE, before="sgd:lr=0.123"):
     )
 
 
-def same(a, b):
+def assert_same(a, b):
     assert all(torch.allclose(x, y, rtol=1e-9, atol=1e-12) for x, y in zip(a, b, strict=True))
 
 
@@ -112,7 +112,7 @@ def test_optimizers_that_alternate(solver):
             for p, g in zip(own, grads, strict=True):
                 p.grad = g
             scope[f"opt_{player}"].step()
-    same(wanted, found)
+    assert_same(wanted, found)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_solvers_that_move_all_players_at_once(solver):
             scope["step"](first, zs[0], second, zs[len(zs) // 2])
         else:
             scope["step"](batch, zs[0])
-    same(wanted, found)
+    assert_same(wanted, found)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_lookahead(solver):
             scope[f"opt_{player}"].step()
         if step % every == 0:
             scope["look_back"]()
-    same(wanted, found)
+    assert_same(wanted, found)
 
 
 def test_the_loss_of_a_python_file_is_known_to_its_penalty(tmp_path):
@@ -212,7 +212,7 @@ def test_penalties(kind, loss):
     exec(lines, scope)
     assert scope["loss"].item() == pytest.approx(wanted.item(), rel=1e-9)
     inside = list(critic.parameters())
-    same(torch.autograd.grad(wanted, inside), torch.autograd.grad(scope["loss"], inside))
+    assert_same(torch.autograd.grad(wanted, inside), torch.autograd.grad(scope["loss"], inside))
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -233,6 +233,23 @@ def test_losses(loss):
     for player, name in (("critic", "loss"), ("generator", "generator_loss")):
         wanted = game.loss(player, real, rng=stream("noise"))
         assert scope[name].item() == pytest.approx(wanted.item(), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("before", "where"),
+    [
+        ("penalty=none,gamma=1", "after its loss"),
+        ("penalty=r1,gamma=0", "after its loss"),
+        ("penalty=r1,gamma=1", "in place of the penalty there"),
+    ],
+)
+def test_a_stronger_penalty_takes_the_place_of_the_one_there(before, where):
+    """Added to it, the two would weigh more than what was predicted."""
+    old = f"gan:loss=ns,{before}"
+    new = "gan:loss=ns,penalty=r1,gamma=3"
+    lines = pytorch_lines(new, "sgd", before=(old, "sgd"), players=PLAYERS)
+    assert lines.startswith(f"# In the step of critic: {where}, before backward().\n")
+    assert "loss = loss + 1.5 *" in lines
 
 
 def test_what_changes_nothing_has_no_lines():

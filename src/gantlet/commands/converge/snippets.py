@@ -86,23 +86,28 @@ def _model_lines(
     kind = new.options.get("penalty", "none")
     if {"penalty", "gamma"} & changed and kind != "none":
         rule = loss if loss not in {"", "none"} else known
-        yield "\n".join(_penalty(kind, float(new.options["gamma"]), critic, rule))
+        where = "in place of the penalty there" if is_penalized(old) else "after its loss"
+        head = f"# In the step of {critic}: {where}, before backward()."
+        yield "\n".join([head, *_penalty(kind, float(new.options["gamma"]), critic, rule)])
+
+
+def is_penalized(options: Mapping[str, str]) -> bool:
+    """Returns whether a model with these options has a penalty, which another one replaces."""
+    return options.get("penalty", "none") != "none" and float(options.get("gamma", 0)) > 0
 
 
 def _penalty(kind: str, gamma: float, critic: str, loss: str) -> list[str]:
     # Of probabilities, the slope is that of their logits.
     score = f"torch.logit({critic}(x), eps=1e-7)" if loss == "bce" else f"{critic}(x)"
     slope = f"(slope,) = torch.autograd.grad({score}.sum(), x, create_graph=True)"
-    head = f"# In the step of {critic}: after its loss, before backward()."
     if kind == "gp":
         return [
-            head,
             "t = torch.rand(len(real), *[1] * (real.ndim - 1), device=real.device)",
             "x = torch.lerp(fake.detach(), real, t).requires_grad_()",
             slope,
             f"loss = loss + {gamma / 2:g} * (slope.flatten(1).norm(dim=1) - 1).square().mean()",
         ]
-    found = [head]
+    found: list[str] = []
     for at in _AT[kind]:
         found += [
             f"x = {at}.detach().requires_grad_()",
@@ -155,13 +160,17 @@ def _sgd(options: Mapping[str, str], players: Sequence[str]) -> list[str]:
     return _optimizers(options, players, "sgd")
 
 
+def _parameters(players: Sequence[str]) -> str:
+    together = ", ".join(players) + "," * (len(players) == 1)
+    return f"players = [list(p.parameters()) for p in ({together})]"
+
+
 def _players(players: Sequence[str]) -> list[str]:
     """Returns the lines that gradients of all players at once need."""
-    together = f"({', '.join(players)}{',' * (len(players) == 1)})"
     optimizers = ", ".join(f"opt_{p}" for p in players)
     losses = ", ".join(f"{p}_loss(real, z)" for p in players)
     return [
-        f"players = [list(p.parameters()) for p in {together}]",
+        _parameters(players),
         f"optimizers = [{optimizers}]",
         "",
         "",
@@ -216,10 +225,9 @@ def _optimistic(options: Mapping[str, str], players: Sequence[str]) -> list[str]
 
 
 def _lookahead(options: Mapping[str, str], players: Sequence[str]) -> list[str]:
-    together = ", ".join(players)
     return [
         *_optimizers(options, players),
-        f"players = [list(p.parameters()) for p in ({together}{',' * (len(players) == 1)})]",
+        _parameters(players),
         "slow = [[p.detach().clone() for p in own] for own in players]",
         "",
         "",

@@ -28,7 +28,7 @@ from gantlet.commands.converge.diagnosis import (
     point_at,
     point_of,
 )
-from gantlet.commands.converge.snippets import pytorch_lines
+from gantlet.commands.converge.snippets import is_penalized, pytorch_lines
 from gantlet.commands.own_games import is_own, loss_of
 from gantlet.commands.trained import find_trial
 from gantlet.compute.machine import threads
@@ -37,9 +37,7 @@ from gantlet.core.model import Family
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Spec, families, solvers
 from gantlet.features.base import full_precision
-from gantlet.games.spectrum import (
-    largest_step,
-)
+from gantlet.games.spectrum import largest_step
 from gantlet.run.execute import Watch
 from gantlet.run.store import TrialFolder
 from gantlet.run.trials import RunData
@@ -266,8 +264,9 @@ def in_code(advice: Advice, model: str, solver: str) -> str:
         new, old = Spec.parse(advice.model).options, Spec.parse(model).options
         kind, weight = new.get("penalty", ""), new.get("gamma", "")
         if kind in _PENALTIES and (kind, weight) != (old.get("penalty"), old.get("gamma")):
+            place = ", in place of the penalty there" if is_penalized(old) else ""
             said.append(
-                f"Add gamma/2 * {_PENALTIES[kind]} to the critic's loss, gamma = {weight}."
+                f"Add gamma/2 * {_PENALTIES[kind]} to the critic's loss{place}, gamma = {weight}."
             )
         if new.get("loss") != old.get("loss"):
             said.append(f"Train both players with the {new['loss']} loss.")
