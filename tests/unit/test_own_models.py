@@ -1,6 +1,7 @@
 """A game of the user's own modules is the game that Gantlet makes of the same networks."""
 
 import json
+import shutil
 from argparse import Namespace
 from functools import partial
 
@@ -543,6 +544,9 @@ def test_a_game_is_trained_and_evaluated_like_any_family(file, tmp_path):
     assert x.shape == (5, 2)
     rated = gantlet.tournament(tmp_path / "run", samples=50, out=tmp_path / "t")
     assert len({r.model for r in rated.rows if r.name == "rating"}) > 2
+    twin = shutil.copytree(tmp_path / "run", tmp_path / "other" / "run")
+    with pytest.raises(UserError, match=r"'run/module.*Rename one of the run folders"):
+        gantlet.tournament([tmp_path / "run", twin], samples=50, out=tmp_path / "u")
 
 
 def test_a_recommended_penalty_is_added_to_a_live_game():
@@ -677,6 +681,7 @@ D = nn.Linear(2, 1)
             "critic cannot",
         ),
         ({"G": nn.Linear(3, 2), "generator": nn.Linear(3, 2)}, {"losses": "ns"}, "one player"),
+        ({"a": nn.Linear(3, 2)}, {"losses": {"a": torch.sum}}, "does not tell its arguments"),
     ],
 )
 def test_what_does_not_fit_is_one_line(players, options, said):
@@ -792,6 +797,14 @@ def test_losses_of_one_source_that_weigh_differently_are_two_games(loss):
     games = [own({"critic": critic, "generator": loss(w)}) for w in (1.0, 1.0, 2.0)]
     assert written(games[0]) == written(games[1])
     assert written(games[0]) != written(games[2])
+
+
+def test_the_written_form_keeps_every_digit_of_the_penalty():
+    for gamma in (0.7, 1.0, 1 / 3):
+        game = own("ns", "r1", gamma)
+        family = meaning(written(game), RunData({content_of(game): game}))
+        assert family.gamma == gamma
+    assert "gamma=1," in written(own("ns", "r1", 1.0))
 
 
 def test_levels_need_a_range():

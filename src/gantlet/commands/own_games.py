@@ -429,7 +429,8 @@ def written(own: Game) -> str:
         penalty, gamma = own.parts.penalty, own.parts.gamma
     options = {"players": "+".join(own.players), "loss": loss}
     if isinstance(own, CriticGame):
-        options |= {"penalty": penalty, "gamma": f"{gamma:g}"}
+        short = f"{gamma:g}"
+        options |= {"penalty": penalty, "gamma": short if float(short) == gamma else str(gamma)}
     return str(Spec(LIVE, {**options, "sha256": content_of(own)}))
 
 

@@ -557,7 +557,14 @@ def _check_function(player: str, function: Any, players: Mapping[str, nn.Module]
             f"{type(function).__name__}."
         )
     known = (*players, *_GIVEN)
-    for name in _arguments(function):
+    try:
+        wanted = _arguments(function)
+    except ValueError as error:
+        raise UserError(
+            f"The loss of {player} is built in and does not tell its arguments. Wrap it in a "
+            f"function: def loss({', '.join(players)}, real, z)."
+        ) from error
+    for name in wanted:
         if name not in known:
             near = get_close_matches(name, known, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""

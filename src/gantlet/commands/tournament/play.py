@@ -505,7 +505,10 @@ def courses_of(runs: Sequence[str], own: Sequence[OwnPlayers] = ()) -> list[Cont
     courses += given
     names = [c.name for c in courses]
     if twice := next((n for n in names if names.count(n) > 1), None):
-        raise UserError(f"Two players are called {twice!r}. Give them names: NAME=module:path=...")
+        hint = "Give them names: NAME=module:path=..."
+        if all(o.name != twice for o in own):
+            hint = "Rename one of the run folders."
+        raise UserError(f"Two players are called {twice!r}. {hint}")
     if not any(_has_critic(c) for c in courses):
         raise UserError(f"No run holds snapshots of a critic to play against: {HOW}.")
     return courses
