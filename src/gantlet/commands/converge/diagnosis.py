@@ -235,6 +235,7 @@ _FACTORS = {
 # Real samples in the batch at which the field is looked at.
 LOOK = 256
 GROWTH = "growth of the leading modes in one step"
+"""The name of what a solver does to the leading modes."""
 SHARE, RATIO = "rotation share", "rotation over attraction"
 GAP = "duality gap"
 _LEADING, _RIGHTMOST = "leading eigenvalue", "rightmost eigenvalue"
@@ -251,7 +252,6 @@ _NAMES = (
     *(SHARE, RATIO, GROWTH, _PLAIN, _STEP, _DELAY, GAP),
 )
 """What a diagnosis may find, but for the curvatures, which go by player."""
-"""The name of what a solver does to the leading modes."""
 
 # Batches from which second moments are taken.
 _BATCHES = 24
