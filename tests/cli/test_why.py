@@ -153,6 +153,8 @@ def test_a_split_of_a_file_and_many_settings(files, capsys):
         (["samples=100", "samples=100", *BOTH], "A and B are the same setting"),
         (["samples=100", "jpg=75", *BOTH], "Did you mean 'jpeg'?"),
         (["samples=100", "jpeg=0", *BOTH], "jpeg must be a whole number from 1 to 100, or none"),
+        (["samples=100", "seed=1e3", *BOTH], "seed must be a whole number. Got '1e3'."),
+        (["samples=100", "data_seed=-1", *BOTH], "data_seed must be from 0"),
         (["samples=100", "jpeg=75/80/90", *BOTH], "must be VALUE or FAKES/REALS"),
         (["samples=100", "resize=box", *BOTH], "give size=PIXELS too"),
         (["samples=100", "size=8,resize=cubic", *BOTH], "Unknown value of resize 'cubic'"),

@@ -6,8 +6,10 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, final
 
+from gantlet import options
 from gantlet.commands.evaluate.inputs import SPLITS, Role, named
 from gantlet.commands.evaluate.results import extractor_name, short
+from gantlet.core.arguments import check_value
 from gantlet.core.errors import UserError, unknown
 from gantlet.core.spec import Spec, extractors, metrics, quote
 from gantlet.domains.preparation import FILTERS, NUMBERS, READINGS, Preparation
@@ -50,6 +52,15 @@ def _number(low: int, high: int, word: str) -> Callable[[str, str], int | None]:
         return int(value)
 
     return read
+
+
+def _check_seed(text: str, name: str) -> None:
+    # Every digit counts, so that it is never a float.
+    try:
+        seed = int(text)
+    except ValueError as error:
+        raise UserError(f"{name} must be a whole number. Got {text!r}.") from error
+    check_value(name, seed, options.Seed)
 
 
 _SIDED: Mapping[str, Callable[[str, str], Any]] = {
@@ -119,8 +130,7 @@ class Setting:
             raise unknown("value of split", self.split, SPLITS)
         _one_of(_BIAS)(self.bias, "bias")
         for name in ("seed", "data_seed"):
-            if _number(0, 2**63 - 1, "-")(getattr(self, name), name) is None:
-                raise UserError(f"{name} must be a whole number. Got '-'.")
+            _check_seed(getattr(self, name), name)
         if self.value:
             _real(self.value, "value")
 

@@ -6,7 +6,6 @@ from functools import cached_property
 from typing import Any, final
 
 from gantlet import options
-from gantlet.commands.evaluate.inputs import Role
 from gantlet.commands.evaluate.results import short
 from gantlet.commands.why.settings import FACTORS, Factor, Setting, setting_of
 from gantlet.commands.why.trial import (
@@ -18,6 +17,7 @@ from gantlet.commands.why.trial import (
     PreparedSets,
     WhyTrial,
     check_bias,
+    fingerprints,
     names_by_size,
     run_trial,
 )
@@ -385,12 +385,6 @@ class Why:
     def question(self) -> dict[str, object]:
         """Returns the question with every default written out."""
         a, b = self.settings
-        roles: tuple[Role, Role] = ("fake", "real")
-        prints = {
-            text: self.sets.sets(s, role).fingerprint(text, role)
-            for s in (a, b)
-            for role, text in zip(roles, (s.fakes, s.reference), strict=True)
-        }
         return {
             "command": "why",
             "a": a.written(),
@@ -399,7 +393,7 @@ class Why:
             "seed": self.seed,
             "threads": self.threads,
             "device": self.device,
-            "fingerprints": prints,
+            "fingerprints": fingerprints(a, b, self.sets),
         }
 
     def trials(self) -> Sequence[Trial]:

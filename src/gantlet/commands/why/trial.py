@@ -277,42 +277,27 @@ def value_of(metric: Metric, real: Tensor, fake: Tensor, setting: Setting, seed:
 # ----------------------------------------------------------------------------
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class _Values:
-    """Values under mixtures of two settings.
+def _values(spec: WhyTrial, sets: PreparedSets, which: Coalition, watch: Watch) -> Tensor:
+    """Returns the value with some settings switched, then those without each fold.
 
-    Attributes:
-        spec: The trial.
-        sets: The samples of any setting.
-        watch: Is told how far it is.
+    Float64, shape ``(1 + FOLDS,)``. A sample is in the same fold whatever the setting.
     """
+    setting = switched(spec.a, spec.b, [spec.factors[i] for i in sorted(which)])
+    real, fake = (sets.features(setting, role, watch) for role in _ROLES)
+    out_real, out_fake = (_fold(spec, sets, setting, role) for role in _ROLES)
+    metric = two_sample(spec.metric)
+    found = [value_of(metric, real, fake, setting, spec.seed)]
+    for k in range(FOLDS):
+        kept = real[out_real != k], fake[out_fake != k]
+        found.append(value_of(metric, *kept, setting, spec.seed))
+    return torch.tensor(found, dtype=torch.float64)
 
-    spec: WhyTrial
-    sets: PreparedSets
-    watch: Watch
 
-    def of(self, which: Coalition) -> Tensor:
-        """Returns the value with some settings switched, then those without each fold.
-
-        Float64, shape ``(1 + FOLDS,)``. A sample is in the same fold whatever the setting.
-        """
-        spec = self.spec
-        setting = switched(spec.a, spec.b, [spec.factors[i] for i in sorted(which)])
-        real, fake = (self.sets.features(setting, role, self.watch) for role in _ROLES)
-        out_real, out_fake = (self._fold(setting, role) for role in _ROLES)
-        metric = two_sample(spec.metric)
-        found = [value_of(metric, real, fake, setting, spec.seed)]
-        for k in range(FOLDS):
-            kept = real[out_real != k], fake[out_fake != k]
-            found.append(value_of(metric, *kept, setting, spec.seed))
-        return torch.tensor(found, dtype=torch.float64)
-
-    def _fold(self, setting: Setting, role: Role) -> Tensor:
-        """Returns the fold of each sample of a side."""
-        places, n = self.sets.places(setting, role), self.sets.chosen(setting, role).found
-        drawn = Rng(self.spec.seed).stream(f"why/{role}")
-        return folds(n, rng=drawn, device=torch.device("cpu"), most=FOLDS)[places]
+def _fold(spec: WhyTrial, sets: PreparedSets, setting: Setting, role: Role) -> Tensor:
+    """Returns the fold of each sample of a side, shape ``(n,)``."""
+    places, n = sets.places(setting, role), sets.chosen(setting, role).found
+    drawn = Rng(spec.seed).stream(f"why/{role}")
+    return folds(n, rng=drawn, device=torch.device("cpu"), most=FOLDS)[places]
 
 
 def run_trial(trial: Trial, sets: PreparedSets, watch: Watch) -> Outcome:
@@ -337,7 +322,7 @@ def run_trial(trial: Trial, sets: PreparedSets, watch: Watch) -> Outcome:
         "orders": orders.label,
         "values": len(values),
         "corners": {_corner(spec, c): float(v[0]) for c, v in values.items()},
-        "fingerprints": _fingerprints(spec, sets),
+        "fingerprints": fingerprints(spec.a, spec.b, sets),
     }
     return Outcome(trial=trial, scores=scores, details=details)
 
@@ -359,7 +344,7 @@ def _all_values(
             watch((len(found) + share) / len(wanted), what)
 
         said(0.0, f"{len(found)} of {len(wanted)} values")
-        found[which] = _Values(spec, sets, said).of(which)
+        found[which] = _values(spec, sets, which, said)
     return {which: found[which] for which in wanted}
 
 
@@ -406,13 +391,14 @@ def _corner(spec: WhyTrial, which: Coalition) -> str:
     return " + ".join(spec.factors[i].name for i in sorted(which)) or "none"
 
 
-def _fingerprints(spec: WhyTrial, sets: PreparedSets) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for setting in (spec.a, spec.b):
-        for role, text in (("fake", setting.fakes), ("real", setting.reference)):
-            side: Role = "fake" if role == "fake" else "real"
-            found[text] = sets.sets(setting, side).fingerprint(text, side)
-    return found
+def fingerprints(a: Setting, b: Setting, sets: PreparedSets) -> dict[str, str]:
+    """Returns what tells the samples of two settings from others, by where they are."""
+    sides: tuple[Role, Role] = ("fake", "real")
+    return {
+        text: sets.sets(setting, role).fingerprint(text, role)
+        for setting in (a, b)
+        for role, text in zip(sides, (setting.fakes, setting.reference), strict=True)
+    }
 
 
 def names_by_size(found: Mapping[str, Estimate], factors: Sequence[Factor]) -> list[str]:
