@@ -51,6 +51,7 @@ from gantlet.research.distributions.hypotheses import tests as hypothesis_tests
 from gantlet.research.distributions.hypotheses import verdicts
 from gantlet.research.distributions.protocols import (
     FOUND,
+    MODE_FAMILIES,
     REAL_DRAWN,
     StudentT,
     constant_of,
@@ -509,6 +510,25 @@ def test_differences_between_families_follow_from_tests():
     ]  # fmt: skip
 
 
+def test_intervals_of_shares_are_cut_to_what_is_possible():
+    outcomes = [
+        drawn_outcome(data, name, seed, right, 0.0)
+        for data in DRAWN
+        for name in ("gan", "vae", "flow")
+        for seed, right in enumerate((0.01, 0.02, 0.3))
+    ]
+    question = {**Distributions(size="protocols").question(), "parts": ["drawn"]}
+    report = protocol_answer(question, outcomes, RUN)
+    _, right, _, outside, rarest = report.blocks[0].rows[0]
+    plain = mean([1.0, 2.0, 30.0])
+    assert plain.low < 0
+    assert (right.low, right.high) == (0.0, pytest.approx(plain.high))
+    assert (outside.low, outside.high) == (pytest.approx(100 - plain.high), 100.0)
+    assert (rarest.low, rarest.high) == (50.0, 50.0)
+    assert right.method.endswith("Student's t, cut to 0 to 100")
+    assert "cut to what is possible" in report.caveats[-1].text
+
+
 def test_the_published_size_runs_on_images(monkeypatch):
     monkeypatch.setattr(protocols, "PUBLISHED_DATA", {"ring:n=200,held_out=50": 60})
     small = {k: v.replace("net=conv", "net=mlp") for k, v in protocols.AS_PUBLISHED.items()}
@@ -565,8 +585,8 @@ def brief(value):
     return f"{value:+.2f}".replace("0.", ".", 1)
 
 
-def spread(cell):
-    return f"{cell['value']:.2f} ± {(cell['high'] - cell['low']) / 2:.2f}"
+def spread(cell, places=2):
+    return f"{cell['value']:.{places}f} ± {(cell['high'] - cell['low']) / 2:.{places}f}"
 
 
 def between(cell):
@@ -674,7 +694,65 @@ def prediction_sentences():
     yield f"{mine['left out (94)']} against {constant['left out (94)']} on configurations"
 
 
-SENTENCES = (small_sentences, correlation_sentences, hypothesis_sentences, prediction_sentences)
+def protocol_sentences():
+    _, b = blocks_of("protocols")
+    modes = b["On the support, as modes are added"]
+    for count in ("2", "4", "9"):
+        row = modes[count]
+        shares = (100 * centre(row[n]) for n in (*MODE_FAMILIES, "bound from one mode"))
+        yield (
+            f"| {count} | " + " | ".join(f"{v:.{0 if v >= 6.9 else 1}f} %" for v in shares) + " |"
+        )
+    yield f"With the slope that the GAN has there ({centre(modes['1']['steepest slope']):.1f})"
+    yield f"and it does, to {spread(modes['2']['steepest slope'], 1)} on two modes"
+    own = 100 * modes["9"]["bound from own slope"]
+    yield f"bound of its own slope ({own:.0f} % on nine modes)"
+    held = b["Precision of generators that are held at one Lipschitz constant"]
+    few, many = (
+        [centre(row["modes found"]) for name, row in held.items() if flat == (", 2 " in name)]
+        for flat in (True, False)
+    )
+    yield f"of 4, 8 and 16 modes it finds {few[0]:.1f}, {few[1]:.1f} and {few[2]:.1f}"
+    yield f"latent dimensions find {many[0]:.0f}, {many[1]:.0f} and {many[2]:.0f}"
+    rings = b["Mode coverage of rings and grids"]
+    yield f"finds {rings['ring, plain']['modes']['value']:.1f} of 8 modes on the ring"
+    yield f"and {rings['grid, plain']['modes']['value']:.1f} of 25 on the grid"
+    low, high = extremes(rings, "high quality", lambda v: f"{v:.0f}")
+    yield f"{low} to {high} % where 95 to 98 % is published"
+    dots = b["Dots and pies"]["dots, flow"]
+    right, three = (dots[name]["value"] for name in ("right", "between"))
+    yield f"the flow {right:.1f} % right and {three:.1f} % with three dots"
+
+
+def test_no_share_of_the_committed_protocols_is_beyond_what_is_possible():
+    _, b = blocks_of("protocols")
+    shares = [
+        (cell, 100.0)
+        for title in ("Dots and pies", "Mode coverage of rings and grids")
+        for row in b[title].values()
+        for name, cell in row.items()
+        if name in ("right", "between", "outside", "rarest", "high quality")
+    ] + [
+        (row[name], 1.0)
+        for row in b["On the support, as modes are added"].values()
+        for name in MODE_FAMILIES
+    ]
+    ends = [
+        (c["low"], c["high"], most)
+        for c, most in shares
+        if isinstance(c, dict) and c["low"] is not None
+    ]
+    assert len(ends) > 20
+    assert all(0 <= low <= high <= most for low, high, most in ends)
+
+
+SENTENCES = (
+    small_sentences,
+    correlation_sentences,
+    hypothesis_sentences,
+    prediction_sentences,
+    protocol_sentences,
+)
 
 
 @pytest.mark.parametrize("made", SENTENCES)

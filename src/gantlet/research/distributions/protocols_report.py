@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, final
 
+from gantlet.core.data import KnownSupport
 from gantlet.core.estimate import Estimate, Outcome, Spend
 from gantlet.core.spec import Spec, datasets
 from gantlet.data.manifolds import Manifolds
@@ -94,7 +95,10 @@ def protocol_answer(question: Mapping[str, Any], outcomes: Sequence[Outcome], ru
         facts=facts_of(_facts(question), outcomes, run),
         verdicts=[v for verdicts, _ in made for v in verdicts]
         or [Verdict(claim="Nothing has been measured yet.")],
-        caveats=[Caveat(text=text) for text in _CAVEATS if "coverage" in question["parts"]],
+        caveats=[
+            *(Caveat(text=text) for text in _CAVEATS if "coverage" in question["parts"]),
+            Caveat(text=_INTERVALS),
+        ],
         rows=list(_rows(outcomes)),
         blocks=[
             *(b for _, blocks in made for b in blocks),
@@ -114,6 +118,12 @@ _CAVEATS = (
         "of training, and a plain GAN in place of one with a gradient penalty."
     ),
     "Stacked digits and triangles as published need a GPU and were not run.",
+)
+
+_INTERVALS = (
+    "Intervals are Student's t over trainings, cut to what is possible: shares to 0 to 100 %, "
+    "numbers of modes to 0 to all of them, divergences to 0 and above. Where all trainings agree "
+    "exactly they have no width, which so few trainings cannot vouch for."
 )
 
 _Made = tuple[list[Verdict], list[Block]]
@@ -144,8 +154,41 @@ def _rows(outcomes: Sequence[Outcome]) -> Iterator[Row]:
             )
 
 
-def _mean(outcomes: Sequence[Outcome], name: str, factor: float = 1.0) -> Estimate:
-    return mean([factor * o.details[FOUND][name] for o in outcomes if name in o.details[FOUND]])
+def _mean(outcomes: Sequence[Outcome], name: str) -> Estimate:
+    return mean([o.details[FOUND][name] for o in outcomes if name in o.details[FOUND]])
+
+
+def _share(values: Sequence[float], most: float = 1.0) -> Estimate:
+    return _cut(mean(values), 0.0, most)
+
+
+def _on_support(outcomes: Sequence[Outcome]) -> list[float]:
+    """Returns of each training the share of its samples that is on the support."""
+    return [1 - o.details[FOUND]["off_support"] for o in outcomes]
+
+
+def _modes_found(outcomes: Sequence[Outcome]) -> Estimate:
+    """Returns the mean number of modes found; all outcomes are of data with as many modes."""
+    return _cut(_mean(outcomes, "modes"), 0.0, _mode_count(outcomes[0]))
+
+
+def _mode_count(outcome: Outcome) -> float:
+    data = datasets.make(outcome.trial.parts["data"])
+    if not isinstance(data, KnownSupport):
+        raise TypeError("the modes are not known")
+    return float(len(data.weights))
+
+
+def _cut(e: Estimate, least: float, most: float) -> Estimate:
+    """Returns a number with the part of its interval that is possible.
+
+    Student's t knows no bounds. As the truth lies within them, what is cut covers it no less.
+    """
+    if e.low is None or e.high is None:
+        return e
+    bounds = f"cut to {least:g} and above" if math.isinf(most) else f"cut to {least:g} to {most:g}"
+    low, high = max(e.low, least), min(e.high, most)
+    return replace(e, low=low, high=high, method=f"{e.method}, {bounds}")
 
 
 # ----------------------------------------------------------------------------
@@ -188,12 +231,11 @@ def _coverage(outcomes: Sequence[Outcome]) -> _Made:
 
 def _coverage_row(data: str, name: str, held: Sequence[Outcome]) -> list[Cell]:
     known = PUBLISHED.get((data, name))
-    quality = mean([100 * (1 - o.details[FOUND]["off_support"]) for o in held])
     return [
         f"{data}, {name}",
-        _mean(held, "modes"),
-        quality,
-        _mean(held, "reverse_kl"),
+        _modes_found(held),
+        _share([100 * share for share in _on_support(held)], 100.0),
+        _cut(_mean(held, "reverse_kl"), 0.0, math.inf),
         known.modes if known else None,
         known.quality if known else None,
         known.kl if known else None,
@@ -204,7 +246,7 @@ def _coverage_verdicts(
     cells: Mapping[tuple[str, str], Sequence[Outcome]],
 ) -> Iterator[Verdict]:
     for (data, name), held in cells.items():
-        known, found = PUBLISHED.get((data, name)), _mean(held, "modes")
+        known, found = PUBLISHED.get((data, name)), _modes_found(held)
         if known is None or known.modes_error is None or found.low is None:
             continue
         published = known.modes - 2 * known.modes_error, known.modes + 2 * known.modes_error
@@ -221,7 +263,7 @@ def _coverage_verdicts(
             f"{name}: {gap.value:+.1f} [{gap.low:+.1f}, {gap.high:+.1f}]"
             for (where, name), held in cells.items()
             if where == data and name != "plain" and plain
-            if (gap := _gap(held, plain)).low is not None and gap.value is not None
+            if (gap := _more_modes(held, plain)).low is not None and gap.value is not None
         ]
         if told:
             yield Verdict(
@@ -232,7 +274,12 @@ def _coverage_verdicts(
             )
 
 
-def _gap(a: Sequence[Outcome], b: Sequence[Outcome], name: str = "modes") -> Estimate:
+def _more_modes(a: Sequence[Outcome], b: Sequence[Outcome]) -> Estimate:
+    most = _mode_count(a[0])
+    return _cut(_gap(a, b, "modes"), -most, most)
+
+
+def _gap(a: Sequence[Outcome], b: Sequence[Outcome], name: str) -> Estimate:
     mine = {o.trial.seed: o.details[FOUND][name] for o in a}
     other = {o.trial.seed: o.details[FOUND][name] for o in b}
     both = sorted(mine.keys() & other.keys())
@@ -257,7 +304,7 @@ def _lipschitz(outcomes: Sequence[Outcome]) -> _Made:
             if (o.trial.parts["modes"], o.trial.parts["latent"]) == (str(modes), str(latent))
         ]
         bounds = [_bounds(o, modes) for o in held]
-        precision[modes, latent] = [1 - o.details[FOUND]["off_support"] for o in held]
+        precision[modes, latent] = _on_support(held)
         found[modes, latent] = [o.details[FOUND]["modes"] for o in held]
         beaten += sum(
             _is_above(p, b[0]) for p, b in zip(precision[modes, latent], bounds, strict=True)
@@ -266,12 +313,12 @@ def _lipschitz(outcomes: Sequence[Outcome]) -> _Made:
         rows.append(
             [
                 f"{modes} modes, {latent} latent dimensions",
-                mean(precision[modes, latent], better="higher"),
-                mean([b[0] for b in bounds]),
-                mean(layout),
+                _share(precision[modes, latent]),
+                _share([b[0] for b in bounds]),
+                _share(layout),
                 _mean(held, STEEPEST),
                 _mean(held, CONSTANT),
-                _mean(held, "modes"),
+                _modes_found(held),
             ]
         )
     table = Table(
@@ -358,9 +405,9 @@ def _as_published(outcomes: Sequence[Outcome]) -> _Made:
     rows: list[list[Cell]] = [
         [
             name,
-            _mean(held, "modes"),
-            _mean(held, "reverse_kl"),
-            mean([100 * (1 - o.details[FOUND]["off_support"]) for o in held]),
+            _modes_found(held),
+            _cut(_mean(held, "reverse_kl"), 0.0, math.inf),
+            _share([100 * share for share in _on_support(held)], 100.0),
         ]
         for name, held in cells.items()
     ]
@@ -391,17 +438,14 @@ def _modes(outcomes: Sequence[Outcome]) -> _Made:
         modes = int(Spec.parse(o.trial.parts["data"]).options["modes"])
         cells.setdefault((o.trial.parts["name"], modes), []).append(o)
     counts = sorted({m for _, m in cells})
-    alone = _slope(cells.get(("gan", 1), []))
+    alone = _mean(cells.get(("gan", 1), []), STEEPEST).value
     rows: list[list[Cell]] = []
     for modes in counts:
         row: list[Cell] = [modes]
-        row += [
-            mean([1 - o.details[FOUND]["off_support"] for o in cells.get((f, modes), [])])
-            for f in MODE_FAMILIES
-        ]
+        row += [_share(_on_support(cells.get((f, modes), []))) for f in MODE_FAMILIES]
         any_world = next(held[0] for (_, m), held in cells.items() if m == modes)
-        own = _slope(cells.get(("gan", modes), []))
-        row += [_predicted(any_world, modes, alone), own, _predicted(any_world, modes, own)]
+        own = _mean(cells.get(("gan", modes), []), STEEPEST)
+        row += [_predicted(any_world, modes, alone), own, _predicted(any_world, modes, own.value)]
         rows.append(row)
     table = Table(
         title="On the support, as modes are added",
@@ -429,10 +473,6 @@ def _modes(outcomes: Sequence[Outcome]) -> _Made:
         note=f"95 % intervals over trainings; not below {FLOOR:g}, the noise of real samples.",
     )
     return list(_mode_verdicts(cells, counts, alone)), [table, chart]
-
-
-def _slope(outcomes: Sequence[Outcome]) -> float | None:
-    return _mean(outcomes, STEEPEST).value if outcomes else None
 
 
 def _predicted(outcome: Outcome, modes: int, slope: float | None) -> float | None:
@@ -485,12 +525,12 @@ def _mode_verdicts(
         )
     gan = cells.get(("gan", last))
     if gan and alone is not None and (most := _predicted(gan[0], last, alone)) is not None:
-        on = mean([1 - o.details[FOUND]["off_support"] for o in gan])
-        own = _slope(gan)
+        on = _share([100 * share for share in _on_support(gan)], 100.0)
+        own = _mean(gan, STEEPEST)
         yield Verdict(
             claim=f"A GAN as steep as on one mode (slope {alone:.1f}) could put at most "
-            f"{most:.0%} of its samples on {last} modes; the GAN trained there put "
-            f"{on.value:.0%}, with a slope of {own:.0f}.".replace("%", " %"),
+            f"{100 * most:.1f} % of its samples on {last} modes; the GAN trained there put "
+            f"{shown(on, '.2f')} %, with a slope of {shown(own, '.1f')}.",
             because="A result on one mode does not carry over: what changes is how steep the map "
             "must become.",
         )
@@ -588,7 +628,12 @@ def _shares(outcomes: Sequence[Outcome], of: str = "") -> list[Cell]:
     if of:  # The same images whatever the training: there is nothing to average.
         found = outcomes[0].details[FOUND]
         return [100 * found[of + name] for name in (*_SHARES, "rarest")]
-    return [_mean(outcomes, name, 100.0) for name in (*_SHARES, "rarest")]
+    return [*(_percent(outcomes, name) for name in _SHARES), _percent(outcomes, "rarest", 50.0)]
+
+
+def _percent(outcomes: Sequence[Outcome], name: str, most: float = 100.0) -> Estimate:
+    found = [o.details[FOUND] for o in outcomes]
+    return _share([100 * of[name] for of in found if name in of], most)
 
 
 def _drawn_shares(cells: Mapping[tuple[str, str], Sequence[Outcome]]) -> Iterator[Verdict]:
@@ -596,8 +641,8 @@ def _drawn_shares(cells: Mapping[tuple[str, str], Sequence[Outcome]]) -> Iterato
         held = {name: found for (where, name), found in cells.items() if where == data}
         real = next(iter(held.values()))[0].details[FOUND]
         told = "; ".join(
-            f"{name} {shown(_mean(found, 'right', 100.0), '.0f')} right and "
-            f"{shown(_mean(found, 'between', 100.0), '.0f')} between"
+            f"{name} {shown(_percent(found, 'right'), '.1f')} right and "
+            f"{shown(_percent(found, 'between'), '.1f')} between"
             for name, found in held.items()
         )
         yield Verdict(
