@@ -252,6 +252,9 @@ def test_supports_of_two_modes_are_no_nearer_than_the_gap(settings):
     groups = [x[modes == k] for k in range(3)]
     nearest = min(float(torch.cdist(groups[i], groups[j]).min()) for i, j in ((0, 1), (0, 2)))
     assert nearest >= world.gap
+    if settings.get("noise"):  # discs, and what is off them is at a right angle to them
+        off = 0.25 + 0.1 * math.sqrt(stats.chi2.ppf(1 - math.exp(-4.5), 3))
+        assert world.gap == pytest.approx(12 - 2 * math.hypot(3, off))
     if world.ambient == 2:  # balls: the gap is the distance itself
         assert world.gap == pytest.approx(8 - 6, abs=1e-9)
         assert nearest < world.gap + 0.5

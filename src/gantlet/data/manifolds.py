@@ -501,8 +501,10 @@ class Manifolds:
         # A sine is at most 1, and its coordinate as far off it as the slope allows.
         bent = math.sqrt(shape.bent) * (1 + wide * math.hypot(1, self.curvature))
         size = math.hypot(_FARTHEST[self.topology], straight, bent)
-        # Nothing is off a flat mode that has all dimensions of the space.
-        return size if is_flat and shape.used == self.ambient else size + wide
+        if not is_flat:
+            return size + wide
+        # Off a flat mode is at a right angle to it, and nothing where it has all dimensions.
+        return size if shape.used == self.ambient else math.hypot(size, wide)
 
     def load(self, *, rng: Rng) -> Splits:
         """Returns independent draws."""

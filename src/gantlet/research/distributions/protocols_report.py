@@ -31,7 +31,6 @@ from gantlet.research.distributions.protocols import (
     MODE_FAMILIES,
     POINTS,
     REAL_DRAWN,
-    gap_of,
 )
 from gantlet.run.execute import facts_of
 from gantlet.run.store import Run
@@ -346,7 +345,7 @@ def _bounds(outcome: Outcome, modes: int) -> tuple[float, float, float]:
     world = datasets.make(outcome.trial.parts["data"])
     if not isinstance(world, Manifolds):
         raise TypeError("not a union of manifolds")
-    gap, constant = gap_of(world), outcome.details[FOUND][CONSTANT]
+    gap, constant = world.gap, outcome.details[FOUND][CONSTANT]
     return (
         precision_bound(modes, gap, constant),
         simplicial_precision(modes, gap, constant),
@@ -480,8 +479,7 @@ def _predicted(outcome: Outcome, modes: int, slope: float | None) -> float | Non
     world = datasets.make(outcome.trial.parts["data"])
     if slope is None or not isinstance(world, Manifolds):
         return None
-    # Modes are discs of random orientation: their supports are at least this far apart.
-    return precision_bound(modes, max(gap_of(world), 0.0), slope) if modes > 1 else 1.0
+    return precision_bound(modes, world.gap, slope) if modes > 1 else 1.0
 
 
 def _log_errors(outcomes: Sequence[Outcome]) -> Estimate:
