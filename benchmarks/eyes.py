@@ -26,10 +26,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from scipy.stats import spearmanr
 
 import gantlet
 from gantlet.data.catalogue import home
+from gantlet.stats.ratings import spearman
 
 RESULT = Path(__file__).parent / "results" / "eyes.json"
 DATA = home().resolve()
@@ -53,6 +53,11 @@ def cpu_seconds() -> float:
     return own.ru_utime + own.ru_stime + others.ru_utime + others.ru_stime
 
 
+def ends_of(e: gantlet.Estimate) -> list[float]:
+    """Returns a number and its 95 % interval."""
+    return [round(v, 3) for v in (e.value, e.low, e.high)]
+
+
 def nine_gans(real: np.ndarray) -> dict[str, object]:
     told = json.loads(bytes(np.load(SAMPLES)["meta_json"]).decode())
     fakes = {k: f"npz:path={SAMPLES},key=gan.{k}" for k in (*GANS, "wgan_gp")}
@@ -64,7 +69,7 @@ def nine_gans(real: np.ndarray) -> dict[str, object]:
         )
         kid = {r.model.partition("=")[0]: r.estimate.value for r in report.rows}
         found[features] = {
-            "spearman": round(spearmanr([kid[k] for k in fakes], published).statistic, 3),
+            "spearman": ends_of(spearman([kid[k] for k in fakes], published)),
             "KID": {k: round(kid[k], 4) for k in fakes},
             "CPU seconds": seconds,
         }
@@ -94,8 +99,7 @@ def told(fake: object, real: object, features: str) -> dict[str, object]:
     )
     accuracy = next(r.estimate for r in report.rows if r.model != "real")
     print(features, accuracy, seconds, flush=True)
-    ends = (accuracy.value, accuracy.low, accuracy.high)
-    return {"accuracy": [round(v, 3) for v in ends], "n": accuracy.n, "CPU seconds": seconds}
+    return {"accuracy": ends_of(accuracy), "n": accuracy.n, "CPU seconds": seconds}
 
 
 def pictures(real: np.ndarray) -> dict[str, object]:

@@ -1,0 +1,40 @@
+"""The page of features says of networks from packages what their benchmark found."""
+
+import json
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+RESULT = json.loads((ROOT / "benchmarks/results/eyes.json").read_text())
+PAGE = " ".join((ROOT / "docs/features.md").read_text().split())
+
+
+def told(ends, places):
+    value, low, high = (f"{v:.{places}f}" for v in ends)
+    return f"{value} ({low} to {high})"
+
+
+def row(results, places):
+    return f"| {' | '.join(told(r, places) for r in results)} |"
+
+
+def test_the_table_of_images_is_that_of_the_benchmark():
+    both = ("efficientnet-lite0", "random-conv")
+    gans, critic = RESULT["nine GANs"], RESULT["pictures told by a linear critic"]
+    assert row((gans[name]["spearman"] for name in both), 2) in PAGE
+    for fake in ("PixelCNN++", "real"):
+        assert row((critic[name][fake]["accuracy"] for name in both), 3) in PAGE
+
+
+def test_the_correlations_are_not_told_apart_and_the_accuracies_are():
+    mine, other = (RESULT["nine GANs"][name] for name in ("efficientnet-lite0", "random-conv"))
+    assert other["spearman"][2] > mine["spearman"][1]
+    critic = RESULT["pictures told by a linear critic"]
+    mine, other = (critic[name]["PixelCNN++"] for name in ("efficientnet-lite0", "random-conv"))
+    assert mine["accuracy"][1] > other["accuracy"][2]
+
+
+def test_the_accuracies_on_captions_are_those_of_the_benchmark():
+    critic = RESULT["captions told by a linear critic"]
+    for name in ("minilm", "ngrams"):
+        for fake in ("bigram captions", "real"):
+            assert told(critic[name][fake]["accuracy"], 3) in PAGE
