@@ -1,7 +1,7 @@
 """Statistics of the experiment: families side by side, effects of factors, correlations."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, final
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from gantlet.core.estimate import Estimate
 from gantlet.core.spec import Spec
+from gantlet.report.blocks import Series
 from gantlet.research.distributions.design import FACTORS
 from gantlet.research.distributions.table import Experiment
 from gantlet.stats.intervals import LEVEL, holm_adjusted, mean, t_quantile
@@ -245,6 +246,21 @@ def shown(e: Estimate, form: str = "+.2f") -> str:
     if e.low is None or e.high is None:
         return f"{e.value:{form}}"
     return f"{e.value:{form}} [{e.low:{form}}, {e.high:{form}}]"
+
+
+def curve(name: str, x: Sequence[float], means: Sequence[Estimate]) -> Series:
+    """Returns estimates, one for each position, as a line with a band; a missing one breaks it."""
+
+    def known(values: Iterable[float | None]) -> list[float]:
+        return [math.nan if v is None else v for v in values]
+
+    return Series(
+        name=name,
+        x=[float(v) for v in x],
+        y=known(e.value for e in means),
+        low=known(e.low for e in means),
+        high=known(e.high for e in means),
+    )
 
 
 # ----------------------------------------------------------------------------

@@ -17,12 +17,11 @@ from gantlet.report.blocks import (
     Lines,
     Report,
     Row,
-    Series,
     Table,
     Verdict,
     failed_trials,
 )
-from gantlet.research.distributions.analysis import shown, student_p
+from gantlet.research.distributions.analysis import curve, shown, student_p
 from gantlet.research.distributions.drawn import COVERED, DRAWN_TIMES, FARTHEST, TOLERANCE
 from gantlet.research.distributions.protocols import (
     CONSTANT,
@@ -468,7 +467,10 @@ def _modes(outcomes: Sequence[Outcome]) -> _Made:
         x_label="modes",
         y_label="energy distance / scale, log10",
         log_x=True,
-        series=[_error_line(f, counts, cells) for f in MODE_FAMILIES],
+        series=[
+            curve(f, counts, [_log_errors(cells.get((f, m), [])) for m in counts])
+            for f in MODE_FAMILIES
+        ],
         note=f"95 % intervals over trainings; not below {FLOOR:g}, the noise of real samples.",
     )
     return list(_mode_verdicts(cells, counts, alone)), [table, chart]
@@ -484,23 +486,6 @@ def _predicted(outcome: Outcome, modes: int, slope: float | None) -> float | Non
 
 def _log_errors(outcomes: Sequence[Outcome]) -> Estimate:
     return mean([math.log10(max(o.details[FOUND]["energy"], FLOOR)) for o in outcomes])
-
-
-def _error_line(
-    family: str, counts: Sequence[int], cells: Mapping[tuple[str, int], list[Outcome]]
-) -> Series:
-    made = [_log_errors(cells.get((family, m), [])) for m in counts]
-    return Series(
-        name=family,
-        x=[float(m) for m in counts],
-        y=[_or_nan(e.value) for e in made],
-        low=[_or_nan(e.low) for e in made],
-        high=[_or_nan(e.high) for e in made],
-    )
-
-
-def _or_nan(value: float | None) -> float:
-    return math.nan if value is None else value
 
 
 def _mode_verdicts(

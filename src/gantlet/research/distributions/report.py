@@ -5,8 +5,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast, final
 
-import numpy as np
-
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Estimate, Outcome, Spend
 from gantlet.core.spec import Spec, label
@@ -23,7 +21,6 @@ from gantlet.report.blocks import (
     Report,
     Row,
     Section,
-    Series,
     Table,
     Verdict,
     failed_trials,
@@ -32,6 +29,7 @@ from gantlet.report.json import PER_TRIAL
 from gantlet.research.distributions.analysis import (
     Errors,
     Standing,
+    curve,
     effect_p,
     groups,
     main_effects,
@@ -159,7 +157,7 @@ def caveats_of(table: Experiment) -> Iterator[Caveat]:
         "to a third of the steps of a GAN, VAEs and diffusion models two to three times as many."
     )
     seeds = {r["seed"] for r in table["results"]}
-    trained = Counter({(r["world"], r["seed"], r["family"]) for r in table["results"]})
+    trained = {(r["world"], r["seed"], r["family"]) for r in table["results"]}
     per_world = Counter((world, seed) for world, seed, _ in trained)
     worlds = {world for world, _ in per_world}
     again = [w for w in worlds if per_world[w, max(seeds)] == len(table["families"])]
@@ -317,24 +315,13 @@ def _effects(found: _Findings) -> Table:
 def _modes_chart(found: _Findings) -> Lines:
     grouped = groups(found.table, found.errors)
     levels = {level: e for (factor, level), e in grouped if factor == "modes"}
-    x = [float(level) for level in levels]
-    series = []
-    for family in found.errors.families:
-        means = [standing("", e).means[family] for e in levels.values()]
-        series.append(
-            Series(
-                name=family,
-                x=x,
-                y=[m.value if m.value is not None else np.nan for m in means],
-                low=[m.low if m.low is not None else np.nan for m in means],
-                high=[m.high if m.high is not None else np.nan for m in means],
-            )
-        )
+    x = list(map(float, levels))
+    by_level = [standing("", e).means for e in levels.values()]
     return Lines(
         title="Error by number of modes",
         x_label="modes",
         y_label="error, log10",
-        series=series,
+        series=[curve(f, x, [means[f] for means in by_level]) for f in found.errors.families],
         log_x=True,
         note="Means over the unions of manifolds with so many modes, which differ in all other "
         "factors; 95 % intervals.",
