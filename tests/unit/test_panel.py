@@ -26,13 +26,14 @@ def normal(n, d, *, seed, shift=0.0):
 def made(name, value, noise=0.0, seed=0):
     draw = torch.Generator().manual_seed(seed)
     left = value + noise * torch.randn(10, generator=draw, dtype=torch.float64)
-    return Reading(name, value, left)
+    return Reading(name, value, left, 500)
 
 
 def test_fakes_as_good_as_real_have_ratio_one_and_worse_ones_more():
     real, floor = normal(4000, 3, seed=1), normal(2000, 3, seed=2)
     equal = together([reading("a", real, floor, normal(2000, 3, seed=3))])
     assert equal.low < 1 < equal.high
+    assert equal.n == 2000
     worse = together([reading("a", real, floor, normal(2000, 3, seed=4, shift=0.5))])
     assert worse.low > 10
 

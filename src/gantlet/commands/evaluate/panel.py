@@ -79,11 +79,13 @@ class Reading:
         extractor: In written form.
         value: The log of the ratio of the two plug-in Frechet distances.
         without: The same with a tenth of all samples left out in turn, shape ``(10,)``.
+        n: Number of samples of the set.
     """
 
     extractor: str
     value: float
     without: Tensor
+    n: int
 
 
 def reading(extractor: str, real: Tensor, floor: Tensor, fake: Tensor) -> Reading:
@@ -100,7 +102,8 @@ def reading(extractor: str, real: Tensor, floor: Tensor, fake: Tensor) -> Readin
     """
     sides = (real, floor, fake)
     left = [_ratio(*(_without(x, k) for x in sides)) for k in range(_BLOCKS)]
-    return Reading(extractor, _ratio(*sides), torch.tensor(left, dtype=torch.float64))
+    without = torch.tensor(left, dtype=torch.float64)
+    return Reading(extractor, _ratio(*sides), without, len(fake))
 
 
 def _ratio(real: Tensor, floor: Tensor, fake: Tensor) -> float:
@@ -121,14 +124,21 @@ def _variance(without: Tensor) -> float:
     return float((_BLOCKS - 1) * without.var(correction=0))
 
 
-def ratio(value: float, without: Tensor, method: str) -> Estimate:
-    """Returns a ratio with the interval of its log, from what is left when blocks are left out."""
+def ratio(value: float, without: Tensor, n: int, method: str) -> Estimate:
+    """Returns a ratio with the interval of its log, from what is left when blocks are left out.
+
+    Args:
+        value: The log of the ratio.
+        without: The same without each block of samples, shape ``(10,)``.
+        n: Number of samples.
+        method: What it is, in words.
+    """
     half = float(student.ppf(0.975, _BLOCKS - 1)) * math.sqrt(_variance(without))
     return Estimate(
         value=math.exp(value),
         low=math.exp(value - half),
         high=math.exp(value + half),
-        n=_BLOCKS,
+        n=n,
         better="lower",
         method=method,
     )
@@ -142,6 +152,7 @@ def together(readings: Sequence[Reading]) -> Estimate:
     return ratio(
         statistics.fmean(r.value for r in readings),
         torch.stack([r.without for r in readings]).mean(0),
+        readings[0].n,
         f"geometric mean over {len(readings)} encoders of the Frechet distance over that of as "
         f"many held-out real samples; jackknife over {_BLOCKS} blocks of samples",
     )
@@ -156,7 +167,7 @@ def apart(readings: Sequence[Reading]) -> list[tuple[str, Estimate, float]]:
         value = r.value - statistics.fmean(o.value for o in others)
         without = r.without - torch.stack([o.without for o in others]).mean(0)
         error = math.sqrt(_variance(without))
-        found.append((r.extractor, ratio(value, without, "ratio to the mean of the others")))
+        found.append((r.extractor, ratio(value, without, r.n, "ratio to the mean of the others")))
         p.append(2 * float(student.sf(abs(value) / max(error, 1e-12), _BLOCKS - 1)))
     return [(*f, q) for f, q in zip(found, holm_adjusted(p), strict=True)]
 
@@ -277,7 +288,7 @@ def panel_section(found: Readings) -> Iterator[Section]:
         [
             name,
             together(readings),
-            *(ratio(r.value, r.without, "ratio to held-out real") for r in readings),
+            *(ratio(r.value, r.without, r.n, "ratio to held-out real") for r in readings),
         ]
         for name, readings in found.items()
     ]
