@@ -170,6 +170,24 @@ def test_many_classes_are_listed_and_their_confusions_too(capsys):
     assert not any(c["differs in"] for c in report.extra["classes"][0]["classes"])
 
 
+def test_a_control_without_labels_is_named_where_features_learn_from_the_reference():
+    rng = np.random.default_rng(0)
+    for name, n in (("real", 120), ("fake", 60), ("control", 60)):
+        y = rng.integers(0, 2, n)
+        x = (rng.integers(0, 80, (n, 1, 8, 8)) + 100 * y[:, None, None, None]).astype(np.uint8)
+        np.savez(f"{name}.npz", x=x, **({} if name == "control" else {"labels": y}))
+    report = gantlet.evaluate(
+        "fake.npz",
+        against="real.npz",
+        control="control.npz",
+        labels="auto",
+        features=["classifier:steps=5"],
+        metrics=["kid"],
+    )
+    (said,) = (v for v in report.verdicts if "could not be compared class by class" in v.claim)
+    assert "control.npz has no labels: give them as --labels control=WHAT" in said.because
+
+
 BAD = {
     "another length": (
         ["--labels", "real=short.txt"],

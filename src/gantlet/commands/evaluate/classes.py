@@ -11,7 +11,7 @@ from gantlet.commands.evaluate.copies import duplicates, joined, one_of_each
 from gantlet.commands.evaluate.inputs import named
 from gantlet.commands.evaluate.results import extractor_name, features_named
 from gantlet.commands.evaluate.sets import EvaluationSets, SamplePart, why_none
-from gantlet.commands.evaluate.trial import CLASSES, EvaluationTrial
+from gantlet.commands.evaluate.trial import CLASSES, EvaluationTrial, TrialView
 from gantlet.commands.exhibits import lines_table, number_lines
 from gantlet.compute.machine import threads
 from gantlet.core.data import Readable
@@ -40,6 +40,7 @@ from gantlet.report.blocks import (
     Table,
     Verdict,
 )
+from gantlet.report.format import listed
 from gantlet.report.format import text as shown
 from gantlet.run.execute import Watch
 from gantlet.run.store import Run, TrialFolder
@@ -62,21 +63,21 @@ def run_classes(trial: Trial, sets: EvaluationSets, folder: TrialFolder, watch: 
     """
     spec = EvaluationTrial.of(trial)
     with threads(spec.threads), full_precision():
-        sides = _Sides(spec, sets, watch)
-        real = sides.real()
-        if real is None:
+        view = TrialView(spec, sets, watch)
+        held = sets.unlearned(spec.extractors[0], spec.size)
+        if held is None or held.classes is None:
             folder.save(_KEPT, {})
-            return Outcome(trial=trial, details={"reason": why_none(sets, spec.size)})
-        judged, fake = sides.of(SamplePart(whole=sets.fake(spec.model)), from_fakes=False)
+            return Outcome(trial=trial, details={"reason": _why_not(held, spec, sets)})
+        _, real = _labelled(view, held, from_fakes=True)
+        whole = sets.fake(spec.model)
+        judged, fake = _labelled(view, SamplePart(whole=whole), from_fakes=False)
         watch(0.6, "comparing classes")
-        train = sides.train()
-        has_labels = sets.fake(spec.model).classes is not None
-        count = len(sets.class_names())
+        has_labels = whole.classes is not None
         found = measure_classes(
             real,
             fake,
-            train,
-            count,
+            _training(view),
+            len(sets.class_names()),
             labelled=has_labels,
             sets=len(sets.asked.fakes),
             rng=Rng(spec.seed, spec.device),
@@ -90,64 +91,48 @@ def run_classes(trial: Trial, sets: EvaluationSets, folder: TrialFolder, watch: 
             "classes": fake.classes if has_labels else found.predicted,
         },
     )
-    used = len(fake), sets.fake(spec.model).n
-    details = {**_details(found, has_labels), "used": used}
+    details = {**_details(found, has_labels), "used": (len(fake), whole.n)}
     return Outcome(trial=trial, scores=_scores(found), details=details)
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class _Sides:
-    """The labelled sets of a trial.
+def _why_not(held: SamplePart | None, spec: EvaluationTrial, sets: EvaluationSets) -> str:
+    """Returns why there are no labelled real samples that the features were not learned from."""
+    if held is None:
+        return why_none(sets, spec.size)
+    # Parts of the reference have its labels.
+    name = named(str(sets.asked.control))[0]
+    return (
+        f"the features were learned from the reference, and {name} has no labels: give them as "
+        "--labels control=WHAT"
+    )
 
-    Attributes:
-        spec: The trial.
-        sets: The sets of the evaluation.
-        watch: Is told how far it is.
+
+def _training(view: TrialView) -> Labelled | None:
+    """Returns real samples for a classifier, or None where the reference has to be halved."""
+    sets, spec = view.sets, view.spec
+    is_learned = sets.learns_from_reference(spec.extractors[0])
+    floor = sets.floor(spec.size) if is_learned else None
+    return None if floor is None else _labelled(view, floor.real, from_fakes=True)[1]
+
+
+def _labelled(view: TrialView, part: SamplePart, *, from_fakes: bool) -> tuple[Tensor, Labelled]:
+    """Returns the places of the samples of a set that are used, shape ``(m,)``, and these.
+
+    Of samples that the user grouped one is used, and of those of a class that repeat one
+    another, so that all are independent.
     """
-
-    spec: EvaluationTrial
-    sets: EvaluationSets
-    watch: Watch
-
-    @property
-    def _is_divided(self) -> bool:
-        return self.sets.learns_from_reference(self.spec.extractors[0])
-
-    def real(self) -> Labelled | None:
-        """Returns real samples that no extractor has learned from, or None without any."""
-        if not self._is_divided:
-            return self.of(SamplePart(whole=self.sets.real), from_fakes=True)[1]
-        floor = self.sets.floor(self.spec.size)
-        if floor is None or floor.other.classes is None:
-            return None
-        return self.of(floor.other, from_fakes=True)[1]
-
-    def train(self) -> Labelled | None:
-        """Returns other real samples, or None where the reference has to be divided."""
-        floor = self.sets.floor(self.spec.size) if self._is_divided else None
-        return None if floor is None else self.of(floor.real, from_fakes=True)[1]
-
-    def of(self, part: SamplePart, *, from_fakes: bool) -> tuple[Tensor, Labelled]:
-        """Returns the places of the samples of a set that are used, and these.
-
-        Of samples that the user grouped one is used, and of those of a class that repeat one
-        another, so that all are independent.
-        """
-        made = self.sets.features(
-            part.whole, self.spec.extractors[0], self.watch, device=self.spec.device, classes=False
-        )
-        classes, names = part.classes, self.sets.class_names()
-        codes = torch.zeros(part.n, dtype=torch.int64)
-        if classes is not None:
-            codes = classes.among(names)
-        same = duplicates(part.digests(), self.sets.drawn_apart(from_fakes=from_fakes))
-        # A sample under two labels is a fault of both classes.
-        same = None if same is None else same * len(names) + codes
-        index = one_of_each(joined(part.given_groups, same), part.n).sort().values
-        places = index if part.places is None else part.places[index]
-        device = self.spec.device
-        return places, Labelled(made.rows[places].to(device), codes[index].to(device))
+    made = view.features(part.whole, view.spec.extractors[0], classes=False)
+    classes, names = part.classes, view.sets.class_names()
+    codes = torch.zeros(part.n, dtype=torch.int64)
+    if classes is not None:
+        codes = classes.among(names)
+    same = duplicates(part.digests(), view.sets.drawn_apart(from_fakes=from_fakes))
+    # A sample under two labels is a fault of both classes.
+    same = None if same is None else same * len(names) + codes
+    index = one_of_each(joined(part.given_groups, same), part.n)
+    places = index if part.places is None else part.places[index]
+    device = view.spec.device
+    return places, Labelled(made.rows[places].to(device), codes[index].to(device))
 
 
 def _scores(found: ClassFindings) -> dict[str, Estimate]:
@@ -378,8 +363,8 @@ def _as_whole(one: ClassResult, found: ClassFindings) -> Verdict:
     differ = [_WHOLE[name] for name, p in found.adjusted.items() if p <= LEVEL]
     equal = [_WHOLE[name] for name, p in found.adjusted.items() if p > LEVEL]
     parts = [
-        *([f"not significantly different: {_and(equal)}"] if equal else []),
-        *([f"significantly different: {_and(differ)}"] if differ else []),
+        *([f"not significantly different: {listed(equal)}"] if equal else []),
+        *([f"significantly different: {listed(differ)}"] if differ else []),
     ]
     p = ", ".join(f"{_WHOLE[name]} {_p(value)}" for name, value in found.p.items())
     return Verdict(
@@ -410,10 +395,6 @@ _RATES = ("label accuracy", "label accuracy of real samples")
 
 def _p(value: float) -> str:
     return "p < 0.001" if value < 1e-3 else f"p = {value:.2g}"
-
-
-def _and(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def class_caveats(results: Sequence[ClassResult]) -> Iterator[Caveat]:

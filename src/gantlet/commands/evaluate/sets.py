@@ -338,6 +338,21 @@ class EvaluationSets:
         has_splits = self.real.samples.splits is not None and not asked.real.endswith(_ALL)
         return extractors.make(extractor).learns and asked.train is None and not has_splits
 
+    def unlearned(self, extractor: str, n: int) -> SamplePart | None:
+        """Returns real samples from which an extractor has learned no more than from fakes.
+
+        Args:
+            extractor: In written form.
+            n: How many fakes there are.
+
+        Returns:
+            The reference. Where the extractor learns from it, the noise floor; None without one.
+        """
+        if not self.learns_from_reference(extractor):
+            return SamplePart(whole=self.real)
+        floor = self.floor(n)
+        return None if floor is None else floor.other
+
     def has_classes(self) -> bool:
         """Returns whether a classifier can be trained on what is known of the real data."""
         labels = self.known_splits()[0].train.labels

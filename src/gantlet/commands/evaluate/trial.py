@@ -23,6 +23,7 @@ from gantlet.data.splits import Subset
 from gantlet.domains.domains import domain_of
 from gantlet.features.base import (
     FeatureCache,
+    FeatureSet,
     block_of,
     digest_of,
     full_precision,
@@ -476,7 +477,6 @@ def _energies(apart: Tensor, chosen: Tensor) -> Tensor:
 # that sees the samples themselves so many.
 _QUADRATIC = 20_000
 _LOOKED_AT = 2_000
-# So many samples are searched for repeats and copies.
 # So many numbers are copied in memory at most, and so many rows at a time.
 _IN_MEMORY = 2**24
 _BLOCK = 4096
@@ -563,18 +563,18 @@ def run_trial(trial: Trial, sets: EvaluationSets, folder: TrialFolder, watch: Wa
             folder.save("influence", {})
             folder.save("nearest", {})
             return _run_pairs(trial, spec, sets, watch)
-        look = _Look(spec, sets, watch)
-        given = look.given()
+        view = TrialView(spec, sets, watch)
+        given = view.given()
         wanted = {text: metrics.make(text) for text in spec.metrics}
         found = _measure(spec, wanted, given, watch)
         if spec.sees_first:
             watch(0.95, "choosing samples to show")
             folder.save("exhibits", _exhibits(spec, given, wanted))
         folder.save("nearest", _nearest(spec, sets, given))
-        permuted = _permuted(look, given)
+        permuted = _permuted(view, given)
     scores = {t: f.estimate if isinstance(f, Detailed) else f for t, f in found.items()}
     folder.save("influence", influences(found))
-    note, fingerprint = look.described()
+    note, fingerprint = view.described()
     details = {FINGERPRINT: fingerprint, **permuted}
     return Outcome(trial=trial, scores=scores, notes=(Note(note, "features"),), details=details)
 
@@ -606,16 +606,16 @@ def _nearest(spec: EvaluationTrial, sets: EvaluationSets, given: Sets) -> dict[s
     return found
 
 
-def _permuted(look: "_Look", given: Sets) -> dict[str, float]:
+def _permuted(view: "TrialView", given: Sets) -> dict[str, float]:
     """Returns the p-value of the energy distance by permutation, where it was asked for.
 
     There is none where samples come in groups, and so are not exchangeable one by one.
     """
-    spec, fake = look.spec, given.fake
+    spec, fake = view.spec, given.fake
     wanted = any(_name(m) == ENERGY for m in spec.metrics)
     if not wanted or spec.against != "all" or spec.model == REAL:
         return {}
-    real = look.unlearned(given.real)
+    real = view.unlearned(given.real)
     if real is None or real.groups is not None or fake.groups is not None:
         return {}
     try:
@@ -642,7 +642,7 @@ Apart = Sequence[Tensor] | None
 
 @final
 @dataclass(frozen=True, slots=True)
-class _Look:
+class TrialView:
     """What a trial sees of the sets.
 
     Attributes:
@@ -673,10 +673,13 @@ class _Look:
         extractor = self.spec.extractor
         if extractor == SAMPLES or not self.sets.learns_from_reference(extractor):
             return real
-        floor = self.sets.floor(self.spec.size)
-        if floor is None:
-            return None
-        return self._featured(floor.other, self.sets.drawn_apart(from_fakes=True))
+        part = self.sets.unlearned(extractor, self.spec.size)
+        return part and self._featured(part, self.sets.drawn_apart(from_fakes=True))
+
+    def features(self, chosen: SampleSet, extractor: str, *, classes: bool) -> FeatureSet:
+        """Returns the features of a set, on the device of the trial."""
+        device = self.spec.device
+        return self.sets.features(chosen, extractor, self.watch, device=device, classes=classes)
 
     def described(self) -> tuple[str, str]:
         """Returns the description of the features, and their fingerprint."""
@@ -699,9 +702,7 @@ class _Look:
         """Returns the features of a set."""
         spec = self.spec
         classes = "probabilities" in (metrics.make(text).sees for text in spec.metrics)
-        made = self.sets.features(
-            part.whole, spec.extractor, self.watch, device=spec.device, classes=classes
-        )
+        made = self.features(part.whole, spec.extractor, classes=classes)
         seen = MetricInputs(features=made.rows, probabilities=made.probabilities)
         if part.places is not None:
             is_large = part.n * made.rows.shape[1] > _IN_MEMORY
