@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gantlet.commands.evaluate.copies import duplicates, joined, one_of_each
 from gantlet.commands.evaluate.inputs import named
-from gantlet.commands.evaluate.results import extractor_name, features_named
+from gantlet.commands.evaluate.results import extractor_name, features_named, p_words
 from gantlet.commands.evaluate.sets import EvaluationSets, SamplePart, why_none
 from gantlet.commands.evaluate.trial import CLASSES, EvaluationTrial, TrialView
 from gantlet.commands.exhibits import lines_table, number_lines
@@ -366,7 +366,7 @@ def _as_whole(one: ClassResult, found: ClassFindings) -> Verdict:
         *([f"not significantly different: {listed(equal)}"] if equal else []),
         *([f"significantly different: {listed(differ)}"] if differ else []),
     ]
-    p = ", ".join(f"{_WHOLE[name]} {_p(value)}" for name, value in found.p.items())
+    p = ", ".join(f"{_WHOLE[name]} {p_words(value)}" for name, value in found.p.items())
     return Verdict(
         claim=f"All classes of {one.name} together, against real data: {'; '.join(parts)}.",
         because=f"{_accuracies(one, found)}Joint distance of features and classes "
@@ -391,10 +391,6 @@ def _accuracies(one: ClassResult, found: ClassFindings) -> str:
 
 
 _RATES = ("label accuracy", "label accuracy of real samples")
-
-
-def _p(value: float) -> str:
-    return "p < 0.001" if value < 1e-3 else f"p = {value:.2g}"
 
 
 def class_caveats(results: Sequence[ClassResult]) -> Iterator[Caveat]:

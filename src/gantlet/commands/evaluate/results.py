@@ -715,13 +715,13 @@ def _sign(sign: Sign) -> str:
     if sign.kind == "nearer":
         return (
             f"{where}, its samples are nearer to training samples than held-out real samples are, "
-            f"and nearer than to the reference ({_p(sign.p)})"
+            f"and nearer than to the reference ({p_words(sign.p)})"
         )
     does = "repeat another sample" if sign.kind == "repeats" else "nearly equal a training sample"
     return _counts(sign.found, f"{does} {where}")
 
 
-def _p(value: float) -> str:
+def p_words(value: float) -> str:
     """Returns a p-value in words; one that rounding makes 0 is no 0."""
     return "p < 0.0001" if value < 1e-4 else f"p = {value:.2g}"
 
@@ -729,7 +729,7 @@ def _p(value: float) -> str:
 def _counts(found: RateComparison, what: str) -> str:
     return (
         f"{found.count:,} of {found.n:,} samples {what}, against {found.floor_count:,} of "
-        f"{found.floor_n:,} held-out real samples ({_p(found.p)})"
+        f"{found.floor_n:,} held-out real samples ({p_words(found.p)})"
     )
 
 

@@ -483,11 +483,9 @@ def answer(
     free = independent(results, same)
     order = [r.name for r in ranked(free, first, rank)]
     taken = taken_from_reference(same)
-    fakes = sets.asked.fakes
-    who = named(fakes[0])[0] if len(fakes) == 1 else f"{len(fakes)} sets of samples"
     panel = panel_of(sets, question)
     return Report(
-        title=f"{who} against {sets.real.samples.name}",
+        title=_title(sets),
         command="evaluate",
         question=question,
         facts=facts_of(_setting(question, sets), outcomes, run),
@@ -521,13 +519,28 @@ def answer(
             *failed_trials(outcomes, column="samples"),
         ],
         extra={
-            "fingerprints": {r.extractor: r.fingerprint for r in results},
-            "comparisons": _comparisons(results),
-            "claims": claims(results, first, same),
+            **_extra(results, first, same),
             **({"classes": class_data(classes)} if classes else {}),
             **panel_extra(panel),
         },
     )
+
+
+def _extra(
+    results: Sequence[Result], first: str, same: Sequence[SharedSamples]
+) -> dict[str, object]:
+    """Returns what of the sets as wholes programs read, as plain data."""
+    return {
+        "fingerprints": {r.extractor: r.fingerprint for r in results},
+        "comparisons": _comparisons(results),
+        "claims": claims(results, first, same),
+    }
+
+
+def _title(sets: EvaluationSets) -> str:
+    fakes = sets.asked.fakes
+    who = named(fakes[0])[0] if len(fakes) == 1 else f"{len(fakes)} sets of samples"
+    return f"{who} against {sets.real.samples.name}"
 
 
 def _rows(asked: EvaluationSpec, results: Sequence[Result]) -> Iterator[Row]:

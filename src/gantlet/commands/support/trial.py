@@ -31,6 +31,7 @@ from gantlet.core.model import Decoder, Density, Model
 from gantlet.core.rng import Rng
 from gantlet.features.base import full_precision
 from gantlet.metrics.collisions import Partners, equal_partners, partners, threshold
+from gantlet.metrics.conditional import sequential_p
 from gantlet.metrics.neighbour_search import Points, knn, knn_within, points
 from gantlet.models.nets import Scaling
 from gantlet.options import SupportTests
@@ -326,8 +327,6 @@ def _at_equal(support: Estimate) -> Estimate:
 # ----------------------------------------------------------------------------
 
 _NEIGHBOURS, _PERMUTATIONS, _BATCH, _AT_ONCE = 16, 1999, 100, 2**25
-# So many permutations that reach as few end the test early.
-_ENOUGH = 20
 _SHOWN = 16
 
 
@@ -361,23 +360,25 @@ def _recall(results: Results, at: tuple[Points, Points, Points], rng: torch.Gene
 def permuted_p(inside: Tensor, index: Tensor, is_fake: Tensor, rng: torch.Generator) -> float:
     """Returns the p-value of "no fewer are reached than by as many real samples".
 
-    Permutation ends early where many permutations reach as few, which leaves the test exact.
+    Permutation ends early where many permutations reach as few, which leaves the test exact: see
+    ``sequential_p``.
 
-    Source: Besag and Clifford, 1991, https://doi.org/10.1093/biomet/78.2.301.
+    Args:
+        inside: Whether each neighbour of each held-out sample is near enough, shape ``(n, k)``.
+        index: Which sample of the pool each neighbour is, shape ``(n, k)``.
+        is_fake: Whether each sample of the pool is a fake, one half of them; shape ``(2 m,)``.
+        rng: Draws permutations; on the CPU.
     """
     some = inside.any(1)
     inside, index = inside[some], index[some]
-    observed = int((inside & is_fake[index]).any(1).sum())
     step = min(_BATCH, max(1, _AT_ONCE // max(index.numel(), 1)))
-    fewer = 0
-    for start in range(0, _PERMUTATIONS, step):
-        count = min(step, _PERMUTATIONS - start)
+
+    def unreached(count: int) -> Tensor:
         labels = torch.rand(count, len(is_fake), generator=rng).argsort(1) < len(is_fake) // 2
-        hits = ((labels[:, index] & inside).any(2).sum(1) <= observed).cumsum(0) + fewer
-        if int(hits[-1]) >= _ENOUGH:
-            return _ENOUGH / (start + int((hits >= _ENOUGH).nonzero()[0, 0]) + 1)
-        fewer = int(hits[-1])
-    return (fewer + 1) / (_PERMUTATIONS + 1)
+        return -(labels[:, index] & inside).any(2).sum(1)
+
+    observed = -int((inside & is_fake[index]).any(1).sum())
+    return sequential_p(observed, unreached, _PERMUTATIONS, step)
 
 
 def _farthest(results: Results, held: Points, fake: Points, limit: float) -> None:
