@@ -14,6 +14,7 @@ from gantlet.commands.evaluate.panel import (
     reading,
     together,
 )
+from gantlet.commands.evaluate.trial import TrialView
 from gantlet.core.data import Space
 
 ENCODERS = ("a", "b", "c", "d", "e", "f")
@@ -135,3 +136,29 @@ def test_the_report_of_an_evaluation_has_a_panel(tmp_path, monkeypatch):
     assert found["sets"]["old"]["ratio"] > found["sets"]["new"]["ratio"] > 1
     assert len(found["sets"]["old"]["encoders"]) == 3
     assert any("4 encoders or more; here are 3" in c.text for c in report.caveats)
+
+
+def test_an_encoder_that_failed_is_no_part_of_the_panel(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    given = TrialView.given
+
+    def failing(view):
+        if view.spec.extractor.startswith("pca"):
+            raise RuntimeError("no memory left")
+        return given(view)
+
+    monkeypatch.setattr(TrialView, "given", failing)
+    report = gantlet.evaluate(
+        normal(120, 4, seed=1).numpy(),
+        normal(400, 4, seed=3).numpy(),
+        metrics=["energy"],
+        features=["pixels", "pca"],
+        groups={"real": list(range(400))},
+        panel=True,
+    )
+    (encoders,) = (found["encoders"] for found in report.extra["panel"]["sets"].values())
+    assert list(encoders) == ["pixels"]
+    assert any("real samples are, by one encoder." in v.claim for v in report.verdicts)
+    said = " ".join(c.text for c in report.caveats)
+    assert "4 encoders or more; here are 1" in said
+    assert "too short for samples that come in groups" in said

@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -12,12 +12,13 @@ from torch import Tensor
 
 from gantlet.commands.evaluate.inputs import named
 from gantlet.commands.evaluate.sets import EvaluationSets, SamplePart
+from gantlet.compute.machine import threads
 from gantlet.core.data import Code, Space
 from gantlet.core.estimate import Estimate
 from gantlet.core.rng import Rng
 from gantlet.core.spec import extractors
 from gantlet.domains.domains import default_features
-from gantlet.features.base import subsample_indices
+from gantlet.features.base import full_precision, subsample_indices
 from gantlet.features.weights import is_downloaded
 from gantlet.metrics.frechet import bures, spread_of
 from gantlet.report.blocks import Caveat, Column, Section, Table, Verdict
@@ -159,7 +160,12 @@ def together(readings: Sequence[Reading]) -> Estimate:
 
 
 def apart(readings: Sequence[Reading]) -> list[tuple[str, Estimate, float]]:
-    """Returns each encoder's ratio over the mean of the others, and its p-value by Holm."""
+    """Returns each encoder's ratio over the mean of the others, and its p-value by Holm.
+
+    Nothing where there is one encoder only.
+    """
+    if len(readings) < 2:
+        return []
     found: list[tuple[str, Estimate]] = []
     p: list[float] = []
     for r in readings:
@@ -251,26 +257,36 @@ Readings = Mapping[str, Sequence[Reading]]
 """What the encoders say of each set, by its name."""
 
 
-def panel_of(sets: EvaluationSets, question: Mapping[str, Any]) -> Readings:
-    """Returns what every encoder says of every set that has a noise floor, if a panel is asked."""
+def panel_of(
+    sets: EvaluationSets, question: Mapping[str, Any], measured: Collection[str]
+) -> Readings:
+    """Returns what every encoder says of every set that has a noise floor, if a panel is asked.
+
+    Args:
+        sets: The sets of the evaluation.
+        question: The question with every default written out.
+        measured: Encoders that failed on no trial, in written form: others would fail again.
+    """
     if not question.get("panel"):
         return {}
-    seen, device = question["features"], question["device"]
-    found: dict[str, list[Reading]] = {}
-    for fake in sets.asked.fakes:
-        own = sets.fake(fake)
-        floor = sets.floor(own.n)
-        if floor is None or min(floor.other.n, own.n) < _LEAST:
-            continue
-        n = min(floor.other.n, own.n)
-        rng = Rng(sets.asked.seed).stream("panel")
-        kept = subsample_indices(own.n, n, rng=rng)
-        for extractor in seen:
-            real = _rows(sets, floor.real, extractor, device)
-            held = _rows(sets, floor.other, extractor, device)[:n]
-            rows = _rows(sets, SamplePart(whole=own), extractor, device)[kept]
-            found.setdefault(named(fake)[0], []).append(reading(extractor, real, held, rows))
-    return found
+    seen, device = [e for e in question["features"] if e in measured], question["device"]
+    with threads(question["threads"]), full_precision():
+        found = {named(f)[0]: _readings(sets, f, seen, device) for f in sets.asked.fakes}
+    return {name: readings for name, readings in found.items() if readings}
+
+
+def _readings(sets: EvaluationSets, fake: str, seen: Sequence[str], device: str) -> list[Reading]:
+    """Returns what every encoder says of a set; nothing without a noise floor."""
+    own = sets.fake(fake)
+    floor = sets.floor(own.n)
+    if floor is None or floor.other.n < _LEAST:
+        return []
+    kept = subsample_indices(own.n, floor.other.n, rng=Rng(sets.asked.seed).stream("panel"))
+    parts = floor.real, floor.other, SamplePart(whole=own, places=kept)
+    return [
+        reading(extractor, *(_rows(sets, part, extractor, device) for part in parts))
+        for extractor in seen
+    ]
 
 
 def _rows(sets: EvaluationSets, part: SamplePart, extractor: str, device: str) -> Tensor:
@@ -315,28 +331,35 @@ def panel_verdicts(found: Readings) -> Iterator[Verdict]:
             for e, x, p in apart(readings)
             if p <= _LEVEL and x.value is not None
         ]
+        by = "one encoder" if len(readings) == 1 else f"{len(readings)} encoders together"
         yield Verdict(
             claim=f"{name} is {mean.value:.3g} times as far from the reference as held-out real "
-            f"samples are, by {len(readings)} encoders together.",
+            f"samples are, by {by}.",
             because=f"95 % interval {mean.low:.3g} to {mean.high:.3g}. "
             + (f"Encoders disagree: {'; '.join(one)}." if one else "No encoder stands out."),
         )
     if found:
-        yield from _tuned(found)
+        yield from _alarms(found)
 
 
-def _tuned(found: Readings) -> Iterator[Verdict]:
-    (first, before), *others = found.items()
-    for name, after in others:
-        for gain in gains(before, after):
-            if gain.is_tuned:
-                short = extractors.short(gain.extractor)
-                yield Verdict(
-                    claim=f"{name} seems tuned against {short}: do not judge it by {short}.",
-                    because=f"Against {first} its distance is {gain.own:.3g} times smaller on "
-                    f"{short}, {gain.others:.3g} times on the other encoders (p = {gain.p:.2g}, "
-                    "leaving one encoder out, Holm over encoders).",
-                )
+def _tuned(found: Readings) -> dict[str, list[Gain]]:
+    """Returns which encoders each set but the first was tuned against, by its name."""
+    before, *_ = found.values()
+    _, *others = found.items()
+    return {name: [g for g in gains(before, after) if g.is_tuned] for name, after in others}
+
+
+def _alarms(found: Readings) -> Iterator[Verdict]:
+    first = next(iter(found))
+    for name, alarms in _tuned(found).items():
+        for gain in alarms:
+            short = extractors.short(gain.extractor)
+            yield Verdict(
+                claim=f"{name} seems tuned against {short}: do not judge it by {short}.",
+                because=f"Against {first} its distance is {gain.own:.3g} times smaller on "
+                f"{short}, {gain.others:.3g} times on the other encoders (p = {gain.p:.2g}, "
+                "leaving one encoder out, Holm over encoders).",
+            )
 
 
 def panel_caveats(
@@ -345,16 +368,21 @@ def panel_caveats(
     """Says what the panel cannot."""
     if not question.get("panel"):
         return
-    seen = question["features"]
+    count = min(map(len, found.values()), default=len(question["features"]))
     missing = [named(f)[0] for f in sets.asked.fakes if named(f)[0] not in found]
     if missing:
         yield Caveat(
             text=f"No panel for {', '.join(missing)}: it needs a noise floor of {_LEAST} samples."
         )
-    if len(seen) < _ENCODERS:
+    if sets.asked.groups and found:
+        yield Caveat(
+            text="Intervals of the panel take samples as independent: they are too short for "
+            "samples that come in groups."
+        )
+    if count < _ENCODERS:
         yield Caveat(
             text=f"Whether an encoder was tuned against is judged by {_ENCODERS} encoders or "
-            f"more; here are {len(seen)}."
+            f"more; here are {count}."
         )
     elif len(sets.asked.fakes) < 2:
         yield Caveat(
@@ -374,8 +402,5 @@ def panel_extra(found: Readings) -> dict[str, object]:
         }
         for name, readings in found.items()
     }
-    (_, before), *others = found.items()
-    tuned = {
-        name: [g.extractor for g in gains(before, after) if g.is_tuned] for name, after in others
-    }
+    tuned = {name: [g.extractor for g in alarms] for name, alarms in _tuned(found).items()}
     return {"panel": {"sets": sets, "tuned": tuned}}

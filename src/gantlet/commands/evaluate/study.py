@@ -483,7 +483,8 @@ def answer(
     free = independent(results, same)
     order = [r.name for r in ranked(free, first, rank)]
     taken = taken_from_reference(same)
-    panel = panel_of(sets, question)
+    failed = {EvaluationTrial.of(o.trial).extractor for o in outcomes if o.error is not None}
+    panel = panel_of(sets, question, {r.extractor for r in results} - failed)
     return Report(
         title=_title(sets),
         command="evaluate",
