@@ -188,6 +188,15 @@ def test_a_control_without_labels_is_named_where_features_learn_from_the_referen
     assert "control.npz has no labels: give them as --labels control=WHAT" in said.because
 
 
+def test_classes_of_a_few_samples_are_said_to_be_too_small_for_a_distance():
+    labels = {"real": np.arange(60) % 7, "fake": np.arange(25) % 7}
+    given = {"against": REAL[0][:60], "metrics": ["kid"]}
+    report = gantlet.evaluate(FAKE[0][:25], labels=labels, **given)
+    by_class, together = (v for v in report.verdicts if "class" in v.claim)
+    assert "none of 7 classes has enough samples for a distance, and none is" in by_class.claim
+    assert "samples given their class" not in together.claim
+
+
 BAD = {
     "another length": (
         ["--labels", "real=short.txt"],

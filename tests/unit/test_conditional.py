@@ -107,6 +107,8 @@ def test_a_handful_of_samples_has_no_distance_and_no_claim():
     found = measured(drawn(8, 1), drawn(3, 2))
     assert not significant(found)
     assert found.overall["joint distance"].value is None
+    # No class has a distance, so that nothing is said of samples given their class.
+    assert set(found.p) == {"shares", "label accuracy"}
     assert not any("trained on" in name for name in found.overall)
 
 

@@ -125,8 +125,8 @@ class ClassFindings:
     Attributes:
         classes: One for each class.
         overall: Label accuracies, the effect of training on fakes, the joint distance, by name.
-        p: The p-values of what is tested of all classes together: ``shares``, ``conditional`` and,
-            where fakes have labels, ``label accuracy``.
+        p: The p-values of what is tested of all classes together: ``shares``, ``conditional``
+            where a class has enough samples, and ``label accuracy`` where fakes have labels.
         adjusted: The same, adjusted for all tests of the evaluation by Holm's procedure.
         confusion: How often fakes of each label (row) are predicted as each class, int64, shape
             ``(classes, classes)``.
@@ -386,7 +386,9 @@ def measure_classes(
     found = _Measured(known, given, count, sets, rng)
     classes, conditional = found.within()
     overall = {"joint distance": found.joint()}
-    p = {"shares": found.shares_p(), "conditional": conditional}
+    p = {"shares": found.shares_p()}
+    if conditional is not None:
+        p["conditional"] = conditional
     if labelled:
         classes = _with_accuracy(classes, confusion, real_confusion)
         overall["label accuracy"] = _accuracy(confusion, "fakes")
@@ -427,10 +429,13 @@ class _Measured:
         self._most = max(_FIRST, 150 * count * sets)
         self._jointly = max(_FIRST, 600 * sets)
 
-    def within(self) -> tuple[list[ClassNumbers], float]:
-        """Returns the numbers of each class, and the p-value of the conditional distributions."""
+    def within(self) -> tuple[list[ClassNumbers], float | None]:
+        """Returns the numbers of each class, and the p-value of the conditional distributions.
+
+        None where every class has too few samples.
+        """
         together, seen, classes = torch.zeros(self._jointly, dtype=torch.float64), 0.0, []
-        tested = False
+        is_tested = False
         for c in range(self._count):
             x, y = self._real.of(c), self._fake.of(c)
             scores, p = {"share": self._share(c)}, {"share": self._share_p(c)}
@@ -442,12 +447,12 @@ class _Measured:
                 weight = len(x) * len(y) / (len(x) + len(y))
                 together += weight * test.first(self._jointly)
                 seen += weight * test.seen
-                tested = True
+                is_tested = True
                 p["distance"] = sequential_p(test.seen, test.draw, self._most, test.batch)
             classes.append(ClassNumbers(real=len(x), fake=len(y), scores=scores, p=p))
         slack = 1e-9 * abs(seen)
-        beyond = int((together >= seen - slack).sum()) if tested else self._jointly
-        return classes, (1 + beyond) / (1 + self._jointly)
+        beyond = int((together >= seen - slack).sum())
+        return classes, (1 + beyond) / (1 + self._jointly) if is_tested else None
 
     def shares_p(self) -> float:
         """Returns the p-value of equal shares."""
@@ -457,7 +462,7 @@ class _Measured:
     def joint(self) -> Estimate:
         """Returns the distance of the joint distributions of features and labels."""
         x, y = (
-            s.at(_first(len(s), _JOINT, self._stream(f"joint/{i}")).to(s.classes.device))
+            s.at(_subset(len(s), _JOINT, self._stream(f"joint/{i}")).to(s.classes.device))
             for i, s in enumerate((self._real, self._fake))
         )
         return joint_distance(x, y, self._count, rng=self._stream("joint"))
@@ -473,12 +478,12 @@ class _Measured:
 
     def _some(self, c: int, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         rng = self._stream("some", c)
-        first, second = (z[_first(len(z), _COMPARED, rng).to(z.device)] for z in (x, y))
+        first, second = (z[_subset(len(z), _COMPARED, rng).to(z.device)] for z in (x, y))
         return first, second
 
     def _scores(self, c: int, x: Tensor, y: Tensor) -> dict[str, Estimate]:
         rng = self._stream("distance", c)
-        x, y = (z[_first(len(z), _ESTIMATED, rng).to(z.device)] for z in (x, y))
+        x, y = (z[_subset(len(z), _ESTIMATED, rng).to(z.device)] for z in (x, y))
         distance = distance_within(x, y, level=self._level, rng=rng)
         metrics: dict[str, NeighbourMetric] = {"precision": Precision(), "recall": Recall()}
         streams = [self._stream(name, c) for name in metrics]
@@ -559,7 +564,8 @@ def joint_distance(
     return found.detail(method=f"Gaussian kernel of features, bandwidth {bandwidth:.4g}").estimate
 
 
-def _first(n: int, most: int, rng: torch.Generator) -> Tensor:
+def _subset(n: int, most: int, rng: torch.Generator) -> Tensor:
+    """Returns the indices of at most ``most`` of ``n`` samples, drawn and sorted."""
     return torch.arange(n) if n <= most else torch.randperm(n, generator=rng)[:most].sort().values
 
 
@@ -620,7 +626,7 @@ def _exchanged(
     found: dict[str, Estimate] = {}
     right = {}
     for name, source in (("real", learn), ("fake", own)):
-        places = _first(len(source), size, Rng(rng.seed).stream(f"classes/train/{name}"))
+        places = _subset(len(source), size, Rng(rng.seed).stream(f"classes/train/{name}"))
         part = source.at(places.to(source.classes.device))
         judge = LabelClassifier(part, count, rng=rng.stream("classes/units"))
         for target, judged in (("real", test), ("fake", other)):

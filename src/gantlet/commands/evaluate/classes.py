@@ -298,6 +298,11 @@ def _equal(one: ClassResult, equal: Sequence[int], worst: Sequence[int]) -> str:
         return f"{len(equal)} of {n} {verb} not significantly different from real data{which}"
     if len(worst) == n:
         return f"all {n} classes are significantly different from real data"
+    if not worst:
+        return (
+            f"none of {n} classes has enough samples for a distance, and none is significantly "
+            "different from real data in any other test"
+        )
     return (
         f"{len(worst)} of {n} classes are significantly different, the others have too few samples"
     )
@@ -370,14 +375,17 @@ def _as_whole(one: ClassResult, found: ClassFindings) -> Verdict:
     return Verdict(
         claim=f"All classes of {one.name} together, against real data: {'; '.join(parts)}.",
         because=f"{_accuracies(one, found)}Joint distance of features and classes "
-        f"{shown(found.overall['joint distance'])}. p-values by permutation, within classes for "
-        f"samples given their class{_stratified(one)}: {p}; by Holm's procedure at "
+        f"{shown(found.overall['joint distance'])}. p-values by permutation"
+        f"{_within_classes(one, found)}: {p}; by Holm's procedure at "
         f"{_level_of(1, one)}.",
     )
 
 
-def _stratified(one: ClassResult) -> str:
-    return ", and by a test stratified by class for label accuracy" if one.labelled else ""
+def _within_classes(one: ClassResult, found: ClassFindings) -> str:
+    """Returns which tests respect classes, and how."""
+    conditional = ", within classes for samples given their class"
+    stratified = ", and by a test stratified by class for label accuracy"
+    return conditional * ("conditional" in found.p) + stratified * one.labelled
 
 
 def _accuracies(one: ClassResult, found: ClassFindings) -> str:
@@ -529,13 +537,9 @@ def _pictures(
 ) -> Iterator[Picture]:
     space = sets.real.samples.space
     k = min(len(real), len(fake))
-    # A row of each, where a picture has rows of eight.
-    aligned = torch.cat([real, fake]) if k == _SIDE_BY_SIDE or not k else None
-    if aligned is None:
-        aligned = torch.cat([real[:k], fake[:k]])
-    if not len(aligned):
-        return
-    png = domain_of(space).picture(space, aligned)
+    # Equally many of both, or those of the only set that has any: pictures have rows of eight.
+    both = torch.cat([real[:k], fake[:k]] if k else [real, fake])
+    png = domain_of(space).picture(space, both) if len(both) else None
     if png is None:
         return
     if len(real) and len(fake):
