@@ -41,6 +41,7 @@ from gantlet.commands.verify import verify as verified
 from gantlet.commands.why.study import Why
 from gantlet.compute.machine import measure_peak
 from gantlet.compute.machine import threads as using
+from gantlet.core import option_fields
 from gantlet.core.arguments import validated
 from gantlet.core.errors import UserError, printable
 from gantlet.core.estimate import Budget, Trial
@@ -124,7 +125,7 @@ def public(of: Callable[P, O]) -> Callable[[Callable[[O], R]], Callable[P, R]]:
     cls = cast("type[Any]", of)
 
     def decorate(function: Callable[[O], R]) -> Callable[P, R]:
-        signature = options.signature_of(cls, inspect.signature(function).return_annotation)
+        signature = option_fields.signature_of(cls, inspect.signature(function).return_annotation)
 
         def tell(old: str, new: str) -> None:
             text = f"{old}= is now {new}=; the old name works in this version only."
@@ -132,7 +133,7 @@ def public(of: Callable[P, O]) -> Callable[[Callable[[O], R]], Callable[P, R]]:
 
         @wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            bound = signature.bind(*args, **options.with_current_names(cls, kwargs, tell))
+            bound = signature.bind(*args, **option_fields.with_current_names(cls, kwargs, tell))
             return function(cls(**bound.arguments))
 
         call.__signature__ = signature  # type: ignore[attr-defined]  # pyright: ignore[reportFunctionMemberAccess]
@@ -146,7 +147,7 @@ def _documented(doc: str, cls: type) -> str:
     """Returns a docstring with a description of every option."""
     lines = (
         fill(f"{f.name}: {f.help}", 96, initial_indent=" " * 8, subsequent_indent=" " * 12)
-        for f in options.fields_of(cls)
+        for f in option_fields.fields_of(cls)
     )
     parts = _SECTION.split(doc, maxsplit=1)
     return "\n".join((f"{parts[0].rstrip()}\n\n    Args:", *lines, "", *parts[1:]))
@@ -572,7 +573,7 @@ class Job:
         """
         running = self.running
         about = facts(running.device, running.threads, command or ["python", *sys.argv])
-        about["options"] = options.non_default(running)
+        about["options"] = option_fields.non_default(running)
         run = Run.create(self.folder, self.question, about)
         with run.lock():
             todo = pending_with_reasons(self.trials, run, running.retry)

@@ -13,8 +13,8 @@ import pytest
 
 import gantlet
 from gantlet.cli.main import COMMANDS, DATA, WEIGHTS, run
+from gantlet.core.option_fields import split_docstring
 from gantlet.core.spec import REGISTRIES
-from gantlet.options import split_docstring
 from gantlet.report.documents import render
 
 ROOT = Path(__file__).parents[2]

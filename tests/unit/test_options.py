@@ -17,6 +17,7 @@ from gantlet.api import public
 from gantlet.cli import commands
 from gantlet.cli.main import EVERYDAY, run
 from gantlet.cli.running import Printing, command
+from gantlet.core.option_fields import OptionHelp, fields_of
 from gantlet.core.spec import Between
 
 CLASSES = {name: getattr(options, name.capitalize()) for name in sorted(EVERYDAY)}
@@ -29,14 +30,14 @@ def inside(field):
 
 
 def parts(field):
-    return options.fields_of(field.group) if field.group else [field]
+    return fields_of(field.group) if field.group else [field]
 
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_command_line_and_python_know_the_same_options(name):
     python = inspect.signature(getattr(gantlet, name)).parameters
     line = inspect.signature(getattr(commands, name)).parameters
-    fields = {f.name: f for f in options.fields_of(CLASSES[name])}
+    fields = {f.name: f for f in fields_of(CLASSES[name])}
     assert list(python) == list(fields)
     old = {alias for f in fields.values() for part in parts(f) for alias in part.option.aliases}
     assert set(line) - PRINTING - old == {n for f in fields.values() for n in inside(f)}
@@ -47,11 +48,11 @@ def test_command_line_and_python_have_the_same_defaults(name):
     python = inspect.signature(getattr(gantlet, name)).parameters
     line = inspect.signature(getattr(commands, name)).parameters
     compared = 0
-    for f in options.fields_of(CLASSES[name]):
+    for f in fields_of(CLASSES[name]):
         usual = python[f.name].default
         assert usual is f.default
         if f.group is not None:
-            for inner in options.fields_of(f.group):
+            for inner in fields_of(f.group):
                 expected = None if usual is None else getattr(usual, inner.name)
                 assert line[inner.name].default == expected, inner.name
         elif line[f.name].kind is not inspect.Parameter.VAR_POSITIONAL:
@@ -68,20 +69,20 @@ def test_every_option_is_explained_in_both(name, capsys, monkeypatch):
     run([name, "--help"])
     told = capsys.readouterr().out
     doc = getattr(gantlet, name).__doc__
-    for f in options.fields_of(CLASSES[name]):
+    for f in fields_of(CLASSES[name]):
         assert f.help, f.name
         assert f"{f.name}: {f.help}" in " ".join(doc.split()), f.name
         if f.group is None:
             assert f.help in told, f.name
             continue
-        for inner in options.fields_of(f.group):
+        for inner in fields_of(f.group):
             assert inner.help in told, inner.name
 
 
 def test_evaluate_and_flaws_read_alike():
     evaluate, flaws = (inspect.signature(f) for f in (gantlet.evaluate, gantlet.flaws))
     assert list(evaluate.parameters)[:2] == list(flaws.parameters)[:2] == ["fake", "against"]
-    judging = {f.name for f in options.fields_of(options.Judging)}
+    judging = {f.name for f in fields_of(options.Judging)}
     assert {n: evaluate.parameters[n] for n in judging} == {
         n: flaws.parameters[n] for n in judging
     }
@@ -109,7 +110,7 @@ def test_options_need_no_torch():
 def test_a_range_is_one_line_and_the_same_in_both(case, capsys, tmp_path, monkeypatch):
     name, option, value, message = case
     monkeypatch.chdir(tmp_path)
-    places = [f for f in options.fields_of(CLASSES[name]) if f.default is inspect.Parameter.empty]
+    places = [f for f in fields_of(CLASSES[name]) if f.default is inspect.Parameter.empty]
     given = {f.name: ["x"] if f.option.several else "x" for f in places}
     if name == "cost":
         given["families"] = ["gan"]
@@ -140,9 +141,9 @@ class Widths(options.Options):
         width: How wide.
     """
 
-    names: Annotated[Sequence[str], options.OptionHelp(several=True)]
+    names: Annotated[Sequence[str], OptionHelp(several=True)]
     _: KW_ONLY
-    width: Annotated[int, Between(1, 9), options.OptionHelp(aliases=("wide",))] = 3
+    width: Annotated[int, Between(1, 9), OptionHelp(aliases=("wide",))] = 3
 
 
 def test_an_old_name_works_in_python_with_a_warning():
@@ -305,4 +306,4 @@ def test_a_script_without_a_guard_may_use_workers(tmp_path):
 
 
 def test_printing_is_all_that_python_lacks():
-    assert {f.name for f in options.fields_of(Printing)} == PRINTING
+    assert {f.name for f in fields_of(Printing)} == PRINTING

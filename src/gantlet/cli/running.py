@@ -27,7 +27,8 @@ from cyclopts import Parameter, Token
 
 from gantlet.core.errors import printable
 from gantlet.core.estimate import Budget
-from gantlet.options import OptionField, OptionHelp, Running, Texts, fields_of, with_current_names
+from gantlet.core.option_fields import OptionField, OptionHelp, fields_of, with_current_names
+from gantlet.options import Running, Texts
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

@@ -11,8 +11,8 @@ from cyclopts import Parameter
 
 from gantlet.cli.running import Flag
 from gantlet.core.errors import UserError, printable, unknown
+from gantlet.core.option_fields import split_docstring
 from gantlet.core.spec import REGISTRIES
-from gantlet.options import split_docstring
 
 if TYPE_CHECKING:
     from gantlet.report.blocks import Report
