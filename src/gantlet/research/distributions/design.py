@@ -10,7 +10,7 @@ import torch
 from gantlet.core.spec import datasets, families
 from gantlet.domains.offline import NAMES
 
-Size: TypeAlias = Literal["small", "full", "real", "protocols", "published"]
+Size: TypeAlias = Literal["small", "full", "real", "protocols", "coverage", "published"]
 
 FAMILIES: Mapping[str, str] = {
     "gan": "gan:width=64",

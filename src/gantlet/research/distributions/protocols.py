@@ -261,9 +261,10 @@ class ProtocolSize:
 
 SIZES: Mapping[str, ProtocolSize] = {
     "protocols": ProtocolSize(),
+    "coverage": ProtocolSize(steps=30_000, parts=("coverage",)),
     "published": ProtocolSize(steps=100_000, parts=("published",)),
 }
-"""What takes an hour of one CPU core, and what needs a GPU."""
+"""What takes an hour of one CPU core each, and what needs a GPU."""
 
 
 @final

@@ -52,8 +52,9 @@ class Distributions:
         size: small: 64 unions of manifolds, 30 processes and 17 real sets, an hour; full: 512 of
             the first, a hundred times the compute; real: the real sets alone, minutes;
             protocols: rings, grids, generators held at a Lipschitz constant, modes added one by
-            one, flows with heavy tails, dots and pies, an hour of one core; published: stacked
-            digits and triangles by convolutional GANs, hours of a GPU.
+            one, flows with heavy tails, dots and pies, an hour of one core; coverage: its rings
+            and grids trained ten times as long; published: stacked digits and triangles by
+            convolutional GANs, hours of a GPU.
         seeds: Trainings of each family on each world, or None for what the size says.
         worlds: Points of the Sobol sequence, or None for what the size says.
         flops: Training FLOPs of each model, or None for what the size says.
@@ -166,7 +167,7 @@ class Distributions:
     @property
     def _scale(self) -> DesignSize:
         if self.steps is not None:
-            raise UserError("steps is an option of size=protocols and published alone.")
+            raise UserError("steps is an option of size=protocols, coverage and published alone.")
         scale = SCALES[self.size]
         return replace(
             scale,
