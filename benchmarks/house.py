@@ -257,6 +257,7 @@ def _size(house: House) -> dict[str, float]:
         "files above 900 lines": sum(m.lines > 900 for m in modules),
         "files with one importer": len(single),
         "lines of these": sum(house.modules[n].lines for n in single),
+        "of these under 150 lines": sum(house.modules[n].lines < 150 for n in single),
         "header lines": header,
         "share of headers": round(header / lines, 4),
     }

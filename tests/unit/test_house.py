@@ -31,7 +31,7 @@ ASKED_FOR = {
     *("__class__", "__signature__"),  # Python
     *("filters", "globals", "alternative", "is_small", "is_unknown"),  # jinja2 and our templates
     *("do_GET", "do_HEAD", "do_PUT", "do_DELETE", "do_PATCH", "do_OPTIONS"),  # http.server
-    *("protocol_version", "server_version", "sys_version", "close_connection"),
+    *("protocol_version", "server_version", "sys_version", "timeout", "close_connection"),
     *("daemon_threads", "log_message", "handle_error"),
 }
 # What a program calls and the documentation shows, and no command needs.

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from gantlet.core.estimate import Estimate
 from gantlet.report import charts
 from gantlet.report.blocks import Dot, Forest, Group, Lines, Point, Scatter, Series
-from gantlet.report.drawing import Axis, span
 from gantlet.report.format import lay_out
+from gantlet.report.svg import Axis, span
 
 HOSTILE = "</title><script>alert(1)</script>&\"'"
 SVG = "{http://www.w3.org/2000/svg}"

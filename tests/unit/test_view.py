@@ -176,7 +176,7 @@ def test_a_long_log_says_that_its_first_sessions_were_not_read(tmp_path, monkeyp
     run.log("started", trials=2, todo=0, at="2026-01-03T00:00:00+00:00")
     run.log("ended", how="finished", seconds=1.0, cpu=0.5)
     assert only(tmp_path).seconds == 101.0
-    monkeypatch.setattr(record, "_MOST_LOG", 180)
+    monkeypatch.setattr(record, "MOST_LOG", 180)
     found = only(tmp_path)
     assert (found.state, found.seconds) == ("finished", 1.0)
     assert found.scope == "without the first sessions of a long log"

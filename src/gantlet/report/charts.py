@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
 from gantlet.core.estimate import Better, Estimate
-from gantlet.report import drawing
 from gantlet.report import format as fmt
+from gantlet.report import svg
 from gantlet.report.blocks import (
     Cell,
     Chart,
@@ -25,8 +25,8 @@ from gantlet.report.blocks import (
     Table,
     Waterfall,
 )
-from gantlet.report.drawing import CHARACTER, Axis, Size, finite, span
 from gantlet.report.format import ARROWS, Markup, UnitScale, clean, join, shorten, tag
+from gantlet.report.svg import CHARACTER, Axis, Size, finite, span
 
 # Thinning
 
@@ -83,11 +83,11 @@ def _together(chart: Lines) -> Markup:
     size = Size(top=32, right=min(24 + longest * CHARACTER, 170))
     x, y = _line_axes(chart, size)
     curves = [_runs(s, x, y) for s in chart.series]
-    parts = drawing.frame(size, x, y, chart.x_label, chart.y_label)
+    parts = svg.frame(size, x, y, chart.x_label, chart.y_label)
     parts += [_band(runs, f"band s{k}") for k, runs in enumerate(curves)]
     parts += [_draw_curve(runs, k) for k, runs in enumerate(curves)]
     parts += _end_labels(names, curves, size)
-    return drawing.svg(size, clean(chart.title), _describe_lines(chart, chart.series), parts)
+    return svg.picture(size, clean(chart.title), _describe_lines(chart, chart.series), parts)
 
 
 def _panel(chart: Lines, index: int) -> Markup:
@@ -96,23 +96,23 @@ def _panel(chart: Lines, index: int) -> Markup:
     x, y = _line_axes(chart, size)
     one = chart.series[index]
     name = shorten(s.name for s in chart.series)[one.name]
-    parts = [drawing.text(4, 15, drawing.cut(name, size.width), class_="panel")]
+    parts = [svg.text(4, 15, svg.cut(name, size.width), class_="panel")]
     parts += _small_frame(chart, size, x, y)
     others = [s for k, s in enumerate(chart.series) if k != index]
     parts += [_run_path(run, "other") for s in others for run in _runs(s, x, y, most=100)]
     runs = _runs(one, x, y)
     parts += [_band(runs, "band s0"), _draw_curve(runs, 0)]
-    return drawing.svg(
+    return svg.picture(
         size, f"{clean(chart.title)}: {one.name}", _describe_lines(chart, [one]), parts
     )
 
 
 def _small_frame(chart: Lines, size: Size, x: Axis, y: Axis) -> list[Markup]:
-    parts = drawing.ticks(size, x, y, most=4)
-    parts.append(drawing.text(4, 31, drawing.cut(chart.y_label, size.width), class_="tick"))
+    parts = svg.ticks(size, x, y, most=4)
+    parts.append(svg.text(4, 31, svg.cut(chart.y_label, size.width), class_="tick"))
     middle = (size.left + size.width - size.right) / 2
-    label = drawing.cut(chart.x_label, size.width)
-    parts.append(drawing.text(middle, size.height - 5, label, class_="tick", anchor="middle"))
+    label = svg.cut(chart.x_label, size.width)
+    parts.append(svg.text(middle, size.height - 5, label, class_="tick", anchor="middle"))
     return parts
 
 
@@ -120,7 +120,7 @@ def _line_axes(chart: Lines, size: Size) -> tuple[Axis, Axis]:
     ends = [v for s in chart.series for v in (*s.low, *s.high)]
     x = _tight([v for s in chart.series for v in s.x], log=chart.log_x)
     y = span([v for s in chart.series for v in s.y], ends, log=chart.log_y)
-    return drawing.axes(size, x=(*x, chart.log_x), y=(*y, chart.log_y))
+    return svg.axes(size, x=(*x, chart.log_x), y=(*y, chart.log_y))
 
 
 def _tight(values: list[float], *, log: bool) -> tuple[float, float]:
@@ -158,7 +158,7 @@ def _band(runs: list[Run], class_: str) -> Markup:
     outlines = [
         [(p[0], p[2]) for p in run] + [(p[0], p[3]) for p in reversed(run)] for run in wide
     ]
-    return join([drawing.path(points, class_, close=True) for points in outlines])
+    return join([svg.path(points, class_, close=True) for points in outlines])
 
 
 def _draw_curve(runs: list[Run], index: int) -> Markup:
@@ -167,13 +167,13 @@ def _draw_curve(runs: list[Run], index: int) -> Markup:
     return join(
         [
             *(_run_path(run, f"curve s{index}") for run in runs),
-            *(drawing.marker(p[0], p[1], index, f"mark s{index}") for p in marked),
+            *(svg.marker(p[0], p[1], index, f"mark s{index}") for p in marked),
         ]
     )
 
 
 def _run_path(run: Run, class_: str) -> Markup:
-    return drawing.path([(p[0], p[1]) for p in run], class_)
+    return svg.path([(p[0], p[1]) for p in run], class_)
 
 
 def _end_labels(names: Sequence[str], curves: list[list[Run]], size: Size) -> list[Markup]:
@@ -183,9 +183,7 @@ def _end_labels(names: Sequence[str], curves: list[list[Run]], size: Size) -> li
     left = size.width - size.right + 10
     short = shorten(names)
     return [
-        drawing.text(
-            left, y + 4, drawing.cut(short[names[k]], size.right - 10), class_=f"name s{k}"
-        )
+        svg.text(left, y + 4, svg.cut(short[names[k]], size.right - 10), class_=f"name s{k}")
         for y, (_, k) in zip(places, ends, strict=True)
     ]
 
@@ -225,13 +223,13 @@ def draw_scatter(chart: Scatter) -> Markup:
     x, y = _scatter_axes(chart, points, size)
     x_label = "\u2003".join(filter(None, (chart.x_label, _ACROSS[chart.x_better])))
     y_label = "\u2003".join(filter(None, (chart.y_label, _UP[chart.y_better])))
-    parts = drawing.frame(size, x, y, x_label, y_label)
+    parts = svg.frame(size, x, y, x_label, y_label)
     front = [(x.at(a), y.at(b)) for a, b in front_steps(chart)]
-    parts += [drawing.path(front, "front")] if len(front) > 1 else []
+    parts += [svg.path(front, "front")] if len(front) > 1 else []
     parts += [w for p in points for w in _whiskers(p, x, y)]
     parts += [_point_marker(p, x, y) for p in points]
     parts += _point_labels(points, x, y, size, front=front)
-    return drawing.svg(size, clean(chart.title), _describe_scatter(chart, points), parts)
+    return svg.picture(size, clean(chart.title), _describe_scatter(chart, points), parts)
 
 
 def _usable(chart: Scatter) -> list[Point]:
@@ -247,7 +245,7 @@ def _scatter_axes(chart: Scatter, points: list[Point], size: Size) -> tuple[Axis
     y = span(
         [p.y for p in points], [e for p in points for e in (p.y_low, p.y_high)], log=chart.log_y
     )
-    return drawing.axes(size, x=(*x, chart.log_x), y=(*y, chart.log_y))
+    return svg.axes(size, x=(*x, chart.log_x), y=(*y, chart.log_y))
 
 
 def front_steps(chart: Scatter) -> list[tuple[float, float]]:
@@ -265,16 +263,16 @@ def _whiskers(point: Point, x: Axis, y: Axis) -> list[Markup]:
     class_ = "whisker s0" if point.front else "whisker"
     parts: list[Markup] = []
     if point.x_low is not None and point.x_high is not None and point.x_low < point.x_high:
-        parts.append(drawing.whisker(x, point.x_low, point.x_high, y.at(point.y), class_))
+        parts.append(svg.whisker(x, point.x_low, point.x_high, y.at(point.y), class_))
     if point.y_low is not None and point.y_high is not None and point.y_low < point.y_high:
-        parts.append(drawing.whisker(y, point.y_low, point.y_high, x.at(point.x), class_))
+        parts.append(svg.whisker(y, point.y_low, point.y_high, x.at(point.x), class_))
     return parts
 
 
 def _point_marker(point: Point, x: Axis, y: Axis) -> Markup:
     words = f"{point.name}: {fmt.text(point.x)}, {fmt.text(point.y)}"
     class_ = "mark s0" if point.front else "mark hollow"
-    return drawing.marker(x.at(point.x), y.at(point.y), 0, class_, words)
+    return svg.marker(x.at(point.x), y.at(point.y), 0, class_, words)
 
 
 def _point_labels(
@@ -287,11 +285,11 @@ def _point_labels(
     short = shorten(p.name for p in points)
     parts: list[Markup] = []
     for p in sorted(points, key=lambda p: not p.front):
-        name = drawing.cut(short[p.name], 190)
+        name = svg.cut(short[p.name], 190)
         box = _best_place(x.at(p.x), y.at(p.y), len(name) * CHARACTER, taken, size)
         taken.append(box)
         class_ = "name s0" if p.front else "name"
-        parts.append(drawing.text(box[0], box[3] - 3, name, class_=class_))
+        parts.append(svg.text(box[0], box[3] - 3, name, class_=class_))
     return parts
 
 
@@ -371,18 +369,18 @@ def _grid(across: Axis, size: Size) -> list[Markup]:
     """Returns the upright lines of the ticks, and the numbers below them."""
     bottom, places = size.height - size.bottom, [(t, across.at(t)) for t in across.ticks()]
     return [
-        *(drawing.line(x, size.top, x, bottom, "grid") for _, x in places),
-        *(drawing.text(x, bottom + 17, fmt.tick(t), anchor="middle") for t, x in places),
+        *(svg.line(x, size.top, x, bottom, "grid") for _, x in places),
+        *(svg.text(x, bottom + 17, fmt.tick(t), anchor="middle") for t, x in places),
     ]
 
 
 def _row(name: str, drawn: list[Markup], number: str, y: float, size: Size) -> list[Markup]:
     """Returns a row: its name at the left, what is drawn, its number at the right."""
-    short = drawing.cut(name, size.left - 12)
+    short = svg.cut(name, size.left - 12)
     return [
-        drawing.text(4, y + 4, short, class_="name"),
+        svg.text(4, y + 4, short, class_="name"),
         *drawn,
-        drawing.text(size.width - 4, y + 4, number, class_="number", anchor="end"),
+        svg.text(size.width - 4, y + 4, number, class_="number", anchor="end"),
     ]
 
 
@@ -411,13 +409,13 @@ def draw_forest(chart: Forest) -> Markup:
     for name, dot, is_full in forest_rows(chart):
         if dot is None:
             y += _GROUP
-            parts.append(drawing.text(4, y - 6, drawing.cut(name, size.width - 8), class_="panel"))
+            parts.append(svg.text(4, y - 6, svg.cut(name, size.width - 8), class_="panel"))
             continue
         middle = y + _ROW / 2
         drawn = _interval(dot, across, middle, is_full=is_full)
         parts += _row(name, drawn, _written(dot.estimate, by), middle, size)
         y += _ROW
-    return drawing.svg(size, clean(chart.title), _describe_forest(chart), parts)
+    return svg.picture(size, clean(chart.title), _describe_forest(chart), parts)
 
 
 def _dots(chart: Forest) -> list[Dot]:
@@ -436,7 +434,7 @@ def _forest_axis(chart: Forest, size: Size) -> Axis:
     if chart.reference is not None:
         values.append(chart.reference)
     low, high = span(values, [end for e in found for end in (e.low, e.high)], log=chart.log)
-    return drawing.axes(size, x=(low, high, chart.log), y=(0.0, 1.0, False))[0]
+    return svg.axes(size, x=(low, high, chart.log), y=(0.0, 1.0, False))[0]
 
 
 def forest_rows(chart: Forest) -> Iterator[tuple[str, Dot | None, bool]]:
@@ -482,11 +480,11 @@ def _forest_frame(chart: Forest, across: Axis, size: Size) -> list[Markup]:
     if chart.reference is not None and across.shows(chart.reference):
         place = across.at(chart.reference)
         bottom = size.height - size.bottom
-        parts.append(drawing.line(place, size.top, place, bottom, "reference"))
+        parts.append(svg.line(place, size.top, place, bottom, "reference"))
     arrow = f"{ARROWS[chart.better]} {chart.better} is better" if chart.better else ""
     label = "\u2003".join(filter(None, ("" if chart.unit == "1" else chart.unit, arrow)))
     middle = (size.left + size.width - size.right) / 2
-    parts.append(drawing.text(middle, size.height - 8, label, class_="label", anchor="middle"))
+    parts.append(svg.text(middle, size.height - 8, label, class_="label", anchor="middle"))
     return parts
 
 
@@ -495,15 +493,13 @@ def _interval(dot: Dot, across: Axis, y: float, *, is_full: bool) -> list[Markup
     value = _value(e)
     if not across.shows(value):
         room = across.stop - across.start
-        return [drawing.text(across.start + 8, y + 4, drawing.cut(e.method, room))]
+        return [svg.text(across.start + 8, y + 4, svg.cut(e.method, room))]
     parts: list[Markup] = []
     if e.low is not None and e.high is not None and e.low < e.high:
-        parts.append(
-            drawing.whisker(across, e.low, e.high, y, f"whisker {'s0' if is_full else ''}")
-        )
+        parts.append(svg.whisker(across, e.low, e.high, y, f"whisker {'s0' if is_full else ''}"))
     words = f"{dot.name}: {fmt.text(e)}; {fmt.origin(e)}"
     shape = "mark s0" if is_full else "mark hollow"
-    return [*parts, drawing.marker(across.at(value), y, 0, shape, words)]
+    return [*parts, svg.marker(across.at(value), y, 0, shape, words)]
 
 
 def _describe_forest(chart: Forest) -> str:
@@ -533,9 +529,9 @@ def draw_waterfall(chart: Waterfall) -> Markup:
         drawn = _bar(dot, across, (low, high), middle, is_total=k in (0, len(lines) - 1))
         if k + 1 < len(lines):
             place = across.at(high)
-            drawn.append(drawing.line(place, middle, place, middle + _ROW, "reference"))
+            drawn.append(svg.line(place, middle, place, middle + _ROW, "reference"))
         parts += _row(short[dot.name], drawn, _written(dot.estimate, by), middle, size)
-    return drawing.svg(size, clean(chart.title), _describe_waterfall(chart), parts)
+    return svg.picture(size, clean(chart.title), _describe_waterfall(chart), parts)
 
 
 def waterfall_lines(chart: Waterfall) -> list[tuple[Dot, float, float]]:
@@ -569,7 +565,7 @@ def _waterfall_axis(lines: list[tuple[Dot, float, float]], size: Size) -> Axis:
     width = (high - low) or abs(high) or 1.0
     low, high = max(min([low, *around]), low - width), min(max([high, *around]), high + width)
     air = 0.06 * (high - low)
-    return drawing.axes(size, x=(low - air, high + air, False), y=(0.0, 1.0, False))[0]
+    return svg.axes(size, x=(low - air, high + air, False), y=(0.0, 1.0, False))[0]
 
 
 def _bar(
@@ -586,17 +582,17 @@ def _bar(
         tag(
             "rect",
             tag("title", f"{dot.name}: {fmt.text(e)}; {fmt.origin(e)}"),
-            x=drawing.px(left),
-            y=drawing.px(y - _BAR / 2),
-            width=drawing.px(max(right - left, 1.5)),
-            height=drawing.px(_BAR),
+            x=svg.px(left),
+            y=svg.px(y - _BAR / 2),
+            width=svg.px(max(right - left, 1.5)),
+            height=svg.px(_BAR),
             class_=shape if is_full or is_total else f"{shape} open",
         )
     ]
     if e.low is not None and e.high is not None and e.low < e.high:
         # The bar of a total may begin elsewhere than at 0, its interval does not.
         base = 0.0 if is_total else start
-        found.append(drawing.whisker(across, base + e.low, base + e.high, y, "whisker"))
+        found.append(svg.whisker(across, base + e.low, base + e.high, y, "whisker"))
     return found
 
 

@@ -25,7 +25,7 @@ STATES: tuple[State, ...] = get_args(State)
 # A report above this is not read: none that Gantlet writes comes near it.
 _MOST_BYTES = 200_000_000
 # Of a longer log only the end is read.
-_MOST_LOG = 4_000_000
+MOST_LOG = 4_000_000
 
 
 class ForeignError(UserError):
@@ -241,10 +241,10 @@ def read_log(file: Path) -> Sessions:
     if not is_plain(file):
         return found
     with file.open("rb") as opened:
-        skipped = max(0, file.stat().st_size - _MOST_LOG)
+        skipped = max(0, file.stat().st_size - MOST_LOG)
         found.is_cut = skipped > 0
         opened.seek(skipped)
-        lines = opened.read(_MOST_LOG).splitlines()
+        lines = opened.read(MOST_LOG).splitlines()
     for line in lines:
         if line.startswith(_EVENTS):
             try:

@@ -140,7 +140,7 @@ class Size:
     bottom: float = 48
 
 
-def svg(size: Size, title: str, description: str, parts: list[Markup]) -> Markup:
+def picture(size: Size, title: str, description: str, parts: list[Markup]) -> Markup:
     """Returns a whole SVG, with words for those who cannot see it."""
     return tag(
         "svg",
