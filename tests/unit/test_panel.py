@@ -100,6 +100,14 @@ def test_what_improves_on_all_or_gets_worse_on_one_is_not():
     assert not any(g.is_tuned for g in gains(before, noisy))
 
 
+def test_two_encoders_that_improve_alike_hide_each_other():
+    before = [made(name, 3.0) for name in ENCODERS]
+    alike = [made(name, 0.5 if name in "cd" else 2.9) for name in ENCODERS]
+    assert not any(g.is_tuned for g in gains(before, alike))
+    alone = [made(name, 0.5 if name == "c" else 2.9) for name in ENCODERS]
+    assert [g.extractor for g in gains(before, alone) if g.is_tuned] == ["c"]
+
+
 def test_gains_drawn_alike_rarely_alarm():
     alarms = 0
     for k in range(400):
