@@ -26,6 +26,8 @@ def convolves(family, shape):
         ("gan:width=8", "gan", COLOUR, (3, 32, 32), (3, 33, 32)),
         ("mix-gan:width=8", "mix-gan", COLOUR, (3, 32, 32), (3, 33, 32)),
         ("pac-gan:width=8", "pac-gan", COLOUR, (3, 32, 32), (3, 33, 32)),
+        ("ot-gan:width=8", "ot-gan", COLOUR, (3, 32, 32), (3, 33, 32)),
+        ("sinkhorn-gan:width=8,learned=true", "sinkhorn-gan", COLOUR, (3, 32, 32), (3, 33, 32)),
         ("flow-gan:critic_width=8,width=4,layers=1", "flow-gan", COLOUR, (3, 32, 32), (3, 40, 32)),
         ("vae:width=8", "vae", GREY, (1, 28, 28), (1, 29, 28)),
     ],

@@ -15,6 +15,7 @@ from gantlet.models.flow_gan import FlowGan
 from gantlet.models.gan import LOSSES, PENALTIES, Gan, energy_distance
 from gantlet.models.mix_gan import MixGan
 from gantlet.models.nets import WHOLE, WHOLE_CODED
+from gantlet.models.ot_gan import OtGan, SinkhornGan
 from gantlet.models.pac_gan import PacGan
 from gantlet.models.vae import Vae
 from gantlet.testing import check_family
@@ -256,6 +257,7 @@ def test_up_to_which_size_a_perceptron_is_taken_is_told_as_it_is():
     assert (3 * colour**2, grey**2) == (WHOLE, WHOLE_CODED)
     docs = Path(__file__).parents[2] / "docs/families"
     told = [("gan", Gan), ("mix-gan", MixGan), ("pac-gan", PacGan), ("flow-gan", FlowGan)]
+    told += [("ot-gan", OtGan), ("sinkhorn-gan", SinkhornGan)]
     for name, family in told:
         for text in (family.__doc__, (docs / f"{name}.md").read_text()):
             assert f"{colour}x{colour} in colour" in text, name

@@ -317,10 +317,26 @@ _OTHERS: dict[str, Formula] = {
     "_fft_c2r": _real_fourier,
 }
 
+
+
+def _assignment(args: Sequence[Any], _: Any) -> float:
+    # What shortest augmenting paths take at most, n rows of n^2 looks each; they often take less.
+    return float(args[0].numel() * args[0].shape[-1])
+
+
+def _sinkhorn(args: Sequence[Any], _: Any) -> float:
+    # Rows and columns: add, find the largest, subtract, exponentiate and sum each entry.
+    return float(10 * args[0].numel() * args[2])
+
+
+# Operators of this package: gantlet.models.matching.
+_OWN: dict[str, Formula] = {"assignment": _assignment, "sinkhorn": _sinkhorn}
+
 FORMULAS: Mapping[str, Formula] = {
     **_PRODUCTS,
     **_CONVOLUTIONS,
     **_OTHERS,
+    **_OWN,
     **dict.fromkeys(_ATTENTION, _attention),
     **{f"{name}_backward": _attention_backward for name in _ATTENTION},
     **_LINALG,

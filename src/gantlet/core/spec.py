@@ -509,6 +509,7 @@ families: "Registry[Family | FittedFamily]" = Registry(
         "wgan-gp": "gan:loss=wgan,penalty=gp,gamma=20",
         "sngan": "gan:loss=hinge,penalty=none,spectral=true",
         "pacgan": "pac-gan",
+        "otgan": "ot-gan",
         "gaussian-mixture": "gmm",
     },
     {
