@@ -36,7 +36,9 @@ def points(n, rng):
 
 def interval(values):
     n, mean = len(values), statistics.fmean(values)
-    half = float(stats.t.ppf(1 - 0.025 / len(REPLICATES), n - 1)) * statistics.stdev(values) / n**0.5
+    half = (
+        float(stats.t.ppf(1 - 0.025 / len(REPLICATES), n - 1)) * statistics.stdev(values) / n**0.5
+    )
     return {"mean": mean, "low": mean - half, "high": mean + half, "sd": statistics.stdev(values)}
 
 

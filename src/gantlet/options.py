@@ -48,6 +48,8 @@ else:
 
 
 Seed = Annotated[int, Between(0, 2**63 - 1)]  # torch takes no larger one
+Share = Annotated[float, Between(0, 1, below=True)]
+Steps = Annotated[int, Between(1, 2**31)]
 Seeds = Annotated[int, Between(1, 10_000)]
 Batch = Annotated[int, Between(1, 2**24)]
 SampleCount = Annotated[int, Between(2, 2**31)]
@@ -254,6 +256,11 @@ class Training(Running):
         select: Weights to evaluate: those with the best validation, or the last.
         patience: Early stopping: number of validations without improvement.
         snapshots: Number of snapshots of all players during training, for gantlet tournament.
+        ema: Decay of the exponential moving average of the weights to evaluate; 0 for none.
+            Default: that of the family.
+        average_from: Evaluate the uniform average of the weights from this share of the budget on,
+            such as 0.5, in place of the exponential one.
+        average_every: Steps from one set of weights in the uniform average to the next.
         data_seed: Seed of the train/validation/test split.
     """
 
@@ -268,7 +275,34 @@ class Training(Running):
     select: Select = "best"
     patience: Patience | None = None
     snapshots: Snapshots = 0
+    ema: Share | None = None
+    average_from: Share | None = None
+    average_every: Steps = 1
     data_seed: Seed = 0
+
+    @override
+    def __post_init__(self) -> None:
+        """Validates every option and their combination."""
+        super().__post_init__()
+        check_averaging(self.ema, self.average_from, self.average_every)
+
+
+def check_averaging(ema: float | None, average_from: float | None, average_every: int) -> None:
+    """Checks that at most one average of weights is asked for.
+
+    Raises:
+        UserError: If there are two, or a uniform one has a pace and no start.
+    """
+    if ema is not None and average_from is not None:
+        raise UserError(
+            "Give --ema for an exponential average of the weights or --average-from for a uniform "
+            f"one, not both. Got {ema:g} and {average_from:g}."
+        )
+    if average_every != 1 and average_from is None:
+        raise UserError(
+            f"--average-every {average_every} is for a uniform average: give --average-from too, "
+            "such as 0.5."
+        )
 
 
 @final

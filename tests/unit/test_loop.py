@@ -11,8 +11,9 @@ from gantlet.core.model import Generative, Model
 from gantlet.core.rng import Rng
 from gantlet.games.solvers import Adam
 from gantlet.models.nets import seeded
+from gantlet.run.averaging import Average, Averaging
 from gantlet.run.store import TrialFolder
-from gantlet.run.train import Average, Batches, DivergedError, Plan, RestartWarning, train
+from gantlet.run.train import Batches, DivergedError, Plan, RestartWarning, train
 
 # A step of batch 16: forward and the gradients of weight and noise, in multiply-adds.
 WIDTH, BATCH = 4, 16
@@ -263,7 +264,7 @@ def test_the_average_is_an_exponential_moving_average():
     with seeded(Rng(0).stream("init")):
         model = nn.Linear(1, 1, bias=False)
     model.weight.data.fill_(0.0)
-    average = Average(model, 0.5)
+    average = Average(model, Averaging(decay=0.5))
     expected = 0.0
     for step in range(1, 30):
         model.weight.data.fill_(float(step))
@@ -273,6 +274,57 @@ def test_the_average_is_an_exponential_moving_average():
     with average.applied():
         assert model.weight.item() == pytest.approx(expected, rel=1e-6)
     assert model.weight.item() == 29.0
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_a_uniform_average_is_the_mean_of_the_weights_from_its_start_on(every):
+    with seeded(Rng(0).stream("init")):
+        model = nn.Linear(1, 1, bias=False)
+    average = Average(model, Averaging(decay=0.9, start=0.5, every=every))
+    for step in range(20):
+        model.weight.data.fill_(float(step**2))
+        average.update(step / 20)
+        taken = [k**2 for k in range(10, step + 1, every)] or [step**2]
+        with average.applied():
+            assert model.weight.item() == pytest.approx(sum(taken) / len(taken), rel=1e-6)
+        assert model.weight.item() == step**2
+
+
+@pytest.mark.parametrize("start", [0.0, 0.5])
+def test_the_uniform_average_is_what_is_evaluated_and_training_is_as_without_it(start):
+    seen = {}
+
+    class Noted(Fit):
+        def advance(self, *, rng):
+            seen.setdefault(self, []).append(weights(self))
+
+    plain, averaged = Noted(), Noted()
+    run(plain, Budget(steps=40), select="last")
+    run(averaged, Budget(steps=40), select="last", average_from=start, ema=0.9)
+    assert torch.equal(torch.stack(seen[plain]), torch.stack(seen[averaged]))
+    expected = torch.stack(seen[averaged])[int(start * 40) :].mean(0)
+    assert torch.allclose(weights(averaged), expected, atol=1e-6)
+    assert not torch.allclose(weights(averaged), weights(plain), atol=1e-3)
+
+
+def test_a_uniform_average_goes_on_bit_by_bit():
+    whole, rest = Fit(), Fit()
+    how = {"average_from": 0.3, "average_every": 2, "select": "last", "checkpoint": -1.0}
+    run(whole, Budget(steps=30), **how)
+
+    class Half(Memory):
+        def save_state(self, state):
+            super().save_state(state)
+            if state["spend"][2] == 17:
+                raise KeyboardInterrupt
+
+    keep = Half()
+    with pytest.raises(KeyboardInterrupt):
+        run(Fit(), Budget(steps=30), keep=keep, **how)
+    resumed = Memory()
+    resumed.kept = keep.kept
+    run(rest, Budget(steps=30), keep=resumed, **how)
+    assert torch.equal(weights(whole), weights(rest))
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,9 @@ class Training(TrialParts):
         patience: Stop after this many validations without a better one; None spends the budget.
         select: Which weights are judged: those that validated best, or the last.
         snapshots: How often all players are saved over the budget.
+        ema: Decay of the exponential moving average of weights, or None for the family's own.
+        average_from: Share of the budget from which on weights enter a uniform average, or None.
+        average_every: Steps from one set of weights in that average to the next.
     """
 
     solver: str
@@ -122,6 +125,9 @@ class Training(TrialParts):
     patience: int | None
     select: Select = "best"
     snapshots: int = 0
+    ema: float | None = None
+    average_from: float | None = None
+    average_every: int = 1
 
     @override
     def parts(self) -> dict[str, str]:
@@ -132,6 +138,14 @@ class Training(TrialParts):
             "patience": str(self.patience).lower(),
             **({} if self.select == "best" else {"select": self.select}),
             **({"snapshots": str(self.snapshots)} if self.snapshots else {}),
+            **({} if self.ema is None else {"ema": repr(self.ema)}),
+            **({} if self.average_from is None else self._uniform()),
+        }
+
+    def _uniform(self) -> dict[str, str]:
+        return {
+            "average from": repr(self.average_from),
+            "average every": str(self.average_every),
         }
 
     @classmethod
@@ -144,6 +158,9 @@ class Training(TrialParts):
             patience=None if parts["patience"] == "none" else int(parts["patience"]),
             select="last" if parts.get("select") == "last" else "best",
             snapshots=int(parts.get("snapshots", "0")),
+            ema=float(parts["ema"]) if "ema" in parts else None,
+            average_from=float(parts["average from"]) if "average from" in parts else None,
+            average_every=int(parts.get("average every", "1")),
         )
 
 
@@ -270,7 +287,9 @@ def _train(
     plan = Plan(
         budget=trial.budget,
         batch=asked.batch,
-        ema=family.ema,
+        ema=family.ema if asked.ema is None else asked.ema,
+        average_from=asked.average_from,
+        average_every=asked.average_every,
         patience=asked.patience,
         select=asked.select,
     )

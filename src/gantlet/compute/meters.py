@@ -318,7 +318,6 @@ _OTHERS: dict[str, Formula] = {
 }
 
 
-
 def _assignment(args: Sequence[Any], _: Any) -> float:
     # What shortest augmenting paths take at most, n rows of n^2 looks each; they often take less.
     return float(args[0].numel() * args[0].shape[-1])

@@ -255,6 +255,16 @@ class Generative(Game):
         Called once, before the first step; most games need none.
         """
 
+    def advance(self, *, rng: torch.Generator) -> None:
+        """Called after each training step; most games need nothing here.
+
+        For what a game remembers from step to step, which losses read and must not change: they
+        may be evaluated any number of times. It must be in the ``state_dict`` of a player.
+
+        Args:
+            rng: Random generator, the one that the step had.
+        """
+
     @abc.abstractmethod
     def validate(self, x: Tensor, *, rng: torch.Generator) -> Tensor:
         """Returns the validation loss on held-out samples, a scalar; lower is better.

@@ -26,6 +26,7 @@ from gantlet.core.errors import UserError, unknown
 from gantlet.core.model import Adversarial, Decoder, Generative, refuse_context
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
+from gantlet.models.history import PastFakes
 from gantlet.models.nets import (
     Down,
     NetName,
@@ -686,7 +687,7 @@ class DuelGame(SampleGame):
         z = self._model.prior(len(batch), rng=rng)
         if player == "critic":
             with torch.set_grad_enabled(coupled):
-                fake = self._see(self._model.decode(z), rng)
+                fake = self._see(self._judged(self._model.decode(z), rng), rng)
             return self._rules.critic(self._critic, real, fake, rng=rng, coupled=coupled)
         if player == "generator":
             fake = self._see(self._model.decode(z), rng)
@@ -697,10 +698,41 @@ class DuelGame(SampleGame):
         """Returns samples as the critic sees them: scaled, discrete ones with noise."""
         return self._model.scaling.noisy(x, rng=rng)
 
+    def _judged(self, fake: Tensor, rng: torch.Generator) -> Tensor:
+        """Returns the fakes that the critic is trained on."""
+        del rng
+        return fake
+
 
 @final
 class GanGame(DuelGame, AdversarialGame):
-    """The critic separates real from fake samples; the generator makes it err."""
+    """The critic separates real from fake samples; the generator makes it err.
+
+    Args:
+        model: The generator.
+        net: The critic, of scaled samples.
+        rules: Loss and penalty.
+        history: Number of past fakes among which the critic's are drawn; 0 for none.
+    """
+
+    def __init__(
+        self, model: Generator, net: nn.Module, rules: AdversarialObjective, history: int = 0
+    ) -> None:
+        super().__init__(model, net, rules)
+        self._past: PastFakes | None = None
+        if history:
+            self._past = PastFakes(model.space.shape, history).to(model.scaling.shift.device)
+            # A part of the critic, so that it is saved and restored with it.
+            net.add_module("past", self._past)
+
+    @override
+    def advance(self, *, rng: torch.Generator) -> None:
+        if self._past is not None:
+            self._past.advance(rng=rng)
+
+    @override
+    def _judged(self, fake: Tensor, rng: torch.Generator) -> Tensor:
+        return fake if self._past is None else self._past.mixed(fake, rng=rng)
 
     @override
     def _scores(self, x: Tensor, context: Tensor | None) -> Tensor:
@@ -784,6 +816,8 @@ class Gan(GanOptions):
         penalty: Gradient penalty.
         gamma: Weight of the penalty, ``gamma / 2 * E |grad D|^2`` on scaled samples.
         spectral: Whether the critic's layers are divided by their spectral norms.
+        history: Number of past fakes that are kept: half of those that the critic is trained on
+            are drawn from them (Shrivastava et al., 2017). 0 for none.
         ema: Decay of the exponential moving average (EMA) of the generator's weights.
     """
 
@@ -795,6 +829,7 @@ class Gan(GanOptions):
     penalty: PenaltyName = "r1r2"
     gamma: Annotated[float, Between(0)] = 0.3
     spectral: bool = False
+    history: Annotated[int, Between(0, 2**24)] = 0
     ema: Annotated[float, Between(0, 1, below=True)] = 0.995
 
     def build(self, space: Space, context_space: Space | None = None, *, rng: Rng) -> GanGame:
@@ -805,4 +840,4 @@ class Gan(GanOptions):
                 there is a context.
         """
         refuse_context("gan", context_space)
-        return GanGame(*self.networks(space, rng, family="gan"), self.rules)
+        return GanGame(*self.networks(space, rng, family="gan"), self.rules, self.history)

@@ -3,15 +3,13 @@
 import math
 import time
 import warnings
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, final
 
 import torch
-from torch import Tensor, nn
-from torch.optim.swa_utils import get_ema_multi_avg_fn
+from torch import Tensor
 
 from gantlet.compute.meters import count
 from gantlet.core.data import Source, Splits, all_samples
@@ -19,72 +17,7 @@ from gantlet.core.errors import UserError
 from gantlet.core.estimate import Budget, Spend
 from gantlet.core.model import Generative, Losses, Solver
 from gantlet.core.rng import Rng
-
-# ----------------------------------------------------------------------------
-# Exponential moving average of a model's weights, used for evaluation.
-# ----------------------------------------------------------------------------
-
-
-@final
-class Average:
-    """Exponential moving average (Polyak and Juditsky, 1992; as used for GANs by Karras et al.).
-
-    The decay is warmed up as ``min(decay, (1 + t) / (10 + t))`` so that short runs do not average
-    over their initial weights.
-
-    Args:
-        model: The model whose parameters are averaged; its buffers are not averaged.
-        decay: Decay per step, in [0, 1); 0 disables averaging.
-    """
-
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        self._parameters = dict(model.named_parameters())
-        self._decay = decay
-        self._steps = 0
-        self._shadow = {
-            name: p.detach().clone() for name, p in self._parameters.items() if decay > 0
-        }
-
-    @torch.no_grad()
-    def update(self) -> None:
-        """Updates the average with the current weights."""
-        if not self._shadow:
-            return
-        self._steps += 1
-        decay = min(self._decay, (1 + self._steps) / (10 + self._steps))
-        present = [p.detach() for p in self._parameters.values()]
-        average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-        average(list(self._shadow.values()), present, 0)
-
-    @contextmanager
-    def applied(self) -> Generator[None]:
-        """Replaces the weights by the average inside the block."""
-        self._swap()
-        try:
-            yield
-        finally:
-            self._swap()
-
-    @torch.no_grad()
-    def _swap(self) -> None:
-        for name, shadow in self._shadow.items():
-            parameter = self._parameters[name]
-            parameter.data, self._shadow[name] = shadow, parameter.data
-
-    def state_dict(self) -> dict[str, object]:
-        """Returns the state."""
-        return {"steps": self._steps, "shadow": dict(self._shadow)}
-
-    def load_state_dict(self, state: Mapping[str, object]) -> None:
-        """Restores a saved state."""
-        steps, shadow = state["steps"], state["shadow"]
-        if not isinstance(steps, int) or not isinstance(shadow, Mapping):
-            raise TypeError("not a state of Average")
-        self._steps = steps
-        for name, value in self._shadow.items():
-            saved: Tensor = shadow[name]
-            value.copy_(saved)
-
+from gantlet.run.averaging import Average, Averaging
 
 # ----------------------------------------------------------------------------
 # Batches from shuffled epochs; the only state is the number of samples taken.
@@ -226,6 +159,9 @@ class Plan:
         budget: Training budget, validation included.
         batch: Batch size.
         ema: Decay of the exponential moving average of weights; 0 for none.
+        average_from: For a uniform average of weights in the place of the exponential one: the
+            share of the budget from which on they enter it, in [0, 1).
+        average_every: Steps from one set of weights in the uniform average to the next.
         validations: Maximum number of validations, spread evenly over the budget.
         share: Maximum share of the budget for validation.
         patience: Early stopping: validations without improvement; None uses the whole budget.
@@ -237,6 +173,8 @@ class Plan:
     budget: Budget
     batch: int = 128
     ema: float = 0.0
+    average_from: float | None = None
+    average_every: int = 1
     validations: int = 20
     share: float = 0.05
     patience: int | None = None
@@ -413,7 +351,9 @@ class _Training:
 
     def _start(self) -> None:
         self._play = self._solver.start(self._game)
-        self._average = Average(self._game.model, self._plan.ema)
+        plan = self._plan
+        how = Averaging(decay=plan.ema, start=plan.average_from, every=plan.average_every)
+        self._average = Average(self._game.model, how)
 
     def _interval(self) -> float:
         """The used fraction of the budget from one validation to the next."""
@@ -450,7 +390,8 @@ class _Training:
         start = self._clock()
         examples = self._plan.batch * self._play.batches
         losses = self._play.step(self._batches.next(examples), rng=self._noise)
-        self._average.update()
+        self._game.advance(rng=self._noise)
+        self._average.update(self._plan.budget.used(self.spend))
         self.spend += Spend(examples=examples, steps=1, seconds=self._clock() - start)
         for name, loss in losses.items():
             if not math.isfinite(loss):

@@ -52,6 +52,9 @@ class Compare:
         select: Which weights are judged: those that validated best, or the last.
         patience: Stop after this many validations without a better one; None spends the budget.
         snapshots: How often to save all players over the budget, for ``gantlet tournament``.
+        ema: Decay of the exponential moving average of weights; None is that of each family.
+        average_from: Share of the budget from which on weights enter a uniform average, or None.
+        average_every: Steps from one set of weights in that average to the next.
         data_seed: Seed of the train/validation/test split, the same for all trials.
         threads: Threads of each trial; part of what decides the last digits.
         device: Where models are trained and measured.
@@ -73,6 +76,9 @@ class Compare:
     select: options.Select = options.Compare.select
     patience: options.Patience | None = options.Compare.patience
     snapshots: options.Snapshots = options.Compare.snapshots
+    ema: options.Share | None = options.Compare.ema
+    average_from: options.Share | None = options.Compare.average_from
+    average_every: options.Steps = options.Compare.average_every
     data_seed: options.Seed = options.Compare.data_seed
     threads: options.Threads = options.Compare.threads
     device: str = options.Compare.device
@@ -182,6 +188,7 @@ class Compare:
         if not self.models:
             raise UserError("Name at least one model, such as gan or flow:layers=4.")
         check_fields(self)
+        options.check_averaging(self.ema, self.average_from, self.average_every)
         if not self.budget.is_limited:
             raise UserError("Give a budget: flops, examples, steps or seconds.")
         for metric in self.metrics:
@@ -248,6 +255,9 @@ class Compare:
             patience=self.patience,
             select=self.select,
             snapshots=self.snapshots,
+            ema=self.ema,
+            average_from=self.average_from,
+            average_every=self.average_every,
         )
 
     def _samples(self, data: str) -> int:
@@ -263,7 +273,8 @@ class Compare:
 def _shared(asked: options.Training) -> dict[str, Any]:
     """Returns the settings that are called the same in options and study."""
     names = ("data", "solver", "batch", "samples", "select", "patience", "snapshots", "data_seed")
-    found = {name: getattr(asked, name) for name in (*names, "threads", "device")}
+    average = ("ema", "average_from", "average_every")
+    found = {name: getattr(asked, name) for name in (*names, *average, "threads", "device")}
     return {**found, "budget": asked.budget or options.DEFAULT_BUDGET}
 
 
