@@ -11,6 +11,7 @@ from gantlet.core.errors import UserError
 from gantlet.core.spec import (
     REGISTRIES,
     Between,
+    Later,
     Spec,
     datasets,
     families,
@@ -164,3 +165,31 @@ def test_a_path_with_a_comma_is_never_cut_silently(tmp_path, monkeypatch):
             datasets.make(text)
     assert datasets.make('images:path="a,limit=30",size=8').path == "a,limit=30"
     assert datasets.make("images:path=a,size=8").path == "a"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Older:
+    width: Annotated[int, Between(1)] = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Newer:
+    width: Annotated[int, Between(1)] = 8
+    critics: Annotated[int, Between(1, 9), Later()] = 1
+    attack: Annotated[Literal["none", "both"], Later()] = "none"
+
+
+def test_options_added_later_leave_the_written_form_as_it_was():
+    assert str(Spec.of("thing", Newer())) == str(Spec.of("thing", Older())) == "thing:width=8"
+    changed = Newer(critics=3)
+    assert str(Spec.of("thing", changed)) == "thing:width=8,critics=3"
+    assert Spec.parse("thing:width=8,critics=3").build(Newer) == changed
+    assert Spec.parse("thing:critics=1").build(Newer) == Newer()
+    with pytest.raises(UserError, match="critics must be from 1 to 9"):
+        Spec.parse("thing:critics=10").build(Newer)
+
+
+def test_options_added_later_are_listed_with_the_others():
+    shown = {o.name: (o.kind, o.default) for o in options(Newer)}
+    assert shown["critics"] == ("int from 1 to 9", "1")
+    assert shown["attack"] == ("none | both", "none")

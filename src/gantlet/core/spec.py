@@ -96,6 +96,16 @@ class Between:
         return value < self.high if self.below else value <= self.high
 
 
+@final
+@dataclass(frozen=True, slots=True)
+class Later:
+    """Marks an option that a component got after run folders with it were written.
+
+    ``Annotated[int, Between(1), Later()] = 1`` is left out of the written form at its default, so
+    that the trials of earlier versions keep their keys and their runs resume.
+    """
+
+
 def _number(value: float) -> str:
     """Returns the shortest text of a bound that keeps its value."""
     short = f"{value:g}"
@@ -156,9 +166,13 @@ class Spec:
 
     @classmethod
     def of(cls, name: str, made: object) -> "Spec":
-        """Returns the spec that would build ``made``, with every option written out."""
-        names = [f.name for f in _fields(type(made))]
-        return cls(name, {n: _write(getattr(made, n)) for n in names})
+        """Returns the spec that would build ``made``, with every option written out.
+
+        One that is marked ``Later`` is left out at its default.
+        """
+        later = _later(type(made))
+        written = {f.name: _write(getattr(made, f.name)) for f in _fields(type(made))}
+        return cls(name, {k: text for k, text in written.items() if later.get(k) != text})
 
     @override
     def __str__(self) -> str:
@@ -193,6 +207,17 @@ def options(cls: type) -> list[Option]:
 
 def _fields(cls: type) -> "list[dataclasses.Field[Any]]":
     return [f for f in dataclasses.fields(cls) if f.init]
+
+
+def _later(cls: type) -> Mapping[str, str]:
+    """Returns the defaults in written form of the options marked ``Later``."""
+    hints = get_type_hints(cls, include_extras=True)
+    marked = {
+        name
+        for name, hint in hints.items()
+        if get_origin(hint) is Annotated and any(isinstance(m, Later) for m in get_args(hint))
+    }
+    return {o.name: o.default for o in options(cls) if o.name in marked and o.default is not None}
 
 
 def _is_required(f: "dataclasses.Field[Any]") -> bool:
@@ -393,6 +418,8 @@ class Registry(Generic[T]):
 
     def resolve(self, text: str) -> str:
         """Returns ``text`` with every option written out, defaults included.
+
+        An option marked ``Later`` is left out at its default.
 
         Example:
             >>> Registry("solver", "gantlet.solvers").resolve("sgd:lr=0.1")
