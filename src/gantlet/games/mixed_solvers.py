@@ -3,6 +3,7 @@
 Both draw random numbers of their own, so that they play networks and are no pure updates.
 """
 
+import math
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
@@ -15,7 +16,7 @@ from typing_extensions import override
 
 from gantlet.core.errors import UserError
 from gantlet.core.model import Game, Losses, Play
-from gantlet.core.spec import Between
+from gantlet.core.spec import Between, Later
 from gantlet.games.field import ParameterLayout
 from gantlet.games.solvers import WithBase, clipped, each
 
@@ -31,25 +32,36 @@ class History(WithBase):
     In each move the others are, with equal chances, as they are now or as they were at one of the
     last ``last - 1`` snapshots, one of which is taken every ``every`` steps. What the theory says
     to converge is the mixture of all selves, not the last one, which late news of the others can
-    drive away from equilibrium. A step costs what one of the base costs; memory for ``last``
-    copies of all players.
+    drive away from equilibrium. With ``opponents`` above 1 a move descends the mean loss against
+    that many, drawn without repetition. A step costs what ``opponents`` steps of the base cost;
+    memory for ``last`` copies of all players.
 
     Source: Grnarova et al., 2017 (Chekhov GAN), https://arxiv.org/abs/1706.03269.
-    Differs from the paper: one past opponent is drawn for each move, in place of the sum over all
-    of them, which is the same on average at a fraction of the cost; snapshots are evenly spaced;
-    there is no regulariser on weights.
+    Differs from the paper: some past opponents are drawn for each move, in place of the sum over
+    all of them, which is the same on average at a fraction of the cost; snapshots are evenly
+    spaced; there is no regulariser on weights.
 
     Attributes:
         last: Number of snapshots, the current one included, from which an opponent is drawn; 1 is
             the base optimizer.
         every: Steps between snapshots.
+        opponents: Number of opponents in each move; ``last`` is all of them.
     """
 
     last: Annotated[int, Between(1)] = 5
     every: Annotated[int, Between(1)] = 1
+    opponents: Annotated[int, Between(1), Later()] = 1
 
     def start(self, game: Game) -> Play:
-        """Returns the solver, ready to play ``game``."""
+        """Returns the solver, ready to play ``game``.
+
+        Raises:
+            UserError: If there are to be more opponents than there are snapshots.
+        """
+        if self.opponents > self.last:
+            raise UserError(
+                f"history:opponents must be at most last={self.last}. Got {self.opponents}."
+            )
         return _History(self, game)
 
 
@@ -74,20 +86,32 @@ class _History(Play):
     def step(self, batch: Tensor, *, rng: torch.Generator) -> Losses:
         losses: dict[str, float] = {}
         for name, player in self._game.players.items():
-            parameters = list(player.parameters())
-            with self._opponents(name, rng):
-                loss = self._game.loss(name, batch, rng=rng)
-                gradients = torch.autograd.grad(loss, parameters)
+            gradients, losses[name] = self._descent(name, batch, rng)
             kept = clipped(gradients, self._how.clip)
-            self._base.move(parameters, kept, self._rates[name], self._rules[name])
-            losses[name] = loss.item()
+            self._base.move(list(player.parameters()), kept, self._rates[name], self._rules[name])
         self._remember()
         return losses
 
+    def _descent(
+        self, name: str, batch: Tensor, rng: torch.Generator
+    ) -> tuple[Sequence[Tensor], float]:
+        """Returns the mean gradient and loss of a player against the opponents of one move."""
+        parameters = list(self._game.players[name].parameters())
+        found: list[Sequence[Tensor]] = []
+        losses: list[float] = []
+        for opponents in self._drawn(rng):
+            with self._against(opponents, name):
+                loss = self._game.loss(name, batch, rng=rng)
+                found.append(torch.autograd.grad(loss, parameters))
+            losses.append(loss.item())
+        if len(found) == 1:
+            return found[0], losses[0]
+        mean = [torch.stack(parts).mean(0) for parts in zip(*found, strict=True)]
+        return mean, math.fsum(losses) / len(losses)
+
     @contextmanager
-    def _opponents(self, mover: str, rng: torch.Generator) -> Generator[None]:
-        """Puts past selves, or the present ones, in the place of all players but one."""
-        drawn = self._drawn(rng)
+    def _against(self, drawn: Weights | None, mover: str) -> Generator[None]:
+        """Puts past selves, or None for the present ones, in the place of all players but one."""
         if drawn is None:
             yield
             return
@@ -102,12 +126,16 @@ class _History(Play):
             for name in others:
                 _put(self._game, name, now[name])
 
-    def _drawn(self, rng: torch.Generator) -> Weights | None:
-        """Returns past weights of the opponents, or None for the current ones."""
-        if not self._past:
-            return None
-        i = int(torch.randint(len(self._past) + 1, (), generator=rng, device=rng.device))
-        return None if i == len(self._past) else self._past[i]
+    def _drawn(self, rng: torch.Generator) -> list[Weights | None]:
+        """Returns past weights of the opponents of one move, None for the current ones."""
+        known = [*self._past, None]
+        if len(known) <= self._how.opponents:
+            return known
+        if self._how.opponents > 1:
+            order = torch.randperm(len(known), generator=rng, device=rng.device)
+            return [known[i] for i in order[: self._how.opponents].tolist()]
+        i = int(torch.randint(len(known), (), generator=rng, device=rng.device))
+        return [known[i]]
 
     def _remember(self) -> None:
         self._steps += 1
