@@ -410,7 +410,7 @@ class Elastic(Wrapping):
     """
 
     workers: Annotated[int, Between(1, 4096)] = 4
-    period: Annotated[int, Between(1, 100_000)] = 10
+    period: Annotated[int, Between(1, 100_000)] = 1
     beta: Annotated[float, Between(0, 1, above=True)] = 0.9
     of: str = "adam"
 
