@@ -59,6 +59,7 @@ Outputs = Annotated[int, Between(1, 2**20)]
 Files = Annotated[int, Between(0, 2**31)]
 Threads = Annotated[int, Between(1, 4096)]
 Workers = Annotated[int, Between(1, 4096)]
+AsyncWorkers = Annotated[int, Between(0, 4096)]
 
 Select = Literal["best", "last"]
 """Which weights are evaluated: those with the best validation, or the last."""
@@ -85,6 +86,9 @@ Collide = Literal["auto", "near", "exact"]
 
 ModesOf = Literal["auto", "known", "classes", "cells"]
 """What the modes of the data are: those of a synthetic data set, classes, or cells of k-means."""
+
+AsyncEngine = Literal["processes", "ray"]
+"""Workers of asynchronous training: processes on this host with shared memory, or Ray actors."""
 
 DEFAULT_BUDGET = Budget(flops=2e11)
 
@@ -261,6 +265,9 @@ class Training(Running):
         average_from: Evaluate the uniform average of the weights from this share of the budget on,
             such as 0.5, in place of the exponential one.
         average_every: Steps from one set of weights in the uniform average to the next.
+        asynchronous: Number of workers of asynchronous training; 0 is synchronous. Their updates
+            are stale, and the result does not repeat bit for bit.
+        async_engine: Workers of asynchronous training: processes on this host, or Ray actors.
         data_seed: Seed of the train/validation/test split.
     """
 
@@ -278,6 +285,8 @@ class Training(Running):
     ema: Share | None = None
     average_from: Share | None = None
     average_every: Steps = 1
+    asynchronous: Annotated[AsyncWorkers, OptionHelp(flags=("--async",))] = 0
+    async_engine: AsyncEngine = "processes"
     data_seed: Seed = 0
 
     @override

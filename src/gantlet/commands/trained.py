@@ -1,10 +1,12 @@
 """Trained models: found in run folders, rebuilt, and the data that they were trained on."""
 
+import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, final
+from typing import Any, Protocol, final
 
 import torch
 from torch import Tensor
@@ -15,12 +17,14 @@ from gantlet.compute.machine import Stopwatch, Usage
 from gantlet.core.data import all_samples
 from gantlet.core.errors import UserError, unknown
 from gantlet.core.estimate import REAL, Budget, Estimate, Note, Spend, Trial
-from gantlet.core.model import Family, FittedFamily, Losses, Model
+from gantlet.core.model import Family, FittedFamily, Losses, Model, Solver
 from gantlet.core.rng import Rng
 from gantlet.core.spec import families, label, solvers
-from gantlet.options import Select
+from gantlet.games.solvers import Update
+from gantlet.options import AsyncEngine, Select
+from gantlet.run.asynchronous import Asynchronous, AsyncRecord, asynchronous
 from gantlet.run.execute import Watch
-from gantlet.run.store import Run, TrialFolder
+from gantlet.run.store import Run, TrialFolder, write_bytes
 from gantlet.run.train import Plan, Snapshots, Trained, train
 from gantlet.run.trials import OnData, RunData, TrialParts, TypedTrial
 
@@ -118,6 +122,8 @@ class Training(TrialParts):
         ema: Decay of the exponential moving average of weights, or None for the family's own.
         average_from: Share of the budget from which on weights enter a uniform average, or None.
         average_every: Steps from one set of weights in that average to the next.
+        asynchronous: Number of workers of asynchronous training; 0 is synchronous.
+        async_engine: What these workers are.
     """
 
     solver: str
@@ -128,6 +134,8 @@ class Training(TrialParts):
     ema: float | None = None
     average_from: float | None = None
     average_every: int = 1
+    asynchronous: int = 0
+    async_engine: AsyncEngine = "processes"
 
     @override
     def parts(self) -> dict[str, str]:
@@ -140,6 +148,8 @@ class Training(TrialParts):
             **({"snapshots": str(self.snapshots)} if self.snapshots else {}),
             **({} if self.ema is None else {"ema": repr(self.ema)}),
             **({} if self.average_from is None else self._uniform()),
+            **({"async": str(self.asynchronous)} if self.asynchronous else {}),
+            **({} if self.async_engine == "processes" else {"async engine": self.async_engine}),
         }
 
     def _uniform(self) -> dict[str, str]:
@@ -161,6 +171,8 @@ class Training(TrialParts):
             ema=float(parts["ema"]) if "ema" in parts else None,
             average_from=float(parts["average from"]) if "average from" in parts else None,
             average_every=int(parts.get("average every", "1")),
+            asynchronous=int(parts.get("async", "0")),
+            async_engine="ray" if parts.get("async engine") == "ray" else "processes",
         )
 
 
@@ -182,6 +194,16 @@ class TrainingTrial(OnData, Protocol):
         """What training may spend."""
         ...
 
+    @property
+    def threads(self) -> int:
+        """Threads of the trial."""
+        ...
+
+
+TRACE = "staleness.csv"
+"""The file in the folder of a trial that holds the staleness of every update."""
+ASYNCHRONY = "asynchrony"
+"""Where an outcome keeps what happened in an asynchronous training."""
 
 _FITTED = "fitted directly, not trained by gradients: it spends its own cost, not the budget"
 
@@ -198,6 +220,7 @@ class TrainedModel:
         parameters: How many numbers training moved, critics included.
         notes: What a reader must know.
         trained: The course of training, or None for a baseline that was fitted directly.
+        asynchrony: The course of an asynchronous training, or None for any other.
     """
 
     model: Model
@@ -206,6 +229,7 @@ class TrainedModel:
     parameters: int
     notes: tuple[Note, ...] = ()
     trained: Trained | None = None
+    asynchrony: AsyncRecord | None = None
 
     def scores(self) -> dict[str, Estimate]:
         """Returns the counted scores, which repeat exactly."""
@@ -221,9 +245,30 @@ class TrainedModel:
             found["best step"] = exact(self.trained.best_step, unit="steps")
         return found
 
+    def details(self) -> dict[str, Any]:
+        """Returns the staleness of an asynchronous training as plain JSON values."""
+        if self.asynchrony is None:
+            return {}
+        record = self.asynchrony
+        counts = {str(late): n for late, n in record.histogram().items()}
+        return {
+            ASYNCHRONY: {
+                "staleness": counts,
+                "deaths": record.deaths,
+                "dropped": record.dropped,
+                "discarded": record.discarded,
+                "in flight": record.in_flight,
+            }
+        }
+
     def clock(self) -> dict[str, Estimate]:
         """Returns the timed scores, which depend on the machine."""
+        late = [] if self.asynchrony is None else self.asynchrony.staleness
+        how = f"mean over {len(late)} updates; depends on the timing of workers"
+        mean = math.fsum(late) / max(len(late), 1)
+        stale = Estimate(value=mean, n=1, unit="steps", method=how)
         return {
+            **({standings.STALENESS: stale} if late else {}),
             standings.TRAINING_TIME: _timed(self.usage.wall, "s"),
             "training CPU time": _timed(self.usage.cpu, "s"),
             "peak memory of the process": _timed(float(self.usage.peak_memory), "B"),
@@ -293,8 +338,7 @@ def _train(
         patience=asked.patience,
         select=asked.select,
     )
-    solver = solvers.make(asked.solver)
-    with Stopwatch() as stopwatch:
+    with _solver(asked, trial.threads) as solver, Stopwatch() as stopwatch:
         trained = train(
             game,
             solver,
@@ -306,14 +350,50 @@ def _train(
             follow=training_progress(watch),
         )
     folder.save_curve(trained.curve)
+    record = solver.record if isinstance(solver, Asynchronous) else None
+    if record is not None:
+        write_bytes(folder.path / TRACE, record.trace().encode(), durable=True)
     return TrainedModel(
         model=game.model,
         spend=trained.spend,
         usage=stopwatch.usage,
         parameters=sum(p.numel() for player in game.players.values() for p in player.parameters()),
-        notes=_notes(trained),
+        notes=(*_notes(trained), *_notes_on_asynchrony(record)),
         trained=trained,
+        asynchrony=record,
     )
+
+
+@contextmanager
+def _solver(asked: Training, threads: int) -> Generator[Solver]:
+    """Yields what trains; workers of an asynchronous training end with the block."""
+    solver = solvers.make(asked.solver)
+    if not asked.asynchronous:
+        yield solver
+        return
+    if not isinstance(solver, Update):
+        raise UserError(f"{asked.solver} cannot train asynchronously; choose adam.")
+    with asynchronous(
+        solver, workers=asked.asynchronous, engine=asked.async_engine, threads=threads
+    ) as served:
+        yield served
+
+
+def _notes_on_asynchrony(record: AsyncRecord | None) -> Iterator[Note]:
+    if record is None:
+        return
+    late = record.histogram()
+    yield Note(
+        f"asynchronous: {len(record.staleness)} updates, staleness {min(late)} to {max(late)} "
+        f"steps; {TRACE} in the folder of the trial holds that of each",
+        "training",
+    )
+    if record.deaths or record.dropped:
+        yield Note(
+            f"asynchronous: {record.deaths} workers died and were replaced, {record.dropped} were "
+            "dropped",
+            "training",
+        )
 
 
 def _notes(trained: Trained) -> tuple[Note, ...]:

@@ -395,7 +395,12 @@ class Play(abc.ABC):
 
     @property
     def batches(self) -> int:
-        """Number of batches of real samples per step."""
+        """Number of batches of real samples in the next step."""
+        return 1
+
+    @property
+    def work(self) -> int:
+        """Work of the next step in units of the first, whose operations were counted."""
         return 1
 
     @abc.abstractmethod

@@ -293,14 +293,15 @@ class PlayerParameters:
     @contextmanager
     def kept(self) -> Generator[None]:
         """Puts buffers, such as running means of networks, back to what they were."""
-        buffers = [b.clone() for b in self._present()]
+        buffers = [b.clone() for b in self.buffers()]
         try:
             yield
         finally:
-            for buffer, kept in zip(self._present(), buffers, strict=True):
+            for buffer, kept in zip(self.buffers(), buffers, strict=True):
                 buffer.copy_(kept)
 
-    def _present(self) -> list[Tensor]:
+    def buffers(self) -> list[Tensor]:
+        """Returns the buffers of all players, such as running means, as they are."""
         return [getattr(module, name) for module, name in self._buffers]
 
     def gradients(self, look: FixedLosses) -> tuple[list[Tensor], Losses]:

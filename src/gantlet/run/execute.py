@@ -612,7 +612,7 @@ class ProcessPool:
         """Yields outcomes in the order in which they are ready."""
         context = get_context("spawn")
         news: Queue[worker.News] = context.Queue()
-        with _environment(self.threads):
+        with environment(self.threads):
             pool = ProcessPoolExecutor(
                 min(self.workers, max(len(trials), 1)),
                 mp_context=context,
@@ -620,7 +620,7 @@ class ProcessPool:
                 initargs=(pickle.dumps((study, run)), news, self.threads, os.getpid()),
             )
             try:
-                with _deaf_to_interrupts(), _without_main(study):
+                with deaf_to_interrupts(), without_main(type(study).__module__ != "__main__"):
                     waiting = {pool.submit(_work, trial) for trial in trials}
                 yield from _collect(waiting, news, tell)
             except BrokenProcessPool as error:
@@ -677,7 +677,7 @@ def _abandon(pool: ProcessPoolExecutor) -> None:
 
 
 @contextmanager
-def _deaf_to_interrupts() -> Generator[None]:
+def deaf_to_interrupts() -> Generator[None]:
     """Starts processes that Ctrl-C does not reach; here it takes effect at the end of the block.
 
     A worker learns to ignore it only after it has started, which takes a while.
@@ -690,12 +690,15 @@ def _deaf_to_interrupts() -> Generator[None]:
 
 
 @contextmanager
-def _without_main(study: Study) -> Generator[None]:
-    """Starts processes that do not run the program of the user again, unless the study is there.
+def without_main(is_free: bool = True) -> Generator[None]:
+    """Starts processes that do not run the program of the user again.
 
     A script without ``if __name__ == "__main__"`` would begin anew in every worker.
+
+    Args:
+        is_free: Whether nothing that the process needs is defined there; else it is run.
     """
-    if type(study).__module__ == "__main__":
+    if not is_free:
         yield
         return
     main = sys.modules["__main__"]
@@ -707,7 +710,7 @@ def _without_main(study: Study) -> Generator[None]:
 
 
 @contextmanager
-def _environment(threads: int) -> Generator[None]:
+def environment(threads: int) -> Generator[None]:
     """Sets what workers must find before torch loads, and puts it back."""
     wanted = {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": str(threads)}
     before = {name: os.environ.get(name) for name in wanted}

@@ -367,7 +367,7 @@ class _Training:
         if patience is not None and len(self._curve) - self._best_index() >= patience:
             return False
         ahead = Spend(
-            flops=self._costs["step"] + self._costs["validation"],
+            flops=self._costs["step"] * self._play.work + self._costs["validation"],
             examples=self._plan.batch * self._play.batches,
             steps=1,
         )
@@ -379,8 +379,9 @@ class _Training:
 
     def step(self) -> None:
         """Makes one step, and validates when it is time."""
+        work = self._play.work
         self._one_step()
-        self.spend += Spend(flops=self._costs["step"])
+        self.spend += Spend(flops=self._costs["step"] * work)
         if self._plan.budget.used(self.spend) >= self._next:
             self._validate()
             self.spend += Spend(flops=self._costs["validation"])

@@ -26,7 +26,7 @@ def initialize_worker(news: "Queue[News]", threads: int, parent: int) -> None:
             answer would be whoever adopts the orphan of a parent that is gone already.
     """
     global _news  # noqa: PLW0603  (a worker process has one parent to report to)
-    _end_with(parent)
+    end_with(parent)
     # Ctrl-C reaches every process of the terminal; the parent alone decides what to do.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # A worker never waits at its end for a parent that does not listen any more.
@@ -62,7 +62,7 @@ def tell(key: str, share: float, what: str) -> None:
         _news.put((key, share, what))
 
 
-def _end_with(parent: int) -> None:
+def end_with(parent: int) -> None:
     """Ends this process when its parent is gone, even by kill -9: nobody waits for its work."""
     if sys.platform == "linux":
         # The kernel does it, without delay, when the thread that started this process is gone.

@@ -1,5 +1,6 @@
 """The report of a comparison: who wins on what, how surely, and at which cost."""
 
+from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -39,6 +40,7 @@ from gantlet.commands.standings import (
     ranked_on,
     ranking_score,
 )
+from gantlet.commands.trained import ASYNCHRONY
 from gantlet.core.data import Separated
 from gantlet.core.estimate import (
     CONTROL,
@@ -291,9 +293,43 @@ def answer(
             *mode_coverage(shown, question["data"]),
             *galleries(shown, run, data),
             *gap_to_best(found),
+            *staleness(shown),
             *_details(shown),
         ],
     )
+
+
+def staleness(everyone: Sequence[ModelResults]) -> Iterator[Block]:
+    """Yields the staleness of updates of the models that were trained asynchronously."""
+    counts = {c.label: found for c in everyone if (found := _staleness(c))}
+    if not counts:
+        return
+    yield Table(
+        title="Staleness of updates",
+        columns=[
+            Column(name="steps late", unit="steps"),
+            *(Column(name=name, unit="updates") for name in counts),
+        ],
+        rows=[
+            [late, *(found[late] for found in counts.values())]
+            for late in sorted(set().union(*counts.values()))
+        ],
+        note="Updates by the number of other updates that were applied between the reading of the "
+        "parameters and the gradient, over all seeds. The file staleness.csv of each trial holds "
+        "them in order; --solver stale:delays=replay,path=FILE repeats them in one process.",
+    )
+
+
+def _staleness(c: ModelResults) -> Counter[int]:
+    total = Counter[int]()
+    for found in _asynchronies(c):
+        total.update({int(late): n for late, n in found["staleness"].items()})
+    return total
+
+
+def _asynchronies(c: ModelResults) -> list[Mapping[str, Any]]:
+    details = [o.details.get(ASYNCHRONY) for o in c.outcomes.values()]
+    return [found for found in details if found is not None]
 
 
 def _title(command: str, rivals: Sequence[ModelResults]) -> str:
@@ -535,9 +571,31 @@ def _caveats(
         "memory traffic. CPU times depend on this machine and its load."
     )
     yield from likelihood_kinds(everyone)
+    yield from _timing(everyone)
     notes = {note for c in everyone for o in c.outcomes.values() for note in o.notes}
     for text in sorted(n.text for n in notes if n.about in {"features", "meter"}):
         yield Caveat(text=f"{text[0].upper()}{text[1:]}.")
+
+
+def _timing(everyone: Sequence[ModelResults]) -> Iterator[Caveat]:
+    """Says what asynchrony takes from a training, and how many workers died."""
+    for c in everyone:
+        found = _asynchronies(c)
+        if not found:
+            continue
+        lost = sum(one["deaths"] + one["dropped"] for one in found)
+        died = f" {lost} workers died: {_dropped(found)}." if lost else ""
+        yield Caveat(
+            text=f"{c.label} was trained asynchronously: which gradient meets which parameters "
+            "depends on the timing of workers, so that a repetition gives another result."
+            f"{died} What workers were computing when training ended is not applied; the budget "
+            "counts it."
+        )
+
+
+def _dropped(found: Sequence[Mapping[str, Any]]) -> str:
+    replaced, gone = sum(o["deaths"] for o in found), sum(o["dropped"] for o in found)
+    return f"{replaced} were replaced and their batches computed again, {gone} were dropped"
 
 
 def _floor_size(everyone: Sequence[ModelResults]) -> Iterator[Caveat]:

@@ -15,12 +15,13 @@ from gantlet.core.errors import UserError
 from gantlet.core.estimate import REAL, Budget, Outcome, Trial
 from gantlet.core.model import Family
 from gantlet.core.rng import Rng
-from gantlet.core.spec import datasets, extractors, families, metrics, probes, solvers
+from gantlet.core.spec import Spec, datasets, extractors, families, metrics, probes, solvers
 from gantlet.domains.domains import default_features
 from gantlet.features.base import check_ranking_features
 from gantlet.metrics.measure import two_sample
 from gantlet.options import METRICS
 from gantlet.report.blocks import Report
+from gantlet.run.asynchronous import check_async, ray
 from gantlet.run.execute import Watch
 from gantlet.run.store import Run, TrialFolder
 from gantlet.run.trials import RunData
@@ -55,6 +56,8 @@ class Compare:
         ema: Decay of the exponential moving average of weights; None is that of each family.
         average_from: Share of the budget from which on weights enter a uniform average, or None.
         average_every: Steps from one set of weights in that average to the next.
+        asynchronous: Number of workers of asynchronous training; 0 is synchronous.
+        async_engine: What these workers are.
         data_seed: Seed of the train/validation/test split, the same for all trials.
         threads: Threads of each trial; part of what decides the last digits.
         device: Where models are trained and measured.
@@ -79,6 +82,8 @@ class Compare:
     ema: options.Share | None = options.Compare.ema
     average_from: options.Share | None = options.Compare.average_from
     average_every: options.Steps = options.Compare.average_every
+    asynchronous: options.AsyncWorkers = options.Compare.asynchronous
+    async_engine: options.AsyncEngine = options.Compare.async_engine
     data_seed: options.Seed = options.Compare.data_seed
     threads: options.Threads = options.Compare.threads
     device: str = options.Compare.device
@@ -191,12 +196,19 @@ class Compare:
         options.check_averaging(self.ema, self.average_from, self.average_every)
         if not self.budget.is_limited:
             raise UserError("Give a budget: flops, examples, steps or seconds.")
+        self._check_engine()
         for metric in self.metrics:
             two_sample(metric)
         self._check_features()
         reasons = [self._cannot(model) for model in self.models]
         if None not in reasons:
             raise UserError(str(reasons[0]))
+
+    def _check_engine(self) -> None:
+        if self.async_engine == "ray":
+            if not self.asynchronous:
+                raise UserError("--async-engine ray needs a number of workers, such as --async 2.")
+            ray()
 
     def _cannot(self, model: str) -> str | None:
         """Returns why a family cannot be trained on the data; its trial fails, the others go on.
@@ -214,7 +226,10 @@ class Compare:
             game = family.build(space, rng=Rng(0, "cpu"))
         except UserError as error:
             return str(error)
-        solvers.make(solver).start(game)
+        made = solvers.make(solver)
+        if self.asynchronous:
+            check_async(made, solvers.short(solver), game)
+        made.start(game)
         return None
 
     def _check_features(self) -> None:
@@ -228,7 +243,9 @@ class Compare:
         family = families.make(model)
         if not isinstance(family, Family):
             return "none"
-        return solvers.resolve(family.solver if self.solver == "auto" else self.solver)
+        if self.solver != "auto":
+            return solvers.resolve(self.solver)
+        return at_once(family.solver) if self.asynchronous else solvers.resolve(family.solver)
 
     def _spec(self, model: str, solver: str) -> ComparisonTrial:
         """Returns the trial of a model without budget and seed."""
@@ -258,6 +275,8 @@ class Compare:
             ema=self.ema,
             average_from=self.average_from,
             average_every=self.average_every,
+            asynchronous=self.asynchronous,
+            async_engine=self.async_engine,
         )
 
     def _samples(self, data: str) -> int:
@@ -274,7 +293,8 @@ def _shared(asked: options.Training) -> dict[str, Any]:
     """Returns the settings that are called the same in options and study."""
     names = ("data", "solver", "batch", "samples", "select", "patience", "snapshots", "data_seed")
     average = ("ema", "average_from", "average_every")
-    found = {name: getattr(asked, name) for name in (*names, *average, "threads", "device")}
+    ways = ("asynchronous", "async_engine", "threads", "device")
+    found = {name: getattr(asked, name) for name in (*names, *average, *ways)}
     return {**found, "budget": asked.budget or options.DEFAULT_BUDGET}
 
 
@@ -287,6 +307,19 @@ def with_usual(probes: Sequence[str]) -> tuple[str, ...]:
     """
     named = {probe.partition(":")[0] for probe in probes}
     return (*(probe for probe in PROBES if probe not in named), *probes)
+
+
+def at_once(solver: str) -> str:
+    """Returns a solver whose players move at once, in written form, where it lets them choose.
+
+    Example:
+        >>> at_once("sgd:lr=0.1")
+        'sgd:lr=0.1,momentum=0.0,clip=none,steps=1,mode=simultaneous'
+    """
+    spec = Spec.parse(solvers.resolve(solver))
+    if "mode" not in spec.options:
+        return str(spec)
+    return str(Spec(spec.name, {**spec.options, "mode": "simultaneous"}))
 
 
 def _with(components: tuple[str, ...], name: str) -> tuple[str, ...]:

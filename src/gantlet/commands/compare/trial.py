@@ -166,7 +166,7 @@ def _run(trial: Trial, data: RunData, folder: TrialFolder, watch: Watch) -> Outc
         scores=scores | built.scores(),
         clock=clock,
         notes=(*built.notes, *measured.notes),
-        details=measured.details(),
+        details=measured.details() | built.details(),
     )
 
 
