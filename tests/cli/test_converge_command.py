@@ -44,3 +44,40 @@ def test_mistakes_are_told_in_one_line(asked, message, tmp_path, capsys):
     told = capsys.readouterr().err
     assert message in told
     assert len(told.strip().splitlines()) == 1
+
+
+def numbers(asked, capsys):
+    assert run(["converge", *asked, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    return found, {row["name"]: row["value"] for row in found["rows"]}
+
+
+STALE = 'stale:{},of="sgd:lr=0.1,mode=simultaneous"'
+
+
+@pytest.mark.parametrize(
+    ("delays", "growth", "state"),
+    [
+        ("delay=5", 0.998607, "converges"),
+        ("delay=6", 1.000913, "diverges"),
+        ("delays=geometric,workers=2", 0.988516, "converges"),
+    ],
+)
+def test_late_gradients_are_predicted_and_observed(delays, growth, state, tmp_path, capsys):
+    model = "dirac:penalty=r1,gamma=0.3,theta=0.01,psi=0.01"
+    solver = STALE.format(delays)
+    asked = [model, "--steps", "2000", "--solver", solver, "--out", str(tmp_path / "r")]
+    found, values = numbers(asked, capsys)
+    assert state in found["verdicts"][0]["claim"]
+    assert values["growth of the leading modes in one step"] == pytest.approx(growth, abs=1e-4)
+    # What the game stands does not depend on how late gradients were.
+    assert values["largest stable delay"] == 5
+    assert values["largest stable number of asynchronous workers"] == 7
+
+
+def test_what_is_recommended_against_late_gradients_is_late_too(tmp_path, capsys):
+    asked = ["dirac", "--steps", "200", "--solver", STALE.format("delay=3")]
+    found, _ = numbers([*asked, "--out", str(tmp_path / "r")], capsys)
+    assert found["advice"]
+    assert {a["solver"].partition(":")[0] for a in found["advice"]} == {"stale"}
+    assert any(a["growth"] and a["growth"] < 1 for a in found["advice"])

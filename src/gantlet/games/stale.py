@@ -23,7 +23,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from gantlet.core.errors import UserError, unknown
-from gantlet.core.spec import Between, solvers
+from gantlet.core.spec import Between, Spec, solvers
 from gantlet.games.field import Field, ParameterLayout, Slopes, Vector
 from gantlet.games.solvers import Memory, Update
 
@@ -444,6 +444,32 @@ class Elastic(Wrapping):
         places[i] = moved.flat
         after = (turn + 1) % (self.workers * self.period)
         return z, {"turn": after, "places": places, "inner": inner}
+
+
+def solver_inside(solver: str) -> str:
+    """Returns the solver inside a late or elastic one, or itself, in written form.
+
+    Example:
+        >>> solver_inside('stale:delay=2,of="sgd:lr=0.1"'), solver_inside("adam:lr=0.1")
+        ('sgd:lr=0.1', 'adam:lr=0.1')
+    """
+    spec = Spec.parse(solver)
+    return spec.options.get("of", "adam") if spec.name in ("stale", "elastic") else solver
+
+
+def with_solver_inside(solver: str, inside: str) -> str:
+    """Returns a late or elastic solver with another one inside, or that one alone.
+
+    Example:
+        >>> with_solver_inside('stale:delay=2,of=adam', "sgd:lr=0.1")
+        'stale:delay=2,of=sgd:lr=0.1'
+        >>> with_solver_inside("adam", "sgd:lr=0.1")
+        'sgd:lr=0.1'
+    """
+    spec = Spec.parse(solver)
+    if spec.name not in ("stale", "elastic"):
+        return inside
+    return str(Spec(spec.name, {**spec.options, "of": inside}))
 
 
 # ----------------------------------------------------------------------------

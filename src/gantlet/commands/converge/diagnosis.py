@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, NamedTuple, TypeVar, final
 
@@ -24,7 +24,7 @@ from gantlet.commands.converge.course import (
 from gantlet.core.estimate import Estimate
 from gantlet.core.model import Game
 from gantlet.core.rng import Rng
-from gantlet.core.spec import Spec
+from gantlet.core.spec import Spec, solvers
 from gantlet.games.field import GameField, Linear
 from gantlet.games.mixed import duality_gap
 from gantlet.games.spectrum import (
@@ -45,6 +45,7 @@ from gantlet.games.spectrum import (
     rotation,
     second_moments,
 )
+from gantlet.games.stale import MOST_WORKERS, growth, growth_with_lookahead, largest_workers
 from gantlet.run.trials import RunData
 
 # ----------------------------------------------------------------------------
@@ -69,6 +70,7 @@ class LearningRates:
         is_adaptive: Whether gradients are divided by the root of their second moments.
         in_turn: Whether players move one after the other.
         options: All options in written form.
+        late: How late gradients are, or None where they are not.
     """
 
     name: str
@@ -77,12 +79,16 @@ class LearningRates:
     is_adaptive: bool
     in_turn: bool
     options: Mapping[str, str]
+    late: "Lateness | None" = None
 
     @classmethod
     def of(cls, solver: str) -> "LearningRates | None":
         """Returns the pace of a solver in its resolved written form, or None if it tells none."""
         spec = Spec.parse(solver)
         given = spec.options
+        if spec.name == "stale":
+            inner = cls.of(solvers.resolve(given["of"]))
+            return None if inner is None else replace(inner, late=Lateness.of(given))
         if "lr" not in given:
             return None
         rates = tuple(float(x) for x in given["lr"].split("+"))
@@ -106,6 +112,59 @@ class LearningRates:
     def moves_of(self, players: Mapping[str, slice]) -> dict[str, int]:
         """Returns the number of updates of each player in one step."""
         return dict(zip(players, _each(self.moves, len(players)), strict=True))
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Lateness:
+    """How late gradients are, as far as roots tell what that does.
+
+    Attributes:
+        delay: The constant delay, or None where it is not constant.
+        workers: The number of workers with independent delays, or None.
+        share: The share of a step that is made.
+    """
+
+    delay: int | None
+    workers: int | None
+    share: float = 1.0
+
+    @classmethod
+    def of(cls, given: Mapping[str, str]) -> "Lateness":
+        """Returns the lateness of a ``stale`` solver from its options in written form."""
+        if given["late"] != "all":
+            return cls(None, None)
+        if given["delays"] == "geometric":
+            # Damped, a step depends on its delay: no root says what becomes of the mean.
+            return cls(None, None if given["damping"] == "true" else int(given["workers"]))
+        if given["delays"] == "constant":
+            delay = int(given["delay"])
+            return cls(delay, None, 1 / max(delay, 1) if given["damping"] == "true" else 1.0)
+        return cls(None, None)
+
+    def factor(self, pace: LearningRates, s: complex) -> float | None:
+        """Returns the growth of a mode in one step, or None where it is not known."""
+        s, momentum, optimism = s * self.share, 0.0, 0.0
+        if pace.name == "adam":
+            momentum = float(pace.options["beta1"])
+            s = (1 - momentum) * s
+        elif pace.name == "sgd":
+            momentum = float(pace.options["momentum"])
+        elif pace.name == "optimistic":
+            optimism = 1.0
+        elif pace.name not in ("consensus", "lookahead"):
+            return None
+        if pace.name == "lookahead" and self.delay is not None:
+            k, alpha = int(pace.options["k"]), float(pace.options["alpha"])
+            return growth_with_lookahead(s, delay=self.delay, k=k, alpha=alpha)
+        if self.delay is not None:
+            # A share of the step is made of the momentum too, which no root here has.
+            if self.share < 1 and (momentum or optimism):
+                return None
+            return growth(s, delay=self.delay, momentum=momentum, optimism=optimism)
+        if self.workers is None or momentum or optimism or pace.name == "lookahead":
+            return None
+        return growth(s, workers=self.workers)
 
 
 def _each(values: tuple[T, ...], n: int) -> tuple[T, ...]:
@@ -152,7 +211,8 @@ def forecast(
     extragradient ``1 + s + s^2``, optimistic and past-extragradient the larger root of
     ``x^2 - (1 + 2 s) x + s``, lookahead ``1 - alpha + alpha (1 + s)^k`` in ``k`` steps, momentum
     ``beta`` the larger root of ``x^2 - (1 + beta + s) x + beta`` (Adam's: ``(1 - beta) s`` for
-    ``s``); exact where players move at once. Consensus changes the field itself.
+    ``s``); exact where players move at once. Consensus changes the field itself. Late gradients
+    (``stale``) add roots, see ``gantlet.games.stale.growth``.
 
     Args:
         field: The field at the point of interest.
@@ -167,8 +227,11 @@ def forecast(
     found = leading(change, MODES, rng=rng)
     if not found.values:
         return None
-    growth = max(_factor(pace, value) for value in found.values)
-    return Forecast(found, growth, max(pace.rates))
+    factors = [_factor(pace, value) for value in found.values]
+    known = [factor for factor in factors if factor is not None]
+    if len(known) < len(factors):
+        return None
+    return Forecast(found, max(known), max(pace.rates))
 
 
 def _change(field: GameField, pace: LearningRates, rates: Tensor) -> Linear | None:
@@ -186,7 +249,9 @@ def _change(field: GameField, pace: LearningRates, rates: Tensor) -> Linear | No
     return Preconditioned(jacobian, rates)
 
 
-def _factor(pace: LearningRates, s: complex) -> float:
+def _factor(pace: LearningRates, s: complex) -> float | None:
+    if pace.late is not None:
+        return pace.late.factor(pace, s)
     return _FACTORS[pace.name](pace, s) if pace.name in _FACTORS else abs(1 + s)
 
 
@@ -243,13 +308,14 @@ _REAL, _IMAGINARY = "real part", "imaginary part"
 _SMALLEST, _LARGEST = "smallest curvature", "largest curvature"
 _PLAIN = "largest stable step of plain descent"
 _STEP, _DELAY = "largest stable step, in steps of now", "largest stable delay"
+_WORKERS = "largest stable number of asynchronous workers"
 _NAMES = (
     *(
         name
         for which in (_LEADING, _RIGHTMOST)
         for name in (which, f"{which}, {_REAL}", f"{which}, {_IMAGINARY}")
     ),
-    *(SHARE, RATIO, GROWTH, _PLAIN, _STEP, _DELAY, GAP),
+    *(SHARE, RATIO, GROWTH, _PLAIN, _STEP, _DELAY, _WORKERS, GAP),
 )
 """What a diagnosis may find, but for the curvatures, which go by player."""
 
@@ -494,10 +560,12 @@ def _steps(
     decaying = [s for s in modes.values if s.real < 0]
     held = [s for s in decaying if abs(1 + s) < 1]
     delay = largest_delay(held, 1.0) if held else None
+    workers = largest_workers(held, 1.0) if held else None
     return {
         **numbers,
         _STEP: _predicted(largest_step(decaying), none),
         _DELAY: _predicted(delay, "no leading mode decays", "steps"),
+        _WORKERS: _predicted(workers, "no leading mode decays", "workers"),
     }
 
 
@@ -505,6 +573,7 @@ def _predicted(value: float | None, why: str, unit: str = "1") -> Estimate:
     if value is None:
         return Estimate.missing(why, unit=unit)
     how = "predicted from eigenvalues with negative real part, simultaneous updates: no interval"
-    if unit == "steps" and value >= LONGEST:
-        how += f"; {LONGEST} or more"
+    most = {"steps": LONGEST, "workers": MOST_WORKERS}.get(unit)
+    if most is not None and value >= most:
+        how += f"; {most} or more"
     return Estimate(value=float(value), n=1, unit=unit, method=how)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from gantlet.core.spec import Spec
+from gantlet.games.stale import solver_inside
 
 NOTE = (
     "real is a batch, z are latents, fake is what the generator makes of them; "
@@ -32,7 +33,7 @@ def pytorch_lines(
     new, old = Spec.parse(model), Spec.parse(before[0])
     parts = list(_model_lines(new, old.options, names, loss)) if model != before[0] else []
     if solver != before[1]:
-        spec = Spec.parse(solver)
+        spec = Spec.parse(solver_inside(solver))
         make = _SOLVERS.get(spec.name)
         parts += [] if make is None else ["\n".join(make(spec.options, names))]
     return "\n\n".join(parts)

@@ -31,6 +31,7 @@ from gantlet.core.errors import UserError
 from gantlet.core.estimate import Budget, Estimate, Outcome, Trial
 from gantlet.core.model import Game
 from gantlet.core.spec import Spec, datasets, solvers
+from gantlet.games.stale import solver_inside
 from gantlet.report.blocks import (
     Block,
     Caveat,
@@ -486,7 +487,7 @@ def _caveats(question: Mapping[str, Any]) -> Iterator[Caveat]:
     yield Caveat(
         text="The gradient field is evaluated on one fixed batch, so batch noise is not included."
     )
-    solver = Spec.parse(question["solver"])
+    solver = Spec.parse(solver_inside(question["solver"]))
     if "adam" in {solver.name, solver.options.get("base")}:
         yield Caveat(
             text="Adam divides by second moments; predictions use their mean over batches at the "

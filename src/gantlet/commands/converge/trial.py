@@ -38,6 +38,7 @@ from gantlet.core.rng import Rng
 from gantlet.core.spec import Spec, families, solvers
 from gantlet.features.base import full_precision
 from gantlet.games.spectrum import largest_step
+from gantlet.games.stale import solver_inside, with_solver_inside
 from gantlet.run.execute import Watch
 from gantlet.run.store import TrialFolder
 from gantlet.run.trials import RunData
@@ -90,7 +91,7 @@ class Advice:
         """How the leading modes grow, for each unit of learning rate and each gradient."""
         if self.forecast is None:
             return 0.0
-        return self.forecast.rate / _COSTS.get(Spec.parse(self.solver).name, 1.0)
+        return self.forecast.rate / _COSTS.get(Spec.parse(solver_inside(self.solver)).name, 1.0)
 
 
 def advise(
@@ -271,7 +272,7 @@ def in_code(advice: Advice, model: str, solver: str) -> str:
         if new.get("loss") != old.get("loss"):
             said.append(f"Train both players with the {new['loss']} loss.")
     if advice.solver != solver:
-        said.append(_solver_in_code(Spec.parse(advice.solver)))
+        said.append(_solver_in_code(Spec.parse(solver_inside(advice.solver))))
     return " ".join(said)
 
 
@@ -312,7 +313,7 @@ def _changes(
     yield from _smaller(model, solver, pace, now)
     if players == 2:
         yield from _ratios(model, solver, pace)
-    yield from _solvers(model, pace)
+    yield from _solvers(model, solver, pace)
 
 
 def _penalties(model: str, solver: str) -> Iterator[tuple[str, str, str]]:
@@ -350,7 +351,7 @@ def _ratios(model: str, solver: str, pace: LearningRates) -> Iterator[tuple[str,
         yield f"lr={rates}", model, _solver(solver, lr=rates)
 
 
-def _solvers(model: str, pace: LearningRates) -> Iterator[tuple[str, str, str]]:
+def _solvers(model: str, solver: str, pace: LearningRates) -> Iterator[tuple[str, str, str]]:
     lr = "+".join(f"{rate:g}" for rate in pace.rates)
     base = f"base={'adam' if pace.is_adaptive else 'sgd'},lr={lr}"
     for text in (
@@ -361,7 +362,7 @@ def _solvers(model: str, pace: LearningRates) -> Iterator[tuple[str, str, str]]:
         *([] if pace.is_adaptive else [f"consensus:{base},gamma=1.0"]),
     ):
         if Spec.parse(text).name in solvers.names() and Spec.parse(text).name != pace.name:
-            yield text, model, solvers.resolve(text)
+            yield text, model, solvers.resolve(with_solver_inside(solver, text))
 
 
 def _with(model: str, **options: str) -> str:
@@ -370,8 +371,9 @@ def _with(model: str, **options: str) -> str:
 
 
 def _solver(solver: str, **options: str) -> str:
-    spec = Spec.parse(solver)
-    return solvers.resolve(str(Spec(spec.name, {**spec.options, **options})))
+    spec = Spec.parse(solver_inside(solver))
+    inside = str(Spec(spec.name, {**spec.options, **options}))
+    return solvers.resolve(with_solver_inside(solver, inside))
 
 
 # ----------------------------------------------------------------------------
