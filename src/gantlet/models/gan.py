@@ -12,7 +12,7 @@ where x is a real sample, z standard normal noise, D the critic's score and G th
 
 import abc
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Annotated, Literal, final
 
 import torch
@@ -25,7 +25,7 @@ from gantlet.core.data import Space
 from gantlet.core.errors import UserError, unknown
 from gantlet.core.model import Adversarial, Decoder, Generative, refuse_context
 from gantlet.core.rng import Rng
-from gantlet.core.spec import Between
+from gantlet.core.spec import Between, Later
 from gantlet.models.history import PastFakes
 from gantlet.models.nets import (
     Down,
@@ -40,6 +40,14 @@ from gantlet.models.nets import (
     mlp,
     seeded,
     sizes,
+)
+from gantlet.models.robust import (
+    AttackedName,
+    CriticAttack,
+    CriticEnsemble,
+    CriticFunction,
+    NormName,
+    over_members,
 )
 
 
@@ -276,7 +284,6 @@ def _distances(x: Tensor, y: Tensor) -> Tensor:
 # ``gamma / 2 * E |grad D|^2`` of the papers on R1 and R2.
 # ----------------------------------------------------------------------------
 
-CriticFunction = Callable[[Tensor], Tensor]
 PenaltyName = Literal["none", "r1", "r2", "r1r2", "gp"]
 
 
@@ -552,12 +559,14 @@ class AdversarialObjective:
         penalty: Name of the penalty on the critic's slope.
         gamma: Weight of the penalty, ``gamma / 2 * E |grad D|^2``.
         rule: A loss in the place of the one that is named, or None.
+        attack: What perturbs the samples that the critic is trained on, or None.
     """
 
     loss: LossName = "relativistic"
     penalty: PenaltyName = "r1r2"
     gamma: float = 1.0
     rule: AdversarialLoss | None = None
+    attack: CriticAttack | None = None
 
     @property
     def _rule(self) -> AdversarialLoss:
@@ -577,9 +586,25 @@ class AdversarialObjective:
         ``real`` and ``fake``, shapes ``(n, ...)``, count as given: nothing behind them is
         differentiated, unless the loss is to be ``coupled`` to what made them. With ``F`` the cost
         of the critic's forward pass on one sample, value and gradient cost at most 6 F for a pair
-        without penalty, 9 F with one of R1 and R2, 12 F with both.
+        without penalty, 9 F with one of R1 and R2, 12 F with both. An attack adds at most 3 F for
+        each of its steps on each sample, and an ensemble costs as much as its members together.
         """
+        return over_members(
+            critic, lambda one: self._of_critic(one, real, fake, rng=rng, coupled=coupled)
+        )
+
+    def _of_critic(
+        self,
+        critic: CriticFunction,
+        real: Tensor,
+        fake: Tensor,
+        *,
+        rng: torch.Generator,
+        coupled: bool,
+    ) -> Tensor:
         judge = Scored.along if coupled else Scored.by
+        if self.attack is not None:
+            real, fake = self.attack(critic, real, fake)
         seen, made = judge(critic, real), judge(critic, fake)
         loss = self._rule.critic(seen.score, made.score)
         return loss + self.gamma * PENALTIES[self.penalty](critic, seen, made, rng=rng)
@@ -590,7 +615,15 @@ class AdversarialObjective:
         """Returns the generator's loss, a scalar, differentiable in ``fake``.
 
         Where it is to be ``coupled``, the critic's scores of real samples are differentiated too.
+        Of a ``CriticEnsemble`` both losses are the means of those against each member.
         """
+        return over_members(
+            critic, lambda one: self._of_generator(one, real, fake, coupled=coupled)
+        )
+
+    def _of_generator(
+        self, critic: CriticFunction, real: Tensor, fake: Tensor, *, coupled: bool
+    ) -> Tensor:
         loss = self._rule
         score = critic(fake)
         if not loss.is_paired:
@@ -661,6 +694,16 @@ class DuelGame(SampleGame):
         self._model = model
         self._critic = net
         self._rules = rules
+
+    @property
+    def net(self) -> nn.Module:
+        """The critic, of scaled samples."""
+        return self._critic
+
+    @property
+    def rules(self) -> AdversarialObjective:
+        """Loss, penalty and attack of critic and generator."""
+        return self._rules
 
     @property
     @override
@@ -804,7 +847,8 @@ class Gan(GanOptions):
     Differs from the paper: an MLP up to 32x32 in colour, and for larger images blocks of two
     plain 3x3 convolutions with bilinear resampling; a hyperbolic tangent at the end of a generator
     of discrete samples; uniform noise on what the critic sees of them; constant learning rate,
-    decay and ``gamma``; no augmentation.
+    decay and ``gamma``; no augmentation. Adversarial training and ensembles of critics as
+    ``gantlet.models.robust`` describes them.
 
     Attributes:
         latent: Latent dimension.
@@ -819,6 +863,11 @@ class Gan(GanOptions):
         history: Number of past fakes that are kept: half of those that the critic is trained on
             are drawn from them (Shrivastava et al., 2017). 0 for none.
         ema: Decay of the exponential moving average (EMA) of the generator's weights.
+        adversarial: Which samples are attacked before the critic is trained on them.
+        attack_radius: Largest norm of the perturbation of a whole scaled sample.
+        attack_steps: Gradient steps of the attack.
+        attack_norm: Norm of the perturbation: L2, or the largest component.
+        critics: Number of critics, each with its own loss, whose mean the generator sees.
     """
 
     latent: Annotated[int, Between(1)] = 32
@@ -829,8 +878,29 @@ class Gan(GanOptions):
     penalty: PenaltyName = "r1r2"
     gamma: Annotated[float, Between(0)] = 0.3
     spectral: bool = False
-    history: Annotated[int, Between(0, 2**24)] = 0
+    history: Annotated[int, Between(0, 2**24), Later()] = 0
     ema: Annotated[float, Between(0, 1, below=True)] = 0.995
+    adversarial: Annotated[AttackedName, Later()] = "none"
+    attack_radius: Annotated[float, Between(0, above=True), Later()] = 0.5
+    attack_steps: Annotated[int, Between(1), Later()] = 3
+    attack_norm: Annotated[NormName, Later()] = "l2"
+    critics: Annotated[int, Between(1), Later()] = 1
+
+    def __post_init__(self) -> None:
+        """Checks that an attack that is described is made.
+
+        Raises:
+            UserError: If there are settings of an attack, and nothing is attacked.
+        """
+        own = ("attack_radius", "attack_steps", "attack_norm")
+        given = [
+            f.name for f in fields(self) if f.name in own and getattr(self, f.name) != f.default
+        ]
+        if self.adversarial == "none" and given:
+            raise UserError(
+                f"{' and '.join(given)} describes an attack, and adversarial=none makes none. "
+                "Give adversarial=both, real or fake."
+            )
 
     def build(self, space: Space, context_space: Space | None = None, *, rng: Rng) -> GanGame:
         """Returns an untrained GAN for vectors or images.
@@ -840,4 +910,21 @@ class Gan(GanOptions):
                 there is a context.
         """
         refuse_context("gan", context_space)
-        return GanGame(*self.networks(space, rng, family="gan"), self.rules, self.history)
+        made, first = self.networks(space, rng, family="gan")
+        # The first critic has the stream of a single one: with critics=1 nothing changes.
+        streams = [f"init critic {i + 1}" for i in range(1, self.critics)]
+        others = [self.networks(space, rng, family="gan", stream=s)[1] for s in streams]
+        judge = CriticEnsemble([first, *others]) if others else first
+        rules = replace(self.rules, attack=self._attack)
+        return GanGame(made, judge, rules, self.history)
+
+    @property
+    def _attack(self) -> CriticAttack | None:
+        if self.adversarial == "none":
+            return None
+        return CriticAttack(
+            on=self.adversarial,
+            radius=self.attack_radius,
+            steps=self.attack_steps,
+            norm=self.attack_norm,
+        )
