@@ -46,6 +46,7 @@ def test_the_sets_that_need_no_file_are_all_here():
         "digits",
         "dots",
         "energy",
+        "gaussians",
         "grid",
         "manifolds",
         "moons",

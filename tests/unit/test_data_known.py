@@ -161,3 +161,24 @@ def test_the_test_split_does_not_depend_on_n():
 def test_bad_settings_are_refused(text, words):
     with pytest.raises(UserError, match=words):
         datasets.make(text)
+
+
+def test_gaussians_in_the_plane_are_those_of_the_ring():
+    ours, ring = (datasets.make(f"{n}modes=4,std=0.2") for n in ("gaussians:dimension=2,", "ring:"))
+    x = torch.randn(50, 2, generator=Rng(0).stream("test"))
+    assert torch.allclose(ours.log_density(x), ring.log_density(x), atol=1e-5)
+
+
+def test_gaussians_have_the_entropy_of_their_formula():
+    """Modes that do not overlap add the log of their number to the entropy of one Gaussian."""
+    data = datasets.make("gaussians:dimension=12,modes=6,std=0.1,n=20000")
+    x, mode = data.load(rng=Rng(0)).train.take(torch.arange(20_000)), data.means
+    assert mode.shape == (6, 12)
+    expected = math.log(6) + 6 * math.log(2 * math.pi * math.e * 0.1**2)
+    assert -data.log_density(x).mean().item() == pytest.approx(expected, abs=0.05)
+
+
+def test_gaussians_have_at_most_two_modes_for_each_axis():
+    assert datasets.make("gaussians:dimension=3,modes=6").means.sum(0).tolist() == [0.0] * 3
+    with pytest.raises(UserError, match="at most 6 in 3 dimensions"):
+        datasets.make("gaussians:dimension=3,modes=7")

@@ -12,6 +12,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from gantlet.core.data import Space, Splits
+from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
 from gantlet.data.splits import drawn
@@ -492,3 +493,66 @@ class Ring(PlanarMixture):
         """The centres, shape ``(modes, 2)``, float64."""
         angle = torch.arange(self.modes, dtype=torch.float64) * (2 * math.pi / self.modes)
         return self.radius * torch.stack([angle.cos(), angle.sin()], 1)
+
+
+# ----------------------------------------------------------------------------
+# Gaussians on the axes of a space of any dimension.
+# ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+@final
+class Gaussians:
+    """Equally likely round Gaussians on the axes of a space of any dimension.
+
+    Their centres are one ``radius`` from zero, along the first axis, against it, along the second
+    and so on; the label is the mode. The density is known in every dimension, so that a generator
+    and what changes its samples can be judged without a metric.
+
+    Attributes:
+        dimension: Of the space.
+        modes: How many Gaussians, at most twice the dimension.
+        radius: Distance of the centres from zero.
+        std: Standard deviation of each Gaussian in each direction.
+        n: How many training samples.
+        held_out: How many samples each for validation and test.
+    """
+
+    dimension: Annotated[int, Between(1)] = 16
+    modes: Annotated[int, Between(1)] = 8
+    radius: Annotated[float, Between(0)] = 1.0
+    std: Annotated[float, Between(1e-6)] = 0.1
+    n: Annotated[int, Between(1)] = 10_000
+    held_out: Annotated[int, Between(1)] = 2_000
+
+    def __post_init__(self) -> None:
+        """Checks that there are as many half axes as modes.
+
+        Raises:
+            UserError: If there are fewer.
+        """
+        if self.modes > 2 * self.dimension:
+            raise UserError(
+                f"gaussians has one mode on each half axis, at most {2 * self.dimension} in "
+                f"{self.dimension} dimensions. Got modes={self.modes}."
+            )
+
+    @property
+    def space(self) -> Space:
+        """Vectors."""
+        return Space("vector", (self.dimension,))
+
+    @property
+    def means(self) -> Tensor:
+        """The centres, shape ``(modes, dimension)``, float64."""
+        axes = torch.eye(self.dimension, dtype=torch.float64)
+        return self.radius * torch.stack([axes, -axes], 1).flatten(0, 1)[: self.modes]
+
+    def load(self, *, rng: Rng) -> Splits:
+        """Returns independent draws."""
+        draw = partial(mixture, means=self.means, std=self.std)
+        return drawn(draw, n=self.n, held_out=self.held_out, rng=rng)
+
+    def log_density(self, x: Tensor) -> Tensor:
+        """Returns the log-density of ``x``, shape ``(n, dimension)``, in nats, as ``(n,)``."""
+        return log_density(x, self.means, self.std)
