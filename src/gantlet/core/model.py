@@ -1,7 +1,7 @@
 """Contracts of games, models, families and solvers; an ability is a class."""
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, final, runtime_checkable
 
@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from gantlet.core.data import Space
+from gantlet.core.data import Source, Space
 from gantlet.core.errors import UserError
+from gantlet.core.estimate import Estimate
 from gantlet.core.rng import Rng
 
 LogProbKind = Literal["exact", "lower", "estimate"]
@@ -425,6 +426,77 @@ class Solver(Protocol):
 
     def start(self, game: Game) -> Play:
         """Returns the solver initialized for ``game``."""
+        ...
+
+
+# ----------------------------------------------------------------------------
+# Monitors: measurements that go along with a training, at a stated share of its cost.
+# ----------------------------------------------------------------------------
+
+
+class Monitoring(abc.ABC):
+    """A monitor at work on one training.
+
+    It looks at the players between two steps and leaves no trace in them: a training is the same,
+    bit for bit, with and without it. The loop decides when there is a look, so that looks stay
+    below the monitor's share of the cost.
+    """
+
+    @property
+    @abc.abstractmethod
+    def cost(self) -> float:
+        """Cost of the next look in training steps, from counts and not from a clock."""
+
+    @abc.abstractmethod
+    def look(self, step: int, play: Play) -> None:
+        """Measures the players after ``step`` steps; ``play`` holds the state of their solver."""
+
+    @abc.abstractmethod
+    def point(self) -> Mapping[str, float | None]:
+        """Returns the numbers of the looks since the last call, for the curve of training."""
+
+    @abc.abstractmethod
+    def scores(self) -> Mapping[str, Estimate]:
+        """Returns what all looks together say, by name, for the outcome of the training."""
+
+    @abc.abstractmethod
+    def charts(self) -> Sequence[Mapping[str, Any]]:
+        """Returns curves for the report, as plain JSON values.
+
+        Each has ``title``, ``x_label``, ``y_label``, ``log_y``, ``note`` and ``series``, a list of
+        ``name``, ``x``, ``y`` and optionally ``low`` and ``high``.
+        """
+
+    @abc.abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the full state for an exact continuation: tensors and plain values, nested."""
+
+    @abc.abstractmethod
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores a state returned by ``state_dict``."""
+
+
+@runtime_checkable
+class Monitor(Protocol):
+    """Settings of a measurement that goes along with a training; a frozen dataclass."""
+
+    @property
+    def share(self) -> float:
+        """The largest share of the cost of training that looks may take, in (0, 1)."""
+        ...
+
+    def start(self, game: Game, train: Source, *, batch: int, rng: Rng) -> Monitoring:
+        """Returns the monitor, ready to look at a training.
+
+        Args:
+            game: The game in training, whose players move.
+            train: The training samples.
+            batch: Batch size of training.
+            rng: Streams of random numbers of its own.
+
+        Raises:
+            UserError: If it cannot be measured on this game.
+        """
         ...
 
 

@@ -340,6 +340,7 @@ _PLACES = {
     "gantlet.toys": "a toy game: gantlet converge {}",
     "gantlet.studies": "a study: gantlet study {}",
     "gantlet.writers": "a writer of watched trainings: gantlet.Watch(..., to={!r})",
+    "gantlet.monitors": "a monitor of trainings: gantlet train ... --monitor {}",
 }
 _PATH = re.compile(r'[:,](?:path|\w*images|\w*labels|test)=(?!")(.*,.*)\Z', re.DOTALL)
 

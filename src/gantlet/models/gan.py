@@ -11,7 +11,7 @@ where x is a real sample, z standard normal noise, D the critic's score and G th
 """
 
 import abc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Annotated, Literal, final
 
@@ -295,10 +295,12 @@ class Scored:
     Attributes:
         x: The samples, shape ``(n, ...)``, which require a gradient.
         score: One score for each sample, shape ``(n,)``.
+        critic: What gave the scores.
     """
 
     x: Tensor
     score: Tensor
+    critic: CriticFunction
 
     @classmethod
     def by(cls, critic: CriticFunction, x: Tensor) -> "Scored":
@@ -308,8 +310,14 @@ class Scored:
     @classmethod
     def along(cls, critic: CriticFunction, x: Tensor) -> "Scored":
         """Returns ``x`` judged by ``critic``, with the graph behind it where there is one."""
-        seen = x if x.requires_grad else x.detach().requires_grad_()
-        return cls(seen, critic(seen))
+        is_ready = x.requires_grad or _is_transformed()
+        seen = x if is_ready else x.detach().requires_grad_()
+        return cls(seen, critic(seen), critic)
+
+    @property
+    def total(self) -> Callable[[Tensor], Tensor]:
+        """The sum of the scores, as a function of the samples."""
+        return lambda x: self.critic(x).sum()
 
 
 class Penalty(abc.ABC):
@@ -409,9 +417,22 @@ def _half_mean_square(*judged: Scored) -> Tensor:
 def _slopes(*judged: Scored) -> list[Tensor]:
     """Returns the gradient of each score in its own sample, shapes ``(n, size)``."""
     # A critic judges each sample alone, so the gradient of the sum holds them all.
-    total = torch.stack([j.score.sum() for j in judged]).sum()
-    gradients = torch.autograd.grad(total, [j.x for j in judged], create_graph=True)
+    gradients: Sequence[Tensor]
+    if _is_transformed():
+        gradients = [torch.func.grad(j.total)(j.x) for j in judged]
+    else:
+        total = torch.stack([j.score.sum() for j in judged]).sum()
+        gradients = torch.autograd.grad(total, [j.x for j in judged], create_graph=True)
     return [_precise(g).reshape(len(g), -1) for g in gradients]
+
+
+def _is_transformed() -> bool:
+    """Returns whether ``torch.func`` transforms the caller, inside of which it alone takes slopes.
+
+    It calls the critic once more, so that it is left to where per-example gradients need it.
+    """
+    level: int | None = torch._C._functorch.maybe_current_level()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    return level is not None
 
 
 def _precise(x: Tensor) -> Tensor:
