@@ -268,6 +268,7 @@ class Training(Running):
         asynchronous: Number of workers of asynchronous training; 0 is synchronous. Their updates
             are stale, and the result does not repeat bit for bit.
         async_engine: Workers of asynchronous training: processes on this host, or Ray actors.
+        monitors: Measurement during training, such as noise; repeat for more.
         data_seed: Seed of the train/validation/test split.
     """
 
@@ -287,6 +288,7 @@ class Training(Running):
     average_every: Steps = 1
     asynchronous: Annotated[AsyncWorkers, OptionHelp(flags=("--async",))] = 0
     async_engine: AsyncEngine = "processes"
+    monitors: Annotated[Sequence[str], OptionHelp(flags=("--monitor",), several=True)] = ()
     data_seed: Seed = 0
 
     @override

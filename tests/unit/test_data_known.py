@@ -164,7 +164,8 @@ def test_bad_settings_are_refused(text, words):
 
 
 def test_gaussians_in_the_plane_are_those_of_the_ring():
-    ours, ring = (datasets.make(f"{n}modes=4,std=0.2") for n in ("gaussians:dimension=2,", "ring:"))
+    names = ("gaussians:dimension=2,", "ring:")
+    ours, ring = (datasets.make(f"{name}modes=4,std=0.2") for name in names)
     x = torch.randn(50, 2, generator=Rng(0).stream("test"))
     assert torch.allclose(ours.log_density(x), ring.log_density(x), atol=1e-5)
 

@@ -1,5 +1,6 @@
 """Trained models: found in run folders, rebuilt, and the data that they were trained on."""
 
+import json
 import math
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -24,6 +25,7 @@ from gantlet.games.solvers import Update
 from gantlet.options import AsyncEngine, Select
 from gantlet.run.asynchronous import Asynchronous, AsyncRecord, asynchronous
 from gantlet.run.execute import Watch
+from gantlet.run.monitors import named_monitors
 from gantlet.run.store import Run, TrialFolder, write_bytes
 from gantlet.run.train import Plan, Snapshots, Trained, train
 from gantlet.run.trials import OnData, RunData, TrialParts, TypedTrial
@@ -124,6 +126,7 @@ class Training(TrialParts):
         average_every: Steps from one set of weights in that average to the next.
         asynchronous: Number of workers of asynchronous training; 0 is synchronous.
         async_engine: What these workers are.
+        monitors: What is measured along the way, in written form.
     """
 
     solver: str
@@ -136,6 +139,7 @@ class Training(TrialParts):
     average_every: int = 1
     asynchronous: int = 0
     async_engine: AsyncEngine = "processes"
+    monitors: tuple[str, ...] = ()
 
     @override
     def parts(self) -> dict[str, str]:
@@ -150,6 +154,7 @@ class Training(TrialParts):
             **({} if self.average_from is None else self._uniform()),
             **({"async": str(self.asynchronous)} if self.asynchronous else {}),
             **({} if self.async_engine == "processes" else {"async engine": self.async_engine}),
+            **({"monitors": json.dumps(self.monitors)} if self.monitors else {}),
         }
 
     def _uniform(self) -> dict[str, str]:
@@ -173,6 +178,7 @@ class Training(TrialParts):
             average_every=int(parts.get("average every", "1")),
             asynchronous=int(parts.get("async", "0")),
             async_engine="ray" if parts.get("async engine") == "ray" else "processes",
+            monitors=tuple(json.loads(parts.get("monitors", "[]"))),
         )
 
 
@@ -204,6 +210,9 @@ TRACE = "staleness.csv"
 """The file in the folder of a trial that holds the staleness of every update."""
 ASYNCHRONY = "asynchrony"
 """Where an outcome keeps what happened in an asynchronous training."""
+
+MONITORED = "monitored"
+"""Under what name the details of an outcome hold the curves of monitors."""
 
 _FITTED = "fitted directly, not trained by gradients: it spends its own cost, not the budget"
 
@@ -243,22 +252,16 @@ class TrainedModel:
         if self.trained is not None:
             found[standings.STEP] = exact(self.trained.step_flops, unit="FLOP")
             found["best step"] = exact(self.trained.best_step, unit="steps")
+            found |= self.trained.scores
         return found
 
     def details(self) -> dict[str, Any]:
-        """Returns the staleness of an asynchronous training as plain JSON values."""
-        if self.asynchrony is None:
-            return {}
+        """Returns staleness and the curves of monitors as plain JSON values, where there are."""
+        charts = [] if self.trained is None else [dict(c) for c in self.trained.charts]
         record = self.asynchrony
-        counts = {str(late): n for late, n in record.histogram().items()}
         return {
-            ASYNCHRONY: {
-                "staleness": counts,
-                "deaths": record.deaths,
-                "dropped": record.dropped,
-                "discarded": record.discarded,
-                "in flight": record.in_flight,
-            }
+            **({MONITORED: charts} if charts else {}),
+            **({} if record is None else {ASYNCHRONY: record.details()}),
         }
 
     def clock(self) -> dict[str, Estimate]:
@@ -348,6 +351,7 @@ def _train(
             keep=folder,
             snapshots=Snapshots(asked.snapshots, folder.save) if asked.snapshots else None,
             follow=training_progress(watch),
+            monitors=named_monitors(asked.monitors),
         )
     folder.save_curve(trained.curve)
     record = solver.record if isinstance(solver, Asynchronous) else None

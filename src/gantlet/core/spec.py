@@ -38,7 +38,7 @@ from gantlet.core.estimate import REAL
 if TYPE_CHECKING:
     from gantlet.core.data import Dataset
     from gantlet.core.metric import Extractor, Metric, Probe, TrainMetric
-    from gantlet.core.model import Family, FittedFamily, Solver, Toy
+    from gantlet.core.model import Family, FittedFamily, Monitor, Solver, Toy
 
 T = TypeVar("T")
 
@@ -629,6 +629,7 @@ writers: "Registry[Any]" = Registry(
     "gantlet.writers",
     {"tb": "tensorboard", "weights-and-biases": "wandb", "ml-flow": "mlflow", "json": "jsonl"},
 )
+monitors: "Registry[Monitor]" = Registry("monitor", "gantlet.monitors", {"gns": "noise"})
 
 REGISTRIES: "dict[str, Registry[Any]]" = {
     "families": families,
@@ -640,6 +641,7 @@ REGISTRIES: "dict[str, Registry[Any]]" = {
     "toys": toys,
     "studies": studies,
     "writers": writers,
+    "monitors": monitors,
 }
 """Every registry by the plural name of its components."""
 

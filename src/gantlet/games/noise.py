@@ -16,7 +16,7 @@ import math
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, cast, final
+from typing import Annotated, Any, Literal, cast, final
 
 import torch
 from torch import Tensor, nn
@@ -25,11 +25,14 @@ from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPriva
 from torch.overrides import TorchFunctionMode
 from typing_extensions import override
 
+from gantlet.core.data import Source
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Estimate
-from gantlet.core.model import Game, Play
+from gantlet.core.model import Game, Monitoring, Play
+from gantlet.core.rng import Rng
+from gantlet.core.spec import Between
 from gantlet.games.field import FixedLosses, own_parameters
-from gantlet.stats.noise_scale import Moments, Parts, pooled
+from gantlet.stats.noise_scale import Moments, Parts, pooled, predicted_critical_batch
 
 # ----------------------------------------------------------------------------
 # The same noise for a batch and for each of its examples.
@@ -456,7 +459,14 @@ class Seen:
 
 
 def look_at(
-    game: Game, play: Play | None, batch: Tensor, *, step: int, rng: torch.Generator
+    game: Game,
+    play: Play | None,
+    batch: Tensor,
+    *,
+    step: int,
+    rng: torch.Generator,
+    unit: Unit | None = None,
+    groups: int = 8,
 ) -> Seen:
     """Returns the noise of all players now, in the coordinates of parameters and, with it, Adam.
 
@@ -466,11 +476,13 @@ def look_at(
         batch: Real samples.
         step: After how many steps this is.
         rng: Draws the noise.
+        unit: Whether to compare examples or micro-batches, as for ``Look``.
+        groups: Number of micro-batches.
 
     Raises:
         UserError: If there are too few samples.
     """
-    look = Look(game, batch, rng=rng)
+    look = Look(game, batch, rng=rng, unit=unit, groups=groups)
     found: dict[Metric, Mapping[str, Parts]] = {"plain": _all_parts(look.moments())}
     weights = None if play is None else adam_weights(game, play)
     if weights is not None:
@@ -547,6 +559,185 @@ def _seen(plain: Mapping[str, Any]) -> Seen:
         for metric, of in plain["parts"].items()
     }
     return Seen(int(plain["step"]), plain["unit"], parts)
+
+
+# ----------------------------------------------------------------------------
+# The noise of a training as it goes along.
+# ----------------------------------------------------------------------------
+
+# Parts into which a training is divided for its curve.
+_WINDOWS = 12
+# A micro-batch is at least so many examples, where a batch has as many.
+_FEWEST = 4
+# The gradients of a micro-batch, in steps, where what a call costs counts for more than examples.
+_CALL = 0.75
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+@final
+class NoiseMonitor:
+    """Gradient noise scale of each player during training, from micro-batches.
+
+    A look takes the gradients of eight micro-batches of a quarter of the batch each, on training
+    samples drawn for it, and costs at most as much as six steps.
+
+    Source: McCandlish et al., 2018, https://arxiv.org/abs/1812.06162, appendix A.1.
+
+    Attributes:
+        share: Largest share of the cost of training for the looks.
+        groups: Number of micro-batches in a look.
+    """
+
+    share: Annotated[float, Between(0, 1, below=True, above=True)] = 0.02
+    groups: Annotated[int, Between(3, 1024)] = 8
+
+    def start(self, game: Game, train: Source, *, batch: int, rng: Rng) -> "NoiseMonitoring":
+        """Returns the monitor, ready to look at a training."""
+        return NoiseMonitoring(game, train, batch=batch, rng=rng, groups=self.groups)
+
+
+@final
+class NoiseMonitoring(Monitoring):
+    """The noise of all players of one training.
+
+    Args:
+        game: The game in training.
+        train: The training samples.
+        batch: Batch size of training.
+        rng: Draws samples and noise, anew for each step that is looked at.
+        groups: Micro-batches in a look.
+        size: Examples in each micro-batch; by default a quarter of the batch.
+    """
+
+    def __init__(
+        self,
+        game: Game,
+        train: Source,
+        *,
+        batch: int,
+        rng: Rng,
+        groups: int,
+        size: int | None = None,
+    ) -> None:
+        self._game, self._train, self._rng = game, train, rng
+        self._batch, self._groups = batch, groups
+        self._size = max(batch // 4, min(_FEWEST, batch)) if size is None else size
+        self.ledger = Ledger()
+        self._told = 0
+
+    @property
+    @override
+    def cost(self) -> float:
+        return self._groups * max(self._size / self._batch, _CALL)
+
+    @override
+    def look(self, step: int, play: Play) -> None:
+        stream = self._rng.stream(f"monitor/noise/{step}")
+        n = self._groups * self._size
+        index = torch.randint(len(self._train), (n,), generator=stream, device=stream.device)
+        batch = self._train.take(index.cpu()).to(self._rng.device)
+        seen = look_at(
+            self._game,
+            play,
+            batch,
+            step=step,
+            rng=stream,
+            unit="micro-batch",
+            groups=self._groups,
+        )
+        self.ledger.looks.append(seen)
+
+    @override
+    def point(self) -> Mapping[str, float | None]:
+        new, self._told = self.ledger.looks[self._told :], len(self.ledger.looks)
+        found: dict[str, float | None] = {}
+        for metric in METRICS:
+            for player in self.ledger.players(metric):
+                parts = [s.parts[metric][player] for s in new if metric in s.parts]
+                value = pooled(parts).scale().value if parts else None
+                found[score_name(player, metric)] = value
+        return found
+
+    @override
+    def scores(self) -> Mapping[str, Estimate]:
+        return scores_of(self.ledger, self._batch, rng=self._rng.stream("monitor/noise/draws"))
+
+    @override
+    def charts(self) -> list[Mapping[str, Any]]:
+        return [chart for m in METRICS if (chart := chart_of(self.ledger, m)) is not None]
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        return {"ledger": self.ledger.state_dict(), "told": self._told}
+
+    @override
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.ledger.load_state_dict(state["ledger"])
+        self._told = state["told"]
+
+
+METRICS: tuple[Metric, ...] = ("plain", "adam")
+"""The coordinates in which noise is measured."""
+
+
+def score_name(player: str, metric: Metric, what: str = "noise scale") -> str:
+    """Returns the name of a number of a player.
+
+    Example:
+        >>> score_name("critic", "plain"), score_name("critic", "adam", "critical batch")
+        ('noise scale (critic)', 'critical batch (critic, Adam)')
+    """
+    return f"{what} ({player}{', Adam' if metric == 'adam' else ''})"
+
+
+def scores_of(ledger: Ledger, batch: int, *, rng: torch.Generator) -> dict[str, Estimate]:
+    """Returns noise scales and critical batches of all players, by name.
+
+    Args:
+        ledger: The looks at a training.
+        batch: Batch size of that training.
+        rng: For the draws of intervals.
+    """
+    found: dict[str, Estimate] = {}
+    for metric in METRICS:
+        for player in ledger.players(metric):
+            windows = [p for _, p in ledger.windows(player, metric, _WINDOWS)]
+            found[score_name(player, metric)] = ledger.scale(player, metric)
+            critical = predicted_critical_batch(windows, batch, rng=rng)
+            found[score_name(player, metric, "critical batch")] = critical
+    if not found:
+        reason = "no look fits into the share of the cost: train longer, or give a larger share"
+        found["noise scale"] = Estimate.missing(reason, unit="examples")
+    return found
+
+
+def chart_of(ledger: Ledger, metric: Metric) -> dict[str, Any] | None:
+    """Returns the noise scales of all players over training, or None without a look."""
+    series = []
+    for player in ledger.players(metric):
+        found = [(s, p.scale()) for s, p in ledger.windows(player, metric, _WINDOWS)]
+        bounded = [(s, e) for s, e in found if e.low is not None]
+        series.append(
+            {
+                "name": player,
+                "x": [float(s) for s, _ in bounded],
+                "y": [e.value for _, e in bounded],
+                "low": [e.low for _, e in bounded],
+                "high": [e.high for _, e in bounded],
+            }
+        )
+    if not any(one["x"] for one in series):
+        return None
+    where = ", in the coordinates of Adam" if metric == "adam" else ""
+    return {
+        "title": f"Gradient noise scale{where}",
+        "x_label": "step",
+        "y_label": "noise scale in examples",
+        "log_y": True,
+        "note": "tr(Σ) / |G|² over parts of the training, with 95 % intervals. Parts in which the "
+        "gradient cannot be distinguished from 0 are left out.",
+        "series": [one for one in series if one["x"]],
+    }
 
 
 # ----------------------------------------------------------------------------

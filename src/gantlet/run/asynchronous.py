@@ -509,6 +509,16 @@ class AsyncRecord:
         text.writelines(f"{i},{worker},{late}\n" for i, (worker, late) in enumerate(rows))
         return text.getvalue()
 
+    def details(self) -> dict[str, Any]:
+        """Returns what an outcome keeps of it, as plain JSON values."""
+        return {
+            "staleness": {str(late): n for late, n in self.histogram().items()},
+            "deaths": self.deaths,
+            "dropped": self.dropped,
+            "discarded": self.discarded,
+            "in flight": self.in_flight,
+        }
+
     def state(self) -> dict[str, Any]:
         """Returns the record as tensors and plain values."""
         return {

@@ -3,9 +3,10 @@
 import math
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal, Protocol, final
 
 import torch
@@ -14,10 +15,11 @@ from torch import Tensor
 from gantlet.compute.meters import count
 from gantlet.core.data import Source, Splits, all_samples
 from gantlet.core.errors import UserError
-from gantlet.core.estimate import Budget, Spend
-from gantlet.core.model import Generative, Losses, Solver
+from gantlet.core.estimate import Budget, Estimate, Spend
+from gantlet.core.model import Generative, Losses, Monitor, Solver
 from gantlet.core.rng import Rng
 from gantlet.run.averaging import Average, Averaging
+from gantlet.run.monitors import Monitors
 
 # ----------------------------------------------------------------------------
 # Batches from shuffled epochs; the only state is the number of samples taken.
@@ -194,6 +196,8 @@ class Trained:
         best_step: The step with the best validation.
         step_flops: FLOPs of one step.
         unknown: Heavy operators that the meter could not count, with calls per step.
+        scores: What the monitors measured, by name.
+        charts: The curves of the monitors, as ``Monitoring.charts`` gives them.
     """
 
     spend: Spend
@@ -201,6 +205,8 @@ class Trained:
     best_step: int
     step_flops: float
     unknown: Mapping[str, int] = field(default_factory=dict[str, int])
+    scores: Mapping[str, Estimate] = field(default_factory=dict[str, Estimate])
+    charts: Sequence[Mapping[str, Any]] = ()
 
 
 def train(
@@ -214,6 +220,7 @@ def train(
     snapshots: Snapshots | None = None,
     watch: Callable[[float], None] = lambda _: None,
     follow: Callable[[float, Losses], None] = lambda _, __: None,
+    monitors: Mapping[str, Monitor] = MappingProxyType({}),
     clock: Callable[[], float] = time.perf_counter,
 ) -> Trained:
     """Trains ``game`` within the budget and leaves the selected model in it.
@@ -232,6 +239,8 @@ def train(
         snapshots: Schedule of snapshots; they change nothing else.
         watch: Called with the used fraction of the budget after each step.
         follow: Called with the same and the losses of the step.
+        monitors: Measurements along the way, by name. They change nothing else: their cost is not
+            charged to the budget.
         clock: Returns seconds; injected so that tests need not wait.
 
     Raises:
@@ -245,7 +254,8 @@ def train(
         raise UserError("Training needs a budget: flops, examples, steps or seconds.")
 
     def ready() -> _Training:
-        return _Training(game, solver, data=data, plan=plan, rng=rng, clock=clock)
+        watched = Monitors(monitors, game, data.train, batch=plan.batch, rng=rng)
+        return _Training(game, solver, data=data, plan=plan, rng=rng, watched=watched, clock=clock)
 
     state = keep.load_state() if keep else None
     training, used = ready(), 0.0
@@ -282,9 +292,11 @@ class _Training:
         data: Splits,
         plan: Plan,
         rng: Rng,
+        watched: Monitors,
         clock: Callable[[], float],
     ) -> None:
         self._game = game
+        self._watched = watched
         self._data = data
         self._plan = plan
         self._rng = rng
@@ -378,10 +390,11 @@ class _Training:
         return steps.index(self._best_step) + 1
 
     def step(self) -> None:
-        """Makes one step, and validates when it is time."""
+        """Makes one step, lets monitors look, and validates when it is time."""
         work = self._play.work
         self._one_step()
         self.spend += Spend(flops=self._costs["step"] * work)
+        self._watched.after(self.spend.steps, self._play)
         if self._plan.budget.used(self.spend) >= self._next:
             self._validate()
             self.spend += Spend(flops=self._costs["validation"])
@@ -455,6 +468,7 @@ class _Training:
             "flops": self.spend.flops,
             "validation": validation if math.isfinite(validation) else None,
             **means,
+            **self._watched.point(),
         }
 
     def finish(self) -> Trained:
@@ -469,6 +483,8 @@ class _Training:
             best_step=self._best_step,
             step_flops=self._costs["step"],
             unknown=self._unknown,
+            scores=self._watched.scores(),
+            charts=self._watched.charts(),
         )
 
     def state(self) -> dict[str, Any]:
@@ -489,6 +505,7 @@ class _Training:
             "best": self._best,
             "best_step": self._best_step,
             "next": self._next,
+            "watched": self._watched.state_dict(),
         }
 
     def takes_up(self, state: Mapping[str, Any]) -> bool:
@@ -525,3 +542,6 @@ class _Training:
         self._losses, self._curve = state["losses"], state["curve"]
         self._best, self._best_step = state["best"], state["best_step"]
         self._next = state["next"]
+        # Checkpoints of earlier versions have no monitors.
+        if "watched" in state:
+            self._watched.load_state_dict(state["watched"])

@@ -1,5 +1,6 @@
 """The report of a comparison: who wins on what, how surely, and at which cost."""
 
+import math
 from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -40,7 +41,7 @@ from gantlet.commands.standings import (
     ranked_on,
     ranking_score,
 )
-from gantlet.commands.trained import ASYNCHRONY
+from gantlet.commands.trained import ASYNCHRONY, MONITORED
 from gantlet.core.data import Separated
 from gantlet.core.estimate import (
     CONTROL,
@@ -252,6 +253,39 @@ def _series(c: ModelResults, run: Run) -> Iterator[Series]:
         yield Series(name=c.label, x=x, y=y)
 
 
+def monitored(everyone: Sequence[ModelResults]) -> Iterator[Section]:
+    """Yields the curves of monitors, of the first seed of each model."""
+    lines = [
+        _monitored_lines(chart, c.label, named=len(everyone) > 2)
+        for c in everyone
+        for o in list(c.outcomes.values())[:1]
+        for chart in o.details.get(MONITORED, ())
+    ]
+    if lines:
+        yield Section(title="Monitored during training", blocks=lines)
+
+
+def _monitored_lines(chart: Mapping[str, Any], label: str, *, named: bool) -> Lines:
+    return Lines(
+        title=f"{label}: {chart['title']}" if named else chart["title"],
+        x_label=chart["x_label"],
+        y_label=chart["y_label"],
+        log_y=chart["log_y"],
+        note=chart["note"],
+        series=[
+            Series(name=one["name"], **{k: _numbers(one[k]) for k in _ROWS if one.get(k)})
+            for one in chart["series"]
+        ],
+    )
+
+
+_ROWS = ("x", "y", "low", "high")
+
+
+def _numbers(values: Sequence[float | None]) -> list[float]:
+    return [math.nan if v is None else v for v in values]
+
+
 # ----------------------------------------------------------------------------
 # The report of a comparison: who wins on what, how surely, and at which cost.
 # ----------------------------------------------------------------------------
@@ -292,6 +326,7 @@ def answer(
             *charts(shown, run),
             *mode_coverage(shown, question["data"]),
             *galleries(shown, run, data),
+            *monitored(shown),
             *gap_to_best(found),
             *staleness(shown),
             *_details(shown),

@@ -23,6 +23,7 @@ from gantlet.options import METRICS
 from gantlet.report.blocks import Report
 from gantlet.run.asynchronous import check_async, ray
 from gantlet.run.execute import Watch
+from gantlet.run.monitors import resolved_monitors
 from gantlet.run.store import Run, TrialFolder
 from gantlet.run.trials import RunData
 
@@ -58,6 +59,7 @@ class Compare:
         average_every: Steps from one set of weights in that average to the next.
         asynchronous: Number of workers of asynchronous training; 0 is synchronous.
         async_engine: What these workers are.
+        monitors: What is measured along the way of each training.
         data_seed: Seed of the train/validation/test split, the same for all trials.
         threads: Threads of each trial; part of what decides the last digits.
         device: Where models are trained and measured.
@@ -84,6 +86,7 @@ class Compare:
     average_every: options.Steps = options.Compare.average_every
     asynchronous: options.AsyncWorkers = options.Compare.asynchronous
     async_engine: options.AsyncEngine = options.Compare.async_engine
+    monitors: tuple[str, ...] = ()
     data_seed: options.Seed = options.Compare.data_seed
     threads: options.Threads = options.Compare.threads
     device: str = options.Compare.device
@@ -277,6 +280,7 @@ class Compare:
             average_every=self.average_every,
             asynchronous=self.asynchronous,
             async_engine=self.async_engine,
+            monitors=resolved_monitors(self.monitors),
         )
 
     def _samples(self, data: str) -> int:
@@ -295,7 +299,8 @@ def _shared(asked: options.Training) -> dict[str, Any]:
     average = ("ema", "average_from", "average_every")
     ways = ("asynchronous", "async_engine", "threads", "device")
     found = {name: getattr(asked, name) for name in (*names, *average, *ways)}
-    return {**found, "budget": asked.budget or options.DEFAULT_BUDGET}
+    budget = asked.budget or options.DEFAULT_BUDGET
+    return {**found, "budget": budget, "monitors": tuple(asked.monitors)}
 
 
 def with_usual(probes: Sequence[str]) -> tuple[str, ...]:
