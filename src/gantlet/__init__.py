@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, final
 
 if TYPE_CHECKING:
     from gantlet.api import (
+        attack,
         compare,
         converge,
         cost,
@@ -109,6 +110,7 @@ __all__ = [
     "TrainMetric",
     "UserError",
     "Watch",
+    "attack",
     "compare",
     "components",
     "converge",

@@ -23,6 +23,7 @@ import numpy as np
 from torch import Tensor
 
 from gantlet import options
+from gantlet.commands.attack.study import Attack
 from gantlet.commands.compare.study import Compare
 from gantlet.commands.compare.trial import restore
 from gantlet.commands.converge.study import Converge
@@ -47,7 +48,7 @@ from gantlet.core.errors import UserError, printable
 from gantlet.core.estimate import Budget, Trial
 from gantlet.core.model import Game, Model
 from gantlet.core.rng import Rng, StorageError, cache_home
-from gantlet.core.spec import datasets, quote, studies
+from gantlet.core.spec import Spec, datasets, quote, studies
 from gantlet.given import SamplesLike, own_data, own_players, to_dataset, to_spec
 from gantlet.options import Retry, Texts, Threads, Workers
 from gantlet.report.blocks import Report
@@ -287,6 +288,19 @@ def converge(asked: options.Converge) -> Report:
 
     Raises:
         UserError: If the configuration is invalid, or the run directory holds another one.
+    """
+    return _answered(asked)
+
+
+@public(options.Attack)
+def attack(asked: options.Attack) -> Report:
+    """Attacks the critic of a GAN, and its generator's updates; see ``gantlet attack``.
+
+    Calling it again with the same configuration and run directory resumes.
+
+    Raises:
+        UserError: If there is no critic, no snapshot of it, or the run directory holds another
+            run.
     """
     return _answered(asked)
 
@@ -666,6 +680,23 @@ def _(asked: options.Converge) -> Study:
         )
     given = own_data(model) if asked.data is None else asked.data
     return Converge.of(asked, None if given is None else to_dataset(given, "data", asked.seed))
+
+
+@study_of.register
+def _(asked: options.Attack) -> Study:
+    model: Any = str(asked.game) if isinstance(asked.game, Path) else asked.game
+    if not isinstance(model, (str, Game)):
+        raise UserError(
+            "game must be a run or a game: gantlet.game({'generator': G, 'critic': D}, "
+            f"losses=...). Got {type(model).__name__}."
+        )
+    is_own = isinstance(model, Game) or Spec.parse(model).name == "module"
+    if not is_own and asked.data is not None:
+        raise UserError("data is for a game of your own; a run has its data. Leave it out.")
+    given = asked.data if asked.data is not None or not is_own else own_data(model)
+    if is_own and given is None:
+        raise UserError("Give --data, the real samples that the critic was trained on.")
+    return Attack.of(asked, None if given is None else to_dataset(given, "data", asked.seed))
 
 
 @study_of.register

@@ -579,6 +579,53 @@ class Converge(Running):
 
 @final
 @dataclass(frozen=True)
+class Attack(Running):
+    """The options of ``gantlet attack``.
+
+    Attributes:
+        game: Finished training with snapshots as RUN or RUN@MODEL#SEED, or a game of your own as
+            module:path=FILE.py:FUNCTION; in Python also a game.
+        data: Data set of a game of your own, as name or name:key=value,key=value; in Python also
+            samples. Default: that of the game.
+        samples: Number of fakes, and of real samples, to attack.
+        updates: Number of generator updates to measure at each stage.
+        critics: Number of fresh critics to train at each stage.
+        stages: Maximum number of snapshots of a run to look at.
+        ablations: Also update the generator in other ways at the last stage: more steps, the same
+            latents, free samples, other batch sizes, SGD.
+        solver: Optimizer of a game of your own; auto: what the game says.
+        batch: Batch size of a game of your own.
+        seed: Random seed.
+        data_seed: Seed of the train/validation/test split of the data of a game of your own.
+    """
+
+    game: "str | Path | Game"
+    _: KW_ONLY
+    data: "SamplesLike | None" = None
+    samples: Annotated[int, Between(20, 100_000)] = 200
+    updates: Annotated[int, Between(10, 100_000)] = 50
+    critics: Annotated[int, Between(3, 1000)] = 8
+    stages: Annotated[int, Between(1, 1000)] = 4
+    ablations: bool = False
+    solver: str = "auto"
+    batch: Batch = 128
+    seed: Seed = 0
+    data_seed: Seed = 0
+
+    @override
+    def __post_init__(self) -> None:
+        """Validates every option.
+
+        Raises:
+            UserError: If an option is out of range, or the device is not the CPU.
+        """
+        if self.device != "cpu":
+            raise UserError("An attack runs on the cpu only. Leave out --device.")
+        super().__post_init__()
+
+
+@final
+@dataclass(frozen=True)
 class Cost(Options):
     """The options of ``gantlet cost``.
 

@@ -150,6 +150,19 @@ COMMANDS = (
 """,
     ),
     CommandHelp(
+        "attack",
+        "Attack the critic of a GAN, and measure how far its generator does.",
+        "Finds the smallest changes with which fakes look real to the critic (and real samples "
+        "fake), and measures which share of what the generator's own updates gain is an attack "
+        "on this one critic: fresh critics do not confirm it. At stages of training, with a test "
+        "for masked gradients and what to change. Train with --snapshots N first.",
+        """
+  gantlet train gan --data digits --steps 2000 --snapshots 4 --out runs/gan
+  gantlet attack runs/gan
+  gantlet attack module:path=my.py:build,weights=gan.pt --data digits --ablations
+""",
+    ),
+    CommandHelp(
         "sample",
         "Draw samples from a trained model.",
         "",
@@ -278,6 +291,7 @@ EVERYDAY = frozenset(
         "verify",
         "tournament",
         "converge",
+        "attack",
         "sample",
         "cost",
         "plan",

@@ -356,6 +356,11 @@ class Moves:
         self._home = _states(game)
 
     @property
+    def memory(self) -> dict[str, Any]:
+        """What the solver remembers where updates begin."""
+        return self._memory
+
+    @property
     def batches(self) -> int:
         """Number of batches of real samples that an update takes."""
         return self._play.batches
@@ -646,6 +651,28 @@ class Accident:
         """The transfer of direction ``a`` less that of ``b``, critics and updates in pairs."""
         return contrast(self.own, self.fresh, a, b)
 
+    def calibrated(self) -> Estimate:
+        """The accident share on a scale from the oracle's step (0) to the strongest attack (1).
+
+        Where fresh critics gain more by the oracle's step than the critic itself, as they do where
+        training has pushed that one about, this says more than ``share``. It is missing where the
+        two ends are not significantly apart.
+        """
+        ends = self.contrast("oracle", "attack")
+        if ends.value is None:
+            return ends
+        if ends.low is None or ends.low <= 0:
+            return Estimate.missing("the oracle's step does not transfer better than the attack")
+        names = ("oracle", "update", "attack")
+        own = torch.stack([self.own[n] for n in names], dim=-1)
+        fresh = torch.stack([self.fresh[n] for n in names], dim=-1)
+
+        def place(f: Tensor, o: Tensor) -> float:
+            oracle, update, attack = (f.mean((0, 1)) / o.mean(0)).tolist()
+            return float((oracle - update) / (oracle - attack))
+
+        return _crossed(place, fresh, own)
+
 
 def accident(
     moves: Moves,
@@ -789,7 +816,7 @@ def _cosine(a: Tensor, b: Tensor) -> Tensor:
 _SURE = 3.0
 
 
-def transfer(own: Tensor, fresh: Tensor) -> Estimate:
+def transfer(own: Tensor, fresh: Tensor, *, of: str = "updates") -> Estimate:
     """Returns the share of a critic's gain that fresh critics confirm.
 
     The mean over critics and updates of the one, divided by the mean over updates of the other.
@@ -798,10 +825,11 @@ def transfer(own: Tensor, fresh: Tensor) -> Estimate:
     Args:
         own: The critic's gain in units of its gap, shape ``(updates,)``.
         fresh: Those of fresh critics, shape ``(critics, updates)``.
+        of: What is counted as updates are, in the plural.
     """
     if why := _unsure(own):
         return Estimate.missing(why, better="higher")
-    return _crossed(lambda f, o: float(f.mean() / o.mean()), fresh, own)
+    return _crossed(lambda f, o: float(f.mean() / o.mean()), fresh, own, of=of)
 
 
 def contrast(own: Mapping[str, Tensor], fresh: Mapping[str, Tensor], a: str, b: str) -> Estimate:
@@ -838,7 +866,13 @@ def _unsure(own: Tensor) -> str:
     return "the critic's gain is not significantly different from zero"
 
 
-def _crossed(statistic: Callable[[Tensor, Tensor], float], fresh: Tensor, own: Tensor) -> Estimate:
+def _crossed(
+    statistic: Callable[[Tensor, Tensor], float],
+    fresh: Tensor,
+    own: Tensor,
+    *,
+    of: str = "updates",
+) -> Estimate:
     critics, updates = fresh.shape[:2]
     if not bool(fresh.isfinite().all()):
         return Estimate.missing("a fresh critic has no gap between real and fake samples")
@@ -848,7 +882,7 @@ def _crossed(statistic: Callable[[Tensor, Tensor], float], fresh: Tensor, own: T
         statistic(fresh, own),
         total([by_critic, by_update]),
         n=critics,
-        method=f"over {critics} fresh critics and {updates} updates, jackknife over both",
+        method=f"over {critics} fresh critics and {updates} {of}, jackknife over both",
     )
 
 
