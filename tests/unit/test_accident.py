@@ -15,7 +15,6 @@ from gantlet.core.rng import Rng
 from gantlet.core.spec import solvers
 from gantlet.games.accident import (
     DIRECTIONS,
-    FreshCritics,
     Moves,
     Reality,
     Way,
@@ -24,10 +23,10 @@ from gantlet.games.accident import (
     generator_of,
     kernel_prediction,
     ratio,
-    train_critics,
     transfer,
 )
 from gantlet.games.attack import lengths
+from gantlet.games.fresh import FreshCritics, train_critics
 from gantlet.models.gan import AdversarialObjective, Gan, GanGame
 from gantlet.models.nets import mlp, seeded
 

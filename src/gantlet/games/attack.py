@@ -7,15 +7,16 @@ threshold. All act on the score itself, whatever loss the critic is trained with
 no second class.
 
 * ``fgsm`` and ``pgd`` climb within a ball; ``pgd`` has steps that can cross it;
-* ``deepfool`` and ``minimal`` look for the nearest sample on the other side of a threshold;
-* ``masking`` tests whether a critic only seems robust because its gradients lead nowhere.
+* ``deepfool`` and ``minimal`` look for the nearest sample on the other side of a threshold.
+
+Whether gradients can be trusted is tested in ``gantlet.games.masking``.
 
 Norms are over all components of a sample, any ``1 <= norm <= inf``. Nothing here changes a critic:
 gradients go to the samples alone.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, final
 
@@ -24,7 +25,7 @@ from torch import Tensor
 
 from gantlet.core.errors import UserError, unknown
 from gantlet.core.estimate import Estimate
-from gantlet.stats.intervals import holm_adjusted, proportion
+from gantlet.stats.intervals import proportion
 
 Score: TypeAlias = Callable[[Tensor], Tensor]
 """Samples, shape ``(n, ...)``, to one score each, shape ``(n,)``; such as ``game.critic``."""
@@ -105,7 +106,7 @@ class Ball:
         if self.norm == math.inf:
             p = 2 * torch.rand(x.shape, generator=rng, device=x.device).to(x.dtype) - 1
             return self.held(x, radius * p)
-        along = _unit(torch.randn(x.shape, generator=rng, device=x.device).to(x.dtype), self.norm)
+        along = unit(torch.randn(x.shape, generator=rng, device=x.device).to(x.dtype), self.norm)
         share = torch.rand(len(x), generator=rng, device=x.device) ** (1 / x[0].numel())
         return self.held(x, radius * share.to(x.dtype).reshape(radius.shape) * along)
 
@@ -182,13 +183,14 @@ def lengths(p: Tensor, norm: float = 2.0) -> Tensor:
     return found
 
 
-def _shaped(each: Tensor, like: Tensor) -> Tensor:
+def shaped(each: Tensor, like: Tensor) -> Tensor:
+    """Returns a number for each sample, shape ``(n,)``, in the shape ``(n, 1, ...)``."""
     return each.reshape(-1, *(1,) * (like.ndim - 1))
 
 
-def _unit(p: Tensor, norm: float) -> Tensor:
+def unit(p: Tensor, norm: float = 2.0) -> Tensor:
     """Returns each perturbation divided by its norm; zeros stay zeros."""
-    size = _shaped(lengths(p, norm), p)
+    size = shaped(lengths(p, norm), p)
     return p / torch.where(size > 0, size, torch.ones_like(size))
 
 
@@ -208,12 +210,12 @@ def steepest(slope: Tensor, norm: float = 2.0) -> Tensor:
     if norm == math.inf:
         return slope.sign()
     # Divided by the largest component first, no power overflows or vanishes.
-    scaled = _unit(slope, math.inf)
+    scaled = unit(slope, math.inf)
     if norm == 1:
         flat = scaled.flatten(1)
         best = flat.abs().argmax(1, keepdim=True)
         return torch.zeros_like(flat).scatter(1, best, flat.gather(1, best)).view_as(slope)
-    return _unit(scaled.sign() * scaled.abs() ** (1 / (norm - 1)), norm)
+    return unit(scaled.sign() * scaled.abs() ** (1 / (norm - 1)), norm)
 
 
 def dual(norm: float) -> float:
@@ -233,7 +235,7 @@ def _projected(p: Tensor, radius: Tensor, norm: float) -> Tensor:
         return torch.minimum(torch.maximum(p, -radius), radius)
     if norm == 1:
         return _onto_simplex(p, radius)
-    size = _shaped(lengths(p, norm), p)
+    size = shaped(lengths(p, norm), p)
     return torch.where(size > radius, p * (radius / size.clamp(min=1e-38)), p)
 
 
@@ -448,7 +450,7 @@ class _Climb:
             return
         better = self._sign * seen > self._sign * self._best
         self._best = torch.where(better, seen, self._best)
-        self._where = torch.where(_shaped(better, self._p), self._p, self._where)
+        self._where = torch.where(shaped(better, self._p), self._p, self._where)
 
     def result(self, towards: Side) -> Attacked:
         before = self._best if self._before is None else self._before
@@ -521,7 +523,7 @@ def deepfool(
         size = lengths(slope, dual(norm))
         length = torch.where((short > 0) & (size > 0), short / size.clamp(min=1e-30), 0.0)
         length = torch.where(length.isfinite(), length, 0.0)
-        total = total + _shaped(length, x) * steepest(goal.sign * slope, norm)
+        total = total + shaped(length, x) * steepest(goal.sign * slope, norm)
         at = ball.moved(x, ball.held(x, (1 + overshoot) * total))
     return _nearest(score, x, at, goal, norm)
 
@@ -529,7 +531,7 @@ def deepfool(
 def _nearest(score: Score, x: Tensor, at: Tensor, goal: Goal, norm: float) -> Nearest:
     done = goal.gap(scores_of(score, at)) <= 0
     distance = torch.where(done, lengths(at - x, norm), math.inf)
-    return Nearest(torch.where(_shaped(done, x), at, x), distance, norm)
+    return Nearest(torch.where(shaped(done, x), at, x), distance, norm)
 
 
 def minimal(
@@ -589,7 +591,7 @@ def _within(found: Nearest, x: Tensor, most: float) -> Nearest:
     """Returns what was found without perturbations that are larger than allowed."""
     kept = found.distance <= most
     distance = torch.where(kept, found.distance, math.inf)
-    return Nearest(torch.where(_shaped(kept, x), found.x, x), distance, found.norm)
+    return Nearest(torch.where(shaped(kept, x), found.x, x), distance, found.norm)
 
 
 def _tried(
@@ -600,7 +602,7 @@ def _tried(
     found = _drawn_back(score, x, _nearest(score, x, climbed.x, goal, ball.norm), goal)
     better = found.distance < known.distance
     return Nearest(
-        torch.where(_shaped(better, x), found.x, known.x),
+        torch.where(shaped(better, x), found.x, known.x),
         torch.where(better, found.distance, known.distance),
         ball.norm,
     )
@@ -638,10 +640,10 @@ def _drawn_back(score: Score, x: Tensor, found: Nearest, goal: Goal) -> Nearest:
     past = goal.gap(scores_of(score, x)) <= 0
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        done = goal.gap(scores_of(score, x + _shaped(middle, x) * p)) <= 0
+        done = goal.gap(scores_of(score, x + shaped(middle, x) * p)) <= 0
         high, low = torch.where(done, middle, high), torch.where(done, low, middle)
     high = torch.where(past, 0.0, high)
-    at = torch.where(_shaped(high < 1, x), x + _shaped(high, x) * p, found.x)
+    at = torch.where(shaped(high < 1, x), x + shaped(high, x) * p, found.x)
     distance = torch.where(found.succeeded, lengths(at - x, found.norm), math.inf)
     return Nearest(at, torch.where(past, 0.0, distance), found.norm)
 
@@ -699,242 +701,3 @@ def _rank(n: int, level: float) -> int:
 def attackable(distance: Tensor, radius: float) -> Estimate:
     """Returns the share of samples with an attack of at most ``radius``, exact binomial."""
     return proportion(int((distance <= radius).sum()), len(distance))
-
-
-# ----------------------------------------------------------------------------
-# Gradient masking: a critic that only seems robust, since its gradients lead nowhere.
-# ----------------------------------------------------------------------------
-
-SIGNS: Mapping[str, str] = {
-    "random": "the same sample gets another score when it is asked for again",
-    "saturated": "the gradient is exactly zero at some samples",
-    "derivative": "the gradient disagrees with finite differences of the score",
-    "directions": "searches that use no gradient raise the score further than the gradient attack",
-    "transfer": "attacks made on another critic raise the score further than its own gradient",
-    "single": "a single step raises the score further than many",
-    "radius": "a larger ball gives the attack less",
-}
-"""What shows that gradients mislead, by the name of the test."""
-
-# Family-wise error rate of all signs together.
-_MASKED = 0.01
-# A share of samples up to which zero gradients may be dead units of a network.
-_DEAD = 0.1
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Sign:
-    """One test for gradient masking.
-
-    Attributes:
-        name: Which, of ``SIGNS``.
-        share: The share of samples that show it.
-        p: The p-value, adjusted for all tests together (Holm).
-    """
-
-    name: str
-    share: float
-    p: float
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Masking:
-    """Whether attacks by gradient can be trusted.
-
-    Attributes:
-        signs: All tests that were made.
-    """
-
-    signs: Sequence[Sign]
-
-    @property
-    def found(self) -> list[Sign]:
-        """The signs that are significant, 1 % in all."""
-        return [s for s in self.signs if s.p <= _MASKED]
-
-    @property
-    def is_masked(self) -> bool:
-        """Whether gradients mislead: distances are then too large, and no sign of robustness."""
-        return bool(self.found)
-
-
-def masking(
-    score: Score,
-    x: Tensor,
-    ball: Ball,
-    *,
-    rng: torch.Generator,
-    towards: Side = "real",
-    steps: int = 20,
-    others: Sequence[Score] = (),
-) -> Masking:
-    """Tests whether the gradients of a critic hide attacks that exist.
-
-    A gradient attack on an honest critic is better than any search of the same size without
-    gradients, than a single step, than attacks made for other critics, and does not lose by a
-    larger ball. Each is a sign test over samples of who does better; zero gradients are counted,
-    and gradients are compared with finite differences. The tests share 1 % (Holm).
-
-    Source: Athalye, Carlini and Wagner, 2018, https://arxiv.org/abs/1802.00420, section 3.1;
-    Carlini et al., 2019, https://arxiv.org/abs/1902.06705, section 4.
-
-    Args:
-        score: The critic, which scores each sample alone.
-        x: Samples, shape ``(n, ...)``; at least 20 for a test to have power.
-        ball: In which they are attacked.
-        rng: Draws directions.
-        towards: Which way.
-        steps: Gradients of the attack.
-        others: Other critics, whose attacks are tried on this one.
-    """
-    trial = _Trial(score, x.detach(), ball, towards=towards, steps=steps, rng=rng)
-    raw = dict(trial.signs(others))
-    adjusted = holm_adjusted([p for _, p in raw.values()])
-    return Masking(
-        [Sign(name, share, p) for (name, (share, _)), p in zip(raw.items(), adjusted, strict=True)]
-    )
-
-
-# A gain counts as larger beyond this share of the gains' size: less is rounding.
-_MORE = 0.01
-# Searches without gradients: so many directions, to be followed at so many lengths.
-_DIRECTIONS = 32
-_LENGTHS = (0.25, 0.5, 1.0)
-# Starts of the gradient attack.
-_STARTS = 5
-# Steps of finite differences, in radii.
-_SMALL = 0.01
-
-
-@final
-class _Trial:
-    """The tests of one critic."""
-
-    def __init__(
-        self,
-        score: Score,
-        x: Tensor,
-        ball: Ball,
-        *,
-        towards: Side,
-        steps: int,
-        rng: torch.Generator,
-    ) -> None:
-        self._score = score
-        self._x = x
-        self._ball = ball
-        self._towards: Side = towards
-        self._sign = sign_of(towards)
-        self._steps = steps
-        self._rng = rng
-        # As many looks at the critic as searches without gradients have: on a bumpy score one
-        # ascent may end on a small hill, which masks nothing.
-        self._gain = self._ascent(ball, steps)
-
-    def _ascent(self, ball: Ball, steps: int) -> Tensor:
-        found = pgd(
-            self._score,
-            self._x,
-            ball,
-            towards=self._towards,
-            steps=steps,
-            restarts=_STARTS,
-            rng=self._rng,
-        )
-        return found.gain
-
-    def signs(self, others: Sequence[Score]) -> Iterator[tuple[str, tuple[float, float]]]:
-        """Yields the share and the p-value of each test, by name."""
-        once, again = (scores_of(self._score, self._x) for _ in range(2))
-        changed = int((once != again).sum())
-        yield "random", (changed / len(once), 0.0 if changed else 1.0)
-        slope, _ = slopes(self._score, self._x)
-        zero = int((lengths(slope, math.inf) == 0).sum())
-        yield "saturated", (zero / len(slope), _above(zero, len(slope), _DEAD))
-        yield "derivative", self._derivative(slope)
-        yield "directions", self._beaten(self._searched(slope))
-        single = fgsm(self._score, self._x, self._ball, towards=self._towards).gain
-        yield "single", self._beaten(single)
-        yield "radius", self._worse_when_larger()
-        if others:
-            yield "transfer", self._beaten(self._transferred(others))
-
-    def _beaten(self, gain: Tensor) -> tuple[float, float]:
-        """Tests whether other gains are larger than those of the attack, over samples."""
-        return _more(gain, self._gain)
-
-    def _gains(self, p: Tensor) -> Tensor:
-        moved = self._x + self._ball.held(self._x, p)
-        before = scores_of(self._score, self._x)
-        return self._sign * (scores_of(self._score, moved) - before)
-
-    def _searched(self, slope: Tensor) -> Tensor:
-        """Returns the best gain along random directions, their estimated slope, and its reverse.
-
-        The estimate is by finite differences over many directions (Ilyas et al., 2018,
-        https://arxiv.org/abs/1804.08598), as long as the ball is wide: small ripples of the score
-        do not lead it astray.
-        """
-        x, radius = self._x, self._ball.sized(self._x)
-        best = torch.zeros_like(self._gain)
-        estimate = torch.zeros_like(x)
-        for _ in range(_DIRECTIONS):
-            drawn = torch.randn(x.shape, generator=self._rng, device=x.device).to(x.dtype)
-            along = _unit(drawn, self._ball.norm)
-            there, back = self._gains(radius * along), self._gains(-radius * along)
-            estimate += _shaped(there - back, x) * along
-            best = torch.maximum(best, torch.maximum(there, back))
-        for way in (estimate, -slope * self._sign):
-            for length in _LENGTHS:
-                best = torch.maximum(
-                    best, self._gains(length * radius * steepest(way, self._ball.norm))
-                )
-        return best
-
-    def _transferred(self, others: Sequence[Score]) -> Tensor:
-        moved = [
-            pgd(other, self._x, self._ball, towards=self._towards, steps=self._steps).x - self._x
-            for other in others
-        ]
-        return torch.stack([self._gains(p) for p in moved]).max(0).values
-
-    def _worse_when_larger(self) -> tuple[float, float]:
-        wide = replace(self._ball, radius=2 * self._ball.radius)
-        return _more(self._gain, self._ascent(wide, 2 * self._steps))
-
-    def _derivative(self, slope: Tensor) -> tuple[float, float]:
-        """Tests whether most gradients disagree with central differences along themselves.
-
-        The direction is a random one plus that of the gradient, so that neither a gradient of
-        zero nor one that is far too large goes unnoticed. Kinks of a network disturb some samples,
-        not most.
-        """
-        x = self._x
-        drawn = torch.randn(x.shape, generator=self._rng, device=x.device).to(x.dtype)
-        along = _unit(_unit(slope, 2.0) + _unit(drawn, 2.0), 2.0)
-        step = _SMALL * self._ball.sized(x) * along
-        up, down = (scores_of(self._score, x + s * step) for s in (1, -1))
-        expected = 2 * (slope * step).flatten(1).sum(1)
-        # Single precision loses digits of scores that are large beside their difference.
-        noise = 8 * torch.finfo(x.dtype).eps * torch.maximum(up.abs(), down.abs())
-        off = ((up - down) - expected).abs() > noise + 0.5 * torch.maximum(
-            (up - down).abs(), expected.abs()
-        )
-        count = int(off.sum())
-        return count / len(x), _above(count, len(x), 0.5)
-
-
-def _more(a: Tensor, b: Tensor) -> tuple[float, float]:
-    """Returns the share of samples with ``a > b`` and the p-value of a sign test of "no more"."""
-    scale = torch.maximum(a.abs(), b.abs())
-    wins = int((a - b > _MORE * scale).sum())
-    return wins / len(a), _above(wins, len(a), 0.5)
-
-
-def _above(count: int, n: int, share: float) -> float:
-    """Returns the one-sided exact binomial p-value of "the probability is not above ``share``"."""
-    from scipy.stats import binom
-
-    return float(binom.sf(count - 1, n, share)) if count else 1.0

@@ -32,7 +32,7 @@ from gantlet.core.model import Adversarial, Game
 from gantlet.core.spec import Spec, datasets, families, label, solvers
 from gantlet.domains.domains import domain_of
 from gantlet.games.accident import DIRECTIONS
-from gantlet.games.attack import SIGNS
+from gantlet.games.masking import MASKED, SIGNS
 from gantlet.report.blocks import (
     Block,
     Caveat,
@@ -61,11 +61,14 @@ from gantlet.stats.intervals import holm, p_value
 
 _LEVEL = 0.05
 
-Judgment: TypeAlias = Literal["unknown", "blunt", "attack", "mixed", "improvement", "open"]
+Judgment: TypeAlias = Literal[
+    "unknown", "astray", "blunt", "attack", "mixed", "improvement", "open"
+]
 """What an update is held for.
 
-``unknown``: it cannot be measured. ``blunt``: attacks on this critic transfer as much as steps
-towards the data, so that nothing can be told apart. ``attack``: the update transfers significantly
+``unknown``: it cannot be measured. ``astray``: steps towards the data lower the critic's score,
+significantly, so that there is nothing to measure by. ``blunt``: attacks on this critic transfer no
+less than steps towards the data, so that nothing can be told apart. ``attack``: the update transfers significantly
 less than steps towards the data, and not significantly more than the attack. ``mixed``:
 significantly less than the one and more than the other. ``improvement``: not significantly less
 than the steps towards the data, and significantly more than the attack. ``open``: significantly
@@ -82,7 +85,8 @@ def judgments(outcomes: Sequence[Outcome]) -> list[Judgment]:
     found: list[Judgment] = []
     for i in range(len(outcomes)):
         place = slice(3 * i, 3 * i + 3)
-        found.append(_judgment(tests[place], sure[place]))
+        is_lost = (outcomes[i].scores["own oracle"].high or 0.0) < 0
+        found.append("astray" if is_lost else _judgment(tests[place], sure[place]))
     return found
 
 
@@ -135,14 +139,15 @@ def _progress(name: str, last: Outcome, judged: Judgment, stages: int) -> Verdic
             f"measured: {reasons[0]}."
         )
     claim = _CLAIMS[judged].format(at=at, name=name)
-    rest = "" if judged == "blunt" else f" {begin}"
+    rest = "" if judged in {"blunt", "astray"} else f" {begin}"
     return Verdict(claim=claim + rest, because=measured + tests)
 
 
 _CLAIMS: Mapping[Judgment, str] = {
     "blunt": "Updates of {name}{at} cannot be told apart as attacks or improvements: attacks on "
-    "its critic transfer to fresh critics no less than steps towards the data do. There is no "
-    "accidental attack to find here.",
+    "its critic transfer to fresh critics no less than steps towards the data do, by the tests made.",
+    "astray": "The critic of {name}{at} points away from the data: steps towards real samples "
+    "lower its score, so that no update that follows it can be held for an improvement.",
     "attack": "The generator's updates{at} cannot be distinguished from an attack on its own "
     "critic: fresh critics confirm significantly less of them than of steps towards the data.",
     "mixed": "The generator's updates{at} are significantly more than an attack on its own "
@@ -200,20 +205,17 @@ def _fragile(last: Outcome) -> Verdict:
 
 
 def _masked(last: Outcome) -> Verdict:
-    found = [name for name, _, p in last.details["masking"] if p <= _MASKED]
+    found = [name for name, _, p in last.details["masking"] if p <= MASKED]
     if not found:
         return Verdict(
             claim="No sign of masked gradients: the distances are not an artefact of the attack.",
-            because=f"{len(last.details['masking'])} tests, {100 * _MASKED:g} % in all (Holm).",
+            because=f"{len(last.details['masking'])} tests, {100 * MASKED:g} % in all (Holm).",
         )
     return Verdict(
         claim="The critic's gradients are masked: it may be far more fragile than the distances "
         "say, which are upper bounds.",
         because="; ".join(SIGNS[name] for name in found).capitalize() + ".",
     )
-
-
-_MASKED = 0.01
 
 
 def _least(last: Outcome) -> Verdict:
@@ -256,7 +258,7 @@ class Change:
 
 def changes_of(model: str, solver: str, last: Outcome, judged: Judgment) -> list[Change]:
     """Returns what may make a critic's signal mean more, where its updates are attacks."""
-    if judged not in {"attack", "mixed"}:
+    if judged not in {"attack", "mixed", "astray"}:
         return []
     found: list[Change] = []
     if change := _penalty(model, solver, last):
@@ -562,7 +564,7 @@ def _signs(o: Outcome) -> Table:
             [SIGNS[name], f"{100 * share:.0f} %", f"{p:.2g}"]
             for name, share, p in o.details["masking"]
         ],
-        note=f"p-values are Holm's; a sign is significant at {_MASKED:g} or below.",
+        note=f"p-values are Holm's; a sign is significant at {MASKED:g} or below.",
     )
 
 

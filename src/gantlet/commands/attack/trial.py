@@ -28,13 +28,10 @@ from gantlet.games.accident import (
     DIRECTIONS,
     USUAL,
     Accident,
-    FreshCritics,
     Moves,
     Reality,
-    See,
     Way,
     accident,
-    train_critics,
     transfer,
 )
 from gantlet.games.attack import (
@@ -43,12 +40,13 @@ from gantlet.games.attack import (
     Nearest,
     Side,
     attackable,
-    masking,
     median_distance,
     minimal,
     scores_of,
     threshold_of,
 )
+from gantlet.games.fresh import FreshCritics, See, train_critics
+from gantlet.games.masking import masking
 from gantlet.games.solvers import Sgd
 from gantlet.models.gan import AdversarialObjective, GanGame, GanOptions, critic
 from gantlet.models.nets import Scaling, seeded
