@@ -67,12 +67,12 @@ Judgment: TypeAlias = Literal[
 """What an update is held for.
 
 ``unknown``: it cannot be measured. ``astray``: steps towards the data lower the critic's score,
-significantly, so that there is nothing to measure by. ``blunt``: attacks on this critic transfer no
-less than steps towards the data, so that nothing can be told apart. ``attack``: the update transfers significantly
-less than steps towards the data, and not significantly more than the attack. ``mixed``:
-significantly less than the one and more than the other. ``improvement``: not significantly less
-than the steps towards the data, and significantly more than the attack. ``open``: significantly
-different from neither.
+significantly, so that there is nothing to measure by. ``blunt``: attacks on this critic transfer
+no less than steps towards the data, so that nothing can be told apart. ``attack``: the update
+transfers significantly less than steps towards the data, and not significantly more than the
+attack. ``mixed``: significantly less than the one and more than the other. ``improvement``: not
+significantly less than the steps towards the data, and significantly more than the attack.
+``open``: significantly different from neither.
 """
 
 _CONTRASTS = ("update - oracle", "update - attack", "oracle - attack")
@@ -145,7 +145,7 @@ def _progress(name: str, last: Outcome, judged: Judgment, stages: int) -> Verdic
 
 _CLAIMS: Mapping[Judgment, str] = {
     "blunt": "Updates of {name}{at} cannot be told apart as attacks or improvements: attacks on "
-    "its critic transfer to fresh critics no less than steps towards the data do, by the tests made.",
+    "its critic transfer to fresh critics not significantly less than steps towards the data do.",
     "astray": "The critic of {name}{at} points away from the data: steps towards real samples "
     "lower its score, so that no update that follows it can be held for an improvement.",
     "attack": "The generator's updates{at} cannot be distinguished from an attack on its own "
@@ -289,7 +289,7 @@ def _penalty(model: str, solver: str, last: Outcome) -> Change | None:
         loss=last.details["loss"] or loss_of(model),
     )
     what = f"penalty={to},gamma={weight:g}"
-    claim = f"Worth trying: a stronger gradient penalty on the critic, {what}."
+    claim = f"Worth trying: a {'stronger ' * has}gradient penalty on the critic, {what}."
     return Change(claim=claim, because=_BASIS, title=f"In PyTorch: {what}", lines=lines)
 
 
