@@ -239,3 +239,22 @@ def test_the_published_gan_is_diagnosed_live(file, weights, tmp_path):
     assert not report.extra["good"]
     code = [b for b in report.blocks if type(b).__name__ == "Code"]
     assert "torch.autograd.grad(torch.logit(critic(x)" in code[0].text
+
+
+def test_the_critic_of_the_published_gan_is_attacked(file, weights, tmp_path):
+    both = f"{weights}/mnist_mlpgan_G_csinva.pth+{weights}/mnist_mlpgan_D_csinva.pth"
+    report = gantlet.attack(
+        f"module:path={file}:gan,weights={both}",
+        samples=40,
+        updates=10,
+        critics=3,
+        out=tmp_path / "run",
+    )
+    (stage,) = report.extra["stages"]
+    assert stage["fresh"] == "the critic's network with new weights"
+    found = {row.name: row.estimate for row in report.rows}
+    # Fakes are 5 from real images, and a twentieth of that makes them real to the critic.
+    assert 0 < found["median L2 distance, fakes to real"].value < 1
+    # Adversarial examples of this critic are nothing to others of its kind.
+    assert abs(found["transfer (strongest attack)"].value) < 0.1
+    assert "G(z) + p, real to the critic" in (tmp_path / "run/report.html").read_text()
