@@ -27,7 +27,8 @@ from gantlet.games.accident import (
 )
 from gantlet.games.attack import lengths
 from gantlet.games.fresh import FreshCritics, train_critics
-from gantlet.models.gan import AdversarialObjective, Gan, GanGame
+from gantlet.models.gan import Gan, GanGame
+from gantlet.models.losses import AdversarialObjective
 from gantlet.models.nets import mlp, seeded
 
 PLANE = Space("vector", (2,))

@@ -13,7 +13,7 @@ from gantlet.core.spec import solvers, toys
 from gantlet.games.field import GameField
 from gantlet.games.spectrum import InTurn, ends, leading, rotation
 from gantlet.games.toys import Dirac, Saddle
-from gantlet.models.gan import LOSSES, PENALTIES
+from gantlet.models.losses import LOSSES, PENALTIES
 
 
 def stream():

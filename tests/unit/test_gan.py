@@ -12,7 +12,8 @@ from gantlet.core.model import Adversarial, Decoder
 from gantlet.core.rng import Rng
 from gantlet.core.spec import families, solvers
 from gantlet.models.flow_gan import FlowGan
-from gantlet.models.gan import LOSSES, PENALTIES, Gan, energy_distance
+from gantlet.models.gan import Gan, energy_distance
+from gantlet.models.losses import LOSSES, PENALTIES
 from gantlet.models.mix_gan import MixGan
 from gantlet.models.nets import WHOLE, WHOLE_CODED
 from gantlet.models.ot_gan import OtGan, SinkhornGan

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from gantlet.models.gan import LOSSES, AdversarialObjective
+from gantlet.models.losses import LOSSES, AdversarialObjective
 
 REAL = torch.tensor([2.0, -1.0])
 FAKE = torch.tensor([0.5, 1.0])

@@ -14,7 +14,7 @@ from gantlet.core.spec import families, solvers
 from gantlet.games.field import FixedLosses, GameField
 from gantlet.games.noise import Ledger, Look, adam_weights, look_at, noise_floor
 from gantlet.games.toys import Dirac
-from gantlet.models.gan import AdversarialObjective
+from gantlet.models.losses import AdversarialObjective
 from gantlet.models.nets import seeded
 from gantlet.run.trials import load
 from gantlet.stats.noise_scale import (

@@ -23,7 +23,8 @@ from gantlet.features.user import find_object
 from gantlet.games.field import GameField
 from gantlet.games.spectrum import leading
 from gantlet.games.toys import Dirac
-from gantlet.models.gan import LOSSES, PENALTIES, AdversarialObjective, Gan, GanGame
+from gantlet.models.gan import Gan, GanGame
+from gantlet.models.losses import LOSSES, PENALTIES, AdversarialObjective
 from gantlet.models.nets import seeded
 from gantlet.models.own import bound, reinitialized
 from gantlet.run.trials import RunData

@@ -4,8 +4,8 @@ from torch import nn
 
 from gantlet.compute.meters import count
 from gantlet.core.data import Space
-from gantlet.models.gan import PENALTIES, AdversarialObjective, Scored
 from gantlet.models.gan import critic as make_critic
+from gantlet.models.losses import PENALTIES, AdversarialObjective, Scored
 from gantlet.models.nets import mlp, seeded
 
 W = torch.tensor([[[1.0, -2.0], [0.5, 2.0]]])

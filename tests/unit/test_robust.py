@@ -12,7 +12,8 @@ from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets, families, solvers
 from gantlet.games.attack import Goal, deepfool
 from gantlet.games.mixed import respond
-from gantlet.models.gan import LOSSES, AdversarialObjective, Gan
+from gantlet.models.gan import Gan
+from gantlet.models.losses import LOSSES, AdversarialObjective
 from gantlet.models.pac_gan import PacGan
 from gantlet.models.robust import NORMS, CriticAttack, CriticEnsemble
 from gantlet.run.train import Plan, train

@@ -12,7 +12,7 @@ from gantlet.commands.converge.snippets import pytorch_lines
 from gantlet.commands.own_games import loss_of
 from gantlet.core.rng import Rng
 from gantlet.core.spec import solvers
-from gantlet.models.gan import LOSSES
+from gantlet.models.losses import LOSSES
 from gantlet.models.nets import mlp, seeded
 
 PLAYERS = ["critic", "generator"]

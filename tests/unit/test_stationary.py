@@ -8,7 +8,7 @@ from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.games.batched import Ensemble
 from gantlet.games.field import GameField
-from gantlet.models.gan import AdversarialObjective
+from gantlet.models.losses import AdversarialObjective
 from gantlet.research.convergence.games import (
     Duel,
     FixedDiscrepancy,

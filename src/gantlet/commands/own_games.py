@@ -23,8 +23,8 @@ from gantlet.core.rng import Rng
 from gantlet.core.spec import Between, Spec, families, toys
 from gantlet.features.user import file_text, find_object
 from gantlet.features.weights import ASIDE, read_saved, sha256_of, some_of
-from gantlet.models.gan import PenaltyName
 from gantlet.models.generator import Prior
+from gantlet.models.losses import PenaltyName
 from gantlet.models.nets import seeded
 from gantlet.models.own import (
     CRITICS,

@@ -14,7 +14,7 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from gantlet.core.errors import UserError
 from gantlet.games.attack import Score
-from gantlet.models.gan import AdversarialObjective
+from gantlet.models.losses import AdversarialObjective
 
 See: TypeAlias = Callable[[Tensor, torch.Generator | None], Tensor]
 """Samples as critics see them: scaled; with a generator of noise also dequantised."""

@@ -17,7 +17,7 @@ from gantlet.core.model import Game
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
 from gantlet.games.batched import Ensemble, Solvable
-from gantlet.models.gan import AdversarialObjective, LossName, PenaltyName
+from gantlet.models.losses import AdversarialObjective, LossName, PenaltyName
 
 
 @final

@@ -15,7 +15,8 @@ from gantlet.core.model import Generative, refuse_context
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
 from gantlet.models.flow import Arch, CouplingName, FlowModel, Layers, MaximumLikelihood
-from gantlet.models.gan import AdversarialGame, AdversarialObjective, LossName, PenaltyName, critic
+from gantlet.models.gan import AdversarialGame, critic
+from gantlet.models.losses import AdversarialObjective, LossName, PenaltyName
 from gantlet.models.nets import NetName, Scaling, seeded
 
 

@@ -26,14 +26,8 @@ from gantlet.core.model import refuse_context
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
 from gantlet.games.mixed import GeneratorMixture
-from gantlet.models.gan import (
-    AdversarialGame,
-    AdversarialObjective,
-    GanOptions,
-    Generator,
-    LossName,
-    PenaltyName,
-)
+from gantlet.models.gan import AdversarialGame, GanOptions, Generator
+from gantlet.models.losses import AdversarialObjective, LossName, PenaltyName
 from gantlet.models.nets import NetName, Scaling
 
 

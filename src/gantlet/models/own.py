@@ -24,16 +24,7 @@ from typing_extensions import override
 from gantlet.core.data import Space
 from gantlet.core.errors import UserError, first_line, unknown
 from gantlet.core.model import Game
-from gantlet.models.gan import (
-    LOSSES,
-    PENALTIES,
-    AdversarialGame,
-    AdversarialLoss,
-    AdversarialObjective,
-    PenaltyName,
-    SampleGame,
-    Scored,
-)
+from gantlet.models.gan import AdversarialGame, SampleGame
 from gantlet.models.generator import (
     Conversion,
     Latent,
@@ -46,6 +37,14 @@ from gantlet.models.generator import (
     output_shape,
     space_of_output,
     value_range,
+)
+from gantlet.models.losses import (
+    LOSSES,
+    PENALTIES,
+    AdversarialLoss,
+    AdversarialObjective,
+    PenaltyName,
+    Scored,
 )
 from gantlet.models.nets import Scaling
 

@@ -17,14 +17,8 @@ from gantlet.core.errors import UserError
 from gantlet.core.model import refuse_context
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
-from gantlet.models.gan import (
-    AdversarialObjective,
-    DuelGame,
-    GanOptions,
-    Generator,
-    LossName,
-    PenaltyName,
-)
+from gantlet.models.gan import DuelGame, GanOptions, Generator
+from gantlet.models.losses import AdversarialObjective, LossName, PenaltyName
 from gantlet.models.nets import NetName
 
 

@@ -48,7 +48,8 @@ from gantlet.games.attack import (
 from gantlet.games.fresh import FreshCritics, See, train_critics
 from gantlet.games.masking import masking
 from gantlet.games.solvers import Sgd
-from gantlet.models.gan import AdversarialObjective, GanGame, GanOptions, critic
+from gantlet.models.gan import GanGame, GanOptions, critic
+from gantlet.models.losses import AdversarialObjective
 from gantlet.models.nets import Scaling, seeded
 from gantlet.models.own import CriticGame, reinitialized
 from gantlet.run.execute import Watch

@@ -22,8 +22,9 @@ from gantlet.data.drawings import Dots, Pies
 from gantlet.data.manifolds import Manifolds
 from gantlet.features.base import full_precision
 from gantlet.models.flow import Base, FlowModel, Layers, MaximumLikelihood
-from gantlet.models.gan import AdversarialObjective, GanGame, Generator, critic, generator
+from gantlet.models.gan import GanGame, Generator, critic, generator
 from gantlet.models.gan import normalise as hold_layers_at_one
+from gantlet.models.losses import AdversarialObjective
 from gantlet.models.nets import seeded
 from gantlet.probes.lipschitz import Lipschitz
 from gantlet.research.distributions.design import FAMILIES
