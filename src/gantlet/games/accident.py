@@ -2,7 +2,7 @@
 
 A critic can be attacked: for a fake ``x = G(z)`` there is a small ``p`` that makes ``x + p`` look
 real to it and to nothing else. The generator climbs the same critic, so its update ``u = G'(z) -
-G(z)`` may be such an attack by accident, and not an improvement. Here the two are told apart by
+G(z)`` may be such an attack by accident, and not an improvement. Here the two are distinguished by
 *fresh critics*: networks of other seeds, trained on disjoint real data against the same generator.
 What is an improvement they see too; what attacks one critic they do not.
 

@@ -34,6 +34,13 @@ EFFICIENCY = "attack: update's gain over the attack's"
 NUMBERS = (DISTANCE, LENGTH, UPDATES, COSINE, EFFICIENCY)
 """What a look measures, by the names in the curve of training."""
 
+_CURVES = {
+    DISTANCE: "distance to real",
+    LENGTH: "length of an update",
+    COSINE: "cosine of update and critic's gradient",
+    EFFICIENCY: "update's gain over the attack's",
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
@@ -196,7 +203,7 @@ class AttackMonitoring(Monitoring):
         ]
 
     def _series(self, names: Sequence[str]) -> list[dict[str, Any]]:
-        parts = [(n.removeprefix("attack: "), *self._column(n)) for n in names]
+        parts = [(_CURVES[n], *self._column(n)) for n in names]
         return [{"name": name, "x": x, "y": y} for name, x, y in parts if x]
 
     def _column(self, name: str) -> tuple[list[float], list[float]]:

@@ -68,7 +68,7 @@ Judgment: TypeAlias = Literal[
 
 ``unknown``: it cannot be measured. ``astray``: steps towards the data lower the critic's score,
 significantly, so that there is nothing to measure by. ``blunt``: attacks on this critic transfer
-no less than steps towards the data, so that nothing can be told apart. ``attack``: the update
+no less than steps towards the data, so that nothing can be distinguished. ``attack``: the update
 transfers significantly less than steps towards the data, and not significantly more than the
 attack. ``mixed``: significantly less than the one and more than the other. ``improvement``: not
 significantly less than the steps towards the data, and significantly more than the attack.
@@ -144,8 +144,8 @@ def _progress(name: str, last: Outcome, judged: Judgment, stages: int) -> Verdic
 
 
 _CLAIMS: Mapping[Judgment, str] = {
-    "blunt": "Updates of {name}{at} cannot be told apart as attacks or improvements: attacks on "
-    "its critic transfer to fresh critics not significantly less than steps towards the data do.",
+    "blunt": "Attacks and improvements cannot be distinguished for {name}{at}: attacks on its "
+    "critic transfer to fresh critics not significantly less than steps towards the data do.",
     "astray": "The critic of {name}{at} points away from the data: steps towards real samples "
     "lower its score, so that no update that follows it can be held for an improvement.",
     "attack": "The generator's updates{at} cannot be distinguished from an attack on its own "
@@ -171,9 +171,7 @@ def _over_training(outcomes: Sequence[Outcome], judged: Sequence[Judgment]) -> V
     claim = (
         f"Updates at {len(outcomes)} stages of training: {listed(parts)}."
         if parts
-        else (
-            f"At none of {len(outcomes)} stages of training can attacks be told from improvements."
-        )
+        else (f"At none of {len(outcomes)} stages can attacks and improvements be distinguished.")
     )
     because = "; ".join(
         f"step {o.details['step']:,}: {text(o.scores['share update'])}" for o in known

@@ -522,7 +522,6 @@ class _Attack:
                 near[f"{side} {norm}"] = one
                 self._scores |= _distance_numbers(one, f"{side} {norm}", size[norm], apart)
         self._attacked = x
-        self._threshold = threshold
         return near
 
     def _masked(self, near: Mapping[str, Nearest], size: Mapping[str, float]) -> list[list[Any]]:
