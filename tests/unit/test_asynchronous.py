@@ -3,6 +3,7 @@
 import csv
 import os
 import signal
+import sys
 from collections import Counter, deque
 from typing import final
 
@@ -321,7 +322,7 @@ def test_two_ray_actors_train_a_gan_and_one_that_is_killed_is_replaced():
 
         def watch(used):
             if not killed and used > 0.5:
-                killed.append(plays[-1].team.actors[1])
+                killed.append(plays[-1].team.processes[1])
                 library.kill(killed[0])
 
         trained = train(game, solver, data, plan(30), rng=Rng(0), watch=watch)
@@ -333,10 +334,6 @@ def test_two_ray_actors_train_a_gan_and_one_that_is_killed_is_replaced():
 
 
 def test_without_ray_the_user_is_told_what_to_install(monkeypatch):
-    monkeypatch.setattr("gantlet.run.asynchronous.import_module", _nothing)
+    monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match=r"pip install 'gantlet\[ray\]'"):
         ray()
-
-
-def _nothing(name):
-    raise ImportError(name)

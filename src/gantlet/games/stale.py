@@ -574,20 +574,6 @@ def largest_workers(
     return _last(lambda m: all(growth(step * v, workers=m) < 1 - 1e-12 for v in values), 1, most)
 
 
-def longest_delay(grow: Callable[[int], float], *, most: int) -> int | None:
-    """Returns the longest delay under which a factor stays below 1, or None if none does.
-
-    Args:
-        grow: The factor of one step under a delay, such as ``growth`` of the worst mode.
-        most: No longer delay is looked for.
-
-    Example:
-        >>> longest_delay(lambda delay: growth(-0.5, delay=delay), most=20)
-        2
-    """
-    return _last(lambda delay: grow(delay) < 1 - 1e-12, 0, most)
-
-
 def _last(holds: Callable[[int], bool], first: int, most: int) -> int | None:
     """Returns the last of the numbers from ``first`` on up to which all hold."""
     for n in range(first, most + 1):

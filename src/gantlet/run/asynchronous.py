@@ -400,8 +400,8 @@ class RayWorkers(Workers):
         return len(self._actors)
 
     @property
-    def actors(self) -> list[Any]:
-        """The handles of all workers."""
+    def processes(self) -> list[Any]:
+        """The handles of all actors."""
         return list(self._actors.values())
 
     @override
