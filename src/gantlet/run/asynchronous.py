@@ -617,7 +617,7 @@ class Asynchronous:
         self.record = AsyncRecord()
         self._update = update
         self._workers = workers
-        self._engine = engine
+        self._engine: AsyncEngine = engine
         self._threads = threads
         self._play: AsyncPlay | None = None
 
