@@ -1,0 +1,1 @@
+"""How are GANs and adversarial examples related?"""

@@ -1,0 +1,555 @@
+"""What the study may conclude: claims, each with the numbers of every seed, and their tests.
+
+A claim is a difference that should be above zero. It is tested over seeds by Student's t,
+two-sided, and all claims of one topic share an error rate of 5 % by Holm's procedure. What is not
+significant is not decided, either way.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, final
+
+from gantlet.core.estimate import Estimate, Outcome
+from gantlet.core.spec import datasets
+from gantlet.research.adversarial.design import (
+    BATCHES,
+    EARLY,
+    GAMMAS,
+    KINDS,
+    KNOWN,
+    MOMENTUM,
+    NONE,
+    R1,
+    RADII,
+    ROBUST,
+    AdversarialTrial,
+    penalised_at,
+    trained_at,
+)
+from gantlet.research.adversarial.trial import (
+    COSINE,
+    DENSITY,
+    EFFICIENCY,
+    GAP,
+    HELD_COSINE,
+    KIN,
+    NEAREST,
+    QUALITY,
+    TO_REAL,
+    at,
+    transfer_of,
+    worth_of,
+)
+from gantlet.research.distributions.analysis import student_p
+from gantlet.stats.intervals import holm_adjusted, mean
+
+LEVEL = 0.05
+
+# ----------------------------------------------------------------------------
+# The numbers of all trainings, by data set, arm and seed.
+# ----------------------------------------------------------------------------
+
+
+@final
+class Results:
+    """The scores of the trainings that succeeded.
+
+    Args:
+        outcomes: Those of the study.
+    """
+
+    def __init__(self, outcomes: Sequence[Outcome]) -> None:
+        self._scores: dict[tuple[str, str], dict[int, Mapping[str, Estimate]]] = {}
+        for o in outcomes:
+            if o.error is None:
+                trial = AdversarialTrial.of(o.trial)
+                self._scores.setdefault((trial.data, trial.arm), {})[trial.seed] = o.scores
+
+    @property
+    def data(self) -> list[str]:
+        """The data sets in written form, in the order of the study."""
+        return list(dict.fromkeys(data for data, _ in self._scores))
+
+    def arms(self, data: str) -> list[str]:
+        """Returns the names of the arms on a data set."""
+        return [arm for d, arm in self._scores if d == data]
+
+    def values(self, data: str, arm: str, name: str) -> dict[int, float]:
+        """Returns a score of each seed that has it."""
+        found = self._scores.get((data, arm), {})
+        pairs = ((seed, scores.get(name)) for seed, scores in found.items())
+        return {seed: e.value for seed, e in pairs if e is not None and e.value is not None}
+
+    def over_seeds(self, data: str, arm: str, name: str) -> Estimate:
+        """Returns the mean of a score over seeds."""
+        return mean(list(self.values(data, arm, name).values()))
+
+    def ratio_over_seeds(self, data: str, arm: str, above: str, below: str) -> Estimate:
+        """Returns the geometric mean over seeds of one score divided by another."""
+        logs = _log_ratios(self.values(data, arm, above), self.values(data, arm, below))
+        return as_ratio(mean(list(logs)))
+
+
+def _log_ratios(a: Mapping[int, float], b: Mapping[int, float]) -> tuple[float, ...]:
+    """Returns ``log a / b`` of the seeds where both are above zero."""
+    both = [s for s in a if s in b and a[s] > 0 and b[s] > 0]
+    return tuple(math.log(a[s] / b[s]) for s in both)
+
+
+def _gaps(a: Mapping[int, float], b: Mapping[int, float]) -> dict[int, float]:
+    return {s: a[s] - b[s] for s in a if s in b}
+
+
+def _differences(a: Mapping[int, float], b: Mapping[int, float]) -> tuple[float, ...]:
+    return tuple(_gaps(a, b).values())
+
+
+def as_ratio(logs: Estimate) -> Estimate:
+    """Returns a mean of logarithms as a geometric mean with its interval.
+
+    Example:
+        >>> e = as_ratio(mean([math.log(2.0), math.log(8.0)]))
+        >>> round(e.value, 6)
+        4.0
+    """
+    if logs.value is None:
+        return logs
+    low, high = (None if end is None else math.exp(end) for end in (logs.low, logs.high))
+    return replace(
+        logs, value=math.exp(logs.value), low=low, high=high, method=f"geometric {logs.method}"
+    )
+
+
+# ----------------------------------------------------------------------------
+# Claims and what is decided of them.
+# ----------------------------------------------------------------------------
+
+Topic = Literal["exists", "accident", "reasons", "robustness", "factors", "prototype"]
+Decision = Literal["holds", "contrary", "open"]
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A difference that is expected above zero.
+
+    Attributes:
+        topic: The claims of one topic share an error rate.
+        holds: What is true if it is above zero.
+        contrary: What is true if it is below.
+        values: The difference of every seed; logarithms of ratios where ``is_ratio``.
+        is_ratio: Whether it is shown as a ratio.
+    """
+
+    topic: Topic
+    holds: str
+    contrary: str
+    values: tuple[float, ...]
+    is_ratio: bool = False
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decided:
+    """A claim and its test.
+
+    Attributes:
+        claim: The claim.
+        estimate: The mean over seeds, as a ratio where the claim is of one.
+        p: The p-value, adjusted for the claims of the topic.
+        decision: What follows.
+    """
+
+    claim: Claim
+    estimate: Estimate
+    p: float
+    decision: Decision
+
+    @property
+    def says(self) -> str:
+        """What is true, or what is not decided."""
+        return self.claim.contrary if self.decision == "contrary" else self.claim.holds
+
+
+def decide(claims: Sequence[Claim], *, level: float = LEVEL) -> list[Decided]:
+    """Tests the claims of one topic.
+
+    Example:
+        >>> made = Claim(topic="exists", holds="up", contrary="down", values=(1.0, 1.1, 0.9))
+        >>> [d.decision for d in decide([made])]
+        ['holds']
+    """
+    found = [mean(list(c.values)) for c in claims]
+    adjusted = holm_adjusted([student_p(e, e.n - 1) for e in found])
+    decided: list[Decided] = []
+    for claim, e, p in zip(claims, found, adjusted, strict=True):
+        side: Decision = "holds" if (e.value or 0.0) > 0 else "contrary"
+        decision: Decision = side if p <= level else "open"
+        shown = as_ratio(e) if claim.is_ratio else e
+        decided.append(Decided(claim=claim, estimate=shown, p=p, decision=decision))
+    return decided
+
+
+def claims_of(results: Results) -> Iterator[Claim]:
+    """Yields the claims about all data sets, topic by topic."""
+    for data in results.data:
+        for topic in (_exists, _accident, _reasons, _robustness, _factors):
+            yield from (c for c in topic(_On(results, data)) if len(c.values) > 1)
+    for data in results.data[:1]:
+        yield from (c for c in _prototype(_On(results, data)) if len(c.values) > 1)
+
+
+@final
+class _On:
+    """The results on one data set."""
+
+    def __init__(self, results: Results, data: str) -> None:
+        self._results = results
+        self.data = data
+        self.place = f"on {datasets.short(data)}"
+
+    def has(self, *arms: str) -> bool:
+        """Returns whether all these arms were trained."""
+        return set(arms) <= set(self._results.arms(self.data))
+
+    def arms(self, *, but: str = "") -> list[str]:
+        """Returns the kinds that were trained."""
+        trained = self._results.arms(self.data)
+        return [k for k in KINDS if k in trained and k != but]
+
+    def __call__(self, arm: str, name: str) -> dict[int, float]:
+        """Returns a score of each seed."""
+        return self._results.values(self.data, arm, name)
+
+    def more(self, topic: Topic, holds: str, contrary: str, *sides: tuple[str, str]) -> Claim:
+        """Claims that a score of one arm is above one of another."""
+        (a, b) = sides
+        return self._claim(topic, holds, contrary, _differences(self(*a), self(*b)))
+
+    def times(self, topic: Topic, holds: str, contrary: str, *sides: tuple[str, str]) -> Claim:
+        """Claims the same of their ratio."""
+        (a, b) = sides
+        made = self._claim(topic, holds, contrary, _log_ratios(self(*a), self(*b)))
+        return replace(made, is_ratio=True)
+
+    def above(self, topic: Topic, holds: str, contrary: str, values: Sequence[float]) -> Claim:
+        """Claims that numbers of every seed are above zero."""
+        return self._claim(topic, holds, contrary, tuple(values))
+
+    def _claim(self, topic: Topic, holds: str, contrary: str, values: tuple[float, ...]) -> Claim:
+        return Claim(
+            topic=topic,
+            holds=f"{holds} ({self.place})",
+            contrary=f"{contrary} ({self.place})",
+            values=values,
+        )
+
+
+# ----------------------------------------------------------------------------
+# A: is there a small perturbation that makes a fake look real?
+# ----------------------------------------------------------------------------
+
+
+def _exists(on: _On) -> Iterator[Claim]:
+    for arm in on.arms():
+        yield on.times(
+            "exists",
+            f"{arm}: fakes look real nearer than the nearest real sample",
+            f"{arm}: fakes look real no nearer than the nearest real sample",
+            (arm, NEAREST),
+            (arm, TO_REAL),
+        )
+    for arm in on.arms(but=NONE):
+        yield on.times(
+            "exists",
+            f"{arm}: fakes look real farther away than with the plain critic",
+            f"{arm}: fakes look real nearer than with the plain critic",
+            (arm, TO_REAL),
+            (NONE, TO_REAL),
+        )
+
+
+# ----------------------------------------------------------------------------
+# B: is the generator's update such an attack?
+# ----------------------------------------------------------------------------
+
+
+def _accident(on: _On) -> Iterator[Claim]:
+    for arm in on.arms():
+        yield on.above(
+            "accident",
+            f"{arm}: the update points along the critic's gradient, on latents it did not see",
+            f"{arm}: the update points against the critic's gradient",
+            list(on(arm, HELD_COSINE).values()),
+        )
+        yield on.more(
+            "accident",
+            f"{arm}: fresh critics confirm more of the update than of the strongest attack",
+            f"{arm}: fresh critics confirm less of the update than of the strongest attack",
+            (arm, transfer_of("update")),
+            (arm, transfer_of("attack")),
+        )
+        if datasets.resolve(KNOWN) == on.data:
+            yield on.above(
+                "accident",
+                f"{arm}: the update raises the true log-density of fakes",
+                f"{arm}: the update lowers the true log-density of fakes",
+                list(on(arm, worth_of("update")).values()),
+            )
+    for arm in on.arms(but=NONE):
+        yield on.more(
+            "accident",
+            f"{arm}: fresh critics confirm more of the update than with the plain critic",
+            f"{arm}: fresh critics confirm less of the update than with the plain critic",
+            (arm, transfer_of("update")),
+            (NONE, transfer_of("update")),
+        )
+
+
+# ----------------------------------------------------------------------------
+# The article's three reasons why the update may be no attack.
+# ----------------------------------------------------------------------------
+
+_TRANSFER = transfer_of("update")
+
+
+def _reasons(on: _On) -> Iterator[Claim]:
+    for arm in (NONE, R1, ROBUST):
+        pairs = (
+            ("20 steps against one critic", "20 steps", "1 step", "a single step"),
+            ("the same latents for 20 steps", "20 steps, same z", "20 steps", "new ones"),
+            ("moving samples by themselves", "1 step on samples", "1 step", "moving parameters"),
+        )
+        for much, a, b, little in pairs:
+            yield on.more(
+                "reasons",
+                f"{arm}: {much} fools the critic better, for its length, than {little}",
+                f"{arm}: {much} fools the critic less, for its length, than {little}",
+                (arm, at(EFFICIENCY, way=a)),
+                (arm, at(EFFICIENCY, way=b)),
+            )
+            yield on.more(
+                "reasons",
+                f"{arm}: fresh critics confirm less of {much} than of {little}",
+                f"{arm}: fresh critics confirm more of {much} than of {little}",
+                (arm, at(_TRANSFER, way=b)),
+                (arm, at(_TRANSFER, way=a)),
+            )
+
+
+# ----------------------------------------------------------------------------
+# C: does robustness of the critic improve training?
+# ----------------------------------------------------------------------------
+
+
+def _robustness(on: _On) -> Iterator[Claim]:
+    for arm in on.arms(but=NONE):
+        yield on.times(
+            "robustness",
+            f"{arm}: the generator is nearer to the data than with the plain critic",
+            f"{arm}: the generator is farther from the data than with the plain critic",
+            (NONE, QUALITY),
+            (arm, QUALITY),
+        )
+        yield on.times(
+            "robustness",
+            f"{arm}: the duality gap is smaller than with the plain critic",
+            f"{arm}: the duality gap is larger than with the plain critic",
+            (NONE, GAP),
+            (arm, GAP),
+        )
+        if datasets.resolve(KNOWN) == on.data:
+            yield on.more(
+                "robustness",
+                f"{arm}: samples have a higher true log-density than with the plain critic",
+                f"{arm}: samples have a lower true log-density than with the plain critic",
+                (arm, DENSITY),
+                (NONE, DENSITY),
+            )
+    yield from _doses(on, "the radius of adversarial training", [trained_at(r) for r in RADII])
+    yield from _doses(on, "the weight of R1", [penalised_at(g) for g in GAMMAS])
+
+
+def _doses(on: _On, what: str, arms: Sequence[str]) -> Iterator[Claim]:
+    """Yields claims on a dose, from none to the largest: monotone transfer, best in between."""
+    if not on.has(NONE, *arms):
+        return
+    doses = [NONE, *arms]
+    yield on.above(
+        "robustness",
+        f"attacks transfer the better to fresh critics, the larger {what} is",
+        f"attacks transfer the worse to fresh critics, the larger {what} is",
+        slopes(on, doses, transfer_of("attack")),
+    )
+    yield on.above(
+        "robustness",
+        f"fakes look real the farther away, the larger {what} is",
+        f"fakes look real the nearer, the larger {what} is",
+        slopes(on, doses, TO_REAL, log=True),
+    )
+    first, last = arms[0], arms[-1]
+    yield on.times(
+        "robustness",
+        f"too much harms: the generator is farther from the data at {last} than at {first}",
+        f"more helps: the generator is nearer to the data at {last} than at {first}",
+        (last, QUALITY),
+        (first, QUALITY),
+    )
+
+
+def slopes(
+    on: Callable[[str, str], Mapping[int, float]],
+    doses: Sequence[str],
+    name: str,
+    *,
+    log: bool = False,
+) -> list[float]:
+    """Returns for every seed the slope of a score over the ranks of the doses.
+
+    Args:
+        on: Gives the scores of an arm by seed.
+        doses: The arms, smallest dose first.
+        name: The score.
+        log: Whether the logarithm of the score is taken, which must be above zero.
+    """
+    each = [on(arm, name) for arm in doses]
+    seeds = [s for s in each[0] if all(s in e and (not log or e[s] > 0) for e in each)]
+    rank = [i - (len(doses) - 1) / 2 for i in range(len(doses))]
+    square = math.fsum(r * r for r in rank)
+    found: list[float] = []
+    for seed in seeds:
+        y = [math.log(e[seed]) if log else e[seed] for e in each]
+        found.append(math.fsum(r * v for r, v in zip(rank, y, strict=True)) / square)
+    return found
+
+
+# ----------------------------------------------------------------------------
+# Batch size, optimizer, stage of training; which samples are attacked.
+# ----------------------------------------------------------------------------
+
+
+def _factors(on: _On) -> Iterator[Claim]:
+    few, many = BATCHES[min(BATCHES)], BATCHES[max(BATCHES)]
+    if on.has(few, many):
+        yield on.above(
+            "factors",
+            f"batch {min(BATCHES)}: the update attacks its own batch more than other latents",
+            f"batch {min(BATCHES)}: the update attacks its own batch less than other latents",
+            _differences(on(few, COSINE), on(few, HELD_COSINE)),
+        )
+        yield on.above(
+            "factors",
+            f"the update attacks its own batch the more, the smaller the batch "
+            f"({min(BATCHES)} against {max(BATCHES)})",
+            f"the update attacks its own batch the less, the smaller the batch "
+            f"({min(BATCHES)} against {max(BATCHES)})",
+            _own_batch(on, few, many),
+        )
+        yield on.more(
+            "factors",
+            f"fresh critics confirm more of the update at batch {max(BATCHES)} than at "
+            f"{min(BATCHES)}",
+            f"fresh critics confirm less of the update at batch {max(BATCHES)} than at "
+            f"{min(BATCHES)}",
+            (many, _TRANSFER),
+            (few, _TRANSFER),
+        )
+    if on.has(MOMENTUM, R1):
+        yield on.more(
+            "factors",
+            "fresh critics confirm more of the update with Adam's momentum than without",
+            "fresh critics confirm less of the update with Adam's momentum than without",
+            (MOMENTUM, _TRANSFER),
+            (R1, _TRANSFER),
+        )
+    for arm in (NONE, R1, ROBUST):
+        yield on.more(
+            "factors",
+            f"{arm}: fresh critics confirm more of the update late in training than early",
+            f"{arm}: fresh critics confirm less of the update late in training than early",
+            (arm, _TRANSFER),
+            (arm, at(_TRANSFER, EARLY)),
+        )
+    yield from _sides(on)
+
+
+def _own_batch(on: _On, few: str, many: str) -> tuple[float, ...]:
+    small, large = (_gaps(on(arm, COSINE), on(arm, HELD_COSINE)) for arm in (few, many))
+    return _differences(small, large)
+
+
+def _sides(on: _On) -> Iterator[Claim]:
+    real, fake = (f"{ROBUST}, {side} only" for side in ("real", "fake"))
+    if on.has(real, fake, ROBUST):
+        yield on.times(
+            "factors",
+            "attacks on real samples alone bring the generator nearer to the data than on fakes "
+            "alone",
+            "attacks on real samples alone leave the generator farther from the data than on "
+            "fakes alone",
+            (fake, QUALITY),
+            (real, QUALITY),
+        )
+
+
+# ----------------------------------------------------------------------------
+# What an earlier, smaller experiment found: one to three seeds, no intervals.
+# ----------------------------------------------------------------------------
+
+
+_PILOT = 0.05, 2.0, 1 / 3, 10.0
+"""Limits that the pilot's numbers lie well beyond: of a transfer near zero, of a ratio of
+distances, of an efficiency, of a ratio of qualities."""
+
+
+def _prototype(on: _On) -> Iterator[Claim]:
+    """Yields what a pilot on 8x8 digits with three fresh critics reported, to be replicated."""
+    kin = at(transfer_of("attack"), way=KIN)
+    small, twice, third, ten = _PILOT
+    yield on.above(
+        "prototype",
+        f"{NONE}: less than {small:g} of an attack transfers to critics of the same kind",
+        f"{NONE}: more than {small:g} of an attack transfers to critics of the same kind",
+        [small - v for v in on(NONE, kin).values()],
+    )
+    for a, b in ((R1, NONE), (ROBUST, NONE), (ROBUST, R1)):
+        yield on.more(
+            "prototype",
+            f"attacks transfer better among critics with {a} than with {b}",
+            f"attacks transfer worse among critics with {a} than with {b}",
+            (a, kin),
+            (b, kin),
+        )
+    yield from _pilot_distances(on, twice)
+    for arm in (NONE, R1):
+        yield on.above(
+            "prototype",
+            f"{arm}: an update fools the critic less than a third as well as the strongest attack",
+            f"{arm}: an update fools the critic more than a third as well as the strongest attack",
+            [third - v for v in on(arm, EFFICIENCY).values()],
+        )
+    logs = _log_ratios(on(NONE, QUALITY), on(R1, QUALITY))
+    yield on.above(
+        "prototype",
+        f"without R1 the generator ends {ten:g} times as far from the data",
+        f"without R1 the generator ends less than {ten:g} times as far from the data",
+        [v - math.log(ten) for v in logs],
+    )
+
+
+def _pilot_distances(on: _On, twice: float) -> Iterator[Claim]:
+    logs = _log_ratios(on(R1, TO_REAL), on(NONE, TO_REAL))
+    yield on.above(
+        "prototype",
+        f"R1 makes the distance to real more than {twice:g} times as large",
+        f"R1 makes the distance to real less than {twice:g} times as large",
+        [v - math.log(twice) for v in logs],
+    )
+    yield on.times(
+        "prototype",
+        f"fakes look real farther away with {ROBUST} than with {R1}",
+        f"fakes look real nearer with {ROBUST} than with {R1}",
+        (ROBUST, TO_REAL),
+        (R1, TO_REAL),
+    )
