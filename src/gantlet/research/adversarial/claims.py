@@ -316,6 +316,15 @@ _TRANSFER = transfer_of("update")
 
 def _reasons(on: _On) -> Iterator[Claim]:
     for arm in (NONE, R1, ROBUST):
+        yield on.more(
+            "reasons",
+            f"{arm}: fresh critics confirm more of a step right after the critic's own than of "
+            "another step against the same critic",
+            f"{arm}: fresh critics confirm less of a step right after the critic's own than of "
+            "another step against the same critic",
+            (arm, _TRANSFER),
+            (arm, at(_TRANSFER, way="1 step")),
+        )
         pairs = (
             ("20 steps against one critic", "20 steps", "1 step", "a single step"),
             ("the same latents for 20 steps", "20 steps, same z", "20 steps", "new ones"),
