@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Literal, final
 
 from gantlet.core.estimate import Estimate, Outcome
-from gantlet.core.spec import datasets
+from gantlet.core.spec import Spec, datasets
+from gantlet.report.format import text as shown
 from gantlet.research.adversarial.design import (
     BATCHES,
     EARLY,
@@ -140,6 +141,8 @@ class Claim:
         contrary: What is true if it is below.
         values: The difference of every seed; logarithms of ratios where ``is_ratio``.
         is_ratio: Whether it is shown as a ratio.
+        subject: Of which arm it is said; empty where the sentence names all that it is about.
+        place: On which data.
     """
 
     topic: Topic
@@ -147,6 +150,13 @@ class Claim:
     contrary: str
     values: tuple[float, ...]
     is_ratio: bool = False
+    subject: str = ""
+    place: str = ""
+
+    @property
+    def about(self) -> str:
+        """Arm and data as people name them."""
+        return " ".join(filter(None, (self.subject, self.place)))
 
 
 @final
@@ -170,6 +180,11 @@ class Decided:
     def says(self) -> str:
         """What is true, or what is not decided."""
         return self.claim.contrary if self.decision == "contrary" else self.claim.holds
+
+    @property
+    def number(self) -> str:
+        """The difference in words."""
+        return f"{'factor ' if self.claim.is_ratio else ''}{shown(self.estimate)}"
 
 
 def decide(claims: Sequence[Claim], *, level: float = LEVEL) -> list[Decided]:
@@ -204,10 +219,14 @@ def claims_of(results: Results) -> Iterator[Claim]:
 class _On:
     """The results on one data set."""
 
-    def __init__(self, results: Results, data: str) -> None:
+    def __init__(self, results: Results, data: str, subject: str = "") -> None:
         self._results = results
+        self._subject = subject
         self.data = data
-        self.place = f"on {datasets.short(data)}"
+
+    def about(self, arm: str) -> "_On":
+        """Returns the same, for claims about one arm."""
+        return _On(self._results, self.data, arm)
 
     def has(self, *arms: str) -> bool:
         """Returns whether all these arms were trained."""
@@ -240,9 +259,11 @@ class _On:
     def _claim(self, topic: Topic, holds: str, contrary: str, values: tuple[float, ...]) -> Claim:
         return Claim(
             topic=topic,
-            holds=f"{holds} ({self.place})",
-            contrary=f"{contrary} ({self.place})",
+            holds=holds,
+            contrary=contrary,
             values=values,
+            subject=self._subject,
+            place=f"on {Spec.parse(self.data).name}",
         )
 
 
@@ -253,18 +274,18 @@ class _On:
 
 def _exists(on: _On) -> Iterator[Claim]:
     for arm in on.arms():
-        yield on.times(
+        yield on.about(arm).times(
             "exists",
-            f"{arm}: fakes look real nearer than the nearest real sample",
-            f"{arm}: fakes look real no nearer than the nearest real sample",
+            "fakes look real nearer than the nearest real sample",
+            "fakes look real no nearer than the nearest real sample",
             (arm, NEAREST),
             (arm, TO_REAL),
         )
     for arm in on.arms(but=NONE):
-        yield on.times(
+        yield on.about(arm).times(
             "exists",
-            f"{arm}: fakes look real farther away than with the plain critic",
-            f"{arm}: fakes look real nearer than with the plain critic",
+            "fakes look real farther away than with the plain critic",
+            "fakes look real nearer than with the plain critic",
             (arm, TO_REAL),
             (NONE, TO_REAL),
         )
@@ -277,31 +298,31 @@ def _exists(on: _On) -> Iterator[Claim]:
 
 def _accident(on: _On) -> Iterator[Claim]:
     for arm in on.arms():
-        yield on.above(
+        yield on.about(arm).above(
             "accident",
-            f"{arm}: the update points along the critic's gradient, on latents it did not see",
-            f"{arm}: the update points against the critic's gradient",
+            "the update points along the critic's gradient, on latents it did not see",
+            "the update points against the critic's gradient",
             list(on(arm, HELD_COSINE).values()),
         )
-        yield on.more(
+        yield on.about(arm).more(
             "accident",
-            f"{arm}: fresh critics confirm more of the update than of the strongest attack",
-            f"{arm}: fresh critics confirm less of the update than of the strongest attack",
+            "fresh critics confirm more of the update than of the strongest attack",
+            "fresh critics confirm less of the update than of the strongest attack",
             (arm, transfer_of("update")),
             (arm, transfer_of("attack")),
         )
         if datasets.resolve(KNOWN) == on.data:
-            yield on.above(
+            yield on.about(arm).above(
                 "accident",
-                f"{arm}: the update raises the true log-density of fakes",
-                f"{arm}: the update lowers the true log-density of fakes",
+                "the update raises the true log-density of fakes",
+                "the update lowers the true log-density of fakes",
                 list(on(arm, worth_of("update")).values()),
             )
     for arm in on.arms(but=NONE):
-        yield on.more(
+        yield on.about(arm).more(
             "accident",
-            f"{arm}: fresh critics confirm more of the update than with the plain critic",
-            f"{arm}: fresh critics confirm less of the update than with the plain critic",
+            "fresh critics confirm more of the update than with the plain critic",
+            "fresh critics confirm less of the update than with the plain critic",
             (arm, transfer_of("update")),
             (NONE, transfer_of("update")),
         )
@@ -316,11 +337,11 @@ _TRANSFER = transfer_of("update")
 
 def _reasons(on: _On) -> Iterator[Claim]:
     for arm in (NONE, R1, ROBUST):
-        yield on.more(
+        yield on.about(arm).more(
             "reasons",
-            f"{arm}: fresh critics confirm more of a step right after the critic's own than of "
+            "fresh critics confirm more of a step right after the critic's own than of "
             "another step against the same critic",
-            f"{arm}: fresh critics confirm less of a step right after the critic's own than of "
+            "fresh critics confirm less of a step right after the critic's own than of "
             "another step against the same critic",
             (arm, _TRANSFER),
             (arm, at(_TRANSFER, way="1 step")),
@@ -331,17 +352,17 @@ def _reasons(on: _On) -> Iterator[Claim]:
             ("moving samples by themselves", "1 step on samples", "1 step", "moving parameters"),
         )
         for much, a, b, little in pairs:
-            yield on.more(
+            yield on.about(arm).more(
                 "reasons",
-                f"{arm}: {much} fools the critic better, for its length, than {little}",
-                f"{arm}: {much} fools the critic less, for its length, than {little}",
+                f"{much} fools the critic better, for its length, than {little}",
+                f"{much} fools the critic less, for its length, than {little}",
                 (arm, at(EFFICIENCY, way=a)),
                 (arm, at(EFFICIENCY, way=b)),
             )
-            yield on.more(
+            yield on.about(arm).more(
                 "reasons",
-                f"{arm}: fresh critics confirm less of {much} than of {little}",
-                f"{arm}: fresh critics confirm more of {much} than of {little}",
+                f"fresh critics confirm less of {much} than of {little}",
+                f"fresh critics confirm more of {much} than of {little}",
                 (arm, at(_TRANSFER, way=b)),
                 (arm, at(_TRANSFER, way=a)),
             )
@@ -354,25 +375,25 @@ def _reasons(on: _On) -> Iterator[Claim]:
 
 def _robustness(on: _On) -> Iterator[Claim]:
     for arm in on.arms(but=NONE):
-        yield on.times(
+        yield on.about(arm).times(
             "robustness",
-            f"{arm}: the generator is nearer to the data than with the plain critic",
-            f"{arm}: the generator is farther from the data than with the plain critic",
+            "the generator is nearer to the data than with the plain critic",
+            "the generator is farther from the data than with the plain critic",
             (NONE, QUALITY),
             (arm, QUALITY),
         )
-        yield on.times(
+        yield on.about(arm).times(
             "robustness",
-            f"{arm}: the duality gap is smaller than with the plain critic",
-            f"{arm}: the duality gap is larger than with the plain critic",
+            "the duality gap is smaller than with the plain critic",
+            "the duality gap is larger than with the plain critic",
             (NONE, GAP),
             (arm, GAP),
         )
         if datasets.resolve(KNOWN) == on.data:
-            yield on.more(
+            yield on.about(arm).more(
                 "robustness",
-                f"{arm}: samples have a higher true log-density than with the plain critic",
-                f"{arm}: samples have a lower true log-density than with the plain critic",
+                "samples have a higher true log-density than with the plain critic",
+                "samples have a lower true log-density than with the plain critic",
                 (arm, DENSITY),
                 (NONE, DENSITY),
             )
@@ -473,10 +494,10 @@ def _factors(on: _On) -> Iterator[Claim]:
             (R1, _TRANSFER),
         )
     for arm in (NONE, R1, ROBUST):
-        yield on.more(
+        yield on.about(arm).more(
             "factors",
-            f"{arm}: fresh critics confirm more of the update late in training than early",
-            f"{arm}: fresh critics confirm less of the update late in training than early",
+            "fresh critics confirm more of the update late in training than early",
+            "fresh critics confirm less of the update late in training than early",
             (arm, _TRANSFER),
             (arm, at(_TRANSFER, EARLY)),
         )
@@ -516,10 +537,10 @@ def _prototype(on: _On) -> Iterator[Claim]:
     """Yields what a pilot on 8x8 digits with three fresh critics reported, to be replicated."""
     kin = at(transfer_of("attack"), way=KIN)
     small, twice, third, ten = _PILOT
-    yield on.above(
+    yield on.about(NONE).above(
         "prototype",
-        f"{NONE}: less than {small:g} of an attack transfers to critics of the same kind",
-        f"{NONE}: more than {small:g} of an attack transfers to critics of the same kind",
+        f"less than {small:g} of an attack transfers to critics of the same kind",
+        f"more than {small:g} of an attack transfers to critics of the same kind",
         [small - v for v in on(NONE, kin).values()],
     )
     for a, b in ((R1, NONE), (ROBUST, NONE), (ROBUST, R1)):
@@ -532,10 +553,10 @@ def _prototype(on: _On) -> Iterator[Claim]:
         )
     yield from _pilot_distances(on, twice)
     for arm in (NONE, R1):
-        yield on.above(
+        yield on.about(arm).above(
             "prototype",
-            f"{arm}: an update fools the critic less than a third as well as the strongest attack",
-            f"{arm}: an update fools the critic more than a third as well as the strongest attack",
+            "an update fools the critic less than a third as well as the strongest attack",
+            "an update fools the critic more than a third as well as the strongest attack",
             [third - v for v in on(arm, EFFICIENCY).values()],
         )
     logs = _log_ratios(on(NONE, QUALITY), on(R1, QUALITY))

@@ -18,7 +18,6 @@ from gantlet.report.blocks import (
     Table,
     Verdict,
 )
-from gantlet.report.format import text as shown
 from gantlet.research.adversarial.claims import LEVEL, Decided, Results, Topic, claims_of, decide
 from gantlet.research.adversarial.design import (
     BATCHES,
@@ -86,35 +85,53 @@ def verdicts(tested: Mapping[Topic, Sequence[Decided]]) -> list[Verdict]:
 
 
 def _answers(topic: Topic, of: Sequence[Decided]) -> Iterator[Verdict]:
-    """Yields what is open, what holds and what is contrary, each in one verdict."""
-    parts = {d: [c for c in of if c.decision == d] for d in ("open", "holds", "contrary")}
-    title = TOPICS[topic]
-    counts = f"{len(of)} tests over seeds (Student's t, Holm, {LEVEL:.0%} together)".replace(
-        "%", " %"
-    )
-    if parts["open"]:
-        yield Verdict(
-            claim=f"{title} Not decided: {len(parts['open'])} of {len(of)} claims.",
-            because=f"{counts}. {_listed(parts['open'])}.",
-        )
-    if parts["holds"]:
-        yield Verdict(
-            claim=f"{title} As expected: {len(parts['holds'])} of {len(of)} claims.",
-            because=f"{counts}. {_listed(parts['holds'])}.",
-        )
-    if parts["contrary"]:
-        yield Verdict(
-            claim=f"{title} Contrary to what was expected: {len(parts['contrary'])} of {len(of)}.",
-            because=f"{counts}. {_listed(parts['contrary'])}.",
-        )
+    """Yields the answer to one question: what is not decided first, then what is, either way."""
+    undecided = [d for d in of if d.decision == "open"]
+    groups: dict[str, list[Decided]] = {}
+    for d in of:
+        groups.setdefault(d.claim.holds, []).append(d)
+    found = [said for group in groups.values() for said in _counted(group)]
+    claim = f"{TOPICS[topic]} Not decided: {len(undecided)} of {len(of)} claims."
+    if found:
+        claim = f"{claim} {'; '.join(found)}."
+    level = f"{LEVEL:.0%}".replace("%", " %")
+    tests = f"{len(of)} tests over seeds, Student's t, {level} together by Holm's procedure"
+    numbers = [said for group in groups.values() for said in _numbers(group)]
+    yield Verdict(claim=claim, because=f"{tests}. {'. '.join(map(_capital, numbers))}.")
 
 
-def _listed(found: Sequence[Decided]) -> str:
-    return "; ".join(f"{d.says}: {_number(d)}" for d in found)
+def _counted(group: Sequence[Decided]) -> Iterator[str]:
+    """Yields what is true of how many, both ways."""
+    for decision in ("holds", "contrary"):
+        some = [d for d in group if d.decision == decision]
+        if some:
+            count = f" ({len(some)} of {len(group)})" if len(group) > 1 else ""
+            yield f"{_capital(some[0].says)}{count}"
 
 
-def _number(d: Decided) -> str:
-    return f"{'factor ' if d.claim.is_ratio else ''}{shown(d.estimate)}"
+def _numbers(group: Sequence[Decided]) -> Iterator[str]:
+    """Yields the numbers behind one kind of claim: those that are not decided by name alone."""
+    undecided = [d for d in group if d.decision == "open"]
+    if undecided:
+        yield f"not decided, {group[0].claim.holds}: {_by_place(undecided, numbers=False)}"
+    for decision in ("holds", "contrary"):
+        some = [d for d in group if d.decision == decision]
+        if some:
+            yield f"{some[0].says}: {_by_place(some, numbers=True)}"
+
+
+def _by_place(found: Sequence[Decided], *, numbers: bool) -> str:
+    """Returns of what something was found, one data set after another."""
+    places: dict[str, list[str]] = {}
+    for d in found:
+        words = filter(None, (d.claim.subject, d.number if numbers else ""))
+        places.setdefault(d.claim.place, []).append(" ".join(words))
+    listed = {place: ", ".join(filter(None, names)) for place, names in places.items()}
+    return "; ".join(f"{place} {names}" if names else place for place, names in listed.items())
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def caveats(seeds: int) -> list[Caveat]:
@@ -410,8 +427,9 @@ _DECISIONS = {"open": "not decided", "holds": "holds", "contrary": "contrary"}
 def _tests(topic: Topic, of: Sequence[Decided]) -> Section:
     rows: list[Sequence[Cell]] = [
         [
+            d.claim.about,
             d.says,
-            _number(d),
+            d.number,
             d.estimate.n,
             d.p,
             _DECISIONS[d.decision],
@@ -421,6 +439,7 @@ def _tests(topic: Topic, of: Sequence[Decided]) -> Section:
     table = Table(
         title=f"Tests: {TOPICS[topic]}",
         columns=[
+            Column(name="critic, data"),
             Column(name="claim"),
             Column(name="difference", help="Above zero, or a factor above 1, where it holds."),
             Column(name="seeds"),
