@@ -156,6 +156,17 @@ def test_ratios_are_shown_as_geometric_means():
     assert as_ratio(mean([])).value is None
 
 
+def test_a_limit_other_than_zero_is_what_a_number_is_compared_with():
+    values = [math.log(v) for v in (11.0, 13.0, 12.0, 12.5)]
+    above = replace(claim(*values), is_ratio=True, limit=math.log(10.0))
+    twice = replace(above, limit=math.log(20.0))
+    small = replace(claim(0.02, 0.03, 0.02, 0.03), limit=0.05, is_below=True)
+    found = decide([above, twice, small])
+    assert [d.decision for d in found] == ["holds", "contrary", "holds"]
+    assert found[0].estimate == found[1].estimate
+    assert found[2].number.startswith("0.025")
+
+
 def test_the_slope_over_doses_is_that_of_a_line():
     scores = {"a": {0: 1.0, 1: 5.0}, "b": {0: 3.0, 1: 5.0}, "c": {0: 5.0, 1: 5.0, 2: 9.0}}
     assert slopes(lambda arm, _: scores[arm], ["a", "b", "c"], "x") == pytest.approx([2.0, 0.0])

@@ -14,6 +14,7 @@ from gantlet.core.estimate import Estimate, Outcome
 from gantlet.core.spec import Spec, datasets
 from gantlet.report.format import text as shown
 from gantlet.research.adversarial.design import (
+    ARMS,
     BATCHES,
     EARLY,
     GAMMAS,
@@ -73,8 +74,8 @@ class Results:
         return list(dict.fromkeys(data for data, _ in self._scores))
 
     def arms(self, data: str) -> list[str]:
-        """Returns the names of the arms on a data set."""
-        return [arm for d, arm in self._scores if d == data]
+        """Returns the names of the arms on a data set, in the order of the design."""
+        return [arm for arm in ARMS if (data, arm) in self._scores]
 
     def values(self, data: str, arm: str, name: str) -> dict[int, float]:
         """Returns a score of each seed that has it."""
@@ -133,14 +134,16 @@ Decision = Literal["holds", "contrary", "open"]
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """A difference that is expected above zero.
+    """A number that is expected above a limit, usually a difference above zero.
 
     Attributes:
         topic: The claims of one topic share an error rate.
         holds: What is true if it is above zero.
         contrary: What is true if it is below.
-        values: The difference of every seed; logarithms of ratios where ``is_ratio``.
+        values: The number of every seed; logarithms of ratios where ``is_ratio``.
         is_ratio: Whether it is shown as a ratio.
+        limit: What it is compared with, in the units of the values.
+        is_below: Whether it is expected below the limit.
         subject: Of which arm it is said; empty where the sentence names all that it is about.
         place: On which data.
     """
@@ -150,8 +153,22 @@ class Claim:
     contrary: str
     values: tuple[float, ...]
     is_ratio: bool = False
+    limit: float = 0.0
+    is_below: bool = False
     subject: str = ""
     place: str = ""
+
+    @property
+    def tested(self) -> Estimate:
+        """By how much the limit is passed on the side that is expected, over seeds."""
+        sign = -1.0 if self.is_below else 1.0
+        return mean([sign * (v - self.limit) for v in self.values])
+
+    @property
+    def shown(self) -> Estimate:
+        """The number itself."""
+        found = mean(list(self.values))
+        return as_ratio(found) if self.is_ratio else found
 
     @property
     def about(self) -> str:
@@ -195,14 +212,13 @@ def decide(claims: Sequence[Claim], *, level: float = LEVEL) -> list[Decided]:
         >>> [d.decision for d in decide([made])]
         ['holds']
     """
-    found = [mean(list(c.values)) for c in claims]
+    found = [c.tested for c in claims]
     adjusted = holm_adjusted([student_p(e, e.n - 1) for e in found])
     decided: list[Decided] = []
     for claim, e, p in zip(claims, found, adjusted, strict=True):
         side: Decision = "holds" if (e.value or 0.0) > 0 else "contrary"
         decision: Decision = side if p <= level else "open"
-        shown = as_ratio(e) if claim.is_ratio else e
-        decided.append(Decided(claim=claim, estimate=shown, p=p, decision=decision))
+        decided.append(Decided(claim=claim, estimate=claim.shown, p=p, decision=decision))
     return decided
 
 
@@ -246,15 +262,32 @@ class _On:
         (a, b) = sides
         return self._claim(topic, holds, contrary, _differences(self(*a), self(*b)))
 
-    def times(self, topic: Topic, holds: str, contrary: str, *sides: tuple[str, str]) -> Claim:
-        """Claims the same of their ratio."""
+    def times(
+        self,
+        topic: Topic,
+        holds: str,
+        contrary: str,
+        *sides: tuple[str, str],
+        limit: float = 1.0,
+    ) -> Claim:
+        """Claims that their ratio is above a limit."""
         (a, b) = sides
         made = self._claim(topic, holds, contrary, _log_ratios(self(*a), self(*b)))
-        return replace(made, is_ratio=True)
+        return replace(made, is_ratio=True, limit=math.log(limit))
 
-    def above(self, topic: Topic, holds: str, contrary: str, values: Sequence[float]) -> Claim:
-        """Claims that numbers of every seed are above zero."""
-        return self._claim(topic, holds, contrary, tuple(values))
+    def above(
+        self,
+        topic: Topic,
+        holds: str,
+        contrary: str,
+        values: Sequence[float],
+        *,
+        limit: float = 0.0,
+        is_below: bool = False,
+    ) -> Claim:
+        """Claims that numbers of every seed are above a limit, or below."""
+        made = self._claim(topic, holds, contrary, tuple(values))
+        return replace(made, limit=limit, is_below=is_below)
 
     def _claim(self, topic: Topic, holds: str, contrary: str, values: tuple[float, ...]) -> Claim:
         return Claim(
@@ -541,7 +574,9 @@ def _prototype(on: _On) -> Iterator[Claim]:
         "prototype",
         f"less than {small:g} of an attack transfers to critics of the same kind",
         f"more than {small:g} of an attack transfers to critics of the same kind",
-        [small - v for v in on(NONE, kin).values()],
+        list(on(NONE, kin).values()),
+        limit=small,
+        is_below=True,
     )
     for a, b in ((R1, NONE), (ROBUST, NONE), (ROBUST, R1)):
         yield on.more(
@@ -557,24 +592,28 @@ def _prototype(on: _On) -> Iterator[Claim]:
             "prototype",
             "an update fools the critic less than a third as well as the strongest attack",
             "an update fools the critic more than a third as well as the strongest attack",
-            [third - v for v in on(arm, EFFICIENCY).values()],
+            list(on(arm, EFFICIENCY).values()),
+            limit=third,
+            is_below=True,
         )
-    logs = _log_ratios(on(NONE, QUALITY), on(R1, QUALITY))
-    yield on.above(
+    yield on.times(
         "prototype",
-        f"without R1 the generator ends {ten:g} times as far from the data",
+        f"without R1 the generator ends more than {ten:g} times as far from the data",
         f"without R1 the generator ends less than {ten:g} times as far from the data",
-        [v - math.log(ten) for v in logs],
+        (NONE, QUALITY),
+        (R1, QUALITY),
+        limit=ten,
     )
 
 
 def _pilot_distances(on: _On, twice: float) -> Iterator[Claim]:
-    logs = _log_ratios(on(R1, TO_REAL), on(NONE, TO_REAL))
-    yield on.above(
+    yield on.times(
         "prototype",
         f"R1 makes the distance to real more than {twice:g} times as large",
         f"R1 makes the distance to real less than {twice:g} times as large",
-        [v - math.log(twice) for v in logs],
+        (R1, TO_REAL),
+        (NONE, TO_REAL),
+        limit=twice,
     )
     yield on.times(
         "prototype",

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from gantlet.core.estimate import Better, Estimate
-from gantlet.core.spec import datasets
+from gantlet.core.spec import Spec
 from gantlet.report.blocks import (
     Block,
     Caveat,
@@ -57,10 +57,10 @@ from gantlet.research.adversarial.trial import (
 TOPICS: Mapping[Topic, str] = {
     "exists": "A. Is there a small perturbation that makes a fake look real?",
     "accident": "B. Is the generator's update such an attack?",
-    "reasons": "The article's three reasons why it may not be one",
+    "reasons": "The article's three reasons why it may not be one.",
     "robustness": "C. Does a robust critic train a better generator?",
-    "factors": "Batch size, momentum, stage of training, side of the attack",
-    "prototype": "What of an earlier pilot replicates",
+    "factors": "Batch size, momentum, stage of training, side of the attack.",
+    "prototype": "What of an earlier pilot replicates.",
 }
 """The questions, in the order of the report."""
 
@@ -177,11 +177,11 @@ def blocks(results: Results, tested: Mapping[Topic, Sequence[Decided]]) -> Itera
 
 
 def _title(data: str) -> str:
-    return f"Results on {datasets.short(data)}"
+    return f"Results on {Spec.parse(data).name}"
 
 
 def _of(results: Results, data: str) -> Iterator[Block]:
-    place = datasets.short(data)
+    place = Spec.parse(data).name
     yield _transfers(results, data, place)
     yield _distances(results, data, place)
     yield _updates(results, data, place)
@@ -437,15 +437,15 @@ def _tests(topic: Topic, of: Sequence[Decided]) -> Section:
         for d in of
     ]
     table = Table(
-        title=f"Tests: {TOPICS[topic]}",
+        title=f"Tests: {TOPICS[topic].rstrip('.')}",
         columns=[
             Column(name="critic, data"),
             Column(name="claim"),
-            Column(name="difference", help="Above zero, or a factor above 1, where it holds."),
+            Column(name="number", help="A difference, or a factor, as the claim says."),
             Column(name="seeds"),
             Column(name="p", help="Adjusted by Holm's procedure for all claims of the table."),
             Column(name="decision"),
         ],
         rows=rows,
     )
-    return Section(title=TOPICS[topic], blocks=[table])
+    return Section(title=TOPICS[topic].rstrip("."), blocks=[table])
