@@ -23,20 +23,20 @@ from gantlet.games.accident import (
     DIRECTIONS,
     USUAL,
     Accident,
-    FreshCritics,
     Moves,
     Reality,
     Way,
     accident,
-    train_critics,
 )
 from gantlet.games.attack import Goal, Nearest, median_distance, minimal, scores_of
+from gantlet.games.fresh import FreshCritics, train_critics
 from gantlet.games.mixed import ZeroSumGame, duality_gap
 from gantlet.models.gan import Gan, energy_distance
 from gantlet.models.robust import CriticEnsemble
 from gantlet.research.adversarial.design import WAYS, AdversarialTrial
+from gantlet.run.averaging import Average, Averaging
 from gantlet.run.execute import Watch
-from gantlet.run.train import Average, Batches, DivergedError
+from gantlet.run.train import Batches, DivergedError
 from gantlet.run.trials import RunData
 from gantlet.stats.intervals import mean
 
@@ -145,7 +145,7 @@ class _Training:
         self._game = self._family.build(space, rng=rng)
         self._game.prepare(self._seen[:_PREPARE], rng=rng.stream("prepare"))
         self._play: Play = solvers.make(trial.solver).start(self._game)
-        self._average = Average(self._game.model, self._family.ema)
+        self._average = Average(self._game.model, Averaging(decay=self._family.ema))
         self._batches = Batches(InMemory(self._seen.cpu()), rng=rng)
         self._noise = rng.stream("noise")
         self._cost = 0.0
@@ -165,6 +165,7 @@ class _Training:
 
         def one() -> None:
             losses.update(self._play.step(self._batches.next(n), rng=self._noise))
+            self._game.advance(rng=self._noise)
             self._average.update()
 
         if self.spend.steps:
