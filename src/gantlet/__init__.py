@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, final
 if TYPE_CHECKING:
     from gantlet.api import (
         attack,
+        batch,
         compare,
         converge,
         cost,
@@ -111,6 +112,7 @@ __all__ = [
     "UserError",
     "Watch",
     "attack",
+    "batch",
     "compare",
     "components",
     "converge",

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from gantlet import options
 from gantlet.commands.attack.study import Attack
+from gantlet.commands.batch.study import BatchStudy
 from gantlet.commands.compare.study import Compare
 from gantlet.commands.compare.trial import restore
 from gantlet.commands.converge.study import Converge
@@ -301,6 +302,18 @@ def attack(asked: options.Attack) -> Report:
     Raises:
         UserError: If there is no critic, no snapshot of it, or the run directory holds another
             run.
+    """
+    return _answered(asked)
+
+
+@public(options.Batch)
+def batch(asked: options.Batch) -> Report:
+    """Measures gradient noise and recommends a batch size; see ``gantlet batch``.
+
+    Calling it again with the same configuration and run directory resumes.
+
+    Raises:
+        UserError: If the configuration is invalid, or the run directory holds another one.
     """
     return _answered(asked)
 
@@ -697,6 +710,18 @@ def _(asked: options.Attack) -> Study:
     if is_own and given is None:
         raise UserError("Give --data, the real samples that the critic was trained on.")
     return Attack.of(asked, None if given is None else to_dataset(given, "data", asked.seed))
+
+
+@study_of.register
+def _(asked: options.Batch) -> Study:
+    model: Any = asked.model
+    if not isinstance(model, (str, Game)):
+        raise UserError(
+            "model must be a name or a game: gantlet.game({'generator': G, 'critic': D}, "
+            f"losses=...). Got {type(model).__name__}."
+        )
+    given = own_data(model) if asked.data is None else asked.data
+    return BatchStudy.of(asked, None if given is None else to_dataset(given, "data", 0))
 
 
 @study_of.register

@@ -51,7 +51,7 @@ Seed = Annotated[int, Between(0, 2**63 - 1)]  # torch takes no larger one
 Share = Annotated[float, Between(0, 1, below=True)]
 Steps = Annotated[int, Between(1, 2**31)]
 Seeds = Annotated[int, Between(1, 10_000)]
-Batch = Annotated[int, Between(1, 2**24)]
+BatchSize = Annotated[int, Between(1, 2**24)]
 SampleCount = Annotated[int, Between(2, 2**31)]
 Patience = Annotated[int, Between(1, 2**31)]
 Snapshots = Annotated[int, Between(0, 100_000)]
@@ -89,6 +89,8 @@ ModesOf = Literal["auto", "known", "classes", "cells"]
 
 AsyncEngine = Literal["processes", "ray"]
 """Workers of asynchronous training: processes on this host with shared memory, or Ray actors."""
+Rate = Literal["constant", "sqrt", "linear"]
+"""How a learning rate follows the batch: not at all, by its root, or in proportion."""
 
 DEFAULT_BUDGET = Budget(flops=2e11)
 
@@ -278,7 +280,7 @@ class Training(Running):
     data: str = "digits"
     budget: Budget | None = None
     solver: str = "auto"
-    batch: Batch = 128
+    batch: BatchSize = 128
     samples: SampleCount = 2000
     select: Select = "best"
     patience: Patience | None = None
@@ -558,7 +560,7 @@ class Converge(Running):
     seed: Seed = 0
     budget: Budget | None = None
     solver: str = "auto"
-    batch: Batch = 128
+    batch: BatchSize = 128
     apply_advice: Annotated[bool, OptionHelp(aliases=("try_",))] = False
     data_seed: Seed = 0
 
@@ -608,7 +610,7 @@ class Attack(Running):
     stages: Annotated[int, Between(1, 1000)] = 4
     ablations: bool = False
     solver: str = "auto"
-    batch: Batch = 128
+    batch: BatchSize = 128
     seed: Seed = 0
     data_seed: Seed = 0
 
@@ -622,6 +624,35 @@ class Attack(Running):
         if self.device != "cpu":
             raise UserError("An attack runs on the cpu only. Leave out --device.")
         super().__post_init__()
+
+
+class Batch(Running):
+    """The options of ``gantlet batch``.
+
+    Attributes:
+        model: Model family, or a game of your own as module:path=FILE.py:FUNCTION; in Python also
+            a game.
+        data: Data set, as name or name:key=value,key=value; in Python also samples. Default: that
+            of a game of your own, else digits.
+        batch: Batch size that is examined.
+        factor: By how much the other batches are smaller and larger.
+        steps: Training steps of each training.
+        seeds: Number of random seeds per batch size.
+        rate: How the learning rate follows the batch: constant, sqrt or linear.
+        solver: Optimizer (training algorithm); auto: the default of the family.
+        data_seed: Seed of the train/validation/test split.
+    """
+
+    model: "str | Game"
+    _: KW_ONLY
+    data: "SamplesLike | None" = None
+    batch: BatchSize = 128
+    factor: Annotated[int, Between(2, 1024)] = 4
+    steps: Annotated[int, Between(20, 10**9)] = 1000
+    seeds: Annotated[int, Between(2, 10_000)] = 3
+    rate: Rate = "constant"
+    solver: str = "auto"
+    data_seed: Seed = 0
 
 
 @final
@@ -646,7 +677,7 @@ class Cost(Options):
     data: str = "digits"
     examples: Annotated[int, Between(1, 10**18)] | None = None
     flops: Annotated[float, Between(0, above=True)] | None = None
-    batch: Batch = 128
+    batch: BatchSize = 128
     solver: str = "auto"
     published: bool = False
     threads: Threads = 1

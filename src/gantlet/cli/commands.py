@@ -19,6 +19,7 @@ why = command(options.Why)(run_command)
 tournament = command(options.Tournament)(run_command)
 converge = command(options.Converge)(run_command)
 attack = command(options.Attack)(run_command)
+batch = command(options.Batch)(run_command)
 study = command(options.Study)(run_command)
 forecast = command(options.Forecast)(run_command)
 

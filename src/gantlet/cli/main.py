@@ -163,6 +163,19 @@ COMMANDS = (
 """,
     ),
     CommandHelp(
+        "batch",
+        "Measure the gradient noise of a training and recommend a batch size.",
+        "Trains a model at the batch size given, a smaller and a larger one, and reports the "
+        "gradient noise scale of each player over training, the critical batch size as it is "
+        "predicted and measured, what twice the batch buys in steps and costs in FLOPs, and "
+        "whether noise or instability holds the training back.",
+        """
+  gantlet batch gan --data ring --steps 1000
+  gantlet batch vae --data digits --batch 64 --factor 8
+  gantlet batch module:path=my.py:gan,weights=gan.pt --data photos/
+""",
+    ),
+    CommandHelp(
         "sample",
         "Draw samples from a trained model.",
         "",
@@ -292,6 +305,7 @@ EVERYDAY = frozenset(
         "tournament",
         "converge",
         "attack",
+        "batch",
         "sample",
         "cost",
         "plan",

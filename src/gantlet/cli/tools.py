@@ -528,8 +528,8 @@ def list_(kind: str | None = None, /, *, json: Flag = False) -> int:
     """List the components of a kind, or of all.
 
     Args:
-        kind: families, solvers, datasets, features, metrics, probes, toys, studies or writers;
-            the singular and common synonyms are accepted.
+        kind: families, solvers, datasets, features, metrics, probes, toys, studies, writers or
+            monitors; the singular and common synonyms are accepted.
         json: Print one JSON object.
     """
     from json import dumps

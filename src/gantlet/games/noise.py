@@ -182,6 +182,8 @@ class Look:
         unit: Whether to compare examples or micro-batches; None: examples, where losses are means
             over them and no player has more than 50,000 parameters.
         groups: Number of micro-batches.
+        largest: The most parameters of a player for which examples are compared where ``unit``
+            is None; None for any number.
 
     Raises:
         UserError: If examples are asked for where a loss is no mean over them, or there are too
@@ -196,13 +198,14 @@ class Look:
         rng: torch.Generator,
         unit: Unit | None = None,
         groups: int = 8,
+        largest: int | None = EXACT,
     ) -> None:
         self._game = game
         self._parameters = own_parameters(game)
         sizes = {name: sum(p.numel() for p in own) for name, own in self._parameters.items()}
         self.reason = "" if unit == "micro-batch" else _couples(game)
-        if not self.reason and unit is None and max(sizes.values()) > EXACT:
-            self.reason = f"a player has more than {EXACT:,} parameters"
+        if unit is None and largest is not None and max(sizes.values()) > largest:
+            self.reason = self.reason or f"a player has more than {largest:,} parameters"
         self.rows = dict[str, Rows]()
         self._look = FixedLosses(batch, rng=rng)
         if unit != "micro-batch" and not self.reason:
@@ -337,6 +340,21 @@ class Look:
                     loss = self._game.loss(player, part, rng=noise)
                     rows.append(_flat(torch.autograd.grad(loss, own)))
             self.rows[player] = Rows(torch.stack(rows), size)
+
+
+def coupling(game: Game, batch: Tensor, *, rng: torch.Generator) -> str:
+    """Returns why the examples of a batch have no gradients of their own, or "" if they have.
+
+    Args:
+        game: The game.
+        batch: A few real samples.
+        rng: Draws the noise.
+    """
+    try:
+        Look(game, batch, rng=rng, unit="example")
+    except UserError:
+        return Look(game, batch, rng=rng, largest=None).reason
+    return ""
 
 
 TOGETHER = "together"

@@ -76,6 +76,7 @@ _TOLD: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "support": _judged,
     "tournament": _matches,
     "converge": _diagnosis,
+    "batch": _other,
     "forecast": _forecast,
     "watch": _watch,
 }

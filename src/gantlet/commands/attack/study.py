@@ -700,7 +700,7 @@ class Attack:
     stages: int = options.Attack.stages
     ablations: bool = options.Attack.ablations
     solver: str = options.Attack.solver
-    batch: options.Batch = options.Attack.batch
+    batch: options.BatchSize = options.Attack.batch
     seed: options.Seed = options.Attack.seed
     data_seed: options.Seed = options.Attack.data_seed
     threads: options.Threads = options.Attack.threads

@@ -76,7 +76,7 @@ class Compare:
     features: tuple[str, ...] = ()
     probes: tuple[str, ...] = PROBES
     solver: str = options.Compare.solver
-    batch: options.Batch = options.Compare.batch
+    batch: options.BatchSize = options.Compare.batch
     samples: options.SampleCount = options.Compare.samples
     select: options.Select = options.Compare.select
     patience: options.Patience | None = options.Compare.patience

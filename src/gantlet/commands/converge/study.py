@@ -531,7 +531,7 @@ class Converge:
     budget: Budget
     seed: options.Seed = options.Converge.seed
     solver: str = options.Converge.solver
-    batch: options.Batch = options.Converge.batch
+    batch: options.BatchSize = options.Converge.batch
     retry: bool = options.Converge.apply_advice
     data_seed: options.Seed = options.Converge.data_seed
     threads: options.Threads = options.Converge.threads

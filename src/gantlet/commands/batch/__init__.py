@@ -1,0 +1,1 @@
+"""What batch a training needs, and whether noise or instability holds it back."""
