@@ -17,8 +17,10 @@ import gantlet
 from gantlet.commands.evaluate.copies import copies, nearest
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Estimate
+from gantlet.games.noise import Look as Gradients
 from gantlet.given import to_spec
 from gantlet.models.generator import Latent, latent_shape
+from gantlet.models.nets import seeded
 from gantlet.run.execute import read_report
 from gantlet.watch.alarms import LEVELS, Alarms, Counts, Distance
 from gantlet.watch.drawing import drawn, own_randomness, stream
@@ -704,3 +706,45 @@ def test_missing_numbers_have_no_scalars():
     from gantlet.watch.writers import Entry
 
     assert Entry(step=0, name="kid", estimate=Estimate.missing("none")).scalars() == {}
+
+
+# ----------------------------------------------------------------------------
+# Gradient noise of a game.
+# ----------------------------------------------------------------------------
+
+
+def small_game():
+    with seeded(torch.Generator().manual_seed(0)):
+        players = {
+            "generator": nn.Sequential(nn.Linear(3, 16), nn.ReLU(), nn.Linear(16, 2)),
+            "critic": nn.Sequential(nn.Linear(2, 16), nn.ReLU(), nn.Linear(16, 1)),
+        }
+    return gantlet.game(players, losses="ns", latent=3)
+
+
+def test_the_gradient_noise_of_a_game_is_measured_at_looks(tmp_path):
+    game = small_game()
+    watched = watch(game=game, batch=64, out=tmp_path / "run")
+    before = {k: v.clone() for p in game.players.values() for k, v in p.state_dict().items()}
+    run(watched, 21)
+    for look in watched.looks:
+        found = {p: look.estimate(f"noise-scale/{p}") for p in ("critic", "generator", "together")}
+        assert all(e.value > 0 and e.n == 128 for e in found.values())
+    after = {k: v for p in game.players.values() for k, v in p.state_dict().items()}
+    assert all(torch.equal(before[k], after[k]) for k in before)
+    assert all(p.grad is None for m in game.players.values() for p in m.parameters())
+    exact = Gradients(game, REAL, rng=torch.Generator().manual_seed(0), unit="example")
+    scale = exact.moments()["critic"].parts().scale()
+    seen = [look.estimate("noise-scale/critic") for look in watched.looks]
+    assert any(e.low is None or (e.low < scale.high and scale.low < e.high) for e in seen)
+    charts = [b.title for b in watched.report().blocks]
+    assert "Gradient noise scale" in charts
+
+
+def test_a_game_of_other_samples_is_refused():
+    with pytest.raises(UserError, match=r"shape \(2,\), and the real ones have shape \(3,\)"):
+        watch(normal(240, d=3), game=small_game())
+    with pytest.raises(UserError, match=r"game must be gantlet\.game"):
+        watch(game=nn.Identity())
+    with pytest.raises(UserError, match="batch must be a whole number from 1"):
+        watch(batch=0)

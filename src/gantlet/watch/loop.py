@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from gantlet.compute.meters import Count
 from gantlet.core.errors import UserError
+from gantlet.core.model import Game
 from gantlet.core.spec import writers
 from gantlet.domains.domains import domain_of
 from gantlet.given import SamplesLike, to_spec
@@ -31,6 +33,7 @@ from gantlet.watch.drawing import (
     stream,
 )
 from gantlet.watch.looks import Curve, Last, Look
+from gantlet.watch.noise import GradientNoise
 from gantlet.watch.pace import Pace
 from gantlet.watch.reference import METRICS, Reference, resolved
 from gantlet.watch.report import Course, report_of
@@ -85,6 +88,9 @@ class Watch:
         latent: Size or shape of the generator's latent; by default read off the network.
         prior: Distribution of latents: normal, or uniform on [-1, 1].
         flops: Operations of a step of the loop: a number, or what ``gantlet.count`` returned.
+        game: The modules of the loop with their losses, as ``gantlet.game`` makes them: the
+            gradient noise scale of each player is measured at looks.
+        batch: Batch size of the loop, for the gradient noise.
         name: Name of the run; by default that of its folder.
         overwrite: Whether another run's record in ``out`` may be replaced.
 
@@ -117,10 +123,12 @@ class Watch:
         latent: int | Sequence[int] | None = None,
         prior: str = "normal",
         flops: float | Count | None = None,
+        game: Game | None = None,
+        batch: int = 128,
         name: str | None = None,
         overwrite: bool = False,
     ) -> None:
-        _check(every=every, samples=samples, share=share, prior=prior)
+        _check(every=every, samples=samples, share=share, prior=prior, batch=batch)
         self._every, self._seed, self._overwrite = every, seed, overwrite
         self._latent = Latent(shape=_shape(latent), prior=prior)
         self._folder = None if out is None else Path(out)
@@ -139,6 +147,13 @@ class Watch:
                 seed=seed,
             )
             self._n = self._reference.n
+            self._noise = (
+                None
+                if game is None
+                else GradientNoise(
+                    game, self._reference.learned, self._reference.space, batch=batch, seed=seed
+                )
+            )
             # The noise floor is measured and counted as a look is, and tells what one will cost.
             with self._pace.taking("look"):
                 floor = self._reference.floor(self._n)
@@ -383,10 +398,18 @@ class Watch:
         numbers |= norms(players)
         self._check_players(step, players)
         look = looks.with_numbers(look, numbers, "mean since the last look, no interval")
+        look = self._guarded("the gradient noise", lambda: self._with_noise(look)) or look
         self._looks.append(look)
         self._each(lambda sink: sink.write(look.entries))
         self._guarded("the page", lambda: self._publish(force=bool(look.alarms)))
         return look
+
+    def _with_noise(self, look: Look) -> Look:
+        """Adds the gradient noise of a game, where it fits into the share."""
+        if self._noise is None or not self._pace.affords("noise", "page"):
+            return look
+        with self._pace.taking("noise"), plain_torch():
+            return replace(look, entries=(*look.entries, *self._noise.entries(look.step)))
 
     def _may_look(self) -> bool:
         """Returns whether a look fits into the share; the first one may take fewer samples."""
@@ -561,8 +584,8 @@ def _alarm(sink: Sink, alarm: Alarm) -> None:
     sink.alarm(alarm.step, f"{alarm.kind}: {alarm.text}")
 
 
-def _check(*, every: object, samples: object, share: object, prior: object) -> None:
-    for name, value, least in (("every", every, 1), ("samples", samples, 20)):
+def _check(*, every: object, samples: object, share: object, prior: object, batch: object) -> None:
+    for name, value, least in (("every", every, 1), ("samples", samples, 20), ("batch", batch, 1)):
         if not _is_whole(value) or cast("int", value) < least:
             raise UserError(f"{name} must be a whole number from {least}. Got {value!r:.60}.")
     if share is not None and not (isinstance(share, (int, float)) and 0 < share <= 1):

@@ -144,6 +144,12 @@ class Reference:
         return f"{content}/{self._features.fingerprint}/{len(self.rows)}/{self.n}"
 
     @property
+    def learned(self) -> Source:
+        """The training samples, or the real ones where those are not known."""
+        train = self._sets.train
+        return (self._sets.real if train is None else train).samples.source
+
+    @property
     def words(self) -> str:
         """The noise floor in words, or why there is none."""
         floor = self.floor_sets

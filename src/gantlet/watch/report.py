@@ -29,6 +29,7 @@ from gantlet.stats.intervals import is_separated
 from gantlet.stats.jackknife import unpaired
 from gantlet.watch.alarms import LEVELS, Alarm
 from gantlet.watch.looks import COPIES, SUPPORT, Look
+from gantlet.watch.noise import NOISE
 from gantlet.watch.pace import Pace
 from gantlet.watch.reference import Reference
 
@@ -267,6 +268,7 @@ def _blocks(course: Course) -> Iterator[Block]:
         yield _gallery(course)
     yield from (chart for name in course.measured if (chart := _chart(course, name)) is not None)
     yield from _of_losses(course)
+    yield from _of_noise(course)
 
 
 def _table(course: Course) -> Table:
@@ -374,6 +376,26 @@ def _of_losses(course: Course) -> Iterator[Block]:
             y_label="loss",
             series=series,
             note="Means over stretches of equal length. In a game they say little about quality.",
+        )
+
+
+def _of_noise(course: Course) -> Iterator[Block]:
+    """Yields the noise scales of players, where gradients were looked at."""
+    known: dict[str, list[tuple[int, Estimate]]] = {}
+    for look in course.looks:
+        for e in look.entries:
+            head, _, player = e.name.partition("/")
+            if head == NOISE and e.estimate.low is not None:
+                known.setdefault(player, []).append((look.step, e.estimate))
+    if known:
+        yield Lines(
+            title="Gradient noise scale",
+            x_label="step",
+            y_label="noise scale in examples",
+            log_y=True,
+            series=[_series(player, points) for player, points in known.items()],
+            note="tr(Σ) / |G|² of each look, with 95 % intervals; looks whose gradient cannot be "
+            "distinguished from 0 are left out. gantlet batch measures it over a whole training.",
         )
 
 

@@ -10,7 +10,7 @@ from gantlet.core.errors import UserError
 from gantlet.core.estimate import Estimate
 from gantlet.core.rng import Rng
 from gantlet.games.noise import TOGETHER, Metric
-from gantlet.stats.intervals import holm_adjusted, mean, p_value, paired, proportion
+from gantlet.stats.intervals import holm_adjusted, mean, paired, proportion, t_quantile
 from gantlet.stats.noise_scale import (
     Hyperbola,
     Parts,
@@ -176,7 +176,7 @@ def decomposed(sweep: Sweep, *, level: float = 0.05) -> Decomposition | None:
     here, there = sweep.at(sweep.base), sweep.at(larger)
     noise = _noise_part(here, there)
     lost = [c.loses for c in there]
-    p_noise, p_lost = holm_adjusted([p_value(noise), _p_lost(sum(lost), len(lost))])
+    p_noise, p_lost = holm_adjusted([_p_paired(noise), _p_lost(sum(lost), len(lost))])
     helps = p_noise <= level and (noise.value or 0) > 0
     unstable = p_lost <= level
     return Decomposition(
@@ -231,6 +231,19 @@ def _share(here: Sequence[Course], there: Sequence[Course]) -> Estimate:
     if not shares:
         return Estimate.missing("no training ends above a noise floor")
     return mean(shares)
+
+
+def _p_paired(difference: Estimate) -> float:
+    """Returns the two-sided p-value of Student's t that fits an interval of differences."""
+    from scipy.special import stdtr
+
+    half, df = difference.half_width, difference.n - 1
+    if difference.value is None or half is None:
+        return 1.0
+    if half == 0:
+        return 0.0 if difference.value else 1.0
+    t = difference.value / half * t_quantile((1 + difference.level) / 2, df)
+    return float(2 * stdtr(df, -abs(t)))
 
 
 def _p_lost(count: int, n: int) -> float:
