@@ -176,7 +176,7 @@ def decomposed(sweep: Sweep, *, level: float = 0.05) -> Decomposition | None:
     here, there = sweep.at(sweep.base), sweep.at(larger)
     noise = _noise_part(here, there)
     lost = [c.loses for c in there]
-    p_noise, p_lost = holm_adjusted([_p_paired(noise), _p_lost(sum(lost), len(lost))])
+    p_noise, p_lost = holm_adjusted([p_paired(noise), _p_lost(sum(lost), len(lost))])
     helps = p_noise <= level and (noise.value or 0) > 0
     unstable = p_lost <= level
     return Decomposition(
@@ -233,7 +233,7 @@ def _share(here: Sequence[Course], there: Sequence[Course]) -> Estimate:
     return mean(shares)
 
 
-def _p_paired(difference: Estimate) -> float:
+def p_paired(difference: Estimate) -> float:
     """Returns the two-sided p-value of Student's t that fits an interval of differences."""
     from scipy.special import stdtr
 

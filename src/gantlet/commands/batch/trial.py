@@ -27,16 +27,16 @@ from gantlet.run.trials import RunData, TypedTrial
 from gantlet.stats.noise_scale import RateRule, scaled_rate
 
 # How often validation is measured, and on how many samples.
-_VALIDATIONS = 50
-_HELD_OUT = 512
+_VALIDATIONS = 40
+_HELD_OUT = 300
 # Pairs of sets of real samples whose distance is the noise floor.
 _FLOORS = 19
 # Samples on which it is seen whether a loss couples them.
 _SEEN = 16
 # A likelihood is lost again beyond this share of what was gained.
 _LOST_SHARE = 0.15
-# What validations may cost, and looks beside a training that is made for them.
-_SHARE = 0.3
+# What validations may cost.
+_SHARE = 1.0
 
 
 @final
@@ -54,6 +54,7 @@ class BatchTrial(TypedTrial):
         data_seed: Seed of the train/validation/test split.
         threads: Threads of the trial; part of what decides the last digits.
         device: Where to train.
+        share: What looks at the gradients may cost beside the training.
         budget: Its number of steps.
         seed: From which every random number follows.
     """
@@ -67,6 +68,7 @@ class BatchTrial(TypedTrial):
     data_seed: int
     threads: int
     device: str
+    share: float = 0.3
     budget: Budget
     seed: int
 
@@ -148,7 +150,7 @@ def _run(
     space, splits = data.of(trial)
     family, rng = family_of(trial.model, data), Rng(trial.seed, trial.device)
     game = family.build(space, rng=rng)
-    monitor = _Kept(NoiseMonitor(share=_SHARE), [])
+    monitor = _Kept(NoiseMonitor(share=trial.share), [])
     plan = Plan(
         budget=trial.budget,
         batch=trial.batch,

@@ -1,0 +1,1 @@
+"""How does GAN training scale with batch size, and with stale parameters?"""

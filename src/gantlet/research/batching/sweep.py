@@ -1,0 +1,455 @@
+"""Batch sweeps: is noise the bottleneck, and how do steps to a target follow the batch?"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import final
+
+from typing_extensions import override
+
+from gantlet.commands.batch.analysis import Decomposition, Sweep, decomposed
+from gantlet.commands.batch.trial import Course, run_trial
+from gantlet.core.estimate import Budget, Estimate, Outcome, Trial
+from gantlet.core.spec import datasets, families, solvers
+from gantlet.report.blocks import Block, Caveat, Cell, Column, Lines, Series, Table, Verdict
+from gantlet.research.batching.parts import Part, PartTrial, Size, in_words
+from gantlet.run.execute import Watch
+from gantlet.run.store import TrialFolder
+from gantlet.run.trials import RunData
+from gantlet.stats.intervals import holm_adjusted, mean, proportion
+from gantlet.stats.noise_scale import RateRule
+
+BASE = 128
+BATCHES = (8, 32, 128, 512)
+RULES: tuple[RateRule, ...] = ("constant", "sqrt", "linear")
+
+_ADAM = "adam:lr=0.001,beta1=0.0,beta2=0.99"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """A model on a data set that is trained at all batches.
+
+    Attributes:
+        name: Its name in tables.
+        model: In written form.
+        data: In written form.
+        rules: How the learning rate follows the batch.
+        players: Number of its players.
+    """
+
+    name: str
+    model: str
+    data: str
+    rules: tuple[RateRule, ...] = RULES
+    players: int = 2
+
+
+ARMS = (
+    Arm("GAN, no penalty, ring", "gan:width=32,loss=ns,penalty=none", "ring"),
+    Arm("GAN, R1, ring", "gan:width=32,loss=ns,penalty=r1,gamma=0.3", "ring"),
+    Arm("diffusion, ring", "diffusion:width=64", "ring", players=1),
+    Arm("GAN, R1, digits", "gan:width=32,loss=ns,penalty=r1,gamma=0.3", "digits", ("constant",)),
+    Arm("VAE, digits", "vae:width=64", "digits", ("constant",), players=1),
+)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How large the sweep is.
+
+    Attributes:
+        steps: Steps of each training.
+        seeds: Seeds of each arm.
+    """
+
+    steps: int
+    seeds: int
+
+
+EXTENTS: Mapping[Size, Extent] = {"small": Extent(160, 5), "full": Extent(4000, 10)}
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepTrial(PartTrial):
+    """One training of the sweep: what ``commands.batch`` trains, with the name of the part.
+
+    Attributes:
+        solver: How the players move, at the base batch.
+        rate: How the learning rate follows the batch.
+        base: The base batch.
+        batch: Samples in a batch.
+        share: What looks at the gradients may cost.
+        budget: Its number of steps.
+        seed: From which every random number follows.
+    """
+
+    part: str = "sweep"
+    solver: str
+    rate: RateRule
+    base: int
+    batch: int
+    share: float = 0.1
+    budget: Budget = field(default_factory=Budget)
+    seed: int = 0
+
+
+@final
+class BatchSweep(Part):
+    """Steps and samples to a target against the batch, for one player and two."""
+
+    @property
+    @override
+    def name(self) -> str:
+        return "sweep"
+
+    @property
+    @override
+    def title(self) -> str:
+        return "Batch size, gradient noise and divergence"
+
+    @property
+    @override
+    def caveats(self) -> Sequence[Caveat]:
+        return [
+            Caveat(
+                text="The sweep compares trainings of equal steps, networks of width 32 and 64, "
+                "and batches of 8 to 512. Targets are the level that half of the trainings at the "
+                "base batch reach, so that a time to quality is one to that level."
+            )
+        ]
+
+    @override
+    def trials(self, size: Size) -> Sequence[SweepTrial]:
+        extent = EXTENTS[size]
+        return [
+            SweepTrial(
+                model=families.resolve(arm.model),
+                data=datasets.resolve(arm.data),
+                solver=solvers.resolve(_ADAM),
+                rate=rate,
+                base=BASE,
+                batch=batch,
+                budget=Budget(steps=extent.steps),
+                seed=seed,
+            )
+            for seed in range(extent.seeds)
+            for arm in ARMS
+            for rate in arm.rules
+            for batch in BATCHES
+            # At the base batch all rules are one.
+            if batch != BASE or rate == arm.rules[0]
+        ]
+
+    @override
+    def run(self, trial: Trial, data: RunData, folder: TrialFolder, watch: Watch) -> Outcome:
+        return run_trial(trial, data, folder, watch)
+
+    @override
+    def blocks(self, outcomes: Sequence[Outcome]) -> Iterator[Block]:
+        found = _by_arm(outcomes)
+        yield _bottlenecks(found)
+        yield _critical(found)
+        for arm, sweep in found.items():
+            yield _table(arm, sweep)
+        yield _chart(found)
+
+    @override
+    def verdicts(self, outcomes: Sequence[Outcome]) -> Iterator[Verdict]:
+        found = _by_arm(outcomes)
+        parts = {arm: d for arm, s in found.items() if (d := decomposed(s.of("constant")))}
+        if not parts:
+            return
+        adjusted = _adjusted(parts)
+        yield from _noise_verdicts(parts, adjusted)
+        yield from _lost_verdict(found)
+        yield _critical_verdict(found)
+        yield from _rule_verdict(found)
+
+
+@final
+class ArmSweep:
+    """The trainings of one arm.
+
+    Args:
+        outcomes: Their outcomes.
+    """
+
+    def __init__(self, outcomes: Sequence[Outcome]) -> None:
+        self._courses = [(SweepTrial.of(o.trial), Course.of(o)) for o in outcomes]
+
+    def of(self, rate: RateRule) -> Sweep:
+        """Returns the trainings by one rule, the base batch included."""
+        courses = [c for t, c in self._courses if t.rate == rate or t.batch == BASE]
+        return Sweep(courses, BASE)
+
+    def at(self, rate: RateRule, batch: int) -> list[Course]:
+        """Returns the trainings at one batch by one rule."""
+        return [
+            c for t, c in self._courses if t.batch == batch and (t.rate == rate or batch == BASE)
+        ]
+
+    @property
+    def target(self) -> float | None:
+        """The level that half of the trainings at the base batch reach."""
+        best = sorted(min(c.smooth) for c in self.at("constant", BASE) if c.values)
+        return best[(len(best) - 1) // 2] if best else None
+
+    def reached(self, rate: RateRule, batch: int) -> list[float | None]:
+        """Returns steps to the target, None where a training does not reach it."""
+        target = self.target
+        courses = self.at(rate, batch)
+        if target is None:
+            return [None] * len(courses)
+        return [c.steps_to(target) if c.values else None for c in courses]
+
+
+def _by_arm(outcomes: Sequence[Outcome]) -> dict[Arm, ArmSweep]:
+    """Returns the trainings of each arm that has some."""
+    found: dict[Arm, ArmSweep] = {}
+    for arm in ARMS:
+        names = families.resolve(arm.model), datasets.resolve(arm.data)
+        own = [o for o in outcomes if (o.trial.model, o.trial.data) == names]
+        if own:
+            found[arm] = ArmSweep(own)
+    return found
+
+
+# ----------------------------------------------------------------------------
+# Answers.
+# ----------------------------------------------------------------------------
+
+
+def _adjusted(parts: Mapping[Arm, Decomposition]) -> dict[Arm, float]:
+    """Returns p-values of the noise parts, adjusted over all arms (Holm)."""
+    # Each is adjusted over two tests already, which makes the family as large as it is at most.
+    return dict(zip(parts, holm_adjusted([d.p_noise for d in parts.values()]), strict=True))
+
+
+def _noise_verdicts(
+    parts: Mapping[Arm, Decomposition], adjusted: Mapping[Arm, float]
+) -> Iterator[Verdict]:
+    open_ = [a for a, p in adjusted.items() if p > 0.05]
+    helps = [a for a, p in adjusted.items() if p <= 0.05 and (parts[a].noise.value or 0) > 0]
+    hurts = [a for a, p in adjusted.items() if p <= 0.05 and (parts[a].noise.value or 0) < 0]
+    if open_:
+        yield Verdict(
+            claim="Whether four times the batch ends lower after as many steps cannot be told of "
+            f"{_names(open_)}.",
+            because=_differences(parts, adjusted, open_),
+        )
+    for group, word in ((helps, "Noise holds back"), (hurts, "A larger batch ends higher for")):
+        if group:
+            yield Verdict(
+                claim=f"{word} {_names(group)}: batch {BATCHES[-1]} against {BASE} at equal steps "
+                "and learning rate.",
+                because=_differences(parts, adjusted, group),
+            )
+
+
+def _names(arms: Sequence[Arm]) -> str:
+    return "; ".join(a.name for a in arms)
+
+
+def _differences(
+    parts: Mapping[Arm, Decomposition], adjusted: Mapping[Arm, float], arms: Sequence[Arm]
+) -> str:
+    told = []
+    for a in arms:
+        share = parts[a].share
+        of = (
+            ""
+            if share.value is None
+            else f", {100 * share.value:.0f} % of what is above the floor"
+        )
+        told.append(f"{a.name}: {in_words(parts[a].noise)}{of}, p = {adjusted[a]:.2g}")
+    return f"Noise part of the final loss: {'; '.join(told)} (Holm over all)."
+
+
+def _lost_verdict(found: Mapping[Arm, ArmSweep]) -> Iterator[Verdict]:
+    told = []
+    for arm, sweep in found.items():
+        shares = [
+            f"{b}: {sum(c.loses for c in sweep.at('constant', b))}/{len(sweep.at('constant', b))}"
+            for b in BATCHES
+        ]
+        told.append(f"{arm.name} {', '.join(shares)}")
+    with_, without = (_lost(found, penalty) for penalty in ("r1", "none"))
+    yield Verdict(
+        claim="Trainings of GANs that lose their progress: "
+        f"{in_words(without)} without a penalty, {in_words(with_)} with R1, over all batches and "
+        "rates.",
+        because=f"By batch, at a constant rate: {'; '.join(told)}.",
+    )
+
+
+def _lost(found: Mapping[Arm, ArmSweep], penalty: str) -> Estimate:
+    courses = [
+        c
+        for arm, sweep in found.items()
+        if f"penalty={penalty}" in arm.model
+        for rate in arm.rules
+        for b in BATCHES
+        if b != BASE or rate == arm.rules[0]
+        for c in sweep.at(rate, b)
+    ]
+    return proportion(sum(c.loses for c in courses), len(courses), of="trainings")
+
+
+def _critical_verdict(found: Mapping[Arm, ArmSweep]) -> Verdict:
+    told = []
+    for arm, sweep in found.items():
+        whole = sweep.of("constant")
+        predicted = whole.critical(whole.whole) if whole.whole else Estimate.missing("no looks")
+        fits = []
+        for rate in arm.rules:
+            measured = sweep.of(rate).measured()
+            if measured is not None:
+                fits.append(f"{rate} {in_words(measured.critical)}")
+        told.append(f"{arm.name}: predicted {in_words(predicted)}; measured {', '.join(fits)}")
+    return Verdict(
+        claim="Critical batches, predicted from the noise in Adam's coordinates and measured by "
+        "steps to the target under each rule for the learning rate.",
+        because=f"{'. '.join(told)}.",
+    )
+
+
+def _rule_verdict(found: Mapping[Arm, ArmSweep]) -> Iterator[Verdict]:
+    """Says under which rule the largest batch reaches the target first."""
+    told = []
+    for arm, sweep in found.items():
+        if len(arm.rules) < 2:
+            continue
+        counts = []
+        for rate in arm.rules:
+            steps = sweep.reached(rate, BATCHES[-1])
+            known = [s for s in steps if s is not None]
+            level = in_words(mean(known)) if known else "none"
+            counts.append(f"{rate} {len(known)}/{len(steps)} in {level} steps")
+        told.append(f"{arm.name}: {', '.join(counts)}")
+    if told:
+        yield Verdict(
+            claim=f"The rule for the learning rate decides what batch {BATCHES[-1]} gains over "
+            f"{BASE}.",
+            because=f"Trainings that reach the target, and when: {'; '.join(told)}.",
+        )
+
+
+# ----------------------------------------------------------------------------
+# Tables and charts.
+# ----------------------------------------------------------------------------
+
+
+def _bottlenecks(found: Mapping[Arm, ArmSweep]) -> Table:
+    rows: list[list[Cell]] = []
+    for arm, sweep in found.items():
+        d = decomposed(sweep.of("constant"))
+        if d is not None:
+            rows.append([arm.name, arm.players, d.noise, d.share, d.rest, d.lost, d.lost_larger])
+    return Table(
+        title="Noise and instability at equal steps",
+        columns=[
+            Column(name="training"),
+            Column(name="players"),
+            Column(
+                name="noise part",
+                help=f"Final loss at batch {BASE} less that at {BATCHES[-1]}, paired over seeds.",
+            ),
+            Column(name="of the error", help="Share of the loss above the noise floor."),
+            Column(name="rest", help=f"Above the noise floor at {BATCHES[-1]}."),
+            Column(name=f"at {BASE}", group="Lost their progress", better="lower"),
+            Column(name=f"at {BATCHES[-1]}", group="Lost their progress", better="lower"),
+        ],
+        rows=rows,
+        note="Student's t over seeds; shares of trainings exact binomial.",
+    )
+
+
+def _critical(found: Mapping[Arm, ArmSweep]) -> Table:
+    rows: list[list[Cell]] = []
+    for arm, sweep in found.items():
+        base = sweep.of("constant")
+        for player in base.players:
+            fits: list[Cell] = []
+            for rate in RULES:
+                measured = sweep.of(rate).measured() if rate in arm.rules else None
+                show = measured is not None and player == base.whole
+                fits.append(measured.critical if measured is not None and show else None)
+            scale = base.scale(player, "plain")
+            rows.append([arm.name, player, scale, base.critical(player), *fits])
+    return Table(
+        title="Critical batches, predicted and measured",
+        columns=[
+            Column(name="training"),
+            Column(name="player"),
+            Column(name="noise scale", unit="examples"),
+            Column(name="predicted", unit="examples", group="Critical batch"),
+            *(
+                Column(name=f"{r} rate", unit="examples", group="Critical batch, measured")
+                for r in RULES
+            ),
+        ],
+        rows=rows,
+        note="Predicted from noise scales in Adam's coordinates over the progress of the training "
+        "at the base batch; measured by the hyperbola through steps to one target.",
+    )
+
+
+def _table(arm: Arm, sweep: ArmSweep) -> Table:
+    rows: list[list[Cell]] = []
+    for rate in arm.rules:
+        for b in BATCHES:
+            if b == BASE and rate != arm.rules[0]:
+                continue
+            courses = sweep.at(rate, b)
+            ends = [c.end for c in courses if c.end is not None]
+            steps = sweep.reached(rate, b)
+            known = [s for s in steps if s is not None]
+            lost = proportion(sum(c.loses for c in courses), len(courses), of="trainings")
+            rows.append(
+                [
+                    f"{b:,}",
+                    "–" if b == BASE else rate,
+                    mean(ends) if ends else None,
+                    lost,
+                    f"{len(known)}/{len(steps)}",
+                    mean(known, unit="steps") if known else None,
+                    mean([s * b for s in known], unit="examples") if known else None,
+                ]
+            )
+    return Table(
+        title=arm.name,
+        columns=[
+            Column(name="batch"),
+            Column(name="learning rate"),
+            Column(name="final validation loss", better="lower"),
+            Column(name="lost their progress", better="lower"),
+            Column(name="reached", group="To the target"),
+            Column(name="steps", unit="steps", group="To the target", better="lower"),
+            Column(name="examples", unit="examples", group="To the target", better="lower"),
+        ],
+        rows=rows,
+        note="Means over seeds with Student's t, of the trainings that reach the target.",
+    )
+
+
+def _chart(found: Mapping[Arm, ArmSweep]) -> Lines:
+    series = []
+    for arm, sweep in found.items():
+        means = []
+        for b in BATCHES:
+            known = [s for s in sweep.reached("constant", b) if s is not None]
+            if known:
+                means.append((float(b), sum(known) / len(known)))
+        series.append(Series(name=arm.name, x=[b for b, _ in means], y=[s for _, s in means]))
+    return Lines(
+        title="Steps to the target against the batch, constant learning rate",
+        x_label="batch",
+        y_label="steps",
+        log_x=True,
+        log_y=True,
+        series=[s for s in series if s.x],
+        note="Means over the trainings that reach the target.",
+    )
