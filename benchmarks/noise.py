@@ -2,8 +2,8 @@
 
 python benchmarks/noise.py [PART ...] [--out FILE]
 
-* unbiased: 400 looks by micro-batches and by examples against the exact variance of the gradient,
-  of a linear quadratic game (closed form) and of a GAN on the ring (8,000 examples one by one).
+* unbiased: looks by micro-batches and by examples against the exact variance of the gradient;
+  2,000 of a linear quadratic game (closed form), 400 of a GAN on the ring (8,000 examples).
 * coverage: how often the interval of one look of 400 examples holds the exact noise scale.
 * quadratic: steps from L to L / 4 on a noisy quadratic of 50 dimensions, and the hyperbola fitted
   to them, against theory.
@@ -113,7 +113,7 @@ def draw(train, n, seed):
 # ----------------------------------------------------------------------------
 
 
-def unbiased(replicates=400):
+def unbiased(replicates=2000, of_gan=400):
     found = {}
     game = SampledLgq()
     exact = {k: (*v, 0.0, 0.0) for k, v in game.exact().items()}
@@ -138,7 +138,7 @@ def unbiased(replicates=400):
         truth[player] = (whole.trace, whole.square, *errors)
     looks = [
         Look(game, draw(train, 128, k), rng=Rng(k).stream("n"), unit="micro-batch").moments()
-        for k in range(replicates)
+        for k in range(of_gan)
     ]
     found["GAN on the ring, by micro-batch"] = deviations(looks, truth)
     return found
@@ -162,7 +162,7 @@ def deviations(looks, exact):
     return table
 
 
-def coverage(runs=200):
+def coverage(runs=1000):
     game, held = SampledLgq(), {"critic": 0, "generator": 0, "critic, micro-batches": 0}
     exact = {k: t / s for k, (t, s) in game.exact().items()}
     for seed in range(runs):
@@ -280,7 +280,7 @@ GAMES = (
     ("gan:width=32", "ring"),
     ("gan:width=32,loss=ns,penalty=r1", "ring"),
     ("gan:width=32", "moons"),
-    ("wgan-gp:width=32", "ring"),
+    ("gan:width=32,loss=hinge,penalty=r1", "ring"),
     ("gan:width=64", "digits"),
     ("flow:width=32,layers=4", "moons"),
     ("vae:width=64", "digits"),

@@ -87,7 +87,7 @@ def test_a_game_of_modules(tmp_path):
         ("dirac", {}, "game without samples"),
         ("gmm", {}, "fitted directly"),
         ("gann", {}, "Did you mean 'gan'"),
-        ("gan", {"solver": "history", "rate": "linear"}, "no learning rate"),
+        ("gan", {"solver": "stale", "rate": "linear"}, "no learning rate"),
         ("gan", {"steps": 3}, "steps"),
         ("gan", {"seeds": 1}, "seeds"),
         ("gan", {"rate": "log"}, "rate"),

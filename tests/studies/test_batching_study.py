@@ -1,0 +1,117 @@
+"""The study of batch size and staleness: its parts do their work and say what was planted."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from gantlet.core.estimate import Budget, Estimate, Outcome
+from gantlet.core.rng import Rng
+from gantlet.games.noise import Ledger
+from gantlet.research.batching.staleness import ALL, OPPONENT, WAYS, Staleness
+from gantlet.research.batching.study import PARTS, Batching
+from gantlet.research.batching.sweep import BATCHES, BatchSweep, SweepTrial
+from gantlet.research.batching.transport import DISTANCE, Transport, TransportTrial
+from gantlet.run.store import TrialFolder
+
+
+def noise(*name, spread):
+    g = Rng(0).stream("/".join(map(str, name)))
+    return spread * float(torch.randn((), generator=g))
+
+
+def test_every_trial_is_of_one_part_and_of_five_seeds():
+    for size in ("small", "full"):
+        trials = Batching(size=size).trials()
+        assert len({t.key for t in trials}) == len(trials)
+        assert {t.parts["part"] for t in trials} == {p.name for p in PARTS}
+        assert len({t.seed for t in trials}) >= 5
+
+
+@pytest.mark.parametrize("part", PARTS, ids=lambda p: p.name)
+def test_a_trial_of_each_part_runs(part, tmp_path):
+    study, trials = Batching(), part.trials("small")
+    some = {t.model: t for t in trials[:40]}
+    for i, trial in enumerate(some.values()):
+        short = replace(trial, budget=Budget(steps=3), batch=32).written()
+        outcome = study.run(short, TrialFolder(tmp_path / str(i)), lambda *_: None)
+        assert outcome.error is None
+        value = outcome.scores.get("last", outcome.scores.get(DISTANCE))
+        assert value is None or value.value > 0
+        assert part.name != "sweep" or outcome.details["curve"]
+
+
+def test_a_planted_effect_of_staleness_is_told():
+    def distance(trial, kind):
+        base = 0.1 + noise(trial.way, trial.seed, trial.model, spread=0.01)
+        late = {way.name: 0.02 * d for d, way in ALL.items()}
+        late |= {way.name: 0.2 * d for d, way in OPPONENT.items()}
+        value = base + late.get(trial.way, 0.0)
+        return value - 0.05 if kind == "exponential" else value
+
+    outcomes = []
+    for trial in Staleness().trials("small"):
+        scores = {
+            k: Estimate(value=distance(trial, k), method="one", better="lower")
+            for k in ("last", "exponential", "uniform")
+        }
+        outcomes.append(Outcome(trial=trial.written(), scores=scores, details={"floor": 0.01}))
+    first, second, between, averages = Staleness().verdicts(outcomes)
+    for verdict in (first, second):
+        before, after = verdict.claim.split("Farther from the data: ")
+        assert "elastic averaging" in before
+        farther, nearer = after.split(" Nearer: ")
+        assert nearer == "none."
+        assert all(way.name in farther for way in OPPONENT.values())
+        assert ALL[64].name in farther
+    assert "delay 64: 11.5" in between.because
+    assert "EMA 0.995: −0.05" in averages.because.replace("-", "−")
+    tables = list(Staleness().blocks(outcomes))
+    assert len(tables[0].rows) == len(WAYS)
+
+
+def test_a_planted_gain_of_transport_is_told():
+    outcomes = []
+    for trial in Transport().trials("small"):
+        value = 0.1 + noise("t", trial.model, trial.batch, trial.equal, trial.seed, spread=0.003)
+        if trial.model.startswith("ot-gan") and trial.batch == 256:
+            value -= 0.05
+        if trial.model.startswith("sinkhorn") and trial.batch == 32:
+            value += 0.05
+        score = {DISTANCE: Estimate(value=value, method="one", better="lower")}
+        outcomes.append(Outcome(trial=trial.written(), scores=score))
+    unclear, answer, _ = Transport().verdicts(outcomes)
+    assert "OT-GAN, batch 64, equal samples" in unclear.claim
+    nearer, farther = answer.claim.split("Farther: ")
+    assert "OT-GAN, batch 256, equal samples; OT-GAN, batch 256, equal FLOPs" in nearer
+    assert farther == (
+        "Sinkhorn-GAN, batch 32, equal samples; Sinkhorn-GAN, batch 32, equal FLOPs."
+    )
+    assert TransportTrial.of(outcomes[0].trial).batch == 32
+
+
+def test_a_planted_bottleneck_of_the_sweep_is_told():
+    outcomes = []
+    for trial in BatchSweep().trials("small"):
+        if trial.rate != "constant":
+            continue
+        is_gan, steps = trial.model.startswith("gan"), [4.0 * k for k in range(1, 41)]
+        end = 0.05 + (6.4 / trial.batch if is_gan else 0.0)
+        end += noise("s", trial.model, trial.data, trial.batch, trial.seed, spread=0.001)
+        details = {
+            "curve": [[s, end + 2.0 ** (-s / 10)] for s in steps],
+            "floor": 0.01 if is_gan else None,
+            "ledger": Ledger().state_dict(),
+            "diverged": None,
+            "step flops": 1.0,
+            "players": ["critic", "generator"],
+            "couples": "",
+        }
+        outcomes.append(Outcome(trial=trial.written(), details=details))
+    verdicts = list(BatchSweep().verdicts(outcomes))
+    assert "cannot be told of diffusion, ring; VAE, digits" in verdicts[0].claim
+    assert verdicts[1].claim.startswith("Noise holds back GAN, no penalty, ring; GAN, R1, ring")
+    assert "0 % without a penalty" in verdicts[2].claim or "0 (0" in verdicts[2].claim
+    titles = [b.title for b in BatchSweep().blocks(outcomes)]
+    assert titles[0] == "Noise and instability at equal steps"
+    assert SweepTrial.of(outcomes[0].trial).batch in BATCHES
