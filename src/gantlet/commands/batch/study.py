@@ -21,7 +21,7 @@ from gantlet.core.arguments import check_fields
 from gantlet.core.estimate import Budget, Estimate, Outcome, Spend, Trial
 from gantlet.core.model import Game
 from gantlet.core.rng import Rng
-from gantlet.core.spec import datasets, solvers
+from gantlet.core.spec import Spec, datasets, solvers
 from gantlet.games.noise import METRICS, TOGETHER, Metric, chart_of
 from gantlet.report.blocks import (
     Block,
@@ -41,6 +41,7 @@ from gantlet.run.execute import Watch, facts_of
 from gantlet.run.store import Run, TrialFolder
 from gantlet.run.trials import RunData
 from gantlet.stats.intervals import mean, percentage
+from gantlet.stats.noise_scale import scaled_gamma
 
 DATA = "digits"
 """The data set by default."""
@@ -51,19 +52,22 @@ DATA = "digits"
 # ----------------------------------------------------------------------------
 
 
-def verdicts(sweep: Sweep, found: Decomposition | None, *, has_floor: bool) -> Iterator[Verdict]:
+def verdicts(
+    sweep: Sweep, found: Decomposition | None, *, model: str, has_floor: bool
+) -> Iterator[Verdict]:
     """Yields what cannot be told, the bottleneck, the critical batch and what doubling buys.
 
     Args:
         sweep: The trainings.
         found: Noise and instability.
+        model: The model in written form.
         has_floor: Whether the loss is a distance with a noise floor.
     """
     if found is not None:
         yield from _unclear(found)
         yield _bottleneck(sweep, found, has_floor=has_floor)
     yield from _critical(sweep)
-    yield from _doubling(sweep)
+    yield from _doubling(sweep, model)
 
 
 def _unclear(found: Decomposition) -> Iterator[Verdict]:
@@ -133,7 +137,7 @@ def _critical(sweep: Sweep) -> Iterator[Verdict]:
     )
 
 
-def _doubling(sweep: Sweep) -> Iterator[Verdict]:
+def _doubling(sweep: Sweep, model: str) -> Iterator[Verdict]:
     if sweep.whole is None:
         return
     critical = sweep.critical(sweep.whole)
@@ -148,7 +152,21 @@ def _doubling(sweep: Sweep) -> Iterator[Verdict]:
         claim=f"Twice the batch of {sweep.base:,} saves {bound}{_percent(found.saved)} of the "
         f"steps and costs {_times(found.flops)} the FLOPs. Recommended batch: {advice}.",
         because="At the critical batch a training takes twice the fewest steps and twice the "
-        "fewest examples (McCandlish et al., 2018); these are the nearest powers of two.",
+        "fewest examples (McCandlish et al., 2018); these are the nearest powers of two."
+        f"{_penalty(model, sweep.base)}",
+    )
+
+
+def _penalty(model: str, batch: int) -> str:
+    """Returns what a penalty of the same noise floor weighs at twice the batch, as a sentence."""
+    options = Spec.parse(model).options
+    gamma = float(options.get("gamma", "0"))
+    if options.get("penalty") not in {"r1", "r2", "r1r2"} or not gamma:
+        return ""
+    half = scaled_gamma(gamma, batch, 2 * batch)
+    return (
+        f" Near an equilibrium that turns, a penalty acts as the batch does: gamma = {half:g} at "
+        f"{2 * batch:,} has the noise floor of gamma = {gamma:g} at {batch:,}."
     )
 
 
@@ -391,7 +409,7 @@ def answer(question: Mapping[str, Any], outcomes: Sequence[Outcome], run: Run) -
         question=question,
         spend=sum((o.spend for o in outcomes), Spend()),
         facts=facts_of(_setting(question), outcomes, run),
-        verdicts=list(verdicts(sweep, found, has_floor=has_floor)),
+        verdicts=list(verdicts(sweep, found, model=question["model"], has_floor=has_floor)),
         caveats=list(_caveats(question, good)),
         rows=list(_rows(question, sweep, found)),
         blocks=[*(blocks(sweep) if good else ()), *failed_trials(outcomes, column="training")],

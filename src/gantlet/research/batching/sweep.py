@@ -4,12 +4,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import final
 
+import torch
 from typing_extensions import override
 
 from gantlet.commands.batch.analysis import Decomposition, Sweep, decomposed
 from gantlet.commands.batch.trial import Course, run_trial
+from gantlet.core.errors import UserError
 from gantlet.core.estimate import Budget, Estimate, Outcome, Trial
+from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets, families, solvers
+from gantlet.games.field import GameField
+from gantlet.games.noise import noise_floor
+from gantlet.games.toys import Dirac
 from gantlet.report.blocks import Block, Caveat, Cell, Column, Lines, Series, Table, Verdict
 from gantlet.research.batching.parts import Part, PartTrial, Size, in_words
 from gantlet.run.execute import Watch
@@ -152,6 +158,7 @@ class BatchSweep(Part):
         found = _by_arm(outcomes)
         yield _bottlenecks(found)
         yield _critical(found)
+        yield floors()
         for arm, sweep in found.items():
             yield _table(arm, sweep)
         yield _chart(found)
@@ -433,6 +440,39 @@ def _table(arm: Arm, sweep: ArmSweep) -> Table:
         rows=rows,
         note="Means over seeds with Student's t, of the trainings that reach the target.",
     )
+
+
+_GAMMAS = (0.0, 0.1, 0.3, 1.0)
+_STEP = 0.05
+
+
+def floors() -> Table:
+    """Returns how far noise keeps the Dirac-GAN from its equilibrium, by penalty and batch."""
+    rows: list[list[Cell]] = []
+    for gamma in _GAMMAS:
+        game = Dirac(loss="ns", penalty="r1", gamma=gamma).build()
+        field = GameField(game, torch.zeros(1, 1).double(), rng=Rng(0).stream("floor"))
+        field.move(torch.zeros(field.size, dtype=torch.float64))
+        rows.append([f"{gamma:g}", *(_floor(field.jacobian.dense().T, b) for b in BATCHES)])
+    return Table(
+        title="Noise floor of the Dirac-GAN with R1",
+        columns=[
+            Column(name="gamma"),
+            *(Column(name=f"batch {b}", better="lower") for b in BATCHES),
+        ],
+        rows=rows,
+        note=f"Mean squared distance from the equilibrium of simultaneous descent with step "
+        f"{_STEP} and unit noise for one example, from the Lyapunov equation: about "
+        "h tr(Σ) / (B gamma). A penalty acts as a batch does; without one no batch is enough.",
+    )
+
+
+def _floor(jacobian: torch.Tensor, batch: int) -> Estimate:
+    try:
+        law = noise_floor(jacobian, torch.eye(len(jacobian)), step=_STEP, batch=batch)
+    except UserError:
+        return Estimate.missing("a mode does not decay: there is no floor", better="lower")
+    return Estimate.exact(float(law.trace()), method="Lyapunov equation", better="lower")
 
 
 def _chart(found: Mapping[Arm, ArmSweep]) -> Lines:
