@@ -367,9 +367,11 @@ def _profile(grid: Tensor, B: Tensor, y: Tensor) -> tuple[float, float, float]:
     low, high = float(grid[max(at - 1, 0)]), float(grid[min(at + 1, len(grid) - 1)])
     fine = torch.linspace(low, high, _GRID, dtype=torch.float64)
     left = _residuals(fine, B, y)
-    best = float(fine[int(left.argmin())])
-    offset = float((y - torch.log1p(math.exp(best) / B)).mean())
-    return math.exp(best), offset, float(left.min())
+    best = math.exp(float(fine[int(left.argmin())]))
+    # Less than a thousandth of the smallest batch is no effect of the batch at all.
+    critical = best if at > 0 else 0.0
+    offset = float((y - torch.log1p(critical / B)).mean())
+    return critical, offset, float(left.min())
 
 
 def _f_quantile(level: float, df: int) -> float:

@@ -174,7 +174,7 @@ def decomposed(sweep: Sweep, *, level: float = 0.05) -> Decomposition | None:
         return None
     larger = sweep.batches[-1]
     here, there = sweep.at(sweep.base), sweep.at(larger)
-    noise = _noise_part(here, there)
+    noise = noise_part(here, there)
     lost = [c.loses for c in there]
     p_noise, p_lost = holm_adjusted([p_paired(noise), _p_lost(sum(lost), len(lost))])
     helps = p_noise <= level and (noise.value or 0) > 0
@@ -201,7 +201,8 @@ def _bottleneck(noise: Estimate, *, helps: bool, unstable: bool) -> Bottleneck:
     return "unknown" if noise.low is None else "neither"
 
 
-def _noise_part(here: Sequence[Course], there: Sequence[Course]) -> Estimate:
+def noise_part(here: Sequence[Course], there: Sequence[Course]) -> Estimate:
+    """Returns by how much trainings end lower at another batch, paired over seeds."""
     ends = {c.seed: c.end for c in there}
     pairs = [(c.end, ends[c.seed]) for c in here if ends.get(c.seed) is not None]
     known = [(a, b) for a, b in pairs if a is not None and b is not None]

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import final
 
 import torch
 from typing_extensions import override
 
-from gantlet.commands.batch.analysis import Decomposition, Sweep, decomposed
+from gantlet.commands.batch.analysis import Sweep, decomposed, noise_part, p_paired
 from gantlet.commands.batch.trial import Course, run_trial
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Budget, Estimate, Outcome, Trial
@@ -102,6 +103,29 @@ class SweepTrial(PartTrial):
     seed: int = 0
 
 
+_WITH_RULES = tuple(arm for arm in ARMS if len(arm.rules) > 1)
+
+
+def _trial(
+    arm: Arm, extent: Extent, seed: int, *, rate: RateRule, batch: int, base: int = BASE
+) -> SweepTrial:
+    return SweepTrial(
+        model=families.resolve(arm.model),
+        data=datasets.resolve(arm.data),
+        solver=solvers.resolve(_ADAM),
+        rate=rate,
+        base=base,
+        batch=batch,
+        budget=Budget(steps=extent.steps),
+        seed=seed,
+    )
+
+
+def _raised(arm: Arm, extent: Extent, seed: int) -> SweepTrial:
+    """Returns a control: the base batch with the learning rate of the largest."""
+    return _trial(arm, extent, seed, rate="linear", batch=BASE, base=BASE * BASE // BATCHES[-1])
+
+
 @final
 class BatchSweep(Part):
     """Steps and samples to a target against the batch, for one player and two."""
@@ -131,23 +155,14 @@ class BatchSweep(Part):
     def trials(self, size: Size) -> Sequence[SweepTrial]:
         extent = EXTENTS[size]
         return [
-            SweepTrial(
-                model=families.resolve(arm.model),
-                data=datasets.resolve(arm.data),
-                solver=solvers.resolve(_ADAM),
-                rate=rate,
-                base=BASE,
-                batch=batch,
-                budget=Budget(steps=extent.steps),
-                seed=seed,
-            )
+            _trial(arm, extent, seed, rate=rate, batch=batch)
             for seed in range(extent.seeds)
             for arm in ARMS
             for rate in arm.rules
             for batch in BATCHES
             # At the base batch all rules are one.
             if batch != BASE or rate == arm.rules[0]
-        ]
+        ] + [_raised(arm, extent, seed) for seed in range(extent.seeds) for arm in _WITH_RULES]
 
     @override
     def run(self, trial: Trial, data: RunData, folder: TrialFolder, watch: Watch) -> Outcome:
@@ -166,11 +181,8 @@ class BatchSweep(Part):
     @override
     def verdicts(self, outcomes: Sequence[Outcome]) -> Iterator[Verdict]:
         found = _by_arm(outcomes)
-        parts = {arm: d for arm, s in found.items() if (d := decomposed(s.of("constant")))}
-        if not parts:
-            return
-        adjusted = _adjusted(parts)
-        yield from _noise_verdicts(parts, adjusted)
+        yield from _noise_verdicts(found)
+        yield from _raised_verdict(found)
         yield from _lost_verdict(found)
         yield _critical_verdict(found)
         yield from _rule_verdict(found)
@@ -185,7 +197,9 @@ class ArmSweep:
     """
 
     def __init__(self, outcomes: Sequence[Outcome]) -> None:
-        self._courses = [(SweepTrial.of(o.trial), Course.of(o)) for o in outcomes]
+        courses = [(SweepTrial.of(o.trial), Course.of(o)) for o in outcomes]
+        self._courses = [(t, c) for t, c in courses if t.base == BASE]
+        self._of_raised = [c for t, c in courses if t.base != BASE]
 
     def of(self, rate: RateRule) -> Sweep:
         """Returns the trainings by one rule, the base batch included."""
@@ -199,6 +213,11 @@ class ArmSweep:
         ]
 
     @property
+    def raised(self) -> list[Course]:
+        """The trainings at the base batch with the learning rate of the largest."""
+        return self._of_raised
+
+    @property
     def target(self) -> float | None:
         """The level that half of the trainings at the base batch reach."""
         best = sorted(min(c.smooth) for c in self.at("constant", BASE) if c.values)
@@ -206,8 +225,11 @@ class ArmSweep:
 
     def reached(self, rate: RateRule, batch: int) -> list[float | None]:
         """Returns steps to the target, None where a training does not reach it."""
+        return self.steps_of(self.at(rate, batch))
+
+    def steps_of(self, courses: Sequence[Course]) -> list[float | None]:
+        """Returns steps to the target of some trainings."""
         target = self.target
-        courses = self.at(rate, batch)
         if target is None:
             return [None] * len(courses)
         return [c.steps_to(target) if c.values else None for c in courses]
@@ -229,50 +251,59 @@ def _by_arm(outcomes: Sequence[Outcome]) -> dict[Arm, ArmSweep]:
 # ----------------------------------------------------------------------------
 
 
-def _adjusted(parts: Mapping[Arm, Decomposition]) -> dict[Arm, float]:
-    """Returns p-values of the noise parts, adjusted over all arms (Holm)."""
-    # Each is adjusted over two tests already, which makes the family as large as it is at most.
-    return dict(zip(parts, holm_adjusted([d.p_noise for d in parts.values()]), strict=True))
-
-
-def _noise_verdicts(
-    parts: Mapping[Arm, Decomposition], adjusted: Mapping[Arm, float]
-) -> Iterator[Verdict]:
-    open_ = [a for a, p in adjusted.items() if p > 0.05]
-    helps = [a for a, p in adjusted.items() if p <= 0.05 and (parts[a].noise.value or 0) > 0]
-    hurts = [a for a, p in adjusted.items() if p <= 0.05 and (parts[a].noise.value or 0) < 0]
+def _noise_verdicts(found: Mapping[Arm, ArmSweep]) -> Iterator[Verdict]:
+    """Says at which batches four times as many samples end lower after as many steps."""
+    parts = {
+        (arm, few): d
+        for arm, sweep in found.items()
+        for few, many in pairwise(BATCHES)
+        if (d := noise_part(sweep.at("constant", few), sweep.at("constant", many))).low is not None
+    }
+    adjusted = dict(zip(parts, holm_adjusted([p_paired(d) for d in parts.values()]), strict=True))
+    told = "; ".join(
+        f"{_step_of(*key)} {in_words(d)}, p = {adjusted[key]:.2g}" for key, d in parts.items()
+    )
+    open_ = [key for key, p in adjusted.items() if p > _LEVEL]
     if open_:
         yield Verdict(
-            claim="Whether four times the batch ends lower after as many steps cannot be told of "
-            f"{_names(open_)}.",
-            because=_differences(parts, adjusted, open_),
+            claim="Whether four times the batch ends lower after as many steps, at one learning "
+            f"rate, cannot be told of {'; '.join(_step_of(*key) for key in open_)}."
         )
-    for group, word in ((helps, "Noise holds back"), (hurts, "A larger batch ends higher for")):
-        if group:
-            yield Verdict(
-                claim=f"{word} {_names(group)}: batch {BATCHES[-1]} against {BASE} at equal steps "
-                "and learning rate.",
-                because=_differences(parts, adjusted, group),
-            )
+    for sign, word in ((1, "Noise holds back"), (-1, "A larger batch ends higher for")):
+        own = [k for k, p in adjusted.items() if p <= _LEVEL and sign * (parts[k].value or 0) > 0]
+        if own:
+            yield Verdict(claim=f"{word} {'; '.join(_step_of(*key) for key in own)}.")
+    if parts:
+        yield Verdict(
+            claim="By how much four times the batch ends lower: the noise part of the final loss.",
+            because=f"Paired over seeds, Holm over all: {told}.",
+        )
 
 
-def _names(arms: Sequence[Arm]) -> str:
-    return "; ".join(a.name for a in arms)
+_LEVEL = 0.05
 
 
-def _differences(
-    parts: Mapping[Arm, Decomposition], adjusted: Mapping[Arm, float], arms: Sequence[Arm]
-) -> str:
+def _step_of(arm: Arm, few: int) -> str:
+    return f"{arm.name}, {few} to {4 * few}"
+
+
+def _raised_verdict(found: Mapping[Arm, ArmSweep]) -> Iterator[Verdict]:
+    """Says what of the gain of the linear rule is due to the batch, and what to the rate."""
     told = []
-    for a in arms:
-        share = parts[a].share
-        of = (
-            ""
-            if share.value is None
-            else f", {100 * share.value:.0f} % of what is above the floor"
+    for arm, sweep in found.items():
+        if arm in _WITH_RULES and sweep.raised:
+            base, large = sweep.at("constant", BASE), sweep.at("linear", BATCHES[-1])
+            rate, batch = noise_part(base, sweep.raised), noise_part(sweep.raised, large)
+            told.append(
+                f"{arm.name}: by the rate {in_words(rate)}, p = {p_paired(rate):.2g}; then by the "
+                f"batch {in_words(batch)}, p = {p_paired(batch):.2g}"
+            )
+    if told:
+        yield Verdict(
+            claim=f"What four times the learning rate wins at batch {BASE}, and what four times "
+            "the batch wins on top, in final loss after as many steps.",
+            because=f"Paired over seeds, p not adjusted: {'. '.join(told)}.",
         )
-        told.append(f"{a.name}: {in_words(parts[a].noise)}{of}, p = {adjusted[a]:.2g}")
-    return f"Noise part of the final loss: {'; '.join(told)} (Holm over all)."
 
 
 def _lost_verdict(found: Mapping[Arm, ArmSweep]) -> Iterator[Verdict]:
@@ -405,27 +436,14 @@ def _critical(found: Mapping[Arm, ArmSweep]) -> Table:
 
 
 def _table(arm: Arm, sweep: ArmSweep) -> Table:
-    rows: list[list[Cell]] = []
-    for rate in arm.rules:
-        for b in BATCHES:
-            if b == BASE and rate != arm.rules[0]:
-                continue
-            courses = sweep.at(rate, b)
-            ends = [c.end for c in courses if c.end is not None]
-            steps = sweep.reached(rate, b)
-            known = [s for s in steps if s is not None]
-            lost = proportion(sum(c.loses for c in courses), len(courses), of="trainings")
-            rows.append(
-                [
-                    f"{b:,}",
-                    "–" if b == BASE else rate,
-                    mean(ends) if ends else None,
-                    lost,
-                    f"{len(known)}/{len(steps)}",
-                    mean(known, unit="steps") if known else None,
-                    mean([s * b for s in known], unit="examples") if known else None,
-                ]
-            )
+    rows = [
+        _row(f"{b:,}", "–" if b == BASE else rate, b, sweep, sweep.at(rate, b))
+        for rate in arm.rules
+        for b in BATCHES
+        if b != BASE or rate == arm.rules[0]
+    ]
+    if sweep.raised:
+        rows.append(_row(f"{BASE:,}", "4 times, a control", BASE, sweep, sweep.raised))
     return Table(
         title=arm.name,
         columns=[
@@ -440,6 +458,23 @@ def _table(arm: Arm, sweep: ArmSweep) -> Table:
         rows=rows,
         note="Means over seeds with Student's t, of the trainings that reach the target.",
     )
+
+
+def _row(
+    name: str, rate: str, batch: int, sweep: ArmSweep, courses: Sequence[Course]
+) -> list[Cell]:
+    ends = [c.end for c in courses if c.end is not None]
+    steps = sweep.steps_of(courses)
+    known = [s for s in steps if s is not None]
+    return [
+        name,
+        rate,
+        mean(ends) if ends else None,
+        proportion(sum(c.loses for c in courses), len(courses), of="trainings"),
+        f"{len(known)}/{len(steps)}",
+        mean(known, unit="steps") if known else None,
+        mean([s * batch for s in known], unit="examples") if known else None,
+    ]
 
 
 _GAMMAS = (0.0, 0.1, 0.3, 1.0)
