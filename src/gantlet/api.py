@@ -685,43 +685,37 @@ def _(asked: options.Train) -> Study:
 
 @study_of.register
 def _(asked: options.Converge) -> Study:
-    model: Any = asked.model
-    if not isinstance(model, (str, Game)):
-        raise UserError(
-            "model must be a name, a run or a game: gantlet.game({'generator': G, 'critic': D}, "
-            f"losses=...). Got {type(model).__name__}."
-        )
-    given = own_data(model) if asked.data is None else asked.data
-    return Converge.of(asked, None if given is None else to_dataset(given, "data", asked.seed))
-
-
-@study_of.register
-def _(asked: options.Attack) -> Study:
-    model: Any = str(asked.game) if isinstance(asked.game, Path) else asked.game
-    if not isinstance(model, (str, Game)):
-        raise UserError(
-            "game must be a run or a game: gantlet.game({'generator': G, 'critic': D}, "
-            f"losses=...). Got {type(model).__name__}."
-        )
-    is_own = isinstance(model, Game) or Spec.parse(model).name == "module"
-    if not is_own and asked.data is not None:
-        raise UserError("data is for a game of your own; a run has its data. Leave it out.")
-    given = asked.data if asked.data is not None or not is_own else own_data(model)
-    if is_own and given is None:
-        raise UserError("Give --data, the real samples that the critic was trained on.")
-    return Attack.of(asked, None if given is None else to_dataset(given, "data", asked.seed))
+    return Converge.of(asked, _data_of(asked.model, "a name, a run", asked.data, asked.seed))
 
 
 @study_of.register
 def _(asked: options.Batch) -> Study:
-    model: Any = asked.model
+    return BatchStudy.of(asked, _data_of(asked.model, "a name", asked.data, 0))
+
+
+@study_of.register
+def _(asked: options.Attack) -> Study:
+    game = str(asked.game) if isinstance(asked.game, Path) else asked.game
+    data = _data_of(game, "a run", asked.data, asked.seed, name="game")
+    is_own = isinstance(game, Game) or Spec.parse(game).name == "module"
+    if not is_own and asked.data is not None:
+        raise UserError("data is for a game of your own; a run has its data. Leave it out.")
+    if is_own and data is None:
+        raise UserError("Give --data, the real samples that the critic was trained on.")
+    return Attack.of(asked, data)
+
+
+def _data_of(
+    model: object, others: str, data: SamplesLike | None, seed: int, *, name: str = "model"
+) -> str | None:
+    """Returns the data of a model in written form: what is given, or a game's own, or None."""
     if not isinstance(model, (str, Game)):
         raise UserError(
-            "model must be a name or a game: gantlet.game({'generator': G, 'critic': D}, "
+            f"{name} must be {others} or a game: gantlet.game({{'generator': G, 'critic': D}}, "
             f"losses=...). Got {type(model).__name__}."
         )
-    given = own_data(model) if asked.data is None else asked.data
-    return BatchStudy.of(asked, None if given is None else to_dataset(given, "data", 0))
+    given = own_data(model) if data is None else data
+    return None if given is None else to_dataset(given, "data", seed)
 
 
 @study_of.register

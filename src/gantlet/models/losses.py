@@ -3,7 +3,7 @@
 import abc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import Any, Literal, final
 
 import torch
 from torch import Tensor
@@ -170,7 +170,8 @@ def _is_transformed() -> bool:
 
     It calls the critic once more, so that it is left to where per-example gradients need it.
     """
-    level: int | None = torch._C._functorch.maybe_current_level()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    inside: Any = torch._C  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    level: int | None = inside._functorch.maybe_current_level()  # noqa: SLF001
     return level is not None
 
 

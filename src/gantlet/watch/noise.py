@@ -32,7 +32,9 @@ class GradientNoise:
         UserError: If it is no game, its samples are others, or there are too few.
     """
 
-    def __init__(self, game: Game, source: Source, space: Space, *, batch: int, seed: int) -> None:
+    def __init__(
+        self, game: object, source: Source, space: Space, *, batch: int, seed: int
+    ) -> None:
         if not isinstance(game, Game):
             raise UserError(
                 "game must be gantlet.game({'generator': G, 'critic': D}, losses=...). Got "

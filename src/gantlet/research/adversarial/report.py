@@ -18,7 +18,15 @@ from gantlet.report.blocks import (
     Table,
     Verdict,
 )
-from gantlet.research.adversarial.claims import LEVEL, Decided, Results, Topic, claims_of, decide
+from gantlet.research.adversarial.claims import (
+    LEVEL,
+    Claim,
+    Decided,
+    Results,
+    Topic,
+    claims_of,
+    decide,
+)
 from gantlet.research.adversarial.design import (
     BATCHES,
     EARLY,
@@ -68,7 +76,7 @@ TOPICS: Mapping[Topic, str] = {
 def decided(results: Results) -> dict[Topic, list[Decided]]:
     """Returns the claims of every topic with their tests; each topic is a family of its own."""
     claims = list(claims_of(results))
-    by_topic = {topic: [c for c in claims if c.topic == topic] for topic in TOPICS}
+    by_topic: dict[Topic, list[Claim]] = {t: [c for c in claims if c.topic == t] for t in TOPICS}
     return {topic: decide(of) for topic, of in by_topic.items() if of}
 
 
