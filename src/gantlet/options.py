@@ -626,6 +626,8 @@ class Attack(Running):
         super().__post_init__()
 
 
+@final
+@dataclass(frozen=True)
 class Batch(Running):
     """The options of ``gantlet batch``.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import gantlet
+from gantlet.core.spec import metrics, solvers
 
 yaml = pytest.importorskip("yaml")
 ROOT = Path(__file__).parents[2]
@@ -73,3 +74,10 @@ def test_every_decision_is_in_the_index_and_has_its_four_parts():
         parts = re.findall(r"(?m)^\*\*([\w ]+)\.\*\*", text)
         told = ["Context", "Decision", "Consequences", "What would change our mind"]
         assert parts == told, name
+
+
+def test_the_readme_counts_the_components_that_there_are():
+    text = (ROOT / "README.md").read_text()
+    assert f"`gantlet evaluate`: {len(metrics.names())} metrics" in text
+    assert f"| metrics of samples | {len(metrics.names())} |" in text
+    assert f"{len(solvers.names())} solvers (`--solver`)" in text

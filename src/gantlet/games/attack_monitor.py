@@ -92,7 +92,7 @@ class AttackMonitoring(Monitoring):
         self._game, self._model = game, game.model
         self._train, self._rng = train, rng
         self._batch, self._samples = batch, samples
-        self._scale = _unit_of(game.model, train).to(rng.device)
+        self._scale = unit_of(game.model, train).to(rng.device)
         self._steps: list[int] = []
         self._looks: list[dict[str, float | None]] = []
         self._told = 0
@@ -231,7 +231,7 @@ def _finite(x: Tensor) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _unit_of(model: Decoder, train: Source) -> Tensor:
+def unit_of(model: Decoder, train: Source) -> Tensor:
     """Returns what samples are divided by: the range of images, or deviations of columns."""
     if model.space.levels is not None:
         return torch.tensor(float(model.space.levels - 1))

@@ -24,6 +24,7 @@ from gantlet.report.json import as_json
 from gantlet.run.store import Hold, append_line, hold, write_bytes, write_sealed
 from gantlet.watch import looks
 from gantlet.watch.alarms import Alarm, Alarms
+from gantlet.watch.attack import CriticAttack
 from gantlet.watch.drawing import (
     Sampler,
     drawn,
@@ -89,7 +90,8 @@ class Watch:
         prior: Distribution of latents: normal, or uniform on [-1, 1].
         flops: Operations of a step of the loop: a number, or what ``gantlet.count`` returned.
         game: The modules of the loop with their losses, as ``gantlet.game`` makes them: the
-            gradient noise scale of each player is measured at looks.
+            gradient noise scale of each player is measured at looks, and how easily its critic is
+            fooled.
         batch: Batch size of the loop, for the gradient noise.
         name: Name of the run; by default that of its folder.
         overwrite: Whether another run's record in ``out`` may be replaced.
@@ -154,6 +156,9 @@ class Watch:
                     game, self._reference.learned, self._reference.space, batch=batch, seed=seed
                 )
             )
+            self._attack = (
+                None if game is None else CriticAttack.of(game, self._reference.learned, seed=seed)
+            )
             # The noise floor is measured and counted as a look is, and tells what one will cost.
             with self._pace.taking("look"):
                 floor = self._reference.floor(self._n)
@@ -212,16 +217,19 @@ class Watch:
             if is_first:
                 self._begin(step, sample, losses or {}, players or {})
             self._sample = sample if sample is not None else self._sample
-            due = self._is_due(step)
+            due, comes_next = self._is_due(step), self._is_due(step, ahead=1)
             self._step = max(self._step, step)
             if losses:
                 self._waiting.append((step, {k: _kept(v) for k, v in losses.items()}))
             self._guarded("losses", lambda: self._read_losses(wait=not due))
-            if not due or self._sample is None:
-                return None
-            return self._guarded(
-                f"the look at step {step}", lambda: self._look(step, players or {})
-            )
+            look = None
+            if due and self._sample is not None:
+                look = self._guarded(
+                    f"the look at step {step}", lambda: self._look(step, players or {})
+                )
+            if comes_next:
+                self._guarded("the attack on the critic", self._remember)
+            return look
 
     def report(self) -> Report:
         """Ends the record, writes the page and ``report.json``, and returns the report."""
@@ -381,8 +389,15 @@ class Watch:
     # A look.
     # ------------------------------------------------------------------------
 
-    def _is_due(self, step: int) -> bool:
-        """Returns whether a multiple of ``every`` was reached since the last call."""
+    def _is_due(self, step: int, *, ahead: int = 0) -> bool:
+        """Returns whether a multiple of ``every`` was reached since the last call.
+
+        Args:
+            step: The step of this call.
+            ahead: Whether it will be reached so many steps after this call, and not at it.
+        """
+        if ahead:
+            return (step + ahead) // self._every > step // self._every
         if self._step < 0:
             return step % self._every == 0
         return step // self._every > self._step // self._every
@@ -399,6 +414,8 @@ class Watch:
         self._check_players(step, players)
         look = looks.with_numbers(look, numbers, "mean since the last look, no interval")
         look = self._guarded("the gradient noise", lambda: self._with_noise(look)) or look
+        attacked = self._guarded("the attack on the critic", lambda: self._with_attack(look))
+        look = attacked or look
         self._looks.append(look)
         self._each(lambda sink: sink.write(look.entries))
         self._guarded("the page", lambda: self._publish(force=bool(look.alarms)))
@@ -410,6 +427,19 @@ class Watch:
             return look
         with self._pace.taking("noise"), plain_torch():
             return replace(look, entries=(*look.entries, *self._noise.entries(look.step)))
+
+    def _remember(self) -> None:
+        """Remembers what the update before the next look begins from, where one is afforded."""
+        if self._attack is not None and self._pace.affords("look", "attack", "page"):
+            with plain_torch():
+                self._attack.remember(self._step)
+
+    def _with_attack(self, look: Look) -> Look:
+        """Adds how easily the critic of a game is fooled, where it fits into the share."""
+        if self._attack is None or not self._pace.affords("attack", "page"):
+            return look
+        with self._pace.taking("attack"), plain_torch():
+            return replace(look, entries=(*look.entries, *self._attack.entries(look.step)))
 
     def _may_look(self) -> bool:
         """Returns whether a look fits into the share; the first one may take fewer samples."""

@@ -28,6 +28,7 @@ from gantlet.report.blocks import (
 from gantlet.stats.intervals import is_separated
 from gantlet.stats.jackknife import unpaired
 from gantlet.watch.alarms import LEVELS, Alarm
+from gantlet.watch.attack import COSINE, DISTANCE, LENGTH
 from gantlet.watch.looks import COPIES, SUPPORT, Look
 from gantlet.watch.noise import NOISE
 from gantlet.watch.pace import Pace
@@ -269,6 +270,7 @@ def _blocks(course: Course) -> Iterator[Block]:
     yield from (chart for name in course.measured if (chart := _chart(course, name)) is not None)
     yield from _of_losses(course)
     yield from _of_noise(course)
+    yield from _of_attack(course)
 
 
 def _table(course: Course) -> Table:
@@ -396,6 +398,34 @@ def _of_noise(course: Course) -> Iterator[Block]:
             series=[_series(player, points) for player, points in known.items()],
             note="tr(Σ) / |G|² of each look, with 95 % intervals; looks whose gradient cannot be "
             "distinguished from 0 are left out. gantlet batch measures it over a whole training.",
+        )
+
+
+def _of_attack(course: Course) -> Iterator[Block]:
+    """Yields how easily the critic was fooled, and whether updates went where it climbs."""
+    known: dict[str, list[tuple[int, Estimate]]] = {}
+    for look in course.looks:
+        for e in look.entries:
+            if e.name in (DISTANCE, LENGTH, COSINE) and e.estimate.value is not None:
+                known.setdefault(e.name, []).append((look.step, e.estimate))
+    lengths = {"distance to real": DISTANCE, "one update of the generator": LENGTH}
+    if DISTANCE in known:
+        yield Lines(
+            title="How far fakes are from fooling the critic",
+            x_label="step",
+            y_label="scaled L2",
+            series=[_series(name, known[key]) for name, key in lengths.items() if key in known],
+            note="Medians over latents, with 95 % intervals: the smallest change with which a "
+            "fake scores as the median of real samples, beside what one update changes. gantlet "
+            "attack says how much of an update fresh critics confirm.",
+        )
+    if COSINE in known:
+        yield Lines(
+            title="Updates along the critic's gradient",
+            x_label="step",
+            y_label="cosine",
+            series=[_series("cosine", known[COSINE])],
+            note="Mean over latents of one update each, with 95 % intervals; 0 is no attack.",
         )
 
 
