@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from gantlet.cli.main import run
+from gantlet.research.adversarial.design import SCALES as ADVERSARIAL
 from gantlet.research.distributions.design import FAMILIES
 from gantlet.research.distributions.design import SCALES as DESIGNS
 from gantlet.research.distributions.study import Distributions
@@ -26,6 +27,7 @@ PAGES = {
     "calibration-near": "calibration_near_results",
     "calibration-verdicts": "calibration_verdicts_results",
     "sensitivity-small": "sensitivity_results",
+    "adversarial-small": "adversarial_results",
     "sensitivity-cifar10": "sensitivity_cifar10_results",
 }
 # Numbers about the source itself, which benchmarks/same_numbers.py and benchmarks/house.py write.
@@ -72,6 +74,16 @@ def test_the_page_of_the_study_says_how_large_it_is():
         told = [f"{b:.0e}".replace("+", "") for b in scale.budgets]
         assert f"{', '.join(told[:-1])} and {told[-1]} FLOPs, {scale.seeds} seeds" in text
         assert f"{scale.plane_steps:,} steps" in text
+
+
+def test_the_page_on_adversarial_examples_says_how_large_its_study_is():
+    text = (DOCS / "questions/adversarial.md").read_text()
+    for size, scale in ADVERSARIAL.items():
+        trainings = sum(len(world.arms) for world in scale.worlds) * scale.seeds
+        probe = scale.probe
+        row = re.search(rf"\| {size} \| (\d+) \| .* \| (\d+) \| (\d+) \| (\d+) \|", text)
+        told = [int(n) for n in row.groups()]
+        assert told == [trainings, scale.seeds, probe.updates, probe.critics]
 
 
 def test_the_page_on_distributions_says_how_large_its_study_is():

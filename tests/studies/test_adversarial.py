@@ -222,6 +222,9 @@ def test_an_accidental_attack_is_told_from_an_improvement():
         )
         words = f"{NONE}: fresh critics confirm more of the update than of the strongest attack"
         assert decision(plant, words).decision == expected
+        half = decision(plant, f"{NONE}: fresh critics confirm less than half of what the update")
+        assert half.decision == {"holds": "contrary", "contrary": "holds"}[expected]
+        assert half.estimate.value == pytest.approx(share, rel=0.1)
 
 
 def test_the_three_reasons_are_told_apart():

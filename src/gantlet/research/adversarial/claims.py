@@ -329,6 +329,10 @@ def _exists(on: _On) -> Iterator[Claim]:
 # ----------------------------------------------------------------------------
 
 
+_TRANSFER = transfer_of("update")
+_HALF = 0.5
+
+
 def _accident(on: _On) -> Iterator[Claim]:
     for arm in on.arms():
         yield on.about(arm).above(
@@ -336,6 +340,14 @@ def _accident(on: _On) -> Iterator[Claim]:
             "the update points along the critic's gradient, on latents it did not see",
             "the update points against the critic's gradient",
             list(on(arm, HELD_COSINE).values()),
+        )
+        yield on.about(arm).above(
+            "accident",
+            "fresh critics confirm less than half of what the update gains from its critic",
+            "fresh critics confirm more than half of what the update gains from its critic",
+            list(on(arm, _TRANSFER).values()),
+            limit=_HALF,
+            is_below=True,
         )
         yield on.about(arm).more(
             "accident",
@@ -364,8 +376,6 @@ def _accident(on: _On) -> Iterator[Claim]:
 # ----------------------------------------------------------------------------
 # The article's three reasons why the update may be no attack.
 # ----------------------------------------------------------------------------
-
-_TRANSFER = transfer_of("update")
 
 
 def _reasons(on: _On) -> Iterator[Claim]:
