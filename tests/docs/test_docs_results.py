@@ -86,6 +86,21 @@ def test_the_page_on_adversarial_examples_says_how_large_its_study_is():
         assert told == [trainings, scale.seeds, probe.updates, probe.critics]
 
 
+def test_the_answers_on_adversarial_examples_are_those_of_the_result():
+    text = (DOCS / "questions/adversarial.md").read_text()
+    answer = " ".join(text.partition("## The answer")[2].split())
+    result = (DOCS / "questions/adversarial_results.md").read_text()
+    numbers = re.findall(r"[\d.]+ ± [\d.]+\d", answer)
+    assert len(numbers) > 20
+    assert [n for n in numbers if n not in result] == []
+    for count in ("12 of 12", "8 of 12", "3 of 3", "1 of 10", "0 of 8"):
+        assert count in answer
+    for count in ("nearest real sample (12 of 12)", "from its critic (8 of 12)"):
+        assert count in result
+    assert "moving parameters (3 of 3)" in result
+    assert "Not decided: 8 of 8 claims" in result
+
+
 def test_the_page_on_distributions_says_how_large_its_study_is():
     text = " ".join((DOCS / "questions/distributions.md").read_text().split())
     small, full = (len(Distributions(size=size).trials()) for size in ("small", "full"))

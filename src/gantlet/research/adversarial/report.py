@@ -351,8 +351,7 @@ def _dose(
         y_label="mean over seeds",
         series=series,
         log_x=True,
-        log_y=True,
-        note="Band: 95 % interval over seeds, where it is above zero.",
+        note="Band: 95 % interval over seeds.",
     )
 
 
@@ -363,7 +362,7 @@ def _series(name: str, x: Sequence[float], found: Sequence[Estimate]) -> Series:
         name=name,
         x=[at for at, _, _ in values],
         y=[v for _, v, _ in values],
-        low=[v if e.low is None else max(e.low, v / 10) for _, v, e in values],
+        low=[v if e.low is None else e.low for _, v, e in values],
         high=[v if e.high is None else e.high for _, v, e in values],
     )
 
