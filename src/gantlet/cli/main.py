@@ -172,7 +172,7 @@ COMMANDS = (
         """
   gantlet batch gan --data ring --steps 1000
   gantlet batch vae --data digits --batch 64 --factor 8
-  gantlet batch module:path=my.py:gan,weights=gan.pt --data photos/
+  gantlet batch module:path=my.py:build,weights=gan.pt --steps 500
 """,
     ),
     CommandHelp(
