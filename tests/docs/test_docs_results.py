@@ -7,6 +7,7 @@ import pytest
 
 from gantlet.cli.main import run
 from gantlet.research.adversarial.design import SCALES as ADVERSARIAL
+from gantlet.research.batching.study import Batching
 from gantlet.research.distributions.design import FAMILIES
 from gantlet.research.distributions.design import SCALES as DESIGNS
 from gantlet.research.distributions.study import Distributions
@@ -26,6 +27,7 @@ PAGES = {
     "calibration-frechet": "calibration_frechet_results",
     "calibration-near": "calibration_near_results",
     "calibration-verdicts": "calibration_verdicts_results",
+    "batching-small": "batching_results",
     "sensitivity-small": "sensitivity_results",
     "adversarial-small": "adversarial_results",
     "sensitivity-cifar10": "sensitivity_cifar10_results",
@@ -99,6 +101,12 @@ def test_the_answers_on_adversarial_examples_are_those_of_the_result():
         assert count in result
     assert "moving parameters (3 of 3)" in result
     assert "Not decided: 8 of 8 claims" in result
+
+
+def test_the_page_on_batches_says_how_large_its_study_is():
+    text = " ".join((DOCS / "questions/batching.md").read_text().split())
+    small, full = (len(Batching(size=size).trials()) for size in ("small", "full"))
+    assert f"The small size is {small} trials, the full one {full}" in text
 
 
 def test_the_page_on_distributions_says_how_large_its_study_is():
