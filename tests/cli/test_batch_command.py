@@ -108,7 +108,7 @@ def test_monitors_from_the_command_line(tmp_path, capsys):
     assert ended.value.code == 0
     rows = {r["name"]: r for r in json.loads(capsys.readouterr().out)["rows"]}
     assert rows["noise scale (critic)"]["n"] > 0
-    assert rows["looks of monitor noise"]["value"] == 5
+    assert rows["looks of monitor noise"]["value"] == 2
     assert "Gradient noise scale" in (tmp_path / "t" / "report.html").read_text()
     with pytest.raises(UserError, match="Did you mean 'noise'"):
         gantlet.train("gan", data="ring", monitors=["noisy"], out=tmp_path / "u")

@@ -46,7 +46,7 @@ def test_a_training_is_the_same_with_and_without():
     assert found.spend.flops == without.spend.flops
     assert [p["validation"] for p in found.curve] == [p["validation"] for p in without.curve]
     assert not without.scores
-    assert found.scores["looks of monitor noise"].value == 10  # six steps each, of half of 120
+    assert found.scores["looks of monitor noise"].value == 5  # twelve steps each, of half of 120
     assert found.scores["cost of monitor noise"].value == pytest.approx(0.5)
     names = {"noise scale (critic)", "critical batch (generator, Adam)", "noise scale (together)"}
     assert names <= found.scores.keys()

@@ -587,8 +587,9 @@ def _seen(plain: Mapping[str, Any]) -> Seen:
 _WINDOWS = 12
 # A micro-batch is at least so many examples, where a batch has as many.
 _FEWEST = 4
-# The gradients of a micro-batch, in steps, where what a call costs counts for more than examples.
-_CALL = 0.75
+# What a micro-batch costs in steps, where calls count for more than examples: measured at most 1.35
+# (benchmarks/noise.py), gradients and their products.
+_CALL = 1.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -597,7 +598,7 @@ class NoiseMonitor:
     """Gradient noise scale of each player during training, from micro-batches.
 
     A look takes the gradients of eight micro-batches of a quarter of the batch each, on training
-    samples drawn for it, and costs at most as much as six steps.
+    samples drawn for it, and costs at most as much as twelve steps.
 
     Source: McCandlish et al., 2018, https://arxiv.org/abs/1812.06162, appendix A.1.
 

@@ -68,7 +68,7 @@ class BatchTrial(TypedTrial):
     data_seed: int
     threads: int
     device: str
-    share: float = 0.3
+    share: float = 0.6
     budget: Budget
     seed: int
 

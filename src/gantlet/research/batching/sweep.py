@@ -98,7 +98,7 @@ class SweepTrial(PartTrial):
     rate: RateRule
     base: int
     batch: int
-    share: float = 0.1
+    share: float = 0.2
     budget: Budget = field(default_factory=Budget)
     seed: int = 0
 
