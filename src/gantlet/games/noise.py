@@ -587,8 +587,8 @@ def _seen(plain: Mapping[str, Any]) -> Seen:
 _WINDOWS = 12
 # A micro-batch is at least so many examples, where a batch has as many.
 _FEWEST = 4
-# What a micro-batch costs in steps, where calls count for more than examples: measured at most 1.35
-# (benchmarks/noise.py), gradients and their products.
+# What a micro-batch costs in steps where calls count for more than examples, gradients and their
+# products: at most 1.35 as measured (benchmarks/noise.py).
 _CALL = 1.5
 
 
