@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 import gantlet
+from gantlet.models.nets import seeded
 from gantlet.watch.attack import COSINE, DISTANCE, LENGTH
 
 REAL = torch.randn(400, 2, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 3.0])
@@ -24,7 +25,8 @@ class Shift(nn.Module):
 
 
 def linear_game():
-    critic = nn.Linear(2, 1)
+    with seeded(torch.Generator().manual_seed(0)):
+        critic = nn.Linear(2, 1)
     with torch.no_grad():
         critic.weight.copy_(SLOPE)
         critic.bias.zero_()
@@ -103,6 +105,6 @@ def test_a_game_without_critic_of_samples_is_measured_without_it():
     def loss(generator, real):
         return generator(real).square().mean()
 
-    game = gantlet.game({"generator": nn.Linear(2, 2)}, losses={"generator": loss}, latent=2)
+    game = gantlet.game({"generator": Shift()}, losses={"generator": loss}, latent=2)
     watch = watched(game, moves=False, steps=1)
     assert not [e for e in watch.looks[0].entries if e.name.startswith("attack")]
