@@ -18,7 +18,7 @@ from gantlet.core.spec import extractors
 from gantlet.domains.domains import default_features
 from gantlet.domains.text import TextCode
 from gantlet.features import efficientnet, minilm, weights
-from gantlet.features.efficientnet import load_efficientnet
+from gantlet.features.efficientnet import SameConv, load_efficientnet
 from gantlet.features.weights import PackagedFile, read
 from gantlet.testing import check_extractor
 
@@ -90,6 +90,26 @@ def test_the_network_equals_its_twin_from_the_table_of_the_file(net, size):
     found = net(x)
     assert torch.allclose(found.double(), features, atol=1e-4)
     assert torch.allclose(net.classifier(found).double(), logits, atol=1e-3)
+
+
+@pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize("shape", [(8, 8), (9, 8), (8, 7), (5, 5), (1, 2)], ids=str)
+@pytest.mark.parametrize("groups", [1, 6])
+def test_strided_convolutions_pad_at_the_end_whatever_the_size(kernel, shape, groups):
+    generator = torch.Generator().manual_seed(0)
+    with torch.device("meta"):
+        made = SameConv(6, 6, kernel, stride=2, groups=groups)
+    state = {k: torch.randn(p.shape, generator=generator) for k, p in made.named_parameters()}
+    made.load_state_dict(state, assign=True)
+    x = torch.randn(2, 6, *shape, generator=generator)
+    x = x.contiguous(memory_format=torch.channels_last)
+    missing = [max((-(-s // 2) - 1) * 2 + kernel - s, 0) for s in shape]
+    (top, left), (bottom, right) = [m // 2 for m in missing], [m - m // 2 for m in missing]
+    padded = pad(x, (left, right, top, bottom))
+    wanted = conv2d(padded, made.conv.weight, made.conv.bias, 2, 0, 1, groups).clamp(0, 6)
+    found = made(x)
+    assert found.shape == (2, 6, *(-(-s // 2) for s in shape))
+    assert torch.allclose(found, wanted, atol=1e-6)
 
 
 @photos

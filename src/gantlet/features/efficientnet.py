@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, final
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
+from torch.nn.functional import conv2d, pad
 from typing_extensions import override
 
 from gantlet.core.data import Space, Splits
@@ -79,10 +79,28 @@ class SameConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Returns maps, shape ``(n, out, ceil(h / stride), ceil(w / stride))``."""
         if self.stride > 1:
-            top, left = (self._missing(size) for size in x.shape[2:])
-            x = pad(x, (left // 2, left - left // 2, top // 2, top - top // 2))
+            return self._strided(x)
         y: Tensor = self.conv(x)
         return y.clamp_(0, 6) if self.bounded else y
+
+    def _strided(self, x: Tensor) -> Tensor:
+        """Returns maps of a fraction of the size.
+
+        A convolution that pads by itself does so alike on all sides. Where the extra row is odd
+        it may pad by one step more and drop the first row that comes out, which is the same. With
+        a convolution of each channel by itself this takes less time than to pad a copy.
+        """
+        missing = [self._missing(size) for size in x.shape[2:]]
+        conv, odd = self.conv, [m % 2 for m in missing]
+        if conv.groups == 1:
+            (top, left), (bottom, right) = (m // 2 for m in missing), (-(-m // 2) for m in missing)
+            y: Tensor = conv(pad(x, (left, right, top, bottom)))
+        else:
+            inside = [m // 2 + self.stride * k for m, k in zip(missing, odd, strict=True)]
+            y = conv2d(x, conv.weight, conv.bias, self.stride, inside, 1, conv.groups)
+            rows, columns = (-(-size // self.stride) for size in x.shape[2:])
+            y = y[:, :, odd[0] : odd[0] + rows, odd[1] : odd[1] + columns]
+        return y.clamp(0, 6) if self.bounded else y
 
     def _missing(self, size: int) -> int:
         """Returns how many rows a map of ``size`` rows lacks."""
@@ -247,8 +265,11 @@ class EfficientNet:
         net = load_efficientnet(found)
 
         def run(x: Tensor) -> Tensor:
+            # To ask each of its 104 tensors to move takes a tenth of the time of a small batch.
+            if net.classifier.weight.device != x.device:
+                net.to(x.device)
             # Channels last in memory take less time on a CPU.
-            y: Tensor = net.to(x.device)(x.contiguous(memory_format=torch.channels_last))
+            y: Tensor = net(x.contiguous(memory_format=torch.channels_last))
             return y
 
         return features_of(

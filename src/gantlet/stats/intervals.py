@@ -80,6 +80,18 @@ def t_quantile(p: float, df: float) -> float:
     return float(stdtrit(df, p))
 
 
+def t_above(t: float, df: float) -> float:
+    """Returns the probability that Student's t with ``df`` degrees of freedom exceeds ``t``.
+
+    Example:
+        >>> round(t_above(2.0, 10), 4)
+        0.0367
+    """
+    from scipy.special import stdtr
+
+    return float(stdtr(df, -t))
+
+
 def mean(
     values: Sequence[float],
     *,

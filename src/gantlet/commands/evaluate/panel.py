@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, final
 
 import torch
-from scipy.stats import t as student
 from torch import Tensor
 
 from gantlet.commands.evaluate.inputs import named
@@ -23,7 +22,7 @@ from gantlet.features.weights import is_downloaded
 from gantlet.metrics.frechet import bures, spread_of
 from gantlet.report.blocks import Caveat, Column, Section, Table, Verdict
 from gantlet.run.execute import no_progress
-from gantlet.stats.intervals import holm_adjusted
+from gantlet.stats.intervals import holm_adjusted, t_above, t_quantile
 
 # ----------------------------------------------------------------------------
 # The encoders.
@@ -134,7 +133,7 @@ def ratio(value: float, without: Tensor, n: int, method: str) -> Estimate:
         n: Number of samples.
         method: What it is, in words.
     """
-    half = float(student.ppf(0.975, _BLOCKS - 1)) * math.sqrt(_variance(without))
+    half = t_quantile(0.975, _BLOCKS - 1) * math.sqrt(_variance(without))
     return Estimate(
         value=math.exp(value),
         low=math.exp(value - half),
@@ -174,7 +173,7 @@ def apart(readings: Sequence[Reading]) -> list[tuple[str, Estimate, float]]:
         without = r.without - torch.stack([o.without for o in others]).mean(0)
         error = math.sqrt(_variance(without))
         found.append((r.extractor, ratio(value, without, r.n, "ratio to the mean of the others")))
-        p.append(2 * float(student.sf(abs(value) / max(error, 1e-12), _BLOCKS - 1)))
+        p.append(2 * t_above(abs(value) / max(error, 1e-12), _BLOCKS - 1))
     return [(*f, q) for f, q in zip(found, holm_adjusted(p), strict=True)]
 
 
@@ -246,7 +245,7 @@ def _p_beyond(own: float, others: Sequence[float], noise: float) -> float:
     k = len(others)
     spread = max(statistics.stdev(others), _SPREAD)
     error = math.sqrt(spread**2 * (1 + 1 / k) + noise)
-    return float(student.sf((own - statistics.fmean(others)) / error, k - 1))
+    return t_above((own - statistics.fmean(others)) / error, k - 1)
 
 
 # ----------------------------------------------------------------------------
