@@ -8,7 +8,7 @@ import torch
 from scipy.stats import energy_distance as by_scipy
 
 from gantlet.core.rng import Rng
-from gantlet.metrics import kernel
+from gantlet.metrics import kernel_sums
 from gantlet.metrics.checks import Standard
 from gantlet.metrics.kernel import Energy, Kid, discrepancy, energy_distance, kernel_distance
 
@@ -60,8 +60,8 @@ def test_energy_equals_a_loop_over_all_pairs():
 def test_blocks_do_not_change_the_number(monkeypatch):
     x, y = draw()
     whole = kernel_distance(x, y, rng=rng()), energy_distance(x, y, rng=rng())
-    monkeypatch.setattr(kernel, "TILE", {"cpu": 7})
-    monkeypatch.setattr(kernel, "STRIP", {"cpu": 3})
+    monkeypatch.setattr(kernel_sums, "TILE", {"cpu": 7})
+    monkeypatch.setattr(kernel_sums, "STRIP", {"cpu": 3})
     parts = kernel_distance(x, y, rng=rng()), energy_distance(x, y, rng=rng())
     for one, other in zip(whole, parts, strict=True):
         assert other.value == pytest.approx(one.value, rel=1e-10)

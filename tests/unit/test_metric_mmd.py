@@ -7,8 +7,8 @@ import torch
 from torch.nn.functional import normalize
 
 from gantlet.core.rng import Rng
-from gantlet.metrics import kernel
 from gantlet.metrics import kernel as module
+from gantlet.metrics import kernel_sums
 from gantlet.metrics.kernel import (
     Cmmd,
     Energy,
@@ -127,7 +127,7 @@ def test_groups_change_sides_as_their_samples_would(monkeypatch):
     monkeypatch.setattr(module, "PERMUTATIONS", 8)
     monkeypatch.setattr(module, "GROUPED_FROM", 10)
     monkeypatch.setattr(module, "GROUP_SIZE", 4)
-    monkeypatch.setattr(kernel, "TILE", {"cpu": 9})
+    monkeypatch.setattr(kernel_sums, "TILE", {"cpu": 9})
     x, y = draw(21, 30)
     order, other = module.sample_orders(21, 30, rng(), x.device, shuffled=True)
     stream = rng()

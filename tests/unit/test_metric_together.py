@@ -10,9 +10,9 @@ from gantlet.core.errors import UserError
 from gantlet.core.estimate import Estimate
 from gantlet.core.metric import Groups
 from gantlet.core.rng import Rng
-from gantlet.metrics import neighbours
+from gantlet.metrics import kernel, kernel_sums, neighbours
 from gantlet.metrics.copying import Authenticity, Ct
-from gantlet.metrics.kernel import Energy
+from gantlet.metrics.kernel import Cmmd, Energy, Kid, Mmd
 from gantlet.metrics.measure import detail_all, measure_all
 from gantlet.metrics.neighbours import (
     AlphaPrecision,
@@ -66,6 +66,73 @@ def test_the_pass_is_made_once(monkeypatch):
     monkeypatch.setattr(neighbours, "for_each_pair", lambda *s: (passes.append(1), before(*s)))
     measure_all(PAIRS, *draw()[:2], rng=Rng(0))
     assert len(passes) == 1
+
+
+KERNELS = {"kid": Kid(), "energy": Energy(), "mmd": Mmd(), "cmmd": Cmmd()}
+
+
+@pytest.mark.parametrize(
+    ("grouped_from", "exact", "tolerance"),
+    [(50, 2**34, 1e-9), (2000, 2**34, 1e-9), (50, 0, 2e-3)],
+    ids=["groups change sides", "samples change sides", "single precision"],
+)
+def test_kernels_that_share_products_say_what_each_says_alone(
+    monkeypatch, grouped_from, exact, tolerance
+):
+    monkeypatch.setattr(kernel, "WORTH_SHARING", 60)
+    monkeypatch.setattr(kernel, "GROUPED_FROM", grouped_from)
+    monkeypatch.setattr(kernel, "EXACT_PRODUCTS", exact)
+    monkeypatch.setattr(kernel_sums, "TILE", {"cpu": 64})
+    monkeypatch.setattr(kernel_sums, "STRIP", {"cpu": 24})
+    x, y, _ = draw(shift=0.05)
+    x, y = x + 3.0, y + 3.0  # KID sees where the features lie
+    found = detail_all(KERNELS, x, y, rng=Rng(3))
+    for name, metric in KERNELS.items():
+        alone = metric.detail(x, y, rng=Rng(3).stream(name))
+        one, other = found[name].estimate, alone.estimate
+        width = other.high - other.low
+        ends, alone_ends = ((e.low, e.value, e.high) for e in (one, other))
+        for a, b in zip(ends, alone_ends, strict=True):
+            assert a == pytest.approx(b, abs=tolerance * width), name
+        assert one.also["p"] == other.also["p"], name
+        assert torch.allclose(found[name].real, alone.real, rtol=1e-4, atol=tolerance * width)
+
+
+def test_products_of_kernels_are_taken_once_and_in_pieces(monkeypatch):
+    monkeypatch.setattr(kernel, "WORTH_SHARING", 60)
+    monkeypatch.setattr(kernel_sums, "TILE", {"cpu": 50})
+    taken = []
+    before = kernel_sums.products
+
+    def counted(a, b):
+        taken.append(len(a) * len(b))
+        return before(a, b)
+
+    monkeypatch.setattr(kernel_sums, "products", counted)
+    x, y, _ = draw()
+    two = {k: KERNELS[k] for k in ("kid", "energy")}
+    measure_all(two, x, y, rng=Rng(0))
+    shared = sum(taken)
+    assert len(x) * len(y) < shared < len(x) ** 2 + len(y) ** 2 + len(x) * len(y)
+    assert max(taken) <= 50 * 50
+    taken.clear()
+    for name, metric in two.items():
+        metric.measure(x, y, rng=Rng(0).stream(name))
+    assert sum(taken) == 2 * shared
+
+
+def test_a_kernel_that_fails_takes_no_other_along(monkeypatch):
+    monkeypatch.setattr(kernel, "WORTH_SHARING", 60)
+    x, y, _ = draw()
+
+    def fails(self, x, y, *, rng):
+        raise RuntimeError("no median")
+
+    monkeypatch.setattr(Mmd, "statistic", fails)
+    found = measure_all(KERNELS, x, y, rng=Rng(3))
+    assert found["mmd"].method == "failed: RuntimeError: no median"
+    for name in ("kid", "energy", "cmmd"):
+        assert found[name] == KERNELS[name].measure(x, y, rng=Rng(3).stream(name))
 
 
 def test_without_training_samples_their_metrics_say_so():

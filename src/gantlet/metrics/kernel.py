@@ -1,15 +1,14 @@
 """Kernel distances: KID, MMD, CMMD, the energy distance."""
 
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
-from typing import Annotated, ClassVar, Protocol, final
+from typing import Annotated, ClassVar, final
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize, pad
+from torch.nn.functional import normalize
 from typing_extensions import override
 
 from gantlet.core.estimate import Better, Estimate
@@ -23,6 +22,17 @@ from gantlet.metrics.checks import (
     too_few,
     too_few_groups,
 )
+from gantlet.metrics.kernel_sums import (
+    GroupedKernel,
+    Kernel,
+    OfDistance,
+    SharedKernel,
+    Sums,
+    across_groups,
+    kernel_sums,
+    shared_kernel_sums,
+    within_groups,
+)
 from gantlet.stats.intervals import (
     LEVEL,
     SOME,
@@ -34,265 +44,7 @@ from gantlet.stats.intervals import (
     products_of,
 )
 from gantlet.stats.jackknife import ClusteredPaired, Detailed, Influence, detailed
-from gantlet.stats.moments import blocks, products, squared_distances
-
-# ----------------------------------------------------------------------------
-# Sums over the kernel of all pairs of two sets, in one pass and in bounded memory.
-# ----------------------------------------------------------------------------
-
-TILE, STRIP = {"cpu": 1280}, {"cpu": 128}
-"""Rows and columns of a piece of the kernel matrix on a kind of device: large, as products of
-large matrices are the fastest. What is done to each number comes strip by strip, which on a CPU
-stays in the cache."""
-
-_LARGE_TILE = 4096
-
-
-class Kernel(Protocol):
-    """A symmetric function of two vectors, by their product and a number of each."""
-
-    def of_each(self, z: Tensor) -> Tensor:
-        """Returns the number of each vector, shape ``(b, d)`` to ``(b,)``."""
-        ...
-
-    def __call__(self, product: Tensor, of_a: Tensor, of_b: Tensor) -> Tensor:
-        """Maps products ``(b, m)`` and numbers ``(b,)`` and ``(m,)`` to ``(b, m)``.
-
-        It may write over the products.
-        """
-        ...
-
-
-class OfDistance(ABC):
-    """A kernel that sees the distance of two vectors alone."""
-
-    @abstractmethod
-    def of_squares(self, squares: Tensor) -> Tensor:
-        """Maps squared distances to the kernel; it may write over them."""
-
-    @final
-    def of_each(self, z: Tensor) -> Tensor:
-        """Returns squared lengths."""
-        return z.square().sum(1)
-
-    @final
-    def __call__(self, product: Tensor, of_a: Tensor, of_b: Tensor) -> Tensor:
-        """Returns the kernel of what is this far apart; never below zero by rounding."""
-        squares = product.mul_(-2).add_(of_a[:, None]).add_(of_b).clamp_min_(0)
-        return self.of_squares(squares)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-@final
-class Sums:
-    """Sums over a kernel matrix, which is without its diagonal if it is of one set.
-
-    Attributes:
-        rows: Of each row, shape ``(n,)``, float64 as all of them.
-        columns: Of each column, shape ``(m,)``.
-        squares: Of the squares of all entries.
-        called: Of the entries that a permutation calls both of the first set, one for each.
-    """
-
-    rows: Tensor
-    columns: Tensor
-    squares: Tensor
-    called: Tensor
-
-
-def kernel_sums(
-    kernel: Kernel, sets: tuple[Tensor, Tensor], labels: tuple[Tensor, Tensor], size: int
-) -> Sums:
-    """Sums over the kernel of two sets; if they are one, over half of it.
-
-    Args:
-        kernel: Of two samples.
-        sets: Shapes ``(n, d)`` and ``(m, d)``, of one type.
-        labels: Which permutations call which groups of samples the first set, of the same type,
-            shapes ``(groups, permutations)``.
-        size: Samples of a group; the last may be short.
-    """
-    (x, y), (g, h) = sets, labels
-    same = x is y
-    of_x = kernel.of_each(x)
-    of_y = of_x if same else kernel.of_each(y)
-    rows = x.new_zeros(len(x), dtype=torch.float64)
-    columns = rows if same else rows.new_zeros(len(y))
-    squares, called = rows.new_zeros(()), rows.new_zeros(g.shape[1])
-    for i, j in _tiles(len(x), len(y), x.device, size, same=same):
-        once = same and i == j
-        times = 2 if same and not once else 1
-        tile, tall = products(x[i], y[j]), []
-        for strip in _strips(i, x.device, size):
-            first = strip.start - i.start
-            k = kernel(tile[first : strip.stop - i.start], of_x[strip], of_y[j])
-            if once:
-                k.diagonal(first).zero_()
-            rows[strip] += k.sum(1)
-            squares += times * k.flatten().dot(k.flatten())
-            tall.append(_grouped(k, size))
-        groups = torch.cat(tall)
-        if not once:
-            columns[j] += groups.sum(0, dtype=torch.float64)
-        a, b = (slice(s.start // size, -(-s.stop // size)) for s in (i, j))
-        both = _grouped(groups.T, size).T @ h[b]
-        called += times * torch.linalg.vecdot(g[a], both, dim=0)
-    return Sums(rows, columns, squares, called)
-
-
-def _grouped(k: Tensor, size: int) -> Tensor:
-    """Returns the sums of ``k`` over groups of rows; the last may be short."""
-    if size == 1:
-        return k
-    short = -len(k) % size
-    whole = pad(k, (0, 0, 0, short)) if short else k
-    return whole.reshape(-1, size, k.shape[1]).sum(1)
-
-
-def _tiles(
-    n: int, m: int, device: torch.device, size: int, *, same: bool
-) -> Iterator[tuple[slice, slice]]:
-    """Yields pieces that cover a matrix, or its upper half, and cut no group."""
-    most = TILE.get(device.type, _LARGE_TILE)
-    for i in _even(0, n, most, size):
-        for j in _even(0, m, most, size):
-            if not same or i.start <= j.start:
-                yield i, j
-
-
-def _strips(rows: slice, device: torch.device, size: int) -> list[slice]:
-    """Returns slices that cover the rows of a piece and cut no group."""
-    return _even(rows.start, rows.stop, STRIP.get(device.type, _LARGE_TILE), size)
-
-
-def _even(start: int, stop: int, most: int, size: int) -> list[slice]:
-    """Returns slices that cover ``range(start, stop)``, of about equal length, ``most`` or less.
-
-    All but the last have a multiple of ``size``.
-    """
-    n = stop - start
-    count = -(-n // (most - size + 1))
-    ends = [start + n * k // count // size * size for k in range(count)]
-    return [slice(a, b) for a, b in pairwise([*ends, stop])]
-
-
-@final
-@dataclass(frozen=True, slots=True, eq=False)
-class GroupedKernel:
-    """A kernel summed over groups, as its mean, what each group adds to it, and the rest.
-
-    Attributes:
-        mean: The mean of the kernel over pairs of samples, of different groups if of one set.
-        rows: By how much each group of rows moves the mean, times the number of such groups; of
-            mean zero, shape ``(G,)``.
-        columns: The same for columns, shape ``(H,)``; the same tensor if of one set.
-        variance: The part of the mean's variance that only pairs of groups account for.
-        left: Of some groups, what mean and effects do not explain of the summed kernel, times
-            the numbers of groups over those of samples.
-        some: Which groups these are, of rows and of columns.
-        sums: The kernel summed over groups, without the diagonal if of one set, shape ``(G, H)``.
-        pairs: How many pairs of samples are in the mean.
-    """
-
-    mean: Tensor
-    rows: Tensor
-    columns: Tensor
-    variance: Tensor
-    left: Tensor
-    some: tuple[Drawn, Drawn]
-    sums: Tensor
-    pairs: float
-
-
-def within_groups(kernel: Kernel, x: Tensor, group: Tensor, rng: torch.Generator) -> GroupedKernel:
-    """Takes apart the kernel of a set with itself, over pairs of different groups.
-
-    Where all groups have one sample this is the decomposition of a U-statistic. Others weigh as
-    many as they have: the mean is that over samples, not over groups.
-
-    Args:
-        kernel: Of two samples.
-        x: Shape ``(n, d)``.
-        group: The group of each, from 0 without gaps, at least 4 of them.
-        rng: Draws the groups of which the rest is kept.
-    """
-    sums = _sums(kernel, (x, x), (group, group))
-    own = sums.diagonal().to(torch.float64)
-    sums.fill_diagonal_(0)
-    size = group.bincount().to(torch.float64)
-    n, g, others = len(x), len(size), len(x) - size
-    pairs = float(n * n - size.square().sum())
-    rows = sums.sum(1, dtype=torch.float64)
-    mean = rows.sum() / pairs
-    # What a group adds to the mean of a row that it takes no part in itself.
-    effect = (rows - mean * size * others) / others * ((g - 1) / (g - 2))
-    some = drawn_by_size(own - mean * size.square() - 2 * effect * size, rng)
-    places = (some.places, some.places)
-    squares, left = _rest(sums, mean, (size, size), (effect, effect), places, same=True)
-    variance = 2 * squares / pairs**2 * ((g - 1) / (g - 3))
-    left, effect = left * (g / n) ** 2, effect * (g / n)
-    return GroupedKernel(mean, effect, effect, variance, left, (some, some), sums, pairs)
-
-
-def across_groups(
-    kernel: Kernel,
-    sets: tuple[Tensor, Tensor],
-    groups: tuple[Tensor, Tensor],
-    some: tuple[Drawn, Drawn],
-) -> GroupedKernel:
-    """Takes apart the kernel of one set with another, and keeps the rest of ``some`` groups."""
-    sums = _sums(kernel, sets, groups)
-    of_x, of_y = (group.bincount().to(torch.float64) for group in groups)
-    (n, m), (g, h) = map(len, sets), (len(of_x), len(of_y))
-    rows, columns = (sums.sum(axis, dtype=torch.float64) for axis in (1, 0))
-    mean = rows.sum() / (n * m)
-    added = (rows / m - mean * of_x, columns / n - mean * of_y)
-    places = (some[0].places, some[1].places)
-    squares, left = _rest(sums, mean, (of_x, of_y), added, places, same=False)
-    variance = squares / (n * m) ** 2 * (g * h / ((g - 1) * (h - 1)))
-    left = left * (g / n) * (h / m)
-    effects = (added[0] * (g / n), added[1] * (h / m))
-    return GroupedKernel(mean, *effects, variance, left, some, sums, float(n * m))
-
-
-def _sums(kernel: Kernel, sets: tuple[Tensor, Tensor], groups: tuple[Tensor, Tensor]) -> Tensor:
-    """Returns the sums of the kernel over all pairs of groups."""
-    (x, y), (of_x, of_y) = sets, groups
-    each = kernel.of_each(y)
-    rows, columns = (int(group.max()) + 1 for group in groups)
-    sums = x.new_zeros(rows, columns)
-    for block in blocks(len(x), len(y)):
-        k = kernel(products(x[block], y), kernel.of_each(x[block]), each)
-        across = k.new_zeros(len(k), columns).index_add_(1, of_y, k)
-        sums.index_add_(0, of_x[block], across)
-    return sums
-
-
-def _rest(
-    sums: Tensor,
-    mean: Tensor,
-    sizes: tuple[Tensor, Tensor],
-    effects: tuple[Tensor, Tensor],
-    some: tuple[Tensor, Tensor],
-    *,
-    same: bool,
-) -> tuple[Tensor, Tensor]:
-    """Returns the sum of squares of what mean and effects leave, and what they leave of some."""
-    (n, m), (a, b) = sizes, effects
-
-    def left(rows: Tensor, columns: Tensor) -> Tensor:
-        whole = mean * n[rows, None] * m[columns]
-        whole += a[rows, None] * m[columns] + n[rows, None] * b[columns]
-        rest = sums[rows][:, columns].to(torch.float64) - whole
-        return rest.masked_fill_(rows[:, None] == columns, 0) if same else rest
-
-    everyone = torch.arange(sums.shape[1], device=sums.device)
-    squares = sums.new_zeros((), dtype=torch.float64)
-    for block in blocks(*sums.shape):
-        rows = torch.arange(block.start, block.stop, device=sums.device)
-        squares += left(rows, everyone).square().sum()
-    return squares, left(*some)
-
+from gantlet.stats.moments import products, squared_distances
 
 # ----------------------------------------------------------------------------
 # The kernel two-sample statistic that KID, MMD, CMMD and the energy distance share.
@@ -383,6 +135,28 @@ class KernelMetric(ClusteredPaired):
         return self._compare(x, y, rng=rng, groups=groups)
 
 
+class PlainKernelMetric(KernelMetric):
+    """A kernel metric of features as they are, which others of its kind share products with."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def statistic(self, x: Tensor, y: Tensor, *, rng: torch.Generator) -> "KernelStatistic":
+        """Returns what decides the discrepancy of checked features; about the mean of both sets.
+
+        ``rng`` draws samples where a bandwidth is wanted.
+        """
+
+    @final
+    @override
+    def _compare(
+        self, x: Tensor, y: Tensor, *, rng: torch.Generator, groups: Groups | None
+    ) -> Detailed:
+        asked = self.statistic(x, y, rng=rng)
+        found = _discrepancy(asked, x, y, rng=rng, groups=groups)
+        return found.detail(method=asked.method)
+
+
 def precision(x: Tensor, y: Tensor) -> torch.dtype:
     """Returns in which precision the kernel matrices of two sets are to be taken.
 
@@ -428,15 +202,95 @@ def discrepancy(
     """
     if groups is not None:
         return _by_groups(kernel, (x, y), standard, groups, rng=rng, unit=unit)
-    n, m = len(x), len(y)
-    size = GROUP_SIZE if min(n, m) >= GROUPED_FROM else 1
-    # Groups must not depend on the order in which samples came, such as class by class.
-    places = sample_orders(n, m, rng, x.device, shuffled=size > 1)
-    x, y = (standard.of(z, place) for z, place in zip((x, y), places, strict=True))
-    first, second = (g.to(x) for g in permutation_labels(n, m, size, rng))
+    dealt = _Dealt.of(len(x), len(y), rng, x.device)
+    x, y = (standard.of(z, place) for z, place in zip((x, y), dealt.places, strict=True))
+    first, second = (g.to(x) for g in dealt.labels)
+    size = dealt.size
     xx = kernel_sums(kernel, (x, x), (first, first), size)
     yy = kernel_sums(kernel, (y, y), (second, second), size)
     xy = kernel_sums(kernel, (x, y), (first, second), size)
+    return _concluded(KernelStatistic(kernel, standard, unit), (x, y), dealt, (xx, yy, xy), rng)
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class KernelStatistic:
+    """What decides a discrepancy.
+
+    Attributes:
+        kernel: Of two samples.
+        standard: What the kernel is to see of them.
+        unit: What the kernel is to be multiplied with.
+        method: How the number is described.
+    """
+
+    kernel: Kernel
+    standard: Standard
+    unit: float = 1.0
+    method: str = METHOD
+
+
+def _discrepancy(
+    asked: KernelStatistic,
+    x: Tensor,
+    y: Tensor,
+    *,
+    rng: torch.Generator,
+    groups: Groups | None,
+) -> Discrepancy:
+    return discrepancy(asked.kernel, x, y, asked.standard, rng=rng, unit=asked.unit, groups=groups)
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class _Dealt:
+    """The permutations of a test: an order of each set, and which groups change sides.
+
+    Attributes:
+        places: The order of each set, shapes ``(n,)`` and ``(m,)``.
+        labels: Which groups of ``size`` samples in that order each permutation calls the first
+            set, shapes ``(groups, permutations)``.
+        size: Samples of a group.
+    """
+
+    places: tuple[Tensor, Tensor]
+    labels: tuple[Tensor, Tensor]
+    size: int
+
+    @classmethod
+    def of(cls, n: int, m: int, rng: torch.Generator, device: torch.device) -> "_Dealt":
+        """Draws them for sets of ``n`` and ``m`` samples."""
+        size = GROUP_SIZE if min(n, m) >= GROUPED_FROM else 1
+        # Groups must not depend on the order in which samples came, such as class by class.
+        places = sample_orders(n, m, rng, device, shuffled=size > 1)
+        return cls(places, permutation_labels(n, m, size, rng), size)
+
+    def of_each(self, side: int) -> Tensor:
+        """Returns the labels of each sample in the order of its set, ``(n, permutations)``."""
+        place = self.places[side]
+        spread = self.labels[side].to(place.device).repeat_interleave(self.size, 0)[: len(place)]
+        return spread[place.argsort()]
+
+
+def _concluded(
+    asked: KernelStatistic,
+    sets: tuple[Tensor, Tensor],
+    dealt: _Dealt,
+    sums: tuple[Sums, Sums, Sums],
+    rng: torch.Generator,
+) -> Discrepancy:
+    """Returns the discrepancy that follows from sums over the kernel.
+
+    Args:
+        asked: What is wanted.
+        sets: The sets as the kernel sees them, in the order of the permutations.
+        dealt: The permutations.
+        sums: Over the kernel within each set and across, in that order.
+        rng: Draws the samples that tell the skewness.
+    """
+    (xx, yy, xy), unit, places = sums, asked.unit, dealt.places
+    n, m = map(len, sets)
+    first, second = (g.to(sets[0]) for g in dealt.labels)
     of_xx, of_yy, of_xy = _within(xx), _within(yy), _across(xy)
     shared = 2 * of_xy.interaction / (n * m)
     real, fake = (
@@ -450,6 +304,7 @@ def discrepancy(
         )
     )
     value = of_xx.mean + of_yy.mean - 2 * of_xy.mean
+    size = dealt.size
     labels = torch.cat([g.repeat_interleave(size, 0)[:k] for g, k in ((first, n), (second, m))])
     chance = _permuted(xx, yy, xy, labels)
     as_large = int((chance >= value - 1e-6 * value.abs()).sum())
@@ -459,7 +314,7 @@ def discrepancy(
         fake,
         (1 + as_large) / (1 + PERMUTATIONS),
         (unit * float(of_xx.mean), unit * float(of_yy.mean)),
-        _bend(kernel, (x, y), (of_xx, of_yy, of_xy), unit, rng),
+        _bend(asked.kernel, sets, (of_xx, of_yy, of_xy), unit, rng),
     )
 
 
@@ -498,6 +353,62 @@ def _drawn(kernel: Kernel, x: Tensor, parts: "_Parts", rng: torch.Generator) -> 
         each = kernel.of_each(part)
         own.append(kernel(part @ part.T, each, each).diagonal().to(torch.float64))
     return drawn_by_size(torch.cat(own) - parts.mean - 2 * parts.rows, rng)
+
+
+# ----------------------------------------------------------------------------
+# Several kernels of the same two sets: the products of all pairs are taken once.
+# ----------------------------------------------------------------------------
+
+WORTH_SHARING = 512
+"""From this many features on, products cost more than what each kernel adds in a shared pass.
+
+There the samples are in one order for all kernels, so that those that change sides together do
+not follow one another, and each permutation sums over samples, not over groups of them."""
+
+
+def measured_together(
+    metrics: Sequence[PlainKernelMetric], x: Tensor, y: Tensor, rngs: Sequence[torch.Generator]
+) -> list[Detailed] | None:
+    """Returns what each metric would return alone, but for rounding, from products taken once.
+
+    Memory is that of both sets once more and of blocks of pairs, however many metrics there are.
+
+    Args:
+        metrics: What to measure.
+        x: Features of real samples, shape ``(n, d)``.
+        y: Features of fake samples, shape ``(m, d)``.
+        rngs: Each metric has its own generator; none is used where the answer is None.
+
+    Returns:
+        None where nothing would be saved: of a single metric, or of few features or samples.
+
+    Raises:
+        UserError: If the features cannot be compared.
+    """
+    x, y = checked(x, y)
+    if x.shape[1] < WORTH_SHARING or too_few(x, y, 4) or len(metrics) < 2:
+        return None
+    asked = [m.statistic(x, y, rng=rng) for m, rng in zip(metrics, rngs, strict=True)]
+    found = _discrepancies(asked, (x, y), rngs)
+    return [f.detail(method=a.method) for f, a in zip(found, asked, strict=True)]
+
+
+def _discrepancies(
+    asked: Sequence[KernelStatistic], sets: tuple[Tensor, Tensor], rngs: Sequence[torch.Generator]
+) -> list[Discrepancy]:
+    """Returns the discrepancy of each kernel; all see the features about one centre."""
+    n, m = map(len, sets)
+    dealt = [_Dealt.of(n, m, rng, sets[0].device) for rng in rngs]
+    views = [
+        SharedKernel(a.kernel, a.standard, d.places, (d.of_each(0), d.of_each(1)))
+        for a, d in zip(asked, dealt, strict=True)
+    ]
+    sums = shared_kernel_sums(views, sets)
+    found: list[Discrepancy] = []
+    for one, own, three, rng in zip(asked, dealt, sums, rngs, strict=True):
+        x, y = (one.standard.of(z, place) for z, place in zip(sets, own.places, strict=True))
+        found.append(_concluded(one, (x, y), own, three, rng))
+    return found
 
 
 def _by_groups(
@@ -638,7 +549,7 @@ _MEDIAN = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
-class Mmd(KernelMetric):
+class Mmd(PlainKernelMetric):
     """The squared maximum mean discrepancy with the kernel ``exp(-|x - y|^2 / (2 s^2))``.
 
     It is zero only when the two distributions are equal, lies below 2, and is unbiased here, so
@@ -655,12 +566,9 @@ class Mmd(KernelMetric):
     bandwidth: Annotated[float, Between(1e-30, 1e30)] | None = None
 
     @override
-    def _compare(
-        self, x: Tensor, y: Tensor, *, rng: torch.Generator, groups: Groups | None
-    ) -> Detailed:
+    def statistic(self, x: Tensor, y: Tensor, *, rng: torch.Generator) -> KernelStatistic:
         s = self.bandwidth or median_distance(x, y, rng=rng)
-        found = gaussian_discrepancy(x, y, s, rng=rng, groups=groups)
-        return found.detail(method=f"bandwidth {s:.4g}; {METHOD}")
+        return replace(_gaussian(x, y, s), method=f"bandwidth {s:.4g}; {METHOD}")
 
 
 def median_distance(x: Tensor, y: Tensor, *, rng: torch.Generator) -> float:
@@ -699,10 +607,13 @@ def gaussian_discrepancy(
         unit: What the kernel is multiplied with.
         groups: Which samples belong together, as `discrepancy` takes them.
     """
+    asked = replace(_gaussian(x, y, bandwidth), unit=unit)
+    return _discrepancy(asked, x, y, rng=rng, groups=groups)
+
+
+def _gaussian(x: Tensor, y: Tensor, bandwidth: float) -> KernelStatistic:
     centre, scale = centre_and_scale(x, y)
-    standard = Standard(centre, scale, precision(x, y))
-    kernel = _Gaussian(bandwidth / scale)
-    return discrepancy(kernel, x, y, standard, rng=rng, unit=unit, groups=groups)
+    return KernelStatistic(_Gaussian(bandwidth / scale), Standard(centre, scale, precision(x, y)))
 
 
 @final
@@ -723,7 +634,7 @@ class _Gaussian(OfDistance):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
-class Energy(KernelMetric):
+class Energy(PlainKernelMetric):
     """The energy distance ``2 E|x - y| - E|x - x'| - E|y - y'|``.
 
     It has no setting, is zero only when the two distributions are equal, and is unbiased here, so
@@ -735,20 +646,21 @@ class Energy(KernelMetric):
     """
 
     @override
-    def _compare(
-        self, x: Tensor, y: Tensor, *, rng: torch.Generator, groups: Groups | None
-    ) -> Detailed:
-        return energy_distance(x, y, rng=rng, groups=groups).detail()
+    def statistic(self, x: Tensor, y: Tensor, *, rng: torch.Generator) -> KernelStatistic:
+        return _closeness(x, y)
 
 
 def energy_distance(
     x: Tensor, y: Tensor, *, rng: torch.Generator, groups: Groups | None = None
 ) -> Discrepancy:
     """Returns the energy distance of features, shapes ``(n, d)`` and ``(m, d)``."""
+    return _discrepancy(_closeness(x, y), x, y, rng=rng, groups=groups)
+
+
+def _closeness(x: Tensor, y: Tensor) -> KernelStatistic:
     centre, scale = centre_and_scale(x, y)
-    standard = Standard(centre, scale, precision(x, y))
     kernel = _Closeness(round(math.sqrt(2 * x.shape[1])))
-    return discrepancy(kernel, x, y, standard, rng=rng, unit=scale, groups=groups)
+    return KernelStatistic(kernel, Standard(centre, scale, precision(x, y)), scale)
 
 
 @final
@@ -810,7 +722,7 @@ def _with_itself(found: Discrepancy) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
-class Kid(KernelMetric):
+class Kid(PlainKernelMetric):
     """The squared maximum mean discrepancy with the kernel ``(x.y / d + 1)^3``.
 
     It is unbiased, and so may be negative when the two are close. The kernel sees where the
@@ -824,18 +736,15 @@ class Kid(KernelMetric):
     """
 
     @override
-    def _compare(
-        self, x: Tensor, y: Tensor, *, rng: torch.Generator, groups: Groups | None
-    ) -> Detailed:
-        return kernel_distance(x, y, rng=rng, groups=groups).detail()
+    def statistic(self, x: Tensor, y: Tensor, *, rng: torch.Generator) -> KernelStatistic:
+        return _cubic(x, y)
 
 
 def kernel_distance(
     x: Tensor, y: Tensor, *, rng: torch.Generator, groups: Groups | None = None
 ) -> Discrepancy:
     """Returns the squared discrepancy of features, shapes ``(n, d)`` and ``(m, d)``."""
-    kernel, standard, unit = _cubic(x, y)
-    return discrepancy(kernel, x, y, standard, rng=rng, unit=unit, groups=groups)
+    return _discrepancy(_cubic(x, y), x, y, rng=rng, groups=groups)
 
 
 def kernel_matrix(x: Tensor, y: Tensor) -> Tensor:
@@ -851,13 +760,14 @@ def kernel_matrix(x: Tensor, y: Tensor) -> Tensor:
     Returns:
         Shape ``(n + m, n + m)``.
     """
-    kernel, standard, _ = _cubic(x, y)
+    asked = _cubic(x, y)
+    kernel, standard = asked.kernel, asked.standard
     z = torch.cat([standard.of(s, torch.arange(len(s), device=s.device)) for s in (x, y)])
     each = kernel.of_each(z)
     return kernel(products(z, z), each, each).fill_diagonal_(0)
 
 
-def _cubic(x: Tensor, y: Tensor) -> tuple[Kernel, Standard, float]:
+def _cubic(x: Tensor, y: Tensor) -> KernelStatistic:
     """Returns the kernel of KID, what it is to see of the features, and its unit."""
     d, dtype = x.shape[1], precision(x, y)
     centre, scale = centre_and_scale(x, y)
@@ -865,7 +775,7 @@ def _cubic(x: Tensor, y: Tensor) -> tuple[Kernel, Standard, float]:
     unit = level + scale**2
     scale = math.sqrt(d * unit)
     kernel = _Cubic((centre / scale).to(dtype), level / unit)
-    return kernel, Standard(centre, scale, dtype), unit**3
+    return KernelStatistic(kernel, Standard(centre, scale, dtype), unit**3)
 
 
 @final

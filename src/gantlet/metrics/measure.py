@@ -1,4 +1,4 @@
-"""Many metrics at once; those that need the same neighbours share one pass."""
+"""Many metrics at once; those that need the same neighbours or products share one pass."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -21,6 +21,7 @@ from gantlet.metrics.checks import (
     without_interval,
 )
 from gantlet.metrics.copying import SharedPassTrainMetric, TrainNeighbourhoods, judged
+from gantlet.metrics.kernel import PlainKernelMetric, measured_together
 from gantlet.metrics.neighbours import CountingMetric, measure_together
 from gantlet.stats.jackknife import ClusteredPaired, Detailed, Paired, estimate_of
 
@@ -60,6 +61,9 @@ def measure_all(
 ) -> dict[str, Estimate]:
     """Returns the estimate of each metric by name, as each would give alone, but in less time.
 
+    Kernel metrics of many features share products, and so agree with those taken alone to
+    rounding; all others to the last bit.
+
     A metric that fails is a missing estimate with the reason; it does not take the others along.
 
     Args:
@@ -96,6 +100,7 @@ def detail_all(
     _comparable(metrics, real, fake, train)
     groups = checked_groups(groups, len(real), len(fake))
     found = _sharing(metrics, real, fake, rng, groups)
+    found |= _sharing_products(metrics, real, fake, rng, groups)
     found |= _of_training(metrics, real, fake, train, rng=rng, groups=groups)
     for name, metric in metrics.items():
         if name not in found and isinstance(metric, Metric):
@@ -138,6 +143,25 @@ def _sharing(
             name: _safely(m, partial(_passing, m, real, fake, rng.stream(name), groups))
             for name, m in sharing.items()
         }
+
+
+def _sharing_products(
+    metrics: Mapping[str, Metric | TrainMetric],
+    real: Tensor,
+    fake: Tensor,
+    rng: Rng,
+    groups: Groups | None,
+) -> dict[str, Found]:
+    """Measures kernel metrics together where that saves something, or none of them."""
+    sharing = {name: m for name, m in metrics.items() if isinstance(m, PlainKernelMetric)}
+    if groups is not None:
+        return {}
+    try:
+        streams = [rng.stream(name) for name in sharing]
+        together = measured_together(list(sharing.values()), real, fake, streams)
+    except Exception:  # noqa: BLE001 - one of them has failed, and none knows which: each alone
+        return {}
+    return {} if together is None else dict(zip(sharing, together, strict=True))
 
 
 def _passing(
