@@ -9,6 +9,7 @@ from gantlet.metrics.neighbour_search import (
     BallCounts,
     BallMinimum,
     BallSide,
+    Nearest,
     ends,
     for_each_pair,
     knn,
@@ -77,6 +78,19 @@ def test_nearest_of_another_set(name):
     assert torch.allclose(
         nearest_distance_within(some, a), table[some] * a.scale**2, rtol=1e-12, atol=0
     )
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_pass_finds_the_nearest_of_the_other_set_as_a_search_does(name):
+    x = CASES[name]
+    y = x[:50] + x[1:51] * 1e-3
+    a, b = points(x, y)
+    nobody = torch.empty(len(x), 0)
+    sides = (BallSide(z, Nearest(nobody, nobody.long()), []) for z in (a, b))
+    found, wanted = for_each_pair(*sides, nearest=True), knn(b, a)
+    assert torch.equal(found.distance[:, 0], wanted.distance[:, 0])
+    if name != "twins":
+        assert torch.equal(found.index[:, 0], wanted.index[:, 0])
 
 
 def see(x, y, k, fold_x, fold_y):

@@ -1,4 +1,5 @@
 import math
+import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -6,14 +7,23 @@ from typing import ClassVar
 import pytest
 import torch
 
+from gantlet.commands.evaluate.copies import repeats
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Estimate
 from gantlet.core.metric import Groups
 from gantlet.core.rng import Rng
-from gantlet.metrics import kernel, kernel_sums, neighbours
-from gantlet.metrics.copying import Authenticity, Ct
+from gantlet.metrics import (
+    kernel,
+    kernel_sums,
+    neighbour_search,
+    neighbour_sharing,
+    neighbours,
+)
+from gantlet.metrics.copying import Authenticity, Ct, nearest_training
 from gantlet.metrics.kernel import Cmmd, Energy, Kid, Mmd
 from gantlet.metrics.measure import detail_all, measure_all
+from gantlet.metrics.neighbour_search import points
+from gantlet.metrics.neighbour_sharing import Searches
 from gantlet.metrics.neighbours import (
     AlphaPrecision,
     BetaRecall,
@@ -133,6 +143,77 @@ def test_a_kernel_that_fails_takes_no_other_along(monkeypatch):
     assert found["mmd"].method == "failed: RuntimeError: no median"
     for name in ("kid", "energy", "cmmd"):
         assert found[name] == KERNELS[name].measure(x, y, rng=Rng(3).stream(name))
+
+
+# Neighbours that what is shown asks for again
+
+
+NEIGHBOURS = {name: m for name, m in PAIRS.items() if name not in ("energy", "alpha")}
+
+
+def counted(monkeypatch):
+    """Counts the pairs whose products are taken for neighbours."""
+    taken = []
+    before = neighbour_search.products
+
+    def products(a, b):
+        taken.append(len(a) * len(b))
+        return before(a, b)
+
+    monkeypatch.setattr(neighbour_search, "products", products)
+    return taken
+
+
+@pytest.mark.parametrize("d", [4, 70])
+def test_neighbours_are_searched_for_once_and_are_the_same_to_the_last_bit(d, monkeypatch):
+    x, y, _ = draw(d=d)
+    searches = Searches()
+    alone = detail_all(NEIGHBOURS, x, y, rng=Rng(3))
+    shared = detail_all(NEIGHBOURS, x, y, rng=Rng(3), searches=searches, across=True)
+    for name, one in alone.items():
+        other = shared[name]
+        if isinstance(one, Detailed):
+            assert one.estimate == other.estimate, name
+            assert torch.equal(one.real, other.real), name
+        else:
+            assert one == other, name
+    for k, wanted in enumerate(nearest_training(y, x)):
+        assert torch.equal(nearest_training(y, x, searches=searches)[k], wanted)
+    assert torch.equal(repeats(x, y, searches), repeats(x, y))
+    taken = counted(monkeypatch)
+    # Sets that were read again, and another set against the same reference.
+    again, other = y.clone(), y + 1
+    nearest_training(again, x.clone(), searches=searches)
+    repeats(x.clone(), again, searches)
+    assert not taken
+    detail_all({"recall": Recall(), "coverage": Coverage()}, x, other, rng=Rng(3))
+    without = sum(taken)
+    taken.clear()
+    pair = {"recall": Recall(), "coverage": Coverage()}
+    detail_all(pair, x, y, rng=Rng(3), searches=searches)
+    taken.clear()
+    detail_all(pair, x, other, rng=Rng(3), searches=searches)
+    assert sum(taken) < without
+    # One sample that differs in one digit makes another set.
+    again[3, 0] += 1e-6
+    taken.clear()
+    repeats(x, again, searches)
+    assert taken
+
+
+def test_searches_keep_so_much_and_no_more(monkeypatch):
+    monkeypatch.setattr(neighbour_sharing, "_MOST", 2 * 150 * 20)
+    searches, sets = Searches(), [points(draw(seed=s)[0])[0] for s in range(4)]
+    for x in sets:
+        assert searches.within(x, 3, 20).index.shape == (150, 20)
+    taken = counted(monkeypatch)
+    searches.within(sets[3], 3, 20)
+    assert not taken
+    searches.within(sets[0], 3, 20)
+    assert taken
+    copy = pickle.loads(pickle.dumps(searches))
+    assert isinstance(copy, Searches)
+    assert copy.across(sets[0], sets[1]) is None
 
 
 def test_without_training_samples_their_metrics_say_so():

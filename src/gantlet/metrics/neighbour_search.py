@@ -1,9 +1,11 @@
 """Nearest neighbours and balls: exact, blocked, one pass for many metrics."""
 
+import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import final
 
 import torch
@@ -12,6 +14,7 @@ from typing_extensions import override
 
 from gantlet.core.metric import Groups
 from gantlet.stats.jackknife import FOLDS, folds
+from gantlet.stats.moments import products
 
 # Numbers that are turned into double precision at a time: half a MB, which stays in a cache.
 _NUMBERS = 2**16
@@ -74,6 +77,31 @@ class Points:
         for a, b in zip(torch.split(i, step), torch.split(j, step), strict=True):
             parts.append(_squares(_wide(self.x[a]) - _wide(other.x[b])))
         return torch.cat(parts) * self.scale**2
+
+    def apart_from_each(self, i: Tensor, other: "Points", j: Tensor) -> Tensor:
+        """Returns the same of each row ``i`` and several of the other set, shapes ``(b, t)``.
+
+        Args:
+            i: Rows of this set, shape ``(b,)``.
+            other: The other set.
+            j: Rows of it, shape ``(b, t)``, ``t`` at least 1.
+        """
+        parts: list[Tensor] = []
+        step = max(1, _NUMBERS // (self.width * j.shape[1]))
+        for a, b in zip(torch.split(i, step), torch.split(j, step), strict=True):
+            moved = _wide(other.x[b.flatten()]).view(*b.shape, self.width)
+            moved = moved - _wide(self.x[a])[:, None]
+            parts.append(_squares(moved.flatten(0, 1)))
+        return torch.cat(parts).view(j.shape) * self.scale**2
+
+    @cached_property
+    def content(self) -> tuple[object, ...]:
+        """What tells these samples, and how they are moved, from others."""
+        found = hashlib.blake2b(digest_size=16)
+        for part in row_blocks(self.x):
+            found.update(self.x[part].contiguous().cpu().numpy().data)
+        centre = self.centre.cpu().numpy().tobytes()
+        return (found.digest(), self.x.dtype, tuple(self.x.shape), centre, self.scale)
 
 
 def points(*sets: Tensor) -> list[Points]:
@@ -158,8 +186,9 @@ def rows_of(x: Points, part: slice | Tensor, dtype: torch.dtype) -> PreparedRows
 
 def tile(a: PreparedRows, b: PreparedRows) -> Tensor:
     """Returns the squared distances of each row of ``a`` to each of ``b``; may be below 0."""
+    found = products(a.values, b.values)
     lengths = a.lengths[:, None] + b.lengths
-    return torch.addmm(lengths, a.values, b.values.T, alpha=-2, out=lengths)
+    return torch.sub(lengths, found, alpha=2, out=found)
 
 
 def slack(dtype: torch.dtype, width: int) -> float:
@@ -235,13 +264,17 @@ def knn_within(x: Points, k: int, *, kept: int | None = None) -> Nearest:
 
 def knn(queries: Points, base: Points, k: int = 1) -> Nearest:
     """Returns the ``k`` nearest samples of ``base`` to each of ``queries``."""
-    best = _Best(queries, base, min(len(base), k + 3), k)
+    best = _best_of_others(queries, base, k)
     dtype = working_dtype(base)
     for j in spans(len(base), COLUMNS):
         b = rows_of(base, j, dtype)
         for i in spans(len(queries), ROWS):
             best.update(i, tile(rows_of(queries, i, dtype), b), j.start)
     return best.measured(dtype)
+
+
+def _best_of_others(queries: Points, base: Points, k: int) -> "_Best":
+    return _Best(queries, base, min(len(base), k + 3), k)
 
 
 def nearest_distance_within(some: Tensor, x: Points) -> Tensor:
@@ -324,11 +357,10 @@ class _Best:
         return distances
 
     def _measure(self, some: Tensor, index: Tensor) -> Nearest:
-        t = index.shape[1]
-        apart = self.queries.apart(some.repeat_interleave(t), self.base, index.flatten())
+        apart = self.queries.apart_from_each(some, self.base, index)
         # By index first, so that ties are in one order.
         ordered, order = index.sort(1)
-        by_index = apart.reshape(-1, t).gather(1, order)
+        by_index = apart.gather(1, order)
         distance, order = torch.sort(by_index, dim=1, stable=True)
         return Nearest(distance, ordered.gather(1, order))
 
@@ -396,20 +428,31 @@ class BallSide:
         return self.edges().gather(1, (widest - 1)[:, None])[:, 0]
 
 
-def for_each_pair(real: BallSide, fake: BallSide) -> None:
-    """Passes all pairs within reach to the watchers of both sides."""
+def for_each_pair(real: BallSide, fake: BallSide, *, nearest: bool = False) -> Nearest | None:
+    """Passes all pairs within reach to the watchers of both sides.
+
+    Args:
+        real: The real samples.
+        fake: The fake samples.
+        nearest: Whether to return the real sample nearest to each fake one, as ``knn`` finds it,
+            and some more.
+    """
     dtype = working_dtype(real.points)
+    best = _best_of_others(fake.points, real.points, 1) if nearest else None
     sides = [
         _Ready(side, other.points, transposed)
         for side, other, transposed in ((real, fake, False), (fake, real, True))
         if side.watchers
     ]
-    for i in spans(len(real.points), ROWS) if sides else ():
+    for i in spans(len(real.points), ROWS) if sides or best else ():
         a = rows_of(real.points, i, dtype)
         for j in spans(len(fake.points), COLUMNS):
             distances = tile(a, rows_of(fake.points, j, dtype))
             for side in sides:
                 side.look(distances, i, j)
+            if best is not None:
+                best.update(j, distances.T.contiguous(), i.start)
+    return best and best.measured(dtype)
 
 
 @final

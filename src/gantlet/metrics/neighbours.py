@@ -53,6 +53,7 @@ from gantlet.metrics.neighbour_search import (
     tile,
     working_dtype,
 )
+from gantlet.metrics.neighbour_sharing import Searches
 from gantlet.stats.intervals import LEVEL, Variance, around, fraction
 from gantlet.stats.jackknife import (
     ClusteredPaired,
@@ -211,6 +212,8 @@ def measure_together(
     rngs: Sequence[torch.Generator],
     *,
     groups: Groups | None = None,
+    searches: Searches | None = None,
+    across: bool = False,
 ) -> list[Detailed | Estimate]:
     """Measures several metrics in one pass, shapes ``(n, d)`` and ``(m, d)``.
 
@@ -225,6 +228,8 @@ def measure_together(
         fake: Features of fake samples.
         rngs: Each metric has its own generator.
         groups: Which samples belong together.
+        searches: Where neighbours within each set are looked up, and kept.
+        across: Whether to keep the real sample nearest to each fake one there too.
 
     Raises:
         UserError: If the features cannot be compared.
@@ -236,7 +241,8 @@ def measure_together(
         for m, rng, reason in zip(metrics, rngs, reasons, strict=True)
         if reason is None
     ]
-    found = iter(_measured(x, y, able, checked_groups(groups, len(x), len(y))))
+    known = checked_groups(groups, len(x), len(y))
+    found = iter(_measured(x, y, able, known, searches, across=across))
     return [
         _named(next(found) if reason is None else Estimate.missing(reason), m)
         for m, reason in zip(metrics, reasons, strict=True)
@@ -247,17 +253,27 @@ _Jobs: TypeAlias = Sequence[tuple[CountingMetric, Folds]]
 
 
 def _measured(
-    x: Tensor, y: Tensor, jobs: _Jobs, groups: Groups | None
+    x: Tensor,
+    y: Tensor,
+    jobs: _Jobs,
+    groups: Groups | None,
+    searches: Searches | None,
+    *,
+    across: bool,
 ) -> list[Detailed | Estimate]:
     if not jobs:
         return []
     few = too_few_groups(groups, _GROUPS)
-    scene = _scene(x, y, jobs, None if few else groups)
+    scene = _scene(x, y, jobs, None if few else groups, searches)
     counting = [metric.begin(scene, folds) for metric, folds in jobs]
-    for_each_pair(
+    sides = (
         BallSide(scene.real, scene.near_real, [w for c in counting for w in c.real_balls]),
         BallSide(scene.fake, scene.near_fake, [w for c in counting for w in c.fake_balls]),
     )
+    if searches is None or not across:
+        for_each_pair(*sides)
+    elif (nearest := for_each_pair(*sides, nearest=True)) is not None:
+        searches.keep_across(scene.fake, scene.real, nearest)
     few = few and f"no interval: {few}"
     return [
         _without(c.finish(), few or (_unheeded(*job, scene) if groups else None))
@@ -299,15 +315,23 @@ def _named(found: Detailed | Estimate, metric: CountingMetric) -> Detailed | Est
     return replace(found, estimate=found.estimate.named(unit=metric.unit, better=metric.better))
 
 
-def _scene(x: Tensor, y: Tensor, jobs: _Jobs, groups: Groups | None) -> Neighbourhoods:
+def _scene(
+    x: Tensor, y: Tensor, jobs: _Jobs, groups: Groups | None, searches: Searches | None
+) -> Neighbourhoods:
     a, b = points(x, y)
     of, needs = groups or Groups(), [metric.needs() for metric, _ in jobs]
     k_real, k_fake = max(n.k_real for n in needs), max(n.k_fake for n in needs)
-    near = (_near(a, k_real, _first(of.real, k_real)), _near(b, k_fake, _first(of.fake, k_fake)))
+    near = (
+        _near(a, k_real, _first(of.real, k_real), searches),
+        _near(b, k_fake, _first(of.fake, k_fake), searches),
+    )
     scene = Neighbourhoods(a, b, *near, groups)
     while groups is not None and not all(_has_enough(*job, scene) for job in jobs):
         kept = [z.index.shape[1] for z in (scene.near_real, scene.near_fake)]
-        near = (_near(a, k_real, 2 * kept[0]), _near(b, k_fake, 2 * kept[1]))
+        near = (
+            _near(a, k_real, 2 * kept[0], searches),
+            _near(b, k_fake, 2 * kept[1], searches),
+        )
         if [z.index.shape[1] for z in near] == kept:
             break
         scene = Neighbourhoods(a, b, *near, groups)
@@ -323,10 +347,10 @@ def _first(group: Tensor | None, k: int) -> int:
     return reserve(k, usual) + min(int(sizes.max()), SPARE_NEIGHBOURS)
 
 
-def _near(x: Points, k: int, kept: int) -> Nearest:
+def _near(x: Points, k: int, kept: int, searches: Searches | None) -> Nearest:
     if k > 0:
-        most = max(reserve(k), KEPT_NEIGHBOURS // len(x))
-        return knn_within(x, k, kept=min(kept, most))
+        kept = min(kept, max(reserve(k), KEPT_NEIGHBOURS // len(x)))
+        return searches.within(x, k, kept) if searches else knn_within(x, k, kept=kept)
     nobody = torch.empty(len(x), 0, device=x.device)
     return Nearest(nobody.to(torch.float64), nobody.to(torch.int64))
 

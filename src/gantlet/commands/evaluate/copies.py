@@ -18,10 +18,10 @@ from gantlet.metrics.neighbour_search import (
     Points,
     edge,
     knn,
-    knn_within,
     nearest_distance_within,
     points,
 )
+from gantlet.metrics.neighbour_sharing import Searches
 
 # ----------------------------------------------------------------------------
 # Samples that occur more than once: within a set, or in two sets.
@@ -169,7 +169,7 @@ _COPY = 1 / 3
 _REPEAT, _QUANTILE = 1 / 2, 0.05
 
 
-def repeats(real: Tensor, x: Tensor) -> Tensor:
+def repeats(real: Tensor, x: Tensor, searches: Searches | None = None) -> Tensor:
     """Returns the number of near-duplicates and of samples, shape ``(2,)``.
 
     Of samples that all repeat one another, all but one count.
@@ -177,13 +177,15 @@ def repeats(real: Tensor, x: Tensor) -> Tensor:
     Args:
         real: Features of the reference, which says what is near, shape ``(n, d)``.
         x: Features of the samples, one for each group, shape ``(m, d)``.
+        searches: Where neighbours within each set are looked up, and kept.
     """
     if min(len(real), len(x)) < 3:
         return torch.tensor([0, len(x)])
     base, own = points(*checked(real, x))
-    nearest = knn_within(base, 1).distance[:, 0].sort().values
+    searches = searches or Searches()
+    nearest = searches.first(base).distance[:, 0].sort().values
     limit = _REPEAT**2 * nearest[int(_QUANTILE * len(nearest))]
-    near = knn_within(own, 1)
+    near = searches.first(own)
     is_near = near.distance[:, 0] <= edge(limit.expand(len(own)), own)
     here = is_near.nonzero()[:, 0]
     return torch.tensor([len(own) - _parts(len(own), here, near.index[here, 0]), len(own)])

@@ -50,6 +50,7 @@ from gantlet.features.base import (
     feature_set,
     subsample_indices,
 )
+from gantlet.metrics.neighbour_sharing import Searches
 from gantlet.run.execute import LruCache, Watch
 from gantlet.run.trials import RunData
 
@@ -189,6 +190,9 @@ class EvaluationSets:
         asked: What decides the sets.
         places: Where sets are now that were elsewhere when their words were written, by word.
             They keep their names.
+
+    Attributes:
+        searches: Nearest neighbours that were searched for, for whoever asks again.
     """
 
     def __init__(self, asked: EvaluationSpec, places: Mapping[str, str] | None = None) -> None:
@@ -202,6 +206,7 @@ class EvaluationSets:
         self._codes = LruCache[None, _Code | None](1)
         self._extractors = LruCache[tuple[str, str], Features](_EXTRACTORS)
         self._fingerprints = LruCache[tuple[str, Role], str](_SETS)
+        self.searches = Searches()
 
     @override
     def __reduce__(self) -> tuple[type["EvaluationSets"], tuple[EvaluationSpec, dict[str, str]]]:

@@ -32,6 +32,7 @@ from gantlet.features.base import (
 from gantlet.metrics.checks import checked
 from gantlet.metrics.copying import nearest_training
 from gantlet.metrics.measure import detail_all
+from gantlet.metrics.neighbour_sharing import Searches
 from gantlet.metrics.pairs import Pairs
 from gantlet.metrics.prd import prd_curve
 from gantlet.report.blocks import Block, Dot, Gallery, Lines, Picture, Series
@@ -222,7 +223,12 @@ _COPIES = 16
 
 
 def exhibits(
-    real: Tensor, fake: Tensor, train: Tensor | None, *, rng: torch.Generator
+    real: Tensor,
+    fake: Tensor,
+    train: Tensor | None,
+    *,
+    rng: torch.Generator,
+    searches: Searches | None = None,
 ) -> dict[str, Tensor]:
     """Returns the places of samples worth seeing, among at most 10,000 fakes.
 
@@ -231,6 +237,7 @@ def exhibits(
         fake: Features of the samples to judge, shape ``(m, d)``.
         train: Features of the training samples, or None.
         rng: Draws those that are looked through.
+        searches: Where neighbours may have been kept.
 
     Returns:
         Those nearest to real samples, ``near``, and farthest from them, ``far``; where the
@@ -239,7 +246,7 @@ def exhibits(
     """
     searched = subsample_indices(len(fake), _SEARCHED, rng=rng)
     fake, real = fake[searched], real[subsample_indices(len(real), _SEARCHED, rng=rng)]
-    _, distance = nearest_training(fake, real)
+    _, distance = nearest_training(fake, real, searches=searches)
     order = distance[:, 0].argsort(stable=True).cpu()
     found = {"near": searched[order[:_EXTREMES]], "far": searched[order.flip(0)[:_EXTREMES]]}
     if train is not None:
@@ -566,10 +573,10 @@ def run_trial(trial: Trial, sets: EvaluationSets, folder: TrialFolder, watch: Wa
         view = TrialView(spec, sets, watch)
         given = view.given()
         wanted = {text: metrics.make(text) for text in spec.metrics}
-        found = _measure(spec, wanted, given, watch)
+        found = _measure(spec, wanted, given, watch, sets.searches)
         if spec.sees_first:
             watch(0.95, "choosing samples to show")
-            folder.save("exhibits", _exhibits(spec, given, wanted))
+            folder.save("exhibits", _exhibits(spec, given, wanted, sets.searches))
         folder.save("nearest", _nearest(spec, sets, given))
         permuted = _permuted(view, given)
     scores = {t: f.estimate if isinstance(f, Detailed) else f for t, f in found.items()}
@@ -579,10 +586,13 @@ def run_trial(trial: Trial, sets: EvaluationSets, folder: TrialFolder, watch: Wa
     return Outcome(trial=trial, scores=scores, notes=(Note(note, "features"),), details=details)
 
 
-def _exhibits(spec: EvaluationTrial, given: Sets, wanted: Wanted) -> dict[str, Tensor]:
+def _exhibits(
+    spec: EvaluationTrial, given: Sets, wanted: Wanted, searches: Searches
+) -> dict[str, Tensor]:
     real, fake = given.real.features, given.fake.features
     train = None if given.train is None else given.train.features
-    found = exhibits(real, fake, train, rng=Rng(spec.seed).stream("exhibits"))
+    rng = Rng(spec.seed).stream("exhibits")
+    found = exhibits(real, fake, train, rng=rng, searches=searches)
     if any(_name(metric) == "prd" for metric in wanted):
         found |= curve_of(real, fake, rng=Rng(spec.seed).stream("curve"))
     return found
@@ -597,7 +607,8 @@ def _nearest(spec: EvaluationTrial, sets: EvaluationSets, given: Sets) -> dict[s
     reference, rng = real.features, Rng(spec.seed).stream("nearest")
     reference = reference[subsample_indices(len(reference), _SEARCHED, rng=rng)]
     try:
-        found = {"repeats": repeats(reference, fake.one_of_each(fake.given_groups))}
+        own = fake.one_of_each(fake.given_groups)
+        found = {"repeats": repeats(reference, own, sets.searches)}
         if train is not None:
             found |= nearest(reference, fake.one_of_each(fake.groups), train.features)
     except UserError:
@@ -713,7 +724,7 @@ class TrialView:
 
 
 def _measure(
-    spec: EvaluationTrial, wanted: Wanted, given: Sets, watch: Watch
+    spec: EvaluationTrial, wanted: Wanted, given: Sets, watch: Watch, searches: Searches
 ) -> dict[str, Detailed | Estimate]:
     """Measures metrics that see the same together, quadratic ones on fewer samples."""
     groups: dict[tuple[Sees, bool], dict[str, Metric | TrainMetric]] = {}
@@ -722,7 +733,8 @@ def _measure(
     found: dict[str, Detailed | Estimate] = {}
     for i, ((sees, quadratic), group) in enumerate(groups.items()):
         watch(0.5 + 0.4 * i / len(groups), f"measuring {', '.join(map(_name, group))}")
-        found |= _group(spec, group, given, sees, _QUADRATIC if quadratic else None)
+        most = _QUADRATIC if quadratic else None
+        found |= _group(spec, group, given, (sees, most), searches)
     return {text: found[text] for text in wanted}
 
 
@@ -731,15 +743,29 @@ def _name(metric: str) -> str:
 
 
 def _group(
-    spec: EvaluationTrial, group: Wanted, given: Sets, sees: Sees, most: int | None
+    spec: EvaluationTrial,
+    group: Wanted,
+    given: Sets,
+    kind: tuple[Sees, int | None],
+    searches: Searches,
 ) -> dict[str, Detailed | Estimate]:
     (x, a), (y, b), (z, _) = (
-        _thinned(s, sees, most, spec) for s in (given.real, given.fake, given.train)
+        _thinned(s, *kind, spec) for s in (given.real, given.fake, given.train)
     )
     if x is None or y is None:
         return {t: Estimate.missing(_NO_CLASSES, better=m.better) for t, m in group.items()}
     groups = None if a is None and b is None else Groups(a, b)
-    return detail_all(group, x, y, train=z, groups=groups, rng=Rng(spec.seed, x.device))
+    return detail_all(
+        group,
+        x,
+        y,
+        train=z,
+        groups=groups,
+        rng=Rng(spec.seed, x.device),
+        searches=searches,
+        # What is shown is looked for among as many samples.
+        across=spec.sees_first and max(len(x), len(y)) <= _SEARCHED,
+    )
 
 
 def _thinned(
