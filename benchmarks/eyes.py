@@ -8,7 +8,9 @@ default features of colour images and of text, and beside them with those that n
 - a DCGAN and a ProGAN, 100 samples each: do they differ significantly from real images;
 - samples of a PixelCNN++ and captions of a bigram model, told by a linear critic; the same for
   fresh real samples in place of fakes;
-- 10,000 images evaluated against 10,000, for CPU time and memory ("speed").
+- 10,000 images evaluated against 10,000, for CPU time and memory ("speed"). With PEER, the path of
+  a Python that has torch-fidelity, its FID, KID, precision and recall on the same network and the
+  same images at the same time.
 
 The results go to benchmarks/results/eyes.json.
 """
@@ -17,6 +19,7 @@ import io
 import json
 import os
 import resource
+import subprocess
 import sys
 import tempfile
 from collections import Counter, defaultdict
@@ -164,18 +167,58 @@ def decoded(first: int, n: int) -> np.ndarray:
     return np.stack([np.asarray(image.convert("RGB")) for image in images])
 
 
+# What torch-fidelity has too.
+SHARED = ("frechet", "kid", "precision", "recall")
+
+
 def speed() -> dict[str, object]:
-    n = 10_000
+    n = int(os.environ.get("IMAGES", "10000"))
     fake, real = decoded(0, n), decoded(n, n)
+    rival = peer(fake, real)  # at the same time: what else the machine does slows both alike
     _, seconds = timed(gantlet.evaluate, fake, real)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    return {
+    found: dict[str, object] = {
         "what": "evaluate, all default metrics on efficientnet-lite0 and on pixels",
         "images": [n, n],
         "CPU seconds": seconds,
         "peak memory, GiB": round(peak, 2),
-        "CPU ms an image, features alone": features_alone(real[:320]),
     }
+    print(found, flush=True)
+    if rival is not None:
+        told, _ = rival.communicate()
+        found["torch-fidelity"] = theirs = json.loads(told)
+        found["ratio, all of ours to four of theirs"] = ratio(seconds, theirs["CPU seconds"])
+        print(theirs, flush=True)
+    _, alone = timed(
+        gantlet.evaluate, fake, real, metrics=[*SHARED], features=["efficientnet-lite0"]
+    )
+    found["CPU seconds, the same four, features known"] = alone
+    if rival is not None:
+        metrics = theirs["CPU seconds"] - theirs["of these the network"]
+        found["ratio, the same four without the network"] = ratio(alone, metrics)
+    found["CPU ms an image, features alone"] = features_alone(real[:320])
+    return found
+
+
+def ratio(ours: float, others: float) -> float:
+    return round(ours / others, 2)
+
+
+def peer(fake: np.ndarray, real: np.ndarray) -> subprocess.Popen[str] | None:
+    """Starts torch-fidelity on the same network and images; None without an environment of it."""
+    python = os.environ.get("PEER")
+    if python is None:
+        return None
+    np.savez("images.npz", fake=fake, real=real)
+    space = gantlet.Space("image", (3, *fake.shape[1:3]), 256)
+    made = gantlet.components.extractors.make("efficientnet-lite0")
+    seen = made.fit(space, None, rng=gantlet.Rng(0))
+    example = torch.from_numpy(fake[:16]).permute(0, 3, 1, 2).float()
+    torch.jit.trace(seen.extract, example, check_trace=False).save("network.pt")
+    program = Path(__file__).resolve().with_name("fidelity_peer.py")
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    command = [python, str(program), "images.npz", "network.pt"]
+    return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True)
 
 
 def features_alone(images: np.ndarray) -> dict[str, float]:

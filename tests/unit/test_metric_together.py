@@ -94,6 +94,7 @@ def test_kernels_that_share_products_say_what_each_says_alone(
     monkeypatch.setattr(kernel, "EXACT_PRODUCTS", exact)
     monkeypatch.setattr(kernel_sums, "TILE", {"cpu": 64})
     monkeypatch.setattr(kernel_sums, "STRIP", {"cpu": 24})
+    monkeypatch.setattr(kernel_sums, "LARGE_TILE", 40)
     x, y, _ = draw(shift=0.05)
     x, y = x + 3.0, y + 3.0  # KID sees where the features lie
     found = detail_all(KERNELS, x, y, rng=Rng(3))
@@ -202,7 +203,7 @@ def test_neighbours_are_searched_for_once_and_are_the_same_to_the_last_bit(d, mo
 
 
 def test_searches_keep_so_much_and_no_more(monkeypatch):
-    monkeypatch.setattr(neighbour_sharing, "_MOST", 2 * 150 * 20)
+    monkeypatch.setattr(neighbour_sharing, "KEPT", 2 * 150 * 20)
     searches, sets = Searches(), [points(draw(seed=s)[0])[0] for s in range(4)]
     for x in sets:
         assert searches.within(x, 3, 20).index.shape == (150, 20)

@@ -271,8 +271,8 @@ class Standard:
     dtype: torch.dtype
 
     def of(self, x: Tensor, order: Tensor) -> Tensor:
-        """Returns the rows ``order`` of ``x``, shape ``(n, d)``, in blocks."""
-        out, start = x.new_empty(x.shape, dtype=self.dtype), 0
+        """Returns the rows ``order`` of ``x``, shape ``(len(order), d)``, in blocks."""
+        out, start = x.new_empty(len(order), x.shape[1], dtype=self.dtype), 0
         for block in _few_rows(x, order):
             out[start : start + len(block)] = block.sub_(self.centre).mul_(1 / self.scale)
             start += len(block)
@@ -284,9 +284,9 @@ def _few_rows(x: Tensor, order: Tensor | None = None) -> Iterator[Tensor]:
 
     Copied, each into the same memory as the one before.
     """
-    step = max(1, _CACHED // x.shape[1])
-    room = x.new_empty(min(step, len(x)), x.shape[1], dtype=torch.float64)
-    for start in range(0, len(x), step):
+    step, n = max(1, _CACHED // x.shape[1]), len(x) if order is None else len(order)
+    room = x.new_empty(min(step, n), x.shape[1], dtype=torch.float64)
+    for start in range(0, n, step):
         part = slice(start, start + step)
         taken = x[part] if order is None else x.index_select(0, order[part])
         yield room[: len(taken)].copy_(taken)

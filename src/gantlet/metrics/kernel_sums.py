@@ -23,7 +23,8 @@ TILE, STRIP = {"cpu": 1280}, {"cpu": 128}
 large matrices are the fastest. What is done to each number comes strip by strip, which on a CPU
 stays in the cache."""
 
-_LARGE_TILE = 4096
+LARGE_TILE = 4096
+"""The same on other devices, and so many rows are looked at at a time."""
 
 
 class Kernel(Protocol):
@@ -131,7 +132,7 @@ def _tiles(
     n: int, m: int, device: torch.device, size: int, *, same: bool
 ) -> Iterator[tuple[slice, slice]]:
     """Yields pieces that cover a matrix, or its upper half, and cut no group."""
-    most = TILE.get(device.type, _LARGE_TILE)
+    most = TILE.get(device.type, LARGE_TILE)
     for i in _even(0, n, most, size):
         for j in _even(0, m, most, size):
             if not same or i.start <= j.start:
@@ -140,7 +141,7 @@ def _tiles(
 
 def _strips(rows: slice, device: torch.device, size: int) -> list[slice]:
     """Returns slices that cover the rows of a piece and cut no group."""
-    return _even(rows.start, rows.stop, STRIP.get(device.type, _LARGE_TILE), size)
+    return _even(rows.start, rows.stop, STRIP.get(device.type, LARGE_TILE), size)
 
 
 def _even(start: int, stop: int, most: int, size: int) -> list[slice]:
@@ -234,7 +235,7 @@ class _Side:
     @classmethod
     def of(cls, view: SharedKernel, z: Tensor, side: int) -> "_Side":
         """Looks at the set ``z``, which is that side, in blocks."""
-        parts = torch.split(torch.arange(len(z), device=z.device), _LARGE_TILE)
+        parts = torch.split(torch.arange(len(z), device=z.device), LARGE_TILE)
         each = torch.cat([view.kernel.of_each(view.standard.of(z, part)) for part in parts])
         labels = pad(view.labels[side].to(each), (0, 1), value=1.0)
         return cls(each, labels, view.places[side])

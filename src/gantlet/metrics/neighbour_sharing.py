@@ -9,8 +9,8 @@ from typing_extensions import override
 
 from gantlet.metrics.neighbour_search import Nearest, Points, knn_within
 
-# So many neighbours are kept in all: 128 MB with their distances.
-_MOST = 2**23
+KEPT = 2**23
+"""So many neighbours are kept in all: 128 MB with their distances."""
 
 _Key: TypeAlias = tuple[object, ...]
 
@@ -64,6 +64,6 @@ class Searches:
                 self._held[key] = make()
             self._held.move_to_end(key)
             found = self._held[key]
-            while sum(near.index.numel() for near in self._held.values()) > _MOST:
+            while sum(near.index.numel() for near in self._held.values()) > KEPT:
                 self._held.popitem(last=False)
             return found
