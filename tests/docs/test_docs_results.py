@@ -26,6 +26,7 @@ PAGES = {
     "calibration-gate": "calibration_gate_results",
     "calibration-frechet": "calibration_frechet_results",
     "calibration-near": "calibration_near_results",
+    "calibration-recent": "calibration_recent_results",
     "calibration-verdicts": "calibration_verdicts_results",
     "batching-small": "batching_results",
     "sensitivity-small": "sensitivity_results",

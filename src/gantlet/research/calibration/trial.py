@@ -179,7 +179,7 @@ SCALES: Mapping[Size, CalibrationSize] = {
         replicates=200,
         rarer={1000: 100, 4000: 50},
     ),
-    # The metrics of papers since 2023, which the runs that are published do not hold yet.
+    # The metrics of papers since 2023, which the wide run that is published does not hold.
     "recent": CalibrationSize(
         ns=(500,), ds=(8, 64), scenarios=PLAIN, replicates=200, metrics=RECENT
     ),
