@@ -38,3 +38,14 @@ def test_the_accuracies_on_captions_are_those_of_the_benchmark():
     for name in ("minilm", "ngrams"):
         for fake in ("bigram captions", "real"):
             assert told(critic[name][fake]["accuracy"], 3) in PAGE
+
+
+def test_what_sharing_saves_is_that_of_the_benchmark():
+    shared = json.loads((ROOT / "benchmarks/results/shared_pairs.json").read_text())
+    assert shared["samples"] == [10_000, 10_000]
+    for name in ("KID and energy distance", "neighbours"):
+        found = shared[name]
+        ends = (found["CPU seconds, each alone"], found["CPU seconds, shared"])
+        assert f" | {ends[0]} | {ends[1]} |" in PAGE
+    assert shared["KID and energy distance"]["largest difference, of an interval"] < 1e-7
+    assert shared["neighbours"]["the same to the last bit"]
