@@ -110,7 +110,9 @@ def test_noise_of_all_seeds_is_pooled_in_the_coordinates_of_the_solver():
         found = Ledger()
         parts = {"critic": Parts(trace, 1.0, (0.1, 0.0, 0.001), 50, 64)}
         scaled = {"critic": Parts(trace * 2, 1.0, (0.1, 0.0, 0.001), 50, 64)}
-        found.looks = [Measured(k, "micro-batch", {"plain": parts, "adam": scaled}) for k in (1, 2, 3)]
+        found.looks = [
+            Measured(k, "micro-batch", {"plain": parts, "adam": scaled}) for k in (1, 2, 3)
+        ]
         return found
 
     courses = [course(128, s, 0.1, ledger=ledger(10.0 + 20.0 * s)) for s in range(2)]
