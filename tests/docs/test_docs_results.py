@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gantlet.cli.main import run
-from gantlet.research.adversarial.design import SCALES as ADVERSARIAL
+from gantlet.research.adversarial.arms import SCALES as ADVERSARIAL
 from gantlet.research.batching.study import Batching
 from gantlet.research.distributions.design import FAMILIES
 from gantlet.research.distributions.design import SCALES as DESIGNS

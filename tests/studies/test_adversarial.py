@@ -11,15 +11,7 @@ from gantlet.core.spec import families
 from gantlet.models.gan import Gan
 from gantlet.report.blocks import Report
 from gantlet.report.documents import render
-from gantlet.research.adversarial.claims import (
-    Claim,
-    Results,
-    as_ratio,
-    claims_of,
-    decide,
-    slopes,
-)
-from gantlet.research.adversarial.design import (
+from gantlet.research.adversarial.arms import (
     ARMS,
     EARLY,
     KINDS,
@@ -39,6 +31,14 @@ from gantlet.research.adversarial.design import (
 )
 from gantlet.research.adversarial.report import TOPICS, blocks, decided, verdicts
 from gantlet.research.adversarial.study import Adversarial
+from gantlet.research.adversarial.topics import (
+    Claim,
+    Results,
+    as_ratio,
+    claims_of,
+    decide,
+    slopes,
+)
 from gantlet.research.adversarial.trial import (
     COSINE,
     DENSITY,

@@ -6,7 +6,7 @@ from torch import nn
 
 import gantlet
 from gantlet.models.nets import seeded
-from gantlet.watch.attack import COSINE, DISTANCE, LENGTH
+from gantlet.watch.players import COSINE, DISTANCE, LENGTH
 
 REAL = torch.randn(400, 2, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 3.0])
 SLOPE = torch.tensor([2.0, 0.5])

@@ -24,7 +24,6 @@ from gantlet.report.json import as_json
 from gantlet.run.store import Hold, append_line, hold, write_bytes, write_sealed
 from gantlet.watch import looks
 from gantlet.watch.alarms import Alarm, Alarms
-from gantlet.watch.attack import CriticAttack
 from gantlet.watch.drawing import (
     Sampler,
     drawn,
@@ -34,8 +33,8 @@ from gantlet.watch.drawing import (
     stream,
 )
 from gantlet.watch.looks import Curve, Last, Look
-from gantlet.watch.noise import GradientNoise
 from gantlet.watch.pace import Pace
+from gantlet.watch.players import CriticAttack, GradientNoise
 from gantlet.watch.reference import METRICS, Reference, resolved
 from gantlet.watch.report import Course, report_of
 from gantlet.watch.writers import Sink

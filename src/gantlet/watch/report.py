@@ -28,10 +28,9 @@ from gantlet.report.blocks import (
 from gantlet.stats.intervals import is_separated
 from gantlet.stats.jackknife import unpaired
 from gantlet.watch.alarms import LEVELS, Alarm
-from gantlet.watch.attack import COSINE, DISTANCE, LENGTH
 from gantlet.watch.looks import COPIES, SUPPORT, Look
-from gantlet.watch.noise import NOISE
 from gantlet.watch.pace import Pace
+from gantlet.watch.players import COSINE, DISTANCE, LENGTH, NOISE
 from gantlet.watch.reference import Reference
 
 # So many looks stand in the table; all are in the files of the writers and in the curves.

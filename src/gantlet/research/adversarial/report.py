@@ -18,16 +18,7 @@ from gantlet.report.blocks import (
     Table,
     Verdict,
 )
-from gantlet.research.adversarial.claims import (
-    LEVEL,
-    Claim,
-    Decided,
-    Results,
-    Topic,
-    claims_of,
-    decide,
-)
-from gantlet.research.adversarial.design import (
+from gantlet.research.adversarial.arms import (
     BATCHES,
     EARLY,
     GAMMAS,
@@ -40,6 +31,15 @@ from gantlet.research.adversarial.design import (
     WAYS,
     penalised_at,
     trained_at,
+)
+from gantlet.research.adversarial.topics import (
+    LEVEL,
+    Claim,
+    Decided,
+    Results,
+    Topic,
+    claims_of,
+    decide,
 )
 from gantlet.research.adversarial.trial import (
     CALLED_REAL,

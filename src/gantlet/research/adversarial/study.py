@@ -10,8 +10,7 @@ from gantlet.commands.compare.report import rows_of
 from gantlet.core.estimate import Outcome, Spend, Trial
 from gantlet.core.spec import datasets
 from gantlet.report.blocks import Report, failed_trials
-from gantlet.research.adversarial.claims import Results
-from gantlet.research.adversarial.design import (
+from gantlet.research.adversarial.arms import (
     ARMS,
     SCALES,
     WAYS,
@@ -21,6 +20,7 @@ from gantlet.research.adversarial.design import (
     worlds_of,
 )
 from gantlet.research.adversarial.report import blocks, caveats, decided, verdicts
+from gantlet.research.adversarial.topics import Results
 from gantlet.research.adversarial.trial import run_trial
 from gantlet.run.execute import Watch, facts_of
 from gantlet.run.store import Run, TrialFolder

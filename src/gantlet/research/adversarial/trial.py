@@ -33,7 +33,7 @@ from gantlet.games.fresh import FreshCritics, train_critics
 from gantlet.games.mixed import ZeroSumGame, duality_gap
 from gantlet.models.gan import Gan, energy_distance
 from gantlet.models.robust import CriticEnsemble
-from gantlet.research.adversarial.design import WAYS, AdversarialTrial
+from gantlet.research.adversarial.arms import WAYS, AdversarialTrial
 from gantlet.run.averaging import Average, Averaging
 from gantlet.run.execute import Watch
 from gantlet.run.train import Batches, DivergedError

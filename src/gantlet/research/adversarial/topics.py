@@ -13,7 +13,7 @@ from typing import Literal, final
 from gantlet.core.estimate import Estimate, Outcome
 from gantlet.core.spec import Spec, datasets
 from gantlet.report.format import text as shown
-from gantlet.research.adversarial.design import (
+from gantlet.research.adversarial.arms import (
     ARMS,
     BATCHES,
     EARLY,
