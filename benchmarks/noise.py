@@ -14,7 +14,7 @@ python benchmarks/noise.py [PART ...] [--out FILE]
   learning rates, against what gradient noise at batch 128 predicts. The target is the level that
   120 steps at batch 128 and the usual learning rate reach.
 
-About ten minutes of CPU time on one thread.
+About five minutes of CPU time on one thread.
 """
 
 import argparse

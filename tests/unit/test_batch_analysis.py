@@ -11,7 +11,7 @@ from gantlet.commands.batch.trial import Course, at_batch
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Estimate
 from gantlet.core.rng import Rng
-from gantlet.games.noise import Ledger, Measured
+from gantlet.games.noise import Ledger, NoiseRecord
 from gantlet.stats.noise_scale import Parts
 
 STEPS = [10.0 * k for k in range(1, 51)]
@@ -111,7 +111,7 @@ def test_noise_of_all_seeds_is_pooled_in_the_coordinates_of_the_solver():
         parts = {"critic": Parts(trace, 1.0, (0.1, 0.0, 0.001), 50, 64)}
         scaled = {"critic": Parts(trace * 2, 1.0, (0.1, 0.0, 0.001), 50, 64)}
         found.looks = [
-            Measured(k, "micro-batch", {"plain": parts, "adam": scaled}) for k in (1, 2, 3)
+            NoiseRecord(k, "micro-batch", {"plain": parts, "adam": scaled}) for k in (1, 2, 3)
         ]
         return found
 

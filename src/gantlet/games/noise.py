@@ -462,7 +462,7 @@ Metric = Literal["plain", "adam"]
 
 @final
 @dataclass(frozen=True, slots=True)
-class Measured:
+class NoiseRecord:
     """What one look found.
 
     Attributes:
@@ -485,7 +485,7 @@ def look_at(
     rng: torch.Generator,
     unit: Unit | None = None,
     groups: int = 8,
-) -> Measured:
+) -> NoiseRecord:
     """Returns the noise of all players now, in the coordinates of parameters and, with it, Adam.
 
     Args:
@@ -505,7 +505,7 @@ def look_at(
     weights = None if play is None else adam_weights(game, play)
     if weights is not None:
         found["adam"] = _all_parts(look.moments(weights))
-    return Measured(step, look.unit, found)
+    return NoiseRecord(step, look.unit, found)
 
 
 def _all_parts(moments: Mapping[str, Moments]) -> dict[str, Parts]:
@@ -521,7 +521,7 @@ class Ledger:
     """
 
     def __init__(self) -> None:
-        self.looks: list[Measured] = []
+        self.looks: list[NoiseRecord] = []
 
     def players(self, metric: Metric) -> list[str]:
         """Returns who was seen in these coordinates, ``together`` included."""
@@ -556,10 +556,10 @@ class Ledger:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on from what ``state_dict`` returned."""
-        self.looks = [_measured(plain) for plain in state["looks"]]
+        self.looks = [_seen(plain) for plain in state["looks"]]
 
 
-def _plain(seen: Measured) -> dict[str, Any]:
+def _plain(seen: NoiseRecord) -> dict[str, Any]:
     parts = {
         metric: {name: [p.trace, p.square, *p.covariance, p.df, p.n] for name, p in of.items()}
         for metric, of in seen.parts.items()
@@ -567,7 +567,7 @@ def _plain(seen: Measured) -> dict[str, Any]:
     return {"step": seen.step, "unit": seen.unit, "parts": parts}
 
 
-def _measured(plain: Mapping[str, Any]) -> Measured:
+def _seen(plain: Mapping[str, Any]) -> NoiseRecord:
     def one(numbers: Sequence[float]) -> Parts:
         trace, square, a, b, c, df, n = numbers
         return Parts(trace, square, (a, b, c), df, int(n))
@@ -576,7 +576,7 @@ def _measured(plain: Mapping[str, Any]) -> Measured:
         metric: {name: one(numbers) for name, numbers in of.items()}
         for metric, of in plain["parts"].items()
     }
-    return Measured(int(plain["step"]), plain["unit"], parts)
+    return NoiseRecord(int(plain["step"]), plain["unit"], parts)
 
 
 # ----------------------------------------------------------------------------
