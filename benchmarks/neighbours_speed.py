@@ -23,12 +23,12 @@ import torch
 from torch import Tensor
 
 from gantlet.core.rng import Rng
+from gantlet.metrics.collisions import Birthday
 from gantlet.metrics.copying import Authenticity, Ct
 from gantlet.metrics.measure import measure_all
 from gantlet.metrics.neighbours import (
     AlphaPrecision,
     BetaRecall,
-    Birthday,
     Coverage,
     Density,
     Precision,

@@ -22,11 +22,12 @@ from torch import Tensor
 
 from gantlet.commands.evaluate.copies import repeats
 from gantlet.core.rng import Rng
+from gantlet.metrics.collisions import Birthday
 from gantlet.metrics.copying import nearest_training
 from gantlet.metrics.kernel import Energy, Kid
 from gantlet.metrics.measure import Found, detail_all
 from gantlet.metrics.neighbour_sharing import Searches
-from gantlet.metrics.neighbours import Birthday, Coverage, Density, Precision, Realism, Recall
+from gantlet.metrics.neighbours import Coverage, Density, Precision, Realism, Recall
 from gantlet.stats.jackknife import estimate_of
 
 WIDTH = 1280

@@ -8,10 +8,10 @@ import torch
 from gantlet.core.estimate import Budget, Estimate, Outcome
 from gantlet.core.rng import Rng
 from gantlet.games.noise import Ledger
+from gantlet.research.batching.matched import DISTANCE, Transport, TransportTrial
 from gantlet.research.batching.staleness import ALL, OPPONENT, WAYS, Staleness
 from gantlet.research.batching.study import PARTS, Batching
 from gantlet.research.batching.sweep import BATCHES, BatchSweep, SweepTrial
-from gantlet.research.batching.transport import DISTANCE, Transport, TransportTrial
 from gantlet.run.store import TrialFolder
 
 ONE = ("diffusion, ring", "VAE, digits")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy import stats
 
-from gantlet.commands.batch.analysis import Sweep, decomposed, doubling, recommended
+from gantlet.commands.batch.effects import Sweep, decomposed, doubling, recommended
 from gantlet.commands.batch.trial import Course, at_batch
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Estimate

@@ -7,8 +7,8 @@ import torch
 from gantlet.core.data import all_samples
 from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets
+from gantlet.metrics.collisions import Birthday
 from gantlet.metrics.copying import Authenticity, Ct, nearest_training
-from gantlet.metrics.neighbours import Birthday
 
 pytestmark = pytest.mark.data
 

@@ -9,6 +9,7 @@ import torch
 from gantlet.core.errors import UserError
 from gantlet.core.metric import Groups
 from gantlet.core.rng import Rng
+from gantlet.metrics.collisions import Birthday, birthday_support
 from gantlet.metrics.copying import (
     Authenticity,
     Ct,
@@ -24,14 +25,12 @@ from gantlet.metrics.neighbours import (
     OUTLYING,
     AlphaPrecision,
     BetaRecall,
-    Birthday,
     Coverage,
     Curve,
     Density,
     Precision,
     Realism,
     Recall,
-    birthday_support,
     ranks,
     realism,
 )

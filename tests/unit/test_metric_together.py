@@ -19,6 +19,7 @@ from gantlet.metrics import (
     neighbour_sharing,
     neighbours,
 )
+from gantlet.metrics.collisions import Birthday
 from gantlet.metrics.copying import Authenticity, Ct, nearest_training
 from gantlet.metrics.kernel import Cmmd, Energy, Kid, Mmd
 from gantlet.metrics.measure import detail_all, measure_all
@@ -27,7 +28,6 @@ from gantlet.metrics.neighbour_sharing import Searches
 from gantlet.metrics.neighbours import (
     AlphaPrecision,
     BetaRecall,
-    Birthday,
     Coverage,
     Density,
     Precision,

@@ -2,21 +2,37 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import final
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Annotated, ClassVar, final
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
+from gantlet.core.estimate import Estimate
+from gantlet.core.spec import Between
 from gantlet.metrics.neighbour_search import (
     COLUMNS,
     ROWS,
+    Folds,
     Points,
     edge,
+    near_pairs,
     rows_of,
     spans,
     tile,
 )
+from gantlet.metrics.neighbours import (
+    Counting,
+    CountingMetric,
+    Needs,
+    Neighbourhoods,
+    measure_together,
+)
+from gantlet.stats.intervals import LEVEL
+from gantlet.stats.jackknife import estimate_of
+from gantlet.stats.support import Collisions, effective_support
 
 FEWEST = 20
 """A threshold is the distance of at least the so many-th closest pair: fewer say too little."""
@@ -159,3 +175,82 @@ def _tiles(x: Points) -> Iterator[tuple[slice, slice, Tensor]]:
 def _later(i: slice, j: slice) -> Tensor:
     """Returns which pairs of a block have the later sample in the column."""
     return torch.arange(i.start, i.stop)[:, None] < torch.arange(j.start, j.stop)
+
+
+# ----------------------------------------------------------------------------
+# The birthday test as a metric.
+# ----------------------------------------------------------------------------
+
+# The reals that lie nearest to another one set the measure, all but the nearest of them.
+_QUANTILE = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+@final
+class Birthday(CountingMetric):
+    """The support size of the model, estimated from near-duplicates among fakes (birthday test).
+
+    Of ``S`` equally likely days of birth, ``m (m - 1) / 2`` pairs meet on the same one
+    ``m (m - 1) / (2 S)`` times. Two fakes are near-duplicates if they are nearer to each other
+    than ``closeness`` times the distance within which 5 % of the real samples have another one.
+    The method states how many near-duplicates there are, and how many among the real samples. With
+    none among the fakes there is no value, only a lower bound, in the method.
+
+    Source: Arora and Zhang, 2017, https://arxiv.org/abs/1706.08224.
+
+    Differs from the paper: there, people judge which of the closest pairs are duplicates; here
+    the distances of the real samples do, so that features must see what people see. The count
+    replaces the size at which a duplicate becomes as likely as not.
+
+    Attributes:
+        closeness: Largest distance of duplicates, over that of nearest neighbours among reals.
+    """
+
+    by_groups: ClassVar[bool] = False
+
+    closeness: Annotated[float, Between(0, 1)] = 0.5
+
+    @override
+    def needs(self) -> Needs:
+        return Needs(k_real=1, k_fake=1, least=3)
+
+    @override
+    def begin(self, scene: Neighbourhoods, folds: Folds) -> Counting:
+        del folds  # nothing is random
+        return Counting(partial(self._support, scene))
+
+    def _support(self, scene: Neighbourhoods) -> Estimate:
+        nearest = scene.near_real.distance[:, 0].sort().values
+        limit = self.closeness**2 * float(nearest[int(_QUANTILE * len(nearest))])
+        found = near_pairs(scene.fake, scene.near_fake, limit)
+        real = int(near_pairs(scene.real, scene.near_real, limit).sum()) // 2
+        among = f"{real} of {len(scene.real)} reals"
+        return birthday_support(found, among=among)
+
+    def measure(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Estimate:
+        """Compares features, shapes ``(n, d)`` and ``(m, d)``; draws nothing from ``rng``.
+
+        Raises:
+            UserError: If the features cannot be compared.
+        """
+        return estimate_of(measure_together([self], real, fake, [rng])[0])
+
+
+def birthday_support(meetings: Tensor, *, among: str = "none known") -> Estimate:
+    """Returns the effective support size: that of a uniform law with as many collisions.
+
+    The interval is Poisson's, made wider where some samples meet more often than others, as they
+    do where samples are not equally likely; the value then is that of as many likely ones as
+    would meet as often.
+
+    Args:
+        meetings: With how many others each sample meets, shape ``(m,)``.
+        among: What the same count gave for real samples, for the method.
+    """
+    found = Collisions.of(meetings)
+    seen = f"{found.count} pairs of near-duplicates among {found.n} fakes, {among}"
+    if not found.count:
+        bound = found.pairs / -math.log(1 - LEVEL)
+        return Estimate.missing(f"{seen}: at least {bound:.3g} different samples (95 %)")
+    method = f"{seen}; Poisson interval, widened for unequal probabilities"
+    return replace(effective_support(found), method=method, also={})

@@ -1,6 +1,5 @@
 """Nearest-neighbour metrics: precision, recall, density, coverage, realism and others."""
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -44,7 +43,6 @@ from gantlet.metrics.neighbour_search import (
     for_each_pair,
     from_centres,
     knn_within,
-    near_pairs,
     points,
     reserve,
     rows_of,
@@ -54,17 +52,15 @@ from gantlet.metrics.neighbour_search import (
     working_dtype,
 )
 from gantlet.metrics.neighbour_sharing import Searches
-from gantlet.stats.intervals import LEVEL, Variance, around, fraction
+from gantlet.stats.intervals import Variance, around, fraction
 from gantlet.stats.jackknife import (
     ClusteredPaired,
     Detailed,
     VarianceParts,
-    estimate_of,
     over_balls,
     over_fakes,
     over_reals,
 )
-from gantlet.stats.support import Collisions, effective_support
 
 # ----------------------------------------------------------------------------
 # What the metrics of nearest neighbours share: one search, one pass over all pairs.
@@ -353,81 +349,6 @@ def _near(x: Points, k: int, kept: int, searches: Searches | None) -> Nearest:
         return searches.within(x, k, kept) if searches else knn_within(x, k, kept=kept)
     nobody = torch.empty(len(x), 0, device=x.device)
     return Nearest(nobody.to(torch.float64), nobody.to(torch.int64))
-
-
-# The reals that lie nearest to another one set the measure, all but the nearest of them.
-_QUANTILE = 0.05
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-@final
-class Birthday(CountingMetric):
-    """The support size of the model, estimated from near-duplicates among fakes (birthday test).
-
-    Of ``S`` equally likely days of birth, ``m (m - 1) / 2`` pairs meet on the same one
-    ``m (m - 1) / (2 S)`` times. Two fakes are near-duplicates if they are nearer to each other
-    than ``closeness`` times the distance within which 5 % of the real samples have another one.
-    The method states how many near-duplicates there are, and how many among the real samples. With
-    none among the fakes there is no value, only a lower bound, in the method.
-
-    Source: Arora and Zhang, 2017, https://arxiv.org/abs/1706.08224.
-
-    Differs from the paper: there, people judge which of the closest pairs are duplicates; here
-    the distances of the real samples do, so that features must see what people see. The count
-    replaces the size at which a duplicate becomes as likely as not.
-
-    Attributes:
-        closeness: Largest distance of duplicates, over that of nearest neighbours among reals.
-    """
-
-    by_groups: ClassVar[bool] = False
-
-    closeness: Annotated[float, Between(0, 1)] = 0.5
-
-    @override
-    def needs(self) -> Needs:
-        return Needs(k_real=1, k_fake=1, least=3)
-
-    @override
-    def begin(self, scene: Neighbourhoods, folds: Folds) -> Counting:
-        del folds  # nothing is random
-        return Counting(partial(self._support, scene))
-
-    def _support(self, scene: Neighbourhoods) -> Estimate:
-        nearest = scene.near_real.distance[:, 0].sort().values
-        limit = self.closeness**2 * float(nearest[int(_QUANTILE * len(nearest))])
-        found = near_pairs(scene.fake, scene.near_fake, limit)
-        real = int(near_pairs(scene.real, scene.near_real, limit).sum()) // 2
-        among = f"{real} of {len(scene.real)} reals"
-        return birthday_support(found, among=among)
-
-    def measure(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Estimate:
-        """Compares features, shapes ``(n, d)`` and ``(m, d)``; draws nothing from ``rng``.
-
-        Raises:
-            UserError: If the features cannot be compared.
-        """
-        return estimate_of(measure_together([self], real, fake, [rng])[0])
-
-
-def birthday_support(meetings: Tensor, *, among: str = "none known") -> Estimate:
-    """Returns the effective support size: that of a uniform law with as many collisions.
-
-    The interval is Poisson's, made wider where some samples meet more often than others, as they
-    do where samples are not equally likely; the value then is that of as many likely ones as
-    would meet as often.
-
-    Args:
-        meetings: With how many others each sample meets, shape ``(m,)``.
-        among: What the same count gave for real samples, for the method.
-    """
-    found = Collisions.of(meetings)
-    seen = f"{found.count} pairs of near-duplicates among {found.n} fakes, {among}"
-    if not found.count:
-        bound = found.pairs / -math.log(1 - LEVEL)
-        return Estimate.missing(f"{seen}: at least {bound:.3g} different samples (95 %)")
-    method = f"{seen}; Poisson interval, widened for unequal probabilities"
-    return replace(effective_support(found), method=method, also={})
 
 
 @final

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any, final
 
 from gantlet import options
-from gantlet.commands.batch.analysis import (
+from gantlet.commands.batch.effects import (
     Decomposition,
     Sweep,
     as_plain,

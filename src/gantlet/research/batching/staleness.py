@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from gantlet.commands.batch.analysis import p_paired
+from gantlet.commands.batch.effects import p_paired
 from gantlet.core.data import all_samples
 from gantlet.core.estimate import Budget, Estimate, Outcome, Spend, Trial
 from gantlet.core.model import Family, Generative

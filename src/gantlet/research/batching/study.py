@@ -10,10 +10,10 @@ from gantlet.compute.machine import threads
 from gantlet.core.estimate import Outcome, Spend, Trial
 from gantlet.features.base import full_precision
 from gantlet.report.blocks import Report, Section, failed_trials
+from gantlet.research.batching.matched import Transport
 from gantlet.research.batching.parts import Part, PartTrial, Size
 from gantlet.research.batching.staleness import Staleness
 from gantlet.research.batching.sweep import BatchSweep
-from gantlet.research.batching.transport import Transport
 from gantlet.run.execute import Watch, facts_of
 from gantlet.run.store import Run, TrialFolder
 from gantlet.run.trials import RunData

@@ -8,7 +8,7 @@ from typing import final
 import torch
 from typing_extensions import override
 
-from gantlet.commands.batch.analysis import Sweep, decomposed, noise_part, p_paired
+from gantlet.commands.batch.effects import Sweep, decomposed, noise_part, p_paired
 from gantlet.commands.batch.trial import Course, run_trial
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Budget, Estimate, Outcome, Trial

@@ -7,7 +7,7 @@ from typing import final
 import torch
 from typing_extensions import override
 
-from gantlet.commands.batch.analysis import p_paired
+from gantlet.commands.batch.effects import p_paired
 from gantlet.core.data import Splits, all_samples
 from gantlet.core.estimate import Budget, Estimate, Outcome, Trial
 from gantlet.core.model import Family, Generative
