@@ -229,8 +229,10 @@ def _share(here: Sequence[Course], there: Sequence[Course]) -> Estimate:
         and (b := ends.get(c.seed)) is not None
         and c.end > c.floor
     ]
+    if not any(c.floor is not None for c in here):
+        return Estimate.missing("the best value of a likelihood is not known")
     if not shares:
-        return Estimate.missing("no training ends above a noise floor")
+        return Estimate.missing("no training ends above the noise floor")
     return mean(shares)
 
 
