@@ -266,8 +266,8 @@ def _noise_verdicts(found: Mapping[Arm, ArmSweep]) -> Iterator[Verdict]:
     open_ = [key for key, p in adjusted.items() if p > _LEVEL]
     if open_:
         yield Verdict(
-            claim="Whether four times the batch ends lower after as many steps, at one learning "
-            f"rate, cannot be told of {'; '.join(_step_of(*key) for key in open_)}."
+            claim="Not distinguished at one learning rate, after as many steps with four times "
+            f"the batch: {'; '.join(_step_of(*key) for key in open_)}."
         )
     for sign, word in ((1, "Noise holds back"), (-1, "A larger batch ends higher for")):
         own = [k for k, p in adjusted.items() if p <= _LEVEL and sign * (parts[k].value or 0) > 0]
