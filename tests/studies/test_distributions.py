@@ -183,7 +183,9 @@ def test_numbers_that_are_too_small_are_refused():
         Distributions(flops=0.0).trials()
     with pytest.raises(UserError, match="worlds and families of its own"):
         Distributions(size="protocols", worlds=3).trials()
-    with pytest.raises(UserError, match="steps is an option of size=protocols and published"):
+    with pytest.raises(
+        UserError, match="steps is an option of size=protocols, coverage and published"
+    ):
         Distributions(steps=3).trials()
 
 

@@ -9,7 +9,7 @@ from gantlet.core.data import Space
 from gantlet.core.errors import UserError
 from gantlet.core.model import Adversarial
 from gantlet.core.rng import Rng
-from gantlet.core.spec import families, solvers
+from gantlet.core.spec import datasets, families, solvers
 from gantlet.games.field import GameField
 from gantlet.models.matching import Exact, cosine_cost, minibatch_energy_distance
 from gantlet.models.ot_gan import OtGan, SinkhornGan
@@ -182,3 +182,21 @@ def test_they_are_compared_from_the_command_line(tmp_path, capsys):
     odd = ["train", "ot-gan:width=8", "--data", data, "--steps", "3", "--batch", "15"]
     assert run([*odd, "--samples", "50", "--out", str(tmp_path / "odd")]) != 0
     assert "must be even. Got 15" in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize(
+    ("text", "held"),
+    [
+        ("ot-gan", ""),
+        ("ot-gan:matching=sinkhorn", "transport plan"),
+        ("sinkhorn-gan", "transport plan"),
+    ],
+)
+def test_a_plan_that_gradients_hold_fixed_is_said_and_no_jacobian_is_taken_of_it(
+    text, held, tmp_path, capsys
+):
+    assert families.make(text).build(datasets.make("ring").space, rng=Rng(0)).held_fixed == held
+    if held:
+        asked = f"converge {text} --data ring --steps 2 --out {tmp_path / 'run'}"
+        assert run(asked.split()) == 2
+        assert "holds its transport plan fixed in gradients" in capsys.readouterr().err

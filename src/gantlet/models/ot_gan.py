@@ -66,7 +66,13 @@ class FeatureNetwork(nn.Module):
 
 
 class TransportLoss(abc.ABC):
-    """A distance of two batches of features that the generator descends."""
+    """A distance of two batches of features that the generator descends.
+
+    Attributes:
+        match: How two batches are matched; held fixed where the distance is differentiated.
+    """
+
+    match: Matching
 
     def check(self, n: int) -> None:
         """Checks that a batch of ``n`` samples has a loss.
@@ -158,6 +164,12 @@ class TransportGame(SampleGame):
     @override
     def prepare(self, batch: Tensor, *, rng: torch.Generator) -> None:
         self._model.scaling.fit(batch)
+
+    @property
+    @override
+    def held_fixed(self) -> str:
+        # An exact matching is piecewise constant: it is what it is held for.
+        return "transport plan" if isinstance(self._apartness.match, Sinkhorn) else ""
 
     @property
     @override

@@ -76,7 +76,7 @@ def in_words(e: Estimate) -> str:
 
     Example:
         >>> in_words(Estimate(value=0.5, low=0.25, high=1.0, n=3))
-        '0.5 (0.25 to 1)'
+        '0.500 (0.250 to 1)'
     """
     if e.value is None:
         return "not measured"
