@@ -51,3 +51,11 @@ def test_mistakes_are_told_in_one_line(asked, message, tmp_path, capsys):
     told = capsys.readouterr().err
     assert message in told
     assert len(told.strip().splitlines()) == 1
+
+
+def test_workers_cannot_share_past_fakes(tmp_path, capsys):
+    asked = ["train", f"{GAN},history=64", *SMALL, "--async", "2", "--steps", "5"]
+    assert run([*asked, "--out", str(tmp_path / "r")]) == 2
+    told = capsys.readouterr().err
+    assert "cannot share what a game remembers" in told
+    assert len(told.strip().splitlines()) == 1

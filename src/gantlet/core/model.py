@@ -274,6 +274,11 @@ class Generative(Game):
             rng: Random generator, the one that the step had.
         """
 
+    @property
+    def remembers(self) -> bool:
+        """Whether ``advance`` does anything, which one loop alone must see to."""
+        return False
+
     @abc.abstractmethod
     def validate(self, x: Tensor, *, rng: torch.Generator) -> Tensor:
         """Returns the validation loss on held-out samples, a scalar; lower is better.

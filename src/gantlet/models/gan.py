@@ -416,6 +416,11 @@ class GanGame(DuelGame, AdversarialGame):
         if self._past is not None:
             self._past.advance(rng=rng)
 
+    @property
+    @override
+    def remembers(self) -> bool:
+        return self._past is not None
+
     @override
     def _judged(self, fake: Tensor, rng: torch.Generator) -> Tensor:
         return fake if self._past is None else self._past.mixed(fake, rng=rng)

@@ -28,7 +28,7 @@ from torch import Tensor, multiprocessing
 from typing_extensions import override
 
 from gantlet.core.errors import UserError
-from gantlet.core.model import Game, Losses, Play, Solver
+from gantlet.core.model import Game, Generative, Losses, Play, Solver
 from gantlet.games.field import Field, Networks, PlayerParameters, Slopes, Vector
 from gantlet.games.solvers import Memory, Update
 from gantlet.games.stale import COLUMN
@@ -577,8 +577,14 @@ def check_async(solver: Solver, name: str, game: Game) -> None:
         game: What it would train.
 
     Raises:
-        UserError: If it takes other gradients than one of all players where they stand.
+        UserError: If it takes other gradients than one of all players where they stand, or the
+            game remembers earlier steps.
     """
+    if isinstance(game, Generative) and game.remembers:
+        raise UserError(
+            "Workers of asynchronous training cannot share what a game remembers of earlier "
+            "steps, such as past fakes. Leave out history= or --async."
+        )
     fits = False
     if isinstance(solver, Update):
         home = Vector(PlayerParameters(game).layout, PlayerParameters(game).read())
