@@ -49,3 +49,18 @@ def test_what_sharing_saves_is_that_of_the_benchmark():
         assert f" | {ends[0]} | {ends[1]} |" in PAGE
     assert shared["KID and energy distance"]["largest difference, of an interval"] < 1e-7
     assert shared["neighbours"]["the same to the last bit"]
+
+
+def test_what_an_evaluation_costs_beside_a_peer_is_that_of_the_benchmark():
+    speed = RESULT["speed"]
+    peer = speed["torch-fidelity"]
+    assert f"exhibits | {speed['CPU seconds']:.0f} | {speed['peak memory, GiB']:.1f} |" in PAGE
+    cost, network = peer["CPU seconds"], peer["of these the network"]
+    memory = peer["peak memory, GiB"]
+    assert f"| {cost:.0f}, of these the network {network:.0f} | {memory:.1f} |" in PAGE
+    same = speed["CPU seconds, the same four, features known"]
+    assert f"take {cost - network:.0f} CPU seconds, and Gantlet's same four {same:.0f}" in PAGE
+    per_image = speed["CPU ms an image, features alone"]
+    assert f"{per_image['96']}, {per_image['128']} or {per_image['224']:.0f} ms" in PAGE
+    assert speed["peak memory, GiB"] < 2
+    assert RESULT["nine GANs"]["efficientnet-lite0"]["CPU seconds"] < 30
