@@ -66,13 +66,12 @@ class FeatureNetwork(nn.Module):
 
 
 class TransportLoss(abc.ABC):
-    """A distance of two batches of features that the generator descends.
+    """A distance of two batches of features that the generator descends."""
 
-    Attributes:
-        match: How two batches are matched; held fixed where the distance is differentiated.
-    """
-
-    match: Matching
+    @property
+    @abc.abstractmethod
+    def is_entropic(self) -> bool:
+        """Whether Sinkhorn's algorithm matches batches; gradients hold its plan fixed."""
 
     def check(self, n: int) -> None:
         """Checks that a batch of ``n`` samples has a loss.
@@ -97,6 +96,11 @@ class EnergyLoss(TransportLoss):
     """
 
     match: Matching
+
+    @property
+    @override
+    def is_entropic(self) -> bool:
+        return isinstance(self.match, Sinkhorn)
 
     @override
     def check(self, n: int) -> None:
@@ -123,6 +127,11 @@ class DivergenceLoss(TransportLoss):
 
     match: Sinkhorn
     angles: bool
+
+    @property
+    @override
+    def is_entropic(self) -> bool:
+        return True
 
     @override
     def __call__(self, real: Tensor, fake: Tensor) -> Tensor:
@@ -169,7 +178,7 @@ class TransportGame(SampleGame):
     @override
     def held_fixed(self) -> str:
         # An exact matching is piecewise constant: it is what it is held for.
-        return "transport plan" if isinstance(self._apartness.match, Sinkhorn) else ""
+        return "transport plan" if self._apartness.is_entropic else ""
 
     @property
     @override
