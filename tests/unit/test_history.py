@@ -11,8 +11,7 @@ from gantlet.core.errors import UserError
 from gantlet.core.estimate import Budget
 from gantlet.core.rng import Rng
 from gantlet.core.spec import families, solvers
-from gantlet.models.gan import Gan
-from gantlet.models.history import PastFakes
+from gantlet.models.gan import Gan, PastFakes
 from gantlet.run.train import Plan, train
 from gantlet.testing import check_family
 
