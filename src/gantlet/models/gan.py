@@ -376,38 +376,27 @@ class PastFakes(nn.Module):
 # ----------------------------------------------------------------------------
 
 
-class DuelGame(SampleGame):
-    """A game of one critic and one generator.
+class GeneratorGame(SampleGame):
+    """A game of one generator, and of one critic where there is one.
 
     For discrete levels, real samples are round and the generator's output is not, which
-    would give every fake away. So the critic sees both with the same noise added, uniform and one
+    would give every fake away. So both are seen with the same noise added, uniform and one
     level wide: two distributions agree exactly when they agree with it.
 
     Args:
         model: The generator.
-        net: The critic, of scaled samples.
-        rules: Loss and penalty.
+        net: The critic, of scaled samples, or None.
     """
 
-    def __init__(self, model: Generator, net: nn.Module, rules: AdversarialObjective) -> None:
+    def __init__(self, model: Generator, net: nn.Module | None) -> None:
         self._model = model
-        self._critic = net
-        self._rules = rules
-
-    @property
-    def net(self) -> nn.Module:
-        """The critic, of scaled samples."""
-        return self._critic
-
-    @property
-    def rules(self) -> AdversarialObjective:
-        """Loss, penalty and attack of critic and generator."""
-        return self._rules
+        judge = {} if net is None else {"critic": net}
+        self._players: Mapping[str, nn.Module] = {**judge, "generator": model}
 
     @property
     @override
     def players(self) -> Mapping[str, nn.Module]:
-        return {"critic": self._critic, "generator": self._model}
+        return self._players
 
     @property
     @override
@@ -423,6 +412,35 @@ class DuelGame(SampleGame):
     def _scaling(self) -> Scaling:
         return self._model.scaling
 
+    def _see(self, x: Tensor, rng: torch.Generator) -> Tensor:
+        """Returns samples as they are judged: scaled, discrete ones with noise."""
+        return self._model.scaling.noisy(x, rng=rng)
+
+
+class DuelGame(GeneratorGame):
+    """A game of one critic and one generator.
+
+    Args:
+        model: The generator.
+        net: The critic, of scaled samples.
+        rules: Loss and penalty.
+    """
+
+    def __init__(self, model: Generator, net: nn.Module, rules: AdversarialObjective) -> None:
+        super().__init__(model, net)
+        self._critic = net
+        self._rules = rules
+
+    @property
+    def net(self) -> nn.Module:
+        """The critic, of scaled samples."""
+        return self._critic
+
+    @property
+    def rules(self) -> AdversarialObjective:
+        """Loss, penalty and attack of critic and generator."""
+        return self._rules
+
     @override
     def _loss(self, player: str, batch: Tensor, rng: torch.Generator, *, coupled: bool) -> Tensor:
         real = self._see(batch, rng)
@@ -435,10 +453,6 @@ class DuelGame(SampleGame):
             fake = self._see(self._model.decode(z), rng)
             return self._rules.generator(self._critic, real, fake, coupled=coupled)
         raise unknown("player", player, self.players)
-
-    def _see(self, x: Tensor, rng: torch.Generator) -> Tensor:
-        """Returns samples as the critic sees them: scaled, discrete ones with noise."""
-        return self._model.scaling.noisy(x, rng=rng)
 
     def _judged(self, fake: Tensor, rng: torch.Generator) -> Tensor:
         """Returns the fakes that the critic is trained on."""

@@ -16,7 +16,6 @@ learns features, and the cost of two samples is ``1 - cos`` of the angle between
 """
 
 import abc
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, final
 
@@ -29,7 +28,7 @@ from gantlet.core.errors import UserError, unknown
 from gantlet.core.model import refuse_context
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
-from gantlet.models.gan import Generator, SampleGame, critic, generator
+from gantlet.models.gan import Generator, GeneratorGame, critic, generator
 from gantlet.models.matching import (
     Exact,
     Matching,
@@ -40,7 +39,7 @@ from gantlet.models.matching import (
     sinkhorn_divergence,
     square_cost,
 )
-from gantlet.models.nets import NetName, Scaling, seeded
+from gantlet.models.nets import NetName, seeded
 
 
 @final
@@ -140,7 +139,7 @@ class DivergenceLoss(TransportLoss):
 
 
 @final
-class TransportGame(SampleGame):
+class TransportGame(GeneratorGame):
     """The generator descends a transport distance in features, which the critic climbs.
 
     It is not ``Adversarial``: a single sample has no score. Of discrete samples both players see
@@ -149,64 +148,35 @@ class TransportGame(SampleGame):
     Args:
         model: The generator.
         net: The critic, of scaled samples; without one they are compared as they are.
-        distance: What the players play for.
+        transport: What the players play for.
     """
 
     def __init__(
-        self, model: Generator, net: FeatureNetwork | None, distance: TransportLoss
+        self, model: Generator, net: FeatureNetwork | None, transport: TransportLoss
     ) -> None:
-        self._model = model
-        self._critic = net
-        self._apartness = distance
-
-    @property
-    @override
-    def players(self) -> Mapping[str, nn.Module]:
-        judge = {} if self._critic is None else {"critic": self._critic}
-        return {**judge, "generator": self._model}
-
-    @property
-    @override
-    def model(self) -> Generator:
-        return self._model
-
-    @override
-    def prepare(self, batch: Tensor, *, rng: torch.Generator) -> None:
-        self._model.scaling.fit(batch)
+        super().__init__(model, net)
+        self._features = nn.Flatten() if net is None else net
+        self._transport = transport
 
     @property
     @override
     def held_fixed(self) -> str:
         # An exact matching is piecewise constant: it is what it is held for.
-        return "transport plan" if self._apartness.is_entropic else ""
-
-    @property
-    @override
-    def _scaling(self) -> Scaling:
-        return self._model.scaling
+        return "transport plan" if self._transport.is_entropic else ""
 
     @override
     def _loss(self, player: str, batch: Tensor, rng: torch.Generator, *, coupled: bool) -> Tensor:
         if player not in self.players:
             raise unknown("player", player, self.players)
-        self._apartness.check(len(batch))
+        self._transport.check(len(batch))
         climbs = player == "critic"
         with torch.set_grad_enabled(coupled or climbs):
-            real = self._features(self._see(batch, rng))
+            real: Tensor = self._features(self._see(batch, rng))
         z = self._model.prior(len(batch), rng=rng)
         with torch.set_grad_enabled(coupled or not climbs):
             made = self._see(self._model.decode(z), rng)
-        distance = self._apartness(real, self._features(made))
+        distance = self._transport(real, self._features(made))
         return -distance if climbs else distance
-
-    def _see(self, x: Tensor, rng: torch.Generator) -> Tensor:
-        return self._model.scaling.noisy(x, rng=rng)
-
-    def _features(self, x: Tensor) -> Tensor:
-        if self._critic is None:
-            return x.flatten(1)
-        features: Tensor = self._critic(x)
-        return features
 
 
 class TransportOptions(abc.ABC):
@@ -220,26 +190,43 @@ class TransportOptions(abc.ABC):
     net: NetName
     features: int
 
-    def networks(
-        self, space: Space, rng: Rng, *, family: str, learned: bool = True
-    ) -> tuple[Generator, FeatureNetwork | None]:
-        """Returns an untrained generator, and a critic where features are learned.
+    @property
+    @abc.abstractmethod
+    def _family(self) -> str:
+        """The family's name, for messages."""
+
+    @property
+    @abc.abstractmethod
+    def _is_learned(self) -> bool:
+        """Whether a critic learns the features that are compared."""
+
+    @property
+    @abc.abstractmethod
+    def _transport(self) -> TransportLoss:
+        """What the players play for."""
+
+    def build(
+        self, space: Space, context_space: Space | None = None, *, rng: Rng
+    ) -> TransportGame:
+        """Returns an untrained game for vectors or images.
 
         Raises:
-            UserError: If ``space`` holds neither vectors nor images, or convolutions are asked
-                for on vectors.
+            UserError: If ``space`` is neither, or convolutions are asked for on vectors, or
+                there is a context.
         """
+        refuse_context(self._family, context_space)
         if space.kind not in {"vector", "image"}:
-            raise UserError(f"{family} models vectors and images. Got {space.label}.")
+            raise UserError(f"{self._family} models vectors and images. Got {space.label}.")
         width, depth, net = self.width, self.depth, self.net
         with seeded(rng.stream("init")):
             made = generator(space, latent=self.latent, width=width, depth=depth, net=net)
             judge = None
-            if learned:
+            if self._is_learned:
                 scored = critic(space, width=width, depth=depth, net=net)
                 judge = FeatureNetwork(scored.body, scored.head.in_features, self.features)
         model = Generator(space, self.latent, made).to(rng.device)
-        return model, None if judge is None else judge.to(rng.device)
+        judge = None if judge is None else judge.to(rng.device)
+        return TransportGame(model, judge, self._transport)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -289,19 +276,22 @@ class OtGan(TransportOptions):
         """Adam, five steps of the generator for one of the critic."""
         return "adam:lr=0.001,beta1=0.5,beta2=0.999,steps=1+5"
 
-    def build(
-        self, space: Space, context_space: Space | None = None, *, rng: Rng
-    ) -> TransportGame:
-        """Returns an untrained OT-GAN for vectors or images.
+    @property
+    @override
+    def _family(self) -> str:
+        return "ot-gan"
 
-        Raises:
-            UserError: If ``space`` is neither, or convolutions are asked for on vectors, or
-                there is a context.
-        """
-        refuse_context("ot-gan", context_space)
-        exact = self.matching == "exact"
-        match = Exact() if exact else Sinkhorn(self.epsilon, self.iterations)
-        return TransportGame(*self.networks(space, rng, family="ot-gan"), EnergyLoss(match))
+    @property
+    @override
+    def _is_learned(self) -> bool:
+        return True
+
+    @property
+    @override
+    def _transport(self) -> EnergyLoss:
+        if self.matching == "exact":
+            return EnergyLoss(Exact())
+        return EnergyLoss(Sinkhorn(self.epsilon, self.iterations))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -349,16 +339,17 @@ class SinkhornGan(TransportOptions):
         alone = "adam:lr=0.001,beta1=0.5,beta2=0.999"
         return f"{alone},steps=1+5" if self.learned else alone
 
-    def build(
-        self, space: Space, context_space: Space | None = None, *, rng: Rng
-    ) -> TransportGame:
-        """Returns an untrained Sinkhorn-GAN for vectors or images.
+    @property
+    @override
+    def _family(self) -> str:
+        return "sinkhorn-gan"
 
-        Raises:
-            UserError: If ``space`` is neither, or convolutions are asked for on vectors, or
-                there is a context.
-        """
-        refuse_context("sinkhorn-gan", context_space)
-        networks = self.networks(space, rng, family="sinkhorn-gan", learned=self.learned)
-        match = Sinkhorn(self.epsilon, self.iterations)
-        return TransportGame(*networks, DivergenceLoss(match, angles=self.learned))
+    @property
+    @override
+    def _is_learned(self) -> bool:
+        return self.learned
+
+    @property
+    @override
+    def _transport(self) -> DivergenceLoss:
+        return DivergenceLoss(Sinkhorn(self.epsilon, self.iterations), angles=self.learned)
