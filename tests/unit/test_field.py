@@ -143,8 +143,6 @@ def test_every_family_has_a_field_and_is_left_alone(name):
 def test_no_family_cuts_one_player_off_from_another(name):
     space = Space("image", (1, 4, 4), 5)
     game = families.make(name).build(space, rng=Rng(0))
-    if game.held_fixed:
-        pytest.skip(f"{name} holds its {game.held_fixed} fixed, and gantlet converge refuses it")
     x = made_up(space, 8)
     game.prepare(x, rng=stream("prepare"))
     f = GameField(game, x, rng=stream("noise"), precise=True)

@@ -105,20 +105,52 @@ def test_far_costs_neither_overflow_nor_vanish():
     assert float(found) == pytest.approx(1e-4 * math.log(2), rel=1e-3)
 
 
-@pytest.mark.parametrize("match", [Exact(), Sinkhorn(0.3, 200)], ids=["exact", "sinkhorn"])
-@pytest.mark.parametrize("what", ["energy", "divergence"])
-def test_gradients_are_those_of_the_value(match, what):
+def loss_of(what, real, match):
+    """Returns a loss of fakes."""
+    if what == "energy":
+        return lambda fake: minibatch_energy_distance(real, fake, match)
+    return lambda fake: sinkhorn_divergence(real, fake, match, ground=square_cost)
+
+
+@pytest.mark.parametrize(
+    ("what", "match"),
+    [
+        ("energy", Exact()),
+        ("energy", Sinkhorn(0.3, 200)),
+        ("divergence", Sinkhorn(0.3, 200)),
+    ],
+    ids=str,
+)
+def test_gradients_are_those_of_the_value(what, match):
     """Finite differences, though the matching is held fixed: the envelope theorem."""
-    if what == "divergence" and isinstance(match, Exact):
-        pytest.skip("a divergence is entropic")
     real, fake = draw(8, 3, name="real"), draw(8, 3, name="fake").requires_grad_()
+    assert torch.autograd.gradcheck(loss_of(what, real, match), fake, eps=1e-6, atol=1e-5)
 
-    def value(y):
-        if what == "energy":
-            return minibatch_energy_distance(real, y, match)
-        return sinkhorn_divergence(real, y, match, ground=square_cost)
 
-    assert torch.autograd.gradcheck(value, fake, eps=1e-6, atol=1e-5)
+@pytest.mark.parametrize("iterations", [2, 300])
+@pytest.mark.parametrize("what", ["energy", "divergence"])
+def test_gradients_of_gradients_move_the_plan(what, iterations):
+    """Finite differences of the gradient, also where the iterations are far from converged."""
+    real, fake = draw(6, 3, name="real"), draw(6, 3, name="fake").requires_grad_()
+    loss = loss_of(what, real, Sinkhorn(0.2, iterations))
+    one = torch.ones((), dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(loss, fake, one, eps=1e-6, atol=1e-6)
+
+
+def test_the_curvature_of_two_points_has_a_closed_form():
+    """With 2x2 plans [[p, 1/2 - p], [1/2 - p, p]]: dp/dC follows from the odds of p."""
+    cost = torch.tensor([[[0.1, 0.9], [0.7, 0.3]]], dtype=torch.float64)
+    epsilon = 0.3
+
+    def value(c):
+        return Sinkhorn(epsilon, 500).cost(c[None])[0]
+
+    curvature = torch.autograd.functional.hessian(value, cost[0]).reshape(4, 4)
+    p = float(sinkhorn(cost, epsilon, 500).exp()[0, 0, 0])
+    sign = torch.tensor([1.0, -1.0, -1.0, 1.0], dtype=torch.float64)
+    # p = sigmoid(-gap / epsilon) / 2 with gap = sign . C / 2.
+    slope = -2 * p * (1 - 2 * p) / (4 * epsilon)
+    assert torch.allclose(curvature, slope * sign[:, None] * sign)
 
 
 def sphere(n, rng):

@@ -241,14 +241,6 @@ class Game(abc.ABC):
         """
         return self.loss(player, batch, rng=rng)
 
-    @property
-    def held_fixed(self) -> str:
-        """What moves with the parameters and is a constant in gradients, in words; or empty.
-
-        The Jacobian of such a game is not that of its training.
-        """
-        return ""
-
 
 class Generative(Game):
     """A game that trains a model."""

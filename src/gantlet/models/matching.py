@@ -3,7 +3,8 @@
 Samples are matched by a cost, a table with one row for each sample of one batch and one column for
 each of the other. A matching is held fixed where a loss is differentiated: at the optimum, how it
 moves with the cost does not matter (the envelope theorem), so the gradient of the transport cost
-is the cost's own, weighted by the matching.
+is the cost's own, weighted by the matching. In a second derivative it does matter: there an
+entropic plan moves, and an assignment does not, since it is piecewise constant.
 
 Both algorithms are operators of torch, so that meters see them, know what they cost
 (``gantlet.compute.meters``), and count them on shapes alone too.
@@ -114,7 +115,7 @@ class Matching(abc.ABC):
     def cost(self, cost: Tensor) -> Tensor:
         """Returns the transport costs of some tables, shape ``(k, n, n)`` to ``(k,)``.
 
-        Differentiable in ``cost``, the matching held fixed.
+        The gradient in ``cost`` is the matching, which can be differentiated in turn.
         """
 
 
@@ -130,12 +131,48 @@ class Exact(Matching):
 
 
 @final
+class _EntropicCost(torch.autograd.Function):
+    """``<P, C> + epsilon KL(P, uniform)``, whose gradient is ``P`` after any number of iterations.
+
+    Where the gradient is to be differentiated in turn, ``P`` is made anew, by iterations that are
+    recorded: memory then grows with their number.
+    """
+
+    @staticmethod
+    @override
+    def forward(cost: Tensor, epsilon: float, iterations: int) -> tuple[Tensor, Tensor]:
+        n, m = cost.shape[-2:]
+        logs = sinkhorn(cost, epsilon, iterations)
+        plan = logs.exp()
+        # KL(P, uniform) = sum P log(n m P); 0 log 0 counts as 0.
+        held = plan * (logs + math.log(n * m))
+        value = (plan * cost).sum((-2, -1)) + epsilon * held.nan_to_num().sum((-2, -1))
+        return value, plan
+
+    @staticmethod
+    @override
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        cost, ctx.epsilon, ctx.iterations = inputs
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(cost, output[1])
+
+    @staticmethod
+    @override
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        cost, plan = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            plan = _sinkhorn(cost, ctx.epsilon, ctx.iterations).exp()
+        return gradients[0][..., None, None] * plan, None, None
+
+
+@final
 @dataclass(frozen=True, slots=True)
 class Sinkhorn(Matching):
     """Entropic transport: ``<P, C> + epsilon KL(P, uniform)`` at the plan ``P`` of Sinkhorn.
 
-    The value holds the entropy, so that where the iterations have converged its gradient is that
-    of ``<P, C>`` with ``P`` held fixed.
+    The gradient is that of ``<P, C>`` with ``P`` held fixed. The value holds the entropy, so that
+    where the iterations have converged it is the gradient of the value as well. Second
+    derivatives are those of this gradient, by differentiation through the iterations.
 
     Attributes:
         epsilon: Weight of the entropy, in the units of the cost.
@@ -147,12 +184,11 @@ class Sinkhorn(Matching):
 
     @override
     def cost(self, cost: Tensor) -> Tensor:
-        n, m = cost.shape[-2:]
-        logs = sinkhorn(cost.detach(), self.epsilon, self.iterations)
-        plan = logs.exp()
-        # KL(P, uniform) = sum P log(n m P); 0 log 0 counts as 0.
-        held = plan * (logs + math.log(n * m))
-        return (plan * cost).sum((-2, -1)) + self.epsilon * held.nan_to_num().sum((-2, -1))
+        value: Tensor = _entropic(cost, self.epsilon, self.iterations)[0]
+        return value
+
+
+_entropic: Any = _EntropicCost.apply
 
 
 def cosine_cost(x: Tensor, y: Tensor) -> Tensor:

@@ -67,11 +67,6 @@ class FeatureNetwork(nn.Module):
 class TransportLoss(abc.ABC):
     """A distance of two batches of features that the generator descends."""
 
-    @property
-    @abc.abstractmethod
-    def is_entropic(self) -> bool:
-        """Whether Sinkhorn's algorithm matches batches; gradients hold its plan fixed."""
-
     def check(self, n: int) -> None:
         """Checks that a batch of ``n`` samples has a loss.
 
@@ -95,11 +90,6 @@ class EnergyLoss(TransportLoss):
     """
 
     match: Matching
-
-    @property
-    @override
-    def is_entropic(self) -> bool:
-        return isinstance(self.match, Sinkhorn)
 
     @override
     def check(self, n: int) -> None:
@@ -127,11 +117,6 @@ class DivergenceLoss(TransportLoss):
     match: Sinkhorn
     angles: bool
 
-    @property
-    @override
-    def is_entropic(self) -> bool:
-        return True
-
     @override
     def __call__(self, real: Tensor, fake: Tensor) -> Tensor:
         ground = cosine_cost if self.angles else square_cost
@@ -157,12 +142,6 @@ class TransportGame(GeneratorGame):
         super().__init__(model, net)
         self._features = nn.Flatten() if net is None else net
         self._transport = transport
-
-    @property
-    @override
-    def held_fixed(self) -> str:
-        # An exact matching is piecewise constant: it is what it is held for.
-        return "transport plan" if self._transport.is_entropic else ""
 
     @override
     def _loss(self, player: str, batch: Tensor, rng: torch.Generator, *, coupled: bool) -> Tensor:
@@ -306,9 +285,9 @@ class SinkhornGan(TransportOptions):
     al., 2019, https://arxiv.org/abs/1810.08278.
 
     Differs from the paper: the plan is held fixed where the loss is differentiated, in place of
-    differentiation through the iterations; the entropy counts in the value; learned features are
-    compared by their angles, which bounds the cost, in place of clipped weights; Adam in place of
-    RMSProp; the networks of ``gan``.
+    differentiation through the iterations, which is left to second derivatives; the entropy
+    counts in the value; learned features are compared by their angles, which bounds the cost, in
+    place of clipped weights; Adam in place of RMSProp; the networks of ``gan``.
 
     Attributes:
         learned: Whether a critic learns the features that are compared.

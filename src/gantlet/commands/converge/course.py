@@ -185,12 +185,6 @@ def blank(trial: ConvergeTrial, data: RunData) -> Game:
     space, splits = data.of(trial)
     rng = Rng(trial.seed, trial.device)
     game = family(model, data).build(space, rng=rng)
-    if game.held_fixed:
-        raise UserError(
-            f"{short(model)} holds its {game.held_fixed} fixed in gradients, so that their "
-            "Jacobian says nothing of its training. Take another family, such as ot-gan with "
-            "matching=exact."
-        )
     first = Batches(splits.train, rng=rng).next(min(_PREPARE, len(splits.train)))
     with torch.no_grad():
         game.prepare(first, rng=rng.stream("prepare"))
