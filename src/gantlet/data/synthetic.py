@@ -84,8 +84,8 @@ def _distances(x: Tensor, means: Tensor) -> Tensor:
     return torch.cdist(x.double(), means.to(x.device), compute_mode="donot_use_mm_for_euclid_dist")
 
 
-class PlanarMixture(abc.ABC):
-    """Equally likely round Gaussians in the plane; the label is the mode."""
+class RoundGaussians(abc.ABC):
+    """Equally likely round Gaussians; the label is the mode."""
 
     __slots__ = ()
 
@@ -96,12 +96,7 @@ class PlanarMixture(abc.ABC):
     @property
     @abc.abstractmethod
     def means(self) -> Tensor:
-        """The centres, shape ``(modes, 2)``, float64."""
-
-    @property
-    def space(self) -> Space:
-        """Points of the plane."""
-        return Space("vector", (2,))
+        """The centres, shape ``(modes, d)``, float64."""
 
     def load(self, *, rng: Rng) -> Splits:
         """Returns independent draws."""
@@ -109,8 +104,19 @@ class PlanarMixture(abc.ABC):
         return drawn(draw, n=self.n, held_out=self.held_out, rng=rng)
 
     def log_density(self, x: Tensor) -> Tensor:
-        """Returns the log-density of ``x``, shape ``(n, 2)``, in nats, shape ``(n,)``."""
+        """Returns the log-density of ``x``, shape ``(n, d)``, in nats, shape ``(n,)``."""
         return log_density(x, self.means, self.std)
+
+
+class PlanarMixture(RoundGaussians):
+    """Equally likely round Gaussians in the plane; the label is the mode."""
+
+    __slots__ = ()
+
+    @property
+    def space(self) -> Space:
+        """Points of the plane."""
+        return Space("vector", (2,))
 
     def modes_of(self, x: Tensor) -> Tensor:
         """Returns the nearest centre of each point of ``x``, shape ``(n, 2)``, as ``(n,)``."""
@@ -502,15 +508,15 @@ class Ring(PlanarMixture):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
-class Gaussians:
+class Gaussians(RoundGaussians):
     """Equally likely round Gaussians on the axes of a space of any dimension.
 
     Their centres are one ``radius`` from zero, along the first axis, against it, along the second
-    and so on; the label is the mode. The density is known in every dimension, so that a generator
-    and what changes its samples can be judged without a metric.
+    and so on; the label is the mode. The density is known in every dimension, so that samples, and
+    attacks that move them, can be judged by it.
 
     Attributes:
-        dimension: Of the space.
+        dimension: Dimension of the space.
         modes: How many Gaussians, at most twice the dimension.
         radius: Distance of the centres from zero.
         std: Standard deviation of each Gaussian in each direction.
@@ -543,16 +549,8 @@ class Gaussians:
         return Space("vector", (self.dimension,))
 
     @property
+    @override
     def means(self) -> Tensor:
         """The centres, shape ``(modes, dimension)``, float64."""
         axes = torch.eye(self.dimension, dtype=torch.float64)
         return self.radius * torch.stack([axes, -axes], 1).flatten(0, 1)[: self.modes]
-
-    def load(self, *, rng: Rng) -> Splits:
-        """Returns independent draws."""
-        draw = partial(mixture, means=self.means, std=self.std)
-        return drawn(draw, n=self.n, held_out=self.held_out, rng=rng)
-
-    def log_density(self, x: Tensor) -> Tensor:
-        """Returns the log-density of ``x``, shape ``(n, dimension)``, in nats, as ``(n,)``."""
-        return log_density(x, self.means, self.std)
