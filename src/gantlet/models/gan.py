@@ -41,12 +41,7 @@ from gantlet.models.nets import (
     seeded,
     sizes,
 )
-from gantlet.models.robust import (
-    AttackedName,
-    CriticAttack,
-    CriticEnsemble,
-    NormName,
-)
+from gantlet.models.robust import AttackedName, CriticAttack, CriticEnsemble, NormName
 
 
 @final

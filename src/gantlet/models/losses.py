@@ -10,11 +10,7 @@ from torch import Tensor
 from torch.nn.functional import relu, softplus
 from typing_extensions import override
 
-from gantlet.models.robust import (
-    CriticAttack,
-    CriticFunction,
-    over_members,
-)
+from gantlet.models.robust import CriticAttack, CriticFunction, over_members
 
 # ----------------------------------------------------------------------------
 # Penalties on the slope of the critic, which keep it from running away.
@@ -188,10 +184,11 @@ PENALTIES: Mapping[PenaltyName, Penalty] = {
 }
 
 
+# ----------------------------------------------------------------------------
 # What critic and generator minimise, as functions of the critic's scores alone.
 #
 # A score has shape ``(n,)`` and is higher for what looks more real; losses are means over it.
-
+# ----------------------------------------------------------------------------
 
 LossName = Literal["relativistic", "ns", "minimax", "hinge", "wgan"]
 

@@ -218,7 +218,7 @@ def minibatch_energy_distance(
     independent, so that the mean over batches is 0 where the distributions agree, at any batch
     size; ``W(x, y)`` alone is above 0 there.
 
-    Source: Salimans et al., 2018 (OT-GAN), https://arxiv.org/abs/1803.05573, eq. 7.
+    Source: Salimans et al., 2018 (OT-GAN), https://arxiv.org/abs/1803.05573.
 
     Args:
         real: Features of an even number of samples, shape ``(n, size)``.
@@ -242,8 +242,8 @@ def sinkhorn_divergence(
     Zero where the batches agree, and above it elsewhere. As a statistic of batches it is biased:
     it is above zero on average for two batches of one distribution.
 
-    Source: Genevay et al., 2018, https://arxiv.org/abs/1706.00292, eq. 5; with the entropy in the
-    value as Feydy et al., 2019, https://arxiv.org/abs/1810.08278, eq. 3, times 2.
+    Source: Genevay et al., 2018, https://arxiv.org/abs/1706.00292; with the entropy in the value
+    as Feydy et al., 2019, https://arxiv.org/abs/1810.08278, times 2.
 
     Args:
         real: Features, shape ``(n, size)``.

@@ -34,8 +34,8 @@ class CriticEnsemble(nn.Module):
 
     Its score is the mean of theirs.
 
-    Source: Durugkar et al., 2017 (GMAN), https://arxiv.org/abs/1611.01673, where the generator
-    sees the mean over its discriminators.
+    Source: Durugkar et al., 2017 (GMAN), https://arxiv.org/abs/1611.01673; of the ways in which
+    it lets discriminators act together, this is their mean.
 
     Args:
         members: The critics.
@@ -68,9 +68,11 @@ class CriticAttack:
     perturbation counts as given: by the envelope theorem the gradient of the inner maximum is that
     at its solution. It is not clipped to the range of the data.
 
-    Source: Zhou and Krähenbühl, 2019, https://openreview.net/forum?id=HJE6X305Fm; real samples
-    alone as Liu et al., 2019, https://arxiv.org/abs/1912.09670. The attack is that of Madry et
-    al., 2018, https://arxiv.org/abs/1706.06083, from the sample itself, not a random start.
+    Source: Zhou and Krähenbühl, 2019, https://openreview.net/forum?id=HJE6X305Fm, for a critic
+    that is robust to attacks, here on either side or both; on real samples alone Liu and Hsieh,
+    2018 (Rob-GAN), https://arxiv.org/abs/1807.10454, and Liu et al., 2019,
+    https://arxiv.org/abs/1912.09670. The attack is that of Madry et al., 2018,
+    https://arxiv.org/abs/1706.06083, from the sample itself, not a random start.
 
     Attributes:
         on: Which samples are perturbed.
