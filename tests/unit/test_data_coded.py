@@ -24,12 +24,13 @@ def lines(path, *text):
     return datasets.make(f"text:path={path}")
 
 
-def refused(make, *words):
+def refused(make):
+    """Returns the one line with which a call is refused."""
     with pytest.raises(UserError) as caught:
         make()
     message = str(caught.value)
     assert "\n" not in message
-    assert [w for w in words if w not in message] == []
+    return message
 
 
 # Text
@@ -258,7 +259,9 @@ def test_columns_are_matched_by_their_names(tmp_path):
     read = "age=missing, city=another, born=1990-01-01, note=x, id=another"
     assert real.code().read(x) == [read]
     lacking = table(tmp_path / "lacking.csv", "age,town\n3,Rome\n")
-    refused(lambda: lacking.coded(real.code()), "has no column 'city'", "age, town")
+    said = refused(lambda: lacking.coded(real.code()))
+    assert "has no column 'city'" in said
+    assert "age, town" in said
 
 
 def test_a_table_of_numbers_has_names_too(tmp_path):
@@ -272,9 +275,9 @@ def test_a_table_of_numbers_has_names_too(tmp_path):
     plain = datasets.make(f"csv:path={tmp_path / 'p.csv'}")
     assert all_samples(plain.coded(real.code())[0]).tolist() == [[1, 2]]
     bad = table(tmp_path / "bad.csv", "a,b\n1,many\n")
-    refused(
-        lambda: bad.coded(real.code()), "bad.csv, line 2, column 'b'", "'many' is not a number"
-    )
+    said = refused(lambda: bad.coded(real.code()))
+    assert "bad.csv, line 2, column 'b'" in said
+    assert "'many' is not a number" in said
 
 
 def test_bonds_are_correlations_of_normal_scores_and_of_categories(tmp_path):
@@ -395,14 +398,18 @@ BOMBS = {
 def test_an_archive_that_would_not_fit_is_refused_by_what_it_claims(tmp_path, members):
     path = packed(tmp_path / "a.tar.gz", *members)
     assert path.stat().st_size < 2**18
-    refused(datasets.make(f"audio:path={path}").whole, "a.tar.gz would take", "half of the memory")
+    said = refused(datasets.make(f"audio:path={path}").whole)
+    assert "a.tar.gz would take" in said
+    assert "half of the memory" in said
 
 
 @pytest.mark.usefixtures("_small")
 def test_an_entry_of_an_archive_that_is_no_file_is_bounded_too(tmp_path):
     # The name of a file is an entry of its own, which is read whole.
     path = packed(tmp_path / "a.tgz", ("a" * 2**22, b""), format=tarfile.GNU_FORMAT)
-    refused(datasets.make(f"audio:path={path}").whole, "a.tgz would take", "half of the memory")
+    said = refused(datasets.make(f"audio:path={path}").whole)
+    assert "a.tgz would take" in said
+    assert "half of the memory" in said
 
 
 @pytest.mark.usefixtures("_small")
@@ -417,7 +424,7 @@ def test_other_files_of_an_archive_that_is_not_packed_are_passed_over(tmp_path):
                 [0.1, 0.5], abs=0.01
             )
         else:
-            refused(found.whole, "would take")
+            assert "would take" in refused(found.whole)
 
 
 @pytest.mark.usefixtures("_small")
@@ -425,15 +432,17 @@ def test_sounds_that_would_not_fit_are_refused_by_their_headers(tmp_path):
     soundfile = pytest.importorskip("soundfile")
     (tmp_path / "one").mkdir()
     soundfile.write(tmp_path / "one/a.flac", np.zeros(2**20), 8000)
-    refused(datasets.make(f"audio:path={tmp_path / 'one'}").whole, "a.flac would take")
+    assert "a.flac would take" in refused(datasets.make(f"audio:path={tmp_path / 'one'}").whole)
     (tmp_path / "two").mkdir()
     for name in "abc":
         soundfile.write(tmp_path / f"two/{name}.flac", np.zeros(2**18), 8000)
-    refused(datasets.make(f"audio:path={tmp_path / 'two'}").whole, "two would take")
+    assert "two would take" in refused(datasets.make(f"audio:path={tmp_path / 'two'}").whole)
     (tmp_path / "three").mkdir()
     with (tmp_path / "three/a.wav").open("wb") as file:
         file.truncate(2**30)
-    refused(datasets.make(f"audio:path={tmp_path / 'three'}").whole, "a.wav would take 1.0 GB")
+    assert "a.wav would take 1.0 GB" in refused(
+        datasets.make(f"audio:path={tmp_path / 'three'}").whole
+    )
 
 
 def test_sounds_that_cannot_be_compared_are_refused(tmp_path):
@@ -441,14 +450,16 @@ def test_sounds_that_cannot_be_compared_are_refused(tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / "x.wav").write_bytes(pcm([0.1] * 9, rate=rate))
     a, b = (datasets.make(f"audio:path={tmp_path / n}") for n in "ab")
-    refused(lambda: b.coded(a.code()), "16000 numbers a second, the real samples 8000")
+    assert "16000 numbers a second, the real samples 8000" in refused(lambda: b.coded(a.code()))
     both = datasets.make(f"audio:path={tmp_path}")
-    refused(both.whole, "x.wav has 16000 numbers a second, those before 8000")
+    assert "x.wav has 16000 numbers a second, those before 8000" in refused(both.whole)
     (tmp_path / "a/y.wav").write_bytes(b"RIFFnothing")
-    refused(a.whole, "y.wav cannot be read as a sound file")
+    assert "y.wav cannot be read as a sound file" in refused(a.whole)
     (tmp_path / "none").mkdir()
-    refused(datasets.make(f"audio:path={tmp_path / 'none'}").whole, "holds no sound files")
-    refused(datasets.make(f"audio:path={tmp_path / 'not'}").whole, "does not exist")
+    assert "holds no sound files" in refused(
+        datasets.make(f"audio:path={tmp_path / 'none'}").whole
+    )
+    assert "does not exist" in refused(datasets.make(f"audio:path={tmp_path / 'not'}").whole)
 
 
 # Graphs
@@ -475,9 +486,9 @@ def test_graphs_become_matrices_with_their_nodes_on_the_diagonal(tmp_path):
     assert torch.equal(second, torch.eye(4))
     assert third.sum() == 4
     large = graphs(tmp_path / "large.npz", [(7, [(0, 6)])])
-    refused(
-        lambda: large.coded(found.code()), "graphs of 7 nodes, the real ones have 4", "nodes=7"
-    )
+    said = refused(lambda: large.coded(found.code()))
+    assert "graphs of 7 nodes, the real ones have 4" in said
+    assert "nodes=7" in said
     roomy = datasets.make(f"graphs:path={tmp_path / 'g.npz'},nodes=9")
     assert all_samples(large.coded(roomy.code())[0]).sum() == 9
 
@@ -491,7 +502,7 @@ def test_a_test_part_stays_the_test(tmp_path):
     part = datasets.make(f"graphs:path={tmp_path / 'g.npz'},part=train")
     assert len(part.whole()) == 30
     wrong = datasets.make(f"graphs:path={tmp_path / 'g.npz'},part=tset")
-    refused(wrong.whole, "Did you mean 'test'")
+    assert "Did you mean 'test'" in refused(wrong.whole)
     check_dataset(found)
 
 
@@ -501,14 +512,18 @@ def test_a_test_part_stays_the_test(tmp_path):
 )
 def test_graphs_that_cannot_be_are_refused(tmp_path, graph, message):
     found = graphs(tmp_path / "g.npz", [(2, [(0, 1)]), graph])
-    refused(found.whole, "graph 1 (from 0)", message)
+    said = refused(found.whole)
+    assert "graph 1 (from 0)" in said
+    assert message in said
 
 
 def test_files_without_graphs_are_refused(tmp_path):
     np.savez(tmp_path / "x.npz", x=np.zeros(3))
-    refused(datasets.make(f"graphs:path={tmp_path / 'x.npz'}").whole, "holds no graphs")
+    assert "holds no graphs" in refused(datasets.make(f"graphs:path={tmp_path / 'x.npz'}").whole)
     np.savez(tmp_path / "y.npz", num_nodes=[2], num_edges=[3], edges=np.zeros((1, 2), int))
-    refused(datasets.make(f"graphs:path={tmp_path / 'y.npz'}").whole, "of shape (their sum, 2)")
+    assert "of shape (their sum, 2)" in refused(
+        datasets.make(f"graphs:path={tmp_path / 'y.npz'}").whole
+    )
 
 
 def test_codes_of_other_kinds_are_refused(tmp_path):
@@ -521,4 +536,6 @@ def test_codes_of_other_kinds_are_refused(tmp_path):
     for one in found:
         for other in found:
             if one is not other:
-                refused(lambda one=one, other=other: one.coded(other.code()), "real samples")
+                assert "real samples" in refused(
+                    lambda one=one, other=other: one.coded(other.code())
+                )

@@ -39,12 +39,13 @@ def sound(path, n=40, rate=8000, channels=1, **how):
     return torch.from_numpy(x.mean(1)).float()
 
 
-def refused(text, *words):
+def refused(text):
+    """Returns the one line with which data is refused."""
     with pytest.raises(UserError) as caught:
         datasets.make(text).whole()
     message = str(caught.value)
     assert "\n" not in message
-    assert [w for w in words if w not in message] == [], message
+    return message
 
 
 # What is found
@@ -114,7 +115,7 @@ def test_every_ending_that_pillow_decodes_in_any_case(tmp_path):
 
 def test_postscript_by_another_name_is_not_run(tmp_path):
     (tmp_path / "a.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n")
-    refused(f"images:path={tmp_path}", "a.png cannot be read as an image")
+    assert "a.png cannot be read as an image" in refused(f"images:path={tmp_path}")
 
 
 def test_names_that_are_not_utf_8(tmp_path):
@@ -159,14 +160,16 @@ def png(width, height, depth, kind, data):
 def test_png_of_16_bits_is_refused_in_every_colour(tmp_path, kind, channels):
     rows = b"".join(b"\0" + os.urandom(16 * channels) for _ in range(8))
     (tmp_path / "deep.png").write_bytes(png(8, 8, 16, kind, rows))
-    refused(f"images:path={tmp_path}", "deep.png holds more than 8 bits a channel", "npz")
+    said = refused(f"images:path={tmp_path}")
+    assert "deep.png holds more than 8 bits a channel" in said
+    assert "npz" in said
 
 
 def test_ppm_and_tiff_of_16_bits_are_refused(tmp_path):
     for name in "ab":
         (tmp_path / name).mkdir()
     (tmp_path / "a" / "x.ppm").write_bytes(b"P6 2 2 65535\n" + bytes(24))
-    refused(f"images:path={tmp_path / 'a'}", "x.ppm holds more than 8 bits a channel")
+    assert "x.ppm holds more than 8 bits a channel" in refused(f"images:path={tmp_path / 'a'}")
     # A TIFF of three channels of 16 bits, its pixels right behind the directory: width, height,
     # bits, compression, kind, strips, channels, rows a strip, bytes, order.
     shorts = {258: (3, 134), 259: (1, 1), 262: (1, 2), 277: (1, 3), 284: (1, 1)}
@@ -177,7 +180,7 @@ def test_ppm_and_tiff_of_16_bits_are_refused(tmp_path):
     body += struct.pack("<I", 0)
     raw = b"II*\0" + struct.pack("<I", 8) + body
     (tmp_path / "b" / "x.tif").write_bytes(raw + struct.pack("<HHH", 16, 16, 16) + bytes(24))
-    refused(f"images:path={tmp_path / 'b'}", "x.tif holds more than 8 bits a channel")
+    assert "x.tif holds more than 8 bits a channel" in refused(f"images:path={tmp_path / 'b'}")
 
 
 def test_jpeg_2000_of_more_than_8_bits_is_refused(tmp_path):
@@ -192,10 +195,10 @@ def test_jpeg_2000_of_more_than_8_bits_is_refused(tmp_path):
         for bits in (9, 12, 16):
             raw[place] = bits - 1
             (tmp_path / name).write_bytes(raw)
-            refused(f"images:path={tmp_path}", f"{name} holds more than 8 bits a channel")
+            assert f"{name} holds more than 8 bits a channel" in refused(f"images:path={tmp_path}")
         (tmp_path / name).unlink()
     Image.fromarray(np.zeros((8, 8), np.uint16)).save(tmp_path / "grey.jp2")
-    refused(f"images:path={tmp_path}", "grey.jp2 holds more than 8 bits a channel")
+    assert "grey.jp2 holds more than 8 bits a channel" in refused(f"images:path={tmp_path}")
 
 
 @pytest.mark.skipif(not features.check("avif"), reason="Pillow reads no AVIF here")
@@ -209,13 +212,13 @@ def test_avif_of_more_than_8_bits_is_refused(tmp_path):
     assert raw[bits : bits + 3] == bytes([8] * 3)
     raw[bits : bits + 3] = bytes([10] * 3)
     path.write_bytes(raw)
-    refused(f"images:path={tmp_path}", "a.avif holds more than 8 bits a channel")
+    assert "a.avif holds more than 8 bits a channel" in refused(f"images:path={tmp_path}")
 
 
 def test_sgi_of_16_bits_is_refused_and_bitmaps_of_16_bits_a_pixel_are_read(tmp_path):
     head = struct.pack(">HBBHHHH", 474, 0, 2, 3, 2, 2, 3)
     (tmp_path / "a.sgi").write_bytes(head + bytes(500) + bytes(24))
-    refused(f"images:path={tmp_path}", "a.sgi holds more than 8 bits a channel")
+    assert "a.sgi holds more than 8 bits a channel" in refused(f"images:path={tmp_path}")
     (tmp_path / "a.sgi").unlink()
     # Five bits of red, six of green and five of blue.
     head = struct.pack("<IiiHHIIiiII", 40, 2, 2, 1, 16, 3, 8, 1, 1, 0, 0)
@@ -229,17 +232,22 @@ def test_sgi_of_16_bits_is_refused_and_bitmaps_of_16_bits_a_pixel_are_read(tmp_p
 @pytest.mark.parametrize("side", [10_000, 60_000])
 def test_an_image_that_claims_to_be_huge_is_refused_by_its_header(tmp_path, side):
     (tmp_path / "bomb.png").write_bytes(png(side, side, 8, 0, b""))
-    refused(f"images:path={tmp_path}", "bomb.png", "at most 67,108,864 pixels are decoded")
+    said = refused(f"images:path={tmp_path}")
+    assert "bomb.png" in said
+    assert "at most 67,108,864 pixels are decoded" in said
 
 
 def test_unreadable_images_are_left_out_if_that_is_wanted(tmp_path):
     pictures(tmp_path, 6)
     for name in ("0", "3"):
         (tmp_path / f"{name}.png").write_bytes(b"damaged")
-    refused(f"images:path={tmp_path}", "0.png cannot be read", "--skip-bad N", "skip_bad=N")
-    refused(
-        f"images:path={tmp_path},skip_bad=1", "3.png cannot be read", "1 before it were skipped"
-    )
+    said = refused(f"images:path={tmp_path}")
+    assert "0.png cannot be read" in said
+    assert "--skip-bad N" in said
+    assert "skip_bad=N" in said
+    said = refused(f"images:path={tmp_path},skip_bad=1")
+    assert "3.png cannot be read" in said
+    assert "1 before it were skipped" in said
     found = datasets.make(f"images:path={tmp_path},skip_bad=2")
     assert found.space.shape == (3, 8, 8)
     assert list(found.whole().names) == ["1", "2", "4", "5"]
@@ -285,7 +293,9 @@ def test_a_sound_that_is_cut_short_is_refused_or_left_out(tmp_path, name):
     sound(tmp_path / "b.wav", 100)
     raw = (tmp_path / name).read_bytes()
     (tmp_path / name).write_bytes(raw[: len(raw) // 2])
-    refused(f"audio:path={tmp_path}", name, "--skip-bad N")
+    said = refused(f"audio:path={tmp_path}")
+    assert name in said
+    assert "--skip-bad N" in said
     found = datasets.make(f"audio:path={tmp_path},skip_bad=1").whole()
     assert (len(found), list(found.names)) == (1, ["b"])
     assert notes_of(found) == (f"1 unreadable file skipped: {name}",)
@@ -309,4 +319,6 @@ def test_a_sound_that_claims_to_be_huge_is_refused_by_its_header(tmp_path):
     raw[21] |= 0x0F
     raw[22:26] = b"\xff" * 4
     (tmp_path / "a.flac").write_bytes(raw)
-    refused(f"audio:path={tmp_path}", "a.flac says that it holds", f"{MOST_NUMBERS:,} are read")
+    said = refused(f"audio:path={tmp_path}")
+    assert "a.flac says that it holds" in said
+    assert f"{MOST_NUMBERS:,} are read" in said
