@@ -12,6 +12,7 @@ from gantlet.core.data import all_samples
 from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets
 from gantlet.features import base
+from gantlet.metrics import kernel, kernel_sums
 from gantlet.run.store import save_tensors
 
 QUICK = ["--features", "pixels", "--metric", "energy", "--metric", "recall"]
@@ -230,3 +231,30 @@ def test_the_curve_of_precision_and_recall_is_drawn_where_it_is_asked_for(files,
     command = ["evaluate", "far.npz", "--against", "real.npy", "--features", "pixels"]
     told(*command, "--metric", "prd", "--out", "o", capsys=capsys)
     assert "Precision and recall of distributions" in (files / "o/report.html").read_text()
+
+
+def test_kernels_that_share_products_of_sets_in_parts_give_the_number_of_the_formula(
+    tmp_path, monkeypatch, capsys
+):
+    # Products are shared from 512 features on; sets larger than this are looked at in parts.
+    assert kernel.WORTH_SHARING <= 512
+    monkeypatch.setattr(kernel_sums, "LARGE_TILE", 64)
+    monkeypatch.chdir(tmp_path)
+    x, y = blobs(100, 0, d=512, shift=0.5), blobs(150, 1, d=512, shift=0.5)
+    np.save("real.npy", x)
+    np.save("fake.npy", y)
+    command = ["evaluate", "fake.npy", "--against", "real.npy", "--features", "pixels"]
+    found = asked(*command, "--metric", "kid", "--metric", "energy", capsys=capsys)
+    values = {r["name"]: r["value"] for r in found["rows"] if r["model"] == "fake.npy"}
+    totals = {"kid (pixels)": 0.0, "energy (pixels)": 0.0}
+    x, y = x.astype(float), y.astype(float)
+    for a, b, sign in ((x, x, 1), (y, y, 1), (x, y, -2)):
+        product = a @ b.T
+        level = product / 512 + 1
+        apart = np.square(a).sum(1)[:, None] + np.square(b).sum(1) - 2 * product
+        # The energy distance is the discrepancy with the kernel -|a - b|.
+        for name, k in zip(totals, (level * level * level, -np.sqrt(apart.clip(0))), strict=True):
+            same, pairs = sign == 1, len(a) * (len(b) - (sign == 1))
+            totals[name] += sign * (k.sum() - same * k.trace()) / pairs
+    for name, total in totals.items():
+        assert values[name] == pytest.approx(total, abs=1e-8), name
