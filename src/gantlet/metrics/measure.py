@@ -175,9 +175,9 @@ def _sharing_products(
     groups: Groups | None,
 ) -> dict[str, Found]:
     """Measures kernel metrics together where that saves something, or none of them."""
-    sharing = {name: m for name, m in metrics.items() if isinstance(m, PlainKernelMetric)}
     if groups is not None:
         return {}
+    sharing = {name: m for name, m in metrics.items() if isinstance(m, PlainKernelMetric)}
     try:
         streams = [rng.stream(name) for name in sharing]
         together = measured_together(list(sharing.values()), real, fake, streams)

@@ -266,9 +266,8 @@ def _measured(
         BallSide(scene.real, scene.near_real, [w for c in counting for w in c.real_balls]),
         BallSide(scene.fake, scene.near_fake, [w for c in counting for w in c.fake_balls]),
     )
-    if searches is None or not across:
-        for_each_pair(*sides)
-    elif (nearest := for_each_pair(*sides, nearest=True)) is not None:
+    nearest = for_each_pair(*sides, nearest=across and searches is not None)
+    if searches is not None and nearest is not None:
         searches.keep_across(scene.fake, scene.real, nearest)
     few = few and f"no interval: {few}"
     return [
