@@ -497,6 +497,14 @@ def test_a_loop_that_is_gone_without_report_has_stopped(tmp_path):
             {"command": "converge", "model": "dirac:loss=wgan", "data": "none"},
             "converge dirac",
         ),
+        (
+            {"command": "attack", "model": "gan:width=64", "data": "ring", "batch": 64},
+            "attack gan on ring",
+        ),
+        (
+            {"command": "batch", "model": "gan", "data": "ring", "seeds": [0, 1]},
+            "batch gan on ring",
+        ),
         ({"command": "forecast", "data": "digits", "flops": 9e9}, "forecast digits, 9.00 GFLOP"),
         (
             {"command": "forecast", "data": "", "refit": "experiment.json"},
@@ -522,7 +530,8 @@ plain = st.recursive(
     max_leaves=8,
 )
 KEYS = ["models", "model", "data", "real", "fakes", "runs", "budget", "seeds", "flops", "size"]
-COMMANDS = ["compare", "evaluate", "tournament", "converge", "forecast", "watch", "study x", "y"]
+COMMANDS = ["compare", "evaluate", "tournament", "converge", "attack", "forecast", "watch"]
+COMMANDS += ["study x", "y"]
 
 
 @given(st.dictionaries(st.sampled_from(KEYS), plain), st.sampled_from(COMMANDS))

@@ -42,7 +42,7 @@ def _matches(q: Mapping[str, Any]) -> str:
     return f"{_names(q.get('runs'))} on {short(q.get('data'))}"
 
 
-def _diagnosis(q: Mapping[str, Any]) -> str:
+def _game(q: Mapping[str, Any]) -> str:
     data = q.get("data")
     on = "" if data in (None, "", "none") else f" on {short(data)}"
     return ", ".join([f"{short(q.get('model'))}{on}", *_budget(q)])
@@ -75,8 +75,9 @@ _TOLD: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "flaws": _judged,
     "support": _judged,
     "tournament": _matches,
-    "converge": _diagnosis,
-    "batch": _other,
+    "converge": _game,
+    "batch": _game,
+    "attack": _game,
     "forecast": _forecast,
     "watch": _watch,
 }
