@@ -1,7 +1,7 @@
 """Does a panel of encoders name the one that a generator was tuned against, and no other?
 
 Run from the repository: OMP_NUM_THREADS=1 python benchmarks/panel.py
-Needs the files of GANTLET_DATA, and gantlet[images]. Three parts, about ten CPU minutes:
+Needs the files of the data directory, and gantlet[images]. Three parts, about ten CPU minutes:
 
 - tuned: a published GAN of MNIST is fine-tuned on the Frechet distance of the 84 features of a
   published LeNet-5, from ten seeds; 500 of its samples are held against those from before.
@@ -15,7 +15,6 @@ The result goes to benchmarks/results/panel.json, with exact binomial intervals 
 
 import itertools
 import json
-import os
 import time
 from pathlib import Path
 
@@ -27,11 +26,12 @@ from torch.nn.functional import interpolate, max_pool2d
 import gantlet
 from gantlet.commands.evaluate.panel import Gain, Reading, gains, reading, together
 from gantlet.core.data import InMemory, Splits
+from gantlet.data.catalogue import home
 from gantlet.features.weights import read
 from gantlet.stats.intervals import proportion
 
 RESULT = Path(__file__).parent / "results" / "panel.json"
-DATA = Path(os.environ.get("GANTLET_DATA", "../shared/data")).resolve()
+DATA = home().resolve()
 GREY = gantlet.Space("image", (1, 28, 28), 256)
 OTHERS = ("efficientnet-lite0:size=48", "random-conv", "pca", "pixels")
 LENET = "lenet"
