@@ -343,9 +343,8 @@ def panel_verdicts(found: Readings) -> Iterator[Verdict]:
 
 def _tuned(found: Readings) -> dict[str, list[Gain]]:
     """Returns which encoders each set but the first was tuned against, by its name."""
-    before, *_ = found.values()
-    _, *others = found.items()
-    return {name: [g for g in gains(before, after) if g.is_tuned] for name, after in others}
+    first, *others = found
+    return {name: [g for g in gains(found[first], found[name]) if g.is_tuned] for name in others}
 
 
 def _alarms(found: Readings) -> Iterator[Verdict]:

@@ -38,7 +38,7 @@ from gantlet.metrics.prd import prd_curve
 from gantlet.report.blocks import Block, Dot, Gallery, Lines, Picture, Series
 from gantlet.run.execute import Watch
 from gantlet.run.store import Run, TrialFolder
-from gantlet.stats.jackknife import Detailed, influences
+from gantlet.stats.jackknife import Detailed, estimate_of, influences
 
 # ----------------------------------------------------------------------------
 # What a trial is.
@@ -579,7 +579,7 @@ def run_trial(trial: Trial, sets: EvaluationSets, folder: TrialFolder, watch: Wa
             folder.save("exhibits", _exhibits(spec, given, wanted, sets.searches))
         folder.save("nearest", _nearest(spec, sets, given))
         permuted = _permuted(view, given)
-    scores = {t: f.estimate if isinstance(f, Detailed) else f for t, f in found.items()}
+    scores = {t: estimate_of(f) for t, f in found.items()}
     folder.save("influence", influences(found))
     note, fingerprint = view.described()
     details = {FINGERPRINT: fingerprint, **permuted}
