@@ -93,10 +93,7 @@ def protocol_answer(question: Mapping[str, Any], outcomes: Sequence[Outcome], ru
         facts=facts_of(_facts(question), outcomes, run),
         verdicts=[v for verdicts, _ in made for v in verdicts]
         or [Verdict(claim="Nothing has been measured yet.")],
-        caveats=[
-            *(Caveat(text=text) for text in _caveats(question)),
-            Caveat(text=_INTERVALS),
-        ],
+        caveats=[Caveat(text=text) for text in _caveats(question)],
         rows=list(_rows(outcomes)),
         blocks=[
             *(b for _, blocks in made for b in blocks),
@@ -123,13 +120,12 @@ def _caveats(question: Mapping[str, Any]) -> Iterator[str]:
         )
     if "drawn" in question["parts"]:
         yield from _DRAWN_CAVEATS
+    yield (
+        "Intervals are Student's t over trainings, cut to what is possible: shares to 0 to 100 %, "
+        "numbers of modes to 0 to all of them, divergences to 0 and above. Where all trainings "
+        "agree exactly they have no width, which so few trainings cannot vouch for."
+    )
 
-
-_INTERVALS = (
-    "Intervals are Student's t over trainings, cut to what is possible: shares to 0 to 100 %, "
-    "numbers of modes to 0 to all of them, divergences to 0 and above. Where all trainings agree "
-    "exactly they have no width, which so few trainings cannot vouch for."
-)
 
 _Made = tuple[list[Verdict], list[Block]]
 
