@@ -485,7 +485,7 @@ class SharedPassTrainMetric(Protocol):
     unit: ClassVar[str]
 
     def plan_train(self, rng: torch.Generator) -> TrainPlan:
-        """Returns the estimate with its influences; ``rng`` draws what is random."""
+        """Returns how its number is found; ``rng`` draws what is random."""
         ...
 
 
@@ -577,7 +577,7 @@ class Ct:
     cells: Annotated[int, Between(1, 1024)] = 3
 
     def plan_train(self, rng: torch.Generator) -> TrainPlan:
-        """Returns the estimate with its influences; ``rng`` starts k-means."""
+        """Returns how its number is found; ``rng`` starts k-means."""
         return CtPlan(self.cells, rng)
 
     def judge(
@@ -728,7 +728,7 @@ class Authenticity:
     quadratic: ClassVar[bool] = True
 
     def plan_train(self, rng: torch.Generator) -> TrainPlan:
-        """Returns the estimate with its influences; draws nothing from ``rng``."""
+        """Returns how its number is found; draws nothing from ``rng``."""
         del rng  # nothing is random
         return AuthenticityPlan()
 
