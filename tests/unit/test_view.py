@@ -287,6 +287,21 @@ def test_foreign_and_half_written_folders_are_named_in_a_line(tmp_path):
     assert not any("\n" in line for line in view.remarks)
 
 
+def test_whole_numbers_beyond_all_floats_break_no_list(tmp_path):
+    make_run(tmp_path / "good")
+    make_run(tmp_path / "asked", {**COMPARE, "budget": {"flops": 10**400}})
+    run = make_run(tmp_path / "found")
+    change(run.path / "report.json", '"value": 7.0', f'"value": 7{"0" * 400}')
+    view = View(tmp_path)
+    assert {r.name: r.state for r in view.runs} == {
+        "good": "finished",
+        "asked": "damaged",
+        "found": "finished",
+    }
+    assert len(numbers_of(run.path, check=False)) == 3
+    assert "metric 2" in view.html(lambda record: None)
+
+
 def test_a_run_of_a_newer_version_is_named(tmp_path):
     make_run(tmp_path / "new")
     raw = read_sealed(tmp_path / "new" / "run.json")

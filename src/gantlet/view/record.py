@@ -162,7 +162,11 @@ def finite(value: object) -> float | None:
     """Returns a number, or None for anything else and for one that is not finite."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return None
-    return float(value) if math.isfinite(value) else None
+    try:
+        found = float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        return None
+    return found if math.isfinite(found) else None
 
 
 # ----------------------------------------------------------------------------
@@ -352,7 +356,7 @@ class Reader:
             found = self._record(folder, name, held=held)
         except ForeignError:
             raise
-        except (UserError, OSError, RecursionError) as error:
+        except (UserError, OSError, RecursionError, OverflowError) as error:
             found = Record(name=name, question=name, why=_clause(error))
         if unclear:
             found = replace(found, why=f"{found.why}; its lock cannot be read ({unclear})")
