@@ -38,10 +38,11 @@ if TYPE_CHECKING:
     )
     from gantlet.compute.meters import count
     from gantlet.core import spec as components
-    from gantlet.core.data import Dataset, InMemory, Space, Splits
+    from gantlet.core.data import Dataset, InMemory, Part, Space, Splits
     from gantlet.core.errors import UserError
     from gantlet.core.estimate import Budget, Estimate
     from gantlet.core.metric import (
+        DataProbe,
         Extractor,
         Features,
         Findings,
@@ -60,10 +61,12 @@ if TYPE_CHECKING:
         Game,
         Generative,
         Invertible,
+        Knob,
         LogProb,
         Model,
         Play,
         Solver,
+        Tunable,
         refuse_context,
     )
     from gantlet.core.rng import Rng
@@ -81,6 +84,7 @@ __all__ = [
     "Adversarial",
     "Between",
     "Budget",
+    "DataProbe",
     "Dataset",
     "Decoder",
     "Density",
@@ -96,9 +100,11 @@ __all__ = [
     "Groups",
     "InMemory",
     "Invertible",
+    "Knob",
     "LogProb",
     "Metric",
     "Model",
+    "Part",
     "Play",
     "Probe",
     "Report",
@@ -109,6 +115,7 @@ __all__ = [
     "Splits",
     "SupportTests",
     "TrainMetric",
+    "Tunable",
     "UserError",
     "Watch",
     "attack",
@@ -144,6 +151,7 @@ _HOMES = {
     "Adversarial": "gantlet.core.model",
     "Between": "gantlet.core.spec",
     "Budget": "gantlet.core.estimate",
+    "DataProbe": "gantlet.core.metric",
     "Dataset": "gantlet.core.data",
     "Decoder": "gantlet.core.model",
     "Density": "gantlet.core.model",
@@ -159,9 +167,11 @@ _HOMES = {
     "Groups": "gantlet.core.metric",
     "InMemory": "gantlet.core.data",
     "Invertible": "gantlet.core.model",
+    "Knob": "gantlet.core.model",
     "LogProb": "gantlet.core.model",
     "Metric": "gantlet.core.metric",
     "Model": "gantlet.core.model",
+    "Part": "gantlet.core.data",
     "Play": "gantlet.core.model",
     "Probe": "gantlet.core.metric",
     "Report": "gantlet.report.blocks",
@@ -172,6 +182,7 @@ _HOMES = {
     "Space": "gantlet.core.data",
     "Splits": "gantlet.core.data",
     "TrainMetric": "gantlet.core.metric",
+    "Tunable": "gantlet.core.model",
     "UserError": "gantlet.core.errors",
     "Watch": "gantlet.watch.loop",
     "count": "gantlet.compute.meters",

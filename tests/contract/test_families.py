@@ -1,4 +1,5 @@
 import pytest
+import torch
 
 from gantlet.core.data import Space
 from gantlet.core.errors import UserError
@@ -12,7 +13,10 @@ DIGITS = Space("image", (1, 8, 8), 17)
 SMALL = Space("image", (3, 16, 16), 256)
 TOKENS = Space("tokens", (12,), 5)
 # A game of the user's own needs a file: tests/unit/test_own_models.py holds it to the contract.
-NAMES = [n for n in families.names() if n != "module"]
+# Families of one kind of sample alone, and a space of it; all others model vectors and images.
+ONE_KIND: dict[str, Space] = {}
+ALL = [n for n in families.names() if n != "module"]
+NAMES = [n for n in ALL if n not in ONE_KIND]
 FITTED = [n for n in NAMES if isinstance(families.make(n), FittedFamily)]
 TRAINED = [n for n in NAMES if n not in FITTED]
 
@@ -21,6 +25,23 @@ TRAINED = [n for n in NAMES if n not in FITTED]
 @pytest.mark.parametrize("name", TRAINED)
 def test_every_family_keeps_the_contract(name, space):
     check_family(families.make(name), space)
+
+
+@pytest.mark.parametrize("name", ONE_KIND)
+def test_every_family_of_one_kind_keeps_the_contract(name):
+    family = families.make(name)
+    if isinstance(family, FittedFamily):
+        check_fitted(family, ONE_KIND[name])
+    else:
+        check_family(family, ONE_KIND[name])
+    other = PLANE if ONE_KIND[name].kind != "vector" else TOKENS
+    with pytest.raises(UserError) as caught:
+        if isinstance(family, FittedFamily):
+            family.fit(other, torch.zeros(4, *other.shape), rng=Rng(0))
+        else:
+            family.build(other, rng=Rng(0))
+    assert other.kind in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", TRAINED)

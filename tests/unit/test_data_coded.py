@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from gantlet.core.data import Space, all_samples, notes_of
+from gantlet.core.data import Part, Space, all_samples, notes_of
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets
@@ -207,7 +207,9 @@ def test_columns_of_any_kind_become_components(tmp_path):
     assert x[4, city.start : city.end].tolist() == [0, 0, 1, 0]
     assert x[0, note.start : note.end].tolist() == [0, 0, 1]
     assert float(x[1, born.start] - x[2, born.start]) == -1
-    assert found.space == Space("table", (2 + 4 + 2 + 3 + 2,))
+    number, flag = Part("number"), Part("flag")
+    parts = (number, flag, Part("category", 4), number, flag, Part("category", 3))
+    assert found.space == Space("table", (2 + 4 + 2 + 3 + 2,), parts=(*parts, Part("category", 2)))
     read = found.code().read(x[2:3])[0]
     assert read == "age=missing, city=Rome, born=2000-01-01, note=x, id=another"
 

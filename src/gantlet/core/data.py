@@ -4,7 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, Self, TypeAlias, final, runtime_checkable
+from typing import Literal, Protocol, Self, TypeAlias, final, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -23,6 +23,21 @@ a plug-in."""
 
 @final
 @dataclass(frozen=True, slots=True)
+class Part:
+    """Components of a sample, side by side, that stand for one thing.
+
+    Attributes:
+        kind: "number" is any real number, "flag" a number that is 0 or 1, "category" the
+            indicators of a category: one of them is 1, the others are 0.
+        width: How many components it has; 1 but for categories.
+    """
+
+    kind: Literal["number", "flag", "category"]
+    width: int = 1
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class Space:
     """The kind and shape of one sample.
 
@@ -36,11 +51,14 @@ class Space:
         shape: The shape of one sample, without the batch; that of an image is
             ``(channels, height, width)``.
         levels: Number of values of a component, or None for continuous spaces.
+        parts: What the components of a vector of mixed kinds stand for, in their order; empty
+            where all are alike.
     """
 
     kind: Kind
     shape: tuple[int, ...]
     levels: int | None = None
+    parts: tuple[Part, ...] = ()
 
     @property
     def size(self) -> int:

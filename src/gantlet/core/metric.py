@@ -10,7 +10,7 @@ from typing import ClassVar, Literal, Protocol, final, runtime_checkable
 import torch
 from torch import Tensor
 
-from gantlet.core.data import Space, Splits
+from gantlet.core.data import Dataset, Space, Splits
 from gantlet.core.estimate import Better, Estimate
 from gantlet.core.model import Model
 from gantlet.core.rng import Rng
@@ -258,4 +258,26 @@ class Probe(Protocol):
 
     def inspect(self, model: Model, real: Tensor, *, rng: Rng) -> Findings:
         """Measures ``model`` against real samples, shape ``(n, *space.shape)``."""
+        ...
+
+
+@runtime_checkable
+class DataProbe(Protocol):
+    """A measurement of a model that needs more of the data than held-out samples; frozen.
+
+    Such as the training samples, the code, or the known truth of a made data set.
+    """
+
+    def examine(
+        self, model: Model, real: Tensor, *, data: Dataset, splits: Splits, rng: Rng
+    ) -> Findings:
+        """Measures ``model`` against real samples and what else is known of the data.
+
+        Args:
+            model: The model.
+            real: Held-out samples, shape ``(n, *space.shape)``.
+            data: The settings of the data set.
+            splits: Its splits, with their code.
+            rng: From which every random number follows.
+        """
         ...

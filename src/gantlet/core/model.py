@@ -135,6 +135,35 @@ class Decoder(Model):
 
 @final
 @dataclass(frozen=True, slots=True)
+class Knob:
+    """A number that trades the quality of samples for their variety, set when sampling.
+
+    Attributes:
+        name: What it is called ("temperature", "truncation").
+        values: Values to try, from most variety to best quality; they do not include ``neutral``.
+        neutral: The value at which the model samples as it was trained to.
+    """
+
+    name: str
+    values: tuple[float, ...]
+    neutral: float
+
+
+class Tunable(Model):
+    """A model with a knob between quality and variety."""
+
+    @property
+    @abc.abstractmethod
+    def knob(self) -> Knob:
+        """The knob."""
+
+    @abc.abstractmethod
+    def tuned(self, value: float) -> Model:
+        """Returns the model with its knob at ``value``; parameters are shared, not copied."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class LogProb:
     """Log-probabilities in nats, with their kind: exact, bound or estimate.
 

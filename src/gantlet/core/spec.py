@@ -37,7 +37,7 @@ from gantlet.core.estimate import REAL
 
 if TYPE_CHECKING:
     from gantlet.core.data import Dataset
-    from gantlet.core.metric import Extractor, Metric, Probe, TrainMetric
+    from gantlet.core.metric import DataProbe, Extractor, Metric, Probe, TrainMetric
     from gantlet.core.model import Family, FittedFamily, Monitor, Solver, Toy
 
 T = TypeVar("T")
@@ -617,7 +617,7 @@ metrics: "Registry[Metric | TrainMetric]" = Registry(
         "wasserstein": "The nearest are sliced-wasserstein and max-sliced-wasserstein.",
     },
 )
-probes: "Registry[Probe]" = Registry(
+probes: "Registry[Probe | DataProbe]" = Registry(
     "probe", "gantlet.probes", {"nll": "likelihood", "bpd": "likelihood", "params": "parameters"}
 )
 toys: "Registry[Toy]" = Registry(

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from gantlet.core.data import Code, Readable, Source, Space, Splits, all_samples
+from gantlet.core.data import Code, Part, Readable, Source, Space, Splits, all_samples
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
@@ -88,6 +88,13 @@ class TableColumn:
     def width(self) -> int:
         """How many components it has."""
         return len(self.categories) + 2 if self.kind == "category" else 1 + self.gaps
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """What its components stand for."""
+        if self.kind == "category":
+            return (Part("category", self.width),)
+        return (Part("number"), Part("flag")) if self.gaps else (Part("number"),)
 
     @property
     def end(self) -> int:
@@ -182,7 +189,10 @@ class TableCode(Readable):
     @override
     def space(self) -> Space:
         """All components of all columns side by side."""
-        return Space("vector" if self.plain else "table", (self.columns[-1].end,))
+        if self.plain:
+            return Space("vector", (self.columns[-1].end,))
+        parts = tuple(part for column in self.columns for part in column.parts)
+        return Space("table", (self.columns[-1].end,), parts=parts)
 
     def write(self, table: TableCells, own: Tensor | None = None) -> Array:
         """Returns the rows of a table with these columns, shape ``(n, components)``.

@@ -10,6 +10,7 @@ from typing import TypeVar, final
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
 from typing_extensions import override
 
 from gantlet.core.data import Code, Dataset, InMemory, Space, Splits, all_samples, groups_of, rows
@@ -103,12 +104,28 @@ def made_up(space: Space, n: int, *, seed: int = 0) -> Tensor:
     """Returns ``n`` smooth random samples of ``space``, shape ``(n, *space.shape)``."""
     rng = Rng(seed).stream("made up")
     x = torch.randn(n, *space.shape, generator=rng)
+    if space.parts:
+        return torch.cat([_mixed(x[:, i:j], kind) for kind, i, j in _places(space)], 1)
     if space.levels is None:
         return x
     # Correlated components, as in images, and every level in use.
     x = (x + torch.randn(n, *([1] * len(space.shape)), generator=rng)) / 2**0.5
     uniform = 0.5 * (1 + torch.erf(x / 2**0.5))
     return (uniform * space.levels).floor().clamp(0, space.levels - 1)
+
+
+def _places(space: Space) -> Generator[tuple[str, int, int]]:
+    start = 0
+    for part in space.parts:
+        yield part.kind, start, start + part.width
+        start += part.width
+
+
+def _mixed(x: Tensor, kind: str) -> Tensor:
+    """Returns numbers as they are, flags and categories by the signs and sizes of numbers."""
+    if kind == "flag":
+        return (x > 1).float()
+    return x if kind == "number" else one_hot(x.argmax(1), x.shape[1]).float()
 
 
 # ----------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from gantlet.commands import standings
 from gantlet.commands.coverage import coverage_of, separated
 from gantlet.commands.trained import ModelTrial, Training, build, draw
 from gantlet.compute.machine import threads
-from gantlet.core.data import all_samples
+from gantlet.core.data import Dataset, Splits, all_samples
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import (
     CONTROL,
@@ -24,9 +24,10 @@ from gantlet.core.estimate import (
     Outcome,
     Trial,
 )
+from gantlet.core.metric import Findings, Probe
 from gantlet.core.model import FittedFamily, Model
 from gantlet.core.rng import Rng, StorageError
-from gantlet.core.spec import families, probes
+from gantlet.core.spec import datasets, families, probes
 from gantlet.domains.domains import missing_features
 from gantlet.features.base import full_precision
 from gantlet.metrics.measure import detail_all, two_sample
@@ -121,6 +122,10 @@ class MeasuredTrial:
         return influences(self.found) | of_control
 
 
+Known = tuple[Dataset, Splits]
+"""A data set and its splits, as probes of a model see them."""
+
+
 def run_model(trial: Trial, data: RunData, folder: TrialFolder, watch: Watch) -> Outcome:
     """Trains or fits the model of ``trial``, samples it, measures it and saves both.
 
@@ -151,9 +156,10 @@ def _run(trial: Trial, data: RunData, folder: TrialFolder, watch: Watch) -> Outc
     folder.save("model", built.model.state_dict())
     folder.save(INFLUENCE, measured.influences())
     scores, clock = estimates(measured.found), built.clock()
+    known = (datasets.make(spec.data), data.of(spec)[1])
     for probe in spec.probes:
         watch(0.97, f"probing {probe}")
-        found = probes.make(probe).inspect(built.model, real, rng=rng)
+        found = _probed(probe, built.model, real, known, rng)
         scores |= found.scores
         clock |= found.clock
     world = separated(spec.data)
@@ -168,6 +174,14 @@ def _run(trial: Trial, data: RunData, folder: TrialFolder, watch: Watch) -> Outc
         notes=(*built.notes, *measured.notes),
         details=measured.details() | built.details(),
     )
+
+
+def _probed(name: str, model: Model, real: Tensor, known: Known, rng: Rng) -> Findings:
+    probe = probes.make(name)
+    if isinstance(probe, Probe):
+        return probe.inspect(model, real, rng=rng)
+    data, splits = known
+    return probe.examine(model, real, data=data, splits=splits, rng=rng)
 
 
 def _naming(model: str, watch: Watch) -> Watch:
