@@ -34,14 +34,23 @@ def test_every_family_of_one_kind_keeps_the_contract(name):
         check_fitted(family, ONE_KIND[name])
     else:
         check_family(family, ONE_KIND[name])
+
+
+@pytest.mark.parametrize("name", ONE_KIND)
+def test_every_family_of_one_kind_refuses_others(name):
+    family = families.make(name)
     other = PLANE if ONE_KIND[name].kind != "vector" else TOKENS
     with pytest.raises(UserError) as caught:
-        if isinstance(family, FittedFamily):
-            family.fit(other, torch.zeros(4, *other.shape), rng=Rng(0))
-        else:
-            family.build(other, rng=Rng(0))
+        start(family, other)
     assert other.kind in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def start(family, space):
+    if isinstance(family, FittedFamily):
+        family.fit(space, torch.zeros(4, *space.shape), rng=Rng(0))
+    else:
+        family.build(space, rng=Rng(0))
 
 
 @pytest.mark.parametrize("name", TRAINED)
