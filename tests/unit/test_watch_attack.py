@@ -1,5 +1,7 @@
 """How easily the critic of a watched loop is fooled: a linear critic, for which all is known."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 from torch import nn
@@ -40,17 +42,22 @@ def climb(game):
         shift += RATE * SLOPE
 
 
-def watched(game, *, every=10, steps=21, moves=True, out=None, **options):
-    watch = gantlet.Watch(
+def latents(n, seed):
+    return torch.randn(n, 2, generator=torch.Generator().manual_seed(seed))
+
+
+def watch_of(game, *, every=10, **options):
+    return gantlet.Watch(
         REAL[:200], train=REAL[200:], every=every, samples=150, share=None, game=game, **options
     )
-    for step in range(steps):
+
+
+def watched(game, *, steps=21, moves=True, watch=None, first=0, **options):
+    watch = watch_of(game, **options) if watch is None else watch
+    for step in range(first, steps):
         if moves and step:
             climb(game)
-        z = torch.Generator().manual_seed(step)
-        watch(
-            step, sample=lambda n, z=z: game.players["generator"](torch.randn(n, 2, generator=z))
-        )
+        watch(step, sample=lambda n, step=step: game.players["generator"](latents(n, step)))
     return watch
 
 
@@ -75,6 +82,18 @@ def test_of_a_linear_critic_distance_length_and_cosine_are_known():
     titles = [block.title for block in watch.report().blocks]
     assert "How far fakes are from fooling the critic" in titles
     assert "Updates along the critic's gradient" in titles
+
+
+@pytest.mark.parametrize("killed", [9, 10, 15])
+def test_a_resumed_loop_looks_as_one_that_went_on(killed):
+    whole = watched(linear_game())
+    game = linear_game()
+    state = deepcopy(watched(game, steps=killed + 1).state_dict())
+    resumed = watch_of(game)
+    resumed.load_state_dict(state)
+    watched(game, watch=resumed, first=killed + 1)
+    assert [look.plain() for look in resumed.looks] == [look.plain() for look in whole.looks]
+    assert LENGTH in {e.name for e in resumed.looks[1].entries}
 
 
 def test_the_first_look_has_no_update_and_one_that_moved_nothing_no_cosine():

@@ -148,16 +148,7 @@ class Watch:
                 seed=seed,
             )
             self._n = self._reference.n
-            self._noise = (
-                None
-                if game is None
-                else GradientNoise(
-                    game, self._reference.learned, self._reference.space, batch=batch, seed=seed
-                )
-            )
-            self._attack = (
-                None if game is None else CriticAttack.of(game, self._reference.learned, seed=seed)
-            )
+            self._noise, self._attack = _of_game(game, self._reference, batch=batch, seed=seed)
             # The noise floor is measured and counted as a look is, and tells what one will cost.
             with self._pace.taking("look"):
                 floor = self._reference.floor(self._n)
@@ -275,6 +266,7 @@ class Watch:
             "curves": {name: curve.state() for name, curve in self._curves.items()},
             "pictures": dict(self._pictures),
             "pace": self._pace.state(),
+            "attack": None if self._attack is None else self._attack.state(),
             "run": {
                 "n": self._n,
                 "sized": self._is_sized,
@@ -307,6 +299,8 @@ class Watch:
             self._curves.setdefault(name, Curve()).load(curve)
         self._pictures = dict(state["pictures"])
         self._pace.load(state["pace"])
+        if self._attack is not None:
+            self._attack.load(state.get("attack"))
         run = state["run"]
         self._n, self._is_sized, self._scale = run["n"], run["sized"], run["scale"]
         self._step, self._first_step, self._skipped = run["step"], run["first"], run["skipped"]
@@ -602,6 +596,17 @@ class Watch:
                 refresh=None if self._ended else _REFRESH,
             )
         )
+
+
+def _of_game(
+    game: Game | None, reference: Reference, *, batch: int, seed: int
+) -> tuple[GradientNoise | None, CriticAttack | None]:
+    """Returns what is measured of the modules of a loop, as far as it can be."""
+    if game is None:
+        return None, None
+    source = reference.learned
+    noise = GradientNoise(game, source, reference.space, batch=batch, seed=seed)
+    return noise, CriticAttack.of(game, source, seed=seed)
 
 
 def _told(error: Exception) -> str:

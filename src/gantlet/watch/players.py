@@ -1,9 +1,9 @@
 """What looks at a game in a loop of the user's own: gradient noise, and attacks on its critic."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -64,8 +64,8 @@ class GradientNoise:
 
     def entries(self, step: int) -> list[Entry]:
         """Returns the noise scale of each player now, and of all together."""
-        stream = Rng(self._seed).stream(f"watch/noise/{step}")
-        index = torch.randint(len(self._source), (_GROUPS * self._size,), generator=stream)
+        drawn = Rng(self._seed).stream(f"watch/noise/{step}")
+        index = torch.randint(len(self._source), (_GROUPS * self._size,), generator=drawn)
         device = next(p for m in self._game.players.values() for p in m.parameters()).device
         noise = Rng(self._seed, str(device)).stream(f"watch/noise/{step}/draws")
         batch = self._source.take(index).to(device)
@@ -103,6 +103,14 @@ _STEPS = 10
 @final
 @dataclass(frozen=True, slots=True)
 class _Before:
+    """What the update before a look begins from.
+
+    Attributes:
+        step: The step after which it was.
+        x: Fakes of fixed latents, scaled, shape ``(n, ...)``.
+        slope: The critic's gradient at each, of the same shape.
+    """
+
     step: int
     x: Tensor
     slope: Tensor
@@ -121,6 +129,9 @@ class CriticAttack:
         game: The game whose modules the loop trains.
         source: The training samples.
         seed: Seed of latents.
+
+    Raises:
+        TypeError: If the game's model makes no samples of latents; ``of`` asks first.
     """
 
     def __init__(self, game: Adversarial, source: Source, *, seed: int) -> None:
@@ -159,12 +170,23 @@ class CriticAttack:
             near = deepfool(self._score, x, Goal(threshold=float(real.median())), steps=_STEPS)
         found = {DISTANCE: median_distance(near.distance.cpu(), unit="scaled L2")}
         if before is not None and before.step + 1 == step:
-            u = x - before.x
+            u, slope = x - before.x.to(x.device), before.slope.to(x.device)
             found[LENGTH] = median_distance(lengths(u).cpu(), unit="scaled L2")
             if bool(u.any()):
-                cosine = torch.cosine_similarity(u.flatten(1), before.slope.flatten(1), eps=1e-30)
+                cosine = torch.cosine_similarity(u.flatten(1), slope.flatten(1), eps=1e-30)
                 found[COSINE] = mean(cosine.tolist(), of="latents")
         return [Entry(step=step, name=name, estimate=e) for name, e in found.items()]
+
+    def state(self) -> dict[str, Any] | None:
+        """Returns what the next look needs, or None where nothing is remembered."""
+        before = self._before
+        if before is None:
+            return None
+        return {"step": before.step, "x": before.x, "slope": before.slope}
+
+    def load(self, state: Mapping[str, Any] | None) -> None:
+        """Goes on from what ``state`` returned."""
+        self._before = None if state is None else _Before(**state)
 
     def _made(self) -> Tensor:
         weights = next(self._model.parameters())
