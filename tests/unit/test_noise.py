@@ -203,6 +203,19 @@ def test_where_a_batch_is_normalised_there_are_no_examples():
     assert Look(game, batch, rng=Rng(0).stream("n")).unit == "example"
 
 
+@pytest.mark.parametrize("unit", ["example", "micro-batch"])
+def test_a_parameter_that_the_loss_does_not_use_has_no_gradient(unit):
+    critic = nn.Linear(2, 1)
+    game = gantlet.game({"generator": nn.Linear(3, 2), "critic": critic}, losses="ns", latent=3)
+    batch = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
+    used = Look(game, batch, rng=Rng(0).stream("n"), unit=unit).rows["critic"].rows
+    critic.spare = nn.Parameter(torch.ones(5))
+    found = Look(game, batch, rng=Rng(0).stream("n"), unit=unit).rows["critic"].rows
+    assert sorted(found.abs().sum(0).tolist())[:5] == [0.0] * 5
+    assert found.square().sum() == pytest.approx(float(used.square().sum()))
+    assert found.shape[1] == used.shape[1] + 5
+
+
 def apart(critic, generator, real, z):
     """A loss of pairs of fakes, which no example has."""
     fake = generator(z)
@@ -278,7 +291,7 @@ def test_numerator_and_denominator_are_averaged_apart_and_kept():
     parts = ledger.parts("critic", "plain")
     ratio = sum(p.trace for p in parts) / sum(p.square for p in parts)
     assert ledger.scale("critic", "plain").value == pytest.approx(ratio)
-    assert ledger.scale("critic", "plain", since=2).n == 128
+    assert ledger.scale("critic", "plain").n == 4 * 64
     assert [step for step, _ in ledger.windows("critic", "plain", 2)] == [1, 3]
 
 

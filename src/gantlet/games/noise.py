@@ -173,7 +173,9 @@ class Look:
     An example of a critic is a pair of a real and a fake sample with its penalty, one of a
     generator is a latent (and a real sample, where its loss looks at one). Gradients of single
     examples come from ``torch.func.vmap``, or one by one where a loss cannot be so transformed;
-    that their mean is the gradient of the whole batch is checked each time.
+    that their mean is the gradient of the whole batch is checked each time. At most 2^24 numbers
+    are held: of more examples times parameters the first examples are compared, as ``n`` of
+    ``Parts`` says.
 
     Args:
         game: The game; its players are read, and no buffer of theirs changes.
@@ -184,6 +186,11 @@ class Look:
         groups: Number of micro-batches.
         largest: The most parameters of a player for which examples are compared where ``unit``
             is None; None for any number.
+
+    Attributes:
+        unit: Whose gradients were compared.
+        reason: Why examples were not compared; "" where they were, or were not wanted.
+        rows: The gradients, by player.
 
     Raises:
         UserError: If examples are asked for where a loss is no mean over them, or there are too
@@ -206,6 +213,7 @@ class Look:
         self.reason = "" if unit == "micro-batch" else _couples(game)
         if unit is None and largest is not None and max(sizes.values()) > largest:
             self.reason = self.reason or f"a player has more than {largest:,} parameters"
+        self.unit: Unit = "micro-batch"
         self.rows = dict[str, Rows]()
         self._look = FixedLosses(batch, rng=rng)
         if unit != "micro-batch" and not self.reason:
@@ -216,11 +224,6 @@ class Look:
             )
         if not self.rows:
             self._by_group(batch, groups)
-
-    @property
-    def unit(self) -> Unit:
-        """Whose gradients were compared."""
-        return "example" if not self.reason and self._is_exact else "micro-batch"
 
     def moments(self, weights: Mapping[str, Tensor] | None = None) -> dict[str, Moments]:
         """Returns those of each player, and of all ``together`` where there are several.
@@ -247,10 +250,7 @@ class Look:
                 self.reason = f"the loss of {player} is not a mean over examples"
                 return
             rows[player] = Rows(found, 1)
-        self.rows = rows
-        self._is_exact = True
-
-    _is_exact = False
+        self.rows, self.unit = rows, "example"
 
     def _examples(self, player: str, batch: Tensor) -> Tensor | None:
         """Returns the gradient of each example, or None where the loss is no mean over them."""
@@ -258,7 +258,7 @@ class Look:
             recording = _Recording()
             with recording:
                 loss = self._game.loss(player, batch, rng=self._look.rng())
-            whole = _flat(torch.autograd.grad(loss, self._parameters[player]))
+            whole = _gradient(loss, self._parameters[player])
             drawn = recording.drawn
             axes = [_axis(d, len(batch)) for d in drawn]
             rows: Tensor | None
@@ -314,10 +314,9 @@ class Look:
             try:
                 with _Replaying(noise):
                     loss = self._game.loss(player, batch[i : i + 1], rng=self._look.rng())
-                found = torch.autograd.grad(loss, self._parameters[player])
+                parts.append(_gradient(loss, self._parameters[player]))
             except (RuntimeError, ValueError, StopIteration, UserError):
                 return None  # a loss of two samples and more, or noise of another shape
-            parts.append(_flat(found))
         return torch.stack(parts)
 
     def _by_group(self, batch: Tensor, groups: int) -> None:
@@ -338,7 +337,7 @@ class Look:
                     noise = torch.Generator(rng.device).manual_seed(seed)
                     part = batch[k * size : (k + 1) * size]
                     loss = self._game.loss(player, part, rng=noise)
-                    rows.append(_flat(torch.autograd.grad(loss, own)))
+                    rows.append(_gradient(loss, own))
             self.rows[player] = Rows(torch.stack(rows), size)
 
 
@@ -349,12 +348,11 @@ def coupling(game: Game, batch: Tensor, *, rng: torch.Generator) -> str:
         game: The game.
         batch: A few real samples.
         rng: Draws the noise.
+
+    Raises:
+        UserError: If there are fewer than 8 samples.
     """
-    try:
-        Look(game, batch, rng=rng, unit="example")
-    except UserError:
-        return Look(game, batch, rng=rng, largest=None).reason
-    return ""
+    return Look(game, batch, rng=rng, largest=None).reason
 
 
 TOGETHER = "together"
@@ -377,6 +375,11 @@ def _tracks(module: nn.Module) -> bool:
 def _axis(drawn: Tensor, n: int) -> int | None:
     """Returns along which axis there is one number for each example; None where all share them."""
     return next((i for i, size in enumerate(drawn.shape) if size == n), None)
+
+
+def _gradient(loss: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+    """Returns the gradient as one vector; 0 for a parameter that the loss does not use."""
+    return _flat(torch.autograd.grad(loss, parameters, materialize_grads=True))
 
 
 def _flat(gradients: Sequence[Tensor]) -> Tensor:
@@ -404,9 +407,13 @@ def _buffers_kept(game: Game) -> Generator[None]:
 def adam_weights(game: Game, play: Play) -> dict[str, Tensor] | None:
     """Returns the factor by which Adam scales each parameter's gradient now, by player.
 
-    That is ``1 / (sqrt(v) + eps)`` for the second moment ``v``, freed of its start. In coordinates
+    That is ``1 / (sqrt(v) + eps)`` for the second moment ``v`` as Adam keeps it: the correction
+    for its start is one factor for all parameters of a player, which no noise scale of a player
+    depends on, nor that of all together where all players have made as many steps. In coordinates
     in which Adam descends most steeply, squared lengths of gradients have these weights. None
     where the solver remembers no second moments, or has not moved.
+
+    Source: Kingma and Ba, 2015, https://arxiv.org/abs/1412.6980, algorithm 1.
 
     Args:
         game: The game.
@@ -444,11 +451,9 @@ def _of_all(memory: Mapping[str, Any], sizes: Mapping[str, int]) -> dict[str, Te
 
 
 def _second_moment(memory: Mapping[str, Any]) -> Tensor | None:
-    """Returns the second moment in what Adam remembers, flat and as if it had no start."""
+    """Returns the second moment in what Adam remembers, flat, or None before its first step."""
     if not {"second", "steps"} <= set(memory) or not float(memory["steps"]):
         return None
-    # Only ratios of these numbers count, so that the correction for the start, the same for all
-    # parameters of a player, is left out.
     return _flat(memory["second"])
 
 
@@ -527,15 +532,13 @@ class Ledger:
         """Returns who was seen in these coordinates, ``together`` included."""
         return list(next((s.parts[metric] for s in self.looks if metric in s.parts), {}))
 
-    def parts(self, player: str, metric: Metric, *, since: int = 0) -> list[Parts]:
-        """Returns the numbers of a player in all looks after a step."""
-        return [
-            s.parts[metric][player] for s in self.looks if s.step >= since and metric in s.parts
-        ]
+    def parts(self, player: str, metric: Metric) -> list[Parts]:
+        """Returns the numbers of a player in all looks."""
+        return [s.parts[metric][player] for s in self.looks if metric in s.parts]
 
-    def scale(self, player: str, metric: Metric, *, since: int = 0) -> Estimate:
-        """Returns the noise scale of a player over all looks after a step."""
-        found = self.parts(player, metric, since=since)
+    def scale(self, player: str, metric: Metric) -> Estimate:
+        """Returns the noise scale of a player over all looks."""
+        found = self.parts(player, metric)
         if not found:
             return Estimate.missing("no look at gradients of single batches", unit="examples")
         return pooled(found).scale()
