@@ -1,13 +1,13 @@
-"""The protocol of a part of the study: trials, how to run one, conclusions."""
+"""The protocol of a part of the study: its trials, and how to run one."""
 
 import abc
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from gantlet.core.estimate import Estimate, Outcome, Trial
-from gantlet.report.blocks import Block, Caveat, Verdict
 from gantlet.report.format import text
+from gantlet.research.parts import StudyPart
 from gantlet.run.execute import Watch
 from gantlet.run.store import TrialFolder
 from gantlet.run.trials import RunData, TypedTrial
@@ -36,23 +36,8 @@ class PartTrial(TypedTrial):
     device: str = "cpu"
 
 
-class Part(abc.ABC):
-    """One part of the study."""
-
-    @property
-    @abc.abstractmethod
-    def name(self) -> str:
-        """One word, which identifies its trials."""
-
-    @property
-    @abc.abstractmethod
-    def title(self) -> str:
-        """The heading of its part of the report."""
-
-    @property
-    @abc.abstractmethod
-    def caveats(self) -> Sequence[Caveat]:
-        """What limits its answers."""
+class Part(StudyPart):
+    """One part of the study of batch size."""
 
     @abc.abstractmethod
     def trials(self, size: Size) -> Sequence[PartTrial]:
@@ -61,14 +46,6 @@ class Part(abc.ABC):
     @abc.abstractmethod
     def run(self, trial: Trial, data: RunData, folder: TrialFolder, watch: Watch) -> Outcome:
         """Does one trial; its threads are set already."""
-
-    @abc.abstractmethod
-    def blocks(self, outcomes: Sequence[Outcome]) -> Iterator[Block]:
-        """Yields tables and charts of its own outcomes, perhaps not all of them."""
-
-    @abc.abstractmethod
-    def verdicts(self, outcomes: Sequence[Outcome]) -> Iterator[Verdict]:
-        """Yields its answers: what cannot be distinguished first, then the most important."""
 
 
 def in_words(e: Estimate) -> str:

@@ -1,12 +1,12 @@
-"""The protocol of a strategy of the study: trials, how to run one, conclusions."""
+"""The protocol of a strategy of the study: its trials, and how to run one."""
 
 import abc
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from gantlet.core.estimate import Outcome, Trial
-from gantlet.report.blocks import Block, Caveat, Verdict
+from gantlet.research.parts import StudyPart
 from gantlet.run.execute import Watch
 from gantlet.run.store import TrialFolder
 from gantlet.run.trials import TypedTrial
@@ -33,23 +33,8 @@ class StrategyTrial(TypedTrial):
     device: str = "cpu"
 
 
-class Strategy(abc.ABC):
+class Strategy(StudyPart):
     """One of the three ways to attack the question that the article names."""
-
-    @property
-    @abc.abstractmethod
-    def name(self) -> str:
-        """One word, which identifies its trials."""
-
-    @property
-    @abc.abstractmethod
-    def title(self) -> str:
-        """The heading of its part of the report."""
-
-    @property
-    @abc.abstractmethod
-    def caveats(self) -> Sequence[Caveat]:
-        """What limits its answers."""
 
     @abc.abstractmethod
     def trials(self, size: Size) -> Sequence[StrategyTrial]:
@@ -58,11 +43,3 @@ class Strategy(abc.ABC):
     @abc.abstractmethod
     def run(self, trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
         """Does one trial; its threads are set already."""
-
-    @abc.abstractmethod
-    def blocks(self, outcomes: Sequence[Outcome]) -> Iterator[Block]:
-        """Yields tables and charts of its own outcomes, perhaps not all of them."""
-
-    @abc.abstractmethod
-    def verdicts(self, outcomes: Sequence[Outcome]) -> Iterator[Verdict]:
-        """Yields its answers, the most important first, whichever way they fell."""
