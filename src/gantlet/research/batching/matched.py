@@ -7,19 +7,19 @@ from typing import final
 import torch
 from typing_extensions import override
 
-from gantlet.commands.batch.effects import p_paired
 from gantlet.core.data import Splits, all_samples
 from gantlet.core.estimate import Budget, Estimate, Outcome, Trial
 from gantlet.core.model import Family, Generative
 from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets, families, solvers
 from gantlet.report.blocks import Block, Caveat, Cell, Column, Lines, Series, Table, Verdict
-from gantlet.research.batching.parts import Part, PartTrial, Size, in_words
+from gantlet.research.batching.differences import all_tested, each, which
+from gantlet.research.batching.parts import Part, PartTrial, Size
 from gantlet.run.execute import Watch
 from gantlet.run.store import TrialFolder
 from gantlet.run.train import DivergedError, Plan, train
 from gantlet.run.trials import RunData
-from gantlet.stats.intervals import holm_adjusted, mean, paired
+from gantlet.stats.intervals import mean, paired
 
 BATCHES = (32, 64, 256)
 MODELS: Mapping[str, str] = {
@@ -168,25 +168,15 @@ class Transport(Part):
 
     @override
     def verdicts(self, outcomes: Sequence[Outcome]) -> Iterator[Verdict]:
-        tests = list(_tests(outcomes))
+        tests = all_tested(_differences(outcomes))
         if not tests:
             return
-        adjusted = holm_adjusted([p_paired(t.difference) for t in tests])
-        told = [
-            f"{t.label}: {in_words(t.difference)}, p = {p:.2g}"
-            for t, p in zip(tests, adjusted, strict=True)
-        ]
-        found = list(zip(tests, adjusted, strict=True))
-        open_ = [t.label for t, p in found if p > 0.05]
-        better = [t.label for t, p in found if p <= 0.05 and (t.difference.value or 0) < 0]
-        worse = [t.label for t, p in found if p <= 0.05 and (t.difference.value or 0) > 0]
-        if open_:
-            yield Verdict(claim=f"Not distinguished from the plain GAN: {'; '.join(open_)}.")
+        if any(t.sign == 0 for t in tests.values()):
+            yield Verdict(claim=f"Not distinguished from the plain GAN: {which(tests, 0)}.")
         yield Verdict(
-            claim=f"Nearer to the data than the plain GAN with R1: {'; '.join(better) or 'none'}. "
-            f"Farther: {'; '.join(worse) or 'none'}.",
-            because="Differences of energy distance, paired over seeds (Holm): "
-            f"{'; '.join(told)}.",
+            claim=f"Nearer to the data than the plain GAN with R1: {which(tests, -1)}. Farther: "
+            f"{which(tests, 1)}.",
+            because=f"Differences of energy distance, paired over seeds (Holm): {each(tests)}.",
         )
         yield from _gains(outcomes)
 
@@ -209,20 +199,6 @@ def final_distance(game: Generative, splits: Splits, rng: Rng) -> float:
 # ----------------------------------------------------------------------------
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class _Test:
-    """A difference between two kinds of training, paired over seeds.
-
-    Attributes:
-        label: What is compared.
-        difference: By how much it is farther from the data.
-    """
-
-    label: str
-    difference: Estimate
-
-
 def _values(outcomes: Sequence[Outcome], name: str, kind: str, batch: int) -> dict[int, float]:
     """Returns the distance by seed."""
     model = families.resolve(MODELS[name])
@@ -236,32 +212,50 @@ def _values(outcomes: Sequence[Outcome], name: str, kind: str, batch: int) -> di
     return found
 
 
-def _tests(outcomes: Sequence[Outcome]) -> Iterator[_Test]:
-    for kind in KINDS:
-        for batch in BATCHES:
-            plain = _values(outcomes, "GAN", kind, batch)
-            for name in list(MODELS)[1:]:
-                own = _values(outcomes, name, kind, batch)
-                both = sorted(plain.keys() & own.keys())
-                if len(both) > 1:
-                    d = paired([own[s] for s in both], [plain[s] for s in both])
-                    yield _Test(f"{name}, batch {batch}, equal {kind}", d)
+def _difference(a: Mapping[int, float], b: Mapping[int, float]) -> Estimate | None:
+    """Returns by how much the first is farther from the data, paired over seeds."""
+    both = sorted(a.keys() & b.keys())
+    return paired([a[s] for s in both], [b[s] for s in both]) if len(both) > 1 else None
+
+
+def _differences(outcomes: Sequence[Outcome]) -> dict[str, Estimate]:
+    """Returns by how much each family is farther from the data than the plain GAN."""
+    return {
+        f"{name}, batch {batch}, equal {kind}": d
+        for kind in KINDS
+        for batch in BATCHES
+        for name in list(MODELS)[1:]
+        if (
+            d := _difference(
+                _values(outcomes, name, kind, batch), _values(outcomes, "GAN", kind, batch)
+            )
+        )
+        is not None
+    }
 
 
 def _gains(outcomes: Sequence[Outcome]) -> Iterator[Verdict]:
-    """Says what the largest batch gains over the smallest, by family."""
-    told = []
-    for kind in KINDS:
-        for name in MODELS:
-            few, many = (_values(outcomes, name, kind, b) for b in (BATCHES[0], BATCHES[-1]))
-            both = sorted(few.keys() & many.keys())
-            if len(both) > 1:
-                d = paired([many[s] for s in both], [few[s] for s in both])
-                told.append(f"{name}, equal {kind}: {in_words(d)}")
-    if told:
+    """Says what the largest batch changes over the smallest, by family."""
+    few, many = BATCHES[0], BATCHES[-1]
+    tests = all_tested(
+        {
+            f"{name}, equal {kind}": d
+            for kind in KINDS
+            for name in MODELS
+            if (
+                d := _difference(
+                    _values(outcomes, name, kind, many), _values(outcomes, name, kind, few)
+                )
+            )
+            is not None
+        }
+    )
+    if tests:
         yield Verdict(
-            claim=f"What batch {BATCHES[-1]} changes over batch {BATCHES[0]}, in energy distance.",
-            because=f"Paired over seeds, below 0 is nearer to the data: {'; '.join(told)}.",
+            claim=f"Batch {many} against batch {few}, in energy distance. Not distinguished: "
+            f"{which(tests, 0)}. Nearer to the data: {which(tests, -1)}. Farther: "
+            f"{which(tests, 1)}.",
+            because=f"Paired over seeds, below 0 is nearer to the data (Holm): {each(tests)}.",
         )
 
 

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from gantlet.core.estimate import Estimate, Outcome, Trial
-from gantlet.report.format import text
+from gantlet.core.estimate import Outcome, Trial
 from gantlet.research.parts import StudyPart
 from gantlet.run.execute import Watch
 from gantlet.run.store import TrialFolder
@@ -46,17 +45,3 @@ class Part(StudyPart):
     @abc.abstractmethod
     def run(self, trial: Trial, data: RunData, folder: TrialFolder, watch: Watch) -> Outcome:
         """Does one trial; its threads are set already."""
-
-
-def in_words(e: Estimate) -> str:
-    """Returns a number with its interval, as a sentence holds it.
-
-    Example:
-        >>> in_words(Estimate(value=0.5, low=0.25, high=1.0, n=3))
-        '0.500 (0.250 to 1)'
-    """
-    if e.value is None:
-        return "not measured"
-    if e.low is None:
-        return f"at least {text(e.value)}" if e.kind == "lower" else text(e.value)
-    return f"{text(e.value)} ({text(e.low)} to {text(e.high)})"

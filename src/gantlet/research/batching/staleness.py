@@ -9,20 +9,20 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from gantlet.commands.batch.effects import p_paired
 from gantlet.core.data import all_samples
 from gantlet.core.estimate import Budget, Estimate, Outcome, Spend, Trial
 from gantlet.core.model import Family, Generative
 from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets, families, solvers
 from gantlet.report.blocks import Block, Caveat, Cell, Column, Lines, Series, Table, Verdict
-from gantlet.research.batching.parts import Part, PartTrial, Size, in_words
+from gantlet.research.batching.differences import PairedTest, all_tested, each, which
+from gantlet.research.batching.parts import Part, PartTrial, Size
 from gantlet.run.averaging import Average, Averaging
 from gantlet.run.execute import Watch
 from gantlet.run.store import TrialFolder
 from gantlet.run.train import Batches
 from gantlet.run.trials import RunData
-from gantlet.stats.intervals import holm_adjusted, mean, paired
+from gantlet.stats.intervals import mean, paired
 
 DELAYS = (0, 4, 16, 64)
 REMEDIED = 16
@@ -192,16 +192,16 @@ class Staleness(Part):
 
     @override
     def verdicts(self, outcomes: Sequence[Outcome]) -> Iterator[Verdict]:
-        tests = {
+        differences = {
             (penalty, way.name): d
             for penalty in PENALTIES
             for way in WAYS[1:]
             if (d := _difference(outcomes, penalty, way, SYNCHRONOUS)) is not None
         }
-        if tests:
-            yield from _against_synchronous(tests)
+        if differences:
+            yield from _against_synchronous(all_tested(differences))
             yield from _between(outcomes)
-            yield _averaging_verdict(outcomes)
+            yield from _averaging(outcomes)
 
 
 def _model(penalty: str, history: int) -> str:
@@ -277,64 +277,54 @@ def _difference(
     return _paired(_values(outcomes, penalty, way, kind), _values(outcomes, penalty, other, kind))
 
 
-def _against_synchronous(tests: Mapping[tuple[str, str], Estimate]) -> Iterator[Verdict]:
-    adjusted = dict(zip(tests, holm_adjusted([p_paired(d) for d in tests.values()]), strict=True))
-
-    def told(penalty: str, *, sign: int) -> str:
-        names = [
-            way
-            for (p, way), d in tests.items()
-            if p == penalty and adjusted[p, way] <= 0.05 and sign * (d.value or 0) > 0
-        ]
-        return "; ".join(names) or "none"
-
+def _against_synchronous(tests: Mapping[tuple[str, str], PairedTest]) -> Iterator[Verdict]:
     for penalty, name in PENALTIES.items():
-        open_ = [w for (p, w) in tests if p == penalty and adjusted[p, w] > 0.05]
+        own = {way: t for (p, way), t in tests.items() if p == penalty}
         yield Verdict(
-            claim=f"With {name}, not distinguished from synchronous training: "
-            f"{'; '.join(open_) or 'none'}. Farther from the data: {told(penalty, sign=1)}. "
-            f"Nearer: {told(penalty, sign=-1)}.",
+            claim=f"With {name}, not distinguished from synchronous training: {which(own, 0)}. "
+            f"Farther from the data: {which(own, 1)}. Nearer: {which(own, -1)}.",
             because="Differences of energy distance of the last weights, paired over seeds (Holm "
-            "over both penalties): "
-            + "; ".join(
-                f"{w} {in_words(d)}, p = {adjusted[p, w]:.2g}"
-                for (p, w), d in tests.items()
-                if p == penalty
-            )
-            + ".",
+            f"over both penalties): {each(own)}.",
         )
 
 
 def _between(outcomes: Sequence[Outcome]) -> Iterator[Verdict]:
     """Compares late gradients of all players with late opponents, and with R1 and without."""
-    told = []
-    for penalty, name in PENALTIES.items():
-        for d in DELAYS[1:]:
-            found = _difference(outcomes, penalty, OPPONENT[d], ALL[d])
-            if found is not None:
-                told.append(f"{name}, delay {d}: {in_words(found)}")
-    if told:
+    tests = all_tested(
+        {
+            f"{name}, delay {delay}": d
+            for penalty, name in PENALTIES.items()
+            for delay in DELAYS[1:]
+            if (d := _difference(outcomes, penalty, OPPONENT[delay], ALL[delay])) is not None
+        }
+    )
+    if tests:
         yield Verdict(
-            claim="Late opponents alone against late gradients of all players, in energy distance "
-            "(above 0: late opponents are worse).",
-            because=f"Paired over seeds: {'; '.join(told)}.",
+            claim="Late opponents alone against late gradients of all players, in energy "
+            f"distance. Not distinguished: {which(tests, 0)}. Farther from the data: "
+            f"{which(tests, 1)}. Nearer: {which(tests, -1)}.",
+            because=f"Paired over seeds (Holm; above 0, late opponents are worse): {each(tests)}.",
         )
 
 
-def _averaging_verdict(outcomes: Sequence[Outcome]) -> Verdict:
-    told = []
+def _averaging(outcomes: Sequence[Outcome]) -> Iterator[Verdict]:
+    """Compares averages of weights with the last weights of the same trainings."""
+    differences: dict[str, Estimate] = {}
     for penalty, name in PENALTIES.items():
         for way in (SYNCHRONOUS, ALL[4], ALL[REMEDIED]):
             last = _values(outcomes, penalty, way)
             for kind in ("exponential", "uniform"):
                 found = _paired(_values(outcomes, penalty, way, kind), last)
                 if found is not None:
-                    told.append(f"{name}, {way.name}, {_KINDS[kind]}: {in_words(found)}")
-    return Verdict(
-        claim="What averaging of weights changes, in energy distance (below 0: nearer to the "
-        "data).",
-        because=f"Against the last weights of the same trainings: {'; '.join(told)}.",
-    )
+                    differences[f"{name}, {way.name}, {_KINDS[kind]}"] = found
+    tests = all_tested(differences)
+    if tests:
+        yield Verdict(
+            claim="Averages of weights against the last weights of the same trainings, in energy "
+            f"distance. Not distinguished: {which(tests, 0)}. Nearer to the data: "
+            f"{which(tests, -1)}. Farther: {which(tests, 1)}.",
+            because=f"Paired over seeds (Holm): {each(tests)}.",
+        )
 
 
 # ----------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import final
 import torch
 from typing_extensions import override
 
-from gantlet.commands.batch.effects import Sweep, decomposed, noise_part, p_paired
+from gantlet.commands.batch.effects import Sweep, decomposed, noise_part
 from gantlet.commands.batch.trial import Course, run_trial
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Budget, Estimate, Outcome, Trial
@@ -18,11 +18,12 @@ from gantlet.games.field import GameField
 from gantlet.games.noise import noise_floor
 from gantlet.games.toys import Dirac
 from gantlet.report.blocks import Block, Caveat, Cell, Column, Lines, Series, Table, Verdict
-from gantlet.research.batching.parts import Part, PartTrial, Size, in_words
+from gantlet.research.batching.differences import LEVEL, all_tested, each, in_words, which
+from gantlet.research.batching.parts import Part, PartTrial, Size
 from gantlet.run.execute import Watch
 from gantlet.run.store import TrialFolder
 from gantlet.run.trials import RunData
-from gantlet.stats.intervals import holm_adjusted, mean, proportion
+from gantlet.stats.intervals import mean, paired, proportion
 from gantlet.stats.noise_scale import RateRule
 
 BASE = 128
@@ -253,60 +254,51 @@ def _by_arm(outcomes: Sequence[Outcome]) -> dict[Arm, ArmSweep]:
 
 def _noise_verdicts(found: Mapping[Arm, ArmSweep]) -> Iterator[Verdict]:
     """Says at which batches four times as many samples end lower after as many steps."""
-    parts = {
-        (arm, few): d
-        for arm, sweep in found.items()
-        for few, many in pairwise(BATCHES)
-        if (d := noise_part(sweep.at("constant", few), sweep.at("constant", many))).low is not None
-    }
-    adjusted = dict(zip(parts, holm_adjusted([p_paired(d) for d in parts.values()]), strict=True))
-    told = "; ".join(
-        f"{_step_of(*key)} {in_words(d)}, p = {adjusted[key]:.2g}" for key, d in parts.items()
+    tests = all_tested(
+        {
+            f"{arm.name}, {few} to {many}": d
+            for arm, sweep in found.items()
+            for few, many in pairwise(BATCHES)
+            if (d := noise_part(sweep.at("constant", few), sweep.at("constant", many))).low
+            is not None
+        }
     )
-    open_ = [key for key, p in adjusted.items() if p > _LEVEL]
-    if open_:
+    signs = {t.sign for t in tests.values()}
+    if 0 in signs:
         yield Verdict(
             claim="Not distinguished at one learning rate, after as many steps with four times "
-            f"the batch: {'; '.join(_step_of(*key) for key in open_)}."
+            f"the batch: {which(tests, 0)}."
         )
     for sign, word in ((1, "Noise holds back"), (-1, "A larger batch ends higher for")):
-        own = [k for k, p in adjusted.items() if p <= _LEVEL and sign * (parts[k].value or 0) > 0]
-        if own:
-            yield Verdict(claim=f"{word} {'; '.join(_step_of(*key) for key in own)}.")
-    if parts:
+        if sign in signs:
+            yield Verdict(claim=f"{word} {which(tests, sign)}.")
+    if tests:
         yield Verdict(
             claim="By how much four times the batch ends lower: the noise part of the final loss.",
-            because=f"Paired over seeds, Holm over all: {told}.",
+            because=f"Paired over seeds, Holm over all: {each(tests)}.",
         )
-
-
-_LEVEL = 0.05
-
-
-def _step_of(arm: Arm, few: int) -> str:
-    return f"{arm.name}, {few} to {4 * few}"
 
 
 def _raised_verdict(found: Mapping[Arm, ArmSweep]) -> Iterator[Verdict]:
     """Says what of the gain of the linear rule is due to the batch, and what to the rate."""
-    told = []
+    differences: dict[str, Estimate] = {}
     for arm, sweep in found.items():
         if arm in _WITH_RULES and sweep.raised:
             base, large = sweep.at("constant", BASE), sweep.at("linear", BATCHES[-1])
-            rate, batch = noise_part(base, sweep.raised), noise_part(sweep.raised, large)
-            told.append(
-                f"{arm.name}: by the rate {in_words(rate)}, p = {p_paired(rate):.2g}; then by the "
-                f"batch {in_words(batch)}, p = {p_paired(batch):.2g}"
-            )
-    if told:
+            differences[f"{arm.name}, the rate"] = noise_part(base, sweep.raised)
+            differences[f"{arm.name}, then the batch"] = noise_part(sweep.raised, large)
+    tests = all_tested(differences)
+    if tests:
         yield Verdict(
-            claim=f"What four times the learning rate wins at batch {BASE}, and what four times "
-            "the batch wins on top, in final loss after as many steps.",
-            because=f"Paired over seeds, p not adjusted: {'. '.join(told)}.",
+            claim=f"Final loss after as many steps with four times the learning rate at batch "
+            f"{BASE}, and then with four times the batch. Not distinguished: {which(tests, 0)}. "
+            f"Lower: {which(tests, 1)}. Higher: {which(tests, -1)}.",
+            because=f"How much lower, paired over seeds, Holm over all: {each(tests)}.",
         )
 
 
 def _lost_verdict(found: Mapping[Arm, ArmSweep]) -> Iterator[Verdict]:
+    """Says how many trainings of GANs lose their progress, and whether R1 changes that."""
     told = []
     for arm, sweep in found.items():
         shares = [
@@ -314,26 +306,67 @@ def _lost_verdict(found: Mapping[Arm, ArmSweep]) -> Iterator[Verdict]:
             for b in BATCHES
         ]
         told.append(f"{arm.name} {', '.join(shares)}")
-    with_, without = (_lost(found, penalty) for penalty in ("r1", "none"))
+    without, with_ = (
+        [loses for arm, s in found.items() if _has(arm, p) for loses in _losing(arm, s).values()]
+        for p in ("none", "r1")
+    )
     yield Verdict(
         claim="Trainings of GANs that lose their progress: "
-        f"{in_words(without)} without a penalty, {in_words(with_)} with R1, over all batches and "
-        "rates.",
+        f"{in_words(_lost(without))} without a penalty, {in_words(_lost(with_))} with R1, over "
+        f"all batches and rates. {_penalty_test(found)}".strip(),
         because=f"By batch, at a constant rate: {'; '.join(told)}.",
     )
 
 
-def _lost(found: Mapping[Arm, ArmSweep], penalty: str) -> Estimate:
-    courses = [
-        c
-        for arm, sweep in found.items()
-        if f"penalty={penalty}" in arm.model
+def _has(arm: Arm, penalty: str) -> bool:
+    return f"penalty={penalty}" in arm.model
+
+
+def _losing(arm: Arm, sweep: ArmSweep) -> dict[tuple[RateRule, int, int], bool]:
+    """Returns which trainings lose their progress, by rule, batch and seed."""
+    return {
+        (rate, b, c.seed): c.loses
         for rate in arm.rules
         for b in BATCHES
         if b != BASE or rate == arm.rules[0]
         for c in sweep.at(rate, b)
-    ]
-    return proportion(sum(c.loses for c in courses), len(courses), of="trainings")
+    }
+
+
+def _lost(losing: Sequence[bool]) -> Estimate:
+    return proportion(sum(losing), len(losing), of="trainings")
+
+
+def _penalty_test(found: Mapping[Arm, ArmSweep]) -> str:
+    """Returns a sentence on whether R1 changes how many lose their progress on the ring.
+
+    Trainings of one rule, batch and seed are pairs. Of those in which one alone loses its
+    progress, half would be the one with R1: McNemar, 1947, https://doi.org/10.1007/BF02295996,
+    with the binomial in place of its normal approximation. That trainings of one seed begin alike
+    is left out: pairs count as independent.
+    """
+    from scipy.special import bdtr
+
+    without, with_ = (
+        {
+            k: v
+            for a, s in found.items()
+            if _has(a, p) and a.data == "ring"
+            for k, v in _losing(a, s).items()
+        }
+        for p in ("none", "r1")
+    )
+    pairs = [(without[k], with_[k]) for k in without.keys() & with_.keys()]
+    if not pairs:
+        return ""
+    only, other = (pairs.count(one) for one in ((True, False), (False, True)))
+    p = min(1.0, 2 * float(bdtr(min(only, other), only + other, 0.5)))
+    verb = "is" if p <= LEVEL else "cannot be"
+    return (
+        f"On the ring, where both have the same batches, rates and seeds, R1 {verb} distinguished "
+        f"from no penalty: in {only} pairs the one without alone loses its progress, in {other} "
+        f"the one with R1, p = {p:.2g} (exact McNemar)."
+    )
 
 
 def _critical_verdict(found: Mapping[Arm, ArmSweep]) -> Verdict:
@@ -356,7 +389,7 @@ def _critical_verdict(found: Mapping[Arm, ArmSweep]) -> Verdict:
 
 def _rule_verdict(found: Mapping[Arm, ArmSweep]) -> Iterator[Verdict]:
     """Says under which rule the largest batch reaches the target first."""
-    told = []
+    told, sooner = [], dict[str, Estimate]()
     for arm, sweep in found.items():
         if len(arm.rules) < 2:
             continue
@@ -366,13 +399,32 @@ def _rule_verdict(found: Mapping[Arm, ArmSweep]) -> Iterator[Verdict]:
             known = [s for s in steps if s is not None]
             level = in_words(mean(known)) if known else "none"
             counts.append(f"{rate} {len(known)}/{len(steps)} in {level} steps")
+            if rate != "constant":
+                sooner[f"{arm.name}, {rate}"] = _sooner(sweep, rate)
         told.append(f"{arm.name}: {', '.join(counts)}")
+    tests = all_tested(sooner)
     if told:
         yield Verdict(
-            claim=f"The rule for the learning rate decides what batch {BATCHES[-1]} gains over "
-            f"{BASE}.",
-            because=f"Trainings that reach the target, and when: {'; '.join(told)}.",
+            claim=f"The rule for the learning rate, at batch {BATCHES[-1]}, in steps to the "
+            f"target. Not distinguished from a constant rate: {which(tests, 0)}. Fewer steps: "
+            f"{which(tests, 1)}. More steps: {which(tests, -1)}.",
+            because=f"Trainings that reach the target, and when: {'; '.join(told)}. How many "
+            "steps fewer, paired over the seeds that reach it by both rules, Holm over all: "
+            f"{each(tests)}.",
         )
+
+
+def _sooner(sweep: ArmSweep, rate: RateRule) -> Estimate:
+    """Returns by how many steps the largest batch reaches the target sooner by a rule."""
+    constant, other = (
+        dict(zip((c.seed for c in courses), sweep.steps_of(courses), strict=True))
+        for courses in (sweep.at(r, BATCHES[-1]) for r in ("constant", rate))
+    )
+    pairs = [(s, other.get(seed)) for seed, s in constant.items()]
+    known = [(a, b) for a, b in pairs if a is not None and b is not None]
+    if len(known) < 2:
+        return Estimate.missing("too few seeds reach the target by both rules", unit="steps")
+    return paired([a for a, _ in known], [b for _, b in known], unit="steps")
 
 
 # ----------------------------------------------------------------------------
