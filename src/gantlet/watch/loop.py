@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -59,6 +59,28 @@ _REFRESH = 20
 _PAGE = 0.1
 # So many different notes are kept.
 _NOTES = 20
+
+
+@final
+@dataclass(slots=True)
+class _Progress:
+    """How far a loop is, and how it is looked at, under the names of a stored state.
+
+    Attributes:
+        n: Samples of a look.
+        sized: Whether ``n`` was fitted to the share.
+        scale: Scale of the samples of the loop, as the first look takes it.
+        step: The largest step so far, -1 before the first.
+        first: The first step.
+        skipped: Looks that were due and did not fit into the share.
+    """
+
+    n: int
+    sized: bool
+    scale: str | None = None
+    step: int = -1
+    first: int | None = None
+    skipped: int = 0
 
 
 @final
@@ -139,25 +161,14 @@ class Watch:
             self._pace.largest["page"] = _PAGE
         with self._pace.setting_up(), plain_torch():
             self._writers = [writers.make(t) for t in ((to,) if isinstance(to, str) else to)]
-            self._reference = Reference(
-                to_spec(real, "real", n=None, seed=seed),
-                None if train is None else to_spec(train, "train", n=None, seed=seed),
-                features=features,
-                measured=resolved(metrics),
-                samples=samples,
-                seed=seed,
+            self._reference = _reference_of(
+                real, train, features=features, metrics=metrics, samples=samples, seed=seed
             )
-            self._n = self._reference.n
+            self._progress = _Progress(self._reference.n, sized=share is None)
             self._noise, self._attack = _of_game(game, self._reference, batch=batch, seed=seed)
             # The noise floor is measured and counted as a look is, and tells what one will cost.
             with self._pace.taking("look"):
-                floor = self._reference.floor(self._n)
-                self._reference.support_of_floor(self._n)
-                self._alarms = Alarms(
-                    self._reference.near[1],
-                    self._reference.copies_of_floor,
-                    looks.distance_of(floor.get("kid")),
-                )
+                self._alarms = _alarms_of(self._reference)
         self._last, self._looks = Last(), list[Look]()
         self._curves: dict[str, Curve] = {}
         self._waiting: list[tuple[int, dict[str, Any]]] = []
@@ -165,13 +176,8 @@ class Watch:
         self._notes: dict[str, None] = dict.fromkeys(self._reference.notes)
         self._flops = flops.flops if isinstance(flops, Count) else flops
         self._sinks: list[Sink] | None = None
-        self._scale: str | None = None
         self._sample: Sampler | None = None
-        self._first_step: int | None = None
-        self._step = -1
-        self._skipped = 0
         self._shown_looks = 0
-        self._is_sized = share is None
         self._ended = False
         self._lock: Hold | None = None
 
@@ -208,7 +214,7 @@ class Watch:
                 self._begin(step, sample, losses or {}, players or {})
             self._sample = sample if sample is not None else self._sample
             due, comes_next = self._is_due(step), self._is_due(step, ahead=1)
-            self._step = max(self._step, step)
+            self._progress.step = max(self._progress.step, step)
             if losses:
                 self._waiting.append((step, {k: _kept(v) for k, v in losses.items()}))
             self._guarded("losses", lambda: self._read_losses(wait=not due))
@@ -246,7 +252,7 @@ class Watch:
     @property
     def left_out(self) -> int:
         """How many looks were due and did not fit into the share."""
-        return self._skipped
+        return self._progress.skipped
 
     @property
     def share_spent(self) -> float:
@@ -267,15 +273,7 @@ class Watch:
             "pictures": dict(self._pictures),
             "pace": self._pace.state(),
             "attack": None if self._attack is None else self._attack.state(),
-            "run": {
-                "n": self._n,
-                "sized": self._is_sized,
-                "scale": self._scale,
-                "step": self._step,
-                "first": self._first_step,
-                "skipped": self._skipped,
-                "notes": list(self._notes),
-            },
+            "run": asdict(self._progress) | {"notes": list(self._notes)},
         }
 
     def load_state_dict(self, state: Any) -> None:
@@ -301,10 +299,9 @@ class Watch:
         self._pace.load(state["pace"])
         if self._attack is not None:
             self._attack.load(state.get("attack"))
-        run = state["run"]
-        self._n, self._is_sized, self._scale = run["n"], run["sized"], run["scale"]
-        self._step, self._first_step, self._skipped = run["step"], run["first"], run["skipped"]
-        self._notes |= dict.fromkeys(run["notes"])
+        run = dict(state["run"])
+        self._notes |= dict.fromkeys(run.pop("notes"))
+        self._progress = _Progress(**run)
         self._overwrite = True
 
     def _repr_html_(self) -> str:
@@ -326,7 +323,8 @@ class Watch:
         if sample is not None:
             self._try(sample, players)
         self._open()
-        self._first_step = step if self._first_step is None else self._first_step
+        if self._progress.first is None:
+            self._progress.first = step
 
     def _try(self, sample: Sampler, players: Mapping[str, nn.Module]) -> None:
         """Draws a few samples, so that what can never work is said at once."""
@@ -364,11 +362,11 @@ class Watch:
         if self._lock is None and not self._ended:
             self._lock = hold(folder)
             if self._lock is not None:
-                self._log("started", step=self._step)
+                self._log("started", step=self._progress.step)
 
     def _release(self) -> None:
         if self._lock is not None:
-            self._log("ended", how="finished", step=self._step)
+            self._log("ended", how="finished", step=self._progress.step)
             self._lock.release()
             self._lock = None
 
@@ -391,13 +389,13 @@ class Watch:
         """
         if ahead:
             return (step + ahead) // self._every > step // self._every
-        if self._step < 0:
+        if self._progress.step < 0:
             return step % self._every == 0
-        return step // self._every > self._step // self._every
+        return step // self._every > self._progress.step // self._every
 
     def _look(self, step: int, players: Mapping[str, nn.Module]) -> Look | None:
         if not self._may_look():
-            self._skipped += 1
+            self._progress.skipped += 1
             self._guarded("the page", lambda: self._publish(force=False))
             return None
         with self._pace.taking("look"):
@@ -425,7 +423,7 @@ class Watch:
         """Remembers what the update before the next look begins from, where one is afforded."""
         if self._attack is not None and self._pace.affords("look", "attack", "page"):
             with plain_torch():
-                self._attack.remember(self._step)
+                self._attack.remember(self._progress.step)
 
     def _with_attack(self, look: Look) -> Look:
         """Adds how easily the critic of a game is fooled, where it fits into the share."""
@@ -436,14 +434,14 @@ class Watch:
 
     def _may_look(self) -> bool:
         """Returns whether a look fits into the share; the first one may take fewer samples."""
-        if not self._is_sized and self._pace.loop > 0:
-            self._is_sized = True
-            passed = max(self._step - (self._first_step or 0), 1) / self._every
+        if not self._progress.sized and self._pace.loop > 0:
+            self._progress.sized = True
+            passed = max(self._progress.step - (self._progress.first or 0), 1) / self._every
             room = (self._pace.share or 1.0) * self._pace.loop / max(passed, 1.0)
             cost = self._pace.largest["look"]
             # What is compared pair by pair takes a quarter for half as many samples.
-            while cost > room and self._n // 2 >= _LEAST:
-                self._n //= 2
+            while cost > room and self._progress.n // 2 >= _LEAST:
+                self._progress.n //= 2
                 cost /= 3
             self._pace.largest["look"] = cost
         return self._pace.affords("look", "page")
@@ -464,20 +462,22 @@ class Watch:
         assert self._sample is not None
         names = list(self._reference.metrics)
         try:
-            array = self._drawn(self._sample, self._n, f"look/{step}", players)
+            array = self._drawn(self._sample, self._progress.n, f"look/{step}", players)
             if bad := looks.not_finite(array):
-                raised = self._alarms.not_finite(step, f"{bad} of {self._n} samples")
+                raised = self._alarms.not_finite(step, f"{bad} of {self._progress.n} samples")
                 self._tell(raised)
-                look = looks.failed(step, self._n, names, f"{bad} samples hold NaN or infinity")
+                look = looks.failed(
+                    step, self._progress.n, names, f"{bad} samples hold NaN or infinity"
+                )
                 return looks.raising(look, raised)
-            self._scale = self._scale or self._reference.scale_of(array)
+            self._progress.scale = self._progress.scale or self._reference.scale_of(array)
             with plain_torch():
-                x = self._reference.brought(array, self._scale)
+                x = self._reference.brought(array, self._progress.scale)
                 if caution := self._reference.unlike(x):
                     self._notes[caution] = None
                 look = looks.measured(step, x, self._reference, self._alarms, self._last)
         except Exception as error:  # noqa: BLE001 - a border: the user's function, or torch, raised
-            return looks.failed(step, self._n, names, _told(error))
+            return looks.failed(step, self._progress.n, names, _told(error))
         self._tell(look.alarms)
         self._guarded("the picture", lambda: self._picture(step, players))
         return look
@@ -493,7 +493,7 @@ class Watch:
         space = self._reference.space
         array = self._drawn(self._sample_or_raise(), self._shown(), "picture", players)
         with plain_torch():
-            x = looks.shown(self._reference.brought(array, self._scale or "as they are"))
+            x = looks.shown(self._reference.brought(array, self._progress.scale or "as they are"))
             png = domain_of(space).picture(space, x)
         if png is None:
             return
@@ -505,7 +505,7 @@ class Watch:
     def _shown(self) -> int:
         """Returns how many samples a picture shows."""
         domain = domain_of(self._reference.space)
-        return min(self._n, 32 if domain.is_spatial else max(domain.shown, 500))
+        return min(self._progress.n, 32 if domain.is_spatial else max(domain.shown, 500))
 
     def _sample_or_raise(self) -> Sampler:
         assert self._sample is not None
@@ -586,16 +586,44 @@ class Watch:
                 reference=self._reference,
                 pace=self._pace,
                 notes=tuple(self._notes),
-                step=self._step,
-                steps=self._step - (self._first_step or 0),
+                step=self._progress.step,
+                steps=self._progress.step - (self._progress.first or 0),
                 every=self._every,
-                skipped=self._skipped,
-                n=self._n,
+                skipped=self._progress.skipped,
+                n=self._progress.n,
                 flops=self._flops,
                 seed=self._seed,
                 refresh=None if self._ended else _REFRESH,
             )
         )
+
+
+def _reference_of(
+    real: SamplesLike,
+    train: SamplesLike | None,
+    *,
+    features: str,
+    metrics: Sequence[str],
+    samples: int,
+    seed: int,
+) -> Reference:
+    """Returns what looks compare with."""
+    return Reference(
+        to_spec(real, "real", n=None, seed=seed),
+        None if train is None else to_spec(train, "train", n=None, seed=seed),
+        features=features,
+        measured=resolved(metrics),
+        samples=samples,
+        seed=seed,
+    )
+
+
+def _alarms_of(reference: Reference) -> Alarms:
+    """Measures the noise floor, and returns the alarms that follow from it."""
+    floor = reference.floor(reference.n)
+    reference.support_of_floor(reference.n)
+    distance = looks.distance_of(floor.get("kid"))
+    return Alarms(reference.near[1], reference.copies_of_floor, distance)
 
 
 def _of_game(
