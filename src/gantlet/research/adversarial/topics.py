@@ -6,9 +6,10 @@ significant is not decided, either way.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, final
+from typing import Literal, TypeAlias, final
 
 from gantlet.core.estimate import Estimate, Outcome
 from gantlet.core.spec import Spec, datasets
@@ -225,24 +226,44 @@ def decide(claims: Sequence[Claim], *, level: float = LEVEL) -> list[Decided]:
 def claims_of(results: Results) -> Iterator[Claim]:
     """Yields the claims about all data sets, topic by topic."""
     for data in results.data:
-        for topic in (_exists, _accident, _reasons, _robustness, _factors):
-            yield from (c for c in topic(_On(results, data)) if len(c.values) > 1)
-    for data in results.data[:1]:
-        yield from (c for c in _prototype(_On(results, data)) if len(c.values) > 1)
+        for topic, claims in _CLAIMS.items():
+            if topic != "prototype" or data == results.data[0]:
+                yield from (c for c in claims(_On(results, data, topic)) if len(c.values) > 1)
+
+
+_CHOICE = re.compile(r"\{([^|{}]*)\|([^|{}]*)\}")
+
+
+def both_ways(sentence: str) -> tuple[str, str]:
+    """Returns what a sentence says where its claim holds, and where the contrary does.
+
+    Example:
+        >>> both_ways("the generator is {nearer to|farther from} the data")
+        ('the generator is nearer to the data', 'the generator is farther from the data')
+    """
+    return _CHOICE.sub(r"\1", sentence), _CHOICE.sub(r"\2", sentence)
+
+
+_Score: TypeAlias = tuple[str, str]
+"""An arm and the name of a score."""
 
 
 @final
 class _On:
-    """The results on one data set."""
+    """The results on one data set, and claims about them that belong to one topic.
 
-    def __init__(self, results: Results, data: str, subject: str = "") -> None:
+    Each claim is a sentence with ``{what holds|the contrary}`` in it.
+    """
+
+    def __init__(self, results: Results, data: str, topic: Topic, subject: str = "") -> None:
         self._results = results
+        self._topic: Topic = topic
         self._subject = subject
         self.data = data
 
     def about(self, arm: str) -> "_On":
         """Returns the same, for claims about one arm."""
-        return _On(self._results, self.data, arm)
+        return _On(self._results, self.data, self._topic, arm)
 
     def has(self, *arms: str) -> bool:
         """Returns whether all these arms were trained."""
@@ -257,44 +278,32 @@ class _On:
         """Returns a score of each seed."""
         return self._results.values(self.data, arm, name)
 
-    def more(self, topic: Topic, holds: str, contrary: str, *sides: tuple[str, str]) -> Claim:
+    def more(self, says: str, a: _Score, b: _Score) -> Claim:
         """Claims that a score of one arm is above one of another."""
-        (a, b) = sides
-        return self._claim(topic, holds, contrary, _differences(self(*a), self(*b)))
+        return self.above(says, _differences(self(*a), self(*b)))
 
-    def times(
-        self,
-        topic: Topic,
-        holds: str,
-        contrary: str,
-        *sides: tuple[str, str],
-        limit: float = 1.0,
-    ) -> Claim:
+    def times(self, says: str, a: _Score, b: _Score, *, limit: float = 1.0) -> Claim:
         """Claims that their ratio is above a limit."""
-        (a, b) = sides
-        made = self._claim(topic, holds, contrary, _log_ratios(self(*a), self(*b)))
-        return replace(made, is_ratio=True, limit=math.log(limit))
+        made = self.above(says, _log_ratios(self(*a), self(*b)), limit=math.log(limit))
+        return replace(made, is_ratio=True)
 
     def above(
         self,
-        topic: Topic,
-        holds: str,
-        contrary: str,
-        values: Sequence[float],
+        says: str,
+        values: Iterable[float],
         *,
         limit: float = 0.0,
         is_below: bool = False,
     ) -> Claim:
         """Claims that numbers of every seed are above a limit, or below."""
-        made = self._claim(topic, holds, contrary, tuple(values))
-        return replace(made, limit=limit, is_below=is_below)
-
-    def _claim(self, topic: Topic, holds: str, contrary: str, values: tuple[float, ...]) -> Claim:
+        holds, contrary = both_ways(says)
         return Claim(
-            topic=topic,
+            topic=self._topic,
             holds=holds,
             contrary=contrary,
-            values=values,
+            values=tuple(values),
+            limit=limit,
+            is_below=is_below,
             subject=self._subject,
             place=f"on {Spec.parse(self.data).name}",
         )
@@ -308,17 +317,13 @@ class _On:
 def _exists(on: _On) -> Iterator[Claim]:
     for arm in on.arms():
         yield on.about(arm).times(
-            "exists",
-            "fakes look real nearer than the nearest real sample",
-            "fakes look real no nearer than the nearest real sample",
+            "fakes look real {nearer|no nearer} than the nearest real sample",
             (arm, NEAREST),
             (arm, TO_REAL),
         )
     for arm in on.arms(but=NONE):
         yield on.about(arm).times(
-            "exists",
-            "fakes look real farther away than with the plain critic",
-            "fakes look real nearer than with the plain critic",
+            "fakes look real {farther away|nearer} than with the plain critic",
             (arm, TO_REAL),
             (NONE, TO_REAL),
         )
@@ -336,40 +341,31 @@ _HALF = 0.5
 def _accident(on: _On) -> Iterator[Claim]:
     for arm in on.arms():
         yield on.about(arm).above(
-            "accident",
-            "the update points along the critic's gradient, on latents it did not see",
-            "the update points against the critic's gradient",
-            list(on(arm, HELD_COSINE).values()),
+            "the update points {along the critic's gradient, on latents it did not see|against "
+            "the critic's gradient}",
+            on(arm, HELD_COSINE).values(),
         )
         yield on.about(arm).above(
-            "accident",
-            "fresh critics confirm less than half of what the update gains from its critic",
-            "fresh critics confirm more than half of what the update gains from its critic",
-            list(on(arm, _TRANSFER).values()),
+            "fresh critics confirm {less|more} than half of what the update gains from its critic",
+            on(arm, _TRANSFER).values(),
             limit=_HALF,
             is_below=True,
         )
         yield on.about(arm).more(
-            "accident",
-            "fresh critics confirm more of the update than of the strongest attack",
-            "fresh critics confirm less of the update than of the strongest attack",
-            (arm, transfer_of("update")),
+            "fresh critics confirm {more|less} of the update than of the strongest attack",
+            (arm, _TRANSFER),
             (arm, transfer_of("attack")),
         )
         if datasets.resolve(KNOWN) == on.data:
             yield on.about(arm).above(
-                "accident",
-                "the update raises the true log-density of fakes",
-                "the update lowers the true log-density of fakes",
-                list(on(arm, worth_of("update")).values()),
+                "the update {raises|lowers} the true log-density of fakes",
+                on(arm, worth_of("update")).values(),
             )
     for arm in on.arms(but=NONE):
         yield on.about(arm).more(
-            "accident",
-            "fresh critics confirm more of the update than with the plain critic",
-            "fresh critics confirm less of the update than with the plain critic",
-            (arm, transfer_of("update")),
-            (NONE, transfer_of("update")),
+            "fresh critics confirm {more|less} of the update than with the plain critic",
+            (arm, _TRANSFER),
+            (NONE, _TRANSFER),
         )
 
 
@@ -381,10 +377,7 @@ def _accident(on: _On) -> Iterator[Claim]:
 def _reasons(on: _On) -> Iterator[Claim]:
     for arm in (NONE, R1, ROBUST):
         yield on.about(arm).more(
-            "reasons",
-            "fresh critics confirm more of a step right after the critic's own than of "
-            "another step against the same critic",
-            "fresh critics confirm less of a step right after the critic's own than of "
+            "fresh critics confirm {more|less} of a step right after the critic's own than of "
             "another step against the same critic",
             (arm, _TRANSFER),
             (arm, at(_TRANSFER, way="1 step")),
@@ -396,16 +389,12 @@ def _reasons(on: _On) -> Iterator[Claim]:
         )
         for much, a, b, little in pairs:
             yield on.about(arm).more(
-                "reasons",
-                f"{much} fools the critic better, for its length, than {little}",
-                f"{much} fools the critic less, for its length, than {little}",
+                f"{much} fools the critic {{better|less}}, for its length, than {little}",
                 (arm, at(EFFICIENCY, way=a)),
                 (arm, at(EFFICIENCY, way=b)),
             )
             yield on.about(arm).more(
-                "reasons",
-                f"fresh critics confirm less of {much} than of {little}",
-                f"fresh critics confirm more of {much} than of {little}",
+                f"fresh critics confirm {{less|more}} of {much} than of {little}",
                 (arm, at(_TRANSFER, way=b)),
                 (arm, at(_TRANSFER, way=a)),
             )
@@ -419,24 +408,18 @@ def _reasons(on: _On) -> Iterator[Claim]:
 def _robustness(on: _On) -> Iterator[Claim]:
     for arm in on.arms(but=NONE):
         yield on.about(arm).times(
-            "robustness",
-            "the generator is nearer to the data than with the plain critic",
-            "the generator is farther from the data than with the plain critic",
+            "the generator is {nearer to|farther from} the data than with the plain critic",
             (NONE, QUALITY),
             (arm, QUALITY),
         )
         yield on.about(arm).times(
-            "robustness",
-            "the duality gap is smaller than with the plain critic",
-            "the duality gap is larger than with the plain critic",
+            "the duality gap is {smaller|larger} than with the plain critic",
             (NONE, GAP),
             (arm, GAP),
         )
         if datasets.resolve(KNOWN) == on.data:
             yield on.about(arm).more(
-                "robustness",
-                "samples have a higher true log-density than with the plain critic",
-                "samples have a lower true log-density than with the plain critic",
+                "samples have a {higher|lower} true log-density than with the plain critic",
                 (arm, DENSITY),
                 (NONE, DENSITY),
             )
@@ -450,22 +433,17 @@ def _doses(on: _On, what: str, arms: Sequence[str]) -> Iterator[Claim]:
         return
     doses = [NONE, *arms]
     yield on.above(
-        "robustness",
-        f"attacks transfer the better to fresh critics, the larger {what} is",
-        f"attacks transfer the worse to fresh critics, the larger {what} is",
+        f"attacks transfer the {{better|worse}} to fresh critics, the larger {what} is",
         slopes(on, doses, transfer_of("attack")),
     )
     yield on.above(
-        "robustness",
-        f"fakes look real the farther away, the larger {what} is",
-        f"fakes look real the nearer, the larger {what} is",
+        f"fakes look real the {{farther away|nearer}}, the larger {what} is",
         slopes(on, doses, TO_REAL, log=True),
     )
     first, last = arms[0], arms[-1]
     yield on.times(
-        "robustness",
-        f"too much harms: the generator is farther from the data at {last} than at {first}",
-        f"more helps: the generator is nearer to the data at {last} than at {first}",
+        "{too much harms: the generator is farther from|more helps: the generator is nearer to} "
+        f"the data at {last} than at {first}",
         (last, QUALITY),
         (first, QUALITY),
     )
@@ -503,64 +481,41 @@ def slopes(
 
 
 def _factors(on: _On) -> Iterator[Claim]:
-    few, many = BATCHES[min(BATCHES)], BATCHES[max(BATCHES)]
+    least, most = min(BATCHES), max(BATCHES)
+    few, many = BATCHES[least], BATCHES[most]
     if on.has(few, many):
+        small, large = (_gaps(on(arm, COSINE), on(arm, HELD_COSINE)) for arm in (few, many))
         yield on.above(
-            "factors",
-            f"batch {min(BATCHES)}: the update attacks its own batch more than other latents",
-            f"batch {min(BATCHES)}: the update attacks its own batch less than other latents",
-            _differences(on(few, COSINE), on(few, HELD_COSINE)),
+            f"batch {least}: the update attacks its own batch {{more|less}} than other latents",
+            small.values(),
         )
         yield on.above(
-            "factors",
-            f"the update attacks its own batch the more, the smaller the batch "
-            f"({min(BATCHES)} against {max(BATCHES)})",
-            f"the update attacks its own batch the less, the smaller the batch "
-            f"({min(BATCHES)} against {max(BATCHES)})",
-            _own_batch(on, few, many),
+            "the update attacks its own batch the {more|less}, the smaller the batch "
+            f"({least} against {most})",
+            _differences(small, large),
         )
         yield on.more(
-            "factors",
-            f"fresh critics confirm more of the update at batch {max(BATCHES)} than at "
-            f"{min(BATCHES)}",
-            f"fresh critics confirm less of the update at batch {max(BATCHES)} than at "
-            f"{min(BATCHES)}",
+            f"fresh critics confirm {{more|less}} of the update at batch {most} than at {least}",
             (many, _TRANSFER),
             (few, _TRANSFER),
         )
     if on.has(MOMENTUM, R1):
         yield on.more(
-            "factors",
-            "fresh critics confirm more of the update with Adam's momentum than without",
-            "fresh critics confirm less of the update with Adam's momentum than without",
+            "fresh critics confirm {more|less} of the update with Adam's momentum than without",
             (MOMENTUM, _TRANSFER),
             (R1, _TRANSFER),
         )
     for arm in (NONE, R1, ROBUST):
         yield on.about(arm).more(
-            "factors",
-            "fresh critics confirm more of the update late in training than early",
-            "fresh critics confirm less of the update late in training than early",
+            "fresh critics confirm {more|less} of the update late in training than early",
             (arm, _TRANSFER),
             (arm, at(_TRANSFER, EARLY)),
         )
-    yield from _sides(on)
-
-
-def _own_batch(on: _On, few: str, many: str) -> tuple[float, ...]:
-    small, large = (_gaps(on(arm, COSINE), on(arm, HELD_COSINE)) for arm in (few, many))
-    return _differences(small, large)
-
-
-def _sides(on: _On) -> Iterator[Claim]:
     real, fake = (f"{ROBUST}, {side} only" for side in ("real", "fake"))
     if on.has(real, fake, ROBUST):
         yield on.times(
-            "factors",
-            "attacks on real samples alone bring the generator nearer to the data than on fakes "
-            "alone",
-            "attacks on real samples alone leave the generator farther from the data than on "
-            "fakes alone",
+            "attacks on real samples alone {bring the generator nearer to|leave the generator "
+            "farther from} the data than on fakes alone",
             (fake, QUALITY),
             (real, QUALITY),
         )
@@ -581,54 +536,48 @@ def _prototype(on: _On) -> Iterator[Claim]:
     kin = at(transfer_of("attack"), way=KIN)
     small, twice, third, ten = _PILOT
     yield on.about(NONE).above(
-        "prototype",
-        f"less than {small:g} of an attack transfers to critics of the same kind",
-        f"more than {small:g} of an attack transfers to critics of the same kind",
-        list(on(NONE, kin).values()),
+        f"{{less|more}} than {small:g} of an attack transfers to critics of the same kind",
+        on(NONE, kin).values(),
         limit=small,
         is_below=True,
     )
     for a, b in ((R1, NONE), (ROBUST, NONE), (ROBUST, R1)):
         yield on.more(
-            "prototype",
-            f"attacks transfer better among critics with {a} than with {b}",
-            f"attacks transfer worse among critics with {a} than with {b}",
+            f"attacks transfer {{better|worse}} among critics with {a} than with {b}",
             (a, kin),
             (b, kin),
         )
-    yield from _pilot_distances(on, twice)
+    yield on.times(
+        f"R1 makes the distance to real {{more|less}} than {twice:g} times as large",
+        (R1, TO_REAL),
+        (NONE, TO_REAL),
+        limit=twice,
+    )
+    yield on.times(
+        f"fakes look real {{farther away|nearer}} with {ROBUST} than with {R1}",
+        (ROBUST, TO_REAL),
+        (R1, TO_REAL),
+    )
     for arm in (NONE, R1):
         yield on.about(arm).above(
-            "prototype",
-            "an update fools the critic less than a third as well as the strongest attack",
-            "an update fools the critic more than a third as well as the strongest attack",
-            list(on(arm, EFFICIENCY).values()),
+            "an update fools the critic {less|more} than a third as well as the strongest attack",
+            on(arm, EFFICIENCY).values(),
             limit=third,
             is_below=True,
         )
     yield on.times(
-        "prototype",
-        f"without R1 the generator ends more than {ten:g} times as far from the data",
-        f"without R1 the generator ends less than {ten:g} times as far from the data",
+        f"without R1 the generator ends {{more|less}} than {ten:g} times as far from the data",
         (NONE, QUALITY),
         (R1, QUALITY),
         limit=ten,
     )
 
 
-def _pilot_distances(on: _On, twice: float) -> Iterator[Claim]:
-    yield on.times(
-        "prototype",
-        f"R1 makes the distance to real more than {twice:g} times as large",
-        f"R1 makes the distance to real less than {twice:g} times as large",
-        (R1, TO_REAL),
-        (NONE, TO_REAL),
-        limit=twice,
-    )
-    yield on.times(
-        "prototype",
-        f"fakes look real farther away with {ROBUST} than with {R1}",
-        f"fakes look real nearer with {ROBUST} than with {R1}",
-        (ROBUST, TO_REAL),
-        (R1, TO_REAL),
-    )
+_CLAIMS: Mapping[Topic, Callable[[_On], Iterator[Claim]]] = {
+    "exists": _exists,
+    "accident": _accident,
+    "reasons": _reasons,
+    "robustness": _robustness,
+    "factors": _factors,
+    "prototype": _prototype,
+}
