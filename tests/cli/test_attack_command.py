@@ -1,6 +1,7 @@
 """gantlet attack from the command line and from Python."""
 
 import json
+import pickle
 import re
 
 import pytest
@@ -9,21 +10,29 @@ from torch import Tensor, nn
 
 import gantlet
 from gantlet.cli.main import run
-from gantlet.commands.attack.study import changes_of, judgments
+from gantlet.commands.attack import trial
+from gantlet.commands.attack.study import Attack, changes_of, judgments
 from gantlet.core.estimate import Estimate, Outcome, Trial
 from gantlet.models.nets import mlp, seeded
 
-QUICK = ["--samples", "20", "--updates", "10", "--critics", "3"]
+QUICK = ["--samples", "20", "--updates", "10", "--critics", "3", "--workers", "1"]
+
+
+@pytest.fixture(autouse=True)
+def _few_steps(monkeypatch):
+    """Fresh critics of few steps: how good they are is for tests/unit/test_accident.py."""
+    monkeypatch.setattr(trial, "CRITIC_STEPS", 60)
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
-    budget = ["--data", "ring:n=400", "--steps", "40", "--batch", "32", "--samples", "100"]
-    plain = ["train", "gan:width=16,depth=1", *budget, "--out", str(folder / "plain")]
-    assert run(plain) == 0
     both = ["compare", "gan:width=16,depth=1,loss=ns", "gmm:components=4", "--seeds", "1"]
-    assert run([*both, *budget, "--snapshots", "3", "--out", str(folder / "gan")]) == 0
+    both += ["--data", "ring:n=400", "--batch", "32", "--samples", "100"]
+    both += ["--metric", "energy", "--workers", "1"]
+    assert run([*both, "--steps", "2", "--out", str(folder / "plain")]) == 0
+    budget = ["--steps", "40", "--snapshots", "3"]
+    assert run([*both, *budget, "--out", str(folder / "gan")]) == 0
     return folder
 
 
@@ -57,6 +66,13 @@ def test_stages_of_a_run_are_attacked(trained, capsys):
     assert {"accident share (update of the generator)", "median Linf distance, fakes to real"} <= (
         names
     )
+
+
+def test_the_study_can_be_sent_to_worker_processes(trained):
+    study = Attack(game="gan", updates=10)
+    wanted = [t.key for t in study.trials()]
+    sent = pickle.loads(pickle.dumps(study.fresh()))
+    assert [t.key for t in sent.trials()] == wanted
 
 
 def test_a_run_of_several_models_needs_no_name_where_one_has_a_critic(trained, capsys):
