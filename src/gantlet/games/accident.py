@@ -25,7 +25,7 @@ import math
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, final
 
 import torch
@@ -36,7 +36,7 @@ from typing_extensions import override
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Estimate
 from gantlet.core.model import Adversarial, Decoder, Game, Model, Solver
-from gantlet.games.attack import Ball, lengths, pgd, scores_of, slopes
+from gantlet.games.attack import Ball, cosines, lengths, pgd, scores_of, shaped, slopes
 from gantlet.games.fresh import FreshCritics
 from gantlet.games.solvers import Optimizer
 from gantlet.models.gan import energy_distance
@@ -49,6 +49,18 @@ from gantlet.stats.intervals import Variance, around, total
 States: TypeAlias = dict[str, dict[str, Tensor]]
 
 
+def decoder_of(game: Adversarial) -> Decoder:
+    """Returns the generator of a game as the model that makes samples from latents.
+
+    Raises:
+        UserError: If the model takes no latents.
+    """
+    model = game.model
+    if not isinstance(model, Decoder):
+        raise UserError("The accidental attack needs a generator of latents, as a GAN has.")
+    return model
+
+
 def generator_of(game: Adversarial) -> str:
     """Returns the name of the player that makes the samples.
 
@@ -56,21 +68,23 @@ def generator_of(game: Adversarial) -> str:
         UserError: If no player shares its parameters with the model, or several do, or the model
             takes no latents.
     """
-    own = {id(p) for p in _decoder(game).parameters()}
+    own = {id(p) for p in decoder_of(game).parameters()}
     found = [k for k, m in game.players.items() if any(id(p) in own for p in m.parameters())]
     if len(found) != 1:
         raise UserError(f"One player must be the generator. Got {len(found)} of them.")
     return found[0]
 
 
-def _states(game: Game) -> States:
+def states_of(game: Game) -> States:
+    """Returns a copy of the weights and buffers of each player, by its name."""
     return {
         name: {k: v.detach().clone() for k, v in player.state_dict().items()}
         for name, player in game.players.items()
     }
 
 
-def _restore(game: Game, states: Mapping[str, Mapping[str, Tensor]]) -> None:
+def restore(game: Game, states: Mapping[str, Mapping[str, Tensor]]) -> None:
+    """Sets the weights and buffers of each player to copies that ``states_of`` made."""
     for name, player in game.players.items():
         player.load_state_dict(states[name])
 
@@ -175,7 +189,7 @@ class _Recorded(Adversarial):
 
     def _note(self, player: str, batch: Tensor, rng: torch.Generator) -> None:
         if player == self._generator and self.first is None:
-            others = {k: v for k, v in _states(self._inner).items() if k != player}
+            others = {k: v for k, v in states_of(self._inner).items() if k != player}
             self.first = _Call(others, batch, rng.get_state())
 
 
@@ -209,7 +223,7 @@ class Moves:
         self._play = solver.start(self._recorded)
         self._memory = deepcopy(self._play.state_dict() if memory is None else memory)
         self.held_out = held_out
-        self._home = _states(game)
+        self._home = states_of(game)
 
     @property
     def memory(self) -> dict[str, Any]:
@@ -233,7 +247,7 @@ class Moves:
     @torch.no_grad()
     def made(self, z: Tensor) -> Tensor:
         """Returns what the generator makes of latents, in the units of the measurement."""
-        return (_decoder(self.game).decode(z) / self.scale).detach()
+        return (decoder_of(self.game).decode(z) / self.scale).detach()
 
     @contextmanager
     def move(
@@ -263,16 +277,16 @@ class Moves:
                 self._play.step(batch, rng=rng)
             else:
                 self._step_alone(batch, rng, way, way.steps)
-            after = _states(self.game)[self._name]
+            after = states_of(self.game)[self._name]
             yield self._looked_at(after, way, length)
         finally:
-            _restore(self.game, self._home)
+            restore(self.game, self._home)
 
     def _looked_at(self, after: dict[str, Tensor], way: Way, length: Tensor | None) -> Move:
         call = self._recorded.first
         if call is None:
             raise UserError("The solver never asked for the generator's loss.")
-        _restore(self.game, {**self._home, **call.others})
+        restore(self.game, {**self._home, **call.others})
         noise = torch.Generator(call.batch.device)
         noise.set_state(call.noise)
         z, predicted = kernel_prediction(
@@ -320,13 +334,6 @@ class Moves:
         ).x
 
 
-def _decoder(game: Adversarial) -> Decoder:
-    model = game.model
-    if not isinstance(model, Decoder):
-        raise UserError("The accidental attack needs a generator of latents, as a GAN has.")
-    return model
-
-
 def _rate(rule: Optimizer, players: Sequence[str], name: str) -> float:
     rates = rule.lr
     return rates[0] if len(rates) == 1 else rates[players.index(name)]
@@ -354,7 +361,7 @@ def kernel_prediction(
         The latents of the batch, shape ``(n, latent_dim)``, and displacements, shape
         ``(m, *space.shape)``.
     """
-    model, seen = _decoder(game), list[Tensor]()
+    model, seen = decoder_of(game), list[Tensor]()
     weights = [p for p in model.parameters() if p.requires_grad]
     hook = game.players[generator].register_forward_pre_hook(
         lambda _, given: seen.append(given[0].detach().flatten(1))
@@ -455,7 +462,6 @@ class Accident:
         nearest: Median L2 distance of a fake from the nearest real sample.
         gap: The critic's gap, in standard deviations of its scores.
         fresh_gap: Those of fresh critics, shape ``(critics,)``, on data that they have not seen.
-        size: Number of components of a sample.
     """
 
     own: Mapping[str, Tensor]
@@ -469,12 +475,6 @@ class Accident:
     nearest: Tensor
     gap: Tensor
     fresh_gap: Tensor
-    size: int = field(default=1)
-
-    @property
-    def updates(self) -> int:
-        """Number of updates."""
-        return len(self.cosine)
 
     def efficiency(self) -> Estimate:
         """The update's gain as a share of that of the strongest attack of the same lengths."""
@@ -605,9 +605,9 @@ class _Look:
         spread = torch.cat([real - real.mean(), before - before.mean()]).square().mean().sqrt()
         gap, fresh_gap = real.mean() - before.mean(), self._real.mean(1) - self._fakes.mean(1)
         found = {
-            "cosine": _cosine(move.u, slopes(score, move.x)[0]),
-            "held_cosine": _cosine(u, slopes(score, x)[0]),
-            "kernel": _cosine(u, move.predicted),
+            "cosine": cosines(move.u, slopes(score, move.x)[0]).mean(),
+            "held_cosine": cosines(u, slopes(score, x)[0]).mean(),
+            "kernel": cosines(u, move.predicted).mean(),
             "length": lengths(u).median(),
             "largest": lengths(u, math.inf).median(),
             "nearest": self._reality.nearest(x).median(),
@@ -628,7 +628,6 @@ class _Look:
     def _directions(self, move: Move) -> dict[str, Tensor]:
         """Returns displacements of the held-out fakes, all as long as the update's."""
         x, size = move.held_x, lengths(move.held_u)
-        each = size.reshape(-1, *(1,) * (x.ndim - 1))
         way = self._targets - x
         # No further than to the real sample itself.
         share = torch.minimum(size / lengths(way).clamp(min=1e-12), torch.ones_like(size))
@@ -637,8 +636,8 @@ class _Look:
         return {
             "update": move.held_u,
             "attack": attack,
-            "oracle": share.reshape(each.shape) * way,
-            "random": each * noise / lengths(noise).reshape(each.shape),
+            "oracle": shaped(share, x) * way,
+            "random": shaped(size, x) * noise / shaped(lengths(noise), x),
         }
 
     def gathered(self, rows: Sequence[Mapping[str, Tensor]]) -> Accident:
@@ -655,13 +654,7 @@ class _Look:
             worth=of("worth"),
             **{name: table[name] for name in plain},
             fresh_gap=table["fresh_gap"].mean(1),
-            size=self._reality.real[0].numel(),
         )
-
-
-def _cosine(a: Tensor, b: Tensor) -> Tensor:
-    """Returns the mean cosine of pairs of perturbations."""
-    return torch.cosine_similarity(a.flatten(1), b.flatten(1), dim=1, eps=1e-30).mean()
 
 
 # ----------------------------------------------------------------------------

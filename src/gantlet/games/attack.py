@@ -153,11 +153,21 @@ def sign_of(towards: Side) -> float:
 _LOGITS = frozenset({"ns", "minimax", "bce", "hinge"})
 
 
+def fixed_threshold(loss: str | None) -> float | None:
+    """Returns the score above which a loss has a critic call a sample real, where it says so.
+
+    0 for the losses whose critic returns a logit or a margin, .5 for least squares; None for
+    others, whose scores have no zero of their own, and for a loss of one's own.
+    """
+    if loss in _LOGITS:
+        return 0.0
+    return 0.5 if loss == "lsgan" else None
+
+
 def threshold_of(loss: str | None, real: Tensor) -> float:
     """Returns the score above which a critic counts a sample as real.
 
-    0 for the losses whose critic returns a logit or a margin, .5 for least squares; for others,
-    whose scores have no zero of their own, the median score of real samples.
+    That of its loss, or the median score of real samples where it has none.
 
     Args:
         loss: Name of the adversarial loss; None for a loss of one's own.
@@ -167,9 +177,8 @@ def threshold_of(loss: str | None, real: Tensor) -> float:
         >>> threshold_of("ns", torch.tensor([1.0, 3.0])), threshold_of("wgan", torch.arange(5.0))
         (0.0, 2.0)
     """
-    if loss in _LOGITS:
-        return 0.0
-    return 0.5 if loss == "lsgan" else float(real.median())
+    fixed = fixed_threshold(loss)
+    return float(real.median()) if fixed is None else fixed
 
 
 # ----------------------------------------------------------------------------
@@ -186,6 +195,14 @@ def lengths(p: Tensor, norm: float = 2.0) -> Tensor:
 def shaped(each: Tensor, like: Tensor) -> Tensor:
     """Returns a number for each sample, shape ``(n,)``, in the shape ``(n, 1, ...)``."""
     return each.reshape(-1, *(1,) * (like.ndim - 1))
+
+
+def cosines(a: Tensor, b: Tensor) -> Tensor:
+    """Returns the cosine of each pair of perturbations, shapes ``(n, ...)``, as ``(n,)``.
+
+    0 where one of them is zero.
+    """
+    return torch.cosine_similarity(a.flatten(1), b.flatten(1), dim=1, eps=1e-30)
 
 
 def unit(p: Tensor, norm: float = 2.0) -> Tensor:

@@ -16,8 +16,17 @@ from gantlet.core.estimate import Estimate
 from gantlet.core.model import Adversarial, Decoder, Game, Monitoring, Play
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
-from gantlet.games.accident import generator_of
-from gantlet.games.attack import Ball, Goal, deepfool, lengths, pgd, scores_of, slopes
+from gantlet.games.accident import generator_of, restore, states_of
+from gantlet.games.attack import (
+    Ball,
+    Goal,
+    cosines,
+    deepfool,
+    lengths,
+    pgd,
+    scores_of,
+    slopes,
+)
 
 # So many training samples give the unit of distances.
 _UNIT = 512
@@ -126,13 +135,12 @@ class AttackMonitoring(Monitoring):
         goal = Goal(threshold=float(real.median()))
         near = deepfool(self._score, x, goal, steps=_NEAREST).distance.median()
         length = lengths(u).median()
-        cosine = torch.cosine_similarity(u.flatten(1), slope.flatten(1), dim=1, eps=1e-30)
         gained = (scores_of(self._score, x + u) - before).mean()
         return {
             DISTANCE: _finite(near),
             LENGTH: _finite(length),
             UPDATES: _finite(near / length),
-            COSINE: _finite(cosine.mean()),
+            COSINE: _finite(cosines(u, slope).mean()),
             EFFICIENCY: _finite(gained / attack.gain.mean()),
         }
 
@@ -145,15 +153,12 @@ class AttackMonitoring(Monitoring):
 
     def _displaced(self, batch: Tensor, z: Tensor, play: Play, stream: torch.Generator) -> Tensor:
         """Returns the fakes of latents after one more step, which is taken back."""
-        players = self._game.players.values()
-        states = [deepcopy(player.state_dict()) for player in players]
-        memory = deepcopy(play.state_dict())
+        states, memory = states_of(self._game), deepcopy(play.state_dict())
         try:
             play.step(batch, rng=stream)
             return self._made(z)
         finally:
-            for player, state in zip(players, states, strict=True):
-                player.load_state_dict(state)
+            restore(self._game, states)
             play.load_state_dict(memory)
 
     @override
@@ -231,11 +236,20 @@ def _finite(x: Tensor) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def unit_of(model: Decoder, train: Source) -> Tensor:
-    """Returns what samples are divided by: the range of images, or deviations of columns."""
+def unit_of(model: Decoder, train: Source, *, samples: int = _UNIT) -> Tensor:
+    """Returns what samples are divided by: the range of images, or deviations of columns.
+
+    Args:
+        model: The generator.
+        train: The training samples.
+        samples: How many of them give the deviations.
+
+    Returns:
+        Shape ``()`` for images, that of a sample for columns, whose constant ones have unit 1.
+    """
     if model.space.levels is not None:
         return torch.tensor(float(model.space.levels - 1))
     if model.space.kind == "image":
         return torch.tensor(1.0)
-    spread = all_samples(train, _UNIT).std(0)
+    spread = all_samples(train, samples).std(0)
     return torch.where(spread > 0, spread, torch.ones_like(spread))

@@ -32,6 +32,7 @@ from gantlet.games.accident import (
     Reality,
     Way,
     accident,
+    decoder_of,
     transfer,
 )
 from gantlet.games.attack import (
@@ -45,6 +46,7 @@ from gantlet.games.attack import (
     scores_of,
     threshold_of,
 )
+from gantlet.games.attack_monitor import unit_of
 from gantlet.games.fresh import FreshCritics, See, train_critics
 from gantlet.games.masking import masking
 from gantlet.games.solvers import Sgd
@@ -136,7 +138,7 @@ class Stage:
     loss: str | None
     space: Space
     splits: Splits
-    scale: float | Tensor
+    scale: Tensor
     limits: tuple[float, float] | None
 
     def inside(self, y: Tensor) -> Tensor:
@@ -160,7 +162,7 @@ def stage_of(trial: AttackTrial, data: RunData) -> Stage:
         loss=_loss_of(game, trial.model),
         space=space,
         splits=splits,
-        scale=_unit(space, splits),
+        scale=unit_of(decoder_of(game), splits.train, samples=_POOL),
         limits=(0.0, 1.0) if space.levels else None,
     )
 
@@ -202,16 +204,6 @@ def _loss_of(game: Adversarial, model: str) -> str | None:
     if isinstance(game, CriticGame):
         return game.parts.losses if isinstance(game.parts.losses, str) else None
     return Spec.parse(model).options.get("loss")
-
-
-def _unit(space: Space, splits: Splits) -> float | Tensor:
-    """Returns what distances are measured in: the whole range of images, columns' deviations."""
-    if space.levels is not None:
-        return float(space.levels - 1)
-    if space.kind == "image":
-        return 1.0
-    spread = all_samples(splits.train, _POOL).std(0)
-    return torch.where(spread > 0, spread, torch.ones_like(spread))
 
 
 def unit_in_words(space: Space) -> str:
@@ -394,7 +386,7 @@ class _Attack:
             losses = play.step(self._batches.next(trial.batch * play.batches), rng=noise)
             if not all(map(math.isfinite, losses.values())):
                 raise DivergedError("diverged while the solver's memory was rebuilt")
-        held_out = self._decoder().prior(_HELD_OUT, rng=self._rng.stream("held-out"))
+        held_out = decoder_of(self._stage.game).prior(_HELD_OUT, rng=self._rng.stream("held-out"))
         return Moves(
             stage.game,
             stage.solver,
@@ -403,15 +395,9 @@ class _Attack:
             scale=stage.scale,
         )
 
-    def _decoder(self) -> Decoder:
-        model = self._stage.game.model
-        if not isinstance(model, Decoder):
-            raise TypeError("not checked by check_game")
-        return model
-
     def _fakes(self, n: int, stream: str) -> Tensor:
         """Returns fakes in the unit of distances, not rounded."""
-        z = self._decoder().prior(n, rng=self._rng.stream(stream))
+        z = decoder_of(self._stage.game).prior(n, rng=self._rng.stream(stream))
         return torch.cat([self._moves.made(part) for part in torch.split(z, 512)])
 
     def _fresh_critics(self) -> FreshCritics:
@@ -570,7 +556,7 @@ class _Attack:
         scale, n = self._stage.scale, SHOWN
         one, x = near["real L2"], self._attacked["real"]
         batch = next(self._drawn(self._trial.batch))
-        latents = self._decoder().prior(n, rng=self._rng.stream("attacked"))
+        latents = decoder_of(self._stage.game).prior(n, rng=self._rng.stream("attacked"))
         moves = Moves(
             self._stage.game,
             self._stage.solver,
