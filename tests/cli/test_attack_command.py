@@ -11,7 +11,8 @@ from torch import Tensor, nn
 import gantlet
 from gantlet.cli.main import run
 from gantlet.commands.attack import trial
-from gantlet.commands.attack.study import Attack, changes_of, judgments
+from gantlet.commands.attack.report import changes_of, judgments
+from gantlet.commands.attack.study import Attack
 from gantlet.core.estimate import Estimate, Outcome, Trial
 from gantlet.models.nets import mlp, seeded
 
