@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import gantlet
 from gantlet.cli.main import run
 from gantlet.commands.attack import trial
-from gantlet.commands.attack.report import changes_of, judgments
+from gantlet.commands.attack.report import changes_of, judgments, over_training
 from gantlet.commands.attack.study import Attack
 from gantlet.core.estimate import Estimate, Outcome, Trial
 from gantlet.models.nets import mlp, seeded
@@ -177,7 +177,9 @@ def test_a_game_without_a_critic_is_refused_in_one_line(tmp_path):
 # ----------------------------------------------------------------------------
 
 
-def outcome(behind: float, ahead: float, apart: float, half: float = 0.1) -> Outcome:
+def outcome(
+    behind: float, ahead: float, apart: float, half: float = 0.1, gained: float = 0.4
+) -> Outcome:
     def estimate(value: float) -> Estimate:
         return Estimate(value=value, low=value - half, high=value + half)
 
@@ -187,7 +189,8 @@ def outcome(behind: float, ahead: float, apart: float, half: float = 0.1) -> Out
             "update - oracle": estimate(behind),
             "update - attack": estimate(ahead),
             "oracle - attack": estimate(apart),
-            "own oracle": estimate(0.2),
+            "own oracle": estimate(gained),
+            "share update": estimate(0.5),
         },
         details={
             "players": ["critic", "generator"],
@@ -219,9 +222,20 @@ def test_many_stages_share_the_level():
 
 
 def test_a_critic_that_points_away_from_the_data_is_said_to():
-    lost = outcome(0.3, 0.0, -0.3)
-    lost.scores["own oracle"] = Estimate(value=-0.2, low=-0.3, high=-0.1)
-    assert judgments([lost]) == ["astray"]
+    assert judgments([outcome(0.3, 0.0, -0.3, gained=-0.2)]) == ["astray"]
+    # Significant by itself, but not as one of the comparisons of eight stages.
+    weak = outcome(0.3, 0.0, -0.3, gained=-0.12)
+    assert judgments([weak] * 8) == ["blunt"] * 8
+
+
+def test_every_stage_is_in_the_sentence_about_all_of_them():
+    stages = [outcome(-0.9, 0.02, 0.9), outcome(-0.05, 0.05, 0.9), outcome(0.0, 0.0, 0.02)]
+    for step, o in enumerate(stages):
+        o.details["step"] = step
+    claim = over_training(stages, judgments(stages)).claim
+    parts = ("at 1, attacks and improvements cannot", "at 1, they can be distinguished neither")
+    assert all(part in claim for part in parts)
+    assert claim.endswith("at 1, they cannot be distinguished from an attack.")
 
 
 def test_what_cannot_be_measured_is_said_to_be_unknown():

@@ -58,23 +58,23 @@ significantly less than the steps towards the data, and significantly more than 
 ``open``: significantly different from neither.
 """
 
-_CONTRASTS = ("update - oracle", "update - attack", "oracle - attack")
+_TESTED = ("update - oracle", "update - attack", "oracle - attack", "own oracle")
+"""The scores of a stage that are tested: three differences of transfer, and whether the step
+towards the data changes the critic's score at all."""
 
 
 def judgments(outcomes: Sequence[Outcome]) -> list[Judgment]:
     """Returns what the updates of each stage are, by Holm's procedure over all stages at 5 %."""
-    tests = [o.scores[name] for o in outcomes for name in _CONTRASTS]
+    tests = [o.scores[name] for o in outcomes for name in _TESTED]
     sure = holm([p_value(e) for e in tests], level=_LEVEL)
-    found: list[Judgment] = []
-    for i in range(len(outcomes)):
-        place = slice(3 * i, 3 * i + 3)
-        is_lost = (outcomes[i].scores["own oracle"].high or 0.0) < 0
-        found.append("astray" if is_lost else _judgment(tests[place], sure[place]))
-    return found
+    each = len(_TESTED)
+    return [_judgment(tests[i : i + each], sure[i : i + each]) for i in range(0, len(tests), each)]
 
 
 def _judgment(tests: Sequence[Estimate], sure: Sequence[bool]) -> Judgment:
-    behind, ahead, apart = (e.value for e in tests)
+    behind, ahead, apart, gained = (e.value for e in tests)
+    if gained is not None and sure[3] and gained < 0:
+        return "astray"
     if behind is None or ahead is None or apart is None:
         return "unknown"
     if not sure[2] or apart < 0:
@@ -93,7 +93,7 @@ def verdicts(
     last = outcomes[-1]
     yield _progress(name, last, judged[-1], len(outcomes))
     if len(outcomes) > 1:
-        yield _over_training(outcomes, judged)
+        yield over_training(outcomes, judged)
     yield _fragile(last)
     yield _masked(last)
     yield _least(last)
@@ -110,13 +110,13 @@ def _progress(name: str, last: Outcome, judged: Judgment, stages: int) -> Verdic
         f"of the same length {text(scores['transfer attack'])}, step towards real samples "
         f"{text(scores['transfer oracle'])}."
     )
-    tests = f" Holm's procedure over {3 * stages} comparisons, 5 % in all."
+    tests = f" Holm's procedure over {len(_TESTED) * stages} comparisons, 5 % in all."
     scale = scores["calibrated share"]
     if scale.value is not None:
         measured += f" On the scale from the last (0) to the attack (1): {text(scale)}."
     begin = f"Accident share: {text(share)}."
     if judged == "unknown":
-        reasons = [scores[k].method for k in _CONTRASTS if scores[k].value is None]
+        reasons = [scores[k].method for k in _TESTED if scores[k].value is None]
         return Verdict(
             claim=f"How much of the progress of {name} is an attack on its critic{at} cannot be "
             f"measured: {reasons[0]}."
@@ -142,20 +142,24 @@ _CLAIMS: Mapping[Judgment, str] = {
 }
 
 
-def _over_training(outcomes: Sequence[Outcome], judged: Sequence[Judgment]) -> Verdict:
+_OF_STAGES: Mapping[tuple[Judgment, ...], str] = {
+    ("unknown", "blunt", "astray"): "attacks and improvements cannot be distinguished",
+    ("open",): "they can be distinguished neither from an attack nor from steps towards the data",
+    ("attack",): "they cannot be distinguished from an attack",
+    ("mixed",): "they are between an attack and a step towards the data",
+    ("improvement",): "they cannot be distinguished from steps towards the data",
+}
+
+
+def over_training(outcomes: Sequence[Outcome], judged: Sequence[Judgment]) -> Verdict:
+    """Returns at how many stages updates are what, those that cannot be distinguished first."""
     known = [o for o in outcomes if o.scores["share update"].value is not None]
-    names = {
-        "attack": "cannot be distinguished from an attack",
-        "mixed": "are between an attack and a step towards the data",
-        "improvement": "cannot be distinguished from steps towards the data",
-    }
-    counts = {k: sum(j == k for j in judged) for k in names}
-    parts = [f"at {counts[k]} they {words}" for k, words in names.items() if counts[k]]
-    claim = (
-        f"Updates at {len(outcomes)} stages of training: {listed(parts)}."
-        if parts
-        else (f"At none of {len(outcomes)} stages can attacks and improvements be distinguished.")
-    )
+    parts = [
+        f"at {count}, {words}"
+        for kinds, words in _OF_STAGES.items()
+        if (count := sum(j in kinds for j in judged))
+    ]
+    claim = f"Updates at {len(outcomes)} stages of training: {listed(parts)}."
     because = "; ".join(
         f"step {o.details['step']:,}: {text(o.scores['share update'])}" for o in known
     )
