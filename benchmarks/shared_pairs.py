@@ -20,7 +20,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from gantlet.commands.evaluate.copies import repeats
+from gantlet.commands.copies import repeats
 from gantlet.core.rng import Rng
 from gantlet.metrics.collisions import Birthday
 from gantlet.metrics.copying import nearest_training

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         Groups,
         Metric,
         Probe,
+        SpaceMetric,
         TrainMetric,
     )
     from gantlet.core.model import (
@@ -112,6 +113,7 @@ __all__ = [
     "Search",
     "Solver",
     "Space",
+    "SpaceMetric",
     "Splits",
     "SupportTests",
     "TrainMetric",
@@ -180,6 +182,7 @@ _HOMES = {
     "Search": "gantlet.options",
     "SupportTests": "gantlet.options",
     "Space": "gantlet.core.data",
+    "SpaceMetric": "gantlet.core.metric",
     "Splits": "gantlet.core.data",
     "TrainMetric": "gantlet.core.metric",
     "Tunable": "gantlet.core.model",

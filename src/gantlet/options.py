@@ -105,7 +105,7 @@ METRICS = (
     "coverage",
     "c2st",
 )
-"""The metrics of ``compare`` by default."""
+"""The usual metrics of ``compare``, whatever the kind of data."""
 
 
 @final
@@ -324,18 +324,19 @@ class Compare(Training):
     """The options of ``gantlet compare``.
 
     Attributes:
-        models: Models, each as name or name:key=value,key=value.
+        models: Models, each as name or name:key=value,key=value. Default: the line-up of the kind
+            of data.
         seeds: Number of random seeds (repetitions) per model.
-        metrics: Metric; repeat for more.
+        metrics: Metric; repeat for more. Default: the usual ones and those of the kind of data.
         features: Feature extractor; repeat for more, the first is used for ranking. Default:
             chosen by the kind of data.
         probes: Additional measurement on the trained model, such as ais; repeat for more.
     """
 
-    models: Annotated[Sequence[str], OptionHelp(several=True)]
+    models: Annotated[Sequence[str], OptionHelp(several=True)] = ()
     _: KW_ONLY
     seeds: Seeds = 3
-    metrics: Annotated[Sequence[str], OptionHelp(flags=("--metric",), several=True)] = METRICS
+    metrics: Annotated[Sequence[str], OptionHelp(flags=("--metric",), several=True)] = ()
     features: Annotated[Sequence[str], OptionHelp(several=True)] = ()
     probes: Annotated[Sequence[str], OptionHelp(flags=("--probe",), several=True)] = ()
 

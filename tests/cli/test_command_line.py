@@ -70,7 +70,6 @@ def test_no_help_is_wider_than_a_terminal(capsys, monkeypatch):
         ("compare gann", "Unknown family 'gann'. Did you mean 'gan'?"),
         ("compare gan:los=ns", "Unknown option of 'gan' 'los'. Did you mean 'loss'?"),
         ("compare gan:loss=nss", "Unknown value of gan:loss 'nss'. Did you mean 'ns'?"),
-        ("compare", "Name at least one model"),
         ("compare gan --data digitz", "Unknown data set 'digitz'. Did you mean 'digits'?"),
         ("compare gan --metric energi", "Unknown metric 'energi'. Did you mean 'energy'?"),
         ("compare gan --features pixel", "Unknown extractor 'pixel'. Did you mean 'pixels'?"),

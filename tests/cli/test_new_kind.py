@@ -3,18 +3,23 @@
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated, ClassVar
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
+import gantlet
 from gantlet.cli.main import run
 from gantlet.core.data import InMemory, Space
 from gantlet.core.errors import UserError
-from gantlet.core.spec import installed_points
+from gantlet.core.estimate import Estimate
+from gantlet.core.metric import SpaceMetric
+from gantlet.core.spec import Between, installed_points
 from gantlet.data.splits import random_split
 from gantlet.domains.attributes import attribute, attribute_table
 from gantlet.domains.domains import Domain, domain_of
@@ -50,10 +55,41 @@ class Sequences:
         return InMemory(torch.tensor([[LETTERS.index(c) for c in line] for line in lines]))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap(SpaceMetric):
+    """How much more of one letter the fakes have; what a letter is only the space knows.
+
+    Attributes:
+        letter: The letter.
+        levels: How many letters there are, once that is known.
+    """
+
+    better: ClassVar = "lower"
+    unit: ClassVar = "1"
+    sees: ClassVar = "samples"
+    quadratic: ClassVar = False
+
+    letter: str = "G"
+    levels: Annotated[int, Between(0)] = 0
+
+    def on(self, space, code):
+        if space.kind != "dna":
+            raise UserError(f"letter-gap is for dna. Got {space.label}.")
+        return replace(self, levels=space.levels)
+
+    def measure(self, real, fake, *, rng):
+        space = Space("dna", tuple(real.shape[1:]), self.levels)
+        shares = [(space.raw(x) == LETTERS.index(self.letter)).double() for x in (fake, real)]
+        gap = float(shares[0].mean() - shares[1].mean())
+        return Estimate(value=gap, n=len(fake), unit="1", method="no interval: a test")
+
+
 class Dna(Domain):
     """Strands of one length."""
 
     endings = (".dna",)
+    metrics = ("letter-gap",)
+    models = ("histogram", "memorizer")
 
     def attributes(self, space, x, code):
         return attribute_table(
@@ -99,6 +135,7 @@ def installed(tmp_path, monkeypatch):
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: strands\nVersion: 1\n")
     (info / "entry_points.txt").write_text(
         "[gantlet.domains]\ndna = strands:Dna\n[gantlet.datasets]\ndna = strands:Sequences\n"
+        "[gantlet.metrics]\nletter-gap = strands:Gap\n"
     )
     monkeypatch.syspath_prepend(str(info.parent))
     monkeypatch.setitem(sys.modules, "strands", sys.modules[__name__])
@@ -125,6 +162,58 @@ def test_evaluate_reads_it_and_draws_it(capsys):
     assert energy["rich.dna"] > energy["same.dna"]
     assert found["question"]["features"] == ["pixels"]
     assert Path("o/report.html").read_text().count("data:image/png") >= 3
+
+
+@pytest.mark.usefixtures("installed")
+def test_evaluate_measures_its_own_metric_by_default(capsys):
+    words = ["evaluate", "rich.dna", "--against", "real.dna", "--out", "o", "--json"]
+    found = asked(*words, "--features", "pixels", capsys=capsys)
+    (gap,) = (
+        r["value"]
+        for r in found["rows"]
+        if "letter-gap" in r["name"] and "(real)" not in r["name"] and r["model"] == "rich.dna"
+    )
+    rich, real = (
+        Sequences(path=f"{name}.dna").whole().take(torch.arange(600)) for name in ("rich", "real")
+    )
+    truth = float((rich == 2).double().mean() - (real == 2).double().mean())
+    assert gap == pytest.approx(truth, abs=1e-6)
+
+
+QUICK = ["--data", "dna:path=real.dna", "--seeds", "1", "--workers", "1", "--metric", "energy"]
+
+
+@pytest.mark.usefixtures("installed")
+def test_compare_takes_the_line_up_and_the_metrics_of_the_kind(capsys):
+    words = ["compare", *QUICK[:-2], "--probe", "parameters", "--out", "run", "--json"]
+    found = asked(*words, capsys=capsys)
+    assert [m.partition(":")[0] for m in found["question"]["models"]] == ["histogram", "memorizer"]
+    assert any("the line-up for dna data is histogram, memorizer" in c for c in found["caveats"])
+    gaps = {
+        r["model"].partition(":")[0]: r["value"]
+        for r in found["rows"]
+        if r["name"] == "letter-gap"
+    }
+    assert set(gaps) == {"real", "histogram", "memorizer"}
+    samples = load_file(next(Path("run").glob("trials/*/samples.safetensors")))["samples"]
+    assert len(samples) == 120
+    table = next(
+        b for b in gantlet.load_report("run").blocks if b.title == "Models: quality and cost"
+    )
+    assert "letter-gap" in [c.name for c in table.columns]
+    # The same models by name are the same question: the finished run is taken up.
+    again = asked("compare", "histogram", "memorizer", *words[1:], capsys=capsys)
+    assert again["rows"] == found["rows"]
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_metric_of_another_kind_and_a_kind_without_line_up_are_one_line(capsys, monkeypatch):
+    asked_of = ["compare", "histogram", "--data", "ring:n=300", "--metric", "letter-gap"]
+    assert run(asked_of) == 2
+    assert "letter-gap is for dna. Got vector 2." in capsys.readouterr().err
+    monkeypatch.setattr(Dna, "models", ())
+    assert run(["compare", *QUICK]) == 2
+    assert "Name at least one model" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("installed")

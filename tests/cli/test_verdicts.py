@@ -11,7 +11,7 @@ from PIL import Image
 
 import gantlet
 from gantlet.cli.main import run
-from gantlet.commands.evaluate.copies import occurs
+from gantlet.commands.copies import occurs
 from gantlet.commands.evaluate.inputs import EvaluationSpec
 from gantlet.commands.evaluate.sets import EvaluationSets, SamplePart
 from gantlet.core.data import all_samples

@@ -7,7 +7,7 @@ from typing import ClassVar
 import pytest
 import torch
 
-from gantlet.commands.evaluate.copies import repeats
+from gantlet.commands.copies import repeats
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Estimate
 from gantlet.core.metric import Groups

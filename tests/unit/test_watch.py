@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 import gantlet
-from gantlet.commands.evaluate.copies import copies, nearest
+from gantlet.commands.copies import copies, nearest
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Estimate
 from gantlet.games.noise import Look as Gradients

@@ -370,7 +370,8 @@ def _annotation(f: OptionField) -> Any:
     kind, more = _typed(f)
     if f.option.several and is_by_name:
         kind = types.GenericAlias(tuple, (kind, ...))
-    if f.default is None or f.default in ((), ""):
+    is_place = _place(f) is inspect.Parameter.VAR_POSITIONAL
+    if not is_place and (f.default is None or f.default in ((), "")):
         kind = kind | None
     return Annotated[kind, Parameter(**marks, **more)]
 

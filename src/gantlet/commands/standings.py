@@ -7,7 +7,7 @@ from itertools import product
 from typing import final
 
 from gantlet.core.estimate import CONTROL, INFLUENCE, REAL, Better, Estimate, Outcome
-from gantlet.core.spec import label
+from gantlet.core.spec import label, metrics
 from gantlet.run.store import Run
 from gantlet.run.trials import TypedTrial
 from gantlet.stats.intervals import mean
@@ -29,6 +29,13 @@ SAMPLING_CPU = "CPU time per sample"
 DEPTH = "sequential depth of sampling"
 INVERSE = "round-trip error fp32"
 PARAMETERS = "parameters to sample"
+
+EXACT_COPIES = "exact copies of training samples"
+NEAR_COPIES = "near copies of training samples"
+NEARER = "nearer to training than to held-out samples"
+
+SAMPLES = "samples"
+"""In place of an extractor: what metrics that see samples themselves are measured on."""
 
 _PIXELS = "pixels"
 
@@ -68,8 +75,11 @@ def distance(metric: str, features: str) -> str:
     Example:
         >>> distance("kid:degree=3", "classifier:features=64")
         'kid (classifier)'
+        >>> distance("ms-ssim:pairs=9", SAMPLES)
+        'ms-ssim'
     """
-    return f"{metric.partition(':')[0]} ({features.partition(':')[0]})"
+    short = metric.partition(":")[0]
+    return short if features == SAMPLES else f"{short} ({features.partition(':')[0]})"
 
 
 @final
@@ -94,7 +104,15 @@ class DistanceTrial(TypedTrial):
             >>> DistanceTrial(metrics=("kid",), features=("pixels", "pca:dims=8")).distances()
             {'kid (pixels)': ('kid', 'pixels'), 'kid (pca)': ('kid', 'pca:dims=8')}
         """
-        return {distance(m, f): (m, f) for m, f in product(self.metrics, self.features)}
+        alone = [m for m in self.metrics if sees_samples(m)]
+        rest = [m for m in self.metrics if m not in alone]
+        pairs = (*product(rest, self.features), *product(alone, (SAMPLES,)))
+        return {distance(m, f): (m, f) for m, f in pairs}
+
+
+def sees_samples(metric: str) -> bool:
+    """Returns whether a metric, in written form, sees samples themselves and no features."""
+    return metrics.load(metric.partition(":")[0]).sees == "samples"
 
 
 # ----------------------------------------------------------------------------

@@ -108,6 +108,10 @@ class Space:
         """Returns ``x`` for metrics and display: levels scaled to [0, 1], else unchanged."""
         return x if self.levels is None else x / max(self.levels - 1, 1)
 
+    def raw(self, x: Tensor) -> Tensor:
+        """Returns ``x`` before ``unit``: whole levels again, else unchanged."""
+        return x if self.levels is None else (x * max(self.levels - 1, 1)).round()
+
 
 # ----------------------------------------------------------------------------
 # Data sets: three fixed splits of samples of one space.

@@ -4,13 +4,13 @@ import abc
 import math
 import statistics
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol, final, runtime_checkable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, Protocol, final, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from gantlet.core.data import Dataset, Space, Splits
+from gantlet.core.data import Code, Dataset, Space, Splits
 from gantlet.core.estimate import Better, Estimate
 from gantlet.core.model import Model
 from gantlet.core.rng import Rng
@@ -238,6 +238,38 @@ class GroupedTrainMetric(abc.ABC):
         """Like ``TrainMetric.judge``; groups, not samples, are the independent units."""
 
 
+class SpaceMetric(abc.ABC):
+    """Settings of a metric that must know what samples are: levels, components, code.
+
+    It is a ``Metric`` or a ``TrainMetric`` too, and what measures is the one that ``on`` returns.
+    """
+
+    __slots__ = ()
+
+    @abc.abstractmethod
+    def on(self, space: Space, code: Code | None) -> Metric | TrainMetric:
+        """Returns the metric for samples of a space.
+
+        Args:
+            space: What one sample is.
+            code: What the numbers of a sample stand for, where they are not plain numbers.
+
+        Raises:
+            UserError: If it does not support such samples.
+        """
+
+
+def metric_on(
+    metric: Metric | TrainMetric, space: Space, code: Code | None
+) -> Metric | TrainMetric:
+    """Returns the metric that measures samples of a space.
+
+    Raises:
+        UserError: If it does not support such samples.
+    """
+    return metric.on(space, code) if isinstance(metric, SpaceMetric) else metric
+
+
 @final
 @dataclass(frozen=True, slots=True)
 class Findings:
@@ -246,10 +278,12 @@ class Findings:
     Attributes:
         scores: Results that repeat exactly with the same seed and threads.
         clock: Hardware-dependent measurements: times, rates, memory.
+        details: What a report needs besides, as plain JSON values.
     """
 
     scores: Mapping[str, Estimate]
     clock: Mapping[str, Estimate]
+    details: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 @runtime_checkable

@@ -141,6 +141,10 @@ class Domain(ABC):
     Attributes:
         endings: How the names of files end that the domain reads, for messages.
         metrics: Metrics that are worth computing for this kind beside the usual ones.
+        models: The line-up of a comparison that names no model: a trivial baseline, one or more
+            that maximise likelihood, then adversarial ones; each as name or name:key=value.
+        trade_off: A metric of the quality of samples and one of how much of the data they cover,
+            between which models are compared at matched quality.
         shown: How many samples a picture shows, 10 or more.
         is_ranged: Whether continuous samples lie in one of the usual ranges of pixels, so that
             sets with different ranges were scaled differently.
@@ -150,6 +154,8 @@ class Domain(ABC):
 
     endings: ClassVar[tuple[str, ...]] = ()
     metrics: ClassVar[tuple[str, ...]] = ()
+    models: ClassVar[tuple[str, ...]] = ()
+    trade_off: ClassVar[tuple[str, str]] = ("precision", "recall")
     shown: ClassVar[int] = 16
     is_ranged: ClassVar[bool] = False
     is_spatial: ClassVar[bool] = False

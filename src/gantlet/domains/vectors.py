@@ -26,6 +26,7 @@ from gantlet.report.pictures import points
 class VectorDomain(Domain):
     """Plain numbers in a fixed order; those of a table have columns with names and units."""
 
+    models: ClassVar[tuple[str, ...]] = ("histogram", "gmm", "flow", "gan")
     shown: ClassVar[int] = 1000
 
     @override

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from gantlet.compute.meters import count
-from gantlet.core.data import Space
+from gantlet.core.data import Dataset, KnownDensity, Space
 from gantlet.core.estimate import KINDS_IN_WORDS, Estimate, Kind
 from gantlet.core.metric import Findings
 from gantlet.core.model import Density, LogProb, LogProbKind, Model
@@ -56,6 +56,23 @@ class HeldOutLikelihood:
         x = real[: min(self.most, affordable(model, real, rng))]
         found = [model.log_prob(part, rng=stream) for part in torch.split(x, _BLOCK)]
         return Findings(scores={"likelihood": _summary(found, model.space)}, clock={})
+
+
+def true_likelihood(data: Dataset, real: Tensor, most: int) -> Estimate | None:
+    """Returns the negative log-probability of held-out samples under the true distribution.
+
+    The entropy floor: no model has a lower one in the mean. None where the truth is not known.
+
+    Args:
+        data: The data set.
+        real: Held-out samples, shape ``(n, *space.shape)``.
+        most: How many samples to look at, at most.
+    """
+    if not isinstance(data, KnownDensity):
+        return None
+    nats = data.log_density(real[:most].cpu())
+    found = _summary([LogProb(nats, "exact", "under the true distribution")], data.space)
+    return None if found.value is None else found
 
 
 def affordable(model: Density, real: Tensor, rng: Rng) -> int:

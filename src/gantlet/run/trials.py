@@ -18,6 +18,8 @@ from typing import (
     runtime_checkable,
 )
 
+import torch
+from torch import Tensor
 from typing_extensions import override
 
 from gantlet.core.data import Space, Splits, all_samples
@@ -27,6 +29,7 @@ from gantlet.core.metric import Features
 from gantlet.core.model import Family, FittedFamily, Game, Toy
 from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets, extractors
+from gantlet.features.base import block_of, subsample_indices
 from gantlet.report.json import read_as
 from gantlet.run.execute import LruCache
 
@@ -168,6 +171,9 @@ _TELLING = 256
 # So many data sets, and so many extractors, are held at a time.
 _LOADED, _FITTED_EXTRACTORS = 4, 8
 
+# So many sets of training samples, of so many at most.
+_TRAINING, MOST_TRAINING = 4, 10_000
+
 # So many models that a run names.
 _MADE = 32
 
@@ -203,6 +209,7 @@ class RunData:
         self._made = LruCache[str, Family | FittedFamily | Toy](_MADE)
         self._loaded = LruCache[tuple[str, int], tuple[Space, Splits]](_LOADED)
         self._fitted = LruCache[tuple[str, int, str, str], Features](_FITTED_EXTRACTORS)
+        self._training = LruCache[tuple[str, int, str, str], Tensor](_TRAINING)
 
     @override
     def __reduce__(self) -> tuple[type["RunData"], tuple[dict[str, Game]]]:
@@ -243,6 +250,26 @@ class RunData:
             return extractors.make(extractor).fit(space, splits, rng=Rng(seed, device))
 
         return self._fitted.get((data, seed, extractor, device), fitted)
+
+    def training_places(self, data: str, seed: int) -> Tensor:
+        """Returns the places of the training samples that samples are held against, sorted.
+
+        All of them, or ``MOST_TRAINING`` drawn at random.
+        """
+        _, splits = self.load(data, seed)
+        rng = Rng(seed).stream("training samples")
+        return subsample_indices(len(splits.train), MOST_TRAINING, rng=rng)
+
+    def training_features(self, data: str, seed: int, extractor: str, device: str) -> Tensor:
+        """Returns the features of those training samples, extracted once, shape ``(t, d)``."""
+
+        def extracted() -> Tensor:
+            space, splits = self.load(data, seed)
+            fitted = self.features(data, seed, extractor, device)
+            parts = torch.split(self.training_places(data, seed), block_of(space))
+            return torch.cat([fitted.extract(splits.train.take(p).to(device)) for p in parts])
+
+        return self._training.get((data, seed, extractor, device), extracted)
 
     def fingerprint(self, data: str, seed: int) -> str:
         """Returns a short name for what a data set holds.

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gantlet.commands.evaluate.copies import copies
+from gantlet.commands.copies import copies
 from gantlet.commands.evaluate.inputs import EvaluationSpec, named
 from gantlet.commands.evaluate.sets import EvaluationSets, Floor, SamplePart, why_none
 from gantlet.core.data import Source, Space, Splits

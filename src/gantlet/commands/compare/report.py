@@ -31,6 +31,7 @@ from gantlet.commands.coverage import (
 )
 from gantlet.commands.exhibits import galleries
 from gantlet.commands.standings import (
+    SAMPLES,
     ModelResults,
     best_first,
     is_reference,
@@ -298,6 +299,7 @@ def answer(
     run: Run,
     *,
     data: RunData,
+    notes: Sequence[str] = (),
 ) -> Report:
     """Returns the report of a comparison from its outcomes.
 
@@ -307,6 +309,7 @@ def answer(
         outcomes: What the trials gave.
         run: Where they kept samples and curves.
         data: The data of the run.
+        notes: What else a reader must know, one clause each.
     """
     everyone = model_results(outcomes, run)
     rivals = [c for c in everyone if c.model != REAL]
@@ -319,7 +322,10 @@ def answer(
         spend=sum((o.spend for o in outcomes), Spend()),
         facts=facts_of(_setting(question, data), outcomes, run),
         verdicts=verdicts(found, under),
-        caveats=list(_caveats(question, everyone)),
+        caveats=[
+            *(Caveat(text=f"{n[0].upper()}{n[1:]}.") for n in notes),
+            *_caveats(question, everyone),
+        ],
         rows=list(rows_of(outcomes)),
         blocks=[
             table_of_models(shown, under, found),
@@ -451,7 +457,9 @@ def distance_columns(everyone: Sequence[ModelResults]) -> Sequence[_Wanted]:
         for m, n, b, u, h, g in _DISTANCES
     ]
     if len(found) > _FEW:
-        return chosen
+        own = {n for n, (_, on) in standings.measured_with(everyone).items() if on == SAMPLES}
+        of_samples = [(n, n, e.better, e.unit, "", _QUALITY) for n, e in found.items() if n in own]
+        return [*chosen, *of_samples]
     named = {wanted[0]: wanted for wanted in chosen}
     return [
         named.get(name, (name, name, e.better, e.unit, "", _QUALITY)) for name, e in found.items()
@@ -658,7 +666,7 @@ def likelihood_kinds(everyone: Sequence[ModelResults]) -> Iterator[Caveat]:
     """Says which likelihoods are exact and which are not, where both are ranked."""
     kinds: dict[Kind, list[str]] = {}
     for c in everyone:
-        kind = c.estimate(standings.LIKELIHOOD).kind
+        kind = None if c.model == REAL else c.estimate(standings.LIKELIHOOD).kind
         if kind is not None:
             kinds.setdefault(kind, []).append(c.label)
     if len(kinds) > 1:

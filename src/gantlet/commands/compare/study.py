@@ -6,19 +6,18 @@ from typing import Any, final
 
 from gantlet import options
 from gantlet.commands.compare.report import answer
-from gantlet.commands.compare.trial import ComparisonTrial, run_model
+from gantlet.commands.compare.trial import ComparisonTrial, check_metrics, run_model
 from gantlet.commands.cost import cost_of, expected, samples_found
 from gantlet.commands.trained import Training
 from gantlet.core.arguments import check_fields
-from gantlet.core.data import Dataset, Encoded
+from gantlet.core.data import Dataset, Encoded, Space
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import REAL, Budget, Outcome, Trial
 from gantlet.core.model import Family
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Spec, datasets, extractors, families, metrics, probes, solvers
-from gantlet.domains.domains import default_features
+from gantlet.domains.domains import Domain, default_features, domain_of
 from gantlet.features.base import check_ranking_features
-from gantlet.metrics.measure import two_sample
 from gantlet.options import METRICS
 from gantlet.report.blocks import Report
 from gantlet.run.asynchronous import check_async, ray
@@ -38,12 +37,13 @@ class Compare:
     """Models on one data set under one budget.
 
     Attributes:
-        models: The models, each as ``name:key=value,...``.
+        models: The models, each as ``name:key=value,...``; empty means the line-up of the kind of
+            data.
         data: The data set.
         budget: What each model may spend in training, validation included.
         seeds: How many times to repeat everything; trials of one seed are paired.
         metrics: The distances between samples and held-out data; ``energy``, which ranks, is
-            always among them.
+            always among them. Empty means the usual ones and those of the kind of data.
         features: What the distances are measured on, ``pixels`` always among them; the first
             other ones rank. Empty means what suits the data: for images ``classifier``, or
             ``random-conv`` where the data has no labels.
@@ -94,6 +94,11 @@ class Compare:
     command: str = "compare"
     loaded: RunData = field(default_factory=RunData, repr=False, compare=False)
 
+    @property
+    def line_up(self) -> tuple[str, ...]:
+        """The models that are compared: those named, or else those of the kind of data."""
+        return self.models or self._domain().models
+
     def fresh(self) -> "Compare":
         """Returns the same study, which has read nothing yet."""
         return replace(self, loaded=RunData())
@@ -103,8 +108,8 @@ class Compare:
         shared = self._spec(REAL, "none")
         return {
             "command": self.command,
-            "models": [families.resolve(m) for m in self.models],
-            "solvers": [self._solver_of(m) for m in self.models],
+            "models": [families.resolve(m) for m in self.line_up],
+            "solvers": [self._solver_of(m) for m in self.line_up],
             "budget": {k: v for k, v in asdict(self.budget).items() if v is not None},
             "seeds": list(self._seeds()),
             **shared.plain(),
@@ -117,7 +122,7 @@ class Compare:
         shared = self._spec(REAL, "none")
         models = [
             replace(shared, model=families.resolve(m), training=self._training(self._solver_of(m)))
-            for m in self.models
+            for m in self.line_up
         ]
         return [
             shared.written(),
@@ -129,8 +134,9 @@ class Compare:
         ]
 
     def notes(self) -> Sequence[str]:
-        """Says what of the files was left out, converted or guessed."""
-        return self.loaded.load(datasets.resolve(self.data), self.data_seed)[1].notes
+        """Says what of the files was left out, converted or guessed, and who is compared."""
+        _, splits = self.loaded.load(datasets.resolve(self.data), self.data_seed)
+        return (*splits.notes, *self._about_models())
 
     def run(self, trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
         """Trains one model and measures it."""
@@ -138,7 +144,8 @@ class Compare:
 
     def conclude(self, outcomes: Sequence[Outcome], run: Run) -> Report:
         """Ranks the models and says how sure the ranking is."""
-        return answer(self.command, self.question(), outcomes, run, data=self.loaded)
+        notes = self._about_models()
+        return answer(self.command, self.question(), outcomes, run, data=self.loaded, notes=notes)
 
     def plan(self) -> Sequence[str]:
         """Says how many samples there are, and what each training will take.
@@ -147,7 +154,7 @@ class Compare:
         """
         space, splits = self.loaded.load(datasets.resolve(self.data), self.data_seed)
         found = [samples_found(splits)]
-        for model in dict.fromkeys(self.models):
+        for model in dict.fromkeys(self.line_up):
             if (reason := self._cannot(model)) is not None:
                 found.append(f"{families.short(model)} cannot be trained: {reason}")
                 continue
@@ -187,25 +194,35 @@ class Compare:
         return cls(
             models=(asked.model,),
             seeds=1,
+            metrics=(),
             first_seed=asked.seed,
             command="train",
             **_shared(asked),
         )
 
     def _check(self) -> None:
-        if not self.models:
-            raise UserError("Name at least one model, such as gan or flow:layers=4.")
+        if not self.line_up:
+            raise UserError(
+                "Name at least one model, such as gan or flow:layers=4: "
+                f"{self._space().kind} data has no line-up of its own."
+            )
         check_fields(self)
         options.check_averaging(self.ema, self.average_from, self.average_every)
         if not self.budget.is_limited:
             raise UserError("Give a budget: flops, examples, steps or seconds.")
         self._check_engine()
-        for metric in self.metrics:
-            two_sample(metric)
+        check_metrics(self._spec(REAL, "none"), self.loaded)
         self._check_features()
-        reasons = [self._cannot(model) for model in self.models]
+        reasons = [self._cannot(model) for model in self.line_up]
         if None not in reasons:
             raise UserError(str(reasons[0]))
+
+    def _about_models(self) -> tuple[str, ...]:
+        """Says which models are compared where none was named."""
+        if self.models:
+            return ()
+        kind, named = self._space().kind, ", ".join(self.line_up)
+        return (f"no model was named: the line-up for {kind} data is {named}",)
 
     def _check_engine(self) -> None:
         if self.async_engine == "ray":
@@ -254,7 +271,7 @@ class Compare:
         """Returns the trial of a model without budget and seed."""
         data = datasets.resolve(self.data)
         seen = self.features or self._default_features(datasets.make(data), data)
-        measured = _with(self.metrics, "energy")
+        measured = _with(self.metrics or (*METRICS, *self._domain().metrics), "energy")
         return ComparisonTrial(
             model=model,
             training=self._training(solver),
@@ -286,6 +303,12 @@ class Compare:
     def _samples(self, data: str) -> int:
         _, splits = self.loaded.load(data, self.data_seed)
         return min(self.samples, len(splits.test))
+
+    def _space(self) -> Space:
+        return self.loaded.load(datasets.resolve(self.data), self.data_seed)[0]
+
+    def _domain(self) -> Domain:
+        return domain_of(self._space())
 
     def _default_features(self, dataset: Dataset, data: str) -> tuple[str, ...]:
         code = dataset.code() if isinstance(dataset, Encoded) else None

@@ -1,8 +1,9 @@
 """One model of a comparison: trained or fitted, sampled, and measured."""
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any, final
 
 from torch import Tensor
@@ -24,13 +25,14 @@ from gantlet.core.estimate import (
     Outcome,
     Trial,
 )
-from gantlet.core.metric import Findings, Probe
+from gantlet.core.metric import Extract, Findings, Metric, Probe, Sees, TrainMetric, metric_on
 from gantlet.core.model import FittedFamily, Model
 from gantlet.core.rng import Rng, StorageError
-from gantlet.core.spec import datasets, families, probes
+from gantlet.core.spec import datasets, families, metrics, probes
 from gantlet.domains.domains import missing_features
 from gantlet.features.base import full_precision
-from gantlet.metrics.measure import detail_all, two_sample
+from gantlet.metrics.measure import detail_all
+from gantlet.probes.likelihood import HeldOutLikelihood, true_likelihood
 from gantlet.run.execute import Watch
 from gantlet.run.store import TrialFolder
 from gantlet.run.train import DivergedError
@@ -138,7 +140,8 @@ def run_model(trial: Trial, data: RunData, folder: TrialFolder, watch: Watch) ->
         if spec.model == REAL:
             measured = _measure_real(spec, data, watch)
             folder.save(INFLUENCE, measured.influences())
-            return Outcome(trial=trial, scores=estimates(measured.found), notes=measured.notes)
+            scores = estimates(measured.found) | _truth(spec, data)
+            return Outcome(trial=trial, scores=scores, notes=measured.notes)
         return _run(trial, data, folder, watch)
 
 
@@ -157,11 +160,13 @@ def _run(trial: Trial, data: RunData, folder: TrialFolder, watch: Watch) -> Outc
     folder.save(INFLUENCE, measured.influences())
     scores, clock = estimates(measured.found), built.clock()
     known = (datasets.make(spec.data), data.of(spec)[1])
+    details = measured.details() | built.details()
     for probe in spec.probes:
         watch(0.97, f"probing {probe}")
         found = _probed(probe, built.model, real, known, rng)
         scores |= found.scores
         clock |= found.clock
+        details |= found.details
     world = separated(spec.data)
     if world is not None:
         watch(0.99, "mode coverage")
@@ -172,8 +177,18 @@ def _run(trial: Trial, data: RunData, folder: TrialFolder, watch: Watch) -> Outc
         scores=scores | built.scores(),
         clock=clock,
         notes=(*built.notes, *measured.notes),
-        details=measured.details() | built.details(),
+        details=details,
     )
+
+
+def _truth(spec: ComparisonTrial, data: RunData) -> dict[str, Estimate]:
+    """Returns the likelihood of the true distribution, where models have theirs measured."""
+    asked = [p for p in map(probes.make, spec.probes) if isinstance(p, HeldOutLikelihood)]
+    if not asked:
+        return {}
+    real = _held_out(spec, data)
+    found = true_likelihood(datasets.make(spec.data), real, asked[0].most)
+    return {} if found is None else {standings.LIKELIHOOD: found}
 
 
 def _probed(name: str, model: Model, real: Tensor, known: Known, rng: Rng) -> Findings:
@@ -246,6 +261,10 @@ def _advice(spec: ComparisonTrial, data: RunData) -> list[Note]:
     return [Note(advice, "features")] if advice else []
 
 
+MOST_SAMPLES = 2_000
+"""So many samples of each set, at most, are given to metrics that see samples themselves."""
+
+
 def _control_size(spec: ComparisonTrial, data: RunData, reference: int) -> int:
     """How many samples a model and held-out real data are compared with, the same of both."""
     _, splits = data.load(spec.data, spec.data_seed)
@@ -263,25 +282,97 @@ def _measure_real(spec: ComparisonTrial, data: RunData, watch: Watch) -> Measure
     return _measure(spec, data, real, stand_in, watch)
 
 
+@final
+@dataclass(frozen=True, slots=True)
+class _View:
+    """One kind of input of metrics.
+
+    Attributes:
+        where: The extractor in written form, or ``SAMPLES``.
+        sees: The kind.
+        see: Returns the input of samples.
+        train: Returns the input of training samples.
+    """
+
+    where: str
+    sees: Sees
+    see: Callable[[Tensor], Tensor]
+    train: Callable[[], Tensor]
+
+
+def _views(spec: ComparisonTrial, data: RunData) -> Iterator[_View]:
+    """Yields what metrics may see: features and classes of each extractor, then samples."""
+    space, splits = data.of(spec)
+    at = (spec.data, spec.data_seed)
+    places = data.training_places(*at)
+    for extractor in spec.features:
+        seen = data.features(*at, extractor, spec.device)
+        train = partial(data.training_features, *at, extractor, spec.device)
+        yield _View(extractor, "features", seen.extract, train)
+        if seen.classify is not None:
+            raw = partial(splits.train.take, places)
+            train = partial(_classified, seen.classify, raw, spec.device)
+            yield _View(extractor, "probabilities", seen.classify, train)
+
+    def scaled(x: Tensor) -> Tensor:
+        return space.unit(x[:MOST_SAMPLES])
+
+    def training() -> Tensor:
+        return space.unit(splits.train.take(places)).to(spec.device)
+
+    yield _View(standings.SAMPLES, "samples", scaled, training)
+
+
+def _classified(classify: Extract, take: Callable[[], Tensor], device: str) -> Tensor:
+    return classify(take().to(device))
+
+
 def _measure(
     spec: ComparisonTrial, data: RunData, real: Tensor, fake: Tensor, watch: Watch
 ) -> MeasuredTrial:
     """Compares samples with the reference, and a part of them where the floor has only so many."""
     found: dict[str, Detailed | Estimate] = {}
     control: dict[str, Detailed | Estimate] = {}
-    notes: list[Note] = []
     few = _control_size(spec, data, len(real))
-    for extractor in spec.features:
-        seen = data.features(spec.data, spec.data_seed, extractor, spec.device)
-        x, y = seen.extract(real), seen.extract(fake)
-        short = extractor.partition(":")[0]
+    made = _metrics(spec, data)
+    for view in _views(spec, data):
         wanted = {
-            standings.distance(metric, extractor): two_sample(metric) for metric in spec.metrics
+            standings.distance(text, view.where): metric
+            for text, metric in made.items()
+            if metric.sees == view.sees
         }
-        watch(0.92, f"measuring distances on {short}")
-        found |= detail_all(wanted, x, y, rng=Rng(spec.seed, x.device))
-        if few < len(fake):
-            control |= detail_all(wanted, x, y[:few], rng=Rng(spec.seed, x.device))
-        notes.append(Note(f"features {short}: {seen.note}", "features"))
-    notes += _advice(spec, data)
-    return MeasuredTrial(found=found, control=control, notes=tuple(notes))
+        if not wanted:
+            continue
+        watch(0.92, f"measuring distances on {view.where.partition(':')[0]}")
+        x, y = view.see(real), view.see(fake)
+        learns = any(isinstance(m, TrainMetric) for m in wanted.values())
+        measure = partial(detail_all, wanted, x, train=view.train() if learns else None)
+        found |= measure(y, rng=Rng(spec.seed, x.device))
+        if few < len(y):
+            control |= measure(y[:few], rng=Rng(spec.seed, x.device))
+    return MeasuredTrial(found=found, control=control, notes=_about_features(spec, data))
+
+
+def _metrics(spec: ComparisonTrial, data: RunData) -> dict[str, Metric | TrainMetric]:
+    """Returns the metrics of a trial for its samples, by written form."""
+    space, splits = data.of(spec)
+    return {text: metric_on(metrics.make(text), space, splits.code) for text in spec.metrics}
+
+
+def _about_features(spec: ComparisonTrial, data: RunData) -> tuple[Note, ...]:
+    at = (spec.data, spec.data_seed)
+    known = {f: data.features(*at, f, spec.device).note for f in spec.features}
+    said = [
+        Note(f"features {name.partition(':')[0]}: {note}", "features")
+        for name, note in known.items()
+    ]
+    return (*said, *_advice(spec, data))
+
+
+def check_metrics(spec: ComparisonTrial, data: RunData) -> None:
+    """Checks that all metrics of a comparison support its samples.
+
+    Raises:
+        UserError: If one does not.
+    """
+    _metrics(spec, data)

@@ -7,7 +7,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from gantlet.commands.evaluate.copies import duplicates, joined, one_of_each
+from gantlet.commands.copies import duplicates, joined, one_of_each
 from gantlet.commands.evaluate.inputs import named
 from gantlet.commands.evaluate.results import extractor_name, features_named, p_words
 from gantlet.commands.evaluate.sets import EvaluationSets, SamplePart, why_none

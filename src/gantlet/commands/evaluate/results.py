@@ -7,7 +7,7 @@ from typing import Literal, final
 
 from torch import Tensor
 
-from gantlet.commands.evaluate.copies import (
+from gantlet.commands.copies import (
     RateComparison,
     copying,
     duplicates,

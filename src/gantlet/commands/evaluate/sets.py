@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from gantlet.commands.evaluate.copies import (
+from gantlet.commands.copies import (
     digests,
     duplicates,
     is_by_descent,
@@ -36,9 +36,9 @@ from gantlet.commands.evaluate.inputs import (
 )
 from gantlet.core.data import Source, Space, Splits
 from gantlet.core.errors import UserError
-from gantlet.core.metric import Features
+from gantlet.core.metric import Features, Metric, TrainMetric, metric_on
 from gantlet.core.rng import Rng
-from gantlet.core.spec import Spec, extractors, quote
+from gantlet.core.spec import Spec, extractors, metrics, quote
 from gantlet.data.splits import Concatenated, Subset, WithLabels, random_split
 from gantlet.domains.cells import read_cells
 from gantlet.domains.domains import Relearned, domain_of, missing_features
@@ -241,6 +241,15 @@ class EvaluationSets:
     def whole(self, text: str) -> NamedSamples:
         """Returns all samples of a set in their order, as samples of the reference's space."""
         return harmonize(self._find(text, "fake"), self.real.samples)[0]
+
+    def metric(self, text: str) -> Metric | TrainMetric:
+        """Returns a metric in written form, for samples of the space of the reference.
+
+        Raises:
+            UserError: If it does not support them.
+        """
+        samples = self.real.samples
+        return metric_on(metrics.make(text), samples.space, samples.code)
 
     def class_names(self) -> tuple[str, ...]:
         """Returns the names of the classes of all sets, where samples have labels."""

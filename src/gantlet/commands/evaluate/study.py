@@ -757,6 +757,8 @@ class Evaluate:
         check_fields(self)
         check_ranking_features(self._features())
         self.sets.check(self._features(), self.device)
+        for metric in self._metrics():
+            self.sets.metric(metric)
         if self.asked.pairs is not None:
             for fake in self.asked.fakes:
                 matched(self.sets, fake)

@@ -8,7 +8,7 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
-from gantlet.commands.evaluate.copies import nearest, one_of_each, repeats
+from gantlet.commands.copies import nearest, one_of_each, repeats
 from gantlet.commands.evaluate.inputs import EvaluationSpec, NamedSamples, SetTrial, named
 from gantlet.commands.evaluate.sets import FLOOR, EvaluationSets, SamplePart, SampleSet
 from gantlet.commands.exhibits import above, lines_table
@@ -572,7 +572,7 @@ def run_trial(trial: Trial, sets: EvaluationSets, folder: TrialFolder, watch: Wa
             return _run_pairs(trial, spec, sets, watch)
         view = TrialView(spec, sets, watch)
         given = view.given()
-        wanted = {text: metrics.make(text) for text in spec.metrics}
+        wanted = {text: sets.metric(text) for text in spec.metrics}
         found = _measure(spec, wanted, given, watch, sets.searches)
         if spec.sees_first:
             watch(0.95, "choosing samples to show")
