@@ -538,6 +538,9 @@ families: "Registry[Family | FittedFamily]" = Registry(
         "sngan": "gan:loss=hinge,penalty=none,spectral=true",
         "pacgan": "pac-gan",
         "otgan": "ot-gan",
+        "language-model": "lm",
+        "gru": "lm:net=gru",
+        "lstm": "lm:net=lstm",
         "gaussian-mixture": "gmm",
     },
     {
