@@ -14,7 +14,10 @@ SMALL = Space("image", (3, 16, 16), 256)
 TOKENS = Space("tokens", (12,), 5)
 # A game of the user's own needs a file: tests/unit/test_own_models.py holds it to the contract.
 # Families of one kind of sample alone, and a space of it; all others model vectors and images.
-ONE_KIND: dict[str, Space] = {"lm": Space("walk", (6,), 9)}
+ONE_KIND: dict[str, Space] = {
+    "lm": Space("walk", (6,), 9),
+    "ngram": TOKENS,
+}
 ALL = [n for n in families.names() if n != "module"]
 NAMES = [n for n in ALL if n not in ONE_KIND]
 FITTED = [n for n in NAMES if isinstance(families.make(n), FittedFamily)]

@@ -101,7 +101,10 @@ def _play(
 
 
 def made_up(space: Space, n: int, *, seed: int = 0) -> Tensor:
-    """Returns ``n`` smooth random samples of ``space``, shape ``(n, *space.shape)``."""
+    """Returns ``n`` smooth random samples of ``space``, shape ``(n, *space.shape)``.
+
+    Rows of tokens end with the first 0: nothing but 0 follows it.
+    """
     rng = Rng(seed).stream("made up")
     x = torch.randn(n, *space.shape, generator=rng)
     if space.parts:
@@ -111,7 +114,8 @@ def made_up(space: Space, n: int, *, seed: int = 0) -> Tensor:
     # Correlated components, as in images, and every level in use.
     x = (x + torch.randn(n, *([1] * len(space.shape)), generator=rng)) / 2**0.5
     uniform = 0.5 * (1 + torch.erf(x / 2**0.5))
-    return (uniform * space.levels).floor().clamp(0, space.levels - 1)
+    levels = (uniform * space.levels).floor().clamp(0, space.levels - 1)
+    return levels * ((levels == 0).cumsum(-1) == 0) if space.kind == "tokens" else levels
 
 
 def _places(space: Space) -> Generator[tuple[str, int, int]]:
