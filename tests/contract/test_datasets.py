@@ -59,6 +59,7 @@ def test_the_sets_that_need_no_file_are_all_here():
         "polygons",
         "process",
         "ring",
+        "sbm-network",
         "segments",
         "sprites",
     ]

@@ -17,6 +17,12 @@ TOKENS = Space("tokens", (12,), 5)
 ONE_KIND: dict[str, Space] = {
     "lm": Space("walk", (6,), 9),
     "ngram": TOKENS,
+WALK = Space("walk", (6,), 9)
+ONE_KIND: dict[str, Space] = {
+    "cell": WALK,
+    "dc-sbm": WALK,
+    "lm": WALK,
+    "rewire": WALK,
 }
 ALL = [n for n in families.names() if n != "module"]
 NAMES = [n for n in ALL if n not in ONE_KIND]

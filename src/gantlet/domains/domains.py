@@ -21,6 +21,7 @@ _GROUP = "gantlet.domains"
 
 _OWN = {
     "graph": "gantlet.domains.graphs:GraphDomain",
+    "walk": "gantlet.domains.networks:WalkDomain",
     "audio": "gantlet.domains.audio:AudioDomain",
     "tokens": "gantlet.domains.text:TextDomain",
     "vector": "gantlet.domains.vectors:VectorDomain",

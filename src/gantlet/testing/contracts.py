@@ -107,6 +107,8 @@ def made_up(space: Space, n: int, *, seed: int = 0) -> Tensor:
     """
     rng = Rng(seed).stream("made up")
     x = torch.randn(n, *space.shape, generator=rng)
+    if space.kind == "walk":
+        return _walks(x, space.levels or 1)
     if space.parts:
         return torch.cat([_mixed(x[:, i:j], kind) for kind, i, j in _places(space)], 1)
     if space.levels is None:
@@ -116,6 +118,14 @@ def made_up(space: Space, n: int, *, seed: int = 0) -> Tensor:
     uniform = 0.5 * (1 + torch.erf(x / 2**0.5))
     levels = (uniform * space.levels).floor().clamp(0, space.levels - 1)
     return levels * ((levels == 0).cumsum(-1) == 0) if space.kind == "tokens" else levels
+
+
+def _walks(x: Tensor, nodes: int) -> Tensor:
+    """Returns walks on a ring of nodes with chords, by normal numbers, shape ``(n, steps)``."""
+    uniform = 0.5 * (1 + torch.erf(x / 2**0.5))
+    start = (uniform[:, :1] * nodes).floor().clamp(max=nodes - 1)
+    jumps = torch.tensor([-2.0, -1.0, 1.0, 2.0])[(4 * uniform[:, 1:]).long().clamp(0, 3)]
+    return torch.cat([start, start + jumps.cumsum(1)], 1) % nodes
 
 
 def _places(space: Space) -> Generator[tuple[str, int, int]]:

@@ -15,6 +15,7 @@ from gantlet.commands.compare.claims import (
     seeds_needed,
     undertrained,
 )
+from gantlet.commands.compare.network_report import copies, network_sections
 from gantlet.commands.compare.verdicts import Judged, judged, verdicts
 from gantlet.commands.coverage import (
     BOUND,
@@ -331,6 +332,7 @@ def answer(
             table_of_models(shown, under, found),
             *charts(shown, run),
             *mode_coverage(shown, question["data"]),
+            *network_sections(shown),
             *galleries(shown, run, data),
             *monitored(shown),
             *gap_to_best(found),
@@ -613,6 +615,7 @@ def _caveats(
         text="FLOPs count matrix products, convolutions and attention, not element-wise work or "
         "memory traffic. CPU times depend on this machine and its load."
     )
+    yield from copies(everyone)
     yield from likelihood_kinds(everyone)
     yield from _timing(everyone)
     notes = {note for c in everyone for o in c.outcomes.values() for note in o.notes}
