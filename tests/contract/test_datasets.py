@@ -56,12 +56,15 @@ def test_the_sets_that_need_no_file_are_all_here():
         "oracle",
         "pcfg",
         "pies",
+        "planar",
         "polygons",
         "process",
         "ring",
         "sbm-network",
+        "sbm",
         "segments",
         "sprites",
+        "trees",
     ]
 
 

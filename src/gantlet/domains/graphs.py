@@ -39,13 +39,16 @@ from gantlet.domains.attributes import (
 )
 from gantlet.domains.domains import Domain
 from gantlet.report.pictures import grid
+from gantlet.stats.graphs import (
+    clustering_shares,
+    degree_shares,
+    normalised_spectra,
+    spectrum_shares,
+)
 
 # ----------------------------------------------------------------------------
 # Graphs by the histograms of what their nodes are like.
 # ----------------------------------------------------------------------------
-
-_ROUNDING = 1e-6
-_LARGEST = 2.5  # above all eigenvalues, with what rounding adds
 
 
 @final
@@ -86,42 +89,9 @@ class GraphStatistics:
         )
 
     def _histograms(self, x: Tensor) -> Tensor:
-        x = x.double()
-        node = x.diagonal(dim1=1, dim2=2)
-        edge = torch.maximum(x, x.mT) * node[:, :, None] * node[:, None]
-        edge = edge - torch.diag_embed(edge.diagonal(dim1=1, dim2=2))
-        degree = edge.sum(2)
-        pairs = degree * (degree - 1)
-        around = torch.einsum("nij,njk,nki->ni", edge, edge, edge) / pairs.clamp_min(1)
-        last = self.bins - 1
-        by_degree = self._shares(degree.clamp(max=last), node)
-        by_clustering = self._shares((around * self.bins).clamp(max=last), node)
-        values = normalised_spectra(edge, degree, node)
-        # Many eigenvalues are 0 or 1 but for rounding, which must not decide their bin.
-        by_value = self._shares(
-            ((values / 2 + _ROUNDING) * self.bins).clamp(0, last), values < _LARGEST
-        )
-        share = node.mean(1, keepdim=True)
-        return torch.cat([by_degree, by_clustering, by_value, share], 1).float()
-
-    def _shares(self, place: Tensor, counted: Tensor) -> Tensor:
-        bins = torch.arange(self.bins, device=place.device)
-        inside = (place.floor().long()[..., None] == bins) * counted[..., None]
-        return inside.sum(1) / counted.sum(1, keepdim=True).clamp_min(1)
-
-
-def normalised_spectra(edge: Tensor, degree: Tensor, node: Tensor) -> Tensor:
-    """Returns the eigenvalues of normalised Laplacians, ascending, shape ``(n, nodes)``.
-
-    They lie in [0, 2]; 3 stands for nodes that are not there. Isolated nodes count as 0.
-
-    Source: Chung, 1997, Spectral Graph Theory, chapter 1.
-    """
-    root = torch.where(degree > 0, degree.clamp_min(1).rsqrt(), torch.zeros_like(degree))
-    laplacian = torch.diag_embed((degree > 0).to(edge)) - root[:, :, None] * edge * root[:, None]
-    laplacian += torch.diag_embed(3 * (1 - node))
-    found: Tensor = torch.linalg.eigvalsh(laplacian)
-    return found
+        own = (f(x, self.bins) for f in (degree_shares, clustering_shares, spectrum_shares))
+        share = x.double().diagonal(dim1=1, dim2=2).mean(1, keepdim=True)
+        return torch.cat([*own, share], 1).float()
 
 
 # ----------------------------------------------------------------------------

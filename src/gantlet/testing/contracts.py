@@ -109,6 +109,8 @@ def made_up(space: Space, n: int, *, seed: int = 0) -> Tensor:
     x = torch.randn(n, *space.shape, generator=rng)
     if space.kind == "walk":
         return _walks(x, space.levels or 1)
+    if space.kind == "graph":
+        return _networks(x)
     if space.parts:
         return torch.cat([_mixed(x[:, i:j], kind) for kind, i, j in _places(space)], 1)
     if space.levels is None:
@@ -126,6 +128,16 @@ def _walks(x: Tensor, nodes: int) -> Tensor:
     start = (uniform[:, :1] * nodes).floor().clamp(max=nodes - 1)
     jumps = torch.tensor([-2.0, -1.0, 1.0, 2.0])[(4 * uniform[:, 1:]).long().clamp(0, 3)]
     return torch.cat([start, start + jumps.cumsum(1)], 1) % nodes
+
+
+def _networks(x: Tensor) -> Tensor:
+    """Returns graphs of random sizes, nodes first, from normal numbers ``(n, nodes, nodes)``."""
+    nodes = x.shape[1]
+    count = (0.5 * (1 + torch.erf(x[:, 0, 0] / 2**0.5)) * (nodes + 1)).floor()
+    edge = (x.triu(1) > 0.5).float()
+    full = edge + edge.mT + torch.eye(nodes)
+    there = (torch.arange(nodes) < count[:, None]).float()
+    return full * there[:, :, None] * there[:, None]
 
 
 def _places(space: Space) -> Generator[tuple[str, int, int]]:
