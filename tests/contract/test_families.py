@@ -24,6 +24,8 @@ ONE_KIND: dict[str, Space] = {
     "lm": WALK,
     "rewire": WALK,
 }
+SOUNDS = Space("audio", (1, 300))
+ONE_KIND: dict[str, Space] = {"codec": SOUNDS, "spec-gan": SOUNDS, "wave-gan": SOUNDS}
 ALL = [n for n in families.names() if n != "module"]
 NAMES = [n for n in ALL if n not in ONE_KIND]
 FITTED = [n for n in NAMES if isinstance(families.make(n), FittedFamily)]
