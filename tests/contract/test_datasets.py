@@ -16,6 +16,7 @@ _EXTRA = [
     "energy:index=4",
     "digits:limit=100,validation=90",
     "process:kind=table",
+    "mixed-table:missing=0.2",
 ]
 
 
@@ -51,6 +52,7 @@ def test_the_sets_that_need_no_file_are_all_here():
         "grid",
         "manifolds",
         "markov",
+        "mixed-table",
         "moons",
         "offline",
         "oracle",

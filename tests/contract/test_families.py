@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from gantlet.core.data import Space
+from gantlet.core.data import Part, Space
 from gantlet.core.errors import UserError
 from gantlet.core.model import FittedFamily
 from gantlet.core.rng import Rng
@@ -26,6 +26,24 @@ ONE_KIND: dict[str, Space] = {
 }
 SOUNDS = Space("audio", (1, 300))
 ONE_KIND: dict[str, Space] = {"codec": SOUNDS, "spec-gan": SOUNDS, "wave-gan": SOUNDS}
+_TABLE = Space(
+    "table",
+    (8,),
+    parts=(
+        Part("number"),
+        Part("category", 3),
+        Part("number"),
+        Part("flag"),
+        Part("number"),
+        Part("flag"),
+    ),
+)
+ONE_KIND: dict[str, Space] = {
+    "copula": _TABLE,
+    "independent": _TABLE,
+    "table-gan": _TABLE,
+    "tree-chain": _TABLE,
+}
 ALL = [n for n in families.names() if n != "module"]
 NAMES = [n for n in ALL if n not in ONE_KIND]
 FITTED = [n for n in NAMES if isinstance(families.make(n), FittedFamily)]
@@ -53,6 +71,13 @@ def test_every_family_of_one_kind_refuses_others(name):
     other = PLANE if ONE_KIND[name].kind != "vector" else TOKENS
     with pytest.raises(UserError) as caught:
         start(family, other)
+    # Families of tables model vectors of numbers too.
+    other = TOKENS if ONE_KIND[name].kind in {"vector", "table"} else PLANE
+    with pytest.raises(UserError) as caught:  # noqa: PT012 - one of two
+        if isinstance(family, FittedFamily):
+            family.fit(other, torch.zeros(4, *other.shape), rng=Rng(0))
+        else:
+            family.build(other, rng=Rng(0))
     assert other.kind in str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -1,0 +1,508 @@
+"""A GAN for rows of numbers and categories (after CTGAN), https://arxiv.org/abs/1907.00503.
+
+The generator gives each number in a coding in which it is about normal, and each category as
+probabilities, to which Gumbel noise gives a sharp but differentiable draw. The critic sees packs
+of rows and is held to slope 1, so that it estimates a Wasserstein distance.
+"""
+
+import abc
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal, final
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import one_hot, softmax
+from typing_extensions import override
+
+from gantlet.core.columns import ColumnSlice, columns_of
+from gantlet.core.data import Space
+from gantlet.core.errors import unknown
+from gantlet.core.model import Decoder, refuse_context
+from gantlet.core.rng import Rng
+from gantlet.core.spec import Between
+from gantlet.models.gan import CriticNetwork, SampleGame
+from gantlet.models.losses import AdversarialObjective, LossName, PenaltyName
+from gantlet.models.nets import leaky, mlp, seeded
+from gantlet.models.pac_gan import packed
+from gantlet.models.tables import table_columns
+
+Numbers = Literal["quantile", "modes"]
+"""How numbers are coded: by their quantile, or by one of several modes and the place in it."""
+
+# ----------------------------------------------------------------------------
+# How the players see numbers.
+# ----------------------------------------------------------------------------
+
+
+class NumberCoding(nn.Module, abc.ABC):
+    """The coding of all columns of numbers, fitted once to real rows.
+
+    Attributes:
+        modes: How many components beside the value a number has: indicators of its mode.
+    """
+
+    modes: int
+
+    @abc.abstractmethod
+    def fit(self, k: int, x: Tensor, *, rng: torch.Generator) -> None:
+        """Fits column ``k`` of the numbers to values, float64, shape ``(n,)``."""
+
+    @abc.abstractmethod
+    def encode(self, k: int, x: Tensor, *, rng: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        """Returns the value, shape ``(n,)``, and the mode, shape ``(n, modes)``, of numbers.
+
+        Draws what is random from ``rng``; without one the likeliest is taken.
+        """
+
+    @abc.abstractmethod
+    def decode(self, k: int, value: Tensor, mode: Tensor) -> Tensor:
+        """Returns the numbers of coded ones, differentiable in ``value``."""
+
+    def limit(self, value: Tensor) -> Tensor:
+        """Returns a generator's value inside the range of coded ones."""
+        return value
+
+
+# Quantiles that are kept of a column.
+_KNOTS = 256
+
+
+@final
+class QuantileCoding(NumberCoding):
+    """The normal score of a number's quantile; of equal numbers a random one of theirs.
+
+    Args:
+        count: How many columns of numbers there are.
+    """
+
+    modes = 0
+    knots: Tensor
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.register_buffer("knots", self._scores(_places()).expand(count, -1).clone())
+
+    @staticmethod
+    def _scores(place: Tensor) -> Tensor:
+        share = (place + 0.5) / _KNOTS
+        scores: Tensor = torch.special.ndtri(share.clamp(0.25 / _KNOTS, 1 - 0.25 / _KNOTS))
+        return scores
+
+    @override
+    @torch.no_grad()
+    def fit(self, k: int, x: Tensor, *, rng: torch.Generator) -> None:
+        del rng  # nothing is random
+        at = ((_places() + 0.5) / _KNOTS).to(x.device)
+        self.knots[k] = torch.quantile(x, at)
+
+    @override
+    def encode(self, k: int, x: Tensor, *, rng: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        knots, x = self.knots[k], x.double().contiguous()
+        low = torch.searchsorted(knots, x)
+        high = torch.searchsorted(knots, x, right=True)
+        u = torch.full_like(x, 0.5)
+        if rng is not None:
+            u = torch.rand(x.shape, generator=rng, device=rng.device, dtype=x.dtype)
+        among = low + u * (high - 1 - low)
+        left = (low - 1).clamp(0, _KNOTS - 2)
+        step = (knots[left + 1] - knots[left]).clamp(min=1e-30)
+        between = left + ((x - knots[left]) / step).clamp(0, 1)
+        place = torch.where(high > low, among, between)
+        return self._scores(place).float(), x.new_zeros(len(x), 0).float()
+
+    @override
+    def decode(self, k: int, value: Tensor, mode: Tensor) -> Tensor:
+        knots = self.knots[k]
+        place = torch.special.ndtr(value.double()) * _KNOTS - 0.5
+        # Half a step beyond the outermost knots goes on as the step before it.
+        left = place.detach().floor().long().clamp(0, _KNOTS - 2)
+        number: Tensor = knots[left] + (place - left) * (knots[left + 1] - knots[left])
+        return number
+
+
+def _places() -> Tensor:
+    return torch.arange(_KNOTS, dtype=torch.float64)
+
+
+# The most modes of a column, and the least share of the rows that a mode has.
+_MODES, _LEAST = 10, 0.005
+# Deviations of a mode that count as 1.
+_WIDE = 4.0
+
+
+@final
+class ModeCoding(NumberCoding):
+    """Mode-specific normalisation: one of the Gaussians of a mixture, and the place in it.
+
+    Source: Xu et al., 2019, https://arxiv.org/abs/1907.00503, section 4.2.
+
+    Args:
+        count: How many columns of numbers there are.
+    """
+
+    modes = _MODES
+    means: Tensor
+    stds: Tensor
+    shares: Tensor
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        shape = (count, _MODES)
+        self.register_buffer("means", torch.zeros(shape, dtype=torch.float64))
+        self.register_buffer("stds", torch.ones(shape, dtype=torch.float64))
+        self.register_buffer("shares", torch.full(shape, 1 / _MODES, dtype=torch.float64))
+
+    @override
+    @torch.no_grad()
+    def fit(self, k: int, x: Tensor, *, rng: torch.Generator) -> None:
+        import warnings
+
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.mixture import BayesianGaussianMixture
+        from threadpoolctl import threadpool_limits
+
+        seed = int(torch.randint(2**31 - 1, (), generator=rng, device=rng.device))
+        shift, scale = x.mean(), x.std(correction=0).clamp(min=1e-12)
+        mixture = BayesianGaussianMixture(
+            n_components=min(_MODES, len(x)),
+            weight_concentration_prior=1e-3,
+            random_state=seed,
+        )
+        with warnings.catch_warnings(), threadpool_limits(torch.get_num_threads()):
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            mixture.fit(((x - shift) / scale).cpu().numpy()[:, None])
+        found = [mixture.weights_, mixture.means_[:, 0], mixture.covariances_[:, 0, 0] ** 0.5]
+        shares, means, stds = (torch.from_numpy(a).to(x) for a in found)
+        kept = len(shares)
+        self.shares[k] = 0.0
+        self.shares[k, :kept] = torch.where(shares < _LEAST, 0.0, shares)
+        self.means[k, :kept] = means * scale + shift
+        self.stds[k, :kept] = stds * scale
+
+    @override
+    def encode(self, k: int, x: Tensor, *, rng: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        z = (x.double()[:, None] - self.means[k]) / self.stds[k]
+        weight = self.shares[k].log() - self.stds[k].log() - z.square() / 2
+        which = weight.argmax(1) if rng is None else _gumbel(weight, rng).argmax(1)
+        value = z.gather(1, which[:, None])[:, 0] / _WIDE
+        return value.clamp(-1, 1).float(), one_hot(which, _MODES).float()
+
+    @override
+    def decode(self, k: int, value: Tensor, mode: Tensor) -> Tensor:
+        which = mode.argmax(1)
+        return value.double() * _WIDE * self.stds[k][which] + self.means[k][which]
+
+    @override
+    def limit(self, value: Tensor) -> Tensor:
+        return value.tanh()
+
+
+def _gumbel(logits: Tensor, rng: torch.Generator) -> Tensor:
+    """Returns logits with Gumbel noise: the largest is a draw from their softmax."""
+    u = torch.rand(logits.shape, generator=rng, device=rng.device, dtype=torch.float64)
+    return logits - (-u.clamp(1e-12, 1 - 1e-12).log()).log().to(logits.dtype)
+
+
+# ----------------------------------------------------------------------------
+# How the players see rows.
+# ----------------------------------------------------------------------------
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """Coded components of one column.
+
+    Attributes:
+        column: The column.
+        number: Which of the numbers it is, or None for a category.
+        value: The component of its value, or None for a category.
+        choices: The components of what is chosen: category, mode, missing or not; each a range.
+    """
+
+    column: ColumnSlice
+    number: int | None
+    value: int | None
+    choices: tuple[range, ...]
+
+
+def _blocks(columns: Sequence[ColumnSlice], modes: int) -> Iterator[_Block]:
+    start = number = 0
+    for column in columns:
+        if column.kind == "category":
+            yield _Block(column, None, None, (range(start, start + column.values),))
+            start += column.values
+            continue
+        widths = [w for w in (modes, 2 * column.gaps) if w]
+        ends = [start + 1 + sum(widths[: i + 1]) for i in range(len(widths))]
+        choices = tuple(range(end - w, end) for end, w in zip(ends, widths, strict=True))
+        yield _Block(column, number, start, choices)
+        number, start = number + 1, start + 1 + sum(widths)
+
+
+@final
+class RowCoding(nn.Module):
+    """Between rows and what the players see, fitted once to real rows.
+
+    Args:
+        space: The space of a row.
+        numbers: How numbers are coded.
+    """
+
+    fillers: Tensor
+    whole: Tensor
+
+    def __init__(self, space: Space, numbers: Numbers) -> None:
+        super().__init__()
+        columns = columns_of(space)
+        count = sum(c.kind == "number" for c in columns)
+        self.numbers = QuantileCoding(count) if numbers == "quantile" else ModeCoding(count)
+        self.blocks = tuple(_blocks(columns, self.numbers.modes))
+        last = self.blocks[-1]
+        self.size = last.choices[-1].stop if last.choices else (last.value or 0) + 1
+        self.register_buffer("fillers", torch.zeros(count))
+        self.register_buffer("whole", torch.zeros(count, dtype=torch.bool))
+
+    @torch.no_grad()
+    def fit(self, x: Tensor, *, rng: torch.Generator) -> None:
+        """Fits the coding of numbers to rows, shape ``(n, *space.shape)``."""
+        for block in self.blocks:
+            if block.number is None:
+                continue
+            own = x[block.column.present(x), block.column.start].double()
+            own = own if len(own) else x[:, block.column.start].double()
+            self.numbers.fit(block.number, own, rng=rng)
+            self.fillers[block.number] = block.column.filler(x)
+            self.whole[block.number] = bool((own == own.round()).all())
+
+    def encode(self, x: Tensor, *, rng: torch.Generator | None = None) -> Tensor:
+        """Returns rows as the critic sees them, shape ``(n, size)``."""
+        return torch.cat([self._encoded(b, x, rng) for b in self.blocks], 1)
+
+    def _encoded(self, block: _Block, x: Tensor, rng: torch.Generator | None) -> Tensor:
+        column = block.column
+        if block.number is None:
+            return one_hot(column.codes(x), column.values).float()
+        there = column.present(x).float()[:, None]
+        value, mode = self.numbers.encode(block.number, x[:, column.start], rng=rng)
+        parts = [value[:, None] * there, mode * there]
+        return torch.cat([*parts, *([there, 1 - there] if column.gaps else [])], 1)
+
+    def drawn(self, raw: Tensor, choose: Callable[[Tensor], Tensor]) -> Tensor:
+        """Returns the output of a generator as rows are coded.
+
+        Args:
+            raw: Shape ``(n, size)``.
+            choose: Makes shares of logits, shape ``(n, values)``.
+        """
+        return torch.cat([self._drawn(b, raw, choose) for b in self.blocks], 1)
+
+    def _drawn(self, block: _Block, raw: Tensor, choose: Callable[[Tensor], Tensor]) -> Tensor:
+        chosen = [choose(raw[:, c.start : c.stop]) for c in block.choices]
+        if block.value is None:
+            return chosen[0]
+        value = self.numbers.limit(raw[:, block.value : block.value + 1])
+        if not block.column.gaps:
+            return torch.cat([value, *chosen], 1)
+        there = chosen[-1][:, :1]
+        return torch.cat([value * there, *(c * there for c in chosen[:-1]), chosen[-1]], 1)
+
+    def decode(self, y: Tensor) -> Tensor:
+        """Returns the rows of coded ones; numbers are differentiable in ``y``, and not rounded."""
+        return torch.cat([self._decoded(b, y) for b in self.blocks], 1)
+
+    def _decoded(self, block: _Block, y: Tensor) -> Tensor:
+        chosen = [y[:, c.start : c.stop] for c in block.choices]
+        column = block.column
+        if block.number is None or block.value is None:
+            return chosen[0] if column.width > 1 else chosen[0][:, 1:]
+        mode = chosen[0] if self.numbers.modes else y[:, :0]
+        number = self.numbers.decode(block.number, y[:, block.value], mode).float()[:, None]
+        if not column.gaps:
+            return number
+        there, missing = chosen[-1][:, :1], chosen[-1][:, 1:]
+        filler = self.fillers[block.number]
+        return torch.cat([torch.where(there > missing, number, filler), missing], 1)
+
+    def rounded(self, x: Tensor) -> Tensor:
+        """Returns rows in which columns of whole numbers hold whole numbers."""
+        for block in self.blocks:
+            if block.number is not None and bool(self.whole[block.number]):
+                x[:, block.column.start].round_()
+        return x
+
+
+@final
+class RowGenerator(Decoder):
+    """Maps standard normal noise to rows of a table.
+
+    Args:
+        space: The space of a row.
+        latent: Latent dimension.
+        net: Maps noise, shape ``(n, latent)``, to values and logits, shape ``(n, coding.size)``.
+        coding: Between rows and what the players see.
+        temperature: Of the Gumbel-softmax in training.
+    """
+
+    def __init__(
+        self, space: Space, latent: int, net: nn.Module, coding: RowCoding, temperature: float
+    ) -> None:
+        super().__init__()
+        self.space = space
+        self.latent_dim = latent
+        self.net = net
+        self.coding = coding
+        self._temperature = temperature
+
+    @override
+    def prior(self, n: int, *, rng: torch.Generator) -> Tensor:
+        return torch.randn(n, self.latent_dim, generator=rng, device=rng.device)
+
+    @override
+    def forward(self, z: Tensor) -> Tensor:
+        """Returns values and logits, shape ``(n, coding.size)``."""
+        raw: Tensor = self.net(z)
+        return raw
+
+    def relaxed(self, z: Tensor, *, rng: torch.Generator) -> Tensor:
+        """Returns coded rows with Gumbel-softmax draws of categories; differentiable.
+
+        Source: Jang et al., 2017, https://arxiv.org/abs/1611.01144.
+        """
+        return self.coding.drawn(
+            self(z), lambda logits: softmax(_gumbel(logits, rng) / self._temperature, 1)
+        )
+
+    @override
+    def _decode(self, z: Tensor, context: Tensor | None) -> Tensor:
+        return self.coding.decode(self.coding.drawn(self(z), lambda logits: logits.softmax(1)))
+
+    @override
+    @torch.no_grad()
+    def _sample(self, n: int, context: Tensor | None, *, rng: torch.Generator) -> Tensor:
+        raw = self(self.prior(n, rng=rng))
+        y = self.coding.drawn(raw, lambda logits: _hard(_gumbel(logits, rng)))
+        return self.coding.rounded(self.coding.decode(y))
+
+
+def _hard(logits: Tensor) -> Tensor:
+    return one_hot(logits.argmax(1), logits.shape[1]).float()
+
+
+# ----------------------------------------------------------------------------
+# The game.
+# ----------------------------------------------------------------------------
+
+
+@final
+class TableGame(SampleGame):
+    """A critic of packs of coded rows against a generator.
+
+    Args:
+        model: The generator.
+        net: The critic, of packs of coded rows.
+        rules: Loss and penalty.
+        pack: Number of rows in a pack.
+    """
+
+    def __init__(
+        self, model: RowGenerator, net: nn.Module, rules: AdversarialObjective, pack: int
+    ) -> None:
+        self._model = model
+        self._critic = net
+        self._rules = rules
+        self._pack = pack
+        self._players: Mapping[str, nn.Module] = {"critic": net, "generator": model}
+
+    @property
+    @override
+    def players(self) -> Mapping[str, nn.Module]:
+        return self._players
+
+    @property
+    @override
+    def model(self) -> RowGenerator:
+        return self._model
+
+    @override
+    def prepare(self, batch: Tensor, *, rng: torch.Generator) -> None:
+        self._model.coding.fit(batch, rng=rng)
+
+    @property
+    @override
+    def _scaling(self) -> Callable[[Tensor], Tensor]:
+        return self._model.coding.encode
+
+    @override
+    def _loss(self, player: str, batch: Tensor, rng: torch.Generator, *, coupled: bool) -> Tensor:
+        real = packed(self._model.coding.encode(batch, rng=rng), self._pack)
+        z = self._model.prior(len(batch), rng=rng)
+        if player == "critic":
+            with torch.set_grad_enabled(coupled):
+                fake = packed(self._model.relaxed(z, rng=rng), self._pack)
+            return self._rules.critic(self._critic, real, fake, rng=rng, coupled=coupled)
+        if player == "generator":
+            fake = packed(self._model.relaxed(z, rng=rng), self._pack)
+            return self._rules.generator(self._critic, real, fake, coupled=coupled)
+        raise unknown("player", player, self.players)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+@final
+class TableGan:
+    """A Wasserstein GAN with packing, for rows of numbers and categories.
+
+    Source: Xu et al., 2019 (CTGAN), https://arxiv.org/abs/1907.00503; packs after Lin et al.,
+    2018 (PacGAN), https://arxiv.org/abs/1712.04086.
+
+    Differs from the paper: numbers are coded by their quantile unless ``numbers=modes``; no batch
+    normalisation and no dropout; two steps of the critic for one of the generator; the packs of a
+    batch overlap; mixtures are fitted to the 512 rows that prepare a training.
+
+    Attributes:
+        numbers: How numbers are coded: ``quantile``, the normal score of the quantile, or
+            ``modes``, one of at most 10 Gaussians and the place in it.
+        pack: Number of rows that the critic sees at once.
+        temperature: Of the Gumbel-softmax that draws categories in training.
+        latent: Latent dimension.
+        width: Width of the hidden layers.
+        depth: Number of hidden layers.
+        loss: Adversarial loss.
+        penalty: Gradient penalty.
+        gamma: Weight of the penalty; 20 is the ``lambda = 10`` of the papers on WGAN-GP.
+        ema: Decay of the exponential moving average (EMA) of the generator's weights.
+    """
+
+    numbers: Numbers = "quantile"
+    pack: Annotated[int, Between(1)] = 4
+    temperature: Annotated[float, Between(0, above=True)] = 0.5
+    latent: Annotated[int, Between(1)] = 32
+    width: Annotated[int, Between(4)] = 128
+    depth: Annotated[int, Between(1)] = 2
+    loss: LossName = "wgan"
+    penalty: PenaltyName = "gp"
+    gamma: Annotated[float, Between(0)] = 20.0
+    ema: Annotated[float, Between(0, 1, below=True)] = 0.995
+
+    @property
+    def solver(self) -> str:
+        """Adam with two steps of the critic for one of the generator."""
+        return "adam:lr=0.0005,beta1=0.5,beta2=0.9,steps=2+1"
+
+    def build(self, space: Space, context_space: Space | None = None, *, rng: Rng) -> TableGame:
+        """Returns an untrained GAN for rows.
+
+        Raises:
+            UserError: If ``space`` holds no rows of a table, or there is a context.
+        """
+        refuse_context("table-gan", context_space)
+        table_columns("table-gan", space)
+        coding = RowCoding(space, self.numbers)
+        with seeded(rng.stream("init")):
+            net = mlp(self.latent, *[self.width] * self.depth, coding.size)
+            body = mlp(self.pack * coding.size, *[self.width] * self.depth)
+            judge = CriticNetwork(nn.Sequential(nn.Flatten(), body, leaky()), self.width)
+        model = RowGenerator(space, self.latent, net, coding, self.temperature).to(rng.device)
+        rules = AdversarialObjective(loss=self.loss, penalty=self.penalty, gamma=self.gamma)
+        return TableGame(model, judge.to(rng.device), rules, self.pack)
