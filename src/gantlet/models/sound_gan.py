@@ -104,9 +104,7 @@ class SoundGame(AdversarialGame):
         rules: Loss and penalty.
     """
 
-    def __init__(
-        self, model: SoundGenerator, net: nn.Module, rules: AdversarialObjective
-    ) -> None:
+    def __init__(self, model: SoundGenerator, net: nn.Module, rules: AdversarialObjective) -> None:
         self._model = model
         self._critic = net
         self._rules = rules
