@@ -258,6 +258,21 @@ def test_elastic_averaging_is_its_algorithm():
 # ----------------------------------------------------------------------------
 
 
+def measured(places):
+    """Returns the growth in one step of the one mode that is left of a play.
+
+    A pair of roots ``r`` leaves ``z[t+2] = 2 Re(r) z[t+1] - |r|^2 z[t]``, and one root alone
+    ``z[t+1] = r z[t]``.
+    """
+    now, after, later = places[:-2].flatten(), places[1:-1].flatten(), places[2:].flatten()
+    # In differences, as a slow rotation hardly changes from one step to the next.
+    design = torch.stack([after - now, now], 1).numpy()
+    (slope, back), _, rank, _ = np.linalg.lstsq(design, (later - after).numpy(), rcond=1e-10)
+    if rank == 1:
+        return float((after / now).abs().mean())
+    return float(np.abs(np.roots([1, -(1 + slope), slope - back])).max())
+
+
 @pytest.mark.parametrize(
     ("delay", "bound"), [(0, 2.0), (1, 1.0), (2, 0.618034), (4, 0.347296), (8, 0.184537)]
 )
@@ -268,8 +283,9 @@ def test_a_stale_minimisation_is_stable_up_to_its_bound(delay, bound):
     for share, falls in ((0.97, True), (1.03, False)):
         toy = Saddle(own=(1.0,), cross=0.0)
         text = late(f"sgd:lr={share * exact},mode=simultaneous", delay=delay)
-        found = play(text, toy.build(), 1200, toy.real)[:, 0].abs()
-        assert (found[-100:].max() < found[300:400].max()) == falls
+        found = measured(play(text, toy.build(), 200, toy.real)[-60:, :1])
+        assert (found < 1) == falls
+        assert found == pytest.approx(growth(-share * exact, delay=delay), rel=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -281,8 +297,8 @@ def test_rotation_grows_by_the_effective_delay(delay, stated):
     assert rate == pytest.approx(stated, rel=6e-3)
     # To the leading order; measured in a play.
     assert rate == pytest.approx(h * h * (delay + 0.5), rel=0.03)
-    norm = play(late(f"sgd:lr={h},mode=simultaneous", delay=delay), centred(), 900).norm(dim=1)
-    assert math.log(norm[-1] / norm[300]) / 600 == pytest.approx(rate, rel=1e-2)
+    norm = play(late(f"sgd:lr={h},mode=simultaneous", delay=delay), centred(), 200).norm(dim=1)
+    assert math.log(norm[-1] / norm[100]) / 100 == pytest.approx(rate, rel=1e-6)
 
 
 def test_the_factor_that_the_page_of_solvers_states():
@@ -293,12 +309,11 @@ def test_the_factor_that_the_page_of_solvers_states():
 def test_optimism_is_a_negative_delay():
     h = 0.02
     for delay in (0, 1, 2):
-        measured = play(late(f"optimistic:base=sgd,lr={h}", delay=delay), centred(), 1500).norm(
-            dim=1
-        )
+        text = late(f"optimistic:base=sgd,lr={h}", delay=delay)
+        norm = play(text, centred(), 200).norm(dim=1)
         rate = math.log(growth(1j * h, delay=delay, optimism=1.0))
         assert rate == pytest.approx(h * h * (delay - 0.5), rel=0.15)
-        assert math.log(measured[-1] / measured[500]) / 1000 == pytest.approx(rate, rel=2e-2)
+        assert math.log(norm[-1] / norm[100]) / 100 == pytest.approx(rate, rel=1e-6)
 
 
 @pytest.mark.parametrize("momentum", [-0.4, 0.5])
@@ -340,11 +355,14 @@ def test_the_largest_number_of_workers_is_where_the_mean_stops_contracting():
 @pytest.mark.parametrize(("gamma", "step"), [(0.1, 0.05), (0.3, 0.05), (0.3, 0.1), (0.6, 0.1)])
 def test_the_dirac_gan_stands_the_delay_that_is_predicted(gamma, step):
     limit = largest_delay(dirac(gamma), step)
-    toy = Dirac(penalty="r1", gamma=gamma, theta=0.01, psi=0.01)
+    # So near the equilibrium the game is linear to six digits; the other modes have died out.
+    toy = Dirac(penalty="r1", gamma=gamma, theta=0.001, psi=0.001)
     for delay, falls in ((limit, True), (limit + 1, False)):
         text = late(f"sgd:lr={step},mode=simultaneous", delay=delay)
-        norm = play(text, toy.build(), 3000, toy.real).norm(dim=1)
-        assert (norm[-200:].max() < norm[1000:1200].max()) == falls, delay
+        found = measured(play(text, toy.build(), 240, toy.real)[-60:])
+        assert (found < 1) == falls, delay
+        predicted = max(growth(step * v, delay=delay) for v in dirac(gamma))
+        assert math.log(found) == pytest.approx(math.log(predicted), rel=1e-2)
 
 
 @pytest.mark.parametrize("delay", [0, 1, 3])
@@ -352,9 +370,9 @@ def test_lookahead_with_late_gradients(delay):
     k, alpha = 5, 0.5
     predicted = growth_with_lookahead(1j * H, delay=delay, k=k, alpha=alpha)
     text = late(f"lookahead:base=sgd,lr={H},mode=simultaneous,k={k},alpha={alpha}", delay=delay)
-    norm = play(text, centred(), 1000).norm(dim=1)[::k]
-    rate = math.log(norm[-1] / norm[100]) / (k * (len(norm) - 101))
-    assert rate == pytest.approx(math.log(predicted), rel=2e-2)
+    norm = play(text, centred(), 300).norm(dim=1)[::k]
+    rate = math.log(norm[-1] / norm[30]) / (k * (len(norm) - 31))
+    assert rate == pytest.approx(math.log(predicted), rel=1e-6)
     if delay == 0:
         assert predicted == pytest.approx(0.99624, abs=5e-6)
 
