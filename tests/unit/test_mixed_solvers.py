@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from gantlet.compute.meters import count
 from gantlet.core.data import Space
 from gantlet.core.errors import UserError
 from gantlet.core.model import Game
@@ -63,6 +64,18 @@ def test_opponents_are_drawn_evenly_from_the_last_few():
     assert set(back) == {0, 1, 2, 3, 4, 5, 6}
     assert back.count(0) / len(back) == pytest.approx(1 / 4, abs=0.04)
     assert (back.count(1) + back.count(2)) / len(back) == pytest.approx(1 / 4, abs=0.04)
+
+
+def test_a_step_against_several_opponents_is_charged_as_so_many():
+    game = families.make("gan:width=16").build(Space("vector", (2,)), rng=Rng(0))
+    play, noise = solvers.make("history:base=sgd,last=5,opponents=3").start(game), stream()
+    batch = torch.randn(16, 2, generator=stream("batch"))
+    work, flops = [], []
+    for _ in range(5):
+        work.append(play.work)
+        flops.append(count(lambda: play.step(batch, rng=noise)).flops)
+    assert work == [1, 2, 3, 3, 3]
+    assert [f / flops[0] for f in flops] == pytest.approx(work, rel=1e-2)
 
 
 def test_the_past_is_no_cure_for_rotation():

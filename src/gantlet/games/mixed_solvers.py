@@ -82,6 +82,12 @@ class _History(Play):
         self._past: list[Weights] = []
         self._steps = 0
 
+    @property
+    @override
+    def work(self) -> int:
+        """Opponents in each move of the next step; in the first there is one alone."""
+        return min(len(self._past) + 1, self._how.opponents)
+
     @override
     def step(self, batch: Tensor, *, rng: torch.Generator) -> Losses:
         losses: dict[str, float] = {}
