@@ -82,6 +82,7 @@ class Scripted(Workers):
             version=version,
             gradient=gradient.flat.clone(),
             losses=losses,
+            buffers=[b.clone() for b in self._parameters.buffers()],
         )
         if not isinstance(who, int):
             self._again.append(push)
@@ -207,6 +208,60 @@ def test_a_checkpoint_holds_the_record_and_what_the_solver_remembers():
     assert other.batches == other.work == 2
     other.step(torch.randn(16, 3, generator=Rng(2).stream("x")), rng=noise)
     assert len(again.staleness) == 5
+
+
+def test_what_is_lost_with_a_worker_is_still_owed_after_a_checkpoint():
+    game, noise = Tug(), Rng(0).stream("noise")
+
+    def start(order):
+        hire = lambda z: Scripted(game, z, order)  # noqa: E731
+        return AsyncPlay(solvers.make(SOLVER), game, hire, 2, AsyncRecord())
+
+    play = start([0, -2, 0])
+    for _ in range(3):
+        play.step(torch.randn(8 * play.batches, 3, generator=Rng(1).stream("x")), rng=noise)
+    assert play.work == 2
+    other = start([])
+    other.load_state_dict(play.state_dict())
+    # Both workers begin again, and one gradient was lost before.
+    assert (other.batches, other.work) == (2, 3)
+
+
+@final
+class Served:
+    """A solver whose two workers answer in turn, in this process."""
+
+    def start(self, game):
+        def hire(z):
+            return Scripted(game, z, [0, 1] * 500)
+
+        return AsyncPlay(solvers.make(SOLVER), game, hire, 2, AsyncRecord())
+
+
+def watched(game):
+    """Returns the numbers of samples that a game is validated with from now on."""
+    seen, validate = set(), game.validate
+
+    def counted(x, *, rng):
+        seen.add(len(x))
+        return validate(x, rng=rng)
+
+    game.validate = counted
+    return seen
+
+
+@pytest.mark.parametrize("budget", [Budget(examples=3200), Budget(steps=100), Budget(flops=2e9)])
+def test_as_many_samples_validate_as_without_workers(budget):
+    """The second step begins two gradients, which is no sign that a gradient costs more."""
+    found = []
+    for solver in (solvers.make(SOLVER), Served()):
+        data, game = ring()
+        seen = watched(game)
+        trained = train(game, solver, data, Plan(budget=budget, batch=32), rng=Rng(0))
+        assert budget.fits(trained.spend)
+        found.append((seen, trained.curve[1]["step"]))
+    assert found[0][0] == found[1][0]
+    assert abs(found[0][1] - found[1][1]) <= 2
 
 
 def test_shared_parameters_are_read_whole():

@@ -772,16 +772,14 @@ class AsyncPlay(Play):
         Raises:
             UserError: If all workers were dropped.
         """
-        job = self._jobs.pop(worker, None)
-        self._owed += job is not None
+        job = self._jobs.pop(worker)
+        self._owed += 1
         self._in_a_row[worker] += 1
         if self._in_a_row[worker] > _MOST_DEATHS:
             self._drop(team, worker)
             return
         team.replace(worker)
         self._record.deaths += 1
-        if job is None:
-            return
         self._number += 1
         self._jobs[worker] = Job(number=self._number, batch=job.batch, seed=job.seed)
         team.send(worker, self._jobs[worker])
@@ -789,8 +787,7 @@ class AsyncPlay(Play):
     def _drop(self, team: Workers, worker: int) -> None:
         team.drop(worker)
         self._record.dropped += 1
-        if worker in self._idle:
-            self._idle.remove(worker)
+        # While one is waited for, every worker has a job.
         if not self._jobs:
             raise UserError(
                 f"All {self._count} workers of asynchronous training died again and again (out of "
@@ -822,9 +819,11 @@ class AsyncPlay(Play):
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        return {"memory": self._memory, "record": self._record.state()}
+        return {"memory": self._memory, "record": self._record.state(), "owed": self._owed}
 
     @override
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._memory = deepcopy(state["memory"])
         self._record.load(state["record"])
+        # Checkpoints of earlier versions do not have it.
+        self._owed = state.get("owed", 0)

@@ -350,11 +350,11 @@ class _Training:
     def _share(self, flops: float) -> float:
         """The share of the budget of a validation with a given number of FLOPs.
 
-        Where the budget is not in FLOPs, it counts as the steps that cost as much.
+        Where the budget is not in FLOPs, it counts as the steps that cost as much as the first.
         """
         steps = flops / self._costs["step"] if self._costs["step"] else 0.0
         step = Spend(
-            examples=self._plan.batch * self._play.batches,
+            examples=self._first_examples,
             steps=1,
             seconds=self._costs["seconds"],
         )
@@ -363,6 +363,8 @@ class _Training:
 
     def _start(self) -> None:
         self._play = self._solver.start(self._game)
+        # Later steps may take more: their work is counted in units of the first.
+        self._first_examples = self._plan.batch * self._play.batches
         plan = self._plan
         how = Averaging(decay=plan.ema, start=plan.average_from, every=plan.average_every)
         self._average = Average(self._game.model, how)
