@@ -13,11 +13,14 @@ GAN = "gan:width=8,depth=1,latent=2"
 @pytest.mark.slow
 def test_workers_train_and_the_report_says_how_stale_their_updates_were(tmp_path, capsys):
     out = tmp_path / "r"
-    asked = ["train", GAN, *SMALL, "--steps", "30", "--async", "2", "--out", str(out)]
+    # In a pool, so that its processes have processes of their own.
+    pool = ["--workers", "2", "--async", "2"]
+    asked = ["train", GAN, *SMALL, "--steps", "30", *pool, "--out", str(out)]
     assert run([*asked, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     page = (out / "report.html").read_text()
     assert "Staleness of updates" in page
+    assert "of the training process alone, without its workers" in page
     assert "a repetition gives another result" in " ".join(found["caveats"])
     (trace,) = out.glob("trials/*/staleness.csv")
     rows = trace.read_text().splitlines()
@@ -29,7 +32,7 @@ def test_workers_train_and_the_report_says_how_stale_their_updates_were(tmp_path
     assert run([*asked, "--json"]) == 0
     assert trace.read_bytes() == before
     solver = f"stale:delays=replay,path={trace},of={'adam:mode=simultaneous'}"
-    again = ["train", GAN, *SMALL, "--steps", "30", "--solver", solver]
+    again = ["train", GAN, *SMALL, "--steps", "30", "--workers", "1", "--solver", solver]
     assert run([*again, "--out", str(tmp_path / "s"), "--json"]) == 0
 
 

@@ -18,12 +18,11 @@ from gantlet.compute.machine import Stopwatch, Usage
 from gantlet.core.data import all_samples
 from gantlet.core.errors import UserError, unknown
 from gantlet.core.estimate import REAL, Budget, Estimate, Note, Spend, Trial
-from gantlet.core.model import Family, FittedFamily, Losses, Model, Solver
+from gantlet.core.model import Family, FittedFamily, Game, Losses, Model, Solver
 from gantlet.core.rng import Rng
 from gantlet.core.spec import families, label, solvers
-from gantlet.games.solvers import Update
 from gantlet.options import AsyncEngine, Select
-from gantlet.run.asynchronous import Asynchronous, AsyncRecord, asynchronous
+from gantlet.run.asynchronous import Asynchronous, AsyncRecord, asynchronous, check_async
 from gantlet.run.execute import Watch
 from gantlet.run.monitors import named_monitors
 from gantlet.run.store import Run, TrialFolder, write_bytes
@@ -270,10 +269,11 @@ class TrainedModel:
         how = f"mean over {len(late)} updates; depends on the timing of workers"
         mean = math.fsum(late) / max(len(late), 1)
         stale = Estimate(value=mean, n=1, unit="steps", method=how)
+        alone = "; of the training process alone, without its workers" if late else ""
         return {
             **({standings.STALENESS: stale} if late else {}),
             standings.TRAINING_TIME: _timed(self.usage.wall, "s"),
-            "training CPU time": _timed(self.usage.cpu, "s"),
+            "training CPU time": _timed(self.usage.cpu, "s", alone),
             "peak memory of the process": _timed(float(self.usage.peak_memory), "B"),
             "achieved FLOP/s": _timed(self.spend.flops / max(self.usage.wall, 1e-9), "FLOP/s"),
         }
@@ -301,9 +301,9 @@ def build(
     return _train(family, trial, folder, watch, data=data, rng=rng)
 
 
-def _timed(value: float, unit: str) -> Estimate:
+def _timed(value: float, unit: str, of: str = "") -> Estimate:
     once = "one run; read beside the FLOPs, since other work on the machine moves it"
-    return Estimate(value=value, n=1, unit=unit, method=once)
+    return Estimate(value=value, n=1, unit=unit, method=f"{once}{of}")
 
 
 def _fit(family: FittedFamily, trial: TrainingTrial, data: RunData, rng: Rng) -> TrainedModel:
@@ -341,7 +341,7 @@ def _train(
         patience=asked.patience,
         select=asked.select,
     )
-    with _solver(asked, trial.threads) as solver, Stopwatch() as stopwatch:
+    with _solver(asked, game, trial.threads) as solver, Stopwatch() as stopwatch:
         trained = train(
             game,
             solver,
@@ -369,16 +369,15 @@ def _train(
 
 
 @contextmanager
-def _solver(asked: Training, threads: int) -> Generator[Solver]:
+def _solver(asked: Training, game: Game, threads: int) -> Generator[Solver]:
     """Yields what trains; workers of an asynchronous training end with the block."""
     solver = solvers.make(asked.solver)
     if not asked.asynchronous:
         yield solver
         return
-    if not isinstance(solver, Update):
-        raise UserError(f"{asked.solver} cannot train asynchronously; choose adam.")
+    update = check_async(solver, solvers.short(asked.solver), game)
     with asynchronous(
-        solver, workers=asked.asynchronous, engine=asked.async_engine, threads=threads
+        update, workers=asked.asynchronous, engine=asked.async_engine, threads=threads
     ) as served:
         yield served
 

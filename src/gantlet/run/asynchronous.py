@@ -568,8 +568,8 @@ class _Unfit(Exception):  # noqa: N818  (an answer, not an error)
     """A solver asks for other gradients than workers send."""
 
 
-def check_async(solver: Solver, name: str, game: Game) -> None:
-    """Checks that a solver can be played asynchronously.
+def check_async(solver: Solver, name: str, game: Game) -> Update:
+    """Returns a solver that can be played asynchronously.
 
     Args:
         solver: The solver.
@@ -585,18 +585,16 @@ def check_async(solver: Solver, name: str, game: Game) -> None:
             "Workers of asynchronous training cannot share what a game remembers of earlier "
             "steps, such as past fakes. Leave out history= or --async."
         )
-    fits = False
     if isinstance(solver, Update):
-        home = Vector(PlayerParameters(game).layout, PlayerParameters(game).read())
+        parameters = PlayerParameters(game)
+        home = Vector(parameters.layout, parameters.read())
         with suppress(_Unfit):
             _apply(solver, home, torch.zeros_like(home.flat), solver.begin(home))
-            fits = True
-    if not fits:
-        raise UserError(
-            "Asynchronous training needs a solver that moves all players at once by one gradient: "
-            "adam, sgd or lookahead with mode=simultaneous, or optimistic. "
-            f"Got {name!r}."
-        )
+            return solver
+    raise UserError(
+        "Asynchronous training needs a solver that moves all players at once by one gradient: "
+        f"adam, sgd or lookahead with mode=simultaneous, or optimistic. Got {name!r}."
+    )
 
 
 def _apply(
