@@ -2,28 +2,36 @@
 
 import csv
 import os
+import pickle
 import signal
 import sys
 from collections import Counter, deque
+from types import SimpleNamespace
 from typing import final
 
 import pytest
 import torch
+from torch import nn
 
 from gantlet.core.data import Space
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Budget
+from gantlet.core.model import Game
 from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets, families, solvers
 from gantlet.games.field import PlayerParameters
 from gantlet.games.stale import read_trace
+from gantlet.games.toys import PointPlayer
 from gantlet.run.asynchronous import (
     AsyncPlay,
     AsyncRecord,
+    Job,
     Lost,
     ProcessWorkers,
     Push,
+    RayWorkers,
     SharedParameters,
+    WorkerError,
     Workers,
     asynchronous,
     check_async,
@@ -51,10 +59,6 @@ class Scripted(Workers):
         self._now = z, 0
         self._jobs, self._again = {}, deque()
         self.applied, self.sent, self.closed = [], [], 0
-
-    @property
-    def count(self):
-        return 2
 
     def publish(self, z, version):
         self._now = z.clone(), version
@@ -363,12 +367,183 @@ class Still(Tug):
         return super().loss(player, torch.ones(8, 3), rng=Rng(3).stream("noise"))
 
 
+@final
+class Breaks(Game):
+    """A game whose losses fail."""
+
+    def __init__(self):
+        self._player = PointPlayer(torch.zeros(3))
+
+    @property
+    def players(self):
+        return {"player": self._player}
+
+    def loss(self, player, batch, *, rng):
+        raise ValueError("no such\ncolumn")
+
+
+def reported_by(team):
+    """Returns what workers report of losses that fail."""
+    try:
+        team.send(0, Job(number=1, batch=torch.zeros(4, 2), seed=0))
+        with pytest.raises(WorkerError, match=r"worker.*: ValueError: no such column") as error:
+            team.wait()
+    finally:
+        team.close()
+    return "".join(error.value.__notes__)
+
+
+@pytest.mark.slow
+def test_an_error_of_the_losses_in_a_process_is_reported_and_not_tried_again():
+    team = ProcessWorkers(Breaks(), torch.zeros(3), count=1, threads=1)
+    assert "in loss" in reported_by(team)
+
+
+# ----------------------------------------------------------------------------
+# Ray: all but its actors is tested with a stand-in that runs them in this process.
+# ----------------------------------------------------------------------------
+
+
+class TaskError(Exception):
+    def __init__(self, cause):
+        super().__init__(f"traceback of {cause}")
+        self.cause = cause
+
+
+class ActorError(Exception):
+    pass
+
+
+@final
+class StandIn:
+    """The part of Ray that is used: objects by reference, actors that are asked and may die.
+
+    Args:
+        cluster: Whether one runs already, to which ``init`` connects.
+    """
+
+    exceptions = SimpleNamespace(RayTaskError=TaskError, RayActorError=ActorError)
+    cloudpickle = pickle
+
+    def __init__(self, cluster=False):
+        self.cluster, self.calls, self.actors = cluster, [], []
+        self._connected = False
+
+    def is_initialized(self):
+        return self._connected
+
+    def init(self, *, num_cpus=None, **_):
+        if self.cluster and num_cpus is not None:
+            raise ValueError(
+                "When connecting to an existing cluster, num_cpus must not be provided."
+            )
+        self._connected = True
+        self.calls.append(("init", num_cpus))
+
+    def shutdown(self):
+        self._connected = False
+        self.calls.append("shutdown")
+
+    def put(self, value):
+        return ("object", value)
+
+    def remote(self, **_):
+        def of(cls):
+            def new(*args):
+                actor = SimpleNamespace(of=cls(*args), packed=args[0], dead=False)
+                actor.gradient = SimpleNamespace(remote=lambda *a: Promise(actor, a))
+                self.actors.append(actor)
+                return actor
+
+            return SimpleNamespace(remote=new)
+
+        return of
+
+    def wait(self, promises, *, num_returns):
+        assert num_returns == 1
+        return promises[:1], promises[1:]
+
+    def get(self, promise):
+        if promise.actor.dead:
+            raise ActorError
+        (_, place), batch, seed = promise.asked
+        try:
+            return promise.actor.of.gradient(place, batch, seed)
+        except ValueError as error:
+            raise TaskError(error) from error
+
+    def kill(self, actor):
+        actor.dead = True
+
+
+@final
+class Promise:
+    def __init__(self, actor, asked):
+        self.actor, self.asked = actor, asked
+
+
+@pytest.fixture
+def stand_in(monkeypatch):
+    found = StandIn()
+    monkeypatch.setitem(sys.modules, "ray", found)
+    return found
+
+
+@final
+class Counted(Game):
+    """A game with a buffer: how often it was asked for its loss."""
+
+    def __init__(self):
+        self._player = nn.BatchNorm1d(3)
+
+    @property
+    def players(self):
+        return {"player": self._player}
+
+    def loss(self, player, batch, *, rng):
+        return self._player(batch).square().mean()
+
+
+def test_actors_train_and_one_that_is_killed_begins_with_the_buffers_of_now(stand_in):
+    game, batch = Counted(), torch.randn(16, 3, generator=Rng(0).stream("x"))
+    with asynchronous(solvers.make(SOLVER), workers=2, engine="ray") as solver:
+        play, noise = solver.start(game), Rng(0).stream("noise")
+        for step in range(8):
+            if step == 5:
+                stand_in.kill(play.team.processes[0])
+            play.step(batch.repeat(play.batches, 1), rng=noise)
+        record = solver.record
+    assert (len(record.staleness), record.deaths, record.in_flight) == (8, 1, 1)
+    # Both begin at the place of the first step, and wait in a row.
+    assert record.staleness[:4] == [0, 0, 1, 1]
+    (first, _, new) = (pickle.loads(a.packed).players["player"] for a in stand_in.actors)
+    assert int(first.num_batches_tracked) == 1
+    assert int(new.num_batches_tracked) > 1
+    assert stand_in.calls == [("init", 2), "shutdown"]
+    assert all(actor.dead for actor in stand_in.actors)
+
+
+def test_actors_run_on_a_cluster_that_is_there(stand_in):
+    stand_in.cluster = True
+    RayWorkers(Counted(), torch.zeros(6), count=2, threads=1).close()
+    assert stand_in.calls == [("init", None), "shutdown"]
+    # One that the program is connected to is left so.
+    stand_in.init()
+    RayWorkers(Counted(), torch.zeros(6), count=2, threads=1).close()
+    assert stand_in.is_initialized()
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_an_error_of_the_losses_in_an_actor_is_reported():
+    assert "traceback" in reported_by(RayWorkers(Breaks(), torch.zeros(3), count=1, threads=1))
+
+
 @pytest.mark.slow
 def test_two_ray_actors_train_a_gan_and_one_that_is_killed_is_replaced():
     try:
         library = ray()
     except UserError:
-        pytest.skip("ray is not installed: pip install 'gantlet[ray]'")
+        pytest.skip("needs the package ray, with real actors: pip install 'gantlet[ray]'")
     data, game = ring()
     with asynchronous(solvers.make(SOLVER), workers=2, engine="ray") as solver:
         plays, killed = [], []

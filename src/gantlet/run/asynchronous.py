@@ -14,6 +14,7 @@ import io
 import os
 import pickle
 import signal
+import traceback
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -50,7 +51,7 @@ class Job:
     """One gradient to be computed.
 
     Attributes:
-        number: Which one; no two of a training have the same.
+        number: Which one; no two that the same workers are given have the same.
         batch: Real samples.
         seed: From which the noise of the losses follows.
     """
@@ -95,6 +96,21 @@ class Lost:
 
 
 @final
+class WorkerError(RuntimeError):
+    """The losses of a game failed in a worker, as they would have failed here."""
+
+
+def _in_one_line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def _failed_in_worker(error: str, trace: str) -> WorkerError:
+    found = WorkerError(f"in a worker of asynchronous training: {error}")
+    found.add_note(trace)
+    return found
+
+
+@final
 class GradientWorker:
     """Computes gradients of a game; lives in a process of its own.
 
@@ -133,11 +149,6 @@ def gradient_of(parameters: PlayerParameters, batch: Tensor, seed: int) -> tuple
 class Workers(abc.ABC):
     """Some workers, each with at most one job at a time."""
 
-    @property
-    @abc.abstractmethod
-    def count(self) -> int:
-        """How many there are."""
-
     @abc.abstractmethod
     def publish(self, z: Tensor, version: int) -> None:
         """Makes new parameters known: jobs that begin from now on see these, or later ones."""
@@ -148,11 +159,15 @@ class Workers(abc.ABC):
 
     @abc.abstractmethod
     def wait(self) -> Push | Lost:
-        """Returns the next gradient, or death of a worker."""
+        """Returns the next gradient, or death of a worker.
+
+        Raises:
+            WorkerError: If the losses of the game failed in a worker.
+        """
 
     @abc.abstractmethod
     def replace(self, worker: int) -> None:
-        """Starts a worker in the place of one that died."""
+        """Starts a worker in the place of one that died, with the game as it is now."""
 
     @abc.abstractmethod
     def drop(self, worker: int) -> None:
@@ -178,7 +193,7 @@ class SharedParameters:
     """Parameters in shared memory, written by one process and read by others without a lock.
 
     Versions are written to two places in turn. A reader takes that of the newest version and reads
-    again if two newer ones appeared meanwhile: one of them may have been written over it.
+    again if a newer one appeared meanwhile: the one after that may be being written over it.
 
     Args:
         z: The first parameters, flat.
@@ -198,8 +213,7 @@ class SharedParameters:
         while True:
             version = int(self._version)
             z = self._slots[version % 2].clone()
-            # The next version is written to the other place: only that after it disturbs.
-            if int(self._version) - version < 1:
+            if int(self._version) == version:
                 return z, version
 
 
@@ -223,20 +237,43 @@ class _Post:
     parent: int
 
 
+@final
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    """What a process says of an error of the game.
+
+    Attributes:
+        error: The error in one line.
+        trace: Where it happened.
+    """
+
+    error: str
+    trace: str
+
+
 def _serve(connection: Connection, post: _Post) -> None:
-    """Computes gradients until there is nobody to send them to."""
+    """Computes gradients until there is nobody to send them to, or the game fails."""
     end_with(post.parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        _answer(connection, post)
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return
+    except Exception as error:  # noqa: BLE001  (losses are of the user, and may fail in any way)
+        with suppress(BrokenPipeError, ConnectionResetError):
+            connection.send(_Failed(_in_one_line(error), traceback.format_exc()))
+
+
+def _answer(connection: Connection, post: _Post) -> None:
     worker = GradientWorker(post.packed, post.threads)
-    with suppress(EOFError, BrokenPipeError, ConnectionResetError):
-        while True:
-            number, batch, seed = connection.recv()
-            z, version = post.parameters.pull()
-            found, losses, buffers = worker.gradient(z, torch.from_numpy(batch), seed)
-            post.gradient.copy_(found)
-            # As arrays: tensors would each be put into a shared file of their own.
-            arrays = [b.numpy() for b in buffers]
-            connection.send((number, version, dict(losses), arrays))
+    while True:
+        number, batch, seed = connection.recv()
+        z, version = post.parameters.pull()
+        found, losses, buffers = worker.gradient(z, torch.from_numpy(batch), seed)
+        post.gradient.copy_(found)
+        # As arrays: tensors would each be put into a shared file of their own.
+        arrays = [b.numpy() for b in buffers]
+        connection.send((number, version, dict(losses), arrays))
 
 
 @final
@@ -248,10 +285,13 @@ class ProcessWorkers(Workers):
         z: Its parameters, flat.
         count: How many.
         threads: Threads of each.
+
+    Raises:
+        UserError: If the game cannot be sent to another process.
     """
 
     def __init__(self, game: Game, z: Tensor, *, count: int, threads: int) -> None:
-        self._packed = pack(game)
+        self._game = game
         self._is_of_main = _is_of_main(game)
         self._threads = threads
         self._parameters = SharedParameters(z.cpu())
@@ -266,7 +306,7 @@ class ProcessWorkers(Workers):
         context = multiprocessing.get_context("spawn")
         mine, theirs = context.Pipe()
         post = _Post(
-            packed=self._packed,
+            packed=pack(self._game),
             parameters=self._parameters,
             gradient=self._gradients[worker],
             threads=self._threads,
@@ -277,11 +317,6 @@ class ProcessWorkers(Workers):
             process.start()
         theirs.close()
         self._connections[worker], self._processes[worker] = mine, process
-
-    @property
-    @override
-    def count(self) -> int:
-        return len(self._processes)
 
     @property
     def processes(self) -> list[int]:
@@ -305,9 +340,12 @@ class ProcessWorkers(Workers):
         order = sorted(self._connections, key=lambda i: (i <= self._last, i))
         self._last = worker = next(i for i in order if self._connections[i] in ready)
         try:
-            job, version, losses, buffers = self._connections[worker].recv()
+            answer = self._connections[worker].recv()
         except (EOFError, OSError, pickle.UnpicklingError):
             return Lost(worker)
+        if isinstance(answer, _Failed):
+            raise _failed_in_worker(answer.error, answer.trace)
+        job, version, losses, buffers = answer
         return Push(
             worker=worker,
             job=job,
@@ -335,14 +373,14 @@ class ProcessWorkers(Workers):
             self.drop(worker)
 
 
-def pack(game: Game) -> bytes:
+def pack(game: Game, dumps: Callable[[Game], bytes] = pickle.dumps) -> bytes:
     """Returns a game as another process can read it.
 
     Raises:
         UserError: If it holds what cannot be sent, such as a local function.
     """
     try:
-        return pickle.dumps(game)
+        return dumps(game)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(
@@ -366,7 +404,9 @@ def _is_of_main(game: Game) -> bool:
 class RayWorkers(Workers):
     """Ray actors, here or on other hosts; parameters go by Ray's object store.
 
-    Where no Ray runs yet one is started for this training, and ended with it.
+    They run on the cluster that this process is connected to, or else on the one that Ray finds by
+    itself: that of RAY_ADDRESS, or one that ``ray start`` started on this host. Where there is
+    none, one is started for this training and ended with it.
 
     Args:
         game: The game as it is now.
@@ -382,22 +422,26 @@ class RayWorkers(Workers):
         self._ray = ray()
         self._is_ours = not self._ray.is_initialized()
         if self._is_ours:
-            # One core for each actor, whatever the machine has: they wait for one another anyway.
-            self._ray.init(num_cpus=count, include_dashboard=False, log_to_driver=False)
-        self._packed = self._ray.put(pack(game))
+            self._connect(count)
+        self._game = game
         self._threads = threads
         self._actor = self._ray.remote(num_cpus=1, max_restarts=0)(GradientWorker)
         self._actors = {i: self._new() for i in range(count)}
         self._current = self._ray.put(z.cpu()), 0
         self._running: dict[Any, tuple[int, int, int]] = {}
 
-    def _new(self) -> Any:
-        return self._actor.remote(self._packed, self._threads)
+    def _connect(self, count: int) -> None:
+        try:
+            # One core for each actor, whatever the machine has: they wait for one another anyway.
+            self._ray.init(num_cpus=count, include_dashboard=False, log_to_driver=False)
+        except ValueError:
+            # Ray found a cluster that runs, whose number of cores cannot be set.
+            self._ray.init(log_to_driver=False)
 
-    @property
-    @override
-    def count(self) -> int:
-        return len(self._actors)
+    def _new(self) -> Any:
+        # Ray's own pickle also sends what only the program that runs defines.
+        packed = pack(self._game, self._ray.cloudpickle.dumps)
+        return self._actor.remote(packed, self._threads)
 
     @property
     def processes(self) -> list[Any]:
@@ -422,6 +466,8 @@ class RayWorkers(Workers):
             gradient, losses, buffers = self._ray.get(promise)
         except self._ray.exceptions.RayActorError:
             return Lost(worker)
+        except self._ray.exceptions.RayTaskError as error:
+            raise _failed_in_worker(_in_one_line(error.cause), str(error)) from error
         return Push(
             worker=worker,
             job=job,
