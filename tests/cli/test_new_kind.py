@@ -202,7 +202,8 @@ def test_compare_takes_the_line_up_and_the_metrics_of_the_kind(capsys):
     )
     assert "letter-gap" in [c.name for c in table.columns]
     # The same models by name are the same question: the finished run is taken up.
-    again = asked("compare", "histogram", "memorizer", *words[1:], capsys=capsys)
+    named = ["compare", "histogram", "memorizer", *words[1:], "--probe", "trade-off"]
+    again = asked(*named, capsys=capsys)
     assert again["rows"] == found["rows"]
 
 

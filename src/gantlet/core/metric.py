@@ -315,3 +315,16 @@ class DataProbe(Protocol):
             rng: From which every random number follows.
         """
         ...
+
+
+class FeatureProbe(abc.ABC):
+    """A ``DataProbe`` that measures on features.
+
+    A comparison gives it those that it ranks on, fitted once for all models.
+    """
+
+    __slots__ = ()
+
+    @abc.abstractmethod
+    def on(self, extractor: str, features: Features) -> DataProbe:
+        """Returns the probe with an extractor, in written form, that is already fitted."""

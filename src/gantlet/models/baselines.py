@@ -15,7 +15,7 @@ from gantlet.core.errors import UserError
 from gantlet.core.model import Density, FitResult, LogProb, LogProbKind, Model
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
-from gantlet.models.nets import Scaling
+from gantlet.models.nets import LatentScaled, Scaling
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,7 +207,7 @@ class Gmm:
 
 
 @final
-class _Mixture(Density):
+class _Mixture(Density, LatentScaled):
     """Gaussians ``N(mean_k, (P_k P_k^T)^-1)`` on scaled data, in double precision.
 
     Args:
@@ -271,7 +271,7 @@ class _Mixture(Density):
         y = self.means[which]
         for k in range(len(self.means)):
             mine = which == k
-            y[mine] += self._coloured(z[mine], k)
+            y[mine] += self._coloured(self.latent_scale * z[mine], k)
         return self.scaling.samples(y.reshape(n, *self.space.shape)).float()
 
     def _coloured(self, z: Tensor, k: int) -> Tensor:

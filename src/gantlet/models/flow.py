@@ -42,7 +42,7 @@ from gantlet.models.bijections import (
     dense,
     inverted,
 )
-from gantlet.models.nets import Scaling, seeded
+from gantlet.models.nets import LatentScaled, Scaling, seeded
 
 
 class Base(nn.Module, abc.ABC):
@@ -72,7 +72,7 @@ class StandardNormal(Base):
 
 
 @final
-class FlowModel(Invertible):
+class FlowModel(Invertible, LatentScaled):
     """A normalizing flow: ``log p(x) = log p_base(f(x)) + log |det df/dx|``.
 
     Source: Rezende and Mohamed, 2015, https://arxiv.org/abs/1505.05770, equation 5; Dinh,
@@ -140,7 +140,7 @@ class FlowModel(Invertible):
     def scaled_samples(self, n: int, *, rng: torch.Generator) -> Tensor:
         """Returns samples as networks see them, scaled and not rounded, with their gradient."""
         like = self.scaling.scale.new_empty(n, self.space.size)
-        return self.bijection.inverse(self.base.sample(like, rng=rng))
+        return self.bijection.inverse(self.latent_scale * self.base.sample(like, rng=rng))
 
     @override
     @torch.no_grad()

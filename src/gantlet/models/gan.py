@@ -29,6 +29,7 @@ from gantlet.core.spec import Between, Later
 from gantlet.models.losses import AdversarialObjective, LossName, PenaltyName
 from gantlet.models.nets import (
     Down,
+    LatentScaled,
     NetName,
     ResidualConv,
     Scaling,
@@ -157,7 +158,7 @@ def _convolutional_critic(space: Space, width: int, depth: int, *, zero: bool) -
 
 
 @final
-class Generator(Decoder):
+class Generator(Decoder, LatentScaled):
     """Maps standard normal noise to samples.
 
     Args:
@@ -179,7 +180,7 @@ class Generator(Decoder):
     def prior(self, n: int, *, rng: torch.Generator) -> Tensor:
         shift = self.scaling.shift
         noise = torch.randn(n, self.latent_dim, generator=rng, device=shift.device)
-        return noise.to(shift.dtype)
+        return self.latent_scale * noise.to(shift.dtype)
 
     @override
     def forward(self, z: Tensor) -> Tensor:

@@ -16,6 +16,12 @@ from gantlet.commands.compare.claims import (
     undertrained,
 )
 from gantlet.commands.compare.network_report import copies, network_sections
+from gantlet.commands.compare.tradeoff import (
+    curve_scores,
+    trade_off_section,
+    trade_off_verdicts,
+    trade_offs,
+)
 from gantlet.commands.compare.verdicts import Judged, judged, verdicts
 from gantlet.commands.coverage import (
     BOUND,
@@ -315,14 +321,14 @@ def answer(
     everyone = model_results(outcomes, run)
     rivals = [c for c in everyone if c.model != REAL]
     found, under = judged(everyone), undertrained(everyone, run)
-    shown = best_first(everyone)
+    shown, traded = best_first(everyone), trade_offs(best_first(everyone))
     return Report(
         title=f"{_title(command, rivals)} on {datasets.short(question['data'])}",
         command=command,
         question=question,
         spend=sum((o.spend for o in outcomes), Spend()),
         facts=facts_of(_setting(question, data), outcomes, run),
-        verdicts=verdicts(found, under),
+        verdicts=[*verdicts(found, under), *trade_off_verdicts(traded)],
         caveats=[
             *(Caveat(text=f"{n[0].upper()}{n[1:]}.") for n in notes),
             *_caveats(question, everyone),
@@ -331,13 +337,14 @@ def answer(
         blocks=[
             table_of_models(shown, under, found),
             *charts(shown, run),
+            *trade_off_section(traded),
             *mode_coverage(shown, question["data"]),
             *network_sections(shown),
             *galleries(shown, run, data),
             *monitored(shown),
             *gap_to_best(found),
             *staleness(shown),
-            *_details(shown),
+            *_details(shown, without=curve_scores(traded)),
         ],
     )
 
@@ -561,9 +568,14 @@ def _unit(everyone: Sequence[ModelResults], score: str) -> str:
     return units[0] if units else ""
 
 
-def _details(everyone: Sequence[ModelResults]) -> Iterator[Block]:
+def _details(everyone: Sequence[ModelResults], *, without: Container[str] = ()) -> Iterator[Block]:
+    """Yields tables of all scores but those that have a section of their own."""
     found = {
-        name: e for c in everyone for o in c.outcomes.values() for name, e in o.scores.items()
+        name: e
+        for c in everyone
+        for o in c.outcomes.values()
+        for name, e in o.scores.items()
+        if name not in without
     }
     clock = {name: e for c in everyone for o in c.outcomes.values() for name, e in o.clock.items()}
     heads = _heads(everyone)

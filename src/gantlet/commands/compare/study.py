@@ -19,6 +19,7 @@ from gantlet.core.spec import Spec, datasets, extractors, families, metrics, pro
 from gantlet.domains.domains import Domain, default_features, domain_of
 from gantlet.features.base import check_ranking_features
 from gantlet.options import METRICS
+from gantlet.probes.tradeoff import TRADE_OFF
 from gantlet.report.blocks import Report
 from gantlet.run.asynchronous import check_async, ray
 from gantlet.run.execute import Watch
@@ -184,7 +185,7 @@ class Compare:
             seeds=asked.seeds,
             metrics=tuple(asked.metrics),
             features=tuple(asked.features),
-            probes=with_usual(asked.probes),
+            probes=with_usual(asked.probes, line_up=not asked.models),
             **_shared(asked),
         )
 
@@ -326,15 +327,22 @@ def _shared(asked: options.Training) -> dict[str, Any]:
     return {**found, "budget": budget, "monitors": tuple(asked.monitors)}
 
 
-def with_usual(probes: Sequence[str]) -> tuple[str, ...]:
+def with_usual(probes: Sequence[str], *, line_up: bool = False) -> tuple[str, ...]:
     """Returns the usual probes and ``probes``, which take the place of those of the same name.
+
+    Args:
+        probes: Those that were asked for.
+        line_up: Whether nobody named a model: the line-up gets its trade-off, too.
 
     Example:
         >>> with_usual(["ais", "likelihood:most=9"])
         ('parameters', 'sampling', 'inverse', 'ais', 'likelihood:most=9')
+        >>> with_usual(["ais"], line_up=True)[-2:]
+        ('ais', 'trade-off')
     """
     named = {probe.partition(":")[0] for probe in probes}
-    return (*(probe for probe in PROBES if probe not in named), *probes)
+    more = [TRADE_OFF] if line_up and TRADE_OFF not in named else []
+    return (*(probe for probe in PROBES if probe not in named), *probes, *more)
 
 
 def at_once(solver: str) -> str:
@@ -352,6 +360,5 @@ def at_once(solver: str) -> str:
 
 def _with(components: tuple[str, ...], name: str) -> tuple[str, ...]:
     """Returns components with one called ``name`` among them."""
-    return (
-        components if any(c.partition(":")[0] == name for c in components) else (name, *components)
-    )
+    has = any(c.partition(":")[0] == name for c in components)
+    return components if has else (name, *components)

@@ -25,7 +25,17 @@ from gantlet.core.estimate import (
     Outcome,
     Trial,
 )
-from gantlet.core.metric import Extract, Findings, Metric, Probe, Sees, TrainMetric, metric_on
+from gantlet.core.metric import (
+    DataProbe,
+    Extract,
+    FeatureProbe,
+    Findings,
+    Metric,
+    Probe,
+    Sees,
+    TrainMetric,
+    metric_on,
+)
 from gantlet.core.model import FittedFamily, Model
 from gantlet.core.rng import Rng, StorageError
 from gantlet.core.spec import datasets, families, metrics, probes
@@ -163,7 +173,7 @@ def _run(trial: Trial, data: RunData, folder: TrialFolder, watch: Watch) -> Outc
     details = measured.details() | built.details()
     for probe in spec.probes:
         watch(0.97, f"probing {probe}")
-        found = _probed(probe, built.model, real, known, rng)
+        found = _probed(_made(probe, spec, data), built.model, real, known, rng)
         scores |= found.scores
         clock |= found.clock
         details |= found.details
@@ -191,8 +201,20 @@ def _truth(spec: ComparisonTrial, data: RunData) -> dict[str, Estimate]:
     return {} if found is None else {standings.LIKELIHOOD: found}
 
 
-def _probed(name: str, model: Model, real: Tensor, known: Known, rng: Rng) -> Findings:
+def _made(name: str, spec: ComparisonTrial, data: RunData) -> Probe | DataProbe:
+    """Returns a probe, on the features that rank where it measures on features."""
     probe = probes.make(name)
+    if not isinstance(probe, FeatureProbe):
+        return probe
+    ranking = standings.ranking_features(spec.features)
+    extractor = next(f for f in spec.features if f.partition(":")[0] == ranking)
+    fitted = data.features(spec.data, spec.data_seed, extractor, spec.device)
+    return probe.on(extractor, fitted)
+
+
+def _probed(
+    probe: Probe | DataProbe, model: Model, real: Tensor, known: Known, rng: Rng
+) -> Findings:
     if isinstance(probe, Probe):
         return probe.inspect(model, real, rng=rng)
     data, splits = known
