@@ -16,6 +16,11 @@ from gantlet.commands.compare.claims import (
     undertrained,
 )
 from gantlet.commands.compare.network_report import copies, network_sections
+from gantlet.commands.compare.memorization import (
+    memorization_section,
+    memorization_tests,
+    memorization_verdict,
+)
 from gantlet.commands.compare.tradeoff import (
     curve_scores,
     trade_off_section,
@@ -322,13 +327,18 @@ def answer(
     rivals = [c for c in everyone if c.model != REAL]
     found, under = judged(everyone), undertrained(everyone, run)
     shown, traded = best_first(everyone), trade_offs(best_first(everyone))
+    memory = memorization_tests(shown, run)
     return Report(
         title=f"{_title(command, rivals)} on {datasets.short(question['data'])}",
         command=command,
         question=question,
         spend=sum((o.spend for o in outcomes), Spend()),
         facts=facts_of(_setting(question, data), outcomes, run),
-        verdicts=[*verdicts(found, under), *trade_off_verdicts(traded)],
+        verdicts=[
+            *verdicts(found, under),
+            *memorization_verdict(memory),
+            *trade_off_verdicts(traded),
+        ],
         caveats=[
             *(Caveat(text=f"{n[0].upper()}{n[1:]}.") for n in notes),
             *_caveats(question, everyone),
@@ -338,6 +348,7 @@ def answer(
             table_of_models(shown, under, found),
             *charts(shown, run),
             *trade_off_section(traded),
+            *memorization_section(shown, memory),
             *mode_coverage(shown, question["data"]),
             *network_sections(shown),
             *galleries(shown, run, data),

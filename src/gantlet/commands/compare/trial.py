@@ -10,6 +10,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from gantlet.commands import standings
+from gantlet.commands.compare.memorization import NEAREST, Memorized, TrainingSet, memorized
 from gantlet.commands.coverage import coverage_of, separated
 from gantlet.commands.trained import ModelTrial, Training, build, draw
 from gantlet.compute.machine import threads
@@ -117,11 +118,22 @@ class MeasuredTrial:
         found: Every metric on every extractor, named ``metric (extractor)``.
         control: The same of as many samples as the noise floor rests on, where that is fewer.
         notes: What must be known of the extractors.
+        copies: How the samples lie to training samples.
     """
 
     found: Mapping[str, Detailed | Estimate]
     control: Mapping[str, Detailed | Estimate] = field(default_factory=dict[str, Estimate])
     notes: tuple[Note, ...] = ()
+    copies: Memorized = field(default_factory=lambda: Memorized(scores={}, tensors={}))
+
+    def scores(self) -> dict[str, Estimate]:
+        """Returns all scores of the samples."""
+        return estimates(self.found) | dict(self.copies.scores)
+
+    def save(self, folder: TrialFolder) -> None:
+        """Keeps what paired differences and tests for copies need."""
+        folder.save(INFLUENCE, self.influences())
+        folder.save(NEAREST, self.copies.tensors)
 
     def details(self) -> dict[str, Any]:
         """Returns the numbers of the control as plain JSON values."""
@@ -149,8 +161,8 @@ def run_model(trial: Trial, data: RunData, folder: TrialFolder, watch: Watch) ->
     with threads(spec.threads), full_precision():
         if spec.model == REAL:
             measured = _measure_real(spec, data, watch)
-            folder.save(INFLUENCE, measured.influences())
-            scores = estimates(measured.found) | _truth(spec, data)
+            measured.save(folder)
+            scores = measured.scores() | _truth(spec, data)
             return Outcome(trial=trial, scores=scores, notes=measured.notes)
         return _run(trial, data, folder, watch)
 
@@ -167,8 +179,8 @@ def _run(trial: Trial, data: RunData, folder: TrialFolder, watch: Watch) -> Outc
         measured = _measure(spec, data, real, fake, watch)
     folder.save("samples", {"samples": fake})
     folder.save("model", built.model.state_dict())
-    folder.save(INFLUENCE, measured.influences())
-    scores, clock = estimates(measured.found), built.clock()
+    measured.save(folder)
+    scores, clock = measured.scores(), built.clock()
     known = (datasets.make(spec.data), data.of(spec)[1])
     details = measured.details() | built.details()
     for probe in spec.probes:
@@ -206,10 +218,14 @@ def _made(name: str, spec: ComparisonTrial, data: RunData) -> Probe | DataProbe:
     probe = probes.make(name)
     if not isinstance(probe, FeatureProbe):
         return probe
+    extractor = _ranking(spec)
+    return probe.on(extractor, data.features(spec.data, spec.data_seed, extractor, spec.device))
+
+
+def _ranking(spec: ComparisonTrial) -> str:
+    """Returns the features that rank, in written form."""
     ranking = standings.ranking_features(spec.features)
-    extractor = next(f for f in spec.features if f.partition(":")[0] == ranking)
-    fitted = data.features(spec.data, spec.data_seed, extractor, spec.device)
-    return probe.on(extractor, fitted)
+    return next(f for f in spec.features if f.partition(":")[0] == ranking)
 
 
 def _probed(
@@ -355,6 +371,7 @@ def _measure(
     """Compares samples with the reference, and a part of them where the floor has only so many."""
     found: dict[str, Detailed | Estimate] = {}
     control: dict[str, Detailed | Estimate] = {}
+    copies = Memorized(scores={}, tensors={})
     few = _control_size(spec, data, len(real))
     made = _metrics(spec, data)
     for view in _views(spec, data):
@@ -372,7 +389,24 @@ def _measure(
         found |= measure(y, rng=Rng(spec.seed, x.device))
         if few < len(y):
             control |= measure(y[:few], rng=Rng(spec.seed, x.device))
-    return MeasuredTrial(found=found, control=control, notes=_about_features(spec, data))
+        if view.sees == "features" and view.where == _ranking(spec):
+            watch(0.95, "looking for copies of training samples")
+            copies = _copies(spec, data, fake, (x, y), view.train())
+    notes = _about_features(spec, data)
+    return MeasuredTrial(found=found, control=control, notes=notes, copies=copies)
+
+
+def _copies(
+    spec: ComparisonTrial,
+    data: RunData,
+    fake: Tensor,
+    seen: tuple[Tensor, Tensor],
+    features: Tensor,
+) -> Memorized:
+    space, splits = data.of(spec)
+    places = data.training_places(spec.data, spec.data_seed)
+    training = TrainingSet(splits.train.take(places), features, total=len(splits.train))
+    return memorized(space, fake, seen, training)
 
 
 def _metrics(spec: ComparisonTrial, data: RunData) -> dict[str, Metric | TrainMetric]:
