@@ -41,6 +41,10 @@ ONE_KIND: dict[str, Space] = {
     "table-gan": TABLE,
     "tree-chain": TABLE,
     "wave-gan": SOUNDS,
+ONE_KIND: dict[str, Space] = {
+    "lm": Space("walk", (6,), 9),
+    "scratch-gan": Space("tokens", (8,), 9),
+    "text-gan": Space("walk", (6,), 9),
 }
 ALL = [n for n in families.names() if n != "module"]
 NAMES = [n for n in ALL if n not in ONE_KIND]

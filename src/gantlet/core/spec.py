@@ -541,6 +541,11 @@ families: "Registry[Family | FittedFamily]" = Registry(
         "language-model": "lm",
         "gru": "lm:net=gru",
         "lstm": "lm:net=lstm",
+        "gumbel-gan": "text-gan",
+        "relgan": "text-gan",
+        "scratchgan": "scratch-gan",
+        "reinforce": "scratch-gan",
+        "seqgan": "scratch-gan:rollouts=4,start=300",
         "gaussian-mixture": "gmm",
     },
     {

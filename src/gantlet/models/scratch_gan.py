@@ -1,0 +1,375 @@
+"""Adversarial text and walks by reinforcement: a critic's opinion is the reward of each level."""
+
+import abc
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, final
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import embedding, logsigmoid, softplus
+from typing_extensions import override
+
+from gantlet.core.data import Space
+from gantlet.core.errors import unknown
+from gantlet.core.model import Generative, refuse_context
+from gantlet.core.rng import Rng
+from gantlet.core.spec import Between
+from gantlet.models.nets import seeded
+from gantlet.models.recurrent import (
+    CellName,
+    LanguageModel,
+    Recurrent,
+    SequenceNet,
+    SequenceSizes,
+)
+from gantlet.models.sequences import LikelihoodStart, Start, WindowCritic, indicators
+
+# ----------------------------------------------------------------------------
+# Estimates of gradients from samples and what they are worth.
+# ----------------------------------------------------------------------------
+
+
+def advantages(worth: Tensor, counted: Tensor) -> Tensor:
+    """Returns what samples are worth beyond the mean of the others, shape ``(n, ...)``.
+
+    The mean of the others does not depend on the sample, so that the estimate of a gradient stays
+    without bias. 0 where a sample does not count.
+
+    Args:
+        worth: Of each sample, shape ``(n, ...)``.
+        counted: Which of them count, booleans of the same shape; the others are in no mean.
+    """
+    kept = worth * counted
+    others = counted.sum(0) - counted.to(worth.dtype)
+    mean = (kept.sum(0) - kept) / others.clamp(min=1)
+    return (worth - mean) * counted
+
+
+def reinforced(value: Tensor, advantage: Tensor, log_prob: Tensor) -> Tensor:
+    """Returns ``value`` with the gradient of the score function added to its own.
+
+    Source: Williams, 1992, https://doi.org/10.1007/BF00992696, equation 8.
+
+    Args:
+        value: A mean over samples, a scalar.
+        advantage: What each decision is worth beyond what was expected, in units of ``value``
+            and divided by the number of samples.
+        log_prob: Log-probability of each decision, of the same shape.
+    """
+    score = (advantage.detach() * log_prob).sum()
+    return value + (score - score.detach())
+
+
+def returns(rewards: Tensor, gamma: float) -> Tensor:
+    """Returns the sum of the rewards from each place on, discounted, shape ``(n, length)``.
+
+    Example:
+        >>> returns(torch.tensor([[1.0, 0.0, 4.0]]), 0.5)
+        tensor([[2., 2., 4.]])
+    """
+    total = torch.zeros_like(rewards[:, 0])
+    found: list[Tensor] = []
+    for reward in reversed(rewards.unbind(1)):
+        total = reward + gamma * total
+        found.append(total)
+    return torch.stack(found[::-1], 1)
+
+
+# ----------------------------------------------------------------------------
+# Critics, and what they say a level is worth.
+# ----------------------------------------------------------------------------
+
+
+class Judge(nn.Module, abc.ABC):
+    """A critic of sequences, and the worth of each level by its scores."""
+
+    @abc.abstractmethod
+    def scores(self, x: Tensor) -> Tensor:
+        """Returns the scores of sequences of whole numbers, shape ``(n, places)``."""
+
+    @abc.abstractmethod
+    def counted(self, net: SequenceNet, x: Tensor) -> Tensor:
+        """Returns which scores count, booleans of shape ``(n, places)``."""
+
+    @abc.abstractmethod
+    def worth(self, net: SequenceNet, x: Tensor, *, rng: torch.Generator) -> Tensor:
+        """Returns the worth of each level of samples of ``net``, shape ``(n, length)``."""
+
+    @override
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the scores of sequences of whole numbers."""
+        return self.scores(x)
+
+
+@final
+class PlaceJudge(Judge):
+    """A recurrent critic with a score at each place, of the sequence up to there.
+
+    The reward of a level is ``2 sigmoid(D) - 1``; its worth is the discounted sum from there on.
+
+    Source: de Masson d'Autume et al., 2019 (ScratchGAN), https://arxiv.org/abs/1905.09922,
+    section 3.2.
+
+    Args:
+        levels: How many levels there are.
+        embed: Size of the vector of a level.
+        width: Units of the critic.
+        gamma: Discount.
+    """
+
+    def __init__(self, levels: int, *, embed: int, width: int, gamma: float) -> None:
+        super().__init__()
+        self.embedding = nn.Parameter(torch.randn(levels, embed))
+        self.body = Recurrent("gru", embed, width, 1)
+        self.out = nn.Linear(width, 1)
+        self._gamma = gamma
+
+    @override
+    def scores(self, x: Tensor) -> Tensor:
+        score: Tensor = self.out(self.body(embedding(x, self.embedding)))
+        return score.squeeze(2)
+
+    @override
+    def counted(self, net: SequenceNet, x: Tensor) -> Tensor:
+        return ~net.over(x)
+
+    @override
+    def worth(self, net: SequenceNet, x: Tensor, *, rng: torch.Generator) -> Tensor:
+        rewards = (2 * self.scores(x).sigmoid() - 1) * self.counted(net, x)
+        return returns(rewards, self._gamma)
+
+
+@final
+class RolloutJudge(Judge):
+    """A convolutional critic of whole sequences, asked about completions of each beginning.
+
+    The worth of a level is the mean of ``sigmoid(D)`` over sequences that begin with what came up
+    to it and go on by the generator itself.
+
+    Source: Yu et al., 2017 (SeqGAN), https://arxiv.org/abs/1609.05473, equation 4.
+
+    Args:
+        length: Levels of a sequence.
+        levels: How many there are.
+        embed: Size of the vector of a level.
+        width: Filters of each window.
+        rollouts: Completions of each beginning.
+    """
+
+    def __init__(self, length: int, levels: int, *, embed: int, width: int, rollouts: int) -> None:
+        super().__init__()
+        self.net = WindowCritic(length, levels, embed=embed, width=width)
+        self._levels, self._rollouts = levels, rollouts
+
+    @override
+    def scores(self, x: Tensor) -> Tensor:
+        score: Tensor = self.net(indicators(x, self._levels).to(self.net.out.weight.dtype))
+        return score[:, None]
+
+    @override
+    def counted(self, net: SequenceNet, x: Tensor) -> Tensor:
+        return torch.ones_like(x[:, :1], dtype=torch.bool)
+
+    @override
+    def worth(self, net: SequenceNet, x: Tensor, *, rng: torch.Generator) -> Tensor:
+        n, length = x.shape
+        whole = self.scores(x).sigmoid()
+        if length == 1:
+            return whole
+        copies = self._rollouts * (length - 1)
+        known = torch.arange(1, length, device=x.device).repeat(self._rollouts).repeat(n)
+        u = torch.rand(n * copies, length, generator=rng, device=rng.device)
+        made = net.draw(u, given=(x.repeat_interleave(copies, 0), known))
+        seen = self.scores(made).sigmoid().view(n, self._rollouts, length - 1)
+        return torch.cat([seen.mean(1), whole], 1)
+
+
+# ----------------------------------------------------------------------------
+# The game.
+# ----------------------------------------------------------------------------
+
+
+@final
+class ReinforcedGame(LikelihoodStart):
+    """The critic tells sequences apart; the generator is rewarded for what it takes for real.
+
+    The gradient of the generator is an estimate of first order: its own second derivatives, which
+    some solvers and ``gantlet converge`` look at, are those of the estimate.
+
+    Args:
+        model: The generator.
+        judge: The critic.
+        start: Steps of likelihood before the game.
+        verdicts: Whether the critic, too, is trained by reinforcement.
+    """
+
+    def __init__(
+        self, model: LanguageModel, judge: Judge, *, start: Start, verdicts: bool = False
+    ) -> None:
+        super().__init__(model, judge, start)
+        self._language = model
+        self._judge = judge
+        self._verdicts = verdicts
+
+    @property
+    @override
+    def players(self) -> Mapping[str, nn.Module]:
+        return {"critic": self._judge, "generator": self._language}
+
+    @property
+    @override
+    def model(self) -> LanguageModel:
+        return self._language
+
+    @override
+    def prepare(self, batch: Tensor, *, rng: torch.Generator) -> None:
+        self._language.prepare(batch, rng=rng)
+
+    @override
+    def _loss(self, player: str, batch: Tensor, rng: torch.Generator, *, coupled: bool) -> Tensor:
+        net = self._language.net
+        u = torch.rand(batch.shape, generator=rng, device=batch.device)
+        fake = net.draw(u)
+        if player == "critic":
+            return self._of_critic(batch.long(), fake, rng, coupled=coupled)
+        if player == "generator":
+            return self.mixed(self._of_generator(fake, rng, coupled=coupled), batch)
+        raise unknown("player", player, self.players)
+
+    def _of_critic(
+        self, real: Tensor, fake: Tensor, rng: torch.Generator, *, coupled: bool
+    ) -> Tensor:
+        net = self._language.net
+        sides = [self._side(x, is_real, rng) for x, is_real in ((real, True), (fake, False))]
+        (seen, known), (made, count) = sides
+        loss = seen.sum() / known.sum() + made.sum() / count.sum()
+        if not coupled:
+            return loss
+        # What the generator can change is which fakes there are.
+        each = made.sum(1)
+        gain = advantages(each, torch.ones_like(each, dtype=torch.bool)) / count.sum()
+        return reinforced(loss, gain, net.log_probs(fake).sum(1))
+
+    def _side(self, x: Tensor, is_real: bool, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Returns the loss of each score, shape ``(n, places)``, and which of them count."""
+        judge = self._judge
+        score = judge.scores(x) if is_real else -judge.scores(x)
+        counted = judge.counted(self._language.net, x)
+        if not self._verdicts:
+            return softplus(-score) * counted, counted
+        u = torch.rand(score.shape, generator=rng, device=rng.device)
+        return verdicts(score, u, counted), counted
+
+    def _of_generator(self, fake: Tensor, rng: torch.Generator, *, coupled: bool) -> Tensor:
+        net = self._language.net
+        with torch.set_grad_enabled(coupled):
+            worth = self._judge.worth(net, fake, rng=rng)
+        counted = ~net.over(fake)
+        loss = -worth[:, 0].mean()
+        gain = -advantages(worth, counted) / len(fake)
+        return reinforced(loss, gain, net.log_probs(fake))
+
+    @override
+    def _scores(self, x: Tensor, context: Tensor | None) -> Tensor:
+        whole = x.long()
+        counted = self._judge.counted(self._language.net, whole)
+        return (self._judge.scores(whole) * counted).sum(1) / counted.sum(1)
+
+
+def verdicts(score: Tensor, u: Tensor, counted: Tensor) -> Tensor:
+    """Returns the loss of verdicts that are drawn: 0 for a right one, 1 for a wrong one.
+
+    A verdict is right with probability ``sigmoid(score)``; the gradient in the score is the
+    estimate of the score function, that of minus the probability to be right on average.
+
+    Args:
+        score: In favour of the right verdict, shape ``(n, places)``.
+        u: Numbers in [0, 1) that decide, of the same shape.
+        counted: Which count.
+    """
+    right = u < score.sigmoid().detach()
+    wrong = (~right).to(score.dtype) * counted
+    log_prob = torch.where(right, logsigmoid(score), logsigmoid(-score))
+    change = advantages(wrong, counted).detach() * log_prob
+    return wrong + (change - change.detach())
+
+
+# ----------------------------------------------------------------------------
+# The family.
+# ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+@final
+class ScratchGan:
+    """A generative adversarial network for text and walks, trained by reinforcement (REINFORCE).
+
+    Samples of a recurrent generator are rewarded by a critic, and likely are made likelier or
+    less likely by what they are worth beyond the others of their batch. From scratch with a
+    critic of every place (ScratchGAN), or with a critic of whole sequences that judges
+    completions (``rollouts``; SeqGAN, with ``start`` steps of likelihood before the game).
+
+    Source: de Masson d'Autume et al., 2019, https://arxiv.org/abs/1905.09922; Yu et al., 2017
+    (SeqGAN), https://arxiv.org/abs/1609.05473; Williams, 1992,
+    https://doi.org/10.1007/BF00992696.
+
+    Differs from the papers: the baseline of a place is the mean of the other samples of the
+    batch, and not a moving average; a discount of 0.9, not 0.23; no pretrained embeddings; of
+    SeqGAN, completions are drawn from the generator itself, not from a delayed copy of it.
+
+    Attributes:
+        net: Recurrent layers of the generator.
+        width: Units of the generator.
+        embed: Size of the vector of a level, of both players.
+        critic_width: Units of the critic, or filters of each of its windows with rollouts.
+        gamma: Discount of the rewards of later levels; without rollouts.
+        rollouts: Completions of each beginning; 0 for a critic of every place.
+        start: Steps of likelihood before the game.
+        likelihood: Weight of the likelihood in the game, in nats for each place.
+        verdicts: Reinforcement for both players: the critic draws its verdicts by its
+            probabilities, and is rewarded for right ones.
+        ema: Decay of the exponential moving average (EMA) of the generator's weights.
+    """
+
+    net: CellName = "gru"
+    width: Annotated[int, Between(1)] = 128
+    embed: Annotated[int, Between(1)] = 32
+    critic_width: Annotated[int, Between(1)] = 96
+    gamma: Annotated[float, Between(0, 1)] = 0.9
+    rollouts: Annotated[int, Between(0)] = 0
+    start: Annotated[int, Between(0)] = 0
+    likelihood: Annotated[float, Between(0)] = 0.0
+    verdicts: bool = False
+    ema: Annotated[float, Between(0, 1, below=True)] = 0.98
+
+    @property
+    def solver(self) -> str:
+        """Adam; the critic is quicker than the generator."""
+        return "adam:lr=0.003+0.001,beta1=0.5,beta2=0.99,clip=1.0"
+
+    def build(self, space: Space, context_space: Space | None = None, *, rng: Rng) -> Generative:
+        """Returns an untrained game for samples of ``space``, on the device of ``rng``.
+
+        Raises:
+            UserError: If samples are neither rows of tokens nor walks, or there is a context.
+        """
+        refuse_context("scratch-gan", context_space)
+        sizes = SequenceSizes(net=self.net, width=self.width, embed=self.embed)
+        with seeded(rng.stream("init")):
+            model = LanguageModel(space, sizes.build(space, family="scratch-gan"))
+            judge, start = self._judge(space), Start(self.start, self.likelihood)
+        model, judge, start = model.to(rng.device), judge.to(rng.device), start.to(rng.device)
+        return ReinforcedGame(model, judge, start=start, verdicts=self.verdicts)
+
+    def _judge(self, space: Space) -> Judge:
+        levels = space.levels or 1
+        if not self.rollouts:
+            return PlaceJudge(levels, embed=self.embed, width=self.critic_width, gamma=self.gamma)
+        return RolloutJudge(
+            space.size,
+            levels,
+            embed=self.embed,
+            width=self.critic_width,
+            rollouts=self.rollouts,
+        )
