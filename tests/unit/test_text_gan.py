@@ -1,4 +1,5 @@
 import itertools
+import typing
 
 import pytest
 import torch
@@ -7,8 +8,9 @@ from torch.nn.functional import one_hot
 from gantlet.core.data import Space
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
-from gantlet.core.spec import families, solvers
+from gantlet.core.spec import Spec, families, solvers
 from gantlet.models.gan import energy_distance
+from gantlet.models.losses import LOSSES, PENALTIES
 from gantlet.models.scratch_gan import (
     PlaceJudge,
     ReinforcedGame,
@@ -18,7 +20,7 @@ from gantlet.models.scratch_gan import (
     verdicts,
 )
 from gantlet.models.sequences import Start, gram_counts
-from gantlet.models.text_gan import TextGan
+from gantlet.models.text_gan import AutoLoss, AutoPenalty, TextGan
 from gantlet.testing import check_family
 
 TOKENS = Space("tokens", (12,), 9)
@@ -119,6 +121,14 @@ def test_the_penalty_is_on_the_slope_in_the_space_of_indicators():
         slope = critic.out.weight.view(4, 3).T @ critic.embed.weight
     found = game.loss("critic", batch, rng=rng)
     torch.testing.assert_close(found, plain + slope.square().sum())
+
+
+@pytest.mark.parametrize("name", ["text-gan", "scratch-gan", "lm"])
+def test_every_option_is_read_as_it_is_written(name):
+    family = families.make(name)
+    assert families.make(str(Spec.of(name, family))) == family
+    names = set(typing.get_args(AutoLoss)), set(typing.get_args(AutoPenalty))
+    assert names == ({"auto", *LOSSES}, {"auto", *PENALTIES})
 
 
 def test_truncation_takes_variety_away():

@@ -230,6 +230,9 @@ class SimplexGame(SequenceGame):
 # The family.
 # ----------------------------------------------------------------------------
 
+AutoLoss = Literal["auto", "relativistic", "ns", "minimax", "hinge", "wgan"]
+AutoPenalty = Literal["auto", "none", "r1", "r2", "r1r2", "gp"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
@@ -272,8 +275,8 @@ class TextGan:
     tau: Annotated[float, Between(0, above=True)] = 1.0
     start: Annotated[int, Between(0)] = 0
     likelihood: Annotated[float, Between(0)] = 0.0
-    loss: LossName | Literal["auto"] = "auto"
-    penalty: PenaltyName | Literal["auto"] = "auto"
+    loss: AutoLoss = "auto"
+    penalty: AutoPenalty = "auto"
     gamma: Annotated[float, Between(0)] = 20.0
     ema: Annotated[float, Between(0, 1, below=True)] = 0.98
 
