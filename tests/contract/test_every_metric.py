@@ -25,11 +25,16 @@ PAIRS = [*DISTANCES, *COUNTS, *SINCE, "c2st", "realism", "alpha-precision", "bet
 SETTINGS = ["sliced-wasserstein:order=1", "mind:directions=64", "c2st:classifier=knn"]
 # The same metrics with less work.
 OF_FAKES_ALONE = ("inception-score", "ms-ssim", "vendi", "birthday")
+# Those of one kind of sample: rows of tokens, which end with a 0.
+OF_TOKENS = ("bleu", "self-bleu", "lm-forward", "lm-reverse", "verbatim", "longest-copy")
 QUICK = {"geometry-score": "geometry-score:runs=20", "prd": "prd:runs=2"}
 
 
 def some(sees, n, seed, d=6, shift=0.0):
     rng = Rng(seed).stream("input")
+    if sees == "tokens":
+        x = torch.randint(0, 9, (n, d), generator=rng)
+        return x * ((x == 0).cumsum(1) == 0) / 8
     if sees == "samples":
         return torch.rand(n, 1, 16, 16, generator=rng)
     x = torch.randn(n, d, generator=rng) + shift
@@ -47,7 +52,7 @@ def measured(name, real, fake, train=None, device="cpu"):
     metric, rng = made(name), Rng(0, device).stream("metric")
     if isinstance(metric, Metric):
         return metric.measure(real, fake, rng=rng)
-    train = some(metric.sees, 70, 5, d=real.shape[1]) if train is None else train
+    train = some(sees(name), 70, 5, d=real.shape[1]) if train is None else train
     return metric.judge(real, fake, train=train, rng=rng)
 
 
@@ -61,7 +66,7 @@ def is_sound(found):
 
 
 def sees(name):
-    return metrics.load(name).sees
+    return "tokens" if name in OF_TOKENS else metrics.load(name).sees
 
 
 def features(n=60, m=60, d=5, shift=0.5):

@@ -699,6 +699,11 @@ class TextDomain(Domain):
     """Lines of text as rows of tokens, followed by zeros where they are short."""
 
     endings: ClassVar[tuple[str, ...]] = (".txt",)
+    metrics: ClassVar[tuple[str, ...]] = (
+        *("bleu", "self-bleu", "lm-forward", "lm-reverse", "verbatim", "longest-copy"),
+    )
+    models: ClassVar[tuple[str, ...]] = ("histogram", "ngram")
+    trade_off: ClassVar[tuple[str, str]] = ("lm-forward", "lm-reverse")
 
     @override
     def attributes(self, space: Space, x: Tensor, code: Code | None) -> AttributeTable:

@@ -13,7 +13,7 @@ from gantlet.core.errors import UserError
 from gantlet.core.model import Density, FitResult, Knob, LogProb, Model, Tunable
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
-from gantlet.stats.witten_bell import END, Counts, WittenBell, events
+from gantlet.stats.witten_bell import END, Counts, WittenBell, events, zeros_trail
 
 _KINDS = ("tokens", "walk")
 # Rows that are sampled at once, and probabilities that are held at once.
@@ -54,10 +54,10 @@ class Ngram:
         x = space.check(train, "train").long()
         if not len(x):
             raise UserError("ngram needs at least 1 training sample. Got 0.")
-        has_zero = _has_zero(space, x)
-        found = WittenBell.fit(
-            x, _levels(space), self.order, ends=_ends(space) and has_zero, has_zero=has_zero
-        )
+        zeros = x == END
+        ends = space.kind == "tokens" and bool(zeros.any()) and zeros_trail(x)
+        has_zero = space.kind != "tokens" or bool(zeros.any())
+        found = WittenBell.fit(x, _levels(space), self.order, ends=ends, has_zero=has_zero)
         return FitResult(_Ngram(space, found, self.temperature), float(x.numel() * self.order))
 
     def restore(self, space: Space, state: Mapping[str, Tensor]) -> Model:
@@ -67,9 +67,8 @@ class Ngram:
             keys = state[f"keys{k}"]
             grams.append(Counts(keys, state[f"counts{k}"], contexts, _levels(space)))
             contexts = len(keys)
-        single = state["single"]
-        has_zero = not _ends(space) or bool(single[END] > 0)
-        table = WittenBell(single, tuple(grams), _ends(space) and has_zero, has_zero)
+        ends, has_zero = state["zero"].tolist()
+        table = WittenBell(state["single"], tuple(grams), bool(ends), bool(has_zero))
         return _Ngram(space, table, self.temperature)
 
 
@@ -83,16 +82,6 @@ def _check_kind(space: Space) -> None:
 def _levels(space: Space) -> int:
     assert space.levels is not None, "_check_kind has refused continuous spaces"
     return space.levels
-
-
-def _ends(space: Space) -> bool:
-    """Returns whether level 0 is no token but the end of a row."""
-    return space.kind == "tokens"
-
-
-def _has_zero(space: Space, x: Tensor) -> bool:
-    """Returns whether level 0 can occur: rows of text without an end all have one length."""
-    return not _ends(space) or bool((x == END).any())
 
 
 @final
@@ -110,6 +99,8 @@ class _Ngram(Tunable, Density):
         self.space = space
         self.temperature = temperature
         self._orders = len(table.grams) + 1
+        # Whether zero ends a row, and whether it can be there.
+        self.register_buffer("zero", torch.tensor([table.ends, table.has_zero]))
         self._ends, self._has_zero = table.ends, table.has_zero
         self.register_buffer("single", table.single)
         for k, counts in enumerate(table.grams, 2):

@@ -215,6 +215,17 @@ def events(x: Tensor, *, ends: bool) -> Tensor:
     return is_end.cumsum(1) - is_end == 0
 
 
+def zeros_trail(x: Tensor) -> bool:
+    """Returns whether nothing but 0 follows a 0 in any row, as where 0 ends a row.
+
+    Example:
+        >>> zeros_trail(torch.tensor([[3, 1, 0, 0]])), zeros_trail(torch.tensor([[3, 0, 1, 0]]))
+        (True, False)
+    """
+    zero = x == END
+    return not bool((zero[:, :-1] & ~zero[:, 1:]).any())
+
+
 def _with_start(x: Tensor, levels: int) -> Tensor:
     return torch.cat([torch.full_like(x[:, :1], levels), x], 1)
 

@@ -101,10 +101,7 @@ def _play(
 
 
 def made_up(space: Space, n: int, *, seed: int = 0) -> Tensor:
-    """Returns ``n`` smooth random samples of ``space``, shape ``(n, *space.shape)``.
-
-    Rows of tokens end with the first 0: nothing but 0 follows it.
-    """
+    """Returns ``n`` smooth random samples of ``space``, shape ``(n, *space.shape)``."""
     rng = Rng(seed).stream("made up")
     x = torch.randn(n, *space.shape, generator=rng)
     if space.kind == "walk":
@@ -118,8 +115,7 @@ def made_up(space: Space, n: int, *, seed: int = 0) -> Tensor:
     # Correlated components, as in images, and every level in use.
     x = (x + torch.randn(n, *([1] * len(space.shape)), generator=rng)) / 2**0.5
     uniform = 0.5 * (1 + torch.erf(x / 2**0.5))
-    levels = (uniform * space.levels).floor().clamp(0, space.levels - 1)
-    return levels * ((levels == 0).cumsum(-1) == 0) if space.kind == "tokens" else levels
+    return (uniform * space.levels).floor().clamp(0, space.levels - 1)
 
 
 def _walks(x: Tensor, nodes: int) -> Tensor:

@@ -95,6 +95,7 @@ MISSES = {
     "authenticity": "copies that were changed more than real neighbours differ",
     "beta-recall": "bad samples; shapes that no ball fits",
     "birthday": "variety within the support: near-duplicates alone are counted",
+    "bleu": "variety: one good sentence again and again scores well; order beyond four tokens",
     "c2st": "how far apart the sets are once a classifier separates them",
     "clipped-coverage": "bad samples far from all real ones; how uneven the coverage is",
     "clipped-density": "real samples that are missed; copies",
@@ -109,6 +110,9 @@ MISSES = {
     "geometry-score": "where the samples lie: holes are counted, not places",
     "inception-score": "the real data, which it never sees; variety within classes",
     "kid": "copies of training samples; differences beyond the third moment",
+    "lm-forward": "variety; a value below that of real text is too predictable, not better",
+    "lm-reverse": "copies of training samples; order beyond four tokens",
+    "longest-copy": "copies with changed words in between",
     "max-sliced-wasserstein": "differences in all directions but the one where it is largest",
     "mifid": "copies of samples that differ in length alone; how many are copied, if few",
     "mind": "differences that few random directions see",
@@ -119,10 +123,12 @@ MISSES = {
     "precision": "real samples that are missed; copies",
     "realism": "real samples that are missed; copies",
     "recall": "bad samples; copies",
+    "self-bleu": "quality: random tokens are the most diverse",
     "sliced-wasserstein": "differences that few random directions see",
     "symmetric-precision": "real samples that are missed; copies",
     "symmetric-recall": "bad samples; copies",
     "vendi": "the real data, which it never sees: noise is diverse too",
+    "verbatim": "copies that differ in a single token",
 }
 """By the name of a metric; those of plug-ins may be missing."""
 
@@ -393,13 +399,13 @@ _GROUPS: dict[str, tuple[str, ...]] = {
     "Distance": (),
     "Fidelity": (
         *("precision", "density", "realism", "alpha-precision"),
-        *("clipped-density", "symmetric-precision"),
+        *("clipped-density", "symmetric-precision", "bleu", "lm-forward"),
     ),
     "Variety": (
         *("recall", "coverage", "beta-recall", "vendi", "birthday", "ms-ssim"),
-        *("clipped-coverage", "symmetric-recall"),
+        *("clipped-coverage", "symmetric-recall", "self-bleu", "lm-reverse"),
     ),
-    "Memorization": ("authenticity", "ct", "mifid"),
+    "Memorization": ("authenticity", "ct", "mifid", "verbatim", "longest-copy"),
 }
 """What metrics are about, by name; those that are in no group measure a distance."""
 
