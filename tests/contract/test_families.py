@@ -36,6 +36,7 @@ ONE_KIND: dict[str, Space] = {
     "independent": TABLE,
     "lm": WALK,
     "ngram": TOKENS,
+    "netgan": WALK,
     "rewire": WALK,
     "spec-gan": SOUNDS,
     "table-gan": TABLE,
