@@ -74,8 +74,10 @@ def network_seen(name: str, space: Space, train: Tensor) -> Network:
 
 # Numbers of a block of rows.
 _BLOCK = 2**21
-# Of the stationary distribution: largest change in one step, and most steps.
-_SETTLED, _STEPS = 1e-10, 10_000
+# Of the stationary distribution: largest change in one step, also for a look at the overlap, and
+# most steps. So much of the mass stays put in each, so that chains with a period settle too.
+_SETTLED, _NEARLY, _STEPS = 1e-10, 1e-4, 10_000
+_LAZY = 0.1
 
 
 class MarkovChain(NetworkModel, Density):
@@ -100,7 +102,7 @@ class MarkovChain(NetworkModel, Density):
         self.space = space
         self.register_buffer("down", down)
         self.register_buffer("up", up)
-        self.register_buffer("start", self._settled() if start is None else start)
+        self.register_buffer("start", self.settled() if start is None else start)
 
     @property
     @override
@@ -120,15 +122,19 @@ class MarkovChain(NetworkModel, Density):
         yield from torch.split(nodes, max(1, _BLOCK // n))
 
     @torch.no_grad()
-    def _settled(self) -> Tensor:
-        """Returns the stationary distribution by power iteration; half of the mass stays put."""
+    def settled(self, tolerance: float = _SETTLED) -> Tensor:
+        """Returns the stationary distribution, by power iteration, shape ``(nodes,)``.
+
+        Args:
+            tolerance: Change of the distribution in the last step, summed over nodes.
+        """
         n = len(self.down)
         steps = torch.cat([self.rows(nodes).exp() for nodes in self._blocks()]).double()
         now = torch.full((n,), 1 / n, dtype=torch.float64, device=steps.device)
         for _ in range(_STEPS):
-            after = (now + now @ steps) / 2
+            after = torch.lerp(now @ steps, now, _LAZY)
             after = after / after.sum()
-            if float((after - now).abs().sum()) < _SETTLED:
+            if float((after - now).abs().sum()) < tolerance:
                 break
             now = after
         return now
@@ -245,8 +251,10 @@ class Cell:
     def _factors(self, space: Space, graph: Network, rng: Rng) -> tuple[Tensor, Tensor, int, int]:
         """Returns both factors, and the numbers of steps and of graphs drawn."""
         n, stream, draws = graph.nodes, Rng(rng.seed).stream("init"), Rng(rng.seed).stream("stop")
+        # As large as Glorot and Bengio, 2010, advise.
+        scale = math.sqrt(2 / (n + self.rank))
         down, up = (
-            torch.randn(shape, generator=stream).div_(math.sqrt(self.rank)).requires_grad_()
+            torch.randn(shape, generator=stream).mul_(scale).requires_grad_()
             for shape in ((n, self.rank), (self.rank, n))
         )
         adam = torch.optim.Adam([down, up], lr=self.lr, weight_decay=self.decay)
@@ -257,8 +265,9 @@ class Cell:
             adam.step()
             if self.overlap < 1 and step % _EVERY == 0:
                 looks += 1
-                chain = _Cell(space, down.detach(), up.detach())
-                made = chain.graph(len(graph.edges), rng=draws)
+                made = _nearly(space, down.detach(), up.detach()).graph(
+                    len(graph.edges), rng=draws
+                )
                 if edge_overlap(made, graph) >= self.overlap:
                     return down.detach(), up.detach(), step, looks
         return down.detach(), up.detach(), self.steps, looks
@@ -313,6 +322,13 @@ class _Cell(MarkovChain, Tunable):
         k = int(value)
         down, up = q @ u[:, :k] * d[:k], v[:k] @ p.T
         return _Cell(self.space, down.to(self.down.dtype), up.to(self.up.dtype))
+
+
+def _nearly(space: Space, down: Tensor, up: Tensor) -> _Cell:
+    """Returns a chain whose stationary distribution is not exact."""
+    chain = _Cell(space, down, up, torch.zeros(len(down), dtype=torch.float64))
+    chain.start = chain.settled(_NEARLY)
+    return chain
 
 
 # ----------------------------------------------------------------------------
