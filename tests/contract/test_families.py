@@ -46,6 +46,12 @@ ONE_KIND: dict[str, Space] = {
     "lm": Space("walk", (6,), 9),
     "scratch-gan": Space("tokens", (8,), 9),
     "text-gan": Space("walk", (6,), 9),
+GRAPHS = Space("graph", (7, 7), 2)
+ONE_KIND: dict[str, Space] = {
+    "degree-matched": GRAPHS,
+    "erdos-renyi": GRAPHS,
+    "graph-ar": GRAPHS,
+    "graph-gan": GRAPHS,
 }
 ALL = [n for n in families.names() if n != "module"]
 NAMES = [n for n in ALL if n not in ONE_KIND]

@@ -1,0 +1,307 @@
+"""Generative adversarial networks of graphs, whose critic does not see the order of nodes."""
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Literal, TypeAlias, final
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import one_hot, silu
+from typing_extensions import override
+
+from gantlet.core.data import Space
+from gantlet.core.errors import unknown
+from gantlet.core.model import Decoder, Knob, Model, Tunable, refuse_context
+from gantlet.core.rng import Rng
+from gantlet.core.spec import Between
+from gantlet.models.gan import AdversarialGame
+from gantlet.models.losses import AdversarialObjective, LossName, PenaltyName
+from gantlet.models.nets import mlp, seeded
+from gantlet.models.random_graphs import room_of
+from gantlet.stats.graphs import clustering_shares, degree_shares, spectrum_shares
+
+Estimator: TypeAlias = Literal["straight-through", "relaxed"]
+
+_BINS = 16
+_RARE = 0.01  # probability of all sizes of which the first batch has none
+
+
+def described(x: Tensor) -> Tensor:
+    """Returns histograms of degrees, clustering and spectrum, and the size, ``(n, 49)``."""
+    own = [f(x, _BINS) for f in (degree_shares, clustering_shares, spectrum_shares)]
+    return torch.cat([*own, x.double().diagonal(dim1=1, dim2=2).mean(1, keepdim=True)], 1)
+
+
+@final
+class GraphGenerator(Decoder, Tunable):
+    """Maps normal noise to the distribution of a graph, and draws one from it.
+
+    The network puts out a logit for each number of nodes and one for each edge. Given the noise,
+    the number of nodes and all edges are independent.
+
+    Args:
+        space: A space of graphs.
+        latent: Latent dimension.
+        widths: Units of the hidden layers.
+        tau: Temperature of the relaxed samples in training.
+    """
+
+    index: Tensor
+
+    def __init__(self, space: Space, latent: int, widths: list[int], tau: float) -> None:
+        super().__init__()
+        self.space = space
+        self.latent_dim = latent
+        self.room = space.shape[0]
+        self.tau = tau
+        self.truncation = 1.0
+        upper = torch.triu_indices(self.room, self.room, 1)
+        self.register_buffer("index", upper[0] * self.room + upper[1], persistent=False)
+        inner = [latent, *widths]
+        self.net = mlp(*inner, activation=nn.SiLU)
+        self.last = nn.Linear(inner[-1], self.room + 1 + len(self.index))
+
+    @property
+    @override
+    def knob(self) -> Knob:
+        """By what the noise is multiplied: small noise is typical noise."""
+        return Knob("truncation", (0.9, 0.8, 0.7, 0.5, 0.3), 1.0)
+
+    @override
+    def tuned(self, value: float) -> Model:
+        made = copy.copy(self)
+        made.truncation = value
+        return made
+
+    @override
+    def prior(self, n: int, *, rng: torch.Generator) -> Tensor:
+        noise = torch.randn(n, self.latent_dim, generator=rng, device=rng.device)
+        return self.truncation * noise.to(self.last.bias)
+
+    def logits(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns logits of the numbers of nodes ``(n, nodes + 1)``, and of the edges."""
+        y: Tensor = self.last(silu(self.net(z)))
+        return y[:, : self.room + 1], y[:, self.room + 1 :]
+
+    def assembled(self, sizes: Tensor, edges: Tensor) -> Tensor:
+        """Returns matrices from weights of numbers of nodes and of edges, differentiable.
+
+        Args:
+            sizes: Weight of each number of nodes, summing to 1, shape ``(n, nodes + 1)``.
+            edges: Weight of each edge, shape ``(n, edges)``.
+        """
+        # The weight of all numbers that include a node.
+        node = 1 - sizes[:, :-1].cumsum(1)
+        flat = edges.new_zeros(len(edges), self.room**2)
+        upper = flat.index_copy(1, self.index, edges).view(-1, self.room, self.room)
+        both = (upper + upper.mT) * node[:, :, None] * node[:, None]
+        return both + torch.diag_embed(node)
+
+    @override
+    def _decode(self, z: Tensor, context: Tensor | None) -> Tensor:
+        sizes, edges = self.logits(z)
+        return self.assembled(sizes.softmax(1), edges.sigmoid())
+
+    def relaxed(self, z: Tensor, *, hard: bool, rng: torch.Generator) -> Tensor:
+        """Returns random graphs through which gradients flow, shape ``(n, nodes, nodes)``.
+
+        Source: Jang, Gu and Poole, 2017, https://arxiv.org/abs/1611.01144 (Gumbel-softmax and its
+        straight-through form); Maddison, Mnih and Teh, 2017, https://arxiv.org/abs/1611.00712.
+
+        Args:
+            z: Noise, shape ``(n, latent)``.
+            hard: Whether values are 0 and 1, with the gradient of the relaxed ones.
+            rng: Draws Gumbel and logistic noise.
+        """
+        sizes, edges = self.logits(z)
+        u, v = (
+            torch.rand(y.shape, generator=rng, device=y.device).to(y).clamp(1e-6, 1 - 1e-6)
+            for y in (sizes, edges)
+        )
+        soft = ((sizes - (-u.log()).log()) / self.tau).softmax(1)
+        weight = ((edges + v.log() - (-v).log1p()) / self.tau).sigmoid()
+        if hard:
+            chosen = one_hot(soft.argmax(1), soft.shape[1]).to(soft)
+            soft = chosen + soft - soft.detach()
+            weight = (weight > 0.5).to(weight) + weight - weight.detach()
+        return self.assembled(soft, weight)
+
+    @override
+    @torch.no_grad()
+    def _sample(self, n: int, context: Tensor | None, *, rng: torch.Generator) -> Tensor:
+        x = self.relaxed(self.prior(n, rng=rng), hard=True, rng=rng)
+        # Sums of a number and its negative may leave a trace.
+        return x.round().clamp(0, 1).float()
+
+
+@final
+class GraphCritic(nn.Module):
+    """Scores graphs by messages along their edges; the order of nodes does not matter.
+
+    A node starts with whether it is there, its degree, and the closed walks of three and four
+    steps from it, which messages alone cannot count. Adjacency is divided by the typical degree.
+
+    Source: Gilmer et al., 2017, https://arxiv.org/abs/1704.01212, for messages; You et al., 2021,
+    https://arxiv.org/abs/2101.10320, for counts of closed walks as features.
+
+    Args:
+        width: Units of each node in each layer.
+        depth: How many rounds of messages.
+    """
+
+    degree: Tensor
+
+    def __init__(self, width: int, depth: int) -> None:
+        super().__init__()
+        self.register_buffer("degree", torch.ones(()))
+        inputs = [4, *[width] * (depth - 1)]
+        self.own = nn.ModuleList(nn.Linear(a, width) for a in inputs)
+        self.sent = nn.ModuleList(nn.Linear(a, width, bias=False) for a in inputs)
+        self.head = mlp(2 * width + 1, width, 1)
+
+    @override
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns one score for each graph, shape ``(n,)``; higher is more real.
+
+        Args:
+            x: Matrices with any weights between 0 and 1, shape ``(n, nodes, nodes)``.
+        """
+        node = x.diagonal(dim1=1, dim2=2)
+        edge = (x - torch.diag_embed(node)) / self.degree
+        twice = edge @ edge
+        walks = [(twice * edge).sum(2), twice.square().sum(2)]
+        h = torch.stack([node, edge.sum(2), *walks], 2)
+        for own, sent in zip(self.own, self.sent, strict=True):
+            h = silu(own(h) + edge @ sent(h)) * node[..., None]
+        mean = h.sum(1) / node.sum(1, keepdim=True).clamp_min(1)
+        total = h.sum(1) / x.shape[1]
+        score: Tensor = self.head(torch.cat([mean, total, node.mean(1, keepdim=True)], 1))
+        return score[:, 0]
+
+
+@final
+class GraphGanGame(AdversarialGame):
+    """The critic separates real from fake graphs; the generator makes it err.
+
+    Args:
+        model: The generator.
+        net: The critic.
+        rules: Loss and penalty.
+        hard: Whether the critic sees fakes of 0 and 1.
+    """
+
+    def __init__(
+        self, model: GraphGenerator, net: GraphCritic, rules: AdversarialObjective, *, hard: bool
+    ) -> None:
+        self._model, self._critic, self._rules, self._hard = model, net, rules, hard
+
+    @property
+    @override
+    def players(self) -> Mapping[str, nn.Module]:
+        return {"critic": self._critic, "generator": self._model}
+
+    @property
+    @override
+    def model(self) -> GraphGenerator:
+        return self._model
+
+    @property
+    @override
+    def _scaling(self) -> Callable[[Tensor], Tensor]:
+        return described
+
+    @override
+    @torch.no_grad()
+    def prepare(self, batch: Tensor, *, rng: torch.Generator) -> None:
+        """Sets the typical degree, and the first logits of sizes and edges, from real graphs."""
+        node = batch.diagonal(dim1=1, dim2=2)
+        count = node.sum(1)
+        edges = (batch.sum((1, 2)) - count) / 2
+        self._critic.degree.copy_((2 * edges / count.clamp_min(1)).mean().clamp_min(1))
+        density = edges.sum() / (count * (count - 1) / 2).sum().clamp_min(1)
+        room = self._model.room
+        sizes = one_hot(count.long(), room + 1).to(batch).mean(0)
+        bias = self._model.last.bias
+        bias[: room + 1] = (sizes + _RARE / (room + 1)).log()
+        bias[room + 1 :] = density.clamp(0.01, 0.99).logit()
+
+    @override
+    def _loss(self, player: str, batch: Tensor, rng: torch.Generator, *, coupled: bool) -> Tensor:
+        z = self._model.prior(len(batch), rng=rng)
+        if player == "critic":
+            with torch.set_grad_enabled(coupled):
+                fake = self._model.relaxed(z, hard=self._hard, rng=rng)
+            return self._rules.critic(self._critic, batch, fake, rng=rng, coupled=coupled)
+        if player == "generator":
+            fake = self._model.relaxed(z, hard=self._hard, rng=rng)
+            return self._rules.generator(self._critic, batch, fake, coupled=coupled)
+        raise unknown("player", player, self.players)
+
+    @override
+    def _scores(self, x: Tensor, context: Tensor | None) -> Tensor:
+        score: Tensor = self._critic(x)
+        return score
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+@final
+class GraphGan:
+    """A generative adversarial network of whole graphs.
+
+    The generator draws all edges at once, independently given its noise; the critic passes
+    messages along edges and does not see the order of nodes.
+
+    Source: De Cao and Kipf, 2018 (MolGAN), https://arxiv.org/abs/1805.11973; Gulrajani et al.,
+    2017, https://arxiv.org/abs/1704.00028, for loss and penalty.
+
+    Differs from the paper: no types of nodes or edges and no reward network; the gradient penalty
+    takes the norm over all of a graph (the published code over its last axis); the critic sees
+    counts of closed walks; the generator puts out a distribution of the number of nodes.
+
+    Attributes:
+        latent: Latent dimension.
+        width: Units of the hidden layers of the generator.
+        depth: Hidden layers of the generator.
+        critic_width: Units of each node in the critic.
+        rounds: Rounds of messages in the critic.
+        estimator: What the critic sees of a fake: ``straight-through``, 0 and 1 with the gradient
+            of the relaxed sample, or ``relaxed``, that sample itself.
+        tau: Temperature of the relaxed sample.
+        loss: Adversarial loss.
+        penalty: Gradient penalty.
+        gamma: Weight of the penalty; ``gp`` at 20 is the usual ``lambda = 10``.
+        ema: Decay of the exponential moving average (EMA) of the generator's weights.
+    """
+
+    latent: Annotated[int, Between(1)] = 32
+    width: Annotated[int, Between(1)] = 128
+    depth: Annotated[int, Between(1)] = 2
+    critic_width: Annotated[int, Between(1)] = 64
+    rounds: Annotated[int, Between(1)] = 3
+    estimator: Estimator = "straight-through"
+    tau: Annotated[float, Between(0, above=True)] = 1.0
+    loss: LossName = "wgan"
+    penalty: PenaltyName = "gp"
+    gamma: Annotated[float, Between(0)] = 20.0
+    ema: Annotated[float, Between(0, 1, below=True)] = 0.99
+
+    @property
+    def solver(self) -> str:
+        """Adam without momentum; five steps of the critic for one of the generator."""
+        return "adam:lr=0.001,beta1=0.0,beta2=0.9,steps=5+1"
+
+    def build(self, space: Space, context_space: Space | None = None, *, rng: Rng) -> GraphGanGame:
+        """Returns an untrained GAN for graphs, on the device of ``rng``.
+
+        Raises:
+            UserError: If ``space`` does not hold graphs, or there is a context.
+        """
+        room_of(space, "graph-gan")
+        refuse_context("graph-gan", context_space)
+        with seeded(rng.stream("init")):
+            made = GraphGenerator(space, self.latent, [self.width] * self.depth, self.tau)
+            judge = GraphCritic(self.critic_width, self.rounds)
+        rules = AdversarialObjective(loss=self.loss, penalty=self.penalty, gamma=self.gamma)
+        hard = self.estimator == "straight-through"
+        return GraphGanGame(made.to(rng.device), judge.to(rng.device), rules, hard=hard)
