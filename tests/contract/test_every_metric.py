@@ -6,11 +6,13 @@ import time
 import pytest
 import torch
 
+from gantlet.core.data import Space
 from gantlet.core.errors import UserError
 from gantlet.core.metric import Metric
 from gantlet.core.rng import Rng
 from gantlet.core.spec import metrics
 from gantlet.testing import check_metric
+from gantlet.testing.contracts import made_up
 
 NAMES = metrics.names()
 DISTANCES = ["frechet", "kid", "energy", "sliced-wasserstein"]
@@ -27,6 +29,7 @@ SETTINGS = ["sliced-wasserstein:order=1", "mind:directions=64", "c2st:classifier
 OF_FAKES_ALONE = ("inception-score", "ms-ssim", "vendi", "birthday")
 # Those of one kind of sample: rows of tokens, which end with a 0.
 OF_TOKENS = ("bleu", "self-bleu", "lm-forward", "lm-reverse", "verbatim", "longest-copy")
+OF_GRAPHS = ("degree-mmd", "clustering-mmd", "spectrum-mmd", "orbit-mmd", "pgd")
 QUICK = {"geometry-score": "geometry-score:runs=20", "prd": "prd:runs=2"}
 
 
@@ -35,10 +38,16 @@ def some(sees, n, seed, d=6, shift=0.0):
     if sees == "tokens":
         x = torch.randint(0, 9, (n, d), generator=rng)
         return x * ((x == 0).cumsum(1) == 0) / 8
+    if sees == "graphs":
+        return made_up(Space("graph", (8, 8), 2), n, seed=seed)
     if sees == "samples":
         return torch.rand(n, 1, 16, 16, generator=rng)
     x = torch.randn(n, d, generator=rng) + shift
     return x.softmax(1) if sees == "probabilities" else x
+
+
+def sees(name):
+    return "graphs" if name in OF_GRAPHS else metrics.load(name).sees
 
 
 def made(name):
@@ -110,13 +119,15 @@ def test_few_samples_of_either_side(name, n):
 
 
 def constant(x, y, what):
-    if what != "probabilities":
+    if what not in {"probabilities", "graphs"}:
         x.flatten(1)[:, 0] = y.flatten(1)[:, 0] = 0.5
     return x, y
 
 
 def wide(x, y, what):
-    return (x, y) if what == "samples" else (some(what, 20, 0, 50), some(what, 20, 1, 50))
+    return (
+        (x, y) if what in {"samples", "graphs"} else (some(what, 20, 0, 50), some(what, 20, 1, 50))
+    )
 
 
 def far(x, y, what):

@@ -419,6 +419,12 @@ def _matrices(parts: Sequence[_Part], room: int, name: str) -> ArraySplit:
 class GraphDomain(Domain):
     """Undirected graphs as symmetric matrices, with 1 on the diagonal where there is a node."""
 
+    metrics: ClassVar[tuple[str, ...]] = (
+        *("degree-mmd", "clustering-mmd", "spectrum-mmd", "orbit-mmd"),
+        "pgd",
+    )
+    models: ClassVar[tuple[str, ...]] = ("erdos-renyi", "degree-matched", "graph-ar", "graph-gan")
+
     @override
     def attributes(self, space: Space, x: Tensor, code: Code | None) -> AttributeTable:
         """Returns numbers of nodes, edges, triangles and the like."""

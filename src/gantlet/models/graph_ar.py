@@ -107,7 +107,7 @@ class GraphRnn(Density, Tunable):
         place, degree = torch.arange(window), torch.arange(edge_width) * window // edge_width
         self.given = nn.Linear(width, edge_width)
         self.before = MaskedLinear(degree[:, None] > place)
-        self.direct = nn.Linear(width, window)
+        self.direct = nn.Linear(width, 3 * window)
         self.out = MaskedLinear(place[:, None] >= degree)
 
     @property
@@ -186,7 +186,11 @@ class GraphRnn(Density, Tunable):
             near: The edges, shape ``(..., window)``.
         """
         inner = silu(self.given(h) + self.before(near))
-        logits: Tensor = self.direct(h) + self.out(inner)
+        # How many edges there were so far in the row decides much: a node of a tree has one.
+        count = near.cumsum(-1) - near
+        alone, joined, each = self.direct(h).chunk(3, -1)
+        counted = alone + joined * (count > 0) + each * count.log1p()
+        logits: Tensor = counted + self.out(inner)
         return logits / self.temperature
 
     @override
