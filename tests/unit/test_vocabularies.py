@@ -11,7 +11,8 @@ import torch
 from gantlet.core.data import InMemory, Space, Splits
 from gantlet.core.rng import Rng
 from gantlet.domains.attributes import jitter
-from gantlet.domains.audio import AudioCode, Spectrogram, bands
+from gantlet.domains.audio import AudioCode, Spectrogram
+from gantlet.features.sound import bands
 from gantlet.domains.cells import TableCells
 from gantlet.domains.domains import attributes_of
 from gantlet.domains.graphs import GraphCode, GraphStatistics

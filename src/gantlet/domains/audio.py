@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import IO, Annotated, Any, ClassVar, Self, final
+from typing import IO, Annotated, Any, ClassVar, Literal, Self, TypeAlias, final
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from gantlet.core.data import Code, Space, Splits
 from gantlet.core.errors import UserError
 from gantlet.core.metric import Features
 from gantlet.core.rng import Rng
-from gantlet.core.spec import Between, Spec
+from gantlet.core.spec import Between, Later, Spec
 from gantlet.data.arrays import (
     SOUNDS,
     FolderContents,
@@ -41,6 +41,7 @@ from gantlet.domains.attributes import (
     jitter,
 )
 from gantlet.domains.domains import Adapted, Domain, Writer, columns, lengthened
+from gantlet.features.sound import bands
 from gantlet.report.pictures import grid
 
 # ----------------------------------------------------------------------------
@@ -108,24 +109,6 @@ class Spectrogram:
         both = there[:, 1:] * there[:, :-1]
         change = (loud.diff(dim=1).abs() * both).sum(1) / both.sum(1).clamp_min(1)
         return torch.cat([mean, spread, change], 1)
-
-
-def bands(number: int, frequencies: int) -> Tensor:
-    """Returns the weights of triangular bands, shape ``(frequencies, number)``.
-
-    Their corners are evenly spread on the mel scale of a sound whose highest frequency is 8 kHz.
-    """
-    top = 2595 * math.log10(1 + 8000 / 700)
-    corners = 700 * (10 ** (torch.linspace(0, top, number + 2) / 2595) - 1) / 8000
-    place = torch.linspace(0, 1, frequencies)[:, None]
-    low, middle, high = corners[:-2], corners[1:-1], corners[2:]
-    rising, falling = (place - low) / (middle - low), (high - place) / (high - middle)
-    found = torch.minimum(rising, falling).clamp_min(0)
-    # A band narrower than a step of frequencies takes the nearest.
-    empty = found.sum(0) == 0
-    nearest = (place - middle).abs().argmin(0)
-    found[nearest[empty], empty.nonzero()[:, 0]] = 1.0
-    return found / found.sum(0)
 
 
 # ----------------------------------------------------------------------------
@@ -202,10 +185,14 @@ class Clips:
         recordings: The recordings.
         length: How many numbers a clip has.
         name: What they are called where it is said that some were cut.
+        labels: The class of each, shape ``(n,)``, or None.
     """
 
-    def __init__(self, recordings: Recordings, length: int, name: str) -> None:
+    def __init__(
+        self, recordings: Recordings, length: int, name: str, labels: Tensor | None = None
+    ) -> None:
         self._recordings, self._length, self._name = recordings, length, name
+        self._labels = labels
         self.names, self.notes = recordings.names, (*recordings.notes, *self.cut)
 
     @property
@@ -218,8 +205,9 @@ class Clips:
         return (f"{summary} than {self._length:,} numbers and cut there",) if n else ()
 
     @property
-    def labels(self) -> None:
-        """Recordings have no classes."""
+    def labels(self) -> Tensor | None:
+        """The class of each, shape ``(n,)``, or None where none is known."""
+        return self._labels
 
     def __len__(self) -> int:
         """How many there are."""
@@ -235,20 +223,68 @@ class Clips:
         return torch.from_numpy(x)
 
 
-def recordings(path: Path, *, skip: int = 0) -> Recordings:
+LabelSource: TypeAlias = Literal["none", "folder", "name"]
+"""Where classes come from: nowhere, the first sub-folder, or the file name up to the first _."""
+
+
+def classes_of(names: Sequence[str], source: LabelSource, path: str) -> Tensor | None:
+    """Returns the class of each file, in the order of the classes, shape ``(n,)``, or None.
+
+    Classes that are all whole numbers are in their order, others in alphabetical order.
+
+    Args:
+        names: The names of the files, with folders and without ending.
+        source: Where classes come from.
+        path: Where the files are, for messages.
+
+    Raises:
+        UserError: If a name tells no class.
+
+    Example:
+        >>> classes_of(["a/10_x", "a/9_y", "a/9_z"], "name", "a").tolist()
+        [1, 0, 0]
+    """
+    if source == "none":
+        return None
+    found = [_class_of(PurePosixPath(name), source, path) for name in names]
+    is_whole = all(c.isdecimal() for c in found)
+    known = sorted(set(found), key=lambda c: (int(c), c) if is_whole else (0, c))
+    place = {c: i for i, c in enumerate(known)}
+    return torch.tensor([place[c] for c in found])
+
+
+def _class_of(name: PurePosixPath, source: LabelSource, path: str) -> str:
+    if source == "name":
+        first, mark, _ = name.name.partition("_")
+        if first and mark:
+            return first
+        raise UserError(
+            f"labels=name takes the class from before the first _ of a name, such as 7_anna.wav. "
+            f"{path} has {name.name}; rename it, or give labels=folder or none."
+        )
+    if len(name.parts) < 2:
+        raise UserError(
+            f"labels=folder takes the class from the first sub-folder. {path} has {name.name} in "
+            "none; move it, or give labels=name or none."
+        )
+    return name.parts[0]
+
+
+def recordings(path: Path, *, skip: int = 0, rate: int | None = None) -> Recordings:
     """Returns the recordings in a folder, or an archive, of sound files.
 
     Args:
         path: The folder or the archive.
         skip: So many files that cannot be read are left out.
+        rate: Numbers per second to which all are resampled; None reads files of one rate alone.
 
     Raises:
         UserError: If there are none, more cannot be read, or their rates differ.
     """
     if path.is_dir():
-        return _recorded(audio_files(path), skip)
+        return _recorded(audio_files(path), skip, rate)
     if path.is_file():
-        return _recorded(path, skip)
+        return _recorded(path, skip, rate)
     raise UserError(f"{path} does not exist. Give a folder or a tar file of sound files.")
 
 
@@ -259,9 +295,9 @@ def _stamp(where: Path | FolderContents) -> tuple[int, ...]:
 
 
 @read_once(3, _stamp)
-def _recorded(where: Path | FolderContents, skip: int) -> Recordings:
+def _recorded(where: Path | FolderContents, skip: int, rate: int | None) -> Recordings:
     path = where if isinstance(where, Path) else where.folder
-    all_of_it, bad = _Collected(path), Unreadable(skip)
+    all_of_it, bad = _Collected(path, rate), Unreadable(skip)
     for name, raw in _files(where):
         try:
             part = _decoded(f"{path}: {name}", raw)
@@ -282,26 +318,34 @@ def _recorded(where: Path | FolderContents, skip: int) -> Recordings:
 
 @final
 class _Collected:
-    """Sounds of one rate, one after the other."""
+    """Sounds of one rate, one after the other.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: Where they are, for messages.
+        rate: To what they are resampled, or None.
+    """
+
+    def __init__(self, path: Path, rate: int | None) -> None:
         self.parts: list[Array] = []
         self._path = path
+        self._wanted = rate
         self._names: list[str] = []
         self._mixed: list[str] = []
-        self._rate = 0
+        self._changed: list[str] = []
+        self._rate = rate or 0
         self._size = 0
 
     def add(self, name: str, rate: int, sound: Array) -> None:
         """Adds a sound, shape ``(numbers, channels)``."""
-        if self._rate and rate != self._rate:
+        if self._rate and rate != self._rate and self._wanted is None:
             raise UserError(
                 f"{self._path}: {name} has {rate} numbers a second, those before {self._rate}. "
-                "Bring all to one rate."
+                f"Give rate={self._rate} to resample all to one."
             )
         if not len(sound):
             raise UserError(f"{self._path}: {name} holds no sound. Remove it.")
-        self._size += len(sound)
+        wanted = self._wanted or rate
+        self._size += -(-len(sound) * wanted // rate)
         if self._size > MOST_NUMBERS:
             raise UserError(
                 f"{self._path} holds more than {MOST_NUMBERS:,} numbers of sound, the most that "
@@ -310,9 +354,11 @@ class _Collected:
         check_size(self._path, _NUMBER * self._size)
         if sound.shape[1] > 1:
             self._mixed.append(name)
-        self._rate = rate
+        if rate != wanted:
+            self._changed.append(name)
+        self._rate = wanted
         self._names.append(name)
-        self.parts.append(sound.mean(1, dtype=np.float32))
+        self.parts.append(resampled(sound.mean(1, dtype=np.float32), rate, wanted))
 
     def recordings(self, notes: Sequence[str]) -> Recordings:
         """Returns all of them by their names: an archive has any order."""
@@ -320,11 +366,29 @@ class _Collected:
             count = counted(len(self._mixed), "file has", "files have")
             mixed = f"{count} several channels, which were averaged: {listed(sorted(self._mixed))}"
             notes = (*notes, mixed)
+        if self._changed:
+            count = counted(len(self._changed), "file was", "files were")
+            changed = f"{count} resampled to {self._rate} numbers a second"
+            notes = (*notes, f"{changed}: {listed(sorted(self._changed))}")
         order = sorted(range(len(self.parts)), key=lambda i: PurePosixPath(self._names[i]))
         parts = [self.parts[i] for i in order]
         starts = np.cumsum([0, *map(len, parts)])
         names = tuple(str(PurePosixPath(self._names[i]).with_suffix("")) for i in order)
         return Recordings(self._rate, np.concatenate(parts), starts, names, tuple(notes))
+
+
+def resampled(sound: Array, rate: int, wanted: int) -> Array:
+    """Returns a sound, shape ``(numbers,)``, at another rate, without aliasing, cut to [-1, 1].
+
+    By a polyphase filter (``scipy.signal.resample_poly``).
+    """
+    if rate == wanted:
+        return sound
+    from scipy.signal import resample_poly
+
+    shared = math.gcd(rate, wanted)
+    found: Array = resample_poly(sound, wanted // shared, rate // shared)
+    return found.clip(-1, 1).astype(np.float32)
 
 
 def _files(where: Path | FolderContents) -> Iterator[tuple[str, bytes]]:
@@ -683,12 +747,15 @@ class Audio:
     """The sound files of a folder and below, or of a tar file, as clips of one length.
 
     All that libsndfile decodes: wav of every width, FLAC, Ogg, AIFF, MP3, ... All files must have
-    one rate. Channels are averaged. Longer clips are cut, which is said, silence is added to
-    shorter ones.
+    one rate, or are resampled to one. Channels are averaged. Longer clips are cut, which is said,
+    silence is added to shorter ones.
 
     Attributes:
         path: The folder, or a file that ends in .tar, .tar.gz or .tgz.
         length: How many numbers a clip has, or none for the longest, at most 65,536.
+        rate: Numbers per second to which all files are resampled, or none for files of one rate.
+        labels: Where classes come from: ``none``, the first sub-folder (``folder``), or the file
+            name up to the first _ (``name``).
         validation: Share of the clips for validation.
         test: Share of the clips for the test.
         limit: Most clips for training, or none.
@@ -697,6 +764,8 @@ class Audio:
 
     path: str
     length: Annotated[int, Between(1)] | None = None
+    rate: Annotated[int, Between(1), Later()] | None = None
+    labels: Annotated[LabelSource, Later()] = "none"
     validation: Annotated[float, Between(0, 1)] = 0.1
     test: Annotated[float, Between(0, 1)] = 0.1
     limit: Annotated[int, Between(1)] | None = None
@@ -713,9 +782,10 @@ class Audio:
         Raises:
             UserError: If a file cannot be read, or their rates differ.
         """
-        return random_split(
+        found = random_split(
             self.whole(), validation=self.validation, test=self.test, limit=self.limit, rng=rng
         )
+        return replace(found, code=self.code(), notes=(*found.notes, *few(len(found.train))))
 
     def whole(self) -> Clips:
         """Returns all clips by the names of their files.
@@ -750,16 +820,31 @@ class Audio:
         if found.rate != wanted.rate:
             raise UserError(
                 f"{self.path} has {found.rate} numbers a second, the real samples {wanted.rate}. "
-                "Resample it."
+                f"Resample it: audio:path={self.path},rate={wanted.rate}."
             )
         clips = self._clips(wanted.length)
         return clips, "; ".join(clips.cut)
 
     def _clips(self, length: int) -> Clips:
-        return Clips(self._recordings(), length, Path(self.path).name)
+        found, name = self._recordings(), Path(self.path).name
+        return Clips(found, length, name, classes_of(found.names, self.labels, name))
 
     def _recordings(self) -> Recordings:
-        return recordings(Path(self.path).expanduser(), skip=self.skip_bad)
+        return recordings(Path(self.path).expanduser(), skip=self.skip_bad, rate=self.rate)
+
+
+FEW = 200
+"""Fewer training clips than these are said to be few."""
+
+
+def few(n: int) -> tuple[str, ...]:
+    """Returns what is to be said of a small number of training clips, one clause, or nothing."""
+    if n >= FEW:
+        return ()
+    return (
+        f"only {n} clips to train on, fewer than {FEW}: models may learn them by heart, and a "
+        "critic tells them from all others; compare with memorizer and codec, and look at copies",
+    )
 
 
 # ----------------------------------------------------------------------------
@@ -790,8 +875,8 @@ class AudioDomain(Domain):
 
     @override
     def features(self, code: Code | None, *, labelled: bool) -> tuple[str, ...]:
-        """Statistics of spectrograms."""
-        return ("spectrogram",)
+        """Those of a classifier where there are classes; statistics of spectrograms."""
+        return ("classifier", "spectrogram") if labelled else ("spectrogram",)
 
     @override
     def adapted(self, space: Space, wanted: Space) -> Adapted | None:

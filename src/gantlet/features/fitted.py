@@ -25,6 +25,7 @@ from gantlet.features.base import (
     scaling_of,
     subsample_indices,
 )
+from gantlet.features.sound import LogMel
 from gantlet.models.nets import Scaling, leaky, mlp, seeded, sizes
 from gantlet.stats.intervals import proportion
 from gantlet.stats.moments import PrincipalAxes, exact, leading
@@ -42,19 +43,24 @@ _BOTTOM = 4
 
 @final
 class ClassifierNet(nn.Module):
-    """Convolutions for images, an MLP for anything else; features; a linear layer on top.
+    """Convolutions for images and spectrograms of sounds, an MLP for anything else.
+
+    Then features, and a linear layer on top.
 
     Args:
         space: The space of the samples.
-        scaling: Input scaling.
+        scaling: What comes first: input scaling, or log-mel spectrograms of sounds.
         features: Number of features.
         classes: Number of classes.
     """
 
-    def __init__(self, space: Space, scaling: Scaling, *, features: int, classes: int) -> None:
+    def __init__(
+        self, space: Space, scaling: Scaling | LogMel, *, features: int, classes: int
+    ) -> None:
         super().__init__()
         self.space = space
-        layers, wide = _convolutions(space) if space.kind == "image" else _dense(space)
+        seen = scaling.view if isinstance(scaling, LogMel) else space
+        layers, wide = _convolutions(seen) if seen.kind == "image" else _dense(seen)
         self.body = nn.Sequential(scaling, *layers, nn.Linear(wide, features), leaky())
         self.head = nn.Linear(features, classes)
 
@@ -517,8 +523,8 @@ def accuracy_text(right: int, of: int) -> str:
 class Classifier:
     """The penultimate layer of a classifier that is trained on the labels of the data.
 
-    Convolutions with batch normalisation for images, an MLP for anything else; Adam on the
-    cross-entropy; the epoch with the highest validation accuracy is kept. The test split is used
+    Convolutions with batch normalisation for images and for log-mel spectrograms of sounds (32
+    bands), an MLP for anything else; Adam on the cross-entropy; the epoch with the highest validation accuracy is kept. The test split is used
     for its reported accuracy only.
 
     Source: Heusel et al., 2017, https://arxiv.org/abs/1706.08500, whose features are those of a
@@ -571,9 +577,22 @@ class Classifier:
 
     def _net(self, space: Space, data: Splits, classes: int, rng: Rng) -> ClassifierNet:
         """Returns the untrained network."""
-        scaling = scaling_of(space, data.train, rng=rng.stream("classifier/scaling"))
+        scaling = _front(space, data.train, rng.stream("classifier/scaling"))
         with seeded(rng.stream("classifier/init")):
             return ClassifierNet(space, scaling, features=self.features, classes=classes)
+
+
+def _front(space: Space, train: Source, rng: torch.Generator) -> Scaling | LogMel:
+    """Returns what makes numbers of about unit size of samples, spectrograms of sounds."""
+    if space.kind != "audio":
+        return scaling_of(space, train, rng=rng)
+    front = LogMel(space)
+    front.fit(train.take(subsample_indices(len(train), _HEARD, rng=rng)))
+    return front
+
+
+# Clips that set the scale of spectrograms.
+_HEARD = 1_000
 
 
 # ----------------------------------------------------------------------------
