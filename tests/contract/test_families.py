@@ -54,6 +54,12 @@ ONE_KIND: dict[str, Space] = {
     "graph-gan": GRAPHS,
 }
 ONE_KIND: dict[str, Space] = {"codec": SOUNDS, "spec-gan": SOUNDS, "wave-gan": SOUNDS, "wavenet": SOUNDS}
+ONE_KIND: dict[str, Space] = {
+    "codec": SOUNDS,
+    "spec-gan": SOUNDS,
+    "wave-gan": SOUNDS,
+    "wavenet": SOUNDS,
+}
 ALL = [n for n in families.names() if n != "module"]
 NAMES = [n for n in ALL if n not in ONE_KIND]
 FITTED = [n for n in NAMES if isinstance(families.make(n), FittedFamily)]

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from gantlet.commands import standings
 from gantlet.commands.compare.claims import estimated
 from gantlet.commands.standings import ModelResults, on_ranking_features
 from gantlet.commands.trained import ModelTrial
-from gantlet.core.data import Encoded, Space, all_samples
+from gantlet.core.data import Code, Space, all_samples
 from gantlet.core.errors import UserError, unknown
 from gantlet.core.estimate import REAL
 from gantlet.core.spec import datasets
@@ -63,11 +64,47 @@ def _picture(c: ModelResults, run: Run, data: RunData, scores: Sequence[Dot]) ->
         x = all_samples(splits.test, domain_of(space).shown)
     else:
         x = run.folder(trial).load("samples")["samples"]
-    png = domain_of(space).picture(space, x)
+    code = splits.code or code_of(ModelTrial.of(trial).data)
+    yield from pictured(space, code, c.label, x, scores=scores)
+
+
+def pictured(
+    space: Space, code: Code | None, name: str, x: Tensor, *, scores: Sequence[Dot] = ()
+) -> Iterator[Picture]:
+    """Yields samples as a picture, with players where they can be heard; nothing if unseen.
+
+    Args:
+        space: What one sample is.
+        code: What the numbers of a sample stand for, where they are not plain numbers.
+        name: Whose samples they are.
+        x: The samples, shape ``(n, *space.shape)``.
+        scores: Numbers to be read beside them.
+    """
+    domain = domain_of(space)
+    png = domain.picture(space, x) if len(x) else None
     if png is not None:
         yield Picture(
-            caption=c.label, png=png, description=f"Samples of {c.label}.", scores=scores
+            caption=name,
+            png=png,
+            description=f"Samples of {name}.",
+            scores=scores,
+            sounds=domain.sounds(space, x, code),
         )
+
+
+def code_of(data: str) -> Code | None:
+    """Returns the code of a data set in written form, or None where its numbers are plain."""
+    dataset: object = datasets.make(data)
+    return dataset.code() if isinstance(dataset, _Coded) else None
+
+
+@runtime_checkable
+class _Coded(Protocol):
+    """A data set that knows what its numbers stand for, read from files or made."""
+
+    def code(self) -> Code | None:
+        """Returns what the numbers of a sample stand for."""
+        ...
 
 
 def above(upper: Tensor, lower: Tensor, columns: int = 8) -> Tensor:
@@ -136,7 +173,7 @@ def save_samples(path: Path, x: Tensor, data: str) -> None:
         UserError: If the format is not known, or the samples cannot be written in it.
     """
     dataset = datasets.make(data)
-    space, code = dataset.space, dataset.code() if isinstance(dataset, Encoded) else None
+    space, code = dataset.space, code_of(data)
     own = domain_of(space).writers(space, code)
     if path.suffix in own:
         with draft_of(path) as draft:

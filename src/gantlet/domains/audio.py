@@ -42,7 +42,7 @@ from gantlet.domains.attributes import (
 )
 from gantlet.domains.domains import Adapted, Domain, Writer, columns, lengthened
 from gantlet.features.sound import bands
-from gantlet.report.pictures import grid
+from gantlet.report.pictures import MOST_BYTES, grid
 
 # ----------------------------------------------------------------------------
 # Sounds by the loudness of their bands, and how it changes.
@@ -842,8 +842,7 @@ def few(n: int) -> tuple[str, ...]:
     if n >= FEW:
         return ()
     return (
-        f"only {n} clips to train on, fewer than {FEW}: models may learn them by heart, and a "
-        "critic tells them from all others; compare with memorizer and codec, and look at copies",
+        f"only {n} clips to train on: models may learn so few by heart (a warning below {FEW})",
     )
 
 
@@ -854,6 +853,7 @@ def few(n: int) -> tuple[str, ...]:
 _ARCHIVES = (".tar", ".tar.gz", ".tgz")
 _ROWS, _COLUMNS, _PIECE = 48, 72, 256  # of a spectrogram to look at
 _DEPTH = 8.0  # nats below the loudest that are black
+_PLAYED, _HEADER = 6, 64  # clips that a report plays; numbers as long as the header of a file
 
 
 @final
@@ -889,6 +889,19 @@ class AudioDomain(Domain):
         return grid(spectrograms(x[: self.shown].flatten(1).numpy()), columns=4)
 
     @override
+    def sounds(self, space: Space, x: Tensor, code: Code | None) -> Sequence[bytes]:
+        """Plays the first six, where the rate is known, or fewer long ones: 150 kB in all."""
+        if not isinstance(code, AudioCode):
+            return ()
+        found: list[bytes] = []
+        for clip in x[:_PLAYED].flatten(1).float().cpu().numpy():
+            file = _wav(heard(clip)[: MOST_BYTES // 2 - _HEADER], code.rate, "PCM_16")
+            if sum(map(len, found)) + len(file) > MOST_BYTES:
+                break
+            found.append(file)
+        return found
+
+    @override
     def writers(self, space: Space, code: Code | None) -> Mapping[str, Writer]:
         """Writes archives of wav files, where the rate is known."""
         if not isinstance(code, AudioCode):
@@ -898,19 +911,28 @@ class AudioDomain(Domain):
 
 def _write_archive(path: Path, x: Tensor, rate: int) -> None:
     """Writes a tar file of wav files with 32-bit floating point numbers, silent ends left out."""
-    import soundfile
-
     width = len(str(len(x)))
     with tarfile.open(path, "w") as archive:
         for i, clip in enumerate(x.flatten(1).float().numpy()):
-            heard = np.flatnonzero(clip)
-            sound = clip[: int(heard[-1]) + 1 if len(heard) else 1]
-            file = io.BytesIO()
-            soundfile.write(file, sound, rate, subtype="FLOAT", format="WAV")
+            content = _wav(heard(clip), rate, "FLOAT")
             entry = tarfile.TarInfo(f"{i + 1:0{width}}.wav")
-            entry.size = file.tell()
-            file.seek(0)
-            archive.addfile(entry, file)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+
+
+def heard(clip: Array) -> Array:
+    """Returns a clip, shape ``(numbers,)``, without the zeros at its end, one number at least."""
+    place = np.flatnonzero(clip)
+    return clip[: int(place[-1]) + 1 if len(place) else 1]
+
+
+def _wav(sound: Array, rate: int, subtype: str) -> bytes:
+    """Returns a sound as a wav file; numbers beyond [-1, 1] are cut where they are integers."""
+    import soundfile
+
+    file = io.BytesIO()
+    soundfile.write(file, sound, rate, subtype=subtype, format="WAV")
+    return file.getvalue()
 
 
 def spectrograms(waves: Array) -> Array:

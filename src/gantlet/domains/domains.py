@@ -248,6 +248,17 @@ class Domain(ABC):
         del space, x
         return None
 
+    def sounds(self, space: Space, x: Tensor, code: Code | None) -> Sequence[bytes]:
+        """Returns the first samples as wav files, where they are something to hear.
+
+        Args:
+            space: What one sample is.
+            x: The samples, shape ``(n, *space.shape)``.
+            code: What the numbers of a sample stand for, where they are not plain numbers.
+        """
+        del space, x, code
+        return ()
+
     def writers(self, space: Space, code: Code | None) -> Mapping[str, Writer]:
         """Returns the writers of the file formats of this kind of sample, by file extension.
 

@@ -88,10 +88,14 @@ class Tones:
         """Clips of one channel."""
         return Space("audio", (1, self.length))
 
+    def code(self) -> AudioCode:
+        """Returns rate and length of the clips."""
+        return AudioCode(self.rate, self.length)
+
     def load(self, *, rng: Rng) -> Splits:
         """Returns independent draws, with the code that tells their rate."""
         found = drawn(self._draw, n=self.n, held_out=self.held_out, rng=rng)
-        return replace(found, code=AudioCode(self.rate, self.length))
+        return replace(found, code=self.code())
 
     def _draw(self, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         label = torch.randint(self.pitches, (n,), generator=rng)

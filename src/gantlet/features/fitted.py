@@ -524,8 +524,8 @@ class Classifier:
     """The penultimate layer of a classifier that is trained on the labels of the data.
 
     Convolutions with batch normalisation for images and for log-mel spectrograms of sounds (32
-    bands), an MLP for anything else; Adam on the cross-entropy; the epoch with the highest validation accuracy is kept. The test split is used
-    for its reported accuracy only.
+    bands), an MLP for anything else; Adam on the cross-entropy; the epoch with the highest
+    validation accuracy is kept. The test split is used for its reported accuracy only.
 
     Source: Heusel et al., 2017, https://arxiv.org/abs/1706.08500, whose features are those of a
         classifier too; batch normalisation after Ioffe and Szegedy, 2015,

@@ -70,11 +70,13 @@ class LogMel(nn.Module):
     @override
     def forward(self, x: Tensor) -> Tensor:
         """Returns standardized loudness, shape ``(n, 1, frames, bands)``."""
-        return (self._loudness(x) - self.mean) / self.deviation
+        scaled: Tensor = (self._loudness(x) - self.mean) / self.deviation
+        return scaled
 
     def _loudness(self, x: Tensor) -> Tensor:
         wave = x.flatten(1).float()
         wave = pad(wave, (0, self._room - wave.shape[1]))
         pieces = wave.unfold(1, self.frame, self.hop)
         power = torch.fft.rfft(pieces * self.window).abs().square() / self.frame
-        return (power @ self.weights + _SILENCE).log()[:, None]
+        loud: Tensor = (power @ self.weights + _SILENCE).log()
+        return loud[:, None]

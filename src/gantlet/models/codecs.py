@@ -120,7 +120,8 @@ class Stft(nn.Module):
         before = self.frame - self.hop
         after = (self.frames - 1) * self.hop + self.frame - before - self.length
         pieces = pad(x.flatten(1), (before, after)).unfold(1, self.frame, self.hop)
-        return torch.fft.rfft(pieces * self.window)
+        spectrum: Tensor = torch.fft.rfft(pieces * self.window)
+        return spectrum
 
     def inverse(self, spectrum: Tensor) -> Tensor:
         """Returns the clips, shape ``(n, 1, length)``, nearest to ``(n, frames, bins)``."""

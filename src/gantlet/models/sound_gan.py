@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import Annotated, final
 
 import torch
@@ -243,10 +244,10 @@ class SpecGan(SpectralOptions, SoundGanOptions):
         """
         refuse_context("spec-gan", context_space)
         codec = self.codec("spec-gan", space)
-        size = {"width": self.width, "depth": self.depth}
+        view, width, depth = codec.view, self.width, self.depth
         with seeded(rng.stream("init")):
-            net = generator(codec.view, latent=self.latent, net=self.net, **size)
-            judge = critic(codec.view, net=self.net, **size)
+            net = generator(view, latent=self.latent, width=width, depth=depth, net=self.net)
+            judge = critic(view, width=width, depth=depth, net=self.net)
         made = SoundGenerator(space, self.latent, net, codec).to(rng.device)
         return SoundGame(made, judge.to(rng.device), self.rules)
 
@@ -319,8 +320,7 @@ class WaveCritic(nn.Module):
         widths = [1, *(width * 2**k for k in range(stages))]
         self.shuffle = shuffle
         self.layers = nn.ModuleList(
-            nn.Conv1d(a, b, _KERNEL, _STRIDE, padding=12)
-            for a, b in zip(widths, widths[1:], strict=False)
+            nn.Conv1d(a, b, _KERNEL, _STRIDE, padding=12) for a, b in pairwise(widths)
         )
         for _ in range(stages):
             length = (length - 1) // _STRIDE + 1

@@ -151,8 +151,8 @@ class WaveNetModel(CachedModel, Density, Tunable):
         self.layers = nn.ModuleList(layers)
         self.hidden = nn.Conv1d(width, width, 1)
         self.out = nn.Conv1d(width, levels, 1)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        for parameter in self.out.parameters():
+            nn.init.zeros_(parameter)
         self._temperature = TEMPERATURE.neutral
 
     @property

@@ -347,12 +347,14 @@ class Picture:
         png: The file.
         description: What there is to see, for people who cannot see it.
         scores: Numbers of these samples, to be read beside them.
+        sounds: The first of them to be played, as wav files.
     """
 
     caption: str
     png: bytes
     description: str = ""
     scores: Sequence[Dot] = ()
+    sounds: Sequence[bytes] = ()
 
 
 @final

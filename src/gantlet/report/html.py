@@ -246,6 +246,9 @@ class PictureView:
 
     def __init__(self, one: Picture) -> None:
         self.scores = [_score(d) for d in one.scores]
+        self.sounds = [
+            "data:audio/wav;base64," + base64.b64encode(s).decode("ascii") for s in one.sounds
+        ]
         self.is_left_out = not one.png  # of a summary
         self.caption = f"{one.caption} (picture omitted)" if self.is_left_out else one.caption
         if self.is_left_out:

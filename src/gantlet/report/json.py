@@ -88,7 +88,9 @@ def _without_picture(block: Block) -> Block:
         case Section():
             return replace(block, blocks=_without_pictures(block.blocks))
         case Gallery():
-            return replace(block, pictures=tuple(replace(p, png=b"") for p in block.pictures))
+            return replace(
+                block, pictures=tuple(replace(p, png=b"", sounds=()) for p in block.pictures)
+            )
         case _:
             return block
 

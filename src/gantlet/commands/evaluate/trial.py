@@ -11,9 +11,9 @@ from torch import Tensor
 from gantlet.commands.copies import nearest, one_of_each, repeats
 from gantlet.commands.evaluate.inputs import EvaluationSpec, NamedSamples, SetTrial, named
 from gantlet.commands.evaluate.sets import FLOOR, EvaluationSets, SamplePart, SampleSet
-from gantlet.commands.exhibits import above, lines_table
+from gantlet.commands.exhibits import above, lines_table, pictured
 from gantlet.compute.machine import threads
-from gantlet.core.data import Readable, Space
+from gantlet.core.data import Code, Readable, Space
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import REAL, Estimate, Note, Outcome, Trial
 from gantlet.core.metric import Groups, Metric, Sees, TrainMetric
@@ -310,7 +310,7 @@ def _samples(
     pictures = [
         replace(p, scores=known.get(name, ()))
         for name, c in shown
-        for p in _picture(space, name, _first(c))
+        for p in _picture(space, name, _first(c), code)
     ]
     yield from _gallery("Samples", pictures, note)
 
@@ -376,10 +376,8 @@ def _at(chosen: SampleSet, index: Tensor) -> Tensor:
     return chosen.samples.source.take(index)
 
 
-def _picture(space: Space, name: str, x: Tensor) -> Iterator[Picture]:
-    png = domain_of(space).picture(space, x) if len(x) else None
-    if png is not None:
-        yield Picture(caption=name, png=png, description=f"Samples of {name}.")
+def _picture(space: Space, name: str, x: Tensor, code: Code | None = None) -> Iterator[Picture]:
+    yield from pictured(space, code, name, x)
 
 
 def _gallery(title: str, pictures: Sequence[Picture], note: str) -> Iterator[Block]:
