@@ -1,14 +1,14 @@
 """Columns of a table: which components of a row are numbers, gaps and categories."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import Literal, Protocol, final, runtime_checkable
 
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from gantlet.core.data import Space
+from gantlet.core.data import Code, Space
 from gantlet.core.errors import UserError
 
 
@@ -98,3 +98,20 @@ def _columns(space: Space) -> Iterator[ColumnSlice]:
         elif not after_number:
             yield ColumnSlice("category", start, part.width)
         start += part.width
+
+
+@runtime_checkable
+class NamedColumns(Protocol):
+    """A code whose columns have names."""
+
+    @property
+    def column_names(self) -> Sequence[str]:
+        """The name of each column, in their order."""
+        ...
+
+
+def names_of(columns: Sequence[ColumnSlice], code: Code | None) -> tuple[str, ...]:
+    """Returns the name of each column: those of the code, or numbers from 1."""
+    if isinstance(code, NamedColumns) and len(code.column_names) == len(columns):
+        return tuple(code.column_names)
+    return tuple(str(i + 1) for i in range(len(columns)))

@@ -194,6 +194,11 @@ class TableCode(Readable):
         parts = tuple(part for column in self.columns for part in column.parts)
         return Space("table", (self.columns[-1].end,), parts=parts)
 
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """The name of each column."""
+        return tuple(c.name for c in self.columns)
+
     def write(self, table: TableCells, own: Tensor | None = None) -> Array:
         """Returns the rows of a table with these columns, shape ``(n, components)``.
 
@@ -833,6 +838,15 @@ class TableDomain(Domain):
     """Rows of a table with columns of numbers, times and categories."""
 
     endings: ClassVar[tuple[str, ...]] = _ENDINGS
+    metrics: ClassVar[tuple[str, ...]] = (
+        "column-similarity",
+        "pair-similarity",
+        "c2st-auc",
+        "dcr",
+        "disclosure",
+        "tstr",
+    )
+    models: ClassVar[tuple[str, ...]] = ("independent", "copula", "tree-chain", "table-gan")
 
     @override
     def attributes(self, space: Space, x: Tensor, code: Code | None) -> AttributeTable:

@@ -66,6 +66,7 @@ from gantlet.commands.evaluate.trial import (
 )
 from gantlet.core.arguments import check_fields
 from gantlet.core.estimate import REAL, Estimate, Outcome, Trial
+from gantlet.core.metric import Metric
 from gantlet.core.spec import extractors, metrics
 from gantlet.domains.domains import default_features, domain_of
 from gantlet.features.base import check_ranking_features
@@ -800,10 +801,15 @@ class Evaluate:
         ).written()
 
     def _metrics(self) -> tuple[str, ...]:
+        has_training = self.asked.train is not None
         usual = self.metrics or (
             *METRICS,
-            *(WITH_TRAINING if self.asked.train is not None else ()),
-            *domain_of(self.sets.real.samples.space).metrics,
+            *(WITH_TRAINING if has_training else ()),
+            *(
+                m
+                for m in domain_of(self.sets.real.samples.space).metrics
+                if has_training or isinstance(metrics.make(m), Metric)
+            ),
         )
         ranking = metrics.resolve(self.rank)
         resolved = tuple(metrics.resolve(m) for m in usual)

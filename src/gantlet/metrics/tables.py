@@ -1,0 +1,568 @@
+"""Tables column by column and pair by pair, and what a model learned from fake rows is worth."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Annotated, Any, ClassVar, final
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from gantlet.core.columns import ColumnSlice, columns_of, names_of
+from gantlet.core.data import Code, Space
+from gantlet.core.errors import unknown
+from gantlet.core.estimate import Better, Estimate
+from gantlet.core.metric import Metric, Sees, SpaceMetric, TrainMetric
+from gantlet.core.spec import Between
+from gantlet.metrics.checks import checked, too_few
+from gantlet.stats.intervals import Variance, around, proportion, total
+from gantlet.stats.jackknife import Detailed, Paired, folds, jackknife, spread
+
+# ----------------------------------------------------------------------------
+# How alike two sets are in one column, or in two: from counts of values.
+#
+# Counts have shape (folds, values): those of each fold of a set, so that a set without a fold is a
+# difference of sums.
+# ----------------------------------------------------------------------------
+
+_LEAST = 10  # rows of each set
+
+
+class Likeness(ABC):
+    """How alike two sets of rows are in one respect, from 0 to 1."""
+
+    @abstractmethod
+    def statistics(self, x: Tensor, fold: Tensor) -> Tensor:
+        """Returns what is needed of each fold of a set, summed, shape ``(folds, k)``."""
+
+    @abstractmethod
+    def of(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Returns the likeness of sets from their sums, shapes ``(..., k)``, shape ``(...)``."""
+
+
+def _counted(codes: Tensor, values: int, fold: Tensor) -> Tensor:
+    g = int(fold.max()) + 1
+    flat = torch.bincount(fold * values + codes, minlength=g * values)
+    return flat.reshape(g, values).double()
+
+
+@final
+class ColumnLikeness(Likeness):
+    """One less the largest difference of distribution functions, or of probabilities.
+
+    Of a column of numbers the Kolmogorov-Smirnov distance is taken off, a missing one counted as
+    lower than all others; of a category the total variation distance.
+
+    Args:
+        column: The column.
+        pooled: The rows of both sets.
+    """
+
+    def __init__(self, column: ColumnSlice, pooled: Tensor) -> None:
+        self._column = column
+        self._order = torch.unique(self._numbers(pooled)) if column.kind == "number" else None
+        self._values = column.values if self._order is None else len(self._order)
+
+    def _numbers(self, x: Tensor) -> Tensor:
+        value = x[:, self._column.start].double()
+        return torch.where(self._column.present(x), value, -torch.inf)
+
+    @override
+    def statistics(self, x: Tensor, fold: Tensor) -> Tensor:
+        if self._order is None:
+            return _counted(self._column.codes(x), self._values, fold)
+        codes = torch.searchsorted(self._order, self._numbers(x).contiguous())
+        return _counted(codes, self._values, fold)
+
+    @override
+    def of(self, real: Tensor, fake: Tensor) -> Tensor:
+        p, q = (z / z.sum(-1, keepdim=True) for z in (real, fake))
+        if self._order is None:
+            return 1 - (p - q).abs().sum(-1) / 2
+        return 1 - (p.cumsum(-1) - q.cumsum(-1)).abs().amax(-1)
+
+
+# Bins of a column of numbers beside one of categories.
+_BINS = 10
+
+
+@final
+class TableLikeness(Likeness):
+    """One less the total variation distance of the joint distribution of two columns.
+
+    Numbers are taken in 10 bins of equal shares of the real rows; a missing one is a bin.
+
+    Args:
+        first: A column.
+        second: Another one.
+        real: The real rows.
+    """
+
+    def __init__(self, first: ColumnSlice, second: ColumnSlice, real: Tensor) -> None:
+        self._parts = [(column, self._edges(column, real)) for column in (first, second)]
+
+    @staticmethod
+    def _edges(column: ColumnSlice, real: Tensor) -> Tensor | None:
+        if column.kind == "category":
+            return None
+        own = real[column.present(real), column.start].double()
+        at = torch.arange(1, _BINS, dtype=torch.float64, device=real.device) / _BINS
+        return torch.unique(torch.quantile(own, at)) if len(own) else own
+
+    @override
+    def statistics(self, x: Tensor, fold: Tensor) -> Tensor:
+        (a, n), (b, m) = (self._codes(x, *part) for part in self._parts)
+        return _counted(a * m + b, n * m, fold)
+
+    @staticmethod
+    def _codes(x: Tensor, column: ColumnSlice, edges: Tensor | None) -> tuple[Tensor, int]:
+        if edges is None:
+            return column.codes(x), column.values
+        bin_ = torch.searchsorted(edges, x[:, column.start].double().contiguous())
+        missing = ~column.present(x)
+        return torch.where(missing, len(edges) + 1, bin_), len(edges) + 2
+
+    @override
+    def of(self, real: Tensor, fake: Tensor) -> Tensor:
+        p, q = (z / z.sum(-1, keepdim=True) for z in (real, fake))
+        return 1 - (p - q).abs().sum(-1) / 2
+
+
+@final
+class CorrelationLikeness(Likeness):
+    """One less half of the difference of rank correlations of two columns of numbers.
+
+    Over the rows that have both. A column that does not vary has the correlation 0.
+
+    Args:
+        first: A column of numbers.
+        second: Another one.
+    """
+
+    def __init__(self, first: ColumnSlice, second: ColumnSlice) -> None:
+        self._columns = first, second
+
+    @override
+    def statistics(self, x: Tensor, fold: Tensor) -> Tensor:
+        both = torch.stack([c.present(x) for c in self._columns]).all(0)
+        a, b = (_centred_ranks(x[both, c.start]) for c in self._columns)
+        terms = torch.stack([torch.ones_like(a), a, b, a * a, b * b, a * b], 1)
+        sums = terms.new_zeros(int(fold.max()) + 1, terms.shape[1])
+        return sums.index_add_(0, fold[both], terms)
+
+    @override
+    def of(self, real: Tensor, fake: Tensor) -> Tensor:
+        return 1 - (self._correlation(real) - self._correlation(fake)).abs() / 2
+
+    @staticmethod
+    def _correlation(sums: Tensor) -> Tensor:
+        n, a, b, aa, bb, ab = (sums / sums[..., :1].clamp(min=1)).unbind(-1)
+        del n
+        square = (aa - a * a).clamp(min=0) * (bb - b * b).clamp(min=0)
+        return torch.where(square > 1e-12, (ab - a * b) / square.clamp(min=1e-12).sqrt(), 0.0)
+
+
+def _centred_ranks(x: Tensor) -> Tensor:
+    """Returns mean ranks of numbers, shape ``(n,)``, between -1/2 and 1/2."""
+    order = x.double().sort().values
+    low, high = (
+        torch.searchsorted(order, x.double().contiguous(), right=r) for r in (False, True)
+    )
+    return (low + high).double() / (2 * max(len(x), 1)) - 0.5
+
+
+# ----------------------------------------------------------------------------
+# The mean over all columns, or over all pairs of them.
+# ----------------------------------------------------------------------------
+
+# Columns of which all pairs are compared, at most.
+_PAIRED = 32
+_SIMILARITY = (
+    "mean over {} {}; lowest: {}; two sets of these sizes from the pooled rows have {:.4g} on "
+    "average, p = {:.2g} of {} permutations; interval by block jackknife"
+)
+
+Rows = tuple[Tensor, Tensor]
+"""Real and fake rows, shapes ``(n, d)`` and ``(m, d)``."""
+
+Respect = tuple[str, Callable[[Rows], Likeness]]
+"""A respect in which sets are compared: its name, and how its likeness is made for two sets."""
+
+
+@final
+class Similarity(Paired):
+    """The mean of several likenesses of two sets of rows.
+
+    Args:
+        respects: In which they are compared.
+        what: What these are, for the method.
+        permutations: How often rows are dealt out at random.
+    """
+
+    better: ClassVar[Better] = "higher"
+    unit: ClassVar[str] = "1"
+    sees: ClassVar[Sees] = "samples"
+    quadratic: ClassVar[bool] = False
+
+    def __init__(self, respects: Sequence[Respect], what: str, permutations: int) -> None:
+        self._respects, self._what, self._permutations = respects, what, permutations
+
+    @override
+    def detail(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Detailed:
+        """Compares rows, shapes ``(n, d)`` and ``(m, d)``.
+
+        Raises:
+            UserError: If they cannot be compared.
+        """
+        x, y = checked(real.flatten(1), fake.flatten(1))
+        reason = too_few(x, y, _LEAST) or ("" if self._respects else "needs two columns or more")
+        if reason:
+            missing = Estimate.missing(reason, better=self.better)
+            return Detailed(missing, torch.zeros(len(x), dtype=torch.float64), Variance(0.0))
+        of_x, of_y = (folds(len(z), rng=rng, device=z.device) for z in (x, y))
+        both = torch.cat([x, y])
+        each = [make((x, y)) for _, make in self._respects]
+        whole, real_out, fake_out = self._without_folds(each, (x, y), (of_x, of_y))
+        chance, p = self._chance(both, len(x), float(whole.mean()), rng)
+        low = int(whole.argmin())
+        method = _SIMILARITY.format(
+            len(each),
+            self._what,
+            f"{self._respects[low][0]} {float(whole[low]):.4g}",
+            chance,
+            p,
+            self._permutations,
+        )
+        value = float(whole.mean())
+        of_fake = jackknife(whole.mean(), fake_out, of_y).variance
+        influence = (len(real_out) - 1) * (real_out.mean() - real_out)
+        found = around(
+            value, total([spread(influence), of_fake]), n=min(len(x), len(y)), method=method
+        )
+        found = replace(found, high=min(found.high or 1.0, 1.0))
+        named = found.named(unit=self.unit, better=self.better).beside(chance=chance, p=p)
+        return Detailed(named, influence, of_fake)
+
+    @staticmethod
+    def _without_folds(
+        each: Sequence[Likeness], sets: tuple[Tensor, Tensor], fold: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns all likenesses, and their mean without each fold of real and of fake rows."""
+        whole, of_real, of_fake = [], [], []
+        for one in each:
+            a, b = (one.statistics(z, f) for z, f in zip(sets, fold, strict=True))
+            s, t = a.sum(0), b.sum(0)
+            whole.append(one.of(s, t))
+            of_real.append(one.of(s - a, t))
+            of_fake.append(one.of(s, t - b))
+        return (
+            torch.stack(whole),
+            torch.stack(of_real).mean(0),
+            torch.stack(of_fake).mean(0),
+        )
+
+    def _chance(
+        self, both: Tensor, n: int, value: float, rng: torch.Generator
+    ) -> tuple[float, float]:
+        """Returns the mean over random splits of all rows, and the p-value of ``value``."""
+        found = torch.tensor([self._dealt(both, n, rng) for _ in range(self._permutations)])
+        p = (1 + int((found <= value + 1e-12).sum())) / (self._permutations + 1)
+        return float(found.mean()), p
+
+    def _dealt(self, both: Tensor, n: int, rng: torch.Generator) -> float:
+        mixed = both[torch.randperm(len(both), generator=rng, device=rng.device).to(both.device)]
+        x, y = mixed[:n], mixed[n:]
+        one_fold = [torch.zeros(len(z), dtype=torch.int64, device=z.device) for z in (x, y)]
+        values = []
+        for _, make in self._respects:
+            likeness = make((x, y))
+            sums = [likeness.statistics(z, f)[0] for z, f in zip((x, y), one_fold, strict=True)]
+            values.append(likeness.of(*sums))
+        return float(torch.stack(values).mean())
+
+
+def _numbers_only(x: Tensor) -> tuple[ColumnSlice, ...]:
+    """Returns the columns of samples of which nothing is known: each component is a number."""
+    return tuple(ColumnSlice("number", i, 1) for i in range(x.flatten(1).shape[1]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+@final
+class ColumnSimilarity(SpaceMetric):
+    """The mean likeness of the columns of two tables, each by itself: 1 where all are equal.
+
+    Of a column of numbers it is one less the Kolmogorov-Smirnov distance, with missing values
+    below all others; of a category one less the total variation distance. It does not see how
+    columns go together. Finite sets are never quite alike: the method says how alike two sets
+    from the pooled rows are on average.
+
+    Source: Massey, 1951, https://doi.org/10.2307/2280095, for the distance of numbers; "KS
+        complement" and "TV complement" of the library SDMetrics.
+    Differs from SDMetrics: missing values count.
+
+    Attributes:
+        permutations: How often rows are dealt out at random for the level of chance.
+    """
+
+    better: ClassVar[Better] = "higher"
+    unit: ClassVar[str] = "1"
+    sees: ClassVar[Sees] = "samples"
+    quadratic: ClassVar[bool] = False
+
+    permutations: Annotated[int, Between(1)] = 99
+
+    @override
+    def on(self, space: Space, code: Code | None) -> Metric | TrainMetric:
+        columns = columns_of(space)
+        return self._over(columns, names_of(columns, code))
+
+    def measure(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Estimate:
+        """Compares samples of which every component is a number.
+
+        Raises:
+            UserError: If they cannot be compared.
+        """
+        columns = _numbers_only(real)
+        return self._over(columns, names_of(columns, None)).measure(real, fake, rng=rng)
+
+    def _over(self, columns: Sequence[ColumnSlice], names: Sequence[str]) -> Similarity:
+        respects = [_column(c, name) for c, name in zip(columns, names, strict=True)]
+        return Similarity(respects, "columns", self.permutations)
+
+
+def _column(column: ColumnSlice, name: str) -> Respect:
+    return f"column {name}", lambda rows: ColumnLikeness(column, torch.cat(rows))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+@final
+class PairSimilarity(SpaceMetric):
+    """The mean likeness of all pairs of columns of two tables: 1 where all are equal.
+
+    Of two columns of numbers it is one less half of the difference of their rank correlations;
+    with a category one less the total variation distance of the joint distribution, numbers in 10
+    bins. Pairs of the first 32 columns are compared. Finite sets are never quite alike: the
+    method says how alike two sets from the pooled rows are on average.
+
+    Source: "correlation similarity" and "contingency similarity" of the library SDMetrics; rank
+        correlation, Spearman, 1904, https://doi.org/10.2307/1412159.
+    Differs from SDMetrics: bins hold equal shares of the real rows; missing values count.
+
+    Attributes:
+        permutations: How often rows are dealt out at random for the level of chance.
+    """
+
+    better: ClassVar[Better] = "higher"
+    unit: ClassVar[str] = "1"
+    sees: ClassVar[Sees] = "samples"
+    quadratic: ClassVar[bool] = False
+
+    permutations: Annotated[int, Between(1)] = 19
+
+    @override
+    def on(self, space: Space, code: Code | None) -> Metric | TrainMetric:
+        columns = columns_of(space)
+        return self._over(columns, names_of(columns, code))
+
+    def measure(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Estimate:
+        """Compares samples of which every component is a number.
+
+        Raises:
+            UserError: If they cannot be compared.
+        """
+        columns = _numbers_only(real)
+        return self._over(columns, names_of(columns, None)).measure(real, fake, rng=rng)
+
+    def _over(self, columns: Sequence[ColumnSlice], names: Sequence[str]) -> Similarity:
+        known = list(zip(columns, names, strict=True))[:_PAIRED]
+        what = "pairs of columns"
+        if len(columns) > _PAIRED:
+            what += f", those of the first {_PAIRED} of {len(columns)} columns"
+        return Similarity(
+            [_pair(a, b) for a, b in combinations(known, 2)], what, self.permutations
+        )
+
+
+def _pair(a: tuple[ColumnSlice, str], b: tuple[ColumnSlice, str]) -> Respect:
+    (first, name), (second, other) = a, b
+    if first.kind == second.kind == "number":
+        return f"{name} and {other}", lambda _: CorrelationLikeness(first, second)
+    return f"{name} and {other}", lambda rows: TableLikeness(first, second, rows[0])
+
+
+# ----------------------------------------------------------------------------
+# Train on synthetic rows, test on real ones.
+# ----------------------------------------------------------------------------
+
+_TSTR = (
+    "{} of boosted trees trained on fake rows, for column {} of held-out real rows: {}; trained "
+    "on training rows {:.4g}; {}"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+@final
+class Tstr(SpaceMetric):
+    """How well a model that learned from fake rows predicts a column of real ones (TSTR).
+
+    Gradient-boosted trees learn to predict one column from all others: on fake rows, and for
+    comparison on training rows. The number is their accuracy on held-out real rows for a
+    category, R2 for numbers. A table of copies is as good as the training rows.
+
+    Source: Esteban, Hyland and Raetsch, 2017, https://arxiv.org/abs/1706.02633, section 4.2;
+    trees of Ke et al., 2017 (LightGBM), https://papers.nips.cc/paper/6907, by scikit-learn.
+
+    Attributes:
+        target: The column that is predicted, by its name or its number from 1; the default is
+            the last category, or the last column where there is none.
+    """
+
+    better: ClassVar[Better] = "higher"
+    unit: ClassVar[str] = "1"
+    sees: ClassVar[Sees] = "samples"
+    quadratic: ClassVar[bool] = False
+
+    target: str | None = None
+
+    @override
+    def on(self, space: Space, code: Code | None) -> Metric | TrainMetric:
+        columns = columns_of(space)
+        return self._over(columns, names_of(columns, code))
+
+    def judge(
+        self, real: Tensor, fake: Tensor, *, train: Tensor, rng: torch.Generator
+    ) -> Estimate:
+        """Predicts a component of samples of which every component is a number.
+
+        Raises:
+            UserError: If they cannot be compared.
+        """
+        columns = _numbers_only(real)
+        return self._over(columns, names_of(columns, None)).judge(real, fake, train=train, rng=rng)
+
+    def _over(self, columns: Sequence[ColumnSlice], names: Sequence[str]) -> "Utility":
+        return Utility(columns, names, self._target(columns, names))
+
+    def _target(self, columns: Sequence[ColumnSlice], names: Sequence[str]) -> int:
+        if self.target is None:
+            categories = [i for i, c in enumerate(columns) if c.kind == "category"]
+            return (categories or range(len(columns)))[-1]
+        if self.target in names:
+            return names.index(self.target)
+        if self.target.isdecimal() and 1 <= int(self.target) <= len(columns):
+            return int(self.target) - 1
+        raise unknown("column", self.target, names)
+
+
+@final
+class Utility:
+    """Predictions of one column by a model that learned from fake rows.
+
+    Args:
+        columns: All columns.
+        names: Their names.
+        target: Which one is predicted.
+    """
+
+    better: ClassVar[Better] = "higher"
+    unit: ClassVar[str] = "1"
+    sees: ClassVar[Sees] = "samples"
+    quadratic: ClassVar[bool] = False
+
+    def __init__(self, columns: Sequence[ColumnSlice], names: Sequence[str], target: int) -> None:
+        self._columns, self._target, self._name = columns, columns[target], names[target]
+
+    def judge(
+        self, real: Tensor, fake: Tensor, *, train: Tensor, rng: torch.Generator
+    ) -> Estimate:
+        """Judges rows, shapes ``(n, d)``, ``(m, d)`` and ``(t, d)``.
+
+        Raises:
+            UserError: If they cannot be compared.
+        """
+        x, y = checked(real.flatten(1), fake.flatten(1))
+        t = checked(train.flatten(1), y, names=("train", "fake"))[0]
+        if len(self._columns) < 2:
+            return Estimate.missing("needs two columns or more", better=self.better)
+        x, y, t = (z[self._target.present(z)] for z in (x, y, t))
+        if reason := (too_few(x, y, _LEAST) or too_few(t, y, _LEAST)):
+            return Estimate.missing(f"{reason}, with a value of {self._name}", better=self.better)
+        seed = int(torch.randint(2**31 - 1, (), generator=rng, device=rng.device))
+        by_fake, by_train = (self._predictions(z, x, seed) for z in (y, t))
+        if self._target.kind == "category":
+            return self._accuracy(x, t, by_fake, by_train)
+        return self._explained(x, by_fake, by_train)
+
+    def _predictions(self, learned: Tensor, x: Tensor, seed: int) -> Tensor:
+        """Returns what trees that learned from some rows say of others, shape ``(n,)``."""
+        given, asked = self._without_target(learned), self._without_target(x)
+        own = self._truth(learned)
+        if bool((own == own[0]).all()):
+            return own[:1].expand(len(x))
+        return boosted(self._target.kind == "category", seed, given, own)(asked)
+
+    def _without_target(self, x: Tensor) -> Tensor:
+        return torch.cat([x[:, : self._target.start], x[:, self._target.end :]], 1)
+
+    def _truth(self, x: Tensor) -> Tensor:
+        is_category = self._target.kind == "category"
+        return self._target.codes(x) if is_category else x[:, self._target.start].double()
+
+    def _accuracy(self, x: Tensor, t: Tensor, by_fake: Tensor, by_train: Tensor) -> Estimate:
+        truth, known = self._truth(x), self._truth(t)
+        usual = float((truth == known.mode().values).double().mean())
+        right, ceiling = by_fake == truth, float((by_train == truth).double().mean())
+        found = proportion(int(right.sum()), len(x), of="held-out rows are predicted")
+        usual_said = f"the most frequent value has {usual:.4g}"
+        return self._named(found, "accuracy", ceiling, usual_said)
+
+    def _explained(self, x: Tensor, by_fake: Tensor, by_train: Tensor) -> Estimate:
+        truth = self._truth(x)
+        square = (truth - truth.mean()).square()
+        if not float(square.mean()) > 0:
+            return Estimate.missing(f"column {self._name} does not vary", better=self.better)
+        error, ceiling = (truth - by_fake).square(), (truth - by_train).square()
+        a, b = error.mean(), square.mean()
+        # R2 is a function of two means: the influence of each row follows from its derivatives.
+        influence = -(error - a) / b + (square - b) * a / b**2
+        found = around(float(1 - a / b), spread(influence), n=len(x), method="interval over rows")
+        return self._named(found, "R2", float(1 - ceiling.mean() / b), "the mean has 0")
+
+    def _named(self, found: Estimate, score: str, ceiling: float, usual: str) -> Estimate:
+        method = _TSTR.format(score, self._name, found.method, ceiling, usual)
+        named = replace(found, method=method).named(unit=self.unit, better=self.better)
+        return named.beside(real=ceiling)
+
+
+def boosted(
+    classes: bool, seed: int, x: Tensor, y: Tensor, *, rounds: int = 100
+) -> Callable[[Tensor], Tensor]:
+    """Returns gradient-boosted trees, scikit-learn's, on one thread so that they repeat exactly.
+
+    Source: Friedman, 2001, https://doi.org/10.1214/aos/1013203451.
+
+    Args:
+        classes: Whether ``y`` holds classes, or else numbers.
+        seed: Of the trees.
+        x: What is known, shape ``(n, d)``.
+        y: What is predicted, shape ``(n,)``.
+        rounds: How many trees, for each class where there are more than two.
+
+    Returns:
+        A function from rows to predictions, shape ``(n,)``.
+    """
+    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+    from threadpoolctl import threadpool_limits
+
+    kind: Any = HistGradientBoostingClassifier if classes else HistGradientBoostingRegressor
+    model = kind(max_iter=rounds, early_stopping=False, random_state=seed)
+    with threadpool_limits(1):
+        model.fit(x.cpu().numpy(), y.cpu().numpy())
+
+    def predict(rows: Tensor) -> Tensor:
+        with threadpool_limits(1):
+            return torch.from_numpy(model.predict(rows.cpu().numpy())).to(y)
+
+    return predict
