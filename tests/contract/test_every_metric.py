@@ -46,10 +46,6 @@ def some(sees, n, seed, d=6, shift=0.0):
     return x.softmax(1) if sees == "probabilities" else x
 
 
-def sees(name):
-    return "graphs" if name in OF_GRAPHS else metrics.load(name).sees
-
-
 def made(name):
     try:
         return metrics.make(QUICK.get(name, name))
@@ -75,6 +71,8 @@ def is_sound(found):
 
 
 def sees(name):
+    if name in OF_GRAPHS:
+        return "graphs"
     return "tokens" if name in OF_TOKENS else metrics.load(name).sees
 
 

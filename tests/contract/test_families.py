@@ -28,35 +28,26 @@ TABLE = Space(
         Part("flag"),
     ),
 )
+GRAPHS = Space("graph", (7, 7), 2)
 ONE_KIND: dict[str, Space] = {
     "cell": WALK,
     "codec": SOUNDS,
     "copula": TABLE,
     "dc-sbm": WALK,
-    "independent": TABLE,
-    "lm": WALK,
-    "ngram": TOKENS,
-    "netgan": WALK,
-    "rewire": WALK,
-    "spec-gan": SOUNDS,
-    "table-gan": TABLE,
-    "tree-chain": TABLE,
-    "wave-gan": SOUNDS,
-ONE_KIND: dict[str, Space] = {
-    "lm": Space("walk", (6,), 9),
-    "scratch-gan": Space("tokens", (8,), 9),
-    "text-gan": Space("walk", (6,), 9),
-GRAPHS = Space("graph", (7, 7), 2)
-ONE_KIND: dict[str, Space] = {
     "degree-matched": GRAPHS,
     "erdos-renyi": GRAPHS,
     "graph-ar": GRAPHS,
     "graph-gan": GRAPHS,
-}
-ONE_KIND: dict[str, Space] = {"codec": SOUNDS, "spec-gan": SOUNDS, "wave-gan": SOUNDS, "wavenet": SOUNDS}
-ONE_KIND: dict[str, Space] = {
-    "codec": SOUNDS,
+    "independent": TABLE,
+    "lm": WALK,
+    "netgan": WALK,
+    "ngram": TOKENS,
+    "rewire": WALK,
+    "scratch-gan": Space("tokens", (8,), 9),
     "spec-gan": SOUNDS,
+    "table-gan": TABLE,
+    "text-gan": WALK,
+    "tree-chain": TABLE,
     "wave-gan": SOUNDS,
     "wavenet": SOUNDS,
 }

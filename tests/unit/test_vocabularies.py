@@ -17,8 +17,8 @@ from gantlet.domains.domains import attributes_of
 from gantlet.domains.graphs import GraphCode, GraphStatistics
 from gantlet.domains.tables import TableCode
 from gantlet.domains.text import Ngrams, TextCode
-from gantlet.stats.graphs import normalised_spectra
 from gantlet.features.sound import bands
+from gantlet.stats.graphs import normalised_spectra
 from gantlet.stats.permutation import p_values
 from gantlet.testing import check_extractor
 from gantlet.testing.contracts import labelled_splits

@@ -15,12 +15,12 @@ from gantlet.commands.compare.claims import (
     seeds_needed,
     undertrained,
 )
-from gantlet.commands.compare.network_report import copies, network_sections
 from gantlet.commands.compare.memorization import (
     memorization_section,
     memorization_tests,
     memorization_verdict,
 )
+from gantlet.commands.compare.network_report import copies, network_sections
 from gantlet.commands.compare.tradeoff import (
     curve_scores,
     trade_off_section,
