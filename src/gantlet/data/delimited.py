@@ -49,7 +49,7 @@ def read_text(path: Path, kind: str) -> tuple[str, tuple[str, ...]]:
         UserError: If it cannot be read, is not text, or is larger than ``MOST_BYTES``.
     """
     with readable(is_file(path), kind):
-        return _decoded(_bytes(path), path)
+        return _decoded(_bytes(path), path, kind)
 
 
 def _bytes(path: Path) -> bytes:
@@ -60,20 +60,29 @@ def _bytes(path: Path) -> bytes:
     return read
 
 
-def _decoded(raw: bytes, path: Path) -> tuple[str, tuple[str, ...]]:
+def _decoded(raw: bytes, path: Path, kind: str) -> tuple[str, tuple[str, ...]]:
     marked = next((name for mark, name in _MARKS if raw.startswith(mark)), None)
     if marked is not None:
         return raw.decode(marked), ()
+    if b"\0" in raw:
+        raise _binary(path, kind, raw.index(b"\0"), 0)
     try:
         return raw.decode("utf-8"), ()
     except UnicodeDecodeError:
-        if _BINARY.search(raw):
-            raise
+        if found := _BINARY.search(raw):
+            raise _binary(path, kind, found.start(), found[0][0]) from None
     try:
         text = raw.decode("cp1252")
     except UnicodeDecodeError:
         text = raw.decode("latin-1")
     return text, (f"{path.name} is not UTF-8 and was read as Windows-1252 (Latin-1)",)
+
+
+def _binary(path: Path, kind: str, place: int, byte: int) -> UserError:
+    return UserError(
+        f"{path} cannot be read as {kind}: it is a binary file (byte {place:,} is 0x{byte:02x}). "
+        "Give a file of plain text, in UTF-8 if possible."
+    )
 
 
 # ----------------------------------------------------------------------------
