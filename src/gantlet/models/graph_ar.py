@@ -84,8 +84,8 @@ class GraphRnn(Density, Tunable):
 
     The first is recurrent, sees the edges of all earlier nodes, and says whether there is one more
     node; from its state the second, a masked perceptron, says one after the other whether the new
-    node is joined to the node before, to the one before that, and so on. Edges to nodes that are further back than the window
-    are independent, of one probability for each node.
+    node is joined to the node before, to the one before that, and so on. Edges to nodes that are
+    further back than the window are independent, of one probability for each node.
 
     Args:
         space: A space of graphs.

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Annotated, Any, Literal, TypeAlias, final
 
 import numpy as np
@@ -45,8 +46,8 @@ class Vun:
     """Shares of a model's graphs that are valid, unique and novel, and whether they are copies.
 
     Valid graphs obey the law of a made data set, or a check that is named. A graph is novel if it
-    is isomorphic to no training graph, and unique if it is isomorphic to none before it. Novelty is
-    tested against that of held-out graphs, which may be isomorphic to training graphs by chance.
+    is isomorphic to no training graph, and unique if it is isomorphic to none before it. Novelty
+    is tested against that of held-out graphs, which may be isomorphic to training graphs too.
 
     A graph that is not a copy may still be one with a few edges moved. So it is also asked whether
     each graph is nearer to some training graph or to some held-out graph, out of equally many, by
@@ -197,7 +198,7 @@ def nearest_similarities(x: Tensor, *others: Tensor) -> list[NDArray[np.float64]
     own = counts[: len(x)]
     return [
         np.asarray((own @ counts[start:end].T).max(axis=1).todense(), dtype=np.float64)[:, 0]
-        for start, end in zip(ends[:-1], ends[1:], strict=True)
+        for start, end in pairwise(ends)
     ]
 
 
