@@ -34,6 +34,9 @@ EXACT_COPIES = "exact copies of training samples"
 NEAR_COPIES = "near copies of training samples"
 NEARER = "nearer to training than to held-out samples"
 
+NO_DISTANCES = frozenset({LIKELIHOOD, EXACT_COPIES, NEAR_COPIES, NEARER})
+"""Scores that real data has too, and that are no distances from it."""
+
 SAMPLES = "samples"
 """In place of an extractor: what metrics that see samples themselves are measured on."""
 
@@ -111,8 +114,12 @@ class DistanceTrial(TypedTrial):
 
 
 def sees_samples(metric: str) -> bool:
-    """Returns whether a metric, in written form, sees samples themselves and no features."""
-    return metrics.load(metric.partition(":")[0]).sees == "samples"
+    """Returns whether a metric, in written form, sees samples themselves and no features.
+
+    Of a metric that is not installed, which a report may name all the same, that is not known.
+    """
+    name = metric.partition(":")[0]
+    return name in metrics.names() and metrics.load(name).sees == "samples"
 
 
 # ----------------------------------------------------------------------------

@@ -21,7 +21,6 @@ from gantlet.commands.compare.claims import (
 from gantlet.commands.standings import (
     ModelResults,
     is_reference,
-    measured_distances,
     rank,
     ranked_on,
     ranking_score,
@@ -379,8 +378,8 @@ def _against(c: ModelResults, real: ModelResults) -> dict[str, Estimate]:
     """Returns the difference from real data by every metric on every measured features."""
     thin = c.as_control()
     (of_real,) = real.outcomes.values()
-    distances = measured_distances([real])
-    scores = [s for s in of_real.scores if s in distances and thin.values(s) and real.values(s)]
+    known = [s for s in of_real.scores if s not in standings.NO_DISTANCES]
+    scores = [s for s in known if thin.values(s) and real.values(s)]
     gaps = {s: trained_gap(thin, real, s) for s in scores}
     return {s: g for s, g in gaps.items() if g.half_width is not None}
 
