@@ -1,4 +1,4 @@
-"""Text from the command line: the line-up, its metrics, copies, the oracle, and what is refused."""
+"""Text from the command line: its metrics, copies, the oracle, and what is refused."""
 
 import json
 
