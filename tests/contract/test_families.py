@@ -40,6 +40,7 @@ ONE_KIND: dict[str, Space] = {
     "graph-gan": GRAPHS,
     "independent": TABLE,
     "lm": WALK,
+    "mask-gan": WALK,
     "netgan": WALK,
     "ngram": TOKENS,
     "rewire": WALK,

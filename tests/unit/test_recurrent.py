@@ -189,8 +189,8 @@ def test_what_is_given_is_kept():
     rng = Rng(0).stream("u")
     x = torch.randint(0, 4, (50, 5), generator=rng)
     known = torch.arange(50) % 6
-    drawn = model.net.draw(torch.rand(50, 5, generator=rng), given=(x, known))
     kept = torch.arange(5) < known[:, None]
+    drawn = model.net.draw(torch.rand(50, 5, generator=rng), given=(x, kept))
     assert torch.equal(drawn[kept], x[kept])
     assert not torch.equal(drawn[~kept], x[~kept])
 

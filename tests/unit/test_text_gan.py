@@ -123,7 +123,7 @@ def test_the_penalty_is_on_the_slope_in_the_space_of_indicators():
     torch.testing.assert_close(found, plain + slope.square().sum())
 
 
-@pytest.mark.parametrize("name", ["text-gan", "scratch-gan", "lm"])
+@pytest.mark.parametrize("name", ["text-gan", "scratch-gan", "mask-gan", "lm"])
 def test_every_option_is_read_as_it_is_written(name):
     family = families.make(name)
     assert families.make(str(Spec.of(name, family))) == family

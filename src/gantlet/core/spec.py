@@ -545,6 +545,7 @@ families: "Registry[Family | FittedFamily]" = Registry(
         "relgan": "text-gan",
         "scratchgan": "scratch-gan",
         "reinforce": "scratch-gan",
+        "maskgan": "mask-gan",
         "seqgan": "scratch-gan:rollouts=4,start=300",
         "gaussian-mixture": "gmm",
     },

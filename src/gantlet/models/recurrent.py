@@ -365,9 +365,23 @@ class SequenceNet(nn.Module):
         """
         return self._logits(self._seen(x, z))
 
-    def log_probs(self, x: Tensor, z: Tensor | None = None, *, temperature: float = 1.0) -> Tensor:
-        """Returns the log-probability of each level given those before, shape ``(n, length)``."""
-        h = self._seen(x, z)
+    def log_probs(
+        self,
+        x: Tensor,
+        z: Tensor | None = None,
+        *,
+        temperature: float = 1.0,
+        beside: Tensor | None = None,
+    ) -> Tensor:
+        """Returns the log-probability of each level given those before, shape ``(n, length)``.
+
+        Args:
+            x: Whole numbers, shape ``(n, length)``.
+            z: Latents, where the network has them.
+            temperature: Divides the logits.
+            beside: What is added to the input of each place, shape ``(n, length, embed)``.
+        """
+        h = self._seen(x, z, beside)
         parts = min(-(-x.numel() * self.levels // MOST_LOGITS), x.shape[1])
         if parts <= 1:
             found = self._score(h, x, temperature)
@@ -389,10 +403,11 @@ class SequenceNet(nn.Module):
         ended = ((x == END) & self.ends & self._may_end).cumsum(1) > 0
         return torch.cat([torch.zeros_like(ended[:, :1]), ended[:, :-1]], 1)
 
-    def _seen(self, x: Tensor, z: Tensor | None) -> Tensor:
+    def _seen(self, x: Tensor, z: Tensor | None, beside: Tensor | None = None) -> Tensor:
         """Returns the features from which each level is predicted, ``(n, length, width)``."""
         begin = torch.full_like(x[:, :1], self.levels)
         before = embedding(torch.cat([begin, x[:, :-1]], 1), self.embedding)
+        before = before if beside is None else before + beside
         found: Tensor = self.body(before, self._state(z))
         return found
 
@@ -421,6 +436,7 @@ class SequenceNet(nn.Module):
         temperature: float = 1.0,
         cached: bool = True,
         given: tuple[Tensor, Tensor] | None = None,
+        beside: Tensor | None = None,
     ) -> Tensor:
         """Returns the sequences that uniform numbers stand for, whole numbers ``(n, length)``.
 
@@ -430,20 +446,21 @@ class SequenceNet(nn.Module):
             temperature: Divides the logits.
             cached: Whether the state of what was seen is kept; without it everything is computed
                 again at each place, with the same samples.
-            given: Sequences ``(n, length)`` and how many levels of each are kept, ``(n,)``.
+            given: Sequences, and which of their levels are kept, booleans, both ``(n, length)``.
+            beside: What is added to the input of each place, shape ``(n, length, embed)``.
         """
         state = self._state(z)
         walk = self.body.walker(len(u), self.length, state) if cached else None
         x = torch.full((len(u), self.length + 1), self.levels, device=u.device)
         over = torch.zeros_like(x[:, 0], dtype=torch.bool)
         for t in range(self.length):
-            if walk is None:
-                h = self.body(embedding(x[:, : t + 1], self.embedding), state)[:, -1]
-            else:
-                h = walk.step(embedding(x[:, t], self.embedding))
+            seen = slice(0 if walk is None else t, t + 1)
+            before = embedding(x[:, seen], self.embedding)
+            before = before if beside is None else before + beside[:, seen]
+            h = self.body(before, state)[:, -1] if walk is None else walk.step(before[:, 0])
             new = choose(self._logits(h) / temperature, u[:, t]).masked_fill(over, END)
             if given is not None:
-                new = torch.where(t < given[1], given[0][:, t], new)
+                new = torch.where(given[1][:, t], given[0][:, t], new)
             over = over | ((new == END) & self.ends & self._may_end)
             x[:, t + 1] = new
         return x[:, 1:]

@@ -179,8 +179,9 @@ class RolloutJudge(Judge):
             return whole
         copies = self._rollouts * (length - 1)
         known = torch.arange(1, length, device=x.device).repeat(self._rollouts).repeat(n)
+        kept = torch.arange(length, device=x.device) < known[:, None]
         u = torch.rand(n * copies, length, generator=rng, device=rng.device)
-        made = net.draw(u, given=(x.repeat_interleave(copies, 0), known))
+        made = net.draw(u, given=(x.repeat_interleave(copies, 0), kept))
         seen = self.scores(made).sigmoid().view(n, self._rollouts, length - 1)
         return torch.cat([seen.mean(1), whole], 1)
 
@@ -207,7 +208,7 @@ class ReinforcedGame(LikelihoodStart):
     def __init__(
         self, model: LanguageModel, judge: Judge, *, start: Start, verdicts: bool = False
     ) -> None:
-        super().__init__(model, judge, start)
+        super().__init__(judge, start)
         self._language = model
         self._judge = judge
         self._verdicts = verdicts
@@ -234,7 +235,8 @@ class ReinforcedGame(LikelihoodStart):
         if player == "critic":
             return self._of_critic(batch.long(), fake, rng, coupled=coupled)
         if player == "generator":
-            return self.mixed(self._of_generator(fake, rng, coupled=coupled), batch)
+            loss = self._of_generator(fake, rng, coupled=coupled)
+            return self.mixed(loss, lambda: -net.log_probs(batch.long()).mean())
         raise unknown("player", player, self.players)
 
     def _of_critic(

@@ -12,7 +12,6 @@ from typing_extensions import override
 
 from gantlet.models.gan import AdversarialGame
 from gantlet.models.nets import leaky
-from gantlet.models.recurrent import SequenceModel
 
 # ----------------------------------------------------------------------------
 # How far apart two sets of sequences are, for validation.
@@ -196,13 +195,11 @@ class LikelihoodStart(SequenceGame, abc.ABC):
     """A game of a critic and a generator that begins with steps of likelihood.
 
     Args:
-        model: The generator.
         net: The critic; it keeps the number of steps.
         start: The beginning.
     """
 
-    def __init__(self, model: SequenceModel, net: nn.Module, start: Start) -> None:
-        self._model = model
+    def __init__(self, net: nn.Module, start: Start) -> None:
         self._critic = net
         self._start = start
         if start.is_needed:
@@ -217,8 +214,11 @@ class LikelihoodStart(SequenceGame, abc.ABC):
     def remembers(self) -> bool:
         return self._start.is_needed
 
-    def mixed(self, adversarial: Tensor, batch: Tensor) -> Tensor:
-        """Returns the generator's loss; the likelihood counts in nats for each place."""
-        if not self._start.is_needed:
-            return adversarial
-        return self._start.mix(adversarial, -self._model.net.log_probs(batch.long()).mean())
+    def mixed(self, adversarial: Tensor, likelihood: Callable[[], Tensor]) -> Tensor:
+        """Returns the generator's loss.
+
+        Args:
+            adversarial: Its loss in the game.
+            likelihood: Returns the negative log-likelihood, in nats for each place.
+        """
+        return self._start.mix(adversarial, likelihood()) if self.remembers else adversarial

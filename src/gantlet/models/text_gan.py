@@ -64,7 +64,7 @@ class GumbelGame(LikelihoodStart):
         tau: float,
         start: Start,
     ) -> None:
-        super().__init__(model, net, start)
+        super().__init__(net, start)
         self._language = model
         self._rules = rules
         self._tau = tau
@@ -94,7 +94,7 @@ class GumbelGame(LikelihoodStart):
         if player == "generator":
             fake = net.relaxed(len(batch), tau=self._tau, rng=rng).one_hot
             loss = self._rules.generator(self._critic, real, fake, coupled=coupled)
-            return self.mixed(loss, batch)
+            return self.mixed(loss, lambda: -net.log_probs(batch.long()).mean())
         raise unknown("player", player, self.players)
 
     @override
