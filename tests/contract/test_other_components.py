@@ -88,8 +88,16 @@ def test_kinds_of_plain_numbers_keep_the_contract(space):
     check_domain(domain_of(space), space)
 
 
+def test_walks_on_a_network_keep_the_contract():
+    data = datasets.make("sbm-network")
+    splits = data.load(rng=Rng(0))
+    x = all_samples(splits.test, 100)
+    check_domain(domain_of(data.space), data.space, x, code=splits.code)
+
+
 def test_no_kind_is_left_out():
-    seen = {type(domain_of(space)) for space in (PLANE, Space("image", (1, 8, 8), 17))}
+    plain = (PLANE, Space("image", (1, 8, 8), 17), Space("walk", (4,), 9))
+    seen = {type(domain_of(space)) for space in plain}
     coded = {type(domain_of(Space(kind, (4,)))) for kind in FILES}
     assert {type(d) for d in domains()} == seen | coded
 

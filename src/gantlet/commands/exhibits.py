@@ -16,6 +16,7 @@ from gantlet.commands.trained import ModelTrial
 from gantlet.core.data import Code, Space, all_samples
 from gantlet.core.errors import UserError, unknown
 from gantlet.core.estimate import REAL
+from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets
 from gantlet.domains.domains import domain_of
 from gantlet.report.blocks import Block, Cell, Column, Dot, Gallery, Picture, Table
@@ -191,7 +192,11 @@ def save_samples(path: Path, x: Tensor, data: str) -> None:
     elif path.suffix in _SUFFIXES:
         _save_array(path, x, space)
     else:
-        raise unknown("format of samples", path.suffix, (*own, *_SUFFIXES))
+        together = domain_of(space).exports(dataset.load(rng=Rng(0)).code)
+        if path.suffix not in together:
+            raise unknown("format of samples", path.suffix, (*own, *together, *_SUFFIXES))
+        with draft_of(path) as draft:
+            together[path.suffix](draft, x.cpu())
 
 
 def _save_array(path: Path, x: Tensor, space: Space) -> None:

@@ -418,6 +418,20 @@ class FittedFamily(Protocol):
         ...
 
 
+class Selective(abc.ABC):
+    """A baseline for some kinds of samples alone, which says so before any work is done."""
+
+    __slots__ = ()
+
+    @abc.abstractmethod
+    def check_space(self, space: Space) -> None:
+        """Checks that samples of ``space`` can be modelled.
+
+        Raises:
+            UserError: If they cannot.
+        """
+
+
 # ----------------------------------------------------------------------------
 # Solvers: how the players of a game are trained.
 # ----------------------------------------------------------------------------

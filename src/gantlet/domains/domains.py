@@ -267,6 +267,17 @@ class Domain(ABC):
         del space, code
         return {}
 
+    def exports(self, code: Code | None) -> Mapping[str, Writer]:
+        """Returns the writers of what samples together stand for, by file extension.
+
+        Such as the one network that many walks add up to. Samples cannot be read from it again.
+
+        Args:
+            code: What the numbers of a sample stand for, where it is known.
+        """
+        del code
+        return {}
+
 
 _plugins: "Registry[Domain]" = Registry("kind of sample", _GROUP)
 

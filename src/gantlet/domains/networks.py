@@ -201,7 +201,6 @@ def _stationary(graph: Network, n: int, code: NetworkCode, rng: torch.Generator)
 # Networks in files.
 # ----------------------------------------------------------------------------
 
-_LISTS = (".edges", ".edgelist")
 _PARTS = ("val_ones", "val_zeros", "test_ones", "test_zeros")
 
 
@@ -708,7 +707,8 @@ def walk_attributes(code: NetworkCode, x: Tensor) -> AttributeTable:
 class WalkDomain(Domain):
     """Random walks on one large network, as rows of nodes."""
 
-    endings: ClassVar[tuple[str, ...]] = (*_LISTS, ".graphml")
+    # The trivial baseline, those by likelihood, and the one with an adversary.
+    models: ClassVar[tuple[str, ...]] = ("rewire", "dc-sbm", "cell", "lm", "netgan")
 
     @override
     def attributes(self, space: Space, x: Tensor, code: Code | None) -> AttributeTable:
@@ -721,7 +721,7 @@ class WalkDomain(Domain):
         return ("walk-embedding",)
 
     @override
-    def writers(self, space: Space, code: Code | None) -> Mapping[str, Writer]:
+    def exports(self, code: Code | None) -> Mapping[str, Writer]:
         """Writes the network that walks add up to, where the real one is known.
 
         It has as many edges as the training part of the real one.

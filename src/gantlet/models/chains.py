@@ -19,7 +19,15 @@ from typing_extensions import override
 
 from gantlet.core.data import Space
 from gantlet.core.errors import UserError
-from gantlet.core.model import Density, FitResult, Knob, LogProb, Model, Tunable
+from gantlet.core.model import (
+    Density,
+    FitResult,
+    Knob,
+    LogProb,
+    Model,
+    Selective,
+    Tunable,
+)
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
 from gantlet.data.splits import check_size
@@ -50,14 +58,32 @@ class NetworkModel(Model):
         """
 
 
-def network_seen(name: str, space: Space, train: Tensor) -> Network:
-    """Returns the graph of the edges that training walks step along.
+class WalksOnly(Selective):
+    """A baseline for walks on one network alone."""
 
-    Raises:
-        UserError: If samples are no walks, or stay at a node.
-    """
-    if space.kind != "walk":
-        raise UserError(f"{name} models random walks on a network. Got {space.label}.")
+    __slots__ = ()
+
+    @property
+    @abc.abstractmethod
+    def _family(self) -> str:
+        """The family's name, for messages."""
+
+    @override
+    def check_space(self, space: Space) -> None:
+        if space.kind != "walk":
+            raise UserError(f"{self._family} models random walks on a network. Got {space.label}.")
+
+    def seen(self, space: Space, train: Tensor) -> Network:
+        """Returns the graph of the edges that training walks step along.
+
+        Raises:
+            UserError: If samples are no walks, or stay at a node.
+        """
+        self.check_space(space)
+        return _network_seen(self._family, space, train)
+
+
+def _network_seen(name: str, space: Space, train: Tensor) -> Network:
     x = space.check(train, "train").cpu()
     check_size(f"{name} of {space.levels} nodes", 16 * (space.levels or 1) ** 2)
     stays = int((x[:, 1:] == x[:, :-1]).any(1).sum())
@@ -207,7 +233,7 @@ _EVERY = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
-class Cell:
+class Cell(WalksOnly):
     """A Markov chain with logits of low rank, fitted to the edges of a network (CELL).
 
     It maximises the likelihood of one step along each edge in each direction, and stops as soon as
@@ -234,6 +260,11 @@ class Cell:
     lr: Annotated[float, Between(0, above=True)] = 0.1
     decay: Annotated[float, Between(0)] = 1e-7
 
+    @property
+    @override
+    def _family(self) -> str:
+        return "cell"
+
     def fit(self, space: Space, train: Tensor, *, rng: Rng) -> FitResult:
         """Returns the chain fitted to the edges of walks ``train``, shape ``(n, steps)``.
 
@@ -242,7 +273,7 @@ class Cell:
         Raises:
             UserError: If samples are no walks.
         """
-        graph = network_seen("cell", space, train)
+        graph = self.seen(space, train)
         down, up, done, looks = self._factors(space, graph, rng)
         n = graph.nodes
         cost = done * (6.0 * n * n * self.rank + 12.0 * n * n) + looks * 4.0 * n * n * self.rank
@@ -343,7 +374,7 @@ _SEED_LIMIT = 2**31 - 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
-class DcSbm:
+class DcSbm(WalksOnly):
     """A degree-corrected stochastic block model: the likelihood baseline of a network.
 
     The expected number of edges of two nodes is the product of their degrees, times a rate for the
@@ -362,6 +393,11 @@ class DcSbm:
 
     blocks: Annotated[int, Between(1)] = 8
 
+    @property
+    @override
+    def _family(self) -> str:
+        return "dc-sbm"
+
     def fit(self, space: Space, train: Tensor, *, rng: Rng) -> FitResult:
         """Returns the model fitted to the edges of walks ``train``, shape ``(n, steps)``.
 
@@ -370,7 +406,7 @@ class DcSbm:
         Raises:
             UserError: If samples are no walks.
         """
-        graph = network_seen("dc-sbm", space, train)
+        graph = self.seen(space, train)
         k = min(self.blocks, graph.nodes - 1)
         block, turns = _clusters(graph, k, rng)
         degree = graph.degrees.astype(float)
@@ -431,7 +467,7 @@ _SWAPS = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
-class Rewire:
+class Rewire(WalksOnly):
     """A trivial baseline that copies a share of the edges and rewires the others by their degrees.
 
     Each graph keeps random training edges. The others are swapped in pairs many times, so that all
@@ -446,6 +482,11 @@ class Rewire:
 
     overlap: Annotated[float, Between(0, 1)] = 0.52
 
+    @property
+    @override
+    def _family(self) -> str:
+        return "rewire"
+
     def fit(self, space: Space, train: Tensor, *, rng: Rng) -> FitResult:
         """Returns the model of the edges of walks ``train``, shape ``(n, steps)``, at no cost.
 
@@ -453,7 +494,7 @@ class Rewire:
             UserError: If samples are no walks.
         """
         del rng  # nothing is random before it is sampled
-        edges = torch.from_numpy(network_seen("rewire", space, train).edges.copy())
+        edges = torch.from_numpy(self.seen(space, train).edges.copy())
         kept = torch.tensor(self.overlap, dtype=torch.float64)
         return FitResult(_Rewired(space, edges.to(train.device), kept.to(train.device)), 0.0)
 

@@ -13,7 +13,7 @@ from gantlet.core.arguments import check_fields
 from gantlet.core.data import Dataset, Encoded, Space
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import REAL, Budget, Outcome, Trial
-from gantlet.core.model import Family
+from gantlet.core.model import Family, Selective
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Spec, datasets, extractors, families, metrics, probes, solvers
 from gantlet.domains.domains import Domain, default_features, domain_of
@@ -240,10 +240,14 @@ class Compare:
         data = datasets.resolve(self.data)
         solver = self._solver_of(model)
         family = families.make(model)
-        if not isinstance(family, Family):
+        if not isinstance(family, (Family, Selective)):
             return None
         space, _ = self.loaded.load(data, self.data_seed)
         try:
+            if isinstance(family, Selective):
+                family.check_space(space)
+            if not isinstance(family, Family):
+                return None
             game = family.build(space, rng=Rng(0, "cpu"))
         except UserError as error:
             return str(error)

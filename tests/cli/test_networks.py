@@ -1,0 +1,90 @@
+"""One large network from the command line: compared, sampled as a network, and refused."""
+
+import json
+
+import networkx as nx
+import numpy as np
+import pytest
+
+from gantlet.cli.main import run
+from gantlet.core.rng import Rng
+from gantlet.core.spec import datasets
+
+SMALL = "sbm-network:nodes=40,blocks=2,inside=0.5,between=0.05,length=6,passes=1,held_out=100"
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    """The run folder of a comparison of models of a small network."""
+    folder = tmp_path_factory.mktemp("networks") / "run"
+    models = ["rewire", "cell:rank=20,overlap=1"]
+    options = ["--steps", "5", "--seeds", "1", "--workers", "1", "--metric", "energy"]
+    options += ["--features", "walk-embedding", "--probe", "network:graphs=2"]
+    assert run(["compare", *models, "--data", SMALL, *options, "--out", str(folder)]) == 0
+    return folder
+
+
+def report(folder, form, tmp_path):
+    out = tmp_path / f"report.{form}"
+    assert run(["report", str(folder), "--format", form, "--out", str(out)]) == 0
+    return out.read_text()
+
+
+def test_the_report_says_who_copies_and_shows_statistics(compared, tmp_path):
+    text = report(compared, "markdown", tmp_path)
+    assert "Copied edges and link prediction" in text
+    assert "Statistics of the networks" in text
+    assert "clustering (NetGAN)" in text
+    assert "cell:rank=20,overlap=1.0 memorises" in text
+    assert "rewire memorises" not in text
+    rows = json.loads(report(compared, "json", tmp_path))["rows"]
+    found = {r["name"]: r for r in rows if r["model"].startswith("cell")}
+    assert found["edge overlap"]["value"] > 0.95
+    assert found["held-out edges found"]["value"] < 0.2
+
+
+@pytest.mark.parametrize("suffix", ["edges", "graphml"])
+def test_walks_are_written_as_the_network_they_add_up_to(compared, tmp_path, suffix):
+    out = tmp_path / f"made.{suffix}"
+    told = ["sample", str(compared), "--model", "cell:rank=20,overlap=1.0", "-n", "3000"]
+    assert run([*told, "--out", str(out)]) == 0
+    made = nx.read_graphml(out) if suffix == "graphml" else nx.read_edgelist(out)
+    train = datasets.make(SMALL).load(rng=Rng(0)).code.train
+    assert made.number_of_edges() == len(train.edges)
+    assert set(made) == {str(i) for i in range(40)}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["cell", "--data", "ring"], "cell models random walks on a network. Got vector 2"),
+        (["netgan", "--data", "ring"], "netgan models random walks on a network. Got vector 2"),
+        (["cell", "--data", "network:path=no.edges"], "No file no.edges. Check the path."),
+        (["cell", "--data", "network:path=loop.edges"], "has 1 loop, edges from a node to itself"),
+        (["cell", "--data", "network:path=empty.edges"], "has no edges. A network needs some"),
+        (["cell", "--data", "network:path=two.edges"], "Give component=largest"),
+        (["cell", "--data", "network:path=both.edges"], "give directions=ignore"),
+        (["cell", "--data", "network:path=loop.edges,loop=drop"], "Did you mean 'loops'?"),
+        (["cell:rank=0", "--data", SMALL], "cell:rank must be at least 1. Got 0."),
+        (["gan", "--data", SMALL], "gan models vectors and images. Got walk 6 with 40 levels"),
+    ],
+)
+def test_a_mistake_is_one_line(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    texts = {"loop": "0 1\n1 1\n", "empty": "\n", "two": "0 1\n2 3\n", "both": "0 1\n1 0\n1 2\n"}
+    for name, text in texts.items():
+        (tmp_path / f"{name}.edges").write_text(text)
+    assert run(["compare", *arguments, "--steps", "2", "--seeds", "1", "--out", "run"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_a_matrix_with_python_objects_is_one_line(tmp_path, capsys):
+    np.savez(tmp_path / "a.npz", adj=np.array([{}], object), edges=np.array([{}], object))
+    told = ["compare", "cell", "--data", f"network:path={tmp_path / 'a.npz'}", "--steps", "2"]
+    assert run([*told, "--seeds", "1", "--out", str(tmp_path / "run")]) == 2
+    err = capsys.readouterr().err
+    assert "Python objects, which are never loaded" in err
+    assert err.count("\n") == 1
