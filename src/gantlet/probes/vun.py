@@ -80,7 +80,7 @@ class Vun:
         x = model.sample(self.samples, rng=rng.stream("vun")).cpu()
         train, real = self._training(splits.train), real.cpu()
         kind = isomorphism_classes(torch.cat([train, real, x]))
-        known, held_out, own = kind.split([len(train), len(real), len(x)])
+        known, held_out, own = torch.split(kind, [len(train), len(real), len(x)])
         novel = ~torch.isin(own, known)
         unique = _firsts(own)
         check = self._check(data)
