@@ -90,6 +90,18 @@ def test_the_first_flaw_of_sounds_is_the_planted_one(damage, title, tmp_path, ca
     assert named(listed(fake, real, capsys))[0] == title
 
 
+def test_silent_clips_and_a_constant_tone_are_named(tmp_path, capsys):
+    real = write_sounds(tmp_path / "real", voices(0))
+    t = np.arange(2000) / RATE
+    clips = voices(1)
+    tone = [0.1 * np.sin(2 * np.pi * 440 * t[: len(x)]) for x in clips]
+    some = [0 * x if i % 4 == 0 else x for i, x in enumerate(clips)]
+    found = named(listed(write_sounds(tmp_path / "tone", tone), real, capsys))
+    assert "a constant tone: one frequency alone" in found
+    found = named(listed(write_sounds(tmp_path / "some", some), real, capsys))
+    assert "silent clips: nothing is heard" in found
+
+
 def test_noise_is_named_or_the_pauses_that_it_fills(tmp_path, capsys):
     draw = np.random.default_rng(9)
     real = write_sounds(tmp_path / "real", voices(0))

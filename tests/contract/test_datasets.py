@@ -67,6 +67,7 @@ def test_the_sets_that_need_no_file_are_all_here():
         "segments",
         "sprites",
         "trees",
+        "tones",
     ]
 
 

@@ -541,6 +541,7 @@ def audio_code(code: object, name: str) -> AudioCode:
 # Measurements of single clips of sound that have a name.
 # ----------------------------------------------------------------------------
 
+_SILENT = 1e-3  # largest amplitude of a clip in which nothing is heard, -60 dB
 _TINY = 1e-4  # an amplitude that no ear hears, for numbers in [-1, 1]
 _FRAME = 0.032  # seconds
 _QUIET = 0.05  # of the peak
@@ -625,7 +626,11 @@ def _level(wave: Tensor, n: Tensor, frames: _Frames) -> dict[Attribute, Tensor]:
     loud = frames.energy * frames.is_loud()
     size = (loud.square().sum(1) / frames.is_loud().sum(1).clamp_min(1)).sqrt()
     mean = wave.sum(1) / n
+    is_silent = (wave.abs().amax(1) < _SILENT).double()
     return {
+        attribute("silence", "no silent clips", "silent clips: nothing is heard"): (
+            is_silent + jitter(wave, _SMALL)
+        ),
         attribute("duration", "too short", "too long"): (n / frames.rate + 0.01).log(),
         attribute("loudness", "too quiet", "too loud"): (size + _TINY).log(),
         attribute("offset", "an offset below zero", "an offset above zero"): (
@@ -689,6 +694,9 @@ def _colour(frames: _Frames) -> dict[Attribute, Tensor]:
     share = power / power.sum(1, keepdim=True).clamp_min(_TINY**4)
     centre = share @ hertz
     width = (share * (hertz - centre[:, None]).square()).sum(1).sqrt()
+    # The strongest frequency with its neighbours, in which a pure tone is whole.
+    summed = share.cumsum(1)
+    top3 = (summed[:, 3:] - summed[:, :-3]).amax(1).clamp(max=1)
     reach = (share.cumsum(1) < 0.95).sum(1) * (hertz[1] - hertz[0])
     top, bottom = hertz > 0.625 * hertz[-1], hertz < 0.05 * hertz[-1]
     high = "high frequencies"
@@ -701,6 +709,9 @@ def _colour(frames: _Frames) -> dict[Attribute, Tensor]:
         ),
         attribute("spectral centre", "too dark", "too shrill"): (centre + 1).log(),
         attribute("bandwidth", "too narrow a band", "too wide a band"): (width + 1).log(),
+        attribute("purity", "power spread too widely", "a constant tone: one frequency alone"): (
+            -(1 - top3 + _SHARES).log()
+        ),
         attribute("reach", f"dull: {high} missing", f"hiss: too many {high}", high): (
             reach + 1
         ).log(),
@@ -861,6 +872,7 @@ class AudioDomain(Domain):
     """Clips of sound of one channel, followed by zeros where they are short."""
 
     endings: ClassVar[tuple[str, ...]] = _ARCHIVES
+    models: ClassVar[tuple[str, ...]] = ("histogram", "wavenet", "spec-gan", "codec")
 
     @override
     def attributes(self, space: Space, x: Tensor, code: Code | None) -> AttributeTable:

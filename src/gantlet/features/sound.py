@@ -74,6 +74,8 @@ class LogMel(nn.Module):
         return scaled
 
     def _loudness(self, x: Tensor) -> Tensor:
+        if not len(x):  # no transform of nothing
+            return x.new_zeros(0, *self.view.shape)
         wave = x.flatten(1).float()
         wave = pad(wave, (0, self._room - wave.shape[1]))
         pieces = wave.unfold(1, self.frame, self.hop)

@@ -120,11 +120,15 @@ class Stft(nn.Module):
         before = self.frame - self.hop
         after = (self.frames - 1) * self.hop + self.frame - before - self.length
         pieces = pad(x.flatten(1), (before, after)).unfold(1, self.frame, self.hop)
+        if not len(x):  # no transform of nothing
+            return torch.zeros(0, self.frames, self.bins, device=x.device).to(torch.complex64)
         spectrum: Tensor = torch.fft.rfft(pieces * self.window)
         return spectrum
 
     def inverse(self, spectrum: Tensor) -> Tensor:
         """Returns the clips, shape ``(n, 1, length)``, nearest to ``(n, frames, bins)``."""
+        if not len(spectrum):
+            return torch.zeros(0, 1, self.length, device=spectrum.device)
         pieces = torch.fft.irfft(spectrum, n=self.frame) * self.window
         return (self._overlapped(pieces) / self.weight)[:, None]
 

@@ -4,7 +4,6 @@ The critic sees what the generator makes, spectrograms or waveforms, and real cl
 """
 
 import abc
-import copy
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from typing_extensions import override
 
 from gantlet.core.data import Space
 from gantlet.core.errors import UserError, unknown
-from gantlet.core.model import Decoder, Knob, Model, Tunable, refuse_context
+from gantlet.core.model import Decoder, refuse_context
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
 from gantlet.models.codecs import (
@@ -32,18 +31,12 @@ from gantlet.models.codecs import (
 )
 from gantlet.models.gan import AdversarialGame, critic, generator
 from gantlet.models.losses import AdversarialObjective, LossName, PenaltyName
-from gantlet.models.nets import NetName, leaky, seeded
-
-TRUNCATION = Knob("truncation", (0.9, 0.8, 0.7, 0.5, 0.3), 1.0)
-"""Latent vectors are multiplied by it: below 1 they are more typical, and less varied."""
+from gantlet.models.nets import LatentScaled, NetName, leaky, seeded
 
 
 @final
-class SoundGenerator(Decoder, Tunable):
+class SoundGenerator(Decoder, LatentScaled):
     """Maps standard normal noise to clips, through a codec.
-
-    The knob ``truncation`` multiplies latent vectors (Karras et al., 2019,
-    https://arxiv.org/abs/1812.04948, appendix B, here of the latent itself).
 
     Args:
         space: What one sample is.
@@ -58,24 +51,12 @@ class SoundGenerator(Decoder, Tunable):
         self.latent_dim = latent
         self.net = net
         self.codec = codec
-        self._truncation = TRUNCATION.neutral
-
-    @property
-    @override
-    def knob(self) -> Knob:
-        return TRUNCATION
-
-    @override
-    def tuned(self, value: float) -> Model:
-        made = copy.copy(self)
-        made._truncation = value  # noqa: SLF001
-        return made
 
     @override
     def prior(self, n: int, *, rng: torch.Generator) -> Tensor:
         like = next(self.net.parameters())
         noise = torch.randn(n, self.latent_dim, generator=rng, device=like.device)
-        return self._truncation * noise.to(like.dtype)
+        return self.latent_scale * noise.to(like.dtype)
 
     @override
     def forward(self, z: Tensor) -> Tensor:
@@ -216,7 +197,7 @@ class SpecGan(SpectralOptions, SoundGanOptions):
         width: Width of the hidden layers; a convolutional net has a quarter as many channels.
         depth: Hidden layers; residual blocks at each resolution of a convolutional net.
         net: ``mlp``, ``conv``, or ``auto``: convolutions for spectrograms of more than 3,072
-            numbers.
+            numbers. In minutes of one processor ``mlp`` makes far more steps.
         loss: Adversarial loss.
         penalty: Gradient penalty.
         gamma: Weight of the penalty, ``gamma / 2 * E |grad D|^2`` on what the critic sees.
@@ -230,7 +211,7 @@ class SpecGan(SpectralOptions, SoundGanOptions):
     latent: Annotated[int, Between(1)] = 64
     width: Annotated[int, Between(4)] = 256
     depth: Annotated[int, Between(1)] = 2
-    net: NetName = "auto"
+    net: NetName = "mlp"
     loss: LossName = "relativistic"
     penalty: PenaltyName = "r1r2"
     gamma: Annotated[float, Between(0)] = 0.3

@@ -218,9 +218,9 @@ class WaveNetModel(CachedModel, Density, Tunable):
         # Gathered, and not cut out, so that costs can be counted on shapes alone.
         own = start + torch.arange(crop, device=q.device)
         seen = start + torch.arange(crop + self.past, device=q.device)
-        return self._each(wave[:, own], q[:, own], self.logits(self.before(q)[:, seen]))
+        return self.conditionals(wave[:, own], q[:, own], self.logits(self.before(q)[:, seen]))
 
-    def _each(self, wave: Tensor, q: Tensor, logits: Tensor) -> Tensor:
+    def conditionals(self, wave: Tensor, q: Tensor, logits: Tensor) -> Tensor:
         """Returns the log-density of each number, shape ``(n, length)``."""
         level = logits.log_softmax(1).gather(1, q[:, None])[:, 0]
         inside = (wave.abs() <= self.code.peak).log()
@@ -233,7 +233,7 @@ class WaveNetModel(CachedModel, Density, Tunable):
     def _log_prob(self, x: Tensor, context: Tensor | None, *, rng: torch.Generator) -> LogProb:
         rows = max(1, _POSITIONS // self.space.size)
         parts = [
-            self._each(wave, q, self.logits(self.before(q))).sum(1)
+            self.conditionals(wave, q, self.logits(self.before(q))).sum(1)
             for wave in torch.split(x.flatten(1), rows)
             for q in [self.code(wave)]
         ]
