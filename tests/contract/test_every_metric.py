@@ -31,6 +31,14 @@ OF_FAKES_ALONE = ("inception-score", "ms-ssim", "vendi", "birthday")
 OF_TOKENS = ("bleu", "self-bleu", "lm-forward", "lm-reverse", "verbatim", "longest-copy")
 OF_GRAPHS = ("degree-mmd", "clustering-mmd", "spectrum-mmd", "orbit-mmd", "pgd")
 QUICK = {"geometry-score": "geometry-score:runs=20", "prd": "prd:runs=2"}
+QUICK = {
+    "geometry-score": "geometry-score:runs=20",
+    "prd": "prd:runs=2",
+    "c2st-auc": "c2st-auc:rounds=2",
+    "tstr": "tstr:rounds=2",
+    "column-similarity": "column-similarity:permutations=2",
+    "pair-similarity": "pair-similarity:permutations=2",
+}
 
 
 def some(sees, n, seed, d=6, shift=0.0):

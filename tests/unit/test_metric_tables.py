@@ -171,11 +171,11 @@ def test_copies_are_worth_as_much_as_the_training_rows_and_independent_columns_n
 
 
 def test_numbers_are_predicted_by_name_and_missing_ones_left_out():
-    good, bad = (measured("tstr:target=income", REAL, f) for f in (TRAIN, fakes("independent")))
+    good, bad = (measured("tstr:target=income,rounds=30", REAL, f) for f in (TRAIN, fakes("independent")))
     assert good.n == int(column_of("income").present(REAL).sum())
     assert good.low > 0.4
     assert bad.high < 0.1
-    assert measured("tstr:target=4", REAL, TRAIN).value == good.value
+    assert measured("tstr:target=4,rounds=30", REAL, TRAIN).value == good.value
     with pytest.raises(UserError, match="Did you mean 'income'"):
         metric_on(metrics.make("tstr:target=incme"), DATA.space, CODE)
 

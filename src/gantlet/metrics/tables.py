@@ -417,6 +417,7 @@ class Tstr(SpaceMetric):
     Attributes:
         target: The column that is predicted, by its name or its number from 1; the default is
             the last category, or the last column where there is none.
+        rounds: Number of trees, for each class where there are more than two.
     """
 
     better: ClassVar[Better] = "higher"
@@ -425,6 +426,7 @@ class Tstr(SpaceMetric):
     quadratic: ClassVar[bool] = False
 
     target: str | None = None
+    rounds: Annotated[int, Between(1)] = 100
 
     @override
     def on(self, space: Space, code: Code | None) -> Metric | TrainMetric:
@@ -443,7 +445,7 @@ class Tstr(SpaceMetric):
         return self._over(columns, names_of(columns, None)).judge(real, fake, train=train, rng=rng)
 
     def _over(self, columns: Sequence[ColumnSlice], names: Sequence[str]) -> "Utility":
-        return Utility(columns, names, self._target(columns, names))
+        return Utility(columns, names, self._target(columns, names), self.rounds)
 
     def _target(self, columns: Sequence[ColumnSlice], names: Sequence[str]) -> int:
         if self.target is None:
@@ -464,6 +466,7 @@ class Utility:
         columns: All columns.
         names: Their names.
         target: Which one is predicted.
+        rounds: Number of trees.
     """
 
     better: ClassVar[Better] = "higher"
@@ -471,8 +474,11 @@ class Utility:
     sees: ClassVar[Sees] = "samples"
     quadratic: ClassVar[bool] = False
 
-    def __init__(self, columns: Sequence[ColumnSlice], names: Sequence[str], target: int) -> None:
+    def __init__(
+        self, columns: Sequence[ColumnSlice], names: Sequence[str], target: int, rounds: int
+    ) -> None:
         self._columns, self._target, self._name = columns, columns[target], names[target]
+        self._rounds = rounds
 
     def judge(
         self, real: Tensor, fake: Tensor, *, train: Tensor, rng: torch.Generator
@@ -501,7 +507,8 @@ class Utility:
         own = self._truth(learned)
         if bool((own == own[0]).all()):
             return own[:1].expand(len(x))
-        return boosted(self._target.kind == "category", seed, given, own)(asked)
+        is_category = self._target.kind == "category"
+        return boosted(given, own, classes=is_category, rounds=self._rounds, seed=seed)(asked)
 
     def _without_target(self, x: Tensor) -> Tensor:
         return torch.cat([x[:, : self._target.start], x[:, self._target.end :]], 1)
@@ -537,18 +544,18 @@ class Utility:
 
 
 def boosted(
-    classes: bool, seed: int, x: Tensor, y: Tensor, *, rounds: int = 100
+    x: Tensor, y: Tensor, *, classes: bool, rounds: int, seed: int
 ) -> Callable[[Tensor], Tensor]:
     """Returns gradient-boosted trees, scikit-learn's, on one thread so that they repeat exactly.
 
     Source: Friedman, 2001, https://doi.org/10.1214/aos/1013203451.
 
     Args:
-        classes: Whether ``y`` holds classes, or else numbers.
-        seed: Of the trees.
         x: What is known, shape ``(n, d)``.
         y: What is predicted, shape ``(n,)``.
-        rounds: How many trees, for each class where there are more than two.
+        classes: Whether ``y`` holds classes, or else numbers.
+        rounds: Number of trees, for each class where there are more than two.
+        seed: Of the trees.
 
     Returns:
         A function from rows to predictions, shape ``(n,)``.
