@@ -66,8 +66,8 @@ def test_the_sets_that_need_no_file_are_all_here():
         "sbm-network",
         "segments",
         "sprites",
-        "trees",
         "tones",
+        "trees",
     ]
 
 

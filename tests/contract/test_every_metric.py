@@ -30,7 +30,6 @@ OF_FAKES_ALONE = ("inception-score", "ms-ssim", "vendi", "birthday")
 # Those of one kind of sample: rows of tokens, which end with a 0.
 OF_TOKENS = ("bleu", "self-bleu", "lm-forward", "lm-reverse", "verbatim", "longest-copy")
 OF_GRAPHS = ("degree-mmd", "clustering-mmd", "spectrum-mmd", "orbit-mmd", "pgd")
-QUICK = {"geometry-score": "geometry-score:runs=20", "prd": "prd:runs=2"}
 QUICK = {
     "geometry-score": "geometry-score:runs=20",
     "prd": "prd:runs=2",

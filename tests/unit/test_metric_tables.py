@@ -171,7 +171,9 @@ def test_copies_are_worth_as_much_as_the_training_rows_and_independent_columns_n
 
 
 def test_numbers_are_predicted_by_name_and_missing_ones_left_out():
-    good, bad = (measured("tstr:target=income,rounds=30", REAL, f) for f in (TRAIN, fakes("independent")))
+    good, bad = (
+        measured("tstr:target=income,rounds=30", REAL, f) for f in (TRAIN, fakes("independent"))
+    )
     assert good.n == int(column_of("income").present(REAL).sum())
     assert good.low > 0.4
     assert bad.high < 0.1
