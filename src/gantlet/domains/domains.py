@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import ClassVar, final
@@ -363,6 +363,20 @@ def missing_features(space: Space, code: Code | None, extractor: str) -> str:
         f"distances are better measured on features of a network trained on {found.seen}, "
         f"{found.extractor}, which is not installed; to use it: {found.command}"
     )
+
+
+def adapted_to(space: Space, wanted: Space) -> Adapted | None:
+    """Returns the conversion of samples to those of another space, or None if there is none.
+
+    Plain rows of numbers have no kind of their own: they are of the kind that is wanted.
+
+    Args:
+        space: What a sample is.
+        wanted: What it should become; of another shape.
+    """
+    is_plain = space.kind == "vector" and len(space.shape) == len(wanted.shape)
+    known = replace(wanted, shape=space.shape) if is_plain else space
+    return domain_of(known).adapted(known, wanted) if known.kind == wanted.kind else None
 
 
 def columns(space: Space, x: Tensor) -> AttributeTable:

@@ -744,7 +744,7 @@ class ImageDomain(Domain):
     """Images, shape ``(channels, height, width)``, of levels or of numbers in one range."""
 
     metrics: ClassVar[tuple[str, ...]] = ("ms-ssim",)
-    models: ClassVar[tuple[str, ...]] = ("histogram", "gmm:covariance=diag", "flow", "gan")
+    models: ClassVar[tuple[str, ...]] = ("histogram", "gmm", "flow", "gan")
     shown: ClassVar[int] = 64
     is_ranged: ClassVar[bool] = True
     is_spatial: ClassVar[bool] = True

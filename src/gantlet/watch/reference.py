@@ -19,7 +19,7 @@ from gantlet.core.metric import Features, Metric
 from gantlet.core.rng import Rng
 from gantlet.core.spec import extractors, metrics
 from gantlet.data.splits import Subset, arranged, random_split, space_of
-from gantlet.domains.domains import default_features, domain_of
+from gantlet.domains.domains import adapted_to, default_features, domain_of
 from gantlet.features.base import (
     FeatureCache,
     block_of,
@@ -332,7 +332,7 @@ class Reference:
 
     def _adapted(self, array: NDArray[Any], x: Tensor) -> Tensor:
         space, wanted = space_of(array, None, "sample"), self.space
-        found = domain_of(space).adapted(space, wanted) if space.kind == wanted.kind else None
+        found = adapted_to(space, wanted)
         if found is None:
             raise UserError(
                 f"sample gave {space.label}, {self.name} holds {wanted.label}. Let sample return "

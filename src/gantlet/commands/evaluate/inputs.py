@@ -42,7 +42,7 @@ from gantlet.data.splits import (
     path_exists,
     space_of,
 )
-from gantlet.domains.domains import domain_of, domains, ending, reader_of
+from gantlet.domains.domains import adapted_to, domain_of, domains, ending, reader_of
 from gantlet.domains.tables import Table
 from gantlet.features.base import block_of
 from gantlet.run.given_samples import stored_samples
@@ -637,7 +637,7 @@ def _same(x: Tensor) -> Tensor:
 def _adapted(samples: NamedSamples, real: NamedSamples) -> tuple[NamedSamples, str]:
     """Returns samples in another shape, where their kind can convert them without loss."""
     space, wanted = samples.space, real.space
-    found = domain_of(space).adapted(space, wanted) if space.kind == wanted.kind else None
+    found = adapted_to(space, wanted)
     if found is not None:
         changed = replace(
             samples,
