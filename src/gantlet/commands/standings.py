@@ -203,9 +203,12 @@ class ModelResults:
         return ModelResults(self.label, self.model, outcomes, self.failures, influence)
 
 
+_REPEAT = (REAL, "memorizer", "codec")
+
+
 def is_reference(contestant: ModelResults) -> bool:
     """Returns whether a contestant only repeats data: it sets the scale and does not compete."""
-    return contestant.model.partition(":")[0] in (REAL, "memorizer")
+    return contestant.model.partition(":")[0] in _REPEAT
 
 
 def model_results(outcomes: Sequence[Outcome], run: Run | None = None) -> list[ModelResults]:
