@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from gantlet.core.data import Space
+from gantlet.core.errors import UserError
 from gantlet.core.model import Density
 from gantlet.core.rng import Rng
 from gantlet.core.spec import families
@@ -143,7 +144,10 @@ def test_no_family_with_a_density_is_left_out():
             continue  # a game of the user's own has no density
         family = families.make(name)
         fitted = hasattr(family, "fit")
-        model = family.fit(GREY, x, rng=Rng(0)).model if fitted else built(name, GREY)
+        try:
+            model = family.fit(GREY, x, rng=Rng(0)).model if fitted else built(name, GREY)
+        except UserError:
+            continue  # of one kind of sample, whose probabilities its own tests sum up
         if isinstance(model, Density):
             found.add(name)
     # The densities of zuko's flows are compared with zuko's own.

@@ -702,7 +702,7 @@ class TextDomain(Domain):
     metrics: ClassVar[tuple[str, ...]] = (
         *("bleu", "self-bleu", "lm-forward", "lm-reverse", "verbatim", "longest-copy"),
     )
-    models: ClassVar[tuple[str, ...]] = ("histogram", "ngram", "lm")
+    models: ClassVar[tuple[str, ...]] = (*("histogram", "ngram", "lm", "text-gan", "scratch-gan"),)
     trade_off: ClassVar[tuple[str, str]] = ("lm-forward", "lm-reverse")
 
     @override

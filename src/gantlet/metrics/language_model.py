@@ -114,8 +114,8 @@ class LmForward(_LanguageModelScore):
     """The cross-entropy of fake text under a language model of the real text: its quality.
 
     In nats for each token. The language model is an n-gram model with Witten and Bell's
-    smoothing, counted in the real samples: cheap, without a seed, and blind to what lies farther
-    apart than ``order`` tokens. A value *below* that of real text, which the method gives, is not
+    smoothing, counted in the real samples: cheap, without a seed, and nothing that lies farther
+    apart than ``order`` tokens counts. A value *below* that of real text, which the method gives, is not
     better: such text is too predictable. Read it together with ``lm-reverse``.
 
     Source: Zhao et al., 2018, https://arxiv.org/abs/1706.04223, section 5.2; as a curve over

@@ -16,7 +16,7 @@ from typing_extensions import override
 from gantlet.core.data import Code, Dataset, InMemory, Space, Splits, all_samples, groups_of, rows
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Outcome
-from gantlet.core.metric import Extract, Extractor, Metric, Probe
+from gantlet.core.metric import DataProbe, Extract, Extractor, Findings, Metric, Probe
 from gantlet.core.model import (
     Adversarial,
     Decoder,
@@ -470,13 +470,16 @@ def labelled_splits(space: Space, n: int) -> Splits:
     return Splits(train=split(1), validation=split(2), test=split(3), note="made up")
 
 
-def check_probe(probe: Probe, model: Model, real: Tensor) -> None:
+def check_probe(
+    probe: Probe | DataProbe, model: Model, real: Tensor, data: Dataset | None = None
+) -> None:
     """Checks that ``probe`` keeps the contract on a model.
 
     Args:
         probe: The probe.
         model: The model, in training mode, so that a probe that changes its mode is found out.
         real: Samples of the model's space, shape ``(n, *space.shape)``.
+        data: The data set that a ``DataProbe`` is shown.
 
     Raises:
         AssertionError: If it does not; the message names the broken clause.
@@ -484,7 +487,7 @@ def check_probe(probe: Probe, model: Model, real: Tensor) -> None:
     before = {k: v.clone() for k, v in model.state_dict().items()}
     untouched, training = real.clone(), model.training
     with untouched_global_state():
-        first, again = (probe.inspect(model, real, rng=Rng(0)) for _ in range(2))
+        first, again = (_probed(probe, model, real, data) for _ in range(2))
     assert first.scores or first.clock, "a probe finds something, or says why it cannot"
     assert first.scores == again.scores, "same seed, same scores"
     assert first.clock.keys() == again.clock.keys(), "what depends on the machine keeps its names"
@@ -496,6 +499,15 @@ def check_probe(probe: Probe, model: Model, real: Tensor) -> None:
     for name, tensor in model.state_dict().items():
         assert tensor.dtype == before[name].dtype, f"the model keeps its precision: {name}"
         assert torch.equal(tensor, before[name]), f"measuring leaves the model alone: {name}"
+
+
+def _probed(
+    probe: Probe | DataProbe, model: Model, real: Tensor, data: Dataset | None
+) -> Findings:
+    if isinstance(probe, Probe):
+        return probe.inspect(model, real, rng=Rng(0))
+    assert data is not None, "a probe of model and data is shown a data set"
+    return probe.examine(model, real, data=data, splits=data.load(rng=Rng(0)), rng=Rng(0))
 
 
 def check_toy(toy: Toy, *, steps: int = 3) -> None:
