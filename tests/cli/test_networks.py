@@ -34,6 +34,7 @@ def test_the_report_says_who_copies_and_shows_statistics(compared, tmp_path):
     text = report(compared, "markdown", tmp_path)
     assert "Copied edges and link prediction" in text
     assert "Statistics of the networks" in text
+    assert "Statistics at equal overlap" in text
     assert "clustering (NetGAN)" in text
     assert "cell:rank=20,overlap=1.0 memorises" in text
     assert "rewire memorises" not in text

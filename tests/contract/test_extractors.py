@@ -37,6 +37,7 @@ OUTSIDE = {
 PACKAGED = {"efficientnet-lite0", "minilm"}
 # These see samples of one kind alone; test_vocabularies holds them to the contract on those.
 OF_ONE_KIND = {"lm", "ngrams", "spectrogram", "graph-statistics"}
+OF_ONE_KIND = {"ngrams", "spectrogram", "graph-statistics", "walk-embedding"}
 # And these images alone; test_perceptual and this hold them to the contract.
 OF_IMAGES = {"spatial"}
 

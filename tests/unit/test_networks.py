@@ -41,6 +41,7 @@ from gantlet.stats.network_statistics import (
     transitions,
 )
 from gantlet.testing import check_dataset, check_extractor
+from gantlet.testing.contracts import untouched_global_state
 
 
 def stream(name="test", seed=0):
@@ -298,7 +299,9 @@ class TestFiles:
             ("a.edges", "0 1\n2 3\n", "falls into 2 components, the largest of 2 of 4 nodes"),
             ("a.edges", "0 1\n1 0\n1 2\n", "is directed: 1 of 2 edges are there in both"),
             ("a.edges", "0 1\n1 2 3 4\n", "line 2: an edge is two names of nodes"),
-            ("a.edges", "0,1\n1 2\n,2\n", "line 3: an edge is two names"),
+            ("a.edges", "0,1\n1,2\n,2\n", "line 3: an edge is two names"),
+            ("a.edges", "0,1\n1 2\n", "line 2: mixed delimiters, spaces here and commas in"),
+            ("a.csv", "source,target\n0,1\n1,2\n", "first line, 'source target', is a header"),
             ("a.graphml", "<graphml><graph", "cannot be read as GraphML"),
             ("a.edges", "0 1\n1 2\n2 3\n", "keep the training part connected"),
         ],
@@ -519,8 +522,16 @@ class TestProbe:
         assert (
             found["network: triangles"].also["real"] == statistics(made[1].code.train)["triangles"]
         )
+        # At the same overlap, edges that are copied and rewired have far fewer triangles.
+        triangles = found["network: triangles"]
+        assert triangles.also["rewired"] < 0.6 * triangles.value
         trial = Trial(parts={"model": "cell"})
         assert not list(copies(model_results([Outcome(trial=trial, scores=found)])))
+
+    def test_the_same_seed_gives_the_same_scores(self, made):
+        with untouched_global_state():
+            first, again = (self.measured(made, "memorizer") for _ in range(2))
+        assert first == again
 
     def test_other_data_are_refused(self, made):
         data = datasets.make("ring")

@@ -488,24 +488,42 @@ def _graphml(path: Path) -> RawNetwork:
 
 def _edge_list(path: Path) -> RawNetwork:
     text, _ = read_text(path, "a list of edges")
-    rows: list[tuple[str, str]] = []
-    weighted = False
-    for number, line in enumerate(text.splitlines(), 1):
-        bare = line.split("#")[0].strip()
-        if not bare or bare.startswith("%"):
-            continue
-        cells = [c.strip() for c in bare.split(",")] if "," in bare else bare.split()
-        if len(cells) not in {2, 3} or not all(cells):
-            raise UserError(
-                f"{path}, line {number}: an edge is two names of nodes, and perhaps a weight. Got "
-                f"{bare[:60]!r}."
-            )
-        rows.append((cells[0], cells[1]))
-        weighted |= len(cells) == 3 and cells[2] not in {"1", "1.0", "{}"}
-    names = sorted({name for row in rows for name in row}, key=_by_number)
+    bare = ((i, line.split("#")[0].strip()) for i, line in enumerate(text.splitlines(), 1))
+    lines = [(i, line) for i, line in bare if line and not line.startswith("%")]
+    comma = bool(lines) and "," in lines[0][1]
+    rows = [_edge(path, i, line, comma=comma) for i, line in lines]
+    _check_header(path, rows)
+    names = sorted({name for row in rows for name in row[:2]}, key=_by_number)
     place = {name: i for i, name in enumerate(names)}
-    pairs = np.array([(place[a], place[b]) for a, b in rows], np.int64).reshape(-1, 2)
+    pairs = np.array([(place[row[0]], place[row[1]]) for row in rows], np.int64).reshape(-1, 2)
+    weighted = any(row[2:] not in {(), ("1",), ("1.0",), ("{}",)} for row in rows)
     return RawNetwork(names, pairs, weighted=weighted)
+
+
+def _edge(path: Path, number: int, line: str, *, comma: bool) -> tuple[str, ...]:
+    """Returns the two names of a line, and its weight where it has one."""
+    if comma != ("," in line):
+        here, there = ("spaces", "commas") if comma else ("commas", "spaces")
+        raise UserError(
+            f"{path}, line {number}: mixed delimiters, {here} here and {there} in the first line. "
+            "Use one."
+        )
+    cells = tuple(c.strip() for c in line.split(",")) if comma else tuple(line.split())
+    if len(cells) not in {2, 3} or not all(cells):
+        raise UserError(
+            f"{path}, line {number}: an edge is two names of nodes, and perhaps a weight. Got "
+            f"{line[:60]!r}."
+        )
+    return cells
+
+
+def _check_header(path: Path, rows: Sequence[tuple[str, ...]]) -> None:
+    is_number = [row[0].isdecimal() and row[1].isdecimal() for row in rows]
+    if len(rows) > 1 and not is_number[0] and all(is_number[1:]):
+        raise UserError(
+            f"{path}: the first line, {' '.join(rows[0])[:60]!r}, is a header, or names nodes "
+            "where all others have numbers. Remove it, or begin it with #."
+        )
 
 
 def _by_number(name: str) -> tuple[int, int, str]:

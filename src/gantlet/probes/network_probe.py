@@ -18,7 +18,7 @@ from gantlet.core.model import Model
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
 from gantlet.domains.networks import HeldOut, NetworkCode, network_code
-from gantlet.models.chains import NetworkModel
+from gantlet.models.chains import NetworkModel, rewired
 from gantlet.stats.intervals import mean
 from gantlet.stats.network_statistics import (
     Array,
@@ -58,8 +58,9 @@ class NetworkProbe:
       that copies finds training edges more often than others; ``p`` is that of Fisher's exact test
       of no difference, on the first assembled network.
     - ``link prediction ROC AUC`` and ``average precision``: on the test edges.
-    - ``network: ...``: statistics, beside those of the training part (``real``), and those that
-      the code of NetGAN computes under other names.
+    - ``network: ...``: statistics, beside those of the training part (``real``) and of a rewired
+      copy of it with the same overlap (``rewired``); and those that the code of NetGAN computes
+      under other names.
 
     Source: Bojchevski et al., 2018 (NetGAN), https://arxiv.org/abs/1803.00816, section 4.
 
@@ -88,7 +89,7 @@ class NetworkProbe:
             scores={
                 **_copied(made, code),
                 **_links(scored, code.test, rng.stream("link prediction")),
-                **dict(_statistics(made, code.train)),
+                **dict(_statistics(made, code.train, rng.stream("rewired"))),
             },
             clock={},
         )
@@ -155,13 +156,24 @@ def _chance(graph: Network) -> float:
     return float(np.minimum(product / (2 * m), 1).mean())
 
 
-def _statistics(made: Sequence[Network], real: Network) -> Iterator[tuple[str, Estimate]]:
+def _statistics(
+    made: Sequence[Network], real: Network, rng: torch.Generator
+) -> Iterator[tuple[str, Estimate]]:
     wanted = statistics(real) | netgan_statistics(real)
+    twin = rewired(real, _share_copied(made, real), rng=rng)
+    copied = statistics(twin) | netgan_statistics(twin)
     each = [statistics(g) | netgan_statistics(g) for g in made]
     for name, value in wanted.items():
         known = [one[name] for one in each if math.isfinite(one[name])]
         found = mean(known, of="assembled networks")
-        yield f"{STATISTIC}{name}", found.beside(real=value)
+        yield f"{STATISTIC}{name}", found.beside(real=value, rewired=copied[name])
+
+
+def _share_copied(made: Sequence[Network], real: Network) -> float:
+    """Returns the share of edges to copy for the overlap of ``made``, which chance adds to."""
+    overlap = sum(edge_overlap(g, real) for g in made) / len(made)
+    chance = _chance(real)
+    return min(max((overlap - chance) / max(1 - chance, 1e-9), 0.0), 1.0)
 
 
 def _links(scored: _Scored, test: HeldOut, rng: torch.Generator) -> dict[str, Estimate]:
