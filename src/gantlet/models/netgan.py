@@ -215,7 +215,7 @@ class NetGan:
     @property
     def solver(self) -> str:
         """Adam, three steps of the critic for one of the generator."""
-        return "adam:lr=0.002,beta1=0.5,beta2=0.9,steps=3+1"
+        return "adam:lr=0.005,beta1=0.5,beta2=0.9,steps=3+1"
 
     def build(self, space: Space, context_space: Space | None = None, *, rng: Rng) -> NetGanGame:
         """Returns an untrained NetGAN for walks on a network.
