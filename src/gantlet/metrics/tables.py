@@ -29,6 +29,9 @@ from gantlet.stats.jackknife import Detailed, Paired, folds, jackknife, spread
 
 _LEAST = 10  # rows of each set
 
+Rows = tuple[Tensor, Tensor]
+"""Real and fake rows, shapes ``(n, d)`` and ``(m, d)``."""
+
 
 class Likeness(ABC):
     """How alike two sets of rows are in one respect, from 0 to 1."""
@@ -41,6 +44,47 @@ class Likeness(ABC):
     def of(self, real: Tensor, fake: Tensor) -> Tensor:
         """Returns the likeness of sets from their sums, shapes ``(..., k)``, shape ``(...)``."""
 
+    @abstractmethod
+    def dealt(self, first: Tensor) -> Tensor:
+        """Returns the likeness of some of the rows of both sets and of all others, a scalar.
+
+        Args:
+            first: Which rows are the first set, bool, shape ``(n + m,)``.
+        """
+
+
+class CountedLikeness(Likeness):
+    """A likeness that is a function of how often each value occurs.
+
+    Args:
+        values: How many values there are.
+    """
+
+    def __init__(self, values: int) -> None:
+        self._values = values
+        self._pooled: Tensor | None = None
+        self._total: Tensor | None = None
+
+    @abstractmethod
+    def codes(self, x: Tensor) -> Tensor:
+        """Returns which value each row has, int64, shape ``(n,)``."""
+
+    def pool(self, pooled: Tensor) -> None:
+        """Looks at the rows of both sets, so that they can be dealt out."""
+        self._pooled = self.codes(pooled)
+        self._total = torch.bincount(self._pooled, minlength=self._values).double()
+
+    @override
+    def statistics(self, x: Tensor, fold: Tensor) -> Tensor:
+        return _counted(self.codes(x), self._values, fold)
+
+    @override
+    def dealt(self, first: Tensor) -> Tensor:
+        if self._pooled is None or self._total is None:
+            raise RuntimeError("pool() comes before dealt().")
+        own = torch.bincount(self._pooled[first], minlength=self._values).double()
+        return self.of(own, self._total - own)
+
 
 def _counted(codes: Tensor, values: int, fold: Tensor) -> Tensor:
     g = int(fold.max()) + 1
@@ -49,7 +93,7 @@ def _counted(codes: Tensor, values: int, fold: Tensor) -> Tensor:
 
 
 @final
-class ColumnLikeness(Likeness):
+class ColumnLikeness(CountedLikeness):
     """One less the largest difference of distribution functions, or of probabilities.
 
     Of a column of numbers the Kolmogorov-Smirnov distance is taken off, a missing one counted as
@@ -57,24 +101,25 @@ class ColumnLikeness(Likeness):
 
     Args:
         column: The column.
-        pooled: The rows of both sets.
+        rows: Both sets.
     """
 
-    def __init__(self, column: ColumnSlice, pooled: Tensor) -> None:
-        self._column = column
-        self._order = torch.unique(self._numbers(pooled)) if column.kind == "number" else None
-        self._values = column.values if self._order is None else len(self._order)
+    def __init__(self, column: ColumnSlice, rows: Rows) -> None:
+        self._column, pooled = column, torch.cat(rows)
+        is_number = column.kind == "number"
+        self._order = torch.unique(self._numbers(pooled)) if is_number else None
+        super().__init__(column.values if self._order is None else len(self._order))
+        self.pool(pooled)
 
     def _numbers(self, x: Tensor) -> Tensor:
         value = x[:, self._column.start].double()
         return torch.where(self._column.present(x), value, -torch.inf)
 
     @override
-    def statistics(self, x: Tensor, fold: Tensor) -> Tensor:
+    def codes(self, x: Tensor) -> Tensor:
         if self._order is None:
-            return _counted(self._column.codes(x), self._values, fold)
-        codes = torch.searchsorted(self._order, self._numbers(x).contiguous())
-        return _counted(codes, self._values, fold)
+            return self._column.codes(x)
+        return torch.searchsorted(self._order, self._numbers(x).contiguous())
 
     @override
     def of(self, real: Tensor, fake: Tensor) -> Tensor:
@@ -89,7 +134,7 @@ _BINS = 10
 
 
 @final
-class TableLikeness(Likeness):
+class TableLikeness(CountedLikeness):
     """One less the total variation distance of the joint distribution of two columns.
 
     Numbers are taken in 10 bins of equal shares of the real rows; a missing one is a bin.
@@ -97,11 +142,14 @@ class TableLikeness(Likeness):
     Args:
         first: A column.
         second: Another one.
-        real: The real rows.
+        rows: Both sets.
     """
 
-    def __init__(self, first: ColumnSlice, second: ColumnSlice, real: Tensor) -> None:
-        self._parts = [(column, self._edges(column, real)) for column in (first, second)]
+    def __init__(self, first: ColumnSlice, second: ColumnSlice, rows: Rows) -> None:
+        self._parts = [(column, self._edges(column, rows[0])) for column in (first, second)]
+        n, self._m = (c.values if e is None else len(e) + 2 for c, e in self._parts)
+        super().__init__(n * self._m)
+        self.pool(torch.cat(rows))
 
     @staticmethod
     def _edges(column: ColumnSlice, real: Tensor) -> Tensor | None:
@@ -112,17 +160,16 @@ class TableLikeness(Likeness):
         return torch.unique(torch.quantile(own, at)) if len(own) else own
 
     @override
-    def statistics(self, x: Tensor, fold: Tensor) -> Tensor:
-        (a, n), (b, m) = (self._codes(x, *part) for part in self._parts)
-        return _counted(a * m + b, n * m, fold)
+    def codes(self, x: Tensor) -> Tensor:
+        a, b = (self._binned(x, *part) for part in self._parts)
+        return a * self._m + b
 
     @staticmethod
-    def _codes(x: Tensor, column: ColumnSlice, edges: Tensor | None) -> tuple[Tensor, int]:
+    def _binned(x: Tensor, column: ColumnSlice, edges: Tensor | None) -> Tensor:
         if edges is None:
-            return column.codes(x), column.values
-        bin_ = torch.searchsorted(edges, x[:, column.start].double().contiguous())
-        missing = ~column.present(x)
-        return torch.where(missing, len(edges) + 1, bin_), len(edges) + 2
+            return column.codes(x)
+        bins = torch.searchsorted(edges, x[:, column.start].double().contiguous())
+        return torch.where(column.present(x), bins, len(edges) + 1)
 
     @override
     def of(self, real: Tensor, fake: Tensor) -> Tensor:
@@ -139,10 +186,11 @@ class CorrelationLikeness(Likeness):
     Args:
         first: A column of numbers.
         second: Another one.
+        rows: Both sets.
     """
 
-    def __init__(self, first: ColumnSlice, second: ColumnSlice) -> None:
-        self._columns = first, second
+    def __init__(self, first: ColumnSlice, second: ColumnSlice, rows: Rows) -> None:
+        self._columns, self._pooled = (first, second), torch.cat(rows)
 
     @override
     def statistics(self, x: Tensor, fold: Tensor) -> Tensor:
@@ -155,6 +203,12 @@ class CorrelationLikeness(Likeness):
     @override
     def of(self, real: Tensor, fake: Tensor) -> Tensor:
         return 1 - (self._correlation(real) - self._correlation(fake)).abs() / 2
+
+    @override
+    def dealt(self, first: Tensor) -> Tensor:
+        sets = (self._pooled[first], self._pooled[~first])
+        none = [torch.zeros(len(z), dtype=torch.int64, device=z.device) for z in sets]
+        return self.of(*(self.statistics(z, f)[0] for z, f in zip(sets, none, strict=True)))
 
     @staticmethod
     def _correlation(sums: Tensor) -> Tensor:
@@ -177,15 +231,12 @@ def _centred_ranks(x: Tensor) -> Tensor:
 # The mean over all columns, or over all pairs of them.
 # ----------------------------------------------------------------------------
 
-# Columns of which all pairs are compared, at most.
-_PAIRED = 32
+# Columns that are compared, at most, and those of which all pairs are.
+_COLUMNS, _PAIRED = 512, 32
 _SIMILARITY = (
     "mean over {} {}; lowest: {}; two sets of these sizes from the pooled rows have {:.4g} on "
     "average, p = {:.2g} of {} permutations; interval by block jackknife"
 )
-
-Rows = tuple[Tensor, Tensor]
-"""Real and fake rows, shapes ``(n, d)`` and ``(m, d)``."""
 
 Respect = tuple[str, Callable[[Rows], Likeness]]
 """A respect in which sets are compared: its name, and how its likeness is made for two sets."""
@@ -222,10 +273,9 @@ class Similarity(Paired):
             missing = Estimate.missing(reason, better=self.better)
             return Detailed(missing, torch.zeros(len(x), dtype=torch.float64), Variance(0.0))
         of_x, of_y = (folds(len(z), rng=rng, device=z.device) for z in (x, y))
-        both = torch.cat([x, y])
         each = [make((x, y)) for _, make in self._respects]
         whole, real_out, fake_out = self._without_folds(each, (x, y), (of_x, of_y))
-        chance, p = self._chance(both, len(x), float(whole.mean()), rng)
+        chance, p = self._chance(each, (len(x), len(y)), float(whole.mean()), rng)
         low = int(whole.argmin())
         method = _SIMILARITY.format(
             len(each),
@@ -264,23 +314,18 @@ class Similarity(Paired):
         )
 
     def _chance(
-        self, both: Tensor, n: int, value: float, rng: torch.Generator
+        self, each: Sequence[Likeness], sizes: tuple[int, int], value: float, rng: torch.Generator
     ) -> tuple[float, float]:
         """Returns the mean over random splits of all rows, and the p-value of ``value``."""
-        found = torch.tensor([self._dealt(both, n, rng) for _ in range(self._permutations)])
+        found = torch.stack([_dealt(each, sizes, rng) for _ in range(self._permutations)])
         p = (1 + int((found <= value + 1e-12).sum())) / (self._permutations + 1)
         return float(found.mean()), p
 
-    def _dealt(self, both: Tensor, n: int, rng: torch.Generator) -> float:
-        mixed = both[torch.randperm(len(both), generator=rng, device=rng.device).to(both.device)]
-        x, y = mixed[:n], mixed[n:]
-        one_fold = [torch.zeros(len(z), dtype=torch.int64, device=z.device) for z in (x, y)]
-        values = []
-        for _, make in self._respects:
-            likeness = make((x, y))
-            sums = [likeness.statistics(z, f)[0] for z, f in zip((x, y), one_fold, strict=True)]
-            values.append(likeness.of(*sums))
-        return float(torch.stack(values).mean())
+
+def _dealt(each: Sequence[Likeness], sizes: tuple[int, int], rng: torch.Generator) -> Tensor:
+    """Returns the mean likeness of the rows of both sets dealt out at random."""
+    order = torch.randperm(sum(sizes), generator=rng, device=rng.device)
+    return torch.stack([one.dealt(order < sizes[0]) for one in each]).mean()
 
 
 def _numbers_only(x: Tensor) -> tuple[ColumnSlice, ...]:
@@ -295,8 +340,8 @@ class ColumnSimilarity(SpaceMetric):
 
     Of a column of numbers it is one less the Kolmogorov-Smirnov distance, with missing values
     below all others; of a category one less the total variation distance. It does not see how
-    columns go together. Finite sets are never quite alike: the method says how alike two sets
-    from the pooled rows are on average.
+    columns go together. The first 512 columns are compared. Finite sets are never quite alike:
+    the method says how alike two sets from the pooled rows are on average.
 
     Source: Massey, 1951, https://doi.org/10.2307/2280095, for the distance of numbers; "KS
         complement" and "TV complement" of the library SDMetrics.
@@ -329,11 +374,16 @@ class ColumnSimilarity(SpaceMetric):
 
     def _over(self, columns: Sequence[ColumnSlice], names: Sequence[str]) -> Similarity:
         respects = [_column(c, name) for c, name in zip(columns, names, strict=True)]
-        return Similarity(respects, "columns", self.permutations)
+        what = "columns" + _of_many(len(columns), _COLUMNS)
+        return Similarity(respects[:_COLUMNS], what, self.permutations)
+
+
+def _of_many(columns: int, most: int) -> str:
+    return f", those of the first {most} of {columns} columns" if columns > most else ""
 
 
 def _column(column: ColumnSlice, name: str) -> Respect:
-    return f"column {name}", lambda rows: ColumnLikeness(column, torch.cat(rows))
+    return f"column {name}", lambda rows: ColumnLikeness(column, rows)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -377,9 +427,7 @@ class PairSimilarity(SpaceMetric):
 
     def _over(self, columns: Sequence[ColumnSlice], names: Sequence[str]) -> Similarity:
         known = list(zip(columns, names, strict=True))[:_PAIRED]
-        what = "pairs of columns"
-        if len(columns) > _PAIRED:
-            what += f", those of the first {_PAIRED} of {len(columns)} columns"
+        what = "pairs of columns" + _of_many(len(columns), _PAIRED)
         return Similarity(
             [_pair(a, b) for a, b in combinations(known, 2)], what, self.permutations
         )
@@ -388,8 +436,8 @@ class PairSimilarity(SpaceMetric):
 def _pair(a: tuple[ColumnSlice, str], b: tuple[ColumnSlice, str]) -> Respect:
     (first, name), (second, other) = a, b
     if first.kind == second.kind == "number":
-        return f"{name} and {other}", lambda _: CorrelationLikeness(first, second)
-    return f"{name} and {other}", lambda rows: TableLikeness(first, second, rows[0])
+        return f"{name} and {other}", lambda rows: CorrelationLikeness(first, second, rows)
+    return f"{name} and {other}", lambda rows: TableLikeness(first, second, rows)
 
 
 # ----------------------------------------------------------------------------
