@@ -138,8 +138,8 @@ class Disclosure(SpaceMetric):
     in the others; each of the first 64 columns is the secret in turn. A category is guessed if it
     is equal, a number if it is off by at most a twentieth of the range of nine in ten real
     numbers. The number is ``(a - b) / (1 - b)``, where ``a`` is the success on training rows and
-    ``b`` that on held-out rows, of which the fakes cannot have told anything: 0 where training
-    rows are no more exposed than others, 1 where each of them is found out.
+    ``b`` that on held-out rows, of which the model knew nothing: 0 where training rows are no
+    more exposed than others, 1 where all their values are guessed.
 
     Source: Giomi et al., 2022 (Anonymeter), https://arxiv.org/abs/2211.10459, sections 3 and 4.3.
 

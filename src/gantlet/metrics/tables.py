@@ -249,7 +249,7 @@ class Similarity(Paired):
     Args:
         respects: In which they are compared.
         what: What these are, for the method.
-        permutations: How often rows are dealt out at random.
+        permutations: Number of permutations of the rows.
     """
 
     better: ClassVar[Better] = "higher"
@@ -348,7 +348,7 @@ class ColumnSimilarity(SpaceMetric):
     Differs from SDMetrics: missing values count.
 
     Attributes:
-        permutations: How often rows are dealt out at random for the level of chance.
+        permutations: Number of permutations of the rows for the level of chance.
     """
 
     better: ClassVar[Better] = "higher"
@@ -401,7 +401,7 @@ class PairSimilarity(SpaceMetric):
     Differs from SDMetrics: bins hold equal shares of the real rows; missing values count.
 
     Attributes:
-        permutations: How often rows are dealt out at random for the level of chance.
+        permutations: Number of permutations of the rows for the level of chance.
     """
 
     better: ClassVar[Better] = "higher"
