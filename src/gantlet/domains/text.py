@@ -700,9 +700,14 @@ class TextDomain(Domain):
 
     endings: ClassVar[tuple[str, ...]] = (".txt",)
     metrics: ClassVar[tuple[str, ...]] = (
-        *("bleu", "self-bleu", "lm-forward", "lm-reverse", "verbatim", "longest-copy"),
+        "bleu",
+        "self-bleu",
+        "lm-forward",
+        "lm-reverse",
+        "verbatim",
+        "longest-copy",
     )
-    models: ClassVar[tuple[str, ...]] = (*("histogram", "ngram", "lm", "text-gan", "scratch-gan"),)
+    models: ClassVar[tuple[str, ...]] = ("histogram", "ngram", "lm", "text-gan", "scratch-gan")
     trade_off: ClassVar[tuple[str, str]] = ("lm-forward", "lm-reverse")
 
     @override
