@@ -100,6 +100,15 @@ def test_what_is_no_sentence_has_no_probability():
     assert bool(data.log_density(torch.tensor(right).float()).isfinite().all())
 
 
+def test_the_stationary_distribution_is_stationary():
+    for spread in (0.5, 2.0, 6.0):
+        data = datasets.make(f"markov:vocabulary=40,spread={spread}")
+        share = data.stationary
+        assert float(share.sum()) == pytest.approx(1, abs=1e-14)
+        assert torch.allclose(share @ data.transitions, share, rtol=1e-10, atol=1e-15)
+        assert bool((share > 0).all())
+
+
 def test_rows_that_end_are_never_drawn_by_a_chain_or_the_oracle():
     for name in ("markov:length=4", "oracle:length=4"):
         data = datasets.make(name)

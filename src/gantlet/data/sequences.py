@@ -132,13 +132,19 @@ class Markov(KnownTokens):
 
     @property
     def stationary(self) -> Tensor:
-        """Probability of each token at any place, shape ``(vocabulary,)``, float64."""
-        k, p = self.vocabulary, self.transitions
-        equations = torch.cat([p.T - torch.eye(k), torch.ones(1, k, dtype=torch.float64)])
-        right = torch.zeros(k + 1, 1, dtype=torch.float64)
-        right[-1] = 1
-        solution: Tensor = torch.linalg.lstsq(equations, right).solution
-        return solution[:, 0].clamp(min=0)
+        """Probability of each token at any place, shape ``(vocabulary,)``, float64.
+
+        By elimination without subtractions: exact to rounding, and the same in each process.
+
+        Source: Grassmann, Taksar and Heyman, 1985, https://doi.org/10.1287/opre.33.5.1107.
+        """
+        p, share = self.transitions, torch.ones(self.vocabulary, dtype=torch.float64)
+        for m in range(self.vocabulary - 1, 0, -1):
+            p[:m, m] /= p[m, :m].sum()
+            p[:m, :m] += p[:m, m, None] * p[m, None, :m]
+        for m in range(1, self.vocabulary):
+            share[m] = (share[:m] * p[:m, m]).sum()
+        return share / share.sum()
 
     @override
     def draw(self, n: int, rng: torch.Generator) -> Tensor:
@@ -160,7 +166,7 @@ class Markov(KnownTokens):
     @override
     def entropy(self) -> Estimate:
         first, p = self.stationary, self.transitions
-        rate = first @ torch.special.entr(p).sum(1)
+        rate = (first * torch.special.entr(p).sum(1)).sum()
         whole = torch.special.entr(first).sum() + (self.length - 1) * rate
         return Estimate.exact(float(whole), unit="nats", method="exact, from the chain")
 
