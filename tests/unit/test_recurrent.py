@@ -228,6 +228,22 @@ def test_likelihood_comes_down_to_the_entropy_of_a_markov_chain():
     assert exact - 0.1 < found < exact + 0.1
 
 
+def test_a_few_rows_can_be_learned_by_heart():
+    """What memorization metrics have to catch: nothing but training samples comes out."""
+    rng = Rng(0).stream("x")
+    seen, other = torch.randint(1, 6, (2, 16, 6), generator=rng).float()
+    game = Lm(width=32, embed=8).build(Space("tokens", (6,), 6), rng=Rng(0))
+    game.prepare(seen, rng=rng)
+    play = solvers.make("adam:lr=0.01").start(game)
+    for i in range(200):
+        play.step(seen, rng=Rng(i).stream("step"))
+    drawn = game.model.sample(400, rng=Rng(0).stream("s"))
+    copied = (drawn[:, None] == seen).all(2).any(1).float().mean()
+    assert float(copied) > 0.95
+    assert -float(log_prob(game.model, seen).mean()) < 3.2
+    assert -float(log_prob(game.model, other).mean()) > 15
+
+
 def test_bad_settings_are_told_in_one_line():
     for wrong, text in [
         (lambda: Lm().build(Space("vector", (2,)), rng=Rng(0)), "Got vector 2"),
