@@ -129,7 +129,7 @@ def _at_equal_overlap(known: Sequence[ModelResults]) -> Table:
         columns=[Column(name="model"), Column(name="edge overlap"), *columns],
         rows=rows,
         references=[_REAL],
-        note="Rewired: of a copy of as many edges, the others rewired by degree. What is no "
+        note="Rewired: of a copy of as many edges, the others rewired by degree. What is not "
         "nearer to the real network than that was not learned.",
     )
 
