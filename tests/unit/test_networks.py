@@ -40,8 +40,7 @@ from gantlet.stats.network_statistics import (
     statistics,
     transitions,
 )
-from gantlet.testing import check_dataset, check_extractor
-from gantlet.testing.contracts import untouched_global_state
+from gantlet.testing import check_dataset, check_extractor, check_probe
 
 
 def stream(name="test", seed=0):
@@ -528,10 +527,13 @@ class TestProbe:
         trial = Trial(parts={"model": "cell"})
         assert not list(copies(model_results([Outcome(trial=trial, scores=found)])))
 
-    def test_the_same_seed_gives_the_same_scores(self, made):
-        with untouched_global_state():
-            first, again = (self.measured(made, "memorizer") for _ in range(2))
-        assert first == again
+    @pytest.mark.parametrize("spec", ["memorizer", "dc-sbm"])
+    def test_it_keeps_the_contract(self, made, spec):
+        data, splits = made
+        x = all_samples(splits.train)
+        model = families.make(spec).fit(data.space, x, rng=Rng(0)).model
+        real = all_samples(splits.test, 20)
+        check_probe(NetworkProbe(graphs=2, walks=2000), model, real, data)
 
     def test_other_data_are_refused(self, made):
         data = datasets.make("ring")

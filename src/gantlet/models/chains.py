@@ -10,7 +10,7 @@ import abc
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, final
+from typing import Annotated, Any, final
 
 import numpy as np
 import torch
@@ -437,7 +437,8 @@ def _clusters(graph: Network, k: int, rng: Rng) -> tuple[Array, int]:
     stream = Rng(rng.seed).stream("init")
     seed = int(torch.randint(_SEED_LIMIT, (), generator=stream))
     with threadpool_limits(torch.get_num_threads()):
-        found = KMeans(k, n_init=10, random_state=seed).fit(place / np.maximum(length, 1e-12))
+        untyped: Any = KMeans
+        found = untyped(k, n_init=10, random_state=seed).fit(place / np.maximum(length, 1e-12))
     return found.labels_.astype(np.int64), 10 * int(found.n_iter_)
 
 

@@ -104,15 +104,14 @@ class NetworkProbe:
 class _Scored:
     """Where graphs and scores come from: a model of networks, or counts of steps."""
 
-    def __init__(self, source: NetworkModel | csr_array) -> None:
-        self._source = source
+    def __init__(self, source: NetworkModel | csr_array, nodes: int) -> None:
+        self._source, self._nodes = source, nodes
 
     def graph(self, edges: int, rng: torch.Generator) -> Network:
         """Returns one network of about so many edges."""
         if isinstance(self._source, NetworkModel):
             return self._source.graph(edges, rng=rng)
-        nodes = self._source.shape[0]
-        return assemble(counted_pairs(self._source), nodes, edges, rng=rng)
+        return assemble(counted_pairs(self._source), self._nodes, edges, rng=rng)
 
     def of(self, pairs: Array) -> Array:
         """Returns the score of each pair of nodes, shape ``(k,)``."""
@@ -124,12 +123,12 @@ class _Scored:
 
 def _scored(model: Model, code: NetworkCode, walks: int, rng: Rng) -> _Scored:
     if isinstance(model, NetworkModel):
-        return _Scored(model)
+        return _Scored(model, code.full.nodes)
     stream, nodes = rng.stream("walks of networks"), code.full.nodes
     counts = csr_array((nodes, nodes))
     for start in range(0, walks, _BLOCK):
         counts = counts + transitions(model.sample(min(_BLOCK, walks - start), rng=stream), nodes)
-    return _Scored(csr_array(counts))
+    return _Scored(csr_array(counts), nodes)
 
 
 # ----------------------------------------------------------------------------

@@ -162,7 +162,7 @@ def _cycles(graph: Network) -> tuple[float, float]:
     twice = graph.adjacency @ graph.adjacency
     triangles = (twice * graph.adjacency).sum() / 6
     # Closed walks of four steps go over one edge, over a wedge, or around a cycle, in 8 ways.
-    walks = (twice.data**2).sum()
+    walks = np.square(np.asarray(twice.data)).sum()
     wedges = (degree * (degree - 1) / 2).sum()
     return float(triangles), float((walks - degree.sum() - 4 * wedges) / 8)
 
@@ -370,8 +370,8 @@ def spectral_embedding(counts: csr_array, dims: int, *, added: float = 0.0) -> A
     """
     from scipy.sparse.linalg import eigsh
 
-    n = counts.shape[0]
     total = np.asarray(counts.sum(1)).ravel() + added
+    n = len(total)
     root = diags_array(1 / np.sqrt(np.maximum(total, 1e-12)))
     matrix = root @ counts @ root
     if n <= _DENSE:
