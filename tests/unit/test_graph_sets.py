@@ -15,6 +15,7 @@ from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets
 from gantlet.data.graph_sets import Checkable, Planar, Sbm, Trees, is_planar, is_tree
+from gantlet.domains.domains import reader_of
 from gantlet.stats.graphs import adjacency, networks
 
 PUBLISHED = "sbm:most=5,smallest=20,largest=40,inside=0.3,across=0.005"
@@ -128,3 +129,46 @@ def test_published_sets_are_valid(file, check, least):
 def test_settings_without_meaning_are_refused(written, text):
     with pytest.raises(UserError, match=text):
         datasets.make(written)
+
+
+# Folders of files of one graph each
+
+
+def folder_of(tmp_path, graphs):
+    for i, graph in enumerate(graphs):
+        nx.write_graphml(graph, tmp_path / f"{i:02}.graphml")
+    return tmp_path
+
+
+def test_a_folder_of_files_is_a_set(tmp_path):
+    graphs = [nx.path_graph(k) for k in range(3, 14)]
+    folder_of(tmp_path, graphs)
+    (tmp_path / "99.edgelist").write_text("a b\nb c\nc b\n")
+    data = reader_of(tmp_path)
+    assert data.space.shape == (13, 13)
+    x = all_samples(data.whole())
+    assert [g.number_of_edges() for g in networks(x)] == [*range(2, 13), 2]
+    assert is_tree(x).all()
+    (tmp_path / "99.edgelist").write_text("a b\n")
+    assert adjacency(all_samples(data.whole()))[0][-1].sum() == 2, "changed files are read again"
+
+
+@pytest.mark.parametrize(
+    ("graph", "text"),
+    [
+        (nx.DiGraph([(0, 1)]), r"02.graphml is directed\. Graphs of a set are undirected"),
+        (nx.Graph([(0, 0), (0, 1)]), r"02.graphml has a loop\. Remove it"),
+        (nx.Graph(), r"02.graphml holds no node"),
+        (nx.from_edgelist([(0, 1, {"weight": 2})]), r"02.graphml has weights"),
+    ],
+)
+def test_what_is_no_graph_of_a_set_is_refused_in_one_line(tmp_path, graph, text):
+    folder_of(tmp_path, [nx.path_graph(3), nx.path_graph(4), graph])
+    with pytest.raises(UserError, match=text) as error:
+        datasets.make(f"graphs:path={tmp_path}").load(rng=Rng(0))
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_without_graphs_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"holds no graphs: no files that end in .graphml"):
+        datasets.make(f"graphs:path={tmp_path}").load(rng=Rng(0))

@@ -1,7 +1,7 @@
 """Graphs: reading, features, attributes."""
 
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, final
@@ -38,6 +38,7 @@ from gantlet.domains.attributes import (
     jitter,
 )
 from gantlet.domains.domains import Domain
+from gantlet.domains.networks import read_network
 from gantlet.report.pictures import grid
 from gantlet.stats.graphs import (
     clustering_shares,
@@ -240,15 +241,16 @@ class GraphCode(Code):
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
 class Graphs:
-    """Undirected graphs in a ``.npz`` file, as symmetric matrices with room for the largest.
+    """Undirected graphs in a file or folder, as symmetric matrices with room for the largest.
 
-    The file holds ``num_nodes`` and ``num_edges`` of each graph and the ``edges`` of all, one
-    after the other, shape ``(edges, 2)``, nodes counted from 0 in each graph. There may be several
-    such parts: ``train_edges``, ``test_edges`` and so on. The diagonal of a matrix is 1 where
-    there is a node.
+    A ``.npz`` file holds ``num_nodes`` and ``num_edges`` of each graph and the ``edges`` of all,
+    one after the other, shape ``(edges, 2)``, nodes counted from 0 in each. There may be several
+    such parts: ``train_edges``, ``test_edges`` and so on. In a folder each file is a graph:
+    ``.graphml``, or a list of edges (``.edgelist``, ``.edges``). The diagonal of a matrix is 1
+    where there is a node.
 
     Attributes:
-        path: The file.
+        path: The file or folder.
         part: Which part is wanted, or none for all.
         nodes: How many nodes a matrix has room for, or none for the largest graph.
         validation: Share of the graphs for validation.
@@ -352,13 +354,61 @@ def _prefixes(names: set[str] | Sequence[str]) -> list[str]:
     return [n.removesuffix("num_edges") for n in names if n.endswith("num_edges")]
 
 
-@read_once(4, stamp_of)
+FILES = (".graphml", ".edgelist", ".edges")
+"""How the names of files of one graph each end, of which a folder may be a set."""
+
+
+def is_folder_of_graphs(path: Path) -> bool:
+    """Returns whether most files of a folder hold a graph each."""
+    if not path.is_dir():
+        return False
+    files = [f for f in path.iterdir() if f.is_file() and not f.name.startswith(".")]
+    return 2 * len(_graph_files(path)) > len(files)
+
+
+def _graph_files(folder: Path) -> list[Path]:
+    return sorted(f for f in folder.iterdir() if f.suffix.lower() in FILES and f.is_file())
+
+
+def _stamp(path: Path) -> Hashable:
+    if path.is_dir():
+        return tuple((f.name, *stamp_of(f)) for f in _graph_files(path))
+    return stamp_of(path)
+
+
+def _folder(path: Path) -> _Part:
+    """Returns the graphs of all files of a folder, in the order of their names.
+
+    Raises:
+        UserError: If there is none, or one of them is not an undirected graph without weights.
+    """
+    files = _graph_files(path)
+    if not files:
+        raise UserError(f"{path} holds no graphs: no files that end in {', '.join(FILES)}.")
+    found = []
+    for file in files:
+        raw = read_network(file)
+        if raw.directed or raw.weighted:
+            what = "is directed" if raw.directed else "has weights"
+            raise UserError(f"{file} {what}. Graphs of a set are undirected and without weights.")
+        if not raw.names:
+            raise UserError(f"{file} holds no node. Add some, or remove the file.")
+        found.append(raw)
+    nodes = np.array([len(raw.names) for raw in found])
+    counts = np.array([len(raw.pairs) for raw in found])
+    names = [file.name for file in files]
+    return _part(path, nodes, counts, np.concatenate([raw.pairs for raw in found]), names)
+
+
+@read_once(4, _stamp)
 def _parts(path: Path) -> dict[str, _Part]:
+    if path.is_dir():
+        return {"all": _folder(path)}
     with readable(path, "a set of graphs"), zipfile.ZipFile(path) as archive:
         names = {n.removesuffix(".npy"): n for n in archive.namelist()}
         found = {
-            prefix.rstrip("_") or "all": _part(
-                path, *(unpacked(archive, names[f"{prefix}{a}"], path) for a in _ARRAYS)
+            prefix.rstrip("_") or "all": _arrays(
+                path, [unpacked(archive, names[f"{prefix}{a}"], path) for a in _ARRAYS]
             )
             for prefix in _prefixes(list(names))
             if all(f"{prefix}{a}" in names for a in _ARRAYS)
@@ -368,7 +418,14 @@ def _parts(path: Path) -> dict[str, _Part]:
     return found
 
 
-def _part(path: Path, nodes: Array, counts: Array, edges: Array) -> _Part:
+def _arrays(path: Path, held: Sequence[Array]) -> _Part:
+    nodes, counts, edges = held
+    return _part(path, nodes, counts, edges)
+
+
+def _part(
+    path: Path, nodes: Array, counts: Array, edges: Array, names: Sequence[str] = ()
+) -> _Part:
     whole = all(a.dtype.kind in "iu" for a in (nodes, counts, edges))
     fits = whole and nodes.ndim == counts.ndim == 1 and len(nodes) == len(counts) > 0
     if not fits or edges.shape != (int(counts.sum()), 2) or min(nodes.min(), counts.min()) < 0:
@@ -384,9 +441,9 @@ def _part(path: Path, nodes: Array, counts: Array, edges: Array) -> _Part:
         (edges[:, 0] == edges[:, 1], "a loop"),
     ):
         if wrong.any():
-            raise UserError(
-                f"{path}: graph {graph[wrong.argmax()]} (from 0) has {what}. Remove it."
-            )
+            first = int(graph[wrong.argmax()])
+            which = names[first] if names else f"graph {first} (from 0)"
+            raise UserError(f"{path}: {which} has {what}. Remove it.")
     return _Part(nodes.astype(np.int64), starts, edges)
 
 
@@ -432,8 +489,10 @@ class GraphDomain(Domain):
 
     @override
     def reader(self, path: Path, *, skip_bad: int = 0) -> Graphs | None:
-        """Reads archives of arrays that hold lists of edges."""
-        is_own = path.suffix.lower() == ".npz" and holds_graphs(path)
+        """Reads archives of arrays that hold lists of edges, and folders of files of graphs."""
+        is_own = is_folder_of_graphs(path) or (
+            path.suffix.lower() == ".npz" and holds_graphs(path)
+        )
         return Graphs(path=str(path)) if is_own else None
 
     @override

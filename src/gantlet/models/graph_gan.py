@@ -1,6 +1,7 @@
 """Generative adversarial networks of graphs, whose critic does not see the order of nodes."""
 
 import copy
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal, TypeAlias, final
@@ -11,7 +12,7 @@ from torch.nn.functional import one_hot, silu
 from typing_extensions import override
 
 from gantlet.core.data import Space
-from gantlet.core.errors import unknown
+from gantlet.core.errors import UserError, unknown
 from gantlet.core.model import Decoder, Knob, Model, Tunable, refuse_context
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
@@ -21,10 +22,13 @@ from gantlet.models.nets import mlp, seeded
 from gantlet.models.random_graphs import room_of
 from gantlet.stats.graphs import clustering_shares, degree_shares, spectrum_shares
 
+GraphNetName: TypeAlias = Literal["nodes", "mlp"]
 Estimator: TypeAlias = Literal["straight-through", "relaxed"]
 
 _BINS = 16
-_RARE = 0.01  # probability of all sizes of which the first batch has none
+_PLACE = 16  # components of the place of a node
+_RARE = 0.01  # how much all numbers of nodes together weigh beside those of the first batch
+_EDGE = 1e-6  # how near to 0 and 1 uniform noise may come
 
 
 def described(x: Tensor) -> Tensor:
@@ -34,33 +38,75 @@ def described(x: Tensor) -> Tensor:
 
 
 @final
-class GraphGenerator(Decoder, Tunable):
-    """Maps normal noise to the distribution of a graph, and draws one from it.
+class NodePairs(nn.Module):
+    """Maps a latent vector for each node to a logit for each pair of nodes.
 
-    The network puts out a logit for each number of nodes and one for each edge. Given the noise,
-    the number of nodes and all edges are independent.
+    Each node gets a place and a tendency to have edges from its latent vector and from the mean
+    over all nodes; the logit of a pair is a weighted product of the places plus both tendencies.
+
+    Source: Hoff, Raftery and Handcock, 2002, https://doi.org/10.1198/016214502388618906, for
+    latent space models of graphs.
+
+    Args:
+        room: How many nodes there are.
+        latent: Size of the latent vector of a node.
+        widths: Units of the hidden layers.
+    """
+
+    def __init__(self, room: int, latent: int, widths: list[int]) -> None:
+        super().__init__()
+        self.room, self.latent = room, latent
+        self.body = mlp(2 * latent, *widths, _PLACE + 1, activation=nn.SiLU)
+        self.signs = nn.Parameter(torch.ones(_PLACE))
+
+    @override
+    def forward(self, z: Tensor) -> Tensor:
+        """Returns a logit for each pair, ``(n, nodes, nodes)``, from ``(n, nodes * latent)``."""
+        own = z.view(len(z), self.room, self.latent)
+        mean = own.mean(1, keepdim=True).expand_as(own) * math.sqrt(self.room)
+        y: Tensor = self.body(torch.cat([own, mean], 2))
+        place, tendency = y[..., :_PLACE], y[..., _PLACE]
+        pairs = torch.matmul(place * self.signs, place.mT)
+        return pairs + tendency[:, :, None] + tendency[:, None]
+
+
+@final
+class GraphGenerator(Decoder, Tunable):
+    """Maps normal noise to a probability for each edge, and draws a graph from these.
+
+    Given the noise all edges are independent. The number of nodes has the distribution of real
+    graphs, which is not learned by the game.
 
     Args:
         space: A space of graphs.
         latent: Latent dimension.
         widths: Units of the hidden layers.
         tau: Temperature of the relaxed samples in training.
+        net: Whether a perceptron makes all logits from one latent vector, or each node has one.
     """
 
     index: Tensor
+    sizes: Tensor
+    start: Tensor
 
-    def __init__(self, space: Space, latent: int, widths: list[int], tau: float) -> None:
+    def __init__(
+        self, space: Space, latent: int, widths: list[int], tau: float, *, net: GraphNetName
+    ) -> None:
         super().__init__()
         self.space = space
-        self.latent_dim = latent
         self.room = space.shape[0]
+        self.latent_dim = latent if net == "mlp" else latent * self.room
         self.tau = tau
         self.truncation = 1.0
         upper = torch.triu_indices(self.room, self.room, 1)
         self.register_buffer("index", upper[0] * self.room + upper[1], persistent=False)
-        inner = [latent, *widths]
-        self.net = mlp(*inner, activation=nn.SiLU)
-        self.last = nn.Linear(inner[-1], self.room + 1 + len(self.index))
+        self.register_buffer("sizes", torch.full((self.room + 1,), 1 / (self.room + 1)))
+        if net == "mlp":
+            self.net: nn.Module = mlp(latent, *widths, len(self.index), activation=nn.SiLU)
+        else:
+            self.net = NodePairs(self.room, latent, widths)
+        # The logit of all edges at the start.
+        self.register_buffer("start", torch.zeros(()))
 
     @property
     @override
@@ -77,31 +123,32 @@ class GraphGenerator(Decoder, Tunable):
     @override
     def prior(self, n: int, *, rng: torch.Generator) -> Tensor:
         noise = torch.randn(n, self.latent_dim, generator=rng, device=rng.device)
-        return self.truncation * noise.to(self.last.bias)
+        return self.truncation * noise.to(self.sizes)
 
-    def logits(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns logits of the numbers of nodes ``(n, nodes + 1)``, and of the edges."""
-        y: Tensor = self.last(silu(self.net(z)))
-        return y[:, : self.room + 1], y[:, self.room + 1 :]
+    def logits(self, z: Tensor) -> Tensor:
+        """Returns the logit of each edge, shape ``(n, edges)``."""
+        y: Tensor = self.net(z)
+        if y.ndim > 2:
+            y = y.flatten(1)[:, self.index]
+        return y + self.start
 
-    def assembled(self, sizes: Tensor, edges: Tensor) -> Tensor:
-        """Returns matrices from weights of numbers of nodes and of edges, differentiable.
+    def assembled(self, node: Tensor, edges: Tensor) -> Tensor:
+        """Returns matrices from weights of nodes and of edges, differentiable.
 
         Args:
-            sizes: Weight of each number of nodes, summing to 1, shape ``(n, nodes + 1)``.
+            node: Weight of each node, shape ``(n, nodes)`` or one row for all.
             edges: Weight of each edge, shape ``(n, edges)``.
         """
-        # The weight of all numbers that include a node.
-        node = 1 - sizes[:, :-1].cumsum(1)
         flat = edges.new_zeros(len(edges), self.room**2)
         upper = flat.index_copy(1, self.index, edges).view(-1, self.room, self.room)
-        both = (upper + upper.mT) * node[:, :, None] * node[:, None]
-        return both + torch.diag_embed(node)
+        both = upper + upper.mT + torch.eye(self.room, dtype=edges.dtype, device=edges.device)
+        return both * torch.minimum(node[:, :, None], node[:, None])
 
     @override
     def _decode(self, z: Tensor, context: Tensor | None) -> Tensor:
-        sizes, edges = self.logits(z)
-        return self.assembled(sizes.softmax(1), edges.sigmoid())
+        # A node is there in all graphs of more nodes than come before it.
+        node = 1 - self.sizes[:-1].cumsum(0)
+        return self.assembled(node[None], self.logits(z).sigmoid())
 
     def relaxed(self, z: Tensor, *, hard: bool, rng: torch.Generator) -> Tensor:
         """Returns random graphs through which gradients flow, shape ``(n, nodes, nodes)``.
@@ -112,20 +159,18 @@ class GraphGenerator(Decoder, Tunable):
         Args:
             z: Noise, shape ``(n, latent)``.
             hard: Whether values are 0 and 1, with the gradient of the relaxed ones.
-            rng: Draws Gumbel and logistic noise.
+            rng: Draws the numbers of nodes, and logistic noise.
         """
-        sizes, edges = self.logits(z)
-        u, v = (
-            torch.rand(y.shape, generator=rng, device=y.device).to(y).clamp(1e-6, 1 - 1e-6)
-            for y in (sizes, edges)
-        )
-        soft = ((sizes - (-u.log()).log()) / self.tau).softmax(1)
+        edges = self.logits(z)
+        u = torch.rand(len(z), 1, generator=rng, device=edges.device)
+        count = (self.sizes.cumsum(0) < u).sum(1, keepdim=True)
+        node = (torch.arange(self.room, device=edges.device) < count).to(edges)
+        v = torch.rand(edges.shape, generator=rng, device=edges.device).to(edges)
+        v = v.clamp(_EDGE, 1 - _EDGE)
         weight = ((edges + v.log() - (-v).log1p()) / self.tau).sigmoid()
         if hard:
-            chosen = one_hot(soft.argmax(1), soft.shape[1]).to(soft)
-            soft = chosen + soft - soft.detach()
             weight = (weight > 0.5).to(weight) + weight - weight.detach()
-        return self.assembled(soft, weight)
+        return self.assembled(node, weight)
 
     @override
     @torch.no_grad()
@@ -168,10 +213,13 @@ class GraphCritic(nn.Module):
             x: Matrices with any weights between 0 and 1, shape ``(n, nodes, nodes)``.
         """
         node = x.diagonal(dim1=1, dim2=2)
-        edge = (x - torch.diag_embed(node)) / self.degree
-        twice = edge @ edge
-        walks = [(twice * edge).sum(2), twice.square().sum(2)]
-        h = torch.stack([node, edge.sum(2), *walks], 2)
+        edge = x - torch.diag_embed(node)
+        # In these units counts of closed walks are of the size of 1, and messages are means.
+        unit = edge / self.degree.sqrt()
+        twice = unit @ unit
+        walks = [(twice * unit).sum(2), twice.square().sum(2)]
+        h = torch.stack([node, unit.sum(2), *walks], 2)
+        edge = edge / self.degree
         for own, sent in zip(self.own, self.sent, strict=True):
             h = silu(own(h) + edge @ sent(h)) * node[..., None]
         mean = h.sum(1) / node.sum(1, keepdim=True).clamp_min(1)
@@ -214,7 +262,7 @@ class GraphGanGame(AdversarialGame):
     @override
     @torch.no_grad()
     def prepare(self, batch: Tensor, *, rng: torch.Generator) -> None:
-        """Sets the typical degree, and the first logits of sizes and edges, from real graphs."""
+        """Sets the typical degree, the sizes and the first logit of edges, from real graphs."""
         node = batch.diagonal(dim1=1, dim2=2)
         count = node.sum(1)
         edges = (batch.sum((1, 2)) - count) / 2
@@ -222,9 +270,8 @@ class GraphGanGame(AdversarialGame):
         density = edges.sum() / (count * (count - 1) / 2).sum().clamp_min(1)
         room = self._model.room
         sizes = one_hot(count.long(), room + 1).to(batch).mean(0)
-        bias = self._model.last.bias
-        bias[: room + 1] = (sizes + _RARE / (room + 1)).log()
-        bias[room + 1 :] = density.clamp(0.01, 0.99).logit()
+        self._model.sizes.copy_((sizes + _RARE / (room + 1)) / (1 + _RARE))
+        self._model.start.fill_(density.clamp(0.01, 0.99).logit())
 
     @override
     def _loss(self, player: str, batch: Tensor, rng: torch.Generator, *, coupled: bool) -> Tensor:
@@ -257,7 +304,8 @@ class GraphGan:
 
     Differs from the paper: no types of nodes or edges and no reward network; the gradient penalty
     takes the norm over all of a graph (the published code over its last axis); the critic sees
-    counts of closed walks; the generator puts out a distribution of the number of nodes.
+    counts of closed walks; the number of nodes has the law of the first batch of real graphs,
+    where the paper has a type for no node.
 
     Attributes:
         latent: Latent dimension.
@@ -274,10 +322,11 @@ class GraphGan:
         ema: Decay of the exponential moving average (EMA) of the generator's weights.
     """
 
-    latent: Annotated[int, Between(1)] = 32
-    width: Annotated[int, Between(1)] = 128
+    net: GraphNetName = "nodes"
+    latent: Annotated[int, Between(1)] = 16
+    width: Annotated[int, Between(1)] = 64
     depth: Annotated[int, Between(1)] = 2
-    critic_width: Annotated[int, Between(1)] = 64
+    critic_width: Annotated[int, Between(1)] = 32
     rounds: Annotated[int, Between(1)] = 3
     estimator: Estimator = "straight-through"
     tau: Annotated[float, Between(0, above=True)] = 1.0
@@ -295,12 +344,15 @@ class GraphGan:
         """Returns an untrained GAN for graphs, on the device of ``rng``.
 
         Raises:
-            UserError: If ``space`` does not hold graphs, or there is a context.
+            UserError: If ``space`` holds no graphs of two or more nodes, or there is a context.
         """
-        room_of(space, "graph-gan")
+        if room_of(space, "graph-gan") < 2:
+            raise UserError(f"graph-gan needs room for two nodes or more. Got {space.label}.")
         refuse_context("graph-gan", context_space)
         with seeded(rng.stream("init")):
-            made = GraphGenerator(space, self.latent, [self.width] * self.depth, self.tau)
+            made = GraphGenerator(
+                space, self.latent, [self.width] * self.depth, self.tau, net=self.net
+            )
             judge = GraphCritic(self.critic_width, self.rounds)
         rules = AdversarialObjective(loss=self.loss, penalty=self.penalty, gamma=self.gamma)
         hard = self.estimator == "straight-through"
