@@ -297,7 +297,7 @@ class GraphGan:
     """A generative adversarial network of whole graphs.
 
     The generator draws all edges at once, independently given its noise; the critic passes
-    messages along edges and does not see the order of nodes.
+    messages along edges and does not see the order of nodes. It is slow to learn: see its page.
 
     Source: De Cao and Kipf, 2018 (MolGAN), https://arxiv.org/abs/1805.11973; Gulrajani et al.,
     2017, https://arxiv.org/abs/1704.00028, for loss and penalty.
@@ -308,7 +308,9 @@ class GraphGan:
     where the paper has a type for no node.
 
     Attributes:
-        latent: Latent dimension.
+        net: ``mlp``, one latent vector from which a perceptron makes all edges, or ``nodes``, one
+            for each node and a network for pairs of them, so that no order of nodes is special.
+        latent: Latent dimension; of each node with ``nodes``.
         width: Units of the hidden layers of the generator.
         depth: Hidden layers of the generator.
         critic_width: Units of each node in the critic.
@@ -322,9 +324,9 @@ class GraphGan:
         ema: Decay of the exponential moving average (EMA) of the generator's weights.
     """
 
-    net: GraphNetName = "nodes"
-    latent: Annotated[int, Between(1)] = 16
-    width: Annotated[int, Between(1)] = 64
+    net: GraphNetName = "mlp"
+    latent: Annotated[int, Between(1)] = 32
+    width: Annotated[int, Between(1)] = 128
     depth: Annotated[int, Between(1)] = 2
     critic_width: Annotated[int, Between(1)] = 32
     rounds: Annotated[int, Between(1)] = 3
@@ -337,8 +339,8 @@ class GraphGan:
 
     @property
     def solver(self) -> str:
-        """Adam without momentum; five steps of the critic for one of the generator."""
-        return "adam:lr=0.001,beta1=0.0,beta2=0.9,steps=5+1"
+        """Adam without momentum; three steps of the critic for one of the generator."""
+        return "adam:lr=0.002,beta1=0.0,beta2=0.9,steps=3+1"
 
     def build(self, space: Space, context_space: Space | None = None, *, rng: Rng) -> GraphGanGame:
         """Returns an untrained GAN for graphs, on the device of ``rng``.

@@ -3,7 +3,7 @@
 A graph is a symmetric matrix of 0 and 1 with 1 on its diagonal where there is a node.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from itertools import permutations
 from typing import Any
@@ -327,8 +327,11 @@ def _isomorphic(a: Tensor, b: Tensor, of_a: NDArray[Any], of_b: NDArray[Any]) ->
     from networkx.algorithms.isomorphism import GraphMatcher
 
     first, second = (_labelled(x, colour) for x, colour in ((a, of_a), (b, of_b)))
-    matcher = GraphMatcher(first, second, node_match=lambda v, w: v["colour"] == w["colour"])
-    return bool(matcher.is_isomorphic())
+    return bool(GraphMatcher(first, second, node_match=_same_colour).is_isomorphic())
+
+
+def _same_colour(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    return bool(a["colour"] == b["colour"])
 
 
 def _labelled(x: Tensor, colour: NDArray[Any]) -> Any:
