@@ -1,7 +1,10 @@
 """The page of a report, as a reader meets it: in a browser without network."""
 
+import io
 import json
 import math
+import wave
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -536,3 +539,23 @@ def test_main_table_fits_on_paper(opened):
     page = opened(width=680)  # A4 with margins of 15 mm, at 96 pixels an inch
     page.emulate_media(media="print")
     assert page.evaluate("document.documentElement.scrollWidth") <= 680
+
+
+def test_sounds_are_played_from_the_page_alone(open_page, tmp_path):
+    file = io.BytesIO()
+    with wave.open(file, "wb") as sound:
+        sound.setparams((1, 2, 8000, 0, "NONE", ""))
+        sound.writeframes(bytes(2 * 4000))
+    png = pictures.grid(np.zeros((1, 8, 8, 1), np.uint8))
+    picture = Picture(caption="tones", png=png, sounds=[file.getvalue()] * 2)
+    gallery = Gallery(title="Samples", pictures=[picture])
+    report = replace(example(), blocks=[gallery])
+    where = tmp_path / "report.html"
+    where.write_text(render(report, "html"), encoding="utf-8")
+    own = where.as_uri()
+    page = open_page(own, own, offline=True)
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('audio')].every(a => a.readyState >= 1)"
+    )
+    found = page.evaluate("[...document.querySelectorAll('audio')].map(a => a.duration)")
+    assert found == [0.5, 0.5]

@@ -722,4 +722,5 @@ def _curve_rows(series: Series) -> list[list[Cell]]:
 def _estimate(value: float, low: float | None, high: float | None) -> Estimate | float:
     if low is None or high is None:
         return value
-    return Estimate(value=value, low=low, high=high)
+    # The ends of a band without width may differ in their last digits, either way round.
+    return Estimate(value=value, low=min(low, high), high=max(low, high))
