@@ -1,4 +1,4 @@
-"""Models of spoken digits (FSDD) at a budget of CPU seconds, between noise and the codec's ceiling.
+"""Models of spoken digits (FSDD) at a budget of CPU seconds, between noise and their codec.
 
     python benchmarks/spoken_digits.py FSDD.tar.gz 100 spec-gan wavenet
 
