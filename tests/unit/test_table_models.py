@@ -15,6 +15,7 @@ from gantlet.core.spec import solvers
 from gantlet.domains.mixed_table import MixedTable
 from gantlet.models.table_gan import RowCoding, TableGan
 from gantlet.models.tables import Copula, Independent, TreeChain
+from gantlet.testing import check_family
 
 GAPS = MixedTable(missing=0.2, n=3000, held_out=500)
 PLANE = Space("vector", (2,))
@@ -261,9 +262,8 @@ def test_categories_are_drawn_with_the_probabilities_of_the_logits():
         last.bias.copy_(logits)
     x = game.model.sample(20_000, rng=Rng(0).stream("x"))
     assert stats.chisquare(x.sum(0).numpy(), [10_000, 6_000, 4_000]).pvalue > 0.001
-    sharp = game.model.relaxed(
-        game.model.prior(5000, rng=Rng(1).stream("z")), rng=Rng(2).stream("g")
-    )
+    raw = game.model(game.model.prior(5000, rng=Rng(1).stream("z")))
+    sharp = game.model.relaxed(raw, rng=Rng(2).stream("g"))
     assert torch.allclose(sharp.sum(1), torch.ones(5000), atol=1e-5)
     assert torch.bincount(sharp.argmax(1)).div(5000).tolist() == pytest.approx(
         [0.5, 0.3, 0.2], abs=0.03
@@ -281,3 +281,53 @@ def test_training_brings_the_rows_nearer(table):
         play.step(table[index], rng=rng)
     after = float(game.validate(table[-500:], rng=Rng(0).stream("validate")))
     assert after < 0.5 * before
+
+
+RARE = Space("table", (3,), parts=(Part("category", 2), Part("number")))
+
+
+def rare(n, share=0.02):
+    x = torch.randn(n, 3, generator=Rng(3).stream("rare"))
+    x[:, 0] = (torch.rand(n, generator=Rng(4).stream("rare")) >= share).float()
+    x[:, 1] = 1 - x[:, 0]
+    return x
+
+
+def test_balanced_training_asks_for_rare_categories_by_the_logarithm_of_their_count():
+    game = TableGan(balanced=True).build(RARE, rng=Rng(0))
+    x = rare(5000)
+    places, asked = game.model.condition.sampled(x, rng=Rng(0).stream("rows"))
+    assert torch.equal(x[places, :2], asked)
+    few = int((x[:, 1] == 1).sum())
+    wanted = math.log1p(few) / (math.log1p(few) + math.log1p(5000 - few))
+    assert float(asked[:, 1].mean()) == pytest.approx(wanted, abs=0.03)
+
+
+def test_balanced_samples_ask_for_categories_as_often_as_they_occur():
+    family = TableGan(balanced=True, width=16)
+    game, x = family.build(RARE, rng=Rng(0)), rare(5000)
+    game.prepare(x[:512], rng=Rng(0).stream("prepare"))
+    play, rng = solvers.make(family.solver).start(game), Rng(0).stream("train")
+    for _ in range(10):
+        play.step(torch.cat([x[:500]] * play.batches), rng=rng)
+        game.advance(rng=rng)
+    counts = game.model.condition.counts
+    assert float(counts.sum()) == 2 + 10 * 500
+    assert float(counts[1] / counts.sum()) == pytest.approx(float(x[:500, 1].mean()), abs=1e-3)
+    drawn = game.model.condition.drawn(torch.randn(20_000, 2, generator=Rng(5).stream("z")))
+    assert float(drawn[:, 1].mean()) == pytest.approx(float(counts[1] / counts.sum()), abs=5e-3)
+
+
+def test_the_loss_of_what_is_asked_for_is_the_cross_entropy():
+    game = TableGan(balanced=True).build(RARE, rng=Rng(0))
+    raw = torch.randn(50, 3, generator=Rng(0).stream("raw"))
+    code = torch.randint(2, (50,), generator=Rng(1).stream("codes"))
+    asked = torch.nn.functional.one_hot(code, 2).float()
+    wanted = torch.nn.functional.cross_entropy(raw[:, :2], code)
+    assert torch.allclose(game.model.condition.missed(raw, asked), wanted)
+
+
+def test_balanced_training_keeps_the_contract_and_needs_categories():
+    check_family(TableGan(balanced=True), GAPS.space)
+    with pytest.raises(UserError, match="needs a column of categories"):
+        TableGan(balanced=True).build(PLANE, rng=Rng(0))

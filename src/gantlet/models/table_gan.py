@@ -17,7 +17,7 @@ from typing_extensions import override
 
 from gantlet.core.columns import ColumnSlice, columns_of
 from gantlet.core.data import Space
-from gantlet.core.errors import unknown
+from gantlet.core.errors import UserError, unknown
 from gantlet.core.model import Decoder, refuse_context
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
@@ -334,6 +334,94 @@ class RowCoding(nn.Module):
 
 
 @final
+class Condition(nn.Module):
+    """Which category of which column is asked for, and how often each occurs.
+
+    Training by sampling: columns are drawn with equal chances, a category with a chance in
+    proportion to the logarithm of its count, so that rare ones are seen more often.
+
+    Source: Xu et al., 2019, https://arxiv.org/abs/1907.00503, section 4.3.
+
+    Differs from the paper: categories are drawn from those of the batch at hand.
+
+    Args:
+        coding: Between rows and what the players see.
+    """
+
+    counts: Tensor
+
+    def __init__(self, coding: RowCoding) -> None:
+        super().__init__()
+        blocks = [b for b in coding.blocks if b.number is None]
+        self.columns = tuple(b.column for b in blocks)
+        self.places = tuple(b.choices[0] for b in blocks)
+        self.size = sum(c.values for c in self.columns)
+        # One more than none, so that the shares of an untrained model are numbers.
+        self.register_buffer("counts", torch.ones(self.size, dtype=torch.float64))
+
+    def _starts(self) -> list[int]:
+        ends = torch.tensor([c.values for c in self.columns]).cumsum(0).tolist()
+        return [0, *ends[:-1]]
+
+    def counted(self, x: Tensor) -> Tensor:
+        """Returns how often each category occurs in rows, float64, shape ``(size,)``."""
+        found = [torch.bincount(c.codes(x), minlength=c.values) for c in self.columns]
+        return torch.cat(found).double()
+
+    def drawn(self, noise: Tensor) -> Tensor:
+        """Returns indicators of a category for each pair of normal numbers, as often as it occurs.
+
+        Args:
+            noise: Shape ``(n, 2)``; the first number draws the column, the second its value.
+        """
+        u = torch.special.ndtr(noise.detach().double())
+        which = (u[:, 0] * len(self.columns)).long().clamp(max=len(self.columns) - 1)
+        found = noise.new_zeros(len(noise), self.size)
+        for k, (column, start) in enumerate(zip(self.columns, self._starts(), strict=True)):
+            total = self.counts[start : start + column.values].cumsum(0)
+            code = torch.searchsorted(total, u[:, 1].contiguous() * total[-1], right=True)
+            own = one_hot(code.clamp(max=column.values - 1), column.values).to(found)
+            found[:, start : start + column.values] = own * (which == k).to(found)[:, None]
+        return found
+
+    def sampled(self, batch: Tensor, *, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Returns rows of a batch and what is asked for that they have.
+
+        Args:
+            batch: Rows, shape ``(n, d)``.
+            rng: Draws columns, categories and rows.
+
+        Returns:
+            Which rows, shape ``(n,)``, and indicators of the category, shape ``(n, size)``.
+        """
+        n, device = len(batch), rng.device
+        which = torch.randint(len(self.columns), (n,), generator=rng, device=device)
+        asked = torch.zeros(n, self.size, device=device)
+        places = torch.zeros(n, dtype=torch.int64, device=device)
+        for k, (column, start) in enumerate(zip(self.columns, self._starts(), strict=True)):
+            codes = column.codes(batch)
+            count = torch.bincount(codes, minlength=column.values).double()
+            # The chance of a row: that of its category, shared with all rows of the category.
+            weight = (count.log1p() / count.clamp(min=1))[codes]
+            row = torch.multinomial(weight, n, replacement=True, generator=rng)
+            mine = which == k
+            places = torch.where(mine, row, places)
+            own = one_hot(codes[row], column.values).float()
+            asked[:, start : start + column.values] = own * mine.float()[:, None]
+        return places, asked
+
+    def missed(self, raw: Tensor, asked: Tensor) -> Tensor:
+        """Returns the mean cross-entropy of the categories that are asked for, a scalar.
+
+        Args:
+            raw: Values and logits of a generator, shape ``(n, coding.size)``.
+            asked: Indicators of the category, shape ``(n, size)``.
+        """
+        logits = [raw[:, p.start : p.stop].log_softmax(1) for p in self.places]
+        return -(torch.cat(logits, 1) * asked).sum(1).mean()
+
+
+@final
 class RowGenerator(Decoder):
     """Maps standard normal noise to rows of a table.
 
@@ -343,16 +431,26 @@ class RowGenerator(Decoder):
         net: Maps noise, shape ``(n, latent)``, to values and logits, shape ``(n, coding.size)``.
         coding: Between rows and what the players see.
         temperature: Of the Gumbel-softmax in training.
+        condition: Which category is asked for, or None. The last two numbers of the noise then
+            draw it: from columns with equal chances, from its values as often as they occur.
     """
 
     def __init__(
-        self, space: Space, latent: int, net: nn.Module, coding: RowCoding, temperature: float
+        self,
+        space: Space,
+        latent: int,
+        net: nn.Module,
+        coding: RowCoding,
+        *,
+        temperature: float,
+        condition: Condition | None = None,
     ) -> None:
         super().__init__()
         self.space = space
-        self.latent_dim = latent
+        self.latent_dim = latent + 2 * (condition is not None)
         self.net = net
         self.coding = coding
+        self.condition = condition
         self._temperature = temperature
 
     @override
@@ -362,16 +460,32 @@ class RowGenerator(Decoder):
     @override
     def forward(self, z: Tensor) -> Tensor:
         """Returns values and logits, shape ``(n, coding.size)``."""
-        raw: Tensor = self.net(z)
+        if self.condition is None:
+            raw: Tensor = self.net(z)
+            return raw
+        return self.given(z, self.condition.drawn(z[:, -2:]))
+
+    def given(self, z: Tensor, asked: Tensor) -> Tensor:
+        """Returns values and logits for categories that are asked for.
+
+        Args:
+            z: Noise, shape ``(n, latent_dim)``; the last two numbers are not looked at.
+            asked: Indicators of the category, shape ``(n, condition.size)``.
+        """
+        raw: Tensor = self.net(torch.cat([z[:, :-2], asked], 1))
         return raw
 
-    def relaxed(self, z: Tensor, *, rng: torch.Generator) -> Tensor:
+    def relaxed(self, raw: Tensor, *, rng: torch.Generator) -> Tensor:
         """Returns coded rows with Gumbel-softmax draws of categories; differentiable.
 
         Source: Jang et al., 2017, https://arxiv.org/abs/1611.01144.
+
+        Args:
+            raw: Values and logits, shape ``(n, coding.size)``.
+            rng: Draws the noise.
         """
         return self.coding.drawn(
-            self(z), lambda logits: softmax(_gumbel(logits, rng) / self._temperature, 1)
+            raw, lambda logits: softmax(_gumbel(logits, rng) / self._temperature, 1)
         )
 
     @override
@@ -414,6 +528,7 @@ class TableGame(SampleGame):
         self._rules = rules
         self._pack = pack
         self._players: Mapping[str, nn.Module] = {"critic": net, "generator": model}
+        self._seen: Tensor | None = None
 
     @property
     @override
@@ -435,17 +550,40 @@ class TableGame(SampleGame):
         return self._model.coding.encode
 
     @override
+    def advance(self, *, rng: torch.Generator) -> None:
+        condition = self._model.condition
+        if condition is not None and self._seen is not None:
+            condition.counts += self._seen
+            self._seen = None
+
+    @property
+    @override
+    def remembers(self) -> bool:
+        return self._model.condition is not None
+
+    @override
     def _loss(self, player: str, batch: Tensor, rng: torch.Generator, *, coupled: bool) -> Tensor:
-        real = packed(self._model.coding.encode(batch, rng=rng), self._pack)
+        if player not in self._players:
+            raise unknown("player", player, self.players)
+        condition, missed = self._model.condition, None
+        rows, asked = batch, batch[:, :0]
+        if condition is not None:
+            places, asked = condition.sampled(batch, rng=rng)
+            rows, self._seen = batch[places], condition.counted(batch)
+        real = self._packed(self._model.coding.encode(rows, rng=rng), asked)
         z = self._model.prior(len(batch), rng=rng)
+        with torch.set_grad_enabled(coupled or player == "generator"):
+            raw = self._model(z) if condition is None else self._model.given(z, asked)
+            fake = self._packed(self._model.relaxed(raw, rng=rng), asked)
         if player == "critic":
-            with torch.set_grad_enabled(coupled):
-                fake = packed(self._model.relaxed(z, rng=rng), self._pack)
             return self._rules.critic(self._critic, real, fake, rng=rng, coupled=coupled)
-        if player == "generator":
-            fake = packed(self._model.relaxed(z, rng=rng), self._pack)
-            return self._rules.generator(self._critic, real, fake, coupled=coupled)
-        raise unknown("player", player, self.players)
+        if condition is not None:
+            missed = condition.missed(raw, asked)
+        loss = self._rules.generator(self._critic, real, fake, coupled=coupled)
+        return loss if missed is None else loss + missed
+
+    def _packed(self, y: Tensor, asked: Tensor) -> Tensor:
+        return packed(torch.cat([y, asked], 1), self._pack)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -465,6 +603,8 @@ class TableGan:
             ``modes``, one of at most 10 Gaussians and the place in it.
         pack: Number of rows that the critic sees at once.
         temperature: Of the Gumbel-softmax that draws categories in training.
+        balanced: Whether the generator is asked for a category, rare ones more often than they
+            occur (training by sampling).
         latent: Latent dimension.
         width: Width of the hidden layers.
         depth: Number of hidden layers.
@@ -477,6 +617,7 @@ class TableGan:
     numbers: Numbers = "quantile"
     pack: Annotated[int, Between(1)] = 4
     temperature: Annotated[float, Between(0, above=True)] = 0.5
+    balanced: bool = False
     latent: Annotated[int, Between(1)] = 32
     width: Annotated[int, Between(4)] = 128
     depth: Annotated[int, Between(1)] = 2
@@ -494,15 +635,25 @@ class TableGan:
         """Returns an untrained GAN for rows.
 
         Raises:
-            UserError: If ``space`` holds no rows of a table, or there is a context.
+            UserError: If ``space`` holds no rows of a table, or no categories where they are to
+                be balanced, or there is a context.
         """
         refuse_context("table-gan", context_space)
         table_columns("table-gan", space)
         coding = RowCoding(space, self.numbers)
+        condition = Condition(coding) if self.balanced else None
+        more = 0 if condition is None else condition.size
+        if condition is not None and not more:
+            raise UserError(
+                f"table-gan:balanced=true needs a column of categories. Got {space.label}."
+            )
         with seeded(rng.stream("init")):
-            net = mlp(self.latent, *[self.width] * self.depth, coding.size)
-            body = mlp(self.pack * coding.size, *[self.width] * self.depth)
+            net = mlp(self.latent + more, *[self.width] * self.depth, coding.size)
+            body = mlp(self.pack * (coding.size + more), *[self.width] * self.depth)
             judge = CriticNetwork(nn.Sequential(nn.Flatten(), body, leaky()), self.width)
-        model = RowGenerator(space, self.latent, net, coding, self.temperature).to(rng.device)
+        made = RowGenerator(
+            space, self.latent, net, coding, temperature=self.temperature, condition=condition
+        )
+        model = made.to(rng.device)
         rules = AdversarialObjective(loss=self.loss, penalty=self.penalty, gamma=self.gamma)
         return TableGame(model, judge.to(rng.device), rules, self.pack)
