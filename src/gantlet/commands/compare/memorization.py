@@ -231,7 +231,7 @@ def _shares(everyone: Sequence[ModelResults], tests: Sequence[MemorizationTest])
         rows=rows,
         references=[c.label for c in everyone if c.model == REAL],
         note="Shares of samples; in the row of held-out data, of validation samples. Near: at "
-        "most a third as far from a training sample as that one is from its nearest fellow, on "
+        "most a third as far from a training sample as that one is from the next one, on "
         "the features that rank. Nearer: than to any held-out sample. Significant: Fisher's exact "
         "test on counts, and ranks of distances together with which set owns the nearest sample; "
         "Holm's procedure over all models and signs, 5 % in all.",
