@@ -115,8 +115,8 @@ class LmForward(_LanguageModelScore):
 
     In nats for each token. The language model is an n-gram model with Witten and Bell's
     smoothing, counted in the real samples: cheap, without a seed, and nothing that lies farther
-    apart than ``order`` tokens counts. A value *below* that of real text, which the method gives, is not
-    better: such text is too predictable. Read it together with ``lm-reverse``.
+    apart than ``order`` tokens counts. A value *below* that of real text, which the method gives,
+    is not better: such text is too predictable. Read it together with ``lm-reverse``.
 
     Source: Zhao et al., 2018, https://arxiv.org/abs/1706.04223, section 5.2; as a curve over
     temperatures Caccia et al., 2020, https://arxiv.org/abs/1811.02549.
