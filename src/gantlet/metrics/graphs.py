@@ -314,9 +314,9 @@ _PGD_METHOD = (
 class Pgd(SpaceMetric):
     """The polygraph discrepancy: a lower bound of the Jensen-Shannon distance of sets of graphs.
 
-    0 where a classifier cannot separate fake and real graphs, 1 where it always can. Half of each set
-    trains one classifier on each description of graphs; cross-validation among these chooses the
-    description, and the other halves judge it: for any classifier that gives a graph the
+    0 where a classifier cannot separate fake and real graphs, 1 where it always can. Half of each
+    set trains one classifier on each description of graphs; cross-validation among these chooses
+    the description, and the other halves judge it: for any classifier that gives a graph the
     probability ``D`` to be real, ``1 + E log2 D(real) / 2 + E log2 (1 - D(fake)) / 2`` is at most
     the Jensen-Shannon divergence in bits, whose root is the distance. Values of different
     descriptions are on one scale, and those of different models may be compared.
