@@ -643,9 +643,8 @@ def _boosted_scores(
     from sklearn.ensemble import HistGradientBoostingClassifier
     from threadpoolctl import threadpool_limits
 
-    model: Any = HistGradientBoostingClassifier(
-        max_iter=rounds, early_stopping=False, random_state=seed
-    )
+    kind: Any = HistGradientBoostingClassifier
+    model = kind(max_iter=rounds, early_stopping=False, random_state=seed)
     is_fake = torch.arange(sum(map(len, known))) >= len(known[0])
     # On one thread, so that they repeat exactly.
     with threadpool_limits(1):
