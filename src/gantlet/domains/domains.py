@@ -147,6 +147,8 @@ class Domain(ABC):
         trade_off: A metric of the quality of samples and one of how much of the data they cover,
             between which models are compared at matched quality.
         shown: How many samples a picture shows, 10 or more.
+        is_metric: Whether distances between samples as plain numbers mean something, as those of
+            tokens, nodes and columns in units of their own do not.
         is_ranged: Whether continuous samples lie in one of the usual ranges of pixels, so that
             sets with different ranges were scaled differently.
         is_spatial: Whether shapes are ``(channels, height, width)``, so that averages of samples
@@ -158,6 +160,7 @@ class Domain(ABC):
     models: ClassVar[tuple[str, ...]] = ()
     trade_off: ClassVar[tuple[str, str]] = ("precision", "recall")
     shown: ClassVar[int] = 16
+    is_metric: ClassVar[bool] = True
     is_ranged: ClassVar[bool] = False
     is_spatial: ClassVar[bool] = False
 

@@ -480,6 +480,7 @@ class GraphDomain(Domain):
         *("degree-mmd", "clustering-mmd", "spectrum-mmd", "orbit-mmd"),
         "pgd",
     )
+    is_metric: ClassVar[bool] = False
     models: ClassVar[tuple[str, ...]] = ("erdos-renyi", "degree-matched", "graph-ar", "graph-gan")
 
     @override

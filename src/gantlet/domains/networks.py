@@ -726,6 +726,7 @@ class WalkDomain(Domain):
     """Random walks on one large network, as rows of nodes."""
 
     # The trivial baseline, those by likelihood, and the one with an adversary.
+    is_metric: ClassVar[bool] = False
     models: ClassVar[tuple[str, ...]] = ("rewire", "dc-sbm", "cell", "lm", "netgan")
 
     @override

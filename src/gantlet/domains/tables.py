@@ -846,6 +846,7 @@ class TableDomain(Domain):
         "disclosure",
         "tstr",
     )
+    is_metric: ClassVar[bool] = False
     models: ClassVar[tuple[str, ...]] = ("independent", "copula", "tree-chain", "table-gan")
 
     @override

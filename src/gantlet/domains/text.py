@@ -707,6 +707,7 @@ class TextDomain(Domain):
         "verbatim",
         "longest-copy",
     )
+    is_metric: ClassVar[bool] = False
     models: ClassVar[tuple[str, ...]] = ("histogram", "ngram", "lm", "text-gan", "scratch-gan")
     trade_off: ClassVar[tuple[str, str]] = ("lm-forward", "lm-reverse")
 

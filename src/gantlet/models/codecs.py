@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from gantlet.core.data import Space
 from gantlet.core.errors import UserError
-from gantlet.core.model import FitResult, Model
+from gantlet.core.model import FitResult, Model, Selective
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
 
@@ -341,7 +341,7 @@ class SpectralOptions(abc.ABC):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
-class CodecBaseline(SpectralOptions):
+class CodecBaseline(SpectralOptions, Selective):
     """A baseline that returns training clips, encoded and decoded, drawn with replacement.
 
     No model that makes such spectrograms can be expected to do better than what its codec makes of
@@ -359,6 +359,10 @@ class CodecBaseline(SpectralOptions):
     frame: Annotated[int, Between(4)] = 256
     hop: Annotated[int, Between(1)] | None = None
     iterations: Annotated[int, Between(0)] = 16
+
+    @override
+    def check_space(self, space: Space) -> None:
+        self.codec("codec", space)
 
     def fit(self, space: Space, train: Tensor, *, rng: Rng) -> FitResult:
         """Returns the model that holds ``train``, shape ``(n, 1, length)``, decoded.

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from gantlet.core.data import Space
 from gantlet.core.errors import UserError
-from gantlet.core.model import Density, FitResult, Knob, LogProb, Model, Tunable
+from gantlet.core.model import Density, FitResult, Knob, LogProb, Model, Selective, Tunable
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
 from gantlet.stats.witten_bell import END, Counts, WittenBell, events, zeros_trail
@@ -23,7 +23,7 @@ _TEMPERATURES = (1.2, 0.8, 0.6, 0.4, 0.25)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
-class Ngram:
+class Ngram(Selective):
     """A baseline that predicts each token from the few before it, by counting.
 
     Exact probabilities, fitted in seconds: adversarial text models are to be compared with it.
@@ -40,6 +40,10 @@ class Ngram:
 
     order: Annotated[int, Between(1, 32)] = 4
     temperature: Annotated[float, Between(0.01, 100)] = 1.0
+
+    @override
+    def check_space(self, space: Space) -> None:
+        _check_kind(space)
 
     def fit(self, space: Space, train: Tensor, *, rng: Rng) -> FitResult:
         """Returns the model of ``train``, shape ``(n, length)``.

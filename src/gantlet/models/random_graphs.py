@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from gantlet.core.data import Space
 from gantlet.core.errors import UserError
-from gantlet.core.model import Density, FitResult, Knob, LogProb, Model, Tunable
+from gantlet.core.model import Density, FitResult, Knob, LogProb, Model, Selective, Tunable
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
 from gantlet.stats.graphs import adjacency
@@ -78,7 +78,7 @@ def with_nodes(edge: Tensor, count: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
-class ErdosRenyi:
+class ErdosRenyi(Selective):
     """A baseline of graphs with independent edges of one probability, G(n, p).
 
     The number of nodes has the distribution of the training set, ``alpha`` added to each count.
@@ -92,6 +92,10 @@ class ErdosRenyi:
     """
 
     alpha: Annotated[float, Between(0, above=True)] = 0.5
+
+    @override
+    def check_space(self, space: Space) -> None:
+        room_of(space, "erdos-renyi")
 
     def fit(self, space: Space, train: Tensor, *, rng: Rng) -> FitResult:
         """Returns the model of ``train``, shape ``(n, nodes, nodes)``; one addition a number.
@@ -160,7 +164,7 @@ _NEUTRAL = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
-class DegreeMatched:
+class DegreeMatched(Selective):
     """A baseline of random graphs that have the degrees of training graphs.
 
     A training graph is drawn, and pairs of its edges are switched, ``a-b`` and ``c-d`` to ``a-d``
@@ -177,6 +181,10 @@ class DegreeMatched:
     """
 
     swaps: Annotated[float, Between(0, 1000)] = _NEUTRAL
+
+    @override
+    def check_space(self, space: Space) -> None:
+        room_of(space, "degree-matched")
 
     def fit(self, space: Space, train: Tensor, *, rng: Rng) -> FitResult:
         """Returns the model that holds ``train``, shape ``(n, nodes, nodes)``, at no cost.

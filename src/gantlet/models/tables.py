@@ -12,7 +12,7 @@ from typing_extensions import override
 from gantlet.core.columns import ColumnSlice, columns_of
 from gantlet.core.data import Space
 from gantlet.core.errors import UserError
-from gantlet.core.model import FitResult, Knob, Model, Tunable
+from gantlet.core.model import FitResult, Knob, Model, Selective, Tunable
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
 
@@ -70,12 +70,16 @@ class _Tensors(Model):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
-class Independent:
+class Independent(Selective):
     """A baseline whose columns are drawn from the training rows, each from a row of its own.
 
     So every column is right and no two depend on each other. A metric that prefers it to a model
     does not see how columns go together.
     """
+
+    @override
+    def check_space(self, space: Space) -> None:
+        table_columns("independent", space)
 
     def fit(self, space: Space, train: Tensor, *, rng: Rng) -> FitResult:
         """Returns the model that holds ``train``, shape ``(n, *space.shape)``, at no cost.
@@ -118,7 +122,7 @@ _COARSER = (64, 16, 4)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
-class TreeChain:
+class TreeChain(Selective):
     """A chain of decision trees (CART), one for each column given the columns before it.
 
     A row is drawn column by column: the tree of a column, grown on the training rows, leads the
@@ -139,6 +143,10 @@ class TreeChain:
 
     leaf: Annotated[int, Between(1)] = 15
     depth: Annotated[int, Between(1)] | None = None
+
+    @override
+    def check_space(self, space: Space) -> None:
+        table_columns("tree-chain", space)
 
     def fit(self, space: Space, train: Tensor, *, rng: Rng) -> FitResult:
         """Returns the trees of ``train``, shape ``(n, *space.shape)``.
@@ -312,7 +320,7 @@ _LEAST_EIGENVALUE = 1e-4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
-class Copula:
+class Copula(Selective):
     """A Gaussian copula: the columns of the training rows, joined by normal correlations.
 
     Every column is a function of one normal number: the quantile of the training rows, so that no
@@ -326,6 +334,10 @@ class Copula:
     Differs from the paper: columns keep the distribution of the training rows in place of a
     fitted one of a few families.
     """
+
+    @override
+    def check_space(self, space: Space) -> None:
+        table_columns("copula", space)
 
     def fit(self, space: Space, train: Tensor, *, rng: Rng) -> FitResult:
         """Returns the copula of ``train``, shape ``(n, *space.shape)``.

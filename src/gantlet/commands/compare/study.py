@@ -45,9 +45,10 @@ class Compare:
         seeds: How many times to repeat everything; trials of one seed are paired.
         metrics: The distances between samples and held-out data; ``energy``, which ranks, is
             always among them. Empty means the usual ones and those of the kind of data.
-        features: What the distances are measured on, ``pixels`` always among them; the first
-            other ones rank. Empty means what suits the data: for images ``classifier``, or
-            ``random-conv`` where the data has no labels.
+        features: What the distances are measured on, ``pixels`` always among them where the
+            numbers of a sample are quantities of one unit; the first other ones rank. Empty means
+            what suits the data: for images ``classifier``, or ``random-conv`` where the data has
+            no labels.
         probes: What is measured on the model itself.
         solver: Optimizer of the players; ``auto`` is what suits each family.
         batch: Samples in a batch.
@@ -283,12 +284,16 @@ class Compare:
             data=data,
             data_seed=self.data_seed,
             metrics=tuple(metrics.resolve(m) for m in measured),
-            features=tuple(extractors.resolve(f) for f in _with(seen, "pixels")),
+            features=tuple(extractors.resolve(f) for f in self._seen(seen)),
             probes=tuple(probes.resolve(p) for p in self.probes),
             samples=self._samples(data),
             threads=self.threads,
             device=self.device,
         )
+
+    def _seen(self, chosen: tuple[str, ...]) -> tuple[str, ...]:
+        """Returns the extractors, with plain numbers where distances of them say something."""
+        return _with(chosen, "pixels") if self._domain().is_metric else chosen
 
     def _training(self, solver: str) -> Training:
         return Training(
