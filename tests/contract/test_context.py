@@ -20,6 +20,7 @@ from gantlet.games.mixed import GeneratorMixture
 from gantlet.models.flow import MaximumLikelihood
 from gantlet.models.nets import seeded
 from gantlet.testing import check_family, check_model
+from kinds import ONE_KIND
 
 PLANE = Space("vector", (2,))
 CLASSES = Space("vector", (), 3)
@@ -184,9 +185,10 @@ def test_a_context_that_does_not_fit_is_refused_in_one_line():
 @pytest.mark.parametrize("name", TRAINED)
 def test_unconditional_families_refuse_context(name):
     family = families.make(name)
+    space = ONE_KIND.get(name, PLANE)
     with pytest.raises(UserError, match=f"^{name} has no conditional models"):
-        family.build(PLANE, CLASSES, rng=Rng(0))
-    model = family.build(PLANE, rng=Rng(0)).model
+        family.build(space, CLASSES, rng=Rng(0))
+    model = family.build(space, rng=Rng(0)).model
     with pytest.raises(UserError, match=r"unconditional: context must be None. Got .*\(3,\)"):
         model.sample(3, context=torch.zeros(3), rng=Rng(0).stream("sample"))
 

@@ -1,57 +1,18 @@
 import pytest
 import torch
 
-from gantlet.core.data import Part, Space
+from gantlet.core.data import Space
 from gantlet.core.errors import UserError
 from gantlet.core.model import FittedFamily
 from gantlet.core.rng import Rng
 from gantlet.core.spec import families
 from gantlet.testing import check_family, check_fitted
+from kinds import ONE_KIND, TOKENS
 
 PLANE = Space("vector", (2,))
 DIGITS = Space("image", (1, 8, 8), 17)
 SMALL = Space("image", (3, 16, 16), 256)
-TOKENS = Space("tokens", (12,), 5)
 # A game of the user's own needs a file: tests/unit/test_own_models.py holds it to the contract.
-# Families of one kind of sample alone, and a space of it; all others model vectors and images.
-WALK = Space("walk", (6,), 9)
-SOUNDS = Space("audio", (1, 300))
-TABLE = Space(
-    "table",
-    (8,),
-    parts=(
-        Part("number"),
-        Part("category", 3),
-        Part("number"),
-        Part("flag"),
-        Part("number"),
-        Part("flag"),
-    ),
-)
-GRAPHS = Space("graph", (7, 7), 2)
-ONE_KIND: dict[str, Space] = {
-    "cell": WALK,
-    "codec": SOUNDS,
-    "copula": TABLE,
-    "dc-sbm": WALK,
-    "degree-matched": GRAPHS,
-    "erdos-renyi": GRAPHS,
-    "graph-ar": GRAPHS,
-    "graph-gan": GRAPHS,
-    "independent": TABLE,
-    "lm": WALK,
-    "mask-gan": WALK,
-    "netgan": WALK,
-    "ngram": TOKENS,
-    "rewire": WALK,
-    "scratch-gan": Space("tokens", (8,), 9),
-    "spec-gan": SOUNDS,
-    "table-gan": TABLE,
-    "text-gan": WALK,
-    "tree-chain": TABLE,
-    "wave-gan": SOUNDS,
-    "wavenet": SOUNDS,
-}
 ALL = [n for n in families.names() if n != "module"]
 NAMES = [n for n in ALL if n not in ONE_KIND]
 FITTED = [n for n in NAMES if isinstance(families.make(n), FittedFamily)]
