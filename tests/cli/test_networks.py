@@ -36,8 +36,8 @@ def test_the_report_says_who_copies_and_shows_statistics(compared, tmp_path):
     assert "Statistics of the networks" in text
     assert "Statistics at equal overlap" in text
     assert "clustering (NetGAN)" in text
-    assert "cell:rank=20,overlap=1.0 memorises" in text
-    assert "rewire memorises" not in text
+    assert "cell:rank=20,overlap=1.0 memorizes" in text
+    assert "rewire memorizes" not in text
     rows = json.loads(report(compared, "json", tmp_path))["rows"]
     found = {r["name"]: r for r in rows if r["model"].startswith("cell")}
     assert found["edge overlap"]["value"] > 0.95

@@ -135,16 +135,21 @@ def joined(*labels: Tensor | None) -> Tensor | None:
 
 
 def _connected(a: Tensor, b: Tensor) -> Tensor:
+    n, m = int(a.max()) + 1, int(b.max()) + 1
+    _, whole = _components(a, b + n, n + m)
+    labels: Tensor = torch.unique(whole[a], return_inverse=True)[1]
+    return labels
+
+
+def _components(a: Tensor, b: Tensor, n: int) -> tuple[int, Tensor]:
+    """Returns how many parts ``n`` things tied pair by pair make, and the part of each."""
     import numpy as np
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    n, m = int(a.max()) + 1, int(b.max()) + 1
-    edges = coo_array((np.ones(len(a)), (a.numpy(), b.numpy() + n)), shape=(n + m, n + m))
-    _, found = connected_components(edges, directed=False)
-    whole = torch.from_numpy(found).long()
-    labels: Tensor = torch.unique(whole[a], return_inverse=True)[1]
-    return labels
+    edges = coo_array((np.ones(len(a)), (a.cpu().numpy(), b.cpu().numpy())), shape=(n, n))
+    count, found = connected_components(edges, directed=False)
+    return int(count), torch.from_numpy(found).long()
 
 
 def one_of_each(groups: Tensor | None, n: int) -> Tensor:
@@ -188,17 +193,8 @@ def repeats(real: Tensor, x: Tensor, searches: Searches | None = None) -> Tensor
     near = searches.first(own)
     is_near = near.distance[:, 0] <= edge(limit.expand(len(own)), own)
     here = is_near.nonzero()[:, 0]
-    return torch.tensor([len(own) - _parts(len(own), here, near.index[here, 0]), len(own)])
-
-
-def _parts(n: int, a: Tensor, b: Tensor) -> int:
-    """Returns into how many parts ``n`` things fall that are tied pair by pair."""
-    import numpy as np
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    edges = coo_array((np.ones(len(a)), (a.cpu().numpy(), b.cpu().numpy())), shape=(n, n))
-    return int(connected_components(edges, directed=False)[0])
+    distinct, _ = _components(here, near.index[here, 0], len(own))
+    return torch.tensor([len(own) - distinct, len(own)])
 
 
 def nearest(real: Tensor, x: Tensor, train: Tensor) -> dict[str, Tensor]:

@@ -144,6 +144,7 @@ class Domain(ABC):
         metrics: Metrics that are worth computing for this kind beside the usual ones.
         models: The line-up of a comparison that names no model: a trivial baseline, one or more
             that maximise likelihood, then adversarial ones; each as name or name:key=value.
+        probes: What is measured on the models of the line-up themselves, beside the usual.
         trade_off: A metric of the quality of samples and one of how much of the data they cover,
             between which models are compared at matched quality.
         shown: How many samples a picture shows, 10 or more.
@@ -158,6 +159,7 @@ class Domain(ABC):
     endings: ClassVar[tuple[str, ...]] = ()
     metrics: ClassVar[tuple[str, ...]] = ()
     models: ClassVar[tuple[str, ...]] = ()
+    probes: ClassVar[tuple[str, ...]] = ()
     trade_off: ClassVar[tuple[str, str]] = ("precision", "recall")
     shown: ClassVar[int] = 16
     is_metric: ClassVar[bool] = True

@@ -482,6 +482,7 @@ class GraphDomain(Domain):
     )
     is_metric: ClassVar[bool] = False
     models: ClassVar[tuple[str, ...]] = ("erdos-renyi", "degree-matched", "graph-ar", "graph-gan")
+    probes: ClassVar[tuple[str, ...]] = ("vun",)
 
     @override
     def attributes(self, space: Space, x: Tensor, code: Code | None) -> AttributeTable:

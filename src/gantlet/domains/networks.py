@@ -728,6 +728,7 @@ class WalkDomain(Domain):
     # The trivial baseline, those by likelihood, and the one with an adversary.
     is_metric: ClassVar[bool] = False
     models: ClassVar[tuple[str, ...]] = ("rewire", "dc-sbm", "cell", "lm", "netgan")
+    probes: ClassVar[tuple[str, ...]] = ("network",)
 
     @override
     def attributes(self, space: Space, x: Tensor, code: Code | None) -> AttributeTable:

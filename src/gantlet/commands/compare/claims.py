@@ -157,10 +157,21 @@ def _few(c: ModelResults, steps: float) -> str:
     trial = next(iter(c.outcomes.values())).trial
     known = nearest(c.model, space_of(ModelTrial.of(trial).data))
     if known is None:
-        return f"only {steps:,.0f} steps" if steps < FEW_STEPS else ""
+        return f"only {_steps(steps)}" if steps < FEW_STEPS else ""
     if steps >= (known.steps or known.most):
         return ""
-    return f"{steps:,.0f} steps, and {known.text()}"
+    return f"{_steps(steps)}, and {known.text()}"
+
+
+def _steps(steps: float) -> str:
+    """Returns a number of steps in words.
+
+    Example:
+        >>> _steps(1.0), _steps(1234.5)
+        ('1 step', '1,234 steps')
+    """
+    number = f"{steps:,.0f}"
+    return f"{number} step{'' if number == '1' else 's'}"
 
 
 # ----------------------------------------------------------------------------

@@ -253,8 +253,8 @@ def memorization_verdict(tests: Sequence[MemorizationTest]) -> Iterator[Verdict]
     how = f"Holm's procedure over {len(tests)} tests, 5 % in all"
     if not order:
         yield Verdict(
-            claim="No model is seen to memorize: none has significantly more copies of training "
-            "samples than held-out data, or lies nearer to them.",
+            claim="No model is seen to copy training samples: none has significantly more copies "
+            "than held-out data, or lies nearer to them.",
             because=f"{how}.",
         )
         return

@@ -20,7 +20,7 @@ from gantlet.commands.compare.memorization import (
     memorization_tests,
     memorization_verdict,
 )
-from gantlet.commands.compare.network_report import copies, network_sections
+from gantlet.commands.compare.network_report import copied_edges, network_sections
 from gantlet.commands.compare.tradeoff import (
     curve_scores,
     trade_off_section,
@@ -337,6 +337,7 @@ def answer(
         verdicts=[
             *verdicts(found, under),
             *memorization_verdict(memory),
+            *copied_edges(shown),
             *trade_off_verdicts(traded),
         ],
         caveats=[
@@ -428,6 +429,14 @@ _DISTANCES: tuple[_Wanted, ...] = (
     ("precision", "precision", "higher", "1", "Share of samples that look real.", _QUALITY),
     ("recall", "recall", "higher", "1", "Share of real data that samples reach.", _QUALITY),
 )
+_VALID: _Wanted = (
+    "valid",
+    "valid",
+    "higher",
+    "1",
+    "Share of samples that obey the law of the data.",
+    _QUALITY,
+)
 _OTHERS: tuple[_Wanted, ...] = (
     (standings.LIKELIHOOD, "negative log-likelihood", "lower", "bits/dim", "Held out.", _DENSITY),
     (standings.STEPS, "training steps", None, "1", "Those that the budget paid for.", _COST),
@@ -459,7 +468,7 @@ def table_of_models(
     return _table(
         "Models: quality and cost",
         everyone,
-        [*distance_columns(everyone), *_OTHERS],
+        [*distance_columns(everyone), _VALID, *_OTHERS],
         marked=marked,
         found=found,
         note=f"{note} {MARK} {RULE}" if marked else note,
@@ -495,8 +504,9 @@ def _table(
     found: Judged | None = None,
     note: str = "Mean over seeds ± half the 95 % interval.",
 ) -> Table:
-    """Returns a table of those columns that anyone has a value in, references last."""
-    shown = [c for c in wanted if any(who.values(c[0]) for who in everyone)]
+    """Returns a table of those columns that any model has a value in, references last."""
+    asked = [who for who in everyone if who.model != REAL and who.outcomes] or everyone
+    shown = [c for c in wanted if any(who.values(c[0]) for who in asked)]
     called = {c.model: f"{c.label} {MARK}" if c.model in marked else c.label for c in everyone}
     columns = [Column(name="model")]
     for score, name, better, unit, means, group in shown:
@@ -638,7 +648,6 @@ def _caveats(
         text="FLOPs count matrix products, convolutions and attention, not element-wise work or "
         "memory traffic. CPU times depend on this machine and its load."
     )
-    yield from copies(everyone)
     yield from likelihood_kinds(everyone)
     yield from _timing(everyone)
     notes = {note for c in everyone for o in c.outcomes.values() for note in o.notes}
@@ -669,23 +678,16 @@ def _dropped(found: Sequence[Mapping[str, Any]]) -> str:
 
 def _floor_size(everyone: Sequence[ModelResults]) -> Iterator[Caveat]:
     """Says on how many samples models and real data are compared, where that is not all."""
-    thinned = [e for c in everyone for o in c.outcomes.values() for e in _control(o)]
-    real = [e for c in everyone if c.model == REAL for o in c.outcomes.values() for e in _n(o)]
-    if thinned and real:
+    thinned = any(o.details.get(CONTROL) for c in everyone for o in c.outcomes.values())
+    score = ranking_score(everyone)
+    sizes = [c.estimate(score).n for c in everyone if c.model == REAL and c.values(score)]
+    if thinned and sizes:
         yield Caveat(
-            text=f"The row of real data uses {min(real):,} validation samples in place of a "
+            text=f"The row of real data uses {sizes[0]:,} validation samples in place of a "
             "model's. Models are compared with it on as many of their own, since precision, "
             "recall, density and coverage depend on that number. Validation samples selected "
             "which weights are judged; no model was trained on them."
         )
-
-
-def _control(outcome: Outcome) -> Sequence[str]:
-    return list(outcome.details.get(CONTROL, ()))
-
-
-def _n(outcome: Outcome) -> Iterator[int]:
-    return (e.n for e in outcome.scores.values() if e.n)
 
 
 def likelihood_kinds(everyone: Sequence[ModelResults]) -> Iterator[Caveat]:

@@ -49,7 +49,8 @@ class Compare:
             numbers of a sample are quantities of one unit; the first other ones rank. Empty means
             what suits the data: for images ``classifier``, or ``random-conv`` where the data has
             no labels.
-        probes: What is measured on the model itself.
+        probes: What is measured on the model itself; the line-up gets its trade-off and what suits
+            the kind of data besides.
         solver: Optimizer of the players; ``auto`` is what suits each family.
         batch: Samples in a batch.
         samples: How many samples to judge at most; never more than the test split has.
@@ -186,7 +187,7 @@ class Compare:
             seeds=asked.seeds,
             metrics=tuple(asked.metrics),
             features=tuple(asked.features),
-            probes=with_usual(asked.probes, line_up=not asked.models),
+            probes=with_usual(asked.probes),
             **_shared(asked),
         )
 
@@ -285,7 +286,7 @@ class Compare:
             data_seed=self.data_seed,
             metrics=tuple(metrics.resolve(m) for m in measured),
             features=tuple(extractors.resolve(f) for f in self._seen(seen)),
-            probes=tuple(probes.resolve(p) for p in self.probes),
+            probes=tuple(probes.resolve(p) for p in self._probes()),
             samples=self._samples(data),
             threads=self.threads,
             device=self.device,
@@ -294,6 +295,12 @@ class Compare:
     def _seen(self, chosen: tuple[str, ...]) -> tuple[str, ...]:
         """Returns the extractors, with plain numbers where distances of them say something."""
         return _with(chosen, "pixels") if self._domain().is_metric else chosen
+
+    def _probes(self) -> tuple[str, ...]:
+        """Returns the probes; where no model was named with those of the kind of data."""
+        usual = () if self.models else (TRADE_OFF, *self._domain().probes)
+        named = {probe.partition(":")[0] for probe in self.probes}
+        return (*self.probes, *(probe for probe in usual if probe not in named))
 
     def _training(self, solver: str) -> Training:
         return Training(
@@ -336,22 +343,15 @@ def _shared(asked: options.Training) -> dict[str, Any]:
     return {**found, "budget": budget, "monitors": tuple(asked.monitors)}
 
 
-def with_usual(probes: Sequence[str], *, line_up: bool = False) -> tuple[str, ...]:
+def with_usual(probes: Sequence[str]) -> tuple[str, ...]:
     """Returns the usual probes and ``probes``, which take the place of those of the same name.
-
-    Args:
-        probes: Those that were asked for.
-        line_up: Whether nobody named a model: the line-up gets its trade-off, too.
 
     Example:
         >>> with_usual(["ais", "likelihood:most=9"])
         ('parameters', 'sampling', 'inverse', 'ais', 'likelihood:most=9')
-        >>> with_usual(["ais"], line_up=True)[-2:]
-        ('ais', 'trade-off')
     """
     named = {probe.partition(":")[0] for probe in probes}
-    more = [TRADE_OFF] if line_up and TRADE_OFF not in named else []
-    return (*(probe for probe in PROBES if probe not in named), *probes, *more)
+    return (*(probe for probe in PROBES if probe not in named), *probes)
 
 
 def at_once(solver: str) -> str:

@@ -16,7 +16,8 @@ from gantlet.report.format import listed
 from gantlet.report.format import text as shown
 from gantlet.stats.intervals import holm
 
-_Z = 1.96
+_PAIRS = 3
+"""So many pairs that do not differ are named; of more their number."""
 
 
 # ----------------------------------------------------------------------------
@@ -432,7 +433,12 @@ def _said(found: TradeOffs, level: Level, claims: Claims) -> str:
         who = listed([m.label for m in level.matched])
         return f"{found.coverage} of {who} is not significantly different"
     parts = []
-    if same:
+    if len(same) > _PAIRS:
+        parts.append(
+            f"{len(same)} of {len(claims.gaps)} pairs of models are not significantly different "
+            f"in {found.coverage}"
+        )
+    elif same:
         pairs = ", ".join(f"{g.a.label} / {g.b.label}" for g in same)
         parts.append(f"not significantly different in {found.coverage}: {pairs}")
     parts += [

@@ -94,9 +94,11 @@ def verdicts(found: Judged, under: Sequence[Undertrained] = ()) -> list[Verdict]
     density = _Ranking(
         found, standings.LIKELIHOOD, "held-out likelihood", "negative log-likelihood"
     )
+    of_samples = list(samples.verdicts())
     return [
-        *_begun(list(samples.verdicts()), under, found),
-        *density.verdicts(),
+        *_begun(of_samples, under, found),
+        # Of one seed the same is said of recipes, whichever score ranks.
+        *(v for v in density.verdicts() if v not in of_samples),
         *_gan_against_mixture(found),
         *_floor(found),
         *_sampling(found.competing),
@@ -353,7 +355,7 @@ def _floor(found: Judged) -> Iterator[Verdict]:
     separated = [c for c in measured if apart[c.model]]
     n = len(every)
     how = f"By Holm's procedure over all {n} comparisons, {LEVEL:.0%} in all".replace("%", " %")
-    because = f"{how}{_sizes(real)}."
+    because = f"{how}{_size(real, found.quality)}."
     if separated:
         clear = "; ".join(
             f"{c.label} on {len(apart[c.model])} of {len(tested[c.model])} metrics, most clearly "
@@ -384,9 +386,9 @@ def _against(c: ModelResults, real: ModelResults) -> dict[str, Estimate]:
     return {s: g for s, g in gaps.items() if g.half_width is not None}
 
 
-def _sizes(real: ModelResults) -> str:
-    sizes = {e.n for o in real.outcomes.values() for e in o.scores.values() if e.n}
-    return f", {min(sizes):,} samples of each against the same held-out ones" if sizes else ""
+def _size(real: ModelResults, quality: str) -> str:
+    n = real.estimate(quality).n
+    return f", {n:,} samples of each against the same held-out ones" if n else ""
 
 
 def _clearest(gaps: dict[str, Estimate], c: ModelResults, real: ModelResults) -> str:

@@ -13,7 +13,7 @@ from gantlet.commands.evaluate.inputs import EvaluationSpec, NamedSamples, SetTr
 from gantlet.commands.evaluate.sets import FLOOR, EvaluationSets, SamplePart, SampleSet
 from gantlet.commands.exhibits import above, lines_table, pictured
 from gantlet.compute.machine import threads
-from gantlet.core.data import Code, Readable, Space
+from gantlet.core.data import Readable, Space
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import REAL, Estimate, Note, Outcome, Trial
 from gantlet.core.metric import Groups, Metric, Sees, TrainMetric
@@ -310,7 +310,7 @@ def _samples(
     pictures = [
         replace(p, scores=known.get(name, ()))
         for name, c in shown
-        for p in _picture(space, name, _first(c), code)
+        for p in pictured(space, code, name, _first(c))
     ]
     yield from _gallery("Samples", pictures, note)
 
@@ -329,8 +329,9 @@ def _pairs(space: Space, sets: EvaluationSets) -> Iterator[Block]:
     pictures = [
         p
         for fake in sets.asked.fakes
-        for p in _picture(
+        for p in pictured(
             space,
+            None,
             f"targets, and below each {named(fake)[0]}",
             above(*first_pairs(sets, fake, _PAIRS)),
         )
@@ -346,7 +347,9 @@ def _extremes(space: Space, chosen: Shown) -> Iterator[Block]:
         p
         for name, c, found in chosen
         for which, words in (("near", "nearest to"), ("far", "farthest from"))
-        for p in _picture(space, f"{name}: {words} real samples", _at(c, found[which]))
+        for p in pictured(
+            space, c.samples.code, f"{name}: {words} real samples", _at(c, found[which])
+        )
     ]
     note = "By the distance to the nearest real sample in the first features, outermost first."
     yield from _gallery("Nearest to real samples, and farthest", pictures, note)
@@ -357,8 +360,9 @@ def _nearest_training(space: Space, chosen: Shown, train: SampleSet) -> Iterator
     pictures = [
         p
         for name, c, found in chosen
-        for p in _picture(
+        for p in pictured(
             space,
+            None,
             f"{name}, and below each the nearest training sample",
             above(_at(c, found["copies"]), _at(train, found["originals"])),
         )
@@ -374,10 +378,6 @@ def _first(chosen: SampleSet) -> Tensor:
 
 def _at(chosen: SampleSet, index: Tensor) -> Tensor:
     return chosen.samples.source.take(index)
-
-
-def _picture(space: Space, name: str, x: Tensor, code: Code | None = None) -> Iterator[Picture]:
-    yield from pictured(space, code, name, x)
 
 
 def _gallery(title: str, pictures: Sequence[Picture], note: str) -> Iterator[Block]:
