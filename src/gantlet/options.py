@@ -775,7 +775,8 @@ class Sample(Options):
         seed: Training seed of that model.
         n: Number of samples.
         noise: Random seed of sampling.
-        out: Output file: .npz, .npy, .safetensors, or .png for a grid of images.
+        out: Output file: .npz, .npy, .safetensors, .png for a picture, or a format of the kind
+            of data, such as .csv for tables, .txt for text, .tar for sounds.
     """
 
     run: str | Path

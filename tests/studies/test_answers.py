@@ -132,6 +132,9 @@ def test_one_seed_separates_trained_models_and_says_nothing_of_recipes():
     first, second, *_ = claims(one)
     assert first.startswith("Of these trained models gan has the best samples")
     assert "one seed says nothing about recipes" in second
+    both = [outcome(m, 0, energy=e, likelihood=e) for m, e in ((GAN, 0.1), (FLOW, 0.2))]
+    assert any("best held-out likelihood" in c for c in claims(both))
+    assert sum("one seed says nothing about recipes" in c for c in claims(both)) == 1
     level = [outcome(m, 0, energy=e) for m, e in ((GAN, 0.1), (FLOW, 0.1002))]
     assert claims(level)[0] == (
         "Which of these trained models has the best samples cannot be said: gan and flow are not "
@@ -251,6 +254,15 @@ def test_undertrained_models_are_marked_and_told_before_any_ranking(tmp_path):
     assert "training steps" in [c.name for c in table.columns if c.group == "Cost"]
     assert "Mann-Kendall" in table.note
     assert "Mann-Kendall" not in table_of_models(everyone, [], tests).note
+
+
+def test_a_score_that_only_real_data_has_is_no_column():
+    found = [outcome(REAL, 0, energy=0.0, likelihood=1.0), outcome(GAN, 0, energy=0.1)]
+    table = table_of_models(model_results(found), [])
+    assert "negative log-likelihood" not in [c.name for c in table.columns]
+    more = [*found, outcome(FLOW, 0, energy=0.2, likelihood=2.0)]
+    table = table_of_models(model_results(more), [])
+    assert "negative log-likelihood" in [c.name for c in table.columns]
 
 
 def test_models_are_sorted_and_only_a_significant_best_is_bold():

@@ -513,6 +513,7 @@ class TestProbe:
         trial = Trial(parts={"model": "cell:rank=64,overlap=1.0"})
         (said,) = copied_edges(model_results([Outcome(trial=trial, scores=found)]))
         assert "memorizes the network" in said.claim
+        assert "significantly fewer" in said.claim
 
     def test_a_model_that_learns_finds_held_out_edges(self, made):
         found = self.measured(made, "cell")

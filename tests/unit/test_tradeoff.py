@@ -277,6 +277,16 @@ def test_one_seed_speaks_of_trained_models_and_far_curves_of_nothing():
     assert trade_offs([ModelResults("none", "none", {}, ())]) is None
 
 
+def test_many_pairs_without_a_difference_are_counted():
+    same = [results(name, [line(0.001 * k)]) for k, name in enumerate("abcd")]
+    bad = results("bad", [plain([(None, 0.8, 0.4)], knob=None)])
+    (verdict,) = trade_off_verdicts(trade_offs([*same, bad]))
+    assert "6 of 10 pairs of models are not significantly different in recall" in verdict.claim
+    assert "a has significantly better recall than bad" in verdict.claim
+    (verdict,) = trade_off_verdicts(trade_offs([*same[:2], bad]))
+    assert "not significantly different in recall: a / b;" in verdict.claim
+
+
 def test_equal_recipes_are_rarely_called_different():
     """Three models on one curve, of which seeds differ: some pair differs in at most 5 % or so."""
     rng = torch.Generator().manual_seed(1)

@@ -192,11 +192,15 @@ def save_samples(path: Path, x: Tensor, data: str) -> None:
     elif path.suffix in _SUFFIXES:
         _save_array(path, x, space)
     else:
-        together = domain_of(space).exports(dataset.load(rng=Rng(0)).code)
-        if path.suffix not in together:
-            raise unknown("format of samples", path.suffix, (*own, *together, *_SUFFIXES))
+        # What the numbers of a made data set stand for may be known once it is made.
+        made = dataset.load(rng=Rng(0)).code
+        more = {**domain_of(space).writers(space, made), **domain_of(space).exports(made)}
+        if path.suffix not in more:
+            raise unknown(
+                "format of samples", path.suffix, dict.fromkeys((*own, *more, *_SUFFIXES))
+            )
         with draft_of(path) as draft:
-            together[path.suffix](draft, x.cpu())
+            more[path.suffix](draft, x.cpu())
 
 
 def _save_array(path: Path, x: Tensor, space: Space) -> None:
