@@ -1,5 +1,6 @@
 """What all kinds of sample share: a line-up, metrics, a trade-off, and rows of numbers."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -67,6 +68,28 @@ def test_rows_of_numbers_take_the_kind_that_is_wanted_only_where_it_can_be_longe
     assert short.change(torch.ones(2, 6)).tolist() == [[1.0] * 6 + [0.0] * 2] * 2
     assert adapted_to(Space("vector", (9,)), wanted) is None
     assert adapted_to(Space("image", (1, 8, 8), 2), wanted) is None
+
+
+def test_a_stack_of_matrices_takes_the_kind_that_is_wanted():
+    images, graphs = Space("image", (1, 6, 6), 256), Space("graph", (6, 6), 2)
+    x = torch.eye(6).expand(3, 1, 6, 6)
+    assert torch.equal(adapted_to(images, graphs).change(x), x[:, 0])
+    assert adapted_to(images, Space("graph", (8, 8), 2)) is None
+    assert adapted_to(Space("image", (3, 6, 6), 256), graphs) is None
+
+
+def test_sampled_graphs_are_read_again(tmp_path):
+    made = datasets.make("trees:n=60,held_out=40")
+    x = made.load(rng=Rng(1)).train.take(torch.arange(40)).to(torch.uint8)
+    np.savez(tmp_path / "made.npz", x=x.numpy())
+    report = gantlet.evaluate(
+        tmp_path / "made.npz",
+        against="trees:n=60,held_out=40",
+        metrics=["energy"],
+        out=tmp_path / "run",
+        workers=1,
+    )
+    assert "is not significantly different from real data" in report.verdicts[0].claim
     assert adapted_to(Space("vector", (6,)), Space("vector", (8,))) is None
 
 

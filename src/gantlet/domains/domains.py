@@ -373,12 +373,15 @@ def missing_features(space: Space, code: Code | None, extractor: str) -> str:
 def adapted_to(space: Space, wanted: Space) -> Adapted | None:
     """Returns the conversion of samples to those of another space, or None if there is none.
 
-    Plain rows of numbers have no kind of their own: they are of the kind that is wanted.
+    Plain rows of numbers have no kind of their own: they are of the kind that is wanted. Nor has a
+    stack of matrices, which is read as images of one channel.
 
     Args:
         space: What a sample is.
         wanted: What it should become; of another shape.
     """
+    if space.kind == "image" != wanted.kind and space.shape == (1, *wanted.shape):
+        return Adapted(change=lambda x: x[:, 0])
     is_plain = space.kind == "vector" and len(space.shape) == len(wanted.shape)
     known = replace(wanted, shape=space.shape) if is_plain else space
     return domain_of(known).adapted(known, wanted) if known.kind == wanted.kind else None

@@ -650,7 +650,11 @@ def _adapted(samples: NamedSamples, real: NamedSamples) -> tuple[NamedSamples, s
     held = f"{samples.name} holds {samples.space.label}, {real.name} {real.space.label}."
     if samples.space.kind != real.space.kind:
         raise UserError(f"{held} Give samples of one kind.")
+    if samples.space.kind == "image":
+        raise UserError(
+            f"{held} Bring them to one size: for a folder, images:path=FOLDER,size=PIXELS or "
+            ",colour=grey."
+        )
     raise UserError(
-        f"{held} Bring them to one size: for a folder, images:path=FOLDER,size=PIXELS or "
-        ",colour=grey."
+        f"{held} Give both in files of one kind, or an array of samples of that shape."
     )
