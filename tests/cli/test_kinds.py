@@ -1,10 +1,15 @@
 """What all kinds of sample share: a line-up, metrics, a trade-off, and rows of numbers."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 import gantlet
+from gantlet.cli.main import run
+from gantlet.commands.evaluate.inputs import find_samples, harmonize
+from gantlet.commands.exhibits import save_samples
 from gantlet.core.data import Space
 from gantlet.core.errors import UserError
 from gantlet.core.metric import metric_on
@@ -107,3 +112,27 @@ def test_a_metric_of_another_kind_is_one_line():
     told = [refusal(name, space) for d in domains() for name in d.metrics]
     assert any(told)
     assert all("image" in t and "\n" not in t for t in told if t)
+
+
+def test_a_sampled_table_is_read_again_beside_the_made_one(tmp_path, capsys):
+    made = "mixed-table:n=60,held_out=40"
+    rows = datasets.make(made).load(rng=Rng(1)).train.take(torch.arange(40))
+    path = tmp_path / "made.csv"
+    save_samples(path, rows, made)
+    report = gantlet.evaluate(
+        path, against=made, metrics=["energy"], out=tmp_path / "run", workers=1
+    )
+    assert "is not significantly different from real data" in report.verdicts[0].claim
+    head, first, *rest = path.read_text().splitlines()
+    gap = ",".join(["", *first.split(",")[1:]])
+    path.write_text("\n".join([head, gap, *rest]) + "\n")
+    assert run(["evaluate", str(path), "--against", made]) == 2
+    assert "Column 'age'" in (text := capsys.readouterr().err)
+    assert "has missing values" in text
+
+
+def test_rows_of_nodes_are_named_by_the_network_that_they_are_judged_against():
+    real = find_samples("sbm-network:nodes=40,blocks=2,length=6,held_out=60", "real")
+    rows = replace(real, space=Space("vector", (6,)), code=None)
+    found, _ = harmonize(rows, real)
+    assert found.code is real.code is not None

@@ -341,7 +341,13 @@ def _write_numbers(part: Array, column: TableColumn, table: TableCells, c: int) 
         values = (found.values - column.origin).astype(np.float32)
     missing = ~np.isfinite(values)
     part[:, 0] = np.where(missing, column.middle, values)
-    part[:, 1] = missing
+    if part.shape[1] > 1:
+        part[:, 1] = missing
+    elif missing.any():
+        raise UserError(
+            f"Column {column.name!r} of {table.path} has missing values, that of the real table "
+            "has no place for them. Fill them in, or leave the column out with columns=."
+        )
 
 
 def _odd(column: TableColumn, found: Parsed, n: int) -> str:

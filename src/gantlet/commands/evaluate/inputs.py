@@ -484,7 +484,8 @@ def _from_dataset(text: str, split: str | None, seed: int) -> NamedSamples:
         source: Source = Concatenated(splits.train, splits.validation, splits.test)
     else:
         source = getattr(splits, chosen)
-    code = dataset.code() if isinstance(dataset, Encoded) else None
+    # Made data have no files to write again, but may know what their numbers stand for.
+    code = dataset.code() if isinstance(dataset, Encoded) else splits.code
     return NamedSamples(
         name=f"{name}@{chosen}",
         space=dataset.space,
@@ -559,14 +560,15 @@ def _alike(samples: NamedSamples, real: NamedSamples) -> tuple[NamedSamples, str
         return replace(samples, code=real.code), ""
     if wanted.levels is None:
         if space.levels is None:
-            return replace(samples, space=wanted), ""
+            return replace(samples, space=wanted, code=real.code), ""
         raise UserError(
             f"{samples.name} holds {space.label}, {real.name} {wanted.label}. Save both as bytes, "
             "or both as floating point numbers of one range."
         )
     low, high = span(samples.source, space)
     change, conversion = _to_levels(samples.name, space, wanted, low, high)
-    return replace(samples, space=wanted, source=Changed(samples.source, change)), conversion
+    source = Changed(samples.source, change)
+    return replace(samples, space=wanted, source=source, code=real.code), conversion
 
 
 def _check_ranges(samples: NamedSamples, real: NamedSamples) -> None:
