@@ -228,7 +228,7 @@ def test_graphs_are_shown_and_a_larger_one_is_refused(tmp_path, capsys):
 
 @pytest.mark.data
 def test_spoken_digits_have_no_flaw_and_low_passed_ones_do(shared_data, tmp_path, capsys):
-    from gantlet.domains.audio import recordings
+    from gantlet.domains.recordings import recordings
 
     found = recordings(shared_data / "audio/fsdd_recordings.tar.gz")
     clips = [found.sound[a:b] for a, b in zip(found.starts, found.starts[1:], strict=False)]

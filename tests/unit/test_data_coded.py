@@ -13,8 +13,8 @@ from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets
 from gantlet.data import splits
-from gantlet.domains.audio import LONGEST, AudioCode
 from gantlet.domains.cells import normal_scores
+from gantlet.domains.recordings import LONGEST, AudioCode
 from gantlet.domains.text import UNKNOWN, cut
 from gantlet.testing import check_dataset
 

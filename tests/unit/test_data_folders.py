@@ -16,7 +16,7 @@ from gantlet.core.data import all_samples, notes_of
 from gantlet.core.errors import UserError
 from gantlet.core.spec import datasets
 from gantlet.data.arrays import has_mostly_audio, image_files, image_suffixes
-from gantlet.domains.audio import MOST_NUMBERS
+from gantlet.domains.recordings import MOST_NUMBERS
 
 
 def picture(seed=0, size=8, mode="RGB"):

@@ -11,7 +11,7 @@ from gantlet.core.rng import Rng
 from gantlet.domains.attributes import AttributeTable
 from gantlet.domains.cells import read_cells
 from gantlet.domains.domains import attributes_of, domain_of
-from gantlet.domains.tables import TableCode
+from gantlet.domains.table_code import TableCode
 from gantlet.domains.text import FIRST, UNKNOWN, TextCode
 from gantlet.flaws.named import distinct, repeats_p
 from gantlet.flaws.search import residual_accuracies

@@ -8,9 +8,10 @@ from gantlet.core.data import Space, all_samples
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.data.splits import read_once, stamp_of
-from gantlet.domains.audio import Audio, AudioCode
+from gantlet.domains.audio import Audio
 from gantlet.domains.domains import domain_of, domains, reader_of
 from gantlet.domains.images import Images
+from gantlet.domains.recordings import AudioCode
 from gantlet.domains.tables import Csv, Table
 from gantlet.domains.text import Text
 

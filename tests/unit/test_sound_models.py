@@ -16,7 +16,8 @@ from gantlet.core.errors import UserError
 from gantlet.core.model import Tunable
 from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets, extractors, families, solvers
-from gantlet.domains.audio import AudioCode, AudioDomain, heard
+from gantlet.domains.audio import AudioDomain, heard
+from gantlet.domains.recordings import AudioCode
 from gantlet.features.sound import LogMel
 from gantlet.metrics.classifier import inception_score
 from gantlet.models.codecs import InstantaneousFrequency, LogMagnitude, Stft, Waveform, ended

@@ -11,11 +11,12 @@ import torch
 from gantlet.core.data import InMemory, Space, Splits
 from gantlet.core.rng import Rng
 from gantlet.domains.attributes import jitter
-from gantlet.domains.audio import AudioCode, Spectrogram
+from gantlet.domains.audio import Spectrogram
 from gantlet.domains.cells import TableCells
 from gantlet.domains.domains import attributes_of
 from gantlet.domains.graphs import GraphCode, GraphStatistics
-from gantlet.domains.tables import TableCode
+from gantlet.domains.recordings import AudioCode
+from gantlet.domains.table_code import TableCode
 from gantlet.domains.text import Ngrams, TextCode
 from gantlet.features.sound import bands
 from gantlet.stats.graphs import normalised_spectra

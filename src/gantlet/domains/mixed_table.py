@@ -13,7 +13,7 @@ from gantlet.core.data import Space, Splits, all_samples
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
 from gantlet.data.splits import drawn
-from gantlet.domains.tables import TableCode, TableColumn
+from gantlet.domains.table_code import TableCode, TableColumn
 
 # Shares of the regions, and of the jobs in each of them.
 _REGION = (0.4, 0.3, 0.2, 0.1)

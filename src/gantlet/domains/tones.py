@@ -13,7 +13,7 @@ from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
 from gantlet.data.splits import drawn
-from gantlet.domains.audio import AudioCode
+from gantlet.domains.recordings import AudioCode
 
 _ATTACK, _DECAY = 0.005, 0.12  # seconds: time constants of the envelope
 _LEVEL = 0.15  # root mean square of the first partial at the top of the envelope

@@ -10,15 +10,9 @@ from typing_extensions import override
 from gantlet.core.data import Code, Source, Space, all_samples
 from gantlet.domains.attributes import AttributeTable
 from gantlet.domains.domains import Domain, Relearned, Writer, columns
-from gantlet.domains.tables import (
-    Csv,
-    TableCode,
-    plain_code,
-    read_table,
-    relearned_table,
-    table_attributes,
-    table_writers,
-)
+from gantlet.domains.table_attributes import table_attributes
+from gantlet.domains.table_code import TableCode, plain_code, relearned_table
+from gantlet.domains.tables import Csv, read_table, table_writers
 from gantlet.report.pictures import points
 
 
