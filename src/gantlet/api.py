@@ -32,13 +32,13 @@ from gantlet.commands.cost import cost_of, cost_report, samples_found
 from gantlet.commands.doctor import Health, health
 from gantlet.commands.evaluate.inputs import EvaluationSpec, named, spec_with_name
 from gantlet.commands.evaluate.study import Evaluate
-from gantlet.commands.exhibits import save_samples
 from gantlet.commands.flaws.study import FindFlaws
 from gantlet.commands.forecast.study import Forecast
 from gantlet.commands.plan import PlanQuestion, plan_of
+from gantlet.commands.sampling import draw_and_save
 from gantlet.commands.support.study import FindSupport
 from gantlet.commands.tournament.study import Tournament
-from gantlet.commands.trained import ModelTrial, draw, find_trial
+from gantlet.commands.trained import find_trial
 from gantlet.commands.verify import verify as verified
 from gantlet.commands.why.study import Why
 from gantlet.compute.machine import measure_peak
@@ -48,7 +48,7 @@ from gantlet.core.arguments import validated
 from gantlet.core.errors import UserError, printable
 from gantlet.core.estimate import Budget, Trial
 from gantlet.core.model import Game, Model
-from gantlet.core.rng import Rng, StorageError, cache_home
+from gantlet.core.rng import StorageError, cache_home
 from gantlet.core.spec import Spec, datasets, quote, studies
 from gantlet.given import SamplesLike, own_data, own_players, to_dataset, to_spec
 from gantlet.options import Retry, Texts, Threads, Workers
@@ -357,17 +357,10 @@ def sample(asked: options.Sample) -> Tensor:
     """Draws samples from a trained model, saves and returns them; see ``gantlet sample``.
 
     Raises:
-        UserError: If the model is not in the run, or the file format is unknown.
+        UserError: If the model is not in the run, the file format is unknown, or a condition
+            cannot be met.
     """
-    return draw_and_save(asked)[0]
-
-
-def draw_and_save(asked: options.Sample) -> tuple[Tensor, str]:
-    """Draws and saves samples; returns them and the name of the family."""
-    trial, folder = find_trial(Path(asked.run), asked.model, asked.seed)
-    x = draw(restore(trial, folder), asked.n, rng=Rng(asked.noise).stream("sample"))
-    save_samples(Path(asked.out), x, ModelTrial.of(trial).data)
-    return x, trial.model.partition(":")[0]
+    return draw_and_save(asked).samples
 
 
 def cost_of_options(asked: options.Cost, tell: ProgressCallback) -> Report:

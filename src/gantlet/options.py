@@ -774,6 +774,8 @@ class Sample(Options):
         model: Model of that run; required if there are several.
         seed: Training seed of that model.
         n: Number of samples.
+        where: Value of a column that all rows of a table must have, as column=value; repeat for
+            more. Drawn by rejection, from the model's distribution given these values.
         noise: Random seed of sampling.
         out: Output file: .npz, .npy, .safetensors, .png for a picture, or a format of the kind
             of data, such as .csv for tables, .txt for text, .tar for sounds.
@@ -784,6 +786,7 @@ class Sample(Options):
     model: str | None = None
     seed: Seed = 0
     n: Annotated[int, Between(1, 2**31), OptionHelp(flags=("-n", "--n"))] = 64
+    where: Annotated[Sequence[str], OptionHelp(several=True)] = ()
     noise: Seed = 0
     out: str | Path = Path("samples.npz")
 

@@ -37,6 +37,24 @@ def by_name(out, name):
     return {re.split("[:.]", Path(r["model"]).name)[0]: r for r in found}
 
 
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    """Returns a run folder with a fitted chain of trees, and its table."""
+    folder = tmp_path_factory.mktemp("fitted")
+    path = table(folder / "real.csv", 0, 600)
+    arguments = [
+        "compare", "tree-chain", "--data", f"table:path={path}", *QUICK, "--features", "columns",
+        "--metric", "energy", "--out", folder / "run",
+    ]  # fmt: skip
+    assert cli([*map(str, arguments)]) == 0
+    return folder / "run"
+
+
+def rows_of(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
 def test_a_comparison_of_a_table_has_a_line_up_and_metrics_of_its_own(capsys, tmp_path):
     path = table(tmp_path / "real.csv", 0, 600)
     code, out, _ = run(
@@ -80,19 +98,58 @@ def test_metrics_of_training_rows_are_left_out_where_there_are_none(capsys, tmp_
     assert not {"dcr", "tstr", "disclosure"} & names
 
 
-def test_rows_of_a_model_are_written_as_a_table(capsys, tmp_path):
-    path = table(tmp_path / "real.csv", 0)
-    code, _, _ = run(
-        capsys, "compare", "tree-chain", "--data", f"table:path={path}", *QUICK,
-        "--features", "columns", "--metric", "energy", "--out", tmp_path / "run",
-    )  # fmt: skip
+def test_rows_of_a_model_are_written_as_a_table(capsys, fitted, tmp_path):
+    code, _, _ = run(capsys, "sample", fitted, "--n", 20, "--out", tmp_path / "fake.csv")
     assert code == 0
-    code, _, _ = run(capsys, "sample", tmp_path / "run", "--n", 20, "--out", tmp_path / "fake.csv")
-    assert code == 0
-    with (tmp_path / "fake.csv").open() as file:
-        rows = list(csv.DictReader(file))
+    rows = rows_of(tmp_path / "fake.csv")
     assert len(rows) == 20
     assert {r["kind"] for r in rows} <= set("abc")
+
+
+def test_rows_with_a_given_value_follow_the_model_given_that_value(capsys, fitted, tmp_path):
+    code, out, _ = run(
+        capsys, "sample", fitted, "-n", 500, "--where", "kind=b", "--out", tmp_path / "b.csv"
+    )
+    assert code == 0
+    drawn = int(re.search(r"of ([\d,]+) drawn those with kind=b", out)[1].replace(",", ""))
+    # A third of the rows have it: the number of draws is negative binomial.
+    assert abs(drawn - 1500) < 4 * (500 * (2 / 3) / (1 / 3) ** 2) ** 0.5
+    rows = rows_of(tmp_path / "b.csv")
+    assert [r["kind"] for r in rows] == ["b"] * 500
+    assert abs(sum(float(r["size"]) for r in rows) / 500 - 5) < 0.25
+
+
+def test_several_conditions_hold_together_and_missing_is_a_value(capsys, fitted, tmp_path):
+    code, _, _ = run(
+        capsys, "sample", fitted, "-n", 40, "--where", "kind=a", "--where", "count=missing",
+        "--out", tmp_path / "a.csv",
+    )  # fmt: skip
+    assert code == 0
+    assert [(r["kind"], r["count"]) for r in rows_of(tmp_path / "a.csv")] == [("a", "")] * 40
+    code, _, _ = run(
+        capsys, "sample", fitted, "-n", 9, "--where", "count=4", "--out", tmp_path / "4.csv"
+    )
+    assert code == 0
+    assert [r["count"] for r in rows_of(tmp_path / "4.csv")] == ["4"] * 9
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("kind=d", "Unknown value of kind 'd'"),
+        ("knd=a", "Unknown column of the rows 'knd'. Did you mean 'kind'?"),
+        ("size=big", "Column size holds numbers. Got 'big'; give a number or missing."),
+        ("kind", "--where must be COLUMN=VALUE. Got 'kind'."),
+        ("size=-100", "0 of 20,000 rows of the model have size=-100, and 1 are asked for."),
+    ],
+)
+def test_a_condition_that_no_row_meets_is_refused(capsys, fitted, tmp_path, text, words):
+    code, _, err = run(
+        capsys, "sample", fitted, "-n", 1, "--where", text, "--out", tmp_path / "x.csv"
+    )
+    assert code == 2
+    assert words in err
+    assert not (tmp_path / "x.csv").exists()
 
 
 @pytest.mark.parametrize(

@@ -84,9 +84,11 @@ def plan(asked: options.Plan, printing: Printing) -> int:
 @command(options.Sample, prints=())
 def sample(asked: options.Sample, _printing: Printing) -> int:
     """Saves samples of a trained model."""
-    from gantlet.api import draw_and_save
+    from gantlet.commands.sampling import draw_and_save
     from gantlet.core.errors import printable
 
-    _, model = draw_and_save(asked)
-    print(printable(f"{asked.n} samples of {model} written to {asked.out}"))
+    found = draw_and_save(asked)
+    chosen = f", of {found.drawn:,} drawn those with {' and '.join(asked.where)}"
+    kept = chosen if asked.where else ""
+    print(printable(f"{asked.n} samples of {found.family} written to {asked.out}{kept}"))
     return 0

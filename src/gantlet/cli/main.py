@@ -182,6 +182,7 @@ COMMANDS = (
         """
   gantlet sample runs/demo --model flow -n 1000 --out flow.npz
   gantlet sample runs/demo --model gan --out gan.png
+  gantlet sample runs/table --model tree-chain --where region=north --out north.csv
 """,
     ),
     CommandHelp(

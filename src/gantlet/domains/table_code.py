@@ -13,9 +13,9 @@ from torch import Tensor
 from typing_extensions import override
 
 from gantlet.core.data import Part, Readable, Space
-from gantlet.core.errors import UserError
+from gantlet.core.errors import UserError, unknown
 from gantlet.data.arrays import counted
-from gantlet.data.delimited import MOST_CELLS, Parsed, Style, is_missing
+from gantlet.data.delimited import MOST_CELLS, Parsed, Style, is_missing, number
 from gantlet.data.splits import Array, finite
 from gantlet.domains.cells import Dependence, TableCells, dependences, some_of
 from gantlet.domains.domains import Relearned
@@ -27,6 +27,7 @@ from gantlet.domains.domains import Relearned
 _MOST = 32  # categories of a column that have a component of their own
 # Of numbers that differ by less, in their size, single precision keeps too few digits.
 _FINE = 1e-4
+_MISSING = "missing"
 
 
 @final
@@ -87,12 +88,39 @@ class TableColumn:
         """Returns the value of a row as people read it."""
         own = x[self.start : self.end]
         if self.kind == "category":
-            names = [*self.categories, "another", "missing"]
-            return names[max(range(len(own)), key=own.__getitem__)]
+            return self._names[max(range(len(own)), key=own.__getitem__)]
         if self.gaps and own[1] > 0.5:
-            return "missing"
+            return _MISSING
         value = own[0] + self.origin
         return _moment(value, self.style) if self.kind == "time" else f"{value:.6g}"
+
+    @property
+    def _names(self) -> list[str]:
+        """What its components stand for, where it holds categories."""
+        return [*self.categories, "another", _MISSING]
+
+    def having(self, x: Tensor, value: str) -> Tensor:
+        """Returns which rows have a value, bool, shape ``(n,)``; see ``TableCode.having``.
+
+        Raises:
+            UserError: If none can have it.
+        """
+        own = x[:, self.start : self.end]
+        if self.kind == "category":
+            if value not in self._names:
+                raise unknown(f"value of {self.name}", value, self._names)
+            return own.argmax(1) == self._names.index(value)
+        missing = own[:, -1] > 0.5 if self.gaps else torch.zeros_like(own[:, 0], dtype=torch.bool)
+        if value == _MISSING:
+            return missing
+        if self.kind == "time":
+            return torch.tensor([self.read(row) == value for row in x.tolist()], device=x.device)
+        wanted = number(value)
+        if wanted is None:
+            raise UserError(
+                f"Column {self.name} holds numbers. Got {value!r}; give a number or {_MISSING}."
+            )
+        return ~missing & (own[:, 0] == own.new_tensor(wanted - self.origin))
 
     def cell(self, x: Sequence[float]) -> str:
         """Returns the value of a row as a file holds it: nothing where it is missing."""
@@ -102,7 +130,7 @@ class TableColumn:
         found = self.read(x)
         if self.kind == "category":
             return "" if max(range(len(own)), key=own.__getitem__) == len(own) - 1 else found
-        return "" if found == "missing" else found
+        return "" if found == _MISSING else found
 
 
 @final
@@ -243,6 +271,22 @@ class TableCode(Readable):
             for what, own in by_kind.items()
             if own
         )
+
+    def having(self, x: Tensor, name: str, value: str) -> Tensor:
+        """Returns which rows, shape ``(n, components)``, have a value in a column, bool, ``(n,)``.
+
+        Args:
+            x: The rows.
+            name: The name of the column.
+            value: A category, a number, a time as rows are read, ``missing`` or ``another``.
+
+        Raises:
+            UserError: If there is no such column, or it cannot have the value.
+        """
+        known = {c.name: c for c in self.columns}
+        if name not in known:
+            raise unknown("column", name, known)
+        return known[name].having(x, value)
 
     @override
     def read(self, x: Tensor) -> Sequence[str]:
