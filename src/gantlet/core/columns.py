@@ -85,7 +85,7 @@ def columns_of(space: Space) -> tuple[ColumnSlice, ...]:
         raise UserError(f"Rows of a table or vectors of numbers are needed. Got {space.label}.")
     if space.parts:
         return tuple(_columns(space))
-    return tuple(ColumnSlice("number", i, 1) for i in range(space.size))
+    return number_columns(space.size)
 
 
 def _columns(space: Space) -> Iterator[ColumnSlice]:
@@ -98,6 +98,11 @@ def _columns(space: Space) -> Iterator[ColumnSlice]:
         elif not after_number:
             yield ColumnSlice("category", start, part.width)
         start += part.width
+
+
+def number_columns(count: int) -> tuple[ColumnSlice, ...]:
+    """Returns the columns of samples of which nothing is known: each component is a number."""
+    return tuple(ColumnSlice("number", i, 1) for i in range(count))
 
 
 @runtime_checkable

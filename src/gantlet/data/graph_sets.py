@@ -1,6 +1,7 @@
 """Random graphs with a known law, and checks whether a graph obeys it: trees, planar, blocks."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +12,7 @@ from typing import Annotated, Any, Protocol, final, runtime_checkable
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from gantlet.core.data import Dataset, Space, Splits
 from gantlet.core.errors import UserError
@@ -69,99 +71,38 @@ def _numpy(rng: torch.Generator) -> np.random.Generator:
 
 
 # ----------------------------------------------------------------------------
-# Trees and planar graphs.
+# What all sets share: graphs are drawn one after the other.
 # ----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-@final
-class Trees:
-    """Uniformly random trees on labelled nodes; a graph is valid if it is a tree.
+class DrawnGraphs(ABC):
+    """Independent draws of graphs."""
 
-    By their Pruefer sequences. The published set of trees (Bergmeister et al., 2023) has 64 nodes.
+    __slots__ = ()
 
-    Source: Pruefer, 1918; Bergmeister et al., 2023, https://arxiv.org/abs/2312.11529, for the set.
-
-    Attributes:
-        nodes: How many nodes each tree has.
-        n: How many training samples.
-        held_out: How many samples each for validation and test.
-    """
-
-    nodes: Annotated[int, Between(2, 1000)] = 24
-    n: Annotated[int, Between(1)] = 2_000
-    held_out: Annotated[int, Between(1)] = 500
-
-    @property
-    def space(self) -> Space:
-        """Symmetric matrices of zeros and ones."""
-        return Space("graph", (self.nodes, self.nodes), 2)
+    n: int
+    held_out: int
 
     def load(self, *, rng: Rng) -> Splits:
         """Returns independent draws."""
         return drawn(partial(_drawn, self._edges), n=self.n, held_out=self.held_out, rng=rng)
 
-    def valid(self, x: Tensor) -> Tensor:
-        """Returns whether each graph is a tree, bool, shape ``(n,)``."""
-        return is_tree(x)
-
+    @abstractmethod
     def _edges(self, rng: np.random.Generator) -> tuple[int, Array, int, int]:
-        sequence = rng.integers(self.nodes, size=self.nodes - 2).tolist()
-        return self.nodes, np.array(list(_tree(sequence))), self.nodes, 0
+        """Returns nodes, edges, room and class of one graph."""
 
 
-def _tree(sequence: list[int]) -> Iterator[tuple[int, int]]:
-    """Yields the edges of the tree of a Pruefer sequence: the smallest leaf goes first."""
-    degree = np.bincount(sequence, minlength=len(sequence) + 2) + 1
-    leaves = np.flatnonzero(degree == 1).tolist()
-    heapify(leaves)
-    for node in sequence:
-        yield heappop(leaves), node
-        degree[node] -= 1
-        if degree[node] == 1:
-            heappush(leaves, node)
-    yield heappop(leaves), heappop(leaves)
+class EqualGraphs(DrawnGraphs):
+    """Graphs of one number of nodes, and one class."""
 
+    __slots__ = ()
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-@final
-class Planar:
-    """Delaunay triangulations of uniform points in the unit square.
-
-    A graph is valid if it is connected and planar, as all triangulations are. The published set
-    (Martinkus et al., 2022) has 64 nodes.
-
-    Source: Martinkus et al., 2022 (SPECTRE), https://arxiv.org/abs/2204.01613.
-
-    Attributes:
-        nodes: How many nodes each graph has.
-        n: How many training samples.
-        held_out: How many samples each for validation and test.
-    """
-
-    nodes: Annotated[int, Between(4, 1000)] = 24
-    n: Annotated[int, Between(1)] = 2_000
-    held_out: Annotated[int, Between(1)] = 500
+    nodes: int
 
     @property
     def space(self) -> Space:
         """Symmetric matrices of zeros and ones."""
         return Space("graph", (self.nodes, self.nodes), 2)
-
-    def load(self, *, rng: Rng) -> Splits:
-        """Returns independent draws."""
-        return drawn(partial(_drawn, self._edges), n=self.n, held_out=self.held_out, rng=rng)
-
-    def valid(self, x: Tensor) -> Tensor:
-        """Returns whether each graph is connected and planar, bool, shape ``(n,)``."""
-        return is_planar(x)
-
-    def _edges(self, rng: np.random.Generator) -> tuple[int, Array, int, int]:
-        from scipy.spatial import Delaunay
-
-        corners = Delaunay(rng.random((self.nodes, 2))).simplices
-        edges = np.concatenate([corners[:, [a, b]] for a, b in combinations(range(3), 2)])
-        return self.nodes, edges, self.nodes, 0
 
 
 def _drawn(
@@ -186,6 +127,86 @@ def _drawn(
 
 
 # ----------------------------------------------------------------------------
+# Trees and planar graphs.
+# ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+@final
+class Trees(EqualGraphs):
+    """Uniformly random trees on labelled nodes; a graph is valid if it is a tree.
+
+    By their Pruefer sequences. The published set of trees (Bergmeister et al., 2023) has 64 nodes.
+
+    Source: Pruefer, 1918; Bergmeister et al., 2023, https://arxiv.org/abs/2312.11529, for the set.
+
+    Attributes:
+        nodes: How many nodes each tree has.
+        n: How many training samples.
+        held_out: How many samples each for validation and test.
+    """
+
+    nodes: Annotated[int, Between(2, 1000)] = 24
+    n: Annotated[int, Between(1)] = 2_000
+    held_out: Annotated[int, Between(1)] = 500
+
+    def valid(self, x: Tensor) -> Tensor:
+        """Returns whether each graph is a tree, bool, shape ``(n,)``."""
+        return is_tree(x)
+
+    @override
+    def _edges(self, rng: np.random.Generator) -> tuple[int, Array, int, int]:
+        sequence = rng.integers(self.nodes, size=self.nodes - 2).tolist()
+        return self.nodes, np.array(list(_tree(sequence))), self.nodes, 0
+
+
+def _tree(sequence: list[int]) -> Iterator[tuple[int, int]]:
+    """Yields the edges of the tree of a Pruefer sequence: the smallest leaf goes first."""
+    degree = np.bincount(sequence, minlength=len(sequence) + 2) + 1
+    leaves = np.flatnonzero(degree == 1).tolist()
+    heapify(leaves)
+    for node in sequence:
+        yield heappop(leaves), node
+        degree[node] -= 1
+        if degree[node] == 1:
+            heappush(leaves, node)
+    yield heappop(leaves), heappop(leaves)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+@final
+class Planar(EqualGraphs):
+    """Delaunay triangulations of uniform points in the unit square.
+
+    A graph is valid if it is connected and planar, as all triangulations are. The published set
+    (Martinkus et al., 2022) has 64 nodes.
+
+    Source: Martinkus et al., 2022 (SPECTRE), https://arxiv.org/abs/2204.01613.
+
+    Attributes:
+        nodes: How many nodes each graph has.
+        n: How many training samples.
+        held_out: How many samples each for validation and test.
+    """
+
+    nodes: Annotated[int, Between(4, 1000)] = 24
+    n: Annotated[int, Between(1)] = 2_000
+    held_out: Annotated[int, Between(1)] = 500
+
+    def valid(self, x: Tensor) -> Tensor:
+        """Returns whether each graph is connected and planar, bool, shape ``(n,)``."""
+        return is_planar(x)
+
+    @override
+    def _edges(self, rng: np.random.Generator) -> tuple[int, Array, int, int]:
+        from scipy.spatial import Delaunay
+
+        corners = Delaunay(rng.random((self.nodes, 2))).simplices
+        edges = np.concatenate([corners[:, [a, b]] for a, b in combinations(range(3), 2)])
+        return self.nodes, edges, self.nodes, 0
+
+
+# ----------------------------------------------------------------------------
 # Graphs of a stochastic block model.
 # ----------------------------------------------------------------------------
 
@@ -196,7 +217,7 @@ _SWEEPS = 50
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
-class Sbm:
+class Sbm(DrawnGraphs):
     """Graphs of a stochastic block model with random communities; the label is their number.
 
     Each graph has a uniform number of communities, each of a uniform number of nodes; two nodes
@@ -259,10 +280,6 @@ class Sbm:
         room = self.most * self.largest
         return Space("graph", (room, room), 2)
 
-    def load(self, *, rng: Rng) -> Splits:
-        """Returns independent draws."""
-        return drawn(partial(_drawn, self._edges), n=self.n, held_out=self.held_out, rng=rng)
-
     def valid(self, x: Tensor) -> Tensor:
         """Returns whether each graph agrees with the model, bool, shape ``(n,)``."""
         edges, nodes = adjacency(x)
@@ -270,6 +287,7 @@ class Sbm:
         found = [self._agrees(e[np.ix_(there, there)]) for e, there in pairs]
         return torch.tensor(found, dtype=torch.bool)
 
+    @override
     def _edges(self, rng: np.random.Generator) -> tuple[int, Array, int, int]:
         count = int(rng.integers(self.fewest, self.most + 1))
         sizes = rng.integers(self.smallest, self.largest + 1, size=count)

@@ -33,14 +33,12 @@ from gantlet.domains.recordings import (
     classes_of,
     recordings,
 )
-from gantlet.features.sound import bands
+from gantlet.features.sound import bands, loudness
 from gantlet.report.pictures import MOST_BYTES, grid
 
 # ----------------------------------------------------------------------------
 # Sounds by the loudness of their bands, and how it changes.
 # ----------------------------------------------------------------------------
-
-_SILENCE = 1e-6
 
 
 @final
@@ -92,8 +90,7 @@ class Spectrogram:
         wave = pad(wave, (0, max(self.frame - wave.shape[1], 0)))
         pieces = wave.unfold(1, self.frame, self.frame // 2)
         window = torch.hann_window(self.frame, device=x.device)
-        power = torch.fft.rfft(pieces * window, dim=2).abs().square() / self.frame
-        loud = (power @ weights + _SILENCE).log()
+        loud = loudness(pieces, window, weights)
         there = (pieces != 0).any(2)[..., None].to(loud)
         n = there.sum(1).clamp_min(1)
         mean = (loud * there).sum(1) / n

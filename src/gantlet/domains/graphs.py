@@ -40,12 +40,7 @@ from gantlet.domains.attributes import (
 from gantlet.domains.domains import Domain
 from gantlet.domains.networks import read_network
 from gantlet.report.pictures import grid
-from gantlet.stats.graphs import (
-    clustering_shares,
-    degree_shares,
-    normalised_spectra,
-    spectrum_shares,
-)
+from gantlet.stats.graphs import node_histograms, normalised_spectra
 
 # ----------------------------------------------------------------------------
 # Graphs by the histograms of what their nodes are like.
@@ -90,9 +85,7 @@ class GraphStatistics:
         )
 
     def _histograms(self, x: Tensor) -> Tensor:
-        own = (f(x, self.bins) for f in (degree_shares, clustering_shares, spectrum_shares))
-        share = x.double().diagonal(dim1=1, dim2=2).mean(1, keepdim=True)
-        return torch.cat([*own, share], 1).float()
+        return node_histograms(x, self.bins).float()
 
 
 # ----------------------------------------------------------------------------
@@ -312,7 +305,9 @@ class Graphs:
         """
         del own
         if not isinstance(code, GraphCode):
-            raise UserError(f"{self.path} holds graphs; the real samples are none.")
+            raise UserError(
+                f"{self.path} holds graphs; the real samples are none. Give samples of their kind."
+            )
         return _matrices(self._chosen(), code.nodes, self.path), ""
 
     def _chosen(self) -> list["_Part"]:

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from gantlet.core.data import Space
 
-_SILENCE = 1e-6
+_SILENCE = 1e-6  # power that is added to that of a band, so that its logarithm is finite
 _LEAST = 1e-3  # least deviation of loudness, in nats
 
 
@@ -30,6 +30,19 @@ def bands(number: int, frequencies: int) -> Tensor:
     nearest = (place - middle).abs().argmin(0)
     found[nearest[empty], empty.nonzero()[:, 0]] = 1.0
     return found / found.sum(0)
+
+
+def loudness(pieces: Tensor, window: Tensor, weights: Tensor) -> Tensor:
+    """Returns the logarithm of the power in each band, shape ``(n, frames, bands)``.
+
+    Args:
+        pieces: Frames of sounds, shape ``(n, frames, frame)``.
+        window: What they are multiplied by, shape ``(frame,)``.
+        weights: Of frequencies in bands, as ``bands`` gives them.
+    """
+    power = torch.fft.rfft(pieces * window).abs().square() / len(window)
+    found: Tensor = (power @ weights + _SILENCE).log()
+    return found
 
 
 @final
@@ -79,6 +92,4 @@ class LogMel(nn.Module):
         wave = x.flatten(1).float()
         wave = pad(wave, (0, self._room - wave.shape[1]))
         pieces = wave.unfold(1, self.frame, self.hop)
-        power = torch.fft.rfft(pieces * self.window).abs().square() / self.frame
-        loud: Tensor = (power @ self.weights + _SILENCE).log()
-        return loud[:, None]
+        return loudness(pieces, self.window, self.weights)[:, None]

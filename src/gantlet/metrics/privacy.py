@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from gantlet.core.columns import ColumnSlice, columns_of, names_of
+from gantlet.core.columns import ColumnSlice, columns_of, names_of, number_columns
 from gantlet.core.data import Code, Space
 from gantlet.core.estimate import Better, Estimate
 from gantlet.core.metric import Metric, Sees, SpaceMetric, TrainMetric
@@ -170,8 +170,7 @@ class Disclosure(SpaceMetric):
         Raises:
             UserError: If they cannot be compared.
         """
-        size = real.flatten(1).shape[1]
-        columns = tuple(ColumnSlice("number", i, 1) for i in range(size))
+        columns = number_columns(real.flatten(1).shape[1])
         attack = Attack(columns, names_of(columns, None), self.attacks)
         return attack.judge(real, fake, train=train, rng=rng)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from gantlet.core.columns import ColumnSlice, columns_of, names_of
+from gantlet.core.columns import ColumnSlice, columns_of, names_of, number_columns
 from gantlet.core.data import Code, Space
 from gantlet.core.errors import unknown
 from gantlet.core.estimate import Better, Estimate
@@ -212,8 +212,7 @@ class CorrelationLikeness(Likeness):
 
     @staticmethod
     def _correlation(sums: Tensor) -> Tensor:
-        n, a, b, aa, bb, ab = (sums / sums[..., :1].clamp(min=1)).unbind(-1)
-        del n
+        _, a, b, aa, bb, ab = (sums / sums[..., :1].clamp(min=1)).unbind(-1)
         square = (aa - a * a).clamp(min=0) * (bb - b * b).clamp(min=0)
         return torch.where(square > 1e-12, (ab - a * b) / square.clamp(min=1e-12).sqrt(), 0.0)
 
@@ -291,7 +290,7 @@ class Similarity(Paired):
         found = around(
             value, total([spread(influence), of_fake]), n=min(len(x), len(y)), method=method
         )
-        found = replace(found, high=min(found.high or 1.0, 1.0))
+        found = replace(found, high=None if found.high is None else min(found.high, 1.0))
         named = found.named(unit=self.unit, better=self.better).beside(chance=chance, p=p)
         return Detailed(named, influence, of_fake)
 
@@ -328,14 +327,40 @@ def _dealt(each: Sequence[Likeness], sizes: tuple[int, int], rng: torch.Generato
     return torch.stack([one.dealt(order < sizes[0]) for one in each]).mean()
 
 
-def _numbers_only(x: Tensor) -> tuple[ColumnSlice, ...]:
-    """Returns the columns of samples of which nothing is known: each component is a number."""
-    return tuple(ColumnSlice("number", i, 1) for i in range(x.flatten(1).shape[1]))
+class SimilarityMetric(SpaceMetric):
+    """Settings of a mean likeness of columns, which are those of the space."""
+
+    __slots__ = ()
+
+    better: ClassVar[Better] = "higher"
+    unit: ClassVar[str] = "1"
+    sees: ClassVar[Sees] = "samples"
+    quadratic: ClassVar[bool] = False
+
+    @abstractmethod
+    def _over(self, columns: Sequence[ColumnSlice], names: Sequence[str]) -> Similarity:
+        """Returns the mean likeness over columns of these names."""
+
+    @final
+    @override
+    def on(self, space: Space, code: Code | None) -> Metric | TrainMetric:
+        columns = columns_of(space)
+        return self._over(columns, names_of(columns, code))
+
+    @final
+    def measure(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Estimate:
+        """Compares samples of which every component is a number.
+
+        Raises:
+            UserError: If they cannot be compared.
+        """
+        columns = number_columns(real.flatten(1).shape[1])
+        return self._over(columns, names_of(columns, None)).measure(real, fake, rng=rng)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
-class ColumnSimilarity(SpaceMetric):
+class ColumnSimilarity(SimilarityMetric):
     """The mean likeness of the columns of two tables, each by itself: 1 where all are equal.
 
     Of a column of numbers it is one less the Kolmogorov-Smirnov distance, with missing values
@@ -351,27 +376,9 @@ class ColumnSimilarity(SpaceMetric):
         permutations: Number of permutations of the rows for the level of chance.
     """
 
-    better: ClassVar[Better] = "higher"
-    unit: ClassVar[str] = "1"
-    sees: ClassVar[Sees] = "samples"
-    quadratic: ClassVar[bool] = False
-
     permutations: Annotated[int, Between(1)] = 99
 
     @override
-    def on(self, space: Space, code: Code | None) -> Metric | TrainMetric:
-        columns = columns_of(space)
-        return self._over(columns, names_of(columns, code))
-
-    def measure(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Estimate:
-        """Compares samples of which every component is a number.
-
-        Raises:
-            UserError: If they cannot be compared.
-        """
-        columns = _numbers_only(real)
-        return self._over(columns, names_of(columns, None)).measure(real, fake, rng=rng)
-
     def _over(self, columns: Sequence[ColumnSlice], names: Sequence[str]) -> Similarity:
         respects = [_column(c, name) for c, name in zip(columns, names, strict=True)]
         what = "columns" + _of_many(len(columns), _COLUMNS)
@@ -388,7 +395,7 @@ def _column(column: ColumnSlice, name: str) -> Respect:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
-class PairSimilarity(SpaceMetric):
+class PairSimilarity(SimilarityMetric):
     """The mean likeness of all pairs of columns of two tables: 1 where all are equal.
 
     Of two columns of numbers it is one less half of the difference of their rank correlations;
@@ -404,27 +411,9 @@ class PairSimilarity(SpaceMetric):
         permutations: Number of permutations of the rows for the level of chance.
     """
 
-    better: ClassVar[Better] = "higher"
-    unit: ClassVar[str] = "1"
-    sees: ClassVar[Sees] = "samples"
-    quadratic: ClassVar[bool] = False
-
     permutations: Annotated[int, Between(1)] = 19
 
     @override
-    def on(self, space: Space, code: Code | None) -> Metric | TrainMetric:
-        columns = columns_of(space)
-        return self._over(columns, names_of(columns, code))
-
-    def measure(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Estimate:
-        """Compares samples of which every component is a number.
-
-        Raises:
-            UserError: If they cannot be compared.
-        """
-        columns = _numbers_only(real)
-        return self._over(columns, names_of(columns, None)).measure(real, fake, rng=rng)
-
     def _over(self, columns: Sequence[ColumnSlice], names: Sequence[str]) -> Similarity:
         known = list(zip(columns, names, strict=True))[:_PAIRED]
         what = "pairs of columns" + _of_many(len(columns), _PAIRED)
@@ -489,7 +478,7 @@ class Tstr(SpaceMetric):
         Raises:
             UserError: If they cannot be compared.
         """
-        columns = _numbers_only(real)
+        columns = number_columns(real.flatten(1).shape[1])
         return self._over(columns, names_of(columns, None)).judge(real, fake, train=train, rng=rng)
 
     def _over(self, columns: Sequence[ColumnSlice], names: Sequence[str]) -> "Utility":

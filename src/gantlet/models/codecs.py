@@ -54,6 +54,12 @@ def ended(x: Tensor) -> Tensor:
     return torch.where(heard, x, torch.zeros_like(x))
 
 
+def amplitude(x: Tensor) -> Tensor:
+    """Returns the largest amplitude of clips, a scalar; 1 of silence."""
+    peak = x.abs().max()
+    return peak if peak > 0 else torch.ones_like(peak)
+
+
 class Codec(nn.Module, abc.ABC):
     """A map from clips to maps of numbers of about unit size, and back.
 
@@ -168,8 +174,7 @@ class _Spectral(Codec):
     @torch.no_grad()
     def fit(self, x: Tensor) -> None:
         """Sets the peak, and mean and reach of each frequency, from clips."""
-        peak = x.abs().max()
-        self.peak.copy_(peak if peak > 0 else torch.ones_like(peak))
+        self.peak.copy_(amplitude(x))
         loud = self._loudness(self.stft(x / self.peak))
         self.mean.copy_(loud.mean((0, 1)))
         apart = (loud - self.mean).abs().amax((0, 1))
@@ -292,8 +297,7 @@ class Waveform(Codec):
     @torch.no_grad()
     def fit(self, x: Tensor) -> None:
         """Sets the peak from clips."""
-        peak = x.abs().max()
-        self.peak.copy_(peak if peak > 0 else torch.ones_like(peak))
+        self.peak.copy_(amplitude(x))
 
     @override
     def encode(self, x: Tensor) -> Tensor:

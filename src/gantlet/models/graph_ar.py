@@ -75,6 +75,7 @@ def breadth_first(edge: Tensor, count: Tensor, *, rng: torch.Generator) -> tuple
 # ----------------------------------------------------------------------------
 
 _SAMPLED_AT_ONCE = 512
+_WINDOW = 64  # earlier nodes to which edges depend on each other, at most, by default
 _METHOD = "one breadth-first order, over its probability and all orders of the nodes"
 
 
@@ -246,8 +247,8 @@ class GraphAr:
     Source: You et al., 2018 (GraphRNN), https://arxiv.org/abs/1802.08773, sections 2.2 and 2.3.
 
     Differs from the paper: the bound counts orders (the paper's loss is the probability of a
-    sequence); edges of a node are predicted one after the other by a masked perceptron (MADE) and
-    not by a second recurrent network, which takes half the time; edges beyond a window are
+    sequence); edges of a node are predicted one after the other by a masked perceptron (MADE) in
+    one pass of training, not by a second recurrent network step by step; edges beyond a window are
     independent instead of impossible, so that every graph has a probability; a node may have no
     edge to earlier ones; one recurrent layer.
 
@@ -281,6 +282,3 @@ class GraphAr:
         with seeded(rng.stream("init")):
             model = GraphRnn(space, window=window, width=self.width, edge_width=self.edge_width)
         return MaximumLikelihood(model.to(rng.device), player="graph-ar")
-
-
-_WINDOW = 64

@@ -4,6 +4,7 @@ import copy
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Literal, TypeAlias, final
 
 import torch
@@ -20,7 +21,7 @@ from gantlet.models.gan import AdversarialGame
 from gantlet.models.losses import AdversarialObjective, LossName, PenaltyName
 from gantlet.models.nets import mlp, seeded
 from gantlet.models.random_graphs import room_of
-from gantlet.stats.graphs import clustering_shares, degree_shares, spectrum_shares
+from gantlet.stats.graphs import node_histograms
 
 GraphNetName: TypeAlias = Literal["nodes", "mlp"]
 Estimator: TypeAlias = Literal["straight-through", "relaxed"]
@@ -29,12 +30,6 @@ _BINS = 16
 _PLACE = 16  # components of the place of a node
 _RARE = 0.01  # how much all numbers of nodes together weigh beside those of the first batch
 _EDGE = 1e-6  # how near to 0 and 1 uniform noise may come
-
-
-def described(x: Tensor) -> Tensor:
-    """Returns histograms of degrees, clustering and spectrum, and the size, ``(n, 49)``."""
-    own = [f(x, _BINS) for f in (degree_shares, clustering_shares, spectrum_shares)]
-    return torch.cat([*own, x.double().diagonal(dim1=1, dim2=2).mean(1, keepdim=True)], 1)
 
 
 @final
@@ -257,7 +252,7 @@ class GraphGanGame(AdversarialGame):
     @property
     @override
     def _scaling(self) -> Callable[[Tensor], Tensor]:
-        return described
+        return partial(node_histograms, bins=_BINS)
 
     @override
     @torch.no_grad()

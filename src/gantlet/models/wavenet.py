@@ -26,7 +26,7 @@ from gantlet.core.model import (
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
 from gantlet.models.ar import choose
-from gantlet.models.codecs import check_clips, ended
+from gantlet.models.codecs import amplitude, check_clips, ended
 from gantlet.models.nets import seeded
 
 TEMPERATURE = Knob("temperature", (0.95, 0.9, 0.8, 0.7, 0.5), 1.0)
@@ -62,8 +62,7 @@ class MuLaw(nn.Module):
     @torch.no_grad()
     def fit(self, x: Tensor) -> None:
         """Sets the largest amplitude from clips."""
-        peak = x.abs().max()
-        self.peak.copy_(peak if peak > 0 else torch.ones_like(peak))
+        self.peak.copy_(amplitude(x))
 
     @override
     def forward(self, x: Tensor) -> Tensor:

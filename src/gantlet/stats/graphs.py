@@ -129,6 +129,20 @@ def spectrum_shares(x: Tensor, bins: int) -> Tensor:
     return shares(((values / 2 + _ROUNDING) * bins).clamp(0, bins - 1), values < _LARGEST, bins)
 
 
+def node_histograms(x: Tensor, bins: int) -> Tensor:
+    """Returns shares by degree, clustering and spectrum, and the share of the room with nodes.
+
+    Args:
+        x: Graphs, shape ``(n, nodes, nodes)``.
+        bins: How many bins each of the three histograms has.
+
+    Returns:
+        Float64, shape ``(n, 3 * bins + 1)``.
+    """
+    own = [f(x, bins) for f in (degree_shares, clustering_shares, spectrum_shares)]
+    return torch.cat([*own, x.double().diagonal(dim1=1, dim2=2).mean(1, keepdim=True)], 1)
+
+
 # ----------------------------------------------------------------------------
 # Orbits: in which small connected subgraphs a node lies, and where.
 # ----------------------------------------------------------------------------
