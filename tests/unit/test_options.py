@@ -283,6 +283,8 @@ def test_samples_and_cost_from_python(tmp_path, monkeypatch):
     x = gantlet.sample("run", seed=3, n=7, out="x.npy")
     assert x.shape == (7, 2)
     assert (tmp_path / "x.npy").exists()
+    with pytest.raises(gantlet.UserError, match="--where=x=1 needs rows of a table"):
+        gantlet.sample("run", seed=3, where=["x=1"])
     model = gantlet.load_model("run", seed=3)
     assert (model.sample(7, rng=gantlet.Rng(0).stream("sample")) == x).all()
     assert gantlet.export(["run"], to="rows.csv") == len(report.rows)
