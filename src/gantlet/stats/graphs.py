@@ -147,10 +147,8 @@ def node_histograms(x: Tensor, bins: int) -> Tensor:
 # Orbits: in which small connected subgraphs a node lies, and where.
 # ----------------------------------------------------------------------------
 
-ORBITS = 15
-"""Orbits of connected induced subgraphs of two to four nodes, in the order of the source."""
-
-# Each connected graph of four nodes: its edges, and the orbit of each node.
+# Each connected graph of four nodes: its edges, and the orbit of each node, in the order of the
+# source; orbits 0 to 3 are those of two and three nodes.
 _GRAPHLETS: tuple[tuple[tuple[tuple[int, int], ...], tuple[int, ...]], ...] = (
     (((0, 1), (1, 2), (2, 3)), (4, 5, 5, 4)),
     (((0, 1), (0, 2), (0, 3)), (7, 6, 6, 6)),
