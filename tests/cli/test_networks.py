@@ -55,6 +55,52 @@ def test_walks_are_written_as_the_network_they_add_up_to(compared, tmp_path, suf
     assert set(made) == {str(i) for i in range(40)}
 
 
+def evaluated(capsys, fake, *arguments):
+    capsys.readouterr()
+    told = ["evaluate", str(fake), *map(str, arguments), "--features", "walk-embedding"]
+    assert run([*told, "--metric", "energy", "--workers", "1", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    return next(r for r in found["rows"] if r["name"].startswith("energy")), found
+
+
+def test_a_sampled_network_is_evaluated_against_the_real_one(compared, tmp_path, capsys):
+    """The nodes of both files are the same by their names, not by their place."""
+    graph = datasets.make(SMALL).load(rng=Rng(0)).code.full
+    pairs = graph.edges.tolist()
+    real, twin, wrong = (tmp_path / f"{name}.edges" for name in ("real", "twin", "wrong"))
+    real.write_text("".join(f"{a} {b}\n" for a, b in pairs))
+    # Node 0 is gone, so that every other node has another place in the order of names.
+    twin.write_text("".join(f"{b} {a}\n" for a, b in pairs[::-1] if a))
+    wrong.write_text("".join(f"{(3 * a) % 40} {(3 * b) % 40}\n" for a, b in pairs))
+    same, found = evaluated(capsys, twin, "--against", real, "--out", tmp_path / "same")
+    other, _ = evaluated(capsys, wrong, "--against", real, "--out", tmp_path / "other")
+    assert other["low"] > 5 * same["high"]
+    assert f"{len(pairs) - graph.degrees[0]} edges of twin.edges" in json.dumps(found)
+    made = tmp_path / "made.edges"
+    told = ["sample", str(compared), "--model", "rewire", "-n", "3000"]
+    assert run([*told, "--out", str(made)]) == 0
+    evaluated(capsys, made, "--against", SMALL, "--out", tmp_path / "made")
+
+
+@pytest.mark.parametrize(
+    ("fake", "real", "message"),
+    [
+        ("new.edges", "real.edges", "new.edges has 1 node that the real network lacks"),
+        ("real.edges", "lines.txt", "real.edges is a network; the real samples are not"),
+        ("lines.txt", "real.edges", "lines.txt is text; the real samples are not"),
+    ],
+)
+def test_networks_that_cannot_be_compared_are_one_line(tmp_path, capsys, fake, real, message):
+    (tmp_path / "real.edges").write_text("0 1\n1 2\n2 3\n")
+    (tmp_path / "new.edges").write_text("0 1\n1 zed\n")
+    (tmp_path / "lines.txt").write_text("one line\n" * 9)
+    told = ["evaluate", str(tmp_path / fake), "--against", str(tmp_path / real)]
+    assert run([*told, "--out", str(tmp_path / "run")]) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

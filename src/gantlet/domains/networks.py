@@ -21,7 +21,15 @@ from gantlet.core.rng import Rng
 from gantlet.core.spec import Between, Spec
 from gantlet.data.arrays import counted, unpacked
 from gantlet.data.delimited import read_text
-from gantlet.data.splits import Array, cpu_stream, is_file, read_once, readable, stamp_of
+from gantlet.data.splits import (
+    Array,
+    ArraySplit,
+    cpu_stream,
+    is_file,
+    read_once,
+    readable,
+    stamp_of,
+)
 from gantlet.domains.attributes import AttributeTable, attribute, attribute_table, jitter
 from gantlet.domains.domains import Domain, Writer, columns, ending
 from gantlet.features.base import frozen
@@ -29,6 +37,7 @@ from gantlet.stats.network_statistics import (
     Network,
     assemble,
     counted_pairs,
+    pair_codes,
     random_walks,
     spectral_embedding,
     transitions,
@@ -157,7 +166,7 @@ def _pairs_without(graph: Network, count: int, rng: torch.Generator) -> Array:
         drawn = torch.randint(0, n, (4 * count + 16, 2), generator=rng).numpy()
         drawn = np.sort(drawn[drawn[:, 0] != drawn[:, 1]], 1)
         new = drawn[~graph.has(drawn)]
-        both = np.concatenate([found, new[:, 0] * n + new[:, 1]])
+        both = np.concatenate([found, pair_codes(new, n)])
         # In the order in which they were drawn.
         found = both[np.sort(np.unique(both, return_index=True)[1])]
     return np.stack(np.divmod(found[:count], n), 1)
@@ -179,10 +188,11 @@ def walk_splits(code: NetworkCode, *, passes: int, held_out: int, note: str, rng
     order = torch.randperm(len(first), generator=stream).numpy()
     train = random_walks(code.train, first[order], code.length, rng=stream, second=second[order])
     seen = Network.of(code.full.nodes, np.concatenate([code.train.edges, code.validation.edges]))
+    streams = [cpu_stream(rng, f"split/{part}") for part in ("validation", "test")]
     return Splits(
         train=InMemory(train.int()),
-        validation=_stationary(seen, held_out, code, cpu_stream(rng, "split/validation")),
-        test=_stationary(code.full, held_out, code, cpu_stream(rng, "split/test")),
+        validation=InMemory(_stationary(seen, held_out, code.length, streams[0])),
+        test=InMemory(_stationary(code.full, held_out, code.length, streams[1])),
         note=f"{len(train)} training walks of {code.length} nodes on {len(code.train.edges)} of "
         f"{len(code.full.edges)} edges, {passes} from each edge in each direction; {held_out} "
         f"validation walks, which also use the {len(code.validation.edges)} validation edges, and "
@@ -191,10 +201,11 @@ def walk_splits(code: NetworkCode, *, passes: int, held_out: int, note: str, rng
     )
 
 
-def _stationary(graph: Network, n: int, code: NetworkCode, rng: torch.Generator) -> InMemory:
+def _stationary(graph: Network, n: int, steps: int, rng: torch.Generator) -> Tensor:
+    """Returns walks that begin at ends of random edges, int32, shape ``(n, steps)``."""
     ends = graph.edges.ravel()
     start = ends[torch.randint(0, len(ends), (n,), generator=rng).numpy()]
-    return InMemory(random_walks(graph, start, code.length, rng=rng).int())
+    return random_walks(graph, start, steps, rng=rng).int()
 
 
 # ----------------------------------------------------------------------------
@@ -260,7 +271,59 @@ class NetworkFile:
     @property
     def space(self) -> Space:
         """Walks of nodes."""
-        return Space("walk", (self.length,), self._network()[0].nodes)
+        return self.code().space
+
+    def whole(self) -> ArraySplit:
+        """Returns ``held_out`` stationary walks on the whole network, connected or not.
+
+        Raises:
+            UserError: If the file cannot be read, or holds no undirected graph.
+        """
+        graph, _, _, notes = self._network(connected=False)
+        walks = _stationary(graph, self.held_out, self.length, cpu_stream(Rng(0), "walks/real"))
+        return ArraySplit(walks.numpy(), notes=notes)
+
+    def code(self, rows: Tensor | None = None) -> NetworkCode:
+        """Returns the nodes of the file, with no edge held out.
+
+        Args:
+            rows: Not used: nothing is estimated from walks.
+
+        Raises:
+            UserError: If the file cannot be read, or holds no undirected graph.
+        """
+        del rows
+        graph, names, _, _ = self._network(connected=False)
+        none = HeldOut(*np.zeros((2, 0, 2), np.int64))
+        return NetworkCode(self.length, names, graph, graph, none, none)
+
+    def coded(self, code: Code, own: Tensor | None = None) -> tuple[ArraySplit, str]:
+        """Returns ``held_out`` walks on this network over the nodes of another, by their names.
+
+        Args:
+            code: The nodes of the other network.
+            own: Not used: nothing is estimated from walks.
+
+        Raises:
+            UserError: If the file cannot be read, has nodes that the other network lacks, or is
+                compared with something else than a network.
+        """
+        del own
+        if not isinstance(code, NetworkCode):
+            raise UserError(
+                f"{self.path} is a network; the real samples are not. Give the real network, as a "
+                "list of edges or GraphML."
+            )
+        graph, names, _, notes = self._network(connected=False)
+        made = _on_nodes(graph, names, code, self.path)
+        stream = cpu_stream(Rng(0), "walks/compared")
+        walks = _stationary(made, self.held_out, code.length, stream)
+        summary = (
+            f"{len(walks):,} walks of {code.length} nodes on the {len(made.edges):,} edges of "
+            f"{Path(self.path).name}; the real network has {len(code.full.edges):,}. Intervals "
+            "are over walks, not over networks"
+        )
+        return ArraySplit(walks.numpy()), "; ".join([*notes, summary])
 
     def load(self, *, rng: Rng) -> Splits:
         """Returns walks on the parts of the network.
@@ -268,7 +331,7 @@ class NetworkFile:
         Raises:
             UserError: If the file cannot be read, or holds no connected undirected graph.
         """
-        graph, names, raw, notes = self._network()
+        graph, names, raw, notes = self._network(connected=True)
         said = " ".join(f"{note}." for note in notes)
         if set(raw.parts) == {"train_edges", *_PARTS}:
             code = self._published(graph, names, raw)
@@ -292,21 +355,34 @@ class NetworkFile:
         held = [HeldOut(each[f"{p}_ones"], each[f"{p}_zeros"]) for p in ("val", "test")]
         return NetworkCode(self.length, names, graph, train, *held)
 
-    def _network(self) -> tuple[Network, Sequence[str], RawNetwork, list[str]]:
+    def _network(self, *, connected: bool) -> tuple[Network, Sequence[str], RawNetwork, list[str]]:
         path = Path(self.path).expanduser()
-        return _checked(
-            path,
-            read_network(path),
-            component=self.component,
-            loops=self.loops,
-            directions=self.directions,
+        raw = read_network(path)
+        graph, notes = _checked(path, raw, loops=self.loops, directions=self.directions)
+        if self.component == "largest":
+            return _largest_component(raw, graph, notes)
+        if connected:
+            _check_connected(graph, str(path))
+        return graph, raw.names, raw, notes
+
+
+def _on_nodes(graph: Network, names: Sequence[str], code: NetworkCode, path: str) -> Network:
+    """Returns a graph over the nodes of another network that have the same names."""
+    place = {name: i for i, name in enumerate(code.names)}
+    at = np.array([place.get(name, -1) for name in names])
+    lost = [names[i] for i in np.unique(graph.edges) if at[i] < 0]
+    if lost:
+        raise UserError(
+            f"{path} has {counted(len(lost), 'node', 'nodes')} that the real network lacks, the "
+            f"first {lost[0]}. Networks are compared on the same nodes; name them alike."
         )
+    return Network.of(code.full.nodes, at[graph.edges])
 
 
 def _checked(
-    path: Path, raw: RawNetwork, *, component: str, loops: str, directions: str
-) -> tuple[Network, Sequence[str], RawNetwork, list[str]]:
-    """Returns the graph of a file, the names of its nodes, and notes on what was changed."""
+    path: Path, raw: RawNetwork, *, loops: str, directions: str
+) -> tuple[Network, list[str]]:
+    """Returns the graph of a file, and notes on what was changed."""
     if not len(raw.pairs):
         raise UserError(f"{path} has no edges. A network needs some; add them.")
     notes = ["Weights of edges were ignored"] if raw.weighted else []
@@ -321,11 +397,7 @@ def _checked(
         notes.append(f"{counted(int(is_loop.sum()), 'loop was', 'loops were')} left out")
     pairs = raw.pairs[~is_loop]
     graph = Network.of(len(raw.names), pairs)
-    notes += _directions(path, raw, pairs, graph, directions)
-    if component == "largest":
-        return _largest_component(raw, graph, notes)
-    _check_connected(graph, str(path))
-    return graph, raw.names, raw, notes
+    return graph, [*notes, *_directions(path, raw, pairs, graph, directions)]
 
 
 def _directions(
@@ -393,6 +465,19 @@ def read_network(path: Path) -> RawNetwork:
             return _graphml(path)
         case _:
             return _edge_list(path)
+
+
+def _holds_network(path: Path) -> bool:
+    """Returns whether a ``.npz`` file holds the edges or the sparse matrix of one network."""
+    if ending(path) != ".npz":
+        return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = {Path(name).stem for name in archive.namelist()}
+    except Exception:  # noqa: BLE001  (whatever it is, the reader of the file will say it)
+        return False
+    is_matrix = {"shape", "data"} < names and bool(names & {"indptr", "row"})
+    return is_matrix or ("edges" in names and "num_edges" not in names)
 
 
 def _archive(path: Path) -> RawNetwork:
@@ -725,7 +810,7 @@ def walk_attributes(code: NetworkCode, x: Tensor) -> AttributeTable:
 class WalkDomain(Domain):
     """Random walks on one large network, as rows of nodes."""
 
-    # The trivial baseline, those by likelihood, and the one with an adversary.
+    endings: ClassVar[tuple[str, ...]] = (".edges", ".edgelist", ".graphml")
     is_metric: ClassVar[bool] = False
     models: ClassVar[tuple[str, ...]] = ("rewire", "dc-sbm", "cell", "lm", "netgan")
     probes: ClassVar[tuple[str, ...]] = ("network",)
@@ -734,6 +819,12 @@ class WalkDomain(Domain):
     def attributes(self, space: Space, x: Tensor, code: Code | None) -> AttributeTable:
         """Returns the steps along edges, the degrees and the like, which need the network."""
         return walk_attributes(code, x) if isinstance(code, NetworkCode) else columns(space, x)
+
+    @override
+    def reader(self, path: Path, *, skip_bad: int = 0) -> NetworkFile | None:
+        """Reads lists of edges, GraphML files and archives of one network."""
+        is_own = not path.is_dir() and (ending(path) in self.endings or _holds_network(path))
+        return NetworkFile(path=str(path)) if is_own else None
 
     @override
     def features(self, code: Code | None, *, labelled: bool) -> tuple[str, ...]:
