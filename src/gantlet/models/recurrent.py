@@ -26,9 +26,7 @@ from gantlet.models.ar import (
     KeyValueCache,
     choose,
 )
-
-END = 0
-"""The level after the last token of a sample; only zeros follow it."""
+from gantlet.stats.witten_bell import END, zeros_trail
 
 BARRIER = 30.0
 """Nats that a level costs which samples cannot hold, in the place of infinitely many: a rare
@@ -352,9 +350,8 @@ class SequenceNet(nn.Module):
         """Finds out from samples, shape ``(n, length)``, whether a zero is an end."""
         if not self._may_end:
             return
-        zero = batch == END
-        self.ends.fill_(bool((zero[:, 1:] | ~zero[:, :-1]).all()))
-        self.barrier[END] = 0.0 if bool(zero.any()) else -BARRIER
+        self.ends.fill_(zeros_trail(batch))
+        self.barrier[END] = 0.0 if bool((batch == END).any()) else -BARRIER
 
     # Scores of given sequences.
 
