@@ -112,11 +112,6 @@ def _some(n: int, most: int, rng: torch.Generator, device: torch.device) -> Tens
     return torch.randperm(n, generator=rng, device=rng.device)[:most].to(device)
 
 
-def _beyond(rows: TokenRows) -> str:
-    fakes = rows.beyond[1]
-    return f"; {fakes} fakes hold tokens behind their end, which are not read" if fakes else ""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
 class Bleu(Paired):
@@ -170,8 +165,7 @@ class Bleu(Paired):
             total([variance_of_mean(of_real), of_fake]),
             n=len(values),
             method=f"mean BLEU-{self.order} of {len(values)} fakes, {len(chosen)} references, "
-            "zero counts as 0.1 (NLTK's method 1); interval over fakes and references"
-            + _beyond(rows),
+            "zero counts as 0.1 (NLTK's method 1); interval over fakes and references" + rows.note,
         )
         return Detailed(found.named(unit=self.unit, better=self.better), of_real, of_fake)
 
@@ -234,7 +228,7 @@ class SelfBleu(Paired):
             n=n,
             method=f"mean BLEU-{self.order} of {n} fakes, {n - 1} other fakes as references, "
             f"zero counts as 0.1 (NLTK's method 1); {n} real samples have {known:.3f}; interval "
-            "by block jackknife" + _beyond(rows),
+            "by block jackknife" + rows.note,
         )
         named = found.named(unit=self.unit, better=self.better).beside(real=known)
         return Detailed(named, torch.zeros(n, dtype=torch.float64), variance)

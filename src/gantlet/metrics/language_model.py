@@ -100,11 +100,9 @@ class _LanguageModelScore(Paired):
         """Returns the score of sets that are large enough."""
 
     def _words(self, rows: TokenRows) -> str:
-        fakes = rows.beyond[1]
-        more = f"; {fakes} fakes hold tokens behind their end, not read" if fakes else ""
         return (
             f"{self.order}-grams with Witten-Bell smoothing over {rows.levels - 1} tokens; "
-            f"interval over both sets{more}"
+            f"interval over both sets{rows.note}"
         )
 
 

@@ -29,6 +29,12 @@ class TokenRows:
     ends: bool
     beyond: tuple[int, ...]
 
+    @property
+    def note(self) -> str:
+        """What is said after a method where fakes, the second set, hold tokens behind an end."""
+        fakes = self.beyond[1]
+        return f"; {fakes} fakes hold tokens behind their end, which are not read" if fakes else ""
+
 
 def token_rows(metric: str, **sets: Tensor) -> TokenRows:
     """Numbers the tokens of several sets; the first one tells whether level 0 ends a row.

@@ -1,6 +1,6 @@
 """Memorization of text: copies of whole training lines, and of parts of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, final
 
 import torch
@@ -94,15 +94,7 @@ class LongestCopy:
             f"{float(of_real.mean()):.2f}; p = {p:.2g} that fakes do not copy longer runs "
             "(Mann-Whitney)"
         )
-        return Estimate(
-            value=found.value,
-            low=found.low,
-            high=found.high,
-            n=found.n,
-            unit=self.unit,
-            better=self.better,
-            method=method,
-        ).beside(p=p, real=float(of_real.mean()))
+        return replace(found, method=method).beside(p=p, real=float(of_real.mean()))
 
 
 def longest_runs(x: Tensor, train: Tensor, levels: int) -> Tensor:

@@ -22,7 +22,7 @@ from gantlet.models.recurrent import (
     SequenceNet,
     SequenceSizes,
 )
-from gantlet.models.scratch_gan import advantages, reinforced, returns
+from gantlet.models.scratch_gan import advantages, critic_loss, reinforced, returns
 from gantlet.models.sequences import LikelihoodStart, Start
 
 
@@ -246,13 +246,8 @@ class InfillGame(LikelihoodStart):
         known, count = (self._counted(x, hidden) for x in (real, fake))
         seen = softplus(-self._net(real, hidden)) * known
         made = softplus(self._net(fake, hidden)) * count
-        loss = seen.sum() / known.sum() + made.sum() / count.sum()
-        if not coupled:
-            return loss
-        each = made.sum(1)
-        gain = advantages(each, torch.ones_like(each, dtype=torch.bool)) / count.sum()
-        filled = self._model.log_probs(fake, hidden) * hidden
-        return reinforced(loss, gain, filled.sum(1))
+        filled = (self._model.log_probs(fake, hidden) * hidden).sum(1) if coupled else None
+        return critic_loss((seen, known), (made, count), filled)
 
     def _of_generator(self, fake: Tensor, hidden: Tensor, *, coupled: bool) -> Tensor:
         counted = self._counted(fake, hidden)

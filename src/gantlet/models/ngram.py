@@ -13,9 +13,9 @@ from gantlet.core.errors import UserError
 from gantlet.core.model import Density, FitResult, Knob, LogProb, Model, Selective, Tunable
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
+from gantlet.models.recurrent import check_sequences
 from gantlet.stats.witten_bell import END, Counts, WittenBell, events, zeros_trail
 
-_KINDS = ("tokens", "walk")
 # Rows that are sampled at once, and probabilities that are held at once.
 _ROWS, _HELD = 4096, 2**22
 _TEMPERATURES = (1.2, 0.8, 0.6, 0.4, 0.25)
@@ -43,7 +43,7 @@ class Ngram(Selective):
 
     @override
     def check_space(self, space: Space) -> None:
-        _check_kind(space)
+        check_sequences(space, "ngram")
 
     def fit(self, space: Space, train: Tensor, *, rng: Rng) -> FitResult:
         """Returns the model of ``train``, shape ``(n, length)``.
@@ -54,7 +54,7 @@ class Ngram(Selective):
             UserError: If samples are no rows of tokens, or none is given.
         """
         del rng  # nothing is random
-        _check_kind(space)
+        check_sequences(space, "ngram")
         x = space.check(train, "train").long()
         if not len(x):
             raise UserError("ngram needs at least 1 training sample. Got 0.")
@@ -76,15 +76,8 @@ class Ngram(Selective):
         return _Ngram(space, table, self.temperature)
 
 
-def _check_kind(space: Space) -> None:
-    if space.kind not in _KINDS or len(space.shape) != 1 or space.levels is None:
-        raise UserError(
-            f"ngram models rows of tokens, such as text, and random walks. Got {space.label}."
-        )
-
-
 def _levels(space: Space) -> int:
-    assert space.levels is not None, "_check_kind has refused continuous spaces"
+    assert space.levels is not None, "check_sequences has refused continuous spaces"
     return space.levels
 
 

@@ -61,6 +61,27 @@ def reinforced(value: Tensor, advantage: Tensor, log_prob: Tensor) -> Tensor:
     return value + (score - score.detach())
 
 
+def critic_loss(
+    real: tuple[Tensor, Tensor], fake: tuple[Tensor, Tensor], log_prob: Tensor | None
+) -> Tensor:
+    """Returns the sum of a critic's mean losses on real samples and on fakes, a scalar.
+
+    Args:
+        real: The loss of each score, shape ``(n, places)``, 0 where it does not count, and which
+            scores count.
+        fake: The same of fakes.
+        log_prob: Log-probability of each fake, shape ``(n,)``, where the loss is to be
+            differentiable in the generator: what it can change is which fakes there are.
+    """
+    (seen, known), (made, count) = real, fake
+    loss = seen.sum() / known.sum() + made.sum() / count.sum()
+    if log_prob is None:
+        return loss
+    each = made.sum(1)
+    gain = advantages(each, torch.ones_like(each, dtype=torch.bool)) / count.sum()
+    return reinforced(loss, gain, log_prob)
+
+
 def returns(rewards: Tensor, gamma: float) -> Tensor:
     """Returns the sum of the rewards from each place on, discounted, shape ``(n, length)``.
 
@@ -242,18 +263,11 @@ class ReinforcedGame(LikelihoodStart):
     def _of_critic(
         self, real: Tensor, fake: Tensor, rng: torch.Generator, *, coupled: bool
     ) -> Tensor:
-        net = self._language.net
-        sides = [self._side(x, is_real, rng) for x, is_real in ((real, True), (fake, False))]
-        (seen, known), (made, count) = sides
-        loss = seen.sum() / known.sum() + made.sum() / count.sum()
-        if not coupled:
-            return loss
-        # What the generator can change is which fakes there are.
-        each = made.sum(1)
-        gain = advantages(each, torch.ones_like(each, dtype=torch.bool)) / count.sum()
-        return reinforced(loss, gain, net.log_probs(fake).sum(1))
+        sides = self._side(real, rng, is_real=True), self._side(fake, rng, is_real=False)
+        log_prob = self._language.net.log_probs(fake).sum(1) if coupled else None
+        return critic_loss(*sides, log_prob)
 
-    def _side(self, x: Tensor, is_real: bool, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    def _side(self, x: Tensor, rng: torch.Generator, *, is_real: bool) -> tuple[Tensor, Tensor]:
         """Returns the loss of each score, shape ``(n, places)``, and which of them count."""
         judge = self._judge
         score = judge.scores(x) if is_real else -judge.scores(x)
