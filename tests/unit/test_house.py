@@ -23,7 +23,7 @@ OPEN = ("ABC", "Protocol", "NamedTuple", "TypedDict", "Error", "Exception")
 # What is used where vulture does not look: in quotes, by a string, or by another package.
 QUOTED = {"Probe", "Toy", "Axes", "train_parameters", "__getattr__", "Grouping"}
 ASKED_FOR = {
-    "_should_skip_dynamo",  # torch
+    *("_should_skip_dynamo", "setup_context"),  # torch
     "atexit",  # weakref.finalize
     *("inter_op_num_threads", "intra_op_num_threads", "log_severity_level"),  # onnxruntime
     "on_broken_pipe",  # rich
