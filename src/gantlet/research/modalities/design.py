@@ -9,7 +9,7 @@ from gantlet.core.estimate import Budget
 from gantlet.core.spec import families
 from gantlet.run.trials import RunData
 
-Size = Literal["small", "full"]
+Size = Literal["tiny", "small", "full"]
 Role = Literal["trivial", "likelihood", "adversarial"]
 
 LIKELIHOOD = "likelihood"
@@ -58,14 +58,20 @@ class Extent:
     Attributes:
         data: The made data set.
         flops: Training FLOPs of each model.
+        steps: Training steps of each at most, for networks so small that they would take longest.
         batch: Samples in a batch.
         samples: Samples that are judged at most.
     """
 
     data: str
     flops: float
+    steps: int
     batch: int
     samples: int
+
+    def budget(self, share: float = 1.0) -> Budget:
+        """Returns a share of what each model may spend."""
+        return Budget(flops=share * self.flops, steps=max(1, round(share * self.steps)))
 
 
 @final
@@ -133,10 +139,19 @@ TEXT = Design(
         Arm(model="scratch-gan:verdicts=true,net=lstm", prior=LSTM, technique=BOTH),
     ),
     extents={
-        "small": Extent(
-            data="pcfg:length=16,n=4000,held_out=500", flops=1.5e11, batch=64, samples=500
+        "tiny": Extent(
+            data="pcfg:length=8,n=200,held_out=40", flops=1e9, steps=8, batch=8, samples=40
         ),
-        "full": Extent(data="pcfg:n=50000,held_out=5000", flops=3e13, batch=256, samples=5000),
+        "small": Extent(
+            data="pcfg:length=16,n=4000,held_out=500",
+            flops=1.5e11,
+            steps=1000,
+            batch=64,
+            samples=500,
+        ),
+        "full": Extent(
+            data="pcfg:n=50000,held_out=5000", flops=3e13, steps=100_000, batch=256, samples=5000
+        ),
     },
     metrics=("lm-forward", "lm-reverse"),
     probes=("oracle",),
@@ -171,19 +186,31 @@ WALKS = Design(
         Arm(model="netgan", role="adversarial"),
     ),
     extents={
+        "tiny": Extent(
+            data="sbm-network:nodes=24,blocks=2,length=4,held_out=60",
+            flops=1e9,
+            steps=8,
+            batch=8,
+            samples=60,
+        ),
         "small": Extent(
             data="sbm-network:nodes=60,blocks=3,length=8,held_out=500",
             flops=1e11,
+            steps=1500,
             batch=128,
             samples=500,
         ),
-        "full": Extent(data="sbm-network", flops=2e13, batch=128, samples=2000),
+        "full": Extent(data="sbm-network", flops=2e13, steps=100_000, batch=128, samples=2000),
     },
     probes=("network",),
     shown=("edge overlap", "link prediction ROC AUC"),
 )
 
-FRACTIONS = (1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2)
+FRACTIONS: Mapping[Size, tuple[float, ...]] = {
+    "tiny": (1 / 4, 1 / 2),
+    "small": (1 / 16, 1 / 8, 1 / 4, 1 / 2),
+    "full": (1 / 256, 1 / 128, 1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2),
+}
 """Shares of the budget of walks after which networks are compared at matched overlap too."""
 
 CURVES: Mapping[str, str] = {
@@ -216,34 +243,44 @@ GRAPHS = Design(
             prior="node by node, edges independent",
             technique=LIKELIHOOD,
         ),
-        Arm(model="graph-gan", prior="3 rounds of messages", technique=WGAN, role="adversarial"),
-        Arm(model="graph-gan:rounds=1", prior="1 round of messages", technique=WGAN),
         Arm(
-            model="graph-gan:estimator=relaxed",
+            model="graph-gan:critic_width=32",
+            prior="3 rounds of messages",
+            technique=WGAN,
+            role="adversarial",
+        ),
+        Arm(
+            model="graph-gan:critic_width=32,rounds=1", prior="1 round of messages", technique=WGAN
+        ),
+        Arm(
+            model="graph-gan:critic_width=32,estimator=relaxed",
             prior="3 rounds of messages",
             technique=f"{WGAN}, relaxed",
         ),
         Arm(
-            model="graph-gan:estimator=relaxed,rounds=1",
+            model="graph-gan:critic_width=32,estimator=relaxed,rounds=1",
             prior="1 round of messages",
             technique=f"{WGAN}, relaxed",
         ),
         Arm(
-            model="graph-gan:loss=relativistic,penalty=r1r2,gamma=0.3",
+            model="graph-gan:critic_width=32,loss=relativistic,penalty=r1r2,gamma=0.3",
             prior="3 rounds of messages",
             technique=PAIRED,
         ),
         Arm(
-            model="graph-gan:loss=relativistic,penalty=r1r2,gamma=0.3,rounds=1",
+            model="graph-gan:critic_width=32,loss=relativistic,penalty=r1r2,gamma=0.3,rounds=1",
             prior="1 round of messages",
             technique=PAIRED,
         ),
     ),
     extents={
-        "small": Extent(
-            data="trees:nodes=12,n=2000,held_out=300", flops=6e10, batch=64, samples=300
+        "tiny": Extent(
+            data="trees:nodes=6,n=100,held_out=40", flops=1e9, steps=8, batch=8, samples=40
         ),
-        "full": Extent(data="trees", flops=3e13, batch=64, samples=500),
+        "small": Extent(
+            data="trees:nodes=12,n=2000,held_out=300", flops=6e10, steps=300, batch=64, samples=300
+        ),
+        "full": Extent(data="trees", flops=3e13, steps=100_000, batch=64, samples=500),
     },
     probes=("vun",),
     shown=("valid", "valid, unique and novel"),
@@ -277,15 +314,24 @@ AUDIO = Design(
             prior=FREQUENCY,
             technique=PAIRED,
         ),
-        Arm(
-            model=f"spec-gan:net=mlp,representation=if,{_WGAN}", prior=FREQUENCY, technique=WGAN
-        ),
+        Arm(model=f"spec-gan:net=mlp,representation=if,{_WGAN}", prior=FREQUENCY, technique=WGAN),
     ),
     extents={
-        "small": Extent(
-            data="tones:length=1024,n=2000,held_out=250", flops=1e11, batch=32, samples=250
+        "tiny": Extent(
+            data="tones:length=256,low=500,pitches=2,partials=2,n=100,held_out=40",
+            flops=1e9,
+            steps=8,
+            batch=4,
+            samples=40,
         ),
-        "full": Extent(data="tones", flops=5e13, batch=64, samples=1000),
+        "small": Extent(
+            data="tones:length=1024,n=2000,held_out=250",
+            flops=1e11,
+            steps=1000,
+            batch=32,
+            samples=250,
+        ),
+        "full": Extent(data="tones", flops=5e13, steps=100_000, batch=64, samples=1000),
     },
 )
 
@@ -317,10 +363,17 @@ TABLE = Design(
         Arm(model=f"table-gan:numbers=modes,{_PAIRED}", prior=MODES, technique=PAIRED),
     ),
     extents={
-        "small": Extent(
-            data="mixed-table:n=4000,held_out=1000", flops=5e10, batch=128, samples=1000
+        "tiny": Extent(
+            data="mixed-table:n=300,held_out=100", flops=1e9, steps=8, batch=16, samples=100
         ),
-        "full": Extent(data="mixed-table", flops=1e13, batch=256, samples=4000),
+        "small": Extent(
+            data="mixed-table:n=4000,held_out=1000",
+            flops=5e10,
+            steps=1000,
+            batch=128,
+            samples=1000,
+        ),
+        "full": Extent(data="mixed-table", flops=1e13, steps=100_000, batch=256, samples=4000),
     },
     metrics=("c2st-auc",),
     shown=("c2st-auc (columns)",),
@@ -329,7 +382,7 @@ TABLE = Design(
 DESIGNS: tuple[Design, ...] = (TEXT, WALKS, GRAPHS, AUDIO, TABLE)
 """All kinds, in the order of the report."""
 
-SEEDS: Mapping[Size, int] = {"small": 4, "full": 5}
+SEEDS: Mapping[Size, int] = {"tiny": 2, "small": 4, "full": 5}
 
 # ----------------------------------------------------------------------------
 # The comparisons that trials are made of.
@@ -365,7 +418,7 @@ def comparison(design: Design, place: Place, loaded: RunData) -> Compare:
     return Compare(
         models=tuple(a.model for a in design.arms),
         data=place.data or extent.data,
-        budget=Budget(flops=extent.flops),
+        budget=extent.budget(),
         seeds=place.seeds,
         metrics=(*_METRICS, *design.metrics),
         probes=(*_PROBES, *design.probes),
@@ -385,14 +438,14 @@ def courses(place: Place, loaded: RunData) -> dict[float, Compare]:
     """
     whole = comparison(WALKS, place, loaded)
     fitted = [m for models in FITTED.values() for m in models]
-    flops = WALKS.extents[place.size].flops
+    shares = FRACTIONS[place.size]
     found: dict[float, Compare] = {}
-    for share in FRACTIONS:
-        more = fitted if share == min(FRACTIONS) else []
+    for share in shares:
+        more = fitted if share == min(shares) else []
         found[share] = replace(
             whole,
             models=(*CURVES.values(), *more),
-            budget=Budget(flops=share * flops),
+            budget=WALKS.extents[place.size].budget(share),
             metrics=("energy",),
             probes=("network",),
         )

@@ -229,7 +229,9 @@ class Layout:
 
     def _along(self, value: float, slopes: Mapping[Cell, float]) -> Tested:
         noise = self._noise
-        parts = [Variance(s * s * noise[c].value, s**4 * noise[c].noise) for c, s in slopes.items()]
+        parts = [
+            Variance(s * s * noise[c].value, s**4 * noise[c].noise) for c, s in slopes.items()
+        ]
         n = sum(map(len, self.values.values()))
         method = f"over {n} trainings in {len(self.values)} cells, delta method, Student's t"
         return tested(value, total(parts), n=n, method=method)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from gantlet.core.estimate import Estimate, Outcome
 from gantlet.probes.network_probe import AUC, OVERLAP, STATISTIC
 
-STATISTICS = ("triangles", "clustering", "path length")
+STATISTICS = ("triangles", "path length")
 """Statistics of networks that are read out, relative to the real one."""
 
 
