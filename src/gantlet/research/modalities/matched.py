@@ -55,7 +55,7 @@ def common(a: Course, b: Course) -> float | None:
     It is chosen by the overlaps alone, so that what is then compared did not choose it.
     """
     ranges = [[p.overlap for p in points] for course in (a, b) for points in course.values()]
-    if not ranges or not all(ranges):
+    if not a or not b or not all(ranges):
         return None
     highest, lowest = min(map(max, ranges)), max(map(min, ranges))
     return highest if highest >= lowest else None

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import final
 
 from gantlet.commands import standings
+from gantlet.commands.compare.report import pareto
 from gantlet.commands.standings import ModelResults
 from gantlet.core.estimate import REAL, Better, Estimate
 from gantlet.probes.network_probe import AUC
@@ -230,6 +231,7 @@ def _scores(results: KindResults) -> list[str]:
         results.score,
         results.named("precision"),
         results.named("recall"),
+        *(m if standings.sees_samples(m) else results.named(m) for m in results.design.metrics),
         *results.design.shown,
         standings.EXACT_COPIES,
         standings.NEARER,
@@ -265,12 +267,13 @@ def _distances(results: KindResults) -> Iterator[Block]:
 
 def _trade_off(results: KindResults) -> Iterator[Block]:
     x, y = results.named("precision"), results.named("recall")
-    points = []
+    known: list[tuple[str, Estimate, Estimate]] = []
     for arm in results.design.arms:
         found = results.of(arm)
         if found is not None and found.values(x) and found.values(y):
-            a, b = found.estimate(x), found.estimate(y)
-            points.append(_point(arm.label, a, b))
+            known.append((arm.label, found.estimate(x), found.estimate(y)))
+    front = pareto([(-(a.value or 0.0), -(b.value or 0.0)) for _, a, b in known])
+    points = [_point(name, a, b, i in front) for i, (name, a, b) in enumerate(known)]
     if len(points) > 1:
         yield Scatter(
             title=f"Quality and coverage of {results.design.title}",
@@ -283,7 +286,7 @@ def _trade_off(results: KindResults) -> Iterator[Block]:
         )
 
 
-def _point(name: str, x: Estimate, y: Estimate) -> Point:
+def _point(name: str, x: Estimate, y: Estimate, front: bool) -> Point:
     return Point(
         name=name,
         x=x.value or 0.0,
@@ -292,6 +295,7 @@ def _point(name: str, x: Estimate, y: Estimate) -> Point:
         x_high=x.high,
         y_low=y.low,
         y_high=y.high,
+        front=front,
     )
 
 

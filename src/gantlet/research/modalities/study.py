@@ -94,9 +94,9 @@ class Modalities:
         """Answers the question for every kind of data."""
         by_key = {o.trial.key: o for o in outcomes}
         kinds = [
-            KindResults(d, _of(self._comparisons[d.kind], by_key, run))
+            KindResults(d, _of(self.comparisons[d.kind], by_key, run))
             for d in DESIGNS
-            if d.kind in self._comparisons
+            if d.kind in self.comparisons
         ]
         found = Findings(kinds, self._courses_of(by_key, run))
         return Report(
@@ -122,30 +122,34 @@ class Modalities:
         )
 
     @cached_property
-    def _comparisons(self) -> dict[str, Compare]:
+    def comparisons(self) -> dict[str, Compare]:
+        """The comparison of all models of each kind of data, by kind."""
         kind = None
         if self.data is not None:
             kind = self.loaded.load(datasets.resolve(self.data), 0)[0].kind
         found = {d.kind: comparison(d, self._place, self.loaded) for d in designs_of(kind)}
         if not found:
             known = ", ".join(d.kind for d in DESIGNS)
-            raise UserError(f"data of the study must be of one kind of {known}. Got {kind}.")
+            raise UserError(
+                f"The study modalities needs data of one of the kinds {known}. Got {self.data}, "
+                f"of kind {kind}."
+            )
         return found
 
     @cached_property
     def _courses(self) -> dict[float, Compare]:
-        return courses(self._place, self.loaded) if WALKS.kind in self._comparisons else {}
+        return courses(self._place, self.loaded) if WALKS.kind in self.comparisons else {}
 
     def _all(self) -> list[Compare]:
-        return [*self._comparisons.values(), *self._courses.values()]
+        return [*self.comparisons.values(), *self._courses.values()]
 
     def _courses_of(
         self, by_key: Mapping[str, Outcome], run: Run
     ) -> dict[str, list[ModelResults]]:
         """Returns the results of each walk model at every part of the budget."""
-        if WALKS.kind not in self._comparisons:
+        if WALKS.kind not in self.comparisons:
             return {}
-        places = [*self._courses.values(), self._comparisons[WALKS.kind]]
+        places = [*self._courses.values(), self.comparisons[WALKS.kind]]
         everyone = [m for c in places for m in _of(c, by_key, run)]
         named = {name: (model,) for name, model in CURVES.items()} | dict(FITTED)
         return {
@@ -157,11 +161,11 @@ class Modalities:
         place = self._place
         return {
             "Size": self.size,
-            "Data": ", ".join(datasets.short(c.data) for c in self._comparisons.values()),
+            "Data": ", ".join(datasets.short(c.data) for c in self.comparisons.values()),
             "Training FLOPs": ", ".join(
                 f"{d.title} {d.extents[self.size].flops:.1e}"
                 for d in DESIGNS
-                if d.kind in self._comparisons
+                if d.kind in self.comparisons
             ),
             "Seeds": str(place.seeds),
         }
