@@ -11,6 +11,9 @@ from gantlet.research.batching.study import Batching
 from gantlet.research.distributions.design import FAMILIES
 from gantlet.research.distributions.design import SCALES as DESIGNS
 from gantlet.research.distributions.study import Distributions
+from gantlet.research.modalities.design import DESIGNS as KINDS
+from gantlet.research.modalities.design import SEEDS as REPEATS
+from gantlet.research.modalities.study import Modalities
 from gantlet.research.tradeoffs.comparisons import SCALES
 from gantlet.research.tradeoffs.study import Tradeoffs
 
@@ -31,6 +34,7 @@ PAGES = {
     "batching-small": "batching_results",
     "sensitivity-small": "sensitivity_results",
     "adversarial-small": "adversarial_results",
+    "modalities-small": "modalities_results",
     "sensitivity-cifar10": "sensitivity_cifar10_results",
 }
 # Numbers about the source itself, which benchmarks/same_numbers.py and benchmarks/house.py write.
@@ -118,3 +122,14 @@ def test_the_page_on_distributions_says_how_large_its_study_is():
     for scale in (DESIGNS["small"], DESIGNS["full"]):
         assert f"{scale.worlds} unions of manifolds" in text
         assert f"{scale.flops:.0e} FLOPs".replace("+", "") in text
+
+
+def test_the_page_on_other_kinds_of_data_says_how_large_its_study_is():
+    text = (DOCS / "questions/modalities.md").read_text()
+    for size in ("tiny", "small", "full"):
+        row = re.search(rf"\| `{size}` \| (\d+) trials \| (\d+) \| ([^|]*) \|", text)
+        flops = [f"{d.extents[size].flops:.0e}".replace("+", "") for d in KINDS]
+        assert int(row[2]) == REPEATS[size]
+        assert re.findall(r"\de\d+", row[3]) == (flops if size != "tiny" else flops[:1])
+        if size != "full":
+            assert int(row[1]) == len(Modalities(size=size).trials())

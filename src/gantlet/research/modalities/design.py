@@ -283,7 +283,7 @@ GRAPHS = Design(
         "full": Extent(data="trees", flops=3e13, steps=100_000, batch=64, samples=500),
     },
     probes=("vun",),
-    shown=("valid", "valid, unique and novel"),
+    shown=("valid",),
 )
 
 # ----------------------------------------------------------------------------
