@@ -12,7 +12,7 @@ from gantlet.core.estimate import REAL, Estimate, Outcome
 from gantlet.core.rng import Rng
 from gantlet.core.spec import families
 from gantlet.probes.network_probe import AUC, OVERLAP, STATISTIC
-from gantlet.research.modalities.design import BOTH, CURVES, DESIGNS, REINFORCE, TEXT, WALKS
+from gantlet.research.modalities.design import BOTH, COURSES, DESIGNS, TEXT, THEN_RELAXED, WALKS
 from gantlet.research.modalities.effects import Cell, Layout, difference
 from gantlet.research.modalities.matched import Point, at_overlap, common, point_of
 from gantlet.research.modalities.report import Findings, answers, blocks
@@ -57,17 +57,17 @@ def test_models_of_one_kind_spend_the_same():
     whole = [t for t in trials if t.model != REAL and "network" not in t.model]
     budgets = {(t.parts["data"], t.budget.flops) for t in whole}
     walks = {flops for data, flops in budgets if data.startswith("sbm-network")}
-    assert len(walks) == 3
+    assert walks == {1e9, 5e8, 2.5e8}
     assert len(budgets) == len(DESIGNS) + 2
 
 
 def test_the_walk_models_that_are_compared_at_equal_overlap_are_one_generator():
-    designed = {families.resolve(a.model) for a in WALKS.arms}
-    assert {families.resolve(m) for m in CURVES.values()} <= designed
-    sizes = [
-        CURVES[name].partition(":")[2] for name in ("likelihood", "relaxed critic", REINFORCE)
-    ]
-    assert len(set(sizes)) == 1
+    games = [families.make(course.model) for course in COURSES.values()][:3]
+    sizes = {(g.net, g.width, g.embed) for g in games}
+    assert sizes == {("lstm", 64, 64)}
+    designed = {a.model for a in WALKS.arms}
+    assert COURSES["likelihood"].model in designed
+    assert COURSES["NetGAN"].model in designed
 
 
 # ----------------------------------------------------------------------------
@@ -97,7 +97,7 @@ def test_data_of_a_kind_without_a_design_are_an_error_of_one_line(capsys):
 def test_a_course_of_walks_is_measured(tmp_path):
     study = Modalities(size="tiny", seeds=2)
     courses = [t for t in study.trials() if t.parts["probes"].startswith('["network')]
-    assert {families.resolve(m) for m in CURVES.values()} <= {t.model for t in courses}
+    assert {families.resolve(c.model) for c in COURSES.values()} <= {t.model for t in courses}
     lm = next(t for t in courses if t.model.startswith("lm:"))
     outcome = study.run(lm, TrialFolder(tmp_path), lambda *_: None)
     point = point_of(outcome)
@@ -293,7 +293,7 @@ def course(name, reached, *, triangles=1.0, auc=0.0):
 def test_models_that_only_copy_at_another_pace_are_equal_at_equal_overlap():
     quick, slow = course("quick", 0.9), course("slow", 0.4)
     assert common(quick, slow) == pytest.approx(0.4)
-    claims = decided(list(matched_claims({"likelihood": quick, "relaxed critic": slow})))
+    claims = decided(list(matched_claims({"likelihood": quick, THEN_RELAXED: slow})))
     assert {c.sign for c in claims} == {0}
     assert at_overlap(quick, 0.36, "path length")[0] == pytest.approx(
         0.936 + 0.003 * normal("quick", 0, n=2)[1]

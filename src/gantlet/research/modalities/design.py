@@ -195,7 +195,7 @@ WALKS = Design(
         ),
         "small": Extent(
             data="sbm-network:nodes=60,blocks=3,length=8,held_out=500",
-            flops=2e11,
+            flops=1e11,
             steps=1500,
             batch=128,
             samples=500,
@@ -206,20 +206,44 @@ WALKS = Design(
     shown=("edge overlap", "link prediction ROC AUC"),
 )
 
-FRACTIONS: Mapping[Size, tuple[float, ...]] = {
-    "tiny": (1 / 4, 1 / 2),
-    "small": (1 / 16, 1 / 8, 1 / 4, 1 / 2),
-    "full": (1 / 256, 1 / 128, 1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2),
-}
-"""Shares of the budget of walks after which networks are compared at matched overlap too."""
 
-CURVES: Mapping[str, str] = {
-    "likelihood": f"lm:{_WIDE}",
-    RELAXED: f"text-gan:{_WIDE}",
-    REINFORCE: f"scratch-gan:{_WIDE}",
-    "NetGAN": "netgan",
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """A model of walks that is followed over its training.
+
+    Attributes:
+        model: In written form.
+        shares: Shares of the budget after which its networks are looked at, by size of the study;
+            a model of the design is looked at after all of the budget besides.
+    """
+
+    model: str
+    shares: Mapping[Size, tuple[float, ...]]
+
+
+_EARLY: Mapping[Size, tuple[float, ...]] = {
+    "tiny": (1 / 4, 1 / 2),
+    "small": (1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2),
+    "full": (1 / 1024, 1 / 256, 1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2),
 }
-"""Models whose budget is varied; all but NetGAN are one and the same LSTM."""
+_LATE: Mapping[Size, tuple[float, ...]] = {
+    "tiny": (1 / 2, 1.0),
+    "small": (1 / 2, 1.0),
+    "full": (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0),
+}
+
+THEN_RELAXED = "likelihood, then a relaxed critic"
+THEN_REINFORCE = "likelihood, then REINFORCE"
+NETGAN = "NetGAN"
+
+COURSES: Mapping[str, Course] = {
+    LIKELIHOOD: Course(model=f"lm:{_WIDE}", shares=_EARLY),
+    THEN_RELAXED: Course(model=f"text-gan:{_WIDE},start=40", shares=_LATE),
+    THEN_REINFORCE: Course(model=f"scratch-gan:{_WIDE},start=40", shares=_LATE),
+    NETGAN: Course(model="netgan", shares={**_LATE, "small": (1 / 2,), "tiny": (1 / 2,)}),
+}
+"""Models that are compared at equal overlap; all but NetGAN are one and the same LSTM."""
 
 FITTED: Mapping[str, tuple[str, ...]] = {
     "CELL": tuple(f"cell:overlap={o}" for o in (0.2, 0.3, 0.4, 0.6, 0.8)),
@@ -437,13 +461,13 @@ def courses(place: Place, loaded: RunData) -> dict[float, Compare]:
     """
     whole = comparison(WALKS, place, loaded)
     fitted = [m for models in FITTED.values() for m in models]
-    shares = FRACTIONS[place.size]
+    shares = sorted({s for c in COURSES.values() for s in c.shares[place.size]})
     found: dict[float, Compare] = {}
     for share in shares:
-        more = fitted if share == min(shares) else []
+        some = [c.model for c in COURSES.values() if share in c.shares[place.size]]
         found[share] = replace(
             whole,
-            models=(*CURVES.values(), *more),
+            models=(*some, *(fitted if share == shares[0] else ())),
             budget=WALKS.extents[place.size].budget(share),
             metrics=("energy",),
             probes=("network",),

@@ -28,7 +28,7 @@ from gantlet.report.blocks import (
     Verdict,
 )
 from gantlet.report.format import text
-from gantlet.research.modalities.design import CURVES, Arm, Place
+from gantlet.research.modalities.design import LIKELIHOOD, Arm, Place
 from gantlet.research.modalities.matched import STATISTICS, Course, at_overlap, common
 from gantlet.research.modalities.results import (
     LEVEL,
@@ -337,7 +337,7 @@ def _series(label: str, course: Course, name: str) -> Series:
 
 def _at_equal(found: Mapping[str, Course]) -> Table:
     """Returns all models beside each other at the overlap that each and the likelihood pass."""
-    first = next(iter(CURVES))
+    first = LIKELIHOOD
     rows: list[list[Cell]] = []
     for name, course in found.items():
         overlap = None if name == first else common(course, found.get(first, {}))

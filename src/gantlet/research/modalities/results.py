@@ -16,8 +16,10 @@ from gantlet.research.modalities.design import (
     AUDIO,
     BOTH,
     LIKELIHOOD,
+    NETGAN,
     REINFORCE,
-    RELAXED,
+    THEN_REINFORCE,
+    THEN_RELAXED,
     Arm,
     Design,
 )
@@ -310,7 +312,7 @@ def _times(results: KindResults, arm: Arm) -> list[float]:
 # The claims on walk models at equal overlap.
 # ----------------------------------------------------------------------------
 
-_COMPARED = ((RELAXED, LIKELIHOOD), (REINFORCE, LIKELIHOOD), ("NetGAN", LIKELIHOOD))
+_COMPARED = tuple((name, LIKELIHOOD) for name in (THEN_RELAXED, THEN_REINFORCE, NETGAN))
 
 
 def course_of(found: Sequence[ModelResults]) -> Course:
@@ -328,7 +330,7 @@ def matched_claims(found: Mapping[str, Course]) -> Iterator[Claim]:
     """Yields the claims on techniques at equal overlap.
 
     Args:
-        found: The course of each of ``CURVES``.
+        found: The course of each of ``COURSES``.
     """
     for a, b in _COMPARED:
         overlap = common(found.get(a, {}), found.get(b, {}))

@@ -15,7 +15,7 @@ from gantlet.core.estimate import Outcome, Spend, Trial
 from gantlet.core.spec import datasets, families
 from gantlet.report.blocks import Report, failed_trials
 from gantlet.research.modalities.design import (
-    CURVES,
+    COURSES,
     DESIGNS,
     FITTED,
     SEEDS,
@@ -151,7 +151,7 @@ class Modalities:
             return {}
         places = [*self._courses.values(), self.comparisons[WALKS.kind]]
         everyone = [m for c in places for m in _of(c, by_key, run)]
-        named = {name: (model,) for name, model in CURVES.items()} | dict(FITTED)
+        named = {name: (course.model,) for name, course in COURSES.items()} | dict(FITTED)
         return {
             name: [m for m in everyone if m.model in set(map(families.resolve, models))]
             for name, models in named.items()
