@@ -191,7 +191,7 @@ def test_the_line_up_and_reinforcement_of_both_players_are_told_either_way():
     assert "text: text-gan is nearer to the data than histogram" in told
     assert len(told) == 2 * len(DESIGNS)
     players = [c for c in found.claims if c.topic == "players"]
-    assert [c.sign for c in players] == [-1, -1]
+    assert [c.sign for c in players] == [-1]
     assert "critic by reinforcement is nearer" in players[0].found
 
 

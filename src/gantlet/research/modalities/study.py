@@ -45,11 +45,11 @@ class Modalities:
     beside its likelihood and trivial baselines at one budget.
 
     Attributes:
-        size: tiny: seconds, to see that all of it runs; small: about half an hour of one core;
+        size: tiny: seconds, to see that all of it runs; small: a quarter of an hour of one core;
             full: for a GPU, or days.
         data: A data set in the place of the made one of its kind, which is then the only one; None
             for all kinds, each with made data.
-        seeds: Repeats, or None for what the size says (2, 4 or 5).
+        seeds: Repeats, or None for what the size says (2, 3 or 5).
         threads: Threads of each trial.
         device: Where models are trained.
     """
