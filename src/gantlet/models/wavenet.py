@@ -152,7 +152,7 @@ class WaveNetModel(CachedModel, Density, Tunable):
         self.out = nn.Conv1d(width, levels, 1)
         for parameter in self.out.parameters():
             nn.init.zeros_(parameter)
-        self._temperature = TEMPERATURE.neutral
+        self.temperature = TEMPERATURE.neutral
 
     @property
     @override
@@ -168,7 +168,7 @@ class WaveNetModel(CachedModel, Density, Tunable):
     @override
     def tuned(self, value: float) -> Model:
         made = copy.copy(self)
-        made._temperature = value  # noqa: SLF001
+        made.temperature = value
         return made
 
     @property
@@ -193,7 +193,7 @@ class WaveNetModel(CachedModel, Density, Tunable):
             skips.append(skip)
         total = torch.stack(skips).sum(0)
         found: Tensor = self.out(self.hidden(total.relu()).relu())
-        return found / self._temperature
+        return found / self.temperature
 
     def before(self, q: Tensor) -> Tensor:
         """Returns levels, shape ``(n, length)``, put behind silence, the last one left out."""
@@ -309,7 +309,7 @@ class _Steps:
             total = total + skip
         self._time += 1
         found = pointwise(model.out, pointwise(model.hidden, total.relu()).relu())
-        return found / model._temperature  # noqa: SLF001
+        return found / model.temperature
 
 
 def _close(levels: int, width: int) -> Tensor:

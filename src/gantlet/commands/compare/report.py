@@ -487,7 +487,9 @@ def distance_columns(everyone: Sequence[ModelResults]) -> Sequence[_Wanted]:
     ]
     if len(found) > _FEW:
         own = {n for n, (_, on) in standings.measured_with(everyone).items() if on == SAMPLES}
-        of_samples = [(n, n, e.better, e.unit, "", _QUALITY) for n, e in found.items() if n in own]
+        of_samples: list[_Wanted] = [
+            (n, n, e.better, e.unit, "", _QUALITY) for n, e in found.items() if n in own
+        ]
         return [*chosen, *of_samples]
     named = {wanted[0]: wanted for wanted in chosen}
     return [

@@ -242,8 +242,6 @@ class Compare:
         data = datasets.resolve(self.data)
         solver = self._solver_of(model)
         family = families.make(model)
-        if not isinstance(family, (Family, Selective)):
-            return None
         space, _ = self.loaded.load(data, self.data_seed)
         try:
             if isinstance(family, Selective):

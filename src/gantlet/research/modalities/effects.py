@@ -197,8 +197,8 @@ class Layout:
         place = 0 if prior else 1
         levels = dict.fromkeys(cell[place] for cell in self.values)
         for a, b in combinations(levels, 2):
-            pairs = (p if p[0][place] == a else p[::-1] for p in self.pairs(prior=prior))
-            both = [p for p in pairs if (p[0][place], p[1][place]) == (a, b)]
+            pairs = ((x, y) if x[place] == a else (y, x) for x, y in self.pairs(prior=prior))
+            both = [(x, y) for x, y in pairs if (x[place], y[place]) == (a, b)]
             if both:
                 yield Contrast(a, b, self._mean_difference(both))
 

@@ -76,9 +76,9 @@ class Findings:
 
 def answers(found: Findings) -> list[Verdict]:
     """Returns for every question what is not distinguished, then what is, either way."""
-    topics = {t: [c for c in found.claims if c.topic == t] for t in TOPICS}
     count = len(found.claims)
-    said = [_answer(TOPICS[topic], of, count) for topic, of in topics.items() if of]
+    topics = ((words, [c for c in found.claims if c.topic == t]) for t, words in TOPICS.items())
+    said = [_answer(words, of, count) for words, of in topics if of]
     return said or [Verdict(claim="No model gave numbers.", because="See the failed trials.")]
 
 
