@@ -20,7 +20,7 @@ from gantlet.research.modalities.results import KindResults, claims_of, decided,
 from gantlet.research.modalities.study import Modalities
 from gantlet.run.store import TrialFolder
 
-GRAPHS = "trees:nodes=6,n=100,held_out=40"
+ROWS = "mixed-table:n=300,held_out=100"
 
 
 def normal(*name, n=1):
@@ -76,14 +76,14 @@ def test_the_walk_models_that_are_compared_at_equal_overlap_are_one_generator():
 
 
 def test_the_command_answers_for_data_of_one_kind(tmp_path, capsys):
-    asked = ["study", "modalities", "--size", "tiny", "--data", GRAPHS, "--out", str(tmp_path)]
+    asked = ["study", "modalities", "--size", "tiny", "--data", ROWS, "--out", str(tmp_path)]
     assert run([*asked, "--workers", "1"]) == 0
     told = capsys.readouterr().out
     assert "Does the distance depend more on the prior or on the technique?" in told
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["command"] == "study modalities"
     found = {row["model"].partition(":")[0] for row in report["rows"]}
-    assert {"graph-ar", "graph-gan", "erdos-renyi", "degree-matched"} <= found
+    assert {"flow-gan", "table-gan", "tree-chain", "independent"} <= found
     assert "lm" not in found
 
 
