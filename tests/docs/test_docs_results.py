@@ -135,3 +135,12 @@ def test_the_page_on_other_kinds_of_data_says_how_large_its_study_is():
         )
         if size != "full":
             assert int(row[1]) == len(Modalities(size=size).trials())
+
+
+def test_the_answers_on_other_kinds_of_data_are_those_of_the_result():
+    text = (DOCS / "questions/modalities.md").read_text()
+    answer = " ".join(text.partition("## The answer")[2].split())
+    result = (DOCS / "questions/modalities_results.md").read_text()
+    numbers = re.findall(r"[\d.]+ ± [\d.]*\d|(?<![\d.])0\.\d{3,}|p = [\d.]*\d", answer)
+    assert len(numbers) > 40
+    assert [n for n in numbers if n not in result] == []
