@@ -166,9 +166,8 @@ def _summary(found: Findings) -> Table:
 def _gaps(found: Findings, results: KindResults) -> list[Cell]:
     title = results.design.title
     wanted = [results.design.of_role(role).label for role in ("likelihood", "trivial")]
-    own = [c for c in found.claims if c.topic == "line-up" and c.subject.startswith(f"{title}, ")]
-    ends = {c.subject.rpartition(" and ")[2]: ratio(c.test.estimate) for c in own}
-    return [ends.get(label) for label in wanted]
+    ends = {c.models: ratio(c.test.estimate) for c in found.claims if c.models}
+    return [ends.get((title, label)) for label in wanted]
 
 
 def _shares(found: Findings) -> Iterator[Block]:

@@ -124,6 +124,7 @@ class Claim:
         test: The test.
         number: The number as a sentence has it.
         p: Its p-value, adjusted for all claims of the study (Holm).
+        models: The kind of data and the baseline, where an adversarial model is compared with one.
     """
 
     topic: Topic
@@ -133,6 +134,7 @@ class Claim:
     test: Tested
     number: str
     p: float = 1.0
+    models: tuple[str, str] | None = None
 
     @property
     def sign(self) -> int:
@@ -252,6 +254,7 @@ def _line_up(results: KindResults) -> Iterator[Claim]:
             below=f"{title}: {a} is nearer to the data than {b}",
             test=test,
             number=f"{title}, {a} against {b}: {factor(test.estimate)}",
+            models=(title, b),
         )
 
 
