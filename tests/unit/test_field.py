@@ -28,6 +28,7 @@ from gantlet.games.spectrum import (
 )
 from gantlet.models.gan import Gan
 from gantlet.testing.contracts import made_up
+from kinds import ONE_KIND
 from toy_games import Bilinear
 
 PLANE = Space("vector", (2,))
@@ -118,7 +119,7 @@ def test_the_field_is_minus_the_gradient_that_training_uses():
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_every_family_has_a_field_and_is_left_alone(name):
-    space = Space("image", (1, 8, 8), 17)
+    space = ONE_KIND.get(name, Space("image", (1, 8, 8), 17))
     game = families.make(name).build(space, rng=Rng(0))
     x = made_up(space, 8)
     game.prepare(x, rng=stream("prepare"))
@@ -139,7 +140,8 @@ def test_every_family_has_a_field_and_is_left_alone(name):
         assert torch.equal(value, before[key]), key
 
 
-@pytest.mark.parametrize("name", TRAINED)
+# Gradients of relaxed and of drawn tokens are estimates, and no derivatives of the loss.
+@pytest.mark.parametrize("name", [n for n in TRAINED if n not in ONE_KIND])
 def test_no_family_cuts_one_player_off_from_another(name):
     space = Space("image", (1, 4, 4), 5)
     game = families.make(name).build(space, rng=Rng(0))

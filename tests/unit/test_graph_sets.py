@@ -1,9 +1,7 @@
 """Made sets of graphs: their law, and the checks that tell graphs that break it."""
 
 import math
-import os
 from collections import Counter
-from pathlib import Path
 
 import networkx as nx
 import numpy as np
@@ -112,8 +110,8 @@ def test_communities_have_the_densities_that_are_asked_for():
     ("file", "check", "least"),
     [("tree", "trees", 1.0), ("planar", "planar", 1.0), ("sbm", PUBLISHED, 0.85)],
 )
-def test_published_sets_are_valid(file, check, least):
-    path = Path(os.environ["GANTLET_DATA"]) / f"graphs/{file}_edges.npz"
+def test_published_sets_are_valid(shared_data, file, check, least):
+    path = shared_data / f"graphs/{file}_edges.npz"
     x = all_samples(datasets.make(f"graphs:path={path}").load(rng=Rng(0)).test)
     assert datasets.make(check).valid(x).float().mean() >= least
 
