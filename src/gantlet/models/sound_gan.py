@@ -276,8 +276,18 @@ class WaveGenerator(nn.Module):
 
 
 def _upsampled(a: int, b: int) -> nn.Module:
-    layer = nn.ConvTranspose1d(a, b, _KERNEL, _STRIDE, padding=11, output_padding=1)
-    return nn.Sequential(nn.ReLU(), layer)
+    # One number too many, which is cut off: torch cannot differentiate output_padding twice.
+    layer = nn.ConvTranspose1d(a, b, _KERNEL, _STRIDE, padding=10)
+    return nn.Sequential(nn.ReLU(), layer, _WithoutFirst())
+
+
+@final
+class _WithoutFirst(nn.Module):
+    """Leaves out the first number of clips, shape ``(n, channels, length)``."""
+
+    @override
+    def forward(self, x: Tensor) -> Tensor:
+        return x[..., 1:]
 
 
 @final
