@@ -302,6 +302,15 @@ def domains() -> Iterator[Domain]:
         yield _domain(kind)
 
 
+def metrics_of_one_kind() -> frozenset[str]:
+    """Returns the metrics of kinds whose samples are not quantities, as text and tables, by name.
+
+    Studies of all metrics on vectors and images leave them out.
+    """
+    own = (d for d in domains() if not d.is_metric)
+    return frozenset(m.partition(":")[0] for d in own for m in d.metrics)
+
+
 def _domain(kind: str) -> Domain:
     if kind in entry_points_of(_GROUP):
         return _plugins.load(kind)()

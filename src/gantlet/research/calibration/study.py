@@ -15,6 +15,7 @@ from gantlet import options
 from gantlet.core.errors import UserError, unknown
 from gantlet.core.estimate import Estimate, Outcome, Trial
 from gantlet.core.spec import metrics
+from gantlet.domains.domains import metrics_of_one_kind
 from gantlet.report.blocks import (
     Block,
     Caveat,
@@ -605,7 +606,8 @@ class Calibration:
 
 
 def _all_but(without: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(m for m in metrics.names() if m not in without)
+    left_out = {*without, *metrics_of_one_kind()}
+    return tuple(m for m in metrics.names() if m not in left_out)
 
 
 def _check(scale: CalibrationSize) -> None:

@@ -20,6 +20,7 @@ from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets, extractors, metrics
 from gantlet.data.splits import Concatenated
 from gantlet.domains.corruptions import CORRUPTIONS, CleanSamples, applicable_corruptions
+from gantlet.domains.domains import metrics_of_one_kind
 from gantlet.features.base import full_precision
 from gantlet.metrics.measure import detail_all
 from gantlet.report.blocks import (
@@ -735,7 +736,7 @@ class Sensitivity:
 
     @property
     def _metrics(self) -> tuple[str, ...]:
-        without = SCALES[self.size].without
+        without = {*SCALES[self.size].without, *metrics_of_one_kind()}
         wanted = self.metrics or [m for m in metrics.names() if m not in without]
         return tuple(metrics.resolve(m) for m in wanted)
 
