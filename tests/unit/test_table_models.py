@@ -14,7 +14,7 @@ from gantlet.core.rng import Rng
 from gantlet.core.spec import solvers
 from gantlet.domains.mixed_table import MixedTable
 from gantlet.models.table_gan import RowCoding, TableGan
-from gantlet.models.tables import Copula, Independent, TreeChain
+from gantlet.models.table_synthesizers import Copula, Independent, TreeChain
 from gantlet.testing import check_family
 
 GAPS = MixedTable(missing=0.2, n=3000, held_out=500)

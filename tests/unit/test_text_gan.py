@@ -19,7 +19,7 @@ from gantlet.models.scratch_gan import (
     returns,
     verdicts,
 )
-from gantlet.models.sequences import Start, gram_counts
+from gantlet.models.sequence_games import Start, gram_counts
 from gantlet.models.text_gan import AutoLoss, AutoPenalty, TextGan
 from gantlet.testing import check_family
 

@@ -23,7 +23,7 @@ from gantlet.models.recurrent import (
     SequenceSizes,
 )
 from gantlet.models.scratch_gan import advantages, critic_loss, reinforced, returns
-from gantlet.models.sequences import LikelihoodStart, Start
+from gantlet.models.sequence_games import LikelihoodStart, Start
 
 
 @final

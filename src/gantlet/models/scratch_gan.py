@@ -23,7 +23,7 @@ from gantlet.models.recurrent import (
     SequenceNet,
     SequenceSizes,
 )
-from gantlet.models.sequences import LikelihoodStart, Start, WindowCritic, indicators
+from gantlet.models.sequence_games import LikelihoodStart, Start, WindowCritic, indicators
 
 # ----------------------------------------------------------------------------
 # Estimates of gradients from samples and what they are worth.

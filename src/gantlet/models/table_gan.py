@@ -25,7 +25,7 @@ from gantlet.models.gan import CriticNetwork, SampleGame
 from gantlet.models.losses import AdversarialObjective, LossName, PenaltyName
 from gantlet.models.nets import leaky, mlp, seeded
 from gantlet.models.pac_gan import packed
-from gantlet.models.tables import table_columns
+from gantlet.models.table_synthesizers import table_columns
 
 Numbers = Literal["quantile", "modes"]
 """How numbers are coded: by their quantile, or by one of several modes and the place in it."""

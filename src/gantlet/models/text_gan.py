@@ -22,7 +22,7 @@ from gantlet.core.spec import Between
 from gantlet.models.losses import AdversarialObjective, LossName, PenaltyName
 from gantlet.models.nets import seeded
 from gantlet.models.recurrent import CellName, LanguageModel, SequenceSizes, check_sequences
-from gantlet.models.sequences import (
+from gantlet.models.sequence_games import (
     LikelihoodStart,
     ResidualConv1d,
     ResidualCritic,
