@@ -13,7 +13,7 @@ where x is a real sample, z standard normal noise, D the critic's score and G th
 import abc
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Annotated, final
+from typing import Annotated, Generic, TypeVar, final
 
 import torch
 from torch import Tensor, nn
@@ -22,8 +22,8 @@ from torch.nn.utils.parametrize import register_parametrization
 from typing_extensions import override
 
 from gantlet.core.data import Space
-from gantlet.core.errors import UserError, unknown
-from gantlet.core.model import Adversarial, Decoder, Generative, refuse_context
+from gantlet.core.errors import UserError
+from gantlet.core.model import Adversarial, Decoder, Generative, Model, refuse_context
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between, Later
 from gantlet.models.losses import AdversarialObjective, LossName, PenaltyName
@@ -272,7 +272,10 @@ def _distances(x: Tensor, y: Tensor) -> Tensor:
 
 
 class SampleGame(Generative):
-    """A game played against critics, whose model is selected by its samples."""
+    """A game played against critics, whose model is selected by its samples.
+
+    By the energy distance from validation samples, components scaled, unless a game says other.
+    """
 
     @property
     @abc.abstractmethod
@@ -294,15 +297,16 @@ class SampleGame(Generative):
     @override
     @torch.no_grad()
     def validate(self, x: Tensor, *, rng: torch.Generator) -> Tensor:
-        """Returns the energy distance between ``x`` and as many samples, components scaled."""
+        """Returns how far as many samples are from ``x``, a scalar: ``distance``."""
         return self._apart(x, self.model.sample(len(x), rng=rng))
 
     @override
     def distance(self, x: Tensor, samples: Tensor) -> Tensor | None:
-        """Returns the energy distance between two sets of samples, components scaled."""
+        """Returns how far ``samples`` are from ``x``, a scalar, lower is better."""
         return self._apart(x, samples)
 
     def _apart(self, x: Tensor, samples: Tensor) -> Tensor:
+        """Returns the energy distance between two sets of scaled samples."""
         return energy_distance(self._scaling(x), self._scaling(samples))
 
 
@@ -372,8 +376,35 @@ class PastFakes(nn.Module):
 # ----------------------------------------------------------------------------
 
 
-class GeneratorGame(SampleGame):
+ModelT = TypeVar("ModelT", bound=Model)
+
+
+class GeneratorGame(SampleGame, Generic[ModelT]):
     """A game of one generator, and of one critic where there is one.
+
+    Args:
+        model: The generator.
+        net: The critic, or None.
+    """
+
+    def __init__(self, model: ModelT, net: nn.Module | None) -> None:
+        self._model = model
+        critics = {} if net is None else {"critic": net}
+        self._players: Mapping[str, nn.Module] = {**critics, "generator": model}
+
+    @property
+    @override
+    def players(self) -> Mapping[str, nn.Module]:
+        return self._players
+
+    @property
+    @override
+    def model(self) -> ModelT:
+        return self._model
+
+
+class ScaledGame(GeneratorGame[Generator]):
+    """A game in which both players see scaled samples.
 
     For discrete levels, real samples are round and the generator's output is not, which
     would give every fake away. So both are seen with the same noise added, uniform and one
@@ -383,21 +414,6 @@ class GeneratorGame(SampleGame):
         model: The generator.
         net: The critic, of scaled samples, or None.
     """
-
-    def __init__(self, model: Generator, net: nn.Module | None) -> None:
-        self._model = model
-        judge = {} if net is None else {"critic": net}
-        self._players: Mapping[str, nn.Module] = {**judge, "generator": model}
-
-    @property
-    @override
-    def players(self) -> Mapping[str, nn.Module]:
-        return self._players
-
-    @property
-    @override
-    def model(self) -> Generator:
-        return self._model
 
     @override
     def prepare(self, batch: Tensor, *, rng: torch.Generator) -> None:
@@ -413,7 +429,7 @@ class GeneratorGame(SampleGame):
         return self._model.scaling.noisy(x, rng=rng)
 
 
-class DuelGame(GeneratorGame):
+class DuelGame(ScaledGame):
     """A game of one critic and one generator.
 
     Args:
@@ -441,14 +457,12 @@ class DuelGame(GeneratorGame):
     def _loss(self, player: str, batch: Tensor, rng: torch.Generator, *, coupled: bool) -> Tensor:
         real = self._see(batch, rng)
         z = self._model.prior(len(batch), rng=rng)
-        if player == "critic":
-            with torch.set_grad_enabled(coupled):
-                fake = self._see(self._judged(self._model.decode(z), rng), rng)
-            return self._rules.critic(self._critic, real, fake, rng=rng, coupled=coupled)
-        if player == "generator":
-            fake = self._see(self._model.decode(z), rng)
-            return self._rules.generator(self._critic, real, fake, coupled=coupled)
-        raise unknown("player", player, self.players)
+
+        def made() -> Tensor:
+            fake = self._model.decode(z)
+            return self._see(self._judged(fake, rng) if player == "critic" else fake, rng)
+
+        return self._rules.of(player, self._critic, real, made, rng=rng, coupled=coupled)
 
     def _judged(self, fake: Tensor, rng: torch.Generator) -> Tensor:
         """Returns the fakes that the critic is trained on."""

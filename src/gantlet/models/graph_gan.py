@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Literal, TypeAlias, final
@@ -13,11 +13,11 @@ from torch.nn.functional import one_hot, silu
 from typing_extensions import override
 
 from gantlet.core.data import Space
-from gantlet.core.errors import UserError, unknown
+from gantlet.core.errors import UserError
 from gantlet.core.model import Decoder, Knob, Model, Tunable, refuse_context
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
-from gantlet.models.gan import AdversarialGame
+from gantlet.models.gan import AdversarialGame, GeneratorGame
 from gantlet.models.losses import AdversarialObjective, LossName, PenaltyName
 from gantlet.models.nets import mlp, seeded
 from gantlet.models.random_graphs import room_of
@@ -224,7 +224,7 @@ class GraphCritic(nn.Module):
 
 
 @final
-class GraphGanGame(AdversarialGame):
+class GraphGanGame(GeneratorGame[GraphGenerator], AdversarialGame):
     """The critic separates real from fake graphs; the generator makes it err.
 
     Args:
@@ -237,17 +237,8 @@ class GraphGanGame(AdversarialGame):
     def __init__(
         self, model: GraphGenerator, net: GraphCritic, rules: AdversarialObjective, *, hard: bool
     ) -> None:
-        self._model, self._critic, self._rules, self._hard = model, net, rules, hard
-
-    @property
-    @override
-    def players(self) -> Mapping[str, nn.Module]:
-        return {"critic": self._critic, "generator": self._model}
-
-    @property
-    @override
-    def model(self) -> GraphGenerator:
-        return self._model
+        super().__init__(model, net)
+        self._critic, self._rules, self._hard = net, rules, hard
 
     @property
     @override
@@ -271,14 +262,11 @@ class GraphGanGame(AdversarialGame):
     @override
     def _loss(self, player: str, batch: Tensor, rng: torch.Generator, *, coupled: bool) -> Tensor:
         z = self._model.prior(len(batch), rng=rng)
-        if player == "critic":
-            with torch.set_grad_enabled(coupled):
-                fake = self._model.relaxed(z, hard=self._hard, rng=rng)
-            return self._rules.critic(self._critic, batch, fake, rng=rng, coupled=coupled)
-        if player == "generator":
-            fake = self._model.relaxed(z, hard=self._hard, rng=rng)
-            return self._rules.generator(self._critic, batch, fake, coupled=coupled)
-        raise unknown("player", player, self.players)
+
+        def made() -> Tensor:
+            return self._model.relaxed(z, hard=self._hard, rng=rng)
+
+        return self._rules.of(player, self._critic, batch, made, rng=rng, coupled=coupled)
 
     @override
     def _scores(self, x: Tensor, context: Tensor | None) -> Tensor:

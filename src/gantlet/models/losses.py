@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import relu, softplus
 from typing_extensions import override
 
+from gantlet.core.errors import unknown
 from gantlet.models.robust import CriticAttack, CriticFunction, over_members
 
 # ----------------------------------------------------------------------------
@@ -329,6 +330,38 @@ class AdversarialObjective:
     @property
     def _rule(self) -> AdversarialLoss:
         return LOSSES[self.loss] if self.rule is None else self.rule
+
+    def of(
+        self,
+        player: str,
+        critic: CriticFunction,
+        real: Tensor,
+        made: Callable[[], Tensor],
+        *,
+        rng: torch.Generator,
+        coupled: bool = False,
+    ) -> Tensor:
+        """Returns the loss of ``critic`` or of ``generator``, a scalar.
+
+        Args:
+            player: Which of the two.
+            critic: The critic, of samples as it sees them.
+            real: Real samples, shape ``(n, ...)``.
+            made: Returns as many fakes, differentiable in the generator; of the critic's loss
+                nothing behind them is differentiated, unless it is ``coupled``.
+            rng: Draws what the penalty needs.
+            coupled: Whether the loss is to be differentiable in both players.
+
+        Raises:
+            UserError: If there is no such player.
+        """
+        if player == "critic":
+            with torch.set_grad_enabled(coupled):
+                fake = made()
+            return self.critic(critic, real, fake, rng=rng, coupled=coupled)
+        if player == "generator":
+            return self.generator(critic, real, made(), coupled=coupled)
+        raise unknown("player", player, ("critic", "generator"))
 
     def critic(
         self,

@@ -1,6 +1,5 @@
 """Adversarial infilling: a stretch of a sequence is hidden and filled in from what is around."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, final
 
@@ -166,7 +165,7 @@ class InfillCritic(nn.Module):
 
 
 @final
-class InfillGame(LikelihoodStart):
+class InfillGame(LikelihoodStart[InfillModel]):
     """The generator fills what is hidden of real sequences; the critic scores hidden places.
 
     Args:
@@ -188,24 +187,9 @@ class InfillGame(LikelihoodStart):
         whole: float,
         gamma: float,
     ) -> None:
-        super().__init__(net, start)
-        self._model = model
+        super().__init__(model, net, start)
         self._net = net
         self._share, self._whole, self._gamma = share, whole, gamma
-
-    @property
-    @override
-    def players(self) -> Mapping[str, nn.Module]:
-        return {"critic": self._net, "generator": self._model}
-
-    @property
-    @override
-    def model(self) -> InfillModel:
-        return self._model
-
-    @override
-    def prepare(self, batch: Tensor, *, rng: torch.Generator) -> None:
-        self._model.prepare(batch, rng=rng)
 
     def hidden(self, x: Tensor, *, rng: torch.Generator) -> Tensor:
         """Returns which places of rows are hidden, booleans of shape ``(n, length)``.

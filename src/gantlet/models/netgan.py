@@ -1,7 +1,6 @@
 """NetGAN: random walks on a network from an LSTM that plays against a critic."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, final
 
@@ -12,12 +11,13 @@ from typing_extensions import override
 
 from gantlet.core.data import Space
 from gantlet.core.errors import UserError, unknown
-from gantlet.core.model import Adversarial, refuse_context
+from gantlet.core.model import refuse_context
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
 from gantlet.models.losses import LOSSES, LossName
 from gantlet.models.nets import seeded
 from gantlet.models.recurrent import LatentSequenceModel, Recurrent, SequenceSizes
+from gantlet.models.sequence_games import SequenceGame
 
 
 @final
@@ -62,11 +62,12 @@ class WalkCritic(nn.Module):
 
 
 @final
-class NetGanGame(Adversarial):
+class NetGanGame(SequenceGame[LatentSequenceModel]):
     """The critic separates real walks from those of the generator, which makes it err.
 
     Both see nodes by their places; those of the generator are exact samples that pass on the
-    gradient of a relaxation.
+    gradient of a relaxation. Checkpoints are selected by how well the steps of samples predict
+    those of validation walks, in nats.
 
     Args:
         model: The generator.
@@ -79,29 +80,12 @@ class NetGanGame(Adversarial):
     def __init__(
         self, model: LatentSequenceModel, net: WalkCritic, loss: LossName, gamma: float, tau: float
     ) -> None:
-        self._model = model
+        super().__init__(model, net)
         self._critic = net
         self._rule = LOSSES[loss]
         self._gamma, self._tau = gamma, tau
 
-    @property
     @override
-    def players(self) -> Mapping[str, nn.Module]:
-        return {"critic": self._critic, "generator": self._model}
-
-    @property
-    @override
-    def model(self) -> LatentSequenceModel:
-        return self._model
-
-    @override
-    def loss(self, player: str, batch: Tensor, *, rng: torch.Generator) -> Tensor:
-        return self._loss(player, batch, rng, coupled=False)
-
-    @override
-    def coupled(self, player: str, batch: Tensor, *, rng: torch.Generator) -> Tensor:
-        return self._loss(player, batch, rng, coupled=True)
-
     def _loss(self, player: str, batch: Tensor, rng: torch.Generator, *, coupled: bool) -> Tensor:
         if player not in self.players:
             raise unknown("player", player, self.players)
@@ -131,13 +115,7 @@ class NetGanGame(Adversarial):
         return score
 
     @override
-    @torch.no_grad()
-    def validate(self, x: Tensor, *, rng: torch.Generator) -> Tensor:
-        """Returns how well the steps of as many samples predict those of ``x``, in nats."""
-        return step_surprise(x, self._model.sample(len(x), rng=rng), self._model.space.levels or 1)
-
-    @override
-    def distance(self, x: Tensor, samples: Tensor) -> Tensor | None:
+    def _apart(self, x: Tensor, samples: Tensor) -> Tensor:
         """Returns how well the steps of ``samples`` predict those of ``x``, in nats."""
         return step_surprise(x, samples, self._model.space.levels or 1)
 

@@ -28,7 +28,7 @@ from gantlet.core.errors import UserError, unknown
 from gantlet.core.model import refuse_context
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
-from gantlet.models.gan import Generator, GeneratorGame, critic, generator
+from gantlet.models.gan import Generator, ScaledGame, critic, generator
 from gantlet.models.matching import (
     Exact,
     Matching,
@@ -124,7 +124,7 @@ class DivergenceLoss(TransportLoss):
 
 
 @final
-class TransportGame(GeneratorGame):
+class TransportGame(ScaledGame):
     """The generator descends a transport distance in features, which the critic climbs.
 
     It is not ``Adversarial``: a single sample has no score. Of discrete samples both players see

@@ -1,7 +1,6 @@
 """Adversarial text and walks by reinforcement: a critic's opinion is the reward of each level."""
 
 import abc
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, final
 
@@ -213,7 +212,7 @@ class RolloutJudge(Judge):
 
 
 @final
-class ReinforcedGame(LikelihoodStart):
+class ReinforcedGame(LikelihoodStart[LanguageModel]):
     """The critic tells sequences apart; the generator is rewarded for what it takes for real.
 
     The gradient of the generator is an estimate of first order: its own second derivatives, which
@@ -229,28 +228,13 @@ class ReinforcedGame(LikelihoodStart):
     def __init__(
         self, model: LanguageModel, judge: Judge, *, start: Start, verdicts: bool = False
     ) -> None:
-        super().__init__(judge, start)
-        self._language = model
+        super().__init__(model, judge, start)
         self._judge = judge
         self._verdicts = verdicts
 
-    @property
-    @override
-    def players(self) -> Mapping[str, nn.Module]:
-        return {"critic": self._judge, "generator": self._language}
-
-    @property
-    @override
-    def model(self) -> LanguageModel:
-        return self._language
-
-    @override
-    def prepare(self, batch: Tensor, *, rng: torch.Generator) -> None:
-        self._language.prepare(batch, rng=rng)
-
     @override
     def _loss(self, player: str, batch: Tensor, rng: torch.Generator, *, coupled: bool) -> Tensor:
-        net = self._language.net
+        net = self._model.net
         u = torch.rand(batch.shape, generator=rng, device=batch.device)
         fake = net.draw(u)
         if player == "critic":
@@ -264,21 +248,21 @@ class ReinforcedGame(LikelihoodStart):
         self, real: Tensor, fake: Tensor, rng: torch.Generator, *, coupled: bool
     ) -> Tensor:
         sides = self._side(real, rng, is_real=True), self._side(fake, rng, is_real=False)
-        log_prob = self._language.net.log_probs(fake).sum(1) if coupled else None
+        log_prob = self._model.net.log_probs(fake).sum(1) if coupled else None
         return critic_loss(*sides, log_prob)
 
     def _side(self, x: Tensor, rng: torch.Generator, *, is_real: bool) -> tuple[Tensor, Tensor]:
         """Returns the loss of each score, shape ``(n, places)``, and which of them count."""
         judge = self._judge
         score = judge.scores(x) if is_real else -judge.scores(x)
-        counted = judge.counted(self._language.net, x)
+        counted = judge.counted(self._model.net, x)
         if not self._verdicts:
             return softplus(-score) * counted, counted
         u = torch.rand(score.shape, generator=rng, device=rng.device)
         return verdicts(score, u, counted), counted
 
     def _of_generator(self, fake: Tensor, rng: torch.Generator, *, coupled: bool) -> Tensor:
-        net = self._language.net
+        net = self._model.net
         with torch.set_grad_enabled(coupled):
             worth = self._judge.worth(net, fake, rng=rng)
         counted = ~net.over(fake)
@@ -289,7 +273,7 @@ class ReinforcedGame(LikelihoodStart):
     @override
     def _scores(self, x: Tensor, context: Tensor | None) -> Tensor:
         whole = x.long()
-        counted = self._judge.counted(self._language.net, whole)
+        counted = self._judge.counted(self._model.net, whole)
         return (self._judge.scores(whole) * counted).sum(1) / counted.sum(1)
 
 

@@ -1,17 +1,17 @@
 """What families share that set critics against sequences of levels."""
 
-import abc
 import math
 from collections.abc import Callable
-from typing import final
+from typing import TypeVar, final
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 from typing_extensions import override
 
-from gantlet.models.gan import AdversarialGame
+from gantlet.models.gan import AdversarialGame, GeneratorGame, ModelT
 from gantlet.models.nets import leaky
+from gantlet.models.recurrent import SequenceModel
 
 # ----------------------------------------------------------------------------
 # How far apart two sets of sequences are, for validation.
@@ -46,8 +46,8 @@ def gram_counts(x: Tensor) -> Tensor:
     return torch.cat(found, 1) / math.sqrt(x.shape[1])
 
 
-class SequenceGame(AdversarialGame):
-    """A game played against critics of sequences.
+class SequenceGame(GeneratorGame[ModelT], AdversarialGame):
+    """A game of one generator and one critic of sequences.
 
     Checkpoints are selected by the energy distance of counts of levels, pairs and triples, since
     distances of the numbers of levels mean nothing.
@@ -191,19 +191,27 @@ class Start(nn.Module):
         return torch.where(begun, adversarial + self._weight * likelihood, likelihood)
 
 
-class LikelihoodStart(SequenceGame, abc.ABC):
+SequenceModelT = TypeVar("SequenceModelT", bound=SequenceModel)
+
+
+class LikelihoodStart(SequenceGame[SequenceModelT]):
     """A game of a critic and a generator that begins with steps of likelihood.
 
     Args:
+        model: The generator.
         net: The critic; it keeps the number of steps.
         start: The beginning.
     """
 
-    def __init__(self, net: nn.Module, start: Start) -> None:
-        self._critic = net
+    def __init__(self, model: SequenceModelT, net: nn.Module, start: Start) -> None:
+        super().__init__(model, net)
         self._start = start
         if start.is_needed:
             net.add_module("start", start)
+
+    @override
+    def prepare(self, batch: Tensor, *, rng: torch.Generator) -> None:
+        self._model.prepare(batch, rng=rng)
 
     @override
     def advance(self, *, rng: torch.Generator) -> None:

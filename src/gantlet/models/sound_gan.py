@@ -5,7 +5,7 @@ The critic sees what the generator makes, spectrograms or waveforms, and real cl
 
 import abc
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from gantlet.core.data import Space
-from gantlet.core.errors import UserError, unknown
+from gantlet.core.errors import UserError
 from gantlet.core.model import Decoder, refuse_context
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
@@ -29,7 +29,7 @@ from gantlet.models.codecs import (
     check_clips,
     ended,
 )
-from gantlet.models.gan import AdversarialGame, critic, generator
+from gantlet.models.gan import AdversarialGame, GeneratorGame, critic, generator
 from gantlet.models.losses import AdversarialObjective, LossName, PenaltyName
 from gantlet.models.nets import LatentScaled, NetName, leaky, seeded
 
@@ -74,7 +74,7 @@ class SoundGenerator(Decoder, LatentScaled):
 
 
 @final
-class SoundGame(AdversarialGame):
+class SoundGame(GeneratorGame[SoundGenerator], AdversarialGame):
     """A generator of sounds against a critic of what its codec makes of sounds.
 
     The model is selected by the energy distance between log-magnitude spectrograms: waveforms that
@@ -87,23 +87,13 @@ class SoundGame(AdversarialGame):
     """
 
     def __init__(self, model: SoundGenerator, net: nn.Module, rules: AdversarialObjective) -> None:
-        self._model = model
+        super().__init__(model, net)
         self._critic = net
         self._rules = rules
         length = model.space.shape[1]
         frame = min(_SEEN, length)
         hop = max(1, frame // 2)
         self._ear = LogMagnitude(length, hop * 2, hop, iterations=0).to(_device(model))
-
-    @property
-    @override
-    def players(self) -> Mapping[str, nn.Module]:
-        return {"critic": self._critic, "generator": self._model}
-
-    @property
-    @override
-    def model(self) -> SoundGenerator:
-        return self._model
 
     @override
     def prepare(self, batch: Tensor, *, rng: torch.Generator) -> None:
@@ -113,16 +103,12 @@ class SoundGame(AdversarialGame):
     def _loss(self, player: str, batch: Tensor, rng: torch.Generator, *, coupled: bool) -> Tensor:
         real = self._model.codec.encode(batch)
         z = self._model.prior(len(batch), rng=rng)
-        judge = self._judge(rng)
-        if player == "critic":
-            with torch.set_grad_enabled(coupled):
-                fake = self._model(z)
-            return self._rules.critic(judge, real, fake, rng=rng, coupled=coupled)
-        if player == "generator":
-            return self._rules.generator(judge, real, self._model(z), coupled=coupled)
-        raise unknown("player", player, self.players)
+        critic = self._shuffling(rng)
+        return self._rules.of(
+            player, critic, real, lambda: self._model(z), rng=rng, coupled=coupled
+        )
 
-    def _judge(self, rng: torch.Generator) -> Callable[[Tensor], Tensor]:
+    def _shuffling(self, rng: torch.Generator) -> Callable[[Tensor], Tensor]:
         """Returns the critic as it is in one loss: phases are shuffled alike for all it sees."""
         if not isinstance(self._critic, WaveCritic):
             return self._critic

@@ -6,7 +6,7 @@ of rows and is held to slope 1, so that it estimates a Wasserstein distance.
 """
 
 import abc
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, final
 
@@ -21,7 +21,7 @@ from gantlet.core.errors import UserError, unknown
 from gantlet.core.model import Decoder, refuse_context
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
-from gantlet.models.gan import CriticNetwork, SampleGame
+from gantlet.models.gan import CriticNetwork, GeneratorGame
 from gantlet.models.losses import AdversarialObjective, LossName, PenaltyName
 from gantlet.models.nets import leaky, mlp, seeded
 from gantlet.models.pac_gan import packed
@@ -510,7 +510,7 @@ def _hard(logits: Tensor) -> Tensor:
 
 
 @final
-class TableGame(SampleGame):
+class TableGame(GeneratorGame[RowGenerator]):
     """A critic of packs of coded rows against a generator.
 
     Args:
@@ -523,22 +523,11 @@ class TableGame(SampleGame):
     def __init__(
         self, model: RowGenerator, net: nn.Module, rules: AdversarialObjective, pack: int
     ) -> None:
-        self._model = model
+        super().__init__(model, net)
         self._critic = net
         self._rules = rules
         self._pack = pack
-        self._players: Mapping[str, nn.Module] = {"critic": net, "generator": model}
         self._seen: Tensor | None = None
-
-    @property
-    @override
-    def players(self) -> Mapping[str, nn.Module]:
-        return self._players
-
-    @property
-    @override
-    def model(self) -> RowGenerator:
-        return self._model
 
     @override
     def prepare(self, batch: Tensor, *, rng: torch.Generator) -> None:

@@ -5,7 +5,6 @@ recurrent generator and lets the gradient pass through a relaxation of them; ``s
 critic probabilities in the place of levels.
 """
 
-from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass
 from typing import Annotated, Literal, final
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from gantlet.core.data import Space
-from gantlet.core.errors import UserError, unknown
+from gantlet.core.errors import UserError
 from gantlet.core.model import Generative, Knob, Tunable, refuse_context
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
@@ -39,7 +38,7 @@ from gantlet.stats.witten_bell import END, zeros_trail
 
 
 @final
-class GumbelGame(LikelihoodStart):
+class GumbelGame(LikelihoodStart[LanguageModel]):
     """A recurrent generator whose samples carry a straight-through Gumbel-softmax gradient.
 
     Args:
@@ -59,42 +58,27 @@ class GumbelGame(LikelihoodStart):
         tau: float,
         start: Start,
     ) -> None:
-        super().__init__(net, start)
-        self._language = model
+        super().__init__(model, net, start)
+        self._critic = net
         self._rules = rules
         self._tau = tau
 
-    @property
-    @override
-    def players(self) -> Mapping[str, nn.Module]:
-        return {"critic": self._critic, "generator": self._language}
-
-    @property
-    @override
-    def model(self) -> LanguageModel:
-        return self._language
-
-    @override
-    def prepare(self, batch: Tensor, *, rng: torch.Generator) -> None:
-        self._language.prepare(batch, rng=rng)
-
     @override
     def _loss(self, player: str, batch: Tensor, rng: torch.Generator, *, coupled: bool) -> Tensor:
-        net = self._language.net
+        net = self._model.net
         real = indicators(batch, net.levels)
+
+        def made() -> Tensor:
+            return net.relaxed(len(batch), tau=self._tau, rng=rng).one_hot
+
+        loss = self._rules.of(player, self._critic, real, made, rng=rng, coupled=coupled)
         if player == "critic":
-            with torch.set_grad_enabled(coupled):
-                fake = net.relaxed(len(batch), tau=self._tau, rng=rng).one_hot
-            return self._rules.critic(self._critic, real, fake, rng=rng, coupled=coupled)
-        if player == "generator":
-            fake = net.relaxed(len(batch), tau=self._tau, rng=rng).one_hot
-            loss = self._rules.generator(self._critic, real, fake, coupled=coupled)
-            return self.mixed(loss, lambda: -net.log_probs(batch.long()).mean())
-        raise unknown("player", player, self.players)
+            return loss
+        return self.mixed(loss, lambda: -net.log_probs(batch.long()).mean())
 
     @override
     def _scores(self, x: Tensor, context: Tensor | None) -> Tensor:
-        score: Tensor = self._critic(indicators(x, self._language.net.levels))
+        score: Tensor = self._critic(indicators(x, self._model.net.levels))
         return score
 
 
@@ -174,7 +158,7 @@ class SimplexModel(Tunable):
 
 
 @final
-class SimplexGame(SequenceGame):
+class SimplexGame(SequenceGame[SimplexModel]):
     """A convolutional generator whose probabilities a critic sees in the place of levels.
 
     Args:
@@ -184,19 +168,9 @@ class SimplexGame(SequenceGame):
     """
 
     def __init__(self, model: SimplexModel, net: nn.Module, rules: AdversarialObjective) -> None:
-        self._model = model
+        super().__init__(model, net)
         self._critic = net
         self._rules = rules
-
-    @property
-    @override
-    def players(self) -> Mapping[str, nn.Module]:
-        return {"critic": self._critic, "generator": self._model}
-
-    @property
-    @override
-    def model(self) -> SimplexModel:
-        return self._model
 
     @override
     def prepare(self, batch: Tensor, *, rng: torch.Generator) -> None:
@@ -205,14 +179,11 @@ class SimplexGame(SequenceGame):
     @override
     def _loss(self, player: str, batch: Tensor, rng: torch.Generator, *, coupled: bool) -> Tensor:
         real = indicators(batch, self._model.space.levels or 1)
-        if player == "critic":
-            with torch.set_grad_enabled(coupled):
-                fake = self._model.probabilities(len(batch), rng=rng)
-            return self._rules.critic(self._critic, real, fake, rng=rng, coupled=coupled)
-        if player == "generator":
-            fake = self._model.probabilities(len(batch), rng=rng)
-            return self._rules.generator(self._critic, real, fake, coupled=coupled)
-        raise unknown("player", player, self.players)
+
+        def made() -> Tensor:
+            return self._model.probabilities(len(batch), rng=rng)
+
+        return self._rules.of(player, self._critic, real, made, rng=rng, coupled=coupled)
 
     @override
     def _scores(self, x: Tensor, context: Tensor | None) -> Tensor:
@@ -227,8 +198,8 @@ class SimplexGame(SequenceGame):
 # Default widths. A step of simplex is six batches, 0.12 CPU seconds on rows of 15 letters.
 _UNITS, _CHANNELS = 128, 32
 
-AutoLoss = Literal["auto", "relativistic", "ns", "minimax", "hinge", "wgan"]
-AutoPenalty = Literal["auto", "none", "r1", "r2", "r1r2", "gp"]
+AutoLoss = Literal["auto", LossName]
+AutoPenalty = Literal["auto", PenaltyName]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
