@@ -139,7 +139,7 @@ class Knob:
     """A number that trades the quality of samples for their variety, set when sampling.
 
     Attributes:
-        name: What it is called ("temperature", "truncation").
+        name: What it is called ("temperature", "latent scale").
         values: Values to try, from most variety to best quality; they do not include ``neutral``.
         neutral: The value at which the model samples as it was trained to.
     """

@@ -1,6 +1,5 @@
 """Autoregressive graphs: nodes in breadth-first order, each with its edges to earlier ones."""
 
-import copy
 from dataclasses import dataclass
 from typing import Annotated, final
 
@@ -10,20 +9,12 @@ from torch.nn.functional import logsigmoid, pad, silu
 from typing_extensions import override
 
 from gantlet.core.data import Space
-from gantlet.core.model import (
-    Density,
-    Generative,
-    Knob,
-    LogProb,
-    Model,
-    Tunable,
-    refuse_context,
-)
+from gantlet.core.model import Density, Generative, LogProb, refuse_context
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
 from gantlet.models.ar import MaskedLinear
 from gantlet.models.flow import MaximumLikelihood
-from gantlet.models.nets import seeded
+from gantlet.models.nets import TemperatureScaled, seeded
 from gantlet.models.random_graphs import nodes_first, reordered, room_of, shuffled, with_nodes
 
 # ----------------------------------------------------------------------------
@@ -80,7 +71,7 @@ _METHOD = "one breadth-first order, over its probability and all orders of the n
 
 
 @final
-class GraphRnn(Density, Tunable):
+class GraphRnn(Density, TemperatureScaled):
     """A network for nodes, and in each of its steps one for the edges to earlier nodes.
 
     The first is recurrent, sees the edges of all earlier nodes, and says whether there is one more
@@ -95,11 +86,12 @@ class GraphRnn(Density, Tunable):
         edge_width: Units of the masked network for edges.
     """
 
+    temperatures = (0.9, 0.8, 0.7, 0.6, 0.5)
+
     def __init__(self, space: Space, *, window: int, width: int, edge_width: int) -> None:
         super().__init__()
         self.space = space
         self.room, self.window = space.shape[0], window
-        self.temperature = 1.0
         self.rows = nn.Linear(self.room, width)
         self.nodes = nn.GRU(width, width, batch_first=True)
         self.more = nn.Linear(width, 1)
@@ -116,18 +108,6 @@ class GraphRnn(Density, Tunable):
     def sample_depth(self) -> int:
         """One evaluation for each node, and one for each earlier node in its window."""
         return self.room + sum(min(i, self.window) for i in range(self.room))
-
-    @property
-    @override
-    def knob(self) -> Knob:
-        """The temperature by which all logits are divided."""
-        return Knob("temperature", (0.9, 0.8, 0.7, 0.6, 0.5), 1.0)
-
-    @override
-    def tuned(self, value: float) -> Model:
-        made = copy.copy(self)
-        made.temperature = value
-        return made
 
     @override
     def _log_prob(self, x: Tensor, context: Tensor | None, *, rng: torch.Generator) -> LogProb:

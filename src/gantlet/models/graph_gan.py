@@ -1,6 +1,5 @@
 """Generative adversarial networks of graphs, whose critic does not see the order of nodes."""
 
-import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,12 +13,12 @@ from typing_extensions import override
 
 from gantlet.core.data import Space
 from gantlet.core.errors import UserError
-from gantlet.core.model import Decoder, Knob, Model, Tunable, refuse_context
+from gantlet.core.model import Decoder, refuse_context
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
 from gantlet.models.gan import AdversarialGame, GeneratorGame
 from gantlet.models.losses import AdversarialObjective, LossName, PenaltyName
-from gantlet.models.nets import mlp, seeded
+from gantlet.models.nets import LatentScaled, mlp, seeded
 from gantlet.models.random_graphs import room_of
 from gantlet.stats.graphs import node_histograms
 
@@ -66,7 +65,7 @@ class NodePairs(nn.Module):
 
 
 @final
-class GraphGenerator(Decoder, Tunable):
+class GraphGenerator(Decoder, LatentScaled):
     """Maps normal noise to a probability for each edge, and draws a graph from these.
 
     Given the noise all edges are independent. The number of nodes has the distribution of real
@@ -92,7 +91,6 @@ class GraphGenerator(Decoder, Tunable):
         self.room = space.shape[0]
         self.latent_dim = latent if net == "mlp" else latent * self.room
         self.tau = tau
-        self.truncation = 1.0
         upper = torch.triu_indices(self.room, self.room, 1)
         self.register_buffer("index", upper[0] * self.room + upper[1], persistent=False)
         self.register_buffer("sizes", torch.full((self.room + 1,), 1 / (self.room + 1)))
@@ -103,22 +101,10 @@ class GraphGenerator(Decoder, Tunable):
         # The logit of all edges at the start.
         self.register_buffer("start", torch.zeros(()))
 
-    @property
-    @override
-    def knob(self) -> Knob:
-        """By what the noise is multiplied: small noise is typical noise."""
-        return Knob("truncation", (0.9, 0.8, 0.7, 0.5, 0.3), 1.0)
-
-    @override
-    def tuned(self, value: float) -> Model:
-        made = copy.copy(self)
-        made.truncation = value
-        return made
-
     @override
     def prior(self, n: int, *, rng: torch.Generator) -> Tensor:
         noise = torch.randn(n, self.latent_dim, generator=rng, device=rng.device)
-        return self.truncation * noise.to(self.sizes)
+        return self.latent_scale * noise.to(self.sizes)
 
     def logits(self, z: Tensor) -> Tensor:
         """Returns the logit of each edge, shape ``(n, edges)``."""

@@ -9,10 +9,11 @@ from torch.nn.functional import embedding, softplus
 from typing_extensions import override
 
 from gantlet.core.data import Space
-from gantlet.core.errors import UserError, unknown
+from gantlet.core.errors import unknown
 from gantlet.core.model import Density, Generative, LogProb, refuse_context
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
+from gantlet.models.ar import SAMPLED_AT_ONCE
 from gantlet.models.nets import seeded
 from gantlet.models.recurrent import (
     CellName,
@@ -67,25 +68,11 @@ class InfillModel(SequenceModel, Density):
         space: Rows of tokens, or walks.
         net: The network that fills.
         around: What reads the rest of the sequence.
-        temperature: Divides all logits.
     """
 
-    def __init__(
-        self,
-        space: Space,
-        net: SequenceNet,
-        around: Surroundings,
-        *,
-        temperature: float = 1.0,
-    ) -> None:
-        super().__init__(space, net, temperature=temperature)
+    def __init__(self, space: Space, net: SequenceNet, around: Surroundings) -> None:
+        super().__init__(space, net)
         self.around = around
-
-    @override
-    def tuned(self, value: float) -> "InfillModel":
-        if not value > 0:
-            raise UserError(f"temperature must be above 0. Got {value:g}.")
-        return InfillModel(self.space, self.net, self.around, temperature=value)
 
     @property
     @override
@@ -136,7 +123,11 @@ class InfillModel(SequenceModel, Density):
         self, n: int, context: Tensor | None, *, rng: torch.Generator, cached: bool = True
     ) -> Tensor:
         x = self.net.embedding.new_zeros(n, self.net.length)
-        return self.fill(x, torch.ones_like(x, dtype=torch.bool), rng=rng, cached=cached)
+        parts = [
+            self.fill(part, torch.ones_like(part, dtype=torch.bool), rng=rng, cached=cached)
+            for part in torch.split(x, SAMPLED_AT_ONCE)
+        ]
+        return torch.cat(parts)
 
 
 @final

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import Literal, final
+from typing import Literal, Self, final
 
 import torch
 from torch import Tensor, nn
@@ -42,7 +42,7 @@ class LatentScaled(Tunable):
         return Knob("latent scale", _SCALES, 1.0)
 
     @override
-    def tuned(self, value: float) -> "LatentScaled":
+    def tuned(self, value: float) -> Self:
         """Returns the model with scaled latent vectors.
 
         Raises:
@@ -52,6 +52,39 @@ class LatentScaled(Tunable):
             raise UserError(f"The latent scale must be above 0. Got {value:g}.")
         found = copy.copy(self)
         found.latent_scale = value
+        return found
+
+
+class TemperatureScaled(Tunable):
+    """A model whose logits are divided by a temperature when sampling.
+
+    Below 1 likely samples become likelier: often better ones, and less varied.
+
+    Attributes:
+        temperature: What logits are divided by.
+        temperatures: Values to try, from most variety to best quality.
+    """
+
+    temperature: float = 1.0
+    temperatures: tuple[float, ...]
+
+    @property
+    @override
+    def knob(self) -> Knob:
+        """The temperature."""
+        return Knob("temperature", self.temperatures, 1.0)
+
+    @override
+    def tuned(self, value: float) -> Self:
+        """Returns the model at another temperature.
+
+        Raises:
+            UserError: If it is not above 0.
+        """
+        if not value > 0:
+            raise UserError(f"temperature must be above 0. Got {value:g}.")
+        found = copy.copy(self)
+        found.temperature = value
         return found
 
 

@@ -10,9 +10,10 @@ from typing_extensions import override
 
 from gantlet.core.data import Space
 from gantlet.core.errors import UserError
-from gantlet.core.model import Density, FitResult, Knob, LogProb, Model, Selective, Tunable
+from gantlet.core.model import Density, FitResult, Knob, LogProb, Model, Selective
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
+from gantlet.models.nets import TemperatureScaled
 from gantlet.models.recurrent import check_sequences
 from gantlet.stats.witten_bell import END, Counts, WittenBell, events, zeros_trail
 
@@ -66,13 +67,9 @@ class Ngram(Selective):
 
     def restore(self, space: Space, state: Mapping[str, Tensor]) -> Model:
         """Returns a fitted model from its saved tensors."""
-        contexts, grams = _levels(space) + 1, list[Counts]()
-        for k in range(2, self.order + 1):
-            keys = state[f"keys{k}"]
-            grams.append(Counts(keys, state[f"counts{k}"], contexts, _levels(space)))
-            contexts = len(keys)
         ends, has_zero = state["zero"].tolist()
-        table = WittenBell(state["single"], tuple(grams), bool(ends), bool(has_zero))
+        grams = _grams(state, self.order, _levels(space))
+        table = WittenBell(state["single"], grams, bool(ends), bool(has_zero))
         return _Ngram(space, table, self.temperature)
 
 
@@ -81,8 +78,18 @@ def _levels(space: Space) -> int:
     return space.levels
 
 
+def _grams(state: Mapping[str, Tensor], order: int, levels: int) -> tuple[Counts, ...]:
+    """Returns the counts of n-grams of 2 to ``order`` tokens from saved tensors."""
+    contexts, found = levels + 1, list[Counts]()
+    for k in range(2, order + 1):
+        keys = state[f"keys{k}"]
+        found.append(Counts(keys, state[f"counts{k}"], contexts, levels))
+        contexts = len(keys)
+    return tuple(found)
+
+
 @final
-class _Ngram(Tunable, Density):
+class _Ngram(TemperatureScaled, Density):
     """A table of n-grams at a temperature.
 
     Args:
@@ -107,15 +114,9 @@ class _Ngram(Tunable, Density):
     @property
     def table(self) -> WittenBell:
         """The counts, on the device of the model."""
-        contexts, grams = _levels(self.space) + 1, list[Counts]()
-        for k in range(2, self._orders + 1):
-            keys = self.get_buffer(f"keys{k}")
-            grams.append(
-                Counts(keys, self.get_buffer(f"counts{k}"), contexts, _levels(self.space))
-            )
-            contexts = len(keys)
-        single = self.get_buffer("single")
-        return WittenBell(single, tuple(grams), self._ends, self._has_zero)
+        state = dict(self.named_buffers())
+        grams = _grams(state, self._orders, _levels(self.space))
+        return WittenBell(state["single"], grams, self._ends, self._has_zero)
 
     @property
     @override
@@ -126,10 +127,6 @@ class _Ngram(Tunable, Density):
     @override
     def knob(self) -> Knob:
         return Knob("temperature", _TEMPERATURES, self.temperature)
-
-    @override
-    def tuned(self, value: float) -> Model:
-        return _Ngram(self.space, self.table, value)
 
     @override
     @torch.no_grad()

@@ -18,7 +18,7 @@ from typing_extensions import override
 
 from gantlet.core.data import Space
 from gantlet.core.errors import UserError
-from gantlet.core.model import CachedModel, Density, Knob, LogProb, Tunable
+from gantlet.core.model import CachedModel, Density, LogProb
 from gantlet.models.ar import (
     MOST_LOGITS,
     SAMPLED_AT_ONCE,
@@ -26,6 +26,7 @@ from gantlet.models.ar import (
     KeyValueCache,
     choose,
 )
+from gantlet.models.nets import TemperatureScaled
 from gantlet.stats.witten_bell import END, zeros_trail
 
 BARRIER = 30.0
@@ -572,43 +573,26 @@ def check_sequences(space: Space, family: str) -> None:
 # ----------------------------------------------------------------------------
 
 
-class SequenceModel(CachedModel, Tunable):
+class SequenceModel(CachedModel, TemperatureScaled):
     """A sequence network as a model; its knob is the temperature of sampling.
 
     Args:
         space: Rows of tokens, or walks.
         net: The network.
-        temperature: Divides all logits: below 1 likely levels become likelier.
     """
 
-    def __init__(self, space: Space, net: SequenceNet, *, temperature: float = 1.0) -> None:
+    temperatures = (0.9, 0.8, 0.7, 0.55, 0.4)
+
+    def __init__(self, space: Space, net: SequenceNet) -> None:
         super().__init__()
         self.space = space
         self.net = net
-        self.temperature = temperature
 
     @property
     @override
     def sample_depth(self) -> int:
         """One evaluation for each level."""
         return self.space.size
-
-    @property
-    @override
-    def knob(self) -> Knob:
-        """The temperature."""
-        return Knob("temperature", (0.9, 0.8, 0.7, 0.55, 0.4), 1.0)
-
-    @override
-    def tuned(self, value: float) -> "SequenceModel":
-        """Returns the model at another temperature, above 0.
-
-        Raises:
-            UserError: If it is not above 0.
-        """
-        if not value > 0:
-            raise UserError(f"temperature must be above 0. Got {value:g}.")
-        return type(self)(self.space, self.net, temperature=value)
 
     def prepare(self, batch: Tensor, *, rng: torch.Generator) -> None:
         """Finds out whether sequences end."""

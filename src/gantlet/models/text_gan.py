@@ -5,7 +5,6 @@ recurrent generator and lets the gradient pass through a relaxation of them; ``s
 critic probabilities in the place of levels.
 """
 
-from copy import copy
 from dataclasses import dataclass
 from typing import Annotated, Literal, final
 
@@ -14,12 +13,11 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from gantlet.core.data import Space
-from gantlet.core.errors import UserError
-from gantlet.core.model import Generative, Knob, Tunable, refuse_context
+from gantlet.core.model import Generative, refuse_context
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
 from gantlet.models.losses import AdversarialObjective, LossName, PenaltyName
-from gantlet.models.nets import seeded
+from gantlet.models.nets import LatentScaled, seeded
 from gantlet.models.recurrent import CellName, LanguageModel, SequenceSizes, check_sequences
 from gantlet.models.sequence_games import (
     LikelihoodStart,
@@ -88,18 +86,16 @@ class GumbelGame(LikelihoodStart[LanguageModel]):
 
 
 @final
-class SimplexModel(Tunable):
+class SimplexModel(LatentScaled):
     """All places of a sequence at once, from one latent, as probabilities of the levels.
 
-    A sample is the likeliest level of each place. Its knob is the truncation: latents are
-    multiplied by it.
+    A sample is the likeliest level of each place.
 
     Args:
         space: Rows of tokens, or walks.
         latent: Latent dimension.
         width: Channels of the convolutions.
         blocks: Residual blocks.
-        truncation: Multiplies the latents.
     """
 
     ends: Tensor
@@ -108,7 +104,6 @@ class SimplexModel(Tunable):
         super().__init__()
         self.space = space
         self.latent = latent
-        self.truncation = 1.0
         self.net = nn.Sequential(
             nn.Linear(latent, width * space.size),
             nn.Unflatten(1, (width, space.size)),
@@ -116,25 +111,6 @@ class SimplexModel(Tunable):
             nn.Conv1d(width, space.levels or 1, 1),
         )
         self.register_buffer("ends", torch.zeros((), dtype=torch.bool))
-
-    @property
-    @override
-    def knob(self) -> Knob:
-        """The truncation."""
-        return Knob("truncation", (0.9, 0.8, 0.65, 0.5, 0.3), 1.0)
-
-    @override
-    def tuned(self, value: float) -> "SimplexModel":
-        """Returns the model with latents multiplied by ``value``, not negative.
-
-        Raises:
-            UserError: If it is negative.
-        """
-        if not value >= 0:
-            raise UserError(f"truncation must not be negative. Got {value:g}.")
-        made = copy(self)
-        made.truncation = value
-        return made
 
     @torch.no_grad()
     def prepare(self, batch: Tensor, *, rng: torch.Generator) -> None:  # noqa: ARG002
@@ -145,7 +121,7 @@ class SimplexModel(Tunable):
         """Returns the probabilities of ``n`` samples, shape ``(n, length, levels)``."""
         z = torch.randn(n, self.latent, generator=rng, device=rng.device)
         like = next(self.net.parameters())
-        logits: Tensor = self.net(self.truncation * z.to(like.dtype))
+        logits: Tensor = self.net(self.latent_scale * z.to(like.dtype))
         return logits.softmax(1).transpose(1, 2)
 
     @override

@@ -1,6 +1,5 @@
 """WaveNet: each number of a clip of sound predicted from those before it."""
 
-import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,24 +12,12 @@ from typing_extensions import override
 
 from gantlet.core.data import Space
 from gantlet.core.errors import unknown
-from gantlet.core.model import (
-    CachedModel,
-    Density,
-    Generative,
-    Knob,
-    LogProb,
-    Model,
-    Tunable,
-    refuse_context,
-)
+from gantlet.core.model import CachedModel, Density, Generative, LogProb, refuse_context
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
 from gantlet.models.ar import choose
 from gantlet.models.codecs import amplitude, check_clips, ended
-from gantlet.models.nets import seeded
-
-TEMPERATURE = Knob("temperature", (0.95, 0.9, 0.8, 0.7, 0.5), 1.0)
-"""Logits are divided by it: below 1 likely numbers become more likely."""
+from gantlet.models.nets import TemperatureScaled, seeded
 
 _MU = 255.0
 _OUTSIDE = 1e-6  # share of numbers that may lie anywhere: none is impossible
@@ -124,7 +111,7 @@ def pointwise(layer: nn.Conv1d, x: Tensor) -> Tensor:
 
 
 @final
-class WaveNetModel(CachedModel, Density, Tunable):
+class WaveNetModel(CachedModel, Density, TemperatureScaled):
     """Dilated causal convolutions that put out the probabilities of the next level.
 
     The density of a clip is exact: that of a number is the probability of its level, times the
@@ -139,6 +126,8 @@ class WaveNetModel(CachedModel, Density, Tunable):
         dilations: Of the layers.
     """
 
+    temperatures = (0.95, 0.9, 0.8, 0.7, 0.5)
+
     def __init__(self, space: Space, levels: int, width: int, dilations: list[int]) -> None:
         super().__init__()
         self.space = space
@@ -152,24 +141,12 @@ class WaveNetModel(CachedModel, Density, Tunable):
         self.out = nn.Conv1d(width, levels, 1)
         for parameter in self.out.parameters():
             nn.init.zeros_(parameter)
-        self.temperature = TEMPERATURE.neutral
 
     @property
     @override
     def sample_depth(self) -> int:
         """One evaluation for each number."""
         return self.space.size
-
-    @property
-    @override
-    def knob(self) -> Knob:
-        return TEMPERATURE
-
-    @override
-    def tuned(self, value: float) -> Model:
-        made = copy.copy(self)
-        made.temperature = value
-        return made
 
     @property
     def silence(self) -> int:
@@ -231,13 +208,13 @@ class WaveNetModel(CachedModel, Density, Tunable):
     @override
     def _log_prob(self, x: Tensor, context: Tensor | None, *, rng: torch.Generator) -> LogProb:
         rows = max(1, _POSITIONS // self.space.size)
-        parts = [
-            self.conditionals(wave, q, self.logits(self.before(q))).sum(1)
-            for wave in torch.split(x.flatten(1), rows)
-            for q in [self.code(wave)]
-        ]
-        value = torch.cat(parts) if parts else x.new_zeros(0)
-        return LogProb(value, "exact", "product of conditionals")
+        parts = [self._of_waves(wave) for wave in torch.split(x.flatten(1), rows)]
+        return LogProb(torch.cat(parts), "exact", "product of conditionals")
+
+    def _of_waves(self, wave: Tensor) -> Tensor:
+        """Returns the log-density of clips, shape ``(n, length)``, one number each."""
+        q = self.code(wave)
+        return self.conditionals(wave, q, self.logits(self.before(q))).sum(1)
 
     @override
     @torch.no_grad()
