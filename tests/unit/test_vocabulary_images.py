@@ -64,7 +64,7 @@ def test_what_follows_is_a_flaw_only_beyond_what_others_let_expect():
         )
         nothing = Explanation.nothing(halves.judge.real.shape[1])
         limits = {"level": 0.05, "smallest": 0.2, "permutations": 199}
-        found = attribute_flaws(halves, nothing, **limits, rng=Rng(0))
+        found = attribute_flaws(halves, nothing, whole=None, **limits, rng=Rng(0))
         return [f.naming.probe for f in found]
 
     assert probed(main=0.0, follower=1.0) == ["follower"]

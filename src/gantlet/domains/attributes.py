@@ -1,6 +1,6 @@
 """Attributes: named measurements of single samples."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -24,6 +24,8 @@ class Attribute:
             beyond what the others let expect, and names a direction only where no other word does.
         rare: Whether it is of rare samples, and follows from the other words of its topic where
             these differ by half a deviation or more.
+        alike: Whether samples that show it resemble one another, as clips without sound do. All of
+            them count for it, and not one in the place of all.
         label: The class whose share it is, or None.
     """
 
@@ -33,6 +35,7 @@ class Attribute:
     topic: str
     follows: bool = False
     rare: bool = False
+    alike: bool = False
     label: int | None = None
 
 
@@ -56,7 +59,13 @@ class AttributeTable:
 
     def follows(self) -> Tensor:
         """Returns which measurements follow from almost any flaw, shape ``(len(words),)``."""
-        flags = [word.follows for word in self.words]
+        return self._flags([word.follows for word in self.words])
+
+    def alike(self) -> Tensor:
+        """Returns by which measurements samples are alike, shape ``(len(words),)``."""
+        return self._flags([word.alike for word in self.words])
+
+    def _flags(self, flags: Sequence[bool]) -> Tensor:
         return torch.tensor(flags, dtype=torch.bool, device=self.values.device)
 
     def at(self, places: Tensor) -> "AttributeTable":
@@ -65,11 +74,24 @@ class AttributeTable:
 
 
 def attribute(
-    name: str, less: str, more: str, topic: str = "", *, follows: bool = False, rare: bool = False
+    name: str,
+    less: str,
+    more: str,
+    topic: str = "",
+    *,
+    follows: bool = False,
+    rare: bool = False,
+    alike: bool = False,
 ) -> Attribute:
     """Returns a word that is a topic of its own, unless another one is given."""
     return Attribute(
-        name=name, less=less, more=more, topic=topic or name, follows=follows, rare=rare
+        name=name,
+        less=less,
+        more=more,
+        topic=topic or name,
+        follows=follows,
+        rare=rare,
+        alike=alike,
     )
 
 

@@ -103,7 +103,7 @@ def _level(wave: Tensor, n: Tensor, frames: _Frames) -> dict[Attribute, Tensor]:
     mean = wave.sum(1) / n
     is_silent = (wave.abs().amax(1) < _SILENT).double()
     return {
-        attribute("silence", "no silent clips", "silent clips: nothing is heard"): (
+        attribute("silence", "no silent clips", "silent clips: nothing is heard", alike=True): (
             is_silent + jitter(wave, _SMALL)
         ),
         attribute("duration", "too short", "too long"): (n / frames.rate + 0.01).log(),

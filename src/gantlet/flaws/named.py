@@ -137,20 +137,33 @@ class _Suspect:
     """A measurement that may show a flaw.
 
     Attributes:
+        halves: The samples that it was looked for and is tested on.
         column: Which.
         alone: It on the second half, without the effect of other flaws.
         cause: The corruption that explains it, or None.
     """
 
+    halves: DiscoveryValidation
     column: int
     alone: TwoSamples
     cause: str | None = None
+
+    @property
+    def plain(self) -> TwoSamples:
+        """The measurement on the second half as it is."""
+        return self.halves.judge.column(self.column)
+
+    @property
+    def shift(self) -> float:
+        """The difference of the means, the smaller of as it is and without other flaws."""
+        return float(same_sign_minimum(self.plain.shift(), self.alone.shift()))
 
 
 def test_attributes(
     halves: DiscoveryValidation,
     known: Explanation,
     *,
+    whole: DiscoveryValidation | None,
     level: float,
     smallest: float,
     permutations: int,
@@ -165,9 +178,13 @@ def test_attributes(
     What is looked at and in which order comes from the first half; the second gives the larger of
     the two p-values, corrected by Holm's procedure.
 
+    Measurements by which samples are alike come before all others, from the samples in which none
+    is left out as a copy.
+
     Args:
-        halves: The samples.
+        halves: The samples, in which each copy counts once.
         known: What explains the first half.
+        whole: The samples with all copies; None if these are ``halves``.
         level: The significance level (family-wise error rate).
         smallest: The minimum effect size, in standard deviations.
         permutations: The number of label permutations.
@@ -175,28 +192,32 @@ def test_attributes(
     """
     # Of more, so few permutations could certify none.
     most = max(int(level * (permutations + 1)), 1)
-    suspects = _caused(halves, known)[:most]
-    suspects += _others(halves, known, smallest / 2, most - len(suspects))
-    if not suspects:
-        return []
-    columns = [s.column for s in suspects]
-    z = halves.judge
-    plain = TwoSamples(real=z.real[:, columns], fake=z.fake[:, columns])
-    real, fake = (torch.stack([getattr(s.alone, x) for s in suspects], 1) for x in _SIDES)
-    alone = TwoSamples(real=real, fake=fake)
+    alike = [] if whole is None else _alike(whole, smallest / 2)[:most]
+    suspects = _caused(halves, known)[: most - len(alike)]
+    suspects += _others(halves, known, smallest / 2, most - len(alike) - len(suspects))
     generator = rng.stream("named/p")
-    both = [torch.cat([getattr(v, s) for v in (plain, alone)], 1) for s in _SIDES]
-    p = p_values(*both, permutations=permutations, rng=generator).view(2, -1).amax(0)
-    corrected = holm_adjusted(p.tolist())
-    shifts = same_sign_minimum(plain.shift(), alone.shift())
+    p = [x for part in (alike, suspects) for x in _tested(part, permutations, generator)]
+    corrected = holm_adjusted(p)
     found: list[Flaw] = []
-    for i, suspect in enumerate(suspects):
+    for p_of_all, suspect in zip(corrected, [*alike, *suspects], strict=True):
         topics = {f.naming.topic for f in found if f.naming is not None}
         is_new = halves.words.words[suspect.column].topic not in topics
-        if corrected[i] <= level and float(shifts[i]) >= smallest and is_new:
-            found.append(flaw_of(halves, suspect.column, suspect.alone, corrected[i], rng=rng))
-            found[-1] = replace(found[-1], cause=suspect.cause)
+        if p_of_all <= level and suspect.shift >= smallest and is_new:
+            flaw = flaw_of(suspect.halves, suspect.column, suspect.alone, p_of_all, rng=rng)
+            # Whatever it was tested on, directions are looked for among these samples.
+            both = (z.column(suspect.column) for z in (halves.seek, halves.judge))
+            found.append(replace(flaw, cause=suspect.cause, seek=next(both), judge=next(both)))
     return found
+
+
+def _tested(suspects: Sequence[_Suspect], permutations: int, rng: torch.Generator) -> list[float]:
+    """Returns the p-value of each, the larger of the two; all are of the same samples."""
+    if not suspects:
+        return []
+    views = [*(s.plain for s in suspects), *(s.alone for s in suspects)]
+    real, fake = (torch.stack([getattr(v, side) for v in views], 1) for side in _SIDES)
+    p = p_values(real, fake, permutations=permutations, rng=rng).view(2, -1).amax(0)
+    return [float(x) for x in p]
 
 
 def exceeds_explanation(halves: DiscoveryValidation, known: Explanation) -> Tensor:
@@ -212,6 +233,7 @@ def _caused(halves: DiscoveryValidation, known: Explanation) -> list[_Suspect]:
         part = torch.where(known.own[name], known.part(name).abs(), 0)
         found.append(
             _Suspect(
+                halves=halves,
                 column=(j := int(part.argmax())),
                 alone=_less(halves.judge, known.others[name]).column(j),
                 cause=name,
@@ -233,16 +255,35 @@ def _others(
     allowed &= ~_expected(halves.words.words, seek.shift())
     for own in known.own.values():
         allowed &= ~own
-    # What chance does to most measurements would only make Holm's procedure stricter.
-    chance = _CHANCE * (1 / len(seek.real) + 1 / len(seek.fake)) ** 0.5
-    least = max(smallest, chance)
+    least = max(smallest, _chance(seek))
     follows = halves.words.follows()
     picked = forward_selection(seek, allowed & ~follows, least, most)
     picked = forward_selection(seek, allowed & follows, least, most, picked)
     return [
-        _Suspect(column=j, alone=_without(seek, judge, picked[:i]).column(j))
+        _Suspect(halves=halves, column=j, alone=_without(seek, judge, picked[:i]).column(j))
         for i, j in enumerate(picked)
     ]
+
+
+def _alike(whole: DiscoveryValidation, smallest: float) -> list[_Suspect]:
+    """Returns the measurements by which samples are alike, where they differ.
+
+    Other flaws are not taken away: those are of the samples in which copies count once.
+    """
+    shift = whole.seek.shift().abs()
+    is_large = whole.words.alike() & (shift >= max(smallest, _chance(whole.seek)))
+    return [
+        _Suspect(halves=whole, column=j, alone=whole.judge.column(j))
+        for j in is_large.nonzero()[:, 0].tolist()
+    ]
+
+
+def _chance(z: TwoSamples) -> float:
+    """Returns the shift that chance gives to most measurements.
+
+    Smaller ones would only make Holm's procedure stricter.
+    """
+    return _CHANCE * math.sqrt(1 / len(z.real) + 1 / len(z.fake))
 
 
 def _expected(words: Sequence[Attribute], shift: Tensor) -> Tensor:

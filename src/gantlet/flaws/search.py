@@ -421,8 +421,8 @@ def guided_search(
     """Returns named flaws, repeats, and directions without a name; also how the search ended.
 
     And how many held-out samples of each set it rests on. Copies among the fakes count once for
-    all but repeats. Directions are sought against real samples with all
-    corruptions that explain the named flaws.
+    all but repeats and measurements by which samples are alike. Directions are sought against real
+    samples with all corruptions that explain the named flaws.
 
     Args:
         given: The samples.
@@ -434,6 +434,7 @@ def guided_search(
     named = test_attributes(
         use,
         known,
+        whole=None if use is given.halves else given.halves,
         level=_NAMES * search.level,
         smallest=search.min_effect,
         permutations=search.permutations,
