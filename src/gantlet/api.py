@@ -30,12 +30,12 @@ from gantlet.commands.compare.trial import restore
 from gantlet.commands.converge.study import Converge
 from gantlet.commands.cost import cost_of, cost_report, samples_found
 from gantlet.commands.doctor import Health, health
+from gantlet.commands.drawn_samples import draw_and_save
 from gantlet.commands.evaluate.inputs import EvaluationSpec, named, spec_with_name
 from gantlet.commands.evaluate.study import Evaluate
 from gantlet.commands.flaws.study import FindFlaws
 from gantlet.commands.forecast.study import Forecast
 from gantlet.commands.plan import PlanQuestion, plan_of
-from gantlet.commands.sampling import draw_and_save
 from gantlet.commands.support.study import FindSupport
 from gantlet.commands.tournament.study import Tournament
 from gantlet.commands.trained import find_trial

@@ -11,8 +11,8 @@ from gantlet.research.batching.study import Batching
 from gantlet.research.distributions.design import FAMILIES
 from gantlet.research.distributions.design import SCALES as DESIGNS
 from gantlet.research.distributions.study import Distributions
-from gantlet.research.modalities.design import DESIGNS as KINDS
-from gantlet.research.modalities.design import SEEDS as REPEATS
+from gantlet.research.modalities.kind_designs import DESIGNS as KINDS
+from gantlet.research.modalities.kind_designs import SEEDS as REPEATS
 from gantlet.research.modalities.study import Modalities
 from gantlet.research.tradeoffs.comparisons import SCALES
 from gantlet.research.tradeoffs.study import Tradeoffs

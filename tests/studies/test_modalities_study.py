@@ -12,12 +12,19 @@ from gantlet.core.estimate import REAL, Estimate, Outcome
 from gantlet.core.rng import Rng
 from gantlet.core.spec import families
 from gantlet.probes.network_probe import AUC, OVERLAP, STATISTIC
-from gantlet.research.modalities.design import BOTH, COURSES, DESIGNS, TEXT, THEN_RELAXED, WALKS
-from gantlet.research.modalities.effects import Cell, Layout, difference
-from gantlet.research.modalities.matched import Point, at_overlap, common, point_of
-from gantlet.research.modalities.report import Findings, answers, blocks
-from gantlet.research.modalities.results import KindResults, claims_of, decided, matched_claims
+from gantlet.research.modalities.equal_overlap import NetworkPoint, at_overlap, common, point_of
+from gantlet.research.modalities.kind_claims import KindResults, claims_of, decided, matched_claims
+from gantlet.research.modalities.kind_designs import (
+    BOTH,
+    COURSES,
+    DESIGNS,
+    TEXT,
+    THEN_RELAXED,
+    WALKS,
+)
+from gantlet.research.modalities.report import StudyFindings, answers, blocks
 from gantlet.research.modalities.study import Modalities
+from gantlet.research.modalities.variance_components import DesignCell, Layout, difference
 from gantlet.run.store import TrialFolder
 
 ROWS = "mixed-table:n=300,held_out=100"
@@ -39,7 +46,7 @@ def known(value):
 
 @pytest.mark.parametrize("design", DESIGNS, ids=lambda d: d.kind)
 def test_a_design_has_pairs_of_both_kinds_and_a_line_up(design):
-    cells = {Cell(a.prior, a.technique): [0.0, 1.0] for a in design.crossed()}
+    cells = {DesignCell(a.prior, a.technique): [0.0, 1.0] for a in design.crossed()}
     assert len(cells) == len(list(design.crossed()))
     layout = Layout(cells)
     assert layout.is_comparable()
@@ -137,7 +144,7 @@ STUDY = Modalities(size="tiny", seeds=5)
 
 
 def test_where_nothing_differs_nothing_is_found():
-    found = Findings(planted(STUDY, lambda *_: -2.0), {})
+    found = StudyFindings(planted(STUDY, lambda *_: -2.0), {})
     assert len(found.claims) > 25
     assert [c.found for c in found.claims if c.sign] == []
     for verdict in answers(found):
@@ -148,7 +155,7 @@ def test_what_is_below_the_noise_floor_does_not_differ():
     def log_distance(design, arm):
         return -9.0 - 3.0 * len(arm.model)
 
-    found = Findings(planted(STUDY, log_distance, floor=0.01), {})
+    found = StudyFindings(planted(STUDY, log_distance, floor=0.01), {})
     assert {c.sign for c in found.claims} == {0}
 
 
@@ -166,7 +173,7 @@ def by_technique(design, arm):
 
 @pytest.mark.parametrize(("plant", "sign"), [(by_prior, 1), (by_technique, -1)])
 def test_a_planted_prior_or_technique_is_told_from_the_other(plant, sign):
-    found = Findings(planted(STUDY, plant), {})
+    found = StudyFindings(planted(STUDY, plant), {})
     against = [c for c in found.claims if c.topic == "against"]
     assert [c.sign for c in against] == [sign] * len(DESIGNS)
     what = "prior" if sign > 0 else "technique"
@@ -185,7 +192,7 @@ def test_the_line_up_and_reinforcement_of_both_players_are_told_either_way():
             - (1.5 if arm.technique == BOTH else 0.0)
         )
 
-    found = Findings(planted(STUDY, log_distance), {})
+    found = StudyFindings(planted(STUDY, log_distance), {})
     told = {c.found for c in found.claims if c.topic == "line-up"}
     assert "text: lm is nearer to the data than text-gan" in told
     assert "text: text-gan is nearer to the data than histogram" in told
@@ -206,7 +213,7 @@ def test_a_training_that_failed_leaves_its_cell_out():
 
 
 def test_the_report_has_a_chart_of_every_kind():
-    found = Findings(planted(STUDY, by_prior), {})
+    found = StudyFindings(planted(STUDY, by_prior), {})
     titles = [b.title for b in blocks(found)]
     assert titles[0] == "Prior against technique"
     assert [d.title.capitalize() for d in DESIGNS] == titles[2:-2]
@@ -217,8 +224,8 @@ def test_the_report_has_a_chart_of_every_kind():
 # Prior against technique: the test keeps its level.
 # ----------------------------------------------------------------------------
 
-TIE = {Cell(p, t): float(p == "a") + float(t == "x") for p in "ab" for t in "xy"}
-EQUAL = {Cell(p, t): 0.0 for p in "ab" for t in "xyz"}
+TIE = {DesignCell(p, t): float(p == "a") + float(t == "x") for p in "ab" for t in "xy"}
+EQUAL = {DesignCell(p, t): 0.0 for p in "ab" for t in "xyz"}
 
 
 @pytest.mark.parametrize(("means", "most"), [(TIE, 0.075), (EQUAL, 0.02)])
@@ -236,7 +243,7 @@ def test_a_tie_of_prior_and_technique_is_rarely_taken_for_a_difference(means, mo
 def test_a_spread_is_the_variance_of_levels_without_noise():
     exact = Layout(
         {
-            Cell(p, t): [2.0 * i + 0.5 * j] * 2
+            DesignCell(p, t): [2.0 * i + 0.5 * j] * 2
             for i, p in enumerate("abc")
             for j, t in enumerate("xy")
         }
@@ -249,7 +256,7 @@ def test_a_spread_is_the_variance_of_levels_without_noise():
 
 def test_noise_does_not_add_to_a_spread_on_average():
     spreads = [
-        Layout({Cell(p, t): normal("s", k, p, t, n=3) for p in "ab" for t in "xy"}).prior
+        Layout({DesignCell(p, t): normal("s", k, p, t, n=3) for p in "ab" for t in "xy"}).prior
         for k in range(2000)
     ]
     error = torch.tensor(spreads).std() / math.sqrt(len(spreads))
@@ -285,7 +292,7 @@ def course(name, reached, *, triangles=1.0, auc=0.0):
                 "path length": 0.9 + 0.1 * o + 0.003 * noise[1],
                 AUC: 0.6 + 0.3 * o + auc + 0.01 * noise[1],
             }
-            points.append(Point(o, values))
+            points.append(NetworkPoint(o, values))
         found[seed] = points
     return found
 
@@ -323,4 +330,4 @@ def test_statistics_are_read_relative_to_the_real_network():
     }
     trial = STUDY.trials()[0]
     point = point_of(Outcome(trial=trial, scores=scores))
-    assert point == Point(0.3, {AUC: 0.8, "triangles": 0.5})
+    assert point == NetworkPoint(0.3, {AUC: 0.8, "triangles": 0.5})

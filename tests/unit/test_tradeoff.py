@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from gantlet.commands.compare.tradeoff import (
+from gantlet.commands.compare.quality_coverage import (
     Curve,
     trade_off_section,
     trade_off_verdicts,

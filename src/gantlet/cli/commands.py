@@ -84,7 +84,7 @@ def plan(asked: options.Plan, printing: Printing) -> int:
 @command(options.Sample, prints=())
 def sample(asked: options.Sample, _printing: Printing) -> int:
     """Saves samples of a trained model."""
-    from gantlet.commands.sampling import draw_and_save
+    from gantlet.commands.drawn_samples import draw_and_save
     from gantlet.core.errors import printable
 
     found = draw_and_save(asked)

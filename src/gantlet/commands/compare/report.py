@@ -21,7 +21,7 @@ from gantlet.commands.compare.memorization import (
     memorization_verdict,
 )
 from gantlet.commands.compare.network_report import copied_edges, network_sections
-from gantlet.commands.compare.tradeoff import (
+from gantlet.commands.compare.quality_coverage import (
     curve_scores,
     trade_off_section,
     trade_off_verdicts,

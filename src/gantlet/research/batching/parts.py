@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gantlet.core.estimate import Outcome, Trial
-from gantlet.research.parts import StudyPart
+from gantlet.research.study_part import StudyPart
 from gantlet.run.execute import Watch
 from gantlet.run.store import TrialFolder
 from gantlet.run.trials import RunData, TypedTrial

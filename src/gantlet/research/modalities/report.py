@@ -28,9 +28,8 @@ from gantlet.report.blocks import (
     Verdict,
 )
 from gantlet.report.format import text
-from gantlet.research.modalities.design import LIKELIHOOD, Arm, Place
-from gantlet.research.modalities.matched import STATISTICS, Course, at_overlap, common
-from gantlet.research.modalities.results import (
+from gantlet.research.modalities.equal_overlap import STATISTICS, OverlapCourse, at_overlap, common
+from gantlet.research.modalities.kind_claims import (
     LEVEL,
     TOPICS,
     Claim,
@@ -41,12 +40,13 @@ from gantlet.research.modalities.results import (
     matched_claims,
     ratio,
 )
+from gantlet.research.modalities.kind_designs import LIKELIHOOD, Arm, Place
 from gantlet.stats.intervals import mean
 
 
 @final
 @dataclass(frozen=True)
-class Findings:
+class StudyFindings:
     """What the whole study found.
 
     Attributes:
@@ -58,7 +58,7 @@ class Findings:
     walks: Mapping[str, Sequence[ModelResults]]
 
     @cached_property
-    def courses(self) -> dict[str, Course]:
+    def courses(self) -> dict[str, OverlapCourse]:
         """The overlap and statistics of each walk model over its training."""
         return {name: course_of(found) for name, found in self.walks.items()}
 
@@ -74,7 +74,7 @@ class Findings:
 # ----------------------------------------------------------------------------
 
 
-def answers(found: Findings) -> list[Verdict]:
+def answers(found: StudyFindings) -> list[Verdict]:
     """Returns for every question what is not distinguished, then what is, either way."""
     count = len(found.claims)
     topics = ((words, [c for c in found.claims if c.topic == t]) for t, words in TOPICS.items())
@@ -123,7 +123,7 @@ def caveats(place: Place) -> list[Caveat]:
 # ----------------------------------------------------------------------------
 
 
-def blocks(found: Findings) -> Iterator[Block]:
+def blocks(found: StudyFindings) -> Iterator[Block]:
     """Yields tables and charts: all kinds together, each kind, walks at equal overlap."""
     yield _summary(found)
     yield from _shares(found)
@@ -139,7 +139,7 @@ def blocks(found: Findings) -> Iterator[Block]:
     yield _tests(found)
 
 
-def _summary(found: Findings) -> Table:
+def _summary(found: StudyFindings) -> Table:
     rows: list[list[Cell]] = []
     for results in found.kinds:
         known = results.layout.is_comparable()
@@ -163,14 +163,14 @@ def _summary(found: Findings) -> Table:
     )
 
 
-def _gaps(found: Findings, results: KindResults) -> list[Cell]:
+def _gaps(found: StudyFindings, results: KindResults) -> list[Cell]:
     title = results.design.title
     wanted = [results.design.of_role(role).label for role in ("likelihood", "trivial")]
     ends = {c.models: ratio(c.test.estimate) for c in found.claims if c.models}
     return [ends.get((title, label)) for label in wanted]
 
 
-def _shares(found: Findings) -> Iterator[Block]:
+def _shares(found: StudyFindings) -> Iterator[Block]:
     dots = [
         Dot(name=r.design.title, estimate=share)
         for r in found.kinds
@@ -305,13 +305,13 @@ def _point(name: str, x: Estimate, y: Estimate, front: bool) -> Point:
 _NAMES = (*STATISTICS, AUC)
 
 
-def _matched(found: Mapping[str, Course]) -> Iterator[Block]:
+def _matched(found: Mapping[str, OverlapCourse]) -> Iterator[Block]:
     for name in _NAMES:
         yield _course(found, name)
     yield _at_equal(found)
 
 
-def _course(found: Mapping[str, Course], name: str) -> Lines:
+def _course(found: Mapping[str, OverlapCourse], name: str) -> Lines:
     is_ratio = name in STATISTICS
     return Lines(
         title=f"{name.capitalize() if is_ratio else name} against the edges that are copied",
@@ -322,7 +322,7 @@ def _course(found: Mapping[str, Course], name: str) -> Lines:
     )
 
 
-def _series(label: str, course: Course, name: str) -> Series:
+def _series(label: str, course: OverlapCourse, name: str) -> Series:
     """Returns the means over seeds of the points of one rank in overlap."""
     ordered = [sorted(points, key=lambda p: p.overlap) for points in course.values()]
     x, y = [], []
@@ -334,7 +334,7 @@ def _series(label: str, course: Course, name: str) -> Series:
     return Series(name=label, x=x, y=y)
 
 
-def _at_equal(found: Mapping[str, Course]) -> Table:
+def _at_equal(found: Mapping[str, OverlapCourse]) -> Table:
     """Returns all models beside each other at the overlap that each and the likelihood pass."""
     first = LIKELIHOOD
     rows: list[list[Cell]] = []
@@ -362,7 +362,7 @@ def _at_equal(found: Mapping[str, Course]) -> Table:
 # ----------------------------------------------------------------------------
 
 
-def _sampling(found: Findings) -> Table:
+def _sampling(found: StudyFindings) -> Table:
     scores = (
         standings.SAMPLING,
         standings.DEPTH,
@@ -392,7 +392,7 @@ def _sampling(found: Findings) -> Table:
     )
 
 
-def _tests(found: Findings) -> Table:
+def _tests(found: StudyFindings) -> Table:
     rows: list[list[Cell]] = [
         [c.subject, c.found if c.sign else "not distinguished", c.test.estimate, c.p]
         for c in found.claims

@@ -14,7 +14,8 @@ from gantlet.core.errors import UserError
 from gantlet.core.estimate import Outcome, Spend, Trial
 from gantlet.core.spec import datasets, families
 from gantlet.report.blocks import Report, failed_trials
-from gantlet.research.modalities.design import (
+from gantlet.research.modalities.kind_claims import KindResults
+from gantlet.research.modalities.kind_designs import (
     COURSES,
     DESIGNS,
     FITTED,
@@ -26,8 +27,7 @@ from gantlet.research.modalities.design import (
     courses,
     designs_of,
 )
-from gantlet.research.modalities.report import Findings, answers, blocks, caveats
-from gantlet.research.modalities.results import KindResults
+from gantlet.research.modalities.report import StudyFindings, answers, blocks, caveats
 from gantlet.run.execute import Watch, facts_of
 from gantlet.run.store import Run, TrialFolder
 from gantlet.run.trials import RunData
@@ -98,7 +98,7 @@ class Modalities:
             for d in DESIGNS
             if d.kind in self.comparisons
         ]
-        found = Findings(kinds, self._courses_of(by_key, run))
+        found = StudyFindings(kinds, self._courses_of(by_key, run))
         return Report(
             title="Beyond images: priors and techniques",
             command="study modalities",

@@ -15,7 +15,7 @@ STATISTICS = ("triangles", "path length")
 """Statistics of networks that are read out, relative to the real one."""
 
 
-class Point(NamedTuple):
+class NetworkPoint(NamedTuple):
     """What the networks of one trained model are.
 
     Attributes:
@@ -27,11 +27,11 @@ class Point(NamedTuple):
     values: Mapping[str, float]
 
 
-Course = Mapping[int, Sequence[Point]]
+OverlapCourse = Mapping[int, Sequence[NetworkPoint]]
 """The points of one model over its training, by seed."""
 
 
-def point_of(outcome: Outcome) -> Point | None:
+def point_of(outcome: Outcome) -> NetworkPoint | None:
     """Returns the point of a trial, or None where its networks were not measured."""
     overlap = _value(outcome.scores.get(OVERLAP))
     if overlap is None:
@@ -42,14 +42,14 @@ def point_of(outcome: Outcome) -> Point | None:
         real = None if found is None else found.also.get("real")
         value = _value(found)
         values[name] = value / real if value is not None and real else None
-    return Point(overlap, {k: v for k, v in values.items() if v is not None})
+    return NetworkPoint(overlap, {k: v for k, v in values.items() if v is not None})
 
 
 def _value(found: Estimate | None) -> float | None:
     return None if found is None else found.value
 
 
-def common(a: Course, b: Course) -> float | None:
+def common(a: OverlapCourse, b: OverlapCourse) -> float | None:
     """Returns the largest overlap that both models pass in every seed, or None.
 
     It is chosen by the overlaps alone, so that what is then compared did not choose it.
@@ -61,12 +61,12 @@ def common(a: Course, b: Course) -> float | None:
     return highest if highest >= lowest else None
 
 
-def read_out(points: Sequence[Point], overlap: float, name: str) -> float | None:
+def read_out(points: Sequence[NetworkPoint], overlap: float, name: str) -> float | None:
     """Returns a value at an overlap, linearly between the points next to it.
 
     Example:
-        >>> read_out([Point(0.2, {"triangles": 1.0}), Point(0.4, {"triangles": 2.0})], 0.3,
-        ...          "triangles")
+        >>> few, many = (NetworkPoint(x, {"triangles": 5 * x}) for x in (0.2, 0.4))
+        >>> read_out([few, many], 0.3, "triangles")
         1.5
     """
     known = sorted((p.overlap, p.values[name]) for p in points if name in p.values)
@@ -77,7 +77,7 @@ def read_out(points: Sequence[Point], overlap: float, name: str) -> float | None
     return next((y for x, y in known if x == overlap), None)
 
 
-def at_overlap(course: Course, overlap: float, name: str) -> list[float]:
+def at_overlap(course: OverlapCourse, overlap: float, name: str) -> list[float]:
     """Returns a value of each seed at an overlap, without the seeds that do not pass it."""
     found = (read_out(points, overlap, name) for points in course.values())
     return [v for v in found if v is not None]

@@ -12,7 +12,15 @@ from gantlet.core.estimate import REAL, Estimate
 from gantlet.core.spec import families
 from gantlet.probes.network_probe import AUC
 from gantlet.report.format import text
-from gantlet.research.modalities.design import (
+from gantlet.research.modalities.equal_overlap import (
+    STATISTICS,
+    NetworkPoint,
+    OverlapCourse,
+    at_overlap,
+    common,
+    point_of,
+)
+from gantlet.research.modalities.kind_designs import (
     AUDIO,
     BOTH,
     LIKELIHOOD,
@@ -23,14 +31,12 @@ from gantlet.research.modalities.design import (
     Arm,
     Design,
 )
-from gantlet.research.modalities.effects import Cell, Contrast, Layout, Tested, difference
-from gantlet.research.modalities.matched import (
-    STATISTICS,
-    Course,
-    Point,
-    at_overlap,
-    common,
-    point_of,
+from gantlet.research.modalities.variance_components import (
+    Contrast,
+    DesignCell,
+    Layout,
+    Tested,
+    difference,
 )
 from gantlet.stats.intervals import holm_adjusted
 
@@ -84,7 +90,7 @@ class KindResults:
     @cached_property
     def layout(self) -> Layout:
         """The log distances of all priors and techniques."""
-        known = {Cell(a.prior, a.technique): self.logs(a) for a in self.design.crossed()}
+        known = {DesignCell(a.prior, a.technique): self.logs(a) for a in self.design.crossed()}
         return Layout({c: v for c, v in known.items() if len(v) >= ENOUGH})
 
     def named(self, metric: str) -> str:
@@ -318,9 +324,9 @@ def _times(results: KindResults, arm: Arm) -> list[float]:
 _COMPARED = tuple((name, LIKELIHOOD) for name in (THEN_RELAXED, THEN_REINFORCE, NETGAN))
 
 
-def course_of(found: Sequence[ModelResults]) -> Course:
+def course_of(found: Sequence[ModelResults]) -> OverlapCourse:
     """Returns the points of one model, by seed."""
-    points: dict[int, list[Point]] = {}
+    points: dict[int, list[NetworkPoint]] = {}
     for model in found:
         for seed, outcome in model.outcomes.items():
             point = point_of(outcome)
@@ -329,7 +335,7 @@ def course_of(found: Sequence[ModelResults]) -> Course:
     return points
 
 
-def matched_claims(found: Mapping[str, Course]) -> Iterator[Claim]:
+def matched_claims(found: Mapping[str, OverlapCourse]) -> Iterator[Claim]:
     """Yields the claims on techniques at equal overlap.
 
     Args:
@@ -344,7 +350,7 @@ def matched_claims(found: Mapping[str, Course]) -> Iterator[Claim]:
 
 
 def _matched(
-    found: Mapping[str, Course], pair: tuple[str, str], overlap: float, name: str
+    found: Mapping[str, OverlapCourse], pair: tuple[str, str], overlap: float, name: str
 ) -> Iterator[Claim]:
     a, b = pair
     sides = [_errors(at_overlap(found[side], overlap, name), name) for side in pair]

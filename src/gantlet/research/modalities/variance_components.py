@@ -17,7 +17,7 @@ from gantlet.stats.intervals import LEVEL as CONFIDENCE
 from gantlet.stats.intervals import Variance, t_above, t_quantile, total
 
 
-class Cell(NamedTuple):
+class DesignCell(NamedTuple):
     """A cell of a design.
 
     Attributes:
@@ -124,9 +124,9 @@ class Layout:
         values: By cell, those of every seed; cells have two or more.
     """
 
-    values: Mapping[Cell, Sequence[float]]
+    values: Mapping[DesignCell, Sequence[float]]
 
-    def pairs(self, *, prior: bool) -> list[tuple[Cell, Cell]]:
+    def pairs(self, *, prior: bool) -> list[tuple[DesignCell, DesignCell]]:
         """Returns the pairs of cells that differ in the prior alone, or in the technique alone."""
         return [
             (a, b)
@@ -202,7 +202,7 @@ class Layout:
             if both:
                 yield Contrast(a, b, self._mean_difference(both))
 
-    def _mean_difference(self, pairs: Sequence[tuple[Cell, Cell]]) -> Tested:
+    def _mean_difference(self, pairs: Sequence[tuple[DesignCell, DesignCell]]) -> Tested:
         values = {"/".join(c): self.values[c] for pair in pairs for c in pair}
         signs = {0: 1.0, 1: -1.0}
         weights = {
@@ -210,14 +210,14 @@ class Layout:
         }
         return weighted(values, weights)
 
-    def _spread(self, pairs: Sequence[tuple[Cell, Cell]]) -> float:
+    def _spread(self, pairs: Sequence[tuple[DesignCell, DesignCell]]) -> float:
         return fmean(
             (self._means[a] - self._means[b]) ** 2 / 2
             - (self._noise[a].value + self._noise[b].value) / 2
             for a, b in pairs
         )
 
-    def _slopes(self, *, prior: bool) -> dict[Cell, float]:
+    def _slopes(self, *, prior: bool) -> dict[DesignCell, float]:
         """Returns how a spread changes with the mean of each cell."""
         pairs = self.pairs(prior=prior)
         slopes = dict.fromkeys(self.values, 0.0)
@@ -227,7 +227,7 @@ class Layout:
             slopes[b] -= gap
         return slopes
 
-    def _along(self, value: float, slopes: Mapping[Cell, float]) -> Tested:
+    def _along(self, value: float, slopes: Mapping[DesignCell, float]) -> Tested:
         noise = self._noise
         parts = [
             Variance(s * s * noise[c].value, s**4 * noise[c].noise) for c, s in slopes.items()
@@ -237,9 +237,9 @@ class Layout:
         return tested(value, total(parts), n=n, method=method)
 
     @cached_property
-    def _means(self) -> dict[Cell, float]:
+    def _means(self) -> dict[DesignCell, float]:
         return {c: fmean(v) for c, v in self.values.items()}
 
     @cached_property
-    def _noise(self) -> dict[Cell, Variance]:
+    def _noise(self) -> dict[DesignCell, Variance]:
         return {c: _variance(v, 1.0) for c, v in self.values.items()}

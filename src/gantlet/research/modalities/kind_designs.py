@@ -208,7 +208,7 @@ WALKS = Design(
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Course:
+class FollowedModel:
     """A model of walks that is followed over its training.
 
     Attributes:
@@ -236,11 +236,11 @@ THEN_RELAXED = "likelihood, then a relaxed critic"
 THEN_REINFORCE = "likelihood, then REINFORCE"
 NETGAN = "NetGAN"
 
-COURSES: Mapping[str, Course] = {
-    LIKELIHOOD: Course(model=f"lm:{_WIDE}", shares=_EARLY),
-    THEN_RELAXED: Course(model=f"text-gan:{_WIDE},start=40", shares=_LATE),
-    THEN_REINFORCE: Course(model=f"scratch-gan:{_WIDE},start=40", shares=_LATE),
-    NETGAN: Course(model="netgan", shares={**_LATE, "small": (1 / 2,), "tiny": (1 / 2,)}),
+COURSES: Mapping[str, FollowedModel] = {
+    LIKELIHOOD: FollowedModel(model=f"lm:{_WIDE}", shares=_EARLY),
+    THEN_RELAXED: FollowedModel(model=f"text-gan:{_WIDE},start=40", shares=_LATE),
+    THEN_REINFORCE: FollowedModel(model=f"scratch-gan:{_WIDE},start=40", shares=_LATE),
+    NETGAN: FollowedModel(model="netgan", shares={**_LATE, "small": (1 / 2,), "tiny": (1 / 2,)}),
 }
 """Models that are compared at equal overlap; all but NetGAN are one and the same LSTM."""
 
