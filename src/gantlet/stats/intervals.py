@@ -149,6 +149,28 @@ def paired(
     return mean(differences, level=level, unit=unit, of=f"paired {of}")
 
 
+def exponential(log: Estimate, *, method: str) -> Estimate:
+    """Returns a number of which the logarithm was estimated: of a mean, the geometric mean.
+
+    Ends beyond double precision become the largest that are safe to show, about 1e304.
+
+    Args:
+        log: The logarithm, with its interval.
+        method: How the number was obtained.
+
+    Example:
+        >>> e = exponential(mean([math.log(2.0), math.log(8.0)]), method="geometric mean")
+        >>> round(e.value, 6)
+        4.0
+    """
+    if log.value is None:
+        return log
+    value, low, high = (
+        None if v is None else math.exp(min(v, 700.0)) for v in (log.value, log.low, log.high)
+    )
+    return replace(log, value=value, low=low, high=high, method=method)
+
+
 def proportion(
     count: int,
     n: int,

@@ -1,6 +1,6 @@
 """Question 1: what does each kind of model give for the same compute?"""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, final
 
@@ -8,6 +8,7 @@ from gantlet import options
 from gantlet.commands.compare.report import answer
 from gantlet.commands.compare.trial import ComparisonTrial, check_metrics, run_model
 from gantlet.commands.cost import cost_of, expected, samples_found
+from gantlet.commands.standings import ModelResults, model_results
 from gantlet.commands.trained import Training
 from gantlet.core.arguments import check_fields
 from gantlet.core.data import Dataset, Encoded, Space
@@ -149,6 +150,16 @@ class Compare:
         """Ranks the models and says how sure the ranking is."""
         notes = self._about_models()
         return answer(self.command, self.question(), outcomes, run, data=self.loaded, notes=notes)
+
+    def results_among(self, found: Mapping[str, Outcome], run: Run) -> list[ModelResults]:
+        """Returns the results of its models where several comparisons share their trials.
+
+        Args:
+            found: The outcomes of all comparisons, by the key of the trial.
+            run: Where the trials kept what paired differences need.
+        """
+        keys = dict.fromkeys(t.key for t in self.trials())
+        return model_results([found[key] for key in keys if key in found], run)
 
     def plan(self) -> Sequence[str]:
         """Says how many samples there are, and what each training will take.

@@ -45,7 +45,7 @@ from gantlet.research.adversarial.trial import (
     worth_of,
 )
 from gantlet.research.distributions.analysis import student_p
-from gantlet.stats.intervals import holm_adjusted, mean
+from gantlet.stats.intervals import exponential, holm_adjusted, mean
 
 LEVEL = 0.05
 
@@ -116,12 +116,7 @@ def as_ratio(logs: Estimate) -> Estimate:
         >>> round(e.value, 6)
         4.0
     """
-    if logs.value is None:
-        return logs
-    low, high = (None if end is None else math.exp(end) for end in (logs.low, logs.high))
-    return replace(
-        logs, value=math.exp(logs.value), low=low, high=high, method=f"geometric {logs.method}"
-    )
+    return exponential(logs, method=f"geometric {logs.method}")
 
 
 # ----------------------------------------------------------------------------

@@ -8,11 +8,8 @@ from typing_extensions import override
 
 from gantlet.commands.batch.effects import p_paired
 from gantlet.core.estimate import Estimate
-from gantlet.report.format import text
-from gantlet.stats.intervals import holm_adjusted
-
-LEVEL = 0.05
-"""Error rate of a test, family-wise where differences are tested together."""
+from gantlet.research.significance import in_words, sign_of
+from gantlet.stats.intervals import holm_adjusted, paired
 
 
 @final
@@ -31,14 +28,18 @@ class PairedTest:
     @property
     def sign(self) -> int:
         """1 or -1 as it is distinguished above or below 0, and 0 as it is not."""
-        if self.p > LEVEL:
-            return 0
-        return 1 if (self.difference.value or 0) > 0 else -1
+        return sign_of(self.difference, self.p)
 
     @override
     def __str__(self) -> str:
         """The difference with its interval, and its p-value."""
         return f"{in_words(self.difference)}, p = {self.p:.2g}"
+
+
+def paired_by_seed(a: Mapping[int, float], b: Mapping[int, float]) -> Estimate | None:
+    """Returns the mean of ``a - b`` over the seeds of both, or None with fewer than two."""
+    both = sorted(a.keys() & b.keys())
+    return paired([a[s] for s in both], [b[s] for s in both]) if len(both) > 1 else None
 
 
 Key = TypeVar("Key", bound=Hashable)
@@ -67,17 +68,3 @@ def which(tests: Mapping[str, PairedTest], sign: int) -> str:
 def each(tests: Mapping[str, PairedTest]) -> str:
     """Returns every difference with its interval and p-value, as a sentence holds them."""
     return "; ".join(f"{name}: {t}" for name, t in tests.items())
-
-
-def in_words(e: Estimate) -> str:
-    """Returns a number with its interval, as a sentence holds it.
-
-    Example:
-        >>> in_words(Estimate(value=0.5, low=0.25, high=1.0, n=3))
-        '0.500 (0.250 to 1)'
-    """
-    if e.value is None:
-        return "not measured"
-    if e.low is None:
-        return f"at least {text(e.value)}" if e.kind == "lower" else text(e.value)
-    return f"{text(e.value)} ({text(e.low)} to {text(e.high)})"

@@ -13,13 +13,13 @@ from gantlet.core.model import Family, Generative
 from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets, families, solvers
 from gantlet.report.blocks import Block, Caveat, Cell, Column, Lines, Series, Table, Verdict
-from gantlet.research.batching.differences import all_tested, each, which
+from gantlet.research.batching.differences import all_tested, each, paired_by_seed, which
 from gantlet.research.batching.parts import Part, PartTrial, Size
 from gantlet.run.execute import Watch
 from gantlet.run.store import TrialFolder
 from gantlet.run.train import DivergedError, Plan, train
 from gantlet.run.trials import RunData
-from gantlet.stats.intervals import mean, paired
+from gantlet.stats.intervals import mean
 
 BATCHES = (32, 64, 256)
 MODELS: Mapping[str, str] = {
@@ -212,12 +212,6 @@ def _values(outcomes: Sequence[Outcome], name: str, kind: str, batch: int) -> di
     return found
 
 
-def _difference(a: Mapping[int, float], b: Mapping[int, float]) -> Estimate | None:
-    """Returns by how much the first is farther from the data, paired over seeds."""
-    both = sorted(a.keys() & b.keys())
-    return paired([a[s] for s in both], [b[s] for s in both]) if len(both) > 1 else None
-
-
 def _differences(outcomes: Sequence[Outcome]) -> dict[str, Estimate]:
     """Returns by how much each family is farther from the data than the plain GAN."""
     return {
@@ -226,7 +220,7 @@ def _differences(outcomes: Sequence[Outcome]) -> dict[str, Estimate]:
         for batch in BATCHES
         for name in list(MODELS)[1:]
         if (
-            d := _difference(
+            d := paired_by_seed(
                 _values(outcomes, name, kind, batch), _values(outcomes, "GAN", kind, batch)
             )
         )
@@ -243,7 +237,7 @@ def _gains(outcomes: Sequence[Outcome]) -> Iterator[Verdict]:
             for kind in KINDS
             for name in MODELS
             if (
-                d := _difference(
+                d := paired_by_seed(
                     _values(outcomes, name, kind, many), _values(outcomes, name, kind, few)
                 )
             )

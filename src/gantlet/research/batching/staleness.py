@@ -15,14 +15,20 @@ from gantlet.core.model import Family, Generative
 from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets, families, solvers
 from gantlet.report.blocks import Block, Caveat, Cell, Column, Lines, Series, Table, Verdict
-from gantlet.research.batching.differences import PairedTest, all_tested, each, which
+from gantlet.research.batching.differences import (
+    PairedTest,
+    all_tested,
+    each,
+    paired_by_seed,
+    which,
+)
 from gantlet.research.batching.parts import Part, PartTrial, Size
 from gantlet.run.averaging import Average, Averaging
 from gantlet.run.execute import Watch
 from gantlet.run.store import TrialFolder
 from gantlet.run.train import Batches
 from gantlet.run.trials import RunData
-from gantlet.stats.intervals import mean, paired
+from gantlet.stats.intervals import mean
 
 DELAYS = (0, 4, 16, 64)
 REMEDIED = 16
@@ -266,15 +272,12 @@ def _values(
     return found
 
 
-def _paired(a: Mapping[int, float], b: Mapping[int, float]) -> Estimate | None:
-    both = sorted(a.keys() & b.keys())
-    return paired([a[s] for s in both], [b[s] for s in both]) if len(both) > 1 else None
-
-
 def _difference(
     outcomes: Sequence[Outcome], penalty: str, way: Way, other: Way, kind: str = "last"
 ) -> Estimate | None:
-    return _paired(_values(outcomes, penalty, way, kind), _values(outcomes, penalty, other, kind))
+    return paired_by_seed(
+        _values(outcomes, penalty, way, kind), _values(outcomes, penalty, other, kind)
+    )
 
 
 def _against_synchronous(tests: Mapping[tuple[str, str], PairedTest]) -> Iterator[Verdict]:
@@ -314,7 +317,7 @@ def _averaging(outcomes: Sequence[Outcome]) -> Iterator[Verdict]:
         for way in (SYNCHRONOUS, ALL[4], ALL[REMEDIED]):
             last = _values(outcomes, penalty, way)
             for kind in ("exponential", "uniform"):
-                found = _paired(_values(outcomes, penalty, way, kind), last)
+                found = paired_by_seed(_values(outcomes, penalty, way, kind), last)
                 if found is not None:
                     differences[f"{name}, {way.name}, {_KINDS[kind]}"] = found
     tests = all_tested(differences)

@@ -18,8 +18,9 @@ from gantlet.games.field import GameField
 from gantlet.games.noise import noise_floor
 from gantlet.games.toys import Dirac
 from gantlet.report.blocks import Block, Caveat, Cell, Column, Lines, Series, Table, Verdict
-from gantlet.research.batching.differences import LEVEL, all_tested, each, in_words, which
+from gantlet.research.batching.differences import all_tested, each, which
 from gantlet.research.batching.parts import Part, PartTrial, Size
+from gantlet.research.significance import LEVEL, in_words
 from gantlet.run.execute import Watch
 from gantlet.run.store import TrialFolder
 from gantlet.run.trials import RunData

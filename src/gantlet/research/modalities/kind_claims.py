@@ -38,7 +38,8 @@ from gantlet.research.modalities.variance_components import (
     Tested,
     difference,
 )
-from gantlet.stats.intervals import holm_adjusted
+from gantlet.research.significance import in_words, sign_of
+from gantlet.stats.intervals import exponential, holm_adjusted
 
 ENOUGH = 2
 """A model needs so many trainings to be compared."""
@@ -114,8 +115,6 @@ TOPICS: Mapping[Topic, str] = {
 }
 """The questions, in the order of the report."""
 
-LEVEL = 0.05
-
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,9 +144,7 @@ class Claim:
     @property
     def sign(self) -> int:
         """1 or -1 as it is distinguished above or below 0, and 0 as it is not."""
-        if self.p > LEVEL:
-            return 0
-        return 1 if (self.test.estimate.value or 0.0) > 0 else -1
+        return sign_of(self.test.estimate, self.p)
 
     @property
     def found(self) -> str:
@@ -161,35 +158,14 @@ def decided(claims: Sequence[Claim]) -> list[Claim]:
     return [replace(c, p=p) for c, p in zip(claims, adjusted, strict=True)]
 
 
-def spoken(e: Estimate) -> str:
-    """Returns a number with its interval, as a sentence has it.
-
-    Example:
-        >>> spoken(Estimate(value=0.5, low=0.25, high=1.0, n=3))
-        '0.500 (0.250 to 1)'
-    """
-    if e.value is None:
-        return "not measured"
-    if e.low is None or e.high is None:
-        return text(e.value)
-    return f"{text(e.value)} ({text(e.low)} to {text(e.high)})"
-
-
 def ratio(log: Estimate) -> Estimate:
     """Returns the ratio of a difference of logarithms, with its interval."""
-    if log.value is None:
-        return log
-    value, low, high = (None if v is None else _exp(v) for v in (log.value, log.low, log.high))
-    return replace(log, value=value, low=low, high=high, method=f"ratio of {log.method}")
-
-
-def _exp(value: float) -> float:
-    return math.exp(min(value, 700.0))
+    return exponential(log, method=f"ratio of {log.method}")
 
 
 def factor(log: Estimate) -> str:
     """Returns a difference of logarithms as a factor, as a sentence has it."""
-    return f"factor {spoken(ratio(log))}"
+    return f"factor {in_words(ratio(log))}"
 
 
 # ----------------------------------------------------------------------------
@@ -217,7 +193,7 @@ def _against(results: KindResults) -> Iterator[Claim]:
         above=f"on {title} more on the prior",
         below=f"on {title} more on the technique",
         test=layout.against(),
-        number=f"{title}: the prior's part of both is {spoken(layout.share())}, and two models "
+        number=f"{title}: the prior's part of both is {in_words(layout.share())}, and two models "
         f"differ by a factor of {text(prior)} with the prior and {text(technique)} with the "
         "technique",
     )
@@ -233,13 +209,28 @@ def _levels(results: KindResults) -> Iterator[Claim]:
 
 def _level(title: str, what: str, found: Contrast) -> Claim:
     a, b, test = found
+    return _nearer("levels", title, (a, b), test, subject=f"{title}, {what}")
+
+
+def _nearer(
+    topic: Topic,
+    title: str,
+    pair: tuple[str, str],
+    test: Tested,
+    *,
+    subject: str,
+    models: tuple[str, str] | None = None,
+) -> Claim:
+    """Returns the claim on which of a pair is nearer to the data; above 0 it is the second."""
+    a, b = pair
     return Claim(
-        topic="levels",
-        subject=f"{title}, {what}",
+        topic=topic,
+        subject=subject,
         above=f"{title}: {b} is nearer to the data than {a}",
         below=f"{title}: {a} is nearer to the data than {b}",
         test=test,
         number=f"{title}, {a} against {b}: {factor(test.estimate)}",
+        models=models,
     )
 
 
@@ -252,16 +243,9 @@ def _line_up(results: KindResults) -> Iterator[Claim]:
         if min(len(mine), len(theirs)) < ENOUGH:
             continue
         a, b = adversarial.label, other.label
+        about = f"{title}, {a} and {b}"
         test = difference(mine, theirs)
-        yield Claim(
-            topic="line-up",
-            subject=f"{title}, {a} and {b}",
-            above=f"{title}: {b} is nearer to the data than {a}",
-            below=f"{title}: {a} is nearer to the data than {b}",
-            test=test,
-            number=f"{title}, {a} against {b}: {factor(test.estimate)}",
-            models=(title, b),
-        )
+        yield _nearer("line-up", title, (a, b), test, subject=about, models=(title, b))
 
 
 def _players(results: KindResults) -> Iterator[Claim]:
@@ -307,7 +291,7 @@ def _sampling(results: KindResults) -> Iterator[Claim]:
         above=f"{title}: {b} samples in less time than {a}",
         below=f"{title}: {a} samples in less time than {b}",
         test=test,
-        number=f"{title}, CPU time of {a} over that of {b}: {spoken(ratio(test.estimate))}",
+        number=f"{title}, CPU time of {a} over that of {b}: {in_words(ratio(test.estimate))}",
     )
 
 
@@ -365,7 +349,7 @@ def _matched(
         above=f"{b} has the better {name} than {a} at overlap {text(overlap)}",
         below=f"{a} has the better {name} than {b} at overlap {text(overlap)}",
         test=test,
-        number=f"{at}: {unit} {spoken(test.estimate)}",
+        number=f"{at}: {unit} {in_words(test.estimate)}",
     )
 
 

@@ -30,7 +30,6 @@ from gantlet.report.blocks import (
 from gantlet.report.format import text
 from gantlet.research.modalities.equal_overlap import STATISTICS, OverlapCourse, at_overlap, common
 from gantlet.research.modalities.kind_claims import (
-    LEVEL,
     TOPICS,
     Claim,
     KindResults,
@@ -41,6 +40,7 @@ from gantlet.research.modalities.kind_claims import (
     ratio,
 )
 from gantlet.research.modalities.kind_designs import LIKELIHOOD, Arm, Place
+from gantlet.research.significance import LEVEL
 from gantlet.stats.intervals import mean
 
 
@@ -88,8 +88,8 @@ def _answer(question: str, claims: Sequence[Claim], count: int) -> Verdict:
     numbers = "; ".join(f"{c.number}, p = {c.p:.2g}" for c in claims)
     return Verdict(
         claim=f"{question} Not distinguished: {undecided}. Distinguished: {decided_}.",
-        because=f"Tests over seeds, Welch's t, {LEVEL:.0%} for all {count} of the study together "
-        f"(Holm): {numbers}.".replace("5%", "5 %"),
+        because=f"Tests over seeds, Welch's t, {100 * LEVEL:g} % for all {count} of the study "
+        f"together (Holm): {numbers}.",
     )
 
 

@@ -9,7 +9,7 @@ from gantlet import options
 from gantlet.commands.compare.report import rows_of
 from gantlet.commands.compare.study import Compare
 from gantlet.commands.compare.trial import run_model
-from gantlet.commands.standings import ModelResults, model_results
+from gantlet.commands.standings import ModelResults
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Outcome, Spend, Trial
 from gantlet.core.spec import datasets, families
@@ -94,7 +94,7 @@ class Modalities:
         """Answers the question for every kind of data."""
         by_key = {o.trial.key: o for o in outcomes}
         kinds = [
-            KindResults(d, _of(self.comparisons[d.kind], by_key, run))
+            KindResults(d, self.comparisons[d.kind].results_among(by_key, run))
             for d in DESIGNS
             if d.kind in self.comparisons
         ]
@@ -150,7 +150,7 @@ class Modalities:
         if WALKS.kind not in self.comparisons:
             return {}
         places = [*self._courses.values(), self.comparisons[WALKS.kind]]
-        everyone = [m for c in places for m in _of(c, by_key, run)]
+        everyone = [m for c in places for m in c.results_among(by_key, run)]
         named = {name: (course.model,) for name, course in COURSES.items()} | dict(FITTED)
         return {
             name: [m for m in everyone if m.model in set(map(families.resolve, models))]
@@ -169,9 +169,3 @@ class Modalities:
             ),
             "Seeds": str(place.seeds),
         }
-
-
-def _of(comparison: Compare, found: Mapping[str, Outcome], run: Run) -> list[ModelResults]:
-    """Returns the models of one comparison."""
-    keys = dict.fromkeys(t.key for t in comparison.trials())
-    return model_results([found[key] for key in keys if key in found], run)

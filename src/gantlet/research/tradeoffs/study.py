@@ -17,7 +17,6 @@ from gantlet.commands.compare.trial import run_model
 from gantlet.commands.compare.verdicts import judged
 from gantlet.commands.standings import (
     ModelResults,
-    model_results,
     on_ranking_features,
     rank,
     ranking_score,
@@ -747,12 +746,18 @@ class Tradeoffs:
     def conclude(self, outcomes: Sequence[Outcome], run: Run) -> Report:
         """Answers the question, part by part."""
         found = {o.trial.key: o for o in outcomes}
-        budgets = {b: _of(c, found, run) for b, c in comparisons(self._scale, self._place).items()}
-        sizes = {d: _of(c, found, run) for d, c in expressivity(self._scale, self._place).items()}
+        budgets = {
+            b: c.results_among(found, run)
+            for b, c in comparisons(self._scale, self._place).items()
+        }
+        sizes = {
+            d: c.results_among(found, run)
+            for d, c in expressivity(self._scale, self._place).items()
+        }
         parts = (
             article_table(budgets),
             quality_against_cost(budgets),
-            flow_gan_sweep(_of(sweep(self._scale, self._place), found, run)),
+            flow_gan_sweep(sweep(self._scale, self._place).results_among(found, run)),
             expressive(sizes),
         )
         verdicts: list[Verdict] = [v for part in parts for v in part.verdicts]
@@ -808,9 +813,3 @@ _CAVEATS = (
     ),
     Caveat(text="Each family uses one set of defaults, chosen on training and validation data."),
 )
-
-
-def _of(comparison: Compare, found: Mapping[str, Outcome], run: Run) -> list[ModelResults]:
-    """Returns the models of one comparison."""
-    keys = dict.fromkeys(t.key for t in comparison.trials())
-    return model_results([found[key] for key in keys if key in found], run)
