@@ -226,6 +226,7 @@ LATER = {
     *("bleu", "self-bleu", "lm-forward", "lm-reverse", "verbatim", "longest-copy"),
     *("degree-mmd", "clustering-mmd", "spectrum-mmd", "orbit-mmd", "pgd"),
     *("c2st-auc", "column-similarity", "pair-similarity", "tstr", "dcr", "disclosure"),
+    "predictive",
 }
 EVERY = tuple(
     m for m in metrics.names() if m not in {*LATER, "frechet-infinity", "geometry-score"}

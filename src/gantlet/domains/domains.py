@@ -13,7 +13,8 @@ from torch.nn.functional import pad
 
 from gantlet.core.data import Code, OwnFile, Source, Space
 from gantlet.core.errors import unknown
-from gantlet.core.spec import Registry, entry_points_of
+from gantlet.core.metric import SpaceMetric
+from gantlet.core.spec import Registry, entry_points_of, metrics
 from gantlet.domains.attributes import Attribute, AttributeTable
 from gantlet.domains.corruptions import Cause
 
@@ -303,12 +304,15 @@ def domains() -> Iterator[Domain]:
 
 
 def metrics_of_one_kind() -> frozenset[str]:
-    """Returns the metrics of kinds whose samples are not quantities, as text and tables, by name.
+    """Returns the metrics of some kinds of samples alone, as text, tables and series, by name.
 
+    Those of kinds whose samples are not quantities, and those that must know what samples are.
     Studies of all metrics on vectors and images leave them out.
     """
     own = (d for d in domains() if not d.is_metric)
-    return frozenset(m.partition(":")[0] for d in own for m in d.metrics)
+    by_default = (m.partition(":")[0] for d in own for m in d.metrics)
+    knowing = (m for m in metrics.names() if issubclass(metrics.load(m), SpaceMetric))
+    return frozenset((*by_default, *knowing))
 
 
 def _domain(kind: str) -> Domain:
