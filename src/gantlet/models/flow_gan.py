@@ -16,7 +16,7 @@ from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
 from gantlet.models.flow import Arch, CouplingName, FlowModel, Layers, MaximumLikelihood
 from gantlet.models.gan import AdversarialGame, critic
-from gantlet.models.losses import AdversarialObjective, LossName, PenaltyName
+from gantlet.models.losses import AdversarialObjective, LossName, LossOptions, PenaltyName
 from gantlet.models.nets import NetName, Scaling, seeded
 
 
@@ -104,7 +104,7 @@ class FlowGanGame(AdversarialGame):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
-class FlowGan:
+class FlowGan(LossOptions):
     """A flow trained against a critic and by likelihood at once.
 
     The critic plays as in ``gan``. The flow minimises the adversarial loss of a GAN's generator
@@ -181,8 +181,7 @@ class FlowGan:
                 spectral=self.spectral,
                 net=self.net,
             )
-        rules = AdversarialObjective(loss=self.loss, penalty=self.penalty, gamma=self.gamma)
-        return FlowGanGame(model, judge.to(rng.device), rules, self.weight)
+        return FlowGanGame(model, judge.to(rng.device), self.rules, self.weight)
 
     def _model(self, space: Space, rng: Rng) -> FlowModel:
         layers = Layers(

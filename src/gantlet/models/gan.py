@@ -26,7 +26,7 @@ from gantlet.core.errors import UserError
 from gantlet.core.model import Adversarial, Decoder, Generative, Model, refuse_context
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between, Later
-from gantlet.models.losses import AdversarialObjective, LossName, PenaltyName
+from gantlet.models.losses import AdversarialObjective, LossName, LossOptions, PenaltyName
 from gantlet.models.nets import (
     Down,
     LatentScaled,
@@ -511,7 +511,7 @@ class GanGame(DuelGame, AdversarialGame):
         return score
 
 
-class GanOptions(abc.ABC):
+class GanOptions(LossOptions):
     """The options that the families of GANs share, as ``Gan`` describes them."""
 
     __slots__ = ()
@@ -520,20 +520,12 @@ class GanOptions(abc.ABC):
     width: int
     depth: int
     net: NetName
-    loss: LossName
-    penalty: PenaltyName
-    gamma: float
     spectral: bool
 
     @property
     def solver(self) -> str:
         """Adam without momentum, which adversarial players do not tolerate."""
         return "adam:lr=0.001,beta1=0.0,beta2=0.99"
-
-    @property
-    def rules(self) -> AdversarialObjective:
-        """Loss and penalty."""
-        return AdversarialObjective(loss=self.loss, penalty=self.penalty, gamma=self.gamma)
 
     def networks(
         self, space: Space, rng: Rng, *, family: str, stream: str = "init", pack: int = 1

@@ -17,7 +17,7 @@ from gantlet.core.model import Decoder, refuse_context
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
 from gantlet.models.gan import AdversarialGame, GeneratorGame
-from gantlet.models.losses import AdversarialObjective, LossName, PenaltyName
+from gantlet.models.losses import AdversarialObjective, LossName, LossOptions, PenaltyName
 from gantlet.models.nets import LatentScaled, mlp, seeded
 from gantlet.models.random_graphs import room_of
 from gantlet.stats.graphs import node_histograms
@@ -262,7 +262,7 @@ class GraphGanGame(GeneratorGame[GraphGenerator], AdversarialGame):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
-class GraphGan:
+class GraphGan(LossOptions):
     """A generative adversarial network of whole graphs.
 
     The generator draws all edges at once, independently given its noise; the critic passes
@@ -325,6 +325,5 @@ class GraphGan:
                 space, self.latent, [self.width] * self.depth, self.tau, net=self.net
             )
             judge = GraphCritic(self.critic_width, self.rounds)
-        rules = AdversarialObjective(loss=self.loss, penalty=self.penalty, gamma=self.gamma)
         hard = self.estimator == "straight-through"
-        return GraphGanGame(made.to(rng.device), judge.to(rng.device), rules, hard=hard)
+        return GraphGanGame(made.to(rng.device), judge.to(rng.device), self.rules, hard=hard)

@@ -422,3 +422,18 @@ class AdversarialObjective:
         with torch.set_grad_enabled(coupled):
             seen = critic(real)
         return loss.generator(seen, score)
+
+
+class LossOptions(abc.ABC):
+    """The options of families that train a critic by a loss and a penalty."""
+
+    __slots__ = ()
+
+    loss: LossName
+    penalty: PenaltyName
+    gamma: float
+
+    @property
+    def rules(self) -> AdversarialObjective:
+        """Loss and penalty."""
+        return AdversarialObjective(loss=self.loss, penalty=self.penalty, gamma=self.gamma)

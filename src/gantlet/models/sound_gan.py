@@ -3,7 +3,6 @@
 The critic sees what the generator makes, spectrograms or waveforms, and real clips encoded alike.
 """
 
-import abc
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ from gantlet.models.codecs import (
     ended,
 )
 from gantlet.models.gan import AdversarialGame, GeneratorGame, critic, generator
-from gantlet.models.losses import AdversarialObjective, LossName, PenaltyName
+from gantlet.models.losses import AdversarialObjective, LossName, LossOptions, PenaltyName
 from gantlet.models.nets import LatentScaled, NetName, leaky, seeded
 
 
@@ -71,6 +70,9 @@ class SoundGenerator(Decoder, LatentScaled):
     @torch.no_grad()
     def _sample(self, n: int, context: Tensor | None, *, rng: torch.Generator) -> Tensor:
         return ended(self.codec.decode(self(self.prior(n, rng=rng))))
+
+
+_SEEN = 256  # numbers of a frame of the spectrograms by which models are selected
 
 
 @final
@@ -128,32 +130,19 @@ class SoundGame(GeneratorGame[SoundGenerator], AdversarialGame):
         return self._ear.encode(x).flatten(1)
 
 
-_SEEN = 256  # numbers of a frame of the spectrograms by which models are selected
-
-
 def _device(model: nn.Module) -> torch.device:
     return next(model.parameters()).device
 
 
-class SoundGanOptions(abc.ABC):
+class SoundGanOptions(LossOptions):
     """What the families of GANs of sound share."""
 
     __slots__ = ()
-
-    latent: int
-    loss: LossName
-    penalty: PenaltyName
-    gamma: float
 
     @property
     def solver(self) -> str:
         """Adam without momentum, which adversarial players do not tolerate."""
         return "adam:lr=0.001,beta1=0.0,beta2=0.99"
-
-    @property
-    def rules(self) -> AdversarialObjective:
-        """Loss and penalty."""
-        return AdversarialObjective(loss=self.loss, penalty=self.penalty, gamma=self.gamma)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,7 @@ from gantlet.core.model import Decoder, refuse_context
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
 from gantlet.models.gan import CriticNetwork, GeneratorGame
-from gantlet.models.losses import AdversarialObjective, LossName, PenaltyName
+from gantlet.models.losses import AdversarialObjective, LossName, LossOptions, PenaltyName
 from gantlet.models.nets import leaky, mlp, seeded
 from gantlet.models.pac_gan import packed
 from gantlet.models.table_synthesizers import table_columns
@@ -577,7 +577,7 @@ class TableGame(GeneratorGame[RowGenerator]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
-class TableGan:
+class TableGan(LossOptions):
     """A Wasserstein GAN with packing, for rows of numbers and categories.
 
     Source: Xu et al., 2019 (CTGAN), https://arxiv.org/abs/1907.00503; packs after Lin et al.,
@@ -643,6 +643,4 @@ class TableGan:
         made = RowGenerator(
             space, self.latent, net, coding, temperature=self.temperature, condition=condition
         )
-        model = made.to(rng.device)
-        rules = AdversarialObjective(loss=self.loss, penalty=self.penalty, gamma=self.gamma)
-        return TableGame(model, judge.to(rng.device), rules, self.pack)
+        return TableGame(made.to(rng.device), judge.to(rng.device), self.rules, self.pack)
