@@ -85,10 +85,10 @@ def test_the_gradient_is_that_of_the_expected_reward():
     net, model = game.players["critic"], game.model
     gaps = torch.ones_like(EVERY, dtype=torch.bool)
     with torch.no_grad():
-        worth = (2 * net(EVERY, gaps).sigmoid() - 1).sum(1)
+        reward = (2 * net(EVERY, gaps).sigmoid() - 1).sum(1)
     p = model.log_probs(EVERY, gaps).sum(1).exp()
     own = list(model.parameters())
-    wanted = torch.cat([g.flatten() for g in torch.autograd.grad(-(p * worth).sum(), own)])
+    wanted = torch.cat([g.flatten() for g in torch.autograd.grad(-(p * reward).sum(), own)])
     loss = game.loss("generator", torch.zeros(60_000, 3), rng=Rng(1).stream("loss"))
     found = torch.cat([g.flatten() for g in torch.autograd.grad(loss, own)])
     assert float((found - wanted).norm()) < 0.05 * float(wanted.norm())

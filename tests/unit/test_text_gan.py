@@ -12,12 +12,12 @@ from gantlet.core.spec import Spec, families, solvers
 from gantlet.models.gan import energy_distance
 from gantlet.models.losses import LOSSES, PENALTIES
 from gantlet.models.scratch_gan import (
-    PlaceJudge,
+    PrefixCritic,
     ReinforcedGame,
-    RolloutJudge,
+    RolloutCritic,
     advantages,
-    returns,
-    verdicts,
+    discounted_returns,
+    zero_one_loss,
 )
 from gantlet.models.sequence_games import Start, gram_counts
 from gantlet.models.text_gan import AutoLoss, AutoPenalty, TextGan
@@ -167,52 +167,53 @@ def test_counts_of_grams_see_levels_and_their_order():
 # Reinforcement.
 
 
-def exact(game, worth):
-    """The gradient of the expected worth of samples, from all of them."""
+def exact(game, reward):
+    """The gradient of the expected reward of samples, from all of them."""
     net = game.model.net
     p = net.log_probs(EVERY).sum(1).exp()
-    return torch.autograd.grad((p * worth).sum(), list(net.parameters()))
+    return torch.autograd.grad((p * reward).sum(), list(net.parameters()))
 
 
-def near(found, wanted, part=0.05):
+def relative_error(found, wanted):
+    """The norm of the difference of two gradients, as a share of that of the second."""
     off, size = (
         torch.cat([g.flatten() for g in parts]).norm()
         for parts in ([a - b for a, b in zip(found, wanted, strict=True)], wanted)
     )
-    assert float(off) < part * float(size)
+    return float(off / size)
 
 
 def test_the_gradient_of_reinforcement_is_that_of_the_expected_reward():
     game = built("scratch-gan:gamma=1,width=6,embed=3,critic_width=5")
-    judge = game.players["critic"]
+    critic = game.players["critic"]
     with torch.no_grad():
-        worth = (2 * judge.scores(EVERY).sigmoid() - 1).sum(1)
+        reward = (2 * critic.scores(EVERY).sigmoid() - 1).sum(1)
     batch = torch.zeros(60_000, 3)
     loss = game.loss("generator", batch, rng=Rng(1).stream("loss"))
     found = torch.autograd.grad(loss, list(game.model.parameters()))
-    near(found, [-g for g in exact(game, worth)])
+    assert relative_error(found, [-g for g in exact(game, reward)]) < 0.05
     p = game.model.net.log_probs(EVERY).sum(1).exp()
-    assert float(loss.detach()) == pytest.approx(-float((p * worth).sum().detach()), abs=0.02)
+    assert float(loss.detach()) == pytest.approx(-float((p * reward).sum().detach()), abs=0.02)
 
 
 def test_the_critic_coupled_to_the_generator_sees_which_fakes_it_makes():
     game = built("scratch-gan:width=6,embed=3,critic_width=5")
-    judge = game.players["critic"]
+    critic = game.players["critic"]
     with torch.no_grad():
-        each = torch.nn.functional.softplus(judge.scores(EVERY)).mean(1)
+        each = torch.nn.functional.softplus(critic.scores(EVERY)).mean(1)
     coupled = game.coupled("critic", torch.zeros(60_000, 3), rng=Rng(1).stream("loss"))
     found = torch.autograd.grad(coupled, list(game.model.parameters()))
-    near(found, exact(game, each))
+    assert relative_error(found, exact(game, each)) < 0.05
 
 
-def test_rollouts_estimate_what_a_beginning_is_worth():
+def test_rollouts_estimate_the_return_of_a_beginning():
     game = built("scratch-gan:rollouts=3000,width=6,embed=3,critic_width=4")
-    net, judge = game.model.net, game.players["critic"]
+    net, critic = game.model.net, game.players["critic"]
     x = torch.tensor([[2, 0, 1], [0, 0, 0]])
     with torch.no_grad():
-        found = judge.worth(net, x, rng=Rng(0).stream("r"))
+        found = critic.returns(net, x, rng=Rng(0).stream("r"))
         each = net.log_probs(EVERY)
-        score = judge.scores(EVERY)[:, 0].sigmoid()
+        score = critic.scores(EVERY)[:, 0].sigmoid()
         for row in range(2):
             for t in range(3):
                 same = (EVERY[:, : t + 1] == x[row, : t + 1]).all(1)
@@ -221,11 +222,11 @@ def test_rollouts_estimate_what_a_beginning_is_worth():
                 assert float(found[row, t]) == pytest.approx(float(p @ score[same]), abs=0.02)
 
 
-def test_verdicts_estimate_the_slope_of_being_right():
+def test_labels_that_are_drawn_estimate_the_slope_of_being_right():
     score = torch.tensor([-1.0, 0.3, 2.0], requires_grad=True)
     many = score.expand(200_000, 3)
     u = torch.rand(many.shape, generator=Rng(0).stream("u"))
-    loss = verdicts(many, u, torch.ones_like(many, dtype=torch.bool)).mean(0)
+    loss = zero_one_loss(many, u, torch.ones_like(many, dtype=torch.bool)).mean(0)
     torch.testing.assert_close(loss, 1 - score.sigmoid(), rtol=0, atol=0.005)
     (found,) = torch.autograd.grad(loss.sum(), score)
     p = score.detach().sigmoid()
@@ -236,7 +237,7 @@ def test_returns_and_advantages_are_what_a_loop_makes_of_them():
     rng = Rng(0).stream("t")
     rewards = torch.randn(5, 4, generator=rng)
     slow = [[sum(0.7 ** (s - t) * r[s] for s in range(t, 4)) for t in range(4)] for r in rewards]
-    torch.testing.assert_close(returns(rewards, 0.7), torch.tensor(slow))
+    torch.testing.assert_close(discounted_returns(rewards, 0.7), torch.tensor(slow))
     counted = torch.rand(5, 4, generator=rng) < 0.6
     found = advantages(rewards, counted)
     for t in range(4):
@@ -251,20 +252,20 @@ def test_places_after_the_end_earn_nothing():
     game = families.make("scratch-gan:width=6").build(TOKENS, rng=Rng(0))
     x = torch.tensor([[3.0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]]).repeat(4, 1)
     game.prepare(x, rng=Rng(0).stream("p"))
-    judge, net = game.players["critic"], game.model.net
-    shake(judge)
-    assert judge.counted(net, x.long()).sum(1).tolist() == [3] * 4
+    critic, net = game.players["critic"], game.model.net
+    shake(critic)
+    assert critic.counted(net, x.long()).sum(1).tolist() == [3] * 4
     with torch.no_grad():
-        worth = judge.worth(net, x.long(), rng=Rng(0).stream("w"))
-        short = (2 * judge.scores(x[:, :3].long()).sigmoid() - 1) @ torch.tensor([1, 0.9, 0.81])
-        torch.testing.assert_close(worth[:, 0], short)
-        torch.testing.assert_close(game.critic(x), judge.scores(x[:, :3].long()).mean(1))
+        returns = critic.returns(net, x.long(), rng=Rng(0).stream("w"))
+        short = (2 * critic.scores(x[:, :3].long()).sigmoid() - 1) @ torch.tensor([1, 0.9, 0.81])
+        torch.testing.assert_close(returns[:, 0], short)
+        torch.testing.assert_close(game.critic(x), critic.scores(x[:, :3].long()).mean(1))
 
 
 def test_kinds_of_critics():
-    assert isinstance(built("scratch-gan").players["critic"], PlaceJudge)
+    assert isinstance(built("scratch-gan").players["critic"], PrefixCritic)
     game = built("scratch-gan:rollouts=1")
-    assert isinstance(game.players["critic"], RolloutJudge)
+    assert isinstance(game.players["critic"], RolloutCritic)
     assert isinstance(game, ReinforcedGame)
     assert not Start(0, 0.0).is_needed
     with pytest.raises(UserError, match="Got vector 2"):

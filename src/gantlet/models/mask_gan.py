@@ -22,7 +22,12 @@ from gantlet.models.recurrent import (
     SequenceNet,
     SequenceSizes,
 )
-from gantlet.models.scratch_gan import advantages, critic_loss, reinforced, returns
+from gantlet.models.scratch_gan import (
+    advantages,
+    critic_loss,
+    discounted_returns,
+    reinforced,
+)
 from gantlet.models.sequence_games import LikelihoodStart, Start
 
 
@@ -228,9 +233,9 @@ class InfillGame(LikelihoodStart[InfillModel]):
         counted = self._counted(fake, hidden)
         with torch.set_grad_enabled(coupled):
             rewards = (2 * self._net(fake, hidden).sigmoid() - 1) * counted
-            worth = returns(rewards, self._gamma)
+            returns = discounted_returns(rewards, self._gamma)
         loss = -rewards.sum() / len(fake)
-        gain = -advantages(worth, counted) / len(fake)
+        gain = -advantages(returns, counted) / len(fake)
         return reinforced(loss, gain, self._model.log_probs(fake, hidden))
 
     @override

@@ -1,4 +1,4 @@
-"""Adversarial text and walks by reinforcement: a critic's opinion is the reward of each level."""
+"""Adversarial text and walks by reinforcement: rewards of levels follow from a critic's scores."""
 
 import abc
 from dataclasses import dataclass
@@ -25,24 +25,24 @@ from gantlet.models.recurrent import (
 from gantlet.models.sequence_games import LikelihoodStart, Start, WindowCritic, indicators
 
 # ----------------------------------------------------------------------------
-# Estimates of gradients from samples and what they are worth.
+# Estimates of gradients by the score function.
 # ----------------------------------------------------------------------------
 
 
-def advantages(worth: Tensor, counted: Tensor) -> Tensor:
-    """Returns what samples are worth beyond the mean of the others, shape ``(n, ...)``.
+def advantages(values: Tensor, counted: Tensor) -> Tensor:
+    """Returns values less a baseline, the mean of the other samples, shape ``(n, ...)``.
 
     The mean of the others does not depend on the sample, so that the estimate of a gradient stays
     without bias. 0 where a sample does not count.
 
     Args:
-        worth: Of each sample, shape ``(n, ...)``.
+        values: Returns of samples, or losses, shape ``(n, ...)``.
         counted: Which of them count, booleans of the same shape; the others are in no mean.
     """
-    kept = worth * counted
-    others = counted.sum(0) - counted.to(worth.dtype)
+    kept = values * counted
+    others = counted.sum(0) - counted.to(values.dtype)
     mean = (kept.sum(0) - kept) / others.clamp(min=1)
-    return (worth - mean) * counted
+    return (values - mean) * counted
 
 
 def reinforced(value: Tensor, advantage: Tensor, log_prob: Tensor) -> Tensor:
@@ -52,8 +52,8 @@ def reinforced(value: Tensor, advantage: Tensor, log_prob: Tensor) -> Tensor:
 
     Args:
         value: A mean over samples, a scalar.
-        advantage: What each decision is worth beyond what was expected, in units of ``value``
-            and divided by the number of samples.
+        advantage: Advantage of each decision, in units of ``value`` and divided by the number of
+            samples.
         log_prob: Log-probability of each decision, of the same shape.
     """
     score = (advantage.detach() * log_prob).sum()
@@ -81,11 +81,11 @@ def critic_loss(
     return reinforced(loss, gain, log_prob)
 
 
-def returns(rewards: Tensor, gamma: float) -> Tensor:
-    """Returns the sum of the rewards from each place on, discounted, shape ``(n, length)``.
+def discounted_returns(rewards: Tensor, gamma: float) -> Tensor:
+    """Returns the discounted sum of the rewards from each place on, shape ``(n, length)``.
 
     Example:
-        >>> returns(torch.tensor([[1.0, 0.0, 4.0]]), 0.5)
+        >>> discounted_returns(torch.tensor([[1.0, 0.0, 4.0]]), 0.5)
         tensor([[2., 2., 4.]])
     """
     total = torch.zeros_like(rewards[:, 0])
@@ -97,12 +97,12 @@ def returns(rewards: Tensor, gamma: float) -> Tensor:
 
 
 # ----------------------------------------------------------------------------
-# Critics, and what they say a level is worth.
+# Critics, and the returns of levels by their scores.
 # ----------------------------------------------------------------------------
 
 
-class Judge(nn.Module, abc.ABC):
-    """A critic of sequences, and the worth of each level by its scores."""
+class RewardingCritic(nn.Module, abc.ABC):
+    """A critic of sequences, and the return of each level by its scores."""
 
     @abc.abstractmethod
     def scores(self, x: Tensor) -> Tensor:
@@ -113,8 +113,8 @@ class Judge(nn.Module, abc.ABC):
         """Returns which scores count, booleans of shape ``(n, places)``."""
 
     @abc.abstractmethod
-    def worth(self, net: SequenceNet, x: Tensor, *, rng: torch.Generator) -> Tensor:
-        """Returns the worth of each level of samples of ``net``, shape ``(n, length)``."""
+    def returns(self, net: SequenceNet, x: Tensor, *, rng: torch.Generator) -> Tensor:
+        """Returns the return of each level of samples of ``net``, shape ``(n, length)``."""
 
     @override
     def forward(self, x: Tensor) -> Tensor:
@@ -123,10 +123,10 @@ class Judge(nn.Module, abc.ABC):
 
 
 @final
-class PlaceJudge(Judge):
+class PrefixCritic(RewardingCritic):
     """A recurrent critic with a score at each place, of the sequence up to there.
 
-    The reward of a level is ``2 sigmoid(D) - 1``; its worth is the discounted sum from there on.
+    The reward of a level is ``2 sigmoid(D) - 1``; its return is the discounted sum from there on.
 
     Source: de Masson d'Autume et al., 2019 (ScratchGAN), https://arxiv.org/abs/1905.09922,
     section 3.2.
@@ -155,17 +155,17 @@ class PlaceJudge(Judge):
         return ~net.over(x)
 
     @override
-    def worth(self, net: SequenceNet, x: Tensor, *, rng: torch.Generator) -> Tensor:
+    def returns(self, net: SequenceNet, x: Tensor, *, rng: torch.Generator) -> Tensor:
         rewards = (2 * self.scores(x).sigmoid() - 1) * self.counted(net, x)
-        return returns(rewards, self._gamma)
+        return discounted_returns(rewards, self._gamma)
 
 
 @final
-class RolloutJudge(Judge):
-    """A convolutional critic of whole sequences, asked about completions of each beginning.
+class RolloutCritic(RewardingCritic):
+    """A convolutional critic of whole sequences, which scores completions of each beginning.
 
-    The worth of a level is the mean of ``sigmoid(D)`` over sequences that begin with what came up
-    to it and go on by the generator itself.
+    The return of a level is the mean of ``sigmoid(D)`` over sequences that begin with what came
+    up to it and go on by the generator itself.
 
     Source: Yu et al., 2017 (SeqGAN), https://arxiv.org/abs/1609.05473, equation 4.
 
@@ -192,7 +192,7 @@ class RolloutJudge(Judge):
         return torch.ones_like(x[:, :1], dtype=torch.bool)
 
     @override
-    def worth(self, net: SequenceNet, x: Tensor, *, rng: torch.Generator) -> Tensor:
+    def returns(self, net: SequenceNet, x: Tensor, *, rng: torch.Generator) -> Tensor:
         n, length = x.shape
         whole = self.scores(x).sigmoid()
         if length == 1:
@@ -213,24 +213,24 @@ class RolloutJudge(Judge):
 
 @final
 class ReinforcedGame(LikelihoodStart[LanguageModel]):
-    """The critic tells sequences apart; the generator is rewarded for what it takes for real.
+    """The critic separates real from fake sequences, and its scores reward the generator.
 
     The gradient of the generator is an estimate of first order: its own second derivatives, which
     some solvers and ``gantlet converge`` look at, are those of the estimate.
 
     Args:
         model: The generator.
-        judge: The critic.
+        net: The critic.
         start: Steps of likelihood before the game.
-        verdicts: Whether the critic, too, is trained by reinforcement.
+        both: Whether the critic, too, is trained by reinforcement.
     """
 
     def __init__(
-        self, model: LanguageModel, judge: Judge, *, start: Start, verdicts: bool = False
+        self, model: LanguageModel, net: RewardingCritic, *, start: Start, both: bool = False
     ) -> None:
-        super().__init__(model, judge, start)
-        self._judge = judge
-        self._verdicts = verdicts
+        super().__init__(model, net, start)
+        self._critic = net
+        self._both = both
 
     @override
     def _loss(self, player: str, batch: Tensor, rng: torch.Generator, *, coupled: bool) -> Tensor:
@@ -253,38 +253,38 @@ class ReinforcedGame(LikelihoodStart[LanguageModel]):
 
     def _side(self, x: Tensor, rng: torch.Generator, *, is_real: bool) -> tuple[Tensor, Tensor]:
         """Returns the loss of each score, shape ``(n, places)``, and which of them count."""
-        judge = self._judge
-        score = judge.scores(x) if is_real else -judge.scores(x)
-        counted = judge.counted(self._model.net, x)
-        if not self._verdicts:
+        critic = self._critic
+        score = critic.scores(x) if is_real else -critic.scores(x)
+        counted = critic.counted(self._model.net, x)
+        if not self._both:
             return softplus(-score) * counted, counted
         u = torch.rand(score.shape, generator=rng, device=rng.device)
-        return verdicts(score, u, counted), counted
+        return zero_one_loss(score, u, counted), counted
 
     def _of_generator(self, fake: Tensor, rng: torch.Generator, *, coupled: bool) -> Tensor:
         net = self._model.net
         with torch.set_grad_enabled(coupled):
-            worth = self._judge.worth(net, fake, rng=rng)
+            returns = self._critic.returns(net, fake, rng=rng)
         counted = ~net.over(fake)
-        loss = -worth[:, 0].mean()
-        gain = -advantages(worth, counted) / len(fake)
+        loss = -returns[:, 0].mean()
+        gain = -advantages(returns, counted) / len(fake)
         return reinforced(loss, gain, net.log_probs(fake))
 
     @override
     def _scores(self, x: Tensor, context: Tensor | None) -> Tensor:
         whole = x.long()
-        counted = self._judge.counted(self._model.net, whole)
-        return (self._judge.scores(whole) * counted).sum(1) / counted.sum(1)
+        counted = self._critic.counted(self._model.net, whole)
+        return (self._critic.scores(whole) * counted).sum(1) / counted.sum(1)
 
 
-def verdicts(score: Tensor, u: Tensor, counted: Tensor) -> Tensor:
-    """Returns the loss of verdicts that are drawn: 0 for a right one, 1 for a wrong one.
+def zero_one_loss(score: Tensor, u: Tensor, counted: Tensor) -> Tensor:
+    """Returns the zero-one loss of labels that a critic draws, shape ``(n, places)``.
 
-    A verdict is right with probability ``sigmoid(score)``; the gradient in the score is the
-    estimate of the score function, that of minus the probability to be right on average.
+    A label is right with probability ``sigmoid(score)``; the gradient in the score is the
+    score-function estimate of that of minus this probability.
 
     Args:
-        score: In favour of the right verdict, shape ``(n, places)``.
+        score: Logit of the right label, shape ``(n, places)``.
         u: Numbers in [0, 1) that decide, of the same shape.
         counted: Which count.
     """
@@ -305,10 +305,10 @@ def verdicts(score: Tensor, u: Tensor, counted: Tensor) -> Tensor:
 class ScratchGan:
     """A generative adversarial network for text and walks, trained by reinforcement (REINFORCE).
 
-    Samples of a recurrent generator are rewarded by a critic, and likely are made likelier or
-    less likely by what they are worth beyond the others of their batch. From scratch with a
-    critic of every place (ScratchGAN), or with a critic of whole sequences that judges
-    completions (``rollouts``; SeqGAN, with ``start`` steps of likelihood before the game).
+    A critic rewards samples of a recurrent generator, which become likelier or less likely by
+    their advantage over the others of the batch. From scratch with a critic of every place
+    (ScratchGAN), or with a critic of whole sequences that scores completions (``rollouts``;
+    SeqGAN, with ``start`` steps of likelihood before the game).
 
     Source: de Masson d'Autume et al., 2019, https://arxiv.org/abs/1905.09922; Yu et al., 2017
     (SeqGAN), https://arxiv.org/abs/1609.05473; Williams, 1992,
@@ -327,7 +327,7 @@ class ScratchGan:
         rollouts: Completions of each beginning; 0 for a critic of every place.
         start: Steps of likelihood before the game.
         likelihood: Weight of the likelihood in the game, in nats for each place.
-        verdicts: Reinforcement for both players: the critic draws its verdicts by its
+        verdicts: Reinforcement for both players: the critic draws labels, real or fake, by its
             probabilities, and is rewarded for right ones.
         ema: Decay of the exponential moving average (EMA) of the generator's weights.
     """
@@ -358,15 +358,17 @@ class ScratchGan:
         sizes = SequenceSizes(net=self.net, width=self.width, embed=self.embed)
         with seeded(rng.stream("init")):
             model = LanguageModel(space, sizes.build(space, family="scratch-gan"))
-            judge, start = self._judge(space), Start(self.start, self.likelihood)
-        model, judge, start = model.to(rng.device), judge.to(rng.device), start.to(rng.device)
-        return ReinforcedGame(model, judge, start=start, verdicts=self.verdicts)
+            net, start = self._critic(space), Start(self.start, self.likelihood)
+        model, net, start = model.to(rng.device), net.to(rng.device), start.to(rng.device)
+        return ReinforcedGame(model, net, start=start, both=self.verdicts)
 
-    def _judge(self, space: Space) -> Judge:
+    def _critic(self, space: Space) -> RewardingCritic:
         levels = space.levels or 1
         if not self.rollouts:
-            return PlaceJudge(levels, embed=self.embed, width=self.critic_width, gamma=self.gamma)
-        return RolloutJudge(
+            return PrefixCritic(
+                levels, embed=self.embed, width=self.critic_width, gamma=self.gamma
+            )
+        return RolloutCritic(
             space.size,
             levels,
             embed=self.embed,
