@@ -10,6 +10,7 @@ import abc
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Annotated, Any, final
 
 import numpy as np
@@ -80,18 +81,15 @@ class WalksOnly(Selective):
             UserError: If samples are no walks, or stay at a node.
         """
         self.check_space(space)
-        return _network_seen(self._family, space, train)
-
-
-def _network_seen(name: str, space: Space, train: Tensor) -> Network:
-    x = space.check(train, "train").cpu()
-    check_size(f"{name} of {space.levels} nodes", 16 * (space.levels or 1) ** 2)
-    stays = int((x[:, 1:] == x[:, :-1]).any(1).sum())
-    if stays:
-        raise UserError(
-            f"{name} needs walks that step along edges; {stays} of {len(x)} stay at a node."
-        )
-    return network_of(x, space.levels or 1)
+        x, nodes = space.check(train, "train").cpu(), space.levels or 1
+        check_size(f"{self._family} of {nodes} nodes", 16 * nodes**2)
+        stays = int((x[:, 1:] == x[:, :-1]).any(1).sum())
+        if stays:
+            raise UserError(
+                f"{self._family} needs walks that step along edges; {stays} of {len(x)} stay at a "
+                "node."
+            )
+        return network_of(x, nodes)
 
 
 # ----------------------------------------------------------------------------
@@ -210,7 +208,7 @@ class MarkovChain(NetworkModel, Density):
     def _log_prob(self, x: Tensor, context: Tensor | None, *, rng: torch.Generator) -> LogProb:
         x = x.long()
         value = self.start[x[:, 0]].log()
-        for now, after in zip(x.T, x.T[1:], strict=False):
+        for now, after in pairwise(x.T):
             value = value + self.rows(now).gather(1, after[:, None])[:, 0]
         return LogProb(value.float(), "exact", "Markov chain from its stationary distribution")
 
