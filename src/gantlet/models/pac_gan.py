@@ -43,7 +43,9 @@ def packed(x: Tensor, pack: int) -> Tensor:
         return x
     n = len(x)
     if n < pack:
-        raise UserError(f"A batch of pac-gan must hold pack={pack} samples or more. Got {n}.")
+        raise UserError(
+            f"A batch must hold pack={pack} samples or more. Got {n}; give a larger --batch."
+        )
     places = torch.arange(n, device=x.device)
     index = (places[:, None] + places[:pack]) % n
     return x[index].flatten(1, 2)
