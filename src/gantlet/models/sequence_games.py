@@ -1,4 +1,4 @@
-"""What families share that set critics against sequences of levels."""
+"""Games whose critic scores sequences of levels: their critics, selection and likelihood start."""
 
 import math
 from collections.abc import Callable
@@ -105,7 +105,8 @@ class WindowCritic(nn.Module):
 class ResidualConv1d(nn.Module):
     """Adds three tenths of two convolutions to its input, shapes ``(n, width, length)``.
 
-    Source: Gulrajani et al., 2017, https://arxiv.org/abs/1704.00028, appendix on language models.
+    Source: Gulrajani et al., 2017, https://arxiv.org/abs/1704.00028, the model of characters;
+    the three tenths are those of the code that they published.
 
     Args:
         width: Channels.
