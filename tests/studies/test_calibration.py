@@ -271,6 +271,9 @@ def test_the_study_resumes_and_repeats(tmp_path):
     assert [f.read_bytes() for f in files] == told
     assert first.rows == second.rows
     assert {r.name for r in first.rows} == {"interval holds"}
+    left = {f.name: f.value for f in first.facts.items}["Not run"]
+    assert "metrics alpha-precision, " in left
+    assert not {"self-bleu", "tstr", "degree-mmd"} & set(left.replace(";", ",").split(", "))
     blank = [r for r in first.rows if r.model == "frechet" and "d=40" in r.data]
     assert blank[0].estimate.value is None, "30 samples of 40 features give no interval"
 

@@ -137,6 +137,9 @@ def test_the_report_says_who_noticed_what(run):
         "birthday (pixels)": ["-", "-"],
     }
     assert made.extra["noticed"]["energy (pixels)"]["noise"]["50"]["1"] == [5, 0, 5]
+    left = {f.name: f.value for f in made.facts.items}["Metrics not run"].split(", ")
+    assert "recall" in left
+    assert not {"energy", "self-bleu", "tstr", "degree-mmd"} & set(left)
 
 
 def test_what_is_not_measured_yet_is_not_concluded(run):

@@ -267,7 +267,7 @@ def _not_run(question: Mapping[str, Any]) -> str:
     full = SCALES["full"]
     wanted = {m.partition(":")[0] for m in question["metrics"]}
     left: dict[str, list[object]] = {
-        "metrics": [m for m in metrics.names() if m not in wanted],
+        "metrics": [m for m in _all_but(full.without) if m not in wanted],
         "n": [n for n in full.ns if n not in question["n"]],
         "d": [d for d in full.ds if d not in question["d"]],
         "scenarios": [s for s in full.scenarios if s not in question["scenarios"]],
@@ -606,6 +606,7 @@ class Calibration:
 
 
 def _all_but(without: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns the names of all metrics but some, and but those of one kind of data."""
     left_out = {*without, *metrics_of_one_kind()}
     return tuple(m for m in metrics.names() if m not in left_out)
 

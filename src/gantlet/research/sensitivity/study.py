@@ -480,7 +480,7 @@ def _facts(question: Mapping[str, Any], outcomes: Sequence[Outcome], run: Run) -
     if absent:
         setting["Not run, as it does not apply to the data"] = ", ".join(absent)
     wanted = {m.partition(":")[0] for m in question["metrics"]}
-    left = [m for m in metrics.names() if m not in wanted]
+    left = [m for m in metrics.names() if m not in wanted | metrics_of_one_kind()]
     if left:
         setting["Metrics not run"] = ", ".join(left)
     # Nothing is trained here but extractors.
