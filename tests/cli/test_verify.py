@@ -11,7 +11,7 @@ import pytest
 
 import gantlet
 from gantlet.cli.main import run
-from gantlet.run.store import write_sealed
+from gantlet.run.store import read_sealed, write_sealed
 
 EDITS = 50
 
@@ -128,6 +128,18 @@ def test_an_edited_outcome_and_an_edited_question_are_refused(files, capsys):
     write_sealed(settings, asked)
     assert verified("run", "fake.npy") == 1
     assert "question.seed: report 0, recomputed 1" in capsys.readouterr().out
+
+
+def test_an_outcome_that_does_not_say_what_is_a_proportion_is_accepted(files):
+    """Earlier versions did not: verifying compares numbers, and that is none."""
+    marked = 0
+    for file in (files / "run" / "trials").glob("*/outcome.json"):
+        raw = read_sealed(file)
+        scores = {k: dict(e) for k, e in raw["scores"].items()}
+        marked += sum(e.pop("is_proportion") for e in scores.values())
+        write_sealed(file, raw | {"scores": scores})
+    assert marked > 0
+    assert verified("run", "fake.npy") == 0
 
 
 def test_other_samples_are_refused_by_their_fingerprint(files, capsys):

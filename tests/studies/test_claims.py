@@ -2,6 +2,7 @@
 
 import json
 import runpy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from scipy import stats
 
 from gantlet.commands.compare.claims import (
     SeedVariance,
+    estimated,
     gate,
     recipe_claims,
     seed_variances,
@@ -20,7 +22,7 @@ from gantlet.commands.compare.claims import (
 )
 from gantlet.commands.standings import ModelResults
 from gantlet.core.estimate import REAL, Estimate, Outcome, Trial
-from gantlet.stats.intervals import Variance, around, total
+from gantlet.stats.intervals import Variance, around, proportion, total
 from gantlet.stats.jackknife import Detailed, detailed_from, influences
 
 SCORE = "energy (classifier)"
@@ -94,6 +96,32 @@ def test_variance_is_borrowed_and_never_taken_off():
     assert own["m0"] == SeedVariance(pytest.approx(plain[0]), pytest.approx(2 + c))
     assert own["m1"].value == pytest.approx((2 * plain[1] + c * pool) / (2 + c))
     assert own["m3"].value == pytest.approx(c * pool / (2 + c))
+
+
+@pytest.mark.parametrize("counts", [(60, 45, 58), (0, 2, 21)])
+def test_the_interval_of_a_share_over_seeds_has_no_impossible_part(counts):
+    shares = [proportion(k, 60) for k in counts]
+    marked, plain = (
+        [model_of("a", each), model_of("b", [proportion(30 + k % 3, 60) for k in counts])]
+        for each in (shares, [replace(e, is_proportion=False) for e in shares])
+    )
+    for found in (marked[0].estimate(SCORE), estimated(marked, SCORE)["a"]):
+        assert 0 <= found.low < found.value < found.high <= 1
+        assert 0 in (found.low, found.high - 1)
+    # Without the mark the interval of equal sides has one; tests take that, marked or not.
+    other = plain[0].estimate(SCORE)
+    assert other.low < 0 or other.high > 1
+    assert found.value == other.value
+    gaps, same = (recipe_claims(models, [SCORE]).gaps[0] for models in (marked, plain))
+    assert (gaps.p, gaps.estimate) == (same.p, same.estimate)
+
+
+def model_of(name, each):
+    trial = Trial(parts={"model": name, "features": FEATURES})
+    outcomes = {
+        s: Outcome(trial=replace(trial, seed=s), scores={SCORE: e}) for s, e in enumerate(each)
+    }
+    return ModelResults(name, name, outcomes, ())
 
 
 def test_two_recipes_are_compared_by_welch_with_the_fewest_degrees():

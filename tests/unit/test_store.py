@@ -48,6 +48,17 @@ def test_an_outcome_comes_back_whole(tmp_path):
     assert run.outcome(Trial(parts={"model": "flow"})) is None
 
 
+def test_a_proportion_is_still_known_as_one_and_earlier_versions_marked_none(tmp_path):
+    run = Run.create(tmp_path / "run", {})
+    share = Estimate(value=0.5, low=0.0, high=1.0).as_proportion()
+    run.record(replace(OUTCOME, scores={"recall": share}))
+    assert run.outcome(TRIAL).scores["recall"].is_proportion
+    file = run.folder(TRIAL).path / "outcome.json"
+    old = {k: v for k, v in asdict(share).items() if k != "is_proportion"}
+    write_sealed(file, read_sealed(file) | {"scores": {"recall": old}})
+    assert not run.outcome(TRIAL).scores["recall"].is_proportion
+
+
 @pytest.mark.parametrize(
     ("method", "kind"),
     [

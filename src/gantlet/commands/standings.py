@@ -160,16 +160,15 @@ class ModelResults:
         """Returns a score over all seeds.
 
         The interval adds, in quadrature, Student's t over seeds and the interval that one trial
-        gives for its finite sample; that is wider than either, never narrower.
+        gives for its finite sample; that is wider than either, never narrower. That of a
+        proportion is cut at 0 and 1.
         """
         each = [e for o in self.outcomes.values() if (e := _estimate(o, score)) is not None]
         known = [e for e in each if e.value is not None]
         if not known:
             reason = each[0].method if each else "; ".join(self.failures) or "not measured"
             return Estimate.missing(reason)
-        if len(known) == 1:
-            return known[0]
-        return _combined(known)
+        return (known[0] if len(known) == 1 else _combined(known)).possible()
 
     def sampled(self, score: str) -> Estimate:
         """Returns the mean over the trained models, with the interval of one for its samples.
@@ -302,6 +301,7 @@ def _alike(known: Sequence[Estimate]) -> Estimate:
             better=first.better,
             method="none",
             kind=first.kind,
+            is_proportion=first.is_proportion,
         )
     return Estimate(
         value=value,
@@ -312,6 +312,7 @@ def _alike(known: Sequence[Estimate]) -> Estimate:
         better=first.better,
         method=f"mean of {len(known)} trained models, each: {first.method}",
         kind=first.kind,
+        is_proportion=first.is_proportion,
     )
 
 
@@ -334,4 +335,5 @@ def _combined(known: Sequence[Estimate]) -> Estimate:
         better=first.better,
         method=f"{over.method}, in quadrature with: {first.method}",
         kind=first.kind,
+        is_proportion=first.is_proportion,
     )

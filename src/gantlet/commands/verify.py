@@ -441,7 +441,7 @@ def _of_outcomes(
 
 def _of_outcome(outcome: Outcome) -> dict[str, Any]:
     scores = {
-        name: {f.name: getattr(e, f.name) for f in fields(e)} | {"also": dict(e.also)}
+        name: {f.name: getattr(e, f.name) for f in fields(e) if f.compare} | {"also": dict(e.also)}
         for name, e in outcome.scores.items()
     }
     return {

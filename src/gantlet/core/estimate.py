@@ -136,6 +136,8 @@ class Estimate:
         also: Further finite numbers, described in ``method``, by name: ``p`` (of a test),
             ``plain`` (plug-in value before bias correction), ``published`` (as computed by the
             usual code), ``real`` (the same on real samples).
+        is_proportion: Whether the quantity lies in [0, 1] by definition, as a share of samples
+            does. For what is computed from several estimates: outcomes keep it, reports do not.
     """
 
     value: float | None
@@ -148,6 +150,7 @@ class Estimate:
     method: str = ""
     kind: Kind | None = None
     also: Mapping[str, float] = field(default_factory=dict[str, float], hash=False)
+    is_proportion: bool = field(default=False, compare=False)
 
     def __post_init__(self) -> None:
         """Checks that value and interval are consistent.
@@ -193,6 +196,25 @@ class Estimate:
     def named(self, *, unit: str, better: Better | None) -> "Estimate":
         """Returns the same estimate under another unit and direction."""
         return replace(self, unit=unit, better=better)
+
+    def as_proportion(self) -> "Estimate":
+        """Returns the same estimate as that of a proportion, its interval cut to [0, 1]."""
+        return replace(self, is_proportion=True).possible()
+
+    def possible(self) -> "Estimate":
+        """Returns the same estimate, with the part of its interval that is possible.
+
+        That of a proportion has no end outside of [0, 1], which intervals of equal sides, such as
+        Student's t over seeds, may have. Coverage stays what it was.
+
+        Example:
+            >>> e = Estimate(value=0.9, low=0.7, high=1.1, is_proportion=True).possible()
+            >>> e.low, e.high
+            (0.7, 1.0)
+        """
+        if not self.is_proportion or self.low is None or self.high is None:
+            return self
+        return replace(self, low=max(self.low, 0.0), high=min(self.high, 1.0))
 
     def beside(self, **numbers: float) -> "Estimate":
         """Returns the same estimate with additional numbers; non-finite ones are omitted.

@@ -285,4 +285,4 @@ class ClippedDensity(NeighbourMetric):
         if made.low is not None and made.high is not None and made.value is not None:
             low, value, high = (min(z, 1.0) for z in (made.low, made.value, made.high))
             made = replace(made, low=low, value=value, high=high).beside(plain=ratio)
-        return Detailed(made, spread.real, spread.rest)
+        return Detailed(replace(made, is_proportion=True), spread.real, spread.rest)

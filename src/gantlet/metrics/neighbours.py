@@ -520,9 +520,8 @@ def ranks(distance: Tensor, among: Tensor) -> Tensor:
 
 def _agreement(curve: Curve, spread: VarianceParts, n: int, method: str) -> Detailed:
     made = around(curve.agreement(), spread.whole, n=n, method=method)
-    if made.high is not None and made.high > 1:
-        made = replace(made, high=1.0)
-    return Detailed(made, spread.real, spread.rest)
+    high = None if made.high is None else min(made.high, 1.0)
+    return Detailed(replace(made, high=high, is_proportion=True), spread.real, spread.rest)
 
 
 # ----------------------------------------------------------------------------

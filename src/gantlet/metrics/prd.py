@@ -1,7 +1,7 @@
 """Precision and recall for distributions (PRD)."""
 
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, final
 
 import torch
@@ -190,7 +190,8 @@ class Prd(ClusteredPaired):
             *(self.beta, self.runs, self.clusters, found[0].score(8), found[0].score(1 / 8))
         )
         made = around(value, total(own), n=h, method=method)
-        return Detailed(_within(made.named(unit=self.unit, better=self.better)), of_x, own[1])
+        named = made.named(unit=self.unit, better=self.better)
+        return Detailed(named.as_proportion(), of_x, own[1])
 
     def _estimate(self, x: Tensor, y: Tensor) -> tuple[PrdCurve, list[PrdCurve], list[PrdCurve]]:
         """Returns the curve of all samples, without each fold of real, and of fake ones.
@@ -242,13 +243,6 @@ def f_score(precision: Tensor, recall: Tensor, beta: float) -> Tensor:
     """
     b = beta**2
     return (1 + b) * precision * recall / (b * precision + recall).clamp_min(1e-30)
-
-
-def _within(made: Estimate) -> Estimate:
-    """Returns the estimate with no end of its interval outside [0, 1]."""
-    if made.low is None or made.high is None:
-        return made
-    return replace(made, low=max(made.low, 0.0), high=min(made.high, 1.0))
 
 
 def _labels(

@@ -290,7 +290,8 @@ class Similarity(Paired):
         found = around(
             value, total([spread(influence), of_fake]), n=min(len(x), len(y)), method=method
         )
-        found = replace(found, high=None if found.high is None else min(found.high, 1.0))
+        high = None if found.high is None else min(found.high, 1.0)
+        found = replace(found, high=high, is_proportion=True)
         named = found.named(unit=self.unit, better=self.better).beside(chance=chance, p=p)
         return Detailed(named, influence, of_fake)
 

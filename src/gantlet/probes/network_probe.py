@@ -143,8 +143,8 @@ def _copied(made: Sequence[Network], code: NetworkCode) -> dict[str, Estimate]:
     p = p_greater_rate(counts[0], len(code.train.edges), counts[1], len(held.edges))
     how = "assembled networks"
     return {
-        OVERLAP: mean(copies, of=how).beside(p=p, chance=_chance(code.train)),
-        FOUND: mean(found, of=how, better="higher"),
+        OVERLAP: mean(copies, of=how).as_proportion().beside(p=p, chance=_chance(code.train)),
+        FOUND: mean(found, of=how, better="higher").as_proportion(),
     }
 
 
@@ -199,14 +199,15 @@ def roc_auc(positive: Array, negative: Array) -> Estimate:
     below = 1 - (ranks[m:] - rankdata(negative)) / m
     value = float(above.mean())
     error = math.sqrt(above.var(ddof=1) / m + below.var(ddof=1) / n)
-    return Estimate(
+    made = Estimate(
         value=value,
-        low=max(0.0, value - _NORMAL * error),
-        high=min(1.0, value + _NORMAL * error),
+        low=value - _NORMAL * error,
+        high=value + _NORMAL * error,
         n=m + n,
         better="higher",
         method=f"over {m} held-out edges and {n} other pairs, DeLong's interval for this model",
     )
+    return made.as_proportion()
 
 
 _NORMAL = 1.959963984540054
@@ -239,6 +240,7 @@ def average_precision(positive: Array, negative: Array, *, rng: torch.Generator)
         better="higher",
         method=f"over {m} held-out edges and {n} other pairs, percentiles of {_DRAWS} resamples "
         "for this model",
+        is_proportion=True,
     )
 
 

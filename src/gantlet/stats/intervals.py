@@ -203,6 +203,7 @@ def proportion(
         unit=unit,
         better=better,
         method=f"{count} of {n} {of}, exact binomial interval",
+        is_proportion=True,
     )
 
 
@@ -219,7 +220,12 @@ def percentage(count: int, n: int, *, of: str, why: str) -> Estimate:
     if found.value is None or found.low is None or found.high is None:
         return Estimate.missing(why, unit="%")
     return replace(
-        found, value=100 * found.value, low=100 * found.low, high=100 * found.high, unit="%"
+        found,
+        value=100 * found.value,
+        low=100 * found.low,
+        high=100 * found.high,
+        unit="%",
+        is_proportion=False,
     )
 
 
@@ -368,9 +374,8 @@ def fraction(
     half = math.sqrt(z * spread + z**2 / 4) / (1 + z)
     # Rounding must not push the value out of its own interval.
     low, high = min(centre - half, value), max(centre + half, value)
-    return Estimate(
-        value=value, low=max(low, 0.0), high=min(high, 1.0), level=level, n=n, method=method
-    )
+    made = Estimate(value=value, low=low, high=high, level=level, n=n, method=method)
+    return made.as_proportion()
 
 
 def _t_quantile(variance: Variance, level: float) -> float:

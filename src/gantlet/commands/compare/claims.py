@@ -344,7 +344,7 @@ def _over_seeds(c: ModelResults, score: str, spread: SeedVariance) -> Estimate:
     k, value = len(values), fmean(values)
     seeds = t_quantile(0.975, spread.df) * math.sqrt(spread.value / k)
     half = math.hypot(seeds, one.half_width or 0.0)
-    return replace(
+    made = replace(
         one,
         value=value,
         low=value - half,
@@ -353,6 +353,7 @@ def _over_seeds(c: ModelResults, score: str, spread: SeedVariance) -> Estimate:
         method=f"mean of {k} seeds, Student's t with a variance of a seed that models share in "
         f"part, in quadrature with: {c.estimates(score)[0].method}",
     )
+    return made.possible()
 
 
 def _drawing(c: ModelResults, score: str) -> float:

@@ -342,7 +342,7 @@ def _at_equal(found: Mapping[str, OverlapCourse]) -> Table:
         overlap = None if name == first else common(course, found.get(first, {}))
         if overlap is not None:
             for label, of in ((name, course), (f"{first}, beside {name}", found[first])):
-                values: list[Cell] = [mean(at_overlap(of, overlap, n)) for n in _NAMES]
+                values: list[Cell] = [_mean_at(of, overlap, n) for n in _NAMES]
                 rows.append([label, overlap, *values])
     return Table(
         title="Networks at equal overlap",
@@ -355,6 +355,11 @@ def _at_equal(found: Mapping[str, OverlapCourse]) -> Table:
         note="Statistics relative to the real network: 1 is right. Each pair is read out at the "
         "largest overlap that all trainings of both pass, linearly between points of the course.",
     )
+
+
+def _mean_at(course: OverlapCourse, overlap: float, name: str) -> Estimate:
+    found = mean(at_overlap(course, overlap, name))
+    return found.as_proportion() if name == AUC else found
 
 
 # ----------------------------------------------------------------------------
