@@ -171,6 +171,21 @@ def checked(
     return real.detach(), fake.detach()
 
 
+def checked_with_train(real: Tensor, fake: Tensor, train: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns all three sets as ``checked`` does.
+
+    Args:
+        real: Features of held-out samples, shape ``(n, d)``.
+        fake: Features of the model, shape ``(m, d)``.
+        train: Features of the training, shape ``(t, d)``.
+
+    Raises:
+        UserError: As ``pair`` does.
+    """
+    x, y = checked(real, fake)
+    return x, y, checked(train, y, names=("train", "fake"))[0]
+
+
 def rows(x: Tensor) -> Iterator[Tensor]:
     """Yields the rows of ``x`` in float64, in blocks within 32 MB; one empty block if none."""
     if len(x) == 0:
@@ -214,6 +229,17 @@ def too_few(real: Tensor, fake: Tensor, least: int) -> str | None:
     if min(n, m) >= least:
         return None
     return f"needs at least {least} real and {least} fake samples, got {n} and {m}"
+
+
+def too_few_of_three(real: Tensor, fake: Tensor, train: Tensor, least: int) -> str | None:
+    """Returns why three sets are too small, or None if each has ``least`` samples."""
+    sizes = [len(x) for x in (real, fake, train)]
+    if min(sizes) >= least:
+        return None
+    return (
+        f"needs at least {least} real, fake and training samples, "
+        f"got {sizes[0]}, {sizes[1]} and {sizes[2]}"
+    )
 
 
 def about_zero(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,14 @@ from gantlet.core.errors import UserError
 from gantlet.core.estimate import Better, Estimate
 from gantlet.core.metric import GroupedTrainMetric, Groups, Sees
 from gantlet.core.spec import Between
-from gantlet.metrics.checks import checked, checked_groups, without_duplicates, without_interval
+from gantlet.metrics.checks import (
+    checked,
+    checked_groups,
+    checked_with_train,
+    too_few_of_three,
+    without_duplicates,
+    without_interval,
+)
 from gantlet.metrics.neighbour_search import (
     Nearest,
     Points,
@@ -429,19 +436,12 @@ class TrainNeighbourhoods:
     def __init__(
         self, real: Tensor, fake: Tensor, train: Tensor, *, groups: Groups | None = None
     ) -> None:
-        self.real, self.fake = checked(real, fake)
+        self.real, self.fake, self.train = checked_with_train(real, fake, train)
         self.groups = checked_groups(groups, len(real), len(fake))
-        self.train = checked(train, self.fake, names=("train", "fake"))[0]
 
     def too_few(self, least: int) -> str | None:
         """Returns why the sets are too small, or None if each has ``least`` samples."""
-        sizes = [len(x) for x in (self.real, self.fake, self.train)]
-        if min(sizes) >= least:
-            return None
-        return (
-            f"needs at least {least} real, fake and training samples, "
-            f"got {sizes[0]}, {sizes[1]} and {sizes[2]}"
-        )
+        return too_few_of_three(self.real, self.fake, self.train, least)
 
     @cached_property
     def base(self) -> Points:

@@ -14,7 +14,7 @@ from gantlet.core.data import Code, Space
 from gantlet.core.estimate import Better, Estimate
 from gantlet.core.metric import Metric, Sees, SpaceMetric, TrainMetric
 from gantlet.core.spec import Between
-from gantlet.metrics.checks import checked, too_few
+from gantlet.metrics.checks import checked_with_train, too_few_of_three
 from gantlet.metrics.neighbour_search import knn, points
 from gantlet.stats.intervals import Variance, around, fraction, total
 from gantlet.stats.jackknife import variance_of_mean
@@ -64,9 +64,8 @@ class Dcr:
             UserError: If the features cannot be compared.
         """
         del rng
-        x, y = checked(real, fake)
-        t = checked(train, y, names=("train", "fake"))[0]
-        if reason := (too_few(x, y, _LEAST) or too_few(t, y, _LEAST)):
+        x, y, t = checked_with_train(real, fake, train)
+        if reason := too_few_of_three(x, y, t, _LEAST):
             return Estimate.missing(reason, better=self.better)
         share, record = _nearest(t, x, y)
         expected = len(t) / (len(t) + len(x))
@@ -202,9 +201,8 @@ class Attack:
         Raises:
             UserError: If they cannot be compared.
         """
-        x, y = checked(real.flatten(1), fake.flatten(1))
-        t = checked(train.flatten(1), y, names=("train", "fake"))[0]
-        reason = too_few(x, y, _LEAST) or too_few(t, y, _LEAST)
+        x, y, t = checked_with_train(*(z.flatten(1) for z in (real, fake, train)))
+        reason = too_few_of_three(x, y, t, _LEAST)
         if reason or len(self._columns) < 2:
             return Estimate.missing(reason or "needs two columns or more", better=self.better)
         scales = [self._range(c, x) for c in self._columns]
