@@ -1,7 +1,7 @@
 """Graphs: reading, features, attributes."""
 
 import zipfile
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, final
@@ -19,7 +19,7 @@ from gantlet.core.errors import UserError, unknown
 from gantlet.core.metric import Features
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between, Spec
-from gantlet.data.arrays import unpacked
+from gantlet.data.arrays import arrays_of, unpacked
 from gantlet.data.splits import (
     Array,
     ArraySplit,
@@ -338,14 +338,13 @@ class _Part:
 def holds_graphs(path: Path) -> bool:
     """Returns whether a ``.npz`` file holds sets of graphs."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = {Path(name).stem for name in archive.namelist()}
-    except Exception:  # noqa: BLE001  (whatever it is, the reader of the file will say it)
+        names = set(arrays_of(path))
+    except UserError:  # the reader of the file says what is wrong
         return False
     return any({f"{prefix}{a}" for a in _ARRAYS} <= names for prefix in _prefixes(names))
 
 
-def _prefixes(names: set[str] | Sequence[str]) -> list[str]:
+def _prefixes(names: Iterable[str]) -> list[str]:
     return [n.removesuffix("num_edges") for n in names if n.endswith("num_edges")]
 
 
@@ -392,7 +391,7 @@ def _folder(path: Path) -> _Part:
     nodes = np.array([len(raw.names) for raw in found])
     counts = np.array([len(raw.pairs) for raw in found])
     names = [file.name for file in files]
-    return _part(path, nodes, counts, np.concatenate([raw.pairs for raw in found]), names)
+    return _part(path, nodes, counts, np.concatenate([raw.pairs for raw in found]), names=names)
 
 
 @read_once(4, _stamp)
@@ -402,10 +401,10 @@ def _parts(path: Path) -> dict[str, _Part]:
     with readable(path, "a set of graphs"), zipfile.ZipFile(path) as archive:
         names = {n.removesuffix(".npy"): n for n in archive.namelist()}
         found = {
-            prefix.rstrip("_") or "all": _arrays(
-                path, [unpacked(archive, names[f"{prefix}{a}"], path) for a in _ARRAYS]
+            prefix.rstrip("_") or "all": _part(
+                path, *(unpacked(archive, names[f"{prefix}{a}"], path) for a in _ARRAYS)
             )
-            for prefix in _prefixes(list(names))
+            for prefix in _prefixes(names)
             if all(f"{prefix}{a}" in names for a in _ARRAYS)
         }
     if not found:
@@ -413,13 +412,8 @@ def _parts(path: Path) -> dict[str, _Part]:
     return found
 
 
-def _arrays(path: Path, held: Sequence[Array]) -> _Part:
-    nodes, counts, edges = held
-    return _part(path, nodes, counts, edges)
-
-
 def _part(
-    path: Path, nodes: Array, counts: Array, edges: Array, names: Sequence[str] = ()
+    path: Path, nodes: Array, counts: Array, edges: Array, *, names: Sequence[str] = ()
 ) -> _Part:
     whole = all(a.dtype.kind in "iu" for a in (nodes, counts, edges))
     fits = whole and nodes.ndim == counts.ndim == 1 and len(nodes) == len(counts) > 0

@@ -19,7 +19,7 @@ from gantlet.core.errors import UserError
 from gantlet.core.metric import Features
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between, Spec
-from gantlet.data.arrays import counted, unpacked
+from gantlet.data.arrays import arrays_of, counted, unpacked
 from gantlet.data.delimited import read_text
 from gantlet.data.splits import (
     Array,
@@ -472,9 +472,8 @@ def _holds_network(path: Path) -> bool:
     if ending(path) != ".npz":
         return False
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = {Path(name).stem for name in archive.namelist()}
-    except Exception:  # noqa: BLE001  (whatever it is, the reader of the file will say it)
+        names = set(arrays_of(path))
+    except UserError:  # the reader of the file says what is wrong
         return False
     is_matrix = {"shape", "data"} < names and bool(names & {"indptr", "row"})
     return is_matrix or ("edges" in names and "num_edges" not in names)
