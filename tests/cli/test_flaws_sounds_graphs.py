@@ -3,6 +3,7 @@
 import json
 import tarfile
 import wave
+from itertools import pairwise
 
 import networkx as nx
 import numpy as np
@@ -247,7 +248,7 @@ def test_spoken_digits_have_no_flaw_and_low_passed_ones_do(shared_data, tmp_path
     from gantlet.domains.recordings import recordings
 
     found = recordings(shared_data / "audio/fsdd_recordings.tar.gz")
-    clips = [found.sound[a:b] for a, b in zip(found.starts, found.starts[1:], strict=False)]
+    clips = [found.sound[a:b] for a, b in pairwise(found.starts)]
     order = np.random.default_rng(1).permutation(len(clips))
     real, other = ([clips[i] for i in order[k : k + 160]] for k in (0, 160))
     real = write_sounds(tmp_path / "real", real)

@@ -79,7 +79,12 @@ class _LanguageModelScore(Paired):
 
     __slots__ = ()
 
+    better: ClassVar[Better] = "lower"
+    unit: ClassVar[str] = "nats/token"
+    sees: ClassVar[Sees] = "samples"
+    quadratic: ClassVar[bool] = False
     name: ClassVar[str]
+
     order: int
 
     @override
@@ -91,7 +96,7 @@ class _LanguageModelScore(Paired):
         """
         rows = token_rows(self.name, real=real, fake=fake)
         if reason := too_few(real, fake, _LEAST):
-            missing = Estimate.missing(reason, unit="nats/token", better="lower")
+            missing = Estimate.missing(reason, unit=self.unit, better=self.better)
             return Detailed(missing, torch.zeros(1, dtype=torch.float64), Variance(0.0))
         return self._judged(rows, rng)
 
@@ -123,10 +128,6 @@ class LmForward(_LanguageModelScore):
         order: Tokens of the longest n-gram of the language model.
     """
 
-    better: ClassVar[Better] = "lower"
-    unit: ClassVar[str] = "nats/token"
-    sees: ClassVar[Sees] = "samples"
-    quadratic: ClassVar[bool] = False
     name: ClassVar[str] = "lm-forward"
 
     order: Annotated[int, Between(1, 32)] = 4
@@ -162,10 +163,6 @@ class LmReverse(_LanguageModelScore):
         order: Tokens of the longest n-gram of the language model.
     """
 
-    better: ClassVar[Better] = "lower"
-    unit: ClassVar[str] = "nats/token"
-    sees: ClassVar[Sees] = "samples"
-    quadratic: ClassVar[bool] = False
     name: ClassVar[str] = "lm-reverse"
 
     order: Annotated[int, Between(1, 32)] = 4

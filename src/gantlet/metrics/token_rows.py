@@ -56,9 +56,9 @@ def token_rows(metric: str, **sets: Tensor) -> TokenRows:
     whole = torch.cat([x.detach().double() for x in sets.values()])
     values, number = torch.unique(whole, return_inverse=True)
     # Zero is always there, so that token 0 means the end and nothing else.
-    number = number + int(not len(values) or float(values[0]) != 0)
-    parts = number.split([len(x) for x in sets.values()])
-    levels = len(values) + int(not len(values) or float(values[0]) != 0)
+    added = int(not len(values) or float(values[0]) != 0)
+    parts = (number + added).split([len(x) for x in sets.values()])
+    levels = len(values) + added
     if not zeros_trail(parts[0]):
         return TokenRows(
             tuple(x + 1 for x in parts), levels + 1, ends=False, beyond=(0,) * len(parts)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, final
 
 import numpy as np
@@ -170,10 +171,7 @@ def _cycles(graph: Network) -> tuple[float, float]:
 def _cliques(graph: Network) -> int:
     """Returns the number of cliques of four nodes; each has three pairs of opposite edges."""
     matrix = graph.adjacency
-    around = [
-        set(matrix.indices[i:j].tolist())
-        for i, j in zip(matrix.indptr, matrix.indptr[1:], strict=False)
-    ]
+    around = [set(matrix.indices[i:j].tolist()) for i, j in pairwise(matrix.indptr)]
     twice = 0
     for a, b in graph.edges.tolist():
         both = around[a] & around[b]
