@@ -6,7 +6,7 @@ import torch
 from gantlet.core.data import Dataset, KnownDensity, KnownSupport, Source, all_samples
 from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets, options
-from gantlet.data.sequences import KnownTokens
+from gantlet.data.synthetic_tokens import KnownTokens
 from gantlet.testing import check_dataset
 
 _FILES = {"path", "images"}

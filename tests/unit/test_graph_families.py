@@ -18,7 +18,7 @@ from gantlet.models.graph_gan import GraphCritic, GraphGan
 from gantlet.models.losses import PENALTIES, Scored
 from gantlet.models.nets import seeded
 from gantlet.models.random_graphs import DegreeMatched, ErdosRenyi, nodes_first, reordered
-from gantlet.stats.graphs import adjacency, isomorphism_classes, networks
+from gantlet.stats.graph_statistics import adjacency, isomorphism_classes, networks
 from gantlet.testing.contracts import made_up
 
 THREE = Space("graph", (3, 3), 2)

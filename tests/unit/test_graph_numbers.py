@@ -9,7 +9,7 @@ import torch
 
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
-from gantlet.stats.graphs import (
+from gantlet.stats.graph_statistics import (
     adjacency,
     check_graphs,
     clustering_shares,

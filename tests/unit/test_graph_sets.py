@@ -14,7 +14,7 @@ from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets
 from gantlet.data.graph_sets import Checkable, Planar, Sbm, Trees, is_planar, is_tree
 from gantlet.domains.domains import reader_of
-from gantlet.stats.graphs import adjacency, networks
+from gantlet.stats.graph_statistics import adjacency, networks
 
 PUBLISHED = "sbm:most=5,smallest=20,largest=40,inside=0.3,across=0.005"
 

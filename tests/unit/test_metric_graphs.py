@@ -12,8 +12,8 @@ from gantlet.core.errors import UserError
 from gantlet.core.metric import metric_on
 from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets, families, metrics
-from gantlet.metrics.graphs import mean_orbits
-from gantlet.stats.graphs import networks
+from gantlet.metrics.graph_mmd import mean_orbits
+from gantlet.stats.graph_statistics import networks
 from gantlet.stats.intervals import Variance, fraction
 from gantlet.testing.contracts import made_up
 

@@ -9,7 +9,7 @@ from gantlet.core.data import all_samples
 from gantlet.core.model import Density, LogProb, Model
 from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets, families, probes
-from gantlet.data.sequences import KnownTokens, Markov
+from gantlet.data.synthetic_tokens import KnownTokens, Markov
 
 
 class Chain(Density):

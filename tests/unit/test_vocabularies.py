@@ -19,7 +19,7 @@ from gantlet.domains.recordings import AudioCode
 from gantlet.domains.table_code import TableCode
 from gantlet.domains.text import Ngrams, TextCode
 from gantlet.features.sound import bands
-from gantlet.stats.graphs import normalised_spectra
+from gantlet.stats.graph_statistics import normalised_spectra
 from gantlet.stats.permutation import p_values
 from gantlet.testing import check_extractor
 from gantlet.testing.contracts import labelled_splits

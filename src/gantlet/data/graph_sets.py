@@ -19,7 +19,7 @@ from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
 from gantlet.data.splits import Array, drawn
-from gantlet.stats.graphs import adjacency, networks
+from gantlet.stats.graph_statistics import adjacency, networks
 
 
 @runtime_checkable

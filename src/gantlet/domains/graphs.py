@@ -40,7 +40,7 @@ from gantlet.domains.attributes import (
 from gantlet.domains.domains import Domain
 from gantlet.domains.networks import read_network
 from gantlet.report.pictures import grid
-from gantlet.stats.graphs import node_histograms, normalised_spectra
+from gantlet.stats.graph_statistics import node_histograms, normalised_spectra
 
 # ----------------------------------------------------------------------------
 # Graphs by the histograms of what their nodes are like.

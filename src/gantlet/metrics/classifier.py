@@ -14,6 +14,7 @@ from gantlet.core.errors import UserError
 from gantlet.core.estimate import Better, Estimate
 from gantlet.core.metric import GroupedMetric, Groups, Sees
 from gantlet.core.spec import Between
+from gantlet.metrics.boosted_trees import BoostedTrees
 from gantlet.metrics.checks import (
     checked,
     checked_groups,
@@ -640,17 +641,10 @@ def _boosted_scores(
         rounds: How many trees.
         seed: Of the trees.
     """
-    from sklearn.ensemble import HistGradientBoostingClassifier
-    from threadpoolctl import threadpool_limits
-
-    kind: Any = HistGradientBoostingClassifier
-    model = kind(max_iter=rounds, early_stopping=False, random_state=seed)
-    is_fake = torch.arange(sum(map(len, known))) >= len(known[0])
-    # On one thread, so that they repeat exactly.
-    with threadpool_limits(1):
-        model.fit(torch.cat(list(known)).cpu().double().numpy(), is_fake.numpy())
-        scores = [model.decision_function(z.cpu().double().numpy()) for z in asked]
-    real, fake = (torch.from_numpy(s).to(known[0].device) for s in scores)
+    x = torch.cat(list(known))
+    is_fake = torch.arange(len(x), device=x.device) >= len(known[0])
+    trees = BoostedTrees.fit(x, is_fake, classes=True, rounds=rounds, seed=seed)
+    real, fake = map(trees.log_odds, asked)
     return real, fake
 
 

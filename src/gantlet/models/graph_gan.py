@@ -20,7 +20,7 @@ from gantlet.models.gan import AdversarialGame, GeneratorGame
 from gantlet.models.losses import AdversarialObjective, LossName, LossOptions, PenaltyName
 from gantlet.models.nets import LatentScaled, mlp, seeded
 from gantlet.models.random_graphs import room_of
-from gantlet.stats.graphs import node_histograms
+from gantlet.stats.graph_statistics import node_histograms
 
 GraphNetName: TypeAlias = Literal["nodes", "mlp"]
 Estimator: TypeAlias = Literal["straight-through", "relaxed"]

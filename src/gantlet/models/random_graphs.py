@@ -13,7 +13,7 @@ from gantlet.core.errors import UserError
 from gantlet.core.model import Density, FitResult, Knob, LogProb, Model, Selective, Tunable
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
-from gantlet.stats.graphs import adjacency
+from gantlet.stats.graph_statistics import adjacency
 
 
 def room_of(space: Space, family: str) -> int:

@@ -13,7 +13,7 @@ from gantlet.core.metric import Findings
 from gantlet.core.model import Density, LogProbKind, Model
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
-from gantlet.data.sequences import KnownTokens
+from gantlet.data.synthetic_tokens import KnownTokens
 from gantlet.probes.likelihood import affordable
 from gantlet.stats.intervals import mean, proportion
 

@@ -17,7 +17,7 @@ from gantlet.core.model import Model
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
 from gantlet.data.graph_sets import Checkable, is_planar, is_tree
-from gantlet.stats.graphs import colours, isomorphism_classes
+from gantlet.stats.graph_statistics import colours, isomorphism_classes
 from gantlet.stats.intervals import proportion
 
 Check: TypeAlias = Literal["auto", "tree", "planar", "none"]

@@ -10,7 +10,7 @@ from gantlet.core.data import KnownDensity, all_samples
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets
-from gantlet.data.sequences import RandomLstm
+from gantlet.data.synthetic_tokens import RandomLstm
 from gantlet.models.nets import seeded
 
 SMALL = [
