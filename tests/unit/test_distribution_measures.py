@@ -5,6 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
+from sklearn.neighbors import KNeighborsClassifier
 
 from gantlet.core.rng import Rng
 from gantlet.core.spec import datasets, metrics
@@ -12,11 +14,14 @@ from gantlet.data.manifolds import Manifolds
 from gantlet.data.synthetic import Ring
 from gantlet.models.gan import energy_distance
 from gantlet.research.distributions.measures import (
+    VOTERS,
     Target,
+    c2st_auc,
     hill,
     mean_distance,
     null_standard_error,
     support,
+    support_ratio,
 )
 
 RING = Ring(modes=8, std=0.05)
@@ -91,6 +96,43 @@ def test_precision_and_recall_are_those_of_the_metrics():
     for name in ("precision", "recall"):
         made = metrics.make(f"{name}:k=3").measure(x, y, rng=Rng(0).stream("m"))
         assert found[name] == pytest.approx(made.value, abs=0.02)
+
+
+def test_neighbours_tell_shifted_samples_and_not_equal_ones():
+    x, other = normal(800, 2), normal(800, 2, 1)
+    made = target(x, x)
+    assert made.responses(other)["c2st_auc"] == pytest.approx(0.5, abs=0.03)
+    # The best AUC of two unit normals apart by s along one axis is Phi(s / sqrt 2).
+    best = 0.5 * (1 + math.erf(1.0))
+    found = made.responses(other + torch.tensor([2.0, 0.0]))["c2st_auc"]
+    assert best - 0.04 < found < best + 0.02
+    assert made.responses(other + 50)["c2st_auc"] == 1.0
+
+
+def test_the_auc_is_that_of_a_classifier_of_scikit_learn():
+    x, y = normal(60, 3), normal(50, 3, 1) + 0.5
+    both = torch.cat([x, y]).double()
+    label = np.array([1] * 60 + [0] * 50)
+    score = []
+    for i in range(110):
+        others = np.delete(np.arange(110), i)
+        voters = KNeighborsClassifier(VOTERS).fit(both[others].numpy(), label[others])
+        score.append(voters.predict_proba(both[i : i + 1].numpy())[0, 1])
+    tables = [torch.cdist(a, b) for a, b in ((x, x), (y, x), (y, y))]
+    assert c2st_auc(*tables) == pytest.approx(roc_auc_score(label, score), abs=1e-12)
+
+
+@pytest.mark.parametrize("few", [50, 400])
+def test_the_support_of_few_atoms_is_a_share_of_that_of_many(few):
+    # The effective support of a uniform draw from k atoms is k.
+    places = torch.arange(1000.0)[:, None]
+    generator = torch.Generator().manual_seed(0)
+    tables = [
+        torch.cdist(x, x)
+        for k in (1000, few)
+        for x in (places[torch.randint(k, (1000,), generator=generator)],)
+    ]
+    assert support_ratio(*tables) == pytest.approx(few / 1000, rel=0.2)
 
 
 def test_a_set_of_its_own_samples_is_on_the_support():

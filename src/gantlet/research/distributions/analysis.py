@@ -8,7 +8,7 @@ from typing import TypeAlias, final
 import numpy as np
 from numpy.typing import NDArray
 
-from gantlet.core.estimate import Estimate
+from gantlet.core.estimate import Better, Estimate
 from gantlet.core.spec import Spec
 from gantlet.report.blocks import Series
 from gantlet.research.distributions.design import FACTORS
@@ -63,6 +63,43 @@ class Errors:
         """Returns the errors of a family, shape ``(worlds,)``."""
         values: Array = self.values[:, self.families.index(family)]
         return values
+
+
+RESPONSES: Mapping[str, tuple[Better, str]] = {
+    "c2st_auc": (
+        "lower",
+        "AUC of telling real from fake samples by nearest neighbours; .5 is best",
+    ),
+    "precision": ("higher", "share of fake samples that are in the balls of real ones"),
+    "recall": ("higher", "share of real samples that are in the balls of fake ones"),
+    "support_ratio": ("higher", "effective support over that of real samples, by collisions"),
+    "off_support": ("lower", "share of samples off the support, where it is known"),
+    "sampling_ms": ("lower", "CPU milliseconds a sample, many drawn at once"),
+}
+"""Responses beside the error: which way is better, and what they are."""
+
+
+def response(table: Experiment, errors: Errors, name: str) -> dict[str, Estimate]:
+    """Returns the mean of a response over the worlds of ``errors`` at the largest budget.
+
+    Args:
+        table: The experiment.
+        errors: The worlds and families.
+        name: Of ``RESPONSES``.
+
+    Returns:
+        By family; only those of which it was measured on a world.
+    """
+    found: dict[tuple[str, int], list[float]] = {}
+    for row in table["results"]:
+        if row["flops"] == table["flops"][-1] and name in row["more"]:
+            found.setdefault((row["family"], row["world"]), []).append(row["more"][name])
+    made: dict[str, Estimate] = {}
+    for family in errors.families:
+        values = [float(np.mean(found[family, w])) for w in errors.worlds if (family, w) in found]
+        if values:
+            made[family] = mean(values, of="worlds", better=RESPONSES[name][0])
+    return made
 
 
 # ----------------------------------------------------------------------------

@@ -18,6 +18,12 @@ DIRECTIONS = 64
 NEIGHBOURS, FEW = 3, 1_000
 """Precision and recall: the k-th neighbour of so many samples."""
 
+VOTERS = 15
+"""The classifier two-sample test: each sample is judged by so many nearest others."""
+
+NEAR = 2e-4
+"""Support: the share of pairs of real samples that are near enough to count as a collision."""
+
 TAIL = 0.02
 """The share of the largest radii from which the Hill estimate is made."""
 
@@ -150,8 +156,10 @@ class Target:
         """Returns every response of samples, shape ``(n, d)``, by name.
 
         ``energy`` (energy distance), ``sliced`` (squared sliced Wasserstein-2 distance),
-        ``precision``, ``recall``, ``tail`` (absolute difference of the Hill estimates), and where
-        the support is known ``off_support``, ``modes`` and ``mode_kl``. All repeat bit for bit.
+        ``precision``, ``recall``, ``c2st_auc`` (of a classifier by nearest neighbours),
+        ``support_ratio`` (effective support over that of real samples), ``tail`` (absolute
+        difference of the Hill estimates), and where the support is known ``off_support``,
+        ``modes`` and ``mode_kl``. All repeat bit for bit.
         """
         y = self.scaled(samples)
         along = (y @ self.directions).T.sort(1).values
@@ -164,11 +172,18 @@ class Target:
         return found if self.truth is None else found | support(self.truth, samples)
 
     def _neighbours(self, y: Tensor) -> dict[str, float]:
-        """Returns precision and recall (Kynkaanniemi et al., 2019), shape ``(n, d)``."""
-        gap = _distances(y, self.x[:FEW])
+        """Returns what the distances of samples say, shape ``(n, d)``.
+
+        Source: precision and recall of Kynkaanniemi et al., 2019,
+        https://arxiv.org/abs/1904.06991.
+        """
+        x = self.x[:FEW]
+        gap, real, fake = _distances(y, x), _distances(x, x), _distances(y, y)
         return {
             "precision": float((gap <= self.radii).any(1).double().mean()),
-            "recall": float((_ball_radii(y) >= gap.T).any(1).double().mean()),
+            "recall": float((_ball_radii(y, fake) >= gap.T).any(1).double().mean()),
+            "c2st_auc": c2st_auc(real, gap, fake),
+            "support_ratio": support_ratio(real, fake),
         }
 
 
@@ -176,10 +191,64 @@ def _norms(x: Tensor) -> Tensor:
     return x.square().sum(1).sqrt()
 
 
-def _ball_radii(x: Tensor) -> Tensor:
+def _ball_radii(x: Tensor, table: Tensor | None = None) -> Tensor:
     """Returns the distance of each sample to its k-th neighbour, shape ``(n,)``."""
     k = min(NEIGHBOURS, len(x) - 1)
-    return _distances(x, x).kthvalue(k + 1, dim=1).values
+    return (_distances(x, x) if table is None else table).kthvalue(k + 1, dim=1).values
+
+
+def c2st_auc(real: Tensor, gap: Tensor, fake: Tensor) -> float:
+    """Returns the AUC of telling real from fake samples by their nearest neighbours.
+
+    The score of a sample is the share of real ones among its nearest others, real and fake: about
+    .5 for samples of one distribution, 1 where each set is apart. Of two equal sets it is a
+    little below .5, since a sample is not among its own neighbours.
+
+    Source: Lopez-Paz and Oquab, 2017, https://arxiv.org/abs/1610.06545. Differs from the paper:
+    samples are left out one at a time in the place of a test split, and the area under the curve
+    is taken, not the accuracy.
+
+    Args:
+        real: Distances of real samples, shape ``(m, m)``.
+        gap: Distances of fake to real ones, shape ``(n, m)``.
+        fake: Distances of fake samples, shape ``(n, n)``.
+    """
+    from scipy.stats import rankdata
+
+    m = len(real)
+    table = torch.cat([torch.cat([real, gap.T], 1), torch.cat([gap, fake], 1)])
+    table.fill_diagonal_(math.inf)
+    nearest = table.topk(min(VOTERS, len(table) - 1), dim=1, largest=False).indices
+    score = (nearest < m).double().mean(1)
+    ranks = torch.from_numpy(rankdata(score.numpy()))
+    below = float(ranks[:m].sum()) - m * (m + 1) / 2
+    return below / (m * (len(score) - m))
+
+
+def support_ratio(real: Tensor, fake: Tensor) -> float:
+    """Returns the effective support of fake samples as a share of that of real ones.
+
+    The chance that two samples collide is the reciprocal of the effective support; a pair is a
+    collision where it is nearer than a small share of the pairs of real samples. Half a collision
+    is added to both counts.
+
+    Source: Arora, Risteski and Zhang, 2018 (birthday test), https://arxiv.org/abs/1706.08224, with
+    a threshold from real samples in the place of human eyes.
+
+    Args:
+        real: Distances of real samples, shape ``(m, m)``.
+        fake: Distances of fake samples, shape ``(n, n)``.
+    """
+    apart = _pairs(real).sort().values
+    count = max(1, round(NEAR * len(apart)))
+    threshold = apart[count - 1]
+    pairs = _pairs(fake)
+    near = float((apart <= threshold).sum()), float((pairs <= threshold).sum())
+    return (near[0] + 0.5) / len(apart) * len(pairs) / (near[1] + 0.5)
+
+
+def _pairs(table: Tensor) -> Tensor:
+    return table[torch.ones_like(table, dtype=torch.bool).triu(1)]
 
 
 def support(truth: KnownSupport, samples: Tensor) -> dict[str, float]:

@@ -27,12 +27,14 @@ from gantlet.report.blocks import (
 )
 from gantlet.report.json import PER_TRIAL
 from gantlet.research.distributions.analysis import (
+    RESPONSES,
     Errors,
     Standing,
     curve,
     effect_p,
     groups,
     main_effects,
+    response,
     shown,
     standing,
     ties,
@@ -203,6 +205,7 @@ def _rows(table: Experiment) -> Iterator[Row]:
 
 def _blocks(found: _Findings) -> Iterator[Block]:
     yield _overall(found.table)
+    yield from _responses(found)
     yield _by_group(found)
     yield _effects(found)
     yield _modes_chart(found)
@@ -233,6 +236,24 @@ def _overall(table: Experiment) -> Table:
         note="Mean of log10(energy distance / mean distance of two real samples), not below the "
         f"noise floor; {whole[-1][2].count} worlds. Differences are paired over worlds, which the "
         "intervals of the means are not.",
+    )
+
+
+def _responses(found: _Findings) -> Iterator[Table]:
+    """Yields the other responses, where the table holds any: earlier versions measured fewer."""
+    values = {name: response(found.table, found.errors, name) for name in RESPONSES}
+    known = {name: v for name, v in values.items() if v}
+    if not known:
+        return
+    yield Table(
+        title="Other responses at the largest budget",
+        columns=[
+            Column(name="family"),
+            *(Column(name=n, better=RESPONSES[n][0], help=RESPONSES[n][1]) for n in known),
+        ],
+        rows=[[f, *(v.get(f) for v in known.values())] for f in found.errors.families],
+        note="Means over worlds, of means over seeds; 95 % intervals. Nothing is ranked by these "
+        "numbers.",
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any, TypedDict
 
 from gantlet.core.estimate import REAL, Outcome
 from gantlet.forecast.experiment import VERSION
-from gantlet.research.distributions.trial import AT, PROFILE, TIME
+from gantlet.research.distributions.trial import AT, PROFILE, SAMPLING, TIME
 
 
 class WorldRow(TypedDict):
@@ -99,12 +99,16 @@ def _rows(
     place: Mapping[str, int],
     world: Mapping[str, Any],
 ) -> list[ResultRow]:
-    took = outcome.clock[TIME].value if TIME in outcome.clock else None
+    took = {
+        name: round(e.value, digits)
+        for name, of, digits in (("cpu_seconds", TIME, 2), ("sampling_ms", SAMPLING, 4))
+        if (e := outcome.clock.get(of)) is not None and e.value is not None
+    }
     rows: list[ResultRow] = []
     for at in outcome.details[AT]:
         more = {k: _short(v) for k, v in at.items() if k not in {"flops", "steps", "energy"}}
-        if at is outcome.details[AT][-1] and took is not None:
-            more["cpu_seconds"] = round(took, 2)
+        if at is outcome.details[AT][-1]:
+            more |= took
         rows.append(
             ResultRow(
                 world=place[outcome.trial.parts["data"]],

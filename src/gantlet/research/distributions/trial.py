@@ -43,6 +43,9 @@ _JUDGED = (1, 3)
 TIME = "training CPU time"
 """The name of what a training took."""
 
+SAMPLING = "sampling CPU time"
+"""The name of what a sample of the last model took."""
+
 AT = "budgets"
 """Under which name an outcome holds the responses at each budget."""
 
@@ -272,9 +275,19 @@ def _train(trial: TrainingTrial, worlds: Worlds, folder: TrialFolder, watch: Wat
     took = time.process_time() - start
     watch(0.95, "judging")
     found = _judged(game.model, kept, trial, worlds, folder)
-    clock = Estimate.exact(took, unit="s", method="of this training")
+    clock = {TIME: Estimate.exact(took, unit="s", method="of this training")}
+    if PARTS in kept:
+        clock[SAMPLING] = _sampling_time(game.model, kept[PARTS], Rng(trial.seed, trial.device))
     details: dict[str, Any] = {AT: found, "error": error}
-    return Outcome(trial=trial.written(), spend=spend, clock={TIME: clock}, details=details)
+    return Outcome(trial=trial.written(), spend=spend, clock=clock, details=details)
+
+
+def _sampling_time(model: Model, kept: _Kept, rng: Rng) -> Estimate:
+    """Returns the CPU time of a sample, when many are drawn at once."""
+    start = time.process_time()
+    _samples(model, kept, rng)
+    took = 1_000 * (time.process_time() - start) / SAMPLES
+    return Estimate.exact(took, unit="ms", method=f"mean of {SAMPLES} samples drawn at once")
 
 
 def _judged(
