@@ -4,6 +4,7 @@ Their options are defined in ``gantlet.options``, from which signatures and help
 """
 
 import inspect
+import json
 import os
 import re
 import sys
@@ -61,6 +62,7 @@ from gantlet.run.execute import (
     HasForecast,
     HasNotes,
     HasPlan,
+    InTime,
     PendingTrial,
     ProcessPool,
     ProgressCallback,
@@ -554,10 +556,12 @@ class Job:
         """
         # Files may have changed since the study was asked before.
         study = study.fresh() if isinstance(study, Stateful) else study
+        asked = study.in_time() if isinstance(study, InTime) else None
+        if asked is not None:
+            study = _in_flops(study, _folder(running, asked), asked)
         trials = study.trials()
         question = study.question()
-        given = running.out
-        folder = folder_of(_name(running), question) if given is None else Path(given)
+        folder = _folder(running, question if asked is None else asked)
         return cls(study=study, running=running, trials=trials, question=question, folder=folder)
 
     def remarks(self) -> Iterator[str]:
@@ -615,6 +619,27 @@ class Job:
             if min(workers, len(todo)) <= 1
             else ProcessPool(workers, running.threads)
         )
+
+
+def _folder(running: options.Running, question: Mapping[str, object]) -> Path:
+    given = running.out
+    return folder_of(_name(running), question) if given is None else Path(given)
+
+
+def _in_flops(study: Any, folder: Path, asked: Mapping[str, object]) -> Study:
+    """Returns a study that was given a time with its FLOPs, those of its folder if that has any.
+
+    Args:
+        study: The study, which is ``InTime``.
+        folder: Its run directory.
+        asked: Its question before the measurement.
+    """
+    if (folder / "run.json").exists():
+        recorded = Run.open(folder).question
+        measured = ("budget", "budgets")
+        if {**recorded, **{k: asked.get(k) for k in measured}} == json.loads(json.dumps(asked)):
+            return cast("Study", study.recalled(recorded))
+    return cast("Study", study.measured())
 
 
 @contextmanager

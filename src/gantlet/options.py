@@ -26,7 +26,7 @@ from typing import (
 
 from typing_extensions import override
 
-from gantlet.core.arguments import check_value
+from gantlet.core.arguments import check_duration, check_value
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Budget
 from gantlet.core.option_fields import OptionHelp, hints_of, with_current_names
@@ -256,6 +256,8 @@ class Training(Running):
     Attributes:
         data: Data set, as name or name:key=value,key=value.
         budget: Training budget per model; 2e11 FLOPs by default.
+        time: Training time per model in place of a budget, such as 90s, 20min or 2h: CPU time on
+            this machine, turned into FLOPs by a short measured run and recorded as FLOPs.
         solver: Optimizer (training algorithm); auto: the default of the family.
         batch: Batch size.
         samples: Maximum number of samples to evaluate.
@@ -279,6 +281,7 @@ class Training(Running):
     _: KW_ONLY
     data: str = "digits"
     budget: Budget | None = None
+    time: str | None = None
     solver: str = "auto"
     batch: BatchSize = 128
     samples: SampleCount = 2000
@@ -298,6 +301,16 @@ class Training(Running):
         """Validates every option and their combination."""
         super().__post_init__()
         check_averaging(self.ema, self.average_from, self.average_every)
+        if self.time is None:
+            return
+        check_duration("time", self.time)
+        if self.budget is not None and self.budget.is_limited:
+            raise UserError("Give --time or a budget (--flops, --examples, --steps, --seconds).")
+        if self.asynchronous:
+            raise UserError(
+                "--time is measured on steps of this process, and --async trains in others: give "
+                "--flops or --seconds."
+            )
 
 
 def check_averaging(ema: float | None, average_from: float | None, average_every: int) -> None:

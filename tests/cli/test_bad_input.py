@@ -157,6 +157,20 @@ def test_a_budget_that_is_none(refused, command, limit, value):
     assert re.search(rf"Got '?{value}'?\.", told)
 
 
+@pytest.mark.parametrize("time", ["20", "0s", "5x", "1e3min", "min", "1h 30m", "1e99h", "nans"])
+@pytest.mark.parametrize("command", ["compare", "train"])
+def test_a_time_that_is_none(refused, command, time):
+    told = refused(command, "gan", "--data", "ring", "--time", time)
+    assert "time must be a number with a unit (s, min or h), above 0, such as 20min" in told
+    assert repr(time) in told
+
+
+def test_a_time_beside_a_budget(refused):
+    asked = ("train", "gan", "--data", "ring", "--time", "5s")
+    assert "Give --time or a budget" in refused(*asked, "--flops", "1e9")
+    assert "--async" in refused(*asked, "--async", "2")
+
+
 def test_a_budget_too_small_for_one_step_says_what_a_step_costs(tmp_path, capsys):
     # What a step costs is known when it has been made; by then there is a run folder.
     asked = ["compare", "gan", "--data", "ring:n=300", "--flops", "10", *QUICK[2:]]

@@ -2,12 +2,14 @@
 
 import json
 from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import gantlet
 from gantlet.cli.main import run
+from gantlet.commands.compare import study as study_module
 from gantlet.commands.compare.study import Compare
 from gantlet.core.estimate import Budget, Outcome
 
@@ -174,3 +176,57 @@ def test_coverage_of_modes_stands_beside_what_theory_allows(tmp_path, capsys):
     assert [s.name for s in chart.series] == ["bound", "gan:latent=2"]
     # What is counted on known modes is no test against held-out real data.
     assert "high-quality share" not in outcomes(out)["real"]["scores"]
+
+
+class TestTime:
+    """A budget in minutes, recorded as FLOPs."""
+
+    ASKED = ("--data", "ring:n=300", "--time", "0.2s", "--metric", "energy", "--workers", "1")
+
+    def test_it_is_recorded_as_flops_that_a_resumed_run_keeps(self, tmp_path, monkeypatch, capsys):
+        speeds = iter([3.333e9, 5e9])
+        monkeypatch.setattr(study_module, "training_speed", lambda *_, **__: next(speeds))
+        asked = ["compare", "gan:width=8", "flow:layers=2", "gmm", *self.ASKED, "--seeds", "1"]
+        asked += ["--out", str(tmp_path / "run")]
+        assert run(asked) == 0
+        shown = capsys.readouterr()
+        assert "200 ms of training gan:width=8 on this machine are 667 MFLOP" in shown.err
+        assert "3 models on equal time on ring" in shown.out
+        first = gantlet.load_report(tmp_path / "run")
+        assert first.question["time"] == 0.2
+        assert first.question["budgets"] == [6.67e8, 1e9, None]
+        assert first.question["budget"] == {}
+        spent = {r.model: r.estimate.value for r in first.rows if r.name == "training FLOPs"}
+        assert 0.9 * 6.67e8 < next(v for k, v in spent.items() if k.startswith("gan")) <= 6.67e8
+        assert 0.9e9 < next(v for k, v in spent.items() if k.startswith("flow")) <= 1e9
+        # Nothing is measured again: the speeds are used up.
+        assert run(asked) == 0
+        assert gantlet.load_report(tmp_path / "run").rows == first.rows
+
+    def test_the_default_folder_does_not_depend_on_the_measurement(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        speeds = iter([1e9, 2e9])
+        monkeypatch.setattr(study_module, "training_speed", lambda *_, **__: next(speeds))
+        for seconds in ("0.2s", "0.2s", "0.3s"):
+            gantlet.train("gan:width=8", data="ring:n=300", time=seconds, samples=50)
+        folders = sorted(Path("runs").iterdir())
+        budgets = [gantlet.load_report(folder).question["budget"] for folder in folders]
+        assert sorted(b["flops"] for b in budgets) == [2e8, 6e8]
+
+    def test_it_is_measured(self, capsys):
+        assert run(["train", "gan:width=8", "--data", "ring:n=300", "--time", "1s", "--dry-run",
+                    "--json"]) == 0  # fmt: skip
+        question = json.loads(capsys.readouterr().out)["question"]
+        assert 1e6 < question["budget"]["flops"] < 1e11
+
+
+def test_the_expected_end_is_told_once_the_pace_is_known(monkeypatch):
+    from gantlet.commands import trained
+
+    seconds = iter([100.0, 101.0, 120.0])
+    monkeypatch.setattr(trained.time, "monotonic", lambda: next(seconds))
+    told = []
+    last = trained.training_progress(lambda _share, what: told.append(what))
+    for used in (0.4, 0.401, 0.5):  # resumed at .4
+        last(used, {"flow": 12.0})
+    assert ["until about" in what for what in told] == [False, False, True]

@@ -13,7 +13,14 @@ from gantlet.games.solvers import Adam
 from gantlet.models.nets import seeded
 from gantlet.run.averaging import Average, Averaging
 from gantlet.run.store import TrialFolder
-from gantlet.run.train import Batches, DivergedError, Plan, RestartWarning, train
+from gantlet.run.train import (
+    Batches,
+    DivergedError,
+    Plan,
+    RestartWarning,
+    measured_speed,
+    train,
+)
 
 # A step of batch 16: forward and the gradients of weight and noise, in multiply-adds.
 WIDTH, BATCH = 4, 16
@@ -344,3 +351,21 @@ def test_validation_takes_a_bounded_share_of_any_budget(budget):
     # Three are always made: of few samples to learn the cost, the first, and the last.
     assert len(found.curve) == 2
     assert charged < 3 * 16 * 2.2 * STEP
+
+
+def test_speed_is_flops_over_the_time_of_steps():
+    game = Fit()
+    x = torch.zeros(40, WIDTH)
+    data = Splits(train=InMemory(x), validation=InMemory(x[:20]), test=InMemory(x[:20]))
+    found = measured_speed(
+        game,
+        Adam(),
+        data,
+        Plan(budget=Budget(seconds=1000.0), batch=BATCH),
+        rng=Rng(0),
+        seconds=8.0,
+        clock=lambda: game.steps / 2,
+    )
+    assert found == STEP / 0.5
+    # One step of ``begin``, four that are not measured, and twelve that are.
+    assert game.steps == 1 + 4 + 12

@@ -57,6 +57,7 @@ COMMANDS = (
         "bit-identical to that of an uninterrupted run.",
         """
   gantlet train flow --data digits --flops 1e12 --out runs/flow
+  gantlet train gan --data digits --time 20min
   gantlet train gan:loss=hinge --data images:path=photos,size=32 --examples 1e6
 """,
     ),

@@ -28,12 +28,13 @@ from cyclopts import Parameter, Token
 from gantlet.core.errors import printable
 from gantlet.core.estimate import Budget
 from gantlet.core.option_fields import OptionField, OptionHelp, fields_of, with_current_names
-from gantlet.options import Running, Texts
+from gantlet.options import Running, Texts, Training
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from gantlet.api import Job
+    from gantlet.report.format import Pace
     from gantlet.run.store import Run
 
 # ----------------------------------------------------------------------------
@@ -47,6 +48,9 @@ FIRST_LINE_AFTER = 5.0
 
 LINE_EVERY = 60.0
 """Seconds between log lines."""
+
+# Seconds from which on the expected end of all trials is said; trials may differ in their pace.
+_END_AFTER = 30.0
 
 # Maximum number of running trials named in a log line.
 _NAMED = 4
@@ -105,6 +109,7 @@ class _Course:
     trials: int
     shares: dict[str, float] = field(default_factory=dict[str, float])
     doing: dict[str, str] = field(default_factory=dict[str, str])
+    pace: "Pace | None" = None
 
     @property
     def done(self) -> int:
@@ -122,13 +127,23 @@ class _Course:
         else:
             self.doing.pop(key, None)
 
+    def head(self) -> str:
+        """Returns how many trials are done, and when all are expected to be."""
+        from gantlet.report.format import Pace, expected_end
+
+        self.pace = self.pace or Pace(_END_AFTER)
+        left = self.pace.left(time.monotonic(), sum(self.shares.values()) / self.trials)
+        return ", ".join(
+            filter(None, (f"{self.done} of {self.trials} trials done", expected_end(left)))
+        )
+
     def line(self) -> str:
         """Returns the progress of all trials as text."""
         running = list(self.doing.items())
         named = [_with_share(what, self.shares[key]) for key, what in running[:_NAMED]]
         rest = [f"{len(running) - _NAMED} more"] if len(running) > _NAMED else []
         summary = f"; running: {'; '.join([*named, *rest])}" if running else ""
-        return f"{self.done} of {self.trials} trials done{summary}"
+        return f"{self.head()}{summary}"
 
 
 def _with_share(what: str, share: float) -> str:
@@ -184,7 +199,7 @@ class _Bars:
         self._bar.update(
             self._all,
             completed=sum(course.shares.values()),
-            description=f"{course.done} of {course.trials} trials done",
+            description=course.head(),
         )
 
 
@@ -410,7 +425,8 @@ def run_command(asked: Running, printing: Printing) -> int:
     """Runs the study of a command and prints its report; returns the exit code."""
     from gantlet.api import Job, study_of
 
-    job = Job.of(study_of(asked), asked)
+    with _measuring(asked, printing):
+        job = Job.of(study_of(asked), asked)
     _remark(job)
     if printing.dry_run:
         return _rehearse(job, printing)
@@ -427,6 +443,18 @@ def run_command(asked: Running, printing: Printing) -> int:
     else:
         show(report, path=page)
     return _tell_failures(run)
+
+
+@contextmanager
+def _measuring(asked: Running, printing: Printing) -> Generator[None]:
+    """Says that the speed of training is measured, where a time is turned into FLOPs."""
+    from gantlet.report import terminal
+
+    is_timed = isinstance(asked, Training) and asked.time is not None
+    with terminal.progress(silent=printing.json or not is_timed) as bar:
+        if is_timed:
+            bar.add_task("measuring how many FLOPs training makes in its time", total=None)
+        yield
 
 
 def _remark(job: "Job") -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from gantlet.commands import standings
-from gantlet.compute.machine import Stopwatch, Usage
+from gantlet.compute.machine import Stopwatch, Usage, threads
 from gantlet.core.data import all_samples
 from gantlet.core.errors import UserError, unknown
 from gantlet.core.estimate import REAL, Budget, Estimate, Note, Spend, Trial
@@ -22,11 +22,12 @@ from gantlet.core.model import Family, FittedFamily, Game, Losses, Model, Solver
 from gantlet.core.rng import Rng
 from gantlet.core.spec import families, label, solvers
 from gantlet.options import AsyncEngine, Select
+from gantlet.report.format import Pace, expected_end
 from gantlet.run.asynchronous import Asynchronous, AsyncRecord, asynchronous, check_async
 from gantlet.run.execute import Watch
 from gantlet.run.monitors import named_monitors
 from gantlet.run.store import Run, TrialFolder, write_bytes
-from gantlet.run.train import Plan, Snapshots, Trained, train
+from gantlet.run.train import Plan, Snapshots, Trained, measured_speed, train
 from gantlet.run.trials import OnData, RunData, TrialParts, TypedTrial
 
 # ----------------------------------------------------------------------------
@@ -332,15 +333,7 @@ def _train(
     space, splits = data.of(trial)
     game = family.build(space, rng=rng)
     asked = trial.training
-    plan = Plan(
-        budget=trial.budget,
-        batch=asked.batch,
-        ema=family.ema if asked.ema is None else asked.ema,
-        average_from=asked.average_from,
-        average_every=asked.average_every,
-        patience=asked.patience,
-        select=asked.select,
-    )
+    plan = _plan(family, trial)
     with _solver(asked, game, trial.threads) as solver, Stopwatch() as stopwatch:
         trained = train(
             game,
@@ -366,6 +359,44 @@ def _train(
         trained=trained,
         asynchrony=record,
     )
+
+
+def _plan(family: Family, trial: TrainingTrial) -> Plan:
+    asked = trial.training
+    return Plan(
+        budget=trial.budget,
+        batch=asked.batch,
+        ema=family.ema if asked.ema is None else asked.ema,
+        average_from=asked.average_from,
+        average_every=asked.average_every,
+        patience=asked.patience,
+        select=asked.select,
+    )
+
+
+_MEASURED = 4.0
+"""Seconds of the run by which a time is turned into FLOPs; at most a tenth of that time."""
+
+
+def training_speed(family: Family, trial: TrainingTrial, *, data: RunData, rng: Rng) -> float:
+    """Returns how many FLOPs the training of ``trial`` makes in a second, by a short run of it.
+
+    On one thread of a processor seconds are those of CPU time, which others on the machine do not
+    change; else they are those of the wall clock.
+    """
+    space, splits = data.of(trial)
+    game = family.build(space, rng=rng)
+    on_one = trial.threads == 1 and rng.device.type == "cpu"
+    with threads(trial.threads):
+        return measured_speed(
+            game,
+            solvers.make(trial.training.solver),
+            splits,
+            _plan(family, trial),
+            rng=rng,
+            seconds=min(_MEASURED, (trial.budget.seconds or math.inf) / 10),
+            clock=time.process_time if on_one else time.perf_counter,
+        )
 
 
 @contextmanager
@@ -411,28 +442,38 @@ def _notes(trained: Trained) -> tuple[Note, ...]:
 
 def training_progress(watch: Watch, every: float = 0.2) -> Callable[[float, Losses], None]:
     """Passes on how far training is, a few times a second; training is 90 % of a trial."""
-    last = 0.0
+    last, pace = 0.0, Pace()
 
     def tell(used: float, losses: Losses) -> None:
         nonlocal last
         now = time.monotonic()
+        left = pace.left(now, used)
         if now - last > every:
-            watch(0.9 * min(used, 1.0), training_text(used, losses))
+            watch(0.9 * min(used, 1.0), training_text(used, losses, expected_end(left)))
             last = now
 
     return tell
 
 
-def training_text(used: float, losses: Losses) -> str:
+def training_text(used: float, losses: Losses, end: str = "") -> str:
     """Returns the progress of training: the share of its budget, the losses of the last step.
 
+    Args:
+        used: The share.
+        losses: The losses.
+        end: When training is expected to end, or empty where that is not known yet.
+
     Example:
+        >>> training_text(0.5, {"flow": 12.0}, "until about 14:32")
+        'training, 50 % of its budget, until about 14:32, loss 12'
+
         >>> training_text(0.424, {"critic": 0.6931, "generator": 1.25})
         'training, 42 % of its budget, loss of critic 0.693, of generator 1.25'
         >>> training_text(1.0, {"flow": 12.0})
         'training, 100 % of its budget, loss 12'
     """
     share = f"training, {min(used, 1.0):.0%}".replace("%", " %") + " of its budget"
+    share = f"{share}, {end}" if end else share
     if not losses:
         return share
     if len(losses) == 1:

@@ -9,6 +9,7 @@ import inspect
 import math
 import operator
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from pathlib import Path
@@ -139,6 +140,34 @@ def check_finite(name: str, value: object) -> float:
     if not math.isfinite(number):
         raise UserError(f"{name} must be a finite number. Got {number:g}.")
     return number
+
+
+_UNITS_OF_TIME = {"s": 1.0, "min": 60.0, "h": 3600.0}
+_DURATION = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(s|min|h)\s*")
+_MOST_SECONDS = 1e9  # three decades
+
+
+def check_duration(name: str, text: str) -> float:
+    """Returns a duration in seconds.
+
+    Example:
+        >>> check_duration("time", "20min"), check_duration("time", "1h30min")
+        (1200.0, 5400.0)
+
+    Raises:
+        UserError: If it is not a sum of numbers with a unit (s, min, h), or not above 0.
+    """
+    parts, end = [], 0
+    while found := _DURATION.match(text, end):
+        parts.append(float(found[1]) * _UNITS_OF_TIME[found[2]])
+        end = found.end()
+    seconds = math.fsum(parts)
+    if end < len(text) or not 0 < seconds <= _MOST_SECONDS:
+        raise UserError(
+            f"{name} must be a number with a unit (s, min or h), above 0, such as 20min. "
+            f"Got {_shown(text)}."
+        )
+    return seconds
 
 
 def _check_flag(name: str, value: object) -> bool:

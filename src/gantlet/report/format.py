@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from html import escape
 from itertools import groupby, zip_longest
 from statistics import median
@@ -156,6 +157,55 @@ def scale_of(cell: Estimate | float | None, unit: str = "") -> UnitScale:
     half = cell.half_width or 0.0
     size = max(abs(cell.value or 0.0), half if math.isfinite(half) else 0.0)
     return scale(size or 1.0, unit or cell.unit)
+
+
+@final
+class Pace:
+    """How fast a share grows, from the first moment that it is seen at.
+
+    A training that resumes starts with a share that took no time.
+
+    Args:
+        after: Seconds from which on an end is told.
+        grown: Part of the whole from which on an end is told.
+    """
+
+    def __init__(self, after: float = 5.0, grown: float = 0.005) -> None:
+        self._after = after
+        self._grown = grown
+        self._first: tuple[float, float] | None = None
+
+    def left(self, now: float, share: float) -> float | None:
+        """Returns the seconds that are left at this pace, or None where it is too early to say.
+
+        Example:
+            >>> pace = Pace()
+            >>> pace.left(100.0, 0.2), pace.left(110.0, 0.4)
+            (None, 30.0)
+        """
+        if self._first is None:
+            self._first = now, share
+        since, grown = now - self._first[0], share - self._first[1]
+        if since < self._after or grown < self._grown:
+            return None
+        return round(max(0.0, 1.0 - share) * since / grown, 3)
+
+
+def expected_end(left: float | None, now: datetime | None = None) -> str:
+    """Returns when something ends that takes so many seconds more, in words; empty for None.
+
+    Example:
+        >>> expected_end(600.0, datetime(2026, 3, 1, 14, 22))
+        'until about 14:32'
+        >>> expected_end(86400.0, datetime(2026, 3, 1, 14, 22))
+        'until about 14:22 on 2 March'
+    """
+    if left is None:
+        return ""
+    now = datetime.now() if now is None else now  # noqa: DTZ005  (the reader's own clock)
+    end = now + timedelta(seconds=left)
+    day = "" if end.date() == now.date() else f" on {end.day} {end:%B}"
+    return f"until about {end:%H:%M}{day}"
 
 
 def listed(words: Sequence[str]) -> str:

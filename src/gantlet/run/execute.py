@@ -113,6 +113,27 @@ class Stateful(Protocol):
 
 
 @runtime_checkable
+class InTime(Protocol):
+    """A study that may be given a time in place of a budget.
+
+    The time is turned into FLOPs once, by a measurement; these are part of the question, and a
+    run that resumes finds them in its folder.
+    """
+
+    def in_time(self) -> dict[str, object] | None:
+        """Returns the question as it is before the measurement; None without a time."""
+        ...
+
+    def recalled(self, question: Mapping[str, Any]) -> "Study":
+        """Returns the study with the FLOPs that its recorded question has."""
+        ...
+
+    def measured(self) -> "Study":
+        """Returns the study with FLOPs that are measured now."""
+        ...
+
+
+@runtime_checkable
 class HasNotes(Protocol):
     """A study with notes on its input files."""
 

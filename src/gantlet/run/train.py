@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol, final
 import torch
 from torch import Tensor
 
+from gantlet.compute.machine import wait
 from gantlet.compute.meters import count
 from gantlet.core.data import Source, Splits, all_samples
 from gantlet.core.errors import UserError
@@ -278,6 +279,49 @@ def train(
     if snapshots and not snapshots.selected:
         training.snap(snapshots, snapshots.last(used))
     return training.finish()
+
+
+def measured_speed(
+    game: Generative,
+    solver: Solver,
+    data: Splits,
+    plan: Plan,
+    *,
+    rng: Rng,
+    seconds: float = 3.0,
+    clock: Callable[[], float] = time.process_time,
+) -> float:
+    """Returns how many FLOPs training makes in a second, over a short run of the real loop.
+
+    The first quarter, in which memory and kernels are set up, is not measured.
+
+    Args:
+        game: The game, on the device of ``rng``; players are changed in place.
+        solver: Training algorithm.
+        data: Data as for ``train``.
+        plan: Settings as for ``train``; its budget spaces the validations.
+        rng: As for ``train``.
+        seconds: Duration of the measurement; two steps are the least.
+        clock: Returns seconds.
+
+    Raises:
+        DivergedError: If a loss is not finite.
+    """
+    watched = Monitors({}, game, data.train, batch=plan.batch, rng=rng)
+    training = _Training(game, solver, data=data, plan=plan, rng=rng, watched=watched, clock=clock)
+    training.begin()
+
+    def run(least: int, lasting: float) -> tuple[float, float]:
+        wait()
+        start, before = clock(), training.spend
+        while training.spend.steps - before.steps < least or clock() - start < lasting:
+            training.step()
+        wait()
+        return training.spend.flops - before.flops, clock() - start
+
+    run(1, seconds / 4)
+    flops, lasted = run(2, seconds * 3 / 4)
+    return flops / max(lasted, 1e-9)
 
 
 @final

@@ -89,6 +89,8 @@ def _budget(q: Mapping[str, Any]) -> list[str]:
         return []
     units = {"flops": "FLOP", "examples": "examples", "steps": "steps", "seconds": "s"}
     known = {k: budget.get(k) for k in units}
+    if isinstance(q.get("time"), int | float):
+        units, known = {"time": "s"}, {"time": q["time"]}
     return [fmt.text(v, units[k]) for k, v in known.items() if isinstance(v, int | float)]
 
 

@@ -66,7 +66,7 @@ from gantlet.core.estimate import (
     Outcome,
     Spend,
 )
-from gantlet.core.spec import datasets
+from gantlet.core.spec import datasets, families
 from gantlet.report import format as fmt
 from gantlet.report.blocks import (
     Block,
@@ -329,7 +329,7 @@ def answer(
     shown, traded = best_first(everyone), trade_offs(best_first(everyone))
     memory = memorization_tests(shown, run)
     return Report(
-        title=f"{_title(command, rivals)} on {datasets.short(question['data'])}",
+        title=f"{_title(command, rivals, _equal(question))} on {datasets.short(question['data'])}",
         command=command,
         question=question,
         spend=sum((o.spend for o in outcomes), Spend()),
@@ -394,21 +394,34 @@ def _asynchronies(c: ModelResults) -> list[Mapping[str, Any]]:
     return [found for found in details if found is not None]
 
 
-def _title(command: str, rivals: Sequence[ModelResults]) -> str:
+def _title(command: str, rivals: Sequence[ModelResults], equal: str) -> str:
     if command == "train":
         return rivals[0].label if rivals else "Training"
-    return f"{len(rivals)} model{'s' if len(rivals) > 1 else ''} on equal compute"
+    return f"{len(rivals)} model{'s' if len(rivals) > 1 else ''} on equal {equal}"
 
 
 _UNITS = {"flops": "FLOP", "seconds": "s"}
 
 
-def _setting(question: Mapping[str, Any], data: RunData) -> dict[str, str]:
+def _equal(question: Mapping[str, Any]) -> str:
+    return "time" if "time" in question else "compute"
+
+
+def _budget(question: Mapping[str, Any]) -> str:
     limits: Mapping[str, float] = question["budget"]
     budget = ", ".join(fmt.text(v, _UNITS.get(k, k)) for k, v in limits.items())
+    if "time" not in question:
+        return budget
+    pairs = zip(question["models"], question["budgets"], strict=True)
+    each = [f"{fmt.text(f, 'FLOP')} of {families.short(m)}" for m, f in pairs if f is not None]
+    measured = budget or ", ".join(each) or "none is trained"
+    return f"{fmt.text(question['time'], 's')} of training, measured as {measured}"
+
+
+def _setting(question: Mapping[str, Any], data: RunData) -> dict[str, str]:
     _, splits = data.load(question["data"], int(question["data_seed"]))
     return {
-        "Compute budget per model": budget,
+        "Compute budget per model": _budget(question),
         "Data": str(question["data"]),
         "Splits": splits.note,
         "Seeds": ", ".join(map(str, question["seeds"])),

@@ -1,16 +1,16 @@
 """Question 1: what does each kind of model give for the same compute?"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, final
+from typing import Any, Self, final
 
 from gantlet import options
 from gantlet.commands.compare.report import answer
 from gantlet.commands.compare.trial import ComparisonTrial, check_metrics, run_model
 from gantlet.commands.cost import cost_of, expected, samples_found
 from gantlet.commands.standings import ModelResults, model_results
-from gantlet.commands.trained import Training
-from gantlet.core.arguments import check_fields
+from gantlet.commands.trained import Training, training_speed
+from gantlet.core.arguments import check_duration, check_fields
 from gantlet.core.data import Dataset, Encoded, Space
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import REAL, Budget, Outcome, Trial
@@ -22,6 +22,7 @@ from gantlet.features.base import check_ranking_features
 from gantlet.options import METRICS
 from gantlet.probes.tradeoff import TRADE_OFF
 from gantlet.report.blocks import Report
+from gantlet.report.format import text
 from gantlet.run.asynchronous import check_async, ray
 from gantlet.run.execute import Watch
 from gantlet.run.monitors import resolved_monitors
@@ -29,6 +30,9 @@ from gantlet.run.store import Run, TrialFolder
 from gantlet.run.trials import RunData
 
 __all__ = ["METRICS", "PROBES", "Compare", "with_usual"]
+
+BUDGETS = "budgets"
+"""Where a question keeps the FLOPs of each model, if they were measured."""
 
 PROBES = ("likelihood", "parameters", "sampling", "inverse")
 
@@ -43,6 +47,9 @@ class Compare:
             data.
         data: The data set.
         budget: What each model may spend in training, validation included.
+        time: Seconds that training each model may take on this machine, in place of a budget.
+        budgets: The FLOPs that each model makes in ``time``, once they are measured; None for a
+            model that no FLOPs are needed for, as it is fitted directly.
         seeds: How many times to repeat everything; trials of one seed are paired.
         metrics: The distances between samples and held-out data; ``energy``, which ranks, is
             always among them. Empty means the usual ones and those of the kind of data.
@@ -75,6 +82,8 @@ class Compare:
     models: tuple[str, ...]
     data: str
     budget: Budget
+    time: float | None = None
+    budgets: tuple[float | None, ...] = ()
     seeds: options.Seeds = options.Compare.seeds
     metrics: tuple[str, ...] = METRICS
     features: tuple[str, ...] = ()
@@ -110,11 +119,14 @@ class Compare:
     def question(self) -> dict[str, object]:
         """Returns the question with every default written out."""
         shared = self._spec(REAL, "none")
+        known = set(self.budgets) - {None}
+        budget = Budget(flops=known.pop()) if len(known) == 1 else self.budget
         return {
             "command": self.command,
             "models": [families.resolve(m) for m in self.line_up],
             "solvers": [self._solver_of(m) for m in self.line_up],
-            "budget": {k: v for k, v in asdict(self.budget).items() if v is not None},
+            "budget": {k: v for k, v in asdict(budget).items() if v is not None},
+            **({} if self.time is None else {"time": self.time, BUDGETS: list(self.budgets)}),
             "seeds": list(self._seeds()),
             **shared.plain(),
             "data fingerprint": self.loaded.fingerprint(shared.data, self.data_seed),
@@ -125,22 +137,70 @@ class Compare:
         self._check()
         shared = self._spec(REAL, "none")
         models = [
-            replace(shared, model=families.resolve(m), training=self._training(self._solver_of(m)))
-            for m in self.line_up
+            replace(
+                shared,
+                model=families.resolve(m),
+                training=self._training(self._solver_of(m)),
+                budget=budget,
+            )
+            for m, budget in zip(self.line_up, self._budgets(), strict=True)
         ]
         return [
             shared.written(),
-            *(
-                replace(spec, budget=self.budget, seed=seed).written()
-                for seed in self._seeds()
-                for spec in models
-            ),
+            *(replace(spec, seed=seed).written() for seed in self._seeds() for spec in models),
         ]
+
+    def in_time(self) -> dict[str, object] | None:
+        """Returns the question as it is before the budget is measured; None without a time."""
+        return None if self.time is None else replace(self, budgets=()).question()
+
+    def recalled(self, question: Mapping[str, Any]) -> Self:
+        """Returns the study with the FLOPs of its own question, which was recorded before."""
+        return replace(self, budgets=tuple(question[BUDGETS]))
+
+    def measured(self) -> Self:
+        """Returns the study with the FLOPs of each model, from a short run of each."""
+        self._check()
+        return replace(self, budgets=tuple(map(self._flops_in_time, self.line_up)))
+
+    def _flops_in_time(self, model: str) -> float | None:
+        family = families.make(model)
+        if not isinstance(family, Family) or self._cannot(model) is not None:
+            return None
+        solver = self._solver_of(model)
+        spec = replace(
+            self._spec(families.resolve(model), solver), budget=Budget(seconds=self.time)
+        )
+        rng = Rng(self.first_seed, self.device)
+        speed = training_speed(family, spec, data=self.loaded, rng=rng)
+        if speed <= 0:
+            raise UserError(
+                f"No operations of {families.short(model)} can be counted, so that no time is a "
+                "number of FLOPs. Give --steps or --seconds."
+            )
+        return float(f"{(self.time or 0.0) * speed:.3g}")
+
+    def _budgets(self) -> Sequence[Budget]:
+        """Returns the budget of each model."""
+        if self.time is None:
+            return [self.budget] * len(self.line_up)
+        # What is fitted directly spends its own cost; its time limits nothing.
+        within = Budget(seconds=self.time)
+        return [within if f is None else Budget(flops=f) for f in self.budgets]
 
     def notes(self) -> Sequence[str]:
         """Says what of the files was left out, converted or guessed, and who is compared."""
         _, splits = self.loaded.load(datasets.resolve(self.data), self.data_seed)
-        return (*splits.notes, *self._about_models())
+        return (*splits.notes, *self._about_models(), *self._about_time())
+
+    def _about_time(self) -> Iterator[str]:
+        """Says how many FLOPs each model makes in its time."""
+        for model, flops in zip(self.line_up, self.budgets, strict=False):
+            if flops is not None:
+                yield (
+                    f"{text(self.time, 's')} of training {families.short(model)} on this machine "
+                    f"are {text(flops, 'FLOP')}"
+                )
 
     def run(self, trial: Trial, folder: TrialFolder, watch: Watch) -> Outcome:
         """Trains one model and measures it."""
@@ -168,7 +228,7 @@ class Compare:
         """
         space, splits = self.loaded.load(datasets.resolve(self.data), self.data_seed)
         found = [samples_found(splits)]
-        for model in dict.fromkeys(self.line_up):
+        for model, budget in dict(zip(self.line_up, self._budgets(), strict=True)).items():
             if (reason := self._cannot(model)) is not None:
                 found.append(f"{families.short(model)} cannot be trained: {reason}")
                 continue
@@ -180,7 +240,7 @@ class Compare:
                 model,
                 space,
                 splits.train,
-                budget=self.budget,
+                budget=budget,
                 batch=self.batch,
                 solver=solver,
             )
@@ -222,7 +282,7 @@ class Compare:
             )
         check_fields(self)
         options.check_averaging(self.ema, self.average_from, self.average_every)
-        if not self.budget.is_limited:
+        if not self.budget.is_limited and self.time is None:
             raise UserError("Give a budget: flops, examples, steps or seconds.")
         self._check_engine()
         check_metrics(self._spec(REAL, "none"), self.loaded)
@@ -348,8 +408,9 @@ def _shared(asked: options.Training) -> dict[str, Any]:
     average = ("ema", "average_from", "average_every")
     ways = ("asynchronous", "async_engine", "threads", "device")
     found = {name: getattr(asked, name) for name in (*names, *average, *ways)}
-    budget = asked.budget or options.DEFAULT_BUDGET
-    return {**found, "budget": budget, "monitors": tuple(asked.monitors)}
+    seconds = None if asked.time is None else check_duration("time", asked.time)
+    budget = (asked.budget or options.DEFAULT_BUDGET) if seconds is None else Budget()
+    return {**found, "budget": budget, "time": seconds, "monitors": tuple(asked.monitors)}
 
 
 def with_usual(probes: Sequence[str]) -> tuple[str, ...]:
