@@ -277,15 +277,15 @@ def _train(trial: TrainingTrial, worlds: Worlds, folder: TrialFolder, watch: Wat
     found = _judged(game.model, kept, trial, worlds, folder)
     clock = {TIME: Estimate.exact(took, unit="s", method="of this training")}
     if PARTS in kept:
-        clock[SAMPLING] = _sampling_time(game.model, kept[PARTS], Rng(trial.seed, trial.device))
+        clock[SAMPLING] = sampling_time(game.model, Rng(trial.seed, trial.device))
     details: dict[str, Any] = {AT: found, "error": error}
     return Outcome(trial=trial.written(), spend=spend, clock=clock, details=details)
 
 
-def _sampling_time(model: Model, kept: _Kept, rng: Rng) -> Estimate:
+def sampling_time(model: Model, rng: Rng) -> Estimate:
     """Returns the CPU time of a sample, when many are drawn at once."""
     start = time.process_time()
-    _samples(model, kept, rng)
+    draw(model, SAMPLES, rng=rng.stream("time"))
     took = 1_000 * (time.process_time() - start) / SAMPLES
     return Estimate.exact(took, unit="ms", method=f"mean of {SAMPLES} samples drawn at once")
 
