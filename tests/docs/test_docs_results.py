@@ -22,6 +22,7 @@ PAGES = {
     "tradeoffs-small": "tradeoffs_results",
     "distributions-small": "distributions_results",
     "distributions-protocols": "distributions_protocols_results",
+    "distributions-coverage": "distributions_coverage_results",
     "mnist": "mnist_results",
     "ais-small": "ais_results",
     "convergence-small": "convergence_results",

@@ -720,11 +720,36 @@ def protocol_sentences():
     rings = b["Mode coverage of rings and grids"]
     yield f"finds {rings['ring, plain']['modes']['value']:.1f} of 8 modes on the ring"
     yield f"and {rings['grid, plain']['modes']['value']:.1f} of 25 on the grid"
-    low, high = extremes(rings, "high quality", lambda v: f"{v:.0f}")
-    yield f"{low} to {high} % where 95 to 98 % is published"
     dots = b["Dots and pies"]["dots, flow"]
     right, three = (dots[name]["value"] for name in ("right", "between"))
     yield f"the flow {right:.1f} % right and {three:.1f} % with three dots"
+
+
+def coverage_sentences():
+    few, many = (
+        blocks_of(size)[1]["Mode coverage of rings and grids"]
+        for size in ("protocols", "coverage")
+    )
+    before, after = (extremes(b, "high quality", lambda v: f"{v:.0f}") for b in (few, many))
+    yield f"it rose from {before[0]} to {before[1]} % to {after[0]} to {after[1]} %"
+    for name in ("plain", "packing, 2", "R1 and R2", "two generators"):
+        cells = [many[f"{d}, {name}"][c] for d in ("ring", "grid") for c in COVERAGE]
+        yield f"| {name} | " + " | ".join(written_cell(c) for c in cells) + " |"
+
+
+COVERAGE = ("modes", "high quality")
+
+
+def written_cell(c):
+    """A cell as the page writes it: both ends where a bound cuts the interval."""
+    value, low, high = c["value"], c["low"], c["high"]
+    if low == high:
+        return f"{value:.0f}"
+    half = high - value
+    digits = 0 if half >= 9.5 else 1
+    if half == pytest.approx(value - low):
+        return f"{value:.{digits}f} ± {half:.{digits}f}"
+    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def test_no_share_of_the_committed_protocols_is_beyond_what_is_possible():
@@ -755,6 +780,7 @@ SENTENCES = (
     hypothesis_sentences,
     prediction_sentences,
     protocol_sentences,
+    coverage_sentences,
 )
 
 

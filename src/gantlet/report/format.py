@@ -257,7 +257,10 @@ def _with_interval(value: float, low: float, high: float, *, is_plain: bool) -> 
         is_whole = is_plain and math.isfinite(value) and value == round(value)
         return Written(_fixed(value, 0 if is_whole else _digits(value)))
     places = _digits(value) if math.isinf(half) else _places(half, 2)
-    if math.isinf(half) or abs(low + high - 2 * value) > 0.2 * (high - low):
+    skew = abs(low + high - 2 * value) / (high - low)
+    # Where an end is cut at what is possible, the other way of writing would go beyond it.
+    is_cut = low == 0 or high in {1.0, 100.0}
+    if math.isinf(half) or skew > (1e-6 if is_cut else 0.2):
         return Written(_fixed(value, places), f"[{_fixed(low, places)}, {_fixed(high, places)}]")
     return Written(_fixed(value, places), f"± {_fixed(half, places)}")
 

@@ -255,13 +255,12 @@ def _coverage_verdicts(
         yield Verdict(
             claim=f"{data}, {name} GAN: {found.value:.1f} modes, {'' if agree else 'not '}"
             f"compatible with the published {known.modes}.",
-            because=f"95 % interval [{found.low:.1f}, {found.high:.1f}] of {found.n} trainings; "
-            f"published {known.modes} +- {known.modes_error}.",
+            because=f"{_spread(found, '.1f')}; published {known.modes} +- {known.modes_error}.",
         )
     for data in ("ring", "grid"):
         plain = cells.get((data, "plain"))
         told = [
-            f"{name}: {gap.value:+.1f} [{gap.low:+.1f}, {gap.high:+.1f}]"
+            f"{name}: {_with_spread(gap, '+.1f')}"
             for (where, name), held in cells.items()
             if where == data and name != "plain" and plain
             if (gap := _more_modes(held, plain)).low is not None and gap.value is not None
@@ -273,6 +272,18 @@ def _coverage_verdicts(
                 + ".",
                 because="Paired over seeds, Student's t.",
             )
+
+
+def _spread(e: Estimate, form: str) -> str:
+    """Returns the interval in words; one without width vouches for no more than its trainings."""
+    if e.low == e.high:
+        return f"The same in all {e.n} trainings"
+    return f"95 % interval [{e.low:{form}}, {e.high:{form}}] of {e.n} trainings"
+
+
+def _with_spread(e: Estimate, form: str) -> str:
+    spread = f"in all {e.n} trainings" if e.low == e.high else f"[{e.low:{form}}, {e.high:{form}}]"
+    return f"{e.value:{form}} {spread}"
 
 
 def _more_modes(a: Sequence[Outcome], b: Sequence[Outcome]) -> Estimate:
