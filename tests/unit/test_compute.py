@@ -255,7 +255,8 @@ class TestMachine:
     def test_peak_is_positive_and_short(self):
         peak = measure_peak(seconds=0.0)
         assert peak.matmul > 1e6
-        assert peak.fp32 == max(peak.matmul, peak.convolution)
+        assert peak.numpy > 1e6
+        assert peak.fp32 == max(peak.matmul, peak.convolution, peak.numpy)
         assert peak.matmul_bf16 is None or peak.matmul_bf16 > 0
 
     def test_peak_is_the_best_rate_seen(self):
@@ -263,6 +264,8 @@ class TestMachine:
         peak = measure_peak(seconds=3.0, clock=Clock(ticking(1.0)))
         assert peak.matmul == 2 * 512**3
         assert peak.convolution == 2 * 2 * 32**2 * 64**2 * 9
+        assert peak.numpy == 2 * 512**3
 
-    def test_fp32_is_the_faster_of_both(self):
+    def test_fp32_is_the_fastest_of_all(self):
         assert Peak(matmul=3.0, convolution=2.0).fp32 == 3.0
+        assert Peak(matmul=3.0, convolution=2.0, numpy=5.0).fp32 == 5.0

@@ -13,6 +13,7 @@ from typing import NamedTuple, final
 from cyclopts import App, Parameter
 
 from gantlet import __version__
+from gantlet.compute import kernels
 from gantlet.core.errors import UserError
 
 # ----------------------------------------------------------------------------
@@ -468,6 +469,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     # Spinning threads cost tenfold on a busy machine; this must be set before torch loads.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    kernels.choose()
     for name in _ENDINGS:
         # One that was ignored when we started, as nohup does, stays so.
         if signal.getsignal(getattr(signal, name)) == signal.SIG_DFL:

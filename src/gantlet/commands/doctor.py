@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -14,6 +14,7 @@ from typing import final
 import torch
 
 from gantlet import __version__
+from gantlet.compute.kernels import CORE_TYPE, core_type, processor, running
 from gantlet.compute.machine import machine, measure_peak, memory
 from gantlet.core.rng import cache_home
 from gantlet.data.catalogue import home
@@ -51,6 +52,7 @@ def health() -> Health:
         "python": here.python,
         "processor": f"{here.cpu}; cores: {here.cores}, threads of torch: {here.threads}",
         **{f"measured peak, {name}": _peak(name) for name in _devices()},
+        "kernels of OpenBLAS": _kernels(),
         "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "not set"),
         "data": str(folder) if folder.is_dir() else f"{folder} (not there; set GANTLET_DATA)",
         "browser": shutil.which(os.environ.get("GANTLET_CHROMIUM", "chromium")) or "none found",
@@ -149,13 +151,43 @@ def _devices() -> list[str]:
 
 def _peak(device: str) -> str:
     found = measure_peak(device)
-    rates = {"fp32": found.fp32, "bf16": found.matmul_bf16}
-    told = [f"{text(rate, 'FLOP/s')} in {name}" for name, rate in rates.items() if rate]
-    return f"{' and '.join(told)}, {machine(device).device}"
+    rates = {
+        "fp32": found.fp32,
+        "NumPy": found.numpy,
+        "torch products": found.matmul,
+        "convolutions": found.convolution,
+        "bf16": found.matmul_bf16,
+    }
+    told = [f"{text(rate, 'FLOP/s')} {name}" for name, rate in rates.items() if rate]
+    return f"{told[0]} ({', '.join(told[1:])}), {machine(device).device}"
+
+
+def _kernels() -> str:
+    """Returns whose kernels OpenBLAS takes in NumPy and SciPy, and who chose them."""
+    found = ", ".join(f"{name}: {core}" for name, core in sorted(running().items()))
+    chosen = os.environ.get(CORE_TYPE)
+    by = f"; {CORE_TYPE}={chosen}" if chosen else "; its own choice"
+    return f"{found}{by}" if found else "NumPy has no OpenBLAS"
+
+
+def slow_kernels(of: Mapping[str, str], runs: Mapping[str, str]) -> Iterator[str]:
+    """Yields what to do where slower kernels run than the processor allows.
+
+    Args:
+        of: The processor.
+        runs: Whose kernels run, by library.
+    """
+    wanted = core_type(of)
+    slow = sorted(name for name, core in runs.items() if core != wanted)
+    if wanted is not None and slow:
+        yield (
+            f"The OpenBLAS of {' and '.join(slow)} runs the kernels of {runs[slow[0]]}, at half "
+            f"the speed of this processor: set {CORE_TYPE}={wanted} before Python starts."
+        )
 
 
 def _warnings() -> list[str]:
-    found = []
+    found = list(slow_kernels(processor(), running()))
     if os.environ.get("OMP_WAIT_POLICY", "").upper() != "PASSIVE":
         found.append(
             "OMP_WAIT_POLICY is not PASSIVE: on a busy machine small steps take many times longer."

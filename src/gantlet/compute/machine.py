@@ -14,7 +14,11 @@ from threading import Condition, Lock, get_ident
 from types import TracebackType
 from typing import final
 
+import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
+
+from gantlet.compute.kernels import processor, running
 
 
 def wait() -> None:
@@ -136,19 +140,21 @@ class Peak:
     because some algorithms (Winograd's) need fewer operations than are counted.
 
     Attributes:
-        matmul: A square matrix product in fp32.
+        matmul: A square matrix product of torch in fp32.
         convolution: A 3x3 convolution in fp32.
-        matmul_bf16: The same in bf16, or None if the hardware does not support it.
+        matmul_bf16: The product in bf16, or None if the hardware does not support it.
+        numpy: A square matrix product of NumPy in fp32, or None on an accelerator.
     """
 
     matmul: float
     convolution: float
     matmul_bf16: float | None = None
+    numpy: float | None = None
 
     @property
     def fp32(self) -> float:
-        """The higher fp32 rate, the reference for utilization."""
-        return max(self.matmul, self.convolution)
+        """The highest fp32 rate, whoever reaches it: the reference for utilization."""
+        return max(self.matmul, self.convolution, self.numpy or 0.0)
 
 
 @final
@@ -164,6 +170,7 @@ class Machine:
         torch: Version of torch.
         python: Version of Python.
         system: Operating system and architecture.
+        blas: Whose kernels compute the products of NumPy and SciPy, which decides last digits.
     """
 
     cpu: str
@@ -173,6 +180,7 @@ class Machine:
     torch: str
     python: str
     system: str
+    blas: str
 
     def facts(self) -> dict[str, str | int]:
         """Returns everything as plain data, for ``run.json``."""
@@ -191,6 +199,7 @@ def machine(device: torch.device | str = "cpu") -> Machine:
         torch=str(torch.__version__),
         python=platform.python_version(),
         system=f"{platform.system()} {platform.machine()}",
+        blas=", ".join(f"{k}: {core}" for k, core in sorted(running().items())) or "no OpenBLAS",
     )
 
 
@@ -218,12 +227,15 @@ def measure_peak(
     """
     read = (clock or Clock()).wall
     device = torch.device(device)
-    share = seconds / 3
-    bf16 = _best(_matmuls(device, torch.bfloat16), share, read) if _has_bf16(device) else None
+    share = seconds / 4
+    bf16 = _best(_matmuls(device, torch.bfloat16), share, read) if has_bf16(device) else None
+    with threadpool_limits(torch.get_num_threads(), "blas"):
+        numpy = _best(_numpy_matmuls(), share, read) if device.type == "cpu" else None
     return Peak(
         matmul=_best(_matmuls(device, torch.float32), share, read),
         convolution=_best(_convolutions(device), share, read),
         matmul_bf16=bf16,
+        numpy=numpy,
     )
 
 
@@ -235,6 +247,13 @@ def _matmuls(device: torch.device, dtype: torch.dtype) -> Iterator[_Work]:
     for n in (4096, 8192) if device.type == "cuda" else (256, 512):
         a = torch.ones(n, n, device=device, dtype=dtype)
         yield partial(torch.mm, a, a), 2.0 * n**3
+
+
+def _numpy_matmuls() -> Iterator[_Work]:
+    for n in (256, 512):
+        # Two matrices: of one and its transpose NumPy computes only half.
+        a, b = np.ones((2, n, n), np.float32)
+        yield partial(np.matmul, a, b), 2.0 * n**3
 
 
 def _convolutions(device: torch.device) -> Iterator[_Work]:
@@ -264,7 +283,8 @@ def _timed(run: Callable[[], object], read: Callable[[], float]) -> float:
     return max(read() - start, 1e-9)
 
 
-def _has_bf16(device: torch.device) -> bool:
+def has_bf16(device: torch.device) -> bool:
+    """Returns whether a device computes in bf16 itself, rather than by way of fp32."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return "bf16" in _cpu_facts("flags") or "bf16" in _cpu_facts("Features")
@@ -281,11 +301,8 @@ def _cpu_model() -> str:
 
 
 def _cpu_facts(key: str) -> str:
-    """Returns the first entry ``key`` of ``/proc/cpuinfo``, or an empty string."""
-    source = Path("/proc/cpuinfo")
-    lines = source.read_text(encoding="utf-8").splitlines() if source.exists() else []
-    found = (line.partition(":")[2].strip() for line in lines if line.startswith(key))
-    return next(found, "")
+    """Returns what the system says of the processor under ``key``, or an empty string."""
+    return processor().get(key, "")
 
 
 @final
