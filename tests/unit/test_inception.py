@@ -245,6 +245,20 @@ def test_features_equal_an_independent_construction(own_weights):
     assert torch.allclose(found.classify(x).double(), logits.softmax(1), rtol=1e-3, atol=1e-7)
 
 
+def test_folding_changes_features_by_rounding_alone():
+    net = meta().to_empty(device="cpu")
+    net.load_state_dict(random_state(), strict=False)
+    net.eval().requires_grad_(requires_grad=False)
+    x = torch.randn(2, 3, 299, 299, generator=torch.Generator().manual_seed(4))
+    before, maps = net(x), net.maps(x)
+    net.fold()
+    assert not any("bn" in name for name in net.state_dict())
+    assert torch.allclose(net(x), before, rtol=1e-4, atol=1e-5 * float(before.std()))
+    assert torch.allclose(net.maps(x), maps, rtol=1e-4, atol=1e-5 * float(maps.std()))
+    net.fold()  # again changes nothing
+    assert torch.allclose(net.maps(x), maps, rtol=1e-4, atol=1e-5 * float(maps.std()))
+
+
 def test_samples_are_shown_as_colours_from_0_to_255(own_weights):
     made = inception.Inception(weights=str(own_weights))
     grey = Space("image", (1, 8, 8), 17)

@@ -20,6 +20,7 @@ from gantlet.features.weights import (
     WeightsFile,
     features_of,
     fill,
+    fold_norm,
     read,
 )
 
@@ -188,11 +189,10 @@ def folded(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     found = {f"classifier.{part}": state[f"_fc.{part}"] for part in ("weight", "bias")}
     for name, conv, norm in _pairs():
-        scale = state[f"{norm}.weight"].double()
-        scale = scale / (state[f"{norm}.running_var"].double() + _EPSILON).sqrt()
-        weight = state[f"{conv}.weight"].double() * scale.view(-1, 1, 1, 1)
-        shift = state[f"{norm}.bias"].double() - state[f"{norm}.running_mean"].double() * scale
-        found |= {f"{name}.conv.weight": weight.float(), f"{name}.conv.bias": shift.float()}
+        parts = ("weight", "bias", "running_mean", "running_var")
+        moments = {part: state[f"{norm}.{part}"] for part in parts}
+        weight, bias = fold_norm(state[f"{conv}.weight"], moments, _EPSILON)
+        found |= {f"{name}.conv.weight": weight, f"{name}.conv.bias": bias}
     return found
 
 

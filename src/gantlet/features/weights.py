@@ -126,6 +126,25 @@ def fill(net: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
     net.load_state_dict({k: t.float() for k, t in given.items()} | counts, assign=True)
 
 
+def fold_norm(weight: Tensor, norm: Mapping[str, Tensor], epsilon: float) -> tuple[Tensor, Tensor]:
+    """Returns weight and bias of a convolution that normalises, too, as ``norm`` did after it.
+
+    Folded in double precision, so that results agree to the rounding of single precision.
+
+    Args:
+        weight: Of the convolution, which has no bias, shape ``(out, in, h, w)``.
+        norm: The tensors of the batch normalisation, by name, shapes ``(out,)``.
+        epsilon: What it adds to variances.
+
+    Raises:
+        KeyError: If one of its tensors is missing.
+    """
+    scale = norm["weight"].double()
+    scale = scale / (norm["running_var"].double() + epsilon).sqrt()
+    shift = norm["bias"].double() - norm["running_mean"].double() * scale
+    return (weight.double() * scale.view(-1, 1, 1, 1)).float(), shift.float()
+
+
 def _compare(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], path: Path) -> None:
     start = f"{path} does not fit this network:"
     lacks, extra = sorted(wanted.keys() - given.keys()), sorted(given.keys() - wanted.keys())
