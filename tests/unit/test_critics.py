@@ -17,7 +17,16 @@ from gantlet.flaws.named import correlation, repeats_p
 from gantlet.flaws.search import flaw_in_other_set, list_flaws, residual_accuracies, ridge_accuracy
 from gantlet.flaws.split import DiscoveryValidation, Representation
 from gantlet.options import Search
-from gantlet.stats.permutation import TwoSamples, accuracy, gap, p_value, p_values, score_of
+from gantlet.stats.permutation import (
+    TwoSamples,
+    accuracy,
+    gap,
+    p_value,
+    p_values,
+    score_of,
+    smallest,
+)
+from gantlet.stats.wasserstein import wasserstein
 
 RNG = Rng(0)
 QUICK = {"permutations": 199}
@@ -143,6 +152,32 @@ def test_without_a_difference_a_critic_is_right_half_of_the_time():
     ]
     # Each has the deviation 1 / (2 sqrt(200)); the mean of 60 lies within three of its own.
     assert abs(sum(told) / 60 - 0.5) < 3 * 0.5 / (200 * 60) ** 0.5
+
+
+@pytest.mark.parametrize(("n", "m"), [(40, 40), (30, 50), (1, 7)])
+def test_p_values_of_permutations_are_those_of_sorting_every_time(n, m):
+    real, fake = normal("sorted/real", n), normal("sorted/fake", m) + 0.3
+    both = torch.cat([real, fake])
+    keys = torch.rand(199, n + m, generator=RNG.stream("sorted"))
+    order = keys.argsort(1)
+    x, y = (both.sort().values[part].sort(1).values for part in (order[:, :n], order[:, n:]))
+    seen = wasserstein(real.sort().values[None], fake.sort().values[None], 2)
+    expected = (1 + int((wasserstein(x, y, 2) >= seen - 1e-12).sum())) / 200
+    assert p_value(real, fake, permutations=199, rng=RNG.stream("sorted")) == expected
+    centred = both - both.mean()
+    shifts = torch.stack([centred[row[:m]].sum() for row in order]).abs()
+    expected = (1 + int((shifts >= float(centred[n:].sum().abs()) - 1e-9).sum())) / 200
+    found = p_values(real[:, None], fake[:, None], permutations=199, rng=RNG.stream("sorted"))
+    assert found.tolist() == [expected]
+
+
+def test_exactly_so_many_numbers_are_the_smallest_where_some_tie():
+    keys = torch.randint(0, 4, (500, 20), generator=RNG.stream("ties")).float()
+    for k in (1, 7, 20):
+        found = smallest(keys, k)
+        assert found.sum(1).tolist() == [k] * 500
+        rest = keys.masked_fill(found, torch.inf).amin(1)
+        assert bool((keys.masked_fill(~found, -torch.inf).amax(1) <= rest).all())
 
 
 def test_the_p_values_of_repeats_are_even_where_nothing_repeats():
