@@ -65,40 +65,90 @@ class Errors:
         return values
 
 
-RESPONSES: Mapping[str, tuple[Better, str]] = {
-    "c2st_auc": (
-        "lower",
-        "AUC of telling real from fake samples by nearest neighbours; .5 is best",
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Response:
+    """A response beside the error.
+
+    Attributes:
+        name: In the table of the experiment.
+        label: In reports.
+        help: What it is.
+        better: Which way is better; None where neither is.
+        unit: Unit in reports.
+        scale: What the number of the table is multiplied by for that unit.
+    """
+
+    name: str
+    label: str
+    help: str
+    better: Better | None = None
+    unit: str = "1"
+    scale: float = 1.0
+
+
+RESPONSES = (
+    Response(
+        name="c2st_auc",
+        label="C2ST AUC",
+        help="area under the curve of telling real from fake by nearest neighbours; .5 is best",
+        better="lower",
     ),
-    "precision": ("higher", "share of fake samples that are in the balls of real ones"),
-    "recall": ("higher", "share of real samples that are in the balls of fake ones"),
-    "support_ratio": ("higher", "effective support over that of real samples, by collisions"),
-    "off_support": ("lower", "share of samples off the support, where it is known"),
-    "sampling_ms": ("lower", "CPU milliseconds a sample, many drawn at once"),
-}
-"""Responses beside the error: which way is better, and what they are."""
+    Response(
+        name="precision",
+        label="precision",
+        help="share of fake samples within the balls of real ones",
+        better="higher",
+    ),
+    Response(
+        name="recall",
+        label="recall",
+        help="share of real samples within the balls of fake ones",
+        better="higher",
+    ),
+    Response(
+        name="support_ratio",
+        label="effective support",
+        help="over that of real samples, by collisions; above 1 where samples leave the support",
+    ),
+    Response(
+        name="off_support",
+        label="off support",
+        help="share of samples off the support, where it is known",
+        better="lower",
+    ),
+    Response(
+        name="sampling_ms",
+        label="sampling",
+        help="CPU time of a sample, many drawn at once",
+        better="lower",
+        unit="s",
+        scale=1e-3,
+    ),
+)
 
 
-def response(table: Experiment, errors: Errors, name: str) -> dict[str, Estimate]:
+def means_of(table: Experiment, errors: Errors, of: Response) -> dict[str, Estimate]:
     """Returns the mean of a response over the worlds of ``errors`` at the largest budget.
 
     Args:
         table: The experiment.
         errors: The worlds and families.
-        name: Of ``RESPONSES``.
+        of: The response.
 
     Returns:
         By family; only those of which it was measured on a world.
     """
     found: dict[tuple[str, int], list[float]] = {}
     for row in table["results"]:
-        if row["flops"] == table["flops"][-1] and name in row["more"]:
-            found.setdefault((row["family"], row["world"]), []).append(row["more"][name])
+        if row["flops"] == table["flops"][-1] and of.name in row["more"]:
+            value = of.scale * row["more"][of.name]
+            found.setdefault((row["family"], row["world"]), []).append(value)
     made: dict[str, Estimate] = {}
     for family in errors.families:
         values = [float(np.mean(found[family, w])) for w in errors.worlds if (family, w) in found]
         if values:
-            made[family] = mean(values, of="worlds", better=RESPONSES[name][0])
+            made[family] = mean(values, of="worlds", better=of.better, unit=of.unit)
     return made
 
 

@@ -34,7 +34,7 @@ from gantlet.research.distributions.analysis import (
     effect_p,
     groups,
     main_effects,
-    response,
+    means_of,
     shown,
     standing,
     ties,
@@ -241,17 +241,16 @@ def _overall(table: Experiment) -> Table:
 
 def _responses(found: _Findings) -> Iterator[Table]:
     """Yields the other responses, where the table holds any: earlier versions measured fewer."""
-    values = {name: response(found.table, found.errors, name) for name in RESPONSES}
-    known = {name: v for name, v in values.items() if v}
+    known = [(r, v) for r in RESPONSES if (v := means_of(found.table, found.errors, r))]
     if not known:
         return
     yield Table(
         title="Other responses at the largest budget",
         columns=[
             Column(name="family"),
-            *(Column(name=n, better=RESPONSES[n][0], help=RESPONSES[n][1]) for n in known),
+            *(Column(name=r.label, better=r.better, unit=r.unit, help=r.help) for r, _ in known),
         ],
-        rows=[[f, *(v.get(f) for v in known.values())] for f in found.errors.families],
+        rows=[[f, *(v.get(f) for _, v in known)] for f in found.errors.families],
         note="Means over worlds, of means over seeds; 95 % intervals. Nothing is ranked by these "
         "numbers.",
     )
