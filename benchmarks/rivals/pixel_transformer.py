@@ -104,7 +104,7 @@ def train(x: Tensor, *, seconds: float, seed: int) -> Callable[[int], Tensor]:
     if x.ndim != 4 or x[0, 0].numel() > LONGEST:
         raise ValueError(f"Image GPT reads up to {LONGEST} pixels, not {tuple(x.shape[1:])}")
     begun = time.process_time()
-    torch.manual_seed(seed)  # noqa: TID251
+    torch.manual_seed(seed)
     channels, height, width = x.shape[1:]
     grey = torch.arange(256.0)[:, None]
     colours = grey if channels == 1 else palette(x)

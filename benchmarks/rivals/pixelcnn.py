@@ -126,7 +126,7 @@ def train(x: Tensor, *, seconds: float, seed: int) -> Callable[[int], Tensor]:
     if x.ndim != 4 or x.shape[1] not in (1, 3):
         raise ValueError(f"PixelCNN takes images in grey or colour, not {tuple(x.shape[1:])}")
     begun = time.process_time()
-    torch.manual_seed(seed)  # noqa: TID251
+    torch.manual_seed(seed)
     shape = x.shape[1:]
     net, batch = PixelCnn(shape[0]), 32 if x[0, 0].numel() <= 1024 else 8
     adam = torch.optim.Adam(net.parameters(), RATE)

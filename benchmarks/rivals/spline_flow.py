@@ -33,7 +33,7 @@ def train(x: Tensor, *, seconds: float, seed: int) -> Callable[[int], Tensor]:
     if x.ndim != 2:
         raise ValueError(f"a spline flow takes vectors, not samples of shape {tuple(x.shape[1:])}")
     begun = time.process_time()
-    torch.manual_seed(seed)  # noqa: TID251
+    torch.manual_seed(seed)
     mean, std = x.mean(0), x.std(0)
     std = std.clamp(min=FLOOR * float(std.max()))
     flow = NSF(x.shape[1], transforms=TRANSFORMS, hidden_features=HIDDEN)
