@@ -49,6 +49,14 @@ def test_what_the_user_chose_stays_and_numpy_must_not_be_there(monkeypatch):
     assert found == {kernels.CORE_TYPE: "SkylakeX"}
 
 
+def test_a_program_of_the_users_own_is_told_what_to_set(monkeypatch):
+    monkeypatch.delenv(kernels.CORE_TYPE, raising=False)
+    monkeypatch.setattr(kernels, "processor", lambda: {"vendor_id": "A", "flags": AVX512})
+    assert kernels.setting() == "OPENBLAS_CORETYPE=SkylakeX"
+    monkeypatch.setenv(kernels.CORE_TYPE, "Zen")
+    assert not kernels.setting()
+
+
 PROGRAM = """
 import multiprocessing, sys
 from concurrent.futures import ProcessPoolExecutor

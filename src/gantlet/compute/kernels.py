@@ -2,7 +2,8 @@
 
 OpenBLAS chooses its kernels when it is loaded, and on processors with AVX-512 that are not
 Intel's it takes those of AVX2, at half the speed. The command line names the right ones before
-NumPy loads; importing this module changes nothing, and loads neither NumPy nor torch.
+NumPy loads; importing this module changes nothing, and loads neither NumPy nor torch. For programs
+of one's own it prints what to set: env $(python -m gantlet.compute.kernels) python program.py
 """
 
 import os
@@ -70,6 +71,12 @@ def choose(environment: MutableMapping[str, str] = os.environ) -> None:
         environment[CORE_TYPE] = wanted
 
 
+def setting() -> str:
+    """Returns what to set in the environment on this processor, ``NAME=VALUE``, or nothing."""
+    wanted = core_type(processor())
+    return "" if wanted is None or CORE_TYPE in os.environ else f"{CORE_TYPE}={wanted}"
+
+
 def running() -> Mapping[str, str]:
     """Returns whose kernels each loaded OpenBLAS takes, by library, such as numpy and scipy."""
     from threadpoolctl import threadpool_info
@@ -86,3 +93,7 @@ def _owner(path: str) -> str:
     """Returns the package that brings a library, such as numpy for numpy.libs/libscipy_....so."""
     folder = Path(path).parent.name.partition(".")[0]
     return folder or "openblas"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"{setting()}\n")
