@@ -87,6 +87,10 @@ Collide = Literal["auto", "near", "exact"]
 ModesOf = Literal["auto", "known", "classes", "cells"]
 """What the modes of the data are: those of a synthetic data set, classes, or cells of k-means."""
 
+Precision = Literal["fp32", "bf16"]
+"""Arithmetic of training steps: ``fp32``, or ``bf16`` for matrix products and convolutions, with
+weights, sums and losses in fp32 (autocast). Validation and evaluation are always in fp32."""
+
 AsyncEngine = Literal["processes", "ray"]
 """Workers of asynchronous training: processes on this host with shared memory, or Ray actors."""
 Rate = Literal["constant", "sqrt", "linear"]
@@ -273,6 +277,8 @@ class Training(Running):
             are stale, and the result does not repeat bit for bit.
         async_engine: Workers of asynchronous training: processes on this host, or Ray actors.
         monitors: Measurement during training, such as noise; repeat for more.
+        precision: Arithmetic of training steps: fp32, or bf16 for matrix products and
+            convolutions (autocast), faster where the hardware has it; evaluation is in fp32.
         data_seed: Seed of the train/validation/test split.
     """
 
@@ -294,6 +300,7 @@ class Training(Running):
     asynchronous: Annotated[AsyncWorkers, OptionHelp(flags=("--async",))] = 0
     async_engine: AsyncEngine = "processes"
     monitors: Annotated[Sequence[str], OptionHelp(flags=("--monitor",), several=True)] = ()
+    precision: Precision = "fp32"
     data_seed: Seed = 0
 
     @override
@@ -301,6 +308,10 @@ class Training(Running):
         """Validates every option and their combination."""
         super().__post_init__()
         check_averaging(self.ema, self.average_from, self.average_every)
+        if self.asynchronous and self.precision != "fp32":
+            raise UserError(
+                f"--async computes gradients in fp32. Got --precision {self.precision}."
+            )
         if self.time is None:
             return
         check_duration("time", self.time)

@@ -169,6 +169,9 @@ def test_a_time_beside_a_budget(refused):
     asked = ("train", "gan", "--data", "ring", "--time", "5s")
     assert "Give --time or a budget" in refused(*asked, "--flops", "1e9")
     assert "--async" in refused(*asked, "--async", "2")
+    told = refused("train", "gan", "--data", "ring", "--precision", "bf16", "--async", "2")
+    assert "--async computes gradients in fp32" in told
+    assert "precision" in refused("train", "gan", "--data", "ring", "--precision", "bf15")
 
 
 def test_a_budget_too_small_for_one_step_says_what_a_step_costs(tmp_path, capsys):

@@ -12,6 +12,7 @@ from gantlet.cli.main import run
 from gantlet.commands.compare import study as study_module
 from gantlet.commands.compare.study import Compare
 from gantlet.core.estimate import Budget, Outcome
+from gantlet.run.store import Run
 
 QUICK = ["--steps", "12", "--seeds", "1", "--workers", "1"]
 
@@ -218,6 +219,22 @@ class TestTime:
                     "--json"]) == 0  # fmt: skip
         question = json.loads(capsys.readouterr().out)["question"]
         assert 1e6 < question["budget"]["flops"] < 1e11
+
+
+def test_training_in_bf16_is_a_trial_of_its_own(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(study_module, "has_bf16", lambda _: False)
+    asked = ["compare", "gan:width=8", "--data", "ring:n=300", *QUICK, "--metric", "energy"]
+    ends = {}
+    for precision in ("fp32", "bf16"):
+        out = str(tmp_path / precision)
+        assert run([*asked, "--precision", precision, "--out", out, "--json"]) == 0
+        assert ("has no bf16 arithmetic" in capsys.readouterr().err) == (precision == "bf16")
+        (outcome,) = (o for o in Run.open(Path(out)).outcomes() if o.trial.model != "real")
+        ends[precision] = outcome
+    assert "precision" not in ends["fp32"].trial.parts
+    assert ends["bf16"].trial.parts["precision"] == "bf16"
+    assert ends["bf16"].spend.flops == ends["fp32"].spend.flops
+    assert ends["bf16"].scores != ends["fp32"].scores
 
 
 def test_the_expected_end_is_told_once_the_pace_is_known(monkeypatch):

@@ -9,6 +9,7 @@ from gantlet.core.errors import UserError
 from gantlet.core.estimate import Budget
 from gantlet.core.model import Generative, Model
 from gantlet.core.rng import Rng
+from gantlet.core.spec import families
 from gantlet.games.solvers import Adam
 from gantlet.models.nets import seeded
 from gantlet.run.averaging import Average, Averaging
@@ -388,3 +389,44 @@ def test_a_game_may_be_updated_on_parts_of_a_batch():
     assert (often.spend.steps, each.spend.steps) == (5, 20)
     assert often.spend.examples == each.spend.examples == 5 * BATCH
     assert often.step_flops == 4 * each.step_flops
+
+
+class TestPrecision:
+    """Steps in bf16, validation and what is kept in fp32."""
+
+    def test_products_of_steps_alone_are_rounded(self):
+        seen = []
+
+        class Looking(Fit):
+            def loss(self, player, batch, *, rng):
+                out = self._model.net(batch)
+                seen.append(("step", out.dtype))
+                return (out - batch).square().mean()
+
+            def validate(self, x, *, rng):
+                out = self._model.net(x)
+                seen.append(("validation", out.dtype))
+                return (out - x).square().mean()
+
+        game = Looking()
+        x = torch.randn(40, WIDTH, generator=torch.Generator().manual_seed(0))
+        data = Splits(train=InMemory(x), validation=InMemory(x[:20]), test=InMemory(x[:20]))
+        plan = Plan(budget=Budget(steps=5), batch=BATCH, precision="bf16")
+        found = train(game, Adam(), data, plan, rng=Rng(0))
+        assert set(seen) == {("step", torch.bfloat16), ("validation", torch.float32)}
+        assert {p.dtype for p in game.model.parameters()} == {torch.float32}
+        # Operations are those of fp32: forward, and the gradient of the weight.
+        assert found.step_flops == 2 * (2 * BATCH * WIDTH * WIDTH)
+
+    def test_each_player_sees_the_moved_weights_of_the_others(self):
+        x = torch.randn(64, 2, generator=torch.Generator().manual_seed(1))
+        data = Splits(train=InMemory(x), validation=InMemory(x[:20]), test=InMemory(x[:20]))
+        ends = {}
+        for precision in ("fp32", "bf16"):
+            game = families.make("gan:width=16").build(Space("vector", (2,)), rng=Rng(0))
+            plan = Plan(budget=Budget(steps=1), batch=64, precision=precision, select="last")
+            ends[precision] = train(game, Adam(lr=(0.3,)), data, plan, rng=Rng(0)).curve[-1]
+        # With a large step the critic moves far: a rounded copy of before would show.
+        for name in ("loss of critic", "loss of generator"):
+            assert ends["bf16"][name] == pytest.approx(ends["fp32"][name], rel=0.03)
+        assert ends["bf16"] != ends["fp32"]

@@ -21,7 +21,7 @@ from gantlet.core.estimate import REAL, Budget, Estimate, Note, Spend, Trial
 from gantlet.core.model import Family, FittedFamily, Game, Losses, Model, Solver
 from gantlet.core.rng import Rng
 from gantlet.core.spec import families, label, solvers
-from gantlet.options import AsyncEngine, Select
+from gantlet.options import AsyncEngine, Precision, Select
 from gantlet.report.format import Pace, expected_end
 from gantlet.run.asynchronous import Asynchronous, AsyncRecord, asynchronous, check_async
 from gantlet.run.execute import Watch
@@ -127,6 +127,7 @@ class Training(TrialParts):
         asynchronous: Number of workers of asynchronous training; 0 is synchronous.
         async_engine: What these workers are.
         monitors: What is measured along the way, in written form.
+        precision: Arithmetic of the steps.
     """
 
     solver: str
@@ -140,6 +141,7 @@ class Training(TrialParts):
     asynchronous: int = 0
     async_engine: AsyncEngine = "processes"
     monitors: tuple[str, ...] = ()
+    precision: Precision = "fp32"
 
     @override
     def parts(self) -> dict[str, str]:
@@ -155,6 +157,7 @@ class Training(TrialParts):
             **({"async": str(self.asynchronous)} if self.asynchronous else {}),
             **({} if self.async_engine == "processes" else {"async engine": self.async_engine}),
             **({"monitors": json.dumps(self.monitors)} if self.monitors else {}),
+            **({} if self.precision == "fp32" else {"precision": self.precision}),
         }
 
     def _uniform(self) -> dict[str, str]:
@@ -179,6 +182,7 @@ class Training(TrialParts):
             asynchronous=int(parts.get("async", "0")),
             async_engine="ray" if parts.get("async engine") == "ray" else "processes",
             monitors=tuple(json.loads(parts.get("monitors", "[]"))),
+            precision="bf16" if parts.get("precision") == "bf16" else "fp32",
         )
 
 
@@ -371,6 +375,7 @@ def _plan(family: Family, trial: TrainingTrial) -> Plan:
         average_every=asked.average_every,
         patience=asked.patience,
         select=asked.select,
+        precision=asked.precision,
     )
 
 

@@ -48,7 +48,7 @@ class Scored:
         """Returns ``x`` judged by ``critic``, with the graph behind it where there is one."""
         is_ready = x.requires_grad or _is_transformed()
         seen = x if is_ready else x.detach().requires_grad_()
-        return cls(seen, critic(seen), critic)
+        return cls(seen, _precise(critic(seen)), critic)
 
     @property
     def total(self) -> Callable[[Tensor], Tensor]:
@@ -173,6 +173,7 @@ def _is_transformed() -> bool:
 
 
 def _precise(x: Tensor) -> Tensor:
+    """Returns scores or slopes that networks compute in bf16 in fp32, others as they are."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
@@ -416,11 +417,11 @@ class AdversarialObjective:
         self, critic: CriticFunction, real: Tensor, fake: Tensor, *, coupled: bool
     ) -> Tensor:
         loss = self._rule
-        score = critic(fake)
+        score = _precise(critic(fake))
         if not loss.is_paired:
             return loss.generator(score, score)
         with torch.set_grad_enabled(coupled):
-            seen = critic(real)
+            seen = _precise(critic(real))
         return loss.generator(seen, score)
 
 

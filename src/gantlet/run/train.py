@@ -4,6 +4,8 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -19,6 +21,7 @@ from gantlet.core.errors import UserError
 from gantlet.core.estimate import Budget, Estimate, Spend
 from gantlet.core.model import Generative, Losses, Monitor, Solver
 from gantlet.core.rng import Rng
+from gantlet.options import Precision
 from gantlet.run.averaging import Average, Averaging
 from gantlet.run.monitors import Monitors
 
@@ -170,6 +173,8 @@ class Plan:
         patience: Early stopping: validations without improvement; None uses the whole budget.
         held_out: Maximum number of validation samples.
         select: Weights to evaluate: those with the ``best`` validation, or the ``last``.
+        precision: Arithmetic of the steps: in ``bf16`` matrix products and convolutions take
+            rounded copies of weights and activations; weights, losses and validation stay in fp32.
         checkpoint: Seconds between checkpoints.
     """
 
@@ -183,7 +188,20 @@ class Plan:
     patience: int | None = None
     held_out: int = 512
     select: Literal["best", "last"] = "best"
+    precision: Precision = "fp32"
     checkpoint: float = 30.0
+
+
+def arithmetic(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
+    """Returns a context in which training steps compute in ``precision``.
+
+    Source: Micikevicius et al., 2018, https://arxiv.org/abs/1710.03740; in bf16 no loss needs to
+    be scaled (Kalamkar et al., 2019, https://arxiv.org/abs/1905.12322).
+    """
+    if precision == "fp32":
+        return nullcontext()
+    # Rounded copies of weights are not kept: a step of several players changes them in between.
+    return torch.autocast(device.type, torch.bfloat16, cache_enabled=False)
 
 
 @final
@@ -450,6 +468,10 @@ class _Training:
         start = self._clock()
         examples = self._plan.batch * self._play.batches
         made = [self._update(part) for part in self._parts(self._batches.next(examples))]
+        with arithmetic(self._plan.precision, self._rng.device):
+            losses = self._play.step(self._batches.next(examples), rng=self._noise)
+        self._game.advance(rng=self._noise)
+        self._average.update(self._plan.budget.used(self.spend))
         self.spend += Spend(examples=examples, steps=1, seconds=self._clock() - start)
         losses = {name: math.fsum(each[name] for each in made) / len(made) for name in made[0]}
         for name, loss in losses.items():

@@ -10,6 +10,7 @@ from gantlet.commands.compare.trial import ComparisonTrial, check_metrics, run_m
 from gantlet.commands.cost import cost_of, expected, samples_found
 from gantlet.commands.standings import ModelResults, model_results
 from gantlet.commands.trained import Training, training_speed
+from gantlet.compute.machine import has_bf16
 from gantlet.core.arguments import check_duration, check_fields
 from gantlet.core.data import Dataset, Encoded, Space
 from gantlet.core.errors import UserError
@@ -71,6 +72,7 @@ class Compare:
         asynchronous: Number of workers of asynchronous training; 0 is synchronous.
         async_engine: What these workers are.
         monitors: What is measured along the way of each training.
+        precision: Arithmetic of training steps.
         data_seed: Seed of the train/validation/test split, the same for all trials.
         threads: Threads of each trial; part of what decides the last digits.
         device: Where models are trained and measured.
@@ -100,6 +102,7 @@ class Compare:
     asynchronous: options.AsyncWorkers = options.Compare.asynchronous
     async_engine: options.AsyncEngine = options.Compare.async_engine
     monitors: tuple[str, ...] = ()
+    precision: options.Precision = options.Compare.precision
     data_seed: options.Seed = options.Compare.data_seed
     threads: options.Threads = options.Compare.threads
     device: str = options.Compare.device
@@ -191,7 +194,15 @@ class Compare:
     def notes(self) -> Sequence[str]:
         """Says what of the files was left out, converted or guessed, and who is compared."""
         _, splits = self.loaded.load(datasets.resolve(self.data), self.data_seed)
-        return (*splits.notes, *self._about_models(), *self._about_time())
+        return (*splits.notes, *self._about_models(), *self._about_time(), *self._about_bf16())
+
+    def _about_bf16(self) -> Iterator[str]:
+        """Says whether bf16 is emulated on this device, which makes training slower."""
+        if self.precision == "bf16" and not has_bf16(Rng(0, self.device).device):
+            yield (
+                "this device has no bf16 arithmetic of its own: training is slower than in fp32, "
+                "with the same result as elsewhere but for rounding"
+            )
 
     def _about_time(self) -> Iterator[str]:
         """Says how many FLOPs each model makes in its time."""
@@ -384,6 +395,7 @@ class Compare:
             asynchronous=self.asynchronous,
             async_engine=self.async_engine,
             monitors=resolved_monitors(self.monitors),
+            precision=self.precision,
         )
 
     def _samples(self, data: str) -> int:
@@ -406,7 +418,7 @@ def _shared(asked: options.Training) -> dict[str, Any]:
     """Returns the settings that are called the same in options and study."""
     names = ("data", "solver", "batch", "samples", "select", "patience", "snapshots", "data_seed")
     average = ("ema", "average_from", "average_every")
-    ways = ("asynchronous", "async_engine", "threads", "device")
+    ways = ("asynchronous", "async_engine", "precision", "threads", "device")
     found = {name: getattr(asked, name) for name in (*names, *average, *ways)}
     seconds = None if asked.time is None else check_duration("time", asked.time)
     budget = (asked.budget or options.DEFAULT_BUDGET) if seconds is None else Budget()
