@@ -5,6 +5,9 @@ import os
 import resource
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import numpy as np
 import pytest
@@ -66,6 +69,38 @@ def test_rows_that_are_not_as_many_as_was_said_are_refused(tmp_path):
         with pytest.raises(ValueError, match=f"{n} rows .* 8 were made"):
             FeatureCache(tmp_path / "c").rows("key", n, parts)
     assert not list((tmp_path / "c").iterdir())
+
+
+def test_of_several_that_want_the_same_one_makes_it(tmp_path):
+    made, cache = [], FeatureCache(tmp_path / "c")
+
+    def slowly():
+        made.append(1)
+        time.sleep(0.2)
+        yield ROWS
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: cache.rows("key", 8, slowly), range(4)))
+    assert len(made) == 1
+    assert all(torch.equal(rows, ROWS) for rows in found)
+    assert [f.suffix for f in cache.folder.iterdir()] == [".npy"], "no lock is left"
+
+
+def test_whoever_waited_for_one_that_failed_makes_it(tmp_path):
+    cache, began = FeatureCache(tmp_path / "c"), Event()
+
+    def failing():
+        began.set()
+        time.sleep(0.2)
+        raise RuntimeError("no")
+        yield
+
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(cache.rows, "key", 8, failing)
+        began.wait()
+        assert torch.equal(cache.rows("key", 8, parts), ROWS)
+        with pytest.raises(RuntimeError, match="no"):
+            first.result()
 
 
 def test_a_full_disk_is_one_line_and_leaves_no_draft(tmp_path):

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,10 +11,18 @@ from gantlet.core.data import InMemory, Space, Splits, all_samples
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Spec, datasets, extractors
+from gantlet.data.splits import Subset
 from gantlet.features import base as frozen_file
 from gantlet.features import fitted
 from gantlet.features import fitted as classifier_file
-from gantlet.features.base import block_of, blocks, digest, frozen, subsample_indices
+from gantlet.features.base import (
+    block_of,
+    blocks,
+    digest,
+    feature_set,
+    frozen,
+    subsample_indices,
+)
 from gantlet.features.fitted import (
     ClassifierNet,
     RandomConvolutions,
@@ -28,6 +37,13 @@ from gantlet.testing.contracts import labelled_splits
 DIGITS = Space("image", (1, 8, 8), 17)
 COLOUR = Space("image", (3, 32, 32), 256)
 TABLE = Space("vector", (6,))
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_kept(tmp_path, monkeypatch):
+    """So that whatever is trained twice is trained twice: no folder can be made below a file."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("GANTLET_CACHE", str(tmp_path / "file"))
 
 
 @pytest.fixture(scope="module")
@@ -377,6 +393,57 @@ def test_the_classifier_gives_probabilities(classifier, digits):
     assert torch.allclose(p.sum(1), torch.ones(len(p)))
     right = (p.argmax(1) == digits.test.labels).double().mean()
     assert f"{100 * float(right):.1f} %" in classifier.note
+
+
+def test_probabilities_are_the_same_from_samples_and_from_their_features(classifier, digits):
+    x = all_samples(digits.test)[:300]
+    assert torch.equal(classifier.head(classifier.extract(x)), classifier.classify(x))
+
+
+def test_probabilities_of_a_set_take_no_second_run_of_the_network(classifier, digits):
+    runs = []
+
+    def extract(x):
+        runs.append(len(x))
+        return classifier.extract(x)
+
+    watched = replace(classifier, extract=extract, classify=lambda x: 1 / 0)
+    found = feature_set(watched, digits.test, block=100)
+    assert sum(runs) == len(digits.test)
+    twice = feature_set(replace(classifier, head=None), digits.test, block=100)
+    assert torch.equal(found.probabilities, twice.probabilities)
+
+
+def test_a_classifier_is_trained_once_for_the_same_samples(digits, tmp_path, monkeypatch):
+    monkeypatch.setenv("GANTLET_CACHE", str(tmp_path / "cache"))
+    made = fitted.Classifier(features=8, steps=30)
+    first = made.fit(DIGITS, digits, rng=Rng(5))
+    monkeypatch.setattr(fitted, "train", lambda *_, **__: 1 / 0)
+    again = made.fit(DIGITS, digits, rng=Rng(5))
+    assert (again.note, again.fingerprint) == (first.note, first.fingerprint)
+    x = all_samples(digits.test)
+    assert torch.equal(again.classify(x), first.classify(x))
+    # Whatever decides it makes another one.
+    other = replace(digits, train=Subset(digits.train, torch.arange(500)))
+    labels = digits.train.labels.flip(0)
+    swapped = replace(digits, train=InMemory(digits.train.take(torch.arange(1257)), labels))
+    for settings, data, seed in (
+        (made, digits, 6),
+        (made, other, 5),
+        (made, swapped, 5),
+        (fitted.Classifier(features=8, steps=31), digits, 5),
+        (fitted.Classifier(features=8, steps=30, lr=1e-3), digits, 5),
+    ):
+        with pytest.raises(ZeroDivisionError):
+            settings.fit(DIGITS, data, rng=Rng(seed))
+
+
+def test_a_classifier_is_trained_where_nothing_can_be_kept(digits, tmp_path, monkeypatch):
+    found = fitted.Classifier(features=8, steps=30).fit(DIGITS, digits, rng=Rng(7))
+    monkeypatch.setenv("GANTLET_CACHE", str(tmp_path / "cache"))
+    kept = fitted.Classifier(features=8, steps=30).fit(DIGITS, digits, rng=Rng(7))
+    assert found.fingerprint == kept.fingerprint
+    assert list((tmp_path / "cache" / "features").iterdir())
 
 
 def test_the_classifier_knows_digits(classifier, digits):

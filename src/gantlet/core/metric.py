@@ -89,6 +89,9 @@ class Features:
             fingerprints must not be compared.
         classify: Maps samples to class probabilities, shape ``(n, classes)``, float32; None for
             extractors without classes.
+        head: Maps the vectors of ``extract`` to what ``classify`` returns of their samples, to the
+            last bit where both are asked in the same blocks; None where that cannot be told from
+            the vectors. It spares a second run of the network.
         maps: Maps samples to an intermediate map of the network, shape ``(n, c, h, w)``, float32;
             None for extractors without one.
     """
@@ -97,6 +100,7 @@ class Features:
     note: str
     fingerprint: str
     classify: "Extract | None" = None
+    head: "Extract | None" = None
     maps: "Extract | None" = None
 
 

@@ -5,8 +5,8 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from io import BytesIO
@@ -80,7 +80,10 @@ class FeatureCache:
         try:
             private_folder(self.folder)
             if not _is_whole(file, n):
-                self._keep(file, n, parts)
+                # Of several processes that want the same, one makes it and the others wait.
+                with _alone(file.with_name(f".{file.name}.lock")):
+                    if not _is_whole(file, n):
+                        self._keep(file, n, parts)
             os.utime(file)
             # "c": whoever changes the rows changes a copy.
             return torch.from_numpy(np.load(file, mmap_mode="c", allow_pickle=False))
@@ -125,6 +128,30 @@ class FeatureCache:
                 return
             file.unlink(missing_ok=True)
             left -= stat.st_size
+
+
+@contextmanager
+def _alone(lock: Path) -> Generator[None]:
+    """Holds a file that no other process or thread holds; removes it in the end."""
+    while True:
+        with os.fdopen(os.open(lock, os.O_CREAT | os.O_RDWR, 0o600), "r+b") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            if not _is_still(lock, held):
+                continue  # whoever held it has removed it, and the next one makes it again
+            try:
+                yield
+            finally:
+                with suppress(OSError):
+                    lock.unlink()
+            return
+
+
+def _is_still(path: Path, file: BinaryIO) -> bool:
+    """Returns whether a path still leads to the file that was opened."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
 
 
 def write_parts(out: BinaryIO, n: int, parts: Parts) -> None:
@@ -273,25 +300,27 @@ def feature_set(
         classes: Whether to compute class probabilities too, if the extractor has classes.
         tell: Called with the finished fraction.
     """
+    samples = "" if cache is None else digest_of(source, block)
 
-    def made(extract: Extract, what: str) -> Tensor:
-        def parts() -> Iterator[Tensor]:
-            for index in torch.split(torch.arange(len(source)), block):
-                yield extract(source.take(index).to(device)).cpu()
-                tell(float(index[-1] + 1) / len(source))
+    def extracted(extract: Extract) -> Iterator[Tensor]:
+        for index in torch.split(torch.arange(len(source)), block):
+            yield extract(source.take(index).to(device)).cpu()
+            tell(float(index[-1] + 1) / len(source))
 
+    def kept(what: str, parts: Parts) -> Tensor:
         if cache is None:
             return torch.cat(list(parts()))
         key = f"{what}/{features.fingerprint}/{block}/{samples}"
         return cache.rows(key, len(source), parts)
 
-    samples = "" if cache is None else digest_of(source, block)
-    classify = features.classify if classes else None
-    return FeatureSet(
-        rows=made(features.extract, "features"),
-        fingerprint=features.fingerprint,
-        probabilities=None if classify is None else made(classify, "probabilities"),
-    )
+    rows = kept("features", lambda: extracted(features.extract))
+    classify, head = features.classify, features.head
+    if classify is None or not classes:
+        return FeatureSet(rows=rows, fingerprint=features.fingerprint)
+    # In the blocks of the network, so that every digit is that of a run of its own.
+    by_head = (head(part.to(device)).cpu() for part in torch.split(rows, block)) if head else None
+    known = kept("probabilities", lambda: by_head or extracted(classify))
+    return FeatureSet(rows=rows, fingerprint=features.fingerprint, probabilities=known)
 
 
 # ----------------------------------------------------------------------------
@@ -399,12 +428,14 @@ def frozen(
         head: Maps vectors to class logits, or None without classes.
         maps: A part of ``net`` that maps samples to spatial maps ``(n, c, h, w)``, or None.
     """
+    top = None if head is None else nn.Sequential(head, nn.Softmax(1))
     whole = net if head is None else nn.Sequential(net, head, nn.Softmax(1))
     return Features(
         extract=_extract(net, space),
         note=note,
         fingerprint=f"{spec}/{space.label}/{digest(whole.state_dict())}",
         classify=None if head is None else _extract(whole, space),
+        head=None if top is None else _extract(top, space),
         maps=None if maps is None else _extract(maps, space),
     )
 

@@ -279,7 +279,7 @@ class EfficientNet:
             found=found,
             batch=_BATCH,
             note="1,280 features of EfficientNet-Lite0 (ImageNet)",
-            classify=(lambda x: net.probabilities(run(x))) if self.classes else None,
+            head=(lambda rows: net.to(rows.device).probabilities(rows)) if self.classes else None,
         )
 
 

@@ -15,11 +15,15 @@ from typing_extensions import override
 from gantlet.core.data import Source, Space, Splits
 from gantlet.core.errors import UserError
 from gantlet.core.metric import Features
-from gantlet.core.rng import Rng
+from gantlet.core.rng import Rng, StorageError, code_digest
 from gantlet.core.spec import Between, Spec
+from gantlet.data.splits import Subset
 from gantlet.features.base import (
+    FeatureCache,
     block_of,
     blocks,
+    digest,
+    digest_of,
     frozen,
     full_precision,
     scaling_of,
@@ -563,8 +567,13 @@ class Classifier:
         net = self._net(space, data, known.count, own)
         net.to(rng.device)
         steps = min(self.steps, self.epochs * batches_in(len(chosen)))
-        train(net, known, chosen=chosen, steps=steps, lr=self.lr, rng=rng)
-        rated = accuracy_text(*count_correct(net, known.test, rng=rng))
+
+        def trained() -> tuple[int, int]:
+            train(net, known, chosen=chosen, steps=steps, lr=self.lr, rng=rng)
+            return count_correct(net, known.test, rng=rng)
+
+        seen = _seen_of(known, chosen, net.space, rng)
+        rated = accuracy_text(*_once(net, f"{steps} {self.lr} {rng.seed} {seen}", trained))
         return frozen(
             net.body,
             space,
@@ -580,6 +589,57 @@ class Classifier:
         scaling = _front(space, data.train, rng.stream("classifier/scaling"))
         with seeded(rng.stream("classifier/init")):
             return ClassifierNet(space, scaling, features=self.features, classes=classes)
+
+
+def _seen_of(data: LabelledSplits, chosen: Tensor, space: Space, rng: Rng) -> str:
+    """Returns a short name of all samples that training and its accuracies see, with classes."""
+    judged = Rng(rng.seed)
+    found: list[str] = []
+    for split, index in (
+        (data.train, chosen),
+        *(
+            (s, subsample_indices(len(s.source), _JUDGED, rng=judged.stream("classifier/judged")))
+            for s in (data.validation, data.test)
+        ),
+    ):
+        codes = digest({"classes": split.classes[index], "places": index})
+        found += [digest_of(Subset(split.source, index), block_of(space)), codes]
+    return " ".join(found)
+
+
+def _once(
+    net: ClassifierNet, asked: str, trained: Callable[[], tuple[int, int]]
+) -> tuple[int, int]:
+    """Returns what ``trained`` does, which trains the network; from the cache if it did before.
+
+    Kept are the network and its accuracy, under all that decides them to the last bit: the samples
+    and settings (``asked``), the untrained network, threads, device and code.
+    """
+    state = net.state_dict()
+    device = next(net.parameters()).device
+    key = f"classifier/{asked}/{digest(state)}/{torch.get_num_threads()}/{device}/{code_digest()}"
+    made: list[Tensor] = []
+
+    def parts() -> Iterator[Tensor]:
+        right, of = trained()
+        numbers = [
+            torch.tensor([right, of]),
+            *(t.flatten().cpu() for t in net.state_dict().values()),
+        ]
+        made.append(torch.cat([z.float() for z in numbers])[:, None])
+        yield made[0]
+
+    size = 2 + sum(t.numel() for t in state.values())
+    try:
+        kept = FeatureCache.usual().rows(key, size, parts)
+    except StorageError:
+        # Where nothing can be kept, it is trained each time.
+        kept = made[0] if made else next(parts())
+    numbers = torch.split(kept[2:, 0], [t.numel() for t in state.values()])
+    for own, found in zip(state.values(), numbers, strict=True):
+        own.copy_(found.view_as(own))
+    right, of = kept[:2, 0].tolist()
+    return int(right), int(of)
 
 
 def _front(space: Space, train: Source, rng: torch.Generator) -> Scaling | LogMel:

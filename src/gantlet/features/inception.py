@@ -330,6 +330,6 @@ class Inception:
             found=found,
             batch=IMAGES_AT_ONCE,
             note="2,048 features of Inception-v3 (2015)",
-            classify=lambda x: net.probabilities(run(x)),
+            head=lambda rows: net.to(rows.device).probabilities(rows),
             maps=lambda x: net.to(x.device).maps(x),
         )

@@ -539,7 +539,7 @@ def features_of(
     found: WeightsFile,
     batch: int,
     note: str,
-    classify: Run | None = None,
+    head: Run | None = None,
     maps: Run | None = None,
 ) -> Features:
     """Returns the extractor that a network with published or own weights is.
@@ -551,14 +551,15 @@ def features_of(
         found: Its weights.
         batch: How many samples at a time.
         note: What its vectors are.
-        classify: The same network with class probabilities at its end, or None.
+        head: What makes class probabilities of the vectors, or None without classes.
         maps: The same network up to an intermediate map, or None.
     """
     return Features(
         extract=in_batches(run, looks, batch=batch),
         note=f"{note}; images {looks.label}; {weights_text(found)}",
         fingerprint=fingerprint(name, found.sha256, looks, looks.space),
-        classify=None if classify is None else in_batches(classify, looks, batch=batch),
+        classify=None if head is None else in_batches(lambda x: head(run(x)), looks, batch=batch),
+        head=None if head is None else in_batches(head, lambda rows: rows, batch=batch),
         maps=None if maps is None else in_batches(maps, looks, batch=batch, maps=True),
     )
 
