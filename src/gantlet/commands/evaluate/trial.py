@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gantlet.commands.copies import nearest, one_of_each, repeats
 from gantlet.commands.evaluate.inputs import EvaluationSpec, NamedSamples, SetTrial, named
+from gantlet.commands.evaluate.kept import KeptMeasurements, Measured, can_be_kept, name_of
 from gantlet.commands.evaluate.sets import FLOOR, EvaluationSets, SamplePart, SampleSet
 from gantlet.commands.exhibits import above, lines_table, pictured
 from gantlet.compute.machine import threads
@@ -508,6 +509,11 @@ class MetricInputs:
     groups: Tensor | None = None
     given_groups: Tensor | None = None
 
+    def all(self) -> tuple[Tensor | None, ...]:
+        """Returns all of it."""
+        known = self.features, self.probabilities, self.samples
+        return (*known, self.groups, self.given_groups)
+
     def of(self, sees: Sees) -> Tensor | None:
         """Returns the input that a metric sees, or None where there is none."""
         known = {"features": self.features, "probabilities": self.probabilities}
@@ -569,19 +575,76 @@ def run_trial(trial: Trial, sets: EvaluationSets, folder: TrialFolder, watch: Wa
             folder.save("nearest", {})
             return _run_pairs(trial, spec, sets, watch)
         view = TrialView(spec, sets, watch)
-        given = view.given()
-        wanted = {text: sets.metric(text) for text in spec.metrics}
-        found = _measure(spec, wanted, given, watch, sets.searches)
-        if spec.sees_first:
-            watch(0.95, "choosing samples to show")
-            folder.save("exhibits", _exhibits(spec, given, wanted, sets.searches))
-        folder.save("nearest", _nearest(spec, sets, given))
-        permuted = _permuted(view, given)
-    scores = {t: estimate_of(f) for t, f in found.items()}
-    folder.save("influence", influences(found))
+        look = _Look.of(view)
+        if look.name is None:
+            found = look.measured()
+        else:
+            found = KeptMeasurements.usual().get(look.name, trial, look.measured)
+    for name, tensors in found.tensors.items():
+        folder.save(name, tensors)
     note, fingerprint = view.described()
-    details = {FINGERPRINT: fingerprint, **permuted}
-    return Outcome(trial=trial, scores=scores, notes=(Note(note, "features"),), details=details)
+    details = {FINGERPRINT: fingerprint, **found.details}
+    notes = (Note(note, "features"),)
+    return Outcome(trial=trial, scores=found.scores, notes=notes, details=details)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Look:
+    """All that a measurement depends on.
+
+    Attributes:
+        view: What the trial sees of the sets.
+        given: The inputs of the metrics.
+        wanted: The metrics, by their written form.
+        permuted: Real samples for the test by permutation; None where there is none.
+        is_compared: Whether it is asked for repeats and copies.
+    """
+
+    view: "TrialView"
+    given: Sets
+    wanted: Wanted
+    permuted: Tensor | None
+    is_compared: bool
+
+    @classmethod
+    def of(cls, view: "TrialView") -> "_Look":
+        """Reads the sets."""
+        spec, sets, given = view.spec, view.sets, view.given()
+        is_compared = spec.against == "part" or sets.is_fair(spec.model)
+        return cls(
+            view=view,
+            given=given,
+            wanted={text: sets.metric(text) for text in spec.metrics},
+            permuted=_to_permute(view, given),
+            is_compared=is_compared and spec.extractor != SAMPLES,
+        )
+
+    @property
+    def name(self) -> str | None:
+        """A short name of all of it, or None where something in it has none."""
+        spec, samples = self.view.spec, self.view.sets.real.samples
+        if samples.code is not None or not can_be_kept(self.wanted.values()):
+            return None
+        asked = (spec.metrics, spec.seed, spec.threads, spec.device, samples.space)
+        what = (spec.extractor == SAMPLES, spec.sees_first, self.is_compared)
+        sets = (self.given.real, self.given.fake, self.given.train)
+        seen = [t for one in sets for t in (one.all() if one is not None else (None,))]
+        return name_of((*asked, *what), [*seen, self.permuted])
+
+    def measured(self) -> Measured:
+        """Measures it."""
+        view, given, wanted = self.view, self.given, self.wanted
+        spec, searches = view.spec, view.sets.searches
+        found = _measure(spec, wanted, given, view.watch, searches)
+        tensors: dict[str, dict[str, Tensor]] = {}
+        if spec.sees_first:
+            view.watch(0.95, "choosing samples to show")
+            tensors["exhibits"] = _exhibits(spec, given, wanted, searches)
+        tensors["nearest"] = _nearest(spec, searches, given) if self.is_compared else {}
+        tensors["influence"] = influences(found)
+        scores = {t: estimate_of(f) for t, f in found.items()}
+        return Measured(scores, _permuted(spec, self.permuted, given.fake), tensors)
 
 
 def _exhibits(
@@ -596,17 +659,14 @@ def _exhibits(
     return found
 
 
-def _nearest(spec: EvaluationTrial, sets: EvaluationSets, given: Sets) -> dict[str, Tensor]:
+def _nearest(spec: EvaluationTrial, searches: Searches, given: Sets) -> dict[str, Tensor]:
     """Returns the checks for duplicates and for copies of training samples."""
-    is_compared = spec.against == "part" or sets.is_fair(spec.model)
-    if spec.extractor == SAMPLES or not is_compared:
-        return {}
     real, fake, train = given.real, given.fake, given.train
     reference, rng = real.features, Rng(spec.seed).stream("nearest")
     reference = reference[subsample_indices(len(reference), _SEARCHED, rng=rng)]
     try:
         own = fake.one_of_each(fake.given_groups)
-        found = {"repeats": repeats(reference, own, sets.searches)}
+        found = {"repeats": repeats(reference, own, searches)}
         if train is not None:
             found |= nearest(reference, fake.one_of_each(fake.groups), train.features)
     except UserError:
@@ -615,21 +675,28 @@ def _nearest(spec: EvaluationTrial, sets: EvaluationSets, given: Sets) -> dict[s
     return found
 
 
-def _permuted(view: "TrialView", given: Sets) -> dict[str, float]:
-    """Returns the p-value of the energy distance by permutation, where it was asked for.
+def _to_permute(view: "TrialView", given: Sets) -> Tensor | None:
+    """Returns features of real samples for the test by permutation, where it was asked for.
 
     There is none where samples come in groups, and so are not exchangeable one by one.
     """
-    spec, fake = view.spec, given.fake
+    spec = view.spec
     wanted = any(_name(m) == ENERGY for m in spec.metrics)
     if not wanted or spec.against != "all" or spec.model == REAL:
-        return {}
+        return None
     real = view.unlearned(given.real)
-    if real is None or real.groups is not None or fake.groups is not None:
+    if real is None or real.groups is not None or given.fake.groups is not None:
+        return None
+    return real.features
+
+
+def _permuted(spec: EvaluationTrial, real: Tensor | None, fake: MetricInputs) -> dict[str, float]:
+    """Returns the p-value of the energy distance by permutation."""
+    if real is None:
         return {}
     try:
         drawn = Rng(spec.seed).stream("permutations")
-        return {PERMUTED: energy_p(real.features, fake.features, rng=drawn)}
+        return {PERMUTED: energy_p(real, fake.features, rng=drawn)}
     except UserError:
         # Features that cannot be compared, which the metrics say.
         return {}
