@@ -97,6 +97,35 @@ Rate = Literal["constant", "sqrt", "linear"]
 """How a learning rate follows the batch: not at all, by its root, or in proportion."""
 
 DEFAULT_BUDGET = Budget(flops=2e11)
+"""Of anything but images, and of images of at most 64 numbers."""
+
+_SMALL = 64  # numbers of an image
+_GROWTH = 1.25
+_MOST = 1e15  # FLOPs
+
+
+def default_budget(kind: str, size: int) -> Budget:
+    """Returns the training budget of each model where none is given.
+
+    A step costs operations in proportion to the numbers of a sample, and images of more numbers
+    need wider networks and more steps: 2e11 FLOPs for 8x8 images grow with the power 1.25 of the
+    numbers of an image, rounded to one digit, up to 1e15: what larger images may cost is for their
+    owner to say.
+
+    Args:
+        kind: The kind of data.
+        size: Numbers of one sample.
+
+    Example:
+        >>> [f"{default_budget('image', n).flops:g}" for n in (64, 784, 3072, 12288)]
+        ['2e+11', '5e+12', '3e+13', '1e+14']
+        >>> default_budget("table", 5000).flops
+        200000000000.0
+    """
+    if kind != "image" or size <= _SMALL:
+        return DEFAULT_BUDGET
+    return Budget(flops=min(_MOST, float(f"{2e11 * (size / _SMALL) ** _GROWTH:.0e}")))
+
 
 METRICS = (
     "frechet",
@@ -259,7 +288,8 @@ class Training(Running):
 
     Attributes:
         data: Data set, as name or name:key=value,key=value.
-        budget: Training budget per model; 2e11 FLOPs by default.
+        budget: Training budget per model. Default: 2e11 FLOPs, more for images above 8x8: 5e12 at
+            28x28, 3e13 at 32x32 in colour, 1e14 at 64x64 in colour.
         time: Training time per model in place of a budget, such as 90s, 20min or 2h: CPU time on
             this machine, turned into FLOPs by a short measured run and recorded as FLOPs.
         solver: Optimizer (training algorithm); auto: the default of the family.

@@ -6,13 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import gantlet
+from gantlet import options
 from gantlet.cli.main import run
 from gantlet.commands.compare import study as study_module
 from gantlet.commands.compare.study import Compare
 from gantlet.core.estimate import Budget, Outcome
 from gantlet.run.store import Run
+from gantlet.core.rng import Rng
 
 QUICK = ["--steps", "12", "--seeds", "1", "--workers", "1"]
 
@@ -247,3 +250,29 @@ def test_the_expected_end_is_told_once_the_pace_is_known(monkeypatch):
     for used in (0.4, 0.401, 0.5):  # resumed at .4
         last(used, {"flow": 12.0})
     assert ["until about" in what for what in told] == [False, False, True]
+
+
+@pytest.mark.parametrize(("side", "flops"), [(8, 2e11), (28, 5e12)])
+def test_the_default_budget_follows_the_images(tmp_path, side, flops):
+    x = Rng(0).stream("x")
+    images = (256 * torch.rand(30, 1, side, side, generator=x)).byte().numpy()
+    np.save(tmp_path / "x.npy", images)
+    asked = options.Compare(["gmm"], data=f"npy:path={tmp_path}/x.npy", seeds=1)
+    found = gantlet.plan(asked)
+    assert found["question"]["budget"] == {"flops": flops}
+
+
+def test_a_budget_of_the_user_is_not_changed(tmp_path):
+    asked = options.Compare(["gmm"], data="digits", budget=Budget(steps=3), seeds=1)
+    assert gantlet.plan(asked)["question"]["budget"] == {"steps": 3}
+
+
+def test_of_large_images_fewer_are_judged_and_it_says_so(tmp_path):
+    study = Compare(models=("gmm",), data="digits", budget=Budget(steps=1))
+    assert not any("so large" in note for note in study.notes())
+    x = np.zeros((1500, 3, 256, 256), np.uint8)
+    data = f"npy:path={tmp_path}/x.npy,test=0.5"
+    np.save(tmp_path / "x.npy", x)
+    large = Compare(models=("gmm",), data=data, budget=Budget(steps=1))
+    assert large.question()["samples"] == str(2**26 // x[0].size)
+    assert any("341 of 750 are judged" in note for note in large.notes())

@@ -234,7 +234,7 @@ Flag = Annotated[bool, Parameter(show_default=False)]
 """A flag, an option without a value."""
 
 # Help groups of nested dataclasses.
-_BUDGET = "Budget (training stops at the first limit reached; default 2e11 FLOPs)"
+_BUDGET = "Budget (training stops at the first limit reached; default: by the data)"
 _HEADINGS: Mapping[type, str] = {Budget: _BUDGET}
 
 

@@ -32,6 +32,12 @@ from gantlet.run.trials import RunData
 
 __all__ = ["METRICS", "PROBES", "Compare", "with_usual"]
 
+# Numbers of the samples of one model that are judged at most: 256 MiB. Of colour images of 128
+# pixels these are 1,365, of 512 pixels 85.
+_NUMBERS = 2**26
+# Fewer are judged of no data.
+_LEAST = 64
+
 BUDGETS = "budgets"
 """Where a question keeps the FLOPs of each model, if they were measured."""
 
@@ -203,6 +209,14 @@ class Compare:
                 "this device has no bf16 arithmetic of its own: training is slower than in fp32, "
                 "with the same result as elsewhere but for rounding"
             )
+        return (*splits.notes, *self._about_models(), *self._about_time(), *self._about_samples())
+
+    def _about_samples(self) -> Iterator[str]:
+        """Says that fewer samples are judged than could be, as they are large."""
+        _, splits = self.loaded.load(datasets.resolve(self.data), self.data_seed)
+        n, wanted = self._samples(datasets.resolve(self.data)), min(self.samples, len(splits.test))
+        if n < wanted:
+            yield f"samples are so large that {n:,} of {wanted:,} are judged, to save memory"
 
     def _about_time(self) -> Iterator[str]:
         """Says how many FLOPs each model makes in its time."""
@@ -264,7 +278,7 @@ class Compare:
     @classmethod
     def of(cls, asked: options.Compare) -> "Compare":
         """Returns the study that ``gantlet compare`` asks for."""
-        return cls(
+        study = cls(
             models=tuple(asked.models),
             seeds=asked.seeds,
             metrics=tuple(asked.metrics),
@@ -272,11 +286,12 @@ class Compare:
             probes=with_usual(asked.probes),
             **_shared(asked),
         )
+        return study if asked.budget is not None else study.with_default_budget()
 
     @classmethod
     def of_one(cls, asked: options.Train) -> "Compare":
         """Returns the study that ``gantlet train`` asks for."""
-        return cls(
+        study = cls(
             models=(asked.model,),
             seeds=1,
             metrics=(),
@@ -284,6 +299,14 @@ class Compare:
             command="train",
             **_shared(asked),
         )
+        return study if asked.budget is not None else study.with_default_budget()
+
+    def with_default_budget(self) -> Self:
+        """Returns the study with the budget that suits its data, unless a time limits it."""
+        if self.time is not None:
+            return self
+        space = self._space()
+        return replace(self, budget=options.default_budget(space.kind, space.size))
 
     def _check(self) -> None:
         if not self.line_up:
@@ -399,8 +422,8 @@ class Compare:
         )
 
     def _samples(self, data: str) -> int:
-        _, splits = self.loaded.load(data, self.data_seed)
-        return min(self.samples, len(splits.test))
+        space, splits = self.loaded.load(data, self.data_seed)
+        return min(self.samples, len(splits.test), max(_LEAST, _NUMBERS // space.size))
 
     def _space(self) -> Space:
         return self.loaded.load(datasets.resolve(self.data), self.data_seed)[0]
@@ -421,7 +444,7 @@ def _shared(asked: options.Training) -> dict[str, Any]:
     ways = ("asynchronous", "async_engine", "precision", "threads", "device")
     found = {name: getattr(asked, name) for name in (*names, *average, *ways)}
     seconds = None if asked.time is None else check_duration("time", asked.time)
-    budget = (asked.budget or options.DEFAULT_BUDGET) if seconds is None else Budget()
+    budget = asked.budget or Budget()
     return {**found, "budget": budget, "time": seconds, "monitors": tuple(asked.monitors)}
 
 
