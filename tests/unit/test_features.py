@@ -573,3 +573,19 @@ def test_mnist_in_a_few_steps(shared_data):
     seen = fit("classifier:steps=100", data.space, short)
     assert accuracy_in(seen.note) > 92
     assert nearest_centroid(seen, short) > 0.85
+
+
+def test_pixels_of_large_images_are_averages_of_blocks():
+    space = Space("image", (1, 100, 130), 256)
+    x = torch.randint(0, 256, (3, 1, 100, 130), generator=Rng(0).stream("x")).float()
+    parts = dict.fromkeys(("train", "validation", "test"), InMemory(x))
+    splits = Splits(**parts, note="")
+    found = extractors.make("pixels").fit(space, splits, rng=Rng(0))
+    seen = found.extract(x).view(3, 34, 44)
+    by_hand = x[:, 0, :99, :129].view(3, 33, 3, 43, 3).mean((2, 4)) / 255
+    assert torch.allclose(seen[:, :33, :43], by_hand, atol=1e-6)
+    assert torch.allclose(seen[:, 33, 43], x[:, 0, 99, 129] / 255)
+    assert "1496 averages of 3x3 pixels" in found.note
+    full = extractors.make("full-pixels").fit(space, splits, rng=Rng(0))
+    assert torch.equal(full.extract(x), (x / 255).flatten(1))
+    assert full.fingerprint != found.fingerprint

@@ -169,3 +169,13 @@ def test_what_are_no_images_is_refused(bad, message):
     with pytest.raises(UserError, match=message) as error:
         measure(bad, bad)
     assert "\n" not in str(error.value)
+
+
+def test_large_images_are_compared_on_averages_of_blocks():
+    x = torch.rand(8, 3, 24, 16, generator=torch.Generator().manual_seed(1))
+    small = x.unfold(2, 2, 2).unfold(3, 2, 2).mean((4, 5))
+    whole = MsSsim(side=12).measure(x, x, rng=torch.Generator().manual_seed(0))
+    known = MsSsim().measure(small, small, rng=torch.Generator().manual_seed(0))
+    assert whole.value == pytest.approx(known.value, rel=1e-5)
+    assert "averages of 2x2 pixels" in whole.method
+    assert "averages" not in known.method

@@ -8,6 +8,7 @@ from typing import Literal, Protocol, Self, TypeAlias, final, runtime_checkable
 
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
@@ -460,3 +461,33 @@ class Encoded(OwnFile, Protocol):
             UserError: If the files do not match the code.
         """
         ...
+
+
+# ----------------------------------------------------------------------------
+# Smaller versions of large images.
+# ----------------------------------------------------------------------------
+
+
+def block_side(sides: Sequence[int], most: int) -> int:
+    """Returns the side of square blocks of pixels whose averages are at most ``most`` a side.
+
+    Example:
+        >>> block_side((128, 100), 64), block_side((64, 64), 64), block_side((65, 20), 64)
+        (2, 1, 2)
+    """
+    return -(-max(sides) // most)
+
+
+def averaged(x: Tensor, most: int) -> Tensor:
+    """Returns images with sides of at most ``most``, as averages of square blocks of pixels.
+
+    Blocks at the right and lower edge may be smaller. Images that are small enough are unchanged.
+
+    Args:
+        x: Images, shape ``(n, c, h, w)``.
+        most: The largest side.
+    """
+    side = block_side(x.shape[2:], most)
+    if side == 1:
+        return x
+    return avg_pool2d(x, side, ceil_mode=True, count_include_pad=False)

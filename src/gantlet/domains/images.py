@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 from typing_extensions import override
 
-from gantlet.core.data import Code, Space, Splits
+from gantlet.core.data import Code, Space, Splits, averaged
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
@@ -795,11 +795,16 @@ class ImageDomain(Domain):
 
     @override
     def picture(self, space: Space, x: Tensor) -> bytes | None:
-        """Shows images in a grid."""
+        """Shows images in a grid; sides above 96 pixels are averaged by a whole factor."""
         # Of four channels the last is transparency, of two as well; of others three are drawn.
         some = x[: self.shown, : 3 if space.shape[0] >= 3 else 1]
-        pixels = (_in_unit_range(space, some).clamp(0, 1) * 255).round().to(torch.uint8)
+        unit = averaged(_in_unit_range(space, some), _SHOWN_SIDE)
+        pixels = (unit.clamp(0, 1) * 255).round().to(torch.uint8)
         return grid(pixels.movedim(1, -1).numpy())
+
+
+# Larger images are shown smaller, so that a page shows more than a few.
+_SHOWN_SIDE = 96
 
 
 def _in_unit_range(space: Space, x: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, conv2d, cross_e
 from torch.optim import Adam
 from typing_extensions import override
 
-from gantlet.core.data import Source, Space, Splits
+from gantlet.core.data import Source, Space, Splits, averaged, block_side
 from gantlet.core.errors import UserError
 from gantlet.core.metric import Features
 from gantlet.core.rng import Rng, StorageError, code_digest
@@ -665,7 +665,9 @@ _HEARD = 1_000
 class Pixels:
     """The raw components of a sample, levels scaled to [0, 1]; not learned.
 
-    The name is that of images; for vectors these are the raw numbers (alias ``raw``).
+    The name is that of images; for vectors these are the raw numbers (alias ``raw``). Of images
+    with a side above 64 pixels, square blocks are averaged until both sides are at most 64, so
+    that distances stay affordable; ``full-pixels`` never averages.
 
     Source: none needed; the baseline of learned features.
     """
@@ -675,15 +677,52 @@ class Pixels:
     def fit(self, space: Space, data: Splits, *, rng: Rng) -> Features:
         """Returns the extractor; there is nothing to fit."""
         del data, rng
+        if space.kind != "image" or max(space.shape[1:]) <= _PIXELS_SIDE:
+            return _raw(space, "pixels")
 
         def extract(x: Tensor) -> Tensor:
-            return space.unit(x).flatten(1).float()
+            return averaged(space.unit(x).float(), _PIXELS_SIDE).flatten(1)
 
+        side = block_side(space.shape[1:], _PIXELS_SIDE)
+        size = extract(torch.zeros(1, *space.shape)).shape[1]
         return Features(
             extract=extract,
-            note=f"{space.size} raw values per sample ({space.label})",
-            fingerprint=f"pixels/{space.label}",
+            note=f"{size} averages of {side}x{side} pixels per sample ({space.label})",
+            fingerprint=f"pixels/{space.label}/averages of {side}x{side}",
         )
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FullPixels:
+    """The raw components of a sample, levels scaled to [0, 1], of images of any size.
+
+    Memory and time grow with the number of pixels; ``pixels`` averages those of large images.
+
+    Source: none needed; the baseline of learned features.
+    """
+
+    learns: ClassVar[bool] = False
+
+    def fit(self, space: Space, data: Splits, *, rng: Rng) -> Features:
+        """Returns the extractor; there is nothing to fit."""
+        del data, rng
+        return _raw(space, "full-pixels")
+
+
+# The largest side of images whose pixels are features one by one: 12,288 numbers in colour.
+_PIXELS_SIDE = 64
+
+
+def _raw(space: Space, name: str) -> Features:
+    def extract(x: Tensor) -> Tensor:
+        return space.unit(x).flatten(1).float()
+
+    return Features(
+        extract=extract,
+        note=f"{space.size} raw values per sample ({space.label})",
+        fingerprint=f"{name}/{space.label}",
+    )
 
 
 # ----------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, normalize
 from typing_extensions import override
 
+from gantlet.core.data import averaged, block_side
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Better, Estimate
 from gantlet.core.metric import Groups, Sees
@@ -214,6 +215,8 @@ class MsSsim(Paired):
 
     Attributes:
         pairs: Approximate number of pairs; all if there are fewer.
+        side: Largest side of the images that are compared; square blocks of larger ones are
+            averaged. The paper compares images of 128 pixels.
     """
 
     better: ClassVar[Better] = "lower"
@@ -222,6 +225,7 @@ class MsSsim(Paired):
     quadratic: ClassVar[bool] = False
 
     pairs: Annotated[int, Between(2)] = 2000
+    side: Annotated[int, Between(3)] = 128
 
     @override
     def detail(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Detailed:
@@ -235,6 +239,10 @@ class MsSsim(Paired):
         if least < 4:
             reason = f"needs at least 4 real and 4 fake samples, got {len(real)} and {len(fake)}"
             return Detailed(Estimate.missing(reason, better=self.better), nothing, Variance(0.0))
+        words = ""
+        if real.ndim == fake.ndim == 4 and (block := block_side(fake.shape[2:], self.side)) > 1:
+            real, fake = averaged(real, self.side), averaged(fake, self.side)
+            words = f" on averages of {block}x{block} pixels"
         known = similarity(real, self.pairs, rng=rng)
         found = similarity(fake, self.pairs, rng=rng)
         scales = Scales.of(*fake.shape[2:])
@@ -243,7 +251,7 @@ class MsSsim(Paired):
             found.value,
             found.variance,
             n=found.images,
-            method=_MS_SSIM_METHOD.format(found.pairs, found.images, near, scales.words),
+            method=_MS_SSIM_METHOD.format(found.pairs, found.images, near, scales.words + words),
         )
         named = made.named(unit=self.unit, better=self.better).beside(real=known.value)
         return Detailed(named, nothing, found.variance)

@@ -483,11 +483,28 @@ def _energies(apart: Tensor, chosen: Tensor) -> Tensor:
 # that sees the samples themselves so many.
 _QUADRATIC = 20_000
 _LOOKED_AT = 2_000
+# Numbers of the samples themselves that are read of a set at most: 256 MiB. Of colour images of
+# 128 pixels these are 1,365, of 512 pixels 85.
+_NUMBERS = 2**26
+# Fewer are read of no set.
+_LEAST = 16
 # So many numbers are copied in memory at most, and so many rows at a time.
 _IN_MEMORY = 2**24
 _BLOCK = 4096
 
 _NO_CLASSES = "needs class probabilities: --features classifier, or another that has some"
+
+
+def looked_at(space: Space) -> int:
+    """Returns how many samples of a set are read at most by metrics that see them themselves.
+
+    Example:
+        >>> looked_at(Space("image", (3, 32, 32), 256))
+        2000
+        >>> looked_at(Space("image", (3, 512, 512), 256))
+        85
+    """
+    return min(_LOOKED_AT, max(_LEAST, _NUMBERS // space.size))
 
 
 @final
@@ -761,14 +778,16 @@ class TrialView:
         """Returns the description of the features, and their fingerprint."""
         extractor = self.spec.extractor
         if extractor == SAMPLES:
-            return (f"{SAMPLES}: at most {_LOOKED_AT:,} samples of each set, as they are", SAMPLES)
+            most = looked_at(self.sets.real.samples.space)
+            return (f"{SAMPLES}: at most {most:,} samples of each set, as they are", SAMPLES)
         features = self.sets.extractor(extractor, self.spec.device)
         return (f"{_name(extractor)}: {features.note}", features.fingerprint)
 
     def _looked_at(self, part: SamplePart, apart: Apart) -> MetricInputs:
         """Returns the samples of a set themselves, scaled to [0, 1]."""
         self.watch(0.1, f"reading {part.whole.samples.name}")
-        index = subsample_indices(part.n, _LOOKED_AT, rng=Rng(self.spec.seed).stream("looked at"))
+        most = looked_at(part.space)
+        index = subsample_indices(part.n, most, rng=Rng(self.spec.seed).stream("looked at"))
         groups = None if apart is None else part.groups(apart)
         x = part.space.unit(part.source.take(index)).to(self.spec.device)
         kept = None if groups is None else groups[index]
