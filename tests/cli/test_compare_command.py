@@ -14,8 +14,8 @@ from gantlet.cli.main import run
 from gantlet.commands.compare import study as study_module
 from gantlet.commands.compare.study import Compare
 from gantlet.core.estimate import Budget, Outcome
-from gantlet.run.store import Run
 from gantlet.core.rng import Rng
+from gantlet.run.store import Run
 
 QUICK = ["--steps", "12", "--seeds", "1", "--workers", "1"]
 

@@ -71,12 +71,6 @@ class Fit(Generative):
         return (out.mean(0) - x.mean(0)).square().mean()
 
 
-class Often(Fit):
-    """Is updated four times on each batch."""
-
-    updates = 4
-
-
 class Memory:
     def __init__(self):
         self.kept = None
@@ -376,19 +370,6 @@ def test_speed_is_flops_over_the_time_of_steps():
     assert found == STEP / 0.5
     # One step of ``begin``, four that are not measured, and twelve that are.
     assert game.steps == 1 + 4 + 12
-def test_a_game_may_be_updated_on_parts_of_a_batch():
-    plan = Plan(budget=Budget(steps=5), batch=BATCH, ema=0.9)
-    small = Plan(budget=Budget(steps=20), batch=BATCH // 4, ema=0.9)
-    found = []
-    for game, how in ((Often(), plan), (Fit(), small)):
-        trained = train(game, Adam(lr=(0.1,)), splits(), how, rng=Rng(0))
-        found.append((game.steps, trained))
-    (updates, often), (_, each) = found
-    assert updates >= 20
-    # The same updates, counted as five steps of sixteen samples.
-    assert (often.spend.steps, each.spend.steps) == (5, 20)
-    assert often.spend.examples == each.spend.examples == 5 * BATCH
-    assert often.step_flops == 4 * each.step_flops
 
 
 class TestPrecision:

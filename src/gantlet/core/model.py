@@ -296,15 +296,6 @@ class Generative(Game):
         """
 
     @property
-    def updates(self) -> int:
-        """How many times the weights are updated on each batch, on equal parts of it, in turn.
-
-        1 unless a sample holds so much, as an image does of which every pixel is predicted, that
-        a part of a batch gives a gradient nearly as good as all of it.
-        """
-        return 1
-
-    @property
     def remembers(self) -> bool:
         """Whether ``advance`` does anything, which one loop alone must see to."""
         return False

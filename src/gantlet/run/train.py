@@ -3,7 +3,6 @@
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
@@ -467,13 +466,11 @@ class _Training:
     def _one_step(self) -> None:
         start = self._clock()
         examples = self._plan.batch * self._play.batches
-        made = [self._update(part) for part in self._parts(self._batches.next(examples))]
         with arithmetic(self._plan.precision, self._rng.device):
             losses = self._play.step(self._batches.next(examples), rng=self._noise)
         self._game.advance(rng=self._noise)
         self._average.update(self._plan.budget.used(self.spend))
         self.spend += Spend(examples=examples, steps=1, seconds=self._clock() - start)
-        losses = {name: math.fsum(each[name] for each in made) / len(made) for name in made[0]}
         for name, loss in losses.items():
             if not math.isfinite(loss):
                 raise DivergedError(
@@ -481,17 +478,6 @@ class _Training:
                 )
         self._losses.append(losses)
         self.last = losses
-
-    def _parts(self, x: Tensor) -> Iterable[Tensor]:
-        """Cuts the batches of a step, one after the other in ``x``, into those of its updates."""
-        batches = x.unflatten(0, (self._play.batches, -1))
-        return (part.flatten(0, 1) for part in batches.chunk(self._game.updates, 1))
-
-    def _update(self, batch: Tensor) -> Losses:
-        losses = self._play.step(batch, rng=self._noise)
-        self._game.advance(rng=self._noise)
-        self._average.update(self._plan.budget.used(self.spend))
-        return losses
 
     def _validate(self) -> None:
         start = self._clock()

@@ -200,7 +200,8 @@ class Compare:
     def notes(self) -> Sequence[str]:
         """Says what of the files was left out, converted or guessed, and who is compared."""
         _, splits = self.loaded.load(datasets.resolve(self.data), self.data_seed)
-        return (*splits.notes, *self._about_models(), *self._about_time(), *self._about_bf16())
+        about = (self._about_models, self._about_time, self._about_bf16, self._about_samples)
+        return (*splits.notes, *(note for notes in about for note in notes()))
 
     def _about_bf16(self) -> Iterator[str]:
         """Says whether bf16 is emulated on this device, which makes training slower."""
@@ -209,7 +210,6 @@ class Compare:
                 "this device has no bf16 arithmetic of its own: training is slower than in fp32, "
                 "with the same result as elsewhere but for rounding"
             )
-        return (*splits.notes, *self._about_models(), *self._about_time(), *self._about_samples())
 
     def _about_samples(self) -> Iterator[str]:
         """Says that fewer samples are judged than could be, as they are large."""
