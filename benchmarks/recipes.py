@@ -70,7 +70,7 @@ METRICS = (DECIDES, "frechet", "precision", "recall")
 SAMPLES, LEAST, CAP = 1000, 100, 300.0
 BORROWED = 4.0
 KEPT = (
-    *("data", "model", "is_rival", "seconds", "seed", "written", "cpu", "steps", "flops"),
+    *("data", "model", "is_rival", "seconds", "seed", "written", "cpu", "batch", "steps", "flops"),
     *("parameters", "n", "seconds for a sample", "peak memory", "scores", "error"),
 )
 LEVEL = 0.05
@@ -248,6 +248,7 @@ def scores(data: str, cache: Path, x) -> dict:
 def train_family(cell: Cell, space, splits):
     """Returns the sampler of a family, and what is known of its training."""
     from gantlet.core.estimate import Budget
+    from gantlet.core.model import default_batch
     from gantlet.core.rng import Rng
     from gantlet.core.spec import families, solvers
     from gantlet.run.train import Plan, train
@@ -255,13 +256,15 @@ def train_family(cell: Cell, space, splits):
     rng = Rng(cell.seed)
     family = families.make(cell.model)
     game = family.build(space, rng=rng)
-    plan = Plan(budget=Budget(seconds=cell.seconds), ema=family.ema)
+    batch = default_batch(family, space)
+    plan = Plan(budget=Budget(seconds=cell.seconds), batch=batch, ema=family.ema)
     trained = train(
         game, solvers.make(family.solver), splits, plan, rng=rng, clock=time.process_time
     )
     noise = rng.stream("sample")
     about = {
         "written": families.resolve(cell.model),
+        "batch": batch,
         "steps": trained.spend.steps,
         "flops": trained.spend.flops,
         "best step": trained.best_step,

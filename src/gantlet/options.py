@@ -293,7 +293,7 @@ class Training(Running):
         time: Training time per model in place of a budget, such as 90s, 20min or 2h: CPU time on
             this machine, turned into FLOPs by a short measured run and recorded as FLOPs.
         solver: Optimizer (training algorithm); auto: the default of the family.
-        batch: Batch size.
+        batch: Batch size. Default: that of the family, 128 for most.
         samples: Maximum number of samples to evaluate.
         select: Weights to evaluate: those with the best validation, or the last.
         patience: Early stopping: number of validations without improvement.
@@ -319,7 +319,7 @@ class Training(Running):
     budget: Budget | None = None
     time: str | None = None
     solver: str = "auto"
-    batch: BatchSize = 128
+    batch: BatchSize | None = None
     samples: SampleCount = 2000
     select: Select = "best"
     patience: Patience | None = None

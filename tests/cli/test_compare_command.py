@@ -15,6 +15,7 @@ from gantlet.commands.compare import study as study_module
 from gantlet.commands.compare.study import Compare
 from gantlet.core.estimate import Budget, Outcome
 from gantlet.core.rng import Rng
+from gantlet.models.vae import Vae
 from gantlet.run.store import Run
 
 QUICK = ["--steps", "12", "--seeds", "1", "--workers", "1"]
@@ -276,3 +277,15 @@ def test_of_large_images_fewer_are_judged_and_it_says_so(tmp_path):
     large = Compare(models=("gmm",), data=data, budget=Budget(steps=1))
     assert large.question()["samples"] == str(2**26 // x[0].size)
     assert any("341 of 750 are judged" in note for note in large.notes())
+
+
+def test_a_family_says_its_batch_where_none_is_given(monkeypatch):
+    monkeypatch.setattr(Vae, "batch_size", lambda self, space: space.size // 2, raising=False)
+    budget = Budget(steps=1)
+    study = Compare(models=("vae", "gan"), data="digits", budget=budget, seeds=1)
+    found = {t.model.partition(":")[0]: t.parts["batch"] for t in study.trials()}
+    assert found == {"real": "128", "vae": "32", "gan": "128"}
+    assert study.question()["batches"] == [32, 128]
+    given = Compare(models=("vae", "gan"), data="digits", budget=budget, seeds=1, batch=7)
+    assert {t.parts["batch"] for t in given.trials()} == {"7"}
+    assert "batches" not in given.question()

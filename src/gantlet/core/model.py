@@ -432,6 +432,24 @@ class Selective(abc.ABC):
         """
 
 
+BATCH = 128
+"""Samples in a batch of a family that says nothing else."""
+
+
+@runtime_checkable
+class Batched(Protocol):
+    """A family that trains best on batches of another size than ``BATCH``."""
+
+    def batch_size(self, space: Space) -> int:
+        """Returns the number of samples in a batch of ``space`` where the user gives none."""
+        ...
+
+
+def default_batch(family: object, space: Space) -> int:
+    """Returns the number of samples in a batch where the user gives none."""
+    return family.batch_size(space) if isinstance(family, Batched) else BATCH
+
+
 # ----------------------------------------------------------------------------
 # Solvers: how the players of a game are trained.
 # ----------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from gantlet.core.arguments import check_duration, check_fields
 from gantlet.core.data import Dataset, Encoded, Space
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import REAL, Budget, Outcome, Trial
-from gantlet.core.model import Family, Selective
+from gantlet.core.model import BATCH, Family, Selective, default_batch
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Spec, datasets, extractors, families, metrics, probes, solvers
 from gantlet.domains.domains import Domain, default_features, domain_of
@@ -67,7 +67,7 @@ class Compare:
         probes: What is measured on the model itself; the line-up gets its trade-off and what suits
             the kind of data besides.
         solver: Optimizer of the players; ``auto`` is what suits each family.
-        batch: Samples in a batch.
+        batch: Samples in a batch; None is what each family says.
         samples: How many samples to judge at most; never more than the test split has.
         select: Which weights are judged: those that validated best, or the last.
         patience: Stop after this many validations without a better one; None spends the budget.
@@ -97,7 +97,7 @@ class Compare:
     features: tuple[str, ...] = ()
     probes: tuple[str, ...] = PROBES
     solver: str = options.Compare.solver
-    batch: options.BatchSize = options.Compare.batch
+    batch: options.BatchSize | None = options.Compare.batch
     samples: options.SampleCount = options.Compare.samples
     select: options.Select = options.Compare.select
     patience: options.Patience | None = options.Compare.patience
@@ -135,6 +135,7 @@ class Compare:
             "models": [families.resolve(m) for m in self.line_up],
             "solvers": [self._solver_of(m) for m in self.line_up],
             "budget": {k: v for k, v in asdict(budget).items() if v is not None},
+            **self._own_batches(),
             **({} if self.time is None else {"time": self.time, BUDGETS: list(self.budgets)}),
             "seeds": list(self._seeds()),
             **shared.plain(),
@@ -149,7 +150,7 @@ class Compare:
             replace(
                 shared,
                 model=families.resolve(m),
-                training=self._training(self._solver_of(m)),
+                training=self._training(m, self._solver_of(m)),
                 budget=budget,
             )
             for m, budget in zip(self.line_up, self._budgets(), strict=True)
@@ -266,7 +267,7 @@ class Compare:
                 space,
                 splits.train,
                 budget=budget,
-                batch=self.batch,
+                batch=self._batch(model),
                 solver=solver,
             )
             found.append(expected(cost))
@@ -384,7 +385,7 @@ class Compare:
         measured = _with(self.metrics or (*METRICS, *self._domain().metrics), "energy")
         return ComparisonTrial(
             model=model,
-            training=self._training(solver),
+            training=self._training(model, solver),
             data=data,
             data_seed=self.data_seed,
             metrics=tuple(metrics.resolve(m) for m in measured),
@@ -405,10 +406,21 @@ class Compare:
         named = {probe.partition(":")[0] for probe in self.probes}
         return (*self.probes, *(probe for probe in usual if probe not in named))
 
-    def _training(self, solver: str) -> Training:
+    def _own_batches(self) -> dict[str, list[int]]:
+        """Returns the batches of all models, where one differs from what all share."""
+        batches = [self._batch(model) for model in self.line_up]
+        return {"batches": batches} if set(batches) != {self._batch(REAL)} else {}
+
+    def _batch(self, model: str) -> int:
+        """Returns the batch of a model: the one that is asked for, or that of its family."""
+        if self.batch is not None or model == REAL:
+            return self.batch or BATCH
+        return default_batch(families.make(model), self._space())
+
+    def _training(self, model: str, solver: str) -> Training:
         return Training(
             solver=solver,
-            batch=self.batch,
+            batch=self._batch(model),
             patience=self.patience,
             select=self.select,
             snapshots=self.snapshots,
