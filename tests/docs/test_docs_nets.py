@@ -8,16 +8,18 @@ from gantlet.core.data import Space
 from gantlet.core.rng import Rng
 from gantlet.core.spec import families
 from gantlet.models.nets import ResidualConv
+from gantlet.models.vae import StridedDecoder
 
 DOCS = Path(__file__).parents[2] / "docs" / "families"
 
 COLOUR = "images larger than 32x32 in colour"
-GREY = "an MLP for vectors and images up to 28x28 grey"
+SMALL = "an MLP for vectors and images up to 8x8"
 
 
 def convolves(family, shape):
     game = families.make(family).build(Space("image", shape, levels=256), rng=Rng(0))
-    return any(isinstance(m, ResidualConv) for p in game.players.values() for m in p.modules())
+    kinds = (ResidualConv, StridedDecoder)
+    return any(isinstance(m, kinds) for p in game.players.values() for m in p.modules())
 
 
 @pytest.mark.parametrize(
@@ -29,7 +31,7 @@ def convolves(family, shape):
         ("ot-gan:width=8", "ot-gan", COLOUR, (3, 32, 32), (3, 33, 32)),
         ("sinkhorn-gan:width=8,learned=true", "sinkhorn-gan", COLOUR, (3, 32, 32), (3, 33, 32)),
         ("flow-gan:critic_width=8,width=4,layers=1", "flow-gan", COLOUR, (3, 32, 32), (3, 40, 32)),
-        ("vae:width=8", "vae", GREY, (1, 28, 28), (1, 29, 28)),
+        ("vae:width=8", "vae", SMALL, (1, 8, 8), (1, 8, 9)),
     ],
 )
 def test_the_size_that_the_page_names_is_that_of_the_code(family, page, sentence, whole, larger):

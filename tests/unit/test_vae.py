@@ -112,6 +112,73 @@ def test_bound_does_not_depend_on_the_parts(monkeypatch):
     assert torch.allclose(model.log_prob(x, rng=Rng(0).stream("z")).value, whole, rtol=1e-6)
 
 
+def with_flow(space, **options):
+    """Returns a VAE whose prior is a flow that is not the identity."""
+    model = Vae(latent=3, prior_layers=2, **options).build(space, rng=Rng(0)).model.double()
+    rng = Rng(1).stream("weights")
+    for p in model.flow.parameters():
+        p.data += 0.2 * torch.randn(p.shape, generator=rng, dtype=p.dtype)
+    return model
+
+
+def test_a_learned_prior_enters_both_bounds():
+    """The twin adds up densities of torch's distributions, and takes the volume by autograd."""
+    model = with_flow(CUBE, depth=1, width=8)
+    x = samples(CUBE, 4).double()
+    mean, log_std = model.posterior(x)
+    noise = torch.randn(mean.shape, generator=Rng(0).stream("z"), dtype=torch.float64)
+    z = mean + log_std.exp() * noise
+    normal = torch.distributions.Normal(0, 1)
+    codes, _ = model.flow(z)
+    volume = torch.stack(
+        [
+            torch.autograd.functional.jacobian(lambda v: model.flow(v[None])[0][0], one)
+            .slogdet()
+            .logabsdet
+            for one in z
+        ]
+    )
+    assert volume.abs().max() > 0.01
+    prior = normal.log_prob(codes).sum(1) + volume
+    posterior = torch.distributions.Normal(mean, log_std.exp()).log_prob(z).sum(1)
+    truth = model.observed.log_prob(x, model.decoder(z)) + prior - posterior
+    assert torch.allclose(model.elbo(x, beta=1.0, rng=Rng(0).stream("z")), truth)
+    assert torch.allclose(model.importance_bound(x, 1, rng=Rng(0).stream("z")), truth)
+
+
+def test_codes_are_standard_normal_where_latent_vectors_are_not():
+    model = with_flow(CUBE, depth=1, width=8)
+    codes = model.prior(500, rng=Rng(0).stream("e"))
+    latent = model.flow.inverse(codes)
+    assert not torch.allclose(latent, codes, atol=0.1)
+    assert torch.allclose(model.flow(latent)[0], codes)
+    assert torch.equal(model.decode(codes), model.observed.mean(model.decoder(latent)))
+
+
+@pytest.mark.parametrize("shape", [(1, 9, 9), (3, 12, 16), (1, 28, 28), (2, 37, 20)])
+def test_strided_nets_fit_images_of_any_sides(shape):
+    space = Space("image", shape, 256)
+    game = Vae(width=16).build(space, rng=Rng(0))
+    loss = game.loss("vae", samples(space, 3), rng=Rng(0).stream("z"))
+    # Couplings start as the identity; what lies below their zeros has no gradient yet.
+    nets = [*game.model.encoder.parameters(), *game.model.decoder.parameters()]
+    assert all(g.any() for g in torch.autograd.grad(loss, nets))
+    assert game.model.sample(2, rng=Rng(0).stream("x")).shape == (2, *shape)
+
+
+def test_the_usual_net_of_small_samples_is_the_one_that_was():
+    for space in (DIGITS, CUBE):
+        usual = Vae().build(space, rng=Rng(0)).model
+        named = (
+            Vae(net="mlp", latent=16, mixtures=5, prior_layers=0).build(space, rng=Rng(0)).model
+        )
+        assert usual.latent_dim == 16
+        assert not usual.has_flow
+        x = samples(space, 3)
+        found = (m.log_prob(x, rng=Rng(0).stream("z")).value for m in (usual, named))
+        assert torch.equal(*found)
+
+
 def test_log_prob_says_what_it_is():
     found = (
         Vae(width=8)
@@ -285,9 +352,10 @@ def test_digits_in_half_the_default_budget():
         (CUBE, Vae(depth=0)),
         (Space("vector", (5,), 4), Vae(latent=2, beta=0.5)),
         (Space("image", (3, 12, 12), 256), Vae(width=16, mixtures=2, iwae=4)),
+        (Space("image", (3, 12, 12), 256), Vae(net="conv", width=16, iwae=4)),
         (Space("image", (1, 12, 12)), Vae(width=16, depth=1)),
     ],
-    ids=["digits", "conv", "linear", "levels", "colour", "continuous"],
+    ids=["digits", "conv", "linear", "levels", "colour", "residual", "continuous"],
 )
 def test_contract(space, family):
     check_family(family, space, n=8)
@@ -310,6 +378,10 @@ def test_what_cannot_be_modelled_is_said():
         Vae().build(Space("tokens", (8,), 20), rng=Rng(0))
     with pytest.raises(UserError, match="net=conv needs images"):
         Vae(net="conv").build(CUBE, rng=Rng(0))
+    with pytest.raises(UserError, match="net=strided needs images"):
+        Vae(net="strided").build(CUBE, rng=Rng(0))
+    with pytest.raises(UserError, match="needs latent=2 or more"):
+        Vae(latent=1, prior_layers=1).build(CUBE, rng=Rng(0))
     with pytest.raises(UserError, match="at least 1"):
         families.make("vae:latent=0")
     with pytest.raises(UserError, match="Did you mean 'latent'"):
@@ -325,5 +397,6 @@ def test_an_unknown_player_is_an_error():
 def test_written_form():
     assert families.make("vae:latent=8,beta=0.5,iwae=16") == Vae(latent=8, beta=0.5, iwae=16)
     assert families.resolve("vae") == (
-        "vae:latent=16,width=256,depth=2,net=auto,beta=1.0,mixtures=5,iwae=64,ema=0.99"
+        "vae:latent=none,width=256,depth=2,net=auto,beta=1.0,mixtures=none,prior_layers=none,"
+        "iwae=64,ema=0.99"
     )

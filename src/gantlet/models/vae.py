@@ -4,7 +4,8 @@ import abc
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, final
+from itertools import pairwise
+from typing import Annotated, Literal, NamedTuple, final
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from gantlet.core.errors import UserError, unknown
 from gantlet.core.model import Decoder, Density, Generative, LogProb, refuse_context
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
+from gantlet.models.bijections import Affine, Bijection, Chain, Couplings, Permute, dense
 from gantlet.models.gan import critic, generator
 from gantlet.models.nets import (
     WHOLE_CODED,
@@ -269,6 +271,125 @@ def decoder(
 
 
 # ----------------------------------------------------------------------------
+# Strided convolutions: no map is as large as the image, and wide ones fill the vector unit.
+# ----------------------------------------------------------------------------
+
+# The first step of longer sides than this divides them by four; all others halve them, until the
+# longer side is at most ``_SMALLEST_MAP``.
+_LARGEST_HALVED = 32
+_SMALLEST_MAP = 8
+# Channels are doubled with each halving, up to this many times the first.
+_WIDEST = 4
+
+
+def reduced(shape: tuple[int, int, int]) -> list[tuple[int, int]]:
+    """Returns height and width from the image to the smallest maps, two at least.
+
+    Example:
+        >>> reduced((1, 28, 28)), reduced((3, 64, 48))
+        ([(28, 28), (14, 14), (7, 7)], [(64, 48), (16, 12), (8, 6)])
+    """
+    found = [shape[1:]]
+    while len(found) < 2 or max(found[-1]) > _SMALLEST_MAP:
+        (height, width), step = found[-1], _first_step(shape) if len(found) == 1 else 2
+        found.append((-(-height // step), -(-width // step)))
+    return found
+
+
+def _first_step(shape: tuple[int, int, int]) -> int:
+    return 4 if max(shape[1:]) > _LARGEST_HALVED else 2
+
+
+def _widths(sizes: list[tuple[int, int]], first: int) -> list[int]:
+    return [first * min(2**i, _WIDEST) for i in range(len(sizes) - 1)]
+
+
+def _activated(channels: int) -> list[nn.Module]:
+    return [nn.GroupNorm(math.gcd(8, channels), channels), nn.SiLU()]
+
+
+@final
+class StridedEncoder(nn.Module):
+    """Convolutions that halve the resolution (quarter it first above 32), then two linear layers.
+
+    Args:
+        shape: The shape of one image, ``(channels, height, width)``.
+        outputs: How many numbers come out.
+        width: Width of the linear layer; the largest maps have an eighth as many channels.
+
+    Source: Radford et al., 2016 (DCGAN), https://arxiv.org/abs/1511.06434.
+
+    Differs from the paper: 3x3 instead of 4x4, for sides of any length, and normalisation of each
+    sample on its own (Wu and He, 2018, https://arxiv.org/abs/1803.08494).
+    """
+
+    def __init__(self, shape: tuple[int, int, int], *, outputs: int, width: int) -> None:
+        super().__init__()
+        sizes = reduced(shape)
+        widths = [shape[0], *_widths(sizes, max(1, width // 8))]
+        layers: list[nn.Module] = []
+        steps = [_first_step(shape), *[2] * (len(widths) - 2)]
+        for (a, b), step in zip(pairwise(widths), steps, strict=True):
+            conv = nn.Conv2d(a, b, 2 * step - 1, stride=step, padding=step - 1)
+            layers += [conv, *_activated(b)]
+        self.convolutions = nn.Sequential(*layers)
+        size = widths[-1] * math.prod(sizes[-1])
+        self.head = nn.Sequential(nn.Linear(size, width), nn.SiLU(), nn.Linear(width, outputs))
+
+    @override
+    def forward(self, y: Tensor) -> Tensor:
+        """Returns ``(n, outputs)`` numbers for scaled images ``(n, *shape)``."""
+        # Several times as fast on a processor as one channel after the other.
+        maps = self.convolutions(y.contiguous(memory_format=torch.channels_last))
+        found: Tensor = self.head(maps.flatten(1))
+        return found
+
+
+@final
+class StridedDecoder(nn.Module):
+    """Two linear layers, then sub-pixel convolutions: four pixels for each, or sixteen at the end.
+
+    Args:
+        shape: The shape of one image, ``(channels, height, width)``.
+        latent: Latent dimension.
+        per: How many numbers describe one component of an image.
+        width: As for ``StridedEncoder``.
+
+    Source: Radford et al., 2016 (DCGAN), https://arxiv.org/abs/1511.06434; sub-pixel
+    convolutions: Shi et al., 2016, https://arxiv.org/abs/1609.05158.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], *, latent: int, per: int, width: int) -> None:
+        super().__init__()
+        self._sizes = reduced(shape)[::-1]
+        self._each = (per, shape[0])
+        widths = _widths(self._sizes, max(1, width // 8))[::-1]
+        first = (widths[0], *self._sizes[0])
+        self.head = nn.Sequential(
+            nn.Linear(latent, width),
+            nn.SiLU(),
+            nn.Linear(width, math.prod(first)),
+            nn.Unflatten(1, first),
+        )
+        outer = [*widths[1:], per * shape[0]]
+        steps = [*[2] * (len(widths) - 1), _first_step(shape)]
+        self.stages = nn.ModuleList(
+            nn.Sequential(
+                *_activated(a), nn.Conv2d(a, step**2 * b, 3, padding=1), nn.PixelShuffle(step)
+            )
+            for a, b, step in zip(widths, outer, steps, strict=True)
+        )
+
+    @override
+    def forward(self, z: Tensor) -> Tensor:
+        """Returns ``(n, per, *shape)`` numbers for latent vectors ``(n, latent)``."""
+        h: Tensor = self.head(z).contiguous(memory_format=torch.channels_last)
+        for stage, (height, width) in zip(self.stages, self._sizes[1:], strict=True):
+            h = stage(h)[:, :, :height, :width]
+        return h.reshape(len(h), *self._each, *h.shape[2:])
+
+
+# ----------------------------------------------------------------------------
 # Variational autoencoders (Kingma and Welling, 2014), https://arxiv.org/abs/1312.6114.
 # ----------------------------------------------------------------------------
 
@@ -281,9 +402,35 @@ _VALIDATION_SAMPLES = 8
 _LOG_STD = 8.0
 
 
+def prior_flow(latent: int, *, layers: int, width: int) -> Bijection:
+    """Returns a flow from latent vectors to standard normal codes, which starts as a reordering.
+
+    Source: Chen et al., 2017, https://arxiv.org/abs/1611.02731, section 3.2, with couplings (Dinh
+    et al., 2017, https://arxiv.org/abs/1605.08803) in the place of an autoregressive flow.
+
+    Args:
+        latent: Latent dimension, 2 at least where there are layers.
+        layers: Pairs of couplings; 0 for none.
+        width: Width of the two hidden layers of each coupling.
+    """
+    half = latent // 2
+    parts = (half, latent - half)
+    # Components of the two halves change places between pairs.
+    order = [i for pair in zip(range(half), range(half, 2 * half), strict=True) for i in pair]
+    order += range(2 * half, latent)
+    found: list[Bijection] = []
+    for _ in range(layers):
+        nets = (dense(parts[turn], 2 * parts[1 - turn], width=width, depth=2) for turn in (0, 1))
+        found += [Couplings(nets, Affine(), parts), Permute(order)]
+    return Chain(found)
+
+
 @final
 class VaeModel(Density, Decoder):
-    """A latent vector ``z ~ N(0, I)`` and a sample ``x ~ p(x | z)`` around its decoding.
+    """A latent vector ``z`` and a sample ``x ~ p(x | z)`` around its decoding.
+
+    Latent vectors are what ``flow`` makes of codes ``e ~ N(0, I)``: ``prior`` gives codes, and
+    ``decode`` takes them. Without a flow the two are the same.
 
     Args:
         scaling: Between samples and what the encoder sees.
@@ -292,6 +439,7 @@ class VaeModel(Density, Decoder):
         decoder: From latent vectors, ``(n, latent)``, to ``(n, observed.per, *space.shape)``.
         latent: Latent dimension.
         iwae: Importance samples of the bound.
+        flow: From latent vectors to standard normal codes; none is the identity.
     """
 
     def __init__(
@@ -303,6 +451,7 @@ class VaeModel(Density, Decoder):
         *,
         latent: int,
         iwae: int,
+        flow: Bijection | None = None,
     ) -> None:
         super().__init__()
         self.space = scaling.space
@@ -312,6 +461,7 @@ class VaeModel(Density, Decoder):
         self.decoder = decoder
         self.latent_dim = latent
         self.iwae = iwae
+        self.flow = Chain(()) if flow is None else flow
 
     @property
     @override
@@ -327,19 +477,29 @@ class VaeModel(Density, Decoder):
 
     @override
     def _decode(self, z: Tensor, context: Tensor | None) -> Tensor:
-        return self.observed.mean(self.decoder(z))
+        return self.observed.mean(self.decoder(self.flow.inverse(z)))
 
     @override
     @torch.no_grad()
     def _sample(self, n: int, context: Tensor | None, *, rng: torch.Generator) -> Tensor:
         """Returns ``n`` samples of ``p(x | z)``, with its noise, not just its mean."""
-        return self.observed.sample(self.decoder(self.prior(n, rng=rng)), rng=rng)
+        rows = max(1, OUTPUTS_AT_ONCE // (self.space.size * self.observed.per))
+        parts = torch.split(self.prior(n, rng=rng), rows)
+        return torch.cat(
+            [self.observed.sample(self.decoder(self.flow.inverse(e)), rng=rng) for e in parts]
+        )
+
+    @property
+    def has_flow(self) -> bool:
+        """Whether the prior is learned."""
+        return any(True for _ in self.flow.parameters())
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Returns mean and log standard deviation of ``q(z | x)``, shape ``(n, latent)`` each."""
         # A level stands for the interval [level, level + 1); its middle is half a level up.
         middle = x if self.space.levels is None else x + 0.5
-        mean, log_std = self.encoder(self.scaling(middle)).chunk(2, 1)
+        found: Tensor = self.encoder(self.scaling(middle))
+        mean, log_std = torch.chunk(found, 2, 1)
         return mean, log_std.clamp(-_LOG_STD, _LOG_STD)
 
     def elbo(self, x: Tensor, *, beta: float, rng: torch.Generator) -> Tensor:
@@ -350,7 +510,13 @@ class VaeModel(Density, Decoder):
         mean, log_std = self.posterior(x)
         noise = torch.randn(mean.shape, generator=rng, device=mean.device, dtype=mean.dtype)
         z = mean + log_std.exp() * noise
-        divergence = (mean.square() + (2 * log_std).exp() - 1).sum(1) / 2 - log_std.sum(1)
+        if self.has_flow:
+            code: Tensor
+            volume: Tensor
+            code, volume = self.flow(z)
+            divergence = (code.square() - noise.square()).sum(1) / 2 - volume - log_std.sum(1)
+        else:
+            divergence = (mean.square() + (2 * log_std).exp() - 1).sum(1) / 2 - log_std.sum(1)
         return self.observed.log_prob(x, self.decoder(z)) - beta * divergence
 
     def importance_bound(self, x: Tensor, samples: int, *, rng: torch.Generator) -> Tensor:
@@ -365,8 +531,10 @@ class VaeModel(Density, Decoder):
         shape = (samples, *mean.shape)
         noise = torch.randn(shape, generator=rng, device=mean.device, dtype=mean.dtype)
         z = mean + log_std.exp() * noise
-        # log N(z; 0, I) - log q(z | x); the constants cancel.
-        ratio = (noise.square() / 2 - z.square() / 2 + log_std).sum(2)
+        code, volume = self.flow(z.flatten(0, 1))
+        # log p(z) - log q(z | x); the constants cancel.
+        ratio = (noise.square() / 2 - code.view_as(z).square() / 2 + log_std).sum(2)
+        ratio = ratio + volume.view(samples, -1)
         weights = ratio + self._log_likelihoods(x, z.flatten(0, 1)).view(samples, -1)
         return torch.logsumexp(weights, 0) - math.log(samples)
 
@@ -431,6 +599,24 @@ class VaeGame(Generative):
         return -bound if space.levels is None else bits_per_dim(bound, space)
 
 
+# Images of up to so many pixels a side are read whole: the handwritten digits of 8x8.
+_LARGEST_WHOLE = 8
+_PRIOR_WIDTH = 64
+
+
+class _Settled(NamedTuple):
+    """A family's options where none was given, by network."""
+
+    net: Literal["mlp", "conv", "strided"]
+    latent: int
+    mixtures: int
+    prior_layers: int
+
+
+_WHOLE = _Settled("mlp", latent=16, mixtures=5, prior_layers=0)
+_STRIDED = _Settled("strided", latent=32, mixtures=2, prior_layers=2)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
 class Vae:
@@ -444,27 +630,41 @@ class Vae:
     Source: Kingma and Welling, 2014, https://arxiv.org/abs/1312.6114; for the bound that is
     reported, Burda, Grosse and Salakhutdinov, 2016, https://arxiv.org/abs/1509.00519.
 
-    Differs from the papers: residual convolutions for larger images, and the observation models.
+    Differs from the papers: convolutions for larger images, a learned prior there, and the
+    observation models.
+
+    Measured for the default above 8x8: kernel distance (KID, times 1,000) to held-out training
+    images on features of a network trained on neither, 60 s of one processor, one seed, batches of
+    128. MNIST, LeNet-5: ``strided`` 458, ``mlp`` 653, the plain rival
+    ``benchmarks/rivals/conv_vae.py`` 1,272 after 25 s. CIFAR-10 (3,000 images), MobileNet:
+    ``strided`` 1,329, ``conv`` 1,542, the rival 1,524; ``mlp`` with the latent numbers, the
+    logistics and the prior of ``strided`` 1,239 at an equal bound. Means instead of draws: 480 and
+    1,434.
 
     Attributes:
-        latent: Latent dimension.
-        width: Width of the hidden layers; a convolutional net has a quarter as many channels.
-        depth: Hidden layers; residual blocks at each resolution of a convolutional net.
-        net: ``mlp``, ``conv``, or ``auto``: convolutions for images larger than
-            28x28 grey.
+        latent: Latent dimension (none is 16, or 32 with ``net=strided``).
+        width: Width of the hidden layers; the largest maps of ``strided`` have an eighth as many
+            channels, those of ``conv`` up to 8x8 a quarter.
+        depth: Hidden layers; residual blocks at each resolution of ``conv``; not for ``strided``.
+        net: ``mlp``, ``strided`` (convolutions that halve the resolution), ``conv`` (residual
+            blocks, those of ``gan``), or ``auto``: ``strided`` for images larger than 8x8.
         beta: Weight of the KL divergence in training (beta-VAE); 1 gives the ELBO.
-        mixtures: Components of the logistic mixture for data with more than 32 levels.
+        mixtures: Components of the logistic mixture for data with more than 32 levels (none is 5,
+            or 2 with ``net=strided``).
+        prior_layers: Pairs of couplings of the flow that is the prior; 0 is the standard normal
+            distribution (none is 0, or 2 with ``net=strided``).
         iwae: Importance samples of the reported bound (IWAE).
         ema: Decay of the exponential moving average of weights (EMA) used for sampling and
             evaluation; 0 disables it.
     """
 
-    latent: Annotated[int, Between(1)] = 16
+    latent: Annotated[int, Between(1)] | None = None
     width: Annotated[int, Between(4)] = 256
     depth: Annotated[int, Between(0)] = 2
-    net: NetName = "auto"
+    net: Literal["auto", "mlp", "conv", "strided"] = "auto"
     beta: Annotated[float, Between(0)] = 1.0
-    mixtures: Annotated[int, Between(1)] = 5
+    mixtures: Annotated[int, Between(1)] | None = None
+    prior_layers: Annotated[int, Between(0)] | None = None
     iwae: Annotated[int, Between(1)] = 64
     ema: Annotated[float, Between(0, 1, below=True)] = 0.99
 
@@ -473,33 +673,67 @@ class Vae:
         """Adam with clipped gradients, for the first steps of a mixture of logistics."""
         return "adam:lr=0.002,clip=1.0"
 
+    def batch_size(self, space: Space) -> int:
+        """Returns the usual size of a batch of samples of ``space``."""
+        return 32 if self._settled(space).net == "strided" else 128
+
     def build(self, space: Space, context_space: Space | None = None, *, rng: Rng) -> VaeGame:
         """Returns an untrained autoencoder for vectors or images, on the device of ``rng``.
 
         Raises:
             UserError: If ``space`` is neither, or convolutions are asked for on vectors, or
-                there is a context.
+                there is a context, or a flow is asked for over a single latent number.
         """
         refuse_context("vae", context_space)
         if space.kind not in {"vector", "image"}:
             raise UserError(f"vae models vectors and images. Got {space.label}.")
+        made = self._settled(space)
         scaling = Scaling(space)
-        observed = likelihood(scaling, mixtures=self.mixtures)
+        observed = likelihood(scaling, mixtures=made.mixtures)
         with seeded(rng.stream("init")):
-            inward = encoder(
-                space,
-                outputs=2 * self.latent,
-                width=self.width,
-                depth=self.depth,
-                net=self.net,
-            )
-            outward = decoder(
-                space,
-                latent=self.latent,
-                per=observed.per,
-                width=self.width,
-                depth=self.depth,
-                net=self.net,
-            )
-        model = VaeModel(scaling, observed, inward, outward, latent=self.latent, iwae=self.iwae)
+            inward, outward = self._nets(space, made, per=observed.per)
+            flow = prior_flow(made.latent, layers=made.prior_layers, width=_PRIOR_WIDTH)
+        model = VaeModel(
+            scaling,
+            observed,
+            inward,
+            outward,
+            latent=made.latent,
+            iwae=self.iwae,
+            flow=flow,
+        )
         return VaeGame(model.to(rng.device), beta=self.beta)
+
+    def _settled(self, space: Space) -> _Settled:
+        """Returns what the options that depend on the space come down to."""
+        net = self.net
+        if net == "auto":
+            is_large = space.kind == "image" and max(space.shape[1:]) > _LARGEST_WHOLE
+            net = "strided" if is_large else "mlp"
+        if net == "strided" and space.kind != "image":
+            raise UserError(f"net=strided needs images. Got {space.label}; use net=mlp.")
+        usual = _STRIDED if net == "strided" else _WHOLE
+        found = _Settled(
+            net,
+            usual.latent if self.latent is None else self.latent,
+            usual.mixtures if self.mixtures is None else self.mixtures,
+            usual.prior_layers if self.prior_layers is None else self.prior_layers,
+        )
+        if found.prior_layers and found.latent < 2:
+            raise UserError("A prior with layers needs latent=2 or more. Got latent=1.")
+        return found
+
+    def _nets(self, space: Space, made: _Settled, *, per: int) -> tuple[nn.Module, nn.Module]:
+        """Returns encoder and decoder."""
+        width, outputs, latent = self.width, 2 * made.latent, made.latent
+        if made.net == "strided":
+            channels, height, across = space.shape
+            shape = (channels, height, across)
+            return (
+                StridedEncoder(shape, outputs=outputs, width=width),
+                StridedDecoder(shape, latent=latent, per=per, width=width),
+            )
+        depth, net = self.depth, made.net
+        inward = encoder(space, outputs=outputs, width=width, depth=depth, net=net)
+        outward = decoder(space, latent=latent, per=per, width=width, depth=depth, net=net)
+        return inward, outward
