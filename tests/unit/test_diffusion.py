@@ -206,8 +206,33 @@ def test_training_finds_a_gaussian():
     assert after == pytest.approx(entropy, abs=0.15)
 
 
+def test_images_are_cut_in_patches_and_put_together_again():
+    space = Space("image", (3, 16, 24))
+    y, t = samples(space, 2), torch.tensor([0.3, 0.8])
+    changed = y.clone()
+    changed[..., :1, :1] += 1
+    for patch in (1, 2, 4):
+        family = Diffusion(net="unet", width=8, patch=patch)
+        velocity = perturbed(family.build(space, rng=Rng(0)), 0.1).model.velocity
+        assert velocity.sizes[0] == (16 // patch, 24 // patch)
+        # What changes most by the change of one pixel lies in its own patch.
+        change = (velocity(changed, t) - velocity(y, t)).abs().sum((0, 1))
+        row, column = divmod(int(change.argmax()), 24)
+        assert max(row, column) < 3 * patch
+
+
+def test_the_net_of_before_has_a_name():
+    space = Space("image", (1, 28, 28), 256)
+    written = families.make("diffusion:net=unet,width=24,patch=1")
+    velocity = written.build(space, rng=Rng(0)).model.velocity
+    assert isinstance(velocity, diffusion.UNet)
+    assert velocity.sizes == [(28, 28), (14, 14), (7, 7)]
+    assert sum(p.numel() for p in velocity.parameters()) == 334465
+
+
 def test_unused_weights_do_not_exist():
-    for net, space in (("mlp", DIGITS), ("unet", DIGITS)):
+    larger = Space("image", (3, 20, 20), 256)
+    for net, space in (("mlp", DIGITS), ("unet", DIGITS), ("unet", larger)):
         game = perturbed(Diffusion(net=net, width=8).build(space, rng=Rng(0)), 0.1)
         loss = game.loss("velocity", samples(space, 4), rng=Rng(0).stream("loss"))
         gradients = torch.autograd.grad(loss, list(game.model.parameters()))
@@ -254,6 +279,8 @@ def test_what_cannot_be_modelled_is_said():
     for space in (PLANE, Space("image", (1, 3, 8))):
         with pytest.raises(UserError, match="net=unet needs images from 4x4"):
             Diffusion(net="unet").build(space, rng=Rng(0))
+    with pytest.raises(UserError, match=r"patch must divide both sides.*patch=3"):
+        Diffusion(patch=3).build(Space("image", (1, 28, 28)), rng=Rng(0))
     with pytest.raises(UserError, match="Did you mean 'midpoint'"):
         families.make("diffusion:sampler=midpointt")
     with pytest.raises(UserError, match="at least 1"):

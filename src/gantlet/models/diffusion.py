@@ -96,6 +96,28 @@ def zeroed(layer: nn.Linear | nn.Conv2d) -> nn.Linear | nn.Conv2d:
 # channels doubled until it is this many times the first.
 _SMALLEST_SIDE = 7
 _WIDEST = 4
+# Images are cut in patches so that the largest maps have at most about so many pixels a side.
+_LARGEST_MAP = 16
+_LARGEST_PATCH = 4
+
+
+def usual_patch(height: int, width: int) -> int:
+    """Returns the side of the patches whose pixels become the channels of a U-Net's largest maps.
+
+    1, 2 or 4, of which both sides of the image are multiples.
+
+    Example:
+        >>> [usual_patch(side, side) for side in (12, 16, 28, 29, 32, 50, 64, 128)]
+        [1, 1, 2, 1, 2, 2, 4, 4]
+    """
+    patch = 1
+    while (
+        patch < _LARGEST_PATCH
+        and max(height, width) > _LARGEST_MAP * patch
+        and height % (2 * patch) == width % (2 * patch) == 0
+    ):
+        patch *= 2
+    return patch
 
 
 @final
@@ -159,9 +181,13 @@ class UNet(nn.Module):
 
     Args:
         shape: The shape of one image, ``(channels, height, width)``, of any size from 2x2.
-        width: Channels at the full resolution; doubled at each lower one, four times at most.
+        width: Channels of the largest maps; doubled at each lower resolution, to four times at
+            most.
         depth: Residual blocks at each resolution, each way.
         time_features: How many frequencies describe the time.
+        patch: Side of the squares of pixels that become channels, of which both sides of an image
+            must be multiples: the largest maps are so many times smaller than the image (Shi et
+            al., 2016, https://arxiv.org/abs/1609.05158).
 
     Source: Ho et al., 2020, https://arxiv.org/abs/2006.11239, appendix B, after Ronneberger et
     al., 2015, https://arxiv.org/abs/1505.04597.
@@ -171,11 +197,18 @@ class UNet(nn.Module):
     """
 
     def __init__(
-        self, shape: tuple[int, int, int], *, width: int, depth: int, time_features: int
+        self,
+        shape: tuple[int, int, int],
+        *,
+        width: int,
+        depth: int,
+        time_features: int,
+        patch: int = 1,
     ) -> None:
         super().__init__()
-        channels, *size = shape
-        self.sizes = _sizes((size[0], size[1]))
+        self.patch = patch
+        channels = shape[0] * patch**2
+        self.sizes = _sizes((shape[1] // patch, shape[2] // patch))
         widths = [width * min(2**i, _WIDEST) for i in range(len(self.sizes))]
         known = 4 * width
         self.time = nn.Sequential(
@@ -195,7 +228,10 @@ class UNet(nn.Module):
     def forward(self, y: Tensor, t: Tensor) -> Tensor:
         """Returns the velocity at points ``y``, shape ``(n, *shape)``, and times ``(n,)``."""
         time: Tensor = self.time(t)
-        h: Tensor = self.enter(y)
+        # One processor computes convolutions, pools and copies of pixels up to several times as
+        # fast where the channels of a pixel lie side by side.
+        patches = functional.pixel_unshuffle(y, self.patch)
+        h: Tensor = self.enter(patches.contiguous(memory_format=torch.channels_last))
         seen: list[Tensor] = []
         for stage in self.down:
             h = stage(h, time)
@@ -205,8 +241,7 @@ class UNet(nn.Module):
         for i in reversed(range(len(self.up))):
             h = functional.interpolate(h, size=self.sizes[i])
             h = self.up[i](torch.cat([seen[i], h], 1), time)
-        velocity: Tensor = self.leave(h)
-        return velocity
+        return functional.pixel_shuffle(self.leave(h), self.patch)
 
 
 def _norm(channels: int) -> nn.GroupNorm:
@@ -592,11 +627,19 @@ class Diffusion:
     al.); samples are standardised with moments of the first batch; fixed steps, which shorten
     towards the data, instead of an adaptive solver.
 
+    Measured for the U-Net's patches, on MNIST, 25 s of one processor, one seed, 20 evaluations a
+    sample: kernel distance (KID, times 1,000) to held-out training images on features of LeNet-5
+    757 with ``width=24,patch=1`` and batches of 128, 510 with 2x2 patches, 32 channels and batches
+    of 32; 532 with the linear part of the velocity given (EDM), and on CIFAR-10 a validation loss
+    of .75 with it and of .64 without, so that it is not.
+
     Attributes:
         net: ``mlp``, ``unet``, or ``auto``: a U-Net for images larger than 8x8.
-        width: Hidden units (none is 192), or channels of a U-Net at full resolution (none is 24).
+        width: Hidden units (none is 192), or channels of a U-Net's largest maps (none is 32).
         depth: Residual blocks (none is 2), or those of a U-Net at each resolution, each way (1).
         time_features: Number of frequencies of the time embedding.
+        patch: Side of the squares of pixels that a U-Net reads as one pixel of more channels; none
+            is 1 up to 16 pixels a side, 2 up to 32 and 4 above, where sides are multiples of it.
         steps: ODE steps from noise to data and back, two network evaluations each.
         sampler: ODE solver.
         ema: Decay of the exponential moving average of weights (EMA) used for sampling and
@@ -607,6 +650,7 @@ class Diffusion:
     width: Annotated[int, Between(1)] | None = None
     depth: Annotated[int, Between(1)] | None = None
     time_features: Annotated[int, Between(1)] = 8
+    patch: Annotated[int, Between(1)] | None = None
     steps: Annotated[int, Between(1)] = 20
     sampler: Method = "midpoint"
     ema: Annotated[float, Between(0, 1, below=True)] = 0.998
@@ -615,6 +659,15 @@ class Diffusion:
     def solver(self) -> str:
         """Adam with a rate that suits small networks, and clipped gradients."""
         return "adam:lr=0.003,clip=1.0"
+
+    def batch_size(self, space: Space) -> int:
+        """Returns the usual size of a batch of samples of ``space``.
+
+        A U-Net learns more of a processor's second from many small batches: on MNIST (28x28), 25 s
+        gave 93 steps and a validation loss of .54 with 128 samples a batch, and 331 steps and .42
+        with 32 (one seed).
+        """
+        return 32 if self._is_unet(space) else 128
 
     def build(self, space: Space, context_space: Space | None = None, *, rng: Rng) -> FlowMatching:
         """Returns an untrained model for vectors or images, on the device of ``rng``.
@@ -652,9 +705,16 @@ class Diffusion:
         if space.kind != "image" or min(space.shape[1:]) < 4:
             raise UserError(f"net=unet needs images from 4x4. Got {space.label}; use net=mlp.")
         channels, height, width = space.shape
+        patch = self.patch or usual_patch(height, width)
+        if height % patch or width % patch or min(height, width) < 2 * patch:
+            raise UserError(
+                f"patch must divide both sides of an image, twice or more. Got patch={patch} for "
+                f"{space.label}."
+            )
         return UNet(
             (channels, height, width),
-            width=self.width or 24,
+            width=self.width or 32,
             depth=self.depth or 1,
             time_features=self.time_features,
+            patch=patch,
         )
