@@ -221,6 +221,11 @@ def test_images_are_cut_in_patches_and_put_together_again():
         assert max(row, column) < 3 * patch
 
 
+def test_batches_are_small_where_steps_are_dear():
+    larger = Space("image", (3, 12, 12), 256)
+    assert [Diffusion().batch_size(space) for space in (DIGITS, PLANE, larger)] == [128, 128, 32]
+
+
 def test_the_net_of_before_has_a_name():
     space = Space("image", (1, 28, 28), 256)
     written = families.make("diffusion:net=unet,width=24,patch=1")

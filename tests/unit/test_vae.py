@@ -166,6 +166,12 @@ def test_strided_nets_fit_images_of_any_sides(shape):
     assert game.model.sample(2, rng=Rng(0).stream("x")).shape == (2, *shape)
 
 
+def test_batches_are_small_where_steps_are_dear():
+    larger = Space("image", (3, 12, 12), 256)
+    assert [Vae().batch_size(space) for space in (DIGITS, CUBE, larger)] == [128, 128, 32]
+    assert Vae(net="mlp").batch_size(larger) == 128
+
+
 def test_the_usual_net_of_small_samples_is_the_one_that_was():
     for space in (DIGITS, CUBE):
         usual = Vae().build(space, rng=Rng(0)).model
