@@ -52,7 +52,7 @@ def health() -> Health:
         "python": here.python,
         "processor": f"{here.cpu}; cores: {here.cores}, threads of torch: {here.threads}",
         **{f"measured peak, {name}": _peak(name) for name in _devices()},
-        "kernels of OpenBLAS": _kernels(),
+        "kernels of OpenBLAS": _kernels(here.blas),
         "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "not set"),
         "data": str(folder) if folder.is_dir() else f"{folder} (not there; set GANTLET_DATA)",
         "browser": shutil.which(os.environ.get("GANTLET_CHROMIUM", "chromium")) or "none found",
@@ -162,12 +162,10 @@ def _peak(device: str) -> str:
     return f"{told[0]} ({', '.join(told[1:])}), {machine(device).device}"
 
 
-def _kernels() -> str:
-    """Returns whose kernels OpenBLAS takes in NumPy and SciPy, and who chose them."""
-    found = ", ".join(f"{name}: {core}" for name, core in sorted(running().items()))
+def _kernels(blas: str) -> str:
+    """Returns whose kernels NumPy and SciPy run, and who chose them."""
     chosen = os.environ.get(CORE_TYPE)
-    by = f"; {CORE_TYPE}={chosen}" if chosen else "; its own choice"
-    return f"{found}{by}" if found else "NumPy has no OpenBLAS"
+    return f"{blas}; {f'{CORE_TYPE}={chosen}' if chosen else 'its own choice'}"
 
 
 def slow_kernels(of: Mapping[str, str], runs: Mapping[str, str]) -> Iterator[str]:

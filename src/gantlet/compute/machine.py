@@ -170,7 +170,7 @@ class Machine:
         torch: Version of torch.
         python: Version of Python.
         system: Operating system and architecture.
-        blas: Whose kernels compute the products of NumPy and SciPy, which decides last digits.
+        blas: Whose kernels compute the products of NumPy and SciPy; results differ by rounding.
     """
 
     cpu: str
