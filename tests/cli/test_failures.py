@@ -196,6 +196,17 @@ def test_a_log_says_where_the_run_is_and_how_far(capsys, monkeypatch):
     assert "gantlet: 0 min: 1 of 3 trials done; running: gan, training (25% of the trial)" in lines
 
 
+def test_a_log_says_when_all_trials_are_expected_to_end(monkeypatch):
+    course = running._Course(2)  # noqa: SLF001
+    seconds = iter([100.0, 110.0, 140.0, 150.0])
+    monkeypatch.setattr(running.time, "monotonic", lambda: next(seconds))
+    lines = [course.line()]
+    for key, share in (("a", 0.2), ("a", 1.0), ("b", 1.0)):
+        course.tell(key, share, "flow, training")
+        lines.append(course.line())
+    assert ["until about" in line for line in lines] == [False, False, True, False]
+
+
 def test_a_remark_stays_one_between_processes():
     assert isinstance(pickle.loads(pickle.dumps(Remark("damaged"))), Remark)
 

@@ -133,6 +133,7 @@ class _Course:
 
         self.pace = self.pace or Pace(_END_AFTER)
         left = self.pace.left(time.monotonic(), sum(self.shares.values()) / self.trials)
+        left = None if self.done == self.trials else left
         return ", ".join(
             filter(None, (f"{self.done} of {self.trials} trials done", expected_end(left)))
         )
