@@ -2,8 +2,10 @@
 
 import math
 import statistics
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from threading import RLock
 from typing import final
 
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor
 
 from gantlet.core.data import Source, Space
 from gantlet.core.metric import p_greater_rate, p_smaller_values
+from gantlet.data.splits import Subset
 from gantlet.features.base import block_of
 from gantlet.metrics.checks import checked
 from gantlet.metrics.neighbour_search import (
@@ -61,6 +64,56 @@ def _mixed(x: Tensor) -> Tensor:
         # The mask makes the shift that of unsigned numbers.
         x = (x ^ ((x >> shift) & ((1 << (64 - shift)) - 1))) * _MIX
     return x
+
+
+@final
+class KnownDigests:
+    """Digests of samples that were read before: each sample of a set is read for them once.
+
+    Parts of a set, and parts of these, share what is known of it. Several threads may share it.
+    """
+
+    def __init__(self) -> None:
+        self._held: OrderedDict[tuple[int, bool], _Held] = OrderedDict()
+        self._lock = RLock()
+
+    def of(self, source: Source, space: Space) -> Tensor:
+        """Returns what ``digests`` does."""
+        places, base = torch.arange(len(source)), source
+        while isinstance(base, Subset):
+            places, base = base.places[places], base.source
+        with self._lock:
+            # The object is held, so that its number stays its own.
+            key = (id(base), space.levels is not None)
+            held = self._held.setdefault(key, _Held.nothing(base))
+            self._held.move_to_end(key)
+            if len(self._held) > _KNOWN:
+                self._held.popitem(last=False)
+            missing: Tensor = torch.unique(places[~held.known[places]])
+            if len(missing):
+                held.values[missing] = digests(Subset(base, missing), space)
+                held.known[missing] = True
+            return held.values[places]
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class _Held:
+    """A set, which of its samples are known, and their digests."""
+
+    source: Source
+    known: Tensor
+    values: Tensor
+
+    @classmethod
+    def nothing(cls, source: Source) -> "_Held":
+        n = len(source)
+        known, values = torch.zeros(n, dtype=torch.bool), torch.zeros(n, dtype=torch.int64)
+        return cls(source, known, values)
+
+
+# So many sets.
+_KNOWN = 64
 
 
 def occurs(x: Tensor, among: Tensor) -> Tensor:

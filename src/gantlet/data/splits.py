@@ -355,6 +355,11 @@ class Subset:
         self._index = index
 
     @property
+    def places(self) -> Tensor:
+        """Where the samples are in the other source, shape ``(n,)``."""
+        return self._index
+
+    @property
     def labels(self) -> Tensor | None:
         """The class of each sample, shape ``(n,)``, or None where the source has none."""
         labels = self.source.labels

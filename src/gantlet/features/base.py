@@ -286,6 +286,7 @@ def feature_set(
     block: int,
     device: torch.device | str = "cpu",
     cache: FeatureCache | None = None,
+    content: str | None = None,
     classes: bool = True,
     tell: Tell = lambda _: None,
 ) -> FeatureSet:
@@ -297,10 +298,11 @@ def feature_set(
         block: Number of samples per block.
         device: Where the extractor works.
         cache: The feature cache, or None to keep features in memory only.
+        content: What ``digest_of`` says of the samples, where that is known already.
         classes: Whether to compute class probabilities too, if the extractor has classes.
         tell: Called with the finished fraction.
     """
-    samples = "" if cache is None else digest_of(source, block)
+    samples = "" if cache is None else content or digest_of(source, block)
 
     def extracted(extract: Extract) -> Iterator[Tensor]:
         for index in torch.split(torch.arange(len(source)), block):

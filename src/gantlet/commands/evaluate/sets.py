@@ -1,7 +1,7 @@
 """The sets behind an evaluation: fakes, reference, training set, noise floor; their features."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast, final
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from gantlet.commands.copies import (
-    digests,
+    KnownDigests,
     duplicates,
     is_by_descent,
     joined,
@@ -73,6 +73,7 @@ class SampleSet:
         classes: The class of each sample, or None where that is not known.
         rest_classes: The class of each of the rest.
         whole: All samples that were found, or None where nobody asks.
+        digested: What is known of samples, of this set and of others.
     """
 
     samples: NamedSamples
@@ -83,6 +84,7 @@ class SampleSet:
     classes: ClassLabels | None = None
     rest_classes: ClassLabels | None = None
     whole: NamedSamples | None = None
+    digested: KnownDigests = field(default_factory=KnownDigests, compare=False)
 
     @property
     def n(self) -> int:
@@ -139,7 +141,7 @@ class SamplePart:
 
     def digests(self) -> Tensor:
         """Returns a number for each sample, equal where samples are, shape ``(n,)``."""
-        return digests(self.source, self.space)
+        return self.whole.digested.of(self.source, self.space)
 
     def groups(self, others: Sequence[Tensor]) -> Tensor | None:
         """Returns which samples belong together, shape ``(n,)``; None where none do.
@@ -193,6 +195,7 @@ class EvaluationSets:
 
     Attributes:
         searches: Nearest neighbours that were searched for, for whoever asks again.
+        digested: Samples that were read to tell equal ones, likewise.
     """
 
     def __init__(self, asked: EvaluationSpec, places: Mapping[str, str] | None = None) -> None:
@@ -206,7 +209,9 @@ class EvaluationSets:
         self._codes = LruCache[None, _Code | None](1)
         self._extractors = LruCache[tuple[str, str], Features](_EXTRACTORS)
         self._fingerprints = LruCache[tuple[str, Role], str](_SETS)
+        self._contents = LruCache[tuple[int, int], tuple[Source, str]](_SETS)
         self.searches = Searches()
+        self.digested = KnownDigests()
 
     @override
     def __reduce__(self) -> tuple[type["EvaluationSets"], tuple[EvaluationSpec, dict[str, str]]]:
@@ -416,9 +421,17 @@ class EvaluationSets:
             block=block_of(samples.space),
             device=device,
             cache=FeatureCache.usual(),
+            content=self.content(samples),
             classes=classes,
             tell=lambda share: watch(0.5 * share, f"{name} of {chosen.samples.name}"),
         )
+
+    def content(self, samples: NamedSamples) -> str:
+        """Returns a name for all samples of a set together, which are read once for it."""
+        source, block = samples.source, block_of(samples.space)
+        # The object is held, so that its number stays its own.
+        read = self._contents.get((id(source), block), lambda: (source, digest_of(source, block)))
+        return read[1]
 
     def fingerprint(self, text: str, role: Role) -> str:
         """Returns a short name for the samples that are used of a set."""
@@ -426,7 +439,7 @@ class EvaluationSets:
         def named_by_content() -> str:
             is_reference = role == "real" and text == self.asked.real
             samples = (self.real if is_reference else self.other(text, role)).samples
-            return digest_of(samples.source, block_of(samples.space))[:12]
+            return self.content(samples)[:12]
 
         return self._fingerprints.get((text, role), named_by_content)
 
@@ -600,7 +613,13 @@ class EvaluationSets:
                 samples = replace(samples, source=source)
         if most is None or n <= most:
             return SampleSet(
-                samples=samples, found=n, note=note, groups=groups, classes=classes, whole=samples
+                samples=samples,
+                found=n,
+                note=note,
+                groups=groups,
+                classes=classes,
+                whole=samples,
+                digested=self.digested,
             )
         kept = subsample_indices(n, most, rng=Rng(asked.seed).stream(f"thin/{kind}"))
         left = torch.ones(n, dtype=torch.bool).index_fill(0, kept, value=False)
@@ -613,6 +632,7 @@ class EvaluationSets:
             classes=None if classes is None else classes.at(kept),
             rest_classes=None if classes is None else classes.at(left.nonzero()[:, 0]),
             whole=samples,
+            digested=self.digested,
         )
 
 
@@ -757,7 +777,9 @@ def _drawn(sets: EvaluationSets, real: SampleSet, held: SampleSet, n: int) -> Sa
         kept = free[subsample_indices(len(free), n, rng=rng)]
         source = Subset(held.samples.source, kept)
     apart = [sets.digests_of(None), *sets.drawn_apart(from_fakes=True)]
-    distinct = one_of_each(duplicates(digests(source, real.samples.space), apart), len(kept))
+    distinct = one_of_each(
+        duplicates(sets.digested.of(source, real.samples.space), apart), len(kept)
+    )
     kept = kept[distinct]
     source = Subset(held.samples.source, kept)
     part = SamplePart(whole=held, places=kept)
@@ -768,12 +790,12 @@ def _drawn(sets: EvaluationSets, real: SampleSet, held: SampleSet, n: int) -> Sa
 def _known(sets: EvaluationSets, source: Source) -> Tensor:
     """Returns which samples are in the training set or are fakes, by more than chance."""
     space = sets.real.samples.space
-    ours = digests(source, space)
+    ours = sets.digested.of(source, space)
     found = torch.zeros(len(ours), dtype=torch.bool)
     train = sets.train
     others = [sets.fake(f) for f in sets.asked.fakes]
     for other in [*([] if train is None else [train]), *others]:
-        theirs = digests(other.samples.source, space)
+        theirs = sets.digested.of(other.samples.source, space)
         shared = occurs(ours, theirs)
         if float(shared.double().mean()) > _SHARED and is_by_descent(ours, theirs):
             found |= shared
@@ -820,7 +842,8 @@ def _in_groups(groups: Tensor | None, n: int, rng: torch.Generator) -> Tensor:
 
 
 def _of(real: SampleSet, source: Source) -> SampleSet:
-    return SampleSet(samples=replace(real.samples, source=source), found=len(source))
+    samples = replace(real.samples, source=source)
+    return SampleSet(samples=samples, found=len(source), digested=real.digested)
 
 
 def _check_floor(sets: EvaluationSets) -> None:
@@ -837,8 +860,9 @@ def _check_floor(sets: EvaluationSets) -> None:
         raise UserError(
             f"--control {text} holds {control.n} samples. At least {LEAST} are needed."
         )
-    space, ours = control.samples.space, digests(control.samples.source, control.samples.space)
-    reference = occurs(ours, digests(sets.real.samples.source, space))
+    space, digested = control.samples.space, sets.digested
+    ours = digested.of(control.samples.source, space)
+    reference = occurs(ours, digested.of(sets.real.samples.source, space))
     for shared, what in (
         (reference, "the reference"),
         (_known(sets, control.samples.source), ""),

@@ -25,8 +25,7 @@ from gantlet.domains.domains import domain_of
 from gantlet.features.base import (
     FeatureCache,
     FeatureSet,
-    block_of,
-    digest_of,
+    digest,
     full_precision,
     subsample_indices,
 )
@@ -801,7 +800,8 @@ class TrialView:
         seen = MetricInputs(features=made.rows, probabilities=made.probabilities)
         if part.places is not None:
             is_large = part.n * made.rows.shape[1] > _IN_MEMORY
-            rows = digest_of(part.source, block_of(part.space)) if is_large else ""
+            places = digest({"places": part.places})
+            rows = f"{self.sets.content(part.whole.samples)}/{places}" if is_large else ""
             seen = seen.at(part.places, f"{made.fingerprint}/{rows}")
         groups = None if apart is None else part.groups(apart)
         return replace(seen, groups=groups, given_groups=part.given_groups)
