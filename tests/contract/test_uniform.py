@@ -65,7 +65,7 @@ def built(name, space):
 
 
 def ar(space):
-    model = built("ar", space)
+    model = built("ar:net=transformer", space)
     zeroed(model.out)
     return model
 

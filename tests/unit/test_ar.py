@@ -8,9 +8,11 @@ from gantlet.core.data import Space
 from gantlet.core.errors import UserError
 from gantlet.core.rng import Rng
 from gantlet.core.spec import solvers
-from gantlet.models import ar
-from gantlet.models.ar import Autoregressive, CausalTransformer, PixelTransformer
+from gantlet.models import ar, pixel_conv
+from gantlet.models.ar import Autoregressive, MadeDensity, PixelTransformer
+from gantlet.models.causal import CausalTransformer
 from gantlet.models.nets import bits_per_dim, seeded
+from gantlet.models.pixel_conv import PixelConv
 from gantlet.testing import check_family
 
 DIGITS = Space("image", (1, 8, 8), 17)
@@ -52,8 +54,8 @@ def test_contract(space):
     check_family(Autoregressive(), space)
 
 
-@pytest.mark.parametrize("net", ["transformer", "made"])
-def test_contract_of_both_networks_on_digits(net):
+@pytest.mark.parametrize("net", ["transformer", "made", "conv"])
+def test_contract_of_all_networks_on_digits(net):
     check_family(Autoregressive(net=net), DIGITS)
 
 
@@ -64,6 +66,9 @@ def test_contract_of_both_networks_on_digits(net):
         (Space("image", (1, 2, 2), 3), {"patch": 2}),
         (Space("image", (3, 1, 1), 4), {}),
         (Space("image", (1, 2, 2), 3), {"net": "made"}),
+        (Space("image", (1, 2, 2), 3), {"net": "conv"}),
+        (Space("image", (2, 2, 1), 3), {"net": "conv"}),
+        (Space("image", (1, 2, 2), 3), {"net": "conv", "patch": 2}),
         (Space("vector", (4,), 3), {}),
         (Space("vector", (3,), 4), {"net": "transformer"}),
         (Space("tokens", (4,), 3), {"patch": 2}),
@@ -125,12 +130,22 @@ def test_made_samples_follow_its_density():
     torch.testing.assert_close(x.T @ x / 20_000, second, rtol=0.05, atol=0.05)
 
 
-@pytest.mark.parametrize("options", [{}, {"patch": 2}, {"window": 1}, {"net": "made"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"patch": 2},
+        {"window": 1},
+        {"net": "made"},
+        {"net": "conv"},
+        {"net": "conv", "patch": 2, "window": 1},
+    ],
+)
 def test_a_level_changes_no_prediction_before_it(options):
     space = Space("image", (3, 4, 4), 4)
-    model = shaken(build(space, **options))
+    model = shaken(build(space, **options), 0.1)
     x = sample(model, 1)
-    order = model.order.flatten() if isinstance(model, PixelTransformer) else torch.arange(48)
+    order = torch.arange(48) if isinstance(model, MadeDensity) else model.order.flatten()
     with torch.no_grad():
         for place in (0, 1, 7, 30, 47):
             y = x.flatten(1).clone()
@@ -142,6 +157,8 @@ def test_a_level_changes_no_prediction_before_it(options):
 
 def _conditionals(model, x):
     """The log-probability of each level given those before it, in the order of the sample."""
+    if isinstance(model, PixelConv):
+        return model.each(x.flatten(1)[:, model.order]).flatten()[model.back]
     if isinstance(model, PixelTransformer):
         q = x.flatten(1)[:, model.order]
         h = model.body(model.embedded(torch.nn.functional.pad(q, (0, 0, 1, 0)), 0, len(q[0])))
@@ -173,6 +190,105 @@ def test_one_token_after_another_gives_what_all_at_once_gives():
     with torch.no_grad():
         steps = torch.cat([body.step(x[:, t : t + 1], cache) for t in range(9)], 1)
         torch.testing.assert_close(steps, body(x), rtol=1e-4, atol=1e-5)
+
+
+COLOUR = Space("image", (3, 6, 6), 40)
+
+
+def smooth(space, n=256, seed=0):
+    """Images in which neighbours are alike, but for noise."""
+    draw = torch.Generator().manual_seed(seed)
+    steps = torch.randn((n, *space.shape), generator=draw)
+    x = (steps.cumsum(2) + steps.cumsum(3)) * 2 + 20
+    return x.round().clamp(0, space.levels - 1)
+
+
+def test_images_in_colour_have_convolutions_and_others_do_not():
+    def kind(*space):
+        return type(build(Space(*space)).model).__name__
+
+    assert kind("image", (3, 32, 32), 256) == "PixelConv"
+    assert kind("image", (1, 28, 28), 256) == "PixelTransformer"
+    assert kind("image", (3, 8, 8), 17) == "PixelTransformer"
+    assert kind("audio", (1, 20), 256) == "PixelTransformer"
+    with pytest.raises(UserError, match="ar:net=conv needs images of discrete levels"):
+        build(Space("vector", (4,), 6), net="conv")
+
+
+def test_convolutions_start_as_linear_prediction():
+    model, x = build(COLOUR, net="conv").model, smooth(COLOUR)
+    model.prepare(x, rng=Rng(0).stream("prepare"))
+    y = x.flatten(1)[:, model.order].flatten(1) / 39 * 2 - 1
+    before = model.order.flatten().tolist()
+    # The level in the middle: all that it is predicted from, by a least squares of its own.
+    at = 61
+    token, g = divmod(at, model.group)
+    seen = [3 * (k - 1) + c for k in model.near[token].tolist() if k for c in range(3)]
+    seen += [3 * token + c for c in range(g)]
+    assert max(seen) < at
+    assert before[at] not in [before[k] for k in seen]
+    rows = torch.cat([y[:, seen], torch.ones(len(y), 1)], 1)
+    theirs = rows @ torch.linalg.lstsq(rows, y[:, at : at + 1]).solution
+    around = model.around(y.view(len(y), -1, 3))
+    ours = model.predicted(around, y.view(len(y), -1, 3)).flatten(1)[:, at]
+    # One prediction for all places does nearly as well as one for this place alone.
+    errors = [float((found - y[:, at]).square().mean()) for found in (theirs[:, 0], ours)]
+    assert errors[1] < 1.25 * errors[0]
+    bits = bits_per_dim(log_prob(model, smooth(COLOUR, seed=1)).detach(), COLOUR).mean()
+    assert float(bits) < 0.85 * math.log2(40)
+
+
+def test_logistics_are_differences_of_their_distribution_function():
+    model = shaken(build(COLOUR, net="conv"), 0.2)
+    theta = torch.randn(30, 40, generator=torch.Generator().manual_seed(0)).double()
+    q, centre = torch.arange(40.0).double(), torch.full((40,), 0.1).double()
+    spread = torch.full((40,), -1.0).double()
+    with torch.no_grad():
+        found = model.mixture(q, centre, spread, theta[:, :1].expand(-1, 40)).exp()
+    logits, shift, log_scale = theta[:, 0].chunk(3)
+    scale = (log_scale - 1).exp()
+    mean = 0.1 + math.exp(-1) * shift
+    edges = (2 * torch.arange(39).double() + 1) / 39 - 1
+    below = ((edges[:, None] - mean) / scale).sigmoid() @ logits.softmax(0)
+    ends = torch.tensor([0.0, 1.0]).double()
+    whole = torch.cat([ends[:1], below, ends[1:]])
+    torch.testing.assert_close(found, whole.diff(), rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("options", [{}, {"patch": 2}, {"patch": 3, "layers": 1}])
+def test_cached_and_naive_sampling_of_convolutions_agree(options, monkeypatch):
+    game = build(COLOUR, net="conv", **options)
+    game.prepare(smooth(COLOUR), rng=Rng(0).stream("prepare"))
+    model = shaken(game, 0.05)
+    cached, naive = (sample(model, 7, cached=c) for c in (True, False))
+    assert torch.equal(cached, naive)
+    monkeypatch.setattr(pixel_conv, "SAMPLED_AT_ONCE", 3)
+    assert torch.equal(sample(model, 7), cached)
+
+
+def test_samples_of_convolutions_follow_the_probabilities():
+    space = Space("image", (1, 2, 2), 2)
+    model = shaken(build(space, net="conv", patch=2), 0.5)
+    x = torch.tensor(list(itertools.product(range(2), repeat=4)), dtype=torch.float32)
+    with torch.no_grad():
+        p = log_prob(model, x.view(-1, 1, 2, 2)).exp()
+    drawn = sample(model, 20_000).flatten(1) @ torch.tensor([8.0, 4.0, 2.0, 1.0])
+    found = drawn.long().bincount(minlength=16) / 20_000
+    assert float((found - p).abs().max()) < 0.015
+
+
+def test_convolutions_in_blocks_give_the_same_gradient(monkeypatch):
+    game = build(COLOUR, net="conv")
+    model, x = shaken(game, 0.05), smooth(COLOUR, 8)
+    parameters = list(model.parameters())
+
+    def gradient():
+        return torch.autograd.grad(game.loss("ar", x, rng=Rng(0).stream("loss")), parameters)
+
+    kept = gradient()
+    monkeypatch.setattr(pixel_conv, "MOST_NUMBERS", 10_000)
+    for a, b in zip(kept, gradient(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("patch", [1, 2, 4])
@@ -238,7 +354,7 @@ def test_cost_can_be_computed_without_computing(space, options):
     ],
 )
 def test_large_images_are_read_in_patches(shape, tokens, group):
-    model = build(Space("image", shape, 256)).model
+    model = build(Space("image", shape, 256), net="transformer").model
     assert model.order.shape == (tokens, group)
     assert torch.equal(model.order.flatten().sort().values, torch.arange(model.space.size))
     assert model.sample_depth == model.space.size

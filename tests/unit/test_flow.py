@@ -15,6 +15,7 @@ from gantlet.core.spec import families, solvers
 from gantlet.models.bijections import Couplings, EarlyExit, InvertibleConv, Logit, Planar
 from gantlet.models.flow import Base, Flow
 from gantlet.models.nets import bits_per_dim
+from gantlet.models.patch_flow import CausalAffine
 from gantlet.run.train import Plan, train
 from gantlet.testing import check_family
 from gantlet.testing.contracts import made_up
@@ -29,13 +30,15 @@ KINDS = [
     (VECTOR, {}),
     (VECTOR, {"coupling": "spline"}),
     (VECTOR, {"coupling": "planar", "layers": 8}),
+    (Space("image", (2, 4, 6), 9), {"arch": "patches", "patch": 2, "depth": 1}),
     (Space("vector", (5,), 3), {}),
     (Space("vector", (1,)), {"coupling": "planar"}),
     (DIGITS, {}),
     (DIGITS, {"coupling": "spline"}),
     (DIGITS, {"arch": "glow"}),
     (GREY, {}),
-    (COLOUR, {"layers": 2}),
+    (COLOUR, {"layers": 4}),
+    (COLOUR, {"layers": 2, "arch": "glow"}),
     (COLOUR, {"layers": 2, "coupling": "spline"}),
     (Space("image", (1, 9, 9)), {}),
 ]
@@ -79,7 +82,7 @@ def test_decode_undoes_encode(space, options, dtype, most):
     assert ((model.decode(z) - x) / unit).abs().max() < most
 
 
-@pytest.mark.parametrize(("space", "options"), KINDS[:8], ids=str)
+@pytest.mark.parametrize(("space", "options"), KINDS[:9], ids=str)
 def test_log_det_is_that_of_the_jacobian(space, options):
     model, x = stirred(space, torch.float64, **options)
     _, log_det = model.encode(x)
@@ -179,8 +182,53 @@ def test_auto_takes_glow_for_images_above_8x8_with_even_sides():
     assert not is_glow(GREY, coupling="planar")
     assert not is_glow(GREY, arch="realnvp")
     assert is_glow(GREY)
-    assert is_glow(Space("image", (3, 28, 28)))
+    assert is_glow(Space("image", (3, 28, 28)), arch="glow")
     assert is_glow(DIGITS, arch="glow")
+
+
+def test_auto_reads_images_in_colour_in_patches():
+    def in_patches(space, **options):
+        return any(isinstance(m, CausalAffine) for m in build(space, **options).model.modules())
+
+    assert in_patches(COLOUR)
+    assert in_patches(Space("image", (3, 28, 28)))
+    assert not in_patches(GREY)
+    assert in_patches(GREY, arch="patches")
+    assert not in_patches(Space("image", (3, 8, 8), 17))
+    assert not in_patches(Space("image", (3, 31, 31)))
+    assert not in_patches(COLOUR, coupling="spline")
+    assert not in_patches(COLOUR, levels=2)
+    model = build(COLOUR).model
+    assert (model.density_depth, model.sample_depth) == (1, 64)
+
+
+@torch.no_grad()
+def test_a_flow_over_patches_starts_as_the_gaussian_of_its_data():
+    """Of a field whose neighbours are alike, white noise is left."""
+    draw = stream("field")
+    x = torch.randn(600, 1, 16, 16, generator=draw)
+    x = (x + x.roll(1, 2) + x.roll(1, 3) + x.roll((1, 1), (2, 3)))[:, :, 1:9, 1:9]
+    game = Flow(arch="patches", patch=2, layers=2).build(Space("image", (1, 8, 8)), rng=Rng(0))
+    game.prepare(x[:512], rng=stream())
+    z, log_det = game.model.encode(x[512:])
+    # Exactly: the density of the Gaussian with the covariance of the field.
+    true = torch.distributions.MultivariateNormal(torch.zeros(64), covariance(8))
+    exact = true.log_prob(x[512:].flatten(1)).mean()
+    found = game.model.log_prob(x[512:], rng=stream()).value.mean()
+    independent = torch.distributions.Normal(0, 2).log_prob(x[512:]).flatten(1).sum(1).mean()
+    assert float(exact - found) < 0.3 * float(exact - independent)
+    assert abs(float(z.std()) - 1) < 0.05
+    assert torch.isfinite(log_det).all()
+
+
+def covariance(side):
+    """That of sums of 2x2 neighbours of white noise."""
+    line = (
+        2 * torch.eye(side)
+        + torch.eye(side).roll(1, 1).triu(1)
+        + torch.eye(side).roll(-1, 1).tril(-1)
+    )
+    return torch.kron(line, line)
 
 
 @pytest.mark.parametrize(("side", "levels"), [(10, 1), (16, 2), (28, 2), (32, 3), (64, 3)])
@@ -285,6 +333,8 @@ def test_no_parameter_is_shared_and_all_can_be_saved():
         (Space("tokens", (12,), 5), {}, "tokens 12 with 5 levels; use a family for sequences"),
         (Space("graph", (4, 4)), {}, "quantities"),
         (Space("vector", (1,)), {}, "use coupling=planar"),
+        (VECTOR, {"arch": "patches"}, "arch=patches needs images and coupling=affine"),
+        (COLOUR, {"arch": "patches", "patch": 5}, "patch must divide the sides"),
         (VECTOR, {"arch": "glow"}, "arch=glow needs images"),
         (GREY, {"arch": "glow", "coupling": "planar"}, "coupling=planar; use arch=realnvp"),
         (Space("image", (1, 9, 9)), {"arch": "glow"}, "multiples of 2"),

@@ -3,7 +3,8 @@ import math
 import pytest
 import torch
 
-from gantlet.models.ar import CategoricalOutput, GaussianMixture, Made, MaskedLinear, choose
+from gantlet.models.ar import CategoricalOutput, GaussianMixture, Made
+from gantlet.models.causal import MaskedLinear, choose
 from gantlet.models.nets import seeded
 
 

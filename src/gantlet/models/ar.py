@@ -1,4 +1,4 @@
-"""Autoregressive models: MADE and transformers."""
+"""Autoregressive models: MADE, transformers and causal convolutions."""
 
 import abc
 import math
@@ -7,7 +7,7 @@ from typing import Annotated, Literal, final
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import embedding, gelu, linear, pad, scaled_dot_product_attention
+from torch.nn.functional import embedding, gelu, linear, pad
 from torch.utils.checkpoint import checkpoint
 from typing_extensions import override
 
@@ -16,8 +16,18 @@ from gantlet.core.errors import UserError
 from gantlet.core.model import CachedModel, Density, Generative, LogProb, refuse_context
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
-from gantlet.models.flow import MaximumLikelihood
-from gantlet.models.nets import Scaling, seeded
+from gantlet.models.causal import (
+    SAMPLED_AT_ONCE,
+    CausalTransformer,
+    MaskedLinear,
+    choose,
+    earlier_patches,
+    patch_grid,
+    raster,
+)
+from gantlet.models.flow import MaximumLikelihood, Prepare
+from gantlet.models.nets import Scaling, seeded, updates_on
+from gantlet.models.pixel_conv import PixelConv
 
 # ----------------------------------------------------------------------------
 # How one component of a sample is distributed, given what a network says of it.
@@ -136,46 +146,6 @@ class GaussianMixture(Output):
         return logits, mean, log_std.clamp(min=self.smallest)
 
 
-def choose(logits: Tensor, u: Tensor) -> Tensor:
-    """Returns the category that ``u`` in [0, 1) falls into, whole numbers of shape ``u.shape``.
-
-    The same ``u`` gives the same category unless it lies on the edge of two: two ways to compute
-    the same logits give the same samples.
-
-    Example:
-        >>> choose(torch.zeros(3, 4), torch.tensor([0.1, 0.3, 0.99]))
-        tensor([0, 1, 3])
-    """
-    below = logits.softmax(-1).cumsum(-1) < u[..., None]
-    # Rounding can leave the sum of the probabilities a little below 1, and ``u`` above it.
-    return below.sum(-1).clamp(max=logits.shape[-1] - 1)
-
-
-@final
-class MaskedLinear(nn.Linear):
-    """A linear layer whose weights are zero outside a mask.
-
-    Args:
-        mask: Which weights may differ from zero, booleans of shape ``(outputs, inputs)``.
-    """
-
-    mask: Tensor
-
-    def __init__(self, mask: Tensor) -> None:
-        super().__init__(mask.shape[1], mask.shape[0])
-        self.register_buffer("mask", mask, persistent=False)
-
-    @property
-    def masked(self) -> Tensor:
-        """The weights as they act, shape ``(outputs, inputs)``."""
-        return self.weight * self.mask
-
-    @override
-    def forward(self, input: Tensor) -> Tensor:
-        """Returns the masked linear map of ``input``, shape ``(..., outputs)``."""
-        return linear(input, self.masked, self.bias)
-
-
 @final
 class Made(nn.Module):
     """A perceptron whose output ``i`` depends on the components before ``i`` alone.
@@ -218,151 +188,6 @@ class Made(nn.Module):
 
 
 # ----------------------------------------------------------------------------
-# A causal transformer that evaluates a whole sequence at once, or one token after another.
-# ----------------------------------------------------------------------------
-
-
-@final
-@dataclass(slots=True)
-class KeyValueCache:
-    """The keys and values of the tokens seen so far.
-
-    Attributes:
-        seen: For each block a tensor of shape ``(2, n, heads, tokens, width / heads)``: keys, then
-            values.
-        length: How many tokens have been seen.
-    """
-
-    seen: list[Tensor]
-    length: int = 0
-
-
-@final
-class CausalAttention(nn.Module):
-    """Multi-head self-attention in which a token sees itself and the tokens before it.
-
-    Source: Vaswani et al., 2017, https://arxiv.org/abs/1706.03762, section 3.2.
-
-    Args:
-        width: Size of a token; a multiple of ``heads``.
-        heads: How many heads.
-    """
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
-
-    @override
-    def forward(self, x: Tensor) -> Tensor:
-        """Returns the attention output of each token of ``x``, both ``(n, tokens, width)``."""
-        q, k, v = self._split(x)
-        return self._join(scaled_dot_product_attention(q, k, v, is_causal=True))
-
-    def step(self, x: Tensor, seen: Tensor, at: int) -> Tensor:
-        """Returns the attention output of token ``at`` over the cache; adds its key and value.
-
-        ``x`` has shape ``(n, 1, width)``, ``seen`` is one block of a ``KeyValueCache``.
-        """
-        qkv = self._split(x)
-        seen[:, :, :, at : at + 1] = qkv[1:]
-        keys, values = seen[:, :, :, : at + 1]
-        return self._join(scaled_dot_product_attention(qkv[0], keys, values))
-
-    def _split(self, x: Tensor) -> Tensor:
-        """Returns query, key and value, shape ``(3, n, heads, tokens, width / heads)``."""
-        n, tokens, _ = x.shape
-        qkv: Tensor = self.qkv(x)
-        return qkv.view(n, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-
-    def _join(self, y: Tensor) -> Tensor:
-        joined: Tensor = self.out(y.transpose(1, 2).flatten(2))
-        return joined
-
-
-@final
-class TransformerBlock(nn.Module):
-    """Attention and a perceptron, each normalised first and added to what came in.
-
-    Args:
-        width: Size of a token.
-        heads: How many heads attend.
-    """
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(width)
-        self.attention = CausalAttention(width, heads)
-        self.norm2 = nn.LayerNorm(width)
-        last = nn.Linear(4 * width, width)
-        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), last)
-        for branch in (self.attention.out, last):
-            nn.init.zeros_(branch.weight)
-            nn.init.zeros_(branch.bias)
-
-    @override
-    def forward(self, x: Tensor) -> Tensor:
-        """Returns the tokens, shape ``(n, tokens, width)``, one block on."""
-        x = x + self.attention(self.norm1(x))
-        out: Tensor = x + self.mlp(self.norm2(x))
-        return out
-
-    def step(self, x: Tensor, seen: Tensor, at: int) -> Tensor:
-        """Returns token ``at``, shape ``(n, 1, width)``, one block on."""
-        x = x + self.attention.step(self.norm1(x), seen, at)
-        out: Tensor = x + self.mlp(self.norm2(x))
-        return out
-
-
-@final
-class CausalTransformer(nn.Module):
-    """Blocks in a row, normalised at the end: output ``t`` depends on tokens ``0 .. t`` alone.
-
-    Pre-normalisation as in Radford et al., 2019 (GPT-2), section 2.3. The last layer of each
-    branch starts at zero, so that the network starts as the identity and high learning rates
-    work without a warm-up.
-
-    Args:
-        width: Size of a token; a multiple of ``heads``.
-        layers: How many blocks.
-        heads: How many heads in each.
-    """
-
-    def __init__(self, width: int, layers: int, heads: int) -> None:
-        super().__init__()
-        self.width, self.heads = width, heads
-        self.blocks = nn.ModuleList(TransformerBlock(width, heads) for _ in range(layers))
-        self.norm = nn.LayerNorm(width)
-
-    @override
-    def forward(self, x: Tensor) -> Tensor:
-        """Returns features of a whole sequence, both of shape ``(n, tokens, width)``."""
-        for block in self.blocks:
-            x = block(x)
-        features: Tensor = self.norm(x)
-        return features
-
-    def cache(self, n: int, tokens: int) -> KeyValueCache:
-        """Returns room for ``n`` sequences of at most ``tokens`` tokens."""
-        shape = (2, n, self.heads, tokens, self.width // self.heads)
-        return KeyValueCache([self.norm.weight.new_empty(shape) for _ in self.blocks])
-
-    def step(self, x: Tensor, cache: KeyValueCache) -> Tensor:
-        """Returns features of the next token, both of shape ``(n, 1, width)``.
-
-        ``cache`` takes up its keys and values: the cost is that of one token, however many came
-        before, but for attention.
-        """
-        for block, seen in zip(self.blocks, cache.seen, strict=True):
-            assert isinstance(block, TransformerBlock)
-            x = block.step(x, seen, cache.length)
-        cache.length += 1
-        features: Tensor = self.norm(x)
-        return features
-
-
-# ----------------------------------------------------------------------------
 # Autoregressive models: every component is predicted from those before it.
 # ----------------------------------------------------------------------------
 
@@ -372,8 +197,10 @@ _FEWEST, _MOST = 16, 256
 MOST_LOGITS = 2**26
 """More logits than this are not kept for the gradient but computed twice: 256 MiB of float32."""
 
-SAMPLED_AT_ONCE = 512
-"""Samples are drawn in blocks, so that the cache does not grow with their number."""
+NetName = Literal["auto", "transformer", "made", "conv"]
+
+# More levels than this are described by a mixture of logistics and not by a number each.
+_MOST_CATEGORIES = 32
 
 # MADE puts out a number for each level, or three for each Gaussian, of each component.
 _MOST_OUTPUTS = 2**16
@@ -411,7 +238,7 @@ class PixelTransformer(CachedModel, Density):
         super().__init__()
         self.space = space
         self.output = CategoricalOutput(space.levels or 1)
-        order, near = _raster(space, patch), _earlier(_grid(space, patch), window)
+        order, near = raster(space, patch), earlier_patches(patch_grid(space, patch), window)
         tokens, self.group = order.shape
         self.register_buffer("order", order, persistent=False)
         self.register_buffer("back", order.flatten().argsort(), persistent=False)
@@ -566,39 +393,51 @@ class MadeDensity(Density):
 class Autoregressive:
     """An autoregressive model: ``log p(x) = sum_i log p(x_i | x_1, ..., x_{i-1})``, exactly.
 
-    One player, ``ar``; its loss is ``-log p(x)`` in bits per dimension. Two networks:
-    a pixel transformer for discrete samples, and MADE, for continuous vectors with a mixture of
-    Gaussians for each component, for discrete ones with any distribution of the levels.
+    One player, ``ar``; its loss is ``-log p(x)`` in bits per dimension. Three networks:
+    a pixel transformer for discrete samples, causal convolutions for images in colour, with a
+    mixture of logistics around a linear prediction of each level, and MADE, for continuous
+    vectors with a mixture of Gaussians for each component, for discrete ones with any
+    distribution of the levels.
 
     Source: Vaswani et al., 2017, https://arxiv.org/abs/1706.03762 (transformer); Chen et al.,
-    2020, https://proceedings.mlr.press/v119/chen20s.html (on pixels); Germain, Gregor, Murray and
+    2020, https://proceedings.mlr.press/v119/chen20s.html (on pixels); van den Oord et al., 2016,
+    https://arxiv.org/abs/1601.00759 (PixelCNN), with the output of Salimans et al., 2017,
+    https://arxiv.org/abs/1701.05517; Germain, Gregor, Murray and
     Larochelle, 2015, https://arxiv.org/abs/1502.03509 (MADE); Uria, Murray and Larochelle, 2013,
     https://arxiv.org/abs/1306.0186 (mixture output).
 
     Differs from the papers: a token sees a window of earlier pixels directly, and not only the
-    pixel before; large images are read in patches, with a masked network inside each; no dropout.
+    pixel before; large images are read in patches, with a masked network inside each; no dropout;
+    convolutions predict what a linear prediction leaves, which is set by least squares.
 
     Attributes:
-        net: ``auto`` takes ``made`` for continuous samples and for vectors, else ``transformer``.
+        net: ``transformer``, ``conv`` (causal convolutions) or ``made``; ``auto`` takes ``made``
+            for continuous samples and for vectors, ``conv`` for images in colour of more than 32
+            levels, else ``transformer``.
         patch: Patch size of a token; default: the smallest that leaves at most 256 tokens for an
             image, 1 for other samples.
         window: Number of neighbouring patches (left, right, above) that a token attends to
             directly.
-        width: Embedding size of a token; the hidden layers of MADE are four times as wide.
-        layers: Transformer blocks, or hidden layers of MADE.
+        width: Embedding size of a token; the hidden layers of MADE are four times as wide, and
+            convolutions have twice as many channels.
+        layers: Transformer blocks, hidden layers of MADE, or pairs of convolutions.
         heads: Attention heads.
-        mixtures: Gaussian mixture components per dimension of a continuous sample.
+        mixtures: Gaussian mixture components per dimension of a continuous sample, or logistic
+            ones of each level with convolutions.
+        updates: Updates of the weights on each batch, on equal parts of it; default: 8 on images
+            of 28x28 and larger, else 1.
         ema: Decay of the exponential moving average of weights (EMA) used for sampling and
             evaluation; 0 disables it.
     """
 
-    net: Literal["auto", "transformer", "made"] = "auto"
+    net: NetName = "auto"
     patch: Annotated[int, Between(1)] | None = None
     window: Annotated[int, Between(1)] = 2
     width: Annotated[int, Between(1)] = 32
     layers: Annotated[int, Between(1)] = 2
     heads: Annotated[int, Between(1)] = 2
     mixtures: Annotated[int, Between(1)] = 10
+    updates: Annotated[int, Between(1)] | None = None
     ema: Annotated[float, Between(0, 1, below=True)] = 0.0
 
     @property
@@ -616,10 +455,12 @@ class Autoregressive:
         refuse_context("ar", context_space)
         if space.kind == "graph":
             raise UserError(f"ar needs samples whose components have an order. Got {space.label}.")
-        made = space.levels is None or space.kind == "vector"
-        if self.net == "made" or (self.net == "auto" and made):
-            return self._made(space, rng)
-        return self._transformer(space, rng)
+        made = {
+            "transformer": self._transformer,
+            "made": self._made,
+            "conv": self._convolutions,
+        }
+        return made[_net(space, self.net)](space, rng)
 
     def _made(self, space: Space, rng: Rng) -> Generative:
         output = (
@@ -634,7 +475,25 @@ class Autoregressive:
             )
         with seeded(rng.stream("init")):
             model = MadeDensity(space, output, width=4 * self.width, layers=self.layers)
-        return MaximumLikelihood(model.to(rng.device), player="ar", prepare=model.prepare)
+        return self._game(model.to(rng.device), space, model.prepare)
+
+    def _game(self, model: Density, space: Space, prepare: Prepare | None = None) -> Generative:
+        updates = updates_on(space, self.updates)
+        return MaximumLikelihood(model, player="ar", prepare=prepare, updates=updates)
+
+    def _convolutions(self, space: Space, rng: Rng) -> Generative:
+        if space.levels is None or space.kind != "image":
+            raise UserError(f"ar:net=conv needs images of discrete levels. Got {space.label}.")
+        with seeded(rng.stream("init")):
+            model = PixelConv(
+                space,
+                patch=_patch(space, self.patch),
+                window=self.window,
+                width=self.width,
+                layers=self.layers,
+                mixtures=self.mixtures,
+            )
+        return self._game(model.to(rng.device), space, model.prepare)
 
     def _transformer(self, space: Space, rng: Rng) -> Generative:
         if space.levels is None:
@@ -652,7 +511,22 @@ class Autoregressive:
                 layers=self.layers,
                 heads=self.heads,
             )
-        return MaximumLikelihood(model.to(rng.device), player="ar")
+        return self._game(model.to(rng.device), space)
+
+
+def _net(space: Space, wanted: NetName) -> Literal["transformer", "made", "conv"]:
+    """Returns the network to use.
+
+    On CIFAR-10 in colour (JPEG of quality 75), 20 CPU s, one seed, validation: convolutions 3.69
+    bits/dim, the transformer 6.81. On MNIST, whose levels are nearly all the lowest or the
+    highest, the transformer 1.25 and convolutions 1.51.
+    """
+    if wanted != "auto":
+        return wanted
+    if space.levels is None or space.kind == "vector":
+        return "made"
+    is_colour = space.kind == "image" and space.shape[0] > 1
+    return "conv" if is_colour and space.levels > _MOST_CATEGORIES else "transformer"
 
 
 def _patch(space: Space, wanted: int | None) -> int:
@@ -669,41 +543,7 @@ def _patch(space: Space, wanted: int | None) -> int:
     if space.kind != "image":
         return 1
     fits = [p for p in range(1, max(sides) + 1) if not any(side % p for side in sides)]
-    return next((p for p in fits if _FEWEST <= math.prod(_grid(space, p)) <= _MOST), 1)
-
-
-def _grid(space: Space, patch: int) -> tuple[int, int]:
-    """Returns the number of rows and columns of tokens of a sample."""
-    if space.kind == "image":
-        return space.shape[1] // patch, space.shape[2] // patch
-    return 1, space.size // patch
-
-
-def _raster(space: Space, patch: int) -> Tensor:
-    """Returns the flat index of each level, shape ``(tokens, levels in a token)``, in order."""
-    index = torch.arange(space.size)
-    if space.kind != "image":
-        return index.view(-1, patch)
-    rows, columns = _grid(space, patch)
-    patches = index.view(space.shape[0], rows, patch, columns, patch).permute(1, 3, 2, 4, 0)
-    return patches.reshape(rows * columns, -1)
-
-
-def _earlier(grid: tuple[int, int], window: int) -> Tensor:
-    """Returns the tokens that each token sees directly, shape ``(tokens, seen)``.
-
-    Counted from 1; 0 stands for one outside the sample.
-    """
-    rows, columns = grid
-    across = torch.arange(-window, window + 1)
-    up = torch.cartesian_prod(torch.arange(-window, 0), across)
-    left = torch.stack([torch.zeros(window, dtype=torch.long), across[:window]], 1)
-    moves = torch.cat([up, left]) if rows > 1 else left
-    tokens = torch.cartesian_prod(torch.arange(rows), torch.arange(columns))
-    there = tokens[:, None] + moves
-    row, column = there.unbind(2)
-    inside = (row >= 0) & (column >= 0) & (column < columns)
-    return torch.where(inside, row * columns + column + 1, 0)
+    return next((p for p in fits if _FEWEST <= math.prod(patch_grid(space, p)) <= _MOST), 1)
 
 
 def _ordinal(group: int, levels: int, width: int) -> Tensor:

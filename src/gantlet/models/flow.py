@@ -42,7 +42,8 @@ from gantlet.models.bijections import (
     dense,
     inverted,
 )
-from gantlet.models.nets import LatentScaled, Scaling, seeded
+from gantlet.models.nets import LatentScaled, Scaling, seeded, updates_on
+from gantlet.models.patch_flow import over_patches, side_of_patches
 
 
 class Base(nn.Module, abc.ABC):
@@ -307,12 +308,21 @@ class MaximumLikelihood(Generative):
         model: The player.
         player: Its name.
         prepare: Sets what depends on data in it, where anything does.
+        updates: How many updates are made on each batch, on equal parts of it.
     """
 
-    def __init__(self, model: Density, *, player: str, prepare: Prepare | None = None) -> None:
+    def __init__(
+        self, model: Density, *, player: str, prepare: Prepare | None = None, updates: int = 1
+    ) -> None:
         self._model = model
         self._player = player
         self._prepare = prepare
+        self._updates = updates
+
+    @property
+    @override
+    def updates(self) -> int:
+        return self._updates
 
     @property
     @override
@@ -353,9 +363,10 @@ class MaximumLikelihood(Generative):
 @dataclass(frozen=True, slots=True, kw_only=True)
 @final
 class Flow:
-    """A normalizing flow: RealNVP for vectors and small images, multi-scale Glow for larger ones.
+    """A normalizing flow: RealNVP for vectors and small images, others for larger ones.
 
-    Samples ``x`` become codes ``z = f(x)`` by an invertible network, and
+    Images in colour are read in patches, one after the other (``patches``), grey ones by
+    multi-scale Glow. Samples ``x`` become codes ``z = f(x)`` by an invertible network, and
     ``log p(x) = log N(f(x); 0, I) + log |det df/dx|``. One player, ``flow``; its loss is
     ``-log p(x)`` in bits per dimension. Discrete samples are dequantised with uniform noise,
     so their log-probability is a lower bound.
@@ -363,19 +374,27 @@ class Flow:
     Source: Dinh, Sohl-Dickstein and Bengio, 2017, https://arxiv.org/abs/1605.08803 (RealNVP);
     Kingma and Dhariwal, 2018, https://arxiv.org/abs/1807.03039 (Glow); Durkan, Bekasov, Murray
     and Papamakarios, 2019, https://arxiv.org/abs/1906.04032 (spline couplings); Rezende and
-    Mohamed, 2015, https://arxiv.org/abs/1505.05770 (planar flows).
+    Mohamed, 2015, https://arxiv.org/abs/1505.05770 (planar flows); Zhai et al., 2024,
+    https://arxiv.org/abs/2412.06329 (transformers over patches).
 
     Differs from the papers: log-scales are bounded by ``2 tanh(l / 2)``; RealNVP's networks are
-    dense and see only the half that is kept; Glow's networks have no normalisation inside.
+    dense and see only the half that is kept; Glow's networks have no normalisation inside;
+    patches are turned to their principal axes, and start with a linear prediction from their
+    neighbours; they are trained with uniform noise of one level and not with Gaussian noise.
 
     Attributes:
         coupling: How the layers change a component: ``affine``, ``spline``, or ``planar``, which
-            is not a coupling but a layer of its own.
-        layers: Number of layers; for Glow, per level.
-        width: Hidden units, or channels, of each layer's network; planar layers have none.
-        depth: Hidden layers of each layer's network.
+            is not a coupling but a layer of its own. Patches are changed by ``affine`` maps.
+        layers: Number of layers; for Glow, per level. A pass over patches counts as two.
+        width: Hidden units, or channels, of each layer's network, or width of the transformers
+            over patches; planar layers have none.
+        depth: Hidden layers of each layer's network, or blocks of each transformer.
         levels: Resolutions of Glow; none halves the sides down to 4, three times at most.
-        arch: ``auto`` takes ``glow`` for images above 8 x 8 with even sides, else ``realnvp``.
+        arch: ``auto`` takes ``patches`` for images above 8 x 8 in colour, ``glow`` for those in
+            grey with even sides, else ``realnvp``.
+        patch: Side of a patch; none takes the smallest that leaves 64 patches at most.
+        updates: Updates of the weights on each batch, on equal parts of it; default: 8 on images
+            of 28x28 and larger, else 1.
         ema: Decay of the exponential moving average of weights (EMA) used for sampling and
             evaluation; 0 disables it.
     """
@@ -385,7 +404,9 @@ class Flow:
     width: Annotated[int, Between(1)] = 128
     depth: Annotated[int, Between(1)] = 2
     levels: Annotated[int, Between(1)] | None = None
-    arch: Arch = "auto"
+    arch: Literal["auto", "realnvp", "glow", "patches"] = "auto"
+    patch: Annotated[int, Between(1)] | None = None
+    updates: Annotated[int, Between(1)] | None = None
     ema: Annotated[float, Between(0, 1)] = 0.99
 
     @property
@@ -400,6 +421,14 @@ class Flow:
             UserError: If no such flow fits the space, or there is a context.
         """
         refuse_context("flow", context_space)
+        with seeded(rng.stream("init")):
+            model = FlowModel(space, self._bijection(space)).to(rng.device)
+        updates = updates_on(space, self.updates)
+        return MaximumLikelihood(model, player="flow", prepare=model.prepare, updates=updates)
+
+    def _bijection(self, space: Space) -> Bijection:
+        if self.arch == "patches" or (self.arch == "auto" and self._suits_patches(space)):
+            return self._patches(space)
         layers = Layers(
             arch=self.arch,
             coupling=self.coupling,
@@ -408,6 +437,32 @@ class Flow:
             depth=self.depth,
             levels=self.levels,
         )
-        with seeded(rng.stream("init")):
-            model = FlowModel(space, layers.build(space)).to(rng.device)
-        return MaximumLikelihood(model, player="flow", prepare=model.prepare)
+        return layers.build(space)
+
+    def _suits_patches(self, space: Space) -> bool:
+        """Whether a flow over patches was measured to be better, and nothing else was asked for.
+
+        On CIFAR-10 in colour (JPEG of quality 75), 20 CPU s, 8 updates on a batch, one seed,
+        validation: patches of 4x4 in 4 passes of width 96 4.38 bits/dim, Glow 5.25; Frechet
+        distance of MobileNet's features 2738 and 3281 (200 samples). On MNIST Glow comes to 2.03
+        bits/dim and patches to 2.58 (Frechet distance of a LeNet's features 476 and 430).
+        """
+        is_colour = space.kind == "image" and space.shape[0] > 1 and max(space.shape[1:]) > 8
+        plain = self.coupling == "affine" and self.levels is None
+        return is_colour and plain and side_of_patches(space) is not None
+
+    def _patches(self, space: Space) -> Bijection:
+        if space.kind != "image" or self.coupling != "affine":
+            raise UserError(
+                "arch=patches needs images and coupling=affine. "
+                f"Got {space.label} and coupling={self.coupling}; use arch=realnvp."
+            )
+        patch = side_of_patches(space) if self.patch is None else self.patch
+        if patch is None or any(side % patch for side in space.shape[1:]):
+            raise UserError(
+                f"flow:patch must divide the sides of {space.label}. Got {patch or 'none'}."
+            )
+        passes = max(1, self.layers // 2)
+        opened: list[Bijection] = [] if space.levels is None else [Logit()]
+        body = over_patches(space, patch, passes=passes, width=self.width, depth=self.depth)
+        return Chain([*opened, *body])

@@ -12,7 +12,7 @@ from gantlet.core.data import Space
 from gantlet.core.model import Density, Generative, LogProb, refuse_context
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
-from gantlet.models.ar import MaskedLinear
+from gantlet.models.causal import MaskedLinear
 from gantlet.models.flow import MaximumLikelihood
 from gantlet.models.nets import TemperatureScaled, seeded
 from gantlet.models.random_graphs import nodes_first, reordered, room_of, shuffled, with_nodes

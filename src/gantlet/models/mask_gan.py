@@ -13,7 +13,7 @@ from gantlet.core.errors import unknown
 from gantlet.core.model import Density, Generative, LogProb, refuse_context
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
-from gantlet.models.ar import SAMPLED_AT_ONCE
+from gantlet.models.causal import SAMPLED_AT_ONCE
 from gantlet.models.nets import seeded
 from gantlet.models.recurrent import (
     CellName,

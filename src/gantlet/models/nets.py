@@ -293,6 +293,31 @@ WHOLE_CODED = 28 * 28
 """The same for autoencoders, up to 28x28 grey; beyond that nothing was measured for them."""
 
 
+LARGE = 28 * 28
+"""Images of so many components or more are trained on parts of a batch: see ``updates_on``."""
+
+_UPDATES = 8
+
+
+def updates_on(space: Space, asked: int | None) -> int:
+    """Returns how many updates a model that is trained by likelihood makes on each batch.
+
+    What was asked for; else 8 on images of 28x28 and more, each of which says something about
+    hundreds of components, and 1 on anything else. On MNIST, 20 CPU s of one seed, batches of
+    128, validation: ``ar`` 1.23 bits/dim with 8 updates, 1.25 with 4 and 1.67 with 1 (Frechet
+    distance of a LeNet's features 180, 177 and 760); ``flow`` 2.03 with 8 and 3.38 with 1 (476
+    and 788).
+
+    Example:
+        >>> mnist, digits = Space("image", (1, 28, 28), 256), Space("image", (1, 8, 8), 17)
+        >>> updates_on(mnist, None), updates_on(digits, None), updates_on(mnist, 2)
+        (8, 1, 2)
+    """
+    if asked is not None:
+        return asked
+    return _UPDATES if space.kind == "image" and space.size >= LARGE else 1
+
+
 def is_convolutional(space: Space, net: NetName, *, whole: int = WHOLE) -> bool:
     """Returns whether samples of ``space`` are best read by convolutions.
 

@@ -19,8 +19,8 @@ from typing_extensions import override
 from gantlet.core.data import Space
 from gantlet.core.errors import UserError
 from gantlet.core.model import CachedModel, Density, LogProb
-from gantlet.models.ar import (
-    MOST_LOGITS,
+from gantlet.models.ar import MOST_LOGITS
+from gantlet.models.causal import (
     SAMPLED_AT_ONCE,
     CausalTransformer,
     KeyValueCache,

@@ -15,7 +15,7 @@ from gantlet.core.errors import unknown
 from gantlet.core.model import CachedModel, Density, Generative, LogProb, refuse_context
 from gantlet.core.rng import Rng
 from gantlet.core.spec import Between
-from gantlet.models.ar import choose
+from gantlet.models.causal import choose
 from gantlet.models.codecs import amplitude, check_clips, ended
 from gantlet.models.nets import TemperatureScaled, seeded
 
