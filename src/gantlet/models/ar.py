@@ -26,7 +26,7 @@ from gantlet.models.causal import (
     raster,
 )
 from gantlet.models.flow import MaximumLikelihood, Prepare
-from gantlet.models.nets import Scaling, seeded, updates_on
+from gantlet.models.nets import Scaling, likelihood_batch, seeded
 from gantlet.models.pixel_conv import PixelConv
 
 # ----------------------------------------------------------------------------
@@ -424,8 +424,6 @@ class Autoregressive:
         heads: Attention heads.
         mixtures: Gaussian mixture components per dimension of a continuous sample, or logistic
             ones of each level with convolutions.
-        updates: Updates of the weights on each batch, on equal parts of it; default: 8 on images
-            of 28x28 and larger, else 1.
         ema: Decay of the exponential moving average of weights (EMA) used for sampling and
             evaluation; 0 disables it.
     """
@@ -437,13 +435,16 @@ class Autoregressive:
     layers: Annotated[int, Between(1)] = 2
     heads: Annotated[int, Between(1)] = 2
     mixtures: Annotated[int, Between(1)] = 10
-    updates: Annotated[int, Between(1)] | None = None
     ema: Annotated[float, Between(0, 1, below=True)] = 0.0
 
     @property
     def solver(self) -> str:
         """Adam with a high rate: the transformer starts as the identity and needs no warm-up."""
         return "adam:lr=0.006,beta2=0.99,clip=1.0"
+
+    def batch_size(self, space: Space) -> int:
+        """Returns the usual size of a batch of samples of ``space``."""
+        return likelihood_batch(space)
 
     def build(self, space: Space, context_space: Space | None = None, *, rng: Rng) -> Generative:
         """Returns an untrained model for samples of ``space``, on the device of ``rng``.
@@ -475,11 +476,10 @@ class Autoregressive:
             )
         with seeded(rng.stream("init")):
             model = MadeDensity(space, output, width=4 * self.width, layers=self.layers)
-        return self._game(model.to(rng.device), space, model.prepare)
+        return self._game(model.to(rng.device), model.prepare)
 
-    def _game(self, model: Density, space: Space, prepare: Prepare | None = None) -> Generative:
-        updates = updates_on(space, self.updates)
-        return MaximumLikelihood(model, player="ar", prepare=prepare, updates=updates)
+    def _game(self, model: Density, prepare: Prepare | None = None) -> Generative:
+        return MaximumLikelihood(model, player="ar", prepare=prepare)
 
     def _convolutions(self, space: Space, rng: Rng) -> Generative:
         if space.levels is None or space.kind != "image":
@@ -493,7 +493,7 @@ class Autoregressive:
                 layers=self.layers,
                 mixtures=self.mixtures,
             )
-        return self._game(model.to(rng.device), space, model.prepare)
+        return self._game(model.to(rng.device), model.prepare)
 
     def _transformer(self, space: Space, rng: Rng) -> Generative:
         if space.levels is None:
@@ -511,7 +511,7 @@ class Autoregressive:
                 layers=self.layers,
                 heads=self.heads,
             )
-        return self._game(model.to(rng.device), space)
+        return self._game(model.to(rng.device))
 
 
 def _net(space: Space, wanted: NetName) -> Literal["transformer", "made", "conv"]:

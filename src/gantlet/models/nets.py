@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from gantlet.core.data import Space
 from gantlet.core.errors import UserError
-from gantlet.core.model import Knob, Tunable
+from gantlet.core.model import BATCH, Knob, Tunable
 
 _SCALES = (0.9, 0.8, 0.7, 0.5, 0.3)
 
@@ -294,28 +294,25 @@ WHOLE_CODED = 28 * 28
 
 
 LARGE = 28 * 28
-"""Images of so many components or more are trained on parts of a batch: see ``updates_on``."""
+"""Images of so many components or more are trained on small batches: see ``likelihood_batch``."""
 
-_UPDATES = 8
+_SMALL_BATCH = 16
 
 
-def updates_on(space: Space, asked: int | None) -> int:
-    """Returns how many updates a model that is trained by likelihood makes on each batch.
+def likelihood_batch(space: Space) -> int:
+    """Returns the batch size of a model that predicts every component of a sample.
 
-    What was asked for; else 8 on images of 28x28 and more, each of which says something about
-    hundreds of components, and 1 on anything else. On MNIST, 20 CPU s of one seed, batches of
-    128, validation: ``ar`` 1.23 bits/dim with 8 updates, 1.25 with 4 and 1.67 with 1 (Frechet
-    distance of a LeNet's features 180, 177 and 760); ``flow`` 2.03 with 8 and 3.38 with 1 (476
-    and 788).
+    16 on images of 28x28 and more, each of which says something about hundreds of components. On
+    MNIST, 20 CPU s of one seed, validation: ``ar`` 1.23 bits/dim with batches of 16, 1.25 with 32
+    and 1.67 with 128 (Frechet distance of a LeNet's features 180, 177 and 760); ``flow`` 2.03
+    with 16 and 3.38 with 128 (476 and 788).
 
     Example:
         >>> mnist, digits = Space("image", (1, 28, 28), 256), Space("image", (1, 8, 8), 17)
-        >>> updates_on(mnist, None), updates_on(digits, None), updates_on(mnist, 2)
-        (8, 1, 2)
+        >>> likelihood_batch(mnist), likelihood_batch(digits)
+        (16, 128)
     """
-    if asked is not None:
-        return asked
-    return _UPDATES if space.kind == "image" and space.size >= LARGE else 1
+    return _SMALL_BATCH if space.kind == "image" and space.size >= LARGE else BATCH
 
 
 def is_convolutional(space: Space, net: NetName, *, whole: int = WHOLE) -> bool:
