@@ -9,15 +9,17 @@ import pytest
 import torch
 from torch import nn
 
+from gantlet.commands.compare.claims import FEW_STEPS
 from gantlet.commands.cost import CostTrial, Timer, cost_of, cost_report
 from gantlet.compute.machine import Clock
-from gantlet.compute.meters import count
+from gantlet.compute.meters import count, pretend
 from gantlet.core.data import InMemory, Space
 from gantlet.core.errors import UserError
-from gantlet.core.model import Generative, Model
+from gantlet.core.model import Generative, Model, default_batch
 from gantlet.core.rng import Rng
 from gantlet.core.spec import families, solvers
 from gantlet.models.nets import seeded
+from gantlet.options import default_budget
 from gantlet.report import terminal
 
 SPACE = Space("vector", (4,))
@@ -176,3 +178,21 @@ class TestFamilies:
             cost_of("gan", SPACE, data(), examples=1, batch=-1)
         with pytest.raises(UserError, match="Did you mean 'gan'"):
             cost_of("gann", SPACE, data(), examples=1)
+
+
+@pytest.mark.parametrize("family", ["gan", "ar", "vae", "diffusion"])
+@pytest.mark.parametrize(("shape", "levels"), [((1, 8, 8), 17), ((1, 28, 28), 256)])
+def test_default_budgets_pay_for_more_than_a_few_steps(family, shape, levels):
+    space, few = Space("image", shape, levels), FEW_STEPS if shape[1] > 8 else 100
+    game = families.make(family).build(space, rng=Rng(0))
+    batch, noise = default_batch(families.make(family), space), Rng(0).stream("noise")
+
+    def gradients(x):
+        for name, player in game.players.items():
+            loss = game.loss(name, x, rng=noise)
+            torch.autograd.grad(loss, list(player.parameters()))
+
+    with pretend() as shaped:
+        x = shaped(torch.zeros(1, *shape)).expand(batch, *shape)
+        step = count(lambda: gradients(x)).flops
+    assert default_budget("image", space.size).flops / step > few
