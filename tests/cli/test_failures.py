@@ -197,7 +197,7 @@ def test_a_log_says_where_the_run_is_and_how_far(capsys, monkeypatch):
 
 
 def test_a_log_says_when_all_trials_are_expected_to_end(monkeypatch):
-    course = running._Course(2)  # noqa: SLF001
+    course = running.TrialProgress(2)
     seconds = iter([100.0, 110.0, 140.0, 150.0])
     monkeypatch.setattr(running.time, "monotonic", lambda: next(seconds))
     lines = [course.line()]

@@ -1,7 +1,7 @@
 """What was measured before is not measured again, and whatever decides it is part of its name."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -59,7 +59,7 @@ def test_what_was_damaged_is_measured_again(kept, file):
 @pytest.mark.parametrize(
     "bad",
     [
-        Estimate.missing("failed: MemoryError: no room", better="lower"),
+        replace(Estimate.missing("failed: MemoryError: no room"), has_failed=True),
         Estimate(value=float("inf"), n=3, method="divided"),
     ],
 )
@@ -115,9 +115,11 @@ def test_a_set_beside_another_is_measured_once(tmp_path, monkeypatch, capsys):
     rng = np.random.default_rng(0)
     for name, shift in (("real", 0.0), ("control", 0.0), ("a", 0.5), ("b", 1.0)):
         np.save(f"{name}.npy", (rng.normal(size=(60, 6)) + shift).astype(np.float32))
-    measured, look = [], trials._measure  # noqa: SLF001
+    measured, look = [], trials.measure_together
     monkeypatch.setattr(
-        trials, "_measure", lambda spec, *rest: measured.append(spec.model) or look(spec, *rest)
+        trials,
+        "measure_together",
+        lambda spec, *rest: measured.append(spec.model) or look(spec, *rest),
     )
 
     def rows(out, *sets, more=()):

@@ -71,7 +71,7 @@ def progress(trials: int, folder: Path, *, enabled: bool = True) -> Generator[Te
     """
     from gantlet.report import terminal
 
-    course = _Course(trials)
+    course = TrialProgress(trials)
     if not enabled or trials == 0:
         yield _quiet
     elif not sys.stderr.isatty():
@@ -103,7 +103,7 @@ def _quiet(_key: str, _share: float, what: str) -> None:
 
 @final
 @dataclass(slots=True)
-class _Course:
+class TrialProgress:
     """The progress of all trials."""
 
     trials: int
@@ -152,7 +152,7 @@ def _with_share(what: str, share: float) -> str:
 
 
 @contextmanager
-def _log(course: _Course, folder: Path) -> Generator[None]:
+def _log(course: TrialProgress, folder: Path) -> Generator[None]:
     """Writes one line per minute while the block runs."""
     over, start = Event(), time.monotonic()
 
@@ -179,7 +179,7 @@ def _log(course: _Course, folder: Path) -> Generator[None]:
 class _Bars:
     """A bar for all trials, and one for each running trial."""
 
-    def __init__(self, bar: "Progress", course: _Course) -> None:
+    def __init__(self, bar: "Progress", course: TrialProgress) -> None:
         self._bar = bar
         self._course = course
         self._all = bar.add_task("starting", total=course.trials)

@@ -77,6 +77,10 @@ class KnownDigests:
         self._held: OrderedDict[tuple[int, bool], _Held] = OrderedDict()
         self._lock = RLock()
 
+    def __len__(self) -> int:
+        """Returns the number of sets of which anything is kept."""
+        return len(self._held)
+
     def of(self, source: Source, space: Space) -> Tensor:
         """Returns what ``digests`` does."""
         places, base = torch.arange(len(source)), source

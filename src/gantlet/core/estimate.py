@@ -138,6 +138,8 @@ class Estimate:
             usual code), ``real`` (the same on real samples).
         is_proportion: Whether the quantity lies in [0, 1] by definition, as a share of samples
             does. For what is computed from several estimates: outcomes keep it, reports do not.
+        has_failed: Whether measuring it ended in an error, which another run need not meet.
+            Outcomes keep it, reports do not.
     """
 
     value: float | None
@@ -151,6 +153,7 @@ class Estimate:
     kind: Kind | None = None
     also: Mapping[str, float] = field(default_factory=dict[str, float], hash=False)
     is_proportion: bool = field(default=False, compare=False)
+    has_failed: bool = field(default=False, compare=False)
 
     def __post_init__(self) -> None:
         """Checks that value and interval are consistent.

@@ -283,13 +283,15 @@ def _judged(
 
 def _safely(metric: Metric | TrainMetric | CountingMetric, measure: Callable[[], Found]) -> Found:
     """Returns the result of ``measure``, or why it failed: one metric never takes others along."""
+    has_failed = False
     try:
         return measure()
     except UserError as error:
         reason = str(error)
     except Exception as error:  # noqa: BLE001 - of whatever kind: it is told, and the rest goes on
-        reason = f"failed: {type(error).__name__}: {error}"
-    return Estimate.missing(" ".join(reason.split()), unit=metric.unit, better=metric.better)
+        reason, has_failed = f"failed: {type(error).__name__}: {error}", True
+    missing = Estimate.missing(" ".join(reason.split()), unit=metric.unit, better=metric.better)
+    return replace(missing, has_failed=has_failed)
 
 
 def _finite(found: Found) -> Found:

@@ -24,8 +24,6 @@ _MOST = 2**30
 # So many numbers are hashed at a time.
 _BLOCK = 2**22
 
-_FAILED = "failed: "
-
 
 @final
 @dataclass(frozen=True, slots=True)
@@ -77,7 +75,7 @@ class KeptMeasurements:
             if (found := _read(place)) is not None:
                 return found
         found = measure()
-        if not any(e.method.startswith(_FAILED) for e in found.scores.values()):
+        if not any(e.has_failed for e in found.scores.values()):
             # What cannot be kept is measured again: numbers that are not finite, a full disk.
             with suppress(StorageError, OSError, ValueError, TypeError):
                 self._keep(place, trial, found)

@@ -652,7 +652,7 @@ class _Look:
         """Measures it."""
         view, given, wanted = self.view, self.given, self.wanted
         spec, searches = view.spec, view.sets.searches
-        found = _measure(spec, wanted, given, view.watch, searches)
+        found = measure_together(spec, wanted, given, view.watch, searches)
         tensors: dict[str, dict[str, Tensor]] = {}
         if spec.sees_first:
             view.watch(0.95, "choosing samples to show")
@@ -807,7 +807,7 @@ class TrialView:
         return replace(seen, groups=groups, given_groups=part.given_groups)
 
 
-def _measure(
+def measure_together(
     spec: EvaluationTrial, wanted: Wanted, given: Sets, watch: Watch, searches: Searches
 ) -> dict[str, Detailed | Estimate]:
     """Measures metrics that see the same together, quadratic ones on fewer samples."""
