@@ -5,7 +5,20 @@ from torch import nn
 from gantlet.core.data import Space
 from gantlet.core.errors import UserError
 from gantlet.models.gan import SpectralNorm, critic, energy_distance, generator
-from gantlet.models.nets import ResidualConv, channels, mlp, seeded, sizes
+from gantlet.models.nets import (
+    FromPatches,
+    PixelNorm,
+    ResidualConv,
+    ToPatches,
+    channels,
+    kind_of_net,
+    map_channels,
+    map_sizes,
+    mlp,
+    patch_side,
+    seeded,
+    sizes,
+)
 
 PLANE = Space("vector", (2,))
 DIGITS = Space("image", (1, 8, 8), 17)
@@ -46,18 +59,67 @@ def test_critic_and_generator_have_the_shapes_they_promise(space):
     assert all(p.abs().sum() >= 0 for p in torch.autograd.grad(D(y).sum(), list(D.parameters())))
 
 
-@pytest.mark.parametrize("net", ["mlp", "conv"])
-def test_the_kind_of_net_can_be_chosen(net):
-    D, G = make(critic, DIGITS, net=net), make(generator, DIGITS, latent=5, net=net)
-    for made in (D, G):
-        assert any(isinstance(m, nn.Conv2d) for m in made.modules()) == (net == "conv")
-    assert D(G(draw(2, 5))).shape == (2,)
+@pytest.mark.parametrize("space", [s for s in SPACES if s.kind == "image"], ids=lambda s: s.label)
+@pytest.mark.parametrize("net", ["mlp", "conv", "strided"])
+def test_the_kind_of_net_can_be_chosen(net, space):
+    D, G = make(critic, space, net=net), make(generator, space, latent=5, net=net)
+    kinds = {type(m) for made in (D, G) for m in made.modules()}
+    assert (nn.Conv2d in kinds) == (net != "mlp")
+    assert (ResidualConv in kinds) == (net == "conv")
+    assert (ToPatches in kinds) == (FromPatches in kinds) == (net == "strided")
+    y = G(draw(2, 5))
+    assert y.shape == (2, *space.shape)
+    assert D(y).shape == (2,)
 
 
-def test_auto_takes_convolutions_above_28x28_grey():
+def test_auto_takes_strided_convolutions_above_28x28_grey():
     for space in SPACES:
-        has = any(isinstance(m, nn.Conv2d) for m in make(critic, space).modules())
-        assert has == (space.kind == "image" and space.size > 28 * 28)
+        is_large = space.kind == "image" and space.size > 28 * 28
+        assert kind_of_net(space, "auto") == ("strided" if is_large else "mlp")
+        has = any(isinstance(m, ToPatches) for m in make(critic, space).modules())
+        assert has == is_large
+    assert kind_of_net(Space("image", (3, 32, 32)), "auto") == "strided"
+
+
+@pytest.mark.parametrize("net", ["conv", "strided"])
+def test_a_vector_is_refused_by_convolutions(net):
+    with pytest.raises(UserError, match=rf"net={net} needs images\. Got vector 2; use net=mlp"):
+        kind_of_net(PLANE, net)
+
+
+@pytest.mark.parametrize(("side", "shape"), [(4, (3, 8, 12)), (4, (1, 5, 7)), (2, (2, 3, 4))])
+def test_patches_are_put_back_where_they_were(side, shape):
+    """The corners of maps are the patches of the corners, row by row within a channel."""
+    x = draw(2, *shape)
+    maps = ToPatches(side)(x)
+    rows, columns = -(-shape[1] // side), -(-shape[2] // side)
+    assert maps.shape == (2, shape[0] * side**2, rows, columns)
+    assert torch.equal(FromPatches(side, shape[1:])(maps), x)
+    first = x[0, 0, :side, :side]
+    assert torch.equal(maps[0, : side**2, 0, 0].view(side, side)[: len(first)], first)
+    last = maps[1, -(side**2) :, -1, -1].view(side, side)
+    assert last[-1, -1] == x[1, -1, -1, -1]
+
+
+def test_maps_of_strided_nets_end_at_8x8_and_keep_32_channels():
+    assert [s for s, _ in map_sizes(Space("image", (3, 256, 256)))] == [64, 32, 16, 8]
+    assert [patch_side(Space("image", (1, n, n))) for n in (8, 16, 17, 64)] == [2, 2, 4, 4]
+    assert map_sizes(Space("image", (1, 8, 8))) == [(4, 4)]
+    assert [map_channels(128, (n, n)) for n in (4, 8, 16, 64)] == [64, 64, 32, 32]
+    assert [map_channels(32, (n, n)) for n in (8, 16)] == [16, 16]
+
+
+def test_pixel_norm_has_unit_size_at_each_place():
+    y = PixelNorm()(7 * draw(2, 5, 3, 4))
+    assert torch.allclose(y.square().mean(1), torch.ones(2, 3, 4), atol=1e-5)
+
+
+def test_strided_players_start_near_zero_and_so_undecided():
+    space = Space("image", (3, 32, 32), 256)
+    D, G = make(critic, space), make(generator, space, latent=5)
+    y = G(draw(64, 5))
+    assert 0.02 < y.std() < 0.4
+    assert D(draw(64, 3, 32, 32)).abs().mean() < 0.5
 
 
 def test_convolutions_on_vectors_are_refused_in_one_line():
@@ -79,9 +141,12 @@ def test_width_and_depth_count():
 
 def test_no_layer_looks_at_other_samples():
     space = Space("image", (3, 16, 16))
-    D, x = make(critic, space, depth=2), draw(4, 3, 16, 16)
-    alone = torch.cat([D(one[None]) for one in x])
-    assert torch.allclose(D(x), alone, atol=1e-5)
+    for net in ("conv", "strided"):
+        D, x = make(critic, space, depth=2, net=net), draw(4, 3, 16, 16)
+        alone = torch.cat([D(one[None]) for one in x])
+        assert torch.allclose(D(x), alone, atol=1e-5)
+        G, z = make(generator, space, latent=5, depth=2, net=net), draw(4, 5)
+        assert torch.allclose(G(z), torch.cat([G(one[None]) for one in z]), atol=1e-5)
 
 
 def test_outputs_for_discrete_spaces_are_bounded_and_others_not():

@@ -8,9 +8,9 @@ import torch
 from gantlet.compute.meters import count
 from gantlet.core.data import Space
 from gantlet.core.errors import UserError
-from gantlet.core.model import Adversarial, Decoder
+from gantlet.core.model import Adversarial, Decoder, default_batch
 from gantlet.core.rng import Rng
-from gantlet.core.spec import families, solvers
+from gantlet.core.spec import Spec, families, solvers
 from gantlet.models.flow_gan import FlowGan
 from gantlet.models.gan import Gan, energy_distance
 from gantlet.models.losses import LOSSES, PENALTIES
@@ -180,7 +180,7 @@ def test_sixty_steps_bring_the_samples_nearer_to_a_ring():
 # What the adversarial families have in common
 
 
-PICTURE = Space("image", (3, 16, 16), 256)
+PICTURE = Space("image", (3, 20, 16), 256)
 FLOW = {"width": 16, "layers": 2, "critic_width": 16}
 PAIRED = list(itertools.product(LOSSES, PENALTIES))
 # Losses and penalties are the same code: that each of them reaches it is enough for the second.
@@ -233,6 +233,7 @@ def test_what_it_cannot_model_is_refused_in_one_line(family, kind):
         (Gan(width=16, depth=1), PICTURE),
         (Gan(width=16, depth=1, loss="wgan", penalty="gp"), PICTURE),
         (Gan(width=16, depth=1, spectral=True), PICTURE),
+        (Gan(width=16, depth=1, net="conv", augment=True), PICTURE),
         (FlowGan(**FLOW), PICTURE),
         (FlowGan(**FLOW), PLANE),
     ],
@@ -251,14 +252,38 @@ def test_cost_can_be_counted_without_computing(family, space):
         assert cost(player, "cpu").flops > 0
 
 
+def test_one_pair_in_four_is_penalised_fourfold_with_strided_convolutions_alone():
+    assert [Gan().rules_on(space).every for space in (PLANE, DIGITS, PICTURE)] == [1, 1, 4]
+    assert Gan(net="conv").rules_on(PICTURE).every == 1
+    assert Gan(penalty_every=2).rules_on(PLANE).every == 2
+    weights = [Gan(gamma=0.5).rules_on(space).gamma for space in (PLANE, DIGITS, PICTURE)]
+    assert weights == [0.5, 0.5, 2.0]
+    assert Gan(net="conv").rules_on(PICTURE).gamma == Gan().gamma
+    assert str(Spec.of("gan", Gan())).count("penalty") == 1
+
+
+def test_batches_are_smaller_with_strided_convolutions():
+    assert [default_batch(Gan(), space) for space in (PLANE, DIGITS, PICTURE)] == [128, 128, 64]
+    assert default_batch(Gan(net="mlp"), PICTURE) == 128
+
+
+def test_an_augmentation_is_for_images_and_not_for_scores():
+    plain, changed = (Gan(augment=a).build(DIGITS, rng=Rng(0)) for a in (False, True))
+    x = made_up(DIGITS, 6)
+    for player in plain.players:
+        assert plain.loss(player, x, rng=stream()) != changed.loss(player, x, rng=stream())
+    assert torch.equal(plain.critic(x), changed.critic(x))
+    with pytest.raises(UserError, match=r"augment=true needs images\. Got vector 2"):
+        Gan(augment=True).build(PLANE, rng=Rng(0))
+
+
 def test_up_to_which_size_a_perceptron_is_taken_is_told_as_it_is():
     """The limit is one constant; the help and the pages of the families repeat it in words."""
-    colour = round((WHOLE / 3) ** 0.5)
-    assert 3 * colour**2 == WHOLE
+    read = round(WHOLE**0.5)
+    assert read**2 == WHOLE
     docs = Path(__file__).parents[2] / "docs/families"
     told = [("gan", Gan), ("mix-gan", MixGan), ("pac-gan", PacGan), ("flow-gan", FlowGan)]
     told += [("ot-gan", OtGan), ("sinkhorn-gan", SinkhornGan)]
     for name, family in told:
         for text in (family.__doc__, (docs / f"{name}.md").read_text()):
-            assert f"{colour}x{colour} in colour" in text, name
-            assert "8x8" not in "".join(line for line in text.splitlines() if "mlp" in line), name
+            assert f"larger than {read}x{read} grey" in " ".join(text.split()), name

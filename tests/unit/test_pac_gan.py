@@ -67,12 +67,13 @@ def test_the_critic_takes_a_pack():
     large = Space("image", (3, 40, 40), 256)
     critic = PacGan(pack=2, width=8).build(large, rng=Rng(0)).players["critic"]
     layer = next(m for m in critic.modules() if isinstance(m, torch.nn.Conv2d))
-    assert layer.in_channels == 6
+    # Patches of 4x4 pixels are channels.
+    assert layer.in_channels == 6 * 16
 
 
 def test_a_pack_does_not_change_the_kind_of_the_networks():
-    """24x32x32 in colour is small enough for an MLP, two of them side by side are not."""
-    space = Space("image", (3, 32, 32), 256)
+    """28x28 grey is small enough for an MLP, two of them side by side are not."""
+    space = Space("image", (1, 28, 28), 256)
     game = PacGan(pack=2, width=8).build(space, rng=Rng(0))
     convolutions = [
         m for p in game.players.values() for m in p.modules() if isinstance(m, torch.nn.Conv2d)

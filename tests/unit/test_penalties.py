@@ -153,6 +153,51 @@ def test_cost_of_a_critic_step_in_forward_passes(name, bound):
     assert 0.95 * bound < step / forward <= bound
 
 
+@pytest.mark.parametrize("every", [2, 4])
+def test_a_penalty_on_one_pair_in_so_many_costs_so_many_times_less(every):
+    space = Space("image", (3, 16, 16))
+    with seeded(rng()):
+        critic = make_critic(space, width=64, depth=1, net="conv")
+    real, fake = draw(8, *space.shape), draw(8, *space.shape, seed=1)
+    rules, parameters = AdversarialObjective(every=every), list(critic.parameters())
+    step = count(
+        lambda: torch.autograd.grad(rules.critic(critic, real, fake, rng=rng()), parameters)
+    ).flops
+    bound = 6 + 6 / every
+    assert 0.9 * bound < step / count(lambda: critic(real)).flops <= bound
+
+
+@pytest.mark.parametrize("coupled", [False, True])
+def test_a_penalty_on_one_pair_in_three_is_that_of_these_pairs(coupled):
+    net = smooth_critic()
+
+    def critic(x):
+        return net(x).squeeze(1)
+
+    real, fake = draw(7, 1, 2, 2).double(), draw(7, 1, 2, 2, seed=1).double()
+    bare = AdversarialObjective(penalty="none").critic(critic, real, fake, rng=rng())
+    some = real[[0, 3, 6]], fake[[0, 3, 6]]
+    expected = bare + 5 * penalty("r1r2", critic, *some)
+    rules = AdversarialObjective(penalty="r1r2", gamma=5.0, every=3)
+    found = rules.critic(critic, real, fake, rng=rng(), coupled=coupled)
+    assert found.item() == pytest.approx(expected.item(), rel=1e-12)
+    weights = [p for p in net.parameters() if p.ndim > 1]
+    pairs = zip(
+        torch.autograd.grad(found, weights), torch.autograd.grad(expected, weights), strict=True
+    )
+    assert all(torch.allclose(a, b, atol=1e-12) for a, b in pairs)
+
+
+def test_where_nothing_is_penalised_every_changes_nothing():
+    real, fake = draw(7, 1, 2, 2), draw(7, 1, 2, 2, seed=1)
+    for options in ({"penalty": "none"}, {"gamma": 0.0}):
+        one, other = (
+            AdversarialObjective(every=k, **options).critic(linear, real, fake, rng=rng())
+            for k in (1, 4)
+        )
+        assert torch.equal(one, other)
+
+
 def test_cost_of_a_generator_step_leaves_out_the_critics_weights():
     space = Space("image", (3, 16, 16))
     with seeded(rng()):

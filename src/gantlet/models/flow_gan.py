@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, final
 
 import torch
@@ -13,11 +13,11 @@ from gantlet.core.data import Space
 from gantlet.core.errors import UserError, unknown
 from gantlet.core.model import Generative, refuse_context
 from gantlet.core.rng import Rng
-from gantlet.core.spec import Between
+from gantlet.core.spec import Between, Later
 from gantlet.models.flow import Arch, CouplingName, FlowModel, Layers, MaximumLikelihood
-from gantlet.models.gan import AdversarialGame, critic
+from gantlet.models.gan import AdversarialGame, critic, penalty_interval
 from gantlet.models.losses import AdversarialObjective, LossName, LossOptions, PenaltyName
-from gantlet.models.nets import NetName, Scaling, seeded
+from gantlet.models.nets import PlayerNetName, Scaling, seeded
 
 
 @final
@@ -122,12 +122,15 @@ class FlowGan(LossOptions):
         weight: Weight of the likelihood, from 0 (purely adversarial) to inf (likelihood alone).
         loss: Adversarial loss.
         penalty: Gradient penalty.
+        penalty_every: One pair in so many of a batch is penalised; 0 takes 4 with strided
+            convolutions and 1 otherwise.
         gamma: Weight of the penalty, ``gamma / 2 * E |grad D|^2`` on scaled samples.
-        critic_width: Width of the critic's hidden layers; a convolutional one has a quarter as
-            many channels.
-        critic_depth: The critic's hidden layers, or residual blocks at each resolution.
-        net: The critic's: ``mlp``, ``conv``, or ``auto``: convolutions for images larger than
-            32x32 in colour.
+        critic_width: Width of the critic's hidden layers; strided convolutions have half as many
+            channels, residual ones a quarter.
+        critic_depth: The critic's hidden layers, strided convolutions of the smallest maps, or
+            residual blocks at each resolution.
+        net: The critic's: ``mlp``, ``strided``, ``conv``, or ``auto``, as for ``gan``: strided
+            convolutions for images larger than 28x28 grey.
         spectral: Whether the critic's layers are divided by their spectral norms.
         coupling: How the flow's layers change a component: ``affine``, ``spline``, ``planar``.
         layers: Number of flow layers; for Glow, per level.
@@ -141,10 +144,11 @@ class FlowGan(LossOptions):
     weight: Annotated[float, Between(0, math.inf)] = 1.0
     loss: LossName = "relativistic"
     penalty: PenaltyName = "r1r2"
+    penalty_every: Annotated[int, Between(0), Later()] = 0
     gamma: Annotated[float, Between(0)] = 3.0
     critic_width: Annotated[int, Between(4)] = 256
     critic_depth: Annotated[int, Between(1)] = 2
-    net: NetName = "auto"
+    net: PlayerNetName = "auto"
     spectral: bool = False
     coupling: CouplingName = "affine"
     layers: Annotated[int, Between(1)] = 8
@@ -181,7 +185,9 @@ class FlowGan(LossOptions):
                 spectral=self.spectral,
                 net=self.net,
             )
-        return FlowGanGame(model, judge.to(rng.device), self.rules, self.weight)
+        every = penalty_interval(self.penalty_every, space, self.net)
+        rules = replace(self.rules, every=every)
+        return FlowGanGame(model, judge.to(rng.device), rules, self.weight)
 
     def _model(self, space: Space, rng: Rng) -> FlowModel:
         layers = Layers(

@@ -318,6 +318,11 @@ class AdversarialObjective:
         loss: Name of the loss.
         penalty: Name of the penalty on the critic's slope.
         gamma: Weight of the penalty, ``gamma / 2 * E |grad D|^2``.
+        every: The penalty is a mean over one pair in so many of a batch: the gradient that is
+            expected is the same, its cost so many times less. Lazy regularisation (Karras et al.,
+            2020, https://arxiv.org/abs/1912.04958, appendix B) takes the whole batch in one step
+            of so many, and scales it; here all steps are alike, and a loss depends on its batch,
+            its weights and its noise alone.
         rule: A loss in the place of the one that is named, or None.
         attack: What perturbs the samples that the critic is trained on, or None.
     """
@@ -325,6 +330,7 @@ class AdversarialObjective:
     loss: LossName = "relativistic"
     penalty: PenaltyName = "r1r2"
     gamma: float = 1.0
+    every: int = 1
     rule: AdversarialLoss | None = None
     attack: CriticAttack | None = None
 
@@ -378,8 +384,9 @@ class AdversarialObjective:
         ``real`` and ``fake``, shapes ``(n, ...)``, count as given: nothing behind them is
         differentiated, unless the loss is to be ``coupled`` to what made them. With ``F`` the cost
         of the critic's forward pass on one sample, value and gradient cost at most 6 F for a pair
-        without penalty, 9 F with one of R1 and R2, 12 F with both. An attack adds at most 3 F for
-        each of its steps on each sample, and an ensemble costs as much as its members together.
+        without penalty, 9 F with one of R1 and R2, 12 F with both; what is beyond 6 F is divided
+        by ``every``. An attack adds at most 3 F for each of its steps on each sample, and an
+        ensemble costs as much as its members together.
         """
         return over_members(
             critic, lambda one: self._of_critic(one, real, fake, rng=rng, coupled=coupled)
@@ -394,11 +401,15 @@ class AdversarialObjective:
         rng: torch.Generator,
         coupled: bool,
     ) -> Tensor:
-        judge = Scored.along if coupled else Scored.by
         if self.attack is not None:
             real, fake = self.attack(critic, real, fake)
-        seen, made = judge(critic, real), judge(critic, fake)
-        loss = self._rule.critic(seen.score, made.score)
+        if not coupled:
+            real, fake = real.detach(), fake.detach()
+        every = self.every if self.gamma > 0 and self.penalty != "none" else 1
+        seen, made = (Scored.along(critic, x[::every]) for x in (real, fake))
+        loss = self._rule.critic(
+            _scores(seen, real, every, critic), _scores(made, fake, every, critic)
+        )
         return loss + self.gamma * PENALTIES[self.penalty](critic, seen, made, rng=rng)
 
     def generator(
@@ -423,6 +434,14 @@ class AdversarialObjective:
         with torch.set_grad_enabled(coupled):
             seen = _precise(critic(real))
         return loss.generator(seen, score)
+
+
+def _scores(judged: Scored, x: Tensor, every: int, critic: CriticFunction) -> Tensor:
+    """Returns the scores of ``x``, of which one in ``every`` is judged, those of these first."""
+    if len(judged.x) == len(x):
+        return judged.score
+    others = torch.tensor([i for i in range(len(x)) if i % every], device=x.device)
+    return torch.cat([judged.score, critic(x[others])])
 
 
 class LossOptions(abc.ABC):

@@ -24,11 +24,11 @@ from gantlet.core.data import Space
 from gantlet.core.errors import UserError, unknown
 from gantlet.core.model import refuse_context
 from gantlet.core.rng import Rng
-from gantlet.core.spec import Between
+from gantlet.core.spec import Between, Later
 from gantlet.games.mixed import GeneratorMixture
 from gantlet.models.gan import AdversarialGame, GanOptions, Generator
 from gantlet.models.losses import AdversarialObjective, LossName, PenaltyName
-from gantlet.models.nets import NetName, Scaling
+from gantlet.models.nets import PlayerNetName, Scaling
 
 
 @final
@@ -202,13 +202,17 @@ class MixGan(GanOptions):
         k: Number of generators and of critics.
         entropy: Weight of the entropy regularisation of the mixture weights.
         latent: Latent dimension.
-        width: Width of the hidden layers; a convolutional net has a quarter as many channels.
-        depth: Hidden layers; residual blocks at each resolution of a convolutional net.
-        net: ``mlp``, ``conv``, or ``auto``: convolutions for images larger than
-            32x32 in colour.
+        width: Width of the hidden layers; strided convolutions have half as many channels.
+        depth: Hidden layers; convolutions of the smallest maps.
+        net: ``mlp``, ``strided`` convolutions, ``conv`` for residual ones, with a quarter as many
+            channels and ``depth`` blocks at each resolution, or ``auto``: strided convolutions
+            for images larger than 28x28 grey.
         loss: Adversarial loss.
         penalty: Gradient penalty.
-        gamma: Weight of the penalty, ``gamma / 2 * E |grad D|^2`` on scaled samples.
+        penalty_every: One pair in so many of a batch is penalised; 0 takes 4 with strided
+            convolutions and 1 otherwise.
+        gamma: Weight of the penalty, ``gamma / 2 * E |grad D|^2`` on scaled samples; strided
+            convolutions are penalised by four times as much.
         spectral: Whether the critics' layers are divided by their spectral norms.
         ema: Decay of the exponential moving average (EMA) of the generators' weights.
     """
@@ -218,9 +222,10 @@ class MixGan(GanOptions):
     latent: Annotated[int, Between(1)] = 32
     width: Annotated[int, Between(4)] = 128
     depth: Annotated[int, Between(1)] = 2
-    net: NetName = "auto"
+    net: PlayerNetName = "auto"
     loss: LossName = "relativistic"
     penalty: PenaltyName = "r1r2"
+    penalty_every: Annotated[int, Between(0), Later()] = 0
     gamma: Annotated[float, Between(0)] = 0.3
     spectral: bool = False
     ema: Annotated[float, Between(0, 1, below=True)] = 0.995
@@ -236,4 +241,5 @@ class MixGan(GanOptions):
         # The first pair has the stream of ``gan``: with k=1 the networks are the same.
         streams = ["init", *(f"init {i + 1}" for i in range(1, self.k))]
         pairs = [self.networks(space, rng, family="mix-gan", stream=s) for s in streams]
-        return MixGame([g for g, _ in pairs], [c for _, c in pairs], self.rules, self.entropy)
+        made, critics = [g for g, _ in pairs], [c for _, c in pairs]
+        return MixGame(made, critics, self.rules_on(space), self.entropy)

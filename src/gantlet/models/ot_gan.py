@@ -39,7 +39,7 @@ from gantlet.models.matching import (
     sinkhorn_divergence,
     square_cost,
 )
-from gantlet.models.nets import NetName, seeded
+from gantlet.models.nets import PlayerNetName, seeded
 
 
 @final
@@ -166,7 +166,7 @@ class TransportOptions(abc.ABC):
     latent: int
     width: int
     depth: int
-    net: NetName
+    net: PlayerNetName
     features: int
 
     @property
@@ -223,8 +223,8 @@ class OtGan(TransportOptions):
     at ``epsilon`` 1/500, which is slower by far and further from the optimum
     (``matching=sinkhorn,epsilon=0.002,iterations=500``); batches of 128 in place of 8000 unless
     asked for; learning rate 1e-3 in place of 3e-4; 64 features from a linear layer in place of
-    16384 concatenated ReLUs; an MLP up to 32x32 in colour, and the convolutions of ``gan`` for
-    larger images; no weight normalisation.
+    16384 concatenated ReLUs; an MLP up to 28x28 grey, and the strided convolutions of ``gan``
+    for larger images; no weight normalisation.
 
     Attributes:
         matching: How the halves of batches are matched: by exact assignment, or by Sinkhorn's
@@ -233,10 +233,11 @@ class OtGan(TransportOptions):
         iterations: Iterations of Sinkhorn's algorithm.
         features: Number of features, the angles between which are compared.
         latent: Latent dimension.
-        width: Width of the hidden layers; a convolutional net has a quarter as many channels.
-        depth: Hidden layers; residual blocks at each resolution of a convolutional net.
-        net: ``mlp``, ``conv``, or ``auto``: convolutions for images larger than
-            32x32 in colour.
+        width: Width of the hidden layers; strided convolutions have half as many channels.
+        depth: Hidden layers; convolutions of the smallest maps.
+        net: ``mlp``, ``strided`` convolutions, ``conv`` for residual ones, with a quarter as many
+            channels and ``depth`` blocks at each resolution, or ``auto``: strided convolutions
+            for images larger than 28x28 grey.
         ema: Decay of the exponential moving average (EMA) of the generator's weights.
     """
 
@@ -247,7 +248,7 @@ class OtGan(TransportOptions):
     latent: Annotated[int, Between(1)] = 32
     width: Annotated[int, Between(4)] = 128
     depth: Annotated[int, Between(1)] = 2
-    net: NetName = "auto"
+    net: PlayerNetName = "auto"
     ema: Annotated[float, Between(0, 1, below=True)] = 0.995
 
     @property
@@ -295,10 +296,11 @@ class SinkhornGan(TransportOptions):
         iterations: Iterations of Sinkhorn's algorithm.
         features: Number of learned features.
         latent: Latent dimension.
-        width: Width of the hidden layers; a convolutional net has a quarter as many channels.
-        depth: Hidden layers; residual blocks at each resolution of a convolutional net.
-        net: ``mlp``, ``conv``, or ``auto``: convolutions for images larger than
-            32x32 in colour.
+        width: Width of the hidden layers; strided convolutions have half as many channels.
+        depth: Hidden layers; convolutions of the smallest maps.
+        net: ``mlp``, ``strided`` convolutions, ``conv`` for residual ones, with a quarter as many
+            channels and ``depth`` blocks at each resolution, or ``auto``: strided convolutions
+            for images larger than 28x28 grey.
         ema: Decay of the exponential moving average (EMA) of the generator's weights.
     """
 
@@ -309,7 +311,7 @@ class SinkhornGan(TransportOptions):
     latent: Annotated[int, Between(1)] = 32
     width: Annotated[int, Between(4)] = 128
     depth: Annotated[int, Between(1)] = 2
-    net: NetName = "auto"
+    net: PlayerNetName = "auto"
     ema: Annotated[float, Between(0, 1, below=True)] = 0.995
 
     @property

@@ -16,10 +16,10 @@ from gantlet.core.data import Space
 from gantlet.core.errors import UserError
 from gantlet.core.model import refuse_context
 from gantlet.core.rng import Rng
-from gantlet.core.spec import Between
+from gantlet.core.spec import Between, Later
 from gantlet.models.gan import DuelGame, GanOptions, Generator
 from gantlet.models.losses import AdversarialObjective, LossName, PenaltyName
-from gantlet.models.nets import NetName
+from gantlet.models.nets import PlayerNetName
 
 
 def packed(x: Tensor, pack: int) -> Tensor:
@@ -92,13 +92,17 @@ class PacGan(GanOptions):
     Attributes:
         pack: Number of samples that the critic sees at once.
         latent: Latent dimension.
-        width: Width of the hidden layers; a convolutional net has a quarter as many channels.
-        depth: Hidden layers; residual blocks at each resolution of a convolutional net.
-        net: ``mlp``, ``conv``, or ``auto``: convolutions for images larger than
-            32x32 in colour.
+        width: Width of the hidden layers; strided convolutions have half as many channels.
+        depth: Hidden layers; convolutions of the smallest maps.
+        net: ``mlp``, ``strided`` convolutions, ``conv`` for residual ones, with a quarter as many
+            channels and ``depth`` blocks at each resolution, or ``auto``: strided convolutions
+            for images larger than 28x28 grey.
         loss: Adversarial loss.
         penalty: Gradient penalty.
-        gamma: Weight of the penalty, ``gamma / 2 * E |grad D|^2`` on scaled packs.
+        penalty_every: One pair in so many of a batch is penalised; 0 takes 4 with strided
+            convolutions and 1 otherwise.
+        gamma: Weight of the penalty, ``gamma / 2 * E |grad D|^2`` on scaled packs; strided
+            convolutions are penalised by four times as much.
         spectral: Whether the critic's layers are divided by their spectral norms.
         ema: Decay of the exponential moving average (EMA) of the generator's weights.
     """
@@ -107,9 +111,10 @@ class PacGan(GanOptions):
     latent: Annotated[int, Between(1)] = 32
     width: Annotated[int, Between(4)] = 128
     depth: Annotated[int, Between(1)] = 2
-    net: NetName = "auto"
+    net: PlayerNetName = "auto"
     loss: LossName = "relativistic"
     penalty: PenaltyName = "r1r2"
+    penalty_every: Annotated[int, Between(0), Later()] = 0
     gamma: Annotated[float, Between(0)] = 0.3
     spectral: bool = False
     ema: Annotated[float, Between(0, 1, below=True)] = 0.995
@@ -123,4 +128,4 @@ class PacGan(GanOptions):
         """
         refuse_context("pac-gan", context_space)
         networks = self.networks(space, rng, family="pac-gan", pack=self.pack)
-        return PacGame(*networks, self.rules, self.pack)
+        return PacGame(*networks, self.rules_on(space), self.pack)

@@ -30,7 +30,7 @@ from gantlet.models.codecs import (
 )
 from gantlet.models.gan import AdversarialGame, GeneratorGame, critic, generator
 from gantlet.models.losses import AdversarialObjective, LossName, LossOptions, PenaltyName
-from gantlet.models.nets import LatentScaled, NetName, leaky, seeded
+from gantlet.models.nets import LatentScaled, PlayerNetName, leaky, seeded
 
 
 @final
@@ -169,10 +169,12 @@ class SpecGan(SpectralOptions, SoundGanOptions):
             quarter for ``if``.
         iterations: Iterations of the estimation of phases.
         latent: Latent dimension.
-        width: Width of the hidden layers; a convolutional net has a quarter as many channels.
-        depth: Hidden layers; residual blocks at each resolution of a convolutional net.
-        net: ``mlp``, ``conv``, or ``auto``: convolutions for spectrograms of more than 3,072
-            numbers. In minutes of one processor ``mlp`` makes far more steps.
+        width: Width of the hidden layers; strided convolutions have half as many channels,
+            residual ones a quarter.
+        depth: Hidden layers; strided convolutions of the smallest maps, or residual blocks at
+            each resolution.
+        net: ``mlp``, ``strided``, ``conv``, or ``auto``, which is ``strided``, as for ``gan``. In
+            minutes of one processor ``mlp`` makes the most steps.
         loss: Adversarial loss.
         penalty: Gradient penalty.
         gamma: Weight of the penalty, ``gamma / 2 * E |grad D|^2`` on what the critic sees.
@@ -186,7 +188,7 @@ class SpecGan(SpectralOptions, SoundGanOptions):
     latent: Annotated[int, Between(1)] = 64
     width: Annotated[int, Between(4)] = 256
     depth: Annotated[int, Between(1)] = 2
-    net: NetName = "mlp"
+    net: PlayerNetName = "mlp"
     loss: LossName = "relativistic"
     penalty: PenaltyName = "r1r2"
     gamma: Annotated[float, Between(0)] = 0.3
