@@ -166,6 +166,16 @@ def test_strided_nets_fit_images_of_any_sides(shape):
     assert game.model.sample(2, rng=Rng(0).stream("x")).shape == (2, *shape)
 
 
+@pytest.mark.parametrize("space", [DIGITS, CUBE])
+def test_means_are_drawn_of_nothing_but_codes(space):
+    drawn, means = (Vae(width=8, means=m).build(space, rng=Rng(0)).model for m in (False, True))
+    codes = means.prior(5, rng=Rng(0).stream("x"))
+    found = means.sample(5, rng=Rng(0).stream("x"))
+    truth = means.decode(codes).detach()
+    assert torch.equal(found, truth.round() if space.levels else truth)
+    assert not torch.equal(found, drawn.sample(5, rng=Rng(0).stream("x")))
+
+
 def test_batches_are_small_where_steps_are_dear():
     larger = Space("image", (3, 12, 12), 256)
     assert [Vae().batch_size(space) for space in (DIGITS, CUBE, larger)] == [128, 128, 32]
@@ -404,5 +414,5 @@ def test_written_form():
     assert families.make("vae:latent=8,beta=0.5,iwae=16") == Vae(latent=8, beta=0.5, iwae=16)
     assert families.resolve("vae") == (
         "vae:latent=none,width=256,depth=2,net=auto,beta=1.0,mixtures=none,prior_layers=none,"
-        "iwae=64,ema=0.99"
+        "means=false,iwae=64,ema=0.99"
     )
