@@ -311,7 +311,6 @@ def likelihood_batch(space: Space) -> int:
     return _SMALL_BATCH if space.kind == "image" and space.size >= LARGE else BATCH
 
 
-def is_convolutional(space: Space, net: NetName, *, whole: int = WHOLE) -> bool:
 def is_convolutional(space: Space, net: NetName, *, whole: int) -> bool:
     """Returns whether samples of ``space`` are best read by convolutions.
 
