@@ -93,7 +93,6 @@ def test_whoever_waited_for_one_that_failed_makes_it(tmp_path):
         began.set()
         time.sleep(0.2)
         raise RuntimeError("no")
-        yield
 
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(cache.rows, "key", 8, failing)
