@@ -174,6 +174,8 @@ def test_means_are_drawn_of_nothing_but_codes(space):
     truth = means.decode(codes).detach()
     assert torch.equal(found, truth.round() if space.levels else truth)
     assert not torch.equal(found, drawn.sample(5, rng=Rng(0).stream("x")))
+    assert not Vae(width=8).build(space, rng=Rng(0)).model.means
+    assert Vae(width=8).build(Space("image", (1, 9, 9), 5), rng=Rng(0)).model.means
 
 
 def test_batches_are_small_where_steps_are_dear():
@@ -414,5 +416,5 @@ def test_written_form():
     assert families.make("vae:latent=8,beta=0.5,iwae=16") == Vae(latent=8, beta=0.5, iwae=16)
     assert families.resolve("vae") == (
         "vae:latent=none,width=256,depth=2,net=auto,beta=1.0,mixtures=none,prior_layers=none,"
-        "means=false,iwae=64,ema=0.99"
+        "means=none,iwae=64,ema=0.99"
     )
