@@ -180,7 +180,7 @@ class TestFamilies:
             cost_of("gann", SPACE, data(), examples=1)
 
 
-@pytest.mark.parametrize("family", ["gan", "ar", "vae", "diffusion"])
+@pytest.mark.parametrize("family", ["gan", "flow", "ar", "vae", "diffusion"])
 @pytest.mark.parametrize(("shape", "levels"), [((1, 8, 8), 17), ((1, 28, 28), 256)])
 def test_default_budgets_pay_for_more_than_a_few_steps(family, shape, levels):
     space, few = Space("image", shape, levels), FEW_STEPS if shape[1] > 8 else 100
