@@ -422,7 +422,7 @@ class Judging(Running):
         seed: Random seed, also of subsampling.
         data_seed: Seed of the train/validation/test split.
         skip_bad: Maximum number of unreadable files in a folder to skip; they are listed.
-        workers: Number of parallel worker processes; each trains the extractor anew.
+        workers: Number of parallel worker processes; features that one makes the others read.
     """
 
     heading: ClassVar[str] = "Samples"
@@ -722,7 +722,7 @@ class Cost(Options):
         data: Data set, as name or name:key=value,key=value.
         examples: Training examples over all epochs; 1e6 unless flops are given.
         flops: Compute budget in place of examples; gives the number of steps it allows.
-        batch: Batch size.
+        batch: Batch size. Default: that of the family, 128 for most.
         solver: Optimizer (training algorithm); auto: the default of the family.
         published: Count the FLOPs of six published runs from their configurations instead.
         threads: Number of threads.
@@ -734,7 +734,7 @@ class Cost(Options):
     data: str = "digits"
     examples: Annotated[int, Between(1, 10**18)] | None = None
     flops: Annotated[float, Between(0, above=True)] | None = None
-    batch: BatchSize = 128
+    batch: BatchSize | None = None
     solver: str = "auto"
     published: bool = False
     threads: Threads = 1

@@ -18,7 +18,7 @@ from gantlet.compute.meters import count, parameters_read, pretend
 from gantlet.core.data import Kind, Source, Space, Splits, all_samples
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Budget, Estimate
-from gantlet.core.model import Family, FitResult, FittedFamily, Game, Model, Play
+from gantlet.core.model import Family, FitResult, FittedFamily, Game, Model, Play, default_batch
 from gantlet.core.rng import Rng
 from gantlet.core.spec import families, solvers
 from gantlet.report.blocks import Caveat, Column, Fact, Facts, Report, Row, Section, Table, Verdict
@@ -140,7 +140,7 @@ def cost_of(
     *,
     examples: int | None = None,
     budget: Budget | None = None,
-    batch: int = 128,
+    batch: int | None = None,
     solver: str | None = None,
     rng: Rng | None = None,
     clock: Clock | None = None,
@@ -157,7 +157,7 @@ def cost_of(
         train: The samples to learn from.
         examples: Samples to train on, repeats counted; None where a budget decides.
         budget: What training may spend, validation included; None where the examples decide.
-        batch: Samples in a batch.
+        batch: Samples in a batch; None is what suits the family.
         solver: How to train, in written form; None is what suits the family.
         rng: Where to compute; the CPU if None.
         clock: Where times are read; the machine's if None.
@@ -173,6 +173,7 @@ def cost_of(
     rng = Rng(0) if rng is None else rng
     timer = Timer((clock or Clock()).wall)
     made = families.make(family)
+    batch = batch or default_batch(made, space)
     plays: str | None = None
     if isinstance(made, FittedFamily):
         x = all_samples(train, examples).to(rng.device)
@@ -215,7 +216,7 @@ def cost_report(costs: Sequence[Cost], data: str, peak: float, found: str = "") 
         "models": [c.family for c in costs],
         "data": data,
         "examples": first.examples,
-        "batch": first.batch,
+        "batches": [c.batch for c in costs],
         "solvers": [c.solver for c in costs],
     }
     return Report(

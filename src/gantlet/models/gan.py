@@ -589,8 +589,8 @@ LAZY = 4
 
 FIRM = 4.0
 """How many times ``gamma`` a critic of strided convolutions is penalised by. With 0.3 as for
-perceptrons it runs away from the generator within 60 steps of 64 on CIFAR-10, and the Frechet
-distance is 30 where it is 23 with 1; with 4.8 it is 26 (10 CPU s, one run each)."""
+perceptrons it ran away from the generator within 60 steps of 64 on CIFAR-10: a Frechet distance of
+30 where it was 23 with 1 and 26 with 4.8 (10 CPU s, one run each; repeats differed by up to 5)."""
 
 
 def penalty_interval(every: int, space: Space, net: PlayerNetName) -> int:
@@ -618,8 +618,9 @@ class GanOptions(LossOptions):
     def batch_size(self, space: Space) -> int:
         """Returns the samples in a batch: 64 with strided convolutions.
 
-        Twice the steps for the same work: on CIFAR-10, 20 CPU s of one loaded processor, a
-        Frechet distance of 24 with 64 and of 29 with 128 (one run each).
+        Twice the steps for the same work. On CIFAR-10, 20 CPU s of one loaded processor, the
+        Frechet distance was 24 with 64 and 29 with 128, one run each, which differed in the
+        penalty and the latent dimension too.
         """
         return 64 if kind_of_net(space, self.net) == "strided" else BATCH
 

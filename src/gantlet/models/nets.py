@@ -285,8 +285,8 @@ NetName = Literal["auto", "mlp", "conv"]
 # The smallest feature maps are at most this high and wide.
 _BOTTOM = 4
 WHOLE_CODED = 28 * 28
-"""Images of up to so many components (28x28 grey) are read whole by autoencoders; beyond that
-nothing was measured for them."""
+"""Images of up to so many components (28x28 grey) are read whole by the encoder and decoder that
+are neither strided nor asked for by name."""
 
 
 LARGE = 28 * 28
