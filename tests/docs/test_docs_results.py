@@ -36,6 +36,8 @@ PAGES = {
     "sensitivity-small": "sensitivity_results",
     "adversarial-small": "adversarial_results",
     "modalities-small": "modalities_results",
+    "names": "names_results",
+    "mixed-table": "mixed_table_results",
     "sensitivity-cifar10": "sensitivity_cifar10_results",
 }
 # Numbers of benchmarks (same_numbers.py, house.py, recipes.py, image_sizes.py), whose pages are
@@ -141,8 +143,19 @@ def test_the_page_on_other_kinds_of_data_says_how_large_its_study_is():
 
 def test_the_answers_on_other_kinds_of_data_are_those_of_the_result():
     text = (DOCS / "questions/modalities.md").read_text()
-    answer = " ".join(text.partition("## The answer")[2].split())
+    answer = " ".join(text.partition("## The answer")[2].partition("## On names")[0].split())
     result = (DOCS / "questions/modalities_results.md").read_text()
     numbers = re.findall(r"[\d.]+ ± [\d.]*\d|(?<![\d.])0\.\d{3,}|p = [\d.]*\d", answer)
     assert len(numbers) > 40
     assert [n for n in numbers if n not in result] == []
+
+
+def test_the_numbers_on_names_and_on_a_table_are_those_of_their_results():
+    text = (DOCS / "questions/modalities.md").read_text()
+    own = " ".join(text.partition("## On names")[2].partition("\n## ")[0].split())
+    names, table = own.split("**[A table]")
+    for told, page, least in ((names, "names", 24), (table, "mixed_table", 5)):
+        result = (DOCS / f"questions/{page}_results.md").read_text()
+        numbers = re.findall(r"−?[\d.]+ ± [\d.]*\d|\b\d+ of [\d,]*\d", told)
+        assert len(numbers) >= least
+        assert [n for n in numbers if n not in result] == []
