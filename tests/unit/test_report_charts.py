@@ -177,6 +177,19 @@ def test_labels_of_points_do_not_overlap_while_there_is_room():
             assert apart
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
+def test_labels_of_points_above_each_other_keep_their_order(order):
+    values = {"model-a": 0.001, "model-b": 0.015, "model-c": 0.027}
+    named = list(values.items())
+    points = [
+        Point(name=named[k][0], x=1.95, y=named[k][1], y_low=-0.02, y_high=0.05) for k in order
+    ]
+    points.append(Point(name="far", x=3.6, y=0.36))
+    root = parse(charts.draw_scatter(Scatter(title="t", x_label="x", y_label="y", points=points)))
+    places = {t.text: float(t.get("y")) for t in root.iter(f"{SVG}text")}
+    assert places["model-a"] > places["model-b"] > places["model-c"]
+
+
 def test_an_interval_that_leaves_the_chart_ends_in_an_arrow():
     dots = [
         Dot(name="narrow", estimate=Estimate(value=1.0, low=0.9, high=1.1)),

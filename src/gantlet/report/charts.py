@@ -6,7 +6,7 @@ tables are for those who cannot see a chart, and for formats without pictures.
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 from gantlet.core.estimate import Better, Estimate
 from gantlet.report import format as fmt
@@ -283,14 +283,35 @@ def _point_labels(
     taken += [box for p in points for box in _whisker_boxes(p, x, y)]
     taken += [_along(a, b) for a, b in pairwise(front)]
     short = shorten(p.name for p in points)
-    parts: list[Markup] = []
+    names = {id(p): svg.cut(short[p.name], 190) for p in points}
+    boxes: list[tuple[Point, Box]] = []
     for p in sorted(points, key=lambda p: not p.front):
-        name = svg.cut(short[p.name], 190)
-        box = _best_place(x.at(p.x), y.at(p.y), len(name) * CHARACTER, taken, size)
+        width = len(names[id(p)]) * CHARACTER
+        box = _best_place(x.at(p.x), y.at(p.y), width, taken, size)
         taken.append(box)
-        class_ = "name s0" if p.front else "name"
-        parts.append(svg.text(box[0], box[3] - 3, name, class_=class_))
-    return parts
+        boxes.append((p, box))
+    return [
+        svg.text(box[0], box[3] - 3, names[id(p)], class_="name s0" if p.front else "name")
+        for p, box in _in_order(boxes, x, y)
+    ]
+
+
+def _in_order(boxes: list[tuple[Point, Box]], x: Axis, y: Axis) -> list[tuple[Point, Box]]:
+    """Returns the labels, of points above each other in the order of these points.
+
+    Labels that had to make way must not name each other's points.
+    """
+    found = sorted(boxes, key=lambda pair: y.at(pair[0].y))
+    for i, j in combinations(range(len(found)), 2):
+        (p, above), (q, below) = found[i], found[j]
+        is_above = abs(x.at(p.x) - x.at(q.x)) < _SAME_PLACE and y.at(p.y) < y.at(q.y)
+        if is_above and above[1] > below[1]:
+            found[i] = p, (above[0], below[1], above[2], below[3])
+            found[j] = q, (below[0], above[1], below[2], above[3])
+    return found
+
+
+_SAME_PLACE = 12.0  # pixels from one point to another, across
 
 
 def _best_place(x: float, y: float, width: float, taken: Sequence[Box], size: Size) -> Box:
