@@ -100,7 +100,7 @@ def cases():
 
 def _is_absurd(name, value):
     """Returns whether an argument has no meaning: None and nothing are the default of some."""
-    has_none = {"samples", "patience", "workers", "train", "pairs"}
+    has_none = {"samples", "patience", "workers", "train", "pairs", "batch"}
     return not (value is None and name in has_none)
 
 

@@ -50,4 +50,3 @@ def test_what_is_known_is_bounded():
     for _ in range(100):
         known.of(InMemory(torch.zeros(3, 1, 2, 2)), SPACE)
     assert 0 < len(known) <= 64
-    assert len(known._held) <= 64  # noqa: SLF001

@@ -177,6 +177,7 @@ class Newer:
     width: Annotated[int, Between(1)] = 8
     critics: Annotated[int, Between(1, 9), Later()] = 1
     attack: Annotated[Literal["none", "both"], Later()] = "none"
+    patch: Annotated[int, Between(1), Later()] | None = None
 
 
 def test_options_added_later_leave_the_written_form_as_it_was():

@@ -415,6 +415,5 @@ def test_an_unknown_player_is_an_error():
 def test_written_form():
     assert families.make("vae:latent=8,beta=0.5,iwae=16") == Vae(latent=8, beta=0.5, iwae=16)
     assert families.resolve("vae") == (
-        "vae:latent=none,width=256,depth=2,net=auto,beta=1.0,mixtures=none,prior_layers=none,"
-        "means=none,iwae=64,ema=0.99"
+        "vae:latent=none,width=256,depth=2,net=auto,beta=1.0,mixtures=none,iwae=64,ema=0.99"
     )

@@ -212,12 +212,13 @@ def _fields(cls: type) -> "list[dataclasses.Field[Any]]":
 def _later(cls: type) -> Mapping[str, str]:
     """Returns the defaults in written form of the options marked ``Later``."""
     hints = get_type_hints(cls, include_extras=True)
-    marked = {
-        name
-        for name, hint in hints.items()
-        if get_origin(hint) is Annotated and any(isinstance(m, Later) for m in get_args(hint))
-    }
+    marked = {name for name, hint in hints.items() if _is_later(hint)}
     return {o.name: o.default for o in options(cls) if o.name in marked and o.default is not None}
+
+
+def _is_later(hint: object) -> bool:
+    """Returns whether a type is marked ``Later``, also as a part of a union."""
+    return any(isinstance(part, Later) or _is_later(part) for part in get_args(hint))
 
 
 def _is_required(f: "dataclasses.Field[Any]") -> bool:

@@ -15,7 +15,7 @@ from gantlet.core.data import averaged, block_side
 from gantlet.core.errors import UserError
 from gantlet.core.estimate import Better, Estimate
 from gantlet.core.metric import Groups, Sees
-from gantlet.core.spec import Between
+from gantlet.core.spec import Between, Later
 from gantlet.metrics.checks import (
     about_zero,
     checked_groups,
@@ -225,7 +225,7 @@ class MsSsim(Paired):
     quadratic: ClassVar[bool] = False
 
     pairs: Annotated[int, Between(2)] = 2000
-    side: Annotated[int, Between(3)] = 128
+    side: Annotated[int, Between(3), Later()] = 128
 
     @override
     def detail(self, real: Tensor, fake: Tensor, *, rng: torch.Generator) -> Detailed:

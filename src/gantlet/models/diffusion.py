@@ -16,7 +16,7 @@ from gantlet.core.data import Space
 from gantlet.core.errors import UserError, unknown
 from gantlet.core.model import Generative, Invertible, LogProb, refuse_context
 from gantlet.core.rng import Rng
-from gantlet.core.spec import Between
+from gantlet.core.spec import Between, Later
 from gantlet.models.flow import Base, StandardNormal
 from gantlet.models.nets import Scaling, Standardise, bits_per_dim, seeded
 
@@ -650,7 +650,7 @@ class Diffusion:
     width: Annotated[int, Between(1)] | None = None
     depth: Annotated[int, Between(1)] | None = None
     time_features: Annotated[int, Between(1)] = 8
-    patch: Annotated[int, Between(1)] | None = None
+    patch: Annotated[int, Between(1), Later()] | None = None
     steps: Annotated[int, Between(1)] = 20
     sampler: Method = "midpoint"
     ema: Annotated[float, Between(0, 1, below=True)] = 0.998

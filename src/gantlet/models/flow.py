@@ -21,7 +21,7 @@ from gantlet.core.model import (
     refuse_context,
 )
 from gantlet.core.rng import Rng
-from gantlet.core.spec import Between
+from gantlet.core.spec import Between, Later
 from gantlet.models.bijections import (
     ActNorm,
     Affine,
@@ -394,7 +394,7 @@ class Flow:
     depth: Annotated[int, Between(1)] = 2
     levels: Annotated[int, Between(1)] | None = None
     arch: Literal["auto", "realnvp", "glow", "patches"] = "auto"
-    patch: Annotated[int, Between(1)] | None = None
+    patch: Annotated[int, Between(1), Later()] | None = None
     ema: Annotated[float, Between(0, 1)] = 0.99
 
     @property

@@ -180,7 +180,7 @@ def side_of_patches(space: Space) -> int | None:
 
     Example:
         >>> [side_of_patches(Space("image", (3, n, n))) for n in (8, 28, 31, 32, 64)]
-        [2, 4, None, 4, 8]
+        [1, 4, None, 4, 8]
     """
     _, height, width = space.shape
     sides = (p for p in range(1, min(height, width)) if height % p == 0 and width % p == 0)

@@ -16,7 +16,7 @@ from gantlet.core.data import Space
 from gantlet.core.errors import UserError, unknown
 from gantlet.core.model import Decoder, Density, Generative, LogProb, refuse_context
 from gantlet.core.rng import Rng
-from gantlet.core.spec import Between
+from gantlet.core.spec import Between, Later
 from gantlet.models.bijections import Affine, Bijection, Chain, Couplings, Permute, dense
 from gantlet.models.gan import critic, generator
 from gantlet.models.nets import (
@@ -675,8 +675,8 @@ class Vae:
     net: Literal["auto", "mlp", "conv", "strided"] = "auto"
     beta: Annotated[float, Between(0)] = 1.0
     mixtures: Annotated[int, Between(1)] | None = None
-    prior_layers: Annotated[int, Between(0)] | None = None
-    means: bool | None = None
+    prior_layers: Annotated[int, Between(0), Later()] | None = None
+    means: Annotated[bool | None, Later()] = None
     iwae: Annotated[int, Between(1)] = 64
     ema: Annotated[float, Between(0, 1, below=True)] = 0.99
 

@@ -19,9 +19,9 @@ DRAWN: Mapping[str, str] = {
 """Pies of which 30 % or 70 % is red, and images of two or four dots, by name."""
 
 DRAWN_FAMILIES: Mapping[str, str] = {
-    "gan": "gan:latent=16,width=128,loss=ns,penalty=none,ema=0",
+    "gan": "gan:latent=16,width=128,net=mlp,loss=ns,penalty=none,ema=0",
     "vae": "vae:latent=16,width=128,net=mlp,mixtures=1,ema=0.9",
-    "flow": "flow:width=16,layers=2,ema=0.9",
+    "flow": "flow:width=16,layers=2,arch=glow,ema=0.9",
 }
 """The GAN of 2014, a VAE and a flow, small enough for a few hundred steps in seconds."""
 
