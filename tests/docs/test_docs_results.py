@@ -38,6 +38,7 @@ PAGES = {
     "modalities-small": "modalities_results",
     "names": "names_results",
     "mixed-table": "mixed_table_results",
+    "fsdd": "fsdd_results",
     "sensitivity-cifar10": "sensitivity_cifar10_results",
 }
 # Numbers of benchmarks (same_numbers.py, house.py, recipes.py, image_sizes.py), whose pages are
@@ -153,8 +154,13 @@ def test_the_answers_on_other_kinds_of_data_are_those_of_the_result():
 def test_the_numbers_on_names_and_on_a_table_are_those_of_their_results():
     text = (DOCS / "questions/modalities.md").read_text()
     own = " ".join(text.partition("## On names")[2].partition("\n## ")[0].split())
-    names, table = own.split("**[A table]")
-    for told, page, least in ((names, "names", 24), (table, "mixed_table", 5)):
+    names, rest = own.split("**[A table]")
+    table, sounds = rest.split("**[Spoken digits]")
+    for told, page, least in (
+        (names, "names", 24),
+        (table, "mixed_table", 5),
+        (sounds, "fsdd", 4),
+    ):
         result = (DOCS / f"questions/{page}_results.md").read_text()
         numbers = re.findall(r"−?[\d.]+ ± [\d.]*\d|\b\d+ of [\d,]*\d", told)
         assert len(numbers) >= least
